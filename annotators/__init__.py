@@ -1,0 +1,1 @@
+"""Step-labelling strategies: one file per method, each reading like its paper."""

@@ -1,0 +1,161 @@
+"""What an annotator is, what it may use, and the one place where cost, provenance and failures are recorded.
+
+An annotator is ordinary async code for ONE trace. Thousands of traces are in flight on one event loop, so a method that waits for
+its own rollouts (a binary search) never leaves the engine idle.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Protocol
+
+from engines.base import Completion, Engine, Prompt
+from stepmark.errors import EngineError
+from stepmark.identity import digest, seed_for
+from stepmark.records import Annotation, Cost, Label, Problem, Rollout, Sampling, StepAnnotation, Trace, Verdict
+from verifiers.base import AnswerClaim, Finding, StepClaim
+
+__all__ = ["Annotator", "Graded", "Labeler", "Services", "Tools", "run"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Graded:
+    """A completion's final answer and whether it is right."""
+
+    final_answer: str | None
+    outcome: Verdict
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """What all traces of a run share. `engine` writes rollouts, `judge_engine` verdicts; either is None when no method asks for it."""
+
+    seed: int
+    engine: Engine | None
+    judge_engine: Engine | None
+    solve_prompt: Callable[[Problem], Prompt]
+    rollout_sampling: Sampling
+    grade: Callable[[str, str, str | None], Awaitable[Graded]]
+    """(whole text, finish reason, reference answer) -> its grade."""
+    verify: Callable[[str, AnswerClaim | StepClaim], Awaitable[Finding]]
+    """(verifier id, claim) -> its finding, decided in a worker that can be killed."""
+
+
+class Tools:
+    """What an annotator may use on one trace; it keeps the rollouts and the bill."""
+
+    def __init__(self, services: Services, problem: Problem, trace: Trace, siblings: Sequence[Verdict]) -> None:
+        self.siblings = tuple(siblings)
+        """The outcomes of all traces of the problem, this one included."""
+        self.spent: list[Rollout] = []
+        self.cost = Cost()
+        self._services = services
+        self._problem = problem
+        self._trace = trace
+
+    async def rollouts(self, prefix_steps: int, count: int) -> Sequence[Rollout]:
+        """`count` new independent rollouts from the first `prefix_steps` steps, graded and stored."""
+        services, trace = self._services, self._trace
+        assert services.engine is not None, "the pipeline gives an engine to every method that needs one"
+        prefix = "".join(trace.steps[:prefix_steps])
+        earlier = sum(rollout.prefix_steps == prefix_steps for rollout in self.spent)
+        seed = seed_for(services.seed, "rollout", trace.trace_id, prefix_steps, earlier)
+        sampling = replace(services.rollout_sampling, n=count, seed=seed)
+        prompt = replace(services.solve_prompt(self._problem), prefix=prefix)
+        completions = await services.engine.complete(prompt, sampling)
+        fresh = [
+            await self._graded(completion, prefix, prefix_steps, seed + index, earlier + index)
+            for index, completion in enumerate(completions)
+        ]
+        self.spent.extend(fresh)
+        self._pay(completions, rollouts=len(fresh))
+        return fresh
+
+    async def ask(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
+        """Ask the judge engine; the seed is derived from the run's, the trace's and `sampling.seed`."""
+        services = self._services
+        assert services.judge_engine is not None, "the pipeline gives a judge engine to every method that needs one"
+        seed = seed_for(services.seed, "ask", self._trace.trace_id, sampling.seed)
+        completions = await services.judge_engine.complete(prompt, replace(sampling, seed=seed))
+        self._pay(completions)
+        return completions
+
+    async def verify(self, verifier: str, claim: AnswerClaim | StepClaim) -> Finding:
+        """Have a verifier decide a claim in a worker process that is killed at its deadline."""
+        return await self._services.verify(verifier, claim)
+
+    async def _graded(self, completion: Completion, prefix: str, prefix_steps: int, seed: int, attempt: int) -> Rollout:
+        grade = await self._services.grade(prefix + completion.text, completion.finish_reason, self._problem.answer)
+        return Rollout(
+            rollout_id=digest(self._services.seed, "rollout", self._trace.trace_id, prefix_steps, attempt),
+            trace_id=self._trace.trace_id,
+            prefix_steps=prefix_steps,
+            text=completion.text,
+            final_answer=grade.final_answer,
+            outcome=grade.outcome,
+            outcome_reason=grade.reason,
+            seed=seed,
+            finish_reason=completion.finish_reason,
+            prompt_tokens=completion.prompt_tokens,
+            cached_tokens=completion.cached_tokens,
+            generated_tokens=completion.generated_tokens,
+        )
+
+    def _pay(self, completions: Sequence[Completion], rollouts: int = 0) -> None:
+        self.cost = replace(
+            self.cost,
+            rollouts=self.cost.rollouts + rollouts,
+            prompt_tokens=self.cost.prompt_tokens + sum(c.prompt_tokens for c in completions),
+            cached_tokens=self.cost.cached_tokens + sum(c.cached_tokens for c in completions),
+            generated_tokens=self.cost.generated_tokens + sum(c.generated_tokens for c in completions),
+        )
+
+
+class Annotator(Protocol):
+    """A step-labelling method."""
+
+    needs: ClassVar[frozenset[str]]
+    """Of {"engine", "judge_engine"}: which doors to a model the method uses."""
+
+    async def annotate(self, problem: Problem, trace: Trace, tools: Tools) -> Annotation:
+        """Label the steps of one trace. `method`, `fingerprint`, `cost` and failures are filled in by `run`."""
+        ...
+
+
+class Labeler(Protocol):
+    """Turns the annotations of a trace into its training label; costs no token, so its rule can be changed at will."""
+
+    def label(self, trace: Trace, annotations: Mapping[str, Annotation]) -> Label:
+        """The label of one trace from its annotations by method name; `fingerprint` is filled in by the pipeline."""
+        ...
+
+
+async def run(
+    annotator: Annotator, method: str, fingerprint: str, problem: Problem, trace: Trace, tools: Tools
+) -> Annotation:
+    """Annotate one trace; whatever goes wrong becomes the annotation's `error`.
+
+    A retryable engine error passes through: an engine that is down is nobody's label.
+    """
+    started = time.perf_counter()
+    try:
+        annotation = await annotator.annotate(problem, trace, tools)
+    except EngineError as error:
+        if error.retryable:
+            raise
+        annotation = _failed(trace, error)
+    except Exception as error:  # a plugin may raise anything, and one trace's failure is that trace's record
+        annotation = _failed(trace, error)
+    cost = replace(tools.cost, seconds=time.perf_counter() - started)
+    return replace(annotation, method=method, fingerprint=fingerprint, cost=cost)
+
+
+def _failed(trace: Trace, error: Exception) -> Annotation:
+    return Annotation(
+        trace_id=trace.trace_id,
+        method="",
+        first_error=None,
+        steps=(StepAnnotation(),) * len(trace.steps),
+        error=f"{type(error).__name__}: {error}",
+    )

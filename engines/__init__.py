@@ -1,0 +1,1 @@
+"""Doors to a language model: one file per engine. The only room that knows vLLM."""

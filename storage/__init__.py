@@ -1,0 +1,1 @@
+"""Parquet parts, their schemas, DuckDB over them, trainer formats and the Hub."""

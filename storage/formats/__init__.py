@@ -1,0 +1,1 @@
+"""Trainer formats: one file per format, each turning labelled traces into that trainer's rows."""

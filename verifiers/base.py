@@ -1,0 +1,41 @@
+"""What a verifier is: a pure decider of one claim, which may abstain and never guesses."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from stepmark.records import Verdict
+
+__all__ = ["AnswerClaim", "Finding", "StepClaim", "Verifier"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerClaim:
+    """"This final answer equals the reference": both as written."""
+
+    answer: str
+    reference: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepClaim:
+    """"This step is right", given the problem and the steps before it."""
+
+    question: str
+    previous: tuple[str, ...]
+    step: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """A verdict and the reason for it, in words a person can check."""
+
+    verdict: Verdict
+    reason: str = ""
+
+
+class Verifier(Protocol):
+    """Decides claims; a claim of a kind it does not know is unknown."""
+
+    def verify(self, claim: AnswerClaim | StepClaim) -> Finding:
+        """Decide one claim. Pure: no model, no network, no state; what is not understood is unknown."""
+        ...
