@@ -15,7 +15,7 @@ from stepmark.identity import digest, seed_for
 from stepmark.records import Annotation, Cost, Label, Problem, Rollout, Sampling, StepAnnotation, Trace, Verdict
 from verifiers.base import AnswerClaim, Finding, StepClaim
 
-__all__ = ["Annotator", "Graded", "Labeler", "Services", "Tools", "run"]
+__all__ = ["Annotator", "Graded", "Labeler", "Services", "Tools", "estimate", "run", "undecided"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +126,10 @@ class Annotator(Protocol):
 class Labeler(Protocol):
     """Turns the annotations of a trace into its training label; costs no token, so its rule can be changed at will."""
 
+    def check(self, methods: Sequence[str]) -> None:
+        """Raise `ConfigError` when a run with these methods could never give a label."""
+        ...
+
     def label(self, trace: Trace, annotations: Mapping[str, Annotation]) -> Label:
         """The label of one trace from its annotations by method name; `fingerprint` is filled in by the pipeline."""
         ...
@@ -151,11 +155,23 @@ async def run(
     return replace(annotation, method=method, fingerprint=fingerprint, cost=cost)
 
 
+def estimate(outcomes: Sequence[Verdict]) -> StepAnnotation:
+    """The Monte Carlo estimate of a prefix from its rollouts' outcomes, unknown ones left out of both sides.
+
+    Hard label: correct when any decided rollout is right, incorrect when none is, unknown when none is decided.
+    """
+    right, wrong = outcomes.count(Verdict.CORRECT), outcomes.count(Verdict.INCORRECT)
+    trials = right + wrong
+    verdict = Verdict.UNKNOWN if not trials else Verdict.CORRECT if right else Verdict.INCORRECT
+    value = right / trials if trials else None
+    return StepAnnotation(verdict=verdict, value=value, successes=right, trials=trials, unknowns=len(outcomes) - trials)
+
+
+def undecided(trace: Trace, reason: str) -> Annotation:
+    """A method's abstention on a trace, with the reason on every step."""
+    steps = (StepAnnotation(rationale=reason),) * len(trace.steps)
+    return Annotation(trace_id=trace.trace_id, method="", first_error=None, steps=steps)
+
+
 def _failed(trace: Trace, error: Exception) -> Annotation:
-    return Annotation(
-        trace_id=trace.trace_id,
-        method="",
-        first_error=None,
-        steps=(StepAnnotation(),) * len(trace.steps),
-        error=f"{type(error).__name__}: {error}",
-    )
+    return replace(undecided(trace, ""), error=f"{type(error).__name__}: {error}")

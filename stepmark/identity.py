@@ -14,7 +14,7 @@ __all__ = ["digest", "fingerprint", "operational", "seed_for"]
 
 DIGEST_BYTES = 8
 # Seeds stay exact where a JSON parser reads numbers as doubles.
-SEED_BITS = 53
+SEEDS = 1 << 53
 # Engines give child i of a request of n the seed `seed + i`, so request seeds are multiples of a spacing above any n in use.
 SEED_SPACING = 1024
 
@@ -27,7 +27,7 @@ def digest(*parts: object) -> str:
 
 def seed_for(*parts: object) -> int:
     """A request seed in [0, 2**53) that depends on the parts alone, spaced by `SEED_SPACING`."""
-    return (int(digest(*parts), 16) % (2**SEED_BITS // SEED_SPACING)) * SEED_SPACING
+    return (int(digest(*parts), 16) % (SEEDS // SEED_SPACING)) * SEED_SPACING
 
 
 def operational(**field_arguments: Any) -> Any:

@@ -1,0 +1,35 @@
+"""Formal checking: what a step states in closed form is decided by a verifier, the rest stays unknown."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import ClassVar
+
+from annotators.base import Tools
+from stepmark.records import Annotation, Problem, StepAnnotation, Trace, Verdict
+from verifiers.base import StepClaim
+
+__all__ = ["Formal"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Formal:
+    """Have `verifier` decide every step; costs no token.
+
+    The first step found false is the first error. Where none is found the trace stays undecided: a checker that sees nothing false in a
+    step has not shown that the step follows.
+    """
+
+    verifier: str = "arithmetic"
+
+    version: ClassVar[int] = 1
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    async def annotate(self, problem: Problem, trace: Trace, tools: Tools) -> Annotation:
+        """One claim a step, each decided apart from the others."""
+        claims = [
+            StepClaim(question=problem.question, previous=trace.steps[:index], step=step) for index, step in enumerate(trace.steps)
+        ]
+        findings = await asyncio.gather(*(tools.verify(self.verifier, claim) for claim in claims))
+        steps = tuple(StepAnnotation(verdict=finding.verdict, rationale=finding.reason) for finding in findings)
+        first_error = next((i for i, step in enumerate(steps) if step.verdict is Verdict.INCORRECT), None)
+        return Annotation(trace_id=trace.trace_id, method="", first_error=first_error, steps=steps)

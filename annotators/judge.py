@@ -1,0 +1,96 @@
+"""A language model as judge: it reads the whole solution and gives a verdict on every step, several times."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from annotators.base import Tools, undecided
+from engines.base import Prompt
+from stepmark.records import Annotation, Problem, Sampling, StepAnnotation, Trace, Verdict, first_error_of
+from stepmark.templates import fill, read_template
+
+__all__ = ["Judge"]
+
+PROMPTS = Path(__file__).parent / "prompts"
+PLACES = ("question", "steps", "numbered", "answer")
+# "Step 3: … correct", "**Step 3**: Incorrect.", "Step 3: \boxed{incorrect}": a line about one step that ends with a verdict.
+VERDICT_LINE = re.compile(r"^[\W_]*step\W*(\d{1,6})\b[^\n]*\b(correct|incorrect)\b[^\w\n]*$", re.IGNORECASE | re.MULTILINE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judge:
+    """`votes` independent verdicts on all steps in one pass each (LLM-as-judge; Zheng et al. 2025, arXiv 2501.07301, section 3.1).
+
+    `prompt` is the name of a file in `annotators/prompts` or the path of one's own; it may hold {question}, {steps} (as written),
+    {numbered} (one "Step k:" a step) and {answer} (the reference). The reply must hold a line for each step that begins with "Step k" and
+    ends with "correct" or "incorrect"; a step without one is unknown in that vote. The first error is the one most votes name; its share of
+    the readable votes is the confidence, and a tie is undecided.
+    """
+
+    votes: int = 4
+    temperature: float = 1.0
+    max_tokens: int = 1024
+    prompt: str = "judge"
+    template: str = field(init=False, repr=False)
+
+    version: ClassVar[int] = 1
+    needs: ClassVar[frozenset[str]] = frozenset({"judge_engine"})
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "template", read_template(self.prompt, PROMPTS, PLACES))
+
+    async def annotate(self, problem: Problem, trace: Trace, tools: Tools) -> Annotation:
+        """Ask once for all votes, and count them."""
+        if not trace.steps:
+            return undecided(trace, "no steps")
+        prompt = Prompt(user=self._render(problem, trace))
+        sampling = Sampling(n=self.votes, temperature=self.temperature, max_tokens=self.max_tokens)
+        replies = await tools.ask(prompt, sampling)
+        votes = [read_verdicts(reply.text, len(trace.steps)) for reply in replies]
+        first_error, confidence = _most_named([first_error_of(vote) for vote in votes])
+        steps = tuple(_tally([vote[index] for vote in votes]) for index in range(len(trace.steps)))
+        return Annotation(trace_id=trace.trace_id, method="", first_error=first_error, confidence=confidence, steps=steps)
+
+    def _render(self, problem: Problem, trace: Trace) -> str:
+        return fill(
+            self.template,
+            question=problem.question,
+            steps="".join(trace.steps).rstrip("\n"),
+            numbered="\n".join(f"Step {number}: {step.strip()}" for number, step in enumerate(trace.steps, start=1)),
+            answer=problem.answer or "not known",
+        )
+
+
+def read_verdicts(reply: str, steps: int) -> Sequence[Verdict]:
+    """The verdict on each of `steps` steps; unknown where the reply gives none, or two that differ."""
+    said: dict[int, set[str]] = {}
+    for number, verdict in VERDICT_LINE.findall(reply):
+        said.setdefault(int(number) - 1, set()).add(verdict.lower())
+    return [_single(said, index) for index in range(steps)]
+
+
+def _single(said: Mapping[int, set[str]], index: int) -> Verdict:
+    verdicts = said.get(index, set())
+    return Verdict(next(iter(verdicts))) if len(verdicts) == 1 else Verdict.UNKNOWN
+
+
+def _most_named(first_errors: Sequence[int | None]) -> tuple[int | None, float | None]:
+    """(the first error that most readable votes name, its share); undecided on a tie or without a readable vote."""
+    readable = Counter(error for error in first_errors if error is not None)
+    ranked = readable.most_common(2)
+    if not ranked or (len(ranked) == 2 and ranked[0][1] == ranked[1][1]):
+        return None, None
+    error, count = ranked[0]
+    return error, count / readable.total()
+
+
+def _tally(verdicts: Sequence[Verdict]) -> StepAnnotation:
+    """Majority of the votes on one step."""
+    right, wrong = verdicts.count(Verdict.CORRECT), verdicts.count(Verdict.INCORRECT)
+    trials = right + wrong
+    majority = Verdict.CORRECT if right > wrong else Verdict.INCORRECT if wrong > right else Verdict.UNKNOWN
+    value = right / trials if trials else None
+    return StepAnnotation(verdict=majority, value=value, successes=right, trials=trials, unknowns=len(verdicts) - trials)

@@ -1,0 +1,1 @@
+"""How the pocket model is made: its language, its training, its measurement. Not part of the installed package."""
