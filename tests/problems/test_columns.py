@@ -1,0 +1,83 @@
+"""Columns: dotted paths, and what passes for a text."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from problems._columns import MAX_CHARACTERS, ROWS_LOOKED_AT, UnusableError, at, number_or_text_at, text_of, with_columns
+from problems._rows import Row
+from stepmark.errors import InputError
+from stepmark.records import Rejected
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("a", {"b": [{"c": 1}], "d.e": 2}),
+        ("a.b.0.c", 1),
+        ("a.d.e", 2),
+        ("x.y", 3),
+        ("x.y.z", None),
+        ("a.b.1.c", None),
+        ("a.b.c", None),
+        ("nothing", None),
+        ("", None),
+    ],
+)
+def test_paths_reach_into_objects_and_lists(path: str, expected: object) -> None:
+    assert at({"a": {"b": [{"c": 1}], "d.e": 2}, "x.y": 3}, path) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (None, "missing"),
+        (3, "a int, not text"),
+        (["a"], "a list, not text"),
+        ("", "empty"),
+        (" \n", "empty"),
+        ("a\ud800", "not UTF-8: a lone surrogate at character 2"),
+        ("a" * (MAX_CHARACTERS + 1), "longer than 1,000,000 characters"),
+    ],
+)
+def test_what_is_no_text(value: object, reason: str) -> None:
+    with pytest.raises(UnusableError) as caught:
+        text_of(value, "question")
+    assert (caught.value.field, caught.value.reason) == ("question", reason)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [("18", "18"), (" 18\n", "18"), (18, "18"), (1.5, "1.5"), (Decimal("0.10"), "0.10"), ("", None), (None, None)]
+)
+def test_numbers_pass_as_texts(value: object, expected: str | None) -> None:
+    assert number_or_text_at({"answer": value}, "answer") == expected
+
+
+@pytest.mark.parametrize("value", [True, float("nan"), float("inf"), [18], {"value": 18}])
+def test_what_is_neither_number_nor_text(value: object) -> None:
+    with pytest.raises(UnusableError):
+        number_or_text_at({"answer": value}, "answer")
+
+
+def rows(*values: dict[str, Any]) -> list[Row]:
+    return [Row("x.jsonl", number, value) for number, value in enumerate(values, start=1)]
+
+
+def test_a_file_without_the_column_is_refused_with_what_it_has() -> None:
+    with pytest.raises(InputError) as caught:
+        with_columns(rows({"prompt": "a"}, {"prompt": "b", "gold": 1}), [["question", "problem"]])
+    assert str(caught.value) == "x.jsonl has no field 'question' or 'problem'; it has: prompt, gold"
+
+
+def test_a_row_without_the_column_is_no_reason_to_refuse_the_file() -> None:
+    bad = Rejected(file="x.jsonl", row=2, field="", reason="bad")
+    given: list[Row | Rejected] = [*rows({"prompt": "a"}), bad, *rows({"question": None})]
+    assert list(with_columns(given, [["question"]])) == given
+    assert list(with_columns(given[1:2], [["question"]])) == given[1:2]
+
+
+def test_only_the_first_rows_are_looked_at() -> None:
+    many = rows(*({"a": 1} for _ in range(ROWS_LOOKED_AT)), {"question": "b"})
+    with pytest.raises(InputError, match=r"it has: a$"):
+        with_columns(many, [["question"]])

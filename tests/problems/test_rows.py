@@ -1,0 +1,176 @@
+"""Rows: every format gives the same rows, a bad row costs itself and nothing else, an unreadable file says so in one line."""
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from problems import _rows
+from problems._rows import Row, expand, read
+from stepmark.errors import InputError
+from stepmark.records import Rejected
+
+ROWS: list[dict[str, str | None]] = [{"question": "Wie viel?\n2 + 2", "answer": "4"}, {"question": 'He says "ü, x"', "answer": None}]
+
+
+def rows_of(path: Path) -> list[Row | Rejected]:
+    return list(read(path))
+
+
+def write(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def as_jsonl(path: Path) -> Path:
+    return write(path.with_suffix(".jsonl"), b"\xef\xbb\xbf" + "\n".join(json.dumps(row) for row in ROWS).encode())
+
+
+def as_json(path: Path) -> Path:
+    return write(path.with_suffix(".json"), json.dumps(ROWS).encode())
+
+
+def as_csv(path: Path) -> Path:
+    text = '\ufeffquestion,answer\r\n"Wie viel?\n2 + 2",4\r\n\r\n"He says ""ü, x""",\r\n'
+    return write(path.with_suffix(".csv"), text.encode())
+
+
+def as_parquet(path: Path) -> Path:
+    path = path.with_suffix(".parquet")
+    pq.write_table(pa.Table.from_pylist(ROWS), path)
+    return path
+
+
+@pytest.mark.parametrize("written", [as_jsonl, as_json, as_csv, as_parquet])
+def test_every_format_gives_the_same_rows(tmp_path: Path, written: Callable[[Path], Path]) -> None:
+    path = written(tmp_path / "rows")
+    assert rows_of(path) == [Row(str(path), number, row) for number, row in enumerate(ROWS, start=1)]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"{bad", "not JSON: Expecting property name"),
+        (b"[1]", "a JSON list, not an object"),
+        (b"17", "a JSON number, not an object"),
+        (b"null", "a JSON null, not an object"),
+        (b'{"question": "\xff"}', "not UTF-8: invalid start byte at byte 15"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"answer": ' + b"9" * 5000 + b"}", "not JSON: Exceeds the limit"),
+    ],
+)
+def test_a_bad_line_costs_itself(tmp_path: Path, line: bytes, reason: str) -> None:
+    first, bad, last = rows_of(write(tmp_path / "x.jsonl", b'{"a": 1}\n' + line + b'\n\n{"a": 2}\n'))
+    assert isinstance(bad, Rejected)
+    assert (bad.row, bad.field) == (2, "")
+    assert reason in bad.reason
+    assert [first, last] == [Row(bad.file, 1, {"a": 1}), Row(bad.file, 4, {"a": 2})]
+
+
+def test_an_endless_line_is_skipped_without_being_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_rows, "MAX_LINE_BYTES", 10)
+    path = write(tmp_path / "x.jsonl", b'{"a": 1}\n' + b"x" * 35 + b'\n{"a": 2}\n' + b"y" * 11)
+    assert [row.value if isinstance(row, Row) else row.reason for row in read(path)] == [
+        {"a": 1},
+        "a line of more than 10 bytes",
+        {"a": 2},
+        "a line of more than 10 bytes",
+    ]
+
+
+@pytest.fixture
+def short_csv_fields(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Short limits, and the csv module's own, which is the process's, put back."""
+    monkeypatch.setattr(_rows, "MAX_LINE_BYTES", 50)
+    before = csv.field_size_limit(50)
+    yield
+    csv.field_size_limit(before)
+
+
+@pytest.mark.usefixtures("short_csv_fields")
+def test_a_bad_csv_record_costs_itself(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", b"a,b\n1,2\n3\n4,5,6\n" + b"x" * 51 + b",1\n7,8\n")
+    assert [row.value if isinstance(row, Row) else row.reason for row in read(path)] == [
+        {"a": "1", "b": "2"},
+        "1 fields where the header names 2",
+        "3 fields where the header names 2",
+        "not CSV: field larger than field limit (50)",
+        {"a": "7", "b": "8"},
+    ]
+
+
+@pytest.mark.usefixtures("short_csv_fields")
+def test_an_open_quote_and_bytes_that_are_not_text_do_not_stop_a_csv_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", b'a,b\n\xff,2\n"3,4\n' + b"5,6\n" * 20)
+    first, broken, *rest = rows_of(path)
+    assert first == Row(str(path), 1, {"a": "\udcff", "b": "2"})
+    assert isinstance(broken, Rejected)
+    assert [row.value for row in rest if isinstance(row, Row)][-1] == {"a": "5", "b": "6"}
+
+
+def test_a_parquet_value_that_is_not_text_costs_its_row(tmp_path: Path) -> None:
+    raw = pa.array([b"good", b"\xff", b"fine"], pa.binary())
+    column = pa.StringArray.from_buffers(3, raw.buffers()[1], raw.buffers()[2])
+    pq.write_table(pa.table({"question": column}), tmp_path / "x.parquet")
+    good, bad, fine = rows_of(tmp_path / "x.parquet")
+    assert isinstance(bad, Rejected)
+    assert bad.row == 2
+    assert "utf-8" in bad.reason
+    assert [good, fine] == [Row(bad.file, 1, {"question": "good"}), Row(bad.file, 3, {"question": "fine"})]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.parquet", b"not parquet", "cannot be read: Parquet magic bytes not found"),
+        ("x.parquet", b"", "cannot be read: "),
+        ("x.json", b'{"a": 1}\n{"a": 2}', "is not JSON: Extra data"),
+    ],
+)
+def test_an_unreadable_file_says_so_in_one_line(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        rows_of(write(tmp_path / name, content))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["x.jsonl", "x.csv"])
+def test_an_empty_file_has_no_rows(tmp_path: Path, name: str) -> None:
+    assert rows_of(write(tmp_path / name, b"")) == []
+
+
+def test_a_json_file_that_is_too_large_to_be_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_rows, "MAX_JSON_BYTES", 3)
+    with pytest.raises(InputError, match=r"turn it into \.jsonl"):
+        rows_of(write(tmp_path / "x.json", b"[{}]"))
+
+
+def test_globs_name_files_in_order_and_once(tmp_path: Path) -> None:
+    files = [write(tmp_path / name, b"") for name in ("a.jsonl", "b.jsonl", "c[1].jsonl")]
+    assert expand([str(files[1]), f"{tmp_path}/*.jsonl"]) == (files[1], files[0], files[2])
+    assert expand([str(files[2])]) == (files[2],)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("none.jsonl", "none.jsonl does not exist"),
+        ("*.csv", r"no file matches .*\*\.csv"),
+        ("x.txt", "known are: .jsonl, .ndjson, .parquet, .csv, .json"),
+        ("**x", "is no pattern for files: Invalid pattern"),
+        ("", r"is a folder: name its files, such as .*\*\.jsonl"),
+    ],
+)
+def test_a_path_that_names_no_file_we_read(tmp_path: Path, pattern: str, message: str) -> None:
+    write(tmp_path / "x.txt", b"")
+    with pytest.raises(InputError, match=message):
+        expand([f"{tmp_path}/{pattern}"])
+
+
+def test_no_path_at_all() -> None:
+    with pytest.raises(InputError, match="name at least one"):
+        expand([])
