@@ -1,0 +1,74 @@
+"""A local HTTP server that answers as it is told and keeps what it was asked."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Answer", "FakeServer", "completion", "refusing_url"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int = 200
+    body: Mapping[str, Any] = field(default_factory=dict)
+    delay: float = 0.0
+
+
+@dataclass
+class FakeServer:
+    """Gives its answers in turn, the last one again and again."""
+
+    url: str
+    answers: Sequence[Answer]
+    asked: list[dict[str, Any]] = field(default_factory=list)
+    headers: list[str] = field(default_factory=list)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one request; a client that goes away, or the end of the test, closes the connection too."""
+        try:
+            with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+                await self._answer(reader, writer)
+        finally:
+            writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        length = next(int(line.split(":")[1]) for line in head.splitlines() if line.lower().startswith("content-length"))
+        self.asked.append(json.loads(await reader.readexactly(length)))
+        self.headers.append(head)
+        answer = self.answers[min(len(self.asked), len(self.answers)) - 1]
+        await asyncio.sleep(answer.delay)
+        body = json.dumps(answer.body).encode()
+        fields = f"content-type: application/json\r\nconnection: close\r\ncontent-length: {len(body)}"
+        writer.write(f"HTTP/1.1 {answer.status} x\r\n{fields}\r\n\r\n".encode() + body)
+        await writer.drain()
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def answering(cls, *answers: Answer) -> "AsyncIterator[FakeServer]":
+        fake = cls(url="", answers=answers)
+        server = await asyncio.start_server(fake.serve, "127.0.0.1", 0)
+        fake.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        async with server:
+            yield fake
+
+
+async def refusing_url() -> str:
+    """A URL at which nobody listens."""
+    server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    server.close()
+    await server.wait_closed()
+    return f"http://127.0.0.1:{port}/v1"
+
+
+def completion(*texts: str, chat: bool = False, usage: Mapping[str, Any] | None = None) -> Answer:
+    """What a server says when all is well."""
+    choices = [
+        {"index": index, "finish_reason": "stop", **({"message": {"role": "assistant", "content": text}} if chat else {"text": text})}
+        for index, text in enumerate(texts)
+    ]
+    return Answer(body={"id": "1", "object": "x", "created": 0, "model": "m", "choices": choices, "usage": usage})

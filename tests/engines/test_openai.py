@@ -1,0 +1,185 @@
+"""What is sent to a server, and what becomes of what it says, with a server of our own."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from engines.base import Prompt
+from engines.openai import OpenAI
+from stepmark import plugins
+from stepmark.errors import ConfigError, EngineError
+from stepmark.records import Sampling
+from tests.engines.fake_server import Answer, FakeServer, completion, refusing_url
+
+PROMPT = Prompt(user="Q", prefix="A", system="S")
+ONE = Sampling(max_tokens=9, temperature=0.5, top_p=0.9, seed=2048)
+REFUSED = {"error": {"message": "not\nso", "type": "x", "code": None}}
+
+
+def engine_at(*urls: str, **fields: object) -> OpenAI:
+    engine = OpenAI(model="m", base_urls=urls, api="completions", retries=0)
+    return replace(engine, **fields)  # type: ignore[arg-type]  # any field may be set
+
+
+@pytest.mark.parametrize(
+    ("status", "retryable"), [(400, False), (422, False), (408, True), (409, True), (429, True), (500, True), (503, True)]
+)
+async def test_a_refusal_says_whether_asking_again_helps(status: int, retryable: bool) -> None:
+    async with FakeServer.answering(Answer(status, REFUSED)) as server:
+        engine = engine_at(server.url)
+        with pytest.raises(EngineError) as refusal:
+            await engine.complete(PROMPT, ONE)
+        await engine.close()
+    assert refusal.value.retryable is retryable
+    assert server.url in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+async def test_what_the_user_can_mend_is_a_user_error(status: int) -> None:
+    async with FakeServer.answering(Answer(status, REFUSED)) as server:
+        engine = engine_at(server.url)
+        with pytest.raises(ConfigError, match="check base_urls, model and api_key_env"):
+            await engine.complete(PROMPT, ONE)
+        await engine.close()
+
+
+async def test_no_server_is_one_line_that_names_the_address() -> None:
+    url = await refusing_url()
+    engine = engine_at(url)
+    with pytest.raises(EngineError, match="Is the server running there") as refusal:
+        await engine.complete(PROMPT, ONE)
+    await engine.close()
+    assert refusal.value.retryable
+    assert url in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+async def test_a_late_answer_is_retryable() -> None:
+    async with FakeServer.answering(replace(completion("x"), delay=5.0)) as server:
+        engine = engine_at(server.url, timeout=0.1)
+        with pytest.raises(EngineError) as refusal:
+            await engine.complete(PROMPT, ONE)
+        await engine.close()
+    assert refusal.value.retryable
+
+
+async def test_a_busy_server_is_asked_again() -> None:
+    async with FakeServer.answering(Answer(503, REFUSED), completion("x")) as server:
+        engine = engine_at(server.url, retries=1)
+        assert [c.text for c in await engine.complete(PROMPT, ONE)] == ["x"]
+        await engine.close()
+    assert len(server.asked) == 2
+
+
+async def test_servers_are_asked_in_turn_and_a_dead_one_is_passed_over() -> None:
+    async with FakeServer.answering(completion("x")) as first, FakeServer.answering(completion("x")) as second:
+        engine = engine_at(first.url, second.url, await refusing_url())
+        for _ in range(6):
+            await engine.complete(PROMPT, ONE)
+        await engine.close()
+    assert sorted([len(first.asked), len(second.asked)]) == [2, 4]
+
+
+async def test_plain_text_is_sent_with_every_parameter() -> None:
+    async with FakeServer.answering(completion("x", "y")) as server:
+        engine = engine_at(server.url, extra_body={"top_k": 5})
+        await engine.complete(PROMPT, replace(ONE, n=2, stop=("\n",)))
+        await engine.close()
+    assert server.asked == [
+        {"model": "m", "prompt": "SQA", "n": 2, "temperature": 0.5, "top_p": 0.9, "seed": 2048, "max_tokens": 9, "stop": ["\n"], "top_k": 5}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("continuation", "opening", "extra"),
+    [
+        ("vllm", {"role": "assistant", "content": "A"}, {"continue_final_message": True, "add_generation_prompt": False}),
+        ("prefix", {"role": "assistant", "content": "A", "prefix": True}, {}),
+    ],
+)
+async def test_a_chat_server_is_told_to_continue(continuation: str, opening: object, extra: dict[str, object]) -> None:
+    async with FakeServer.answering(completion("x", chat=True)) as server:
+        engine = engine_at(
+            server.url, api="chat", continuation=continuation, length_parameter="max_completion_tokens", omit=("seed", "top_p")
+        )
+        await engine.complete(PROMPT, ONE)
+        await engine.close()
+    turns = [{"role": "system", "content": "S"}, {"role": "user", "content": "Q"}, opening]
+    assert server.asked == [{"model": "m", "messages": turns, "n": 1, "temperature": 0.5, "max_completion_tokens": 9, **extra}]
+
+
+async def test_a_prefix_is_refused_where_it_cannot_be_continued() -> None:
+    engine = engine_at("http://nowhere.invalid", api="chat", continuation="none")
+    with pytest.raises(EngineError) as refusal:
+        await engine.complete(PROMPT, ONE)
+    assert not refusal.value.retryable
+
+
+async def test_a_chat_without_prefix_is_just_a_question() -> None:
+    async with FakeServer.answering(completion("x", chat=True)) as server:
+        engine = engine_at(server.url, api="chat", continuation="none")
+        await engine.complete(Prompt(user="Q"), ONE)
+        await engine.close()
+    assert server.asked[0]["messages"] == [{"role": "user", "content": "Q"}]
+
+
+async def test_tokens_are_counted_from_the_usage() -> None:
+    usage = {"prompt_tokens": 30, "completion_tokens": 11, "total_tokens": 41, "prompt_tokens_details": {"cached_tokens": 16}}
+    async with FakeServer.answering(completion("x", "y", usage=usage)) as server:
+        engine = engine_at(server.url)
+        first, second = await engine.complete(PROMPT, replace(ONE, n=2))
+        await engine.close()
+    assert (first.prompt_tokens, first.cached_tokens, first.generated_tokens) == (30, 16, 6)
+    assert (second.prompt_tokens, second.cached_tokens, second.generated_tokens) == (0, 0, 5)
+
+
+async def test_a_large_request_is_split_with_seeds_of_its_own() -> None:
+    async with FakeServer.answering(completion("x")) as server:
+        engine = engine_at(server.url, max_n=1)
+        assert len(await engine.complete(PROMPT, replace(ONE, n=3))) == 3
+        await engine.close()
+    assert sorted((body["n"], body["seed"]) for body in server.asked) == [(1, 2048), (1, 2049), (1, 2050)]
+
+
+async def test_a_server_that_ignores_n_is_found_out() -> None:
+    async with FakeServer.answering(completion("x")) as server:
+        engine = engine_at(server.url)
+        with pytest.raises(EngineError, match="set max_n = 1") as refusal:
+            await engine.complete(PROMPT, replace(ONE, n=3))
+        await engine.close()
+    assert not refusal.value.retryable
+
+
+async def test_the_key_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with FakeServer.answering(completion("x")) as server:
+        engine = engine_at(server.url, api_key_env="TEST_KEY")
+        with pytest.raises(ConfigError, match="TEST_KEY"):
+            await engine.complete(PROMPT, ONE)
+        monkeypatch.setenv("TEST_KEY", "secret")
+        await engine.complete(PROMPT, ONE)
+        await engine.close()
+    assert "Bearer secret" in server.headers[0]
+
+
+async def test_no_more_requests_run_at_once_than_allowed() -> None:
+    async with FakeServer.answering(replace(completion("x"), delay=0.2)) as server:
+        engine = engine_at(server.url, concurrency=3)
+        calls = [asyncio.create_task(engine.complete(PROMPT, ONE)) for _ in range(6)]
+        await asyncio.sleep(0.15)
+        assert len(server.asked) == 3
+        await asyncio.gather(*calls)
+        await engine.close()
+
+
+def test_addresses_do_not_change_the_identity() -> None:
+    assert engine_at("http://a").identity == engine_at("http://b", concurrency=1).identity
+    assert engine_at("http://a").identity != engine_at("http://a", extra_body={"top_k": 5}).identity
+
+
+def test_a_run_file_can_name_it() -> None:
+    table = {"use": "openai", "model": "m", "base_urls": ["http://a/v1", "http://b/v1"], "extra_body": {"top_k": 5}}
+    assert plugins.build("engines", table) == OpenAI(model="m", base_urls=("http://a/v1", "http://b/v1"), extra_body={"top_k": 5})
+    with pytest.raises(ConfigError, match="base_urls is empty"):
+        plugins.build("engines", {**table, "base_urls": []})
