@@ -1,0 +1,135 @@
+"""Export: labelled traces in a trainer's format, as a folder that `datasets.load_dataset` reads, here or on the Hub."""
+
+import re
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from stepmark.errors import ConfigError, DatasetError
+from storage import card, hub
+from storage.dataset import Dataset
+from storage.examples import examples
+from storage.formats.base import Example, Format, LeftOut
+from storage.parts import COMPRESSION, row_groups
+
+__all__ = ["Exported", "export"]
+
+SHARD_BYTES = 512 << 20
+"""Arrow bytes after which the next file begins; zstd makes about a quarter of it."""
+_OWN = re.compile(r"README\.md|data|data/\w+-\d{5,}-of-\d{5,}\.parquet")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """What an export wrote, where, and how many traces it left out for which reason."""
+
+    rows: int
+    left_out: Mapping[str, int]
+    destination: str
+
+
+def export(dataset: Dataset, exporter: Format, destination: str, *, only_kept: bool = True, private: bool = True) -> Exported:
+    """Write every labelled trace in a trainer's format to a new folder, or to `hf://datasets/ORG/NAME`.
+
+    A folder appears whole or not at all, and takes the place of an earlier export; one that holds anything else is a `ConfigError`.
+    `only_kept` leaves out the traces whose label is not kept. `private` is for a Hub repository that does not exist yet.
+    An export without rows, which no trainer could load, is a `DatasetError` that gives the reasons.
+    """
+    dataset.require()
+    if destination.startswith(hub.PREFIX):
+        return _to_hub(dataset, exporter, hub.repository_of(destination), only_kept=only_kept, private=private)
+    if "://" in destination:
+        raise ConfigError(f"cannot export to {destination}; name a folder or hf://datasets/ORG/NAME")
+    return _to_folder(dataset, exporter, Path(destination), only_kept=only_kept)
+
+
+def _to_hub(dataset: Dataset, exporter: Format, repository: str, *, only_kept: bool, private: bool) -> Exported:
+    hub.token()
+    with tempfile.TemporaryDirectory(prefix="stepmark-") as scratch:
+        survey = _build(dataset, exporter, Path(scratch), title=repository, only_kept=only_kept)
+        url = hub.push(Path(scratch), repository, private=private)
+    return Exported(rows=survey.rows, left_out=dict(survey.left_out), destination=url)
+
+
+def _to_folder(dataset: Dataset, exporter: Format, folder: Path, *, only_kept: bool) -> Exported:
+    target = folder.expanduser().absolute()
+    _check_replaceable(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
+            survey = _build(dataset, exporter, Path(scratch, "new"), title=target.name, only_kept=only_kept)
+            if target.exists():
+                target.rename(Path(scratch, "old"))
+            Path(scratch, "new").rename(target)
+    except OSError as error:
+        raise DatasetError(f"cannot write {folder}: {error.strerror or error}") from error
+    return Exported(rows=survey.rows, left_out=dict(survey.left_out), destination=str(folder))
+
+
+def _build(dataset: Dataset, exporter: Format, folder: Path, *, title: str, only_kept: bool) -> card.Survey:
+    survey = card.Survey()
+    chosen = _chosen(examples(dataset), survey, only_kept=only_kept)
+    rows = _counted(exporter.rows(chosen), survey)
+    _write_shards(folder / "data", exporter, rows)
+    if not survey.rows:
+        raise DatasetError(f"nothing to export: {_reasons(survey.left_out)}")
+    name = type(exporter).__module__.rpartition(".")[2]
+    text = card.render(survey, title=title, format_name=name, split=exporter.split, run_file=dataset.read_run_file())
+    (folder / "README.md").write_text(text, encoding="utf-8")
+    return survey
+
+
+def _chosen(found: Iterable[Example | LeftOut], survey: card.Survey, *, only_kept: bool) -> Iterator[Example]:
+    for item in found:
+        if isinstance(item, LeftOut):
+            survey.left_out[item.reason] += 1
+            continue
+        survey.see(item)
+        if only_kept and not item.label.kept:
+            survey.left_out["its label is not kept"] += 1
+        else:
+            yield item
+
+
+def _counted(found: Iterable[Any], survey: card.Survey) -> Iterator[dict[str, Any]]:
+    for item in found:
+        if isinstance(item, LeftOut):
+            survey.left_out[item.reason] += 1
+        else:
+            survey.rows += 1
+            yield dict(item)
+
+
+def _reasons(left_out: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} × {reason}" for reason, count in left_out.items()) or "the dataset has no traces"
+
+
+def _write_shards(folder: Path, exporter: Format, rows: Iterable[dict[str, Any]]) -> None:
+    """Write the rows as files of about `SHARD_BYTES`; how many, which is part of their names, is known at the end."""
+    folder.mkdir(parents=True)
+    drafts: list[Path] = []
+    groups = row_groups(exporter.schema, rows)
+    group = next(groups, None)
+    while group is not None:
+        drafts.append(folder / f"{len(drafts)}.tmp")
+        with pq.ParquetWriter(drafts[-1], exporter.schema, compression=COMPRESSION) as writer:
+            size = 0
+            while group is not None and size < SHARD_BYTES:
+                writer.write_table(group)
+                size += group.nbytes
+                group = next(groups, None)
+    for number, draft in enumerate(drafts):
+        draft.rename(folder / f"{exporter.split}-{number:05d}-of-{len(drafts):05d}.parquet")
+
+
+def _check_replaceable(target: Path) -> None:
+    if target.exists() and not target.is_dir():
+        raise ConfigError(f"cannot export to {target}: it is a file; name a new folder")
+    for path in target.rglob("*"):
+        name = path.relative_to(target).as_posix()
+        if not _OWN.fullmatch(name):
+            raise ConfigError(f"cannot export to {target}: it holds {name}, which is no export's; name a new folder")

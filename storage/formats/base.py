@@ -1,0 +1,62 @@
+"""What a trainer's format is, and what formats share: which steps of a trace can be trained on."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import pyarrow as pa
+
+from stepmark.records import NO_ERROR, Label, Problem, Trace, Verdict, first_error_of
+
+__all__ = ["Example", "Format", "LeftOut", "Row", "supervised_steps"]
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """A labelled trace and the problem it answers. The label has one entry per step of the trace."""
+
+    problem: Problem
+    trace: Trace
+    label: Label
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """An example that is not exported; `reason` is one of a few fixed texts, so that it can be counted."""
+
+    reason: str
+
+
+class Format(Protocol):
+    """A trainer's format, written as Parquet under `schema`."""
+
+    version: ClassVar[int]
+    schema: ClassVar[pa.Schema]
+    split: ClassVar[str]
+    """The split that its rows are published as: "train", or "test" for a benchmark."""
+
+    def rows(self, examples: Iterable[Example]) -> Iterator[Row | LeftOut]:
+        """The rows, lazily; an example that the format cannot say honestly is a `LeftOut` in its place."""
+        ...
+
+
+def supervised_steps(example: Example, *, cut_after_error: bool) -> list[tuple[str, bool]] | LeftOut:
+    """The steps to train on, without the white space around them, and whether each is right.
+
+    With `cut_after_error` the trace ends at its first wrong step: what is built on a mistake is neither right nor wrong
+    (Qwen, arXiv 2501.07301). An undecided step trains nothing, and a trace is not taught with a hole in it.
+    """
+    verdicts = [step.label for step in example.label.steps]
+    first_error = first_error_of(verdicts)
+    if cut_after_error and first_error is not None and first_error != NO_ERROR:
+        verdicts = verdicts[: first_error + 1]
+    if not verdicts:
+        return LeftOut("it has no steps")
+    if Verdict.UNKNOWN in verdicts:
+        return LeftOut("a step is undecided")
+    texts = [step.strip() for step in example.trace.steps[: len(verdicts)]]
+    if not all(texts):
+        return LeftOut("a step is blank")
+    return [(text, verdict is Verdict.CORRECT) for text, verdict in zip(texts, verdicts, strict=True)]

@@ -1,0 +1,56 @@
+"""ProcessBench's format: the steps of a trace and the index of the first wrong one, -1 when there is none.
+
+arXiv 2412.06559, QwenLM/ProcessBench. It is a benchmark's format: with labels that no person made, it measures agreement with
+those labels.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pyarrow as pa
+
+from stepmark.records import Verdict
+from storage.formats.base import Example, LeftOut, Row
+
+__all__ = ["ProcessBench"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessBench:
+    """One row per trace, with all its steps."""
+
+    version: ClassVar[int] = 1
+    split: ClassVar[str] = "test"
+    schema: ClassVar[pa.Schema] = pa.schema(
+        {
+            "id": pa.string(),
+            "generator": pa.string(),
+            "problem": pa.string(),
+            "steps": pa.list_(pa.string()),
+            "final_answer_correct": pa.bool_(),
+            "label": pa.int64(),
+        }
+    )
+
+    def rows(self, examples: Iterable[Example]) -> Iterator[Row | LeftOut]:
+        """The rows; a trace is left out when its first error or its final answer is undecided."""
+        return map(_row, examples)
+
+
+def _row(example: Example) -> Row | LeftOut:
+    trace, label = example.trace, example.label
+    if not trace.steps:
+        return LeftOut("it has no steps")
+    if label.first_error is None:
+        return LeftOut("its first error is undecided")
+    if trace.outcome is Verdict.UNKNOWN:
+        return LeftOut("its final answer is undecided")
+    return {
+        "id": trace.trace_id,
+        "generator": trace.model,
+        "problem": example.problem.question,
+        "steps": [step.strip() for step in trace.steps],
+        "final_answer_correct": trace.outcome is Verdict.CORRECT,
+        "label": label.first_error,
+    }

@@ -1,0 +1,81 @@
+"""The DuckDB views over a dataset, as SQL text.
+
+    problems, rejected, traces, labels     the tables as they are
+    rollouts                               all methods' tables, with a column `method` in front
+    annotations                            all methods' tables; `method` is a column of theirs
+    steps                                  one row per step: trace_id, problem_id, step_index, text, label, value, and for each method
+                                           that annotated anything `<method>_verdict` and `<method>_value`
+
+A table without parts reads from an empty view with its schema, so every view exists, typed, from the first moment.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from storage.dataset import Dataset
+from storage.mount import PROTOCOL
+from storage.tables import WHOLE, Table, annotations, rollouts
+
+__all__ = ["EMPTY", "literal", "locations", "readable", "tables", "view_statements"]
+
+EMPTY = "empty"
+"""The DuckDB schema in which the empty views lie."""
+
+
+def tables(dataset: Dataset) -> Iterator[Table[Any]]:
+    """Every table that a dataset can have, and those that its methods gave it."""
+    yield from WHOLE
+    yield from map(rollouts, dataset.methods("rollouts"))
+    yield from map(annotations, dataset.methods("annotations"))
+
+
+def view_statements(dataset: Dataset) -> Iterator[str]:
+    """The statements that make the views, in order."""
+    for table in WHOLE:
+        yield f"CREATE VIEW {table.kind} AS FROM {_source(dataset, table)}"
+    called = [f"SELECT '{m}' AS method, * FROM {_source(dataset, rollouts(m))}" for m in dataset.methods("rollouts")]
+    yield f"CREATE VIEW rollouts AS {_union(called, f'SELECT NULL::VARCHAR AS method, * FROM {EMPTY}.rollouts')}"
+    methods = dataset.methods("annotations")
+    said = [f"FROM {_source(dataset, annotations(method))}" for method in methods]
+    yield f"CREATE VIEW annotations AS {_union(said, f'FROM {EMPTY}.annotations')}"
+    yield _steps(dataset, methods)
+
+
+def locations(dataset: Dataset, table: Table[Any]) -> list[str]:
+    """Where DuckDB finds a table's parts: on the disk, or in the dataset's `Mount`."""
+    folder = dataset.folder
+    root = folder.root if folder.is_local else f"{PROTOCOL}:/"
+    return [f"{root}/{path}" for path in dataset.paths(table)]
+
+
+def readable(location: str) -> str:
+    """A path as DuckDB reads it: literally, where it would take `*`, `?` and `[` for patterns."""
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in location)
+
+
+def literal(texts: Iterable[str]) -> str:
+    """A list of texts in SQL."""
+    quoted = ("'" + text.replace("'", "''") + "'" for text in texts)
+    return f"[{', '.join(quoted)}]"
+
+
+def _source(dataset: Dataset, table: Table[Any]) -> str:
+    found = locations(dataset, table)
+    return f"read_parquet({literal(map(readable, found))})" if found else f"{EMPTY}.{table.kind}"
+
+
+def _union(selects: list[str], otherwise: str) -> str:
+    return " UNION ALL ".join(selects) or otherwise
+
+
+def _steps(dataset: Dataset, methods: Iterable[str]) -> str:
+    # Lists unnested side by side in one SELECT are zipped; WITH ORDINALITY, which would number them too, is many times slower.
+    said = {method: _source(dataset, annotations(method)) for method in methods}
+    lists = "".join(f', unnest("by {m}".steps) AS "of {m}"' for m in said)
+    joins = "".join(f' LEFT JOIN (FROM {source}) AS "by {m}" USING (trace_id)' for m, source in said.items())
+    columns = "".join(f', "of {m}".verdict AS {m}_verdict, "of {m}".value AS {m}_value' for m in said)
+    return (
+        f"CREATE VIEW steps AS SELECT trace_id, problem_id, step_index, text, of_label.label AS label, of_label.value AS value{columns}"
+        " FROM (SELECT trace_id, problem_id, unnest(range(len(traces.steps)))::INTEGER AS step_index, unnest(traces.steps) AS text,"
+        f" unnest(labels.steps) AS of_label{lists} FROM traces LEFT JOIN labels USING (trace_id){joins})"
+    )

@@ -1,0 +1,223 @@
+"""A stand-in for the Hugging Face Hub: as much of its HTTP API as making a dataset repository and reading it back takes.
+
+Run as a program it serves on a free port of 127.0.0.1, prints the address, and ends with its standard input. It keeps everything in
+memory. `GET /log` answers with what was done: repositories made and commits, for tests to look at.
+"""
+
+import base64
+import hashlib
+import json
+import re
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+__all__ = ["main"]
+
+GOOD_TOKEN = "hf_good"
+
+
+@dataclass
+class Repository:
+    """The files of the last commit, and who may see them."""
+
+    visibility: str
+    files: dict[str, bytes] = field(default_factory=dict)
+    commits: list[list[str]] = field(default_factory=list)
+
+    @property
+    def sha(self) -> str:
+        return hashlib.sha1(str(len(self.commits)).encode()).hexdigest()
+
+
+@dataclass
+class Hub:
+    repositories: dict[str, Repository] = field(default_factory=dict)
+    blobs: dict[str, bytes] = field(default_factory=dict)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Each route is a pattern and a method; a route answers with JSON, or sends its own bytes."""
+
+    protocol_version = "HTTP/1.1"
+    hub: Hub
+
+    def log_message(self, *_: object) -> None:
+        return
+
+    def do_GET(self) -> None:
+        self._route("GET")
+
+    def do_HEAD(self) -> None:
+        self._route("HEAD")
+
+    def do_POST(self) -> None:
+        self._route("POST")
+
+    def do_PUT(self) -> None:
+        self._route("PUT")
+
+    def _route(self, verb: str) -> None:
+        self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        path = unquote(urlsplit(self.path).path)
+        public = path.startswith(("/lfs/", "/log"))
+        if not public and self.headers.get("Authorization") != f"Bearer {GOOD_TOKEN}":
+            return self._send(401, b'{"error": "Invalid credentials"}', {"X-Error-Message": "Invalid credentials"})
+        for verbs, pattern, act in ROUTES:
+            match = re.fullmatch(pattern, path)
+            if match and verb in verbs:
+                return act(self, *match.groups())
+        return self._missing("EntryNotFound")
+
+    def _json(self, value: object) -> None:
+        self._send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
+
+    def _missing(self, code: str) -> None:
+        self._send(404, b"{}", {"X-Error-Code": code})
+
+    def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log(self) -> None:
+        self._json({name: {"visibility": r.visibility, "commits": r.commits} for name, r in self.hub.repositories.items()})
+
+    def create(self) -> None:
+        asked = json.loads(self.body)
+        name = f"{asked['organization']}/{asked['name']}"
+        url = f"http://{self.headers['Host']}/datasets/{name}"
+        if name in self.hub.repositories:
+            return self._send(409, json.dumps({"error": "You already created this dataset repo", "url": url}).encode(), {})
+        self.hub.repositories[name] = Repository(asked["visibility"], {".gitattributes": b"*.parquet filter=lfs\n"})
+        return self._json({"url": url})
+
+    def validate_yaml(self) -> None:
+        self._json({"errors": [], "warnings": []})
+
+    def preupload(self, _name: str) -> None:
+        asked = json.loads(self.body)["files"]
+        mode = {True: "lfs", False: "regular"}
+        self._json(
+            {"files": [{"path": f["path"], "uploadMode": mode[f["path"].endswith(".parquet")], "shouldIgnore": False} for f in asked]}
+        )
+
+    def lfs_batch(self) -> None:
+        def actions(oid: str) -> dict[str, Any]:
+            place = f"http://{self.headers['Host']}/lfs"
+            return {"upload": {"href": f"{place}/{oid}"}, "verify": {"href": f"{place}/verify"}}
+
+        asked = json.loads(self.body)["objects"]
+        self._json({"transfer": "basic", "objects": [{**each, "actions": actions(each["oid"])} for each in asked]})
+
+    def lfs_put(self, oid: str) -> None:
+        self.hub.blobs[oid] = self.body
+        self._send(200, b"", {})
+
+    def lfs_verify(self) -> None:
+        known = json.loads(self.body)["oid"] in self.hub.blobs
+        self._send(200 if known else 404, b"", {})
+
+    def commit(self, name: str) -> None:
+        repository = self.hub.repositories[name]
+        operations = [json.loads(line) for line in self.body.splitlines()]
+        for operation in operations:
+            self._apply(repository, operation["key"], operation["value"])
+        repository.commits.append([f"{each['key']} {each['value'].get('path', '')}".strip() for each in operations])
+        self._json({"commitUrl": f"http://{self.headers['Host']}/datasets/{name}/commit/{repository.sha}", "commitOid": repository.sha})
+
+    def _apply(self, repository: Repository, key: str, value: dict[str, Any]) -> None:
+        if key == "file":
+            repository.files[value["path"]] = base64.b64decode(value["content"])
+        elif key == "lfsFile":
+            repository.files[value["path"]] = self.hub.blobs[value["oid"]]
+        elif key == "deletedFile":
+            del repository.files[value["path"]]
+
+    def info(self, name: str) -> None:
+        repository = self.hub.repositories.get(name)
+        if repository is None:
+            return self._missing("RepoNotFound")
+        siblings = [{"rfilename": path} for path in sorted(repository.files)]
+        return self._json({"id": name, "sha": repository.sha, "private": True, "siblings": siblings, "tags": []})
+
+    def tree(self, name: str, folder: str | None) -> None:
+        files = self.hub.repositories[name].files
+        inside = f"{folder.strip('/')}/" if folder else ""
+        found = sorted(path for path in files if path.startswith(inside))
+        if not found:
+            return self._missing("EntryNotFound")
+        if "recursive=True" not in self.path and "recursive=true" not in self.path:
+            folders = {inside + path.removeprefix(inside).partition("/")[0] for path in found if "/" in path.removeprefix(inside)}
+            found = [path for path in found if "/" not in path.removeprefix(inside)]
+        else:
+            folders = {path.rpartition("/")[0] for path in found} - {"", inside.strip("/")}
+        return self._json([_directory(path) for path in sorted(folders)] + [_file(path, files[path]) for path in found])
+
+    def paths_info(self, name: str) -> None:
+        files = self.hub.repositories[name].files
+        asked = parse_qs(self.body.decode())["paths"]
+        found = [_file(path, files[path]) for path in asked if path in files]
+        folders = [_directory(path) for path in asked if any(file.startswith(f"{path}/") for file in files)]
+        self._json(found + folders)
+
+    def resolve(self, name: str, path: str) -> None:
+        repository = self.hub.repositories[name]
+        if path not in repository.files:
+            return self._missing("EntryNotFound")
+        content = repository.files[path]
+        headers = {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Repo-Commit": repository.sha, "Accept-Ranges": "bytes"}
+        span = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        if span:
+            first, last = int(span[1]), min(int(span[2] or len(content)), len(content) - 1)
+            headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
+            return self._send(206, content[first : last + 1], headers)
+        return self._send(200, content, headers)
+
+
+def _file(path: str, content: bytes) -> dict[str, object]:
+    return {"type": "file", "path": path, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
+
+
+def _directory(path: str) -> dict[str, object]:
+    return {"type": "directory", "path": path, "oid": hashlib.sha1(path.encode()).hexdigest(), "size": 0}
+
+
+REPOSITORY = r"([\w.-]+/[\w.-]+)"
+ROUTES: list[tuple[set[str], str, Callable[..., None]]] = [
+    ({"GET"}, "/log", Handler.log),
+    ({"POST"}, "/api/repos/create", Handler.create),
+    ({"POST"}, "/api/validate-yaml", Handler.validate_yaml),
+    ({"POST"}, rf"/api/datasets/{REPOSITORY}/preupload/[^/]+", Handler.preupload),
+    ({"POST"}, rf"/datasets/{REPOSITORY[1:-1]}\.git/info/lfs/objects/batch", Handler.lfs_batch),
+    ({"PUT"}, r"/lfs/(\w+)", Handler.lfs_put),
+    ({"POST"}, "/lfs/verify", Handler.lfs_verify),
+    ({"POST"}, rf"/api/datasets/{REPOSITORY}/commit/[^/]+", Handler.commit),
+    ({"GET"}, rf"/api/datasets/{REPOSITORY}(?:/revision/[^/]+)?", Handler.info),
+    ({"GET"}, rf"/api/datasets/{REPOSITORY}/tree/[^/]+(/.*)?", Handler.tree),
+    ({"POST"}, rf"/api/datasets/{REPOSITORY}/paths-info/[^/]+", Handler.paths_info),
+    ({"GET", "HEAD"}, rf"/datasets/{REPOSITORY}/resolve/[^/]+/(.+)", Handler.resolve),
+]
+
+
+def main() -> None:
+    """Serve until standard input ends."""
+    Handler.hub = Hub()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    sys.stdout.write(f"http://127.0.0.1:{server.server_port}\n")
+    sys.stdout.flush()
+    sys.stdin.read()
+    server.shutdown()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""A small dataset that has a case of everything."""
+
+from dataclasses import replace
+
+from stepmark.records import (
+    Annotation,
+    Cost,
+    Label,
+    Problem,
+    Rejected,
+    Rollout,
+    Sampling,
+    StepAnnotation,
+    StepLabel,
+    Trace,
+    Verdict,
+)
+from storage.dataset import Dataset
+from storage.tables import LABELS, PROBLEMS, REJECTED, TRACES, annotations, rollouts
+
+GOOD, BAD, UNKNOWN = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNKNOWN
+
+PROBLEM = Problem(
+    problem_id="p0",
+    question="How many are 2 and 3?\nTimes 4?",
+    answer="20",
+    domain="arithmetic",
+    source="samples",
+    license="MIT",
+    metadata={"steps": "2", "empty": ""},
+)
+SAMPLING = Sampling(n=3, temperature=0.7, top_p=0.9, max_tokens=64, stop=("\n\n", "END"), seed=2**53 - 1)
+TRACE = Trace(
+    trace_id="t0",
+    problem_id="p0",
+    steps=("2 + 3 = 5\n", "5 * 4 = 20\n", "The answer is 20."),
+    final_answer="20",
+    outcome=GOOD,
+    outcome_reason="equal",
+    model="some/model",
+    sampling=SAMPLING,
+    prompt_tokens=5,
+    cached_tokens=1,
+    generated_tokens=9,
+    metadata={"k": "v"},
+)
+ROLLOUT = Rollout(
+    rollout_id="r0",
+    trace_id="t0",
+    prefix_steps=1,
+    text="5 * 4 = 20",
+    final_answer=None,
+    outcome=UNKNOWN,
+    outcome_reason="cut",
+    seed=2**53 - 1,
+    finish_reason="length",
+    prompt_tokens=3,
+    cached_tokens=2,
+    generated_tokens=7,
+)
+ANNOTATION = Annotation(
+    trace_id="t0",
+    method="judge",
+    fingerprint="f",
+    first_error=None,
+    confidence=0.25,
+    steps=(
+        StepAnnotation(verdict=GOOD, value=0.5, successes=1, trials=2, unknowns=3, rationale="because"),
+        StepAnnotation(verdict=BAD, value=0.0),
+        StepAnnotation(),
+    ),
+    cost=Cost(rollouts=4, prompt_tokens=5, cached_tokens=6, generated_tokens=7, seconds=0.5),
+    error="it broke",
+)
+LABEL = Label(
+    trace_id="t0",
+    first_error=-1,
+    steps=(StepLabel(label=GOOD, value=1.0), StepLabel(label=GOOD, value=0.5), StepLabel(label=GOOD)),
+    confidence=0.9,
+    kept=True,
+    reason="agree",
+    sources=("judge", "monte_carlo"),
+    fingerprint="f",
+)
+REJECTED_ROW = Rejected(file="a.jsonl", row=7, field="question", reason="empty")
+
+
+def labelled(name: str, *verdicts: Verdict, kept: bool = True) -> tuple[Trace, Label]:
+    """A trace and a label whose steps have these verdicts."""
+    trace = replace(TRACE, trace_id=name, steps=tuple(f"step {index}\n" for index in range(len(verdicts))))
+    steps = tuple(StepLabel(label=verdict) for verdict in verdicts)
+    first_error = verdicts.index(BAD) if BAD in verdicts else None if UNKNOWN in verdicts else -1
+    return trace, replace(LABEL, trace_id=name, steps=steps, first_error=first_error, kept=kept)
+
+
+def fill(dataset: Dataset) -> None:
+    """Write the sample: one part of every table, with three traces: right, wrong at step 1, undecided and not kept."""
+    pairs = [(TRACE, LABEL), labelled("t1", GOOD, BAD, UNKNOWN), labelled("t2", GOOD, UNKNOWN, kept=False)]
+    dataset.write_part(PROBLEMS, 0, [PROBLEM], "f")
+    dataset.write_part(REJECTED, 0, [REJECTED_ROW], "f")
+    dataset.write_part(TRACES, 0, [trace for trace, _ in pairs], "f")
+    dataset.write_part(rollouts("judge"), 0, [ROLLOUT], "f")
+    dataset.write_part(annotations("judge"), 0, [ANNOTATION], "f")
+    dataset.write_part(annotations("formal"), 0, [replace(ANNOTATION, method="formal", trace_id="t1")], "f")
+    dataset.write_part(LABELS, 0, [label for _, label in pairs], "f")
+    dataset.write_run_file('dataset = "x"\n')

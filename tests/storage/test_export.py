@@ -1,0 +1,216 @@
+"""An export is a folder that `datasets` loads, with a card that hostile text cannot break."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from huggingface_hub import DatasetCard
+
+from stepmark import plugins
+from stepmark.errors import ConfigError, DatasetError
+from storage import export as export_module
+from storage import parts
+from storage.card import Survey, render
+from storage.dataset import Dataset
+from storage.export import export
+from storage.formats.trl import Trl
+from storage.tables import LABELS, PROBLEMS, TRACES
+from tests.storage.samples import GOOD, LABEL, PROBLEM, TRACE, labelled
+
+
+def loaded(folder: Path, split: str = "train") -> Any:
+    """The folder as `datasets` loads it, with its cache beside it."""
+    import datasets
+
+    return datasets.load_dataset(str(folder), split=split, cache_dir=str(folder.parent / "cache"))
+
+
+def front_matter(card: str) -> Any:
+    return DatasetCard(card).data.to_dict()  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize("name", plugins.available("storage.formats"))
+def test_datasets_loads_what_was_exported(filled: Dataset, tmp_path: Path, name: str) -> None:
+    exporter = plugins.load("storage.formats", name)()
+    done = export(filled, exporter, str(tmp_path / "out"))
+    assert (done.rows, done.left_out) == (2, {"its label is not kept": 1})
+    rows = loaded(tmp_path / "out", exporter.split)
+    assert rows.column_names == exporter.schema.names
+    assert rows.num_rows == 2
+
+
+def test_the_rows_of_trl_survive_the_journey(filled: Dataset, tmp_path: Path) -> None:
+    export(filled, Trl(), str(tmp_path / "out"))
+    assert loaded(tmp_path / "out").to_list() == [
+        {"prompt": PROBLEM.question, "completions": ["2 + 3 = 5", "5 * 4 = 20", "The answer is 20."], "labels": [True] * 3},
+        {"prompt": PROBLEM.question, "completions": ["step 0", "step 1"], "labels": [True, False]},
+    ]
+
+
+def test_traces_that_are_not_kept_can_be_asked_for(filled: Dataset, tmp_path: Path) -> None:
+    done = export(filled, Trl(), str(tmp_path / "out"), only_kept=False)
+    assert (done.rows, done.left_out) == (2, {"a step is undecided": 1})
+
+
+def test_an_export_of_nothing_says_why(dataset: Dataset, tmp_path: Path) -> None:
+    dataset.write_run_file("")
+    with pytest.raises(DatasetError, match=r"^nothing to export: the dataset has no traces$"):
+        export(dataset, Trl(), str(tmp_path / "out"))
+    trace, label = labelled("t", GOOD, kept=False)
+    dataset.write_part(PROBLEMS, 0, [PROBLEM], "f")
+    dataset.write_part(TRACES, 0, [trace, TRACE], "f")
+    dataset.write_part(LABELS, 0, [label], "f")
+    with pytest.raises(DatasetError, match=r"^nothing to export: 1 × its label is not kept, 1 × it has no label$"):
+        export(dataset, Trl(), str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_cannot_be_joined_is_counted(dataset: Dataset, tmp_path: Path) -> None:
+    orphan = replace(TRACE, trace_id="orphan", problem_id="gone")
+    unlabelled = replace(TRACE, trace_id="unlabelled")
+    short, label = labelled("short", GOOD)
+    dataset.write_part(PROBLEMS, 0, [PROBLEM], "f")
+    dataset.write_part(TRACES, 0, [TRACE, orphan, unlabelled, replace(short, steps=("a", "b"))], "f")
+    dataset.write_part(TRACES, 1, [TRACE], "f")
+    dataset.write_part(LABELS, 0, [LABEL, label], "f")
+    done = export(dataset, Trl(), str(tmp_path / "out"))
+    assert done.rows == 1
+    assert done.left_out == {
+        "its problem is missing": 2,
+        "it has no label": 1,
+        "its label is of another number of steps": 1,
+    }
+
+
+def test_files_are_sharded_and_an_earlier_export_is_replaced(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = [labelled(str(index), GOOD) for index in range(200)]
+    dataset.write_part(PROBLEMS, 0, [PROBLEM], "f")
+    dataset.write_part(TRACES, 0, [trace for trace, _ in pairs], "f")
+    dataset.write_part(LABELS, 0, [label for _, label in pairs], "f")
+    out = tmp_path / "out"
+    with monkeypatch.context() as small:
+        small.setattr(parts, "ROW_GROUP_BYTES", 1)
+        small.setattr(export_module, "SHARD_BYTES", 1)
+        export(dataset, Trl(), str(out))
+    assert sorted(path.name for path in (out / "data").iterdir()) == [f"train-0000{n}-of-00004.parquet" for n in range(4)]
+    assert loaded(out).num_rows == 200
+    export(dataset, Trl(), str(out))
+    assert [path.name for path in (out / "data").iterdir()] == ["train-00000-of-00001.parquet"]
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "data/train.csv", ".git/config"])
+def test_a_folder_that_holds_anything_else_is_left_alone(on_disk: Dataset, tmp_path: Path, name: str) -> None:
+    mine = tmp_path / "out" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    with pytest.raises(ConfigError, match=r"which is no export's; name a new folder"):
+        export(on_disk, Trl(), str(tmp_path / "out"))
+    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == [mine]
+
+
+def test_a_dataset_is_not_exported_over_itself(on_disk: Dataset) -> None:
+    with pytest.raises(ConfigError, match="which is no export's"):
+        export(on_disk, Trl(), on_disk.uri)
+    assert on_disk.count(TRACES) == 3
+
+
+def test_a_failed_export_leaves_the_earlier_one(on_disk: Dataset, tmp_path: Path) -> None:
+    export(on_disk, Trl(), str(tmp_path / "out"))
+    Path(on_disk.uri, "labels/part-00000.parquet").write_bytes(b"torn")
+    with pytest.raises(DatasetError, match=r"labels/part-00000\.parquet is damaged"):
+        export(on_disk, Trl(), str(tmp_path / "out"))
+    assert loaded(tmp_path / "out").num_rows == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "out", "sample"]
+
+
+@pytest.mark.parametrize(
+    ("destination", "message"),
+    [
+        ("s3://bucket/x", "cannot export to s3://bucket/x; name a folder or hf://datasets/ORG/NAME"),
+        ("hf://org/name", "it reads hf://datasets/ORG/NAME"),
+        ("hf://datasets/name", "it reads hf://datasets/ORG/NAME"),
+        ("hf://datasets/../x", "it reads hf://datasets/ORG/NAME"),
+        ("hf://datasets/a/b@main", "it reads hf://datasets/ORG/NAME"),
+    ],
+)
+def test_a_destination_is_a_folder_or_a_repository(on_disk: Dataset, destination: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        export(on_disk, Trl(), destination)
+
+
+def test_a_destination_that_cannot_be_written_is_said_so(on_disk: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DatasetError, match=r"cannot write .*: File exists"):
+        export(on_disk, Trl(), str(tmp_path / "file" / "out"))
+    with pytest.raises(ConfigError, match="it is a file"):
+        export(on_disk, Trl(), str(tmp_path / "file"))
+
+
+def test_no_dataset_no_export(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="no dataset at "):
+        export(Dataset(str(tmp_path / "none")), Trl(), str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_card_says_how_it_was_made(on_disk: Dataset, tmp_path: Path) -> None:
+    export(on_disk, Trl(), str(tmp_path / "out"))
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert front_matter(card) == {
+        "license": "mit",
+        "tags": ["process-supervision", "prm", "stepmark"],
+        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "data/train-*.parquet"}]}],
+    }
+    for line in (
+        "2 rows. Of 3 labelled traces 2 were kept (66.7%).",
+        "- `its label is not kept`: 1",
+        "- `some/model`: 3",
+        "- `monte_carlo`: 3",
+        "- `f`: 3",
+        '```toml\ndataset = "x"\n```',
+    ):
+        assert line in card
+
+
+@pytest.mark.parametrize("licenses", [{"MIT": 1, "CC-BY-4.0": 1}, {"evil\nlicense: mit": 1}, {"not stated": 1}])
+def test_an_unknown_or_mixed_licence_is_other(licenses: dict[str, int]) -> None:
+    survey = Survey(licenses=Counter(licenses))
+    assert front_matter(render(survey, title="x", format_name="trl", split="train", run_file=None))["license"] == "other"
+
+
+@pytest.mark.parametrize("hostile", ["```\n# Owned\n```", "`````", "a\n---\nlicense: mit\n---\n", "``` ~~~ `````` \n# x", "\r\n`"])
+def test_hostile_text_stays_inside_its_code(hostile: str) -> None:
+    survey = Survey(models=Counter({hostile: 1}), left_out=Counter({hostile: 1}))
+    card = render(survey, title=hostile, format_name=hostile, split="train", run_file=hostile)
+    assert front_matter(card)["license"] == "other"
+    fence = card.split("## Run file\n\n")[1].partition("toml\n")[0]
+    inside = card.split(f"{fence}toml\n")[1].removesuffix(f"\n{fence}\n")
+    assert inside == hostile.rstrip()
+    assert fence not in inside
+    headings = [line for line in card.split("## Run file")[0].splitlines() if line.startswith("#")]
+    assert len(headings) == 3
+
+
+def test_an_inline_name_cannot_end_its_code_span() -> None:
+    survey = Survey(models=Counter({"a ` b\n`` c": 1}))
+    card = render(survey, title="x", format_name="trl", split="train", run_file=None)
+    assert "\n- ``` a ` b `` c ```: 1\n" in card
+
+
+def test_long_lists_are_cut() -> None:
+    survey = Survey(models=Counter({f"model {index}": 1 for index in range(1000)}))
+    card = render(survey, title="x", format_name="trl", split="train", run_file="x" * 10)
+    assert "- 980 more" in card
+    assert len(card) < 3000
+
+
+def test_exported_parquet_is_plain(on_disk: Dataset, tmp_path: Path) -> None:
+    export(on_disk, Trl(), str(tmp_path / "out"))
+    [path] = (tmp_path / "out" / "data").iterdir()
+    found = pq.read_schema(path)
+    assert found.equals(Trl.schema)
+    assert json.dumps(found.names) == '["prompt", "completions", "labels"]'

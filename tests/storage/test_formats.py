@@ -1,0 +1,162 @@
+"""Trainer formats: the exact rows, and what every format must do."""
+
+import dataclasses
+import re
+from dataclasses import replace
+from typing import Any, get_type_hints
+
+import pyarrow as pa
+import pytest
+
+from stepmark import plugins
+from stepmark.records import Verdict
+from storage.formats.base import Example, Format, LeftOut
+from storage.formats.math_shepherd import MathShepherd
+from storage.formats.processbench import ProcessBench
+from storage.formats.trl import Trl
+from tests.storage.samples import BAD, GOOD, LABEL, PROBLEM, TRACE, UNKNOWN, labelled
+
+ROOM = "storage.formats"
+RIGHT = Example(problem=PROBLEM, trace=TRACE, label=LABEL)
+
+
+def example(*verdicts: Verdict) -> Example:
+    trace, label = labelled("t", *verdicts)
+    return Example(problem=PROBLEM, trace=trace, label=label)
+
+
+def rows(exporter: Format, *examples: Example) -> list[Any]:
+    return list(exporter.rows(examples))
+
+
+def with_steps(*steps: str) -> Example:
+    given = example(*[GOOD] * len(steps))
+    return replace(given, trace=replace(given.trace, steps=steps))
+
+
+@pytest.mark.parametrize("name", plugins.available(ROOM))
+def test_a_format_is_a_frozen_dataclass_that_declares_itself(name: str) -> None:
+    plugin = plugins.load(ROOM, name)
+    assert dataclasses.fields(plugin) is not None
+    assert plugin.__dataclass_params__.frozen
+    assert isinstance(plugin.version, int)
+    assert re.fullmatch(r"\w+", plugin.split)
+    assert "examples" in get_type_hints(plugin.rows)
+
+
+@pytest.mark.parametrize("name", plugins.available(ROOM))
+def test_rows_are_what_the_schema_says(name: str) -> None:
+    plugin = plugins.load(ROOM, name)
+    found = rows(plugin(), RIGHT, example(GOOD, BAD, UNKNOWN))
+    table = pa.Table.from_pylist(found, schema=plugin.schema)
+    table.validate(full=True)
+    assert table.to_pylist() == found
+
+
+@pytest.mark.parametrize("name", plugins.available(ROOM))
+def test_every_example_is_a_row_or_left_out_for_a_reason(name: str) -> None:
+    found = rows(plugins.load(ROOM, name)(), RIGHT, example(), example(UNKNOWN), example(GOOD, UNKNOWN, BAD), example(BAD))
+    assert len(found) == 5
+    assert all(item.reason for item in found if isinstance(item, LeftOut))
+    assert found[1] == LeftOut("it has no steps")
+
+
+def test_trl_has_a_prompt_completions_and_labels() -> None:
+    assert rows(Trl(), RIGHT) == [
+        {
+            "prompt": "How many are 2 and 3?\nTimes 4?",
+            "completions": ["2 + 3 = 5", "5 * 4 = 20", "The answer is 20."],
+            "labels": [True, True, True],
+        }
+    ]
+
+
+@pytest.mark.parametrize("exporter", [Trl(), MathShepherd()])
+@pytest.mark.parametrize(
+    ("verdicts", "steps"),
+    [
+        ((GOOD, GOOD), 2),
+        ((GOOD, BAD, GOOD), 2),
+        ((BAD, UNKNOWN), 1),
+        ((GOOD, UNKNOWN, BAD), None),
+        ((GOOD, UNKNOWN), None),
+        ((UNKNOWN,), None),
+    ],
+)
+def test_training_ends_at_the_first_wrong_step(exporter: Format, verdicts: tuple[Verdict, ...], steps: int | None) -> None:
+    [found] = rows(exporter, example(*verdicts))
+    if steps is None:
+        assert found == LeftOut("a step is undecided")
+    else:
+        assert str(found).count("step 0") in (1, 2)
+        assert (f"step {steps - 1}" in str(found), f"step {steps}" in str(found)) == (True, False)
+
+
+def test_steps_after_the_first_error_can_be_kept_when_all_are_decided() -> None:
+    whole, hole = rows(Trl(cut_after_error=False), example(GOOD, BAD, GOOD), example(GOOD, BAD, UNKNOWN))
+    assert whole["labels"] == [True, False, True]
+    assert hole == LeftOut("a step is undecided")
+
+
+@pytest.mark.parametrize("exporter", [Trl(), MathShepherd()])
+def test_a_blank_step_cannot_be_trained_on(exporter: Format) -> None:
+    assert rows(exporter, with_steps("a\n", " \n\t")) == [LeftOut("a step is blank")]
+
+
+def test_math_shepherd_marks_every_step() -> None:
+    [row] = rows(MathShepherd(), example(GOOD, BAD))
+    assert row == {
+        "input": "How many are 2 and 3?\nTimes 4? Step 1: step 0 ки\nStep 2: step 1 ки",
+        "label": "How many are 2 and 3?\nTimes 4? Step 1: step 0 +\nStep 2: step 1 -",
+        "task": "arithmetic",
+    }
+
+
+def test_math_shepherd_is_read_back_by_its_markers() -> None:
+    """The reading of TRL's conversion script: the marker shrunk to one character, signs at the same places of the label."""
+    [row] = rows(MathShepherd(), with_steps("Let x = 1 - 2 + 3\nand more\n", "x + ки"[:3]), example(GOOD, BAD))[1:]
+    text = row["input"].replace("ки", "ⶻ")
+    places = [match.start() for match in re.finditer("ⶻ", text)]
+    assert [row["label"][place] for place in places] == ["+", "-"]
+    assert text.replace("ⶻ", "") == re.sub(r" [+-](?=\n|$)", " ", row["label"])
+
+
+def test_math_shepherd_does_not_number_twice() -> None:
+    [row] = rows(MathShepherd(), with_steps("Step 1: a\n", "Step 2 : b\n", "Step 30: c\n"))
+    assert row["input"].endswith("Step 1: a ки\nStep 2 : b ки\nStep 3: Step 30: c ки")
+
+
+@pytest.mark.parametrize(
+    ("question", "step", "reason"),
+    [
+        ("a", "мальчики", "its text holds the marker ки"),
+        ("книги ки", "a", "its text holds the marker ки"),
+        ("a Step 1: b", "a", 'its question holds "Step 1:"'),
+    ],
+)
+def test_a_text_that_would_be_read_wrongly_is_left_out(question: str, step: str, reason: str) -> None:
+    given = with_steps("fine\n", step)
+    hostile = replace(given, problem=replace(PROBLEM, question=question))
+    assert rows(MathShepherd(), hostile) == [LeftOut(reason)]
+    assert len(rows(Trl(), hostile)[0]["labels"]) == 2
+
+
+def test_processbench_names_the_first_wrong_step() -> None:
+    right, wrong = rows(ProcessBench(), RIGHT, example(GOOD, BAD, UNKNOWN))
+    assert right == {
+        "id": "t0",
+        "generator": "some/model",
+        "problem": "How many are 2 and 3?\nTimes 4?",
+        "steps": ["2 + 3 = 5", "5 * 4 = 20", "The answer is 20."],
+        "final_answer_correct": True,
+        "label": -1,
+    }
+    assert (wrong["label"], len(wrong["steps"])) == (1, 3)
+
+
+def test_processbench_takes_nothing_undecided() -> None:
+    undecided = replace(RIGHT, trace=replace(TRACE, outcome=UNKNOWN))
+    wrong = replace(RIGHT, trace=replace(TRACE, outcome=BAD))
+    found = rows(ProcessBench(), undecided, example(GOOD, UNKNOWN), wrong)
+    assert found[:2] == [LeftOut("its final answer is undecided"), LeftOut("its first error is undecided")]
+    assert found[2]["final_answer_correct"] is False

@@ -1,0 +1,151 @@
+"""Export to the Hub and back, against a stand-in of its HTTP API.
+
+The client reads its settings when it is imported, so it runs in a process of its own.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stepmark.errors import ConfigError
+from storage.dataset import Dataset
+from storage.export import export
+from storage.formats.trl import Trl
+from tests.storage.hub_server import GOOD_TOKEN
+
+ROOT = Path(__file__).parents[2]
+PREAMBLE = """
+import sys
+from stepmark.errors import UserError
+from storage import export as module, parts
+from storage.dataset import Dataset
+from storage.export import export
+from storage.formats.trl import Trl
+from storage.tables import TRACES
+from tests.storage.samples import TRACE, fill
+dataset = Dataset(sys.argv[1])
+"""
+
+
+@dataclass(frozen=True)
+class Hub:
+    """A running stand-in, and how a client of it is run."""
+
+    address: str
+    home: Path
+
+    def run(self, code: str, dataset: Dataset, token: str = GOOD_TOKEN) -> str:
+        settings = {"HF_ENDPOINT": self.address, "HF_TOKEN": token, "HF_HOME": str(self.home), "HF_HUB_DISABLE_XET": "1"}
+        command = [sys.executable, "-c", PREAMBLE + code, dataset.uri]
+        done = subprocess.run(command, cwd=ROOT, env=os.environ | settings, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def log(self) -> Any:
+        with urllib.request.urlopen(f"{self.address}/log") as response:
+            return json.load(response)
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Hub]:
+    command = [sys.executable, "-m", "tests.storage.hub_server"]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        yield Hub(server.stdout.readline().strip(), tmp_path / "hf")
+        server.communicate()
+
+
+def test_an_export_is_one_private_commit_that_loads_back(hub: Hub, on_disk: Dataset) -> None:
+    code = """
+import datasets, json
+done = export(dataset, Trl(), "hf://datasets/org/name")
+rows = datasets.load_dataset("org/name", split="train").to_list()
+print(json.dumps([done.rows, done.left_out, done.destination, rows]))
+"""
+    rows, left_out, destination, loaded = json.loads(hub.run(code, on_disk))
+    assert (rows, left_out, destination) == (2, {"its label is not kept": 1}, f"{hub.address}/datasets/org/name")
+    assert [row["labels"] for row in loaded] == [[True, True, True], [True, False]]
+    assert hub.log() == {
+        "org/name": {
+            "visibility": "private",
+            "commits": [["header", "file README.md", "lfsFile data/train-00000-of-00001.parquet"]],
+        }
+    }
+
+
+def test_a_second_export_replaces_the_files_of_the_first(hub: Hub, on_disk: Dataset) -> None:
+    code = """
+import datasets
+limits = module.SHARD_BYTES, parts.BATCH_ROWS, parts.ROW_GROUP_BYTES
+module.SHARD_BYTES, parts.BATCH_ROWS, parts.ROW_GROUP_BYTES = 1, 1, 1
+export(dataset, Trl(), "hf://datasets/org/name/", private=False)
+module.SHARD_BYTES, parts.BATCH_ROWS, parts.ROW_GROUP_BYTES = limits
+export(dataset, Trl(), "hf://datasets/org/name")
+print(datasets.load_dataset("org/name", split="train").num_rows)
+"""
+    assert hub.run(code, on_disk) == "2\n"
+    log = hub.log()["org/name"]
+    assert log["visibility"] == "public"
+    assert sorted(log["commits"][1]) == [
+        "deletedFile data/train-00000-of-00002.parquet",
+        "deletedFile data/train-00001-of-00002.parquet",
+        "file README.md",
+        "header",
+        "lfsFile data/train-00000-of-00001.parquet",
+    ]
+
+
+@pytest.mark.parametrize(("token", "message"), [("hf_bad", "HF_TOKEN is not valid"), (" ", "HF_TOKEN is not set; make a write token")])
+def test_a_refused_token_is_said_in_one_line(hub: Hub, on_disk: Dataset, token: str, message: str) -> None:
+    code = """
+try:
+    export(dataset, Trl(), "hf://datasets/org/name")
+except UserError as error:
+    print(type(error).__name__, error)
+"""
+    said = hub.run(code, on_disk, token)
+    assert message in said
+    assert said.count("\n") == 1
+    assert hub.log() == {}
+
+
+def test_a_hub_that_is_down_is_said_in_one_line(hub: Hub, on_disk: Dataset) -> None:
+    code = """
+try:
+    export(dataset, Trl(), "hf://datasets/org/name")
+except UserError as error:
+    print(type(error).__name__, error)
+"""
+    nowhere = Hub("http://127.0.0.1:9", hub.home)
+    said = nowhere.run(code, on_disk)
+    assert said.startswith("DatasetError cannot write to hf://datasets/org/name: ")
+    assert said.endswith("Connection refused\n")
+
+
+def test_a_dataset_can_live_on_the_hub(hub: Hub, on_disk: Dataset) -> None:
+    code = """
+from huggingface_hub import HfApi
+from storage.sql import query
+HfApi().create_repo("org/live", repo_type="dataset", private=True)
+live = Dataset("hf://datasets/org/live")
+live.check_writable()
+fill(live)
+assert live.has_part(TRACES, 0, "f") and not live.has_part(TRACES, 0, "g")
+assert next(live.read(TRACES)) == TRACE
+print(live.methods("annotations"), query(live, "SELECT count(*) FROM steps").to_pylist())
+"""
+    assert hub.run(code, on_disk) == "('formal', 'judge') [{'count_star()': 8}]\n"
+
+
+def test_without_a_token_nothing_is_built(on_disk: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    with pytest.raises(ConfigError, match="HF_TOKEN is not set"):
+        export(on_disk, Trl(), "hf://datasets/org/name")

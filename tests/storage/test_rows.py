@@ -1,0 +1,82 @@
+"""Records become rows and come back the same."""
+
+import dataclasses
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stepmark.errors import DatasetError
+from stepmark.records import Annotation, Cost, Problem, Rejected
+from storage.dataset import Dataset
+from storage.rows import mended, to_record, to_row
+from storage.schemas import SCHEMAS
+from storage.tables import LABELS, PROBLEMS, REJECTED, TRACES, Table, annotations, rollouts
+from tests.storage.samples import ANNOTATION, LABEL, PROBLEM, REJECTED_ROW, ROLLOUT, TRACE
+
+SAMPLES = [
+    (PROBLEMS, PROBLEM),
+    (REJECTED, REJECTED_ROW),
+    (TRACES, TRACE),
+    (rollouts("judge"), ROLLOUT),
+    (annotations("judge"), ANNOTATION),
+    (LABELS, LABEL),
+]
+BARE = [
+    (PROBLEMS, replace(PROBLEM, answer=None, metadata={})),
+    (TRACES, replace(TRACE, steps=(), final_answer=None, sampling=None, metadata={})),
+    (annotations("judge"), Annotation(trace_id="t", method="judge", first_error=-1, steps=())),
+    (LABELS, replace(LABEL, first_error=None, steps=(), confidence=None, kept=False, sources=())),
+]
+
+
+@pytest.mark.parametrize(("table", "record"), SAMPLES + BARE)
+def test_a_record_comes_back_from_disk_the_same(dataset: Dataset, table: Table[Any], record: object) -> None:
+    dataset.write_part(table, 0, [record], "f")
+    assert list(dataset.read_part(table, 0)) == [record]
+
+
+@pytest.mark.parametrize(("table", "record"), SAMPLES)
+def test_the_schema_has_the_record_s_fields_in_their_order(table: Table[Any], record: Any) -> None:
+    fields = [f.name for f in dataclasses.fields(record) if f.name != "cost"]
+    if isinstance(record, Annotation):
+        fields[-1:-1] = [f.name for f in dataclasses.fields(Cost)]
+    assert SCHEMAS[table.kind].names == fields
+    assert set(to_row(record)) == set(fields)
+
+
+@given(st.text())
+def test_any_unicode_text_is_kept_as_it_is(text: str) -> None:
+    assert mended(text) == text
+
+
+@given(st.text(st.characters(categories=["Cs", "L", "So"])))
+def test_mended_text_can_be_encoded(text: str) -> None:
+    mended(text).encode("utf-8")
+
+
+def test_lone_surrogates_are_replaced_and_nothing_else_of_the_part_is(dataset: Dataset) -> None:
+    hostile = replace(TRACE, steps=("nul \0 half \ud800 end\r\n", "\ufeff\u2028\n"), metadata={"\udfff": "\ud83d\ude00"})
+    dataset.write_part(TRACES, 0, [TRACE, hostile], "f")
+    clean = replace(hostile, steps=("nul \0 half \ufffd end\r\n", "\ufeff\u2028\n"), metadata={"\ufffd": "\U0001f600"})
+    assert list(dataset.read_part(TRACES, 0)) == [TRACE, clean]
+
+
+def test_a_step_of_a_megabyte_is_kept(dataset: Dataset) -> None:
+    long = replace(TRACE, steps=("é" * 500_000, "\n" * 1_000_000))
+    dataset.write_part(TRACES, 0, [long] * 70, "f")
+    assert all(trace == long for trace in dataset.read_part(TRACES, 0))
+    assert dataset.count(TRACES) == 70
+
+
+def test_a_row_without_a_column_says_which() -> None:
+    row = to_row(PROBLEM)
+    del row["question"]
+    with pytest.raises(DatasetError, match="a row is no Problem: question: "):
+        to_record(Problem, row)
+
+
+def test_a_column_from_a_later_version_is_ignored() -> None:
+    assert to_record(Rejected, to_row(REJECTED_ROW) | {"later": 1}) == REJECTED_ROW

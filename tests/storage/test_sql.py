@@ -1,0 +1,232 @@
+"""SQL over a dataset: the views, and what a stranger's query may not do."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from stepmark.errors import ConfigError, DatasetError
+from storage import sql
+from storage.dataset import Dataset
+from storage.render import to_csv, to_json, values
+from storage.schemas import SCHEMAS
+from storage.sql import connect, query
+from storage.tables import TRACES
+from tests.storage.samples import TRACE
+
+VIEWS = {*SCHEMAS, "steps"}
+PLAIN_STEPS = ["trace_id", "problem_id", "step_index", "text", "label", "value"]
+
+STATEMENTS = [
+    "COPY traces TO '{out}'",
+    "COPY (SELECT 1) TO '{out}' (FORMAT csv)",
+    "ATTACH '{out}' AS mine",
+    "EXPORT DATABASE '{out}'",
+    "CREATE TABLE mine AS SELECT 1",
+    "INSERT INTO empty.traces SELECT * FROM traces",
+    "DROP VIEW traces",
+    "PRAGMA enable_profiling",
+    "SET enable_external_access = true",
+    "RESET lock_configuration",
+    "INSTALL httpfs",
+    "LOAD httpfs",
+    "CALL pragma_version()",
+    "EXPLAIN ANALYZE SELECT 1",
+    "PREPARE p AS SELECT 1",
+    "SELECT 1; SELECT 2",
+    "SELECT 1; COPY traces TO '{out}'",
+    "",
+    "-- nothing",
+]
+REACHES = [
+    "FROM read_csv('/etc/passwd')",
+    "FROM read_text('/etc/passwd')",
+    "FROM read_blob('{secret}')",
+    "FROM '{secret}'",
+    "FROM read_parquet('{folder}/*/*.parquet')",
+    "FROM read_json('{folder}/run.toml')",
+    "FROM glob('/etc/*')",
+    "FROM sniff_csv('{secret}')",
+    "FROM parquet_metadata('{secret}')",
+    "FROM read_csv('https://127.0.0.1:9/x.csv')",
+    "FROM query('COPY traces TO ''{out}''')",
+    "FROM query_table('{secret}')",
+    "FROM enable_logging(storage = 'file', storage_path = '{out}')",
+    "FROM enable_profiling(save_location := '{out}')",
+    "FROM duckdb_secrets()",
+    "FROM sqlite_scan('{secret}', 'x')",
+    "SELECT getenv('HOME')",
+    "WITH x AS (DELETE FROM empty.traces RETURNING *) FROM x",
+    "WITH x AS (INSERT INTO traces FROM traces RETURNING *) FROM x",
+    "WITH x AS (COPY traces TO '{out}') FROM x",
+]
+
+
+def answer(dataset: Dataset, text: str) -> list[tuple[Any, ...]]:
+    return list(values(query(dataset, text)))
+
+
+def test_every_view_exists_before_any_part_does(dataset: Dataset) -> None:
+    dataset.write_run_file("")
+    assert {row[0] for row in answer(dataset, "SHOW TABLES")} == VIEWS
+    for view in VIEWS:
+        assert answer(dataset, f"SELECT count(*) FROM {view}") == [(0,)]
+    assert query(dataset, "FROM annotations").column_names == SCHEMAS["annotations"].names
+    assert query(dataset, "FROM rollouts").column_names == ["method", *SCHEMAS["rollouts"].names]
+    assert query(dataset, "FROM steps").column_names == PLAIN_STEPS
+    assert query(dataset, "FROM steps").schema.field("step_index").type == pa.int32()
+
+
+def test_views_are_typed_the_same_with_and_without_rows(filled: Dataset, tmp_path: Path) -> None:
+    bare = Dataset(str(tmp_path / "bare"))
+    bare.write_run_file("")
+    for view in SCHEMAS:
+        assert answer(filled, f"DESCRIBE {view}") == answer(bare, f"DESCRIBE {view}")
+
+
+def test_tables_are_read_whole(filled: Dataset) -> None:
+    counts = {view: answer(filled, f"SELECT count(*) FROM {view}")[0][0] for view in VIEWS}
+    assert counts == {"problems": 1, "rejected": 1, "traces": 3, "rollouts": 1, "annotations": 2, "labels": 3, "steps": 8}
+    assert answer(filled, "SELECT method, sum(rollouts), max(seconds) FROM annotations GROUP BY ALL ORDER BY ALL") == [
+        ("formal", 4, 0.5),
+        ("judge", 4, 0.5),
+    ]
+    assert answer(filled, "SELECT method, seed FROM rollouts") == [("judge", 2**53 - 1)]
+    assert answer(filled, "SELECT metadata['steps'] FROM problems") == [("2",)]
+
+
+def test_steps_has_each_method_s_verdict_beside_the_label(filled: Dataset) -> None:
+    assert query(filled, "FROM steps").column_names == [
+        *PLAIN_STEPS,
+        "formal_verdict",
+        "formal_value",
+        "judge_verdict",
+        "judge_value",
+    ]
+    wanted = "SELECT step_index, text, label, value, judge_verdict, judge_value, formal_verdict FROM steps"
+    assert answer(filled, f"{wanted} WHERE trace_id = 't0' ORDER BY step_index") == [
+        (0, "2 + 3 = 5\n", "correct", 1.0, "correct", 0.5, None),
+        (1, "5 * 4 = 20\n", "correct", 0.5, "incorrect", 0.0, None),
+        (2, "The answer is 20.", "correct", None, "unknown", None, None),
+    ]
+    assert answer(filled, "SELECT formal_verdict, judge_verdict FROM steps WHERE trace_id = 't1' ORDER BY step_index") == [
+        ("correct", None),
+        ("incorrect", None),
+        ("unknown", None),
+    ]
+
+
+@pytest.mark.parametrize("text", STATEMENTS)
+def test_only_one_select_is_taken(on_disk: Dataset, tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match="a query is one SELECT statement; this is "):
+        query(on_disk, text.format(out=tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("text", REACHES)
+def test_a_select_reaches_nothing_but_the_dataset(on_disk: Dataset, tmp_path: Path, text: str) -> None:
+    secret = tmp_path / "secret.csv"
+    secret.write_text("a,b\n1,2\n")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ConfigError, match="the query failed: ") as refusal:
+        query(on_disk, text.format(out=tmp_path / "out", secret=secret, folder=on_disk.uri))
+    assert "\n" not in str(refusal.value)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_connection_is_locked_for_good(filled: Dataset) -> None:
+    with connect(filled) as connection:
+        for setting in ("enable_external_access = true", "lock_configuration = false", "allowed_paths = ['/etc/passwd']"):
+            with pytest.raises(Exception, match=r"locked|Cannot"):
+                connection.execute(f"SET {setting}")
+        names = ("enable_external_access", "python_enable_replacements", "autoinstall_known_extensions", "autoload_known_extensions")
+        for name in names:
+            assert connection.execute("SELECT current_setting(?)", [name]).fetchall() == [(False,)]
+        assert connection.execute("SELECT count(*) FROM traces WHERE trace_id = ?", ["t0"]).fetchall() == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("SELEC 1", 'the query failed: Parser Error: syntax error at or near "SELEC"'),
+        ("SELECT nothing FROM traces", 'Referenced column "nothing" not found'),
+        ("FROM nowhere", "Table with name nowhere does not exist"),
+        ("SELECT error(trace_id) FROM traces", "Invalid Input Error: t"),
+        ("SELECT ?", "parameters"),
+    ],
+)
+def test_an_error_in_the_sql_is_one_line(filled: Dataset, text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        query(filled, text)
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT count(*) FROM range(1_000_000_000_000) t(i) WHERE i % 7 = 8",
+        "SELECT i FROM range(1_000_000_000_000) t(i) WHERE i % 100_000_000 = 8",
+    ],
+)
+def test_a_query_ends_at_its_time_limit(filled: Dataset, text: str) -> None:
+    with pytest.raises(ConfigError, match=r"the query failed: it took longer than 0\.2 s"):
+        query(filled, text, timeout_s=0.2)
+
+
+def test_a_time_limit_that_passes_before_the_query_begins_holds(filled: Dataset) -> None:
+    with pytest.raises(ConfigError, match="it took longer than 1e-09 s"):
+        query(filled, "SELECT count(*) FROM range(1_000_000_000_000) t(i) WHERE i % 7 = 8", timeout_s=1e-9)
+
+
+def test_an_endless_answer_is_refused(filled: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sql, "ANSWER_BYTES", 1 << 20)
+    with pytest.raises(ConfigError, match="the answer is larger than 1 MiB; add a LIMIT or aggregate"):
+        query(filled, "FROM range(1_000_000_000_000)")
+
+
+def test_a_missing_dataset_is_said_so(dataset: Dataset) -> None:
+    with pytest.raises(DatasetError, match="no dataset at "):
+        query(dataset, "SELECT 1")
+
+
+def test_a_damaged_part_is_said_so(on_disk: Dataset) -> None:
+    Path(on_disk.uri, "traces/part-00000.parquet").write_bytes(b"PAR1")
+    with pytest.raises(DatasetError, match=r"cannot be queried: .*part-00000\.parquet"):
+        query(on_disk, "FROM traces")
+
+
+def test_a_folder_s_name_is_no_pattern(tmp_path: Path) -> None:
+    for name, trace_id in (("[d]ata*", "mine"), ("data set", "decoy")):
+        Dataset(str(tmp_path / name)).write_part(TRACES, 0, [replace(TRACE, trace_id=trace_id)], "f")
+    assert answer(Dataset(str(tmp_path / "[d]ata*")), "SELECT trace_id FROM traces") == [("mine",)]
+
+
+def test_a_larger_dataset_is_joined_across_parts(dataset: Dataset) -> None:
+    for shard in range(5):
+        dataset.write_part(TRACES, shard, [replace(TRACE, trace_id=f"{shard}.{i}") for i in range(200)], "f")
+    assert answer(dataset, "SELECT count(*), count(DISTINCT trace_id), max(step_index) FROM steps") == [(3000, 1000, 2)]
+
+
+def test_queries_leave_no_files_in_the_current_folder(filled: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = sorted(Path.cwd().iterdir())
+    query(filled, "SELECT * FROM steps ORDER BY text")
+    assert sorted(Path.cwd().iterdir()) == before
+
+
+def test_json_keeps_types_and_every_column(filled: Dataset) -> None:
+    text = """SELECT 1 AS a, 2 AS a, sum(1) AS total, 1.5 AS x, 'nan'::DOUBLE AS n, NULL AS z, DATE '2026-01-02' AS d,
+              {'k': [true, NULL]} AS s, MAP {'é': 'inf'::DOUBLE} AS m, '\x01'::BLOB AS b, 'é"' AS t"""
+    assert to_json(query(filled, text)) == (
+        '[\n  {"a": 1, "a_1": 2, "total": 1, "x": 1.5, "n": null, "z": null, "d": "2026-01-02",'
+        ' "s": {"k": [true, null]}, "m": {"é": null}, "b": "01", "t": "é\\""}\n]\n'
+    )
+    assert to_json(query(filled, "SELECT 1 AS a WHERE false")) == "[\n]\n"
+
+
+def test_csv_has_a_header_and_nested_values_as_json(filled: Dataset) -> None:
+    text = "SELECT 'a,b\n\"c\"' AS t, NULL AS z, true AS f, [1, 2] AS l, {'k': 'é'} AS s, 0.5 AS x, 1 AS x"
+    assert to_csv(query(filled, text)) == 't,z,f,l,s,x,x\n"a,b\n""c""",,true,"[1, 2]","{""k"": ""é""}",0.5,1\n'
