@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol
 
 from engines.base import Completion, Engine, Prompt
-from stepmark.errors import EngineError
+from stepmark.errors import EngineError, UserError
 from stepmark.identity import digest, seed_for
 from stepmark.records import Annotation, Cost, Label, Problem, Rollout, Sampling, StepAnnotation, Trace, Verdict
 from verifiers.base import AnswerClaim, Finding, StepClaim
@@ -140,16 +140,16 @@ async def run(
 ) -> Annotation:
     """Annotate one trace; whatever goes wrong becomes the annotation's `error`.
 
-    A retryable engine error passes through: an engine that is down is nobody's label.
+    A retryable engine error passes through, since an engine that is down is nobody's label, and so does what the user can mend.
     """
     started = time.perf_counter()
     try:
         annotation = await annotator.annotate(problem, trace, tools)
-    except EngineError as error:
-        if error.retryable:
-            raise
-        annotation = _failed(trace, error)
+    except UserError:
+        raise
     except Exception as error:  # a plugin may raise anything, and one trace's failure is that trace's record
+        if isinstance(error, EngineError) and error.retryable:
+            raise
         annotation = _failed(trace, error)
     cost = replace(tools.cost, seconds=time.perf_counter() - started)
     return replace(annotation, method=method, fingerprint=fingerprint, cost=cost)

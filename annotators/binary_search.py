@@ -17,8 +17,8 @@ class BinarySearch:
     Searched are wrong traces of solvable problems (some sample is right): there the empty prefix has a value above zero and the whole
     trace has none. Costs rollouts * log2(steps) completions a trace instead of Monte Carlo's rollouts * steps.
 
-    `right_answers = "search"` looks for flawed positives too, which the paper does not: the prefix before the last step is probed first, and
-    only where nothing right follows it any more is the trace bisected.
+    `right_answers = "search"` looks for flawed positives too, which the paper does not: the prefix before the last step is probed first,
+    and only where nothing right follows it any more is the trace bisected.
     """
 
     rollouts: int = 8

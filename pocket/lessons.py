@@ -26,21 +26,25 @@ ROOT = Path(__file__).resolve().parent.parent
 SOLVE_PROMPT = (ROOT / "pipelines" / "prompts" / "pocket.txt").read_text()
 CHECK_PROMPT = (ROOT / "annotators" / "prompts" / "pocket.txt").read_text()
 NOT_KNOWN = "not known."
-VERDICT_WEIGHT = 6.0
-CLEAN_SHARE = 0.25
+VERDICT_WEIGHT, RESULT_WEIGHT = 6.0, 3.0
+SUMS_SHARE, SOLVE_SHARE = 0.35, 0.40  # of the lessons; the rest are checks
+OWN_SHARE = 0.5  # of the checks, once there are solutions of the model's own
+CLEAN_SHARE = 0.25  # of the planted solutions have no mistake
+SUMS = 14
+RESULT = re.compile(r"( = \d+)")
 
 
 def lessons(random: Random, most_steps: int, own: Sequence[tuple[Story, Sequence[str]]]) -> Iterator[Lesson]:
     """An endless mixture; `own` are the model's own solutions to check, where there are some."""
     while True:
         kind = random.random()
-        if kind < 0.12:
+        if kind < SUMS_SHARE:
             yield sums(random)
             continue
         story = draw(random, random.randint(2, most_steps))
-        if kind < 0.62:
+        if kind < SUMS_SHARE + SOLVE_SHARE:
             yield solution(story)
-        elif own and kind < 0.80:
+        elif own and random.random() < OWN_SHARE:
             yield check(*random.choice(own))
         else:
             yield check(story, corrupted(random, story.world))
@@ -48,7 +52,12 @@ def lessons(random: Random, most_steps: int, own: Sequence[tuple[Story, Sequence
 
 def solution(story: Story) -> Lesson:
     """Solve a problem."""
-    return [(SOLVE_PROMPT.format(question=story.question), 0.0), ("".join(solve(story.world)), 1.0)]
+    return [(SOLVE_PROMPT.format(question=story.question), 0.0), *_weighed("".join(solve(story.world)), 1.0)]
+
+
+def _weighed(text: str, weight: float) -> Lesson:
+    """Results weigh more: each is a few tokens of a line, and hard."""
+    return [(part, RESULT_WEIGHT if RESULT.fullmatch(part) else weight) for part in RESULT.split(text) if part]
 
 
 def check(story: Story, lines: Sequence[str]) -> Lesson:
@@ -71,7 +80,7 @@ def checked_reply(world: World, lines: Sequence[str]) -> Iterator[Lesson]:
         elif ANSWER.fullmatch(line) and world.target in derived:
             right = f"Step {number}: {answer_line(world)}"
         verdict = Verdict.CORRECT if _same(line, right, number) else Verdict.INCORRECT
-        yield [(right, 1.0), (f" {verdict}\n", VERDICT_WEIGHT)]
+        yield [*_weighed(right, 1.0), (f" {verdict}\n", VERDICT_WEIGHT)]
 
 
 def _same(shown: str, right: str, number: int) -> bool:
@@ -86,8 +95,8 @@ def _same(shown: str, right: str, number: int) -> bool:
 
 
 def sums(random: Random) -> Lesson:
-    """A dozen sums of the kinds and sizes that solutions hold."""
-    return [("".join(_sum(random) for _ in range(12)), 1.0)]
+    """A column of sums of the kinds and sizes that solutions hold; only their results are learnt."""
+    return _weighed("".join(_sum(random) for _ in range(SUMS)), 0.0)
 
 
 def _sum(random: Random) -> str:

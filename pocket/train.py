@@ -81,7 +81,7 @@ def rate(progress: float) -> float:
 
 def work(rank: int, options: argparse.Namespace) -> None:
     """One of the two workers."""
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT="29511")
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT="29523")
     torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=rank, world_size=WORKERS)
     torch.manual_seed(options.seed)
@@ -99,7 +99,7 @@ def work(rank: int, options: argparse.Namespace) -> None:
     ]
     bases = [MUON_RATE, ADAM_RATE]
     compiled = torch.compile(model, dynamic=False)
-    state: dict[str, object] = {"most_steps": 3, "own": []}
+    state: dict[str, object] = {"most_steps": 6 if options.resume else 3, "own": []}
     source = batches(tokenizer, options.seed * WORKERS + rank, state)
     for length in LENGTHS:  # compile before the clock starts
         with torch.autocast("cpu", torch.bfloat16):
@@ -124,7 +124,7 @@ def work(rank: int, options: argparse.Namespace) -> None:
             optimizer.step()
         step += 1
         losses.append(loss.item())
-        state["most_steps"] = 3 if progress < FIRST_SHARE else 6
+        state["most_steps"] = 3 if progress < FIRST_SHARE and not options.resume else 6
         if rank == 0 and step % LOG_EVERY == 0:
             _log(options.out, step, seen * WORKERS, progress, sum(losses[-LOG_EVERY:]) / LOG_EVERY, time.time() - started)
         if step % LOG_EVERY == 0 and not state["own"]:

@@ -142,7 +142,8 @@ def _as_both(draft: _Draft, other: str) -> _Relation | None:
     if not thirds:
         return None
     third = draft.random.choice(thirds)
-    told = draft.random.choice((f"as many {draft.unit} as {other} and {third} together", f"as many {draft.unit} as both {other} and {third}"))
+    both = draft.random.choice((f"{other} and {third} together", f"both {other} and {third}"))
+    told = f"as many {draft.unit} as {both}"
     return f"as many as {other} and {third}", told, "+", f"{third} has"
 
 

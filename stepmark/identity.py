@@ -8,9 +8,10 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-__all__ = ["digest", "fingerprint", "operational", "seed_for"]
+__all__ = ["content_digest", "digest", "fingerprint", "operational", "seed_for"]
 
 DIGEST_BYTES = 8
 # Seeds stay exact where a JSON parser reads numbers as doubles.
@@ -23,6 +24,12 @@ def digest(*parts: object) -> str:
     """A 16-digit hexadecimal name for the parts, taken as canonical JSON."""
     text = json.dumps(parts, sort_keys=True, ensure_ascii=True, separators=(",", ":"), default=_plain)
     return hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).hexdigest()
+
+
+def content_digest(path: Path) -> str:
+    """A 16-digit hexadecimal name for what a file holds."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=DIGEST_BYTES)).hexdigest()
 
 
 def seed_for(*parts: object) -> int:

@@ -73,6 +73,7 @@ def _refuse_unknown(plugin_id: str, given: Mapping[str, Any], plugin: type[Any])
 
 def _first_line(module: str) -> str:
     spec = importlib.util.find_spec(module)
-    assert spec is not None and spec.origin is not None
+    assert spec is not None
+    assert spec.origin is not None
     docstring = ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8")))
     return (docstring or "").partition("\n")[0]

@@ -1,0 +1,41 @@
+"""The command line: `stepmark`, or `python -m pipelines`."""
+
+import os
+import sys
+
+from pipelines._guard import check_names
+from stepmark.errors import EngineError, UserError
+
+__all__ = ["main"]
+
+USER_ERROR = 2
+# Set before Prefect and the model libraries are imported, and only where the user has not: no telemetry, no network of their own, and
+# no tracebacks on the terminal for what is told in one line.
+QUIET = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+}
+
+
+def main() -> None:
+    """Run a command; what the user can mend is one line and exit status 2."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    try:
+        check_names()
+        from pipelines.commands import app
+
+        app()
+    except (UserError, EngineError) as error:
+        print(f"stepmark: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
+        raise SystemExit(USER_ERROR) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    main()

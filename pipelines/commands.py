@@ -1,0 +1,172 @@
+"""The commands of `stepmark`: each reads its arguments and calls the room that does the work."""
+
+import asyncio
+import sys
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from stepmark import plugins
+from stepmark.errors import ConfigError
+
+__all__ = ["app"]
+
+PIPE_WIDTH = 160
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+
+RunFileArgument = Annotated[str, typer.Argument(help="The run file (TOML).", metavar="RUN.toml")]
+Overrides = Annotated[list[str], typer.Option("--set", help="Override a key of the run file: table.key=value.", metavar="KEY=VALUE")]
+DatasetOption = Annotated[str, typer.Option("--dataset", "-d", help="The dataset: a folder, or any fsspec URI.")]
+
+
+class Layout(StrEnum):
+    """How `stepmark sql` prints."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+
+
+@app.command()
+def run(run_file: RunFileArgument, overrides: Overrides = []) -> None:  # noqa: B006
+    """Do the whole job of a run file; started again, it makes only what is missing."""
+    from pipelines.flow import prepare, stepmark_run
+
+    uri = prepare(run_file, overrides).dataset.uri
+    _print_summary(uri, asyncio.run(stepmark_run(run_file, overrides)))
+
+
+@app.command()
+def label(run_file: RunFileArgument, overrides: Overrides = []) -> None:  # noqa: B006
+    """Annotate and label the traces that a dataset holds."""
+    from pipelines.flow import prepare, stepmark_label
+
+    uri = prepare(run_file, overrides).dataset.uri
+    _print_summary(uri, asyncio.run(stepmark_label(run_file, overrides)))
+
+
+@app.command("import")
+def import_(
+    paths: Annotated[list[str], typer.Argument(help="Files of solutions that exist already (JSONL, Parquet, CSV; globs allowed).")],
+    dataset: DatasetOption,
+    shape: Annotated[str, typer.Option(help="A known shape: gsm8k_solutions, processbench; else plain columns.")] = "",
+    fields: Annotated[list[str], typer.Option("--map", help="Our field and your column: question=prompt.text", metavar="OURS=YOURS")] = [],  # noqa: B006
+    split: Annotated[str, typer.Option(help="How a solution text is cut: line, blank_line, numbered, sentence, regex:PATTERN")] = "line",
+    domain: Annotated[str, typer.Option(help="The domain to note; the shape's own by default.")] = "",
+    license: Annotated[str, typer.Option(help="The licence of the solutions, noted with each problem.")] = "",
+) -> None:
+    """Bring existing traces in, human labels included, as a dataset to label."""
+    from pipelines.intake import take_in
+
+    counts = asyncio.run(take_in(paths, dataset, shape=shape, fields=_pairs(fields), split=split, domain=domain, license=license))
+    _print_counts(f"imported into {dataset}", counts)
+
+
+@app.command()
+def sql(
+    query: Annotated[str, typer.Argument(help="One SELECT; read from standard input where it is left out.")] = "",
+    *,
+    dataset: DatasetOption,
+    layout: Annotated[Layout, typer.Option("--format")] = Layout.table,
+) -> None:
+    """Ask a dataset in SQL: views problems, traces, steps, rollouts, annotations, labels, rejected."""
+    from storage import render
+    from storage.dataset import Dataset
+    from storage.sql import query as ask
+
+    answer = ask(Dataset(dataset), query or sys.stdin.read())
+    if layout is not Layout.table:
+        sys.stdout.write(render.to_json(answer) if layout is Layout.json else render.to_csv(answer))
+        return
+    table = Table()
+    for name in answer.column_names:
+        table.add_column(Text(name))
+    for row in render.values(answer):
+        table.add_row(*(Text("" if value is None else str(value)) for value in row))
+    Console(width=_width()).print(table)
+
+
+@app.command()
+def score(
+    dataset: DatasetOption,
+    gold: Annotated[str, typer.Option(help="The annotations that are the truth: oracle, human, or any method's.")] = "oracle",
+) -> None:
+    """Compare every method's first errors, and the kept labels', with gold ones (ProcessBench's measures)."""
+    from pipelines.summary import score_table, scores
+    from storage.dataset import Dataset
+
+    scored = scores(Dataset(dataset), gold)
+    Console(width=_width()).print(score_table(scored, f"{dataset} against {gold}: shares in %"))
+
+
+@app.command()
+def export(
+    format_: Annotated[str, typer.Argument(help="trl, math_shepherd, processbench", metavar="FORMAT")],
+    dataset: DatasetOption,
+    to: Annotated[str, typer.Option(help="A new folder, or hf://datasets/ORG/NAME.")],
+    all_labels: Annotated[bool, typer.Option("--all", help="Export labels that are not kept, too.")] = False,
+    public: Annotated[bool, typer.Option("--public", help="Make a new Hub repository public; it is private by default.")] = False,
+) -> None:
+    """Write labelled traces in a trainer's format, to a folder or to the Hugging Face Hub."""
+    from storage.dataset import Dataset
+    from storage.export import export as write
+
+    exporter = plugins.build("storage.formats", {"use": format_})
+    done = write(Dataset(dataset), exporter, to, only_kept=not all_labels, private=not public)
+    _print_counts(f"exported to {done.destination}", {"rows": done.rows, **{f"left out: {why}": n for why, n in done.left_out.items()}})
+
+
+@app.command()
+def schedule(
+    run_file: RunFileArgument,
+    cron: Annotated[str, typer.Option(help='When, as cron writes it: "0 2 * * *" is every night at two.')],
+    overrides: Overrides = [],  # noqa: B006
+) -> None:
+    """Do the same job on a schedule; serves it until stopped, and needs a Prefect server (PREFECT_API_URL)."""
+    from pipelines.flow import has_server, prepare, stepmark_run
+
+    prepare(run_file, overrides)
+    if not has_server():
+        raise ConfigError("a schedule needs a Prefect server: start one with `prefect server start` and set PREFECT_API_URL to its address")
+    parameters = {"run_file": str(Path(run_file).resolve()), "overrides": overrides}
+    stepmark_run.serve(name=Path(run_file).stem, cron=cron, parameters=parameters, print_starting_message=True)
+
+
+@app.command("list")
+def list_plugins() -> None:
+    """Show every plugin with its one-line description."""
+    table = Table(show_header=False)
+    for room in plugins.ROOMS:
+        for name, line in plugins.describe(room).items():
+            table.add_row(room, name, line)
+    Console().print(table)
+
+
+def _pairs(options: list[str]) -> dict[str, str]:
+    for option in options:
+        if "=" not in option:
+            raise ConfigError(f"--map {option}: write it as OURS=YOURS")
+    return dict(option.split("=", 1) for option in options)
+
+
+def _print_summary(title: str, rows: Sequence[Mapping[str, str]]) -> None:
+    table = Table(title=Text(title), show_header=False, title_justify="left")
+    for row in rows:
+        table.add_row(Text(row["what"]), Text(row["count"]))
+    Console(width=_width()).print(table)
+
+
+def _print_counts(title: str, counts: Mapping[str, int]) -> None:
+    _print_summary(title, [{"what": what, "count": str(count)} for what, count in counts.items()])
+
+
+def _width() -> int | None:
+    """The terminal's width; where there is none, room enough that nothing wraps at eighty columns."""
+    return None if sys.stdout.isatty() else PIPE_WIDTH

@@ -1,0 +1,138 @@
+"""A run file made ready: its plugins built, its prompts read, and a fingerprint for everything it will write."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from annotators.base import Annotator, Labeler
+from engines.base import Engine, Prompt
+from pipelines.config import RunFile
+from pipelines.grading import GRADER
+from problems.base import Source
+from stepmark import plugins
+from stepmark.errors import ConfigError
+from stepmark.identity import digest, fingerprint
+from stepmark.records import Problem, Sampling
+from stepmark.steps import validate
+from stepmark.templates import fill, read_template
+from storage.tables import is_method
+
+__all__ = ["Plan", "build"]
+
+PROMPTS = Path(__file__).parent / "prompts"
+RESERVED = ("oracle", "human")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a run will do. Each fingerprint covers everything that could change the rows of its table."""
+
+    run_file: RunFile
+    source: Source | None
+    engine: Engine | None
+    judge_engine: Engine | None
+    annotators: Mapping[str, Annotator]
+    labeler: Labeler | None
+    template: str
+
+    def solve_prompt(self, problem: Problem) -> Prompt:
+        """What the engine is asked to write a solution, or to go on with one."""
+        return Prompt(user=fill(self.template, question=problem.question))
+
+    def sampling(self, *, n: int, seed: int) -> Sampling:
+        """How traces and rollouts are sampled."""
+        g = self.run_file.generate
+        return Sampling(n=n, temperature=g.temperature, top_p=g.top_p, max_tokens=g.max_tokens, stop=g.stop, seed=seed)
+
+    def problems_fingerprint(self) -> str:
+        """Of the `problems` table."""
+        return digest(_source_identity(self.source), self.run_file.shards.problems_per_shard)
+
+    def traces_fingerprint(self) -> str:
+        """Of the `traces` table."""
+        return digest(self.problems_fingerprint(), self._writing(), self.run_file.generate.model_dump(mode="json"))
+
+    def annotations_fingerprint(self, method: str, traces: str) -> str:
+        """Of a method's annotations and rollouts over traces of fingerprint `traces`."""
+        annotator = self.annotators[method]
+        uses = [self._writing() if "engine" in annotator.needs else ""]
+        uses += [_identity(self.judge_engine) if "judge_engine" in annotator.needs else ""]
+        return fingerprint(annotator, method, traces, digest(self.run_file.seed), *uses)
+
+    def labels_fingerprint(self, annotations: Sequence[str]) -> str:
+        """Of the `labels` table over annotations of these fingerprints."""
+        return fingerprint(self.labeler, *annotations)
+
+    def _writing(self) -> str:
+        """All that decides what solutions and rollouts look like and how they are graded."""
+        g = self.run_file.generate
+        grader = fingerprint(plugins.build("verifiers", {"use": GRADER}))
+        return digest(
+            _identity(self.engine), self.run_file.seed, self.template, g.temperature, g.top_p, g.max_tokens, g.stop, grader
+        )
+
+
+def build(run_file: RunFile) -> Plan:
+    """Build all plugins a run file names; whatever cannot be is a `UserError` before anything has started."""
+    generate = run_file.generate
+    engine = plugins.build("engines", run_file.engine) if run_file.engine else None
+    judge_engine = plugins.build("engines", run_file.judge_engine) if run_file.judge_engine else engine
+    annotators = _annotators(run_file.annotators)
+    _refuse_missing_engines(annotators, engine, judge_engine)
+    labeler = _labeler(run_file.label)
+    if labeler is not None:
+        labeler.check(list(annotators))
+    validate(generate.split)
+    return Plan(
+        run_file=run_file,
+        source=plugins.build("problems", run_file.problems) if run_file.problems else None,
+        engine=engine,
+        judge_engine=judge_engine,
+        annotators=annotators,
+        labeler=labeler,
+        template=read_template(generate.prompt, PROMPTS, ("question",)),
+    )
+
+
+def _annotators(tables: Sequence[Mapping[str, Any]]) -> Mapping[str, Annotator]:
+    """Annotators by method name: the plugin's id, or `name` where one plugin is used twice."""
+    built: dict[str, Annotator] = {}
+    for table in tables:
+        method = str(table.get("name", table.get("use", "")))
+        annotator = plugins.build("annotators", {key: value for key, value in table.items() if key != "name"})
+        if not hasattr(annotator, "annotate"):
+            raise ConfigError(f"'{method}' labels, it does not annotate: put it in [label]")
+        if not is_method(method) or method in RESERVED:
+            raise ConfigError(f"[[annotators]] name = '{method}': use small letters, digits and _, and not {' or '.join(RESERVED)}")
+        if method in built:
+            raise ConfigError(f"two [[annotators]] are called '{method}': give one of them a `name`")
+        built[method] = annotator
+    return built
+
+
+def _labeler(table: Mapping[str, Any] | None) -> Labeler | None:
+    if table is None:
+        return None
+    labeler: Labeler = plugins.build("annotators", table)
+    if not hasattr(labeler, "label"):
+        raise ConfigError(f"[label] use = '{table['use']}' annotates, it does not label: put it in [[annotators]]")
+    return labeler
+
+
+def _refuse_missing_engines(annotators: Mapping[str, Annotator], engine: Engine | None, judge_engine: Engine | None) -> None:
+    doors = {"engine": engine, "judge_engine": judge_engine}
+    for method, annotator in annotators.items():
+        for door in sorted(annotator.needs):
+            if doors[door] is None:
+                raise ConfigError(f"annotator '{method}' asks a language model: add an [{door}] table")
+
+
+def _identity(engine: Engine | None) -> str:
+    return engine.identity if engine is not None else ""
+
+
+def _source_identity(source: Source | None) -> str:
+    """A source that reads files says what is in them; one that computes is its fields."""
+    identity = getattr(source, "identity", None)
+    return str(identity) if identity is not None else fingerprint(source)

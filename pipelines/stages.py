@@ -1,0 +1,249 @@
+"""The stages of a run, as plain async functions: each makes one part of one table, whole, and skips it when it exists.
+
+    problems -> traces -> annotations of every method (+ rollouts) -> labels
+
+Prefect runs and retries them (see `flow`); what is done is told by the parts that exist and by nothing else.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import islice
+from typing import Any, TypeVar
+
+from annotators.base import Services, Tools
+from annotators.base import run as annotate
+from engines.base import Completion
+from pipelines.grading import grade
+from pipelines.meter import Meter
+from pipelines.plan import Plan
+from problems.base import Oracle
+from stepmark.errors import DatasetError, EngineError
+from stepmark.identity import digest, seed_for
+from stepmark.records import Annotation, Cost, Problem, Rejected, Rollout, StepAnnotation, Trace, Verdict, first_error_of
+from stepmark.steps import split
+from storage.dataset import Dataset
+from storage.tables import LABELS, PROBLEMS, REJECTED, TRACES, Table, annotations, rollouts
+from verifiers._isolated import Isolated
+
+__all__ = ["Job"]
+
+T = TypeVar("T")
+ORACLE = "oracle"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A plan at work on a dataset."""
+
+    plan: Plan
+    dataset: Dataset
+    meter: Meter
+    workers: Isolated = field(default_factory=Isolated)
+
+    def make_problems(self) -> int:
+        """Write the problems, and the rows set aside, shard by shard; returns the number of shards."""
+        source, fingerprint = self.plan.source, self.plan.problems_fingerprint()
+        assert source is not None, "only `run` makes problems, and it asks for [problems]"
+        shard, rows = 0, iter(source.problems())
+        while chunk := _chunk(rows, self.plan.run_file.shards.problems_per_shard):
+            found = [row for row in chunk if isinstance(row, Problem)]
+            self.meter.finish("problems", len(found))
+            self.meter.finish("rows set aside", len(chunk) - len(found))
+            if not self.dataset.has_part(PROBLEMS, shard, fingerprint):
+                self.dataset.write_part(REJECTED, shard, [r for r in chunk if isinstance(r, Rejected)], fingerprint)
+                self.dataset.write_part(PROBLEMS, shard, found, fingerprint)
+            shard += 1
+        return shard
+
+    def drop_stale(self, traces: Mapping[int, str]) -> None:
+        """Remove every part that is not what this run would write over traces of these fingerprints, by shard: rows never mix."""
+        standing = self.dataset.keep(TRACES, traces)
+        for method in self.dataset.methods("annotations"):
+            wanted = {shard: self._annotations_wanted(method, shard, traces[shard]) for shard in standing}
+            self.dataset.keep(annotations(method), wanted)
+            if method in self.dataset.methods("rollouts"):
+                self.dataset.keep(rollouts(method), wanted)
+        self.dataset.keep(LABELS, {shard: self._labels_wanted(traces[shard]) for shard in standing})
+
+    def _annotations_wanted(self, method: str, shard: int, traces: str) -> str:
+        if method in self.plan.annotators:
+            return self.plan.annotations_fingerprint(method, traces)
+        standing = self.dataset.footer(annotations(method), shard)  # of a method that this run file does not name
+        return standing.fingerprint if standing is not None else ""
+
+    def _labels_wanted(self, traces: str) -> str:
+        return self.plan.labels_fingerprint([self.plan.annotations_fingerprint(method, traces) for method in self.plan.annotators])
+
+    async def make_traces(self, shard: int) -> None:
+        """Have the engine write the traces of a shard's problems, all requests at once."""
+        fingerprint = self.plan.traces_fingerprint()
+        if self.dataset.has_part(TRACES, shard, fingerprint):
+            return
+        problems = list(self.dataset.read_part(PROBLEMS, shard))
+        self.meter.expect("traces", len(problems) * self.plan.run_file.generate.traces_per_problem)
+        written = await _all(self._solve(problem, fingerprint) for problem in problems)
+        self.dataset.write_part(TRACES, shard, [trace for traces in written for trace in traces], fingerprint)
+
+    async def make_oracle(self, shard: int) -> None:
+        """Write the truth of every step, where the source of the problems knows it."""
+        oracle = self.plan.source
+        if not isinstance(oracle, Oracle):
+            return
+        fingerprint = digest(self.plan.problems_fingerprint(), self._upstream(TRACES, shard))
+        if self.dataset.has_part(annotations(ORACLE), shard, fingerprint):
+            return
+        problems = self._problems(shard)
+        traces = self.dataset.read_part(TRACES, shard)
+        truths = [_told_by(oracle, problems[trace.problem_id], trace, fingerprint) for trace in traces]
+        self.dataset.write_part(annotations(ORACLE), shard, truths, fingerprint)
+
+    async def make_annotations(self, shard: int, method: str) -> None:
+        """Have a method annotate all traces of a shard at once; its rollouts are written before its annotations."""
+        fingerprint = self.plan.annotations_fingerprint(method, self._upstream(TRACES, shard))
+        if self.dataset.has_part(annotations(method), shard, fingerprint):
+            return
+        problems = self._problems(shard)
+        traces = list(self.dataset.read_part(TRACES, shard))
+        self.meter.expect(method, len(traces))
+        outcomes = defaultdict[str, list[Verdict]](list)
+        for trace in traces:
+            outcomes[trace.problem_id].append(trace.outcome)
+        run_one = partial(self._annotate, method, fingerprint)
+        done = await _all(run_one(problems[t.problem_id], t, outcomes[t.problem_id]) for t in traces)
+        spent = [rollout for _, paid in done for rollout in paid]
+        if spent:
+            self.dataset.write_part(rollouts(method), shard, spent, fingerprint)
+        self.dataset.write_part(annotations(method), shard, [annotation for annotation, _ in done], fingerprint)
+
+    async def make_labels(self, shard: int) -> None:
+        """Label the traces of a shard from the annotations of the run's methods."""
+        labeler, methods = self.plan.labeler, list(self.plan.annotators)
+        if labeler is None:
+            return
+        upstream = [self._upstream(annotations(method), shard) for method in methods]
+        fingerprint = self.plan.labels_fingerprint(upstream)
+        if self.dataset.has_part(LABELS, shard, fingerprint):
+            return
+        said: dict[str, dict[str, Annotation]] = defaultdict(dict)
+        for method in methods:
+            for annotation in self.dataset.read_part(annotations(method), shard):
+                said[annotation.trace_id][method] = annotation
+        traces = self.dataset.read_part(TRACES, shard)
+        labels = [replace(labeler.label(trace, said[trace.trace_id]), fingerprint=fingerprint) for trace in traces]
+        self.meter.finish("labels", len(labels))
+        self.dataset.write_part(LABELS, shard, labels, fingerprint)
+
+    async def close(self) -> None:
+        """End the workers and the engines."""
+        await self.workers.close()
+        for engine in {id(e): e for e in (self.plan.engine, self.plan.judge_engine) if e is not None}.values():
+            await engine.close()
+
+    def _upstream(self, table: Table[Any], shard: int) -> str:
+        footer = self.dataset.footer(table, shard)
+        if footer is None:
+            raise DatasetError(f"{self.dataset.uri}/{table.folder} has no whole part {shard}: run again to make it")
+        return footer.fingerprint
+
+    def _problems(self, shard: int) -> Mapping[str, Problem]:
+        return {problem.problem_id: problem for problem in self.dataset.read_part(PROBLEMS, shard)}
+
+    async def _solve(self, problem: Problem, fingerprint: str) -> Sequence[Trace]:
+        engine, run_file = self.plan.engine, self.plan.run_file
+        if engine is None:
+            raise DatasetError("the dataset holds no traces and the run file has no [engine] to write them")
+        seed = seed_for(run_file.seed, "trace", problem.problem_id)
+        sampling = self.plan.sampling(n=run_file.generate.traces_per_problem, seed=seed)
+        try:
+            completions = await engine.complete(self.plan.solve_prompt(problem), sampling)
+        except EngineError as error:
+            if error.retryable:
+                raise
+            completions = [_refused(error)] * sampling.n
+        traces = [await self._trace(problem, completion, index, seed, fingerprint) for index, completion in enumerate(completions)]
+        self.meter.finish("traces", len(traces))
+        return traces
+
+    async def _trace(self, problem: Problem, completion: Completion, index: int, seed: int, fingerprint: str) -> Trace:
+        assert self.plan.engine is not None
+        graded = await grade(self.workers, completion.text, completion.finish_reason, problem.answer)
+        self.meter.pay(_cost(completion))
+        return Trace(
+            trace_id=digest("trace", fingerprint, problem.problem_id, index),
+            problem_id=problem.problem_id,
+            steps=split(completion.text, self.plan.run_file.generate.split),
+            final_answer=graded.final_answer,
+            outcome=graded.outcome,
+            outcome_reason=graded.reason,
+            model=self.plan.engine.model_name,
+            sampling=self.plan.sampling(n=1, seed=seed + index),
+            finish_reason=completion.finish_reason,
+            prompt_tokens=completion.prompt_tokens,
+            cached_tokens=completion.cached_tokens,
+            generated_tokens=completion.generated_tokens,
+        )
+
+    async def _annotate(
+        self, method: str, fingerprint: str, problem: Problem, trace: Trace, siblings: Sequence[Verdict]
+    ) -> tuple[Annotation, Sequence[Rollout]]:
+        tools = Tools(self._services(), problem, trace, siblings)
+        annotation = await annotate(self.plan.annotators[method], method, fingerprint, problem, trace, tools)
+        self.meter.pay(annotation.cost)
+        self.meter.finish(method, failed=annotation.error is not None)
+        return annotation, tools.spent
+
+    def _services(self) -> Services:
+        seed = self.plan.run_file.seed
+        return Services(
+            seed=seed,
+            engine=self.plan.engine,
+            judge_engine=self.plan.judge_engine,
+            solve_prompt=self.plan.solve_prompt,
+            rollout_sampling=self.plan.sampling(n=1, seed=seed),
+            grade=partial(grade, self.workers),
+            verify=self.workers.verify,
+        )
+
+
+def _told_by(oracle: Oracle, problem: Problem, trace: Trace, fingerprint: str) -> Annotation:
+    told = oracle.judge(problem, trace.steps)
+    steps = tuple(StepAnnotation(verdict=verdict, rationale=reason) for verdict, reason in told)
+    first_error = first_error_of([verdict for verdict, _ in told])
+    return Annotation(trace_id=trace.trace_id, method=ORACLE, fingerprint=fingerprint, first_error=first_error, steps=steps)
+
+
+def _refused(error: EngineError) -> Completion:
+    """A request the engine will never answer is a trace without steps: recorded, unknown, and training nothing."""
+    return Completion(text="", finish_reason=f"error: {error}", prompt_tokens=0, cached_tokens=0, generated_tokens=0)
+
+
+def _cost(completion: Completion) -> Cost:
+    return Cost(
+        prompt_tokens=completion.prompt_tokens,
+        cached_tokens=completion.cached_tokens,
+        generated_tokens=completion.generated_tokens,
+    )
+
+
+def _chunk(rows: Iterable[Problem | Rejected], problems: int) -> Sequence[Problem | Rejected]:
+    """The next rows up to and including the given number of problems."""
+    chunk = list[Problem | Rejected]()
+    while missing := problems - sum(isinstance(row, Problem) for row in chunk):
+        more = list(islice(rows, missing))
+        chunk += more
+        if not more:
+            break
+    return chunk
+
+
+async def _all(work: Iterable[Coroutine[Any, Any, T]]) -> Sequence[T]:
+    """Await everything at once, in order; the first error cancels the rest, so that nothing keeps an engine busy in vain."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(item) for item in work]
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from errors
+    return [task.result() for task in tasks]
