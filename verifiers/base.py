@@ -10,7 +10,7 @@ __all__ = ["AnswerClaim", "Finding", "StepClaim", "Verifier"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerClaim:
-    """"This final answer equals the reference": both as written."""
+    """The claim that a final answer equals the reference, both as written."""
 
     answer: str
     reference: str
@@ -18,7 +18,7 @@ class AnswerClaim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepClaim:
-    """"This step is right", given the problem and the steps before it."""
+    """The claim that a step is right, given the problem and the steps before it."""
 
     question: str
     previous: tuple[str, ...]

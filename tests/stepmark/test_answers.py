@@ -1,0 +1,62 @@
+import time
+
+import pytest
+
+from stepmark.answers import final_answer
+
+CASES = [
+    (r"so \boxed{\frac{1}{2}}.", r"\frac{1}{2}"),
+    (r"\boxed{1}, no: \boxed{ 2 }", "2"),
+    (r"\boxed{\boxed{5}}", "5"),
+    (r"\boxed{\text{a \} b}}", r"\text{a \} b}"),
+    (r"The answer is \(\boxed{156}\).", "156"),
+    (r"\boxed{3} and then \boxed{4", None),
+    (r"\boxed{}", None),
+    ("He has 3 + 4 = <<3+4=7>>7.\n#### 7", "7"),
+    ("#### 1,000\n", "1,000"),
+    ("#### $18.", "$18"),
+    ("#### ", None),
+    ("Half of it is 9.\nA: 9", "9"),
+    ("A: 1\nB: 2", None),
+    ("The answer is $18.", "$18"),
+    (r"The answer is \$18 per day", r"\$18"),
+    ("The answer is 18 dollars. Because 3 * 6 = 18.", "18"),
+    ("The answer is: \\(5\\).", "5"),
+    ("the final answer is $5$.", "5"),
+    ("Answer: 3.5.", "3.5"),
+    ("The final answer is **12**.", "12"),
+    ("**Answer:** 12 books", "12"),
+    ("The answer is -5/6 of the cake.", "-5/6"),
+    ("The answer is 12%.", "12%"),
+    ("The answer is 5 pm.", "5 pm"),
+    ("The answer is 3 or 4.", "3 or 4"),
+    ("The answer is 2 million dollars", "2 million dollars"),
+    ("The answer is Friday. I hope it is correct.", "Friday"),
+    ("Final Answer: The final answer is 161 minutes. I hope it is correct.", "161"),
+    ("The answer is 3. Wait. The answer is 4.", "4"),
+    ("Ben has 24 books and Ana 31.", None),
+    ("", None),
+]
+HOSTILE = {
+    "open braces": "{" * 1_000_000,
+    "an open box": r"\boxed{" + "{" * 1_000_000,
+    "open boxes": r"\boxed{" * 150_000,
+    "hashes": "#" * 1_000_000,
+    "phrases": "answer: " * 125_000,
+    "phrases in one sentence": "the answer is " * 70_000,
+    "digits": "The answer is " + "1" * 1_000_000 + " apples",
+    "spaces": "The answer is " + " " * 1_000_000 + "x",
+    "line ends": "\n" * 1_000_000,
+}
+
+
+@pytest.mark.parametrize(("text", "answer"), CASES)
+def test_case(text: str, answer: str | None) -> None:
+    assert final_answer(text) == answer
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_text_takes_linear_time(name: str) -> None:
+    started = time.process_time()
+    final_answer(HOSTILE[name])
+    assert time.process_time() - started < 2

@@ -1,0 +1,79 @@
+"""What every verifier owes: no crash, no hang, no guess, on whatever it is asked."""
+
+import dataclasses
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from stepmark.identity import fingerprint
+from stepmark.plugins import available, build, load
+from stepmark.records import Verdict
+from verifiers._isolated import Isolated
+from verifiers.base import AnswerClaim, StepClaim, Verifier
+
+HOSTILE = {
+    "empty": "",
+    "tower of powers": "9^9^9^9^9 = 1",
+    "tower of powers in Python": "9**9**9**9 = 1",
+    "nested powers": "((((9^64)^64)^64)^64)^64 = 1",
+    "huge exponent": "1e999999999 = 10^{999999999}",
+    "10 MB of digits": "1" * 10_000_000,
+    "an equation of digits": "1" * 50_000 + " = 2",
+    "deep nesting": "(" * 50_000 + "1" + ")" * 50_000 + " = 1",
+    "deep fractions": r"\frac{" * 10_000 + "1",
+    "unbalanced braces": "{" * 90_000,
+    "signs": "-" * 90_000 + "1 = 1",
+    "equals signs": "=" * 90_000,
+    "dollars": "$" * 90_000,
+    "spaces": "1" + " " * 90_000 + "x",
+    "words": "a b c 3 " * 11_000 + "= 4",
+    "code": "__import__('os').system('exit 1') = 0",
+    "attribute": "().__class__.__base__.__subclasses__() = 1",
+    "NUL": "1 + 1\0 = 2\0",
+    "lone surrogate": "\ud800 1 + 1 = 2 \udfff",
+    "right to left": "\u202e1 + 1 = 2",
+    "division by zero": "1 / 0 = 1 / 0",
+    "other digits": "١ + ١ = ٢",
+}
+
+TRUE = ("NUL", "lone surrogate", "right to left", "other digits")
+"""Odd spellings of 1 + 1 = 2: correct, or not understood."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Foreign:
+    text: str = "1 + 1 = 3"
+
+
+@pytest_asyncio.fixture
+async def isolated() -> AsyncIterator[Isolated]:
+    async with Isolated(workers=1, deadline=20.0) as pool:
+        yield pool
+
+
+@pytest.mark.parametrize("verifier_id", available("verifiers"))
+def test_is_a_frozen_dataclass_with_a_version(verifier_id: str) -> None:
+    assert dataclasses.is_dataclass(load("verifiers", verifier_id))
+    verifier = build("verifiers", {"use": verifier_id})
+    assert isinstance(verifier.version, int)
+    assert fingerprint(verifier)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        verifier.version = 2
+
+
+@pytest.mark.parametrize("verifier_id", available("verifiers"))
+def test_foreign_claim_is_unknown(verifier_id: str) -> None:
+    verifier: Verifier = build("verifiers", {"use": verifier_id})
+    foreign: AnswerClaim = _Foreign()  # type: ignore[assignment]
+    assert verifier.verify(foreign).verdict is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize("verifier_id", available("verifiers"))
+async def test_hostile_claims_are_answered_and_never_guessed(verifier_id: str, isolated: Isolated) -> None:
+    for name, text in HOSTILE.items():
+        for claim in (StepClaim(question=text, previous=(text,), step=text), AnswerClaim(answer=text, reference="1")):
+            finding = await isolated.verify(verifier_id, claim)
+            assert finding.reason not in ("timeout", "worker died", "out of memory"), name
+            assert not finding.reason.startswith("verifier failed"), (name, finding.reason)
+            assert finding.verdict is Verdict.UNKNOWN or (finding.verdict is Verdict.CORRECT and name in TRUE), (name, finding)

@@ -1,0 +1,106 @@
+"""True equations are correct in every style, false ones incorrect: properties over generated arithmetic."""
+
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from stepmark.records import Verdict
+from verifiers._expressions import Combined, Literal, Negated, Node, Root, parse, value
+from verifiers._tokens import tokens
+from verifiers.arithmetic import Arithmetic
+from verifiers.base import StepClaim
+
+PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2}
+LATEX = {"+": "+", "-": "-", "*": r"\times", "/": r"\div"}
+UNICODE = {"+": "+", "-": "−", "*": "×", "/": "÷"}
+
+
+def _write(node: Node, number: Callable[[Fraction], str], signs: Mapping[str, str], gap: str) -> str:
+    match node:
+        case Literal():
+            return number(node.value)
+        case Combined(operator, left, right):
+            sides = [_write(side, number, signs, gap) for side in (left, right)]
+            if isinstance(left, Combined) and PRECEDENCE[left.operator] < PRECEDENCE[operator]:
+                sides[0] = f"({sides[0]})"
+            if isinstance(right, Combined) and PRECEDENCE[right.operator] <= PRECEDENCE[operator]:
+                sides[1] = f"({sides[1]})"
+            return f"{sides[0]}{gap}{signs[operator]}{gap}{sides[1]}"
+        case Negated() | Root():
+            raise AssertionError("not generated")
+
+
+def _latex(node: Node) -> str:
+    match node:
+        case Combined("/", left, right):
+            return rf"\frac{{{_latex(left)}}}{{{_latex(right)}}}"
+        case Combined(operator, left, right):
+            return rf"\left({_latex(left)}\right) {LATEX[operator]} \left({_latex(right)}\right)"
+        case _:
+            return _write(node, str, LATEX, " ")
+
+
+PLAIN = {operator: operator for operator in PRECEDENCE}
+STYLES: Mapping[str, Callable[[Node], str]] = {
+    "plain": lambda node: _write(node, str, PLAIN, " "),
+    "tight": lambda node: _write(node, str, PLAIN, ""),
+    "unicode": lambda node: _write(node, str, UNICODE, " "),
+    "thousands": lambda node: _write(node, lambda number: f"{int(number):,}", PLAIN, " "),
+    "dollars": lambda node: _write(node, lambda number: f"${int(number):,}", PLAIN, " "),
+    "units": lambda node: _write(node, lambda number: f"{number} apples", PLAIN, " "),
+    "latex": _latex,
+    "latex signs": lambda node: _write(node, str, LATEX, " "),
+}
+numbers = st.integers(min_value=0, max_value=99_999).map(lambda number: Literal(Fraction(number)))
+nodes = st.recursive(numbers, lambda inner: st.builds(Combined, st.sampled_from("+-*/"), inner, inner), max_leaves=6)
+sums = nodes.filter(lambda node: isinstance(node, Combined) and value(node) is not None)
+styles = st.sampled_from(sorted(STYLES))
+frames = st.sampled_from(["{}", "So we get {}.", "Step 3: Ben has more: {}, so Ben is done.", r"\({}\)", "$${}$$", "**{}**", "- {}\n"])
+
+
+def _verdict(step: str) -> Verdict:
+    return Arithmetic().verify(StepClaim(question="", previous=(), step=step)).verdict
+
+
+@given(nodes, styles)
+def test_text_round_trip(node: Node, style: str) -> None:
+    words = tokens(STYLES[style](node))
+    read = parse(words)
+    assert read is not None
+    assert read[1] == len(words)
+    assert value(read[0]) == value(node)
+
+
+@given(sums, styles, frames)
+def test_true_equation(node: Node, style: str, frame: str) -> None:
+    assert _verdict(frame.format(f"{STYLES[style](node)} = {value(node)}")) is Verdict.CORRECT
+
+
+@given(sums, styles, frames, st.integers(min_value=-1000, max_value=1000))
+def test_false_equation(node: Node, style: str, frame: str, error: int) -> None:
+    exact = value(node)
+    assume(error and exact is not None and exact.denominator == 1)
+    assert exact is not None
+    assert _verdict(frame.format(f"{STYLES[style](node)} = {exact + error}")) is Verdict.INCORRECT
+
+
+@given(sums, st.integers(min_value=1, max_value=6))
+def test_rounded_result(node: Node, decimals: int) -> None:
+    exact = value(node)
+    assert exact is not None
+    shown = round(exact, decimals)
+    whole, part = divmod(int(abs(shown) * 10**decimals), 10**decimals)
+    written = f"{'-' if shown < 0 else ''}{whole}.{part:0{decimals}d}"
+    assert _verdict(f"{STYLES['plain'](node)} = {written}") is Verdict.CORRECT
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_answered(text: str) -> None:
+    assert _verdict(text) in set(Verdict)
+
+
+@given(st.text(alphabet="0123456789+-*/^()=.,$% \\{}xfrac", max_size=60))
+def test_any_formula_is_answered(text: str) -> None:
+    assert _verdict(text) in set(Verdict)

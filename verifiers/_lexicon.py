@@ -1,0 +1,73 @@
+"""The words that decide whether an equation in running text may be read as plain arithmetic.
+
+What a list lacks errs towards unknown or towards a true equation: a missing word never makes a true statement false by itself.
+"""
+
+import re
+
+__all__ = ["ABOUT", "CONNECTIVES", "FAMILIES", "LEADING", "MATHEMATICAL", "PROSE", "REFUTING", "SHORT_UNITS", "singular"]
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+MATHEMATICAL = _words(
+    "of than twice thrice double doubled triple tripled quadruple half halves third thirds fourth fourths quarter fifth sixth seventh"
+    " eighth ninth tenth times plus minus divided multiplied squared cubed square cube root sqrt sum difference product quotient"
+    " between by mod modulo log ln exp sin cos tan cot sec csc arcsin arccos arctan gcd lcm hcf max min floor ceil choose factorial"
+    " zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen"
+    " twenty thirty forty fifty sixty seventy eighty ninety hundred hundreds thousand thousands million millions billion trillion"
+    " dozen dozens couple pair pairs score gross decade decades century centuries fortnight abs det perimeter area"
+    " remainder over not never if whether unless suppose assume assuming instead cannot"
+)
+"""Words that are part of the mathematics: next to an expression they change what it says, so it is not understood."""
+
+PROSE = _words(
+    "a an the and or so in on at to for from with as per each every is are was were be has have had this that these those which who when"
+    " while because since then thus hence therefore total altogether left more less remaining extra only he she it they we you i his her"
+    " its their our but all now where if into out up down after before during overall approximately about around exactly also still other"
+    " will would can could should must gives giving makes making total combined worth spent saved earned of"
+)
+"""Words after a number that name no unit."""
+
+REFUTING = _words("if whether not never suppose assume assuming unless instead cannot isn't doesn't don't can't won't")
+"""Before an expression: what follows is supposed or denied."""
+
+ABOUT = _words("about approximately around roughly nearly almost")
+"""After an equals sign: the number is approximate."""
+
+LEADING = ABOUT | _words("a total only exactly")
+"""After an equals sign: passed over."""
+
+CONNECTIVES = _words("and or but so then because since while when where which who if")
+"""Prose that begins something new: a unit ends before it."""
+
+SHORT_UNITS = _words(
+    "kg cm mm km ml oz lb lbs ft yd mi hr hrs min mins sec secs gb mb kb mph kmh in a an is it he we i so or at on to as"
+)
+"""Words of one or two letters, and the like, that are not variables."""
+
+FAMILIES = {
+    unit: family
+    for family, units in {
+        "time": "second sec minute min hour hr day week month year",
+        "length": "millimeter mm centimeter cm meter metre kilometer km inch foot feet ft yard mile mi",
+        "mass": "gram kilogram kg ounce oz pound lb ton tonne",
+        "volume": "milliliter ml liter litre cup pint quart gallon tablespoon teaspoon ounce",
+        "money": "cent penny pence nickel dime quarter dollar buck euro",
+        "data": "kb mb gb kilobyte megabyte gigabyte",
+        "angle": "degree radian",
+    }.items()
+    for unit in units.split()
+}
+"""Units that convert into one another: an equation with two of a family may be about the conversion."""
+
+IRREGULAR = {"feet": "foot", "inches": "inch", "pennies": "penny", "people": "person", "children": "child", "boxes": "box"}
+PLURAL = re.compile(r"(?<=[a-rt-z]{2})s$")
+
+
+def singular(word: str) -> str:
+    """A word without its plural's s, in lower case."""
+    word = word.lower()
+    return IRREGULAR.get(word) or PLURAL.sub("", word)
