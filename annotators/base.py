@@ -4,18 +4,26 @@ An annotator is ordinary async code for ONE trace. Thousands of traces are in fl
 its own rollouts (a binary search) never leaves the engine idle.
 """
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Protocol, TypeVar
+
+from pydantic import Field
 
 from engines.base import Completion, Engine, Prompt
 from stepmark.errors import EngineError, UserError
-from stepmark.identity import digest, seed_for
+from stepmark.identity import SEED_SPACING, digest, seed_for
 from stepmark.records import Annotation, Cost, Label, Problem, Rollout, Sampling, StepAnnotation, Trace, Verdict
 from verifiers.base import AnswerClaim, Finding, StepClaim
 
-__all__ = ["Annotator", "Graded", "Labeler", "Services", "Tools", "estimate", "run", "undecided"]
+__all__ = ["Annotator", "Graded", "Labeler", "Samples", "Services", "Tools", "estimate", "run", "together", "undecided"]
+
+T = TypeVar("T")
+# How many completions one request may ask for: none would decide nothing, more would share seeds with another request.
+Samples = Annotated[int, Field(ge=1, le=SEED_SPACING)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,24 +51,31 @@ class Services:
 
 
 class Tools:
-    """What an annotator may use on one trace; it keeps the rollouts and the bill."""
+    """What an annotator may use on one trace; it keeps the rollouts and the bill.
 
-    def __init__(self, services: Services, problem: Problem, trace: Trace, siblings: Sequence[Verdict]) -> None:
+    Seeds derive from the method's name too: methods that probe one prefix draw rollouts of their own, so their evidence is independent.
+    """
+
+    def __init__(self, services: Services, method: str, problem: Problem, trace: Trace, siblings: Sequence[Verdict]) -> None:
         self.siblings = tuple(siblings)
         """The outcomes of all traces of the problem, this one included."""
         self.spent: list[Rollout] = []
         self.cost = Cost()
         self._services = services
+        self._method = method
         self._problem = problem
         self._trace = trace
+        self._asked: Counter[int] = Counter()
 
     async def rollouts(self, prefix_steps: int, count: int) -> Sequence[Rollout]:
         """`count` new independent rollouts from the first `prefix_steps` steps, graded and stored."""
         services, trace = self._services, self._trace
         assert services.engine is not None, "the pipeline gives an engine to every method that needs one"
         prefix = "".join(trace.steps[:prefix_steps])
-        earlier = sum(rollout.prefix_steps == prefix_steps for rollout in self.spent)
-        seed = seed_for(services.seed, "rollout", trace.trace_id, prefix_steps, earlier)
+        # Counted before the first await, so that requests from one prefix that are in flight together differ too.
+        earlier = self._asked[prefix_steps]
+        self._asked[prefix_steps] += count
+        seed = seed_for(services.seed, self._method, trace.trace_id, prefix_steps, earlier)
         sampling = replace(services.rollout_sampling, n=count, seed=seed)
         prompt = replace(services.solve_prompt(self._problem), prefix=prefix)
         completions = await services.engine.complete(prompt, sampling)
@@ -76,7 +91,7 @@ class Tools:
         """Ask the judge engine; the seed is derived from the run's, the trace's and `sampling.seed`."""
         services = self._services
         assert services.judge_engine is not None, "the pipeline gives a judge engine to every method that needs one"
-        seed = seed_for(services.seed, "ask", self._trace.trace_id, sampling.seed)
+        seed = seed_for(services.seed, self._method, self._trace.trace_id, sampling.seed)
         completions = await services.judge_engine.complete(prompt, replace(sampling, seed=seed))
         self._pay(completions)
         return completions
@@ -88,7 +103,7 @@ class Tools:
     async def _graded(self, completion: Completion, prefix: str, prefix_steps: int, seed: int, attempt: int) -> Rollout:
         grade = await self._services.grade(prefix + completion.text, completion.finish_reason, self._problem.answer)
         return Rollout(
-            rollout_id=digest(self._services.seed, "rollout", self._trace.trace_id, prefix_steps, attempt),
+            rollout_id=digest(self._services.seed, self._method, self._trace.trace_id, prefix_steps, attempt),
             trace_id=self._trace.trace_id,
             prefix_steps=prefix_steps,
             text=completion.text,
@@ -135,16 +150,14 @@ class Labeler(Protocol):
         ...
 
 
-async def run(
-    annotator: Annotator, method: str, fingerprint: str, problem: Problem, trace: Trace, tools: Tools
-) -> Annotation:
+async def run(annotator: Annotator, method: str, fingerprint: str, problem: Problem, trace: Trace, tools: Tools) -> Annotation:
     """Annotate one trace; whatever goes wrong becomes the annotation's `error`.
 
     A retryable engine error passes through, since an engine that is down is nobody's label, and so does what the user can mend.
     """
     started = time.perf_counter()
     try:
-        annotation = await annotator.annotate(problem, trace, tools)
+        annotation = await _annotated(annotator, problem, trace, tools)
     except UserError:
         raise
     except Exception as error:  # a plugin may raise anything, and one trace's failure is that trace's record
@@ -153,6 +166,16 @@ async def run(
         annotation = _failed(trace, error)
     cost = replace(tools.cost, seconds=time.perf_counter() - started)
     return replace(annotation, method=method, fingerprint=fingerprint, cost=cost)
+
+
+async def together(work: Iterable[Coroutine[Any, Any, T]]) -> Sequence[T]:
+    """Await everything at once, in order; the first error cancels the rest, so that nothing keeps an engine busy in vain."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(item) for item in work]
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from errors
+    return [task.result() for task in tasks]
 
 
 def estimate(outcomes: Sequence[Verdict]) -> StepAnnotation:
@@ -171,6 +194,15 @@ def undecided(trace: Trace, reason: str) -> Annotation:
     """A method's abstention on a trace, with the reason on every step."""
     steps = (StepAnnotation(rationale=reason),) * len(trace.steps)
     return Annotation(trace_id=trace.trace_id, method="", first_error=None, steps=steps)
+
+
+async def _annotated(annotator: Annotator, problem: Problem, trace: Trace, tools: Tools) -> Annotation:
+    if not trace.steps:
+        return undecided(trace, "no steps")
+    annotation = await annotator.annotate(problem, trace, tools)
+    if len(annotation.steps) != len(trace.steps):
+        raise ValueError(f"{len(annotation.steps)} step annotations for {len(trace.steps)} steps")
+    return annotation
 
 
 def _failed(trace: Trace, error: Exception) -> Annotation:

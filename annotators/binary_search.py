@@ -1,10 +1,10 @@
 """Binary search for the first error: it lies where the Monte Carlo value falls to zero (OmegaPRM)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-from annotators.base import Tools, estimate, undecided
+from annotators.base import Samples, Tools, estimate, undecided
 from stepmark.records import NO_ERROR, Annotation, Problem, StepAnnotation, Trace, Verdict
 
 __all__ = ["BinarySearch"]
@@ -21,7 +21,7 @@ class BinarySearch:
     and only where nothing right follows it any more is the trace bisected.
     """
 
-    rollouts: int = 8
+    rollouts: Samples = 8
     right_answers: Literal["skip", "search"] = "skip"
 
     version: ClassVar[int] = 1
@@ -29,6 +29,8 @@ class BinarySearch:
 
     async def annotate(self, problem: Problem, trace: Trace, tools: Tools) -> Annotation:
         """Decide whether the trace can be searched, and search it."""
+        if problem.answer is None:
+            return undecided(trace, "no reference answer to grade rollouts with")
         if trace.outcome is Verdict.UNKNOWN:
             return undecided(trace, f"outcome unknown: {trace.outcome_reason}")
         if Verdict.CORRECT not in tools.siblings:
@@ -74,11 +76,7 @@ def _found(trace: Trace, probes: Mapping[int, StepAnnotation], *, sound: int, un
     for index in range(len(trace.steps)):
         probe = probes.get(index + 1, StepAnnotation())
         verdict = Verdict.CORRECT if index < sound else Verdict.INCORRECT if index + 1 == unsound else Verdict.UNKNOWN
-        steps.append(
-            StepAnnotation(
-                verdict=verdict, value=probe.value, successes=probe.successes, trials=probe.trials, unknowns=probe.unknowns
-            )
-        )
+        steps.append(replace(probe, verdict=verdict))
     decided = NO_ERROR if sound == len(trace.steps) else None
     first_error = unsound - 1 if unsound is not None else decided
     return Annotation(trace_id=trace.trace_id, method="", first_error=first_error, steps=tuple(steps))

@@ -32,9 +32,12 @@ class Consensus:
 
     def check(self, methods: Sequence[str]) -> None:
         """Refuse a run whose methods cannot feed the rule."""
-        if self.rule != "mc_and_judge":
-            return
-        if self.judge not in methods or not set(self.monte_carlo) & set(methods):
+        if self.rule == "majority" and len(methods) < self.min_agreeing:
+            raise ConfigError(
+                f"[label] rule = 'majority' needs {self.min_agreeing} annotators that agree (min_agreeing);"
+                f" the run has: {', '.join(methods) or 'none'}"
+            )
+        if self.rule == "mc_and_judge" and (self.judge not in methods or not set(self.monte_carlo) & set(methods)):
             raise ConfigError(
                 f"[label] rule = 'mc_and_judge' needs the annotators '{self.judge}' and one of {', '.join(self.monte_carlo)};"
                 f" the run has: {', '.join(methods) or 'none'}"
@@ -53,7 +56,7 @@ class Consensus:
         return Label(
             trace_id=trace.trace_id,
             first_error=first_error,
-            steps=self._steps(trace, first_error, annotations),
+            steps=self._steps(trace, first_error, sources, annotations),
             confidence=confidence,
             kept=True,
             reason=reason,
@@ -87,21 +90,29 @@ class Consensus:
                 return f"veto: {name} shows step {shown} to be false"
         return None
 
-    def _steps(self, trace: Trace, first_error: int, annotations: Mapping[str, Annotation]) -> tuple[StepLabel, ...]:
-        valued = next((annotations[name] for name in self.monte_carlo if name in annotations), None)
-        values = [step.value for step in valued.steps] if valued else [None] * len(trace.steps)
-        return tuple(
-            StepLabel(label=_label_of(index, first_error), value=value) for index, value in enumerate(values)
-        )
+    def _steps(
+        self, trace: Trace, first_error: int, sources: Sequence[str], annotations: Mapping[str, Annotation]
+    ) -> tuple[StepLabel, ...]:
+        """Steps before the first error are correct where an agreeing source says so: that arithmetic holds is no such word."""
+        said = [annotations[name].steps for name in sources if name not in self.formal]
+        present = [annotations[name] for name in self.monte_carlo if name in annotations]
+        valued = min(present, key=lambda annotation: annotation.first_error is None, default=None)
+        labels = list[StepLabel]()
+        for index in range(len(trace.steps)):
+            vouched = any(steps[index].verdict is Verdict.CORRECT for steps in said)
+            label = _label_of(index, first_error, vouched=vouched)
+            labels.append(StepLabel(label=label, value=valued.steps[index].value if valued else None))
+        return tuple(labels)
 
 
 _Vote = tuple[int | None, tuple[str, ...], str]
 
 
-def _label_of(index: int, first_error: int) -> Verdict:
-    if first_error == NO_ERROR or index < first_error:
-        return Verdict.CORRECT
-    return Verdict.INCORRECT if index == first_error else Verdict.UNKNOWN
+def _label_of(index: int, first_error: int, *, vouched: bool) -> Verdict:
+    if index == first_error:
+        return Verdict.INCORRECT
+    before = first_error == NO_ERROR or index < first_error
+    return Verdict.CORRECT if before and vouched else Verdict.UNKNOWN
 
 
 def _dropped(trace: Trace, reason: str, sources: tuple[str, ...]) -> Label:

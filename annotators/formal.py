@@ -1,10 +1,11 @@
 """Formal checking: what a step states in closed form is decided by a verifier, the rest stays unknown."""
 
-import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
-from annotators.base import Tools
+from annotators.base import Tools, together
+from stepmark import plugins
+from stepmark.identity import fingerprint
 from stepmark.records import Annotation, Problem, StepAnnotation, Trace, Verdict
 from verifiers.base import StepClaim
 
@@ -20,16 +21,21 @@ class Formal:
     """
 
     verifier: str = "arithmetic"
+    decides: str = field(init=False, repr=False)
+    """The verifier's fingerprint: what it decides may change with its version."""
 
     version: ClassVar[int] = 1
     needs: ClassVar[frozenset[str]] = frozenset()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "decides", fingerprint(plugins.build("verifiers", {"use": self.verifier})))
 
     async def annotate(self, problem: Problem, trace: Trace, tools: Tools) -> Annotation:
         """One claim a step, each decided apart from the others."""
         claims = [
             StepClaim(question=problem.question, previous=trace.steps[:index], step=step) for index, step in enumerate(trace.steps)
         ]
-        findings = await asyncio.gather(*(tools.verify(self.verifier, claim) for claim in claims))
+        findings = await together(tools.verify(self.verifier, claim) for claim in claims)
         steps = tuple(StepAnnotation(verdict=finding.verdict, rationale=finding.reason) for finding in findings)
         first_error = next((i for i, step in enumerate(steps) if step.verdict is Verdict.INCORRECT), None)
         return Annotation(trace_id=trace.trace_id, method="", first_error=first_error, steps=steps)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from annotators.base import Tools, undecided
-from engines.base import Prompt
+from annotators.base import Samples, Tools
+from engines.base import Completion, Prompt
 from stepmark.records import Annotation, Problem, Sampling, StepAnnotation, Trace, Verdict, first_error_of
 from stepmark.templates import fill, read_template
 
@@ -16,21 +16,28 @@ __all__ = ["Judge"]
 
 PROMPTS = Path(__file__).parent / "prompts"
 PLACES = ("question", "steps", "numbered", "answer")
-# "Step 3: … correct", "**Step 3**: Incorrect.", "Step 3: \boxed{incorrect}": a line about one step that ends with a verdict.
-VERDICT_LINE = re.compile(r"^[\W_]*step\W*(\d{1,6})\b[^\n]*\b(correct|incorrect)\b[^\w\n]*$", re.IGNORECASE | re.MULTILINE)
+# "Step 3: … correct", "**Step 3**: Incorrect.", "Step 3: \boxed{incorrect}": a line about one step that ends with a verdict. Nothing
+# here reaches beyond its line or is tried twice, since a hostile reply of a million line breaks must not hold the event loop.
+VERDICT_LINE = re.compile(
+    r"^(?:[^\w\n]|_)*+step[^\w\n]*+(?P<number>\d{1,6})\b(?P<before>[^\n]*)\b(?P<verdict>correct|incorrect)\b[^\w\n]*$",
+    re.IGNORECASE | re.MULTILINE,
+)
+# "not correct", "isn't quite correct", "correct or incorrect": not said in a known form.
+HEDGED = re.compile(r"(?:\b(?:not|never|hardly)|n['’]t)[ *]+(?:[a-z]+[ *]+)?$|\bor[ *]+$|/[ *]*$", re.IGNORECASE)
+LONGEST_HEDGE = 40
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judge:
     """`votes` independent verdicts on all steps in one pass each (LLM-as-judge; Zheng et al. 2025, arXiv 2501.07301, section 3.1).
 
-    `prompt` is the name of a file in `annotators/prompts` or the path of one's own; it may hold {question}, {steps} (as written),
-    {numbered} (one "Step k:" a step) and {answer} (the reference). The reply must hold a line for each step that begins with "Step k" and
-    ends with "correct" or "incorrect"; a step without one is unknown in that vote. The first error is the one most votes name; its share of
-    the readable votes is the confidence, and a tie is undecided.
+    `prompt` is the name of a file in `annotators/prompts` or the path of one's own; it may hold {question}, {steps} (as written, with one
+    line break at the end), {numbered} (one "Step k:" a step) and {answer} (the reference). The reply must hold a line for each step that
+    begins with "Step k" and ends with "correct" or "incorrect"; a step without one, and all of a reply that was cut, is unknown in that
+    vote. The first error is the one most votes name; its share of the readable votes is the confidence, and a tie is undecided.
     """
 
-    votes: int = 4
+    votes: Samples = 4
     temperature: float = 1.0
     max_tokens: int = 1024
     prompt: str = "judge"
@@ -44,12 +51,10 @@ class Judge:
 
     async def annotate(self, problem: Problem, trace: Trace, tools: Tools) -> Annotation:
         """Ask once for all votes, and count them."""
-        if not trace.steps:
-            return undecided(trace, "no steps")
         prompt = Prompt(user=self._render(problem, trace))
         sampling = Sampling(n=self.votes, temperature=self.temperature, max_tokens=self.max_tokens)
         replies = await tools.ask(prompt, sampling)
-        votes = [read_verdicts(reply.text, len(trace.steps)) for reply in replies]
+        votes = [_vote(reply, len(trace.steps)) for reply in replies]
         first_error, confidence = _most_named([first_error_of(vote) for vote in votes])
         steps = tuple(_tally([vote[index] for vote in votes]) for index in range(len(trace.steps)))
         return Annotation(trace_id=trace.trace_id, method="", first_error=first_error, confidence=confidence, steps=steps)
@@ -58,7 +63,7 @@ class Judge:
         return fill(
             self.template,
             question=problem.question,
-            steps="".join(trace.steps).rstrip("\n"),
+            steps="".join(trace.steps).rstrip("\n") + "\n",
             numbered="\n".join(f"Step {number}: {step.strip()}" for number, step in enumerate(trace.steps, start=1)),
             answer=problem.answer or "not known",
         )
@@ -66,15 +71,21 @@ class Judge:
 
 def read_verdicts(reply: str, steps: int) -> Sequence[Verdict]:
     """The verdict on each of `steps` steps; unknown where the reply gives none, or two that differ."""
-    said: dict[int, set[str]] = {}
-    for number, verdict in VERDICT_LINE.findall(reply):
-        said.setdefault(int(number) - 1, set()).add(verdict.lower())
+    said: dict[int, set[Verdict]] = {}
+    for line in VERDICT_LINE.finditer(reply):
+        hedged = HEDGED.search(line["before"][-LONGEST_HEDGE:])
+        said.setdefault(int(line["number"]) - 1, set()).add(Verdict.UNKNOWN if hedged else Verdict(line["verdict"].lower()))
     return [_single(said, index) for index in range(steps)]
 
 
-def _single(said: Mapping[int, set[str]], index: int) -> Verdict:
+def _vote(reply: Completion, steps: int) -> Sequence[Verdict]:
+    """A reply that was cut might have gone on to say something else."""
+    return read_verdicts(reply.text if reply.finish_reason == "stop" else "", steps)
+
+
+def _single(said: Mapping[int, set[Verdict]], index: int) -> Verdict:
     verdicts = said.get(index, set())
-    return Verdict(next(iter(verdicts))) if len(verdicts) == 1 else Verdict.UNKNOWN
+    return next(iter(verdicts)) if len(verdicts) == 1 else Verdict.UNKNOWN
 
 
 def _most_named(first_errors: Sequence[int | None]) -> tuple[int | None, float | None]:

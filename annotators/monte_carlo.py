@@ -1,11 +1,10 @@
 """Monte Carlo estimation: a step is as good as the solutions that can still be written after it (Math-Shepherd)."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from annotators.base import Tools, estimate, undecided
+from annotators.base import Samples, Tools, estimate, together, undecided
 from stepmark.records import Annotation, Problem, StepAnnotation, Trace, first_error_of
 
 __all__ = ["MonteCarlo"]
@@ -19,7 +18,7 @@ class MonteCarlo:
     is right. The last step's value is the trace's own outcome. Costs rollouts * (steps - 1) completions a trace.
     """
 
-    rollouts: int = 8
+    rollouts: Samples = 8
 
     version: ClassVar[int] = 1
     needs: ClassVar[frozenset[str]] = frozenset({"engine"})
@@ -29,7 +28,7 @@ class MonteCarlo:
         if problem.answer is None:
             return undecided(trace, "no reference answer to grade rollouts with")
         prefixes = range(1, len(trace.steps))
-        estimates = await asyncio.gather(*(self._value(tools, prefix) for prefix in prefixes))
+        estimates = await together(self._value(tools, prefix) for prefix in prefixes)
         steps: Sequence[StepAnnotation] = (*estimates, estimate([trace.outcome]))
         first_error = first_error_of([step.verdict for step in steps])
         return Annotation(trace_id=trace.trace_id, method="", first_error=first_error, steps=tuple(steps))

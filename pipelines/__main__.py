@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 
 from pipelines._guard import check_names
 from stepmark.errors import EngineError, UserError
@@ -9,6 +10,7 @@ from stepmark.errors import EngineError, UserError
 __all__ = ["main"]
 
 USER_ERROR = 2
+INTERRUPTED = 130
 # Set before Prefect and the model libraries are imported, and only where the user has not: no telemetry, no network of their own, and
 # no tracebacks on the terminal for what is told in one line.
 QUIET = {
@@ -25,6 +27,7 @@ def main() -> None:
     """Run a command; what the user can mend is one line and exit status 2."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    warnings.filterwarnings("ignore", message="Failed to create the Prefect home directory")  # it works without one
     try:
         check_names()
         from pipelines.commands import app
@@ -34,7 +37,7 @@ def main() -> None:
         print(f"stepmark: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
         raise SystemExit(USER_ERROR) from None
     except KeyboardInterrupt:
-        raise SystemExit(130) from None
+        raise SystemExit(INTERRUPTED) from None
 
 
 if __name__ == "__main__":

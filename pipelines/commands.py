@@ -37,19 +37,25 @@ class Layout(StrEnum):
 @app.command()
 def run(run_file: RunFileArgument, overrides: Overrides = []) -> None:  # noqa: B006
     """Do the whole job of a run file; started again, it makes only what is missing."""
+    from pipelines._server import reachable
     from pipelines.flow import prepare, stepmark_run
 
-    uri = prepare(run_file, overrides).dataset.uri
-    _print_summary(uri, asyncio.run(stepmark_run(run_file, overrides)))
+    uri = prepare(run_file, overrides, makes_traces=True).dataset.uri
+    with reachable():
+        rows = asyncio.run(stepmark_run(run_file, overrides))
+    _print_summary(uri, rows)
 
 
 @app.command()
 def label(run_file: RunFileArgument, overrides: Overrides = []) -> None:  # noqa: B006
     """Annotate and label the traces that a dataset holds."""
+    from pipelines._server import reachable
     from pipelines.flow import prepare, stepmark_label
 
-    uri = prepare(run_file, overrides).dataset.uri
-    _print_summary(uri, asyncio.run(stepmark_label(run_file, overrides)))
+    uri = prepare(run_file, overrides, makes_traces=False).dataset.uri
+    with reachable():
+        rows = asyncio.run(stepmark_label(run_file, overrides))
+    _print_summary(uri, rows)
 
 
 @app.command("import")
@@ -130,13 +136,15 @@ def schedule(
     overrides: Overrides = [],  # noqa: B006
 ) -> None:
     """Do the same job on a schedule; serves it until stopped, and needs a Prefect server (PREFECT_API_URL)."""
-    from pipelines.flow import has_server, prepare, stepmark_run
+    from pipelines._server import configured, reachable
+    from pipelines.flow import prepare, stepmark_run
 
-    prepare(run_file, overrides)
-    if not has_server():
+    prepare(run_file, overrides, makes_traces=True)
+    if configured() is None:
         raise ConfigError("a schedule needs a Prefect server: start one with `prefect server start` and set PREFECT_API_URL to its address")
     parameters = {"run_file": str(Path(run_file).resolve()), "overrides": overrides}
-    stepmark_run.serve(name=Path(run_file).stem, cron=cron, parameters=parameters, print_starting_message=True)
+    with reachable():
+        stepmark_run.serve(name=Path(run_file).stem, cron=cron, parameters=parameters, print_starting_message=True)
 
 
 @app.command("list")
@@ -157,10 +165,12 @@ def _pairs(options: list[str]) -> dict[str, str]:
 
 
 def _print_summary(title: str, rows: Sequence[Mapping[str, str]]) -> None:
-    table = Table(title=Text(title), show_header=False, title_justify="left")
+    table = Table(show_header=False)
     for row in rows:
         table.add_row(Text(row["what"]), Text(row["count"]))
-    Console(width=_width()).print(table)
+    console = Console(width=_width())
+    console.print(Text(title))
+    console.print(table)
 
 
 def _print_counts(title: str, counts: Mapping[str, int]) -> None:

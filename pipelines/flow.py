@@ -5,7 +5,7 @@ disk, so a run that is killed and started again, by hand or by Prefect, makes on
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from prefect import flow, task
 from prefect.artifacts import acreate_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
-from prefect.settings import get_current_settings
 
 from pipelines import plan as planning
 from pipelines.config import load
@@ -24,47 +23,48 @@ from stepmark.errors import ConfigError, DatasetError, EngineError
 from storage.dataset import Dataset
 from storage.tables import TRACES
 
-__all__ = ["has_server", "prepare", "stepmark_label", "stepmark_run"]
+__all__ = ["prepare", "stepmark_label", "stepmark_run"]
 
-RETRIES = 3
-RETRY_SECONDS = [2.0, 10.0, 60.0]
+RETRY_SECONDS = (2.0, 10.0, 60.0)
+PATIENCE = 2
+"""Retries while no engine has answered anything yet: then its address is rather wrong than its server busy or starting again."""
 
 
 @flow(name="stepmark-run", flow_run_name="run {run_file}", validate_parameters=False)
 async def stepmark_run(run_file: str, overrides: Sequence[str] = ()) -> Sequence[Mapping[str, str]]:
     """The whole job of a run file, as `stepmark run` and schedules start it; returns the rows of its summary."""
-    job = prepare(run_file, overrides)
-    if job.plan.source is None or job.plan.engine is None:
-        raise ConfigError(f"{run_file}: a run needs [problems] and [engine]; to label traces that exist use `stepmark label`")
-    return await _work(job, makes_traces=True)
+    return await _work(prepare(run_file, overrides, makes_traces=True), makes_traces=True)
 
 
 @flow(name="stepmark-label", flow_run_name="label {run_file}", validate_parameters=False)
 async def stepmark_label(run_file: str, overrides: Sequence[str] = ()) -> Sequence[Mapping[str, str]]:
     """Annotate and label the traces that a dataset holds, as `stepmark label` starts it; returns the rows of its summary."""
-    return await _work(prepare(run_file, overrides), makes_traces=False)
+    return await _work(prepare(run_file, overrides, makes_traces=False), makes_traces=False)
 
 
-def prepare(run_file: str, overrides: Sequence[str]) -> Job:
-    """Read the run file and build everything it names; nothing has been started or written yet."""
+def prepare(run_file: str, overrides: Sequence[str], *, makes_traces: bool) -> Job:
+    """Read the run file, build all it names and look at its files and models, so that what is missing is told before anything starts."""
     settings = load(Path(run_file), overrides)
-    return Job(plan=planning.build(settings), dataset=Dataset(settings.dataset), meter=Meter())
-
-
-def has_server() -> bool:
-    """Whether a Prefect server is configured; without one each run starts its own for as long as it lasts."""
-    return get_current_settings().api.url is not None
+    plan = planning.build(settings)
+    if makes_traces and (plan.source is None or plan.engine is None):
+        raise ConfigError(f"{run_file}: a run needs [problems] and [engine]; to label traces that exist use `stepmark label`")
+    if makes_traces:
+        plan.traces_fingerprint()  # reads the problems' files and the model's weights
+    dataset = Dataset(settings.dataset)
+    if not makes_traces:
+        dataset.require()
+    dataset.check_writable()
+    return Job(plan=plan, dataset=dataset, meter=Meter())
 
 
 async def _work(job: Job, *, makes_traces: bool) -> Sequence[Mapping[str, str]]:
-    job.dataset.check_writable()
-    job.dataset.sweep()
     try:
+        job.dataset.sweep()
         with shown(job.meter):
             shards = await _shards(job, makes_traces=makes_traces)
             job.dataset.write_run_file(job.plan.run_file.to_toml())
-            gate = asyncio.Semaphore(job.plan.run_file.shards.shards_in_flight)
-            await asyncio.gather(*(_shard(job, shard, gate, makes_traces=makes_traces) for shard in shards))
+            waiting = iter(shards)
+            await _all(_work_off(job, waiting, makes_traces=makes_traces) for _ in range(job.plan.run_file.shards.shards_in_flight))
     finally:
         await job.close()
     # Imported late: Prefect never lets go of a flow's module at exit, and what it held of DuckDB would be reported as leaked.
@@ -78,7 +78,7 @@ async def _work(job: Job, *, makes_traces: bool) -> Sequence[Mapping[str, str]]:
 async def _shards(job: Job, *, makes_traces: bool) -> Sequence[int]:
     """The shards to work on; what an earlier, different run file left in them is dropped first, so that rows never mix."""
     if makes_traces:
-        count = await _task("problems", asyncio.to_thread)(job.make_problems)
+        count = await _task(job, "problems", asyncio.to_thread)(job.make_problems)
         traces = dict.fromkeys(range(count), job.plan.traces_fingerprint())
     else:
         footers = {shard: job.dataset.footer(TRACES, shard) for shard in job.dataset.shards(TRACES)}
@@ -89,32 +89,50 @@ async def _shards(job: Job, *, makes_traces: bool) -> Sequence[int]:
     return sorted(traces)
 
 
-async def _shard(job: Job, shard: int, gate: asyncio.Semaphore, *, makes_traces: bool) -> None:
-    """All stages of one shard; the methods of a shard run side by side, as do shards."""
-    async with gate:
+async def _work_off(job: Job, waiting: Iterator[int], *, makes_traces: bool) -> None:
+    """One shard after the other, in turn with the others that are at it; an error leaves the rest of the shards waiting."""
+    for shard in waiting:
         if makes_traces:
-            await _task(f"traces-{shard}", job.make_traces)(shard)
-            await _task(f"oracle-{shard}", job.make_oracle)(shard)
-        methods = list(job.plan.annotators)
-        await asyncio.gather(*(_task(f"{method}-{shard}", job.make_annotations)(shard, method) for method in methods))
-        await _task(f"labels-{shard}", job.make_labels)(shard)
+            await _task(job, f"traces-{shard}", job.make_traces)(shard)
+            await _task(job, f"oracle-{shard}", job.make_oracle)(shard)
+        await _all(_task(job, f"{method}-{shard}", job.make_annotations)(shard, method) for method in job.plan.annotators)
+        await _task(job, f"labels-{shard}", job.make_labels)(shard)
 
 
-def _task(name: str, work: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+async def _all(work: Iterable[Awaitable[Any]]) -> None:
+    """Await everything at once; the first error ends the rest before it is raised, so that nothing runs on behind a closed engine."""
+    running = [asyncio.ensure_future(item) for item in work]
+    try:
+        await asyncio.gather(*running)
+    finally:
+        for item in running:
+            item.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+def _task(job: Job, name: str, work: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     """A Prefect task that is tried again when, and only when, the engine says that trying again can help."""
+
+    async def is_retryable(_task: object, run: TaskRun, state: State[Any]) -> bool:
+        return (_has_answered(job) or run.run_count <= PATIENCE) and await _may_pass(state)
+
     made: Callable[..., Awaitable[Any]] = task(
         name=name.rpartition("-")[0] or name,
         task_run_name=name,
-        retries=RETRIES,
-        retry_delay_seconds=RETRY_SECONDS,
-        retry_condition_fn=_is_retryable,
+        retries=len(RETRY_SECONDS),
+        retry_delay_seconds=list(RETRY_SECONDS),
+        retry_condition_fn=is_retryable,
         persist_result=False,
         cache_policy=NO_CACHE,
     )(work)
     return made
 
 
-async def _is_retryable(_task: object, _run: TaskRun, state: State[Any]) -> bool:
+def _has_answered(job: Job) -> bool:
+    return job.meter.generated_tokens > 0 or job.meter.done["traces"] > 0
+
+
+async def _may_pass(state: State[Any]) -> bool:
     try:
         await state.aresult()
     except EngineError as error:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from pipelines.config import Shards
-from pipelines.grading import grade
+from pipelines.grading import grade_answer
 from pipelines.importing import HUMAN, NOT_GRADED, Imported, import_traces
 from problems._rows import expand
 from stepmark.errors import ConfigError
@@ -40,8 +40,10 @@ async def take_in(
     dataset.sweep()
     rejected = [row for row in rows if isinstance(row, Rejected)]
     imported = await _graded([row for row in rows if isinstance(row, Imported)])
-    dataset.write_part(REJECTED, 0, rejected, fingerprint)
     shards = _shards(imported)
+    for table in (PROBLEMS, REJECTED, annotations(HUMAN)):  # what an import that was killed, of other files, left behind
+        dataset.keep(table, dict.fromkeys(range(len(shards)), fingerprint))
+    dataset.write_part(REJECTED, 0, rejected, fingerprint)
     for shard, found in enumerate(shards):
         _write(dataset, shard, found, fingerprint)
     return {
@@ -69,9 +71,8 @@ async def _with_outcome(workers: Isolated, item: Imported) -> Trace:
     trace = item.trace
     if trace.outcome_reason != NOT_GRADED:
         return trace
-    graded = await grade(workers, "".join(trace.steps), trace.finish_reason, item.problem.answer)
-    answer = graded.final_answer if graded.final_answer is not None else trace.final_answer
-    return replace(trace, final_answer=answer, outcome=graded.outcome, outcome_reason=graded.reason)
+    graded = await grade_answer(workers, trace.final_answer, item.problem.answer)
+    return replace(trace, outcome=graded.outcome, outcome_reason=graded.reason)
 
 
 def _shards(imported: Sequence[Imported]) -> Sequence[Sequence[Imported]]:

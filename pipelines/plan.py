@@ -21,7 +21,8 @@ from storage.tables import is_method
 __all__ = ["Plan", "build"]
 
 PROMPTS = Path(__file__).parent / "prompts"
-RESERVED = ("oracle", "human")
+# Names that the score table gives to gold and to the labels.
+RESERVED = ("oracle", "human", "consensus")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Live progress of a run: bars on a terminal, a line now and then in a log."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -18,9 +18,9 @@ BAR = 24
 
 
 @contextmanager
-def shown(meter: Meter) -> Iterator[None]:
+def shown(meter: Meter, console: Console | None = None) -> Iterator[None]:
     """Show the meter while the block runs, from a thread of its own, on standard error."""
-    console = Console(stderr=True)
+    console = console or Console(stderr=True)
     over = threading.Event()
     show = _live if console.is_terminal else _log
     thread = threading.Thread(target=show, args=(console, meter, over), daemon=True)
@@ -40,18 +40,24 @@ def _live(console: Console, meter: Meter, over: threading.Event) -> None:
 
 def _log(console: Console, meter: Meter, over: threading.Event) -> None:
     while not over.wait(LOG_SECONDS):
-        done = ", ".join(f"{stage} {_count(meter, stage)}" for stage in meter.done)
-        console.print(f"[{meter.seconds:.0f} s] {done}; {_rates(meter)}", markup=False, highlight=False, soft_wrap=True)
+        done = "".join(f"{stage} {_count(meter, stage)}, " for stage in _stages(meter))
+        console.print(f"{done}{_rates(meter)}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _table(meter: Meter) -> Table:
     table = Table.grid(padding=(0, 2))
-    for stage, done in list(meter.done.items()):
+    for stage in _stages(meter):
+        done = meter.done[stage]
         total = meter.total.get(stage, done)
         filled = BAR * done // max(total, 1)
         table.add_row(stage, "━" * filled + "╌" * (BAR - filled), _count(meter, stage))
     table.add_row("", _rates(meter), "")
     return table
+
+
+def _stages(meter: Meter) -> Sequence[str]:
+    """The stages begun so far, in the order of the run; copies, since the run goes on counting meanwhile."""
+    return list(dict.fromkeys([*meter.done, *meter.total]))
 
 
 def _count(meter: Meter, stage: str) -> str:

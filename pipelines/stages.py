@@ -5,15 +5,14 @@
 Prefect runs and retries them (see `flow`); what is done is told by the parts that exist and by nothing else.
 """
 
-import asyncio
 from collections import defaultdict
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
-from annotators.base import Services, Tools
+from annotators.base import Services, Tools, together
 from annotators.base import run as annotate
 from engines.base import Completion
 from pipelines.grading import grade
@@ -30,7 +29,6 @@ from verifiers._isolated import Isolated
 
 __all__ = ["Job"]
 
-T = TypeVar("T")
 ORACLE = "oracle"
 
 
@@ -47,6 +45,8 @@ class Job:
         """Write the problems, and the rows set aside, shard by shard; returns the number of shards."""
         source, fingerprint = self.plan.source, self.plan.problems_fingerprint()
         assert source is not None, "only `run` makes problems, and it asks for [problems]"
+        for table in (PROBLEMS, REJECTED):  # an earlier run file may have made more shards than this one will
+            self.dataset.keep(table, dict.fromkeys(self.dataset.shards(table), fingerprint))
         shard, rows = 0, iter(source.problems())
         while chunk := _chunk(rows, self.plan.run_file.shards.problems_per_shard):
             found = [row for row in chunk if isinstance(row, Problem)]
@@ -61,11 +61,11 @@ class Job:
     def drop_stale(self, traces: Mapping[int, str]) -> None:
         """Remove every part that is not what this run would write over traces of these fingerprints, by shard: rows never mix."""
         standing = self.dataset.keep(TRACES, traces)
-        for method in self.dataset.methods("annotations"):
+        # A run killed between the two leaves rollouts without annotations.
+        for method in {*self.dataset.methods("annotations"), *self.dataset.methods("rollouts")}:
             wanted = {shard: self._annotations_wanted(method, shard, traces[shard]) for shard in standing}
             self.dataset.keep(annotations(method), wanted)
-            if method in self.dataset.methods("rollouts"):
-                self.dataset.keep(rollouts(method), wanted)
+            self.dataset.keep(rollouts(method), wanted)
         self.dataset.keep(LABELS, {shard: self._labels_wanted(traces[shard]) for shard in standing})
 
     def _annotations_wanted(self, method: str, shard: int, traces: str) -> str:
@@ -84,7 +84,7 @@ class Job:
             return
         problems = list(self.dataset.read_part(PROBLEMS, shard))
         self.meter.expect("traces", len(problems) * self.plan.run_file.generate.traces_per_problem)
-        written = await _all(self._solve(problem, fingerprint) for problem in problems)
+        written = await together(self._solve(problem, fingerprint) for problem in problems)
         self.dataset.write_part(TRACES, shard, [trace for traces in written for trace in traces], fingerprint)
 
     async def make_oracle(self, shard: int) -> None:
@@ -112,7 +112,7 @@ class Job:
         for trace in traces:
             outcomes[trace.problem_id].append(trace.outcome)
         run_one = partial(self._annotate, method, fingerprint)
-        done = await _all(run_one(problems[t.problem_id], t, outcomes[t.problem_id]) for t in traces)
+        done = await together(run_one(problems[t.problem_id], t, outcomes[t.problem_id]) for t in traces)
         spent = [rollout for _, paid in done for rollout in paid]
         if spent:
             self.dataset.write_part(rollouts(method), shard, spent, fingerprint)
@@ -189,7 +189,7 @@ class Job:
     async def _annotate(
         self, method: str, fingerprint: str, problem: Problem, trace: Trace, siblings: Sequence[Verdict]
     ) -> tuple[Annotation, Sequence[Rollout]]:
-        tools = Tools(self._services(), problem, trace, siblings)
+        tools = Tools(self._services(), method, problem, trace, siblings)
         annotation = await annotate(self.plan.annotators[method], method, fingerprint, problem, trace, tools)
         self.meter.pay(annotation.cost)
         self.meter.finish(method, failed=annotation.error is not None)
@@ -211,7 +211,7 @@ class Job:
 def _told_by(oracle: Oracle, problem: Problem, trace: Trace, fingerprint: str) -> Annotation:
     told = oracle.judge(problem, trace.steps)
     steps = tuple(StepAnnotation(verdict=verdict, rationale=reason) for verdict, reason in told)
-    first_error = first_error_of([verdict for verdict, _ in told])
+    first_error = first_error_of([verdict for verdict, _ in told]) if told else None
     return Annotation(trace_id=trace.trace_id, method=ORACLE, fingerprint=fingerprint, first_error=first_error, steps=steps)
 
 
@@ -228,7 +228,7 @@ def _cost(completion: Completion) -> Cost:
     )
 
 
-def _chunk(rows: Iterable[Problem | Rejected], problems: int) -> Sequence[Problem | Rejected]:
+def _chunk(rows: Iterator[Problem | Rejected], problems: int) -> Sequence[Problem | Rejected]:
     """The next rows up to and including the given number of problems."""
     chunk = list[Problem | Rejected]()
     while missing := problems - sum(isinstance(row, Problem) for row in chunk):
@@ -237,13 +237,3 @@ def _chunk(rows: Iterable[Problem | Rejected], problems: int) -> Sequence[Proble
         if not more:
             break
     return chunk
-
-
-async def _all(work: Iterable[Coroutine[Any, Any, T]]) -> Sequence[T]:
-    """Await everything at once, in order; the first error cancels the rest, so that nothing keeps an engine busy in vain."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(item) for item in work]
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from errors
-    return [task.result() for task in tasks]

@@ -26,12 +26,13 @@ LABELS = """
 SELECT count(*) AS traces, count(*) FILTER (kept) AS kept, count(*) FILTER (kept AND first_error >= 0) AS errors FROM labels
 """
 AGREEMENT = """
-SELECT count(*) FILTER (a.first_error = b.first_error) / count(*)
+SELECT count(*) FILTER (a.first_error = b.first_error) / nullif(count(*), 0)
 FROM annotations a JOIN annotations b USING (trace_id)
-WHERE a.method < b.method AND a.method <> 'oracle' AND b.method <> 'oracle' AND a.first_error IS NOT NULL AND b.first_error IS NOT NULL
+WHERE a.method < b.method AND a.method NOT IN ('oracle', 'human') AND b.method NOT IN ('oracle', 'human')
+  AND a.first_error IS NOT NULL AND b.first_error IS NOT NULL
 """
-WRITTEN = "SELECT coalesce(sum(prompt_tokens), 0), coalesce(sum(generated_tokens), 0) FROM traces"
-PAID = "SELECT coalesce(sum(prompt_tokens), 0), coalesce(sum(generated_tokens), 0) FROM annotations"
+# A sum of BIGINT is a HUGEINT, which Arrow hands over as a Decimal.
+TOKENS = "SELECT coalesce(sum(prompt_tokens), 0)::BIGINT, coalesce(sum(generated_tokens), 0)::BIGINT FROM "
 SET_ASIDE = "SELECT count(*) FROM rejected"
 MILLION = 1_000_000
 
@@ -59,7 +60,7 @@ def summary_rows(dataset: Dataset, meter: Meter, prices: Prices) -> Sequence[Map
 
 
 def _bill(dataset: Dataset, meter: Meter, prices: Prices) -> Sequence[tuple[str, str]]:
-    (prompt, generated), (more_prompt, more_generated) = _rows(dataset, WRITTEN)[0], _rows(dataset, PAID)[0]
+    (prompt, generated), (more_prompt, more_generated) = _rows(dataset, TOKENS + "traces")[0], _rows(dataset, TOKENS + "annotations")[0]
     prompt, generated = prompt + more_prompt, generated + more_generated
     rows = [("tokens", f"{prompt} read, {generated} written")]
     if prices.prompt or prices.generated:
@@ -75,7 +76,8 @@ SELECT g.first_error AS gold, t.outcome = 'correct' AS right_answer, a.first_err
 FROM annotations g JOIN traces t USING (trace_id) JOIN annotations a USING (trace_id)
 WHERE g.method = '{gold}' AND g.first_error IS NOT NULL AND a.method <> '{gold}'
 UNION ALL
-SELECT g.first_error, t.outcome = 'correct', CASE WHEN l.kept THEN l.first_error END, list_transform(l.steps, lambda s: s.label), 'consensus'
+SELECT g.first_error, t.outcome = 'correct', CASE WHEN l.kept THEN l.first_error END,
+       list_transform(l.steps, lambda s: s.label), 'consensus'
 FROM annotations g JOIN traces t USING (trace_id) JOIN labels l USING (trace_id)
 WHERE g.method = '{gold}' AND g.first_error IS NOT NULL
 """

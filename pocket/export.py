@@ -1,7 +1,7 @@
 """Write a trained checkpoint as it is shipped: `python -m pocket.export --run runs/pocket --to engines/pocket_model`.
 
-The folder is a Hugging Face one (bf16 safetensors, config, tokenizer), which vLLM and transformers load as it is; `ctranslate2/` inside it is the
-same weights for the embedded engine.
+The folder is a Hugging Face one (bf16 safetensors, config, tokenizer), which vLLM and transformers load as it is; `ctranslate2/` inside
+it is the same weights for the embedded engine.
 """
 
 import argparse

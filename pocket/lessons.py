@@ -4,7 +4,10 @@ A lesson is a prompt and a reply, in segments with a weight each: the prompt wei
 
     solve    Problem: … Solution:           ->  Step 1: … The answer is 31.
     check    Problem: … Solution: … Check:  ->  every step derived again from the problem, then `correct` or `incorrect`
+    recall   Problem: … [Solution: …] known:  ->  what the text says of one person after another, in no order
     sums     a column of sums
+
+Recall is the hard part of so small a model: without lessons of its own it learns to expect the next sentence instead of the right one.
 """
 
 import json
@@ -13,12 +16,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from problems._step_language import ANSWER, COMMUTATIVE, OPERATIONS, STEP, Derived, World, answer_line, judge_lines, solve, step_line
 from problems._word_world import Story, draw
 from stepmark.records import Verdict
 
-__all__ = ["Lesson", "check", "checked_reply", "lessons", "solution", "sums"]
+__all__ = ["CHECK_PROMPT", "SOLVE_PROMPT", "Lesson", "lessons", "own_solutions"]
 
 Lesson = Sequence[tuple[str, float]]
 
@@ -27,11 +31,12 @@ SOLVE_PROMPT = (ROOT / "pipelines" / "prompts" / "pocket.txt").read_text()
 CHECK_PROMPT = (ROOT / "annotators" / "prompts" / "pocket.txt").read_text()
 NOT_KNOWN = "not known."
 VERDICT_WEIGHT, RESULT_WEIGHT = 6.0, 3.0
-SUMS_SHARE, SOLVE_SHARE = 0.35, 0.40  # of the lessons; the rest are checks
+SUMS_SHARE, RECALL_SHARE, SOLVE_SHARE = 0.25, 0.20, 0.33  # of the lessons; the rest are checks
 OWN_SHARE = 0.5  # of the checks, once there are solutions of the model's own
 CLEAN_SHARE = 0.25  # of the planted solutions have no mistake
-SUMS = 14
+SUMS, RECALLS = 14, 14  # lines of a lesson
 RESULT = re.compile(r"( = \d+)")
+PERSON = re.compile(r"\w+ has")
 
 
 def lessons(random: Random, most_steps: int, own: Sequence[tuple[Story, Sequence[str]]]) -> Iterator[Lesson]:
@@ -42,7 +47,9 @@ def lessons(random: Random, most_steps: int, own: Sequence[tuple[Story, Sequence
             yield sums(random)
             continue
         story = draw(random, random.randint(2, most_steps))
-        if kind < SUMS_SHARE + SOLVE_SHARE:
+        if kind < SUMS_SHARE + RECALL_SHARE:
+            yield recall(random, story)
+        elif kind < SUMS_SHARE + RECALL_SHARE + SOLVE_SHARE:
             yield solution(story)
         elif own and random.random() < OWN_SHARE:
             yield check(*random.choice(own))
@@ -92,6 +99,20 @@ def _same(shown: str, right: str, number: int) -> bool:
         return False
     swapped = {**truth.groupdict(), "left": truth["right"], "right": truth["left"]}
     return step.groupdict() == swapped
+
+
+def recall(random: Random, story: Story) -> Lesson:
+    """Say what a problem states of people named in random order; or, behind a solution, how many each has."""
+    world, solved = story.world, random.random() < 0.5
+    context = SOLVE_PROMPT.format(question=story.question) + ("".join(solve(world)) if solved else "")
+    derived = world.needed() if solved else world.derived
+    people = [holder for holder in (*world.given, *derived) if PERSON.fullmatch(holder)]
+    lesson: list[tuple[str, float]] = [(f"{context}\n known:\n", 0.0)]
+    for holder in random.choices(people, k=RECALLS):
+        name = holder.split()[0]
+        told = f": {world.value(holder)}" if solved or holder in world.given else world.derived[holder].reading.removeprefix(name)
+        lesson += [(f"Step: {name}", 0.0), (f"{told}\n", 1.0)]
+    return lesson
 
 
 def sums(random: Random) -> Lesson:
@@ -161,7 +182,7 @@ def _shown_line(
 
 def _misread(random: Random, world: World, definition: Derived) -> Derived:
     """Another person or another relation in the reading, with the operands that go with it."""
-    people = [h for h in (*world.given, *world.derived) if h.endswith(" has") and " now" not in h and h.count(" ") == 1]
+    people = [h for h in (*world.given, *world.derived) if PERSON.fullmatch(h)]
     others = [h for h in people if h not in (definition.holder, definition.left)]
     if isinstance(definition.left, str) and others and random.random() < 0.6:
         other = random.choice(others)
@@ -198,16 +219,16 @@ def own_solutions(path: Path) -> Sequence[tuple[Story, Sequence[str]]]:
     """The model's own solutions as written by `pocket.sample`, those with and without mistakes in equal numbers."""
     if not path.exists():
         return []
-    sound, unsound = [], []
+    sound, unsound = list[tuple[Story, Sequence[str]]](), list[tuple[Story, Sequence[str]]]()
     for row in map(json.loads, path.read_text().splitlines()):
-        world = world_from(row["world"])
+        world = _world_from(row["world"])
         pair = (Story(world=world, question=row["question"]), row["lines"])
         truths = [verdict for verdict, _ in judge_lines(world, row["lines"])]
         (sound if all(truth is Verdict.CORRECT for truth in truths) else unsound).append(pair)
     return [*unsound, *sound[: max(len(unsound) // 2, 1)]]
 
 
-def world_from(raw: Mapping[str, object]) -> World:
+def _world_from(raw: Mapping[str, Any]) -> World:
     """A world from its JSON form."""
-    derived = {holder: Derived(**definition) for holder, definition in raw["derived"].items()}  # type: ignore[attr-defined]
-    return World(given=raw["given"], derived=derived, target=raw["target"])  # type: ignore[arg-type]
+    derived = {holder: Derived(**definition) for holder, definition in raw["derived"].items()}
+    return World(given=raw["given"], derived=derived, target=raw["target"])

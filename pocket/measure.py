@@ -1,7 +1,7 @@
 """Measure the pocket model on held-out problems: `python -m pocket.measure > engines/pocket_model/measured.json`.
 
-Everything that its model card states is printed here: answers by number of steps, step errors, first errors, flawed positives, rollout success
-from sound and unsound prefixes, and the first-error F1 of its checks on its own solutions.
+Everything that its model card states is printed here: answers by number of steps, step errors, first errors, flawed positives, rollout
+success from sound and unsound prefixes, and the first-error F1 of its checks on its own solutions.
 """
 
 import argparse

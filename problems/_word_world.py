@@ -61,7 +61,7 @@ class _Draft:
         """A person whose count is stated."""
         name, value = self._newcomer(), self.random.choice((self.random.randint(3, 30), self.random.randint(10, 200)))
         self.given[f"{name} has"] = self.values[name] = value
-        template = self.random.choice(("{name} {verb} {value} {unit}.", "There are {value} {unit} in the bag of {name}."))
+        template = self.random.choice(("{name} {verb} {value} {unit}.", "The bag of {name} has {value} {unit}."))
         self._say(f"{name} has", template.format(name=name, verb=self._verb(), value=value, unit=self.unit))
 
     def relate(self) -> None:

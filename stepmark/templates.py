@@ -8,7 +8,8 @@ from stepmark.errors import ConfigError
 
 __all__ = ["fill", "read_template"]
 
-PLACE = re.compile(r"\{([a-z_]+)\}")
+# Behind a letter stands an argument of LaTeX's, as in \boxed{answer}, and no place.
+PLACE = re.compile(r"(?<![A-Za-z])\{([a-z_]+)\}")
 
 
 def read_template(name_or_path: str, shipped: Path, places: Collection[str]) -> str:
@@ -18,7 +19,7 @@ def read_template(name_or_path: str, shipped: Path, places: Collection[str]) -> 
     path = ours if name_or_path in known else own
     try:
         template = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"no prompt '{name_or_path}': give the path of a text file, or one of: {', '.join(known)}") from error
     for place in PLACE.findall(template):
         if place not in places:

@@ -1,0 +1,49 @@
+"""Grading: right and wrong are said only of an answer that a whole solution states and that can be compared."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from annotators.base import Graded
+from pipelines.grading import grade, grade_answer
+from stepmark.records import Verdict
+from verifiers._isolated import Isolated
+
+C, I, U = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNKNOWN  # noqa: E741
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def workers() -> AsyncIterator[Isolated]:
+    async with Isolated(workers=1) as pool:
+        yield pool
+
+
+@pytest.mark.parametrize(
+    ("text", "finish_reason", "reference", "answer", "outcome", "reason"),
+    [
+        ("2 + 2 = 4\nThe answer is 4.", "stop", "4", "4", C, "equal numbers"),
+        (r"so \boxed{\frac{1}{2}}", "stop", "0.5", r"\frac{1}{2}", C, "equal numbers"),
+        ("The answer is 5.", "stop", "4", "5", I, "different numbers"),
+        ("The answer is 4.", "length", "4", "4", U, "truncated"),
+        ("The answer is 5.", "length", "4", "5", U, "truncated"),
+        ("", "error: the prompt is too long", "4", None, U, "error: the prompt is too long"),
+        ("2 + 2 = 4", "stop", "4", None, U, "no final answer"),
+        ("", "stop", "4", None, U, "no final answer"),
+        ("The answer is 4.", "stop", None, "4", U, "no reference answer"),
+        ("The answer is x + 1.", "stop", "1 + y", "x + 1", U, "different texts, not both numbers"),
+    ],
+)
+async def test_grades(
+    workers: Isolated, text: str, finish_reason: str, reference: str | None, answer: str | None, outcome: Verdict, reason: str
+) -> None:
+    found = await grade(workers, text, finish_reason, reference)
+    assert (found.final_answer, found.outcome) == (answer, outcome)
+    assert found.reason == reason or (outcome is C and found.reason)
+
+
+async def test_an_answer_that_is_given_needs_no_text(workers: Isolated) -> None:
+    assert await grade_answer(workers, "4", "5") == Graded(final_answer="4", outcome=I, reason="different numbers")
+    assert (await grade_answer(workers, None, "5")).outcome is U

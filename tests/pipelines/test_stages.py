@@ -1,0 +1,365 @@
+"""The stages: whole parts, made once; a change remakes what depends on it and nothing else, and rows of two makings never mix."""
+
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from engines.base import Completion, Prompt
+from pipelines.stages import Job
+from stepmark.errors import DatasetError, EngineError
+from stepmark.identity import SEED_SPACING
+from stepmark.records import NO_ERROR, Annotation, Rejected, Sampling, Verdict
+from storage.dataset import Dataset
+from storage.render import values
+from storage.sql import query
+from storage.tables import LABELS, PROBLEMS, REJECTED, TRACES, Table, annotations, rollouts
+from tests.pipelines.simulated import RUN, Model, is_judging, job_in, label, parts, problems_of, run
+from verifiers._isolated import Isolated
+
+C, I, U = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNKNOWN  # noqa: E741
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+METHODS = ("monte_carlo", "binary_search", "judge", "formal")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def workers() -> AsyncIterator[Isolated]:
+    async with Isolated(workers=1) as pool:
+        yield pool
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def first_run(tmp_path_factory: pytest.TempPathFactory, workers: Isolated) -> Path:
+    return Path((await run(job_in(tmp_path_factory.mktemp("first") / "data", workers, Model()))).dataset.uri)
+
+
+@pytest.fixture
+def done(folder: Path, first_run: Path) -> Path:
+    """A folder in which the run has been."""
+    return Path(shutil.copytree(first_run, folder))
+
+
+def tables(changed: set[str]) -> set[str]:
+    return {name.rpartition("/")[0] for name in changed}
+
+
+def said(job: Job, method: str) -> Mapping[str, Annotation]:
+    return {annotation.trace_id: annotation for annotation in job.dataset.read(annotations(method))}
+
+
+def check_never_mixed(dataset: Dataset) -> None:
+    """Parts of one table bear one fingerprint, rows that of their part, and no row speaks of a trace that is not there."""
+    traces = {trace.trace_id for trace in dataset.read(TRACES)}
+    assert {trace.problem_id for trace in dataset.read(TRACES)} <= {problem.problem_id for problem in dataset.read(PROBLEMS)}
+    whole: list[Table[Any]] = [PROBLEMS, REJECTED, TRACES, LABELS, *map(rollouts, dataset.methods("rollouts"))]
+    for table in whole:
+        stamps = {footer.fingerprint for shard in dataset.shards(table) if (footer := dataset.footer(table, shard))}
+        assert len(stamps) <= 1, table.folder
+    for method in dataset.methods("annotations"):
+        rows = list(dataset.read(annotations(method)))
+        assert len({row.fingerprint for row in rows}) == 1
+        assert {row.trace_id for row in rows} <= traces
+    for method in dataset.methods("rollouts"):
+        assert {row.trace_id for row in dataset.read(rollouts(method))} <= traces
+
+
+async def test_a_run_makes_every_table_and_what_they_say_is_true(done: Path, workers: Isolated) -> None:
+    job = job_in(done, workers, Model())
+    assert (job.dataset.count(PROBLEMS), job.dataset.count(TRACES), job.dataset.count(LABELS)) == (4, 16, 16)
+    assert job.dataset.methods("annotations") == ("binary_search", "formal", "judge", "monte_carlo", "oracle")
+    assert job.dataset.methods("rollouts") == ("binary_search", "monte_carlo")
+    check_never_mixed(job.dataset)
+    truth = said(job, "oracle")
+    traces = {trace.trace_id: trace for trace in job.dataset.read(TRACES)}
+    assert Counter(trace.outcome for trace in traces.values()).keys() == {C, I}
+    assert len(truth) == len(traces) == 16
+    for method in METHODS:
+        for trace_id, annotation in said(job, method).items():
+            assert (annotation.error, len(annotation.steps)) == (None, len(traces[trace_id].steps))
+            if method in ("judge", "formal"):
+                assert annotation.first_error in (None, truth[trace_id].first_error)
+    assert all(annotation.first_error is not None for annotation in said(job, "judge").values())
+    kept = [found for found in job.dataset.read(LABELS) if found.kept]
+    assert len(kept) > 8
+    assert all(found.first_error == truth[found.trace_id].first_error for found in kept)
+    assert {found.first_error == NO_ERROR for found in kept} == {True, False}
+
+
+async def test_every_trace_and_rollout_has_a_name_and_a_seed_of_its_own(done: Path, workers: Isolated) -> None:
+    job = job_in(done, workers, Model())
+    seeds = sorted(trace.sampling.seed for trace in job.dataset.read(TRACES) if trace.sampling)
+    assert len({trace.trace_id for trace in job.dataset.read(TRACES)}) == len(seeds) == 16
+    assert [after - before for before, after in pairwise(seeds)].count(1) == 12
+    for method in job.dataset.methods("rollouts"):
+        spent = list(job.dataset.read(rollouts(method)))
+        assert len({rollout.rollout_id for rollout in spent}) == len({rollout.seed for rollout in spent}) == len(spent)
+        assert len(spent) == sum(annotation.cost.rollouts for annotation in said(job, method).values())
+
+
+async def test_a_trace_is_the_models_text_and_a_rollout_goes_on_with_it(folder: Path, workers: Isolated) -> None:
+    job = await run(job_in(folder, workers, Model(skill=1.0)))
+    problems = problems_of(job)
+    traces = {trace.trace_id: trace for trace in job.dataset.read(TRACES)}
+    for trace in traces.values():
+        assert "".join(trace.steps) == problems[trace.problem_id].metadata["gold"]
+        assert (trace.outcome, trace.final_answer, trace.model) == (C, problems[trace.problem_id].answer, "scripted")
+    for rollout in job.dataset.read(rollouts("monte_carlo")):
+        trace = traces[rollout.trace_id]
+        assert "".join(trace.steps[: rollout.prefix_steps]) + rollout.text == "".join(trace.steps)
+
+
+async def test_the_same_run_file_asks_for_the_same_things_and_says_the_same(tmp_path: Path, workers: Isolated) -> None:
+    first, second = Model(), Model()
+    jobs = [await run(job_in(tmp_path / name, workers, model)) for name, model in (("a", first), ("b", second))]
+    assert Counter(map(repr, first.asked)) == Counter(map(repr, second.asked))
+    made: list[Table[Any]] = [PROBLEMS, TRACES, LABELS, annotations("oracle")]
+    for table in made:
+        one, other = ([row for row in job.dataset.read(table)] for job in jobs)
+        assert one == other
+    assert all(sampling.seed % SEED_SPACING == 0 for _, sampling in first.asked)
+
+
+async def test_a_run_started_again_does_nothing(done: Path, workers: Isolated) -> None:
+    before, again = parts(done), Model()
+    job = await run(job_in(done, workers, again))
+    assert (again.asked, parts(done)) == ([], before)
+    assert not {"traces", "labels", *METHODS} & job.meter.done.keys()
+
+
+DOWNSTREAM = {"rollouts/monte_carlo", "rollouts/binary_search", "labels", *(f"annotations/{m}" for m in (*METHODS, "oracle"))}
+ALL = {"problems", "rejected", "traces", *DOWNSTREAM}
+
+
+@pytest.mark.parametrize(
+    ("changes", "remade"),
+    [
+        ({"shards": {"problems_per_shard": 2, "shards_in_flight": 1}, "prices": {"prompt": 1.0}}, set()),
+        ({"problems": RUN["problems"] | {"count": 3}}, ALL),
+        ({"shards": {"problems_per_shard": 3}}, ALL),
+        ({"generate": {"traces_per_problem": 3}}, {"traces", *DOWNSTREAM}),
+        ({"generate": {"traces_per_problem": 4, "temperature": 0.5}}, {"traces", *DOWNSTREAM}),
+        ({"seed": 2}, {"traces", *DOWNSTREAM}),
+        (
+            {"annotators": [{"use": "monte_carlo", "rollouts": 3}, *RUN["annotators"][1:]]},
+            {"rollouts/monte_carlo", "annotations/monte_carlo", "labels"},
+        ),
+        ({"annotators": [*RUN["annotators"][:2], {"use": "judge", "votes": 1}, RUN["annotators"][3]]}, {"annotations/judge", "labels"}),
+        ({"label": {"use": "consensus", "rule": "majority"}}, {"labels"}),
+        ({"annotators": RUN["annotators"][:3]}, {"labels"}),
+        ({"annotators": [*RUN["annotators"], {"use": "formal", "name": "other"}]}, {"annotations/other", "labels"}),
+    ],
+    ids=lambda value: str(value)[:60] if isinstance(value, dict) else "",
+)
+async def test_a_change_remakes_what_depends_on_it_and_nothing_else(
+    changes: dict[str, Any], remade: set[str], done: Path, workers: Isolated
+) -> None:
+    before = parts(done)
+    job = await run(job_in(done, workers, Model(), **changes))
+    after = parts(done)
+    assert tables({name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}) == remade
+    assert tables({name for name in after if before.get(name) == after[name]}) == tables(set(after)) - remade
+    check_never_mixed(job.dataset)
+    assert {trace.trace_id for trace in job.dataset.read(TRACES)} == {found.trace_id for found in job.dataset.read(LABELS)}
+
+
+async def test_fewer_problems_leave_nothing_of_the_more_behind(done: Path, workers: Isolated) -> None:
+    job = await run(job_in(done, workers, Model(), problems=RUN["problems"] | {"count": 1}))
+    assert {name: job.dataset.count(table) for name, table in (("problems", PROBLEMS), ("traces", TRACES))} == {"problems": 1, "traces": 4}
+    assert {name.rpartition("/")[2] for name in parts(done)} == {"part-00000.parquet"}
+
+
+async def test_a_method_that_is_no_longer_named_stays_as_long_as_its_traces_do(done: Path, workers: Isolated) -> None:
+    without = {"annotators": RUN["annotators"][:3]}
+    job = await run(job_in(done, workers, Model(), **without))
+    assert "formal" in job.dataset.methods("annotations")
+    assert not any("formal" in found.sources for found in job.dataset.read(LABELS))
+    job = await run(job_in(done, workers, Model(), **without, seed=2))
+    assert "formal" not in job.dataset.methods("annotations")
+    check_never_mixed(job.dataset)
+
+
+async def test_without_a_label_table_there_are_no_labels(done: Path, workers: Isolated) -> None:
+    job = await run(job_in(done, workers, Model(), label=None))
+    assert job.dataset.shards(LABELS) == ()
+
+
+async def test_a_part_that_is_lost_or_torn_is_made_again_and_no_other(done: Path, workers: Isolated) -> None:
+    job = job_in(done, workers, Model())
+    before = parts(done)
+    torn, lost = done / "annotations/monte_carlo/part-00001.parquet", done / "annotations/judge/part-00000.parquet"
+    os.truncate(torn, torn.stat().st_size - 1)
+    lost.unlink()
+    again = Model()
+    await run(job_in(done, workers, again))
+    changed = {name for name, stamp in parts(done).items() if before[name] != stamp}
+    assert changed == {f"{name}.parquet" for name in (
+        "annotations/monte_carlo/part-00001", "rollouts/monte_carlo/part-00001", "annotations/judge/part-00000"
+    )}
+    prefixes = sum(len(trace.steps) - 1 for trace in job.dataset.read_part(TRACES, 1))
+    judged = len(list(job.dataset.read_part(TRACES, 0)))
+    assert Counter(is_judging(prompt) for prompt, _ in again.asked) == {False: prefixes, True: judged}
+
+
+async def test_rollouts_that_a_killed_run_left_alone_do_not_mix_with_others(done: Path, workers: Isolated) -> None:
+    for path in (done / "annotations/monte_carlo").iterdir():
+        path.unlink()
+    skips = [{"use": "monte_carlo", "rollouts": 2}, *RUN["annotators"][1:]]
+    job = job_in(done, workers, Model(), annotators=skips)
+    job.drop_stale(dict.fromkeys(range(job.make_problems()), job.plan.traces_fingerprint()))
+    assert job.dataset.shards(rollouts("monte_carlo")) == ()
+    await run(job)
+    check_never_mixed(job.dataset)
+
+
+async def test_an_engine_that_is_down_leaves_no_part_and_is_taken_up_where_it_was(folder: Path, workers: Isolated) -> None:
+    def down_for_judging(prompt: Prompt, sampling: Sampling, index: int) -> str:
+        if is_judging(prompt):
+            raise EngineError("connection refused", retryable=True)
+        return ""
+
+    job = job_in(folder, workers, Model(before=down_for_judging))
+    with pytest.raises(EngineError, match="connection refused"):
+        await run(job)
+    assert job.dataset.methods("annotations") == ("binary_search", "monte_carlo", "oracle")
+    assert job.dataset.shards(LABELS) == ()
+    before, up = parts(folder), Model()
+    job = await run(job_in(folder, workers, up))
+    assert {name: stamp for name, stamp in parts(folder).items() if name in before} == before
+    assert job.dataset.count(LABELS) == 16
+    finished = [problem.question for problem in job.dataset.read_part(PROBLEMS, 0)]
+    assert not [prompt for prompt, _ in up.asked if not is_judging(prompt) and any(question in prompt.user for question in finished)]
+
+
+async def test_an_engine_that_is_down_writes_no_traces(folder: Path, workers: Isolated) -> None:
+    def down(prompt: Prompt, sampling: Sampling, index: int) -> str:
+        raise EngineError("connection refused", retryable=True)
+
+    job = job_in(folder, workers, Model(before=down))
+    with pytest.raises(EngineError, match="connection refused"):
+        await run(job)
+    assert (job.dataset.shards(PROBLEMS), job.dataset.shards(TRACES)) == ((0, 1), ())
+
+
+async def test_a_request_that_is_refused_is_recorded_and_trains_nothing(folder: Path, workers: Isolated) -> None:
+    model = Model()
+    refused = model.problems[0]
+
+    def refuses(prompt: Prompt, sampling: Sampling, index: int) -> str:
+        if refused.question in prompt.user:
+            raise EngineError("the prompt is too long", retryable=False)
+        return ""
+
+    model.before = refuses
+    job = await run(job_in(folder, workers, model))
+    found = [trace for trace in job.dataset.read(TRACES) if trace.problem_id == refused.problem_id]
+    assert len({trace.trace_id for trace in found}) == 4
+    assert {(trace.steps, trace.outcome, trace.outcome_reason) for trace in found} == {((), U, "error: the prompt is too long")}
+    for method in (*METHODS, "oracle"):
+        for trace in found:
+            annotation = said(job, method)[trace.trace_id]
+            assert (annotation.steps, annotation.first_error, annotation.error) == ((), None, None)
+    assert not any(found.kept for found in job.dataset.read(LABELS) if not found.steps)
+    rows = list(values(query(job.dataset, "SELECT count(*), count(step_index) FROM steps")))
+    steps = sum(len(trace.steps) for trace in job.dataset.read(TRACES))
+    assert rows == [(steps, steps)]
+    assert len(list(job.dataset.read(TRACES))) == 16
+
+
+async def test_a_rollout_that_is_refused_fails_one_trace_of_one_method(folder: Path, workers: Isolated) -> None:
+    model = Model(skill=0.3)
+    chosen = model.problems[1]
+
+    def refuses(prompt: Prompt, sampling: Sampling, index: int) -> str:
+        if prompt.prefix and chosen.question in prompt.user:
+            raise EngineError("the prompt is too long", retryable=False)
+        return ""
+
+    model.before = refuses
+    job = await run(job_in(folder, workers, model))
+    failed = {trace_id for trace_id, annotation in said(job, "monte_carlo").items() if annotation.error}
+    traces = [trace for trace in job.dataset.read(TRACES) if trace.problem_id == chosen.problem_id]
+    assert failed == {trace.trace_id for trace in traces if len(trace.steps) > 1}
+    assert job.meter.failed["monte_carlo"] == len(failed) > 0
+    assert not any(annotation.error for annotation in said(job, "judge").values())
+    assert not any(rollout.trace_id in failed for rollout in job.dataset.read(rollouts("monte_carlo")))
+
+
+async def test_a_solution_that_was_cut_is_unknown_and_trains_nothing(folder: Path, workers: Isolated) -> None:
+    def cut(prompt: Prompt, sampling: Sampling, index: int) -> Completion:
+        return Completion(text="The answer is 0.", finish_reason="length", prompt_tokens=3, cached_tokens=1, generated_tokens=2)
+
+    job = await run(job_in(folder, workers, Model(before=cut)))
+    assert {(trace.outcome, trace.outcome_reason) for trace in job.dataset.read(TRACES)} == {(U, "truncated")}
+    assert not any(found.kept for found in job.dataset.read(LABELS))
+    assert {found.first_error for method in ("monte_carlo", "binary_search", "judge") for found in said(job, method).values()} == {None}
+
+
+async def test_the_meter_counts_what_was_done_and_paid(folder: Path, workers: Isolated) -> None:
+    job = await run(job_in(folder, workers, Model()))
+    expected = {"problems": 4, "traces": 16, "labels": 16, **dict.fromkeys(METHODS, 16), "rows set aside": 0}
+    assert dict(job.meter.done) == expected
+    assert dict(job.meter.total) == {"traces": 16, **dict.fromkeys(METHODS, 16)}
+    bills = [trace.generated_tokens for trace in job.dataset.read(TRACES)]
+    bills += [annotation.cost.generated_tokens for method in METHODS for annotation in said(job, method).values()]
+    assert job.meter.generated_tokens == sum(bills) > 0
+    assert job.meter.rollouts == sum(job.dataset.count(rollouts(method)) for method in ("monte_carlo", "binary_search"))
+
+
+async def test_rows_that_cannot_be_used_are_set_aside_in_their_shard(folder: Path, tmp_path: Path, workers: Isolated) -> None:
+    model = Model()
+    rows: list[dict[str, Any]] = [{"question": problem.question, "answer": problem.answer} for problem in model.problems[:3]]
+    file = tmp_path / "rows.jsonl"
+    lines = [{"question": ""}, rows[0], rows[1], {"answer": "5"}, rows[1], rows[2], {"question": None}]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    source = {"use": "files", "paths": [str(file)]}
+    job = await run(job_in(folder, workers, model, problems=source))
+    assert [row.row for row in job.dataset.read_part(REJECTED, 0)] == [1]
+    assert [row.row for row in job.dataset.read_part(REJECTED, 1)] == [4, 5, 7]
+    assert all(isinstance(row, Rejected) and row.reason for row in job.dataset.read(REJECTED))
+    assert [job.dataset.count(table) for table in (PROBLEMS, TRACES)] == [3, 12]
+    assert "oracle" not in job.dataset.methods("annotations")
+    assert (job.meter.done["problems"], job.meter.done["rows set aside"]) == (3, 4)
+
+
+@pytest.mark.parametrize("gold", ["oracle", "human"])
+async def test_gold_is_never_a_source_of_labels(gold: str, done: Path, workers: Isolated) -> None:
+    made = job_in(done, workers, Model())
+    truth = list(said(made, "oracle").values())
+    for shard in (0, 1):
+        made.dataset.write_part(annotations(gold), shard, truth, "gold")
+    greedy = {"use": "consensus", "rule": "majority", "min_agreeing": 1, "formal": [gold], "monte_carlo": [gold], "judge": gold}
+    job = await label(job_in(done, workers, Model(), label=greedy, annotators=[{"use": "formal"}]))
+    labels = list(job.dataset.read(LABELS))
+    assert gold in job.dataset.methods("annotations")
+    assert {source for found in labels for source in found.sources} <= {"formal"}
+    assert any(not found.kept for found in labels)
+
+
+async def test_traces_that_exist_are_labelled_without_an_engine(done: Path, workers: Isolated) -> None:
+    before = parts(done)
+    rule = {"use": "consensus", "rule": "majority", "min_agreeing": 1}
+    alone = {"engine": None, "problems": None, "annotators": [{"use": "formal"}], "label": rule}
+    job = await label(job_in(done, workers, Model(), **alone))
+    assert tables({name for name, stamp in parts(done).items() if before.get(name) != stamp}) == {"labels"}
+    assert any(found.kept for found in job.dataset.read(LABELS))
+
+
+async def test_what_is_built_on_a_missing_part_says_which(folder: Path, workers: Isolated) -> None:
+    job = job_in(folder, workers, Model())
+    job.make_problems()
+    with pytest.raises(DatasetError, match="traces has no whole part 0: run again to make it"):
+        await job.make_annotations(0, "formal")

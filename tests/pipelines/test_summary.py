@@ -1,0 +1,164 @@
+"""What a run and a score end with is what the dataset holds."""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from unittest.mock import ANY
+
+import pytest
+from rich.console import Console
+
+from pipelines.config import Prices
+from pipelines.meter import Meter
+from pipelines.summary import score_table, scores, summary_rows
+from stepmark.errors import ConfigError
+from stepmark.records import NO_ERROR, Annotation, Cost, Label, Rejected, StepAnnotation, StepLabel, Trace, Verdict
+from storage.dataset import Dataset
+from storage.tables import LABELS, PROBLEMS, REJECTED, TRACES, annotations
+from tests.storage.samples import PROBLEM, TRACE
+
+C, I, U = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNKNOWN  # noqa: E741
+
+# By trace: its outcome, and the first errors that gold, a method, another, and the label (None: not kept) name.
+SAID: Mapping[str, tuple[Verdict, int, int | None, int | None, int | None]] = {
+    "t0": (C, NO_ERROR, NO_ERROR, NO_ERROR, NO_ERROR),
+    "t1": (I, 1, 1, 1, 1),
+    "t2": (I, 2, 1, 2, None),
+    "t3": (C, 0, 0, None, None),
+    "t4": (U, NO_ERROR, None, 0, None),
+}
+COST = Cost(rollouts=2, prompt_tokens=100, generated_tokens=10, seconds=1.0)
+
+
+def annotated(trace_id: str, method: str, first_error: int | None, cost: Cost = COST) -> Annotation:
+    verdicts = [I if index == first_error else C if first_error is not None else U for index in range(3)]
+    steps = tuple(StepAnnotation(verdict=verdict) for verdict in verdicts)
+    return Annotation(trace_id=trace_id, method=method, first_error=first_error, steps=steps, cost=cost)
+
+
+def labelled(trace_id: str, first_error: int | None) -> Label:
+    steps = (StepLabel(),) * 3
+    kept = first_error is not None
+    return Label(
+        trace_id=trace_id, first_error=first_error, steps=steps, confidence=None, kept=kept, reason="", sources=(), fingerprint="f"
+    )
+
+
+def traces() -> Sequence[Trace]:
+    return [replace(TRACE, trace_id=name, outcome=outcome) for name, (outcome, *_) in SAID.items()]
+
+
+def filled(folder: Path, gold: str = "oracle") -> Dataset:
+    dataset = Dataset(str(folder))
+    dataset.write_part(PROBLEMS, 0, [PROBLEM], "f")
+    dataset.write_part(TRACES, 0, traces(), "f")
+    columns = list(zip(*SAID.values(), strict=True))[1:4]
+    for method, column, cost in zip((gold, "first", "second"), columns, (Cost(), COST, COST), strict=True):
+        rows = [annotated(name, method, first_error, cost) for name, first_error in zip(SAID, column, strict=True)]
+        dataset.write_part(annotations(method), 0, rows, "f")
+    dataset.write_part(LABELS, 0, [labelled(name, label) for name, (*_, label) in SAID.items()], "f")
+    return dataset
+
+
+def told(dataset: Dataset, prices: Prices | None = None, meter: Meter | None = None) -> Mapping[str, str]:
+    return {row["what"]: row["count"] for row in summary_rows(dataset, meter or Meter(), prices or Prices())}
+
+
+def test_the_summary_says_what_the_dataset_holds(tmp_path: Path) -> None:
+    assert told(filled(tmp_path)) == {
+        "this run": ANY,
+        "problems": "1",
+        "traces": "5: 2 correct, 2 incorrect, 1 unknown",
+        "first": "3 first errors, 1 without error, 1 undecided; 10 rollouts, 50 tokens",
+        "second": "3 first errors, 1 without error, 1 undecided; 10 rollouts, 50 tokens",
+        "agreement of two methods": "66.7% of their common traces",
+        "labels kept": "2 of 5 (40.0%): 1 with a first error, 1 without",
+        "tokens": f"{1000 + 5 * TRACE.prompt_tokens} read, {100 + 5 * TRACE.generated_tokens} written",
+    }
+
+
+@pytest.mark.parametrize("gold", ["oracle", "human"])
+def test_agreement_is_that_of_methods_and_not_with_gold(tmp_path: Path, gold: str) -> None:
+    assert told(filled(tmp_path, gold))["agreement of two methods"] == "66.7% of their common traces"
+
+
+def test_failures_and_rows_set_aside_are_told(tmp_path: Path) -> None:
+    dataset = filled(tmp_path)
+    rows = [replace(annotated(name, "first", None), error="KeyError: 1") for name in SAID]
+    dataset.write_part(annotations("first"), 0, rows, "f")
+    dataset.write_part(REJECTED, 0, [Rejected(file="a", row=1, field="question", reason="empty")] * 2, "f")
+    found = told(dataset)
+    assert found["rows set aside"] == "2"
+    assert found["first"] == "0 first errors, 0 without error, 5 undecided, 5 failed; 10 rollouts, 50 tokens"
+
+
+def test_what_is_not_there_is_not_told(tmp_path: Path) -> None:
+    dataset = Dataset(str(tmp_path))
+    dataset.write_part(PROBLEMS, 0, [PROBLEM], "f")
+    rows = told(dataset)
+    assert rows.keys() == {"problems", "traces", "tokens", "this run"}
+    assert (rows["traces"], rows["tokens"]) == ("0: ", "0 read, 0 written")
+
+
+def test_two_methods_without_a_common_decision_have_no_agreement(tmp_path: Path) -> None:
+    dataset = filled(tmp_path)
+    dataset.write_part(annotations("second"), 0, [annotated(name, "second", None) for name in SAID], "f")
+    assert "agreement of two methods" not in told(dataset)
+
+
+def test_tokens_have_a_price(tmp_path: Path) -> None:
+    dataset = filled(tmp_path)
+    read, written = 1000 + 5 * TRACE.prompt_tokens, 100 + 5 * TRACE.generated_tokens
+    cost = told(dataset, Prices(prompt=2_000.0, generated=50_000.0))["cost"]
+    assert cost == f"{read * 0.002 + written * 0.05:.2f}"
+
+
+def test_this_run_is_what_the_meter_counted(tmp_path: Path) -> None:
+    meter = Meter()
+    meter.pay(Cost(rollouts=3, generated_tokens=70))
+    assert " s, 70 tokens written, " in told(filled(tmp_path), meter=meter)["this run"]
+
+
+@pytest.mark.parametrize("gold", ["oracle", "human"])
+def test_scores_are_those_of_every_method_and_of_what_is_kept(tmp_path: Path, gold: str) -> None:
+    found = scores(filled(tmp_path, gold), gold)
+    assert tuple(found) == ("consensus", "first", "second")
+    first, second, consensus = found["first"], found["second"], found["consensus"]
+    assert (first.traces, first.decided, first.exact) == (5, 4, 3 / 4)
+    assert (first.accuracy_wrong, first.accuracy_right, first.f1) == (2 / 3, 1 / 2, 2 * (2 / 3) * (1 / 2) / (2 / 3 + 1 / 2))
+    assert (first.flawed_positives, first.flawed_found) == (1, 1)
+    assert (second.accuracy_wrong, second.accuracy_right, second.flawed_found) == (2 / 3, 1 / 2, 0)
+    assert (consensus.decided, consensus.exact, consensus.accuracy_wrong, consensus.accuracy_right) == (2, 1.0, 1 / 3, 1 / 2)
+
+
+def test_gold_that_is_undecided_is_left_out(tmp_path: Path) -> None:
+    dataset = filled(tmp_path)
+    dataset.write_part(annotations("oracle"), 0, [annotated(name, "oracle", None if name > "t1" else 1) for name in SAID], "f")
+    assert {score.traces for score in scores(dataset, "oracle").values()} == {2}
+
+
+def test_any_method_can_be_gold(tmp_path: Path) -> None:
+    found = scores(filled(tmp_path), "first")
+    assert tuple(found) == ("consensus", "oracle", "second")
+    assert found["oracle"].exact == 3 / 4
+
+
+@pytest.mark.parametrize("gold", ["human", "", "x'; DROP VIEW traces; --"])
+def test_gold_that_is_not_there_is_refused(tmp_path: Path, gold: str) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        scores(filled(tmp_path), gold)
+    assert str(refusal.value) == f"{tmp_path} has no annotations of '{gold}' to score against; it has: first, oracle, second"
+
+
+def test_the_table_of_scores_shows_shares_in_percent(tmp_path: Path) -> None:
+    dataset = filled(tmp_path)
+    dataset.write_part(annotations("second"), 0, [annotated(name, "second", None) for name in SAID], "f")
+    printed = io.StringIO()
+    Console(width=160, file=printed).print(score_table(scores(dataset, "oracle"), "title"))
+    lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.getvalue().splitlines() if "│" in line]
+    assert {line[0]: line[1:] for line in lines} == {
+        "consensus": ["5", "2", "100.0", "33.3", "50.0", "40.0", "–", "0.0", "0/1"],
+        "first": ["5", "4", "75.0", "66.7", "50.0", "57.1", "66.7", "66.7", "1/1"],
+        "second": ["5", "0", "–", "0.0", "0.0", "0.0", "–", "0.0", "0/1"],
+    }
