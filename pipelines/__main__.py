@@ -32,7 +32,7 @@ def main() -> None:
         check_names()
         from pipelines.commands import app
 
-        app()
+        app(prog_name="stepmark")
     except (UserError, EngineError) as error:
         print(f"stepmark: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
         raise SystemExit(USER_ERROR) from None

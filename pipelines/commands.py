@@ -1,6 +1,7 @@
 """The commands of `stepmark`: each reads its arguments and calls the room that does the work."""
 
 import asyncio
+import gc
 import sys
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -37,25 +38,13 @@ class Layout(StrEnum):
 @app.command()
 def run(run_file: RunFileArgument, overrides: Overrides = []) -> None:  # noqa: B006
     """Do the whole job of a run file; started again, it makes only what is missing."""
-    from pipelines._server import reachable
-    from pipelines.flow import prepare, stepmark_run
-
-    uri = prepare(run_file, overrides, makes_traces=True).dataset.uri
-    with reachable():
-        rows = asyncio.run(stepmark_run(run_file, overrides))
-    _print_summary(uri, rows)
+    _perform(run_file, overrides, makes_traces=True)
 
 
 @app.command()
 def label(run_file: RunFileArgument, overrides: Overrides = []) -> None:  # noqa: B006
     """Annotate and label the traces that a dataset holds."""
-    from pipelines._server import reachable
-    from pipelines.flow import prepare, stepmark_label
-
-    uri = prepare(run_file, overrides, makes_traces=False).dataset.uri
-    with reachable():
-        rows = asyncio.run(stepmark_label(run_file, overrides))
-    _print_summary(uri, rows)
+    _perform(run_file, overrides, makes_traces=False)
 
 
 @app.command("import")
@@ -155,6 +144,18 @@ def list_plugins() -> None:
         for name, line in plugins.describe(room).items():
             table.add_row(room, name, line)
     Console().print(table)
+
+
+def _perform(run_file: str, overrides: Sequence[str], *, makes_traces: bool) -> None:
+    from pipelines import flow
+    from pipelines._server import reachable
+
+    gc.freeze()  # else the interpreter looks for seconds through all that Prefect has imported before it ends
+    uri = flow.prepare(run_file, overrides, makes_traces=makes_traces).dataset.uri
+    work = flow.stepmark_run if makes_traces else flow.stepmark_label
+    with reachable():
+        rows = asyncio.run(work(run_file, overrides))
+    _print_summary(uri, rows)
 
 
 def _pairs(options: list[str]) -> dict[str, str]:

@@ -31,7 +31,7 @@ SOLVE_PROMPT = (ROOT / "pipelines" / "prompts" / "pocket.txt").read_text()
 CHECK_PROMPT = (ROOT / "annotators" / "prompts" / "pocket.txt").read_text()
 NOT_KNOWN = "not known."
 VERDICT_WEIGHT, RESULT_WEIGHT = 6.0, 3.0
-SUMS_SHARE, RECALL_SHARE, SOLVE_SHARE = 0.25, 0.20, 0.33  # of the lessons; the rest are checks
+SUMS_SHARE, RECALL_SHARE, SOLVE_SHARE = 0.12, 0.15, 0.40  # of the lessons; the rest are checks
 OWN_SHARE = 0.5  # of the checks, once there are solutions of the model's own
 CLEAN_SHARE = 0.25  # of the planted solutions have no mistake
 SUMS, RECALLS = 14, 14  # lines of a lesson
@@ -39,7 +39,9 @@ RESULT = re.compile(r"( = \d+)")
 PERSON = re.compile(r"\w+ has")
 
 
-def lessons(random: Random, most_steps: int, own: Sequence[tuple[Story, Sequence[str]]]) -> Iterator[Lesson]:
+def lessons(
+    random: Random, most_steps: int, own: Sequence[tuple[Story, Sequence[str]]], recall_share: float = RECALL_SHARE
+) -> Iterator[Lesson]:
     """An endless mixture; `own` are the model's own solutions to check, where there are some."""
     while True:
         kind = random.random()
@@ -47,9 +49,9 @@ def lessons(random: Random, most_steps: int, own: Sequence[tuple[Story, Sequence
             yield sums(random)
             continue
         story = draw(random, random.randint(2, most_steps))
-        if kind < SUMS_SHARE + RECALL_SHARE:
+        if kind < SUMS_SHARE + recall_share:
             yield recall(random, story)
-        elif kind < SUMS_SHARE + RECALL_SHARE + SOLVE_SHARE:
+        elif kind < SUMS_SHARE + recall_share + SOLVE_SHARE:
             yield solution(story)
         elif own and random.random() < OWN_SHARE:
             yield check(*random.choice(own))

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 from torch.nn import functional
 
-from pocket.lessons import Lesson, lessons, own_solutions
+from pocket.lessons import RECALL_SHARE, Lesson, lessons, own_solutions
 from pocket.model import Llama
 from pocket.tokenizer import build
 from problems._word_world import Story
@@ -34,12 +34,13 @@ TOKENS = 5120  # of one worker's batch
 LENGTHS = (160, 256, 384, 576)  # each is compiled once
 # Higher rates (0.02, 0.004, weight decay 0.01) saturate the attention of so small a model without query-key norms: it then never learns
 # to look a name up, and 46 million tokens were spent on finding that out.
-MUON_RATE, ADAM_RATE, WEIGHT_DECAY = 0.005, 0.003, 0.1
+MUON_RATE, ADAM_RATE, WEIGHT_DECAY = 0.012, 0.003, 0.1
 WARMUP = 0.01  # share of the run
 FIRST_SHARE = 0.06  # of the run, with problems of at most 3 steps
+RECALL_FIRST, RECALL_UNTIL = 0.48, 0.40  # share of the lessons, share of the run
 LOG_EVERY, SAVE_EVERY = 50, 240.0  # steps, seconds
 BOS, EOS = 1, 2
-PORT = 29531
+PORT = 29537
 
 
 @dataclass(kw_only=True)
@@ -47,6 +48,7 @@ class Mixture:
     """What lessons are drawn from at the moment."""
 
     most_steps: int
+    recall_share: float
     own: Sequence[tuple[Story, Sequence[str]]] = ()
 
 
@@ -64,7 +66,7 @@ def batches(tokenizer: Tokenizer, seed: int, mixture: Mixture) -> Iterator[Batch
     random = Random(f"lessons:{seed}")
     waiting: dict[int, list[tuple[list[int], list[float]]]] = {length: [] for length in LENGTHS}
     while True:
-        tokens, weights = _encode(tokenizer, next(lessons(random, mixture.most_steps, mixture.own)))
+        tokens, weights = _encode(tokenizer, next(lessons(random, mixture.most_steps, mixture.own, mixture.recall_share)))
         length = next((length for length in LENGTHS if len(tokens) <= length + 1), None)
         if length is None:
             continue
@@ -107,7 +109,7 @@ def work(rank: int, options: argparse.Namespace) -> None:
     model = Llama(tokenizer.get_vocab_size())
     if options.resume:
         model.load_state_dict(load_file(options.out / "weights.safetensors"))
-    mixture = Mixture(most_steps=6 if options.resume else 3)
+    mixture = Mixture(most_steps=6 if options.resume else 3, recall_share=RECALL_FIRST)
     source = batches(tokenizer, options.seed * WORKERS + rank, mixture)
     _learn(model, source, mixture, options, is_first=rank == 0)
     dist.destroy_process_group()
@@ -130,6 +132,8 @@ def _learn(model: Llama, source: Iterator[Batch], mixture: Mixture, options: arg
         step += 1
         if progress > FIRST_SHARE:
             mixture.most_steps = 6
+        if progress > RECALL_UNTIL:
+            mixture.recall_share = RECALL_SHARE
         if step % LOG_EVERY == 0:
             mixture.own = mixture.own or own_solutions(options.out / "own.jsonl")
             if is_first:

@@ -1,0 +1,76 @@
+"""A real Prefect server, started once, when the first test wants it."""
+
+import gc
+import os
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from pipelines.__main__ import QUIET
+from tests.pipelines.running import free_port
+
+START_SECONDS = 180
+
+# Prefect reads its settings while it is imported, which the test modules do.
+os.environ.update(QUIET)
+warnings.filterwarnings("ignore", message="Failed to create the Prefect home directory")
+
+
+@pytest.fixture(scope="session")
+def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server as `prefect server start` makes it, with all its services."""
+    home = tmp_path_factory.mktemp("prefect")
+    port = str(free_port())
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port, "--no-ui"]
+    environment = {**os.environ, "PREFECT_HOME": str(home), "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false"}
+    with Path(home, "log").open("wb") as log:
+        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+    url = f"http://127.0.0.1:{port}/api"
+    try:
+        _wait(url, server, home / "log")
+        yield url
+    finally:
+        server.kill()
+        server.wait()
+
+
+@pytest.fixture(scope="session")
+def _session_settings(server_url: str) -> Iterator[None]:
+    """Prefect's threads outlive a test: they keep their server until the session ends, and deliver what they still hold before it does."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: server_url}):
+        yield
+        EventsWorker.drain_all(timeout=30)
+        APILogWorker.drain_all(timeout=30)
+
+
+@pytest.fixture
+def prefect_server(server_url: str, _session_settings: None) -> Iterator[str]:
+    """Flows of this process run on the server."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: server_url}):
+        yield server_url
+    gc.collect()  # what Prefect leaves open is found here, where its warnings are ignored, and not in a later test
+
+
+def _wait(url: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        assert server.poll() is None, f"the Prefect server ended: {log.read_text()[-3000:]}"
+        try:
+            httpx.get(f"{url}/health").raise_for_status()
+        except httpx.TransportError:
+            time.sleep(0.2)
+        else:
+            return
+    pytest.fail(f"no Prefect server after {START_SECONDS} s: {log.read_text()[-3000:]}")

@@ -1,0 +1,246 @@
+"""The command line: what the user can mend is one line on standard error and exit status 2, and costs nothing that is there."""
+
+import asyncio
+import gc
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from pipelines import flow
+from pipelines.__main__ import main
+from pipelines.stages import Job
+from stepmark import plugins
+from stepmark.records import Problem
+from storage.dataset import Dataset
+from storage.tables import PROBLEMS, REJECTED, TRACES
+from tests.pipelines.running import run_file
+
+# Prefect's threads keep their connections beyond the event loop of a flow.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket.socket:ResourceWarning", "ignore:unclosed transport:ResourceWarning")
+
+MEGABYTE = 2**20
+QUESTION = '{"question": "1 + 1?", "answer": "2"}\n'
+SOLUTION = '{"question": "1 + 1?", "answer": "2", "solution": "1 + 1 = 2.\\nThe answer is 2."}\n'
+Stepmark = Callable[..., tuple[int, str, str]]
+
+RUN_FILES = {
+    "missing": (None, "cannot read the run file"),
+    "no toml": ("a = = b", "is not TOML"),
+    "no text": (b"\xff\xfe", "cannot read the run file"),
+    "no dataset": ("seed = 1", "dataset: Field required"),
+    "unknown table": ('dataset = "d"\n[nope]\n', "unknown key 'nope'; known: dataset, seed"),
+    "unknown key": ('dataset = "d"\n[shards]\nnope = 1', "unknown key 'nope' in [shards]; known: problems_per_shard"),
+    "wrong type": ('dataset = "d"\n[generate]\nmax_tokens = "many"', "generate.max_tokens: Input should be a valid integer"),
+    "nothing to run": ('dataset = "d"', "a run needs [problems] and [engine]"),
+}
+SETTINGS = {
+    "no = in it": ("nonsense", "write it as table.key=value"),
+    "no such entry": ("annotators.7.use=formal", "there is no '7' in the run file"),
+    "unknown engine": ("engine.use=nope", "engines has no 'nope'; it has: openai, pocket, scripted, vllm"),
+    "unknown annotator": ("annotators.0.use=montecarlo", "annotators has no 'montecarlo'; it has: binary_search"),
+    "unknown parameter": ("engine.nope=1", "engines.scripted has no parameter 'nope'; it has: replies"),
+    "wrong parameter": ("engine.delay=soon", "engines.scripted: delay: Input should be a valid number"),
+    "unknown split": ("generate.split=nope", "no way of splitting called 'nope'; there are: line"),
+    "bad pattern": ("generate.split=regex:(", "is not a valid pattern"),
+    "missing prompt": ("generate.prompt=/nope.txt", "no prompt '/nope.txt'"),
+    "missing problems": ('problems={use="files",paths=["/nope.jsonl"]}', "/nope.jsonl does not exist"),
+    "unknown field": ('problems={use="files",paths=["questions.jsonl"],fields={nope="q"}}', "'nope' is none of ours"),
+    "missing model": ('engine={use="pocket",model="/nope"}', "engines.pocket: /nope"),
+    "dataset under a file": ("dataset=questions.jsonl/dataset", "cannot write"),
+    "dataset in /proc": ("dataset=/proc/dataset", "cannot write /proc/dataset"),
+    "dataset nowhere": ("dataset=zz://x", "zz://x is no place for a dataset"),
+}
+# Known only when the flow has begun.
+IN_THE_FLOW = {
+    "missing key": ('engine={use="openai",model="m",api_key_env="STEPMARK_NO_SUCH_KEY"}', "STEPMARK_NO_SUCH_KEY holds no key"),
+    "wrong field map": (
+        'problems={use="files",paths=["questions.jsonl"],fields={question="nope"}}',
+        "has no field 'nope'; it has: question, answer",
+    ),
+    "no problems": ('problems={use="files",paths=["empty.jsonl"]}', "holds no problems"),
+    "no engine there": (
+        'engine={use="openai",model="m",base_urls=["http://127.0.0.1:9/v1"],retries=0}',
+        "no answer from http://127.0.0.1:9/v1/chat/completions: Connection error. Is the server running there?",
+    ),
+}
+COMMANDS = {
+    "sql that writes": (["sql", "DROP TABLE labels", "--dataset", "made"], "a query is one SELECT statement; this is DROP"),
+    "sql twice": (["sql", "SELECT 1; SELECT 2", "--dataset", "made"], "a query is one SELECT statement"),
+    "sql that fails": (["sql", "SELECT nope FROM labels", "--dataset", "made"], "the query failed: Binder Error"),
+    "sql on nothing": (["sql", "SELECT 1", "--dataset", "none"], "no dataset at none"),
+    "score on nothing": (["score", "--dataset", "none"], "none has no annotations of 'oracle'"),
+    "score without gold": (
+        ["score", "--dataset", "made", "--gold", "human"],
+        "made has no annotations of 'human' to score against; it has: formal",
+    ),
+    "export unknown": (["export", "nope", "--dataset", "made", "--to", "out"], "storage.formats has no 'nope'; it has: math_shepherd"),
+    "export over files": (["export", "trl", "--dataset", "made", "--to", "."], "it holds "),
+    "export nothing": (["export", "trl", "--dataset", "none", "--to", "out"], "no dataset at none"),
+    "label nothing": (["label", "run.toml", "--set", "dataset=none"], "no dataset at none"),
+    "import nothing": (["import", "nope.jsonl", "--dataset", "new"], "nope.jsonl does not exist"),
+    "import unmapped": (["import", "solutions.jsonl", "--dataset", "new", "--map", "x"], "--map x: write it as OURS=YOURS"),
+    "import unknown shape": (["import", "solutions.jsonl", "--dataset", "new", "--shape", "x"], "no shape with solutions is called 'x'"),
+    "import into others": (["import", "solutions.jsonl", "--dataset", "made"], "made holds other traces already"),
+    "schedule, no server": (["schedule", "run.toml", "--cron", "0 2 * * *"], "a schedule needs a Prefect server: start one with"),
+}
+USAGE = {
+    "no command": [],
+    "unknown command": ["nope"],
+    "no argument": ["run"],
+    "unknown option": ["run", "run.toml", "--nope"],
+    "unknown layout": ["sql", "SELECT 1", "--dataset", "made", "--format", "xml"],
+}
+
+
+@pytest.fixture
+def stepmark(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Stepmark:
+    """The command, in this process and in a folder of its own: exit status, output, errors."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(gc, "freeze", lambda: None)
+    Path("questions.jsonl").write_text(QUESTION)
+    Path("solutions.jsonl").write_text(SOLUTION)
+    Path("empty.jsonl").write_text("")
+    run_file(tmp_path)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["stepmark", *arguments])
+        try:
+            main()
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        told = capsys.readouterr()
+        return code, told.out, told.err
+
+    return run
+
+
+@pytest.fixture
+def made(stepmark: Stepmark, tmp_path: Path) -> Path:
+    """A dataset that is there already."""
+    run_file(tmp_path, engine={}, dataset="made")
+    Path("other.jsonl").write_text(SOLUTION.replace("1 + 1", "1 + 2"))
+    assert stepmark("import", "other.jsonl", "--dataset", "made")[0] == 0
+    asyncio.run(_annotate(flow.prepare("run.toml", [], makes_traces=False)))
+    run_file(tmp_path)
+    return tmp_path / "made"
+
+
+async def _annotate(job: Job) -> None:
+    await job.make_annotations(0, "formal")
+    await job.make_labels(0)
+    await job.close()
+
+
+def bytes_of(folder: Path) -> Mapping[str, str]:
+    return {str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.rglob("*") if file.is_file()}
+
+
+def refused(answer: tuple[int, str, str], reason: str) -> None:
+    code, out, err = answer
+    assert (code, out, err.count("\n")) == (2, "", 1), (out, err)
+    assert err.startswith("stepmark: ")
+    assert reason in err
+
+
+@pytest.mark.parametrize("case", RUN_FILES)
+def test_a_run_file_that_cannot_be(case: str, stepmark: Stepmark, tmp_path: Path) -> None:
+    content, reason = RUN_FILES[case]
+    path = tmp_path / "bad.toml"
+    if content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    refused(stepmark("run", str(path)), reason)
+    assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.parametrize("case", SETTINGS)
+def test_a_setting_that_cannot_be(case: str, stepmark: Stepmark) -> None:
+    setting, reason = SETTINGS[case]
+    refused(stepmark("run", "run.toml", "--set", setting), reason)
+
+
+@pytest.mark.parametrize("case", COMMANDS)
+def test_a_command_that_cannot_be_done_changes_nothing(case: str, stepmark: Stepmark, made: Path) -> None:
+    arguments, reason = COMMANDS[case]
+    before = bytes_of(made)
+    assert before
+    refused(stepmark(*arguments), reason)
+    assert bytes_of(made) == before
+
+
+@pytest.mark.parametrize("case", USAGE)
+def test_a_wrong_command_line(case: str, stepmark: Stepmark) -> None:
+    code, out, err = stepmark(*USAGE[case])
+    assert code == 2
+    assert "Usage: stepmark" in out + err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("case", IN_THE_FLOW)
+def test_what_is_found_only_while_it_runs(case: str, stepmark: Stepmark, prefect_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flow, "RETRY_SECONDS", (0.0, 0.0, 0.0))
+    setting, reason = IN_THE_FLOW[case]
+    refused(stepmark("run", "run.toml", "--set", setting), reason)
+
+
+def test_rows_that_cannot_be_used_are_set_aside_and_the_run_goes_on(stepmark: Stepmark, prefect_server: str) -> None:
+    good = [{"question": "1 + 1?", "answer": "2"}, {"question": "a" * (MEGABYTE - 2**17), "answer": "1"}, {"question": "no answer"}]
+    bad = [
+        '{"question": ',
+        "[1]",
+        '{"question": ""}',
+        '{"question": "  "}',
+        '{"question": 7}',
+        '{"question": "' + "a" * MEGABYTE + '"}',
+        '{"answer": "1"}',
+    ]
+    Path("rows.jsonl").write_text("\n".join([*map(json.dumps, good), *bad]) + "\n")
+    code, out, err = stepmark("run", "run.toml", "--set", 'problems={use="files",paths=["rows.jsonl"]}')
+    assert (code, err) == (0, "")
+    assert "rows set aside" in out
+    dataset = Dataset("dataset")
+    assert [problem.question for problem in dataset.read(PROBLEMS)] == [row["question"] for row in good]
+    assert [rejected.row for rejected in dataset.read(REJECTED)] == list(range(len(good) + 1, len(good) + len(bad) + 1))
+    assert dataset.count(TRACES) == 2 * len(good)
+
+
+def test_a_step_of_a_megabyte_goes_through(stepmark: Stepmark, prefect_server: str) -> None:
+    reply = "1 + 1 = 2 " * (MEGABYTE // 10) + "\nThe answer is \\boxed{2}."
+    run_file(
+        Path.cwd(), engine={"use": "scripted", "replies": {"": [reply]}}, generate={"traces_per_problem": 2, "max_tokens": 10 * MEGABYTE}
+    )
+    code, _, err = stepmark("run", "run.toml", "--set", "problems.count=1")
+    assert (code, err) == (0, "")
+    (first, second) = Dataset("dataset").read(TRACES)
+    assert "".join(first.steps) == "".join(second.steps) == reply
+
+
+def test_list_names_every_plugin_and_import_counts(stepmark: Stepmark, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, out, _ = stepmark("list")
+    assert code == 0
+    assert all(name in out for name in ("word_problems", "scripted", "pocket", "formal", "consensus", "trl"))
+    code, out, err = stepmark("import", "solutions.jsonl", "--dataset", "new")
+    assert (code, err) == (0, "")
+    assert out.startswith("imported into new")
+    assert [type(problem) for problem in Dataset("new").read(PROBLEMS)] == [Problem]
+
+
+def test_another_owner_of_our_names_is_refused(stepmark: Stepmark, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    metadata = tmp_path / "site" / "prime_verifiers-0.4.0.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: prime-verifiers\nVersion: 0.4.0\n")
+    (metadata / "top_level.txt").write_text("verifiers\n")
+    assert stepmark("list")[0] == 0
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    refused(stepmark("list"), "prime-verifiers also installs a package named 'verifiers': install stepmark in an environment of its own")
+
+
+def test_an_interrupt_ends_with_130(stepmark: Stepmark, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(plugins, "describe", interrupt)
+    assert stepmark("list") == (130, "", "")

@@ -1,0 +1,88 @@
+"""Progress: bars that leave a clean terminal behind, and plain lines in a log."""
+
+import io
+import threading
+import time
+
+import pytest
+from rich.console import Console
+
+from pipelines import progress
+from pipelines.meter import Meter
+from stepmark.records import Cost
+
+HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
+
+
+@pytest.fixture
+def meter(monkeypatch: pytest.MonkeyPatch) -> Meter:
+    monkeypatch.setattr(progress, "REFRESH_SECONDS", 0.01)
+    monkeypatch.setattr(progress, "LOG_SECONDS", 0.01)
+    meter = Meter()
+    meter.finish("problems", 4)
+    meter.expect("traces", 8)
+    meter.finish("traces", 6)
+    meter.expect("judge", 3)
+    meter.finish("judge", failed=True)
+    meter.expect("formal", 5)
+    meter.pay(Cost(rollouts=7, prompt_tokens=11, generated_tokens=13))
+    return meter
+
+
+def wait_for(screen: io.StringIO, text: str) -> None:
+    deadline = time.monotonic() + 30
+    while text not in screen.getvalue():
+        assert time.monotonic() < deadline, screen.getvalue()
+        time.sleep(0.01)
+
+
+def terminal() -> tuple[io.StringIO, Console]:
+    screen = io.StringIO()
+    return screen, Console(file=screen, force_terminal=True, width=120, _environ={"TERM": "xterm"})
+
+
+def test_a_terminal_shows_a_bar_for_every_stage_begun(meter: Meter) -> None:
+    screen, console = terminal()
+    with progress.shown(meter, console):
+        wait_for(screen, "13 tokens written")
+    shown = screen.getvalue()
+    for stage, bar, count in [("problems", "━" * 24, "4"), ("traces", "━" * 18 + "╌" * 6, "6/8"), ("formal", "╌" * 24, "0/5")]:
+        (line,) = {line.strip() for line in shown.splitlines() if line.lstrip("\r\x1b[2KA1").startswith(stage)}
+        assert bar in line
+        assert line.endswith(count)
+    assert "1/3 (1 failed)" in shown
+    assert "7 rollouts" in shown
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_bars_end_with_the_block_however_it_ends(meter: Meter, fails: bool) -> None:
+    screen, console = terminal()
+    before = threading.active_count()
+    try:
+        with progress.shown(meter, console):
+            wait_for(screen, "traces")
+            if fails:
+                raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        assert fails
+    assert threading.active_count() == before
+    shown = screen.getvalue()
+    assert shown.index(HIDE_CURSOR) < shown.rindex(SHOW_CURSOR)
+    assert "━" not in shown[shown.rindex("\x1b[2K") :], "the bars are wiped"
+
+
+def test_a_log_gets_plain_lines(meter: Meter) -> None:
+    screen = io.StringIO()
+    with progress.shown(meter, Console(file=screen)):
+        wait_for(screen, "\n")
+    line = screen.getvalue().splitlines()[0]
+    assert line.startswith("problems 4, traces 6/8, judge 1/3 (1 failed), formal 0/5, 7 rollouts, 13 tokens written")
+    assert "\x1b" not in screen.getvalue()
+
+
+def test_a_short_run_logs_nothing(meter: Meter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "LOG_SECONDS", 3600)
+    screen = io.StringIO()
+    with progress.shown(meter, Console(file=screen)):
+        pass
+    assert screen.getvalue() == ""

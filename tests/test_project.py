@@ -1,0 +1,177 @@
+"""The codebase itself: who imports whom, what a wheel holds, whether it runs elsewhere, and whether the README speaks of what exists."""
+
+import ast
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tomllib
+import venv
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+from typer.exceptions import TyperException
+
+from pipelines._guard import PACKAGES
+from pipelines.commands import app
+from tests.pipelines.running import WAIT_SECONDS, alone, run_file
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+NOT_PACKAGED = ("tests", "configs", "pocket", "benchmarks", "docs")
+SHELL = {"|", "||", "&&", ";", "&", ">", ">>", "<"}
+FENCE = re.compile(r"^```[a-z]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+def test_rooms_import_only_what_they_may() -> None:
+    checked = subprocess.run([Path(sys.executable).with_name("lint-imports"), "--no-cache"], cwd=ROOT, capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_is_typed_and_says_what_it_is(package: str) -> None:
+    assert (ROOT / package / "py.typed").is_file()
+    for file in (ROOT / package).rglob("__init__.py"):
+        (only,) = ast.parse(file.read_text(encoding="utf-8")).body
+        assert isinstance(only, ast.Expr), file
+        assert isinstance(only.value, ast.Constant), file
+        assert isinstance(only.value.value, str), file
+
+
+def test_the_same_packages_are_built_checked_and_guarded() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert set(project["tool"]["setuptools"]["packages"]["find"]["include"]) == {p for name in PACKAGES for p in (name, f"{name}.*")}
+    assert project["tool"]["importlinter"]["root_packages"] == list(PACKAGES)
+    assert {*PACKAGES, "tests"} <= set(project["tool"]["mypy"]["packages"])
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from a copy, so that the checkout stays as it is."""
+    copy = tmp_path_factory.mktemp("source") / "stepmark"
+    copy.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, copy)
+    for name in (*PACKAGES, *NOT_PACKAGED):
+        if (ROOT / name).exists():
+            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    built = subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(copy / "dist")],
+        cwd=copy,
+        capture_output=True,
+        text=True,
+    )
+    assert built.returncode == 0, built.stdout[-3000:] + built.stderr[-3000:]
+    (found,) = (copy / "dist").glob("*.whl")
+    return found
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The command in a fresh environment that sees this one's dependencies but not its editable stepmark."""
+    home = tmp_path_factory.mktemp("elsewhere") / "venv"
+    venv.create(home, with_pip=False)
+    python = home / "bin" / "python"
+    install = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps", "--no-index", "--quiet", str(wheel)]
+    done = subprocess.run(install, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    packages = sysconfig.get_path("purelib", vars={"base": str(home), "platbase": str(home)})
+    # Files of the kind `__editable__.….pth` count in a site folder only, which this one's is not for the other.
+    Path(packages, "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return home / "bin" / "stepmark"
+
+
+def test_the_wheel_holds_what_a_run_needs_and_nothing_else(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    tops = {name.partition("/")[0] for name in names}
+    assert {top for top in tops if not top.endswith(".dist-info")} == set(PACKAGES)
+    for package in PACKAGES:
+        for kind in ("*.py", "py.typed", "*.txt"):
+            wanted = {file.relative_to(ROOT).as_posix() for file in (ROOT / package).rglob(kind)}
+            assert wanted <= names
+    model = ROOT / "engines" / "pocket_model"
+    assert {f"engines/pocket_model/{name}" for name in ("config.json", "tokenizer.json", "ctranslate2/model.bin")} <= names
+    assert {file.relative_to(ROOT).as_posix() for file in model.rglob("*") if file.suffix in {".json", ".bin", ".safetensors"}} <= names
+
+
+def test_the_wheel_runs_elsewhere(installed: Path, tmp_path: Path) -> None:
+    environment = {name: value for name, value in alone(tmp_path / "home").items() if name != "PYTHONPATH"}
+
+    def stepmark(*arguments: str) -> str:
+        done = subprocess.run([installed, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=WAIT_SECONDS)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    where = subprocess.run(
+        [installed.with_name("python"), "-c", "import engines, verifiers; print(engines.__file__, verifiers.__file__)"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True,
+    ).stdout.split()  # fmt: skip
+    assert all(Path(file).is_relative_to(installed.parents[1]) for file in where), where
+    assert len(where) == 2
+    listed = stepmark("list")
+    assert all(name in listed for name in ("word_problems", "pocket", "formal", "trl"))
+    assert "8 incorrect" in stepmark("run", run_file(tmp_path))
+    assert "8" in stepmark("sql", "SELECT count(*) FROM labels", "--dataset", str(tmp_path / "dataset"), "--format", "csv")
+
+
+def command_lines(markdown: str) -> Iterator[list[str]]:
+    """The arguments of every `stepmark …` in fenced blocks; comments, and what the shell does with the output, left out."""
+    for block in FENCE.findall(markdown):
+        for line in block.replace("\\\n", " ").splitlines():
+            if re.match(r"\s*(\$ )?(\S*/)?stepmark\s", line + " "):
+                words = shlex.split(line, comments=True)
+                start = next(index for index, word in enumerate(words) if Path(word).name == "stepmark") + 1
+                end = next((index for index, word in enumerate(words) if word in SHELL), len(words))
+                yield words[start:end]
+
+
+def mistakes(markdown: str) -> list[str]:
+    """What the command would say to the command lines of a text; nothing is run."""
+    group = typer.main.get_command(app)
+    found = []
+    for name, *arguments in command_lines(markdown):
+        command = getattr(group, "commands", {}).get(name)
+        if command is None:
+            found.append(f"{name}: no such command")
+            continue
+        try:
+            command.make_context(name, arguments)
+        except TyperException as error:
+            found.append(f"{name}: {error}")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("line", "mistake"),
+    [
+        ("stepmark run x.toml --set a=1", None),
+        ("$ .venv/bin/stepmark sql 'SELECT 1' \\\n  --dataset d | head  # comes with a comment", None),
+        ("stepmark nope", "nope: no such command"),
+        ("stepmark run x.toml --nope", "--nope"),
+        ("stepmark run", "run: "),
+        ("stepmark sql 'SELECT 1' -d d --format xml", "xml"),
+        ("make demo", None),
+    ],
+)
+def test_a_wrong_command_line_in_a_text_is_found(line: str, mistake: str | None) -> None:
+    found = mistakes(f"Text.\n\n```sh\n{line}\n```\n\nstepmark nope\n")
+    assert len(found) == (mistake is not None)
+    assert (mistake or "") in "".join(found)
+
+
+@pytest.mark.skipif(not README.exists(), reason="there is no README yet")
+def test_the_readme_speaks_of_commands_that_exist() -> None:
+    text = README.read_text(encoding="utf-8")
+    assert list(command_lines(text))
+    assert mistakes(text) == []
+
+
+def test_the_readme_names_files_that_exist() -> None:
+    named = re.findall(r"\]\((?!https?:|#)([^)#]+)", README.read_text(encoding="utf-8"))
+    assert [name for name in named if not (ROOT / name).exists()] == []
