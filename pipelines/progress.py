@@ -57,7 +57,8 @@ def _table(meter: Meter) -> Table:
 
 def _stages(meter: Meter) -> Sequence[str]:
     """The stages begun so far, in the order of the run; copies, since the run goes on counting meanwhile."""
-    return list(dict.fromkeys([*meter.done, *meter.total]))
+    begun = dict.fromkeys([*meter.done, *meter.total])
+    return [stage for stage in begun if meter.done[stage] or meter.total[stage]]
 
 
 def _count(meter: Meter, stage: str) -> str:

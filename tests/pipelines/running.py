@@ -52,6 +52,11 @@ def start(*arguments: str, environment: dict[str, str]) -> "subprocess.Popen[str
     )
 
 
+def complaints(err: str) -> list[str]:
+    """What stands on standard error beside the progress that a slow run logs."""
+    return [line for line in err.splitlines() if "tokens written" not in line]
+
+
 def finish(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
     """The exit status, and all that was written until the output was closed."""
     try:

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import hashlib
 import json
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from pipelines import flow
 from pipelines.__main__ import main
+from pipelines.intake import take_in
 from pipelines.stages import Job
 from stepmark import plugins
 from stepmark.records import Problem
@@ -118,15 +120,21 @@ def stepmark(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     return run
 
 
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An imported and labelled dataset."""
+    folder = tmp_path_factory.mktemp("made")
+    solutions, dataset = folder / "solutions.jsonl", folder / "dataset"
+    solutions.write_text(SOLUTION.replace("1 + 1", "1 + 2"))
+    asyncio.run(take_in([str(solutions)], str(dataset), shape="", fields={}, split="line", domain="", license=""))
+    asyncio.run(_annotate(flow.prepare(run_file(folder, engine={}), [], makes_traces=False)))
+    return dataset
+
+
 @pytest.fixture
-def made(stepmark: Stepmark, tmp_path: Path) -> Path:
-    """A dataset that is there already."""
-    run_file(tmp_path, engine={}, dataset="made")
-    Path("other.jsonl").write_text(SOLUTION.replace("1 + 1", "1 + 2"))
-    assert stepmark("import", "other.jsonl", "--dataset", "made")[0] == 0
-    asyncio.run(_annotate(flow.prepare("run.toml", [], makes_traces=False)))
-    run_file(tmp_path)
-    return tmp_path / "made"
+def made(stepmark: Stepmark, made_once: Path, tmp_path: Path) -> Path:
+    """A dataset that is there already, in the command's folder."""
+    return shutil.copytree(made_once, tmp_path / "made")
 
 
 async def _annotate(job: Job) -> None:

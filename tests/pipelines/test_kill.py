@@ -11,7 +11,7 @@ import pytest
 
 from storage.dataset import Dataset
 from storage.sql import query
-from tests.pipelines.running import WAIT_SECONDS, alone, finish, run_file, start, wait_for
+from tests.pipelines.running import WAIT_SECONDS, alone, complaints, finish, run_file, start, wait_for
 
 TWICE = """
 SELECT (SELECT count(*) - count(DISTINCT problem_id) FROM problems) + (SELECT count(*) - count(DISTINCT trace_id) FROM traces)
@@ -46,7 +46,7 @@ def parts(dataset: Dataset) -> Mapping[str, tuple[str, int]]:
     return {str(file): (hashlib.sha256(file.read_bytes()).hexdigest(), file.stat().st_mtime_ns) for file in found}
 
 
-def stop(path: str, environment: dict[str, str], once: Path, how: signal.Signals, *, all_at_once: bool) -> tuple[int, str, str]:
+def stop(path: str, environment: dict[str, str], once: Path, how: signal.Signals, *, all_at_once: bool) -> int:
     """Start a run, stop it once a part is there, and see that no process of it is left and its output is closed."""
     run = start("run", path, environment=environment)
     wait_for(once.exists, run)
@@ -56,30 +56,31 @@ def stop(path: str, environment: dict[str, str], once: Path, how: signal.Signals
         os.killpg(run.pid, how)
     else:
         run.send_signal(how)
-    ended = finish(run)
+    code, out, err = finish(run)
+    assert (out, complaints(err)) == ("", [])
     _, alive = psutil.wait_procs(family, timeout=WAIT_SECONDS)
     assert not alive
-    return ended
+    return code
 
 
 def test_interrupted_killed_and_run_again(path: str, tmp_path: Path) -> None:
     dataset, environment = Dataset(str(tmp_path / "dataset")), alone(tmp_path / "home")
     first = Path(dataset.uri, "traces/part-00000.parquet")
     interrupted = stop(path, environment, first, signal.SIGINT, all_at_once=True)  # as a terminal's Ctrl-C
-    assert interrupted == (130, "", "")
+    assert interrupted == 130
     kept = parts(dataset)
     assert str(first) in kept
 
     later = Path(dataset.uri, "traces/part-00001.parquet")
     assert not later.exists(), "else there is nothing to kill: make the run longer"
     killed = stop(path, environment, later, signal.SIGKILL, all_at_once=False)
-    assert killed == (-signal.SIGKILL, "", "")
+    assert killed == -signal.SIGKILL
     before = parts(dataset)
     assert kept.items() <= before.items()
     assert not Path(dataset.uri, "labels/part-00002.parquet").exists()
 
     code, out, err = finish(start("run", path, environment=environment))
-    assert (code, err) == (0, "")
+    assert (code, complaints(err)) == (0, [])
     assert f"{PROBLEMS * TRACES_EACH}: " in out
     after = parts(dataset)
     assert before.items() <= after.items()
@@ -96,7 +97,7 @@ def test_a_run_needs_no_home(tmp_path: Path) -> None:
     proxies = {"HTTPS_PROXY": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1,localhost"}
     environment = {**alone(tmp_path / "home"), "HOME": str(blocked / "home"), **proxies}
     code, out, err = finish(start("run", run_file(tmp_path), environment=environment))
-    assert (code, err) == (0, "")
+    assert (code, complaints(err)) == (0, [])
     assert "8 incorrect" in out
 
 

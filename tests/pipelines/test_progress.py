@@ -20,6 +20,7 @@ def meter(monkeypatch: pytest.MonkeyPatch) -> Meter:
     monkeypatch.setattr(progress, "LOG_SECONDS", 0.01)
     meter = Meter()
     meter.finish("problems", 4)
+    meter.finish("rows set aside", 0)
     meter.expect("traces", 8)
     meter.finish("traces", 6)
     meter.expect("judge", 3)
