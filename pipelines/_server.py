@@ -4,6 +4,7 @@ Left to itself Prefect starts a temporary server that Ctrl-C ends before the run
 open, and that shares one database file in the home folder with every other. This one has a session and a database in memory of its own.
 """
 
+import logging
 import socket
 import subprocess
 import sys
@@ -55,7 +56,16 @@ def reachable() -> Iterator[None]:
             raise ConfigError(f"no Prefect server answers at {url}: start it with `prefect server start`, or unset PREFECT_API_URL")
         yield
     except httpx.TransportError as error:
+        _forget_events()
         raise ConfigError(f"the Prefect server at {url} has gone ({error}): what is finished is kept, run again") from error
+
+
+def _forget_events() -> None:
+    """Drop what Prefect still means to tell a server that is gone: it tries for seconds per event, and at exit waits for the last one."""
+    logging.raiseExceptions = False
+    for worker in list(EventsWorker._instances.values()):
+        with worker._queue.mutex:
+            worker._queue.queue.clear()
 
 
 @contextmanager
