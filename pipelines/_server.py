@@ -4,15 +4,15 @@ Left to itself Prefect starts a temporary server that Ctrl-C ends before the run
 open, and that shares one database file in the home folder with every other. This one has a session and a database in memory of its own.
 """
 
-import logging
+import os
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from os import environ
 from typing import IO
 
 import httpx
@@ -30,6 +30,8 @@ START_SECONDS = 180.0
 POLL_SECONDS = 0.1
 ANSWER_SECONDS = 10.0
 LAST_WORDS = 300
+LEAVE_SECONDS = 2.0
+USER_ERROR = 2
 ENVIRONMENT = {
     "PREFECT_SERVER_DATABASE_CONNECTION_URL": "sqlite+aiosqlite:///:memory:",
     # Flows of ours need no block types, and Prefect would note in the home folder that a database which is gone has them.
@@ -56,16 +58,15 @@ def reachable() -> Iterator[None]:
             raise ConfigError(f"no Prefect server answers at {url}: start it with `prefect server start`, or unset PREFECT_API_URL")
         yield
     except httpx.TransportError as error:
-        _forget_events()
+        _leave_soon()
         raise ConfigError(f"the Prefect server at {url} has gone ({error}): what is finished is kept, run again") from error
 
 
-def _forget_events() -> None:
-    """Drop what Prefect still means to tell a server that is gone: it tries for seconds per event, and at exit waits for the last one."""
-    logging.raiseExceptions = False
-    for worker in list(EventsWorker._instances.values()):
-        with worker._queue.mutex:
-            worker._queue.queue.clear()
+def _leave_soon() -> None:
+    """End the process when the message has been told: at exit Prefect would try for minutes to tell its events to a server that is gone."""
+    leave = threading.Timer(LEAVE_SECONDS, os._exit, [USER_ERROR])
+    leave.daemon = True
+    leave.start()
 
 
 @contextmanager
@@ -77,7 +78,7 @@ def _own() -> Iterator[None]:
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port, "--no-ui", "--no-services"]
     with tempfile.TemporaryFile() as log:
         server = subprocess.Popen(
-            command, env=environ | ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            command, env=os.environ | ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
         watchdog = _watchdog.guard([server.pid])
         try:

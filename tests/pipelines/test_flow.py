@@ -197,9 +197,12 @@ def test_the_first_error_ends_the_rest_before_it_is_raised() -> None:
     assert ended == ["ended", "ended"]
 
 
-def test_a_server_that_goes_away_is_told_in_one_line(prefect_server: str) -> None:
+def test_a_server_that_goes_away_is_told_in_one_line(prefect_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = []
+    monkeypatch.setattr(_server, "_leave_soon", lambda: left.append("left"))
     with pytest.raises(ConfigError, match=r"the Prefect server at .* has gone"), _server.reachable():
         raise httpx.ConnectError("refused")
+    assert left == ["left"]
 
 
 def test_a_schedule_serves_runs(tmp_path: Path, server_url: str) -> None:
