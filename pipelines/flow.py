@@ -16,6 +16,7 @@ from prefect.client.schemas.objects import State, TaskRun
 
 from pipelines import plan as planning
 from pipelines.config import load
+from pipelines.importing import HUMAN
 from pipelines.meter import Meter
 from pipelines.progress import shown
 from pipelines.stages import Job
@@ -53,6 +54,8 @@ def prepare(run_file: str, overrides: Sequence[str], *, makes_traces: bool) -> J
     dataset = Dataset(settings.dataset)
     if not makes_traces:
         dataset.require()
+    elif HUMAN in dataset.methods("annotations"):
+        raise ConfigError(f"{dataset.uri} holds imported traces and their human labels: run into another folder, or `stepmark label` it")
     dataset.check_writable()
     return Job(plan=plan, dataset=dataset, meter=Meter())
 
