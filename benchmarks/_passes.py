@@ -2,10 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+import psutil  # type: ignore[import-untyped]
 
 from benchmarks._workload import Workload
 from engines import _async_llm
@@ -30,7 +32,7 @@ Requests = Sequence[tuple[Prompt, Sampling]]
 
 @dataclass(frozen=True, kw_only=True)
 class Pass:
-    """One timed pass. `busy_seconds` is the processor time of this process, where requests are made and answers are read."""
+    """One timed pass."""
 
     requests: int
     completions: int
@@ -38,7 +40,10 @@ class Pass:
     cached_share: float
     """Of the prompts' tokens, those that the prefix cache held."""
     seconds: float
-    busy_seconds: float
+    own_cores: float
+    """Processor cores that this process kept busy; it makes requests, reads answers and hands them to the graders."""
+    foreign_cores: float
+    """Cores that other programs kept busy meanwhile; near zero, or the pass says nothing."""
 
     @property
     def speed(self) -> float:
@@ -78,7 +83,7 @@ class Product:
         (method,) = self.plan.annotators
         watch = _Stopwatch()
         await job.make_annotations(0, method)
-        seconds, busy = watch.read()
+        times = watch.read()
         await job.workers.close()
         assert not job.meter.failed.total(), "a trace that failed asks for less than it should"
         self.asked = engine.requests
@@ -87,8 +92,7 @@ class Product:
             completions=job.meter.rollouts,
             generated_tokens=job.meter.generated_tokens,
             cached_share=job.meter.cached_tokens / job.meter.prompt_tokens,
-            seconds=seconds,
-            busy_seconds=busy,
+            **times,
         )
 
 
@@ -104,7 +108,7 @@ class BareAsync:
         calls = [(self.running._tokens(prompt), _async_llm._parameters(sampling)) for prompt, sampling in requests]
         watch = _Stopwatch()
         outputs = await asyncio.gather(*(self.running._generate(*call) for call in calls))
-        return _bare(outputs, *watch.read())
+        return _bare(outputs, watch.read())
 
 
 @dataclass(kw_only=True)
@@ -133,7 +137,7 @@ class BareCall:
         parameters = [_async_llm._parameters(sampling) for _, sampling in requests]
         watch = _Stopwatch()
         outputs = await asyncio.to_thread(self.llm.generate, prompts, parameters, use_tqdm=False)
-        return _bare(outputs, *watch.read())
+        return _bare(outputs, watch.read())
 
     def stop(self) -> None:
         """End its processes."""
@@ -164,22 +168,33 @@ class _Recording:
 
 
 class _Stopwatch:
-    """Seconds on the wall, and of this process's processor time, since it was made."""
+    """Seconds since it was made, and who used the processor meanwhile: this process, or programs that are no part of it."""
 
     def __init__(self) -> None:
-        self._wall, self._busy = time.perf_counter(), time.process_time()
+        self._started = self._now()
 
-    def read(self) -> tuple[float, float]:
-        return time.perf_counter() - self._wall, time.process_time() - self._busy
+    def read(self) -> Mapping[str, float]:
+        seconds, own, ours, everyone = (now - then for now, then in zip(self._now(), self._started, strict=True))
+        return {"seconds": seconds, "own_cores": own / seconds, "foreign_cores": max(0.0, everyone - ours) / seconds}
+
+    def _now(self) -> tuple[float, float, float, float]:
+        machine, process = psutil.cpu_times(), psutil.Process()
+        everyone = sum(machine) - machine.idle - getattr(machine, "iowait", 0.0) - getattr(machine, "guest", 0.0)
+        ours = sum(_used(one) for one in (process, *process.children(recursive=True)))
+        return time.perf_counter(), time.process_time(), ours, everyone
 
 
-def _bare(outputs: Sequence["RequestOutput"], seconds: float, busy: float) -> Pass:
+def _used(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def _bare(outputs: Sequence["RequestOutput"], times: Mapping[str, float]) -> Pass:
     prompt_tokens = sum(len(output.prompt_token_ids or ()) for output in outputs)
     return Pass(
         requests=len(outputs),
         completions=sum(len(output.outputs) for output in outputs),
         generated_tokens=sum(len(choice.token_ids) for output in outputs for choice in output.outputs),
         cached_share=sum(output.num_cached_tokens or 0 for output in outputs) / prompt_tokens,
-        seconds=seconds,
-        busy_seconds=busy,
+        **times,
     )

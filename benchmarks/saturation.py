@@ -72,7 +72,7 @@ async def _rounds(product: Product, bare: Mapping[str, Way], count: int) -> list
 def _line(one: Pass) -> str:
     return (
         f"{one.completions:6} completions {one.generated_tokens:8} tokens {one.seconds:7.1f} s {one.speed:7.0f} tokens/s"
-        f"   prompts cached {one.cached_share:4.0%}   this process busy {one.busy_seconds / one.seconds:4.0%}"
+        f"   prompts cached {one.cached_share:4.0%}   cores: {one.own_cores:.2f} this process, {one.foreign_cores:.2f} other programs"
     )
 
 

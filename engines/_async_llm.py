@@ -61,6 +61,8 @@ class Running:
     def stop(self) -> None:
         """End the engine's processes; blocks until they are gone."""
         self.llm.shutdown()
+        # vLLM's finalizer shuts down once more; at the interpreter's end that fails with a traceback.
+        vars(self.llm)["shutdown"] = lambda *_, **__: None
         _watchdog.release(self.watchdog)
 
     async def warm_up(self) -> None:
