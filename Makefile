@@ -14,6 +14,7 @@ test: .venv/dev .venv/vllm lint
 
 lint: .venv/dev
 	.venv/bin/ruff check .
+	.venv/bin/ruff format --check --quiet .
 	.venv/bin/python -m mypy
 	.venv/bin/lint-imports --no-cache
 

@@ -158,10 +158,8 @@ async def run(annotator: Annotator, method: str, fingerprint: str, problem: Prob
     started = time.perf_counter()
     try:
         annotation = await _annotated(annotator, problem, trace, tools)
-    except UserError:
-        raise
     except Exception as error:  # a plugin may raise anything, and one trace's failure is that trace's record
-        if isinstance(error, EngineError) and error.retryable:
+        if _passes(error):
             raise
         annotation = _failed(trace, error)
     cost = replace(tools.cost, seconds=time.perf_counter() - started)
@@ -199,10 +197,18 @@ def undecided(trace: Trace, reason: str) -> Annotation:
 async def _annotated(annotator: Annotator, problem: Problem, trace: Trace, tools: Tools) -> Annotation:
     if not trace.steps:
         return undecided(trace, "no steps")
-    annotation = await annotator.annotate(problem, trace, tools)
+    try:
+        annotation = await annotator.annotate(problem, trace, tools)
+    except ExceptionGroup as errors:  # of a plugin's own task group: what is no trace's fault goes before what is
+        raise max(errors.exceptions, key=_passes) from errors
     if len(annotation.steps) != len(trace.steps):
         raise ValueError(f"{len(annotation.steps)} step annotations for {len(trace.steps)} steps")
     return annotation
+
+
+def _passes(error: Exception) -> bool:
+    """Whether it is no trace's fault."""
+    return isinstance(error, UserError) or (isinstance(error, EngineError) and error.retryable)
 
 
 def _failed(trace: Trace, error: Exception) -> Annotation:

@@ -32,9 +32,7 @@ class Formal:
 
     async def annotate(self, problem: Problem, trace: Trace, tools: Tools) -> Annotation:
         """One claim a step, each decided apart from the others."""
-        claims = [
-            StepClaim(question=problem.question, previous=trace.steps[:index], step=step) for index, step in enumerate(trace.steps)
-        ]
+        claims = [StepClaim(question=problem.question, previous=trace.steps[:index], step=step) for index, step in enumerate(trace.steps)]
         findings = await together(tools.verify(self.verifier, claim) for claim in claims)
         steps = tuple(StepAnnotation(verdict=finding.verdict, rationale=finding.reason) for finding in findings)
         first_error = next((i for i, step in enumerate(steps) if step.verdict is Verdict.INCORRECT), None)

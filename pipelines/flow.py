@@ -5,7 +5,7 @@ disk, so a run that is killed and started again, by hand or by Prefect, makes on
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from prefect.artifacts import acreate_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 
+from annotators.base import together
 from pipelines import plan as planning
 from pipelines.config import load
 from pipelines.importing import HUMAN
@@ -67,7 +68,7 @@ async def _work(job: Job, *, makes_traces: bool) -> Sequence[Mapping[str, str]]:
             shards = await _shards(job, makes_traces=makes_traces)
             job.dataset.write_run_file(job.plan.run_file.to_toml())
             waiting = iter(shards)
-            await _all(_work_off(job, waiting, makes_traces=makes_traces) for _ in range(job.plan.run_file.shards.shards_in_flight))
+            await together(_work_off(job, waiting, makes_traces=makes_traces) for _ in range(job.plan.run_file.shards.shards_in_flight))
     finally:
         await job.close()
     # Imported late: Prefect never lets go of a flow's module at exit, and what it held of DuckDB would be reported as leaked.
@@ -98,28 +99,17 @@ async def _work_off(job: Job, waiting: Iterator[int], *, makes_traces: bool) -> 
         if makes_traces:
             await _task(job, f"traces-{shard}", job.make_traces)(shard)
             await _task(job, f"oracle-{shard}", job.make_oracle)(shard)
-        await _all(_task(job, f"{method}-{shard}", job.make_annotations)(shard, method) for method in job.plan.annotators)
+        await together(_task(job, f"{method}-{shard}", job.make_annotations)(shard, method) for method in job.plan.annotators)
         await _task(job, f"labels-{shard}", job.make_labels)(shard)
 
 
-async def _all(work: Iterable[Awaitable[Any]]) -> None:
-    """Await everything at once; the first error ends the rest before it is raised, so that nothing runs on behind a closed engine."""
-    running = [asyncio.ensure_future(item) for item in work]
-    try:
-        await asyncio.gather(*running)
-    finally:
-        for item in running:
-            item.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-
-
-def _task(job: Job, name: str, work: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+def _task(job: Job, name: str, work: Callable[..., Awaitable[Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
     """A Prefect task that is tried again when, and only when, the engine says that trying again can help."""
 
     async def is_retryable(_task: object, run: TaskRun, state: State[Any]) -> bool:
         return (_has_answered(job) or run.run_count <= PATIENCE) and await _may_pass(state)
 
-    made: Callable[..., Awaitable[Any]] = task(
+    made: Callable[..., Coroutine[Any, Any, Any]] = task(
         name=name.rpartition("-")[0] or name,
         task_run_name=name,
         retries=len(RETRY_SECONDS),

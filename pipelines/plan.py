@@ -10,11 +10,10 @@ from engines.base import Engine, Prompt
 from pipelines.config import RunFile
 from pipelines.grading import GRADER
 from problems.base import Source
-from stepmark import plugins
+from stepmark import answers, plugins, steps
 from stepmark.errors import ConfigError
 from stepmark.identity import digest, fingerprint
 from stepmark.records import Problem, Sampling
-from stepmark.steps import validate
 from stepmark.templates import fill, read_template
 from storage.tables import is_method
 
@@ -52,7 +51,7 @@ class Plan:
 
     def traces_fingerprint(self) -> str:
         """Of the `traces` table."""
-        return digest(self.problems_fingerprint(), self._writing(), self.run_file.generate.model_dump(mode="json"))
+        return digest(self.problems_fingerprint(), self._writing(), self.run_file.generate.model_dump(mode="json"), steps.VERSION)
 
     def annotations_fingerprint(self, method: str, traces: str) -> str:
         """Of a method's annotations and rollouts over traces of fingerprint `traces`."""
@@ -70,7 +69,8 @@ class Plan:
         g = self.run_file.generate
         grader = fingerprint(plugins.build("verifiers", {"use": GRADER}))
         return digest(
-            _identity(self.engine), self.run_file.seed, self.template, g.temperature, g.top_p, g.max_tokens, g.stop, grader
+            *(_identity(self.engine), self.run_file.seed, self.template, g.temperature, g.top_p, g.max_tokens, g.stop),
+            *(answers.VERSION, grader),
         )
 
 
@@ -84,7 +84,7 @@ def build(run_file: RunFile) -> Plan:
     labeler = _labeler(run_file.label)
     if labeler is not None:
         labeler.check(list(annotators))
-    validate(generate.split)
+    steps.validate(generate.split)
     return Plan(
         run_file=run_file,
         source=plugins.build("problems", run_file.problems) if run_file.problems else None,

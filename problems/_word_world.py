@@ -79,9 +79,7 @@ class _Draft:
 
     def define(self, holder: str, reading: str, operator: str, left: int | str, right: int | str, unit: str) -> None:
         """Add a derived quantity."""
-        self.derived[holder] = Derived(
-            holder=holder, reading=reading, operator=operator, left=left, right=right, unit=unit
-        )
+        self.derived[holder] = Derived(holder=holder, reading=reading, operator=operator, left=left, right=right, unit=unit)
 
     def _newcomer(self) -> str:
         name = self.names[len(self.people)]

@@ -56,9 +56,7 @@ class HuggingFace:
             raise InputError(f"{self._described()} cannot be read: {_first_line(error)}") from error
 
     def _open(self) -> Iterable[Mapping[str, Any]]:
-        opened: Iterable[Mapping[str, Any]] = load_dataset(
-            self.name, self.config, split=self.split, revision=self.revision, streaming=True
-        )
+        opened: Iterable[Mapping[str, Any]] = load_dataset(self.name, self.config, split=self.split, revision=self.revision, streaming=True)
         return opened
 
     def _described(self) -> str:

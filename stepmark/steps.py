@@ -22,10 +22,11 @@ import regex  # type: ignore[import-untyped]
 
 from stepmark.errors import ConfigError
 
-__all__ = ["HOWS", "split", "validate"]
+__all__ = ["HOWS", "VERSION", "split", "validate"]
 
 HOWS = ("line", "blank_line", "numbered", "sentence", "regex:PATTERN")
 
+VERSION = 1  # raised whenever a text is cut elsewhere: traces cut before are stale then
 REGEX_PREFIX = "regex:"
 # Seconds of processor time for all matches of the user's pattern in one text. Far above need (1 MB takes 0.01 s), so that a slow
 # machine never changes where a text is cut: a pattern that exceeds it stops the run.

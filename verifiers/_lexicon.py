@@ -43,9 +43,7 @@ LEADING = ABOUT | _words("a total only exactly")
 CONNECTIVES = _words("and or but so then because since while when where which who if")
 """Prose that begins something new: a unit ends before it."""
 
-SHORT_UNITS = _words(
-    "kg cm mm km ml oz lb lbs ft yd mi hr hrs min mins sec secs gb mb kb mph kmh in a an is it he we i so or at on to as"
-)
+SHORT_UNITS = _words("kg cm mm km ml oz lb lbs ft yd mi hr hrs min mins sec secs gb mb kb mph kmh in a an is it he we i so or at on to as")
 """Words of one or two letters, and the like, that are not variables."""
 
 FAMILIES = {

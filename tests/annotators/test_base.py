@@ -145,6 +145,19 @@ async def test_what_is_no_traces_fault_passes_through(error: BaseException) -> N
         await outcome_of(deed)
 
 
+async def test_what_is_no_traces_fault_passes_out_of_a_plugins_own_task_group() -> None:
+    async def down() -> None:
+        raise EngineError("down", retryable=True)
+
+    async def deed(_tools: Tools) -> Annotation:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(down())
+        return undecided(TRACE, "never here")
+
+    with pytest.raises(EngineError, match="down"):
+        await outcome_of(deed)
+
+
 async def test_an_annotation_of_another_number_of_steps_is_a_failure() -> None:
     async def deed(_tools: Tools) -> Annotation:
         return undecided(trace_of(5), "")
@@ -197,6 +210,7 @@ async def test_together_the_first_error_cancels_the_rest() -> None:
         try:
             await asyncio.Event().wait()
         finally:
+            await asyncio.sleep(0)
             ended.append("cancelled")
 
     async def fails() -> None:

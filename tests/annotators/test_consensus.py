@@ -67,9 +67,7 @@ def annotations(**first_errors: int | None) -> Mapping[str, Annotation]:
         (Consensus(rule="majority", min_agreeing=3), {"mc": 2, "bs": 2}, None, None, "disagreement: monte_carlo 2, binary_search 2"),
     ],
 )
-def test_the_rules(
-    rule: Consensus, heard: dict[str, int | None], first_error: int | None, confidence: float | None, reason: str
-) -> None:
+def test_the_rules(rule: Consensus, heard: dict[str, int | None], first_error: int | None, confidence: float | None, reason: str) -> None:
     label = rule.label(TRACE, annotations(**heard))
     assert (label.first_error, label.kept, label.reason) == (first_error, first_error is not None, reason)
     assert label.confidence == confidence

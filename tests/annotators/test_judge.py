@@ -157,9 +157,7 @@ async def test_a_prompt_of_ones_own_may_hold_everything(tmp_path: Path, last: st
     trace = replace(trace_of(3), steps=("{answer}\n", "sound 1\n", last))
     done = await done_by(Judge(votes=1, prompt=str(own)), trace, lambda *_: vote("ccc"))
     ((prompt, _),) = done.requests
-    assert prompt.user == (
-        "How many?|4|{answer}\nsound 1\nsound 2\n|Step 1: {answer}\nStep 2: sound 1\nStep 3: sound 2|{x"
-    )
+    assert prompt.user == ("How many?|4|{answer}\nsound 1\nsound 2\n|Step 1: {answer}\nStep 2: sound 1\nStep 3: sound 2|{x")
 
 
 async def test_an_answer_that_is_not_known_is_said_to_be_so(tmp_path: Path) -> None:

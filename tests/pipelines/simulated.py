@@ -120,9 +120,7 @@ async def _annotate(job: Job, shards: list[int]) -> None:
 
 def parts(folder: Path) -> Mapping[str, tuple[int, int]]:
     """Every part, with what changes when it is written again."""
-    return {
-        str(path.relative_to(folder)): (path.stat().st_ino, path.stat().st_mtime_ns) for path in sorted(folder.rglob("part-*.parquet"))
-    }
+    return {str(path.relative_to(folder)): (path.stat().st_ino, path.stat().st_mtime_ns) for path in sorted(folder.rglob("part-*.parquet"))}
 
 
 def problems_of(job: Job) -> Mapping[str, Problem]:

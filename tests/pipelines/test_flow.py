@@ -178,25 +178,6 @@ def test_label_labels_what_is_there(tmp_path: Path, prefect_server: str) -> None
     assert dataset.count(LABELS) == dataset.count(TRACES) == 8
 
 
-def test_the_first_error_ends_the_rest_before_it_is_raised() -> None:
-    ended = []
-
-    async def waits() -> None:
-        try:
-            await asyncio.sleep(3600)
-        finally:
-            await asyncio.sleep(0)
-            ended.append("ended")
-
-    async def fails() -> None:
-        await asyncio.sleep(0)
-        raise ConfigError("no")
-
-    with pytest.raises(ConfigError):
-        asyncio.run(flow._all([waits(), fails(), waits()]))
-    assert ended == ["ended", "ended"]
-
-
 def test_a_server_that_goes_away_is_told_in_one_line(prefect_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     left = []
     monkeypatch.setattr(_server, "_leave_soon", lambda: left.append("left"))

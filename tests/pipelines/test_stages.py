@@ -206,9 +206,10 @@ async def test_a_part_that_is_lost_or_torn_is_made_again_and_no_other(done: Path
     again = Model()
     await run(job_in(done, workers, again))
     changed = {name for name, stamp in parts(done).items() if before[name] != stamp}
-    assert changed == {f"{name}.parquet" for name in (
-        "annotations/monte_carlo/part-00001", "rollouts/monte_carlo/part-00001", "annotations/judge/part-00000"
-    )}
+    assert changed == {
+        f"{name}.parquet"
+        for name in ("annotations/monte_carlo/part-00001", "rollouts/monte_carlo/part-00001", "annotations/judge/part-00000")
+    }
     prefixes = sum(len(trace.steps) - 1 for trace in job.dataset.read_part(TRACES, 1))
     judged = len(list(job.dataset.read_part(TRACES, 0)))
     assert Counter(is_judging(prompt) for prompt, _ in again.asked) == {False: prefixes, True: judged}

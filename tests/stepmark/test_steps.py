@@ -30,7 +30,7 @@ CASES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
         ("It is 3.5. Mr. Ha has e.g. two! So?", ("It is 3.5. ", "Mr. Ha has e.g. two! ", "So?")),
         ("He pays $5. She pays $6. Sum: $11.", ("He pays $5. ", "She pays $6. ", "Sum: $11.")),
         ("So $a. B$ and \\(c. D\\). Then \\[e. F\\] $$g. H$$.", ("So $a. B$ and \\(c. D\\). ", "Then \\[e. F\\] $$g. H$$.")),
-        ("Done (yes.) \"Ok.\" Next", ("Done (yes.) ", '"Ok." ', "Next")),
+        ('Done (yes.) "Ok." Next', ("Done (yes.) ", '"Ok." ', "Next")),
         ("1. First a. \n2. Then b.", ("1. First a. \n", "2. Then b.")),
         ("Eggs, milk etc. are food. Milk etc. Then", ("Eggs, milk etc. are food. ", "Milk etc. ", "Then")),
         ("no stop\n\nnext", ("no stop\n\n", "next")),
