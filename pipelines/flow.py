@@ -5,6 +5,7 @@ disk, so a run that is killed and started again, by hand or by Prefect, makes on
 """
 
 import asyncio
+import tomllib
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,6 @@ from prefect.client.schemas.objects import State, TaskRun
 from annotators.base import together
 from pipelines import plan as planning
 from pipelines.config import load
-from pipelines.importing import HUMAN
 from pipelines.meter import Meter
 from pipelines.progress import shown
 from pipelines.stages import Job
@@ -55,10 +55,18 @@ def prepare(run_file: str, overrides: Sequence[str], *, makes_traces: bool) -> J
     dataset = Dataset(settings.dataset)
     if not makes_traces:
         dataset.require()
-    elif HUMAN in dataset.methods("annotations"):
-        raise ConfigError(f"{dataset.uri} holds imported traces and their human labels: run into another folder, or `stepmark label` it")
+    elif dataset.shards(TRACES) and not _made_by_a_run(dataset):
+        raise ConfigError(f"{dataset.uri} holds traces that were imported: run into another folder, or label them with `stepmark label`")
     dataset.check_writable()
     return Job(plan=plan, dataset=dataset, meter=Meter())
+
+
+def _made_by_a_run(dataset: Dataset) -> bool:
+    """Imported traces have no run file, or one of `stepmark label`, which names no problems."""
+    try:
+        return "problems" in tomllib.loads(dataset.read_run_file() or "")
+    except tomllib.TOMLDecodeError:
+        return False
 
 
 async def _work(job: Job, *, makes_traces: bool) -> Sequence[Mapping[str, str]]:

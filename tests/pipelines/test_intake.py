@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from pipelines.config import Shards
+from pipelines.flow import prepare
 from pipelines.intake import take_in
 from stepmark.errors import ConfigError, InputError
 from stepmark.records import Annotation, Trace, Verdict
 from storage.dataset import Dataset
 from storage.tables import PROBLEMS, REJECTED, TRACES, annotations
+from tests.pipelines.running import run_file
 
 C, I, U = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNKNOWN  # noqa: E741
 PROCESSBENCH = Path(__file__).parents[1] / "problems" / "samples" / "processbench.jsonl"
@@ -102,6 +104,17 @@ async def test_the_same_import_again_changes_nothing_and_another_is_refused(tmp_
         with pytest.raises(ConfigError, match="holds other traces already: import into a new folder"):
             await imported(folder, path, **changes)
     assert list(Dataset(str(folder)).read(TRACES)) == traces
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+async def test_a_run_over_imported_traces_is_refused(tmp_path: Path, labelled: bool) -> None:
+    await imported(tmp_path / "dataset", write(tmp_path / "rows.jsonl", ROW))
+    path = run_file(tmp_path)
+    if labelled:
+        Dataset(str(tmp_path / "dataset")).write_run_file('dataset = "dataset"\n\n[[annotators]]\nuse = "formal"\n')
+    with pytest.raises(ConfigError, match="holds traces that were imported: run into another folder"):
+        prepare(path, (), makes_traces=True)
+    assert prepare(path, (), makes_traces=False).dataset.count(TRACES) == 1
 
 
 async def test_nothing_that_a_killed_import_left_behind_stays(tmp_path: Path) -> None:
