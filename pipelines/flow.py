@@ -5,8 +5,8 @@ disk, so a run that is killed and started again, by hand or by Prefect, makes on
 """
 
 import asyncio
-import tomllib
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -48,25 +48,24 @@ def prepare(run_file: str, overrides: Sequence[str], *, makes_traces: bool) -> J
     """Read the run file, build all it names and look at its files and models, so that what is missing is told before anything starts."""
     settings = load(Path(run_file), overrides)
     plan = planning.build(settings)
-    if makes_traces and (plan.source is None or plan.engine is None):
-        raise ConfigError(f"{run_file}: a run needs [problems] and [engine]; to label traces that exist use `stepmark label`")
     if makes_traces:
-        plan.traces_fingerprint()  # reads the problems' files and the model's weights
+        if plan.source is None or plan.engine is None:
+            raise ConfigError(f"{run_file}: a run needs [problems] and [engine]; to label traces that exist use `stepmark label`")
+        plan.traces_fingerprint()  # reads the model's weights
+        next(iter(plan.source.problems()), None)
     dataset = Dataset(settings.dataset)
     if not makes_traces:
         dataset.require()
-    elif dataset.shards(TRACES) and not _made_by_a_run(dataset):
+    elif _holds_imports(dataset):
         raise ConfigError(f"{dataset.uri} holds traces that were imported: run into another folder, or label them with `stepmark label`")
     dataset.check_writable()
     return Job(plan=plan, dataset=dataset, meter=Meter())
 
 
-def _made_by_a_run(dataset: Dataset) -> bool:
-    """Imported traces have no run file, or one of `stepmark label`, which names no problems."""
-    try:
-        return "problems" in tomllib.loads(dataset.read_run_file() or "")
-    except tomllib.TOMLDecodeError:
-        return False
+def _holds_imports(dataset: Dataset) -> bool:
+    """Nobody told how imported traces were sampled, and an import is alone in its dataset: the first whole part says it."""
+    whole = (shard for shard in dataset.shards(TRACES) if dataset.footer(TRACES, shard) is not None)
+    return any(trace.sampling is None for shard in islice(whole, 1) for trace in islice(dataset.read_part(TRACES, shard), 1))
 
 
 async def _work(job: Job, *, makes_traces: bool) -> Sequence[Mapping[str, str]]:
@@ -74,7 +73,7 @@ async def _work(job: Job, *, makes_traces: bool) -> Sequence[Mapping[str, str]]:
         job.dataset.sweep()
         with shown(job.meter):
             shards = await _shards(job, makes_traces=makes_traces)
-            job.dataset.write_run_file(job.plan.run_file.to_toml())
+            job.dataset.write_run_file(job.plan.run_file.to_toml(), labels_only=not makes_traces)
             waiting = iter(shards)
             await together(_work_off(job, waiting, makes_traces=makes_traces) for _ in range(job.plan.run_file.shards.shards_in_flight))
     finally:
@@ -90,8 +89,8 @@ async def _work(job: Job, *, makes_traces: bool) -> Sequence[Mapping[str, str]]:
 async def _shards(job: Job, *, makes_traces: bool) -> Sequence[int]:
     """The shards to work on; what an earlier, different run file left in them is dropped first, so that rows never mix."""
     if makes_traces:
-        count = await _task(job, "problems", asyncio.to_thread)(job.make_problems)
-        traces = dict.fromkeys(range(count), job.plan.traces_fingerprint())
+        problems = await _task(job, "problems", asyncio.to_thread)(job.make_problems)
+        traces = {shard: job.plan.traces_stamp(stamp) for shard, stamp in problems.items()}
     else:
         footers = {shard: job.dataset.footer(TRACES, shard) for shard in job.dataset.shards(TRACES)}
         traces = {shard: footer.fingerprint for shard, footer in footers.items() if footer is not None}

@@ -26,7 +26,11 @@ RESERVED = ("oracle", "human", "consensus")
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a run will do. Each fingerprint covers everything that could change the rows of its table."""
+    """What a run will do.
+
+    A fingerprint covers everything in the run file that could change a row, and stands in the row. A part's footer bears a stamp: the
+    digest of the fingerprint and of the stamps of the parts it was made from, so more problems leave the shards as they are.
+    """
 
     run_file: RunFile
     source: Source | None
@@ -45,24 +49,32 @@ class Plan:
         g = self.run_file.generate
         return Sampling(n=n, temperature=g.temperature, top_p=g.top_p, max_tokens=g.max_tokens, stop=g.stop, seed=seed)
 
-    def problems_fingerprint(self) -> str:
-        """Of the `problems` table."""
-        return digest(_source_identity(self.source), self.run_file.shards.problems_per_shard)
-
     def traces_fingerprint(self) -> str:
-        """Of the `traces` table."""
-        return digest(self.problems_fingerprint(), self._writing(), self.run_file.generate.model_dump(mode="json"), steps.VERSION)
+        """Of a trace."""
+        return digest(self._writing(), self.run_file.generate.split, steps.VERSION)
 
-    def annotations_fingerprint(self, method: str, traces: str) -> str:
-        """Of a method's annotations and rollouts over traces of fingerprint `traces`."""
+    def traces_stamp(self, problems: str) -> str:
+        """Of the traces of a shard, given the stamp of its problems."""
+        return digest(self.traces_fingerprint(), self.run_file.generate.traces_per_problem, problems)
+
+    def annotations_fingerprint(self, method: str) -> str:
+        """Of a method's annotation of a trace, and of the rollouts it rests on."""
         annotator = self.annotators[method]
         uses = [self._writing() if "engine" in annotator.needs else ""]
         uses += [_identity(self.judge_engine) if "judge_engine" in annotator.needs else ""]
-        return fingerprint(annotator, method, traces, digest(self.run_file.seed), *uses)
+        return fingerprint(annotator, method, digest(self.run_file.seed), *uses)
 
-    def labels_fingerprint(self, annotations: Sequence[str]) -> str:
-        """Of the `labels` table over annotations of these fingerprints."""
-        return fingerprint(self.labeler, *annotations)
+    def annotations_stamp(self, method: str, traces: str) -> str:
+        """Of a method's annotations of a shard, given the stamp of its traces."""
+        return digest(self.annotations_fingerprint(method), traces)
+
+    def labels_fingerprint(self) -> str:
+        """Of a trace's label."""
+        return fingerprint(self.labeler, *map(self.annotations_fingerprint, self.annotators))
+
+    def labels_stamp(self, traces: str) -> str:
+        """Of the labels of a shard, given the stamp of its traces."""
+        return digest(self.labels_fingerprint(), traces)
 
     def _writing(self) -> str:
         """All that decides what solutions and rollouts look like and how they are graded."""
@@ -131,9 +143,3 @@ def _refuse_missing_engines(annotators: Mapping[str, Annotator], engine: Engine 
 
 def _identity(engine: Engine | None) -> str:
     return engine.identity if engine is not None else ""
-
-
-def _source_identity(source: Source | None) -> str:
-    """A source that reads files says what is in them; one that computes is its fields."""
-    identity = getattr(source, "identity", None)
-    return str(identity) if identity is not None else fingerprint(source)

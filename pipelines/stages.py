@@ -41,69 +41,73 @@ class Job:
     meter: Meter
     workers: Isolated = field(default_factory=Isolated)
 
-    def make_problems(self) -> int:
-        """Write the problems, and the rows set aside, shard by shard; returns the number of shards."""
-        source, fingerprint = self.plan.source, self.plan.problems_fingerprint()
+    def make_problems(self) -> Mapping[int, str]:
+        """Write the problems, and the rows set aside, shard by shard; returns each shard's stamp, which is of the rows themselves."""
+        source, stamps = self.plan.source, dict[int, str]()
         assert source is not None, "only `run` makes problems, and it asks for [problems]"
-        for table in (PROBLEMS, REJECTED):  # an earlier run file may have made more shards than this one will
-            self.dataset.keep(table, dict.fromkeys(self.dataset.shards(table), fingerprint))
-        shard, rows = 0, iter(source.problems())
+        rows = iter(source.problems())
         while chunk := _chunk(rows, self.plan.run_file.shards.problems_per_shard):
             found = [row for row in chunk if isinstance(row, Problem)]
+            aside = [row for row in chunk if isinstance(row, Rejected)]
             self.meter.finish("problems", len(found))
-            self.meter.finish("rows set aside", len(chunk) - len(found))
-            if not self.dataset.has_part(PROBLEMS, shard, fingerprint):
-                self.dataset.write_part(REJECTED, shard, [r for r in chunk if isinstance(r, Rejected)], fingerprint)
-                self.dataset.write_part(PROBLEMS, shard, found, fingerprint)
-            shard += 1
-        return shard
+            self.meter.finish("rows set aside", len(aside))
+            shard, stamp = len(stamps), digest("problems", found, aside)
+            if not self.dataset.has_part(PROBLEMS, shard, stamp):
+                self._keep_problems(stamps)  # from here on the shards that stand are another source's
+                self.dataset.write_part(REJECTED, shard, aside, stamp)
+                self.dataset.write_part(PROBLEMS, shard, found, stamp)
+            stamps[shard] = stamp
+        self._keep_problems(stamps)
+        return stamps
+
+    def _keep_problems(self, stamps: Mapping[int, str]) -> None:
+        for table in (PROBLEMS, REJECTED):
+            self.dataset.keep(table, stamps)
 
     def drop_stale(self, traces: Mapping[int, str]) -> None:
-        """Remove every part that is not what this run would write over traces of these fingerprints, by shard: rows never mix."""
+        """Remove every part that is not what this run would write over traces of these stamps, by shard: rows never mix."""
         standing = self.dataset.keep(TRACES, traces)
         # A run killed between the two leaves rollouts without annotations.
         for method in {*self.dataset.methods("annotations"), *self.dataset.methods("rollouts")}:
             wanted = {shard: self._annotations_wanted(method, shard, traces[shard]) for shard in standing}
             self.dataset.keep(annotations(method), wanted)
             self.dataset.keep(rollouts(method), wanted)
-        self.dataset.keep(LABELS, {shard: self._labels_wanted(traces[shard]) for shard in standing})
+        self.dataset.keep(LABELS, {shard: self.plan.labels_stamp(traces[shard]) for shard in standing})
 
     def _annotations_wanted(self, method: str, shard: int, traces: str) -> str:
         if method in self.plan.annotators:
-            return self.plan.annotations_fingerprint(method, traces)
+            return self.plan.annotations_stamp(method, traces)
         standing = self.dataset.footer(annotations(method), shard)  # of a method that this run file does not name
         return standing.fingerprint if standing is not None else ""
 
-    def _labels_wanted(self, traces: str) -> str:
-        return self.plan.labels_fingerprint([self.plan.annotations_fingerprint(method, traces) for method in self.plan.annotators])
-
     async def make_traces(self, shard: int) -> None:
         """Have the engine write the traces of a shard's problems, all requests at once."""
-        fingerprint = self.plan.traces_fingerprint()
-        if self.dataset.has_part(TRACES, shard, fingerprint):
+        stamp = self.plan.traces_stamp(self._stamp(PROBLEMS, shard))
+        if self.dataset.has_part(TRACES, shard, stamp):
             return
         problems = list(self.dataset.read_part(PROBLEMS, shard))
         self.meter.expect("traces", len(problems) * self.plan.run_file.generate.traces_per_problem)
-        written = await together(self._solve(problem, fingerprint) for problem in problems)
-        self.dataset.write_part(TRACES, shard, [trace for traces in written for trace in traces], fingerprint)
+        written = await together(map(self._solve, problems))
+        self.dataset.write_part(TRACES, shard, [trace for traces in written for trace in traces], stamp)
 
     async def make_oracle(self, shard: int) -> None:
         """Write the truth of every step, where the source of the problems knows it."""
         oracle = self.plan.source
         if not isinstance(oracle, Oracle):
             return
-        fingerprint = digest(self.plan.problems_fingerprint(), self._upstream(TRACES, shard))
-        if self.dataset.has_part(annotations(ORACLE), shard, fingerprint):
+        fingerprint = digest(ORACLE, type(oracle).__module__, getattr(oracle, "version", 0))
+        stamp = digest(fingerprint, self._stamp(TRACES, shard))
+        if self.dataset.has_part(annotations(ORACLE), shard, stamp):
             return
         problems = self._problems(shard)
         traces = self.dataset.read_part(TRACES, shard)
         truths = [_told_by(oracle, problems[trace.problem_id], trace, fingerprint) for trace in traces]
-        self.dataset.write_part(annotations(ORACLE), shard, truths, fingerprint)
+        self.dataset.write_part(annotations(ORACLE), shard, truths, stamp)
 
     async def make_annotations(self, shard: int, method: str) -> None:
         """Have a method annotate all traces of a shard at once; its rollouts are written before its annotations."""
-        fingerprint = self.plan.annotations_fingerprint(method, self._upstream(TRACES, shard))
-        if self.dataset.has_part(annotations(method), shard, fingerprint):
+        stamp = self.plan.annotations_stamp(method, self._stamp(TRACES, shard))
+        if self.dataset.has_part(annotations(method), shard, stamp):
             return
         problems = self._problems(shard)
         traces = list(self.dataset.read_part(TRACES, shard))
@@ -111,21 +115,20 @@ class Job:
         outcomes = defaultdict[str, list[Verdict]](list)
         for trace in traces:
             outcomes[trace.problem_id].append(trace.outcome)
-        run_one = partial(self._annotate, method, fingerprint)
+        run_one = partial(self._annotate, method, self.plan.annotations_fingerprint(method))
         done = await together(run_one(problems[t.problem_id], t, outcomes[t.problem_id]) for t in traces)
         spent = [rollout for _, paid in done for rollout in paid]
         if spent:
-            self.dataset.write_part(rollouts(method), shard, spent, fingerprint)
-        self.dataset.write_part(annotations(method), shard, [annotation for annotation, _ in done], fingerprint)
+            self.dataset.write_part(rollouts(method), shard, spent, stamp)
+        self.dataset.write_part(annotations(method), shard, [annotation for annotation, _ in done], stamp)
 
     async def make_labels(self, shard: int) -> None:
         """Label the traces of a shard from the annotations of the run's methods."""
         labeler, methods = self.plan.labeler, list(self.plan.annotators)
         if labeler is None:
             return
-        upstream = [self._upstream(annotations(method), shard) for method in methods]
-        fingerprint = self.plan.labels_fingerprint(upstream)
-        if self.dataset.has_part(LABELS, shard, fingerprint):
+        stamp, fingerprint = self.plan.labels_stamp(self._stamp(TRACES, shard)), self.plan.labels_fingerprint()
+        if self.dataset.has_part(LABELS, shard, stamp):
             return
         said: dict[str, dict[str, Annotation]] = defaultdict(dict)
         for method in methods:
@@ -134,7 +137,7 @@ class Job:
         traces = self.dataset.read_part(TRACES, shard)
         labels = [replace(labeler.label(trace, said[trace.trace_id]), fingerprint=fingerprint) for trace in traces]
         self.meter.finish("labels", len(labels))
-        self.dataset.write_part(LABELS, shard, labels, fingerprint)
+        self.dataset.write_part(LABELS, shard, labels, stamp)
 
     async def close(self) -> None:
         """End the workers and the engines."""
@@ -142,7 +145,7 @@ class Job:
         for engine in {id(e): e for e in (self.plan.engine, self.plan.judge_engine) if e is not None}.values():
             await engine.close()
 
-    def _upstream(self, table: Table[Any], shard: int) -> str:
+    def _stamp(self, table: Table[Any], shard: int) -> str:
         footer = self.dataset.footer(table, shard)
         if footer is None:
             raise DatasetError(f"{self.dataset.uri}/{table.folder} has no whole part {shard}: run again to make it")
@@ -151,7 +154,7 @@ class Job:
     def _problems(self, shard: int) -> Mapping[str, Problem]:
         return {problem.problem_id: problem for problem in self.dataset.read_part(PROBLEMS, shard)}
 
-    async def _solve(self, problem: Problem, fingerprint: str) -> Sequence[Trace]:
+    async def _solve(self, problem: Problem) -> Sequence[Trace]:
         engine, run_file = self.plan.engine, self.plan.run_file
         if engine is None:
             raise DatasetError("the dataset holds no traces and the run file has no [engine] to write them")
@@ -163,16 +166,16 @@ class Job:
             if error.retryable:
                 raise
             completions = [_refused(error)] * sampling.n
-        traces = [await self._trace(problem, completion, index, seed, fingerprint) for index, completion in enumerate(completions)]
+        traces = [await self._trace(problem, completion, index, seed) for index, completion in enumerate(completions)]
         self.meter.finish("traces", len(traces))
         return traces
 
-    async def _trace(self, problem: Problem, completion: Completion, index: int, seed: int, fingerprint: str) -> Trace:
+    async def _trace(self, problem: Problem, completion: Completion, index: int, seed: int) -> Trace:
         assert self.plan.engine is not None
         graded = await grade(self.workers, completion.text, completion.finish_reason, problem.answer)
         self.meter.pay(_cost(completion))
         return Trace(
-            trace_id=digest("trace", fingerprint, problem.problem_id, index),
+            trace_id=digest("trace", self.plan.traces_fingerprint(), problem.problem_id, index),
             problem_id=problem.problem_id,
             steps=split(completion.text, self.plan.run_file.generate.split),
             final_answer=graded.final_answer,

@@ -10,10 +10,7 @@ __all__ = ["Oracle", "Source", "problem_id_of"]
 
 
 class Source(Protocol):
-    """A place problems come from. A row that cannot be used is yielded as `Rejected`, in its place, and loses nothing else.
-
-    A source whose fields do not say all (files can be edited) has a property `identity` beside: a digest of what it will yield.
-    """
+    """A place problems come from. A row that cannot be used is yielded as `Rejected`, in its place, and loses nothing else."""
 
     def problems(self) -> Iterator[Problem | Rejected]:
         """All problems, lazily, in a stable order."""

@@ -10,7 +10,6 @@ from problems._columns import with_columns
 from problems._rows import expand, read
 from problems._shapes import needed_columns, shape_of
 from problems._stream import check_limit, limited, problems_of
-from stepmark.identity import content_digest, fingerprint
 from stepmark.records import Problem, Rejected
 
 __all__ = ["Files"]
@@ -38,11 +37,6 @@ class Files:
     def __post_init__(self) -> None:
         shape_of(self.shape, self.fields)
         check_limit(self.limit)
-
-    @property
-    def identity(self) -> str:
-        """What the files hold and how it is read, wherever they lie: an edited file is another source."""
-        return fingerprint(replace(self, paths=()), *map(content_digest, expand(self.paths)))
 
     def problems(self) -> Iterator[Problem | Rejected]:
         """All problems, file by file; `InputError` when a file is missing, cannot be read or lacks a mapped field."""

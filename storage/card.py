@@ -5,7 +5,7 @@ Everything that comes from models, datasets or run files is shown as code: it ca
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from huggingface_hub import DatasetCardData
@@ -51,7 +51,7 @@ class Survey:
         self.fingerprints[example.label.fingerprint] += 1
 
 
-def render(survey: Survey, *, title: str, format_name: str, split: str, run_file: str | None) -> str:
+def render(survey: Survey, *, title: str, format_name: str, split: str, run_files: Sequence[str]) -> str:
     """The card's text."""
     share = survey.kept / survey.labelled if survey.labelled else 0.0
     blocks = (
@@ -67,7 +67,7 @@ def render(survey: Survey, *, title: str, format_name: str, split: str, run_file
         f"Labels rest on:\n\n{_listed(survey.methods)}",
         f"Fingerprint of the labels:\n\n{_listed(survey.fingerprints)}",
         "## Run file",
-        _fenced(run_file) if run_file is not None else "The dataset has none: it was imported.",
+        *(map(_fenced, run_files) if run_files else ["The dataset has none: it was imported."]),
     )
     return "\n\n".join(blocks) + "\n"
 

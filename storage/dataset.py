@@ -6,14 +6,14 @@
             annotations/<method>/part-00000.parquet
             labels/part-00000.parquet
             rejected/part-00000.parquet
-            run.toml
+            run.toml                 the run file that made it; label.toml: the one of a later `stepmark label`
 
 A part's footer carries the fingerprint of everything that could change its content. One run at a time writes to a dataset; any number
 may read. Memory stays bounded by one row group (64 MiB), whatever the dataset's size.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
@@ -31,7 +31,7 @@ __all__ = ["Dataset"]
 
 Record = TypeVar("Record")
 
-_RUN_FILE = "run.toml"
+_RUN_FILE, _LABEL_FILE = "run.toml", "label.toml"
 _PART = re.compile(r"part-(\d{5,})\.parquet")
 
 
@@ -136,16 +136,19 @@ class Dataset:
         """The paths of a table's parts, relative to the dataset, in order."""
         return tuple(_path(table, shard) for shard in self.shards(table))
 
-    def write_run_file(self, text: str) -> None:
-        """Keep the resolved run file beside the tables."""
-        with self.folder.writing(_RUN_FILE) as file:
+    def write_run_file(self, text: str, *, labels_only: bool = False) -> None:
+        """Keep the resolved run file beside the tables: of a run that makes all of them, or of one that labels what is there."""
+        with self.folder.writing(_LABEL_FILE if labels_only else _RUN_FILE) as file:
             file.write(text.encode("utf-8"))
+        if not labels_only and self.folder.has(_LABEL_FILE):
+            self.folder.remove(_LABEL_FILE)
 
-    def read_run_file(self) -> str | None:
-        """The run file that made the dataset; None for a dataset without one."""
-        if not self.folder.has(_RUN_FILE):
-            return None
-        with self.folder.reading(_RUN_FILE) as file:
+    def read_run_files(self) -> Sequence[str]:
+        """The run files that made the dataset, in order; none for an import that has not been labelled."""
+        return [self._text(name) for name in (_RUN_FILE, _LABEL_FILE) if self.folder.has(name)]
+
+    def _text(self, name: str) -> str:
+        with self.folder.reading(name) as file:
             return file.read().decode("utf-8", "replace")
 
 

@@ -78,7 +78,7 @@ def _build(dataset: Dataset, exporter: Format, folder: Path, *, title: str, only
     if not survey.rows:
         raise DatasetError(f"nothing to export: {_reasons(survey.left_out)}")
     name = type(exporter).__module__.rpartition(".")[2]
-    text = card.render(survey, title=title, format_name=name, split=exporter.split, run_file=dataset.read_run_file())
+    text = card.render(survey, title=title, format_name=name, split=exporter.split, run_files=dataset.read_run_files())
     (folder / "README.md").write_text(text, encoding="utf-8")
     return survey
 

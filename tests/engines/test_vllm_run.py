@@ -61,7 +61,7 @@ def read(dataset: Dataset, method: str) -> Sequence[Annotation]:
 
 
 def test_only_the_engine_differs_from_the_demo(dataset: Dataset, engine: Mapping[str, Any]) -> None:
-    ran, demo = tomllib.loads(dataset.read_run_file() or ""), tomllib.loads(RUN_FILE.read_text())
+    ran, demo = tomllib.loads(dataset.read_run_files()[0]), tomllib.loads(RUN_FILE.read_text())
     assert ran["engine"] == engine
     assert ran["annotators"] == demo["annotators"]
     assert ran["label"] == demo["label"]

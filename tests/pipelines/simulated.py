@@ -21,7 +21,7 @@ from verifiers._isolated import Isolated
 
 Respond = Callable[[Prompt, Sampling, int], str | Completion]
 
-SOURCE = WordProblems(count=4, max_steps=4)
+SOURCE = WordProblems(count=7, max_steps=4)
 RUN: Mapping[str, Any] = {
     "problems": {"use": "word_problems", "count": 4, "max_steps": 4},
     "engine": {"use": "scripted"},
@@ -94,13 +94,18 @@ def job_in(folder: Path, workers: Isolated, model: Model, **changes: Any) -> Job
 
 async def run(job: Job) -> Job:
     """Every stage of every shard, in order, as the flow does it."""
-    traces = dict.fromkeys(range(job.make_problems()), job.plan.traces_fingerprint())
+    traces = wanted(job)
     job.drop_stale(traces)
     for shard in traces:
         await job.make_traces(shard)
         await job.make_oracle(shard)
     await _annotate(job, list(traces))
     return job
+
+
+def wanted(job: Job) -> Mapping[int, str]:
+    """The stamps that the traces of each shard will have, once its problems are written."""
+    return {shard: job.plan.traces_stamp(stamp) for shard, stamp in job.make_problems().items()}
 
 
 async def label(job: Job) -> Job:

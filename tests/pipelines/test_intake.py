@@ -106,12 +106,9 @@ async def test_the_same_import_again_changes_nothing_and_another_is_refused(tmp_
     assert list(Dataset(str(folder)).read(TRACES)) == traces
 
 
-@pytest.mark.parametrize("labelled", [False, True])
-async def test_a_run_over_imported_traces_is_refused(tmp_path: Path, labelled: bool) -> None:
+async def test_a_run_over_imported_traces_is_refused(tmp_path: Path) -> None:
     await imported(tmp_path / "dataset", write(tmp_path / "rows.jsonl", ROW))
     path = run_file(tmp_path)
-    if labelled:
-        Dataset(str(tmp_path / "dataset")).write_run_file('dataset = "dataset"\n\n[[annotators]]\nuse = "formal"\n')
     with pytest.raises(ConfigError, match="holds traces that were imported: run into another folder"):
         prepare(path, (), makes_traces=True)
     assert prepare(path, (), makes_traces=False).dataset.count(TRACES) == 1

@@ -111,12 +111,18 @@ def test_sampling_is_that_of_the_run_file() -> None:
 
 
 def names(one: Plan) -> dict[str, str]:
-    """Every fingerprint of a plan, those of annotations over the same traces, and that of labels over the same annotations."""
-    found = {method: one.annotations_fingerprint(method, "traces") for method in one.annotators}
-    found |= {"problems": one.problems_fingerprint(), "traces": one.traces_fingerprint(), "labels": one.labels_fingerprint(["a", "b"])}
-    return found
+    """Every stamp of a plan: of traces of the same problems, of annotations and labels over the same traces."""
+    found = {method: one.annotations_stamp(method, "traces") for method in one.annotators}
+    return found | {"traces": one.traces_stamp("problems"), "labels": one.labels_stamp("traces")}
 
 
+def check_moved(before: dict[str, str], after: dict[str, str], moved: set[str]) -> None:
+    """What moved is this and, when an annotation did, the labels too."""
+    follows = {"labels"} if moved & {*EVERYTHING_ASKED, "formal"} - {"traces"} else set()
+    assert {name for name in before if before[name] != after[name]} == moved | follows
+
+
+MAJORITY = {"use": "consensus", "rule": "majority"}
 EVERYTHING_WRITTEN = {"traces", "binary_search", "thorough"}
 EVERYTHING_ASKED = {*EVERYTHING_WRITTEN, "judge"}
 
@@ -129,8 +135,8 @@ EVERYTHING_ASKED = {*EVERYTHING_WRITTEN, "judge"}
         ({"prices": {"prompt": 1.0}}, set()),
         ({"shards": {"shards_in_flight": 1}}, set()),
         ({"engine": RUN["engine"] | {"delay": 1.0}}, set()),
-        ({"shards": {"problems_per_shard": 2}}, {"problems", "traces"}),
-        ({"problems": RUN["problems"] | {"count": 5}}, {"problems", "traces"}),
+        ({"shards": {"problems_per_shard": 2}}, set()),
+        ({"problems": RUN["problems"] | {"count": 5}}, set()),
         ({"seed": 2}, {*EVERYTHING_ASKED, "formal"}),
         ({"engine": {"use": "scripted", "replies": {"": ["No."]}}}, EVERYTHING_ASKED),
         ({"judge_engine": {"use": "scripted", "replies": {"": ["No."]}}}, {"judge"}),
@@ -149,19 +155,17 @@ EVERYTHING_ASKED = {*EVERYTHING_WRITTEN, "judge"}
     ],
 )
 def test_a_fingerprint_moves_with_what_it_covers(changes: dict[str, Any], moved: set[str]) -> None:
-    before, after = names(plan()), names(plan(**changes))
-    assert {name for name in before if before[name] != after[name]} == moved
+    check_moved(names(plan()), names(plan(**changes)), moved)
 
 
 @pytest.mark.parametrize(
     ("plugin", "moved"),
-    [(WordProblems, {"problems", "traces"}), (Answers, EVERYTHING_WRITTEN), (BinarySearch, {"binary_search", "thorough"})],
+    [(WordProblems, set()), (Answers, EVERYTHING_WRITTEN), (BinarySearch, {"binary_search", "thorough"})],
 )
 def test_a_new_version_of_a_plugin_moves_what_it_makes(plugin: type[Any], moved: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
     before = names(plan())
     monkeypatch.setattr(plugin, "version", plugin.version + 1)
-    after = names(plan())
-    assert {name for name in before if before[name] != after[name]} == moved
+    check_moved(before, names(plan()), moved)
 
 
 def test_the_text_of_ones_own_prompt_is_covered(tmp_path: Path) -> None:
@@ -169,22 +173,23 @@ def test_the_text_of_ones_own_prompt_is_covered(tmp_path: Path) -> None:
     own.write_text("{question}")
     before = names(plan(generate={"prompt": str(own)}))
     own.write_text("{question}!")
-    after = names(plan(generate={"prompt": str(own)}))
-    assert {name for name in before if before[name] != after[name]} == EVERYTHING_WRITTEN
+    check_moved(before, names(plan(generate={"prompt": str(own)})), EVERYTHING_WRITTEN)
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        lambda one: one.annotations_fingerprint("binary_search", "other traces"),
-        lambda one: one.annotations_fingerprint("thorough", "traces"),
-        lambda one: replace(one, engine=Scripted()).annotations_fingerprint("binary_search", "traces"),
+        lambda one: one.annotations_stamp("binary_search", "other traces"),
+        lambda one: one.annotations_stamp("thorough", "traces"),
+        lambda one: replace(one, engine=Scripted()).annotations_stamp("binary_search", "traces"),
     ],
 )
 def test_annotations_of_other_traces_methods_or_engines_are_others(other: Callable[[Plan], str]) -> None:
-    assert other(plan()) != plan().annotations_fingerprint("binary_search", "traces")
+    assert other(plan()) != plan().annotations_stamp("binary_search", "traces")
 
 
 def test_labels_of_other_annotations_are_others() -> None:
-    one = plan()
-    assert len({one.labels_fingerprint(names) for names in ([], ["a"], ["a", "b"], ["b", "a"])}) == 4
+    annotators = RUN["annotators"]
+    chosen = (annotators, annotators[:3], annotators[1:])
+    assert len({plan(annotators=methods, label=MAJORITY).labels_stamp("traces") for methods in chosen}) == 3
+    assert plan().labels_stamp("traces") != plan().labels_stamp("other traces")

@@ -21,7 +21,7 @@ from storage.dataset import Dataset
 from storage.render import values
 from storage.sql import query
 from storage.tables import LABELS, PROBLEMS, REJECTED, TRACES, Table, annotations, rollouts
-from tests.pipelines.simulated import RUN, Model, is_judging, job_in, label, parts, problems_of, run
+from tests.pipelines.simulated import RUN, Model, is_judging, job_in, label, parts, problems_of, run, wanted
 from verifiers._isolated import Isolated
 
 C, I, U = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNKNOWN  # noqa: E741
@@ -62,13 +62,15 @@ def said(job: Job, method: str) -> Mapping[str, Annotation]:
 
 
 def check_never_mixed(dataset: Dataset) -> None:
-    """Parts of one table bear one fingerprint, rows that of their part, and no row speaks of a trace that is not there."""
+    """Rollouts stand beside their annotations, rows of a table bear one fingerprint, and none speaks of a trace that is not there."""
     traces = {trace.trace_id for trace in dataset.read(TRACES)}
     assert {trace.problem_id for trace in dataset.read(TRACES)} <= {problem.problem_id for problem in dataset.read(PROBLEMS)}
-    whole: list[Table[Any]] = [PROBLEMS, REJECTED, TRACES, LABELS, *map(rollouts, dataset.methods("rollouts"))]
-    for table in whole:
-        stamps = {footer.fingerprint for shard in dataset.shards(table) if (footer := dataset.footer(table, shard))}
-        assert len(stamps) <= 1, table.folder
+    assert dataset.shards(PROBLEMS) == dataset.shards(REJECTED) == dataset.shards(TRACES)
+    for method in dataset.methods("rollouts"):
+        stamps = {shard: dataset.footer(rollouts(method), shard) for shard in dataset.shards(rollouts(method))}
+        said = {shard: dataset.footer(annotations(method), shard) for shard in stamps}
+        assert {shard: stamp.fingerprint for shard, stamp in stamps.items() if stamp} == {s: f.fingerprint for s, f in said.items() if f}
+    assert len({label.fingerprint for label in dataset.read(LABELS)}) <= 1
     for method in dataset.methods("annotations"):
         rows = list(dataset.read(annotations(method)))
         assert len({row.fingerprint for row in rows}) == 1
@@ -148,7 +150,6 @@ ALL = {"problems", "rejected", "traces", *DOWNSTREAM}
     ("changes", "remade"),
     [
         ({"shards": {"problems_per_shard": 2, "shards_in_flight": 1}, "prices": {"prompt": 1.0}}, set()),
-        ({"problems": RUN["problems"] | {"count": 3}}, ALL),
         ({"shards": {"problems_per_shard": 3}}, ALL),
         ({"generate": {"traces_per_problem": 3}}, {"traces", *DOWNSTREAM}),
         ({"generate": {"traces_per_problem": 4, "temperature": 0.5}}, {"traces", *DOWNSTREAM}),
@@ -174,6 +175,24 @@ async def test_a_change_remakes_what_depends_on_it_and_nothing_else(
     assert tables({name for name in after if before.get(name) == after[name]}) == tables(set(after)) - remade
     check_never_mixed(job.dataset)
     assert {trace.trace_id for trace in job.dataset.read(TRACES)} == {found.trace_id for found in job.dataset.read(LABELS)}
+
+
+async def test_more_problems_leave_what_is_finished_as_it_is(done: Path, workers: Isolated) -> None:
+    before, more = parts(done), Model()
+    job = await run(job_in(done, workers, more, problems=RUN["problems"] | {"count": 7}))
+    after = parts(done)
+    assert {name: after[name] for name in before} == before
+    assert {name.rpartition("/")[2] for name in after.keys() - before.keys()} == {"part-00002.parquet", "part-00003.parquet"}
+    assert job.dataset.count(TRACES) == 4 * 7
+    check_never_mixed(job.dataset)
+
+
+async def test_a_shard_that_gains_problems_keeps_the_names_of_its_traces(folder: Path, workers: Isolated) -> None:
+    three = await run(job_in(folder, workers, Model(), problems=RUN["problems"] | {"count": 3}))
+    before = {trace.trace_id: trace for trace in three.dataset.read(TRACES)}
+    four = await run(job_in(folder, workers, Model()))
+    assert {trace.trace_id: trace for trace in four.dataset.read(TRACES) if trace.trace_id in before} == before
+    check_never_mixed(four.dataset)
 
 
 async def test_fewer_problems_leave_nothing_of_the_more_behind(done: Path, workers: Isolated) -> None:
@@ -220,7 +239,7 @@ async def test_rollouts_that_a_killed_run_left_alone_do_not_mix_with_others(done
         path.unlink()
     skips = [{"use": "monte_carlo", "rollouts": 2}, *RUN["annotators"][1:]]
     job = job_in(done, workers, Model(), annotators=skips)
-    job.drop_stale(dict.fromkeys(range(job.make_problems()), job.plan.traces_fingerprint()))
+    job.drop_stale(wanted(job))
     assert job.dataset.shards(rollouts("monte_carlo")) == ()
     await run(job)
     check_never_mixed(job.dataset)

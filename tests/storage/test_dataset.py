@@ -187,10 +187,18 @@ def test_what_is_not_there_is_no_dataset(dataset: Dataset) -> None:
 
 
 def test_a_run_file_alone_is_a_dataset(dataset: Dataset) -> None:
-    assert dataset.read_run_file() is None
+    assert dataset.read_run_files() == []
     dataset.write_run_file("é = 1\r\n")
     assert dataset.exists()
-    assert dataset.read_run_file() == "é = 1\r\n"
+    assert dataset.read_run_files() == ["é = 1\r\n"]
+
+
+def test_the_file_of_a_labelling_stands_beside_until_the_next_run(dataset: Dataset) -> None:
+    dataset.write_run_file("run")
+    dataset.write_run_file("label", labels_only=True)
+    assert dataset.read_run_files() == ["run", "label"]
+    dataset.write_run_file("again")
+    assert dataset.read_run_files() == ["again"]
 
 
 def test_an_unwritable_place_is_said_in_one_line(tmp_path: Path) -> None:
