@@ -17,7 +17,8 @@ class Consensus:
 
     `mc_and_judge` (Zheng et al. 2025, "Lessons", arXiv 2501.07301, section 3.1): keep a trace when Monte Carlo and the judge name the same
     first error. `majority`: keep it when more than half of the methods that decide, and at least `min_agreeing`, do.
-    `formal_veto`: drop it when a formal checker shows an earlier step to be false. Steps after the first error train nothing.
+    `formal_veto`: drop it when a formal checker shows an earlier step to be false. A trace that ends wrong is never kept as free of
+    errors. Steps after the first error train nothing.
     `monte_carlo` lists methods by preference: the first that decides speaks for Monte Carlo.
     """
 
@@ -48,7 +49,7 @@ class Consensus:
         decided = {name: a.first_error for name, a in annotations.items() if a.first_error is not None}
         vote = self._mc_and_judge if self.rule == "mc_and_judge" else self._majority
         first_error, sources, reason = vote(decided)
-        if first_error is not None and (veto := self._veto(first_error, decided)):
+        if first_error is not None and (veto := self._veto(trace, first_error, decided)):
             first_error, reason = None, veto
         if first_error is None:
             return _dropped(trace, reason, sources)
@@ -74,16 +75,20 @@ class Consensus:
         return decided[speaker], sources, f"agreement: {speaker}, {self.judge}"
 
     def _majority(self, decided: Mapping[str, int]) -> "_Vote":
-        ranked = Counter(decided.values()).most_common(1)
-        if not ranked:
+        if not decided:
             return None, (), "undecided: every method"
-        first_error, count = ranked[0]
+        named = Counter(decided.values())
+        first_error = min(named, key=lambda error: (-named[error], error))
         sources = tuple(name for name in decided if decided[name] == first_error)
-        if count < self.min_agreeing or 2 * count <= len(decided):
+        # A checker that shows a later step to be false has said nothing of the steps before it.
+        others = [name for name, error in decided.items() if error != first_error and not (name in self.formal and error > first_error)]
+        if len(sources) < self.min_agreeing or len(sources) <= len(others):
             return None, tuple(decided), "disagreement: " + ", ".join(f"{name} {error}" for name, error in decided.items())
         return first_error, sources, f"agreement: {', '.join(sources)}"
 
-    def _veto(self, first_error: int, decided: Mapping[str, int]) -> str | None:
+    def _veto(self, trace: Trace, first_error: int, decided: Mapping[str, int]) -> str | None:
+        if first_error == NO_ERROR and trace.outcome is Verdict.INCORRECT:
+            return "veto: the final answer is wrong"
         for name in self.formal if self.formal_veto else ():
             shown = decided.get(name)
             if shown is not None and (first_error == NO_ERROR or shown < first_error):

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -25,6 +25,7 @@ VERDICT_LINE = re.compile(
 # "not correct", "isn't quite correct", "correct or incorrect": not said in a known form.
 HEDGED = re.compile(r"(?:\b(?:not|never|hardly)|n['’]t)[ *]+(?:[a-z]+[ *]+)?$|\bor[ *]+$|/[ *]*$", re.IGNORECASE)
 LONGEST_HEDGE = 40
+LONGEST_RATIONALE = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,8 @@ class Judge:
     `prompt` is the name of a file in `annotators/prompts` or the path of one's own; it may hold {question}, {steps} (as written, with one
     line break at the end), {numbered} (one "Step k:" a step) and {answer} (the reference). The reply must hold a line for each step that
     begins with "Step k" and ends with "correct" or "incorrect"; a step without one, and all of a reply that was cut, is unknown in that
-    vote. The first error is the one most votes name; its share of the readable votes is the confidence, and a tie is undecided.
+    vote. The first error is the one most votes name; its share of the readable votes is the confidence, and a tie is undecided. A step's
+    rationale is what the first vote of its majority says of it.
     """
 
     votes: Samples = 4
@@ -43,7 +45,7 @@ class Judge:
     prompt: str = "judge"
     template: str = field(init=False, repr=False)
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[frozenset[str]] = frozenset({"judge_engine"})
 
     def __post_init__(self) -> None:
@@ -55,7 +57,7 @@ class Judge:
         sampling = Sampling(n=self.votes, temperature=self.temperature, max_tokens=self.max_tokens)
         replies = await tools.ask(prompt, sampling)
         votes = [_vote(reply, len(trace.steps)) for reply in replies]
-        first_error, confidence = _most_named([first_error_of(vote) for vote in votes])
+        first_error, confidence = _most_named([first_error_of([said.verdict for said in vote]) for vote in votes])
         steps = tuple(_tally([vote[index] for vote in votes]) for index in range(len(trace.steps)))
         return Annotation(trace_id=trace.trace_id, method="", first_error=first_error, confidence=confidence, steps=steps)
 
@@ -69,23 +71,31 @@ class Judge:
         )
 
 
-def read_verdicts(reply: str, steps: int) -> Sequence[Verdict]:
-    """The verdict on each of `steps` steps; unknown where the reply gives none, or two that differ."""
-    said: dict[int, set[Verdict]] = {}
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What one reply says of one step."""
+
+    verdict: Verdict = Verdict.UNKNOWN
+    line: str = ""
+
+
+def read_verdicts(reply: str, steps: int) -> Sequence[Said]:
+    """What is said of each of `steps` steps; unknown where the reply gives no verdict, or two that differ."""
+    found: dict[int, list[Said]] = {}
     for line in VERDICT_LINE.finditer(reply):
         hedged = HEDGED.search(line["before"][-LONGEST_HEDGE:])
-        said.setdefault(int(line["number"]) - 1, set()).add(Verdict.UNKNOWN if hedged else Verdict(line["verdict"].lower()))
-    return [_single(said, index) for index in range(steps)]
+        verdict = Verdict.UNKNOWN if hedged else Verdict(line["verdict"].lower())
+        found.setdefault(int(line["number"]) - 1, []).append(Said(verdict, line[0].strip()[:LONGEST_RATIONALE]))
+    return [_single(found.get(index, ())) for index in range(steps)]
 
 
-def _vote(reply: Completion, steps: int) -> Sequence[Verdict]:
+def _vote(reply: Completion, steps: int) -> Sequence[Said]:
     """A reply that was cut might have gone on to say something else."""
     return read_verdicts(reply.text if reply.finish_reason == "stop" else "", steps)
 
 
-def _single(said: Mapping[int, set[Verdict]], index: int) -> Verdict:
-    verdicts = said.get(index, set())
-    return next(iter(verdicts)) if len(verdicts) == 1 else Verdict.UNKNOWN
+def _single(lines: Sequence[Said]) -> Said:
+    return lines[0] if len({said.verdict for said in lines}) == 1 else Said()
 
 
 def _most_named(first_errors: Sequence[int | None]) -> tuple[int | None, float | None]:
@@ -98,10 +108,18 @@ def _most_named(first_errors: Sequence[int | None]) -> tuple[int | None, float |
     return error, count / readable.total()
 
 
-def _tally(verdicts: Sequence[Verdict]) -> StepAnnotation:
+def _tally(votes: Sequence[Said]) -> StepAnnotation:
     """Majority of the votes on one step."""
+    verdicts = [said.verdict for said in votes]
     right, wrong = verdicts.count(Verdict.CORRECT), verdicts.count(Verdict.INCORRECT)
     trials = right + wrong
     majority = Verdict.CORRECT if right > wrong else Verdict.INCORRECT if wrong > right else Verdict.UNKNOWN
-    value = right / trials if trials else None
-    return StepAnnotation(verdict=majority, value=value, successes=right, trials=trials, unknowns=len(verdicts) - trials)
+    rationale = next((said.line for said in votes if said.verdict is majority), "")
+    return StepAnnotation(
+        verdict=majority,
+        value=right / trials if trials else None,
+        successes=right,
+        trials=trials,
+        unknowns=len(votes) - trials,
+        rationale=rationale,
+    )

@@ -106,15 +106,14 @@ def export(
     format_: Annotated[str, typer.Argument(help="trl, math_shepherd, processbench", metavar="FORMAT")],
     dataset: DatasetOption,
     to: Annotated[str, typer.Option(help="A new folder, or hf://datasets/ORG/NAME.")],
-    all_labels: Annotated[bool, typer.Option("--all", help="Export labels that are not kept, too.")] = False,
     public: Annotated[bool, typer.Option("--public", help="Make a new Hub repository public; it is private by default.")] = False,
 ) -> None:
-    """Write labelled traces in a trainer's format, to a folder or to the Hugging Face Hub."""
+    """Write traces with a kept label in a trainer's format, to a folder or to the Hugging Face Hub."""
     from storage.dataset import Dataset
     from storage.export import export as write
 
     exporter = plugins.build("storage.formats", {"use": format_})
-    done = write(Dataset(dataset), exporter, to, only_kept=not all_labels, private=not public)
+    done = write(Dataset(dataset), exporter, to, private=not public)
     _print_counts(f"exported to {done.destination}", {"rows": done.rows, **{f"left out: {why}": n for why, n in done.left_out.items()}})
 
 
@@ -125,9 +124,15 @@ def schedule(
     overrides: Overrides = [],  # noqa: B006
 ) -> None:
     """Do the same job on a schedule; serves it until stopped, and needs a Prefect server (PREFECT_API_URL)."""
+    from prefect.client.schemas.schedules import CronSchedule
+
     from pipelines._server import configured, reachable
     from pipelines.flow import prepare, stepmark_run
 
+    try:
+        CronSchedule(cron=cron)
+    except ValueError as error:
+        raise ConfigError(f"--cron '{cron}' is no cron expression; '0 2 * * *' is every night at two") from error
     prepare(run_file, overrides, makes_traces=True)
     if configured() is None:
         raise ConfigError("a schedule needs a Prefect server: start one with `prefect server start` and set PREFECT_API_URL to its address")

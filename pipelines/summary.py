@@ -85,6 +85,7 @@ WHERE g.method = '{gold}' AND g.first_error IS NOT NULL
 
 def scores(dataset: Dataset, gold: str) -> Mapping[str, Score]:
     """The score of every method, and of the consensus' kept labels, against the annotations of method `gold`."""
+    dataset.require()
     methods = dataset.methods("annotations")
     if gold not in methods:
         raise ConfigError(f"{dataset.uri} has no annotations of '{gold}' to score against; it has: {', '.join(methods) or 'none'}")

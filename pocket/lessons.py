@@ -7,6 +7,7 @@ A lesson is a prompt and a reply, in segments with a weight each: the prompt wei
     recall   Problem: … [Solution: …] known:  ->  what the text says of one person after another, in no order
     sums     a column of sums
 
+Where a prompt shows a solution, its lines up to the first that the model should not write are learnt too: they cost nothing.
 Recall is the hard part of so small a model: without lessons of its own it learns to expect the next sentence instead of the right one.
 """
 
@@ -30,10 +31,12 @@ ROOT = Path(__file__).resolve().parent.parent
 SOLVE_PROMPT = (ROOT / "pipelines" / "prompts" / "pocket.txt").read_text()
 CHECK_PROMPT = (ROOT / "annotators" / "prompts" / "pocket.txt").read_text()
 NOT_KNOWN = "not known."
-VERDICT_WEIGHT, RESULT_WEIGHT = 6.0, 3.0
-SUMS_SHARE, RECALL_SHARE, SOLVE_SHARE = 0.12, 0.15, 0.40  # of the lessons; the rest are checks
+VERDICT_WEIGHT, RESULT_WEIGHT = 6.0, 2.0
+SUMS_SHARE, RECALL_SHARE, SOLVE_SHARE = 0.04, 0.12, 0.22  # of the lessons; the rest are checks
 OWN_SHARE = 0.5  # of the checks, once there are solutions of the model's own
 CLEAN_SHARE = 0.25  # of the planted solutions have no mistake
+MANY_SHARE, MANY = 0.5, 0.35  # of the others have many: each line with this probability, so that to repeat what is shown never pays
+SLIPS = ("reading", "reading", "reading", "operand", "operand", "arithmetic", "conclusion")
 SUMS, RECALLS = 14, 14  # lines of a lesson
 RESULT = re.compile(r"( = \d+)")
 PERSON = re.compile(r"\w+ has")
@@ -71,9 +74,17 @@ def _weighed(text: str, weight: float) -> Lesson:
 
 def check(story: Story, lines: Sequence[str]) -> Lesson:
     """Check a solution."""
-    prompt = CHECK_PROMPT.format(question=story.question, steps="".join(lines).rstrip("\n") + "\n")
+    before, after = CHECK_PROMPT.format(question=story.question, steps="\0").split("\0")
+    sound = "".join(lines[: _agreeing(lines, solve(story.world))])
+    rest = "".join(lines).rstrip("\n").removeprefix(sound.rstrip("\n")) + "\n"
     reply = [part for line in checked_reply(story.world, lines) for part in line]
-    return [(prompt, 0.0), *reply]
+    return [(before, 0.0), *_weighed(sound.rstrip("\n"), 1.0), (rest + after, 0.0), *reply]
+
+
+def _agreeing(shown: Sequence[str], right: Sequence[str]) -> int:
+    """How many lines from the start are the same."""
+    pairs = zip((line.rstrip("\n") for line in shown), (line.rstrip("\n") for line in right), strict=False)
+    return next((index for index, (one, other) in enumerate(pairs) if one != other), min(len(shown), len(right)))
 
 
 def checked_reply(world: World, lines: Sequence[str]) -> Iterator[Lesson]:
@@ -86,6 +97,8 @@ def checked_reply(world: World, lines: Sequence[str]) -> Iterator[Lesson]:
         if definition is not None and derived.issuperset(definition.needs()):
             right = step_line(world, definition, number).rstrip("\n")
             derived.add(definition.holder)
+        elif definition is not None:
+            right = f"Step {number}: {definition.reading}: {NOT_KNOWN}"
         elif ANSWER.fullmatch(line) and world.target in derived:
             right = f"Step {number}: {answer_line(world)}"
         verdict = Verdict.CORRECT if _same(line, right, number) else Verdict.INCORRECT
@@ -106,10 +119,10 @@ def _same(shown: str, right: str, number: int) -> bool:
 def recall(random: Random, story: Story) -> Lesson:
     """Say what a problem states of people named in random order; or, behind a solution, how many each has."""
     world, solved = story.world, random.random() < 0.5
-    context = SOLVE_PROMPT.format(question=story.question) + ("".join(solve(world)) if solved else "")
+    solution_lines = _weighed("".join(solve(world)), 1.0) if solved else []
     derived = world.needed() if solved else world.derived
     people = [holder for holder in (*world.given, *derived) if PERSON.fullmatch(holder)]
-    lesson: list[tuple[str, float]] = [(f"{context}\n known:\n", 0.0)]
+    lesson = [(SOLVE_PROMPT.format(question=story.question), 0.0), *solution_lines, ("\n known:\n", 0.0)]
     for holder in random.choices(people, k=RECALLS):
         name = holder.split()[0]
         told = f": {world.value(holder)}" if solved or holder in world.given else world.derived[holder].reading.removeprefix(name)
@@ -136,9 +149,10 @@ def _sum(random: Random) -> str:
 
 
 def corrupted(random: Random, world: World) -> Sequence[str]:
-    """A solution with at most one planted mistake, and all that follows from it."""
-    waiting = [world.derived[holder] for holder in world.derived if holder in world.needed() or random.random() < 0.3]
+    """A solution with no, one or many planted mistakes, and all that follows from them."""
+    waiting = [world.derived[holder] for holder in world.derived if holder in world.needed() or random.random() < 0.15]
     place = random.randrange(len(waiting) + 1) if random.random() > CLEAN_SHARE else None
+    rate = MANY if place is not None and random.random() < MANY_SHARE else 0.0
     shown, lines = dict(world.given), list[str]()
     while waiting:
         ready = [d for d in waiting if shown.keys() >= set(d.needs())] or waiting
@@ -147,7 +161,7 @@ def corrupted(random: Random, world: World) -> Sequence[str]:
         if place == len(lines) and random.random() < 0.1 and waiting:
             place = None  # the mistake is to leave a step out
             continue
-        mistaken = place == len(lines)
+        mistaken = place == len(lines) or random.random() < rate
         lines.append(_shown_line(random, world, shown, definition, len(lines) + 1, mistaken=mistaken))
     answer = shown.get(world.target, world.value(world.target))
     if place == len(lines):
@@ -155,15 +169,12 @@ def corrupted(random: Random, world: World) -> Sequence[str]:
     return [*lines, f"The answer is {answer}."]
 
 
-def _shown_line(
-    random: Random, world: World, shown: dict[str, int], definition: Derived, number: int, *, mistaken: bool
-) -> str:
-    slip = random.choice(("operand", "operand", "reading", "reading", "arithmetic", "conclusion")) if mistaken else ""
+def _shown_line(random: Random, world: World, shown: dict[str, int], definition: Derived, number: int, *, mistaken: bool) -> str:
+    slip = random.choice(SLIPS) if mistaken else ""
     if slip == "reading":
         definition = _misread(random, world, definition)
     left, right = (
-        shown.get(operand, world.value(operand)) if isinstance(operand, str) else operand
-        for operand in (definition.left, definition.right)
+        shown.get(operand, world.value(operand)) if isinstance(operand, str) else operand for operand in (definition.left, definition.right)
     )
     if slip == "operand":
         if random.random() < 0.75:

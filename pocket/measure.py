@@ -120,7 +120,7 @@ async def checks(engine: Pocket, solved: Sequence[Solved], temperature: float, v
         prompt = Prompt(user=CHECK_PROMPT.format(question=s.story.question, steps="".join(s.lines).rstrip("\n") + "\n"))
         sampling = Sampling(n=votes, temperature=temperature, max_tokens=MAX_TOKENS, seed=index * 1024)
         replies = await engine.complete(prompt, sampling)
-        named = Counter(first_error_of(read_verdicts(c.text, len(s.lines))) for c in replies)
+        named = Counter(first_error_of([said.verdict for said in read_verdicts(c.text, len(s.lines))]) for c in replies)
         del named[None]
         return named.most_common(1)[0][0] if named else None
 

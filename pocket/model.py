@@ -47,6 +47,7 @@ class Attention(nn.Module):
         """Attend: [batch, time, width] -> the same."""
         batch, time, _ = x.shape
         q, k, v = (p(x).view(batch, time, HEADS, HEAD).transpose(1, 2) for p in (self.q_proj, self.k_proj, self.v_proj))
+        cos, sin = cos.to(q.dtype), sin.to(q.dtype)
         scores = _rotate(q, cos, sin) @ _rotate(k, cos, sin).transpose(-1, -2) * HEAD**-0.5
         mixed = torch.softmax(scores.float() + mask, -1).to(v.dtype) @ v
         out: Tensor = self.o_proj(mixed.transpose(1, 2).reshape(batch, time, WIDTH))
@@ -104,6 +105,6 @@ class Llama(nn.Module):
         mask = torch.full((time, time), float("-inf")).triu(1)
         x = self.embed_tokens(tokens)
         for layer in self.layers:
-            x = layer(x, angle.cos().to(torch.bfloat16), angle.sin().to(torch.bfloat16), mask)
+            x = layer(x, angle.cos(), angle.sin(), mask)
         out: Tensor = functional.linear(self.norm(x), self.embed_tokens.weight)
         return out

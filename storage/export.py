@@ -32,36 +32,36 @@ class Exported:
     destination: str
 
 
-def export(dataset: Dataset, exporter: Format, destination: str, *, only_kept: bool = True, private: bool = True) -> Exported:
-    """Write every labelled trace in a trainer's format to a new folder, or to `hf://datasets/ORG/NAME`.
+def export(dataset: Dataset, exporter: Format, destination: str, *, private: bool = True) -> Exported:
+    """Write every trace with a kept label in a trainer's format to a new folder, or to `hf://datasets/ORG/NAME`.
 
     A folder appears whole or not at all, and takes the place of an earlier export; one that holds anything else is a `ConfigError`.
-    `only_kept` leaves out the traces whose label is not kept. `private` is for a Hub repository that does not exist yet.
+    Traces whose label is not kept are left out. `private` is for a Hub repository that does not exist yet.
     An export without rows, which no trainer could load, is a `DatasetError` that gives the reasons.
     """
     dataset.require()
     if destination.startswith(hub.PREFIX):
-        return _to_hub(dataset, exporter, hub.repository_of(destination), only_kept=only_kept, private=private)
+        return _to_hub(dataset, exporter, hub.repository_of(destination), private=private)
     if "://" in destination:
         raise ConfigError(f"cannot export to {destination}; name a folder or hf://datasets/ORG/NAME")
-    return _to_folder(dataset, exporter, Path(destination), only_kept=only_kept)
+    return _to_folder(dataset, exporter, Path(destination))
 
 
-def _to_hub(dataset: Dataset, exporter: Format, repository: str, *, only_kept: bool, private: bool) -> Exported:
+def _to_hub(dataset: Dataset, exporter: Format, repository: str, *, private: bool) -> Exported:
     hub.token()
     with tempfile.TemporaryDirectory(prefix="stepmark-") as scratch:
-        survey = _build(dataset, exporter, Path(scratch), title=repository, only_kept=only_kept)
+        survey = _build(dataset, exporter, Path(scratch), title=repository)
         url = hub.push(Path(scratch), repository, private=private)
     return Exported(rows=survey.rows, left_out=dict(survey.left_out), destination=url)
 
 
-def _to_folder(dataset: Dataset, exporter: Format, folder: Path, *, only_kept: bool) -> Exported:
+def _to_folder(dataset: Dataset, exporter: Format, folder: Path) -> Exported:
     target = folder.expanduser().absolute()
     _check_replaceable(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
-            survey = _build(dataset, exporter, Path(scratch, "new"), title=target.name, only_kept=only_kept)
+            survey = _build(dataset, exporter, Path(scratch, "new"), title=target.name)
             if target.exists():
                 target.rename(Path(scratch, "old"))
             Path(scratch, "new").rename(target)
@@ -70,9 +70,9 @@ def _to_folder(dataset: Dataset, exporter: Format, folder: Path, *, only_kept: b
     return Exported(rows=survey.rows, left_out=dict(survey.left_out), destination=str(folder))
 
 
-def _build(dataset: Dataset, exporter: Format, folder: Path, *, title: str, only_kept: bool) -> card.Survey:
+def _build(dataset: Dataset, exporter: Format, folder: Path, *, title: str) -> card.Survey:
     survey = card.Survey()
-    chosen = _chosen(examples(dataset), survey, only_kept=only_kept)
+    chosen = _chosen(examples(dataset), survey)
     rows = _counted(exporter.rows(chosen), survey)
     _write_shards(folder / "data", exporter, rows)
     if not survey.rows:
@@ -83,13 +83,13 @@ def _build(dataset: Dataset, exporter: Format, folder: Path, *, title: str, only
     return survey
 
 
-def _chosen(found: Iterable[Example | LeftOut], survey: card.Survey, *, only_kept: bool) -> Iterator[Example]:
+def _chosen(found: Iterable[Example | LeftOut], survey: card.Survey) -> Iterator[Example]:
     for item in found:
         if isinstance(item, LeftOut):
             survey.left_out[item.reason] += 1
             continue
         survey.see(item)
-        if only_kept and not item.label.kept:
+        if not item.label.kept:
             survey.left_out["its label is not kept"] += 1
         else:
             yield item

@@ -165,11 +165,17 @@ def test_a_wrong_command_line_in_a_text_is_found(line: str, mistake: str | None)
     assert (mistake or "") in "".join(found)
 
 
-@pytest.mark.skipif(not README.exists(), reason="there is no README yet")
 def test_the_readme_speaks_of_commands_that_exist() -> None:
     text = README.read_text(encoding="utf-8")
     assert list(command_lines(text))
     assert mistakes(text) == []
+
+
+def test_the_readme_has_a_line_for_every_file() -> None:
+    tree = README.read_text(encoding="utf-8").partition("## The tree\n")[2].partition("## Limits")[0]
+    named = {line.split()[0] for line in tree.splitlines() if line.strip()}
+    rooms = (path for path in README.parent.glob("[a-z]*/**/*.py") if path.relative_to(README.parent).parts[0] not in ("tests", "build"))
+    assert {path.name for path in rooms} - {"__init__.py"} <= named
 
 
 def test_the_readme_names_files_that_exist() -> None:

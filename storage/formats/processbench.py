@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import pyarrow as pa
 
-from stepmark.records import Verdict
+from stepmark.records import Verdict, first_error_of
 from storage.formats.base import Example, LeftOut, Row
 
 __all__ = ["ProcessBench"]
@@ -34,7 +34,7 @@ class ProcessBench:
     )
 
     def rows(self, examples: Iterable[Example]) -> Iterator[Row | LeftOut]:
-        """The rows; a trace is left out when its first error or its final answer is undecided."""
+        """The rows; a trace is left out when a step up to its first error is undecided, or its final answer is."""
         return map(_row, examples)
 
 
@@ -42,7 +42,7 @@ def _row(example: Example) -> Row | LeftOut:
     trace, label = example.trace, example.label
     if not trace.steps:
         return LeftOut("it has no steps")
-    if label.first_error is None:
+    if first_error_of([step.label for step in label.steps]) is None:
         return LeftOut("its first error is undecided")
     if trace.outcome is Verdict.UNKNOWN:
         return LeftOut("its final answer is undecided")

@@ -1,6 +1,7 @@
 """Consensus: what is kept, what is dropped, and why."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from stepmark.errors import ConfigError
 from stepmark.records import NO_ERROR, Annotation, StepAnnotation, StepLabel, Verdict
 from tests.annotators.simulated import C, I, U, trace_of
 
-TRACE = trace_of(4, 2)
+TRACE = replace(trace_of(4, 2), outcome=U)
 MAJORITY = Consensus(rule="majority")
 ALONE = Consensus(rule="majority", min_agreeing=1, formal_veto=False)
 NAMED = Consensus(judge="other_judge", monte_carlo=("binary_search",))
@@ -63,6 +64,8 @@ def annotations(**first_errors: int | None) -> Mapping[str, Annotation]:
         (MAJORITY, {"mc": None, "j": None}, None, None, "undecided: every method"),
         (MAJORITY, {"mc": 2, "j": 2, "f": 1}, None, None, "veto: formal shows step 1 to be false"),
         (MAJORITY, {"j": 1, "f": 1}, 1, 1.0, "agreement: judge, formal"),
+        (MAJORITY, {"mc": 2, "j": 2, "f": 3, "bs": 1}, 2, 0.5, "agreement: monte_carlo, judge"),
+        (Consensus(rule="majority", min_agreeing=1), {"j": 1, "f": 3}, 1, 0.5, "agreement: judge"),
         (ALONE, {"f": 1}, 1, 1.0, "agreement: formal"),
         (Consensus(rule="majority", min_agreeing=3), {"mc": 2, "bs": 2}, None, None, "disagreement: monte_carlo 2, binary_search 2"),
     ],
@@ -72,6 +75,12 @@ def test_the_rules(rule: Consensus, heard: dict[str, int | None], first_error: i
     assert (label.first_error, label.kept, label.reason) == (first_error, first_error is not None, reason)
     assert label.confidence == confidence
     assert label.trace_id == TRACE.trace_id
+
+
+@pytest.mark.parametrize("rule", [Consensus(), MAJORITY])
+def test_a_trace_that_ends_wrong_is_never_free_of_errors(rule: Consensus) -> None:
+    label = rule.label(replace(TRACE, outcome=I), annotations(mc=NO_ERROR, j=NO_ERROR))
+    assert (label.kept, label.reason) == (False, "veto: the final answer is wrong")
 
 
 @pytest.mark.parametrize(

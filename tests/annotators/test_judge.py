@@ -17,7 +17,7 @@ MEGABYTE = 1_000_000
 
 
 def read(reply: str, steps: int = 3) -> str:
-    return "".join(verdict[0] for verdict in read_verdicts(reply, steps))
+    return "".join(said.verdict[0] for said in read_verdicts(reply, steps))
 
 
 @pytest.mark.parametrize(
@@ -119,8 +119,8 @@ async def test_the_first_error_is_what_most_readable_votes_name(
 async def test_the_vote_shares_are_kept() -> None:
     annotation = (await judged(vote("ci?"), vote("cc?"), vote("cc?"))).annotation
     assert annotation.steps == (
-        StepAnnotation(verdict=C, value=1.0, successes=3, trials=3),
-        StepAnnotation(verdict=C, value=2 / 3, successes=2, trials=3),
+        StepAnnotation(verdict=C, value=1.0, successes=3, trials=3, rationale="Step 1: correct"),
+        StepAnnotation(verdict=C, value=2 / 3, successes=2, trials=3, rationale="Step 2: correct"),
         StepAnnotation(verdict=U, unknowns=3),
     )
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from engines import pocket as pocket_module
 from engines.base import Prompt
 from engines.pocket import Pocket
 from stepmark.errors import ConfigError, EngineError
@@ -133,7 +132,6 @@ async def test_a_missing_model_is_a_user_error(tmp_path: Path) -> None:
         _ = Pocket(model=str(tmp_path)).identity
 
 
-@pytest.mark.skipif(not pocket_module.SHIPPED.is_dir(), reason="this checkout ships no model")
 async def test_the_shipped_model_repeats_itself() -> None:
     engine = Pocket()
     prompt = Prompt(user="2 + 2 =")

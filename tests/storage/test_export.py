@@ -51,11 +51,6 @@ def test_the_rows_of_trl_survive_the_journey(filled: Dataset, tmp_path: Path) ->
     ]
 
 
-def test_traces_that_are_not_kept_can_be_asked_for(filled: Dataset, tmp_path: Path) -> None:
-    done = export(filled, Trl(), str(tmp_path / "out"), only_kept=False)
-    assert (done.rows, done.left_out) == (2, {"a step is undecided": 1})
-
-
 def test_an_export_of_nothing_says_why(dataset: Dataset, tmp_path: Path) -> None:
     dataset.write_run_file("")
     with pytest.raises(DatasetError, match=r"^nothing to export: the dataset has no traces$"):
@@ -179,13 +174,13 @@ def test_the_card_says_how_it_was_made(on_disk: Dataset, tmp_path: Path) -> None
 @pytest.mark.parametrize("licenses", [{"MIT": 1, "CC-BY-4.0": 1}, {"evil\nlicense: mit": 1}, {"not stated": 1}])
 def test_an_unknown_or_mixed_licence_is_other(licenses: dict[str, int]) -> None:
     survey = Survey(licenses=Counter(licenses))
-    assert front_matter(render(survey, title="x", format_name="trl", split="train", run_file=None))["license"] == "other"
+    assert front_matter(render(survey, title="x", format_name="trl", split="train", run_files=[]))["license"] == "other"
 
 
 @pytest.mark.parametrize("hostile", ["```\n# Owned\n```", "`````", "a\n---\nlicense: mit\n---\n", "``` ~~~ `````` \n# x", "\r\n`"])
 def test_hostile_text_stays_inside_its_code(hostile: str) -> None:
     survey = Survey(models=Counter({hostile: 1}), left_out=Counter({hostile: 1}))
-    card = render(survey, title=hostile, format_name=hostile, split="train", run_file=hostile)
+    card = render(survey, title=hostile, format_name=hostile, split="train", run_files=[hostile])
     assert front_matter(card)["license"] == "other"
     fence = card.split("## Run file\n\n")[1].partition("toml\n")[0]
     inside = card.split(f"{fence}toml\n")[1].removesuffix(f"\n{fence}\n")
@@ -197,13 +192,13 @@ def test_hostile_text_stays_inside_its_code(hostile: str) -> None:
 
 def test_an_inline_name_cannot_end_its_code_span() -> None:
     survey = Survey(models=Counter({"a ` b\n`` c": 1}))
-    card = render(survey, title="x", format_name="trl", split="train", run_file=None)
+    card = render(survey, title="x", format_name="trl", split="train", run_files=[])
     assert "\n- ``` a ` b `` c ```: 1\n" in card
 
 
 def test_long_lists_are_cut() -> None:
     survey = Survey(models=Counter({f"model {index}": 1 for index in range(1000)}))
-    card = render(survey, title="x", format_name="trl", split="train", run_file="x" * 10)
+    card = render(survey, title="x", format_name="trl", split="train", run_files=["x" * 10])
     assert "- 980 more" in card
     assert len(card) < 3000
 
