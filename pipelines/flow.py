@@ -5,7 +5,7 @@ disk, so a run that is killed and started again, by hand or by Prefect, makes on
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -110,7 +110,7 @@ async def _work_off(job: Job, waiting: Iterator[int], *, makes_traces: bool) -> 
         await _task(job, f"labels-{shard}", job.make_labels)(shard)
 
 
-def _task(job: Job, name: str, work: Callable[..., Awaitable[Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
+def _task(job: Job, name: str, work: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
     """A Prefect task that is tried again when, and only when, the engine says that trying again can help."""
 
     async def is_retryable(_task: object, run: TaskRun, state: State[Any]) -> bool:

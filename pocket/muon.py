@@ -37,7 +37,7 @@ def orthogonal(matrix: Tensor) -> Tensor:
     if matrix.shape[0] > matrix.shape[1]:
         return orthogonal(matrix.T).T
     a, b, c = COEFFICIENTS
-    x = matrix / matrix.norm().clamp(min=1e-7)
+    x: Tensor = matrix / matrix.norm().clamp(min=1e-7)
     for _ in range(ITERATIONS):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
