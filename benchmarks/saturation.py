@@ -120,7 +120,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--problems", type=int, default=8192, help="how many are tried at most to find the traces")
     parser.add_argument("--max-steps", type=int, default=6, help="of a problem")
     parser.add_argument("--model", default=str(ROOT / "engines" / "pocket_model"), help="folder or Hub name; the pocket model by default")
-    parser.add_argument("--dtype", default="float32", help="as vLLM takes it; a CPU without bfloat16 instructions is many times slower in it")
+    parser.add_argument("--dtype", default="float32", help="as vLLM takes it; without instructions for bfloat16 a CPU is slow in it")
     return parser.parse_args()
 
 

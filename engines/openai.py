@@ -11,12 +11,13 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 import httpx2  # what openai is built on; only its limits are set here
 import openai
 from openai import AsyncOpenAI
 from openai.types import CompletionUsage
+from pydantic import Field
 
 from engines._parts import in_parts
 from engines.base import Completion, Prompt
@@ -32,6 +33,7 @@ MENDABLE = (openai.AuthenticationError, openai.PermissionDeniedError, openai.Not
 # What a server that answers at all may still say when it wants to be asked again.
 REQUEST_TIMEOUT = 408
 SPARE_FILES = 256
+MOST_TOKENS = 2**40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,15 +53,15 @@ class OpenAI:
     continuation: Literal["vllm", "prefix", "none"] = "vllm"
     length_parameter: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     omit: tuple[Literal["seed", "top_p", "temperature", "stop"], ...] = ()
-    max_n: int = 128
+    max_n: Annotated[int, Field(ge=1)] = 128
     extra_body: Mapping[str, Any] = field(default_factory=dict)
     base_urls: tuple[str, ...] = operational(default=("http://127.0.0.1:8000/v1",))
     api_key_env: str = operational(default="")
     """Name of the environment variable that holds the key; empty when the server wants none."""
-    concurrency: int = operational(default=2048)
-    timeout: float = operational(default=600.0)
+    concurrency: Annotated[int, Field(ge=1, le=65536)] = operational(default=2048)
+    timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] = operational(default=600.0)
     """Seconds for one answer."""
-    retries: int = operational(default=4)
+    retries: Annotated[int, Field(ge=0)] = operational(default=4)
 
     def __post_init__(self) -> None:
         if not self.base_urls:
@@ -95,6 +97,8 @@ class OpenAI:
                 completions = await self._first_answer(prompt, sampling)
             except openai.APIError as error:
                 raise _translated(error) from error
+            except (ValueError, TypeError, AttributeError) as error:  # what a proxy says in the server's place, say
+                raise EngineError(f"not understood: the reply is no completion ({type(error).__name__})", retryable=True) from error
         if len(completions) != sampling.n:
             raise EngineError(f"the server gave {len(completions)} of {sampling.n} choices; set max_n = 1", retryable=False)
         return completions
@@ -171,18 +175,27 @@ class OpenAI:
 
 
 def _completions(choices: Sequence[tuple[str, str | None]], usage: CompletionUsage | None) -> Sequence[Completion]:
+    """`TypeError` where the server's types are not the API's: the client does not check them."""
+    if not all(isinstance(text, str) and isinstance(reason, str | None) for text, reason in choices):
+        raise TypeError("text or finish_reason")
     details = usage and usage.prompt_tokens_details
-    generated = usage.completion_tokens if usage else 0
+    generated = _count(usage.completion_tokens if usage else 0)
     return [
         Completion(
             text=text,
             finish_reason=reason or "length",
-            prompt_tokens=usage.prompt_tokens if usage else 0,
-            cached_tokens=(details and details.cached_tokens) or 0,
+            prompt_tokens=_count(usage.prompt_tokens if usage else 0),
+            cached_tokens=_count((details and details.cached_tokens) or 0),
             generated_tokens=generated // len(choices) + (index < generated % len(choices)),
         )
         for index, (text, reason) in enumerate(choices)
     ]
+
+
+def _count(tokens: object) -> int:
+    if not isinstance(tokens, int) or not 0 <= tokens <= MOST_TOKENS:
+        raise TypeError("usage")
+    return tokens
 
 
 def _translated(error: openai.APIError) -> EngineError | ConfigError:

@@ -5,12 +5,13 @@ import sys
 import warnings
 
 from pipelines._guard import check_names
+from pipelines._terminal import visible
 from stepmark.errors import EngineError, UserError
 
 __all__ = ["main"]
 
 USER_ERROR = 2
-INTERRUPTED = 130
+INTERRUPTED, TERMINATED = 130, 143
 # Set before Prefect and the model libraries are imported, and only where the user has not: no telemetry, no network of their own, and
 # no tracebacks on the terminal for what is told in one line.
 QUIET = {
@@ -35,10 +36,14 @@ def main() -> None:
 
         app(prog_name="stepmark")
     except (UserError, EngineError) as error:
-        print(f"stepmark: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
+        print(f"stepmark: {visible(' '.join(str(error).split()))}", file=sys.stderr)  # noqa: T201
         raise SystemExit(USER_ERROR) from None
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED) from None
+    except BaseException as error:
+        if type(error).__name__ == "TerminationSignal":  # Prefect's, which is not imported for its name alone
+            raise SystemExit(TERMINATED) from None
+        raise
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipelines._terminal import visible
 from stepmark import plugins
 from stepmark.errors import ConfigError
 
@@ -82,9 +83,9 @@ def sql(
         return
     table = Table()
     for name in answer.column_names:
-        table.add_column(Text(name))
+        table.add_column(Text(visible(name)))
     for row in render.values(answer):
-        table.add_row(*(Text("" if value is None else str(value)) for value in row))
+        table.add_row(*(Text("" if value is None else visible(str(value))) for value in row))
     Console(width=_width()).print(table)
 
 
@@ -173,9 +174,9 @@ def _pairs(options: list[str]) -> dict[str, str]:
 def _print_summary(title: str, rows: Sequence[Mapping[str, str]]) -> None:
     table = Table(show_header=False)
     for row in rows:
-        table.add_row(Text(row["what"]), Text(row["count"]))
+        table.add_row(Text(visible(row["what"])), Text(visible(row["count"])))
     console = Console(width=_width())
-    console.print(Text(title))
+    console.print(Text(visible(title)))
     console.print(table)
 
 

@@ -26,7 +26,7 @@ class Generate(_Strict):
     """Independent solutions of each problem."""
     temperature: float = Field(default=1.0, ge=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
-    max_tokens: int = Field(default=512, ge=1)
+    max_tokens: int = Field(default=512, ge=1, le=2**31 - 1)
     """Tokens of one solution or rollout; a longer one is cut and its outcome is unknown."""
     stop: tuple[str, ...] = ()
     prompt: str = "boxed"
@@ -38,7 +38,7 @@ class Generate(_Strict):
 class Shards(_Strict):
     """How the work is cut; a part is what a crash can cost."""
 
-    problems_per_shard: int = Field(default=64, ge=1)
+    problems_per_shard: int = Field(default=64, ge=1, le=2**31 - 1)
     shards_in_flight: int = Field(default=8, ge=1)
     """How many shards are worked on at once; it bounds memory, not the result."""
 

@@ -70,12 +70,12 @@ def _holds_imports(dataset: Dataset) -> bool:
 
 async def _work(job: Job, *, makes_traces: bool) -> Sequence[Mapping[str, str]]:
     try:
-        job.dataset.sweep()
-        with shown(job.meter):
+        with job.dataset.alone(), shown(job.meter):
+            job.dataset.sweep()
             shards = await _shards(job, makes_traces=makes_traces)
             job.dataset.write_run_file(job.plan.run_file.to_toml(), labels_only=not makes_traces)
-            waiting = iter(shards)
-            await together(_work_off(job, waiting, makes_traces=makes_traces) for _ in range(job.plan.run_file.shards.shards_in_flight))
+            waiting, lanes = iter(shards), min(len(shards), job.plan.run_file.shards.shards_in_flight)
+            await together(_work_off(job, waiting, makes_traces=makes_traces) for _ in range(lanes))
     finally:
         await job.close()
     # Imported late: Prefect never lets go of a flow's module at exit, and what it held of DuckDB would be reported as leaked.
@@ -92,12 +92,19 @@ async def _shards(job: Job, *, makes_traces: bool) -> Sequence[int]:
         problems = await _task(job, "problems", asyncio.to_thread)(job.make_problems)
         traces = {shard: job.plan.traces_stamp(stamp) for shard, stamp in problems.items()}
     else:
-        footers = {shard: job.dataset.footer(TRACES, shard) for shard in job.dataset.shards(TRACES)}
-        traces = {shard: footer.fingerprint for shard, footer in footers.items() if footer is not None}
+        traces = {shard: _stamp_of(job.dataset, shard) for shard in job.dataset.shards(TRACES)}
     if not traces:
         raise DatasetError(f"{job.dataset.uri} holds no {'problems' if makes_traces else 'traces: import some with `stepmark import`'}")
+    await job.ask_before_dropping(traces)
     job.drop_stale(traces)
     return sorted(traces)
+
+
+def _stamp_of(dataset: Dataset, shard: int) -> str:
+    footer = dataset.footer(TRACES, shard)
+    if footer is None:
+        raise DatasetError(f"{dataset.uri}/traces/part-{shard:05d}.parquet is damaged, or of another version: import or run again")
+    return footer.fingerprint
 
 
 async def _work_off(job: Job, waiting: Iterator[int], *, makes_traces: bool) -> None:

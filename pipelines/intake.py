@@ -36,7 +36,12 @@ async def take_in(
     fingerprint = digest("import", [content_digest(path) for path in expand(paths)], shape, fields, split, domain, license)
     dataset = Dataset(uri)
     dataset.check_writable()
-    _refuse_others(dataset, fingerprint)
+    with dataset.alone():
+        _refuse_others(dataset, fingerprint)
+        return await _take_in(dataset, rows, fingerprint)
+
+
+async def _take_in(dataset: Dataset, rows: Sequence[Imported | Rejected], fingerprint: str) -> Mapping[str, int]:
     dataset.sweep()
     rejected = [row for row in rows if isinstance(row, Rejected)]
     imported = await _graded([row for row in rows if isinstance(row, Imported)])

@@ -14,7 +14,7 @@ from typing import Any
 
 from annotators.base import Services, Tools, together
 from annotators.base import run as annotate
-from engines.base import Completion
+from engines.base import Completion, Engine
 from pipelines.grading import grade
 from pipelines.meter import Meter
 from pipelines.plan import Plan
@@ -52,11 +52,15 @@ class Job:
             self.meter.finish("problems", len(found))
             self.meter.finish("rows set aside", len(aside))
             shard, stamp = len(stamps), digest("problems", found, aside)
-            if not self.dataset.has_part(PROBLEMS, shard, stamp):
+            if not all(self.dataset.has_part(table, shard, stamp) for table in (PROBLEMS, REJECTED)):
+                if not found and not stamps:
+                    raise DatasetError(_unusable(aside[0]))
                 self._keep_problems(stamps)  # from here on the shards that stand are another source's
                 self.dataset.write_part(REJECTED, shard, aside, stamp)
                 self.dataset.write_part(PROBLEMS, shard, found, stamp)
             stamps[shard] = stamp
+        if not stamps:
+            raise DatasetError("the source has no problem; nothing was changed")
         self._keep_problems(stamps)
         return stamps
 
@@ -66,13 +70,33 @@ class Job:
 
     def drop_stale(self, traces: Mapping[int, str]) -> None:
         """Remove every part that is not what this run would write over traces of these stamps, by shard: rows never mix."""
-        standing = self.dataset.keep(TRACES, traces)
+        for table, wanted in self._wanted(traces):
+            self.dataset.keep(table, wanted)
+
+    async def ask_before_dropping(self, traces: Mapping[int, str]) -> None:
+        """Have the engines answer once before anything they wrote is dropped: one that is down or misnamed costs nothing."""
+        doomed = ((table, shard) for table, wanted in self._wanted(traces) for shard in self.dataset.strays(table, wanted))
+        problem = next(self.dataset.read(PROBLEMS), None)
+        if problem is None or not any(self.dataset.footer(table, shard) for table, shard in doomed):
+            return
+        sampling = replace(self.plan.sampling(n=1, seed=0), max_tokens=1)
+        for engine in self._engines():
+            try:
+                await engine.complete(self.plan.solve_prompt(problem), sampling)
+            except EngineError as error:
+                if error.retryable:
+                    raise
+
+    def _wanted(self, traces: Mapping[int, str]) -> Iterator[tuple[Table[Any], Mapping[int, str]]]:
+        """Every table after the problems, with the stamps that may stand in it."""
+        yield TRACES, traces
+        standing = {shard: stamp for shard, stamp in traces.items() if self.dataset.has_part(TRACES, shard, stamp)}
         # A run killed between the two leaves rollouts without annotations.
         for method in {*self.dataset.methods("annotations"), *self.dataset.methods("rollouts")}:
-            wanted = {shard: self._annotations_wanted(method, shard, traces[shard]) for shard in standing}
-            self.dataset.keep(annotations(method), wanted)
-            self.dataset.keep(rollouts(method), wanted)
-        self.dataset.keep(LABELS, {shard: self.plan.labels_stamp(traces[shard]) for shard in standing})
+            wanted = {shard: self._annotations_wanted(method, shard, stamp) for shard, stamp in standing.items()}
+            yield annotations(method), wanted
+            yield rollouts(method), wanted
+        yield LABELS, {shard: self.plan.labels_stamp(stamp) for shard, stamp in standing.items()}
 
     def _annotations_wanted(self, method: str, shard: int, traces: str) -> str:
         if method in self.plan.annotators:
@@ -142,8 +166,11 @@ class Job:
     async def close(self) -> None:
         """End the workers and the engines."""
         await self.workers.close()
-        for engine in {id(e): e for e in (self.plan.engine, self.plan.judge_engine) if e is not None}.values():
+        for engine in self._engines():
             await engine.close()
+
+    def _engines(self) -> Sequence[Engine]:
+        return list({id(e): e for e in (self.plan.engine, self.plan.judge_engine) if e is not None}.values())
 
     def _stamp(self, table: Table[Any], shard: int) -> str:
         footer = self.dataset.footer(table, shard)
@@ -209,6 +236,10 @@ class Job:
             grade=partial(grade, self.workers),
             verify=self.workers.verify,
         )
+
+
+def _unusable(row: Rejected) -> str:
+    return f"the source has no usable problem, nothing was changed; {row.file}, row {row.row}, field '{row.field}': {row.reason}"
 
 
 def _told_by(oracle: Oracle, problem: Problem, trace: Trace, fingerprint: str) -> Annotation:

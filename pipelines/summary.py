@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
+from pipelines._terminal import visible
 from pipelines.config import Prices
 from pipelines.meter import Meter
 from pipelines.scoring import Case, Score, score
@@ -103,7 +105,7 @@ def _cases(dataset: Dataset, gold: str) -> Mapping[str, Sequence[Case]]:
 
 def score_table(scored: Mapping[str, Score], title: str) -> Table:
     """The scores for a terminal."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=Text(visible(title)), title_justify="left")
     table.add_column("method")
     columns = ("traces", "decided", "exact", "acc. wrong", "acc. right", "F1", "step prec.", "step recall", "flawed found")
     for column in columns:

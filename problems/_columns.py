@@ -15,6 +15,7 @@ __all__ = ["MAX_CHARACTERS", "UnusableError", "at", "number_or_text_at", "text_o
 
 # Of a question, an answer, a solution, a step: 1,000 times what a model writes. What is longer is a broken export.
 MAX_CHARACTERS = 1_000_000
+BIGGEST_NUMBER = 10**100
 # A row may lack a column, a file may not: this many rows are looked at before the file is refused.
 ROWS_LOOKED_AT = 100
 MANY_NAMES = 20
@@ -85,7 +86,9 @@ def number_or_text_at(value: Any, path: str) -> str | None:
     if found is None or (isinstance(found, str) and not found.strip()):
         return None
     if isinstance(found, int | float | Decimal) and not isinstance(found, bool):
-        if not math.isfinite(found):
+        if isinstance(found, int) and abs(found) >= BIGGEST_NUMBER:
+            raise UnusableError(path, "a number of too many digits")
+        if not isinstance(found, int) and not math.isfinite(found):
             raise UnusableError(path, f"{found}, not a number")
         found = str(found)
     return text_of(found, path).strip()

@@ -4,7 +4,9 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from random import Random
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from pydantic import Field
 
 from problems._step_language import Derived, World, judge_lines, solve
 from problems._word_world import draw
@@ -24,7 +26,7 @@ class WordProblems:
     `metadata` keeps the world (for the oracle), the gold solution and the number of steps.
     """
 
-    count: int = 100
+    count: Annotated[int, Field(ge=1)] = 100
     seed: int = 1
     min_steps: int = 2
     max_steps: int = 6

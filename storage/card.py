@@ -13,8 +13,10 @@ from huggingface_hub import DatasetCardData
 from storage.formats.base import Example
 from storage.parts import stepmark_version
 
-__all__ = ["Survey", "render"]
+__all__ = ["MADE_BY", "Survey", "render"]
 
+MADE_BY = "made with Stepmark"
+"""By this an earlier export is known, which a new one may replace."""
 LISTED = 20
 """How many models, sources or reasons a list names before it only counts the rest."""
 LONGEST = 200
@@ -57,7 +59,7 @@ def render(survey: Survey, *, title: str, format_name: str, split: str, run_file
     blocks = (
         f"---\n{_front_matter(survey, split)}\n---",
         f"# {_code(title)}",
-        f"Process-supervision data in the format {_code(format_name)}, made with Stepmark {stepmark_version()}.",
+        f"Process-supervision data in the format {_code(format_name)}, {MADE_BY} {stepmark_version()}.",
         f"{survey.rows} rows. Of {survey.labelled} labelled traces {survey.kept} were kept ({share:.1%}).",
         f"## Left out\n\n{_listed(survey.left_out)}",
         "## How it was made",

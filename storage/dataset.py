@@ -14,6 +14,7 @@ may read. Memory stays bounded by one row group (64 MiB), whatever the dataset's
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
@@ -32,7 +33,7 @@ __all__ = ["Dataset"]
 Record = TypeVar("Record")
 
 _RUN_FILE, _LABEL_FILE = "run.toml", "label.toml"
-_PART = re.compile(r"part-(\d{5,})\.parquet")
+_PART = re.compile(r"part-(\d{5}|[1-9]\d{5,})\.parquet", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,10 @@ class Dataset:
         with self.folder.writing(".writable") as file:
             file.write(b"")
         self.folder.remove(".writable")
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Hold the dataset against other writers; `DatasetError` while another has it. Only a local folder can be held."""
+        return self.folder.locked(".lock")
 
     def sweep(self) -> None:
         """Remove what killed runs left half written. Readers never see it; this gives the space back."""
@@ -99,8 +104,8 @@ class Dataset:
             try:
                 for row in read(file):
                     yield to_record(table.record, row)
-            except pa.ArrowException as error:
-                raise DatasetError(f"{self.folder.location(path)} is damaged; run again to make it anew") from error
+            except (pa.ArrowException, OSError) as error:
+                raise DatasetError(f"{self.folder.location(path)} is damaged: delete it and run again to make it anew") from error
 
     def read(self, table: Table[Record]) -> Iterator[Record]:
         """All records of a table, part by part."""
@@ -117,14 +122,14 @@ class Dataset:
 
         Called before a table's first part is written, so its rows of two fingerprints never mix.
         """
-        standing = set()
-        for shard in self.shards(table):
-            footer = self.footer(table, shard) if shard in wanted else None
-            if footer is not None and footer.fingerprint == wanted[shard]:
-                standing.add(shard)
-            else:
-                self.folder.remove(_path(table, shard))
-        return frozenset(standing)
+        strays = self.strays(table, wanted)
+        for shard in strays:
+            self.folder.remove(_path(table, shard))
+        return frozenset(self.shards(table))
+
+    def strays(self, table: Table[Any], wanted: Mapping[int, str]) -> tuple[int, ...]:
+        """The shards whose part `keep` would remove."""
+        return tuple(shard for shard in self.shards(table) if shard not in wanted or not self.has_part(table, shard, wanted[shard]))
 
     def methods(self, kind: str) -> tuple[str, ...]:
         """The methods that have parts in `rollouts` or `annotations`, sorted."""

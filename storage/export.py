@@ -126,10 +126,19 @@ def _write_shards(folder: Path, exporter: Format, rows: Iterable[dict[str, Any]]
         draft.rename(folder / f"{exporter.split}-{number:05d}-of-{len(drafts):05d}.parquet")
 
 
+def _card_of(target: Path) -> str:
+    try:
+        return (target / "README.md").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
 def _check_replaceable(target: Path) -> None:
-    if target.exists() and not target.is_dir():
-        raise ConfigError(f"cannot export to {target}: it is a file; name a new folder")
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        raise ConfigError(f"cannot export to {target}: it is a file or a link; name a new folder")
     for path in target.rglob("*"):
         name = path.relative_to(target).as_posix()
         if not _OWN.fullmatch(name):
             raise ConfigError(f"cannot export to {target}: it holds {name}, which is no export's; name a new folder")
+    if target.exists() and any(target.iterdir()) and card.MADE_BY not in _card_of(target):
+        raise ConfigError(f"cannot export to {target}: it holds what no export wrote; name a new folder")

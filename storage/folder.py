@@ -5,6 +5,7 @@ written to a local temporary file and uploaded in one go, which an object store 
 """
 
 import os
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -74,6 +75,26 @@ class Folder:
                 self.fs.rm_file(f"{self.root}/{path}")
             except FileNotFoundError:
                 return
+
+    @contextmanager
+    def locked(self, path: str) -> Iterator[None]:
+        """Nobody else holds this file while the block runs; a bucket has no such thing, nor has Windows."""
+        if not self.is_local or sys.platform == "win32":
+            yield
+            return
+        import fcntl
+
+        with self._refusals("write", path):
+            Path(self.root).mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(Path(self.root, path), os.O_WRONLY | os.O_CREAT)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise DatasetError(f"{self.root}: another run is writing here; wait until it has ended") from error
+            yield
+        finally:
+            os.close(descriptor)
 
     def sweep(self, path: str = "") -> None:
         """Remove the drafts that killed runs left in a subfolder. A run that is writing there at this moment would lose its draft."""

@@ -95,6 +95,7 @@ def job_in(folder: Path, workers: Isolated, model: Model, **changes: Any) -> Job
 async def run(job: Job) -> Job:
     """Every stage of every shard, in order, as the flow does it."""
     traces = wanted(job)
+    await job.ask_before_dropping(traces)
     job.drop_stale(traces)
     for shard in traces:
         await job.make_traces(shard)

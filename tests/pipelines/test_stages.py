@@ -264,6 +264,25 @@ async def test_an_engine_that_is_down_leaves_no_part_and_is_taken_up_where_it_wa
     assert not [prompt for prompt, _ in up.asked if not is_judging(prompt) and any(question in prompt.user for question in finished)]
 
 
+async def test_an_engine_that_is_down_costs_nothing_that_another_wrote(done: Path, workers: Isolated) -> None:
+    def down(prompt: Prompt, sampling: Sampling, index: int) -> str:
+        raise EngineError("connection refused", retryable=True)
+
+    before = parts(done)
+    with pytest.raises(EngineError, match="connection refused"):
+        await run(job_in(done, workers, Model(before=down), seed=2))
+    assert parts(done) == before
+    await run(job_in(done, workers, Model(before=down)))
+    assert parts(done) == before
+
+
+async def test_lost_rows_set_aside_are_written_again(done: Path, workers: Isolated) -> None:
+    before = set(parts(done))
+    (done / "rejected/part-00001.parquet").unlink()
+    await run(job_in(done, workers, Model()))
+    assert set(parts(done)) == before
+
+
 async def test_an_engine_that_is_down_writes_no_traces(folder: Path, workers: Isolated) -> None:
     def down(prompt: Prompt, sampling: Sampling, index: int) -> str:
         raise EngineError("connection refused", retryable=True)

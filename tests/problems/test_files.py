@@ -78,6 +78,7 @@ def test_columns_are_mapped_with_dots_and_kept_beside(tmp_path: Path) -> None:
         ({"question": "a" * 1_000_001}, "question", "longer than 1,000,000 characters"),
         ({"question": "b", "answer": ["2"]}, "answer", "a list, not text"),
         ({"question": "b", "answer": float("nan")}, "answer", "nan, not a number"),
+        ({"question": "b", "answer": 10**400}, "answer", "a number of too many digits"),
         ({"question": "1 + 1?", "answer": "2"}, "question", "the same problem as an earlier row"),
         (["question"], "", "a JSON list, not an object"),
     ],

@@ -193,6 +193,14 @@ def test_a_run_file_alone_is_a_dataset(dataset: Dataset) -> None:
     assert dataset.read_run_files() == ["é = 1\r\n"]
 
 
+def test_one_writer_at_a_time(tmp_path: Path) -> None:
+    one, other = Dataset(str(tmp_path / "d")), Dataset(str(tmp_path / "d"))
+    with one.alone(), pytest.raises(DatasetError, match="another run is writing here"), other.alone():
+        pass
+    with other.alone():
+        pass
+
+
 def test_the_file_of_a_labelling_stands_beside_until_the_next_run(dataset: Dataset) -> None:
     dataset.write_run_file("run")
     dataset.write_run_file("label", labels_only=True)

@@ -108,6 +108,14 @@ def test_a_folder_that_holds_anything_else_is_left_alone(on_disk: Dataset, tmp_p
     assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == [mine]
 
 
+def test_somebody_elses_dataset_is_left_alone(on_disk: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "README.md").write_text("# Mine")
+    with pytest.raises(ConfigError, match="it holds what no export wrote; name a new folder"):
+        export(on_disk, Trl(), str(tmp_path / "out"))
+    assert (tmp_path / "out" / "README.md").read_text() == "# Mine"
+
+
 def test_a_dataset_is_not_exported_over_itself(on_disk: Dataset) -> None:
     with pytest.raises(ConfigError, match="which is no export's"):
         export(on_disk, Trl(), on_disk.uri)
