@@ -7,17 +7,20 @@ from annotators.base import Tools, together
 from stepmark import plugins
 from stepmark.identity import fingerprint
 from stepmark.records import Annotation, Problem, StepAnnotation, Trace, Verdict
-from verifiers.base import StepClaim
+from verifiers.base import Finding, StepClaim
 
 __all__ = ["Formal"]
+
+# Every claim holds the steps before it: of a trace of thousands, all claims at once would fill the memory.
+AT_ONCE = 64
 
 
 @dataclass(frozen=True, kw_only=True)
 class Formal:
     """Have `verifier` decide every step; costs no token.
 
-    The first step found false is the first error. Where none is found the trace stays undecided: a checker that sees nothing false in a
-    step has not shown that the step follows.
+    The first step found false is named as the first error; one that the verifier cannot see may stand before it, so those steps stay
+    undecided. Where none is found the trace does: a checker that sees nothing false in a step has not shown that the step follows.
     """
 
     verifier: str = "arithmetic"
@@ -32,8 +35,14 @@ class Formal:
 
     async def annotate(self, problem: Problem, trace: Trace, tools: Tools) -> Annotation:
         """One claim a step, each decided apart from the others."""
-        claims = [StepClaim(question=problem.question, previous=trace.steps[:index], step=step) for index, step in enumerate(trace.steps)]
-        findings = await together(tools.verify(self.verifier, claim) for claim in claims)
+        findings = list[Finding]()
+        for start in range(0, len(trace.steps), AT_ONCE):
+            claims = (_claim(problem, trace, index) for index in range(start, min(start + AT_ONCE, len(trace.steps))))
+            findings += await together(tools.verify(self.verifier, claim) for claim in claims)
         steps = tuple(StepAnnotation(verdict=finding.verdict, rationale=finding.reason) for finding in findings)
         first_error = next((i for i, step in enumerate(steps) if step.verdict is Verdict.INCORRECT), None)
         return Annotation(trace_id=trace.trace_id, method="", first_error=first_error, steps=steps)
+
+
+def _claim(problem: Problem, trace: Trace, index: int) -> StepClaim:
+    return StepClaim(question=problem.question, previous=trace.steps[:index], step=trace.steps[index])

@@ -94,7 +94,7 @@ async def _shards(job: Job, *, makes_traces: bool) -> Sequence[int]:
     else:
         traces = {shard: _stamp_of(job.dataset, shard) for shard in job.dataset.shards(TRACES)}
     if not traces:
-        raise DatasetError(f"{job.dataset.uri} holds no {'problems' if makes_traces else 'traces: import some with `stepmark import`'}")
+        raise DatasetError(f"{job.dataset.uri} holds no traces: import some with `stepmark import`")
     await job.ask_before_dropping(traces)
     job.drop_stale(traces)
     return sorted(traces)

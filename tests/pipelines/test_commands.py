@@ -63,7 +63,7 @@ IN_THE_FLOW = {
         'problems={use="files",paths=["questions.jsonl"],fields={question="nope"}}',
         "has no field 'nope'; it has: question, answer",
     ),
-    "no problems": ('problems={use="files",paths=["empty.jsonl"]}', "holds no problems"),
+    "no problems": ('problems={use="files",paths=["empty.jsonl"]}', "the source has no problem; nothing was changed"),
     "no engine there": (
         'engine={use="openai",model="m",base_urls=["http://127.0.0.1:9/v1"],retries=0}',
         "no answer from http://127.0.0.1:9/v1/chat/completions: Connection error. Is the server running there?",
@@ -74,7 +74,7 @@ COMMANDS = {
     "sql twice": (["sql", "SELECT 1; SELECT 2", "--dataset", "made"], "a query is one SELECT statement"),
     "sql that fails": (["sql", "SELECT nope FROM labels", "--dataset", "made"], "the query failed: Binder Error"),
     "sql on nothing": (["sql", "SELECT 1", "--dataset", "none"], "no dataset at none"),
-    "score on nothing": (["score", "--dataset", "none"], "none has no annotations of 'oracle'"),
+    "score on nothing": (["score", "--dataset", "none"], "no dataset at none"),
     "score without gold": (
         ["score", "--dataset", "made", "--gold", "human"],
         "made has no annotations of 'human' to score against; it has: formal",
