@@ -47,7 +47,8 @@ def engine(request: pytest.FixtureRequest) -> Mapping[str, Any]:
 def dataset(engine: Mapping[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """What `stepmark run` makes of the demo's run file with that table."""
     folder = tmp_path_factory.mktemp("run")
-    changes = [f"dataset={folder / 'data'}", *SMALLER, *(f"engine.{key}={value!r}" for key, value in engine.items())]
+    table = ", ".join(f"{key} = {value!r}" for key, value in engine.items())
+    changes = [f"dataset={folder / 'data'}", *SMALLER, f"engine={{{table}}}"]
     command = [sys.executable, "-m", "pipelines", "run", str(RUN_FILE), *(f"--set={change}" for change in changes)]
     environment = os.environ | {"PREFECT_HOME": str(folder / "prefect")}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=RUN_SECONDS, check=False)
