@@ -29,7 +29,7 @@ class Consensus:
     formal_veto: bool = True
     min_agreeing: int = 2
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def check(self, methods: Sequence[str]) -> None:
         """Refuse a run whose methods cannot feed the rule."""

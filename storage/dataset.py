@@ -105,6 +105,8 @@ class Dataset:
                 for row in read(file):
                     yield to_record(table.record, row)
             except (pa.ArrowException, OSError) as error:
+                if isinstance(error, OSError) and not self.folder.is_local:
+                    raise  # a network that is down makes no part damaged
                 raise DatasetError(f"{self.folder.location(path)} is damaged: delete it and run again to make it anew") from error
 
     def read(self, table: Table[Record]) -> Iterator[Record]:

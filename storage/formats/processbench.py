@@ -20,7 +20,7 @@ __all__ = ["ProcessBench"]
 class ProcessBench:
     """One row per trace, with all its steps."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     split: ClassVar[str] = "test"
     schema: ClassVar[pa.Schema] = pa.schema(
         {
