@@ -1,17 +1,9 @@
-"""Engines that are dear to start, started once: the tiny model, vLLM in this process, a vLLM server."""
+"""Engines that are dear to start, started once, each with the pocket model: embedded, vLLM in this process, a vLLM server."""
 
 import contextlib
 import gc
 import importlib
-import os
 import random
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -26,19 +18,19 @@ from engines.pocket import Pocket
 from engines.scripted import Scripted
 from engines.vllm import VLLM
 from stepmark.records import Sampling
-from tests.engines import tiny_model
+from tests.engines import shipped
+from tests.engines.serving import serving
 
 E = TypeVar("E", bound=Engine)
 
-SERVER_START_SECONDS = 300
-SERVER_OPTIONS = ["--dtype", "float32", "--block-size", "32", "--no-enable-chunked-prefill", "--enforce-eager"]
+WORDS = [f"w{first}{second}" for first in "abcdefghijklm" for second in "nopqrstuvwxyz"]
 
 
 def babble(prompt: Prompt, sampling: Sampling, index: int) -> str:
     """Words that depend on the question, the seed and their place, so that a reply goes on where its prefix ends."""
     key = sampling.seed + index if sampling.temperature else 0
     start = len(prompt.prefix.split())
-    words = (random.Random(f"{prompt.user}/{key}/{place}").choice(tiny_model.WORDS) for place in range(start, start + 50))
+    words = (random.Random(f"{prompt.user}/{key}/{place}").choice(WORDS) for place in range(start, start + 50))
     return "".join(f" {word}" for word in words)
 
 
@@ -49,19 +41,20 @@ async def closing(engine: E) -> AsyncIterator[E]:
 
 
 @pytest.fixture(scope="session")
-def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_model.build(tmp_path_factory.mktemp("models") / "tiny")
+def model_with_turns(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a pocket model that has a chat template."""
+    return shipped.with_turns(tmp_path_factory.mktemp("models") / "pocket")
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def scripted() -> AsyncIterator[Scripted]:
-    async with closing(Scripted(respond=babble, context=tiny_model.CONTEXT, delay=0.01)) as engine:
+    async with closing(Scripted(respond=babble, context=shipped.CONTEXT, delay=0.01)) as engine:
         yield engine
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="session")
-async def pocket(tiny_folder: Path) -> AsyncIterator[Pocket]:
-    async with closing(Pocket(model=str(tiny_folder))) as engine:
+async def pocket() -> AsyncIterator[Pocket]:
+    async with closing(Pocket()) as engine:
         yield engine
 
 
@@ -74,8 +67,8 @@ def vllm_imported() -> None:
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="session")
-async def in_process(tiny_folder: Path, vllm_imported: None) -> AsyncIterator[VLLM]:
-    async with closing(VLLM(model=str(tiny_folder), dtype="float32")) as engine:
+async def in_process(model_with_turns: Path, vllm_imported: None) -> AsyncIterator[VLLM]:
+    async with closing(VLLM(model=str(model_with_turns), dtype="float32")) as engine:
         yield engine
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # vLLM leaves a ZeroMQ context to the garbage collector
@@ -84,48 +77,18 @@ async def in_process(tiny_folder: Path, vllm_imported: None) -> AsyncIterator[VL
 
 @pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def completions(vllm_server: str) -> AsyncIterator[OpenAI]:
-    async with closing(OpenAI(model="tiny", base_urls=(vllm_server,), api="completions")) as engine:
+    async with closing(OpenAI(model="pocket", base_urls=(vllm_server,), api="completions")) as engine:
         yield engine
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def chat(vllm_server: str) -> AsyncIterator[OpenAI]:
-    async with closing(OpenAI(model="tiny", base_urls=(vllm_server,), api="chat")) as engine:
+    async with closing(OpenAI(model="pocket", base_urls=(vllm_server,), api="chat")) as engine:
         yield engine
 
 
 @pytest.fixture(scope="package")
-def vllm_server(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a vLLM server with the tiny model."""
-    port = _free_port()
-    log = tmp_path_factory.mktemp("server") / "log"
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(tiny_folder), "--served-model-name", "tiny"]
-    options = [*SERVER_OPTIONS, "--port", str(port), "--host", "127.0.0.1", "--enable-prompt-tokens-details"]
-    environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
-    with log.open("wb") as output:
-        server = subprocess.Popen([*command, *options], stdout=output, stderr=output, env=environment, start_new_session=True)
-    try:
-        _wait_until_healthy(f"http://127.0.0.1:{port}/health", server, log)
-        yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _wait_until_healthy(url: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
-    deadline = time.monotonic() + SERVER_START_SECONDS
-    while time.monotonic() < deadline:
-        assert server.poll() is None, f"the vLLM server ended: {log.read_text()[-3000:]}"
-        try:
-            with urllib.request.urlopen(url, timeout=5):
-                return
-        except (urllib.error.URLError, ConnectionError):
-            time.sleep(0.5)
-    pytest.fail(f"no vLLM server after {SERVER_START_SECONDS} s: {log.read_text()[-3000:]}")
+def vllm_server(model_with_turns: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a vLLM server with the pocket model, spoken to in plain text or in turns."""
+    with serving(model_with_turns, "pocket", tmp_path_factory.mktemp("server") / "log") as url:
+        yield url

@@ -6,15 +6,12 @@ are that close; from there on it goes its own way. Transformers, as a third opin
 
 import asyncio
 import contextlib
-import gc
 import io
-import warnings
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from itertools import takewhile
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from engines.base import Engine, Prompt
 from engines.pocket import SHIPPED, Pocket
@@ -43,24 +40,12 @@ FLOOR = 0.99
 TIE = 1e-3
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def shipped(vllm_imported: None) -> AsyncIterator[VLLM]:
-    """The pocket model on vLLM; not the shared fixture, which holds the tiny model."""
-    engine = VLLM(model=str(SHIPPED), dtype="float32")
-    yield engine
-    await engine.close()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
-
-
-async def test_greedy_texts_agree_up_to_ties(shipped: VLLM, record_property: Any) -> None:
+async def test_greedy_texts_agree_up_to_ties(pocket: Pocket, in_process: VLLM, record_property: Any) -> None:
     template = read_template("pocket", PROMPTS, ("question",))
     problems = [row for row in WordProblems(count=COUNT, seed=HELD_OUT_SEED).problems() if isinstance(row, Problem)]
     prompts = [Prompt(user=fill(template, question=problem.question)) for problem in problems]
-    pocket = Pocket()
-    ours, theirs = await _texts(pocket, prompts), await _texts(shipped, prompts)
-    await pocket.close()
+    ours = await _texts(pocket, prompts)
+    theirs = await _texts(in_process, [Prompt(user=problem.question) for problem in problems])
     parted = [(prompt, one, other) for prompt, one, other in zip(prompts, ours, theirs, strict=True) if one != other]
     gaps = _gaps_where_they_part(parted)
     share = 1 - len(parted) / COUNT

@@ -1,4 +1,4 @@
-"""What every engine promises, held against each of them; vLLM and its server run on the CPU with the tiny model."""
+"""What every engine promises, held against each of them; all but the scripted one run the pocket model, vLLM on the CPU."""
 
 import asyncio
 import gc
@@ -14,7 +14,7 @@ from engines.vllm import VLLM
 from stepmark.errors import EngineError
 from stepmark.identity import SEED_SPACING
 from stepmark.records import Sampling
-from tests.engines.tiny_model import WORDS
+from tests.engines.shipped import HOT, PROBLEMS, plain
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),
@@ -22,11 +22,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Unclosed context:ResourceWarning"),
 ]
 
-# Long enough to warm a fresh vLLM up and to fill a block of its prefix cache.
-PROMPT = Prompt(user="".join(f" {word}" for word in WORDS[:40]))
-OTHER = Prompt(user="".join(f" {word}" for word in WORDS[40:60]))
-FREE = Sampling(n=4, max_tokens=24, seed=7 * SEED_SPACING)
-GREEDY = Sampling(n=1, max_tokens=12, temperature=0.0)
+GREEDY = Sampling(n=1, max_tokens=40, temperature=0.0)
 
 ENGINES = [
     "scripted",
@@ -43,79 +39,90 @@ def engine(request: pytest.FixtureRequest) -> Engine:
     return chosen
 
 
+@pytest.fixture
+def prompt(engine: Engine) -> Prompt:
+    return asked(engine, PROBLEMS[0])
+
+
+def asked(engine: Engine, question: str, prefix: str = "") -> Prompt:
+    """The same tokens for every engine: a chat template puts the question into the words that plain text needs."""
+    in_turns = isinstance(engine, VLLM) or (isinstance(engine, OpenAI) and engine.api == "chat")
+    return Prompt(user=question, prefix=prefix) if in_turns else plain(question, prefix)
+
+
 def texts(completions: Sequence[Completion]) -> list[str]:
     return [completion.text for completion in completions]
 
 
-async def test_gives_n_different_samples(engine: Engine) -> None:
-    completions = await engine.complete(PROMPT, replace(FREE, n=5))
+async def test_gives_n_different_samples(engine: Engine, prompt: Prompt) -> None:
+    completions = await engine.complete(prompt, replace(HOT, n=5))
     assert len(completions) == 5
     assert len(set(texts(completions))) == 5
 
 
-async def test_greedy_says_the_same_always(engine: Engine) -> None:
-    first = await engine.complete(PROMPT, replace(GREEDY, n=3))
-    second = await engine.complete(PROMPT, replace(GREEDY, seed=99))
+async def test_greedy_says_the_same_always(engine: Engine, prompt: Prompt) -> None:
+    first = await engine.complete(prompt, replace(GREEDY, n=3))
+    second = await engine.complete(prompt, replace(GREEDY, seed=99))
     assert len(first) == 3
     assert set(texts(first)) == set(texts(second))
 
 
-async def test_ends_before_a_stop_string(engine: Engine) -> None:
-    (whole,) = await engine.complete(PROMPT, GREEDY)
+async def test_ends_before_a_stop_string(engine: Engine, prompt: Prompt) -> None:
+    (whole,) = await engine.complete(prompt, GREEDY)
     stop = whole.text[len(whole.text) // 2 :][:3]
-    (cut,) = await engine.complete(PROMPT, replace(GREEDY, stop=("never said", stop)))
+    (cut,) = await engine.complete(prompt, replace(GREEDY, stop=("never said", stop)))
     assert cut.text == whole.text[: whole.text.index(stop)]
     assert cut.finish_reason == "stop"
 
 
-async def test_is_cut_at_max_tokens(engine: Engine) -> None:
-    (cut,) = await engine.complete(PROMPT, replace(GREEDY, max_tokens=3))
+async def test_is_cut_at_max_tokens(engine: Engine, prompt: Prompt) -> None:
+    (cut,) = await engine.complete(prompt, replace(GREEDY, max_tokens=3))
     assert cut.finish_reason == "length"
     assert cut.generated_tokens == 3
 
 
-async def test_continues_a_prefix(engine: Engine) -> None:
-    (whole,) = await engine.complete(PROMPT, GREEDY)
-    (start,) = await engine.complete(PROMPT, replace(GREEDY, max_tokens=5))
-    (rest,) = await engine.complete(replace(PROMPT, prefix=start.text), replace(GREEDY, max_tokens=7))
+async def test_continues_a_prefix(engine: Engine, prompt: Prompt) -> None:
+    (whole,) = await engine.complete(prompt, GREEDY)
+    (start,) = await engine.complete(prompt, replace(GREEDY, max_tokens=15))
+    (rest,) = await engine.complete(replace(prompt, prefix=start.text), replace(GREEDY, max_tokens=25))
     assert start.text + rest.text == whole.text
 
 
-async def test_counts_the_prompt_once(engine: Engine) -> None:
-    first, *others = await engine.complete(PROMPT, FREE)
-    assert first.prompt_tokens >= 40
+async def test_counts_the_prompt_once(engine: Engine, prompt: Prompt) -> None:
+    first, *others = await engine.complete(prompt, HOT)
+    assert first.prompt_tokens >= 30
     assert 0 <= first.cached_tokens <= first.prompt_tokens
     assert {(other.prompt_tokens, other.cached_tokens) for other in others} == {(0, 0)}
-    assert all(0 < completion.generated_tokens <= FREE.max_tokens for completion in (first, *others))
+    assert all(0 < completion.generated_tokens <= HOT.max_tokens for completion in (first, *others))
 
 
-async def test_a_seed_gives_the_same_samples_alone_and_among_many(engine: Engine) -> None:
-    alone = await engine.complete(PROMPT, FREE)
-    crowd = [engine.complete(OTHER, replace(FREE, seed=seed * SEED_SPACING)) for seed in range(40)]
-    among, *_ = await asyncio.gather(engine.complete(PROMPT, FREE), *crowd)
+async def test_a_seed_gives_the_same_samples_alone_and_among_many(engine: Engine, prompt: Prompt) -> None:
+    alone = await engine.complete(prompt, HOT)
+    crowd = [engine.complete(asked(engine, PROBLEMS[1]), replace(HOT, seed=seed * SEED_SPACING)) for seed in range(40)]
+    among, *_ = await asyncio.gather(engine.complete(prompt, HOT), *crowd)
     assert texts(among) == texts(alone)
-    assert texts(await engine.complete(PROMPT, replace(FREE, seed=8 * SEED_SPACING))) != texts(alone)
+    assert texts(await engine.complete(prompt, replace(HOT, seed=8 * SEED_SPACING))) != texts(alone)
 
 
-async def test_serves_200_calls_at_once(engine: Engine) -> None:
-    calls = (engine.complete(PROMPT, replace(FREE, n=2, seed=seed * SEED_SPACING)) for seed in range(200))
+async def test_serves_200_calls_at_once(engine: Engine, prompt: Prompt) -> None:
+    calls = (engine.complete(prompt, replace(HOT, n=2, max_tokens=24, seed=seed * SEED_SPACING)) for seed in range(200))
     answers = await asyncio.gather(*calls)
     assert {len(answer) for answer in answers} == {2}
 
 
-async def test_a_cancelled_call_frees_its_place(engine: Engine) -> None:
-    calls = [asyncio.create_task(engine.complete(PROMPT, replace(FREE, n=8, max_tokens=200))) for _ in range(20)]
+async def test_a_cancelled_call_frees_its_place(engine: Engine, prompt: Prompt) -> None:
+    calls = [asyncio.create_task(engine.complete(prompt, replace(HOT, n=8, max_tokens=200))) for _ in range(20)]
     await asyncio.sleep(0.005)
     for call in calls:
         call.cancel()
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
     assert {type(outcome) for outcome in outcomes} == {asyncio.CancelledError}
-    assert len(await asyncio.wait_for(engine.complete(PROMPT, GREEDY), timeout=30)) == 1
+    assert len(await asyncio.wait_for(engine.complete(prompt, GREEDY), timeout=30)) == 1
 
 
-async def test_refuses_a_prompt_that_is_too_long_for_good(engine: Engine) -> None:
+async def test_refuses_a_prompt_that_is_too_long_for_good(engine: Engine, prompt: Prompt) -> None:
     with pytest.raises(EngineError) as refusal:
-        await engine.complete(Prompt(user=PROMPT.user * 8), FREE)
+        await engine.complete(replace(prompt, user=prompt.user * 40), HOT)
     assert not refusal.value.retryable
     assert "\n" not in str(refusal.value)
 
@@ -126,17 +133,19 @@ async def test_has_a_name_and_an_identity(engine: Engine) -> None:
     assert len(engine.identity) == 16
 
 
-async def test_starts_again_after_close(engine: Engine) -> None:
-    before = await engine.complete(PROMPT, FREE)
+async def test_starts_again_after_close(engine: Engine, prompt: Prompt) -> None:
+    before = await engine.complete(prompt, HOT)
     await engine.close()
     await engine.close()
-    assert texts(await engine.complete(PROMPT, FREE)) == texts(before)
+    assert texts(await engine.complete(prompt, HOT)) == texts(before)
     gc.collect()
 
 
 @pytest.mark.vllm
 async def test_engines_agree_on_one_model(pocket: Pocket, in_process: VLLM, completions: OpenAI, chat: OpenAI) -> None:
     """CTranslate2 and vLLM read the same weights, and vLLM reads turns the same way here and behind its server."""
-    question = replace(PROMPT, prefix=" wab wac")
-    assert texts(await pocket.complete(question, GREEDY)) == texts(await completions.complete(question, GREEDY))
-    assert texts(await in_process.complete(question, GREEDY)) == texts(await chat.complete(question, GREEDY))
+    engines = (pocket, in_process, completions, chat)
+    for question in PROBLEMS:
+        for prefix in ("", "Step 1:"):
+            said = [texts(await engine.complete(asked(engine, question, prefix), GREEDY)) for engine in engines]
+            assert said == said[:1] * len(engines)

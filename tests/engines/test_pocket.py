@@ -11,31 +11,31 @@ from typing import Any
 import pytest
 
 from engines.base import Prompt
-from engines.pocket import Pocket
+from engines.pocket import SHIPPED, Pocket
 from stepmark.errors import ConfigError, EngineError
 from stepmark.identity import SEED_SPACING
 from stepmark.records import Sampling
-from tests.engines.tiny_model import CONTEXT, WORDS
+from tests.engines.shipped import CONTEXT, HOT, PROBLEMS, plain
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-PROMPT = Prompt(user=" wab wac\n12+3=")
-FREE = Sampling(n=8, max_tokens=32, seed=3 * SEED_SPACING)
+PROMPT = plain(PROBLEMS[0])
+FREE = replace(HOT, n=8)
 
 
-def reference(folder: Path) -> tuple[Any, Any]:
+def reference() -> tuple[Any, Any]:
     """Hugging Face's tokenizer and model: the ones to agree with."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
+    return AutoTokenizer.from_pretrained(SHIPPED), AutoModelForCausalLM.from_pretrained(SHIPPED, dtype="float32")
 
 
-async def test_greedy_is_what_hugging_face_says(pocket: Pocket, tiny_folder: Path) -> None:
+async def test_greedy_is_what_hugging_face_says(pocket: Pocket) -> None:
     import torch
 
-    tokenizer, model = reference(tiny_folder)
-    for word in WORDS[:5]:
-        prompt = Prompt(user=PROMPT.user, prefix=f" {word}")
+    tokenizer, model = reference()
+    for question in PROBLEMS:
+        prompt = plain(question)
         tokens = tokenizer(prompt.text, return_tensors="pt").input_ids
         with torch.no_grad():
             grown = model.generate(tokens, max_new_tokens=30, do_sample=False)[0, tokens.shape[1] :]
@@ -44,14 +44,14 @@ async def test_greedy_is_what_hugging_face_says(pocket: Pocket, tiny_folder: Pat
         assert (ours.prompt_tokens, ours.generated_tokens) == (tokens.shape[1], len(grown))
 
 
-async def test_samples_follow_the_models_probabilities(pocket: Pocket, tiny_folder: Path) -> None:
+async def test_samples_follow_the_models_probabilities(pocket: Pocket) -> None:
     import torch
 
-    tokenizer, model = reference(tiny_folder)
+    tokenizer, model = reference()
     with torch.no_grad():
         logits = model(tokenizer(PROMPT.text, return_tensors="pt").input_ids).logits[0, -1]
-    chances = torch.softmax(logits / 0.5, dim=-1)
-    drawn = await pocket.complete(PROMPT, Sampling(n=1000, max_tokens=1, temperature=0.5))
+    chances = torch.softmax(logits / 4.0, dim=-1)
+    drawn = await pocket.complete(PROMPT, Sampling(n=1000, max_tokens=1, temperature=4.0))
     seen = Counter(completion.text for completion in drawn)
     for place in chances.topk(5).indices.tolist():
         expected = chances[place].item()
@@ -88,11 +88,11 @@ async def test_several_stop_strings_end_rows_by_themselves(pocket: Pocket) -> No
 
 
 async def test_the_context_ends_a_completion(pocket: Pocket) -> None:
-    long = Prompt(user="".join(f" {word}" for word in WORDS[: CONTEXT - 11]))
+    long = Prompt(user=" many" * (CONTEXT - 11))
     (cut,) = await pocket.complete(long, Sampling(max_tokens=500, temperature=0.0))
     assert (cut.finish_reason, cut.generated_tokens) == ("length", 10)
     with pytest.raises(EngineError, match="context"):
-        await pocket.complete(replace(long, prefix=" wab" * 10), Sampling())
+        await pocket.complete(replace(long, prefix=" many" * 10), Sampling())
 
 
 async def test_cancelled_calls_stop_running_and_leave_the_queue(pocket: Pocket) -> None:
@@ -115,9 +115,9 @@ async def test_the_loop_is_free_while_the_model_works(pocket: Pocket) -> None:
     assert turns > 5
 
 
-async def test_the_identity_is_the_weights_not_their_place(tiny_folder: Path, tmp_path: Path) -> None:
-    moved = shutil.copytree(tiny_folder, tmp_path / "moved")
-    here, there = Pocket(model=str(tiny_folder)), Pocket(model=str(moved))
+async def test_the_identity_is_the_weights_not_their_place(tmp_path: Path) -> None:
+    moved = shutil.copytree(SHIPPED, tmp_path / "moved")
+    here, there = Pocket(model=str(SHIPPED)), Pocket(model=str(moved))
     assert here.identity == there.identity
     assert replace(here, compute_type="int8").identity != here.identity
     with (moved / "ctranslate2" / "model.bin").open("ab") as weights:
@@ -130,11 +130,3 @@ async def test_a_missing_model_is_a_user_error(tmp_path: Path) -> None:
         await Pocket(model=str(tmp_path)).complete(PROMPT, FREE)
     with pytest.raises(ConfigError):
         _ = Pocket(model=str(tmp_path)).identity
-
-
-async def test_the_shipped_model_repeats_itself() -> None:
-    engine = Pocket()
-    prompt = Prompt(user="2 + 2 =")
-    assert await engine.complete(prompt, FREE) == await engine.complete(prompt, FREE)
-    assert engine.model_name == "pocket"
-    await engine.close()

@@ -10,23 +10,24 @@ from pathlib import Path
 import pytest
 
 from engines.base import Prompt
+from engines.pocket import SHIPPED
 from engines.vllm import VLLM
 from stepmark.errors import ConfigError, EngineError, InstallError
 from stepmark.records import Sampling
-from tests.engines.tiny_model import WORDS
+from tests.engines.shipped import PROBLEMS
 
 on_the_engines_loop = pytest.mark.asyncio(loop_scope="session")
 # vLLM leaves a ZeroMQ context to the garbage collector.
 leaves_a_context = pytest.mark.filterwarnings("ignore:Unclosed context:ResourceWarning")
 
-PROMPT = Prompt(user="".join(f" {word}" for word in WORDS[:70]))
+PROMPT = Prompt(user=" ".join(PROBLEMS[:2]))
 GREEDY = Sampling(max_tokens=8, temperature=0.0)
 
 
-async def test_without_vllm_it_says_what_to_install(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_vllm_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(InstallError, match=r"pip install 'stepmark\[vllm\]'"):
-        await VLLM(model=str(tiny_folder)).complete(PROMPT, GREEDY)
+        await VLLM(model=str(SHIPPED)).complete(PROMPT, GREEDY)
 
 
 async def test_a_missing_folder_is_a_user_error(tmp_path: Path) -> None:
@@ -63,7 +64,7 @@ def test_the_name_says_which_revision(tmp_path: Path) -> None:
 @on_the_engines_loop
 async def test_a_second_request_finds_its_prompt_cached(in_process: VLLM) -> None:
     await in_process.complete(PROMPT, GREEDY)
-    (again,) = await in_process.complete(replace(PROMPT, prefix=" wab"), GREEDY)
+    (again,) = await in_process.complete(replace(PROMPT, prefix="Step 1:"), GREEDY)
     assert again.cached_tokens >= 64
 
 

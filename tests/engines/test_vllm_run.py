@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from engines.pocket import SHIPPED
 from stepmark.records import Annotation
 from storage.dataset import Dataset
 from storage.tables import LABELS, PROBLEMS, TRACES, annotations, rollouts
-from tests.engines.serving import serving
 
 pytestmark = pytest.mark.vllm
 
@@ -28,19 +27,12 @@ SMALLER = [f"problems.count={COUNT}", "shards.problems_per_shard=4"]
 RUN_SECONDS = 900
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a vLLM server with the pocket model."""
-    with serving(SHIPPED, "pocket", tmp_path_factory.mktemp("pocket-server") / "log") as url:
-        yield url
-
-
 @pytest.fixture(scope="module", params=["in process", "behind its server"])
 def engine(request: pytest.FixtureRequest) -> Mapping[str, Any]:
     """An [engine] table."""
     if request.param == "in process":
         return {"use": "vllm", "model": str(SHIPPED), "dtype": "float32"}
-    return {"use": "openai", "model": "pocket", "api": "completions", "base_urls": [request.getfixturevalue("server")]}
+    return {"use": "openai", "model": "pocket", "api": "completions", "base_urls": [request.getfixturevalue("vllm_server")]}
 
 
 @pytest.fixture(scope="module")
