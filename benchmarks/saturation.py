@@ -115,8 +115,8 @@ def say(text: str) -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.saturation", description=__doc__)
     parser.add_argument("--traces", type=int, default=512, help="wrong traces in flight")
-    parser.add_argument("--rollouts", type=int, default=8, help="completions a probe")
-    parser.add_argument("--rounds", type=int, default=4, help="how often each way is timed")
+    parser.add_argument("--rollouts", type=int, default=4, help="completions a probe")
+    parser.add_argument("--rounds", type=int, default=1, help="how often each way is timed")
     parser.add_argument("--problems", type=int, default=8192, help="how many are tried at most to find the traces")
     parser.add_argument("--max-steps", type=int, default=6, help="of a problem")
     parser.add_argument("--model", default=str(ROOT / "engines" / "pocket_model"), help="folder or Hub name; the pocket model by default")

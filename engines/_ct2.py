@@ -101,8 +101,17 @@ class Model:
 
 
 def load(folder: Path, compute_type: str) -> Model:
-    """Read a model folder; `ConfigError` when a file that it needs is missing."""
+    """Read a model folder; `ConfigError` when a file that it needs is missing or damaged."""
     _require_files(folder)
+    try:
+        model = _load(folder, compute_type)
+        ctranslate2.Generator(str(model.weights), compute_type=compute_type, inter_threads=1, intra_threads=1)
+    except Exception as error:  # tokenizers raises nothing more exact
+        raise ConfigError(f"engines.pocket: {folder} cannot be loaded: {' '.join(str(error).split())}") from error
+    return model
+
+
+def _load(folder: Path, compute_type: str) -> Model:
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     special = json.loads((folder / "ctranslate2" / "config.json").read_text(encoding="utf-8"))
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, cast
+from urllib.parse import urlsplit
 
 import httpx2  # what openai is built on; only its limits are set here
 import openai
@@ -66,6 +67,8 @@ class OpenAI:
     def __post_init__(self) -> None:
         if not self.base_urls:
             raise ConfigError("engines.openai: base_urls is empty; give at least one, such as http://127.0.0.1:8000/v1")
+        for url in self.base_urls:
+            _check_url(url)
 
     @property
     def model_name(self) -> str:
@@ -211,12 +214,25 @@ def _translated(error: openai.APIError) -> EngineError | ConfigError:
     return EngineError(f"not understood{where}: {says}", retryable=False)
 
 
+def _check_url(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and url.isprintable()
+    except ValueError:  # brackets that do not close, a port of six digits
+        usable = False
+    if not usable:
+        raise ConfigError(f"engines.openai: {url!r} in base_urls is no address; write it as http://127.0.0.1:8000/v1")
+
+
 def _key(variable: str) -> str:
     if not variable:
         return "none"
-    if not os.environ.get(variable):
+    key = os.environ.get(variable, "")
+    if not key:
         raise ConfigError(f"engines.openai: the environment variable {variable} holds no key; set it, or leave api_key_env empty")
-    return os.environ[variable]
+    if not (key.isascii() and key.isprintable()):
+        raise ConfigError(f"engines.openai: the environment variable {variable} holds no key: it has characters that keys have not")
+    return key
 
 
 def _allow_open_files(count: int) -> None:

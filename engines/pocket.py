@@ -12,7 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
 
 from engines import _ct2
 from engines._parts import in_parts
@@ -23,6 +25,8 @@ from stepmark.records import Sampling
 
 __all__ = ["Pocket"]
 
+# The types of CTranslate2 that every CPU has or falls back from.
+ComputeType = Literal["float32", "int8", "int8_float32", "int8_bfloat16", "int16", "bfloat16", "auto", "default"]
 SHIPPED = Path(__file__).with_name("pocket_model")
 # Rows drawn together: beyond 16 a core gains little, and a large request should keep all cores busy.
 ROWS = 16
@@ -40,8 +44,8 @@ class Pocket:
     version: ClassVar[int] = 1
 
     model: str = operational(default="")
-    compute_type: str = "float32"
-    workers: int = operational(default=0)
+    compute_type: ComputeType = "float32"
+    workers: Annotated[int, Field(ge=0, le=1024)] = operational(default=0)
 
     @property
     def model_name(self) -> str:

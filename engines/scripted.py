@@ -4,7 +4,9 @@ import asyncio
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from pydantic import Field
 
 from engines.base import Completion, Prompt
 from stepmark.errors import EngineError
@@ -36,7 +38,7 @@ class Scripted:
     """When set, every call fails with this message."""
     retryable: bool = True
     respond: Callable[[Prompt, Sampling, int], str | Completion] | None = operational(default=None)  # noqa: RUF009 - a dataclass field
-    delay: float = operational(default=0.0)
+    delay: Annotated[float, Field(ge=0)] = operational(default=0.0)
     """Seconds before each answer."""
 
     @property

@@ -1,5 +1,6 @@
 """The command line: `stepmark`, or `python -m pipelines`."""
 
+import io
 import os
 import sys
 import warnings
@@ -30,6 +31,9 @@ def main() -> None:
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     warnings.filterwarnings("ignore", message="Failed to create the Prefect home directory")  # it works without one
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal of another encoding shows what it has no sign for as its number
+            stream.reconfigure(errors="backslashreplace")
     try:
         check_names()
         from pipelines.commands import app

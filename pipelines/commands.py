@@ -20,6 +20,7 @@ from stepmark.errors import ConfigError
 __all__ = ["app"]
 
 PIPE_WIDTH = 160
+SHOWN_ROWS = 1000
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
@@ -84,21 +85,31 @@ def sql(
     table = Table()
     for name in answer.column_names:
         table.add_column(Text(visible(name)))
-    for row in render.values(answer):
+    for row in render.values(answer.slice(0, SHOWN_ROWS)):
         table.add_row(*(Text("" if value is None else visible(str(value))) for value in row))
-    Console(width=_width()).print(table)
+    console = Console(width=_width())
+    console.print(table)
+    if answer.num_rows > SHOWN_ROWS:
+        console.print(f"the first {SHOWN_ROWS} of {answer.num_rows} rows; --format csv or json writes them all")
 
 
 @app.command()
 def score(
     dataset: DatasetOption,
-    gold: Annotated[str, typer.Option(help="The annotations that are the truth: oracle, human, or any method's.")] = "oracle",
+    gold: Annotated[
+        str, typer.Option(help="The truth: the annotations of oracle, human or any method, or a file of trace_id and first_error.")
+    ] = "oracle",
 ) -> None:
     """Compare every method's first errors, and the kept labels', with gold ones (ProcessBench's measures)."""
+    from pipelines.gold import first_errors
     from pipelines.summary import score_table, scores
     from storage.dataset import Dataset
 
-    scored = scores(Dataset(dataset), gold)
+    asked = Dataset(dataset)
+    truth, aside = first_errors(asked, gold)
+    for row in aside:
+        print(visible(f"set aside: {row.file}, row {row.row}, field '{row.field}': {row.reason}"), file=sys.stderr)  # noqa: T201
+    scored = scores(asked, truth, but=gold)
     Console(width=_width()).print(score_table(scored, f"{dataset} against {gold}: shares in %"))
 
 

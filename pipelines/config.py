@@ -1,5 +1,6 @@
 """The run file: TOML, one table per concern, unknown keys refused."""
 
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from stepmark.errors import ConfigError
 __all__ = ["Generate", "Prices", "RunFile", "Shards", "load"]
 
 Table = dict[str, Any]
+INTEGER_BITS = 63
 
 
 class _Strict(BaseModel):
@@ -25,7 +27,7 @@ class Generate(_Strict):
     traces_per_problem: int = Field(default=4, ge=1, le=1024)
     """Independent solutions of each problem."""
     temperature: float = Field(default=1.0, ge=0)
-    top_p: float = Field(default=1.0, gt=0, le=1)
+    top_p: float = Field(default=1.0, ge=1e-6, le=1)
     max_tokens: int = Field(default=512, ge=1, le=2**31 - 1)
     """Tokens of one solution or rollout; a longer one is cut and its outcome is unknown."""
     stop: tuple[str, ...] = ()
@@ -75,13 +77,16 @@ TABLES: Mapping[str, type[BaseModel]] = {"generate": Generate, "shards": Shards,
 def load(path: Path, overrides: Sequence[str] = ()) -> RunFile:
     """Read a run file; `overrides` are `table.key=value` with a TOML value, list entries by number (`annotators.0.rollouts=4`)."""
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the run file {path}: {getattr(error, 'strerror', None) or error}") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path} is nested too deeply") from error
     for override in overrides:
         _override(raw, override)
+    _refuse_odd_numbers(raw, str(path))
     return parse(raw, str(path))
 
 
@@ -96,6 +101,8 @@ def parse(raw: Mapping[str, Any], where: str) -> RunFile:
 def _first_message(error: ValidationError) -> str:
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
+    if first["loc"] == ("annotators",):
+        return "annotators: write every one under its own [[annotators]]"
     if first["type"] != "extra_forbidden":
         return f"{place}: {first['msg']}"
     *tables, key = first["loc"]
@@ -131,3 +138,14 @@ def _value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+    except RecursionError as error:
+        raise ConfigError(f"--set …={text[:20]}…: nested too deeply") from error
+
+
+def _refuse_odd_numbers(value: Any, where: str) -> None:
+    """No parameter wants nan or infinity, nor more than the 64 bits that TOML promises for a whole number."""
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            _refuse_odd_numbers(inner, f"{where}: {key}" if ": " not in where else f"{where}.{key}")
+    elif (isinstance(value, float) and not math.isfinite(value)) or (isinstance(value, int) and value.bit_length() > INTEGER_BITS):
+        raise ConfigError(f"{where}: a number out of range")

@@ -11,7 +11,7 @@ from pipelines.config import Shards
 from pipelines.grading import grade_answer
 from pipelines.importing import HUMAN, NOT_GRADED, Imported, import_traces
 from problems._rows import expand
-from stepmark.errors import ConfigError
+from stepmark.errors import ConfigError, InputError
 from stepmark.identity import content_digest, digest
 from stepmark.records import Rejected, Trace
 from storage.dataset import Dataset
@@ -34,11 +34,19 @@ async def take_in(
     """Read the files into the dataset at `uri`; returns how many of what it now holds."""
     rows = list(import_traces(paths, shape=shape, fields=fields, split=split, domain=domain, license=license))
     fingerprint = digest("import", [content_digest(path) for path in expand(paths)], shape, fields, split, domain, license)
+    _refuse_nothing(paths, rows)
     dataset = Dataset(uri)
     dataset.check_writable()
     with dataset.alone():
         _refuse_others(dataset, fingerprint)
         return await _take_in(dataset, rows, fingerprint)
+
+
+def _refuse_nothing(paths: Sequence[str], rows: Sequence[Imported | Rejected]) -> None:
+    if not any(isinstance(row, Imported) for row in rows):
+        first = next((row for row in rows if isinstance(row, Rejected)), None)
+        told = f"; {first.file}, row {first.row}, field '{first.field}': {first.reason}" if first else ", the files are empty"
+        raise InputError(f"no solution to import in {', '.join(paths)}, nothing was changed{told}")
 
 
 async def _take_in(dataset: Dataset, rows: Sequence[Imported | Rejected], fingerprint: str) -> Mapping[str, int]:

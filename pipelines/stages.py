@@ -30,6 +30,7 @@ from verifiers._isolated import Isolated
 __all__ = ["Job"]
 
 ORACLE = "oracle"
+REFUSED = "error: "
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +113,7 @@ class Job:
         problems = list(self.dataset.read_part(PROBLEMS, shard))
         self.meter.expect("traces", len(problems) * self.plan.run_file.generate.traces_per_problem)
         written = await together(map(self._solve, problems))
+        self._refuse_refusals(written)
         self.dataset.write_part(TRACES, shard, [trace for traces in written for trace in traces], stamp)
 
     async def make_oracle(self, shard: int) -> None:
@@ -123,9 +125,7 @@ class Job:
         stamp = digest(fingerprint, self._stamp(TRACES, shard))
         if self.dataset.has_part(annotations(ORACLE), shard, stamp):
             return
-        problems = self._problems(shard)
-        traces = self.dataset.read_part(TRACES, shard)
-        truths = [_told_by(oracle, problems[trace.problem_id], trace, fingerprint) for trace in traces]
+        truths = [_told_by(oracle, problem, trace, fingerprint) for problem, trace in self._traces(shard)]
         self.dataset.write_part(annotations(ORACLE), shard, truths, stamp)
 
     async def make_annotations(self, shard: int, method: str) -> None:
@@ -133,14 +133,13 @@ class Job:
         stamp = self.plan.annotations_stamp(method, self._stamp(TRACES, shard))
         if self.dataset.has_part(annotations(method), shard, stamp):
             return
-        problems = self._problems(shard)
-        traces = list(self.dataset.read_part(TRACES, shard))
+        traces = list(self._traces(shard))
         self.meter.expect(method, len(traces))
         outcomes = defaultdict[str, list[Verdict]](list)
-        for trace in traces:
+        for _, trace in traces:
             outcomes[trace.problem_id].append(trace.outcome)
         run_one = partial(self._annotate, method, self.plan.annotations_fingerprint(method))
-        done = await together(run_one(problems[t.problem_id], t, outcomes[t.problem_id]) for t in traces)
+        done = await together(run_one(problem, trace, outcomes[problem.problem_id]) for problem, trace in traces)
         spent = [rollout for _, paid in done for rollout in paid]
         if spent:
             self.dataset.write_part(rollouts(method), shard, spent, stamp)
@@ -178,8 +177,13 @@ class Job:
             raise DatasetError(f"{self.dataset.uri}/{table.folder} has no whole part {shard}: run again to make it")
         return footer.fingerprint
 
-    def _problems(self, shard: int) -> Mapping[str, Problem]:
-        return {problem.problem_id: problem for problem in self.dataset.read_part(PROBLEMS, shard)}
+    def _traces(self, shard: int) -> Iterator[tuple[Problem, Trace]]:
+        """The traces of a shard, each beside its problem."""
+        problems = {problem.problem_id: problem for problem in self.dataset.read_part(PROBLEMS, shard)}
+        for trace in self.dataset.read_part(TRACES, shard):
+            if trace.problem_id not in problems:
+                raise DatasetError(f"{self.dataset.uri}: part {shard} of problems has none of id {trace.problem_id}; import or run again")
+            yield problems[trace.problem_id], trace
 
     async def _solve(self, problem: Problem) -> Sequence[Trace]:
         engine, run_file = self.plan.engine, self.plan.run_file
@@ -196,6 +200,12 @@ class Job:
         traces = [await self._trace(problem, completion, index, seed) for index, completion in enumerate(completions)]
         self.meter.finish("traces", len(traces))
         return traces
+
+    def _refuse_refusals(self, written: Sequence[Sequence[Trace]]) -> None:
+        """One problem may be too long for the model; an engine that has refused everything it was asked is set up wrongly."""
+        reasons = [trace.finish_reason for traces in written for trace in traces]
+        if len(written) > 1 and not self.meter.generated_tokens and all(reason.startswith(REFUSED) for reason in reasons):
+            raise EngineError(f"the engine refused every problem: {reasons[0].removeprefix(REFUSED)}", retryable=False)
 
     async def _trace(self, problem: Problem, completion: Completion, index: int, seed: int) -> Trace:
         assert self.plan.engine is not None
@@ -251,7 +261,7 @@ def _told_by(oracle: Oracle, problem: Problem, trace: Trace, fingerprint: str) -
 
 def _refused(error: EngineError) -> Completion:
     """A request the engine will never answer is a trace without steps: recorded, unknown, and training nothing."""
-    return Completion(text="", finish_reason=f"error: {error}", prompt_tokens=0, cached_tokens=0, generated_tokens=0)
+    return Completion(text="", finish_reason=f"{REFUSED}{error}", prompt_tokens=0, cached_tokens=0, generated_tokens=0)
 
 
 def _cost(completion: Completion) -> Cost:

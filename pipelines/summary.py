@@ -10,7 +10,6 @@ from pipelines._terminal import visible
 from pipelines.config import Prices
 from pipelines.meter import Meter
 from pipelines.scoring import Case, Score, score
-from stepmark.errors import ConfigError
 from stepmark.records import Verdict
 from storage.dataset import Dataset
 from storage.render import values
@@ -19,6 +18,9 @@ from storage.sql import query
 __all__ = ["score_table", "scores", "summary_rows"]
 
 OUTCOMES = "SELECT outcome, count(*) FROM traces GROUP BY outcome ORDER BY outcome"
+REFUSED = """
+SELECT finish_reason, count(*) FROM traces WHERE starts_with(finish_reason, 'error: ') GROUP BY 1 ORDER BY 2 DESC, 1
+"""
 METHODS = """
 SELECT method, count(*) AS traces, count(first_error) AS decided, count(*) FILTER (first_error >= 0) AS errors,
        count(error) AS failed, sum(rollouts) AS rollouts, sum(generated_tokens) AS tokens, sum(seconds) AS seconds
@@ -46,6 +48,8 @@ def summary_rows(dataset: Dataset, meter: Meter, prices: Prices) -> Sequence[Map
         rows.append(("rows set aside", str(aside)))
     outcomes = _rows(dataset, OUTCOMES)
     rows.append(("traces", f"{sum(n for _, n in outcomes)}: " + ", ".join(f"{n} {outcome}" for outcome, n in outcomes)))
+    if refused := _rows(dataset, REFUSED):
+        rows.append(("refused by the engine", f"{sum(n for _, n in refused)}: {refused[0][0]}"))
     for method, traces, decided, errors, failed, rollouts, tokens, _ in _rows(dataset, METHODS):
         told = f"{errors} first errors, {decided - errors} without error, {traces - decided} undecided"
         told += f", {failed} failed" if failed else ""
@@ -72,35 +76,24 @@ def _bill(dataset: Dataset, meter: Meter, prices: Prices) -> Sequence[tuple[str,
     return rows
 
 
-GOLD_AND_SAID = """
-SELECT g.first_error AS gold, t.outcome = 'correct' AS right_answer, a.first_error AS predicted,
-       list_transform(a.steps, lambda s: s.verdict) AS steps, a.method AS method
-FROM annotations g JOIN traces t USING (trace_id) JOIN annotations a USING (trace_id)
-WHERE g.method = '{gold}' AND g.first_error IS NOT NULL AND a.method <> '{gold}'
+SAID = """
+SELECT trace_id, a.first_error AS predicted, list_transform(a.steps, lambda s: s.verdict) AS steps, a.method AS method
+FROM annotations a
 UNION ALL
-SELECT g.first_error, t.outcome = 'correct', CASE WHEN l.kept THEN l.first_error END,
-       list_transform(l.steps, lambda s: s.label), 'consensus'
-FROM annotations g JOIN traces t USING (trace_id) JOIN labels l USING (trace_id)
-WHERE g.method = '{gold}' AND g.first_error IS NOT NULL
+SELECT trace_id, CASE WHEN kept THEN first_error END, list_transform(steps, lambda s: s.label), 'consensus' FROM labels
 """
+RIGHT_ANSWERS = "SELECT trace_id FROM traces WHERE outcome = 'correct'"
 
 
-def scores(dataset: Dataset, gold: str) -> Mapping[str, Score]:
-    """The score of every method, and of the consensus' kept labels, against the annotations of method `gold`."""
-    dataset.require()
-    methods = dataset.methods("annotations")
-    if gold not in methods:
-        raise ConfigError(f"{dataset.uri} has no annotations of '{gold}' to score against; it has: {', '.join(methods) or 'none'}")
-    return {method: score(found) for method, found in sorted(_cases(dataset, gold).items())}
-
-
-def _cases(dataset: Dataset, gold: str) -> Mapping[str, Sequence[Case]]:
-    """Every method's predictions beside gold, by method."""
+def scores(dataset: Dataset, gold: Mapping[str, int], *, but: str = "") -> Mapping[str, Score]:
+    """The score of every method but one, and of the consensus' kept labels, against gold first errors by trace."""
     found: dict[str, list[Case]] = {}
-    for truth, right_answer, predicted, steps, method in _rows(dataset, GOLD_AND_SAID.format(gold=gold)):
-        case = Case(gold=truth, predicted=predicted, steps=[Verdict(s) for s in steps], right_answer=right_answer)
-        found.setdefault(method, []).append(case)
-    return found
+    right = {trace_id for (trace_id,) in _rows(dataset, RIGHT_ANSWERS)}
+    for trace_id, predicted, steps, method in _rows(dataset, SAID):
+        if trace_id in gold and method != but:
+            case = Case(gold=gold[trace_id], predicted=predicted, steps=[Verdict(s) for s in steps], right_answer=trace_id in right)
+            found.setdefault(method, []).append(case)
+    return {method: score(cases) for method, cases in sorted(found.items())}
 
 
 def score_table(scored: Mapping[str, Score], title: str) -> Table:

@@ -6,6 +6,7 @@ A file that cannot be read at all is an `InputError`. Rows are counted from 1: l
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from glob import has_magic
 from pathlib import Path
@@ -131,6 +132,8 @@ def _read_csv(path: Path) -> Iterator[Row | Rejected]:
         header = next(records, [])
         if isinstance(header, str):
             raise InputError(f"{path} has no usable header: {header}")
+        if twice := [name for name, count in Counter(header).items() if count > 1]:
+            raise InputError(f"{path} has two columns called {twice[0]!r}")
         for number, record in enumerate(records, start=1):
             yield _csv_row(path, number, header, record)
 

@@ -11,13 +11,15 @@ from typing import Any
 
 import pyarrow as pa
 
+from stepmark.errors import ConfigError
+
 __all__ = ["to_csv", "to_json", "values"]
 
 
 def values(table: pa.Table) -> Iterator[tuple[Any, ...]]:
     """The rows as Python values, in the order of `table.column_names`, which may repeat; maps are dictionaries."""
     for batch in table.to_batches():
-        columns = (column.to_pylist(maps_as_pydicts="lossy") for column in batch.columns)
+        columns = (_python(name, column) for name, column in zip(table.column_names, batch.columns, strict=True))
         yield from zip(*columns, strict=True)
 
 
@@ -35,6 +37,15 @@ def to_csv(table: pa.Table) -> str:
     writer.writerow(table.column_names)
     writer.writerows(map(_cell, row) for row in values(table))
     return out.getvalue()
+
+
+def _python(name: str, column: Any) -> list[Any]:
+    """A date after the year 9999, or a map whose keys are lists, has no value in Python."""
+    try:
+        found: list[Any] = column.to_pylist(maps_as_pydicts="lossy")
+    except (ValueError, OverflowError, TypeError, pa.ArrowException) as error:
+        raise ConfigError(f"column '{name}' holds what cannot be shown ({error}): cast it, as in CAST({name} AS VARCHAR)") from error
+    return found
 
 
 def _cell(value: Any) -> Any:

@@ -89,6 +89,10 @@ def _make_views(connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> None
 
 
 def _only_select(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statement:
+    try:
+        sql.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError("the query is not UTF-8") from error
     statements = connection.extract_statements(sql)
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         kinds = ", ".join(statement.type.name for statement in statements) or "nothing"

@@ -157,6 +157,9 @@ async def test_the_key_comes_from_the_environment(monkeypatch: pytest.MonkeyPatc
         engine = engine_at(server.url, api_key_env="TEST_KEY")
         with pytest.raises(ConfigError, match="TEST_KEY"):
             await engine.complete(PROMPT, ONE)
+        monkeypatch.setenv("TEST_KEY", "sécret\n")
+        with pytest.raises(ConfigError, match="TEST_KEY holds no key"):
+            await engine.complete(PROMPT, ONE)
         monkeypatch.setenv("TEST_KEY", "secret")
         await engine.complete(PROMPT, ONE)
         await engine.close()

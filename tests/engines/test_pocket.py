@@ -130,3 +130,12 @@ async def test_a_missing_model_is_a_user_error(tmp_path: Path) -> None:
         await Pocket(model=str(tmp_path)).complete(PROMPT, FREE)
     with pytest.raises(ConfigError):
         _ = Pocket(model=str(tmp_path)).identity
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "ctranslate2/config.json", "ctranslate2/model.bin"])
+async def test_a_damaged_model_is_a_user_error(name: str, tmp_path: Path) -> None:
+    damaged = shutil.copytree(SHIPPED, tmp_path / "damaged")
+    (damaged / name).write_bytes(b"{}")
+    with pytest.raises(ConfigError, match="cannot be loaded: ") as refusal:
+        await Pocket(model=str(damaged)).complete(PROMPT, FREE)
+    assert "\n" not in str(refusal.value)

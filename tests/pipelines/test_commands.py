@@ -37,6 +37,8 @@ RUN_FILES = {
     "unknown table": ('dataset = "d"\n[nope]\n', "unknown key 'nope'; known: dataset, seed"),
     "unknown key": ('dataset = "d"\n[shards]\nnope = 1', "unknown key 'nope' in [shards]; known: problems_per_shard"),
     "wrong type": ('dataset = "d"\n[generate]\nmax_tokens = "many"', "generate.max_tokens: Input should be a valid integer"),
+    "nested too deeply": ("x = " + "[" * 5000 + "]" * 5000, "is nested too deeply"),
+    "one annotators table": ('dataset = "d"\n[annotators]\nuse = "formal"', "annotators: write every one under its own [[annotators]]"),
     "nothing to run": ('dataset = "d"', "a run needs [problems] and [engine]"),
 }
 SETTINGS = {
@@ -46,6 +48,16 @@ SETTINGS = {
     "unknown annotator": ("annotators.0.use=montecarlo", "annotators has no 'montecarlo'; it has: binary_search"),
     "unknown parameter": ("engine.nope=1", "engines.scripted has no parameter 'nope'; it has: replies"),
     "wrong parameter": ("engine.delay=soon", "engines.scripted: delay: Input should be a valid number"),
+    "no number": ("engine.delay=nan", "engine.delay: a number out of range"),
+    "endless number": ("seed=1" + "0" * 40, "seed: a number out of range"),
+    "nested too deeply": ("seed=" + "[" * 5000 + "]" * 5000, "nested too deeply"),
+    "no address": ('engine={use="openai",model="m",base_urls=["http://[::1"]}', "'http://[::1' in base_urls is no address"),
+    "no such port": (
+        'engine={use="openai",model="m",base_urls=["http://h:99999/v1"]}',
+        "is no address; write it as http://127.0.0.1:8000/v1",
+    ),
+    "no threads": ('engine={use="pocket",workers=-1}', "engines.pocket: workers: Input should be greater than or equal to 0"),
+    "unknown numbers": ('engine={use="pocket",compute_type="foo"}', "engines.pocket: compute_type: Input should be 'float32'"),
     "unknown split": ("generate.split=nope", "no way of splitting called 'nope'; there are: line"),
     "bad pattern": ("generate.split=regex:(", "is not a valid pattern"),
     "missing prompt": ("generate.prompt=/nope.txt", "no prompt '/nope.txt'"),
@@ -58,6 +70,7 @@ SETTINGS = {
 }
 # Known only when the flow has begun.
 IN_THE_FLOW = {
+    "refused every time": ('engine={use="scripted",context=1}', "the engine refused every problem: the prompt has "),
     "missing key": ('engine={use="openai",model="m",api_key_env="STEPMARK_NO_SUCH_KEY"}', "STEPMARK_NO_SUCH_KEY holds no key"),
     "wrong field map": (
         'problems={use="files",paths=["questions.jsonl"],fields={question="nope"}}',
@@ -73,17 +86,28 @@ COMMANDS = {
     "sql that writes": (["sql", "DROP TABLE labels", "--dataset", "made"], "a query is one SELECT statement; this is DROP"),
     "sql twice": (["sql", "SELECT 1; SELECT 2", "--dataset", "made"], "a query is one SELECT statement"),
     "sql that fails": (["sql", "SELECT nope FROM labels", "--dataset", "made"], "the query failed: Binder Error"),
+    "sql that is no text": (["sql", "SELECT '\udcff'", "--dataset", "made"], "the query is not UTF-8"),
+    "sql of a date beyond": (["sql", "SELECT 'infinity'::TIMESTAMP AS t", "--dataset", "made"], "column 't' holds what cannot be shown"),
     "sql on nothing": (["sql", "SELECT 1", "--dataset", "none"], "no dataset at none"),
     "score on nothing": (["score", "--dataset", "none"], "no dataset at none"),
     "score without gold": (
         ["score", "--dataset", "made", "--gold", "human"],
         "made has no annotations of 'human' to score against; it has: formal",
     ),
+    "score against nothing": (["score", "--dataset", "made", "--gold", "nope.csv"], "nope.csv does not exist"),
+    "score against other traces": (
+        ["score", "--dataset", "made", "--gold", "other.csv"],
+        "other.csv names the first error of no trace of made; row 1, field 'trace_id': no trace of this dataset",
+    ),
+    "score against questions": (["score", "--dataset", "made", "--gold", "questions.jsonl"], "has no field 'trace_id'"),
     "export unknown": (["export", "nope", "--dataset", "made", "--to", "out"], "storage.formats has no 'nope'; it has: math_shepherd"),
     "export over files": (["export", "trl", "--dataset", "made", "--to", "."], "it holds "),
     "export nothing": (["export", "trl", "--dataset", "none", "--to", "out"], "no dataset at none"),
     "label nothing": (["label", "run.toml", "--set", "dataset=none"], "no dataset at none"),
     "import nothing": (["import", "nope.jsonl", "--dataset", "new"], "nope.jsonl does not exist"),
+    "import an empty file": (["import", "empty.jsonl", "--dataset", "new"], "nothing was changed, the files are empty"),
+    "import bad rows alone": (["import", "bad.jsonl", "--dataset", "new"], "bad.jsonl, row 1, field '': not JSON"),
+    "import a column twice": (["import", "twice.csv", "--dataset", "new"], "twice.csv has two columns called 'question'"),
     "import unmapped": (["import", "solutions.jsonl", "--dataset", "new", "--map", "x"], "--map x: write it as OURS=YOURS"),
     "import unknown shape": (["import", "solutions.jsonl", "--dataset", "new", "--shape", "x"], "no shape with solutions is called 'x'"),
     "import into others": (["import", "solutions.jsonl", "--dataset", "made"], "made holds other traces already"),
@@ -106,6 +130,9 @@ def stepmark(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     Path("questions.jsonl").write_text(QUESTION)
     Path("solutions.jsonl").write_text(SOLUTION)
     Path("empty.jsonl").write_text("")
+    Path("bad.jsonl").write_text("{\n")
+    Path("twice.csv").write_text("question,question\n1,2\n")
+    Path("other.csv").write_text("trace_id,first_error\nnope,0\n")
     run_file(tmp_path)
 
     def run(*arguments: str) -> tuple[int, str, str]:

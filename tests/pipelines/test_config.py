@@ -74,7 +74,7 @@ def test_the_resolved_run_file_keeps_overrides_and_odd_text(tmp_path: Path) -> N
         ('dataset = "d"\n[generate]\ntemperature = "hot"', "generate.temperature: Input should be a valid number"),
         ('dataset = "d"\n[generate]\ntemperature = -1', "generate.temperature: Input should be greater than or equal to 0"),
         ('dataset = "d"\n[generate]\ntemperature = nan', "generate.temperature: "),
-        ('dataset = "d"\n[generate]\ntop_p = 0', "generate.top_p: Input should be greater than 0"),
+        ('dataset = "d"\n[generate]\ntop_p = 0', "generate.top_p: Input should be greater than or equal to 0.000001"),
         ('dataset = "d"\n[generate]\ntraces_per_problem = 0', "generate.traces_per_problem: Input should be greater than or equal to 1"),
         ('dataset = "d"\n[generate]\ntraces_per_problem = 2000', "generate.traces_per_problem: Input should be less than or equal to 1024"),
         ('dataset = "d"\n[generate]\nmax_tokens = 1.5', "generate.max_tokens: Input should be a valid integer"),

@@ -402,3 +402,13 @@ async def test_what_is_built_on_a_missing_part_says_which(folder: Path, workers:
     job.make_problems()
     with pytest.raises(DatasetError, match="traces has no whole part 0: run again to make it"):
         await job.make_annotations(0, "formal")
+
+
+async def test_a_trace_of_no_problem_is_told(done: Path, workers: Isolated) -> None:
+    job = job_in(done, workers, Model(), annotators=[{"use": "formal", "name": "again"}], label=None)
+    problems = list(job.dataset.read_part(PROBLEMS, 0))
+    stamp = job.dataset.footer(PROBLEMS, 0)
+    assert stamp is not None
+    job.dataset.write_part(PROBLEMS, 0, problems[1:], stamp.fingerprint)
+    with pytest.raises(DatasetError, match=f"part 0 of problems has none of id {problems[0].problem_id}"):
+        await job.make_annotations(0, "again")
