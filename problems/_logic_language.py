@@ -16,13 +16,15 @@ Names and traits are those of the problem. Readings are compared, never texts: `
 `if someone is tall, then they are not kind`. What English leaves open is not in the language: `not kind and tall`, `everyone is not kind`.
 """
 
+import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from typing import Self
 
 from problems._logic_models import Clause, Literal, follows, negated, restates
-from stepmark.records import Verdict
+from stepmark.records import Problem, Verdict
 
 __all__ = [
     "ANSWERS",
@@ -76,8 +78,14 @@ class Step:
 class World:
     """What a problem states, sentence by sentence and without full stops, and the literal that is to be decided."""
 
-    given: Sequence[str]
+    given: tuple[str, ...]
     hypothesis: str
+
+    @classmethod
+    def of(cls, problem: Problem) -> Self:
+        """The world that a problem of this source keeps in its metadata."""
+        kept = json.loads(problem.metadata["world"])
+        return cls(given=tuple(kept["given"]), hypothesis=kept["hypothesis"])
 
     @cached_property
     def clauses(self) -> frozenset[Clause]:
@@ -108,6 +116,7 @@ class World:
         return all({literal.subject, literal.trait} <= self.vocabulary for clause in clauses for literal in clause)
 
 
+@lru_cache(maxsize=4096)
 def read(statement: str) -> frozenset[Clause] | None:
     """The clauses of a statement; None when it is none.
 

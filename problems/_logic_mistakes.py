@@ -1,12 +1,12 @@
 """Ways to spoil a gold solution of a deduction problem, so that it is wrong at a step that is known and nowhere before.
 
     negated              the conclusion turned round
-    other_trait          the conclusion about another trait
-    other_person         the conclusion about another person
+    other_trait          the conclusion about another trait, which does not follow from the problem either
+    other_person         the conclusion about another person, likewise
     left_out             a premise is not named that the conclusion needs
     condition_dropped    a rule told, and used, without one of its conditions
     invented             a rule used on what is not so, or not known
-    backwards            from what a rule concludes to what it asks for
+    backwards            from what a rule concludes to what it asks for, which does not follow from the problem either
     answer               the wrong answer
 
 What stands after the spoilt step is left as it was: what leaned on its conclusion is unknown then, since it holds and was not shown.
@@ -57,14 +57,16 @@ def _other_trait(world: World, gold: Lines, place: int, random: Random) -> Itera
     if parts := _parts(gold[place]):
         premises, conclusion = parts
         for trait in _shuffled(sorted({literal.trait for clause in world.clauses for literal in clause}), random):
-            yield step_line(premises, write_literal(conclusion._replace(trait=trait)), place + 1)
+            if not _holds(world, wrong := conclusion._replace(trait=trait)):
+                yield step_line(premises, write_literal(wrong), place + 1)
 
 
 def _other_person(world: World, gold: Lines, place: int, random: Random) -> Iterator[str]:
     if parts := _parts(gold[place]):
         premises, conclusion = parts
         for name in _shuffled(_names(world), random):
-            yield step_line(premises, write_literal(conclusion._replace(subject=name)), place + 1)
+            if not _holds(world, wrong := conclusion._replace(subject=name)):
+                yield step_line(premises, write_literal(wrong), place + 1)
 
 
 def _left_out(_world: World, gold: Lines, place: int, random: Random) -> Iterator[str]:
@@ -91,7 +93,7 @@ def _invented(world: World, gold: Lines, place: int, random: Random) -> Iterator
         for sentence, clause in _used(world, random):
             head = random.choice(sorted(clause))
             conditions = [negated(literal) for literal in sorted(clause) if literal != head]
-            if not all(follows(world.clauses, frozenset([condition])) for condition in conditions):
+            if not all(_holds(world, condition) for condition in conditions):
                 yield step_line([*map(write_literal, conditions), sentence], write_literal(head), place + 1)
 
 
@@ -101,14 +103,18 @@ def _backwards(world: World, gold: Lines, place: int, random: Random) -> Iterato
         shown = {clause for line in gold[:place] for step in [read_step(line)] if step for clause in step.conclusion}
         for sentence, clause in _used(world, random):
             for head in sorted(clause):
-                if frozenset([head]) in world.clauses | shown:
-                    concluded = random.choice([negated(literal) for literal in sorted(clause) if literal != head])
+                concluded = random.choice([negated(literal) for literal in sorted(clause) if literal != head])
+                if frozenset([head]) in world.clauses | shown and not _holds(world, concluded):
                     yield step_line([write_literal(head), sentence], write_literal(concluded), place + 1)
 
 
 def _answer(world: World, gold: Lines, place: int, random: Random) -> Iterator[str]:
     if place == len(gold) - 1:
         yield from (f"The answer is {answer}." for answer in random.sample(ANSWERS, len(ANSWERS)) if answer != world.answer)
+
+
+def _holds(world: World, literal: Literal) -> bool:
+    return follows(world.clauses, frozenset([literal]))
 
 
 def _names(world: World) -> Sequence[str]:

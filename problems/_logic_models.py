@@ -28,18 +28,18 @@ Clause = frozenset[Literal]
 
 def negated(literal: Literal) -> Literal:
     """The opposite."""
-    return literal._replace(holds=not literal.holds)
+    return Literal(literal.subject, literal.trait, not literal.holds)
 
 
 def about(clause: Clause, name: str) -> Clause:
     """What a clause says of one person where it speaks of anyone."""
-    return frozenset(literal._replace(subject=literal.subject or name) for literal in clause)
+    return frozenset(Literal(literal.subject or name, literal.trait, literal.holds) for literal in clause)
 
 
 def ground(clauses: Iterable[Clause], names: Collection[str]) -> Iterator[Clause]:
     """The clauses without "anyone"."""
     for clause in clauses:
-        if any(literal.subject is None for literal in clause):
+        if _is_about_anyone(clause):
             yield from (about(clause, name) for name in names)
         else:
             yield clause
@@ -57,8 +57,13 @@ def restates(known: Clause, stated: Clause) -> bool:
     fixed = about(stated, SOMEONE)
     if any(negated(literal) in fixed for literal in fixed):
         return True
-    names = {literal.subject for literal in fixed if literal.subject}
-    return any(about(known, name) <= fixed for name in names)
+    if not _is_about_anyone(known):
+        return known <= fixed
+    return any(about(known, name) <= fixed for name in {literal.subject for literal in fixed if literal.subject})
+
+
+def _is_about_anyone(clause: Clause) -> bool:
+    return any(literal.subject is None for literal in clause)
 
 
 def consistent(clauses: Iterable[Clause]) -> bool:

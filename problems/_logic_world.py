@@ -3,9 +3,9 @@
 A proof is drawn from its end: the goal gets a rule, each condition of the rule is a fact or gets a rule of its own. Rules are about
 named people or about everyone, and are used forwards, backwards on the opposite of their conclusion, or as a disjunction. In an
 unprovable problem the rule of the goal is broken: it asks for one thing more that is not known, it leads the other way, or it is about
-another person. Facts that nothing needs, rules that never apply and converses of the rules in use distract. Then the sentences are
-shuffled. A draft is kept when it is free of contradiction, its answer is the one that was meant, and its gold solution has the number of
-steps asked for.
+another person. Facts that nothing needs, rules that never apply, other reasons for what is so and converses of the rules in use distract.
+Then the sentences are shuffled. A draft is kept when it is free of contradiction, its answer is the one that was meant, and its gold
+solution has the number of steps asked for.
 """
 
 from collections.abc import Callable, Sequence
@@ -86,7 +86,11 @@ class _Draft:
 
     def distract(self) -> None:
         """One sentence more that nothing needs."""
-        self.random.choice((_idle_fact, _idle_fact, _same_trait, _idle_rule, _idle_rule, _converse))(self)
+        self.random.choice((_idle_fact, _idle_fact, _same_trait, _idle_rule, _converse, _other_reason, _other_reason))(self)
+
+    def known(self) -> Literal:
+        """Something that the proof speaks of."""
+        return self.random.choice([*self.facts, *(rule.conclusion for rule in self.rules)])
 
     def sentences(self) -> Sequence[str]:
         """All of it, shuffled."""
@@ -130,8 +134,14 @@ def _same_trait(draft: _Draft) -> None:
 
 def _idle_rule(draft: _Draft) -> None:
     """A rule of which one condition is so and another is not known."""
-    met = draft.random.choice([*draft.facts, *(rule.conclusion for rule in draft.rules)])
+    met = draft.known()
     draft.rules.append(_Rule(premises=(met, draft.literal(met.subject)), conclusion=draft.literal(met.subject)))
+
+
+def _other_reason(draft: _Draft) -> None:
+    """What would bring about something that the proof speaks of, and need not be so itself."""
+    known = draft.known()
+    draft.rules.append(_Rule(premises=(draft.literal(known.subject),), conclusion=known))
 
 
 def _converse(draft: _Draft) -> None:

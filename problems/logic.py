@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from random import Random
 from typing import Annotated, ClassVar
 
@@ -54,7 +54,7 @@ class Logic:
 
     def judge(self, problem: Problem, steps: Sequence[str]) -> Sequence[tuple[Verdict, str]]:
         """The oracle: the truth of every step, with the kind of mistake (see `_logic_language.judge_lines`)."""
-        return judge_lines(_world_of(problem), steps)
+        return judge_lines(World.of(problem), steps)
 
     def _problem(self, index: int) -> Problem:
         random = Random(f"logic:{self.seed}:{index}")
@@ -69,10 +69,6 @@ class Logic:
             metadata={
                 "steps": str(len(story.gold) - 1),
                 "gold": "".join(story.gold),
-                "world": json.dumps({"given": story.world.given, "hypothesis": story.world.hypothesis}),
+                "world": json.dumps(asdict(story.world)),
             },
         )
-
-
-def _world_of(problem: Problem) -> World:
-    return World(**json.loads(problem.metadata["world"]))

@@ -59,7 +59,7 @@ def countermodel(premises: tuple[Clause, ...], conclusion: tuple[Clause, ...]) -
 @lru_cache(maxsize=256)
 def contradict(clauses: tuple[Clause, ...]) -> bool:
     """Whether the clauses have no model, or none was found in time."""
-    return _Search(_context(), clauses).check() != z3.sat
+    return bool(clauses) and _Search(_context(), clauses).check() != z3.sat
 
 
 def _follows(context: Any, premises: Sequence[Clause], conclusion: Clause, *, show: bool = False) -> Entailed:

@@ -31,7 +31,7 @@ MAX_PROBLEM_CHARS = 20_000
 MAX_CLAUSES = 100
 MAX_PEOPLE = 40
 MAX_PREMISES = 20
-TOKEN = re.compile(rf"[A-Za-z]+(?![0-9A-Za-z])|{NUMBER}|[<>!]=|==|[-+*/()<>=≤≥≠−·×,;:.]|(?P<space>\s)|(?P<foreign>.)", re.DOTALL)
+TOKEN = re.compile(rf"[A-Za-z]++(?![0-9])|{NUMBER}|[<>!]=|==|[-+*/()<>=≤≥≠−·×,;:.]|(?P<space>\s)|(?P<foreign>.)", re.DOTALL)
 NAME = re.compile(r"[A-Z][a-z]+")
 WORD = re.compile(r"[a-z]{2,}")
 KEYWORDS = frozenset(
@@ -83,7 +83,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is given. Cursor mean nothing beyond what is said of them where the problem asks for a hypothesis, as a puzzle does."""
+    """What is given. Words mean nothing beyond what is said of them where the problem asks for a hypothesis, as a puzzle does."""
 
     given: tuple[Clause, ...]
     hypothesis: tuple[Clause, ...] = ()
@@ -111,7 +111,7 @@ def read_problem(text: str) -> Problem | None:
         hypotheses = [_statement(sentence[2:]) for sentence in sentences if _is_hypothesis(sentence)]
     except UnreadError:
         return None
-    people = {atom.subject for clause in given for atom in clause if isinstance(atom, Trait)}
+    people = {atom.subject for clause in given for atom in clause if isinstance(atom, Trait) and atom.subject}
     if rest or end or len(given) > MAX_CLAUSES or len(people) > MAX_PEOPLE or len(hypotheses) != bool(asked):
         return None
     return Problem(tuple(given), *hypotheses)
@@ -131,10 +131,13 @@ def read_step(text: str) -> Step | Answer | None:
 
 
 def _tokens(text: str) -> Sequence[str]:
-    found = list(TOKEN.finditer(text))
-    if any(match["foreign"] for match in found):
-        raise UnreadError
-    return [match[0] for match in found if not match["space"]]
+    found = list[str]()
+    for match in TOKEN.finditer(text):
+        if match["foreign"]:
+            raise UnreadError
+        if not match["space"]:
+            found.append(match[0])
+    return found
 
 
 def _split(tokens: Sequence[str], separator: str) -> Sequence[Sequence[str]]:

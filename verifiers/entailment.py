@@ -21,11 +21,11 @@ by contradiction and by cases.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import ClassVar
 
 from stepmark.records import Verdict
 from verifiers._countermodels import contradict, countermodel, follow
-from verifiers._linear import Relation
 from verifiers._statements import Answer, Atom, Clause, Problem, Step, Trait, negated, read_problem, read_step
 from verifiers.base import AnswerClaim, Finding, StepClaim
 
@@ -152,24 +152,24 @@ def _is_shown(context: _Context, clause: Clause) -> bool:
     if clause in context.known:
         return True
     # What alone leads to the clause speaks of nothing that the clause does not speak of.
-    near = ((one,) for one in context.known if _topics([one]) <= _topics([clause]) and _names([one]) <= _names([clause]))
+    near = ((one,) for one in context.known if _words(one) <= _words(clause))
     return any(follow(grounds, (clause,)).verdict is CORRECT for grounds in ((), *near))
 
 
 def _speaks_of(problem: Problem, clauses: Iterable[Clause]) -> bool:
-    said = (*problem.given, *problem.hypothesis)
-    return _topics(clauses) <= _topics(said) and _names(clauses) <= _names(said)
+    """Whether all names, traits and variables are the problem's."""
+    said = frozenset[str]().union(*map(_words, (*problem.given, *problem.hypothesis)))
+    return all(_words(clause) <= said for clause in clauses)
 
 
-def _topics(clauses: Iterable[Clause]) -> frozenset[str]:
-    """The traits and the variables."""
-    atoms = _atoms(clauses)
-    traits = {atom.trait for atom in atoms if isinstance(atom, Trait)}
-    return frozenset(traits.union(*({name for name, _ in atom.terms} for atom in atoms if isinstance(atom, Relation))))
+@lru_cache(maxsize=4096)
+def _words(clause: Clause) -> frozenset[str]:
+    """Names are capitalised, variables have one letter, traits have more: they cannot be taken for one another."""
+    return frozenset(word for atom in clause for word in _words_of(atom) if word)
 
 
-def _names(clauses: Iterable[Clause]) -> frozenset[str]:
-    return frozenset(atom.subject for atom in _atoms(clauses) if isinstance(atom, Trait) and atom.subject)
+def _words_of(atom: Atom) -> Iterable[str]:
+    return (atom.subject, atom.trait) if isinstance(atom, Trait) else (name for name, _ in atom.terms)
 
 
 def _atoms(clauses: Iterable[Clause]) -> list[Atom]:
