@@ -29,6 +29,14 @@ Overrides = Annotated[list[str], typer.Option("--set", help="Override a key of t
 DatasetOption = Annotated[str, typer.Option("--dataset", "-d", help="The dataset: a folder, or any fsspec URI.")]
 
 
+class Split(StrEnum):
+    """What `stepmark score` can tell apart."""
+
+    domain = "domain"
+    source = "source"
+    model = "model"
+
+
 class Layout(StrEnum):
     """How `stepmark sql` prints."""
 
@@ -99,18 +107,24 @@ def score(
     gold: Annotated[
         str, typer.Option(help="The truth: the annotations of oracle, human or any method, or a file of trace_id and first_error.")
     ] = "oracle",
+    by: Annotated[Split | None, typer.Option(help="A score for each of these apart.")] = None,
+    reliability: Annotated[bool, typer.Option("--reliability", help="Show how often each confidence is right, too.")] = False,
 ) -> None:
-    """Compare every method's first errors, and the kept labels', with gold ones (ProcessBench's measures)."""
+    """Compare every method's first errors, and the kept labels', with gold ones (ProcessBench's measures, and calibration)."""
     from pipelines.gold import first_errors
-    from pipelines.summary import score_table, scores
+    from pipelines.summary import reliability_table, score_table, scores
     from storage.dataset import Dataset
 
     asked = Dataset(dataset)
     truth, aside = first_errors(asked, gold)
     for row in aside:
         print(visible(f"set aside: {row.file}, row {row.row}, field '{row.field}': {row.reason}"), file=sys.stderr)  # noqa: T201
-    scored = scores(asked, truth, but=gold)
-    Console(width=_width()).print(score_table(scored, f"{dataset} against {gold}: shares in %"))
+    split = by.value if by else ""
+    scored = scores(asked, truth, but=gold, by=split)
+    console = Console(width=_width())
+    console.print(score_table(scored, f"{dataset} against {gold}: shares in %", split))
+    if reliability:
+        console.print(reliability_table(scored))
 
 
 @app.command()

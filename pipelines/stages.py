@@ -5,6 +5,7 @@
 Prefect runs and retries them (see `flow`); what is done is told by the parts that exist and by nothing else.
 """
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,14 +13,14 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from annotators.base import Services, Tools, together
+from annotators.base import Case, Fitting, Labeler, Services, Tools, together
 from annotators.base import run as annotate
 from engines.base import Completion, Engine
 from pipelines.grading import grade
 from pipelines.meter import Meter
 from pipelines.plan import Plan
 from problems.base import Oracle
-from stepmark.errors import DatasetError, EngineError
+from stepmark.errors import ConfigError, DatasetError, EngineError
 from stepmark.identity import digest, seed_for
 from stepmark.records import Annotation, Cost, Problem, Rejected, Rollout, StepAnnotation, Trace, Verdict, first_error_of
 from stepmark.steps import split
@@ -97,7 +98,7 @@ class Job:
             wanted = {shard: self._annotations_wanted(method, shard, stamp) for shard, stamp in standing.items()}
             yield annotations(method), wanted
             yield rollouts(method), wanted
-        yield LABELS, {shard: self.plan.labels_stamp(stamp) for shard, stamp in standing.items()}
+        yield LABELS, {shard: stamp for shard, stamp in self.plan.labels_stamps(traces).items() if shard in standing}
 
     def _annotations_wanted(self, method: str, shard: int, traces: str) -> str:
         if method in self.plan.annotators:
@@ -146,21 +147,46 @@ class Job:
         self.dataset.write_part(annotations(method), shard, [annotation for annotation, _ in done], stamp)
 
     async def make_labels(self, shard: int) -> None:
-        """Label the traces of a shard from the annotations of the run's methods."""
-        labeler, methods = self.plan.labeler, list(self.plan.annotators)
-        if labeler is None:
+        """Label the traces of a shard from the annotations of the run's methods; nothing where the labeler has to learn first."""
+        labeler = self.plan.labeler
+        if labeler is not None and not isinstance(labeler, Fitting):
+            self._write_labels(shard, labeler, self.plan.labels_stamps({shard: self._stamp(TRACES, shard)})[shard])
+
+    @property
+    def learns(self) -> bool:
+        """Whether labels wait until every shard is annotated."""
+        return isinstance(self.plan.labeler, Fitting)
+
+    async def make_learned_labels(self) -> None:
+        """Have the labeler learn from all shards, and label them."""
+        fitting = self.plan.labeler
+        assert isinstance(fitting, Fitting), "only what learns waits for all shards"
+        stamps = self.plan.labels_stamps({shard: self._stamp(TRACES, shard) for shard in self.dataset.shards(TRACES)})
+        if all(self.dataset.has_part(LABELS, shard, stamp) for shard, stamp in stamps.items()):
             return
-        stamp, fingerprint = self.plan.labels_stamp(self._stamp(TRACES, shard)), self.plan.labels_fingerprint()
+        if fitting.gold and fitting.gold not in self.dataset.methods("annotations"):
+            raise ConfigError(f"[label] gold = '{fitting.gold}': {self.dataset.uri} has no annotations of that name")
+        methods = [*self.plan.annotators, *[fitting.gold] * bool(fitting.gold)]
+        labeler = await asyncio.to_thread(fitting.fit, (case for shard in stamps for case in self._cases(shard, methods)))
+        for shard, stamp in stamps.items():
+            self._write_labels(shard, labeler, stamp)
+
+    def _write_labels(self, shard: int, labeler: Labeler, stamp: str) -> None:
+        fingerprint = self.plan.labels_fingerprint()
         if self.dataset.has_part(LABELS, shard, stamp):
             return
+        labels = [replace(labeler.label(*case), fingerprint=fingerprint) for case in self._cases(shard, list(self.plan.annotators))]
+        self.meter.finish("labels", len(labels))
+        self.dataset.write_part(LABELS, shard, labels, stamp)
+
+    def _cases(self, shard: int, methods: Sequence[str]) -> Iterator[Case]:
+        """The traces of a shard, and what the methods say of each."""
         said: dict[str, dict[str, Annotation]] = defaultdict(dict)
         for method in methods:
             for annotation in self.dataset.read_part(annotations(method), shard):
                 said[annotation.trace_id][method] = annotation
-        traces = self.dataset.read_part(TRACES, shard)
-        labels = [replace(labeler.label(trace, said[trace.trace_id]), fingerprint=fingerprint) for trace in traces]
-        self.meter.finish("labels", len(labels))
-        self.dataset.write_part(LABELS, shard, labels, stamp)
+        for trace in self.dataset.read_part(TRACES, shard):
+            yield trace, said[trace.trace_id]
 
     async def close(self) -> None:
         """End the workers and the engines."""

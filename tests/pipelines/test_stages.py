@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from engines.base import Completion, Prompt
 from pipelines.stages import Job
-from stepmark.errors import DatasetError, EngineError
+from stepmark.errors import ConfigError, DatasetError, EngineError
 from stepmark.identity import SEED_SPACING
 from stepmark.records import NO_ERROR, Annotation, Rejected, Sampling, Verdict
 from storage.dataset import Dataset
@@ -160,6 +160,7 @@ ALL = {"problems", "rejected", "traces", *DOWNSTREAM}
         ),
         ({"annotators": [*RUN["annotators"][:2], {"use": "judge", "votes": 1}, RUN["annotators"][3]]}, {"annotations/judge", "labels"}),
         ({"label": {"use": "consensus", "rule": "majority"}}, {"labels"}),
+        ({"label": {"use": "fusion"}}, {"labels"}),
         ({"annotators": RUN["annotators"][:3]}, {"labels"}),
         ({"annotators": [*RUN["annotators"], {"use": "formal", "name": "other"}]}, {"annotations/other", "labels"}),
     ],
@@ -412,3 +413,30 @@ async def test_a_trace_of_no_problem_is_told(done: Path, workers: Isolated) -> N
     job.dataset.write_part(PROBLEMS, 0, problems[1:], stamp.fingerprint)
     with pytest.raises(DatasetError, match=f"part 0 of problems has none of id {problems[0].problem_id}"):
         await job.make_annotations(0, "again")
+
+
+FUSION = {"use": "fusion", "threshold": 0.5}
+
+
+async def test_a_labeler_that_learns_labels_all_shards_anew_when_one_is_added(folder: Path, workers: Isolated) -> None:
+    before = parts(Path((await run(job_in(folder, workers, Model(), label=FUSION))).dataset.uri))
+    more = await run(job_in(folder, workers, Model(), label=FUSION, problems=RUN["problems"] | {"count": 7}))
+    after = parts(folder)
+    assert tables({name for name in before if before[name] != after[name]}) == {"labels"}
+    check_never_mixed(more.dataset)
+    again = parts(folder)
+    await run(job_in(folder, workers, Model(), label=FUSION, problems=RUN["problems"] | {"count": 7}))
+    assert parts(folder) == again
+
+
+async def test_gold_helps_a_labeler_to_learn_and_is_no_source(folder: Path, workers: Isolated) -> None:
+    blind = {label.trace_id: label for label in (await run(job_in(folder, workers, Model(), label=FUSION))).dataset.read(LABELS)}
+    taught = await run(job_in(folder, workers, Model(), label={**FUSION, "gold": "oracle"}))
+    labels = list(taught.dataset.read(LABELS))
+    assert [label.confidence for label in labels] != [blind[label.trace_id].confidence for label in labels]
+    assert not any("oracle" in label.sources for label in labels)
+
+
+async def test_gold_that_is_not_there_is_told(folder: Path, workers: Isolated) -> None:
+    with pytest.raises(ConfigError, match=r"\[label\] gold = 'human': .* has no annotations of that name"):
+        await run(job_in(folder, workers, Model(), label={**FUSION, "gold": "human"}))
