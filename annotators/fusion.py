@@ -38,17 +38,20 @@ FITTED_TRACES = 100_000
 """More would not change the third digit of a rate."""
 QUARTERS = 4
 """Into which a source's sureness and the place of the first error are cut."""
-WEIGHT = 4.0
+WEIGHT = 20.0
 """Of the prior of every rate, in traces: what is believed of a source before it has been seen at work, and what breaks the symmetry."""
 LIKELY: Mapping[str, float] = {
     "sound": 0.5,
     "clear when sound": 0.9,
     "clear when flawed": 0.1,
+    "clear when flawed but right": 0.5,
     "exact": 0.8,
     "early": 0.5,
+    # What a prover names is false, and silent on much as it is, it may be silent on what came before.
+    "exact of a prover": 0.5,
+    "early of a prover": 0.02,
     "misplaced": 1.0,
 }
-
 
 Question = tuple[Hashable, ...]
 """Its name, and whatever else the answer may depend on."""
@@ -76,6 +79,7 @@ class Pattern(NamedTuple):
     steps: int
     outcome: Verdict
     said: tuple[Saying | None, ...]
+    provers: frozenset[int] = frozenset()
     gold: int | None = None
 
 
@@ -84,12 +88,16 @@ class Fusion:
     """Keep a trace whose most likely first error has a posterior of at least `threshold`; a step's value is its chance of being right.
 
     `sources` are groups of methods by preference: of a group, the first that decides is heard. `gold` names a method (`oracle`, `human`)
-    whose annotations give the truth while rates are estimated; it decides no label. A trace that ends wrong has an error.
+    whose annotations give the truth while rates are estimated; it decides no label. A trace that ends wrong has an error. `provers` are
+    methods that name only steps which are false. `power` is what the evidence is raised to, less than 1 since no two sources err quite
+    independently (a logarithmic opinion pool: Genest and Zidek 1986); 1 trusts them to.
     """
 
     sources: tuple[tuple[str, ...], ...] = (("monte_carlo", "binary_search"), ("judge",), ("formal",))
+    provers: tuple[str, ...] = ("formal",)
     gold: str = ""
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.9
+    power: Annotated[float, Field(gt=0, le=1)] = 0.8
 
     version: ClassVar[int] = 1
 
@@ -108,7 +116,8 @@ class Fusion:
         """What is known of a trace."""
         heard = (_saying([said[method] for method in group if method in said]) for group in self.sources)
         gold = said[self.gold].first_error if self.gold in said else None
-        return Pattern(len(trace.steps), trace.outcome, tuple(heard), gold)
+        provers = frozenset(number for number, group in enumerate(self.sources) if set(group) <= set(self.provers))
+        return Pattern(len(trace.steps), trace.outcome, tuple(heard), provers, gold)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +137,7 @@ class Fused:
         sources = tuple(method for group in self.fusion.sources for method in group if _decides(annotations.get(method)))
         if not sources:
             return _label(trace, {}, None, sources, "undecided: every source")
-        posterior = self.rates.posterior(pattern)
+        posterior = self.rates.posterior(pattern, self.fusion.power)
         first_error, confidence = max(posterior.items(), key=lambda item: item[1])
         kept = confidence >= self.fusion.threshold
         reason = f"posterior {confidence:.3f}" + ("" if kept else f", below {self.fusion.threshold:g}")
@@ -142,9 +151,9 @@ class Rates:
         """Shares of one question sum to 1."""
         self._shares = dict(shares)
 
-    def posterior(self, pattern: Pattern) -> Mapping[int, float]:
+    def posterior(self, pattern: Pattern, power: float = 1.0) -> Mapping[int, float]:
         """The chance of each first error that the outcome allows."""
-        weights = {truth: prod(self.share(one) / one.places for one in answers(pattern, truth)) for truth in _truths(pattern)}
+        weights = {truth: prod(self.share(one) / one.places for one in answers(pattern, truth)) ** power for truth in _truths(pattern)}
         total = sum(weights.values())
         return {truth: weight / total for truth, weight in weights.items()}
 
@@ -225,20 +234,25 @@ def answers(pattern: Pattern, truth: int) -> Iterator[Answer]:
     for source, said in enumerate(pattern.said):
         yield Answer(("sureness", source, sound), said and said.sureness)
         if said is not None:
-            yield from _placed(source, said, truth, pattern.steps)
+            yield from _placed(pattern, source, said, truth)
 
 
-def _placed(source: int, said: Saying, truth: int, steps: int) -> Iterator[Answer]:
+def _placed(pattern: Pattern, source: int, said: Saying, truth: int) -> Iterator[Answer]:
     sound, clear = truth == NO_ERROR, said.first_error == NO_ERROR
-    yield Answer(("clear when sound" if sound else "clear when flawed", source, said.sureness), clear, steps if sound and not clear else 1)
+    steps, prover = pattern.steps, "of a prover" if source in pattern.provers else ""
+    # An error that did no harm is easily missed: rollouts from behind it come out right too.
+    clear_when = (
+        "clear when sound" if sound else "clear when flawed but right" if pattern.outcome is Verdict.CORRECT else "clear when flawed"
+    )
+    yield Answer((clear_when, source, said.sureness), clear, steps if sound and not clear else 1)
     if sound or clear or steps == 1:
         return
-    yield Answer(("exact", source, said.sureness), said.first_error == truth)
+    yield Answer((f"exact {prover}".strip(), source, said.sureness), said.first_error == truth)
     if said.first_error != truth:
         early, late = truth, steps - 1 - truth
         is_early = said.first_error < truth
         if early and late:
-            yield Answer(("early", source), is_early, early if is_early else late)
+            yield Answer((f"early {prover}".strip(), source), is_early, early if is_early else late)
         else:
             yield Answer(("misplaced",), True, early + late)
 

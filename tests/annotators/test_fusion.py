@@ -78,7 +78,7 @@ def scored(world: World, labels: Sequence[Label]) -> list[Scored]:
 @pytest.mark.parametrize("gold", [0.0, 0.3, 1.0])
 def test_what_is_learned_is_calibrated_and_beats_every_source(gold: float) -> None:
     world = World(1, 2000)
-    labeler = Fusion(gold="human" if gold else "").fit(world.with_gold(gold))
+    labeler = Fusion(gold="human" if gold else "", provers=(), power=1).fit(world.with_gold(gold))  # which is so in this world
     labels = [labeler.label(trace, heard) for trace, heard in world.cases]
     fused = score(scored(world, labels))
     assert fused.calibration_error is not None
@@ -144,6 +144,20 @@ def test_a_trace_that_ends_wrong_has_an_error() -> None:
     wrong = replace(TRACE, outcome=I)
     label = Fusion(threshold=0.01).fit([]).label(wrong, {method: said(wrong, NO_ERROR) for method in ("monte_carlo", "judge", "formal")})
     assert label.first_error != NO_ERROR
+
+
+def test_what_a_prover_names_may_come_after_the_first_error_and_not_before() -> None:
+    before = labelled({"monte_carlo": 1, "formal": 3}, provers=("formal",))
+    assert before.first_error == 1
+    after = labelled({"monte_carlo": 3, "formal": 1}, provers=("formal",))
+    assert after.first_error == 1
+    unproven = labelled({"monte_carlo": 3, "formal": 1}, provers=())
+    assert (after.steps[1].value or 0) < (unproven.steps[1].value or 0)
+
+
+def test_evidence_counts_for_less_than_it_would_if_sources_were_independent() -> None:
+    heard = {"monte_carlo": 2, "judge": 2}
+    assert (labelled(heard, power=0.5).confidence or 0) < (labelled(heard, power=1).confidence or 0)
 
 
 def test_of_a_group_the_first_that_decides_is_heard() -> None:
