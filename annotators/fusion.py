@@ -210,12 +210,14 @@ class _World:
         weights = np.exp(logs - np.maximum.reduceat(logs, self._firsts)[self._owners])
         posterior = self._times * weights / np.add.reduceat(weights, self._firsts)[self._owners]
         lengths = np.diff(self._starts, append=len(self._said))
-        return np.bincount(self._said, weights=np.repeat(posterior, lengths), minlength=len(self.cells))
+        counts: Floats = np.bincount(self._said, weights=np.repeat(posterior, lengths), minlength=len(self.cells)).astype(float)
+        return counts
 
     def shares(self, counts: Floats) -> Floats:
         """Maximisation: the rates, given the counts and the prior's."""
         counts = counts + self._prior
-        return counts / np.bincount(self._question_of, weights=counts)[self._question_of]
+        shares: Floats = counts / np.bincount(self._question_of, weights=counts)[self._question_of]
+        return shares
 
     def _cell(self, one: Answer) -> int:
         for answer in _prior(one.question):
