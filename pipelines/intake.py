@@ -61,9 +61,12 @@ async def _take_in(dataset: Dataset, rows: Sequence[Imported | Rejected], finger
     imported = [row for row in rows if isinstance(row, Imported)]
     labels = Counter(annotation.method for item in imported for annotation in item.annotations)
     shards = _shards(imported)
-    old = [annotations(method) for method in {*dataset.methods("annotations"), *labels}]
-    for table in (PROBLEMS, REJECTED, *old):  # what an import that was killed, of other files, left behind
-        dataset.keep(table, dict.fromkeys(range(len(shards)), fingerprint))
+    # What a killed import of other files left behind goes. Where traces stand they are ours, and other methods may have labelled them.
+    left = labels if dataset.shards(TRACES) else dataset.methods("annotations")
+    dataset.keep(PROBLEMS, wanted := dict.fromkeys(range(len(shards)), fingerprint))
+    dataset.keep(REJECTED, wanted)
+    for method in left:
+        dataset.keep(annotations(method), wanted)
     dataset.write_part(REJECTED, 0, rejected, fingerprint)
     async with Isolated() as workers:
         for shard, found in enumerate(shards):

@@ -91,7 +91,7 @@ def noted(value: object, *paths: str) -> Mapping[str, str]:
 
 
 def _note(value: object, path: str) -> str:
-    if value is None or value == "":
+    if value is None or (isinstance(value, str) and not value.strip()):
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"

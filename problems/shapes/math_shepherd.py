@@ -51,7 +51,8 @@ class MathShepherd:
 
 def _verdicts(parts: Sequence[str], label: str) -> Sequence[Verdict]:
     """The signs that stand in the label where the input has its markers."""
-    verdicts, place = [], 0
+    verdicts: list[Verdict] = []
+    place = 0
     for part in parts[:-1]:
         place += len(part)
         sign = label[place : place + 1]

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipelines.importing import Imported, import_traces
@@ -217,6 +219,16 @@ def test_a_bad_row_of_a_known_shape_costs_no_other(tmp_path: Path, name: str) ->
     assert [item for item in mixed if isinstance(item, Imported)] == [item for item in whole if isinstance(item, Imported)]
     aside = [item.row for item in mixed if isinstance(item, Rejected)]
     assert {row for row in range(1, 2 * len(lines)) if row % 2 == 0} <= set(aside)
+
+
+@pytest.mark.parametrize("name", ["prm800k", "prmbench", "math_shepherd"])
+def test_parquet_says_the_same_as_json_lines(tmp_path: Path, name: str) -> None:
+    source, copy = SAMPLES / f"{name}.jsonl", tmp_path / f"{name}.parquet"
+    rows = [json.loads(line) for line in source.read_text(encoding="utf-8").splitlines()]
+    columns = dict.fromkeys(name for row in rows for name in row)
+    pq.write_table(pa.Table.from_pylist([columns | row for row in rows]), copy)
+    found, again = ([item for item in import_traces([str(path)], shape=name) if isinstance(item, Imported)] for path in (source, copy))
+    assert [(item.trace, item.annotations) for item in found] == [(item.trace, item.annotations) for item in again]
 
 
 @pytest.mark.parametrize("name", plugins.available("problems.shapes"))

@@ -20,6 +20,7 @@ from stepmark.errors import ConfigError
 from stepmark.steps import joinable, listed
 from storage.dataset import Dataset
 from storage.export import export
+from storage.tables import TRACES
 from tests.verifiers.cases import SHARED
 
 SAMPLES = Path(__file__).parents[1] / "problems" / "samples"
@@ -44,7 +45,7 @@ async def again(
     tmp_path: Path, source: Path, imported: Mapping[str, Any], exported: Mapping[str, Any], labels_by: str
 ) -> list[dict[str, Any]]:
     """The rows of a file, imported and exported."""
-    settled = {"shape": "", "fields": {}, "split": "line", "domain": "", "license": ""} | imported
+    settled: dict[str, Any] = {"shape": "", "fields": {}, "split": "line", "domain": "", "license": "", **imported}
     await take_in([str(source)], str(tmp_path / "data"), **settled)
     export(Dataset(str(tmp_path / "data")), plugins.build("storage.formats", exported), str(tmp_path / "out"), labels_by=labels_by)
     return [row for path in sorted((tmp_path / "out" / "data").iterdir()) for row in pq.read_table(path).to_pylist()]
@@ -70,6 +71,13 @@ async def test_trl_by_a_map_of_its_columns(tmp_path: Path) -> None:
     source.write_text("".join(json.dumps(row) + "\n" for row in TRL))
     whole = {"use": "trl", "cut_after_error": False}
     assert await again(tmp_path, source, {"fields": COLUMNS, "labels_by": "trl_labels"}, whole, "trl_labels") == TRL
+
+
+async def test_gsm8k_solutions_keep_every_byte(tmp_path: Path) -> None:
+    source = SAMPLES / "gsm8k_solutions.jsonl"
+    await take_in([str(source)], str(tmp_path), shape="gsm8k_solutions", fields={}, split="line", domain="", license="")
+    texts = {value["solution"] for row in rows_of(source) for value in row.values() if isinstance(value, dict)}
+    assert {"".join(trace.steps) for trace in Dataset(str(tmp_path)).read(TRACES)} == texts
 
 
 async def test_ratings_of_prm800k_become_first_errors_of_its_own_steps(tmp_path: Path) -> None:
