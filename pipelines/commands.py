@@ -61,16 +61,20 @@ def label(run_file: RunFileArgument, overrides: Overrides = []) -> None:  # noqa
 def import_(
     paths: Annotated[list[str], typer.Argument(help="Files of solutions that exist already (JSONL, Parquet, CSV; globs allowed).")],
     dataset: DatasetOption,
-    shape: Annotated[str, typer.Option(help="A known shape: gsm8k_solutions, processbench; else plain columns.")] = "",
+    shape: Annotated[
+        str, typer.Option(help="gsm8k_solutions, processbench, one of problems.shapes in `stepmark list`; else columns.")
+    ] = "",
     fields: Annotated[list[str], typer.Option("--map", help="Our field and your column: question=prompt.text", metavar="OURS=YOURS")] = [],  # noqa: B006
     split: Annotated[str, typer.Option(help="How a solution text is cut: line, blank_line, numbered, sentence, regex:PATTERN")] = "line",
     domain: Annotated[str, typer.Option(help="The domain to note; the shape's own by default.")] = "",
     license: Annotated[str, typer.Option(help="The licence of the solutions, noted with each problem.")] = "",
+    labels_by: Annotated[str, typer.Option(help="The method that made the labels of mapped columns; people by default.")] = "human",
 ) -> None:
-    """Bring existing traces in, human labels included, as a dataset to label."""
+    """Bring existing traces in, labels of people and others included, as a dataset to label."""
     from pipelines.intake import take_in
 
-    counts = asyncio.run(take_in(paths, dataset, shape=shape, fields=_pairs(fields), split=split, domain=domain, license=license))
+    said = {"split": split, "domain": domain, "license": license, "labels_by": labels_by}
+    counts = asyncio.run(take_in(paths, dataset, shape=shape, fields=_pairs("--map", fields), **said))
     _print_counts(f"imported into {dataset}", counts)
 
 
@@ -132,14 +136,18 @@ def export(
     format_: Annotated[str, typer.Argument(help="trl, math_shepherd, processbench", metavar="FORMAT")],
     dataset: DatasetOption,
     to: Annotated[str, typer.Option(help="A new folder, or hf://datasets/ORG/NAME.")],
+    labels: Annotated[
+        str, typer.Option(help="Take a method's annotations for labels (human, math_shepherd, …), not the kept labels.")
+    ] = "",
+    settings: Annotated[list[str], typer.Option("--set", help="Set a field of the format: field=value.", metavar="FIELD=VALUE")] = [],  # noqa: B006
     public: Annotated[bool, typer.Option("--public", help="Make a new Hub repository public; it is private by default.")] = False,
 ) -> None:
-    """Write traces with a kept label in a trainer's format, to a folder or to the Hugging Face Hub."""
+    """Write labelled traces in a trainer's format, to a folder or to the Hugging Face Hub."""
     from storage.dataset import Dataset
     from storage.export import export as write
 
-    exporter = plugins.build("storage.formats", {"use": format_})
-    done = write(Dataset(dataset), exporter, to, private=not public)
+    exporter = plugins.build("storage.formats", {**_pairs("--set", settings), "use": format_})
+    done = write(Dataset(dataset), exporter, to, labels_by=labels, private=not public)
     _print_counts(f"exported to {done.destination}", {"rows": done.rows, **{f"left out: {why}": n for why, n in done.left_out.items()}})
 
 
@@ -189,10 +197,10 @@ def _perform(run_file: str, overrides: Sequence[str], *, makes_traces: bool) -> 
     _print_summary(uri, rows)
 
 
-def _pairs(options: list[str]) -> dict[str, str]:
+def _pairs(name: str, options: list[str]) -> dict[str, str]:
     for option in options:
         if "=" not in option:
-            raise ConfigError(f"--map {option}: write it as OURS=YOURS")
+            raise ConfigError(f"{name} {option}: write it as {'OURS=YOURS' if name == '--map' else 'FIELD=VALUE'}")
     return dict(option.split("=", 1) for option in options)
 
 
