@@ -16,7 +16,7 @@ from pydantic import Field
 from engines.base import Completion, Engine, Prompt
 from stepmark.errors import EngineError, UserError
 from stepmark.identity import SEED_SPACING, digest, seed_for
-from stepmark.records import Annotation, Cost, Label, Problem, Rollout, Sampling, StepAnnotation, Trace, Verdict
+from stepmark.records import Annotation, Cost, Critique, Label, Problem, Rollout, Sampling, StepAnnotation, Trace, Verdict
 from verifiers.base import AnswerClaim, Finding, StepClaim
 
 __all__ = ["Annotator", "Case", "Fitting", "Graded", "Labeler", "Samples", "Services", "Tools", "estimate", "run", "together", "undecided"]
@@ -51,7 +51,7 @@ class Services:
 
 
 class Tools:
-    """What an annotator may use on one trace; it keeps the rollouts and the bill.
+    """What an annotator may use on one trace; it keeps the rollouts, the critiques and the bill.
 
     Seeds derive from the method's name too: methods that probe one prefix draw rollouts of their own, so their evidence is independent.
     """
@@ -60,6 +60,8 @@ class Tools:
         self.siblings = tuple(siblings)
         """The outcomes of all traces of the problem, this one included."""
         self.spent: list[Rollout] = []
+        self.critiques: list[Critique] = []
+        """What judges wrote; a method that asks some adds it."""
         self.cost = Cost()
         self._services = services
         self._method = method

@@ -1,6 +1,6 @@
 """The stages of a run, as plain async functions: each makes one part of one table, whole, and skips it when it exists.
 
-    problems -> traces -> annotations of every method (+ rollouts) -> labels
+    problems -> traces -> annotations of every method (+ rollouts, critiques) -> labels
 
 Prefect runs and retries them (see `flow`); what is done is told by the parts that exist and by nothing else.
 """
@@ -22,10 +22,10 @@ from pipelines.plan import Plan
 from problems.base import Oracle
 from stepmark.errors import ConfigError, DatasetError, EngineError
 from stepmark.identity import digest, seed_for
-from stepmark.records import Annotation, Cost, Problem, Rejected, Rollout, StepAnnotation, Trace, Verdict, first_error_of
+from stepmark.records import Annotation, Cost, Problem, Rejected, StepAnnotation, Trace, Verdict, first_error_of
 from stepmark.steps import split
 from storage.dataset import Dataset
-from storage.tables import LABELS, PROBLEMS, REJECTED, TRACES, Table, annotations, rollouts
+from storage.tables import LABELS, PER_METHOD, PROBLEMS, REJECTED, TRACES, Table, annotations, critiques, rollouts
 from verifiers._isolated import Isolated
 
 __all__ = ["Job"]
@@ -93,11 +93,12 @@ class Job:
         """Every table after the problems, with the stamps that may stand in it."""
         yield TRACES, traces
         standing = {shard: stamp for shard, stamp in traces.items() if self.dataset.has_part(TRACES, shard, stamp)}
-        # A run killed between the two leaves rollouts without annotations.
-        for method in {*self.dataset.methods("annotations"), *self.dataset.methods("rollouts")}:
+        # A run killed between them leaves rollouts or critiques without annotations.
+        for method in {method for kind in PER_METHOD for method in self.dataset.methods(kind)}:
             wanted = {shard: self._annotations_wanted(method, shard, stamp) for shard, stamp in standing.items()}
             yield annotations(method), wanted
             yield rollouts(method), wanted
+            yield critiques(method), wanted
         yield LABELS, {shard: stamp for shard, stamp in self.plan.labels_stamps(traces).items() if shard in standing}
 
     def _annotations_wanted(self, method: str, shard: int, traces: str) -> str:
@@ -130,7 +131,7 @@ class Job:
         self.dataset.write_part(annotations(ORACLE), shard, truths, stamp)
 
     async def make_annotations(self, shard: int, method: str) -> None:
-        """Have a method annotate all traces of a shard at once; its rollouts are written before its annotations."""
+        """Have a method annotate all traces of a shard at once; its rollouts and critiques are written before its annotations."""
         stamp = self.plan.annotations_stamp(method, self._stamp(TRACES, shard))
         if self.dataset.has_part(annotations(method), shard, stamp):
             return
@@ -141,9 +142,10 @@ class Job:
             outcomes[trace.problem_id].append(trace.outcome)
         run_one = partial(self._annotate, method, self.plan.annotations_fingerprint(method))
         done = await together(run_one(problem, trace, outcomes[problem.problem_id]) for problem, trace in traces)
-        spent = [rollout for _, paid in done for rollout in paid]
-        if spent:
+        if spent := [rollout for _, tools in done for rollout in tools.spent]:
             self.dataset.write_part(rollouts(method), shard, spent, stamp)
+        if heard := [critique for _, tools in done for critique in tools.critiques]:
+            self.dataset.write_part(critiques(method), shard, heard, stamp)
         self.dataset.write_part(annotations(method), shard, [annotation for annotation, _ in done], stamp)
 
     async def make_labels(self, shard: int) -> None:
@@ -254,12 +256,12 @@ class Job:
 
     async def _annotate(
         self, method: str, fingerprint: str, problem: Problem, trace: Trace, siblings: Sequence[Verdict]
-    ) -> tuple[Annotation, Sequence[Rollout]]:
+    ) -> tuple[Annotation, Tools]:
         tools = Tools(self._services(), method, problem, trace, siblings)
         annotation = await annotate(self.plan.annotators[method], method, fingerprint, problem, trace, tools)
         self.meter.pay(annotation.cost)
         self.meter.finish(method, failed=annotation.error is not None)
-        return annotation, tools.spent
+        return annotation, tools
 
     def _services(self) -> Services:
         seed = self.plan.run_file.seed
