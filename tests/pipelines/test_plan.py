@@ -56,7 +56,7 @@ def test_methods_go_by_their_plugins_name_or_their_own() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"problems": {"use": "wordproblems"}}, "problems has no 'wordproblems'; it has: files, huggingface, word_problems"),
+        ({"problems": {"use": "wordproblems"}}, "problems has no 'wordproblems'; it has: files, huggingface, logic, word_problems"),
         ({"problems": {"use": "word_problems", "max_steps": 99}}, "they must satisfy"),
         ({"problems": {"count": 4}}, "a table for problems needs `use = …`"),
         ({"engine": {"use": "scripted", "reply": "x"}}, "engines.scripted has no parameter 'reply'; it has: replies, "),
