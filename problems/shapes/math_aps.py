@@ -38,7 +38,8 @@ class _Node:
     above: "_Node | None"
     length: int
     below: "dict[str, _Node]" = field(default_factory=dict)
-    values: list[float] = field(default_factory=list)
+    total: float = 0.0
+    estimates: int = 0
     said: StepAnnotation = UNSAID
 
     def child(self, text: str) -> "_Node":
@@ -49,9 +50,9 @@ class _Node:
 
     def add(self, values: Sequence[float]) -> None:
         """Take more estimates in; what is said of the node is their mean."""
-        self.values.extend(values)
-        if self.values:
-            value = sum(self.values) / len(self.values)
+        self.total, self.estimates = self.total + sum(values), self.estimates + len(values)
+        if self.estimates:
+            value = min(1.0, self.total / self.estimates)
             self.said = StepAnnotation(verdict=Verdict.CORRECT if value > 0 else Verdict.INCORRECT, value=value)
 
 
