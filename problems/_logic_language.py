@@ -95,7 +95,7 @@ class World:
     @cached_property
     def goal(self) -> Literal:
         """The hypothesis."""
-        ((literal,),) = read(self.hypothesis) or ()
+        ((literal,),) = read(self.hypothesis) or frozenset()
         return literal
 
     @cached_property

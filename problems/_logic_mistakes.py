@@ -80,7 +80,7 @@ def _condition_dropped(_world: World, gold: Lines, place: int, random: Random) -
     """Only of rules about everyone: that Ana is kind or tall holds, rule or no rule, where she is tall."""
     if parts := _parts(gold[place]):
         premises, conclusion = parts
-        (rule,) = read(premises[-1]) or ()
+        (rule,) = read(premises[-1]) or frozenset()
         head = conclusion._replace(subject=None)
         conditions = [negated(literal) for literal in sorted(rule - {head})]
         if head in rule and len(conditions) > 1:

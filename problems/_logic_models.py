@@ -71,7 +71,8 @@ def consistent(clauses: Iterable[Clause]) -> bool:
     left = _propagated(list(clauses))
     if not left:
         return left is not None
-    literal = next(iter(min(left, key=len)))
+    shortest = min(left, key=len)
+    literal = min(shortest)
     return any(consistent([*left, frozenset([choice])]) for choice in (literal, negated(literal)))
 
 
