@@ -5,7 +5,19 @@ What a list lacks errs towards unknown or towards a true equation: a missing wor
 
 import re
 
-__all__ = ["ABOUT", "CONNECTIVES", "FAMILIES", "LEADING", "MATHEMATICAL", "PROSE", "REFUTING", "SHORT_UNITS", "singular"]
+__all__ = [
+    "ABOUT",
+    "CONNECTIVES",
+    "FAMILIES",
+    "LEADING",
+    "MATHEMATICAL",
+    "OTHER_ARITHMETIC",
+    "PROSE",
+    "REFUTATION",
+    "REFUTING",
+    "SHORT_UNITS",
+    "singular",
+]
 
 
 def _words(text: str) -> frozenset[str]:
@@ -33,6 +45,20 @@ PROSE = _words(
 
 REFUTING = _words("if whether not never suppose assume assuming unless instead cannot isn't doesn't don't can't won't")
 """Before an expression: what follows is supposed or denied."""
+
+OTHER_ARITHMETIC = re.compile(
+    r"\b(?:p?mod|modul[oa]r?|modulus|congruent|(?:in )?base[- ]\\?[($]*\d+|bases|binary|ternary|octal|hexadecimal|operations?|operators?"
+    r"|o'clock|\d ?[ap]\.?m)\b|\bdefin\w*[^.\n]{0,60}\w ?(?:[*@#&×]|\\cdot) ?\w"
+    r"|\\(?:star|ast|oplus|ominus|otimes|odot|diamond|bigstar|[a-z]+suit)(?![a-z])",
+    re.IGNORECASE,
+)
+"""Where another arithmetic than that of plain numbers may be meant."""
+
+REFUTATION = re.compile(
+    r"\b(?:incorrect\w*|wrong\w*|mistake\w*|error|errors|contradict\w*|impossible|should be|should have been|not equal|false|cannot be)\b",
+    re.IGNORECASE,
+)
+"""Where a step may quote an equation in order to refute it."""
 
 ABOUT = _words("about approximately around roughly nearly almost")
 """After an equals sign: the number is approximate."""

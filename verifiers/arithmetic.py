@@ -14,21 +14,13 @@ from typing import ClassVar
 from stepmark.records import Verdict
 from verifiers._equality import judge
 from verifiers._equations import Equation, equations
+from verifiers._lexicon import OTHER_ARITHMETIC, REFUTATION
 from verifiers.base import AnswerClaim, Finding, StepClaim
 
 __all__ = ["Arithmetic"]
 
 MAX_CHARS = 100_000
-OTHER_ARITHMETIC = re.compile(
-    r"\b(?:p?mod|modul[oa]r?|modulus|congruent|(?:in )?base[- ]\\?[($]*\d+|bases|binary|ternary|octal|hexadecimal|define[sd]?"
-    r"|o'clock|\d ?[ap]\.?m)\b",
-    re.IGNORECASE,
-)
 REMAINDER = re.compile(r"\b(?:remainders?|left ?over|leftover)\b", re.IGNORECASE)
-REFUTATION = re.compile(
-    r"\b(?:incorrect\w*|wrong\w*|mistake\w*|error|errors|contradict\w*|impossible|should be|should have been|not equal|false|cannot be)\b",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True, kw_only=True)
