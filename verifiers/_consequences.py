@@ -21,17 +21,104 @@ from verifiers._values import UndefinedError, evaluate, midpoint
 __all__ = ["contradictions"]
 
 CUES = frozenset(
-    "simplifying simplifies simplify simplified expanding expand combining combine distributing distribute rearranging rearrange rearranged"
-    " rewriting rewritten rewrite factoring factor factored factors equivalent equivalently ⇒ → ⟹ \\rightarrow \\implies \\longrightarrow"
-    " collecting".split()
+    [
+        "simplifying",
+        "simplifies",
+        "simplify",
+        "simplified",
+        "expanding",
+        "expand",
+        "combining",
+        "combine",
+        "distributing",
+        "distribute",
+        "rearranging",
+        "rearrange",
+        "rearranged",
+        "rewriting",
+        "rewritten",
+        "rewrite",
+        "factoring",
+        "factor",
+        "factored",
+        "factors",
+        "equivalent",
+        "equivalently",
+        "⇒",
+        "→",
+        "⟹",
+        "\\rightarrow",
+        "\\implies",
+        "\\longrightarrow",
+        "collecting",
+    ]
 )
 """Words that say: the same, written otherwise."""
-SIDED = frozenset("subtracting subtract adding add multiplying multiply dividing divide".split())
+SIDED = frozenset(["subtracting", "subtract", "adding", "add", "multiplying", "multiply", "dividing", "divide"])
 """Words that say so together with "both sides"."""
-WEAK = frozenset("so thus therefore hence then gives giving get yields have obtain solving solve which".split())
+WEAK = frozenset(
+    ["so", "thus", "therefore", "hence", "then", "gives", "giving", "get", "yields", "have", "obtain", "solving", "solve", "which"]
+)
 FILLING = frozenset(
-    "this that to we get gives give giving us so thus therefore hence then like terms both sides each side by from of the an and equation obtain"
-    " obtains yields have it is can be as further now for find left hand right - out leads simplification expression , . : ; \n • which finally \\quad \\qquad".split()
+    [
+        "this",
+        "that",
+        "to",
+        "we",
+        "get",
+        "gives",
+        "give",
+        "giving",
+        "us",
+        "so",
+        "thus",
+        "therefore",
+        "hence",
+        "then",
+        "like",
+        "terms",
+        "both",
+        "sides",
+        "each",
+        "side",
+        "by",
+        "from",
+        "of",
+        "the",
+        "an",
+        "and",
+        "equation",
+        "obtain",
+        "obtains",
+        "yields",
+        "have",
+        "it",
+        "is",
+        "can",
+        "be",
+        "as",
+        "further",
+        "now",
+        "for",
+        "find",
+        "left",
+        "hand",
+        "right",
+        "-",
+        "out",
+        "leads",
+        "simplification",
+        "expression",
+        ",",
+        ".",
+        ":",
+        ";",
+        "•",
+        "which",
+        "finally",
+        "\\quad",
+        "\\qquad",
+    ]
 )
 """Words that bring in no other fact. Numbers and names, as in "subtracting 3x", are passed over."""
 ALTERNATIVE = frozenset(["or", "and"])
@@ -76,15 +163,19 @@ def _is_named_alike(before: Chain, after: Chain) -> bool:
 def _renamed(before: Chain, after: Chain, context: Context) -> str:
     """Two values of one name: the last of the chain before, with arithmetic still to do, and the first of this one, with less."""
     first, second = before.sides[-1].tree, after.sides[1].tree
-    if first is None or second is None or "=" != before.relations[-1] or context.has_cases or context.is_supposed:
+    if first is None or second is None or before.relations[-1] != "=" or context.has_cases or context.is_supposed:
         return ""
-    if _work(first) <= _work(second) or not _is_strong(after.before) and names(first) | names(second):
+    if _work(first) <= _work(second) or (not _is_strong(after.before) and names(first) | names(second)):
         return ""
     if names(first) != names(second):
         return ""
     relation = compare(first, second)
     if names(first):
-        return f"it was {before.sides[-1].text}" if relation.equality in (Equality.NEVER, Equality.NEVER_SEEN) and not _decimals(first, second) else ""
+        return (
+            f"it was {before.sides[-1].text}"
+            if relation.equality in (Equality.NEVER, Equality.NEVER_SEEN) and not _decimals(first, second)
+            else ""
+        )
     return _differing(first, second, before)
 
 
@@ -93,7 +184,11 @@ def _differing(first: Tree, second: Tree, before: Chain) -> str:
         a, b = midpoint(evaluate(first, {})), midpoint(evaluate(second, {}))
     except UndefinedError:
         return ""
-    slack = CLOSE * max(abs(a), abs(b)) if _decimals(first, second) or isinstance(second, Number) and a.denominator != 1 else Fraction(1, 10**12) * abs(a)
+    slack = (
+        CLOSE * max(abs(a), abs(b))
+        if _decimals(first, second) or (isinstance(second, Number) and a.denominator != 1)
+        else Fraction(1, 10**12) * abs(a)
+    )
     if abs(a - b) <= slack or (not isinstance(second, Number | Minus) and next(_numbers(second), None) == a):
         return ""
     return f"it was {before.sides[-1].text}"
@@ -144,7 +239,11 @@ def _equation(chain: Chain) -> tuple[Tree, Tree] | None:
 def _polynomials(first: tuple[Tree, Tree], second: tuple[Tree, Tree]) -> tuple[Polynomial, Polynomial]:
     """Both equations as polynomials that are to be zero; None where they are none."""
     trees = (*first, *second)
-    if any(isinstance(part, Call) or (isinstance(part, Name) and ("(" in part.text or "“" in part.text)) for tree in trees for part in parts(tree)):
+    if any(
+        isinstance(part, Call) or (isinstance(part, Name) and ("(" in part.text or "“" in part.text))
+        for tree in trees
+        for part in parts(tree)
+    ):
         return None, None
     made = ratios(*trees)
     if made is None or not all(ratio.below for ratio in made):
@@ -162,4 +261,6 @@ def _nearly(p: Polynomial, q: Polynomial) -> bool:
 
 
 def _text(chain: Chain) -> str:
-    return " ".join(piece for pair in zip((side.text for side in chain.sides), (*chain.relations, ""), strict=True) for piece in pair if piece)
+    return " ".join(
+        piece for pair in zip((side.text for side in chain.sides), (*chain.relations, ""), strict=True) for piece in pair if piece
+    )

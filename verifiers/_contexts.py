@@ -16,7 +16,9 @@ MAX_CONTEXT_CHARS = 20_000
 """How much of the problem and of the steps before, from its end, is searched for conditions."""
 MAX_CONDITIONS = 40
 COMPLEX = re.compile(r"complex|imaginary|conjugate|modulus|\bi ?\^ ?\{?2|a \+ bi", re.IGNORECASE)
-UNITY = re.compile(r"roots? of unity|\\omega|ω|primitive root|finite field|\\mathbb\{?[FZ]_|matri(?:x|ces)|\\\\?mathbf|\\vec", re.IGNORECASE)
+UNITY = re.compile(
+    r"roots? of unity|\\omega|ω|primitive root|finite field|\\mathbb\{?[FZ]_|matri(?:x|ces)|\\\\?mathbf|\\vec", re.IGNORECASE
+)
 SUPPOSED = re.compile(
     r"no (?:real |integer |such )?(?:solutions?|values?|roots?)|inconsistent|not true|not satisf\w+|not hold|never|absurd|suppos\w+|guess|invalid"
     r"|does(?: not|n't)|is(?: not|n't)|do(?: not|n't)|reject|discard|fails?\b|\?|whether|verify|check|test\b|try\b|trial|let's see",

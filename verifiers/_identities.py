@@ -21,8 +21,8 @@ MAX_NAMES = 6
 POINTS = 8
 MIN_POINTS = 3
 """At how many points both sides must be defined before anything is said."""
-SAMPLES: Sequence[Fraction] = [Fraction(text) for text in "7 11/3 5/7 23 13 2/9 17/5 29 19 3/11 31/4 37".split()]
-SMALL: Sequence[Fraction] = [Fraction(text) for text in "7 9 11 12 10 8 13 14".split()]
+SAMPLES: Sequence[Fraction] = [Fraction(text) for text in ["7", "11/3", "5/7", "23", "13", "2/9", "17/5", "29", "19", "3/11", "31/4", "37"]]
+SMALL: Sequence[Fraction] = [Fraction(text) for text in ["7", "9", "11", "12", "10", "8", "13", "14"]]
 IMAGINARY = "i"
 
 
@@ -131,7 +131,10 @@ def _sampled(left: Tree, right: Tree, variables: Sequence[str]) -> tuple[Equalit
 def _environment(variables: Sequence[str], number: int) -> Mapping[str, Fraction]:
     """The n-th sample point; the first half are whole numbers in falling order of the variables, for factorials and binomials."""
     if number < POINTS // 2:
-        return {name: SMALL[(number + len(variables) - index) % len(SMALL)] + 3 * (len(variables) - index) for index, name in enumerate(variables)}
+        return {
+            name: SMALL[(number + len(variables) - index) % len(SMALL)] + 3 * (len(variables) - index)
+            for index, name in enumerate(variables)
+        }
     sign = -1 if number == POINTS - 1 else 1
     return {name: sign * SAMPLES[(5 * number + 7 * index) % len(SAMPLES)] for index, name in enumerate(variables)}
 

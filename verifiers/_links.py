@@ -21,7 +21,22 @@ __all__ = ["judge"]
 
 Judgement = tuple[Verdict, str]
 REWRITING = ("factor", "expand", "simplif", "rewrit", "distribut", "multiply out", "rationaliz", "combin")
-SOLVING = ("equation", "side", "becomes", "substitut", "solve", "solving", "equal", "equat", "set", "given", "condition", "need", "want", "must")
+SOLVING = (
+    "equation",
+    "side",
+    "becomes",
+    "substitut",
+    "solve",
+    "solving",
+    "equal",
+    "equat",
+    "set",
+    "given",
+    "condition",
+    "need",
+    "want",
+    "must",
+)
 WINDOW = 14
 """How many words before a chain can announce it."""
 LIKE = Fraction(1, 2)
@@ -30,7 +45,9 @@ CLOSE = Fraction(1, 20)
 """Relative error up to which a value with decimals, or a rounded one, is not called false."""
 ROUGHLY = Fraction(1, 10)
 """Relative error up to which "about" is not called false."""
-ROUNDING = frozenset(["round", "rounded", "rounding", "nearest", "estimate", "estimated", "approximate", "approximation", "decimal"]) | ABOUT
+ROUNDING = (
+    frozenset(["round", "rounded", "rounding", "nearest", "estimate", "estimated", "approximate", "approximation", "decimal"]) | ABOUT
+)
 
 
 def judge(link: Link, chain: Chain, context: Context) -> Judgement | None:
@@ -171,7 +188,11 @@ def _goes_on(left: Tree, right: Tree, relation: Relation) -> bool:
 def _may_be_conditioned(left: Tree, right: Tree, relation: Relation, context: Context) -> bool:
     variables = names(left) | names(right)
     for condition in context.conditions:
-        if condition.names <= variables and {condition.left, condition.right} != {left, right} and _bears(condition.left, condition.right, left, right):
+        if (
+            condition.names <= variables
+            and {condition.left, condition.right} != {left, right}
+            and _bears(condition.left, condition.right, left, right)
+        ):
             return True
     return False
 
@@ -214,5 +235,3 @@ def _has_bare_degrees(tree: Tree) -> bool:
 
 def _number(value: Fraction) -> str:
     return str(value) if value.denominator == 1 and abs(value) < 10**15 else f"{float(value):.6g}"
-
-

@@ -74,8 +74,6 @@ class _Clause:
     end: int
 
 
-
-
 def chains(text: str) -> Sequence[Chain]:
     """All chains of at least two sides."""
     joined = _joined(signs(text))
@@ -104,7 +102,9 @@ def _goes_on(sequence: Sequence[Sign], at: int) -> bool:
     while after < min(len(sequence), at + MAX_LAYOUT) and sequence[after].kind in LAYOUT:
         after += 1
     rows = any(sign.kind is Kind.ROW or sign.text in DISPLAYED for sign in sequence[before + 1 : after])
-    if after < len(sequence) and (sequence[after].kind is Kind.RELATION or (sequence[after].kind is Kind.OPERATOR and _binary(sequence[after], rows))):
+    if after < len(sequence) and (
+        sequence[after].kind is Kind.RELATION or (sequence[after].kind is Kind.OPERATOR and _binary(sequence[after], rows))
+    ):
         return before >= 0
     return before >= 0 and sequence[before].kind in (Kind.RELATION, Kind.OPERATOR) and sequence[before].text != "!"
 

@@ -50,7 +50,9 @@ class Algebra:
 
 
 def _finding(context: Context) -> Finding:
-    judged = [(link.text, *found) for chain in context.chains for link in chain.links() if (found := judge(link, chain, context)) is not None]
+    judged = [
+        (link.text, *found) for chain in context.chains for link in chain.links() if (found := judge(link, chain, context)) is not None
+    ]
     false = [(text, reason) for text, verdict, reason in judged if verdict is Verdict.INCORRECT]
     false += contradictions(context)
     if false:
