@@ -14,113 +14,13 @@ from itertools import pairwise
 from verifiers._contexts import Context
 from verifiers._formulas import Call, Joined, Minus, Name, Number, Tree, names, parts
 from verifiers._identities import Equality, compare
+from verifiers._lexicon import CONCLUDING, OPERATING, PASSAGE, RESTATING
 from verifiers._ratios import Polynomial, numerators, ratios
 from verifiers._statements import Chain
 from verifiers._values import UndefinedError, evaluate, midpoint
 
 __all__ = ["contradictions"]
 
-CUES = frozenset(
-    [
-        "simplifying",
-        "simplifies",
-        "simplify",
-        "simplified",
-        "expanding",
-        "expand",
-        "combining",
-        "combine",
-        "distributing",
-        "distribute",
-        "rearranging",
-        "rearrange",
-        "rearranged",
-        "rewriting",
-        "rewritten",
-        "rewrite",
-        "factoring",
-        "factor",
-        "factored",
-        "factors",
-        "equivalent",
-        "equivalently",
-        "⇒",
-        "→",
-        "⟹",
-        "\\rightarrow",
-        "\\implies",
-        "\\longrightarrow",
-        "collecting",
-    ]
-)
-"""Words that say: the same, written otherwise."""
-SIDED = frozenset(["subtracting", "subtract", "adding", "add", "multiplying", "multiply", "dividing", "divide"])
-"""Words that say so together with "both sides"."""
-WEAK = frozenset(
-    ["so", "thus", "therefore", "hence", "then", "gives", "giving", "get", "yields", "have", "obtain", "solving", "solve", "which"]
-)
-FILLING = frozenset(
-    [
-        "this",
-        "that",
-        "to",
-        "we",
-        "get",
-        "gives",
-        "give",
-        "giving",
-        "us",
-        "so",
-        "thus",
-        "therefore",
-        "hence",
-        "then",
-        "like",
-        "terms",
-        "both",
-        "sides",
-        "each",
-        "side",
-        "by",
-        "from",
-        "of",
-        "the",
-        "an",
-        "and",
-        "equation",
-        "obtain",
-        "obtains",
-        "yields",
-        "have",
-        "it",
-        "is",
-        "can",
-        "be",
-        "as",
-        "further",
-        "now",
-        "for",
-        "find",
-        "left",
-        "hand",
-        "right",
-        "-",
-        "out",
-        "leads",
-        "simplification",
-        "expression",
-        ",",
-        ".",
-        ":",
-        ";",
-        "•",
-        "which",
-        "finally",
-        "\\quad",
-        "\\qquad",
-    ]
-)
-"""Words that bring in no other fact. Numbers and names, as in "subtracting 3x", are passed over."""
 ALTERNATIVE = frozenset(["or", "and"])
 CLOSE = Fraction(1, 50)
 """Relative error that decimals are granted."""
@@ -143,7 +43,7 @@ def contradictions(context: Context) -> Iterator[tuple[str, str]]:
 def _is_passage(words: Sequence[str], context: Context) -> bool:
     if len(words) > MAX_WORDS or context.is_refuted:
         return False
-    return all(word in FILLING or word in CUES or word in SIDED or word in WEAK or _is_operand(word) for word in words)
+    return all(word in PASSAGE or word in RESTATING or word in OPERATING or word in CONCLUDING or _is_operand(word) for word in words)
 
 
 def _is_alternative(before: Chain, after: Chain) -> bool:
@@ -208,14 +108,14 @@ def _decimals(*trees: Tree) -> bool:
 
 
 def _is_strong(words: Sequence[str]) -> bool:
-    return not CUES.isdisjoint(words) or (not SIDED.isdisjoint(words) and "sides" in words)
+    return not RESTATING.isdisjoint(words) or (not OPERATING.isdisjoint(words) and "sides" in words)
 
 
 def _transformed(before: Chain, after: Chain, context: Context) -> str:
     first, second = _equation(before), _equation(after)
     if first is None or second is None or context.is_supposed:
         return ""
-    if not _is_strong(after.before) and (WEAK.isdisjoint(after.before) or context.has_cases):
+    if not _is_strong(after.before) and (CONCLUDING.isdisjoint(after.before) or context.has_cases):
         return ""
     p, q = _polynomials(first, second)
     if p is None or q is None or p.is_ground or q.is_ground:
@@ -236,14 +136,20 @@ def _equation(chain: Chain) -> tuple[Tree, Tree] | None:
     return (left, right) if len(chain.sides) == 2 or isinstance(left, Name) else None
 
 
+def _is_polynomial(tree: Tree) -> bool:
+    """Whether there are no functions, names of words, or variables in exponents."""
+    return not any(
+        isinstance(part, Call)
+        or (isinstance(part, Name) and ("(" in part.text or "“" in part.text))
+        or (isinstance(part, Joined) and part.operator == "^" and not isinstance(part.right, Number))
+        for part in parts(tree)
+    )
+
+
 def _polynomials(first: tuple[Tree, Tree], second: tuple[Tree, Tree]) -> tuple[Polynomial, Polynomial]:
     """Both equations as polynomials that are to be zero; None where they are none."""
     trees = (*first, *second)
-    if any(
-        isinstance(part, Call) or (isinstance(part, Name) and ("(" in part.text or "“" in part.text))
-        for tree in trees
-        for part in parts(tree)
-    ):
+    if not all(map(_is_polynomial, trees)):
         return None, None
     made = ratios(*trees)
     if made is None or not all(ratio.below for ratio in made):

@@ -224,6 +224,8 @@ class _Reader:
         name = self._take().text
         if name == "d" and self._kind() is Kind.NAME and self.signs[self.at].text in DIFFERENTIALS:
             raise _UnreadError
+        if name[0] in CALLED and self._is(Kind.OPERATOR, "^"):
+            raise _UnreadError
         if not self._is(Kind.OPEN, "([") or not self.signs[self.at].glued:
             return Name(name)
         if name[0] in CALLED:

@@ -13,7 +13,7 @@ from typing import Any
 
 from verifiers._formulas import Call, Joined, Number, Tree, names, parts
 from verifiers._ratios import Polynomial, numerators, ratios
-from verifiers._values import UndefinedError, differ, evaluate
+from verifiers._values import UndefinedError, evaluate, order
 
 __all__ = ["Equality", "Relation", "compare"]
 
@@ -115,11 +115,11 @@ def _sampled(left: Tree, right: Tree, variables: Sequence[str]) -> tuple[Equalit
             values = evaluate(left, environment), evaluate(right, environment)
         except UndefinedError:
             continue
-        different = differ(*values)
-        if different is None:
+        ordered = order(*values)
+        if ordered is None:
             return Equality.UNKNOWN, ""
-        told.append(different)
-        if different and not where:
+        told.append(ordered != 0)
+        if ordered and not where:
             where = _shown(environment, *values)
     if len(told) < (MIN_POINTS if variables else 1):
         return Equality.UNKNOWN, ""

@@ -46,6 +46,7 @@ class Sign(NamedTuple):
 CLEANING: Sequence[tuple[str, re.Pattern[str], str]] = [
     (needle, re.compile(pattern, re.MULTILINE), replacement)
     for needle, pattern, replacement in [
+        ("[asy]", r"\[asy\](?s:.{0,5000}?)\[/asy\]", " "),
         ("<<", r"<<[^<>\n]{0,200}>>", ""),
         ("\\begin", r"\\begin\{(?:align|aligned|equation|gather|gathered|split|multline|eqnarray)\*?\}", r"\\["),
         ("\\end", r"\\end\{(?:align|aligned|equation|gather|gathered|split|multline|eqnarray)\*?\}", r"\\]"),
@@ -70,7 +71,7 @@ SIGN = re.compile(
       (?P<NUMBER>    (?<![\d.,]) \d{1,3}(?:,\d{3})+(?![\d,]) (?:\.\d+)? | \d+ (?:\.\d+)? | \.\d+ )
     | (?P<RATIO>     (?<=\d) [:'"] (?=\d) | \.\.+ | … )
     | (?P<ARROW>     =+> | -+> | <-+ | [→⇒⟹⇔] | \\(?:to|Rightarrow|rightarrow|implies|iff|Leftrightarrow|Longrightarrow|longrightarrow)(?![A-Za-z]) )
-    | (?P<RELATION>  <= | >= | != | [=<>≤≥≠≈≃≅∼] | \\(?:neq?|leq?|geq?|leqslant|geqslant|lt|gt|approx|simeq|cong)(?![A-Za-z]) )
+    | (?P<RELATION>  <= | >= | (?<=\s)!= | [=<>≤≥≠≈≃≅∼] | \\(?:neq?|leq?|geq?|leqslant|geqslant|lt|gt|approx|simeq|cong)(?![A-Za-z]) )
     | (?P<COMMAND>   \\(?:[dt]?frac|sqrt|[dt]?binom|sin|cos|tan|cot|sec|csc|ln|log|exp)(?![A-Za-z]) | √
                      | (?<![A-Za-z\\])(?:sqrt|sin|cos|tan|ln|log)(?=[ (_^]) )
     | (?P<OPERATOR>  \*\* | \\(?:times|cdot|div|ast)(?![A-Za-z]) | \\\* | [-+*/^_!×÷·⋅∙∗−–⁄²³] )

@@ -13,7 +13,7 @@ from mpmath import iv
 
 from verifiers._formulas import TRIGONOMETRIC, Call, Joined, Minus, Name, Number, Tree, names, parts
 
-__all__ = ["EULER", "PI", "UndefinedError", "Value", "differ", "evaluate", "midpoint"]
+__all__ = ["EULER", "PI", "UndefinedError", "Value", "evaluate", "midpoint", "order"]
 
 DIGITS = 40
 """Digits that intervals are reckoned with."""
@@ -24,6 +24,9 @@ MAX_BINOMIAL = 1_000
 MAX_ROOT = 12
 PI = "\\pi"
 EULER = "e"
+
+NARROW = Fraction(1, 10 ** (DIGITS // 2))
+"""Intervals that are narrower, in proportion, show two equal values where they overlap."""
 
 iv.dps = DIGITS
 Value = Any
@@ -43,16 +46,15 @@ def evaluate(tree: Tree, environment: Environment) -> Value:
         raise UndefinedError from error
 
 
-def differ(left: Value, right: Value) -> bool | None:
-    """Whether the values are certainly different; None when intervals overlap too widely to tell."""
+def order(left: Value, right: Value) -> int | None:
+    """Less than, equal to or greater than, as -1, 0 or 1; intervals that are narrow and overlap are equal, None when they are too wide."""
     if isinstance(left, Fraction) and isinstance(right, Fraction):
-        return left != right
+        return (left > right) - (left < right)
     left, right = _interval(left), _interval(right)
-    if (left < right) or (right < left):
-        return True
-    narrow = Fraction(1, 10 ** (DIGITS // 2))
+    if left < right or right < left:
+        return 1 if right < left else -1
     width = max(left.delta.b, right.delta.b)
-    return False if width <= _interval(narrow) * (1 + abs(left).b) else None
+    return 0 if width <= _interval(NARROW) * (1 + abs(left).b) else None
 
 
 def midpoint(value: Value) -> Fraction:
