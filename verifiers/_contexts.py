@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from verifiers._formulas import Tree, names
@@ -15,6 +15,7 @@ __all__ = ["Condition", "Context"]
 MAX_CONTEXT_CHARS = 20_000
 """How much of the problem and of the steps before, from its end, is searched for conditions."""
 MAX_CONDITIONS = 40
+ENDINGS = frozenset([".", ",", ":", ";", "\n"])
 COMPLEX = re.compile(r"complex|imaginary|conjugate|modulus|\bi ?\^ ?\{?2|a \+ bi", re.IGNORECASE)
 UNITY = re.compile(
     r"roots? of unity|\\omega|ω|primitive root|finite field|\\mathbb\{?[FZ]_|matri(?:x|ces)|\\\\?mathbf|\\vec", re.IGNORECASE
@@ -41,7 +42,14 @@ class Context:
     """A step with what comes before it."""
 
     claim: StepClaim
-    chains: Sequence[Chain]
+
+    @cached_property
+    def chains(self) -> Sequence[Chain]:
+        """The step's chains; a step that begins with a relation goes on with the step before."""
+        found = chains(self.claim.step)
+        if found and self.last_before and not found[0].before and not found[0].sides[0].text:
+            found = [replace(found[0], sides=(self.last_before[0].sides[-1], *found[0].sides[1:])), *found[1:]]
+        return found
 
     @cached_property
     def has_other_arithmetic(self) -> bool:
@@ -67,6 +75,12 @@ class Context:
     def is_complex(self) -> bool:
         """Whether `i` is the imaginary unit."""
         return any(COMPLEX.search(text) for text in self._texts)
+
+    @cached_property
+    def last_before(self) -> Sequence[Chain]:
+        """The chain that the step before ends with, if it does: what this step may go on from."""
+        found = chains(self.claim.previous[-1][-MAX_CONTEXT_CHARS:]) if self.claim.previous else ()
+        return found[-1:] if found and set(found[-1].after) <= ENDINGS else ()
 
     @cached_property
     def conditions(self) -> Sequence[Condition]:

@@ -21,6 +21,7 @@ LAYOUT = (Kind.ROW, Kind.DELIMITER)
 DISPLAYED = ("\\[", "\\]", "$$")
 MAX_LAYOUT = 6
 """How many delimiters and line ends in a row a formula goes on over."""
+MAX_UNIT_WORDS = 5
 AFTER = 4
 """How many words after a chain are kept."""
 REACHING = MATHEMATICAL - {"if", "whether", "over", "not", "by"} | {"degrees", "percent", "equation"}
@@ -59,6 +60,11 @@ class Chain:
     relations: tuple[str, ...]
     before: tuple[str, ...]
     after: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """As a person reads it."""
+        return " ".join([self.sides[0].text, *(f"{link.relation} {link.right.text}" for link in self.links())])
 
     def links(self) -> Iterator[Link]:
         """The links from left to right."""
@@ -133,7 +139,7 @@ def _chain(sequence: Sequence[Sign], clause: _Clause, last: int) -> Chain:
         sides[0] = _named(sequence[last : clause.start])
     elif _reaches(_nearest(sequence, clause.start - 1, -1)):
         sides[0] = Side(sides[0].text, None, sides[0].signs)
-    if _reaches(_nearest(sequence, clause.end, 1)) or _listed(sequence, clause.end):
+    if _reaches(_nearest(sequence, clause.end, 1)) or _listed(sequence, clause.end) or _resumes(sequence, clause.end):
         sides[-1] = Side(sides[-1].text, None, sides[-1].signs)
     return Chain(
         sides=tuple(sides),
@@ -173,6 +179,14 @@ def _reaches(sign: Sign | None) -> bool:
 def _listed(sequence: Sequence[Sign], at: int) -> bool:
     """Whether a comma and a number follow, as in `x = 1, 2`."""
     return at + 1 < len(sequence) and sequence[at].text == "," and sequence[at + 1].kind is Kind.NUMBER
+
+
+def _resumes(sequence: Sequence[Sign], at: int) -> bool:
+    """Whether an operator follows the words of a unit, as in `= 3 hours + 20`."""
+    start = at
+    while at < min(len(sequence), start + MAX_UNIT_WORDS) and sequence[at].kind is Kind.WORD:
+        at += 1
+    return start < at < len(sequence) and sequence[at].kind is Kind.OPERATOR
 
 
 def _words(between: Sequence[Sign]) -> tuple[str, ...]:

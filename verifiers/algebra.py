@@ -20,7 +20,6 @@ from stepmark.records import Verdict
 from verifiers._consequences import contradictions
 from verifiers._contexts import Context
 from verifiers._links import judge
-from verifiers._statements import chains
 from verifiers.base import AnswerClaim, Finding, StepClaim
 
 __all__ = ["Algebra"]
@@ -41,7 +40,7 @@ class Algebra:
             return _unknown("not a step")
         if len(claim.step) > MAX_CHARS:
             return _unknown("too long")
-        context = Context(claim, chains(claim.step))
+        context = Context(claim)
         if sum(len(chain.relations) for chain in context.chains) > MAX_LINKS:
             return _unknown("too many statements")
         if not context.chains:
