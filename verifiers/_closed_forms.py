@@ -12,7 +12,7 @@ from verifiers._formulas import Call, Joined, Minus, Name, Number, Tree, names, 
 from verifiers._lexicon import ROUNDING
 from verifiers._ratios import numerators, ratios
 from verifiers._statements import Link
-from verifiers._values import PI, UndefinedError, Value, evaluate, midpoint, order
+from verifiers._values import BASE, PI, UndefinedError, Value, evaluate, midpoint, order
 
 __all__ = ["Judgement", "has_decimals", "judge_closed", "judge_complex"]
 
@@ -21,14 +21,26 @@ CLOSE = Fraction(1, 20)
 """Relative error up to which a value with decimals, or a rounded one, is not called false."""
 ROUGHLY = Fraction(1, 10)
 """Relative error up to which "about" is not called false."""
+BASES = ("10", "2", "2.718281828459045235360287471352662497757")
+"""What the base of a logarithm may be that shows none; e to forty digits."""
 SQUARE_OF_I = Joined("+", Joined("^", Name("i"), Number(Fraction(2))), Number(Fraction(1)))
 """What is zero when i is the imaginary unit."""
 
 
 def judge_closed(link: Link, left: Tree, right: Tree, context: Context) -> Judgement | None:
     """The verdict and why; None where two equal numbers are written."""
+    readings = [_judged(link, left, right, Fraction(base), context) for base in (BASES if _is_baseless(left, right) else BASES[:1])]
+    return next((reading for reading in readings if reading is None or reading[0] is not Verdict.INCORRECT), readings[0])
+
+
+def _is_baseless(*sides: Tree) -> bool:
+    """Whether a logarithm shows no base."""
+    return any(isinstance(part, Call) and part.function == "log" and len(part.arguments) == 1 for side in sides for part in parts(side))
+
+
+def _judged(link: Link, left: Tree, right: Tree, base: Fraction, context: Context) -> Judgement | None:
     try:
-        a, b = evaluate(left, {}), evaluate(right, {})
+        a, b = evaluate(left, {BASE: base}), evaluate(right, {BASE: base})
     except UndefinedError:
         return Verdict.UNKNOWN, "no value"
     ordered = order(a, b)

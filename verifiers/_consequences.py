@@ -18,7 +18,7 @@ from verifiers._lexicon import CONCLUDING, OPERATING, PASSAGE, RESTATING
 from verifiers._ratios import Polynomial, numerators, ratios
 from verifiers._renamings import CLOSE, are_named_alike, renamed
 from verifiers._statements import Chain, Link
-from verifiers._values import UndefinedError, evaluate, order
+from verifiers._values import BASE, UndefinedError, evaluate, order
 
 __all__ = ["contradictions"]
 
@@ -48,6 +48,8 @@ def _contradicted(before: Chain, after: Chain, context: Context, *, restated: bo
         return ""
     if are_named_alike(before, after):
         return "" if context.has_cases else renamed(before, after, restated=restated)
+    if not after.before and before.sides[0] != after.sides[0] and _is_reversed(before, after):
+        return f"it does not follow from {before.text}"
     if not restated and (CONCLUDING.isdisjoint(after.before) or context.has_cases):
         return ""
     false = _is_reversed(before, after) or _does_not_follow(before, after, restated=restated)
@@ -140,8 +142,9 @@ def _holds(link: Link, variable: str, point: Fraction) -> bool | None:
     """Whether an inequality holds at a point; None where it has no value, or is an equation there."""
     assert link.left.tree is not None
     assert link.right.tree is not None
+    environment = {variable: point, BASE: Fraction(10)}
     try:
-        ordered = order(evaluate(link.left.tree, {variable: point}), evaluate(link.right.tree, {variable: point}))
+        ordered = order(evaluate(link.left.tree, environment), evaluate(link.right.tree, environment))
     except UndefinedError:
         return None
     return None if not ordered else ordered in INEQUALITIES[link.relation]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from verifiers._formulas import Tree, names
-from verifiers._lexicon import OTHER_ARITHMETIC, REFUTATION
+from verifiers._lexicon import OTHER_ARITHMETIC, REFUTATION, RESTATING
 from verifiers._statements import Chain, chains
 from verifiers.base import StepClaim
 
@@ -15,6 +15,7 @@ __all__ = ["Condition", "Context"]
 MAX_CONTEXT_CHARS = 20_000
 """How much of the problem and of the steps before, from its end, is searched for conditions."""
 MAX_CONDITIONS = 40
+MAX_WORDS = 16
 ENDINGS = frozenset([".", ",", ":", ";", "\n"])
 COMPLEX = re.compile(r"complex|imaginary|conjugate|modulus|\bi ?\^ ?\{?2|a \+ bi", re.IGNORECASE)
 UNITY = re.compile(
@@ -47,7 +48,7 @@ class Context:
     def chains(self) -> Sequence[Chain]:
         """The step's chains; a step that begins with a relation goes on with the step before."""
         found = chains(self.claim.step)
-        if found and self.last_before and not found[0].before and not found[0].sides[0].text:
+        if found and self.last_before and not found[0].sides[0].text and _continues(found[0].before):
             found = [replace(found[0], sides=(self.last_before[0].sides[-1], *found[0].sides[1:])), *found[1:]]
         return found
 
@@ -96,3 +97,8 @@ class Context:
     @property
     def _texts(self) -> tuple[str, ...]:
         return (self.claim.question, *self.claim.previous, self.claim.step)
+
+
+def _continues(words: Sequence[str]) -> bool:
+    """Whether a formula that begins with a relation goes on with the last one."""
+    return not words or (len(words) <= MAX_WORDS and not RESTATING.isdisjoint(words))

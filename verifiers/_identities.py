@@ -13,7 +13,7 @@ from typing import Any
 
 from verifiers._formulas import Call, Joined, Number, Tree, names, parts
 from verifiers._ratios import Polynomial, numerators, ratios
-from verifiers._values import UndefinedError, evaluate, order
+from verifiers._values import BASE, UndefinedError, evaluate, order
 
 __all__ = ["Equality", "Relation", "compare"]
 
@@ -112,7 +112,7 @@ def _sampled(left: Tree, right: Tree, variables: Sequence[str]) -> tuple[Equalit
     for number in range(POINTS if variables else 1):
         environment = _environment(variables, number)
         try:
-            values = evaluate(left, environment), evaluate(right, environment)
+            values = [evaluate(side, environment | {BASE: Fraction(10)}) for side in (left, right)]
         except UndefinedError:
             continue
         ordered = order(*values)
@@ -128,7 +128,7 @@ def _sampled(left: Tree, right: Tree, variables: Sequence[str]) -> tuple[Equalit
     return Equality.SOMETIMES if any(told) else Equality.ALWAYS, where
 
 
-def _environment(variables: Sequence[str], number: int) -> Mapping[str, Fraction]:
+def _environment(variables: Sequence[str], number: int) -> dict[str, Fraction]:
     """The n-th sample point; the first half are whole numbers in falling order of the variables, for factorials and binomials."""
     if number < POINTS // 2:
         return {

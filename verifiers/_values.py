@@ -13,7 +13,7 @@ from mpmath import iv
 
 from verifiers._formulas import TRIGONOMETRIC, Call, Joined, Minus, Name, Number, Tree, names, parts
 
-__all__ = ["EULER", "PI", "UndefinedError", "Value", "evaluate", "midpoint", "order"]
+__all__ = ["BASE", "PI", "UndefinedError", "Value", "evaluate", "midpoint", "order"]
 
 DIGITS = 40
 """Digits that intervals are reckoned with."""
@@ -23,7 +23,8 @@ MAX_FACTORIAL = 200
 MAX_BINOMIAL = 1_000
 MAX_ROOT = 12
 PI = "\\pi"
-EULER = "e"
+BASE = "\\log"
+"""The name under which an environment holds the base of logarithms that show none."""
 
 NARROW = Fraction(1, 10 ** (DIGITS // 2))
 """Intervals that are narrower, in proportion, show two equal values where they overlap."""
@@ -127,6 +128,8 @@ def _called(function: str, arguments: tuple[Tree, ...], environment: Environment
     if function in TRIGONOMETRIC:
         return _trigonometric(function, arguments[0], environment)
     values = [_value(argument, environment) for argument in arguments]
+    if function == "log" and len(values) == 1:
+        values.append(environment[BASE])
     return FUNCTIONS[function](*values)
 
 
@@ -188,10 +191,7 @@ def _whole_root(number: int, n: int) -> int | None:
     return low if low**n == number else None
 
 
-def _logarithm(value: Value, base: Value = None) -> Value:
-    """Without a base there is no value: it may be 10, e or 2."""
-    if base is None:
-        raise UndefinedError
+def _logarithm(value: Value, base: Value) -> Value:
     return _natural(value) / _natural(base)
 
 
