@@ -22,8 +22,9 @@ UNITY = re.compile(
     r"roots? of unity|\\omega|ω|primitive root|finite field|\\mathbb\{?[FZ]_|matri(?:x|ces)|\\\\?mathbf|\\vec", re.IGNORECASE
 )
 SUPPOSED = re.compile(
-    r"no (?:real |integer |such )?(?:solutions?|values?|roots?)|inconsistent|not true|not satisf\w+|not hold|never|absurd|suppos\w+|guess|invalid"
-    r"|does(?: not|n't)|is(?: not|n't)|do(?: not|n't)|reject|discard|fails?\b|\?|whether|verify|check|test\b|try\b|trial|let's see",
+    r"no (?:real |integer |such )?(?:solutions?|values?|roots?)|inconsistent|not true|not satisf\w+|not hold|never|absurd|suppos\w+"
+    r"|guess|invalid|does(?: not|n't)|is(?: not|n't)|do(?: not|n't)|reject|discard|fails?\b|\?"
+    r"|whether|verify|check|test\b|try\b|trial|let's see",
     re.IGNORECASE,
 )
 HAPPENING = re.compile(r"\b(?:either|cases?|otherwise|respectively|swap\w*|replac\w+|increment\w*|updat\w+|iterat\w+|new)\b", re.IGNORECASE)

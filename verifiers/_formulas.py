@@ -43,7 +43,7 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A variable, a constant such as `\\pi`, or a call that is not looked into."""
+    r"""A variable, a constant such as `\pi`, or a call that is not looked into."""
 
     text: str
 
@@ -66,7 +66,7 @@ class Joined:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A function: `TRIGONOMETRIC`, `ln`, `log`, `exp`, `root` (radicand, degree), `binom`, `!`, `abs`, `degrees`; `log` has its base second, if any."""
+    """A function: one of `TRIGONOMETRIC`, `ln`, `exp`, `log` (of, base), `root` (of, degree), `binom`, `!`, `abs`, `degrees`."""
 
     function: str
     arguments: tuple["Tree", ...]
@@ -267,7 +267,7 @@ class _Reader:
         return self._function(command, depth)
 
     def _group(self, depth: int) -> Tree:
-        """A bracketed group; `\\frac12` and `\\sqrt2` have single digits, `\\sqrt x` a name."""
+        r"""A bracketed group; `\frac12` and `\sqrt2` have single digits, `\sqrt x` a name."""
         if self._is(Kind.OPEN):
             return self._bracket(depth)
         return Name(self._take().text) if self._is(Kind.NAME) else self._digits()

@@ -5,11 +5,10 @@ numerator of the difference. Always is a proof for ratios of polynomials; for ot
 sample point. A formula with `i` is looked at with `i` a variable, and with i² = −1.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from fractions import Fraction
-from typing import Any
 
 from verifiers._formulas import Call, Joined, Number, Tree, names, parts
 from verifiers._ratios import Polynomial, numerators, ratios
@@ -40,12 +39,11 @@ class Equality(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """`difference` is the numerator of the one less the other, where the formulas are ratios of polynomials."""
+    """`left` and `right` are numerators over a common denominator, where the formulas are ratios of polynomials; `where` they differ."""
 
     equality: Equality
     left: Polynomial = None
     right: Polynomial = None
-    difference: Polynomial = None
     where: str = ""
 
 
@@ -56,16 +54,16 @@ def compare(left: Tree, right: Tree) -> Relation:
         return Relation(Equality.UNKNOWN)
     polynomials = _polynomials(left, right)
     if polynomials and not polynomials[2]:
-        return Relation(Equality.ALWAYS, *polynomials)
+        return Relation(Equality.ALWAYS)
     seen, where = _sampled(left, right, variables)
     if seen is Equality.NEVER_SEEN and polynomials:
         if IMAGINARY in variables and not _pure(left, right):
             return Relation(Equality.UNKNOWN)
         if IMAGINARY in variables and _vanishes_at_i(left, right):
-            return Relation(Equality.ALWAYS, *polynomials)
+            return Relation(Equality.ALWAYS)
         if _has_no_zero(polynomials[2], polynomials[3]):
             seen = Equality.NEVER
-    return Relation(seen, *(polynomials[:3] if polynomials else ()), where=where)
+    return Relation(seen, *(polynomials[:2] if polynomials else ()), where=where)
 
 
 def _polynomials(left: Tree, right: Tree) -> tuple[Polynomial, Polynomial, Polynomial, Polynomial] | None:
@@ -120,7 +118,7 @@ def _sampled(left: Tree, right: Tree, variables: Sequence[str]) -> tuple[Equalit
             return Equality.UNKNOWN, ""
         told.append(ordered != 0)
         if ordered and not where:
-            where = _shown(environment, *values)
+            where = ", ".join(f"{name} = {value}" for name, value in environment.items())
     if len(told) < (MIN_POINTS if variables else 1):
         return Equality.UNKNOWN, ""
     if all(told):
@@ -137,8 +135,3 @@ def _environment(variables: Sequence[str], number: int) -> dict[str, Fraction]:
         }
     sign = -1 if number == POINTS - 1 else 1
     return {name: sign * SAMPLES[(5 * number + 7 * index) % len(SAMPLES)] for index, name in enumerate(variables)}
-
-
-def _shown(environment: Mapping[str, Fraction], left: Any, right: Any) -> str:
-    at = ", ".join(f"{name} = {value}" for name, value in environment.items())
-    return at

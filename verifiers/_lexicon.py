@@ -91,8 +91,8 @@ PASSAGE = (
     | OPERATING
     | CONCLUDING
     | _words(
-        "this that to we us like terms both sides each side by from of the an and equation obtains it is can be as further now for find left"
-        " hand right out leads simplification expression finally - , . : ; • \\quad \\qquad"
+        "this that to we us like terms both sides each side by from of the an and equation obtains it is can be as further now for find"
+        " left hand right out leads simplification expression finally - , . : ; • \\quad \\qquad"
     )
     | {"\n"}
 )

@@ -70,7 +70,8 @@ SIGN = re.compile(
     r"""
       (?P<NUMBER>    (?<![\d.,]) \d{1,3}(?:,\d{3})+(?![\d,]) (?:\.\d+)? | \d+ (?:\.\d+)? | \.\d+ )
     | (?P<RATIO>     (?<=\d) [:'"] (?=\d) | \.\.+ | … )
-    | (?P<ARROW>     =+> | -+> | <-+ | [→⇒⟹⇔] | \\(?:to|Rightarrow|rightarrow|implies|iff|Leftrightarrow|Longrightarrow|longrightarrow)(?![A-Za-z]) )
+    | (?P<ARROW>     =+> | -+> | <-+ | [→⇒⟹⇔] | \\(?:to|Rightarrow|rightarrow|implies|iff|Leftrightarrow
+                     |Longrightarrow|longrightarrow)(?![A-Za-z]) )
     | (?P<RELATION>  <= | >= | (?<=\s)!= | [=<>≤≥≠≈≃≅∼] | \\(?:neq?|leq?|geq?|leqslant|geqslant|lt|gt|approx|simeq|cong)(?![A-Za-z]) )
     | (?P<COMMAND>   \\(?:[dt]?frac|sqrt|[dt]?binom|sin|cos|tan|cot|sec|csc|ln|log|exp)(?![A-Za-z]) | √
                      | (?<![A-Za-z\\])(?:sqrt|sin|cos|tan|ln|log)(?=[ (_^]) )

@@ -22,6 +22,8 @@ MAX_EXPONENT = 64
 MAX_FACTORIAL = 200
 MAX_BINOMIAL = 1_000
 MAX_ROOT = 12
+HUGE = 10**300
+"""An interval that reaches so far may hold anything."""
 PI = "\\pi"
 BASE = "\\log"
 """The name under which an environment holds the base of logarithms that show none."""
@@ -42,7 +44,10 @@ class UndefinedError(Exception):
 def evaluate(tree: Tree, environment: Environment) -> Value:
     """The value where the names have the environment's values; raises `UndefinedError`."""
     try:
-        return _value(tree, environment)
+        value = _value(tree, environment)
+        if not isinstance(value, Fraction) and not abs(value) < HUGE:
+            raise UndefinedError
+        return value
     except (ArithmeticError, ValueError, KeyError) as error:
         raise UndefinedError from error
 
@@ -192,7 +197,7 @@ def _whole_root(number: int, n: int) -> int | None:
 
 
 def _logarithm(value: Value, base: Value) -> Value:
-    return _natural(value) / _natural(base)
+    return _joined("/", _natural(value), _natural(base))
 
 
 def _natural(value: Value) -> Value:

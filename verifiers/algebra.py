@@ -1,16 +1,20 @@
 r"""The algebra that a step states: wrong when a formula, a comparison or a transformation is false exactly as written.
 
-Decides, in plain text, LaTeX and Unicode: closed forms with roots, pi, sines at angles, logarithms, factorials and binomials (`\sqrt{50} =
-5\sqrt{2}`, by intervals of forty digits); comparisons of closed forms (`3/7 > 0.4`); rewritings of expressions with variables (`(x+1)^2 =
-x^2 + 2x + 1`, by sympy's polynomials); equations turned into others (`2x + 3 = 7, so 2x = 5`), solved roots among them; a name that is given
-two values in a row.
+Decides, in plain text, LaTeX and Unicode:
 
-Abstains where a side is not understood, where an equation may be a condition to be solved and not a rewriting, where decimals may be
-rounded, where a condition stated before may make a link true, where the words try, deny or tell cases apart, and where another
+- closed forms with roots, pi, sines at angles, logarithms, factorials, binomials, the imaginary unit: `\sqrt{50} = 5\sqrt{2}`, by exact
+  fractions or intervals of forty digits;
+- comparisons of closed forms: `3/7 > 0.4`;
+- rewritings of expressions with variables: `(x + 1)^2 = x^2 + 2x + 1`, by sample points and sympy's polynomials;
+- equations and inequalities turned into others, solved roots among them: `2x + 3 = 7, so x = 3`;
+- two values of one name in a row: `S = 9 · 6`, and then `S = 45`.
+
+Abstains where a side is not understood; where an equation may be a condition to be solved and not a rewriting; where decimals may be
+rounded; where a condition stated before may make an equation true; where the words try, deny or tell cases apart; where another
 arithmetic may be meant. Sums and products of plain numbers are `arithmetic`'s to call false.
 
-What is not covered: whether the step follows, inequalities with variables, systems of equations, vectors and matrices, sets, calculus,
-remainders, functions by their definitions.
+What is not covered: whether the step follows, systems of equations, values put into functions or formulas of earlier steps, vectors and
+matrices, sets, calculus, remainders.
 """
 
 from dataclasses import dataclass
@@ -49,9 +53,8 @@ class Algebra:
 
 
 def _finding(context: Context) -> Finding:
-    judged = [
-        (link.text, *found) for chain in context.chains for link in chain.links() if (found := judge(link, chain, context)) is not None
-    ]
+    links = [(link, chain) for chain in context.chains for link in chain.links()]
+    judged = [(link.text, *found) for link, chain in links if (found := judge(link, chain, context)) is not None]
     false = [(text, reason) for text, verdict, reason in judged if verdict is Verdict.INCORRECT]
     false += contradictions(context)
     if false:

@@ -3,8 +3,9 @@
 Chains are read link by link, decimals may be rounded to the digits shown, and units are allowed. Unknown as soon as an equation is not
 understood, unless another one is plainly false.
 
-What is not covered: whether the step follows, equations with variables, inequalities, number words, unit conversions, percentages
-"of" something, and arithmetic of another kind (number bases, remainders), where nothing is called false.
+What is not covered: whether the step follows, equations with variables and inequalities (`algebra`), number words, mixed numbers, unit
+conversions, percentages of something that is not a number, and arithmetic of another kind (number bases, remainders), where nothing is
+called false.
 """
 
 import re
@@ -27,7 +28,7 @@ REMAINDER = re.compile(r"\b(?:remainders?|left ?over|leftover)\b", re.IGNORECASE
 class Arithmetic:
     """Checks every closed equation of a step."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def verify(self, claim: AnswerClaim | StepClaim) -> Finding:
         """Incorrect names the false equation and its true value; correct says how many equations hold."""
