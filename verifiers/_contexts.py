@@ -90,7 +90,7 @@ class Context:
         before = "\n".join((self.claim.question, *self.claim.previous))[-MAX_CONTEXT_CHARS:]
         found = list[Condition]()
         for chain in (*chains(before), *self.chains):
-            left, right = chain.sides[0].tree, chain.sides[1].tree
+            left, right = chain.sides[0].parsed, chain.sides[1].parsed
             if chain.relations[0] == "=" and left is not None and right is not None and (named := names(left) | names(right)):
                 found.append(Condition(left, right, named))
         return found[-MAX_CONDITIONS:]

@@ -230,7 +230,7 @@ class _Reader:
             return Name(name)
         if name[0] in CALLED:
             return Name(f"{name}({self._argument_text(depth)})")
-        if name[0] in MULTIPLIED and "'" not in name:
+        if (name[0] in MULTIPLIED or name == "\\pi") and "'" not in name:
             return Name(name)
         raise _UnreadError
 

@@ -1,9 +1,9 @@
 """Two values of one name in a row: `S = 9 · 6`, and then `S = 45`.
 
-The first still has arithmetic to do, the second has less, and nothing but words of rewriting stands between them. A number that is
-about 60 or 100 times the other may be the same in another unit.
+Of numbers, the first still has arithmetic to do and the second has less. Nothing but words of rewriting stands between them. A number
+that is 60 or 100 times the other may be the same in another unit.
 
-What is not covered: names whose value changes (running totals), values in different units.
+What is not covered: names whose value changes (running totals, a product worked out factor by factor), values in different units.
 """
 
 from collections.abc import Sequence
@@ -33,13 +33,14 @@ def are_named_alike(before: Chain, after: Chain) -> bool:
 def renamed(before: Chain, after: Chain, *, restated: bool) -> str:
     """Why the second chain contradicts the first; empty when it need not. `restated`: the words between say that it is the same."""
     first, second = before.sides[-1].tree, after.sides[1].tree
-    if first is None or second is None or _work(first) <= _work(second) or names(first) != names(second):
+    if first is None or second is None or names(first) != names(second):
         return ""
     if names(first):
         never = compare(first, second).equality in (Equality.NEVER, Equality.NEVER_SEEN)
         false = restated and never and not has_decimals(first, second)
     else:
-        false = not _other_unit(before, after) and _differ(first, second)
+        less = _work(first) > _work(second) and not before.sides[-1].text.startswith(f"{after.sides[1].text} ")
+        false = less and not _other_unit(before, after) and _differ(first, second)
     return f"it was {before.sides[-1].text}" if false else ""
 
 

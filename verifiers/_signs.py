@@ -86,7 +86,7 @@ SIGN = re.compile(
     | (?P<DELIMITER> \\[()\[\]] | \$+ )
     | (?P<ROW>       \\\\ | \\newline(?![A-Za-z]) )
     | (?P<STOP>      [.,;:\n•—“”"?] | \\q?quad(?![A-Za-z]) )
-    | (?P<WORD>      [^\W\d_]+ (?:['’][^\W\d_]+)* )
+    | (?P<WORD>      [^\W\d_²³]+ (?:['’][^\W\d_²³]+)* )
     | (?P<OTHER>     \\[A-Za-z]+ | \S )
     """,
     re.VERBOSE,
@@ -124,7 +124,7 @@ def written(sequence: Sequence[Sign]) -> str:
 
 
 def _scan(text: str) -> Iterator[Sign]:
-    end, math = 0, False
+    end, math, before = 0, False, ""
     for match in SIGN.finditer(text):
         group, word = str(match.lastgroup), match[0]
         glued, end = match.start() == end and end > 0, match.end()
@@ -133,15 +133,16 @@ def _scan(text: str) -> Iterator[Sign]:
         if group == "STOP" and word == "\n" and math:
             end = -1
         elif group != "CURRENCY":
-            yield from _signs_of(group, word, glued, math)
+            yield from _signs_of(group, word, glued, math, before if glued else "")
+        before = group
 
 
-def _signs_of(group: str, word: str, glued: bool, math: bool) -> Iterator[Sign]:
+def _signs_of(group: str, word: str, glued: bool, math: bool, touching: str) -> Iterator[Sign]:
     if word in SUPERSCRIPTS:
         yield Sign(Kind.OPERATOR, "^", glued, math)
         yield Sign(Kind.NUMBER, SUPERSCRIPTS[word], True, math)
     elif group == "WORD":
-        yield from _letters(word, glued, math)
+        yield from _letters(word, glued, math, touching)
     elif group == "COMMAND":
         yield Sign(Kind.COMMAND, "sqrt" if word == "√" else re.sub(r"^[dt](?=frac|binom)", "", word.lstrip("\\")), glued, math)
     elif group == "SYMBOL":
@@ -153,14 +154,14 @@ def _signs_of(group: str, word: str, glued: bool, math: bool) -> Iterator[Sign]:
         yield Sign(Kind[group], text, glued, math)
 
 
-def _letters(word: str, glued: bool, math: bool) -> Iterator[Sign]:
+def _letters(word: str, glued: bool, math: bool, touching: str) -> Iterator[Sign]:
     """Names, where the letters can be names: in mathematics each small letter is one, capitals together are one."""
     if len(word) == 1 or (word.isupper() and len(word) <= 3 and math):
         yield Sign(Kind.NAME, word, glued, math)
     elif math and word.isascii() and word.isalpha() and len(word) <= 4 and (len(word) == 2 or glued or not word.islower()):
         for index, letter in enumerate(word):
             yield Sign(Kind.NAME, letter, glued or index > 0, math)
-    elif glued and not math:
+    elif touching in ("NUMBER", "CLOSE", "WORD") and not math:
         yield Sign(Kind.OTHER, word, glued, math)
     else:
         yield Sign(Kind.WORD, word, glued, math)

@@ -7,7 +7,7 @@ What is not covered: relations in words ("is equal to", "is less than").
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from verifiers._formulas import Name, Tree, parse
@@ -30,11 +30,11 @@ REACHING = MATHEMATICAL - {"if", "whether", "over", "not", "by"} | {"degrees", "
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """A side as written; its tree is None when it is not understood."""
+    """A side as written; its tree is None when it is not understood, or when words beside it may belong to it: then it is only `parsed`."""
 
     text: str
     tree: Tree | None
-    signs: int
+    parsed: Tree | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,26 +135,28 @@ def _chain(sequence: Sequence[Sign], clause: _Clause, last: int) -> Chain:
     cuts = [-1, *(at for at, sign in enumerate(content) if sign.kind is Kind.RELATION), len(content)]
     pieces = [content[start + 1 : end] for start, end in pairwise(cuts)]
     sides = [_side(piece) for piece in pieces]
+    words = 0
     if not pieces[0]:
-        sides[0] = _named(sequence[last : clause.start])
+        sides[0], words = _named(sequence[last : clause.start])
     elif _reaches(_nearest(sequence, clause.start - 1, -1)):
-        sides[0] = Side(sides[0].text, None, sides[0].signs)
+        sides[0] = replace(sides[0], tree=None)
     if _reaches(_nearest(sequence, clause.end, 1)) or _listed(sequence, clause.end) or _resumes(sequence, clause.end):
-        sides[-1] = Side(sides[-1].text, None, sides[-1].signs)
+        sides[-1] = replace(sides[-1], tree=None)
     return Chain(
         sides=tuple(sides),
         relations=tuple(content[cut].text for cut in cuts[1:-1]),
-        before=_words(sequence[last : clause.start]),
+        before=_words(sequence[last : clause.start - words]),
         after=_words(sequence[clause.end : clause.end + AFTER]),
     )
 
 
 def _side(piece: Sequence[Sign]) -> Side:
-    return Side(written(piece), parse(piece), len(piece))
+    tree = parse(piece)
+    return Side(written(piece), tree, tree)
 
 
-def _named(before: Sequence[Sign]) -> Side:
-    """The words since the last stop as a name, `Total cost`; a side without a tree when there is more to it."""
+def _named(before: Sequence[Sign]) -> tuple[Side, int]:
+    """The words since the last stop as a name, `Total cost`, and how many signs it takes; no tree and none when there is more to it."""
     end = len(before)
     while end and before[end - 1].kind in LAYOUT:
         end -= 1
@@ -163,7 +165,7 @@ def _named(before: Sequence[Sign]) -> Side:
         start -= 1
     words = " ".join(sign.text for sign in before[start:end])
     clean = bool(words) and (start == 0 or before[start - 1].kind in (Kind.STOP, *LAYOUT))
-    return Side(words, Name(f"“{words.lower()}”") if clean else None, end - start)
+    return (Side(words, Name(f"“{words.lower()}”"), None), len(before) - start) if clean else (Side(words, None, None), 0)
 
 
 def _nearest(sequence: Sequence[Sign], at: int, way: int) -> Sign | None:
