@@ -25,8 +25,8 @@ from functools import lru_cache
 from typing import ClassVar
 
 from stepmark.records import Verdict
-from verifiers._countermodels import contradict, countermodel, follow
-from verifiers._statements import Answer, Atom, Clause, Problem, Step, Trait, negated, read_problem, read_step
+from verifiers._entailment.countermodels import contradict, countermodel, follow
+from verifiers._entailment.statements import Answer, Atom, Clause, Problem, Step, Trait, negated, read_problem, read_step
 from verifiers.base import AnswerClaim, Finding, StepClaim
 
 __all__ = ["Entailment"]

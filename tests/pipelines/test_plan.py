@@ -70,7 +70,7 @@ def test_methods_go_by_their_plugins_name_or_their_own() -> None:
         ({"annotators": [{"use": "formal", "name": "../x"}]}, "name = '../x'"),
         ({"annotators": [{"use": "formal", "name": "A"}]}, "name = 'A'"),
         ({"annotators": [{"use": "formal", "name": ""}]}, "name = ''"),
-        ({"annotators": [{"use": "formal", "verifier": "guess"}], "label": None}, "verifiers has no 'guess'"),
+        ({"annotators": [{"use": "formal", "verifiers": ["guess"]}], "label": None}, "verifiers has no 'guess'"),
         ({"label": {"use": "judge"}}, "[label] use = 'judge' annotates, it does not label: put it in [[annotators]]"),
         ({"label": {"use": "consensus", "judge": "other"}}, "needs the annotators 'other' and one of monte_carlo, binary_search"),
         ({"label": {}}, "a table for annotators needs `use = …`"),
