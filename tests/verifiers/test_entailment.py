@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from stepmark.records import Verdict
 from tests.verifiers.cases import DATA, SHARED, rows
+from verifiers._entailment import countermodels
 from verifiers._entailment.countermodels import contradict, countermodel, follow
 from verifiers.base import Finding, StepClaim
 from verifiers.entailment import Entailment
