@@ -9,17 +9,17 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar, Protocol, TypeVar
+from typing import Annotated, Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from pydantic import Field
 
 from engines.base import Completion, Engine, Prompt
 from stepmark.errors import EngineError, UserError
 from stepmark.identity import SEED_SPACING, digest, seed_for
-from stepmark.records import Annotation, Cost, Label, Problem, Rollout, Sampling, StepAnnotation, Trace, Verdict
+from stepmark.records import Annotation, Cost, Critique, Label, Problem, Rollout, Sampling, StepAnnotation, Trace, Verdict
 from verifiers.base import AnswerClaim, Finding, StepClaim
 
-__all__ = ["Annotator", "Graded", "Labeler", "Samples", "Services", "Tools", "estimate", "run", "together", "undecided"]
+__all__ = ["Annotator", "Case", "Fitting", "Graded", "Labeler", "Samples", "Services", "Tools", "estimate", "run", "together", "undecided"]
 
 T = TypeVar("T")
 # How many completions one request may ask for: none would decide nothing, more would share seeds with another request.
@@ -51,7 +51,7 @@ class Services:
 
 
 class Tools:
-    """What an annotator may use on one trace; it keeps the rollouts and the bill.
+    """What an annotator may use on one trace; it keeps the rollouts, the critiques and the bill.
 
     Seeds derive from the method's name too: methods that probe one prefix draw rollouts of their own, so their evidence is independent.
     """
@@ -60,6 +60,8 @@ class Tools:
         self.siblings = tuple(siblings)
         """The outcomes of all traces of the problem, this one included."""
         self.spent: list[Rollout] = []
+        self.critiques: list[Critique] = []
+        """What judges wrote; a method that asks some adds it."""
         self.cost = Cost()
         self._services = services
         self._method = method
@@ -138,6 +140,10 @@ class Annotator(Protocol):
         ...
 
 
+Case = tuple[Trace, Mapping[str, Annotation]]
+"""A trace, and what every method says of it."""
+
+
 class Labeler(Protocol):
     """Turns the annotations of a trace into its training label; costs no token, so its rule can be changed at will."""
 
@@ -147,6 +153,22 @@ class Labeler(Protocol):
 
     def label(self, trace: Trace, annotations: Mapping[str, Annotation]) -> Label:
         """The label of one trace from its annotations by method name; `fingerprint` is filled in by the pipeline."""
+        ...
+
+
+@runtime_checkable
+class Fitting(Protocol):
+    """What becomes a labeler by learning from all traces of a dataset."""
+
+    gold: str
+    """The method whose annotations it may learn from as the truth; "" for none. They are among the annotations of a case."""
+
+    def check(self, methods: Sequence[str]) -> None:
+        """As `Labeler`."""
+        ...
+
+    def fit(self, cases: Iterable[Case]) -> Labeler:
+        """The labeler that these traces make of it; the same traces make the same one."""
         ...
 
 

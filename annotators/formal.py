@@ -1,13 +1,15 @@
-"""Formal checking: what a step states in closed form is decided by a verifier, the rest stays unknown."""
+"""Formal checking: what a step states in closed form is decided by verifiers, the rest stays unknown."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from annotators.base import Tools, together
 from stepmark import plugins
+from stepmark.errors import UserError
 from stepmark.identity import fingerprint
 from stepmark.records import Annotation, Problem, StepAnnotation, Trace, Verdict
-from verifiers.base import Finding, StepClaim
+from verifiers.base import StepClaim
 
 __all__ = ["Formal"]
 
@@ -17,31 +19,49 @@ AT_ONCE = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Formal:
-    """Have `verifier` decide every step; costs no token.
+    """Have every one of `verifiers` decide every step; costs no token.
 
-    The first step found false is named as the first error; one that the verifier cannot see may stand before it, so those steps stay
+    A step is incorrect when one of them says so, correct when one says so and none objects: a verifier that calls a step correct has
+    read all that concerns it. The rationale names who decided; of an unknown step it holds every reason.
+
+    The first step found false is named as the first error; one that no verifier can see may stand before it, so those steps stay
     undecided. Where none is found the trace does: a checker that sees nothing false in a step has not shown that the step follows.
     """
 
-    verifier: str = "arithmetic"
-    decides: str = field(init=False, repr=False)
-    """The verifier's fingerprint: what it decides may change with its version."""
+    verifiers: tuple[str, ...] = ("arithmetic", "algebra")
+    decides: tuple[str, ...] = field(init=False, repr=False)
+    """The verifiers' fingerprints: what they decide may change with their versions."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "decides", fingerprint(plugins.build("verifiers", {"use": self.verifier})))
+        if not self.verifiers:
+            raise UserError("annotators.formal: verifiers: name at least one")
+        found = tuple(fingerprint(plugins.build("verifiers", {"use": verifier})) for verifier in self.verifiers)
+        object.__setattr__(self, "decides", found)
 
     async def annotate(self, problem: Problem, trace: Trace, tools: Tools) -> Annotation:
         """One claim a step, each decided apart from the others."""
-        findings = list[Finding]()
+        steps = list[StepAnnotation]()
         for start in range(0, len(trace.steps), AT_ONCE):
             claims = (_claim(problem, trace, index) for index in range(start, min(start + AT_ONCE, len(trace.steps))))
-            findings += await together(tools.verify(self.verifier, claim) for claim in claims)
-        steps = tuple(StepAnnotation(verdict=finding.verdict, rationale=finding.reason) for finding in findings)
+            steps += await together(self._decide(claim, tools) for claim in claims)
         first_error = next((i for i, step in enumerate(steps) if step.verdict is Verdict.INCORRECT), None)
-        return Annotation(trace_id=trace.trace_id, method="", first_error=first_error, steps=steps)
+        return Annotation(trace_id=trace.trace_id, method="", first_error=first_error, steps=tuple(steps))
+
+    async def _decide(self, claim: StepClaim, tools: Tools) -> StepAnnotation:
+        findings = await together(tools.verify(verifier, claim) for verifier in self.verifiers)
+        verdict = _together(finding.verdict for finding in findings)
+        said = zip(self.verifiers, findings, strict=True)
+        reasons = (f"{verifier}: {finding.reason}" for verifier, finding in said if finding.verdict is verdict)
+        return StepAnnotation(verdict=verdict, rationale="; ".join(reasons))
+
+
+def _together(verdicts: Iterable[Verdict]) -> Verdict:
+    """False when one says so, else right when one says so."""
+    said = set(verdicts)
+    return next((verdict for verdict in (Verdict.INCORRECT, Verdict.CORRECT) if verdict in said), Verdict.UNKNOWN)
 
 
 def _claim(problem: Problem, trace: Trace, index: int) -> StepClaim:

@@ -1,101 +1,130 @@
-"""A language model as judge: it reads the whole solution and gives a verdict on every step, several times."""
+"""Language models as judges: they read a solution and give a verdict on every step, several times, and the votes are counted."""
 
-import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from annotators.base import Samples, Tools
+from annotators._critic import Critic, Vote, meta_critic, read_critic
+from annotators._verdicts import Said
+from annotators.base import Samples, Tools, together, undecided
 from engines.base import Completion, Prompt
-from stepmark.records import Annotation, Problem, Sampling, StepAnnotation, Trace, Verdict, first_error_of
-from stepmark.templates import fill, read_template
+from stepmark.errors import ConfigError
+from stepmark.records import NO_ERROR, Annotation, Problem, Sampling, StepAnnotation, Trace, Verdict
 
 __all__ = ["Judge"]
 
-PROMPTS = Path(__file__).parent / "prompts"
-PLACES = ("question", "steps", "numbered", "answer")
-# "Step 3: … correct", "**Step 3**: Incorrect.", "Step 3: \boxed{incorrect}": a line about one step that ends with a verdict. Nothing
-# here reaches beyond its line or is tried twice, since a hostile reply of a million line breaks must not hold the event loop.
-VERDICT_LINE = re.compile(
-    r"^(?:[^\w\n]|_)*+step[^\w\n]*+(?P<number>\d{1,6})\b(?P<before>[^\n]*)\b(?P<verdict>correct|incorrect)\b[^\w\n]*$",
-    re.IGNORECASE | re.MULTILINE,
-)
-# "not correct", "isn't quite correct", "correct or incorrect": not said in a known form.
-HEDGED = re.compile(r"(?:\b(?:not|never|hardly)|n['’]t)[ *]+(?:[a-z]+[ *]+)?$|\bor[ *]+$|/[ *]*$", re.IGNORECASE)
-LONGEST_HEDGE = 40
-LONGEST_RATIONALE = 500
+META_SEED = -1
+"""Told apart from the votes' requests, which are counted from 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judge:
-    """`votes` independent verdicts on all steps in one pass each (LLM-as-judge; Zheng et al. 2025, arXiv 2501.07301, section 3.1).
+    """`votes` independent verdicts from each prompt (LLM-as-judge; Zheng et al. 2025, arXiv 2501.07301, section 3.1).
 
-    `prompt` is the name of a file in `annotators/prompts` or the path of one's own; it may hold {question}, {steps} (as written, with one
-    line break at the end), {numbered} (one "Step k:" a step) and {answer} (the reference). The reply must hold a line for each step that
-    begins with "Step k" and ends with "correct" or "incorrect"; a step without one, and all of a reply that was cut, is unknown in that
-    vote. The first error is the one most votes name; its share of the readable votes is the confidence, and a tie is undecided. A step's
-    rationale is what the first vote of its majority says of it.
+    `prompt` is the name of a file in `annotators/prompts` or the path of one's own, or a list of them: an ensemble (AURORA,
+    arXiv 2502.11520), in which every readable vote counts the same. What a prompt shows decides how it asks:
+
+    - {question}, {steps} (as written, with one line break at the end), {numbered} (one "Step k:" a step);
+    - {number}: each step is judged alone, given those before it. All T requests of a trace run at once, for votes · T completions: to
+      stop at a wrong step would leave the votes that disagree unfinished, and make the others look surer than they are;
+    - {answer}: the reference. Of a problem without one nothing is asked with that prompt; `reverse` checks backwards from it (AURORA);
+    - {schema}: the JSON form of a reply, to which engines that can hold the model.
+
+    Any reply may be of that JSON, or hold a line for each step that begins with "Step k" and ends with "correct" or "incorrect"; a step
+    without either, and all of a reply that was cut, is unknown in that vote.
+
+    The first error is the one most votes name, and its share of the readable votes the confidence; a tie is undecided. A step's verdict is
+    the majority of the votes on it, its rationale what the first of them says. These two counts may differ, as judgements that are put
+    together can: votes for one place are votes against no other. Where the majority contradicts the place outright (calls it right, or a
+    step before it wrong), the first error is undecided; where it is a tie, both stand.
+
+    `meta` names a prompt that is shown the {critiques} and gives the final verdicts, in one reply (SPARK's sequential scaling after its
+    parallel one, arXiv 2512.03244; there a meta-critique mends one verification, here it weighs all of them). The votes stay what they are
+    in a step's value, successes and trials; the confidence is the share of readable votes that name the meta-critic's first error.
     """
 
     votes: Samples = 4
     temperature: float = 1.0
     max_tokens: int = 1024
-    prompt: str = "judge"
-    template: str = field(init=False, repr=False)
+    prompt: str | tuple[str, ...] = "judge"
+    meta: str = ""
+    critics: tuple[Critic, ...] = field(init=False, repr=False)
+    meta_critic: Critic | None = field(init=False, repr=False)
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     needs: ClassVar[frozenset[str]] = frozenset({"judge_engine"})
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "template", read_template(self.prompt, PROMPTS, PLACES))
+        names = (self.prompt,) if isinstance(self.prompt, str) else self.prompt
+        if not names or len(set(names)) < len(names):
+            raise ConfigError("judge: prompt is empty, or names one prompt twice: more `votes` ask it more often")
+        object.__setattr__(self, "critics", tuple(map(read_critic, names)))
+        object.__setattr__(self, "meta_critic", meta_critic(self.meta) if self.meta else None)
 
     async def annotate(self, problem: Problem, trace: Trace, tools: Tools) -> Annotation:
-        """Ask once for all votes, and count them."""
-        prompt = Prompt(user=self._render(problem, trace))
-        sampling = Sampling(n=self.votes, temperature=self.temperature, max_tokens=self.max_tokens)
-        replies = await tools.ask(prompt, sampling)
-        votes = [_vote(reply, len(trace.steps)) for reply in replies]
-        first_error, confidence = _most_named([first_error_of([said.verdict for said in vote]) for vote in votes])
-        steps = tuple(_tally([vote[index] for vote in votes]) for index in range(len(trace.steps)))
-        return Annotation(trace_id=trace.trace_id, method="", first_error=first_error, confidence=confidence, steps=steps)
+        """Have every critic vote at once, count the votes, and have the meta-critic weigh them."""
+        reasons = [critic.declines(problem, trace) for critic in self.critics]
+        jury = [critic for critic, reason in zip(self.critics, reasons, strict=True) if not reason]
+        too_bad = self.meta_critic.declines(problem, trace) if self.meta_critic else ""
+        if too_bad or not jury:
+            return undecided(trace, too_bad or reasons[0])
+        votes = await self._votes(jury, problem, trace, tools)
+        annotation = _counted(trace, votes)
+        if self.meta_critic is None:
+            return annotation
+        return _weighed(annotation, votes, await self._final(self.meta_critic, votes, problem, trace, tools))
 
-    def _render(self, problem: Problem, trace: Trace) -> str:
-        return fill(
-            self.template,
-            question=problem.question,
-            steps="".join(trace.steps).rstrip("\n") + "\n",
-            numbered="\n".join(f"Step {number}: {step.strip()}" for number, step in enumerate(trace.steps, start=1)),
-            answer=problem.answer or "not known",
-        )
+    async def _votes(self, jury: Sequence[Critic], problem: Problem, trace: Trace, tools: Tools) -> Sequence[Vote]:
+        """All votes of all critics, asked for at once."""
+        requests = [(critic, prompt) for critic in jury for prompt in critic.prompts(problem, trace)]
+        answers = await together(self._ask(tools, prompt, self.votes, seed) for seed, (_, prompt) in enumerate(requests))
+        votes = list[Vote]()
+        for critic in jury:
+            rows = [replies for (asked, _), replies in zip(requests, answers, strict=True) if asked is critic]
+            votes += _heard(critic, trace, zip(*rows, strict=True), tools)
+        return votes
 
+    async def _final(self, critic: Critic, votes: Sequence[Vote], problem: Problem, trace: Trace, tools: Tools) -> Vote:
+        """What the meta-critic makes of the votes; nothing where there is nothing to read."""
+        texts = [vote.text.strip() for vote in votes if vote.text.strip()]
+        if not texts:
+            return Vote(said=(Said(),) * len(trace.steps), replies=())
+        critiques = "\n\n".join(f"Review {number}:\n{text}" for number, text in enumerate(texts, start=1))
+        (prompt,) = critic.prompts(problem, trace, critiques)
+        replies = await self._ask(tools, prompt, 1, META_SEED)
+        (vote,) = _heard(critic, trace, [tuple(replies)], tools)
+        return vote
 
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What one reply says of one step."""
-
-    verdict: Verdict = Verdict.UNKNOWN
-    line: str = ""
-
-
-def read_verdicts(reply: str, steps: int) -> Sequence[Said]:
-    """What is said of each of `steps` steps; unknown where the reply gives no verdict, or two that differ."""
-    found: dict[int, list[Said]] = {}
-    for line in VERDICT_LINE.finditer(reply):
-        hedged = HEDGED.search(line["before"][-LONGEST_HEDGE:])
-        verdict = Verdict.UNKNOWN if hedged else Verdict(line["verdict"].lower())
-        found.setdefault(int(line["number"]) - 1, []).append(Said(verdict, line[0].strip()[:LONGEST_RATIONALE]))
-    return [_single(found.get(index, ())) for index in range(steps)]
-
-
-def _vote(reply: Completion, steps: int) -> Sequence[Said]:
-    """A reply that was cut might have gone on to say something else."""
-    return read_verdicts(reply.text if reply.finish_reason == "stop" else "", steps)
+    async def _ask(self, tools: Tools, prompt: Prompt, votes: int, seed: int) -> Sequence[Completion]:
+        return await tools.ask(prompt, Sampling(n=votes, temperature=self.temperature, max_tokens=self.max_tokens, seed=seed))
 
 
-def _single(lines: Sequence[Said]) -> Said:
-    return lines[0] if len({said.verdict for said in lines}) == 1 else Said()
+def _heard(critic: Critic, trace: Trace, ballots: Iterable[Sequence[Completion]], tools: Tools) -> Sequence[Vote]:
+    """The votes that a critic's replies make, kept with what they say."""
+    votes = [critic.vote(replies, len(trace.steps)) for replies in ballots]
+    for number, vote in enumerate(votes):
+        tools.critiques.extend(critic.critiques(trace, vote, number))
+    return votes
+
+
+def _counted(trace: Trace, votes: Sequence[Vote]) -> Annotation:
+    """The annotation that the votes alone make."""
+    steps = tuple(_tally([vote.said[index] for vote in votes]) for index in range(len(trace.steps)))
+    first_error, confidence = _most_named([vote.first_error for vote in votes])
+    if first_error is None or _contradicted(first_error, [step.verdict for step in steps]):
+        first_error = confidence = None
+    return Annotation(trace_id=trace.trace_id, method="", first_error=first_error, confidence=confidence, steps=steps)
+
+
+def _weighed(annotation: Annotation, votes: Sequence[Vote], final: Vote) -> Annotation:
+    """The annotation with the meta-critic's verdicts in the place of the majority's."""
+    readable = [vote.first_error for vote in votes if vote.first_error is not None]
+    agreeing = readable.count(final.first_error) / len(readable) if readable and final.first_error is not None else None
+    steps = tuple(
+        replace(step, verdict=said.verdict, rationale=said.words) for step, said in zip(annotation.steps, final.said, strict=True)
+    )
+    return replace(annotation, first_error=final.first_error, confidence=agreeing, steps=steps)
 
 
 def _most_named(first_errors: Sequence[int | None]) -> tuple[int | None, float | None]:
@@ -108,13 +137,19 @@ def _most_named(first_errors: Sequence[int | None]) -> tuple[int | None, float |
     return error, count / readable.total()
 
 
+def _contradicted(first_error: int, verdicts: Sequence[Verdict]) -> bool:
+    """Whether the majority calls the first error right, or a step before it wrong."""
+    before = verdicts if first_error == NO_ERROR else verdicts[:first_error]
+    return Verdict.INCORRECT in before or (first_error != NO_ERROR and verdicts[first_error] is Verdict.CORRECT)
+
+
 def _tally(votes: Sequence[Said]) -> StepAnnotation:
     """Majority of the votes on one step."""
     verdicts = [said.verdict for said in votes]
     right, wrong = verdicts.count(Verdict.CORRECT), verdicts.count(Verdict.INCORRECT)
     trials = right + wrong
     majority = Verdict.CORRECT if right > wrong else Verdict.INCORRECT if wrong > right else Verdict.UNKNOWN
-    rationale = next((said.line for said in votes if said.verdict is majority), "")
+    rationale = next((said.words for said in votes if said.verdict is majority), "")
     return StepAnnotation(
         verdict=majority,
         value=right / trials if trials else None,

@@ -47,7 +47,7 @@ class Running:
         from vllm.exceptions import VLLMClientError, VLLMServerError
 
         try:
-            return _completions(await self._generate(self._tokens(prompt), _parameters(sampling)))
+            return _completions(await self._generate(self._tokens(prompt), _parameters(sampling, prompt.schema)))
         except VLLMClientError as error:
             raise EngineError(f"vLLM refused the request: {_one_line(error)}", retryable=False) from error
         except VLLMServerError as error:
@@ -122,9 +122,9 @@ def _start(arguments: Mapping[str, Any]) -> tuple["AsyncLLM", subprocess.Popen[b
     return llm, _watchdog.guard(engines)
 
 
-def _parameters(sampling: Sampling) -> Any:
+def _parameters(sampling: Sampling, schema: str = "") -> Any:
     from vllm import SamplingParams
-    from vllm.sampling_params import RequestOutputKind
+    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
     return SamplingParams(
         n=sampling.n,
@@ -133,6 +133,7 @@ def _parameters(sampling: Sampling) -> Any:
         max_tokens=sampling.max_tokens,
         stop=list(sampling.stop),
         seed=sampling.seed,
+        structured_outputs=StructuredOutputsParams(json=schema) if schema else None,
         output_kind=RequestOutputKind.FINAL_ONLY,
     )
 

@@ -14,12 +14,14 @@ class Prompt:
     """What a model is asked: a request, and the opening of the model's own answer.
 
     A base model reads `text`; a chat model gets `user` as the user's turn and `prefix` as the unfinished start of its own turn, so a
-    completion is always a true continuation of `prefix`.
+    completion is always a true continuation of `prefix`. An engine that can holds the answer to `schema`, a JSON schema; the others ignore
+    it, so whoever asks must read any answer.
     """
 
     user: str
     prefix: str = ""
     system: str = ""
+    schema: str = ""
 
     @property
     def text(self) -> str:

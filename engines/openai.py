@@ -6,6 +6,7 @@ What the server's weights are cannot be seen from here: a server that changes th
 
 import asyncio
 import itertools
+import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -53,7 +54,7 @@ class OpenAI:
     api: Literal["chat", "completions"] = "chat"
     continuation: Literal["vllm", "prefix", "none"] = "vllm"
     length_parameter: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    omit: tuple[Literal["seed", "top_p", "temperature", "stop"], ...] = ()
+    omit: tuple[Literal["seed", "top_p", "temperature", "stop", "response_format"], ...] = ()
     max_n: Annotated[int, Field(ge=1)] = 128
     extra_body: Mapping[str, Any] = field(default_factory=dict)
     base_urls: tuple[str, ...] = operational(default=("http://127.0.0.1:8000/v1",))
@@ -119,16 +120,16 @@ class OpenAI:
 
     async def _send(self, client: AsyncOpenAI, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
         if self.api == "completions":
-            plain = await client.completions.create(model=self.model, prompt=prompt.text, extra_body=self._body(sampling))
+            plain = await client.completions.create(model=self.model, prompt=prompt.text, extra_body=self._body(prompt, sampling))
             return _completions([(c.text, c.finish_reason) for c in plain.choices], plain.usage)
         chat = await client.chat.completions.create(
             model=self.model,
             messages=cast(Any, self._messages(prompt)),  # `prefix` is no part of OpenAI's own messages
-            extra_body=self._body(sampling) | self._continue(prompt),
+            extra_body=self._body(prompt, sampling) | self._continue(prompt),
         )
         return _completions([(c.message.content or "", c.finish_reason) for c in chat.choices], chat.usage)
 
-    def _body(self, sampling: Sampling) -> dict[str, Any]:
+    def _body(self, prompt: Prompt, sampling: Sampling) -> dict[str, Any]:
         known = {
             "n": sampling.n,
             "temperature": sampling.temperature,
@@ -137,7 +138,8 @@ class OpenAI:
             self.length_parameter: sampling.max_tokens,
         }
         stop = {"stop": list(sampling.stop)} if sampling.stop else {}
-        return {key: value for key, value in (known | stop).items() if key not in self.omit} | dict(self.extra_body)
+        form = {"response_format": _response_format(prompt.schema)} if prompt.schema else {}
+        return {key: value for key, value in (known | stop | form).items() if key not in self.omit} | dict(self.extra_body)
 
     def _messages(self, prompt: Prompt) -> list[Mapping[str, object]]:
         flag = {"prefix": True} if self.continuation == "prefix" else {}
@@ -193,6 +195,10 @@ def _completions(choices: Sequence[tuple[str, str | None]], usage: CompletionUsa
         )
         for index, (text, reason) in enumerate(choices)
     ]
+
+
+def _response_format(schema: str) -> Mapping[str, object]:
+    return {"type": "json_schema", "json_schema": {"name": "reply", "strict": True, "schema": json.loads(schema)}}
 
 
 def _count(tokens: object) -> int:

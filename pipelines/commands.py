@@ -29,6 +29,14 @@ Overrides = Annotated[list[str], typer.Option("--set", help="Override a key of t
 DatasetOption = Annotated[str, typer.Option("--dataset", "-d", help="The dataset: a folder, or any fsspec URI.")]
 
 
+class Split(StrEnum):
+    """What `stepmark score` can tell apart."""
+
+    domain = "domain"
+    source = "source"
+    model = "model"
+
+
 class Layout(StrEnum):
     """How `stepmark sql` prints."""
 
@@ -53,16 +61,20 @@ def label(run_file: RunFileArgument, overrides: Overrides = []) -> None:  # noqa
 def import_(
     paths: Annotated[list[str], typer.Argument(help="Files of solutions that exist already (JSONL, Parquet, CSV; globs allowed).")],
     dataset: DatasetOption,
-    shape: Annotated[str, typer.Option(help="A known shape: gsm8k_solutions, processbench; else plain columns.")] = "",
+    shape: Annotated[
+        str, typer.Option(help="gsm8k_solutions, processbench, one of problems.shapes in `stepmark list`; else columns.")
+    ] = "",
     fields: Annotated[list[str], typer.Option("--map", help="Our field and your column: question=prompt.text", metavar="OURS=YOURS")] = [],  # noqa: B006
     split: Annotated[str, typer.Option(help="How a solution text is cut: line, blank_line, numbered, sentence, regex:PATTERN")] = "line",
     domain: Annotated[str, typer.Option(help="The domain to note; the shape's own by default.")] = "",
     license: Annotated[str, typer.Option(help="The licence of the solutions, noted with each problem.")] = "",
+    labels_by: Annotated[str, typer.Option(help="The method that made the labels of mapped columns; people by default.")] = "human",
 ) -> None:
-    """Bring existing traces in, human labels included, as a dataset to label."""
+    """Bring existing traces in, labels of people and others included, as a dataset to label."""
     from pipelines.intake import take_in
 
-    counts = asyncio.run(take_in(paths, dataset, shape=shape, fields=_pairs(fields), split=split, domain=domain, license=license))
+    said = {"split": split, "domain": domain, "license": license, "labels_by": labels_by}
+    counts = asyncio.run(take_in(paths, dataset, shape=shape, fields=_pairs("--map", fields), **said))
     _print_counts(f"imported into {dataset}", counts)
 
 
@@ -73,7 +85,7 @@ def sql(
     dataset: DatasetOption,
     layout: Annotated[Layout, typer.Option("--format")] = Layout.table,
 ) -> None:
-    """Ask a dataset in SQL: views problems, traces, steps, rollouts, annotations, labels, rejected."""
+    """Ask a dataset in SQL: views problems, traces, steps, rollouts, critiques, annotations, labels, rejected."""
     from storage import render
     from storage.dataset import Dataset
     from storage.sql import query as ask
@@ -99,18 +111,24 @@ def score(
     gold: Annotated[
         str, typer.Option(help="The truth: the annotations of oracle, human or any method, or a file of trace_id and first_error.")
     ] = "oracle",
+    by: Annotated[Split | None, typer.Option(help="A score for each of these apart.")] = None,
+    reliability: Annotated[bool, typer.Option("--reliability", help="Show how often each confidence is right, too.")] = False,
 ) -> None:
-    """Compare every method's first errors, and the kept labels', with gold ones (ProcessBench's measures)."""
+    """Compare every method's first errors, and the kept labels', with gold ones (ProcessBench's measures, and calibration)."""
     from pipelines.gold import first_errors
-    from pipelines.summary import score_table, scores
+    from pipelines.summary import reliability_table, score_table, scores
     from storage.dataset import Dataset
 
     asked = Dataset(dataset)
     truth, aside = first_errors(asked, gold)
     for row in aside:
         print(visible(f"set aside: {row.file}, row {row.row}, field '{row.field}': {row.reason}"), file=sys.stderr)  # noqa: T201
-    scored = scores(asked, truth, but=gold)
-    Console(width=_width()).print(score_table(scored, f"{dataset} against {gold}: shares in %"))
+    split = by.value if by else ""
+    scored = scores(asked, truth, but=gold, by=split)
+    console = Console(width=_width())
+    console.print(score_table(scored, f"{dataset} against {gold}: shares in %", split))
+    if reliability:
+        console.print(reliability_table(scored))
 
 
 @app.command()
@@ -118,14 +136,18 @@ def export(
     format_: Annotated[str, typer.Argument(help="trl, math_shepherd, processbench", metavar="FORMAT")],
     dataset: DatasetOption,
     to: Annotated[str, typer.Option(help="A new folder, or hf://datasets/ORG/NAME.")],
+    labels: Annotated[
+        str, typer.Option(help="Take a method's annotations for labels (human, math_shepherd, …), not the kept labels.")
+    ] = "",
+    settings: Annotated[list[str], typer.Option("--set", help="Set a field of the format: field=value.", metavar="FIELD=VALUE")] = [],  # noqa: B006
     public: Annotated[bool, typer.Option("--public", help="Make a new Hub repository public; it is private by default.")] = False,
 ) -> None:
-    """Write traces with a kept label in a trainer's format, to a folder or to the Hugging Face Hub."""
+    """Write labelled traces in a trainer's format, to a folder or to the Hugging Face Hub."""
     from storage.dataset import Dataset
     from storage.export import export as write
 
-    exporter = plugins.build("storage.formats", {"use": format_})
-    done = write(Dataset(dataset), exporter, to, private=not public)
+    exporter = plugins.build("storage.formats", {**_pairs("--set", settings), "use": format_})
+    done = write(Dataset(dataset), exporter, to, labels_by=labels, private=not public)
     _print_counts(f"exported to {done.destination}", {"rows": done.rows, **{f"left out: {why}": n for why, n in done.left_out.items()}})
 
 
@@ -175,10 +197,10 @@ def _perform(run_file: str, overrides: Sequence[str], *, makes_traces: bool) -> 
     _print_summary(uri, rows)
 
 
-def _pairs(options: list[str]) -> dict[str, str]:
+def _pairs(name: str, options: list[str]) -> dict[str, str]:
     for option in options:
         if "=" not in option:
-            raise ConfigError(f"--map {option}: write it as OURS=YOURS")
+            raise ConfigError(f"{name} {option}: write it as {'OURS=YOURS' if name == '--map' else 'FIELD=VALUE'}")
     return dict(option.split("=", 1) for option in options)
 
 

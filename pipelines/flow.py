@@ -76,6 +76,8 @@ async def _work(job: Job, *, makes_traces: bool) -> Sequence[Mapping[str, str]]:
             job.dataset.write_run_file(job.plan.run_file.to_toml(), labels_only=not makes_traces)
             waiting, lanes = iter(shards), min(len(shards), job.plan.run_file.shards.shards_in_flight)
             await together(_work_off(job, waiting, makes_traces=makes_traces) for _ in range(lanes))
+            if job.learns:
+                await _task(job, "labels", job.make_learned_labels)()
     finally:
         await job.close()
     # Imported late: Prefect never lets go of a flow's module at exit, and what it held of DuckDB would be reported as leaked.
@@ -114,7 +116,8 @@ async def _work_off(job: Job, waiting: Iterator[int], *, makes_traces: bool) -> 
             await _task(job, f"traces-{shard}", job.make_traces)(shard)
             await _task(job, f"oracle-{shard}", job.make_oracle)(shard)
         await together(_task(job, f"{method}-{shard}", job.make_annotations)(shard, method) for method in job.plan.annotators)
-        await _task(job, f"labels-{shard}", job.make_labels)(shard)
+        if not job.learns:
+            await _task(job, f"labels-{shard}", job.make_labels)(shard)
 
 
 def _task(job: Job, name: str, work: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:

@@ -1,19 +1,22 @@
 """`stepmark import`: other people's solutions become a dataset to label, graded where the rows do not say how they end.
 
-All solutions are held in memory, since those of one problem may lie far apart in the files and belong in one shard.
+All solutions are held in memory, since those of one problem may lie far apart in the files and belong in one shard: some 3 kB for one of
+six short steps. They are graded and written shard by shard. Within a problem, and among problems, the order of the files stays.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from pipelines.config import Shards
 from pipelines.grading import grade_answer
-from pipelines.importing import HUMAN, NOT_GRADED, Imported, import_traces
+from pipelines.importing import Imported, import_traces, reader_of
 from problems._rows import expand
+from problems.shapes.base import HUMAN, NOT_GRADED
 from stepmark.errors import ConfigError, InputError
 from stepmark.identity import content_digest, digest
-from stepmark.records import Rejected, Trace
+from stepmark.records import Annotation, Rejected, Trace
 from storage.dataset import Dataset
 from storage.tables import PROBLEMS, REJECTED, TRACES, annotations
 from verifiers._isolated import Isolated
@@ -30,10 +33,13 @@ async def take_in(
     split: str,
     domain: str,
     license: str,
+    labels_by: str = HUMAN,
 ) -> Mapping[str, int]:
     """Read the files into the dataset at `uri`; returns how many of what it now holds."""
-    rows = list(import_traces(paths, shape=shape, fields=fields, split=split, domain=domain, license=license))
-    fingerprint = digest("import", [content_digest(path) for path in expand(paths)], shape, fields, split, domain, license)
+    rows = list(import_traces(paths, shape=shape, fields=fields, split=split, domain=domain, license=license, labels_by=labels_by))
+    version = reader_of(shape, fields, split=split, labels_by=labels_by).version
+    files = [content_digest(path) for path in expand(paths)]
+    fingerprint = digest("import", version, files, shape, fields, split, domain, license, labels_by)
     _refuse_nothing(paths, rows)
     dataset = Dataset(uri)
     dataset.check_writable()
@@ -52,17 +58,23 @@ def _refuse_nothing(paths: Sequence[str], rows: Sequence[Imported | Rejected]) -
 async def _take_in(dataset: Dataset, rows: Sequence[Imported | Rejected], fingerprint: str) -> Mapping[str, int]:
     dataset.sweep()
     rejected = [row for row in rows if isinstance(row, Rejected)]
-    imported = await _graded([row for row in rows if isinstance(row, Imported)])
+    imported = [row for row in rows if isinstance(row, Imported)]
+    labels = Counter(annotation.method for item in imported for annotation in item.annotations)
     shards = _shards(imported)
-    for table in (PROBLEMS, REJECTED, annotations(HUMAN)):  # what an import that was killed, of other files, left behind
-        dataset.keep(table, dict.fromkeys(range(len(shards)), fingerprint))
+    # What a killed import of other files left behind goes. Where traces stand they are ours, and other methods may have labelled them.
+    left = labels if dataset.shards(TRACES) else dataset.methods("annotations")
+    dataset.keep(PROBLEMS, wanted := dict.fromkeys(range(len(shards)), fingerprint))
+    dataset.keep(REJECTED, wanted)
+    for method in left:
+        dataset.keep(annotations(method), wanted)
     dataset.write_part(REJECTED, 0, rejected, fingerprint)
-    for shard, found in enumerate(shards):
-        _write(dataset, shard, found, fingerprint)
+    async with Isolated() as workers:
+        for shard, found in enumerate(shards):
+            await _write(dataset, shard, found, fingerprint, workers)
     return {
         "problems": len({item.problem.problem_id for item in imported}),
         "traces": len(imported),
-        "with a human label": sum(item.annotation is not None for item in imported),
+        **{f"with a {method} label": labels[method] for method in sorted({HUMAN, *labels})},
         "rows set aside": len(rejected),
     }
 
@@ -72,12 +84,6 @@ def _refuse_others(dataset: Dataset, fingerprint: str) -> None:
     footers = (dataset.footer(TRACES, shard) for shard in dataset.shards(TRACES))
     if any(footer is None or footer.fingerprint != fingerprint for footer in footers):
         raise ConfigError(f"{dataset.uri} holds other traces already: import into a new folder")
-
-
-async def _graded(imported: Sequence[Imported]) -> Sequence[Imported]:
-    async with Isolated() as workers:
-        traces = await asyncio.gather(*(_with_outcome(workers, item) for item in imported))
-    return [replace(item, trace=trace) for item, trace in zip(imported, traces, strict=True)]
 
 
 async def _with_outcome(workers: Isolated, item: Imported) -> Trace:
@@ -97,10 +103,13 @@ def _shards(imported: Sequence[Imported]) -> Sequence[Sequence[Imported]]:
     return [[item for group in groups[start : start + size] for item in group] for start in range(0, len(groups), size)]
 
 
-def _write(dataset: Dataset, shard: int, found: Sequence[Imported], fingerprint: str) -> None:
-    problems = {item.problem.problem_id: item.problem for item in found}
-    labels = [replace(item.annotation, fingerprint=fingerprint) for item in found if item.annotation is not None]
-    dataset.write_part(PROBLEMS, shard, problems.values(), fingerprint)
-    if labels:
-        dataset.write_part(annotations(HUMAN), shard, labels, fingerprint)
-    dataset.write_part(TRACES, shard, [item.trace for item in found], fingerprint)
+async def _write(dataset: Dataset, shard: int, found: Sequence[Imported], fingerprint: str, workers: Isolated) -> None:
+    traces = await asyncio.gather(*(_with_outcome(workers, item) for item in found))
+    labels: dict[str, list[Annotation]] = {}
+    for item in found:
+        for annotation in item.annotations:
+            labels.setdefault(annotation.method, []).append(replace(annotation, fingerprint=fingerprint))
+    dataset.write_part(PROBLEMS, shard, {item.problem.problem_id: item.problem for item in found}.values(), fingerprint)
+    for method, made in labels.items():
+        dataset.write_part(annotations(method), shard, made, fingerprint)
+    dataset.write_part(TRACES, shard, traces, fingerprint)

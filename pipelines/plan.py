@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from annotators.base import Annotator, Labeler
+from annotators.base import Annotator, Fitting, Labeler
 from engines.base import Engine, Prompt
 from pipelines.config import RunFile
 from pipelines.grading import GRADER
@@ -37,7 +37,7 @@ class Plan:
     engine: Engine | None
     judge_engine: Engine | None
     annotators: Mapping[str, Annotator]
-    labeler: Labeler | None
+    labeler: Labeler | Fitting | None
     template: str
 
     def solve_prompt(self, problem: Problem) -> Prompt:
@@ -72,9 +72,10 @@ class Plan:
         """Of a trace's label."""
         return fingerprint(self.labeler, *map(self.annotations_fingerprint, self.annotators))
 
-    def labels_stamp(self, traces: str) -> str:
-        """Of the labels of a shard, given the stamp of its traces."""
-        return digest(self.labels_fingerprint(), traces)
+    def labels_stamps(self, traces: Mapping[int, str]) -> Mapping[int, str]:
+        """Of the labels of every shard, given the stamps of its traces: where the labeler learns, of all shards' traces."""
+        learned_from = digest(sorted(traces.items())) if isinstance(self.labeler, Fitting) else ""
+        return {shard: digest(self.labels_fingerprint(), stamp, learned_from) for shard, stamp in traces.items()}
 
     def _writing(self) -> str:
         """All that decides what solutions and rollouts look like and how they are graded."""
@@ -124,11 +125,11 @@ def _annotators(tables: Sequence[Mapping[str, Any]]) -> Mapping[str, Annotator]:
     return built
 
 
-def _labeler(table: Mapping[str, Any] | None) -> Labeler | None:
+def _labeler(table: Mapping[str, Any] | None) -> Labeler | Fitting | None:
     if table is None:
         return None
-    labeler: Labeler = plugins.build("annotators", table)
-    if not hasattr(labeler, "label"):
+    labeler: Labeler | Fitting = plugins.build("annotators", table)
+    if not (hasattr(labeler, "label") or isinstance(labeler, Fitting)):
         raise ConfigError(f"[label] use = '{table['use']}' annotates, it does not label: put it in [[annotators]]")
     return labeler
 

@@ -3,6 +3,9 @@
 The measures are ProcessBench's (Zheng et al. 2024, arXiv 2412.06559, section 4): a prediction is right when it names exactly the gold first
 error; F1 is the harmonic mean of the accuracies on erroneous and on error-free traces. A trace the method leaves undecided is a miss there,
 and is also counted apart. Gold that is undecided is left out.
+
+Calibration is of what a method is confident of, kept or not: the expected calibration error over ten bins of equal width (Guo et al. 2017,
+arXiv 1706.04599, section 2).
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,7 +13,9 @@ from dataclasses import dataclass
 
 from stepmark.records import NO_ERROR, Verdict
 
-__all__ = ["Case", "Score", "score"]
+__all__ = ["Bin", "Case", "Score", "score"]
+
+BINS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +26,23 @@ class Case:
     predicted: int | None
     steps: Sequence[Verdict] = ()
     right_answer: bool = False
+    believed: int | None = None
+    """The first error that `confidence` is of; a label that is not kept believes in one too."""
+    confidence: float | None = None
+    tokens: int = 0
+    """Generated to say this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bin:
+    """The traces whose confidence lies in one tenth of [0, 1]."""
+
+    low: float
+    traces: int
+    confidence: float
+    """Mean."""
+    accuracy: float
+    """The share of them whose believed first error is exactly the gold one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,10 +62,18 @@ class Score:
     """Of the steps said to be incorrect (none after the gold first error counts), those that are the gold first error."""
     step_recall: float | None
     """Of the gold first errors, those said to be incorrect."""
+    step_f1: float | None
+    """The harmonic mean of the two."""
     flawed_positives: int
     """Right answers with a wrong step, in gold."""
     flawed_found: int
     """Of those, the ones whose first error is named exactly."""
+    reliability: tuple[Bin, ...]
+    """Of the traces with a confidence; bins without a trace are left out."""
+    calibration_error: float | None
+    """The mean distance of a bin's accuracy from its confidence, bins weighing as their traces."""
+    tokens: float | None
+    """Generated for a trace, on average."""
 
 
 def score(cases: Iterable[Case]) -> Score:
@@ -55,6 +85,8 @@ def score(cases: Iterable[Case]) -> Score:
     accuracy_wrong, accuracy_right = _share(_hits(wrong), len(wrong)), _share(_hits(right), len(right))
     flawed = [case for case in wrong if case.right_answer]
     named, true = _named_steps(cases)
+    step_precision, step_recall = _share(true, named), _share(true, len(wrong))
+    reliability = _bins(cases)
     return Score(
         traces=len(cases),
         decided=len(decided),
@@ -62,11 +94,37 @@ def score(cases: Iterable[Case]) -> Score:
         accuracy_wrong=accuracy_wrong,
         accuracy_right=accuracy_right,
         f1=_harmonic(accuracy_wrong, accuracy_right),
-        step_precision=_share(true, named),
-        step_recall=_share(true, len(wrong)),
+        step_precision=step_precision,
+        step_recall=step_recall,
+        step_f1=_harmonic(step_precision, step_recall),
         flawed_positives=len(flawed),
         flawed_found=_hits(flawed),
+        reliability=reliability,
+        calibration_error=_calibration_error(reliability),
+        tokens=sum(case.tokens for case in cases) / len(cases) if cases else None,
     )
+
+
+def _bins(cases: Iterable[Case]) -> tuple[Bin, ...]:
+    found: dict[int, list[tuple[float, bool]]] = {}
+    for case in cases:
+        if case.confidence is not None:
+            place = min(int(BINS * case.confidence), BINS - 1)
+            found.setdefault(place, []).append((case.confidence, case.believed == case.gold))
+    return tuple(
+        Bin(
+            low=place / BINS,
+            traces=len(inside),
+            confidence=sum(confidence for confidence, _ in inside) / len(inside),
+            accuracy=sum(right for _, right in inside) / len(inside),
+        )
+        for place, inside in sorted(found.items())
+    )
+
+
+def _calibration_error(bins: Sequence[Bin]) -> float | None:
+    traces = sum(one.traces for one in bins)
+    return sum(one.traces * abs(one.accuracy - one.confidence) for one in bins) / traces if traces else None
 
 
 def _named_steps(cases: Iterable[Case]) -> tuple[int, int]:

@@ -1,10 +1,11 @@
 """The stages of a run, as plain async functions: each makes one part of one table, whole, and skips it when it exists.
 
-    problems -> traces -> annotations of every method (+ rollouts) -> labels
+    problems -> traces -> annotations of every method (+ rollouts, critiques) -> labels
 
 Prefect runs and retries them (see `flow`); what is done is told by the parts that exist and by nothing else.
 """
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,19 +13,19 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from annotators.base import Services, Tools, together
+from annotators.base import Case, Fitting, Labeler, Services, Tools, together
 from annotators.base import run as annotate
 from engines.base import Completion, Engine
 from pipelines.grading import grade
 from pipelines.meter import Meter
 from pipelines.plan import Plan
 from problems.base import Oracle
-from stepmark.errors import DatasetError, EngineError
+from stepmark.errors import ConfigError, DatasetError, EngineError
 from stepmark.identity import digest, seed_for
-from stepmark.records import Annotation, Cost, Problem, Rejected, Rollout, StepAnnotation, Trace, Verdict, first_error_of
+from stepmark.records import Annotation, Cost, Problem, Rejected, StepAnnotation, Trace, Verdict, first_error_of
 from stepmark.steps import split
 from storage.dataset import Dataset
-from storage.tables import LABELS, PROBLEMS, REJECTED, TRACES, Table, annotations, rollouts
+from storage.tables import LABELS, PER_METHOD, PROBLEMS, REJECTED, TRACES, Table, annotations, critiques, rollouts
 from verifiers._isolated import Isolated
 
 __all__ = ["Job"]
@@ -92,12 +93,13 @@ class Job:
         """Every table after the problems, with the stamps that may stand in it."""
         yield TRACES, traces
         standing = {shard: stamp for shard, stamp in traces.items() if self.dataset.has_part(TRACES, shard, stamp)}
-        # A run killed between the two leaves rollouts without annotations.
-        for method in {*self.dataset.methods("annotations"), *self.dataset.methods("rollouts")}:
+        # A run killed between them leaves rollouts or critiques without annotations.
+        for method in {method for kind in PER_METHOD for method in self.dataset.methods(kind)}:
             wanted = {shard: self._annotations_wanted(method, shard, stamp) for shard, stamp in standing.items()}
             yield annotations(method), wanted
             yield rollouts(method), wanted
-        yield LABELS, {shard: self.plan.labels_stamp(stamp) for shard, stamp in standing.items()}
+            yield critiques(method), wanted
+        yield LABELS, {shard: stamp for shard, stamp in self.plan.labels_stamps(traces).items() if shard in standing}
 
     def _annotations_wanted(self, method: str, shard: int, traces: str) -> str:
         if method in self.plan.annotators:
@@ -129,7 +131,7 @@ class Job:
         self.dataset.write_part(annotations(ORACLE), shard, truths, stamp)
 
     async def make_annotations(self, shard: int, method: str) -> None:
-        """Have a method annotate all traces of a shard at once; its rollouts are written before its annotations."""
+        """Have a method annotate all traces of a shard at once; its rollouts and critiques are written before its annotations."""
         stamp = self.plan.annotations_stamp(method, self._stamp(TRACES, shard))
         if self.dataset.has_part(annotations(method), shard, stamp):
             return
@@ -140,27 +142,53 @@ class Job:
             outcomes[trace.problem_id].append(trace.outcome)
         run_one = partial(self._annotate, method, self.plan.annotations_fingerprint(method))
         done = await together(run_one(problem, trace, outcomes[problem.problem_id]) for problem, trace in traces)
-        spent = [rollout for _, paid in done for rollout in paid]
-        if spent:
+        if spent := [rollout for _, tools in done for rollout in tools.spent]:
             self.dataset.write_part(rollouts(method), shard, spent, stamp)
+        if heard := [critique for _, tools in done for critique in tools.critiques]:
+            self.dataset.write_part(critiques(method), shard, heard, stamp)
         self.dataset.write_part(annotations(method), shard, [annotation for annotation, _ in done], stamp)
 
     async def make_labels(self, shard: int) -> None:
-        """Label the traces of a shard from the annotations of the run's methods."""
-        labeler, methods = self.plan.labeler, list(self.plan.annotators)
-        if labeler is None:
+        """Label the traces of a shard from the annotations of the run's methods; nothing where the labeler has to learn first."""
+        labeler = self.plan.labeler
+        if labeler is not None and not isinstance(labeler, Fitting):
+            self._write_labels(shard, labeler, self.plan.labels_stamps({shard: self._stamp(TRACES, shard)})[shard])
+
+    @property
+    def learns(self) -> bool:
+        """Whether labels wait until every shard is annotated."""
+        return isinstance(self.plan.labeler, Fitting)
+
+    async def make_learned_labels(self) -> None:
+        """Have the labeler learn from all shards, and label them."""
+        fitting = self.plan.labeler
+        assert isinstance(fitting, Fitting), "only what learns waits for all shards"
+        stamps = self.plan.labels_stamps({shard: self._stamp(TRACES, shard) for shard in self.dataset.shards(TRACES)})
+        if all(self.dataset.has_part(LABELS, shard, stamp) for shard, stamp in stamps.items()):
             return
-        stamp, fingerprint = self.plan.labels_stamp(self._stamp(TRACES, shard)), self.plan.labels_fingerprint()
+        if fitting.gold and fitting.gold not in self.dataset.methods("annotations"):
+            raise ConfigError(f"[label] gold = '{fitting.gold}': {self.dataset.uri} has no annotations of that name")
+        methods = [*self.plan.annotators, *[fitting.gold] * bool(fitting.gold)]
+        labeler = await asyncio.to_thread(fitting.fit, (case for shard in stamps for case in self._cases(shard, methods)))
+        for shard, stamp in stamps.items():
+            self._write_labels(shard, labeler, stamp)
+
+    def _write_labels(self, shard: int, labeler: Labeler, stamp: str) -> None:
+        fingerprint = self.plan.labels_fingerprint()
         if self.dataset.has_part(LABELS, shard, stamp):
             return
+        labels = [replace(labeler.label(*case), fingerprint=fingerprint) for case in self._cases(shard, list(self.plan.annotators))]
+        self.meter.finish("labels", len(labels))
+        self.dataset.write_part(LABELS, shard, labels, stamp)
+
+    def _cases(self, shard: int, methods: Sequence[str]) -> Iterator[Case]:
+        """The traces of a shard, and what the methods say of each."""
         said: dict[str, dict[str, Annotation]] = defaultdict(dict)
         for method in methods:
             for annotation in self.dataset.read_part(annotations(method), shard):
                 said[annotation.trace_id][method] = annotation
-        traces = self.dataset.read_part(TRACES, shard)
-        labels = [replace(labeler.label(trace, said[trace.trace_id]), fingerprint=fingerprint) for trace in traces]
-        self.meter.finish("labels", len(labels))
-        self.dataset.write_part(LABELS, shard, labels, stamp)
+        for trace in self.dataset.read_part(TRACES, shard):
+            yield trace, said[trace.trace_id]
 
     async def close(self) -> None:
         """End the workers and the engines."""
@@ -228,12 +256,12 @@ class Job:
 
     async def _annotate(
         self, method: str, fingerprint: str, problem: Problem, trace: Trace, siblings: Sequence[Verdict]
-    ) -> tuple[Annotation, Sequence[Rollout]]:
+    ) -> tuple[Annotation, Tools]:
         tools = Tools(self._services(), method, problem, trace, siblings)
         annotation = await annotate(self.plan.annotators[method], method, fingerprint, problem, trace, tools)
         self.meter.pay(annotation.cost)
         self.meter.finish(method, failed=annotation.error is not None)
-        return annotation, tools.spent
+        return annotation, tools
 
     def _services(self) -> Services:
         seed = self.plan.run_file.seed

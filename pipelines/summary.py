@@ -9,13 +9,13 @@ from rich.text import Text
 from pipelines._terminal import visible
 from pipelines.config import Prices
 from pipelines.meter import Meter
-from pipelines.scoring import Case, Score, score
+from pipelines.scoring import Bin, Case, Score, score
 from stepmark.records import Verdict
 from storage.dataset import Dataset
 from storage.render import values
 from storage.sql import query
 
-__all__ = ["score_table", "scores", "summary_rows"]
+__all__ = ["SPLITS", "reliability_table", "score_table", "scores", "summary_rows"]
 
 OUTCOMES = "SELECT outcome, count(*) FROM traces GROUP BY outcome ORDER BY outcome"
 REFUSED = """
@@ -39,6 +39,8 @@ WHERE a.method < b.method AND a.method NOT IN ('oracle', 'human') AND b.method N
 TOKENS = "SELECT coalesce(sum(prompt_tokens), 0)::BIGINT, coalesce(sum(generated_tokens), 0)::BIGINT FROM "
 SET_ASIDE = "SELECT count(*) FROM rejected"
 MILLION = 1_000_000
+PICTURE = 40
+"""Characters of a whole bar."""
 
 
 def summary_rows(dataset: Dataset, meter: Meter, prices: Prices) -> Sequence[Mapping[str, str]]:
@@ -77,36 +79,87 @@ def _bill(dataset: Dataset, meter: Meter, prices: Prices) -> Sequence[tuple[str,
 
 
 SAID = """
-SELECT trace_id, a.first_error AS predicted, list_transform(a.steps, lambda s: s.verdict) AS steps, a.method AS method
-FROM annotations a
-UNION ALL
-SELECT trace_id, CASE WHEN kept THEN first_error END, list_transform(steps, lambda s: s.label), 'consensus' FROM labels
+FROM (
+  SELECT trace_id, method, first_error AS predicted, list_transform(steps, lambda s: s.verdict) AS verdicts,
+         first_error AS believed, confidence, generated_tokens AS tokens
+  FROM annotations
+  UNION ALL
+  SELECT trace_id, '{labels}', CASE WHEN kept THEN first_error END, list_transform(steps, lambda s: s.label), first_error, confidence, 0
+  FROM labels
+) JOIN traces USING (trace_id) JOIN problems USING (problem_id)
+SELECT trace_id, method, predicted, verdicts, believed, confidence, tokens, outcome = 'correct', {by}
 """
-RIGHT_ANSWERS = "SELECT trace_id FROM traces WHERE outcome = 'correct'"
+CONSENSUS = "consensus"
+# What scores can be split by, and the column that says it; imported traces name their model.
+SPLITS: Mapping[str, str] = {"": "''", "domain": "domain", "source": "source", "model": "model"}
 
 
-def scores(dataset: Dataset, gold: Mapping[str, int], *, but: str = "") -> Mapping[str, Score]:
-    """The score of every method but one, and of the consensus' kept labels, against gold first errors by trace."""
-    found: dict[str, list[Case]] = {}
-    right = {trace_id for (trace_id,) in _rows(dataset, RIGHT_ANSWERS)}
-    for trace_id, predicted, steps, method in _rows(dataset, SAID):
+def scores(dataset: Dataset, gold: Mapping[str, int], *, but: str = "", by: str = "") -> Mapping[tuple[str, str], Score]:
+    """The score of every method but one, and of the labels, against gold first errors by trace; by (part of the data, method)."""
+    found: dict[tuple[str, str], list[Case]] = {}
+    for trace_id, method, predicted, steps, *rest, part in _rows(dataset, SAID.format(labels=CONSENSUS, by=SPLITS[by])):
         if trace_id in gold and method != but:
-            case = Case(gold=gold[trace_id], predicted=predicted, steps=[Verdict(s) for s in steps], right_answer=trace_id in right)
-            found.setdefault(method, []).append(case)
-    return {method: score(cases) for method, cases in sorted(found.items())}
+            believed, confidence, tokens, right = rest
+            case = Case(
+                gold=gold[trace_id],
+                predicted=predicted,
+                steps=[Verdict(step) for step in steps],
+                right_answer=right,
+                believed=believed,
+                confidence=confidence,
+                tokens=tokens,
+            )
+            found.setdefault((part, method), []).append(case)
+    return {key: score(cases) for key, cases in sorted(found.items())}
 
 
-def score_table(scored: Mapping[str, Score], title: str) -> Table:
+def score_table(scored: Mapping[tuple[str, str], Score], title: str, by: str = "") -> Table:
     """The scores for a terminal."""
     table = Table(title=Text(visible(title)), title_justify="left")
-    table.add_column("method")
-    columns = ("traces", "decided", "exact", "acc. wrong", "acc. right", "F1", "step prec.", "step recall", "flawed found")
+    for column in (*[by] * bool(by), "method"):
+        table.add_column(column)
+    columns = (
+        "traces",
+        "decided",
+        "exact",
+        "acc. wrong",
+        "acc. right",
+        "F1",
+        "step prec.",
+        "recall",
+        "F1",
+        "flawed found",
+        "ECE",
+        "tokens",
+    )
     for column in columns:
         table.add_column(column, justify="right")
-    for method, s in scored.items():
-        shares = (s.exact, s.accuracy_wrong, s.accuracy_right, s.f1, s.step_precision, s.step_recall)
-        table.add_row(method, str(s.traces), str(s.decided), *map(_percent, shares), f"{s.flawed_found}/{s.flawed_positives}")
+    for (part, method), s in scored.items():
+        shares = (s.exact, s.accuracy_wrong, s.accuracy_right, s.f1, s.step_precision, s.step_recall, s.step_f1)
+        found, tokens = f"{s.flawed_found}/{s.flawed_positives}", "–" if s.tokens is None else f"{s.tokens:.0f}"
+        names = (Text(visible(name)) for name in (*[part] * bool(by), method))
+        table.add_row(*names, str(s.traces), str(s.decided), *map(_percent, shares), found, _percent(s.calibration_error), tokens)
     return table
+
+
+def reliability_table(scored: Mapping[tuple[str, str], Score]) -> Table:
+    """How often what is said with a confidence is right, tenth by tenth; in the picture the bar is the accuracy, `|` the confidence."""
+    table = Table(title="reliability: confidence and accuracy, in %", title_justify="left")
+    for column in ("method", "confidence", "traces", "mean", "accuracy", "picture"):
+        table.add_column(column, justify="right" if column in ("traces", "mean", "accuracy") else "left")
+    for (part, method), s in scored.items():
+        for one in s.reliability:
+            span = f"{100 * one.low:.0f}–{100 * one.low + 10:.0f}"
+            name = Text(visible(f"{part} {method}".strip()))
+            table.add_row(name, span, str(one.traces), _percent(one.confidence), _percent(one.accuracy), _picture(one))
+    return table
+
+
+def _picture(one: Bin) -> str:
+    bar = "█" * round(PICTURE * one.accuracy)
+    place = min(round(PICTURE * one.confidence), PICTURE - 1)
+    cells = bar.ljust(PICTURE, "·")
+    return f"{cells[:place]}|{cells[place + 1 :]}"
 
 
 def _percent(share: float | None) -> str:

@@ -1,6 +1,7 @@
 """The shapes of data sets that Stepmark knows by name, and how a row of one becomes a problem.
 
-Adding a shape is adding an entry to `SHAPES`. Shapes with `solutions` hold traces too: `pipelines.importing` reads those.
+Adding a shape is adding an entry to `SHAPES`. Shapes with `solutions` hold traces too: `problems._flat` reads those. What a table of
+columns cannot say (ratings, markers, trees) is a file in `problems/shapes/`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from problems._columns import UnusableError, at, number_or_text_at, text_of
 from problems._rows import Row
 from problems.base import problem_id_of
+from stepmark import plugins
 from stepmark.answers import final_answer
 from stepmark.errors import ConfigError
 from stepmark.records import Problem
@@ -16,7 +18,7 @@ from stepmark.records import Problem
 __all__ = ["PROBLEM_FIELDS", "SHAPES", "SOLUTION_FIELDS", "Shape", "metadata_of", "needed_columns", "shape_of"]
 
 PROBLEM_FIELDS = ("question", "answer", "reference_solution", "domain", "license", "source")
-SOLUTION_FIELDS = ("solution", "steps", "label", "correct", "model", "final_answer")
+SOLUTION_FIELDS = ("solution", "steps", "label", "step_labels", "correct", "model", "final_answer")
 METADATA = "metadata."
 
 
@@ -107,8 +109,8 @@ def shape_of(name: str, fields: Mapping[str, str], *, with_solutions: bool = Fal
     """The shape called `name` ("" for plain columns) with the user's own map laid over it; `ConfigError` for what cannot be."""
     known = {key: shape for key, shape in SHAPES.items() if shape.solutions or not with_solutions}
     if name and name not in known:
-        kind = "shape with solutions" if with_solutions else "shape"
-        raise ConfigError(f"no {kind} is called '{name}'; there are: {', '.join(known)}; or map your own columns with fields")
+        kind, others = ("shape with solutions", plugins.available("problems.shapes")) if with_solutions else ("shape", ())
+        raise ConfigError(f"no {kind} is called '{name}'; there are: {', '.join((*known, *others))}; or map your own columns with fields")
     _refuse_unknown(fields, (*PROBLEM_FIELDS, *(SOLUTION_FIELDS if with_solutions else ())))
     shape = known[name] if name else _PLAIN
     solutions = _solution_fields(fields) if with_solutions else {}

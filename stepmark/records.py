@@ -12,6 +12,7 @@ __all__ = [
     "NO_ERROR",
     "Annotation",
     "Cost",
+    "Critique",
     "Label",
     "Problem",
     "Rejected",
@@ -104,6 +105,27 @@ class Rollout:
     outcome: Verdict
     outcome_reason: str
     seed: int
+    finish_reason: str
+    prompt_tokens: int
+    cached_tokens: int
+    generated_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Critique:
+    """What a judge wrote in one reply, readable or not.
+
+    `prompt` names the prompt file and `vote` counts its votes. A vote is one reply about all steps, with a verdict for each of them, or a
+    reply a step, with the verdict on that `step` alone; `first_error` is what the whole vote names.
+    """
+
+    trace_id: str
+    prompt: str
+    vote: int
+    step: int | None
+    text: str
+    verdicts: tuple[Verdict, ...]
+    first_error: int | None
     finish_reason: str
     prompt_tokens: int
     cached_tokens: int

@@ -9,10 +9,12 @@ r"""Cutting a solution into steps without losing a byte: `"".join(split(text, ho
 Steps are never empty, and whitespace on its own is no step: it stays with the step before it (at the start, with the step after it).
 Text that is nothing but whitespace is one step, as there is no neighbour to give it to. Not covered: code blocks, HTML, and the
 full stops of languages that do not write "." "!" or "?".
+
+Steps that come as a list are joined to a text, and taken apart again, without losing a byte either.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -22,11 +24,14 @@ import regex  # type: ignore[import-untyped]
 
 from stepmark.errors import ConfigError
 
-__all__ = ["HOWS", "VERSION", "split", "validate"]
+__all__ = ["HOWS", "SEPARATOR", "VERSION", "joinable", "listed", "split", "validate"]
 
 HOWS = ("line", "blank_line", "numbered", "sentence", "regex:PATTERN")
 
 VERSION = 1  # raised whenever a text is cut elsewhere: traces cut before are stale then
+SEPARATOR = "step_separator"
+"""The name under which a trace's metadata keep what `joinable` put behind its steps."""
+PARAGRAPH_BREAK = "\n\n"
 REGEX_PREFIX = "regex:"
 # Seconds of processor time for all matches of the user's pattern in one text. Far above need (1 MB takes 0.01 s), so that a slow
 # machine never changes where a text is cut: a pattern that exceeds it stops the run.
@@ -43,6 +48,21 @@ def split(text: str, how: str) -> tuple[str, ...]:
     ('Step 1: 2 + 2 = 4\n\n', 'Step 2: 4 / 2 = 2')
     """
     return tuple(_pieces(text, _cutter(how)(text)))
+
+
+def joinable(given: Sequence[str]) -> tuple[tuple[str, ...], str]:
+    """Listed steps so that joined they are a text again, and what was put behind each but the last for that.
+
+    Where no step but the last ends in a line break the list holds paragraphs, which get their blank lines back; else nothing is added.
+    """
+    *before, last = given
+    separator = "" if any(step.endswith("\n") for step in before) else PARAGRAPH_BREAK
+    return (*(step + separator for step in before), last), separator
+
+
+def listed(steps: Sequence[str], separator: str) -> list[str]:
+    """The steps as they were before `separator` was put behind each but the last."""
+    return [*(step.removesuffix(separator) for step in steps[:-1]), *steps[-1:]]
 
 
 def validate(how: str) -> None:

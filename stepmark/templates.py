@@ -1,12 +1,12 @@
 """Prompt templates: text files with `{name}` places, filled in one pass so that hostile text is never read as a template."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from stepmark.errors import ConfigError
 
-__all__ = ["fill", "read_template"]
+__all__ = ["fill", "places_of", "read_template"]
 
 # Behind a letter stands an argument of LaTeX's, as in \boxed{answer}, and no place.
 PLACE = re.compile(r"(?<![A-Za-z])\{([a-z_]+)\}")
@@ -21,10 +21,19 @@ def read_template(name_or_path: str, shipped: Path, places: Collection[str]) -> 
         template = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise ConfigError(f"no prompt '{name_or_path}': give the path of a text file, or one of: {', '.join(known)}") from error
-    for place in PLACE.findall(template):
+    for place in places_of(template):
         if place not in places:
             raise ConfigError(f"prompt {path}: unknown place {{{place}}}; it may use: {', '.join(f'{{{p}}}' for p in places)}")
     return template
+
+
+def places_of(template: str) -> Sequence[str]:
+    """The names of the places in a template, as they come.
+
+    >>> places_of("{question} {steps} {x 1}")
+    ['question', 'steps']
+    """
+    return PLACE.findall(template)
 
 
 def fill(template: str, **values: str) -> str:

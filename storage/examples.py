@@ -1,23 +1,55 @@
 """Labelled traces, joined shard by shard: shard i of every table speaks of the same problems, so memory holds one shard."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from stepmark.records import Label, Problem, Trace
+from stepmark.errors import ConfigError
+from stepmark.records import Annotation, Label, Problem, StepLabel, Trace
 from storage.dataset import Dataset
 from storage.formats.base import Example, LeftOut
-from storage.tables import LABELS, PROBLEMS, TRACES
+from storage.tables import LABELS, PROBLEMS, TRACES, annotations
 
 __all__ = ["examples"]
 
 
-def examples(dataset: Dataset) -> Iterator[Example | LeftOut]:
-    """Every trace with its problem and its label, or the reason why one of them is missing."""
-    problem_shards, label_shards = set(dataset.shards(PROBLEMS)), set(dataset.shards(LABELS))
+def examples(dataset: Dataset, *, labels_by: str = "") -> Iterator[Example | LeftOut]:
+    """Every trace with its problem and its label, or the reason why one of them is missing.
+
+    With `labels_by`, what that method says of a trace stands for its label, kept unless the method failed on it; `ConfigError` where the
+    dataset has no annotations by that method.
+    """
+    if labels_by and labels_by not in (known := dataset.methods("annotations")):
+        raise ConfigError(f"{dataset.uri} has no annotations of '{labels_by}' to export; it has: {', '.join(known) or 'none'}")
+    return _joined_shards(dataset, labels_by)
+
+
+def _joined_shards(dataset: Dataset, labels_by: str) -> Iterator[Example | LeftOut]:
+    problem_shards = set(dataset.shards(PROBLEMS))
     for shard in dataset.shards(TRACES):
         problems = {each.problem_id: each for each in dataset.read_part(PROBLEMS, shard)} if shard in problem_shards else {}
-        labels = {each.trace_id: each for each in dataset.read_part(LABELS, shard)} if shard in label_shards else {}
+        labels = _labels(dataset, shard, labels_by)
         for trace in dataset.read_part(TRACES, shard):
             yield _joined(trace, problems.get(trace.problem_id), labels.get(trace.trace_id))
+
+
+def _labels(dataset: Dataset, shard: int, labels_by: str) -> Mapping[str, Label]:
+    if shard not in dataset.shards(annotations(labels_by) if labels_by else LABELS):
+        return {}
+    if labels_by:
+        return {each.trace_id: _label_of(each) for each in dataset.read_part(annotations(labels_by), shard)}
+    return {each.trace_id: each for each in dataset.read_part(LABELS, shard)}
+
+
+def _label_of(said: Annotation) -> Label:
+    return Label(
+        trace_id=said.trace_id,
+        first_error=said.first_error,
+        steps=tuple(StepLabel(label=step.verdict, value=step.value) for step in said.steps),
+        confidence=said.confidence,
+        kept=said.error is None,
+        reason=f"as {said.method} says",
+        sources=(said.method,),
+        fingerprint=said.fingerprint,
+    )
 
 
 def _joined(trace: Trace, problem: Problem | None, label: Label | None) -> Example | LeftOut:

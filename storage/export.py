@@ -32,36 +32,37 @@ class Exported:
     destination: str
 
 
-def export(dataset: Dataset, exporter: Format, destination: str, *, private: bool = True) -> Exported:
+def export(dataset: Dataset, exporter: Format, destination: str, *, labels_by: str = "", private: bool = True) -> Exported:
     """Write every trace with a kept label in a trainer's format to a new folder, or to `hf://datasets/ORG/NAME`.
 
     A folder appears whole or not at all, and takes the place of an earlier export; one that holds anything else is a `ConfigError`.
-    Traces whose label is not kept are left out. `private` is for a Hub repository that does not exist yet.
+    Traces whose label is not kept are left out. `labels_by` names a method whose annotations stand for the labels.
+    `private` is for a Hub repository that does not exist yet.
     An export without rows, which no trainer could load, is a `DatasetError` that gives the reasons.
     """
     dataset.require()
     if destination.startswith(hub.PREFIX):
-        return _to_hub(dataset, exporter, hub.repository_of(destination), private=private)
+        return _to_hub(dataset, exporter, hub.repository_of(destination), labels_by, private=private)
     if "://" in destination:
         raise ConfigError(f"cannot export to {destination}; name a folder or hf://datasets/ORG/NAME")
-    return _to_folder(dataset, exporter, Path(destination))
+    return _to_folder(dataset, exporter, Path(destination), labels_by)
 
 
-def _to_hub(dataset: Dataset, exporter: Format, repository: str, *, private: bool) -> Exported:
+def _to_hub(dataset: Dataset, exporter: Format, repository: str, labels_by: str, *, private: bool) -> Exported:
     hub.token()
     with tempfile.TemporaryDirectory(prefix="stepmark-") as scratch:
-        survey = _build(dataset, exporter, Path(scratch), title=repository)
+        survey = _build(dataset, exporter, Path(scratch), labels_by, title=repository)
         url = hub.push(Path(scratch), repository, private=private)
     return Exported(rows=survey.rows, left_out=dict(survey.left_out), destination=url)
 
 
-def _to_folder(dataset: Dataset, exporter: Format, folder: Path) -> Exported:
+def _to_folder(dataset: Dataset, exporter: Format, folder: Path, labels_by: str) -> Exported:
     target = folder.expanduser().absolute()
     _check_replaceable(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
-            survey = _build(dataset, exporter, Path(scratch, "new"), title=target.name)
+            survey = _build(dataset, exporter, Path(scratch, "new"), labels_by, title=target.name)
             if target.exists():
                 target.rename(Path(scratch, "old"))
             Path(scratch, "new").rename(target)
@@ -70,9 +71,9 @@ def _to_folder(dataset: Dataset, exporter: Format, folder: Path) -> Exported:
     return Exported(rows=survey.rows, left_out=dict(survey.left_out), destination=str(folder))
 
 
-def _build(dataset: Dataset, exporter: Format, folder: Path, *, title: str) -> card.Survey:
+def _build(dataset: Dataset, exporter: Format, folder: Path, labels_by: str, *, title: str) -> card.Survey:
     survey = card.Survey()
-    chosen = _chosen(examples(dataset), survey)
+    chosen = _chosen(examples(dataset, labels_by=labels_by), survey)
     rows = _counted(exporter.rows(chosen), survey)
     _write_shards(folder / "data", exporter, rows)
     if not survey.rows:

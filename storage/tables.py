@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 import pyarrow as pa
 
 from stepmark.errors import ConfigError
-from stepmark.records import Annotation, Label, Problem, Rejected, Rollout, Trace
+from stepmark.records import Annotation, Critique, Label, Problem, Rejected, Rollout, Trace
 from storage.schemas import SCHEMAS
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "WHOLE",
     "Table",
     "annotations",
+    "critiques",
     "is_method",
     "rollouts",
 ]
@@ -31,7 +32,7 @@ _METHOD = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 @dataclass(frozen=True)
 class Table(Generic[Record]):
-    """One table. Rollouts and annotations have one table per method, the others a single one.
+    """One table. Rollouts, critiques and annotations have one table per method, the others a single one.
 
     Shard i of every table speaks of the problems of shard i of `problems`, so shards can be joined one by one.
     """
@@ -61,12 +62,17 @@ TRACES = Table("traces", Trace)
 LABELS = Table("labels", Label)
 
 WHOLE: tuple[Table[Any], ...] = (PROBLEMS, REJECTED, TRACES, LABELS)
-PER_METHOD = ("rollouts", "annotations")
+PER_METHOD = ("rollouts", "critiques", "annotations")
 
 
 def rollouts(method: str) -> Table[Rollout]:
     """The rollouts that a method asked for; `ConfigError` when `method` is no plain name."""
     return Table("rollouts", Rollout, method)
+
+
+def critiques(method: str) -> Table[Critique]:
+    """What the judges that a method asked wrote; `ConfigError` when `method` is no plain name."""
+    return Table("critiques", Critique, method)
 
 
 def annotations(method: str) -> Table[Annotation]:

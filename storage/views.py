@@ -1,7 +1,7 @@
 """The DuckDB views over a dataset, as SQL text.
 
     problems, rejected, traces, labels     the tables as they are
-    rollouts                               all methods' tables, with a column `method` in front
+    rollouts, critiques                    all methods' tables, with a column `method` in front
     annotations                            all methods' tables; `method` is a column of theirs
     steps                                  one row per step: trace_id, problem_id, step_index, text, label, value, and for each method
                                            that annotated anything `<method>_verdict` and `<method>_value`
@@ -14,7 +14,7 @@ from typing import Any
 
 from storage.dataset import Dataset
 from storage.mount import PROTOCOL
-from storage.tables import WHOLE, Table, annotations, rollouts
+from storage.tables import WHOLE, Table, annotations, critiques, rollouts
 
 __all__ = ["EMPTY", "literal", "locations", "readable", "tables", "view_statements"]
 
@@ -26,6 +26,7 @@ def tables(dataset: Dataset) -> Iterator[Table[Any]]:
     """Every table that a dataset can have, and those that its methods gave it."""
     yield from WHOLE
     yield from map(rollouts, dataset.methods("rollouts"))
+    yield from map(critiques, dataset.methods("critiques"))
     yield from map(annotations, dataset.methods("annotations"))
 
 
@@ -33,8 +34,9 @@ def view_statements(dataset: Dataset) -> Iterator[str]:
     """The statements that make the views, in order."""
     for table in WHOLE:
         yield f"CREATE VIEW {table.kind} AS FROM {_source(dataset, table)}"
-    called = [f"SELECT '{m}' AS method, * FROM {_source(dataset, rollouts(m))}" for m in dataset.methods("rollouts")]
-    yield f"CREATE VIEW rollouts AS {_union(called, f'SELECT NULL::VARCHAR AS method, * FROM {EMPTY}.rollouts')}"
+    for kind, table_of in (("rollouts", rollouts), ("critiques", critiques)):
+        called = [f"SELECT '{m}' AS method, * FROM {_source(dataset, table_of(m))}" for m in dataset.methods(kind)]
+        yield f"CREATE VIEW {kind} AS {_union(called, f'SELECT NULL::VARCHAR AS method, * FROM {EMPTY}.{kind}')}"
     methods = dataset.methods("annotations")
     said = [f"FROM {_source(dataset, annotations(method))}" for method in methods]
     yield f"CREATE VIEW annotations AS {_union(said, f'FROM {EMPTY}.annotations')}"

@@ -20,6 +20,8 @@ ANNOTATION = re.compile(r"<<([^<>\n]*)>>")
 LINE_ENDS = ("\n", "\\\\")
 BOUNDARIES = (Kind.STOP, Kind.DELIMITER)
 NUMERIC = (Kind.NUMBER, Kind.FRACTION, Kind.ROOT)
+DISPLAYED = ("\\[", "\\]", "$$")
+OPERANDS = (Kind.NUMBER, Kind.FRACTION, Kind.ROOT, Kind.OPEN, Kind.CLOSE, Kind.PERCENT, Kind.CURRENCY)
 OPERATIVE = (Kind.OPERATOR, Kind.FRACTION, Kind.ROOT, Kind.PERCENT)
 NEAR = 4
 """A number this few tokens beside an expression may belong to it."""
@@ -54,7 +56,7 @@ def equations(text: str) -> Iterator[Equation]:
 
 def _in_plain(text: str) -> Iterator[Equation]:
     relations, segments = list[Token](), list[list[Token]]([[]])
-    for token in tokens(text):
+    for token in _undelimited(tokens(text)):
         if token.kind is Kind.RELATION:
             relations.append(token)
             segments.append([])
@@ -66,6 +68,20 @@ def _in_plain(text: str) -> Iterator[Equation]:
         right = whole or _head(after)
         if not (left.is_name or right.is_name):
             yield _equation(left, relation, right, runs_on=whole is not None and index + 2 < len(segments))
+
+
+def _undelimited(sequence: Sequence[Token]) -> Iterator[Token]:
+    r"""Without the delimiters beside an operator, over which an expression goes on: `4 × $\frac{9}{4}$`."""
+    for at, token in enumerate(sequence):
+        if token.kind is not Kind.DELIMITER or token.text in DISPLAYED or not _goes_on(sequence, at):
+            yield token
+
+
+def _goes_on(sequence: Sequence[Token], at: int) -> bool:
+    if not 0 < at < len(sequence) - 1:
+        return False
+    before, after = sequence[at - 1], sequence[at + 1]
+    return (before.kind is Kind.OPERATOR and after.kind in OPERANDS) or (after.kind is Kind.OPERATOR and before.kind in OPERANDS)
 
 
 def _equation(left: _Side, relation: Token, right: _Side, *, runs_on: bool) -> Equation:

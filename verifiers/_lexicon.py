@@ -5,7 +5,24 @@ What a list lacks errs towards unknown or towards a true equation: a missing wor
 
 import re
 
-__all__ = ["ABOUT", "CONNECTIVES", "FAMILIES", "LEADING", "MATHEMATICAL", "PROSE", "REFUTING", "SHORT_UNITS", "singular"]
+__all__ = [
+    "ABOUT",
+    "CONCLUDING",
+    "CONNECTIVES",
+    "FAMILIES",
+    "LEADING",
+    "MATHEMATICAL",
+    "OPERATING",
+    "OTHER_ARITHMETIC",
+    "PASSAGE",
+    "PROSE",
+    "REFUTATION",
+    "REFUTING",
+    "RESTATING",
+    "ROUNDING",
+    "SHORT_UNITS",
+    "singular",
+]
 
 
 def _words(text: str) -> frozenset[str]:
@@ -34,8 +51,52 @@ PROSE = _words(
 REFUTING = _words("if whether not never suppose assume assuming unless instead cannot isn't doesn't don't can't won't")
 """Before an expression: what follows is supposed or denied."""
 
+OTHER_ARITHMETIC = re.compile(
+    r"\b(?:p?mod|modul[oa]r?|modulus|congruent|(?:in )?base[- ]\\?[($]*\d+|bases|binary|ternary|octal|hexadecimal|operation [$\\\\(*#@]"
+    r"|o'clock|\d ?[ap]\.?m)\b|\bdefin\w*[^.\n]{0,60}\w ?(?:[*@#&×]|\\cdot) ?\w"
+    r"|\\(?:star|ast|oplus|ominus|otimes|odot|diamond|bigstar|[a-z]+suit)(?![a-z])",
+    re.IGNORECASE,
+)
+"""Where another arithmetic than that of plain numbers may be meant."""
+
+REFUTATION = re.compile(
+    r"\b(?:incorrect\w*|wrong\w*|mistake\w*|error|errors|contradict\w*|impossible|should be|should have been|not equal|false|cannot be"
+    r"|not true|extraneous|no (?:real |integer )?solutions?|inconsistent|absurd|not possible|not valid|invalid"
+    r"|(?:does(?: not|n't)|do(?: not|n't)|not) (?:satisfy|hold|work|equal|match))\b",
+    re.IGNORECASE,
+)
+"""Where a step may quote an equation in order to refute it."""
+
 ABOUT = _words("about approximately around roughly nearly almost")
 """After an equals sign: the number is approximate."""
+
+ROUNDING = ABOUT | _words("round rounded rounding nearest estimate estimated approximate approximation decimal")
+"""A step with one of these may round whole numbers."""
+
+RESTATING = _words(
+    "simplifying simplifies simplify simplified expanding expand combining combine distributing distribute rearranging rearrange rearranged"
+    " rewriting rewritten rewrite factoring factor factored factors collecting equivalent equivalently ⇒ → ⟹ \\rightarrow \\implies"
+    " \\longrightarrow"
+)
+"""Between two equations: the second is the first, written otherwise."""
+
+OPERATING = _words("subtracting subtract adding add multiplying multiply dividing divide")
+"""The same, together with "both sides"."""
+
+CONCLUDING = _words("so thus therefore hence then gives giving get yields have obtain solving solve which")
+"""Between two equations: the second follows from the first."""
+
+PASSAGE = (
+    RESTATING
+    | OPERATING
+    | CONCLUDING
+    | _words(
+        "this that to we us like terms both sides each side by from of the an and equation obtains it is can be as further now for find"
+        " left hand right out leads simplification expression finally - , . : ; • \\quad \\qquad"
+    )
+    | {"\n"}
+)
+"""Words that bring in no other fact."""
 
 LEADING = ABOUT | _words("a total only exactly")
 """After an equals sign: passed over."""

@@ -60,6 +60,7 @@ CLEANING: Sequence[tuple[str, re.Pattern[str], str]] = [
         ("tep", r"\b[Ss]tep ?\d+\b", "•"),
         ("otal of", r"\b[Tt]otal of\b", "total"),
         ("percent", r"\bpercent\b", "%"),
+        ("of", r"(?<=%) of (?=\\?[$€£]? ?\(?\d)|(?<=\d/\d) of (?=\\?[$€£]?\(?\d)", " * "),
         ("times", r"(?<=\d )times(?= [\d$(])", "*"),
         ("multiplied by", r"(?<=\d )multiplied by(?= [\d$(])", "*"),
         ("plus", r"(?<=\d )plus(?= [\d$(])", "+"),

@@ -3,8 +3,9 @@
 Chains are read link by link, decimals may be rounded to the digits shown, and units are allowed. Unknown as soon as an equation is not
 understood, unless another one is plainly false.
 
-What is not covered: whether the step follows, equations with variables, inequalities, number words, unit conversions, percentages
-"of" something, and arithmetic of another kind (number bases, remainders), where nothing is called false.
+What is not covered: whether the step follows, equations with variables and inequalities (`algebra`), number words, mixed numbers, unit
+conversions, percentages of something that is not a number, and arithmetic of another kind (number bases, remainders), where nothing is
+called false.
 """
 
 import re
@@ -14,28 +15,20 @@ from typing import ClassVar
 from stepmark.records import Verdict
 from verifiers._equality import judge
 from verifiers._equations import Equation, equations
+from verifiers._lexicon import OTHER_ARITHMETIC, REFUTATION
 from verifiers.base import AnswerClaim, Finding, StepClaim
 
 __all__ = ["Arithmetic"]
 
 MAX_CHARS = 100_000
-OTHER_ARITHMETIC = re.compile(
-    r"\b(?:p?mod|modul[oa]r?|modulus|congruent|(?:in )?base[- ]\\?[($]*\d+|bases|binary|ternary|octal|hexadecimal|define[sd]?"
-    r"|o'clock|\d ?[ap]\.?m)\b",
-    re.IGNORECASE,
-)
 REMAINDER = re.compile(r"\b(?:remainders?|left ?over|leftover)\b", re.IGNORECASE)
-REFUTATION = re.compile(
-    r"\b(?:incorrect\w*|wrong\w*|mistake\w*|error|errors|contradict\w*|impossible|should be|should have been|not equal|false|cannot be)\b",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arithmetic:
     """Checks every closed equation of a step."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def verify(self, claim: AnswerClaim | StepClaim) -> Finding:
         """Incorrect names the false equation and its true value; correct says how many equations hold."""

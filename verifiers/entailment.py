@@ -1,7 +1,7 @@
 """Whether a step of a small closed language follows: its premises and the opposite of its conclusion, given to z3.
 
 Decided are steps such as `x > 3 and y = x + 2, therefore y > 5` and `Step 1: Ana is kind; everyone who is kind is tall; therefore, Ana is
-tall.`, and the last line `The answer is true.` of a puzzle (see `_statements` for the language, and `problems/logic.py` for a source).
+tall.`, and the last line `The answer is true.` of a puzzle (see `_entailment.statements` for the language, and `problems/logic.py` for a source).
 
 Correct: every premise restates one sentence of the problem, or one conclusion of an earlier step that is correct itself, and no model of
 the premises lacks the conclusion. Where the problem is empty, the premises are taken as given.
@@ -25,8 +25,8 @@ from functools import lru_cache
 from typing import ClassVar
 
 from stepmark.records import Verdict
-from verifiers._countermodels import contradict, countermodel, follow
-from verifiers._statements import Answer, Atom, Clause, Problem, Step, Trait, negated, read_problem, read_step
+from verifiers._entailment.countermodels import contradict, countermodel, follow
+from verifiers._entailment.statements import Answer, Atom, Clause, Problem, Step, Trait, negated, read_problem, read_step
 from verifiers.base import AnswerClaim, Finding, StepClaim
 
 __all__ = ["Entailment"]

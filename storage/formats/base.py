@@ -7,8 +7,9 @@ from typing import Any, ClassVar, Protocol
 import pyarrow as pa
 
 from stepmark.records import NO_ERROR, Label, Problem, Trace, Verdict, first_error_of
+from stepmark.steps import SEPARATOR, listed
 
-__all__ = ["Example", "Format", "LeftOut", "Row", "supervised_steps"]
+__all__ = ["Example", "Format", "LeftOut", "Row", "supervised_steps", "written_steps"]
 
 Row = Mapping[str, Any]
 
@@ -42,8 +43,14 @@ class Format(Protocol):
         ...
 
 
+def written_steps(trace: Trace) -> list[str]:
+    """The steps one by one: as they were listed where an import found them in a list, else without the white space around them."""
+    separator = trace.metadata.get(SEPARATOR)
+    return [step.strip() for step in trace.steps] if separator is None else listed(trace.steps, separator)
+
+
 def supervised_steps(example: Example, *, cut_after_error: bool) -> list[tuple[str, bool]] | LeftOut:
-    """The steps to train on, without the white space around them, and whether each is right.
+    """The steps to train on, as `written_steps` has them, and whether each is right.
 
     With `cut_after_error` the trace ends at its first wrong step: what is built on a mistake is neither right nor wrong
     (Qwen, arXiv 2501.07301). An undecided step trains nothing, and a trace is not taught with a hole in it.
@@ -56,7 +63,7 @@ def supervised_steps(example: Example, *, cut_after_error: bool) -> list[tuple[s
         return LeftOut("it has no steps")
     if Verdict.UNKNOWN in verdicts:
         return LeftOut("a step is undecided")
-    texts = [step.strip() for step in example.trace.steps[: len(verdicts)]]
-    if not all(texts):
+    texts = written_steps(example.trace)[: len(verdicts)]
+    if not all(text.strip() for text in texts):
         return LeftOut("a step is blank")
     return [(text, verdict is Verdict.CORRECT) for text, verdict in zip(texts, verdicts, strict=True)]

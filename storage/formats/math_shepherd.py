@@ -25,19 +25,19 @@ class MathShepherd:
 
     cut_after_error: bool = True
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     split: ClassVar[str] = "train"
     schema: ClassVar[pa.Schema] = pa.schema({"input": pa.string(), "label": pa.string(), "task": pa.string()})
 
     def rows(self, examples: Iterable[Example]) -> Iterator[Row | LeftOut]:
-        """The rows; `task` is the problem's domain."""
+        """The rows; `task` is the one that the problem was imported with, else its domain."""
         for example in examples:
             steps = supervised_steps(example, cut_after_error=self.cut_after_error)
             yield steps if isinstance(steps, LeftOut) else _row(example, steps)
 
 
 def _row(example: Example, steps: list[tuple[str, bool]]) -> Row | LeftOut:
-    question = example.problem.question.strip()
+    question = example.problem.question
     if any(MARKER in text for text in (question, *(text for text, _ in steps))):
         return LeftOut(f"its text holds the marker {MARKER}")
     if FIRST_STEP in question:
@@ -47,7 +47,7 @@ def _row(example: Example, steps: list[tuple[str, bool]]) -> Row | LeftOut:
     return {
         "input": _joined(question, numbered, [MARKER] * len(steps)),
         "label": _joined(question, numbered, signs),
-        "task": example.problem.domain,
+        "task": example.problem.metadata.get("task", example.problem.domain),
     }
 
 

@@ -1,7 +1,7 @@
 """ProcessBench's format: the steps of a trace and the index of the first wrong one, -1 when there is none.
 
 arXiv 2412.06559, QwenLM/ProcessBench. It is a benchmark's format: with labels that no person made, it measures agreement with
-those labels.
+those labels. An imported row keeps its `id`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,7 +11,7 @@ from typing import ClassVar
 import pyarrow as pa
 
 from stepmark.records import Verdict, first_error_of
-from storage.formats.base import Example, LeftOut, Row
+from storage.formats.base import Example, LeftOut, Row, written_steps
 
 __all__ = ["ProcessBench"]
 
@@ -20,7 +20,7 @@ __all__ = ["ProcessBench"]
 class ProcessBench:
     """One row per trace, with all its steps."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     split: ClassVar[str] = "test"
     schema: ClassVar[pa.Schema] = pa.schema(
         {
@@ -47,10 +47,10 @@ def _row(example: Example) -> Row | LeftOut:
     if trace.outcome is Verdict.UNKNOWN:
         return LeftOut("its final answer is undecided")
     return {
-        "id": trace.trace_id,
+        "id": trace.metadata.get("id", trace.trace_id),
         "generator": trace.model,
         "problem": example.problem.question,
-        "steps": [step.strip() for step in trace.steps],
+        "steps": written_steps(trace),
         "final_answer_correct": trace.outcome is Verdict.CORRECT,
         "label": label.first_error,
     }

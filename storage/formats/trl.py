@@ -22,7 +22,7 @@ class Trl:
 
     cut_after_error: bool = True
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     split: ClassVar[str] = "train"
     schema: ClassVar[pa.Schema] = pa.schema({"prompt": pa.string(), "completions": pa.list_(pa.string()), "labels": pa.list_(pa.bool_())})
 

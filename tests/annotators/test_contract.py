@@ -31,7 +31,10 @@ from tests.annotators.simulated import (
 METHODS = [name for name in available("annotators") if hasattr(load("annotators", name), "annotate")]
 ASKING = [name for name in METHODS if load("annotators", name).needs]
 DOORS = frozenset({"engine", "judge_engine"})
-MORE = {"binary_search": {"right_answers": "search"}}
+MORE: dict[str, dict[str, Any]] = {
+    "binary_search": {"right_answers": "search"},
+    "judge": {"prompt": ["judge_json", "step", "reverse"], "meta": "meta"},
+}
 """Parameters under which a method does more than by default."""
 
 

@@ -6,12 +6,15 @@ import pytest
 
 from annotators.formal import Formal
 from stepmark import plugins
-from stepmark.errors import PluginError
+from stepmark.errors import PluginError, UserError
 from stepmark.identity import fingerprint
 from stepmark.records import Trace, Verdict
 from tests.annotators.simulated import done_by, last_sample_solves, trace_of, verdicts
+from verifiers.algebra import Algebra
 from verifiers.arithmetic import Arithmetic
 from verifiers.base import AnswerClaim, Finding, StepClaim
+
+SAID = {"c": Verdict.CORRECT, "i": Verdict.INCORRECT, "u": Verdict.UNKNOWN}
 
 
 def written(*steps: str) -> Trace:
@@ -41,21 +44,54 @@ async def test_a_step_is_claimed_with_the_problem_and_the_steps_before_it(monkey
         return Finding(verdict=Verdict.UNKNOWN, reason="kept")
 
     monkeypatch.setattr(Arithmetic, "verify", kept)
-    done = await done_by(Formal(), written("a", "b", "c"), last_sample_solves)
+    done = await done_by(Formal(verifiers=("arithmetic",)), written("a", "b", "c"), last_sample_solves)
     assert claims == [
         StepClaim(question="How many?", previous=(), step="a"),
         StepClaim(question="How many?", previous=("a",), step="b"),
         StepClaim(question="How many?", previous=("a", "b"), step="c"),
     ]
-    assert [step.rationale for step in done.annotation.steps] == ["kept"] * 3
+    assert [step.rationale for step in done.annotation.steps] == ["arithmetic: kept"] * 3
+
+
+@pytest.mark.parametrize(
+    ("arithmetic", "algebra", "verdict", "rationale"),
+    [
+        ("c", "u", "c", "arithmetic: said c"),
+        ("u", "c", "c", "algebra: said c"),
+        ("c", "c", "c", "arithmetic: said c; algebra: said c"),
+        ("c", "i", "i", "algebra: said i"),
+        ("i", "u", "i", "arithmetic: said i"),
+        ("u", "u", "u", "arithmetic: said u; algebra: said u"),
+    ],
+)
+async def test_a_step_is_false_when_one_verifier_says_so_and_right_when_one_does_and_none_objects(
+    monkeypatch: pytest.MonkeyPatch, arithmetic: str, algebra: str, verdict: str, rationale: str
+) -> None:
+    for verifier, said in ((Arithmetic, arithmetic), (Algebra, algebra)):
+        monkeypatch.setattr(verifier, "verify", lambda _self, _claim, said=said: Finding(verdict=SAID[said], reason=f"said {said}"))
+    done = await done_by(Formal(), written("a"), last_sample_solves)
+    assert verdicts(done.annotation) == verdict
+    assert done.annotation.steps[0].rationale == rationale
+
+
+async def test_algebra_is_asked_too() -> None:
+    trace = written("We have (x + 1)^2 = x^2 + 2x + 1.", "Expanding, (x + 1)(x + 2) = x^2 + 3x + 3.")
+    done = await done_by(Formal(), trace, last_sample_solves)
+    assert (done.annotation.first_error, verdicts(done.annotation)) == (1, "ci")
+
+
+def test_no_verifier_is_refused() -> None:
+    with pytest.raises(UserError, match="verifiers: name at least one"):
+        Formal(verifiers=())
 
 
 def test_a_verifier_that_is_none_is_refused_before_anything_starts() -> None:
     with pytest.raises(PluginError, match="verifiers has no 'guess'; it has: "):
-        plugins.build("annotators", {"use": "formal", "verifier": "guess"})
+        plugins.build("annotators", {"use": "formal", "verifiers": ["arithmetic", "guess"]})
 
 
-def test_another_version_of_the_verifier_is_another_method(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("verifier", [Arithmetic, Algebra])
+def test_another_version_of_a_verifier_is_another_method(monkeypatch: pytest.MonkeyPatch, verifier: type[Arithmetic | Algebra]) -> None:
     before = fingerprint(Formal())
-    monkeypatch.setattr(Arithmetic, "version", Arithmetic.version + 1)
+    monkeypatch.setattr(verifier, "version", verifier.version + 1)
     assert fingerprint(Formal()) != before

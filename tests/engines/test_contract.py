@@ -141,6 +141,15 @@ async def test_starts_again_after_close(engine: Engine, prompt: Prompt) -> None:
     gc.collect()
 
 
+async def test_a_schema_harms_no_engine(engine: Engine, prompt: Prompt) -> None:
+    """The pocket model knows no brace and no quote, so that the schema asks for a number."""
+    (free,) = await engine.complete(prompt, GREEDY)
+    (answer,) = await engine.complete(replace(prompt, schema='{"type": "integer", "enum": [42]}'), GREEDY)
+    holds = isinstance(engine, (VLLM, OpenAI))
+    assert answer.text.strip() == ("42" if holds else free.text.strip())
+    assert answer.finish_reason == ("stop" if holds else free.finish_reason)
+
+
 @pytest.mark.vllm
 async def test_engines_agree_on_one_model(pocket: Pocket, in_process: VLLM, completions: OpenAI, chat: OpenAI) -> None:
     """CTranslate2 and vLLM read the same weights, and vLLM reads turns the same way here and behind its server."""

@@ -1,6 +1,7 @@
 """What is sent to a server, and what becomes of what it says, with a server of our own."""
 
 import asyncio
+import json
 from dataclasses import replace
 
 import pytest
@@ -90,6 +91,20 @@ async def test_plain_text_is_sent_with_every_parameter() -> None:
     assert server.asked == [
         {"model": "m", "prompt": "SQA", "n": 2, "temperature": 0.5, "top_p": 0.9, "seed": 2048, "max_tokens": 9, "stop": ["\n"], "top_k": 5}
     ]
+
+
+@pytest.mark.parametrize("api", ["chat", "completions"])
+async def test_a_schema_is_sent_unless_the_server_does_not_know_it(api: str) -> None:
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
+    prompt = Prompt(user="Q", schema=json.dumps(schema))
+    async with FakeServer.answering(completion("x", chat=api == "chat")) as server:
+        for omit in ((), ("response_format",)):
+            engine = engine_at(server.url, api=api, omit=omit)
+            await engine.complete(prompt, ONE)
+            await engine.close()
+    formed, free = server.asked
+    assert formed.pop("response_format") == {"type": "json_schema", "json_schema": {"name": "reply", "strict": True, "schema": schema}}
+    assert formed == free
 
 
 @pytest.mark.parametrize(

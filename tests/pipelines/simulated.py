@@ -122,6 +122,8 @@ async def _annotate(job: Job, shards: list[int]) -> None:
         for method in job.plan.annotators:
             await job.make_annotations(shard, method)
         await job.make_labels(shard)
+    if job.learns:
+        await job.make_learned_labels()
 
 
 def parts(folder: Path) -> Mapping[str, tuple[int, int]]:

@@ -103,6 +103,15 @@ COMMANDS = {
     "export unknown": (["export", "nope", "--dataset", "made", "--to", "out"], "storage.formats has no 'nope'; it has: math_shepherd"),
     "export over files": (["export", "trl", "--dataset", "made", "--to", "."], "it holds "),
     "export nothing": (["export", "trl", "--dataset", "none", "--to", "out"], "no dataset at none"),
+    "export by nobody": (
+        ["export", "trl", "--dataset", "made", "--to", "out", "--labels", "../x"],
+        "made has no annotations of '../x' to export; it has: ",
+    ),
+    "export an unknown field": (
+        ["export", "trl", "--dataset", "made", "--to", "out", "--set", "x=1"],
+        "storage.formats.trl has no parameter 'x'; it has: cut_after_error",
+    ),
+    "export a field unset": (["export", "trl", "--dataset", "made", "--to", "out", "--set", "x"], "--set x: write it as FIELD=VALUE"),
     "label nothing": (["label", "run.toml", "--set", "dataset=none"], "no dataset at none"),
     "import nothing": (["import", "nope.jsonl", "--dataset", "new"], "nope.jsonl does not exist"),
     "import an empty file": (["import", "empty.jsonl", "--dataset", "new"], "nothing was changed, the files are empty"),
@@ -110,6 +119,15 @@ COMMANDS = {
     "import a column twice": (["import", "twice.csv", "--dataset", "new"], "twice.csv has two columns called 'question'"),
     "import unmapped": (["import", "solutions.jsonl", "--dataset", "new", "--map", "x"], "--map x: write it as OURS=YOURS"),
     "import unknown shape": (["import", "solutions.jsonl", "--dataset", "new", "--shape", "x"], "no shape with solutions is called 'x'"),
+    "import another shape": (
+        ["import", "solutions.jsonl", "--dataset", "new", "--shape", "prm800k"],
+        "solutions.jsonl has no field 'question.problem'; it has: ",
+    ),
+    "import a known shape by a map": (
+        ["import", "solutions.jsonl", "--dataset", "new", "--shape", "prm800k", "--map", "label=x"],
+        "the shape prm800k knows its own columns",
+    ),
+    "import labels by no name": (["import", "solutions.jsonl", "--dataset", "new", "--labels-by", "../x"], "'../x' cannot name the method"),
     "import into others": (["import", "solutions.jsonl", "--dataset", "made"], "made holds other traces already"),
     "schedule, no server": (["schedule", "run.toml", "--cron", "0 2 * * *"], "a schedule needs a Prefect server: start one with"),
 }

@@ -178,6 +178,15 @@ def test_label_labels_what_is_there(tmp_path: Path, prefect_server: str) -> None
     assert dataset.count(LABELS) == dataset.count(TRACES) == 8
 
 
+def test_labels_that_are_learned_come_last(tmp_path: Path, prefect_server: str) -> None:
+    fused = {"annotators": [{"use": "formal"}, {"use": "binary_search"}], "label": {"use": "fusion"}}
+    path = run_file(tmp_path, **fused)
+    run(path)
+    tasks = task_runs(prefect_server, path, len(TASKS) + 1)
+    assert tasks.keys() == TASKS - {"labels-0", "labels-1"} | {"binary_search-0", "binary_search-1", "labels"}
+    assert Dataset(str(tmp_path / "dataset")).count(LABELS) == 8
+
+
 def test_a_server_that_goes_away_is_told_in_one_line(prefect_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     left = []
     monkeypatch.setattr(_server, "_leave_soon", lambda: left.append("left"))

@@ -4,11 +4,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from pipelines.importing import NOT_GRADED, Imported, import_traces
+from pipelines.importing import Imported, import_traces
+from problems.shapes.base import NOT_GRADED
+from stepmark import plugins
 from stepmark.errors import ConfigError, InputError
 from stepmark.records import Rejected, Verdict, first_error_of
+from stepmark.steps import SEPARATOR
 
 SAMPLES = Path(__file__).parents[1] / "problems" / "samples"
 PROCESSBENCH = SAMPLES / "processbench.jsonl"
@@ -43,7 +48,7 @@ def test_processbench_keeps_steps_labels_and_outcomes() -> None:
         assert "".join(item.trace.steps) == "\n\n".join(row["steps"])
         assert len(item.trace.steps) == len(row["steps"])
         assert item.trace.model == row["generator"]
-        assert item.trace.metadata == {"id": row["id"]}
+        assert item.trace.metadata == {"id": row["id"], SEPARATOR: "\n\n"}
         assert item.trace.outcome is (Verdict.CORRECT if row["final_answer_correct"] else Verdict.INCORRECT)
         assert item.trace.outcome_reason.startswith("as given: final_answer_correct = ")
         assert (item.problem.license, item.problem.source, item.problem.answer) == ("Apache-2.0", "processbench.jsonl", None)
@@ -51,15 +56,14 @@ def test_processbench_keeps_steps_labels_and_outcomes() -> None:
 
 def test_a_human_label_is_correct_before_incorrect_at_and_unknown_after() -> None:
     found = imported(PROCESSBENCH, shape="processbench")
-    assert [item.annotation.first_error for item in found if item.annotation] == [-1, 2, 0, 0]
+    assert [annotation.first_error for item in found for annotation in item.annotations] == [-1, 2, 0, 0]
     for item in found:
-        assert item.annotation is not None
-        verdicts = [step.verdict for step in item.annotation.steps]
-        assert (item.annotation.method, item.annotation.trace_id) == ("human", item.trace.trace_id)
+        [annotation] = item.annotations
+        verdicts = [step.verdict for step in annotation.steps]
+        assert (annotation.method, annotation.trace_id) == ("human", item.trace.trace_id)
         assert len(verdicts) == len(item.trace.steps)
-        assert first_error_of(verdicts) == item.annotation.first_error
-    assert found[1].annotation is not None
-    assert "".join(step.verdict.value[0] for step in found[1].annotation.steps) == "cciuu"
+        assert first_error_of(verdicts) == annotation.first_error
+    assert "".join(step.verdict.value[0] for step in found[1].annotations[0].steps) == "cciuu"
 
 
 def test_gsm8k_solutions_are_several_models_on_one_problem() -> None:
@@ -76,18 +80,19 @@ def test_a_trace_without_an_outcome_is_not_graded(tmp_path: Path) -> None:
     item = trace_of(tmp_path, ROW)
     assert item.trace.steps == ("1 + 1 = 3.\n", "The answer is 3.")
     assert (item.trace.outcome, item.trace.outcome_reason, item.trace.final_answer) == (Verdict.UNKNOWN, NOT_GRADED, "3")
-    assert (item.annotation, item.trace.model) == (None, "unknown")
+    assert (item.annotations, item.trace.model) == ((), "unknown")
 
 
 def test_columns_are_mapped(tmp_path: Path) -> None:
     row = {"q": "1 + 1?", "out": {"text": "It is 2. Done.", "ok": "True", "who": "gpt-x", "gives": 2, "bad": "1.0"}, "no": 7}
     fields = {"question": "q", "solution": "out.text", "correct": "out.ok", "model": "out.who", "final_answer": "out.gives"}
-    item = trace_of(tmp_path, row, fields={**fields, "label": "out.bad", "metadata.number": "no"}, split="sentence")
+    fields |= {"label": "out.bad", "metadata.number": "no"}
+    item = trace_of(tmp_path, row, fields=fields, split="sentence", labels_by="somebody")
     assert item.trace.steps == ("It is 2. ", "Done.")
     assert (item.trace.outcome, item.trace.model, item.trace.final_answer) == (Verdict.CORRECT, "gpt-x", "2")
     assert item.trace.metadata == {"number": "7"}
-    assert item.annotation is not None
-    assert item.annotation.first_error == 1
+    [annotation] = item.annotations
+    assert (annotation.method, annotation.first_error) == ("somebody", 1)
 
 
 def test_a_star_names_the_models(tmp_path: Path) -> None:
@@ -118,7 +123,7 @@ def test_listed_steps_stay_the_steps_and_join_to_a_text(tmp_path: Path, listed: 
         ({"solution": 3}, "solution", "a int, not text"),
         ({"solution": "a\ud800"}, "solution", "not UTF-8"),
         ({"steps": []}, "steps", "an empty list"),
-        ({"steps": "a"}, "steps", "a str, not a list of steps"),
+        ({"steps": "a"}, "steps", "a str, not a list"),
         ({"steps": ["a", ""]}, "steps.1", "empty"),
         ({"steps": ["a", None]}, "steps.1", "missing"),
         ({"steps": ["a" * 600_000] * 2}, "steps", "longer than 1,000,000 characters"),
@@ -127,7 +132,10 @@ def test_listed_steps_stay_the_steps_and_join_to_a_text(tmp_path: Path, listed: 
         ({"label": 0.5}, "label", "not a step's index"),
         ({"label": True}, "label", "a bool, not text"),
         ({"label": "first"}, "label", "not a step's index"),
+        ({"label": float("nan")}, "label", "nan, not a number"),
+        ({"steps": ["a", "b"], "step_labels": [True]}, "step_labels", "1 labels for 2 steps"),
         ({"correct": "maybe"}, "correct", "neither true nor false"),
+        ({"correct": []}, "correct", "neither true nor false"),
     ],
 )
 def test_a_solution_that_cannot_be_used_is_set_aside(tmp_path: Path, changed: dict[str, Any], field: str, reason: str) -> None:
@@ -172,8 +180,11 @@ def test_ids_derive_from_content(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"shape": "math"}, "no shape with solutions is called 'math'; there are: gsm8k_solutions, processbench; or map"),
+        ({"shape": "math"}, "no shape with solutions is called 'math'; there are: gsm8k_solutions, processbench, math_aps"),
         ({"split": "words"}, "no way of splitting called 'words'"),
+        ({"labels_by": "A person"}, "'A person' cannot name the method that made the labels; use a-z"),
+        ({"shape": "prm800k", "fields": {"label": "x"}}, "the shape prm800k knows its own columns and whose labels they hold"),
+        ({"shape": "prm800k", "labels_by": "me"}, "the shape prm800k knows its own columns and whose labels they hold"),
         ({"fields": {"outcome": "x"}}, "fields: 'outcome' is none of ours; there are: question, answer, reference_solution"),
     ],
 )
@@ -195,3 +206,42 @@ def test_a_field_that_the_file_does_not_have(tmp_path: Path, fields: dict[str, s
     path = write(tmp_path / "x.jsonl", {"question": "a", "response": "b"})
     with pytest.raises(InputError, match=message):
         list(import_traces([path], fields=fields))
+
+
+@pytest.mark.parametrize("name", plugins.available("problems.shapes"))
+def test_a_bad_row_of_a_known_shape_costs_no_other(tmp_path: Path, name: str) -> None:
+    lines = (SAMPLES / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+    whole = import_traces([str(SAMPLES / f"{name}.jsonl")], shape=name)
+    bad = ["[]", "{}", "nonsense", '{"question": 1, "input": [], "original_process": {}}']
+    path = tmp_path / f"{name}.jsonl"
+    path.write_text("\n".join(line for pair in zip(lines, bad * 2, strict=False) for line in pair), encoding="utf-8")
+    mixed = list(import_traces([str(path)], shape=name))
+    assert [item for item in mixed if isinstance(item, Imported)] == [item for item in whole if isinstance(item, Imported)]
+    aside = [item.row for item in mixed if isinstance(item, Rejected)]
+    assert {row for row in range(1, 2 * len(lines)) if row % 2 == 0} <= set(aside)
+
+
+@pytest.mark.parametrize("name", ["prm800k", "prmbench", "math_shepherd"])
+def test_parquet_says_the_same_as_json_lines(tmp_path: Path, name: str) -> None:
+    source, copy = SAMPLES / f"{name}.jsonl", tmp_path / f"{name}.parquet"
+    rows = [json.loads(line) for line in source.read_text(encoding="utf-8").splitlines()]
+    columns = dict.fromkeys(name for row in rows for name in row)
+    pq.write_table(pa.Table.from_pylist([columns | row for row in rows]), copy)
+    found, again = ([item for item in import_traces([str(path)], shape=name) if isinstance(item, Imported)] for path in (source, copy))
+    assert [(item.trace, item.annotations) for item in found] == [(item.trace, item.annotations) for item in again]
+
+
+@pytest.mark.parametrize("name", plugins.available("problems.shapes"))
+def test_a_file_of_another_shape_is_told(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="has no field"):
+        list(import_traces([write(tmp_path / "x.jsonl", {"a": 1})], shape=name))
+
+
+def test_a_trace_that_rows_share_is_imported_once_and_no_flaw() -> None:
+    found = list(import_traces([str(SAMPLES / "prmbench.jsonl")], shape="prmbench", domain="maths", license="Apache-2.0"))
+    assert [item.row for item in found if isinstance(item, Rejected)] == [5]
+    originals = [item for item in found if isinstance(item, Imported) and item.trace.metadata["process"] == "original"]
+    assert len(originals) == 2  # the row with a ground truth asks another problem
+    assert {(item.problem.domain, item.problem.license, item.problem.source) for item in originals} == {
+        ("maths", "Apache-2.0", "prmbench.jsonl")
+    }

@@ -106,6 +106,24 @@ async def test_the_same_import_again_changes_nothing_and_another_is_refused(tmp_
     assert list(Dataset(str(folder)).read(TRACES)) == traces
 
 
+async def test_the_same_import_again_leaves_what_other_methods_said(tmp_path: Path) -> None:
+    folder, rows = tmp_path / "data", write(tmp_path / "rows.jsonl", ROW | {"label": 0})
+    await imported(folder, rows)
+    dataset = Dataset(str(folder))
+    dataset.write_part(annotations("formal"), 0, human(dataset), "another fingerprint")
+    await imported(folder, rows)
+    assert dataset.methods("annotations") == ("formal", "human")
+
+
+async def test_labels_that_no_person_made_are_annotations_of_their_own_method(tmp_path: Path) -> None:
+    source = PROCESSBENCH.with_name("math_shepherd.jsonl")
+    counts = await imported(tmp_path / "data", str(source), shape="math_shepherd")
+    dataset = Dataset(str(tmp_path / "data"))
+    assert counts == {"problems": 2, "traces": 3, "with a human label": 0, "with a math_shepherd label": 3, "rows set aside": 0}
+    assert dataset.methods("annotations") == ("math_shepherd",)
+    assert {annotation.first_error for annotation in dataset.read(annotations("math_shepherd"))} == {-1, 1}
+
+
 async def test_a_run_over_imported_traces_is_refused(tmp_path: Path) -> None:
     await imported(tmp_path / "dataset", write(tmp_path / "rows.jsonl", ROW))
     path = run_file(tmp_path)

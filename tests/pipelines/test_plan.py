@@ -56,7 +56,7 @@ def test_methods_go_by_their_plugins_name_or_their_own() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"problems": {"use": "wordproblems"}}, "problems has no 'wordproblems'; it has: files, huggingface, word_problems"),
+        ({"problems": {"use": "wordproblems"}}, "problems has no 'wordproblems'; it has: files, huggingface, logic, word_problems"),
         ({"problems": {"use": "word_problems", "max_steps": 99}}, "they must satisfy"),
         ({"problems": {"count": 4}}, "a table for problems needs `use = …`"),
         ({"engine": {"use": "scripted", "reply": "x"}}, "engines.scripted has no parameter 'reply'; it has: replies, "),
@@ -70,7 +70,7 @@ def test_methods_go_by_their_plugins_name_or_their_own() -> None:
         ({"annotators": [{"use": "formal", "name": "../x"}]}, "name = '../x'"),
         ({"annotators": [{"use": "formal", "name": "A"}]}, "name = 'A'"),
         ({"annotators": [{"use": "formal", "name": ""}]}, "name = ''"),
-        ({"annotators": [{"use": "formal", "verifier": "guess"}], "label": None}, "verifiers has no 'guess'"),
+        ({"annotators": [{"use": "formal", "verifiers": ["guess"]}], "label": None}, "verifiers has no 'guess'"),
         ({"label": {"use": "judge"}}, "[label] use = 'judge' annotates, it does not label: put it in [[annotators]]"),
         ({"label": {"use": "consensus", "judge": "other"}}, "needs the annotators 'other' and one of monte_carlo, binary_search"),
         ({"label": {}}, "a table for annotators needs `use = …`"),
@@ -113,7 +113,7 @@ def test_sampling_is_that_of_the_run_file() -> None:
 def names(one: Plan) -> dict[str, str]:
     """Every stamp of a plan: of traces of the same problems, of annotations and labels over the same traces."""
     found = {method: one.annotations_stamp(method, "traces") for method in one.annotators}
-    return found | {"traces": one.traces_stamp("problems"), "labels": one.labels_stamp("traces")}
+    return found | {"traces": one.traces_stamp("problems"), "labels": one.labels_stamps({0: "traces"})[0]}
 
 
 def check_moved(before: dict[str, str], after: dict[str, str], moved: set[str]) -> None:
@@ -191,5 +191,5 @@ def test_annotations_of_other_traces_methods_or_engines_are_others(other: Callab
 def test_labels_of_other_annotations_are_others() -> None:
     annotators = RUN["annotators"]
     chosen = (annotators, annotators[:3], annotators[1:])
-    assert len({plan(annotators=methods, label=MAJORITY).labels_stamp("traces") for methods in chosen}) == 3
-    assert plan().labels_stamp("traces") != plan().labels_stamp("other traces")
+    assert len({plan(annotators=methods, label=MAJORITY).labels_stamps({0: "traces"})[0] for methods in chosen}) == 3
+    assert plan().labels_stamps({0: "traces"}) != plan().labels_stamps({0: "other traces"})

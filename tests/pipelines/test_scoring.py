@@ -36,8 +36,12 @@ def test_a_score_worked_out_by_hand() -> None:
         f1=2 * (2 / 5) * (1 / 3) / (2 / 5 + 1 / 3),
         step_precision=3 / 5,  # said up to the gold first error: 1 + 0 + 0 + 2 + 1 + 0 + 1 + 0, true: 1 + 1 + 1
         step_recall=3 / 5,
+        step_f1=3 / 5,
         flawed_positives=2,
         flawed_found=1,
+        reliability=(),
+        calibration_error=None,
+        tokens=0.0,
     )
 
 
@@ -88,3 +92,19 @@ def test_there_is_no_share_of_nothing(cases: list[Case], expected: dict[str, Any
 )
 def test_only_steps_up_to_the_gold_first_error_count(gold: int, steps: str, precision: float | None) -> None:
     assert score([case(gold, None, steps)]).step_precision == precision
+
+
+def believing(confidence: float, *, right: bool) -> Case:
+    return Case(gold=1, predicted=None, believed=1 if right else 0, confidence=confidence, tokens=10)
+
+
+def test_calibration_is_of_what_is_believed_kept_or_not() -> None:
+    cases = [believing(0.95, right=True), believing(0.91, right=True), believing(0.93, right=False), believing(1.0, right=True)]
+    cases += [believing(0.3, right=False), believing(0.32, right=False), case(1, 1)]
+    found = score(cases)
+    low, high = found.reliability
+    assert (low.low, low.traces, low.accuracy) == (0.3, 2, 0.0)
+    assert (high.low, high.traces, high.accuracy) == (0.9, 4, 0.75)
+    assert (low.confidence, high.confidence) == pytest.approx((0.31, 0.9475))
+    assert found.calibration_error == pytest.approx((2 * 0.31 + 4 * 0.1975) / 6)
+    assert found.tokens == pytest.approx(60 / 7)

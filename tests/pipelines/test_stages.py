@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -14,13 +14,13 @@ import pytest_asyncio
 
 from engines.base import Completion, Prompt
 from pipelines.stages import Job
-from stepmark.errors import DatasetError, EngineError
+from stepmark.errors import ConfigError, DatasetError, EngineError
 from stepmark.identity import SEED_SPACING
-from stepmark.records import NO_ERROR, Annotation, Rejected, Sampling, Verdict
+from stepmark.records import NO_ERROR, Annotation, Critique, Rejected, Sampling, Verdict
 from storage.dataset import Dataset
 from storage.render import values
 from storage.sql import query
-from storage.tables import LABELS, PROBLEMS, REJECTED, TRACES, Table, annotations, rollouts
+from storage.tables import LABELS, PROBLEMS, REJECTED, TRACES, Table, annotations, critiques, rollouts
 from tests.pipelines.simulated import RUN, Model, is_judging, job_in, label, parts, problems_of, run, wanted
 from verifiers._isolated import Isolated
 
@@ -61,22 +61,27 @@ def said(job: Job, method: str) -> Mapping[str, Annotation]:
     return {annotation.trace_id: annotation for annotation in job.dataset.read(annotations(method))}
 
 
+def evidence(dataset: Dataset) -> list[Table[Any]]:
+    """What annotations rest on."""
+    return [*map(rollouts, dataset.methods("rollouts")), *map(critiques, dataset.methods("critiques"))]
+
+
 def check_never_mixed(dataset: Dataset) -> None:
-    """Rollouts stand beside their annotations, rows of a table bear one fingerprint, and none speaks of a trace that is not there."""
+    """Evidence stands beside its annotations, rows of a table bear one fingerprint, and none speaks of a trace that is not there."""
     traces = {trace.trace_id for trace in dataset.read(TRACES)}
     assert {trace.problem_id for trace in dataset.read(TRACES)} <= {problem.problem_id for problem in dataset.read(PROBLEMS)}
     assert dataset.shards(PROBLEMS) == dataset.shards(REJECTED) == dataset.shards(TRACES)
-    for method in dataset.methods("rollouts"):
-        stamps = {shard: dataset.footer(rollouts(method), shard) for shard in dataset.shards(rollouts(method))}
-        said = {shard: dataset.footer(annotations(method), shard) for shard in stamps}
+    for table in evidence(dataset):
+        stamps = {shard: dataset.footer(table, shard) for shard in dataset.shards(table)}
+        said = {shard: dataset.footer(annotations(table.method or ""), shard) for shard in stamps}
         assert {shard: stamp.fingerprint for shard, stamp in stamps.items() if stamp} == {s: f.fingerprint for s, f in said.items() if f}
     assert len({label.fingerprint for label in dataset.read(LABELS)}) <= 1
     for method in dataset.methods("annotations"):
         rows = list(dataset.read(annotations(method)))
         assert len({row.fingerprint for row in rows}) == 1
         assert {row.trace_id for row in rows} <= traces
-    for method in dataset.methods("rollouts"):
-        assert {row.trace_id for row in dataset.read(rollouts(method))} <= traces
+    for table in evidence(dataset):
+        assert {row.trace_id for row in dataset.read(table)} <= traces
 
 
 async def test_a_run_makes_every_table_and_what_they_say_is_true(done: Path, workers: Isolated) -> None:
@@ -84,6 +89,7 @@ async def test_a_run_makes_every_table_and_what_they_say_is_true(done: Path, wor
     assert (job.dataset.count(PROBLEMS), job.dataset.count(TRACES), job.dataset.count(LABELS)) == (4, 16, 16)
     assert job.dataset.methods("annotations") == ("binary_search", "formal", "judge", "monte_carlo", "oracle")
     assert job.dataset.methods("rollouts") == ("binary_search", "monte_carlo")
+    assert job.dataset.methods("critiques") == ("judge",)
     check_never_mixed(job.dataset)
     truth = said(job, "oracle")
     traces = {trace.trace_id: trace for trace in job.dataset.read(TRACES)}
@@ -110,6 +116,19 @@ async def test_every_trace_and_rollout_has_a_name_and_a_seed_of_its_own(done: Pa
         spent = list(job.dataset.read(rollouts(method)))
         assert len({rollout.rollout_id for rollout in spent}) == len({rollout.seed for rollout in spent}) == len(spent)
         assert len(spent) == sum(annotation.cost.rollouts for annotation in said(job, method).values())
+
+
+async def test_every_vote_of_a_judge_is_found_again_beside_what_it_came_to(done: Path, workers: Isolated) -> None:
+    job = job_in(done, workers, Model())
+    found = defaultdict[str, list[Critique]](list)
+    for critique in job.dataset.read(critiques("judge")):
+        found[critique.trace_id].append(critique)
+    for trace_id, annotation in said(job, "judge").items():
+        assert [critique.vote for critique in found[trace_id]] == [0, 1]
+        assert {critique.first_error for critique in found[trace_id]} == {annotation.first_error}
+        assert sum(critique.generated_tokens for critique in found[trace_id]) == annotation.cost.generated_tokens
+        for index, step in enumerate(annotation.steps):
+            assert [critique.verdicts[index] for critique in found[trace_id]].count(C) == step.successes
 
 
 async def test_a_trace_is_the_models_text_and_a_rollout_goes_on_with_it(folder: Path, workers: Isolated) -> None:
@@ -142,7 +161,10 @@ async def test_a_run_started_again_does_nothing(done: Path, workers: Isolated) -
     assert not {"traces", "labels", *METHODS} & job.meter.done.keys()
 
 
-DOWNSTREAM = {"rollouts/monte_carlo", "rollouts/binary_search", "labels", *(f"annotations/{m}" for m in (*METHODS, "oracle"))}
+DOWNSTREAM = {
+    *("rollouts/monte_carlo", "rollouts/binary_search", "critiques/judge", "labels"),
+    *(f"annotations/{m}" for m in (*METHODS, "oracle")),
+}
 ALL = {"problems", "rejected", "traces", *DOWNSTREAM}
 
 
@@ -158,8 +180,12 @@ ALL = {"problems", "rejected", "traces", *DOWNSTREAM}
             {"annotators": [{"use": "monte_carlo", "rollouts": 3}, *RUN["annotators"][1:]]},
             {"rollouts/monte_carlo", "annotations/monte_carlo", "labels"},
         ),
-        ({"annotators": [*RUN["annotators"][:2], {"use": "judge", "votes": 1}, RUN["annotators"][3]]}, {"annotations/judge", "labels"}),
+        (
+            {"annotators": [*RUN["annotators"][:2], {"use": "judge", "votes": 1}, RUN["annotators"][3]]},
+            {"critiques/judge", "annotations/judge", "labels"},
+        ),
         ({"label": {"use": "consensus", "rule": "majority"}}, {"labels"}),
+        ({"label": {"use": "fusion"}}, {"labels"}),
         ({"annotators": RUN["annotators"][:3]}, {"labels"}),
         ({"annotators": [*RUN["annotators"], {"use": "formal", "name": "other"}]}, {"annotations/other", "labels"}),
     ],
@@ -227,20 +253,23 @@ async def test_a_part_that_is_lost_or_torn_is_made_again_and_no_other(done: Path
     changed = {name for name, stamp in parts(done).items() if before[name] != stamp}
     assert changed == {
         f"{name}.parquet"
-        for name in ("annotations/monte_carlo/part-00001", "rollouts/monte_carlo/part-00001", "annotations/judge/part-00000")
+        for name in (
+            *("annotations/monte_carlo/part-00001", "rollouts/monte_carlo/part-00001"),
+            *("annotations/judge/part-00000", "critiques/judge/part-00000"),
+        )
     }
     prefixes = sum(len(trace.steps) - 1 for trace in job.dataset.read_part(TRACES, 1))
     judged = len(list(job.dataset.read_part(TRACES, 0)))
     assert Counter(is_judging(prompt) for prompt, _ in again.asked) == {False: prefixes, True: judged}
 
 
-async def test_rollouts_that_a_killed_run_left_alone_do_not_mix_with_others(done: Path, workers: Isolated) -> None:
-    for path in (done / "annotations/monte_carlo").iterdir():
-        path.unlink()
-    skips = [{"use": "monte_carlo", "rollouts": 2}, *RUN["annotators"][1:]]
-    job = job_in(done, workers, Model(), annotators=skips)
+async def test_what_a_killed_run_left_alone_does_not_mix_with_others(done: Path, workers: Isolated) -> None:
+    for method in ("monte_carlo", "judge"):
+        shutil.rmtree(done / "annotations" / method)
+    others = [{"use": "monte_carlo", "rollouts": 2}, RUN["annotators"][1], {"use": "judge", "votes": 1}, RUN["annotators"][3]]
+    job = job_in(done, workers, Model(), annotators=others)
     job.drop_stale(wanted(job))
-    assert job.dataset.shards(rollouts("monte_carlo")) == ()
+    assert job.dataset.shards(rollouts("monte_carlo")) == job.dataset.shards(critiques("judge")) == ()
     await run(job)
     check_never_mixed(job.dataset)
 
@@ -412,3 +441,30 @@ async def test_a_trace_of_no_problem_is_told(done: Path, workers: Isolated) -> N
     job.dataset.write_part(PROBLEMS, 0, problems[1:], stamp.fingerprint)
     with pytest.raises(DatasetError, match=f"part 0 of problems has none of id {problems[0].problem_id}"):
         await job.make_annotations(0, "again")
+
+
+FUSION = {"use": "fusion", "threshold": 0.5}
+
+
+async def test_a_labeler_that_learns_labels_all_shards_anew_when_one_is_added(folder: Path, workers: Isolated) -> None:
+    before = parts(Path((await run(job_in(folder, workers, Model(), label=FUSION))).dataset.uri))
+    more = await run(job_in(folder, workers, Model(), label=FUSION, problems=RUN["problems"] | {"count": 7}))
+    after = parts(folder)
+    assert tables({name for name in before if before[name] != after[name]}) == {"labels"}
+    check_never_mixed(more.dataset)
+    again = parts(folder)
+    await run(job_in(folder, workers, Model(), label=FUSION, problems=RUN["problems"] | {"count": 7}))
+    assert parts(folder) == again
+
+
+async def test_gold_helps_a_labeler_to_learn_and_is_no_source(folder: Path, workers: Isolated) -> None:
+    blind = {label.trace_id: label for label in (await run(job_in(folder, workers, Model(), label=FUSION))).dataset.read(LABELS)}
+    taught = await run(job_in(folder, workers, Model(), label={**FUSION, "gold": "oracle"}))
+    labels = list(taught.dataset.read(LABELS))
+    assert [label.confidence for label in labels] != [blind[label.trace_id].confidence for label in labels]
+    assert not any("oracle" in label.sources for label in labels)
+
+
+async def test_gold_that_is_not_there_is_told(folder: Path, workers: Isolated) -> None:
+    with pytest.raises(ConfigError, match=r"\[label\] gold = 'human': .* has no annotations of that name"):
+        await run(job_in(folder, workers, Model(), label={**FUSION, "gold": "human"}))

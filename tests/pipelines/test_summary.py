@@ -13,7 +13,7 @@ from pipelines.config import Prices
 from pipelines.gold import first_errors
 from pipelines.meter import Meter
 from pipelines.scoring import Score
-from pipelines.summary import score_table, scores, summary_rows
+from pipelines.summary import reliability_table, score_table, scores, summary_rows
 from stepmark.records import NO_ERROR, Annotation, Cost, Label, Rejected, StepAnnotation, StepLabel, Trace, Verdict
 from storage.dataset import Dataset
 from storage.tables import LABELS, PROBLEMS, REJECTED, TRACES, annotations
@@ -122,7 +122,7 @@ def test_this_run_is_what_the_meter_counted(tmp_path: Path) -> None:
 
 
 def scored(dataset: Dataset, gold: str) -> Mapping[str, Score]:
-    return scores(dataset, first_errors(dataset, gold)[0], but=gold)
+    return {method: found for (_, method), found in scores(dataset, first_errors(dataset, gold)[0], but=gold).items()}
 
 
 @pytest.mark.parametrize("gold", ["oracle", "human"])
@@ -153,10 +153,33 @@ def test_the_table_of_scores_shows_shares_in_percent(tmp_path: Path) -> None:
     dataset = filled(tmp_path)
     dataset.write_part(annotations("second"), 0, [annotated(name, "second", None) for name in SAID], "f")
     printed = io.StringIO()
-    Console(width=160, file=printed).print(score_table(scored(dataset, "oracle"), "title"))
+    found = scores(dataset, first_errors(dataset, "oracle")[0], but="oracle")
+    Console(width=200, file=printed).print(score_table(found, "title"))
     lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.getvalue().splitlines() if "│" in line]
     assert {line[0]: line[1:] for line in lines} == {
-        "consensus": ["5", "2", "100.0", "33.3", "50.0", "40.0", "–", "0.0", "0/1"],
-        "first": ["5", "4", "75.0", "66.7", "50.0", "57.1", "66.7", "66.7", "1/1"],
-        "second": ["5", "0", "–", "0.0", "0.0", "0.0", "–", "0.0", "0/1"],
+        "consensus": ["5", "2", "100.0", "33.3", "50.0", "40.0", "–", "0.0", "–", "0/1", "–", "0"],
+        "first": ["5", "4", "75.0", "66.7", "50.0", "57.1", "66.7", "66.7", "66.7", "1/1", "–", "10"],
+        "second": ["5", "0", "–", "0.0", "0.0", "0.0", "–", "0.0", "–", "0/1", "–", "10"],
     }
+
+
+def test_scores_are_split_by_what_a_problem_or_a_trace_says(tmp_path: Path) -> None:
+    dataset = filled(tmp_path)
+    dataset.write_part(TRACES, 0, [replace(trace, model="a" if trace.trace_id < "t2" else "b") for trace in traces()], "f")
+    truth = first_errors(dataset, "oracle")[0]
+    assert {key: found.traces for key, found in scores(dataset, truth, but="oracle", by="model").items() if key[1] == "first"} == {
+        ("a", "first"): 2,
+        ("b", "first"): 3,
+    }
+    assert {part for part, _ in scores(dataset, truth, by="domain")} == {PROBLEM.domain}
+    assert {part for part, _ in scores(dataset, truth, by="source")} == {PROBLEM.source}
+
+
+def test_reliability_is_told_with_a_picture(tmp_path: Path) -> None:
+    dataset = filled(tmp_path)
+    rows = [replace(annotated(name, "first", 1), confidence=0.75) for name in SAID]
+    dataset.write_part(annotations("first"), 0, rows, "f")
+    printed = io.StringIO()
+    Console(width=160, file=printed).print(reliability_table(scores(dataset, first_errors(dataset, "oracle")[0], but="oracle")))
+    (line,) = [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.getvalue().splitlines() if "70–80" in line]
+    assert line == ["first", "70–80", "5", "75.0", "20.0", "█" * 8 + "·" * 22 + "|" + "·" * 9]

@@ -5,6 +5,7 @@ from dataclasses import replace
 from stepmark.records import (
     Annotation,
     Cost,
+    Critique,
     Label,
     Problem,
     Rejected,
@@ -16,7 +17,7 @@ from stepmark.records import (
     Verdict,
 )
 from storage.dataset import Dataset
-from storage.tables import LABELS, PROBLEMS, REJECTED, TRACES, annotations, rollouts
+from storage.tables import LABELS, PROBLEMS, REJECTED, TRACES, annotations, critiques, rollouts
 
 GOOD, BAD, UNKNOWN = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNKNOWN
 
@@ -57,6 +58,19 @@ ROLLOUT = Rollout(
     prompt_tokens=3,
     cached_tokens=2,
     generated_tokens=7,
+)
+CRITIQUE = Critique(
+    trace_id="t0",
+    prompt="judge",
+    vote=1,
+    step=None,
+    text="Step 1: correct\nStep 2: incorrect",
+    verdicts=(GOOD, BAD, UNKNOWN),
+    first_error=1,
+    finish_reason="stop",
+    prompt_tokens=3,
+    cached_tokens=2,
+    generated_tokens=6,
 )
 ANNOTATION = Annotation(
     trace_id="t0",
@@ -100,6 +114,7 @@ def fill(dataset: Dataset) -> None:
     dataset.write_part(REJECTED, 0, [REJECTED_ROW], "f")
     dataset.write_part(TRACES, 0, [trace for trace, _ in pairs], "f")
     dataset.write_part(rollouts("judge"), 0, [ROLLOUT], "f")
+    dataset.write_part(critiques("judge"), 0, [CRITIQUE, replace(CRITIQUE, step=1, verdicts=(BAD,))], "f")
     dataset.write_part(annotations("judge"), 0, [ANNOTATION], "f")
     dataset.write_part(annotations("formal"), 0, [replace(ANNOTATION, method="formal", trace_id="t1")], "f")
     dataset.write_part(LABELS, 0, [label for _, label in pairs], "f")

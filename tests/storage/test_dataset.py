@@ -16,7 +16,7 @@ from stepmark.errors import ConfigError, DatasetError, InstallError
 from stepmark.records import Problem, Trace
 from storage import parts
 from storage.dataset import Dataset
-from storage.tables import LABELS, PROBLEMS, REJECTED, TRACES, annotations, rollouts
+from storage.tables import LABELS, PROBLEMS, REJECTED, TRACES, annotations, critiques, rollouts
 from tests.storage.samples import ANNOTATION, PROBLEM, TRACE, fill
 
 KILLED_WRITER = """
@@ -158,14 +158,14 @@ def test_other_files_are_left_alone(on_disk: Dataset) -> None:
 
 def test_methods_are_those_with_parts(filled: Dataset) -> None:
     assert filled.methods("annotations") == ("formal", "judge")
-    assert filled.methods("rollouts") == ("judge",)
+    assert filled.methods("rollouts") == filled.methods("critiques") == ("judge",)
     filled.keep(annotations("formal"), {})
     assert filled.methods("annotations") == ("judge",)
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", "A", "1a", "a-b", "a b", "a" * 64, "a\n", "é", ".", "a\0"])
 def test_a_method_is_a_plain_name(name: str) -> None:
-    for make in (annotations, rollouts):
+    for make in (annotations, critiques, rollouts):
         with pytest.raises(ConfigError, match="cannot name a method"):
             make(name)
 

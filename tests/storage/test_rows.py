@@ -13,18 +13,20 @@ from stepmark.records import Annotation, Cost, Problem, Rejected
 from storage.dataset import Dataset
 from storage.rows import mended, to_record, to_row
 from storage.schemas import SCHEMAS
-from storage.tables import LABELS, PROBLEMS, REJECTED, TRACES, Table, annotations, rollouts
-from tests.storage.samples import ANNOTATION, LABEL, PROBLEM, REJECTED_ROW, ROLLOUT, TRACE
+from storage.tables import LABELS, PROBLEMS, REJECTED, TRACES, Table, annotations, critiques, rollouts
+from tests.storage.samples import ANNOTATION, CRITIQUE, LABEL, PROBLEM, REJECTED_ROW, ROLLOUT, TRACE
 
 SAMPLES = [
     (PROBLEMS, PROBLEM),
     (REJECTED, REJECTED_ROW),
     (TRACES, TRACE),
     (rollouts("judge"), ROLLOUT),
+    (critiques("judge"), CRITIQUE),
     (annotations("judge"), ANNOTATION),
     (LABELS, LABEL),
 ]
 BARE = [
+    (critiques("judge"), replace(CRITIQUE, step=4, text="", verdicts=(), first_error=None)),
     (PROBLEMS, replace(PROBLEM, answer=None, metadata={})),
     (TRACES, replace(TRACE, steps=(), final_answer=None, sampling=None, metadata={})),
     (annotations("judge"), Annotation(trace_id="t", method="judge", first_error=-1, steps=())),

@@ -74,7 +74,8 @@ def test_every_view_exists_before_any_part_does(dataset: Dataset) -> None:
     for view in VIEWS:
         assert answer(dataset, f"SELECT count(*) FROM {view}") == [(0,)]
     assert query(dataset, "FROM annotations").column_names == SCHEMAS["annotations"].names
-    assert query(dataset, "FROM rollouts").column_names == ["method", *SCHEMAS["rollouts"].names]
+    for kind in ("rollouts", "critiques"):
+        assert query(dataset, f"FROM {kind}").column_names == ["method", *SCHEMAS[kind].names]
     assert query(dataset, "FROM steps").column_names == PLAIN_STEPS
     assert query(dataset, "FROM steps").schema.field("step_index").type == pa.int32()
 
@@ -88,12 +89,17 @@ def test_views_are_typed_the_same_with_and_without_rows(filled: Dataset, tmp_pat
 
 def test_tables_are_read_whole(filled: Dataset) -> None:
     counts = {view: answer(filled, f"SELECT count(*) FROM {view}")[0][0] for view in VIEWS}
-    assert counts == {"problems": 1, "rejected": 1, "traces": 3, "rollouts": 1, "annotations": 2, "labels": 3, "steps": 8}
+    whole = {"problems": 1, "rejected": 1, "traces": 3, "labels": 3, "steps": 8}
+    assert counts == whole | {"rollouts": 1, "critiques": 2, "annotations": 2}
     assert answer(filled, "SELECT method, sum(rollouts), max(seconds) FROM annotations GROUP BY ALL ORDER BY ALL") == [
         ("formal", 4, 0.5),
         ("judge", 4, 0.5),
     ]
     assert answer(filled, "SELECT method, seed FROM rollouts") == [("judge", 2**53 - 1)]
+    assert answer(filled, "SELECT method, step, len(verdicts), first_error FROM critiques ORDER BY step") == [
+        ("judge", 1, 1, 1),
+        ("judge", None, 3, 1),
+    ]
     assert answer(filled, "SELECT metadata['steps'] FROM problems") == [("2",)]
 
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from stepmark.records import Verdict
 from tests.verifiers.cases import DATA, SHARED, rows
-from verifiers import _countermodels
-from verifiers._countermodels import contradict, countermodel, follow
+from verifiers._entailment import countermodels
+from verifiers._entailment.countermodels import contradict, countermodel, follow
 from verifiers.base import Finding, StepClaim
 from verifiers.entailment import Entailment
 
@@ -96,7 +96,7 @@ def test_what_z3_does_not_decide_is_unknown(monkeypatch: pytest.MonkeyPatch) -> 
     chain = "; ".join(["x > 1", *(f"{a} > {b}" for a, b in zip("abcdefgh", "bcdefghx", strict=True))])
     assert _said(f"{chain}; therefore, a > 1").verdict is Verdict.CORRECT
     _forget()
-    monkeypatch.setattr(_countermodels, "RESOURCES", 1)
+    monkeypatch.setattr(countermodels, "RESOURCES", 1)
     found = _said(f"{chain}; therefore, a > 1")
     _forget()
     assert found == Finding(verdict=Verdict.UNKNOWN, reason="not decided in time")

@@ -9,7 +9,7 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import NamedTuple
 
-from verifiers._cursor import Cursor, UnreadError
+from verifiers._entailment.cursor import Cursor, UnreadError
 
 __all__ = ["NUMBER", "Relation", "opposite", "relations"]
 

@@ -20,8 +20,8 @@ from typing import Any
 import z3
 
 from stepmark.records import Verdict
-from verifiers._linear import Relation
-from verifiers._statements import Atom, Clause, Trait, negated
+from verifiers._entailment.linear import Relation
+from verifiers._entailment.statements import Atom, Clause, Trait, negated
 
 __all__ = ["Entailed", "contradict", "countermodel", "follow"]
 

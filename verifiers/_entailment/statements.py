@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from verifiers._cursor import Cursor, UnreadError
-from verifiers._linear import NUMBER, Relation, opposite, relations
+from verifiers._entailment.cursor import Cursor, UnreadError
+from verifiers._entailment.linear import NUMBER, Relation, opposite, relations
 
 __all__ = ["ANSWERS", "Answer", "Atom", "Clause", "Problem", "Step", "Trait", "negated", "read_problem", "read_step"]
 

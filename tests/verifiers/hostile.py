@@ -1,0 +1,83 @@
+"""Texts that mean harm: towers of powers, deep nesting, code, control characters, macros that grow, put together at random."""
+
+from collections.abc import Sequence
+
+from hypothesis import strategies as st
+
+__all__ = ["TRACES_OF_EXECUTION", "texts"]
+
+TRACES_OF_EXECUTION = "stepmark-was-here"
+"""A file that none of the texts may make."""
+
+
+def _words(text: str) -> Sequence[str]:
+    return text.split()
+
+
+SIGNS = _words(r"= == < > ≤ ≈ ≠ + - * / ^ ! | , . ; : & % $ \( \) \[ \] \\ $$ ° √ ² so or and if then simplifies to of gives \implies")
+NUMBERS = _words("0 1 2 7 9 0.1 .5 1e999999999 99999999999999999999 ١٢ ½ ∞ NaN -0 1/0 0^0 0^{-1} 1,000,000 3.14159265358979")
+NAMES = _words(r"x y n a_{n+1} i e \pi \theta f(x) f^{-1}(x) P(2) AB \omega x' d dx")
+FORMULAS = [
+    "(x+y+z+w)^{24}",
+    "(a+b)^{64}",
+    "(x+1)^{999999999}",
+    "x^{y^{z}}",
+    "9^{9^{9^{9}}}",
+    "9**9**9**9",
+    "10000000!",
+    "5!!!!",
+    "((3!)!)!",
+    r"\binom{1000000000}{500000000}",
+    r"\sqrt[0]{0}",
+    r"\sqrt[99]{-1}",
+    r"\log_{0}{0}",
+    r"\log_1 5",
+    r"\sin^{99} x",
+    r"\tan 90^\circ",
+    r"\frac{1}{\frac{1}{0}}",
+    r"\frac{x-x}{y-y}",
+    r"\cos(10^{60})",
+    "2^{-99999}",
+    "|||x|||",
+    "1/2x",
+    "<<1+1=3>>",
+]
+CODE = [
+    f"__import__('os').system('touch {TRACES_OF_EXECUTION}')",
+    f"open('{TRACES_OF_EXECUTION}', 'w')",
+    f"exec(\"open('{TRACES_OF_EXECUTION}','w')\")",
+    f"().__class__.__base__.__subclasses__()[0]('{TRACES_OF_EXECUTION}')",
+    f"lambda: open('{TRACES_OF_EXECUTION}', 'a')",
+    "{0.__class__}",
+    "${7*7}",
+    "{{7*7}}",
+    "%n%s",
+    "; rm -rf .",
+    "'; DROP TABLE steps; --",
+]
+MACROS = [
+    r"\def\a{\a\a}\a",
+    r"\newcommand{\x}{\x\x}\x",
+    r"\begin{align*}",
+    r"\end{align*}",
+    r"\begin{pmatrix} 1 & 2 \\ 3",
+    r"\begin{cases}",
+    r"\input{/etc/passwd}",
+    rf"\write18{{touch {TRACES_OF_EXECUTION}}}",
+    r"\text{",
+    r"\boxed{",
+    r"\left(",
+    "[asy]",
+    r"\overline{",
+]
+CHARACTERS = ["\0", "\ud800", "\udfff", "\u202e", "\u2066", "\u200b", "\ufeff", "\x1b[2J", "\r", "\x85", "é", "\u0301" * 40, "😀"]
+REPEATED = [*_words(r"( ) { } [ - = $ ^ | 9 1+ x \frac{ \sqrt{ x^{ f( \\ << _{"), "1 = ", "a b ", "\n", " "]
+
+atoms = st.sampled_from([*SIGNS, *NUMBERS, *NAMES, *FORMULAS, *CODE, *MACROS, *CHARACTERS])
+repeated = st.builds(lambda piece, times: piece * times, st.sampled_from(REPEATED), st.sampled_from([2, 3, 30, 300]))
+closed = st.builds(lambda depth: "(" * depth + "1" + ")" * depth, st.integers(min_value=1, max_value=300))
+towers = st.builds(lambda base, height: "^".join([str(base)] * height), st.integers(2, 99), st.integers(2, 60))
+pieces = st.one_of(atoms, atoms, atoms, repeated, closed, towers, st.text(max_size=20))
+texts = st.builds(
+    lambda glue, found: glue.join(found), st.sampled_from([" ", "", " = ", "\n", " so ", "$"]), st.lists(pieces, min_size=1, max_size=14)
+)

@@ -1,0 +1,1 @@
+"""What `verifiers.algebra` is made of."""

@@ -1,0 +1,1 @@
+"""What `verifiers.entailment` is made of."""
