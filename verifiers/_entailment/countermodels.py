@@ -83,9 +83,7 @@ class _Search:
 
     def __init__(self, context: Any, clauses: Sequence[Clause]) -> None:
         self._solver = z3.SimpleSolver(ctx=context)
-        self._solver.set("timeout", TIMEOUT_MS)
-        self._solver.set("rlimit", RESOURCES)
-        self._solver.set("random_seed", 0)
+        self._solver.set(timeout=TIMEOUT_MS, rlimit=RESOURCES, random_seed=0)
         self._traits: dict[Trait, str] = {}
         self.numbers: dict[str, None] = {}
         asserted = [self._asserted(clause) for clause in _grounded(clauses)]
@@ -114,8 +112,7 @@ class _Search:
     def _formula(self, atom: Atom) -> str:
         if isinstance(atom, Relation):
             return self._comparison(atom)
-        known = atom._replace(holds=True)
-        name = self._traits.setdefault(known, f"p{len(self._traits)}")
+        name = self._traits.setdefault(Trait(atom.subject, atom.trait, True), f"p{len(self._traits)}")
         return name if atom.holds else f"(not {name})"
 
     def _comparison(self, relation: Relation) -> str:

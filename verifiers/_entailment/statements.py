@@ -3,7 +3,8 @@
     statement   Ana is kind and not tall            Ana is kind or Ben is tall         x > 3 and y = x + 2
                 everyone who is kind is tall        no one who is kind is tall         everyone is kind or not tall
                 if someone is kind, then they are not tall                             if x > 3 and Ana is kind, then 0 < 2y <= 7
-    step        Step 2: STATEMENT; STATEMENT; therefore, STATEMENT.                    STATEMENT, so STATEMENT
+    step        Step 2: STATEMENT; STATEMENT; therefore, STATEMENT.                    Since STATEMENT, STATEMENT.
+                STATEMENT and STATEMENT, so STATEMENT.                                 STATEMENT. STATEMENT. Hence STATEMENT.
     answer      The answer is true.                                                    (false, unprovable)
     problem     STATEMENT. Suppose that STATEMENT. Show that STATEMENT. Hypothesis: STATEMENT. Is the hypothesis true, false or unprovable?
 
@@ -50,6 +51,8 @@ NO_NAMES = frozenset(
     )
 )
 CONCLUDING = frozenset(["therefore", "so", "hence", "thus"])
+REASONING = frozenset(["since", "because"])
+SEPARATORS = frozenset([";", ",", "."])
 GIVING = frozenset(["suppose", "assume", "given", "let"])
 ASKING = frozenset(["show", "prove"])
 
@@ -170,16 +173,36 @@ def _step(tokens: Sequence[str]) -> Step:
         tokens = tokens[3:]
     if tokens and tokens[-1] == ".":
         tokens = tokens[:-1]
-    places = [index for index, token in enumerate(tokens) if token in CONCLUDING]
-    if len(places) != 1 or places[0] == 0:
-        raise UnreadError
-    before, after = tokens[: places[0]], tokens[places[0] + 1 :]
-    before = before[:-1] if before[-1] in (",", ";") else before
-    after = after[1:] if after[:1] == [","] else after
-    premises = tuple(clause for premise in _split(before, ";") for clause in _statement(premise))
+    before, after = _parted(tokens)
+    premises = tuple(clause for premise in _listed(before) for clause in _statement(premise))
     if len(premises) > MAX_PREMISES:
         raise UnreadError
     return Step(premises, _statement(after))
+
+
+def _parted(tokens: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """Premises and conclusion: `A, so B` or `since A, B`."""
+    if tokens and tokens[0].lower() in REASONING:
+        before, *rest = _listed(tokens[1:])
+        if len(rest) != 1:
+            raise UnreadError
+        return before, rest[0]
+    places = [index for index, token in enumerate(tokens) if token.lower() in CONCLUDING]
+    if len(places) != 1 or places[0] == 0:
+        raise UnreadError
+    before, after = tokens[: places[0]], tokens[places[0] + 1 :]
+    return before[:-1] if before[-1] in SEPARATORS else before, after[1:] if after[:1] == [","] else after
+
+
+def _listed(tokens: Sequence[str]) -> Sequence[Sequence[str]]:
+    """What stands between the marks of punctuation, `, then` being none and `, and` being one."""
+    parts: list[list[str]] = [[]]
+    for token, following in zip(tokens, (*tokens, "")[1:], strict=True):
+        if token in SEPARATORS and following != "then":
+            parts.append([])
+        elif token != "and" or parts[-1] or len(parts) == 1:
+            parts[-1].append(token)
+    return parts
 
 
 def _statement(tokens: Sequence[str]) -> tuple[Clause, ...]:
