@@ -310,11 +310,10 @@ async def test_every_reply_is_kept_with_its_verdicts() -> None:
         cached_tokens=0,
         generated_tokens=9,
     )
-    more = {"prompt_tokens": 0}
     assert done.tools.critiques == [
         first,
-        replace(first, vote=1, text=replies[1], verdicts=(C, C, C), first_error=NO_ERROR, **more),
-        replace(first, vote=2, text=replies[2], verdicts=(U, U, U), first_error=None, generated_tokens=1, **more),
+        replace(first, vote=1, text=replies[1], verdicts=(C, C, C), first_error=NO_ERROR, prompt_tokens=0),
+        replace(first, vote=2, text=replies[2], verdicts=(U, U, U), first_error=None, prompt_tokens=0, generated_tokens=1),
     ]
 
 
