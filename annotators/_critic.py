@@ -33,7 +33,7 @@ class Vote:
 
     @property
     def text(self) -> str:
-        """All that it says, "" where a part is cut."""
+        """All that it says, "" where a part is cut or too long to be read."""
         return "\n\n".join(reply.text for reply in self.replies) if all(map(_whole, self.replies)) else ""
 
 
@@ -129,4 +129,4 @@ def _said(reply: Completion, steps: int) -> Sequence[Said]:
 
 
 def _whole(reply: Completion) -> bool:
-    return reply.finish_reason == "stop"
+    return reply.finish_reason == "stop" and len(reply.text) <= LONGEST_REPLY

@@ -39,9 +39,11 @@ class Judge:
     together can: votes for one place are votes against no other. Where the majority contradicts the place outright (calls it right, or a
     step before it wrong), the first error is undecided; where it is a tie, both stand.
 
-    `meta` names a prompt that is shown the {critiques} and gives the final verdicts, in one reply (SPARK's sequential scaling after its
-    parallel one, arXiv 2512.03244; there a meta-critique mends one verification, here it weighs all of them). The votes stay what they are
-    in a step's value, successes and trials; the confidence is the share of readable votes that name the meta-critic's first error.
+    `meta` names a prompt that is shown the {critiques} of all votes but the cut ones and gives the final verdicts in one more reply (SPARK,
+    arXiv 2512.03244: self-consistency first, then a meta-critique). The votes stay what they are in a step's value, successes and trials;
+    the confidence is the share of readable votes that name the meta-critic's first error.
+
+    Every reply is kept as a `Critique`, those that say nothing too.
     """
 
     votes: Samples = 4
@@ -65,10 +67,10 @@ class Judge:
     async def annotate(self, problem: Problem, trace: Trace, tools: Tools) -> Annotation:
         """Have every critic vote at once, count the votes, and have the meta-critic weigh them."""
         reasons = [critic.declines(problem, trace) for critic in self.critics]
-        jury = [critic for critic, reason in zip(self.critics, reasons, strict=True) if not reason]
-        too_bad = self.meta_critic.declines(problem, trace) if self.meta_critic else ""
-        if too_bad or not jury:
-            return undecided(trace, too_bad or reasons[0])
+        jury = [critic for critic, why_not in zip(self.critics, reasons, strict=True) if not why_not]
+        reason = self.meta_critic.declines(problem, trace) if self.meta_critic else ""
+        if reason or not jury:
+            return undecided(trace, reason or reasons[0])
         votes = await self._votes(jury, problem, trace, tools)
         annotation = _counted(trace, votes)
         if self.meta_critic is None:

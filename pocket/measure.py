@@ -15,7 +15,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from annotators.judge import read_verdicts
+from annotators._verdicts import read_verdicts
 from engines.base import Prompt
 from engines.pocket import Pocket
 from pipelines.scoring import Case, score

@@ -114,6 +114,10 @@ def test_the_text_of_the_prompt_is_part_of_the_method(tmp_path: Path) -> None:
     before = fingerprint(Judge(prompt=str(own)))
     own.write_text("{steps}!")
     assert fingerprint(Judge(prompt=str(own))) != before
+    own.write_text("{critiques}")
+    before = fingerprint(Judge(meta=str(own)))
+    own.write_text("{critiques}!")
+    assert fingerprint(Judge(meta=str(own))) != before
 
 
 def test_a_prompt_that_cannot_be_used_is_refused_at_once(tmp_path: Path) -> None:
@@ -283,7 +287,7 @@ async def test_the_meta_critic_decides_and_the_votes_stay(final: str, first_erro
 
 async def test_the_meta_critic_is_not_asked_about_nothing() -> None:
     whole = Completion(text=vote("iii"), finish_reason="length", prompt_tokens=0, cached_tokens=0, generated_tokens=1)
-    for said in (whole, " \n"):
+    for said in (whole, " \n", vote("ccc") + " " * LONGEST_REPLY):
         done = await done_by(Judge(votes=2, meta="meta"), trace_of(3), lambda *_, said=said: said)
         assert (len(done.requests), done.annotation.first_error, verdicts(done.annotation)) == (1, None, "uuu")
 
@@ -310,11 +314,10 @@ async def test_every_reply_is_kept_with_its_verdicts() -> None:
         cached_tokens=0,
         generated_tokens=9,
     )
-    more = {"prompt_tokens": 0}
     assert done.tools.critiques == [
         first,
-        replace(first, vote=1, text=replies[1], verdicts=(C, C, C), first_error=NO_ERROR, **more),
-        replace(first, vote=2, text=replies[2], verdicts=(U, U, U), first_error=None, generated_tokens=1, **more),
+        replace(first, vote=1, text=replies[1], verdicts=(C, C, C), first_error=NO_ERROR, prompt_tokens=0),
+        replace(first, vote=2, text=replies[2], verdicts=(U, U, U), first_error=None, prompt_tokens=0, generated_tokens=1),
     ]
 
 
