@@ -7,14 +7,14 @@ Decides, in plain text, LaTeX and Unicode:
 - comparisons of closed forms: `3/7 > 0.4`;
 - rewritings of expressions with variables: `(x + 1)^2 = x^2 + 2x + 1`, by sample points and sympy's polynomials;
 - equations and inequalities turned into others, solved roots among them: `2x + 3 = 7, so x = 3`;
-- two values of one name in a row: `S = 9 · 6`, and then `S = 45`.
+- two values of one name in a row: `S = 9 · 6`, and then `S = 45`;
+- known values and definitions put in: `x = 3` before, and `x^2 + 2x = 9 + 5`; `f(x) = x^2 + 1` in the problem, and `f(3) = 11`.
 
 Abstains where a side is not understood; where an equation may be a condition to be solved and not a rewriting; where decimals may be
 rounded; where a condition stated before may make an equation true; where the words try, deny or tell cases apart; where another
 arithmetic may be meant. Sums and products of plain numbers are `arithmetic`'s to call false.
 
-What is not covered: whether the step follows, systems of equations, values put into functions or formulas of earlier steps, vectors and
-matrices, sets, calculus, remainders.
+What is not covered: whether the step follows, systems of equations, vectors and matrices, sets, calculus, remainders.
 """
 
 from dataclasses import dataclass

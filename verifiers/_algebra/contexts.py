@@ -85,11 +85,20 @@ class Context:
         return found[-1:] if found and set(found[-1].after) <= ENDINGS else ()
 
     @cached_property
+    def given(self) -> Sequence[Chain]:
+        """The chains of the problem."""
+        return chains(self.claim.question[-MAX_CONTEXT_CHARS:])
+
+    @cached_property
+    def before(self) -> Sequence[Chain]:
+        """The chains of the steps before."""
+        return chains("\n".join(self.claim.previous)[-MAX_CONTEXT_CHARS:])
+
+    @cached_property
     def conditions(self) -> Sequence[Condition]:
         """The first links of all chains up to this step, this step's own included, that may restrict variables."""
-        before = "\n".join((self.claim.question, *self.claim.previous))[-MAX_CONTEXT_CHARS:]
         found = list[Condition]()
-        for chain in (*chains(before), *self.chains):
+        for chain in (*self.given, *self.before, *self.chains):
             left, right = chain.sides[0].parsed, chain.sides[1].parsed
             if chain.relations[0] == "=" and left is not None and right is not None and (named := names(left) | names(right)):
                 found.append(Condition(left, right, named))

@@ -43,9 +43,10 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    r"""A variable, a constant such as `\pi`, or a call that is not looked into."""
+    r"""A variable, a constant such as `\pi`, or a call, with its argument, that is not looked into."""
 
     text: str
+    argument: "Tree | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,15 +230,12 @@ class _Reader:
         if not self._is(Kind.OPEN, "([") or not self.signs[self.at].glued:
             return Name(name)
         if name[0] in CALLED:
-            return Name(f"{name}({self._argument_text(depth)})")
+            start = self.at
+            argument = self._bracket(depth)
+            return Name("".join(sign.text for sign in (self.signs[start - 1], *self.signs[start : self.at])), argument)
         if (name[0] in MULTIPLIED or name == "\\pi") and "'" not in name:
             return Name(name)
         raise _UnreadError
-
-    def _argument_text(self, depth: int) -> str:
-        start = self.at
-        self._bracket(depth)
-        return "".join(sign.text for sign in self.signs[start + 1 : self.at - 1])
 
     def _bracket(self, depth: int) -> Tree:
         opening = self._next(Kind.OPEN)

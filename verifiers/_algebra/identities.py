@@ -63,7 +63,8 @@ def compare(left: Tree, right: Tree) -> Relation:
             return Relation(Equality.ALWAYS)
         if _has_no_zero(polynomials[2], polynomials[3]):
             seen = Equality.NEVER
-    return Relation(seen, *(polynomials[:2] if polynomials else ()), where=where)
+    above, other = polynomials[:2] if polynomials else (None, None)
+    return Relation(seen, above, other, where)
 
 
 def _polynomials(left: Tree, right: Tree) -> tuple[Polynomial, Polynomial, Polynomial, Polynomial] | None:

@@ -6,6 +6,7 @@ from verifiers._algebra.contexts import Context
 from verifiers._algebra.formulas import Call, Joined, Minus, Name, Tree, names, parts
 from verifiers._algebra.rewritings import judge_open
 from verifiers._algebra.statements import Chain, Link
+from verifiers._algebra.substitutions import judge_called, judge_substituted
 from verifiers._algebra.values import PI
 
 __all__ = ["judge"]
@@ -25,9 +26,11 @@ def judge(link: Link, chain: Chain, context: Context) -> Judgement | None:
     if link.relation != "=":
         return Verdict.UNKNOWN, "a condition on variables"
     if isinstance(left, Name):
-        return None
+        return judge_called(left, right, context) if left.argument is not None else None
     if names(left) | names(right) == {"i"} and context.is_complex:
         return judge_complex(left, right)
+    if not names(right):
+        return judge_substituted(link, left, right, context)
     return (Verdict.UNKNOWN, "a condition on variables") if isinstance(right, Name) else judge_open(link, left, right, chain, context)
 
 

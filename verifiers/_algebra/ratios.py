@@ -67,7 +67,7 @@ def in_common(left: Polynomial, right: Polynomial) -> Fraction:
 
 def univariate(polynomial: Polynomial) -> bool:
     """Whether it has one variable and is no constant."""
-    return sum(degree > 0 for degree in polynomial.degrees()) == 1
+    return bool(sum(degree > 0 for degree in polynomial.degrees()) == 1)
 
 
 def _keys(tree: Tree) -> Iterator[Tree]:
