@@ -1,7 +1,8 @@
 """Whether a step of a small closed language follows: its premises and the opposite of its conclusion, given to z3.
 
 Decided are steps such as `x > 3 and y = x + 2, therefore y > 5` and `Step 1: Ana is kind; everyone who is kind is tall; therefore, Ana is
-tall.`, and the last line `The answer is true.` of a puzzle (see `_entailment.statements` for the language, and `problems/logic.py` for a source).
+tall.`, and the last line `The answer is true.` of a puzzle (see `_entailment.statements` for the language, and `problems/logic.py` for a
+source).
 
 Correct: every premise restates one sentence of the problem, or one conclusion of an earlier step that is correct itself, and no model of
 the premises lacks the conclusion. Where the problem is empty, the premises are taken as given.
