@@ -19,7 +19,7 @@ from stepmark.errors import InstallError, PluginError
 
 __all__ = ["ROOMS", "available", "build", "describe", "load"]
 
-ROOMS = ("problems", "engines", "verifiers", "annotators", "storage.formats")
+ROOMS = ("problems", "engines", "verifiers", "annotators", "filters", "storage.formats")
 
 
 def available(room: str) -> tuple[str, ...]:

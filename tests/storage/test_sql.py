@@ -16,7 +16,7 @@ from storage.sql import connect, query
 from storage.tables import TRACES
 from tests.storage.samples import TRACE
 
-VIEWS = {*SCHEMAS, "steps"}
+VIEWS = {*SCHEMAS, "steps", "classes"}
 PLAIN_STEPS = ["trace_id", "problem_id", "step_index", "text", "label", "value"]
 
 STATEMENTS = [
