@@ -2,7 +2,7 @@
 
 import unicodedata
 
-import regex
+import regex  # type: ignore[import-untyped]
 
 __all__ = ["normalised", "numbers", "tokens", "words"]
 

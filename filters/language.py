@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, ClassVar
 
-import regex
+import regex  # type: ignore[import-untyped]
 from pydantic import Field
 
 from filters.base import Candidate, Candidates, Share, one_by_one
