@@ -47,11 +47,9 @@ class Language:
         return one_by_one(candidates, self._reason)
 
     def _reason(self, candidate: Candidate) -> str:
-        letters = other = 0
-        for step in candidate.trace.steps:
-            letters += len(LETTER.findall(step))
-            other += len(self._unexpected.findall(step))
-        share = other / letters if letters else 0.0
+        steps = candidate.trace.steps
+        other = sum(len(self._unexpected.findall(step)) for step in steps)
+        share = other / sum(len(LETTER.findall(step)) for step in steps) if other else 0.0
         return f"{share:.0%} of its letters are not {' or '.join(self.scripts)}" if share > self.max_share else ""
 
     @cached_property

@@ -459,7 +459,7 @@ async def test_filters_drop_traces_whose_rows_stay_with_the_reason(done: Path, w
         name for name, found in dropped.items() if found.reason == f"length: {steps[name]} steps, not 4 to 64"
     }
     for name, found in dropped.items():
-        assert {step.found for step in found.steps} == {U}
+        assert {step.label for step in found.steps} == {U}
         assert replace(found, kept=True, reason="", steps=(), fingerprint="") == replace(before[name], reason="", steps=(), fingerprint="")
         assert [step.value for step in found.steps] == [step.value for step in before[name].steps]
     for name, found in after.items():
