@@ -7,7 +7,7 @@ from stepmark.errors import InstallError
 __all__ = ["check_names"]
 
 OURS = "stepmark"
-PACKAGES = ("stepmark", "problems", "engines", "verifiers", "annotators", "storage", "pipelines")
+PACKAGES = ("stepmark", "problems", "engines", "verifiers", "annotators", "filters", "storage", "pipelines")
 
 
 def check_names() -> None:

@@ -85,7 +85,7 @@ def sql(
     dataset: DatasetOption,
     layout: Annotated[Layout, typer.Option("--format")] = Layout.table,
 ) -> None:
-    """Ask a dataset in SQL: views problems, traces, steps, rollouts, critiques, annotations, labels, rejected."""
+    """Ask a dataset in SQL: views problems, traces, steps, rollouts, critiques, annotations, labels, classes, rejected."""
     from storage import render
     from storage.dataset import Dataset
     from storage.sql import query as ask

@@ -63,6 +63,7 @@ class RunFile(_Strict):
     generate: Generate = Generate()
     annotators: tuple[Table, ...] = ()
     label: Table | None = None
+    filters: tuple[Table, ...] = ()
     shards: Shards = Shards()
     prices: Prices = Prices()
 
@@ -101,8 +102,8 @@ def parse(raw: Mapping[str, Any], where: str) -> RunFile:
 def _first_message(error: ValidationError) -> str:
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
-    if first["loc"] == ("annotators",):
-        return "annotators: write every one under its own [[annotators]]"
+    if first["loc"] in (("annotators",), ("filters",)):
+        return f"{place}: write every one under its own [[{place}]]"
     if first["type"] != "extra_forbidden":
         return f"{place}: {first['msg']}"
     *tables, key = first["loc"]

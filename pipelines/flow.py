@@ -53,6 +53,7 @@ def prepare(run_file: str, overrides: Sequence[str], *, makes_traces: bool) -> J
             raise ConfigError(f"{run_file}: a run needs [problems] and [engine]; to label traces that exist use `stepmark label`")
         plan.traces_fingerprint()  # reads the model's weights
         next(iter(plan.source.problems()), None)
+    plan.filters_fingerprints()  # reads the evaluation sets
     dataset = Dataset(settings.dataset)
     if not makes_traces:
         dataset.require()
@@ -76,8 +77,8 @@ async def _work(job: Job, *, makes_traces: bool) -> Sequence[Mapping[str, str]]:
             job.dataset.write_run_file(job.plan.run_file.to_toml(), labels_only=not makes_traces)
             waiting, lanes = iter(shards), min(len(shards), job.plan.run_file.shards.shards_in_flight)
             await together(_work_off(job, waiting, makes_traces=makes_traces) for _ in range(lanes))
-            if job.learns:
-                await _task(job, "labels", job.make_learned_labels)()
+            if job.plan.labels_wait:
+                await _task(job, "labels", job.make_labels_of_all)()
     finally:
         await job.close()
     # Imported late: Prefect never lets go of a flow's module at exit, and what it held of DuckDB would be reported as leaked.
@@ -116,7 +117,7 @@ async def _work_off(job: Job, waiting: Iterator[int], *, makes_traces: bool) -> 
             await _task(job, f"traces-{shard}", job.make_traces)(shard)
             await _task(job, f"oracle-{shard}", job.make_oracle)(shard)
         await together(_task(job, f"{method}-{shard}", job.make_annotations)(shard, method) for method in job.plan.annotators)
-        if not job.learns:
+        if not job.plan.labels_wait:
             await _task(job, f"labels-{shard}", job.make_labels)(shard)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from annotators.base import Annotator, Fitting, Labeler
 from engines.base import Engine, Prompt
+from filters.base import Filter, Reading
 from pipelines.config import RunFile
 from pipelines.grading import GRADER
 from problems.base import Source
@@ -38,6 +39,7 @@ class Plan:
     judge_engine: Engine | None
     annotators: Mapping[str, Annotator]
     labeler: Labeler | Fitting | None
+    filters: Sequence[Filter]
     template: str
 
     def solve_prompt(self, problem: Problem) -> Prompt:
@@ -70,12 +72,21 @@ class Plan:
 
     def labels_fingerprint(self) -> str:
         """Of a trace's label."""
-        return fingerprint(self.labeler, *map(self.annotations_fingerprint, self.annotators))
+        return fingerprint(self.labeler, *map(self.annotations_fingerprint, self.annotators), *self.filters_fingerprints())
+
+    def filters_fingerprints(self) -> Sequence[str]:
+        """Of the filters, in order; what one of them goes by is read, and a `UserError` where it cannot be."""
+        return [fingerprint(each, each.content() if isinstance(each, Reading) else "") for each in self.filters]
+
+    @property
+    def labels_wait(self) -> bool:
+        """Whether a label can depend on the traces of all shards."""
+        return isinstance(self.labeler, Fitting) or bool(self.filters)
 
     def labels_stamps(self, traces: Mapping[int, str]) -> Mapping[int, str]:
-        """Of the labels of every shard, given the stamps of its traces: where the labeler learns, of all shards' traces."""
-        learned_from = digest(sorted(traces.items())) if isinstance(self.labeler, Fitting) else ""
-        return {shard: digest(self.labels_fingerprint(), stamp, learned_from) for shard, stamp in traces.items()}
+        """Of the labels of every shard, given the stamps of its traces: of all shards' traces, where labels depend on them."""
+        fingerprint, all_traces = self.labels_fingerprint(), digest(sorted(traces.items())) if self.labels_wait else ""
+        return {shard: digest(fingerprint, stamp, all_traces) for shard, stamp in traces.items()}
 
     def _writing(self) -> str:
         """All that decides what solutions and rollouts look like and how they are graded."""
@@ -97,6 +108,8 @@ def build(run_file: RunFile) -> Plan:
     labeler = _labeler(run_file.label)
     if labeler is not None:
         labeler.check(list(annotators))
+    elif run_file.filters:
+        raise ConfigError("[[filters]] leave labelled traces out, and without [label] there are none: add it")
     steps.validate(generate.split)
     return Plan(
         run_file=run_file,
@@ -105,6 +118,7 @@ def build(run_file: RunFile) -> Plan:
         judge_engine=judge_engine,
         annotators=annotators,
         labeler=labeler,
+        filters=[plugins.build("filters", table) for table in run_file.filters],
         template=read_template(generate.prompt, PROMPTS, ("question",)),
     )
 

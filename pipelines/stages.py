@@ -7,22 +7,25 @@ Prefect runs and retries them (see `flow`); what is done is told by the parts th
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from annotators.base import Case, Fitting, Labeler, Services, Tools, together
 from annotators.base import run as annotate
 from engines.base import Completion, Engine
+from filters.base import Candidate
+from pipelines.filtering import dropped_by, without
 from pipelines.grading import grade
 from pipelines.meter import Meter
 from pipelines.plan import Plan
 from problems.base import Oracle
 from stepmark.errors import ConfigError, DatasetError, EngineError
 from stepmark.identity import digest, seed_for
-from stepmark.records import Annotation, Cost, Problem, Rejected, StepAnnotation, Trace, Verdict, first_error_of
+from stepmark.records import Annotation, Cost, Label, Problem, Rejected, StepAnnotation, Trace, Verdict, first_error_of
 from stepmark.steps import split
 from storage.dataset import Dataset
 from storage.tables import LABELS, PER_METHOD, PROBLEMS, REJECTED, TRACES, Table, annotations, critiques, rollouts
@@ -77,7 +80,8 @@ class Job:
 
     async def ask_before_dropping(self, traces: Mapping[int, str]) -> None:
         """Have the engines answer once before anything they wrote is dropped: one that is down or misnamed costs nothing."""
-        doomed = ((table, shard) for table, wanted in self._wanted(traces) for shard in self.dataset.strays(table, wanted))
+        written = ((table, wanted) for table, wanted in self._wanted(traces) if table is not LABELS)
+        doomed = ((table, shard) for table, wanted in written for shard in self.dataset.strays(table, wanted))
         problem = next(self.dataset.read(PROBLEMS), None)
         if problem is None or not any(self.dataset.footer(table, shard) for table, shard in doomed):
             return
@@ -149,37 +153,56 @@ class Job:
         self.dataset.write_part(annotations(method), shard, [annotation for annotation, _ in done], stamp)
 
     async def make_labels(self, shard: int) -> None:
-        """Label the traces of a shard from the annotations of the run's methods; nothing where the labeler has to learn first."""
+        """Label the traces of a shard from the annotations of the run's methods, where the other shards have no say in it."""
         labeler = self.plan.labeler
-        if labeler is not None and not isinstance(labeler, Fitting):
-            self._write_labels(shard, labeler, self.plan.labels_stamps({shard: self._stamp(TRACES, shard)})[shard])
+        if labeler is not None:
+            assert not isinstance(labeler, Fitting), "what learns waits for all shards"
+            stamp = self.plan.labels_stamps({shard: self._stamp(TRACES, shard)})[shard]
+            if not self.dataset.has_part(LABELS, shard, stamp):
+                self._write_labels(shard, stamp, self._labels(shard, labeler))
 
-    @property
-    def learns(self) -> bool:
-        """Whether labels wait until every shard is annotated."""
-        return isinstance(self.plan.labeler, Fitting)
-
-    async def make_learned_labels(self) -> None:
-        """Have the labeler learn from all shards, and label them."""
-        fitting = self.plan.labeler
-        assert isinstance(fitting, Fitting), "only what learns waits for all shards"
+    async def make_labels_of_all(self) -> None:
+        """Label the traces of all shards, once the labeler has learned from them, and have the filters drop some."""
         stamps = self.plan.labels_stamps({shard: self._stamp(TRACES, shard) for shard in self.dataset.shards(TRACES)})
-        if all(self.dataset.has_part(LABELS, shard, stamp) for shard, stamp in stamps.items()):
-            return
+        if not all(self.dataset.has_part(LABELS, shard, stamp) for shard, stamp in stamps.items()):
+            await asyncio.to_thread(self._label_all, stamps)
+
+    def _label_all(self, stamps: Mapping[int, str]) -> None:
+        """Labels reach the dataset when every filter has spoken: until then they lie in a folder of their own."""
+        labeler = self._fitted(stamps)
+        with TemporaryDirectory() as folder:
+            drafts = Dataset(folder)
+            for shard, stamp in stamps.items():
+                drafts.write_part(LABELS, shard, self._labels(shard, labeler), stamp)
+            dropped = dropped_by(self.plan.filters, partial(self._candidates, drafts))
+            for shard, stamp in stamps.items():
+                if not self.dataset.has_part(LABELS, shard, stamp):
+                    labels = (without(label, dropped.get(label.trace_id)) for label in drafts.read_part(LABELS, shard))
+                    self._write_labels(shard, stamp, labels)
+
+    def _fitted(self, shards: Iterable[int]) -> Labeler:
+        """The labeler, once it has learned from these shards if it learns."""
+        fitting = self.plan.labeler
+        assert fitting is not None, "filters come with a labeler"
+        if not isinstance(fitting, Fitting):
+            return fitting
         if fitting.gold and fitting.gold not in self.dataset.methods("annotations"):
             raise ConfigError(f"[label] gold = '{fitting.gold}': {self.dataset.uri} has no annotations of that name")
         methods = [*self.plan.annotators, *[fitting.gold] * bool(fitting.gold)]
-        labeler = await asyncio.to_thread(fitting.fit, (case for shard in stamps for case in self._cases(shard, methods)))
-        for shard, stamp in stamps.items():
-            self._write_labels(shard, labeler, stamp)
+        return fitting.fit(case for shard in shards for case in self._cases(shard, methods))
 
-    def _write_labels(self, shard: int, labeler: Labeler, stamp: str) -> None:
+    def _candidates(self, drafts: Dataset) -> Iterator[Candidate]:
+        for shard in drafts.shards(LABELS):
+            for (problem, trace), label in zip(self._traces(shard), drafts.read_part(LABELS, shard), strict=True):
+                yield Candidate(problem, trace, label)
+
+    def _labels(self, shard: int, labeler: Labeler) -> Iterator[Label]:
         fingerprint = self.plan.labels_fingerprint()
-        if self.dataset.has_part(LABELS, shard, stamp):
-            return
-        labels = [replace(labeler.label(*case), fingerprint=fingerprint) for case in self._cases(shard, list(self.plan.annotators))]
-        self.meter.finish("labels", len(labels))
-        self.dataset.write_part(LABELS, shard, labels, stamp)
+        for trace, said in self._cases(shard, list(self.plan.annotators)):
+            yield replace(labeler.label(trace, said), fingerprint=fingerprint)
+
+    def _write_labels(self, shard: int, stamp: str, labels: Iterable[Label]) -> None:
+        self.meter.finish("labels", self.dataset.write_part(LABELS, shard, labels, stamp))
 
     def _cases(self, shard: int, methods: Sequence[str]) -> Iterator[Case]:
         """The traces of a shard, and what the methods say of each."""

@@ -10,6 +10,7 @@ from pipelines._terminal import visible
 from pipelines.config import Prices
 from pipelines.meter import Meter
 from pipelines.scoring import Bin, Case, Score, score
+from stepmark.plugins import available
 from stepmark.records import Verdict
 from storage.dataset import Dataset
 from storage.render import values
@@ -29,6 +30,9 @@ FROM annotations WHERE method <> 'oracle' GROUP BY method ORDER BY method
 LABELS = """
 SELECT count(*) AS traces, count(*) FILTER (kept) AS kept, count(*) FILTER (kept AND first_error >= 0) AS errors FROM labels
 """
+FLAWED = "SELECT count(*) FROM classes WHERE kept AND class = 'flawed positive'"
+# A filter's reason starts with its name; what a labeler says when it keeps nothing does not.
+DROPPED = "SELECT split_part(reason, ': ', 1), count(*) FROM labels WHERE NOT kept GROUP BY 1 ORDER BY 2 DESC, 1"
 AGREEMENT = """
 SELECT count(*) FILTER (a.first_error = b.first_error) / nullif(count(*), 0)
 FROM annotations a JOIN annotations b USING (trace_id)
@@ -63,6 +67,9 @@ def summary_rows(dataset: Dataset, meter: Meter, prices: Prices) -> Sequence[Map
     if traces:
         told = f"{kept} of {traces} ({kept / traces:.1%}): {errors} with a first error, {kept - errors} without"
         rows.append(("labels kept", told))
+    if flawed := _one(dataset, FLAWED):
+        rows.append(("flawed positives", f"{flawed} of the kept: a right answer with a wrong step"))
+    rows += [(f"dropped by {name}", str(count)) for name, count in _rows(dataset, DROPPED) if name in available("filters")]
     rows += _bill(dataset, meter, prices)
     return [{"what": what, "count": count} for what, count in rows]
 

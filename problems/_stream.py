@@ -8,7 +8,10 @@ from problems._shapes import Shape
 from stepmark.errors import ConfigError
 from stepmark.records import Problem, Rejected
 
-__all__ = ["check_limit", "limited", "problems_of"]
+__all__ = ["REPEATED", "check_limit", "limited", "problems_of"]
+
+REPEATED = "the same problem as an earlier row"
+"""How the reason starts for which a second row of one problem is set aside."""
 
 
 def check_limit(limit: int | None) -> None:
@@ -36,7 +39,7 @@ def problems_of(rows: Iterable[Row | Rejected], shape: Shape, seen: set[str]) ->
         try:
             problem = shape.problem(row)
             if problem.problem_id in seen:
-                raise UnusableError(shape.columns["question"], f"the same problem as an earlier row ({problem.problem_id})")
+                raise UnusableError(shape.columns["question"], f"{REPEATED} ({problem.problem_id})")
         except UnusableError as error:
             yield error.rejected(row)
             continue

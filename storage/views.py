@@ -3,6 +3,8 @@
     problems, rejected, traces, labels     the tables as they are
     rollouts, critiques                    all methods' tables, with a column `method` in front
     annotations                            all methods' tables; `method` is a column of theirs
+    classes                                what each label makes of its trace, in a column `class`: positive, negative, undecided, or
+                                           flawed positive (a right answer with a wrong step); dropped traces have theirs, too
     steps                                  one row per step: trace_id, problem_id, step_index, text, label, value, and for each method
                                            that annotated anything `<method>_verdict` and `<method>_value`
 
@@ -18,6 +20,12 @@ from storage.tables import WHOLE, Table, annotations, critiques, rollouts
 
 __all__ = ["EMPTY", "literal", "locations", "readable", "tables", "view_statements"]
 
+CLASSES = """
+CREATE VIEW classes AS SELECT trace_id, problem_id, outcome, first_error, kept, reason,
+  CASE WHEN first_error IS NULL THEN 'undecided' WHEN first_error < 0 THEN 'positive'
+       WHEN outcome = 'correct' THEN 'flawed positive' ELSE 'negative' END AS class
+FROM labels JOIN traces USING (trace_id)
+"""
 EMPTY = "empty"
 """The DuckDB schema in which the empty views lie."""
 
@@ -40,6 +48,7 @@ def view_statements(dataset: Dataset) -> Iterator[str]:
     methods = dataset.methods("annotations")
     said = [f"FROM {_source(dataset, annotations(method))}" for method in methods]
     yield f"CREATE VIEW annotations AS {_union(said, f'FROM {EMPTY}.annotations')}"
+    yield CLASSES
     yield _steps(dataset, methods)
 
 

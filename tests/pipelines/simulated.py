@@ -121,9 +121,10 @@ async def _annotate(job: Job, shards: list[int]) -> None:
     for shard in shards:
         for method in job.plan.annotators:
             await job.make_annotations(shard, method)
-        await job.make_labels(shard)
-    if job.learns:
-        await job.make_learned_labels()
+        if not job.plan.labels_wait:
+            await job.make_labels(shard)
+    if job.plan.labels_wait:
+        await job.make_labels_of_all()
 
 
 def parts(folder: Path) -> Mapping[str, tuple[int, int]]:

@@ -39,6 +39,8 @@ RUN_FILES = {
     "wrong type": ('dataset = "d"\n[generate]\nmax_tokens = "many"', "generate.max_tokens: Input should be a valid integer"),
     "nested too deeply": ("x = " + "[" * 5000 + "]" * 5000, "is nested too deeply"),
     "one annotators table": ('dataset = "d"\n[annotators]\nuse = "formal"', "annotators: write every one under its own [[annotators]]"),
+    "one filters table": ('dataset = "d"\n[filters]\nuse = "balance"', "filters: write every one under its own [[filters]]"),
+    "filters of no labels": ('dataset = "d"\n[[filters]]\nuse = "balance"', "[[filters]] leave labelled traces out, and without [label]"),
     "nothing to run": ('dataset = "d"', "a run needs [problems] and [engine]"),
 }
 SETTINGS = {
@@ -63,6 +65,19 @@ SETTINGS = {
     "missing prompt": ("generate.prompt=/nope.txt", "no prompt '/nope.txt'"),
     "missing problems": ('problems={use="files",paths=["/nope.jsonl"]}', "/nope.jsonl does not exist"),
     "unknown field": ('problems={use="files",paths=["questions.jsonl"],fields={nope="q"}}', "'nope' is none of ours"),
+    "unknown filter": ('filters=[{use="nope"}]', "filters has no 'nope'; it has: balance, confidence, contamination, duplicates"),
+    "unknown parameter of a filter": (
+        'filters=[{use="balance",nope=1}]',
+        "filters.balance has no parameter 'nope'; it has: negatives_per_positive",
+    ),
+    "missing evaluation set": (
+        'filters=[{use="contamination",against=[{use="files",paths=["/nope.jsonl"]}]}]',
+        "/nope.jsonl does not exist",
+    ),
+    "evaluation set without questions": (
+        'filters=[{use="contamination",against=[{use="files",paths=["other.csv"]}]}]',
+        "other.csv has no field 'question'; it has: trace_id",
+    ),
     "missing model": ('engine={use="pocket",model="/nope"}', "engines.pocket: /nope"),
     "dataset under a file": ("dataset=questions.jsonl/dataset", "cannot write"),
     "dataset in /proc": ("dataset=/proc/dataset", "cannot write /proc/dataset"),
@@ -112,6 +127,17 @@ COMMANDS = {
         "storage.formats.trl has no parameter 'x'; it has: cut_after_error",
     ),
     "export a field unset": (["export", "trl", "--dataset", "made", "--to", "out", "--set", "x"], "--set x: write it as FIELD=VALUE"),
+    "label against nothing": (
+        [
+            "label",
+            "run.toml",
+            "--set",
+            "dataset=made",
+            "--set",
+            'filters=[{use="contamination",against=[{use="files",paths=["nope.jsonl"]}]}]',
+        ],
+        "nope.jsonl does not exist",
+    ),
     "label nothing": (["label", "run.toml", "--set", "dataset=none"], "no dataset at none"),
     "import nothing": (["import", "nope.jsonl", "--dataset", "new"], "nope.jsonl does not exist"),
     "import an empty file": (["import", "empty.jsonl", "--dataset", "new"], "nothing was changed, the files are empty"),

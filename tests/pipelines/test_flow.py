@@ -178,9 +178,9 @@ def test_label_labels_what_is_there(tmp_path: Path, prefect_server: str) -> None
     assert dataset.count(LABELS) == dataset.count(TRACES) == 8
 
 
-def test_labels_that_are_learned_come_last(tmp_path: Path, prefect_server: str) -> None:
-    fused = {"annotators": [{"use": "formal"}, {"use": "binary_search"}], "label": {"use": "fusion"}}
-    path = run_file(tmp_path, **fused)
+@pytest.mark.parametrize("tables", [{"label": {"use": "fusion"}}, {"filters": [{"use": "balance"}]}], ids=["learned", "filtered"])
+def test_labels_that_depend_on_all_traces_come_last(tables: dict[str, Any], tmp_path: Path, prefect_server: str) -> None:
+    path = run_file(tmp_path, annotators=[{"use": "formal"}, {"use": "binary_search"}], **tables)
     run(path)
     tasks = task_runs(prefect_server, path, len(TASKS) + 1)
     assert tasks.keys() == TASKS - {"labels-0", "labels-1"} | {"binary_search-0", "binary_search-1", "labels"}

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ import pytest
 import pytest_asyncio
 
 from engines.base import Completion, Prompt
+from filters.balance import Balance
 from pipelines.stages import Job
 from stepmark.errors import ConfigError, DatasetError, EngineError
 from stepmark.identity import SEED_SPACING
-from stepmark.records import NO_ERROR, Annotation, Critique, Rejected, Sampling, Verdict
+from stepmark.records import NO_ERROR, Annotation, Critique, Label, Rejected, Sampling, Verdict
 from storage.dataset import Dataset
 from storage.render import values
 from storage.sql import query
@@ -186,6 +188,7 @@ ALL = {"problems", "rejected", "traces", *DOWNSTREAM}
         ),
         ({"label": {"use": "consensus", "rule": "majority"}}, {"labels"}),
         ({"label": {"use": "fusion"}}, {"labels"}),
+        ({"filters": [{"use": "length"}]}, {"labels"}),
         ({"annotators": RUN["annotators"][:3]}, {"labels"}),
         ({"annotators": [*RUN["annotators"], {"use": "formal", "name": "other"}]}, {"annotations/other", "labels"}),
     ],
@@ -463,6 +466,103 @@ async def test_gold_helps_a_labeler_to_learn_and_is_no_source(folder: Path, work
     labels = list(taught.dataset.read(LABELS))
     assert [label.confidence for label in labels] != [blind[label.trace_id].confidence for label in labels]
     assert not any("oracle" in label.sources for label in labels)
+
+
+FILTERS: list[dict[str, Any]] = [{"use": "length", "min_steps": 4}, {"use": "duplicates"}, {"use": "balance"}]
+
+
+def labels_of(job: Job) -> Mapping[str, Label]:
+    return {found.trace_id: found for found in job.dataset.read(LABELS)}
+
+
+async def test_filters_drop_traces_whose_rows_stay_with_the_reason(done: Path, workers: Isolated) -> None:
+    before = labels_of(job_in(done, workers, Model()))
+    job = await run(job_in(done, workers, Model(), filters=FILTERS))
+    after = labels_of(job)
+    assert list(after) == list(before)
+    dropped = {found.trace_id: found for found in after.values() if before[found.trace_id].kept and not found.kept}
+    assert {found.reason.partition(": ")[0] for found in dropped.values()} == {"length", "duplicates", "balance"}
+    steps = {trace.trace_id: len(trace.steps) for trace in job.dataset.read(TRACES)}
+    assert {name for name, found in before.items() if found.kept and steps[name] < 4} == {
+        name for name, found in dropped.items() if found.reason == f"length: {steps[name]} steps, not 4 to 64"
+    }
+    for name, found in dropped.items():
+        assert {step.label for step in found.steps} == {U}
+        assert replace(found, kept=True, reason="", steps=(), fingerprint="") == replace(before[name], reason="", steps=(), fingerprint="")
+        assert [step.value for step in found.steps] == [step.value for step in before[name].steps]
+    for name, found in after.items():
+        if name not in dropped:
+            assert replace(found, fingerprint="") == replace(before[name], fingerprint="")
+    kept = Counter(found.first_error == NO_ERROR for found in after.values() if found.kept)
+    assert kept[True] == kept[False]
+    check_never_mixed(job.dataset)
+
+
+async def test_a_filter_sees_what_those_before_it_left(done: Path, workers: Isolated) -> None:
+    job = await run(job_in(done, workers, Model(), filters=[{"use": "confidence", "threshold": 1.0}, {"use": "length", "max_steps": 0}]))
+    reasons = {found.reason.partition(": ")[0] for found in job.dataset.read(LABELS) if found.steps}
+    assert "length" in reasons
+    other_way = await run(
+        job_in(done, workers, Model(), filters=[{"use": "length", "max_steps": 0}, {"use": "confidence", "threshold": 1.0}])
+    )
+    assert "confidence" not in {found.reason.partition(": ")[0] for found in other_way.dataset.read(LABELS)}
+
+
+async def test_changing_a_filter_asks_no_model_for_anything(done: Path, workers: Isolated) -> None:
+    for filters in (FILTERS, FILTERS[:1], [{"use": "confidence"}], FILTERS[::-1]):
+        model, before = Model(), parts(done)
+        await run(job_in(done, workers, model, filters=filters))
+        assert model.asked == []
+        after = parts(done)
+        assert tables({name for name in after if before[name] != after[name]}) == {"labels"}
+        await run(job_in(done, workers, model, filters=filters))
+        assert parts(done) == after
+
+
+async def test_what_is_evaluated_on_is_dropped_and_another_set_makes_labels_anew(done: Path, tmp_path: Path, workers: Isolated) -> None:
+    evaluation, model = tmp_path / "test.jsonl", Model()
+    contamination = [{"use": "contamination", "against": [{"use": "files", "paths": [str(evaluation)]}]}]
+    for problem in model.problems[:2]:
+        evaluation.write_text(json.dumps({"question": problem.question}) + "\n")
+        job = await run(job_in(done, workers, model, filters=contamination))
+        told = {found.trace_id for found in job.dataset.read(LABELS) if found.reason == "contamination: 100% of question 1 of test.jsonl"}
+        of_problem = {trace.trace_id for trace in job.dataset.read(TRACES) if trace.problem_id == problem.problem_id}
+        assert told
+        assert told <= of_problem
+        assert not any(found.kept for found in job.dataset.read(LABELS) if found.trace_id in of_problem)
+
+
+async def test_more_problems_change_what_filters_drop_everywhere(done: Path, workers: Isolated) -> None:
+    await run(job_in(done, workers, Model(), filters=FILTERS))
+    before = parts(done)
+    more = await run(job_in(done, workers, Model(), filters=FILTERS, problems=RUN["problems"] | {"count": 7}))
+    assert tables({name for name, stamp in before.items() if parts(done)[name] != stamp}) == {"labels"}
+    kept = Counter(found.first_error == NO_ERROR for found in more.dataset.read(LABELS) if found.kept)
+    assert kept[True] == kept[False]
+    check_never_mixed(more.dataset)
+
+
+async def test_a_run_that_dies_in_a_filter_leaves_no_label_that_was_not_filtered(
+    done: Path, workers: Isolated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Balance, "drop", dies)
+    job = job_in(done, workers, Model(), filters=FILTERS)
+    with pytest.raises(KeyboardInterrupt):
+        await run(job)
+    assert job.dataset.shards(LABELS) == ()
+
+
+async def test_labels_are_learned_first_and_filtered_then(folder: Path, workers: Isolated) -> None:
+    learned = labels_of(await run(job_in(folder, workers, Model(), label=FUSION)))
+    sure = sorted(found.confidence for found in learned.values() if found.kept and found.confidence is not None)
+    middle = sure[len(sure) // 2]
+    filtered = labels_of(await run(job_in(folder, workers, Model(), label=FUSION, filters=[{"use": "confidence", "threshold": middle}])))
+    wanted = {name for name, found in learned.items() if found.kept and found.confidence is not None and found.confidence >= middle}
+    assert {name for name, found in filtered.items() if found.kept} == wanted
+    assert len(wanted) < len(sure)
 
 
 async def test_gold_that_is_not_there_is_told(folder: Path, workers: Isolated) -> None:

@@ -94,6 +94,29 @@ def test_failures_and_rows_set_aside_are_told(tmp_path: Path) -> None:
     assert found["first"] == "0 first errors, 0 without error, 5 undecided, 5 failed; 10 rollouts, 50 tokens"
 
 
+def test_what_filters_dropped_is_told_by_filter(tmp_path: Path) -> None:
+    dataset = filled(tmp_path)
+    reasons = [
+        "duplicates: the same as trace t9",
+        "duplicates: the same as trace t8",
+        "balance: 1 of 2",
+        "disagreement: a 1, b 2",
+        "",
+        "x: y",
+    ]
+    rows = [replace(labelled(f"t{number}", 1), kept=False, reason=reason) for number, reason in enumerate(reasons)]
+    dataset.write_part(LABELS, 0, rows, "f")
+    found = {what: count for what, count in told(dataset).items() if what.startswith("dropped")}
+    assert found == {"dropped by duplicates": "2", "dropped by balance": "1"}
+
+
+def test_right_answers_that_are_kept_with_a_wrong_step_are_told(tmp_path: Path) -> None:
+    dataset = filled(tmp_path)
+    flawed = [labelled("t0", 2), replace(labelled("t3", 0), kept=False), labelled("t1", 0)]
+    dataset.write_part(LABELS, 0, flawed, "f")
+    assert told(dataset)["flawed positives"] == "1 of the kept: a right answer with a wrong step"
+
+
 def test_what_is_not_there_is_not_told(tmp_path: Path) -> None:
     dataset = Dataset(str(tmp_path))
     dataset.write_part(PROBLEMS, 0, [PROBLEM], "f")

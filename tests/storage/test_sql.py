@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from stepmark.errors import ConfigError, DatasetError
+from stepmark.records import Verdict
 from storage import sql
 from storage.dataset import Dataset
 from storage.render import to_csv, to_json, values
@@ -16,7 +17,7 @@ from storage.sql import connect, query
 from storage.tables import TRACES
 from tests.storage.samples import TRACE
 
-VIEWS = {*SCHEMAS, "steps"}
+VIEWS = {*SCHEMAS, "steps", "classes"}
 PLAIN_STEPS = ["trace_id", "problem_id", "step_index", "text", "label", "value"]
 
 STATEMENTS = [
@@ -89,7 +90,7 @@ def test_views_are_typed_the_same_with_and_without_rows(filled: Dataset, tmp_pat
 
 def test_tables_are_read_whole(filled: Dataset) -> None:
     counts = {view: answer(filled, f"SELECT count(*) FROM {view}")[0][0] for view in VIEWS}
-    whole = {"problems": 1, "rejected": 1, "traces": 3, "labels": 3, "steps": 8}
+    whole = {"problems": 1, "rejected": 1, "traces": 3, "labels": 3, "steps": 8, "classes": 3}
     assert counts == whole | {"rollouts": 1, "critiques": 2, "annotations": 2}
     assert answer(filled, "SELECT method, sum(rollouts), max(seconds) FROM annotations GROUP BY ALL ORDER BY ALL") == [
         ("formal", 4, 0.5),
@@ -101,6 +102,17 @@ def test_tables_are_read_whole(filled: Dataset) -> None:
         ("judge", None, 3, 1),
     ]
     assert answer(filled, "SELECT metadata['steps'] FROM problems") == [("2",)]
+
+
+def test_a_right_answer_with_a_wrong_step_is_a_class_of_its_own(filled: Dataset) -> None:
+    assert answer(filled, "SELECT trace_id, class, kept FROM classes ORDER BY ALL") == [
+        ("t0", "positive", True),
+        ("t1", "flawed positive", True),
+        ("t2", "undecided", False),
+    ]
+    traces = [replace(trace, outcome=Verdict.INCORRECT) for trace in filled.read(TRACES)]
+    filled.write_part(TRACES, 0, traces, "f")
+    assert answer(filled, "SELECT class FROM classes WHERE trace_id = 't1'") == [("negative",)]
 
 
 def test_steps_has_each_method_s_verdict_beside_the_label(filled: Dataset) -> None:

@@ -1,0 +1,109 @@
+"""Duplicates: exact, near, and what only looks alike."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from filters.base import Candidate
+from filters.duplicates import Duplicates
+from stepmark.records import NO_ERROR
+from tests.filters.samples import I, candidate, drops
+
+QUESTION = (
+    "Janet's ducks lay 16 eggs per day. She eats three for breakfast every morning"
+    " and sells the remainder for $2 per egg. How much does she make?"
+)
+SOLUTION = (
+    "She eats 3 eggs for breakfast, so she has 16 - 3 = 13 eggs left.\n",
+    "She sells them for $2 each: 13 * 2 = 26.\n",
+    "The answer is 26.",
+)
+
+
+def problems(*questions: str) -> list[Candidate]:
+    return [candidate(f"t{index}", f"{index}", problem=f"p{index}", question=question) for index, question in enumerate(questions)]
+
+
+def traces(*texts: str) -> list[Candidate]:
+    return [candidate(f"t{index}", text) for index, text in enumerate(texts)]
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        (QUESTION, "the same as"),
+        (QUESTION.upper(), "the same as"),
+        (QUESTION.replace(". ", ".\n\n "), "the same as"),
+        (QUESTION.replace("16", "１６"), "the same as"),
+        (QUESTION.replace("every morning", "each morning"), "nearly the same as"),
+        (QUESTION.replace("Janet's", "Janet’s"), "nearly the same as"),
+        (QUESTION.replace("16", "17"), None),
+        (QUESTION.replace("lay 16 eggs per day", "lay eggs"), None),
+        ("How many eggs do the ducks of Janet lay when 16 of them are sold for $2?", None),
+    ],
+)
+def test_a_question_asked_again_goes_with_all_its_traces(other: str, told: str | None) -> None:
+    given = [
+        *problems(QUESTION, other),
+        candidate("t2", "two", problem="p1", question=other),
+        candidate("t3", "three", question="Another?"),
+    ]
+    reason = f"its question is {told} that of problem p0"
+    assert drops(Duplicates(), given) == (dict.fromkeys(("t1", "t2"), reason) if told else {})
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        ("".join(SOLUTION), "the same as"),
+        ("\n".join(SOLUTION) + "\n", "the same as"),
+        ("".join(SOLUTION).replace("left", "over"), "nearly the same as"),
+        ("".join(SOLUTION).replace("13 * 2 = 26", "13 * 2 = 27"), None),
+        ("".join(SOLUTION).replace("16 - 3", "16 + 3"), "nearly the same as"),
+        ("16 - 3 = 13 and 13 * 2 = 26, so 26 it is.", None),
+    ],
+)
+def test_a_solution_written_again_goes(other: str, told: str | None) -> None:
+    dropped = drops(Duplicates(), traces("".join(SOLUTION), other))
+    assert dropped == ({"t1": f"{told} trace t0"} if told else {})
+
+
+def test_a_word_that_makes_a_step_wrong_makes_no_duplicate() -> None:
+    """Labels that name different first errors keep a near pair apart, and not an exact one: that is a contradiction, of which one stays."""
+    right, wrong = "".join(SOLUTION), "".join(SOLUTION).replace("16 - 3", "16 + 3")
+    pair = [candidate("t0", right, first_error=NO_ERROR), candidate("t1", wrong, first_error=0, outcome=I)]
+    assert drops(Duplicates(), pair) == {}
+    exact = [candidate("t0", right, first_error=NO_ERROR), candidate("t1", right, first_error=0, outcome=I)]
+    assert drops(Duplicates(), exact) == {"t1": "the same as trace t0"}
+
+
+def test_the_same_solution_of_another_problem_is_no_duplicate() -> None:
+    given = [candidate("t0", *SOLUTION, problem="p0", question="How much?"), candidate("t1", *SOLUTION, problem="p1", question="Why?")]
+    assert drops(Duplicates(), given) == {}
+
+
+def test_the_first_by_id_stays_and_is_named() -> None:
+    given = [candidate(name, *SOLUTION) for name in ("t3", "t1", "t2")]
+    assert drops(Duplicates(), given) == dict.fromkeys(("t2", "t3"), "the same as trace t1")
+
+
+def test_short_texts_of_marks_alone_are_told_apart() -> None:
+    assert drops(Duplicates(), traces("+", "-", "+ -", "+")) == {"t3": "the same as trace t0"}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "dropped"),
+    [
+        ({"of": ("questions",)}, {"b": "its question is the same as that of problem p0"}),
+        ({"of": ("traces",)}, {"a": "nearly the same as trace A"}),
+        ({"threshold": 0.95}, {"b": "its question is the same as that of problem p0"}),
+        ({}, {"a": "nearly the same as trace A", "b": "its question is the same as that of problem p0"}),
+    ],
+)
+def test_what_is_compared_and_how_is_a_parameter(parameters: Mapping[str, object], dropped: Mapping[str, str]) -> None:
+    given = [
+        candidate("A", *SOLUTION, problem="p0", question=QUESTION),
+        candidate("a", "".join(SOLUTION).replace("left", "over"), problem="p0", question=QUESTION),
+        candidate("b", "Something else.", problem="p1", question=QUESTION),
+    ]
+    assert drops(Duplicates(**parameters), given) == dropped  # type: ignore[arg-type]

@@ -1,0 +1,44 @@
+"""Language: letters of scripts that nobody expects."""
+
+import pytest
+
+from filters.language import Language
+from tests.filters.samples import candidate, drops
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "So x = 3, and the answer is 18.",
+        "Über Größe: naïve café, \\alpha = α, Σ 𝑥² ∈ ℝ, 5 µm",
+        "16 - 3 - 4 = 9",
+        "",
+        "🙂🙂🙂 → ≤ ≥ ∫",
+        "the answer is eighteen and not 十",
+    ],
+)
+def test_what_is_expected_stays(text: str) -> None:
+    assert drops(Language(), [candidate("t", text)]) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "share"),
+    [
+        ("所以答案是 18", "100%"),
+        ("so 答案", "50%"),
+        ("Ответ", "100%"),
+        ("ab\0\0", "50%"),
+        ("abc\ufffd", "25%"),
+        ("abcd\ud800", "20%"),
+        ("a\ue000", "50%"),
+    ],
+)
+def test_what_is_not_expected_goes(text: str, share: str) -> None:
+    assert drops(Language(), [candidate("t", "\n", text)]) == {"t": f"{share} of its letters are not Latin or Greek"}
+
+
+def test_other_scripts_can_be_expected_and_some_of_another_allowed() -> None:
+    chinese = candidate("t", "所以答案是 x")
+    assert drops(Language(scripts=("Han", "Latin")), [chinese]) == {}
+    assert drops(Language(max_share=0.84), [chinese]) == {}
+    assert drops(Language(max_share=0.83), [chinese]) == {"t": "83% of its letters are not Latin or Greek"}

@@ -1,0 +1,30 @@
+"""Length: every bound holds on both of its sides."""
+
+import pytest
+
+from filters.length import Length
+from tests.filters.samples import candidate, drops
+
+BOUNDS = Length(min_steps=2, max_steps=3, max_step_characters=20, max_repeated_lines=0.5)
+
+
+@pytest.mark.parametrize(
+    ("steps", "reason"),
+    [
+        (("a\n", "b\n"), None),
+        (("a\n", "b\n", "c"), None),
+        (("a\n",), "1 steps, not 2 to 3"),
+        (("a\n", "b\n", "c\n", "d"), "4 steps, not 2 to 3"),
+        (("a\n", "x" * 20), None),
+        (("a\n", "x" * 21), "a step of 21 characters, more than 20"),
+        (("a\n", "a\n"), None),
+        (("a\n", "a\n", "a\n"), "67% of its lines are repeated"),
+        (("a\na\n", " a \nb\n", "c"), None),
+        (("a\na\n", " a \na\n", "c"), "60% of its lines are repeated"),
+        (("\\[\n1\n\\]\n", "\\[\n2\n\\]\n", "\\[\n3\n\\]\n"), None),
+        (("\n", "\n\n"), None),
+        (("...\n", "...\n", "..."), None),
+    ],
+)
+def test_a_trace_outside_the_bounds_goes(steps: tuple[str, ...], reason: str | None) -> None:
+    assert drops(BOUNDS, [candidate("t", *steps)]).get("t") == reason
