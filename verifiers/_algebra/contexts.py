@@ -50,7 +50,7 @@ class Context:
         """The step's chains; a step that begins with a relation goes on with the step before."""
         found = chains(self.claim.step)
         if found and self.last_before and not found[0].sides[0].text and _continues(found[0].before):
-            found = [replace(found[0], sides=(self.last_before[0].sides[-1], *found[0].sides[1:])), *found[1:]]
+            found = (replace(found[0], sides=(self.last_before[0].sides[-1], *found[0].sides[1:])), *found[1:])
         return found
 
     @cached_property

@@ -8,6 +8,7 @@ What is not covered: relations in words ("is equal to", "is less than").
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import pairwise
 
 from verifiers._algebra.formulas import Name, Tree, parse
@@ -22,6 +23,7 @@ DISPLAYED = ("\\[", "\\]", "$$")
 MAX_LAYOUT = 6
 """How many delimiters and line ends in a row a formula goes on over."""
 MAX_UNIT_WORDS = 5
+KEPT = 64
 AFTER = 4
 """How many words after a chain are kept."""
 REACHING = MATHEMATICAL - {"if", "whether", "over", "not", "by"} | {"degrees", "percent", "equation"}
@@ -80,8 +82,9 @@ class _Clause:
     end: int
 
 
+@lru_cache(maxsize=KEPT)
 def chains(text: str) -> Sequence[Chain]:
-    """All chains of at least two sides."""
+    """All chains of at least two sides; kept for a while, since a step is read again as what comes before the next."""
     joined = _joined(signs(text))
     found, last = list[Chain](), 0
     for clause in _clauses(joined):
@@ -89,7 +92,7 @@ def chains(text: str) -> Sequence[Chain]:
         if any(sign.kind is Kind.RELATION for sign in content):
             found.append(_chain(joined, clause, last))
             last = clause.end
-    return found
+    return tuple(found)
 
 
 def _joined(sequence: Sequence[Sign]) -> Sequence[Sign]:
