@@ -30,7 +30,7 @@ from typing import Self
 from stepmark import plugins
 from stepmark.errors import PluginError
 from stepmark.records import Verdict
-from verifiers.base import AnswerClaim, Finding, StepClaim
+from verifiers.base import Claim, Finding
 
 __all__ = ["Isolated"]
 
@@ -71,7 +71,7 @@ class Isolated:
         self._wake = asyncio.Event()
         self._slots: list[asyncio.Task[None]] = []
 
-    async def verify(self, verifier_id: str, claim: AnswerClaim | StepClaim) -> Finding:
+    async def verify(self, verifier_id: str, claim: Claim) -> Finding:
         """What the verifier says of the claim; unknown with reason `timeout` or `worker died` when it did not get to say it.
 
         An identical claim that is in flight or was decided lately is not decided again. Raises `PluginError` for a verifier that is none.
