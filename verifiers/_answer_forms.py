@@ -14,14 +14,27 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 
+from verifiers._answer_words import COUNTING, MATRICES, NUMBER_WORDS
 from verifiers._formula_tokens import Kind, Token, UnreadError, latex, tokens
 from verifiers._formula_values import compare
 from verifiers._formulas import Combined, Node, Number, names, read
 from verifiers._lexicon import MATHEMATICAL, PROSE, singular
 
 __all__ = [
-    "Assigned", "Assignments", "Bracketed", "Endless", "Equation", "Form", "Matrix", "Option", "Quantity", "Several", "Union", "Words", "form_of",
-]  # fmt: skip
+    "Assigned",
+    "Assignments",
+    "Bracketed",
+    "Endless",
+    "Equation",
+    "Form",
+    "Matrix",
+    "Option",
+    "Quantity",
+    "Several",
+    "Union",
+    "Words",
+    "form_of",
+]
 
 MAX_CHARS = 1_000
 MAX_NESTING = 3
@@ -31,19 +44,19 @@ AND, OR = "and", "or"
 OPTION = re.compile(r"(?:option|choice)?\s*(?:\(\s*([A-J])\s*\)|([A-J])\s*[.):](?=\s|$)|([A-J])$)\s*(.*)", re.DOTALL)
 WORDS = re.compile(r"[A-Za-z][A-Za-z'’-]*(?: +[A-Za-z'’-]+)*")
 TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mathbf|mbox)\s*\{([^{}\\]*)\}")
-SYMBOLS = {r"\emptyset": "empty set", r"\varnothing": "empty set", "∅": "empty set", r"\{\}": "empty set", r"\mathbb{R}": "all real numbers"}
+SYMBOLS = {
+    r"\emptyset": "empty set",
+    r"\varnothing": "empty set",
+    "∅": "empty set",
+    r"\{\}": "empty set",
+    r"\mathbb{R}": "all real numbers",
+}
 INEQUALITIES = {"<": (False, True), r"\le": (True, True), ">": (False, False), r"\ge": (True, False)}
 """Whether the end belongs to the interval, and whether the greater side is on the right."""
-UNIT_MARKS = frozenset("^ { } 2 3 /".split())
-COUNTING = frozenset("am pm base binary octal hexadecimal below ago bc ad loss debt west south down behind and or".split())
-"""Words after a number that change what it says."""
-NUMBER_WORDS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty"
-).split()
+UNIT_MARKS = ("^", "{", "}", "2", "3", "/")
 SHAPES = {Kind.NAME: "N", Kind.TEXT: "T", Kind.NUMBER: "D"}
 NAMED = re.compile(r"(?:T*N(?:_(?:[DN]|\{[DN,]*\}))?|T+)(?:\([DN](?:,[DN])*\))?")
 """The tokens of a name by their kinds: `x`, `x_1`, `f(x, y)`, `AB`, `Area`, `angle A`."""
-MATRICES = frozenset("pmatrix bmatrix matrix Bmatrix".split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,7 +358,7 @@ def _equation(sides: Sequence[Sequence[Token]]) -> Equation | None:
 
 
 def _bounded(sequence: Sequence[Token]) -> Form:
-    """`x > 2` and `1 < x \\le 3` as intervals."""
+    r"""`x > 2` and `1 < x \le 3` as intervals."""
     signs = [token.text for token, level in _depths(sequence) if level == 0 and token.text in INEQUALITIES]
     sides = _cut(sequence, *INEQUALITIES)
     named = [index for index, side in enumerate(sides) if len(side) == 1 and side[0].kind is Kind.NAME and side[0].text not in ("e", "i")]

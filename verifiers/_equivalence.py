@@ -30,9 +30,10 @@ from verifiers._answer_forms import (
     Union,
     Words,
 )
+from verifiers._answer_words import PARAMETERS, VOCABULARIES
 from verifiers._formula_tokens import UnreadError
 from verifiers._formula_values import UndefinedError, compare, exact_value, within
-from verifiers._formulas import Binomial, Call, Combined, Constant, Factorial, Mixed, Name, Negated, Node, Number, names, walk
+from verifiers._formulas import Binomial, Call, Combined, Constant, Factorial, Mixed, Negated, Node, Number, names, walk
 from verifiers._lexicon import FAMILIES
 from verifiers._rounding import may_round
 
@@ -44,20 +45,7 @@ Judged = tuple[Verdict, str]
 POINTS = 4
 """Of either sign, and as many whole ones where only those will do, times `WHOLE`."""
 WHOLE = 3
-PARAMETERS = frozenset({"c", "C", "k", "K", "n", "m", "N", "M", "j", "l", "t", "\\lambda", "\\alpha", "\\theta"})
-"""Names that may stand for any constant or any whole number: families of answers can be written in many ways."""
 MAX_ITEMS = 64
-VOCABULARIES = [
-    frozenset(words.split())
-    for words in (
-        "yes no",
-        "true false",
-        "odd even neither",
-        "always sometimes never",
-        "monday tuesday wednesday thursday friday saturday sunday",
-        "january february march april may june july august september october november december",
-    )
-]
 
 
 def equivalent(one: Form, other: Form) -> Judged:
@@ -69,6 +57,18 @@ def equivalent(one: Form, other: Form) -> Judged:
     match one, other:
         case Quantity(), Quantity():
             return _quantities(one, other)
+        case Equation(), Equation():
+            return _equations(one, other)
+        case Endless(), Endless():
+            return (C, "the same infinity") if one == other else (I, "opposite infinities")
+        case Words(), Words():
+            return _words(one.words, other.words)
+        case _:
+            return _of_parts(one, other)
+
+
+def _of_parts(one: Form, other: Form) -> Judged:
+    match one, other:
         case Several(), Several():
             return _lists(one, other)
         case Bracketed(), Bracketed():
@@ -77,14 +77,8 @@ def equivalent(one: Form, other: Form) -> Judged:
             return _unions(one, other)
         case Matrix(), Matrix():
             return _matrices(one, other)
-        case Equation(), Equation():
-            return _equations(one, other)
         case Assignments(), Assignments():
             return _all_named(one, other)
-        case Endless(), Endless():
-            return (C, "the same infinity") if one == other else (I, "opposite infinities")
-        case Words(), Words():
-            return _words(one.words, other.words)
         case _:
             return U, "different kinds of answers"
 

@@ -8,20 +8,11 @@ from collections.abc import Iterator, Sequence
 from enum import Enum, auto
 from typing import NamedTuple
 
-__all__ = ["FUNCTIONS", "Kind", "Token", "UnreadError", "latex", "tokens"]
+from verifiers._answer_words import COMMANDS, FUNCTIONS, GREEK, NO_PRODUCTS, PRODUCTS, SYNONYMS
+
+__all__ = ["Kind", "Token", "UnreadError", "latex", "tokens"]
 
 MAX_TOKENS = 400
-FUNCTIONS = frozenset("sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log exp".split())
-GREEK = frozenset(
-    "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho sigma tau phi varphi chi psi omega"
-    " Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega".split()
-)
-COMMANDS = frozenset(r"frac sqrt pi infty times cdot div pm mp le ge cup in binom begin end { } % $ \ |".split()) | {"circ"}
-SYNONYMS = {
-    "leq": "le", "leqslant": "le", "geq": "ge", "geqslant": "ge", "ast": "cdot", "tbinom": "binom", "dbinom": "binom",
-    "lbrace": "{", "rbrace": "}", "lvert": "|", "rvert": "|", "vert": "|", "mid": "|", "lt": "<", "gt": ">", "land": "and", "lor": "or",
-    "dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "imath": "i",
-}  # fmt: skip
 ARGUMENTS = {r"\frac": 2, r"\binom": 2, r"\sqrt": 1}
 UNICODE = str.maketrans(
     {
@@ -36,6 +27,7 @@ CLEANING: Sequence[tuple[re.Pattern[str], str]] = [
     (re.compile(WORDING + r"\{"), r"\\text{"),
     (re.compile(r"\^ ?(?:\\circ|\{ ?\\circ ?\})|\\degree|°"), r"\\circ "),
     (re.compile(r"(?<=\d)\\[,!;: ](?=\d{3})|(?<=\d,)\\!(?=\d{3})"), ""),
+    (re.compile(r"(?<!\\)\\[()\[\]]"), " "),
     (re.compile(r"\{,\}"), ","),
     (re.compile(r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|textstyle|limits)(?![A-Za-z])"), " "),
     (re.compile(r"(?<!\\)\\[,!;: ]|\\q?quad(?![A-Za-z])|~"), " "),
@@ -51,8 +43,6 @@ TOKEN = re.compile(
     )""",
     re.VERBOSE,
 )
-PRODUCTS = frozenset("abc xyz pqr".split())
-NO_PRODUCTS = frozenset("am an as at by my us up cm mm km ms pm mt".split())
 FACTORS = frozenset("abckmnpqrstuvwxyz")
 WORDS = {"pi": r"\pi", "sqrt": r"\sqrt", "infinity": r"\infty", "inf": r"\infty", "oo": r"\infty", "infty": r"\infty"}
 

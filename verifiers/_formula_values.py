@@ -1,8 +1,8 @@
 """The values of formulas: exact where they are rational, else enclosed in intervals so narrow that different values show.
 
-The precision follows from the sizes of all values on the way, so that `1 + 10^-500` is not taken for 1. Complex values are pairs. Everything
-is bounded: what is too large raises `UnreadError`; what has no value (a division by zero, the logarithm of a negative number) or none
-that people agree on (a fractional power of a negative number) raises `UndefinedError`.
+The precision follows from the sizes of all values on the way, so that `1 + 10^-500` is not taken for 1. Complex values are pairs.
+Everything is bounded: what is too large raises `UnreadError`; what has no value (a division by zero, the logarithm of a negative
+number) or none that people agree on (a fractional power of a negative number) raises `UndefinedError`.
 """
 
 from collections.abc import Callable, Mapping
@@ -115,14 +115,8 @@ class _Evaluation:
 
     def _of(self, node: Node) -> Complex:
         match node:
-            case Number():
-                return node.value, ZERO
-            case Mixed():
-                return (node.whole.value * node.part if self.reading.products else node.whole.value + node.part), ZERO
-            case Name():
-                return self.reading.at[node.name], ZERO
-            case Constant():
-                return _constant(node.name)
+            case Number() | Mixed() | Name() | Constant():
+                return self._leaf(node)
             case Negated():
                 return _negative(self.of(node.operand))
             case Combined():
@@ -135,6 +129,17 @@ class _Evaluation:
                 return self._real_where_asked(_root(self.of(node.operand), node.degree))
             case Call():
                 return self._call(node)
+
+    def _leaf(self, node: Number | Mixed | Name | Constant) -> Complex:
+        match node:
+            case Number():
+                return node.value, ZERO
+            case Mixed():
+                return (node.whole.value * node.part if self.reading.products else node.whole.value + node.part), ZERO
+            case Name():
+                return self.reading.at[node.name], ZERO
+            case Constant():
+                return _constant(node.name)
 
     def _combined(self, node: Combined) -> Complex:
         left, right = self.of(node.left), self.of(node.right)

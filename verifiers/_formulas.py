@@ -17,7 +17,22 @@ from fractions import Fraction
 
 from verifiers._formula_tokens import Kind, Token, UnreadError
 
-__all__ = ["Binomial", "Call", "Combined", "Constant", "Factorial", "Mixed", "Name", "Negated", "Node", "Number", "Root", "names", "read", "walk"]
+__all__ = [
+    "Binomial",
+    "Call",
+    "Combined",
+    "Constant",
+    "Factorial",
+    "Mixed",
+    "Name",
+    "Negated",
+    "Node",
+    "Number",
+    "Root",
+    "names",
+    "read",
+    "walk",
+]
 
 MAX_DEPTH = 24
 MAX_DIGITS = 200

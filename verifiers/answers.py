@@ -45,10 +45,14 @@ SPELLINGS: Sequence[tuple[re.Pattern[str], str]] = [
     (re.compile(r" ?([^\w\s\\]) ?"), r"\1"),
 ]
 LETTERS = re.compile(r"[^\W\d_]+")
-NOT_A_NUMBER = re.compile(r"(?<![A-Za-z\\])[xX](?![A-Za-z])|\b(?:base|binary|ternary|octal|hexadecimal|below|ago|loss|debt)\b", re.IGNORECASE)
+NOT_A_NUMBER = re.compile(
+    r"(?<![A-Za-z\\])[xX](?![A-Za-z])|\b(?:base|binary|ternary|octal|hexadecimal|below|ago|loss|debt)\b", re.IGNORECASE
+)
 """A name that a sloppy `x` for "times" may be, and words that change what a number says."""
 
-FACTORS = frozenset(map(Fraction, (3, 4, 5, 7, 10, 12, 16, 20, 24, 36, 52, 60, 100, 365, 1_000, 1_440, 1_760, 2_000, 3_600, 5_280, 1_000_000)))
+FACTORS = frozenset(
+    map(Fraction, (3, 4, 5, 7, 10, 12, 16, 20, 24, 36, 52, 60, 100, 365, 1_000, 1_440, 1_760, 2_000, 3_600, 5_280, 1_000_000))
+)
 """Between units of one family: a number without its unit may be in another of them."""
 
 

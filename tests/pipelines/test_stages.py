@@ -239,7 +239,7 @@ async def test_rollouts_that_a_killed_run_left_alone_do_not_mix_with_others(done
         path.unlink()
     skips = [{"use": "monte_carlo", "rollouts": 2}, *RUN["annotators"][1:]]
     job = job_in(done, workers, Model(), annotators=skips)
-    job.drop_stale(wanted(job))
+    job.drop_stale(await wanted(job))
     assert job.dataset.shards(rollouts("monte_carlo")) == ()
     await run(job)
     check_never_mixed(job.dataset)
@@ -399,7 +399,7 @@ async def test_traces_that_exist_are_labelled_without_an_engine(done: Path, work
 
 async def test_what_is_built_on_a_missing_part_says_which(folder: Path, workers: Isolated) -> None:
     job = job_in(folder, workers, Model())
-    job.make_problems()
+    await job.make_problems()
     with pytest.raises(DatasetError, match="traces has no whole part 0: run again to make it"):
         await job.make_annotations(0, "formal")
 
