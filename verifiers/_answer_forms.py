@@ -150,7 +150,7 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """Words only, in lower case."""
+    """Words only."""
 
     words: str
 
@@ -176,11 +176,10 @@ def _words(written: str) -> Form:
         raise UnreadError("a sentence")
     if any(token.kind in (Kind.FUNCTION, Kind.COMMAND) for token in tokens(written)):
         return _form(tokens(written), 0)
-    words = " ".join(written.lower().split())
-    if words in NUMBER_WORDS:
-        number = NUMBER_WORDS.index(words)
+    if written.lower() in NUMBER_WORDS:
+        number = NUMBER_WORDS.index(written.lower())
         return Quantity(Number(Fraction(number)), str(number))
-    return Words(words)
+    return Words(" ".join(written.split()))
 
 
 def _option(match: re.Match[str]) -> Option:
@@ -329,6 +328,8 @@ def _name_before(sequence: Sequence[Token], relations: Sequence[str]) -> tuple[s
 
 def _equated(sequence: Sequence[Token], depth: int) -> Form:
     sides = _cut(sequence, "=")
+    if len(sides) == 2 and len(sides[1]) == 1 and sides[1][0].kind is Kind.NAME and not _has_names(sides[0]):
+        sides = sides[::-1]
     name = _name_before([*sides[0], Token(Kind.MARK, "="), *sides[-1]], ("=",))
     values = sides[1:] if name else sides
     form = _form(values[0], depth + 1) if len(values) == 1 else _one_value(values)
@@ -338,6 +339,10 @@ def _equated(sequence: Sequence[Token], depth: int) -> Form:
     if equation is None:
         raise UnreadError("an equation that is not understood")
     return equation
+
+
+def _has_names(side: Sequence[Token]) -> bool:
+    return any(token.kind in (Kind.NAME, Kind.TEXT) for token in side)
 
 
 def _one_value(sides: Sequence[Sequence[Token]]) -> Quantity | None:
@@ -425,7 +430,10 @@ def _quantity(sequence: Sequence[Token]) -> Quantity:
     percent = len(sequence) > 1 and sequence[-1].text in (r"\%", "%")
     if percent:
         sequence = sequence[:-1]
-    return Quantity(read(sequence), latex(sequence), frozenset(unit | {"dollar"} if currency else unit), percent)
+    node = read(sequence)
+    if percent and isinstance(node, Combined) and node.operator in "+-":
+        raise UnreadError("a percentage in a sum")
+    return Quantity(node, latex(sequence), frozenset(unit | {"dollar"} if currency else unit), percent)
 
 
 def _without_unit(sequence: Sequence[Token]) -> tuple[Sequence[Token], set[str]]:
@@ -436,6 +444,8 @@ def _without_unit(sequence: Sequence[Token]) -> tuple[Sequence[Token], set[str]]
     if not start or any(token.kind is not Kind.TEXT and token.text not in UNIT_MARKS for token in sequence[start:]):
         return sequence, set()
     words = [word for token in sequence[start:] for word in token.text.lower().split() if token.kind is Kind.TEXT]
+    if len(words) > 1 and words[0] in ("square", "cubic"):
+        words = words[1:]
     if any(word in COUNTING or word in MATHEMATICAL for word in words):
         raise UnreadError("a word that counts")
     return sequence[:start], {singular(word) for word in words if word not in PROSE}

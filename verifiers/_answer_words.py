@@ -45,7 +45,12 @@ PRODUCTS = frozenset(_words("abc xyz pqr"))
 
 NO_PRODUCTS = frozenset(_words("am an as at by my us up cm mm km ms pm mt"))
 
-COUNTING = frozenset(_words("am pm base binary octal hexadecimal below ago bc ad loss debt west south down behind and or"))
+COUNTING = frozenset(
+    _words(
+        "am pm base binary octal hexadecimal below under ago bc ad loss debt least most and or tenth tenths hundredth hundredths thousandth"
+        " thousandths millionth millionths lakh lakhs crore crores grand bn mn more less fewer"
+    )
+)
 """Words after a number that change what it says."""
 
 NUMBER_WORDS = _words(

@@ -42,9 +42,10 @@ __all__ = ["equivalent"]
 C, I, U = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNKNOWN  # noqa: E741
 Judged = tuple[Verdict, str]
 
-POINTS = 4
-"""Of either sign, and as many whole ones where only those will do, times `WHOLE`."""
-WHOLE = 3
+POINTS = 6
+"""As many positive ones and as many of mixed signs, half of them below 1; or twice as many whole ones where only those will do."""
+FEWEST_POINTS = 3
+"""At which both formulas must have a value."""
 MAX_ITEMS = 64
 
 
@@ -61,6 +62,8 @@ def equivalent(one: Form, other: Form) -> Judged:
             return _equations(one, other)
         case Endless(), Endless():
             return (C, "the same infinity") if one == other else (I, "opposite infinities")
+        case (Endless(), Quantity(node=node)) | (Quantity(node=node), Endless()):
+            return (U, "different variables") if names(node) else (I, "infinity and a number")
         case Words(), Words():
             return _words(one.words, other.words)
         case _:
@@ -214,7 +217,7 @@ def _matrices(one: Matrix, other: Matrix) -> Judged:
 def _words(one: str, other: str) -> Judged:
     if one == other:
         return C, "the same words"
-    apart = any(one in vocabulary and other in vocabulary for vocabulary in VOCABULARIES)
+    apart = any(one.lower() in vocabulary and other.lower() in vocabulary for vocabulary in VOCABULARIES) and one.lower() != other.lower()
     return (I, "different words") if apart else (U, "different words")
 
 
@@ -234,7 +237,7 @@ def _nodes(one: Quantity, other: Quantity, left: Node, right: Node) -> Judged:
     if one.source == other.source and left == right:
         return C, "the same formula"
     variables = names(left) | names(right)
-    if names(left) != names(right):
+    if names(left) != names(right) and names(left) and names(right):
         return U, "different variables"
     if variables:
         return _open(one, other, left, right)
@@ -275,16 +278,16 @@ def _may_be_rounded(shown: Node, exact: Node) -> bool:
 
 def _open(one: Quantity, other: Quantity, left: Node, right: Node) -> Judged:
     """Formulas with variables, at points: equal at all that both are defined at, different at all, or unknown."""
-    variables = sorted(names(left))
+    variables = sorted(names(left) | names(right))
     found = [_at_point(left, right, point) for point in _points(variables, left, right)]
     decided = [equal for equal in found if equal is not None]
-    if len(decided) < POINTS:
+    if len(decided) < FEWEST_POINTS:
         return U, "hardly a value in common"
     if all(decided):
         return _seconded(one.source, other.source, left is one.node) if one.percent is other.percent else (U, "a percentage perhaps")
     if any(decided):
         return U, "equal for some values"
-    if len(variables) > 1 or not PARAMETERS.isdisjoint(variables):
+    if len(variables) > 1 or not PARAMETERS.isdisjoint(variables) or names(left) != names(right):
         return U, "formulas that differ, of variables that may be bound"
     return I, "different formulas"
 
@@ -301,14 +304,14 @@ def _points(variables: Sequence[str], *nodes: Node) -> Sequence[Mapping[str, Fra
     """Positive ones first, then ones of mixed signs; whole ones for factorials and binomials. The same for the same names."""
     random = Random(" ".join(variables))
     if any(isinstance(part, Factorial | Binomial) for node in nodes for part in walk(node)):
-        starts = [random.sample(range(2, 40), len(variables)) for _ in range(POINTS * WHOLE)] if len(variables) < POINTS else []
-        return [dict(zip(variables, map(Fraction, start), strict=True)) for start in starts]
-    signs = [1] * POINTS + [-1, 1, -1, -1]
-    return [{name: sign * _fraction(random) * (random.choice((1, sign))) for name in variables} for sign in signs]
+        return [{name: Fraction(random.randint(2, 40)) for name in variables} for _ in range(2 * POINTS)]
+    return [{name: _fraction(random, at) for name in variables} for at in range(2 * POINTS)]
 
 
-def _fraction(random: Random) -> Fraction:
-    return Fraction(random.randint(1_000, 9_999), random.randint(1_000, 3_000))
+def _fraction(random: Random, at: int) -> Fraction:
+    """Between 1/3 and 10 at even places, below 1 at odd ones, of either sign from the middle on."""
+    size = Fraction(random.randint(1_000, 9_999), random.randint(1_000, 3_000)) / (1 if at % 2 == 0 else 16)
+    return size if at < POINTS else size * random.choice((1, -1))
 
 
 def _seconded(one: str, other: str, plain: bool) -> Judged:

@@ -84,9 +84,12 @@ def tokens(text: str) -> Sequence[Token]:
 
 
 def latex(sequence: Sequence[Token]) -> str:
-    """The tokens as plain LaTeX, with a brace round every argument."""
-    spelling = _Spelling()
-    return " ".join(map(spelling.of, sequence))
+    """The tokens as plain LaTeX: a brace round every argument, and a space only between letters."""
+    spelling, written = _Spelling(), ""
+    for token in sequence:
+        text = spelling.of(token)
+        written += " " * (written[-1:].isalpha() and text[:1].isalpha()) + text
+    return written
 
 
 class _Spelling:

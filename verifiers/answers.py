@@ -26,6 +26,7 @@ from fractions import Fraction
 from typing import ClassVar
 
 from stepmark.records import Verdict
+from verifiers._doubts import mixes_percentages
 from verifiers._expressions import Node, bare, leaves, parse, value
 from verifiers._lexicon import FAMILIES
 from verifiers._rounding import may_round
@@ -41,15 +42,24 @@ SPELLINGS: Sequence[tuple[re.Pattern[str], str]] = [
     (re.compile(r"\\(?:left|right|displaystyle)(?![A-Za-z])|\\[!,;:]"), ""),
     (re.compile(r"\\[dt]frac(?![A-Za-z])"), r"\\frac"),
     (re.compile(r"\s+"), " "),
-    (re.compile(r"(?<=\d) ?, (?=\d{3}(?!\d))"), ";"),  # two numbers, not the thousands of one
-    (re.compile(r" ?([^\w\s\\]) ?"), r"\1"),
+    (re.compile(r"(?<=\d)(?: ,|, | , )(?=\d{3}(?!\d))"), ";"),  # two numbers, not the thousands of one
+    (re.compile(r" ?([^\w\s\\.]) ?"), r"\1"),
 ]
 LETTERS = re.compile(r"[^\W\d_]+")
 NOT_A_NUMBER = re.compile(
-    r"(?<![A-Za-z\\])[xX](?![A-Za-z])|\b(?:base|binary|ternary|octal|hexadecimal|below|ago|loss|debt)\b", re.IGNORECASE
+    r"(?<![A-Za-z\\])x(?![A-Za-z])"
+    r"|[(\[]\s*\d{1,3}(?:,\d{3})+\s*[)\]]"
+    r"|\b(?:base|binary|ternary|octal|hexadecimal|below|under|ago|loss|debt|least|most|tenths?|hundredths?|thousandths?|millionths?"
+    r"|lakhs?|crores?|grand|bn|mn)\b",
+    re.IGNORECASE,
 )
-"""A name that a sloppy `x` for "times" may be, and words that change what a number says."""
-
+"""A name that a sloppy `x` for "times" may be, a comma that may part two numbers, words that change what a number says."""
+OPPOSED = re.compile(
+    r"\b(?:more|less|fewer|greater|smaller|higher|lower|taller|shorter|older|younger|faster|slower|early|earlier|late|later|before|after"
+    r"|ahead|behind|up|down|above|north|south|east|west|profit|gain|clockwise|counterclockwise)\b",
+    re.IGNORECASE,
+)
+"""Words beside a number that say in which direction it counts."""
 FACTORS = frozenset(
     map(Fraction, (3, 4, 5, 7, 10, 12, 16, 20, 24, 36, 52, 60, 100, 365, 1_000, 1_440, 1_760, 2_000, 3_600, 5_280, 1_000_000))
 )
@@ -83,8 +93,10 @@ def _judged(answer: str, reference: str) -> tuple[Verdict, str]:
         return Verdict.UNKNOWN, "empty"
     if _same_text(plain, of_reference):
         return Verdict.CORRECT, "the same text"
-    numbers = _number(answer), _number(reference)
-    if numbers[0] is not None and numbers[1] is not None and (found := _compared(*numbers)):
+    directions, numbers = (_directions(answer), _directions(reference)), (_number(answer), _number(reference))
+    if all(directions) and directions[0] != directions[1]:
+        return Verdict.UNKNOWN, "words that differ"
+    if numbers[0] is not None and numbers[1] is not None and (found := _compared(*numbers, directed=any(directions))):
         return found
     return _by_form(answer, reference)
 
@@ -165,6 +177,10 @@ def _is_one_word(one: str, other: str) -> bool:
     return len(one) > 3 or one.capitalize() == other or other.capitalize() == one
 
 
+def _directions(text: str) -> frozenset[str]:
+    return frozenset(word.lower() for word in OPPOSED.findall(text))
+
+
 def _number(text: str) -> Node | None:
     """The text as one closed expression."""
     text = _inner(text)
@@ -172,10 +188,12 @@ def _number(text: str) -> Node | None:
         return None
     words = tokens(text)
     read = parse(words)
-    return read[0] if read is not None and read[1] == len(words) else None
+    if read is None or read[1] < len(words) or mixes_percentages(read[0]):
+        return None
+    return read[0] if len({literal.unit for literal in leaves(read[0]) if literal.unit}) < 2 else None
 
 
-def _compared(answer: Node, reference: Node) -> tuple[Verdict, str] | None:
+def _compared(answer: Node, reference: Node, *, directed: bool) -> tuple[Verdict, str] | None:
     """The verdict on two numbers; None when one of them has no rational value."""
     of_answer, of_reference = _units(answer), _units(reference)
     if not (of_answer <= of_reference or of_reference <= of_answer):
@@ -186,6 +204,8 @@ def _compared(answer: Node, reference: Node) -> tuple[Verdict, str] | None:
     one_percent_sign = _percent(answer) is not _percent(reference)
     if values[0] == references[0] or (one_percent_sign and not set(values).isdisjoint(references)):
         return Verdict.CORRECT, "equal numbers"
+    if values[0] == -references[0] and (directed or of_answer or of_reference):
+        return Verdict.UNKNOWN, "the opposite sign, and words"
     doubt = _doubt(answer, reference, values[0], references[0])
     return (Verdict.UNKNOWN, doubt) if doubt else (Verdict.INCORRECT, "different numbers")
 
@@ -195,8 +215,6 @@ def _doubt(one: Node, other: Node, of_one: Fraction, of_other: Fraction) -> str:
     units = _units(one) ^ _units(other)
     if any(unit in FAMILIES for unit in units) and of_other and (of_one / of_other in FACTORS or of_other / (of_one or 1) in FACTORS):
         return "a unit that may be another"
-    if units and of_one == -of_other:
-        return "the opposite sign, and words"
     if _may_be_rounded(one, other, abs(of_one - of_other)) or _may_be_rounded(other, one, abs(of_one - of_other)):
         return "equal when rounded"
     return ""
