@@ -80,6 +80,7 @@ class Job:
         return chunk
 
     async def _gradable(self, number: int, row: Problem | Rejected) -> Problem | Rejected:
+        """The row, or why it is set aside; `number` is its place among all that the source gives."""
         if isinstance(row, Rejected) or row.answer is None:
             return row
         reason = await why_ungradable(self.workers, row.answer)

@@ -388,8 +388,10 @@ class _Reader:
         return self.tokens[self.at].text if self.at < len(self.tokens) and self._kind() is not Kind.TEXT else ""
 
     def _take(self) -> str:
-        if self.at >= len(self.tokens) or self._kind() is Kind.TEXT:
+        if self.at >= len(self.tokens):
             raise UnreadError("breaks off")
+        if self._kind() is Kind.TEXT:
+            raise UnreadError("words in a formula")
         self.at += 1
         return self.tokens[self.at - 1].text
 

@@ -93,10 +93,11 @@ def _judged(answer: str, reference: str) -> tuple[Verdict, str]:
         return Verdict.UNKNOWN, "empty"
     if _same_text(plain, of_reference):
         return Verdict.CORRECT, "the same text"
-    directions, numbers = (_directions(answer), _directions(reference)), (_number(answer), _number(reference))
+    directions = _directions(answer), _directions(reference)
     if all(directions) and directions[0] != directions[1]:
         return Verdict.UNKNOWN, "words that differ"
-    if numbers[0] is not None and numbers[1] is not None and (found := _compared(*numbers, directed=any(directions))):
+    one, other = _number(answer), _number(reference)
+    if one is not None and other is not None and (found := _compared(one, other, directed=any(directions))):
         return found
     return _by_form(answer, reference)
 
