@@ -55,8 +55,8 @@ INEQUALITIES = {"<": (False, True), r"\le": (True, True), ">": (False, False), r
 """Whether the end belongs to the interval, and whether the greater side is on the right."""
 UNIT_MARKS = ("^", "{", "}", "2", "3", "/")
 SHAPES = {Kind.NAME: "N", Kind.TEXT: "T", Kind.NUMBER: "D"}
-NAMED = re.compile(r"(?:T*N(?:_(?:[DN]|\{[DN,]*\}))?|T+)(?:\([DN](?:,[DN])*\))?")
-"""The tokens of a name by their kinds: `x`, `x_1`, `f(x, y)`, `AB`, `Area`, `angle A`."""
+NAMED = re.compile(r"\(N(?:,N)+\)|(?:T*N(?:_(?:[DN]|\{[DN,]*\}))?|T+)(?:\([DN](?:,[DN])*\))?")
+"""The tokens of a name by their kinds: `x`, `x_1`, `f(x, y)`, `(x, y)`, `AB`, `Area`, `angle A`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +141,9 @@ class Assignments:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """A letter of a multiple choice, and what it says where it says something; `marked` by more than the letter."""
+    """A letter of a multiple choice, and what it says where it says something."""
 
     letter: str
-    marked: bool
     said: "Form | None" = None
 
 
@@ -186,7 +185,7 @@ def _option(match: re.Match[str]) -> Option:
     bracketed, dotted, bare, said = match.groups()
     if said and not bracketed and not dotted:
         raise UnreadError("not an option")
-    return Option(bracketed or dotted or bare, bare is None, form_of(said) if said else None)
+    return Option(bracketed or dotted or bare, form_of(said) if said else None)
 
 
 def _form(sequence: Sequence[Token], depth: int) -> Form:

@@ -47,6 +47,8 @@ POINTS = 6
 FEWEST_POINTS = 3
 """At which both formulas must have a value."""
 MAX_ITEMS = 64
+MAX_LISTED = 24
+"""Of a list or set, where every part is compared with every part."""
 
 
 def equivalent(one: Form, other: Form) -> Judged:
@@ -154,7 +156,7 @@ def _each(ones: Sequence[Form], others: Sequence[Form]) -> Judged:
 
 
 def _lists(one: Several, other: Several) -> Judged:
-    if max(len(one.items), len(other.items)) > MAX_ITEMS:
+    if max(len(one.items), len(other.items)) > MAX_LISTED:
         raise UnreadError("too many parts")
     braces = one.is_set and other.is_set
     if not one.items or not other.items:
@@ -200,7 +202,7 @@ def _ends(interval: Bracketed) -> tuple[bool, ...]:
 
 
 def _unions(one: Union, other: Union) -> Judged:
-    if len(one.pieces) != len(other.pieces) or len(one.pieces) > MAX_ITEMS:
+    if len(one.pieces) != len(other.pieces) or len(one.pieces) > MAX_LISTED:
         return U, "unions of different pieces"
     table = [[equivalent(a, b)[0] for b in other.pieces] for a in one.pieces]
     same = all(C in row for row in table) and all(C in column for column in zip(*table, strict=True))
@@ -227,10 +229,15 @@ def _quantities(one: Quantity, other: Quantity) -> Judged:
     if one.percent is other.percent:
         return _nodes(one, other, one.node, other.node)
     percentage, plain = (one, other) if one.percent else (other, one)
-    as_unit = _nodes(percentage, plain, percentage.node, plain.node)
-    as_hundredth = _nodes(percentage, plain, Combined("/", percentage.node, Number(Fraction(100))), plain.node)
-    verdicts = {as_unit[0], as_hundredth[0]}
-    return as_unit if as_unit[0] is C or verdicts == {I} else as_hundredth if as_hundredth[0] is C else (U, "a percentage perhaps")
+    hundred = Number(Fraction(100))
+    readings = [
+        (percentage.node, plain.node),
+        (Combined("/", percentage.node, hundred), plain.node),
+        (percentage.node, Combined("*", plain.node, hundred)),  # the same again: a decimal is known as rounded only where it stands alone
+    ]
+    judged = [_nodes(percentage, plain, left, right) for left, right in readings]
+    equal = next((found for found in judged if found[0] is C), None)
+    return equal or (judged[0] if {verdict for verdict, _ in judged} == {I} else (U, "a percentage perhaps"))
 
 
 def _nodes(one: Quantity, other: Quantity, left: Node, right: Node) -> Judged:
@@ -248,7 +255,7 @@ def _nodes(one: Quantity, other: Quantity, left: Node, right: Node) -> Judged:
     if found.equal is None:
         return U, "too close to tell apart"
     if found.equal:
-        return (C, "equal numbers") if found.exact else _seconded(one.source, other.source, left is one.node)
+        return (C, "equal numbers") if found.exact else _seconded(one, other, left, right)
     return _different(one, other, left, right)
 
 
@@ -256,7 +263,7 @@ def _different(one: Quantity, other: Quantity, left: Node, right: Node) -> Judge
     """Closed values that differ; what might make them agree all the same is unknown."""
     if any(isinstance(node, Mixed) for node in (*walk(left), *walk(right))) and compare(left, right, {}, products=True).equal is not False:
         return U, "a mixed number or a product"
-    if any(isinstance(node, Call) and node.function == "log" and node.base is None for node in (*walk(left), *walk(right))):
+    if _lacks_base(left) or _lacks_base(right):
         return U, "a logarithm without a base"
     if one.unit != other.unit and (one.unit | other.unit) & FAMILIES.keys():
         return U, "a unit that may be another"
@@ -265,6 +272,10 @@ def _different(one: Quantity, other: Quantity, left: Node, right: Node) -> Judge
     if any(_may_be_rounded(*pair) for pair in ((left, right), (right, left))):
         return U, "equal when rounded"
     return I, "different numbers"
+
+
+def _lacks_base(node: Node) -> bool:
+    return any(isinstance(part, Call) and part.function == "log" and part.base is None for part in walk(node))
 
 
 def _may_be_rounded(shown: Node, exact: Node) -> bool:
@@ -284,9 +295,11 @@ def _open(one: Quantity, other: Quantity, left: Node, right: Node) -> Judged:
     if len(decided) < FEWEST_POINTS:
         return U, "hardly a value in common"
     if all(decided):
-        return _seconded(one.source, other.source, left is one.node) if one.percent is other.percent else (U, "a percentage perhaps")
+        return _seconded(one, other, left, right)
     if any(decided):
         return U, "equal for some values"
+    if _lacks_base(left) or _lacks_base(right):
+        return U, "a logarithm without a base"
     if len(variables) > 1 or not PARAMETERS.isdisjoint(variables) or names(left) != names(right):
         return U, "formulas that differ, of variables that may be bound"
     return I, "different formulas"
@@ -314,10 +327,15 @@ def _fraction(random: Random, at: int) -> Fraction:
     return size if at < POINTS else size * random.choice((1, -1))
 
 
-def _seconded(one: str, other: str, plain: bool) -> Judged:
-    if plain and _math_verify.says_equal(one, other):
-        return C, "equal formulas"
-    return U, "equal here, not so for math-verify"
+def _seconded(one: Quantity, other: Quantity, left: Node, right: Node) -> Judged:
+    """Equal here; math-verify is asked where the formulas are compared as they are written."""
+    if (left, right) != (one.node, other.node):
+        return U, "a percentage perhaps"
+    return _confirmed(one.source, other.source)
+
+
+def _confirmed(one: str, other: str) -> Judged:
+    return (C, "equal formulas") if _math_verify.says_equal(one, other) else (U, "equal here, not so for math-verify")
 
 
 def _equations(one: Equation, other: Equation) -> Judged:
@@ -332,7 +350,7 @@ def _equations(one: Equation, other: Equation) -> Judged:
     if ones is None or others is None or not all((*ones, *others)):
         return U, "no rational value"
     if len({a / b for a, b in zip(ones, others, strict=True)}) == 1:
-        return _seconded(one.source, other.source, plain=True)
+        return _confirmed(one.source, other.source)
     if all(_is_linear(equation.difference, variables) for equation in (one, other)):
         return I, "different linear equations"
     return U, "equations that are no multiples"

@@ -92,7 +92,7 @@ def _difference(one: Node, other: Node, reading: _Reading) -> tuple[Complex, int
         first = _Evaluation(reading)
         difference = first.of(Combined("-", one, other))
         if not all(isinstance(part, Fraction) for part in difference):
-            iv.prec = bits = SPARE_BITS + 4 * first.bits
+            iv.prec = bits = SPARE_BITS + 2 * first.bits
             if bits > MAX_PRECISION:
                 raise UnreadError("too large to compare")
             difference = _Evaluation(reading).of(Combined("-", one, other))
@@ -189,14 +189,13 @@ def _interval(number: Real) -> Any:
 
 
 def _size(number: Real) -> int:
-    """Of a rational number the bits it has, of another those before or after its point."""
+    """Of a rational number the bits it has, of another those before or after its point; none of what may be zero."""
     if isinstance(number, Fraction):
         bits = max(number.numerator.bit_length(), number.denominator.bit_length())
         if bits > MAX_BITS:
             raise UnreadError("a number that is too large")
         return bits
-    largest = abs(number).b
-    bits = abs(int(mp.mag(largest))) if largest else 0
+    bits = abs(int(mp.mag(abs(number).b))) if _excludes_zero(number) else 0
     if bits > MAX_LOGARITHM:
         raise UnreadError("a number that is too large")
     return bits

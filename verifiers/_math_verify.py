@@ -5,8 +5,10 @@ Its timeouts are off: the worker has a deadline. What it raises, its own timeout
 """
 
 import contextlib
+import logging
 import signal
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 __all__ = ["says_equal"]
@@ -15,16 +17,22 @@ __all__ = ["says_equal"]
 def says_equal(one: str, other: str) -> bool:
     """Whether math-verify calls two LaTeX expressions equal, taken either way round: its `verify` is not symmetric."""
     with _without_timer():
-        import math_verify
-        from math_verify.errors import TimeoutException
-    _quiet()
+        math_verify = _library()
     try:
         a, b = (_parsed(math_verify, text) for text in (one, other))
-        return bool(a and b) and any(
-            math_verify.verify(gold, said, timeout_seconds=None, allow_set_relation_comp=True) for gold, said in ((a, b), (b, a))
-        )
-    except (Exception, TimeoutException):  # noqa: BLE001 - a library that may raise anything about text that a model wrote
+        return bool(a and b) and any(math_verify.verify(gold, said, timeout_seconds=None) for gold, said in ((a, b), (b, a)))
+    except (Exception, math_verify.errors.TimeoutException):  # noqa: BLE001 - it may raise anything about text that a model wrote
         return False
+
+
+@cache
+def _library() -> Any:
+    """The library, warm, and without its warning that its timeouts are off."""
+    import math_verify.errors
+
+    logging.getLogger("math_verify").setLevel(logging.ERROR)
+    _parsed(math_verify, r"\frac{x}{2}")
+    return math_verify
 
 
 def _parsed(math_verify: Any, text: str) -> list[Any]:
@@ -33,16 +41,9 @@ def _parsed(math_verify: Any, text: str) -> list[Any]:
     return list(parsed)
 
 
-def _quiet() -> None:
-    """It warns that its timeouts are off, once."""
-    import logging
-
-    logging.getLogger("math_verify").setLevel(logging.ERROR)
-
-
 @contextlib.contextmanager
 def _without_timer() -> Iterator[None]:
-    """An import of a second is not the claim's: the worker's timer waits meanwhile."""
+    """The seconds until the library is warm are not the claim's: the worker's timer waits meanwhile."""
     if not hasattr(signal, "setitimer"):
         yield
         return
