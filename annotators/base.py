@@ -17,7 +17,7 @@ from engines.base import Completion, Engine, Prompt
 from stepmark.errors import EngineError, UserError
 from stepmark.identity import SEED_SPACING, digest, seed_for
 from stepmark.records import Annotation, Cost, Critique, Label, Problem, Rollout, Sampling, StepAnnotation, Trace, Verdict
-from verifiers.base import AnswerClaim, Finding, StepClaim
+from verifiers.base import Claim, Finding
 
 __all__ = ["Annotator", "Case", "Fitting", "Graded", "Labeler", "Samples", "Services", "Tools", "estimate", "run", "together", "undecided"]
 
@@ -46,7 +46,7 @@ class Services:
     rollout_sampling: Sampling
     grade: Callable[[str, str, str | None], Awaitable[Graded]]
     """(whole text, finish reason, reference answer) -> its grade."""
-    verify: Callable[[str, AnswerClaim | StepClaim], Awaitable[Finding]]
+    verify: Callable[[str, Claim], Awaitable[Finding]]
     """(verifier id, claim) -> its finding, decided in a worker that can be killed."""
 
 
@@ -98,7 +98,7 @@ class Tools:
         self._pay(completions)
         return completions
 
-    async def verify(self, verifier: str, claim: AnswerClaim | StepClaim) -> Finding:
+    async def verify(self, verifier: str, claim: Claim) -> Finding:
         """Have a verifier decide a claim in a worker process that is killed at its deadline."""
         return await self._services.verify(verifier, claim)
 

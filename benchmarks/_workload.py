@@ -39,7 +39,7 @@ async def write(plan: Plan, folder: Path, count: int) -> Workload:
     job = Job(plan=plan, dataset=Dataset(str(folder)), meter=Meter())
     wrong, right = list[Trace](), dict[str, Trace]()
     try:
-        for shard in job.make_problems():
+        for shard in await job.make_problems():
             await job.make_traces(shard)
             for traces in _by_problem(job.dataset, shard):
                 solved = [trace for trace in traces if trace.outcome is Verdict.CORRECT]

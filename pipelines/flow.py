@@ -4,7 +4,6 @@ Prefect shows, retries and schedules. Its parameters are small keys (stage, shar
 disk, so a run that is killed and started again, by hand or by Prefect, makes only what is missing.
 """
 
-import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -92,7 +91,7 @@ async def _work(job: Job, *, makes_traces: bool) -> Sequence[Mapping[str, str]]:
 async def _shards(job: Job, *, makes_traces: bool) -> Sequence[int]:
     """The shards to work on; what an earlier, different run file left in them is dropped first, so that rows never mix."""
     if makes_traces:
-        problems = await _task(job, "problems", asyncio.to_thread)(job.make_problems)
+        problems = await _task(job, "problems", job.make_problems)()
         traces = {shard: job.plan.traces_stamp(stamp) for shard, stamp in problems.items()}
     else:
         traces = {shard: _stamp_of(job.dataset, shard) for shard in job.dataset.shards(TRACES)}

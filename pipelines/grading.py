@@ -4,9 +4,9 @@ from annotators.base import Graded
 from stepmark.answers import final_answer
 from stepmark.records import Verdict
 from verifiers._isolated import Isolated
-from verifiers.base import AnswerClaim
+from verifiers.base import AnswerClaim, ReferenceClaim
 
-__all__ = ["GRADER", "grade", "grade_answer"]
+__all__ = ["GRADER", "grade", "grade_answer", "why_ungradable"]
 
 GRADER = "answers"
 
@@ -27,3 +27,13 @@ async def grade_answer(workers: Isolated, answer: str | None, reference: str | N
         return Graded(final_answer=answer, outcome=Verdict.UNKNOWN, reason="no reference answer")
     finding = await workers.verify(GRADER, AnswerClaim(answer=answer, reference=reference))
     return Graded(final_answer=answer, outcome=finding.verdict, reason=finding.reason)
+
+
+async def why_ungradable(workers: Isolated, reference: str) -> str:
+    """Why no solution could be graded against a reference; empty for one that can.
+
+    A text is always equal to itself, so more is asked: the verifier must understand the reference as something that an answer written
+    differently can be compared with.
+    """
+    understood = await workers.verify(GRADER, ReferenceClaim(reference=reference))
+    return "" if understood.verdict is Verdict.CORRECT else f"no answer could be compared with it: {understood.reason}"

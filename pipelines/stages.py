@@ -19,7 +19,7 @@ from annotators.base import run as annotate
 from engines.base import Completion, Engine
 from filters.base import Candidate
 from pipelines.filtering import dropped_by, without
-from pipelines.grading import grade
+from pipelines.grading import grade, why_ungradable
 from pipelines.meter import Meter
 from pipelines.plan import Plan
 from problems.base import Oracle
@@ -46,12 +46,15 @@ class Job:
     meter: Meter
     workers: Isolated = field(default_factory=Isolated)
 
-    def make_problems(self) -> Mapping[int, str]:
-        """Write the problems, and the rows set aside, shard by shard; returns each shard's stamp, which is of the rows themselves."""
+    async def make_problems(self) -> Mapping[int, str]:
+        """Write the problems, and the rows set aside, shard by shard; returns each shard's stamp, which is of the rows themselves.
+
+        A problem whose own reference cannot be graded against is set aside too: nothing that is written about it could ever count.
+        """
         source, stamps = self.plan.source, dict[int, str]()
         assert source is not None, "only `run` makes problems, and it asks for [problems]"
-        rows = iter(source.problems())
-        while chunk := _chunk(rows, self.plan.run_file.shards.problems_per_shard):
+        rows = enumerate(source.problems(), start=1)
+        while chunk := await self._chunk(rows):
             found = [row for row in chunk if isinstance(row, Problem)]
             aside = [row for row in chunk if isinstance(row, Rejected)]
             self.meter.finish("problems", len(found))
@@ -68,6 +71,23 @@ class Job:
             raise DatasetError("the source has no problem; nothing was changed")
         self._keep_problems(stamps)
         return stamps
+
+    async def _chunk(self, rows: Iterator[tuple[int, Problem | Rejected]]) -> Sequence[Problem | Rejected]:
+        """The next rows up to and including a shard's number of problems; a source may take its time, so a thread waits for it."""
+        chunk = list[Problem | Rejected]()
+        while missing := self.plan.run_file.shards.problems_per_shard - sum(isinstance(row, Problem) for row in chunk):
+            more = await asyncio.to_thread(list, islice(rows, missing))
+            chunk += await together(self._gradable(number, row) for number, row in more)
+            if not more:
+                break
+        return chunk
+
+    async def _gradable(self, number: int, row: Problem | Rejected) -> Problem | Rejected:
+        """The row, or why it is set aside; `number` is its place among all that the source gives."""
+        if isinstance(row, Rejected) or row.answer is None:
+            return row
+        reason = await why_ungradable(self.workers, row.answer)
+        return Rejected(file=row.source, row=number, field="answer", reason=reason) if reason else row
 
     def _keep_problems(self, stamps: Mapping[int, str]) -> None:
         for table in (PROBLEMS, REJECTED):
@@ -321,14 +341,3 @@ def _cost(completion: Completion) -> Cost:
         cached_tokens=completion.cached_tokens,
         generated_tokens=completion.generated_tokens,
     )
-
-
-def _chunk(rows: Iterator[Problem | Rejected], problems: int) -> Sequence[Problem | Rejected]:
-    """The next rows up to and including the given number of problems."""
-    chunk = list[Problem | Rejected]()
-    while missing := problems - sum(isinstance(row, Problem) for row in chunk):
-        more = list(islice(rows, missing))
-        chunk += more
-        if not more:
-            break
-    return chunk

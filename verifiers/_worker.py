@@ -19,11 +19,11 @@ from typing import BinaryIO, TextIO
 from stepmark import plugins
 from stepmark.errors import UserError
 from stepmark.records import Verdict
-from verifiers.base import AnswerClaim, Finding, StepClaim, Verifier
+from verifiers.base import Claim, Finding, Verifier
 
 __all__ = ["main"]
 
-Job = tuple[str, AnswerClaim | StepClaim]
+Job = tuple[str, Claim]
 MAX_REASON_CHARS = 2_000
 
 
@@ -91,7 +91,7 @@ def _load(verifier_id: str) -> Verifier | str:
     return verifier
 
 
-def _decide(verifier: Verifier | str, claim: AnswerClaim | StepClaim) -> Finding:
+def _decide(verifier: Verifier | str, claim: Claim) -> Finding:
     if isinstance(verifier, str):
         return Finding(verdict=Verdict.UNKNOWN, reason=verifier)
     try:

@@ -24,7 +24,7 @@ from stepmark.records import Verdict
 from verifiers._algebra.consequences import contradictions
 from verifiers._algebra.contexts import Context
 from verifiers._algebra.links import judge
-from verifiers.base import AnswerClaim, Finding, StepClaim
+from verifiers.base import Claim, Finding, StepClaim
 
 __all__ = ["Algebra"]
 
@@ -38,7 +38,7 @@ class Algebra:
 
     version: ClassVar[int] = 1
 
-    def verify(self, claim: AnswerClaim | StepClaim) -> Finding:
+    def verify(self, claim: Claim) -> Finding:
         """Incorrect names the false statement and why it is false; correct says how many hold."""
         if not isinstance(claim, StepClaim):
             return _unknown("not a step")

@@ -16,7 +16,7 @@ from stepmark.records import Verdict
 from verifiers._equality import judge
 from verifiers._equations import Equation, equations
 from verifiers._lexicon import OTHER_ARITHMETIC, REFUTATION
-from verifiers.base import AnswerClaim, Finding, StepClaim
+from verifiers.base import Claim, Finding, StepClaim
 
 __all__ = ["Arithmetic"]
 
@@ -30,7 +30,7 @@ class Arithmetic:
 
     version: ClassVar[int] = 2
 
-    def verify(self, claim: AnswerClaim | StepClaim) -> Finding:
+    def verify(self, claim: Claim) -> Finding:
         """Incorrect names the false equation and its true value; correct says how many equations hold."""
         if not isinstance(claim, StepClaim):
             return _unknown("not a step")

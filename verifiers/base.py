@@ -5,7 +5,7 @@ from typing import Protocol
 
 from stepmark.records import Verdict
 
-__all__ = ["AnswerClaim", "Finding", "StepClaim", "Verifier"]
+__all__ = ["AnswerClaim", "Claim", "Finding", "ReferenceClaim", "StepClaim", "Verifier"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,12 +17,22 @@ class AnswerClaim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceClaim:
+    """The claim that answers written differently can be compared with a reference: that it is understood, and has a value."""
+
+    reference: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepClaim:
     """The claim that a step is right, given the problem and the steps before it."""
 
     question: str
     previous: tuple[str, ...]
     step: str
+
+
+Claim = AnswerClaim | ReferenceClaim | StepClaim
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +46,6 @@ class Finding:
 class Verifier(Protocol):
     """Decides claims; a claim of a kind it does not know is unknown."""
 
-    def verify(self, claim: AnswerClaim | StepClaim) -> Finding:
+    def verify(self, claim: Claim) -> Finding:
         """Decide one claim. Pure: no model, no network, no state; what is not understood is unknown."""
         ...

@@ -28,7 +28,7 @@ from typing import ClassVar
 from stepmark.records import Verdict
 from verifiers._entailment.countermodels import contradict, countermodel, follow
 from verifiers._entailment.statements import Answer, Atom, Clause, Problem, Step, Trait, negated, read_problem, read_step
-from verifiers.base import AnswerClaim, Finding, StepClaim
+from verifiers.base import Claim, Finding, StepClaim
 
 __all__ = ["Entailment"]
 
@@ -42,7 +42,7 @@ class Entailment:
 
     version: ClassVar[int] = 1
 
-    def verify(self, claim: AnswerClaim | StepClaim) -> Finding:
+    def verify(self, claim: Claim) -> Finding:
         """Correct says from how many premises; incorrect shows a countermodel, or the answer that holds."""
         if not isinstance(claim, StepClaim):
             return _unknown("not a step")

@@ -9,7 +9,7 @@ from engines.base import Completion, Engine, Prompt
 from engines.scripted import Scripted
 from stepmark import plugins
 from stepmark.records import NO_ERROR, Annotation, Problem, Sampling, Trace, Verdict
-from verifiers.base import AnswerClaim, Finding, StepClaim
+from verifiers.base import Claim, Finding
 
 C, I, U = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNKNOWN  # noqa: E741
 
@@ -59,7 +59,7 @@ async def grade(text: str, finish_reason: str, reference: str | None) -> Graded:
     return Graded(final_answer=text[-3:], outcome=outcome, reason=finish_reason)
 
 
-async def verify(verifier: str, claim: AnswerClaim | StepClaim) -> Finding:
+async def verify(verifier: str, claim: Claim) -> Finding:
     finding: Finding = plugins.build("verifiers", {"use": verifier}).verify(claim)
     return finding
 

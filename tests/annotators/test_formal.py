@@ -12,7 +12,7 @@ from stepmark.records import Trace, Verdict
 from tests.annotators.simulated import done_by, last_sample_solves, trace_of, verdicts
 from verifiers.algebra import Algebra
 from verifiers.arithmetic import Arithmetic
-from verifiers.base import AnswerClaim, Finding, StepClaim
+from verifiers.base import Claim, Finding, StepClaim
 
 SAID = {"c": Verdict.CORRECT, "i": Verdict.INCORRECT, "u": Verdict.UNKNOWN}
 
@@ -37,9 +37,9 @@ async def test_the_first_false_step_is_the_first_error(steps: tuple[str, ...], f
 
 
 async def test_a_step_is_claimed_with_the_problem_and_the_steps_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    claims: list[AnswerClaim | StepClaim] = []
+    claims: list[Claim] = []
 
-    def kept(_self: Arithmetic, claim: AnswerClaim | StepClaim) -> Finding:
+    def kept(_self: Arithmetic, claim: Claim) -> Finding:
         claims.append(claim)
         return Finding(verdict=Verdict.UNKNOWN, reason="kept")
 

@@ -94,7 +94,7 @@ def job_in(folder: Path, workers: Isolated, model: Model, **changes: Any) -> Job
 
 async def run(job: Job) -> Job:
     """Every stage of every shard, in order, as the flow does it."""
-    traces = wanted(job)
+    traces = await wanted(job)
     await job.ask_before_dropping(traces)
     job.drop_stale(traces)
     for shard in traces:
@@ -104,9 +104,9 @@ async def run(job: Job) -> Job:
     return job
 
 
-def wanted(job: Job) -> Mapping[int, str]:
+async def wanted(job: Job) -> Mapping[int, str]:
     """The stamps that the traces of each shard will have, once its problems are written."""
-    return {shard: job.plan.traces_stamp(stamp) for shard, stamp in job.make_problems().items()}
+    return {shard: job.plan.traces_stamp(stamp) for shard, stamp in (await job.make_problems()).items()}
 
 
 async def label(job: Job) -> Job:

@@ -6,7 +6,7 @@ import pytest
 import pytest_asyncio
 
 from annotators.base import Graded
-from pipelines.grading import grade, grade_answer
+from pipelines.grading import grade, grade_answer, why_ungradable
 from stepmark.records import Verdict
 from verifiers._isolated import Isolated
 
@@ -33,7 +33,9 @@ async def workers() -> AsyncIterator[Isolated]:
         ("2 + 2 = 4", "stop", "4", None, U, "no final answer"),
         ("", "stop", "4", None, U, "no final answer"),
         ("The answer is 4.", "stop", None, "4", U, "no reference answer"),
-        ("The answer is x + 1.", "stop", "1 + y", "x + 1", U, "different texts, not both numbers"),
+        ("The answer is x + 1.", "stop", "1 + y", "x + 1", U, "different variables"),
+        (r"\boxed{x = 1 \text{ or } x = 2}", "stop", "2 or 1", r"x = 1 \text{ or } x = 2", C, "the same values"),
+        ("The correct answer is (B).", "stop", "(C)", "(B)", I, "different options"),
     ],
 )
 async def test_grades(
@@ -47,3 +49,23 @@ async def test_grades(
 async def test_an_answer_that_is_given_needs_no_text(workers: Isolated) -> None:
     assert await grade_answer(workers, "4", "5") == Graded(final_answer="4", outcome=I, reason="different numbers")
     assert (await grade_answer(workers, None, "5")).outcome is U
+
+
+@pytest.mark.parametrize("reference", ["18", r"\frac{1}{2}", "x + 1", "(C)", "Friday", r"\{1, 2\}", "[0, 1)"])
+async def test_a_plain_reference_can_be_graded_against(workers: Isolated, reference: str) -> None:
+    assert await why_ungradable(workers, reference) == ""
+
+
+@pytest.mark.parametrize(
+    ("reference", "reason"),
+    [
+        ("", "no answer could be compared with it: empty"),
+        (r"1, 2, \ldots", r"no answer could be compared with it: not understood: \ldots is not understood"),
+        ("5" * 2_001, "no answer could be compared with it: too long"),
+        ("1/0", "no answer could be compared with it: no value"),
+        ("5 }", "no answer could be compared with it: not understood: unbalanced"),
+        ("it is shown above, in which there is none", "no answer could be compared with it: not understood: words in a formula"),
+    ],
+)
+async def test_a_reference_is_refused_with_the_reason(workers: Isolated, reference: str, reason: str) -> None:
+    assert await why_ungradable(workers, reference) == reason

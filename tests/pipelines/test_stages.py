@@ -271,7 +271,7 @@ async def test_what_a_killed_run_left_alone_does_not_mix_with_others(done: Path,
         shutil.rmtree(done / "annotations" / method)
     others = [{"use": "monte_carlo", "rollouts": 2}, RUN["annotators"][1], {"use": "judge", "votes": 1}, RUN["annotators"][3]]
     job = job_in(done, workers, Model(), annotators=others)
-    job.drop_stale(wanted(job))
+    job.drop_stale(await wanted(job))
     assert job.dataset.shards(rollouts("monte_carlo")) == job.dataset.shards(critiques("judge")) == ()
     await run(job)
     check_never_mixed(job.dataset)
@@ -406,6 +406,37 @@ async def test_rows_that_cannot_be_used_are_set_aside_in_their_shard(folder: Pat
     assert (job.meter.done["problems"], job.meter.done["rows set aside"]) == (3, 4)
 
 
+async def test_a_problem_whose_reference_cannot_be_graded_against_is_set_aside_and_not_run(
+    folder: Path, tmp_path: Path, workers: Isolated
+) -> None:
+    model = Model()
+    rows: list[dict[str, Any]] = [{"question": problem.question, "answer": problem.answer} for problem in model.problems[:5]]
+    rows[0]["answer"] = "1, 2, ..."
+    rows[2]["answer"] = r"\frac{1}{0}"
+    del rows[4]["answer"]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    job = await run(job_in(folder, workers, model, problems={"use": "files", "paths": [str(file)]}, annotators=[], label=None))
+    assert [problem.answer for problem in job.dataset.read(PROBLEMS)] == [rows[1]["answer"], rows[3]["answer"], None]
+    aside = list(job.dataset.read(REJECTED))
+    assert [(row.row, row.field) for row in aside] == [(1, "answer"), (3, "answer")]
+    assert [row.reason for row in aside] == [
+        "no answer could be compared with it: not understood: a sign that is not understood",
+        "no answer could be compared with it: no value",
+    ]
+    assert {trace.problem_id for trace in job.dataset.read(TRACES)} == {problem.problem_id for problem in job.dataset.read(PROBLEMS)}
+    before = parts(folder)
+    await run(job_in(folder, workers, model, problems={"use": "files", "paths": [str(file)]}, annotators=[], label=None))
+    assert parts(folder) == before
+
+
+async def test_a_source_of_ungradable_problems_only_is_told(folder: Path, tmp_path: Path, workers: Isolated) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps({"question": f"What is {n}?", "answer": "..."}) + "\n" for n in range(5)))
+    with pytest.raises(DatasetError, match=r"no usable problem, nothing was changed; .*row 1, field 'answer': no answer could be compared"):
+        await run(job_in(folder, workers, Model(), problems={"use": "files", "paths": [str(file)]}))
+
+
 @pytest.mark.parametrize("gold", ["oracle", "human"])
 async def test_gold_is_never_a_source_of_labels(gold: str, done: Path, workers: Isolated) -> None:
     made = job_in(done, workers, Model())
@@ -431,7 +462,7 @@ async def test_traces_that_exist_are_labelled_without_an_engine(done: Path, work
 
 async def test_what_is_built_on_a_missing_part_says_which(folder: Path, workers: Isolated) -> None:
     job = job_in(folder, workers, Model())
-    job.make_problems()
+    await job.make_problems()
     with pytest.raises(DatasetError, match="traces has no whole part 0: run again to make it"):
         await job.make_annotations(0, "formal")
 

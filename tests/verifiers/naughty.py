@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from stepmark.records import Verdict
-from verifiers.base import AnswerClaim, Finding, StepClaim
+from verifiers.base import Claim, Finding, StepClaim
 
 __all__ = ["Naughty"]
 
@@ -18,7 +18,7 @@ class Naughty:
 
     version: ClassVar[int] = 1
 
-    def verify(self, claim: AnswerClaim | StepClaim) -> Finding:
+    def verify(self, claim: Claim) -> Finding:
         assert isinstance(claim, StepClaim)
         deed = claim.step.partition(" ")[0]
         if deed == "sleep":

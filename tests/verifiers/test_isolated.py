@@ -118,6 +118,17 @@ async def test_an_identical_claim_is_decided_once() -> None:
     assert {finding.reason for finding in findings} == {"timeout"}
 
 
+@pytest.mark.parametrize("answer", ["4", "4" + " " * 1_500], ids=["short", "long"])
+async def test_an_identical_answer_is_decided_once(answer: str) -> None:
+    async with Isolated(workers=1) as isolated:
+        first = await isolated.verify("answers", AnswerClaim(answer=answer, reference="4"))
+        again = await isolated.verify("answers", AnswerClaim(answer="".join(answer), reference="4"))
+        other = await isolated.verify("answers", AnswerClaim(answer="4", reference=answer + "5"))
+    assert again is first
+    assert first.verdict is Verdict.CORRECT
+    assert other.verdict is not Verdict.CORRECT
+
+
 @pytest.mark.usefixtures("naughty")
 async def test_a_cancelled_caller_does_not_cancel_the_others() -> None:
     async with Isolated(workers=1, deadline=DEADLINE) as isolated:

@@ -1,0 +1,1 @@
+"""What `verifiers.answers` is made of."""
