@@ -66,7 +66,7 @@ VOCABULARIES = tuple(
     frozenset(_words(words))
     for words in (
         "yes no",
-        "true false",
+        "true false unprovable",
         "odd even neither",
         "always sometimes never",
         "monday tuesday wednesday thursday friday saturday sunday",
