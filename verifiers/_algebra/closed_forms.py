@@ -74,7 +74,8 @@ def _may_be_rounded(link: Link, sides: tuple[Tree, Tree], values: tuple[Value, V
     if link.relation == "≈" and relative <= ROUGHLY:
         return True
     shown = any(isinstance(side, Number) for side in sides)
-    if shown and not ROUNDING.isdisjoint(context.claim.step.lower().split()):
+    whole = all(isinstance(value, Fraction) and value.denominator == 1 for value in values)
+    if shown and not whole and not ROUNDING.isdisjoint(context.claim.step.lower().split()):
         return True
     exact = all(isinstance(value, Fraction) for value in values)
     return relative <= CLOSE and (has_decimals(*sides) or (shown and not exact))

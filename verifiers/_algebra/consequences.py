@@ -15,14 +15,16 @@ from verifiers._algebra.closed_forms import has_decimals
 from verifiers._algebra.contexts import Context
 from verifiers._algebra.formulas import Call, Joined, Name, Number, Tree, names, parts
 from verifiers._algebra.ratios import Polynomial, numerators, ratios
-from verifiers._algebra.renamings import CLOSE, are_named_alike, renamed
+from verifiers._algebra.renamings import CLOSE, are_named_alike, other_unit, renamed
 from verifiers._algebra.statements import Chain, Link
 from verifiers._algebra.values import BASE, UndefinedError, evaluate, order
-from verifiers._lexicon import CONCLUDING, OPERATING, PASSAGE, RESTATING
+from verifiers._lexicon import CONCLUDING, OPERATING, PASSAGE, RESTATING, ROUNDING
 
 __all__ = ["contradictions"]
 
 ALTERNATIVE = frozenset(["or", "and"])
+WHOLE = ROUNDING | {"integer", "integers", "whole", "most", "least"}
+"""In a step with one of these, `7x = 50, so x = 7` may be meant."""
 MAX_WORDS = 24
 INEQUALITIES = {"<": (-1,), ">": (1,), "≤": (-1, 0), "≥": (0, 1)}
 POINTS = [Fraction(text) for text in ["1/3", "2", "5", "17/2", "40", "301", "-1/3", "-2", "-5", "-17/2", "-40", "-301"]]
@@ -52,7 +54,8 @@ def _contradicted(before: Chain, after: Chain, context: Context, *, restated: bo
         return f"it does not follow from {before.text}"
     if not restated and (CONCLUDING.isdisjoint(after.before) or context.has_cases):
         return ""
-    false = _is_reversed(before, after) or _does_not_follow(before, after, restated=restated)
+    rounded = not WHOLE.isdisjoint(context.claim.step.lower().split())
+    false = _is_reversed(before, after) or _does_not_follow(before, after, restated=restated, rounded=rounded)
     return f"it does not follow from {before.text}" if false else ""
 
 
@@ -65,7 +68,7 @@ def _is_operand(word: str) -> bool:
     return word.replace(".", "").isdigit() or (len(word) == 1 and not word.isspace() and word not in "?&[]")
 
 
-def _does_not_follow(before: Chain, after: Chain, *, restated: bool) -> bool:
+def _does_not_follow(before: Chain, after: Chain, *, restated: bool, rounded: bool) -> bool:
     first, second = _equation(before), _equation(after)
     if first is None or second is None or names(first[0]) | names(first[1]) != names(second[0]) | names(second[1]):
         return False
@@ -74,7 +77,7 @@ def _does_not_follow(before: Chain, after: Chain, *, restated: bool) -> bool:
         return False
     decimals = has_decimals(*first, *second)
     if len(names(first[0]) | names(first[1])) == 1:
-        return not (decimals and _nearly(*made))
+        return not (other_unit(before, after) or ((decimals or rounded) and _nearly(*made)))
     return restated and not decimals
 
 

@@ -16,7 +16,7 @@ from verifiers._algebra.statements import Chain
 from verifiers._algebra.values import UndefinedError, evaluate, midpoint
 from verifiers._lexicon import FAMILIES, singular
 
-__all__ = ["are_named_alike", "renamed"]
+__all__ = ["CLOSE", "are_named_alike", "other_unit", "renamed"]
 
 CLOSE = Fraction(1, 50)
 """Relative error that decimals are granted."""
@@ -40,7 +40,7 @@ def renamed(before: Chain, after: Chain, *, restated: bool) -> str:
         false = restated and never and not has_decimals(first, second)
     else:
         less = _work(first) > _work(second) and not before.sides[-1].text.startswith(f"{after.sides[1].text} ")
-        false = less and not _other_unit(before, after) and _differ(first, second)
+        false = less and not other_unit(before, after) and _differ(first, second)
     return f"it was {before.sides[-1].text}" if false else ""
 
 
@@ -61,7 +61,8 @@ def _runs_on(second: Tree, value: Fraction) -> bool:
     return not isinstance(second, Number | Minus) and numbers[:1] == [value]
 
 
-def _other_unit(before: Chain, after: Chain) -> bool:
+def other_unit(before: Chain, after: Chain) -> bool:
+    """Whether the second chain ends with a unit of its own, as in `60x = 1 hour` and `x = 1 minute`."""
     of_first, of_second = _unit(before.after), _unit(after.after)
     return of_first != of_second and of_second in FAMILIES
 

@@ -40,6 +40,7 @@ WINDOW = 14
 """How many words before a chain can announce it."""
 LIKE = Fraction(1, 2)
 LIKE_IN_CHAIN = Fraction(1, 4)
+"""Enough in a chain of one variable. Of several, one may stand for another by a condition that is told in words only."""
 CONDITION = "a condition on variables"
 
 
@@ -90,7 +91,8 @@ def _goes_on(relation: Relation) -> bool:
     left, right = relation.left, relation.right
     if len(left) == 1 and len(right) == 1:
         return bool(left.monoms() == right.monoms())
-    return likeness(left, right) >= LIKE_IN_CHAIN or in_common(left, right) > LIKE
+    enough = LIKE_IN_CHAIN if univariate(left - right) else LIKE
+    return likeness(left, right) >= enough or in_common(left, right) > LIKE
 
 
 def _bears(condition: Condition, sides: tuple[Tree, Tree]) -> bool:
