@@ -27,7 +27,8 @@ WHOLE = ROUNDING | {"integer", "integers", "whole", "most", "least"}
 """In a step with one of these, `7x = 50, so x = 7` may be meant."""
 MAX_WORDS = 24
 INEQUALITIES = {"<": (-1,), ">": (1,), "≤": (-1, 0), "≥": (0, 1)}
-POINTS = [Fraction(text) for text in ["1/3", "2", "5", "17/2", "40", "301", "-1/3", "-2", "-5", "-17/2", "-40", "-301"]]
+POINTS = [*(Fraction(halves, 2) for halves in range(-25, 26)), *map(Fraction, (-301, -40, 40, 301))]
+"""Where two inequalities are looked at; so dense that only bounds that nearly touch can be taken for opposites."""
 Equation = tuple[Tree, Tree]
 
 
