@@ -56,7 +56,8 @@ class Running:
     @property
     def dead(self) -> bool:
         """Whether the engine has failed beyond repair."""
-        return self.llm.errored
+        errored: bool = self.llm.errored
+        return errored
 
     def stop(self) -> None:
         """End the engine's processes; blocks until they are gone."""

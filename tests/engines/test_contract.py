@@ -98,14 +98,14 @@ async def test_counts_the_prompt_once(engine: Engine, prompt: Prompt) -> None:
 
 async def test_a_seed_gives_the_same_samples_alone_and_among_many(engine: Engine, prompt: Prompt) -> None:
     alone = await engine.complete(prompt, HOT)
-    crowd = [engine.complete(asked(engine, PROBLEMS[1]), replace(HOT, seed=seed * SEED_SPACING)) for seed in range(40)]
+    crowd = [engine.complete(asked(engine, PROBLEMS[1]), replace(HOT, n=2, seed=seed * SEED_SPACING)) for seed in range(40)]
     among, *_ = await asyncio.gather(engine.complete(prompt, HOT), *crowd)
     assert texts(among) == texts(alone)
     assert texts(await engine.complete(prompt, replace(HOT, seed=8 * SEED_SPACING))) != texts(alone)
 
 
 async def test_serves_200_calls_at_once(engine: Engine, prompt: Prompt) -> None:
-    calls = (engine.complete(prompt, replace(HOT, n=2, max_tokens=24, seed=seed * SEED_SPACING)) for seed in range(200))
+    calls = (engine.complete(prompt, replace(HOT, n=2, max_tokens=8, seed=seed * SEED_SPACING)) for seed in range(200))
     answers = await asyncio.gather(*calls)
     assert {len(answer) for answer in answers} == {2}
 
@@ -154,7 +154,7 @@ async def test_a_schema_harms_no_engine(engine: Engine, prompt: Prompt) -> None:
 async def test_engines_agree_on_one_model(pocket: Pocket, in_process: VLLM, completions: OpenAI, chat: OpenAI) -> None:
     """CTranslate2 and vLLM read the same weights, and vLLM reads turns the same way here and behind its server."""
     engines = (pocket, in_process, completions, chat)
-    for question in PROBLEMS:
+    for question in PROBLEMS[:2]:
         for prefix in ("", "Step 1:"):
             said = [texts(await engine.complete(asked(engine, question, prefix), GREEDY)) for engine in engines]
             assert said == said[:1] * len(engines)
