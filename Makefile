@@ -3,14 +3,21 @@ PYTHON ?= python3
 PIP = .venv/bin/python -m pip --disable-pip-version-check --no-input
 LOCKED = $(PIP) install --quiet --constraint requirements/core.lock --constraint requirements/dev.lock
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint tests-of-vllm other-tests bench clean
 
 demo: .venv/core
 	.venv/bin/stepmark run configs/pocket.toml
 	.venv/bin/stepmark score --dataset data/pocket
 
-test: .venv/dev .venv/vllm lint
-	.venv/bin/python -m pytest --quiet
+# Two at a time: the tests of vLLM wait for its processes half of the time, the others for nothing.
+test: .venv/dev .venv/vllm
+	$(MAKE) --no-print-directory --jobs=2 lint tests-of-vllm other-tests
+
+tests-of-vllm: .venv/dev .venv/vllm
+	.venv/bin/python -m pytest --quiet -m vllm
+
+other-tests: .venv/dev .venv/vllm
+	.venv/bin/python -m pytest --quiet -m "not vllm"
 
 lint: .venv/dev
 	.venv/bin/ruff check .
