@@ -78,7 +78,7 @@ def test_methods_go_by_their_plugins_name_or_their_own() -> None:
         ({"engine": None, "annotators": [{"use": "judge"}], "label": None}, "'judge' asks a language model: add an [judge_engine] table"),
         ({"generate": {"split": "words"}}, "split: no way of splitting called 'words'"),
         ({"generate": {"split": "regex:("}}, "is not a valid pattern"),
-        ({"generate": {"prompt": "none"}}, "no prompt 'none': give the path of a text file, or one of: boxed, pocket"),
+        ({"generate": {"prompt": "none"}}, "no prompt 'none': give the path of a text file, or one of: boxed, logic, pocket"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_starts(changes: dict[str, Any], message: str) -> None:
