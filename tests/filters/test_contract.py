@@ -137,7 +137,10 @@ def test_holds_no_more_than_a_few_traces_at_a_time(built: Filter) -> None:
         ({"use": "duplicates", "threshold": 0.0}, "duplicates: threshold: Input should be greater than or equal to 0.1"),
         ({"use": "contamination"}, "contamination: against: "),
         ({"use": "contamination", "against": []}, "contamination: against: Tuple should have at least 1 item"),
-        ({"use": "contamination", "against": [{"use": "nope"}]}, "problems has no 'nope'; it has: files, huggingface, logic, word_problems"),
+        (
+            {"use": "contamination", "against": [{"use": "nope"}]},
+            "problems has no 'nope'; it has: files, huggingface, logic, word_problems",
+        ),
         ({"use": "contamination", "against": [{"use": "files", "path": "x"}]}, "problems.files has no parameter 'path'; it has: paths"),
         ({"use": "flawed_positives", "keep": True}, "flawed_positives has no parameter 'keep'; it has: none"),
         ({"use": "filter"}, "filters has no 'filter'; it has: balance, confidence, contamination, duplicates,"),
