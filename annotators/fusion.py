@@ -33,11 +33,11 @@ __all__ = ["Fusion"]
 
 ROUNDS = 100
 STILL = 1e-5
-"""The estimate has settled when no posterior moves by more."""
+"""The estimate has settled when no rate moves by more."""
 FITTED_TRACES = 100_000
 """More would not change the third digit of a rate."""
 QUARTERS = 4
-"""Into which a source's sureness and the place of the first error are cut."""
+"""Into which a source's sureness is cut."""
 WEIGHT = 20.0
 """Of the prior of every rate, in traces: what is believed of a source before it has been seen at work, and what breaks the symmetry."""
 LIKELY: Mapping[str, float] = {
