@@ -13,9 +13,9 @@ demo: .venv/core
 	.venv/bin/stepmark run configs/pocket.toml
 	.venv/bin/stepmark score --dataset data/pocket
 
-# Two at a time: the tests of vLLM wait for its processes half of the time, the others for nothing.
+# Two at a time, the longest first: the tests of vLLM wait for its processes half of the time, the others for nothing.
 test: .venv/dev .venv/vllm
-	$(MAKE) --no-print-directory --jobs=2 lint tests-of-vllm other-tests
+	$(MAKE) --no-print-directory --jobs=2 other-tests tests-of-vllm lint
 
 tests-of-vllm: .venv/dev .venv/vllm
 	.venv/bin/python -m pytest --quiet -m vllm
