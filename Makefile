@@ -7,6 +7,9 @@ UV = .venv/bin/uv pip install --quiet --system-certs --python .venv/bin/python
 install = $(UV) $(1) || $(PIP) install --quiet --no-compile $(1)
 LOCKS = --constraint requirements/core.lock --constraint requirements/dev.lock
 
+# What is imported is compiled once, then; where this is set, every process would compile it anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test lint tests-of-vllm other-tests bench clean
 
 demo: .venv/core
