@@ -1,0 +1,76 @@
+"""Signs: what other methods say of each step of a trace, as evidence on its first error, at rates that are learned.
+
+A step stands before the first error, is it, or comes after it; in each of the three states a method gives each of its signs (its verdict,
+and by how many quarters its value falls from the step before) at a rate of its own. Given the first error, signs are taken to be
+independent, step by step.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from stepmark.records import Annotation, StepAnnotation, Verdict
+
+__all__ = ["Floats", "Signs", "counts", "likelihoods", "normal", "prior", "signs_of"]
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+Signs: TypeAlias = npt.NDArray[np.intp]
+"""[source, step]: the number of the sign; every source has numbers of its own."""
+
+QUARTERS = 4
+VERDICTS = (Verdict.CORRECT, Verdict.UNKNOWN, Verdict.INCORRECT)
+OF_A_METHOD = len(VERDICTS) * QUARTERS
+# Before anything is learned: how often each verdict is given of a step before the first error, of it, and after it.
+LIKELY = ((0.70, 0.27, 0.03), (0.25, 0.35, 0.40), (0.40, 0.35, 0.25))
+STRENGTH = 10.0
+"""Of these beside what is learned, in steps."""
+
+
+def signs_of(steps: int, said: Sequence[Annotation | None]) -> Signs:
+    """What each method says of a trace's steps; one that says nothing says unknown."""
+    rows = [_of_a_method(annotation.steps if annotation else [StepAnnotation()] * steps) for annotation in said]
+    offsets = OF_A_METHOD * np.arange(len(rows), dtype=np.intp)[:, None]
+    return np.array(rows, dtype=np.intp).reshape(len(rows), steps) + offsets
+
+
+def prior(methods: int) -> Floats:
+    """Counts of each sign (columns) in each state (rows), before any was met."""
+    verdicts = np.repeat(np.array(LIKELY), QUARTERS, axis=1) / QUARTERS
+    counts: Floats = STRENGTH * np.tile(verdicts, methods)
+    return counts
+
+
+def normal(counts: Floats) -> Floats:
+    """The logarithms of the rates: of each source's signs, in each state, they sum to 1."""
+    of_each = counts.reshape(len(LIKELY), -1, OF_A_METHOD)
+    rates: Floats = np.log(of_each / of_each.sum(axis=2, keepdims=True)).reshape(counts.shape)
+    return rates
+
+
+def likelihoods(signs: Signs, rates: Floats) -> Floats:
+    """The log-likelihood of a trace's signs given each first error: T + 1 of them, the last for none."""
+    before, at, after = rates[:, signs].sum(axis=1)
+    earlier = np.concatenate([[0.0], np.cumsum(before)])
+    later = np.concatenate([np.cumsum(after[::-1])[::-1][1:], [0.0, 0.0]])
+    logs: Floats = earlier + np.append(at, 0.0) + later
+    return logs
+
+
+def counts(signs: Signs, chance: Floats, shape: tuple[int, ...]) -> Floats:
+    """How often each sign was met in each state, given the chance of each first error."""
+    passed = np.cumsum(chance)[:-1]
+    states = np.stack([1 - passed, chance[:-1], passed - chance[:-1]])
+    found = np.zeros(shape)
+    for source in signs:
+        for state, shares in enumerate(states):
+            np.add.at(found[state], source, shares)
+    return found
+
+
+def _of_a_method(steps: Sequence[StepAnnotation]) -> Sequence[int]:
+    values = [1.0, *(1.0 if step.value is None else step.value for step in steps)]
+    falls = (min(int(QUARTERS * max(0.0, earlier - later)), QUARTERS - 1) for earlier, later in pairwise(values))
+    return [VERDICTS.index(step.verdict) * QUARTERS + fall for step, fall in zip(steps, falls, strict=True)]

@@ -1,0 +1,179 @@
+"""Adaptive search: keep the posterior over the first error, and buy the completion that tells most about it for its tokens."""
+
+import asyncio
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, takewhile
+from typing import Annotated, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from annotators._first_error import OTHER, RIGHT, SAME, Belief, Observation, Weights, default, fitted, told
+from annotators._signs import Floats, signs_of
+from annotators.base import Annotator, Samples, Tools, estimate, together, undecided
+from stepmark.errors import EngineError
+from stepmark.records import NO_ERROR, Annotation, Problem, StepAnnotation, Trace, Verdict
+
+__all__ = ["AdaptiveSearch"]
+
+LETTERS_PER_TOKEN = 3.0
+"""Of text whose tokens nobody counted."""
+LIKELY = 0.5
+"""The chance that the most likely first error must have for steps to be called right or wrong."""
+REQUEST_TOKENS = 10.0
+"""What a request costs beside the tokens it generates, in such tokens: its prompt is read, its answer graded and stored."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptiveSearch:
+    """Search every trace for its first error, wrong answers and right ones, at a price that follows the doubt.
+
+    The posterior over the first error (see `_first_error`) starts from what costs nothing: how the problem's other traces and the rollouts
+    from them ended, those that begin as this one does counting from where they leave it, and what the methods in `evidence` say. Then the
+    completion of greatest expected information per expected token is bought, `batch` at once, until the most likely first error has
+    `confidence`, or a thousand tokens are expected to tell less than `worth` nats, or the trace has had `budget` rollouts.
+
+    What the posterior goes by is learned from each shard of the run: `pilots` wrong traces are searched first, by what is believed of
+    models in general. Traces of one problem are searched in turn, so that each knows what the ones before it have bought.
+
+    `first_error` is the most likely one and `confidence` its chance; `posterior` has all; a step's value is the chance that neither it nor
+    a step before it is wrong. No paper has this method; to choose the next experiment by expected information is Lindley's (1956).
+    """
+
+    evidence: tuple[str, ...] = ()
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    worth: Annotated[float, Field(ge=0)] = 0.5
+    budget: Annotated[int, Field(ge=0)] = 32
+    batch: Samples = 1
+    pilots: Annotated[int, Field(ge=0)] = 24
+
+    version: ClassVar[int] = 1
+    needs: ClassVar[frozenset[str]] = frozenset({"engine"})
+
+    async def learn(self, shard: Sequence[Tools]) -> Annotator:
+        """The search as these traces teach it: by what is known of all of them, and by what the pilots buy."""
+        known = [tools for tools in shard if not _unsearchable(tools)]
+        verbatim = _verbatim(known)
+        untaught = _Search(self, default(len(self.evidence)), verbatim)
+        wrong = sorted((tools.trace.trace_id, number) for number, tools in enumerate(known) if tools.trace.outcome is Verdict.INCORRECT)
+        await together(untaught.scout(known[number]) for _, number in wrong[: self.pilots])
+        beliefs = [_belief(known[number], self.evidence, verbatim) for _, number in wrong]
+        return _Search(self, await asyncio.to_thread(fitted, beliefs, len(self.evidence)), verbatim)
+
+    async def annotate(self, problem: Problem, trace: Trace, tools: Tools) -> Annotation:
+        """Search one trace by what is believed of models in general."""
+        return await _Search(self, default(len(self.evidence)), _verbatim([tools])).annotate(problem, trace, tools)
+
+
+@dataclass(frozen=True)
+class _Search:
+    rules: AdaptiveSearch
+    weights: Weights
+    verbatim: float
+
+    needs: ClassVar[frozenset[str]] = AdaptiveSearch.needs
+
+    async def annotate(self, problem: Problem, trace: Trace, tools: Tools) -> Annotation:
+        """Buy until it is no longer worth it, and tell the posterior."""
+        if reason := _unsearchable(tools):
+            return undecided(trace, reason)
+        return self._annotation(tools, await self._searched(tools))
+
+    async def scout(self, tools: Tools) -> None:
+        """Buy; a request that the engine refuses ends it, and will be told of when the trace is annotated."""
+        try:
+            await self._searched(tools)
+        except EngineError as error:
+            if error.retryable:
+                raise
+
+    async def _searched(self, tools: Tools) -> Floats:
+        """The posterior in the end."""
+        async with tools.family.turn:
+            belief, costs = _belief(tools, self.rules.evidence, self.verbatim), _tokens_left(tools.trace)
+            while True:
+                chance, gains = belief.gains(self.weights)
+                worth = 1000 * gains / costs
+                prefix, left = int(worth.argmax()), self.rules.budget - len(tools.spent)
+                if chance.max() >= self.rules.confidence or worth[prefix] < self.rules.worth or left <= 0:
+                    return chance
+                for rollout in await tools.rollouts(prefix, min(self.rules.batch, left)):
+                    for seen in _seen(tools.trace, prefix, rollout.text, rollout.outcome, rollout.final_answer):
+                        belief.see(seen)
+
+    def _annotation(self, tools: Tools, chance: Floats) -> Annotation:
+        trace, best = tools.trace, int(chance.argmax())
+        steps = list[StepAnnotation]()
+        for index, sound in enumerate(1 - np.cumsum(chance[:-1])):
+            own = estimate([rollout.outcome for rollout in tools.spent if rollout.prefix_steps == index + 1])
+            verdict = Verdict.UNKNOWN if index > best or chance[best] < LIKELY else Verdict.CORRECT if index < best else Verdict.INCORRECT
+            value = min(1.0, max(0.0, float(sound)))
+            steps.append(StepAnnotation(verdict=verdict, value=value, successes=own.successes, trials=own.trials, unknowns=own.unknowns))
+        return Annotation(
+            trace_id=trace.trace_id,
+            method="",
+            first_error=NO_ERROR if best == len(trace.steps) else best,
+            confidence=float(chance[best]),
+            steps=tuple(steps),
+            posterior=tuple(map(float, chance)),
+            learned=json.dumps(told(self.weights)),
+        )
+
+
+def _unsearchable(tools: Tools) -> str:
+    """Why nothing can be said of a trace; empty where something can."""
+    if not tools.trace.steps:
+        return "no steps"
+    if tools.problem.answer is None:
+        return "no reference answer to grade rollouts with"
+    return f"outcome unknown: {tools.trace.outcome_reason}" if tools.trace.outcome is Verdict.UNKNOWN else ""
+
+
+def _verbatim(shard: Sequence[Tools]) -> float:
+    """How often a step is written word for word as in another solution that agreed so far: in hundredths, neither 0 nor 1."""
+    seen = [(one, len(tools.trace.steps)) for tools in shard for one in _known(tools)]
+    followed = sum(one.leaves - one.start for one, _ in seen)
+    left = sum(one.leaves < steps for one, steps in seen)
+    return min(max(round((followed + 1) / (followed + left + 4), 2), 0.01), 0.99)
+
+
+def _belief(tools: Tools, evidence: Sequence[str], verbatim: float) -> Belief:
+    """What is known of a trace so far."""
+    signs = signs_of(len(tools.trace.steps), [tools.said.get(method) for method in evidence])
+    belief = Belief(signs, right=tools.trace.outcome is Verdict.CORRECT, verbatim=verbatim)
+    for seen in _known(tools):
+        belief.see(seen)
+    return belief
+
+
+def _known(tools: Tools) -> Iterator[Observation]:
+    """Every completion of the problem that begins as the trace does: the other traces, and the rollouts from any."""
+    trace, family = tools.trace, tools.family
+    for other in family.traces.values():
+        if other.trace_id != trace.trace_id:
+            yield from _seen(trace, 0, "".join(other.steps), other.outcome, other.final_answer)
+    for rollout in family.rollouts:
+        begun = family.traces[rollout.trace_id].steps[: rollout.prefix_steps]
+        if begun == trace.steps[: rollout.prefix_steps]:
+            yield from _seen(trace, len(begun), rollout.text, rollout.outcome, rollout.final_answer)
+
+
+def _seen(trace: Trace, start: int, text: str, outcome: Verdict, answer: str | None) -> Iterator[Observation]:
+    """What a completion from the first `start` steps of a trace shows; nothing, where its outcome is unknown."""
+    if outcome is Verdict.UNKNOWN:
+        return
+    ends = accumulate(map(len, trace.steps[start:]))
+    alike = takewhile(lambda step: text[step[0] - len(step[1]) : step[0]] == step[1], zip(ends, trace.steps[start:], strict=True))
+    how = RIGHT if outcome is Verdict.CORRECT else SAME if answer == trace.final_answer else OTHER
+    yield Observation(start, start + sum(1 for _ in alike), how)
+
+
+def _tokens_left(trace: Trace) -> Floats:
+    """What a completion from each of the prefixes 0 … T-1 is expected to cost, in tokens: as many as the trace itself has left there."""
+    letters = np.array([len(step) for step in trace.steps], dtype=float)
+    left = np.cumsum(letters[::-1])[::-1]
+    tokens = trace.generated_tokens or left[0] / LETTERS_PER_TOKEN
+    costs: Floats = REQUEST_TOKENS + tokens * left / max(1.0, left[0])
+    return costs

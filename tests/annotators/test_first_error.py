@@ -1,0 +1,130 @@
+"""The posterior over the first error is Bayes' rule, and an expected gain is what completions give on average."""
+
+from collections.abc import Sequence
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from annotators._first_error import OTHER, RIGHT, SAME, Belief, Observation, default, fitted, told
+from annotators._signs import likelihoods, normal, prior, signs_of
+from stepmark.records import Annotation, StepAnnotation, Verdict
+
+NEVER_VERBATIM = 0.01
+ENDS = (RIGHT, SAME, OTHER)
+
+
+def belief(steps: int, seen: Sequence[tuple[int, int, int]] = (), *, right: bool = False, verbatim: float = NEVER_VERBATIM) -> Belief:
+    made = Belief(signs_of(steps, []), right=right, verbatim=verbatim)
+    for one in seen:
+        made.see(Observation(*one))
+    return made
+
+
+def posterior(steps: int, seen: Sequence[tuple[int, int, int]] = (), *, right: bool = False) -> np.ndarray:
+    return belief(steps, seen, right=right).posterior(default())
+
+
+@st.composite
+def observations(draw: st.DrawFn) -> tuple[int, list[tuple[int, int, int]]]:
+    steps = draw(st.integers(1, 9))
+    one = st.integers(0, steps - 1).flatmap(lambda start: st.tuples(st.just(start), st.integers(start, steps), st.sampled_from(ENDS)))
+    return steps, draw(st.lists(one, max_size=12))
+
+
+@settings(max_examples=60)
+@given(observations(), st.booleans(), st.randoms())
+def test_a_posterior_is_one_whatever_was_seen_and_in_whatever_order(
+    case: tuple[int, list[tuple[int, int, int]]], right: bool, shuffler: object
+) -> None:
+    steps, seen = case
+    chance, gains = belief(steps, seen, right=right).gains(default())
+    assert chance.sum() == pytest.approx(1)
+    assert (chance >= 0).all()
+    assert (gains > -1e-9).all()
+    assert right or chance[-1] == 0
+    shuffled = list(reversed(seen))
+    assert belief(steps, shuffled, right=right).posterior(default()) == pytest.approx(chance, abs=1e-9)
+
+
+def test_a_right_completion_speaks_for_its_prefix_and_the_traces_own_answer_against_it() -> None:
+    before = posterior(6)
+    assert posterior(6, [(3, 3, RIGHT)])[:3].sum() < before[:3].sum() / 3
+    assert posterior(6, [(3, 3, SAME)])[:3].sum() > 1.15 * before[:3].sum()
+    assert abs(posterior(6, [(3, 3, OTHER)])[:3].sum() - before[:3].sum()) < 0.2
+
+
+def test_no_error_is_for_right_answers_alone_and_needs_little_proof() -> None:
+    assert posterior(5)[-1] == 0
+    assert posterior(5, right=True)[-1] > 0.9
+    suspicious = [(start, start, OTHER) for start in (2, 3, 4) for _ in range(4)] + [(1, 1, RIGHT)] * 4
+    assert posterior(5, suspicious, right=True)[1] > posterior(5, right=True)[1]
+
+
+def test_who_went_the_same_way_and_came_out_right_clears_the_way() -> None:
+    assert posterior(6, [(0, 4, RIGHT)] * 3)[:4].sum() < 0.01
+
+
+@pytest.mark.parametrize("seen", [[], [(0, 0, RIGHT)], [(2, 2, SAME), (1, 1, OTHER)], [(3, 3, RIGHT), (3, 3, SAME)]])
+@pytest.mark.parametrize("right", [False, True])
+def test_a_gain_is_what_one_more_completion_takes_from_the_doubt_on_average(seen: list[tuple[int, int, int]], right: bool) -> None:
+    weights, steps = default(), 5
+    chance, gains = belief(steps, seen, right=right).gains(weights)
+    for prefix in range(steps):
+        expected = 0.0
+        for how in ENDS:
+            more = belief(steps, [*seen, (prefix, prefix, how)], right=right)
+            expected += more_likely(belief(steps, seen, right=right), prefix, how) * entropy(more.posterior(weights))
+        assert gains[prefix] == pytest.approx(entropy(chance) - expected, abs=0.02)
+
+
+def more_likely(known: Belief, prefix: int, how: int) -> float:
+    """The chance of an end, by the ratio of what is known with it to what is known without it."""
+    before = known.evidence(default())
+    known.see(Observation(prefix, prefix, how))
+    return float(np.exp(known.evidence(default()) - before))
+
+
+def entropy(chance: np.ndarray) -> float:
+    kept = chance[chance > 0]
+    return float(-(kept * np.log(kept)).sum())
+
+
+def test_weights_are_learned_from_what_traces_show() -> None:
+    start = told(default())
+    faithful = [belief(6, [(4, 4, SAME)] * 6) for _ in range(60)]
+    assert told(fitted(faithful))["faithful"]["0.985"] > start["faithful"]["0.985"] + 0.05
+    reliable = [belief(6, [(0, 0, RIGHT)] * 12) for _ in range(60)]
+    assert told(fitted(reliable))["reliability"]["0.99"] > start["reliability"]["0.99"] + 0.05
+    assert told(fitted([])) == start
+
+
+def said(verdicts: str) -> Annotation:
+    of = {"c": Verdict.CORRECT, "i": Verdict.INCORRECT, "u": Verdict.UNKNOWN}
+    return Annotation(trace_id="t", method="m", first_error=None, steps=tuple(StepAnnotation(verdict=of[one]) for one in verdicts))
+
+
+def test_signs_are_likelihoods_of_every_first_error() -> None:
+    rates = normal(prior(2))
+    signs = signs_of(3, [said("cci"), None])
+    found = likelihoods(signs, rates)
+    for error in range(4):
+        states = [0 if index < error else 1 if index == error else 2 for index in range(3)]
+        by_hand = sum(rates[state, signs[source, index]] for source, (index, state) in product(range(2), enumerate(states)))
+        assert found[error] == pytest.approx(by_hand)
+    assert found.argmax() == 2
+
+
+def test_a_method_that_is_always_right_is_learned_to_be() -> None:
+    beliefs = list[Belief]()
+    for error in (0, 1, 2, 3):
+        for _ in range(40):
+            one = Belief(signs_of(5, [said("c" * error + "i" + "u" * (4 - error))]), right=False, verbatim=NEVER_VERBATIM)
+            for seen in [(error, error, RIGHT)] * 2 + [(error + 1, error + 1, SAME)] * 2:
+                one.see(Observation(*seen))
+            beliefs.append(one)
+    weights = fitted(beliefs, methods=1)
+    unseen = Belief(signs_of(5, [said("cciuu")]), right=False, verbatim=NEVER_VERBATIM)
+    assert unseen.posterior(weights)[2] > 0.95 > 0.7 > unseen.posterior(default(1))[2]
