@@ -52,10 +52,10 @@ class _Fence:
 
 
 def python_blocks(text: str) -> Sequence[Block]:
-    """All closed blocks that say they are Python, or say nothing, in order.
+    r"""All closed blocks that say they are Python, or say nothing, in order.
 
-    >>> [block.code for block in python_blocks("so\\n```python\\nx = 1\\n```\\n")]
-    ['x = 1\\n']
+    >>> [block.code for block in python_blocks("so\n```python\nx = 1\n```\n")]
+    ['x = 1\n']
     """
     blocks, opening, lines, end = list[Block](), None, list[str](), 0
     for line in text.split("\n"):

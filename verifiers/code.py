@@ -41,6 +41,8 @@ __all__ = ["Code"]
 MAX_CHARS = 200_000
 SEVERAL_SECONDS = 2.0
 """To start and to end the processes, beyond their own time."""
+Report = Sequence[Any] | str
+"""Of a process, or why there was none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +103,11 @@ def _of_tested(program: str, tests: Assertions) -> Finding:
         examiner = sandbox.start("examine", {"tests": tests.code, "entry": tests.entry}, pipes=(asks, answers))
         pipes.close()  # the ends are theirs now: where one of them is gone the other is not to wait
         found = _reported(sandbox, examiner)
-        return _unknown(_why_ended(sandbox, tested)) if found.reason == ENDED else found
+        if found.reason == ENDED:
+            return _unknown(sandbox.wait(tested) or _broken(tested.report()))
+        if found.verdict is Verdict.INCORRECT and (refused := _refused(sandbox.wait(tested) or tested.report())):
+            return _unknown(refused)
+        return found
 
 
 def _of_printed(program: str, tests: Pairs) -> Finding:
@@ -111,10 +117,12 @@ def _of_printed(program: str, tests: Pairs) -> Finding:
             box = sandbox.start("run", {"code": program}, writes=True, text=given)
             if why := sandbox.wait(box):
                 return _unknown(why)
-            ended = box.report()
-            verdict = compared(box.output(), wanted) if ended == ["ended"] else _blame(ended)
+            report = box.report()
+            verdict, reason = _of_run(report, box.output(), wanted)
+            if verdict is Verdict.INCORRECT and (refused := _refused(report)):
+                return _unknown(refused)
             if verdict is not Verdict.CORRECT:
-                return Finding(verdict=verdict, reason=f"input {number}: {_how(ended)}")
+                return Finding(verdict=verdict, reason=f"input {number}: {reason}")
     return Finding(verdict=Verdict.CORRECT, reason=f"passes {len(tests.pairs)} tests")
 
 
@@ -126,10 +134,6 @@ def _pipe(pipes: ExitStack) -> tuple[int, int]:
     return ends
 
 
-def _why_ended(sandbox: Sandbox, box: Box) -> str:
-    return sandbox.wait(box) or str(box.report()[0])
-
-
 def _reported(sandbox: Sandbox, box: Box) -> Finding:
     """The verdict that a process has reached; what it says is not trusted to be one."""
     if why := sandbox.wait(box):
@@ -137,25 +141,38 @@ def _reported(sandbox: Sandbox, box: Box) -> Finding:
     match box.report():
         case [str(verdict), str(reason)] if verdict in set(Verdict):
             return Finding(verdict=Verdict(verdict), reason=reason)
-        case [str(reason), *_]:
-            return _unknown(reason)
-    return _unknown("the code reports nothing")
+        case report:
+            return _unknown(_broken(report))
 
 
-def _blame(ended: Sequence[Any]) -> Verdict:
-    raised = ended[0] == "raised" and is_blamed(exception(*map(str, ended[1:3])))
-    return Verdict.INCORRECT if raised else Verdict.UNKNOWN
+def _of_run(report: Sequence[Any], said: str, wanted: str) -> tuple[Verdict, str]:
+    """The verdict on one run of a script."""
+    match report:
+        case [["ended"], _]:
+            return compared(said, wanted), "another output"
+        case [["raised", str(kind), str(text)], _]:
+            return Verdict.INCORRECT if is_blamed(exception(kind)) else Verdict.UNKNOWN, f"raises {kind}: {text}"
+        case [["left"], _]:
+            return Verdict.UNKNOWN, "the program ends itself with an error"
+    return Verdict.UNKNOWN, _broken(report)
 
 
-def _how(ended: Sequence[Any]) -> str:
-    match ended:
-        case ["ended"]:
-            return "another output"
-        case ["raised", kind, text]:
-            return f"raises {kind}: {text}"
-        case ["left"]:
-            return "the program ends itself with an error"
-    return str(ended[0])
+def _refused(report: Report) -> str:
+    """What the program asked for in vain, when a verdict may be due to that."""
+    match report:
+        case [_, [str(first), *_]]:
+            return f"the sandbox refused it {first}"
+        case [_, []]:
+            return ""
+    return _broken(report)
+
+
+def _broken(report: Report) -> str:
+    """Why a process has made no whole report."""
+    match report:
+        case str(reason) | [str(reason)]:
+            return reason
+    return "the code reports nothing"
 
 
 def _unknown(reason: str) -> Finding:

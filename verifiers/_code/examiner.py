@@ -121,7 +121,7 @@ def read(job: Any) -> Line:
 
 
 def examine(job: Any, requests: int, replies: int) -> Line:
-    """Run the tests against the program: the verdict and its reason. `job` has the `tests`, and the `entry` that a `check(…)` is called with."""
+    """Run the tests against the program: the verdict and its reason. `job` has the `tests`, and the `entry` that their `check` takes."""
     found: Line = read(job)
     if found[0] != CORRECT:
         return found

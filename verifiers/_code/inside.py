@@ -2,8 +2,8 @@
 
     python -c START ROOT ROLE JOB REPORT FOLDER [REQUESTS REPLIES]
 
-JOB and REPORT are open files: an object of JSON, and where one line of JSON is to be written, with the job's nonce in it. FOLDER is what may
-be written to, besides; "" for nothing. Nothing hostile has been read when the locks are put on, and where a lock is missing nothing is.
+JOB and REPORT are open files: an object of JSON, and where one line of JSON is to be written, with the job's nonce in it. FOLDER is what
+may be written to, besides; "" for nothing. Nothing hostile has been read when the locks are put on, and where a lock is missing nothing is.
 """
 
 import json
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def _limit() -> None:
-    """Die with the parent, and stay small. Hard limits: the signal that tells of the end of the time can be caught, the one after cannot."""
+    """Die with the parent, and stay small. The signal at the end of the time can be caught, the one a second after cannot."""
     import ctypes
     import resource
 

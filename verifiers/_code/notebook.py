@@ -26,10 +26,11 @@ from verifiers._code.wire import Line
 __all__ = ["replay"]
 
 CORRECT, INCORRECT, UNKNOWN = "correct", "incorrect", "unknown"
-PURE = frozenset(
-    "__future__ abc array bisect calendar cmath collections contextlib copy dataclasses decimal enum fractions functools heapq itertools json"
-    " math numbers operator re statistics string textwrap types typing unicodedata".split()
-)
+PURE = frozenset((
+    "__future__", "abc", "array", "bisect", "calendar", "cmath", "collections", "contextlib", "copy", "dataclasses", "decimal", "enum",
+    "fractions", "functools", "heapq", "itertools", "json", "math", "numbers", "operator", "re", "statistics", "string", "textwrap",
+    "types", "typing", "unicodedata",
+))  # fmt: skip
 """Modules that know nothing of the machine, the clock, or chance: what is asserted with them alone is as true here as anywhere."""
 IMPURE_NAMES = frozenset(("__import__", "breakpoint", "compile", "eval", "exec", "globals", "id", "input", "locals", "open", "vars"))
 TEST = re.compile(r"_?(?:test|check)")
@@ -82,20 +83,20 @@ class _Marked(ast.NodeTransformer):
     def __init__(self, assertions: _Assertions) -> None:
         self._assertions = assertions
 
-    def visit_Assert(self, node: ast.Assert) -> ast.Assert:  # noqa: N802 - ast's name
+    def visit_Assert(self, node: ast.Assert) -> ast.Assert:
         """The same, with its test recorded."""
         if not isinstance(node.test, ast.Constant | ast.Tuple):
             facts = [ast.Constant(self._assertions.new()), node.test, ast.Constant(ast.unparse(node.test)[:LONG_TEXT])]
             node.test = ast.Call(ast.Name(RECORD, ast.Load()), facts, [])
         return node
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:  # noqa: N802 - ast's name
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
         """Assertions in a function guard it against its callers, unless it is a test."""
         if TEST.match(node.name):
             self.generic_visit(node)
         return node
 
-    def visit_ClassDef(self, node: ast.ClassDef) -> ast.ClassDef:  # noqa: N802 - ast's name
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.ClassDef:
         """Nothing in a class is reached by itself."""
         return node
 

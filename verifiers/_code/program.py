@@ -2,10 +2,13 @@
 
 It never sees the tests, and what it answers is plain data (see `wire`): it can end itself, change what Python's own names mean, or write
 whatever it likes to whatever it has open, and fools nobody but itself.
+
+A report ends with what the program has asked for in vain. A program that is refused something and goes on may be wrong here only.
 """
 
 import builtins
 import contextlib
+import os
 import sys
 import types
 from typing import Any
@@ -15,30 +18,47 @@ from verifiers._code.wire import Decoder, Encoder, Line, UnplainError, receive, 
 __all__ = ["run", "serve"]
 
 LONG_TEXT = 300
+REFUSED = ("socket.", "subprocess.", "os.chmod", "os.exec", "os.fork", "os.kill", "os.link", "os.mkdir", "os.posix_spawn", "os.rename",
+           "os.symlink", "os.system", "os.truncate")  # fmt: skip
+"""Audit events (docs.python.org/3/library/audit_events.html) of what the locks refuse; they tell of honest programs, and hold no other."""
 CLASS_OF_ANSWERS = "Solution"
 """LeetCode's habit: the function asked for is a method of a class of this name."""
 
 
 def serve(job: Any, requests: int, replies: int) -> Line:
     """Run the program as a module, then answer requests until there are none; `job` has `code`."""
-    left = bytearray()
-    sys.set_int_max_str_digits(0)  # the processor's time is limited instead
+    left, refused = bytearray(), _watched()
     module, started = _executed(job["code"], "solution")
     send(replies, started)
     while started == ["ended"] and (request := receive(requests, left)) is not None:
         send(replies, _answer(vars(module), request))
-    return ["served"]
+    return [["served"], refused]
 
 
 def run(job: Any) -> Line:
     """Run the program as a script: standard input and output are its own; how it ended is the report."""
-    sys.set_int_max_str_digits(0)
+    refused = _watched()
     _, ended = _executed(job["code"], "__main__")
     try:
         sys.stdout.flush()
     except (OSError, ValueError) as error:
-        return _raised(error)
-    return ended
+        ended = _raised(error)
+    return [ended, refused]
+
+
+def _watched() -> list[str]:
+    """What will be asked for in vain: events by their names, a file by its own."""
+    refused, own = list[str](), (os.getcwd(), *sys.path)  # noqa: PTH109 - in the sandbox, the less is loaded the better
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        if event.startswith(REFUSED):
+            refused.append(event)
+        elif event == "open" and isinstance(arguments[0], str) and not os.path.abspath(arguments[0]).startswith(own):  # noqa: PTH100
+            refused.append(arguments[0][:LONG_TEXT])
+
+    sys.addaudithook(watch)
+    sys.set_int_max_str_digits(0)  # the processor's time is limited instead
+    return refused
 
 
 def _executed(code: str, name: str) -> tuple[types.ModuleType, Line]:

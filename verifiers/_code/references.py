@@ -1,4 +1,4 @@
-"""The tests that a reference holds: Python with assertions, or one of the shapes that data sets of programming problems come in.
+r"""The tests that a reference holds: Python with assertions, or one of the shapes that data sets of programming problems come in.
 
     assert gcd(12, 18) == 6                                            plain Python, in a fence or not; functions called test… are called
     {"test": "def check(candidate): …", "entry_point": "gcd"}          HumanEval (arXiv 2107.03374)

@@ -25,8 +25,10 @@ from verifiers._code.inside import NO_SANDBOX, START
 
 __all__ = ["Box", "Sandbox"]
 
+PYTHON = (sys.executable, "-P", "-s", "-S", "-B", "-X", "utf8", "-c", START)
+"""Without the user's packages, the site's and the current folder; `-I` would also ignore the hash seed."""
 ROOT = Path(__file__).parents[2]
-WALL_SECONDS = 10.0
+WALL_SECONDS = 8.0
 """For all processes of one claim together; the processor's time has a limit of its own, for each."""
 MAX_FOLDER_BYTES = 2**26
 MAX_REPORT_BYTES = 2**16
@@ -46,8 +48,7 @@ class Box:
             stdin = self._file(files, text) if text is not None else subprocess.DEVNULL
             numbers = (said.fileno(), self._report.fileno(), *pipes)
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-s", "-S", "-B", "-X", "utf8", "-c", START]
-                + [str(ROOT), role, str(numbers[0]), str(numbers[1]), folder, *map(str, pipes)],
+                [*PYTHON, str(ROOT), role, str(numbers[0]), str(numbers[1]), folder, *map(str, pipes)],
                 stdin=stdin,
                 stdout=self._output if text is not None else subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -85,7 +86,7 @@ class Box:
 
     @staticmethod
     def _file(files: contextlib.ExitStack, text: str = "") -> IO[bytes]:
-        file = files.enter_context(TemporaryFile())
+        file = files.enter_context(TemporaryFile())  # noqa: SIM115 - closed with the others
         file.write(text.encode(errors="replace"))
         file.seek(0)
         return file

@@ -54,7 +54,7 @@ Instruction = tuple[int, int, int, int]
 
 
 class LockError(Exception):
-    """This machine has no such lock."""
+    """There is no such lock on this machine."""
 
 
 class _Program(ctypes.Structure):

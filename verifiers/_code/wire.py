@@ -102,7 +102,7 @@ def send(descriptor: int, message: Line) -> None:
 
 
 def receive(descriptor: int, left: bytearray) -> Line | None:
-    """The next line, None where there is none any more; `left` holds what came after the last one. `UnplainError` for what is no message."""
+    """The next line, None when there are no more; `left` holds what came after the last one. `UnplainError` for what is no message."""
     searched = 0
     while (end := left.find(b"\n", searched)) < 0:
         searched = len(left)
