@@ -90,7 +90,7 @@ def _of_this_step(blocks: Sequence[Block], before: int) -> Sequence[Block]:
 
 def _of_reference(tests: Assertions | Pairs) -> Finding:
     if isinstance(tests, Pairs):
-        return Finding(verdict=Verdict.CORRECT, reason=f"{len(tests.pairs)} tests")
+        return Finding(verdict=Verdict.CORRECT, reason=str(len(tests.pairs)))
     with Sandbox() as sandbox:
         return _reported(sandbox, sandbox.start("read", {"tests": tests.code}))
 
@@ -123,7 +123,7 @@ def _of_printed(program: str, tests: Pairs) -> Finding:
                 return _unknown(refused)
             if verdict is not Verdict.CORRECT:
                 return Finding(verdict=verdict, reason=f"input {number}: {reason}")
-    return Finding(verdict=Verdict.CORRECT, reason=f"passes {len(tests.pairs)} tests")
+    return Finding(verdict=Verdict.CORRECT, reason=f"tests passed: {len(tests.pairs)}")
 
 
 def _pipe(pipes: ExitStack) -> tuple[int, int]:

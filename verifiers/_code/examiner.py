@@ -10,7 +10,6 @@ import ast
 import builtins
 import importlib
 import sys
-import traceback
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any
@@ -117,7 +116,7 @@ def read(job: Any) -> Line:
     except Exception as error:  # noqa: BLE001 - whatever the compiler makes of it
         return [UNKNOWN, f"the tests do not parse: {type(error).__name__}"]
     asserted = sum(isinstance(node, ast.Assert) for node in ast.walk(tree))
-    return [CORRECT, f"{asserted} tests"] if asserted else [UNKNOWN, "no tests: there is no assertion"]
+    return [CORRECT, str(asserted)] if asserted else [UNKNOWN, "no tests: there is no assertion"]
 
 
 def examine(job: Any, requests: int, replies: int) -> Line:
@@ -138,11 +137,11 @@ def examine(job: Any, requests: int, replies: int) -> Line:
         return [UNKNOWN, "the tests ended themselves"]
     if program.lost:
         return [UNKNOWN, program.lost]
-    return [CORRECT, f"passes {found[1]}"] if program.calls else [UNKNOWN, "the tests never call the program"]
+    return [CORRECT, f"tests passed: {found[1]}"] if program.calls else [UNKNOWN, "the tests never call the program"]
 
 
 def _tests(job: Any) -> ast.Module:
-    return ast.parse(job["tests"], FILE)
+    return ast.parse(str(job["tests"]), FILE)
 
 
 def _run(tree: ast.Module, program: _Program, entry: str | None) -> None:
@@ -188,5 +187,8 @@ def _failed(error: Exception, program: _Program) -> Line:
 
 def _where(error: Exception) -> str:
     """The line of the tests that raised it."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == FILE]
-    return f" in line {lines[-1]}" if lines else ""
+    frame, line = error.__traceback__, 0
+    while frame is not None:
+        line = frame.tb_lineno if frame.tb_frame.f_code.co_filename == FILE else line
+        frame = frame.tb_next
+    return f" in line {line}" if line else ""

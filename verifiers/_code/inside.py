@@ -1,9 +1,10 @@
 """The process in which code runs: it limits and locks itself first, reads what to run then, and never starts anything.
 
-    python -c START ROOT ROLE JOB REPORT FOLDER [REQUESTS REPLIES]
+    python -c START ROOT ROLE JOB REPORT FOLDER SECONDS [REQUESTS REPLIES]
 
 JOB and REPORT are open files: an object of JSON, and where one line of JSON is to be written, with the job's nonce in it. FOLDER is what
-may be written to, besides; "" for nothing. Nothing hostile has been read when the locks are put on, and where a lock is missing nothing is.
+may be written to, besides; "" for nothing. SECONDS are of the processor. Nothing hostile has been read when the locks are put on, and where
+a lock is missing nothing is.
 """
 
 import json
@@ -18,7 +19,6 @@ __all__ = ["NO_SANDBOX", "START", "main"]
 
 START = "import sys; sys.path.append(sys.argv[1]); from verifiers._code.inside import main; main()"
 NO_SANDBOX = "no sandbox here"
-CPU_SECONDS = 2
 MEMORY_BYTES = 2**30
 FILE_BYTES = 2**24
 FILES = 64
@@ -37,12 +37,12 @@ ROLES: dict[str, Role] = {
 
 def main() -> None:
     """Lock up, then do the job."""
-    root, role, job, report, folder, *pipes = sys.argv[1:]
+    root, role, job, report, folder, seconds, *pipes = sys.argv[1:]
     sys.path.remove(root)
     sys.argv[:] = [""]
     read = int(job)
     try:
-        _limit()
+        _limit(int(seconds))
         landlock.lock([*sys.path, f"{sys.base_prefix}/lib", *LIBRARIES], [folder] if folder else [])
         seccomp.lock()
     except (seccomp.LockError, OSError, AttributeError, ImportError, ValueError) as error:
@@ -55,14 +55,14 @@ def main() -> None:
     os._exit(0)  # nothing that the code has left behind, threads and exit handlers, is waited for
 
 
-def _limit() -> None:
+def _limit(seconds: int) -> None:
     """Die with the parent, and stay small. The signal at the end of the time can be caught, the one a second after cannot."""
     import ctypes
     import resource
 
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)
     for limit, soft, hard in (
-        (resource.RLIMIT_CPU, CPU_SECONDS, CPU_SECONDS + 1),
+        (resource.RLIMIT_CPU, seconds, seconds + 1),
         (resource.RLIMIT_AS, MEMORY_BYTES, MEMORY_BYTES),
         (resource.RLIMIT_FSIZE, FILE_BYTES, FILE_BYTES),
         (resource.RLIMIT_NOFILE, FILES, FILES),

@@ -74,7 +74,7 @@ class _Assertions:
             return [UNKNOWN, self.doubted]
         if missed := len(self.all - self.held):
             return [UNKNOWN, f"{missed} of {len(self.all)} assertions were not reached"]
-        return [CORRECT, f"{len(self.all)} assertions hold"] if self.all else [UNKNOWN, "the block asserts nothing"]
+        return [CORRECT, f"assertions that hold: {len(self.all)}"] if self.all else [UNKNOWN, "the block asserts nothing"]
 
 
 class _Marked(ast.NodeTransformer):

@@ -28,13 +28,15 @@ __all__ = ["Box", "Sandbox"]
 PYTHON = (sys.executable, "-P", "-s", "-S", "-B", "-X", "utf8", "-c", START)
 """Without the user's packages, the site's and the current folder; `-I` would also ignore the hash seed."""
 ROOT = Path(__file__).parents[2]
+CPU_SECONDS = 2
+"""Of the processor, for each process."""
 WALL_SECONDS = 8.0
-"""For all processes of one claim together; the processor's time has a limit of its own, for each."""
+"""For all processes of one claim together, whatever else the machine does."""
 MAX_FOLDER_BYTES = 2**26
 MAX_REPORT_BYTES = 2**16
 NAP_SECONDS = (0.002, 0.05)
 NO_REPORT = "the code ended the process"
-ENDED_BY = {signal.SIGXCPU: "timeout", signal.SIGKILL: "timeout", signal.SIGSEGV: "the code crashed the process"}
+ENDED_BY: Mapping[int, str] = {signal.SIGXCPU: "timeout", signal.SIGKILL: "killed", signal.SIGSEGV: "the code crashed the process"}
 
 
 class Box:
@@ -48,7 +50,7 @@ class Box:
             stdin = self._file(files, text) if text is not None else subprocess.DEVNULL
             numbers = (said.fileno(), self._report.fileno(), *pipes)
             self.process = subprocess.Popen(
-                [*PYTHON, str(ROOT), role, str(numbers[0]), str(numbers[1]), folder, *map(str, pipes)],
+                [*PYTHON, str(ROOT), role, str(numbers[0]), str(numbers[1]), folder, str(CPU_SECONDS), *map(str, pipes)],
                 stdin=stdin,
                 stdout=self._output if text is not None else subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

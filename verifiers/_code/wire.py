@@ -15,6 +15,7 @@ from typing import Any, cast
 __all__ = ["MAX_MESSAGE_BYTES", "Decoder", "Encoder", "Line", "UnplainError", "receive", "send"]
 
 MAX_MESSAGE_BYTES = 2**24
+MAX_VALUES = 2**20
 EXACT_INTEGER = 2**53
 """JSON's numbers are read digit by digit, and long ones are slow: from here on, in hexadecimal."""
 Line = list[Any]
@@ -30,10 +31,14 @@ class Encoder:
     def __init__(self, known: Iterable[Any] = ()) -> None:
         self.containers = list(known)
         self._numbers = {id(container): number for number, container in enumerate(self.containers)}
+        self._left = MAX_VALUES
 
     def value(self, value: Any) -> Any:
         """One value; `UnplainError` names the type of what cannot cross."""
         kind = type(value)
+        self._left -= 1
+        if self._left < 0:
+            raise UnplainError("too much data")
         if value is None or kind is bool or kind is str or (kind is int and abs(value) < EXACT_INTEGER):
             return value
         if kind in ATOMS:
