@@ -9,7 +9,7 @@ the system that no wheel brings. Only x86-64 and ARM 64 are known; on other mach
 """
 
 import ctypes
-import platform
+import os
 import struct
 from collections.abc import Sequence
 
@@ -63,7 +63,7 @@ class _Program(ctypes.Structure):
 
 def lock() -> None:
     """Put the filter on this process, which has one thread and has given up new privileges; nothing takes it off again."""
-    machine = platform.machine()
+    machine = os.uname().machine
     if machine not in ARCHITECTURES:
         raise LockError(f"no list of system calls for {machine}")
     instructions = _instructions(ARCHITECTURES[machine], (X86_64, ARM64).index(machine))
