@@ -106,7 +106,7 @@ class _Equal(int):
     __hash__ = int.__hash__
 
 
-@pytest.mark.parametrize("value", [_Equal(5), OrderedDict(a=1), object(), int, (n for n in ()), {1: {2: [_Equal(5)]}}, range(3)])
+@pytest.mark.parametrize("value", [_Equal(5), OrderedDict(a=1), object(), int, iter([]), {1: {2: [_Equal(5)]}}, range(3)])
 def test_only_plain_data_goes_over(value: object) -> None:
     with pytest.raises(UnplainError, match="which is no plain data"):
         Encoder().value(value)

@@ -1,9 +1,9 @@
 """The process in which code runs: it limits and locks itself first, reads what to run then, and never starts anything.
 
-    python -c START ROOT ROLE JOB REPORT FOLDER SECONDS [REQUESTS REPLIES]
+    python -c START ROOT ROLE JOB REPORT FOLDER PARENT SECONDS [REQUESTS REPLIES]
 
 JOB and REPORT are open files: an object of JSON, and where one line of JSON is to be written, with the job's nonce in it. FOLDER is what
-may be written to, besides; "" for nothing. SECONDS are of the processor. Nothing hostile has been read when the locks are put on, and where
+may be written to, besides; "" for nothing. PARENT is the process to die with; SECONDS are of the processor. Nothing hostile has been read when the locks are put on, and where
 a lock is missing nothing is.
 """
 
@@ -37,12 +37,12 @@ ROLES: dict[str, Role] = {
 
 def main() -> None:
     """Lock up, then do the job."""
-    root, role, job, report, folder, seconds, *pipes = sys.argv[1:]
+    root, role, job, report, folder, parent, seconds, *pipes = sys.argv[1:]
     sys.path.remove(root)
     sys.argv[:] = [""]
     read = int(job)
     try:
-        _limit(int(seconds))
+        _limit(int(parent), int(seconds))
         landlock.lock([*sys.path, f"{sys.base_prefix}/lib", *LIBRARIES], [folder] if folder else [])
         seccomp.lock()
     except (seccomp.LockError, OSError, AttributeError, ImportError, ValueError) as error:
@@ -55,12 +55,14 @@ def main() -> None:
     os._exit(0)  # nothing that the code has left behind, threads and exit handlers, is waited for
 
 
-def _limit(seconds: int) -> None:
+def _limit(parent: int, seconds: int) -> None:
     """Die with the parent, and stay small. The signal at the end of the time can be caught, the one a second after cannot."""
     import ctypes
     import resource
 
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)  # it had died before
     for limit, soft, hard in (
         (resource.RLIMIT_CPU, seconds, seconds + 1),
         (resource.RLIMIT_AS, MEMORY_BYTES, MEMORY_BYTES),
@@ -68,7 +70,9 @@ def _limit(seconds: int) -> None:
         (resource.RLIMIT_NOFILE, FILES, FILES),
         (resource.RLIMIT_CORE, 0, 0),
     ):
-        resource.setrlimit(limit, (soft, hard))
+        _, most = resource.getrlimit(limit)
+        bounded = hard if most == resource.RLIM_INFINITY else min(hard, most)
+        resource.setrlimit(limit, (min(soft, bounded), bounded))
 
 
 def _write(report: int, line: list[Any]) -> None:

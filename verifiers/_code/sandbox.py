@@ -50,7 +50,7 @@ class Box:
             stdin = self._file(files, text) if text is not None else subprocess.DEVNULL
             numbers = (said.fileno(), self._report.fileno(), *pipes)
             self.process = subprocess.Popen(
-                [*PYTHON, str(ROOT), role, str(numbers[0]), str(numbers[1]), folder, str(CPU_SECONDS), *map(str, pipes)],
+                [*PYTHON, str(ROOT), role, str(numbers[0]), str(numbers[1]), folder, str(os.getpid()), str(CPU_SECONDS), *map(str, pipes)],
                 stdin=stdin,
                 stdout=self._output if text is not None else subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
