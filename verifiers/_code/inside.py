@@ -3,8 +3,9 @@
     python -c START ROOT ROLE JOB REPORT FOLDER PARENT SECONDS [REQUESTS REPLIES]
 
 JOB and REPORT are open files: an object of JSON, and where one line of JSON is to be written, with the job's nonce in it. FOLDER is what
-may be written to, besides; "" for nothing. PARENT is the process to die with; SECONDS are of the processor. Nothing hostile has been read when the locks are put on, and where
-a lock is missing nothing is.
+may be written to, besides; "" for nothing. PARENT is the process to die with, SECONDS are of the processor.
+
+Nothing hostile has been read when the locks are put on, and where a lock is missing nothing is.
 """
 
 import json
