@@ -21,7 +21,7 @@ from verifiers._isolated import Isolated
 # Prefect's threads keep their connections beyond the event loop of a flow.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket.socket:ResourceWarning", "ignore:unclosed transport:ResourceWarning")
 
-PROGRAMS = Path(__file__).parent / "data" / "programs.jsonl"
+PROGRAMS = Path(__file__).parents[1] / "verifiers" / "data" / "programs.jsonl"
 """Twelve problems of our own, in all shapes of tests, each with a right solution and one with a mistake that people make."""
 WRONG_CLAIMS = ("average", "transpose")
 """Functions whose wrong solutions also assert something false on the way."""
