@@ -3,13 +3,14 @@
 import contextlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stepmark.records import Verdict
-from tests.verifiers.hostile import texts
+from tests.verifiers.hostile import TRACES_OF_EXECUTION, texts
 from verifiers._code import references
 from verifiers._code.printed import compared
 from verifiers._isolated import Isolated
@@ -85,6 +86,7 @@ PROGRAMS: Mapping[str, tuple[str, str, Verdict, str]] = {
     "a test that passes a function": ("def f(g): return g(1)", "assert f(abs) == 1", U, "a test passes a builtin_function_or_method"),
 }
 
+STRICT = "assert all(map(lambda case: gcd(*case[0]) == case[1], [((12, 18), 6), ((7, 3), 1)]))"
 CHEATS: Mapping[str, str] = {
     "leaves": "import sys\ndef gcd(a, b): sys.exit(0)",
     "leaves at once": "import os\nos._exit(0)",
@@ -125,7 +127,6 @@ def gcd(a, b):
     "ends the cases": "def gcd(a, b): raise StopIteration",
     "fails before it is called": "raise AssertionError",
 }
-STRICT = "assert all(map(lambda case: gcd(*case[0]) == case[1], [((12, 18), 6), ((7, 3), 1)]))"
 
 
 def judged(claim: Claim) -> Finding:
@@ -137,6 +138,10 @@ def test_a_program_is_run_against_its_tests(case: str) -> None:
     program, reference, verdict, reason = PROGRAMS[case]
     found = judged(AnswerClaim(answer=program, reference=reference))
     assert (found.verdict, found.reason[: len(reason)]) == (verdict, reason), found
+
+
+def test_a_right_program_passes_what_no_cheat_does() -> None:
+    assert judged(AnswerClaim(answer=GCD, reference=STRICT)).verdict is C
 
 
 @pytest.mark.parametrize("case", CHEATS)
@@ -245,6 +250,15 @@ def test_printed_words_are_compared(said: str, wanted: str, verdict: Verdict) ->
 def test_hostile_references_are_read_or_refused(text: str, shape: str) -> None:
     with contextlib.suppress(references.UnusableError):
         assert references.tests_of(shape.format(text))
+
+
+@settings(max_examples=15, database=None)
+@given(texts)
+def test_hostile_blocks_are_run_where_they_do_no_harm(text: str) -> None:
+    found = judged(StepClaim(question="", previous=(_block(text),), step=_block(f"{text}\nassert {text}")))
+    assert found.verdict in set(Verdict)
+    assert found.reason
+    assert not Path(TRACES_OF_EXECUTION).exists()
 
 
 async def test_a_worker_waits_as_long_as_a_program_may_take() -> None:

@@ -4,6 +4,8 @@
 
 So the tests hold whatever the program does to its own process, and no object of the program's has a say in whether it is equal to
 something. Names of Python's own, and those that the tests define or import, are never the program's.
+
+What is not covered: a list that the program keeps, and changes when it is called again without it, does not change for the tests.
 """
 
 import ast

@@ -4,7 +4,8 @@ A process has no environment, no arguments that tell it anything, no open file b
 that is gone afterwards, and the locks of `landlock` and `seccomp`, without which it does nothing (see `inside`). It cannot start others, so
 killing it leaves nothing behind, and it dies with the process that started it.
 
-What is not covered: the kernel's own mistakes, and what can be learned from the time that things take. Files that exist can be counted.
+What is not covered: the kernel's own mistakes, and what can be learned from the time that things take. When the one who started them is
+killed, its folder is left behind.
 """
 
 import contextlib
