@@ -8,6 +8,8 @@ doctest example expects. All are to be reached and to hold: correct. One that fa
 and the code it speaks of are one text by one author here, who could as well assert something that is true: that it was the assertion that
 failed, and not something else, is what is made sure of.
 
+What a block asserts is to be true anywhere and always: one that asks for the clock, chance, files or the machine decides nothing.
+
 A doctest compares printed texts: equal up to spaces, or two literals of equal value, hold; two literals that differ, and have no digits
 that could be rounding, do not; all else is undecided.
 """
@@ -32,10 +34,12 @@ PURE = frozenset((
     "types", "typing", "unicodedata",
 ))  # fmt: skip
 """Modules that know nothing of the machine, the clock, or chance: what is asserted with them alone is as true here as anywhere."""
-IMPURE_NAMES = frozenset(("__import__", "breakpoint", "compile", "eval", "exec", "globals", "id", "input", "locals", "open", "vars"))
+IMPURE_NAMES = frozenset(
+    ("__import__", "breakpoint", "compile", "eval", "exec", "globals", "hash", "id", "input", "locals", "open", "vars")
+)
 TEST = re.compile(r"_?(?:test|check)")
 RECORD = "__asserted__"
-PROMPT = re.compile(r"^ *>>> ", re.MULTILINE)
+PROMPT = ">>>"
 LONG_TEXT = 120
 FILE = "<block>"
 
@@ -125,7 +129,11 @@ def replay(job: Any) -> Line:
 
 def _source(block: str) -> str:
     """The code of a block; of a session, that of its examples."""
-    return "".join(example.source for example in _examples(block)) if PROMPT.match(block) else block
+    return "".join(example.source for example in _examples(block)) if _is_session(block) else block
+
+
+def _is_session(block: str) -> bool:
+    return block.lstrip().startswith(PROMPT)
 
 
 def _impure(tree: ast.AST) -> Iterator[str]:
@@ -164,7 +172,7 @@ def _broken(ended: BaseException) -> Line:
 
 def _assert(text: str, tree: ast.Module, names: dict[str, Any], assertions: _Assertions) -> None:
     names[RECORD] = assertions.record
-    if PROMPT.match(text):
+    if _is_session(text):
         _try(_examples(text), names, assertions)
         return
     documented = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module)]
@@ -177,7 +185,7 @@ def _assert(text: str, tree: ast.Module, names: dict[str, Any], assertions: _Ass
 
 
 def _examples(text: str) -> Sequence[Any]:
-    if ">>>" not in text:
+    if PROMPT not in text:
         return ()
     import doctest  # half of the time that a process takes to start
 

@@ -47,10 +47,12 @@ def run(job: Any) -> Line:
 
 
 def _watched() -> list[str]:
-    """What will be asked for in vain: events by their names, a file by its own."""
+    """What will be asked for in vain first: an event by its name, a file by its own."""
     refused, own = list[str](), (os.getcwd(), *sys.path)  # noqa: PTH109 - in the sandbox, the less is loaded the better
 
     def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        if refused:
+            return
         if event.startswith(REFUSED):
             refused.append(event)
         elif event == "open" and isinstance(arguments[0], str) and not os.path.abspath(arguments[0]).startswith(own):  # noqa: PTH100
