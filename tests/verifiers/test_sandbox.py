@@ -101,7 +101,7 @@ def test_a_flood_of_output_is_bounded() -> None:
     assert (found.verdict, found.reason) == (Verdict.UNKNOWN, "input 1: raises OSError: [Errno 27] File too large")
 
 
-def test_processes_die_with_the_one_that_started_them() -> None:
+def test_processes_die_with_the_one_that_started_them(tmp_path: Path) -> None:
     script = (
         "from verifiers._code.sandbox import Sandbox\n"
         "with Sandbox() as box:\n"
@@ -111,7 +111,8 @@ def test_processes_die_with_the_one_that_started_them() -> None:
         "    print(started.process.pid, flush=True)\n"
         "    time.sleep(1e6)\n"
     )
-    with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
+    here = {**os.environ, "TMPDIR": str(tmp_path)}  # what is left behind is left there
+    with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, env=here, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
         assert _is_alive(child)
