@@ -44,6 +44,8 @@ PROGRAMS: Mapping[str, tuple[str, str, Verdict, str]] = {
     "no such name": ("def lcm(a, b): return 1", TESTS, U, "the tests cannot be run in line 1: NameError: name 'gcd' is not defined"),
     "a name of nothing": ("def gcd(a, b): return missing", TESTS, U, "the program raises NameError: name 'missing' is not defined"),
     "not Python": ("def gcd(a, b:", TESTS, U, "the program raises SyntaxError"),
+    "a NUL": (f"{GCD}\0", TESTS, U, "the program raises SyntaxError: source code string cannot contain null bytes"),
+    "a lone surrogate": (f"{GCD}# \ud800", TESTS, U, "the program raises SyntaxError"),
     "no such package": ("import numpy", TESTS, U, "the program raises ModuleNotFoundError: No module named 'numpy'"),
     "too deep": ("def gcd(a, b): return gcd(a, b)", TESTS, U, "the program raises RecursionError"),
     "an object": ("class A: pass\ndef gcd(a, b): return A()", TESTS, U, "the program answers a A, which is no plain data"),

@@ -67,7 +67,11 @@ def _executed(code: str, name: str) -> tuple[types.ModuleType, Line]:
     module = types.ModuleType(name)
     sys.modules[name] = module  # dataclasses and pickles look there
     try:
-        exec(compile(code, "<program>", "exec", dont_inherit=True), vars(module))
+        compiled = compile(code, "<program>", "exec", dont_inherit=True)
+    except Exception as error:  # noqa: BLE001 - whatever the compiler makes of it: a `ValueError` too is not the program's here
+        return module, ["raised", "SyntaxError", str(error)[:LONG_TEXT]]
+    try:
+        exec(compiled, vars(module))
     except SystemExit as error:
         return module, ["ended"] if name == "__main__" and not error.code else ["left"]
     except BaseException as error:  # noqa: BLE001 - a program may raise anything
