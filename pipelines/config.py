@@ -4,7 +4,7 @@ import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -35,6 +35,8 @@ class Generate(_Strict):
     """A file of `pipelines/prompts` by name, or the path of your own, with a place {question}."""
     split: str = "line"
     """line | blank_line | numbered | sentence | regex:PATTERN"""
+    grader: Literal["answers", "code"] = "answers"
+    """What decides whether a solution is right: its stated answer, or its final program, run against the tests that are the reference."""
 
 
 class Shards(_Strict):

@@ -1,39 +1,45 @@
-"""Grading a completion: its final answer, and whether that is the reference's. Anything that cannot be decided is unknown."""
+"""Grading a completion: its final answer, and whether that is the reference's. Anything that cannot be decided is unknown.
+
+A grader is a verifier that decides answers, and has a way to find one: `answers` compares what a solution states, `code` runs its final
+program against the tests that are the reference.
+"""
 
 from annotators.base import Graded
-from stepmark.answers import final_answer
+from stepmark import answers, fences
 from stepmark.records import Verdict
 from verifiers._isolated import Isolated
 from verifiers.base import AnswerClaim, ReferenceClaim
 
-__all__ = ["GRADER", "grade", "grade_answer", "why_ungradable"]
+__all__ = ["FINDERS", "GRADER", "grade", "grade_answer", "why_ungradable"]
 
 GRADER = "answers"
+FINDERS = {GRADER: (answers.final_answer, answers.VERSION), "code": (fences.final_program, fences.VERSION)}
+"""Where every grader finds the answer in a text, and the version of that."""
 
 
-async def grade(workers: Isolated, text: str, finish_reason: str, reference: str | None) -> Graded:
+async def grade(workers: Isolated, text: str, finish_reason: str, reference: str | None, *, grader: str = GRADER) -> Graded:
     """The grade of a whole solution text. A truncated one is unknown whatever it says: it had not ended."""
-    answer = final_answer(text)
+    answer = FINDERS[grader][0](text)
     if finish_reason != "stop":
         return Graded(final_answer=answer, outcome=Verdict.UNKNOWN, reason="truncated" if finish_reason == "length" else finish_reason)
-    return await grade_answer(workers, answer, reference)
+    return await grade_answer(workers, answer, reference, grader=grader)
 
 
-async def grade_answer(workers: Isolated, answer: str | None, reference: str | None) -> Graded:
+async def grade_answer(workers: Isolated, answer: str | None, reference: str | None, *, grader: str = GRADER) -> Graded:
     """The grade of a final answer."""
     if answer is None:
         return Graded(final_answer=None, outcome=Verdict.UNKNOWN, reason="no final answer")
     if reference is None:
         return Graded(final_answer=answer, outcome=Verdict.UNKNOWN, reason="no reference answer")
-    finding = await workers.verify(GRADER, AnswerClaim(answer=answer, reference=reference))
+    finding = await workers.verify(grader, AnswerClaim(answer=answer, reference=reference))
     return Graded(final_answer=answer, outcome=finding.verdict, reason=finding.reason)
 
 
-async def why_ungradable(workers: Isolated, reference: str) -> str:
+async def why_ungradable(workers: Isolated, reference: str, *, grader: str = GRADER) -> str:
     """Why no solution could be graded against a reference; empty for one that can.
 
     A text is always equal to itself, so more is asked: the verifier must understand the reference as something that an answer written
     differently can be compared with.
     """
-    understood = await workers.verify(GRADER, ReferenceClaim(reference=reference))
+    understood = await workers.verify(grader, ReferenceClaim(reference=reference))
     return "" if understood.verdict is Verdict.CORRECT else f"no answer could be compared with it: {understood.reason}"

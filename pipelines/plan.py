@@ -9,9 +9,9 @@ from annotators.base import Annotator, Fitting, Hearing, Labeler
 from engines.base import Engine, Prompt
 from filters.base import Filter, Reading
 from pipelines.config import RunFile
-from pipelines.grading import GRADER
+from pipelines.grading import FINDERS
 from problems.base import Source
-from stepmark import answers, plugins, steps
+from stepmark import plugins, steps
 from stepmark.errors import ConfigError
 from stepmark.identity import digest, fingerprint
 from stepmark.records import Problem, Sampling
@@ -105,10 +105,10 @@ class Plan:
     def _writing(self) -> str:
         """All that decides what solutions and rollouts look like and how they are graded."""
         g = self.run_file.generate
-        grader = fingerprint(plugins.build("verifiers", {"use": GRADER}))
+        grader = fingerprint(plugins.build("verifiers", {"use": g.grader}))
         return digest(
             *(_identity(self.engine), self.run_file.seed, self.template, g.temperature, g.top_p, g.max_tokens, g.stop),
-            *(answers.VERSION, grader),
+            *(FINDERS[g.grader][1], grader),
         )
 
 

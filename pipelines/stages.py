@@ -7,14 +7,14 @@ Prefect runs and retries them (see `flow`); what is done is told by the parts th
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from annotators.base import Annotator, Case, Family, Fitting, Labeler, Learning, Services, Tools, together
+from annotators.base import Annotator, Case, Family, Fitting, Graded, Labeler, Learning, Services, Tools, together
 from annotators.base import run as annotate
 from engines.base import Completion, Engine
 from filters.base import Candidate
@@ -86,7 +86,7 @@ class Job:
         """The row, or why it is set aside; `number` is its place among all that the source gives."""
         if isinstance(row, Rejected) or row.answer is None:
             return row
-        reason = await why_ungradable(self.workers, row.answer)
+        reason = await why_ungradable(self.workers, row.answer, grader=self.plan.run_file.generate.grader)
         return Rejected(file=row.source, row=number, field="answer", reason=reason) if reason else row
 
     def _keep_problems(self, stamps: Mapping[int, str]) -> None:
@@ -295,7 +295,7 @@ class Job:
 
     async def _trace(self, problem: Problem, completion: Completion, index: int, seed: int) -> Trace:
         assert self.plan.engine is not None
-        graded = await grade(self.workers, completion.text, completion.finish_reason, problem.answer)
+        graded = await self._grade(completion.text, completion.finish_reason, problem.answer)
         self.meter.pay(_cost(completion))
         return Trace(
             trace_id=digest("trace", self.plan.traces_fingerprint(), problem.problem_id, index),
@@ -318,6 +318,10 @@ class Job:
         self.meter.finish(method, failed=annotation.error is not None)
         return annotation
 
+    @property
+    def _grade(self) -> Callable[[str, str, str | None], Awaitable[Graded]]:
+        return partial(grade, self.workers, grader=self.plan.run_file.generate.grader)
+
     def _services(self) -> Services:
         seed = self.plan.run_file.seed
         return Services(
@@ -326,7 +330,7 @@ class Job:
             judge_engine=self.plan.judge_engine,
             solve_prompt=self.plan.solve_prompt,
             rollout_sampling=self.plan.sampling(n=1, seed=seed),
-            grade=partial(grade, self.workers),
+            grade=self._grade,
             verify=self.workers.verify,
         )
 

@@ -63,7 +63,7 @@ def _serve(requests: BinaryIO, replies: TextIO, deadline: float) -> None:
                 loaded[verifier_id] = _load(verifier_id)
         print("ready", file=replies, flush=True)
         for verifier_id, claim in jobs:
-            _set_timer(deadline)
+            _set_timer(max(deadline, getattr(loaded[verifier_id], "deadline", 0.0)))
             finding = _decide(loaded[verifier_id], claim)
             print(json.dumps([finding.verdict, finding.reason[:MAX_REASON_CHARS]]), file=replies, flush=True)
         _set_timer(0)

@@ -44,7 +44,10 @@ class Finding:
 
 
 class Verifier(Protocol):
-    """Decides claims; a claim of a kind it does not know is unknown."""
+    """Decides claims; a claim of a kind it does not know is unknown.
+
+    One that needs more time than its pool gives a claim says so: `deadline: ClassVar[float]`, in seconds, of which ten at most are sure.
+    """
 
     def verify(self, claim: Claim) -> Finding:
         """Decide one claim. Pure: no model, no network, no state; what is not understood is unknown."""

@@ -37,6 +37,7 @@ RUN_FILES = {
     "unknown table": ('dataset = "d"\n[nope]\n', "unknown key 'nope'; known: dataset, seed"),
     "unknown key": ('dataset = "d"\n[shards]\nnope = 1', "unknown key 'nope' in [shards]; known: problems_per_shard"),
     "wrong type": ('dataset = "d"\n[generate]\nmax_tokens = "many"', "generate.max_tokens: Input should be a valid integer"),
+    "no such grader": ('dataset = "d"\n[generate]\ngrader = "judge"', "generate.grader: Input should be 'answers' or 'code'"),
     "nested too deeply": ("x = " + "[" * 5000 + "]" * 5000, "is nested too deeply"),
     "one annotators table": ('dataset = "d"\n[annotators]\nuse = "formal"', "annotators: write every one under its own [[annotators]]"),
     "one filters table": ('dataset = "d"\n[filters]\nuse = "balance"', "filters: write every one under its own [[filters]]"),

@@ -146,6 +146,7 @@ EVERYTHING_ASKED = {*EVERYTHING_WRITTEN, "judge"}
         ({"generate": {"stop": ["END"]}}, EVERYTHING_WRITTEN),
         ({"generate": {"prompt": "pocket"}}, EVERYTHING_WRITTEN),
         ({"generate": {"split": "sentence"}}, {"traces"}),
+        ({"generate": {"grader": "code"}}, EVERYTHING_WRITTEN),
         ({"generate": {"traces_per_problem": 2}}, {"traces"}),
         ({"annotators": [{"use": "binary_search", "rollouts": 5}, *RUN["annotators"][1:]]}, {"binary_search"}),
         ({"annotators": [*RUN["annotators"][:2], {"use": "judge", "votes": 1}, RUN["annotators"][3]]}, {"judge"}),

@@ -1,0 +1,49 @@
+"""Blocks of Python in a text: which ones there are, where they end, and which is the final program."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stepmark.fences import final_program, python_blocks
+
+TEXTS = {
+    "none": ("x = 1\n", None),
+    "one": ("So:\n```python\nx = 1\n```\nDone.", "x = 1\n"),
+    "the last": ("```python\nx = 1\n```\n```py\nx = 2\n```", "x = 2\n"),
+    "not what it prints": ("```python\nprint(5)\n```\nprints\n```\n5\n```\n", "print(5)\n"),
+    "without a word": ("```\nx = 1\n```", "x = 1\n"),
+    "another language": ("```rust\nlet x = 1;\n```", None),
+    "never closed": ("```python\nx = 1\n", None),
+    "tildes": ("~~~ python\nx = '```'\n~~~", "x = '```'\n"),
+    "longer marks": ("````python\n'''\n```\n'''\n````", "'''\n```\n'''\n"),
+    "in a list": ("1. So\n   ```python\n   if x:\n       y()\n   ```\n", "if x:\n    y()\n"),
+    "in braces": ("``` {.python .numberLines}\nx = 1\n```", "x = 1\n"),
+    "code on one line": ("```python x = 1```\n", None),
+    "odd line ends in a text": ("```python\nx = 'a\x0cb\u2028c'\n```", "x = 'a\x0cb\u2028c'\n"),
+    "nothing in it": ("```python\n```\n", ""),
+}
+
+
+@pytest.mark.parametrize("case", TEXTS)
+def test_the_final_program(case: str) -> None:
+    text, program = TEXTS[case]
+    assert final_program(text) == program
+
+
+def test_a_block_ends_with_the_line_of_its_fence() -> None:
+    text = "a\n```python\nx\n```  \nb\n~~~\ny\n~~~"
+    assert [text[block.end :] for block in python_blocks(text)] == ["b\n~~~\ny\n~~~", ""]
+    assert [block.named for block in python_blocks(text)] == [True, False]
+
+
+@given(st.lists(st.sampled_from(("```", "````", "~~~", "python", "\n", " ", "x = 1", "{", "`")), max_size=30).map("".join))
+def test_every_block_is_of_the_text(text: str) -> None:
+    blocks = python_blocks(text)
+    ends = [block.end for block in blocks]
+    assert ends == sorted(set(ends))
+    assert all(0 < end <= len(text) for end in ends)
+    assert all(line.strip() in text for block in blocks for line in block.code.splitlines())
+
+
+def test_a_long_line_takes_no_time() -> None:
+    assert final_program(("```" + "a" * 1_000_000 + "`\n") + (" " * 1_000_000 + "```\n") * 3) == ""

@@ -1,0 +1,1 @@
+"""What `code` is made of: a process with two locks on it, and what runs in there."""
