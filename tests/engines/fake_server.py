@@ -25,6 +25,9 @@ class FakeServer:
     answers: Sequence[Answer]
     asked: list[dict[str, Any]] = field(default_factory=list)
     headers: list[str] = field(default_factory=list)
+    waiting: int = 0
+    most_waiting: int = 0
+    """How many requests were ever being answered at once."""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one request; a client that goes away, or the end of the test, closes the connection too."""
@@ -40,7 +43,10 @@ class FakeServer:
         self.asked.append(json.loads(await reader.readexactly(length)))
         self.headers.append(head)
         answer = self.answers[min(len(self.asked), len(self.answers)) - 1]
+        self.waiting += 1
+        self.most_waiting = max(self.most_waiting, self.waiting)
         await asyncio.sleep(answer.delay)
+        self.waiting -= 1
         body = json.dumps(answer.body).encode()
         fields = f"content-type: application/json\r\nconnection: close\r\ncontent-length: {len(body)}"
         writer.write(f"HTTP/1.1 {answer.status} x\r\n{fields}\r\n\r\n".encode() + body)

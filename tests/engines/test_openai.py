@@ -184,10 +184,8 @@ async def test_the_key_comes_from_the_environment(monkeypatch: pytest.MonkeyPatc
 async def test_no_more_requests_run_at_once_than_allowed() -> None:
     async with FakeServer.answering(replace(completion("x"), delay=0.2)) as server:
         engine = engine_at(server.url, concurrency=3)
-        calls = [asyncio.create_task(engine.complete(PROMPT, ONE)) for _ in range(6)]
-        await asyncio.sleep(0.15)
-        assert len(server.asked) == 3
-        await asyncio.gather(*calls)
+        await asyncio.gather(*(engine.complete(PROMPT, ONE) for _ in range(6)))
+        assert (len(server.asked), server.most_waiting) == (6, 3)
         await engine.close()
 
 

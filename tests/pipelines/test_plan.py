@@ -71,6 +71,10 @@ def test_methods_go_by_their_plugins_name_or_their_own() -> None:
         ({"annotators": [{"use": "formal", "name": "A"}]}, "name = 'A'"),
         ({"annotators": [{"use": "formal", "name": ""}]}, "name = ''"),
         ({"annotators": [{"use": "formal", "verifiers": ["guess"]}], "label": None}, "verifiers has no 'guess'"),
+        (
+            {"annotators": [{"use": "adaptive_search", "evidence": ["formal"]}, {"use": "formal"}]},
+            "annotator 'adaptive_search' hears 'formal': the run file must name that [[annotators]] before it",
+        ),
         ({"label": {"use": "judge"}}, "[label] use = 'judge' annotates, it does not label: put it in [[annotators]]"),
         ({"label": {"use": "consensus", "judge": "other"}}, "needs the annotators 'other' and one of monte_carlo, binary_search"),
         ({"label": {}}, "a table for annotators needs `use = …`"),
@@ -91,6 +95,23 @@ def test_the_judge_engine_is_the_engine_unless_there_is_one() -> None:
     assert plan().judge_engine == plan().engine
     assert both.judge_engine != both.engine
     assert plan(engine=None, judge_engine=RUN["engine"], annotators=[{"use": "judge"}], label=None).engine is None
+
+
+def hearing(rollouts: int = 4) -> list[dict[str, Any]]:
+    return [
+        {"use": "formal"},
+        {"use": "binary_search", "rollouts": rollouts},
+        {"use": "adaptive_search", "evidence": ["formal", "binary_search"]},
+        {"use": "adaptive_search", "name": "again", "evidence": ["adaptive_search"]},
+        {"use": "judge"},
+    ]
+
+
+def test_methods_speak_after_those_they_hear_and_change_with_them() -> None:
+    one, other = plan(annotators=hearing()), plan(annotators=hearing(rollouts=5))
+    assert one.waves == [["formal", "binary_search", "judge"], ["adaptive_search"], ["again"]]
+    changed = {method for method in one.annotators if one.annotations_fingerprint(method) != other.annotations_fingerprint(method)}
+    assert changed == {"binary_search", "adaptive_search", "again"}
 
 
 def test_a_run_file_may_leave_most_out() -> None:

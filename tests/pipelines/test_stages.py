@@ -325,6 +325,24 @@ async def test_an_engine_that_is_down_writes_no_traces(folder: Path, workers: Is
     assert (job.dataset.shards(PROBLEMS), job.dataset.shards(TRACES)) == ((0, 1), ())
 
 
+async def test_a_method_that_hears_others_knows_what_they_said_and_bought(folder: Path, workers: Isolated) -> None:
+    adaptive = {"use": "adaptive_search", "worth": 0.2}
+    hearing = [
+        {"use": "monte_carlo", "rollouts": 4},
+        {"use": "formal"},
+        adaptive | {"evidence": ["monte_carlo", "formal"]},
+        adaptive | {"name": "deaf"},
+    ]
+    job = await run(job_in(folder, workers, Model(), annotators=hearing, label=None))
+    said = {method: list(job.dataset.read(annotations(method))) for method in ("adaptive_search", "deaf", "oracle")}
+    heard, deaf = (sum(one.cost.rollouts for one in said[method]) for method in ("adaptive_search", "deaf"))
+    assert heard < deaf
+    found = [(one, true) for one, true in zip(said["adaptive_search"], said["oracle"], strict=True) if one.first_error is not None]
+    assert len(found) == len(said["oracle"])
+    assert sum(one.first_error == true.first_error for one, true in found) >= 0.7 * len(found)
+    assert all(sum(one.posterior) == pytest.approx(1) and one.learned for one, _ in found)
+
+
 async def test_a_request_that_is_refused_is_recorded_and_trains_nothing(folder: Path, workers: Isolated) -> None:
     model = Model()
     refused = model.problems[0]
