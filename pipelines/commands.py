@@ -113,12 +113,16 @@ def score(
     ] = "oracle",
     by: Annotated[Split | None, typer.Option(help="A score for each of these apart.")] = None,
     reliability: Annotated[bool, typer.Option("--reliability", help="Show how often each confidence is right, too.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="Draw that into a file: .svg, .png or .pdf (needs the extra 'plots').")] = None,
 ) -> None:
     """Compare every method's first errors, and the kept labels', with gold ones (ProcessBench's measures, and calibration)."""
+    from pipelines import plots
     from pipelines.gold import first_errors
     from pipelines.summary import reliability_table, score_table, scores
     from storage.dataset import Dataset
 
+    if plot is not None:
+        plots.check(plot)
     asked = Dataset(dataset)
     truth, aside = first_errors(asked, gold)
     for row in aside:
@@ -129,6 +133,8 @@ def score(
     console.print(score_table(scored, f"{dataset} against {gold}: shares in %", split))
     if reliability:
         console.print(reliability_table(scored))
+    if plot is not None:
+        plots.draw_reliability(scored, plot)
 
 
 @app.command()

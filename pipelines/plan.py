@@ -21,8 +21,8 @@ from storage.tables import is_method
 __all__ = ["Plan", "build"]
 
 PROMPTS = Path(__file__).parent / "prompts"
-# Names that the score table gives to gold and to the labels.
-RESERVED = ("oracle", "human", "consensus")
+# Names of gold.
+RESERVED = ("oracle", "human")
 
 
 @dataclass(frozen=True, kw_only=True)
