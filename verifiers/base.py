@@ -44,7 +44,11 @@ class Finding:
 
 
 class Verifier(Protocol):
-    """Decides claims; a claim of a kind it does not know is unknown."""
+    """Decides claims; a claim of a kind it does not know is unknown.
+
+    One that says `proves: ClassVar[bool] = True` calls a step correct only when all of it follows from the problem and the steps before it:
+    a trace of such steps has no error. Others find a step correct as far as they read it.
+    """
 
     def verify(self, claim: Claim) -> Finding:
         """Decide one claim. Pure: no model, no network, no state; what is not understood is unknown."""
