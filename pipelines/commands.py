@@ -196,11 +196,10 @@ def _perform(run_file: str, overrides: Sequence[str], *, makes_traces: bool) -> 
     from pipelines._server import reachable
 
     gc.freeze()  # else the interpreter looks for seconds through all that Prefect has imported before it ends
-    uri = flow.prepare(run_file, overrides, makes_traces=makes_traces).dataset.uri
-    work = flow.stepmark_run if makes_traces else flow.stepmark_label
+    job = flow.prepare(run_file, overrides, makes_traces=makes_traces)
     with reachable():
-        rows = asyncio.run(work(run_file, overrides))
-    _print_summary(uri, rows)
+        rows = asyncio.run(flow.perform(job, run_file, overrides, makes_traces=makes_traces))
+    _print_summary(job.dataset.uri, rows)
 
 
 def _pairs(name: str, options: list[str]) -> dict[str, str]:
