@@ -1,5 +1,6 @@
 """What a trainer's format is, and what formats share: which steps of a trace can be trained on."""
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -9,7 +10,7 @@ import pyarrow as pa
 from stepmark.records import NO_ERROR, Label, Problem, Trace, Verdict, first_error_of
 from stepmark.steps import SEPARATOR, listed
 
-__all__ = ["Example", "Format", "LeftOut", "Row", "number_in", "supervised_steps", "written_steps"]
+__all__ = ["Example", "Format", "LeftOut", "Row", "list_in", "number_in", "supervised_steps", "written_steps"]
 
 Row = Mapping[str, Any]
 N = TypeVar("N", int, float)
@@ -53,6 +54,15 @@ def number_in(noted: Mapping[str, str], name: str, kind: Callable[[str], N]) -> 
     except (KeyError, ValueError):
         return None
     return number if abs(number) < BIGGEST_NUMBER else None
+
+
+def list_in(noted: Mapping[str, str], name: str, kind: pa.DataType) -> list[Any] | None:
+    """The list of this Arrow type that an import noted as JSON under a name; None where there is nothing, or something else."""
+    try:
+        found: list[Any] | None = pa.array([json.loads(noted[name])], type=kind).to_pylist()[0]
+    except (KeyError, ValueError, TypeError, RecursionError, OverflowError):  # Arrow's own errors are of these kinds
+        return None
+    return found
 
 
 def written_steps(trace: Trace) -> list[str]:

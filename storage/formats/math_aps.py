@@ -9,15 +9,14 @@ the list of its nodes, since a Parquet column cannot hold one inside another wit
 blank line as another does without lying below it.
 """
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pyarrow as pa
 
-from storage.formats.base import Example, LeftOut, Row, number_in, written_steps
+from storage.formats.base import Example, LeftOut, Row, list_in, number_in, written_steps
 
 __all__ = ["MathAps"]
 
@@ -76,17 +75,9 @@ def _prefixes(example: Example) -> Iterator[tuple[str, float | None]]:
 
 def _texts(example: Example) -> Sequence[str]:
     """What every step adds to the text before it, the white space between them first."""
-    steps, gaps = example.trace.steps, _gaps(example.trace.metadata)
-    if len(gaps) != len(steps):
+    steps, gaps = example.trace.steps, list_in(example.trace.metadata, "gaps", pa.list_(pa.string())) or ()
+    if len(gaps) != len(steps) or None in gaps:
         return [BLANK_LINE + step for step in written_steps(example.trace)]
     # An import put the white space before a step at the end of the one before it.
     bare = (step.removesuffix(after) for step, after in zip(steps, [*gaps[1:], ""], strict=True))
     return [gap + step for gap, step in zip(gaps, bare, strict=True)]
-
-
-def _gaps(noted: Mapping[str, str]) -> Sequence[str]:
-    try:
-        found: Any = json.loads(noted["gaps"])
-    except (KeyError, ValueError, RecursionError):
-        return ()
-    return found if isinstance(found, list) and all(isinstance(gap, str) for gap in found) else ()

@@ -7,15 +7,14 @@ row is one of phase 2: the steps as `pre_generated_steps`, each the only complet
 What does not come back: rows that were set aside (`give_up`, `bad_problem`), and the second row of one solution that several people rated.
 """
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import pyarrow as pa
 
 from stepmark.records import Verdict
-from storage.formats.base import Example, LeftOut, Row, number_in, written_steps
+from storage.formats.base import Example, LeftOut, Row, list_in, number_in, written_steps
 
 __all__ = ["Prm800k"]
 
@@ -72,7 +71,7 @@ def _row(example: Example) -> Row | LeftOut:
         return LeftOut("it has no steps")
     if set(verdicts) == {Verdict.UNKNOWN}:
         return LeftOut("no step is decided")
-    offered = _offered(example.trace.metadata) if example.label.sources == (HUMAN,) else None
+    offered = list_in(example.trace.metadata, "offered", STEPS) if example.label.sources == (HUMAN,) else None
     return _made(example, verdicts) if offered is None else _given_back(example, offered)
 
 
@@ -128,11 +127,3 @@ def _made(example: Example, verdicts: list[Verdict]) -> Row:
             "finish_reason": "found_error" if wrong else None if Verdict.UNKNOWN in verdicts else "solution",
         },
     }
-
-
-def _offered(noted: Mapping[str, str]) -> list[Any] | None:
-    """What an import kept of the row's steps; None where there is nothing, or nothing of that shape."""
-    try:
-        return pa.array([json.loads(noted["offered"])], type=STEPS).to_pylist()[0]  # type: ignore[no-any-return]
-    except (KeyError, ValueError, TypeError, RecursionError, OverflowError):  # Arrow's own errors are of these kinds
-        return None

@@ -7,14 +7,13 @@ from another have no original: those fields are null.
 What does not come back: rows whose wrong steps do not exist (set aside), and the second of two rows with the same modified solution.
 """
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pyarrow as pa
 
-from storage.formats.base import Example, LeftOut, Row, supervised_steps
+from storage.formats.base import Example, LeftOut, Row, list_in, supervised_steps
 
 __all__ = ["PrmBench"]
 
@@ -57,17 +56,9 @@ def _row(example: Example, steps: list[tuple[str, bool]]) -> Row:
     noted = example.trace.metadata
     return {
         **{name: noted.get(name) for name in TEXTS},
-        **{name: _listed(noted, name, kind) for name, kind in LISTS.items()},
+        **{name: list_in(noted, name, kind) for name, kind in LISTS.items()},
         "modified_question": example.problem.question,
         "modified_process": [text for text, _ in steps],
         "error_steps": [number for number, (_, right) in enumerate(steps, start=1) if not right],
         "ground_truth": example.problem.answer,
     }
-
-
-def _listed(noted: Mapping[str, str], name: str, kind: pa.DataType) -> list[Any] | None:
-    """The list that an import noted; None where there is nothing, or something else."""
-    try:
-        return pa.array([json.loads(noted[name])], type=kind).to_pylist()[0]  # type: ignore[no-any-return]
-    except (KeyError, ValueError, TypeError, RecursionError, OverflowError):  # Arrow's own errors are of these kinds
-        return None

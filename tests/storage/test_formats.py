@@ -207,7 +207,22 @@ def test_math_aps_joins_what_solutions_of_a_problem_begin_with() -> None:
     assert [tuple(each.values()) for each in found[2]["reasoning_steps"]] == [("Two?", 0.25), ("Two?\n\nstep 0", 0.5)]
 
 
-HOSTILE = ("", "null", "7", '"x"', "[7]", '[{"completions": 7}]', "[" * 100_000, "1" * 5000, '["\\ud800"]', "nan", "1e999", "{}", "[[]]")
+HOSTILE = (
+    "",
+    "null",
+    "7",
+    '"x"',
+    "[7]",
+    '[{"completions": 7}]',
+    "[" * 100_000,
+    "1" * 5000,
+    '["\\ud800"]',
+    "nan",
+    "1e999",
+    "{}",
+    "[[]]",
+    "[null, null, null]",
+)
 
 
 @pytest.mark.parametrize("name", plugins.available(ROOM))
