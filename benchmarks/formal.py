@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from annotators.base import Graded, Services, Tools, run
+from annotators.base import Family, Graded, Services, Tools, run
 from annotators.formal import Formal
 from engines.base import Prompt
 from stepmark.records import NO_ERROR, Annotation, Problem, Sampling, Trace, Verdict
@@ -74,7 +74,7 @@ async def _annotated(row: Mapping[str, Any], services: Services) -> Annotation:
         outcome_reason="",
         model="",
     )
-    tools = Tools(services, "formal", problem, trace, ())
+    tools = Tools(services, "formal", problem, trace, Family(traces={}))
     return await run(Formal(), "formal", "", problem, trace, tools)
 
 

@@ -126,7 +126,8 @@ async def _work_off(job: Job, waiting: Iterator[int], *, makes_traces: bool) -> 
         if makes_traces:
             await _task(job, f"traces-{shard}", job.make_traces)(shard)
             await _task(job, f"oracle-{shard}", job.make_oracle)(shard)
-        await together(_task(job, f"{method}-{shard}", job.make_annotations)(shard, method) for method in job.plan.annotators)
+        for wave in job.plan.waves:
+            await together(_task(job, f"{method}-{shard}", job.make_annotations)(shard, method) for method in wave)
         if not job.plan.labels_wait:
             await _task(job, f"labels-{shard}", job.make_labels)(shard)
 

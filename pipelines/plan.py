@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from annotators.base import Annotator, Fitting, Labeler
+from annotators.base import Annotator, Fitting, Hearing, Labeler
 from engines.base import Engine, Prompt
 from filters.base import Filter, Reading
 from pipelines.config import RunFile
@@ -64,7 +64,21 @@ class Plan:
         annotator = self.annotators[method]
         uses = [self._writing() if "engine" in annotator.needs else ""]
         uses += [_identity(self.judge_engine) if "judge_engine" in annotator.needs else ""]
-        return fingerprint(annotator, method, digest(self.run_file.seed), *uses)
+        heard = map(self.annotations_fingerprint, self.hears(method))
+        return fingerprint(annotator, method, digest(self.run_file.seed), *uses, *heard)
+
+    def hears(self, method: str) -> Sequence[str]:
+        """The methods whose annotations a method builds on."""
+        annotator = self.annotators[method]
+        return annotator.evidence if isinstance(annotator, Hearing) else ()
+
+    @property
+    def waves(self) -> Sequence[Sequence[str]]:
+        """The methods in the order in which they may start: those of one wave hear only those of the waves before it."""
+        wave_of: dict[str, int] = {}
+        for method in self.annotators:  # what a method hears stands before it
+            wave_of[method] = 1 + max((wave_of[heard] for heard in self.hears(method)), default=-1)
+        return [[method for method, wave in wave_of.items() if wave == number] for number in sorted(set(wave_of.values()))]
 
     def annotations_stamp(self, method: str, traces: str) -> str:
         """Of a method's annotations of a shard, given the stamp of its traces."""
@@ -141,6 +155,9 @@ def _annotators(tables: Sequence[Mapping[str, Any]]) -> Mapping[str, Annotator]:
             raise ConfigError(f"[[annotators]] name = '{method}': use small letters, digits and _, and not {' or '.join(RESERVED)}")
         if method in built:
             raise ConfigError(f"two [[annotators]] are called '{method}': give one of them a `name`")
+        for heard in annotator.evidence if isinstance(annotator, Hearing) else ():
+            if heard not in built:
+                raise ConfigError(f"annotator '{method}' hears '{heard}': the run file must name that [[annotators]] before it")
         built[method] = annotator
     return built
 

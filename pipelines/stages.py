@@ -14,7 +14,7 @@ from itertools import islice
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from annotators.base import Case, Fitting, Labeler, Services, Tools, together
+from annotators.base import Annotator, Case, Family, Fitting, Labeler, Learning, Services, Tools, together
 from annotators.base import run as annotate
 from engines.base import Completion, Engine
 from filters.base import Candidate
@@ -25,7 +25,7 @@ from pipelines.plan import Plan
 from problems.base import Oracle
 from stepmark.errors import ConfigError, DatasetError, EngineError
 from stepmark.identity import digest, seed_for
-from stepmark.records import Annotation, Cost, Label, Problem, Rejected, StepAnnotation, Trace, Verdict, first_error_of
+from stepmark.records import Annotation, Cost, Label, Problem, Rejected, StepAnnotation, Trace, first_error_of
 from stepmark.steps import split
 from storage.dataset import Dataset
 from storage.tables import LABELS, PER_METHOD, PROBLEMS, REJECTED, TRACES, Table, annotations, critiques, rollouts
@@ -159,18 +159,33 @@ class Job:
         stamp = self.plan.annotations_stamp(method, self._stamp(TRACES, shard))
         if self.dataset.has_part(annotations(method), shard, stamp):
             return
-        traces = list(self._traces(shard))
-        self.meter.expect(method, len(traces))
-        outcomes = defaultdict[str, list[Verdict]](list)
-        for _, trace in traces:
-            outcomes[trace.problem_id].append(trace.outcome)
-        run_one = partial(self._annotate, method, self.plan.annotations_fingerprint(method))
-        done = await together(run_one(problem, trace, outcomes[problem.problem_id]) for problem, trace in traces)
-        if spent := [rollout for _, tools in done for rollout in tools.spent]:
+        desk = self._tools(shard, method)
+        self.meter.expect(method, len(desk))
+        annotator = self.plan.annotators[method]
+        if isinstance(annotator, Learning):
+            annotator = await annotator.learn(desk)
+        run_one = partial(self._annotate, annotator, method, self.plan.annotations_fingerprint(method))
+        done = await together(map(run_one, desk))
+        if spent := [rollout for tools in desk for rollout in tools.spent]:
             self.dataset.write_part(rollouts(method), shard, spent, stamp)
-        if heard := [critique for _, tools in done for critique in tools.critiques]:
+        if heard := [critique for tools in desk for critique in tools.critiques]:
             self.dataset.write_part(critiques(method), shard, heard, stamp)
-        self.dataset.write_part(annotations(method), shard, [annotation for annotation, _ in done], stamp)
+        self.dataset.write_part(annotations(method), shard, done, stamp)
+
+    def _tools(self, shard: int, method: str) -> Sequence[Tools]:
+        """What the method may use on each trace of a shard."""
+        traces, hears = list(self._traces(shard)), self.plan.hears(method)
+        families = {problem.problem_id: Family(traces={}) for problem, _ in traces}
+        family_of = dict[str, Family]()
+        for problem, trace in traces:
+            family = family_of[trace.trace_id] = families[problem.problem_id]
+            family.traces[trace.trace_id] = trace
+        for table in map(rollouts, hears):
+            for rollout in self.dataset.read_part(table, shard) if self.dataset.footer(table, shard) else ():
+                family_of[rollout.trace_id].rollouts.append(rollout)
+        said = {trace.trace_id: annotations for trace, annotations in self._cases(shard, hears)} if hears else {}
+        open_ = partial(Tools, self._services(), method)
+        return [open_(problem, trace, family_of[trace.trace_id], said.get(trace.trace_id)) for problem, trace in traces]
 
     async def make_labels(self, shard: int) -> None:
         """Label the traces of a shard from the annotations of the run's methods, where the other shards have no say in it."""
@@ -303,14 +318,11 @@ class Job:
             generated_tokens=completion.generated_tokens,
         )
 
-    async def _annotate(
-        self, method: str, fingerprint: str, problem: Problem, trace: Trace, siblings: Sequence[Verdict]
-    ) -> tuple[Annotation, Tools]:
-        tools = Tools(self._services(), method, problem, trace, siblings)
-        annotation = await annotate(self.plan.annotators[method], method, fingerprint, problem, trace, tools)
+    async def _annotate(self, annotator: Annotator, method: str, fingerprint: str, tools: Tools) -> Annotation:
+        annotation = await annotate(annotator, method, fingerprint, tools.problem, tools.trace, tools)
         self.meter.pay(annotation.cost)
         self.meter.finish(method, failed=annotation.error is not None)
-        return annotation, tools
+        return annotation
 
     def _services(self) -> Services:
         seed = self.plan.run_file.seed

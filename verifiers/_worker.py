@@ -83,9 +83,9 @@ def _set_timer(seconds: float) -> None:
 
 
 def _load(verifier_id: str) -> Verifier | str:
-    """The plugin, or why there is none."""
+    """The plugin as its defaults make it, or why there is none."""
     try:
-        verifier: Verifier = plugins.build("verifiers", {"use": verifier_id})
+        verifier: Verifier = plugins.load("verifiers", verifier_id)()
     except UserError as error:
         return str(error)
     return verifier

@@ -2,9 +2,9 @@
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from annotators.base import Annotator, Graded, Services, Tools, run
+from annotators.base import Annotator, Family, Graded, Services, Tools, run
 from engines.base import Completion, Engine, Prompt
 from engines.scripted import Scripted
 from stepmark import plugins
@@ -33,6 +33,11 @@ def trace_of(steps: int, error: int = NO_ERROR, outcome: Verdict | None = None) 
         outcome_reason="simulated",
         model="simulated",
     )
+
+
+def family(trace: Trace, outcomes: Sequence[Verdict]) -> Family:
+    """A problem's traces, of these outcomes; of the trace itself it matters only that it is one of them."""
+    return Family(traces={f"sibling {index}": replace(trace, outcome=outcome) for index, outcome in enumerate(outcomes)})
 
 
 def last_sample_solves(prompt: Prompt, sampling: Sampling, index: int) -> str:
@@ -97,7 +102,7 @@ async def done_by(
         return respond(prompt, sampling, index)
 
     engine = Scripted(respond=recorded)
-    tools = Tools(services(engine, engine), "simulated", problem, trace, siblings)
+    tools = Tools(services(engine, engine), "simulated", problem, trace, family(trace, siblings))
     annotation = await run(annotator, "method", "fingerprint", problem, trace, tools)
     return Done(annotation=annotation, tools=tools, requests=requests)
 

@@ -13,7 +13,7 @@ from engines.scripted import Scripted
 from stepmark.errors import ConfigError, EngineError
 from stepmark.identity import SEED_SPACING
 from stepmark.records import Annotation, Cost, Problem, Sampling, StepAnnotation, Trace, Verdict
-from tests.annotators.simulated import PROBLEM, SAMPLING, C, I, U, last_sample_solves, services, trace_of
+from tests.annotators.simulated import PROBLEM, SAMPLING, C, I, U, family, last_sample_solves, services, trace_of
 
 TRACE = trace_of(3)
 
@@ -30,7 +30,7 @@ class Doing:
 
 
 def tools_of(engine: Scripted, trace: Trace = TRACE, seed: int = 1) -> Tools:
-    return Tools(services(engine, engine, seed), "test", PROBLEM, trace, (C, I))
+    return Tools(services(engine, engine, seed), "test", PROBLEM, trace, family(trace, (C, I)))
 
 
 async def outcome_of(deed: Callable[[Tools], Awaitable[Annotation]], trace: Trace = TRACE) -> Annotation:

@@ -22,6 +22,7 @@ from tests.annotators.simulated import (
     U,
     cut,
     done_by,
+    family,
     last_sample_solves,
     services,
     solves_with,
@@ -177,7 +178,7 @@ async def test_the_same_run_asks_for_the_same_things(name: str) -> None:
 async def test_a_method_uses_no_door_but_those_it_names(name: str) -> None:
     for method in methods(name):
         open_ = {door: Scripted(respond=judges) if door in method.needs else None for door in DOORS}
-        tools = Tools(services(open_["engine"], open_["judge_engine"]), "contract", PROBLEM, trace_of(4, 1), (C, I))
+        tools = Tools(services(open_["engine"], open_["judge_engine"]), "contract", PROBLEM, trace_of(4, 1), family(trace_of(4, 1), (C, I)))
         annotation = await run(method, "method", "", PROBLEM, trace_of(4, 1), tools)
         assert annotation.error is None
 

@@ -22,7 +22,7 @@ from stepmark import plugins
 from stepmark.errors import ConfigError
 from stepmark.identity import fingerprint
 from stepmark.records import NO_ERROR, Critique, Sampling, StepAnnotation
-from tests.annotators.simulated import PROBLEM, C, Done, I, Respond, U, done_by, services, trace_of, verdicts
+from tests.annotators.simulated import PROBLEM, C, Done, I, Respond, U, done_by, family, services, trace_of, verdicts
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -204,7 +204,7 @@ async def test_all_steps_are_asked_about_at_once() -> None:
         return await Scripted(replies={"": ("Step 1: correct",)}).complete(prompt, sampling)
 
     engine = SimpleNamespace(complete=complete)
-    tools = Tools(services(None, cast(Engine, engine)), "method", PROBLEM, trace_of(3), ())
+    tools = Tools(services(None, cast(Engine, engine)), "method", PROBLEM, trace_of(3), family(trace_of(3), ()))
     await asyncio.wait_for(Judge(prompt=("step", "step_answer")).annotate(PROBLEM, trace_of(3), tools), timeout=30)
     assert waiting == 6
 

@@ -20,6 +20,8 @@ pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),
     # vLLM leaves a ZeroMQ context to the garbage collector.
     pytest.mark.filterwarnings("ignore:Unclosed context:ResourceWarning"),
+    # httpx leaves to it the connections that a call was closing, since they had been idle for long, when it was cancelled.
+    pytest.mark.filterwarnings("ignore:unclosed transport:ResourceWarning", "ignore:unclosed <socket.socket:ResourceWarning"),
 ]
 
 GREEDY = Sampling(n=1, max_tokens=40, temperature=0.0)

@@ -101,9 +101,9 @@ async def test_cancelled_calls_stop_running_and_leave_the_queue(pocket: Pocket) 
     for call in calls:
         call.cancel()
     await asyncio.gather(*calls, return_exceptions=True)
-    started = time.monotonic()
+    worked = time.process_time()
     await pocket.complete(PROMPT, Sampling(max_tokens=1))
-    assert time.monotonic() - started < 2.0
+    assert time.process_time() - worked < 10.0  # what was cancelled would work for minutes, whatever else the machine does
 
 
 async def test_the_loop_is_free_while_the_model_works(pocket: Pocket) -> None:

@@ -4,12 +4,16 @@ import asyncio
 import gc
 import multiprocessing
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from engines.base import Prompt
+from engines import _async_llm
+from engines.base import Completion, Prompt
 from engines.pocket import SHIPPED
 from engines.vllm import VLLM
 from stepmark.errors import ConfigError, EngineError, InstallError
@@ -71,17 +75,55 @@ async def test_a_second_request_finds_its_prompt_cached(in_process: VLLM) -> Non
 @pytest.mark.vllm
 @on_the_engines_loop
 @leaves_a_context
-async def test_an_engine_that_dies_is_retryable_and_starts_anew(in_process: VLLM) -> None:
-    (before,) = await in_process.complete(PROMPT, GREEDY)
+async def test_an_engine_that_dies_is_retryable_and_leaves_nothing(in_process: VLLM) -> None:
+    """The last test of this engine: that a new one starts when there has been one is a test of the contract."""
+    await in_process.complete(PROMPT, GREEDY)
     calls = [asyncio.create_task(in_process.complete(PROMPT, Sampling(n=8, max_tokens=150, seed=1024 * k))) for k in range(50)]
     await asyncio.sleep(0.1)
-    for process in multiprocessing.active_children():
-        if process.name.startswith("EngineCore"):
-            process.kill()
+    engines = _engines()
+    for process in engines:
+        process.kill()
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
     failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
     assert failures
     assert all(isinstance(failure, EngineError) and failure.retryable for failure in failures)
-    (after,) = await in_process.complete(PROMPT, GREEDY)
-    assert after.text == before.text
+    (running,) = [start.result() for start in in_process._starts]
+    assert running.dead
+    await in_process.close()
+    assert engines
+    assert not _engines()
     gc.collect()
+
+
+async def test_the_next_call_starts_a_dead_engine_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[Answering] = []
+
+    async def start(arguments: Mapping[str, Any], chat: bool | None) -> Answering:
+        started.append(Answering(str(len(started))))
+        return started[-1]
+
+    monkeypatch.setattr(_async_llm, "start", start)
+    engine = VLLM(model=str(SHIPPED))
+    first, again = [(await engine.complete(PROMPT, GREEDY))[0].text for _ in range(2)]
+    started[0].dead = True
+    third, fourth = [answer[0].text for answer in await asyncio.gather(*(engine.complete(PROMPT, GREEDY) for _ in range(2)))]
+    assert (first, again, third, fourth) == ("0", "0", "1", "1")
+    assert [one.stopped for one in started] == [True, False]
+
+
+class Answering:
+    """In the place of a running vLLM: answers with its name until it is dead."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.dead, self.stopped = name, False, False
+
+    async def complete(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
+        assert not self.dead
+        return [Completion(text=self.name, finish_reason="stop", prompt_tokens=1, cached_tokens=0, generated_tokens=1)]
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+def _engines() -> Sequence[BaseProcess]:
+    return [process for process in multiprocessing.active_children() if process.name.startswith("EngineCore")]

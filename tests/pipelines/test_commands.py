@@ -311,11 +311,19 @@ def test_list_names_every_plugin_and_import_counts(stepmark: Stepmark, monkeypat
     assert [type(problem) for problem in Dataset("new").read(PROBLEMS)] == [Problem]
 
 
-def test_another_owner_of_our_names_is_refused(stepmark: Stepmark, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("top_level.txt", "verifiers\n"), ("RECORD", "bin/v,,\nverifiers/__init__.py,sha256=x,1\n")],
+    ids=["declared", "recorded"],
+)
+def test_another_owner_of_our_names_is_refused(
+    file: str, content: str, stepmark: Stepmark, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     metadata = tmp_path / "site" / "prime_verifiers-0.4.0.dist-info"
     metadata.mkdir(parents=True)
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: prime-verifiers\nVersion: 0.4.0\n")
-    (metadata / "top_level.txt").write_text("verifiers\n")
+    (metadata / file).write_text(content)
+    (tmp_path / "site" / "half_installed-1.0.dist-info").mkdir()
     assert stepmark("list")[0] == 0
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
     refused(stepmark("list"), "prime-verifiers also installs a package named 'verifiers': install stepmark in an environment of its own")
