@@ -16,7 +16,7 @@ from pydantic import Field
 from engines.base import Completion, Engine, Prompt
 from stepmark.errors import EngineError, UserError
 from stepmark.identity import SEED_SPACING, digest, seed_for
-from stepmark.records import Annotation, Cost, Critique, Label, Problem, Rollout, Sampling, StepAnnotation, Trace, Verdict
+from stepmark.records import NO_ERROR, Annotation, Cost, Critique, Label, Problem, Rollout, Sampling, StepAnnotation, Trace, Verdict
 from verifiers.base import Claim, Finding
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "Services",
     "Tools",
     "estimate",
+    "fall",
     "run",
     "together",
     "undecided",
@@ -264,6 +265,14 @@ def estimate(outcomes: Sequence[Verdict]) -> StepAnnotation:
     verdict = Verdict.UNKNOWN if not trials else Verdict.CORRECT if right else Verdict.INCORRECT
     value = right / trials if trials else None
     return StepAnnotation(verdict=verdict, value=value, successes=right, trials=trials, unknowns=len(outcomes) - trials)
+
+
+def fall(values: Sequence[float | None], first_error: int) -> float:
+    """How far a method's values fall at the step that it names, or how high they stay where it names none; 1 where it has no values."""
+    if first_error == NO_ERROR:
+        return min((value for value in values if value is not None), default=1.0)
+    before, after = values[first_error - 1] if first_error else None, values[first_error]
+    return max(0.0, (1.0 if before is None else before) - (after or 0.0))
 
 
 def undecided(trace: Trace, reason: str) -> Annotation:

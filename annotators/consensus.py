@@ -17,8 +17,8 @@ class Consensus:
 
     `mc_and_judge` (Zheng et al. 2025, "Lessons", arXiv 2501.07301, section 3.1): keep a trace when Monte Carlo and the judge name the same
     first error. `majority`: keep it when more than half of the methods that decide, and at least `min_agreeing`, do.
-    `formal_veto`: drop it when a formal checker shows an earlier step to be false. A trace that ends wrong is never kept as free of
-    errors. Steps after the first error train nothing.
+    `formal_veto`: drop it when a formal checker shows an earlier step to be false, or proves all steps where an error is named. A trace
+    that ends wrong is never kept as free of errors. Steps after the first error train nothing.
     `monte_carlo` lists methods by preference: the first that decides speaks for Monte Carlo.
     """
 
@@ -29,7 +29,7 @@ class Consensus:
     formal_veto: bool = True
     min_agreeing: int = 2
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def check(self, methods: Sequence[str]) -> None:
         """Refuse a run whose methods cannot feed the rule."""
@@ -91,15 +91,17 @@ class Consensus:
             return "veto: the final answer is wrong"
         for name in self.formal if self.formal_veto else ():
             shown = decided.get(name)
-            if shown is not None and (first_error == NO_ERROR or shown < first_error):
+            if shown == NO_ERROR and first_error != NO_ERROR:
+                return f"veto: {name} proves every step"
+            if shown not in (None, NO_ERROR) and (first_error == NO_ERROR or shown < first_error):
                 return f"veto: {name} shows step {shown} to be false"
         return None
 
     def _steps(
         self, trace: Trace, first_error: int, sources: Sequence[str], annotations: Mapping[str, Annotation]
     ) -> tuple[StepLabel, ...]:
-        """Steps before the first error are correct where an agreeing source says so: that arithmetic holds is no such word."""
-        said = [annotations[name].steps for name in sources if name not in self.formal]
+        """Steps before the first error are correct where an agreeing source says so: that arithmetic holds is no such word, a proof is."""
+        said = [annotations[name].steps for name in sources if name not in self.formal or first_error == NO_ERROR]
         present = [annotations[name] for name in self.monte_carlo if name in annotations]
         valued = min(present, key=lambda annotation: annotation.first_error is None, default=None)
         labels = list[StepLabel]()

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from annotators.base import Case, Labeler
+from annotators.base import Case, Labeler, fall
 from stepmark.errors import ConfigError
 from stepmark.records import NO_ERROR, Annotation, Label, StepLabel, Trace, Verdict
 
@@ -272,16 +272,8 @@ def _saying(group: Sequence[Annotation]) -> Saying | None:
     heard = next((annotation for annotation in group if annotation.first_error is not None), None)
     if heard is None or heard.first_error is None:
         return None
-    return Saying(heard.first_error, min(int(QUARTERS * _fall(heard, heard.first_error)), QUARTERS - 1))
-
-
-def _fall(annotation: Annotation, first_error: int) -> float:
-    """How far the method's values fall at the step that it names, or how high they stay where it names none; 1 where it has no values."""
-    values = [step.value for step in annotation.steps]
-    if first_error == NO_ERROR:
-        return min((value for value in values if value is not None), default=1.0)
-    before, after = values[first_error - 1] if first_error else None, values[first_error]
-    return max(0.0, (1.0 if before is None else before) - (after or 0.0))
+    sureness = fall([step.value for step in heard.steps], heard.first_error)
+    return Saying(heard.first_error, min(int(QUARTERS * sureness), QUARTERS - 1))
 
 
 def _decides(annotation: Annotation | None) -> bool:

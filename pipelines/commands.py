@@ -113,12 +113,16 @@ def score(
     ] = "oracle",
     by: Annotated[Split | None, typer.Option(help="A score for each of these apart.")] = None,
     reliability: Annotated[bool, typer.Option("--reliability", help="Show how often each confidence is right, too.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="Draw that into a file: .svg, .png or .pdf (needs the extra 'plots').")] = None,
 ) -> None:
     """Compare every method's first errors, and the kept labels', with gold ones (ProcessBench's measures, and calibration)."""
+    from pipelines import plots
     from pipelines.gold import first_errors
     from pipelines.summary import reliability_table, score_table, scores
     from storage.dataset import Dataset
 
+    if plot is not None:
+        plots.check(plot)
     asked = Dataset(dataset)
     truth, aside = first_errors(asked, gold)
     for row in aside:
@@ -129,11 +133,13 @@ def score(
     console.print(score_table(scored, f"{dataset} against {gold}: shares in %", split))
     if reliability:
         console.print(reliability_table(scored))
+    if plot is not None:
+        plots.draw_reliability(scored, plot)
 
 
 @app.command()
 def export(
-    format_: Annotated[str, typer.Argument(help="trl, math_shepherd, processbench", metavar="FORMAT")],
+    format_: Annotated[str, typer.Argument(help="trl, math_shepherd, processbench, prm800k, prmbench, math_aps", metavar="FORMAT")],
     dataset: DatasetOption,
     to: Annotated[str, typer.Option(help="A new folder, or hf://datasets/ORG/NAME.")],
     labels: Annotated[
@@ -190,11 +196,10 @@ def _perform(run_file: str, overrides: Sequence[str], *, makes_traces: bool) -> 
     from pipelines._server import reachable
 
     gc.freeze()  # else the interpreter looks for seconds through all that Prefect has imported before it ends
-    uri = flow.prepare(run_file, overrides, makes_traces=makes_traces).dataset.uri
-    work = flow.stepmark_run if makes_traces else flow.stepmark_label
+    job = flow.prepare(run_file, overrides, makes_traces=makes_traces)
     with reachable():
-        rows = asyncio.run(work(run_file, overrides))
-    _print_summary(uri, rows)
+        rows = asyncio.run(flow.perform(job, run_file, overrides, makes_traces=makes_traces))
+    _print_summary(job.dataset.uri, rows)
 
 
 def _pairs(name: str, options: list[str]) -> dict[str, str]:

@@ -21,8 +21,8 @@ from storage.tables import is_method
 __all__ = ["Plan", "build"]
 
 PROMPTS = Path(__file__).parent / "prompts"
-# Names that the score table gives to gold and to the labels.
-RESERVED = ("oracle", "human", "consensus")
+# Names of gold.
+RESERVED = ("oracle", "human")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,10 +97,16 @@ class Plan:
         """Whether a label can depend on the traces of all shards."""
         return isinstance(self.labeler, Fitting) or bool(self.filters)
 
-    def labels_stamps(self, traces: Mapping[int, str]) -> Mapping[int, str]:
-        """Of the labels of every shard, given the stamps of its traces: of all shards' traces, where labels depend on them."""
-        fingerprint, all_traces = self.labels_fingerprint(), digest(sorted(traces.items())) if self.labels_wait else ""
-        return {shard: digest(fingerprint, stamp, all_traces) for shard, stamp in traces.items()}
+    @property
+    def gold(self) -> str:
+        """The method whose annotations labels are learned from as the truth; "" for none."""
+        return self.labeler.gold if isinstance(self.labeler, Fitting) else ""
+
+    def labels_stamps(self, traces: Mapping[int, str], gold: Mapping[int, str]) -> Mapping[int, str]:
+        """Of the labels of every shard, given the stamps of its traces: of all shards' traces and `gold`, where labels depend on them."""
+        fingerprint = self.labels_fingerprint()
+        others = digest(sorted(traces.items()), sorted(gold.items())) if self.labels_wait else ""
+        return {shard: digest(fingerprint, stamp, others) for shard, stamp in traces.items()}
 
     def _writing(self) -> str:
         """All that decides what solutions and rollouts look like and how they are graded."""

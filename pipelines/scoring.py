@@ -6,6 +6,8 @@ and is also counted apart. Gold that is undecided is left out.
 
 Calibration is of what a method is confident of, kept or not: the expected calibration error over ten bins of equal width (Guo et al. 2017,
 arXiv 1706.04599, section 2).
+
+Methods that decide more, or less, are compared at an equal share of the traces: each at its surest ones.
 """
 
 from collections.abc import Iterable, Sequence
@@ -29,6 +31,8 @@ class Case:
     believed: int | None = None
     """The first error that `confidence` is of; a label that is not kept believes in one too."""
     confidence: float | None = None
+    sureness: float = 0.0
+    """Orders the traces that a method decides, where it states no confidence."""
     tokens: int = 0
     """Generated to say this."""
 
@@ -53,6 +57,8 @@ class Score:
     decided: int
     exact: float | None
     """Of the decided traces, those with exactly the gold first error (for a consensus: the precision of what is kept)."""
+    exact_at_share: float | None
+    """The same of the surest ones that make up a share of all traces; None where fewer are decided, or no share is given."""
     accuracy_wrong: float | None
     """Of the traces with an error, those whose first error is named exactly."""
     accuracy_right: float | None
@@ -76,8 +82,8 @@ class Score:
     """Generated for a trace, on average."""
 
 
-def score(cases: Iterable[Case]) -> Score:
-    """All measures of one method."""
+def score(cases: Iterable[Case], *, share: float | None = None) -> Score:
+    """All measures of one method; `share`, in [0, 1], is the one at which methods are compared."""
     cases = list(cases)
     wrong = [case for case in cases if case.gold != NO_ERROR]
     right = [case for case in cases if case.gold == NO_ERROR]
@@ -91,6 +97,7 @@ def score(cases: Iterable[Case]) -> Score:
         traces=len(cases),
         decided=len(decided),
         exact=_share(_hits(decided), len(decided)),
+        exact_at_share=None if share is None else _exact_of_surest(decided, round(share * len(cases))),
         accuracy_wrong=accuracy_wrong,
         accuracy_right=accuracy_right,
         f1=_harmonic(accuracy_wrong, accuracy_right),
@@ -103,6 +110,17 @@ def score(cases: Iterable[Case]) -> Score:
         calibration_error=_calibration_error(reliability),
         tokens=sum(case.tokens for case in cases) / len(cases) if cases else None,
     )
+
+
+def _exact_of_surest(decided: Sequence[Case], count: int) -> float | None:
+    """Of `count` traces, the surest; of those that are as sure as the last of them, as many as fit are taken at their average."""
+    if not 0 < count <= len(decided):
+        return None
+    ranks = [case.sureness if case.confidence is None else case.confidence for case in decided]
+    last = sorted(ranks, reverse=True)[count - 1]
+    surer = [case for case, rank in zip(decided, ranks, strict=True) if rank > last]
+    as_sure = [case for case, rank in zip(decided, ranks, strict=True) if rank == last]
+    return (_hits(surer) + (count - len(surer)) * _hits(as_sure) / len(as_sure)) / count
 
 
 def _bins(cases: Iterable[Case]) -> tuple[Bin, ...]:

@@ -123,7 +123,7 @@ class Job:
             yield annotations(method), wanted
             yield rollouts(method), wanted
             yield critiques(method), wanted
-        yield LABELS, {shard: stamp for shard, stamp in self.plan.labels_stamps(traces).items() if shard in standing}
+        yield LABELS, {shard: stamp for shard, stamp in self._labels_stamps(traces).items() if shard in standing}
 
     def _annotations_wanted(self, method: str, shard: int, traces: str) -> str:
         if method in self.plan.annotators:
@@ -192,15 +192,21 @@ class Job:
         labeler = self.plan.labeler
         if labeler is not None:
             assert not isinstance(labeler, Fitting), "what learns waits for all shards"
-            stamp = self.plan.labels_stamps({shard: self._stamp(TRACES, shard)})[shard]
+            stamp = self._labels_stamps({shard: self._stamp(TRACES, shard)})[shard]
             if not self.dataset.has_part(LABELS, shard, stamp):
                 self._write_labels(shard, stamp, self._labels(shard, labeler))
 
     async def make_labels_of_all(self) -> None:
         """Label the traces of all shards, once the labeler has learned from them, and have the filters drop some."""
-        stamps = self.plan.labels_stamps({shard: self._stamp(TRACES, shard) for shard in self.dataset.shards(TRACES)})
+        stamps = self._labels_stamps({shard: self._stamp(TRACES, shard) for shard in self.dataset.shards(TRACES)})
         if not all(self.dataset.has_part(LABELS, shard, stamp) for shard, stamp in stamps.items()):
             await asyncio.to_thread(self._label_all, stamps)
+
+    def _labels_stamps(self, traces: Mapping[int, str]) -> Mapping[int, str]:
+        """The stamps that labels of these traces bear, as the gold stands now."""
+        gold = annotations(self.plan.gold) if self.plan.gold else None
+        footers = {shard: self.dataset.footer(gold, shard) for shard in traces} if gold else {}
+        return self.plan.labels_stamps(traces, {shard: footer.fingerprint for shard, footer in footers.items() if footer})
 
     def _label_all(self, stamps: Mapping[int, str]) -> None:
         """Labels reach the dataset when every filter has spoken: until then they lie in a folder of their own."""

@@ -1,11 +1,14 @@
 """The tables a run and a score end with: read back from the dataset by SQL, so they say what is on disk."""
 
+import tomllib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
+from annotators.base import fall
 from pipelines._terminal import visible
 from pipelines.config import Prices
 from pipelines.meter import Meter
@@ -88,36 +91,64 @@ def _bill(dataset: Dataset, meter: Meter, prices: Prices) -> Sequence[tuple[str,
 SAID = """
 FROM (
   SELECT trace_id, method, first_error AS predicted, list_transform(steps, lambda s: s.verdict) AS verdicts,
-         first_error AS believed, confidence, generated_tokens AS tokens
+         list_transform(steps, lambda s: s.value) AS step_values, first_error AS believed, confidence, generated_tokens AS tokens
   FROM annotations
   UNION ALL
-  SELECT trace_id, '{labels}', CASE WHEN kept THEN first_error END, list_transform(steps, lambda s: s.label), first_error, confidence, 0
+  SELECT trace_id, NULL, CASE WHEN kept THEN first_error END, list_transform(steps, lambda s: s.label),
+         list_transform(steps, lambda s: s.value), first_error, confidence, 0
   FROM labels
 ) JOIN traces USING (trace_id) JOIN problems USING (problem_id)
-SELECT trace_id, method, predicted, verdicts, believed, confidence, tokens, outcome = 'correct', {by}
+SELECT trace_id, method, predicted, verdicts, step_values, believed, confidence, tokens, outcome = 'correct', {by}
 """
-CONSENSUS = "consensus"
 # What scores can be split by, and the column that says it; imported traces name their model.
 SPLITS: Mapping[str, str] = {"": "''", "domain": "domain", "source": "source", "model": "model"}
 
 
 def scores(dataset: Dataset, gold: Mapping[str, int], *, but: str = "", by: str = "") -> Mapping[tuple[str, str], Score]:
-    """The score of every method but one, and of the labels, against gold first errors by trace; by (part of the data, method)."""
-    found: dict[tuple[str, str], list[Case]] = {}
-    for trace_id, method, predicted, steps, *rest, part in _rows(dataset, SAID.format(labels=CONSENSUS, by=SPLITS[by])):
+    """The score of every method but one, and last of the labels, against gold first errors by trace; by (part of the data, method).
+
+    Methods are compared at the share of the traces whose labels are kept.
+    """
+    found: dict[tuple[str, bool, str], list[Case]] = {}
+    labels = _labels_name(dataset)
+    for trace_id, method, *said, part in _rows(dataset, SAID.format(by=SPLITS[by])):
         if trace_id in gold and method != but:
-            believed, confidence, tokens, right = rest
-            case = Case(
-                gold=gold[trace_id],
-                predicted=predicted,
-                steps=[Verdict(step) for step in steps],
-                right_answer=right,
-                believed=believed,
-                confidence=confidence,
-                tokens=tokens,
-            )
-            found.setdefault((part, method), []).append(case)
-    return {key: score(cases) for key, cases in sorted(found.items())}
+            found.setdefault((part, method is None, method or labels), []).append(_case(gold[trace_id], *said))
+    kept = {
+        part: sum(case.predicted is not None for case in cases) / len(cases) for (part, are_labels, _), cases in found.items() if are_labels
+    }
+    return {(part, method): score(cases, share=kept.get(part)) for (part, _, method), cases in sorted(found.items())}
+
+
+def _labels_name(dataset: Dataset) -> str:
+    """What the labels are called beside the methods, none of which can be called so: after the last run file's labeler."""
+    for text in reversed(dataset.read_run_files()):
+        with suppress(tomllib.TOMLDecodeError):
+            if isinstance(label := tomllib.loads(text).get("label"), Mapping):
+                return f"labels ({label.get('use')})"
+    return "labels (whose?)"
+
+
+def _case(
+    gold: int,
+    predicted: int | None,
+    steps: Sequence[str],
+    values: Sequence[float | None],
+    believed: int | None,
+    confidence: float | None,
+    tokens: int,
+    right_answer: bool,
+) -> Case:
+    return Case(
+        gold=gold,
+        predicted=predicted,
+        steps=[Verdict(step) for step in steps],
+        right_answer=right_answer,
+        believed=believed,
+        confidence=confidence,
+        sureness=0.0 if predicted is None else fall(values, predicted),
+        tokens=tokens,
+    )
 
 
 def score_table(scored: Mapping[tuple[str, str], Score], title: str, by: str = "") -> Table:
@@ -129,6 +160,7 @@ def score_table(scored: Mapping[tuple[str, str], Score], title: str, by: str = "
         "traces",
         "decided",
         "exact",
+        "at equal share",
         "acc. wrong",
         "acc. right",
         "F1",
@@ -142,7 +174,7 @@ def score_table(scored: Mapping[tuple[str, str], Score], title: str, by: str = "
     for column in columns:
         table.add_column(column, justify="right")
     for (part, method), s in scored.items():
-        shares = (s.exact, s.accuracy_wrong, s.accuracy_right, s.f1, s.step_precision, s.step_recall, s.step_f1)
+        shares = (s.exact, s.exact_at_share, s.accuracy_wrong, s.accuracy_right, s.f1, s.step_precision, s.step_recall, s.step_f1)
         found, tokens = f"{s.flawed_found}/{s.flawed_positives}", "–" if s.tokens is None else f"{s.tokens:.0f}"
         names = (Text(visible(name)) for name in (*[part] * bool(by), method))
         table.add_row(*names, str(s.traces), str(s.decided), *map(_percent, shares), found, _percent(s.calibration_error), tokens)

@@ -23,17 +23,15 @@ def examples(dataset: Dataset, *, labels_by: str = "") -> Iterator[Example | Lef
 
 
 def _joined_shards(dataset: Dataset, labels_by: str) -> Iterator[Example | LeftOut]:
-    problem_shards = set(dataset.shards(PROBLEMS))
+    problem_shards, label_shards = set(dataset.shards(PROBLEMS)), set(dataset.shards(annotations(labels_by) if labels_by else LABELS))
     for shard in dataset.shards(TRACES):
         problems = {each.problem_id: each for each in dataset.read_part(PROBLEMS, shard)} if shard in problem_shards else {}
-        labels = _labels(dataset, shard, labels_by)
+        labels = _labels(dataset, shard, labels_by) if shard in label_shards else {}
         for trace in dataset.read_part(TRACES, shard):
             yield _joined(trace, problems.get(trace.problem_id), labels.get(trace.trace_id))
 
 
 def _labels(dataset: Dataset, shard: int, labels_by: str) -> Mapping[str, Label]:
-    if shard not in dataset.shards(annotations(labels_by) if labels_by else LABELS):
-        return {}
     if labels_by:
         return {each.trace_id: _label_of(each) for each in dataset.read_part(annotations(labels_by), shard)}
     return {each.trace_id: each for each in dataset.read_part(LABELS, shard)}

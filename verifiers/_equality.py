@@ -31,7 +31,7 @@ Interval = tuple[Fraction, Fraction]
 def judge(equation: Equation) -> tuple[Verdict, str]:
     """The verdict and, unless it is correct, why: the true value, or what is not understood."""
     if equation.sides is None:
-        return Verdict.UNKNOWN, "not closed arithmetic"
+        return Verdict.UNKNOWN, equation.doubt or "not closed arithmetic"
     left, right = equation.sides
     readings = list(_readings(left, right))
     if not readings:

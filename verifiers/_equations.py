@@ -23,13 +23,18 @@ NUMERIC = (Kind.NUMBER, Kind.FRACTION, Kind.ROOT)
 DISPLAYED = ("\\[", "\\]", "$$")
 OPERANDS = (Kind.NUMBER, Kind.FRACTION, Kind.ROOT, Kind.OPEN, Kind.CLOSE, Kind.PERCENT, Kind.CURRENCY)
 OPERATIVE = (Kind.OPERATOR, Kind.FRACTION, Kind.ROOT, Kind.PERCENT)
+MAX_SIGNS = 1_000
+"""Equals signs of a text that are looked at. A step has a few; an endless row of them would take seconds."""
 NEAR = 4
 """A number this few tokens beside an expression may belong to it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Equation:
-    """`sides` is None when it is not understood; `runs_on` when another equals sign follows its right side directly."""
+    """`sides` is None when it is not understood, and a doubt may say why.
+
+    `runs_on` when another equals sign follows its right side directly.
+    """
 
     text: str
     sides: tuple[Node, Node] | None
@@ -62,6 +67,9 @@ def _in_plain(text: str) -> Iterator[Equation]:
             segments.append([])
         else:
             segments[-1].append(token)
+    if len(relations) > MAX_SIGNS:
+        yield Equation(f"{len(relations):,} equals signs", None, False, False, f"more than {MAX_SIGNS:,} are not looked at")
+        return
     for index, (relation, (before, after)) in enumerate(zip(relations, pairwise(segments), strict=True)):
         left = (_whole(before) if index else None) or _tail(before, first=index == 0)
         whole = _whole(after)

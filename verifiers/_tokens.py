@@ -74,7 +74,7 @@ TOKEN = re.compile(
     r"""
       (?P<NUMBER>   (?<![\d.,]) \d{1,3}(?:,\d{3})+(?![\d,]) (?:\.\d+)? | \d+ (?:\.\d+)? | \.\d+ )
     | (?P<RATIO>    (?<=\d) [:,'"] (?=\d) | \.\.+ | … )
-    | (?P<ARROW>    =+> | <=+ | >= | := | != | /= | <-+ | -+> | -{2,} | [<>≤≥≠→⇒≡] | \\(?:neq?|leq?|geq?|lt|gt|equiv|to|Rightarrow
+    | (?P<ARROW>    (?<!=)=+> | <=+ | >= | := | != | /= | <-+ | -+> | -{2,} | [<>≤≥≠→⇒≡] | \\(?:neq?|leq?|geq?|lt|gt|equiv|to|Rightarrow
                     |rightarrow|implies|iff|Leftrightarrow|therefore|because|Longrightarrow|longrightarrow|newline)(?![A-Za-z]) )
     | (?P<RELATION> ==? | [≈≃≅∼] | \\(?:approx|simeq|cong)(?![A-Za-z]) )
     | (?P<FRACTION> \\[dt]?frac(?![A-Za-z]) )

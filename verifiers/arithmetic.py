@@ -28,7 +28,7 @@ REMAINDER = re.compile(r"\b(?:remainders?|left ?over|leftover)\b", re.IGNORECASE
 class Arithmetic:
     """Checks every closed equation of a step."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def verify(self, claim: Claim) -> Finding:
         """Incorrect names the false equation and its true value; correct says how many equations hold."""

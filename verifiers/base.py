@@ -47,6 +47,9 @@ class Verifier(Protocol):
     """Decides claims; a claim of a kind it does not know is unknown.
 
     One that needs more time than its pool gives a claim says so: `deadline: ClassVar[float]`, in seconds, of which ten at most are sure.
+
+    One that says `proves: ClassVar[bool] = True` calls a step correct only when all of it follows from the problem and the steps before it:
+    a trace of such steps has no error. Others find a step correct as far as they read it.
     """
 
     def verify(self, claim: Claim) -> Finding:

@@ -41,6 +41,7 @@ class Entailment:
     """Decides steps of a closed language of facts, rules and linear comparisons; silent on everything else."""
 
     version: ClassVar[int] = 1
+    proves: ClassVar[bool] = True
 
     def verify(self, claim: Claim) -> Finding:
         """Correct says from how many premises; incorrect shows a countermodel, or the answer that holds."""

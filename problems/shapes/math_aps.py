@@ -6,10 +6,12 @@ often several lines.
 
 `mc_value` is the share of right rollouts: the soft value of an annotation of method `math_aps`, incorrect at 0 and correct above (the
 hard label of Math-Shepherd). How many rollouts there were is not published: the values seen are multiples of 1/32, and no count is made
-up from that. One state that was estimated twice has the mean. The question's own value is kept in the problem's metadata.
+up from that. One state that was estimated twice has the mean. The question's own value is kept in the problem's metadata, the white space
+before the steps of a list in the trace's, as JSON (`gaps`).
 A row with a node that cannot be read is set aside whole, since the traces through it could not be told.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -60,7 +62,7 @@ class _Node:
 class MathAps:
     """One trace a leaf, annotated as `math_aps`."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     domain: ClassVar[str] = "math"
     needed: ClassVar[Sequence[Sequence[str]]] = (("question",), (TREE,))
 
@@ -79,8 +81,9 @@ class MathAps:
             nodes = _path(leaf)
             texts = [node.text for node in nodes]
             steps, separator = joinable(texts) if is_tree else (_recut(texts), None)
+            gaps = {} if is_tree else {"gaps": json.dumps(list(map(_gap, texts)))}
             said = {METHOD: tuple(node.said for node in nodes)}
-            yield Solution(problem=problem, column=TREE, steps=steps, separator=separator, annotations=said, metadata=note)
+            yield Solution(problem=problem, column=TREE, steps=steps, separator=separator, annotations=said, metadata={**note, **gaps})
 
 
 def _of_list(given: Sequence[Any], question: str) -> _Node:
@@ -158,6 +161,10 @@ def _path(leaf: _Node) -> list[_Node]:
 
 def _recut(texts: Sequence[str]) -> tuple[str, ...]:
     """The same text with the white space between two steps at the end of the first; what stands before the first step is left out."""
-    bare = [text.lstrip() for text in texts]
-    gaps = [text[: len(text) - len(rest)] for text, rest in zip(texts, bare, strict=True)]
-    return tuple(text + gap for text, gap in zip(bare, [*gaps[1:], ""], strict=True))
+    gaps = map(_gap, [*texts[1:], ""])
+    return tuple(text.lstrip() + gap for text, gap in zip(texts, gaps, strict=True))
+
+
+def _gap(text: str) -> str:
+    """The white space that a text begins with."""
+    return text[: len(text) - len(text.lstrip())]

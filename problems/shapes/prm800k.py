@@ -8,7 +8,7 @@ chosen, the path ends with the first completion.
 A rating of 1 is correct; 0 ("neutral": no error, no progress) is correct too, with that word as its rationale; -1 is incorrect; null
 and a step that its labeler flagged are unknown. So the first error is the first -1, and it is undecided behind an unknown.
 A row is set aside where its labeler reported the problem as broken (`bad_problem`) or moved on (`give_up`).
-Completions off the trace are no traces: they are kept in its metadata, as JSON, under `alternatives`.
+Completions off the trace are no traces: all that people were offered is kept in its metadata, as JSON, under `offered`.
 
 What is not covered: the same solution rated by several labelers (quality control) is one trace, with the ratings of the first row.
 """
@@ -30,8 +30,12 @@ __all__ = ["Prm800k"]
 
 STEPS, GIVEN, FINISH = "label.steps", "question.pre_generated_steps", "label.finish_reason"
 SET_ASIDE = {"bad_problem": "the labeler reported the problem as broken", "give_up": "the labeler gave up"}
-KEPT = ("labeler", "timestamp", "generation", "is_quality_control_question", "is_initial_screening_question")
-KEPT_OF_LABEL = ("label.finish_reason", "label.total_time", "question.pre_generated_verifier_score")
+KEPT = (
+    *("labeler", "timestamp", "generation", "is_quality_control_question", "is_initial_screening_question"),
+    *("label.finish_reason", "label.total_time"),
+    *("question.ground_truth_solution", "question.ground_truth_answer", "question.pre_generated_answer"),
+    "question.pre_generated_verifier_score",
+)
 RATINGS: Mapping[int | None, tuple[Verdict, str]] = {
     1: (Verdict.CORRECT, ""),
     0: (Verdict.CORRECT, "neutral"),
@@ -45,7 +49,7 @@ ANSWER = re.compile(r"# Answer\s+(?P<answer>\S.*)")
 class _Completion:
     text: str
     rating: int | None
-    flagged: bool
+    flagged: bool | None
 
     @property
     def said(self) -> StepAnnotation:
@@ -58,13 +62,15 @@ class _Step:
 
     offered: Sequence[_Completion]
     chosen: _Completion | None
+    given: Mapping[str, Any]
+    """All of it, as the row has it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prm800k:
     """One trace a row, annotated as `human`."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     domain: ClassVar[str] = "math"
     needed: ClassVar[Sequence[Sequence[str]]] = (("question.problem",), (STEPS,))
 
@@ -79,7 +85,6 @@ class Prm800k:
         if not trace or sum(len(step.text) for step in trace) > MAX_CHARACTERS:
             raise UnusableError(STEPS, f"longer than {MAX_CHARACTERS:,} characters" if trace else "no step")
         steps, separator = joinable([step.text for step in trace])
-        others = _alternatives(rated, [step.text for step in trace])
         yield Solution(
             problem=_problem(row),
             column=STEPS if given is None else GIVEN,
@@ -87,7 +92,11 @@ class Prm800k:
             separator=separator,
             final_answer=number_or_text_at(row.value, "question.pre_generated_answer") or _stated(steps[-1]),
             annotations={HUMAN: tuple(step.said for step in trace)},
-            metadata={**noted(row.value, *KEPT, *KEPT_OF_LABEL), **({"alternatives": json.dumps(others)} if others else {})},
+            metadata={
+                **noted(row.value, *KEPT),
+                "offered": json.dumps([step.given for step in rated]),
+                "pre_generated": "false" if given is None else "true",
+            },
         )
 
 
@@ -117,16 +126,6 @@ def _path(rated: Sequence[_Step]) -> list[_Completion]:
     return trace
 
 
-def _alternatives(rated: Sequence[_Step], trace: Sequence[str]) -> list[Mapping[str, Any]]:
-    places = zip(rated, [*trace, *[""] * len(rated)], strict=False)
-    return [
-        {"step": index, "text": one.text, "rating": one.rating, "flagged": one.flagged}
-        for index, (step, text) in enumerate(places)
-        for one in step.offered
-        if one.text != text
-    ]
-
-
 def _step(value: object, path: str) -> _Step:
     offered: Sequence[_Completion] = ()
     if at(value, "completions") is not None:
@@ -134,25 +133,45 @@ def _step(value: object, path: str) -> _Step:
         offered = [_completion(one, f"{path}.completions.{index}") for index, one in enumerate(given)]
     elif not isinstance(value, Mapping):
         raise UnusableError(path, f"a {type(value).__name__}, not an object")
-    return _Step(offered, _chosen(value, offered, path))
+    index, written = _index(value, offered, path), _written(at(value, "human_completion"), f"{path}.human_completion")
+    chosen = offered[index] if index is not None else None if written is None else _by_a_person(written)
+    shown = [{"text": one.text, "rating": one.rating, "flagged": one.flagged} for one in offered]
+    return _Step(offered, chosen, {"completions": shown, "human_completion": written, "chosen_completion": index})
 
 
-def _chosen(value: object, offered: Sequence[_Completion], path: str) -> _Completion | None:
-    index, written = at(value, "chosen_completion"), at(value, "human_completion")
-    if index is not None:
-        if isinstance(index, bool) or index not in range(len(offered)):
-            raise UnusableError(f"{path}.chosen_completion", f"not the index of one of {len(offered)} completions")
-        return offered[int(index)]
-    if written is None:
+def _index(value: object, offered: Sequence[_Completion], path: str) -> int | None:
+    index = at(value, "chosen_completion")
+    if index is not None and (isinstance(index, bool) or index not in range(len(offered))):
+        raise UnusableError(f"{path}.chosen_completion", f"not the index of one of {len(offered)} completions")
+    return None if index is None else int(index)
+
+
+def _written(value: object, path: str) -> Mapping[str, Any] | None:
+    """What a person wrote at a step."""
+    if value is None:
         return None
-    text = text_of(at(written, "text"), f"{path}.human_completion.text")
-    corrected = _rating(at(written, "corrected_rating"), f"{path}.human_completion.corrected_rating")
-    return _Completion(text, 1 if corrected is None else corrected, False)
+    ratings = {name: _rating(at(value, name), f"{path}.{name}") for name in ("rating", "corrected_rating")}
+    source = at(value, "source")
+    return {
+        "text": text_of(at(value, "text"), f"{path}.text"),
+        "source": None if source is None else text_of(source, f"{path}.source"),
+        "flagged": _flag(at(value, "flagged")),
+        **ratings,
+    }
+
+
+def _by_a_person(written: Mapping[str, Any]) -> _Completion:
+    corrected = written["corrected_rating"]
+    return _Completion(written["text"], 1 if corrected is None else corrected, None)
 
 
 def _completion(value: object, path: str) -> _Completion:
     rating = _rating(at(value, "rating"), f"{path}.rating")
-    return _Completion(text_of(at(value, "text"), f"{path}.text"), rating, at(value, "flagged") is True)
+    return _Completion(text_of(at(value, "text"), f"{path}.text"), rating, _flag(at(value, "flagged")))
+
+
+def _flag(value: object) -> bool | None:
+    return value if isinstance(value, bool) else None
 
 
 def _rating(value: Any, path: str) -> int | None:

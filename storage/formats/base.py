@@ -1,17 +1,21 @@
 """What a trainer's format is, and what formats share: which steps of a trace can be trained on."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import pyarrow as pa
 
 from stepmark.records import NO_ERROR, Label, Problem, Trace, Verdict, first_error_of
 from stepmark.steps import SEPARATOR, listed
 
-__all__ = ["Example", "Format", "LeftOut", "Row", "supervised_steps", "written_steps"]
+__all__ = ["Example", "Format", "LeftOut", "Row", "list_in", "number_in", "supervised_steps", "written_steps"]
 
 Row = Mapping[str, Any]
+N = TypeVar("N", int, float)
+BIGGEST_NUMBER = 2**63
+"""What a column of whole numbers holds is smaller."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +45,24 @@ class Format(Protocol):
     def rows(self, examples: Iterable[Example]) -> Iterator[Row | LeftOut]:
         """The rows, lazily; an example that the format cannot say honestly is a `LeftOut` in its place."""
         ...
+
+
+def number_in(noted: Mapping[str, str], name: str, kind: Callable[[str], N]) -> N | None:
+    """The number that an import noted under a name; None where there is none that a column could hold."""
+    try:
+        number = kind(noted[name])
+    except (KeyError, ValueError):
+        return None
+    return number if abs(number) < BIGGEST_NUMBER else None
+
+
+def list_in(noted: Mapping[str, str], name: str, kind: pa.DataType) -> list[Any] | None:
+    """The list of this Arrow type that an import noted as JSON under a name; None where there is nothing, or something else."""
+    try:
+        found: list[Any] | None = pa.array([json.loads(noted[name])], type=kind).to_pylist()[0]
+    except (KeyError, ValueError, TypeError, RecursionError, OverflowError):  # Arrow's own errors are of these kinds
+        return None
+    return found
 
 
 def written_steps(trace: Trace) -> list[str]:

@@ -51,6 +51,10 @@ def annotations(**first_errors: int | None) -> Mapping[str, Annotation]:
         (Consensus(), {"mc": 2, "j": 2, "f": 2}, 2, 1.0, "agreement: monte_carlo, judge"),
         (Consensus(), {"mc": 2, "j": 2, "f": 3}, 2, 2 / 3, "agreement: monte_carlo, judge"),
         (Consensus(), {"mc": 2, "j": 2, "f": None}, 2, 1.0, "agreement: monte_carlo, judge"),
+        (Consensus(), {"mc": 2, "j": 2, "f": -1}, None, None, "veto: formal proves every step"),
+        (Consensus(), {"mc": -1, "j": -1, "f": -1}, NO_ERROR, 1.0, "agreement: monte_carlo, judge"),
+        (MAJORITY, {"mc": -1, "f": -1, "j": 1}, NO_ERROR, 2 / 3, "agreement: monte_carlo, formal"),
+        (ALONE, {"f": -1}, NO_ERROR, 1.0, "agreement: formal"),
         (Consensus(formal_veto=False), {"mc": 2, "j": 2, "f": 1}, 2, 2 / 3, "agreement: monte_carlo, judge"),
         (Consensus(formal=()), {"mc": 2, "j": 2, "f": 1}, 2, 2 / 3, "agreement: monte_carlo, judge"),
         (Consensus(), {"mc": 1, "j": 2, "f": 0}, None, None, "disagreement: monte_carlo 1, judge 2"),
@@ -173,3 +177,8 @@ def test_a_run_that_can_give_labels_is_not(rule: Consensus, methods: list[str]) 
     rule.check(methods)
     heard = {name: said(1) for name in methods}
     assert rule.label(TRACE, heard).kept
+
+
+def test_a_proof_vouches_for_every_step() -> None:
+    steps = ALONE.label(TRACE, annotations(f=NO_ERROR)).steps
+    assert [step.label for step in steps] == [C] * 4

@@ -1,4 +1,4 @@
-"""Formal checking names the first step that a verifier shows to be false, and clears no trace."""
+"""Formal checking names the first step that a verifier shows to be false, and clears a trace only when every step is proven."""
 
 from dataclasses import replace
 
@@ -8,12 +8,21 @@ from annotators.formal import Formal
 from stepmark import plugins
 from stepmark.errors import PluginError, UserError
 from stepmark.identity import fingerprint
-from stepmark.records import Trace, Verdict
-from tests.annotators.simulated import done_by, last_sample_solves, trace_of, verdicts
+from stepmark.records import NO_ERROR, Trace, Verdict
+from tests.annotators.simulated import PROBLEM, done_by, last_sample_solves, trace_of, verdicts
 from verifiers.algebra import Algebra
 from verifiers.arithmetic import Arithmetic
 from verifiers.base import Claim, Finding, StepClaim
 
+PUZZLE = (
+    "Everyone who is not busy is generous. Liam is not generous. If Liam is lucky, then Liam is not busy. Hypothesis: Liam is lucky."
+    " Is the hypothesis true, false or unprovable?"
+)
+PROOF = (
+    "Step 1: Liam is not generous; everyone who is not busy is generous; therefore, Liam is busy.\n",
+    "Step 2: Liam is busy; if Liam is lucky, then Liam is not busy; therefore, Liam is not lucky.\n",
+    "The answer is false.",
+)
 SAID = {"c": Verdict.CORRECT, "i": Verdict.INCORRECT, "u": Verdict.UNKNOWN}
 
 
@@ -78,6 +87,26 @@ async def test_algebra_is_asked_too() -> None:
     trace = written("We have (x + 1)^2 = x^2 + 2x + 1.", "Expanding, (x + 1)(x + 2) = x^2 + 3x + 3.")
     done = await done_by(Formal(), trace, last_sample_solves)
     assert (done.annotation.first_error, verdicts(done.annotation)) == (1, "ci")
+
+
+@pytest.mark.parametrize(
+    ("steps", "verifiers", "first_error"),
+    [
+        (PROOF, ("entailment",), NO_ERROR),
+        (PROOF, ("arithmetic", "entailment"), NO_ERROR),
+        (PROOF[:2], ("entailment",), NO_ERROR),  # it stops early, which makes no step wrong
+        (PROOF[::2], ("entailment",), None),  # the answer was not shown
+        ((PROOF[0], "So it is.\n", *PROOF[1:]), ("entailment",), None),
+        ((PROOF[0], PROOF[1].replace("not lucky", "lucky"), PROOF[2]), ("entailment",), 1),
+        (PROOF, ("arithmetic",), None),
+    ],
+)
+async def test_a_trace_whose_steps_are_all_proven_has_no_error(
+    steps: tuple[str, ...], verifiers: tuple[str, ...], first_error: int | None
+) -> None:
+    problem = replace(PROBLEM, question=PUZZLE)
+    done = await done_by(Formal(verifiers=verifiers), written(*steps), last_sample_solves, problem=problem)
+    assert done.annotation.first_error == first_error
 
 
 def test_no_verifier_is_refused() -> None:

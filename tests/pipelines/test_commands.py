@@ -110,13 +110,17 @@ COMMANDS = {
         ["score", "--dataset", "made", "--gold", "human"],
         "made has no annotations of 'human' to score against; it has: formal",
     ),
+    "score drawn as what it cannot be": (["score", "--dataset", "made", "--plot", "a.gif"], "--plot a.gif: name a file that ends in .svg"),
     "score against nothing": (["score", "--dataset", "made", "--gold", "nope.csv"], "nope.csv does not exist"),
     "score against other traces": (
         ["score", "--dataset", "made", "--gold", "other.csv"],
         "other.csv names the first error of no trace of made; row 1, field 'trace_id': no trace of this dataset",
     ),
     "score against questions": (["score", "--dataset", "made", "--gold", "questions.jsonl"], "has no field 'trace_id'"),
-    "export unknown": (["export", "nope", "--dataset", "made", "--to", "out"], "storage.formats has no 'nope'; it has: math_shepherd"),
+    "export unknown": (
+        ["export", "nope", "--dataset", "made", "--to", "out"],
+        "storage.formats has no 'nope'; it has: math_aps, math_shepherd",
+    ),
     "export over files": (["export", "trl", "--dataset", "made", "--to", "."], "it holds "),
     "export nothing": (["export", "trl", "--dataset", "none", "--to", "out"], "no dataset at none"),
     "export by nobody": (

@@ -17,7 +17,7 @@ from engines.scripted import Scripted
 from pipelines import _server, flow
 from pipelines import plan as planning
 from pipelines.config import RunFile
-from pipelines.flow import stepmark_label, stepmark_run
+from pipelines.flow import stepmark_run
 from stepmark.errors import ConfigError, EngineError
 from stepmark.records import Sampling
 from storage.dataset import Dataset
@@ -166,13 +166,15 @@ def test_what_an_engine_refuses_is_a_record_and_no_retry(tmp_path: Path, prefect
     assert reasons == {"error: too long": 2, "stop": 2}
 
 
-def test_label_labels_what_is_there(tmp_path: Path, prefect_server: str) -> None:
+def test_label_labels_what_is_there_and_prepares_once(tmp_path: Path, prefect_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     run(run_file(tmp_path))
     dataset = Dataset(str(tmp_path / "dataset"))
     traces = [Path(dataset.uri, part).read_bytes() for part in dataset.paths(TRACES)]
     labels = [Path(dataset.uri, part).read_bytes() for part in dataset.paths(LABELS)]
     changed = {"use": "consensus", "rule": "majority", "min_agreeing": 1, "formal_veto": False}
-    asyncio.run(stepmark_label(run_file(tmp_path, engine={}, label=changed)))
+    job = flow.prepare(path := run_file(tmp_path, engine={}, label=changed), (), makes_traces=False)
+    monkeypatch.delattr(flow, "prepare")
+    asyncio.run(flow.perform(job, path, (), makes_traces=False))
     assert [Path(dataset.uri, part).read_bytes() for part in dataset.paths(LABELS)] != labels
     assert [Path(dataset.uri, part).read_bytes() for part in dataset.paths(TRACES)] == traces
     assert dataset.count(LABELS) == dataset.count(TRACES) == 8

@@ -66,7 +66,6 @@ def test_methods_go_by_their_plugins_name_or_their_own() -> None:
         ({"annotators": [{"use": "consensus"}]}, "'consensus' labels, it does not annotate: put it in [label]"),
         ({"annotators": [{"use": "formal", "name": "oracle"}]}, "[[annotators]] name = 'oracle': use small letters, digits and _"),
         ({"annotators": [{"use": "formal", "name": "human"}]}, "name = 'human'"),
-        ({"annotators": [{"use": "formal", "name": "consensus"}]}, "name = 'consensus'"),
         ({"annotators": [{"use": "formal", "name": "../x"}]}, "name = '../x'"),
         ({"annotators": [{"use": "formal", "name": "A"}]}, "name = 'A'"),
         ({"annotators": [{"use": "formal", "name": ""}]}, "name = ''"),
@@ -134,7 +133,7 @@ def test_sampling_is_that_of_the_run_file() -> None:
 def names(one: Plan) -> dict[str, str]:
     """Every stamp of a plan: of traces of the same problems, of annotations and labels over the same traces."""
     found = {method: one.annotations_stamp(method, "traces") for method in one.annotators}
-    return found | {"traces": one.traces_stamp("problems"), "labels": one.labels_stamps({0: "traces"})[0]}
+    return found | {"traces": one.traces_stamp("problems"), "labels": one.labels_stamps({0: "traces"}, {})[0]}
 
 
 def check_moved(before: dict[str, str], after: dict[str, str], moved: set[str]) -> None:
@@ -213,5 +212,5 @@ def test_annotations_of_other_traces_methods_or_engines_are_others(other: Callab
 def test_labels_of_other_annotations_are_others() -> None:
     annotators = RUN["annotators"]
     chosen = (annotators, annotators[:3], annotators[1:])
-    assert len({plan(annotators=methods, label=MAJORITY).labels_stamps({0: "traces"})[0] for methods in chosen}) == 3
-    assert plan().labels_stamps({0: "traces"}) != plan().labels_stamps({0: "other traces"})
+    assert len({plan(annotators=methods, label=MAJORITY).labels_stamps({0: "traces"}, {})[0] for methods in chosen}) == 3
+    assert plan().labels_stamps({0: "traces"}, {}) != plan().labels_stamps({0: "other traces"}, {})

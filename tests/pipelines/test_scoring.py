@@ -31,6 +31,7 @@ def test_a_score_worked_out_by_hand() -> None:
         traces=8,
         decided=6,
         exact=3 / 6,
+        exact_at_share=None,
         accuracy_wrong=2 / 5,
         accuracy_right=1 / 3,
         f1=2 * (2 / 5) * (1 / 3) / (2 / 5 + 1 / 3),
@@ -92,6 +93,24 @@ def test_there_is_no_share_of_nothing(cases: list[Case], expected: dict[str, Any
 )
 def test_only_steps_up_to_the_gold_first_error_count(gold: int, steps: str, precision: float | None) -> None:
     assert score([case(gold, None, steps)]).step_precision == precision
+
+
+def sure(sureness: float, *, right: bool, confidence: float | None = None) -> Case:
+    return Case(gold=1, predicted=1 if right else 0, sureness=sureness, confidence=confidence)
+
+
+def test_at_a_share_the_surest_traces_count_and_equally_sure_ones_at_their_average() -> None:
+    # ranked: one at 0.9 that is right, three at 0.8 of which one is right, one at 0.1; the last three decide nothing
+    cases = [sure(0.8, right=False), sure(0.1, right=True), sure(0.9, right=True), sure(0.8, right=True), sure(0.8, right=False)]
+    cases += [case(1, None)] * 3
+    found = [score(cases, share=count / 8).exact_at_share for count in range(7)]
+    thirds = [1, (1 + 1 / 3) / 2, (1 + 2 / 3) / 3, 2 / 4, 3 / 5]
+    assert found == [None, *map(pytest.approx, thirds), None]
+
+
+def test_a_stated_confidence_ranks_before_what_the_values_show() -> None:
+    cases = [sure(1.0, right=False, confidence=0.2), sure(0.0, right=True, confidence=0.6)]
+    assert score(cases, share=0.5).exact_at_share == 1.0
 
 
 def believing(confidence: float, *, right: bool) -> Case:

@@ -517,6 +517,19 @@ async def test_gold_helps_a_labeler_to_learn_and_is_no_source(folder: Path, work
     assert not any("oracle" in label.sources for label in labels)
 
 
+async def test_other_gold_makes_the_labels_anew(folder: Path, workers: Isolated) -> None:
+    job = await run(job_in(folder, workers, Model()))
+    truth = {shard: list(job.dataset.read_part(annotations("oracle"), shard)) for shard in job.dataset.shards(TRACES)}
+    made = list[Mapping[str, tuple[int, int]]]()
+    for stamp in ("some", "some", "other"):
+        for shard, told in truth.items():
+            job.dataset.write_part(annotations("human"), shard, told, stamp)
+        await run(job_in(folder, workers, Model(), label={**FUSION, "gold": "human"}))
+        made.append({name: content for name, content in parts(folder).items() if name.startswith("labels")})
+    assert made[0] == made[1]
+    assert all(made[1][name] != made[2][name] for name in made[1])
+
+
 FILTERS: list[dict[str, Any]] = [{"use": "length", "min_steps": 4}, {"use": "duplicates"}, {"use": "balance"}]
 
 

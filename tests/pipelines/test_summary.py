@@ -29,6 +29,7 @@ SAID: Mapping[str, tuple[Verdict, int, int | None, int | None, int | None]] = {
     "t3": (C, 0, 0, None, None),
     "t4": (U, NO_ERROR, None, 0, None),
 }
+NAMELESS = "labels (whose?)"
 COST = Cost(rollouts=2, prompt_tokens=100, generated_tokens=10, seconds=1.0)
 
 
@@ -151,13 +152,46 @@ def scored(dataset: Dataset, gold: str) -> Mapping[str, Score]:
 @pytest.mark.parametrize("gold", ["oracle", "human"])
 def test_scores_are_those_of_every_method_and_of_what_is_kept(tmp_path: Path, gold: str) -> None:
     found = scored(filled(tmp_path, gold), gold)
-    assert tuple(found) == ("consensus", "first", "second")
-    first, second, consensus = found["first"], found["second"], found["consensus"]
+    assert tuple(found) == ("first", "second", NAMELESS)
+    first, second, labels = found.values()
     assert (first.traces, first.decided, first.exact) == (5, 4, 3 / 4)
     assert (first.accuracy_wrong, first.accuracy_right, first.f1) == (2 / 3, 1 / 2, 2 * (2 / 3) * (1 / 2) / (2 / 3 + 1 / 2))
     assert (first.flawed_positives, first.flawed_found) == (1, 1)
     assert (second.accuracy_wrong, second.accuracy_right, second.flawed_found) == (2 / 3, 1 / 2, 0)
-    assert (consensus.decided, consensus.exact, consensus.accuracy_wrong, consensus.accuracy_right) == (2, 1.0, 1 / 3, 1 / 2)
+    assert (labels.decided, labels.exact, labels.accuracy_wrong, labels.accuracy_right) == (2, 1.0, 1 / 3, 1 / 2)
+    # Of five traces two are kept; each method, equally sure of all four that it decides, is right in three of them.
+    assert [score.exact_at_share for score in found.values()] == [3 / 4, 3 / 4, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("files", "name"),
+    [
+        ({"run.toml": '[label]\nuse = "fusion"'}, "labels (fusion)"),
+        ({"run.toml": '[label]\nuse = "consensus"', "label.toml": '[label]\nuse = "fusion"'}, "labels (fusion)"),
+        ({"run.toml": '[label]\nuse = "consensus"', "label.toml": "seed = 1"}, "labels (consensus)"),
+        ({"run.toml": "label = 1"}, NAMELESS),
+        ({"run.toml": "label = ["}, NAMELESS),
+    ],
+)
+def test_the_labels_are_named_after_who_made_them(tmp_path: Path, files: Mapping[str, str], name: str) -> None:
+    dataset = filled(tmp_path)
+    for file, text in files.items():
+        (tmp_path / file).write_text(text)
+    assert list(scored(dataset, "oracle"))[-1] == name
+
+
+def test_a_method_called_as_a_labeler_is_another_row(tmp_path: Path) -> None:
+    dataset = filled(tmp_path)
+    (tmp_path / "run.toml").write_text('[label]\nuse = "fusion"')
+    dataset.write_part(annotations("fusion"), 0, [annotated(name, "fusion", None) for name in SAID], "f")
+    assert [(name, score.traces) for name, score in scored(dataset, "oracle").items()][::3] == [("first", 5), ("labels (fusion)", 5)]
+
+
+def test_equal_shares_are_those_of_each_part(tmp_path: Path) -> None:
+    dataset = filled(tmp_path)
+    dataset.write_part(TRACES, 0, [replace(trace, model="a" if trace.trace_id < "t2" else "b") for trace in traces()], "f")
+    found = scores(dataset, first_errors(dataset, "oracle")[0], but="oracle", by="model")
+    assert [found[part, "first"].exact_at_share for part in ("a", "b")] == [1.0, None]
 
 
 def test_gold_that_is_undecided_is_left_out(tmp_path: Path) -> None:
@@ -168,7 +202,7 @@ def test_gold_that_is_undecided_is_left_out(tmp_path: Path) -> None:
 
 def test_any_method_can_be_gold(tmp_path: Path) -> None:
     found = scored(filled(tmp_path), "first")
-    assert tuple(found) == ("consensus", "oracle", "second")
+    assert tuple(found) == ("oracle", "second", NAMELESS)
     assert found["oracle"].exact == 3 / 4
 
 
@@ -180,9 +214,9 @@ def test_the_table_of_scores_shows_shares_in_percent(tmp_path: Path) -> None:
     Console(width=200, file=printed).print(score_table(found, "title"))
     lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.getvalue().splitlines() if "│" in line]
     assert {line[0]: line[1:] for line in lines} == {
-        "consensus": ["5", "2", "100.0", "33.3", "50.0", "40.0", "–", "0.0", "–", "0/1", "–", "0"],
-        "first": ["5", "4", "75.0", "66.7", "50.0", "57.1", "66.7", "66.7", "66.7", "1/1", "–", "10"],
-        "second": ["5", "0", "–", "0.0", "0.0", "0.0", "–", "0.0", "–", "0/1", "–", "10"],
+        NAMELESS: ["5", "2", "100.0", "100.0", "33.3", "50.0", "40.0", "–", "0.0", "–", "0/1", "–", "0"],
+        "first": ["5", "4", "75.0", "75.0", "66.7", "50.0", "57.1", "66.7", "66.7", "66.7", "1/1", "–", "10"],
+        "second": ["5", "0", "–", "–", "0.0", "0.0", "0.0", "–", "0.0", "–", "0/1", "–", "10"],
     }
 
 

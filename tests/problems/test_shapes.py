@@ -133,17 +133,14 @@ def test_prm800k_rates_the_steps_that_were_there_up_to_where_people_stopped() ->
     assert (found.final_answer, found.problem.answer) == ("12", "35")
     assert found.metadata["finish_reason"] == "found_error"
     assert (found.metadata["generation"], found.metadata["is_quality_control_question"]) == ("9", "false")
-    assert json.loads(found.metadata["alternatives"]) == [
-        {"step": 2, "text": "So five boxes have $35$ balls.", "rating": 1, "flagged": False},
-        {"step": 2, "text": "Add five.", "rating": None, "flagged": True},
-    ]
+    assert json.loads(found.metadata["offered"]) == sample("prm800k")[1]["label"]["steps"]
 
 
 def test_prm800k_without_such_steps_is_the_chosen_path_where_people_wrote_what_no_completion_was() -> None:
     [found] = solutions("prm800k", sample("prm800k")[0])
     assert [step.strip() for step in found.steps][1:] == ["So five boxes have $7\\cdot 5=35$ balls.", "# Answer\n\n35"]
     assert (verdicts(found), found.final_answer) == ("ccc", "35")
-    assert [other["rating"] for other in json.loads(found.metadata["alternatives"])] == [-1, -1, 0]
+    assert json.loads(found.metadata["offered"]) == sample("prm800k")[0]["label"]["steps"]
 
 
 @pytest.mark.parametrize(

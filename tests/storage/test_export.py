@@ -37,10 +37,12 @@ def front_matter(card: str) -> Any:
 def test_datasets_loads_what_was_exported(filled: Dataset, tmp_path: Path, name: str) -> None:
     exporter = plugins.load("storage.formats", name)()
     done = export(filled, exporter, str(tmp_path / "out"))
-    assert (done.rows, done.left_out) == (2, {"its label is not kept": 1})
+    # One of the two labels that are kept has no values, and a row of MATH-APS is made of those.
+    without_values = {"no step has a value": 1} if name == "math_aps" else {}
+    assert (done.rows, done.left_out) == (2 - len(without_values), {"its label is not kept": 1, **without_values})
     rows = loaded(tmp_path / "out", exporter.split)
     assert rows.column_names == exporter.schema.names
-    assert rows.num_rows == 2
+    assert rows.num_rows == done.rows
 
 
 def test_the_rows_of_trl_survive_the_journey(filled: Dataset, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from stepmark.records import Verdict
 from tests.verifiers.cases import DATA, SHARED, rows
+from verifiers._equations import MAX_SIGNS
 from verifiers.arithmetic import Arithmetic
 from verifiers.base import Finding, StepClaim
 
@@ -27,6 +28,13 @@ def test_real_step(case: dict[str, Any]) -> None:
 
 def test_reason_shows_the_equation_and_the_true_value() -> None:
     assert _finding("So 2 + 2 = 5.").reason == "2 + 2 = 5: the left side is 4"
+
+
+@pytest.mark.parametrize(("text", "verdict"), [("2 + 2 = 4. ", Verdict.CORRECT), ("2 + 2 = 5. ", Verdict.INCORRECT)])
+def test_so_many_equals_signs_are_looked_at_and_no_more(text: str, verdict: Verdict) -> None:
+    assert _finding(MAX_SIGNS * text).verdict is verdict
+    beyond = _finding((MAX_SIGNS + 1) * text)
+    assert (beyond.verdict, beyond.reason) == (Verdict.UNKNOWN, "1,001 equals signs: more than 1,000 are not looked at")
 
 
 def test_other_arithmetic_in_the_question_silences() -> None:
