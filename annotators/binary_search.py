@@ -21,7 +21,7 @@ class BinarySearch:
     `right_answers = "search"` looks for flawed positives too, which the paper does not: the prefix before the last step is probed first,
     and only where nothing right follows it any more is the trace bisected.
 
-    `stop_early = true` asks a probe in growing waves and goes on at the first right rollout, which decides it; sound probes then have no value.
+    `stop_early = true` asks a probe in growing waves and goes on at the first right rollout, which decides it; such a probe has no value.
     """
 
     rollouts: Samples = 8

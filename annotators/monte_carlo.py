@@ -21,10 +21,10 @@ class MonteCarlo:
     The soft label of step t is the share of right rollouts from the prefix that ends with it; the hard label is correct when any of them
     is right. The last step's value is the trace's own outcome. Costs rollouts * (steps - 1) completions a trace.
 
-    `stop_early = true` buys hard labels only: a prefix is asked in growing waves until a rollout is right, and a right one is a completion of
-    every earlier prefix too, whose probes then end, their open requests cancelled. Such a step is correct by implication, also where its
-    own rollouts would all have failed, which the paper would call an error. There is no soft label of a correct step but the last. Labels do not
-    depend on timing; how many rollouts were bought for implied steps does.
+    `stop_early = true` buys hard labels only: a prefix is asked in growing waves until a rollout is right, and a right one is a completion
+    of every earlier prefix too, whose probes then end, their open requests cancelled. Such a step is correct by implication, also where
+    its own rollouts would all have failed, which the paper would call an error. There is no soft label of a correct step but the last.
+    Labels do not depend on timing; how many rollouts were bought for implied steps does.
     """
 
     rollouts: Samples = 8
