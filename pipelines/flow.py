@@ -73,9 +73,9 @@ def _holds_imports(dataset: Dataset) -> bool:
 async def _work(job: Job, *, makes_traces: bool) -> Sequence[Mapping[str, str]]:
     try:
         with job.dataset.alone(), shown(job.meter):
-            job.dataset.sweep()
+            await asyncio.to_thread(job.dataset.sweep)
             shards = await _shards(job, makes_traces=makes_traces)
-            job.dataset.write_run_file(job.plan.run_file.to_toml(), labels_only=not makes_traces)
+            await asyncio.to_thread(job.dataset.write_run_file, job.plan.run_file.to_toml(), labels_only=not makes_traces)
             await _work_off_all(job, shards, makes_traces=makes_traces)
             if job.plan.labels_wait:
                 await _task(job, "labels", job.make_labels_of_all)()
@@ -84,7 +84,7 @@ async def _work(job: Job, *, makes_traces: bool) -> Sequence[Mapping[str, str]]:
     # Imported late: Prefect never lets go of a flow's module at exit, and what it held of DuckDB would be reported as leaked.
     from pipelines.summary import summary_rows
 
-    rows = summary_rows(job.dataset, job.meter, job.plan.run_file.prices)
+    rows = await asyncio.to_thread(summary_rows, job.dataset, job.meter, job.plan.run_file.prices)
     await acreate_table_artifact(table=[dict(row) for row in rows], key="stepmark-summary", description=job.dataset.uri)
     return rows
 
@@ -95,11 +95,11 @@ async def _shards(job: Job, *, makes_traces: bool) -> Sequence[int]:
         problems = await _task(job, "problems", job.make_problems)()
         traces = {shard: job.plan.traces_stamp(stamp) for shard, stamp in problems.items()}
     else:
-        traces = {shard: _stamp_of(job.dataset, shard) for shard in job.dataset.shards(TRACES)}
+        traces = await asyncio.to_thread(lambda: {shard: _stamp_of(job.dataset, shard) for shard in job.dataset.shards(TRACES)})
     if not traces:
         raise DatasetError(f"{job.dataset.uri} holds no traces: import some with `stepmark import`")
     await job.ask_before_dropping(traces)
-    job.drop_stale(traces)
+    await asyncio.to_thread(job.drop_stale, traces)
     return sorted(traces)
 
 

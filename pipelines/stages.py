@@ -63,18 +63,22 @@ class Job:
             aside = [row for row in chunk if isinstance(row, Rejected)]
             self.meter.finish("problems", len(found))
             self.meter.finish("rows set aside", len(aside))
-            shard, stamp = len(stamps), digest("problems", found, aside)
-            if not all(self.dataset.has_part(table, shard, stamp) for table in (PROBLEMS, REJECTED)):
-                if not found and not stamps:
-                    raise DatasetError(_unusable(aside[0]))
-                self._keep_problems(stamps)  # from here on the shards that stand are another source's
-                self.dataset.write_part(REJECTED, shard, aside, stamp)
-                self.dataset.write_part(PROBLEMS, shard, found, stamp)
-            stamps[shard] = stamp
+            stamps[len(stamps)] = await asyncio.to_thread(self._write_problems, stamps, found, aside)
         if not stamps:
             raise DatasetError("the source has no problem; nothing was changed")
-        self._keep_problems(stamps)
+        await asyncio.to_thread(self._keep_problems, stamps)
         return stamps
+
+    def _write_problems(self, before: Mapping[int, str], found: Sequence[Problem], aside: Sequence[Rejected]) -> str:
+        """Write the next shard, unless it stands there, after those `before`; returns its stamp."""
+        shard, stamp = len(before), digest("problems", found, aside)
+        if not all(self.dataset.has_part(table, shard, stamp) for table in (PROBLEMS, REJECTED)):
+            if not found and not before:
+                raise DatasetError(_unusable(aside[0]))
+            self._keep_problems(before)  # from here on the shards that stand are another source's
+            self.dataset.write_part(REJECTED, shard, aside, stamp)
+            self.dataset.write_part(PROBLEMS, shard, found, stamp)
+        return stamp
 
     async def _chunk(self, rows: Iterator[tuple[int, Problem | Rejected]]) -> Sequence[Problem | Rejected]:
         """The next rows up to and including a shard's number of problems; a source may take its time, so a thread waits for it."""
