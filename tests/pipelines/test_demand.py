@@ -31,10 +31,10 @@ PATIENCE_S = 60
 class Held(Scripted):
     """Answers what is not held back when it is told to."""
 
-    held: Callable[[Prompt], object] = operational(default=lambda prompt: True)
+    held: Callable[[Prompt], object] = operational(default=lambda prompt: True)  # noqa: RUF009 - a dataclass field
     """Whether a prompt has to wait."""
-    let_go: asyncio.Event = operational(default_factory=asyncio.Event)
-    open: Counter[str] = operational(default_factory=Counter)
+    let_go: asyncio.Event = operational(default_factory=asyncio.Event)  # noqa: RUF009
+    open: Counter[str] = operational(default_factory=Counter)  # noqa: RUF009
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
         self.open[prompt.user] += 1
@@ -105,12 +105,13 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def begun(folder: Path, workers: Isolated, engine: Held, **shards: int) -> tuple[Job, "asyncio.Task[None]"]:
     """A run over seven shards of one problem."""
-    changes: dict[str, Any] = {
+    tables: dict[str, Any] = {
+        "problems": {"use": "word_problems", "count": 7, "max_steps": 4},
         "annotators": [{"use": "monte_carlo", "rollouts": 2}],
         "label": {"use": "consensus", "rule": "majority", "min_agreeing": 1},
+        "shards": {"problems_per_shard": 1, **shards},
     }
-    problems = {"use": "word_problems", "count": 7, "max_steps": 4}
-    job = job_in(folder, workers, Model(), problems=problems, shards={"problems_per_shard": 1, **shards}, **changes)
+    job = job_in(folder, workers, Model(), **tables)
     job = replace(job, plan=replace(job.plan, engine=engine, judge_engine=engine))
     return job, asyncio.create_task(flow._work_off_all(job, list(await wanted(job)), makes_traces=True))
 
