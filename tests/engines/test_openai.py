@@ -220,6 +220,7 @@ async def test_a_cancelled_call_is_aborted_in_the_server(vllm_server: str) -> No
         before = await metric("generation_tokens_total")
         asked = [asyncio.create_task(engine.complete(prompt, replace(sampling, seed=1024 * call))) for call in range(calls)]
         while not await metric("num_requests_running"):
+            assert not any(call.done() for call in asked)
             await asyncio.sleep(0.05)
         for call in asked:
             call.cancel()
