@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ class Plan:
 
     def traces_fingerprint(self) -> str:
         """Of a trace."""
-        return digest(self._writing(), self.run_file.generate.split, steps.VERSION)
+        return digest(self._writing, self.run_file.generate.split, steps.VERSION)
 
     def traces_stamp(self, problems: str) -> str:
         """Of the traces of a shard, given the stamp of its problems."""
@@ -62,7 +63,7 @@ class Plan:
     def annotations_fingerprint(self, method: str) -> str:
         """Of a method's annotation of a trace, and of the rollouts it rests on."""
         annotator = self.annotators[method]
-        uses = [self._writing() if "engine" in annotator.needs else ""]
+        uses = [self._writing if "engine" in annotator.needs else ""]
         uses += [_identity(self.judge_engine) if "judge_engine" in annotator.needs else ""]
         heard = map(self.annotations_fingerprint, self.hears(method))
         return fingerprint(annotator, method, digest(self.run_file.seed), *uses, *heard)
@@ -108,6 +109,7 @@ class Plan:
         others = digest(sorted(traces.items()), sorted(gold.items())) if self.labels_wait else ""
         return {shard: digest(fingerprint, stamp, others) for shard, stamp in traces.items()}
 
+    @cached_property
     def _writing(self) -> str:
         """All that decides what solutions and rollouts look like and how they are graded."""
         g = self.run_file.generate
