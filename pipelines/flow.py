@@ -6,7 +6,6 @@ disk, so a run that is killed and started again, by hand or by Prefect, makes on
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextvars import ContextVar
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -19,6 +18,7 @@ from prefect.client.schemas.objects import State, TaskRun
 
 from annotators.base import together
 from pipelines import plan as planning
+from pipelines._prepared import hand_over, handed_over
 from pipelines.config import load
 from pipelines.demand import Demand
 from pipelines.meter import Meter
@@ -34,25 +34,22 @@ RETRY_SECONDS = (2.0, 10.0, 60.0)
 PATIENCE = 2
 """Retries while no engine has answered anything yet: then its address is rather wrong than its server busy or starting again."""
 
-# Prefect gets small keys, so what is prepared before it starts goes past it.
-_PREPARED: ContextVar[Job | None] = ContextVar("prepared", default=None)
-
 
 @flow(name="stepmark-run", flow_run_name="run {run_file}", validate_parameters=False)
 async def stepmark_run(run_file: str, overrides: Sequence[str] = ()) -> Sequence[Mapping[str, str]]:
     """The whole job of a run file, as `stepmark run` and schedules start it; returns the rows of its summary."""
-    return await _work(_PREPARED.get() or prepare(run_file, overrides, makes_traces=True), makes_traces=True)
+    return await _work(handed_over() or prepare(run_file, overrides, makes_traces=True), makes_traces=True)
 
 
 @flow(name="stepmark-label", flow_run_name="label {run_file}", validate_parameters=False)
 async def stepmark_label(run_file: str, overrides: Sequence[str] = ()) -> Sequence[Mapping[str, str]]:
     """Annotate and label the traces that a dataset holds, as `stepmark label` starts it; returns the rows of its summary."""
-    return await _work(_PREPARED.get() or prepare(run_file, overrides, makes_traces=False), makes_traces=False)
+    return await _work(handed_over() or prepare(run_file, overrides, makes_traces=False), makes_traces=False)
 
 
 async def perform(job: Job, run_file: str, overrides: Sequence[str], *, makes_traces: bool) -> Sequence[Mapping[str, str]]:
     """Have the flow do a job that was prepared from these: models and evaluation sets, which can be large, are read once."""
-    _PREPARED.set(replace(job, meter=Meter()))  # whose clock starts here
+    hand_over(replace(job, meter=Meter()))  # whose clock starts here
     return await (stepmark_run if makes_traces else stepmark_label)(run_file, overrides)
 
 
