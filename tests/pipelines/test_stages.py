@@ -6,7 +6,7 @@ import random
 import shutil
 import threading
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -68,16 +68,19 @@ def said(job: Job, method: str) -> Mapping[str, Annotation]:
     return {annotation.trace_id: annotation for annotation in job.dataset.read(annotations(method))}
 
 
+EVIDENCE: Mapping[str, Callable[[str], Table[Any]]] = {"rollouts": rollouts, "critiques": critiques, "discovered": discovered}
+
+
 def evidence(dataset: Dataset) -> list[Table[Any]]:
     """What annotations rest on."""
-    kinds = {"rollouts": rollouts, "critiques": critiques, "discovered": discovered}
-    return [table_of(method) for kind, table_of in kinds.items() for method in dataset.methods(kind)]
+    found = (map(table_of, dataset.methods(kind)) for kind, table_of in EVIDENCE.items())
+    return [table for tables_of_kind in found for table in tables_of_kind]
 
 
 def traces_of(dataset: Dataset) -> Mapping[str, Trace]:
     """The run's own, then those that were discovered."""
-    tables = [TRACES, *map(discovered, dataset.methods("discovered"))]
-    return {trace.trace_id: trace for table in tables for trace in dataset.read(table)}
+    kinds: list[Table[Any]] = [TRACES, *map(discovered, dataset.methods("discovered"))]
+    return {trace.trace_id: trace for table in kinds for trace in dataset.read(table)}
 
 
 def check_never_mixed(dataset: Dataset) -> None:
@@ -709,7 +712,7 @@ def tree(folder: Path, first_tree: Path) -> Path:
 async def test_discovered_traces_are_judged_labelled_and_truly_so(tree: Path, workers: Isolated) -> None:
     job = job_in(tree, workers, wandering(), **TREE)
     check_never_mixed(job.dataset)
-    own, found = ([*job.dataset.read(table)] for table in (TRACES, discovered("tree_search")))
+    own, found = list(job.dataset.read(TRACES)), list(job.dataset.read(discovered("tree_search")))
     truth, labels = said(job, "oracle"), labels_of(job)
     assert list(truth) == list(labels)
     assert sorted(truth) == sorted(trace.trace_id for trace in (*own, *found))
