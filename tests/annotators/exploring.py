@@ -12,7 +12,7 @@ from engines.scripted import Scripted
 from stepmark.identity import SEED_SPACING
 from stepmark.records import Annotation, Problem, Rollout, Sampling, Trace
 from stepmark.steps import split
-from tests.annotators.simulated import PROBLEM, SAMPLING, WRONG, Respond, grade, services
+from tests.annotators.simulated import PROBLEM, SAMPLING, WRONG, Respond, grade, recording, services
 
 BY_LINE = partial(split, how="line")
 LINES = 6
@@ -89,14 +89,7 @@ def written(*texts: str) -> Respond:
 
 async def explored_by(method: Explorer, traces: Sequence[Trace], respond: Respond, problem: Problem = PROBLEM) -> Explored:
     """Run a method on a problem with these traces, the policy being rollout engine and judge at once."""
-    requests: list[tuple[Prompt, Sampling]] = []
-
-    def recorded(prompt: Prompt, sampling: Sampling, index: int) -> str | Completion:
-        if index == 0:
-            requests.append((prompt, sampling))
-        return respond(prompt, sampling, index)
-
-    engine = Scripted(respond=recorded)
+    engine, requests = recording(respond)
     shared, family = services(engine, engine), Family(traces={trace.trace_id: trace for trace in traces})
     tools = ProblemTools(shared, BY_LINE, "simulated", [Tools(shared, "simulated", problem, trace, family) for trace in traces])
     annotations = await explore(method, "method", "fingerprint", tools)
