@@ -22,7 +22,10 @@ from storage.sql import query
 __all__ = ["SPLITS", "reliability_table", "score_table", "scores", "summary_rows"]
 
 OUTCOMES = "SELECT outcome, count(*) FROM traces WHERE found_by IS NULL GROUP BY outcome ORDER BY outcome"
-DISCOVERED = "SELECT found_by, outcome, count(*) FROM traces WHERE found_by IS NOT NULL GROUP BY ALL ORDER BY ALL"
+DISCOVERED = """
+SELECT found_by, sum(n)::BIGINT, string_agg(n || ' ' || outcome, ', ' ORDER BY outcome)
+FROM (SELECT found_by, outcome, count(*) AS n FROM traces WHERE found_by IS NOT NULL GROUP BY ALL) GROUP BY found_by ORDER BY found_by
+"""
 REFUSED = """
 SELECT finish_reason, count(*) FROM traces WHERE starts_with(finish_reason, 'error: ') GROUP BY 1 ORDER BY 2 DESC, 1
 """
@@ -65,7 +68,7 @@ def summary_rows(dataset: Dataset, meter: Meter, prices: Prices) -> Sequence[Map
         told = f"{errors} first errors, {decided - errors} without error, {traces - decided} undecided"
         told += f", {failed} failed" if failed else ""
         rows.append((method, f"{told}; {rollouts} rollouts, {tokens} tokens"))
-    rows += [(f"discovered by {method}", f"{count} {outcome}") for method, outcome, count in _rows(dataset, DISCOVERED)]
+    rows += [(f"discovered by {method}", f"{count}: {outcomes}") for method, count, outcomes in _rows(dataset, DISCOVERED)]
     agreement = _one(dataset, AGREEMENT)
     if agreement is not None:
         rows.append(("agreement of two methods", f"{agreement:.1%} of their common traces"))
