@@ -31,8 +31,12 @@ __all__ = [
     "Samples",
     "Services",
     "Tools",
+    "checked",
     "estimate",
+    "failed",
     "fall",
+    "one_of",
+    "passes",
     "run",
     "together",
     "undecided",
@@ -249,9 +253,9 @@ async def run(annotator: Annotator, method: str, fingerprint: str, problem: Prob
     try:
         annotation = await _annotated(annotator, problem, trace, tools)
     except Exception as error:  # a plugin may raise anything, and one trace's failure is that trace's record
-        if _passes(error):
+        if passes(error):
             raise
-        annotation = _failed(trace, error)
+        annotation = failed(trace, error)
     cost = replace(tools.cost, seconds=time.perf_counter() - started)
     return replace(annotation, method=method, fingerprint=fingerprint, cost=cost)
 
@@ -302,22 +306,32 @@ async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
         raise
 
 
-async def _annotated(annotator: Annotator, problem: Problem, trace: Trace, tools: Tools) -> Annotation:
-    if not trace.steps:
-        return undecided(trace, "no steps")
-    try:
-        annotation = await annotator.annotate(problem, trace, tools)
-    except ExceptionGroup as errors:  # of a plugin's own task group: what is no trace's fault goes before what is
-        raise max(errors.exceptions, key=_passes) from errors
+def checked(trace: Trace, annotation: Annotation) -> Annotation:
+    """The annotation, if it is one of this trace's steps; `ValueError` where it is not."""
     if len(annotation.steps) != len(trace.steps):
         raise ValueError(f"{len(annotation.steps)} step annotations for {len(trace.steps)} steps")
     return annotation
 
 
-def _passes(error: Exception) -> bool:
-    """Whether it is no trace's fault."""
+def passes(error: Exception) -> bool:
+    """Whether an error is no trace's fault: a retryable one of an engine, or one that the user can mend."""
     return isinstance(error, UserError) or (isinstance(error, EngineError) and error.retryable)
 
 
-def _failed(trace: Trace, error: Exception) -> Annotation:
+def failed(trace: Trace, error: Exception) -> Annotation:
+    """A method's failure on a trace, as its record."""
     return replace(undecided(trace, ""), error=f"{type(error).__name__}: {error}")
+
+
+async def one_of(work: Awaitable[T]) -> T:
+    """Await a plugin's work; of the errors of a task group of its own one is raised: what is no trace's fault goes before what is."""
+    try:
+        return await work
+    except ExceptionGroup as errors:
+        raise max(errors.exceptions, key=passes) from errors
+
+
+async def _annotated(annotator: Annotator, problem: Problem, trace: Trace, tools: Tools) -> Annotation:
+    if not trace.steps:
+        return undecided(trace, "no steps")
+    return checked(trace, await one_of(annotator.annotate(problem, trace, tools)))

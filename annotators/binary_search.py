@@ -1,12 +1,13 @@
 """Binary search for the first error: it lies where the Monte Carlo value falls to zero (OmegaPRM)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from annotators._bisection import found
 from annotators._waves import until_right
 from annotators.base import Samples, Tools, estimate, undecided
-from stepmark.records import NO_ERROR, Annotation, Problem, StepAnnotation, Trace, Verdict
+from stepmark.records import Annotation, Problem, StepAnnotation, Trace, Verdict
 
 __all__ = ["BinarySearch"]
 
@@ -48,12 +49,12 @@ class BinarySearch:
     async def _search_right(self, trace: Trace, tools: Tools) -> Annotation:
         last = len(trace.steps) - 1
         if last < 1:
-            return _found(trace, {}, sound=len(trace.steps), unsound=None)
+            return found(trace, {}, sound=len(trace.steps), unsound=None)
         probe = await self._probe(tools, last)
         if probe.verdict is Verdict.UNKNOWN:
-            return _found(trace, {last: probe}, sound=0, unsound=None)
+            return found(trace, {last: probe}, sound=0, unsound=None)
         if probe.verdict is Verdict.CORRECT:
-            return _found(trace, {last: probe}, sound=len(trace.steps), unsound=None)
+            return found(trace, {last: probe}, sound=len(trace.steps), unsound=None)
         return await self._bisect(trace, tools, last, {last: probe})
 
     async def _bisect(self, trace: Trace, tools: Tools, unsound: int, probes: Mapping[int, StepAnnotation]) -> Annotation:
@@ -63,26 +64,14 @@ class BinarySearch:
             middle = (sound + unsound) // 2
             probe = probed[middle] = await self._probe(tools, middle)
             if probe.verdict is Verdict.UNKNOWN:
-                return _found(trace, probed, sound=sound, unsound=None)
+                return found(trace, probed, sound=sound, unsound=None)
             if probe.verdict is Verdict.CORRECT:
                 sound = middle
             else:
                 unsound = middle
-        return _found(trace, probed, sound=sound, unsound=unsound)
+        return found(trace, probed, sound=sound, unsound=unsound)
 
     async def _probe(self, tools: Tools, prefix: int) -> StepAnnotation:
         if self.stop_early:
             return await until_right(tools, prefix, self.rollouts)
         return estimate([rollout.outcome for rollout in await tools.rollouts(prefix, self.rollouts)])
-
-
-def _found(trace: Trace, probes: Mapping[int, StepAnnotation], *, sound: int, unsound: int | None) -> Annotation:
-    """The annotation once the first `sound` steps are known to be right and the first `unsound` not to be (None: not known)."""
-    steps = list[StepAnnotation]()
-    for index in range(len(trace.steps)):
-        probe = probes.get(index + 1, StepAnnotation())
-        verdict = Verdict.CORRECT if index < sound else Verdict.INCORRECT if index + 1 == unsound else Verdict.UNKNOWN
-        steps.append(replace(probe, verdict=verdict))
-    decided = NO_ERROR if sound == len(trace.steps) else None
-    first_error = unsound - 1 if unsound is not None else decided
-    return Annotation(trace_id=trace.trace_id, method="", first_error=first_error, steps=tuple(steps))

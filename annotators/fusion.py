@@ -93,7 +93,7 @@ class Fusion:
     independently (a logarithmic opinion pool: Genest and Zidek 1986); 1 trusts them to.
     """
 
-    sources: tuple[tuple[str, ...], ...] = (("monte_carlo", "binary_search"), ("judge",), ("formal",))
+    sources: tuple[tuple[str, ...], ...] = (("monte_carlo", "binary_search", "tree_search"), ("judge",), ("formal",))
     provers: tuple[str, ...] = ("formal",)
     gold: str = ""
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.9

@@ -149,11 +149,12 @@ async def _work_off(job: Job, shard: int, asking: asyncio.Event, *, makes_traces
     """All stages of one shard."""
     if makes_traces:
         await _task(job, f"traces-{shard}", job.make_traces)(shard)
-        await _task(job, f"oracle-{shard}", job.make_oracle)(shard)
     if not all(annotator.needs for annotator in job.plan.annotators.values()):
         asking.set()  # of the checkers, which no demand is counted for
     for wave in job.plan.waves:
         await together(_task(job, f"{method}-{shard}", job.make_annotations)(shard, method) for method in wave)
+    if makes_traces:
+        await _task(job, f"oracle-{shard}", job.make_oracle)(shard)
     if not job.plan.labels_wait:
         await _task(job, f"labels-{shard}", job.make_labels)(shard)
 

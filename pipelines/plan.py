@@ -6,7 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from annotators.base import Annotator, Fitting, Hearing, Labeler
+from annotators._exploring import Explorer, Method
+from annotators.base import Fitting, Hearing, Labeler
 from engines.base import Engine, Prompt
 from filters.base import Filter, Reading
 from pipelines.config import RunFile
@@ -38,7 +39,7 @@ class Plan:
     source: Source | None
     engine: Engine | None
     judge_engine: Engine | None
-    annotators: Mapping[str, Annotator]
+    annotators: Mapping[str, Method]
     labeler: Labeler | Fitting | None
     filters: Sequence[Filter]
     template: str
@@ -65,6 +66,7 @@ class Plan:
         annotator = self.annotators[method]
         uses = [self._writing if "engine" in annotator.needs else ""]
         uses += [_identity(self.judge_engine) if "judge_engine" in annotator.needs else ""]
+        uses += [self.traces_fingerprint()] if isinstance(annotator, Explorer) else []
         heard = map(self.annotations_fingerprint, self.hears(method))
         return fingerprint(annotator, method, digest(self.run_file.seed), *uses, *heard)
 
@@ -109,6 +111,11 @@ class Plan:
         others = digest(sorted(traces.items()), sorted(gold.items())) if self.labels_wait else ""
         return {shard: digest(fingerprint, stamp, others) for shard, stamp in traces.items()}
 
+    @property
+    def explorers(self) -> Mapping[str, Explorer]:
+        """The methods that discover traces."""
+        return {method: plugin for method, plugin in self.annotators.items() if isinstance(plugin, Explorer)}
+
     @cached_property
     def _writing(self) -> str:
         """All that decides what solutions and rollouts look like and how they are graded."""
@@ -145,13 +152,13 @@ def build(run_file: RunFile) -> Plan:
     )
 
 
-def _annotators(tables: Sequence[Mapping[str, Any]]) -> Mapping[str, Annotator]:
+def _annotators(tables: Sequence[Mapping[str, Any]]) -> Mapping[str, Method]:
     """Annotators by method name: the plugin's id, or `name` where one plugin is used twice."""
-    built: dict[str, Annotator] = {}
+    built: dict[str, Method] = {}
     for table in tables:
         method = str(table.get("name", table.get("use", "")))
         annotator = plugins.build("annotators", {key: value for key, value in table.items() if key != "name"})
-        if not hasattr(annotator, "annotate"):
+        if not (hasattr(annotator, "annotate") or isinstance(annotator, Explorer)):
             raise ConfigError(f"'{method}' labels, it does not annotate: put it in [label]")
         if not is_method(method) or method in RESERVED:
             raise ConfigError(f"[[annotators]] name = '{method}': use small letters, digits and _, and not {' or '.join(RESERVED)}")
@@ -173,7 +180,7 @@ def _labeler(table: Mapping[str, Any] | None) -> Labeler | Fitting | None:
     return labeler
 
 
-def _refuse_missing_engines(annotators: Mapping[str, Annotator], engine: Engine | None, judge_engine: Engine | None) -> None:
+def _refuse_missing_engines(annotators: Mapping[str, Method], engine: Engine | None, judge_engine: Engine | None) -> None:
     doors = {"engine": engine, "judge_engine": judge_engine}
     for method, annotator in annotators.items():
         for door in sorted(annotator.needs):

@@ -1,6 +1,6 @@
 """The stages of a run, as plain async functions: each makes one part of one table, whole, and skips it when it exists.
 
-    problems -> traces -> annotations of every method (+ rollouts, critiques) -> labels
+    problems -> traces -> annotations of every method (+ rollouts, critiques, discovered traces) -> oracle -> labels
 
 Prefect runs and retries them (see `flow`); what is done is told by the parts that exist and by nothing else. Files are read and written,
 and oracles and labelers heard, in threads: the event loop is the engines' and the annotators' alone.
@@ -11,10 +11,11 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
+from annotators._exploring import Explorer, ProblemTools, explore
 from annotators.base import Annotator, Case, Family, Fitting, Graded, Labeler, Learning, Services, Tools, together
 from annotators.base import run as annotate
 from engines.base import Completion, Engine
@@ -30,7 +31,7 @@ from stepmark.identity import digest, seed_for
 from stepmark.records import Annotation, Cost, Label, Problem, Rejected, StepAnnotation, Trace, first_error_of
 from stepmark.steps import split
 from storage.dataset import Dataset
-from storage.tables import LABELS, PER_METHOD, PROBLEMS, REJECTED, TRACES, Table, annotations, critiques, rollouts
+from storage.tables import LABELS, PER_METHOD, PROBLEMS, REJECTED, TRACES, Table, annotations, critiques, discovered, rollouts
 from verifiers._isolated import Isolated
 
 __all__ = ["Job"]
@@ -125,12 +126,13 @@ class Job:
         """Every table after the problems, with the stamps that may stand in it."""
         yield TRACES, traces
         standing = {shard: stamp for shard, stamp in traces.items() if self.dataset.has_part(TRACES, shard, stamp)}
-        # A run killed between them leaves rollouts or critiques without annotations.
+        # A run killed between them leaves rollouts, critiques or discovered traces without annotations.
         for method in {method for kind in PER_METHOD for method in self.dataset.methods(kind)}:
             wanted = {shard: self._annotations_wanted(method, shard, stamp) for shard, stamp in standing.items()}
             yield annotations(method), wanted
             yield rollouts(method), wanted
             yield critiques(method), wanted
+            yield discovered(method), wanted
         yield LABELS, {shard: stamp for shard, stamp in self._labels_stamps(traces).items() if shard in standing}
 
     def _annotations_wanted(self, method: str, shard: int, traces: str) -> str:
@@ -151,30 +153,38 @@ class Job:
         await asyncio.to_thread(self.dataset.write_part, TRACES, shard, [trace for traces in written for trace in traces], stamp)
 
     async def make_oracle(self, shard: int) -> None:
-        """Write the truth of every step, where the source of the problems knows it."""
+        """Write the truth of every step, also of the traces that were discovered, where the source of the problems knows it."""
         if isinstance(self.plan.source, Oracle):
             await asyncio.to_thread(self._tell, self.plan.source, shard)
 
     def _tell(self, oracle: Oracle, shard: int) -> None:
         fingerprint = digest(ORACLE, type(oracle).__module__, getattr(oracle, "version", 0))
-        stamp = digest(fingerprint, self._stamp(TRACES, shard))
+        stamp = digest(fingerprint, *(self._stamp(table, shard) for table in self._tables_of_traces()))
         if self.dataset.has_part(annotations(ORACLE), shard, stamp):
             return
-        truths = [_told_by(oracle, problem, trace, fingerprint) for problem, trace in self._traces(shard)]
+        truths = [_told_by(oracle, problem, trace, fingerprint) for problem, trace in self._traces(shard, *self._tables_of_traces())]
         self.dataset.write_part(annotations(ORACLE), shard, truths, stamp)
 
     async def make_annotations(self, shard: int, method: str) -> None:
-        """Have a method annotate all traces of a shard at once; its rollouts and critiques are written before its annotations."""
+        """Have a method annotate all traces of a shard at once; all else that it has to write is written before its annotations."""
         stamp = self.plan.annotations_stamp(method, await asyncio.to_thread(self._stamp, TRACES, shard))
         if await asyncio.to_thread(self.dataset.has_part, annotations(method), shard, stamp):
             return
         desk = await asyncio.to_thread(self._tools, shard, method)
         self.meter.expect(method, len(desk))
         annotator = self.plan.annotators[method]
-        if isinstance(annotator, Learning):
-            annotator = await annotator.learn(desk)
-        run_one = partial(self._annotate, annotator, method, self.plan.annotations_fingerprint(method))
-        done = await together(map(run_one, desk))
+        if isinstance(annotator, Explorer):
+            sites = self._sites(method, desk)
+            explore_one = partial(self._explore, annotator, method, self.plan.annotations_fingerprint(method))
+            done = [annotation for said in await together(map(explore_one, sites)) for annotation in said]
+            found = [trace for site in sites for trace in site.found]
+            await asyncio.to_thread(self.dataset.write_part, discovered(method), shard, found, stamp)
+            desk = [tools for site in sites for tools in site.all_tools]
+        else:
+            if isinstance(annotator, Learning):
+                annotator = await annotator.learn(desk)
+            run_one = partial(self._annotate, annotator, method, self.plan.annotations_fingerprint(method))
+            done = list(await together(map(run_one, desk)))
         await asyncio.to_thread(self._write_annotations, shard, method, stamp, desk, done)
 
     def _write_annotations(self, shard: int, method: str, stamp: str, desk: Sequence[Tools], done: Sequence[Annotation]) -> None:
@@ -194,10 +204,19 @@ class Job:
             family.traces[trace.trace_id] = trace
         for table in map(rollouts, hears):
             for rollout in self.dataset.read_part(table, shard) if self.dataset.footer(table, shard) else ():
-                family_of[rollout.trace_id].rollouts.append(rollout)
-        said = {trace.trace_id: annotations for trace, annotations in self._cases(shard, hears)} if hears else {}
+                if rollout.trace_id in family_of:  # not of a trace that was discovered
+                    family_of[rollout.trace_id].rollouts.append(rollout)
+        said = {trace.trace_id: annotations for trace, annotations in self._cases(shard, hears, TRACES)} if hears else {}
         open_ = partial(Tools, self._services(), method)
         return [open_(problem, trace, family_of[trace.trace_id], said.get(trace.trace_id)) for problem, trace in traces]
+
+    def _sites(self, method: str, desk: Sequence[Tools]) -> Sequence[ProblemTools]:
+        """The same, problem by problem."""
+        of_problem = defaultdict[str, list[Tools]](list)
+        for tools in desk:
+            of_problem[tools.problem.problem_id].append(tools)
+        cut = partial(split, how=self.plan.run_file.generate.split)
+        return [ProblemTools(self._services(), cut, method, own) for own in of_problem.values()]
 
     async def make_labels(self, shard: int) -> None:
         """Label the traces of a shard from the annotations of the run's methods, where the other shards have no say in it."""
@@ -249,7 +268,8 @@ class Job:
 
     def _candidates(self, drafts: Dataset) -> Iterator[Candidate]:
         for shard in drafts.shards(LABELS):
-            for (problem, trace), label in zip(self._traces(shard), drafts.read_part(LABELS, shard), strict=True):
+            traces = self._traces(shard, *self._tables_of_traces())
+            for (problem, trace), label in zip(traces, drafts.read_part(LABELS, shard), strict=True):
                 yield Candidate(problem, trace, label)
 
     def _labels(self, shard: int, labeler: Labeler) -> Iterator[Label]:
@@ -260,14 +280,15 @@ class Job:
     def _write_labels(self, shard: int, stamp: str, labels: Iterable[Label]) -> None:
         self.meter.finish("labels", self.dataset.write_part(LABELS, shard, labels, stamp))
 
-    def _cases(self, shard: int, methods: Sequence[str]) -> Iterator[Case]:
-        """The traces of a shard, and what the methods say of each."""
+    def _cases(self, shard: int, methods: Sequence[str], *tables: Table[Any]) -> Iterator[Case]:
+        """The traces of a shard, those that were discovered too or those of these tables, and what the methods say of each."""
         said: dict[str, dict[str, Annotation]] = defaultdict(dict)
         for method in methods:
             for annotation in self.dataset.read_part(annotations(method), shard):
                 said[annotation.trace_id][method] = annotation
-        for trace in self.dataset.read_part(TRACES, shard):
-            yield trace, said[trace.trace_id]
+        for table in tables or self._tables_of_traces():
+            for trace in self.dataset.read_part(table, shard):
+                yield trace, said[trace.trace_id]
 
     async def close(self) -> None:
         """End the workers and the engines."""
@@ -293,10 +314,14 @@ class Job:
     def _all(self, table: Table[Record], shard: int) -> Sequence[Record]:
         return list(self.dataset.read_part(table, shard))
 
-    def _traces(self, shard: int) -> Iterator[tuple[Problem, Trace]]:
-        """The traces of a shard, each beside its problem."""
+    def _tables_of_traces(self) -> Sequence[Table[Any]]:
+        """The run's own traces, and those that its methods discovered."""
+        return [TRACES, *map(discovered, self.plan.explorers)]
+
+    def _traces(self, shard: int, *tables: Table[Any]) -> Iterator[tuple[Problem, Trace]]:
+        """The traces of a shard, each beside its problem: the run's own, or all of these tables."""
         problems = {problem.problem_id: problem for problem in self.dataset.read_part(PROBLEMS, shard)}
-        for trace in self.dataset.read_part(TRACES, shard):
+        for trace in chain.from_iterable(self.dataset.read_part(table, shard) for table in tables or [TRACES]):
             if trace.problem_id not in problems:
                 raise DatasetError(f"{self.dataset.uri}: part {shard} of problems has none of id {trace.problem_id}; import or run again")
             yield problems[trace.problem_id], trace
@@ -347,6 +372,13 @@ class Job:
         self.meter.pay(annotation.cost)
         self.meter.finish(method, failed=annotation.error is not None)
         return annotation
+
+    async def _explore(self, explorer: Explorer, method: str, fingerprint: str, tools: ProblemTools) -> Sequence[Annotation]:
+        said = await explore(explorer, method, fingerprint, tools)
+        for annotation in said:
+            self.meter.pay(annotation.cost)
+        self.meter.finish(method, len(tools.own), failed=any(annotation.error is not None for annotation in said))
+        return said
 
     @property
     def _grade(self) -> Callable[[str, str, str | None], Awaitable[Graded]]:

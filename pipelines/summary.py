@@ -21,7 +21,11 @@ from storage.sql import query
 
 __all__ = ["SPLITS", "reliability_table", "score_table", "scores", "summary_rows"]
 
-OUTCOMES = "SELECT outcome, count(*) FROM traces GROUP BY outcome ORDER BY outcome"
+OUTCOMES = "SELECT outcome, count(*) FROM traces WHERE found_by IS NULL GROUP BY outcome ORDER BY outcome"
+DISCOVERED = """
+SELECT found_by, sum(n)::BIGINT, string_agg(n || ' ' || outcome, ', ' ORDER BY outcome)
+FROM (SELECT found_by, outcome, count(*) AS n FROM traces WHERE found_by IS NOT NULL GROUP BY ALL) GROUP BY found_by ORDER BY found_by
+"""
 REFUSED = """
 SELECT finish_reason, count(*) FROM traces WHERE starts_with(finish_reason, 'error: ') GROUP BY 1 ORDER BY 2 DESC, 1
 """
@@ -44,6 +48,7 @@ WHERE a.method < b.method AND a.method NOT IN ('oracle', 'human') AND b.method N
 """
 # A sum of BIGINT is a HUGEINT, which Arrow hands over as a Decimal.
 TOKENS = "SELECT coalesce(sum(prompt_tokens), 0)::BIGINT, coalesce(sum(generated_tokens), 0)::BIGINT FROM "
+OWN = "traces WHERE found_by IS NULL"  # a discovered trace is a rollout, and on its method's bill
 SET_ASIDE = "SELECT count(*) FROM rejected"
 MILLION = 1_000_000
 PICTURE = 40
@@ -63,6 +68,7 @@ def summary_rows(dataset: Dataset, meter: Meter, prices: Prices) -> Sequence[Map
         told = f"{errors} first errors, {decided - errors} without error, {traces - decided} undecided"
         told += f", {failed} failed" if failed else ""
         rows.append((method, f"{told}; {rollouts} rollouts, {tokens} tokens"))
+    rows += [(f"discovered by {method}", f"{count}: {outcomes}") for method, count, outcomes in _rows(dataset, DISCOVERED)]
     agreement = _one(dataset, AGREEMENT)
     if agreement is not None:
         rows.append(("agreement of two methods", f"{agreement:.1%} of their common traces"))
@@ -78,7 +84,7 @@ def summary_rows(dataset: Dataset, meter: Meter, prices: Prices) -> Sequence[Map
 
 
 def _bill(dataset: Dataset, meter: Meter, prices: Prices) -> Sequence[tuple[str, str]]:
-    (prompt, generated), (more_prompt, more_generated) = _rows(dataset, TOKENS + "traces")[0], _rows(dataset, TOKENS + "annotations")[0]
+    (prompt, generated), (more_prompt, more_generated) = _rows(dataset, TOKENS + OWN)[0], _rows(dataset, TOKENS + "annotations")[0]
     prompt, generated = prompt + more_prompt, generated + more_generated
     rows = [("tokens", f"{prompt} read, {generated} written")]
     if prices.prompt or prices.generated:

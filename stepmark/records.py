@@ -13,6 +13,7 @@ __all__ = [
     "Annotation",
     "Cost",
     "Critique",
+    "Discovered",
     "Label",
     "Problem",
     "Rejected",
@@ -109,6 +110,22 @@ class Rollout:
     prompt_tokens: int
     cached_tokens: int
     generated_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discovered(Trace):
+    """A trace that a method discovered: a rollout behind the prefix that it continues, taken for a solution of its own.
+
+    Token counts are the rollout's, which its method has paid.
+    """
+
+    found_by: str
+    """The method."""
+    parent_trace_id: str
+    """The trace whose first `parent_steps` steps are its own."""
+    parent_steps: int
+    rollout_id: str
+    """The rollout that is the rest of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

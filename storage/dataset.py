@@ -4,6 +4,7 @@
             traces/part-00000.parquet
             rollouts/<method>/part-00000.parquet
             critiques/<method>/part-00000.parquet
+            discovered/<method>/part-00000.parquet
             annotations/<method>/part-00000.parquet
             labels/part-00000.parquet
             rejected/part-00000.parquet
@@ -135,7 +136,7 @@ class Dataset:
         return tuple(shard for shard in self.shards(table) if shard not in wanted or not self.has_part(table, shard, wanted[shard]))
 
     def methods(self, kind: str) -> tuple[str, ...]:
-        """The methods that have parts in `rollouts`, `critiques` or `annotations`, sorted."""
+        """The methods that have parts in a table of theirs, one of `PER_METHOD`, sorted."""
         assert kind in PER_METHOD, kind
         found = (name for name in self.folder.folders(kind) if is_method(name))
         return tuple(name for name in found if any(map(_PART.fullmatch, self.folder.files(f"{kind}/{name}"))))

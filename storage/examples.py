@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping
 
 from stepmark.errors import ConfigError
-from stepmark.records import Annotation, Label, Problem, StepLabel, Trace
+from stepmark.records import Annotation, Discovered, Label, Problem, StepLabel, Trace
 from storage.dataset import Dataset
 from storage.formats.base import Example, LeftOut
-from storage.tables import LABELS, PROBLEMS, TRACES, annotations
+from storage.tables import LABELS, PROBLEMS, TRACES, Table, annotations, discovered
 
 __all__ = ["examples"]
 
@@ -24,11 +24,20 @@ def examples(dataset: Dataset, *, labels_by: str = "") -> Iterator[Example | Lef
 
 def _joined_shards(dataset: Dataset, labels_by: str) -> Iterator[Example | LeftOut]:
     problem_shards, label_shards = set(dataset.shards(PROBLEMS)), set(dataset.shards(annotations(labels_by) if labels_by else LABELS))
+    found = {table: set(dataset.shards(table)) for table in map(discovered, dataset.methods("discovered"))}
     for shard in dataset.shards(TRACES):
         problems = {each.problem_id: each for each in dataset.read_part(PROBLEMS, shard)} if shard in problem_shards else {}
         labels = _labels(dataset, shard, labels_by) if shard in label_shards else {}
-        for trace in dataset.read_part(TRACES, shard):
+        for trace in _traces(dataset, shard, found):
             yield _joined(trace, problems.get(trace.problem_id), labels.get(trace.trace_id))
+
+
+def _traces(dataset: Dataset, shard: int, found: Mapping[Table[Discovered], set[int]]) -> Iterator[Trace]:
+    """The run's own, then those that methods discovered, by table and its shards."""
+    yield from dataset.read_part(TRACES, shard)
+    for table, shards in found.items():
+        if shard in shards:
+            yield from dataset.read_part(table, shard)
 
 
 def _labels(dataset: Dataset, shard: int, labels_by: str) -> Mapping[str, Label]:

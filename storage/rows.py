@@ -12,14 +12,14 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from stepmark.errors import DatasetError
-from stepmark.records import Annotation, Cost, Critique, Label, Problem, Rejected, Rollout, Trace
+from stepmark.records import Annotation, Cost, Critique, Discovered, Label, Problem, Rejected, Rollout, Trace
 
 __all__ = ["mended", "to_record", "to_row"]
 
 Record = TypeVar("Record")
 Row = dict[str, Any]
 
-_KINDS: tuple[type[Any], ...] = (Problem, Rejected, Trace, Rollout, Critique, Annotation, Label)
+_KINDS: tuple[type[Any], ...] = (Problem, Rejected, Trace, Discovered, Rollout, Critique, Annotation, Label)
 _ADAPTERS: Mapping[type[Any], TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in _KINDS}
 _COST = tuple(field.name for field in dataclasses.fields(Cost))
 

@@ -47,6 +47,22 @@ _SAMPLING = _struct(n=_STEP, temperature=_REAL, top_p=_REAL, max_tokens=_COUNT, 
 _STEP_ANNOTATION = _struct(verdict=_TEXT, value=_maybe(_REAL), successes=_STEP, trials=_STEP, unknowns=_STEP, rationale=_TEXT)
 _STEP_LABEL = _struct(label=_TEXT, value=_maybe(_REAL))
 
+_TRACE: Mapping[str, _Column] = {
+    "trace_id": _TEXT,
+    "problem_id": _TEXT,
+    "steps": _list(_TEXT),
+    "final_answer": _maybe(_TEXT),
+    "outcome": _TEXT,
+    "outcome_reason": _TEXT,
+    "model": _TEXT,
+    "sampling": _maybe(_SAMPLING),
+    "finish_reason": _TEXT,
+    "prompt_tokens": _COUNT,
+    "cached_tokens": _COUNT,
+    "generated_tokens": _COUNT,
+    "metadata": _METADATA,
+}
+
 SCHEMAS: Mapping[str, pa.Schema] = MappingProxyType(
     {
         "problems": _schema(
@@ -59,21 +75,8 @@ SCHEMAS: Mapping[str, pa.Schema] = MappingProxyType(
             metadata=_METADATA,
         ),
         "rejected": _schema(file=_TEXT, row=_COUNT, field=_TEXT, reason=_TEXT),
-        "traces": _schema(
-            trace_id=_TEXT,
-            problem_id=_TEXT,
-            steps=_list(_TEXT),
-            final_answer=_maybe(_TEXT),
-            outcome=_TEXT,
-            outcome_reason=_TEXT,
-            model=_TEXT,
-            sampling=_maybe(_SAMPLING),
-            finish_reason=_TEXT,
-            prompt_tokens=_COUNT,
-            cached_tokens=_COUNT,
-            generated_tokens=_COUNT,
-            metadata=_METADATA,
-        ),
+        "traces": _schema(**_TRACE),
+        "discovered": _schema(**_TRACE, found_by=_TEXT, parent_trace_id=_TEXT, parent_steps=_STEP, rollout_id=_TEXT),
         "rollouts": _schema(
             rollout_id=_TEXT,
             trace_id=_TEXT,

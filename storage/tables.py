@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 import pyarrow as pa
 
 from stepmark.errors import ConfigError
-from stepmark.records import Annotation, Critique, Label, Problem, Rejected, Rollout, Trace
+from stepmark.records import Annotation, Critique, Discovered, Label, Problem, Rejected, Rollout, Trace
 from storage.schemas import SCHEMAS
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Table",
     "annotations",
     "critiques",
+    "discovered",
     "is_method",
     "rollouts",
 ]
@@ -32,7 +33,7 @@ _METHOD = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 @dataclass(frozen=True)
 class Table(Generic[Record]):
-    """One table. Rollouts, critiques and annotations have one table per method, the others a single one.
+    """One table. What methods write has one table per method, the rest a single one.
 
     Shard i of every table speaks of the problems of shard i of `problems`, so shards can be joined one by one.
     """
@@ -62,7 +63,7 @@ TRACES = Table("traces", Trace)
 LABELS = Table("labels", Label)
 
 WHOLE: tuple[Table[Any], ...] = (PROBLEMS, REJECTED, TRACES, LABELS)
-PER_METHOD = ("rollouts", "critiques", "annotations")
+PER_METHOD = ("rollouts", "critiques", "discovered", "annotations")
 
 
 def rollouts(method: str) -> Table[Rollout]:
@@ -73,6 +74,11 @@ def rollouts(method: str) -> Table[Rollout]:
 def critiques(method: str) -> Table[Critique]:
     """What the judges that a method asked wrote; `ConfigError` when `method` is no plain name."""
     return Table("critiques", Critique, method)
+
+
+def discovered(method: str) -> Table[Discovered]:
+    """The traces that a method discovered; `ConfigError` when `method` is no plain name."""
+    return Table("discovered", Discovered, method)
 
 
 def annotations(method: str) -> Table[Annotation]:

@@ -1,6 +1,8 @@
 """The DuckDB views over a dataset, as SQL text.
 
-    problems, rejected, traces, labels     the tables as they are
+    problems, rejected, labels             the tables as they are
+    traces                                 the run's own, and those that methods discovered: found_by names the method (NULL for the run's
+                                           own), parent_trace_id and parent_steps what the trace continues, rollout_id with which rollout
     rollouts, critiques                    all methods' tables, with a column `method` in front
     annotations                            all methods' tables; `method` is a column of theirs
     classes                                what each label makes of its trace, in a column `class`: positive, negative, undecided, or
@@ -16,7 +18,7 @@ from typing import Any
 
 from storage.dataset import Dataset
 from storage.mount import PROTOCOL
-from storage.tables import WHOLE, Table, annotations, critiques, rollouts
+from storage.tables import TRACES, WHOLE, Table, annotations, critiques, discovered, rollouts
 
 __all__ = ["EMPTY", "literal", "locations", "readable", "tables", "view_statements"]
 
@@ -35,13 +37,14 @@ def tables(dataset: Dataset) -> Iterator[Table[Any]]:
     yield from WHOLE
     yield from map(rollouts, dataset.methods("rollouts"))
     yield from map(critiques, dataset.methods("critiques"))
+    yield from map(discovered, dataset.methods("discovered"))
     yield from map(annotations, dataset.methods("annotations"))
 
 
 def view_statements(dataset: Dataset) -> Iterator[str]:
     """The statements that make the views, in order."""
     for table in WHOLE:
-        yield f"CREATE VIEW {table.kind} AS FROM {_source(dataset, table)}"
+        yield f"CREATE VIEW {table.kind} AS {_traces(dataset) if table is TRACES else f'FROM {_source(dataset, table)}'}"
     for kind, table_of in (("rollouts", rollouts), ("critiques", critiques)):
         called = [f"SELECT '{m}' AS method, * FROM {_source(dataset, table_of(m))}" for m in dataset.methods(kind)]
         yield f"CREATE VIEW {kind} AS {_union(called, f'SELECT NULL::VARCHAR AS method, * FROM {EMPTY}.{kind}')}"
@@ -73,6 +76,12 @@ def literal(texts: Iterable[str]) -> str:
 def _source(dataset: Dataset, table: Table[Any]) -> str:
     found = locations(dataset, table)
     return f"read_parquet({literal(map(readable, found))})" if found else f"{EMPTY}.{table.kind}"
+
+
+def _traces(dataset: Dataset) -> str:
+    """By name: the columns that only a discovered trace has are NULL for the others."""
+    found = [_source(dataset, discovered(method)) for method in dataset.methods("discovered")]
+    return " UNION ALL BY NAME ".join(f"FROM {source}" for source in (_source(dataset, TRACES), f"{EMPTY}.discovered", *found))
 
 
 def _union(selects: list[str], otherwise: str) -> str:

@@ -90,10 +90,8 @@ class Done:
     requests: Sequence[tuple[Prompt, Sampling]]
 
 
-async def done_by(
-    annotator: Annotator, trace: Trace, respond: Respond, *, siblings: Sequence[Verdict] = (C, I), problem: Problem = PROBLEM
-) -> Done:
-    """Run a method on one trace, the policy being rollout engine and judge at once."""
+def recording(respond: Respond) -> tuple[Scripted, list[tuple[Prompt, Sampling]]]:
+    """The policy as an engine, and the requests that it will have had."""
     requests: list[tuple[Prompt, Sampling]] = []
 
     def recorded(prompt: Prompt, sampling: Sampling, index: int) -> str | Completion:
@@ -101,7 +99,14 @@ async def done_by(
             requests.append((prompt, sampling))
         return respond(prompt, sampling, index)
 
-    engine = Scripted(respond=recorded)
+    return Scripted(respond=recorded), requests
+
+
+async def done_by(
+    annotator: Annotator, trace: Trace, respond: Respond, *, siblings: Sequence[Verdict] = (C, I), problem: Problem = PROBLEM
+) -> Done:
+    """Run a method on one trace, the policy being rollout engine and judge at once."""
+    engine, requests = recording(respond)
     tools = Tools(services(engine, engine), "simulated", problem, trace, family(trace, siblings))
     annotation = await run(annotator, "method", "fingerprint", problem, trace, tools)
     return Done(annotation=annotation, tools=tools, requests=requests)

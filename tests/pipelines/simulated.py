@@ -99,8 +99,7 @@ async def run(job: Job) -> Job:
     job.drop_stale(traces)
     for shard in traces:
         await job.make_traces(shard)
-        await job.make_oracle(shard)
-    await _annotate(job, list(traces))
+    await _annotate(job, list(traces), oracle=True)
     return job
 
 
@@ -117,10 +116,12 @@ async def label(job: Job) -> Job:
     return job
 
 
-async def _annotate(job: Job, shards: list[int]) -> None:
+async def _annotate(job: Job, shards: list[int], *, oracle: bool = False) -> None:
     for shard in shards:
         for method in job.plan.annotators:
             await job.make_annotations(shard, method)
+        if oracle:
+            await job.make_oracle(shard)
         if not job.plan.labels_wait:
             await job.make_labels(shard)
     if job.plan.labels_wait:

@@ -2,10 +2,11 @@
 
 import json
 import os
+import random
 import shutil
 import threading
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -21,12 +22,12 @@ from pipelines import stages
 from pipelines.stages import Job
 from stepmark.errors import ConfigError, DatasetError, EngineError
 from stepmark.identity import SEED_SPACING
-from stepmark.records import NO_ERROR, Annotation, Critique, Label, Rejected, Sampling, Verdict
+from stepmark.records import NO_ERROR, Annotation, Critique, Label, Rejected, Sampling, Trace, Verdict
 from storage.dataset import Dataset
 from storage.folder import Folder
 from storage.render import values
 from storage.sql import query
-from storage.tables import LABELS, PROBLEMS, REJECTED, TRACES, Table, annotations, critiques, rollouts
+from storage.tables import LABELS, PROBLEMS, REJECTED, TRACES, Table, annotations, critiques, discovered, rollouts
 from tests.pipelines.simulated import RUN, Model, is_judging, job_in, label, parts, problems_of, run, wanted
 from verifiers._isolated import Isolated
 
@@ -67,15 +68,25 @@ def said(job: Job, method: str) -> Mapping[str, Annotation]:
     return {annotation.trace_id: annotation for annotation in job.dataset.read(annotations(method))}
 
 
+EVIDENCE: Mapping[str, Callable[[str], Table[Any]]] = {"rollouts": rollouts, "critiques": critiques, "discovered": discovered}
+
+
 def evidence(dataset: Dataset) -> list[Table[Any]]:
     """What annotations rest on."""
-    return [*map(rollouts, dataset.methods("rollouts")), *map(critiques, dataset.methods("critiques"))]
+    found = (map(table_of, dataset.methods(kind)) for kind, table_of in EVIDENCE.items())
+    return [table for tables_of_kind in found for table in tables_of_kind]
+
+
+def traces_of(dataset: Dataset) -> Mapping[str, Trace]:
+    """The run's own, then those that were discovered."""
+    kinds: list[Table[Any]] = [TRACES, *map(discovered, dataset.methods("discovered"))]
+    return {trace.trace_id: trace for table in kinds for trace in dataset.read(table)}
 
 
 def check_never_mixed(dataset: Dataset) -> None:
     """Evidence stands beside its annotations, rows of a table bear one fingerprint, and none speaks of a trace that is not there."""
-    traces = {trace.trace_id for trace in dataset.read(TRACES)}
-    assert {trace.problem_id for trace in dataset.read(TRACES)} <= {problem.problem_id for problem in dataset.read(PROBLEMS)}
+    traces = traces_of(dataset).keys()
+    assert {trace.problem_id for trace in traces_of(dataset).values()} <= {problem.problem_id for problem in dataset.read(PROBLEMS)}
     assert dataset.shards(PROBLEMS) == dataset.shards(REJECTED) == dataset.shards(TRACES)
     for table in evidence(dataset):
         stamps = {shard: dataset.footer(table, shard) for shard in dataset.shards(table)}
@@ -290,7 +301,7 @@ async def test_an_engine_that_is_down_leaves_no_part_and_is_taken_up_where_it_wa
     job = job_in(folder, workers, Model(before=down_for_judging))
     with pytest.raises(EngineError, match="connection refused"):
         await run(job)
-    assert job.dataset.methods("annotations") == ("binary_search", "monte_carlo", "oracle")
+    assert job.dataset.methods("annotations") == ("binary_search", "monte_carlo")
     assert job.dataset.shards(LABELS) == ()
     before, up = parts(folder), Model()
     job = await run(job_in(folder, workers, up))
@@ -663,3 +674,123 @@ async def test_the_event_loop_neither_reads_nor_writes(folder: Path, workers: Is
             await job.make_annotations(shard, method)
         await job.make_labels(shard)
     assert touched.keys() == {"reading", "writing", "has", "_told_by", "label"}
+
+
+TREE: dict[str, Any] = {
+    "annotators": [{"use": "tree_search", "rollouts": 4, "searches": 4}, {"use": "formal"}],
+    "label": {"use": "consensus", "rule": "majority", "min_agreeing": 1, "formal_veto": False},
+}
+
+
+def wandering() -> Model:
+    """A model that takes a wrong number in any line, another one each time, and goes on as if nothing had been."""
+    model = Model()
+
+    def wanders(prompt: Prompt, sampling: Sampling, index: int) -> str:
+        problem = next(problem for problem in model.problems if problem.question in prompt.user)
+        gold, chance = problem.metadata["gold"].splitlines(keepends=True), random.Random(sampling.seed + index)
+        begun = prompt.prefix.count("\n")
+        lines = [line.replace(" = ", f" = {chance.randint(1, 9)}") if chance.random() < 0.25 else line for line in gold[begun:-1]]
+        sound = prompt.prefix + "".join(lines) == "".join(gold[:-1])
+        return "".join(lines) + f"The answer is {int(problem.answer or 0) + (not sound)}."
+
+    model.before = wanders
+    return model
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def first_tree(tmp_path_factory: pytest.TempPathFactory, workers: Isolated) -> Path:
+    return Path((await run(job_in(tmp_path_factory.mktemp("tree") / "data", workers, wandering(), **TREE))).dataset.uri)
+
+
+@pytest.fixture
+def tree(folder: Path, first_tree: Path) -> Path:
+    """A folder in which a run has discovered traces."""
+    return Path(shutil.copytree(first_tree, folder))
+
+
+async def test_discovered_traces_are_judged_labelled_and_truly_so(tree: Path, workers: Isolated) -> None:
+    job = job_in(tree, workers, wandering(), **TREE)
+    check_never_mixed(job.dataset)
+    own, found = list(job.dataset.read(TRACES)), list(job.dataset.read(discovered("tree_search")))
+    truth, labels = said(job, "oracle"), labels_of(job)
+    assert list(truth) == list(labels)
+    assert sorted(truth) == sorted(trace.trace_id for trace in (*own, *found))
+    assert list(said(job, "formal")) == [trace.trace_id for trace in own]  # no other method is asked
+    kept = [found.trace_id for found in found if labels[found.trace_id].kept]
+    assert len(kept) > 3
+    assert all(labels[name].first_error == truth[name].first_error for name in kept)
+    assert {label.sources for name, label in labels.items() if name in kept} == {("tree_search",)}
+    bills = [annotation.cost.rollouts for annotation in said(job, "tree_search").values()]
+    assert sum(bills) == job.dataset.count(rollouts("tree_search")) > 0
+
+
+async def test_the_lineage_leads_back_to_a_trace_of_the_run(tree: Path, workers: Isolated) -> None:
+    dataset = job_in(tree, workers, wandering(), **TREE).dataset
+    told = """
+    SELECT t.found_by, p.problem_id = t.problem_id, p.steps[:t.parent_steps] = t.steps[:t.parent_steps],
+           ends_with(array_to_string(t.steps, ''), r.text), count(*)
+    FROM traces t JOIN traces p ON t.parent_trace_id = p.trace_id JOIN rollouts r ON r.rollout_id = t.rollout_id GROUP BY ALL
+    """
+    assert list(values(query(dataset, told))) == [("tree_search", True, True, True, dataset.count(discovered("tree_search")))]
+
+
+@pytest.mark.parametrize(
+    ("changes", "remade"),
+    [
+        ({}, set()),
+        ({"label": {"use": "fusion"}}, {"labels"}),
+        ({"filters": [{"use": "length"}]}, {"labels"}),
+        (
+            {"annotators": [{"use": "tree_search", "rollouts": 4, "searches": 1}, {"use": "formal"}]},
+            {"annotations/tree_search", "rollouts/tree_search", "discovered/tree_search", "annotations/oracle", "labels"},
+        ),
+        ({"annotators": [{"use": "formal"}]}, {"annotations/oracle", "labels"}),
+    ],
+    ids=["nothing", "labeler", "filter", "searches", "without"],
+)
+async def test_discovered_traces_are_made_anew_with_what_rests_on_them(
+    changes: dict[str, Any], remade: set[str], tree: Path, workers: Isolated
+) -> None:
+    before, model = parts(tree), wandering()
+    job = await run(job_in(tree, workers, model, **{**TREE, **changes}))
+    assert tables({name for name, stamp in parts(tree).items() if before.get(name) != stamp}) == remade
+    assert bool(model.asked) == ("rollouts/tree_search" in remade)
+    check_never_mixed(job.dataset)
+
+
+async def test_discovered_traces_that_a_killed_run_left_alone_do_not_mix_with_others(tree: Path, workers: Isolated) -> None:
+    shutil.rmtree(tree / "annotations" / "tree_search")
+    job = job_in(tree, workers, wandering(), **TREE, seed=2)
+    job.drop_stale(await wanted(job))
+    assert job.dataset.methods("discovered") == ()
+    check_never_mixed((await run(job)).dataset)
+
+
+async def test_what_is_labelled_again_has_its_discovered_traces_again(tree: Path, workers: Isolated) -> None:
+    before = labels_of(job_in(tree, workers, wandering(), **TREE))
+    job = await label(job_in(tree, workers, wandering(), **{**TREE, "label": TREE["label"] | {"formal": []}}))
+    assert list(labels_of(job)) == list(before)
+
+
+async def test_an_explorer_that_fails_on_a_problem_fails_on_its_traces_alone(folder: Path, workers: Isolated) -> None:
+    model = wandering()
+    chosen, wanders = model.problems[1], model.before
+    assert wanders is not None
+
+    def refuses(prompt: Prompt, sampling: Sampling, index: int) -> str | Completion:
+        if prompt.prefix and chosen.question in prompt.user:
+            raise EngineError("the prompt is too long", retryable=False)
+        return wanders(prompt, sampling, index)
+
+    model.before = refuses
+    job = await run(job_in(folder, workers, model, **TREE))
+    traces = traces_of(job.dataset)
+    failed = {traces[trace_id].problem_id for trace_id, annotation in said(job, "tree_search").items() if annotation.error}
+    assert failed == {chosen.problem_id}
+    assert job.meter.failed["tree_search"] == 4
+    assert not any(
+        found.kept
+        for found in labels_of(job).values()
+        if traces[found.trace_id].problem_id == chosen.problem_id and "tree_search" in found.sources
+    )

@@ -16,8 +16,8 @@ from pipelines.scoring import Score
 from pipelines.summary import reliability_table, score_table, scores, summary_rows
 from stepmark.records import NO_ERROR, Annotation, Cost, Label, Rejected, StepAnnotation, StepLabel, Trace, Verdict
 from storage.dataset import Dataset
-from storage.tables import LABELS, PROBLEMS, REJECTED, TRACES, annotations
-from tests.storage.samples import PROBLEM, TRACE
+from storage.tables import LABELS, PROBLEMS, REJECTED, TRACES, annotations, discovered
+from tests.storage.samples import DISCOVERED, PROBLEM, TRACE
 
 C, I, U = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNKNOWN  # noqa: E741
 
@@ -93,6 +93,17 @@ def test_failures_and_rows_set_aside_are_told(tmp_path: Path) -> None:
     found = told(dataset)
     assert found["rows set aside"] == "2"
     assert found["first"] == "0 first errors, 0 without error, 5 undecided, 5 failed; 10 rollouts, 50 tokens"
+
+
+def test_discovered_traces_are_told_apart_and_paid_once(tmp_path: Path) -> None:
+    dataset = filled(tmp_path)
+    before = told(dataset)
+    rows = [replace(DISCOVERED, trace_id=f"d{number}", outcome=outcome) for number, outcome in enumerate((I, C, I))]
+    dataset.write_part(discovered("tree_search"), 0, rows, "f")
+    after = told(dataset)
+    assert after.keys() - before.keys() == {"discovered by tree_search"}
+    assert after["discovered by tree_search"] == "3: 1 correct, 2 incorrect"
+    assert {what: after[what] for what in ("traces", "tokens")} == {what: before[what] for what in ("traces", "tokens")}
 
 
 def test_what_filters_dropped_is_told_by_filter(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from stepmark.records import (
     Annotation,
     Cost,
     Critique,
+    Discovered,
     Label,
     Problem,
     Rejected,
@@ -44,6 +45,14 @@ TRACE = Trace(
     cached_tokens=1,
     generated_tokens=9,
     metadata={"k": "v"},
+)
+DISCOVERED = Discovered(
+    **{name: getattr(TRACE, name) for name in TRACE.__dataclass_fields__ if name != "trace_id"},
+    trace_id="t3",
+    found_by="tree_search",
+    parent_trace_id="t0",
+    parent_steps=1,
+    rollout_id="r0",
 )
 ROLLOUT = Rollout(
     rollout_id="r0",

@@ -18,8 +18,8 @@ from storage.card import Survey, render
 from storage.dataset import Dataset
 from storage.export import export
 from storage.formats.trl import Trl
-from storage.tables import LABELS, PROBLEMS, TRACES
-from tests.storage.samples import GOOD, LABEL, PROBLEM, TRACE, labelled
+from storage.tables import LABELS, PROBLEMS, TRACES, annotations, discovered
+from tests.storage.samples import ANNOTATION, DISCOVERED, GOOD, LABEL, PROBLEM, TRACE, labelled
 
 
 def loaded(folder: Path, split: str = "train") -> Any:
@@ -51,6 +51,15 @@ def test_the_rows_of_trl_survive_the_journey(filled: Dataset, tmp_path: Path) ->
         {"prompt": PROBLEM.question, "completions": ["2 + 3 = 5", "5 * 4 = 20", "The answer is 20."], "labels": [True] * 3},
         {"prompt": PROBLEM.question, "completions": ["step 0", "step 1"], "labels": [True, False]},
     ]
+
+
+def test_discovered_traces_are_exported_beside_the_others(filled: Dataset, tmp_path: Path) -> None:
+    filled.write_part(discovered("tree_search"), 0, [DISCOVERED], "f")
+    filled.write_part(LABELS, 0, [*filled.read(LABELS), replace(LABEL, trace_id="t3")], "f")
+    filled.write_part(annotations("tree_search"), 0, [replace(ANNOTATION, trace_id="t3", error=None)], "f")
+    assert export(filled, Trl(), str(tmp_path / "out")).rows == 3
+    by_method = export(filled, Trl(), str(tmp_path / "by"), labels_by="tree_search")
+    assert (by_method.rows, by_method.left_out) == (1, {"it has no label": 3})
 
 
 def test_an_export_of_nothing_says_why(dataset: Dataset, tmp_path: Path) -> None:

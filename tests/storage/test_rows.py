@@ -13,14 +13,15 @@ from stepmark.records import Annotation, Cost, Problem, Rejected
 from storage.dataset import Dataset
 from storage.rows import mended, to_record, to_row
 from storage.schemas import SCHEMAS
-from storage.tables import LABELS, PROBLEMS, REJECTED, TRACES, Table, annotations, critiques, rollouts
-from tests.storage.samples import ANNOTATION, CRITIQUE, LABEL, PROBLEM, REJECTED_ROW, ROLLOUT, TRACE
+from storage.tables import LABELS, PROBLEMS, REJECTED, TRACES, Table, annotations, critiques, discovered, rollouts
+from tests.storage.samples import ANNOTATION, CRITIQUE, DISCOVERED, LABEL, PROBLEM, REJECTED_ROW, ROLLOUT, TRACE
 
 SAMPLES = [
     (PROBLEMS, PROBLEM),
     (REJECTED, REJECTED_ROW),
     (TRACES, TRACE),
     (rollouts("judge"), ROLLOUT),
+    (discovered("judge"), DISCOVERED),
     (critiques("judge"), CRITIQUE),
     (annotations("judge"), ANNOTATION),
     (LABELS, LABEL),

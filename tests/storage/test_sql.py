@@ -14,10 +14,12 @@ from storage.dataset import Dataset
 from storage.render import to_csv, to_json, values
 from storage.schemas import SCHEMAS
 from storage.sql import connect, query
-from storage.tables import TRACES
-from tests.storage.samples import TRACE
+from storage.tables import TRACES, annotations, discovered
+from tests.storage.samples import ANNOTATION, DISCOVERED, TRACE
 
-VIEWS = {*SCHEMAS, "steps", "classes"}
+TABLES = [kind for kind in SCHEMAS if kind != "discovered"]
+"""Those that have a view of their name."""
+VIEWS = {*TABLES, "steps", "classes"}
 PLAIN_STEPS = ["trace_id", "problem_id", "step_index", "text", "label", "value"]
 
 STATEMENTS = [
@@ -77,6 +79,7 @@ def test_every_view_exists_before_any_part_does(dataset: Dataset) -> None:
     assert query(dataset, "FROM annotations").column_names == SCHEMAS["annotations"].names
     for kind in ("rollouts", "critiques"):
         assert query(dataset, f"FROM {kind}").column_names == ["method", *SCHEMAS[kind].names]
+    assert query(dataset, "FROM traces").column_names == SCHEMAS["discovered"].names
     assert query(dataset, "FROM steps").column_names == PLAIN_STEPS
     assert query(dataset, "FROM steps").schema.field("step_index").type == pa.int32()
 
@@ -84,7 +87,7 @@ def test_every_view_exists_before_any_part_does(dataset: Dataset) -> None:
 def test_views_are_typed_the_same_with_and_without_rows(filled: Dataset, tmp_path: Path) -> None:
     bare = Dataset(str(tmp_path / "bare"))
     bare.write_run_file("")
-    for view in SCHEMAS:
+    for view in TABLES:
         assert answer(filled, f"DESCRIBE {view}") == answer(bare, f"DESCRIBE {view}")
 
 
@@ -134,6 +137,21 @@ def test_steps_has_each_method_s_verdict_beside_the_label(filled: Dataset) -> No
         ("incorrect", None),
         ("unknown", None),
     ]
+
+
+def test_discovered_traces_stand_among_the_others_and_say_where_they_come_from(filled: Dataset) -> None:
+    said = replace(ANNOTATION, trace_id="t3", method="tree_search", error=None)
+    filled.write_part(discovered("tree_search"), 0, [DISCOVERED], "f")
+    filled.write_part(annotations("tree_search"), 0, [said], "f")
+    lineage = "SELECT trace_id, found_by, parent_trace_id, parent_steps, rollout_id FROM traces ORDER BY 1"
+    assert answer(filled, lineage) == [*((f"t{n}", None, None, None, None) for n in range(3)), ("t3", "tree_search", "t0", 1, "r0")]
+    assert answer(filled, "SELECT DISTINCT sampling.seed, metadata['k'] FROM traces") == [(2**53 - 1, "v")]
+    assert answer(filled, "SELECT step_index, label, tree_search_value FROM steps WHERE trace_id = 't3' ORDER BY 1") == [
+        (0, None, 0.5),
+        (1, None, 0.0),
+        (2, None, None),
+    ]
+    assert answer(filled, "SELECT count(*) FROM classes") == [(3,)]
 
 
 @pytest.mark.parametrize("text", STATEMENTS)
