@@ -7,16 +7,23 @@
                                            flawed positive (a right answer with a wrong step); dropped traces have theirs, too
     steps                                  one row per step: trace_id, problem_id, step_index, text, label, value, and for each method
                                            that annotated anything `<method>_verdict` and `<method>_value`
+    estimates                              one row per step and method (`label` for the labels): its verdict, value, trials, unknowns;
+                                           `before`, the value before the step, and `pass_rate`, the share of the problem's traces that are right
+    step_values                            one row per step, and every formula of `storage/values` side by side: `<name>`, `<name>_<column>`
+
+And table macros: one for each formula, `FROM rpe(threshold := 0.5)`, and `trace_scores(source := 'monte_carlo')`, which makes one
+number of the values of a trace's steps.
 
 A table without parts reads from an empty view with its schema, so every view exists, typed, from the first moment.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from storage.dataset import Dataset
 from storage.mount import PROTOCOL
 from storage.tables import WHOLE, Table, annotations, critiques, rollouts
+from storage.values.base import StepValues, arguments, call, macros
 
 __all__ = ["EMPTY", "literal", "locations", "readable", "tables", "view_statements"]
 
@@ -25,6 +32,26 @@ CREATE VIEW classes AS SELECT trace_id, problem_id, outcome, first_error, kept, 
   CASE WHEN first_error IS NULL THEN 'undecided' WHEN first_error < 0 THEN 'positive'
        WHEN outcome = 'correct' THEN 'flawed positive' ELSE 'negative' END AS class
 FROM labels JOIN traces USING (trace_id)
+"""
+ESTIMATES = """
+CREATE VIEW estimates AS SELECT trace_id, problem_id, method, step_index, verdict, value, trials, unknowns,
+  lag(value) OVER (PARTITION BY method, trace_id ORDER BY step_index) AS before, pass_rate
+FROM (
+  SELECT trace_id, method, unnest(range(len(steps)))::INTEGER AS step_index, unnest(steps, recursive := true) FROM annotations
+  UNION ALL BY NAME
+  SELECT trace_id, 'label' AS method, unnest(range(len(steps)))::INTEGER AS step_index,
+    unnest([{'verdict': step.label, 'value': step.value} FOR step IN steps], recursive := true)
+  FROM labels
+) JOIN traces USING (trace_id) JOIN (
+  SELECT problem_id, avg((outcome = 'correct')::INTEGER) FILTER (outcome <> 'unknown') AS pass_rate FROM traces GROUP BY problem_id
+) USING (problem_id)
+"""
+# Of a step's values the least says what the trace is worth, to PURE (Cheng et al. 2025, arXiv 2504.15275); the others are older custom.
+TRACE_SCORES = """
+CREATE MACRO trace_scores(source := 'monte_carlo') AS TABLE
+SELECT trace_id, min(value) AS least, product(value) AS product, last(value ORDER BY step_index) AS last, avg(value) AS mean,
+  count(*) - count(value) AS unknown_steps
+FROM estimates WHERE method = source GROUP BY trace_id
 """
 EMPTY = "empty"
 """The DuckDB schema in which the empty views lie."""
@@ -50,6 +77,21 @@ def view_statements(dataset: Dataset) -> Iterator[str]:
     yield f"CREATE VIEW annotations AS {_union(said, f'FROM {EMPTY}.annotations')}"
     yield CLASSES
     yield _steps(dataset, methods)
+    yield ESTIMATES
+    yield TRACE_SCORES
+    formulas = macros()
+    for name, formula in formulas.items():
+        yield f"CREATE MACRO {name}({arguments(formula())}) AS TABLE {formula.sql}"
+    yield _step_values(formulas)
+
+
+def _step_values(formulas: Mapping[str, type[StepValues]]) -> str:
+    columns = "".join(
+        f", {name}.value AS {name}" + "".join(f", {name}.{column} AS {name}_{column}" for column in formula.columns)
+        for name, formula in formulas.items()
+    )
+    joins = "".join(f" LEFT JOIN {call(name, formula())} AS {name} USING (trace_id, step_index)" for name, formula in formulas.items())
+    return f"CREATE VIEW step_values AS SELECT trace_id, problem_id, step_index, text{columns} FROM steps{joins}"
 
 
 def locations(dataset: Dataset, table: Table[Any]) -> list[str]:
