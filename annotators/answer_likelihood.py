@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated, ClassVar
 
 from pydantic import Field
@@ -52,7 +53,7 @@ class AnswerLikelihood:
             return undecided(trace, "no reference answer to probe for")
         reference, prefixes = problem.answer, range(len(trace.steps) + 1)
         likelihoods = await together(self._likelihood(reference, trace, prefix, tools) for prefix in prefixes)
-        changes = [after - before for before, after in zip(likelihoods, likelihoods[1:], strict=False)]
+        changes = [after - before for before, after in pairwise(likelihoods)]
         first_error = self._sharpest(changes) if trace.outcome is Verdict.INCORRECT else None
         steps = tuple(
             StepAnnotation(

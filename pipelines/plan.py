@@ -21,8 +21,9 @@ from storage.tables import is_method
 __all__ = ["Plan", "build"]
 
 PROMPTS = Path(__file__).parent / "prompts"
-# Names of gold.
-RESERVED = ("oracle", "human")
+PROVER = "prover_engine"
+# Names of gold, and what the view `estimates` calls the labels.
+RESERVED = ("oracle", "human", "label")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,9 @@ class Plan:
     source: Source | None
     engine: Engine | None
     judge_engine: Engine | None
+    prover_engine: Engine | None
+    proving: frozenset[str]
+    """The methods that have the prover write their rollouts, and not the engine that wrote the traces."""
     annotators: Mapping[str, Annotator]
     labeler: Labeler | Fitting | None
     filters: Sequence[Filter]
@@ -46,6 +50,10 @@ class Plan:
         """What the engine is asked to write a solution, or to go on with one."""
         return Prompt(user=fill(self.template, question=problem.question))
 
+    def engine_of(self, method: str) -> Engine | None:
+        """The engine that writes a method's rollouts."""
+        return self.prover_engine if method in self.proving else self.engine
+
     def sampling(self, *, n: int, seed: int) -> Sampling:
         """How traces and rollouts are sampled."""
         g = self.run_file.generate
@@ -53,7 +61,7 @@ class Plan:
 
     def traces_fingerprint(self) -> str:
         """Of a trace."""
-        return digest(self._writing(), self.run_file.generate.split, steps.VERSION)
+        return digest(self._writing(self.engine), self.run_file.generate.split, steps.VERSION)
 
     def traces_stamp(self, problems: str) -> str:
         """Of the traces of a shard, given the stamp of its problems."""
@@ -62,7 +70,7 @@ class Plan:
     def annotations_fingerprint(self, method: str) -> str:
         """Of a method's annotation of a trace, and of the rollouts it rests on."""
         annotator = self.annotators[method]
-        uses = [self._writing() if "engine" in annotator.needs else ""]
+        uses = [self._writing(self.engine_of(method)) if "engine" in annotator.needs else ""]
         uses += [_identity(self.judge_engine) if "judge_engine" in annotator.needs else ""]
         heard = map(self.annotations_fingerprint, self.hears(method))
         return fingerprint(annotator, method, digest(self.run_file.seed), *uses, *heard)
@@ -108,12 +116,12 @@ class Plan:
         others = digest(sorted(traces.items()), sorted(gold.items())) if self.labels_wait else ""
         return {shard: digest(fingerprint, stamp, others) for shard, stamp in traces.items()}
 
-    def _writing(self) -> str:
+    def _writing(self, engine: Engine | None) -> str:
         """All that decides what solutions and rollouts look like and how they are graded."""
         g = self.run_file.generate
         grader = fingerprint(plugins.build("verifiers", {"use": g.grader}))
         return digest(
-            *(_identity(self.engine), self.run_file.seed, self.template, g.temperature, g.top_p, g.max_tokens, g.stop),
+            *(_identity(engine), self.run_file.seed, self.template, g.temperature, g.top_p, g.max_tokens, g.stop),
             *(FINDERS[g.grader][1], grader),
         )
 
@@ -123,8 +131,10 @@ def build(run_file: RunFile) -> Plan:
     generate = run_file.generate
     engine = plugins.build("engines", run_file.engine) if run_file.engine else None
     judge_engine = plugins.build("engines", run_file.judge_engine) if run_file.judge_engine else engine
+    prover_engine = plugins.build("engines", run_file.prover_engine) if run_file.prover_engine else None
     annotators = _annotators(run_file.annotators)
-    _refuse_missing_engines(annotators, engine, judge_engine)
+    proving = _proving(run_file.annotators, annotators)
+    _refuse_missing_engines(annotators, proving, {"engine": engine, "judge_engine": judge_engine, PROVER: prover_engine})
     labeler = _labeler(run_file.label)
     if labeler is not None:
         labeler.check(list(annotators))
@@ -136,6 +146,8 @@ def build(run_file: RunFile) -> Plan:
         source=plugins.build("problems", run_file.problems) if run_file.problems else None,
         engine=engine,
         judge_engine=judge_engine,
+        prover_engine=prover_engine,
+        proving=proving,
         annotators=annotators,
         labeler=labeler,
         filters=[plugins.build("filters", table) for table in run_file.filters],
@@ -147,8 +159,8 @@ def _annotators(tables: Sequence[Mapping[str, Any]]) -> Mapping[str, Annotator]:
     """Annotators by method name: the plugin's id, or `name` where one plugin is used twice."""
     built: dict[str, Annotator] = {}
     for table in tables:
-        method = str(table.get("name", table.get("use", "")))
-        annotator = plugins.build("annotators", {key: value for key, value in table.items() if key != "name"})
+        method = _method(table)
+        annotator = plugins.build("annotators", {key: value for key, value in table.items() if key not in ("name", "engine")})
         if not hasattr(annotator, "annotate"):
             raise ConfigError(f"'{method}' labels, it does not annotate: put it in [label]")
         if not is_method(method) or method in RESERVED:
@@ -162,6 +174,19 @@ def _annotators(tables: Sequence[Mapping[str, Any]]) -> Mapping[str, Annotator]:
     return built
 
 
+def _method(table: Mapping[str, Any]) -> str:
+    return str(table.get("name", table.get("use", "")))
+
+
+def _proving(tables: Sequence[Mapping[str, Any]], annotators: Mapping[str, Annotator]) -> frozenset[str]:
+    """The methods whose `engine` is the prover's."""
+    asked = {_method(table): table["engine"] for table in tables if "engine" in table}
+    for method, door in asked.items():
+        if door not in ("engine", PROVER) or "engine" not in annotators[method].needs:
+            raise ConfigError(f"annotator '{method}': engine = {door!r}: a method that has an engine write takes 'engine' or '{PROVER}'")
+    return frozenset(method for method, door in asked.items() if door == PROVER)
+
+
 def _labeler(table: Mapping[str, Any] | None) -> Labeler | Fitting | None:
     if table is None:
         return None
@@ -171,10 +196,10 @@ def _labeler(table: Mapping[str, Any] | None) -> Labeler | Fitting | None:
     return labeler
 
 
-def _refuse_missing_engines(annotators: Mapping[str, Annotator], engine: Engine | None, judge_engine: Engine | None) -> None:
-    doors = {"engine": engine, "judge_engine": judge_engine}
+def _refuse_missing_engines(annotators: Mapping[str, Annotator], proving: frozenset[str], doors: Mapping[str, Engine | None]) -> None:
     for method, annotator in annotators.items():
-        for door in sorted(annotator.needs):
+        needs = (PROVER if door == "engine" and method in proving else door for door in sorted(annotator.needs))
+        for door in needs:
             if doors[door] is None:
                 raise ConfigError(f"annotator '{method}' asks a language model: add an [{door}] table")
 

@@ -184,7 +184,7 @@ class Job:
             for rollout in self.dataset.read_part(table, shard) if self.dataset.footer(table, shard) else ():
                 family_of[rollout.trace_id].rollouts.append(rollout)
         said = {trace.trace_id: annotations for trace, annotations in self._cases(shard, hears)} if hears else {}
-        open_ = partial(Tools, self._services(), method)
+        open_ = partial(Tools, self._services(method), method)
         return [open_(problem, trace, family_of[trace.trace_id], said.get(trace.trace_id)) for problem, trace in traces]
 
     async def make_labels(self, shard: int) -> None:
@@ -261,7 +261,7 @@ class Job:
             await engine.close()
 
     def _engines(self) -> Sequence[Engine]:
-        return list({id(e): e for e in (self.plan.engine, self.plan.judge_engine) if e is not None}.values())
+        return list({id(e): e for e in (self.plan.engine, self.plan.judge_engine, self.plan.prover_engine) if e is not None}.values())
 
     def _stamp(self, table: Table[Any], shard: int) -> str:
         footer = self.dataset.footer(table, shard)
@@ -328,11 +328,11 @@ class Job:
     def _grade(self) -> Callable[[str, str, str | None], Awaitable[Graded]]:
         return partial(grade, self.workers, grader=self.plan.run_file.generate.grader)
 
-    def _services(self) -> Services:
+    def _services(self, method: str) -> Services:
         seed = self.plan.run_file.seed
         return Services(
             seed=seed,
-            engine=self.plan.engine,
+            engine=self.plan.engine_of(method),
             judge_engine=self.plan.judge_engine,
             solve_prompt=self.plan.solve_prompt,
             rollout_sampling=self.plan.sampling(n=1, seed=seed),

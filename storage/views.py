@@ -7,8 +7,8 @@
                                            flawed positive (a right answer with a wrong step); dropped traces have theirs, too
     steps                                  one row per step: trace_id, problem_id, step_index, text, label, value, and for each method
                                            that annotated anything `<method>_verdict` and `<method>_value`
-    estimates                              one row per step and method (`label` for the labels): its verdict, value, trials, unknowns;
-                                           `before`, the value before the step, and `pass_rate`, the share of the problem's traces that are right
+    estimates                              one row per step and method (`label` for the labels): its verdict, value, trials, unknowns,
+                                           the value `before` the step, and `pass_rate`, the share of the problem's traces that are right
     step_values                            one row per step, and every formula of `storage/values` side by side: `<name>`, `<name>_<column>`
 
 And table macros: one for each formula, `FROM rpe(threshold := 0.5)`, and `trace_scores(source := 'monte_carlo')`, which makes one
@@ -90,7 +90,7 @@ def _step_values(formulas: Mapping[str, type[StepValues]]) -> str:
         f", {name}.value AS {name}" + "".join(f", {name}.{column} AS {name}_{column}" for column in formula.columns)
         for name, formula in formulas.items()
     )
-    joins = "".join(f" LEFT JOIN {call(name, formula())} AS {name} USING (trace_id, step_index)" for name, formula in formulas.items())
+    joins = "".join(f" LEFT JOIN {call(formula())} AS {name} USING (trace_id, step_index)" for name, formula in formulas.items())
     return f"CREATE VIEW step_values AS SELECT trace_id, problem_id, step_index, text{columns} FROM steps{joins}"
 
 

@@ -30,8 +30,9 @@ def macros() -> Mapping[str, type[StepValues]]:
     return {name: plugins.load(ROOM, name) for name in plugins.available(ROOM)}
 
 
-def call(name: str, values: StepValues) -> str:
+def call(values: StepValues) -> str:
     """The macro's call with the plugin's fields."""
+    name = type(values).__module__.rpartition(".")[2]
     return f"{name}({arguments(values)})"
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -96,7 +97,7 @@ async def test_without_a_reference_answer_nothing_is_asked(answer: str | None) -
 
 @pytest.mark.parametrize("probe", ["The answer is", "{answer} or {answer}"])
 def test_a_probe_without_one_place_is_refused(probe: str) -> None:
-    with pytest.raises(ConfigError, match="write {answer} in it, once"):
+    with pytest.raises(ConfigError, match=r"write \{answer\} in it, once"):
         AnswerLikelihood(probe=probe)
 
 
@@ -106,7 +107,7 @@ async def test_the_named_step_is_where_the_likelihood_falls_most(rights: list[in
     steps = tuple(f"step {index}\n" for index in range(len(rights) - 1))
     replies = {"".join(steps[:t]): ("4.",) * right + ("5.",) * (20 - right) for t, right in enumerate(rights)}
     annotation, _ = await probed(replace(trace_of(1, 0), steps=steps), replies, fall=0.5)
-    falls = [math.log(before / after) for before, after in zip(rights, rights[1:], strict=False)]
+    falls = [math.log(before / after) for before, after in pairwise(rights)]
     assert [step.value for step in annotation.steps] == pytest.approx([right / 20 for right in rights[1:]])
     if annotation.first_error is None:
         assert max(falls) < 0.5 + 1e-9

@@ -27,6 +27,14 @@ pytestmark = [
 GREEDY = Sampling(n=1, max_tokens=40, temperature=0.0)
 # Of two log-probabilities in float32, by engines that add in different orders, or in batches of different sizes.
 CLOSE = 1e-3
+# Where a prompt ends and a text begins: between tokens, within one (a space, a number's digits), after a line, with nothing written yet.
+BORDERS = [
+    ("", "The answer is 42."),
+    ("Step 1: 2 + 3 = 5, so", " Ana has 5 apples.\n"),
+    ("Step 1: 2 + 3 = 5, so ", "Ana has 5 apples.\n"),
+    ("Step 1: 2 + 3 = 5\n", "The answer is 5."),
+    ("Step 1: 2 + 3 = 5\nThe answer is 1", "46."),
+]
 
 ENGINES = [
     "scripted",
@@ -156,7 +164,7 @@ async def test_a_schema_harms_no_engine(engine: Engine, prompt: Prompt) -> None:
 
 async def test_what_it_says_itself_is_likelier_than_anything_else(engine: Engine, prompt: Prompt) -> None:
     (said,) = await engine.complete(prompt, GREEDY)
-    own, other = await engine.score(prompt, said.text), await engine.score(prompt, "The answer is Step. " + said.text)
+    own, other = await engine.score(prompt, said.text), await engine.score(prompt, "The answer is 42.\n" + said.text)
     assert all(logprob <= 0 for logprob in own.logprobs)
     assert len(own.logprobs) == said.generated_tokens
     assert sum(own.logprobs) > sum(other.logprobs)
@@ -199,15 +207,12 @@ async def test_refuses_to_score_what_is_too_long(engine: Engine, prompt: Prompt)
 
 @pytest.mark.vllm
 async def test_engines_agree_how_likely_a_text_is(pocket: Pocket, in_process: VLLM, completions: OpenAI, chat: OpenAI) -> None:
-    for text in ("The answer is 42.", "Step 1: ", "Step 1: Ñandú ☃ ab", "\n\nThe answer is 7"):
-        for prefix in ("", "Step 1: 2 + 3 = 5, so", "Step 1: 2 + 3 = 5\n"):
-            scored = [
-                (await engine.score(asked(engine, PROBLEMS[0], prefix), text)).logprobs
-                for engine in (pocket, in_process, completions, chat)
-            ]
-            assert len(scored[0]) > 1
-            for other in scored[1:]:
-                assert other == pytest.approx(scored[0], abs=CLOSE)
+    for prefix, text in BORDERS:
+        scores = [await engine.score(asked(engine, PROBLEMS[0], prefix), text) for engine in (pocket, in_process, completions, chat)]
+        assert len(scores[0].logprobs) > 1
+        for other in scores[1:]:
+            assert other.logprobs == pytest.approx(scores[0].logprobs, abs=CLOSE)
+        assert {score.prompt_tokens for score in scores} == {scores[0].prompt_tokens}
 
 
 @pytest.mark.vllm
