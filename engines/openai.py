@@ -123,7 +123,7 @@ class OpenAI:
                 return await self._first_answer(send)
             except openai.APIError as error:
                 raise _translated(error) from error
-            except (ValueError, TypeError, AttributeError) as error:  # what a proxy says in the server's place, say
+            except (ValueError, TypeError, AttributeError, LookupError) as error:  # what a proxy says in the server's place, say
                 raise EngineError(f"not understood: the reply is no completion ({type(error).__name__})", retryable=True) from error
 
     async def _first_answer(self, send: Callable[[AsyncOpenAI], Awaitable[T]]) -> T:

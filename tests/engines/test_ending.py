@@ -31,7 +31,9 @@ def test_a_token_on_the_border_counts() -> None:
     assert ending([("is", -1.0), (" 4", -2.0), ("2", -3.0)], "42") == (-2.0, -3.0)
 
 
-@pytest.mark.parametrize("tokens", [[("is", -1.0), ("four", -2.0), ("two", -3.0)], [("4", -1.0), ("2", -2.0)], [("is", -1.0), (" 42", None)]])
+@pytest.mark.parametrize(
+    "tokens", [[("is", -1.0), ("four", -2.0), ("two", -3.0)], [("4", -1.0), ("2", -2.0)], [("is", -1.0), (" 42", None)]]
+)
 def test_what_is_not_spelled_or_not_told_is_an_error(tokens: list[tuple[str, float | None]]) -> None:
     with pytest.raises(EngineError, match="do not spell ' 42'") as refusal:
         ending(tokens, " 42")
