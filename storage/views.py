@@ -66,23 +66,33 @@ def tables(dataset: Dataset) -> Iterator[Table[Any]]:
 
 
 def view_statements(dataset: Dataset) -> Iterator[str]:
-    """The statements that make the views, in order."""
-    for table in WHOLE:
-        yield f"CREATE VIEW {table.kind} AS FROM {_source(dataset, table)}"
-    for kind, table_of in (("rollouts", rollouts), ("critiques", critiques)):
-        called = [f"SELECT '{m}' AS method, * FROM {_source(dataset, table_of(m))}" for m in dataset.methods(kind)]
-        yield f"CREATE VIEW {kind} AS {_union(called, f'SELECT NULL::VARCHAR AS method, * FROM {EMPTY}.{kind}')}"
-    methods = dataset.methods("annotations")
-    said = [f"FROM {_source(dataset, annotations(method))}" for method in methods]
-    yield f"CREATE VIEW annotations AS {_union(said, f'FROM {EMPTY}.annotations')}"
-    yield CLASSES
-    yield _steps(dataset, methods)
-    yield ESTIMATES
-    yield TRACE_SCORES
+    """The statements that make the views, in order.
+
+    DuckDB resolves a view when it is made and again whenever it is asked. What builds on the tables is made over empty ones, which then
+    give way to the real ones: else every connection would open every part many times.
+    """
+    nothing = {table.kind: f"FROM {EMPTY}.{table.kind}" for table in WHOLE} | {"annotations": f"FROM {EMPTY}.annotations"}
+    nothing |= {kind: f"SELECT NULL::VARCHAR AS method, * FROM {EMPTY}.{kind}" for kind in ("rollouts", "critiques")}
+    for kind, select in nothing.items():
+        yield f"CREATE VIEW {kind} AS {select}"
+    yield from (CLASSES, ESTIMATES, TRACE_SCORES)
     formulas = macros()
     for name, formula in formulas.items():
         yield f"CREATE MACRO {name}({arguments(formula())}) AS TABLE {formula.sql}"
     yield _step_values(formulas)
+    for kind, select in _selects(dataset).items():
+        yield f"CREATE OR REPLACE VIEW {kind} AS {select or nothing[kind]}"
+    yield _steps(dataset, dataset.methods("annotations"))
+
+
+def _selects(dataset: Dataset) -> Mapping[str, str]:
+    """What the parts of each table are read by; nothing where there are none."""
+    selects = {table.kind: f"FROM {_source(dataset, table)}" for table in WHOLE}
+    for kind, table_of in (("rollouts", rollouts), ("critiques", critiques)):
+        called = (f"SELECT '{m}' AS method, * FROM {_source(dataset, table_of(m))}" for m in dataset.methods(kind))
+        selects[kind] = " UNION ALL ".join(called)
+    said = (f"FROM {_source(dataset, annotations(method))}" for method in dataset.methods("annotations"))
+    return selects | {"annotations": " UNION ALL ".join(said)}
 
 
 def _step_values(formulas: Mapping[str, type[StepValues]]) -> str:
@@ -91,7 +101,8 @@ def _step_values(formulas: Mapping[str, type[StepValues]]) -> str:
         for name, formula in formulas.items()
     )
     joins = "".join(f" LEFT JOIN {call(formula())} AS {name} USING (trace_id, step_index)" for name, formula in formulas.items())
-    return f"CREATE VIEW step_values AS SELECT trace_id, problem_id, step_index, text{columns} FROM steps{joins}"
+    steps = "SELECT trace_id, problem_id, unnest(range(len(steps)))::INTEGER AS step_index, unnest(steps) AS text FROM traces"
+    return f"CREATE VIEW step_values AS SELECT trace_id, problem_id, step_index, text{columns} FROM ({steps}){joins}"
 
 
 def locations(dataset: Dataset, table: Table[Any]) -> list[str]:
@@ -115,10 +126,6 @@ def literal(texts: Iterable[str]) -> str:
 def _source(dataset: Dataset, table: Table[Any]) -> str:
     found = locations(dataset, table)
     return f"read_parquet({literal(map(readable, found))})" if found else f"{EMPTY}.{table.kind}"
-
-
-def _union(selects: list[str], otherwise: str) -> str:
-    return " UNION ALL ".join(selects) or otherwise
 
 
 def _steps(dataset: Dataset, methods: Iterable[str]) -> str:

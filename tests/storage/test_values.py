@@ -175,7 +175,8 @@ def test_leaves_count_for_the_prefixes_that_they_pass_and_were_free_to_leave(tmp
     ]
     assert said_by(dataset, PrefixTree(but=()), "leaves") == [6, 5, 5, 4]
     assert ask(
-        dataset, "SELECT step_index, value, leaves FROM prefix_tree(but := ['monte_carlo', 'search', 'prover']) WHERE trace_id = 'u' ORDER BY ALL"
+        dataset,
+        "SELECT step_index, value, leaves FROM prefix_tree(but := ['monte_carlo', 'search', 'prover']) WHERE trace_id = 'u' ORDER BY ALL",
     ) == [
         (0, 0.5, 2),
         (1, 1.0, 1),
