@@ -34,7 +34,7 @@ CREATE VIEW classes AS SELECT trace_id, problem_id, outcome, first_error, kept, 
 FROM labels JOIN traces USING (trace_id)
 """
 ESTIMATES = """
-CREATE VIEW estimates AS SELECT trace_id, problem_id, method, step_index, verdict, value, trials, unknowns,
+SELECT trace_id, problem_id, method, step_index, verdict, value, trials, unknowns,
   lag(value) OVER (PARTITION BY method, trace_id ORDER BY step_index) AS before, pass_rate
 FROM (
   SELECT trace_id, method, unnest(range(len(steps)))::INTEGER AS step_index, unnest(steps, recursive := true) FROM annotations
@@ -75,11 +75,15 @@ def view_statements(dataset: Dataset) -> Iterator[str]:
     nothing |= {kind: f"SELECT NULL::VARCHAR AS method, * FROM {EMPTY}.{kind}" for kind in ("rollouts", "critiques")}
     for kind, select in nothing.items():
         yield f"CREATE VIEW {kind} AS {select}"
-    yield from (CLASSES, ESTIMATES, TRACE_SCORES)
+    yield f"CREATE TABLE {EMPTY}.estimates AS {ESTIMATES}"
+    yield f"CREATE VIEW estimates AS FROM {EMPTY}.estimates"
+    yield from (CLASSES, TRACE_SCORES)
     formulas = macros()
     for name, formula in formulas.items():
         yield f"CREATE MACRO {name}({arguments(formula())}) AS TABLE {formula.sql}"
     yield _step_values(formulas)
+    yield f"CREATE OR REPLACE VIEW estimates AS {ESTIMATES}"
+    yield f"DROP TABLE {EMPTY}.estimates"
     for kind, select in _selects(dataset).items():
         yield f"CREATE OR REPLACE VIEW {kind} AS {select or nothing[kind]}"
     yield _steps(dataset, dataset.methods("annotations"))
