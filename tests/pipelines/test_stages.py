@@ -630,3 +630,12 @@ async def test_labels_are_learned_first_and_filtered_then(folder: Path, workers:
 async def test_gold_that_is_not_there_is_told(folder: Path, workers: Isolated) -> None:
     with pytest.raises(ConfigError, match=r"\[label\] gold = 'human': .* has no annotations of that name"):
         await run(job_in(folder, workers, Model(), label={**FUSION, "gold": "human"}))
+
+
+async def test_a_prover_writes_the_rollouts_of_the_method_that_names_it_and_no_other(folder: Path, workers: Isolated) -> None:
+    own, prover = {"use": "monte_carlo", "rollouts": 1}, {"use": "monte_carlo", "name": "prover", "engine": "prover_engine", "rollouts": 1}
+    says = {"use": "scripted", "replies": {"": ["The answer is -7."]}, "context": 100_000}
+    job = await run(job_in(folder, workers, Model(skill=1.0), annotators=[own, prover], prover_engine=says, label=None))
+    assert {rollout.text for rollout in job.dataset.read(rollouts("prover"))} == {"The answer is -7."}
+    assert "The answer is -7." not in {rollout.text for rollout in job.dataset.read(rollouts("monte_carlo"))}
+    assert {rollout.outcome for rollout in job.dataset.read(rollouts("prover"))} == {I}
