@@ -133,8 +133,8 @@ class Tools:
         """How likely the engine is to write `text` after the first `prefix_steps` steps and `opening`; nothing is written."""
         services = self._services
         assert services.engine is not None, "the pipeline gives an engine to every method that needs one"
-        prefix = "".join(self._trace.steps[:prefix_steps]) + opening
-        scored = await services.engine.score(replace(services.solve_prompt(self._problem), prefix=prefix), text)
+        prefix = "".join(self.trace.steps[:prefix_steps]) + opening
+        scored = await services.engine.score(replace(services.solve_prompt(self.problem), prefix=prefix), text)
         self._pay([scored])
         return scored
 

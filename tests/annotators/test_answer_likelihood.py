@@ -15,13 +15,13 @@ from engines.base import Prompt
 from engines.scripted import NEVER, Scripted
 from stepmark.errors import ConfigError
 from stepmark.records import Annotation, Problem, Trace, Verdict
-from tests.annotators.simulated import PROBLEM, C, I, U, services, trace_of, verdicts
+from tests.annotators.simulated import PROBLEM, C, I, U, family, services, trace_of, verdicts
 
 
 async def probed(
     trace: Trace, replies: Mapping[str, tuple[str, ...]], *, problem: Problem = PROBLEM, probe: str = "", fall: float = 1.0
 ) -> tuple[Annotation, Tools]:
-    tools = Tools(services(Scripted(replies=replies)), "simulated", problem, trace, (C, I))
+    tools = Tools(services(Scripted(replies=replies)), "simulated", problem, trace, family(trace, (C, I)))
     return await run(AnswerLikelihood(probe=probe, fall=fall), "method", "fingerprint", problem, trace, tools), tools
 
 
@@ -43,7 +43,7 @@ async def test_what_is_paid_is_all_that_was_read() -> None:
         return "4."
 
     trace = trace_of(3, 1)
-    tools = Tools(services(Scripted(respond=respond)), "simulated", PROBLEM, trace, (C, I))
+    tools = Tools(services(Scripted(respond=respond)), "simulated", PROBLEM, trace, family(trace, (C, I)))
     await run(AnswerLikelihood(), "method", "fingerprint", PROBLEM, trace, tools)
     assert [prompt.prefix for prompt in seen] == ["".join(trace.steps[:t]) + "The answer is " for t in range(4)]
     assert tools.cost.prompt_tokens == sum(len((prompt.text + "4.").split()) for prompt in seen)
