@@ -139,7 +139,9 @@ def score(
 
 @app.command()
 def export(
-    format_: Annotated[str, typer.Argument(help="trl, math_shepherd, processbench, prm800k, prmbench, math_aps, soft_labels", metavar="FORMAT")],
+    format_: Annotated[
+        str, typer.Argument(help="trl, math_shepherd, processbench, prm800k, prmbench, math_aps, soft_labels", metavar="FORMAT")
+    ],
     dataset: DatasetOption,
     to: Annotated[str, typer.Option(help="A new folder, or hf://datasets/ORG/NAME.")],
     labels: Annotated[
