@@ -189,12 +189,15 @@ async def test_a_token_on_the_border_is_the_continuation_s(engine: Engine, promp
     assert 1 <= len(with_space.logprobs) <= 3
 
 
+async def _completed(engine: Engine, prompt: Prompt, seed: int) -> Sequence[Completion]:
+    return await engine.complete(prompt, replace(HOT, n=2, seed=seed * SEED_SPACING))
+
+
 async def test_scores_in_a_crowd_as_alone(engine: Engine, prompt: Prompt) -> None:
     alone = await engine.score(prompt, "The answer is 42.")
-    draws = [engine.complete(prompt, replace(HOT, n=2, seed=seed * SEED_SPACING)) for seed in range(10)]
-    _, *crowd = await asyncio.gather(
-        asyncio.gather(*draws), *(engine.score(prompt, f"The answer is {number}.") for number in range(30, 50))
-    )
+    draws = [asyncio.create_task(_completed(engine, prompt, seed)) for seed in range(10)]
+    crowd = await asyncio.gather(*(engine.score(prompt, f"The answer is {number}.") for number in range(30, 50)))
+    await asyncio.gather(*draws)
     assert crowd[12].logprobs == pytest.approx(alone.logprobs, abs=CLOSE)
 
 
