@@ -148,7 +148,9 @@ def export(
         str, typer.Option(help="Take a method's annotations for labels (human, math_shepherd, …), not the kept labels.")
     ] = "",
     settings: Annotated[list[str], typer.Option("--set", help="Set a field of the format: field=value.", metavar="FIELD=VALUE")] = [],  # noqa: B006
-    values: Annotated[str, typer.Option(help="Take a formula's values, one of storage.values in `stepmark list`, with soft_labels.")] = "",
+    values: Annotated[
+        str, typer.Option(help="Take a formula's values, one of storage.values in `stepmark list`, with soft_labels or math_aps.")
+    ] = "",
     with_: Annotated[list[str], typer.Option("--with", help="Set a field of the values: eta=10.", metavar="FIELD=VALUE")] = [],  # noqa: B006
     merge: Annotated[bool, typer.Option("--merge", help="Add every trace again with neighbouring steps merged.")] = False,
     public: Annotated[bool, typer.Option("--public", help="Make a new Hub repository public; it is private by default.")] = False,

@@ -14,7 +14,7 @@ from storage import card, hub
 from storage.dataset import Dataset
 from storage.derived import derived
 from storage.examples import examples
-from storage.formats.base import Example, Format, LeftOut
+from storage.formats.base import Example, Format, LeftOut, Valued
 from storage.merging import coarser
 from storage.parts import COMPRESSION, row_groups
 from storage.values.base import StepValues, call
@@ -69,8 +69,8 @@ def export(
     An export without rows, which no trainer could load, is a `DatasetError` that gives the reasons.
     """
     dataset.require()
-    if values is not None and "values" not in exporter.schema.names:
-        raise ConfigError("this format has no values, only labels: export soft_labels")
+    if values is not None and not isinstance(exporter, Valued):
+        raise ConfigError("this format has no values, only labels: export soft_labels or math_aps")
     wanted = Wanted(exporter=exporter, labels_by=labels_by, values=values, merge=merge)
     if destination.startswith(hub.PREFIX):
         return _to_hub(dataset, wanted, hub.repository_of(destination), private=private)

@@ -102,7 +102,7 @@ REJECTED_ROW = Rejected(file="a.jsonl", row=7, field="question", reason="empty")
 def labelled(name: str, *verdicts: Verdict, kept: bool = True) -> tuple[Trace, Label]:
     """A trace and a label whose steps have these verdicts."""
     trace = replace(TRACE, trace_id=name, steps=tuple(f"step {index}\n" for index in range(len(verdicts))))
-    steps = tuple(StepLabel(label=verdict, value={GOOD: 1.0, BAD: 0.0}.get(verdict)) for verdict in verdicts)
+    steps = tuple(StepLabel(label=verdict) for verdict in verdicts)
     first_error = verdicts.index(BAD) if BAD in verdicts else None if UNKNOWN in verdicts else -1
     return trace, replace(LABEL, trace_id=name, steps=steps, first_error=first_error, kept=kept)
 
