@@ -22,8 +22,8 @@ __all__ = ["Plan", "build"]
 
 PROMPTS = Path(__file__).parent / "prompts"
 PROVER = "prover_engine"
-# Names of gold, and what the view `estimates` calls the labels.
-RESERVED = ("oracle", "human", "label")
+# Names of gold.
+RESERVED = ("oracle", "human")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@
                                            flawed positive (a right answer with a wrong step); dropped traces have theirs, too
     steps                                  one row per step: trace_id, problem_id, step_index, text, label, value, and for each method
                                            that annotated anything `<method>_verdict` and `<method>_value`
-    estimates                              one row per step and method (`label` for the labels): its verdict, value, trials, unknowns,
+    estimates                              one row per step and method, 'the labels' being one: its verdict, value, trials, unknowns,
                                            the value `before` the step, and `pass_rate`, the share of the problem's traces that are right
     step_values                            one row per step, and every formula of `storage/values` side by side: `<name>`, `<name>_<column>`
 
@@ -39,7 +39,7 @@ SELECT trace_id, problem_id, method, step_index, verdict, value, trials, unknown
 FROM (
   SELECT trace_id, method, unnest(range(len(steps)))::INTEGER AS step_index, unnest(steps, recursive := true) FROM annotations
   UNION ALL BY NAME
-  SELECT trace_id, 'label' AS method, unnest(range(len(steps)))::INTEGER AS step_index,
+  SELECT trace_id, 'the labels' AS method, unnest(range(len(steps)))::INTEGER AS step_index,
     unnest([{'verdict': step.label, 'value': step.value} FOR step IN steps], recursive := true)
   FROM labels
 ) JOIN traces USING (trace_id) JOIN (

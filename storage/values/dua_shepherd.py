@@ -10,7 +10,7 @@ __all__ = ["DuaShepherd"]
 class DuaShepherd:
     """Correctness and potential, and their product, the compound probability (DuaShepherd; Wu et al. 2025, arXiv 2506.17533).
 
-    Correctness is the verdict of a method that reads the step (`judge`, `formal`, or `label` for the labels of the run), as 1 or 0;
+    Correctness is the verdict of a method that reads the step (`judge`, `formal`, or `the labels` of the run), as 1 or 0;
     potential is the share of right rollouts. The product is known where both are, and 0 where either is.
     """
 

@@ -67,7 +67,6 @@ def test_methods_go_by_their_plugins_name_or_their_own() -> None:
         ({"annotators": [{"use": "consensus"}]}, "'consensus' labels, it does not annotate: put it in [label]"),
         ({"annotators": [{"use": "formal", "name": "oracle"}]}, "[[annotators]] name = 'oracle': use small letters, digits and _"),
         ({"annotators": [{"use": "formal", "name": "human"}]}, "name = 'human'"),
-        ({"annotators": [{"use": "formal", "name": "label"}]}, "name = 'label'"),
         ({"annotators": [{"use": "formal", "name": "../x"}]}, "name = '../x'"),
         ({"annotators": [{"use": "formal", "name": "A"}]}, "name = 'A'"),
         ({"annotators": [{"use": "formal", "name": ""}]}, "name = ''"),

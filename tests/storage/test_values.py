@@ -164,7 +164,12 @@ def test_correctness_and_potential_stand_side_by_side(worked: Asked) -> None:
 
 
 def test_correctness_may_be_the_run_s_labels(worked: Asked) -> None:
-    assert worked.said_by(DuaShepherd(correctness_by="label"), "correctness, value") == [(1.0, 0.75), (1.0, 0.5), (0.0, 0.0), (None, 0.0)]
+    assert worked.said_by(DuaShepherd(correctness_by="the labels"), "correctness, value") == [
+        (1.0, 0.75),
+        (1.0, 0.5),
+        (0.0, 0.0),
+        (None, 0.0),
+    ]
 
 
 def test_leaves_count_for_the_prefixes_that_they_pass_and_were_free_to_leave(tmp_path: Path) -> None:
