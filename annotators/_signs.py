@@ -25,7 +25,7 @@ VERDICTS = (Verdict.CORRECT, Verdict.UNKNOWN, Verdict.INCORRECT)
 OF_A_METHOD = len(VERDICTS) * QUARTERS
 # Before anything is learned: how often each verdict is given of a step before the first error, of it, and after it.
 LIKELY = ((0.70, 0.27, 0.03), (0.25, 0.35, 0.40), (0.40, 0.35, 0.25))
-STRENGTH = 10.0
+STRENGTH = 30.0
 """Of these beside what is learned, in steps."""
 
 

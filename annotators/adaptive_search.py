@@ -141,7 +141,9 @@ def _verbatim(shard: Sequence[Tools]) -> float:
 
 def _belief(tools: Tools, evidence: Sequence[str], verbatim: float) -> Belief:
     """What is known of a trace so far."""
-    signs = signs_of(len(tools.trace.steps), [tools.said.get(method) for method in evidence])
+    said = (tools.said.get(method) for method in evidence)
+    # What a method makes of its rollouts is in the rollouts, which count themselves.
+    signs = signs_of(len(tools.trace.steps), [None if one is None or one.cost.rollouts else one for one in said])
     belief = Belief(signs, right=tools.trace.outcome is Verdict.CORRECT, verbatim=verbatim)
     for seen in _known(tools):
         belief.see(seen)

@@ -109,25 +109,27 @@ class Tools:
         return [trace.outcome for trace in self.family.traces.values()]
 
     async def rollouts(self, prefix_steps: int, count: int) -> Sequence[Rollout]:
-        """`count` new independent rollouts from the first `prefix_steps` steps, graded and stored."""
+        """`count` new independent rollouts from the first `prefix_steps` steps, graded and stored.
+
+        Cancelling the call aborts them in the engine, and they are counted as such; what had come back by then is kept all the same.
+        """
         services, trace = self._services, self.trace
         assert services.engine is not None, "the pipeline gives an engine to every method that needs one"
         prefix = "".join(trace.steps[:prefix_steps])
         # Counted before the first await, so that requests from one prefix that are in flight together differ too.
         earlier = self._asked[prefix_steps]
         self._asked[prefix_steps] += count
-        seed = seed_for(services.seed, self._method, trace.trace_id, prefix_steps, earlier)
+        # Consecutive, as the samples of one request are: several requests from a prefix draw what a single one would have drawn.
+        seed = seed_for(services.seed, self._method, trace.trace_id, prefix_steps, 0) + earlier
         sampling = replace(services.rollout_sampling, n=count, seed=seed)
         prompt = replace(services.solve_prompt(self.problem), prefix=prefix)
-        completions = await services.engine.complete(prompt, sampling)
-        fresh = [
-            await self._graded(completion, prefix, prefix_steps, seed + index, earlier + index)
-            for index, completion in enumerate(completions)
-        ]
-        self.spent.extend(fresh)
-        self.family.rollouts.extend(fresh)
-        self._pay(completions, rollouts=len(fresh))
-        return fresh
+        try:
+            completions = await services.engine.complete(prompt, sampling)
+        except asyncio.CancelledError:
+            self.cost = replace(self.cost, aborted=self.cost.aborted + count)
+            raise
+        self._pay(completions, rollouts=count)
+        return await _to_its_end(self._kept(completions, prefix, prefix_steps, seed, earlier))
 
     async def score(self, prefix_steps: int, opening: str, text: str) -> Scored:
         """How likely the engine is to write `text` after the first `prefix_steps` steps and `opening`; nothing is written."""
@@ -150,6 +152,15 @@ class Tools:
     async def verify(self, verifier: str, claim: Claim) -> Finding:
         """Have a verifier decide a claim in a worker process that is killed at its deadline."""
         return await self._services.verify(verifier, claim)
+
+    async def _kept(self, completions: Sequence[Completion], prefix: str, prefix_steps: int, seed: int, earlier: int) -> Sequence[Rollout]:
+        fresh = [
+            await self._graded(completion, prefix, prefix_steps, seed + index, earlier + index)
+            for index, completion in enumerate(completions)
+        ]
+        self.spent.extend(fresh)
+        self.family.rollouts.extend(fresh)
+        return fresh
 
     async def _graded(self, completion: Completion, prefix: str, prefix_steps: int, seed: int, attempt: int) -> Rollout:
         grade = await self._services.grade(prefix + completion.text, completion.finish_reason, self.problem.answer)
@@ -288,6 +299,16 @@ def undecided(trace: Trace, reason: str) -> Annotation:
     """A method's abstention on a trace, with the reason on every step."""
     steps = (StepAnnotation(rationale=reason),) * len(trace.steps)
     return Annotation(trace_id=trace.trace_id, method="", first_error=None, steps=steps)
+
+
+async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """Await work that is finished even when whoever waits for it is cancelled."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise
 
 
 async def _annotated(annotator: Annotator, problem: Problem, trace: Trace, tools: Tools) -> Annotation:

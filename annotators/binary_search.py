@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
+from annotators._waves import until_right
 from annotators.base import Samples, Tools, estimate, undecided
 from stepmark.records import NO_ERROR, Annotation, Problem, StepAnnotation, Trace, Verdict
 
@@ -19,9 +20,12 @@ class BinarySearch:
 
     `right_answers = "search"` looks for flawed positives too, which the paper does not: the prefix before the last step is probed first,
     and only where nothing right follows it any more is the trace bisected.
+
+    `stop_early = true` asks a probe in growing waves and goes on at the first right rollout, which decides it; such a probe has no value.
     """
 
     rollouts: Samples = 8
+    stop_early: bool = False
     right_answers: Literal["skip", "search"] = "skip"
 
     version: ClassVar[int] = 1
@@ -67,6 +71,8 @@ class BinarySearch:
         return _found(trace, probed, sound=sound, unsound=unsound)
 
     async def _probe(self, tools: Tools, prefix: int) -> StepAnnotation:
+        if self.stop_early:
+            return await until_right(tools, prefix, self.rollouts)
         return estimate([rollout.outcome for rollout in await tools.rollouts(prefix, self.rollouts)])
 
 

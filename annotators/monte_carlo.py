@@ -1,13 +1,17 @@
 """Monte Carlo estimation: a step is as good as the solutions that can still be written after it (Math-Shepherd)."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from annotators._waves import until_right
 from annotators.base import Samples, Tools, estimate, together, undecided
-from stepmark.records import Annotation, Problem, StepAnnotation, Trace, first_error_of
+from stepmark.records import Annotation, Problem, StepAnnotation, Trace, Verdict, first_error_of
 
 __all__ = ["MonteCarlo"]
+
+IMPLIED = "implied: a rollout from a later step came out right, and continues this one"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,9 +20,15 @@ class MonteCarlo:
 
     The soft label of step t is the share of right rollouts from the prefix that ends with it; the hard label is correct when any of them
     is right. The last step's value is the trace's own outcome. Costs rollouts * (steps - 1) completions a trace.
+
+    `stop_early = true` buys hard labels only: a prefix is asked in growing waves until a rollout is right, and a right one is a completion
+    of every earlier prefix too, whose probes then end, their open requests cancelled. Such a step is correct by implication, also where
+    its own rollouts would all have failed, which the paper would call an error. There is no soft label of a correct step but the last.
+    Labels do not depend on timing; how many rollouts were bought for implied steps does.
     """
 
     rollouts: Samples = 8
+    stop_early: bool = False
 
     version: ClassVar[int] = 1
     needs: ClassVar[frozenset[str]] = frozenset({"engine"})
@@ -28,11 +38,35 @@ class MonteCarlo:
         if problem.answer is None:
             return undecided(trace, "no reference answer to grade rollouts with")
         prefixes = range(1, len(trace.steps))
-        estimates = await together(self._value(tools, prefix) for prefix in prefixes)
+        ask = self._first_rights if self.stop_early else self._values
+        estimates = await ask(tools, prefixes)
         steps: Sequence[StepAnnotation] = (*estimates, estimate([trace.outcome]))
         first_error = first_error_of([step.verdict for step in steps])
         return Annotation(trace_id=trace.trace_id, method="", first_error=first_error, steps=tuple(steps))
 
+    async def _values(self, tools: Tools, prefixes: Sequence[int]) -> Sequence[StepAnnotation]:
+        return await together(self._value(tools, prefix) for prefix in prefixes)
+
     async def _value(self, tools: Tools, prefix: int) -> StepAnnotation:
         rollouts = await tools.rollouts(prefix, self.rollouts)
         return estimate([rollout.outcome for rollout in rollouts])
+
+    async def _first_rights(self, tools: Tools, prefixes: Sequence[int]) -> Sequence[StepAnnotation]:
+        """Hard labels; the longest prefixes are asked first, since they are the shortest to write and what they prove spares the others.
+
+        Only what a longer prefix has proven is ever cancelled, so the longest that is proven, and all behind it, always end by themselves.
+        """
+
+        async def probe(prefix: int) -> StepAnnotation:
+            found = await until_right(tools, prefix, self.rollouts)
+            if found.verdict is Verdict.CORRECT:
+                for shorter in prefixes[: prefixes.index(prefix)]:
+                    probes[shorter].cancel()
+            return found
+
+        async with asyncio.TaskGroup() as group:
+            probes = {prefix: group.create_task(probe(prefix)) for prefix in reversed(prefixes)}
+        found = [None if probes[prefix].cancelled() else probes[prefix].result() for prefix in prefixes]
+        proven = max((place for place, step in enumerate(found) if step and step.verdict is Verdict.CORRECT), default=0)
+        implied = StepAnnotation(verdict=Verdict.CORRECT, rationale=IMPLIED)
+        return [implied if step is None or place < proven else step for place, step in enumerate(found)]

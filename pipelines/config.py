@@ -43,8 +43,11 @@ class Shards(_Strict):
     """How the work is cut; a part is what a crash can cost."""
 
     problems_per_shard: int = Field(default=64, ge=1, le=2**31 - 1)
-    shards_in_flight: int = Field(default=8, ge=1)
-    """How many shards are worked on at once; it bounds memory, not the result."""
+    tokens_in_flight: int = Field(default=1_000_000, ge=1)
+    """A shard is begun when open requests are expected to want fewer tokens than this, prompts and completions together: twice what a GPU
+    writes at once that holds 1,024 sequences of 500. More keeps a larger engine, or several, busy; it does not change the result."""
+    shards_in_flight: int = Field(default=32, ge=1)
+    """How many shards may be open at the most; it bounds memory, not the result."""
 
 
 class Prices(_Strict):

@@ -4,7 +4,8 @@ Prefect shows, retries and schedules. Its parameters are small keys (stage, shar
 disk, so a run that is killed and started again, by hand or by Prefect, makes only what is missing.
 """
 
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
 from itertools import islice
@@ -19,6 +20,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from annotators.base import together
 from pipelines import plan as planning
 from pipelines.config import load
+from pipelines.demand import Demand
 from pipelines.meter import Meter
 from pipelines.progress import shown
 from pipelines.stages import Job
@@ -82,11 +84,10 @@ def _holds_imports(dataset: Dataset) -> bool:
 async def _work(job: Job, *, makes_traces: bool) -> Sequence[Mapping[str, str]]:
     try:
         with job.dataset.alone(), shown(job.meter):
-            job.dataset.sweep()
+            await asyncio.to_thread(job.dataset.sweep)
             shards = await _shards(job, makes_traces=makes_traces)
-            job.dataset.write_run_file(job.plan.run_file.to_toml(), labels_only=not makes_traces)
-            waiting, lanes = iter(shards), min(len(shards), job.plan.run_file.shards.shards_in_flight)
-            await together(_work_off(job, waiting, makes_traces=makes_traces) for _ in range(lanes))
+            await asyncio.to_thread(job.dataset.write_run_file, job.plan.run_file.to_toml(), labels_only=not makes_traces)
+            await _work_off_all(job, shards, makes_traces=makes_traces)
             if job.plan.labels_wait:
                 await _task(job, "labels", job.make_labels_of_all)()
     finally:
@@ -94,7 +95,7 @@ async def _work(job: Job, *, makes_traces: bool) -> Sequence[Mapping[str, str]]:
     # Imported late: Prefect never lets go of a flow's module at exit, and what it held of DuckDB would be reported as leaked.
     from pipelines.summary import summary_rows
 
-    rows = summary_rows(job.dataset, job.meter, job.plan.run_file.prices)
+    rows = await asyncio.to_thread(summary_rows, job.dataset, job.meter, job.plan.run_file.prices)
     await acreate_table_artifact(table=[dict(row) for row in rows], key="stepmark-summary", description=job.dataset.uri)
     return rows
 
@@ -105,11 +106,11 @@ async def _shards(job: Job, *, makes_traces: bool) -> Sequence[int]:
         problems = await _task(job, "problems", job.make_problems)()
         traces = {shard: job.plan.traces_stamp(stamp) for shard, stamp in problems.items()}
     else:
-        traces = {shard: _stamp_of(job.dataset, shard) for shard in job.dataset.shards(TRACES)}
+        traces = await asyncio.to_thread(lambda: {shard: _stamp_of(job.dataset, shard) for shard in job.dataset.shards(TRACES)})
     if not traces:
         raise DatasetError(f"{job.dataset.uri} holds no traces: import some with `stepmark import`")
     await job.ask_before_dropping(traces)
-    job.drop_stale(traces)
+    await asyncio.to_thread(job.drop_stale, traces)
     return sorted(traces)
 
 
@@ -120,16 +121,44 @@ def _stamp_of(dataset: Dataset, shard: int) -> str:
     return footer.fingerprint
 
 
-async def _work_off(job: Job, waiting: Iterator[int], *, makes_traces: bool) -> None:
-    """One shard after the other, in turn with the others that are at it; an error leaves the rest of the shards waiting."""
-    for shard in waiting:
-        if makes_traces:
-            await _task(job, f"traces-{shard}", job.make_traces)(shard)
-            await _task(job, f"oracle-{shard}", job.make_oracle)(shard)
-        for wave in job.plan.waves:
-            await together(_task(job, f"{method}-{shard}", job.make_annotations)(shard, method) for method in wave)
-        if not job.plan.labels_wait:
-            await _task(job, f"labels-{shard}", job.make_labels)(shard)
+async def _work_off_all(job: Job, shards: Sequence[int], *, makes_traces: bool) -> None:
+    """Every shard; the next is begun as soon as the open ones ask too little of the engines, so that nobody waits for a shard's last trace.
+
+    A shard counts from its first request on, so it is waited for before the demand is looked at again. An error leaves the rest unbegun.
+    """
+    bounds = job.plan.run_file.shards
+    demand, places = Demand(bounds.tokens_in_flight), asyncio.Semaphore(bounds.shards_in_flight)
+
+    async def work_off(shard: int, asking: asyncio.Event) -> None:
+        try:
+            await _work_off(job.counted(demand, asking), shard, asking, makes_traces=makes_traces)
+        finally:
+            asking.set()
+            places.release()
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for shard in shards:
+                await places.acquire()
+                await demand.low()
+                asking = asyncio.Event()
+                group.create_task(work_off(shard, asking))
+                await asking.wait()
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from errors
+
+
+async def _work_off(job: Job, shard: int, asking: asyncio.Event, *, makes_traces: bool) -> None:
+    """All stages of one shard."""
+    if makes_traces:
+        await _task(job, f"traces-{shard}", job.make_traces)(shard)
+        await _task(job, f"oracle-{shard}", job.make_oracle)(shard)
+    if not all(annotator.needs for annotator in job.plan.annotators.values()):
+        asking.set()  # of the checkers, which no demand is counted for
+    for wave in job.plan.waves:
+        await together(_task(job, f"{method}-{shard}", job.make_annotations)(shard, method) for method in wave)
+    if not job.plan.labels_wait:
+        await _task(job, f"labels-{shard}", job.make_labels)(shard)
 
 
 def _task(job: Job, name: str, work: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:

@@ -19,6 +19,7 @@ class Meter:
         """Items that are known to be to do, by stage."""
         self.failed: Counter[str] = Counter()
         self.rollouts = 0
+        self.aborted = 0
         self.prompt_tokens = 0
         self.cached_tokens = 0
         self.generated_tokens = 0
@@ -35,6 +36,7 @@ class Meter:
     def pay(self, cost: Cost) -> None:
         """Add to the bill."""
         self.rollouts += cost.rollouts
+        self.aborted += cost.aborted
         self.prompt_tokens += cost.prompt_tokens
         self.cached_tokens += cost.cached_tokens
         self.generated_tokens += cost.generated_tokens

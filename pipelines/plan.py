@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ class Plan:
 
     def traces_fingerprint(self) -> str:
         """Of a trace."""
-        return digest(self._writing(self.engine), self.run_file.generate.split, steps.VERSION)
+        return digest(self._writing[False], self.run_file.generate.split, steps.VERSION)
 
     def traces_stamp(self, problems: str) -> str:
         """Of the traces of a shard, given the stamp of its problems."""
@@ -70,7 +71,7 @@ class Plan:
     def annotations_fingerprint(self, method: str) -> str:
         """Of a method's annotation of a trace, and of the rollouts it rests on."""
         annotator = self.annotators[method]
-        uses = [self._writing(self.engine_of(method)) if "engine" in annotator.needs else ""]
+        uses = [self._writing[method in self.proving] if "engine" in annotator.needs else ""]
         uses += [_identity(self.judge_engine) if "judge_engine" in annotator.needs else ""]
         heard = map(self.annotations_fingerprint, self.hears(method))
         return fingerprint(annotator, method, digest(self.run_file.seed), *uses, *heard)
@@ -116,7 +117,12 @@ class Plan:
         others = digest(sorted(traces.items()), sorted(gold.items())) if self.labels_wait else ""
         return {shard: digest(fingerprint, stamp, others) for shard, stamp in traces.items()}
 
-    def _writing(self, engine: Engine | None) -> str:
+    @cached_property
+    def _writing(self) -> Mapping[bool, str]:
+        """As `_written_by`: False for the engine, True for the prover."""
+        return {False: self._written_by(self.engine), True: self._written_by(self.prover_engine)}
+
+    def _written_by(self, engine: Engine | None) -> str:
         """All that decides what solutions and rollouts look like and how they are graded."""
         g = self.run_file.generate
         grader = fingerprint(plugins.build("verifiers", {"use": g.grader}))

@@ -2,7 +2,8 @@
 
     problems -> traces -> annotations of every method (+ rollouts, critiques) -> labels
 
-Prefect runs and retries them (see `flow`); what is done is told by the parts that exist and by nothing else.
+Prefect runs and retries them (see `flow`); what is done is told by the parts that exist and by nothing else. Files are read and written,
+and oracles and labelers heard, in threads: the event loop is the engines' and the annotators' alone.
 """
 
 import asyncio
@@ -12,12 +13,13 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 from annotators.base import Annotator, Case, Family, Fitting, Graded, Labeler, Learning, Services, Tools, together
 from annotators.base import run as annotate
 from engines.base import Completion, Engine
 from filters.base import Candidate
+from pipelines.demand import Demand, Door
 from pipelines.filtering import dropped_by, without
 from pipelines.grading import grade, why_ungradable
 from pipelines.meter import Meter
@@ -32,6 +34,8 @@ from storage.tables import LABELS, PER_METHOD, PROBLEMS, REJECTED, TRACES, Table
 from verifiers._isolated import Isolated
 
 __all__ = ["Job"]
+
+Record = TypeVar("Record")
 
 ORACLE = "oracle"
 REFUSED = "error: "
@@ -59,18 +63,22 @@ class Job:
             aside = [row for row in chunk if isinstance(row, Rejected)]
             self.meter.finish("problems", len(found))
             self.meter.finish("rows set aside", len(aside))
-            shard, stamp = len(stamps), digest("problems", found, aside)
-            if not all(self.dataset.has_part(table, shard, stamp) for table in (PROBLEMS, REJECTED)):
-                if not found and not stamps:
-                    raise DatasetError(_unusable(aside[0]))
-                self._keep_problems(stamps)  # from here on the shards that stand are another source's
-                self.dataset.write_part(REJECTED, shard, aside, stamp)
-                self.dataset.write_part(PROBLEMS, shard, found, stamp)
-            stamps[shard] = stamp
+            stamps[len(stamps)] = await asyncio.to_thread(self._write_problems, stamps, found, aside)
         if not stamps:
             raise DatasetError("the source has no problem; nothing was changed")
-        self._keep_problems(stamps)
+        await asyncio.to_thread(self._keep_problems, stamps)
         return stamps
+
+    def _write_problems(self, before: Mapping[int, str], found: Sequence[Problem], aside: Sequence[Rejected]) -> str:
+        """Write the next shard, unless it stands there, after those `before`; returns its stamp."""
+        shard, stamp = len(before), digest("problems", found, aside)
+        if not all(self.dataset.has_part(table, shard, stamp) for table in (PROBLEMS, REJECTED)):
+            if not found and not before:
+                raise DatasetError(_unusable(aside[0]))
+            self._keep_problems(before)  # from here on the shards that stand are another source's
+            self.dataset.write_part(REJECTED, shard, aside, stamp)
+            self.dataset.write_part(PROBLEMS, shard, found, stamp)
+        return stamp
 
     async def _chunk(self, rows: Iterator[tuple[int, Problem | Rejected]]) -> Sequence[Problem | Rejected]:
         """The next rows up to and including a shard's number of problems; a source may take its time, so a thread waits for it."""
@@ -133,20 +141,21 @@ class Job:
 
     async def make_traces(self, shard: int) -> None:
         """Have the engine write the traces of a shard's problems, all requests at once."""
-        stamp = self.plan.traces_stamp(self._stamp(PROBLEMS, shard))
-        if self.dataset.has_part(TRACES, shard, stamp):
+        stamp = self.plan.traces_stamp(await asyncio.to_thread(self._stamp, PROBLEMS, shard))
+        if await asyncio.to_thread(self.dataset.has_part, TRACES, shard, stamp):
             return
-        problems = list(self.dataset.read_part(PROBLEMS, shard))
+        problems = await asyncio.to_thread(self._all, PROBLEMS, shard)
         self.meter.expect("traces", len(problems) * self.plan.run_file.generate.traces_per_problem)
         written = await together(map(self._solve, problems))
         self._refuse_refusals(written)
-        self.dataset.write_part(TRACES, shard, [trace for traces in written for trace in traces], stamp)
+        await asyncio.to_thread(self.dataset.write_part, TRACES, shard, [trace for traces in written for trace in traces], stamp)
 
     async def make_oracle(self, shard: int) -> None:
         """Write the truth of every step, where the source of the problems knows it."""
-        oracle = self.plan.source
-        if not isinstance(oracle, Oracle):
-            return
+        if isinstance(self.plan.source, Oracle):
+            await asyncio.to_thread(self._tell, self.plan.source, shard)
+
+    def _tell(self, oracle: Oracle, shard: int) -> None:
         fingerprint = digest(ORACLE, type(oracle).__module__, getattr(oracle, "version", 0))
         stamp = digest(fingerprint, self._stamp(TRACES, shard))
         if self.dataset.has_part(annotations(ORACLE), shard, stamp):
@@ -156,16 +165,19 @@ class Job:
 
     async def make_annotations(self, shard: int, method: str) -> None:
         """Have a method annotate all traces of a shard at once; its rollouts and critiques are written before its annotations."""
-        stamp = self.plan.annotations_stamp(method, self._stamp(TRACES, shard))
-        if self.dataset.has_part(annotations(method), shard, stamp):
+        stamp = self.plan.annotations_stamp(method, await asyncio.to_thread(self._stamp, TRACES, shard))
+        if await asyncio.to_thread(self.dataset.has_part, annotations(method), shard, stamp):
             return
-        desk = self._tools(shard, method)
+        desk = await asyncio.to_thread(self._tools, shard, method)
         self.meter.expect(method, len(desk))
         annotator = self.plan.annotators[method]
         if isinstance(annotator, Learning):
             annotator = await annotator.learn(desk)
         run_one = partial(self._annotate, annotator, method, self.plan.annotations_fingerprint(method))
         done = await together(map(run_one, desk))
+        await asyncio.to_thread(self._write_annotations, shard, method, stamp, desk, done)
+
+    def _write_annotations(self, shard: int, method: str, stamp: str, desk: Sequence[Tools], done: Sequence[Annotation]) -> None:
         if spent := [rollout for tools in desk for rollout in tools.spent]:
             self.dataset.write_part(rollouts(method), shard, spent, stamp)
         if heard := [critique for tools in desk for critique in tools.critiques]:
@@ -192,9 +204,12 @@ class Job:
         labeler = self.plan.labeler
         if labeler is not None:
             assert not isinstance(labeler, Fitting), "what learns waits for all shards"
-            stamp = self._labels_stamps({shard: self._stamp(TRACES, shard)})[shard]
-            if not self.dataset.has_part(LABELS, shard, stamp):
-                self._write_labels(shard, stamp, self._labels(shard, labeler))
+            await asyncio.to_thread(self._label, shard, labeler)
+
+    def _label(self, shard: int, labeler: Labeler) -> None:
+        stamp = self._labels_stamps({shard: self._stamp(TRACES, shard)})[shard]
+        if not self.dataset.has_part(LABELS, shard, stamp):
+            self._write_labels(shard, stamp, self._labels(shard, labeler))
 
     async def make_labels_of_all(self) -> None:
         """Label the traces of all shards, once the labeler has learned from them, and have the filters drop some."""
@@ -260,6 +275,12 @@ class Job:
         for engine in self._engines():
             await engine.close()
 
+    def counted(self, demand: Demand, asking: asyncio.Event) -> "Job":
+        """The job as one shard does it: what it asks the engines is counted, and its first request sets `asking`."""
+        doors = {id(engine): Door(engine=engine, demand=demand, asking=asking) for engine in self._engines()}
+        engine, judge_engine = (engine and doors[id(engine)] for engine in (self.plan.engine, self.plan.judge_engine))
+        return replace(self, plan=replace(self.plan, engine=engine, judge_engine=judge_engine))
+
     def _engines(self) -> Sequence[Engine]:
         return list({id(e): e for e in (self.plan.engine, self.plan.judge_engine, self.plan.prover_engine) if e is not None}.values())
 
@@ -268,6 +289,9 @@ class Job:
         if footer is None:
             raise DatasetError(f"{self.dataset.uri}/{table.folder} has no whole part {shard}: run again to make it")
         return footer.fingerprint
+
+    def _all(self, table: Table[Record], shard: int) -> Sequence[Record]:
+        return list(self.dataset.read_part(table, shard))
 
     def _traces(self, shard: int) -> Iterator[tuple[Problem, Trace]]:
         """The traces of a shard, each beside its problem."""

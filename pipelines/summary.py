@@ -84,7 +84,9 @@ def _bill(dataset: Dataset, meter: Meter, prices: Prices) -> Sequence[tuple[str,
     if prices.prompt or prices.generated:
         rows.append(("cost", f"{(prompt * prices.prompt + generated * prices.generated) / MILLION:.2f}"))
     rate = meter.generated_tokens / max(meter.seconds, 1e-9)
-    rows.append(("this run", f"{meter.seconds:.1f} s, {meter.generated_tokens} tokens written, {rate:.0f}/s"))
+    aborted = f", {meter.aborted} completions aborted" if meter.aborted else ""
+    cached = f", {meter.cached_tokens / meter.prompt_tokens:.0%} of prompts cached" if meter.cached_tokens else ""
+    rows.append(("this run", f"{meter.seconds:.1f} s, {meter.generated_tokens} tokens written, {rate:.0f}/s{cached}{aborted}"))
     return rows
 
 

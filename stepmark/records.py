@@ -134,9 +134,14 @@ class Critique:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What an annotation was paid with."""
+    """What an annotation was paid with.
+
+    `aborted` completions were asked for and cancelled when they no longer mattered: what an engine had written of them it does not tell, so
+    they are neither among the rollouts nor among the tokens.
+    """
 
     rollouts: int = 0
+    aborted: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
     generated_tokens: int = 0

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from storage import columns
 from storage.rows import mended
 
 __all__ = ["COMPRESSION", "Footer", "read", "read_footer", "row_groups", "stepmark_version", "write"]
@@ -79,7 +80,7 @@ def read_footer(file: BinaryIO, schema: pa.Schema) -> Footer | None:
 def read(file: BinaryIO) -> Iterator[dict[str, Any]]:
     """The rows of a part, a few at a time; Arrow's own errors when it is damaged."""
     for batch in pq.ParquetFile(file).iter_batches(batch_size=BATCH_ROWS):
-        yield from batch.to_pylist(maps_as_pydicts="lossy")
+        yield from columns.rows(batch)
 
 
 def stepmark_version() -> str:

@@ -111,6 +111,7 @@ SCHEMAS: Mapping[str, pa.Schema] = MappingProxyType(
             posterior=_list(_REAL),
             learned=_TEXT,
             rollouts=_COUNT,
+            aborted=_COUNT,
             prompt_tokens=_COUNT,
             cached_tokens=_COUNT,
             generated_tokens=_COUNT,

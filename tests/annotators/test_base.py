@@ -7,13 +7,13 @@ from typing import ClassVar
 
 import pytest
 
-from annotators.base import Tools, estimate, run, together, undecided
+from annotators.base import Graded, Tools, estimate, run, together, undecided
 from engines.base import Completion, Prompt
 from engines.scripted import Scripted
 from stepmark.errors import ConfigError, EngineError
 from stepmark.identity import SEED_SPACING
 from stepmark.records import Annotation, Cost, Problem, Sampling, StepAnnotation, Trace, Verdict
-from tests.annotators.simulated import PROBLEM, SAMPLING, C, I, U, family, last_sample_solves, services, trace_of
+from tests.annotators.simulated import PROBLEM, SAMPLING, C, I, U, family, grade, last_sample_solves, services, solves_with, trace_of
 
 TRACE = trace_of(3)
 
@@ -67,7 +67,46 @@ async def test_rollouts_of_one_prefix_differ_whether_asked_for_in_turn_or_at_onc
     for tools in (in_turn, at_once):
         assert len({rollout.rollout_id for rollout in tools.spent}) == 12
         assert len({rollout.seed for rollout in tools.spent}) == 12
-        assert sorted(rollout.seed % SEED_SPACING for rollout in tools.spent) == sorted([0, 1, 2, 3] * 3)
+        assert sorted(rollout.seed % SEED_SPACING for rollout in tools.spent) == list(range(12))
+
+
+async def test_a_prefix_asked_in_waves_draws_what_one_request_would() -> None:
+    engine = Scripted(respond=solves_with(0.5))
+    at_once, in_waves = tools_of(engine), tools_of(engine)
+    await at_once.rollouts(1, 8)
+    for wave in (1, 1, 2, 4):
+        await in_waves.rollouts(1, wave)
+    by_id = [[replace(one, prompt_tokens=0) for one in tools.spent] for tools in (at_once, in_waves)]
+    assert by_id[0] == by_id[1]
+
+
+async def test_what_is_cancelled_in_the_engine_is_counted_and_no_rollout() -> None:
+    tools = tools_of(Scripted(replies={"": ("yes",)}, delay=60))
+    asking = asyncio.create_task(tools.rollouts(1, 5))
+    await asyncio.sleep(0)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert (tools.cost, tools.spent) == (Cost(aborted=5), [])
+
+
+async def test_what_had_come_back_when_it_was_cancelled_is_graded_and_kept() -> None:
+    grading = asyncio.Event()
+
+    async def slowly(text: str, finish_reason: str, reference: str | None) -> Graded:
+        grading.set()
+        await asyncio.sleep(0.001)
+        return await grade(text, finish_reason, reference)
+
+    engine = Scripted(replies={"": ("yes",)})
+    tools = Tools(replace(services(engine), grade=slowly), "test", PROBLEM, TRACE, family(TRACE, (C, I)))
+    asking = asyncio.create_task(tools.rollouts(1, 3))
+    await grading.wait()
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert [rollout.outcome for rollout in tools.spent] == [C] * 3
+    assert (tools.cost.rollouts, tools.cost.aborted) == (3, 0)
 
 
 async def test_seeds_and_ids_depend_on_run_trace_prefix_and_attempt() -> None:

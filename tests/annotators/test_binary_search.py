@@ -38,6 +38,17 @@ async def test_a_right_answer_without_an_error_costs_one_probe(steps: int, price
     assert (done.annotation.first_error, verdicts(done.annotation), len(done.tools.spent)) == (NO_ERROR, "c" * steps, price)
 
 
+async def test_stopping_early_takes_the_same_way_for_less() -> None:
+    for error in range(LONGEST):
+        trace = trace_of(LONGEST, error)
+        early, full = [await done_by(BinarySearch(stop_early=stop), trace, solves_with(0.6)) for stop in (True, False)]
+        assert verdicts(early.annotation) == verdicts(full.annotation)
+        assert {rollout.rollout_id for rollout in early.tools.spent} <= {rollout.rollout_id for rollout in full.tools.spent}
+        decided = [step for step in early.annotation.steps if step.trials]
+        assert {step.value for step in decided if step.successes} <= {None}
+        assert {(step.value, step.trials) for step in decided if not step.successes} <= {(0.0, 8)}
+
+
 async def test_probes_are_kept_as_values_and_the_rest_has_none() -> None:
     done = await done_by(BinarySearch(rollouts=200), trace_of(8, 2), solves_with(0.5))
     counted = {rollout.prefix_steps for rollout in done.tools.spent}

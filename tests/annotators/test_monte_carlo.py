@@ -1,15 +1,22 @@
 """Monte Carlo finds the first error where rollouts stop being right, at K rollouts for every prefix but the whole trace."""
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
-from annotators.monte_carlo import MonteCarlo
+from annotators.base import Tools, run
+from annotators.monte_carlo import IMPLIED, MonteCarlo
 from engines.base import Completion, Prompt
+from engines.scripted import Scripted
+from stepmark.identity import SEED_SPACING
 from stepmark.records import NO_ERROR, Sampling, Verdict
-from tests.annotators.simulated import PROBLEM, C, I, U, cut, done_by, last_sample_solves, solves_with, trace_of, verdicts
+from tests.annotators.simulated import PROBLEM, C, I, U, cut, done_by, family, last_sample_solves, services, solves_with, trace_of, verdicts
 
 LONGEST = 10
+
+always_solves = solves_with(1.0)
 
 
 @pytest.mark.parametrize("rollouts", [1, 3, 8])
@@ -58,6 +65,60 @@ async def test_one_decided_rollout_among_cut_ones_decides() -> None:
     done = await done_by(MonteCarlo(rollouts=4), trace_of(4, 2), mostly_cut)
     assert done.annotation.first_error == 2
     assert {(step.trials, step.unknowns) for step in done.annotation.steps[:-1]} == {(1, 3)}
+
+
+@pytest.mark.parametrize("rollouts", [1, 2, 5, 8])
+async def test_stopping_early_finds_the_same_first_errors(rollouts: int) -> None:
+    stingy, whole = MonteCarlo(rollouts=rollouts, stop_early=True), MonteCarlo(rollouts=rollouts)
+    for steps in range(1, LONGEST + 1):
+        for error in range(NO_ERROR, steps):
+            early, full = [await done_by(method, trace_of(steps, error), always_solves) for method in (stingy, whole)]
+            assert verdicts(early.annotation) == verdicts(full.annotation)
+            assert early.annotation.first_error == error
+            behind = max(steps - 1 - error, 0) if error != NO_ERROR else 0
+            assert early.annotation.cost.rollouts + early.annotation.cost.aborted <= behind * rollouts + (steps - 1 - behind)
+
+
+async def test_stopping_early_buys_the_first_of_the_same_rollouts() -> None:
+    for trace in (trace_of(6, error) for error in range(NO_ERROR, 6)):
+        early, full = [await done_by(MonteCarlo(stop_early=stop), trace, solves_with(0.3)) for stop in (True, False)]
+        whole = {rollout.rollout_id: replace(rollout, prompt_tokens=0) for rollout in full.tools.spent}
+        assert all(whole[rollout.rollout_id] == replace(rollout, prompt_tokens=0) for rollout in early.tools.spent)
+        implied = [step.rationale == IMPLIED for step in early.annotation.steps]
+        for index, (mine, theirs) in enumerate(zip(early.annotation.steps, full.annotation.steps, strict=True)):
+            assert mine.verdict is (C if implied[index] else theirs.verdict)
+        last_right = max((prefix for prefix in range(1, 6) if full.annotation.steps[prefix - 1].successes), default=1)
+        assert implied == [index + 1 < last_right for index in range(6)]
+
+
+async def test_waves_double_and_end_with_the_first_right_rollout() -> None:
+    def solves_at_the_fourth(prompt: Prompt, sampling: Sampling, index: int) -> str:
+        return "yes" if sampling.seed % SEED_SPACING + index == 3 else "no"
+
+    for method, waves in ((MonteCarlo(stop_early=True), [1, 1, 2]), (MonteCarlo(rollouts=3, stop_early=True), [1, 1, 1])):
+        done = await done_by(method, trace_of(2), solves_at_the_fourth)
+        assert [sampling.n for _, sampling in done.requests] == waves
+    never = await done_by(MonteCarlo(rollouts=11, stop_early=True), trace_of(2, 0), always_solves)
+    assert [sampling.n for _, sampling in never.requests] == [1, 1, 2, 4, 3]
+    assert [(step.value, step.trials) for step in never.annotation.steps] == [(0.0, 11), (0.0, 1)]
+
+
+@pytest.mark.parametrize("slow", range(1, 6))
+async def test_labels_do_not_depend_on_which_reply_comes_first(slow: int) -> None:
+    """Whichever prefix is waited for longest: what a later one proves is not waited for, and is labelled all the same."""
+
+    class Uneven(Scripted):
+        async def complete(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
+            await asyncio.sleep(60 if prompt.prefix.count("\n") == slow and slow < 4 else 0)
+            return await super().complete(prompt, sampling)
+
+    trace = trace_of(6, 4)
+    tools = Tools(services(Uneven(respond=always_solves)), "simulated", PROBLEM, trace, family(trace, (C, I)))
+    annotation = await run(MonteCarlo(stop_early=True), "method", "fingerprint", PROBLEM, trace, tools)
+    expected = (await done_by(MonteCarlo(stop_early=True), trace, always_solves)).annotation
+    assert annotation.steps == expected.steps
+    assert [step.rationale for step in annotation.steps] == [IMPLIED] * 3 + [""] * 3
+    assert (tools.cost.aborted > 0) is (slow < 4)
 
 
 async def test_without_a_reference_answer_nothing_is_asked() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 from dataclasses import replace
 
+import httpx
 import pytest
 
 from engines.base import Prompt
@@ -11,6 +12,7 @@ from engines.openai import OpenAI
 from stepmark import plugins
 from stepmark.errors import ConfigError, EngineError
 from stepmark.records import Sampling
+from tests.engines import shipped
 from tests.engines.fake_server import Answer, FakeServer, completion, refusing_url
 
 PROMPT = Prompt(user="Q", prefix="A", system="S")
@@ -276,3 +278,30 @@ async def test_a_server_that_cannot_continue_cannot_score_turns() -> None:
     engine = engine_at(await refusing_url(), api="chat", continuation="none")
     with pytest.raises(EngineError, match="cannot continue an answer"):
         await engine.score(Prompt(user="Q"), "42")
+
+
+@pytest.mark.vllm
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_cancelled_call_is_aborted_in_the_server(vllm_server: str) -> None:
+    """The connection closes, and vLLM stops writing: of what was asked for, most is never generated."""
+    calls, prompt, sampling = 40, Prompt(user=shipped.PROBLEMS[0]), Sampling(n=8, max_tokens=200)
+    async with httpx.AsyncClient(base_url=vllm_server.removesuffix("/v1")) as client:
+
+        async def metric(name: str) -> float:
+            lines = (await client.get("/metrics")).text.splitlines()
+            return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"vllm:{name}{{"))
+
+        engine = OpenAI(model="pocket", base_urls=(vllm_server,), api="completions", extra_body={"ignore_eos": True})
+        before = await metric("generation_tokens_total")
+        asked = [asyncio.create_task(engine.complete(prompt, replace(sampling, seed=1024 * call))) for call in range(calls)]
+        while not await metric("num_requests_running"):
+            assert not any(call.done() for call in asked)
+            await asyncio.sleep(0.05)
+        for call in asked:
+            call.cancel()
+        await asyncio.wait(asked)
+        while await metric("num_requests_running") + await metric("num_requests_waiting"):
+            await asyncio.sleep(0.05)
+        written = await metric("generation_tokens_total") - before
+        await engine.close()
+    assert 0 < written < calls * sampling.n * sampling.max_tokens / 2

@@ -69,7 +69,10 @@ def test_the_resolved_run_file_keeps_overrides_and_odd_text(tmp_path: Path) -> N
         ('dataset = "d"\nsede = 2', "unknown key 'sede'; known: dataset, seed, problems, engine, judge_engine, prover_engine, generate, "),
         ('dataset = "d"\nseed = "one"', "seed: Input should be a valid integer"),
         ('dataset = "d"\n[generate]\ntemprature = 1', "unknown key 'temprature' in [generate]; known: traces_per_problem, temperature"),
-        ('dataset = "d"\n[shards]\nsize = 1', "unknown key 'size' in [shards]; known: problems_per_shard, shards_in_flight"),
+        (
+            'dataset = "d"\n[shards]\nsize = 1',
+            "unknown key 'size' in [shards]; known: problems_per_shard, tokens_in_flight,",
+        ),
         ('dataset = "d"\n[prices]\nper_token = 1', "unknown key 'per_token' in [prices]; known: prompt, generated"),
         ('dataset = "d"\n[generate]\ntemperature = "hot"', "generate.temperature: Input should be a valid number"),
         ('dataset = "d"\n[generate]\ntemperature = -1', "generate.temperature: Input should be greater than or equal to 0"),

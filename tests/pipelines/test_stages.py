@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import threading
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
@@ -13,13 +14,16 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from annotators.consensus import Consensus
 from engines.base import Completion, Prompt
 from filters.balance import Balance
+from pipelines import stages
 from pipelines.stages import Job
 from stepmark.errors import ConfigError, DatasetError, EngineError
 from stepmark.identity import SEED_SPACING
 from stepmark.records import NO_ERROR, Annotation, Critique, Label, Rejected, Sampling, Verdict
 from storage.dataset import Dataset
+from storage.folder import Folder
 from storage.render import values
 from storage.sql import query
 from storage.tables import LABELS, PROBLEMS, REJECTED, TRACES, Table, annotations, critiques, rollouts
@@ -639,3 +643,32 @@ async def test_a_prover_writes_the_rollouts_of_the_method_that_names_it_and_no_o
     assert {rollout.text for rollout in job.dataset.read(rollouts("prover"))} == {"The answer is -7."}
     assert "The answer is -7." not in {rollout.text for rollout in job.dataset.read(rollouts("monte_carlo"))}
     assert {rollout.outcome for rollout in job.dataset.read(rollouts("prover"))} == {I}
+
+
+async def test_the_event_loop_neither_reads_nor_writes(folder: Path, workers: Isolated, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the engines' and the annotators': whatever touches a file, or hears an oracle or a labeler, does so in a thread."""
+    job = job_in(folder, workers, Model())
+    traces = await wanted(job)
+    loop, touched = threading.get_ident(), Counter[str]()
+
+    def watched(owner: object, name: str) -> None:
+        method = getattr(owner, name)
+
+        def watch(*arguments: Any, **named: Any) -> Any:
+            assert threading.get_ident() != loop, name
+            touched[name] += 1
+            return method(*arguments, **named)
+
+        monkeypatch.setattr(owner, name, watch)
+
+    for name in ("reading", "writing", "has"):
+        watched(Folder, name)
+    watched(stages, "_told_by")
+    watched(Consensus, "label")
+    for shard in traces:
+        await job.make_traces(shard)
+        await job.make_oracle(shard)
+        for method in job.plan.annotators:
+            await job.make_annotations(shard, method)
+        await job.make_labels(shard)
+    assert touched.keys() == {"reading", "writing", "has", "_told_by", "label"}

@@ -140,9 +140,13 @@ def test_tokens_have_a_price(tmp_path: Path) -> None:
 
 
 def test_this_run_is_what_the_meter_counted(tmp_path: Path) -> None:
-    meter = Meter()
+    dataset, meter = filled(tmp_path), Meter()
     meter.pay(Cost(rollouts=3, generated_tokens=70))
-    assert " s, 70 tokens written, " in told(filled(tmp_path), meter=meter)["this run"]
+    this_run = told(dataset, meter=meter)["this run"]
+    assert " s, 70 tokens written, " in this_run
+    assert this_run.endswith("/s")
+    meter.pay(Cost(aborted=5, prompt_tokens=200, cached_tokens=50))
+    assert told(dataset, meter=meter)["this run"].endswith("/s, 25% of prompts cached, 5 completions aborted")
 
 
 def scored(dataset: Dataset, gold: str) -> Mapping[str, Score]:

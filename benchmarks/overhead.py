@@ -1,0 +1,147 @@
+"""What the driver itself costs beside a fast engine: `python -m benchmarks.overhead` (see `README.md`)."""
+
+import argparse
+import asyncio
+import itertools
+import json
+import multiprocessing
+import os
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+from prefect import flow
+
+from benchmarks._paced import Paced, Sums
+from pipelines import flow as flows
+from pipelines import plan as planning
+from pipelines.__main__ import QUIET
+from pipelines._server import reachable
+from pipelines.config import parse
+from pipelines.meter import Meter
+from pipelines.stages import Job
+from storage.dataset import Dataset
+
+__all__ = ["main"]
+
+TRACES_PER_PROBLEM = 4
+TARGET = 0.05
+TICK_SECONDS = 0.05
+TICKS_PER_LOOK = 20
+"""At the memory, which costs more than a look at the clock."""
+MIB = 1 << 20
+
+
+class Watch:
+    """How late the event loop is with what is due, and how much memory the process has; cheap, since it counts as the driver's."""
+
+    def __init__(self) -> None:
+        self.late = list[float]()
+        self.peak_bytes = 0
+
+    async def look(self) -> None:
+        """Until cancelled."""
+        process = psutil.Process()
+        for tick in itertools.count():
+            due = time.perf_counter() + TICK_SECONDS
+            await asyncio.sleep(TICK_SECONDS)
+            self.late.append(time.perf_counter() - due)
+            if tick % TICKS_PER_LOOK == 0:
+                self.peak_bytes = max(self.peak_bytes, process.memory_info().rss)
+
+
+def measured(traces: int, tokens_per_second: float) -> dict[str, Any]:
+    """One whole run, as `stepmark run` does it, in a process that does nothing else."""
+    engine, watch = Paced(tokens_per_second=tokens_per_second), Watch()
+    with TemporaryDirectory(prefix="stepmark-overhead-") as folder, reachable():
+        job = _job(engine, traces, folder)
+
+        async def whole() -> None:
+            looking = asyncio.create_task(watch.look())
+            try:
+                await flows._work(job, makes_traces=True)
+            finally:
+                looking.cancel()
+
+        before, busy = time.perf_counter(), time.process_time()
+        asyncio.run(flow(name="overhead")(whole)())
+        seconds, cpu = time.perf_counter() - before, time.process_time() - busy - engine.cpu_seconds
+    late = [1000 * each for each in watch.late]
+    return {
+        "traces": job.meter.done["traces"],
+        "rollouts": job.meter.rollouts,
+        "generated_tokens": job.meter.generated_tokens,
+        "seconds": round(seconds, 1),
+        "engine_busy": round(job.meter.generated_tokens / tokens_per_second / seconds, 3),
+        "driver_cpu_seconds": round(cpu, 1),
+        "driver_share": round(cpu * tokens_per_second / job.meter.generated_tokens, 4),
+        "peak_mib": round(watch.peak_bytes / MIB),
+        "loop_late_ms": {
+            "median": round(statistics.median(late), 1),
+            "p99": round(statistics.quantiles(late, n=100)[98], 1),
+            "most": round(max(late)),
+        },
+    }
+
+
+def _job(engine: Paced, traces: int, folder: str) -> Job:
+    """A run file as a user would write it, but for its problems and its engine, which are no plugins."""
+    tables = {
+        "dataset": folder,
+        "problems": {"use": "word_problems"},
+        "engine": {"use": "scripted"},
+        "generate": {"traces_per_problem": TRACES_PER_PROBLEM},
+        "annotators": [{"use": "binary_search", "rollouts": 8}],
+        "label": {"use": "consensus", "rule": "majority", "min_agreeing": 1},
+    }
+    built = planning.build(parse(tables, "the benchmark's run file"))
+    plan = replace(built, source=Sums(count=traces // TRACES_PER_PROBLEM), engine=engine)
+    return Job(plan=plan, dataset=Dataset(folder), meter=Meter())
+
+
+def alone(traces: int, tokens_per_second: float) -> dict[str, Any]:
+    """The same in a process of its own, so that memory is counted from the start."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(measured, traces, tokens_per_second).result()
+
+
+def summary(options: argparse.Namespace, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """All runs; the growth of memory is that of the last over the first."""
+    growth = round(runs[-1]["peak_mib"] / runs[0]["peak_mib"], 2)
+    return {"tokens_per_second": options.tokens_per_second, "target": TARGET, "memory_growth": growth, "runs": list(runs)}
+
+
+def say(text: str) -> None:
+    """Progress goes to standard error, so that standard output is the JSON alone."""
+    sys.stderr.write(text + "\n")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.overhead", description=__doc__)
+    parser.add_argument("--traces", type=int, nargs="+", default=[1000, 10000], help="sizes of the runs, one after the other")
+    parser.add_argument("--tokens-per-second", type=float, default=20_000.0, help="of the engine that is mimicked")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure and print JSON; exit status 1 when the driver's share of the largest run is above the target."""
+    options = _options()
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    runs = list[dict[str, Any]]()
+    for traces in options.traces:
+        runs.append(alone(traces, options.tokens_per_second))
+        say(str(runs[-1]))
+    told = summary(options, runs)
+    sys.stdout.write(json.dumps(told, indent=2) + "\n")
+    raise SystemExit(runs[-1]["driver_share"] > TARGET)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""Rows read a column at a time are the rows that Arrow itself gives."""
+
+from typing import Any
+
+import pyarrow as pa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from storage.columns import rows
+from storage.schemas import SCHEMAS
+
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=3)
+
+
+def values(kind: pa.DataType) -> st.SearchStrategy[Any]:
+    """Whatever a column of the type can hold."""
+    if pa.types.is_struct(kind):
+        return st.fixed_dictionaries({field.name: cells(field) for field in kind})
+    if pa.types.is_map(kind):
+        return st.dictionaries(TEXTS, TEXTS, max_size=2)
+    if pa.types.is_list(kind):
+        return st.lists(cells(kind.value_field), max_size=3)
+    if pa.types.is_string(kind):
+        return TEXTS
+    return {pa.bool_(): st.booleans(), pa.float64(): st.floats(allow_nan=False)}.get(kind, st.integers(0, 2**31 - 1))
+
+
+def cells(field: pa.Field) -> st.SearchStrategy[Any]:
+    return st.none() | values(field.type) if field.nullable else values(field.type)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_rows_are_those_of_arrow_whole_and_in_part(data: st.DataObject) -> None:
+    schema = SCHEMAS[data.draw(st.sampled_from(sorted(SCHEMAS)))]
+    given_rows = data.draw(st.lists(st.fixed_dictionaries({field.name: cells(field) for field in schema}), max_size=5))
+    batch = pa.RecordBatch.from_pylist(given_rows, schema=schema)
+    start = data.draw(st.integers(0, len(given_rows)))
+    for part in (batch, batch.slice(start), batch.slice(0, start)):
+        assert rows(part) == part.to_pylist(maps_as_pydicts="lossy")
+
+
+def test_of_equal_keys_in_a_map_the_last_counts() -> None:
+    twice = pa.array([[("a", "1"), ("a", "2")], None, []], pa.map_(pa.string(), pa.string()))
+    assert rows(pa.RecordBatch.from_arrays([twice], ["m"])) == [{"m": {"a": "2"}}, {"m": None}, {"m": {}}]
