@@ -278,8 +278,9 @@ class Job:
     def counted(self, demand: Demand, asking: asyncio.Event) -> "Job":
         """The job as one shard does it: what it asks the engines is counted, and its first request sets `asking`."""
         doors = {id(engine): Door(engine=engine, demand=demand, asking=asking) for engine in self._engines()}
-        engine, judge_engine = (engine and doors[id(engine)] for engine in (self.plan.engine, self.plan.judge_engine))
-        return replace(self, plan=replace(self.plan, engine=engine, judge_engine=judge_engine))
+        plan = self.plan
+        engine, judge, prover = (each and doors[id(each)] for each in (plan.engine, plan.judge_engine, plan.prover_engine))
+        return replace(self, plan=replace(plan, engine=engine, judge_engine=judge, prover_engine=prover))
 
     def _engines(self) -> Sequence[Engine]:
         return list({id(e): e for e in (self.plan.engine, self.plan.judge_engine, self.plan.prover_engine) if e is not None}.values())
