@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Protocol, TypeVar, runtime_checkabl
 
 from pydantic import Field
 
-from engines.base import Completion, Engine, Prompt
+from engines.base import Completion, Engine, Prompt, Scored
 from stepmark.errors import EngineError, UserError
 from stepmark.identity import SEED_SPACING, digest, seed_for
 from stepmark.records import NO_ERROR, Annotation, Cost, Critique, Label, Problem, Rollout, Sampling, StepAnnotation, Trace, Verdict
@@ -135,6 +135,15 @@ class Tools:
         self._pay(completions, rollouts=count)
         return await _to_its_end(self._kept(completions, prefix, prefix_steps, seed, earlier))
 
+    async def score(self, prefix_steps: int, opening: str, text: str) -> Scored:
+        """How likely the engine is to write `text` after the first `prefix_steps` steps and `opening`; nothing is written."""
+        services = self._services
+        assert services.engine is not None, "the pipeline gives an engine to every method that needs one"
+        prefix = "".join(self.trace.steps[:prefix_steps]) + opening
+        scored = await services.engine.score(replace(services.solve_prompt(self.problem), prefix=prefix), text)
+        self._pay([scored])
+        return scored
+
     async def ask(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
         """Ask the judge engine; the seed is derived from the run's, the trace's and `sampling.seed`."""
         services = self._services
@@ -174,13 +183,13 @@ class Tools:
             generated_tokens=completion.generated_tokens,
         )
 
-    def _pay(self, completions: Sequence[Completion], rollouts: int = 0) -> None:
+    def _pay(self, answers: Sequence[Completion | Scored], rollouts: int = 0) -> None:
         self.cost = replace(
             self.cost,
             rollouts=self.cost.rollouts + rollouts,
-            prompt_tokens=self.cost.prompt_tokens + sum(c.prompt_tokens for c in completions),
-            cached_tokens=self.cost.cached_tokens + sum(c.cached_tokens for c in completions),
-            generated_tokens=self.cost.generated_tokens + sum(c.generated_tokens for c in completions),
+            prompt_tokens=self.cost.prompt_tokens + sum(answer.prompt_tokens for answer in answers),
+            cached_tokens=self.cost.cached_tokens + sum(answer.cached_tokens for answer in answers),
+            generated_tokens=self.cost.generated_tokens + sum(c.generated_tokens for c in answers if isinstance(c, Completion)),
         )
 
 

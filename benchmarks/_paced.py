@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from engines.base import Completion, Prompt
+from engines.base import Completion, Prompt, Scored
+from stepmark.errors import EngineError
 from stepmark.identity import digest
 from stepmark.records import Problem, Sampling
 
@@ -62,6 +63,10 @@ class Paced:
         self.cpu_seconds += time.thread_time() - started
         await asyncio.sleep(max(self.free_at, now + max(lengths) * SECONDS_PER_TOKEN) - now)
         return said
+
+    async def score(self, prompt: Prompt, continuation: str) -> Scored:
+        """Not asked for here."""
+        raise EngineError("this engine only completes", retryable=False)
 
     async def close(self) -> None:
         """Nothing to give back."""

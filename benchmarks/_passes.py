@@ -11,7 +11,7 @@ import psutil  # type: ignore[import-untyped]
 
 from benchmarks._workload import Workload
 from engines import _async_llm
-from engines.base import Completion, Engine, Prompt
+from engines.base import Completion, Engine, Prompt, Scored
 from engines.vllm import VLLM
 from pipelines.meter import Meter
 from pipelines.plan import Plan
@@ -162,6 +162,9 @@ class _Recording:
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
         self.requests.append((prompt, sampling))
         return await self.engine.complete(prompt, sampling)
+
+    async def score(self, prompt: Prompt, continuation: str) -> Scored:
+        return await self.engine.score(prompt, continuation)
 
     async def close(self) -> None:
         await self.engine.close()

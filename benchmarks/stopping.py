@@ -11,7 +11,8 @@ from typing import Any
 from annotators.base import Annotator, Family, Graded, Services, Tools, run, together
 from annotators.binary_search import BinarySearch
 from annotators.monte_carlo import MonteCarlo
-from engines.base import Completion, Prompt
+from engines.base import Completion, Prompt, Scored
+from stepmark.errors import EngineError
 from stepmark.records import Annotation, Problem, Rollout, Sampling, Trace
 from storage.dataset import Dataset
 from storage.tables import PROBLEMS, TRACES, annotations, rollouts
@@ -61,6 +62,10 @@ class Replay:
             )
             for one in taken
         ]
+
+    async def score(self, prompt: Prompt, continuation: str) -> Scored:
+        """Not asked for here."""
+        raise EngineError("this engine only completes", retryable=False)
 
     async def close(self) -> None:
         """Nothing to give back."""

@@ -6,11 +6,12 @@ import multiprocessing
 import os
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from engines import _watchdog
-from engines.base import Completion, Prompt
+from engines._ending import ending
+from engines.base import Completion, Prompt, Scored
 from stepmark.errors import ConfigError, EngineError, InstallError
 from stepmark.records import Sampling
 
@@ -44,14 +45,16 @@ class Running:
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
         """One request; the engine batches it with whatever else is running."""
-        from vllm.exceptions import VLLMClientError, VLLMServerError
+        return _completions(await self._asked(prompt, _parameters(sampling, prompt.schema)))
 
-        try:
-            return _completions(await self._generate(self._tokens(prompt), _parameters(sampling, prompt.schema)))
-        except VLLMClientError as error:
-            raise EngineError(f"vLLM refused the request: {_one_line(error)}", retryable=False) from error
-        except VLLMServerError as error:
-            raise EngineError(f"vLLM failed: {_one_line(error)}", retryable=True) from error
+    async def score(self, prompt: Prompt, continuation: str) -> Scored:
+        """The prompt's log-probabilities, beside one token drawn in vain: vLLM wants it.
+
+        vLLM reads such a prompt anew, whatever the prefix cache holds: it keeps no log-probabilities there (`skip_reading_prefix_cache`).
+        """
+        output = await self._asked(replace(prompt, prefix=prompt.prefix + continuation), _reading())
+        tokens = [_token(entry, token) for entry, token in zip(output.prompt_logprobs or (), output.prompt_token_ids or (), strict=True)]
+        return Scored(logprobs=ending(tokens, continuation), prompt_tokens=len(tokens), cached_tokens=output.num_cached_tokens or 0)
 
     @property
     def dead(self) -> bool:
@@ -69,6 +72,16 @@ class Running:
     async def warm_up(self) -> None:
         """Let the engine see a first prompt that it can stand."""
         await self._generate([0] * WARM_UP_TOKENS, _parameters(Sampling(max_tokens=1, temperature=0.0)))
+
+    async def _asked(self, prompt: Prompt, parameters: Any) -> "RequestOutput":
+        from vllm.exceptions import VLLMClientError, VLLMServerError
+
+        try:
+            return await self._generate(self._tokens(prompt), parameters)
+        except VLLMClientError as error:
+            raise EngineError(f"vLLM refused the request: {_one_line(error)}", retryable=False) from error
+        except VLLMServerError as error:
+            raise EngineError(f"vLLM failed: {_one_line(error)}", retryable=True) from error
 
     async def _generate(self, tokens: Sequence[int], parameters: Any) -> "RequestOutput":
         from vllm import TokensPrompt
@@ -137,6 +150,18 @@ def _parameters(sampling: Sampling, schema: str = "") -> Any:
         structured_outputs=StructuredOutputsParams(json=schema) if schema else None,
         output_kind=RequestOutputKind.FINAL_ONLY,
     )
+
+
+def _reading() -> Any:
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    return SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0, output_kind=RequestOutputKind.FINAL_ONLY)
+
+
+def _token(entry: Any, token: int) -> tuple[str, float | None]:
+    """A token's text and log-probability; nothing is known of the first, which has none before it."""
+    return (entry[token].decoded_token or "", entry[token].logprob) if entry else ("", None)
 
 
 def _completions(output: "RequestOutput") -> Sequence[Completion]:

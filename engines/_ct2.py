@@ -48,11 +48,24 @@ class Model:
     eos: int | None
     context: int
     """Positions the model was made for, prompt and completion together."""
+    reader: ctranslate2.Generator
+    """Reads and never draws: without a seed to set, all calls share it."""
 
     def encode(self, text: str) -> list[str]:
         """The tokens of a prompt, opened by the beginning-of-text token."""
         tokens: list[str] = self.tokenizer.encode(text, add_special_tokens=False).tokens
         return [self.bos, *tokens]
+
+    def encode_ending(self, text: str, length: int) -> tuple[list[str], int]:
+        """As `encode`, and how many of the tokens hold anything of the last `length` characters."""
+        encoding = self.tokenizer.encode(text, add_special_tokens=False)
+        begins = len(text) - length
+        return [self.bos, *encoding.tokens], sum(end > begins for _, end in encoding.offsets)
+
+    def score(self, tokens: list[str], last: int) -> tuple[float, ...]:
+        """The log-probabilities of the `last` tokens, each given all before it; blocks its thread."""
+        (result,) = self.reader.score_batch([tokens], max_input_length=0)
+        return tuple(result.log_probs[-last:])
 
     def draw(self, prompt: list[str], sampling: Sampling, cancelled: threading.Event) -> list[Drawn]:
         """`sampling.n` independent samples, in the order of their rows; blocks its thread, returns early once `cancelled` is set.
@@ -100,18 +113,16 @@ class Model:
         return Drawn(text=text[: min(ends)] if ends else text, tokens=len(row), ended=ended)
 
 
-def load(folder: Path, compute_type: str) -> Model:
+def load(folder: Path, compute_type: str, workers: int) -> Model:
     """Read a model folder; `ConfigError` when a file that it needs is missing or damaged."""
     _require_files(folder)
     try:
-        model = _load(folder, compute_type)
-        ctranslate2.Generator(str(model.weights), compute_type=compute_type, inter_threads=1, intra_threads=1)
+        return _load(folder, compute_type, workers)
     except Exception as error:  # tokenizers raises nothing more exact
         raise ConfigError(f"engines.pocket: {folder} cannot be loaded: {' '.join(str(error).split())}") from error
-    return model
 
 
-def _load(folder: Path, compute_type: str) -> Model:
+def _load(folder: Path, compute_type: str, workers: int) -> Model:
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     special = json.loads((folder / "ctranslate2" / "config.json").read_text(encoding="utf-8"))
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -122,6 +133,7 @@ def _load(folder: Path, compute_type: str) -> Model:
         bos=special["bos_token"],
         eos=tokenizer.token_to_id(special["eos_token"]),
         context=config["max_position_embeddings"],
+        reader=ctranslate2.Generator(str(folder / "ctranslate2"), compute_type=compute_type, inter_threads=workers, intra_threads=1),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from stepmark.records import Sampling
 
-__all__ = ["Completion", "Engine", "Prompt"]
+__all__ = ["Completion", "Engine", "Prompt", "Scored"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +44,19 @@ class Completion:
     generated_tokens: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """How likely a model holds a given text, token by token.
+
+    `logprobs` are natural logarithms, at temperature 1, each token given all before it. Prompt tokens are all that were read: nothing is
+    generated. Engines that read the whole text anew for this count nothing as cached.
+    """
+
+    logprobs: tuple[float, ...]
+    prompt_tokens: int
+    cached_tokens: int
+
+
 class Engine(Protocol):
     """A language model. Frozen dataclasses implement it; what must be started is started on first use and ended by `close`."""
 
@@ -62,6 +75,15 @@ class Engine(Protocol):
 
         Raises `EngineError`: retryable when the model may answer later (down, busy, timed out), not when it never will (prompt too long,
         refused). Safe to call thousands of times at once on one event loop; cancelling the call frees its place.
+        """
+        ...
+
+    async def score(self, prompt: Prompt, continuation: str) -> Scored:
+        """How likely the model is to go on from the prompt with `continuation`, which is not empty; nothing is drawn.
+
+        Prompt and continuation are cut into tokens together, as the model would have read them, and every token that holds anything of the
+        continuation counts as its own: of "is " and "42", the token " 4". To leave the space in the continuation changes nothing then.
+        Raises as `complete` does; `ConfigError` where a server cannot tell.
         """
         ...
 

@@ -9,20 +9,22 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, TypeVar, cast
 from urllib.parse import urlsplit
 
 import httpx2  # what openai is built on; only its limits are set here
 import openai
 from openai import AsyncOpenAI
 from openai.types import CompletionUsage
+from openai.types.completion_choice import Logprobs
 from pydantic import Field
 
+from engines._ending import ending
 from engines._parts import in_parts
-from engines.base import Completion, Prompt
+from engines.base import Completion, Prompt, Scored
 from stepmark.errors import ConfigError, EngineError
 from stepmark.identity import fingerprint, operational
 from stepmark.records import Sampling
@@ -36,6 +38,11 @@ MENDABLE = (openai.AuthenticationError, openai.PermissionDeniedError, openai.Not
 REQUEST_TIMEOUT = 408
 SPARE_FILES = 256
 MOST_TOKENS = 2**40
+UNTOLD = "engines.openai: the server tells no log-probabilities of a prompt; vLLM's does, and with api = 'completions' those that can echo"
+
+T = TypeVar("T")
+Token: TypeAlias = tuple[str, float | None]
+"""Its text and its log-probability."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +90,18 @@ class OpenAI:
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
         """Ask one server; `ConfigError` when the key, the address or the model's name is refused."""
-        if self.api == "chat" and prompt.prefix and self.continuation == "none":
-            raise EngineError("this server cannot continue an answer; use api = 'completions' or another continuation", retryable=False)
+        self._refuse_prefix(prompt)
         return await in_parts(lambda part: self._ask(prompt, part), sampling, self.max_n)
+
+    async def score(self, prompt: Prompt, continuation: str) -> Scored:
+        """Have the server echo a plain text with log-probabilities, or tell those of its turns as vLLM's `prompt_logprobs` does.
+
+        `ConfigError` when it answers without them.
+        """
+        whole = replace(prompt, prefix=prompt.prefix + continuation)
+        self._refuse_prefix(whole)
+        tokens, usage = await self._answered(lambda client: self._read(client, whole))
+        return Scored(logprobs=ending(tokens, continuation), prompt_tokens=_prompt_tokens(usage), cached_tokens=_cached_tokens(usage))
 
     async def close(self) -> None:
         """Close all connections."""
@@ -96,27 +112,30 @@ class OpenAI:
             await client.close()
 
     async def _ask(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
-        async with self._slots:
-            try:
-                completions = await self._first_answer(prompt, sampling)
-            except openai.APIError as error:
-                raise _translated(error) from error
-            except (ValueError, TypeError, AttributeError) as error:  # what a proxy says in the server's place, say
-                raise EngineError(f"not understood: the reply is no completion ({type(error).__name__})", retryable=True) from error
+        completions = await self._answered(lambda client: self._send(client, prompt, sampling))
         if len(completions) != sampling.n:
             raise EngineError(f"the server gave {len(completions)} of {sampling.n} choices; set max_n = 1", retryable=False)
         return completions
 
-    async def _first_answer(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
+    async def _answered(self, send: Callable[[AsyncOpenAI], Awaitable[T]]) -> T:
+        async with self._slots:
+            try:
+                return await self._first_answer(send)
+            except openai.APIError as error:
+                raise _translated(error) from error
+            except (ValueError, TypeError, AttributeError, LookupError) as error:  # what a proxy says in the server's place, say
+                raise EngineError(f"not understood: the reply is no completion ({type(error).__name__})", retryable=True) from error
+
+    async def _first_answer(self, send: Callable[[AsyncOpenAI], Awaitable[T]]) -> T:
         """Try each server once, and the last in turn `retries` times more, waiting as long as it asks."""
         start = next(self._turns)
         *others, last = self._clients[start:] + self._clients[:start]
         for client in others:
             try:
-                return await self._send(client.with_options(max_retries=0), prompt, sampling)
+                return await send(client.with_options(max_retries=0))
             except BUSY:
                 continue
-        return await self._send(last, prompt, sampling)
+        return await send(last)
 
     async def _send(self, client: AsyncOpenAI, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
         if self.api == "completions":
@@ -128,6 +147,23 @@ class OpenAI:
             extra_body=self._body(prompt, sampling) | self._continue(prompt),
         )
         return _completions([(c.message.content or "", c.finish_reason) for c in chat.choices], chat.usage)
+
+    async def _read(self, client: AsyncOpenAI, prompt: Prompt) -> tuple[Sequence[Token], CompletionUsage | None]:
+        if self.api == "completions":
+            plain = await client.completions.create(
+                model=self.model, prompt=prompt.text, echo=True, logprobs=0, max_tokens=0, extra_body=dict(self.extra_body)
+            )
+            return _echoed(plain.choices[0].logprobs), plain.usage
+        chat = await client.chat.completions.create(
+            model=self.model,
+            messages=cast(Any, self._messages(prompt)),
+            extra_body={self.length_parameter: 1, "prompt_logprobs": 0} | dict(self.extra_body) | self._continue(prompt),
+        )
+        return _told((chat.model_extra or {}).get("prompt_logprobs")), chat.usage
+
+    def _refuse_prefix(self, prompt: Prompt) -> None:
+        if self.api == "chat" and prompt.prefix and self.continuation == "none":
+            raise EngineError("this server cannot continue an answer; use api = 'completions' or another continuation", retryable=False)
 
     def _body(self, prompt: Prompt, sampling: Sampling) -> dict[str, Any]:
         known = {
@@ -183,18 +219,47 @@ def _completions(choices: Sequence[tuple[str, str | None]], usage: CompletionUsa
     """`TypeError` where the server's types are not the API's: the client does not check them."""
     if not all(isinstance(text, str) and isinstance(reason, str | None) for text, reason in choices):
         raise TypeError("text or finish_reason")
-    details = usage and usage.prompt_tokens_details
     generated = _count(usage.completion_tokens if usage else 0)
     return [
         Completion(
             text=text,
             finish_reason=reason or "length",
-            prompt_tokens=_count(usage.prompt_tokens if usage else 0),
-            cached_tokens=_count((details and details.cached_tokens) or 0),
+            prompt_tokens=_prompt_tokens(usage),
+            cached_tokens=_cached_tokens(usage),
             generated_tokens=generated // len(choices) + (index < generated % len(choices)),
         )
         for index, (text, reason) in enumerate(choices)
     ]
+
+
+def _echoed(logprobs: Logprobs | None) -> Sequence[Token]:
+    if logprobs is None or not logprobs.tokens or not logprobs.token_logprobs:
+        raise ConfigError(UNTOLD)
+    return list(zip(logprobs.tokens, map(_logprob, logprobs.token_logprobs), strict=True))
+
+
+def _told(entries: Any) -> Sequence[Token]:
+    """What vLLM calls `prompt_logprobs`: nothing for the first token, then for each by its id what is known of it, and of no other."""
+    if not entries:
+        raise ConfigError(UNTOLD)
+    known = [next(iter(entry.values())) if entry else {"decoded_token": "", "logprob": None} for entry in entries]
+    return [(str(token["decoded_token"] or ""), _logprob(token["logprob"])) for token in known]
+
+
+def _logprob(value: object) -> float | None:
+    """`TypeError` where the server says anything else."""
+    if not isinstance(value, float | int | None):
+        raise TypeError("logprob")
+    return value
+
+
+def _prompt_tokens(usage: CompletionUsage | None) -> int:
+    return _count(usage.prompt_tokens if usage else 0)
+
+
+def _cached_tokens(usage: CompletionUsage | None) -> int:
+    details = usage and usage.prompt_tokens_details
+    return _count((details and details.cached_tokens) or 0)
 
 
 def _response_format(schema: str) -> Mapping[str, object]:

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from engines import _ct2
 from engines._parts import in_parts
-from engines.base import Completion, Prompt
+from engines.base import Completion, Prompt, Scored
 from stepmark.errors import EngineError
 from stepmark.identity import fingerprint, operational
 from stepmark.records import Sampling
@@ -60,9 +60,15 @@ class Pocket:
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
         """Continue the prompt's plain text; cancelling stops rows within a token. Never retryable: there is nothing to wait for."""
         tokens = self._model.encode(prompt.text)
-        if len(tokens) >= self._model.context:
-            raise EngineError(f"the prompt has {len(tokens)} tokens, the model's context {self._model.context}", retryable=False)
+        self._refuse_too_many(tokens)
         return await in_parts(lambda part: self._draw(tokens, part), sampling, ROWS)
+
+    async def score(self, prompt: Prompt, continuation: str) -> Scored:
+        """One pass over the plain text; takes its turn among the draws."""
+        tokens, last = self._model.encode_ending(prompt.text + continuation, len(continuation))
+        self._refuse_too_many(tokens)
+        logprobs = await asyncio.get_running_loop().run_in_executor(self._pool, self._model.score, tokens, last)
+        return Scored(logprobs=logprobs, prompt_tokens=len(tokens), cached_tokens=0)
 
     async def close(self) -> None:
         """End the worker threads; calls that still wait are cancelled."""
@@ -79,6 +85,10 @@ class Pocket:
             cancelled.set()
         return [_completion(sample, len(tokens)) for sample in drawn]
 
+    def _refuse_too_many(self, tokens: list[str]) -> None:
+        if len(tokens) >= self._model.context:
+            raise EngineError(f"the prompt has {len(tokens)} tokens, the model's context {self._model.context}", retryable=False)
+
     @property
     def _folder(self) -> Path:
         return Path(self.model).expanduser() if self.model else SHIPPED
@@ -86,11 +96,15 @@ class Pocket:
     # Started on first use; cached properties live in the instance's dictionary, which being frozen leaves alone.
     @cached_property
     def _model(self) -> _ct2.Model:
-        return _ct2.load(self._folder, self.compute_type)
+        return _ct2.load(self._folder, self.compute_type, self._threads)
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self.workers or os.cpu_count() or 1, thread_name_prefix="pocket")
+        return ThreadPoolExecutor(self._threads, thread_name_prefix="pocket")
+
+    @property
+    def _threads(self) -> int:
+        return self.workers or os.cpu_count() or 1
 
 
 def _completion(sample: _ct2.Drawn, prompt_tokens: int) -> Completion:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from engines import _async_llm
 from engines._parts import in_parts
-from engines.base import Completion, Prompt
+from engines.base import Completion, Prompt, Scored
 from stepmark.errors import ConfigError
 from stepmark.identity import fingerprint, operational
 from stepmark.records import Sampling
@@ -56,6 +56,10 @@ class VLLM:
         """Continue the prompt, starting vLLM on the first call; an engine that died is started anew by the next one."""
         running = await self._running()
         return await in_parts(lambda part: running.complete(prompt, part), sampling, MOST)
+
+    async def score(self, prompt: Prompt, continuation: str) -> Scored:
+        """Read prompt and continuation, starting vLLM as `complete` does; there must be room for one token more."""
+        return await (await self._running()).score(prompt, continuation)
 
     async def close(self) -> None:
         """End vLLM and its processes, also one that has failed; returns when its memory is free."""

@@ -85,7 +85,7 @@ def sql(
     dataset: DatasetOption,
     layout: Annotated[Layout, typer.Option("--format")] = Layout.table,
 ) -> None:
-    """Ask a dataset in SQL: views problems, traces, steps, rollouts, critiques, annotations, labels, classes, rejected."""
+    """Ask a dataset in SQL: views problems, traces, steps, rollouts, critiques, annotations, labels, classes, step_values, rejected."""
     from storage import render
     from storage.dataset import Dataset
     from storage.sql import query as ask
@@ -139,13 +139,20 @@ def score(
 
 @app.command()
 def export(
-    format_: Annotated[str, typer.Argument(help="trl, math_shepherd, processbench, prm800k, prmbench, math_aps", metavar="FORMAT")],
+    format_: Annotated[
+        str, typer.Argument(help="trl, math_shepherd, processbench, prm800k, prmbench, math_aps, soft_labels", metavar="FORMAT")
+    ],
     dataset: DatasetOption,
     to: Annotated[str, typer.Option(help="A new folder, or hf://datasets/ORG/NAME.")],
     labels: Annotated[
         str, typer.Option(help="Take a method's annotations for labels (human, math_shepherd, …), not the kept labels.")
     ] = "",
     settings: Annotated[list[str], typer.Option("--set", help="Set a field of the format: field=value.", metavar="FIELD=VALUE")] = [],  # noqa: B006
+    values: Annotated[
+        str, typer.Option(help="Take a formula's values, one of storage.values in `stepmark list`, with soft_labels or math_aps.")
+    ] = "",
+    with_: Annotated[list[str], typer.Option("--with", help="Set a field of the values: eta=10.", metavar="FIELD=VALUE")] = [],  # noqa: B006
+    merge: Annotated[bool, typer.Option("--merge", help="Add every trace again with neighbouring steps merged.")] = False,
     public: Annotated[bool, typer.Option("--public", help="Make a new Hub repository public; it is private by default.")] = False,
 ) -> None:
     """Write labelled traces in a trainer's format, to a folder or to the Hugging Face Hub."""
@@ -153,7 +160,10 @@ def export(
     from storage.export import export as write
 
     exporter = plugins.build("storage.formats", {**_pairs("--set", settings), "use": format_})
-    done = write(Dataset(dataset), exporter, to, labels_by=labels, private=not public)
+    if with_ and not values:
+        raise ConfigError("--with sets a field of values: name them with --values")
+    formula = plugins.build("storage.values", {**_pairs("--with", with_), "use": values}) if values else None
+    done = write(Dataset(dataset), exporter, to, labels_by=labels, values=formula, merge=merge, private=not public)
     _print_counts(f"exported to {done.destination}", {"rows": done.rows, **{f"left out: {why}": n for why, n in done.left_out.items()}})
 
 

@@ -65,6 +65,7 @@ class RunFile(_Strict):
     problems: Table | None = None
     engine: Table | None = None
     judge_engine: Table | None = None
+    prover_engine: Table | None = None
     generate: Generate = Generate()
     annotators: tuple[Table, ...] = ()
     label: Table | None = None

@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from engines.base import Completion, Engine, Prompt
+from engines.base import Completion, Engine, Prompt, Scored
 from stepmark.records import Sampling
 
 __all__ = ["Demand", "Door"]
@@ -54,6 +54,16 @@ class Demand:
         self._generated_tokens += sum(completion.generated_tokens for completion in completions)
         return completions
 
+    async def scored(self, engine: Engine, prompt: Prompt, continuation: str) -> Scored:
+        """Have the engine score a text, which counts as a prompt without samples."""
+        whole, no_samples = replace(prompt, prefix=prompt.prefix + continuation), Sampling(n=0)
+        self._count(whole, no_samples, +1)
+        try:
+            return await engine.score(prompt, continuation)
+        finally:
+            self._count(whole, no_samples, -1)
+            self._changed.set()
+
     def _count(self, prompt: Prompt, sampling: Sampling, sign: int) -> None:
         self._prompt_tokens += sign * (len(prompt.text) // CHARACTERS_PER_TOKEN)
         self._open_samples += sign * sampling.n
@@ -82,6 +92,11 @@ class Door:
         """The engine's answer."""
         self.asking.set()
         return await self.demand.answered(self.engine, prompt, sampling)
+
+    async def score(self, prompt: Prompt, continuation: str) -> Scored:
+        """The engine's score."""
+        self.asking.set()
+        return await self.demand.scored(self.engine, prompt, continuation)
 
     async def close(self) -> None:
         """Nothing: the engine is shared, and whoever started the run ends it."""

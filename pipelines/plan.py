@@ -23,6 +23,7 @@ from storage.tables import is_method
 __all__ = ["Plan", "build"]
 
 PROMPTS = Path(__file__).parent / "prompts"
+PROVER = "prover_engine"
 # Names of gold.
 RESERVED = ("oracle", "human")
 
@@ -39,6 +40,9 @@ class Plan:
     source: Source | None
     engine: Engine | None
     judge_engine: Engine | None
+    prover_engine: Engine | None
+    proving: frozenset[str]
+    """The methods that have the prover write their rollouts, and not the engine that wrote the traces."""
     annotators: Mapping[str, Method]
     labeler: Labeler | Fitting | None
     filters: Sequence[Filter]
@@ -48,6 +52,10 @@ class Plan:
         """What the engine is asked to write a solution, or to go on with one."""
         return Prompt(user=fill(self.template, question=problem.question))
 
+    def engine_of(self, method: str) -> Engine | None:
+        """The engine that writes a method's rollouts."""
+        return self.prover_engine if method in self.proving else self.engine
+
     def sampling(self, *, n: int, seed: int) -> Sampling:
         """How traces and rollouts are sampled."""
         g = self.run_file.generate
@@ -55,7 +63,7 @@ class Plan:
 
     def traces_fingerprint(self) -> str:
         """Of a trace."""
-        return digest(self._writing, self.run_file.generate.split, steps.VERSION)
+        return digest(self._writing[False], self.run_file.generate.split, steps.VERSION)
 
     def traces_stamp(self, problems: str) -> str:
         """Of the traces of a shard, given the stamp of its problems."""
@@ -64,7 +72,7 @@ class Plan:
     def annotations_fingerprint(self, method: str) -> str:
         """Of a method's annotation of a trace, and of the rollouts it rests on."""
         annotator = self.annotators[method]
-        uses = [self._writing if "engine" in annotator.needs else ""]
+        uses = [self._writing[method in self.proving] if "engine" in annotator.needs else ""]
         uses += [_identity(self.judge_engine) if "judge_engine" in annotator.needs else ""]
         uses += [self.traces_fingerprint()] if isinstance(annotator, Explorer) else []
         heard = map(self.annotations_fingerprint, self.hears(method))
@@ -117,12 +125,16 @@ class Plan:
         return {method: plugin for method, plugin in self.annotators.items() if isinstance(plugin, Explorer)}
 
     @cached_property
-    def _writing(self) -> str:
+    def _writing(self) -> Mapping[bool, str]:
+        """As `_written_by`: False for the engine, True for the prover."""
+        return {False: self._written_by(self.engine), True: self._written_by(self.prover_engine)}
+
+    def _written_by(self, engine: Engine | None) -> str:
         """All that decides what solutions and rollouts look like and how they are graded."""
         g = self.run_file.generate
         grader = fingerprint(plugins.build("verifiers", {"use": g.grader}))
         return digest(
-            *(_identity(self.engine), self.run_file.seed, self.template, g.temperature, g.top_p, g.max_tokens, g.stop),
+            *(_identity(engine), self.run_file.seed, self.template, g.temperature, g.top_p, g.max_tokens, g.stop),
             *(FINDERS[g.grader][1], grader),
         )
 
@@ -132,8 +144,10 @@ def build(run_file: RunFile) -> Plan:
     generate = run_file.generate
     engine = plugins.build("engines", run_file.engine) if run_file.engine else None
     judge_engine = plugins.build("engines", run_file.judge_engine) if run_file.judge_engine else engine
+    prover_engine = plugins.build("engines", run_file.prover_engine) if run_file.prover_engine else None
     annotators = _annotators(run_file.annotators)
-    _refuse_missing_engines(annotators, engine, judge_engine)
+    proving = _proving(run_file.annotators, annotators)
+    _refuse_missing_engines(annotators, proving, {"engine": engine, "judge_engine": judge_engine, PROVER: prover_engine})
     labeler = _labeler(run_file.label)
     if labeler is not None:
         labeler.check(list(annotators))
@@ -145,6 +159,8 @@ def build(run_file: RunFile) -> Plan:
         source=plugins.build("problems", run_file.problems) if run_file.problems else None,
         engine=engine,
         judge_engine=judge_engine,
+        prover_engine=prover_engine,
+        proving=proving,
         annotators=annotators,
         labeler=labeler,
         filters=[plugins.build("filters", table) for table in run_file.filters],
@@ -156,8 +172,8 @@ def _annotators(tables: Sequence[Mapping[str, Any]]) -> Mapping[str, Method]:
     """Annotators by method name: the plugin's id, or `name` where one plugin is used twice."""
     built: dict[str, Method] = {}
     for table in tables:
-        method = str(table.get("name", table.get("use", "")))
-        annotator = plugins.build("annotators", {key: value for key, value in table.items() if key != "name"})
+        method = _method(table)
+        annotator = plugins.build("annotators", {key: value for key, value in table.items() if key not in ("name", "engine")})
         if not (hasattr(annotator, "annotate") or isinstance(annotator, Explorer)):
             raise ConfigError(f"'{method}' labels, it does not annotate: put it in [label]")
         if not is_method(method) or method in RESERVED:
@@ -171,6 +187,19 @@ def _annotators(tables: Sequence[Mapping[str, Any]]) -> Mapping[str, Method]:
     return built
 
 
+def _method(table: Mapping[str, Any]) -> str:
+    return str(table.get("name", table.get("use", "")))
+
+
+def _proving(tables: Sequence[Mapping[str, Any]], annotators: Mapping[str, Method]) -> frozenset[str]:
+    """The methods whose `engine` is the prover's."""
+    asked = {_method(table): table["engine"] for table in tables if "engine" in table}
+    for method, door in asked.items():
+        if door not in ("engine", PROVER) or "engine" not in annotators[method].needs:
+            raise ConfigError(f"annotator '{method}': engine = {door!r}: a method that has an engine write takes 'engine' or '{PROVER}'")
+    return frozenset(method for method, door in asked.items() if door == PROVER)
+
+
 def _labeler(table: Mapping[str, Any] | None) -> Labeler | Fitting | None:
     if table is None:
         return None
@@ -180,10 +209,10 @@ def _labeler(table: Mapping[str, Any] | None) -> Labeler | Fitting | None:
     return labeler
 
 
-def _refuse_missing_engines(annotators: Mapping[str, Method], engine: Engine | None, judge_engine: Engine | None) -> None:
-    doors = {"engine": engine, "judge_engine": judge_engine}
+def _refuse_missing_engines(annotators: Mapping[str, Method], proving: frozenset[str], doors: Mapping[str, Engine | None]) -> None:
     for method, annotator in annotators.items():
-        for door in sorted(annotator.needs):
+        needs = (PROVER if door == "engine" and method in proving else door for door in sorted(annotator.needs))
+        for door in needs:
             if doors[door] is None:
                 raise ConfigError(f"annotator '{method}' asks a language model: add an [{door}] table")
 

@@ -202,12 +202,14 @@ class Job:
         for problem, trace in traces:
             family = family_of[trace.trace_id] = families[problem.problem_id]
             family.traces[trace.trace_id] = trace
-        for table in map(rollouts, hears):
+        # Rollouts of another model say nothing of what this one would write.
+        alike = [heard for heard in hears if (heard in self.plan.proving) == (method in self.plan.proving)]
+        for table in map(rollouts, alike):
             for rollout in self.dataset.read_part(table, shard) if self.dataset.footer(table, shard) else ():
                 if rollout.trace_id in family_of:  # not of a trace that was discovered
                     family_of[rollout.trace_id].rollouts.append(rollout)
         said = {trace.trace_id: annotations for trace, annotations in self._cases(shard, hears, TRACES)} if hears else {}
-        open_ = partial(Tools, self._services(), method)
+        open_ = partial(Tools, self._services(method), method)
         return [open_(problem, trace, family_of[trace.trace_id], said.get(trace.trace_id)) for problem, trace in traces]
 
     def _sites(self, method: str, desk: Sequence[Tools]) -> Sequence[ProblemTools]:
@@ -216,7 +218,7 @@ class Job:
         for tools in desk:
             of_problem[tools.problem.problem_id].append(tools)
         cut = partial(split, how=self.plan.run_file.generate.split)
-        return [ProblemTools(self._services(), cut, method, own) for own in of_problem.values()]
+        return [ProblemTools(self._services(method), cut, method, own) for own in of_problem.values()]
 
     async def make_labels(self, shard: int) -> None:
         """Label the traces of a shard from the annotations of the run's methods, where the other shards have no say in it."""
@@ -299,11 +301,12 @@ class Job:
     def counted(self, demand: Demand, asking: asyncio.Event) -> "Job":
         """The job as one shard does it: what it asks the engines is counted, and its first request sets `asking`."""
         doors = {id(engine): Door(engine=engine, demand=demand, asking=asking) for engine in self._engines()}
-        engine, judge_engine = (engine and doors[id(engine)] for engine in (self.plan.engine, self.plan.judge_engine))
-        return replace(self, plan=replace(self.plan, engine=engine, judge_engine=judge_engine))
+        plan = self.plan
+        engine, judge, prover = (each and doors[id(each)] for each in (plan.engine, plan.judge_engine, plan.prover_engine))
+        return replace(self, plan=replace(plan, engine=engine, judge_engine=judge, prover_engine=prover))
 
     def _engines(self) -> Sequence[Engine]:
-        return list({id(e): e for e in (self.plan.engine, self.plan.judge_engine) if e is not None}.values())
+        return list({id(e): e for e in (self.plan.engine, self.plan.judge_engine, self.plan.prover_engine) if e is not None}.values())
 
     def _stamp(self, table: Table[Any], shard: int) -> str:
         footer = self.dataset.footer(table, shard)
@@ -384,11 +387,11 @@ class Job:
     def _grade(self) -> Callable[[str, str, str | None], Awaitable[Graded]]:
         return partial(grade, self.workers, grader=self.plan.run_file.generate.grader)
 
-    def _services(self) -> Services:
+    def _services(self, method: str) -> Services:
         seed = self.plan.run_file.seed
         return Services(
             seed=seed,
-            engine=self.plan.engine,
+            engine=self.plan.engine_of(method),
             judge_engine=self.plan.judge_engine,
             solve_prompt=self.plan.solve_prompt,
             rollout_sampling=self.plan.sampling(n=1, seed=seed),

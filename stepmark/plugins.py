@@ -17,7 +17,7 @@ from stepmark.errors import InstallError, PluginError
 
 __all__ = ["ROOMS", "available", "build", "describe", "load"]
 
-ROOMS = ("problems", "problems.shapes", "engines", "verifiers", "annotators", "filters", "storage.formats")
+ROOMS = ("problems", "problems.shapes", "engines", "verifiers", "annotators", "filters", "storage.formats", "storage.values")
 
 
 def available(room: str) -> tuple[str, ...]:

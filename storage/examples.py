@@ -1,6 +1,7 @@
 """Labelled traces, joined shard by shard: shard i of every table speaks of the same problems, so memory holds one shard."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from stepmark.errors import ConfigError
 from stepmark.records import Annotation, Discovered, Label, Problem, StepLabel, Trace
@@ -11,15 +12,20 @@ from storage.tables import LABELS, PROBLEMS, TRACES, Table, annotations, discove
 __all__ = ["examples"]
 
 
-def examples(dataset: Dataset, *, labels_by: str = "") -> Iterator[Example | LeftOut]:
+Values = Mapping[str, Sequence[float | None]]
+"""One value per step of each trace, by its id."""
+
+
+def examples(dataset: Dataset, *, labels_by: str = "", values: Values | None = None) -> Iterator[Example | LeftOut]:
     """Every trace with its problem and its label, or the reason why one of them is missing.
 
     With `labels_by`, what that method says of a trace stands for its label, kept unless the method failed on it; `ConfigError` where the
-    dataset has no annotations by that method.
+    dataset has no annotations by that method. `values` take the place of the labels' own.
     """
     if labels_by and labels_by not in (known := dataset.methods("annotations")):
         raise ConfigError(f"{dataset.uri} has no annotations of '{labels_by}' to export; it has: {', '.join(known) or 'none'}")
-    return _joined_shards(dataset, labels_by)
+    found = _joined_shards(dataset, labels_by)
+    return found if values is None else (_with_values(item, values) for item in found)
 
 
 def _joined_shards(dataset: Dataset, labels_by: str) -> Iterator[Example | LeftOut]:
@@ -38,6 +44,14 @@ def _traces(dataset: Dataset, shard: int, found: Mapping[Table[Discovered], set[
     for table, shards in found.items():
         if shard in shards:
             yield from dataset.read_part(table, shard)
+
+
+def _with_values(item: Example | LeftOut, values: Values) -> Example | LeftOut:
+    if isinstance(item, LeftOut):
+        return item
+    known = values.get(item.trace.trace_id, [None] * len(item.label.steps))
+    steps = tuple(replace(step, value=value) for step, value in zip(item.label.steps, known, strict=True))
+    return replace(item, label=replace(item.label, steps=steps))
 
 
 def _labels(dataset: Dataset, shard: int, labels_by: str) -> Mapping[str, Label]:

@@ -12,9 +12,12 @@ import pyarrow.parquet as pq
 from stepmark.errors import ConfigError, DatasetError
 from storage import card, hub
 from storage.dataset import Dataset
+from storage.derived import derived
 from storage.examples import examples
-from storage.formats.base import Example, Format, LeftOut
+from storage.formats.base import Example, Format, LeftOut, Valued
+from storage.merging import coarser
 from storage.parts import COMPRESSION, row_groups
+from storage.values.base import StepValues, call
 
 __all__ = ["Exported", "export"]
 
@@ -32,37 +35,65 @@ class Exported:
     destination: str
 
 
-def export(dataset: Dataset, exporter: Format, destination: str, *, labels_by: str = "", private: bool = True) -> Exported:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What is exported of a dataset, and how it is said."""
+
+    exporter: Format
+    labels_by: str
+    values: StepValues | None
+    merge: bool
+
+    def name(self) -> str:
+        """The format, and the values in it where they are not the labels' own."""
+        name = type(self.exporter).__module__.rpartition(".")[2]
+        return f"{name}, values {call(self.values)}" if self.values else name
+
+
+def export(
+    dataset: Dataset,
+    exporter: Format,
+    destination: str,
+    *,
+    labels_by: str = "",
+    values: StepValues | None = None,
+    merge: bool = False,
+    private: bool = True,
+) -> Exported:
     """Write every trace with a kept label in a trainer's format to a new folder, or to `hf://datasets/ORG/NAME`.
 
     A folder appears whole or not at all, and takes the place of an earlier export; one that holds anything else is a `ConfigError`.
     Traces whose label is not kept are left out. `labels_by` names a method whose annotations stand for the labels.
-    `private` is for a Hub repository that does not exist yet.
+    `values` take the place of the labels' own in a format that has any; `ConfigError` for one that has none. `merge` adds each trace
+    again with neighbouring steps taken together (`storage.merging`). `private` is for a Hub repository that does not exist yet.
     An export without rows, which no trainer could load, is a `DatasetError` that gives the reasons.
     """
     dataset.require()
+    if values is not None and not isinstance(exporter, Valued):
+        raise ConfigError("this format has no values, only labels: export soft_labels or math_aps")
+    wanted = Wanted(exporter=exporter, labels_by=labels_by, values=values, merge=merge)
     if destination.startswith(hub.PREFIX):
-        return _to_hub(dataset, exporter, hub.repository_of(destination), labels_by, private=private)
+        return _to_hub(dataset, wanted, hub.repository_of(destination), private=private)
     if "://" in destination:
         raise ConfigError(f"cannot export to {destination}; name a folder or hf://datasets/ORG/NAME")
-    return _to_folder(dataset, exporter, Path(destination), labels_by)
+    return _to_folder(dataset, wanted, Path(destination))
 
 
-def _to_hub(dataset: Dataset, exporter: Format, repository: str, labels_by: str, *, private: bool) -> Exported:
+def _to_hub(dataset: Dataset, wanted: Wanted, repository: str, *, private: bool) -> Exported:
     hub.token()
     with tempfile.TemporaryDirectory(prefix="stepmark-") as scratch:
-        survey = _build(dataset, exporter, Path(scratch), labels_by, title=repository)
+        survey = _build(dataset, wanted, Path(scratch), title=repository)
         url = hub.push(Path(scratch), repository, private=private)
     return Exported(rows=survey.rows, left_out=dict(survey.left_out), destination=url)
 
 
-def _to_folder(dataset: Dataset, exporter: Format, folder: Path, labels_by: str) -> Exported:
+def _to_folder(dataset: Dataset, wanted: Wanted, folder: Path) -> Exported:
     target = folder.expanduser().absolute()
     _check_replaceable(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
-            survey = _build(dataset, exporter, Path(scratch, "new"), labels_by, title=target.name)
+            survey = _build(dataset, wanted, Path(scratch, "new"), title=target.name)
             if target.exists():
                 target.rename(Path(scratch, "old"))
             Path(scratch, "new").rename(target)
@@ -71,15 +102,15 @@ def _to_folder(dataset: Dataset, exporter: Format, folder: Path, labels_by: str)
     return Exported(rows=survey.rows, left_out=dict(survey.left_out), destination=str(folder))
 
 
-def _build(dataset: Dataset, exporter: Format, folder: Path, labels_by: str, *, title: str) -> card.Survey:
-    survey = card.Survey()
-    chosen = _chosen(examples(dataset, labels_by=labels_by), survey)
-    rows = _counted(exporter.rows(chosen), survey)
+def _build(dataset: Dataset, wanted: Wanted, folder: Path, *, title: str) -> card.Survey:
+    survey, exporter = card.Survey(), wanted.exporter
+    values = derived(dataset, wanted.values) if wanted.values is not None else None
+    chosen = _chosen(examples(dataset, labels_by=wanted.labels_by, values=values), survey)
+    rows = _counted(exporter.rows(_with_coarser(chosen) if wanted.merge else chosen), survey)
     _write_shards(folder / "data", exporter, rows)
     if not survey.rows:
         raise DatasetError(f"nothing to export: {_reasons(survey.left_out)}")
-    name = type(exporter).__module__.rpartition(".")[2]
-    text = card.render(survey, title=title, format_name=name, split=exporter.split, run_files=dataset.read_run_files())
+    text = card.render(survey, title=title, format_name=wanted.name(), split=exporter.split, run_files=dataset.read_run_files())
     (folder / "README.md").write_text(text, encoding="utf-8")
     return survey
 
@@ -94,6 +125,12 @@ def _chosen(found: Iterable[Example | LeftOut], survey: card.Survey) -> Iterator
             survey.left_out["its label is not kept"] += 1
         else:
             yield item
+
+
+def _with_coarser(chosen: Iterable[Example]) -> Iterator[Example]:
+    for example in chosen:
+        yield example
+        yield from coarser(example)
 
 
 def _counted(found: Iterable[Any], survey: card.Survey) -> Iterator[dict[str, Any]]:

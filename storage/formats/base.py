@@ -3,14 +3,14 @@
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import pyarrow as pa
 
 from stepmark.records import NO_ERROR, Label, Problem, Trace, Verdict, first_error_of
 from stepmark.steps import SEPARATOR, listed
 
-__all__ = ["Example", "Format", "LeftOut", "Row", "list_in", "number_in", "supervised_steps", "written_steps"]
+__all__ = ["Example", "Format", "LeftOut", "Row", "Valued", "list_in", "number_in", "supervised_steps", "written_steps"]
 
 Row = Mapping[str, Any]
 N = TypeVar("N", int, float)
@@ -63,6 +63,13 @@ def list_in(noted: Mapping[str, str], name: str, kind: pa.DataType) -> list[Any]
     except (KeyError, ValueError, TypeError, RecursionError, OverflowError):  # Arrow's own errors are of these kinds
         return None
     return found
+
+
+@runtime_checkable
+class Valued(Protocol):
+    """A format that says the steps' values; the others say their labels alone."""
+
+    value_column: ClassVar[str]
 
 
 def written_steps(trace: Trace) -> list[str]:

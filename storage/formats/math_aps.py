@@ -29,6 +29,7 @@ class MathAps:
 
     version: ClassVar[int] = 1
     split: ClassVar[str] = "train"
+    value_column: ClassVar[str] = "mc_value"
     schema: ClassVar[pa.Schema] = pa.schema(
         {
             "question": pa.string(),

@@ -15,6 +15,8 @@ C, I, U = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNKNOWN  # noqa: E741
 
 PROBLEM = Problem(problem_id="p", question="How many?", answer="4", domain="test", source="test")
 SAMPLING = Sampling(temperature=0.7, max_tokens=64)
+# As a scripted engine asks what would be said, to score a text: nothing is drawn.
+READING = Sampling(temperature=0.0)
 WRONG = "wrong"
 
 Respond = Callable[[Prompt, Sampling, int], str | Completion]
@@ -95,7 +97,7 @@ def recording(respond: Respond) -> tuple[Scripted, list[tuple[Prompt, Sampling]]
     requests: list[tuple[Prompt, Sampling]] = []
 
     def recorded(prompt: Prompt, sampling: Sampling, index: int) -> str | Completion:
-        if index == 0:
+        if index == 0 and sampling != READING:
             requests.append((prompt, sampling))
         return respond(prompt, sampling, index)
 

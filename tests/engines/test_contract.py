@@ -14,7 +14,7 @@ from engines.vllm import VLLM
 from stepmark.errors import EngineError
 from stepmark.identity import SEED_SPACING
 from stepmark.records import Sampling
-from tests.engines.shipped import HOT, PROBLEMS, plain
+from tests.engines.shipped import CONTEXT, HOT, PROBLEMS, plain
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),
@@ -25,6 +25,16 @@ pytestmark = [
 ]
 
 GREEDY = Sampling(n=1, max_tokens=40, temperature=0.0)
+# Of two log-probabilities in float32, by engines that add in different orders, or in batches of different sizes.
+CLOSE = 1e-3
+# Where a prompt ends and a text begins: between tokens, within one (a space, a number's digits), after a line, with nothing written yet.
+BORDERS = [
+    ("", "The answer is 42."),
+    ("Step 1: 2 + 3 = 5, so", " Ana has 5 apples.\n"),
+    ("Step 1: 2 + 3 = 5, so ", "Ana has 5 apples.\n"),
+    ("Step 1: 2 + 3 = 5\n", "The answer is 5."),
+    ("Step 1: 2 + 3 = 5\nThe answer is 1", "46."),
+]
 
 ENGINES = [
     "scripted",
@@ -150,6 +160,62 @@ async def test_a_schema_harms_no_engine(engine: Engine, prompt: Prompt) -> None:
     holds = isinstance(engine, (VLLM, OpenAI))
     assert answer.text.strip() == ("42" if holds else free.text.strip())
     assert answer.finish_reason == ("stop" if holds else free.finish_reason)
+
+
+async def test_what_it_says_itself_is_likelier_than_anything_else(engine: Engine, prompt: Prompt) -> None:
+    (said,) = await engine.complete(prompt, GREEDY)
+    own, other = await engine.score(prompt, said.text), await engine.score(prompt, "The answer is 42.\n" + said.text)
+    assert all(logprob <= 0 for logprob in own.logprobs)
+    assert len(own.logprobs) == said.generated_tokens
+    assert sum(own.logprobs) > sum(other.logprobs)
+    (first,) = await engine.complete(prompt, replace(GREEDY, max_tokens=1))
+    # White space that ends the prompt may be one token with what follows it.
+    assert own.prompt_tokens - len(own.logprobs) in (first.prompt_tokens, first.prompt_tokens - 1)
+    assert 0 <= own.cached_tokens <= own.prompt_tokens
+
+
+async def test_a_text_is_as_likely_as_its_parts(engine: Engine, prompt: Prompt) -> None:
+    (start,) = await engine.complete(prompt, replace(GREEDY, max_tokens=5))
+    (rest,) = await engine.complete(replace(prompt, prefix=start.text), replace(GREEDY, max_tokens=5))
+    whole = (await engine.score(prompt, start.text + rest.text)).logprobs
+    parts = [await engine.score(prompt, start.text), await engine.score(replace(prompt, prefix=start.text), rest.text)]
+    assert whole == pytest.approx([logprob for part in parts for logprob in part.logprobs], abs=CLOSE)
+
+
+async def test_a_token_on_the_border_is_the_continuation_s(engine: Engine, prompt: Prompt) -> None:
+    with_space = await engine.score(replace(prompt, prefix="Step 1: The answer is"), " 42.")
+    without = await engine.score(replace(prompt, prefix="Step 1: The answer is "), "42.")
+    assert with_space.logprobs == pytest.approx(without.logprobs, abs=CLOSE)
+    assert 1 <= len(with_space.logprobs) <= 3
+
+
+async def _completed(engine: Engine, prompt: Prompt, seed: int) -> Sequence[Completion]:
+    return await engine.complete(prompt, replace(HOT, n=2, seed=seed * SEED_SPACING))
+
+
+async def test_scores_in_a_crowd_as_alone(engine: Engine, prompt: Prompt) -> None:
+    alone = await engine.score(prompt, "The answer is 42.")
+    draws = [asyncio.create_task(_completed(engine, prompt, seed)) for seed in range(10)]
+    crowd = await asyncio.gather(*(engine.score(prompt, f"The answer is {number}.") for number in range(30, 50)))
+    await asyncio.gather(*draws)
+    assert crowd[12].logprobs == pytest.approx(alone.logprobs, abs=CLOSE)
+
+
+async def test_refuses_to_score_what_is_too_long(engine: Engine, prompt: Prompt) -> None:
+    with pytest.raises(EngineError) as refusal:
+        await engine.score(prompt, "The answer is 42. " * CONTEXT)
+    assert not refusal.value.retryable
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.vllm
+async def test_engines_agree_how_likely_a_text_is(pocket: Pocket, in_process: VLLM, completions: OpenAI, chat: OpenAI) -> None:
+    for prefix, text in BORDERS:
+        scores = [await engine.score(asked(engine, PROBLEMS[0], prefix), text) for engine in (pocket, in_process, completions, chat)]
+        assert len(scores[0].logprobs) > 1
+        for other in scores[1:]:
+            assert other.logprobs == pytest.approx(scores[0].logprobs, abs=CLOSE)
+        assert {score.prompt_tokens for score in scores} == {scores[0].prompt_tokens}
 
 
 @pytest.mark.vllm

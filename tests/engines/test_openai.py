@@ -203,6 +203,83 @@ def test_a_run_file_can_name_it() -> None:
         plugins.build("engines", {**table, "base_urls": []})
 
 
+ECHO = {"tokens": ["Q", " is", " 4", "2"], "token_logprobs": [None, -1.0, -2.0, 0], "text_offset": [0, 1, 4, 6], "top_logprobs": None}
+USAGE = {"prompt_tokens": 4, "completion_tokens": 0, "total_tokens": 4}
+PROMPT_LOGPROBS = [
+    None,
+    {"7": {"logprob": -1.0, "rank": 3, "decoded_token": " is"}},
+    {"8": {"logprob": -2.0, "rank": 1, "decoded_token": " 4"}, "9": {"logprob": -0.5, "rank": 1, "decoded_token": " 5"}},
+    {"3": {"logprob": -3.5, "rank": 9, "decoded_token": "2"}},
+]
+
+
+def echo(logprobs: object) -> Answer:
+    answer = completion("Q is 42", usage=USAGE)
+    answer.body["choices"][0]["logprobs"] = logprobs
+    return answer
+
+
+def told(prompt_logprobs: object) -> Answer:
+    answer = completion("x", chat=True, usage=USAGE)
+    return replace(answer, body={**answer.body, "prompt_logprobs": prompt_logprobs})
+
+
+async def test_a_plain_text_is_scored_by_its_echo() -> None:
+    async with FakeServer.answering(echo(ECHO)) as server:
+        engine = engine_at(server.url, extra_body={"priority": 1})
+        scored = await engine.score(Prompt(user="Q", prefix=" is "), "42")
+        await engine.close()
+    assert (scored.logprobs, scored.prompt_tokens, scored.cached_tokens) == ((-2.0, 0.0), 4, 0)
+    assert server.asked == [
+        {"model": "m", "prompt": "Q is 42", "echo": True, "logprobs": 0, "max_tokens": 0, "priority": 1},
+    ]
+
+
+async def test_turns_are_scored_as_vllm_tells() -> None:
+    async with FakeServer.answering(told(PROMPT_LOGPROBS)) as server:
+        engine = engine_at(server.url, api="chat")
+        scored = await engine.score(Prompt(user="Q", prefix="is"), " 42")
+        await engine.close()
+    assert (scored.logprobs, scored.prompt_tokens) == ((-2.0, -3.5), 4)
+    (asked,) = server.asked
+    assert asked["messages"] == [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "is 42"}]
+    assert (asked["prompt_logprobs"], asked["max_tokens"], asked["continue_final_message"]) == (0, 1, True)
+
+
+@pytest.mark.parametrize(("api", "answer"), [("completions", echo(None)), ("completions", echo({"tokens": []})), ("chat", told(None))])
+async def test_a_server_that_tells_no_log_probabilities_is_named(api: str, answer: Answer) -> None:
+    async with FakeServer.answering(answer) as server:
+        engine = engine_at(server.url, api=api)
+        with pytest.raises(ConfigError, match="the server tells no log-probabilities of a prompt; vLLM's does"):
+            await engine.score(PROMPT, " 42")
+        await engine.close()
+
+
+@pytest.mark.parametrize(
+    ("api", "answer"),
+    [
+        ("completions", echo(ECHO | {"token_logprobs": [None, -1.0]})),
+        ("completions", echo(ECHO | {"token_logprobs": [None, -1.0, "low", -2.0]})),
+        ("chat", told("yes")),
+        ("chat", told([None, {"7": {"logprob": -1.0}}])),
+        ("chat", told([None, {"7": {"logprob": [], "decoded_token": "x"}}])),
+    ],
+)
+async def test_a_score_that_is_none_is_not_understood(api: str, answer: Answer) -> None:
+    async with FakeServer.answering(answer) as server:
+        engine = engine_at(server.url, api=api)
+        with pytest.raises(EngineError, match="not understood") as refusal:
+            await engine.score(PROMPT, " 42")
+        await engine.close()
+    assert refusal.value.retryable
+
+
+async def test_a_server_that_cannot_continue_cannot_score_turns() -> None:
+    engine = engine_at(await refusing_url(), api="chat", continuation="none")
+    with pytest.raises(EngineError, match="cannot continue an answer"):
+        await engine.score(Prompt(user="Q"), "42")
+
+
 @pytest.mark.vllm
 @pytest.mark.asyncio(loop_scope="session")
 async def test_a_cancelled_call_is_aborted_in_the_server(vllm_server: str) -> None:

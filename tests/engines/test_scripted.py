@@ -1,9 +1,11 @@
 """The fake says what it is told, cut as a model would have cut it."""
 
+import math
+
 import pytest
 
 from engines.base import Completion, Prompt
-from engines.scripted import Scripted
+from engines.scripted import NEVER, Scripted
 from stepmark import plugins
 from stepmark.errors import EngineError, PluginError
 from stepmark.records import Sampling
@@ -71,3 +73,25 @@ def test_the_identity_knows_what_is_said() -> None:
     assert Scripted(replies={"": ("a",)}).identity != Scripted(replies={"": ("b",)}).identity
     assert Scripted(respond=lambda *_: "x").identity != Scripted().identity
     assert Scripted(delay=1.0).identity == Scripted().identity
+
+
+async def scored(engine: Scripted, text: str) -> list[float]:
+    return [math.exp(logprob) for logprob in (await engine.score(PROMPT, text)).logprobs]
+
+
+async def test_a_text_is_as_likely_as_the_share_of_replies_that_agree() -> None:
+    engine = Scripted(replies={"": (" it is 4", " it is 5", " it was 4", " no"), "3+3": (" six",)})
+    assert await scored(engine, " it is 4") == pytest.approx([3 / 4, 2 / 3, 1 / 2])
+    assert await scored(engine, " it is six") == pytest.approx([3 / 4, 2 / 3, math.exp(NEVER)])
+    assert await scored(engine, " six is 4") == pytest.approx([math.exp(NEVER)] * 3)
+
+
+async def test_a_function_makes_its_greedy_reply_certain() -> None:
+    engine = Scripted(respond=lambda prompt, sampling, index: f" {sampling.temperature:.0f} {index}")
+    assert await scored(engine, " 0 0") == [1.0, 1.0]
+
+
+async def test_scoring_fails_when_told_and_where_nothing_fits() -> None:
+    for engine, message in ((Scripted(error="out of order"), "out of order"), (Scripted(), "no scripted reply fits")):
+        with pytest.raises(EngineError, match=message):
+            await engine.score(PROMPT, "4")

@@ -66,7 +66,7 @@ def test_the_resolved_run_file_keeps_overrides_and_odd_text(tmp_path: Path) -> N
         ("", "dataset: Field required"),
         ('dataset = ""', "dataset: String should have at least 1 character"),
         ("dataset = 5", "dataset: Input should be a valid string"),
-        ('dataset = "d"\nsede = 2', "unknown key 'sede'; known: dataset, seed, problems, engine, judge_engine, generate, annotators, "),
+        ('dataset = "d"\nsede = 2', "unknown key 'sede'; known: dataset, seed, problems, engine, judge_engine, prover_engine, generate, "),
         ('dataset = "d"\nseed = "one"', "seed: Input should be a valid integer"),
         ('dataset = "d"\n[generate]\ntemprature = 1', "unknown key 'temprature' in [generate]; known: traces_per_problem, temperature"),
         (

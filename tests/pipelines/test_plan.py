@@ -28,6 +28,7 @@ RUN: dict[str, Any] = {
     ],
     "label": {"use": "consensus"},
 }
+PROVER = {"use": "monte_carlo", "name": "prover", "engine": "prover_engine"}
 METHODS = ("binary_search", "thorough", "judge", "formal")
 
 
@@ -79,6 +80,9 @@ def test_methods_go_by_their_plugins_name_or_their_own() -> None:
         ({"label": {}}, "a table for annotators needs `use = …`"),
         ({"engine": None}, "annotator 'binary_search' asks a language model: add an [engine] table"),
         ({"engine": None, "annotators": [{"use": "judge"}], "label": None}, "'judge' asks a language model: add an [judge_engine] table"),
+        ({"annotators": [PROVER]}, "annotator 'prover' asks a language model: add an [prover_engine] table"),
+        ({"annotators": [PROVER | {"engine": "judge_engine"}]}, "annotator 'prover': engine = 'judge_engine': a method that has an engine"),
+        ({"annotators": [{"use": "formal", "engine": "prover_engine"}]}, "annotator 'formal': engine = 'prover_engine': a method that"),
         ({"generate": {"split": "words"}}, "split: no way of splitting called 'words'"),
         ({"generate": {"split": "regex:("}}, "is not a valid pattern"),
         ({"generate": {"prompt": "none"}}, "no prompt 'none': give the path of a text file, or one of: boxed, logic, pocket"),
@@ -113,6 +117,17 @@ def test_methods_speak_after_those_they_hear_and_change_with_them() -> None:
     assert changed == {"binary_search", "adaptive_search", "again"}
 
 
+def test_a_prover_writes_the_rollouts_of_the_methods_that_name_it() -> None:
+    engine, prover = RUN["engine"], {"use": "scripted", "replies": {"": ["No."]}}
+    own = {"use": "monte_carlo", "name": "own", "engine": "engine"}
+    one = plan(annotators=[*RUN["annotators"], PROVER, own], prover_engine=prover)
+    assert one.engine_of("prover") == one.prover_engine != one.engine
+    assert one.engine_of("own") == one.engine_of("binary_search") == one.engine
+    two = plan(annotators=[*RUN["annotators"], PROVER, own], prover_engine=engine)
+    check_moved(names(one), names(two), {"prover"})
+    check_moved(names(two), names(plan(annotators=[*RUN["annotators"], PROVER, own], prover_engine=engine, judge_engine=prover)), {"judge"})
+
+
 def test_a_run_file_may_leave_most_out() -> None:
     bare = build(parse({"dataset": "d"}, ""))
     assert (bare.source, bare.engine, bare.judge_engine, dict(bare.annotators), bare.labeler) == (None, None, None, {}, None)
@@ -138,7 +153,7 @@ def names(one: Plan) -> dict[str, str]:
 
 def check_moved(before: dict[str, str], after: dict[str, str], moved: set[str]) -> None:
     """What moved is this and, when an annotation did, the labels too."""
-    follows = {"labels"} if moved & {*EVERYTHING_ASKED, "formal"} - {"traces"} else set()
+    follows = {"labels"} if moved & {*EVERYTHING_ASKED, "formal", "prover"} - {"traces"} else set()
     assert {name for name in before if before[name] != after[name]} == moved | follows
 
 

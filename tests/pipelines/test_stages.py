@@ -647,6 +647,15 @@ async def test_gold_that_is_not_there_is_told(folder: Path, workers: Isolated) -
         await run(job_in(folder, workers, Model(), label={**FUSION, "gold": "human"}))
 
 
+async def test_a_prover_writes_the_rollouts_of_the_method_that_names_it_and_no_other(folder: Path, workers: Isolated) -> None:
+    own, prover = {"use": "monte_carlo", "rollouts": 1}, {"use": "monte_carlo", "name": "prover", "engine": "prover_engine", "rollouts": 1}
+    says = {"use": "scripted", "replies": {"": ["The answer is -7."]}, "context": 100_000}
+    job = await run(job_in(folder, workers, Model(skill=1.0), annotators=[own, prover], prover_engine=says, label=None))
+    assert {rollout.text for rollout in job.dataset.read(rollouts("prover"))} == {"The answer is -7."}
+    assert "The answer is -7." not in {rollout.text for rollout in job.dataset.read(rollouts("monte_carlo"))}
+    assert {rollout.outcome for rollout in job.dataset.read(rollouts("prover"))} == {I}
+
+
 async def test_the_event_loop_neither_reads_nor_writes(folder: Path, workers: Isolated, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is the engines' and the annotators': whatever touches a file, or hears an oracle or a labeler, does so in a thread."""
     job = job_in(folder, workers, Model())

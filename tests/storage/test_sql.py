@@ -19,7 +19,7 @@ from tests.storage.samples import ANNOTATION, DISCOVERED, TRACE
 
 TABLES = [kind for kind in SCHEMAS if kind != "discovered"]
 """Those that have a view of their name."""
-VIEWS = {*TABLES, "steps", "classes"}
+VIEWS = {*TABLES, "steps", "classes", "estimates", "step_values"}
 PLAIN_STEPS = ["trace_id", "problem_id", "step_index", "text", "label", "value"]
 
 STATEMENTS = [
@@ -93,7 +93,7 @@ def test_views_are_typed_the_same_with_and_without_rows(filled: Dataset, tmp_pat
 
 def test_tables_are_read_whole(filled: Dataset) -> None:
     counts = {view: answer(filled, f"SELECT count(*) FROM {view}")[0][0] for view in VIEWS}
-    whole = {"problems": 1, "rejected": 1, "traces": 3, "labels": 3, "steps": 8, "classes": 3}
+    whole = {"problems": 1, "rejected": 1, "traces": 3, "labels": 3, "steps": 8, "classes": 3, "estimates": 14, "step_values": 8}
     assert counts == whole | {"rollouts": 1, "critiques": 2, "annotations": 2}
     assert answer(filled, "SELECT method, sum(rollouts), max(seconds) FROM annotations GROUP BY ALL ORDER BY ALL") == [
         ("formal", 4, 0.5),

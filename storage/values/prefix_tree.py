@@ -1,0 +1,42 @@
+"""The value of a prefix from all solutions that pass through it, whoever's prefix they were drawn from."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+__all__ = ["PrefixTree"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrefixTree:
+    """The mean outcome of a prefix's leaves in the tree of a problem's solutions (TEMPO, Tran et al. 2025, arXiv 2509.18314, P2T).
+
+    Leaves are the problem's traces and all rollouts of any method, but for those in `but`, which another model wrote. A prefix's leaves
+    are those that begin with its text, and that were free to leave it: a rollout drawn further down tells of the prefix it was drawn from.
+    In TreeRPO's full tree (Yang et al. 2025, arXiv 2506.05183), where every node has as many children, it is their mean of means.
+    Unknown outcomes are on neither side, and are counted. Searches that choose their prefixes by earlier outcomes bias it a little.
+    """
+
+    but: tuple[str, ...] = ("prover",)
+
+    version: ClassVar[int] = 1
+    columns: ClassVar[tuple[str, ...]] = ("leaves", "unknowns")
+    sql: ClassVar[str] = """
+        WITH leaf AS (
+          SELECT problem_id, outcome, 0 AS free_from, array_to_string(steps, '') AS solution
+          FROM traces
+          UNION ALL
+          SELECT problem_id, rollouts.outcome, length(start) AS free_from, start || text AS solution
+          FROM rollouts JOIN (SELECT trace_id, problem_id, steps FROM traces) USING (trace_id),
+            LATERAL (SELECT array_to_string(steps[:prefix_steps], '') AS start)
+          WHERE NOT list_contains(but, method)
+        ), node AS (
+          SELECT trace_id, problem_id, (number - 1)::INTEGER AS step_index, number = len(steps) AS whole,
+            array_to_string(steps[:number], '') AS prefix
+          FROM (SELECT trace_id, problem_id, steps, unnest(range(1, len(steps) + 1)) AS number FROM traces)
+        )
+        SELECT trace_id, step_index, avg((outcome = 'correct')::INTEGER) FILTER (outcome <> 'unknown') AS value,
+          count(*) FILTER (outcome <> 'unknown') AS leaves, count(*) FILTER (outcome = 'unknown') AS unknowns
+        FROM node JOIN leaf USING (problem_id)
+        WHERE free_from <= length(prefix) AND CASE WHEN whole THEN solution = prefix ELSE starts_with(solution, prefix) END
+        GROUP BY trace_id, step_index
+    """

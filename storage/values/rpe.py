@@ -1,0 +1,34 @@
+"""Relative progress: what a step leaves of the chance of a right answer."""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+__all__ = ["Rpe"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rpe:
+    """P = MC(s_t+1) / MC(s_t), and the label 1 where P >= `threshold`, else 0 (GenPRM; Zhao et al. 2025, arXiv 2504.00891, eq. 10 and 11).
+
+    MC of the question is the share of right traces among the problem's own. From the first step with MC = 0 on all is 0, as in the paper;
+    above 1 a step made a right answer likelier.
+    """
+
+    threshold: Annotated[float, Field(gt=0, le=1)] = 0.8
+    source: str = "monte_carlo"
+
+    version: ClassVar[int] = 1
+    columns: ClassVar[tuple[str, ...]] = ("label",)
+    sql: ClassVar[str] = """
+        SELECT trace_id, step_index, ratio AS value, (ratio >= threshold)::INTEGER AS label
+        FROM (
+          SELECT trace_id, step_index, CASE
+            WHEN min(estimates.value) OVER (PARTITION BY trace_id ORDER BY step_index) = 0 THEN 0
+            WHEN step_index = 0 THEN estimates.value / nullif(pass_rate, 0)
+            ELSE estimates.value / before
+          END AS ratio
+          FROM estimates WHERE method = source
+        )
+    """
