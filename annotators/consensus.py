@@ -23,7 +23,7 @@ class Consensus:
     """
 
     rule: Literal["mc_and_judge", "majority"] = "mc_and_judge"
-    monte_carlo: tuple[str, ...] = ("monte_carlo", "binary_search", "tree_search")
+    monte_carlo: tuple[str, ...] = ("monte_carlo", "binary_search", "tree_search", "adaptive_search")
     judge: str = "judge"
     formal: tuple[str, ...] = ("formal",)
     formal_veto: bool = True

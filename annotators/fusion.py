@@ -25,9 +25,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from annotators._surest import surest, unlabelled
 from annotators.base import Case, Labeler, fall
 from stepmark.errors import ConfigError
-from stepmark.records import NO_ERROR, Annotation, Label, StepLabel, Trace, Verdict
+from stepmark.records import NO_ERROR, Annotation, Label, Trace, Verdict
 
 __all__ = ["Fusion"]
 
@@ -93,7 +94,7 @@ class Fusion:
     independently (a logarithmic opinion pool: Genest and Zidek 1986); 1 trusts them to.
     """
 
-    sources: tuple[tuple[str, ...], ...] = (("monte_carlo", "binary_search", "tree_search"), ("judge",), ("formal",))
+    sources: tuple[tuple[str, ...], ...] = (("monte_carlo", "binary_search", "tree_search", "adaptive_search"), ("judge",), ("formal",))
     provers: tuple[str, ...] = ("formal",)
     gold: str = ""
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.9
@@ -136,12 +137,8 @@ class Fused:
         pattern = self.fusion.pattern(trace, annotations)._replace(gold=None)
         sources = tuple(method for group in self.fusion.sources for method in group if _decides(annotations.get(method)))
         if not sources:
-            return _label(trace, {}, None, sources, "undecided: every source")
-        posterior = self.rates.posterior(pattern, self.fusion.power)
-        first_error, confidence = max(posterior.items(), key=lambda item: item[1])
-        kept = confidence >= self.fusion.threshold
-        reason = f"posterior {confidence:.3f}" + ("" if kept else f", below {self.fusion.threshold:g}")
-        return _label(trace, posterior, first_error, sources, reason, kept=kept)
+            return unlabelled(trace, "undecided: every source")
+        return surest(trace, self.rates.posterior(pattern, self.fusion.power), self.fusion.threshold, sources)
 
 
 class Rates:
@@ -278,25 +275,3 @@ def _saying(group: Sequence[Annotation]) -> Saying | None:
 
 def _decides(annotation: Annotation | None) -> bool:
     return annotation is not None and annotation.first_error is not None
-
-
-def _label(
-    trace: Trace, posterior: Mapping[int, float], first_error: int | None, sources: tuple[str, ...], reason: str, *, kept: bool = False
-) -> Label:
-    """A step's value is the chance that neither it nor a step before it is wrong."""
-    last = len(trace.steps) if first_error == NO_ERROR else first_error
-    steps = list[StepLabel]()
-    for index in range(len(trace.steps)):
-        value = 1 - sum(chance for place, chance in posterior.items() if 0 <= place <= index) if posterior else None
-        known = kept and last is not None and index <= last
-        verdict = (Verdict.INCORRECT if index == first_error else Verdict.CORRECT) if known else Verdict.UNKNOWN
-        steps.append(StepLabel(label=verdict, value=value))
-    return Label(
-        trace_id=trace.trace_id,
-        first_error=first_error,
-        steps=tuple(steps),
-        confidence=posterior[first_error] if first_error is not None else None,
-        kept=kept,
-        reason=reason,
-        sources=sources,
-    )

@@ -154,7 +154,7 @@ def test_without_monte_carlo_there_are_labels_and_no_values() -> None:
 @pytest.mark.parametrize(
     ("fields", "methods", "message"),
     [
-        ({}, [], "needs the annotators 'judge' and one of monte_carlo, binary_search, tree_search; the run has: none"),
+        ({}, [], "needs the annotators 'judge' and one of monte_carlo, binary_search, tree_search, adaptive_search; the run has: none"),
         ({}, ["judge", "formal"], "the run has: judge, formal"),
         ({}, ["monte_carlo", "binary_search"], "the run has: monte_carlo, binary_search"),
         ({"judge": "other"}, ["judge", "monte_carlo"], "needs the annotators 'other'"),
