@@ -33,7 +33,7 @@ lint: .venv/dev
 	.venv/bin/lint-imports --no-cache
 
 bench: .venv/dev .venv/vllm
-	.venv/bin/python -m benchmarks.saturation
+	.venv/bin/python -m benchmarks
 
 .venv/core: pyproject.toml requirements/core.lock
 	$(PYTHON) -m venv .venv

@@ -48,7 +48,7 @@ SETTINGS = {
     "no = in it": ("nonsense", "write it as table.key=value"),
     "no such entry": ("annotators.7.use=formal", "there is no '7' in the run file"),
     "unknown engine": ("engine.use=nope", "engines has no 'nope'; it has: openai, pocket, scripted, vllm"),
-    "unknown annotator": ("annotators.0.use=montecarlo", "annotators has no 'montecarlo'; it has: binary_search"),
+    "unknown annotator": ("annotators.0.use=montecarlo", "annotators has no 'montecarlo'; it has: adaptive_search"),
     "unknown parameter": ("engine.nope=1", "engines.scripted has no parameter 'nope'; it has: replies"),
     "wrong parameter": ("engine.delay=soon", "engines.scripted: delay: Input should be a valid number"),
     "no number": ("engine.delay=nan", "engine.delay: a number out of range"),
