@@ -1,6 +1,6 @@
 """What labels cost and what the house costs, one benchmark after the other: `python -m benchmarks`, or `make bench`.
 
-Each runs as it does alone, in a process of its own, and prints what it prints alone; what it measured is gathered in one JSON file. The exit
+Each runs as it does alone, in a process of its own; what it measured is gathered in one JSON file. The exit
 status is 1 when one of them is below its target or does not end well.
 """
 
