@@ -21,9 +21,9 @@ ROOT = Path(__file__).parents[2]
 RUN_FILE = ROOT / "configs" / "pocket.toml"
 METHODS = ("monte_carlo", "binary_search", "formal", "judge")
 SAMPLING_METHODS = ("monte_carlo", "binary_search")
-COUNT, TRACES_PER_PROBLEM = 5, 4
+COUNT, TRACES_PER_PROBLEM = 3, 4
 # Two shards at once, so that an engine is started once for both.
-SMALLER = [f"problems.count={COUNT}", "shards.problems_per_shard=3"]
+SMALLER = [f"problems.count={COUNT}", "shards.problems_per_shard=2"]
 RUN_SECONDS = 900
 
 
