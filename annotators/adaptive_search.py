@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, takewhile
 from typing import Annotated, ClassVar
 
@@ -55,12 +55,10 @@ class AdaptiveSearch:
     async def learn(self, shard: Sequence[Tools]) -> Annotator:
         """The search as these traces teach it: by what is known of all of them, and by what the pilots buy."""
         known = [tools for tools in shard if not _unsearchable(tools)]
-        verbatim = _verbatim(known)
-        untaught = _Search(self, default(len(self.evidence)), verbatim)
-        wrong = sorted((tools.trace.trace_id, number) for number, tools in enumerate(known) if tools.trace.outcome is Verdict.INCORRECT)
-        await together(untaught.scout(known[number]) for _, number in wrong[: self.pilots])
-        beliefs = [_belief(known[number], self.evidence, verbatim) for _, number in wrong]
-        return _Search(self, await asyncio.to_thread(fitted, beliefs, len(self.evidence)), verbatim)
+        untaught = _Search(self, default(len(self.evidence)), await asyncio.to_thread(_verbatim, known))
+        wrong = sorted((tools for tools in known if tools.trace.outcome is Verdict.INCORRECT), key=lambda tools: tools.trace.trace_id)
+        await together(map(untaught.scout, wrong[: self.pilots]))
+        return await asyncio.to_thread(untaught.taught, wrong)
 
     async def annotate(self, problem: Problem, trace: Trace, tools: Tools) -> Annotation:
         """Search one trace by what is believed of models in general."""
@@ -80,6 +78,11 @@ class _Search:
         if reason := _unsearchable(tools):
             return undecided(trace, reason)
         return self._annotation(tools, await self._searched(tools))
+
+    def taught(self, wrong: Sequence[Tools]) -> "_Search":
+        """The same search, by what is known of these traces: of right ones an error that did no harm is too rare to learn from."""
+        beliefs = [_belief(tools, self.rules.evidence, self.verbatim) for tools in wrong]
+        return replace(self, weights=fitted(beliefs, len(self.rules.evidence)))
 
     async def scout(self, tools: Tools) -> None:
         """Buy; a request that the engine refuses ends it, and will be told of when the trace is annotated."""
