@@ -49,9 +49,9 @@ ROUNDS = 25
 Axis = Mapping[float, float]
 
 # Values, and their weights before anything is learned.
-RELIABILITY: Axis = {0.5: 1, 0.68: 1, 0.8: 2, 0.88: 3, 0.93: 4, 0.965: 4, 0.99: 3, 0.998: 2}
+RELIABILITY: Axis = {0.5: 1, 0.7: 2, 0.85: 4, 0.93: 5, 0.98: 6, 0.998: 2}
 PASSING: Axis = {0.03: 2, 0.25: 3, 0.6: 3, 0.95: 3}
-REPEATING: Axis = {0.15: 1, 0.8: 1}
+REPEATING: Axis = {0.15: 1, 0.65: 1, 0.97: 1}
 ENDING: Axis = {0.05: 1, 1.0: 1}
 HARMLESS: Axis = {0.003: 12, 0.03: 8, 0.1: 4, 0.3: 1, 0.8: 0.1}
 FAITHFUL: Axis = {0.4: 1, 0.7: 1, 0.85: 2, 0.94: 3, 0.985: 3}
@@ -247,13 +247,15 @@ class _Chances:
         return both
 
     def _behind(self, prefix: int | slice, ended: Floats) -> tuple[Floats, Floats]:
-        """Where the rest of the trace has no second mistake, and where it has."""
+        """Where the trace makes no second mistake next, and where it does; a step that can be put in one way is left by failing it."""
         right, same, other = ended
         faithful = self.faithful[prefix]
         both = right * np.log(_E) + (same + other) * np.log(1 - _E)
-        typical = same * np.log(faithful) + other * np.log(1 - faithful) + np.log(1 - ASTRAY)
-        astray = same * np.log(ALIKE_ASTRAY) + other * np.log(1 - ALIKE_ASTRAY) + np.log(ASTRAY)
-        return both + typical, both + astray
+        gone, returned = right + other, same * np.log(SLIP)
+        typical = self._either(same * np.log(faithful) + other * np.log(1 - faithful), gone * np.log(1 - _K) + returned)
+        alike = np.log(ALIKE_ASTRAY)
+        astray = self._either(same * alike + other * np.log(1 - ALIKE_ASTRAY), gone * np.log(1 - ALIKE_ASTRAY) + returned)
+        return both + typical + np.log(1 - ASTRAY), both + astray + np.log(ASTRAY)
 
 
 @lru_cache(maxsize=256)

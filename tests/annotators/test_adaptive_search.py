@@ -14,7 +14,7 @@ from engines.base import Completion, Prompt
 from engines.scripted import Scripted
 from stepmark.answers import final_answer
 from stepmark.errors import EngineError
-from stepmark.identity import seed_for
+from stepmark.identity import digest, seed_for
 from stepmark.records import NO_ERROR, Annotation, Problem, Sampling, StepAnnotation, Trace
 from stepmark.steps import split
 from tests.annotators.simulated import PROBLEM, C, I, Respond, U, cut, done_by, last_sample_solves, solves_with, trace_of, verdicts
@@ -120,7 +120,7 @@ async def shard(respond: Respond = POLICY.respond, problems: int = 16, said: Map
 def knowing(trace: Trace) -> Mapping[str, Annotation]:
     """A source that sees every second error."""
     error = POLICY.first_error(trace)
-    seen = error != NO_ERROR and hash(trace.steps) % 2
+    seen = error != NO_ERROR and int(digest(trace.steps), 16) % 2
     steps = tuple(StepAnnotation(verdict=I if seen and index == error else U) for index in range(len(trace.steps)))
     return {"formal": Annotation(trace_id=trace.trace_id, method="formal", first_error=None, steps=steps)}
 

@@ -67,6 +67,13 @@ def test_who_went_the_same_way_and_came_out_right_clears_the_way() -> None:
     assert posterior(6, [(0, 4, RIGHT)] * 3)[:4].sum() < 0.01
 
 
+def test_a_step_that_is_failed_time_and_again_in_one_way_is_told_from_an_error_before_it() -> None:
+    seen = [Observation(5, 5, RIGHT)] * 3 + [Observation(5, 7, SAME)] * 14
+    others = [Observation(1, 2, RIGHT)] * 4 + [Observation(1, 3, OTHER)] * 9
+    assert belief(7, seen, verbatim=0.9).posterior(default())[5] > 0.08
+    assert belief(5, others, verbatim=0.9).posterior(default()).argmax() == 2
+
+
 @pytest.mark.parametrize("seen", [[], [(0, 0, RIGHT)], [(2, 2, SAME), (1, 1, OTHER)], [(3, 3, RIGHT), (3, 3, SAME)]])
 @pytest.mark.parametrize("right", [False, True])
 def test_a_gain_is_what_one_more_completion_takes_from_the_doubt_on_average(seen: list[tuple[int, int, int]], right: bool) -> None:
@@ -97,7 +104,7 @@ def test_weights_are_learned_from_what_traces_show() -> None:
     faithful = [belief(6, [(4, 4, SAME)] * 6) for _ in range(60)]
     assert told(fitted(faithful))["faithful"]["0.985"] > start["faithful"]["0.985"] + 0.05
     reliable = [belief(6, [(0, 0, RIGHT)] * 12) for _ in range(60)]
-    assert told(fitted(reliable))["reliability"]["0.99"] > start["reliability"]["0.99"] + 0.05
+    assert told(fitted(reliable))["reliability"]["0.98"] > start["reliability"]["0.98"] + 0.05
     assert told(fitted([])) == start
 
 
