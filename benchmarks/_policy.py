@@ -5,13 +5,13 @@ Its parameters say how hard the search for its mistakes is. Nothing here knows o
 
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from engines.base import Completion, Prompt
 from stepmark.records import NO_ERROR, Problem, Sampling, Trace
 
-__all__ = ["Policy"]
+__all__ = ["ANSWERS", "MISTAKES", "Policy"]
 
 ANSWER = "0"
 QUESTION = re.compile(r"Problem (\d+)")
@@ -47,6 +47,10 @@ class Policy:
         """The truth."""
         return next((index for index, step in enumerate(trace.steps) if MISTAKE in step), NO_ERROR)
 
+    def chances(self, problem_id: str) -> Sequence[float]:
+        """How likely each step of a problem goes right."""
+        return [self._chance(int(problem_id), place) for place in range(self.steps)]
+
     def respond(self, prompt: Prompt, sampling: Sampling, index: int) -> Completion:
         """Go on where the prefix ends; what the scripted engine says."""
         asked = QUESTION.search(prompt.user)
@@ -63,11 +67,13 @@ class Policy:
         )
 
     def _step(self, number: int, place: int, draws: random.Random) -> str:
-        shape = self.spread * self.reliability, self.spread * (1 - self.reliability)
-        chance = random.Random(f"{self.seed}/{number}/{place}").betavariate(*shape)
-        failed = draws.random() >= chance
+        failed = draws.random() >= self._chance(number, place)
         (way,) = draws.choices(range(len(MISTAKES)), MISTAKES)
         return f"Step {place + 1}, put {draws.randrange(self.phrasings)}{f', failed {MISTAKE}{way}' if failed else ''}.\n"
+
+    def _chance(self, number: int, place: int) -> float:
+        shape = self.spread * self.reliability, self.spread * (1 - self.reliability)
+        return random.Random(f"{self.seed}/{number}/{place}").betavariate(*shape)
 
     def _answer(self, steps: list[str], draws: random.Random) -> str:
         mistakes = [(place, step[step.index(MISTAKE) + 1]) for place, step in enumerate(steps) if MISTAKE in step]

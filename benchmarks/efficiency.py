@@ -1,0 +1,208 @@
+"""How much truth a token buys: `python -m benchmarks.efficiency` (see `README.md`)."""
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from annotators.adaptive_search import AdaptiveSearch
+from annotators.base import Annotator
+from annotators.binary_search import BinarySearch
+from annotators.monte_carlo import MonteCarlo
+from benchmarks import _pocket, _simulated
+from benchmarks._ground import Ground, Labelled
+from benchmarks._limit import Knowing, Limit, limit
+from benchmarks._measures import Group, Interval, Measured, difference, measured, reliability
+from benchmarks._policy import Policy
+
+__all__ = ["main"]
+
+MATH_SHEPHERD, OMEGA_PRM = "Math-Shepherd K=8", "OmegaPRM k=8"
+FIXED: Mapping[str, Annotator] = {
+    MATH_SHEPHERD: MonteCarlo(rollouts=8),
+    f"{MATH_SHEPHERD}, early": MonteCarlo(rollouts=8, stop_early=True),
+    OMEGA_PRM: BinarySearch(rollouts=8, right_answers="search"),
+    f"{OMEGA_PRM}, early": BinarySearch(rollouts=8, right_answers="search", stop_early=True),
+}
+DEFAULT = AdaptiveSearch().worth
+WORTHS = (4.0, 2.0, 1.0, DEFAULT, 0.25, 0.1)
+"""Nats for a thousand tokens: the least that adaptive search buys for. The default is what is held to the targets."""
+CONFIDENCES = (0.6, 0.8, 0.9, 0.95)
+"""At which a search that knows the policy stops."""
+SHARE_OF_OMEGA_PRM, SHARE_OF_MATH_SHEPHERD, GAP, SHARE_WITH_EVIDENCE, TIMES_THE_LIMIT = 1 / 4, 1 / 15, 0.03, 1 / 2, 2.0
+
+HEADER = f"{'':28} {'exact':>20} {'tokens':>20} rollouts  least least Z own ms decided    F1  sure   ECE"
+Rows = dict[str, Measured]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What is told of one group of traces on one ground."""
+
+    rows: Rows
+    limits: Mapping[str, Limit]
+    against: Mapping[str, Mapping[str, tuple[Interval, Interval]]]
+    """Of the adaptive ways, against each fixed rule: how much more exact, and the share of its tokens; paired."""
+    reliability: Sequence[tuple[float, float, int]]
+    """Of the default, by tenths of confidence: its mean, the share that is exact, and how many traces."""
+
+
+async def measure(options: argparse.Namespace) -> Mapping[str, Part]:
+    """All grounds, all ways."""
+    parts = dict[str, Part]()
+    for name, policy in _simulated.POLICIES.items() if options.simulated else ():
+        say(f"{name}: {policy}")
+        parts[f"simulated, {name}"] = await _simulation(policy, options.simulated)
+        show(f"simulated, {name}", parts[f"simulated, {name}"])
+    if options.traces:
+        say("pocket: traces and rollouts are written")
+        async with _pocket.ground(options.traces, options.seed, options.bank) as ground:
+            labelled = await _labelled(ground, {**FIXED, **_adaptive(), **_adaptive(_pocket.FORMAL)})
+        for name, group in (("pocket, solvable problems", lambda one: one.solvable), ("pocket, all problems", lambda one: True)):
+            parts[name] = _part(labelled, group)
+            show(name, parts[name])
+    return parts
+
+
+async def _simulation(policy: Policy, wrong: int) -> Part:
+    ground = await _simulated.ground(policy, wrong)
+    knowing = {f"knows the policy, to {sure:g}": Knowing(policy=policy, confidence=sure) for sure in CONFIDENCES}
+    labelled = await _labelled(ground, {**FIXED, **_adaptive(), **knowing})
+    return _part(labelled, lambda one: one.solvable, {name: limit(ground, policy, done) for name, done in labelled.items()})
+
+
+def _adaptive(*evidence: str) -> Mapping[str, Annotator]:
+    return {_name(worth, *evidence): AdaptiveSearch(worth=worth, evidence=evidence) for worth in WORTHS}
+
+
+def _name(worth: float, *evidence: str) -> str:
+    return " + ".join([f"adaptive, worth {worth:g}", *evidence])
+
+
+async def _labelled(ground: Ground, ways: Mapping[str, Annotator]) -> Mapping[str, Labelled]:
+    done = dict[str, Labelled]()
+    for name, method in ways.items():
+        done[name] = await ground.labelled(method)
+        failed = [one.said.error for one in done[name].found if one.said.error]
+        assert not failed, failed[0]
+        say(f"  {name}")
+    return done
+
+
+def _part(labelled: Mapping[str, Labelled], group: Group, limits: Mapping[str, Limit] | None = None) -> Part:
+    rows = {name: measured(done, group) for name, done in labelled.items()}
+    return Part(
+        rows=rows,
+        limits=limits or {},
+        against={
+            name: {rule: difference(labelled[name], labelled[rule], group) for rule in (MATH_SHEPHERD, OMEGA_PRM)}
+            for name in labelled
+            if name not in FIXED
+        },
+        reliability=reliability(labelled[_name(DEFAULT)], group),
+    )
+
+
+def verdicts(parts: Mapping[str, Part]) -> Mapping[str, Any]:
+    """The targets, and how far each part is from them; `holds` where the target is met."""
+    return {name: _pocket_verdicts(part) if name.startswith("pocket") else _simulated_verdicts(part) for name, part in parts.items()}
+
+
+def _pocket_verdicts(part: Part) -> Mapping[str, Any]:
+    default, helped = _name(DEFAULT), _name(DEFAULT, _pocket.FORMAL)
+    found = dict[str, Any]()
+    for rule, share in ((OMEGA_PRM, SHARE_OF_OMEGA_PRM), (MATH_SHEPHERD, SHARE_OF_MATH_SHEPHERD)):
+        exact, tokens = part.against[default][rule]
+        found[f"tokens of {rule}"] = _verdict(tokens, tokens.value <= share, f"at most {share:.3f}")
+        found[f"exact beyond {rule}"] = _verdict(exact, exact.value >= 0, "at least 0; the ends tell what so many problems can show")
+    gap = part.rows[default].gap
+    assert gap is not None, "adaptive search always tells its confidence"
+    found["confidence less exactness"] = _verdict(gap, abs(gap.value) <= GAP, f"within {GAP}")
+    enough = _tokens_at([part.rows[_name(worth, _pocket.FORMAL)] for worth in WORTHS], part.rows[default].exact.value)
+    own = part.rows[default].tokens.value
+    found["with formal, tokens at no lower exactness"] = {
+        "value": None if enough is None else enough / own,
+        "holds": enough is not None and enough <= SHARE_WITH_EVIDENCE * own,
+        "target": f"at most {SHARE_WITH_EVIDENCE} of those without",
+        "exact at the same worth": part.rows[helped].exact.value,
+    }
+    return found
+
+
+def _simulated_verdicts(part: Part) -> Mapping[str, Any]:
+    row, least = part.rows[_name(DEFAULT)], part.limits[_name(DEFAULT)]
+    bounds = {"three ends": least.rollouts, "right or not": least.rollouts_z}
+    return {
+        f"rollouts of the least by the channel of {name}": {
+            "value": row.rollouts / bound,
+            "holds": row.rollouts <= TIMES_THE_LIMIT * bound,
+            "target": f"at most {TIMES_THE_LIMIT}",
+        }
+        for name, bound in bounds.items()
+    }
+
+
+def _verdict(interval: Interval, holds: bool, target: str) -> Mapping[str, Any]:
+    return {**asdict(interval), "holds": holds, "target": target}
+
+
+def _tokens_at(rows: Sequence[Measured], exact: float) -> float | None:
+    """The least that any of these ways takes to be as exact; None where none is."""
+    return min((row.tokens.value for row in rows if row.exact.value >= exact), default=None)
+
+
+def show(name: str, part: Part) -> None:
+    """A table, on standard error: standard output is the JSON alone."""
+    first = next(iter(part.rows.values()))
+    say(f"\n{name}: {first.traces} wrong traces of {first.problems} problems; for each of them, with 95 % intervals over problems")
+    say(HEADER)
+    for way, row in part.rows.items():
+        least = part.limits.get(way)
+        bounds = f"{least.rollouts:6.1f} {least.rollouts_z:7.1f}" if least else f"{'':14}"
+        sure = f"{row.confidence.value:5.2f} {row.calibration_error:5.2f}" if row.confidence is not None else ""
+        f1 = "" if row.f1 is None else f"{100 * row.f1:5.1f}"
+        cost = f"{_told(row.tokens, 0)} {row.rollouts:8.1f} {bounds} {row.own_ms:6.1f}"
+        say(f"{way:28} {_told(row.exact, 3)} {cost} {row.coverage:7.0%} {f1:>5} {sure}")
+
+
+def _told(interval: Interval, digits: int) -> str:
+    return f"{interval.value:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]".rjust(20)
+
+
+def say(text: str) -> None:
+    """Progress goes to standard error."""
+    sys.stderr.write(text + "\n")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.efficiency", description=__doc__)
+    parser.add_argument("--traces", type=int, default=180, help="wrong traces of the pocket domain, at least; 0: none")
+    parser.add_argument("--simulated", type=int, default=200, help="wrong traces of each simulated policy, at least; 0: none")
+    parser.add_argument("--seed", type=int, default=31, help="of the pocket domain's problems")
+    parser.add_argument("--bank", type=Path, help="a file that keeps what the pocket model writes, and is read first where it exists")
+    parser.add_argument("--plots", type=Path, help="a folder for the plots, such as docs; wants matplotlib")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure and print JSON; exit status 1 where a target is missed."""
+    options = _options()
+    parts = asyncio.run(measure(options))
+    found = verdicts(parts)
+    if options.plots is not None:
+        from benchmarks._plots import draw  # wants matplotlib, which nothing else here does
+
+        draw(parts, options.plots)
+    sys.stdout.write(json.dumps({"targets": found, "parts": {name: asdict(part) for name, part in parts.items()}}, indent=2) + "\n")
+    missed = [f"{name}: {what}" for name, targets in found.items() for what, one in targets.items() if not one["holds"]]
+    for one in missed:
+        say(f"missed: {one}")
+    raise SystemExit(bool(missed))
+
+
+if __name__ == "__main__":
+    main()
