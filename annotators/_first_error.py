@@ -17,7 +17,8 @@ a run by expectation maximisation (the nonparametric estimate of a mixing distri
 the two is independent, so all that is known of a trace is two tables of T + 1 rows. What other methods say of the steps multiplies in.
 
 What is not covered: steps that are harder than others, but for the one that was failed; completions whose outcome is unknown, which say
-nothing. Completions of one problem are alike in more than this model knows, so its confidence is a little high where they disagree.
+nothing. Completions of one problem are alike in more than this model knows, so its confidence is too high where they disagree, and more
+so the more of them it has (`benchmarks/README.md`).
 """
 
 from collections.abc import Mapping, Sequence
