@@ -62,7 +62,7 @@ def labelling(method: str, problems: Sequence[Problem], traces: int, *, solved: 
 def spoiled(problem: Problem, index: int) -> Trace:
     """A solution with mistakes planted in it, as the pocket model was taught to find them, that comes to a wrong answer.
 
-    A model's own mistakes cost their tokens: of the pocket model's solutions one in six is wrong while another of the same problem is right.
+    A model's own cost their tokens, and most of them too many: few solutions are wrong where another of the same problem is right.
     """
     random, world = Random(f"{problem.problem_id}:{index}"), _world_of(problem)
     while True:

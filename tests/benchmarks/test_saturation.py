@@ -6,23 +6,13 @@ import pytest
 
 from benchmarks import saturation
 from benchmarks._passes import Pass, _Stopwatch, by_problem
-from benchmarks._workload import GENERATION, sample, search
+from benchmarks._workload import GENERATION, gold, labelling, spoiled
 from engines.base import Completion, Prompt
-from stepmark.errors import InputError
-from stepmark.records import Problem, Sampling, Trace
-from tests.filters.samples import C, I, U, candidate
+from problems.word_problems import WordProblems
+from stepmark.records import Problem, Sampling, Verdict
 
-# Of p, one sample is right, one wrong and one too short to search; nothing solves q; nothing of r is known to be wrong.
-CASES = [
-    candidate("right", "a\n", "b\n", problem="p", outcome=C),
-    candidate("wrong", "a\n", "c\n", problem="p", outcome=I),
-    candidate("short", "c\n", problem="p", outcome=I),
-    candidate("unsolved", "a\n", "d\n", problem="q", outcome=I),
-    candidate("unknown", "a\n", "e\n", problem="r", outcome=U),
-    candidate("other", "a\n", "f\n", problem="r", outcome=C),
-]
-PROBLEMS: list[Problem] = list({case.problem.problem_id: case.problem for case in CASES}.values())
-TRACES: list[Trace] = [case.trace for case in CASES]
+SOURCE = WordProblems(count=40, seed=7, min_steps=2, max_steps=8)
+PROBLEMS = [row for row in SOURCE.problems() if isinstance(row, Problem)]
 QUICK = Pass(
     requests=1,
     completions=1,
@@ -35,22 +25,26 @@ QUICK = Pass(
 )
 
 
-def test_binary_search_gets_wrong_traces_of_solved_problems_and_the_solution_that_shows_it() -> None:
-    stage = search("binary_search", PROBLEMS, TRACES, 1)
-    assert [trace.trace_id for trace in stage.traces] == ["wrong", "right"]
-    assert [problem.problem_id for problem in stage.problems] == ["p"]
-    assert stage.in_flight == 1
+def test_binary_search_gets_wrong_traces_and_a_solution_of_each_problem_that_shows_it_can_be_solved() -> None:
+    stage = labelling("binary_search", PROBLEMS, 80, solved=True)
+    outcomes = [trace.outcome for trace in stage.traces]
+    assert (outcomes.count(Verdict.INCORRECT), outcomes.count(Verdict.CORRECT), len(stage.problems)) == (80, 20, 20)
+    assert stage.in_flight == 80
+    assert len({trace.trace_id for trace in stage.traces}) == 100
 
 
-def test_monte_carlo_gets_wrong_traces_and_nothing_else_to_spend_rollouts_on() -> None:
-    stage = sample("monte_carlo", PROBLEMS, TRACES, 2)
-    assert [trace.trace_id for trace in stage.traces] == ["wrong", "unsolved"]
-    assert [problem.problem_id for problem in stage.problems] == ["p", "q"]
+def test_monte_carlo_gets_nothing_beside_the_wrong_traces_to_spend_rollouts_on() -> None:
+    stage = labelling("monte_carlo", PROBLEMS, 80, solved=False)
+    assert {trace.outcome for trace in stage.traces} == {Verdict.INCORRECT}
 
 
-def test_too_few_wrong_traces_are_a_fault_that_can_be_mended() -> None:
-    with pytest.raises(InputError, match=r"1 wrong traces that can be searched, not 2: give more --problems"):
-        search("binary_search", PROBLEMS, TRACES, 2)
+def test_outcomes_are_what_the_oracle_says() -> None:
+    for problem in PROBLEMS:
+        assert [verdict for verdict, _ in SOURCE.judge(problem, gold(problem).steps)].count(Verdict.CORRECT) == len(gold(problem).steps)
+        wrong = spoiled(problem, 0)
+        assert SOURCE.judge(problem, wrong.steps)[-1][0] is Verdict.INCORRECT
+        assert wrong.final_answer != problem.answer
+        assert wrong == spoiled(problem, 0)
 
 
 def test_the_loop_takes_one_problem_after_the_other() -> None:
