@@ -48,6 +48,11 @@ class Pass:
         """Generated tokens per second."""
         return self.generated_tokens / self.seconds
 
+    @property
+    def free_speed(self) -> float:
+        """Generated tokens per second of a core that other programs left."""
+        return self.speed / (psutil.cpu_count() - self.foreign_cores)
+
 
 class Way(Protocol):
     """Something that can be timed; the prefix cache is empty when a pass starts."""

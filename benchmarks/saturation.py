@@ -86,10 +86,12 @@ async def _rounds(product: Product, others: Mapping[str, Way], count: int) -> li
 def summary(stage: str, rounds: Sequence[Round]) -> dict[str, Any]:
     """Medians over rounds; ratios are taken within a round."""
     of_bare, of_loop = (statistics.median(one[PRODUCT].speed / one[way].speed for one in rounds) for way in (BARE, LOOP))
+    free = statistics.median(one[PRODUCT].free_speed / one[BARE].free_speed for one in rounds)
     return {
         "tokens_per_second": {name: round(statistics.median(one[name].speed for one in rounds)) for name in rounds[0]},
         "of_bare": round(of_bare, 3),
         "of_bare_target": OF_BARE[stage],
+        "of_bare_by_free_cores": round(free, 3),
         "of_loop": round(of_loop, 2),
         "of_loop_target": OF_LOOP,
         "holds": of_bare >= OF_BARE[stage] and of_loop >= OF_LOOP,
@@ -99,15 +101,17 @@ def summary(stage: str, rounds: Sequence[Round]) -> dict[str, Any]:
 
 def table(told: Mapping[str, Any]) -> Table:
     """One row a stage and way, of the first round; the ratios are medians over all rounds."""
-    drawn = Table("stage", "way", "completions", "tokens", "s", "tokens/s", "thin", "cached", "driver", "others", "product is", "target")
+    drawn = Table("stage", "way", "completions", "tokens", "s", "tokens/s", "thin", "cached", "driver", "others", "product is")
     for stage, says in told.items():
+        ratios = {
+            BARE: f"{says['of_bare']} ×, target {says['of_bare_target']} (by free cores {says['of_bare_by_free_cores']})",
+            LOOP: f"{says['of_loop']} ×, target {says['of_loop_target']}",
+        }
         for name, done in says["rounds"][0].items():
-            ratio, target = {BARE: ("of_bare", "of_bare_target"), LOOP: ("of_loop", "of_loop_target")}.get(name, ("", ""))
             drawn.add_row(
                 *(stage, name, f"{done['completions']:,}", f"{done['generated_tokens']:,}", f"{done['seconds']:.1f}"),
                 *(f"{says['tokens_per_second'][name]:,}", f"{done['thin_share']:.0%}", f"{done['cached_share']:.0%}"),
-                *(f"{done['own_cores']:.2f}", f"{done['foreign_cores']:.2f}"),
-                *(f"{says.get(ratio, ''):}" + " ×" * bool(ratio), f"{says.get(target, '')}"),
+                *(f"{done['own_cores']:.2f}", f"{done['foreign_cores']:.2f}", ratios.get(name, "")),
             )
     return drawn
 
@@ -139,12 +143,12 @@ def say(text: str) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.saturation", description=__doc__)
-    parser.add_argument("--written", type=int, default=640, help="traces in generation, all at once")
+    parser.add_argument("--written", type=int, default=512, help="traces in generation, all at once")
     parser.add_argument("--sampled", type=int, default=64, help="wrong traces under Monte Carlo, all at once")
     parser.add_argument("--searched", type=int, default=256, help="wrong traces under binary search, all at once")
     parser.add_argument("--min-steps", type=int, default=4, help="of a problem")
     parser.add_argument("--max-steps", type=int, default=6, help="of a problem")
-    parser.add_argument("--rollouts", type=int, default=4, help="completions a prefix")
+    parser.add_argument("--rollouts", type=int, default=3, help="completions a prefix")
     parser.add_argument("--rounds", type=int, default=1, help="how often each way is timed")
     parser.add_argument("--loop-seconds", type=float, default=6.0, help="after which the loop over single requests is stopped")
     parser.add_argument("--model", default=str(ROOT / "engines" / "pocket_model"), help="folder or Hub name; the pocket model by default")

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from benchmarks import saturation
@@ -67,6 +68,12 @@ def test_a_stage_holds_when_both_ratios_do(product: int, bare: int, loop: int, h
     assert told["holds"] is holds
     assert (told["of_bare"], told["of_loop"]) == (round(product / bare, 3), round(product / loop, 2))
     assert saturation.table({GENERATION: told}).row_count == len(done)
+
+
+def test_what_others_took_of_the_processor_is_told_apart() -> None:
+    slowed = replace(QUICK, generated_tokens=750, foreign_cores=0.25 * psutil.cpu_count())
+    told = saturation.summary(GENERATION, [{saturation.PRODUCT: slowed, saturation.BARE: QUICK, saturation.LOOP: QUICK}])
+    assert (told["of_bare"], told["of_bare_by_free_cores"]) == (0.75, 1.0)
 
 
 def test_the_engine_is_thinly_asked_while_less_than_a_batch_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
