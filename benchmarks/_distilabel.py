@@ -5,7 +5,8 @@
 What a small model that only continues text makes necessary is overridden, and nothing else:
 
 - a prompt is the model's own text up to the prefix, not a request for "N example solutions separated by ---" with rules and few-shots;
-- the N completions are independent samples of one request, put together with that separator, which distilabel takes apart again;
+- the N completions are independent samples, put together with that separator, which distilabel takes apart again: `at_once` of one request,
+  else one after the other, which is how the N solutions of one reply are written;
 - "The answer is 12." becomes the "The answer is: 12" that distilabel looks for and compares.
 
 The batches (50 prompts, and wait for all), the parsing, the comparison and the labels are distilabel's.
@@ -37,13 +38,16 @@ class Sampler(OpenAILLM):  # type: ignore[misc]
     """N independent samples where distilabel asks for one text with N solutions."""
 
     samples: int
+    at_once: bool
     _tokens: int = PrivateAttr(default=0)
 
     async def agenerate(self, input: str, num_generations: int = 1, **parameters: Any) -> Any:
-        """One completion request with n = N, through distilabel's own client; the N texts become one."""
-        output = await self._generate_completion(input=input, num_generations=self.samples, **parameters)
-        self._tokens += sum(output["statistics"]["output_tokens"])
-        return output | {"generations": [SEPARATOR.join(map(answered, output["generations"]))]}
+        """N samples through distilabel's own client; their texts become one."""
+        parts = [self.samples] if self.at_once else [1] * self.samples
+        outputs = [await self._generate_completion(input=input, num_generations=part, **parameters) for part in parts]
+        self._tokens += sum(sum(output["statistics"]["output_tokens"]) for output in outputs)
+        texts = [answered(text) for output in outputs for text in output["generations"]]
+        return outputs[0] | {"generations": [SEPARATOR.join(texts)]}
 
 
 class Completer(MathShepherdCompleter):  # type: ignore[misc]
@@ -65,6 +69,7 @@ def labelled(given: dict[str, Any]) -> dict[str, Any]:
         base_url=given["url"],
         api_key="none",
         samples=given["rollouts"],
+        at_once=given["at_once"],
         generation_kwargs={"temperature": given["temperature"], "max_new_tokens": given["max_tokens"]},
     )
     task = Completer(llm=sampler, N=given["rollouts"], system_prompt=None)

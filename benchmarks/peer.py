@@ -38,7 +38,7 @@ __all__ = ["main"]
 HERE = Path(__file__).parent
 LOCK, SCRIPT = HERE / "distilabel.lock", HERE / "_distilabel.py"
 METHOD, MODEL = "monte_carlo", "pocket"
-OURS, THEIRS = "stepmark", "distilabel"
+OURS, AT_ONCE, IN_TURN = "stepmark", "distilabel, K at once", "distilabel, K in turn"
 PROBLEM_SEED = 513
 # distilabel fails on a batch of shorter solutions.
 FEWEST_STEPS = 3
@@ -80,17 +80,21 @@ async def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     say("starting the server")
     with serving(SHIPPED, MODEL, folder / "server.log") as url:
         plan = _plan(options, url, folder)
+        assert plan.engine is not None
         stage = await _written(plan, folder / "written")
         say(f"{len(stage.traces)} traces of {len(stage.problems)} problems")
         truths = [_truth(plan, problem, trace) for problem, trace in _pairs(stage)]
         ways = dict[str, Score]()
-        for name in (OURS, THEIRS):
+        for name in (OURS, AT_ONCE, IN_TURN):
             _forget_prefixes(url)
             say(f"{name} labels")
-            labels, spent = await _ours(plan, stage, folder) if name == OURS else _theirs(python, plan, stage, url, folder)
+            given = _given(plan, stage, url, name)
+            labels, spent = await _ours(plan, stage, folder) if name == OURS else _theirs(python, given, stage, folder)
             ways[name] = score(labels, truths, spent)
-    ratio = ways[OURS].steps_per_second / ways[THEIRS].steps_per_second
-    return {"traces": len(stage.traces), "ratio": round(ratio, 2), "target": TARGET, **{name: asdict(way) for name, way in ways.items()}}
+        await plan.engine.close()
+    ratio = ways[OURS].steps_per_second / max(way.steps_per_second for name, way in ways.items() if name != OURS)
+    scores = {name: asdict(way) for name, way in ways.items()}
+    return {"traces": len(stage.traces), "ratio": round(ratio, 2), "target": TARGET, "ways": scores}
 
 
 def environment(cache: Path) -> Path:
@@ -133,7 +137,7 @@ def _pairs(stage: Stage) -> Sequence[tuple[Problem, Trace]]:
 
 async def _ours(plan: Plan, stage: Stage, folder: Path) -> tuple[Sequence[Labels], Spent]:
     """The stage of a real run, its grading and writing included."""
-    job = Job(plan=plan, dataset=Dataset(str(folder / OURS)), meter=Meter())
+    job = Job(plan=plan, dataset=Dataset(str(folder / "labelled")), meter=Meter())
     stage.write_into(job.dataset)
     started = time.perf_counter()
     try:
@@ -146,10 +150,10 @@ async def _ours(plan: Plan, stage: Stage, folder: Path) -> tuple[Sequence[Labels
     return labels, Spent(seconds, sum(annotation.cost.generated_tokens for annotation in said.values()))
 
 
-def _theirs(python: Path, plan: Plan, stage: Stage, url: str, folder: Path) -> tuple[Sequence[Labels], Spent]:
+def _theirs(python: Path, asked: Mapping[str, Any], stage: Stage, folder: Path) -> tuple[Sequence[Labels], Spent]:
     """Distilabel's step, in a process of its own that has started before the clock does."""
     given, told = folder / "given.json", folder / "told.json"
-    given.write_text(json.dumps(_given(plan, stage, url)), encoding="utf-8")
+    given.write_text(json.dumps(asked), encoding="utf-8")
     command = [str(python), "-W", "ignore", str(SCRIPT), str(given), str(told)]
     subprocess.run(command, check=True, stdout=sys.stderr, env=os.environ | QUIET)
     done = json.loads(told.read_text(encoding="utf-8"))
@@ -161,7 +165,7 @@ def _theirs(python: Path, plan: Plan, stage: Stage, url: str, folder: Path) -> t
     return [labels[trace.trace_id] for trace in stage.traces], Spent(done["seconds"], done["generated_tokens"])
 
 
-def _given(plan: Plan, stage: Stage, url: str) -> Mapping[str, Any]:
+def _given(plan: Plan, stage: Stage, url: str, way: str) -> Mapping[str, Any]:
     sampling = plan.sampling(n=1, seed=0)
     rows = [
         {
@@ -171,7 +175,7 @@ def _given(plan: Plan, stage: Stage, url: str) -> Mapping[str, Any]:
         }
         for problem in stage.problems
     ]
-    asked = {"rollouts": _rollouts(plan), "temperature": sampling.temperature, "max_tokens": sampling.max_tokens}
+    asked = {"rollouts": _rollouts(plan), "at_once": way == AT_ONCE, "temperature": sampling.temperature, "max_tokens": sampling.max_tokens}
     return {"url": url, "model": MODEL, "rows": rows, **asked}
 
 
@@ -244,10 +248,10 @@ def _rollouts(plan: Plan) -> int:
 
 def table(told: Mapping[str, Any]) -> Table:
     """One row a way."""
-    names = list(told[OURS])
+    names = list(told["ways"][OURS])
     drawn = Table("", *(name.replace("_", " ") for name in names))
-    for way in (OURS, THEIRS):
-        drawn.add_row(way, *(f"{told[way][name]:,}" for name in names))
+    for way, says in told["ways"].items():
+        drawn.add_row(way, *(f"{says[name]:,}" for name in names))
     return drawn
 
 
