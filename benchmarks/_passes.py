@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import psutil  # type: ignore[import-untyped]
 
+from benchmarks._cores import Clock
 from benchmarks._workload import Stage
 from engines import _async_llm
 from engines.base import Completion, Engine, Prompt, Scored
@@ -188,13 +189,13 @@ class _Stopwatch:
 
     def __init__(self, batch: int) -> None:
         self._batch, self._open, self._thin = batch, 0, 0.0
-        self._started = self._now()
-        self._changed = time.perf_counter()
+        self._clock = Clock()
+        self._changed = self._started = time.perf_counter()
 
     @property
     def seconds(self) -> float:
         """So far."""
-        return time.perf_counter() - self._started[0]
+        return time.perf_counter() - self._started
 
     def ask(self, completions: int) -> None:
         """So many more are asked for; fewer, once they are there."""
@@ -206,26 +207,15 @@ class _Stopwatch:
     def read(self, answers: Sequence[Sequence[Completion]]) -> Pass:
         """The pass that ends now with these answers, one a request."""
         self.ask(0)
-        seconds, own, ours, everyone = (now - then for now, then in zip(self._now(), self._started, strict=True))
+        used = self._clock.read()
         firsts = [completions[0] for completions in answers]
         return Pass(
             requests=len(answers),
             completions=sum(map(len, answers)),
             generated_tokens=sum(completion.generated_tokens for completions in answers for completion in completions),
             cached_share=sum(first.cached_tokens for first in firsts) / sum(first.prompt_tokens for first in firsts),
-            seconds=seconds,
-            thin_share=self._thin / seconds,
-            own_cores=own / seconds,
-            foreign_cores=max(0.0, everyone - ours) / seconds,
+            seconds=used.seconds,
+            thin_share=self._thin / used.seconds,
+            own_cores=used.own_cores,
+            foreign_cores=used.foreign_cores,
         )
-
-    def _now(self) -> tuple[float, float, float, float]:
-        machine, process = psutil.cpu_times(), psutil.Process()
-        everyone = sum(machine) - machine.idle - getattr(machine, "iowait", 0.0) - getattr(machine, "guest", 0.0)
-        ours = sum(_used(one) for one in (process, *process.children(recursive=True)))
-        return time.perf_counter(), time.process_time(), ours, everyone
-
-
-def _used(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
