@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AllAtOnce", "OneAtATime", "Pass", "Product", "Request", "Way", "by_problem"]
 
+CORES: int = psutil.cpu_count()
+
 Request = tuple[Prompt, Sampling]
 
 
@@ -52,7 +54,7 @@ class Pass:
     @property
     def free_speed(self) -> float:
         """Generated tokens per second of a core that other programs left."""
-        return self.speed / (psutil.cpu_count() - self.foreign_cores)
+        return self.speed / (CORES - self.foreign_cores)
 
 
 class Way(Protocol):
