@@ -1,18 +1,18 @@
-"""The three ways to the same completions that are timed against each other, on one machine and one model."""
+"""The ways to the same completions that are timed against each other, on one machine and one running vLLM."""
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import psutil  # type: ignore[import-untyped]
 
-from benchmarks._workload import Workload
+from benchmarks._cores import Clock
+from benchmarks._workload import Stage
 from engines import _async_llm
 from engines.base import Completion, Engine, Prompt, Scored
-from engines.vllm import VLLM
 from pipelines.meter import Meter
 from pipelines.plan import Plan
 from pipelines.stages import Job
@@ -20,14 +20,13 @@ from stepmark.records import Sampling
 from storage.dataset import Dataset
 
 if TYPE_CHECKING:
-    from vllm import LLM, RequestOutput
+    from vllm import RequestOutput
 
-__all__ = ["BareAsync", "BareCall", "Pass", "Product", "Way"]
+__all__ = ["AllAtOnce", "OneAtATime", "Pass", "Product", "Request", "Way", "by_problem"]
 
-# A full batch: what the other engine has been through by writing the traces.
-WARM_UP_REQUESTS = 512
+CORES: int = psutil.cpu_count()
 
-Requests = Sequence[tuple[Prompt, Sampling]]
+Request = tuple[Prompt, Sampling]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +39,8 @@ class Pass:
     cached_share: float
     """Of the prompts' tokens, those that the prefix cache held."""
     seconds: float
+    thin_share: float
+    """Of the time, the part in which fewer completions were asked for than the engine writes at once: a tail, or searches that wait."""
     own_cores: float
     """Processor cores that this process kept busy; it makes requests, reads answers and hands them to the graders."""
     foreign_cores: float
@@ -50,106 +51,111 @@ class Pass:
         """Generated tokens per second."""
         return self.generated_tokens / self.seconds
 
+    @property
+    def free_speed(self) -> float:
+        """Generated tokens per second of a core that other programs left."""
+        return self.speed / (CORES - self.foreign_cores)
+
 
 class Way(Protocol):
     """Something that can be timed; the prefix cache is empty when a pass starts."""
 
-    async def run(self, requests: Requests) -> Pass:
+    async def run(self, requests: Sequence[Request]) -> Pass:
         """Time one pass over the requests."""
         ...
 
 
 @dataclass(kw_only=True)
 class Product:
-    """The stage of a real run: `binary_search` over every trace at once, graded in fresh workers, its rows written.
+    """The stage of a real run: everything at once, graded in fresh workers, its rows written.
 
     It decides for itself what to ask, and leaves it in `asked`.
     """
 
     plan: Plan
     running: _async_llm.Running
-    work: Workload
+    stage: Stage
     folder: Path
-    asked: Requests = ()
+    asked: Sequence[Request] = ()
 
-    async def run(self, requests: Requests) -> Pass:
-        """Annotate; the requests given are not looked at."""
+    async def run(self, requests: Sequence[Request]) -> Pass:
+        """Do the stage; the requests given are not looked at."""
         del requests
-        assert await self.running.llm.reset_prefix_cache(), "nothing is running, so the cache can be emptied"
         assert self.plan.engine is not None
-        engine = _Recording(engine=self.plan.engine)
-        job = Job(plan=replace(self.plan, engine=engine), dataset=Dataset(str(self.folder / str(time.time_ns()))), meter=Meter())
-        self.work.write_into(job.dataset)
-        (method,) = self.plan.annotators
-        watch = _Stopwatch()
-        await job.make_annotations(0, method)
-        times = watch.read()
-        await job.workers.close()
+        dataset = Dataset(str(self.folder / str(time.time_ns())))
+        self.stage.write_into(dataset)
+        watch = await _started(self.running)
+        engine = _Recording(engine=self.plan.engine, watch=watch)
+        job = Job(plan=replace(self.plan, engine=engine), dataset=dataset, meter=Meter())
+        try:
+            await self.stage.run(job)
+            done = watch.read(engine.answers)
+        finally:
+            await job.workers.close()
         assert not job.meter.failed.total(), "a trace that failed asks for less than it should"
         self.asked = engine.requests
-        return Pass(
-            requests=len(engine.requests),
-            completions=job.meter.rollouts,
-            generated_tokens=job.meter.generated_tokens,
-            cached_share=job.meter.cached_tokens / job.meter.prompt_tokens,
-            **times,
-        )
+        return done
 
 
 @dataclass(kw_only=True)
-class BareAsync:
+class AllAtOnce:
     """The product's own vLLM, given all requests at once, as tokens; nothing is done with the answers."""
 
     running: _async_llm.Running
 
-    async def run(self, requests: Requests) -> Pass:
+    async def run(self, requests: Sequence[Request]) -> Pass:
         """Gather all requests."""
-        assert await self.running.llm.reset_prefix_cache(), "nothing is running, so the cache can be emptied"
         calls = [(self.running._tokens(prompt), _async_llm._parameters(sampling)) for prompt, sampling in requests]
-        watch = _Stopwatch()
-        outputs = await asyncio.gather(*(self.running._generate(*call) for call in calls))
-        return _bare(outputs, watch.read())
+        watch = await _started(self.running)
+
+        async def ask(tokens: Sequence[int], parameters: object, n: int) -> Sequence[Completion]:
+            watch.ask(n)
+            output: RequestOutput = await self.running._generate(tokens, parameters)
+            watch.ask(-n)
+            return _async_llm._completions(output)
+
+        answers = await asyncio.gather(*(ask(*call, sampling.n) for call, (_, sampling) in zip(calls, requests, strict=True)))
+        return watch.read(answers)
 
 
 @dataclass(kw_only=True)
-class BareCall:
-    """One call of `vllm.LLM.generate`, with vLLM's own defaults for it and an engine of its own, which idles while others are timed."""
+class OneAtATime:
+    """The loop of the peers, OpenR's for one: problem after problem, prefix after prefix, K samples of one prompt and wait.
+
+    What it asks is what the product asked, so it need not grade to know where its search goes on, which spares it that. It stops after
+    the request that takes it past `seconds`: its speed is that of the first problems.
+    """
 
     running: _async_llm.Running
-    llm: "LLM"
+    seconds: float
 
-    @classmethod
-    def start(cls, engine: VLLM, running: _async_llm.Running) -> "BareCall":
-        """Start a second vLLM on the arguments of the first and warm it up; `running` only cuts prompts into tokens."""
-        from vllm import LLM, SamplingParams, TokensPrompt
+    async def run(self, requests: Sequence[Request]) -> Pass:
+        """Ask one by one."""
+        watch = await _started(self.running)
+        answers = list[Sequence[Completion]]()
+        for prompt, sampling in by_problem(requests):
+            watch.ask(sampling.n)
+            answers.append(await self.running.complete(prompt, sampling))
+            watch.ask(-sampling.n)
+            if watch.seconds > self.seconds:
+                break
+        return watch.read(answers)
 
-        llm = LLM(**(_async_llm.CPU_ARGUMENTS | dict(engine._arguments())))
-        warm = TokensPrompt(prompt_token_ids=[0] * _async_llm.WARM_UP_TOKENS)
-        llm.generate([warm] * WARM_UP_REQUESTS, SamplingParams(max_tokens=32, ignore_eos=True), use_tqdm=False)
-        return cls(running=running, llm=llm)
 
-    async def run(self, requests: Requests) -> Pass:
-        """Generate, off the event loop."""
-        from vllm import TokensPrompt
-
-        assert self.llm.reset_prefix_cache(), "nothing is running, so the cache can be emptied"
-        prompts = [TokensPrompt(prompt_token_ids=list(self.running._tokens(prompt))) for prompt, _ in requests]
-        parameters = [_async_llm._parameters(sampling) for _, sampling in requests]
-        watch = _Stopwatch()
-        outputs = await asyncio.to_thread(self.llm.generate, prompts, parameters, use_tqdm=False)
-        return _bare(outputs, watch.read())
-
-    def stop(self) -> None:
-        """End its processes."""
-        self.llm.llm_engine.engine_core.shutdown()
+def by_problem(requests: Sequence[Request]) -> Sequence[Request]:
+    """The requests of the first problem, then those of the next, each in the order in which they were made."""
+    places = {user: place for place, user in enumerate(dict.fromkeys(prompt.user for prompt, _ in requests))}
+    return sorted(requests, key=lambda request: places[request[0].user])
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Recording:
-    """An engine that writes down what it is asked."""
+    """An engine that writes down what it is asked, and what that cost."""
 
     engine: Engine
-    requests: list[tuple[Prompt, Sampling]] = field(default_factory=list)
+    watch: "_Stopwatch"
+    requests: list[Request] = field(default_factory=list)
+    answers: list[Sequence[Completion]] = field(default_factory=list)
 
     @property
     def model_name(self) -> str:
@@ -161,7 +167,11 @@ class _Recording:
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
         self.requests.append((prompt, sampling))
-        return await self.engine.complete(prompt, sampling)
+        self.watch.ask(sampling.n)
+        completions = await self.engine.complete(prompt, sampling)
+        self.watch.ask(-sampling.n)
+        self.answers.append(completions)
+        return completions
 
     async def score(self, prompt: Prompt, continuation: str) -> Scored:
         return await self.engine.score(prompt, continuation)
@@ -170,34 +180,44 @@ class _Recording:
         await self.engine.close()
 
 
+async def _started(running: _async_llm.Running) -> "_Stopwatch":
+    """A stopwatch that starts with an empty prefix cache."""
+    assert await running.llm.reset_prefix_cache(), "nothing is running, so the cache can be emptied"
+    return _Stopwatch(running.llm.vllm_config.scheduler_config.max_num_seqs)
+
+
 class _Stopwatch:
-    """Seconds since it was made, and who used the processor meanwhile: this process, or programs that are no part of it."""
+    """Seconds since it was made, who used the processor meanwhile, and for how long the engine had less to do than it can."""
 
-    def __init__(self) -> None:
-        self._started = self._now()
+    def __init__(self, batch: int) -> None:
+        self._batch, self._open, self._thin = batch, 0, 0.0
+        self._clock = Clock()
+        self._changed = self._started = time.perf_counter()
 
-    def read(self) -> Mapping[str, float]:
-        seconds, own, ours, everyone = (now - then for now, then in zip(self._now(), self._started, strict=True))
-        return {"seconds": seconds, "own_cores": own / seconds, "foreign_cores": max(0.0, everyone - ours) / seconds}
+    @property
+    def seconds(self) -> float:
+        """So far."""
+        return time.perf_counter() - self._started
 
-    def _now(self) -> tuple[float, float, float, float]:
-        machine, process = psutil.cpu_times(), psutil.Process()
-        everyone = sum(machine) - machine.idle - getattr(machine, "iowait", 0.0) - getattr(machine, "guest", 0.0)
-        ours = sum(_used(one) for one in (process, *process.children(recursive=True)))
-        return time.perf_counter(), time.process_time(), ours, everyone
+    def ask(self, completions: int) -> None:
+        """So many more are asked for; fewer, once they are there."""
+        now = time.perf_counter()
+        if self._open < self._batch:
+            self._thin += now - self._changed
+        self._open, self._changed = self._open + completions, now
 
-
-def _used(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
-
-
-def _bare(outputs: Sequence["RequestOutput"], times: Mapping[str, float]) -> Pass:
-    prompt_tokens = sum(len(output.prompt_token_ids or ()) for output in outputs)
-    return Pass(
-        requests=len(outputs),
-        completions=sum(len(output.outputs) for output in outputs),
-        generated_tokens=sum(len(choice.token_ids) for output in outputs for choice in output.outputs),
-        cached_share=sum(output.num_cached_tokens or 0 for output in outputs) / prompt_tokens,
-        **times,
-    )
+    def read(self, answers: Sequence[Sequence[Completion]]) -> Pass:
+        """The pass that ends now with these answers, one a request."""
+        self.ask(0)
+        used = self._clock.read()
+        firsts = [completions[0] for completions in answers]
+        return Pass(
+            requests=len(answers),
+            completions=sum(map(len, answers)),
+            generated_tokens=sum(completion.generated_tokens for completions in answers for completion in completions),
+            cached_share=sum(first.cached_tokens for first in firsts) / sum(first.prompt_tokens for first in firsts),
+            seconds=used.seconds,
+            thin_share=self._thin / used.seconds,
+            own_cores=used.own_cores,
+            foreign_cores=used.foreign_cores,
+        )

@@ -1,73 +1,88 @@
-"""The work that is timed: wrong traces, of problems that the model can solve, written by the model itself."""
+"""The work that is timed: a stage of a run, and what it finds in its dataset when it starts."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from random import Random
 
-from pipelines.meter import Meter
-from pipelines.plan import Plan
 from pipelines.stages import Job
-from stepmark.errors import InputError
+from pocket.lessons import corrupted
+from problems.word_problems import _world_of
+from stepmark.answers import final_answer
+from stepmark.identity import digest
 from stepmark.records import Problem, Trace, Verdict
 from storage.dataset import Dataset
 from storage.tables import PROBLEMS, TRACES
 
-__all__ = ["Workload", "write"]
+__all__ = ["GENERATION", "TRACES_PER_PROBLEM", "Stage", "gold", "labelling", "spoiled", "writing"]
 
+GENERATION = "generation"
+TRACES_PER_PROBLEM = 4
 # A search over fewer steps has nothing to halve and asks the engine for nothing.
 FEWEST_STEPS = 2
 FINGERPRINT = "benchmark"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Workload:
-    """The wrong traces to be in flight, their problems, and a right trace of each problem, which shows that it can be solved."""
+class Stage:
+    """A stage over one shard: the writing of traces where there are none, else a method over all of them at once."""
 
+    name: str
+    """`GENERATION`, or the method."""
     problems: Sequence[Problem]
-    wrong: Sequence[Trace]
-    right: Sequence[Trace]
+    traces: Sequence[Trace] = ()
+    in_flight: int
+    """How many traces are written, or have rollouts spent on them, together."""
 
     def write_into(self, dataset: Dataset) -> None:
-        """Make it a dataset that waits to be annotated."""
+        """Make it a dataset in which this stage comes next."""
         dataset.write_part(PROBLEMS, 0, self.problems, FINGERPRINT)
-        dataset.write_part(TRACES, 0, [*self.wrong, *self.right], FINGERPRINT)
+        if self.traces:
+            dataset.write_part(TRACES, 0, self.traces, FINGERPRINT)
+
+    async def run(self, job: Job) -> None:
+        """Do the stage, whole: the engine's answers are graded and the rows written."""
+        if self.name == GENERATION:
+            await job.make_traces(0)
+        else:
+            await job.make_annotations(0, self.name)
 
 
-async def write(plan: Plan, folder: Path, count: int) -> Workload:
-    """Have the plan's engine write traces, shard after shard, until `count` can be searched."""
-    job = Job(plan=plan, dataset=Dataset(str(folder)), meter=Meter())
-    wrong, right = list[Trace](), dict[str, Trace]()
-    try:
-        for shard in await job.make_problems():
-            await job.make_traces(shard)
-            for traces in _by_problem(job.dataset, shard):
-                solved = [trace for trace in traces if trace.outcome is Verdict.CORRECT]
-                if solved:
-                    right[solved[0].problem_id] = solved[0]
-                    wrong += [trace for trace in traces if _is_searched(trace)]
-            if len(wrong) >= count:
-                return _workload(job.dataset, wrong[:count], right)
-    finally:
-        await job.workers.close()
-    raise InputError(f"the model wrote {len(wrong)} wrong traces of problems that it can solve, not {count}: give more --problems")
+def writing(problems: Sequence[Problem], traces: int) -> Stage:
+    """As many traces of the first problems, to be written."""
+    return Stage(name=GENERATION, problems=problems[: traces // TRACES_PER_PROBLEM], in_flight=traces)
 
 
-def _by_problem(dataset: Dataset, shard: int) -> Sequence[Sequence[Trace]]:
-    groups = defaultdict[str, list[Trace]](list)
-    for trace in dataset.read_part(TRACES, shard):
-        groups[trace.problem_id].append(trace)
-    return list(groups.values())
+def labelling(method: str, problems: Sequence[Problem], traces: int, *, solved: bool) -> Stage:
+    """As many wrong traces of the first problems, to be labelled; beside them, where binary search wants it, a right one a problem."""
+    used = problems[: traces // TRACES_PER_PROBLEM]
+    wrong = [spoiled(problem, index) for problem in used for index in range(TRACES_PER_PROBLEM)]
+    return Stage(name=method, problems=used, traces=[*wrong, *(map(gold, used) if solved else ())], in_flight=len(wrong))
 
 
-def _is_searched(trace: Trace) -> bool:
-    return trace.outcome is Verdict.INCORRECT and len(trace.steps) >= FEWEST_STEPS
+def spoiled(problem: Problem, index: int) -> Trace:
+    """A solution with mistakes planted in it, as the pocket model was taught to find them, that comes to a wrong answer.
+
+    A model's own cost their tokens, and most of them too many: few solutions are wrong where another of the same problem is right.
+    """
+    random, world = Random(f"{problem.problem_id}:{index}"), _world_of(problem)
+    while True:
+        steps = tuple(corrupted(random, world))
+        if len(steps) >= FEWEST_STEPS and final_answer(steps[-1]) != problem.answer:
+            return _trace(problem, steps, Verdict.INCORRECT, f"spoiled {index}")
 
 
-def _workload(dataset: Dataset, wrong: Sequence[Trace], right: dict[str, Trace]) -> Workload:
-    used = {trace.problem_id for trace in wrong}
-    return Workload(
-        problems=[problem for problem in dataset.read(PROBLEMS) if problem.problem_id in used],
-        wrong=wrong,
-        right=[trace for problem_id, trace in right.items() if problem_id in used],
+def gold(problem: Problem) -> Trace:
+    """The right solution."""
+    return _trace(problem, tuple(problem.metadata["gold"].splitlines(keepends=True)), Verdict.CORRECT, "gold")
+
+
+def _trace(problem: Problem, steps: tuple[str, ...], outcome: Verdict, what: str) -> Trace:
+    return Trace(
+        trace_id=digest(problem.problem_id, what),
+        problem_id=problem.problem_id,
+        steps=steps,
+        final_answer=final_answer(steps[-1]),
+        outcome=outcome,
+        outcome_reason=what,
+        model=what,
     )

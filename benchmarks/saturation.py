@@ -1,4 +1,4 @@
-"""How much of vLLM's speed is left when a sequential method uses it: `python -m benchmarks.saturation` (see `README.md`)."""
+"""How much of vLLM's speed a run leaves, stage by stage: `python -m benchmarks.saturation` (see `README.md`)."""
 
 import argparse
 import asyncio
@@ -12,95 +12,124 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks import _workload
-from benchmarks._passes import BareAsync, BareCall, Pass, Product, Way
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks._passes import AllAtOnce, OneAtATime, Pass, Product, Way
+from benchmarks._workload import GENERATION, TRACES_PER_PROBLEM, Stage, labelling, writing
 from engines import vllm
 from pipelines import plan as planning
 from pipelines.config import parse
 from pipelines.plan import Plan
+from stepmark.records import Problem
 
 __all__ = ["main"]
 
 ROOT = Path(__file__).resolve().parents[1]
-METHOD = "binary_search"
+MONTE_CARLO, BINARY_SEARCH = "monte_carlo", "binary_search"
 # A seed of its own: problems that neither the demo nor the tests use.
 PROBLEM_SEED = 512
-PRODUCT, BARE_ASYNC, BARE_CALL = "product", "bare, same engine", "bare, LLM.generate"
-TARGET = 0.70
+PRODUCT, BARE, LOOP = "product", "bare vLLM", "one at a time"
+OF_BARE = {GENERATION: 0.90, MONTE_CARLO: 0.90, BINARY_SEARCH: 0.80}
+"""The least share of bare vLLM's tokens per second."""
+OF_LOOP = 3.0
+"""The least ratio to the loop of the peers."""
 
 Round = Mapping[str, Pass]
 
 
 async def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Write the traces, time all ways in turns, and sum up."""
+    """Start vLLM once, and time every stage on it."""
     plan = _plan(options, folder)
     engine = plan.engine
     assert isinstance(engine, vllm.VLLM)
+    told = dict[str, Any]()
+    say("starting vLLM")
     try:
-        say("starting vLLM and writing traces")
-        work = await _workload.write(plan, folder / "written", options.traces)
         running = await engine._running()
-        call = await asyncio.to_thread(BareCall.start, engine, running)
-        product = Product(plan=plan, running=running, work=work, folder=folder)
-        bare: dict[str, Way] = {BARE_ASYNC: BareAsync(running=running), BARE_CALL: call}
-        try:
-            rounds = await _rounds(product, bare, options.rounds)
-        finally:
-            call.stop()
+        for stage in _stages(plan, options):
+            product = Product(plan=plan, running=running, stage=stage, folder=folder)
+            others: dict[str, Way] = {BARE: AllAtOnce(running=running), LOOP: OneAtATime(running=running, seconds=options.loop_seconds)}
+            rounds = await _rounds(product, others, options.rounds)
+            told[stage.name] = {"in_flight": stage.in_flight, **summary(stage.name, rounds)}
     finally:
         await engine.close()
-    setting = {name: value for name, value in vars(options).items() if name not in ("rounds", "problems")}
-    return setting | {"traces": len(work.wrong), "problems": len(work.problems)} | summary(rounds)
+    return told
 
 
-async def _rounds(product: Product, bare: Mapping[str, Way], count: int) -> list[Round]:
+def _stages(plan: Plan, options: argparse.Namespace) -> Sequence[Stage]:
+    assert plan.source is not None
+    problems = [row for row in plan.source.problems() if isinstance(row, Problem)]
+    return [
+        writing(problems, options.written),
+        labelling(MONTE_CARLO, problems, options.sampled, solved=False),
+        labelling(BINARY_SEARCH, problems, options.searched, solved=True),
+    ]
+
+
+async def _rounds(product: Product, others: Mapping[str, Way], count: int) -> list[Round]:
     """Each way once a round, every other round backwards, so that a machine that slows down or speeds up favours none.
 
-    What a bare way is given is what the product asked last: the same every time, since seeds derive from content.
+    What the others are given is what the product asked last: the same every time, since seeds derive from content.
     """
-    ways: dict[str, Way] = {PRODUCT: product, **bare}
+    ways: dict[str, Way] = {PRODUCT: product, **others}
     rounds = list[Round]()
     for number in range(count):
         done = dict[str, Pass]()
         for name in list(ways) if number % 2 == 0 else reversed(ways):
             done[name] = await ways[name].run(product.asked)
-            say(f"round {number + 1}  {name:20}{_line(done[name])}")
+            say(f"{product.stage.name}, round {number + 1}, {name}: {done[name].generated_tokens} tokens in {done[name].seconds:.1f} s")
         rounds.append(done)
     return rounds
 
 
-def _line(one: Pass) -> str:
-    return (
-        f"{one.completions:6} completions {one.generated_tokens:8} tokens {one.seconds:7.1f} s {one.speed:7.0f} tokens/s"
-        f"   prompts cached {one.cached_share:4.0%}   cores: {one.own_cores:.2f} this process, {one.foreign_cores:.2f} other programs"
-    )
-
-
-def summary(rounds: Sequence[Round]) -> dict[str, Any]:
-    """Medians over rounds; the ratio is taken within a round, against the faster of the bare ways."""
-    ratios = [one[PRODUCT].speed / max(done.speed for name, done in one.items() if name != PRODUCT) for one in rounds]
+def summary(stage: str, rounds: Sequence[Round]) -> dict[str, Any]:
+    """Medians over rounds; ratios are taken within a round."""
+    of_bare, of_loop = (statistics.median(one[PRODUCT].speed / one[way].speed for one in rounds) for way in (BARE, LOOP))
+    free = statistics.median(one[PRODUCT].free_speed / one[BARE].free_speed for one in rounds)
     return {
         "tokens_per_second": {name: round(statistics.median(one[name].speed for one in rounds)) for name in rounds[0]},
-        "ratio": round(statistics.median(ratios), 3),
-        "target": TARGET,
-        "ratios": [round(ratio, 3) for ratio in ratios],
+        "of_bare": round(of_bare, 3),
+        "of_bare_target": OF_BARE[stage],
+        "of_bare_by_free_cores": round(free, 3),
+        "of_loop": round(of_loop, 2),
+        "of_loop_target": OF_LOOP,
+        "holds": of_bare >= OF_BARE[stage] and of_loop >= OF_LOOP,
         "rounds": [{name: asdict(done) for name, done in one.items()} for one in rounds],
     }
+
+
+def table(told: Mapping[str, Any]) -> Table:
+    """One row a stage and way, of the first round; the ratios are medians over all rounds."""
+    drawn = Table("stage", "way", "completions", "tokens", "s", "tokens/s", "thin", "cached", "driver", "others", "product is")
+    for stage, says in told.items():
+        ratios = {
+            BARE: f"{says['of_bare']} ×, target {says['of_bare_target']} (by free cores {says['of_bare_by_free_cores']})",
+            LOOP: f"{says['of_loop']} ×, target {says['of_loop_target']}",
+        }
+        for name, done in says["rounds"][0].items():
+            drawn.add_row(
+                *(stage, name, f"{done['completions']:,}", f"{done['generated_tokens']:,}", f"{done['seconds']:.1f}"),
+                *(f"{says['tokens_per_second'][name]:,}", f"{done['thin_share']:.0%}", f"{done['cached_share']:.0%}"),
+                *(f"{done['own_cores']:.2f}", f"{done['foreign_cores']:.2f}", ratios.get(name, "")),
+            )
+    return drawn
 
 
 def _plan(options: argparse.Namespace, folder: Path) -> Plan:
     """A run file as a user would write it: the demo's, with vLLM as its engine."""
     engine = {"use": "vllm", "model": options.model, "dtype": options.dtype, "options": {"max_model_len": 1024}}
-    problems = {"use": "word_problems", "count": options.problems, "seed": PROBLEM_SEED, "max_steps": options.max_steps}
+    most = max(options.written, options.sampled, options.searched) // TRACES_PER_PROBLEM
+    problems = {"use": "word_problems", "count": most, "seed": PROBLEM_SEED, "min_steps": options.min_steps, "max_steps": options.max_steps}
+    generate = {"prompt": "pocket", "traces_per_problem": TRACES_PER_PROBLEM, "temperature": 1.0, "max_tokens": 320, "split": "line"}
     return planning.build(
         parse(
             {
                 "dataset": str(folder),
                 "problems": problems,
                 "engine": engine,
-                "generate": {"prompt": "pocket", "traces_per_problem": 8, "temperature": 1.0, "max_tokens": 320, "split": "line"},
-                "annotators": [{"use": METHOD, "rollouts": options.rollouts}],
-                "shards": {"problems_per_shard": 256},
+                "generate": generate,
+                "annotators": [{"use": name, "rollouts": options.rollouts} for name in (MONTE_CARLO, BINARY_SEARCH)],
             },
             "the benchmark's run file",
         )
@@ -114,24 +143,28 @@ def say(text: str) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.saturation", description=__doc__)
-    parser.add_argument("--traces", type=int, default=512, help="wrong traces in flight")
-    parser.add_argument("--rollouts", type=int, default=4, help="completions a probe")
-    parser.add_argument("--rounds", type=int, default=1, help="how often each way is timed")
-    parser.add_argument("--problems", type=int, default=8192, help="how many are tried at most to find the traces")
+    parser.add_argument("--written", type=int, default=512, help="traces in generation, all at once")
+    parser.add_argument("--sampled", type=int, default=64, help="wrong traces under Monte Carlo, all at once")
+    parser.add_argument("--searched", type=int, default=256, help="wrong traces under binary search, all at once")
+    parser.add_argument("--min-steps", type=int, default=4, help="of a problem")
     parser.add_argument("--max-steps", type=int, default=6, help="of a problem")
+    parser.add_argument("--rollouts", type=int, default=3, help="completions a prefix")
+    parser.add_argument("--rounds", type=int, default=1, help="how often each way is timed")
+    parser.add_argument("--loop-seconds", type=float, default=6.0, help="after which the loop over single requests is stopped")
     parser.add_argument("--model", default=str(ROOT / "engines" / "pocket_model"), help="folder or Hub name; the pocket model by default")
     parser.add_argument("--dtype", default="float32", help="as vLLM takes it; without instructions for bfloat16 a CPU is slow in it")
     return parser.parse_args()
 
 
 def main() -> None:
-    """Measure and print JSON; exit status 1 below the target."""
+    """Measure, print a table and JSON; exit status 1 where a target is missed."""
     warnings.simplefilter("ignore")  # Torch's and vLLM's, of each other
+    options = _options()
     with TemporaryDirectory(prefix="stepmark-saturation-") as folder:
-        told = asyncio.run(measure(_options(), Path(folder)))
-    say(f"{told['tokens_per_second']} tokens/s; ratio to the faster bare way {told['ratio']}, target {TARGET}")
-    sys.stdout.write(json.dumps(told, indent=2) + "\n")
-    raise SystemExit(told["ratio"] < TARGET)
+        told = asyncio.run(measure(options, Path(folder)))
+    Console(stderr=True, width=160).print(table(told))
+    sys.stdout.write(json.dumps({"setting": vars(options), "stages": told}, indent=2) + "\n")
+    raise SystemExit(not all(says["holds"] for says in told.values()))
 
 
 if __name__ == "__main__":
