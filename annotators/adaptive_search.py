@@ -44,7 +44,7 @@ class AdaptiveSearch:
 
     evidence: tuple[str, ...] = ()
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
-    worth: Annotated[float, Field(ge=0)] = 2.0
+    worth: Annotated[float, Field(ge=0)] = 0.5
     budget: Annotated[int, Field(ge=0)] = 32
     batch: Samples = 1
     pilots: Annotated[int, Field(ge=0)] = 24
