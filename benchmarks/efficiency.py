@@ -32,8 +32,8 @@ DEFAULT = AdaptiveSearch().worth
 WORTHS = (4.0, 2.0, 1.0, DEFAULT, 0.25, 0.1)
 """Nats for a thousand tokens: the least that adaptive search buys for. The default is what is held to the targets on simulated policies."""
 POCKET_WORTH = 2.0
-"""On the pocket domain, as `configs/adaptive.toml` has it; chosen on problems of another seed (777). Its solutions share their words, so what
-costs nothing tells more there than elsewhere, and a rollout less."""
+"""On the pocket domain, as `configs/adaptive.toml` has it; chosen on problems of another seed (777). Its solutions share their words, so
+what costs nothing tells more there than elsewhere, and a rollout less."""
 CONFIDENCES = (0.6, 0.8, 0.9, 0.95)
 """At which a search that knows the policy stops."""
 SHARE_OF_OMEGA_PRM, SHARE_OF_MATH_SHEPHERD, GAP, SHARE_WITH_EVIDENCE, TIMES_THE_LIMIT = 1 / 4, 1 / 15, 0.03, 1 / 2, 2.0
