@@ -1,6 +1,7 @@
 """What is sent to a server, and what becomes of what it says, with a server of our own."""
 
 import asyncio
+import gc
 import json
 from dataclasses import replace
 
@@ -280,11 +281,12 @@ async def test_a_server_that_cannot_continue_cannot_score_turns() -> None:
         await engine.score(Prompt(user="Q"), "42")
 
 
+@pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning", "ignore:unclosed:ResourceWarning")
 @pytest.mark.vllm
 @pytest.mark.asyncio(loop_scope="session")
 async def test_a_cancelled_call_is_aborted_in_the_server(vllm_server: str) -> None:
     """The connection closes, and vLLM stops writing: of what was asked for, most is never generated."""
-    calls, prompt, sampling = 40, Prompt(user=shipped.PROBLEMS[0]), Sampling(n=8, max_tokens=200)
+    calls, prompt, sampling = 100, Prompt(user=shipped.PROBLEMS[0]), Sampling(n=8, max_tokens=200)
     async with httpx.AsyncClient(base_url=vllm_server.removesuffix("/v1")) as client:
 
         async def metric(name: str) -> float:
@@ -294,8 +296,7 @@ async def test_a_cancelled_call_is_aborted_in_the_server(vllm_server: str) -> No
         engine = OpenAI(model="pocket", base_urls=(vllm_server,), api="completions", extra_body={"ignore_eos": True})
         before = await metric("generation_tokens_total")
         asked = [asyncio.create_task(engine.complete(prompt, replace(sampling, seed=1024 * call))) for call in range(calls)]
-        while not await metric("num_requests_running"):
-            assert not any(call.done() for call in asked)
+        while await metric("generation_tokens_total") == before:
             await asyncio.sleep(0.05)
         for call in asked:
             call.cancel()
@@ -304,4 +305,5 @@ async def test_a_cancelled_call_is_aborted_in_the_server(vllm_server: str) -> No
             await asyncio.sleep(0.05)
         written = await metric("generation_tokens_total") - before
         await engine.close()
+    gc.collect()  # of connections that were closing when they were cancelled, which httpx drops
     assert 0 < written < calls * sampling.n * sampling.max_tokens / 2
