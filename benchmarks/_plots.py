@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
-
-matplotlib.use("svg")  # no display is wanted
 from matplotlib import pyplot
 
 if TYPE_CHECKING:
@@ -32,6 +30,7 @@ WIDTH, HEIGHT = 4.2, 3.6
 def draw(parts: Mapping[str, "Part"], folder: Path) -> None:
     """`efficiency.svg`: exactness against tokens; `calibration.svg`: what a confidence is worth."""
     folder.mkdir(parents=True, exist_ok=True)
+    matplotlib.use("svg")  # no display is wanted
     matplotlib.rcParams["svg.hashsalt"] = "stepmark"  # the same figures give the same file
     _panels(parts, _efficiency, folder / "efficiency.svg")
     _panels(parts, _calibration, folder / "calibration.svg")
