@@ -26,7 +26,7 @@ PARTS: Mapping[str, Sequence[str]] = {
     "peer": (),
     "overhead": (),
 }
-"""With the options that keep all of them under twenty minutes on two quiet cores."""
+"""With options that are meant to keep all of them under twenty minutes on two quiet cores, which was not measured in one go."""
 
 
 def main() -> None:
