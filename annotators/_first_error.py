@@ -9,8 +9,12 @@ The first error e of a trace of T steps is one of them, or none (written e = T).
 
 and ends in another answer otherwise; where nothing is wrong, it is right with q^(T-t). So a completion tells in two ways: a right answer
 says that the prefix is sound, the trace's own wrong answer again says that it is not. Binary search and Monte Carlo hear the first alone.
-A completion that goes on word for word as the trace does, and leaves it later, counts from where it leaves; on the way it has passed right
-steps, or has made the trace's own mistake.
+
+A completion that goes on word for word as the trace does, and leaves it later, counts step by step: it has passed each step up to there,
+and left one. Some steps can be put in one way only; whoever leaves the trace there has failed the step, or has righted it. Before the
+error a step is passed with q, at the error the trace's own mistake is repeated with (1-h) c, behind it a step is repeated with k, but for
+those at which the trace goes astray once more: such a step few completions repeat. Of each step all completions tell together, since of
+which kind it is is the same for all of them.
 
 Nobody knows (q, h, c) and (epsilon, k) of a trace: they lie on two grids, and how much weight each value has is learned from all traces of
 a run by expectation maximisation (the nonparametric estimate of a mixing distribution: Laird 1978). Given e, what the completions say of
@@ -40,8 +44,11 @@ ENDS = RIGHT, SAME, OTHER = 0, 1, 2
 SLIP = 0.01
 """The chance that a completion does what no point of a grid explains."""
 ASTRAY = 0.2
-"""The chance that a trace makes one more mistake after a prefix with an error; then a completion seldom ends as it does."""
-ALIKE_ASTRAY = 0.1
+"""The chance that a trace makes a mistake of its own at a step behind its error."""
+ASTRAY_REPEATED = (0.1, 0.6)
+"""How often a completion repeats such a step; either is as likely."""
+WORDED = 0.05
+"""How often a step that can be put in many ways is put in the trace's own words."""
 STRENGTH = 150.0
 """What the default weights count for beside what is learned, in traces."""
 ROUNDS = 25
@@ -111,34 +118,27 @@ class Belief:
     """All that is known of one trace: log-likelihoods by first error (rows 0 … T, the last for none) and grid point (columns)."""
 
     def __init__(self, signs: Signs, *, right: bool, verbatim: float) -> None:
-        """`signs`: what others say of each step. `right`: how the trace itself ended."""
+        """`signs`: what others say of each step. `right`: how the trace ended. `verbatim`: the share of steps put in one way only."""
         self.steps = steps = signs.shape[1]
         self._signs = signs
         self._right = right
         self._chances = _chances(steps, verbatim)
-        self._before = self._chances.prior.copy()
-        self._after = np.zeros((steps + 1, len(_E)))
-        self._after[:steps] = np.log(_E if right else 1 - _E)
-        self._left = np.zeros((steps, len(ENDS)))  # completions that left the trace here, by how they ended
+        self._passed = np.zeros(steps)  # completions that passed each step in the trace's words
+        self._left = np.zeros((steps, len(ENDS)))  # and those that left the trace there, by how they ended
+        self._ended = np.zeros(len(ENDS))  # and those that never left it
+        self._changed = slice(0, 0)  # the steps that `_by_step` is behind with
+        self._by_step = _Steps(*(np.zeros((steps, len(grid))) for grid in (_Q, _Q, _Q, _E)))
 
     def see(self, seen: Observation) -> None:
         """Take a completion into account."""
         start, leaves, how = seen
-        places = np.arange(self.steps + 1)[:, None]
-        # On the trace's own path it did as the trace did: rightly before the error, alike at it, faithfully after it.
-        self._before[start:] += (np.minimum(places, leaves)[start:] - start) * np.log(_Q)
-        self._before[start : min(leaves, self.steps)] += np.log((1 - _H) * _C)
-        self._after[:leaves] += (leaves - np.maximum(places + 1, start)[:leaves]) * np.log(_K)
-        if leaves == self.steps:
-            self._after[:leaves] += np.log(_E if how == RIGHT else 1 - _E)
-            return
-        known = self._chances.left(leaves, self._left[leaves])
-        self._left[leaves, how] += 1
-        ahead, at, flawless, behind = (now - then for now, then in zip(self._chances.left(leaves, self._left[leaves]), known, strict=True))
-        self._before[leaves + 1 : -1] += ahead
-        self._before[leaves] += at
-        self._before[-1] += flawless
-        self._after[:leaves] += behind
+        self._passed[start:leaves] += 1
+        if leaves < self.steps:
+            self._left[leaves, how] += 1
+        else:
+            self._ended[how] += 1
+        known = self._changed
+        self._changed = slice(min(start, known.start), max(leaves + 1, known.stop)) if known.stop else slice(start, leaves + 1)
 
     def posterior(self, weights: Weights) -> Floats:
         """The chance of every first error."""
@@ -159,7 +159,7 @@ class Belief:
         told = slice(OTHER)  # the third end is what the first two leave
         ahead = np.tensordot(self._chances.sound[:, told], before, axes=(2, 1))  # [prefix, end, first error]
         ahead[:, :, -1] = self._chances.flawless[:, told] @ before[-1]
-        behind = np.tensordot(self._chances.next_behind(self._left)[:, told], after, axes=(2, 1))
+        behind = np.tensordot(self._chances.next_behind(self._passed, self._left)[:, told], after, axes=(2, 1))
         ends = np.where(self._chances.is_behind, behind, ahead)
         ends = np.concatenate([ends, 1 - ends.sum(axis=1, keepdims=True)], axis=1)
         mean = ends @ chance
@@ -173,12 +173,38 @@ class Belief:
 
     def _joint(self, weights: Weights) -> tuple[Floats, Floats, Floats]:
         """The log-likelihood of all that was seen, together with each first error; and of the points as above."""
-        before, of_before = _normal(self._before, weights.before)
-        after, of_after = _normal(self._after, weights.after)
+        before, of_before = _normal(self._before(), weights.before)
+        after, of_after = _normal(self._after(), weights.after)
         logs = before + after + _signs.likelihoods(self._signs, weights.signs)
         if not self._right:
             logs[-1] = -np.inf  # a wrong answer has an error
         return logs, of_before, of_after
+
+    def _before(self) -> Floats:
+        """Of the steps up to the error, and of the error's place before anything was seen."""
+        by_step, logs = self._updated(), self._chances.prior.copy()
+        logs[1:-1] += np.cumsum(by_step.ahead[:-1], axis=0)
+        logs[:-1] += by_step.at
+        logs[-1] += by_step.flawless.sum(axis=0)
+        return logs
+
+    def _after(self) -> Floats:
+        """Of the steps behind the error, and of the trace's own end."""
+        behind, logs = self._updated().behind, np.zeros((self.steps + 1, len(_E)))
+        logs[: self.steps - 1] = np.cumsum(behind[:0:-1], axis=0)[::-1]
+        right = self._ended[RIGHT] + self._right
+        wrong = self._ended[SAME] + self._ended[OTHER] + (not self._right)
+        logs[:-1] += right * np.log(_E) + wrong * np.log(1 - _E)
+        return logs
+
+    def _updated(self) -> "_Steps":
+        """What the completions say step by step, brought up to date."""
+        if self._changed.stop:
+            told = self._chances.told(self._changed, self._passed[self._changed], self._left[self._changed])
+            for table, rows in zip(self._by_step, told, strict=True):
+                table[self._changed] = rows
+            self._changed = slice(0, 0)
+        return self._by_step
 
 
 def fitted(beliefs: Sequence[Belief], methods: int = 0) -> Weights:
@@ -204,6 +230,16 @@ def _by_axes(counts: Floats, axes: Sequence[Axis]) -> Floats:
     return weights.reshape(-1)
 
 
+class _Steps(NamedTuple):
+    """Log-likelihoods of what completions did at each step (rows), at each grid point, by where the step stands to the first error."""
+
+    ahead: Floats
+    at: Floats
+    flawless: Floats
+    """In a trace without any error."""
+    behind: Floats
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Chances:
     """Of the ends of a completion, [prefix, end, grid point], by where it stands to the first error."""
@@ -215,48 +251,55 @@ class _Chances:
     flawless: Floats
     """Of one from a prefix of a trace without any."""
     faithful: Floats
-    """[prefix, grid point]: of ending as the trace does, behind the error, unless right."""
+    """[prefix, grid point]: of going on as the trace does once the next step is passed, behind the error."""
     is_behind: npt.NDArray[np.bool_]
     """[prefix, 1, first error]: whether the prefix holds the error."""
-    logs: tuple[Floats, Floats, Floats, Floats]
-    """Of `sound` and `flawless`, and what is left of them where a right step can be put in one way only: ahead of the error, and at it."""
+    fixed: tuple[Floats, Floats]
+    """Of leaving the trace at a step that can be put in one way only: ahead of the error, and at it."""
     verbatim: float
 
-    def left(self, prefix: int, ended: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-        """The log-likelihood of completions that left the trace at a prefix, so many by each end.
-
-        Four rows of grid points: where the error comes later, is the next step, is nowhere, lies behind. Whether the next step can be put
-        in other words is the same for all of them, and so is whether the trace makes a second mistake.
-        """
-        sound, flawless, ahead, at = (ended @ logs[prefix] for logs in self.logs)
-        return (
-            self._either(sound, ahead),
-            self._either(sound, at),
-            self._either(flawless, ahead),
-            np.logaddexp(*self._behind(prefix, ended)),
+    def told(self, steps: slice, passed: Floats, left: Floats) -> _Steps:
+        """What so many completions say that passed steps in the trace's words, or left it there, by each end."""
+        own, number = np.log(WORDED), passed[:, None]
+        pass_ahead, pass_at = number * np.log(_Q), number * np.log((1 - _H) * _C)
+        sound, flawless, ahead, at = (
+            (left[:, None] @ np.log(chances[steps]))[:, 0] for chances in (self.sound, self.flawless, *self.fixed)
+        )
+        gone = number * own
+        return _Steps(
+            ahead=pass_ahead + self._either(ahead, gone + sound),
+            at=pass_at + self._either(at, gone + sound),
+            flawless=pass_ahead + self._either(ahead, gone + flawless),
+            behind=np.logaddexp.reduce(self._kinds(steps, passed, left)),
         )
 
-    def next_behind(self, left: Floats) -> Floats:
+    def next_behind(self, passed: Floats, left: Floats) -> Floats:
         """The chances of how one more ends, behind the error: [prefix, end, grid point]."""
-        typical, astray = self._behind(slice(None), left[:, :, None].swapaxes(0, 1))
-        weight = np.exp(typical - np.logaddexp(typical, astray))
-        same = (1 - _E) * (weight * self.faithful + (1 - weight) * ALIKE_ASTRAY)
-        return _ends(_E + 0 * same, same)
+        kinds = self._kinds(slice(None), passed, left)
+        shares = np.exp(kinds - np.logaddexp.reduce(kinds))
+        again = (shares * _REPEATED[:, None]).sum(axis=0) * self.faithful
+        return _ends(_E + 0 * again, (1 - _E) * again)
 
-    def _either(self, free: Floats, fixed: Floats) -> Floats:
-        both: Floats = np.logaddexp(free + np.log(1 - self.verbatim), fixed + np.log(self.verbatim))
+    def _kinds(self, steps: slice, passed: Floats, left: Floats) -> Floats:
+        """[kind, step, grid point]: the same behind the error, jointly with each kind of step: faithful, and astray."""
+        right, same, other = (each[:, None] for each in left.T)
+        number, repeated = passed[:, None], _REPEATED[:, None]
+        alike = repeated * self.faithful[steps]  # as the trace ends, by the same in other words
+        fixed = number * np.log(repeated) + (right + other) * np.log(1 - repeated) + same * np.log(SLIP * (1 - repeated))
+        free = number * np.log(WORDED * repeated) + same * np.log(alike) + other * np.log(1 - alike)
+        ended = right * np.log(_E) + (same + other) * np.log(1 - _E)
+        kinds: Floats = self._either(fixed, free) + ended + np.log(_KINDS)[:, None, None]
+        return kinds
+
+    def _either(self, fixed: Floats, free: Floats) -> Floats:
+        """Whether a step can be put in one way only, or in many."""
+        both: Floats = np.logaddexp(fixed + np.log(self.verbatim), free + np.log(1 - self.verbatim))
         return both
 
-    def _behind(self, prefix: int | slice, ended: Floats) -> tuple[Floats, Floats]:
-        """Where the trace makes no second mistake next, and where it does; a step that can be put in one way is left by failing it."""
-        right, same, other = ended
-        faithful = self.faithful[prefix]
-        both = right * np.log(_E) + (same + other) * np.log(1 - _E)
-        gone, returned = right + other, same * np.log(SLIP)
-        typical = self._either(same * np.log(faithful) + other * np.log(1 - faithful), gone * np.log(1 - _K) + returned)
-        alike = np.log(ALIKE_ASTRAY)
-        astray = self._either(same * alike + other * np.log(1 - ALIKE_ASTRAY), gone * np.log(1 - ALIKE_ASTRAY) + returned)
-        return both + typical + np.log(1 - ASTRAY), both + astray + np.log(ASTRAY)
+
+_REPEATED = np.stack([_K, *(share + 0 * _K for share in ASTRAY_REPEATED)])
+"""How often a step behind the error is repeated, by its kind (rows)."""
+_KINDS = np.array([1 - ASTRAY, *(ASTRAY / len(ASTRAY_REPEATED) for _ in ASTRAY_REPEATED)])
 
 
 @lru_cache(maxsize=256)
@@ -265,15 +308,16 @@ def _chances(steps: int, verbatim: float) -> _Chances:
     places = np.arange(steps)
     left = (steps - places)[:, None]
     onward, none = _Q ** (left - 1), np.zeros((steps, 1))
-    sound, flawless = _ends(_H * onward, (1 - _H) * _C * onward), _ends(_Q**left, none * _Q)
-    ahead, at = _ends(none * _Q, none * _Q, follows=_Q + none), _ends(_H * onward, none * _H, follows=(1 - _H) * _C + none)
     return _Chances(
         prior=_prior(steps),
-        sound=sound,
-        flawless=flawless,
-        faithful=(1 - SLIP) * _K**left + SLIP / 2,
+        sound=_ends(_H * onward, (1 - _H) * _C * onward),
+        flawless=_ends(_Q**left, none * _Q),
+        faithful=(1 - SLIP) * _K ** (left - 1) + SLIP / 2,
         is_behind=places[:, None, None] > np.append(places, steps)[None, None, :],
-        logs=(np.log(sound), np.log(flawless), np.log(ahead), np.log(at)),
+        fixed=(
+            _ends(none * _Q, none * _Q, follows=_Q + none),
+            _ends(_H * onward, none * _H, follows=(1 - _H) * _C + none),
+        ),
         verbatim=verbatim,
     )
 
