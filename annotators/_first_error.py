@@ -27,9 +27,9 @@ so the more of them it has (`benchmarks/README.md`).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -99,19 +99,21 @@ def default(methods: int = 0) -> Weights:
     return Weights(before=_BEFORE, after=_AFTER, signs=_signs.normal(_signs.prior(methods)))
 
 
-def told(weights: Weights) -> Mapping[str, Mapping[str, float]]:
-    """The weights in words: of each value of each axis."""
+def told(weights: Weights, methods: Sequence[str] = ()) -> Mapping[str, Mapping[str, Any]]:
+    """The weights in words: of each value of each axis, and what each method's signs are worth."""
     axes = {
         "reliability": (_Q, weights.before),
         "passing": (_H, weights.before),
         "repeating": (_C, weights.before),
         "ending": (_L, weights.before),
+        "harmless": (_E, weights.after),
+        "faithful": (_K, weights.after),
     }
-    axes |= {"harmless": (_E, weights.after), "faithful": (_K, weights.after)}
-    return {
+    by_axis = {
         name: {f"{value:g}": round(float(points[values == value].sum()), 4) for value in np.unique(values)}
         for name, (values, points) in axes.items()
     }
+    return {**by_axis, "signs": _signs.told(weights.signs, methods)} if methods else by_axis
 
 
 class Belief:
@@ -127,7 +129,7 @@ class Belief:
         self._left = np.zeros((steps, len(ENDS)))  # and those that left the trace there, by how they ended
         self._ended = np.zeros(len(ENDS))  # and those that never left it
         self._changed = slice(0, 0)  # the steps that `_by_step` is behind with
-        self._by_step = _Steps(*(np.zeros((steps, len(grid))) for grid in (_Q, _Q, _Q, _E)))
+        self._by_step = _Steps(*(table.copy() for table in self._chances.untouched))
 
     def see(self, seen: Observation) -> None:
         """Take a completion into account."""
@@ -159,7 +161,7 @@ class Belief:
         told = slice(OTHER)  # the third end is what the first two leave
         ahead = np.tensordot(self._chances.sound[:, told], before, axes=(2, 1))  # [prefix, end, first error]
         ahead[:, :, -1] = self._chances.flawless[:, told] @ before[-1]
-        behind = np.tensordot(self._chances.next_behind(self._passed, self._left)[:, told], after, axes=(2, 1))
+        behind = np.tensordot(_ends(_E, self._updated().again)[:, told], after, axes=(2, 1))
         ends = np.where(self._chances.is_behind, behind, ahead)
         ends = np.concatenate([ends, 1 - ends.sum(axis=1, keepdims=True)], axis=1)
         mean = ends @ chance
@@ -238,6 +240,8 @@ class _Steps(NamedTuple):
     flawless: Floats
     """In a trace without any error."""
     behind: Floats
+    again: Floats
+    """No likelihood: the chance that one more completion from here, behind the error, ends as the trace does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,6 +262,11 @@ class _Chances:
     """Of leaving the trace at a step that can be put in one way only: ahead of the error, and at it."""
     verbatim: float
 
+    @cached_property
+    def untouched(self) -> _Steps:
+        """Of all steps, before anything was seen."""
+        return self.told(slice(None), np.zeros(len(self.sound)), np.zeros((len(self.sound), len(ENDS))))
+
     def told(self, steps: slice, passed: Floats, left: Floats) -> _Steps:
         """What so many completions say that passed steps in the trace's words, or left it there, by each end."""
         own, number = np.log(WORDED), passed[:, None]
@@ -266,22 +275,19 @@ class _Chances:
             (left[:, None] @ np.log(chances[steps]))[:, 0] for chances in (self.sound, self.flawless, *self.fixed)
         )
         gone = number * own
+        kinds = self._kinds(steps, passed, left)
+        behind = np.logaddexp.reduce(kinds)
+        repeated = (np.exp(kinds - behind) * _REPEATED[:, None]).sum(axis=0)
         return _Steps(
             ahead=pass_ahead + self._either(ahead, gone + sound),
             at=pass_at + self._either(at, gone + sound),
             flawless=pass_ahead + self._either(ahead, gone + flawless),
-            behind=np.logaddexp.reduce(self._kinds(steps, passed, left)),
+            behind=behind,
+            again=(1 - _E) * repeated * self.faithful[steps],
         )
 
-    def next_behind(self, passed: Floats, left: Floats) -> Floats:
-        """The chances of how one more ends, behind the error: [prefix, end, grid point]."""
-        kinds = self._kinds(slice(None), passed, left)
-        shares = np.exp(kinds - np.logaddexp.reduce(kinds))
-        again = (shares * _REPEATED[:, None]).sum(axis=0) * self.faithful
-        return _ends(_E + 0 * again, (1 - _E) * again)
-
     def _kinds(self, steps: slice, passed: Floats, left: Floats) -> Floats:
-        """[kind, step, grid point]: the same behind the error, jointly with each kind of step: faithful, and astray."""
+        """[kind, step, grid point]: the same behind the error, jointly with each kind of step: one that is repeated, one gone astray."""
         right, same, other = (each[:, None] for each in left.T)
         number, repeated = passed[:, None], _REPEATED[:, None]
         alike = repeated * self.faithful[steps]  # as the trace ends, by the same in other words
@@ -333,7 +339,7 @@ def _prior(steps: int) -> Floats:
 
 def _ends(right: Floats, same: Floats, follows: Floats | float = 0.0) -> Floats:
     """The chances of the three ends side by side; what neither is one of the first two nor goes on as the trace does ends otherwise."""
-    ends = np.stack([right, same, np.maximum(0.0, 1 - right - same - follows)], axis=1)
+    ends = np.stack(np.broadcast_arrays(right, same, np.maximum(0.0, 1 - right - same - follows)), axis=1)
     return (1 - SLIP) * ends + SLIP / len(ENDS)
 
 

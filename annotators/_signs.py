@@ -5,7 +5,7 @@ and by how many quarters its value falls from the step before) at a rate of its 
 independent, step by step.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TypeAlias
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from stepmark.records import Annotation, StepAnnotation, Verdict
 
-__all__ = ["Floats", "Signs", "counts", "likelihoods", "normal", "prior", "signs_of"]
+__all__ = ["Floats", "Signs", "counts", "likelihoods", "normal", "prior", "signs_of", "told"]
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Signs: TypeAlias = npt.NDArray[np.intp]
@@ -23,6 +23,7 @@ Signs: TypeAlias = npt.NDArray[np.intp]
 QUARTERS = 4
 VERDICTS = (Verdict.CORRECT, Verdict.UNKNOWN, Verdict.INCORRECT)
 OF_A_METHOD = len(VERDICTS) * QUARTERS
+STATES = ("before", "at", "after")
 # Before anything is learned: how often each verdict is given of a step before the first error, of it, and after it.
 LIKELY = ((0.70, 0.27, 0.03), (0.25, 0.35, 0.40), (0.40, 0.35, 0.25))
 STRENGTH = 30.0
@@ -48,6 +49,18 @@ def normal(counts: Floats) -> Floats:
     of_each = counts.reshape(len(LIKELY), -1, OF_A_METHOD)
     rates: Floats = np.log(of_each / of_each.sum(axis=2, keepdims=True)).reshape(counts.shape)
     return rates
+
+
+def told(rates: Floats, methods: Sequence[str]) -> Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]:
+    """The rates in words: of each method, of a step in each state, of each verdict, by how many quarters the value falls with it."""
+    found = np.exp(rates).reshape(len(STATES), len(methods), len(VERDICTS), QUARTERS).round(4)
+    return {
+        method: {
+            state: {verdict.value: found[row, number, column].tolist() for column, verdict in enumerate(VERDICTS)}
+            for row, state in enumerate(STATES)
+        }
+        for number, method in enumerate(methods)
+    }
 
 
 def likelihoods(signs: Signs, rates: Floats) -> Floats:

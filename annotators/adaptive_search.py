@@ -49,7 +49,7 @@ class AdaptiveSearch:
     batch: Samples = 1
     pilots: Annotated[int, Field(ge=0)] = 24
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[frozenset[str]] = frozenset({"engine"})
 
     async def learn(self, shard: Sequence[Tools]) -> Annotator:
@@ -121,7 +121,7 @@ class _Search:
             confidence=float(chance[best]),
             steps=tuple(steps),
             posterior=tuple(map(float, chance)),
-            learned=json.dumps(told(self.weights)),
+            learned=json.dumps(told(self.weights, self.rules.evidence)),
         )
 
 

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from annotators.base import together
 from benchmarks._bank import TOGETHER, Account, Bank
@@ -18,21 +19,26 @@ from stepmark.records import NO_ERROR, Annotation, Problem, Trace, Verdict
 from storage.dataset import Dataset
 from storage.tables import PROBLEMS, TRACES, annotations
 
-__all__ = ["FORMAL", "ground"]
+__all__ = ["ENGINES", "FORMAL", "ground"]
 
 FORMAL = "formal"
 SAMPLES = 8
-PROBLEMS_AT_ONCE = 16
+PROBLEMS_AT_ONCE = 32
 FEWEST_STEPS = 2
 """In a trace of one step there is nothing to search."""
-SOUND_PER_WRONG = 0.25
+SOUND_PER_WRONG, MOST_SOUND = 0.25, 100
 """Traces without an error that are labelled too, for F1: methods differ little on them, and Math-Shepherd pays as much for each."""
+MODEL = Path(__file__).resolve().parents[1] / "engines" / "pocket_model"
+ENGINES: Mapping[str, Mapping[str, Any]] = {
+    "vllm": {"use": "vllm", "model": str(MODEL), "dtype": "float32", "options": {"max_model_len": 1024}},
+    "pocket": {"use": "pocket", "compute_type": "int8_float32"},
+}
 
 
 @asynccontextmanager
-async def ground(wrong: int, seed: int, file: Path | None) -> AsyncIterator[Ground]:
+async def ground(wrong: int, seed: int, file: Path | None, engine: str) -> AsyncIterator[Ground]:
     """The first problems of a seed, so many that at least `wrong` of their traces are wrong; what the model writes is kept in `file`."""
-    plan = _plan(seed, most=wrong)
+    plan = _plan(seed, most=wrong, engine=engine)
     assert plan.engine is not None
     bank = Bank(engine=plan.engine, file=file)
     bank.load()
@@ -82,7 +88,7 @@ def _chosen(traces: Sequence[Trace], truth: dict[str, int]) -> Sequence[Trace]:
     firsts = {
         trace.problem_id: trace for trace in reversed(known) if trace.outcome is Verdict.CORRECT and truth[trace.trace_id] == NO_ERROR
     }
-    return [*wrong, *list(firsts.values())[: round(SOUND_PER_WRONG * len(wrong))]]
+    return [*wrong, *list(firsts.values())[: min(MOST_SOUND, round(SOUND_PER_WRONG * len(wrong)))]]
 
 
 async def _fill(job: Job, bank: Bank, problem: Problem, trace: Trace) -> None:
@@ -94,7 +100,7 @@ async def _fill(job: Job, bank: Bank, problem: Problem, trace: Trace) -> None:
     )
 
 
-def _plan(seed: int, most: int) -> planning.Plan:
+def _plan(seed: int, most: int, engine: str) -> planning.Plan:
     """A run file as a user would write it: the demo's, with eight samples a problem. Of so many problems some traces are wrong."""
     return planning.build(
         parse(
@@ -102,7 +108,7 @@ def _plan(seed: int, most: int) -> planning.Plan:
                 "dataset": "unused",
                 "seed": seed,
                 "problems": {"use": "word_problems", "count": max(PROBLEMS_AT_ONCE, most), "seed": seed, "min_steps": 2, "max_steps": 6},
-                "engine": {"use": "pocket", "compute_type": "int8_float32"},
+                "engine": dict(ENGINES[engine]),
                 "generate": {"prompt": "pocket", "traces_per_problem": SAMPLES, "temperature": 1.0, "max_tokens": 320, "split": "line"},
                 "annotators": [{"use": FORMAL}],
                 "shards": {"problems_per_shard": PROBLEMS_AT_ONCE},

@@ -63,7 +63,7 @@ async def measure(options: argparse.Namespace) -> Mapping[str, Part]:
         show(f"simulated, {name}", parts[f"simulated, {name}"])
     if options.traces:
         say("pocket: traces and rollouts are written")
-        async with _pocket.ground(options.traces, options.seed, options.bank) as ground:
+        async with _pocket.ground(options.traces, options.seed, options.bank, options.engine) as ground:
             labelled = await _labelled(ground, {**FIXED, **_adaptive(), **_adaptive(_pocket.FORMAL)})
         for name, group in (("pocket, solvable problems", lambda one: one.solvable), ("pocket, all problems", lambda one: True)):
             parts[name] = _part(labelled, group)
@@ -186,6 +186,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--traces", type=int, default=180, help="wrong traces of the pocket domain, at least; 0: none")
     parser.add_argument("--simulated", type=int, default=200, help="wrong traces of each simulated policy, at least; 0: none")
     parser.add_argument("--seed", type=int, default=31, help="of the pocket domain's problems")
+    parser.add_argument("--engine", choices=sorted(_pocket.ENGINES), default="vllm", help="that runs the pocket model")
     parser.add_argument("--bank", type=Path, help="a file that keeps what the pocket model writes, and is read first where it exists")
     parser.add_argument("--plots", type=Path, help="a folder for the plots, such as docs; wants matplotlib")
     return parser.parse_args()

@@ -67,6 +67,20 @@ def test_who_went_the_same_way_and_came_out_right_clears_the_way() -> None:
     assert posterior(6, [(0, 4, RIGHT)] * 3)[:4].sum() < 0.01
 
 
+def test_where_completions_cease_to_differ_is_the_error_not_where_they_began() -> None:
+    """Whoever passes step 4 goes on as the trace does, half of them leave there, and hardly anyone is right: it is hard, and failed."""
+    seen = [(start, leaves, how) for start in range(5) for leaves, how in [(4, OTHER), (6, SAME)] * 3] + [(5, 6, SAME)] * 6
+    chance = belief(6, [*seen, (0, 4, RIGHT)], verbatim=0.9).posterior(default())
+    assert chance.argmax() == 4
+    assert chance[4] > 0.5
+
+
+def test_a_step_that_few_repeat_behind_the_error_is_no_proof_against_it() -> None:
+    right_before = [(1, 1, RIGHT)] * 4 + [(2, 2, RIGHT)] * 4
+    astray_later = [(3, 4, OTHER)] * 5 + [(3, 6, SAME)] + [(5, 6, SAME)] * 4
+    assert belief(6, right_before + astray_later, verbatim=0.9).posterior(default()).argmax() in (2, 3)
+
+
 def test_a_step_that_is_failed_time_and_again_in_one_way_is_told_from_an_error_before_it() -> None:
     seen = [Observation(5, 5, RIGHT)] * 3 + [Observation(5, 7, SAME)] * 14
     others = [Observation(1, 2, RIGHT)] * 4 + [Observation(1, 3, OTHER)] * 9
@@ -133,5 +147,8 @@ def test_a_method_that_is_always_right_is_learned_to_be() -> None:
                 one.see(Observation(*seen))
             beliefs.append(one)
     weights = fitted(beliefs, methods=1)
+    rates = told(weights, ["m"])["signs"]["m"]
+    assert sum(rates["at"]["incorrect"]) > 0.7 > sum(told(default(1), ["m"])["signs"]["m"]["at"]["incorrect"])
+    assert sum(sum(each) for each in rates["before"].values()) == pytest.approx(1, abs=1e-3)
     unseen = Belief(signs_of(5, [said("cciuu")]), right=False, verbatim=NEVER_VERBATIM)
     assert unseen.posterior(weights)[2] > 0.95 > 0.7 > unseen.posterior(default(1))[2]
