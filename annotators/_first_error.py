@@ -75,6 +75,7 @@ _BEFORE_AXES = (RELIABILITY, PASSING, REPEATING, ENDING)
 _AFTER_AXES = (HARMLESS, FAITHFUL)
 (_Q, _H, _C, _L), _BEFORE = _grid(*_BEFORE_AXES)
 (_E, _K), _AFTER = _grid(*_AFTER_AXES)
+_LOG_Q, _LOG_ALIKE = np.log(_Q), np.log((1 - _H) * _C)
 
 
 class Observation(NamedTuple):
@@ -258,8 +259,8 @@ class _Chances:
     """[prefix, grid point]: of going on as the trace does once the next step is passed, behind the error."""
     is_behind: npt.NDArray[np.bool_]
     """[prefix, 1, first error]: whether the prefix holds the error."""
-    fixed: tuple[Floats, Floats]
-    """Of leaving the trace at a step that can be put in one way only: ahead of the error, and at it."""
+    logs: tuple[Floats, Floats, Floats, Floats]
+    """Of `sound` and `flawless`, and of leaving the trace at a step that can be put in one way only: ahead of the error, and at it."""
     verbatim: float
 
     @cached_property
@@ -269,19 +270,16 @@ class _Chances:
 
     def told(self, steps: slice, passed: Floats, left: Floats) -> _Steps:
         """What so many completions say that passed steps in the trace's words, or left it there, by each end."""
-        own, number = np.log(WORDED), passed[:, None]
-        pass_ahead, pass_at = number * np.log(_Q), number * np.log((1 - _H) * _C)
-        sound, flawless, ahead, at = (
-            (left[:, None] @ np.log(chances[steps]))[:, 0] for chances in (self.sound, self.flawless, *self.fixed)
-        )
-        gone = number * own
+        number = passed[:, None]
+        pass_ahead, pass_at, own_words = number * _LOG_Q, number * _LOG_ALIKE, number * np.log(WORDED)
+        sound, flawless, ahead, at = ((left[:, None] @ logs[steps])[:, 0] for logs in self.logs)
         kinds = self._kinds(steps, passed, left)
         behind = np.logaddexp.reduce(kinds)
         repeated = (np.exp(kinds - behind) * _REPEATED[:, None]).sum(axis=0)
         return _Steps(
-            ahead=pass_ahead + self._either(ahead, gone + sound),
-            at=pass_at + self._either(at, gone + sound),
-            flawless=pass_ahead + self._either(ahead, gone + flawless),
+            ahead=pass_ahead + self._either(ahead, own_words + sound),
+            at=pass_at + self._either(at, own_words + sound),
+            flawless=pass_ahead + self._either(ahead, own_words + flawless),
             behind=behind,
             again=(1 - _E) * repeated * self.faithful[steps],
         )
@@ -291,10 +289,10 @@ class _Chances:
         right, same, other = (each[:, None] for each in left.T)
         number, repeated = passed[:, None], _REPEATED[:, None]
         alike = repeated * self.faithful[steps]  # as the trace ends, by the same in other words
-        fixed = number * np.log(repeated) + (right + other) * np.log(1 - repeated) + same * np.log(SLIP * (1 - repeated))
-        free = number * np.log(WORDED * repeated) + same * np.log(alike) + other * np.log(1 - alike)
+        fixed = (right + other + same) * np.log(1 - repeated) + same * np.log(SLIP)
+        free = number * np.log(WORDED) + same * np.log(alike) + other * np.log(1 - alike)
         ended = right * np.log(_E) + (same + other) * np.log(1 - _E)
-        kinds: Floats = self._either(fixed, free) + ended + np.log(_KINDS)[:, None, None]
+        kinds: Floats = self._either(fixed, free) + number * np.log(repeated) + ended + np.log(_KINDS)[:, None, None]
         return kinds
 
     def _either(self, fixed: Floats, free: Floats) -> Floats:
@@ -314,16 +312,15 @@ def _chances(steps: int, verbatim: float) -> _Chances:
     places = np.arange(steps)
     left = (steps - places)[:, None]
     onward, none = _Q ** (left - 1), np.zeros((steps, 1))
+    sound, flawless = _ends(_H * onward, (1 - _H) * _C * onward), _ends(_Q**left, none * _Q)
+    ahead, at = _ends(none * _Q, none * _Q, follows=_Q + none), _ends(_H * onward, none * _H, follows=(1 - _H) * _C + none)
     return _Chances(
         prior=_prior(steps),
-        sound=_ends(_H * onward, (1 - _H) * _C * onward),
-        flawless=_ends(_Q**left, none * _Q),
+        sound=sound,
+        flawless=flawless,
         faithful=(1 - SLIP) * _K ** (left - 1) + SLIP / 2,
         is_behind=places[:, None, None] > np.append(places, steps)[None, None, :],
-        fixed=(
-            _ends(none * _Q, none * _Q, follows=_Q + none),
-            _ends(_H * onward, none * _H, follows=(1 - _H) * _C + none),
-        ),
+        logs=(np.log(sound), np.log(flawless), np.log(ahead), np.log(at)),
         verbatim=verbatim,
     )
 
