@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from engines.base import Completion, Engine, Prompt, Scored
+from engines.base import Completion, Prompt, Through
 from stepmark.identity import digest, seed_for
 from stepmark.records import Sampling
 
@@ -20,22 +20,11 @@ SECONDS_PER_TOKEN = 2e-5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bank:
+class Bank(Through):
     """An engine that asks another one once for each prompt and sampling; with a `file`, once for ever."""
 
-    engine: Engine
     file: Path | None = None
     known: dict[str, Sequence[Completion]] = field(default_factory=dict)
-
-    @property
-    def model_name(self) -> str:
-        """The engine's."""
-        return self.engine.model_name
-
-    @property
-    def identity(self) -> str:
-        """The engine's."""
-        return self.engine.identity
 
     def load(self) -> None:
         """Remember what the file holds; a line that a killed run has left unfinished is passed over."""
@@ -57,32 +46,17 @@ class Bank:
                     file.write(json.dumps({"key": key, "completions": [asdict(one) for one in self.known[key]]}) + "\n")
         return self.known[key]
 
-    async def score(self, prompt: Prompt, continuation: str) -> Scored:
-        """As the engine does; nothing is remembered."""
-        return await self.engine.score(prompt, continuation)
-
     async def close(self) -> None:
         """Close the engine; what is remembered stays."""
         await self.engine.close()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Account:
-    """One method's account of a trace: the n-th completion that it asks of a prefix is the bank's n-th, whatever its seed."""
+class Account(Through):
+    """One method's account of a trace with a bank: the n-th completion that it asks of a prefix is the bank's n-th, whatever its seed."""
 
-    bank: Bank
     trace_id: str
     drawn: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def model_name(self) -> str:
-        """The bank's."""
-        return self.bank.model_name
-
-    @property
-    def identity(self) -> str:
-        """The bank's."""
-        return self.bank.identity
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
         """The next ones; they come back as late as their longest would."""
@@ -96,11 +70,4 @@ class Account:
 
     async def _wave(self, prompt: Prompt, sampling: Sampling, wave: int) -> Sequence[Completion]:
         seed = seed_for("bank", self.trace_id, prompt.prefix, wave)
-        return await self.bank.complete(prompt, replace(sampling, n=TOGETHER, seed=seed))
-
-    async def score(self, prompt: Prompt, continuation: str) -> Scored:
-        """As the bank does."""
-        return await self.bank.score(prompt, continuation)
-
-    async def close(self) -> None:
-        """The bank outlives it."""
+        return await self.engine.complete(prompt, replace(sampling, n=TOGETHER, seed=seed))

@@ -68,7 +68,7 @@ class Ground:
             families[trace.problem_id].traces[trace.trace_id] = trace
         return {
             trace.trace_id: Tools(
-                replace(self.services, engine=Account(bank=self.bank, trace_id=trace.trace_id)),
+                replace(self.services, engine=Account(engine=self.bank, trace_id=trace.trace_id)),
                 METHOD,
                 self.problems[trace.problem_id],
                 trace,

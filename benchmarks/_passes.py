@@ -12,7 +12,7 @@ import psutil  # type: ignore[import-untyped]
 from benchmarks._cores import Clock
 from benchmarks._workload import Stage
 from engines import _async_llm
-from engines.base import Completion, Engine, Prompt, Scored
+from engines.base import Completion, Prompt, Through
 from pipelines.meter import Meter
 from pipelines.plan import Plan
 from pipelines.stages import Job
@@ -149,21 +149,12 @@ def by_problem(requests: Sequence[Request]) -> Sequence[Request]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Recording:
+class _Recording(Through):
     """An engine that writes down what it is asked, and what that cost."""
 
-    engine: Engine
     watch: "_Stopwatch"
     requests: list[Request] = field(default_factory=list)
     answers: list[Sequence[Completion]] = field(default_factory=list)
-
-    @property
-    def model_name(self) -> str:
-        return self.engine.model_name
-
-    @property
-    def identity(self) -> str:
-        return self.engine.identity
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
         self.requests.append((prompt, sampling))
@@ -172,12 +163,6 @@ class _Recording:
         self.watch.ask(-sampling.n)
         self.answers.append(completions)
         return completions
-
-    async def score(self, prompt: Prompt, continuation: str) -> Scored:
-        return await self.engine.score(prompt, continuation)
-
-    async def close(self) -> None:
-        await self.engine.close()
 
 
 async def _started(running: _async_llm.Running) -> "_Stopwatch":

@@ -92,7 +92,7 @@ def _chosen(traces: Sequence[Trace], truth: dict[str, int]) -> Sequence[Trace]:
 
 
 async def _fill(job: Job, bank: Bank, problem: Problem, trace: Trace) -> None:
-    account = Account(bank=bank, trace_id=trace.trace_id)
+    account = Account(engine=bank, trace_id=trace.trace_id)
     sampling = job.plan.sampling(n=TOGETHER, seed=0)
     prompt = job.plan.solve_prompt(problem)
     await together(

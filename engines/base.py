@@ -6,7 +6,7 @@ from typing import Protocol
 
 from stepmark.records import Sampling
 
-__all__ = ["Completion", "Engine", "Prompt", "Scored"]
+__all__ = ["Completion", "Engine", "Prompt", "Scored", "Through"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,3 +90,31 @@ class Engine(Protocol):
     async def close(self) -> None:
         """Give back processes, sockets and memory; the engine starts again if asked again."""
         ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Through:
+    """An engine that asks another one for all it is asked for: who counts, keeps or watches what passes through overrides what passes."""
+
+    engine: Engine
+
+    @property
+    def model_name(self) -> str:
+        """The other engine's."""
+        return self.engine.model_name
+
+    @property
+    def identity(self) -> str:
+        """The other engine's: to pass through here changes no result."""
+        return self.engine.identity
+
+    async def complete(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
+        """The other engine's answer."""
+        return await self.engine.complete(prompt, sampling)
+
+    async def score(self, prompt: Prompt, continuation: str) -> Scored:
+        """The other engine's."""
+        return await self.engine.score(prompt, continuation)
+
+    async def close(self) -> None:
+        """Nothing: who made the other engine closes it."""

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from engines.base import Completion, Engine, Prompt, Scored
+from engines.base import Completion, Engine, Prompt, Scored, Through
 from stepmark.records import Sampling
 
 __all__ = ["Demand", "Door"]
@@ -71,22 +71,11 @@ class Demand:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Door:
+class Door(Through):
     """An engine as one shard sees it: what goes through is counted, and the first request sets `asking`."""
 
-    engine: Engine
     demand: Demand
     asking: asyncio.Event
-
-    @property
-    def model_name(self) -> str:
-        """The engine's."""
-        return self.engine.model_name
-
-    @property
-    def identity(self) -> str:
-        """The engine's: being counted changes no result."""
-        return self.engine.identity
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
         """The engine's answer."""
@@ -97,6 +86,3 @@ class Door:
         """The engine's score."""
         self.asking.set()
         return await self.demand.scored(self.engine, prompt, continuation)
-
-    async def close(self) -> None:
-        """Nothing: the engine is shared, and whoever started the run ends it."""

@@ -32,11 +32,11 @@ def numbered(prompt: Prompt, sampling: Sampling, index: int) -> Completion:
 
 async def test_methods_draw_the_same_completions_however_they_ask() -> None:
     bank, prompt = Bank(engine=Scripted(respond=numbered)), Prompt(user="q", prefix="p")
-    at_once, in_turn = (Account(bank=bank, trace_id="t") for _ in range(2))
+    at_once, in_turn = (Account(engine=bank, trace_id="t") for _ in range(2))
     asked = await at_once.complete(prompt, Sampling(n=TOGETHER + 3, seed=1))
     assert asked == [one for n in (1, 2, TOGETHER) for one in await in_turn.complete(prompt, Sampling(n=n, seed=n))]
     assert len({one.text for one in asked}) == TOGETHER + 3
-    assert asked[0] not in await Account(bank=bank, trace_id="other").complete(prompt, Sampling(n=1, seed=1))
+    assert asked[0] not in await Account(engine=bank, trace_id="other").complete(prompt, Sampling(n=1, seed=1))
 
 
 async def test_a_bank_outlives_its_run_and_a_line_that_was_cut_off(tmp_path: Path) -> None:
