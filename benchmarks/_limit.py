@@ -46,6 +46,9 @@ class Limit:
     """The fewest that could, by the channel of three ends."""
     rollouts_z: float
     """The same by the channel that hears only whether a rollout is right; a method that hears more may need fewer."""
+    own_z: float | None
+    """By that channel, for what the method itself did not know before it bought: a policy that it has to learn leaves more doubt. None
+    for labels without a posterior."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +80,8 @@ class _Known:
         return _entropy(self.places(states)) + _entropy(joint.sum(axis=2)) - _entropy(joint.reshape(len(joint), -1))
 
 
-def limit(ground: Ground, policy: Policy, labelled: Labelled) -> Limit:
-    """The fewest rollouts that could tell as much of wrong traces as these labels do."""
+def limit(ground: Ground, policy: Policy, labelled: Labelled, unbought: Labelled | None = None) -> Limit:
+    """The fewest rollouts that could tell as much of wrong traces as these labels do; `unbought`: the same method's without any."""
     wrong = [one for one in labelled.found if one.truth != NO_ERROR]
     families = _families(ground)
     known = [_known(policy, one.trace.problem_id) for one in wrong]
@@ -87,12 +90,16 @@ def limit(ground: Ground, policy: Policy, labelled: Labelled) -> Limit:
         for of, one in zip(known, wrong, strict=True)
     ]
     doubt = float(np.mean(doubts))
-    told = max(0.0, doubt - _left(wrong, policy.steps))
+    left = _left(wrong, policy.steps)
+    told = max(0.0, doubt - left)
+    z_capacity = float(np.mean([_z_capacity(float(of.reach[1:].mean())) for of in known]))
+    own_doubt = None if unbought is None else _left([one for one in unbought.found if one.truth != NO_ERROR], policy.steps)
     return Limit(
         doubt=doubt,
         told=told,
         rollouts=told / float(np.mean([_capacity(policy, one.trace.problem_id) for one in wrong])),
-        rollouts_z=told / float(np.mean([_z_capacity(float(of.reach[1:].mean())) for of in known])),
+        rollouts_z=told / z_capacity,
+        own_z=None if own_doubt is None else max(0.0, own_doubt - left) / z_capacity,
     )
 
 

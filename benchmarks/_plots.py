@@ -45,6 +45,7 @@ def _panels(parts: Mapping[str, "Part"], panel: Any, file: Path) -> None:
     for axis, (name, part) in zip(axes.flat, parts.items(), strict=False):
         axis.set_title(name, fontsize=10)
         axis.grid(color="#dddddd", linewidth=0.5)
+        axis.set_axisbelow(True)
         panel(axis, part)
     drawn = {label: handle for axis in axes.flat for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     figure.legend(drawn.values(), drawn.keys(), fontsize=8, ncols=4, loc="outside lower center")

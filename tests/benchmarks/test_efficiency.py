@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from annotators.adaptive_search import AdaptiveSearch
 from annotators.binary_search import BinarySearch
 from annotators.monte_carlo import MonteCarlo
 from benchmarks._bank import TOGETHER, Account, Bank
@@ -86,6 +87,15 @@ async def test_who_knows_the_policy_needs_no_fewer_rollouts_than_the_bound_and_i
     assert least.rollouts <= least.rollouts_z
     assert row.rollouts >= least.rollouts
     assert row.exact.value > 0.75
+
+
+async def test_what_a_search_did_not_know_counts_from_what_it_believed_before_it_bought(small: Ground) -> None:
+    unbought, bought = await small.labelled(AdaptiveSearch(budget=0)), await small.labelled(AdaptiveSearch())
+    assert limit(small, POLICY, unbought, unbought).own_z == 0
+    own = limit(small, POLICY, bought, unbought).own_z
+    assert own is not None
+    assert own > 1
+    assert limit(small, POLICY, bought).own_z is None
 
 
 async def test_paired_figures_are_of_wrong_traces_and_their_problems(small: Ground) -> None:
