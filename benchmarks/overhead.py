@@ -56,9 +56,9 @@ class Watch:
                 self.peak_bytes = max(self.peak_bytes, process.memory_info().rss)
 
 
-def measured(traces: int, tokens_per_second: float) -> dict[str, Any]:
-    """One whole run, as `stepmark run` does it, in a process that does nothing else."""
-    engine, watch = Paced(tokens_per_second=tokens_per_second), Watch()
+def measured(traces: int, tokens_per_second: float, pace: float) -> dict[str, Any]:
+    """One whole run, as `stepmark run` does it, in a process that does nothing else; the engine is `pace` times as fast as it counts."""
+    engine, watch = Paced(tokens_per_second=pace * tokens_per_second), Watch()
     with TemporaryDirectory(prefix="stepmark-overhead-") as folder, reachable():
         job = _job(engine, traces, folder)
 
@@ -78,7 +78,7 @@ def measured(traces: int, tokens_per_second: float) -> dict[str, Any]:
         "rollouts": job.meter.rollouts,
         "generated_tokens": job.meter.generated_tokens,
         "seconds": round(seconds, 1),
-        "engine_busy": round(job.meter.generated_tokens / tokens_per_second / seconds, 3),
+        "engine_busy": round(job.meter.generated_tokens / engine.tokens_per_second / seconds, 3),
         "driver_cpu_seconds": round(cpu, 1),
         "driver_share": round(cpu * tokens_per_second / job.meter.generated_tokens, 4),
         "peak_mib": round(watch.peak_bytes / MIB),
@@ -105,16 +105,22 @@ def _job(engine: Paced, traces: int, folder: str) -> Job:
     return Job(plan=plan, dataset=Dataset(folder), meter=Meter())
 
 
-def alone(traces: int, tokens_per_second: float) -> dict[str, Any]:
+def alone(traces: int, tokens_per_second: float, pace: float) -> dict[str, Any]:
     """The same in a process of its own, so that memory is counted from the start."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(measured, traces, tokens_per_second).result()
+        return pool.submit(measured, traces, tokens_per_second, pace).result()
 
 
 def summary(options: argparse.Namespace, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """All runs; the growth of memory is that of the last over the first."""
     growth = round(runs[-1]["peak_mib"] / runs[0]["peak_mib"], 2)
-    return {"tokens_per_second": options.tokens_per_second, "target": TARGET, "memory_growth": growth, "runs": list(runs)}
+    return {
+        "tokens_per_second": options.tokens_per_second,
+        "pace": options.pace,
+        "target": TARGET,
+        "memory_growth": growth,
+        "runs": list(runs),
+    }
 
 
 def say(text: str) -> None:
@@ -126,6 +132,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.overhead", description=__doc__)
     parser.add_argument("--traces", type=int, nargs="+", default=[1000, 10000], help="sizes of the runs, one after the other")
     parser.add_argument("--tokens-per-second", type=float, default=20_000.0, help="of the engine that is mimicked")
+    parser.add_argument("--pace", type=float, default=1.0, help="run so many times as fast: processor time is the same, and sooner known")
     return parser.parse_args()
 
 
@@ -136,7 +143,7 @@ def main() -> None:
         os.environ.setdefault(name, value)
     runs = list[dict[str, Any]]()
     for traces in options.traces:
-        runs.append(alone(traces, options.tokens_per_second))
+        runs.append(alone(traces, options.tokens_per_second, options.pace))
         say(str(runs[-1]))
     told = summary(options, runs)
     sys.stdout.write(json.dumps(told, indent=2) + "\n")
