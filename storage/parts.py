@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from typing import Any, BinaryIO
@@ -83,8 +84,9 @@ def read(file: BinaryIO) -> Iterator[dict[str, Any]]:
         yield from columns.rows(batch)
 
 
+@cache
 def stepmark_version() -> str:
-    """The installed version; "unknown" in a checkout that is not installed."""
+    """The installed version; "unknown" in a checkout that is not installed. Read once: every part bears it."""
     try:
         return version("stepmark")
     except PackageNotFoundError:
