@@ -56,7 +56,7 @@ class Job:
 
         A problem whose own reference cannot be graded against is set aside too: nothing that is written about it could ever count.
         """
-        source, stamps = self.plan.source, dict[int, str]()
+        source, stamps, anew = self.plan.source, dict[int, str](), False
         assert source is not None, "only `run` makes problems, and it asks for [problems]"
         rows = enumerate(source.problems(), start=1)
         while chunk := await self._chunk(rows):
@@ -64,22 +64,29 @@ class Job:
             aside = [row for row in chunk if isinstance(row, Rejected)]
             self.meter.finish("problems", len(found))
             self.meter.finish("rows set aside", len(aside))
-            stamps[len(stamps)] = await asyncio.to_thread(self._write_problems, stamps, found, aside)
+            stamps[len(stamps)], anew = await asyncio.to_thread(self._write_problems, stamps, found, aside, anew=anew)
         if not stamps:
             raise DatasetError("the source has no problem; nothing was changed")
         await asyncio.to_thread(self._keep_problems, stamps)
         return stamps
 
-    def _write_problems(self, before: Mapping[int, str], found: Sequence[Problem], aside: Sequence[Rejected]) -> str:
-        """Write the next shard, unless it stands there, after those `before`; returns its stamp."""
+    def _write_problems(
+        self, before: Mapping[int, str], found: Sequence[Problem], aside: Sequence[Rejected], *, anew: bool
+    ) -> tuple[str, bool]:
+        """Write the next shard after those `before`, unless it stands there; returns its stamp, and whether it was made anew.
+
+        Once one is made `anew`, those that stand behind it are another source's: they are dropped then, and no later shard stands.
+        """
         shard, stamp = len(before), digest("problems", found, aside)
-        if not all(self.dataset.has_part(table, shard, stamp) for table in (PROBLEMS, REJECTED)):
+        if not anew:
+            if all(self.dataset.has_part(table, shard, stamp) for table in (PROBLEMS, REJECTED)):
+                return stamp, False
             if not found and not before:
                 raise DatasetError(_unusable(aside[0]))
-            self._keep_problems(before)  # from here on the shards that stand are another source's
-            self.dataset.write_part(REJECTED, shard, aside, stamp)
-            self.dataset.write_part(PROBLEMS, shard, found, stamp)
-        return stamp
+            self._keep_problems(before)
+        self.dataset.write_part(REJECTED, shard, aside, stamp)
+        self.dataset.write_part(PROBLEMS, shard, found, stamp)
+        return stamp, True
 
     async def _chunk(self, rows: Iterator[tuple[int, Problem | Rejected]]) -> Sequence[Problem | Rejected]:
         """The next rows up to and including a shard's number of problems; a source may take its time, so a thread waits for it."""
