@@ -155,7 +155,7 @@ class Job:
             return
         problems = await asyncio.to_thread(self._all, PROBLEMS, shard)
         self.meter.expect("traces", len(problems) * self.plan.run_file.generate.traces_per_problem)
-        written = await together(map(self._solve, problems))
+        written = await together(map(partial(self._solve, self.plan.traces_fingerprint()), problems))
         self._refuse_refusals(written)
         await asyncio.to_thread(self.dataset.write_part, TRACES, shard, [trace for traces in written for trace in traces], stamp)
 
@@ -336,7 +336,7 @@ class Job:
                 raise DatasetError(f"{self.dataset.uri}: part {shard} of problems has none of id {trace.problem_id}; import or run again")
             yield problems[trace.problem_id], trace
 
-    async def _solve(self, problem: Problem) -> Sequence[Trace]:
+    async def _solve(self, fingerprint: str, problem: Problem) -> Sequence[Trace]:
         engine, run_file = self.plan.engine, self.plan.run_file
         if engine is None:
             raise DatasetError("the dataset holds no traces and the run file has no [engine] to write them")
@@ -348,7 +348,7 @@ class Job:
             if error.retryable:
                 raise
             completions = [_refused(error)] * sampling.n
-        traces = [await self._trace(problem, completion, index, seed) for index, completion in enumerate(completions)]
+        traces = [await self._trace(fingerprint, problem, completion, index, seed) for index, completion in enumerate(completions)]
         self.meter.finish("traces", len(traces))
         return traces
 
@@ -358,12 +358,12 @@ class Job:
         if len(written) > 1 and not self.meter.generated_tokens and all(reason.startswith(REFUSED) for reason in reasons):
             raise EngineError(f"the engine refused every problem: {reasons[0].removeprefix(REFUSED)}", retryable=False)
 
-    async def _trace(self, problem: Problem, completion: Completion, index: int, seed: int) -> Trace:
+    async def _trace(self, fingerprint: str, problem: Problem, completion: Completion, index: int, seed: int) -> Trace:
         assert self.plan.engine is not None
         graded = await self._grade(completion.text, completion.finish_reason, problem.answer)
         self.meter.pay(_cost(completion))
         return Trace(
-            trace_id=digest("trace", self.plan.traces_fingerprint(), problem.problem_id, index),
+            trace_id=digest("trace", fingerprint, problem.problem_id, index),
             problem_id=problem.problem_id,
             steps=split(completion.text, self.plan.run_file.generate.split),
             final_answer=graded.final_answer,
