@@ -18,6 +18,7 @@ from prefect.client.schemas.objects import State, TaskRun
 
 from annotators.base import together
 from pipelines import plan as planning
+from pipelines._garbage import seldom_sought
 from pipelines._prepared import hand_over, handed_over
 from pipelines.config import load
 from pipelines.demand import Demand
@@ -80,7 +81,7 @@ def _holds_imports(dataset: Dataset) -> bool:
 
 async def _work(job: Job, *, makes_traces: bool) -> Sequence[Mapping[str, str]]:
     try:
-        with job.dataset.alone(), shown(job.meter):
+        with job.dataset.alone(), shown(job.meter), seldom_sought():
             await asyncio.to_thread(job.dataset.sweep)
             shards = await _shards(job, makes_traces=makes_traces)
             await asyncio.to_thread(job.dataset.write_run_file, job.plan.run_file.to_toml(), labels_only=not makes_traces)

@@ -56,7 +56,7 @@ class Job:
 
         A problem whose own reference cannot be graded against is set aside too: nothing that is written about it could ever count.
         """
-        source, stamps = self.plan.source, dict[int, str]()
+        source, stamps, anew = self.plan.source, dict[int, str](), False
         assert source is not None, "only `run` makes problems, and it asks for [problems]"
         rows = enumerate(source.problems(), start=1)
         while chunk := await self._chunk(rows):
@@ -64,22 +64,29 @@ class Job:
             aside = [row for row in chunk if isinstance(row, Rejected)]
             self.meter.finish("problems", len(found))
             self.meter.finish("rows set aside", len(aside))
-            stamps[len(stamps)] = await asyncio.to_thread(self._write_problems, stamps, found, aside)
+            stamps[len(stamps)], anew = await asyncio.to_thread(self._write_problems, stamps, found, aside, anew=anew)
         if not stamps:
             raise DatasetError("the source has no problem; nothing was changed")
         await asyncio.to_thread(self._keep_problems, stamps)
         return stamps
 
-    def _write_problems(self, before: Mapping[int, str], found: Sequence[Problem], aside: Sequence[Rejected]) -> str:
-        """Write the next shard, unless it stands there, after those `before`; returns its stamp."""
+    def _write_problems(
+        self, before: Mapping[int, str], found: Sequence[Problem], aside: Sequence[Rejected], *, anew: bool
+    ) -> tuple[str, bool]:
+        """Write the next shard after those `before`, unless it stands there; returns its stamp, and whether it was made anew.
+
+        Once one is made `anew`, those that stand behind it are another source's: they are dropped then, and no later shard stands.
+        """
         shard, stamp = len(before), digest("problems", found, aside)
-        if not all(self.dataset.has_part(table, shard, stamp) for table in (PROBLEMS, REJECTED)):
+        if not anew:
+            if all(self.dataset.has_part(table, shard, stamp) for table in (PROBLEMS, REJECTED)):
+                return stamp, False
             if not found and not before:
                 raise DatasetError(_unusable(aside[0]))
-            self._keep_problems(before)  # from here on the shards that stand are another source's
-            self.dataset.write_part(REJECTED, shard, aside, stamp)
-            self.dataset.write_part(PROBLEMS, shard, found, stamp)
-        return stamp
+            self._keep_problems(before)
+        self.dataset.write_part(REJECTED, shard, aside, stamp)
+        self.dataset.write_part(PROBLEMS, shard, found, stamp)
+        return stamp, True
 
     async def _chunk(self, rows: Iterator[tuple[int, Problem | Rejected]]) -> Sequence[Problem | Rejected]:
         """The next rows up to and including a shard's number of problems; a source may take its time, so a thread waits for it."""
@@ -148,7 +155,7 @@ class Job:
             return
         problems = await asyncio.to_thread(self._all, PROBLEMS, shard)
         self.meter.expect("traces", len(problems) * self.plan.run_file.generate.traces_per_problem)
-        written = await together(map(self._solve, problems))
+        written = await together(map(partial(self._solve, self.plan.traces_fingerprint()), problems))
         self._refuse_refusals(written)
         await asyncio.to_thread(self.dataset.write_part, TRACES, shard, [trace for traces in written for trace in traces], stamp)
 
@@ -329,7 +336,7 @@ class Job:
                 raise DatasetError(f"{self.dataset.uri}: part {shard} of problems has none of id {trace.problem_id}; import or run again")
             yield problems[trace.problem_id], trace
 
-    async def _solve(self, problem: Problem) -> Sequence[Trace]:
+    async def _solve(self, fingerprint: str, problem: Problem) -> Sequence[Trace]:
         engine, run_file = self.plan.engine, self.plan.run_file
         if engine is None:
             raise DatasetError("the dataset holds no traces and the run file has no [engine] to write them")
@@ -341,7 +348,7 @@ class Job:
             if error.retryable:
                 raise
             completions = [_refused(error)] * sampling.n
-        traces = [await self._trace(problem, completion, index, seed) for index, completion in enumerate(completions)]
+        traces = [await self._trace(fingerprint, problem, completion, index, seed) for index, completion in enumerate(completions)]
         self.meter.finish("traces", len(traces))
         return traces
 
@@ -351,12 +358,12 @@ class Job:
         if len(written) > 1 and not self.meter.generated_tokens and all(reason.startswith(REFUSED) for reason in reasons):
             raise EngineError(f"the engine refused every problem: {reasons[0].removeprefix(REFUSED)}", retryable=False)
 
-    async def _trace(self, problem: Problem, completion: Completion, index: int, seed: int) -> Trace:
+    async def _trace(self, fingerprint: str, problem: Problem, completion: Completion, index: int, seed: int) -> Trace:
         assert self.plan.engine is not None
         graded = await self._grade(completion.text, completion.finish_reason, problem.answer)
         self.meter.pay(_cost(completion))
         return Trace(
-            trace_id=digest("trace", self.plan.traces_fingerprint(), problem.problem_id, index),
+            trace_id=digest("trace", fingerprint, problem.problem_id, index),
             problem_id=problem.problem_id,
             steps=split(completion.text, self.plan.run_file.generate.split),
             final_answer=graded.final_answer,

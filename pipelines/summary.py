@@ -17,7 +17,7 @@ from stepmark.plugins import available
 from stepmark.records import Verdict
 from storage.dataset import Dataset
 from storage.render import values
-from storage.sql import query
+from storage.sql import Ask, asking, query
 
 __all__ = ["SPLITS", "reliability_table", "score_table", "scores", "summary_rows"]
 
@@ -57,34 +57,39 @@ PICTURE = 40
 
 def summary_rows(dataset: Dataset, meter: Meter, prices: Prices) -> Sequence[Mapping[str, str]]:
     """What the dataset holds and what this run spent, as rows of `what` and `count`."""
-    rows = [("problems", str(_one(dataset, "SELECT count(*) FROM problems")))]
-    if aside := _one(dataset, SET_ASIDE):
-        rows.append(("rows set aside", str(aside)))
-    outcomes = _rows(dataset, OUTCOMES)
-    rows.append(("traces", f"{sum(n for _, n in outcomes)}: " + ", ".join(f"{n} {outcome}" for outcome, n in outcomes)))
-    if refused := _rows(dataset, REFUSED):
-        rows.append(("refused by the engine", f"{sum(n for _, n in refused)}: {refused[0][0]}"))
-    for method, traces, decided, errors, failed, rollouts, tokens, _ in _rows(dataset, METHODS):
-        told = f"{errors} first errors, {decided - errors} without error, {traces - decided} undecided"
-        told += f", {failed} failed" if failed else ""
-        rows.append((method, f"{told}; {rollouts} rollouts, {tokens} tokens"))
-    rows += [(f"discovered by {method}", f"{count}: {outcomes}") for method, count, outcomes in _rows(dataset, DISCOVERED)]
-    agreement = _one(dataset, AGREEMENT)
-    if agreement is not None:
-        rows.append(("agreement of two methods", f"{agreement:.1%} of their common traces"))
-    traces, kept, errors = _rows(dataset, LABELS)[0]
-    if traces:
-        told = f"{kept} of {traces} ({kept / traces:.1%}): {errors} with a first error, {kept - errors} without"
-        rows.append(("labels kept", told))
-    if flawed := _one(dataset, FLAWED):
-        rows.append(("flawed positives", f"{flawed} of the kept: a right answer with a wrong step"))
-    rows += [(f"dropped by {name}", str(count)) for name, count in _rows(dataset, DROPPED) if name in available("filters")]
-    rows += _bill(dataset, meter, prices)
+    with asking(dataset) as ask:
+        rows = [*_held(ask), *_bill(ask, meter, prices)]
     return [{"what": what, "count": count} for what, count in rows]
 
 
-def _bill(dataset: Dataset, meter: Meter, prices: Prices) -> Sequence[tuple[str, str]]:
-    (prompt, generated), (more_prompt, more_generated) = _rows(dataset, TOKENS + OWN)[0], _rows(dataset, TOKENS + "annotations")[0]
+def _held(ask: Ask) -> Sequence[tuple[str, str]]:
+    rows = [("problems", str(_one(ask, "SELECT count(*) FROM problems")))]
+    if aside := _one(ask, SET_ASIDE):
+        rows.append(("rows set aside", str(aside)))
+    outcomes = _rows(ask, OUTCOMES)
+    rows.append(("traces", f"{sum(n for _, n in outcomes)}: " + ", ".join(f"{n} {outcome}" for outcome, n in outcomes)))
+    if refused := _rows(ask, REFUSED):
+        rows.append(("refused by the engine", f"{sum(n for _, n in refused)}: {refused[0][0]}"))
+    for method, traces, decided, errors, failed, rollouts, tokens, _ in _rows(ask, METHODS):
+        told = f"{errors} first errors, {decided - errors} without error, {traces - decided} undecided"
+        told += f", {failed} failed" if failed else ""
+        rows.append((method, f"{told}; {rollouts} rollouts, {tokens} tokens"))
+    rows += [(f"discovered by {method}", f"{count}: {outcomes}") for method, count, outcomes in _rows(ask, DISCOVERED)]
+    agreement = _one(ask, AGREEMENT)
+    if agreement is not None:
+        rows.append(("agreement of two methods", f"{agreement:.1%} of their common traces"))
+    traces, kept, errors = _rows(ask, LABELS)[0]
+    if traces:
+        told = f"{kept} of {traces} ({kept / traces:.1%}): {errors} with a first error, {kept - errors} without"
+        rows.append(("labels kept", told))
+    if flawed := _one(ask, FLAWED):
+        rows.append(("flawed positives", f"{flawed} of the kept: a right answer with a wrong step"))
+    rows += [(f"dropped by {name}", str(count)) for name, count in _rows(ask, DROPPED) if name in available("filters")]
+    return rows
+
+
+def _bill(ask: Ask, meter: Meter, prices: Prices) -> Sequence[tuple[str, str]]:
+    (prompt, generated), (more_prompt, more_generated) = _rows(ask, TOKENS + OWN)[0], _rows(ask, TOKENS + "annotations")[0]
     prompt, generated = prompt + more_prompt, generated + more_generated
     rows = [("tokens", f"{prompt} read, {generated} written")]
     if prices.prompt or prices.generated:
@@ -119,7 +124,7 @@ def scores(dataset: Dataset, gold: Mapping[str, int], *, but: str = "", by: str 
     """
     found: dict[tuple[str, bool, str], list[Case]] = {}
     labels = _labels_name(dataset)
-    for trace_id, method, *said, part in _rows(dataset, SAID.format(by=SPLITS[by])):
+    for trace_id, method, *said, part in values(query(dataset, SAID.format(by=SPLITS[by]))):
         if trace_id in gold and method != but:
             found.setdefault((part, method is None, method or labels), []).append(_case(gold[trace_id], *said))
     kept = {
@@ -213,9 +218,9 @@ def _percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.1f}"
 
 
-def _rows(dataset: Dataset, sql: str) -> Sequence[tuple[Any, ...]]:
-    return list(values(query(dataset, sql)))
+def _rows(ask: Ask, sql: str) -> Sequence[tuple[Any, ...]]:
+    return list(values(ask(sql)))
 
 
-def _one(dataset: Dataset, sql: str) -> Any:
-    return _rows(dataset, sql)[0][0]
+def _one(ask: Ask, sql: str) -> Any:
+    return _rows(ask, sql)[0][0]

@@ -22,8 +22,7 @@ SEED_SPACING = 1024
 
 def digest(*parts: object) -> str:
     """A 16-digit hexadecimal name for the parts, taken as canonical JSON."""
-    text = json.dumps(parts, sort_keys=True, ensure_ascii=True, separators=(",", ":"), default=_plain)
-    return hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).hexdigest()
+    return hashlib.blake2b(_CANONICAL.encode(parts).encode(), digest_size=DIGEST_BYTES).hexdigest()
 
 
 def content_digest(path: Path) -> str:
@@ -63,3 +62,6 @@ def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"{type(value).__name__} has no stable identity")
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=True, separators=(",", ":"), default=_plain)

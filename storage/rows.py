@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from stepmark.errors import DatasetError
-from stepmark.records import Annotation, Cost, Critique, Discovered, Label, Problem, Rejected, Rollout, Trace
+from stepmark.records import Annotation, Cost, Critique, Discovered, Label, Problem, Rejected, Rollout, Trace, Verdict
 
 __all__ = ["mended", "to_record", "to_row"]
 
@@ -21,6 +21,8 @@ Row = dict[str, Any]
 
 _KINDS: tuple[type[Any], ...] = (Problem, Rejected, Trace, Discovered, Rollout, Critique, Annotation, Label)
 _ADAPTERS: Mapping[type[Any], TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in _KINDS}
+_LEAVES = frozenset({str, int, float, bool, type(None), Verdict})
+"""The types of nearly all values, to be told without a call for each."""
 _COST = tuple(field.name for field in dataclasses.fields(Cost))
 
 
@@ -61,4 +63,6 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     # What `dataclasses.fields` looks at: a run has millions of values, and asking it for every one takes three times as long.
     fields = getattr(value, "__dataclass_fields__", None)
-    return value if fields is None else {name: _plain(getattr(value, name)) for name in fields}
+    if fields is None:
+        return value
+    return {name: item if type(item := getattr(value, name)) in _LEAVES else _plain(item) for name in fields}

@@ -7,8 +7,9 @@ there is nothing to write to. `query` takes SQL from strangers: one SELECT, a ti
 import tempfile
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -20,10 +21,13 @@ from storage.mount import Mount
 from storage.schemas import SCHEMAS
 from storage.views import EMPTY, literal, locations, readable, tables, view_statements
 
-__all__ = ["ANSWER_BYTES", "connect", "query"]
+__all__ = ["ANSWER_BYTES", "Ask", "asking", "connect", "query"]
 
 ANSWER_BYTES = 1 << 30
 """The most that `query` answers with, as Arrow holds it."""
+
+Ask = Callable[[str], pa.Table]
+"""From a query to its answer."""
 
 _BATCH_ROWS = 10_000
 _KNOCK_SECONDS = 0.1
@@ -51,7 +55,19 @@ def query(dataset: Dataset, sql: str, timeout_s: float = 60.0) -> pa.Table:
 
     `ConfigError` for any other statement, for an error in the SQL, past `timeout_s` seconds and past `ANSWER_BYTES`.
     """
-    with connect(dataset) as connection, _deadline(connection, timeout_s) as passed:
+    with asking(dataset, timeout_s) as ask:
+        return ask(sql)
+
+
+@contextmanager
+def asking(dataset: Dataset, timeout_s: float = 60.0) -> Iterator[Ask]:
+    """`query` for several questions about a dataset as it is now: to connect costs more than most answers."""
+    with connect(dataset) as connection:
+        yield partial(_answer, connection, timeout_s)
+
+
+def _answer(connection: duckdb.DuckDBPyConnection, timeout_s: float, sql: str) -> pa.Table:
+    with _deadline(connection, timeout_s) as passed:
         try:
             statement = _only_select(connection, sql)
             return _bounded(connection.sql(statement).to_arrow_reader(_BATCH_ROWS))
@@ -80,7 +96,8 @@ def _confine(connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> None:
 def _make_views(connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> None:
     connection.execute(f"CREATE SCHEMA {EMPTY}")
     for kind, schema in SCHEMAS.items():
-        typed = connection.from_arrow(schema.empty_table())
+        # A stream, since of a table DuckDB asks whether it is one of pandas, which takes longer to import than all the rest does.
+        typed = connection.from_arrow(pa.RecordBatchReader.from_batches(schema, []))
         columns = ", ".join(f'NULL::{dtype} AS "{name}"' for name, dtype in zip(typed.columns, typed.types, strict=True))
         # A view and no table: a SELECT can hold a DELETE or an INSERT in its WITH.
         connection.execute(f"CREATE VIEW {EMPTY}.{kind} AS SELECT {columns} WHERE false")

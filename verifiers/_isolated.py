@@ -49,7 +49,7 @@ DIED = Finding(verdict=Verdict.UNKNOWN, reason="worker died")
 CLOSED = Finding(verdict=Verdict.UNKNOWN, reason="closed")
 
 
-Key = bytes | tuple[str, AnswerClaim]
+Key = bytes | tuple[str, str, str]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -174,7 +174,7 @@ class Isolated:
 def _key(verifier_id: str, claim: Claim) -> Key:
     """What tells claims apart: a dataset has a million answers, of which few differ, so theirs costs neither a pickle nor a digest."""
     if isinstance(claim, AnswerClaim) and len(claim.answer) + len(claim.reference) <= MAX_KEY_CHARS:
-        return verifier_id, claim
+        return verifier_id, claim.answer, claim.reference
     return hashlib.blake2b(_request(verifier_id, claim), digest_size=16).digest()
 
 

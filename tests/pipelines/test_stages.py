@@ -25,6 +25,7 @@ from stepmark.identity import SEED_SPACING
 from stepmark.records import NO_ERROR, Annotation, Critique, Label, Rejected, Sampling, Trace, Verdict
 from storage.dataset import Dataset
 from storage.folder import Folder
+from storage.parts import Footer
 from storage.render import values
 from storage.sql import query
 from storage.tables import LABELS, PROBLEMS, REJECTED, TRACES, Table, annotations, critiques, discovered, rollouts
@@ -243,6 +244,21 @@ async def test_fewer_problems_leave_nothing_of_the_more_behind(done: Path, worke
     job = await run(job_in(done, workers, Model(), problems=RUN["problems"] | {"count": 1}))
     assert {name: job.dataset.count(table) for name, table in (("problems", PROBLEMS), ("traces", TRACES))} == {"problems": 1, "traces": 4}
     assert {name.rpartition("/")[2] for name in parts(done)} == {"part-00000.parquet"}
+
+
+async def test_writing_a_shard_of_problems_does_not_look_through_those_before_it(
+    folder: Path, workers: Isolated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked, footer, count = Counter[int](), Dataset.footer, 12
+
+    def watch(dataset: Dataset, table: Table[Any], shard: int) -> Footer | None:
+        looked[shard] += 1
+        return footer(dataset, table, shard)
+
+    monkeypatch.setattr(Dataset, "footer", watch)
+    one_each = {"problems": RUN["problems"] | {"count": count}, "shards": {"problems_per_shard": 1}}
+    assert len(await job_in(folder, workers, Model(), **one_each).make_problems()) == count
+    assert max(looked.values()) <= 2 * len((PROBLEMS, REJECTED))
 
 
 async def test_a_method_that_is_no_longer_named_stays_as_long_as_its_traces_do(done: Path, workers: Isolated) -> None:
