@@ -87,7 +87,7 @@ async def _work(job: Job, *, makes_traces: bool) -> Sequence[Mapping[str, str]]:
             await asyncio.to_thread(job.dataset.write_run_file, job.plan.run_file.to_toml(), labels_only=not makes_traces)
             await _work_off_all(job, shards, makes_traces=makes_traces)
             if job.plan.labels_wait:
-                await _task(job, "labels", job.make_labels_of_all)()
+                await _task(job, "labels", job.labelling.label_all)()
     finally:
         await job.close()
     # Imported late: Prefect never lets go of a flow's module at exit, and what it held of DuckDB would be reported as leaked.
@@ -157,7 +157,7 @@ async def _work_off(job: Job, shard: int, asking: asyncio.Event, *, makes_traces
     if makes_traces:
         await _task(job, f"oracle-{shard}", job.make_oracle)(shard)
     if not job.plan.labels_wait:
-        await _task(job, f"labels-{shard}", job.make_labels)(shard)
+        await _task(job, f"labels-{shard}", job.labelling.label)(shard)
 
 
 def _task(job: Job, name: str, work: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:

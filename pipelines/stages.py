@@ -8,35 +8,32 @@ and oracles and labelers heard, in threads: the event loop is the engines' and t
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain, islice
-from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from itertools import islice
+from typing import Any
 
 from annotators._exploring import Explorer, ProblemTools, explore
-from annotators.base import Annotator, Case, Family, Fitting, Graded, Labeler, Learning, Services, Tools, together
+from annotators.base import Annotator, Family, Graded, Learning, Services, Tools, together
 from annotators.base import run as annotate
 from engines.base import Completion, Engine
-from filters.base import Candidate
+from pipelines.contents import Contents
 from pipelines.demand import Demand, Door
-from pipelines.filtering import dropped_by, without
 from pipelines.grading import grade, why_ungradable
+from pipelines.labelling import Labelling
 from pipelines.meter import Meter
 from pipelines.plan import Plan
 from problems.base import Oracle
-from stepmark.errors import ConfigError, DatasetError, EngineError
+from stepmark.errors import DatasetError, EngineError
 from stepmark.identity import digest, seed_for
-from stepmark.records import Annotation, Cost, Label, Problem, Rejected, StepAnnotation, Trace, first_error_of
+from stepmark.records import Annotation, Cost, Problem, Rejected, StepAnnotation, Trace, first_error_of
 from stepmark.steps import split
 from storage.dataset import Dataset
 from storage.tables import LABELS, PER_METHOD, PROBLEMS, REJECTED, TRACES, Table, annotations, critiques, discovered, rollouts
 from verifiers._isolated import Isolated
 
 __all__ = ["Job"]
-
-Record = TypeVar("Record")
 
 ORACLE = "oracle"
 REFUSED = "error: "
@@ -140,7 +137,7 @@ class Job:
             yield rollouts(method), wanted
             yield critiques(method), wanted
             yield discovered(method), wanted
-        yield LABELS, {shard: stamp for shard, stamp in self._labels_stamps(traces).items() if shard in standing}
+        yield LABELS, {shard: stamp for shard, stamp in self.labelling.stamps(traces).items() if shard in standing}
 
     def _annotations_wanted(self, method: str, shard: int, traces: str) -> str:
         if method in self.plan.annotators:
@@ -150,10 +147,10 @@ class Job:
 
     async def make_traces(self, shard: int) -> None:
         """Have the engine write the traces of a shard's problems, all requests at once."""
-        stamp = self.plan.traces_stamp(await asyncio.to_thread(self._stamp, PROBLEMS, shard))
+        stamp = self.plan.traces_stamp(await asyncio.to_thread(self.contents.stamp, PROBLEMS, shard))
         if await asyncio.to_thread(self.dataset.has_part, TRACES, shard, stamp):
             return
-        problems = await asyncio.to_thread(self._all, PROBLEMS, shard)
+        problems = await asyncio.to_thread(lambda: list(self.dataset.read_part(PROBLEMS, shard)))
         self.meter.expect("traces", len(problems) * self.plan.run_file.generate.traces_per_problem)
         written = await together(map(partial(self._solve, self.plan.traces_fingerprint()), problems))
         self._refuse_refusals(written)
@@ -166,15 +163,18 @@ class Job:
 
     def _tell(self, oracle: Oracle, shard: int) -> None:
         fingerprint = digest(ORACLE, type(oracle).__module__, getattr(oracle, "version", 0))
-        stamp = digest(fingerprint, *(self._stamp(table, shard) for table in self._tables_of_traces()))
+        stamp = digest(fingerprint, *(self.contents.stamp(table, shard) for table in self.contents.tables_of_traces()))
         if self.dataset.has_part(annotations(ORACLE), shard, stamp):
             return
-        truths = [_told_by(oracle, problem, trace, fingerprint) for problem, trace in self._traces(shard, *self._tables_of_traces())]
+        truths = [
+            _told_by(oracle, problem, trace, fingerprint)
+            for problem, trace in self.contents.traces(shard, *self.contents.tables_of_traces())
+        ]
         self.dataset.write_part(annotations(ORACLE), shard, truths, stamp)
 
     async def make_annotations(self, shard: int, method: str) -> None:
         """Have a method annotate all traces of a shard at once; all else that it has to write is written before its annotations."""
-        stamp = self.plan.annotations_stamp(method, await asyncio.to_thread(self._stamp, TRACES, shard))
+        stamp = self.plan.annotations_stamp(method, await asyncio.to_thread(self.contents.stamp, TRACES, shard))
         if await asyncio.to_thread(self.dataset.has_part, annotations(method), shard, stamp):
             return
         desk = await asyncio.to_thread(self._tools, shard, method)
@@ -203,7 +203,7 @@ class Job:
 
     def _tools(self, shard: int, method: str) -> Sequence[Tools]:
         """What the method may use on each trace of a shard."""
-        traces, hears = list(self._traces(shard)), self.plan.hears(method)
+        traces, hears = list(self.contents.traces(shard)), self.plan.hears(method)
         families = {problem.problem_id: Family(traces={}) for problem, _ in traces}
         family_of = dict[str, Family]()
         for problem, trace in traces:
@@ -215,7 +215,7 @@ class Job:
             for rollout in self.dataset.read_part(table, shard) if self.dataset.footer(table, shard) else ():
                 if rollout.trace_id in family_of:  # not of a trace that was discovered
                     family_of[rollout.trace_id].rollouts.append(rollout)
-        said = {trace.trace_id: annotations for trace, annotations in self._cases(shard, hears, TRACES)} if hears else {}
+        said = {trace.trace_id: annotations for trace, annotations in self.contents.cases(shard, hears, TRACES)} if hears else {}
         open_ = partial(Tools, self._services(method), method)
         return [open_(problem, trace, family_of[trace.trace_id], said.get(trace.trace_id)) for problem, trace in traces]
 
@@ -227,77 +227,15 @@ class Job:
         cut = partial(split, how=self.plan.run_file.generate.split)
         return [ProblemTools(self._services(method), cut, method, own) for own in of_problem.values()]
 
-    async def make_labels(self, shard: int) -> None:
-        """Label the traces of a shard from the annotations of the run's methods, where the other shards have no say in it."""
-        labeler = self.plan.labeler
-        if labeler is not None:
-            assert not isinstance(labeler, Fitting), "what learns waits for all shards"
-            await asyncio.to_thread(self._label, shard, labeler)
+    @property
+    def contents(self) -> Contents:
+        """What stands in the dataset."""
+        return Contents(dataset=self.dataset, explorers=self.plan.explorers)
 
-    def _label(self, shard: int, labeler: Labeler) -> None:
-        stamp = self._labels_stamps({shard: self._stamp(TRACES, shard)})[shard]
-        if not self.dataset.has_part(LABELS, shard, stamp):
-            self._write_labels(shard, stamp, self._labels(shard, labeler))
-
-    async def make_labels_of_all(self) -> None:
-        """Label the traces of all shards, once the labeler has learned from them, and have the filters drop some."""
-        stamps = self._labels_stamps({shard: self._stamp(TRACES, shard) for shard in self.dataset.shards(TRACES)})
-        if not all(self.dataset.has_part(LABELS, shard, stamp) for shard, stamp in stamps.items()):
-            await asyncio.to_thread(self._label_all, stamps)
-
-    def _labels_stamps(self, traces: Mapping[int, str]) -> Mapping[int, str]:
-        """The stamps that labels of these traces bear, as the gold stands now."""
-        gold = annotations(self.plan.gold) if self.plan.gold else None
-        footers = {shard: self.dataset.footer(gold, shard) for shard in traces} if gold else {}
-        return self.plan.labels_stamps(traces, {shard: footer.fingerprint for shard, footer in footers.items() if footer})
-
-    def _label_all(self, stamps: Mapping[int, str]) -> None:
-        """Labels reach the dataset when every filter has spoken: until then they lie in a folder of their own."""
-        labeler = self._fitted(stamps)
-        with TemporaryDirectory() as folder:
-            drafts = Dataset(folder)
-            for shard, stamp in stamps.items():
-                drafts.write_part(LABELS, shard, self._labels(shard, labeler), stamp)
-            dropped = dropped_by(self.plan.filters, partial(self._candidates, drafts))
-            for shard, stamp in stamps.items():
-                if not self.dataset.has_part(LABELS, shard, stamp):
-                    labels = (without(label, dropped.get(label.trace_id)) for label in drafts.read_part(LABELS, shard))
-                    self._write_labels(shard, stamp, labels)
-
-    def _fitted(self, shards: Iterable[int]) -> Labeler:
-        """The labeler, once it has learned from these shards if it learns."""
-        fitting = self.plan.labeler
-        assert fitting is not None, "filters come with a labeler"
-        if not isinstance(fitting, Fitting):
-            return fitting
-        if fitting.gold and fitting.gold not in self.dataset.methods("annotations"):
-            raise ConfigError(f"[label] gold = '{fitting.gold}': {self.dataset.uri} has no annotations of that name")
-        methods = [*self.plan.annotators, *[fitting.gold] * bool(fitting.gold)]
-        return fitting.fit(case for shard in shards for case in self._cases(shard, methods))
-
-    def _candidates(self, drafts: Dataset) -> Iterator[Candidate]:
-        for shard in drafts.shards(LABELS):
-            traces = self._traces(shard, *self._tables_of_traces())
-            for (problem, trace), label in zip(traces, drafts.read_part(LABELS, shard), strict=True):
-                yield Candidate(problem, trace, label)
-
-    def _labels(self, shard: int, labeler: Labeler) -> Iterator[Label]:
-        fingerprint = self.plan.labels_fingerprint()
-        for trace, said in self._cases(shard, list(self.plan.annotators)):
-            yield replace(labeler.label(trace, said), fingerprint=fingerprint)
-
-    def _write_labels(self, shard: int, stamp: str, labels: Iterable[Label]) -> None:
-        self.meter.finish("labels", self.dataset.write_part(LABELS, shard, labels, stamp))
-
-    def _cases(self, shard: int, methods: Sequence[str], *tables: Table[Any]) -> Iterator[Case]:
-        """The traces of a shard, those that were discovered too or those of these tables, and what the methods say of each."""
-        said: dict[str, dict[str, Annotation]] = defaultdict(dict)
-        for method in methods:
-            for annotation in self.dataset.read_part(annotations(method), shard):
-                said[annotation.trace_id][method] = annotation
-        for table in tables or self._tables_of_traces():
-            for trace in self.dataset.read_part(table, shard):
-                yield trace, said[trace.trace_id]
+    @property
+    def labelling(self) -> Labelling:
+        """The last stage."""
+        return Labelling(plan=self.plan, dataset=self.dataset, meter=self.meter)
 
     async def close(self) -> None:
         """End the workers and the engines."""
@@ -314,27 +252,6 @@ class Job:
 
     def _engines(self) -> Sequence[Engine]:
         return list({id(e): e for e in (self.plan.engine, self.plan.judge_engine, self.plan.prover_engine) if e is not None}.values())
-
-    def _stamp(self, table: Table[Any], shard: int) -> str:
-        footer = self.dataset.footer(table, shard)
-        if footer is None:
-            raise DatasetError(f"{self.dataset.uri}/{table.folder} has no whole part {shard}: run again to make it")
-        return footer.fingerprint
-
-    def _all(self, table: Table[Record], shard: int) -> Sequence[Record]:
-        return list(self.dataset.read_part(table, shard))
-
-    def _tables_of_traces(self) -> Sequence[Table[Any]]:
-        """The run's own traces, and those that its methods discovered."""
-        return [TRACES, *map(discovered, self.plan.explorers)]
-
-    def _traces(self, shard: int, *tables: Table[Any]) -> Iterator[tuple[Problem, Trace]]:
-        """The traces of a shard, each beside its problem: the run's own, or all of these tables."""
-        problems = {problem.problem_id: problem for problem in self.dataset.read_part(PROBLEMS, shard)}
-        for trace in chain.from_iterable(self.dataset.read_part(table, shard) for table in tables or [TRACES]):
-            if trace.problem_id not in problems:
-                raise DatasetError(f"{self.dataset.uri}: part {shard} of problems has none of id {trace.problem_id}; import or run again")
-            yield problems[trace.problem_id], trace
 
     async def _solve(self, fingerprint: str, problem: Problem) -> Sequence[Trace]:
         engine, run_file = self.plan.engine, self.plan.run_file

@@ -123,9 +123,9 @@ async def _annotate(job: Job, shards: list[int], *, oracle: bool = False) -> Non
         if oracle:
             await job.make_oracle(shard)
         if not job.plan.labels_wait:
-            await job.make_labels(shard)
+            await job.labelling.label(shard)
     if job.plan.labels_wait:
-        await job.make_labels_of_all()
+        await job.labelling.label_all()
 
 
 def parts(folder: Path) -> Mapping[str, tuple[int, int]]:

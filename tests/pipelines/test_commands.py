@@ -215,7 +215,7 @@ def made(stepmark: Stepmark, made_once: Path, tmp_path: Path) -> Path:
 
 async def _annotate(job: Job) -> None:
     await job.make_annotations(0, "formal")
-    await job.make_labels(0)
+    await job.labelling.label(0)
     await job.close()
 
 

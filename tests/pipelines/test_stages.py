@@ -697,7 +697,7 @@ async def test_the_event_loop_neither_reads_nor_writes(folder: Path, workers: Is
         await job.make_oracle(shard)
         for method in job.plan.annotators:
             await job.make_annotations(shard, method)
-        await job.make_labels(shard)
+        await job.labelling.label(shard)
     assert touched.keys() == {"reading", "writing", "has", "_told_by", "label"}
 
 
