@@ -18,7 +18,7 @@ import psutil  # type: ignore[import-untyped]
 
 __all__ = ["main"]
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+DOCS = Path(__file__).resolve().parents[1] / "docs" / "bench"
 RESULTS = DOCS / "bench.json"
 PARTS: Mapping[str, Sequence[str]] = {
     "efficiency": ("--traces", "60", "--simulated", "40", "--plots", str(DOCS)),

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from annotators.adaptive_search import AdaptiveSearch
 from annotators.base import Annotator
 from annotators.binary_search import BinarySearch
@@ -192,8 +194,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=31, help="of the pocket domain's problems")
     parser.add_argument("--engine", choices=sorted(_pocket.ENGINES), default="vllm", help="that runs the pocket model")
     parser.add_argument("--bank", type=Path, help="a file that keeps what the pocket model writes, and is read first where it exists")
+    parser.add_argument("--with", dest="earlier", type=Path, help="the JSON of an earlier run, whose grounds are told and drawn too")
     parser.add_argument("--plots", type=Path, help="a folder for the plots, such as docs; wants matplotlib")
     return parser.parse_args()
+
+
+def _earlier(file: Path | None) -> Mapping[str, Part]:
+    return {} if file is None else TypeAdapter(dict[str, Part]).validate_python(json.loads(file.read_text(encoding="utf-8"))["parts"])
 
 
 def main() -> None:
@@ -201,7 +208,7 @@ def main() -> None:
     options = _options()
     decided = decisions()
     say("a decision, by the steps of a trace: " + ", ".join(f"{steps}: {each['median_ms']} ms" for steps, each in decided.items()))
-    parts = asyncio.run(measure(options))
+    parts = {**_earlier(options.earlier), **asyncio.run(measure(options))}
     took = decided[LONGEST]["median_ms"]
     found = {
         **verdicts(parts),
