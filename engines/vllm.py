@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -49,8 +49,9 @@ class VLLM:
 
     @cached_property
     def identity(self) -> str:
-        """The fields, and for a folder what its files hold; a Hub name without `revision` is trusted not to move."""
-        return fingerprint(self, *_folder_digest(Path(self.model)))
+        """The fields, and for a folder its name and what its files hold; a Hub name without `revision` is trusted not to move."""
+        folder = Path(self.model)
+        return fingerprint(replace(self, model=folder.name), _folder_digest(folder)) if folder.is_dir() else fingerprint(self)
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
         """Continue the prompt, starting vLLM on the first call; an engine that died is started anew by the next one."""
@@ -93,12 +94,10 @@ def _failed(start: "asyncio.Task[_async_llm.Running]") -> bool:
     return start.done() and (start.cancelled() or start.exception() is not None or start.result().dead)
 
 
-def _folder_digest(folder: Path) -> Sequence[str]:
-    if not folder.is_dir():
-        return ()
+def _folder_digest(folder: Path) -> str:
     content = hashlib.blake2b(digest_size=8)
     for path in sorted(path for path in folder.iterdir() if path.is_file()):
         content.update(f"{path.name}:{path.stat().st_size}:".encode())
         with path.open("rb") as file:
             content.update(file.read(HEAD_BYTES))
-    return (content.hexdigest(),)
+    return content.hexdigest()

@@ -50,13 +50,17 @@ async def test_a_folder_without_a_model_is_a_user_error(tmp_path: Path, vllm_imp
     await engine.close()
 
 
-def test_the_identity_is_what_the_files_hold(tmp_path: Path) -> None:
-    (tmp_path / "model.safetensors").write_bytes(b"one")
-    before = VLLM(model=str(tmp_path)).identity
-    assert VLLM(model=str(tmp_path), resources={"max_num_seqs": 8}).identity == before
-    assert VLLM(model=str(tmp_path), options={"max_model_len": 8}).identity != before
-    (tmp_path / "model.safetensors").write_bytes(b"two")
-    assert VLLM(model=str(tmp_path)).identity != before
+def test_the_identity_is_what_the_files_hold_wherever_they_lie(tmp_path: Path) -> None:
+    here, there = (tmp_path / parent / "model" for parent in ("here", "there"))
+    for folder in (here, there):
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").write_bytes(b"one")
+    before = VLLM(model=str(here)).identity
+    assert VLLM(model=str(there)).identity == before
+    assert VLLM(model=str(here), resources={"max_num_seqs": 8}).identity == before
+    assert VLLM(model=str(here), options={"max_model_len": 8}).identity != before
+    (here / "model.safetensors").write_bytes(b"two")
+    assert VLLM(model=str(here)).identity != before
 
 
 def test_the_name_says_which_revision(tmp_path: Path) -> None:
