@@ -34,6 +34,8 @@ FIXED: Mapping[str, Annotator] = {
 DEFAULT = AdaptiveSearch().worth
 WORTHS = (4.0, 2.0, 1.0, DEFAULT, 0.25, 0.1)
 """Nats for a thousand tokens: the least that adaptive search buys for. The default is what is held to the targets on simulated policies."""
+POCKET_WORTHS = WORTHS[:-1]
+"""The last buys ten rollouts a trace there, and is no more exact."""
 POCKET_WORTH = 2.0
 """On the pocket domain, as `configs/adaptive.toml` has it; chosen on problems of another seed (777). Its solutions share their words, so
 what costs nothing tells more there than elsewhere, and a rollout less."""
@@ -71,7 +73,7 @@ async def measure(options: argparse.Namespace) -> Mapping[str, Part]:
     if options.traces:
         say("pocket: traces and rollouts are written")
         async with _pocket.ground(options.traces, options.seed, options.bank, options.engine) as ground:
-            labelled = await _labelled(ground, {**FIXED, **_adaptive(), **_adaptive(_pocket.FORMAL)})
+            labelled = await _labelled(ground, {**FIXED, **_adaptive(POCKET_WORTHS), **_adaptive(POCKET_WORTHS, _pocket.FORMAL)})
         for name, group in (("pocket, solvable problems", lambda one: one.solvable), ("pocket, all problems", lambda one: True)):
             parts[name] = _part(labelled, group)
             show(name, parts[name])
@@ -81,16 +83,16 @@ async def measure(options: argparse.Namespace) -> Mapping[str, Part]:
 async def _simulation(policy: Policy, wrong: int) -> Part:
     ground = await _simulated.ground(policy, wrong)
     knowing = {f"knows the policy, to {sure:g}": Knowing(policy=policy, confidence=sure) for sure in CONFIDENCES}
-    labelled = await _labelled(ground, {**FIXED, **_adaptive(), **knowing})
+    labelled = await _labelled(ground, {**FIXED, **_adaptive(WORTHS), **knowing})
     bounds = {
         name: limit(ground, policy, done, labelled[UNBOUGHT] if name.startswith(_ADAPTIVE) else None) for name, done in labelled.items()
     }
     return _part(labelled, lambda one: one.solvable, bounds)
 
 
-def _adaptive(*evidence: str) -> Mapping[str, Annotator]:
+def _adaptive(worths: Sequence[float], *evidence: str) -> Mapping[str, Annotator]:
     unbought = {" + ".join([UNBOUGHT, *evidence]): AdaptiveSearch(budget=0, evidence=evidence)}
-    return unbought | {_name(worth, *evidence): AdaptiveSearch(worth=worth, evidence=evidence) for worth in WORTHS}
+    return unbought | {_name(worth, *evidence): AdaptiveSearch(worth=worth, evidence=evidence) for worth in worths}
 
 
 def _name(worth: float, *evidence: str) -> str:
@@ -136,7 +138,7 @@ def _pocket_verdicts(part: Part) -> Mapping[str, Any]:
     gap = part.rows[default].gap
     assert gap is not None, "adaptive search always tells its confidence"
     found["confidence less exactness"] = _verdict(gap, abs(gap.value) <= GAP, f"within {GAP}")
-    enough = _tokens_at([part.rows[_name(worth, _pocket.FORMAL)] for worth in WORTHS], part.rows[default].exact.value)
+    enough = _tokens_at([part.rows[_name(worth, _pocket.FORMAL)] for worth in POCKET_WORTHS], part.rows[default].exact.value)
     own = part.rows[default].tokens.value
     found["with formal, tokens at no lower exactness"] = {
         "value": None if enough is None else enough / own,
