@@ -2,7 +2,8 @@
 
 A step stands before the first error, is it, or comes after it; in each of the three states a method gives each of its signs (its verdict,
 and by how many quarters its value falls from the step before) at a rate of its own. Given the first error, signs are taken to be
-independent, step by step.
+independent, step by step. A step that a method neither decides nor values has no sign, and says nothing: which steps those are has to do
+with what they are about (the last one often only repeats a result), and little with where the error is.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ import numpy.typing as npt
 
 from stepmark.records import Annotation, StepAnnotation, Verdict
 
-__all__ = ["Floats", "Signs", "counts", "likelihoods", "normal", "prior", "signs_of", "told"]
+__all__ = ["SILENT", "Floats", "Signs", "counts", "likelihoods", "normal", "prior", "signs_of", "told"]
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Signs: TypeAlias = npt.NDArray[np.intp]
@@ -23,6 +24,8 @@ Signs: TypeAlias = npt.NDArray[np.intp]
 QUARTERS = 4
 VERDICTS = (Verdict.CORRECT, Verdict.UNKNOWN, Verdict.INCORRECT)
 OF_A_METHOD = len(VERDICTS) * QUARTERS
+SILENT = -1
+"""In place of a sign's number."""
 STATES = ("before", "at", "after")
 # Before anything is learned: how often each verdict is given of a step before the first error, of it, and after it.
 LIKELY = ((0.70, 0.27, 0.03), (0.25, 0.35, 0.40), (0.40, 0.35, 0.25))
@@ -31,10 +34,11 @@ STRENGTH = 30.0
 
 
 def signs_of(steps: int, said: Sequence[Annotation | None]) -> Signs:
-    """What each method says of a trace's steps; one that says nothing says unknown."""
+    """What each method says of a trace's steps."""
     rows = [_of_a_method(annotation.steps if annotation else [StepAnnotation()] * steps) for annotation in said]
+    signs = np.array(rows, dtype=np.intp).reshape(len(rows), steps)
     offsets = OF_A_METHOD * np.arange(len(rows), dtype=np.intp)[:, None]
-    return np.array(rows, dtype=np.intp).reshape(len(rows), steps) + offsets
+    return np.where(signs == SILENT, SILENT, signs + offsets)
 
 
 def prior(methods: int) -> Floats:
@@ -65,7 +69,7 @@ def told(rates: Floats, methods: Sequence[str]) -> Mapping[str, Mapping[str, Map
 
 def likelihoods(signs: Signs, rates: Floats) -> Floats:
     """The log-likelihood of a trace's signs given each first error: T + 1 of them, the last for none."""
-    before, at, after = rates[:, signs].sum(axis=1)
+    before, at, after = np.where(signs == SILENT, 0.0, rates[:, signs]).sum(axis=1)
     earlier = np.concatenate([[0.0], np.cumsum(before)])
     later = np.concatenate([np.cumsum(after[::-1])[::-1][1:], [0.0, 0.0]])
     logs: Floats = earlier + np.append(at, 0.0) + later
@@ -78,12 +82,17 @@ def counts(signs: Signs, chance: Floats, shape: tuple[int, ...]) -> Floats:
     states = np.stack([1 - passed, chance[:-1], passed - chance[:-1]])
     found = np.zeros(shape)
     for source in signs:
+        said = source != SILENT
         for state, shares in enumerate(states):
-            np.add.at(found[state], source, shares)
+            np.add.at(found[state], source[said], shares[said])
     return found
 
 
 def _of_a_method(steps: Sequence[StepAnnotation]) -> Sequence[int]:
     values = [1.0, *(1.0 if step.value is None else step.value for step in steps)]
     falls = (min(int(QUARTERS * max(0.0, earlier - later)), QUARTERS - 1) for earlier, later in pairwise(values))
-    return [VERDICTS.index(step.verdict) * QUARTERS + fall for step, fall in zip(steps, falls, strict=True)]
+    return [SILENT if _is_silent(step) else VERDICTS.index(step.verdict) * QUARTERS + fall for step, fall in zip(steps, falls, strict=True)]
+
+
+def _is_silent(step: StepAnnotation) -> bool:
+    return step.verdict is Verdict.UNKNOWN and step.value is None

@@ -25,6 +25,7 @@ ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_LOGGING_LEVEL": "WARNING",
+    "VLLM_LOGGING_STREAM": "ext://sys.stderr",  # standard output is for results
     "VLLM_CPU_KVCACHE_SPACE": "2",  # GiB; 0 means 4, more than a small machine has to spare
     "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # forking a process that runs threads can hang
 }

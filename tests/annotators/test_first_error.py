@@ -1,7 +1,6 @@
 """The posterior over the first error is Bayes' rule, and an expected gain is what completions give on average."""
 
 from collections.abc import Sequence
-from itertools import product
 
 import numpy as np
 import pytest
@@ -9,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annotators._first_error import OTHER, RIGHT, SAME, Belief, Observation, default, fitted, told
-from annotators._signs import likelihoods, normal, prior, signs_of
+from annotators._signs import SILENT, likelihoods, normal, prior, signs_of
 from stepmark.records import Annotation, StepAnnotation, Verdict
 
 NEVER_VERBATIM = 0.01
@@ -130,12 +129,23 @@ def said(verdicts: str) -> Annotation:
 def test_signs_are_likelihoods_of_every_first_error() -> None:
     rates = normal(prior(2))
     signs = signs_of(3, [said("cci"), None])
+    assert (signs[1] == SILENT).all()
     found = likelihoods(signs, rates)
     for error in range(4):
         states = [0 if index < error else 1 if index == error else 2 for index in range(3)]
-        by_hand = sum(rates[state, signs[source, index]] for source, (index, state) in product(range(2), enumerate(states)))
+        spoken = [(index, state) for index, state in enumerate(states) if signs[0, index] != SILENT]
+        by_hand = sum(rates[state, signs[0, index]] for index, state in spoken)
         assert found[error] == pytest.approx(by_hand)
     assert found.argmax() == 2
+
+
+def test_silence_says_nothing_wherever_it_falls() -> None:
+    quiet = Belief(signs_of(4, [said("uuuu")]), right=False, verbatim=NEVER_VERBATIM)
+    assert quiet.posterior(default(1)) == pytest.approx(posterior(4))
+    # The last line, which only repeats a result, is never decided: heard as a sign of what comes after errors, it would move them.
+    last_lines = [Belief(signs_of(4, [said("cccu")]), right=False, verbatim=NEVER_VERBATIM) for _ in range(40)]
+    rates = fitted(last_lines, methods=1).signs
+    assert likelihoods(signs_of(4, [said("uuuu")]), rates) == pytest.approx(0)
 
 
 def test_a_method_that_is_always_right_is_learned_to_be() -> None:
