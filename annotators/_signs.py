@@ -2,8 +2,8 @@
 
 A step stands before the first error, is it, or comes after it; in each of the three states a method gives each of its signs (its verdict,
 and by how many quarters its value falls from the step before) at a rate of its own. Given the first error, signs are taken to be
-independent, step by step. A step that a method neither decides nor values has no sign, and says nothing: which steps those are has to do
-with what they are about (the last one often only repeats a result), and little with where the error is.
+independent, step by step. What is not decided is a sign too: a checker that sees errors only tells much by it. But a last step that is
+neither decided nor valued says nothing: it often only repeats a result, right or wrong, and would speak for whatever comes last.
 """
 
 from collections.abc import Mapping, Sequence
@@ -91,8 +91,7 @@ def counts(signs: Signs, chance: Floats, shape: tuple[int, ...]) -> Floats:
 def _of_a_method(steps: Sequence[StepAnnotation]) -> Sequence[int]:
     values = [1.0, *(1.0 if step.value is None else step.value for step in steps)]
     falls = (min(int(QUARTERS * max(0.0, earlier - later)), QUARTERS - 1) for earlier, later in pairwise(values))
-    return [SILENT if _is_silent(step) else VERDICTS.index(step.verdict) * QUARTERS + fall for step, fall in zip(steps, falls, strict=True)]
-
-
-def _is_silent(step: StepAnnotation) -> bool:
-    return step.verdict is Verdict.UNKNOWN and step.value is None
+    signs = [VERDICTS.index(step.verdict) * QUARTERS + fall for step, fall in zip(steps, falls, strict=True)]
+    if steps and steps[-1].verdict is Verdict.UNKNOWN and steps[-1].value is None:
+        signs[-1] = SILENT
+    return signs
