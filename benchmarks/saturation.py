@@ -163,7 +163,7 @@ def main() -> None:
     with TemporaryDirectory(prefix="stepmark-saturation-") as folder:
         told = asyncio.run(measure(options, Path(folder)))
     Console(stderr=True, width=160).print(table(told))
-    sys.stdout.write(json.dumps({"setting": vars(options), "stages": told}, indent=2) + "\n")
+    sys.stdout.write(json.dumps({"setting": {**vars(options), "model": Path(options.model).name}, "stages": told}, indent=2) + "\n")
     raise SystemExit(not all(says["holds"] for says in told.values()))
 
 
