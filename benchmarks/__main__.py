@@ -42,7 +42,7 @@ def main() -> None:
     for part in options.parts:
         say(f"== {part}")
         told[part], statuses[part] = _run(part)
-        options.to.parent.mkdir(exist_ok=True)
+        options.to.parent.mkdir(parents=True, exist_ok=True)
         options.to.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     for part, status in statuses.items():
         say(
