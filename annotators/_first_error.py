@@ -14,15 +14,20 @@ A completion that goes on word for word as the trace does, and leaves it later, 
 and left one. Some steps can be put in one way only; whoever leaves the trace there has failed the step, or has righted it. Before the
 error a step is passed with q, at the error the trace's own mistake is repeated with (1-h) c, behind it a step is repeated with k, but for
 those at which the trace goes astray once more: such a step few completions repeat. Of each step all completions tell together, since of
-which kind it is is the same for all of them.
+which kind it is is the same for all of them. And they are alike: a model that stumbles over a sound step does so again and again. So n
+completions that pass or leave the same step count as
+
+    n / (1 + ALIKE (n - 1))
+
+of them, the effective size of a sample whose members are correlated (Kish 1965, Survey Sampling, 8.2).
 
 Nobody knows (q, h, c) and (epsilon, k) of a trace: they lie on two grids, and how much weight each value has is learned from all traces of
 a run by expectation maximisation (the nonparametric estimate of a mixing distribution: Laird 1978). Given e, what the completions say of
 the two is independent, so all that is known of a trace is two tables of T + 1 rows. What other methods say of the steps multiplies in.
 
 What is not covered: steps that are harder than others, but for the one that was failed; completions whose outcome is unknown, which say
-nothing. Completions of one problem are alike in more than this model knows, so its confidence is too high where they disagree, and more
-so the more of them it has (`benchmarks/README.md`).
+nothing. How alike completions are cannot be learned without knowing first errors, and is the same for all models here: where they are
+drawn independently, confidence is a little too low, where they are more alike, too high (`benchmarks/README.md`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,6 +52,8 @@ ASTRAY = 0.2
 """The chance that a trace makes a mistake of its own at a step behind its error."""
 ASTRAY_REPEATED = (0.1, 0.6)
 """How often a completion repeats such a step; either is as likely."""
+ALIKE = 0.1
+"""The correlation of what two completions do at one step, beyond what the model explains; chosen on the problems of one seed."""
 WORDED = 0.05
 """How often a step that can be put in many ways is put in the trace's own words."""
 STRENGTH = 150.0
@@ -159,6 +166,8 @@ class Belief:
     def gains(self, weights: Weights) -> tuple[Floats, Floats]:
         """The posterior, and what one completion from each of the prefixes 0 … T-1 is expected to tell of the first error, in nats."""
         chance, before, after = self._given(weights)
+        heard = self._heard()
+        new = _effective(heard + 1) - _effective(heard)  # the share of one more completion that its likes have not told
         told = slice(OTHER)  # the third end is what the first two leave
         ahead = np.tensordot(self._chances.sound[:, told], before, axes=(2, 1))  # [prefix, end, first error]
         ahead[:, :, -1] = self._chances.flawless[:, told] @ before[-1]
@@ -166,7 +175,7 @@ class Belief:
         ends = np.where(self._chances.is_behind, behind, ahead)
         ends = np.concatenate([ends, 1 - ends.sum(axis=1, keepdims=True)], axis=1)
         mean = ends @ chance
-        return chance, (ends * np.log(ends)).sum(axis=1) @ chance - (mean * np.log(mean)).sum(axis=1)
+        return chance, new * ((ends * np.log(ends)).sum(axis=1) @ chance - (mean * np.log(mean)).sum(axis=1))
 
     def _given(self, weights: Weights) -> tuple[Floats, Floats, Floats]:
         """The posterior of the first error, and, given each first error, of the points of the two grids."""
@@ -202,12 +211,24 @@ class Belief:
 
     def _updated(self) -> "_Steps":
         """What the completions say step by step, brought up to date."""
-        if self._changed.stop:
-            told = self._chances.told(self._changed, self._passed[self._changed], self._left[self._changed])
+        steps = self._changed
+        if steps.stop:
+            share = 1 / (1 + ALIKE * (self._heard(steps) - 1))
+            told = self._chances.told(steps, share * self._passed[steps], share[:, None] * self._left[steps])
             for table, rows in zip(self._by_step, told, strict=True):
-                table[self._changed] = rows
+                table[steps] = rows
             self._changed = slice(0, 0)
         return self._by_step
+
+    def _heard(self, steps: slice = slice(None)) -> Floats:
+        """How many completions passed each step or left the trace there."""
+        count: Floats = self._passed[steps] + self._left[steps].sum(axis=1)
+        return count
+
+
+def _effective(count: Floats) -> Floats:
+    """How many completions that are not alike tell as much as so many that are."""
+    return count / (1 + ALIKE * (count - 1))
 
 
 def fitted(beliefs: Sequence[Belief], methods: int = 0) -> Weights:

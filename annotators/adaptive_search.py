@@ -49,7 +49,7 @@ class AdaptiveSearch:
     batch: Samples = 1
     pilots: Annotated[int, Field(ge=0)] = 24
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     needs: ClassVar[frozenset[str]] = frozenset({"engine"})
 
     async def learn(self, shard: Sequence[Tools]) -> Annotator:

@@ -7,8 +7,9 @@ it: right, in the trace's own wrong answer, in another. A method that knows none
 N rollouts tell of e at most N C, C bits being the capacity of the channel from what is hidden to how one rollout ends, at the best of the
 prefixes (Shannon 1948; the capacity by Blahut and Arimoto's iteration, 1972). Labels that are exact with chance a, of T places, tell at
 least H(e) - h(a) - (1 - a) log2(T - 1) of it (Fano); a posterior tells what it takes from the doubt of the truth. So N is at least the one
-by the other. Binary search and Monte Carlo hear of a rollout only whether it is right: theirs is a Z-channel, where C is
-log2(1 + p (1-p)^((1-p)/p)), p being how likely a rollout from a sound prefix is right, here the mean over prefixes.
+by the other. Binary search and Monte Carlo hear of a rollout only whether it is right: theirs is a binary channel, p being how likely a
+rollout from a sound prefix is right, here the mean over prefixes, and epsilon from one with the error. Where epsilon is 0 it is a
+Z-channel, and C is log2(1 + p (1-p)^((1-p)/p)).
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ import numpy.typing as npt
 
 from annotators.base import Tools, undecided
 from benchmarks._ground import Found, Ground, Labelled
+from benchmarks._measures import Group
 from benchmarks._policy import ANSWERS, MISTAKES, Policy
 from stepmark.records import NO_ERROR, Annotation, Problem, Trace, Verdict
 
@@ -44,11 +46,13 @@ class Limit:
     """How much of it the method's labels take away at least."""
     rollouts: float
     """The fewest that could, by the channel of three ends."""
-    rollouts_z: float
+    rollouts_binary: float
     """The same by the channel that hears only whether a rollout is right; a method that hears more may need fewer."""
-    own_z: float | None
+    own: float | None
     """By that channel, for what the method itself did not know before it bought: a policy that it has to learn leaves more doubt. None
     for labels without a posterior."""
+    own_z: float | None
+    """The same where a mistake is taken never to come right: the Z-channel, which tells more, so that fewer would do."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +84,9 @@ class _Known:
         return _entropy(self.places(states)) + _entropy(joint.sum(axis=2)) - _entropy(joint.reshape(len(joint), -1))
 
 
-def limit(ground: Ground, policy: Policy, labelled: Labelled, unbought: Labelled | None = None) -> Limit:
-    """The fewest rollouts that could tell as much of wrong traces as these labels do; `unbought`: the same method's without any."""
-    wrong = [one for one in labelled.found if one.truth != NO_ERROR]
+def limit(ground: Ground, policy: Policy, group: Group, labelled: Labelled, unbought: Labelled | None = None) -> Limit:
+    """The fewest rollouts that could tell as much of a group's wrong traces as these labels do; `unbought`: the method's without any."""
+    wrong = _wrong(labelled, group)
     families = _families(ground)
     known = [_known(policy, one.trace.problem_id) for one in wrong]
     doubts = [
@@ -92,14 +96,16 @@ def limit(ground: Ground, policy: Policy, labelled: Labelled, unbought: Labelled
     doubt = float(np.mean(doubts))
     left = _left(wrong, policy.steps)
     told = max(0.0, doubt - left)
-    z_capacity = float(np.mean([_z_capacity(float(of.reach[1:].mean())) for of in known]))
-    own_doubt = None if unbought is None else _left([one for one in unbought.found if one.truth != NO_ERROR], policy.steps)
+    right = [float(of.reach[1:].mean()) for of in known]
+    binary = float(np.mean([_binary_capacity(each, policy.harmless) for each in right]))
+    own = None if unbought is None else max(0.0, _left(_wrong(unbought, group), policy.steps) - left)
     return Limit(
         doubt=doubt,
         told=told,
         rollouts=told / float(np.mean([_capacity(policy, one.trace.problem_id) for one in wrong])),
-        rollouts_z=told / z_capacity,
-        own_z=None if own_doubt is None else max(0.0, own_doubt - left) / z_capacity,
+        rollouts_binary=told / binary,
+        own=None if own is None else own / binary,
+        own_z=None if own is None else own / float(np.mean([_z_capacity(each) for each in right])),
     )
 
 
@@ -133,6 +139,10 @@ class Knowing:
         return Annotation(
             trace_id=trace.trace_id, method="", first_error=best, confidence=posterior[best], steps=steps, posterior=posterior
         )
+
+
+def _wrong(labelled: Labelled, group: Group) -> Sequence[Found]:
+    return [one for one in labelled.found if one.truth != NO_ERROR and group(one)]
 
 
 def _left(wrong: Sequence[Found], steps: int) -> float:
@@ -197,6 +207,12 @@ def _blahut_arimoto(channel: Floats) -> float:
         inputs = inputs * np.exp2(told)
         inputs /= inputs.sum()
     return float(inputs @ told)
+
+
+def _binary_capacity(right: float, harmless: float) -> float:
+    """Of hearing whether a rollout is right, which it is with chance `harmless` even behind an error, in bits."""
+    chances = np.array([right + (1 - right) * harmless, harmless])
+    return _blahut_arimoto(np.stack([chances, 1 - chances], axis=1))
 
 
 def _z_capacity(right: float) -> float:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from annotators._first_error import OTHER, RIGHT, SAME, Belief, Observation, default, fitted, told
+from annotators import _first_error
+from annotators._first_error import OTHER, RIGHT, SAME, Belief, Observation, _effective, default, fitted, told
 from annotators._signs import SILENT, likelihoods, normal, prior, signs_of
 from stepmark.records import Annotation, StepAnnotation, Verdict
 
@@ -89,7 +90,10 @@ def test_a_step_that_is_failed_time_and_again_in_one_way_is_told_from_an_error_b
 
 @pytest.mark.parametrize("seen", [[], [(0, 0, RIGHT)], [(2, 2, SAME), (1, 1, OTHER)], [(3, 3, RIGHT), (3, 3, SAME)]])
 @pytest.mark.parametrize("right", [False, True])
-def test_a_gain_is_what_one_more_completion_takes_from_the_doubt_on_average(seen: list[tuple[int, int, int]], right: bool) -> None:
+def test_a_gain_is_what_one_more_completion_takes_from_the_doubt_on_average(
+    seen: list[tuple[int, int, int]], right: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_first_error, "ALIKE", 0.0)  # else likelihoods are no probabilities, and averages of them no averages
     weights, steps = default(), 5
     chance, gains = belief(steps, seen, right=right).gains(weights)
     for prefix in range(steps):
@@ -98,6 +102,20 @@ def test_a_gain_is_what_one_more_completion_takes_from_the_doubt_on_average(seen
             more = belief(steps, [*seen, (prefix, prefix, how)], right=right)
             expected += more_likely(belief(steps, seen, right=right), prefix, how) * entropy(more.posterior(weights))
         assert gains[prefix] == pytest.approx(entropy(chance) - expected, abs=0.02)
+
+
+@pytest.mark.parametrize(("count", "counts"), [(0, 0), (1, 1), (2, 2 / 1.1), (11, 11 / 2)])
+def test_completions_that_are_alike_count_for_fewer(count: int, counts: float) -> None:
+    assert _effective(np.array(count)) == pytest.approx(counts)
+
+
+def test_the_same_again_tells_less_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = [belief(5, [(2, 2, OTHER)] * count) for count in (0, 2, 8)]
+    gains = [each.gains(default())[1][2] for each in heard]
+    assert gains[0] > gains[1] > gains[2]
+    doubt = entropy(heard[-1].posterior(default()))
+    monkeypatch.setattr(_first_error, "ALIKE", 0.0)
+    assert entropy(posterior(5, [(2, 2, OTHER)] * 8)) < doubt
 
 
 def more_likely(known: Belief, prefix: int, how: int) -> float:

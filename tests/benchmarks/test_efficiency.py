@@ -15,6 +15,7 @@ from benchmarks._limit import Knowing, _blahut_arimoto, _known, _z_capacity, lim
 from benchmarks._measures import difference, measured
 from benchmarks._policy import Policy
 from benchmarks._simulated import ground
+from benchmarks.efficiency import every
 from engines.base import Completion, Prompt
 from engines.scripted import Scripted
 from stepmark.records import NO_ERROR, Sampling
@@ -82,20 +83,21 @@ def test_what_is_known_of_the_policy_is_how_it_behaves() -> None:
 
 async def test_who_knows_the_policy_needs_no_fewer_rollouts_than_the_bound_and_is_as_right_as_sure(small: Ground) -> None:
     done = await small.labelled(Knowing(policy=POLICY, confidence=0.9))
-    row, least = measured(done, lambda _: True), limit(small, POLICY, done)
+    row, least = measured(done, every), limit(small, POLICY, every, done)
     assert 0 < least.told <= least.doubt
-    assert least.rollouts <= least.rollouts_z
+    assert least.rollouts <= least.rollouts_binary
     assert row.rollouts >= least.rollouts
     assert row.exact.value > 0.75
 
 
 async def test_what_a_search_did_not_know_counts_from_what_it_believed_before_it_bought(small: Ground) -> None:
     unbought, bought = await small.labelled(AdaptiveSearch(budget=0)), await small.labelled(AdaptiveSearch())
-    assert limit(small, POLICY, unbought, unbought).own_z == 0
-    own = limit(small, POLICY, bought, unbought).own_z
-    assert own is not None
-    assert own > 1
-    assert limit(small, POLICY, bought).own_z is None
+    assert limit(small, POLICY, every, unbought, unbought).own == 0
+    least = limit(small, POLICY, every, bought, unbought)
+    assert least.own is not None
+    assert least.own_z is not None
+    assert least.own > least.own_z > 1
+    assert limit(small, POLICY, every, bought).own is None
 
 
 async def test_paired_figures_are_of_wrong_traces_and_their_problems(small: Ground) -> None:
