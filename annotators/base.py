@@ -133,7 +133,11 @@ class Tools:
             self.cost = replace(self.cost, aborted=self.cost.aborted + count)
             raise
         self._pay(completions, rollouts=count)
-        return await _to_its_end(self._kept(completions, prefix, prefix_steps, seed, earlier))
+        try:
+            return await self._kept(completions, prefix, prefix_steps, seed, earlier)
+        except asyncio.CancelledError:
+            await self._kept(completions, prefix, prefix_steps, seed, earlier)
+            raise
 
     async def score(self, prefix_steps: int, opening: str, text: str) -> Scored:
         """How likely the engine is to write `text` after the first `prefix_steps` steps and `opening`; nothing is written."""
@@ -158,18 +162,20 @@ class Tools:
         return await self._services.verify(verifier, claim)
 
     async def _kept(self, completions: Sequence[Completion], prefix: str, prefix_steps: int, seed: int, earlier: int) -> Sequence[Rollout]:
+        """The completions as rollouts, kept once all of them are graded."""
+        name = digest(self._services.seed, self._method, self.trace.trace_id, prefix_steps)
         fresh = [
-            await self._graded(completion, prefix, prefix_steps, seed + index, earlier + index)
+            await self._graded(completion, prefix, prefix_steps, seed + index, f"{name}-{earlier + index}")
             for index, completion in enumerate(completions)
         ]
         self.spent.extend(fresh)
         self.family.rollouts.extend(fresh)
         return fresh
 
-    async def _graded(self, completion: Completion, prefix: str, prefix_steps: int, seed: int, attempt: int) -> Rollout:
+    async def _graded(self, completion: Completion, prefix: str, prefix_steps: int, seed: int, rollout_id: str) -> Rollout:
         grade = await self._services.grade(prefix + completion.text, completion.finish_reason, self.problem.answer)
         return Rollout(
-            rollout_id=digest(self._services.seed, self._method, self.trace.trace_id, prefix_steps, attempt),
+            rollout_id=rollout_id,
             trace_id=self.trace.trace_id,
             prefix_steps=prefix_steps,
             text=completion.text,
@@ -303,16 +309,6 @@ def undecided(trace: Trace, reason: str) -> Annotation:
     """A method's abstention on a trace, with the reason on every step."""
     steps = (StepAnnotation(rationale=reason),) * len(trace.steps)
     return Annotation(trace_id=trace.trace_id, method="", first_error=None, steps=steps)
-
-
-async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
-    """Await work that is finished even when whoever waits for it is cancelled."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await task
-        raise
 
 
 def checked(trace: Trace, annotation: Annotation) -> Annotation:

