@@ -4,17 +4,22 @@ A grader is a verifier that decides answers, and has a way to find one: `answers
 program against the tests that are the reference.
 """
 
+import re
+
 from annotators.base import Graded
 from stepmark import answers, fences
 from stepmark.records import Verdict
 from verifiers._isolated import Isolated
-from verifiers.base import AnswerClaim, ReferenceClaim
+from verifiers.base import AnswerClaim, Finding, ReferenceClaim
 
 __all__ = ["FINDERS", "GRADER", "grade", "grade_answer", "why_ungradable"]
 
 GRADER = "answers"
 FINDERS = {GRADER: (answers.final_answer, answers.VERSION), "code": (fences.final_program, fences.VERSION)}
 """Where every grader finds the answer in a text, and the version of that."""
+WHOLE = re.compile(r"-?[1-9]\d{0,17}|0", re.ASCII)
+"""A whole number in its one spelling. Most answers of word problems are: what `answers` says of them is told without asking a worker."""
+SAME, OTHER = Finding(verdict=Verdict.CORRECT, reason="the same text"), Finding(verdict=Verdict.INCORRECT, reason="different numbers")
 
 
 async def grade(workers: Isolated, text: str, finish_reason: str, reference: str | None, *, grader: str = GRADER) -> Graded:
@@ -31,7 +36,10 @@ async def grade_answer(workers: Isolated, answer: str | None, reference: str | N
         return Graded(final_answer=None, outcome=Verdict.UNKNOWN, reason="no final answer")
     if reference is None:
         return Graded(final_answer=answer, outcome=Verdict.UNKNOWN, reason="no reference answer")
-    finding = await workers.verify(grader, AnswerClaim(answer=answer, reference=reference))
+    if grader == GRADER and WHOLE.fullmatch(answer) and WHOLE.fullmatch(reference):
+        finding = SAME if answer == reference else OTHER
+    else:
+        finding = await workers.verify(grader, AnswerClaim(answer=answer, reference=reference))
     return Graded(final_answer=answer, outcome=finding.verdict, reason=finding.reason)
 
 
@@ -41,5 +49,7 @@ async def why_ungradable(workers: Isolated, reference: str, *, grader: str = GRA
     A text is always equal to itself, so more is asked: the verifier must understand the reference as something that an answer written
     differently can be compared with.
     """
+    if grader == GRADER and WHOLE.fullmatch(reference):
+        return ""
     understood = await workers.verify(grader, ReferenceClaim(reference=reference))
     return "" if understood.verdict is Verdict.CORRECT else f"no answer could be compared with it: {understood.reason}"

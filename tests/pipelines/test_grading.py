@@ -4,15 +4,29 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+from hypothesis import given
+from hypothesis import strategies as st
 
 from annotators.base import Graded
 from pipelines.grading import grade, grade_answer, why_ungradable
 from stepmark.records import Verdict
 from verifiers._isolated import Isolated
+from verifiers.answers import Answers
+from verifiers.base import AnswerClaim, Claim, Finding, ReferenceClaim
 
 C, I, U = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNKNOWN  # noqa: E741
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+class NoWorkers(Isolated):
+    """Decides nothing."""
+
+    async def verify(self, verifier_id: str, claim: Claim) -> Finding:
+        raise AssertionError("asked")
+
+
+NO_WORKERS = NoWorkers()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -49,6 +63,21 @@ async def test_grades(
 async def test_an_answer_that_is_given_needs_no_text(workers: Isolated) -> None:
     assert await grade_answer(workers, "4", "5") == Graded(final_answer="4", outcome=I, reason="different numbers")
     assert (await grade_answer(workers, None, "5")).outcome is U
+
+
+@given(st.integers(-(10**18) + 1, 10**18 - 1), st.integers(-9, 9), st.sampled_from([0, 1, 9, 10, 100, 10**6]))
+async def test_whole_numbers_are_graded_without_a_worker_as_the_verifier_does(number: int, factor: int, apart: int) -> None:
+    answer, reference = str(number), str(max(-(10**18) + 1, min(10**18 - 1, number + factor * apart)))
+    told = Answers().verify(AnswerClaim(answer=answer, reference=reference))
+    assert await grade_answer(NO_WORKERS, answer, reference) == Graded(final_answer=answer, outcome=told.verdict, reason=told.reason)
+    assert Answers().verify(ReferenceClaim(reference=reference)).verdict is C
+    assert await why_ungradable(NO_WORKERS, reference) == ""
+
+
+@pytest.mark.parametrize("answer", ["-0", "04", "4.0", "4 ", "+4", "٤", "4" * 19])
+async def test_any_other_spelling_of_a_number_is_the_verifier_s_to_read(answer: str) -> None:
+    with pytest.raises(AssertionError, match="asked"):
+        await grade_answer(NO_WORKERS, answer, "4")
 
 
 @pytest.mark.parametrize("reference", ["18", r"\frac{1}{2}", "x + 1", "(C)", "Friday", r"\{1, 2\}", "[0, 1)"])
