@@ -52,8 +52,8 @@ ASTRAY = 0.2
 """The chance that a trace makes a mistake of its own at a step behind its error."""
 ASTRAY_REPEATED = (0.1, 0.6)
 """How often a completion repeats such a step; either is as likely."""
-ALIKE = 0.1
-"""The correlation of what two completions do at one step, beyond what the model explains; chosen on the problems of one seed."""
+ALIKE = 0.2
+"""The correlation of what two completions do at one step, beyond what the model explains; chosen on pocket problems of two seeds."""
 WORDED = 0.05
 """How often a step that can be put in many ways is put in the trace's own words."""
 STRENGTH = 150.0

@@ -104,7 +104,7 @@ def test_a_gain_is_what_one_more_completion_takes_from_the_doubt_on_average(
         assert gains[prefix] == pytest.approx(entropy(chance) - expected, abs=0.02)
 
 
-@pytest.mark.parametrize(("count", "counts"), [(0, 0), (1, 1), (2, 2 / 1.1), (11, 11 / 2)])
+@pytest.mark.parametrize(("count", "counts"), [(0, 0), (1, 1), (2, 2 / 1.2), (6, 6 / 2)])
 def test_completions_that_are_alike_count_for_fewer(count: int, counts: float) -> None:
     assert _effective(np.array(count)) == pytest.approx(counts)
 
@@ -135,7 +135,7 @@ def test_weights_are_learned_from_what_traces_show() -> None:
     faithful = [belief(6, [(4, 4, SAME)] * 6) for _ in range(60)]
     assert told(fitted(faithful))["faithful"]["0.985"] > start["faithful"]["0.985"] + 0.05
     reliable = [belief(6, [(0, 0, RIGHT)] * 12) for _ in range(60)]
-    assert told(fitted(reliable))["reliability"]["0.98"] > start["reliability"]["0.98"] + 0.05
+    assert told(fitted(reliable))["reliability"]["0.98"] > start["reliability"]["0.98"] + 0.03
     assert told(fitted([])) == start
 
 
