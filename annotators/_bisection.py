@@ -15,9 +15,9 @@ def found(trace: Trace, probes: Mapping[int, StepAnnotation], *, sound: int, uns
     """
     steps = list[StepAnnotation]()
     for index in range(len(trace.steps)):
-        probe = probes.get(index + 1, StepAnnotation())
         verdict = Verdict.CORRECT if index < sound else Verdict.INCORRECT if index + 1 == unsound else Verdict.UNKNOWN
-        steps.append(replace(probe, verdict=verdict))
+        probe = probes.get(index + 1)
+        steps.append(StepAnnotation(verdict=verdict) if probe is None else replace(probe, verdict=verdict))
     decided = NO_ERROR if sound == len(trace.steps) else None
     first_error = unsound - 1 if unsound is not None else decided
     return Annotation(trace_id=trace.trace_id, method="", first_error=first_error, steps=tuple(steps))

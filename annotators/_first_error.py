@@ -52,6 +52,8 @@ ASTRAY = 0.2
 """The chance that a trace makes a mistake of its own at a step behind its error."""
 ASTRAY_REPEATED = (0.1, 0.6)
 """How often a completion repeats such a step; either is as likely."""
+NEGLIGIBLE = 1e-6
+"""The chance of a first error that is of no account for what to buy next."""
 ALIKE = 0.2
 """The correlation of what two completions do at one step, beyond what the model explains; chosen on pocket problems of two seeds."""
 WORDED = 0.05
@@ -169,13 +171,15 @@ class Belief:
         heard = self._heard()
         new = _effective(heard + 1) - _effective(heard)  # the share of one more completion that its likes have not told
         told = slice(OTHER)  # the third end is what the first two leave
-        ahead = np.tensordot(self._chances.sound[:, told], before, axes=(2, 1))  # [prefix, end, first error]
-        ahead[:, :, -1] = self._chances.flawless[:, told] @ before[-1]
-        behind = np.tensordot(_ends(_E, self._updated().again)[:, told], after, axes=(2, 1))
-        ends = np.where(self._chances.is_behind, behind, ahead)
+        kept = np.flatnonzero(chance > NEGLIGIBLE)
+        ahead = np.tensordot(self._chances.sound[:, told], before[kept], axes=(2, 1))  # [prefix, end, first error]
+        if kept[-1] == self.steps:
+            ahead[:, :, -1] = self._chances.flawless[:, told] @ before[-1]
+        behind = np.tensordot(_ends(_E, self._updated().again)[:, told], after[kept], axes=(2, 1))
+        ends = np.where(self._chances.is_behind[:, :, kept], behind, ahead)
         ends = np.concatenate([ends, 1 - ends.sum(axis=1, keepdims=True)], axis=1)
-        mean = ends @ chance
-        return chance, new * ((ends * np.log(ends)).sum(axis=1) @ chance - (mean * np.log(mean)).sum(axis=1))
+        mean = ends @ chance[kept]
+        return chance, new * ((ends * np.log(ends)).sum(axis=1) @ chance[kept] - (mean * np.log(mean)).sum(axis=1))
 
     def _given(self, weights: Weights) -> tuple[Floats, Floats, Floats]:
         """The posterior of the first error, and, given each first error, of the points of the two grids."""

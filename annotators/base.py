@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from pydantic import Field
@@ -126,7 +127,7 @@ class Tools:
         # Consecutive, as the samples of one request are: several requests from a prefix draw what a single one would have drawn.
         seed = seed_for(services.seed, self._method, trace.trace_id, prefix_steps, 0) + earlier
         sampling = replace(services.rollout_sampling, n=count, seed=seed)
-        prompt = replace(services.solve_prompt(self.problem), prefix=prefix)
+        prompt = replace(self._prompt, prefix=prefix)
         try:
             completions = await services.engine.complete(prompt, sampling)
         except asyncio.CancelledError:
@@ -144,7 +145,7 @@ class Tools:
         services = self._services
         assert services.engine is not None, "the pipeline gives an engine to every method that needs one"
         prefix = "".join(self.trace.steps[:prefix_steps]) + opening
-        scored = await services.engine.score(replace(services.solve_prompt(self.problem), prefix=prefix), text)
+        scored = await services.engine.score(replace(self._prompt, prefix=prefix), text)
         self._pay([scored])
         return scored
 
@@ -160,6 +161,11 @@ class Tools:
     async def verify(self, verifier: str, claim: Claim) -> Finding:
         """Have a verifier decide a claim in a worker process that is killed at its deadline."""
         return await self._services.verify(verifier, claim)
+
+    @cached_property
+    def _prompt(self) -> Prompt:
+        """What the model is asked to solve; the same for every prefix."""
+        return self._services.solve_prompt(self.problem)
 
     async def _kept(self, completions: Sequence[Completion], prefix: str, prefix_steps: int, seed: int, earlier: int) -> Sequence[Rollout]:
         """The completions as rollouts, kept once all of them are graded."""
