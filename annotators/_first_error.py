@@ -26,7 +26,8 @@ a run by expectation maximisation (the nonparametric estimate of a mixing distri
 the two is independent, so all that is known of a trace is two tables of T + 1 rows. What other methods say of the steps multiplies in.
 
 What is not covered: steps that are harder than others, but for the one that was failed; completions whose outcome is unknown, which say
-nothing. How alike completions are is not learned, and taken to be the same for all models: where they are drawn independently, confidence is a little too low, where they are more alike, too high (`benchmarks/README.md`).
+nothing. How alike completions are is not learned, and taken to be the same for all models: where they are drawn independently,
+confidence is too low, where they are more alike, too high (`benchmarks/README.md`).
 """
 
 from collections.abc import Mapping, Sequence

@@ -38,7 +38,7 @@ POCKET_WORTHS = WORTHS[:-1]
 """The last buys ten rollouts a trace there, and is no more exact."""
 POCKET_WORTH = 1.0
 """On the pocket domain, as `configs/adaptive.toml` has it. Its solutions share their words, so what costs nothing tells more there than
-elsewhere: what the default buys beyond that makes the search surer, and hardly more exact. Chosen after seed 83 was seen, which is reported."""
+elsewhere: what the default buys beyond that makes the search surer, and hardly more exact. Chosen after the reported seed was seen."""
 _ADAPTIVE = "adaptive, "
 UNBOUGHT = f"{_ADAPTIVE}nothing bought"
 CONFIDENCES = (0.6, 0.8, 0.9, 0.95)
