@@ -21,7 +21,7 @@ from prefect import flow
 from benchmarks._paced import Paced, Sums
 from pipelines import flow as flows
 from pipelines import plan as planning
-from pipelines.__main__ import QUIET
+from pipelines.__main__ import FRUGAL, QUIET
 from pipelines._server import reachable
 from pipelines.config import parse
 from pipelines.meter import Meter
@@ -140,7 +140,7 @@ def _options() -> argparse.Namespace:
 def main() -> None:
     """Measure and print JSON; exit status 1 when the driver's share of the largest run is above the target."""
     options = _options()
-    for name, value in QUIET.items():
+    for name, value in (QUIET | FRUGAL).items():
         os.environ.setdefault(name, value)
     runs = list[dict[str, Any]]()
     for traces in options.traces:

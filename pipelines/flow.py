@@ -154,7 +154,7 @@ async def _work_off(job: Job, shard: int, asking: asyncio.Event, *, makes_traces
         asking.set()  # of the checkers, which no demand is counted for
     for wave in job.plan.waves:
         await together(_task(job, f"{method}-{shard}", job.make_annotations)(shard, method) for method in wave)
-    if makes_traces:
+    if makes_traces and job.plan.oracle is not None:
         await _task(job, f"oracle-{shard}", job.make_oracle)(shard)
     if not job.plan.labels_wait:
         await _task(job, f"labels-{shard}", job.labelling.label)(shard)

@@ -12,7 +12,7 @@ from engines.base import Engine, Prompt
 from filters.base import Filter, Reading
 from pipelines.config import RunFile
 from pipelines.grading import FINDERS
-from problems.base import Source
+from problems.base import Oracle, Source
 from stepmark import plugins, steps
 from stepmark.errors import ConfigError
 from stepmark.identity import digest, fingerprint
@@ -47,6 +47,11 @@ class Plan:
     labeler: Labeler | Fitting | None
     filters: Sequence[Filter]
     template: str
+
+    @property
+    def oracle(self) -> Oracle | None:
+        """The source of the problems, where it knows the truth of every step."""
+        return self.source if isinstance(self.source, Oracle) else None
 
     def solve_prompt(self, problem: Problem) -> Prompt:
         """What the engine is asked to write a solution, or to go on with one."""

@@ -158,8 +158,8 @@ class Job:
 
     async def make_oracle(self, shard: int) -> None:
         """Write the truth of every step, also of the traces that were discovered, where the source of the problems knows it."""
-        if isinstance(self.plan.source, Oracle):
-            await asyncio.to_thread(self._tell, self.plan.source, shard)
+        if self.plan.oracle is not None:
+            await asyncio.to_thread(self._tell, self.plan.oracle, shard)
 
     def _tell(self, oracle: Oracle, shard: int) -> None:
         fingerprint = digest(ORACLE, type(oracle).__module__, getattr(oracle, "version", 0))

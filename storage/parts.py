@@ -18,8 +18,8 @@ __all__ = ["COMPRESSION", "Footer", "read", "read_footer", "row_groups", "stepma
 
 COMPRESSION = "zstd"
 ROW_GROUP_BYTES = 64 << 20
-# Arrow keeps at most 2 GiB of text in one array: 64 rows leave 32 MiB of text for each.
-BATCH_ROWS = 64
+# Arrow keeps at most 2 GiB of text in one array: 256 rows leave 8 MiB of text for each.
+BATCH_ROWS = 256
 _FINGERPRINT = b"stepmark.fingerprint"
 _VERSION = b"stepmark.version"
 _MAGIC = b"PAR1"
