@@ -1,7 +1,7 @@
 """Ground to compare methods on: traces whose first errors are known, every sample of their problems, and a bank of completions."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from annotators.base import Annotator, Family, Hearing, Learning, Services, Tools, run, together
@@ -30,6 +30,12 @@ class Labelled:
 
     found: Sequence[Found]
     own_seconds: float
+
+    @classmethod
+    def of(cls, grounds: Iterable["Labelled"]) -> "Labelled":
+        """What the method says of the traces of several grounds."""
+        each = list(grounds)
+        return cls(found=[found for one in each for found in one.found], own_seconds=sum(one.own_seconds for one in each))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from annotators.adaptive_search import AdaptiveSearch
 from annotators.binary_search import BinarySearch
 from annotators.monte_carlo import MonteCarlo
 from benchmarks._bank import TOGETHER, Account, Bank
-from benchmarks._ground import Ground
+from benchmarks._ground import Ground, Labelled
 from benchmarks._limit import Knowing, _blahut_arimoto, _known, _z_capacity, limit
 from benchmarks._measures import difference, measured
 from benchmarks._policy import Policy
@@ -113,3 +113,13 @@ async def test_paired_figures_are_of_wrong_traces_and_their_problems(small: Grou
     assert exact.value == pytest.approx(measured(bisected, lambda _: True).exact.value - row.exact.value)
     same, all_of_them = difference(everywhere, everywhere, lambda _: True)
     assert (same.low, same.high, all_of_them.low, all_of_them.high) == (0, 0, 1, 1)
+
+
+async def test_several_grounds_are_measured_as_one(small: Ground) -> None:
+    other = await ground(Policy(steps=4, reliability=0.8), 8)
+    each = [await one.labelled(MonteCarlo(rollouts=2)) for one in (small, other)]
+    rows, whole = [measured(done, every) for done in each], measured(Labelled.of(each), every)
+    assert whole.traces == sum(row.traces for row in rows)
+    assert whole.exact.value == pytest.approx(sum(row.traces * row.exact.value for row in rows) / whole.traces)
+    spent = [len(done.found) * row.own_ms for done, row in zip(each, rows, strict=True)]
+    assert whole.own_ms == pytest.approx(sum(spent) / sum(len(done.found) for done in each))
