@@ -33,12 +33,9 @@ FIXED: Mapping[str, Annotator] = {
 }
 DEFAULT = AdaptiveSearch().worth
 WORTHS = (4.0, 2.0, 1.0, DEFAULT, 0.25, 0.1)
-"""Nats for a thousand tokens: the least that adaptive search buys for. The default is what is held to the targets on simulated policies."""
+"""Nats for a thousand tokens: the least that adaptive search buys for. The default is what is held to the targets."""
 POCKET_WORTHS = WORTHS[:-1]
 """The last buys ten rollouts a trace there, and is no more exact."""
-POCKET_WORTH = 1.0
-"""On the pocket domain, as `configs/adaptive.toml` has it. Its solutions share their words, so what costs nothing tells more there than
-elsewhere: what the default buys beyond that makes the search surer, and hardly more exact. Chosen after the reported seed was seen."""
 _ADAPTIVE = "adaptive, "
 UNBOUGHT = f"{_ADAPTIVE}nothing bought"
 CONFIDENCES = (0.6, 0.8, 0.9, 0.95)
@@ -58,7 +55,7 @@ class Part:
     rows: Rows
     limits: Mapping[str, Limit]
     against: Mapping[str, Mapping[str, tuple[Interval, Interval]]]
-    """Of the adaptive ways, against fixed rules and the one at `POCKET_WORTH`: how much more exact, and the share of its tokens; paired."""
+    """Of the adaptive ways, against each fixed rule and the default: how much more exact, and the share of its tokens; paired."""
     reliability: Sequence[tuple[float, float, int]]
     """Of the default, by tenths of confidence: its mean, the share that is exact, and how many traces."""
 
@@ -129,7 +126,7 @@ def _part(labelled: Mapping[str, Labelled], group: Group, limits: Mapping[str, L
         rows=rows,
         limits=limits or {},
         against={
-            name: {other: difference(labelled[name], labelled[other], group) for other in (MATH_SHEPHERD, OMEGA_PRM, _name(POCKET_WORTH))}
+            name: {other: difference(labelled[name], labelled[other], group) for other in (MATH_SHEPHERD, OMEGA_PRM, _name(DEFAULT))}
             for name in labelled
             if name not in FIXED
         },
@@ -143,7 +140,7 @@ def verdicts(parts: Mapping[str, Part]) -> Mapping[str, Any]:
 
 
 def _pocket_verdicts(part: Part) -> Mapping[str, Any]:
-    default = _name(POCKET_WORTH)
+    default = _name(DEFAULT)
     found = dict[str, Any]()
     for rule, share in ((OMEGA_PRM, SHARE_OF_OMEGA_PRM), (MATH_SHEPHERD, SHARE_OF_MATH_SHEPHERD)):
         exact, tokens = part.against[default][rule]
