@@ -238,6 +238,7 @@ def test_a_missing_file_system_package_is_named() -> None:
 
 def test_memory_holds_one_row_group_while_writing(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "ROW_GROUP_BYTES", 1000)
+    monkeypatch.setattr(parts, "BATCH_ROWS", 64)
     dataset.write_part(TRACES, 0, (replace(TRACE, trace_id=str(index)) for index in range(500)), "f")
     with dataset.folder.reading("traces/part-00000.parquet") as file:
         assert pq.read_metadata(file).num_row_groups == 8

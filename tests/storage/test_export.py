@@ -101,6 +101,7 @@ def test_files_are_sharded_and_an_earlier_export_is_replaced(dataset: Dataset, t
     out = tmp_path / "out"
     with monkeypatch.context() as small:
         small.setattr(parts, "ROW_GROUP_BYTES", 1)
+        small.setattr(parts, "BATCH_ROWS", 50)
         small.setattr(export_module, "SHARD_BYTES", 1)
         export(dataset, Trl(), str(out))
     assert sorted(path.name for path in (out / "data").iterdir()) == [f"train-0000{n}-of-00004.parquet" for n in range(4)]
