@@ -149,8 +149,8 @@ def _pocket_verdicts(part: Part) -> Mapping[str, Any]:
     gap = part.rows[default].gap
     assert gap is not None, "adaptive search always tells its confidence"
     found["confidence less exactness"] = _verdict(gap, abs(gap.value) <= GAP, f"within {GAP}")
-    beyond = {way: part.against[way][default] for way in _adaptive(POCKET_WORTHS, _pocket.FORMAL)}
-    exact = max((exact for exact, tokens in beyond.values() if tokens.value <= SHARE_WITH_EVIDENCE), key=lambda exact: exact.value)
+    beyond = [part.against[way][default] for way in _adaptive(POCKET_WORTHS, _pocket.FORMAL)]
+    exact = max((exact for exact, tokens in beyond if tokens.value <= SHARE_WITH_EVIDENCE), key=lambda exact: exact.value)
     found[f"exact with {_pocket.FORMAL} beyond without, for at most {SHARE_WITH_EVIDENCE} of the tokens"] = _verdict(
         exact, exact.value >= 0, "at least 0; the ends tell what so many problems can show"
     )
