@@ -69,7 +69,7 @@ Axis = Mapping[float, float]
 RELIABILITY: Axis = {0.5: 1, 0.7: 2, 0.85: 4, 0.93: 5, 0.98: 6, 0.998: 2}
 PASSING: Axis = {0.03: 2, 0.25: 3, 0.6: 3, 0.95: 3}
 REPEATING: Axis = {0.15: 1, 0.65: 1, 0.97: 1}
-ENDING: Axis = {0.05: 1, 1.0: 1}
+ENDING: Axis = {0.05: 1, 1.0: 1}  # how easily the last step goes wrong, to the others: it often only repeats a result
 HARMLESS: Axis = {0.003: 12, 0.03: 8, 0.1: 4, 0.3: 1, 0.8: 0.1}
 FAITHFUL: Axis = {0.4: 1, 0.7: 1, 0.85: 2, 0.94: 3, 0.985: 3}
 
@@ -80,11 +80,21 @@ def _grid(*axes: Axis) -> tuple[Floats, Floats]:
     return np.array(list(product(*axes))).T, weights / weights.sum()
 
 
-_BEFORE_AXES = (RELIABILITY, PASSING, REPEATING, ENDING)
+_BEFORE_AXES = (RELIABILITY, PASSING, REPEATING)
 _AFTER_AXES = (HARMLESS, FAITHFUL)
-(_Q, _H, _C, _L), _BEFORE = _grid(*_BEFORE_AXES)
+(_Q, _H, _C), _BEFORE = _grid(*_BEFORE_AXES)
 (_E, _K), _AFTER = _grid(*_AFTER_AXES)
-_LOG_Q, _LOG_ALIKE = np.log(_Q), np.log((1 - _H) * _C)
+(_L,), _ENDING = _grid(ENDING)
+_REPEATED = np.stack([_K, *(share + 0 * _K for share in ASTRAY_REPEATED)])
+"""How often a step behind the error is repeated, by its kind (rows)."""
+_KINDS = np.array([1 - ASTRAY, *(ASTRAY / len(ASTRAY_REPEATED) for _ in ASTRAY_REPEATED)])
+_LOG_PASS = np.log(np.concatenate([_Q, (1 - _H) * _C, _Q, *_REPEATED]))
+"""Of passing a step in the trace's words, by its kind and the point of a grid (see `_Chances`)."""
+_LOG_RIGHT, _LOG_WRONG = np.log(_E), np.log(1 - _E)
+# By reliability (columns), what each point of the first grid has of the chance to pass the next step, if it was failed and if nothing is
+# wrong, and to fail it in the same way: what comes after it is the same for all points of one reliability.
+_OF_RELIABILITY = _Q[:, None] == np.array(list(RELIABILITY))
+_PASS_NEXT, _PASS_ANY, _ALIKE_NEXT = (_OF_RELIABILITY * chance[:, None] for chance in (_H, _Q, (1 - _H) * _C))
 
 
 class Observation(NamedTuple):
@@ -97,16 +107,17 @@ class Observation(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """What is learned: the weights of the points of both grids, which sum to 1, and the rates of signs."""
+    """What is learned: the weights of the points of both grids and of the values of `ENDING`, which sum to 1, and the rates of signs."""
 
     before: Floats
+    ending: Floats
     after: Floats
     signs: Floats
 
 
 def default(methods: int = 0) -> Weights:
     """Before anything is learned, with signs of so many methods."""
-    return Weights(before=_BEFORE, after=_AFTER, signs=_signs.normal(_signs.prior(methods)))
+    return Weights(before=_BEFORE, ending=_ENDING, after=_AFTER, signs=_signs.normal(_signs.prior(methods)))
 
 
 def told(weights: Weights, methods: Sequence[str] = ()) -> Mapping[str, Mapping[str, Any]]:
@@ -115,7 +126,7 @@ def told(weights: Weights, methods: Sequence[str] = ()) -> Mapping[str, Mapping[
         "reliability": (_Q, weights.before),
         "passing": (_H, weights.before),
         "repeating": (_C, weights.before),
-        "ending": (_L, weights.before),
+        "ending": (_L, weights.ending),
         "harmless": (_E, weights.after),
         "faithful": (_K, weights.after),
     }
@@ -135,15 +146,18 @@ class Belief:
         self._signs = signs
         self._right = right
         self._chances = _chances(steps, verbatim)
-        self._passed = np.zeros(steps)  # completions that passed each step in the trace's words
+        self._heard = np.zeros(steps)  # completions that passed each step or left the trace there
+        self._passed = np.zeros(steps)  # those that passed it in the trace's words
         self._left = np.zeros((steps, len(ENDS)))  # and those that left the trace there, by how they ended
         self._ended = np.zeros(len(ENDS))  # and those that never left it
         self._changed = slice(0, 0)  # the steps that `_by_step` is behind with
-        self._by_step = _Steps(*(table.copy() for table in self._chances.untouched))
+        self._by_step = _Told(*(table.copy() for table in self._chances.untouched))
+        self._begun: tuple[Weights, Floats] | None = None
 
     def see(self, seen: Observation) -> None:
         """Take a completion into account."""
         start, leaves, how = seen
+        self._heard[start : leaves + 1] += 1
         self._passed[start:leaves] += 1
         if leaves < self.steps:
             self._left[leaves, how] += 1
@@ -160,26 +174,29 @@ class Belief:
         """The log-likelihood of all that was seen."""
         return float(np.logaddexp.reduce(self._joint(weights)[0]))
 
-    def shares(self, weights: Weights) -> tuple[Floats, Floats, Floats]:
-        """How much of the trace each point of either grid accounts for, and how often each sign was met."""
+    def shares(self, weights: Weights) -> tuple[Floats, Floats, Floats, Floats]:
+        """How much of the trace each point of either grid and each value of `ENDING` accounts for, and how often each sign was met."""
         chance, before, after = self._given(weights)
-        return chance @ before, chance @ after, _signs.counts(self._signs, chance, weights.signs.shape)
+        sound, at_last, nowhere = chance[:-2].sum(), chance[-2], chance[-1]
+        ending = sound * weights.ending + at_last * _shares(weights.ending * _L)
+        ending += nowhere * (before[-1] @ _shares(weights.ending * (1 - np.outer(1 - _Q, _L))))
+        return chance @ before, ending, chance @ after, _signs.counts(self._signs, chance, weights.signs.shape)
 
     def gains(self, weights: Weights) -> tuple[Floats, Floats]:
         """The posterior, and what one completion from each of the prefixes 0 … T-1 is expected to tell of the first error, in nats."""
         chance, before, after = self._given(weights)
-        heard = self._heard()
-        new = _effective(heard + 1) - _effective(heard)  # the share of one more completion that its likes have not told
-        told = slice(OTHER)  # the third end is what the first two leave
         kept = np.flatnonzero(chance > NEGLIGIBLE)
-        ahead = np.tensordot(self._chances.sound[:, told], before[kept], axes=(2, 1))  # [prefix, end, first error]
-        if kept[-1] == self.steps:
-            ahead[:, :, -1] = self._chances.flawless[:, told] @ before[-1]
-        behind = np.tensordot(_ends(_E, self._updated().again)[:, told], after[kept], axes=(2, 1))
-        ends = np.where(self._chances.is_behind[:, :, kept], behind, ahead)
-        ends = np.concatenate([ends, 1 - ends.sum(axis=1, keepdims=True)], axis=1)
-        mean = ends @ chance[kept]
-        return chance, new * ((ends * np.log(ends)).sum(axis=1) @ chance[kept] - (mean * np.log(mean)).sum(axis=1))
+        likely, before, after = chance[kept], before[kept], after[kept]
+        pass_next, alike_next = before @ _PASS_NEXT, before @ _ALIKE_NEXT  # [first error, reliability]
+        if kept[-1] == self.steps:  # where nothing is wrong, the next step is one like the others
+            pass_next[-1], alike_next[-1] = before[-1] @ _PASS_ANY, 0
+        onward, is_behind = self._chances.onward, self._chances.is_behind[:, kept]
+        right = np.where(is_behind, after @ _E, onward @ pass_next.T)
+        same = np.where(is_behind, self._updated().again @ after.T, onward @ alike_next.T)
+        ends = _ends(right, same)  # [end, prefix, first error]
+        mean = ends @ likely
+        new = _effective(self._heard + 1) - _effective(self._heard)  # the share of one more completion that its likes have not told
+        return chance, new * ((ends * np.log(ends)).sum(axis=0) @ likely - (mean * np.log(mean)).sum(axis=0))
 
     def _given(self, weights: Weights) -> tuple[Floats, Floats, Floats]:
         """The posterior of the first error, and, given each first error, of the points of the two grids."""
@@ -189,19 +206,20 @@ class Belief:
 
     def _joint(self, weights: Weights) -> tuple[Floats, Floats, Floats]:
         """The log-likelihood of all that was seen, together with each first error; and of the points as above."""
-        before, of_before = _normal(self._before(), weights.before)
+        before, of_before = _normal(self._before(weights), weights.before)
         after, of_after = _normal(self._after(), weights.after)
-        logs = before + after + _signs.likelihoods(self._signs, weights.signs)
+        logs = before + after
         if not self._right:
             logs[-1] = -np.inf  # a wrong answer has an error
         return logs, of_before, of_after
 
-    def _before(self) -> Floats:
-        """Of the steps up to the error, and of the error's place before anything was seen."""
-        by_step, logs = self._updated(), self._chances.prior.copy()
-        logs[1:-1] += np.cumsum(by_step.ahead[:-1], axis=0)
-        logs[:-1] += by_step.at
-        logs[-1] += by_step.flawless.sum(axis=0)
+    def _before(self, weights: Weights) -> Floats:
+        """Of the steps up to the error, and of all that is known without completions."""
+        ahead, at, flawless = self._updated().before.swapaxes(0, 1)
+        logs = self._beginning(weights).copy()
+        logs[1:-1] += np.cumsum(ahead[:-1], axis=0)
+        logs[:-1] += at
+        logs[-1] += flawless.sum(axis=0)
         return logs
 
     def _after(self) -> Floats:
@@ -210,24 +228,28 @@ class Belief:
         logs[: self.steps - 1] = np.cumsum(behind[:0:-1], axis=0)[::-1]
         right = self._ended[RIGHT] + self._right
         wrong = self._ended[SAME] + self._ended[OTHER] + (not self._right)
-        logs[:-1] += right * np.log(_E) + wrong * np.log(1 - _E)
+        logs[:-1] += right * _LOG_RIGHT + wrong * _LOG_WRONG
         return logs
 
-    def _updated(self) -> "_Steps":
+    def _beginning(self, weights: Weights) -> Floats:
+        """Before any completion was seen: of the error's place, and of what others say. Reckoned once for the same weights."""
+        if self._begun is None or self._begun[0] is not weights:
+            ends_badly = (1 - _Q) * (weights.ending @ _L)
+            logs = self._chances.prior + _signs.likelihoods(self._signs, weights.signs)[:, None]
+            logs[-2:] += np.log([ends_badly, 1 - ends_badly])
+            self._begun = weights, logs
+        return self._begun[1]
+
+    def _updated(self) -> "_Told":
         """What the completions say step by step, brought up to date."""
         steps = self._changed
         if steps.stop:
-            share = 1 / (1 + ALIKE * (self._heard(steps) - 1))
+            share = 1 / (1 + ALIKE * (self._heard[steps] - 1))
             told = self._chances.told(steps, share * self._passed[steps], share[:, None] * self._left[steps])
             for table, rows in zip(self._by_step, told, strict=True):
                 table[steps] = rows
             self._changed = slice(0, 0)
         return self._by_step
-
-    def _heard(self, steps: slice = slice(None)) -> Floats:
-        """How many completions passed each step or left the trace there."""
-        count: Floats = self._passed[steps] + self._left[steps].sum(axis=1)
-        return count
 
 
 def _effective(count: Floats) -> Floats:
@@ -240,9 +262,10 @@ def fitted(beliefs: Sequence[Belief], methods: int = 0) -> Weights:
     weights = start = default(methods)
     for _ in range(ROUNDS if beliefs else 0):
         shares = zip(*(belief.shares(weights) for belief in beliefs), strict=True)
-        before, after, signs = (sum(each[1:], start=each[0]) for each in shares)
+        before, ending, after, signs = (sum(each[1:], start=each[0]) for each in shares)
         weights = Weights(
             before=_by_axes(STRENGTH * start.before + before, _BEFORE_AXES),
+            ending=_shares(STRENGTH * start.ending + ending),
             after=_by_axes(STRENGTH * start.after + after, _AFTER_AXES),
             signs=_signs.normal(_signs.prior(methods) + signs),
         )
@@ -258,111 +281,106 @@ def _by_axes(counts: Floats, axes: Sequence[Axis]) -> Floats:
     return weights.reshape(-1)
 
 
-class _Steps(NamedTuple):
-    """Log-likelihoods of what completions did at each step (rows), at each grid point, by where the step stands to the first error."""
+class _Told(NamedTuple):
+    """Of each step (first axis), at each point of a grid (last axis), the log-likelihood of what completions did there."""
 
-    ahead: Floats
-    at: Floats
-    flawless: Floats
-    """In a trace without any error."""
+    before: Floats
+    """If the step is ahead of the error, if it is the error, and if there is none (middle axis)."""
     behind: Floats
+    """If it is behind the error."""
     again: Floats
     """No likelihood: the chance that one more completion from here, behind the error, ends as the trace does."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Chances:
-    """Of the ends of a completion, [prefix, end, grid point], by where it stands to the first error."""
+    """All that depends on a trace's length alone, and on how often a step can be put in one way only.
+
+    A column is a kind of step at a point of a grid: of the first, ahead of the error, at it, and where there is none; of the second, behind
+    the error, a step that is repeated, and those gone astray.
+    """
 
     prior: Floats
-    """Log-chance of every first error (rows) before anything was seen, at every point of the first grid."""
-    sound: Floats
-    """Of one from a prefix before the error."""
-    flawless: Floats
-    """Of one from a prefix of a trace without any."""
+    """Log-chance of every first error (rows) at every point of the first grid: geometric, but for what `ENDING` has of the last step."""
+    onward: Floats
+    """[prefix, reliability]: the chance of passing all steps but the next."""
     faithful: Floats
-    """[prefix, grid point]: of going on as the trace does once the next step is passed, behind the error."""
+    """[prefix, point of the second grid]: of going on as the trace does once the next step is passed, behind the error."""
     is_behind: npt.NDArray[np.bool_]
-    """[prefix, 1, first error]: whether the prefix holds the error."""
-    logs: tuple[Floats, Floats, Floats, Floats]
-    """Of `sound` and `flawless`, and of leaving the trace at a step that can be put in one way only: ahead of the error, and at it."""
+    """[prefix, first error]: whether the prefix holds the error."""
+    fixed: Floats
+    """[step, end, column]: log-chance of leaving the trace there and ending so, where the step can be put in one way only."""
+    free: Floats
+    """The same where it can be put in many ways."""
     verbatim: float
 
     @cached_property
-    def untouched(self) -> _Steps:
+    def untouched(self) -> _Told:
         """Of all steps, before anything was seen."""
-        return self.told(slice(None), np.zeros(len(self.sound)), np.zeros((len(self.sound), len(ENDS))))
+        return self.told(slice(None), np.zeros(len(self.onward)), np.zeros((len(self.onward), len(ENDS))))
 
-    def told(self, steps: slice, passed: Floats, left: Floats) -> _Steps:
+    def told(self, steps: slice, passed: Floats, left: Floats) -> _Told:
         """What so many completions say that passed steps in the trace's words, or left it there, by each end."""
         number = passed[:, None]
-        pass_ahead, pass_at, own_words = number * _LOG_Q, number * _LOG_ALIKE, number * np.log(WORDED)
-        sound, flawless, ahead, at = ((left[:, None] @ logs[steps])[:, 0] for logs in self.logs)
-        kinds = self._kinds(steps, passed, left)
-        behind = np.logaddexp.reduce(kinds)
-        repeated = (np.exp(kinds - behind) * _REPEATED[:, None]).sum(axis=0)
-        return _Steps(
-            ahead=pass_ahead + self._either(ahead, own_words + sound),
-            at=pass_at + self._either(at, own_words + sound),
-            flawless=pass_ahead + self._either(ahead, own_words + flawless),
-            behind=behind,
-            again=(1 - _E) * repeated * self.faithful[steps],
-        )
-
-    def _kinds(self, steps: slice, passed: Floats, left: Floats) -> Floats:
-        """[kind, step, grid point]: the same behind the error, jointly with each kind of step: one that is repeated, one gone astray."""
-        right, same, other = (each[:, None] for each in left.T)
-        number, repeated = passed[:, None], _REPEATED[:, None]
-        alike = repeated * self.faithful[steps]  # as the trace ends, by the same in other words
-        fixed = (right + other + same) * np.log(1 - repeated) + same * np.log(SLIP)
-        free = number * np.log(WORDED) + same * np.log(alike) + other * np.log(1 - alike)
-        ended = right * np.log(_E) + (same + other) * np.log(1 - _E)
-        kinds: Floats = self._either(fixed, free) + number * np.log(repeated) + ended + np.log(_KINDS)[:, None, None]
-        return kinds
-
-    def _either(self, fixed: Floats, free: Floats) -> Floats:
-        """Whether a step can be put in one way only, or in many."""
-        both: Floats = np.logaddexp(fixed + np.log(self.verbatim), free + np.log(1 - self.verbatim))
-        return both
-
-
-_REPEATED = np.stack([_K, *(share + 0 * _K for share in ASTRAY_REPEATED)])
-"""How often a step behind the error is repeated, by its kind (rows)."""
-_KINDS = np.array([1 - ASTRAY, *(ASTRAY / len(ASTRAY_REPEATED) for _ in ASTRAY_REPEATED)])
+        fixed, free = ((left[:, None] @ logs[steps])[:, 0] for logs in (self.fixed, self.free))
+        either = np.logaddexp(fixed + np.log(self.verbatim), free + (number * np.log(WORDED) + np.log(1 - self.verbatim)))
+        logs, border = number * _LOG_PASS + either, 3 * len(_Q)
+        kinds = logs[:, border:].reshape(-1, *_REPEATED.shape) + np.log(_KINDS)[:, None]
+        behind = np.logaddexp.reduce(kinds, axis=1)
+        repeated = (np.exp(kinds - behind[:, None]) * _REPEATED).sum(axis=1)
+        return _Told(logs[:, :border].reshape(-1, 3, len(_Q)), behind, (1 - _E) * repeated * self.faithful[steps])
 
 
 @lru_cache(maxsize=256)
 def _chances(steps: int, verbatim: float) -> _Chances:
-    """All that depends on a trace's length alone, and on how often a step can be put in one way only."""
     places = np.arange(steps)
     left = (steps - places)[:, None]
-    onward, none = _Q ** (left - 1), np.zeros((steps, 1))
-    sound, flawless = _ends(_H * onward, (1 - _H) * _C * onward), _ends(_Q**left, none * _Q)
-    ahead, at = _ends(none * _Q, none * _Q, follows=_Q + none), _ends(_H * onward, none * _H, follows=(1 - _H) * _C + none)
+    prior = np.append(places, steps - 1)[:, None] * np.log(_Q)
+    prior[:-2] += np.log(1 - _Q)
+    faithful = (1 - SLIP) * _K ** (left - 1) + SLIP / 2
+    fixed, free = (_columns(*sides) for sides in zip(_before(left), _behind(faithful), strict=True))
     return _Chances(
-        prior=_prior(steps),
-        sound=sound,
-        flawless=flawless,
-        faithful=(1 - SLIP) * _K ** (left - 1) + SLIP / 2,
-        is_behind=places[:, None, None] > np.append(places, steps)[None, None, :],
-        logs=(np.log(sound), np.log(flawless), np.log(ahead), np.log(at)),
+        prior=prior,
+        onward=np.array(list(RELIABILITY)) ** (left - 1),
+        faithful=faithful,
+        is_behind=places[:, None] > np.append(places, steps),
+        fixed=fixed,
+        free=free,
         verbatim=verbatim,
     )
 
 
-def _prior(steps: int) -> Floats:
-    """The log-chance of every first error before anything was seen: geometric, but for the last step, which often only repeats a result."""
-    places = np.arange(steps + 1)[:, None]
-    prior: Floats = places * np.log(_Q) + np.log(1 - _Q)
-    ends_badly = (1 - _Q) * _L
-    prior[-2:] = (steps - 1) * np.log(_Q) + np.log([ends_badly, 1 - ends_badly])
-    return prior
+def _before(left: npt.NDArray[np.int_]) -> tuple[Floats, Floats]:
+    """[kind, end, step, point] of the first grid, with so many steps left to go: where a step can be put in one way only, and in many."""
+    onward, none = _Q ** (left - 1), np.zeros((len(left), len(_Q)))
+    elsewhere, at = _ends(none, none, follows=_Q), _ends(_H * onward, none, follows=(1 - _H) * _C)
+    sound, flawless = _ends(_H * onward, (1 - _H) * _C * onward), _ends(_Q**left, none)
+    return np.log([elsewhere, at, elsewhere]), np.log([sound, sound, flawless])
+
+
+def _behind(faithful: Floats) -> tuple[Floats, Floats]:
+    """The same of the second grid."""
+    repeated, every = _REPEATED[:, None], np.ones((len(_REPEATED), *faithful.shape))
+    alike, ended = repeated * faithful, np.array([_E, 1 - _E, 1 - _E])[:, None]  # as the trace ends, by the same in other words
+    failed = (1 - repeated) * every
+    return np.log(ended * np.stack([failed, SLIP * failed, failed], axis=1)), np.log(ended * np.stack([every, alike, 1 - alike], axis=1))
+
+
+def _columns(before: Floats, behind: Floats) -> Floats:
+    """[step, end, column], from [kind, end, step, point] of either grid."""
+    return np.concatenate([side.transpose(2, 1, 0, 3).reshape(side.shape[2], len(ENDS), -1) for side in (before, behind)], axis=2)
 
 
 def _ends(right: Floats, same: Floats, follows: Floats | float = 0.0) -> Floats:
     """The chances of the three ends side by side; what neither is one of the first two nor goes on as the trace does ends otherwise."""
-    ends = np.stack(np.broadcast_arrays(right, same, np.maximum(0.0, 1 - right - same - follows)), axis=1)
+    ends = np.stack([right, same, np.maximum(0.0, 1 - right - same - follows)])
     return (1 - SLIP) * ends + SLIP / len(ENDS)
+
+
+def _shares(counts: Floats) -> Floats:
+    """What each has of a row's sum."""
+    shares: Floats = counts / counts.sum(axis=-1, keepdims=True)
+    return shares
 
 
 def _normal(logs: Floats, weights: Floats) -> tuple[Floats, Floats]:
