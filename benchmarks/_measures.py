@@ -7,10 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks._ground import Found, Labelled
+from benchmarks._targets import Interval
 from pipelines.scoring import Case, Score, score
 from stepmark.records import NO_ERROR
 
-__all__ = ["Group", "Interval", "Measured", "difference", "measured", "reliability"]
+__all__ = ["Group", "Measured", "difference", "measured", "reliability"]
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -18,15 +19,6 @@ SEED = 20
 
 Group = Callable[[Found], bool]
 Floats = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Interval:
-    """A figure and the ends of its 95 % interval, by bootstrap over problems: traces of one problem are alike."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,8 +19,9 @@ from benchmarks import _pocket, _simulated
 from benchmarks._decisions import LONGEST, decisions
 from benchmarks._ground import Found, Ground, Labelled
 from benchmarks._limit import Knowing, Limit, limit
-from benchmarks._measures import Group, Interval, Measured, difference, measured, reliability
+from benchmarks._measures import Group, Measured, difference, measured, reliability
 from benchmarks._policy import Policy
+from benchmarks._targets import MISSED, Interval, beside, worst
 
 __all__ = ["main"]
 
@@ -135,7 +136,7 @@ def _part(labelled: Mapping[str, Labelled], group: Group, limits: Mapping[str, L
 
 
 def verdicts(parts: Mapping[str, Part]) -> Mapping[str, Any]:
-    """The targets, and how far each part is from them; `holds` where the target is met."""
+    """The targets, how far each part is from them, and whether it meets them."""
     return {name: _pocket_verdicts(part) if name.startswith("pocket") else _simulated_verdicts(part) for name, part in parts.items()}
 
 
@@ -144,16 +145,14 @@ def _pocket_verdicts(part: Part) -> Mapping[str, Any]:
     found = dict[str, Any]()
     for rule, share in ((OMEGA_PRM, SHARE_OF_OMEGA_PRM), (MATH_SHEPHERD, SHARE_OF_MATH_SHEPHERD)):
         exact, tokens = part.against[default][rule]
-        found[f"tokens of {rule}"] = _verdict(tokens, tokens.value <= share, f"at most {share:.3f}")
-        found[f"exact beyond {rule}"] = _verdict(exact, exact.value >= 0, "at least 0; the ends tell what so many problems can show")
+        found[f"tokens of {rule}"] = beside(tokens, most=share)
+        found[f"exact beyond {rule}"] = beside(exact, least=0)
     gap = part.rows[default].gap
     assert gap is not None, "adaptive search always tells its confidence"
-    found["confidence less exactness"] = _verdict(gap, abs(gap.value) <= GAP, f"within {GAP}")
+    found["confidence less exactness"] = beside(gap, least=-GAP, most=GAP)
     beyond = [part.against[way][default] for way in _adaptive(POCKET_WORTHS, _pocket.FORMAL)]
     exact = max((exact for exact, tokens in beyond if tokens.value <= SHARE_WITH_EVIDENCE), key=lambda exact: exact.value)
-    found[f"exact with {_pocket.FORMAL} beyond without, for at most {SHARE_WITH_EVIDENCE} of the tokens"] = _verdict(
-        exact, exact.value >= 0, "at least 0; the ends tell what so many problems can show"
-    )
+    found[f"exact with {_pocket.FORMAL} beyond without, for at most {SHARE_WITH_EVIDENCE} of the tokens"] = beside(exact, least=0)
     return found
 
 
@@ -161,19 +160,8 @@ def _simulated_verdicts(part: Part) -> Mapping[str, Any]:
     rollouts, least = part.rows[_name(DEFAULT)].rollouts, part.limits[_name(DEFAULT)]
     assert least.own is not None, "adaptive search always tells its posterior"
     assert least.own_z is not None
-    times = rollouts / least.own
-    return {
-        "rollouts, times the least": {
-            "value": times,
-            "holds": times <= TIMES_THE_LIMIT,
-            "target": f"at most {TIMES_THE_LIMIT}",
-            "were no mistake to come right": rollouts / least.own_z,
-        }
-    }
-
-
-def _verdict(interval: Interval, holds: bool, target: str) -> Mapping[str, Any]:
-    return {**asdict(interval), "holds": holds, "target": target}
+    times = beside(rollouts / least.own, most=TIMES_THE_LIMIT)
+    return {"rollouts, times the least": {**times, "were no mistake to come right": rollouts / least.own_z}}
 
 
 def show(name: str, part: Part) -> None:
@@ -217,26 +205,23 @@ def _earlier(file: Path | None) -> Mapping[str, Part]:
 
 
 def main() -> None:
-    """Measure and print JSON; exit status 1 where a target is missed."""
+    """Measure and print JSON; exit status 1 where a target is missed, beyond what chance explains."""
     options = _options()
     decided = decisions()
     say("a decision, by the steps of a trace: " + ", ".join(f"{steps}: {each['median_ms']} ms" for steps, each in decided.items()))
     parts = {**_earlier(options.earlier), **asyncio.run(measure(options))}
-    took = decided[LONGEST]["median_ms"]
-    found = {
-        **verdicts(parts),
-        "a decision": {f"milliseconds at {LONGEST} steps": {"value": took, "holds": took <= MOST_MS, "target": f"at most {MOST_MS}"}},
-    }
+    took = beside(decided[LONGEST]["median_ms"], most=MOST_MS)
+    found = {**verdicts(parts), "a decision": {f"milliseconds at {LONGEST} steps": took}}
     if options.plots is not None:
         from benchmarks._plots import draw  # wants matplotlib, which nothing else here does
 
         draw(parts, options.plots)
     told = {"targets": found, "decisions": decided, "parts": {name: asdict(part) for name, part in parts.items()}}
     sys.stdout.write(json.dumps(told, indent=2) + "\n")
-    missed = [f"{name}: {what}" for name, targets in found.items() for what, one in targets.items() if not one["holds"]]
-    for one in missed:
-        say(f"missed: {one}")
-    raise SystemExit(bool(missed))
+    for name, targets in found.items():
+        for what, one in targets.items():
+            say(f"{one['verdict']}: {name}: {what}: {one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}]")
+    raise SystemExit(worst(one["verdict"] for targets in found.values() for one in targets.values()) == MISSED)
 
 
 if __name__ == "__main__":

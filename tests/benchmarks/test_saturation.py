@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks import saturation
 from benchmarks._passes import Pass, _Stopwatch, by_problem
+from benchmarks._targets import HELD, MISSED, OPEN
 from benchmarks._workload import GENERATION, gold, labelling, spoiled
 from engines.base import Completion, Prompt
 from problems.word_problems import WordProblems
@@ -54,18 +55,24 @@ def test_the_loop_takes_one_problem_after_the_other() -> None:
 
 
 @pytest.mark.parametrize(
-    ("product", "bare", "loop", "holds"),
-    [(1000, 1000, 300, True), (890, 1000, 200, False), (1000, 1000, 400, False)],
-    ids=["both", "too far below bare vLLM", "too near the loop"],
+    ("product", "bare", "loop", "rounds", "verdict"),
+    [
+        (1000, 1000, 300, 1, HELD),
+        (850, 1000, 200, 1, OPEN),
+        (850, 1000, 200, 9, MISSED),
+        (800, 1000, 200, 1, MISSED),
+        (1000, 1000, 400, 1, MISSED),
+    ],
+    ids=["both", "below bare vLLM by less than a round tells", "so in every round", "far below bare vLLM", "too near the loop"],
 )
-def test_a_stage_holds_when_both_ratios_do(product: int, bare: int, loop: int, holds: bool) -> None:
+def test_a_stage_holds_when_both_ratios_do(product: int, bare: int, loop: int, rounds: int, verdict: str) -> None:
     done = {
         saturation.PRODUCT: replace(QUICK, generated_tokens=product),
         saturation.BARE: replace(QUICK, generated_tokens=bare),
         saturation.LOOP: replace(QUICK, generated_tokens=loop),
     }
-    told = saturation.summary(GENERATION, [done])
-    assert told["holds"] is holds
+    told = saturation.summary(GENERATION, [done] * rounds)
+    assert told["verdict"] == verdict
     assert (told["of_bare"], told["of_loop"]) == (round(product / bare, 3), round(product / loop, 2))
     assert saturation.table({GENERATION: told}).row_count == len(done)
 
