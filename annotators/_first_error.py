@@ -114,6 +114,12 @@ class Weights:
     after: Floats
     signs: Floats
 
+    @cached_property
+    def last(self) -> Floats:
+        """At every point of the first grid, the log-chance that the last step goes wrong once all others went well, and that it does not."""
+        wrong = (1 - _Q) * (self.ending @ _L)
+        return np.log([wrong, 1 - wrong])
+
 
 def default(methods: int = 0) -> Weights:
     """Before anything is learned, with signs of so many methods."""
@@ -138,12 +144,12 @@ def told(weights: Weights, methods: Sequence[str] = ()) -> Mapping[str, Mapping[
 
 
 class Belief:
-    """All that is known of one trace: log-likelihoods by first error (rows 0 … T, the last for none) and grid point (columns)."""
+    """All that is known of one trace."""
 
     def __init__(self, signs: Signs, *, right: bool, verbatim: float) -> None:
         """`signs`: what others say of each step. `right`: how the trace ended. `verbatim`: the share of steps put in one way only."""
         self.steps = steps = signs.shape[1]
-        self._signs = signs
+        self._met = _signs.met(signs)
         self._right = right
         self._chances = _chances(steps, verbatim)
         self._heard = np.zeros(steps)  # completions that passed each step or left the trace there
@@ -152,7 +158,6 @@ class Belief:
         self._ended = np.zeros(len(ENDS))  # and those that never left it
         self._changed = slice(0, 0)  # the steps that `_by_step` is behind with
         self._by_step = _Told(*(table.copy() for table in self._chances.untouched))
-        self._begun: tuple[Weights, Floats] | None = None
 
     def see(self, seen: Observation) -> None:
         """Take a completion into account."""
@@ -167,24 +172,16 @@ class Belief:
         self._changed = slice(min(start, known.start), max(leaves + 1, known.stop)) if known.stop else slice(start, leaves + 1)
 
     def posterior(self, weights: Weights) -> Floats:
-        """The chance of every first error."""
-        return self._given(weights)[0]
+        """The chance of every first error: 0 … T-1, and T for none."""
+        return self.known().given(weights)[0]
 
     def evidence(self, weights: Weights) -> float:
         """The log-likelihood of all that was seen."""
-        return float(np.logaddexp.reduce(self._joint(weights)[0]))
-
-    def shares(self, weights: Weights) -> tuple[Floats, Floats, Floats, Floats]:
-        """How much of the trace each point of either grid and each value of `ENDING` accounts for, and how often each sign was met."""
-        chance, before, after = self._given(weights)
-        sound, at_last, nowhere = chance[:-2].sum(), chance[-2], chance[-1]
-        ending = sound * weights.ending + at_last * _shares(weights.ending * _L)
-        ending += nowhere * (before[-1] @ _shares(weights.ending * (1 - np.outer(1 - _Q, _L))))
-        return chance @ before, ending, chance @ after, _signs.counts(self._signs, chance, weights.signs.shape)
+        return float(np.logaddexp.reduce(self.known().joint(weights)[0]))
 
     def gains(self, weights: Weights) -> tuple[Floats, Floats]:
         """The posterior, and what one completion from each of the prefixes 0 … T-1 is expected to tell of the first error, in nats."""
-        chance, before, after = self._given(weights)
+        chance, before, after = self.known().given(weights)
         kept = np.flatnonzero(chance > NEGLIGIBLE)
         likely, before, after = chance[kept], before[kept], after[kept]
         pass_next, alike_next = before @ _PASS_NEXT, before @ _ALIKE_NEXT  # [first error, reliability]
@@ -198,47 +195,29 @@ class Belief:
         new = _effective(self._heard + 1) - _effective(self._heard)  # the share of one more completion that its likes have not told
         return chance, new * ((ends * np.log(ends)).sum(axis=0) @ likely - (mean * np.log(mean)).sum(axis=0))
 
-    def _given(self, weights: Weights) -> tuple[Floats, Floats, Floats]:
-        """The posterior of the first error, and, given each first error, of the points of the two grids."""
-        logs, of_before, of_after = self._joint(weights)
-        chance = np.exp(logs - logs.max())
-        return chance / chance.sum(), of_before, of_after
+    def known(self) -> "_Known":
+        """What is known so far, before it is weighed."""
+        answer = np.zeros(self.steps + 1)
+        answer[-1] = 0.0 if self._right else -np.inf
+        return _Known(self._before(), self._after(), self._met, answer, np.array([self.steps + 1]))
 
-    def _joint(self, weights: Weights) -> tuple[Floats, Floats, Floats]:
-        """The log-likelihood of all that was seen, together with each first error; and of the points as above."""
-        before, of_before = _normal(self._before(weights), weights.before)
-        after, of_after = _normal(self._after(), weights.after)
-        logs = before + after
-        if not self._right:
-            logs[-1] = -np.inf  # a wrong answer has an error
-        return logs, of_before, of_after
-
-    def _before(self, weights: Weights) -> Floats:
-        """Of the steps up to the error, and of all that is known without completions."""
+    def _before(self) -> Floats:
+        """[first error, point]: log-likelihoods of the steps up to the error, and of its place."""
         ahead, at, flawless = self._updated().before.swapaxes(0, 1)
-        logs = self._beginning(weights).copy()
+        logs = self._chances.prior.copy()
         logs[1:-1] += np.cumsum(ahead[:-1], axis=0)
         logs[:-1] += at
         logs[-1] += flawless.sum(axis=0)
         return logs
 
     def _after(self) -> Floats:
-        """Of the steps behind the error, and of the trace's own end."""
+        """The same of the steps behind the error, and of the trace's own end."""
         behind, logs = self._updated().behind, np.zeros((self.steps + 1, len(_E)))
         logs[: self.steps - 1] = np.cumsum(behind[:0:-1], axis=0)[::-1]
         right = self._ended[RIGHT] + self._right
         wrong = self._ended[SAME] + self._ended[OTHER] + (not self._right)
         logs[:-1] += right * _LOG_RIGHT + wrong * _LOG_WRONG
         return logs
-
-    def _beginning(self, weights: Weights) -> Floats:
-        """Before any completion was seen: of the error's place, and of what others say. Reckoned once for the same weights."""
-        if self._begun is None or self._begun[0] is not weights:
-            ends_badly = (1 - _Q) * (weights.ending @ _L)
-            logs = self._chances.prior + _signs.likelihoods(self._signs, weights.signs)[:, None]
-            logs[-2:] += np.log([ends_badly, 1 - ends_badly])
-            self._begun = weights, logs
-        return self._begun[1]
 
     def _updated(self) -> "_Told":
         """What the completions say step by step, brought up to date."""
@@ -257,17 +236,65 @@ def _effective(count: Floats) -> Floats:
     return count / (1 + ALIKE * (count - 1))
 
 
+class _Known(NamedTuple):
+    """What is known of some traces, one after the other: for each a row for every first error, the last of them for none."""
+
+    before: Floats
+    """[row, point of the first grid]: log-likelihoods, but for what `ENDING` has of the last step."""
+    after: Floats
+    """[row, point of the second grid]"""
+    met: Floats
+    """[row, sign]: how often each was met (see `_signs`)."""
+    answer: Floats
+    """[row]: log-likelihood of the trace's answer: a wrong one has an error."""
+    rows: npt.NDArray[np.int_]
+    """How many each trace has."""
+
+    @classmethod
+    def of(cls, beliefs: Sequence[Belief]) -> "_Known":
+        """All together."""
+        return cls(*map(np.concatenate, zip(*(belief.known() for belief in beliefs), strict=True)))
+
+    def joint(self, weights: Weights) -> tuple[Floats, Floats, Floats]:
+        """The log-likelihood of all that was seen, together with each first error; and of the points as below."""
+        none, logs = np.cumsum(self.rows) - 1, self.before.copy()
+        logs[none - 1] += weights.last[0]
+        logs[none] += weights.last[1]
+        before, of_before = _normal(logs, weights.before)
+        after, of_after = _normal(self.after, weights.after)
+        return before + after + self.met @ weights.signs.ravel() + self.answer, of_before, of_after
+
+    def given(self, weights: Weights) -> tuple[Floats, Floats, Floats]:
+        """The posterior of the first error, and, given each first error, of the points of the two grids."""
+        logs, of_before, of_after = self.joint(weights)
+        starts = np.cumsum(self.rows) - self.rows
+        chance = np.exp(logs - np.repeat(np.maximum.reduceat(logs, starts), self.rows))
+        return chance / np.repeat(np.add.reduceat(chance, starts), self.rows), of_before, of_after
+
+    def shares(self, weights: Weights) -> Weights:
+        """How many of the traces each point of either grid and each value of `ENDING` accounts for, and how often each sign was met."""
+        chance, before, after = self.given(weights)
+        none = np.cumsum(self.rows) - 1
+        at_last, nowhere = chance[none - 1].sum(), chance[none] @ before[none]
+        ending = (chance.sum() - at_last - nowhere.sum()) * weights.ending + at_last * _shares(weights.ending * _L)
+        ending += nowhere @ _shares(weights.ending * (1 - np.outer(1 - _Q, _L)))
+        signs = (chance @ self.met).reshape(weights.signs.shape)
+        return Weights(before=chance @ before, ending=ending, after=chance @ after, signs=signs)
+
+
 def fitted(beliefs: Sequence[Belief], methods: int = 0) -> Weights:
     """The weights under which what is known of these traces is likeliest, held by the default ones where little is known."""
     weights = start = default(methods)
-    for _ in range(ROUNDS if beliefs else 0):
-        shares = zip(*(belief.shares(weights) for belief in beliefs), strict=True)
-        before, ending, after, signs = (sum(each[1:], start=each[0]) for each in shares)
+    if not beliefs:
+        return start
+    known = _Known.of(beliefs)
+    for _ in range(ROUNDS):
+        found = known.shares(weights)
         weights = Weights(
-            before=_by_axes(STRENGTH * start.before + before, _BEFORE_AXES),
-            ending=_shares(STRENGTH * start.ending + ending),
-            after=_by_axes(STRENGTH * start.after + after, _AFTER_AXES),
-            signs=_signs.normal(_signs.prior(methods) + signs),
+            before=_by_axes(STRENGTH * start.before + found.before, _BEFORE_AXES),
+            ending=_shares(STRENGTH * start.ending + found.ending),
+            after=_by_axes(STRENGTH * start.after + found.after, _AFTER_AXES),
+            signs=_signs.normal(_signs.prior(methods) + found.signs),
         )
     return weights
 
@@ -373,7 +400,7 @@ def _columns(before: Floats, behind: Floats) -> Floats:
 
 def _ends(right: Floats, same: Floats, follows: Floats | float = 0.0) -> Floats:
     """The chances of the three ends side by side; what neither is one of the first two nor goes on as the trace does ends otherwise."""
-    ends = np.stack([right, same, np.maximum(0.0, 1 - right - same - follows)])
+    ends = np.array([right, same, np.maximum(0.0, 1 - right - same - follows)])
     return (1 - SLIP) * ends + SLIP / len(ENDS)
 
 

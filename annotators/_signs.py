@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from stepmark.records import Annotation, StepAnnotation, Verdict
 
-__all__ = ["SILENT", "Floats", "Signs", "counts", "likelihoods", "normal", "prior", "signs_of", "told"]
+__all__ = ["SILENT", "Floats", "Signs", "met", "normal", "prior", "signs_of", "told"]
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Signs: TypeAlias = npt.NDArray[np.intp]
@@ -67,25 +67,17 @@ def told(rates: Floats, methods: Sequence[str]) -> Mapping[str, Mapping[str, Map
     }
 
 
-def likelihoods(signs: Signs, rates: Floats) -> Floats:
-    """The log-likelihood of a trace's signs given each first error: T + 1 of them, the last for none."""
-    before, at, after = np.where(signs == SILENT, 0.0, rates[:, signs]).sum(axis=1)
-    earlier = np.concatenate([[0.0], np.cumsum(before)])
-    later = np.concatenate([np.cumsum(after[::-1])[::-1][1:], [0.0, 0.0]])
-    logs: Floats = earlier + np.append(at, 0.0) + later
-    return logs
+def met(signs: Signs) -> Floats:
+    """[first error, sign in each state]: how often each is met in a trace of T steps, given each first error, the last row for none.
 
-
-def counts(signs: Signs, chance: Floats, shape: tuple[int, ...]) -> Floats:
-    """How often each sign was met in each state, given the chance of each first error."""
-    passed = np.cumsum(chance)[:-1]
-    states = np.stack([1 - passed, chance[:-1], passed - chance[:-1]])
-    found = np.zeros(shape)
-    for source in signs:
-        said = source != SILENT
-        for state, shares in enumerate(states):
-            np.add.at(found[state], source[said], shares[said])
-    return found
+    Its product with the rates is the log-likelihood of all signs; the chances of the first errors with it are the counts of what was met.
+    """
+    numbers = np.arange(OF_A_METHOD * len(signs))
+    met_at = (signs[:, :, None] == numbers).sum(axis=0)  # [step, sign]
+    until = np.concatenate([0 * met_at[:1], np.cumsum(met_at, axis=0)])  # [steps passed, sign]
+    at = np.concatenate([met_at, 0 * met_at[:1]])
+    states = np.stack([until, at, until[-1] - until - at], axis=1)
+    return states.reshape(len(states), -1).astype(float)
 
 
 def _of_a_method(steps: Sequence[StepAnnotation]) -> Sequence[int]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from annotators import _first_error
 from annotators._first_error import OTHER, RIGHT, SAME, Belief, Observation, _effective, default, fitted, told
-from annotators._signs import SILENT, likelihoods, normal, prior, signs_of
+from annotators._signs import SILENT, met, normal, prior, signs_of
 from stepmark.records import Annotation, StepAnnotation, Verdict
 
 NEVER_VERBATIM = 0.01
@@ -148,7 +148,7 @@ def test_signs_are_likelihoods_of_every_first_error() -> None:
     rates = normal(prior(2))
     signs = signs_of(3, [said("cci"), None])
     assert signs[1, -1] == SILENT
-    found = likelihoods(signs, rates)
+    found = met(signs) @ rates.ravel()
     for error in range(4):
         states = [0 if index < error else 1 if index == error else 2 for index in range(3)]
         heard = [(source, index, state) for source in range(2) for index, state in enumerate(states) if signs[source, index] != SILENT]
@@ -163,7 +163,7 @@ def test_silence_about_the_last_step_says_nothing() -> None:
     # Never decided, it would be learned to be a sign of what comes after errors, and move them.
     rates = fitted([Belief(signs, right=False, verbatim=NEVER_VERBATIM) for _ in range(40)], methods=1).signs
     decided = signs_of(3, [said("ccc")])
-    assert likelihoods(signs, rates)[:3] == pytest.approx(likelihoods(decided, rates)[:3])
+    assert (met(signs) @ rates.ravel())[:3] == pytest.approx((met(decided) @ rates.ravel())[:3])
 
 
 def test_a_method_that_is_always_right_is_learned_to_be() -> None:
