@@ -116,7 +116,7 @@ class Weights:
 
     @cached_property
     def last(self) -> Floats:
-        """At every point of the first grid, the log-chance that the last step goes wrong once all others went well, and that it does not."""
+        """[wrong or not, point of the first grid]: the log-chance of the last step, once all others went well."""
         wrong = (1 - _Q) * (self.ending @ _L)
         return np.log([wrong, 1 - wrong])
 

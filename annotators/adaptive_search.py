@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import accumulate, takewhile
 from typing import Annotated, ClassVar
 
@@ -121,8 +122,12 @@ class _Search:
             confidence=float(chance[best]),
             steps=tuple(steps),
             posterior=tuple(map(float, chance)),
-            learned=json.dumps(told(self.weights, self.rules.evidence)),
+            learned=self._learned,
         )
+
+    @cached_property
+    def _learned(self) -> str:
+        return json.dumps(told(self.weights, self.rules.evidence))
 
 
 def _unsearchable(tools: Tools) -> str:

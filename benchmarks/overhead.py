@@ -9,7 +9,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from tempfile import TemporaryDirectory
@@ -32,6 +32,7 @@ __all__ = ["main"]
 
 TRACES_PER_PROBLEM = 4
 TARGET = 0.05
+METHODS: Mapping[str, Mapping[str, Any]] = {"binary_search": {"rollouts": 8}, "adaptive_search": {}}
 TICK_SECONDS = 0.25
 """To be woken costs a third of a millisecond: twenty looks a second would be a tenth of what is measured."""
 TICKS_PER_LOOK = 4
@@ -57,11 +58,11 @@ class Watch:
                 self.peak_bytes = max(self.peak_bytes, process.memory_info().rss)
 
 
-def measured(traces: int, tokens_per_second: float, pace: float) -> dict[str, Any]:
+def measured(traces: int, tokens_per_second: float, pace: float, method: str) -> dict[str, Any]:
     """One whole run, as `stepmark run` does it, in a process that does nothing else; the engine is `pace` times as fast as it counts."""
     engine, watch = Paced(tokens_per_second=pace * tokens_per_second), Watch()
     with TemporaryDirectory(prefix="stepmark-overhead-") as folder, reachable():
-        job = _job(engine, traces, folder)
+        job = _job(engine, traces, folder, method)
 
         async def whole() -> None:
             looking = asyncio.create_task(watch.look())
@@ -91,14 +92,14 @@ def measured(traces: int, tokens_per_second: float, pace: float) -> dict[str, An
     }
 
 
-def _job(engine: Paced, traces: int, folder: str) -> Job:
+def _job(engine: Paced, traces: int, folder: str, method: str) -> Job:
     """A run file as a user would write it, but for its problems and its engine, which are no plugins."""
     tables = {
         "dataset": folder,
         "problems": {"use": "word_problems"},
         "engine": {"use": "scripted"},
         "generate": {"traces_per_problem": TRACES_PER_PROBLEM},
-        "annotators": [{"use": "binary_search", "rollouts": 8}],
+        "annotators": [{"use": method, **METHODS[method]}],
         "label": {"use": "consensus", "rule": "majority", "min_agreeing": 1},
     }
     built = planning.build(parse(tables, "the benchmark's run file"))
@@ -106,10 +107,10 @@ def _job(engine: Paced, traces: int, folder: str) -> Job:
     return Job(plan=plan, dataset=Dataset(folder), meter=Meter())
 
 
-def alone(traces: int, tokens_per_second: float, pace: float) -> dict[str, Any]:
+def alone(traces: int, options: argparse.Namespace) -> dict[str, Any]:
     """The same in a process of its own, so that memory is counted from the start."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(measured, traces, tokens_per_second, pace).result()
+        return pool.submit(measured, traces, options.tokens_per_second, options.pace, options.method).result()
 
 
 def summary(options: argparse.Namespace, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -118,6 +119,7 @@ def summary(options: argparse.Namespace, runs: Sequence[dict[str, Any]]) -> dict
     return {
         "tokens_per_second": options.tokens_per_second,
         "pace": options.pace,
+        "method": options.method,
         "target": TARGET,
         "memory_growth": growth,
         "runs": list(runs),
@@ -133,6 +135,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.overhead", description=__doc__)
     parser.add_argument("--traces", type=int, nargs="+", default=[1000, 10000], help="sizes of the runs, one after the other")
     parser.add_argument("--tokens-per-second", type=float, default=20_000.0, help="of the engine that is mimicked")
+    parser.add_argument("--method", choices=METHODS, default="binary_search", help="that labels the traces")
     parser.add_argument("--pace", type=float, default=1.0, help="run so many times as fast, which is sooner known")
     return parser.parse_args()
 
@@ -144,7 +147,7 @@ def main() -> None:
         os.environ.setdefault(name, value)
     runs = list[dict[str, Any]]()
     for traces in options.traces:
-        runs.append(alone(traces, options.tokens_per_second, options.pace))
+        runs.append(alone(traces, options))
         say(str(runs[-1]))
     told = summary(options, runs)
     sys.stdout.write(json.dumps(told, indent=2) + "\n")
