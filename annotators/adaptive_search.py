@@ -2,11 +2,11 @@
 
 import asyncio
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate, takewhile
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, ParamSpec, TypeVar
 
 import numpy as np
 from pydantic import Field
@@ -18,6 +18,9 @@ from stepmark.errors import EngineError
 from stepmark.records import NO_ERROR, Annotation, Problem, StepAnnotation, Trace, Verdict
 
 __all__ = ["AdaptiveSearch"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 LETTERS_PER_TOKEN = 3.0
 """Of text whose tokens nobody counted."""
@@ -71,6 +74,7 @@ class _Search:
     rules: AdaptiveSearch
     weights: Weights
     verbatim: float
+    reckoning: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     needs: ClassVar[frozenset[str]] = AdaptiveSearch.needs
 
@@ -96,9 +100,9 @@ class _Search:
     async def _searched(self, tools: Tools) -> Floats:
         """The posterior in the end."""
         async with tools.family.turn:
-            belief, costs = _belief(tools, self.rules.evidence, self.verbatim), _tokens_left(tools.trace)
+            belief, costs = await self._alone(_belief, tools, self.rules.evidence, self.verbatim), _tokens_left(tools.trace)
             while True:
-                chance, gains = belief.gains(self.weights)
+                chance, gains = await self._alone(belief.gains, self.weights)
                 worth = 1000 * gains / costs
                 prefix, left = int(worth.argmax()), self.rules.budget - len(tools.spent)
                 if chance.max() >= self.rules.confidence or worth[prefix] < self.rules.worth or left <= 0:
@@ -106,6 +110,12 @@ class _Search:
                 for rollout in await tools.rollouts(prefix, min(self.rules.batch, left)):
                     for seen in _seen(tools.trace, prefix, rollout.text, rollout.outcome, rollout.final_answer):
                         belief.see(seen)
+
+    async def _alone(self, reckon: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
+        """Reckon in a turn of the event loop of one's own: thousands of traces that are ready at once would hold it for seconds."""
+        async with self.reckoning:
+            await asyncio.sleep(0)
+            return reckon(*arguments, **named)
 
     def _annotation(self, tools: Tools, chance: Floats) -> Annotation:
         trace, best = tools.trace, int(chance.argmax())
