@@ -30,10 +30,10 @@ nothing. How alike completions are is not learned, and taken to be the same for 
 confidence is too low, where they are more alike, too high (`benchmarks/README.md`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import product
+from itertools import islice, product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,6 +62,8 @@ STRENGTH = 150.0
 """What the default weights count for beside what is learned, in traces."""
 ROUNDS = 25
 """Of expectation maximisation: by then the fourth digit stands."""
+TOGETHER = 128
+"""Traces that are learned from in one table: with more it is no faster, and takes more memory at a time."""
 
 Axis = Mapping[float, float]
 
@@ -251,7 +253,7 @@ class _Known(NamedTuple):
     """How many each trace has."""
 
     @classmethod
-    def of(cls, beliefs: Sequence[Belief]) -> "_Known":
+    def of(cls, beliefs: Iterable[Belief]) -> "_Known":
         """All together."""
         return cls(*map(np.concatenate, zip(*(belief.known() for belief in beliefs), strict=True)))
 
@@ -271,30 +273,30 @@ class _Known(NamedTuple):
         chance = np.exp(logs - np.repeat(np.maximum.reduceat(logs, starts), self.rows))
         return chance / np.repeat(np.add.reduceat(chance, starts), self.rows), of_before, of_after
 
-    def shares(self, weights: Weights) -> Weights:
+    def shares(self, weights: Weights) -> tuple[Floats, Floats, Floats, Floats]:
         """How many of the traces each point of either grid and each value of `ENDING` accounts for, and how often each sign was met."""
         chance, before, after = self.given(weights)
         none = np.cumsum(self.rows) - 1
         at_last, nowhere = chance[none - 1].sum(), chance[none] @ before[none]
         ending = (chance.sum() - at_last - nowhere.sum()) * weights.ending + at_last * _shares(weights.ending * _L)
         ending += nowhere @ _shares(weights.ending * (1 - np.outer(1 - _Q, _L)))
-        signs = (chance @ self.met).reshape(weights.signs.shape)
-        return Weights(before=chance @ before, ending=ending, after=chance @ after, signs=signs)
+        return chance @ before, ending, chance @ after, (chance @ self.met).reshape(weights.signs.shape)
 
 
-def fitted(beliefs: Sequence[Belief], methods: int = 0) -> Weights:
+def fitted(beliefs: Iterable[Belief], methods: int = 0) -> Weights:
     """The weights under which what is known of these traces is likeliest, held by the default ones where little is known."""
     weights = start = default(methods)
-    if not beliefs:
-        return start
-    known = _Known.of(beliefs)
-    for _ in range(ROUNDS):
-        found = known.shares(weights)
+    tables, rest = list[_Known](), iter(beliefs)
+    while some := list(islice(rest, TOGETHER)):
+        tables.append(_Known.of(some))
+    for _ in range(ROUNDS if tables else 0):
+        shares = zip(*(known.shares(weights) for known in tables), strict=True)
+        before, ending, after, signs = (np.sum(each, axis=0) for each in shares)
         weights = Weights(
-            before=_by_axes(STRENGTH * start.before + found.before, _BEFORE_AXES),
-            ending=_shares(STRENGTH * start.ending + found.ending),
-            after=_by_axes(STRENGTH * start.after + found.after, _AFTER_AXES),
-            signs=_signs.normal(_signs.prior(methods) + found.signs),
+            before=_by_axes(STRENGTH * start.before + before, _BEFORE_AXES),
+            ending=_shares(STRENGTH * start.ending + ending),
+            after=_by_axes(STRENGTH * start.after + after, _AFTER_AXES),
+            signs=_signs.normal(_signs.prior(methods) + signs),
         )
     return weights
 

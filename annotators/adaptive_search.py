@@ -86,7 +86,7 @@ class _Search:
 
     def taught(self, wrong: Sequence[Tools]) -> "_Search":
         """The same search, by what is known of these traces: of right ones an error that did no harm is too rare to learn from."""
-        beliefs = [_belief(tools, self.rules.evidence, self.verbatim) for tools in wrong]
+        beliefs = (_belief(tools, self.rules.evidence, self.verbatim) for tools in wrong)
         return replace(self, weights=fitted(beliefs, len(self.rules.evidence)))
 
     async def scout(self, tools: Tools) -> None:

@@ -136,7 +136,19 @@ def test_weights_are_learned_from_what_traces_show() -> None:
     assert told(fitted(faithful))["faithful"]["0.985"] > start["faithful"]["0.985"] + 0.05
     reliable = [belief(6, [(0, 0, RIGHT)] * 12) for _ in range(60)]
     assert told(fitted(reliable))["reliability"]["0.98"] > start["reliability"]["0.98"] + 0.03
+    at_last = [belief(6, [(5, 5, RIGHT)] * 4) for _ in range(60)]
+    assert told(fitted(at_last))["ending"]["1"] > start["ending"]["1"] + 0.1 > told(fitted(faithful))["ending"]["1"]
     assert told(fitted([])) == start
+
+
+def test_the_same_is_learned_in_however_many_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = [(steps, [(steps // 2, steps // 2, how)] * count) for steps in (1, 2, 5) for how in ENDS for count in (0, 1, 3)]
+    at_once = fitted(belief(*one, right=right) for one in seen for right in (False, True))
+    monkeypatch.setattr(_first_error, "TOGETHER", 5)
+    in_turn = fitted(belief(*one, right=right) for one in seen for right in (False, True))
+    for name in ("before", "ending", "after"):
+        assert getattr(in_turn, name) == pytest.approx(getattr(at_once, name))
+        assert getattr(in_turn, name).sum() == pytest.approx(1)
 
 
 def said(verdicts: str) -> Annotation:
