@@ -63,9 +63,11 @@ class Running:
         errored: bool = self.llm.errored
         return errored
 
-    def stop(self) -> None:
-        """End the engine's processes; blocks until they are gone."""
-        self.llm.shutdown()
+    async def stop(self) -> None:
+        """End the engine's processes; returns when they are gone."""
+        if reader := self.llm.output_handler:
+            reader.cancel()  # vLLM does so once its processes are gone: on a busy machine the reader sees that first, and logs a failure
+        await asyncio.to_thread(self.llm.shutdown)
         # vLLM's finalizer shuts down once more; at the interpreter's end that fails with a traceback.
         vars(self.llm)["shutdown"] = lambda *_, **__: None
         _watchdog.release(self.watchdog)

@@ -69,7 +69,7 @@ class VLLM:
         start = self._starts.pop()
         await asyncio.wait([start])
         if not start.cancelled() and start.exception() is None:
-            await asyncio.to_thread(start.result().stop)
+            await start.result().stop()
 
     async def _running(self) -> _async_llm.Running:
         if self._starts and _failed(self._starts[0]):
