@@ -71,7 +71,7 @@ Axis = Mapping[float, float]
 RELIABILITY: Axis = {0.5: 1, 0.7: 2, 0.85: 4, 0.93: 5, 0.98: 6, 0.998: 2}
 PASSING: Axis = {0.03: 2, 0.25: 3, 0.6: 3, 0.95: 3}
 REPEATING: Axis = {0.15: 1, 0.65: 1, 0.97: 1}
-ENDING: Axis = {0.05: 1, 1.0: 1}  # how easily the last step goes wrong, to the others: it often only repeats a result
+ENDING: Axis = {0.05: 1, 1.0: 1}  # the last step's chance to go wrong, to another's: it often only repeats a result
 HARMLESS: Axis = {0.003: 12, 0.03: 8, 0.1: 4, 0.3: 1, 0.8: 0.1}
 FAITHFUL: Axis = {0.4: 1, 0.7: 1, 0.85: 2, 0.94: 3, 0.985: 3}
 

@@ -286,7 +286,7 @@ async def test_a_server_that_cannot_continue_cannot_score_turns() -> None:
 @pytest.mark.asyncio(loop_scope="session")
 async def test_a_cancelled_call_is_aborted_in_the_server(vllm_server: str) -> None:
     """The connection closes, and vLLM stops writing: of what was asked for, most is never generated."""
-    # Minutes of work: beside other tests a look at the metrics may take half a minute.
+    # Minutes of work: beside other tests a look at the metrics may come late.
     calls, prompt, sampling = 100, Prompt(user=shipped.PROBLEMS[0]), Sampling(n=8, max_tokens=800)
     async with httpx.AsyncClient(base_url=vllm_server.removesuffix("/v1"), timeout=60) as client:
 
