@@ -125,7 +125,7 @@ class Answering:
         assert not self.dead
         return [Completion(text=self.name, finish_reason="stop", prompt_tokens=1, cached_tokens=0, generated_tokens=1)]
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         self.stopped = True
 
 
