@@ -30,10 +30,10 @@ nothing. How alike completions are is not learned, and taken to be the same for 
 confidence is too low, where they are more alike, too high (`benchmarks/README.md`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
-from itertools import islice, product
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,7 +42,7 @@ import numpy.typing as npt
 from annotators import _signs
 from annotators._signs import Floats, Signs
 
-__all__ = ["OTHER", "RIGHT", "SAME", "Belief", "Observation", "Weights", "default", "fitted", "told"]
+__all__ = ["OTHER", "RIGHT", "SAME", "Belief", "Observation", "Weights", "default", "fitted", "told", "weighed"]
 
 ENDS = RIGHT, SAME, OTHER = 0, 1, 2
 """How a completion ends: in the right answer, in the trace's own wrong one, in another."""
@@ -62,8 +62,10 @@ STRENGTH = 150.0
 """What the default weights count for beside what is learned, in traces."""
 ROUNDS = 25
 """Of expectation maximisation: by then the fourth digit stands."""
-TOGETHER = 128
-"""Traces that are learned from in one table: with more it is no faster, and takes more memory at a time."""
+TOGETHER = 256
+"""Steps of the traces that are in one table: with fewer to learn from them is slower, with more to weigh them."""
+REMEMBERED = 8192
+"""How often, at most, what completions tell of a step is kept, in 2 KiB each."""
 
 Axis = Mapping[float, float]
 
@@ -89,13 +91,20 @@ _AFTER_AXES = (HARMLESS, FAITHFUL)
 (_L,), _ENDING = _grid(ENDING)
 _REPEATED = np.stack([_K, *(share + 0 * _K for share in ASTRAY_REPEATED)])
 """How often a step behind the error is repeated, by its kind (rows)."""
-_KINDS = np.array([1 - ASTRAY, *(ASTRAY / len(ASTRAY_REPEATED) for _ in ASTRAY_REPEATED)])
+_LOG_KINDS = np.log([1 - ASTRAY, *(ASTRAY / len(ASTRAY_REPEATED) for _ in ASTRAY_REPEATED)])[:, None]
 _LOG_PASS = np.log(np.concatenate([_Q, (1 - _H) * _C, _Q, *_REPEATED]))
 """Of passing a step in the trace's words, by its kind and the point of a grid (see `_Chances`)."""
-_LOG_RIGHT, _LOG_WRONG = np.log(_E), np.log(1 - _E)
+TO_GO, VERBATIM, HEARD, PASSED, LEFT = 0, 1, 2, 3, slice(4, 4 + len(ENDS))
+"""What is seen of a step: the steps left to go; the share of steps put in one way only; the completions that passed it or left the trace
+there; those that passed it in the trace's words; and those that left the trace there, by how they ended."""
+_LOG_STEP = np.log(np.concatenate([_Q, 1 - _Q, _Q]))
+"""Of the step itself, before anything is seen of it."""
+BORDERS = np.cumsum([len(_Q), len(_Q), len(_Q), len(_E)])
+COLUMNS = int(BORDERS[-1]) + len(_E)
 # By reliability (columns), what each point of the first grid has of the chance to pass the next step, if it was failed and if nothing is
 # wrong, and to fail it in the same way: what comes after it is the same for all points of one reliability.
-_OF_RELIABILITY = _Q[:, None] == np.array(list(RELIABILITY))
+_RELIABILITY = np.array(list(RELIABILITY))
+_OF_RELIABILITY = _Q[:, None] == _RELIABILITY
 _PASS_NEXT, _PASS_ANY, _ALIKE_NEXT = (_OF_RELIABILITY * chance[:, None] for chance in (_H, _Q, (1 - _H) * _C))
 
 
@@ -109,18 +118,29 @@ class Observation(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """What is learned: the weights of the points of both grids and of the values of `ENDING`, which sum to 1, and the rates of signs."""
+    """What is learned: the weights of the points of both grids and of the values of `ENDING`, which sum to 1, and the rates of signs.
+
+    Those of several traces stand along an axis in front.
+    """
 
     before: Floats
     ending: Floats
     after: Floats
     signs: Floats
 
+    @classmethod
+    def of(cls, each: Sequence["Weights"]) -> "Weights":
+        """Of several traces, each by its own."""
+        if all(one is each[0] for one in each):
+            return each[0]
+        return cls(**{field.name: np.stack([getattr(one, field.name) for one in each]) for field in fields(cls)})
+
     @cached_property
     def last(self) -> Floats:
         """[wrong or not, point of the first grid]: the log-chance of the last step, once all others went well."""
-        wrong = (1 - _Q) * (self.ending @ _L)
-        return np.log([wrong, 1 - wrong])
+        wrong = (1 - _Q) * (self.ending @ _L)[..., None]
+        logs: Floats = np.log(np.stack([wrong, 1 - wrong], axis=-2))
+        return logs
 
 
 def default(methods: int = 0) -> Weights:
@@ -151,86 +171,143 @@ class Belief:
     def __init__(self, signs: Signs, *, right: bool, verbatim: float) -> None:
         """`signs`: what others say of each step. `right`: how the trace ended. `verbatim`: the share of steps put in one way only."""
         self.steps = steps = signs.shape[1]
-        self._met = _signs.met(signs)
-        self._right = right
-        self._chances = _chances(steps, verbatim)
-        self._heard = np.zeros(steps)  # completions that passed each step or left the trace there
-        self._passed = np.zeros(steps)  # those that passed it in the trace's words
-        self._left = np.zeros((steps, len(ENDS)))  # and those that left the trace there, by how they ended
-        self._ended = np.zeros(len(ENDS))  # and those that never left it
-        self._changed = slice(0, 0)  # the steps that `_by_step` is behind with
-        self._by_step = _Told(*(table.copy() for table in self._chances.untouched))
+        self.right = right
+        self.met = _signs.met(signs)
+        self.seen = [[float(to_go), verbatim, *[0.0] * (LEFT.stop - HEARD)] for to_go in range(steps, 0, -1)]
+        """Of each step, what its likelihoods depend on: at `TO_GO`, `VERBATIM`, and so on."""
+        self.rows: list[Floats | None] = [None] * steps
+        """What that tells of each step (see `_reckoned`); none where it is not known yet."""
+        self.ended = [0] * len(ENDS)
+        """Completions that went on as the trace does to its last step, by how they ended."""
 
     def see(self, seen: Observation) -> None:
         """Take a completion into account."""
         start, leaves, how = seen
-        self._heard[start : leaves + 1] += 1
-        self._passed[start:leaves] += 1
+        for step in self.seen[start:leaves]:
+            step[HEARD] += 1
+            step[PASSED] += 1
         if leaves < self.steps:
-            self._left[leaves, how] += 1
+            self.seen[leaves][HEARD] += 1
+            self.seen[leaves][LEFT.start + how] += 1
         else:
-            self._ended[how] += 1
-        known = self._changed
-        self._changed = slice(min(start, known.start), max(leaves + 1, known.stop)) if known.stop else slice(start, leaves + 1)
+            self.ended[how] += 1
+        for index in range(start, min(leaves + 1, self.steps)):
+            self.rows[index] = None
 
-    def posterior(self, weights: Weights) -> Floats:
-        """The chance of every first error: 0 … T-1, and T for none."""
-        return self.known().given(weights)[0]
 
-    def evidence(self, weights: Weights) -> float:
-        """The log-likelihood of all that was seen."""
-        return float(np.logaddexp.reduce(self.known().joint(weights)[0]))
+def weighed(beliefs: Sequence[Belief], weights: Sequence[Weights]) -> Sequence[tuple[Floats, Floats]]:
+    """Of each, the posterior, and what one completion from each of the prefixes 0 … T-1 is expected to tell of the first error, in nats."""
+    weights_of, found = dict(zip(beliefs, weights, strict=True)), dict[Belief, tuple[Floats, Floats]]()
+    for some in _tables(beliefs):
+        chances, gains = _Known.of(some).gains(Weights.of([weights_of[belief] for belief in some]))
+        for belief, chance, gain in zip(some, chances, gains, strict=True):
+            found[belief] = chance[-belief.steps - 1 :], gain[-belief.steps :]
+    return [found[belief] for belief in beliefs]
+
+
+class _Known(NamedTuple):
+    """What is known of some traces, before it is weighed.
+
+    Traces end together: of an axis of first errors the last place is for none, the one before it for the last step, whatever the length;
+    of an axis of prefixes the last place is for all steps but one. So what goes by the steps that are left is the same for all traces. The
+    places in front of a shorter trace are no first errors of it.
+    """
+
+    before: Floats
+    """[trace, first error, point of the first grid]: log-likelihoods of the steps up to the error, and of its place, but for `ENDING`."""
+    after: Floats
+    """[trace, first error, point of the second grid]: of the steps behind the error, and of the trace's own end."""
+    met: Floats
+    """[trace, first error, sign]: how often each was met (see `_signs`)."""
+    answer: Floats
+    """[trace, first error]: log-likelihood of the trace's answer: a wrong one has an error."""
+    again: Floats
+    """[trace, prefix, point of the second grid]: the chance that one more completion from behind the error ends as the trace does."""
+    new: Floats
+    """[trace, prefix]: the share of one more completion that those before it have not told."""
+
+    @classmethod
+    def of(cls, beliefs: Sequence[Belief]) -> "_Known":
+        """All together."""
+        longest = max(belief.steps for belief in beliefs)
+        ahead, at, flawless, behind, again = np.split(_rows(beliefs, longest), BORDERS, axis=2)
+        before = np.zeros((len(beliefs), longest + 1, len(_Q)))
+        np.cumsum(ahead[:, :-1], axis=1, out=before[:, 1:-1])
+        before[:, :-1] += at
+        before[:, -1] = flawless.sum(axis=1)
+
+        after = np.zeros((len(beliefs), longest + 1, len(_E)))
+        after[:, : longest - 1] = np.cumsum(behind[:, :0:-1], axis=1)[:, ::-1]
+        right = np.array([belief.right for belief in beliefs])
+        ended = np.array([belief.ended for belief in beliefs])
+        ends = (ended[:, RIGHT] + right, ended[:, SAME] + ended[:, OTHER] + ~right)
+        after[:, :-1] += (ends[0][:, None] * np.log(_E) + ends[1][:, None] * np.log(1 - _E))[:, None]
+
+        met = _flush([belief.met for belief in beliefs], longest + 1)
+        heard = _flush([np.array([step[HEARD] for step in belief.seen]) for belief in beliefs], longest)
+        can_be = np.arange(longest + 1) >= longest - np.array([[belief.steps] for belief in beliefs])
+        can_be[:, -1] = right
+        return cls(before, after, met, np.where(can_be, 0.0, -np.inf), again, _effective(heard + 1) - _effective(heard))
+
+    def joint(self, weights: Weights) -> tuple[Floats, Floats, Floats]:
+        """The log-likelihood of all that was seen, together with each first error; and of the points as below."""
+        logs = self.before.copy()
+        logs[:, -2:] += weights.last
+        before, of_before = _normal(logs, weights.before[..., None, :])
+        after, of_after = _normal(self.after, weights.after[..., None, :])
+        signs = self.met @ weights.signs.reshape(*weights.signs.shape[:-2], -1, 1)
+        return before + after + signs[..., 0] + self.answer, of_before, of_after
+
+    def given(self, weights: Weights) -> tuple[Floats, Floats, Floats]:
+        """The posterior of the first error, and, given each first error, of the points of the two grids."""
+        logs, of_before, of_after = self.joint(weights)
+        return _shares(np.exp(logs - logs.max(axis=1, keepdims=True))), of_before, of_after
 
     def gains(self, weights: Weights) -> tuple[Floats, Floats]:
-        """The posterior, and what one completion from each of the prefixes 0 … T-1 is expected to tell of the first error, in nats."""
-        chance, before, after = self.known().given(weights)
-        kept = np.flatnonzero(chance > NEGLIGIBLE)
-        likely, before, after = chance[kept], before[kept], after[kept]
-        pass_next, alike_next = before @ _PASS_NEXT, before @ _ALIKE_NEXT  # [first error, reliability]
-        if kept[-1] == self.steps:  # where nothing is wrong, the next step is one like the others
-            pass_next[-1], alike_next[-1] = before[-1] @ _PASS_ANY, 0
-        onward, is_behind = self._chances.onward, self._chances.is_behind[:, kept]
-        right = np.where(is_behind, after @ _E, onward @ pass_next.T)
-        same = np.where(is_behind, self._updated().again @ after.T, onward @ alike_next.T)
-        ends = _ends(right, same)  # [end, prefix, first error]
-        mean = ends @ likely
-        new = _effective(self._heard + 1) - _effective(self._heard)  # the share of one more completion that its likes have not told
-        return chance, new * ((ends * np.log(ends)).sum(axis=0) @ likely - (mean * np.log(mean)).sum(axis=0))
+        """The posterior, and what one completion from each prefix is expected to tell of the first error, in nats."""
+        chance, before, after = self.given(weights)
+        kept = np.flatnonzero((chance > NEGLIGIBLE).any(axis=0))
+        likely, before, after = chance[:, kept, None], before[:, kept], after[:, kept]
+        pass_next, alike_next = before @ _PASS_NEXT, before @ _ALIKE_NEXT  # [trace, first error, reliability]
+        none = self.new.shape[1]
+        if kept[-1] == none:  # where nothing is wrong, the next step is one like the others
+            pass_next[:, -1], alike_next[:, -1] = before[:, -1] @ _PASS_ANY, 0
+        onward, is_behind = _onward(none), np.arange(none)[:, None] > kept
+        right = np.where(is_behind, (after @ _E)[:, None], onward @ pass_next.swapaxes(1, 2))
+        same = np.where(is_behind, self.again @ after.swapaxes(1, 2), onward @ alike_next.swapaxes(1, 2))
+        ends = _ends(right, same)  # [end, trace, prefix, first error]
+        mean = (ends @ likely)[..., 0]
+        ends *= np.log(ends)
+        return chance, self.new * ((ends.sum(axis=0) @ likely)[..., 0] - (mean * np.log(mean)).sum(axis=0))
 
-    def known(self) -> "_Known":
-        """What is known so far, before it is weighed."""
-        answer = np.zeros(self.steps + 1)
-        answer[-1] = 0.0 if self._right else -np.inf
-        return _Known(self._before(), self._after(), self._met, answer, np.array([self.steps + 1]))
+    def shares(self, weights: Weights) -> tuple[Floats, Floats, Floats, Floats]:
+        """How many of the traces each point of either grid and each value of `ENDING` accounts for, and how often each sign was met."""
+        chance, before, after = self.given(weights)
+        at_last, nowhere = chance[:, -2].sum(), chance[:, -1] @ before[:, -1]
+        ending = (chance.sum() - at_last - nowhere.sum()) * weights.ending + at_last * _shares(weights.ending * _L)
+        ending += nowhere @ _shares(weights.ending * (1 - np.outer(1 - _Q, _L)))
+        counts, points, grid, signs = (np.concatenate(table) for table in (chance, before, after, self.met))
+        return counts @ points, ending, counts @ grid, (counts @ signs).reshape(weights.signs.shape)
 
-    def _before(self) -> Floats:
-        """[first error, point]: log-likelihoods of the steps up to the error, and of its place."""
-        ahead, at, flawless = self._updated().before.swapaxes(0, 1)
-        logs = self._chances.prior.copy()
-        logs[1:-1] += np.cumsum(ahead[:-1], axis=0)
-        logs[:-1] += at
-        logs[-1] += flawless.sum(axis=0)
-        return logs
 
-    def _after(self) -> Floats:
-        """The same of the steps behind the error, and of the trace's own end."""
-        behind, logs = self._updated().behind, np.zeros((self.steps + 1, len(_E)))
-        logs[: self.steps - 1] = np.cumsum(behind[:0:-1], axis=0)[::-1]
-        right = self._ended[RIGHT] + self._right
-        wrong = self._ended[SAME] + self._ended[OTHER] + (not self._right)
-        logs[:-1] += right * _LOG_RIGHT + wrong * _LOG_WRONG
-        return logs
+def _flush(tables: Sequence[Floats], longest: int) -> Floats:
+    """The tables, which end together, in one; nothing stands in front of the shorter ones."""
+    flush = np.zeros((len(tables), longest, *tables[0].shape[1:]))
+    for rows, table in zip(flush, tables, strict=True):
+        rows[longest - len(table) :] = table
+    return flush
 
-    def _updated(self) -> "_Told":
-        """What the completions say step by step, brought up to date."""
-        steps = self._changed
-        if steps.stop:
-            share = 1 / (1 + ALIKE * (self._heard[steps] - 1))
-            told = self._chances.told(steps, share * self._passed[steps], share[:, None] * self._left[steps])
-            for table, rows in zip(self._by_step, told, strict=True):
-                table[steps] = rows
-            self._changed = slice(0, 0)
-        return self._by_step
+
+def _tables(beliefs: Iterable[Belief]) -> Iterator[Sequence[Belief]]:
+    """As many together as one table holds, those of like length side by side."""
+    some = list[Belief]()
+    for belief in sorted(beliefs, key=lambda belief: belief.steps):
+        if some and belief.steps * (len(some) + 1) > TOGETHER:
+            yield some
+            some = []
+        some.append(belief)
+    if some:
+        yield some
 
 
 def _effective(count: Floats) -> Floats:
@@ -238,57 +315,10 @@ def _effective(count: Floats) -> Floats:
     return count / (1 + ALIKE * (count - 1))
 
 
-class _Known(NamedTuple):
-    """What is known of some traces, one after the other: for each a row for every first error, the last of them for none."""
-
-    before: Floats
-    """[row, point of the first grid]: log-likelihoods, but for what `ENDING` has of the last step."""
-    after: Floats
-    """[row, point of the second grid]"""
-    met: Floats
-    """[row, sign]: how often each was met (see `_signs`)."""
-    answer: Floats
-    """[row]: log-likelihood of the trace's answer: a wrong one has an error."""
-    rows: npt.NDArray[np.int_]
-    """How many each trace has."""
-
-    @classmethod
-    def of(cls, beliefs: Iterable[Belief]) -> "_Known":
-        """All together."""
-        return cls(*map(np.concatenate, zip(*(belief.known() for belief in beliefs), strict=True)))
-
-    def joint(self, weights: Weights) -> tuple[Floats, Floats, Floats]:
-        """The log-likelihood of all that was seen, together with each first error; and of the points as below."""
-        none, logs = np.cumsum(self.rows) - 1, self.before.copy()
-        logs[none - 1] += weights.last[0]
-        logs[none] += weights.last[1]
-        before, of_before = _normal(logs, weights.before)
-        after, of_after = _normal(self.after, weights.after)
-        return before + after + self.met @ weights.signs.ravel() + self.answer, of_before, of_after
-
-    def given(self, weights: Weights) -> tuple[Floats, Floats, Floats]:
-        """The posterior of the first error, and, given each first error, of the points of the two grids."""
-        logs, of_before, of_after = self.joint(weights)
-        starts = np.cumsum(self.rows) - self.rows
-        chance = np.exp(logs - np.repeat(np.maximum.reduceat(logs, starts), self.rows))
-        return chance / np.repeat(np.add.reduceat(chance, starts), self.rows), of_before, of_after
-
-    def shares(self, weights: Weights) -> tuple[Floats, Floats, Floats, Floats]:
-        """How many of the traces each point of either grid and each value of `ENDING` accounts for, and how often each sign was met."""
-        chance, before, after = self.given(weights)
-        none = np.cumsum(self.rows) - 1
-        at_last, nowhere = chance[none - 1].sum(), chance[none] @ before[none]
-        ending = (chance.sum() - at_last - nowhere.sum()) * weights.ending + at_last * _shares(weights.ending * _L)
-        ending += nowhere @ _shares(weights.ending * (1 - np.outer(1 - _Q, _L)))
-        return chance @ before, ending, chance @ after, (chance @ self.met).reshape(weights.signs.shape)
-
-
 def fitted(beliefs: Iterable[Belief], methods: int = 0) -> Weights:
     """The weights under which what is known of these traces is likeliest, held by the default ones where little is known."""
     weights = start = default(methods)
-    tables, rest = list[_Known](), iter(beliefs)
-    while some := list(islice(rest, TOGETHER)):
-        tables.append(_Known.of(some))
+    tables = [_Known.of(some) for some in _tables(beliefs)]
     for _ in range(ROUNDS if tables else 0):
         shares = zip(*(known.shares(weights) for known in tables), strict=True)
         before, ending, after, signs = (np.sum(each, axis=0) for each in shares)
@@ -310,73 +340,74 @@ def _by_axes(counts: Floats, axes: Sequence[Axis]) -> Floats:
     return weights.reshape(-1)
 
 
-class _Told(NamedTuple):
-    """Of each step (first axis), at each point of a grid (last axis), the log-likelihood of what completions did there."""
+def _rows(beliefs: Sequence[Belief], longest: int) -> Floats:
+    """[trace, step, column]: what is told of each step. Of many steps the same is seen, so that what it tells is mostly remembered."""
+    unknown = [(belief, step, tuple(belief.seen[step])) for belief in beliefs for step, row in enumerate(belief.rows) if row is None]
+    known = {seen: _REMEMBERED.get(seen) for _, _, seen in unknown}
+    if new := [seen for seen, row in known.items() if row is None]:
+        known.update(zip(new, _reckoned(np.array(new)), strict=True))
+        if len(_REMEMBERED) > REMEMBERED:
+            _REMEMBERED.clear()
+        _REMEMBERED.update((seen, known[seen]) for seen in new)
+    for belief, step, seen in unknown:
+        belief.rows[step] = known[seen]
+    table = np.zeros((len(beliefs), longest, COLUMNS))
+    for belief, flush in zip(beliefs, table, strict=True):
+        np.concatenate([row for row in belief.rows if row is not None], out=flush[-belief.steps :].reshape(-1))
+    return table
 
-    before: Floats
-    """If the step is ahead of the error, if it is the error, and if there is none (middle axis)."""
-    behind: Floats
-    """If it is behind the error."""
-    again: Floats
-    """No likelihood: the chance that one more completion from here, behind the error, ends as the trace does."""
+
+_REMEMBERED: dict[tuple[float, ...], Floats | None] = {}
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Chances:
-    """All that depends on a trace's length alone, and on how often a step can be put in one way only.
+def _reckoned(seen: Floats) -> Floats:
+    """[step, column]: what completions tell of steps, by what was seen there.
+
+    At each point of a grid the log-likelihood of the step and of what they did there, if it is ahead of the error, at it, if there is none,
+    and if it is behind; and no likelihood: the chance that one more from here, behind the error, ends as the trace does. Side by side.
+    """
+    to_go = seen[:, TO_GO].astype(int)
+    chances = _chances(1 << (int(to_go.max()) - 1).bit_length())
+    counts = seen / (1 + ALIKE * (seen[:, HEARD] - 1))[:, None]
+    passed, verbatim = counts[:, PASSED][:, None], seen[:, VERBATIM][:, None]
+    fixed, free = ((counts[:, None, LEFT] @ logs[to_go - 1])[:, 0] for logs in (chances.fixed, chances.free))
+    logs = passed * _LOG_PASS + np.logaddexp(fixed + np.log(verbatim), free + (passed * np.log(WORDED) + np.log(1 - verbatim)))
+    grid = logs[:, : len(_LOG_STEP)]
+    grid[to_go > 1] += _LOG_STEP  # the last one's is what `ENDING` makes of it (`Weights.last`)
+    kinds = logs[:, len(_LOG_STEP) :].reshape(-1, *_REPEATED.shape) + _LOG_KINDS
+    behind = np.logaddexp.reduce(kinds, axis=1)
+    repeated = (np.exp(kinds - behind[:, None]) * _REPEATED).sum(axis=1)
+    return np.concatenate([grid, behind, (1 - _E) * repeated * chances.faithful[to_go - 1]], axis=1)
+
+
+class _Chances(NamedTuple):
+    """All that depends on how many steps are left alone, one more from row to row: the first is of the last step.
 
     A column is a kind of step at a point of a grid: of the first, ahead of the error, at it, and where there is none; of the second, behind
     the error, a step that is repeated, and those gone astray.
     """
 
-    prior: Floats
-    """Log-chance of every first error (rows) at every point of the first grid: geometric, but for what `ENDING` has of the last step."""
-    onward: Floats
-    """[prefix, reliability]: the chance of passing all steps but the next."""
     faithful: Floats
     """[prefix, point of the second grid]: of going on as the trace does once the next step is passed, behind the error."""
-    is_behind: npt.NDArray[np.bool_]
-    """[prefix, first error]: whether the prefix holds the error."""
     fixed: Floats
     """[step, end, column]: log-chance of leaving the trace there and ending so, where the step can be put in one way only."""
     free: Floats
     """The same where it can be put in many ways."""
-    verbatim: float
-
-    @cached_property
-    def untouched(self) -> _Told:
-        """Of all steps, before anything was seen."""
-        return self.told(slice(None), np.zeros(len(self.onward)), np.zeros((len(self.onward), len(ENDS))))
-
-    def told(self, steps: slice, passed: Floats, left: Floats) -> _Told:
-        """What so many completions say that passed steps in the trace's words, or left it there, by each end."""
-        number = passed[:, None]
-        fixed, free = ((left[:, None] @ logs[steps])[:, 0] for logs in (self.fixed, self.free))
-        either = np.logaddexp(fixed + np.log(self.verbatim), free + (number * np.log(WORDED) + np.log(1 - self.verbatim)))
-        logs, border = number * _LOG_PASS + either, 3 * len(_Q)
-        kinds = logs[:, border:].reshape(-1, *_REPEATED.shape) + np.log(_KINDS)[:, None]
-        behind = np.logaddexp.reduce(kinds, axis=1)
-        repeated = (np.exp(kinds - behind[:, None]) * _REPEATED).sum(axis=1)
-        return _Told(logs[:, :border].reshape(-1, 3, len(_Q)), behind, (1 - _E) * repeated * self.faithful[steps])
 
 
 @lru_cache(maxsize=256)
-def _chances(steps: int, verbatim: float) -> _Chances:
-    places = np.arange(steps)
-    left = (steps - places)[:, None]
-    prior = np.append(places, steps - 1)[:, None] * np.log(_Q)
-    prior[:-2] += np.log(1 - _Q)
+def _onward(steps: int) -> Floats:
+    """[prefix, reliability]: the chance of passing all steps but the next, of a trace of so many."""
+    chances: Floats = _RELIABILITY ** np.arange(steps - 1, -1, -1)[:, None]
+    return chances
+
+
+@lru_cache(maxsize=32)
+def _chances(longest: int) -> _Chances:
+    left = np.arange(1, longest + 1)[:, None]
     faithful = (1 - SLIP) * _K ** (left - 1) + SLIP / 2
     fixed, free = (_columns(*sides) for sides in zip(_before(left), _behind(faithful), strict=True))
-    return _Chances(
-        prior=prior,
-        onward=np.array(list(RELIABILITY)) ** (left - 1),
-        faithful=faithful,
-        is_behind=places[:, None] > np.append(places, steps),
-        fixed=fixed,
-        free=free,
-        verbatim=verbatim,
-    )
+    return _Chances(faithful=faithful, fixed=fixed, free=free)
 
 
 def _before(left: npt.NDArray[np.int_]) -> tuple[Floats, Floats]:
@@ -403,7 +434,9 @@ def _columns(before: Floats, behind: Floats) -> Floats:
 def _ends(right: Floats, same: Floats, follows: Floats | float = 0.0) -> Floats:
     """The chances of the three ends side by side; what neither is one of the first two nor goes on as the trace does ends otherwise."""
     ends = np.array([right, same, np.maximum(0.0, 1 - right - same - follows)])
-    return (1 - SLIP) * ends + SLIP / len(ENDS)
+    ends *= 1 - SLIP
+    ends += SLIP / len(ENDS)
+    return ends
 
 
 def _shares(counts: Floats) -> Floats:
@@ -414,7 +447,8 @@ def _shares(counts: Floats) -> Floats:
 
 def _normal(logs: Floats, weights: Floats) -> tuple[Floats, Floats]:
     """The logarithm of each row's weighted sum, and what each column has of it."""
-    top = logs.max(axis=1, keepdims=True)
-    parts = np.exp(logs - top) * weights
-    sums = parts.sum(axis=1, keepdims=True)
-    return (np.log(sums) + top)[:, 0], parts / sums
+    top = logs.max(axis=-1, keepdims=True)
+    parts = np.exp(logs - top)
+    parts *= weights
+    sums = parts.sum(axis=-1, keepdims=True)
+    return (np.log(sums) + top)[..., 0], parts / sums

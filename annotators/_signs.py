@@ -35,6 +35,8 @@ STRENGTH = 30.0
 
 def signs_of(steps: int, said: Sequence[Annotation | None]) -> Signs:
     """What each method says of a trace's steps."""
+    if not said:
+        return np.empty((0, steps), dtype=np.intp)
     rows = [_of_a_method(annotation.steps if annotation else [StepAnnotation()] * steps) for annotation in said]
     signs = np.array(rows, dtype=np.intp).reshape(len(rows), steps)
     offsets = OF_A_METHOD * np.arange(len(rows), dtype=np.intp)[:, None]
@@ -72,12 +74,15 @@ def met(signs: Signs) -> Floats:
 
     Its product with the rates is the log-likelihood of all signs; the chances of the first errors with it are the counts of what was met.
     """
+    if not len(signs):  # as in most runs: a thousand traces are soon told that nobody spoke of them
+        return np.empty((signs.shape[1] + 1, 0))
     numbers = np.arange(OF_A_METHOD * len(signs))
     met_at = (signs[:, :, None] == numbers).sum(axis=0)  # [step, sign]
-    until = np.concatenate([0 * met_at[:1], np.cumsum(met_at, axis=0)])  # [steps passed, sign]
-    at = np.concatenate([met_at, 0 * met_at[:1]])
-    states = np.stack([until, at, until[-1] - until - at], axis=1)
-    return states.reshape(len(states), -1).astype(float)
+    states = np.zeros((len(met_at) + 1, len(STATES), len(numbers)))
+    np.cumsum(met_at, axis=0, out=states[1:, 0])
+    states[:-1, 1] = met_at
+    states[:, 2] = states[-1, 0] - states[:, 0] - states[:, 1]
+    return states.reshape(len(states), -1)
 
 
 def _of_a_method(steps: Sequence[StepAnnotation]) -> Sequence[int]:

@@ -2,25 +2,24 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import accumulate, takewhile
-from typing import Annotated, ClassVar, ParamSpec, TypeVar
+from itertools import accumulate
+from typing import Annotated, ClassVar
 
 import numpy as np
 from pydantic import Field
 
 from annotators._first_error import OTHER, RIGHT, SAME, Belief, Observation, Weights, default, fitted, told
+from annotators._scales import Scales
 from annotators._signs import Floats, signs_of
 from annotators.base import Annotator, Samples, Tools, estimate, together, undecided
 from stepmark.errors import EngineError
 from stepmark.records import NO_ERROR, Annotation, Problem, StepAnnotation, Trace, Verdict
 
 __all__ = ["AdaptiveSearch"]
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 LETTERS_PER_TOKEN = 3.0
 """Of text whose tokens nobody counted."""
@@ -56,6 +55,11 @@ class AdaptiveSearch:
     version: ClassVar[int] = 3
     needs: ClassVar[frozenset[str]] = frozenset({"engine"})
 
+    @cached_property
+    def scales(self) -> Scales:
+        """What all shards of a run are weighed on."""
+        return Scales()
+
     async def learn(self, shard: Sequence[Tools]) -> Annotator:
         """The search as these traces teach it: by what is known of all of them, and by what the pilots buy."""
         known = [tools for tools in shard if not _unsearchable(tools)]
@@ -74,7 +78,6 @@ class _Search:
     rules: AdaptiveSearch
     weights: Weights
     verbatim: float
-    reckoning: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     needs: ClassVar[frozenset[str]] = AdaptiveSearch.needs
 
@@ -99,10 +102,10 @@ class _Search:
 
     async def _searched(self, tools: Tools) -> Floats:
         """The posterior in the end."""
-        async with tools.family.turn:
-            belief, costs = await self._alone(_belief, tools, self.rules.evidence, self.verbatim), _tokens_left(tools.trace)
+        async with tools.family.turn, self.rules.scales.searching():
+            belief, costs = _belief(tools, self.rules.evidence, self.verbatim), _tokens_left(tools.trace)
             while True:
-                chance, gains = await self._alone(belief.gains, self.weights)
+                chance, gains = await self.rules.scales.weigh(belief, self.weights)
                 worth = 1000 * gains / costs
                 prefix, left = int(worth.argmax()), self.rules.budget - len(tools.spent)
                 if chance.max() >= self.rules.confidence or worth[prefix] < self.rules.worth or left <= 0:
@@ -111,27 +114,25 @@ class _Search:
                     for seen in _seen(tools.trace, prefix, rollout.text, rollout.outcome, rollout.final_answer):
                         belief.see(seen)
 
-    async def _alone(self, reckon: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
-        """Reckon in a turn of the event loop of one's own: thousands of traces that are ready at once would hold it for seconds."""
-        async with self.reckoning:
-            await asyncio.sleep(0)
-            return reckon(*arguments, **named)
-
     def _annotation(self, tools: Tools, chance: Floats) -> Annotation:
-        trace, best = tools.trace, int(chance.argmax())
+        trace, best, posterior = tools.trace, int(chance.argmax()), tuple(chance.tolist())
+        called = best if posterior[best] >= LIKELY else -1  # the last step that is
+        outcomes = defaultdict[int, list[Verdict]](list)
+        for rollout in tools.spent:
+            outcomes[rollout.prefix_steps].append(rollout.outcome)
         steps = list[StepAnnotation]()
-        for index, sound in enumerate(1 - np.cumsum(chance[:-1])):
-            own = estimate([rollout.outcome for rollout in tools.spent if rollout.prefix_steps == index + 1])
-            verdict = Verdict.UNKNOWN if index > best or chance[best] < LIKELY else Verdict.CORRECT if index < best else Verdict.INCORRECT
-            value = min(1.0, max(0.0, float(sound)))
+        for index, wrong in enumerate(accumulate(posterior[:-1])):
+            own = estimate(outcomes[index + 1])
+            verdict = Verdict.UNKNOWN if index > called else Verdict.CORRECT if index < called else Verdict.INCORRECT
+            value = min(1.0, max(0.0, 1 - wrong))
             steps.append(StepAnnotation(verdict=verdict, value=value, successes=own.successes, trials=own.trials, unknowns=own.unknowns))
         return Annotation(
             trace_id=trace.trace_id,
             method="",
             first_error=NO_ERROR if best == len(trace.steps) else best,
-            confidence=float(chance[best]),
+            confidence=posterior[best],
             steps=tuple(steps),
-            posterior=tuple(map(float, chance)),
+            posterior=posterior,
             learned=self._learned,
         )
 
@@ -184,16 +185,16 @@ def _seen(trace: Trace, start: int, text: str, outcome: Verdict, answer: str | N
     """What a completion from the first `start` steps of a trace shows; nothing, where its outcome is unknown."""
     if outcome is Verdict.UNKNOWN:
         return
-    ends = accumulate(map(len, trace.steps[start:]))
-    alike = takewhile(lambda step: text[step[0] - len(step[1]) : step[0]] == step[1], zip(ends, trace.steps[start:], strict=True))
-    how = RIGHT if outcome is Verdict.CORRECT else SAME if answer == trace.final_answer else OTHER
-    yield Observation(start, start + sum(1 for _ in alike), how)
+    leaves, read = start, 0
+    for step in trace.steps[start:]:
+        if not text.startswith(step, read):
+            break
+        leaves, read = leaves + 1, read + len(step)
+    yield Observation(start, leaves, RIGHT if outcome is Verdict.CORRECT else SAME if answer == trace.final_answer else OTHER)
 
 
 def _tokens_left(trace: Trace) -> Floats:
     """What a completion from each of the prefixes 0 … T-1 is expected to cost, in tokens: as many as the trace itself has left there."""
-    letters = np.array([len(step) for step in trace.steps], dtype=float)
-    left = np.cumsum(letters[::-1])[::-1]
+    left = list(accumulate(map(len, reversed(trace.steps))))[::-1]  # in letters
     tokens = trace.generated_tokens or left[0] / LETTERS_PER_TOKEN
-    costs: Floats = REQUEST_TOKENS + tokens * left / max(1.0, left[0])
-    return costs
+    return REQUEST_TOKENS + np.array(left) * (tokens / max(1, left[0]))

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from random import Random
 
-from annotators._first_error import OTHER, RIGHT, SAME, Belief, Observation, default
+from annotators._first_error import OTHER, RIGHT, SAME, Belief, Observation, default, weighed
 from annotators._signs import signs_of
 
 __all__ = ["LONGEST", "decisions"]
@@ -32,6 +32,6 @@ def _of(steps: int) -> Mapping[str, float]:
             seen = Observation(start, min(steps, start + draws.randrange(FARTHEST)), draws.choice((RIGHT, SAME, OTHER)))
             began = time.process_time()
             belief.see(seen)
-            belief.gains(weights)
+            weighed([belief], [weights])
             taken.append(1000 * (time.process_time() - began))
     return {"median_ms": round(statistics.median(taken), 3), "p99_ms": round(statistics.quantiles(taken, n=100)[98], 3)}

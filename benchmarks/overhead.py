@@ -11,13 +11,14 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, ClassVar
 
 import psutil  # type: ignore[import-untyped]
 from prefect import flow
 
+from annotators.base import Tools, undecided
 from benchmarks._paced import Paced, Sums
 from pipelines import flow as flows
 from pipelines import plan as planning
@@ -26,18 +27,31 @@ from pipelines._server import reachable
 from pipelines.config import parse
 from pipelines.meter import Meter
 from pipelines.stages import Job
+from stepmark.records import Annotation, Problem, Trace
 from storage.dataset import Dataset
 
 __all__ = ["main"]
 
 TRACES_PER_PROBLEM = 4
 TARGET = 0.05
-METHODS: Mapping[str, Mapping[str, Any]] = {"binary_search": {"rollouts": 8}, "adaptive_search": {}}
+NOTHING = "nothing"
+METHODS: Mapping[str, Mapping[str, Any]] = {"binary_search": {"rollouts": 8}, "adaptive_search": {}, NOTHING: {}}
 TICK_SECONDS = 0.25
 """To be woken costs a third of a millisecond: twenty looks a second would be a tenth of what is measured."""
 TICKS_PER_LOOK = 4
 """At the memory, which costs more than a look at the clock."""
 MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """A method that says nothing of any step and buys nothing: what is left is what every run costs."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"engine"})
+
+    async def annotate(self, problem: Problem, trace: Trace, tools: Tools) -> Annotation:
+        """Abstain."""
+        return undecided(trace, "nothing is asked")
 
 
 class Watch:
@@ -99,11 +113,12 @@ def _job(engine: Paced, traces: int, folder: str, method: str) -> Job:
         "problems": {"use": "word_problems"},
         "engine": {"use": "scripted"},
         "generate": {"traces_per_problem": TRACES_PER_PROBLEM},
-        "annotators": [{"use": method, **METHODS[method]}],
+        "annotators": [{"use": "binary_search" if method == NOTHING else method, **METHODS[method]}],
         "label": {"use": "consensus", "rule": "majority", "min_agreeing": 1},
     }
     built = planning.build(parse(tables, "the benchmark's run file"))
-    plan = replace(built, source=Sums(count=traces // TRACES_PER_PROBLEM), engine=engine)
+    annotators = dict.fromkeys(built.annotators, Nothing()) if method == NOTHING else built.annotators
+    plan = replace(built, source=Sums(count=traces // TRACES_PER_PROBLEM), engine=engine, annotators=annotators)
     return Job(plan=plan, dataset=Dataset(folder), meter=Meter())
 
 
@@ -135,7 +150,9 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.overhead", description=__doc__)
     parser.add_argument("--traces", type=int, nargs="+", default=[1000, 10000], help="sizes of the runs, one after the other")
     parser.add_argument("--tokens-per-second", type=float, default=20_000.0, help="of the engine that is mimicked")
-    parser.add_argument("--method", choices=METHODS, default="binary_search", help="that labels the traces")
+    parser.add_argument(
+        "--method", choices=METHODS, default="binary_search", help=f"that labels the traces; '{NOTHING}' tells what every run costs"
+    )
     parser.add_argument("--pace", type=float, default=1.0, help="run so many times as fast, which is sooner known")
     return parser.parse_args()
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annotators import _first_error
-from annotators._first_error import OTHER, RIGHT, SAME, Belief, Observation, _effective, default, fitted, told
+from annotators._first_error import OTHER, RIGHT, SAME, Belief, Observation, Weights, _effective, _Known, default, fitted, told, weighed
 from annotators._signs import SILENT, met, normal, prior, signs_of
 from stepmark.records import Annotation, StepAnnotation, Verdict
 
@@ -23,8 +23,26 @@ def belief(steps: int, seen: Sequence[tuple[int, int, int]] = (), *, right: bool
     return made
 
 
-def posterior(steps: int, seen: Sequence[tuple[int, int, int]] = (), *, right: bool = False) -> np.ndarray:
-    return belief(steps, seen, right=right).posterior(default())
+def posterior(
+    steps: int, seen: Sequence[tuple[int, int, int]] = (), *, right: bool = False, verbatim: float = NEVER_VERBATIM
+) -> np.ndarray:
+    return gained(belief(steps, seen, right=right, verbatim=verbatim))[0]
+
+
+def gained(known: Belief, weights: Weights | None = None) -> tuple[np.ndarray, np.ndarray]:
+    (found,) = weighed([known], [weights or default()])
+    return found
+
+
+def evidence(known: Belief) -> float:
+    return float(np.logaddexp.reduce(_Known.of([known]).joint(default())[0], axis=1)[0])
+
+
+@pytest.fixture
+def independent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if completions were not alike."""
+    monkeypatch.setattr(_first_error, "ALIKE", 0.0)
+    monkeypatch.setattr(_first_error, "_REMEMBERED", {})
 
 
 @st.composite
@@ -40,13 +58,13 @@ def test_a_posterior_is_one_whatever_was_seen_and_in_whatever_order(
     case: tuple[int, list[tuple[int, int, int]]], right: bool, shuffler: object
 ) -> None:
     steps, seen = case
-    chance, gains = belief(steps, seen, right=right).gains(default())
+    chance, gains = gained(belief(steps, seen, right=right))
     assert chance.sum() == pytest.approx(1)
     assert (chance >= 0).all()
     assert (gains > -1e-9).all()
     assert right or chance[-1] == 0
     shuffled = list(reversed(seen))
-    assert belief(steps, shuffled, right=right).posterior(default()) == pytest.approx(chance, abs=1e-9)
+    assert posterior(steps, shuffled, right=right) == pytest.approx(chance, abs=1e-9)
 
 
 def test_a_right_completion_speaks_for_its_prefix_and_the_traces_own_answer_against_it() -> None:
@@ -70,7 +88,7 @@ def test_who_went_the_same_way_and_came_out_right_clears_the_way() -> None:
 def test_where_completions_cease_to_differ_is_the_error_not_where_they_began() -> None:
     """Whoever passes step 4 goes on as the trace does, half of them leave there, and hardly anyone is right: it is hard, and failed."""
     seen = [(start, leaves, how) for start in range(5) for leaves, how in [(4, OTHER), (6, SAME)] * 3] + [(5, 6, SAME)] * 6
-    chance = belief(6, [*seen, (0, 4, RIGHT)], verbatim=0.9).posterior(default())
+    chance = posterior(6, [*seen, (0, 4, RIGHT)], verbatim=0.9)
     assert chance.argmax() == 4
     assert chance[4] > 0.5
 
@@ -78,29 +96,27 @@ def test_where_completions_cease_to_differ_is_the_error_not_where_they_began() -
 def test_a_step_that_few_repeat_behind_the_error_is_no_proof_against_it() -> None:
     right_before = [(1, 1, RIGHT)] * 4 + [(2, 2, RIGHT)] * 4
     astray_later = [(3, 4, OTHER)] * 5 + [(3, 6, SAME)] + [(5, 6, SAME)] * 4
-    assert belief(6, right_before + astray_later, verbatim=0.9).posterior(default()).argmax() in (2, 3)
+    assert posterior(6, right_before + astray_later, verbatim=0.9).argmax() in (2, 3)
 
 
 def test_a_step_that_is_failed_time_and_again_in_one_way_is_told_from_an_error_before_it() -> None:
     seen = [Observation(5, 5, RIGHT)] * 3 + [Observation(5, 7, SAME)] * 14
     others = [Observation(1, 2, RIGHT)] * 4 + [Observation(1, 3, OTHER)] * 9
-    assert belief(7, seen, verbatim=0.9).posterior(default())[5] > 0.08
-    assert belief(5, others, verbatim=0.9).posterior(default()).argmax() == 2
+    assert posterior(7, seen, verbatim=0.9)[5] > 0.08
+    assert posterior(5, others, verbatim=0.9).argmax() == 2
 
 
 @pytest.mark.parametrize("seen", [[], [(0, 0, RIGHT)], [(2, 2, SAME), (1, 1, OTHER)], [(3, 3, RIGHT), (3, 3, SAME)]])
 @pytest.mark.parametrize("right", [False, True])
-def test_a_gain_is_what_one_more_completion_takes_from_the_doubt_on_average(
-    seen: list[tuple[int, int, int]], right: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_first_error, "ALIKE", 0.0)  # else likelihoods are no probabilities, and averages of them no averages
-    weights, steps = default(), 5
-    chance, gains = belief(steps, seen, right=right).gains(weights)
+@pytest.mark.usefixtures("independent")  # else likelihoods are no probabilities, and averages of them no averages
+def test_a_gain_is_what_one_more_completion_takes_from_the_doubt_on_average(seen: list[tuple[int, int, int]], right: bool) -> None:
+    steps = 5
+    chance, gains = gained(belief(steps, seen, right=right))
     for prefix in range(steps):
         expected = 0.0
         for how in ENDS:
-            more = belief(steps, [*seen, (prefix, prefix, how)], right=right)
-            expected += more_likely(belief(steps, seen, right=right), prefix, how) * entropy(more.posterior(weights))
+            more = posterior(steps, [*seen, (prefix, prefix, how)], right=right)
+            expected += more_likely(belief(steps, seen, right=right), prefix, how) * entropy(more)
         assert gains[prefix] == pytest.approx(entropy(chance) - expected, abs=0.02)
 
 
@@ -109,20 +125,22 @@ def test_completions_that_are_alike_count_for_fewer(count: int, counts: float) -
     assert _effective(np.array(count)) == pytest.approx(counts)
 
 
-def test_the_same_again_tells_less_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    heard = [belief(5, [(2, 2, OTHER)] * count) for count in (0, 2, 8)]
-    gains = [each.gains(default())[1][2] for each in heard]
+def test_the_same_again_tells_less_each_time() -> None:
+    gains = [gained(belief(5, [(2, 2, OTHER)] * count))[1][2] for count in (0, 2, 8)]
     assert gains[0] > gains[1] > gains[2]
-    doubt = entropy(heard[-1].posterior(default()))
-    monkeypatch.setattr(_first_error, "ALIKE", 0.0)
+
+
+def test_those_that_are_alike_leave_more_doubt(request: pytest.FixtureRequest) -> None:
+    doubt = entropy(posterior(5, [(2, 2, OTHER)] * 8))
+    request.getfixturevalue("independent")
     assert entropy(posterior(5, [(2, 2, OTHER)] * 8)) < doubt
 
 
 def more_likely(known: Belief, prefix: int, how: int) -> float:
     """The chance of an end, by the ratio of what is known with it to what is known without it."""
-    before = known.evidence(default())
+    before = evidence(known)
     known.see(Observation(prefix, prefix, how))
-    return float(np.exp(known.evidence(default()) - before))
+    return float(np.exp(evidence(known) - before))
 
 
 def entropy(chance: np.ndarray) -> float:
@@ -139,6 +157,31 @@ def test_weights_are_learned_from_what_traces_show() -> None:
     at_last = [belief(6, [(5, 5, RIGHT)] * 4) for _ in range(60)]
     assert told(fitted(at_last))["ending"]["1"] > start["ending"]["1"] + 0.1 > told(fitted(faithful))["ending"]["1"]
     assert told(fitted([])) == start
+
+
+@settings(max_examples=30)
+@given(st.lists(st.tuples(observations(), st.booleans(), st.sampled_from([0.1, 0.5])), min_size=1, max_size=12), st.integers(1, 40))
+def test_a_trace_is_weighed_the_same_alone_and_with_others(
+    cases: list[tuple[tuple[int, list[tuple[int, int, int]]], bool, float]], together: int
+) -> None:
+    """Each with its own length, and by weights of its own."""
+    beliefs = [belief(steps, seen, right=right, verbatim=verbatim) for (steps, seen), right, verbatim in cases]
+    weights = [fitted([belief(steps, seen, right=right)]) for (steps, seen), right, _ in cases]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(_first_error, "TOGETHER", together)
+        at_once = weighed(beliefs, weights)
+    for one, by, (chance, gains) in zip(beliefs, weights, at_once, strict=True):
+        alone = gained(one, by)
+        assert chance == pytest.approx(alone[0], abs=1e-9)
+        assert gains == pytest.approx(alone[1], abs=1e-5)  # of one alone, other first errors are negligible
+
+
+def test_what_is_remembered_is_no_more_than_it_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_first_error, "REMEMBERED", 10)
+    monkeypatch.setattr(_first_error, "_REMEMBERED", {})
+    known = [posterior(3, [(1, 1, RIGHT)] * count) for count in range(20)]
+    assert len(_first_error._REMEMBERED) <= 10 + 3
+    assert posterior(3, [(1, 1, RIGHT)] * 4) == pytest.approx(known[4])
 
 
 def test_the_same_is_learned_in_however_many_tables(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,4 +234,4 @@ def test_a_method_that_is_always_right_is_learned_to_be() -> None:
     assert sum(rates["at"]["incorrect"]) > 0.7 > sum(told(default(1), ["m"])["signs"]["m"]["at"]["incorrect"])
     assert sum(sum(each) for each in rates["before"].values()) == pytest.approx(1, abs=1e-3)
     unseen = Belief(signs_of(5, [said("cciuu")]), right=False, verbatim=NEVER_VERBATIM)
-    assert unseen.posterior(weights)[2] > 0.95 > 0.7 > unseen.posterior(default(1))[2]
+    assert gained(unseen, weights)[0][2] > 0.95 > 0.7 > gained(unseen, default(1))[0][2]
