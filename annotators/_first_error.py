@@ -33,7 +33,7 @@ confidence is too low, where they are more alike, too high (`benchmarks/README.m
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
-from itertools import product
+from itertools import groupby, islice, product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,8 +52,6 @@ ASTRAY = 0.2
 """The chance that a trace makes a mistake of its own at a step behind its error."""
 ASTRAY_REPEATED = (0.1, 0.6)
 """How often a completion repeats such a step; either is as likely."""
-NEGLIGIBLE = 1e-6
-"""The chance of a first error that is of no account for what to buy next."""
 ALIKE = 0.2
 """The correlation of what two completions do at one step, beyond what the model explains; chosen on pocket problems of two seeds."""
 WORDED = 0.05
@@ -65,7 +63,7 @@ ROUNDS = 25
 TOGETHER = 256
 """Steps of the traces that are in one table: with fewer to learn from them is slower, with more to weigh them."""
 REMEMBERED = 8192
-"""How often, at most, what completions tell of a step is kept, in 2 KiB each."""
+"""How many rows of what completions tell of a step are kept, of 2 KiB each, before those of one more table."""
 
 Axis = Mapping[float, float]
 
@@ -95,7 +93,7 @@ _LOG_KINDS = np.log([1 - ASTRAY, *(ASTRAY / len(ASTRAY_REPEATED) for _ in ASTRAY
 _LOG_PASS = np.log(np.concatenate([_Q, (1 - _H) * _C, _Q, *_REPEATED]))
 """Of passing a step in the trace's words, by its kind and the point of a grid (see `_Chances`)."""
 TO_GO, VERBATIM, HEARD, PASSED, LEFT = 0, 1, 2, 3, slice(4, 4 + len(ENDS))
-"""What is seen of a step: the steps left to go; the share of steps put in one way only; the completions that passed it or left the trace
+"""What is known of a step: the steps left to go; the share of steps put in one way only; the completions that passed it or left the trace
 there; those that passed it in the trace's words; and those that left the trace there, by how they ended."""
 _LOG_STEP = np.log(np.concatenate([_Q, 1 - _Q, _Q]))
 """Of the step itself, before anything is seen of it."""
@@ -173,7 +171,7 @@ class Belief:
         self.steps = steps = signs.shape[1]
         self.right = right
         self.met = _signs.met(signs)
-        self.seen = [[float(to_go), verbatim, *[0.0] * (LEFT.stop - HEARD)] for to_go in range(steps, 0, -1)]
+        self.counts = [[float(to_go), verbatim, *[0.0] * (LEFT.stop - HEARD)] for to_go in range(steps, 0, -1)]
         """Of each step, what its likelihoods depend on: at `TO_GO`, `VERBATIM`, and so on."""
         self.rows: list[Floats | None] = [None] * steps
         """What that tells of each step (see `_reckoned`); none where it is not known yet."""
@@ -183,12 +181,12 @@ class Belief:
     def see(self, seen: Observation) -> None:
         """Take a completion into account."""
         start, leaves, how = seen
-        for step in self.seen[start:leaves]:
+        for step in self.counts[start:leaves]:
             step[HEARD] += 1
             step[PASSED] += 1
         if leaves < self.steps:
-            self.seen[leaves][HEARD] += 1
-            self.seen[leaves][LEFT.start + how] += 1
+            self.counts[leaves][HEARD] += 1
+            self.counts[leaves][LEFT.start + how] += 1
         else:
             self.ended[how] += 1
         for index in range(start, min(leaves + 1, self.steps)):
@@ -196,22 +194,19 @@ class Belief:
 
 
 def weighed(beliefs: Sequence[Belief], weights: Sequence[Weights]) -> Sequence[tuple[Floats, Floats]]:
-    """Of each, the posterior, and what one completion from each of the prefixes 0 … T-1 is expected to tell of the first error, in nats."""
+    """Of each, the posterior, and what one completion from each of the prefixes 0 … T-1 is expected to tell of the first error, in nats.
+
+    To the last bit what they are alone, so that what is bought does not depend on who else was there.
+    """
     weights_of, found = dict(zip(beliefs, weights, strict=True)), dict[Belief, tuple[Floats, Floats]]()
     for some in _tables(beliefs):
         chances, gains = _Known.of(some).gains(Weights.of([weights_of[belief] for belief in some]))
-        for belief, chance, gain in zip(some, chances, gains, strict=True):
-            found[belief] = chance[-belief.steps - 1 :], gain[-belief.steps :]
+        found.update(zip(some, zip(chances, gains, strict=True), strict=True))
     return [found[belief] for belief in beliefs]
 
 
 class _Known(NamedTuple):
-    """What is known of some traces, before it is weighed.
-
-    Traces end together: of an axis of first errors the last place is for none, the one before it for the last step, whatever the length;
-    of an axis of prefixes the last place is for all steps but one. So what goes by the steps that are left is the same for all traces. The
-    places in front of a shorter trace are no first errors of it.
-    """
+    """What is known of some traces of T steps each, before it is weighed; of the T + 1 first errors the last is none."""
 
     before: Floats
     """[trace, first error, point of the first grid]: log-likelihoods of the steps up to the error, and of its place, but for `ENDING`."""
@@ -219,8 +214,8 @@ class _Known(NamedTuple):
     """[trace, first error, point of the second grid]: of the steps behind the error, and of the trace's own end."""
     met: Floats
     """[trace, first error, sign]: how often each was met (see `_signs`)."""
-    answer: Floats
-    """[trace, first error]: log-likelihood of the trace's answer: a wrong one has an error."""
+    no_error: Floats
+    """[trace]: the log-likelihood of its answer where nothing is wrong; a wrong one has an error."""
     again: Floats
     """[trace, prefix, point of the second grid]: the chance that one more completion from behind the error ends as the trace does."""
     new: Floats
@@ -229,25 +224,22 @@ class _Known(NamedTuple):
     @classmethod
     def of(cls, beliefs: Sequence[Belief]) -> "_Known":
         """All together."""
-        longest = max(belief.steps for belief in beliefs)
-        ahead, at, flawless, behind, again = np.split(_rows(beliefs, longest), BORDERS, axis=2)
-        before = np.zeros((len(beliefs), longest + 1, len(_Q)))
+        steps, right = beliefs[0].steps, np.array([belief.right for belief in beliefs])
+        ahead, at, flawless, behind, again = np.split(_rows(beliefs), BORDERS, axis=2)
+        before = np.zeros((len(beliefs), steps + 1, len(_Q)))
         np.cumsum(ahead[:, :-1], axis=1, out=before[:, 1:-1])
         before[:, :-1] += at
         before[:, -1] = flawless.sum(axis=1)
 
-        after = np.zeros((len(beliefs), longest + 1, len(_E)))
-        after[:, : longest - 1] = np.cumsum(behind[:, :0:-1], axis=1)[:, ::-1]
-        right = np.array([belief.right for belief in beliefs])
+        after = np.zeros((len(beliefs), steps + 1, len(_E)))
+        after[:, : steps - 1] = np.cumsum(behind[:, :0:-1], axis=1)[:, ::-1]
         ended = np.array([belief.ended for belief in beliefs])
         ends = (ended[:, RIGHT] + right, ended[:, SAME] + ended[:, OTHER] + ~right)
         after[:, :-1] += (ends[0][:, None] * np.log(_E) + ends[1][:, None] * np.log(1 - _E))[:, None]
 
-        met = _flush([belief.met for belief in beliefs], longest + 1)
-        heard = _flush([np.array([step[HEARD] for step in belief.seen]) for belief in beliefs], longest)
-        can_be = np.arange(longest + 1) >= longest - np.array([[belief.steps] for belief in beliefs])
-        can_be[:, -1] = right
-        return cls(before, after, met, np.where(can_be, 0.0, -np.inf), again, _effective(heard + 1) - _effective(heard))
+        met = np.array([belief.met for belief in beliefs])
+        heard = np.array([[step[HEARD] for step in belief.counts] for belief in beliefs])
+        return cls(before, after, met, np.where(right, 0.0, -np.inf), again, _effective(heard + 1) - _effective(heard))
 
     def joint(self, weights: Weights) -> tuple[Floats, Floats, Floats]:
         """The log-likelihood of all that was seen, together with each first error; and of the points as below."""
@@ -255,8 +247,9 @@ class _Known(NamedTuple):
         logs[:, -2:] += weights.last
         before, of_before = _normal(logs, weights.before[..., None, :])
         after, of_after = _normal(self.after, weights.after[..., None, :])
-        signs = self.met @ weights.signs.reshape(*weights.signs.shape[:-2], -1, 1)
-        return before + after + signs[..., 0] + self.answer, of_before, of_after
+        joint = before + after + (self.met @ weights.signs.reshape(*weights.signs.shape[:-2], -1, 1))[..., 0]
+        joint[:, -1] += self.no_error
+        return joint, of_before, of_after
 
     def given(self, weights: Weights) -> tuple[Floats, Floats, Floats]:
         """The posterior of the first error, and, given each first error, of the points of the two grids."""
@@ -266,16 +259,12 @@ class _Known(NamedTuple):
     def gains(self, weights: Weights) -> tuple[Floats, Floats]:
         """The posterior, and what one completion from each prefix is expected to tell of the first error, in nats."""
         chance, before, after = self.given(weights)
-        kept = np.flatnonzero((chance > NEGLIGIBLE).any(axis=0))
-        likely, before, after = chance[:, kept, None], before[:, kept], after[:, kept]
         pass_next, alike_next = before @ _PASS_NEXT, before @ _ALIKE_NEXT  # [trace, first error, reliability]
-        none = self.new.shape[1]
-        if kept[-1] == none:  # where nothing is wrong, the next step is one like the others
-            pass_next[:, -1], alike_next[:, -1] = before[:, -1] @ _PASS_ANY, 0
-        onward, is_behind = _onward(none), np.arange(none)[:, None] > kept
+        pass_next[:, -1:], alike_next[:, -1:] = before[:, -1:] @ _PASS_ANY, 0  # where nothing is wrong, the next step is like the others
+        onward, is_behind = _onward(self.new.shape[1])
         right = np.where(is_behind, (after @ _E)[:, None], onward @ pass_next.swapaxes(1, 2))
         same = np.where(is_behind, self.again @ after.swapaxes(1, 2), onward @ alike_next.swapaxes(1, 2))
-        ends = _ends(right, same)  # [end, trace, prefix, first error]
+        ends, likely = _ends(right, same), chance[..., None]  # [end, trace, prefix, first error]
         mean = (ends @ likely)[..., 0]
         ends *= np.log(ends)
         return chance, self.new * ((ends.sum(axis=0) @ likely)[..., 0] - (mean * np.log(mean)).sum(axis=0))
@@ -290,24 +279,11 @@ class _Known(NamedTuple):
         return counts @ points, ending, counts @ grid, (counts @ signs).reshape(weights.signs.shape)
 
 
-def _flush(tables: Sequence[Floats], longest: int) -> Floats:
-    """The tables, which end together, in one; nothing stands in front of the shorter ones."""
-    flush = np.zeros((len(tables), longest, *tables[0].shape[1:]))
-    for rows, table in zip(flush, tables, strict=True):
-        rows[longest - len(table) :] = table
-    return flush
-
-
 def _tables(beliefs: Iterable[Belief]) -> Iterator[Sequence[Belief]]:
-    """As many together as one table holds, those of like length side by side."""
-    some = list[Belief]()
-    for belief in sorted(beliefs, key=lambda belief: belief.steps):
-        if some and belief.steps * (len(some) + 1) > TOGETHER:
+    """In tables of traces of one length."""
+    for steps, alike in groupby(sorted(beliefs, key=lambda belief: belief.steps), key=lambda belief: belief.steps):
+        while some := list(islice(alike, max(1, TOGETHER // steps))):
             yield some
-            some = []
-        some.append(belief)
-    if some:
-        yield some
 
 
 def _effective(count: Floats) -> Floats:
@@ -340,36 +316,36 @@ def _by_axes(counts: Floats, axes: Sequence[Axis]) -> Floats:
     return weights.reshape(-1)
 
 
-def _rows(beliefs: Sequence[Belief], longest: int) -> Floats:
-    """[trace, step, column]: what is told of each step. Of many steps the same is seen, so that what it tells is mostly remembered."""
-    unknown = [(belief, step, tuple(belief.seen[step])) for belief in beliefs for step, row in enumerate(belief.rows) if row is None]
-    known = {seen: _REMEMBERED.get(seen) for _, _, seen in unknown}
-    if new := [seen for seen, row in known.items() if row is None]:
-        known.update(zip(new, _reckoned(np.array(new)), strict=True))
+_REMEMBERED: dict[tuple[float, ...], Floats] = {}
+"""By what is known of a step, the row of what it tells."""
+
+
+def _rows(beliefs: Sequence[Belief]) -> Floats:
+    """[trace, step, column]: what is told of each step. Of many steps the same is known, so that what it tells is mostly remembered."""
+    unknown = [(belief, step, tuple(belief.counts[step])) for belief in beliefs for step, row in enumerate(belief.rows) if row is None]
+    rows = {counts: row for _, _, counts in unknown if (row := _REMEMBERED.get(counts)) is not None}
+    if new := list(dict.fromkeys(counts for _, _, counts in unknown if counts not in rows)):
+        reckoned = dict(zip(new, map(np.copy, _reckoned(np.array(new))), strict=True))
         if len(_REMEMBERED) > REMEMBERED:
             _REMEMBERED.clear()
-        _REMEMBERED.update((seen, known[seen]) for seen in new)
-    for belief, step, seen in unknown:
-        belief.rows[step] = known[seen]
-    table = np.zeros((len(beliefs), longest, COLUMNS))
-    for belief, flush in zip(beliefs, table, strict=True):
-        np.concatenate([row for row in belief.rows if row is not None], out=flush[-belief.steps :].reshape(-1))
-    return table
+        _REMEMBERED.update(reckoned)
+        rows.update(reckoned)
+    for belief, step, counts in unknown:
+        belief.rows[step] = rows[counts]
+    flat = np.concatenate([row for belief in beliefs for row in belief.rows if row is not None])
+    return flat.reshape(len(beliefs), -1, COLUMNS)
 
 
-_REMEMBERED: dict[tuple[float, ...], Floats | None] = {}
-
-
-def _reckoned(seen: Floats) -> Floats:
-    """[step, column]: what completions tell of steps, by what was seen there.
+def _reckoned(known: Floats) -> Floats:
+    """[step, column]: what completions tell of steps, by what is known of each (see `Belief.counts`).
 
     At each point of a grid the log-likelihood of the step and of what they did there, if it is ahead of the error, at it, if there is none,
     and if it is behind; and no likelihood: the chance that one more from here, behind the error, ends as the trace does. Side by side.
     """
-    to_go = seen[:, TO_GO].astype(int)
+    to_go = known[:, TO_GO].astype(int)
     chances = _chances(1 << (int(to_go.max()) - 1).bit_length())
-    counts = seen / (1 + ALIKE * (seen[:, HEARD] - 1))[:, None]
-    passed, verbatim = counts[:, PASSED][:, None], seen[:, VERBATIM][:, None]
+    counts = known / (1 + ALIKE * (known[:, HEARD] - 1))[:, None]
+    passed, verbatim = counts[:, PASSED][:, None], known[:, VERBATIM][:, None]
     fixed, free = ((counts[:, None, LEFT] @ logs[to_go - 1])[:, 0] for logs in (chances.fixed, chances.free))
     logs = passed * _LOG_PASS + np.logaddexp(fixed + np.log(verbatim), free + (passed * np.log(WORDED) + np.log(1 - verbatim)))
     grid = logs[:, : len(_LOG_STEP)]
@@ -381,14 +357,14 @@ def _reckoned(seen: Floats) -> Floats:
 
 
 class _Chances(NamedTuple):
-    """All that depends on how many steps are left alone, one more from row to row: the first is of the last step.
+    """All that depends only on how many steps are left, one more from row to row: the first is of the last step.
 
     A column is a kind of step at a point of a grid: of the first, ahead of the error, at it, and where there is none; of the second, behind
     the error, a step that is repeated, and those gone astray.
     """
 
     faithful: Floats
-    """[prefix, point of the second grid]: of going on as the trace does once the next step is passed, behind the error."""
+    """[step, point of the second grid]: the chance of going on as the trace does once the step is passed, behind the error."""
     fixed: Floats
     """[step, end, column]: log-chance of leaving the trace there and ending so, where the step can be put in one way only."""
     free: Floats
@@ -396,10 +372,10 @@ class _Chances(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def _onward(steps: int) -> Floats:
-    """[prefix, reliability]: the chance of passing all steps but the next, of a trace of so many."""
-    chances: Floats = _RELIABILITY ** np.arange(steps - 1, -1, -1)[:, None]
-    return chances
+def _onward(steps: int) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """[prefix, reliability]: the chance of passing all steps but the next; [prefix, first error]: whether the prefix holds the error."""
+    prefix = np.arange(steps)[:, None]
+    return _RELIABILITY ** (steps - 1 - prefix), prefix > np.arange(steps + 1)
 
 
 @lru_cache(maxsize=32)

@@ -1,7 +1,8 @@
 """Scales: what is known of many traces is weighed at once, which takes little more of the processor than to weigh one."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
@@ -10,10 +11,10 @@ from annotators._signs import Floats
 
 __all__ = ["Scales"]
 
-PATIENCE_SECONDS = 0.1
-"""How long a trace waits for others: a request takes a second and more where there are many, and nobody waits where there are none."""
-AT_ONCE = 64
-"""In one turn of the event loop: thousands of traces that are ready at once would hold it for long."""
+PATIENCE_SECONDS = 0.05
+"""How long a trace waits for others: little beside a request."""
+STEPS_AT_ONCE = 512
+"""Of the traces in one turn of the event loop, roughly: thousands that are ready at once would hold it for long."""
 
 
 class _Asked(NamedTuple):
@@ -27,7 +28,8 @@ class Scales:
 
     def __init__(self) -> None:
         self._searches = 0
-        self._asked = list[_Asked]()
+        self._asked = deque[_Asked]()
+        self._due: asyncio.Handle | None = None
 
     @asynccontextmanager
     async def searching(self) -> AsyncIterator[None]:
@@ -43,14 +45,15 @@ class Scales:
         """The posterior of one trace, and what a completion from each of its prefixes is expected to tell (see `weighed`)."""
         loop = asyncio.get_running_loop()
         if not self._asked:
-            loop.call_later(PATIENCE_SECONDS, self._weigh)
+            self._due = loop.call_later(PATIENCE_SECONDS, self._weigh)
         asked = _Asked(belief, weights, loop.create_future())
         self._asked.append(asked)
         self._hurry()
         try:
             return await asked.answer
-        finally:
-            self._asked = [other for other in self._asked if other is not asked]
+        except asyncio.CancelledError:
+            self._asked = deque(other for other in self._asked if other is not asked)
+            raise
 
     def _hurry(self) -> None:
         """Wait no longer where nobody else can come; but those that are about to begin, in this turn of the event loop, can."""
@@ -62,14 +65,29 @@ class Scales:
             self._weigh()
 
     def _weigh(self) -> None:
-        some, self._asked = self._asked[:AT_ONCE], self._asked[AT_ONCE:]
+        """Some of those that wait, first come, first served, and the others in the next turn of the event loop."""
+        if self._due:
+            self._due.cancel()
+        some, steps = list[_Asked](), 0
+        while self._asked and steps < STEPS_AT_ONCE:
+            some.append(self._asked.popleft())
+            steps += some[-1].belief.steps
         if self._asked:
-            asyncio.get_running_loop().call_soon(self._weigh)
-        try:
-            for asked, found in zip(some, weighed([one.belief for one in some], [one.weights for one in some]), strict=True):
-                if not asked.answer.done():
-                    asked.answer.set_result(found)
-        except Exception as error:  # noqa: BLE001  # whoever asked has to hear of it, or would wait for ever
+            self._due = asyncio.get_running_loop().call_soon(self._weigh)
+        _answer(some)
+
+
+def _answer(some: Sequence[_Asked]) -> None:
+    """Tell everyone; where weighing fails, each by itself, since one trace's failure is that trace's alone."""
+    try:
+        found = weighed([asked.belief for asked in some], [asked.weights for asked in some])
+    except Exception as error:  # noqa: BLE001  # whoever asked has to hear of it, or would wait for ever
+        if len(some) > 1:
             for asked in some:
-                if not asked.answer.done():
-                    asked.answer.set_exception(error)
+                _answer([asked])
+        elif not some[0].answer.done():
+            some[0].answer.set_exception(error)
+    else:
+        for asked, each in zip(some, found, strict=True):
+            if not asked.answer.done():
+                asked.answer.set_result(each)

@@ -35,7 +35,7 @@ STRENGTH = 30.0
 
 def signs_of(steps: int, said: Sequence[Annotation | None]) -> Signs:
     """What each method says of a trace's steps."""
-    if not said:
+    if not said:  # as in most runs, and then there is nothing to reckon
         return np.empty((0, steps), dtype=np.intp)
     rows = [_of_a_method(annotation.steps if annotation else [StepAnnotation()] * steps) for annotation in said]
     signs = np.array(rows, dtype=np.intp).reshape(len(rows), steps)
@@ -74,7 +74,7 @@ def met(signs: Signs) -> Floats:
 
     Its product with the rates is the log-likelihood of all signs; the chances of the first errors with it are the counts of what was met.
     """
-    if not len(signs):  # as in most runs: a thousand traces are soon told that nobody spoke of them
+    if not len(signs):  # as in most runs, and then there is nothing to reckon
         return np.empty((signs.shape[1] + 1, 0))
     numbers = np.arange(OF_A_METHOD * len(signs))
     met_at = (signs[:, :, None] == numbers).sum(axis=0)  # [step, sign]

@@ -116,7 +116,7 @@ class _Search:
 
     def _annotation(self, tools: Tools, chance: Floats) -> Annotation:
         trace, best, posterior = tools.trace, int(chance.argmax()), tuple(chance.tolist())
-        called = best if posterior[best] >= LIKELY else -1  # the last step that is
+        called = best if posterior[best] >= LIKELY else -1  # up to here steps are called right or wrong
         outcomes = defaultdict[int, list[Verdict]](list)
         for rollout in tools.spent:
             outcomes[rollout.prefix_steps].append(rollout.outcome)

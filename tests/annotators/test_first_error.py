@@ -1,6 +1,7 @@
 """The posterior over the first error is Bayes' rule, and an expected gain is what completions give on average."""
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 import pytest
@@ -159,21 +160,32 @@ def test_weights_are_learned_from_what_traces_show() -> None:
     assert told(fitted([])) == start
 
 
-@settings(max_examples=30)
-@given(st.lists(st.tuples(observations(), st.booleans(), st.sampled_from([0.1, 0.5])), min_size=1, max_size=12), st.integers(1, 40))
-def test_a_trace_is_weighed_the_same_alone_and_with_others(
-    cases: list[tuple[tuple[int, list[tuple[int, int, int]]], bool, float]], together: int
+@cache
+def learned(steps: int) -> Weights:
+    signs = signs_of(steps, [said("c" * (steps - 1) + "i")])
+    return fitted([Belief(signs, right=False, verbatim=0.5) for _ in range(steps)], methods=1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(observations(), st.booleans(), st.integers(1, 3)), min_size=1, max_size=30), st.integers(1, 40))
+def test_a_trace_is_weighed_to_the_last_bit_the_same_alone_and_with_others(
+    cases: list[tuple[tuple[int, list[tuple[int, int, int]]], bool, int]], together: int
 ) -> None:
-    """Each with its own length, and by weights of its own."""
-    beliefs = [belief(steps, seen, right=right, verbatim=verbatim) for (steps, seen), right, verbatim in cases]
-    weights = [fitted([belief(steps, seen, right=right)]) for (steps, seen), right, _ in cases]
+    """Each with its own length and signs, and by weights of its own."""
+    beliefs, weights = list[Belief](), [learned(lesson) for _, _, lesson in cases]
+    for (steps, seen), right, _ in cases:
+        beliefs.append(
+            Belief(signs_of(steps, [said("i" * len(seen[:steps]) + "c" * (steps - len(seen[:steps])))]), right=right, verbatim=0.5)
+        )
+        for one in seen:
+            beliefs[-1].see(Observation(*one))
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(_first_error, "TOGETHER", together)
         at_once = weighed(beliefs, weights)
-    for one, by, (chance, gains) in zip(beliefs, weights, at_once, strict=True):
-        alone = gained(one, by)
-        assert chance == pytest.approx(alone[0], abs=1e-9)
-        assert gains == pytest.approx(alone[1], abs=1e-5)  # of one alone, other first errors are negligible
+    for known, by, (chance, gains) in zip(beliefs, weights, at_once, strict=True):
+        alone = gained(known, by)
+        assert chance.tolist() == alone[0].tolist()
+        assert gains.tolist() == alone[1].tolist()
 
 
 def test_what_is_remembered_is_no_more_than_it_may_be(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,10 @@
-"""Traces are weighed together, nobody waits in vain, and an error reaches all who asked."""
+"""Traces are weighed together, nobody waits in vain, and an error is one trace's."""
 
 import asyncio
 import time
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 
 from annotators import _scales
@@ -71,10 +72,18 @@ async def test_nobody_waits_longer_than_it_takes_patience_for_one_who_is_busy(si
 
 
 async def test_many_are_weighed_in_several_turns_of_the_event_loop(sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_scales, "AT_ONCE", 4)
-    scales = Scales()
-    await asyncio.gather(*(searched(scales, belief()) for _ in range(10)))
+    monkeypatch.setattr(_scales, "STEPS_AT_ONCE", 4 * len(belief().rows))
+    scales, seen_between = Scales(), list[list[int]]()
+
+    async def look() -> None:
+        while sum(sizes) < 10:
+            seen_between.append(list(sizes))
+            await asyncio.sleep(0)
+
+    await asyncio.gather(look(), *(searched(scales, belief()) for _ in range(10)))
     assert sizes == [4, 4, 2]
+    assert [4] in seen_between
+    assert [4, 4] in seen_between
 
 
 async def test_who_gives_up_keeps_nobody_waiting(sizes: list[int]) -> None:
@@ -90,11 +99,34 @@ async def test_who_gives_up_keeps_nobody_waiting(sizes: list[int]) -> None:
     assert sizes == [1]
 
 
-async def test_an_error_reaches_all_who_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(beliefs: Sequence[Belief], weights: Sequence[Weights]) -> Sequence[tuple[Floats, Floats]]:
-        raise ZeroDivisionError
+async def test_an_error_is_the_traces_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = belief()
 
-    monkeypatch.setattr(_scales, "weighed", broken)
+    def strict(beliefs: Sequence[Belief], weights: Sequence[Weights]) -> Sequence[tuple[Floats, Floats]]:
+        if broken in beliefs:
+            raise ZeroDivisionError
+        return weighed(beliefs, weights)
+
+    monkeypatch.setattr(_scales, "weighed", strict)
     scales = Scales()
-    found = await asyncio.gather(*(searched(scales, belief()) for _ in range(3)), return_exceptions=True)
-    assert [type(each) for each in found] == [ZeroDivisionError] * 3
+    found = await asyncio.gather(*(searched(scales, one) for one in (belief(), broken, belief())), return_exceptions=True)
+    assert [type(each) for each in found] == [np.ndarray, ZeroDivisionError, np.ndarray]
+
+
+def test_one_event_loop_after_another(sizes: list[int]) -> None:
+    scales, began = Scales(), time.perf_counter()
+
+    async def busy() -> None:
+        async with scales.searching():
+            await asyncio.sleep(IMPATIENT_SECONDS)
+
+    async def cut_short() -> None:
+        tasks = [asyncio.create_task(busy()), asyncio.create_task(searched(scales, belief()))]
+        await asyncio.sleep(0.01)
+        assert not any(task.done() for task in tasks)
+
+    for _ in range(2):
+        asyncio.run(cut_short())
+    asyncio.run(searched(scales, belief()))
+    assert time.perf_counter() - began < IMPATIENT_SECONDS
+    assert sizes[-1] == 1
