@@ -34,6 +34,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
 from itertools import groupby, islice, product
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,7 +64,7 @@ ROUNDS = 25
 TOGETHER = 256
 """Steps of the traces that are in one table: with fewer to learn from them is slower, with more to weigh them."""
 REMEMBERED = 8192
-"""How many rows of what completions tell of a step are kept, of 2 KiB each, before those of one more table."""
+"""Rows of what completions tell of a step, of 2 KiB each: when there are more, all are dropped and those in use come back."""
 
 Axis = Mapping[float, float]
 
@@ -281,7 +282,8 @@ class _Known(NamedTuple):
 
 def _tables(beliefs: Iterable[Belief]) -> Iterator[Sequence[Belief]]:
     """In tables of traces of one length."""
-    for steps, alike in groupby(sorted(beliefs, key=lambda belief: belief.steps), key=lambda belief: belief.steps):
+    length = attrgetter("steps")
+    for steps, alike in groupby(sorted(beliefs, key=length), key=length):
         while some := list(islice(alike, max(1, TOGETHER // steps))):
             yield some
 
