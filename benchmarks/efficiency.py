@@ -208,7 +208,8 @@ def main() -> None:
     """Measure and print JSON; exit status 1 where a target is missed, beyond what chance explains."""
     options = _options()
     decided = decisions()
-    say("a decision, by the steps of a trace: " + ", ".join(f"{steps}: {each['median_ms']} ms" for steps, each in decided.items()))
+    spoken = (f"{steps}: {each['median_ms']} ms, {each['among_others_ms']} among others" for steps, each in decided.items())
+    say("a decision, by the steps of a trace: " + "; ".join(spoken))
     parts = {**_earlier(options.earlier), **asyncio.run(measure(options))}
     took = beside(decided[LONGEST]["median_ms"], most=MOST_MS)
     found = {**verdicts(parts), "a decision": {f"milliseconds at {LONGEST} steps": took}}
