@@ -2,4 +2,6 @@
 
 import os
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as `stepmark` has it; before anything imports numpy
+os.environ.setdefault(
+    "OPENBLAS_NUM_THREADS", "1"
+)  # as `stepmark` has it; before anything imports numpy

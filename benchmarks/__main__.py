@@ -31,13 +31,25 @@ PARTS: Mapping[str, Sequence[str]] = {
 
 def main() -> None:
     """Run them, and write what they measured beside their plots."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Run the benchmarks one after the other.")
-    parser.add_argument("parts", nargs="*", default=list(PARTS), metavar="PART", help=f"of {', '.join(PARTS)}; all by default")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description="Run the benchmarks one after the other."
+    )
+    parser.add_argument(
+        "parts",
+        nargs="*",
+        default=list(PARTS),
+        metavar="PART",
+        help=f"of {', '.join(PARTS)}; all by default",
+    )
     parser.add_argument("--to", type=Path, default=RESULTS, help="where the JSON goes")
     options = parser.parse_args()
     if unknown := set(options.parts) - set(PARTS):
-        parser.error(f"no benchmark called {', '.join(sorted(unknown))}; there are: {', '.join(PARTS)}")
-    told: dict[str, Any] = json.loads(options.to.read_text(encoding="utf-8")) if options.to.exists() else {}
+        parser.error(
+            f"no benchmark called {', '.join(sorted(unknown))}; there are: {', '.join(PARTS)}"
+        )
+    told: dict[str, Any] = (
+        json.loads(options.to.read_text(encoding="utf-8")) if options.to.exists() else {}
+    )
     statuses = dict[str, int]()
     for part in options.parts:
         say(f"== {part}")
@@ -45,13 +57,20 @@ def main() -> None:
         options.to.parent.mkdir(parents=True, exist_ok=True)
         options.to.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     for part, status in statuses.items():
-        say(f"{part}: {'as it must be' if status == 0 else f'a target missed, or failed: exit status {status}'}, {told[part]['seconds']} s")
+        say(
+            f"{part}: {'as it must be' if status == 0 else f'a target missed, or failed: exit status {status}'}, {told[part]['seconds']} s"
+        )
     raise SystemExit(any(statuses.values()))
 
 
 def _run(part: str) -> tuple[dict[str, Any], int]:
     started = time.monotonic()
-    done = subprocess.run([sys.executable, "-m", f"benchmarks.{part}", *PARTS[part]], stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{part}", *PARTS[part]],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
     machine = {
         "python": platform.python_version(),
         "processor": platform.machine(),
@@ -62,7 +81,11 @@ def _run(part: str) -> tuple[dict[str, Any], int]:
         measured = json.loads(done.stdout)
     except json.JSONDecodeError:
         measured = None
-    return {"seconds": round(time.monotonic() - started), "machine": machine, "measured": measured}, done.returncode
+    return {
+        "seconds": round(time.monotonic() - started),
+        "machine": machine,
+        "measured": measured,
+    }, done.returncode
 
 
 def say(text: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from engines.base import Completion, Prompt, Through
+from engines.base import Completion, EngineWrapper, Prompt
 from stepmark.identity import digest, seed_for
 from stepmark.records import Sampling
 
@@ -20,7 +20,7 @@ SECONDS_PER_TOKEN = 2e-5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bank(Through):
+class Bank(EngineWrapper):
     """An engine that asks another one once for each prompt and sampling; with a `file`, once for ever."""
 
     file: Path | None = None
@@ -28,7 +28,11 @@ class Bank(Through):
 
     def load(self) -> None:
         """Remember what the file holds; a line that a killed run has left unfinished is passed over."""
-        lines = self.file.read_text(encoding="utf-8").splitlines() if self.file is not None and self.file.exists() else ()
+        lines = (
+            self.file.read_text(encoding="utf-8").splitlines()
+            if self.file is not None and self.file.exists()
+            else ()
+        )
         for line in lines:
             try:
                 row = json.loads(line)
@@ -43,7 +47,12 @@ class Bank(Through):
             self.known[key] = await self.engine.complete(prompt, sampling)
             if self.file is not None:
                 with self.file.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps({"key": key, "completions": [asdict(one) for one in self.known[key]]}) + "\n")
+                    file.write(
+                        json.dumps(
+                            {"key": key, "completions": [asdict(one) for one in self.known[key]]}
+                        )
+                        + "\n"
+                    )
         return self.known[key]
 
     async def close(self) -> None:
@@ -52,7 +61,7 @@ class Bank(Through):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Account(Through):
+class Account(EngineWrapper):
     """One method's account of a trace with a bank: the n-th completion that it asks of a prefix is the bank's n-th, whatever its seed."""
 
     trace_id: str
@@ -63,7 +72,10 @@ class Account(Through):
         first = self.drawn[prompt.text]
         self.drawn[prompt.text] += sampling.n
         numbers = range(first, first + sampling.n)
-        waves = {wave: await self._wave(prompt, sampling, wave) for wave in sorted({number // TOGETHER for number in numbers})}
+        waves = {
+            wave: await self._wave(prompt, sampling, wave)
+            for wave in sorted({number // TOGETHER for number in numbers})
+        }
         found = [waves[number // TOGETHER][number % TOGETHER] for number in numbers]
         await asyncio.sleep(SECONDS_PER_TOKEN * max(one.generated_tokens for one in found))
         return found

@@ -26,12 +26,19 @@ class Clock:
 
     def read(self) -> Used:
         """So far."""
-        seconds, own, ours, everyone = (now - then for now, then in zip(self._now(), self._started, strict=True))
+        seconds, own, ours, everyone = (
+            now - then for now, then in zip(self._now(), self._started, strict=True)
+        )
         return Used(seconds, own / seconds, max(0.0, everyone - ours) / seconds)
 
     def _now(self) -> tuple[float, float, float, float]:
         machine, process = psutil.cpu_times(), psutil.Process()
-        everyone = sum(machine) - machine.idle - getattr(machine, "iowait", 0.0) - getattr(machine, "guest", 0.0)
+        everyone = (
+            sum(machine)
+            - machine.idle
+            - getattr(machine, "iowait", 0.0)
+            - getattr(machine, "guest", 0.0)
+        )
         ours = sum(_used(one) for one in (process, *process.children(recursive=True)))
         return time.perf_counter(), time.process_time(), ours, everyone
 

@@ -38,7 +38,9 @@ def _taken(steps: int, traces: int, at_once: int) -> Sequence[float]:
     """What each decision took, so many traces deciding at once."""
     draws, taken, weights = Random(SEED), list[float](), [default()] * at_once
     for _ in range(traces // at_once):
-        beliefs = [Belief(signs_of(steps, []), right=False, verbatim=VERBATIM) for _ in range(at_once)]
+        beliefs = [
+            Belief(signs_of(steps, []), right=False, verbatim=VERBATIM) for _ in range(at_once)
+        ]
         for _ in range(COMPLETIONS):
             seen = [_drawn(draws, steps) for _ in beliefs]
             began = time.process_time()
@@ -51,4 +53,6 @@ def _taken(steps: int, traces: int, at_once: int) -> Sequence[float]:
 
 def _drawn(draws: Random, steps: int) -> Observation:
     start = draws.randrange(steps)
-    return Observation(start, min(steps, start + draws.randrange(FARTHEST)), draws.choice((RIGHT, SAME, OTHER)))
+    return Observation(
+        start, min(steps, start + draws.randrange(FARTHEST)), draws.choice((RIGHT, SAME, OTHER))
+    )

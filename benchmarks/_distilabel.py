@@ -44,7 +44,10 @@ class Sampler(OpenAILLM):  # type: ignore[misc]
     async def agenerate(self, input: str, num_generations: int = 1, **parameters: Any) -> Any:
         """N samples through distilabel's own client; their texts become one."""
         parts = [self.samples] if self.at_once else [1] * self.samples
-        outputs = [await self._generate_completion(input=input, num_generations=part, **parameters) for part in parts]
+        outputs = [
+            await self._generate_completion(input=input, num_generations=part, **parameters)
+            for part in parts
+        ]
         self._tokens += sum(sum(output["statistics"]["output_tokens"]) for output in outputs)
         texts = [answered(text) for output in outputs for text in output["generations"]]
         return outputs[0] | {"generations": [SEPARATOR.join(texts)]}
@@ -54,7 +57,10 @@ class Completer(MathShepherdCompleter):  # type: ignore[misc]
     """Prompts that the model can continue."""
 
     def _prepare_completions(self, instruction: str, steps: list[str]) -> list[str]:
-        return [instruction + "".join(f"{step}\n" for step in steps[:end]) for end in range(1, len(steps) - 1)]
+        return [
+            instruction + "".join(f"{step}\n" for step in steps[:end])
+            for end in range(1, len(steps) - 1)
+        ]
 
 
 def answered(text: str) -> str:
@@ -70,7 +76,10 @@ def labelled(given: dict[str, Any]) -> dict[str, Any]:
         api_key="none",
         samples=given["rollouts"],
         at_once=given["at_once"],
-        generation_kwargs={"temperature": given["temperature"], "max_new_tokens": given["max_tokens"]},
+        generation_kwargs={
+            "temperature": given["temperature"],
+            "max_new_tokens": given["max_tokens"],
+        },
     )
     task = Completer(llm=sampler, N=given["rollouts"], system_prompt=None)
     task.load()
@@ -87,11 +96,16 @@ def labelled(given: dict[str, Any]) -> dict[str, Any]:
     return {
         "seconds": time.perf_counter() - started,
         "generated_tokens": sampler._tokens,
-        "labels": [[[LABELS.get(step[-2:], "") for step in steps] for steps in row["solutions"]] for row in done],
+        "labels": [
+            [[LABELS.get(step[-2:], "") for step in steps] for steps in row["solutions"]]
+            for row in done
+        ],
         "versions": {name: version(name) for name in ("distilabel", "openai")},
     }
 
 
 if __name__ == "__main__":
     source, target = map(Path, sys.argv[1:])
-    target.write_text(json.dumps(labelled(json.loads(source.read_text(encoding="utf-8")))), encoding="utf-8")
+    target.write_text(
+        json.dumps(labelled(json.loads(source.read_text(encoding="utf-8")))), encoding="utf-8"
+    )

@@ -4,7 +4,10 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from annotators.base import Annotator, Family, Hearing, Learning, Services, Tools, run, together
+from annotators.base import Annotator, DependsOnAnnotators, FitsPerShard
+from annotators.concurrency import gather_or_cancel
+from annotators.context import AnnotationContext, ProblemGroup, RunServices
+from annotators.running import run
 from benchmarks._bank import Account, Bank
 from stepmark.records import Annotation, Problem, Trace, Verdict
 
@@ -35,14 +38,17 @@ class Labelled:
     def of(cls, grounds: Iterable["Labelled"]) -> "Labelled":
         """What the method says of the traces of several grounds."""
         each = list(grounds)
-        return cls(found=[found for one in each for found in one.found], own_seconds=sum(one.own_seconds for one in each))
+        return cls(
+            found=[found for one in each for found in one.found],
+            own_seconds=sum(one.own_seconds for one in each),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ground:
     """The traces that are labelled are those in `truth`, in its order; the others are known to whoever looks at a problem's samples."""
 
-    services: Services
+    services: RunServices
     bank: Bank
     problems: Mapping[str, Problem]
     traces: Sequence[Trace]
@@ -52,28 +58,39 @@ class Ground:
 
     async def labelled(self, method: Annotator) -> Labelled:
         """Have a method label the traces, all of them at once; what it learns it learns from all samples."""
-        await self._label(method)  # so that what is not in the bank yet, and no processor time is wanted for, is written
+        await self._label(
+            method
+        )  # so that what is not in the bank yet, and no processor time is wanted for, is written
         started = time.process_time()
         found = await self._label(method)
         return Labelled(found=found, own_seconds=time.process_time() - started)
 
     async def _label(self, method: Annotator) -> Sequence[Found]:
-        tools = self._tools(method.evidence if isinstance(method, Hearing) else ())
-        if isinstance(method, Learning):
-            method = await method.learn(list(tools.values()))
-        wanted = [tools[trace_id] for trace_id in self.truth]
-        said = await together(run(method, METHOD, "", one.problem, one.trace, one) for one in wanted)
+        context = self._tools(method.evidence if isinstance(method, DependsOnAnnotators) else ())
+        if isinstance(method, FitsPerShard):
+            method = await method.fit(list(context.values()))
+        wanted = [context[trace_id] for trace_id in self.truth]
+        said = await gather_or_cancel(
+            run(method, METHOD, "", one.problem, one.trace, one) for one in wanted
+        )
         return [
-            Found(trace=one.trace, truth=self.truth[one.trace.trace_id], solvable=Verdict.CORRECT in one.siblings, said=annotation)
+            Found(
+                trace=one.trace,
+                truth=self.truth[one.trace.trace_id],
+                solvable=Verdict.CORRECT in one.siblings,
+                said=annotation,
+            )
             for one, annotation in zip(wanted, said, strict=True)
         ]
 
-    def _tools(self, hears: Sequence[str]) -> Mapping[str, Tools]:
-        families: dict[str, Family] = {problem_id: Family(traces={}) for problem_id in self.problems}
+    def _tools(self, hears: Sequence[str]) -> Mapping[str, AnnotationContext]:
+        families: dict[str, ProblemGroup] = {
+            problem_id: ProblemGroup(traces={}) for problem_id in self.problems
+        }
         for trace in self.traces:
             families[trace.problem_id].traces[trace.trace_id] = trace
         return {
-            trace.trace_id: Tools(
+            trace.trace_id: AnnotationContext(
                 replace(self.services, engine=Account(engine=self.bank, trace_id=trace.trace_id)),
                 METHOD,
                 self.problems[trace.problem_id],

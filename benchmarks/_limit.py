@@ -20,7 +20,8 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from annotators.base import Tools, undecided
+from annotators.context import AnnotationContext
+from annotators.failures import abstention
 from benchmarks._ground import Found, Ground, Labelled
 from benchmarks._measures import Group
 from benchmarks._policy import ANSWERS, MISTAKES, Policy
@@ -75,22 +76,41 @@ class _Known:
 
     def places(self, states: Floats) -> Floats:
         """The chance of every first error."""
-        chance: Floats = np.bincount(self.errors, weights=states, minlength=len(self.reach)).astype(np.float64)
+        chance: Floats = np.bincount(self.errors, weights=states, minlength=len(self.reach)).astype(
+            np.float64
+        )
         return chance
 
     def gains(self, states: Floats) -> Floats:
         """What one rollout from each prefix is expected to tell of the first error, in bits."""
-        joint = np.stack([np.stack([self.places(states * of_end) for of_end in of_prefix.T]) for of_prefix in self.ends])
-        return _entropy(self.places(states)) + _entropy(joint.sum(axis=2)) - _entropy(joint.reshape(len(joint), -1))
+        joint = np.stack(
+            [
+                np.stack([self.places(states * of_end) for of_end in of_prefix.T])
+                for of_prefix in self.ends
+            ]
+        )
+        return (
+            _entropy(self.places(states))
+            + _entropy(joint.sum(axis=2))
+            - _entropy(joint.reshape(len(joint), -1))
+        )
 
 
-def limit(ground: Ground, policy: Policy, group: Group, labelled: Labelled, unbought: Labelled | None = None) -> Limit:
+def limit(
+    ground: Ground,
+    policy: Policy,
+    group: Group,
+    labelled: Labelled,
+    unbought: Labelled | None = None,
+) -> Limit:
     """The fewest rollouts that could tell as much of a group's wrong traces as these labels do; `unbought`: the method's without any."""
     wrong = _wrong(labelled, group)
     families = _families(ground)
     known = [_known(policy, one.trace.problem_id) for one in wrong]
     doubts = [
-        float(_entropy(of.places(of.posterior(_siblings(one.trace, families[one.trace.problem_id])))))
+        float(
+            _entropy(of.places(of.posterior(_siblings(one.trace, families[one.trace.problem_id]))))
+        )
         for of, one in zip(known, wrong, strict=True)
     ]
     doubt = float(np.mean(doubts))
@@ -98,7 +118,9 @@ def limit(ground: Ground, policy: Policy, group: Group, labelled: Labelled, unbo
     told = max(0.0, doubt - left)
     right = [float(of.reach[1:].mean()) for of in known]
     binary = float(np.mean([_binary_capacity(each, policy.harmless) for each in right]))
-    own = None if unbought is None else max(0.0, _left(_wrong(unbought, group), policy.steps) - left)
+    own = (
+        None if unbought is None else max(0.0, _left(_wrong(unbought, group), policy.steps) - left)
+    )
     return Limit(
         doubt=doubt,
         told=told,
@@ -120,24 +142,31 @@ class Knowing:
     version: ClassVar[int] = 1
     needs: ClassVar[frozenset[str]] = frozenset({"engine"})
 
-    async def annotate(self, problem: Problem, trace: Trace, tools: Tools) -> Annotation:
+    async def annotate(
+        self, problem: Problem, trace: Trace, context: AnnotationContext
+    ) -> Annotation:
         """Search a wrong trace; a right one is taken to be free of errors, as most are."""
         if trace.outcome is Verdict.CORRECT:
-            return replace(undecided(trace, "right answer, not searched"), first_error=NO_ERROR)
+            return replace(abstention(trace, "right answer, not searched"), first_error=NO_ERROR)
         known = _known(self.policy, problem.problem_id)
-        seen = list(_siblings(trace, list(tools.family.traces.values())))
+        seen = list(_siblings(trace, list(context.group.traces.values())))
         while True:
             states = known.posterior(seen)
             chance = known.places(states)
-            if chance.max() >= self.confidence or len(tools.spent) >= self.budget:
+            if chance.max() >= self.confidence or len(context.sampled_rollouts) >= self.budget:
                 break
             prefix = int(known.gains(states).argmax())
-            for rollout in await tools.rollouts(prefix, 1):
+            for rollout in await context.rollouts(prefix, 1):
                 seen.append((prefix, _end(trace, rollout.outcome, rollout.final_answer)))
-        best, steps = int(chance.argmax()), undecided(trace, "").steps
+        best, steps = int(chance.argmax()), abstention(trace, "").steps
         posterior = (*map(float, chance), 0.0)
         return Annotation(
-            trace_id=trace.trace_id, method="", first_error=best, confidence=posterior[best], steps=steps, posterior=posterior
+            trace_id=trace.trace_id,
+            method="",
+            first_error=best,
+            confidence=posterior[best],
+            steps=steps,
+            posterior=posterior,
         )
 
 
@@ -150,7 +179,9 @@ def _left(wrong: Sequence[Found], steps: int) -> float:
     if all(one.said.posterior for one in wrong):
         return float(np.mean([-np.log2(max(one.said.posterior[one.truth], TINY)) for one in wrong]))
     missed = float(np.mean([one.said.first_error != one.truth for one in wrong]))
-    return float(_entropy(np.array([missed, 1 - missed]))) + missed * float(np.log2(max(1, steps - 1)))
+    return float(_entropy(np.array([missed, 1 - missed]))) + missed * float(
+        np.log2(max(1, steps - 1))
+    )
 
 
 def _families(ground: Ground) -> Mapping[str, Sequence[Trace]]:
@@ -161,7 +192,11 @@ def _families(ground: Ground) -> Mapping[str, Sequence[Trace]]:
 
 
 def _siblings(trace: Trace, family: Sequence[Trace]) -> Sequence[tuple[int, int]]:
-    return [(0, _end(trace, other.outcome, other.final_answer)) for other in family if other.trace_id != trace.trace_id]
+    return [
+        (0, _end(trace, other.outcome, other.final_answer))
+        for other in family
+        if other.trace_id != trace.trace_id
+    ]
 
 
 def _end(trace: Trace, outcome: Verdict, answer: str | None) -> int:
@@ -173,23 +208,38 @@ def _known(policy: Policy, problem_id: str) -> _Known:
     chances = np.array(policy.chances(problem_id))
     reach = np.cumprod(chances[::-1])[::-1]
     onward = np.append(reach[1:], 1.0)  # all steps behind this one go right
-    made = np.append(1.0, np.cumprod(chances)[:-1]) * (1 - chances)  # by place: the first mistake is made here
+    made = np.append(1.0, np.cumprod(chances)[:-1]) * (
+        1 - chances
+    )  # by place: the first mistake is made here
     errors, ways, alone = (
-        each.ravel() for each in np.meshgrid(np.arange(policy.steps), np.arange(len(MISTAKES)), np.array([True, False]), indexing="ij")
+        each.ravel()
+        for each in np.meshgrid(
+            np.arange(policy.steps),
+            np.arange(len(MISTAKES)),
+            np.array([True, False]),
+            indexing="ij",
+        )
     )
     share = np.array(MISTAKES)[ways]
     prior = made[errors] * share * np.where(alone, onward[errors], 1 - onward[errors])
     ends = np.empty((policy.steps, len(errors), 3))
     for prefix in range(policy.steps):
         sound = prefix <= errors
-        ends[prefix, :, RIGHT] = np.where(sound, reach[prefix] + (1 - reach[prefix]) * policy.harmless, policy.harmless)
+        ends[prefix, :, RIGHT] = np.where(
+            sound, reach[prefix] + (1 - reach[prefix]) * policy.harmless, policy.harmless
+        )
         # From a sound prefix: right up to the error, wrong there in the same way, right from there on; behind it: right from there on.
         before = np.append(1.0, np.cumprod(chances))
         again = (before[errors] / before[prefix]) * (1 - chances[errors]) * share * onward[errors]
         same = (1 - policy.harmless) * np.where(sound, again, reach[prefix])
         ends[prefix, :, SAME] = np.where(alone, same, 1 / ANSWERS)
     ends[:, :, OTHER] = np.maximum(TINY, 1 - ends[:, :, RIGHT] - ends[:, :, SAME])
-    return _Known(errors=errors, prior=np.maximum(TINY, prior) / prior.sum(), ends=np.maximum(TINY, ends), reach=reach)
+    return _Known(
+        errors=errors,
+        prior=np.maximum(TINY, prior) / prior.sum(),
+        ends=np.maximum(TINY, ends),
+        reach=reach,
+    )
 
 
 @lru_cache(maxsize=4096)

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from benchmarks._ground import Found, Labelled
 from benchmarks._targets import Interval
-from pipelines.scoring import Case, Score, score
+from pipelines.scoring.metrics import Case, Score, score
 from stepmark.records import NO_ERROR
 
 __all__ = ["Group", "Measured", "difference", "measured", "reliability"]
@@ -67,7 +67,11 @@ def measured(labelled: Labelled, group: Group) -> Measured:
 
 def difference(one: Labelled, other: Labelled, group: Group) -> tuple[Interval, Interval]:
     """How much more often one method is exact than another on the same traces, and its tokens as a share of the other's."""
-    pairs = [(a, b) for a, b in zip(one.found, other.found, strict=True) if a.truth != NO_ERROR and group(a)]
+    pairs = [
+        (a, b)
+        for a, b in zip(one.found, other.found, strict=True)
+        if a.truth != NO_ERROR and group(a)
+    ]
     problems = [a.trace.problem_id for a, _ in pairs]
     exact = _ratio(problems, [_exact(a) - _exact(b) for a, b in pairs], [1.0] * len(pairs))
     tokens = _ratio(problems, [_tokens(a) for a, _ in pairs], [_tokens(b) for _, b in pairs])
@@ -94,14 +98,18 @@ def _confidence(one: Found) -> float:
 
 
 def _mean(found: Sequence[Found], of: Callable[[Found], float]) -> Interval:
-    return _ratio([one.trace.problem_id for one in found], [of(one) for one in found], [1.0] * len(found))
+    return _ratio(
+        [one.trace.problem_id for one in found], [of(one) for one in found], [1.0] * len(found)
+    )
 
 
 def _ratio(problems: Sequence[str], above: Sequence[float], below: Sequence[float]) -> Interval:
     """The ratio of two sums; problems are drawn with replacement, each with all of its traces."""
     _, place = np.unique(problems, return_inverse=True)
     sums = [np.bincount(place, weights=each) for each in (above, below)]
-    draws = np.random.default_rng(SEED).multinomial(len(sums[0]), np.full(len(sums[0]), 1 / len(sums[0])), size=RESAMPLES)
+    draws = np.random.default_rng(SEED).multinomial(
+        len(sums[0]), np.full(len(sums[0]), 1 / len(sums[0])), size=RESAMPLES
+    )
     ratios = (draws @ sums[0]) / (draws @ sums[1])
     low, high = np.quantile(ratios, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(value=float(sums[0].sum() / sums[1].sum()), low=float(low), high=float(high))

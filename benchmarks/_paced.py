@@ -40,7 +40,13 @@ class Sums:
             chance = random.Random(index)
             terms = [chance.randint(1, LARGEST) for _ in range(TERMS)]
             question = f"Problem {index}. What is {' + '.join(map(str, terms))}?"
-            yield Problem(problem_id=digest(question), question=question, answer=str(sum(terms)), domain="sums", source="sums")
+            yield Problem(
+                problem_id=digest(question),
+                question=question,
+                answer=str(sum(terms)),
+                domain="sums",
+                source="sums",
+            )
 
 
 @dataclass(kw_only=True)
@@ -57,7 +63,10 @@ class Paced:
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
         """Solutions that go on from the prefix, after as long as a real engine would have taken for them."""
         started, now = time.thread_time(), time.perf_counter()
-        said = [_completion(prompt, sampling.seed + index, first=index == 0) for index in range(sampling.n)]
+        said = [
+            _completion(prompt, sampling.seed + index, first=index == 0)
+            for index in range(sampling.n)
+        ]
         lengths = [completion.generated_tokens for completion in said]
         self.free_at = max(now, self.free_at) + sum(lengths) / self.tokens_per_second
         self.cpu_seconds += time.thread_time() - started
@@ -93,5 +102,7 @@ def _solution(question: str, prefix: str, chance: random.Random) -> str:
         slipped = chance.choice(SLIPS) if chance.random() < SLIP else 0
         before, total = total, total + terms[step] + slipped
         added = f"{before} + {terms[step]} = {total}"
-        lines.append(f"Step {step}: to the {before} that we have so far we add number {step + 1} of the question, so {added}\n")
+        lines.append(
+            f"Step {step}: to the {before} that we have so far we add number {step + 1} of the question, so {added}\n"
+        )
     return "".join(lines) + f"All numbers of the question have been added. The answer is {total}."

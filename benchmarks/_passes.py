@@ -11,13 +11,13 @@ import psutil  # type: ignore[import-untyped]
 
 from benchmarks._cores import Clock
 from benchmarks._workload import Stage
-from engines import _async_llm
-from engines.base import Completion, Prompt, Through
-from pipelines.meter import Meter
-from pipelines.plan import Plan
-from pipelines.stages import Job
+from engines.base import Completion, EngineWrapper, Prompt
+from engines.runtime import async_llm as _async_llm
+from pipelines.run.job import Job
+from pipelines.run.meter import Meter
+from pipelines.run.plan import Plan
 from stepmark.records import Sampling
-from storage.dataset import Dataset
+from storage.dataset.dataset import Dataset
 
 if TYPE_CHECKING:
     from vllm import RequestOutput
@@ -105,7 +105,10 @@ class AllAtOnce:
 
     async def run(self, requests: Sequence[Request]) -> Pass:
         """Gather all requests."""
-        calls = [(self.running._tokens(prompt), _async_llm._parameters(sampling)) for prompt, sampling in requests]
+        calls = [
+            (self.running._tokens(prompt), _async_llm._parameters(sampling))
+            for prompt, sampling in requests
+        ]
         watch = await _started(self.running)
 
         async def ask(tokens: Sequence[int], parameters: object, n: int) -> Sequence[Completion]:
@@ -114,7 +117,9 @@ class AllAtOnce:
             watch.ask(-n)
             return _async_llm._completions(output)
 
-        answers = await asyncio.gather(*(ask(*call, sampling.n) for call, (_, sampling) in zip(calls, requests, strict=True)))
+        answers = await asyncio.gather(
+            *(ask(*call, sampling.n) for call, (_, sampling) in zip(calls, requests, strict=True))
+        )
         return watch.read(answers)
 
 
@@ -144,12 +149,15 @@ class OneAtATime:
 
 def by_problem(requests: Sequence[Request]) -> Sequence[Request]:
     """The requests of the first problem, then those of the next, each in the order in which they were made."""
-    places = {user: place for place, user in enumerate(dict.fromkeys(prompt.user for prompt, _ in requests))}
+    places = {
+        user: place
+        for place, user in enumerate(dict.fromkeys(prompt.user for prompt, _ in requests))
+    }
     return sorted(requests, key=lambda request: places[request[0].user])
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Recording(Through):
+class _Recording(EngineWrapper):
     """An engine that writes down what it is asked, and what that cost."""
 
     watch: "_Stopwatch"
@@ -199,8 +207,11 @@ class _Stopwatch:
         return Pass(
             requests=len(answers),
             completions=sum(map(len, answers)),
-            generated_tokens=sum(completion.generated_tokens for completions in answers for completion in completions),
-            cached_share=sum(first.cached_tokens for first in firsts) / sum(first.prompt_tokens for first in firsts),
+            generated_tokens=sum(
+                completion.generated_tokens for completions in answers for completion in completions
+            ),
+            cached_share=sum(first.cached_tokens for first in firsts)
+            / sum(first.prompt_tokens for first in firsts),
             seconds=used.seconds,
             thin_share=self._thin / used.seconds,
             own_cores=used.own_cores,

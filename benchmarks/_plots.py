@@ -39,7 +39,9 @@ def draw(parts: Mapping[str, "Part"], folder: Path) -> None:
 def _panels(parts: Mapping[str, "Part"], panel: Any, file: Path) -> None:
     columns = min(3, len(parts))
     rows = -(-len(parts) // columns)
-    figure, axes = pyplot.subplots(rows, columns, figsize=(WIDTH * columns, HEIGHT * rows), squeeze=False, layout="constrained")
+    figure, axes = pyplot.subplots(
+        rows, columns, figsize=(WIDTH * columns, HEIGHT * rows), squeeze=False, layout="constrained"
+    )
     for spare in axes.flat[len(parts) :]:
         spare.set_visible(False)
     for axis, (name, part) in zip(axes.flat, parts.items(), strict=False):
@@ -47,7 +49,11 @@ def _panels(parts: Mapping[str, "Part"], panel: Any, file: Path) -> None:
         axis.grid(color="#dddddd", linewidth=0.5)
         axis.set_axisbelow(True)
         panel(axis, part)
-    drawn = {label: handle for axis in axes.flat for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    drawn = {
+        label: handle
+        for axis in axes.flat
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
+    }
     figure.legend(drawn.values(), drawn.keys(), fontsize=8, ncols=4, loc="outside lower center")
     figure.savefig(file, metadata={"Date": None})
     pyplot.close(figure)
@@ -59,12 +65,27 @@ def _efficiency(axis: Any, part: "Part") -> None:
         # A logarithmic axis has no place for what costs nothing.
         drawn = sorted((max(1.0, row.tokens.value), row.exact.value) for row in rows)
         if drawn:
-            axis.plot(*zip(*drawn, strict=True), color=colour, marker=shape, linestyle=dashes, markersize=5, label=label)
+            axis.plot(
+                *zip(*drawn, strict=True),
+                color=colour,
+                marker=shape,
+                linestyle=dashes,
+                markersize=5,
+                label=label,
+            )
     for name, (colour, shape) in POINTS.items():
         row = part.rows[name]
         around = [[row.exact.value - row.exact.low], [row.exact.high - row.exact.value]]
         axis.errorbar(
-            row.tokens.value, row.exact.value, yerr=around, color=colour, marker=shape, linestyle="", capsize=2, elinewidth=0.7, label=name
+            row.tokens.value,
+            row.exact.value,
+            yerr=around,
+            color=colour,
+            marker=shape,
+            linestyle="",
+            capsize=2,
+            elinewidth=0.7,
+            label=name,
         )
     axis.set_xscale("log")
     axis.set_xlabel("tokens generated for a wrong trace")
@@ -75,7 +96,12 @@ def _calibration(axis: Any, part: "Part") -> None:
     axis.plot([0, 1], [0, 1], color="#999999", linestyle=":", label="as it should be")
     confidence, exact, traces = zip(*part.reliability, strict=True)
     axis.scatter(
-        confidence, exact, s=[10 + 2 * count for count in traces], color="#0072B2", edgecolor="black", label="adaptive; area: traces"
+        confidence,
+        exact,
+        s=[10 + 2 * count for count in traces],
+        color="#0072B2",
+        edgecolor="black",
+        label="adaptive; area: traces",
     )
     axis.set_xlim(0, 1.02)
     axis.set_ylim(0, 1.02)
@@ -86,4 +112,10 @@ def _calibration(axis: Any, part: "Part") -> None:
 def _line_of(name: str) -> str:
     if name.startswith("knows"):
         return "knows"
-    return "" if not name.startswith("adaptive") else "formal" if name.endswith("formal") else "adaptive"
+    return (
+        ""
+        if not name.startswith("adaptive")
+        else "formal"
+        if name.endswith("formal")
+        else "adaptive"
+    )

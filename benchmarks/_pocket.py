@@ -7,17 +7,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from annotators.base import together
+from annotators.concurrency import gather_or_cancel
 from benchmarks._bank import TOGETHER, Account, Bank
 from benchmarks._ground import Ground
-from pipelines import plan as planning
-from pipelines.config import parse
-from pipelines.meter import Meter
-from pipelines.stages import ORACLE, Job
+from pipelines.run import plan as planning
+from pipelines.run.config import parse
+from pipelines.run.job import ORACLE, Job
+from pipelines.run.meter import Meter
 from stepmark.errors import InputError
 from stepmark.records import NO_ERROR, Annotation, Problem, Trace, Verdict
-from storage.dataset import Dataset
-from storage.tables import PROBLEMS, TRACES, annotations
+from storage.dataset.dataset import Dataset
+from storage.dataset.tables import PROBLEMS, TRACES, annotations
 
 __all__ = ["ENGINES", "FORMAL", "ground"]
 
@@ -30,7 +30,12 @@ SOUND_PER_WRONG, MOST_SOUND = 0.25, 100
 """Traces without an error that are labelled too, for F1: methods differ little on them, and Math-Shepherd pays as much for each."""
 MODEL = Path(__file__).resolve().parents[1] / "engines" / "pocket_model"
 ENGINES: Mapping[str, Mapping[str, Any]] = {
-    "vllm": {"use": "vllm", "model": str(MODEL), "dtype": "float32", "options": {"max_model_len": 1024}},
+    "vllm": {
+        "use": "vllm",
+        "model": str(MODEL),
+        "dtype": "float32",
+        "options": {"max_model_len": 1024},
+    },
     "pocket": {"use": "pocket", "compute_type": "int8_float32"},
 }
 
@@ -62,15 +67,19 @@ async def _written(job: Job, bank: Bank, wrong: int) -> Ground:
         for told in job.dataset.read_part(annotations(ORACLE), shard):
             if told.first_error is not None:
                 truth[told.trace_id] = told.first_error
-        said |= {one.trace_id: {FORMAL: one} for one in job.dataset.read_part(annotations(FORMAL), shard)}
+        said |= {
+            one.trace_id: {FORMAL: one} for one in job.dataset.read_part(annotations(FORMAL), shard)
+        }
         chosen = _chosen(traces, truth)
         if sum(truth[one.trace_id] != NO_ERROR for one in chosen) >= wrong:
             break
     else:
-        raise InputError(f"{len(traces)} samples hold fewer than {wrong} wrong traces: ask for fewer")
+        raise InputError(
+            f"{len(traces)} samples hold fewer than {wrong} wrong traces: ask for fewer"
+        )
     problems = {problem.problem_id: problem for problem in job.dataset.read(PROBLEMS)}
     services = job._services(FORMAL)
-    await together(_fill(job, bank, problems[trace.problem_id], trace) for trace in chosen)
+    await gather_or_cancel(_fill(job, bank, problems[trace.problem_id], trace) for trace in chosen)
     return Ground(
         services=services,
         bank=bank,
@@ -83,10 +92,18 @@ async def _written(job: Job, bank: Bank, wrong: int) -> Ground:
 
 def _chosen(traces: Sequence[Trace], truth: dict[str, int]) -> Sequence[Trace]:
     """All wrong traces, and behind them a share of those without an error, of as many problems as there are."""
-    known = [trace for trace in traces if trace.trace_id in truth and len(trace.steps) >= FEWEST_STEPS]
-    wrong = [trace for trace in known if trace.outcome is Verdict.INCORRECT and truth[trace.trace_id] != NO_ERROR]
+    known = [
+        trace for trace in traces if trace.trace_id in truth and len(trace.steps) >= FEWEST_STEPS
+    ]
+    wrong = [
+        trace
+        for trace in known
+        if trace.outcome is Verdict.INCORRECT and truth[trace.trace_id] != NO_ERROR
+    ]
     firsts = {
-        trace.problem_id: trace for trace in reversed(known) if trace.outcome is Verdict.CORRECT and truth[trace.trace_id] == NO_ERROR
+        trace.problem_id: trace
+        for trace in reversed(known)
+        if trace.outcome is Verdict.CORRECT and truth[trace.trace_id] == NO_ERROR
     }
     return [*wrong, *list(firsts.values())[: min(MOST_SOUND, round(SOUND_PER_WRONG * len(wrong)))]]
 
@@ -95,8 +112,9 @@ async def _fill(job: Job, bank: Bank, problem: Problem, trace: Trace) -> None:
     account = Account(engine=bank, trace_id=trace.trace_id)
     sampling = job.plan.sampling(n=TOGETHER, seed=0)
     prompt = job.plan.solve_prompt(problem)
-    await together(
-        account.complete(replace(prompt, prefix="".join(trace.steps[:prefix])), sampling) for prefix in range(1, len(trace.steps))
+    await gather_or_cancel(
+        account.complete(replace(prompt, prefix="".join(trace.steps[:prefix])), sampling)
+        for prefix in range(1, len(trace.steps))
     )
 
 
@@ -107,9 +125,21 @@ def _plan(seed: int, most: int, engine: str) -> planning.Plan:
             {
                 "dataset": "unused",
                 "seed": seed,
-                "problems": {"use": "word_problems", "count": max(PROBLEMS_AT_ONCE, most), "seed": seed, "min_steps": 2, "max_steps": 6},
+                "problems": {
+                    "use": "word_problems",
+                    "count": max(PROBLEMS_AT_ONCE, most),
+                    "seed": seed,
+                    "min_steps": 2,
+                    "max_steps": 6,
+                },
                 "engine": dict(ENGINES[engine]),
-                "generate": {"prompt": "pocket", "traces_per_problem": SAMPLES, "temperature": 1.0, "max_tokens": 320, "split": "line"},
+                "generate": {
+                    "prompt": "pocket",
+                    "traces_per_problem": SAMPLES,
+                    "temperature": 1.0,
+                    "max_tokens": 320,
+                    "split": "line",
+                },
                 "annotators": [{"use": FORMAL}],
                 "shards": {"problems_per_shard": PROBLEMS_AT_ONCE},
             },

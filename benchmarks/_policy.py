@@ -41,7 +41,13 @@ class Policy:
     def problems(self, count: int) -> Iterator[Problem]:
         """So many problems."""
         for number in range(count):
-            yield Problem(problem_id=str(number), question=f"Problem {number}", answer=ANSWER, domain="simulated", source="policy")
+            yield Problem(
+                problem_id=str(number),
+                question=f"Problem {number}",
+                answer=ANSWER,
+                domain="simulated",
+                source="policy",
+            )
 
     def first_error(self, trace: Trace) -> int:
         """The truth."""
@@ -63,7 +69,11 @@ class Policy:
         steps[-1] = f"{steps[-1].rstrip()} The answer is {self._answer(steps, draws)}."
         text = "".join(steps[begun:])
         return Completion(
-            text=text, finish_reason="stop", prompt_tokens=0, cached_tokens=0, generated_tokens=TOKENS_PER_STEP * (self.steps - begun)
+            text=text,
+            finish_reason="stop",
+            prompt_tokens=0,
+            cached_tokens=0,
+            generated_tokens=TOKENS_PER_STEP * (self.steps - begun),
         )
 
     def _step(self, number: int, place: int, draws: random.Random) -> str:
@@ -76,7 +86,11 @@ class Policy:
         return random.Random(f"{self.seed}/{number}/{place}").betavariate(*shape)
 
     def _answer(self, steps: list[str], draws: random.Random) -> str:
-        mistakes = [(place, step[step.index(MISTAKE) + 1]) for place, step in enumerate(steps) if MISTAKE in step]
+        mistakes = [
+            (place, step[step.index(MISTAKE) + 1])
+            for place, step in enumerate(steps)
+            if MISTAKE in step
+        ]
         if not mistakes or draws.random() < self.harmless:
             return ANSWER
         if len(mistakes) == 1:

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 
-from annotators.base import Graded, Services
+from annotators.context import Grade, RunServices
 from benchmarks._bank import Bank
 from benchmarks._ground import Ground
 from benchmarks._policy import Policy
 from engines.base import Prompt
 from engines.scripted import Scripted
-from stepmark import answers
+from stepmark import final_answers as answers
 from stepmark.identity import digest, seed_for
 from stepmark.records import NO_ERROR, Problem, Sampling, Trace, Verdict
 from stepmark.steps import split
@@ -49,20 +49,27 @@ async def ground(policy: Policy, wrong: int) -> Ground:
             )
         if sum(trace.outcome is Verdict.INCORRECT for trace in traces) >= wrong:
             break
-    truth = {trace.trace_id: policy.first_error(trace) for trace in sorted(traces, key=lambda trace: trace.outcome is Verdict.CORRECT)}
+    truth = {
+        trace.trace_id: policy.first_error(trace)
+        for trace in sorted(traces, key=lambda trace: trace.outcome is Verdict.CORRECT)
+    }
     sound = {trace.trace_id for trace in traces if trace.outcome is Verdict.CORRECT}
     return Ground(
         services=_services(bank),
         bank=bank,
         problems=problems,
         traces=traces,
-        truth={trace_id: error for trace_id, error in truth.items() if (error == NO_ERROR) == (trace_id in sound)},
+        truth={
+            trace_id: error
+            for trace_id, error in truth.items()
+            if (error == NO_ERROR) == (trace_id in sound)
+        },
         said={trace.trace_id: {} for trace in traces},
     )
 
 
-def _services(bank: Bank) -> Services:
-    return Services(
+def _services(bank: Bank) -> RunServices:
+    return RunServices(
         seed=1,
         engine=bank,
         judge_engine=None,
@@ -73,9 +80,13 @@ def _services(bank: Bank) -> Services:
     )
 
 
-async def _grade(text: str, finish_reason: str, reference: str | None) -> Graded:
+async def _grade(text: str, finish_reason: str, reference: str | None) -> Grade:
     answer = answers.final_answer(text)
-    return Graded(final_answer=answer, outcome=Verdict.CORRECT if answer == reference else Verdict.INCORRECT, reason=finish_reason)
+    return Grade(
+        final_answer=answer,
+        outcome=Verdict.CORRECT if answer == reference else Verdict.INCORRECT,
+        reason=finish_reason,
+    )
 
 
 async def _verify(verifier: str, claim: Claim) -> Finding:

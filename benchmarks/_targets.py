@@ -22,12 +22,18 @@ class Interval:
     high: float
 
 
-def beside(figure: Interval | float, *, least: float = -math.inf, most: float = math.inf) -> Mapping[str, Any]:
+def beside(
+    figure: Interval | float, *, least: float = -math.inf, most: float = math.inf
+) -> Mapping[str, Any]:
     """A figure beside its target; missed is what chance does not explain, since no end of the interval reaches it."""
-    known = figure if isinstance(figure, Interval) else Interval(value=figure, low=figure, high=figure)
+    known = (
+        figure if isinstance(figure, Interval) else Interval(value=figure, low=figure, high=figure)
+    )
     reached = known.high >= least and known.low <= most
     verdict = HELD if least <= known.value <= most else OPEN if reached else MISSED
-    ends = {name: end for name, end in (("at_least", least), ("at_most", most)) if math.isfinite(end)}
+    ends = {
+        name: end for name, end in (("at_least", least), ("at_most", most)) if math.isfinite(end)
+    }
     return {**asdict(known), **ends, "verdict": verdict}
 
 

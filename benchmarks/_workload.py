@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from pipelines.stages import Job
+from pipelines.run.job import Job
 from pocket.lessons import corrupted
-from problems.word_problems import _world_of
-from stepmark.answers import final_answer
+from problems.sources.word_problems import _world_of
+from stepmark.final_answers import final_answer
 from stepmark.identity import digest
 from stepmark.records import Problem, Trace, Verdict
-from storage.dataset import Dataset
-from storage.tables import PROBLEMS, TRACES
+from storage.dataset.dataset import Dataset
+from storage.dataset.tables import PROBLEMS, TRACES
 
 __all__ = ["GENERATION", "TRACES_PER_PROBLEM", "Stage", "gold", "labelling", "spoiled", "writing"]
 
@@ -49,14 +49,21 @@ class Stage:
 
 def writing(problems: Sequence[Problem], traces: int) -> Stage:
     """As many traces of the first problems, to be written."""
-    return Stage(name=GENERATION, problems=problems[: traces // TRACES_PER_PROBLEM], in_flight=traces)
+    return Stage(
+        name=GENERATION, problems=problems[: traces // TRACES_PER_PROBLEM], in_flight=traces
+    )
 
 
 def labelling(method: str, problems: Sequence[Problem], traces: int, *, solved: bool) -> Stage:
     """As many wrong traces of the first problems, to be labelled; beside them, where binary search wants it, a right one a problem."""
     used = problems[: traces // TRACES_PER_PROBLEM]
     wrong = [spoiled(problem, index) for problem in used for index in range(TRACES_PER_PROBLEM)]
-    return Stage(name=method, problems=used, traces=[*wrong, *(map(gold, used) if solved else ())], in_flight=len(wrong))
+    return Stage(
+        name=method,
+        problems=used,
+        traces=[*wrong, *(map(gold, used) if solved else ())],
+        in_flight=len(wrong),
+    )
 
 
 def spoiled(problem: Problem, index: int) -> Trace:
@@ -73,7 +80,9 @@ def spoiled(problem: Problem, index: int) -> Trace:
 
 def gold(problem: Problem) -> Trace:
     """The right solution."""
-    return _trace(problem, tuple(problem.metadata["gold"].splitlines(keepends=True)), Verdict.CORRECT, "gold")
+    return _trace(
+        problem, tuple(problem.metadata["gold"].splitlines(keepends=True)), Verdict.CORRECT, "gold"
+    )
 
 
 def _trace(problem: Problem, steps: tuple[str, ...], outcome: Verdict, what: str) -> Trace:

@@ -11,10 +11,10 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from annotators.adaptive_search import AdaptiveSearch
 from annotators.base import Annotator
-from annotators.binary_search import BinarySearch
-from annotators.monte_carlo import MonteCarlo
+from annotators.methods.adaptive_search import AdaptiveSearch
+from annotators.methods.binary_search import BinarySearch
+from annotators.methods.monte_carlo import MonteCarlo
 from benchmarks import _pocket, _simulated
 from benchmarks._decisions import LONGEST, decisions
 from benchmarks._ground import Found, Ground, Labelled
@@ -43,7 +43,13 @@ CONFIDENCES = (0.6, 0.8, 0.9, 0.95)
 """At which a search that knows the policy stops."""
 MOST_MS = 1.0
 """Of a processor, for a decision about the longest traces: so that the search never starves an engine."""
-SHARE_OF_OMEGA_PRM, SHARE_OF_MATH_SHEPHERD, GAP, SHARE_WITH_EVIDENCE, TIMES_THE_LIMIT = 1 / 4, 1 / 15, 0.03, 1 / 2, 2.0
+SHARE_OF_OMEGA_PRM, SHARE_OF_MATH_SHEPHERD, GAP, SHARE_WITH_EVIDENCE, TIMES_THE_LIMIT = (
+    1 / 4,
+    1 / 15,
+    0.03,
+    1 / 2,
+    2.0,
+)
 
 HEADER = f"{'':31} {'exact':>20} {'tokens':>20} rollouts  least  binary   own own Z own ms decided    F1  sure   ECE"
 Rows = dict[str, Measured]
@@ -69,13 +75,19 @@ async def measure(options: argparse.Namespace) -> Mapping[str, Part]:
         parts[f"simulated, {name}"] = await _simulation(policy, options.simulated)
         show(f"simulated, {name}", parts[f"simulated, {name}"])
     if options.traces:
-        ways, grounds = {**FIXED, **_adaptive(POCKET_WORTHS), **_adaptive(POCKET_WORTHS, _pocket.FORMAL)}, list[Mapping[str, Labelled]]()
+        ways, grounds = (
+            {**FIXED, **_adaptive(POCKET_WORTHS), **_adaptive(POCKET_WORTHS, _pocket.FORMAL)},
+            list[Mapping[str, Labelled]](),
+        )
         for seed in options.seed:
             say(f"pocket, seed {seed}: traces and rollouts are written")
             async with _pocket.ground(options.traces, seed, options.bank, options.engine) as ground:
                 grounds.append(await _labelled(ground, ways))
         labelled = {name: Labelled.of(each[name] for each in grounds) for name in ways}
-        for name, group in (("pocket, solvable problems", solvable), ("pocket, all problems", every)):
+        for name, group in (
+            ("pocket, solvable problems", solvable),
+            ("pocket, all problems", every),
+        ):
             parts[name] = _part(labelled, group)
             show(name, parts[name])
     return parts
@@ -83,10 +95,19 @@ async def measure(options: argparse.Namespace) -> Mapping[str, Part]:
 
 async def _simulation(policy: Policy, wrong: int) -> Part:
     ground = await _simulated.ground(policy, wrong)
-    knowing = {f"knows the policy, to {sure:g}": Knowing(policy=policy, confidence=sure) for sure in CONFIDENCES}
+    knowing = {
+        f"knows the policy, to {sure:g}": Knowing(policy=policy, confidence=sure)
+        for sure in CONFIDENCES
+    }
     labelled = await _labelled(ground, {**FIXED, **_adaptive(WORTHS), **knowing})
     bounds = {
-        name: limit(ground, policy, solvable, done, labelled[UNBOUGHT] if name.startswith(_ADAPTIVE) else None)
+        name: limit(
+            ground,
+            policy,
+            solvable,
+            done,
+            labelled[UNBOUGHT] if name.startswith(_ADAPTIVE) else None,
+        )
         for name, done in labelled.items()
     }
     return _part(labelled, solvable, bounds)
@@ -104,7 +125,9 @@ def every(one: Found) -> bool:
 
 def _adaptive(worths: Sequence[float], *evidence: str) -> Mapping[str, Annotator]:
     unbought = {" + ".join([UNBOUGHT, *evidence]): AdaptiveSearch(budget=0, evidence=evidence)}
-    return unbought | {_name(worth, *evidence): AdaptiveSearch(worth=worth, evidence=evidence) for worth in worths}
+    return unbought | {
+        _name(worth, *evidence): AdaptiveSearch(worth=worth, evidence=evidence) for worth in worths
+    }
 
 
 def _name(worth: float, *evidence: str) -> str:
@@ -121,13 +144,18 @@ async def _labelled(ground: Ground, ways: Mapping[str, Annotator]) -> Mapping[st
     return done
 
 
-def _part(labelled: Mapping[str, Labelled], group: Group, limits: Mapping[str, Limit] | None = None) -> Part:
+def _part(
+    labelled: Mapping[str, Labelled], group: Group, limits: Mapping[str, Limit] | None = None
+) -> Part:
     rows = {name: measured(done, group) for name, done in labelled.items()}
     return Part(
         rows=rows,
         limits=limits or {},
         against={
-            name: {other: difference(labelled[name], labelled[other], group) for other in (MATH_SHEPHERD, OMEGA_PRM, _name(DEFAULT))}
+            name: {
+                other: difference(labelled[name], labelled[other], group)
+                for other in (MATH_SHEPHERD, OMEGA_PRM, _name(DEFAULT))
+            }
             for name in labelled
             if name not in FIXED
         },
@@ -137,7 +165,10 @@ def _part(labelled: Mapping[str, Labelled], group: Group, limits: Mapping[str, L
 
 def verdicts(parts: Mapping[str, Part]) -> Mapping[str, Any]:
     """The targets, how far each part is from them, and whether it meets them."""
-    return {name: _pocket_verdicts(part) if name.startswith("pocket") else _simulated_verdicts(part) for name, part in parts.items()}
+    return {
+        name: _pocket_verdicts(part) if name.startswith("pocket") else _simulated_verdicts(part)
+        for name, part in parts.items()
+    }
 
 
 def _pocket_verdicts(part: Part) -> Mapping[str, Any]:
@@ -151,8 +182,13 @@ def _pocket_verdicts(part: Part) -> Mapping[str, Any]:
     assert gap is not None, "adaptive search always tells its confidence"
     found["confidence less exactness"] = beside(gap, least=-GAP, most=GAP)
     beyond = [part.against[way][default] for way in _adaptive(POCKET_WORTHS, _pocket.FORMAL)]
-    exact = max((exact for exact, tokens in beyond if tokens.value <= SHARE_WITH_EVIDENCE), key=lambda exact: exact.value)
-    found[f"exact with {_pocket.FORMAL} beyond without, for at most {SHARE_WITH_EVIDENCE} of the tokens"] = beside(exact, least=0)
+    exact = max(
+        (exact for exact, tokens in beyond if tokens.value <= SHARE_WITH_EVIDENCE),
+        key=lambda exact: exact.value,
+    )
+    found[
+        f"exact with {_pocket.FORMAL} beyond without, for at most {SHARE_WITH_EVIDENCE} of the tokens"
+    ] = beside(exact, least=0)
     return found
 
 
@@ -161,26 +197,43 @@ def _simulated_verdicts(part: Part) -> Mapping[str, Any]:
     assert least.own is not None, "adaptive search always tells its posterior"
     assert least.own_z is not None
     times = beside(rollouts / least.own, most=TIMES_THE_LIMIT)
-    return {"rollouts, times the least": {**times, "were no mistake to come right": rollouts / least.own_z}}
+    return {
+        "rollouts, times the least": {
+            **times,
+            "were no mistake to come right": rollouts / least.own_z,
+        }
+    }
 
 
 def show(name: str, part: Part) -> None:
     """A table, on standard error: standard output is the JSON alone."""
     first = next(iter(part.rows.values()))
-    say(f"\n{name}: {first.traces} wrong traces of {first.problems} problems; for each of them, with 95 % intervals over problems")
+    say(
+        f"\n{name}: {first.traces} wrong traces of {first.problems} problems; for each of them, with 95 % intervals over problems"
+    )
     say(HEADER)
     for way, row in part.rows.items():
         least = part.limits.get(way)
         bounds = f"{least.rollouts:6.1f} {least.rollouts_binary:7.1f}" if least else f"{'':14}"
-        bounds += f" {least.own:5.1f} {least.own_z:5.1f}" if least and least.own is not None else f"{'':12}"
-        sure = f"{row.confidence.value:5.2f} {row.calibration_error:5.2f}" if row.confidence is not None else ""
+        bounds += (
+            f" {least.own:5.1f} {least.own_z:5.1f}"
+            if least and least.own is not None
+            else f"{'':12}"
+        )
+        sure = (
+            f"{row.confidence.value:5.2f} {row.calibration_error:5.2f}"
+            if row.confidence is not None
+            else ""
+        )
         f1 = "" if row.f1 is None else f"{100 * row.f1:5.1f}"
         cost = f"{_told(row.tokens, 0)} {row.rollouts:8.1f} {bounds} {row.own_ms:6.1f}"
         say(f"{way:31} {_told(row.exact, 3)} {cost} {row.coverage:7.0%} {f1:>5} {sure}")
 
 
 def _told(interval: Interval, digits: int) -> str:
-    return f"{interval.value:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]".rjust(20)
+    return f"{interval.value:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]".rjust(
+        20
+    )
 
 
 def say(text: str) -> None:
@@ -190,25 +243,66 @@ def say(text: str) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.efficiency", description=__doc__)
-    parser.add_argument("--traces", type=int, default=180, help="wrong traces of the pocket domain, at least, for each seed; 0: none")
-    parser.add_argument("--simulated", type=int, default=200, help="wrong traces of each simulated policy, at least; 0: none")
-    parser.add_argument("--seed", type=int, nargs="+", default=[31], help="of the pocket domain's problems; methods learn from each apart")
-    parser.add_argument("--engine", choices=sorted(_pocket.ENGINES), default="vllm", help="that runs the pocket model")
-    parser.add_argument("--bank", type=Path, help="a file that keeps what the pocket model writes, and is read first where it exists")
-    parser.add_argument("--with", dest="earlier", type=Path, help="the JSON of an earlier run, whose grounds are told and drawn too")
-    parser.add_argument("--plots", type=Path, help="a folder for the plots, such as docs; wants matplotlib")
+    parser.add_argument(
+        "--traces",
+        type=int,
+        default=180,
+        help="wrong traces of the pocket domain, at least, for each seed; 0: none",
+    )
+    parser.add_argument(
+        "--simulated",
+        type=int,
+        default=200,
+        help="wrong traces of each simulated policy, at least; 0: none",
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        nargs="+",
+        default=[31],
+        help="of the pocket domain's problems; methods learn from each apart",
+    )
+    parser.add_argument(
+        "--engine",
+        choices=sorted(_pocket.ENGINES),
+        default="vllm",
+        help="that runs the pocket model",
+    )
+    parser.add_argument(
+        "--bank",
+        type=Path,
+        help="a file that keeps what the pocket model writes, and is read first where it exists",
+    )
+    parser.add_argument(
+        "--with",
+        dest="earlier",
+        type=Path,
+        help="the JSON of an earlier run, whose grounds are told and drawn too",
+    )
+    parser.add_argument(
+        "--plots", type=Path, help="a folder for the plots, such as docs; wants matplotlib"
+    )
     return parser.parse_args()
 
 
 def _earlier(file: Path | None) -> Mapping[str, Part]:
-    return {} if file is None else TypeAdapter(dict[str, Part]).validate_python(json.loads(file.read_text(encoding="utf-8"))["parts"])
+    return (
+        {}
+        if file is None
+        else TypeAdapter(dict[str, Part]).validate_python(
+            json.loads(file.read_text(encoding="utf-8"))["parts"]
+        )
+    )
 
 
 def main() -> None:
     """Measure and print JSON; exit status 1 where a target is missed, beyond what chance explains."""
     options = _options()
     decided = decisions()
-    spoken = (f"{steps}: {each['median_ms']} ms, {each['among_others_ms']} among others" for steps, each in decided.items())
+    spoken = (
+        f"{steps}: {each['median_ms']} ms, {each['among_others_ms']} among others"
+        for steps, each in decided.items()
+    )
     say("a decision, by the steps of a trace: " + "; ".join(spoken))
     parts = {**_earlier(options.earlier), **asyncio.run(measure(options))}
     took = beside(decided[LONGEST]["median_ms"], most=MOST_MS)
@@ -217,12 +311,20 @@ def main() -> None:
         from benchmarks._plots import draw  # wants matplotlib, which nothing else here does
 
         draw(parts, options.plots)
-    told = {"targets": found, "decisions": decided, "parts": {name: asdict(part) for name, part in parts.items()}}
+    told = {
+        "targets": found,
+        "decisions": decided,
+        "parts": {name: asdict(part) for name, part in parts.items()},
+    }
     sys.stdout.write(json.dumps(told, indent=2) + "\n")
     for name, targets in found.items():
         for what, one in targets.items():
-            say(f"{one['verdict']}: {name}: {what}: {one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}]")
-    raise SystemExit(worst(one["verdict"] for targets in found.values() for one in targets.values()) == MISSED)
+            say(
+                f"{one['verdict']}: {name}: {what}: {one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}]"
+            )
+    raise SystemExit(
+        worst(one["verdict"] for targets in found.values() for one in targets.values()) == MISSED
+    )
 
 
 if __name__ == "__main__":

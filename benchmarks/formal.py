@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from annotators.base import Family, Graded, Services, Tools, run
-from annotators.formal import Formal
+from annotators.context import AnnotationContext, Grade, ProblemGroup, RunServices
+from annotators.methods.formal import Formal
+from annotators.running import run
 from engines.base import Prompt
 from stepmark.records import NO_ERROR, Annotation, Problem, Sampling, Trace, Verdict
-from verifiers._isolated import Isolated
+from verifiers.isolation.pool import Isolated
 
 __all__ = ["main"]
 
@@ -58,13 +59,21 @@ async def measure(path: Path) -> Sequence[Row]:
 
         async def checked(row: Mapping[str, Any]) -> Row:
             async with gate:
-                return Row(row_id=row["id"], label=row["label"], annotation=await _annotated(row, services))
+                return Row(
+                    row_id=row["id"], label=row["label"], annotation=await _annotated(row, services)
+                )
 
         return await asyncio.gather(*map(checked, rows))
 
 
-async def _annotated(row: Mapping[str, Any], services: Services) -> Annotation:
-    problem = Problem(problem_id=row["id"], question=row["problem"], answer=None, domain="math", source="benchmark")
+async def _annotated(row: Mapping[str, Any], services: RunServices) -> Annotation:
+    problem = Problem(
+        problem_id=row["id"],
+        question=row["problem"],
+        answer=None,
+        domain="math",
+        source="benchmark",
+    )
     trace = Trace(
         trace_id=row["id"],
         problem_id=row["id"],
@@ -74,17 +83,17 @@ async def _annotated(row: Mapping[str, Any], services: Services) -> Annotation:
         outcome_reason="",
         model="",
     )
-    tools = Tools(services, "formal", problem, trace, Family(traces={}))
-    return await run(Formal(), "formal", "", problem, trace, tools)
+    context = AnnotationContext(services, "formal", problem, trace, ProblemGroup(traces={}))
+    return await run(Formal(), "formal", "", problem, trace, context)
 
 
-def _services(isolated: Isolated) -> Services:
+def _services(isolated: Isolated) -> RunServices:
     """Verifiers, and nothing else that a method could ask for."""
 
-    async def grade(text: str, finish_reason: str, reference: str | None) -> Graded:
+    async def grade(text: str, finish_reason: str, reference: str | None) -> Grade:
         raise NotImplementedError
 
-    return Services(
+    return RunServices(
         seed=0,
         engine=None,
         judge_engine=None,
@@ -101,9 +110,17 @@ def table(rows: Iterable[Row]) -> Mapping[str, Mapping[str, int]]:
     for row in rows:
         for subset in (row.subset, ALL):
             told = counts.setdefault(subset, Counter())
-            told.update({"traces": 1, "with errors": row.label != NO_ERROR, "named": bool(row.place), row.place: 1})
+            told.update(
+                {
+                    "traces": 1,
+                    "with errors": row.label != NO_ERROR,
+                    "named": bool(row.place),
+                    row.place: 1,
+                }
+            )
     return {
-        subset: {column: told[column] for column in COLUMNS} for subset, told in sorted(counts.items(), key=lambda item: item[0] == ALL)
+        subset: {column: told[column] for column in COLUMNS}
+        for subset, told in sorted(counts.items(), key=lambda item: item[0] == ALL)
     }
 
 
@@ -125,9 +142,16 @@ def _named(rows: Sequence[Row]) -> Iterator[str]:
 def main() -> None:
     """Print the table of every file."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.formal", description="How many errors formal checking finds, against people."
+        prog="python -m benchmarks.formal",
+        description="How many errors formal checking finds, against people.",
     )
-    parser.add_argument("--data", type=Path, nargs="+", required=True, help="files of ProcessBench's shape: id, problem, steps, label")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="files of ProcessBench's shape: id, problem, steps, label",
+    )
     parser.add_argument("--show", action="store_true", help="list every step that is named")
     options = parser.parse_args()
     for path in options.data:

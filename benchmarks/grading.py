@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from annotators.base import together
-from pipelines.grading import grade
-from problems.word_problems import WordProblems
+from annotators.concurrency import gather_or_cancel
+from pipelines.run.grading import grade
+from problems.sources.word_problems import WordProblems
 from stepmark.records import Problem
-from verifiers._isolated import Isolated
+from verifiers.isolation.pool import Isolated
 
 __all__ = ["main"]
 
@@ -52,7 +52,11 @@ class Pass:
 def write(problems: int, rollouts: int) -> Sequence[Written]:
     """Gold solutions of word problems, most to their end, the rest with a wrong number for an answer, some broken off."""
     chance = random.Random(PROBLEM_SEED)
-    posed = [row for row in WordProblems(count=problems, seed=PROBLEM_SEED).problems() if isinstance(row, Problem)]
+    posed = [
+        row
+        for row in WordProblems(count=problems, seed=PROBLEM_SEED).problems()
+        if isinstance(row, Problem)
+    ]
     return [_rollout(chance, chance.choice(posed)) for _ in range(rollouts)]
 
 
@@ -63,10 +67,16 @@ def _rollout(chance: random.Random, problem: Problem) -> Written:
     if drawn < TRUNCATED:
         return Written(text=gold[: len(gold) // 2], finish_reason="length", reference=reference)
     if drawn < RIGHT:
-        return Written(text=gold + " " * chance.randrange(2), finish_reason="stop", reference=reference)
+        return Written(
+            text=gold + " " * chance.randrange(2), finish_reason="stop", reference=reference
+        )
     off = next((place for place in range(1, WRONG_ANSWERS) if chance.random() < 0.5), WRONG_ANSWERS)
     lines = gold.splitlines(keepends=True)
-    return Written(text="".join(lines[:-1]) + f"The answer is {int(reference) + off}.", finish_reason="stop", reference=reference)
+    return Written(
+        text="".join(lines[:-1]) + f"The answer is {int(reference) + off}.",
+        finish_reason="stop",
+        reference=reference,
+    )
 
 
 async def measure(problems: int, rollouts: int, rounds: int) -> dict[str, Any]:
@@ -82,10 +92,17 @@ async def measure(problems: int, rollouts: int, rounds: int) -> dict[str, Any]:
         "problems": problems,
         "pairs": len({(one.text.rpartition("\n")[2], one.reference) for one in written}),
         "outcomes": dict(passes[-1].outcomes),
-        "rollouts_per_core_second": round(statistics.median(len(written) / one.core_seconds for one in passes)),
-        "rollouts_per_second": round(statistics.median(len(written) / one.seconds for one in passes)),
+        "rollouts_per_core_second": round(
+            statistics.median(len(written) / one.core_seconds for one in passes)
+        ),
+        "rollouts_per_second": round(
+            statistics.median(len(written) / one.seconds for one in passes)
+        ),
         "target": TARGET,
-        "rounds": [{"seconds": round(one.seconds, 2), "core_seconds": round(one.core_seconds, 2)} for one in passes],
+        "rounds": [
+            {"seconds": round(one.seconds, 2), "core_seconds": round(one.core_seconds, 2)}
+            for one in passes
+        ],
     }
 
 
@@ -100,7 +117,7 @@ async def _graded(written: Sequence[Written]) -> Pass:
     lanes = [written[start::IN_FLIGHT] for start in range(IN_FLIGHT)]
     started, busy = time.perf_counter(), time.process_time()
     async with Isolated() as workers:
-        counts = await together(_lane(workers, lane) for lane in lanes)
+        counts = await gather_or_cancel(_lane(workers, lane) for lane in lanes)
         seconds, core_seconds = time.perf_counter() - started, time.process_time() - busy
     return Pass(seconds=seconds, core_seconds=core_seconds, outcomes=sum(counts, Counter[str]()))
 
@@ -122,7 +139,9 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.grading", description=__doc__)
     parser.add_argument("--problems", type=int, default=500, help="as many as the demo has")
     parser.add_argument("--rollouts", type=int, default=300_000, help="of all problems together")
-    parser.add_argument("--rounds", type=int, default=3, help="how often all are graded, each time in fresh workers")
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="how often all are graded, each time in fresh workers"
+    )
     return parser.parse_args()
 
 

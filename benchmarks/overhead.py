@@ -18,24 +18,29 @@ from typing import Any, ClassVar
 import psutil  # type: ignore[import-untyped]
 from prefect import flow
 
-from annotators.base import Tools, undecided
+from annotators.context import AnnotationContext
+from annotators.failures import abstention
 from benchmarks._paced import Paced, Sums
-from pipelines import flow as flows
-from pipelines import plan as planning
 from pipelines.__main__ import FRUGAL, QUIET
-from pipelines._server import reachable
-from pipelines.config import parse
-from pipelines.meter import Meter
-from pipelines.stages import Job
+from pipelines.run import flow as flows
+from pipelines.run import plan as planning
+from pipelines.run.config import parse
+from pipelines.run.job import Job
+from pipelines.run.meter import Meter
+from pipelines.run.prefect_server import reachable
 from stepmark.records import Annotation, Problem, Trace
-from storage.dataset import Dataset
+from storage.dataset.dataset import Dataset
 
 __all__ = ["main"]
 
 TRACES_PER_PROBLEM = 4
 TARGET = 0.05
 NOTHING = "nothing"
-METHODS: Mapping[str, Mapping[str, Any]] = {"binary_search": {"rollouts": 8}, "adaptive_search": {}, NOTHING: {}}
+METHODS: Mapping[str, Mapping[str, Any]] = {
+    "binary_search": {"rollouts": 8},
+    "adaptive_search": {},
+    NOTHING: {},
+}
 TICK_SECONDS = 0.25
 """To be woken costs a third of a millisecond: twenty looks a second would be a tenth of what is measured."""
 TICKS_PER_LOOK = 4
@@ -49,9 +54,11 @@ class Nothing:
 
     needs: ClassVar[frozenset[str]] = frozenset({"engine"})
 
-    async def annotate(self, problem: Problem, trace: Trace, tools: Tools) -> Annotation:
+    async def annotate(
+        self, problem: Problem, trace: Trace, context: AnnotationContext
+    ) -> Annotation:
         """Abstain."""
-        return undecided(trace, "nothing is asked")
+        return abstention(trace, "nothing is asked")
 
 
 class Watch:
@@ -113,19 +120,27 @@ def _job(engine: Paced, traces: int, folder: str, method: str) -> Job:
         "problems": {"use": "word_problems"},
         "engine": {"use": "scripted"},
         "generate": {"traces_per_problem": TRACES_PER_PROBLEM},
-        "annotators": [{"use": "binary_search" if method == NOTHING else method, **METHODS[method]}],
+        "annotators": [
+            {"use": "binary_search" if method == NOTHING else method, **METHODS[method]}
+        ],
         "label": {"use": "consensus", "rule": "majority", "min_agreeing": 1},
     }
     built = planning.build(parse(tables, "the benchmark's run file"))
-    annotators = dict.fromkeys(built.annotators, Nothing()) if method == NOTHING else built.annotators
-    plan = replace(built, source=Sums(count=traces // TRACES_PER_PROBLEM), engine=engine, annotators=annotators)
+    annotators = (
+        dict.fromkeys(built.annotators, Nothing()) if method == NOTHING else built.annotators
+    )
+    plan = replace(
+        built, source=Sums(count=traces // TRACES_PER_PROBLEM), engine=engine, annotators=annotators
+    )
     return Job(plan=plan, dataset=Dataset(folder), meter=Meter())
 
 
 def alone(traces: int, options: argparse.Namespace) -> dict[str, Any]:
     """The same in a process of its own, so that memory is counted from the start."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(measured, traces, options.tokens_per_second, options.pace, options.method).result()
+        return pool.submit(
+            measured, traces, options.tokens_per_second, options.pace, options.method
+        ).result()
 
 
 def summary(options: argparse.Namespace, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -148,12 +163,25 @@ def say(text: str) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.overhead", description=__doc__)
-    parser.add_argument("--traces", type=int, nargs="+", default=[1000, 10000], help="sizes of the runs, one after the other")
-    parser.add_argument("--tokens-per-second", type=float, default=20_000.0, help="of the engine that is mimicked")
     parser.add_argument(
-        "--method", choices=METHODS, default="binary_search", help=f"that labels the traces; '{NOTHING}' tells what every run costs"
+        "--traces",
+        type=int,
+        nargs="+",
+        default=[1000, 10000],
+        help="sizes of the runs, one after the other",
     )
-    parser.add_argument("--pace", type=float, default=1.0, help="run so many times as fast, which is sooner known")
+    parser.add_argument(
+        "--tokens-per-second", type=float, default=20_000.0, help="of the engine that is mimicked"
+    )
+    parser.add_argument(
+        "--method",
+        choices=METHODS,
+        default="binary_search",
+        help=f"that labels the traces; '{NOTHING}' tells what every run costs",
+    )
+    parser.add_argument(
+        "--pace", type=float, default=1.0, help="run so many times as fast, which is sooner known"
+    )
     return parser.parse_args()
 
 

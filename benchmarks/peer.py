@@ -24,15 +24,15 @@ from benchmarks._cores import Clock
 from benchmarks._targets import MISSED, beside, of_rounds
 from benchmarks._workload import Stage
 from engines.pocket import SHIPPED
-from pipelines import plan as planning
-from pipelines.config import parse
-from pipelines.meter import Meter
-from pipelines.plan import Plan
-from pipelines.stages import Job
+from pipelines.run import plan as planning
+from pipelines.run.config import parse
+from pipelines.run.job import Job
+from pipelines.run.meter import Meter
+from pipelines.run.plan import Plan
 from problems.base import Oracle
 from stepmark.records import Problem, Trace, Verdict, first_error_of
-from storage.dataset import Dataset
-from storage.tables import PROBLEMS, TRACES, annotations
+from storage.dataset.dataset import Dataset
+from storage.dataset.tables import PROBLEMS, TRACES, annotations
 from tests.engines.serving import serving
 
 __all__ = ["main"]
@@ -96,9 +96,15 @@ async def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
                 _forget_prefixes(url)
                 given = _given(plan, stage, url, name)
                 clock = Clock()
-                labels, spent = await _ours(plan, stage, folder) if name == OURS else _theirs(python, given, stage, folder)
+                labels, spent = (
+                    await _ours(plan, stage, folder)
+                    if name == OURS
+                    else _theirs(python, given, stage, folder)
+                )
                 ways[name] = score(labels, truths, spent, clock.read().foreign_cores)
-                say(f"round {number + 1}, {name}: {ways[name].labelled_steps} steps in {spent.seconds:.1f} s")
+                say(
+                    f"round {number + 1}, {name}: {ways[name].labelled_steps} steps in {spent.seconds:.1f} s"
+                )
             rounds.append(ways)
         await plan.engine.close()
     return {"traces": len(stage.traces), **summary(rounds)}
@@ -106,10 +112,19 @@ async def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def summary(rounds: Sequence[Mapping[str, Score]]) -> dict[str, Any]:
     """The ratio to the faster way of distilabel is taken within a round; told is the median."""
-    ratios = [ways[OURS].steps_per_second / max(ways[name].steps_per_second for name in (AT_ONCE, IN_TURN)) for ways in rounds]
+    ratios = [
+        ways[OURS].steps_per_second
+        / max(ways[name].steps_per_second for name in (AT_ONCE, IN_TURN))
+        for ways in rounds
+    ]
     scores = [{name: asdict(ways[name]) for name in WAYS} for ways in rounds]
     ratio = of_rounds(ratios)
-    return {"ratio": round(ratio.value, 2), "target": TARGET, "verdict": beside(ratio, least=TARGET)["verdict"], "rounds": scores}
+    return {
+        "ratio": round(ratio.value, 2),
+        "target": TARGET,
+        "verdict": beside(ratio, least=TARGET)["verdict"],
+        "rounds": scores,
+    }
 
 
 def environment(cache: Path) -> Path:
@@ -119,7 +134,17 @@ def environment(cache: Path) -> Path:
     if not whole.exists():
         say(f"installing distilabel in {folder}")
         venv.create(folder, clear=True, with_pip=True)
-        install = [str(python), "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--quiet", "--requirement", str(LOCK)]
+        install = [
+            str(python),
+            "-m",
+            "pip",
+            "--disable-pip-version-check",
+            "--no-input",
+            "install",
+            "--quiet",
+            "--requirement",
+            str(LOCK),
+        ]
         subprocess.run(install, check=True, stdout=sys.stderr)
         whole.touch()
     return python
@@ -141,7 +166,9 @@ async def _written(plan: Plan, folder: Path) -> Stage:
 
 def _is_numbered(trace: Trace) -> bool:
     *steps, answer = trace.steps
-    numbered = all(step.startswith(f"Step {number}: ") for number, step in enumerate(steps, start=1))
+    numbered = all(
+        step.startswith(f"Step {number}: ") for number, step in enumerate(steps, start=1)
+    )
     return len(steps) >= FEWEST_STEPS and numbered and answer.startswith("The answer is ")
 
 
@@ -161,11 +188,17 @@ async def _ours(plan: Plan, stage: Stage, folder: Path) -> tuple[Sequence[Labels
     finally:
         await job.workers.close()
     said = {annotation.trace_id: annotation for annotation in job.dataset.read(annotations(METHOD))}
-    labels = [merged([step.verdict for step in said[trace.trace_id].steps]) for trace in stage.traces]
-    return labels, Spent(seconds, sum(annotation.cost.generated_tokens for annotation in said.values()))
+    labels = [
+        merged([step.verdict for step in said[trace.trace_id].steps]) for trace in stage.traces
+    ]
+    return labels, Spent(
+        seconds, sum(annotation.cost.generated_tokens for annotation in said.values())
+    )
 
 
-def _theirs(python: Path, asked: Mapping[str, Any], stage: Stage, folder: Path) -> tuple[Sequence[Labels], Spent]:
+def _theirs(
+    python: Path, asked: Mapping[str, Any], stage: Stage, folder: Path
+) -> tuple[Sequence[Labels], Spent]:
     """Distilabel's step, in a process of its own that has started before the clock does."""
     given, told = folder / "given.json", folder / "told.json"
     given.write_text(json.dumps(asked), encoding="utf-8")
@@ -177,7 +210,9 @@ def _theirs(python: Path, asked: Mapping[str, Any], stage: Stage, folder: Path) 
         for problem, rows in zip(stage.problems, done["labels"], strict=True)
         for trace, signs in zip(_of(problem, stage), rows, strict=True)
     }
-    return [labels[trace.trace_id] for trace in stage.traces], Spent(done["seconds"], done["generated_tokens"])
+    return [labels[trace.trace_id] for trace in stage.traces], Spent(
+        done["seconds"], done["generated_tokens"]
+    )
 
 
 def _given(plan: Plan, stage: Stage, url: str, way: str) -> Mapping[str, Any]:
@@ -190,7 +225,12 @@ def _given(plan: Plan, stage: Stage, url: str, way: str) -> Mapping[str, Any]:
         }
         for problem in stage.problems
     ]
-    asked = {"rollouts": _rollouts(plan), "at_once": way == AT_ONCE, "temperature": sampling.temperature, "max_tokens": sampling.max_tokens}
+    asked = {
+        "rollouts": _rollouts(plan),
+        "at_once": way == AT_ONCE,
+        "temperature": sampling.temperature,
+        "max_tokens": sampling.max_tokens,
+    }
     return {"url": url, "model": MODEL, "rows": rows, **asked}
 
 
@@ -213,7 +253,9 @@ def merged(steps: Labels) -> Labels:
     return [*before, Verdict.CORRECT]
 
 
-def score(labels: Sequence[Labels], truths: Sequence[Labels], spent: Spent, foreign_cores: float) -> Score:
+def score(
+    labels: Sequence[Labels], truths: Sequence[Labels], spent: Spent, foreign_cores: float
+) -> Score:
     """Speed, and agreement with the oracle."""
     labelled = sum(label is not Verdict.UNKNOWN for steps in labels for label in steps)
     known = [
@@ -222,7 +264,10 @@ def score(labels: Sequence[Labels], truths: Sequence[Labels], spent: Spent, fore
         for label, truth in zip(steps, told, strict=True)
         if Verdict.UNKNOWN not in (label, truth)
     ]
-    firsts = [(first_error_of(steps), first_error_of(told)) for steps, told in zip(labels, truths, strict=True)]
+    firsts = [
+        (first_error_of(steps), first_error_of(told))
+        for steps, told in zip(labels, truths, strict=True)
+    ]
     decided = [said == truth for said, truth in firsts if truth is not None]
     return Score(
         seconds=round(spent.seconds, 1),
@@ -243,14 +288,31 @@ def _forget_prefixes(url: str) -> None:
 
 
 def _plan(options: argparse.Namespace, url: str, folder: Path) -> Plan:
-    problems = {"use": "word_problems", "count": options.problems, "seed": PROBLEM_SEED, "min_steps": 5, "max_steps": 6}
+    problems = {
+        "use": "word_problems",
+        "count": options.problems,
+        "seed": PROBLEM_SEED,
+        "min_steps": 5,
+        "max_steps": 6,
+    }
     return planning.build(
         parse(
             {
                 "dataset": str(folder),
                 "problems": problems,
-                "engine": {"use": "openai", "model": MODEL, "base_urls": [url], "api": "completions"},
-                "generate": {"prompt": "pocket", "traces_per_problem": 4, "temperature": 1.0, "max_tokens": 320, "split": "line"},
+                "engine": {
+                    "use": "openai",
+                    "model": MODEL,
+                    "base_urls": [url],
+                    "api": "completions",
+                },
+                "generate": {
+                    "prompt": "pocket",
+                    "traces_per_problem": 4,
+                    "temperature": 1.0,
+                    "max_tokens": 320,
+                    "split": "line",
+                },
                 "annotators": [{"use": METHOD, "rollouts": options.rollouts}],
             },
             "the benchmark's run file",
@@ -279,10 +341,17 @@ def say(text: str) -> None:
 def _options() -> argparse.Namespace:
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peer", description=__doc__)
-    parser.add_argument("--problems", type=int, default=12, help="that 4 traces each are written and labelled for")
+    parser.add_argument(
+        "--problems", type=int, default=12, help="that 4 traces each are written and labelled for"
+    )
     parser.add_argument("--rollouts", type=int, default=8, help="K, completions a prefix")
     parser.add_argument("--rounds", type=int, default=1, help="how often each labels")
-    parser.add_argument("--cache", type=Path, default=caches / "stepmark", help="where distilabel's environment is kept")
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=caches / "stepmark",
+        help="where distilabel's environment is kept",
+    )
     return parser.parse_args()
 
 

@@ -19,9 +19,9 @@ from benchmarks._passes import AllAtOnce, OneAtATime, Pass, Product, Way
 from benchmarks._targets import MISSED, beside, of_rounds, worst
 from benchmarks._workload import GENERATION, TRACES_PER_PROBLEM, Stage, labelling, writing
 from engines import vllm
-from pipelines import plan as planning
-from pipelines.config import parse
-from pipelines.plan import Plan
+from pipelines.run import plan as planning
+from pipelines.run.config import parse
+from pipelines.run.plan import Plan
 from stepmark.records import Problem
 
 __all__ = ["main"]
@@ -50,7 +50,10 @@ async def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         running = await engine._running()
         for stage in _stages(plan, options):
             product = Product(plan=plan, running=running, stage=stage, folder=folder)
-            others: dict[str, Way] = {BARE: AllAtOnce(running=running), LOOP: OneAtATime(running=running, seconds=options.loop_seconds)}
+            others: dict[str, Way] = {
+                BARE: AllAtOnce(running=running),
+                LOOP: OneAtATime(running=running, seconds=options.loop_seconds),
+            }
             rounds = await _rounds(product, others, options.rounds)
             told[stage.name] = {"in_flight": stage.in_flight, **summary(stage.name, rounds)}
     finally:
@@ -79,18 +82,24 @@ async def _rounds(product: Product, others: Mapping[str, Way], count: int) -> li
         done = dict[str, Pass]()
         for name in list(ways) if number % 2 == 0 else reversed(ways):
             done[name] = await ways[name].run(product.asked)
-            say(f"{product.stage.name}, round {number + 1}, {name}: {done[name].generated_tokens} tokens in {done[name].seconds:.1f} s")
+            say(
+                f"{product.stage.name}, round {number + 1}, {name}: {done[name].generated_tokens} tokens in {done[name].seconds:.1f} s"
+            )
         rounds.append(done)
     return rounds
 
 
 def summary(stage: str, rounds: Sequence[Round]) -> dict[str, Any]:
     """Medians over rounds; ratios are taken within a round."""
-    of_bare, of_loop = (of_rounds([one[PRODUCT].speed / one[way].speed for one in rounds]) for way in (BARE, LOOP))
+    of_bare, of_loop = (
+        of_rounds([one[PRODUCT].speed / one[way].speed for one in rounds]) for way in (BARE, LOOP)
+    )
     targets = beside(of_bare, least=OF_BARE[stage]), beside(of_loop, least=OF_LOOP)
     free = statistics.median(one[PRODUCT].free_speed / one[BARE].free_speed for one in rounds)
     return {
-        "tokens_per_second": {name: round(statistics.median(one[name].speed for one in rounds)) for name in rounds[0]},
+        "tokens_per_second": {
+            name: round(statistics.median(one[name].speed for one in rounds)) for name in rounds[0]
+        },
         "of_bare": round(of_bare.value, 3),
         "of_bare_target": OF_BARE[stage],
         "of_bare_by_free_cores": round(free, 3),
@@ -103,7 +112,19 @@ def summary(stage: str, rounds: Sequence[Round]) -> dict[str, Any]:
 
 def table(told: Mapping[str, Any]) -> Table:
     """One row a stage and way, of the first round; the ratios are medians over all rounds."""
-    drawn = Table("stage", "way", "completions", "tokens", "s", "tokens/s", "thin", "cached", "driver", "others", "product is")
+    drawn = Table(
+        "stage",
+        "way",
+        "completions",
+        "tokens",
+        "s",
+        "tokens/s",
+        "thin",
+        "cached",
+        "driver",
+        "others",
+        "product is",
+    )
     for stage, says in told.items():
         ratios = {
             PRODUCT: says["verdict"],
@@ -112,8 +133,18 @@ def table(told: Mapping[str, Any]) -> Table:
         }
         for name, done in says["rounds"][0].items():
             drawn.add_row(
-                *(stage, name, f"{done['completions']:,}", f"{done['generated_tokens']:,}", f"{done['seconds']:.1f}"),
-                *(f"{says['tokens_per_second'][name]:,}", f"{done['thin_share']:.0%}", f"{done['cached_share']:.0%}"),
+                *(
+                    stage,
+                    name,
+                    f"{done['completions']:,}",
+                    f"{done['generated_tokens']:,}",
+                    f"{done['seconds']:.1f}",
+                ),
+                *(
+                    f"{says['tokens_per_second'][name]:,}",
+                    f"{done['thin_share']:.0%}",
+                    f"{done['cached_share']:.0%}",
+                ),
                 *(f"{done['own_cores']:.2f}", f"{done['foreign_cores']:.2f}", ratios.get(name, "")),
             )
     return drawn
@@ -121,10 +152,27 @@ def table(told: Mapping[str, Any]) -> Table:
 
 def _plan(options: argparse.Namespace, folder: Path) -> Plan:
     """A run file as a user would write it: the demo's, with vLLM as its engine."""
-    engine = {"use": "vllm", "model": options.model, "dtype": options.dtype, "options": {"max_model_len": 1024}}
+    engine = {
+        "use": "vllm",
+        "model": options.model,
+        "dtype": options.dtype,
+        "options": {"max_model_len": 1024},
+    }
     most = max(options.written, options.sampled, options.searched) // TRACES_PER_PROBLEM
-    problems = {"use": "word_problems", "count": most, "seed": PROBLEM_SEED, "min_steps": options.min_steps, "max_steps": options.max_steps}
-    generate = {"prompt": "pocket", "traces_per_problem": TRACES_PER_PROBLEM, "temperature": 1.0, "max_tokens": 320, "split": "line"}
+    problems = {
+        "use": "word_problems",
+        "count": most,
+        "seed": PROBLEM_SEED,
+        "min_steps": options.min_steps,
+        "max_steps": options.max_steps,
+    }
+    generate = {
+        "prompt": "pocket",
+        "traces_per_problem": TRACES_PER_PROBLEM,
+        "temperature": 1.0,
+        "max_tokens": 320,
+        "split": "line",
+    }
     return planning.build(
         parse(
             {
@@ -132,7 +180,10 @@ def _plan(options: argparse.Namespace, folder: Path) -> Plan:
                 "problems": problems,
                 "engine": engine,
                 "generate": generate,
-                "annotators": [{"use": name, "rollouts": options.rollouts} for name in (MONTE_CARLO, BINARY_SEARCH)],
+                "annotators": [
+                    {"use": name, "rollouts": options.rollouts}
+                    for name in (MONTE_CARLO, BINARY_SEARCH)
+                ],
             },
             "the benchmark's run file",
         )
@@ -146,16 +197,35 @@ def say(text: str) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.saturation", description=__doc__)
-    parser.add_argument("--written", type=int, default=512, help="traces in generation, all at once")
-    parser.add_argument("--sampled", type=int, default=64, help="wrong traces under Monte Carlo, all at once")
-    parser.add_argument("--searched", type=int, default=256, help="wrong traces under binary search, all at once")
+    parser.add_argument(
+        "--written", type=int, default=512, help="traces in generation, all at once"
+    )
+    parser.add_argument(
+        "--sampled", type=int, default=64, help="wrong traces under Monte Carlo, all at once"
+    )
+    parser.add_argument(
+        "--searched", type=int, default=256, help="wrong traces under binary search, all at once"
+    )
     parser.add_argument("--min-steps", type=int, default=4, help="of a problem")
     parser.add_argument("--max-steps", type=int, default=6, help="of a problem")
     parser.add_argument("--rollouts", type=int, default=3, help="completions a prefix")
     parser.add_argument("--rounds", type=int, default=1, help="how often each way is timed")
-    parser.add_argument("--loop-seconds", type=float, default=6.0, help="after which the loop over single requests is stopped")
-    parser.add_argument("--model", default=str(ROOT / "engines" / "pocket_model"), help="folder or Hub name; the pocket model by default")
-    parser.add_argument("--dtype", default="float32", help="as vLLM takes it; without instructions for bfloat16 a CPU is slow in it")
+    parser.add_argument(
+        "--loop-seconds",
+        type=float,
+        default=6.0,
+        help="after which the loop over single requests is stopped",
+    )
+    parser.add_argument(
+        "--model",
+        default=str(ROOT / "engines" / "pocket_model"),
+        help="folder or Hub name; the pocket model by default",
+    )
+    parser.add_argument(
+        "--dtype",
+        default="float32",
+        help="as vLLM takes it; without instructions for bfloat16 a CPU is slow in it",
+    )
     return parser.parse_args()
 
 
@@ -166,7 +236,13 @@ def main() -> None:
     with TemporaryDirectory(prefix="stepmark-saturation-") as folder:
         told = asyncio.run(measure(options, Path(folder)))
     Console(stderr=True, width=160).print(table(told))
-    sys.stdout.write(json.dumps({"setting": {**vars(options), "model": Path(options.model).name}, "stages": told}, indent=2) + "\n")
+    sys.stdout.write(
+        json.dumps(
+            {"setting": {**vars(options), "model": Path(options.model).name}, "stages": told},
+            indent=2,
+        )
+        + "\n"
+    )
     raise SystemExit(worst(says["verdict"] for says in told.values()) == MISSED)
 
 

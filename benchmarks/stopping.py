@@ -8,21 +8,27 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from annotators.base import Annotator, Family, Graded, Services, Tools, run, together
-from annotators.binary_search import BinarySearch
-from annotators.monte_carlo import MonteCarlo
+from annotators.base import Annotator
+from annotators.concurrency import gather_or_cancel
+from annotators.context import AnnotationContext, Grade, ProblemGroup, RunServices
+from annotators.methods.binary_search import BinarySearch
+from annotators.methods.monte_carlo import MonteCarlo
+from annotators.running import run
 from engines.base import Completion, Prompt, Scored
 from stepmark.errors import EngineError
 from stepmark.records import Annotation, Problem, Rollout, Sampling, Trace
-from storage.dataset import Dataset
-from storage.tables import PROBLEMS, TRACES, annotations, rollouts
+from storage.dataset.dataset import Dataset
+from storage.dataset.tables import PROBLEMS, TRACES, annotations, rollouts
 from verifiers.base import Claim, Finding
 
 __all__ = ["main"]
 
 SECONDS_PER_TOKEN = 0.001
 """So that short completions come back before long ones, as from a real engine."""
-METHODS: Mapping[str, Annotator] = {"monte_carlo": MonteCarlo(stop_early=True), "binary_search": BinarySearch(stop_early=True)}
+METHODS: Mapping[str, Annotator] = {
+    "monte_carlo": MonteCarlo(stop_early=True),
+    "binary_search": BinarySearch(stop_early=True),
+}
 
 
 class Replay:
@@ -34,19 +40,23 @@ class Replay:
         self.aborted_tokens = 0
         """What the cancelled requests would have come to."""
         self._left = defaultdict[str, list[Rollout]](list)
-        self._graded: dict[str, Graded] = {}
+        self._graded: dict[str, Grade] = {}
         for rollout in sorted(stored, key=lambda one: one.seed):
             prefix = "".join(trace.steps[: rollout.prefix_steps])
             self._left[prefix].append(rollout)
-            self._graded[prefix + rollout.text] = Graded(
-                final_answer=rollout.final_answer, outcome=rollout.outcome, reason=rollout.outcome_reason
+            self._graded[prefix + rollout.text] = Grade(
+                final_answer=rollout.final_answer,
+                outcome=rollout.outcome,
+                reason=rollout.outcome_reason,
             )
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
         """The next `n` of the prefix."""
         left = self._left[prompt.prefix]
         taken, left[:] = left[: sampling.n], left[sampling.n :]
-        assert len(taken) == sampling.n, "early stopping asks for no more than was bought without it"
+        assert len(taken) == sampling.n, (
+            "early stopping asks for no more than was bought without it"
+        )
         try:
             await asyncio.sleep(SECONDS_PER_TOKEN * max(one.generated_tokens for one in taken))
         except asyncio.CancelledError:
@@ -70,7 +80,7 @@ class Replay:
     async def close(self) -> None:
         """Nothing to give back."""
 
-    async def grade(self, text: str, finish_reason: str, reference: str | None) -> Graded:
+    async def grade(self, text: str, finish_reason: str, reference: str | None) -> Grade:
         """As it was graded."""
         return self._graded[text]
 
@@ -78,15 +88,19 @@ class Replay:
 async def measure(dataset: Dataset, method: str) -> dict[str, Any]:
     """Every trace annotated again from what is stored, stopping early."""
     problems = {problem.problem_id: problem for problem in dataset.read(PROBLEMS)}
-    families = defaultdict[str, Family](lambda: Family(traces={}))
+    families = defaultdict[str, ProblemGroup](lambda: ProblemGroup(traces={}))
     for trace in dataset.read(TRACES):
         families[trace.problem_id].traces[trace.trace_id] = trace
     stored = defaultdict[str, list[Rollout]](list)
     for rollout in dataset.read(rollouts(method)):
         stored[rollout.trace_id].append(rollout)
     said = {annotation.trace_id: annotation for annotation in dataset.read(annotations(method))}
-    engines = {trace.trace_id: Replay(trace, stored[trace.trace_id]) for family in families.values() for trace in family.traces.values()}
-    done = await together(
+    engines = {
+        trace.trace_id: Replay(trace, stored[trace.trace_id])
+        for family in families.values()
+        for trace in family.traces.values()
+    }
+    done = await gather_or_cancel(
         _annotated(method, engines[trace.trace_id], problems[problem_id], trace, family)
         for problem_id, family in families.items()
         for trace in family.traces.values()
@@ -104,8 +118,10 @@ async def measure(dataset: Dataset, method: str) -> dict[str, Any]:
     }
 
 
-async def _annotated(method: str, engine: Replay, problem: Problem, trace: Trace, family: Family) -> Annotation:
-    services = Services(
+async def _annotated(
+    method: str, engine: Replay, problem: Problem, trace: Trace, family: ProblemGroup
+) -> Annotation:
+    services = RunServices(
         seed=0,
         engine=engine,
         judge_engine=None,
@@ -114,7 +130,14 @@ async def _annotated(method: str, engine: Replay, problem: Problem, trace: Trace
         grade=engine.grade,
         verify=_no_checker,
     )
-    return await run(METHODS[method], method, "", problem, trace, Tools(services, method, problem, trace, family))
+    return await run(
+        METHODS[method],
+        method,
+        "",
+        problem,
+        trace,
+        AnnotationContext(services, method, problem, trace, family),
+    )
 
 
 async def _no_checker(verifier: str, claim: Claim) -> Finding:
@@ -129,7 +152,11 @@ def _compared(whole: Annotation, early: Annotation) -> str:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.stopping", description=__doc__)
-    parser.add_argument("--dataset", required=True, help="of a run with monte_carlo and binary_search, rollouts = 8, without stop_early")
+    parser.add_argument(
+        "--dataset",
+        required=True,
+        help="of a run with monte_carlo and binary_search, rollouts = 8, without stop_early",
+    )
     return parser.parse_args()
 
 

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from stepmark.records import Sampling
 
-__all__ = ["Completion", "Engine", "Prompt", "Scored", "Through"]
+__all__ = ["Completion", "Engine", "EngineWrapper", "Prompt", "Scored"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +93,7 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Through:
+class EngineWrapper:
     """An engine that asks another one for all it is asked for: who counts, keeps or watches what passes through overrides what passes."""
 
     engine: Engine

@@ -22,9 +22,9 @@ from openai.types import CompletionUsage
 from openai.types.completion_choice import Logprobs
 from pydantic import Field
 
-from engines._ending import ending
-from engines._parts import in_parts
 from engines.base import Completion, Prompt, Scored
+from engines.runtime.last_tokens import ending
+from engines.runtime.request_splitting import in_parts
 from stepmark.errors import ConfigError, EngineError
 from stepmark.identity import fingerprint, operational
 from stepmark.records import Sampling
@@ -32,7 +32,12 @@ from stepmark.records import Sampling
 __all__ = ["OpenAI"]
 
 CONNECT_SECONDS = 10.0
-BUSY = (openai.APIConnectionError, openai.RateLimitError, openai.InternalServerError, openai.ConflictError)
+BUSY = (
+    openai.APIConnectionError,
+    openai.RateLimitError,
+    openai.InternalServerError,
+    openai.ConflictError,
+)
 MENDABLE = (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError)
 # What a server that answers at all may still say when it wants to be asked again.
 REQUEST_TIMEOUT = 408
@@ -74,7 +79,9 @@ class OpenAI:
 
     def __post_init__(self) -> None:
         if not self.base_urls:
-            raise ConfigError("engines.openai: base_urls is empty; give at least one, such as http://127.0.0.1:8000/v1")
+            raise ConfigError(
+                "engines.openai: base_urls is empty; give at least one, such as http://127.0.0.1:8000/v1"
+            )
         for url in self.base_urls:
             _check_url(url)
 
@@ -101,7 +108,11 @@ class OpenAI:
         whole = replace(prompt, prefix=prompt.prefix + continuation)
         self._refuse_prefix(whole)
         tokens, usage = await self._answered(lambda client: self._read(client, whole))
-        return Scored(logprobs=ending(tokens, continuation), prompt_tokens=_prompt_tokens(usage), cached_tokens=_cached_tokens(usage))
+        return Scored(
+            logprobs=ending(tokens, continuation),
+            prompt_tokens=_prompt_tokens(usage),
+            cached_tokens=_cached_tokens(usage),
+        )
 
     async def close(self) -> None:
         """Close all connections."""
@@ -114,7 +125,10 @@ class OpenAI:
     async def _ask(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
         completions = await self._answered(lambda client: self._send(client, prompt, sampling))
         if len(completions) != sampling.n:
-            raise EngineError(f"the server gave {len(completions)} of {sampling.n} choices; set max_n = 1", retryable=False)
+            raise EngineError(
+                f"the server gave {len(completions)} of {sampling.n} choices; set max_n = 1",
+                retryable=False,
+            )
         return completions
 
     async def _answered(self, send: Callable[[AsyncOpenAI], Awaitable[T]]) -> T:
@@ -123,8 +137,16 @@ class OpenAI:
                 return await self._first_answer(send)
             except openai.APIError as error:
                 raise _translated(error) from error
-            except (ValueError, TypeError, AttributeError, LookupError) as error:  # what a proxy says in the server's place, say
-                raise EngineError(f"not understood: the reply is no completion ({type(error).__name__})", retryable=True) from error
+            except (
+                ValueError,
+                TypeError,
+                AttributeError,
+                LookupError,
+            ) as error:  # what a proxy says in the server's place, say
+                raise EngineError(
+                    f"not understood: the reply is no completion ({type(error).__name__})",
+                    retryable=True,
+                ) from error
 
     async def _first_answer(self, send: Callable[[AsyncOpenAI], Awaitable[T]]) -> T:
         """Try each server once, and the last in turn `retries` times more, waiting as long as it asks."""
@@ -137,33 +159,53 @@ class OpenAI:
                 continue
         return await send(last)
 
-    async def _send(self, client: AsyncOpenAI, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
+    async def _send(
+        self, client: AsyncOpenAI, prompt: Prompt, sampling: Sampling
+    ) -> Sequence[Completion]:
         if self.api == "completions":
-            plain = await client.completions.create(model=self.model, prompt=prompt.text, extra_body=self._body(prompt, sampling))
+            plain = await client.completions.create(
+                model=self.model, prompt=prompt.text, extra_body=self._body(prompt, sampling)
+            )
             return _completions([(c.text, c.finish_reason) for c in plain.choices], plain.usage)
         chat = await client.chat.completions.create(
             model=self.model,
-            messages=cast(Any, self._messages(prompt)),  # `prefix` is no part of OpenAI's own messages
+            messages=cast(
+                Any, self._messages(prompt)
+            ),  # `prefix` is no part of OpenAI's own messages
             extra_body=self._body(prompt, sampling) | self._continue(prompt),
         )
-        return _completions([(c.message.content or "", c.finish_reason) for c in chat.choices], chat.usage)
+        return _completions(
+            [(c.message.content or "", c.finish_reason) for c in chat.choices], chat.usage
+        )
 
-    async def _read(self, client: AsyncOpenAI, prompt: Prompt) -> tuple[Sequence[Token], CompletionUsage | None]:
+    async def _read(
+        self, client: AsyncOpenAI, prompt: Prompt
+    ) -> tuple[Sequence[Token], CompletionUsage | None]:
         if self.api == "completions":
             plain = await client.completions.create(
-                model=self.model, prompt=prompt.text, echo=True, logprobs=0, max_tokens=0, extra_body=dict(self.extra_body)
+                model=self.model,
+                prompt=prompt.text,
+                echo=True,
+                logprobs=0,
+                max_tokens=0,
+                extra_body=dict(self.extra_body),
             )
             return _echoed(plain.choices[0].logprobs), plain.usage
         chat = await client.chat.completions.create(
             model=self.model,
             messages=cast(Any, self._messages(prompt)),
-            extra_body={self.length_parameter: 1, "prompt_logprobs": 0} | dict(self.extra_body) | self._continue(prompt),
+            extra_body={self.length_parameter: 1, "prompt_logprobs": 0}
+            | dict(self.extra_body)
+            | self._continue(prompt),
         )
         return _told((chat.model_extra or {}).get("prompt_logprobs")), chat.usage
 
     def _refuse_prefix(self, prompt: Prompt) -> None:
         if self.api == "chat" and prompt.prefix and self.continuation == "none":
-            raise EngineError("this server cannot continue an answer; use api = 'completions' or another continuation", retryable=False)
+            raise EngineError(
+                "this server cannot continue an answer; use api = 'completions' or another continuation",
+                retryable=False,
+            )
 
     def _body(self, prompt: Prompt, sampling: Sampling) -> dict[str, Any]:
         known = {
@@ -175,7 +217,9 @@ class OpenAI:
         }
         stop = {"stop": list(sampling.stop)} if sampling.stop else {}
         form = {"response_format": _response_format(prompt.schema)} if prompt.schema else {}
-        return {key: value for key, value in (known | stop | form).items() if key not in self.omit} | dict(self.extra_body)
+        return {
+            key: value for key, value in (known | stop | form).items() if key not in self.omit
+        } | dict(self.extra_body)
 
     def _messages(self, prompt: Prompt) -> list[Mapping[str, object]]:
         flag = {"prefix": True} if self.continuation == "prefix" else {}
@@ -204,7 +248,9 @@ class OpenAI:
         return asyncio.Semaphore(self.concurrency)
 
     def _client(self, url: str) -> AsyncOpenAI:
-        limits = httpx2.Limits(max_connections=self.concurrency, max_keepalive_connections=self.concurrency)
+        limits = httpx2.Limits(
+            max_connections=self.concurrency, max_keepalive_connections=self.concurrency
+        )
         timeout = httpx2.Timeout(self.timeout, connect=CONNECT_SECONDS, pool=None)
         return AsyncOpenAI(
             base_url=url,
@@ -215,9 +261,13 @@ class OpenAI:
         )
 
 
-def _completions(choices: Sequence[tuple[str, str | None]], usage: CompletionUsage | None) -> Sequence[Completion]:
+def _completions(
+    choices: Sequence[tuple[str, str | None]], usage: CompletionUsage | None
+) -> Sequence[Completion]:
     """`TypeError` where the server's types are not the API's: the client does not check them."""
-    if not all(isinstance(text, str) and isinstance(reason, str | None) for text, reason in choices):
+    if not all(
+        isinstance(text, str) and isinstance(reason, str | None) for text, reason in choices
+    ):
         raise TypeError("text or finish_reason")
     generated = _count(usage.completion_tokens if usage else 0)
     return [
@@ -242,7 +292,10 @@ def _told(entries: Any) -> Sequence[Token]:
     """What vLLM calls `prompt_logprobs`: nothing for the first token, then for each by its id what is known of it, and of no other."""
     if not entries:
         raise ConfigError(UNTOLD)
-    known = [next(iter(entry.values())) if entry else {"decoded_token": "", "logprob": None} for entry in entries]
+    known = [
+        next(iter(entry.values())) if entry else {"decoded_token": "", "logprob": None}
+        for entry in entries
+    ]
     return [(str(token["decoded_token"] or ""), _logprob(token["logprob"])) for token in known]
 
 
@@ -263,7 +316,10 @@ def _cached_tokens(usage: CompletionUsage | None) -> int:
 
 
 def _response_format(schema: str) -> Mapping[str, object]:
-    return {"type": "json_schema", "json_schema": {"name": "reply", "strict": True, "schema": json.loads(schema)}}
+    return {
+        "type": "json_schema",
+        "json_schema": {"name": "reply", "strict": True, "schema": json.loads(schema)},
+    }
 
 
 def _count(tokens: object) -> int:
@@ -276,23 +332,35 @@ def _translated(error: openai.APIError) -> EngineError | ConfigError:
     says = " ".join(str(error).split())
     where = f" by {error.request.url}"
     if isinstance(error, MENDABLE):
-        return ConfigError(f"engines.openai: refused{where}: {says}; check base_urls, model and api_key_env")
+        return ConfigError(
+            f"engines.openai: refused{where}: {says}; check base_urls, model and api_key_env"
+        )
     if isinstance(error, openai.APIStatusError):
         retryable = isinstance(error, BUSY) or error.status_code == REQUEST_TIMEOUT
         return EngineError(f"refused{where}: {says}", retryable=retryable)
     if isinstance(error, openai.APIConnectionError):
-        return EngineError(f"no answer from {error.request.url}: {says} Is the server running there?", retryable=True)
+        return EngineError(
+            f"no answer from {error.request.url}: {says} Is the server running there?",
+            retryable=True,
+        )
     return EngineError(f"not understood{where}: {says}", retryable=False)
 
 
 def _check_url(url: str) -> None:
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and url.isprintable()
+        usable = (
+            parts.scheme in ("http", "https")
+            and bool(parts.hostname)
+            and parts.port != 0
+            and url.isprintable()
+        )
     except ValueError:  # brackets that do not close, a port of six digits
         usable = False
     if not usable:
-        raise ConfigError(f"engines.openai: {url!r} in base_urls is no address; write it as http://127.0.0.1:8000/v1")
+        raise ConfigError(
+            f"engines.openai: {url!r} in base_urls is no address; write it as http://127.0.0.1:8000/v1"
+        )
 
 
 def _key(variable: str) -> str:
@@ -300,9 +368,13 @@ def _key(variable: str) -> str:
         return "none"
     key = os.environ.get(variable, "")
     if not key:
-        raise ConfigError(f"engines.openai: the environment variable {variable} holds no key; set it, or leave api_key_env empty")
+        raise ConfigError(
+            f"engines.openai: the environment variable {variable} holds no key; set it, or leave api_key_env empty"
+        )
     if not (key.isascii() and key.isprintable()):
-        raise ConfigError(f"engines.openai: the environment variable {variable} holds no key: it has characters that keys have not")
+        raise ConfigError(
+            f"engines.openai: the environment variable {variable} holds no key: it has characters that keys have not"
+        )
     return key
 
 

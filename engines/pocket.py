@@ -16,9 +16,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from engines import _ct2
-from engines._parts import in_parts
 from engines.base import Completion, Prompt, Scored
+from engines.runtime import ctranslate2_model as _ct2
+from engines.runtime.request_splitting import in_parts
 from stepmark.errors import EngineError
 from stepmark.identity import fingerprint, operational
 from stepmark.records import Sampling
@@ -26,7 +26,9 @@ from stepmark.records import Sampling
 __all__ = ["Pocket"]
 
 # The types of CTranslate2 that every CPU has or falls back from.
-ComputeType = Literal["float32", "int8", "int8_float32", "int8_bfloat16", "int16", "bfloat16", "auto", "default"]
+ComputeType = Literal[
+    "float32", "int8", "int8_float32", "int8_bfloat16", "int16", "bfloat16", "auto", "default"
+]
 SHIPPED = Path(__file__).with_name("pocket_model")
 # Rows drawn together: beyond 16 a core gains little, and a large request should keep all cores busy.
 ROWS = 16
@@ -67,7 +69,9 @@ class Pocket:
         """One pass over the plain text; takes its turn among the draws."""
         tokens, last = self._model.encode_ending(prompt.text + continuation, len(continuation))
         self._refuse_too_many(tokens)
-        logprobs = await asyncio.get_running_loop().run_in_executor(self._pool, self._model.score, tokens, last)
+        logprobs = await asyncio.get_running_loop().run_in_executor(
+            self._pool, self._model.score, tokens, last
+        )
         return Scored(logprobs=logprobs, prompt_tokens=len(tokens), cached_tokens=0)
 
     async def close(self) -> None:
@@ -80,14 +84,19 @@ class Pocket:
     async def _draw(self, tokens: list[str], sampling: Sampling) -> Sequence[Completion]:
         loop, cancelled = asyncio.get_running_loop(), threading.Event()
         try:
-            drawn = await loop.run_in_executor(self._pool, self._model.draw, tokens, sampling, cancelled)
+            drawn = await loop.run_in_executor(
+                self._pool, self._model.draw, tokens, sampling, cancelled
+            )
         finally:
             cancelled.set()
         return [_completion(sample, len(tokens)) for sample in drawn]
 
     def _refuse_too_many(self, tokens: list[str]) -> None:
         if len(tokens) >= self._model.context:
-            raise EngineError(f"the prompt has {len(tokens)} tokens, the model's context {self._model.context}", retryable=False)
+            raise EngineError(
+                f"the prompt has {len(tokens)} tokens, the model's context {self._model.context}",
+                retryable=False,
+            )
 
     @property
     def _folder(self) -> Path:

@@ -55,7 +55,9 @@ class Scripted:
     def identity(self) -> str:
         """The table, and the function's name: what the function does is not seen."""
         respond = self.respond
-        return fingerprint(self, *(str(getattr(respond, part, "")) for part in ("__module__", "__qualname__")))
+        return fingerprint(
+            self, *(str(getattr(respond, part, "")) for part in ("__module__", "__qualname__"))
+        )
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
         """Say the replies; not retryable when the prompt is too long or no reply fits."""
@@ -67,11 +69,18 @@ class Scripted:
         """Of the replies that agree with the text so far, the share that agree with each token, too; `NEVER` for none."""
         text = prompt.text + continuation
         tokens = await self._read(text)
-        ends = [token.end() - len(prompt.text) for token in TOKEN.finditer(text) if token.end() > len(prompt.text)]
+        ends = [
+            token.end() - len(prompt.text)
+            for token in TOKEN.finditer(text)
+            if token.end() > len(prompt.text)
+        ]
         said = self._replies(prompt)
         agreeing = [sum(reply.startswith(continuation[:end]) for reply in said) for end in ends]
         before = [len(said), *agreeing]
-        logprobs = tuple(math.log(now / then) if now else NEVER for now, then in zip(agreeing, before, strict=False))
+        logprobs = tuple(
+            math.log(now / then) if now else NEVER
+            for now, then in zip(agreeing, before, strict=False)
+        )
         return Scored(logprobs=logprobs, prompt_tokens=tokens, cached_tokens=0)
 
     async def close(self) -> None:
@@ -84,7 +93,9 @@ class Scripted:
             raise EngineError(self.error, retryable=self.retryable)
         tokens = len(TOKEN.findall(text))
         if tokens >= self.context:
-            raise EngineError(f"the prompt has {tokens} tokens, the context is {self.context}", retryable=False)
+            raise EngineError(
+                f"the prompt has {tokens} tokens, the context is {self.context}", retryable=False
+            )
         return tokens
 
     def _say(self, prompt: Prompt, sampling: Sampling, index: int) -> Completion:
@@ -105,7 +116,9 @@ class Scripted:
     def _table(self, text: str) -> Sequence[str]:
         found = [key for key, replies in self.replies.items() if key in text and replies]
         if not found:
-            raise EngineError(f"no scripted reply fits the prompt that ends in {text[-60:]!r}", retryable=False)
+            raise EngineError(
+                f"no scripted reply fits the prompt that ends in {text[-60:]!r}", retryable=False
+            )
         return self.replies[max(found, key=len)]
 
 

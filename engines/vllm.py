@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from engines import _async_llm
-from engines._parts import in_parts
 from engines.base import Completion, Prompt, Scored
+from engines.runtime import async_llm as _async_llm
+from engines.runtime.request_splitting import in_parts
 from stepmark.errors import ConfigError
 from stepmark.identity import fingerprint, operational
 from stepmark.records import Sampling
@@ -51,7 +51,11 @@ class VLLM:
     def identity(self) -> str:
         """The fields, and for a folder its name and what its files hold; a Hub name without `revision` is trusted not to move."""
         folder = Path(self.model)
-        return fingerprint(replace(self, model=folder.name), _folder_digest(folder)) if folder.is_dir() else fingerprint(self)
+        return (
+            fingerprint(replace(self, model=folder.name), _folder_digest(folder))
+            if folder.is_dir()
+            else fingerprint(self)
+        )
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
         """Continue the prompt, starting vLLM on the first call; an engine that died is started anew by the next one."""
@@ -85,13 +89,17 @@ class VLLM:
 
     def _arguments(self) -> Mapping[str, Any]:
         if self.model.startswith(("/", ".")) and not Path(self.model).is_dir():
-            raise ConfigError(f"engines.vllm: there is no folder {self.model}; give a model's folder or its name on the Hub")
+            raise ConfigError(
+                f"engines.vllm: there is no folder {self.model}; give a model's folder or its name on the Hub"
+            )
         own = {"model": self.model, "revision": self.revision, "dtype": self.dtype}
         return {"enable_prefix_caching": True, **self.resources, **self.options, **own}
 
 
 def _failed(start: "asyncio.Task[_async_llm.Running]") -> bool:
-    return start.done() and (start.cancelled() or start.exception() is not None or start.result().dead)
+    return start.done() and (
+        start.cancelled() or start.exception() is not None or start.result().dead
+    )
 
 
 def _folder_digest(folder: Path) -> str:

@@ -34,8 +34,14 @@ class Balance:
                 side.append(candidate.trace.trace_id)
         wanted = round(len(positives) * self.negatives_per_positive)
         if len(negatives) > wanted:
-            return _beyond(wanted, negatives, f"with a first error, beside {len(positives)} without")
-        return _beyond(round(len(negatives) / self.negatives_per_positive), positives, f"without error, beside {len(negatives)} with one")
+            return _beyond(
+                wanted, negatives, f"with a first error, beside {len(positives)} without"
+            )
+        return _beyond(
+            round(len(negatives) / self.negatives_per_positive),
+            positives,
+            f"without error, beside {len(negatives)} with one",
+        )
 
 
 def _beyond(wanted: int, side: list[str], told: str) -> Mapping[str, str]:

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from stepmark.records import Label, Problem, Trace
 
-__all__ = ["Candidate", "Candidates", "Filter", "Reading", "Share", "one_by_one"]
+__all__ = ["Candidate", "Candidates", "Filter", "HasExternalInput", "Share", "one_by_one"]
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -41,7 +41,7 @@ class Filter(Protocol):
 
 
 @runtime_checkable
-class Reading(Protocol):
+class HasExternalInput(Protocol):
     """A filter that goes by more than its parameters."""
 
     def content(self) -> str:

@@ -25,4 +25,6 @@ class Confidence:
         confidence = candidate.label.confidence
         if confidence is None:
             return "no confidence"
-        return f"{confidence:.3f} is below {self.threshold:g}" if confidence < self.threshold else ""
+        return (
+            f"{confidence:.3f} is below {self.threshold:g}" if confidence < self.threshold else ""
+        )

@@ -17,8 +17,8 @@ from pydantic import Field
 
 from filters._tokens import normalised, words
 from filters.base import Candidates, Share
-from problems._stream import REPEATED
 from problems.base import Source
+from problems.tabular.problem_stream import REPEATED
 from stepmark import plugins
 from stepmark.errors import InputError
 from stepmark.identity import digest
@@ -80,7 +80,10 @@ class Contamination:
         for run, _, length in self._runs(words(normalised(question))):
             for index, start in self._index.runs.get(run, ()):
                 covered[index].update(range(start, start + length))
-        shares = {index: len(found) / self._index.questions[index].words for index, found in covered.items()}
+        shares = {
+            index: len(found) / self._index.questions[index].words
+            for index, found in covered.items()
+        }
         worst = max(shares, key=lambda index: (shares[index], -index), default=-1)
         if worst < 0 or shares[worst] <= self.share:
             return ""
@@ -120,7 +123,9 @@ def _questions(source: Source) -> Iterator[Problem]:
         elif not row.reason.startswith(REPEATED):
             raise InputError(_unusable(row))
     if empty:
-        raise InputError("filters.contamination: an evaluation set has no question; name the column with fields = { question = … }")
+        raise InputError(
+            "filters.contamination: an evaluation set has no question; name the column with fields = { question = … }"
+        )
 
 
 def _unusable(row: Rejected) -> str:

@@ -56,7 +56,10 @@ class Duplicates:
     0.3 KB a text, and 4 KB more for one whose numbers another one has, too.
     """
 
-    of: Annotated[tuple[Literal["questions", "traces"], ...], Field(min_length=1)] = ("questions", "traces")
+    of: Annotated[tuple[Literal["questions", "traces"], ...], Field(min_length=1)] = (
+        "questions",
+        "traces",
+    )
     threshold: Annotated[float, Field(ge=0.1, le=0.95)] = 0.7
     shingle_tokens: Annotated[int, Field(ge=1)] = 3
 
@@ -64,7 +67,11 @@ class Duplicates:
 
     def drop(self, candidates: Candidates) -> Mapping[str, str]:
         """The repetitions, each with the id of what it repeats."""
-        repeated = self._repeated(lambda: _questions(candidates), "that of problem") if "questions" in self.of else {}
+        repeated = (
+            self._repeated(lambda: _questions(candidates), "that of problem")
+            if "questions" in self.of
+            else {}
+        )
         reasons = {
             trace.trace_id: f"its question is {repeated[problem.problem_id]}"
             for problem, trace, _ in candidates()
@@ -81,7 +88,11 @@ class Duplicates:
         for text in texts():
             if sizes[text.group] > 1 and text.name not in groups[text.group]:
                 groups[text.group][text.name] = self._print(text)
-        return {name: told for prints in groups.values() for name, told in self._within(prints, kind).items()}
+        return {
+            name: told
+            for prints in groups.values()
+            for name, told in self._within(prints, kind).items()
+        }
 
     def _within(self, prints: Mapping[str, _Print], kind: str) -> Mapping[str, str]:
         found, exact = dict[str, str](), dict[str, str]()
@@ -90,7 +101,9 @@ class Duplicates:
             if one.exact in exact:
                 found[name] = f"the same as {kind} {exact[one.exact]}"
                 continue
-            alike = [other for other in near.query(one.signature) if self._is_near(prints[other], one)]
+            alike = [
+                other for other in near.query(one.signature) if self._is_near(prints[other], one)
+            ]
             if alike:
                 found[name] = f"nearly the same as {kind} {min(alike)}"
             else:
@@ -99,7 +112,9 @@ class Duplicates:
         return found
 
     def _is_near(self, one: _Print, other: _Print) -> bool:
-        return one.first_error == other.first_error and bool(one.signature.jaccard(other.signature) >= self.threshold)
+        return one.first_error == other.first_error and bool(
+            one.signature.jaccard(other.signature) >= self.threshold
+        )
 
     def _print(self, text: _Text) -> _Print:
         signature = self._blank.copy()
@@ -109,7 +124,9 @@ class Duplicates:
     def _shingles(self, text: str) -> Iterator[bytes]:
         found = tokens(text)
         for start in range(max(1, len(found) - self.shingle_tokens + 1)):
-            yield " ".join(found[start : start + self.shingle_tokens]).encode("utf-8", "surrogatepass")
+            yield " ".join(found[start : start + self.shingle_tokens]).encode(
+                "utf-8", "surrogatepass"
+            )
 
     @cached_property
     def _blank(self) -> Any:
@@ -118,7 +135,9 @@ class Duplicates:
     @cached_property
     def _bands(self) -> tuple[int, int]:
         """How a signature is cut so that texts above the threshold meet; the library takes 0.1 s to find it."""
-        found = MinHashLSH(threshold=self.threshold, num_perm=PERMUTATIONS, weights=(PROPOSE_WRONGLY, MISS))
+        found = MinHashLSH(
+            threshold=self.threshold, num_perm=PERMUTATIONS, weights=(PROPOSE_WRONGLY, MISS)
+        )
         return found.b, found.r
 
 
@@ -133,4 +152,6 @@ def _traces(candidates: Candidates, but: Container[str]) -> Iterator[_Text]:
     for problem, trace, label in candidates():
         if problem.problem_id not in but:
             text = normalised("".join(trace.steps))
-            yield _Text(trace.trace_id, digest(problem.problem_id, numbers(text)), text, label.first_error)
+            yield _Text(
+                trace.trace_id, digest(problem.problem_id, numbers(text)), text, label.first_error
+            )

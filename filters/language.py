@@ -50,7 +50,11 @@ class Language:
         steps = candidate.trace.steps
         other = sum(len(self._unexpected.findall(step)) for step in steps)
         share = other / sum(len(LETTER.findall(step)) for step in steps) if other else 0.0
-        return f"{share:.0%} of its letters are not {' or '.join(self.scripts)}" if share > self.max_share else ""
+        return (
+            f"{share:.0%} of its letters are not {' or '.join(self.scripts)}"
+            if share > self.max_share
+            else ""
+        )
 
     @cached_property
     def _unexpected(self) -> Any:

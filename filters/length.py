@@ -42,7 +42,11 @@ class Length:
         if longest > self.max_step_characters:
             return f"a step of {longest} characters, more than {self.max_step_characters}"
         repeated = _repeated("".join(steps))
-        return f"{repeated:.0%} of its lines are repeated" if repeated > self.max_repeated_lines else ""
+        return (
+            f"{repeated:.0%} of its lines are repeated"
+            if repeated > self.max_repeated_lines
+            else ""
+        )
 
 
 def _repeated(text: str) -> float:

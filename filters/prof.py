@@ -47,13 +47,25 @@ class Prof:
         for candidate in candidates():
             if (scored := _scored(candidate)) is not None:
                 problems[candidate.problem.problem_id].append(scored)
-        return {trace_id: reason for scored in problems.values() for trace_id, reason in self._of_problem(scored).items()}
+        return {
+            trace_id: reason
+            for scored in problems.values()
+            for trace_id, reason in self._of_problem(scored).items()
+        }
 
     def _of_problem(self, scored: Sequence[_Scored]) -> Mapping[str, str]:
-        right = sorted((one for one in scored if one.right), key=lambda one: (-one.value, digest("prof", one.trace_id)))
-        wrong = sorted((one for one in scored if not one.right), key=lambda one: (one.value, digest("prof", one.trace_id)))
+        right = sorted(
+            (one for one in scored if one.right),
+            key=lambda one: (-one.value, digest("prof", one.trace_id)),
+        )
+        wrong = sorted(
+            (one for one in scored if not one.right),
+            key=lambda one: (one.value, digest("prof", one.trace_id)),
+        )
         kept = ceil(round(self.keep * len(scored), DIGITS))
-        of_right = min(len(right), max(kept - len(wrong), floor(round(self.right * kept, DIGITS) + 0.5)))
+        of_right = min(
+            len(right), max(kept - len(wrong), floor(round(self.right * kept, DIGITS) + 0.5))
+        )
         of_wrong = kept - of_right
         return {
             **{one.trace_id: _reason(one, of_right, len(right)) for one in right[of_right:]},

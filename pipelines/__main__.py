@@ -5,8 +5,8 @@ import os
 import sys
 import warnings
 
-from pipelines._guard import check_names
-from pipelines._terminal import visible
+from pipelines.cli.environment_guard import check_names
+from pipelines.terminal import visible
 from stepmark.errors import EngineError, UserError
 
 __all__ = ["main"]
@@ -32,13 +32,17 @@ def main() -> None:
     """Run a command; what the user can mend is one line and exit status 2."""
     for name, value in (QUIET | FRUGAL).items():
         os.environ.setdefault(name, value)
-    warnings.filterwarnings("ignore", message="Failed to create the Prefect home directory")  # it works without one
+    warnings.filterwarnings(
+        "ignore", message="Failed to create the Prefect home directory"
+    )  # it works without one
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal of another encoding shows what it has no sign for as its number
+        if isinstance(
+            stream, io.TextIOWrapper
+        ):  # a terminal of another encoding shows what it has no sign for as its number
             stream.reconfigure(errors="backslashreplace")
     try:
         check_names()
-        from pipelines.commands import app
+        from pipelines.cli.commands import app
 
         app(prog_name="stepmark")
     except (UserError, EngineError) as error:
@@ -47,7 +51,9 @@ def main() -> None:
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED) from None
     except BaseException as error:
-        if type(error).__name__ == "TerminationSignal":  # Prefect's, which is not imported for its name alone
+        if (
+            type(error).__name__ == "TerminationSignal"
+        ):  # Prefect's, which is not imported for its name alone
             raise SystemExit(TERMINATED) from None
         raise
 

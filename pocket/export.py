@@ -35,8 +35,13 @@ def export(run: Path, to: Path) -> None:
     config = {**CONFIG, "vocab_size": tokenizer.get_vocab_size(), "dtype": "bfloat16"}
     (to / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     (to / "tokenizer_config.json").write_text(json.dumps(TOKENIZER_CONFIG, indent=2) + "\n")
-    (to / "generation_config.json").write_text(json.dumps({"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}, indent=2) + "\n")
-    weights = {f"model.{name}": weight.to(torch.bfloat16) for name, weight in load_file(run / "weights.safetensors").items()}
+    (to / "generation_config.json").write_text(
+        json.dumps({"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}, indent=2) + "\n"
+    )
+    weights = {
+        f"model.{name}": weight.to(torch.bfloat16)
+        for name, weight in load_file(run / "weights.safetensors").items()
+    }
     save_file(weights, to / "model.safetensors", metadata={"format": "pt"})
     shutil.rmtree(to / "ctranslate2", ignore_errors=True)
     TransformersConverter(str(to)).convert(str(to / "ctranslate2"), quantization="bfloat16")

@@ -19,8 +19,19 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from problems._step_language import ANSWER, COMMUTATIVE, OPERATIONS, STEP, Derived, World, answer_line, judge_lines, solve, step_line
-from problems._word_world import Story, draw
+from problems.arithmetic_domain.step_language import (
+    ANSWER,
+    COMMUTATIVE,
+    OPERATIONS,
+    STEP,
+    Derived,
+    World,
+    answer_line,
+    judge_lines,
+    solve,
+    step_line,
+)
+from problems.arithmetic_domain.stories import Story, draw
 from stepmark.records import Verdict
 
 __all__ = ["CHECK_PROMPT", "SOLVE_PROMPT", "Lesson", "lessons", "own_solutions"]
@@ -35,7 +46,10 @@ VERDICT_WEIGHT, RESULT_WEIGHT = 6.0, 2.0
 SUMS_SHARE, RECALL_SHARE, SOLVE_SHARE = 0.04, 0.12, 0.22  # of the lessons; the rest are checks
 OWN_SHARE = 0.5  # of the checks, once there are solutions of the model's own
 CLEAN_SHARE = 0.25  # of the planted solutions have no mistake
-MANY_SHARE, MANY = 0.5, 0.35  # of the others have many: each line with this probability, so that to repeat what is shown never pays
+MANY_SHARE, MANY = (
+    0.5,
+    0.35,
+)  # of the others have many: each line with this probability, so that to repeat what is shown never pays
 SLIPS = ("reading", "reading", "reading", "operand", "operand", "arithmetic", "conclusion")
 SUMS, RECALLS = 14, 14  # lines of a lesson
 RESULT = re.compile(r"( = \d+)")
@@ -43,7 +57,10 @@ PERSON = re.compile(r"\w+ has")
 
 
 def lessons(
-    random: Random, most_steps: int, own: Sequence[tuple[Story, Sequence[str]]], recall_share: float = RECALL_SHARE
+    random: Random,
+    most_steps: int,
+    own: Sequence[tuple[Story, Sequence[str]]],
+    recall_share: float = RECALL_SHARE,
 ) -> Iterator[Lesson]:
     """An endless mixture; `own` are the model's own solutions to check, where there are some."""
     while True:
@@ -64,12 +81,19 @@ def lessons(
 
 def solution(story: Story) -> Lesson:
     """Solve a problem."""
-    return [(SOLVE_PROMPT.format(question=story.question), 0.0), *_weighed("".join(solve(story.world)), 1.0)]
+    return [
+        (SOLVE_PROMPT.format(question=story.question), 0.0),
+        *_weighed("".join(solve(story.world)), 1.0),
+    ]
 
 
 def _weighed(text: str, weight: float) -> Lesson:
     """Results weigh more: each is a few tokens of a line, and hard."""
-    return [(part, RESULT_WEIGHT if RESULT.fullmatch(part) else weight) for part in RESULT.split(text) if part]
+    return [
+        (part, RESULT_WEIGHT if RESULT.fullmatch(part) else weight)
+        for part in RESULT.split(text)
+        if part
+    ]
 
 
 def check(story: Story, lines: Sequence[str]) -> Lesson:
@@ -83,8 +107,13 @@ def check(story: Story, lines: Sequence[str]) -> Lesson:
 
 def _agreeing(shown: Sequence[str], right: Sequence[str]) -> int:
     """How many lines from the start are the same."""
-    pairs = zip((line.rstrip("\n") for line in shown), (line.rstrip("\n") for line in right), strict=False)
-    return next((index for index, (one, other) in enumerate(pairs) if one != other), min(len(shown), len(right)))
+    pairs = zip(
+        (line.rstrip("\n") for line in shown), (line.rstrip("\n") for line in right), strict=False
+    )
+    return next(
+        (index for index, (one, other) in enumerate(pairs) if one != other),
+        min(len(shown), len(right)),
+    )
 
 
 def checked_reply(world: World, lines: Sequence[str]) -> Iterator[Lesson]:
@@ -122,10 +151,18 @@ def recall(random: Random, story: Story) -> Lesson:
     solution_lines = _weighed("".join(solve(world)), 1.0) if solved else []
     derived = world.needed() if solved else world.derived
     people = [holder for holder in (*world.given, *derived) if PERSON.fullmatch(holder)]
-    lesson = [(SOLVE_PROMPT.format(question=story.question), 0.0), *solution_lines, ("\n known:\n", 0.0)]
+    lesson = [
+        (SOLVE_PROMPT.format(question=story.question), 0.0),
+        *solution_lines,
+        ("\n known:\n", 0.0),
+    ]
     for holder in random.choices(people, k=RECALLS):
         name = holder.split()[0]
-        told = f": {world.value(holder)}" if solved or holder in world.given else world.derived[holder].reading.removeprefix(name)
+        told = (
+            f": {world.value(holder)}"
+            if solved or holder in world.given
+            else world.derived[holder].reading.removeprefix(name)
+        )
         lesson += [(f"Step: {name}", 0.0), (f"{told}\n", 1.0)]
     return lesson
 
@@ -140,17 +177,25 @@ def _sum(random: Random) -> str:
     if operator in "+-":
         right = random.randint(2, random.choice((30, 150, 500)))
         result = random.randint(2, max(3, 999 - right))
-        left, right, result = (result, right, result + right) if operator == "+" else (result + right, right, result)
+        left, right, result = (
+            (result, right, result + right) if operator == "+" else (result + right, right, result)
+        )
     else:
         right = random.randint(2, 9)
         result = random.randint(2, 999 // right)
-        left, right, result = (result, right, result * right) if operator == "*" else (result * right, right, result)
+        left, right, result = (
+            (result, right, result * right) if operator == "*" else (result * right, right, result)
+        )
     return f"{left} {operator} {right} = {result}\n"
 
 
 def corrupted(random: Random, world: World) -> Sequence[str]:
     """A solution with no, one or many planted mistakes, and all that follows from them."""
-    waiting = [world.derived[holder] for holder in world.derived if holder in world.needed() or random.random() < 0.15]
+    waiting = [
+        world.derived[holder]
+        for holder in world.derived
+        if holder in world.needed() or random.random() < 0.15
+    ]
     place = random.randrange(len(waiting) + 1) if random.random() > CLEAN_SHARE else None
     rate = MANY if place is not None and random.random() < MANY_SHARE else 0.0
     shown, lines = dict(world.given), list[str]()
@@ -162,19 +207,30 @@ def corrupted(random: Random, world: World) -> Sequence[str]:
             place = None  # the mistake is to leave a step out
             continue
         mistaken = place == len(lines) or random.random() < rate
-        lines.append(_shown_line(random, world, shown, definition, len(lines) + 1, mistaken=mistaken))
+        lines.append(
+            _shown_line(random, world, shown, definition, len(lines) + 1, mistaken=mistaken)
+        )
     answer = shown.get(world.target, world.value(world.target))
     if place == len(lines):
         answer = _other_number(random, world, answer)
     return [*lines, f"The answer is {answer}."]
 
 
-def _shown_line(random: Random, world: World, shown: dict[str, int], definition: Derived, number: int, *, mistaken: bool) -> str:
+def _shown_line(
+    random: Random,
+    world: World,
+    shown: dict[str, int],
+    definition: Derived,
+    number: int,
+    *,
+    mistaken: bool,
+) -> str:
     slip = random.choice(SLIPS) if mistaken else ""
     if slip == "reading":
         definition = _misread(random, world, definition)
     left, right = (
-        shown.get(operand, world.value(operand)) if isinstance(operand, str) else operand for operand in (definition.left, definition.right)
+        shown.get(operand, world.value(operand)) if isinstance(operand, str) else operand
+        for operand in (definition.left, definition.right)
     )
     if slip == "operand":
         if random.random() < 0.75:
@@ -201,13 +257,23 @@ def _misread(random: Random, world: World, definition: Derived) -> Derived:
         other = random.choice(others)
         reading = definition.reading.replace(definition.left.split()[0], other.split()[0])
         return replace(definition, reading=reading, left=other)
-    swaps = {" more than ": (" fewer than ", "-"), " fewer than ": (" more than ", "+"), " times as many as ": (" more than ", "+")}
+    swaps = {
+        " more than ": (" fewer than ", "-"),
+        " fewer than ": (" more than ", "+"),
+        " times as many as ": (" more than ", "+"),
+    }
     for told, (instead, operator) in swaps.items():
         if told in definition.reading:
-            return replace(definition, reading=definition.reading.replace(told, instead), operator=operator)
+            return replace(
+                definition, reading=definition.reading.replace(told, instead), operator=operator
+            )
     if isinstance(definition.right, int):
         number = _other_number(random, world, definition.right)
-        return replace(definition, reading=re.sub(r"\d+", str(number), definition.reading), right=max(1, number))
+        return replace(
+            definition,
+            reading=re.sub(r"\d+", str(number), definition.reading),
+            right=max(1, number),
+        )
     return replace(definition, operator=random.choice("+-*"))
 
 

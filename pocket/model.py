@@ -41,12 +41,17 @@ class Attention(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.q_proj, self.k_proj, self.v_proj, self.o_proj = (nn.Linear(WIDTH, WIDTH, bias=False) for _ in range(4))
+        self.q_proj, self.k_proj, self.v_proj, self.o_proj = (
+            nn.Linear(WIDTH, WIDTH, bias=False) for _ in range(4)
+        )
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> Tensor:
         """Attend: [batch, time, width] -> the same."""
         batch, time, _ = x.shape
-        q, k, v = (p(x).view(batch, time, HEADS, HEAD).transpose(1, 2) for p in (self.q_proj, self.k_proj, self.v_proj))
+        q, k, v = (
+            p(x).view(batch, time, HEADS, HEAD).transpose(1, 2)
+            for p in (self.q_proj, self.k_proj, self.v_proj)
+        )
         cos, sin = cos.to(q.dtype), sin.to(q.dtype)
         scores = _rotate(q, cos, sin) @ _rotate(k, cos, sin).transpose(-1, -2) * HEAD**-0.5
         mixed = torch.softmax(scores.float() + mask, -1).to(v.dtype) @ v
@@ -74,7 +79,9 @@ class Layer(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.self_attn, self.mlp = Attention(), MLP()
-        self.input_layernorm, self.post_attention_layernorm = (nn.RMSNorm(WIDTH, eps=1e-5) for _ in range(2))
+        self.input_layernorm, self.post_attention_layernorm = (
+            nn.RMSNorm(WIDTH, eps=1e-5) for _ in range(2)
+        )
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> Tensor:
         """[batch, time, width] -> the same."""

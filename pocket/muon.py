@@ -17,7 +17,9 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 class Muon(torch.optim.Optimizer):
     """For matrices only; weight decay is decoupled."""
 
-    def __init__(self, matrices: Iterable[nn.Parameter], lr: float, momentum: float, weight_decay: float) -> None:
+    def __init__(
+        self, matrices: Iterable[nn.Parameter], lr: float, momentum: float, weight_decay: float
+    ) -> None:
         super().__init__(matrices, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
@@ -29,7 +31,10 @@ class Muon(torch.optim.Optimizer):
                 velocity.lerp_(matrix.grad, 1 - group["momentum"])
                 direction = orthogonal(matrix.grad.lerp(velocity, group["momentum"]))
                 matrix.mul_(1 - group["lr"] * group["weight_decay"])
-                matrix.add_(direction, alpha=-group["lr"] * max(1.0, matrix.shape[0] / matrix.shape[1]) ** 0.5)
+                matrix.add_(
+                    direction,
+                    alpha=-group["lr"] * max(1.0, matrix.shape[0] / matrix.shape[1]) ** 0.5,
+                )
 
 
 def orthogonal(matrix: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from engines.base import Prompt
 from engines.pocket import Pocket
 from pocket.export import export
 from pocket.lessons import SOLVE_PROMPT
-from problems._word_world import Story, draw
+from problems.arithmetic_domain.stories import Story, draw
 from stepmark.records import Sampling
 from stepmark.steps import split
 
@@ -32,7 +32,10 @@ async def sample(run: Path, count: int, seed: int) -> None:
     random = Random(f"own:{seed}")
     stories = [draw(random, random.randint(2, 6)) for _ in range(count)]
     solved = await asyncio.gather(
-        *(solve(engine, story, Sampling(max_tokens=MAX_TOKENS, seed=index * 1024, n=4)) for index, story in enumerate(stories))
+        *(
+            solve(engine, story, Sampling(max_tokens=MAX_TOKENS, seed=index * 1024, n=4))
+            for index, story in enumerate(stories)
+        )
     )
     rows = [
         {"question": story.question, "world": asdict(story.world), "lines": lines}

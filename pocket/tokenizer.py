@@ -5,7 +5,7 @@ from random import Random
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 
 from pocket.lessons import lessons
-from problems._word_world import NAMES, THINGS
+from problems.arithmetic_domain.stories import NAMES, THINGS
 
 __all__ = ["build"]
 
@@ -22,7 +22,9 @@ def build() -> Tokenizer:
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizer
     tokenizer.decoder = decoders.Fuse()
-    tokenizer.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", vocabulary["<bos>"])])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<bos> $A", special_tokens=[("<bos>", vocabulary["<bos>"])]
+    )
     tokenizer.add_special_tokens(list(SPECIAL))
     return tokenizer
 

@@ -28,7 +28,7 @@ from pocket.lessons import RECALL_SHARE, Lesson, lessons, own_solutions
 from pocket.model import Llama
 from pocket.muon import Muon
 from pocket.tokenizer import build
-from problems._word_world import Story
+from problems.arithmetic_domain.stories import Story
 
 WORKERS = 2
 TOKENS = 5120  # of one worker's batch
@@ -41,7 +41,9 @@ FIRST_SHARE = 0.06  # of the run, with problems of at most 3 steps
 RECALL_FIRST, RECALL_UNTIL = 0.30, 0.45  # share of the lessons, share of the run
 LOG_EVERY, SAVE_EVERY = 50, 240.0  # steps, seconds
 BOS, EOS = 1, 2
-HAS_BF16 = bool(torch.cpu.get_capabilities().get("avx512_bf16"))  # without it bfloat16 is many times slower than float32
+HAS_BF16 = bool(
+    torch.cpu.get_capabilities().get("avx512_bf16")
+)  # without it bfloat16 is many times slower than float32
 PORT = 29537
 
 
@@ -68,7 +70,9 @@ def batches(tokenizer: Tokenizer, seed: int, mixture: Mixture) -> Iterator[Batch
     random = Random(f"lessons:{seed}")
     waiting: dict[int, list[tuple[list[int], list[float]]]] = {length: [] for length in LENGTHS}
     while True:
-        tokens, weights = _encode(tokenizer, next(lessons(random, mixture.most_steps, mixture.own, mixture.recall_share)))
+        tokens, weights = _encode(
+            tokenizer, next(lessons(random, mixture.most_steps, mixture.own, mixture.recall_share))
+        )
         length = next((length for length in LENGTHS if len(tokens) <= length + 1), None)
         if length is None:
             continue
@@ -117,7 +121,14 @@ def work(rank: int, options: argparse.Namespace) -> None:
     dist.destroy_process_group()
 
 
-def _learn(model: Llama, source: Iterator[Batch], mixture: Mixture, options: argparse.Namespace, *, is_first: bool) -> None:
+def _learn(
+    model: Llama,
+    source: Iterator[Batch],
+    mixture: Mixture,
+    options: argparse.Namespace,
+    *,
+    is_first: bool,
+) -> None:
     optimizers, compiled = _optimizers(model), _compiled(model)
     started = saved = time.time()
     seen = step = 0
@@ -139,7 +150,14 @@ def _learn(model: Llama, source: Iterator[Batch], mixture: Mixture, options: arg
         if step % LOG_EVERY == 0:
             mixture.own = own_solutions(options.out / "own.jsonl")
             if is_first:
-                _log(options.out, step, seen, progress, sum(losses) / LOG_EVERY, time.time() - started)
+                _log(
+                    options.out,
+                    step,
+                    seen,
+                    progress,
+                    sum(losses) / LOG_EVERY,
+                    time.time() - started,
+                )
         if is_first and (progress >= 1.0 or time.time() - saved > SAVE_EVERY):
             saved = time.time()
             _save(model, options.out)
@@ -161,7 +179,9 @@ def _compiled(model: Llama) -> Callable[[Tensor], Tensor]:
     compiled: Callable[[Tensor], Tensor] = torch.compile(model, dynamic=False)
     for length in LENGTHS:
         with torch.autocast("cpu", torch.bfloat16, enabled=HAS_BF16):
-            torch.autograd.backward(compiled(torch.zeros(TOKENS // length, length, dtype=torch.long)).float().sum())
+            torch.autograd.backward(
+                compiled(torch.zeros(TOKENS // length, length, dtype=torch.long)).float().sum()
+            )
     return compiled
 
 
@@ -169,7 +189,9 @@ def _descend(compiled: Callable[[Tensor], Tensor], model: Llama, batch: Batch) -
     """Leave the gradients of a batch in the model; returns its loss in nats per weighted token."""
     with torch.autocast("cpu", torch.bfloat16, enabled=HAS_BF16):
         logits = compiled(batch.inputs)
-    losses = functional.cross_entropy(logits.flatten(0, 1).float(), batch.targets.flatten(), reduction="none")
+    losses = functional.cross_entropy(
+        logits.flatten(0, 1).float(), batch.targets.flatten(), reduction="none"
+    )
     loss = (losses * batch.weights.flatten()).sum() / batch.weights.sum()
     model.zero_grad()
     torch.autograd.backward(loss)
@@ -177,7 +199,10 @@ def _descend(compiled: Callable[[Tensor], Tensor], model: Llama, batch: Batch) -
 
 
 def _save(model: Llama, out: Path) -> None:
-    save_file({name: weight.contiguous() for name, weight in model.state_dict().items()}, out / "partial.safetensors")
+    save_file(
+        {name: weight.contiguous() for name, weight in model.state_dict().items()},
+        out / "partial.safetensors",
+    )
     (out / "partial.safetensors").rename(out / "weights.safetensors")
 
 
@@ -197,7 +222,13 @@ def _average(model: Llama, clock: float) -> float:
 
 
 def _log(out: Path, step: int, seen: int, progress: float, loss: float, seconds: float) -> None:
-    row = {"step": step, "tokens": seen, "progress": round(progress, 4), "loss": round(loss, 4), "seconds": round(seconds, 1)}
+    row = {
+        "step": step,
+        "tokens": seen,
+        "progress": round(progress, 4),
+        "loss": round(loss, 4),
+        "seconds": round(seconds, 1),
+    }
     with (out / "log.jsonl").open("a") as file:
         file.write(json.dumps(row) + "\n")
 
@@ -209,7 +240,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=20261121)
     parser.add_argument("--out", type=Path, default=Path("runs/pocket"))
     parser.add_argument("--rate", type=float, default=1.0, help="a factor on the learning rates")
-    parser.add_argument("--decay", type=float, default=0.55, help="the share of the run over which the rates fall to 0")
+    parser.add_argument(
+        "--decay",
+        type=float,
+        default=0.55,
+        help="the share of the run over which the rates fall to 0",
+    )
     parser.add_argument("--resume", action="store_true", help="start from OUT/weights.safetensors")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)

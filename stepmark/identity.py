@@ -1,6 +1,6 @@
 """Ids, seeds and fingerprints: the same content always gets the same name, so a run can be resumed and repeated.
 
-A plugin's fingerprint covers its file name, its `version` and its fields. A field declared with `operational(...)` says where or
+A plugin's fingerprint covers its kind and id, its `version` and its fields. A field declared with `operational(...)` says where or
 how fast, never what (a server's address, a concurrency limit), and is left out.
 """
 
@@ -10,6 +10,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from stepmark.plugins import identity_of
 
 __all__ = ["content_digest", "digest", "fingerprint", "operational", "seed_for"]
 
@@ -28,7 +30,9 @@ def digest(*parts: object) -> str:
 def content_digest(path: Path) -> str:
     """A 16-digit hexadecimal name for what a file holds."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=DIGEST_BYTES)).hexdigest()
+        return hashlib.file_digest(
+            file, lambda: hashlib.blake2b(digest_size=DIGEST_BYTES)
+        ).hexdigest()
 
 
 def seed_for(*parts: object) -> int:
@@ -44,7 +48,7 @@ def operational(**field_arguments: Any) -> Any:
 def fingerprint(plugin: object, *upstream: str) -> str:
     """The digest of everything in a plugin that could change its results, and of what it builds on."""
     cls = type(plugin)
-    return digest(cls.__module__, getattr(cls, "version", 0), _result_fields(plugin), *upstream)
+    return digest(identity_of(cls), getattr(cls, "version", 0), _result_fields(plugin), *upstream)
 
 
 def _result_fields(plugin: object) -> Mapping[str, object]:
@@ -64,4 +68,6 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} has no stable identity")
 
 
-_CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=True, separators=(",", ":"), default=_plain)
+_CANONICAL = json.JSONEncoder(
+    sort_keys=True, ensure_ascii=True, separators=(",", ":"), default=_plain
+)

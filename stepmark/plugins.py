@@ -1,7 +1,8 @@
 """Plugins: the file name is the id.
 
-In a plugin room every module is a plugin, save `base` and those whose name starts with an underscore. It exports exactly one frozen
-dataclass, its only name in `__all__`: the fields are its parameters, `version` is bumped whenever its results change.
+Every module of a plugin package is a plugin, except `base` and modules whose name starts with an
+underscore. A plugin module exports exactly one frozen dataclass, its only name in `__all__`: the
+fields are its parameters, and `version` is raised whenever its results change.
 """
 
 import ast
@@ -15,61 +16,115 @@ from typing import Any
 
 from stepmark.errors import InstallError, PluginError
 
-__all__ = ["ROOMS", "available", "build", "describe", "load"]
+__all__ = ["PLUGIN_PACKAGES", "available", "build", "describe", "identity_of", "load"]
 
-ROOMS = ("problems", "problems.shapes", "engines", "verifiers", "annotators", "filters", "storage.formats", "storage.values")
+PLUGIN_PACKAGES: Mapping[str, str] = {
+    "problems": "problems.sources",
+    "problems.shapes": "problems.solution_formats",
+    "engines": "engines",
+    "verifiers": "verifiers",
+    "annotators": "annotators.methods",
+    "labelers": "annotators.labelers",
+    "filters": "filters",
+    "storage.formats": "storage.formats",
+    "storage.values": "storage.values",
+}
+"""The package that holds the plugins of each kind."""
+
+IDENTITY_NAMESPACES: Mapping[str, str] = {"labelers": "annotators"}
+"""Kinds whose fingerprints use another name, so that datasets made by earlier versions stay valid."""
 
 
-def available(room: str) -> tuple[str, ...]:
-    """The ids of a room's plugins, sorted; nothing is imported but the room itself."""
-    names = (m.name for m in pkgutil.iter_modules(importlib.import_module(room).__path__) if not m.ispkg)
+def available(kind: str) -> tuple[str, ...]:
+    """Return the sorted ids of the plugins of a kind, without importing the plugins."""
+    package = importlib.import_module(PLUGIN_PACKAGES[kind])
+    names = [module.name for module in pkgutil.iter_modules(package.__path__) if not module.ispkg]
     return tuple(sorted(name for name in names if name != "base" and not name.startswith("_")))
 
 
-def describe(room: str) -> Mapping[str, str]:
-    """Each plugin's id and the first line of its module's docstring, read without importing the plugin."""
-    return {name: _first_line(f"{room}.{name}") for name in available(room)}
+def describe(kind: str) -> Mapping[str, str]:
+    """Return the first docstring line of every plugin by id, without importing the plugins."""
+    return {name: _first_line(_module(kind, name)) for name in available(kind)}
 
 
-def load(room: str, name: str) -> type[Any]:
-    """The dataclass that plugin `name` of `room` exports; `PluginError` says what exists when there is none."""
-    if name not in available(room):
-        raise PluginError(f"{room} has no '{name}'; it has: {', '.join(available(room))}")
+def load(kind: str, name: str) -> type[Any]:
+    """Return the dataclass that plugin `name` exports.
+
+    Raises:
+        PluginError: No plugin of this kind has that name; the message lists the existing ones.
+        InstallError: The plugin imports a package that is not installed.
+    """
+    if name not in available(kind):
+        raise PluginError(f"{kind} has no '{name}'; it has: {', '.join(available(kind))}")
     try:
-        module = importlib.import_module(f"{room}.{name}")
+        module = importlib.import_module(_module(kind, name))
     except ModuleNotFoundError as error:
-        raise InstallError(f"{room}.{name} needs the package '{error.name}', which is not installed") from error
+        raise InstallError(
+            f"{kind}.{name} needs the package '{error.name}', which is not installed"
+        ) from error
     exported = list(getattr(module, "__all__", ()))
     if len(exported) != 1:
-        raise PluginError(f"{room}.{name} must export exactly one class in __all__; it exports {exported}")
+        raise PluginError(
+            f"{kind}.{name} must export exactly one class in __all__; it exports {exported}"
+        )
     plugin: type[Any] = getattr(module, exported[0])
     return plugin
 
 
-def build(room: str, table: Mapping[str, Any]) -> Any:
-    """Make the plugin that a run file's table names: `use` is its id, every other key one of its fields."""
+def build(kind: str, table: Mapping[str, Any]) -> Any:
+    """Build the plugin that a table of a run file describes.
+
+    Args:
+        kind: A key of `PLUGIN_PACKAGES`.
+        table: `use` is the plugin's id, every other key is one of its fields.
+
+    Raises:
+        PluginError: `use` is missing or unknown, or a field is unknown or has an invalid value.
+    """
     if "use" not in table:
-        raise PluginError(f"a table for {room} needs `use = …`, one of: {', '.join(available(room))}")
+        raise PluginError(
+            f"a table for {kind} needs `use = …`, one of: {', '.join(available(kind))}"
+        )
     name = str(table["use"])
-    plugin = load(room, name)
-    given = {key: value for key, value in table.items() if key != "use"}
-    _refuse_unknown(f"{room}.{name}", given, plugin)
-    # Imported late: what only lists plugins, or loads one, starts without it in half the time.
+    plugin = load(kind, name)
+    parameters = {key: value for key, value in table.items() if key != "use"}
+    _reject_unknown_fields(f"{kind}.{name}", parameters, plugin)
+    # Pydantic is imported late: it takes half of the start-up time of a command that lists plugins.
     from pydantic import TypeAdapter, ValidationError
 
     try:
-        return TypeAdapter(plugin).validate_python(given)
+        return TypeAdapter(plugin).validate_python(parameters)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "its fields"
-        raise PluginError(f"{room}.{name}: {where}: {first['msg']}") from error
+        raise PluginError(f"{kind}.{name}: {where}: {first['msg']}") from error
 
 
-def _refuse_unknown(plugin_id: str, given: Mapping[str, Any], plugin: type[Any]) -> None:
-    known = [f.name for f in dataclasses.fields(plugin) if f.init]
-    for key in given:
-        if key not in known:
-            raise PluginError(f"{plugin_id} has no parameter '{key}'; it has: {', '.join(known) or 'none'}")
+def identity_of(plugin: type[Any]) -> str:
+    """Return the name of a plugin class in fingerprints: its kind and id, not its module path.
+
+    Modules can move without changing the fingerprints of existing datasets. A class outside the
+    plugin packages is identified by its module.
+    """
+    package, _, name = plugin.__module__.rpartition(".")
+    for kind, plugin_package in PLUGIN_PACKAGES.items():
+        if package == plugin_package:
+            return f"{IDENTITY_NAMESPACES.get(kind, kind)}.{name}"
+    return plugin.__module__
+
+
+def _module(kind: str, name: str) -> str:
+    return f"{PLUGIN_PACKAGES[kind]}.{name}"
+
+
+def _reject_unknown_fields(
+    plugin_id: str, parameters: Mapping[str, Any], plugin: type[Any]
+) -> None:
+    fields = [field.name for field in dataclasses.fields(plugin) if field.init]
+    for key in parameters:
+        if key not in fields:
+            listing = ", ".join(fields) or "none"
+            raise PluginError(f"{plugin_id} has no parameter '{key}'; it has: {listing}")
 
 
 def _first_line(module: str) -> str:

@@ -74,7 +74,9 @@ def _cutter(how: str) -> Callable[[str], Iterable[int]]:
     if how.startswith(REGEX_PREFIX):
         return _pattern_cutter(how.removeprefix(REGEX_PREFIX))
     if how not in _CUTTERS:
-        raise ConfigError(f"split: no way of splitting called '{how}'; there are: {', '.join(HOWS)}")
+        raise ConfigError(
+            f"split: no way of splitting called '{how}'; there are: {', '.join(HOWS)}"
+        )
     return _CUTTERS[how]
 
 
@@ -130,9 +132,27 @@ _SENTENCE_TOKEN = re.compile(
 _GAP = re.compile(r"\s*\n|[^\S\n]*")
 _LONGEST_WORD = 16
 _TITLES = frozenset(("dr", "jr", "mr", "mrs", "ms", "prof", "sr", "st"))
-_ABBREVIATIONS = _TITLES | frozenset(("approx", "cf", "e.g", "eq", "eqn", "eqs", "fig", "i.e", "resp", "viz", "vs", "w.l.o.g", "w.r.t"))
+_ABBREVIATIONS = _TITLES | frozenset(
+    (
+        "approx",
+        "cf",
+        "e.g",
+        "eq",
+        "eqn",
+        "eqs",
+        "fig",
+        "i.e",
+        "resp",
+        "viz",
+        "vs",
+        "w.l.o.g",
+        "w.r.t",
+    )
+)
 # These may also close a sentence: they do where the next word has a capital.
-_MAYBE_ABBREVIATIONS = frozenset(("a.m", "al", "etc", "ft", "hr", "in", "lb", "min", "no", "oz", "p.m", "sec", "u.k", "u.s"))
+_MAYBE_ABBREVIATIONS = frozenset(
+    ("a.m", "al", "etc", "ft", "hr", "in", "lb", "min", "no", "oz", "p.m", "sec", "u.k", "u.s")
+)
 
 
 def _after_sentences(text: str) -> Iterator[int]:
@@ -185,7 +205,9 @@ def _pattern_cutter(pattern: str) -> Callable[[str], Iterable[int]]:
         try:
             return [match.end() for match in compiled.finditer(text, timeout=REGEX_SECONDS)]
         except (TimeoutError, MemoryError) as error:
-            raise ConfigError(f"split: regex:{pattern} gets lost in a solution of {len(text)} characters; make it simpler") from error
+            raise ConfigError(
+                f"split: regex:{pattern} gets lost in a solution of {len(text)} characters; make it simpler"
+            ) from error
 
     return cuts
 
@@ -195,7 +217,9 @@ def _compiled(pattern: str) -> Any:
     if not pattern:
         raise ConfigError("split: 'regex:' needs a pattern behind the colon, such as regex:\\n+")
     if len(pattern) > MAX_PATTERN or _repeats(pattern) > MAX_REPEATS:
-        raise ConfigError(f"split: regex: a pattern may have {MAX_PATTERN} characters and {MAX_REPEATS} counted repeats; this one has more")
+        raise ConfigError(
+            f"split: regex: a pattern may have {MAX_PATTERN} characters and {MAX_REPEATS} counted repeats; this one has more"
+        )
     try:
         return regex.compile(pattern)
     except (regex.error, RecursionError, MemoryError, ValueError) as error:
@@ -204,4 +228,6 @@ def _compiled(pattern: str) -> Any:
 
 def _repeats(pattern: str) -> int:
     """How often counted repeats could copy a character, were they all nested."""
-    return prod(int(most or least or 1) or 1 for least, most in re.findall(r"\{(\d*)(?:,(\d*))?\}", pattern))
+    return prod(
+        int(most or least or 1) or 1 for least, most in re.findall(r"\{(\d*)(?:,(\d*))?\}", pattern)
+    )

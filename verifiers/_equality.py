@@ -12,7 +12,17 @@ from itertools import product
 from stepmark.records import Verdict
 from verifiers._doubts import doubt_of, mixes_percentages, says_nothing
 from verifiers._equations import Equation
-from verifiers._expressions import Combined, Literal, Negated, Node, Root, apply, bare, leaves, value
+from verifiers._expressions import (
+    Combined,
+    Literal,
+    Negated,
+    Node,
+    Root,
+    apply,
+    bare,
+    leaves,
+    value,
+)
 
 __all__ = ["judge"]
 

@@ -27,14 +27,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from stepmark.fences import Block, python_blocks
+from stepmark.code_blocks import Block, python_blocks
 from stepmark.records import Verdict
-from verifiers._code.blame import exception, is_blamed
-from verifiers._code.examiner import ENDED
-from verifiers._code.printed import compared
-from verifiers._code.references import Assertions, Pairs, UnusableError, tests_of
-from verifiers._code.sandbox import WALL_SECONDS, Box, Sandbox
 from verifiers.base import AnswerClaim, Claim, Finding, ReferenceClaim, StepClaim
+from verifiers.code_sandbox.blame import exception, is_blamed
+from verifiers.code_sandbox.examiner import ENDED
+from verifiers.code_sandbox.printed import compared
+from verifiers.code_sandbox.references import Assertions, Pairs, UnusableError, tests_of
+from verifiers.code_sandbox.sandbox import WALL_SECONDS, Box, Sandbox
 
 __all__ = ["Code"]
 
@@ -58,7 +58,10 @@ class Code:
             return _of_step(claim)
         if not isinstance(claim, AnswerClaim | ReferenceClaim):
             return _unknown("neither a program nor a step")
-        if max(map(len, (claim.reference, claim.answer if isinstance(claim, AnswerClaim) else ""))) > MAX_CHARS:
+        if (
+            max(map(len, (claim.reference, claim.answer if isinstance(claim, AnswerClaim) else "")))
+            > MAX_CHARS
+        ):
             return _unknown("too long")
         try:
             tests = tests_of(claim.reference)
@@ -66,21 +69,34 @@ class Code:
             return _unknown(f"the reference: {error}")
         if isinstance(claim, ReferenceClaim):
             return _of_reference(tests)
-        return _of_printed(claim.answer, tests) if isinstance(tests, Pairs) else _of_tested(claim.answer, tests)
+        return (
+            _of_printed(claim.answer, tests)
+            if isinstance(tests, Pairs)
+            else _of_tested(claim.answer, tests)
+        )
 
 
 def _of_step(claim: StepClaim) -> Finding:
     before = sum(map(len, claim.previous))
     if before + len(claim.step) > MAX_CHARS:
         return _unknown("too long")
-    blocks = [block for block in python_blocks("".join((*claim.previous, claim.step))) if block.named]
+    blocks = [
+        block for block in python_blocks("".join((*claim.previous, claim.step))) if block.named
+    ]
     own = _of_this_step(blocks, before)
     if not own:
         return _unknown("no block of Python ends in the step")
     if not any("assert" in block.code or ">>>" in block.code for block in own):
         return _unknown("the block asserts nothing")
     with Sandbox() as sandbox:
-        return _reported(sandbox, sandbox.start("replay", {"blocks": [block.code for block in blocks], "count": len(own)}, writes=True))
+        return _reported(
+            sandbox,
+            sandbox.start(
+                "replay",
+                {"blocks": [block.code for block in blocks], "count": len(own)},
+                writes=True,
+            ),
+        )
 
 
 def _of_this_step(blocks: Sequence[Block], before: int) -> Sequence[Block]:
@@ -100,12 +116,16 @@ def _of_tested(program: str, tests: Assertions) -> Finding:
         asked, asks = _pipe(pipes)
         answers, answered = _pipe(pipes)
         tested = sandbox.start("serve", {"code": program}, writes=True, pipes=(asked, answered))
-        examiner = sandbox.start("examine", {"tests": tests.code, "entry": tests.entry}, pipes=(asks, answers))
+        examiner = sandbox.start(
+            "examine", {"tests": tests.code, "entry": tests.entry}, pipes=(asks, answers)
+        )
         pipes.close()  # the ends are theirs now: where one of them is gone the other is not to wait
         found = _reported(sandbox, examiner)
         if found.reason == ENDED:
             return _unknown(sandbox.wait(tested) or _broken(tested.report()))
-        if found.verdict is Verdict.INCORRECT and (refused := _refused(sandbox.wait(tested) or tested.report())):
+        if found.verdict is Verdict.INCORRECT and (
+            refused := _refused(sandbox.wait(tested) or tested.report())
+        ):
             return _unknown(refused)
         return found
 
@@ -151,7 +171,9 @@ def _of_run(report: Sequence[Any], said: str, wanted: str) -> tuple[Verdict, str
         case [["ended"], _]:
             return compared(said, wanted), "another output"
         case [["raised", str(kind), str(text)], _]:
-            return Verdict.INCORRECT if is_blamed(exception(kind)) else Verdict.UNKNOWN, f"raises {kind}: {text}"
+            return Verdict.INCORRECT if is_blamed(
+                exception(kind)
+            ) else Verdict.UNKNOWN, f"raises {kind}: {text}"
         case [["left"], _]:
             return Verdict.UNKNOWN, "the program ends itself with an error"
     return Verdict.UNKNOWN, _broken(report)

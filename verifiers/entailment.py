@@ -26,9 +26,19 @@ from functools import lru_cache
 from typing import ClassVar
 
 from stepmark.records import Verdict
-from verifiers._entailment.countermodels import contradict, countermodel, follow
-from verifiers._entailment.statements import Answer, Atom, Clause, Problem, Step, Trait, negated, read_problem, read_step
 from verifiers.base import Claim, Finding, StepClaim
+from verifiers.entailment_logic.countermodels import contradict, countermodel, follow
+from verifiers.entailment_logic.statements import (
+    Answer,
+    Atom,
+    Clause,
+    Problem,
+    Step,
+    Trait,
+    negated,
+    read_problem,
+    read_step,
+)
 
 __all__ = ["Entailment"]
 
@@ -82,7 +92,9 @@ def _before(problem: Problem, previous: Iterable[str]) -> _Context:
             context = replace(context, whole=False)
         elif isinstance(step, Step) and _judge(context, step).verdict is CORRECT:
             assumed = step.premises if context.is_open else ()
-            context = replace(context, known=tuple(dict.fromkeys((*context.known, *assumed, *step.conclusion))))
+            context = replace(
+                context, known=tuple(dict.fromkeys((*context.known, *assumed, *step.conclusion)))
+            )
     return context
 
 
@@ -91,11 +103,18 @@ def _judge(context: _Context, step: Step | Answer) -> Finding:
         return _judge_answer(context, step.answer)
     if not context.is_open and not _speaks_of(context.problem, (*step.premises, *step.conclusion)):
         return _unknown("a name or a trait that the problem does not have")
-    unshown = () if context.is_open else tuple(clause for clause in step.premises if not _is_shown(context, clause))
+    unshown = (
+        ()
+        if context.is_open
+        else tuple(clause for clause in step.premises if not _is_shown(context, clause))
+    )
     if context.problem.is_puzzle:
         given = context.problem.given
         if follow(given, unshown).verdict is INCORRECT:
-            return Finding(verdict=INCORRECT, reason=f"a premise does not follow from the problem: {countermodel(given, unshown)}")
+            return Finding(
+                verdict=INCORRECT,
+                reason=f"a premise does not follow from the problem: {countermodel(given, unshown)}",
+            )
     found = follow(step.premises, step.conclusion)
     if found.verdict is INCORRECT:
         return _not_following(context, step)
@@ -120,7 +139,9 @@ def _not_following(context: _Context, step: Step) -> Finding:
         found = follow(premises, step.conclusion)
         if found.verdict is not INCORRECT:
             return _unknown(found.reason or "follows from more than the step names")
-    return Finding(verdict=INCORRECT, reason=f"does not follow: {countermodel(premises, step.conclusion)}")
+    return Finding(
+        verdict=INCORRECT, reason=f"does not follow: {countermodel(premises, step.conclusion)}"
+    )
 
 
 def _judge_answer(context: _Context, answer: str) -> Finding:
@@ -133,7 +154,13 @@ def _judge_answer(context: _Context, answer: str) -> Finding:
     refuted = follow(problem.given, opposite)
     if not opposite or UNKNOWN in (follows.verdict, refuted.verdict):
         return _unknown("the hypothesis was not decided")
-    true = "true" if follows.verdict is CORRECT else "false" if refuted.verdict is CORRECT else "unprovable"
+    true = (
+        "true"
+        if follows.verdict is CORRECT
+        else "false"
+        if refuted.verdict is CORRECT
+        else "unprovable"
+    )
     if answer != true:
         return Finding(verdict=INCORRECT, reason=f"the hypothesis is {true}")
     shown = {"true": problem.hypothesis, "false": opposite, "unprovable": ()}[answer]
@@ -145,7 +172,9 @@ def _judge_answer(context: _Context, answer: str) -> Finding:
 def _literal(problem: Problem) -> Iterable[Atom]:
     """The hypothesis, when it is a single claim about somebody named or about numbers."""
     atoms = _atoms(problem.hypothesis)
-    single = len(atoms) == 1 and not any(isinstance(atom, Trait) and not atom.subject for atom in atoms)
+    single = len(atoms) == 1 and not any(
+        isinstance(atom, Trait) and not atom.subject for atom in atoms
+    )
     return atoms if single else ()
 
 
@@ -171,7 +200,9 @@ def _words(clause: Clause) -> frozenset[str]:
 
 
 def _words_of(atom: Atom) -> Iterable[str]:
-    return (atom.subject, atom.trait) if isinstance(atom, Trait) else (name for name, _ in atom.terms)
+    return (
+        (atom.subject, atom.trait) if isinstance(atom, Trait) else (name for name, _ in atom.terms)
+    )
 
 
 def _atoms(clauses: Iterable[Clause]) -> list[Atom]:

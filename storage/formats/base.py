@@ -10,7 +10,17 @@ import pyarrow as pa
 from stepmark.records import NO_ERROR, Label, Problem, Trace, Verdict, first_error_of
 from stepmark.steps import SEPARATOR, listed
 
-__all__ = ["Example", "Format", "LeftOut", "Row", "Valued", "list_in", "number_in", "supervised_steps", "written_steps"]
+__all__ = [
+    "Example",
+    "Format",
+    "LeftOut",
+    "Row",
+    "Valued",
+    "list_in",
+    "number_in",
+    "supervised_steps",
+    "written_steps",
+]
 
 Row = Mapping[str, Any]
 N = TypeVar("N", int, float)
@@ -60,7 +70,13 @@ def list_in(noted: Mapping[str, str], name: str, kind: pa.DataType) -> list[Any]
     """The list of this Arrow type that an import noted as JSON under a name; None where there is nothing, or something else."""
     try:
         found: list[Any] | None = pa.array([json.loads(noted[name])], type=kind).to_pylist()[0]
-    except (KeyError, ValueError, TypeError, RecursionError, OverflowError):  # Arrow's own errors are of these kinds
+    except (
+        KeyError,
+        ValueError,
+        TypeError,
+        RecursionError,
+        OverflowError,
+    ):  # Arrow's own errors are of these kinds
         return None
     return found
 
@@ -75,10 +91,16 @@ class Valued(Protocol):
 def written_steps(trace: Trace) -> list[str]:
     """The steps one by one: as they were listed where an import found them in a list, else without the white space around them."""
     separator = trace.metadata.get(SEPARATOR)
-    return [step.strip() for step in trace.steps] if separator is None else listed(trace.steps, separator)
+    return (
+        [step.strip() for step in trace.steps]
+        if separator is None
+        else listed(trace.steps, separator)
+    )
 
 
-def supervised_steps(example: Example, *, cut_after_error: bool) -> list[tuple[str, bool]] | LeftOut:
+def supervised_steps(
+    example: Example, *, cut_after_error: bool
+) -> list[tuple[str, bool]] | LeftOut:
     """The steps to train on, as `written_steps` has them, and whether each is right.
 
     With `cut_after_error` the trace ends at its first wrong step: what is built on a mistake is neither right nor wrong
@@ -95,4 +117,6 @@ def supervised_steps(example: Example, *, cut_after_error: bool) -> list[tuple[s
     texts = written_steps(example.trace)[: len(verdicts)]
     if not all(text.strip() for text in texts):
         return LeftOut("a step is blank")
-    return [(text, verdict is Verdict.CORRECT) for text, verdict in zip(texts, verdicts, strict=True)]
+    return [
+        (text, verdict is Verdict.CORRECT) for text, verdict in zip(texts, verdicts, strict=True)
+    ]

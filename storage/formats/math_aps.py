@@ -34,14 +34,19 @@ class MathAps:
         {
             "question": pa.string(),
             "final_answer": pa.string(),
-            "reasoning_steps": pa.list_(pa.struct({"solution_prefix": pa.string(), "mc_value": pa.float64()})),
+            "reasoning_steps": pa.list_(
+                pa.struct({"solution_prefix": pa.string(), "mc_value": pa.float64()})
+            ),
             "question_id": pa.int64(),
         }
     )
 
     def rows(self, examples: Iterable[Example]) -> Iterator[Row | LeftOut]:
         """The rows, each behind the traces that are left out of it."""
-        for _, group in groupby(examples, key=lambda each: (each.problem.problem_id, each.trace.metadata.get("question_id"))):
+        for _, group in groupby(
+            examples,
+            key=lambda each: (each.problem.problem_id, each.trace.metadata.get("question_id")),
+        ):
             told: list[Example] = []
             for example in group:
                 if not example.trace.steps:
@@ -62,7 +67,9 @@ def _row(examples: Sequence[Example]) -> Row:
     return {
         "question": problem.question,
         "final_answer": problem.answer,
-        "reasoning_steps": [{"solution_prefix": text, "mc_value": value} for text, value in dict.fromkeys(prefixes)],
+        "reasoning_steps": [
+            {"solution_prefix": text, "mc_value": value} for text, value in dict.fromkeys(prefixes)
+        ],
         "question_id": number_in(examples[0].trace.metadata, "question_id", int),
     }
 
@@ -76,7 +83,10 @@ def _prefixes(example: Example) -> Iterator[tuple[str, float | None]]:
 
 def _texts(example: Example) -> Sequence[str]:
     """What every step adds to the text before it, the white space between them first."""
-    steps, gaps = example.trace.steps, list_in(example.trace.metadata, "gaps", pa.list_(pa.string())) or ()
+    steps, gaps = (
+        example.trace.steps,
+        list_in(example.trace.metadata, "gaps", pa.list_(pa.string())) or (),
+    )
     if len(gaps) != len(steps) or None in gaps:
         return [BLANK_LINE + step for step in written_steps(example.trace)]
     # An import put the white space before a step at the end of the one before it.

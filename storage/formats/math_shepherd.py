@@ -27,7 +27,9 @@ class MathShepherd:
 
     version: ClassVar[int] = 2
     split: ClassVar[str] = "train"
-    schema: ClassVar[pa.Schema] = pa.schema({"input": pa.string(), "label": pa.string(), "task": pa.string()})
+    schema: ClassVar[pa.Schema] = pa.schema(
+        {"input": pa.string(), "label": pa.string(), "task": pa.string()}
+    )
 
     def rows(self, examples: Iterable[Example]) -> Iterator[Row | LeftOut]:
         """The rows; `task` is the one that the problem was imported with, else its domain."""

@@ -22,7 +22,13 @@ HUMAN = "human"
 RATINGS = {Verdict.CORRECT: 1, Verdict.INCORRECT: -1, Verdict.UNKNOWN: None}
 TRUTH = {"true": True, "false": False}
 COMPLETION = {"text": pa.string(), "rating": pa.int64(), "flagged": pa.bool_()}
-WRITTEN = {"text": pa.string(), "rating": pa.int64(), "source": pa.string(), "flagged": pa.bool_(), "corrected_rating": pa.int64()}
+WRITTEN = {
+    "text": pa.string(),
+    "rating": pa.int64(),
+    "source": pa.string(),
+    "flagged": pa.bool_(),
+    "corrected_rating": pa.int64(),
+}
 STEPS = pa.list_(
     pa.struct(
         {
@@ -56,7 +62,9 @@ class Prm800k:
             "is_quality_control_question": pa.bool_(),
             "is_initial_screening_question": pa.bool_(),
             "question": pa.struct(QUESTION),
-            "label": pa.struct({"steps": STEPS, "total_time": pa.int64(), "finish_reason": pa.string()}),
+            "label": pa.struct(
+                {"steps": STEPS, "total_time": pa.int64(), "finish_reason": pa.string()}
+            ),
         }
     )
 
@@ -71,7 +79,11 @@ def _row(example: Example) -> Row | LeftOut:
         return LeftOut("it has no steps")
     if set(verdicts) == {Verdict.UNKNOWN}:
         return LeftOut("no step is decided")
-    offered = list_in(example.trace.metadata, "offered", STEPS) if example.label.sources == (HUMAN,) else None
+    offered = (
+        list_in(example.trace.metadata, "offered", STEPS)
+        if example.label.sources == (HUMAN,)
+        else None
+    )
     return _made(example, verdicts) if offered is None else _given_back(example, offered)
 
 
@@ -124,6 +136,10 @@ def _made(example: Example, verdicts: list[Verdict]) -> Row:
         "label": {
             "steps": steps,
             "total_time": None,
-            "finish_reason": "found_error" if wrong else None if Verdict.UNKNOWN in verdicts else "solution",
+            "finish_reason": "found_error"
+            if wrong
+            else None
+            if Verdict.UNKNOWN in verdicts
+            else "solution",
         },
     }

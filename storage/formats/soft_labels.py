@@ -22,7 +22,13 @@ class SoftLabels:
     version: ClassVar[int] = 1
     split: ClassVar[str] = "train"
     value_column: ClassVar[str] = "values"
-    schema: ClassVar[pa.Schema] = pa.schema({"prompt": pa.string(), "completions": pa.list_(pa.string()), "values": pa.list_(pa.float64())})
+    schema: ClassVar[pa.Schema] = pa.schema(
+        {
+            "prompt": pa.string(),
+            "completions": pa.list_(pa.string()),
+            "values": pa.list_(pa.float64()),
+        }
+    )
 
     def rows(self, examples: Iterable[Example]) -> Iterator[Row | LeftOut]:
         """The rows; a trace of which no step has a value is left out."""

@@ -24,7 +24,13 @@ class Trl:
 
     version: ClassVar[int] = 2
     split: ClassVar[str] = "train"
-    schema: ClassVar[pa.Schema] = pa.schema({"prompt": pa.string(), "completions": pa.list_(pa.string()), "labels": pa.list_(pa.bool_())})
+    schema: ClassVar[pa.Schema] = pa.schema(
+        {
+            "prompt": pa.string(),
+            "completions": pa.list_(pa.string()),
+            "labels": pa.list_(pa.bool_()),
+        }
+    )
 
     def rows(self, examples: Iterable[Example]) -> Iterator[Row | LeftOut]:
         """The rows; the labels are booleans, since the trainer would round a soft value down."""

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from annotators._exploring import Explorer, ProblemTools, explore
-from annotators.base import Family, Tools
+from annotators.base import ProblemAnnotator
+from annotators.context import AnnotationContext, ProblemContext, ProblemGroup
+from annotators.running import run_problem
 from engines.base import Completion, Prompt
 from engines.scripted import Scripted
 from stepmark.identity import SEED_SPACING
@@ -44,25 +45,33 @@ class Explored:
     traces: Sequence[Trace]
     annotations: Sequence[Annotation]
     """In the order of the traces, then of what was discovered."""
-    tools: ProblemTools
+    context: ProblemContext
     requests: Sequence[tuple[Prompt, Sampling]]
 
     @property
-    def spent(self) -> list[Rollout]:
+    def sampled_rollouts(self) -> list[Rollout]:
         """The rollouts from all traces."""
-        return [rollout for tools in self.tools.all_tools for rollout in tools.spent]
+        return [
+            rollout for context in self.context.all_contexts for rollout in context.sampled_rollouts
+        ]
 
     @property
     def all_traces(self) -> list[Trace]:
         """The problem's own, and those discovered."""
-        return [*self.traces, *self.tools.found]
+        return [*self.traces, *self.context.discovered]
 
 
 async def sampled(respond: Respond, samples: int, seed: int = 1) -> list[Trace]:
     """A problem's own traces, as a run would write them."""
-    engine, sampling = Scripted(respond=respond), replace(SAMPLING, n=samples, seed=seed * SEED_SPACING)
+    engine, sampling = (
+        Scripted(respond=respond),
+        replace(SAMPLING, n=samples, seed=seed * SEED_SPACING),
+    )
     completions = await engine.complete(Prompt(user=PROBLEM.question), sampling)
-    return [await trace_of(each, f"own {seed}.{index}", sampling.seed + index) for index, each in enumerate(completions)]
+    return [
+        await trace_of(each, f"own {seed}.{index}", sampling.seed + index)
+        for index, each in enumerate(completions)
+    ]
 
 
 async def trace_of(completion: Completion, name: str, seed: int) -> Trace:
@@ -87,10 +96,20 @@ def written(*texts: str) -> Respond:
     return lambda _prompt, _sampling, index: texts[index % len(texts)]
 
 
-async def explored_by(method: Explorer, traces: Sequence[Trace], respond: Respond, problem: Problem = PROBLEM) -> Explored:
+async def explored_by(
+    method: ProblemAnnotator, traces: Sequence[Trace], respond: Respond, problem: Problem = PROBLEM
+) -> Explored:
     """Run a method on a problem with these traces, the policy being rollout engine and judge at once."""
     engine, requests = recording(respond)
-    shared, family = services(engine, engine), Family(traces={trace.trace_id: trace for trace in traces})
-    tools = ProblemTools(shared, BY_LINE, "simulated", [Tools(shared, "simulated", problem, trace, family) for trace in traces])
-    annotations = await explore(method, "method", "fingerprint", tools)
-    return Explored(traces=traces, annotations=annotations, tools=tools, requests=requests)
+    shared, family = (
+        services(engine, engine),
+        ProblemGroup(traces={trace.trace_id: trace for trace in traces}),
+    )
+    context = ProblemContext(
+        shared,
+        BY_LINE,
+        "simulated",
+        [AnnotationContext(shared, "simulated", problem, trace, family) for trace in traces],
+    )
+    annotations = await run_problem(method, "method", "fingerprint", context)
+    return Explored(traces=traces, annotations=annotations, context=context, requests=requests)

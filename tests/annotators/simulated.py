@@ -4,7 +4,9 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from annotators.base import Annotator, Family, Graded, Services, Tools, run
+from annotators.base import Annotator
+from annotators.context import AnnotationContext, Grade, ProblemGroup, RunServices
+from annotators.running import run
 from engines.base import Completion, Engine, Prompt
 from engines.scripted import Scripted
 from stepmark import plugins
@@ -37,9 +39,14 @@ def trace_of(steps: int, error: int = NO_ERROR, outcome: Verdict | None = None) 
     )
 
 
-def family(trace: Trace, outcomes: Sequence[Verdict]) -> Family:
+def family(trace: Trace, outcomes: Sequence[Verdict]) -> ProblemGroup:
     """A problem's traces, of these outcomes; of the trace itself it matters only that it is one of them."""
-    return Family(traces={f"sibling {index}": replace(trace, outcome=outcome) for index, outcome in enumerate(outcomes)})
+    return ProblemGroup(
+        traces={
+            f"sibling {index}": replace(trace, outcome=outcome)
+            for index, outcome in enumerate(outcomes)
+        }
+    )
 
 
 def last_sample_solves(prompt: Prompt, sampling: Sampling, index: int) -> str:
@@ -58,12 +65,14 @@ def solves_with(chance: float) -> Respond:
 def cut(prompt: Prompt, sampling: Sampling, index: int) -> Completion:
     """Cut at the last token, with a verdict and an answer in it all the same."""
     text = "Step 1: incorrect\nno"
-    return Completion(text=text, finish_reason="length", prompt_tokens=9, cached_tokens=0, generated_tokens=4)
+    return Completion(
+        text=text, finish_reason="length", prompt_tokens=9, cached_tokens=0, generated_tokens=4
+    )
 
 
-async def grade(text: str, finish_reason: str, reference: str | None) -> Graded:
+async def grade(text: str, finish_reason: str, reference: str | None) -> Grade:
     outcome = U if finish_reason != "stop" else C if text.endswith("yes") else I
-    return Graded(final_answer=text[-3:], outcome=outcome, reason=finish_reason)
+    return Grade(final_answer=text[-3:], outcome=outcome, reason=finish_reason)
 
 
 async def verify(verifier: str, claim: Claim) -> Finding:
@@ -71,8 +80,10 @@ async def verify(verifier: str, claim: Claim) -> Finding:
     return finding
 
 
-def services(engine: Engine | None, judge_engine: Engine | None = None, seed: int = 1) -> Services:
-    return Services(
+def services(
+    engine: Engine | None, judge_engine: Engine | None = None, seed: int = 1
+) -> RunServices:
+    return RunServices(
         seed=seed,
         engine=engine,
         judge_engine=judge_engine,
@@ -88,7 +99,7 @@ class Done:
     """What a method said of a trace, and what it asked for."""
 
     annotation: Annotation
-    tools: Tools
+    context: AnnotationContext
     requests: Sequence[tuple[Prompt, Sampling]]
 
 
@@ -105,13 +116,20 @@ def recording(respond: Respond) -> tuple[Scripted, list[tuple[Prompt, Sampling]]
 
 
 async def done_by(
-    annotator: Annotator, trace: Trace, respond: Respond, *, siblings: Sequence[Verdict] = (C, I), problem: Problem = PROBLEM
+    annotator: Annotator,
+    trace: Trace,
+    respond: Respond,
+    *,
+    siblings: Sequence[Verdict] = (C, I),
+    problem: Problem = PROBLEM,
 ) -> Done:
     """Run a method on one trace, the policy being rollout engine and judge at once."""
     engine, requests = recording(respond)
-    tools = Tools(services(engine, engine), "simulated", problem, trace, family(trace, siblings))
-    annotation = await run(annotator, "method", "fingerprint", problem, trace, tools)
-    return Done(annotation=annotation, tools=tools, requests=requests)
+    context = AnnotationContext(
+        services(engine, engine), "simulated", problem, trace, family(trace, siblings)
+    )
+    annotation = await run(annotator, "method", "fingerprint", problem, trace, context)
+    return Done(annotation=annotation, context=context, requests=requests)
 
 
 def verdicts(annotation: Annotation) -> str:

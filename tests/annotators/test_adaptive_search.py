@@ -6,27 +6,47 @@ from dataclasses import replace
 
 import pytest
 
-from annotators.adaptive_search import AdaptiveSearch
-from annotators.base import Family, Graded, Services, Tools, run, together
-from annotators.binary_search import BinarySearch
+from annotators.concurrency import gather_or_cancel
+from annotators.context import AnnotationContext, Grade, ProblemGroup, RunServices
+from annotators.methods.adaptive_search import AdaptiveSearch
+from annotators.methods.binary_search import BinarySearch
+from annotators.running import run
 from benchmarks._policy import ANSWER, Policy
 from engines.base import Completion, Prompt
 from engines.scripted import Scripted
-from stepmark.answers import final_answer
 from stepmark.errors import EngineError
+from stepmark.final_answers import final_answer
 from stepmark.identity import digest, seed_for
 from stepmark.records import NO_ERROR, Annotation, Problem, Sampling, StepAnnotation, Trace
 from stepmark.steps import split
-from tests.annotators.simulated import PROBLEM, C, I, Respond, U, cut, done_by, last_sample_solves, solves_with, trace_of, verdicts
+from tests.annotators.simulated import (
+    PROBLEM,
+    C,
+    I,
+    Respond,
+    U,
+    cut,
+    done_by,
+    last_sample_solves,
+    solves_with,
+    trace_of,
+    verdicts,
+)
 
 POLICY = Policy(steps=6, reliability=0.92)
 SAMPLES = 8
 
 
 @pytest.mark.parametrize(("steps", "sure"), [(1, 0.8), (2, 0.8), (5, 0.8), (16, 0.8), (64, 0.7)])
-async def test_names_every_first_error_of_a_policy_that_never_slips(steps: int, sure: float) -> None:
+async def test_names_every_first_error_of_a_policy_that_never_slips(
+    steps: int, sure: float
+) -> None:
     for error in {0, steps // 3, steps - 1}:
-        done = await done_by(AdaptiveSearch(worth=0, confidence=sure, budget=64), trace_of(steps, error), solves_with(1.0))
+        done = await done_by(
+            AdaptiveSearch(worth=0, confidence=sure, budget=64),
+            trace_of(steps, error),
+            solves_with(1.0),
+        )
         assert done.annotation.first_error == error, (steps, error)
         assert verdicts(done.annotation) == "c" * error + "i" + "u" * (steps - error - 1)
         assert done.annotation.confidence == max(done.annotation.posterior) >= sure
@@ -37,19 +57,28 @@ async def test_a_posterior_is_told_whole_and_as_values() -> None:
     posterior = done.annotation.posterior
     assert len(posterior) == 7
     assert sum(posterior) == pytest.approx(1)
-    assert [step.value for step in done.annotation.steps] == pytest.approx([1 - sum(posterior[: index + 1]) for index in range(6)])
+    assert [step.value for step in done.annotation.steps] == pytest.approx(
+        [1 - sum(posterior[: index + 1]) for index in range(6)]
+    )
     assert '"reliability"' in done.annotation.learned
 
 
 @pytest.mark.parametrize("batch", [1, 3])
 async def test_no_budget_is_overshot(batch: int) -> None:
-    done = await done_by(AdaptiveSearch(worth=0, confidence=0.999, budget=10, batch=batch), trace_of(9, 4), solves_with(0.5))
-    assert done.annotation.cost.rollouts == len(done.tools.spent) == 10
+    done = await done_by(
+        AdaptiveSearch(worth=0, confidence=0.999, budget=10, batch=batch),
+        trace_of(9, 4),
+        solves_with(0.5),
+    )
+    assert done.annotation.cost.rollouts == len(done.context.sampled_rollouts) == 10
 
 
 async def test_what_is_not_worth_its_tokens_is_not_bought() -> None:
-    frugal, eager = [await done_by(AdaptiveSearch(worth=worth), trace_of(9, 4), solves_with(0.7)) for worth in (50, 0.1)]
-    assert len(frugal.tools.spent) == 0 < len(eager.tools.spent)
+    frugal, eager = [
+        await done_by(AdaptiveSearch(worth=worth), trace_of(9, 4), solves_with(0.7))
+        for worth in (50, 0.1)
+    ]
+    assert len(frugal.context.sampled_rollouts) == 0 < len(eager.context.sampled_rollouts)
     assert frugal.annotation.confidence is not None
     assert frugal.annotation.confidence < 0.9
 
@@ -58,7 +87,9 @@ async def test_a_right_answer_is_free_of_errors_until_something_speaks_against_i
     plain = await done_by(AdaptiveSearch(), trace_of(6), solves_with(0.9), siblings=(C, C, C))
     assert (plain.annotation.first_error, verdicts(plain.annotation)) == (NO_ERROR, "cccccc")
     flawed = trace_of(6, 2, outcome=C)
-    found = await done_by(AdaptiveSearch(worth=0.0, budget=64, confidence=0.99), flawed, solves_with(0.95))
+    found = await done_by(
+        AdaptiveSearch(worth=0.0, budget=64, confidence=0.99), flawed, solves_with(0.95)
+    )
     assert found.annotation.first_error == 2
 
 
@@ -66,26 +97,42 @@ async def test_unknown_rollouts_say_nothing_and_end_with_the_budget() -> None:
     cut_off = await done_by(AdaptiveSearch(worth=0, budget=5), trace_of(6, 2), cut)
     unasked = await done_by(AdaptiveSearch(budget=0), trace_of(6, 2), cut)
     assert cut_off.annotation.posterior == unasked.annotation.posterior
-    assert sum(step.unknowns for step in cut_off.annotation.steps) + sum(r.prefix_steps == 0 for r in cut_off.tools.spent) == 5
+    assert (
+        sum(step.unknowns for step in cut_off.annotation.steps)
+        + sum(r.prefix_steps == 0 for r in cut_off.context.sampled_rollouts)
+        == 5
+    )
 
 
 @pytest.mark.parametrize(
     ("trace", "problem", "reason"),
     [
         (trace_of(4, 1, outcome=U), PROBLEM, "outcome unknown: simulated"),
-        (trace_of(4, 1), replace(PROBLEM, answer=None), "no reference answer to grade rollouts with"),
+        (
+            trace_of(4, 1),
+            replace(PROBLEM, answer=None),
+            "no reference answer to grade rollouts with",
+        ),
     ],
 )
-async def test_what_cannot_be_searched_is_left_undecided_for_nothing(trace: Trace, problem: Problem, reason: str) -> None:
+async def test_what_cannot_be_searched_is_left_undecided_for_nothing(
+    trace: Trace, problem: Problem, reason: str
+) -> None:
     done = await done_by(AdaptiveSearch(), trace, last_sample_solves, problem=problem)
-    assert (done.annotation.first_error, verdicts(done.annotation), done.requests) == (None, "uuuu", [])
+    assert (done.annotation.first_error, verdicts(done.annotation), done.requests) == (
+        None,
+        "uuuu",
+        [],
+    )
     assert {step.rationale for step in done.annotation.steps} == {reason}
 
 
-async def shard(respond: Respond = POLICY.respond, problems: int = 16, said: Mapping[str, str] | None = None) -> Sequence[Tools]:
+async def shard(
+    respond: Respond = POLICY.respond, problems: int = 16, said: Mapping[str, str] | None = None
+) -> Sequence[AnnotationContext]:
     """The simulated policy's traces of some problems, as a method finds them; `said` adds what a source knows."""
     engine = Scripted(respond=respond)
-    services = Services(
+    services = RunServices(
         seed=1,
         engine=engine,
         judge_engine=None,
@@ -94,12 +141,12 @@ async def shard(respond: Respond = POLICY.respond, problems: int = 16, said: Map
         grade=graded,
         verify=lambda *_: asyncio.sleep(0, None),
     )
-    tools = list[Tools]()
+    context = list[AnnotationContext]()
     for problem in POLICY.problems(problems):
         written = await Scripted(respond=POLICY.respond).complete(
             Prompt(user=problem.question), Sampling(n=SAMPLES, seed=seed_for(problem.problem_id))
         )
-        family = Family(traces={})
+        family = ProblemGroup(traces={})
         for index, one in enumerate(written):
             grade = await graded(one.text, "stop", ANSWER)
             trace = Trace(
@@ -113,50 +160,84 @@ async def shard(respond: Respond = POLICY.respond, problems: int = 16, said: Map
                 generated_tokens=one.generated_tokens,
             )
             family.traces[trace.trace_id] = trace
-            tools.append(Tools(services, "adaptive_search", problem, trace, family, knowing(trace) if said else {}))
-    return tools
+            context.append(
+                AnnotationContext(
+                    services,
+                    "adaptive_search",
+                    problem,
+                    trace,
+                    family,
+                    knowing(trace) if said else {},
+                )
+            )
+    return context
 
 
 def knowing(trace: Trace) -> Mapping[str, Annotation]:
     """A source that sees every second error."""
     error = POLICY.first_error(trace)
     seen = error != NO_ERROR and int(digest(trace.steps), 16) % 2
-    steps = tuple(StepAnnotation(verdict=I if seen and index == error else U) for index in range(len(trace.steps)))
-    return {"formal": Annotation(trace_id=trace.trace_id, method="formal", first_error=None, steps=steps)}
+    steps = tuple(
+        StepAnnotation(verdict=I if seen and index == error else U)
+        for index in range(len(trace.steps))
+    )
+    return {
+        "formal": Annotation(
+            trace_id=trace.trace_id, method="formal", first_error=None, steps=steps
+        )
+    }
 
 
-async def graded(text: str, finish_reason: str, reference: str | None) -> Graded:
+async def graded(text: str, finish_reason: str, reference: str | None) -> Grade:
     answer = final_answer(text)
-    return Graded(final_answer=answer, outcome=C if answer == reference else I, reason=finish_reason)
+    return Grade(final_answer=answer, outcome=C if answer == reference else I, reason=finish_reason)
 
 
-async def searched(rules: AdaptiveSearch, tools: Sequence[Tools]) -> Sequence[Annotation]:
-    search = await rules.learn(tools)
-    return list(await together(run(search, "adaptive_search", "", one.problem, one.trace, one) for one in tools))
+async def searched(
+    rules: AdaptiveSearch, context: Sequence[AnnotationContext]
+) -> Sequence[Annotation]:
+    search = await rules.fit(context)
+    return list(
+        await gather_or_cancel(
+            run(search, "adaptive_search", "", one.problem, one.trace, one) for one in context
+        )
+    )
 
 
-def of_wrong(tools: Sequence[Tools], said: Sequence[Annotation]) -> Sequence[tuple[Tools, Annotation]]:
-    return [(one, annotation) for one, annotation in zip(tools, said, strict=True) if one.trace.outcome is I]
+def of_wrong(
+    context: Sequence[AnnotationContext], said: Sequence[Annotation]
+) -> Sequence[tuple[AnnotationContext, Annotation]]:
+    return [
+        (one, annotation)
+        for one, annotation in zip(context, said, strict=True)
+        if one.trace.outcome is I
+    ]
 
 
-def exact(found: Sequence[tuple[Tools, Annotation]]) -> float:
-    return sum(annotation.first_error == POLICY.first_error(one.trace) for one, annotation in found) / len(found)
+def exact(found: Sequence[tuple[AnnotationContext, Annotation]]) -> float:
+    return sum(
+        annotation.first_error == POLICY.first_error(one.trace) for one, annotation in found
+    ) / len(found)
 
 
-def tokens(found: Sequence[tuple[Tools, Annotation]]) -> int:
+def tokens(found: Sequence[tuple[AnnotationContext, Annotation]]) -> int:
     return sum(annotation.cost.generated_tokens for _, annotation in found)
 
 
 async def test_it_knows_more_than_binary_search_for_less_and_how_much() -> None:
-    tools = await shard()
-    adaptive = of_wrong(tools, await searched(AdaptiveSearch(), tools))
+    context = await shard()
+    adaptive = of_wrong(context, await searched(AdaptiveSearch(), context))
     fresh = await shard()
-    bisected = of_wrong(fresh, [await run(BinarySearch(), "m", "", one.problem, one.trace, one) for one in fresh])
+    bisected = of_wrong(
+        fresh, [await run(BinarySearch(), "m", "", one.problem, one.trace, one) for one in fresh]
+    )
     assert len(adaptive) > 30
     assert exact(adaptive) > exact(bisected) + 0.05
     assert tokens(adaptive) < tokens(bisected) / 3
     confidence = sum(annotation.confidence or 0.0 for _, annotation in adaptive) / len(adaptive)
-    assert confidence == pytest.approx(exact(adaptive), abs=0.1)  # a little low: these completions are drawn independently
+    assert confidence == pytest.approx(
+        exact(adaptive), abs=0.1
+    )  # a little low: these completions are drawn independently
 
 
 async def test_evidence_that_costs_nothing_saves_rollouts() -> None:
@@ -176,18 +257,20 @@ async def test_the_same_shard_is_searched_in_the_same_way() -> None:
     again = await shard(problems=6)
     for one in again:
         object.__setattr__(one._services.engine, "complete", slowly)
-    first, second = [await searched(AdaptiveSearch(pilots=6), tools) for tools in (once, again)]
-    assert [(a.first_error, a.posterior, a.cost.rollouts) for a in first] == [(a.first_error, a.posterior, a.cost.rollouts) for a in second]
+    first, second = [await searched(AdaptiveSearch(pilots=6), context) for context in (once, again)]
+    assert [(a.first_error, a.posterior, a.cost.rollouts) for a in first] == [
+        (a.first_error, a.posterior, a.cost.rollouts) for a in second
+    ]
 
 
 async def test_rollouts_of_a_sibling_that_begins_alike_are_not_bought_again() -> None:
     trace = trace_of(8, 3)
     twin = replace(trace, trace_id="twin")
-    family = Family(traces={trace.trace_id: trace, twin.trace_id: twin})
+    family = ProblemGroup(traces={trace.trace_id: trace, twin.trace_id: twin})
     engine = Scripted(respond=solves_with(0.9))
     rules, bought = AdaptiveSearch(worth=0, confidence=0.9), list[int]()
     for one in (trace, twin):
-        services = Services(
+        services = RunServices(
             seed=1,
             engine=engine,
             judge_engine=None,
@@ -196,25 +279,31 @@ async def test_rollouts_of_a_sibling_that_begins_alike_are_not_bought_again() ->
             grade=lambda text, *_: graded_by_its_end(text),
             verify=lambda *_: asyncio.sleep(0, None),
         )
-        tools = Tools(services, "adaptive_search", PROBLEM, one, family)
-        annotation = await run(rules, "m", "", PROBLEM, one, tools)
+        context = AnnotationContext(services, "adaptive_search", PROBLEM, one, family)
+        annotation = await run(rules, "m", "", PROBLEM, one, context)
         assert annotation.first_error == 3
         bought.append(annotation.cost.rollouts)
     assert bought[0] > bought[1]  # completions that are alike clear the twin a little less
 
 
-async def graded_by_its_end(text: str) -> Graded:
-    return Graded(final_answer=text[-3:], outcome=C if text.endswith("yes") else I, reason="")
+async def graded_by_its_end(text: str) -> Grade:
+    return Grade(final_answer=text[-3:], outcome=C if text.endswith("yes") else I, reason="")
 
 
-async def test_a_request_that_is_refused_is_one_traces_record_and_one_that_may_pass_is_nobodys() -> None:
+async def test_a_request_that_is_refused_is_one_traces_record_and_one_that_may_pass_is_nobodys() -> (
+    None
+):
     def refuses(prompt: Prompt, sampling: Sampling, index: int) -> Completion:
         if "Problem 3" in prompt.user and prompt.prefix:
             raise EngineError("too long", retryable=False)
         return POLICY.respond(prompt, sampling, index)
 
-    tools = await shard(refuses, problems=8)
-    failed = {a.trace_id.partition("/")[0] for a in await searched(AdaptiveSearch(worth=0.01, pilots=50), tools) if a.error}
+    context = await shard(refuses, problems=8)
+    failed = {
+        a.trace_id.partition("/")[0]
+        for a in await searched(AdaptiveSearch(worth=0.01, pilots=50), context)
+        if a.error
+    }
     assert failed <= {"3"}
 
     def down(prompt: Prompt, sampling: Sampling, index: int) -> Completion:

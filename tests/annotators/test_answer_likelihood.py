@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from annotators.answer_likelihood import AnswerLikelihood
-from annotators.base import Tools, run
+from annotators.context import AnnotationContext
+from annotators.methods.answer_likelihood import AnswerLikelihood
+from annotators.running import run
 from engines.base import Prompt
 from engines.scripted import NEVER, Scripted
 from stepmark.errors import ConfigError
@@ -19,20 +20,40 @@ from tests.annotators.simulated import PROBLEM, C, I, U, family, services, trace
 
 
 async def probed(
-    trace: Trace, replies: Mapping[str, tuple[str, ...]], *, problem: Problem = PROBLEM, probe: str = "", fall: float = 1.0
-) -> tuple[Annotation, Tools]:
-    tools = Tools(services(Scripted(replies=replies)), "simulated", problem, trace, family(trace, (C, I)))
-    return await run(AnswerLikelihood(probe=probe, fall=fall), "method", "fingerprint", problem, trace, tools), tools
+    trace: Trace,
+    replies: Mapping[str, tuple[str, ...]],
+    *,
+    problem: Problem = PROBLEM,
+    probe: str = "",
+    fall: float = 1.0,
+) -> tuple[Annotation, AnnotationContext]:
+    context = AnnotationContext(
+        services(Scripted(replies=replies)), "simulated", problem, trace, family(trace, (C, I))
+    )
+    return await run(
+        AnswerLikelihood(probe=probe, fall=fall), "method", "fingerprint", problem, trace, context
+    ), context
 
 
 async def test_the_value_is_the_likelihood_and_the_fall_is_named() -> None:
-    replies = {"": ("4.", "5."), "sound 0\n": ("4.",) * 9 + ("5.",), "sound 0\nwrong 1\n": ("4.",) + ("5.",) * 99}
-    annotation, tools = await probed(trace_of(2, 1), replies)
+    replies = {
+        "": ("4.", "5."),
+        "sound 0\n": ("4.",) * 9 + ("5.",),
+        "sound 0\nwrong 1\n": ("4.",) + ("5.",) * 99,
+    }
+    annotation, context = await probed(trace_of(2, 1), replies)
     assert annotation.first_error == 1
     assert verdicts(annotation) == "ui"
     assert [step.value for step in annotation.steps] == pytest.approx([0.9, 0.01])
-    assert [step.rationale for step in annotation.steps] == ["+0.588 nats a token", "-4.500 nats a token"]
-    assert (tools.cost.generated_tokens, tools.cost.rollouts, tools.spent) == (0, 0, [])
+    assert [step.rationale for step in annotation.steps] == [
+        "+0.588 nats a token",
+        "-4.500 nats a token",
+    ]
+    assert (context.cost.generated_tokens, context.cost.rollouts, context.sampled_rollouts) == (
+        0,
+        0,
+        [],
+    )
 
 
 async def test_what_is_paid_is_all_that_was_read() -> None:
@@ -43,18 +64,26 @@ async def test_what_is_paid_is_all_that_was_read() -> None:
         return "4."
 
     trace = trace_of(3, 1)
-    tools = Tools(services(Scripted(respond=respond)), "simulated", PROBLEM, trace, family(trace, (C, I)))
-    await run(AnswerLikelihood(), "method", "fingerprint", PROBLEM, trace, tools)
-    assert [prompt.prefix for prompt in seen] == ["".join(trace.steps[:t]) + "The answer is " for t in range(4)]
-    assert tools.cost.prompt_tokens == sum(len((prompt.text + "4.").split()) for prompt in seen)
+    context = AnnotationContext(
+        services(Scripted(respond=respond)), "simulated", PROBLEM, trace, family(trace, (C, I))
+    )
+    await run(AnswerLikelihood(), "method", "fingerprint", PROBLEM, trace, context)
+    assert [prompt.prefix for prompt in seen] == [
+        "".join(trace.steps[:t]) + "The answer is " for t in range(4)
+    ]
+    assert context.cost.prompt_tokens == sum(len((prompt.text + "4.").split()) for prompt in seen)
 
 
 @pytest.mark.parametrize(("outcome", "named"), [(I, 1), (C, None), (U, None)])
-async def test_only_in_a_wrong_trace_something_is_named(outcome: Verdict, named: int | None) -> None:
+async def test_only_in_a_wrong_trace_something_is_named(
+    outcome: Verdict, named: int | None
+) -> None:
     replies = {"": ("4.",), "wrong 1\n": ("5.",)}
     annotation, _ = await probed(trace_of(3, 1, outcome), replies)
     assert annotation.first_error == named
-    assert [step.value for step in annotation.steps] == pytest.approx([1.0, math.exp(NEVER), math.exp(NEVER)])
+    assert [step.value for step in annotation.steps] == pytest.approx(
+        [1.0, math.exp(NEVER), math.exp(NEVER)]
+    )
 
 
 async def test_a_fall_below_the_threshold_is_no_error() -> None:
@@ -77,21 +106,29 @@ async def test_what_closes_the_answer_is_scored_too() -> None:
         ("So 5.\n", "Answer: {answer}", "Answer: ", "4"),
     ],
 )
-async def test_the_form_is_the_trace_s_or_one_s_own(last: str, probe: str, opening: str, scored: str) -> None:
+async def test_the_form_is_the_trace_s_or_one_s_own(
+    last: str, probe: str, opening: str, scored: str
+) -> None:
     trace = replace(trace_of(1, 0), steps=(last,))
     annotation, _ = await probed(trace, {"": ("x",), last + opening: (scored,)}, probe=probe)
     assert annotation.steps[0].value == pytest.approx(1.0)
 
 
 async def test_an_answer_that_looks_like_a_place_is_text() -> None:
-    annotation, _ = await probed(trace_of(1, 0), {"": ("{answer}.",)}, problem=replace(PROBLEM, answer="{answer}"))
+    annotation, _ = await probed(
+        trace_of(1, 0), {"": ("{answer}.",)}, problem=replace(PROBLEM, answer="{answer}")
+    )
     assert annotation.steps[0].value == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("answer", [None, ""])
 async def test_without_a_reference_answer_nothing_is_asked(answer: str | None) -> None:
-    annotation, tools = await probed(trace_of(2, 0), {}, problem=replace(PROBLEM, answer=answer))
-    assert (annotation.first_error, verdicts(annotation), tools.cost.prompt_tokens) == (None, "uu", 0)
+    annotation, context = await probed(trace_of(2, 0), {}, problem=replace(PROBLEM, answer=answer))
+    assert (annotation.first_error, verdicts(annotation), context.cost.prompt_tokens) == (
+        None,
+        "uu",
+        0,
+    )
     assert annotation.error is None
 
 
@@ -105,10 +142,15 @@ def test_a_probe_without_one_place_is_refused(probe: str) -> None:
 @given(st.lists(st.integers(1, 20), min_size=2, max_size=7))
 async def test_the_named_step_is_where_the_likelihood_falls_most(rights: list[int]) -> None:
     steps = tuple(f"step {index}\n" for index in range(len(rights) - 1))
-    replies = {"".join(steps[:t]): ("4.",) * right + ("5.",) * (20 - right) for t, right in enumerate(rights)}
+    replies = {
+        "".join(steps[:t]): ("4.",) * right + ("5.",) * (20 - right)
+        for t, right in enumerate(rights)
+    }
     annotation, _ = await probed(replace(trace_of(1, 0), steps=steps), replies, fall=0.5)
     falls = [math.log(before / after) for before, after in pairwise(rights)]
-    assert [step.value for step in annotation.steps] == pytest.approx([right / 20 for right in rights[1:]])
+    assert [step.value for step in annotation.steps] == pytest.approx(
+        [right / 20 for right in rights[1:]]
+    )
     if annotation.first_error is None:
         assert max(falls) < 0.5 + 1e-9
     else:

@@ -7,13 +7,29 @@ from typing import ClassVar
 
 import pytest
 
-from annotators.base import Graded, Tools, estimate, run, together, undecided
+from annotators.concurrency import gather_or_cancel
+from annotators.context import AnnotationContext, Grade
+from annotators.estimates import monte_carlo_estimate
+from annotators.failures import abstention
+from annotators.running import run
 from engines.base import Completion, Prompt
 from engines.scripted import Scripted
 from stepmark.errors import ConfigError, EngineError
 from stepmark.identity import SEED_SPACING
 from stepmark.records import Annotation, Cost, Problem, Sampling, StepAnnotation, Trace, Verdict
-from tests.annotators.simulated import PROBLEM, SAMPLING, C, I, U, family, grade, last_sample_solves, services, solves_with, trace_of
+from tests.annotators.simulated import (
+    PROBLEM,
+    SAMPLING,
+    C,
+    I,
+    U,
+    family,
+    grade,
+    last_sample_solves,
+    services,
+    solves_with,
+    trace_of,
+)
 
 TRACE = trace_of(3)
 
@@ -22,19 +38,32 @@ TRACE = trace_of(3)
 class Doing:
     """An annotator that does as told."""
 
-    deed: Callable[[Tools], Awaitable[Annotation]]
+    deed: Callable[[AnnotationContext], Awaitable[Annotation]]
     needs: ClassVar[frozenset[str]] = frozenset()
 
-    async def annotate(self, problem: Problem, trace: Trace, tools: Tools) -> Annotation:
-        return await self.deed(tools)
+    async def annotate(
+        self, problem: Problem, trace: Trace, context: AnnotationContext
+    ) -> Annotation:
+        return await self.deed(context)
 
 
-def tools_of(engine: Scripted, trace: Trace = TRACE, seed: int = 1) -> Tools:
-    return Tools(services(engine, engine, seed), "test", PROBLEM, trace, family(trace, (C, I)))
+def tools_of(engine: Scripted, trace: Trace = TRACE, seed: int = 1) -> AnnotationContext:
+    return AnnotationContext(
+        services(engine, engine, seed), "test", PROBLEM, trace, family(trace, (C, I))
+    )
 
 
-async def outcome_of(deed: Callable[[Tools], Awaitable[Annotation]], trace: Trace = TRACE) -> Annotation:
-    return await run(Doing(deed=deed), "m", "f", PROBLEM, trace, tools_of(Scripted(respond=last_sample_solves), trace))
+async def outcome_of(
+    deed: Callable[[AnnotationContext], Awaitable[Annotation]], trace: Trace = TRACE
+) -> Annotation:
+    return await run(
+        Doing(deed=deed),
+        "m",
+        "f",
+        PROBLEM,
+        trace,
+        tools_of(Scripted(respond=last_sample_solves), trace),
+    )
 
 
 async def test_a_rollout_continues_the_text_of_its_prefix() -> None:
@@ -44,18 +73,23 @@ async def test_a_rollout_continues_the_text_of_its_prefix() -> None:
         asked.append((prompt, sampling))
         return "yes"
 
-    tools = tools_of(Scripted(respond=respond))
-    (rollout,) = await tools.rollouts(2, 1)
+    context = tools_of(Scripted(respond=respond))
+    (rollout,) = await context.rollouts(2, 1)
     ((prompt, sampling),) = asked
     assert (prompt.user, prompt.prefix) == ("How many?", "sound 0\nsound 1\n")
     assert sampling == replace(SAMPLING, n=1, seed=sampling.seed)
-    assert (rollout.trace_id, rollout.prefix_steps, rollout.text, rollout.outcome) == (TRACE.trace_id, 2, "yes", C)
-    assert tools.spent == [rollout]
+    assert (rollout.trace_id, rollout.prefix_steps, rollout.text, rollout.outcome) == (
+        TRACE.trace_id,
+        2,
+        "yes",
+        C,
+    )
+    assert context.sampled_rollouts == [rollout]
 
 
 async def test_what_is_graded_is_the_whole_solution() -> None:
-    tools = tools_of(Scripted(replies={"": ("s",)}), replace(TRACE, steps=("ye", "!")))
-    assert [rollout.outcome for rollout in await tools.rollouts(1, 1)] == [C]
+    context = tools_of(Scripted(replies={"": ("s",)}), replace(TRACE, steps=("ye", "!")))
+    assert [rollout.outcome for rollout in await context.rollouts(1, 1)] == [C]
 
 
 async def test_rollouts_of_one_prefix_differ_whether_asked_for_in_turn_or_at_once() -> None:
@@ -63,11 +97,15 @@ async def test_rollouts_of_one_prefix_differ_whether_asked_for_in_turn_or_at_onc
     for _ in range(3):
         await in_turn.rollouts(1, 4)
     await asyncio.gather(*(at_once.rollouts(1, 4) for _ in range(3)))
-    assert {rollout.rollout_id for rollout in at_once.spent} == {rollout.rollout_id for rollout in in_turn.spent}
-    for tools in (in_turn, at_once):
-        assert len({rollout.rollout_id for rollout in tools.spent}) == 12
-        assert len({rollout.seed for rollout in tools.spent}) == 12
-        assert sorted(rollout.seed % SEED_SPACING for rollout in tools.spent) == list(range(12))
+    assert {rollout.rollout_id for rollout in at_once.sampled_rollouts} == {
+        rollout.rollout_id for rollout in in_turn.sampled_rollouts
+    }
+    for context in (in_turn, at_once):
+        assert len({rollout.rollout_id for rollout in context.sampled_rollouts}) == 12
+        assert len({rollout.seed for rollout in context.sampled_rollouts}) == 12
+        assert sorted(rollout.seed % SEED_SPACING for rollout in context.sampled_rollouts) == list(
+            range(12)
+        )
 
 
 async def test_a_prefix_asked_in_waves_draws_what_one_request_would() -> None:
@@ -76,47 +114,53 @@ async def test_a_prefix_asked_in_waves_draws_what_one_request_would() -> None:
     await at_once.rollouts(1, 8)
     for wave in (1, 1, 2, 4):
         await in_waves.rollouts(1, wave)
-    by_id = [[replace(one, prompt_tokens=0) for one in tools.spent] for tools in (at_once, in_waves)]
+    by_id = [
+        [replace(one, prompt_tokens=0) for one in context.sampled_rollouts]
+        for context in (at_once, in_waves)
+    ]
     assert by_id[0] == by_id[1]
 
 
 async def test_what_is_cancelled_in_the_engine_is_counted_and_no_rollout() -> None:
-    tools = tools_of(Scripted(replies={"": ("yes",)}, delay=60))
-    asking = asyncio.create_task(tools.rollouts(1, 5))
+    context = tools_of(Scripted(replies={"": ("yes",)}, delay=60))
+    asking = asyncio.create_task(context.rollouts(1, 5))
     await asyncio.sleep(0)
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asking
-    assert (tools.cost, tools.spent) == (Cost(aborted=5), [])
+    assert (context.cost, context.sampled_rollouts) == (Cost(aborted=5), [])
 
 
 async def test_what_had_come_back_when_it_was_cancelled_is_graded_and_kept() -> None:
     grading = asyncio.Event()
 
-    async def slowly(text: str, finish_reason: str, reference: str | None) -> Graded:
+    async def slowly(text: str, finish_reason: str, reference: str | None) -> Grade:
         grading.set()
         await asyncio.sleep(0.001)
         return await grade(text, finish_reason, reference)
 
     engine = Scripted(replies={"": ("yes",)})
-    tools = Tools(replace(services(engine), grade=slowly), "test", PROBLEM, TRACE, family(TRACE, (C, I)))
-    asking = asyncio.create_task(tools.rollouts(1, 3))
+    context = AnnotationContext(
+        replace(services(engine), grade=slowly), "test", PROBLEM, TRACE, family(TRACE, (C, I))
+    )
+    asking = asyncio.create_task(context.rollouts(1, 3))
     await grading.wait()
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asking
-    assert [rollout.outcome for rollout in tools.spent] == [C] * 3
-    assert (tools.cost.rollouts, tools.cost.aborted) == (3, 0)
+    assert [rollout.outcome for rollout in context.sampled_rollouts] == [C] * 3
+    assert (context.cost.rollouts, context.cost.aborted) == (3, 0)
 
 
 async def test_seeds_and_ids_depend_on_run_trace_prefix_and_attempt() -> None:
     engine = Scripted(replies={"": ("yes",)})
     same, again, other_seed, other_trace = (
-        tools_of(engine, trace, seed) for trace, seed in [(TRACE, 1), (TRACE, 1), (TRACE, 2), (trace_of(4), 1)]
+        tools_of(engine, trace, seed)
+        for trace, seed in [(TRACE, 1), (TRACE, 1), (TRACE, 2), (trace_of(4), 1)]
     )
     names = []
-    for tools in (same, again, other_seed, other_trace):
-        (rollout,) = await tools.rollouts(1, 1)
+    for context in (same, again, other_seed, other_trace):
+        (rollout,) = await context.rollouts(1, 1)
         names.append((rollout.rollout_id, rollout.seed))
     names += [(rollout.rollout_id, rollout.seed) for rollout in await same.rollouts(2, 1)]
     assert names[0] == names[1]
@@ -138,17 +182,19 @@ async def test_asking_has_a_seed_for_every_trace_and_every_question() -> None:
 
 
 async def test_everything_asked_is_on_the_bill() -> None:
-    whole = Completion(text="yes", finish_reason="stop", prompt_tokens=10, cached_tokens=3, generated_tokens=2)
-    tools = tools_of(Scripted(respond=lambda *_: whole))
-    await tools.rollouts(1, 4)
-    await tools.ask(Prompt(user="?"), Sampling(n=2))
-    assert tools.cost == Cost(rollouts=4, prompt_tokens=60, cached_tokens=18, generated_tokens=12)
+    whole = Completion(
+        text="yes", finish_reason="stop", prompt_tokens=10, cached_tokens=3, generated_tokens=2
+    )
+    context = tools_of(Scripted(respond=lambda *_: whole))
+    await context.rollouts(1, 4)
+    await context.ask(Prompt(user="?"), Sampling(n=2))
+    assert context.cost == Cost(rollouts=4, prompt_tokens=60, cached_tokens=18, generated_tokens=12)
 
 
 async def test_the_method_the_fingerprint_and_the_bill_are_filled_in() -> None:
-    async def deed(tools: Tools) -> Annotation:
-        await tools.rollouts(1, 4)
-        return undecided(TRACE, "why")
+    async def deed(context: AnnotationContext) -> Annotation:
+        await context.rollouts(1, 4)
+        return abstention(TRACE, "why")
 
     annotation = await outcome_of(deed)
     assert (annotation.method, annotation.fingerprint, annotation.error) == ("m", "f", None)
@@ -166,18 +212,24 @@ async def test_the_method_the_fingerprint_and_the_bill_are_filled_in() -> None:
     ],
 )
 async def test_a_failure_is_a_record_and_never_a_verdict(error: Exception, told: str) -> None:
-    async def deed(tools: Tools) -> Annotation:
-        await tools.rollouts(1, 2)
+    async def deed(context: AnnotationContext) -> Annotation:
+        await context.rollouts(1, 2)
         raise error
 
     annotation = await outcome_of(deed)
-    assert (annotation.error, annotation.first_error, annotation.steps) == (told, None, (StepAnnotation(),) * 3)
+    assert (annotation.error, annotation.first_error, annotation.steps) == (
+        told,
+        None,
+        (StepAnnotation(),) * 3,
+    )
     assert (annotation.method, annotation.cost.rollouts) == ("m", 2)
 
 
-@pytest.mark.parametrize("error", [EngineError("down", retryable=True), ConfigError("mend me"), asyncio.CancelledError()])
+@pytest.mark.parametrize(
+    "error", [EngineError("down", retryable=True), ConfigError("mend me"), asyncio.CancelledError()]
+)
 async def test_what_is_no_traces_fault_passes_through(error: BaseException) -> None:
-    async def deed(_tools: Tools) -> Annotation:
+    async def deed(_tools: AnnotationContext) -> Annotation:
         raise error
 
     with pytest.raises(type(error)):
@@ -188,18 +240,18 @@ async def test_what_is_no_traces_fault_passes_out_of_a_plugins_own_task_group() 
     async def down() -> None:
         raise EngineError("down", retryable=True)
 
-    async def deed(_tools: Tools) -> Annotation:
+    async def deed(_tools: AnnotationContext) -> Annotation:
         async with asyncio.TaskGroup() as group:
             group.create_task(down())
-        return undecided(TRACE, "never here")
+        return abstention(TRACE, "never here")
 
     with pytest.raises(EngineError, match="down"):
         await outcome_of(deed)
 
 
 async def test_an_annotation_of_another_number_of_steps_is_a_failure() -> None:
-    async def deed(_tools: Tools) -> Annotation:
-        return undecided(trace_of(5), "")
+    async def deed(_tools: AnnotationContext) -> Annotation:
+        return abstention(trace_of(5), "")
 
     annotation = await outcome_of(deed)
     assert annotation.error == "ValueError: 5 step annotations for 3 steps"
@@ -207,11 +259,16 @@ async def test_an_annotation_of_another_number_of_steps_is_a_failure() -> None:
 
 
 async def test_a_trace_without_steps_is_nobodys_work() -> None:
-    async def deed(_tools: Tools) -> Annotation:
+    async def deed(_tools: AnnotationContext) -> Annotation:
         raise AssertionError
 
     annotation = await outcome_of(deed, trace_of(0))
-    assert (annotation.steps, annotation.first_error, annotation.error, annotation.method) == ((), None, None, "m")
+    assert (annotation.steps, annotation.first_error, annotation.error, annotation.method) == (
+        (),
+        None,
+        None,
+        "m",
+    )
 
 
 @pytest.mark.parametrize(
@@ -230,8 +287,10 @@ def test_the_estimate_leaves_unknown_outcomes_out_of_both_sides(
     outcomes: list[Verdict], verdict: Verdict, value: float | None, counts: tuple[int, int, int]
 ) -> None:
     successes, trials, unknowns = counts
-    expected = StepAnnotation(verdict=verdict, value=value, successes=successes, trials=trials, unknowns=unknowns)
-    assert estimate(outcomes) == expected
+    expected = StepAnnotation(
+        verdict=verdict, value=value, successes=successes, trials=trials, unknowns=unknowns
+    )
+    assert monte_carlo_estimate(outcomes) == expected
 
 
 async def test_together_keeps_the_order() -> None:
@@ -239,7 +298,7 @@ async def test_together_keeps_the_order() -> None:
         await asyncio.sleep(0.01 * (3 - index))
         return index
 
-    assert await together(late(index) for index in range(3)) == [0, 1, 2]
+    assert await gather_or_cancel(late(index) for index in range(3)) == [0, 1, 2]
 
 
 async def test_together_the_first_error_cancels_the_rest() -> None:
@@ -257,5 +316,5 @@ async def test_together_the_first_error_cancels_the_rest() -> None:
         raise EngineError("down", retryable=True)
 
     with pytest.raises(EngineError, match="down"):
-        await together([waits(), fails(), waits()])
+        await gather_or_cancel([waits(), fails(), waits()])
     assert ended == ["cancelled"] * 2

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from annotators.consensus import Consensus
+from annotators.labelers.consensus import Consensus
 from stepmark.errors import ConfigError
 from stepmark.records import NO_ERROR, Annotation, StepAnnotation, StepLabel, Verdict
 from tests.annotators.simulated import C, I, U, trace_of

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from annotators.base import Annotator, Tools, run
+from annotators.base import Annotator
+from annotators.context import AnnotationContext
+from annotators.running import run
 from engines.base import Completion, Prompt
 from engines.scripted import Scripted
 from stepmark.errors import EngineError, PluginError
@@ -29,7 +31,9 @@ from tests.annotators.simulated import (
     trace_of,
 )
 
-METHODS = [name for name in available("annotators") if hasattr(load("annotators", name), "annotate")]
+METHODS = [
+    name for name in available("annotators") if hasattr(load("annotators", name), "annotate")
+]
 ASKING = [name for name in METHODS if load("annotators", name).needs]
 WRITING = [name for name in ASKING if name != "answer_likelihood"]
 """The methods that have an engine write; the others have it read."""
@@ -46,9 +50,16 @@ def judges(prompt: Prompt, sampling: Sampling, index: int) -> str:
     """A rollout, or the true verdicts where verdicts are asked for."""
     if prompt.prefix or "Step 1: " not in prompt.user:
         return last_sample_solves(prompt, sampling, index)
-    lines = [line for line in prompt.user.splitlines() if line.startswith("Step ") and ("sound" in line or WRONG in line)]
+    lines = [
+        line
+        for line in prompt.user.splitlines()
+        if line.startswith("Step ") and ("sound" in line or WRONG in line)
+    ]
     wrong = next((number for number, line in enumerate(lines) if WRONG in line), len(lines))
-    return "\n".join(f"Step {number + 1}: {'correct' if number < wrong else 'incorrect'}" for number in range(len(lines)))
+    return "\n".join(
+        f"Step {number + 1}: {'correct' if number < wrong else 'incorrect'}"
+        for number in range(len(lines))
+    )
 
 
 POLICIES: dict[str, Respond] = {
@@ -56,7 +67,9 @@ POLICIES: dict[str, Respond] = {
     "wavering": solves_with(0.5),
     "cut": cut,
     "mute": lambda *_: "",
-    "babbling": lambda *_: "Step 1: correct\nStep 1: incorrect\nStep 99: correct\nStep 2: incorrect\nyes",
+    "babbling": lambda *_: (
+        "Step 1: correct\nStep 1: incorrect\nStep 99: correct\nStep 2: incorrect\nyes"
+    ),
     "hostile": lambda *_: "\n" * 10_000 + "\0\ud800{question}",
 }
 TRACES = [
@@ -70,9 +83,13 @@ def methods(name: str) -> list[Annotator]:
 
 
 def check(trace: Trace, done: Done) -> None:
-    annotation, spent = done.annotation, done.tools.spent
+    annotation, spent = done.annotation, done.context.sampled_rollouts
     assert annotation.error is None
-    assert (annotation.trace_id, annotation.method, annotation.fingerprint) == (trace.trace_id, "method", "fingerprint")
+    assert (annotation.trace_id, annotation.method, annotation.fingerprint) == (
+        trace.trace_id,
+        "method",
+        "fingerprint",
+    )
     assert len(annotation.steps) == len(trace.steps)
     assert annotation.first_error in (None, NO_ERROR, *range(len(trace.steps)))
     assert annotation.confidence is None or 0 <= annotation.confidence <= 1
@@ -82,11 +99,21 @@ def check(trace: Trace, done: Done) -> None:
         assert step.unknowns >= 0
     assert annotation.cost.rollouts == len(spent)
     assert annotation.cost.generated_tokens >= sum(rollout.generated_tokens for rollout in spent)
-    assert len({rollout.rollout_id for rollout in spent}) == len({(r.prefix_steps, r.seed) for r in spent}) == len(spent)
-    assert all(rollout.trace_id == trace.trace_id and 0 <= rollout.prefix_steps < len(trace.steps) for rollout in spent)
+    assert (
+        len({rollout.rollout_id for rollout in spent})
+        == len({(r.prefix_steps, r.seed) for r in spent})
+        == len(spent)
+    )
+    assert all(
+        rollout.trace_id == trace.trace_id and 0 <= rollout.prefix_steps < len(trace.steps)
+        for rollout in spent
+    )
     seeds = [sampling.seed for _, sampling in done.requests]
     assert len(set(seeds)) == len(seeds)
-    assert all(1 <= sampling.n <= SEED_SPACING - sampling.seed % SEED_SPACING for _, sampling in done.requests)
+    assert all(
+        1 <= sampling.n <= SEED_SPACING - sampling.seed % SEED_SPACING
+        for _, sampling in done.requests
+    )
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -140,7 +167,11 @@ async def test_a_request_that_is_refused_is_an_error_and_no_label(name: str) -> 
     for method in methods(name):
         annotation = (await done_by(method, trace_of(5, 1), refuses)).annotation
         assert annotation.error == "EngineError: the prompt is too long"
-        assert (annotation.first_error, annotation.confidence, annotation.steps) == (None, None, (StepAnnotation(),) * 5)
+        assert (annotation.first_error, annotation.confidence, annotation.steps) == (
+            None,
+            None,
+            (StepAnnotation(),) * 5,
+        )
 
 
 @pytest.mark.parametrize("name", ASKING)
@@ -160,7 +191,9 @@ async def test_the_bill_is_what_the_engine_wrote(name: str) -> None:
     def counts(prompt: Prompt, sampling: Sampling, index: int) -> Completion:
         nonlocal written
         written += 7
-        return Completion(text="yes", finish_reason="stop", prompt_tokens=5, cached_tokens=2, generated_tokens=7)
+        return Completion(
+            text="yes", finish_reason="stop", prompt_tokens=5, cached_tokens=2, generated_tokens=7
+        )
 
     for method in methods(name):
         written = 0
@@ -172,9 +205,11 @@ async def test_the_bill_is_what_the_engine_wrote(name: str) -> None:
 @pytest.mark.parametrize("name", METHODS)
 async def test_the_same_run_asks_for_the_same_things(name: str) -> None:
     for method in methods(name):
-        first, second = [await done_by(method, trace_of(6, 2, C), POLICIES["wavering"]) for _ in range(2)]
+        first, second = [
+            await done_by(method, trace_of(6, 2, C), POLICIES["wavering"]) for _ in range(2)
+        ]
         assert first.requests == second.requests
-        assert first.tools.spent == second.tools.spent
+        assert first.context.sampled_rollouts == second.context.sampled_rollouts
         assert first.annotation.steps == second.annotation.steps
 
 
@@ -182,21 +217,45 @@ async def test_the_same_run_asks_for_the_same_things(name: str) -> None:
 async def test_a_method_uses_no_door_but_those_it_names(name: str) -> None:
     for method in methods(name):
         open_ = {door: Scripted(respond=judges) if door in method.needs else None for door in DOORS}
-        tools = Tools(services(open_["engine"], open_["judge_engine"]), "contract", PROBLEM, trace_of(4, 1), family(trace_of(4, 1), (C, I)))
-        annotation = await run(method, "method", "", PROBLEM, trace_of(4, 1), tools)
+        context = AnnotationContext(
+            services(open_["engine"], open_["judge_engine"]),
+            "contract",
+            PROBLEM,
+            trace_of(4, 1),
+            family(trace_of(4, 1), (C, I)),
+        )
+        annotation = await run(method, "method", "", PROBLEM, trace_of(4, 1), context)
         assert annotation.error is None
 
 
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({"use": "monte_carlo", "rollouts": 0}, "monte_carlo: rollouts: Input should be greater than or equal to 1"),
-        ({"use": "monte_carlo", "rollouts": 2000}, "monte_carlo: rollouts: Input should be less than or equal to 1024"),
-        ({"use": "binary_search", "rollouts": -1}, "binary_search: rollouts: Input should be greater than or equal to 1"),
-        ({"use": "binary_search", "right_answers": "maybe"}, "binary_search: right_answers: Input should be 'skip' or 'search'"),
+        (
+            {"use": "monte_carlo", "rollouts": 0},
+            "monte_carlo: rollouts: Input should be greater than or equal to 1",
+        ),
+        (
+            {"use": "monte_carlo", "rollouts": 2000},
+            "monte_carlo: rollouts: Input should be less than or equal to 1024",
+        ),
+        (
+            {"use": "binary_search", "rollouts": -1},
+            "binary_search: rollouts: Input should be greater than or equal to 1",
+        ),
+        (
+            {"use": "binary_search", "right_answers": "maybe"},
+            "binary_search: right_answers: Input should be 'skip' or 'search'",
+        ),
         ({"use": "judge", "votes": 0}, "judge: votes: Input should be greater than or equal to 1"),
-        ({"use": "consensus", "rule": "dice"}, "consensus: rule: Input should be 'mc_and_judge' or 'majority'"),
-        ({"use": "montecarlo"}, "annotators has no 'montecarlo'; it has: adaptive_search, answer_likelihood, binary_search, "),
+        (
+            {"use": "consensus", "rule": "dice"},
+            "consensus: rule: Input should be 'mc_and_judge' or 'majority'",
+        ),
+        (
+            {"use": "montecarlo"},
+            "annotators has no 'montecarlo'; it has: adaptive_search, answer_likelihood, binary_search, ",
+        ),
     ],
 )
 def test_a_parameter_that_cannot_be_is_refused(table: dict[str, Any], message: str) -> None:

@@ -9,7 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annotators import _first_error
-from annotators._first_error import OTHER, RIGHT, SAME, Belief, Observation, Weights, _effective, _Known, default, fitted, told, weighed
+from annotators._first_error import (
+    OTHER,
+    RIGHT,
+    SAME,
+    Belief,
+    Observation,
+    Weights,
+    _effective,
+    _Known,
+    default,
+    fitted,
+    told,
+    weighed,
+)
 from annotators._signs import SILENT, met, normal, prior, signs_of
 from stepmark.records import Annotation, StepAnnotation, Verdict
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from annotators.formal import Formal
+from annotators.methods.formal import Formal
 from stepmark import plugins
 from stepmark.errors import PluginError, UserError
 from stepmark.identity import fingerprint
@@ -40,12 +40,20 @@ def written(*steps: str) -> Trace:
         (("words",), None, "u"),
     ],
 )
-async def test_the_first_false_step_is_the_first_error(steps: tuple[str, ...], first_error: int | None, said: str) -> None:
+async def test_the_first_false_step_is_the_first_error(
+    steps: tuple[str, ...], first_error: int | None, said: str
+) -> None:
     done = await done_by(Formal(), written(*steps), last_sample_solves)
-    assert (done.annotation.first_error, verdicts(done.annotation), done.requests) == (first_error, said, [])
+    assert (done.annotation.first_error, verdicts(done.annotation), done.requests) == (
+        first_error,
+        said,
+        [],
+    )
 
 
-async def test_a_step_is_claimed_with_the_problem_and_the_steps_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_step_is_claimed_with_the_problem_and_the_steps_before_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     claims: list[Claim] = []
 
     def kept(_self: Arithmetic, claim: Claim) -> Finding:
@@ -53,7 +61,9 @@ async def test_a_step_is_claimed_with_the_problem_and_the_steps_before_it(monkey
         return Finding(verdict=Verdict.UNKNOWN, reason="kept")
 
     monkeypatch.setattr(Arithmetic, "verify", kept)
-    done = await done_by(Formal(verifiers=("arithmetic",)), written("a", "b", "c"), last_sample_solves)
+    done = await done_by(
+        Formal(verifiers=("arithmetic",)), written("a", "b", "c"), last_sample_solves
+    )
     assert claims == [
         StepClaim(question="How many?", previous=(), step="a"),
         StepClaim(question="How many?", previous=("a",), step="b"),
@@ -77,14 +87,20 @@ async def test_a_step_is_false_when_one_verifier_says_so_and_right_when_one_does
     monkeypatch: pytest.MonkeyPatch, arithmetic: str, algebra: str, verdict: str, rationale: str
 ) -> None:
     for verifier, said in ((Arithmetic, arithmetic), (Algebra, algebra)):
-        monkeypatch.setattr(verifier, "verify", lambda _self, _claim, said=said: Finding(verdict=SAID[said], reason=f"said {said}"))
+        monkeypatch.setattr(
+            verifier,
+            "verify",
+            lambda _self, _claim, said=said: Finding(verdict=SAID[said], reason=f"said {said}"),
+        )
     done = await done_by(Formal(), written("a"), last_sample_solves)
     assert verdicts(done.annotation) == verdict
     assert done.annotation.steps[0].rationale == rationale
 
 
 async def test_algebra_is_asked_too() -> None:
-    trace = written("We have (x + 1)^2 = x^2 + 2x + 1.", "Expanding, (x + 1)(x + 2) = x^2 + 3x + 3.")
+    trace = written(
+        "We have (x + 1)^2 = x^2 + 2x + 1.", "Expanding, (x + 1)(x + 2) = x^2 + 3x + 3."
+    )
     done = await done_by(Formal(), trace, last_sample_solves)
     assert (done.annotation.first_error, verdicts(done.annotation)) == (1, "ci")
 
@@ -105,7 +121,9 @@ async def test_a_trace_whose_steps_are_all_proven_has_no_error(
     steps: tuple[str, ...], verifiers: tuple[str, ...], first_error: int | None
 ) -> None:
     problem = replace(PROBLEM, question=PUZZLE)
-    done = await done_by(Formal(verifiers=verifiers), written(*steps), last_sample_solves, problem=problem)
+    done = await done_by(
+        Formal(verifiers=verifiers), written(*steps), last_sample_solves, problem=problem
+    )
     assert done.annotation.first_error == first_error
 
 
@@ -120,7 +138,9 @@ def test_a_verifier_that_is_none_is_refused_before_anything_starts() -> None:
 
 
 @pytest.mark.parametrize("verifier", [Arithmetic, Algebra])
-def test_another_version_of_a_verifier_is_another_method(monkeypatch: pytest.MonkeyPatch, verifier: type[Arithmetic | Algebra]) -> None:
+def test_another_version_of_a_verifier_is_another_method(
+    monkeypatch: pytest.MonkeyPatch, verifier: type[Arithmetic | Algebra]
+) -> None:
     before = fingerprint(Formal())
     monkeypatch.setattr(verifier, "version", verifier.version + 1)
     assert fingerprint(Formal()) != before

@@ -8,10 +8,10 @@ from typing import ClassVar
 
 import pytest
 
-from annotators.base import Case, Fitting
-from annotators.fusion import Fusion, Pattern, Saying, answers, estimated
-from pipelines.scoring import Case as Scored
-from pipelines.scoring import score
+from annotators.base import AnnotatedTrace, FittableLabeler
+from annotators.labelers.fusion import Fusion, Pattern, Saying, answers, estimated
+from pipelines.scoring.metrics import Case as Scored
+from pipelines.scoring.metrics import score
 from stepmark.errors import ConfigError
 from stepmark.records import NO_ERROR, Annotation, Label, StepAnnotation, Trace
 from tests.annotators.simulated import C, I, U, trace_of
@@ -27,7 +27,7 @@ def said(trace: Trace, first_error: int | None, *, value: float | None = None) -
     return Annotation(trace_id=trace.trace_id, method="", first_error=first_error, steps=steps)
 
 
-def labelled(heard: Mapping[str, int | None], cases: Sequence[Case] = (), **fields: object) -> Label:
+def labelled(heard: Mapping[str, int | None], cases: Sequence[AnnotatedTrace] = (), **fields: object) -> Label:
     fusion = Fusion(**fields)  # type: ignore[arg-type]
     return fusion.fit(cases).label(TRACE, {method: said(TRACE, first_error) for method, first_error in heard.items()})
 
@@ -43,14 +43,14 @@ class World:
         self.truths: dict[str, int] = {}
         self.cases = [self._case(f"t{number}", speaks) for number in range(traces)]
 
-    def with_gold(self, share: float) -> Sequence[Case]:
+    def with_gold(self, share: float) -> Sequence[AnnotatedTrace]:
         known = int(share * len(self.cases))
         return [
             (trace, {**heard, "human": said(trace, self.truths[trace.trace_id])} if index < known else heard)
             for index, (trace, heard) in enumerate(self.cases)
         ]
 
-    def _case(self, name: str, speaks: float) -> Case:
+    def _case(self, name: str, speaks: float) -> AnnotatedTrace:
         steps = self.random.randint(2, 8)
         truth = NO_ERROR if self.random.random() < 0.5 else self.random.randrange(steps)
         outcome = C if truth == NO_ERROR or self.random.random() < 0.1 else I
@@ -195,4 +195,4 @@ def test_one_source_alone_is_refused(methods: list[str]) -> None:
 
 def test_two_sources_are_enough() -> None:
     Fusion().check(["binary_search", "formal"])
-    assert isinstance(Fusion(), Fitting)
+    assert isinstance(Fusion(), FittableLabeler)

@@ -11,18 +11,30 @@ from typing import cast
 
 import pytest
 
-from annotators._critic import PROMPTS
-from annotators._verdicts import LONGEST_REPLY
-from annotators.base import Tools
-from annotators.judge import Judge
+from annotators.context import AnnotationContext
+from annotators.judging.critic import PROMPTS
+from annotators.judging.reply_parser import LONGEST_REPLY
+from annotators.methods.judge import Judge
 from engines.base import Completion, Engine, Prompt
 from engines.scripted import Scripted
-from pipelines.config import load
+from pipelines.run.config import load
 from stepmark import plugins
 from stepmark.errors import ConfigError
 from stepmark.identity import fingerprint
 from stepmark.records import NO_ERROR, Critique, Sampling, StepAnnotation
-from tests.annotators.simulated import PROBLEM, C, Done, I, Respond, U, done_by, family, services, trace_of, verdicts
+from tests.annotators.simulated import (
+    PROBLEM,
+    C,
+    Done,
+    I,
+    Respond,
+    U,
+    done_by,
+    family,
+    services,
+    trace_of,
+    verdicts,
+)
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -37,7 +49,9 @@ async def judged(*texts: str, steps: int = 3, judge: Judge | None = None) -> Don
 def vote(said: str) -> str:
     """A reply that says "ci?" of steps 1 to 3."""
     names = {"c": "correct", "i": "incorrect", "?": "perhaps"}
-    return "\n".join(f"Step {number}: {names[letter]}" for number, letter in enumerate(said, start=1))
+    return "\n".join(
+        f"Step {number}: {names[letter]}" for number, letter in enumerate(said, start=1)
+    )
 
 
 @pytest.mark.parametrize(
@@ -61,7 +75,11 @@ async def test_the_first_error_is_what_most_readable_votes_name(
     votes: list[str], first_error: int | None, confidence: float | None, said: str
 ) -> None:
     annotation = (await judged(*map(vote, votes))).annotation
-    assert (annotation.first_error, annotation.confidence, verdicts(annotation)) == (first_error, confidence, said)
+    assert (annotation.first_error, annotation.confidence, verdicts(annotation)) == (
+        first_error,
+        confidence,
+        said,
+    )
 
 
 async def test_the_vote_shares_are_kept() -> None:
@@ -75,11 +93,23 @@ async def test_the_vote_shares_are_kept() -> None:
 
 async def test_a_reply_that_was_cut_is_no_vote() -> None:
     whole, cut = (
-        Completion(text=vote(said), finish_reason=reason, prompt_tokens=0, cached_tokens=0, generated_tokens=1)
+        Completion(
+            text=vote(said),
+            finish_reason=reason,
+            prompt_tokens=0,
+            cached_tokens=0,
+            generated_tokens=1,
+        )
         for said, reason in (("ccc", "stop"), ("icc", "length"))
     )
-    done = await done_by(Judge(votes=3), trace_of(3), lambda prompt, sampling, index: (cut, whole, cut)[index])
-    assert (done.annotation.first_error, done.annotation.confidence, verdicts(done.annotation)) == (NO_ERROR, 1.0, "ccc")
+    done = await done_by(
+        Judge(votes=3), trace_of(3), lambda prompt, sampling, index: (cut, whole, cut)[index]
+    )
+    assert (done.annotation.first_error, done.annotation.confidence, verdicts(done.annotation)) == (
+        NO_ERROR,
+        1.0,
+        "ccc",
+    )
     assert [step.unknowns for step in done.annotation.steps] == [2, 2, 2]
 
 
@@ -87,7 +117,7 @@ async def test_all_votes_are_asked_for_at_once() -> None:
     done = await judged(*[vote("ccc")] * 5, judge=Judge(votes=5, temperature=0.3, max_tokens=99))
     ((_, sampling),) = done.requests
     assert (sampling.n, sampling.temperature, sampling.max_tokens) == (5, 0.3, 99)
-    assert (done.annotation.cost.rollouts, done.tools.spent) == (0, [])
+    assert (done.annotation.cost.rollouts, done.context.sampled_rollouts) == (0, [])
 
 
 async def test_the_judge_sees_the_problem_and_numbered_steps_and_not_the_answer() -> None:
@@ -105,7 +135,9 @@ async def test_a_prompt_of_ones_own_may_hold_everything(tmp_path: Path, last: st
     trace = replace(trace_of(3), steps=("{answer}\n", "sound 1\n", last))
     done = await done_by(Judge(votes=1, prompt=str(own)), trace, lambda *_: vote("ccc"))
     ((prompt, _),) = done.requests
-    assert prompt.user == ("How many?|4|{answer}\nsound 1\nsound 2\n|Step 1: {answer}\nStep 2: sound 1\nStep 3: sound 2|{x")
+    assert prompt.user == (
+        "How many?|4|{answer}\nsound 1\nsound 2\n|Step 1: {answer}\nStep 2: sound 1\nStep 3: sound 2|{x"
+    )
 
 
 def test_the_text_of_the_prompt_is_part_of_the_method(tmp_path: Path) -> None:
@@ -123,9 +155,15 @@ def test_the_text_of_the_prompt_is_part_of_the_method(tmp_path: Path) -> None:
 def test_a_prompt_that_cannot_be_used_is_refused_at_once(tmp_path: Path) -> None:
     own = tmp_path / "own.txt"
     own.write_text("{solution}")
-    with pytest.raises(ConfigError, match=r"unknown place \{solution\}; it may use: \{question\}, \{steps\}, \{numbered\}, \{answer\}"):
+    with pytest.raises(
+        ConfigError,
+        match=r"unknown place \{solution\}; it may use: \{question\}, \{steps\}, \{numbered\}, \{answer\}",
+    ):
         plugins.build("annotators", {"use": "judge", "prompt": str(own)})
-    with pytest.raises(ConfigError, match="no prompt 'stern': give the path of a text file, or one of: judge, judge_answer, "):
+    with pytest.raises(
+        ConfigError,
+        match="no prompt 'stern': give the path of a text file, or one of: judge, judge_answer, ",
+    ):
         plugins.build("annotators", {"use": "judge", "prompt": "stern"})
 
 
@@ -138,16 +176,22 @@ def test_an_ensemble_has_prompts_and_each_once(prompt: list[str]) -> None:
 def test_only_a_meta_critic_is_shown_critiques() -> None:
     with pytest.raises(ConfigError, match=r"unknown place \{critiques\}"):
         plugins.build("annotators", {"use": "judge", "prompt": "meta"})
-    with pytest.raises(ConfigError, match=r"prompt judge: a meta-critic must be shown the \{critiques\}"):
+    with pytest.raises(
+        ConfigError, match=r"prompt judge: a meta-critic must be shown the \{critiques\}"
+    ):
         plugins.build("annotators", {"use": "judge", "meta": "judge"})
 
 
 async def test_the_demo_asks_what_it_always_asked() -> None:
     """The figures in README rest on this request: its words, its numbers and its seed."""
-    demo = next(table for table in load(CONFIGS / "pocket.toml", ()).annotators if table["use"] == "judge")
+    demo = next(
+        table for table in load(CONFIGS / "pocket.toml", ()).annotators if table["use"] == "judge"
+    )
     done = await done_by(plugins.build("annotators", demo), trace_of(3), lambda *_: "")
     asked = Prompt(user="Problem: How many?\nSolution:\nsound 0\nsound 1\nsound 2\nCheck:\n")
-    assert done.requests == [(asked, Sampling(n=4, temperature=1.0, max_tokens=420, seed=1187214588634112))]
+    assert done.requests == [
+        (asked, Sampling(n=4, temperature=1.0, max_tokens=420, seed=1187214588634112))
+    ]
 
 
 def by_prompt(**replies: str | Sequence[str]) -> Respond:
@@ -171,13 +215,25 @@ def steps_alone(*votes: str) -> Respond:
 
 
 async def test_step_by_step_each_step_is_judged_given_those_before_it() -> None:
-    done = await done_by(Judge(votes=3, prompt="step"), trace_of(3), steps_alone("cii", "cic", "ccc"))
-    assert (done.annotation.first_error, done.annotation.confidence, verdicts(done.annotation)) == (1, 2 / 3, "cic")
-    assert [(step.successes, step.trials) for step in done.annotation.steps] == [(3, 3), (1, 3), (2, 3)]
+    done = await done_by(
+        Judge(votes=3, prompt="step"), trace_of(3), steps_alone("cii", "cic", "ccc")
+    )
+    assert (done.annotation.first_error, done.annotation.confidence, verdicts(done.annotation)) == (
+        1,
+        2 / 3,
+        "cic",
+    )
+    assert [(step.successes, step.trials) for step in done.annotation.steps] == [
+        (3, 3),
+        (1, 3),
+        (2, 3),
+    ]
     assert [sampling.n for _, sampling in done.requests] == [3, 3, 3]
     assert len({sampling.seed for _, sampling in done.requests}) == 3
     for number, (prompt, _) in enumerate(done.requests, start=1):
-        assert prompt.user.endswith(f"\nStep {number}: sound {number - 1}\n\nCheck step {number}.\n")
+        assert prompt.user.endswith(
+            f"\nStep {number}: sound {number - 1}\n\nCheck step {number}.\n"
+        )
         assert f"sound {number}" not in prompt.user
 
 
@@ -189,7 +245,9 @@ async def test_requests_of_one_trace_share_their_beginnings(name: str) -> None:
 
 
 async def test_a_verdict_on_another_step_is_none_on_the_one_that_is_asked_about() -> None:
-    done = await done_by(Judge(votes=1, prompt="step"), trace_of(3), lambda *_: "Step 1: correct\nStep 7: incorrect")
+    done = await done_by(
+        Judge(votes=1, prompt="step"), trace_of(3), lambda *_: "Step 1: correct\nStep 7: incorrect"
+    )
     assert verdicts(done.annotation) == "cuu"
 
 
@@ -204,8 +262,16 @@ async def test_all_steps_are_asked_about_at_once() -> None:
         return await Scripted(replies={"": ("Step 1: correct",)}).complete(prompt, sampling)
 
     engine = SimpleNamespace(complete=complete)
-    tools = Tools(services(None, cast(Engine, engine)), "method", PROBLEM, trace_of(3), family(trace_of(3), ()))
-    await asyncio.wait_for(Judge(prompt=("step", "step_answer")).annotate(PROBLEM, trace_of(3), tools), timeout=30)
+    context = AnnotationContext(
+        services(None, cast(Engine, engine)),
+        "method",
+        PROBLEM,
+        trace_of(3),
+        family(trace_of(3), ()),
+    )
+    await asyncio.wait_for(
+        Judge(prompt=("step", "step_answer")).annotate(PROBLEM, trace_of(3), context), timeout=30
+    )
     assert waiting == 6
 
 
@@ -213,10 +279,18 @@ ENSEMBLE = ("judge", "judge_strict", "reverse")
 
 
 async def test_every_readable_vote_of_an_ensemble_counts_the_same() -> None:
-    said = by_prompt(strict_examiner=[vote("cic")] * 2, backwards=[vote("cic"), ""], Check_a_solution=[vote("ccc")] * 2)
+    said = by_prompt(
+        strict_examiner=[vote("cic")] * 2,
+        backwards=[vote("cic"), ""],
+        Check_a_solution=[vote("ccc")] * 2,
+    )
     done = await done_by(Judge(votes=2, prompt=ENSEMBLE), trace_of(3), said)
     assert (done.annotation.first_error, done.annotation.confidence) == (1, 3 / 5)
-    assert [(step.successes, step.trials, step.unknowns) for step in done.annotation.steps] == [(5, 5, 1), (2, 5, 1), (5, 5, 1)]
+    assert [(step.successes, step.trials, step.unknowns) for step in done.annotation.steps] == [
+        (5, 5, 1),
+        (2, 5, 1),
+        (5, 5, 1),
+    ]
     assert len({(prompt.user, sampling.seed) for prompt, sampling in done.requests}) == 3
     assert ["4" in prompt.user for prompt, _ in done.requests] == [False, False, True]
 
@@ -224,19 +298,37 @@ async def test_every_readable_vote_of_an_ensemble_counts_the_same() -> None:
 async def test_steps_alone_and_all_at_once_may_sit_in_one_jury() -> None:
     alone, whole = steps_alone("cic"), by_prompt(Check_a_solution=vote("cic"))
     done = await done_by(
-        Judge(votes=1, prompt=("judge", "step")), trace_of(3), lambda *asked: (alone if "Check step" in asked[0].user else whole)(*asked)
+        Judge(votes=1, prompt=("judge", "step")),
+        trace_of(3),
+        lambda *asked: (alone if "Check step" in asked[0].user else whole)(*asked),
     )
-    assert (done.annotation.first_error, [step.trials for step in done.annotation.steps]) == (1, [2, 2, 2])
+    assert (done.annotation.first_error, [step.trials for step in done.annotation.steps]) == (
+        1,
+        [2, 2, 2],
+    )
 
 
 @pytest.mark.parametrize("answer", [None, ""])
 async def test_without_a_reference_nobody_is_shown_one(answer: str | None) -> None:
     problem = replace(PROBLEM, answer=answer)
-    done = await done_by(Judge(votes=1, prompt=ENSEMBLE), trace_of(3), lambda *_: vote("cic"), problem=problem)
-    assert (len(done.requests), done.annotation.first_error, {step.trials for step in done.annotation.steps}) == (2, 1, {2})
-    for judge in (Judge(prompt=("reverse", "judge_answer", "step_answer")), Judge(meta="meta", prompt="reverse")):
+    done = await done_by(
+        Judge(votes=1, prompt=ENSEMBLE), trace_of(3), lambda *_: vote("cic"), problem=problem
+    )
+    assert (
+        len(done.requests),
+        done.annotation.first_error,
+        {step.trials for step in done.annotation.steps},
+    ) == (2, 1, {2})
+    for judge in (
+        Judge(prompt=("reverse", "judge_answer", "step_answer")),
+        Judge(meta="meta", prompt="reverse"),
+    ):
         done = await done_by(judge, trace_of(3), lambda *_: vote("cic"), problem=problem)
-        assert (done.requests, done.annotation.first_error, verdicts(done.annotation)) == ([], None, "uuu")
+        assert (done.requests, done.annotation.first_error, verdicts(done.annotation)) == (
+            [],
+            None,
+            "uuu",
+        )
         reason = "prompt reverse shows the reference answer, and the problem has none"
         assert {step.rationale for step in done.annotation.steps} == {reason}
 
@@ -244,13 +336,20 @@ async def test_without_a_reference_nobody_is_shown_one(answer: str | None) -> No
 @pytest.mark.parametrize("name", ["step", "judge_json"])
 async def test_a_trace_of_very_many_steps_is_not_judged_one_by_one(name: str) -> None:
     done = await done_by(Judge(prompt=name), trace_of(257), lambda *_: "Step 1: correct")
-    assert (done.requests, done.annotation.steps[0].rationale) == ([], f"prompt {name} is for at most 256 steps")
-    done = await done_by(Judge(votes=1, prompt=("judge", name)), trace_of(257), lambda *_: "Step 1: incorrect")
+    assert (done.requests, done.annotation.steps[0].rationale) == (
+        [],
+        f"prompt {name} is for at most 256 steps",
+    )
+    done = await done_by(
+        Judge(votes=1, prompt=("judge", name)), trace_of(257), lambda *_: "Step 1: incorrect"
+    )
     assert (len(done.requests), done.annotation.first_error) == (1, 0)
 
 
 async def test_a_prompt_that_shows_the_schema_asks_for_it() -> None:
-    done = await done_by(Judge(votes=1, prompt=("judge_json", "judge")), trace_of(3), lambda *_: vote("cic"))
+    done = await done_by(
+        Judge(votes=1, prompt=("judge_json", "judge")), trace_of(3), lambda *_: vote("cic")
+    )
     (formed, _), (free, _) = done.requests
     assert json.loads(formed.schema)["properties"]["steps"]["maxItems"] == 3
     assert formed.user.endswith(f"{formed.schema}\n")
@@ -270,11 +369,19 @@ REVIEWS = [vote("cic"), vote("ccc"), vote("cic"), "Hard to say."]
         ("I agree with most.", None, None, "uuu"),
     ],
 )
-async def test_the_meta_critic_decides_and_the_votes_stay(final: str, first_error: int | None, confidence: float | None, said: str) -> None:
+async def test_the_meta_critic_decides_and_the_votes_stay(
+    final: str, first_error: int | None, confidence: float | None, said: str
+) -> None:
     reply = by_prompt(Several_reviewers=final, Check_a_solution=REVIEWS)
     done = await done_by(Judge(votes=4, meta="meta"), trace_of(3), reply)
-    assert (done.annotation.first_error, done.annotation.confidence, verdicts(done.annotation)) == (first_error, confidence, said)
-    assert [(step.value, step.successes, step.trials, step.unknowns) for step in done.annotation.steps] == [
+    assert (done.annotation.first_error, done.annotation.confidence, verdicts(done.annotation)) == (
+        first_error,
+        confidence,
+        said,
+    )
+    assert [
+        (step.value, step.successes, step.trials, step.unknowns) for step in done.annotation.steps
+    ] == [
         (1.0, 3, 3, 1),
         (1 / 3, 1, 3, 1),
         (1.0, 3, 3, 1),
@@ -286,15 +393,35 @@ async def test_the_meta_critic_decides_and_the_votes_stay(final: str, first_erro
 
 
 async def test_the_meta_critic_is_not_asked_about_nothing() -> None:
-    whole = Completion(text=vote("iii"), finish_reason="length", prompt_tokens=0, cached_tokens=0, generated_tokens=1)
+    whole = Completion(
+        text=vote("iii"),
+        finish_reason="length",
+        prompt_tokens=0,
+        cached_tokens=0,
+        generated_tokens=1,
+    )
     for said in (whole, " \n", vote("ccc") + " " * LONGEST_REPLY):
         done = await done_by(Judge(votes=2, meta="meta"), trace_of(3), lambda *_, said=said: said)
-        assert (len(done.requests), done.annotation.first_error, verdicts(done.annotation)) == (1, None, "uuu")
+        assert (len(done.requests), done.annotation.first_error, verdicts(done.annotation)) == (
+            1,
+            None,
+            "uuu",
+        )
 
 
 async def test_a_meta_critic_that_is_cut_decides_nothing() -> None:
-    cut = Completion(text=vote("ccc"), finish_reason="length", prompt_tokens=0, cached_tokens=0, generated_tokens=1)
-    done = await done_by(Judge(meta="meta"), trace_of(3), lambda prompt, *_: cut if "Review 1:" in prompt.user else vote("ccc"))
+    cut = Completion(
+        text=vote("ccc"),
+        finish_reason="length",
+        prompt_tokens=0,
+        cached_tokens=0,
+        generated_tokens=1,
+    )
+    done = await done_by(
+        Judge(meta="meta"),
+        trace_of(3),
+        lambda prompt, *_: cut if "Review 1:" in prompt.user else vote("ccc"),
+    )
     assert (done.annotation.first_error, verdicts(done.annotation)) == (None, "uuu")
 
 
@@ -314,16 +441,31 @@ async def test_every_reply_is_kept_with_its_verdicts() -> None:
         cached_tokens=0,
         generated_tokens=9,
     )
-    assert done.tools.critiques == [
+    assert done.context.critiques == [
         first,
-        replace(first, vote=1, text=replies[1], verdicts=(C, C, C), first_error=NO_ERROR, prompt_tokens=0),
-        replace(first, vote=2, text=replies[2], verdicts=(U, U, U), first_error=None, prompt_tokens=0, generated_tokens=1),
+        replace(
+            first,
+            vote=1,
+            text=replies[1],
+            verdicts=(C, C, C),
+            first_error=NO_ERROR,
+            prompt_tokens=0,
+        ),
+        replace(
+            first,
+            vote=2,
+            text=replies[2],
+            verdicts=(U, U, U),
+            first_error=None,
+            prompt_tokens=0,
+            generated_tokens=1,
+        ),
     ]
 
 
 async def test_of_a_vote_given_step_by_step_every_reply_is_kept() -> None:
     done = await done_by(Judge(votes=2, prompt="step"), trace_of(3), steps_alone("cic", "ccc"))
-    kept = [(c.vote, c.step, c.text, c.verdicts, c.first_error) for c in done.tools.critiques]
+    kept = [(c.vote, c.step, c.text, c.verdicts, c.first_error) for c in done.context.critiques]
     assert kept == [
         (0, 0, "Step 1: correct", (C,), 1),
         (0, 1, "Step 2: incorrect", (I,), 1),
@@ -335,16 +477,26 @@ async def test_of_a_vote_given_step_by_step_every_reply_is_kept() -> None:
 
 
 async def test_critiques_name_their_prompt_and_the_bill_is_theirs() -> None:
-    done = await done_by(Judge(votes=2, prompt=("judge", "judge_strict"), meta="meta"), trace_of(3), lambda *_: vote("ccc"))
-    kept = done.tools.critiques
-    assert [(c.prompt, c.vote) for c in kept] == [("judge", 0), ("judge", 1), ("judge_strict", 0), ("judge_strict", 1), ("meta", 0)]
+    done = await done_by(
+        Judge(votes=2, prompt=("judge", "judge_strict"), meta="meta"),
+        trace_of(3),
+        lambda *_: vote("ccc"),
+    )
+    kept = done.context.critiques
+    assert [(c.prompt, c.vote) for c in kept] == [
+        ("judge", 0),
+        ("judge", 1),
+        ("judge_strict", 0),
+        ("judge_strict", 1),
+        ("meta", 0),
+    ]
     assert sum(c.generated_tokens for c in kept) == done.annotation.cost.generated_tokens
     assert sum(c.prompt_tokens for c in kept) == done.annotation.cost.prompt_tokens
 
 
 async def test_a_reply_without_end_is_kept_in_part_and_says_nothing() -> None:
     done = await judged(vote("iii") + "\n" + "x" * LONGEST_REPLY)
-    assert [len(critique.text) for critique in done.tools.critiques] == [LONGEST_REPLY]
+    assert [len(critique.text) for critique in done.context.critiques] == [LONGEST_REPLY]
     assert verdicts(done.annotation) == "uuu"
 
 

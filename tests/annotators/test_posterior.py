@@ -2,8 +2,8 @@
 
 import pytest
 
-from annotators.base import undecided
-from annotators.posterior import Posterior
+from annotators.failures import abstention
+from annotators.labelers.posterior import Posterior
 from stepmark.errors import ConfigError
 from stepmark.records import NO_ERROR, Annotation, StepAnnotation
 from tests.annotators.simulated import trace_of
@@ -39,7 +39,7 @@ def test_the_last_chance_is_that_of_no_error() -> None:
 
 
 def test_without_a_posterior_there_is_no_label_and_without_the_method_no_run() -> None:
-    for annotations in ({}, {"adaptive_search": undecided(TRACE, "no answer")}):
+    for annotations in ({}, {"adaptive_search": abstention(TRACE, "no answer")}):
         label = Posterior().label(TRACE, annotations)
         assert (label.first_error, label.kept, label.reason, label.confidence) == (None, False, "undecided: adaptive_search", None)
     with pytest.raises(ConfigError, match="needs the annotator 'adaptive_search'; the run has: judge"):

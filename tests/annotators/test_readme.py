@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import annotators
+from annotators import methods
 from stepmark import plugins
 from stepmark.records import Verdict
 from tests.annotators.simulated import done_by, last_sample_solves, trace_of
@@ -15,14 +15,21 @@ from tests.annotators.simulated import done_by, last_sample_solves, trace_of
 README = Path(__file__).parents[2] / "README.md"
 
 
-@pytest.mark.parametrize(("outcome", "first_error"), [(Verdict.CORRECT, -1), (Verdict.INCORRECT, 0), (Verdict.UNKNOWN, None)])
-async def test_the_example_of_a_method(outcome: Verdict, first_error: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
+@pytest.mark.parametrize(
+    ("outcome", "first_error"),
+    [(Verdict.CORRECT, -1), (Verdict.INCORRECT, 0), (Verdict.UNKNOWN, None)],
+)
+async def test_the_example_of_a_method(
+    outcome: Verdict, first_error: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (code,) = re.findall(
+        r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL
+    )
     (tmp_path / "outcome.py").write_text(code, encoding="utf-8")
-    monkeypatch.setattr(annotators, "__path__", [*annotators.__path__, str(tmp_path)])
-    monkeypatch.delitem(sys.modules, "annotators.outcome", raising=False)
+    monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "annotators.methods.outcome", raising=False)
     method = plugins.build("annotators", {"use": "outcome"})
     done = await done_by(method, replace(trace_of(3), outcome=outcome), last_sample_solves)
     assert [step.verdict for step in done.annotation.steps] == [outcome] * 3
     assert (done.annotation.first_error, done.annotation.error) == (first_error, None)
-    monkeypatch.delitem(sys.modules, "annotators.outcome")
+    monkeypatch.delitem(sys.modules, "annotators.methods.outcome")

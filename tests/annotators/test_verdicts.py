@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annotators._verdicts import LONGEST_REPLY, Said, read_verdicts, reply_schema
+from annotators.judging.reply_parser import LONGEST_REPLY, Said, read_verdicts, reply_schema
 from tests.annotators.simulated import C, I, U
 
 HUGE = LONGEST_REPLY - 100
@@ -27,7 +27,10 @@ def read(reply: str, steps: int = 3) -> str:
         ("Step 1: \\boxed{correct}\nStep 2: $\\boxed{incorrect}$\nStep 3: \\text{correct}", "cic"),
         ("> Step 1 : `correct`\n| Step 2 | incorrect |\n1) Step 3: correct", "ciu"),
         ("Step 2: incorrect\nStep 1: correct", "ciu"),
-        ("First some words.\n\nStep 1: 24 + 7 = 31, so this is correct\n\nStep 2: the sum is 9, not 8: incorrect", "ciu"),
+        (
+            "First some words.\n\nStep 1: 24 + 7 = 31, so this is correct\n\nStep 2: the sum is 9, not 8: incorrect",
+            "ciu",
+        ),
         ("Step 1: x = 3 or -3, correct\nStep 2: it is not nine: incorrect", "ciu"),
         ("Step 3: builds on step 2, which is incorrect", "uui"),
         # no line of the form
@@ -101,8 +104,19 @@ ALL = in_json(step(1, "correct"), step(2, "incorrect"), step(3, "unknown"))
         (in_json(step(2, "Incorrect"), step(1, "CORRECT")), "ciu"),
         (in_json({"step": 1, "verdict": "correct", "why": []}), "cuu"),
         # of another form, whole or in part
-        (in_json(step(1, "correct"), 7, None, [], {}, step("2", "correct"), step(3, "right")), "cuu"),
-        (in_json(step(True, "incorrect"), step(2.0, "incorrect"), step(float("nan"), "correct"), step(None, "correct")), "uuu"),
+        (
+            in_json(step(1, "correct"), 7, None, [], {}, step("2", "correct"), step(3, "right")),
+            "cuu",
+        ),
+        (
+            in_json(
+                step(True, "incorrect"),
+                step(2.0, "incorrect"),
+                step(float("nan"), "correct"),
+                step(None, "correct"),
+            ),
+            "uuu",
+        ),
         (in_json(step(1, None), step(2, ["correct"]), step(3, float("inf"))), "uuu"),
         ('{"steps": {"step": 1, "verdict": "correct"}}', "uuu"),
         ('[\n{"step": 1, "verdict": "correct"}\n]', "uuu"),
@@ -111,9 +125,22 @@ ALL = in_json(step(1, "correct"), step(2, "incorrect"), step(3, "unknown"))
         ('"correct"', "uuu"),
         (ALL[:-1], "uuu"),
         # not so many steps
-        (in_json(step(0, "incorrect"), step(-1, "incorrect"), step(4, "incorrect"), step(10**30, "incorrect")), "uuu"),
+        (
+            in_json(
+                step(0, "incorrect"),
+                step(-1, "incorrect"),
+                step(4, "incorrect"),
+                step(10**30, "incorrect"),
+            ),
+            "uuu",
+        ),
         # two verdicts on one step, or a key given twice
-        (in_json(step(1, "correct"), step(1, "correct"), step(2, "correct"), step(2, "incorrect")), "cuu"),
+        (
+            in_json(
+                step(1, "correct"), step(1, "correct"), step(2, "correct"), step(2, "incorrect")
+            ),
+            "cuu",
+        ),
         ('{"steps": [{"step": 1, "verdict": "correct", "verdict": "incorrect"}]}', "uuu"),
         (ALL[:-1] + ', "steps": []}', "uuu"),
         # what is no such JSON is read line by line
@@ -128,8 +155,12 @@ def test_reads_json_of_the_schema(reply: str, said: str) -> None:
 
 def test_a_verdict_comes_with_its_words() -> None:
     assert read_verdicts(in_json(step(1, "correct", " it\nholds ")), 1) == [Said(C, "it\nholds")]
-    assert read_verdicts(in_json(step(1, "incorrect", ["no", "text"])), 1) == [Said(I, "['no', 'text']")]
-    assert read_verdicts("Well.\n- Step 1: 2 = 2, correct\n", 1) == [Said(C, "- Step 1: 2 = 2, correct")]
+    assert read_verdicts(in_json(step(1, "incorrect", ["no", "text"])), 1) == [
+        Said(I, "['no', 'text']")
+    ]
+    assert read_verdicts("Well.\n- Step 1: 2 = 2, correct\n", 1) == [
+        Said(C, "- Step 1: 2 = 2, correct")
+    ]
     assert len(read_verdicts(in_json(step(1, "correct", "x" * 10_000)), 1)[0].words) == 500
 
 
@@ -160,7 +191,9 @@ def test_hostile_json_says_nothing(reply: str) -> None:
 
 
 def test_lone_surrogates_in_a_critique_do_no_harm() -> None:
-    (said,) = read_verdicts('{"steps": [{"step": 1, "critique": "\\ud800", "verdict": "correct"}]}', 1)
+    (said,) = read_verdicts(
+        '{"steps": [{"step": 1, "critique": "\\ud800", "verdict": "correct"}]}', 1
+    )
     assert said == Said(C, "\ud800")
 
 
@@ -171,14 +204,25 @@ def test_a_reply_that_is_too_long_is_not_read() -> None:
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["correct", "incorrect", "Step 1: correct", "\ud800"]),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["steps", "step", "verdict", "critique"]), inner),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.sampled_from(["correct", "incorrect", "Step 1: correct", "\ud800"]),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["steps", "step", "verdict", "critique"]), inner)
+    ),
 )
 
 
 @given(JSON)
 def test_any_json_is_read_without_harm(value: Any) -> None:
-    for reply in (json.dumps(value), json.dumps({"steps": value}), f"```json\n{json.dumps({'steps': [value]}, indent=1)}\n```"):
+    for reply in (
+        json.dumps(value),
+        json.dumps({"steps": value}),
+        f"```json\n{json.dumps({'steps': [value]}, indent=1)}\n```",
+    ):
         assert [said.verdict in (C, I, U) for said in read_verdicts(reply, 2)] == [True, True]
 
 

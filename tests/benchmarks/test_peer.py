@@ -4,13 +4,30 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.peer import AT_ONCE, IN_TURN, OURS, Labels, Spent, _is_numbered, merged, score, summary, table
+from benchmarks.peer import (
+    AT_ONCE,
+    IN_TURN,
+    OURS,
+    Labels,
+    Spent,
+    _is_numbered,
+    merged,
+    score,
+    summary,
+    table,
+)
 from tests.filters.samples import C, I, U, candidate
 
 
 @pytest.mark.parametrize(
     ("steps", "expected"),
-    [([C, C, C], [C, C]), ([C, C, I], [C, I]), ([C, I, C], [C, I]), ([C, U, C], [C, U]), ([U, U, I], [U, I])],
+    [
+        ([C, C, C], [C, C]),
+        ([C, C, I], [C, I]),
+        ([C, I, C], [C, I]),
+        ([C, U, C], [C, U]),
+        ([U, U, I], [U, I]),
+    ],
 )
 def test_the_answer_is_one_step_with_the_last(steps: Labels, expected: Labels) -> None:
     assert merged(steps) == expected
@@ -37,13 +54,19 @@ def test_a_label_counts_where_both_know_and_an_undecided_trace_is_a_miss() -> No
     ],
     ids=["as both read it", "too short for distilabel", "numbered wrongly", "no answer"],
 )
-def test_only_traces_that_both_can_label_are_compared(steps: tuple[str, ...], numbered: bool) -> None:
+def test_only_traces_that_both_can_label_are_compared(
+    steps: tuple[str, ...], numbered: bool
+) -> None:
     assert _is_numbered(candidate("t", *steps).trace) is numbered
 
 
 def test_the_ratio_is_to_the_faster_way_of_distilabel() -> None:
     quick = score([[C]], [[C]], Spent(seconds=1.0, generated_tokens=1), foreign_cores=0.0)
-    ways = {OURS: quick, AT_ONCE: replace(quick, steps_per_second=0.8), IN_TURN: replace(quick, steps_per_second=0.4)}
+    ways = {
+        OURS: quick,
+        AT_ONCE: replace(quick, steps_per_second=0.8),
+        IN_TURN: replace(quick, steps_per_second=0.4),
+    }
     told = summary([ways, ways])
     assert told["ratio"] == 1.25
     assert table(told).row_count == 6

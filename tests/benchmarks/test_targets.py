@@ -26,7 +26,13 @@ def test_missed_is_what_chance_does_not_explain(figure: Interval | float, verdic
 
 def test_a_target_is_told_with_the_ends_that_it_has() -> None:
     told = beside(2.0, most=1.0)
-    assert json.loads(json.dumps(told)) == {"value": 2.0, "low": 2.0, "high": 2.0, "at_most": 1.0, "verdict": MISSED}
+    assert json.loads(json.dumps(told)) == {
+        "value": 2.0,
+        "low": 2.0,
+        "high": 2.0,
+        "at_most": 1.0,
+        "verdict": MISSED,
+    }
 
 
 def test_several_are_as_good_as_the_worst() -> None:

@@ -30,7 +30,10 @@ def babble(prompt: Prompt, sampling: Sampling, index: int) -> str:
     """Words that depend on the question, the seed and their place, so that a reply goes on where its prefix ends."""
     key = sampling.seed + index if sampling.temperature else 0
     start = len(prompt.prefix.split())
-    words = (random.Random(f"{prompt.user}/{key}/{place}").choice(WORDS) for place in range(start, start + 50))
+    words = (
+        random.Random(f"{prompt.user}/{key}/{place}").choice(WORDS)
+        for place in range(start, start + 50)
+    )
     return "".join(f" {word}" for word in words)
 
 
@@ -71,13 +74,17 @@ async def in_process(model_with_turns: Path, vllm_imported: None) -> AsyncIterat
     async with closing(VLLM(model=str(model_with_turns), dtype="float32")) as engine:
         yield engine
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)  # vLLM leaves a ZeroMQ context to the garbage collector
+        warnings.simplefilter(
+            "ignore", ResourceWarning
+        )  # vLLM leaves a ZeroMQ context to the garbage collector
         gc.collect()
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def completions(vllm_server: str) -> AsyncIterator[OpenAI]:
-    async with closing(OpenAI(model="pocket", base_urls=(vllm_server,), api="completions")) as engine:
+    async with closing(
+        OpenAI(model="pocket", base_urls=(vllm_server,), api="completions")
+    ) as engine:
         yield engine
 
 

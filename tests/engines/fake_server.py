@@ -39,7 +39,11 @@ class FakeServer:
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        length = next(int(line.split(":")[1]) for line in head.splitlines() if line.lower().startswith("content-length"))
+        length = next(
+            int(line.split(":")[1])
+            for line in head.splitlines()
+            if line.lower().startswith("content-length")
+        )
         self.asked.append(json.loads(await reader.readexactly(length)))
         self.headers.append(head)
         answer = self.answers[min(len(self.asked), len(self.answers)) - 1]
@@ -48,7 +52,9 @@ class FakeServer:
         await asyncio.sleep(answer.delay)
         self.waiting -= 1
         body = json.dumps(answer.body).encode()
-        fields = f"content-type: application/json\r\nconnection: close\r\ncontent-length: {len(body)}"
+        fields = (
+            f"content-type: application/json\r\nconnection: close\r\ncontent-length: {len(body)}"
+        )
         writer.write(f"HTTP/1.1 {answer.status} x\r\n{fields}\r\n\r\n".encode() + body)
         await writer.drain()
 
@@ -74,7 +80,20 @@ async def refusing_url() -> str:
 def completion(*texts: str, chat: bool = False, usage: Mapping[str, Any] | None = None) -> Answer:
     """What a server says when all is well."""
     choices = [
-        {"index": index, "finish_reason": "stop", **({"message": {"role": "assistant", "content": text}} if chat else {"text": text})}
+        {
+            "index": index,
+            "finish_reason": "stop",
+            **({"message": {"role": "assistant", "content": text}} if chat else {"text": text}),
+        }
         for index, text in enumerate(texts)
     ]
-    return Answer(body={"id": "1", "object": "x", "created": 0, "model": "m", "choices": choices, "usage": usage})
+    return Answer(
+        body={
+            "id": "1",
+            "object": "x",
+            "created": 0,
+            "model": "m",
+            "choices": choices,
+            "usage": usage,
+        }
+    )

@@ -17,7 +17,13 @@ import pytest
 __all__ = ["serving"]
 
 START_SECONDS = 300
-OPTIONS = ("--dtype=float32", "--block-size=32", "--no-enable-chunked-prefill", "--enforce-eager", "--enable-prompt-tokens-details")
+OPTIONS = (
+    "--dtype=float32",
+    "--block-size=32",
+    "--no-enable-chunked-prefill",
+    "--enforce-eager",
+    "--enable-prompt-tokens-details",
+)
 ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 
 
@@ -25,11 +31,23 @@ ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_NO_USAGE_STATS": "1", "DO_NO
 def serving(model: Path, name: str, log: Path) -> Iterator[str]:
     """The URL under which vLLM serves the model folder by that name."""
     port = _free_port()
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model), "--served-model-name", name]
+    command = [
+        sys.executable,
+        "-m",
+        "vllm.entrypoints.openai.api_server",
+        "--model",
+        str(model),
+        "--served-model-name",
+        name,
+    ]
     place = ["--host", "127.0.0.1", "--port", str(port)]
     with log.open("wb") as output:
         server = subprocess.Popen(
-            [*command, *place, *OPTIONS], stdout=output, stderr=output, env=os.environ | ENVIRONMENT, start_new_session=True
+            [*command, *place, *OPTIONS],
+            stdout=output,
+            stderr=output,
+            env=os.environ | ENVIRONMENT,
+            start_new_session=True,
         )
     try:
         _wait_until_healthy(f"http://127.0.0.1:{port}/health", server, log)

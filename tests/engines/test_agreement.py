@@ -16,10 +16,10 @@ import pytest
 from engines.base import Engine, Prompt
 from engines.pocket import SHIPPED, Pocket
 from engines.vllm import VLLM
-from pipelines.plan import PROMPTS
-from problems.word_problems import WordProblems
+from pipelines.run.plan import PROMPTS
+from problems.sources.word_problems import WordProblems
+from stepmark.prompt_templates import fill, read_template
 from stepmark.records import Problem, Sampling
-from stepmark.templates import fill, read_template
 
 pytestmark = [
     pytest.mark.vllm,
@@ -40,17 +40,29 @@ FLOOR = 0.99
 TIE = 1e-3
 
 
-async def test_greedy_texts_agree_up_to_ties(pocket: Pocket, in_process: VLLM, record_property: Any) -> None:
+async def test_greedy_texts_agree_up_to_ties(
+    pocket: Pocket, in_process: VLLM, record_property: Any
+) -> None:
     template = read_template("pocket", PROMPTS, ("question",))
-    problems = [row for row in WordProblems(count=COUNT, seed=HELD_OUT_SEED).problems() if isinstance(row, Problem)]
+    problems = [
+        row
+        for row in WordProblems(count=COUNT, seed=HELD_OUT_SEED).problems()
+        if isinstance(row, Problem)
+    ]
     prompts = [Prompt(user=fill(template, question=problem.question)) for problem in problems]
     ours = await _texts(pocket, prompts)
     theirs = await _texts(in_process, [Prompt(user=problem.question) for problem in problems])
-    parted = [(prompt, one, other) for prompt, one, other in zip(prompts, ours, theirs, strict=True) if one != other]
+    parted = [
+        (prompt, one, other)
+        for prompt, one, other in zip(prompts, ours, theirs, strict=True)
+        if one != other
+    ]
     gaps = _gaps_where_they_part(parted)
     share = 1 - len(parted) / COUNT
     record_property("greedy agreement", share)
-    print(f"pocket and vllm agree on {share:.1%} of {COUNT} greedy texts; log-probability gaps where they part: {gaps}")  # noqa: T201
+    print(  # noqa: T201
+        f"pocket and vllm agree on {share:.1%} of {COUNT} greedy texts; log-probability gaps where they part: {gaps}"
+    )
     assert share >= FLOOR
     assert all(gap < TIE for gap in gaps)
 
@@ -76,7 +88,9 @@ def _gaps_where_they_part(parted: Sequence[tuple[Prompt, str, str]]) -> Sequence
 def _gap(model: Any, tokenizer: Any, prompt: Prompt, one: str, other: str) -> float:
     import torch
 
-    texts = [[*tokenizer.encode(prompt.text + text), tokenizer.eos_token_id] for text in (one, other)]
+    texts = [
+        [*tokenizer.encode(prompt.text + text), tokenizer.eos_token_id] for text in (one, other)
+    ]
     shared = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(*texts, strict=False))))
     with torch.no_grad():
         scores = model(torch.tensor([texts[0][:shared]])).logits[0, -1].log_softmax(-1)

@@ -21,7 +21,10 @@ pytestmark = [
     # vLLM leaves a ZeroMQ context to the garbage collector.
     pytest.mark.filterwarnings("ignore:Unclosed context:ResourceWarning"),
     # httpx leaves to it the connections that a call was closing, since they had been idle for long, when it was cancelled.
-    pytest.mark.filterwarnings("ignore:unclosed transport:ResourceWarning", "ignore:unclosed <socket.socket:ResourceWarning"),
+    pytest.mark.filterwarnings(
+        "ignore:unclosed transport:ResourceWarning",
+        "ignore:unclosed <socket.socket:ResourceWarning",
+    ),
 ]
 
 GREEDY = Sampling(n=1, max_tokens=40, temperature=0.0)
@@ -96,7 +99,9 @@ async def test_is_cut_at_max_tokens(engine: Engine, prompt: Prompt) -> None:
 async def test_continues_a_prefix(engine: Engine, prompt: Prompt) -> None:
     (whole,) = await engine.complete(prompt, GREEDY)
     (start,) = await engine.complete(prompt, replace(GREEDY, max_tokens=15))
-    (rest,) = await engine.complete(replace(prompt, prefix=start.text), replace(GREEDY, max_tokens=25))
+    (rest,) = await engine.complete(
+        replace(prompt, prefix=start.text), replace(GREEDY, max_tokens=25)
+    )
     assert start.text + rest.text == whole.text
 
 
@@ -108,22 +113,33 @@ async def test_counts_the_prompt_once(engine: Engine, prompt: Prompt) -> None:
     assert all(0 < completion.generated_tokens <= HOT.max_tokens for completion in (first, *others))
 
 
-async def test_a_seed_gives_the_same_samples_alone_and_among_many(engine: Engine, prompt: Prompt) -> None:
+async def test_a_seed_gives_the_same_samples_alone_and_among_many(
+    engine: Engine, prompt: Prompt
+) -> None:
     alone = await engine.complete(prompt, HOT)
-    crowd = [engine.complete(asked(engine, PROBLEMS[1]), replace(HOT, n=2, seed=seed * SEED_SPACING)) for seed in range(40)]
+    crowd = [
+        engine.complete(asked(engine, PROBLEMS[1]), replace(HOT, n=2, seed=seed * SEED_SPACING))
+        for seed in range(40)
+    ]
     among, *_ = await asyncio.gather(engine.complete(prompt, HOT), *crowd)
     assert texts(among) == texts(alone)
     assert texts(await engine.complete(prompt, replace(HOT, seed=8 * SEED_SPACING))) != texts(alone)
 
 
 async def test_serves_200_calls_at_once(engine: Engine, prompt: Prompt) -> None:
-    calls = (engine.complete(prompt, replace(HOT, n=2, max_tokens=8, seed=seed * SEED_SPACING)) for seed in range(200))
+    calls = (
+        engine.complete(prompt, replace(HOT, n=2, max_tokens=8, seed=seed * SEED_SPACING))
+        for seed in range(200)
+    )
     answers = await asyncio.gather(*calls)
     assert {len(answer) for answer in answers} == {2}
 
 
 async def test_a_cancelled_call_frees_its_place(engine: Engine, prompt: Prompt) -> None:
-    calls = [asyncio.create_task(engine.complete(prompt, replace(HOT, n=8, max_tokens=200))) for _ in range(20)]
+    calls = [
+        asyncio.create_task(engine.complete(prompt, replace(HOT, n=8, max_tokens=200)))
+        for _ in range(20)
+    ]
     await asyncio.sleep(0.005)
     for call in calls:
         call.cancel()
@@ -156,15 +172,22 @@ async def test_starts_again_after_close(engine: Engine, prompt: Prompt) -> None:
 async def test_a_schema_harms_no_engine(engine: Engine, prompt: Prompt) -> None:
     """The pocket model knows no brace and no quote, so that the schema asks for a number."""
     (free,) = await engine.complete(prompt, GREEDY)
-    (answer,) = await engine.complete(replace(prompt, schema='{"type": "integer", "enum": [42]}'), GREEDY)
+    (answer,) = await engine.complete(
+        replace(prompt, schema='{"type": "integer", "enum": [42]}'), GREEDY
+    )
     holds = isinstance(engine, (VLLM, OpenAI))
     assert answer.text.strip() == ("42" if holds else free.text.strip())
     assert answer.finish_reason == ("stop" if holds else free.finish_reason)
 
 
-async def test_what_it_says_itself_is_likelier_than_anything_else(engine: Engine, prompt: Prompt) -> None:
+async def test_what_it_says_itself_is_likelier_than_anything_else(
+    engine: Engine, prompt: Prompt
+) -> None:
     (said,) = await engine.complete(prompt, GREEDY)
-    own, other = await engine.score(prompt, said.text), await engine.score(prompt, "The answer is 42.\n" + said.text)
+    own, other = (
+        await engine.score(prompt, said.text),
+        await engine.score(prompt, "The answer is 42.\n" + said.text),
+    )
     assert all(logprob <= 0 for logprob in own.logprobs)
     assert len(own.logprobs) == said.generated_tokens
     assert sum(own.logprobs) > sum(other.logprobs)
@@ -176,10 +199,17 @@ async def test_what_it_says_itself_is_likelier_than_anything_else(engine: Engine
 
 async def test_a_text_is_as_likely_as_its_parts(engine: Engine, prompt: Prompt) -> None:
     (start,) = await engine.complete(prompt, replace(GREEDY, max_tokens=5))
-    (rest,) = await engine.complete(replace(prompt, prefix=start.text), replace(GREEDY, max_tokens=5))
+    (rest,) = await engine.complete(
+        replace(prompt, prefix=start.text), replace(GREEDY, max_tokens=5)
+    )
     whole = (await engine.score(prompt, start.text + rest.text)).logprobs
-    parts = [await engine.score(prompt, start.text), await engine.score(replace(prompt, prefix=start.text), rest.text)]
-    assert whole == pytest.approx([logprob for part in parts for logprob in part.logprobs], abs=CLOSE)
+    parts = [
+        await engine.score(prompt, start.text),
+        await engine.score(replace(prompt, prefix=start.text), rest.text),
+    ]
+    assert whole == pytest.approx(
+        [logprob for part in parts for logprob in part.logprobs], abs=CLOSE
+    )
 
 
 async def test_a_token_on_the_border_is_the_continuation_s(engine: Engine, prompt: Prompt) -> None:
@@ -196,7 +226,9 @@ async def _completed(engine: Engine, prompt: Prompt, seed: int) -> Sequence[Comp
 async def test_scores_in_a_crowd_as_alone(engine: Engine, prompt: Prompt) -> None:
     alone = await engine.score(prompt, "The answer is 42.")
     draws = [asyncio.create_task(_completed(engine, prompt, seed)) for seed in range(10)]
-    crowd = await asyncio.gather(*(engine.score(prompt, f"The answer is {number}.") for number in range(30, 50)))
+    crowd = await asyncio.gather(
+        *(engine.score(prompt, f"The answer is {number}.") for number in range(30, 50))
+    )
     await asyncio.gather(*draws)
     assert crowd[12].logprobs == pytest.approx(alone.logprobs, abs=CLOSE)
 
@@ -209,9 +241,14 @@ async def test_refuses_to_score_what_is_too_long(engine: Engine, prompt: Prompt)
 
 
 @pytest.mark.vllm
-async def test_engines_agree_how_likely_a_text_is(pocket: Pocket, in_process: VLLM, completions: OpenAI, chat: OpenAI) -> None:
+async def test_engines_agree_how_likely_a_text_is(
+    pocket: Pocket, in_process: VLLM, completions: OpenAI, chat: OpenAI
+) -> None:
     for prefix, text in BORDERS:
-        scores = [await engine.score(asked(engine, PROBLEMS[0], prefix), text) for engine in (pocket, in_process, completions, chat)]
+        scores = [
+            await engine.score(asked(engine, PROBLEMS[0], prefix), text)
+            for engine in (pocket, in_process, completions, chat)
+        ]
         assert len(scores[0].logprobs) > 1
         for other in scores[1:]:
             assert other.logprobs == pytest.approx(scores[0].logprobs, abs=CLOSE)
@@ -219,10 +256,15 @@ async def test_engines_agree_how_likely_a_text_is(pocket: Pocket, in_process: VL
 
 
 @pytest.mark.vllm
-async def test_engines_agree_on_one_model(pocket: Pocket, in_process: VLLM, completions: OpenAI, chat: OpenAI) -> None:
+async def test_engines_agree_on_one_model(
+    pocket: Pocket, in_process: VLLM, completions: OpenAI, chat: OpenAI
+) -> None:
     """CTranslate2 and vLLM read the same weights, and vLLM reads turns the same way here and behind its server."""
     engines = (pocket, in_process, completions, chat)
     for question in PROBLEMS[:2]:
         for prefix in ("", "Step 1:"):
-            said = [texts(await engine.complete(asked(engine, question, prefix), GREEDY)) for engine in engines]
+            said = [
+                texts(await engine.complete(asked(engine, question, prefix), GREEDY))
+                for engine in engines
+            ]
             assert said == said[:1] * len(engines)

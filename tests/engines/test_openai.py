@@ -27,7 +27,8 @@ def engine_at(*urls: str, **fields: object) -> OpenAI:
 
 
 @pytest.mark.parametrize(
-    ("status", "retryable"), [(400, False), (422, False), (408, True), (409, True), (429, True), (500, True), (503, True)]
+    ("status", "retryable"),
+    [(400, False), (422, False), (408, True), (409, True), (429, True), (500, True), (503, True)],
 )
 async def test_a_refusal_says_whether_asking_again_helps(status: int, retryable: bool) -> None:
     async with FakeServer.answering(Answer(status, REFUSED)) as server:
@@ -78,7 +79,10 @@ async def test_a_busy_server_is_asked_again() -> None:
 
 
 async def test_servers_are_asked_in_turn_and_a_dead_one_is_passed_over() -> None:
-    async with FakeServer.answering(completion("x")) as first, FakeServer.answering(completion("x")) as second:
+    async with (
+        FakeServer.answering(completion("x")) as first,
+        FakeServer.answering(completion("x")) as second,
+    ):
         engine = engine_at(first.url, second.url, await refusing_url())
         for _ in range(6):
             await engine.complete(PROMPT, ONE)
@@ -92,7 +96,17 @@ async def test_plain_text_is_sent_with_every_parameter() -> None:
         await engine.complete(PROMPT, replace(ONE, n=2, stop=("\n",)))
         await engine.close()
     assert server.asked == [
-        {"model": "m", "prompt": "SQA", "n": 2, "temperature": 0.5, "top_p": 0.9, "seed": 2048, "max_tokens": 9, "stop": ["\n"], "top_k": 5}
+        {
+            "model": "m",
+            "prompt": "SQA",
+            "n": 2,
+            "temperature": 0.5,
+            "top_p": 0.9,
+            "seed": 2048,
+            "max_tokens": 9,
+            "stop": ["\n"],
+            "top_k": 5,
+        }
     ]
 
 
@@ -106,26 +120,48 @@ async def test_a_schema_is_sent_unless_the_server_does_not_know_it(api: str) -> 
             await engine.complete(prompt, ONE)
             await engine.close()
     formed, free = server.asked
-    assert formed.pop("response_format") == {"type": "json_schema", "json_schema": {"name": "reply", "strict": True, "schema": schema}}
+    assert formed.pop("response_format") == {
+        "type": "json_schema",
+        "json_schema": {"name": "reply", "strict": True, "schema": schema},
+    }
     assert formed == free
 
 
 @pytest.mark.parametrize(
     ("continuation", "opening", "extra"),
     [
-        ("vllm", {"role": "assistant", "content": "A"}, {"continue_final_message": True, "add_generation_prompt": False}),
+        (
+            "vllm",
+            {"role": "assistant", "content": "A"},
+            {"continue_final_message": True, "add_generation_prompt": False},
+        ),
         ("prefix", {"role": "assistant", "content": "A", "prefix": True}, {}),
     ],
 )
-async def test_a_chat_server_is_told_to_continue(continuation: str, opening: object, extra: dict[str, object]) -> None:
+async def test_a_chat_server_is_told_to_continue(
+    continuation: str, opening: object, extra: dict[str, object]
+) -> None:
     async with FakeServer.answering(completion("x", chat=True)) as server:
         engine = engine_at(
-            server.url, api="chat", continuation=continuation, length_parameter="max_completion_tokens", omit=("seed", "top_p")
+            server.url,
+            api="chat",
+            continuation=continuation,
+            length_parameter="max_completion_tokens",
+            omit=("seed", "top_p"),
         )
         await engine.complete(PROMPT, ONE)
         await engine.close()
     turns = [{"role": "system", "content": "S"}, {"role": "user", "content": "Q"}, opening]
-    assert server.asked == [{"model": "m", "messages": turns, "n": 1, "temperature": 0.5, "max_completion_tokens": 9, **extra}]
+    assert server.asked == [
+        {
+            "model": "m",
+            "messages": turns,
+            "n": 1,
+            "temperature": 0.5,
+            "max_completion_tokens": 9,
+            **extra,
+        }
+    ]
 
 
 async def test_a_prefix_is_refused_where_it_cannot_be_continued() -> None:
@@ -144,7 +180,12 @@ async def test_a_chat_without_prefix_is_just_a_question() -> None:
 
 
 async def test_tokens_are_counted_from_the_usage() -> None:
-    usage = {"prompt_tokens": 30, "completion_tokens": 11, "total_tokens": 41, "prompt_tokens_details": {"cached_tokens": 16}}
+    usage = {
+        "prompt_tokens": 30,
+        "completion_tokens": 11,
+        "total_tokens": 41,
+        "prompt_tokens_details": {"cached_tokens": 16},
+    }
     async with FakeServer.answering(completion("x", "y", usage=usage)) as server:
         engine = engine_at(server.url)
         first, second = await engine.complete(PROMPT, replace(ONE, n=2))
@@ -158,7 +199,11 @@ async def test_a_large_request_is_split_with_seeds_of_its_own() -> None:
         engine = engine_at(server.url, max_n=1)
         assert len(await engine.complete(PROMPT, replace(ONE, n=3))) == 3
         await engine.close()
-    assert sorted((body["n"], body["seed"]) for body in server.asked) == [(1, 2048), (1, 2049), (1, 2050)]
+    assert sorted((body["n"], body["seed"]) for body in server.asked) == [
+        (1, 2048),
+        (1, 2049),
+        (1, 2050),
+    ]
 
 
 async def test_a_server_that_ignores_n_is_found_out() -> None:
@@ -198,18 +243,33 @@ def test_addresses_do_not_change_the_identity() -> None:
 
 
 def test_a_run_file_can_name_it() -> None:
-    table = {"use": "openai", "model": "m", "base_urls": ["http://a/v1", "http://b/v1"], "extra_body": {"top_k": 5}}
-    assert plugins.build("engines", table) == OpenAI(model="m", base_urls=("http://a/v1", "http://b/v1"), extra_body={"top_k": 5})
+    table = {
+        "use": "openai",
+        "model": "m",
+        "base_urls": ["http://a/v1", "http://b/v1"],
+        "extra_body": {"top_k": 5},
+    }
+    assert plugins.build("engines", table) == OpenAI(
+        model="m", base_urls=("http://a/v1", "http://b/v1"), extra_body={"top_k": 5}
+    )
     with pytest.raises(ConfigError, match="base_urls is empty"):
         plugins.build("engines", {**table, "base_urls": []})
 
 
-ECHO = {"tokens": ["Q", " is", " 4", "2"], "token_logprobs": [None, -1.0, -2.0, 0], "text_offset": [0, 1, 4, 6], "top_logprobs": None}
+ECHO = {
+    "tokens": ["Q", " is", " 4", "2"],
+    "token_logprobs": [None, -1.0, -2.0, 0],
+    "text_offset": [0, 1, 4, 6],
+    "top_logprobs": None,
+}
 USAGE = {"prompt_tokens": 4, "completion_tokens": 0, "total_tokens": 4}
 PROMPT_LOGPROBS = [
     None,
     {"7": {"logprob": -1.0, "rank": 3, "decoded_token": " is"}},
-    {"8": {"logprob": -2.0, "rank": 1, "decoded_token": " 4"}, "9": {"logprob": -0.5, "rank": 1, "decoded_token": " 5"}},
+    {
+        "8": {"logprob": -2.0, "rank": 1, "decoded_token": " 4"},
+        "9": {"logprob": -0.5, "rank": 1, "decoded_token": " 5"},
+    },
     {"3": {"logprob": -3.5, "rank": 9, "decoded_token": "2"}},
 ]
 
@@ -232,7 +292,14 @@ async def test_a_plain_text_is_scored_by_its_echo() -> None:
         await engine.close()
     assert (scored.logprobs, scored.prompt_tokens, scored.cached_tokens) == ((-2.0, 0.0), 4, 0)
     assert server.asked == [
-        {"model": "m", "prompt": "Q is 42", "echo": True, "logprobs": 0, "max_tokens": 0, "priority": 1},
+        {
+            "model": "m",
+            "prompt": "Q is 42",
+            "echo": True,
+            "logprobs": 0,
+            "max_tokens": 0,
+            "priority": 1,
+        },
     ]
 
 
@@ -243,15 +310,27 @@ async def test_turns_are_scored_as_vllm_tells() -> None:
         await engine.close()
     assert (scored.logprobs, scored.prompt_tokens) == ((-2.0, -3.5), 4)
     (asked,) = server.asked
-    assert asked["messages"] == [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "is 42"}]
-    assert (asked["prompt_logprobs"], asked["max_tokens"], asked["continue_final_message"]) == (0, 1, True)
+    assert asked["messages"] == [
+        {"role": "user", "content": "Q"},
+        {"role": "assistant", "content": "is 42"},
+    ]
+    assert (asked["prompt_logprobs"], asked["max_tokens"], asked["continue_final_message"]) == (
+        0,
+        1,
+        True,
+    )
 
 
-@pytest.mark.parametrize(("api", "answer"), [("completions", echo(None)), ("completions", echo({"tokens": []})), ("chat", told(None))])
+@pytest.mark.parametrize(
+    ("api", "answer"),
+    [("completions", echo(None)), ("completions", echo({"tokens": []})), ("chat", told(None))],
+)
 async def test_a_server_that_tells_no_log_probabilities_is_named(api: str, answer: Answer) -> None:
     async with FakeServer.answering(answer) as server:
         engine = engine_at(server.url, api=api)
-        with pytest.raises(ConfigError, match="the server tells no log-probabilities of a prompt; vLLM's does"):
+        with pytest.raises(
+            ConfigError, match="the server tells no log-probabilities of a prompt; vLLM's does"
+        ):
             await engine.score(PROMPT, " 42")
         await engine.close()
 
@@ -281,7 +360,10 @@ async def test_a_server_that_cannot_continue_cannot_score_turns() -> None:
         await engine.score(Prompt(user="Q"), "42")
 
 
-@pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning", "ignore:unclosed:ResourceWarning")
+@pytest.mark.filterwarnings(
+    "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning",
+    "ignore:unclosed:ResourceWarning",
+)
 @pytest.mark.vllm
 @pytest.mark.asyncio(loop_scope="session")
 async def test_a_cancelled_call_is_aborted_in_the_server(vllm_server: str) -> None:
@@ -292,11 +374,23 @@ async def test_a_cancelled_call_is_aborted_in_the_server(vllm_server: str) -> No
 
         async def metric(name: str) -> float:
             lines = (await client.get("/metrics")).text.splitlines()
-            return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"vllm:{name}{{"))
+            return sum(
+                float(line.rpartition(" ")[2])
+                for line in lines
+                if line.startswith(f"vllm:{name}{{")
+            )
 
-        engine = OpenAI(model="pocket", base_urls=(vllm_server,), api="completions", extra_body={"ignore_eos": True})
+        engine = OpenAI(
+            model="pocket",
+            base_urls=(vllm_server,),
+            api="completions",
+            extra_body={"ignore_eos": True},
+        )
         before = await metric("generation_tokens_total")
-        asked = [asyncio.create_task(engine.complete(prompt, replace(sampling, seed=1024 * call))) for call in range(calls)]
+        asked = [
+            asyncio.create_task(engine.complete(prompt, replace(sampling, seed=1024 * call)))
+            for call in range(calls)
+        ]
         while await metric("generation_tokens_total") == before:
             await asyncio.sleep(0.05)
         for call in asked:

@@ -27,7 +27,9 @@ def reference() -> tuple[Any, Any]:
     """Hugging Face's tokenizer and model: the ones to agree with."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(SHIPPED), AutoModelForCausalLM.from_pretrained(SHIPPED, dtype="float32")
+    return AutoTokenizer.from_pretrained(SHIPPED), AutoModelForCausalLM.from_pretrained(
+        SHIPPED, dtype="float32"
+    )
 
 
 async def test_greedy_is_what_hugging_face_says(pocket: Pocket) -> None:
@@ -55,7 +57,9 @@ async def test_samples_follow_the_models_probabilities(pocket: Pocket) -> None:
     seen = Counter(completion.text for completion in drawn)
     for place in chances.topk(5).indices.tolist():
         expected = chances[place].item()
-        assert seen[tokenizer.decode([place])] / 1000 == pytest.approx(expected, abs=4 * (expected / 1000) ** 0.5)
+        assert seen[tokenizer.decode([place])] / 1000 == pytest.approx(
+            expected, abs=4 * (expected / 1000) ** 0.5
+        )
 
 
 async def test_top_p_keeps_the_likeliest(pocket: Pocket) -> None:
@@ -66,7 +70,12 @@ async def test_top_p_keeps_the_likeliest(pocket: Pocket) -> None:
 
 async def test_the_order_of_samples_says_nothing_of_their_likelihood(pocket: Pocket) -> None:
     """Rows are exchangeable: the first is not the shortest nor the best, as CTranslate2 would have it."""
-    answers = await asyncio.gather(*(pocket.complete(PROMPT, replace(FREE, max_tokens=100, seed=k * SEED_SPACING)) for k in range(24)))
+    answers = await asyncio.gather(
+        *(
+            pocket.complete(PROMPT, replace(FREE, max_tokens=100, seed=k * SEED_SPACING))
+            for k in range(24)
+        )
+    )
     lengths = [[completion.generated_tokens for completion in answer] for answer in answers]
     assert any(row[0] > min(row) for row in lengths)
     assert any(row[0] < max(row) for row in lengths)
@@ -84,7 +93,9 @@ async def test_several_stop_strings_end_rows_by_themselves(pocket: Pocket) -> No
     stops = ("\n", " ".join(free[0].text.split(" ")[3:5]))
     for completion in await pocket.complete(PROMPT, replace(FREE, stop=stops)):
         assert not any(stop in completion.text for stop in stops)
-        assert completion.finish_reason == ("length" if completion.generated_tokens == FREE.max_tokens else "stop")
+        assert completion.finish_reason == (
+            "length" if completion.generated_tokens == FREE.max_tokens else "stop"
+        )
 
 
 async def test_the_context_ends_a_completion(pocket: Pocket) -> None:
@@ -96,14 +107,19 @@ async def test_the_context_ends_a_completion(pocket: Pocket) -> None:
 
 
 async def test_cancelled_calls_stop_running_and_leave_the_queue(pocket: Pocket) -> None:
-    calls = [asyncio.create_task(pocket.complete(PROMPT, replace(FREE, n=64, max_tokens=200))) for _ in range(50)]
+    calls = [
+        asyncio.create_task(pocket.complete(PROMPT, replace(FREE, n=64, max_tokens=200)))
+        for _ in range(50)
+    ]
     await asyncio.sleep(0.05)
     for call in calls:
         call.cancel()
     await asyncio.gather(*calls, return_exceptions=True)
     worked = time.process_time()
     await pocket.complete(PROMPT, Sampling(max_tokens=1))
-    assert time.process_time() - worked < 10.0  # what was cancelled would work for minutes, whatever else the machine does
+    assert (
+        time.process_time() - worked < 10.0
+    )  # what was cancelled would work for minutes, whatever else the machine does
 
 
 async def test_the_loop_is_free_while_the_model_works(pocket: Pocket) -> None:
@@ -132,7 +148,9 @@ async def test_a_missing_model_is_a_user_error(tmp_path: Path) -> None:
         _ = Pocket(model=str(tmp_path)).identity
 
 
-@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "ctranslate2/config.json", "ctranslate2/model.bin"])
+@pytest.mark.parametrize(
+    "name", ["config.json", "tokenizer.json", "ctranslate2/config.json", "ctranslate2/model.bin"]
+)
 async def test_a_damaged_model_is_a_user_error(name: str, tmp_path: Path) -> None:
     damaged = shutil.copytree(SHIPPED, tmp_path / "damaged")
     (damaged / name).write_bytes(b"{}")

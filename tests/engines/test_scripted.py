@@ -18,34 +18,59 @@ async def said(engine: Scripted, sampling: Sampling | None = None) -> list[str]:
 
 
 async def test_the_longest_key_found_wins() -> None:
-    engine = Scripted(replies={"": ("any",), "2+2": ("four",), "is 2+2": ("it is four",), "3+3": ("never, however long",)})
+    engine = Scripted(
+        replies={
+            "": ("any",),
+            "2+2": ("four",),
+            "is 2+2": ("it is four",),
+            "3+3": ("never, however long",),
+        }
+    )
     assert await said(engine) == ["it is four"]
 
 
 async def test_replies_come_in_turn() -> None:
-    assert await said(Scripted(replies={"": ("a", "b")}), Sampling(n=5)) == ["a", "b", "a", "b", "a"]
+    assert await said(Scripted(replies={"": ("a", "b")}), Sampling(n=5)) == [
+        "a",
+        "b",
+        "a",
+        "b",
+        "a",
+    ]
 
 
 async def test_a_function_comes_before_the_table() -> None:
-    engine = Scripted(replies={"": ("table",)}, respond=lambda prompt, sampling, index: f"{prompt.user[-4:]} {index}")
+    engine = Scripted(
+        replies={"": ("table",)},
+        respond=lambda prompt, sampling, index: f"{prompt.user[-4:]} {index}",
+    )
     assert await said(engine, Sampling(n=2)) == ["2+2? 0", "2+2? 1"]
 
 
 async def test_a_function_may_give_a_whole_completion() -> None:
-    whole = Completion(text="x", finish_reason="length", prompt_tokens=1, cached_tokens=2, generated_tokens=3)
+    whole = Completion(
+        text="x", finish_reason="length", prompt_tokens=1, cached_tokens=2, generated_tokens=3
+    )
     assert await Scripted(respond=lambda *_: whole).complete(PROMPT, Sampling()) == [whole]
 
 
 async def test_text_is_cut_at_max_tokens_and_stops() -> None:
     engine = Scripted(replies={"": ("one two\nthree",)})
     (short,) = await engine.complete(PROMPT, Sampling(max_tokens=2))
-    assert (short.text, short.finish_reason, short.generated_tokens, short.prompt_tokens) == ("one two", "length", 2, 4)
+    assert (short.text, short.finish_reason, short.generated_tokens, short.prompt_tokens) == (
+        "one two",
+        "length",
+        2,
+        4,
+    )
     (stopped,) = await engine.complete(PROMPT, Sampling(stop=("\n", "two")))
     assert (stopped.text, stopped.finish_reason) == ("one ", "stop")
 
 
 async def test_the_finish_reason_can_be_set() -> None:
-    (cut,) = await Scripted(replies={"": ("x",)}, finish_reason="length").complete(PROMPT, Sampling())
+    (cut,) = await Scripted(replies={"": ("x",)}, finish_reason="length").complete(
+        PROMPT, Sampling()
+    )
     assert cut.finish_reason == "length"
 
 
@@ -87,11 +112,16 @@ async def test_a_text_is_as_likely_as_the_share_of_replies_that_agree() -> None:
 
 
 async def test_a_function_makes_its_greedy_reply_certain() -> None:
-    engine = Scripted(respond=lambda prompt, sampling, index: f" {sampling.temperature:.0f} {index}")
+    engine = Scripted(
+        respond=lambda prompt, sampling, index: f" {sampling.temperature:.0f} {index}"
+    )
     assert await scored(engine, " 0 0") == [1.0, 1.0]
 
 
 async def test_scoring_fails_when_told_and_where_nothing_fits() -> None:
-    for engine, message in ((Scripted(error="out of order"), "out of order"), (Scripted(), "no scripted reply fits")):
+    for engine, message in (
+        (Scripted(error="out of order"), "out of order"),
+        (Scripted(), "no scripted reply fits"),
+    ):
         with pytest.raises(EngineError, match=message):
             await engine.score(PROMPT, "4")

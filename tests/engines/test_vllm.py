@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from engines import _async_llm
 from engines.base import Completion, Prompt
 from engines.pocket import SHIPPED
+from engines.runtime import async_llm as _async_llm
 from engines.vllm import VLLM
 from stepmark.errors import ConfigError, EngineError, InstallError
 from stepmark.records import Sampling
@@ -42,7 +42,9 @@ async def test_a_missing_folder_is_a_user_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.vllm
-async def test_a_folder_without_a_model_is_a_user_error(tmp_path: Path, vllm_imported: None) -> None:
+async def test_a_folder_without_a_model_is_a_user_error(
+    tmp_path: Path, vllm_imported: None
+) -> None:
     engine = VLLM(model=str(tmp_path))
     with pytest.raises(ConfigError, match="vLLM cannot start") as refusal:
         await engine.complete(PROMPT, GREEDY)
@@ -82,7 +84,12 @@ async def test_a_second_request_finds_its_prompt_cached(in_process: VLLM) -> Non
 async def test_an_engine_that_dies_is_retryable_and_leaves_nothing(in_process: VLLM) -> None:
     """The last test of this engine: that a new one starts when there has been one is a test of the contract."""
     await in_process.complete(PROMPT, GREEDY)
-    calls = [asyncio.create_task(in_process.complete(PROMPT, Sampling(n=8, max_tokens=150, seed=1024 * k))) for k in range(50)]
+    calls = [
+        asyncio.create_task(
+            in_process.complete(PROMPT, Sampling(n=8, max_tokens=150, seed=1024 * k))
+        )
+        for k in range(50)
+    ]
     await asyncio.sleep(0.1)
     engines = _engines()
     for process in engines:
@@ -110,7 +117,10 @@ async def test_the_next_call_starts_a_dead_engine_anew(monkeypatch: pytest.Monke
     engine = VLLM(model=str(SHIPPED))
     first, again = [(await engine.complete(PROMPT, GREEDY))[0].text for _ in range(2)]
     started[0].dead = True
-    third, fourth = [answer[0].text for answer in await asyncio.gather(*(engine.complete(PROMPT, GREEDY) for _ in range(2)))]
+    third, fourth = [
+        answer[0].text
+        for answer in await asyncio.gather(*(engine.complete(PROMPT, GREEDY) for _ in range(2)))
+    ]
     assert (first, again, third, fourth) == ("0", "0", "1", "1")
     assert [one.stopped for one in started] == [True, False]
 
@@ -123,11 +133,23 @@ class Answering:
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
         assert not self.dead
-        return [Completion(text=self.name, finish_reason="stop", prompt_tokens=1, cached_tokens=0, generated_tokens=1)]
+        return [
+            Completion(
+                text=self.name,
+                finish_reason="stop",
+                prompt_tokens=1,
+                cached_tokens=0,
+                generated_tokens=1,
+            )
+        ]
 
     async def stop(self) -> None:
         self.stopped = True
 
 
 def _engines() -> Sequence[BaseProcess]:
-    return [process for process in multiprocessing.active_children() if process.name.startswith("EngineCore")]
+    return [
+        process
+        for process in multiprocessing.active_children()
+        if process.name.startswith("EngineCore")
+    ]

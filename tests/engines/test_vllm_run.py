@@ -12,8 +12,8 @@ import pytest
 
 from engines.pocket import SHIPPED
 from stepmark.records import Annotation
-from storage.dataset import Dataset
-from storage.tables import LABELS, PROBLEMS, TRACES, annotations, rollouts
+from storage.dataset.dataset import Dataset
+from storage.dataset.tables import LABELS, PROBLEMS, TRACES, annotations, rollouts
 
 pytestmark = pytest.mark.vllm
 
@@ -32,7 +32,12 @@ def engine(request: pytest.FixtureRequest) -> Mapping[str, Any]:
     """An [engine] table."""
     if request.param == "in process":
         return {"use": "vllm", "model": str(SHIPPED), "dtype": "float32"}
-    return {"use": "openai", "model": "pocket", "api": "completions", "base_urls": [request.getfixturevalue("vllm_server")]}
+    return {
+        "use": "openai",
+        "model": "pocket",
+        "api": "completions",
+        "base_urls": [request.getfixturevalue("vllm_server")],
+    }
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +46,24 @@ def dataset(engine: Mapping[str, Any], tmp_path_factory: pytest.TempPathFactory)
     folder = tmp_path_factory.mktemp("run")
     table = ", ".join(f"{key} = {value!r}" for key, value in engine.items())
     changes = [f"dataset={folder / 'data'}", *SMALLER, f"engine={{{table}}}"]
-    command = [sys.executable, "-m", "pipelines", "run", str(RUN_FILE), *(f"--set={change}" for change in changes)]
+    command = [
+        sys.executable,
+        "-m",
+        "pipelines",
+        "run",
+        str(RUN_FILE),
+        *(f"--set={change}" for change in changes),
+    ]
     environment = os.environ | {"PREFECT_HOME": str(folder / "prefect")}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=RUN_SECONDS, check=False)
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=RUN_SECONDS,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Traceback" not in done.stderr
     return Dataset(str(folder / "data"))
@@ -68,7 +88,9 @@ def test_the_dataset_is_complete(dataset: Dataset) -> None:
     assert len({trace.trace_id for trace in traces}) == len(traces) == COUNT * TRACES_PER_PROBLEM
     assert all(trace.steps and trace.generated_tokens for trace in traces)
     for method in (*METHODS, "oracle"):
-        assert [(one.trace_id, len(one.steps)) for one in read(dataset, method)] == [(t.trace_id, len(t.steps)) for t in traces]
+        assert [(one.trace_id, len(one.steps)) for one in read(dataset, method)] == [
+            (t.trace_id, len(t.steps)) for t in traces
+        ]
         assert not [one.error for one in read(dataset, method) if one.error]
     labels = list(dataset.read(LABELS))
     assert [label.trace_id for label in labels] == [trace.trace_id for trace in traces]
@@ -91,5 +113,8 @@ def test_costs_are_what_was_spent(dataset: Dataset, method: str) -> None:
 def test_prompts_are_found_in_the_prefix_cache(dataset: Dataset, method: str) -> None:
     """The prefixes of one trace share their beginning; votes share the whole prompt."""
     costs = [one.cost for one in read(dataset, method)]
-    cached, prompts = sum(cost.cached_tokens for cost in costs), sum(cost.prompt_tokens for cost in costs)
+    cached, prompts = (
+        sum(cost.cached_tokens for cost in costs),
+        sum(cost.prompt_tokens for cost in costs),
+    )
     assert 0 < cached <= prompts

@@ -7,11 +7,11 @@ import sys
 import time
 from pathlib import Path
 
-from engines import _watchdog
+from engines.runtime import watchdog as _watchdog
 
 PARENT = """
 import subprocess, sys, time
-from engines import _watchdog
+from engines.runtime import watchdog as _watchdog
 child = subprocess.Popen(["sleep", "600"])
 watchdog = _watchdog.guard([child.pid])
 print(child.pid, watchdog.pid, flush=True)

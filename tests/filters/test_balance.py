@@ -25,7 +25,9 @@ def side(letter: str, count: int, first_error: int | None) -> list[Candidate]:
         (7, 0, 1.0, (0, 0)),
     ],
 )
-def test_the_larger_side_is_cut_to_the_ratio(positives: int, negatives: int, ratio: float, left: tuple[int, int]) -> None:
+def test_the_larger_side_is_cut_to_the_ratio(
+    positives: int, negatives: int, ratio: float, left: tuple[int, int]
+) -> None:
     given = side("p", positives, NO_ERROR) + side("n", negatives, 0)
     dropped = drops(Balance(negatives_per_positive=ratio), given)
     stay = [each.trace.trace_id for each in given if each.trace.trace_id not in dropped]
@@ -33,8 +35,12 @@ def test_the_larger_side_is_cut_to_the_ratio(positives: int, negatives: int, rat
 
 
 def test_the_reason_counts_both_sides() -> None:
-    assert set(drops(Balance(), side("p", 1, NO_ERROR) + side("n", 3, 2)).values()) == {"1 of 3 stay with a first error, beside 1 without"}
-    assert set(drops(Balance(), side("p", 4, NO_ERROR) + side("n", 2, 2)).values()) == {"2 of 4 stay without error, beside 2 with one"}
+    assert set(drops(Balance(), side("p", 1, NO_ERROR) + side("n", 3, 2)).values()) == {
+        "1 of 3 stay with a first error, beside 1 without"
+    }
+    assert set(drops(Balance(), side("p", 4, NO_ERROR) + side("n", 2, 2)).values()) == {
+        "2 of 4 stay without error, beside 2 with one"
+    }
 
 
 def test_what_is_undecided_is_not_counted_and_stays() -> None:

@@ -44,7 +44,9 @@ def test_a_question_is_dropped_when_shared_runs_cover_more_than_half_of_an_evalu
     tmp_path: Path, question: str, share: str | None
 ) -> None:
     filter_ = against(file(tmp_path, {"question": "a b c d e f g h i j"}, {"question": TEST}))
-    dropped = drops(filter_, [candidate("t0", question=question), candidate("t1", question=question)])
+    dropped = drops(
+        filter_, [candidate("t0", question=question), candidate("t1", question=question)]
+    )
     reason = f"{share} of question 2 of test.jsonl"
     assert dropped == ({"t0": reason, "t1": reason} if share else {})
 
@@ -53,18 +55,26 @@ def test_a_long_question_of_ours_may_hold_a_whole_evaluated_one(tmp_path: Path) 
     """The share is of the evaluation question: ours may be a hundred times as long."""
     ours = " ".join(f"word{number}" for number in range(2_000))
     filter_ = against(file(tmp_path, {"question": TEST}))
-    assert drops(filter_, [candidate("t", question=f"{ours} {TEST} {ours}")]) == {"t": "100% of question 1 of test.jsonl"}
+    assert drops(filter_, [candidate("t", question=f"{ours} {TEST} {ours}")]) == {
+        "t": "100% of question 1 of test.jsonl"
+    }
 
 
 def test_a_short_evaluation_question_is_found_as_a_whole_only(tmp_path: Path) -> None:
     filter_ = against(file(tmp_path, {"question": "What is 2 + 3?"}))
-    assert drops(filter_, [candidate("t", question="what is 2 3")]) == {"t": "100% of question 1 of test.jsonl"}
+    assert drops(filter_, [candidate("t", question="what is 2 3")]) == {
+        "t": "100% of question 1 of test.jsonl"
+    }
     assert drops(filter_, [candidate("t", question="Well, what is 2 + 3?")]) == {}
 
 
 def test_runs_of_two_evaluation_questions_are_not_added_up(tmp_path: Path) -> None:
     first, second = " ".join(WORDS[:8]), " ".join(WORDS[8:16])
-    halves = file(tmp_path, {"question": f"{first} a b c d e f g h i"}, {"question": f"{second} j k l m n o p q r"})
+    halves = file(
+        tmp_path,
+        {"question": f"{first} a b c d e f g h i"},
+        {"question": f"{second} j k l m n o p q r"},
+    )
     assert drops(against(halves), [candidate("t", question=TEST)]) == {}
 
 
@@ -76,7 +86,9 @@ def test_the_run_and_the_share_are_parameters(tmp_path: Path) -> None:
 
 
 def test_sets_of_every_kind_of_file_and_column_are_read(tmp_path: Path) -> None:
-    first = file(tmp_path, {"problem": {"text": TEST}, "answer": 3}, {"problem": {"text": TEST}, "answer": 3})
+    first = file(
+        tmp_path, {"problem": {"text": TEST}, "answer": 3}, {"problem": {"text": TEST}, "answer": 3}
+    )
     csv = tmp_path / "second.csv"
     csv.write_text('id,prompt\n1,"How many legs have seven cats and nine dogs together?"\n')
     filter_ = Contamination(
@@ -85,8 +97,16 @@ def test_sets_of_every_kind_of_file_and_column_are_read(tmp_path: Path) -> None:
             {"use": "files", "paths": [str(csv)], "fields": {"question": "prompt"}},
         )
     )
-    ours = [candidate("a", question=TEST), candidate("b", problem="q", question="How many legs have seven cats and nine dogs together?")]
-    assert drops(filter_, ours) == {"a": "100% of question 1 of test.jsonl", "b": "100% of question 1 of second.csv"}
+    ours = [
+        candidate("a", question=TEST),
+        candidate(
+            "b", problem="q", question="How many legs have seven cats and nine dogs together?"
+        ),
+    ]
+    assert drops(filter_, ours) == {
+        "a": "100% of question 1 of test.jsonl",
+        "b": "100% of question 1 of second.csv",
+    }
 
 
 def test_a_data_set_by_name_is_read(tmp_path: Path) -> None:
@@ -94,7 +114,9 @@ def test_a_data_set_by_name_is_read(tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
     file(tmp_path / "set", {"question": TEST}, name="train.jsonl")
     filter_ = Contamination(against=({"use": "huggingface", "name": str(tmp_path / "set")},))
-    assert drops(filter_, [candidate("t", question=TEST)]) == {"t": f"100% of question 1 of {tmp_path / 'set'}"}
+    assert drops(filter_, [candidate("t", question=TEST)]) == {
+        "t": f"100% of question 1 of {tmp_path / 'set'}"
+    }
 
 
 def test_the_content_is_the_questions(tmp_path: Path) -> None:
@@ -110,14 +132,21 @@ def test_the_content_is_the_questions(tmp_path: Path) -> None:
     [
         ([], "an evaluation set has no question; name the column with fields"),
         ([{"prompt": TEST}], "has no field 'question'; it has: prompt"),
-        ([{"question": TEST}, {"question": ""}], "row 2, field 'question': empty; an evaluation set is compared whole"),
+        (
+            [{"question": TEST}, {"question": ""}],
+            "row 2, field 'question': empty; an evaluation set is compared whole",
+        ),
     ],
 )
-def test_a_set_that_cannot_be_compared_whole_is_told(tmp_path: Path, rows: list[object], message: str) -> None:
+def test_a_set_that_cannot_be_compared_whole_is_told(
+    tmp_path: Path, rows: list[object], message: str
+) -> None:
     with pytest.raises(InputError, match=message):
         against(file(tmp_path, *rows)).content()
 
 
 def test_a_set_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"nowhere\.jsonl does not exist|no file matches .*nowhere\.jsonl"):
+    with pytest.raises(
+        InputError, match=r"nowhere\.jsonl does not exist|no file matches .*nowhere\.jsonl"
+    ):
         against(str(tmp_path / "nowhere.jsonl")).content()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from filters.base import Candidate, Filter, Reading
+from filters.base import Candidate, Filter, HasExternalInput
 from stepmark.errors import ConfigError, PluginError
 from stepmark.identity import fingerprint
 from stepmark.plugins import available, build
@@ -35,7 +35,9 @@ HOSTILE = (
 def needed(tmp_path: Path) -> Mapping[str, Mapping[str, Any]]:
     """The parameters that a filter cannot be without."""
     file = tmp_path / "test.jsonl"
-    file.write_text('{"question": "How many apples has Ann after she gave three of her twelve to Bob?"}\n')
+    file.write_text(
+        '{"question": "How many apples has Ann after she gave three of her twelve to Bob?"}\n'
+    )
     return {"contamination": {"against": [{"use": "files", "paths": [str(file)]}]}}
 
 
@@ -51,8 +53,16 @@ def everything() -> list[Candidate]:
     found = list[Candidate]()
     for number in range(240):
         problem = number % 12
-        question = "How many apples has Ann after she gave three of her twelve to Bob?" if problem < 3 else f"What is {problem} + 1?"
-        steps = (texts[number % 3], HOSTILE[number % len(HOSTILE)]) if number % 7 == 0 else (texts[number % 3], texts[1])
+        question = (
+            "How many apples has Ann after she gave three of her twelve to Bob?"
+            if problem < 3
+            else f"What is {problem} + 1?"
+        )
+        steps = (
+            (texts[number % 3], HOSTILE[number % len(HOSTILE)])
+            if number % 7 == 0
+            else (texts[number % 3], texts[1])
+        )
         found.append(
             candidate(
                 f"t{number:03}",
@@ -92,11 +102,13 @@ def test_the_order_of_the_candidates_means_nothing(built: Filter) -> None:
         assert drops(built, given) == dropped
 
 
-def test_one_built_anew_drops_the_same(built: Filter, needed: Mapping[str, Mapping[str, Any]]) -> None:
+def test_one_built_anew_drops_the_same(
+    built: Filter, needed: Mapping[str, Mapping[str, Any]]
+) -> None:
     name = type(built).__module__.rpartition(".")[2]
     again = build("filters", {"use": name, **needed.get(name, {})})
     assert drops(again, everything()) == drops(built, everything())
-    if isinstance(built, Reading):
+    if isinstance(built, HasExternalInput):
         assert again.content() == built.content()
 
 
@@ -106,7 +118,10 @@ def test_of_nothing_nothing_is_dropped(built: Filter) -> None:
 
 def test_a_trace_without_steps_and_a_label_that_knows_nothing_are_no_crash(built: Filter) -> None:
     blank = candidate("t0", first_error=None, confidence=None, outcome=U)
-    empty = blank._replace(trace=dataclasses.replace(blank.trace, steps=()), label=dataclasses.replace(blank.label, steps=()))
+    empty = blank._replace(
+        trace=dataclasses.replace(blank.trace, steps=()),
+        label=dataclasses.replace(blank.label, steps=()),
+    )
     assert drops(built, [empty]).keys() <= {"t0"}
 
 
@@ -116,9 +131,19 @@ def test_holds_no_more_than_a_few_traces_at_a_time(built: Filter) -> None:
     def stream() -> Iterator[Candidate]:
         nonlocal most
         for number in range(200):
-            yield candidate(f"streamed {number % 150}", "1 + 1 = 2\n", "2 + 2 = 4", problem=f"p{number % 50}", values=(0.5, None))
+            yield candidate(
+                f"streamed {number % 150}",
+                "1 + 1 = 2\n",
+                "2 + 2 = 4",
+                problem=f"p{number % 50}",
+                values=(0.5, None),
+            )
             if number % 50 == 49:
-                alive = (each for each in gc.get_objects() if type(each) is Trace and each.trace_id.startswith("streamed"))
+                alive = (
+                    each
+                    for each in gc.get_objects()
+                    if type(each) is Trace and each.trace_id.startswith("streamed")
+                )
                 most = max(most, sum(1 for _ in alive))
 
     built.drop(stream)
@@ -128,22 +153,49 @@ def test_holds_no_more_than_a_few_traces_at_a_time(built: Filter) -> None:
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({"use": "confidence", "threshold": 1.5}, "confidence: threshold: Input should be less than or equal to 1"),
-        ({"use": "balance", "negatives_per_positive": 0}, "balance: negatives_per_positive: Input should be greater than 0"),
+        (
+            {"use": "confidence", "threshold": 1.5},
+            "confidence: threshold: Input should be less than or equal to 1",
+        ),
+        (
+            {"use": "balance", "negatives_per_positive": 0},
+            "balance: negatives_per_positive: Input should be greater than 0",
+        ),
         ({"use": "prof", "keep": -1}, "prof: keep: Input should be greater than or equal to 0"),
-        ({"use": "length", "max_steps": -1}, "length: max_steps: Input should be greater than or equal to 0"),
-        ({"use": "duplicates", "of": ["answers"]}, "duplicates: of.0: Input should be 'questions' or 'traces'"),
+        (
+            {"use": "length", "max_steps": -1},
+            "length: max_steps: Input should be greater than or equal to 0",
+        ),
+        (
+            {"use": "duplicates", "of": ["answers"]},
+            "duplicates: of.0: Input should be 'questions' or 'traces'",
+        ),
         ({"use": "duplicates", "of": []}, "duplicates: of: Tuple should have at least 1 item"),
-        ({"use": "duplicates", "threshold": 0.0}, "duplicates: threshold: Input should be greater than or equal to 0.1"),
+        (
+            {"use": "duplicates", "threshold": 0.0},
+            "duplicates: threshold: Input should be greater than or equal to 0.1",
+        ),
         ({"use": "contamination"}, "contamination: against: "),
-        ({"use": "contamination", "against": []}, "contamination: against: Tuple should have at least 1 item"),
+        (
+            {"use": "contamination", "against": []},
+            "contamination: against: Tuple should have at least 1 item",
+        ),
         (
             {"use": "contamination", "against": [{"use": "nope"}]},
             "problems has no 'nope'; it has: files, huggingface, logic, word_problems",
         ),
-        ({"use": "contamination", "against": [{"use": "files", "path": "x"}]}, "problems.files has no parameter 'path'; it has: paths"),
-        ({"use": "flawed_positives", "keep": True}, "flawed_positives has no parameter 'keep'; it has: none"),
-        ({"use": "filter"}, "filters has no 'filter'; it has: balance, confidence, contamination, duplicates,"),
+        (
+            {"use": "contamination", "against": [{"use": "files", "path": "x"}]},
+            "problems.files has no parameter 'path'; it has: paths",
+        ),
+        (
+            {"use": "flawed_positives", "keep": True},
+            "flawed_positives has no parameter 'keep'; it has: none",
+        ),
+        (
+            {"use": "filter"},
+            "filters has no 'filter'; it has: balance, confidence, contamination, duplicates,",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

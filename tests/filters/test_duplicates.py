@@ -21,7 +21,10 @@ SOLUTION = (
 
 
 def problems(*questions: str) -> list[Candidate]:
-    return [candidate(f"t{index}", f"{index}", problem=f"p{index}", question=question) for index, question in enumerate(questions)]
+    return [
+        candidate(f"t{index}", f"{index}", problem=f"p{index}", question=question)
+        for index, question in enumerate(questions)
+    ]
 
 
 def traces(*texts: str) -> list[Candidate]:
@@ -71,14 +74,23 @@ def test_a_solution_written_again_goes(other: str, told: str | None) -> None:
 def test_a_word_that_makes_a_step_wrong_makes_no_duplicate() -> None:
     """Labels that name different first errors keep a near pair apart, and not an exact one: that is a contradiction, of which one stays."""
     right, wrong = "".join(SOLUTION), "".join(SOLUTION).replace("16 - 3", "16 + 3")
-    pair = [candidate("t0", right, first_error=NO_ERROR), candidate("t1", wrong, first_error=0, outcome=I)]
+    pair = [
+        candidate("t0", right, first_error=NO_ERROR),
+        candidate("t1", wrong, first_error=0, outcome=I),
+    ]
     assert drops(Duplicates(), pair) == {}
-    exact = [candidate("t0", right, first_error=NO_ERROR), candidate("t1", right, first_error=0, outcome=I)]
+    exact = [
+        candidate("t0", right, first_error=NO_ERROR),
+        candidate("t1", right, first_error=0, outcome=I),
+    ]
     assert drops(Duplicates(), exact) == {"t1": "the same as trace t0"}
 
 
 def test_the_same_solution_of_another_problem_is_no_duplicate() -> None:
-    given = [candidate("t0", *SOLUTION, problem="p0", question="How much?"), candidate("t1", *SOLUTION, problem="p1", question="Why?")]
+    given = [
+        candidate("t0", *SOLUTION, problem="p0", question="How much?"),
+        candidate("t1", *SOLUTION, problem="p1", question="Why?"),
+    ]
     assert drops(Duplicates(), given) == {}
 
 
@@ -97,10 +109,18 @@ def test_short_texts_of_marks_alone_are_told_apart() -> None:
         ({"of": ("questions",)}, {"b": "its question is the same as that of problem p0"}),
         ({"of": ("traces",)}, {"a": "nearly the same as trace A"}),
         ({"threshold": 0.95}, {"b": "its question is the same as that of problem p0"}),
-        ({}, {"a": "nearly the same as trace A", "b": "its question is the same as that of problem p0"}),
+        (
+            {},
+            {
+                "a": "nearly the same as trace A",
+                "b": "its question is the same as that of problem p0",
+            },
+        ),
     ],
 )
-def test_what_is_compared_and_how_is_a_parameter(parameters: Mapping[str, object], dropped: Mapping[str, str]) -> None:
+def test_what_is_compared_and_how_is_a_parameter(
+    parameters: Mapping[str, object], dropped: Mapping[str, str]
+) -> None:
     given = [
         candidate("A", *SOLUTION, problem="p0", question=QUESTION),
         candidate("a", "".join(SOLUTION).replace("left", "over"), problem="p0", question=QUESTION),

@@ -11,4 +11,8 @@ from tests.filters.samples import C, I, U, candidate, drops
 @pytest.mark.parametrize("first_error", [None, NO_ERROR, 0, 2])
 def test_a_right_answer_with_a_wrong_step_goes(outcome: Verdict, first_error: int | None) -> None:
     dropped = drops(FlawedPositives(), [candidate("t", outcome=outcome, first_error=first_error)])
-    assert dropped == ({"t": f"right answer, wrong step {first_error}"} if outcome is C and first_error in (0, 2) else {})
+    assert dropped == (
+        {"t": f"right answer, wrong step {first_error}"}
+        if outcome is C and first_error in (0, 2)
+        else {}
+    )

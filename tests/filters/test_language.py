@@ -34,11 +34,15 @@ def test_what_is_expected_stays(text: str) -> None:
     ],
 )
 def test_what_is_not_expected_goes(text: str, share: str) -> None:
-    assert drops(Language(), [candidate("t", "\n", text)]) == {"t": f"{share} of its letters are not Latin or Greek"}
+    assert drops(Language(), [candidate("t", "\n", text)]) == {
+        "t": f"{share} of its letters are not Latin or Greek"
+    }
 
 
 def test_other_scripts_can_be_expected_and_some_of_another_allowed() -> None:
     chinese = candidate("t", "所以答案是 x")
     assert drops(Language(scripts=("Han", "Latin")), [chinese]) == {}
     assert drops(Language(max_share=0.84), [chinese]) == {}
-    assert drops(Language(max_share=0.83), [chinese]) == {"t": "83% of its letters are not Latin or Greek"}
+    assert drops(Language(max_share=0.83), [chinese]) == {
+        "t": "83% of its letters are not Latin or Greek"
+    }

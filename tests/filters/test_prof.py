@@ -9,7 +9,10 @@ from tests.filters.samples import C, I, U, candidate, drops
 
 
 def traces(outcome: Verdict, *values: float, problem: str = "p") -> list[Candidate]:
-    return [candidate(f"{problem} {outcome} {value}", outcome=outcome, values=(value,), problem=problem) for value in values]
+    return [
+        candidate(f"{problem} {outcome} {value}", outcome=outcome, values=(value,), problem=problem)
+        for value in values
+    ]
 
 
 def left(filter_: Prof, given: list[Candidate]) -> list[str]:
@@ -20,7 +23,12 @@ def left(filter_: Prof, given: list[Candidate]) -> list[str]:
 def test_of_five_right_and_three_wrong_the_paper_keeps_two_and_two() -> None:
     """Eight rollouts, four kept: the three lowest right ones go, and the highest wrong one."""
     given = traces(C, 0.9, 0.8, 0.75, 0.6, 0.5) + traces(I, 0.1, 0.2, 0.4)
-    assert left(Prof(), given) == ["p correct 0.8", "p correct 0.9", "p incorrect 0.1", "p incorrect 0.2"]
+    assert left(Prof(), given) == [
+        "p correct 0.8",
+        "p correct 0.9",
+        "p incorrect 0.1",
+        "p incorrect 0.2",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -43,9 +51,14 @@ def test_of_five_right_and_three_wrong_the_paper_keeps_two_and_two() -> None:
 def test_as_many_right_as_wrong_are_kept_where_there_are_enough(
     right: int, wrong: int, keep: float, share: float, kept: tuple[int, int]
 ) -> None:
-    given = traces(C, *(index / 20 for index in range(right))) + traces(I, *(index / 20 for index in range(wrong)))
+    given = traces(C, *(index / 20 for index in range(right))) + traces(
+        I, *(index / 20 for index in range(wrong))
+    )
     stay = left(Prof(keep=keep, right=share), given)
-    assert (sum(" correct" in name for name in stay), sum(" incorrect" in name for name in stay)) == kept
+    assert (
+        sum(" correct" in name for name in stay),
+        sum(" incorrect" in name for name in stay),
+    ) == kept
 
 
 def test_every_problem_is_filtered_alone() -> None:
@@ -58,7 +71,9 @@ def test_the_mean_is_of_the_steps_that_have_a_value_and_the_reason_tells_it() ->
     reason = "mean step value 0.500, not among the 1 highest of the problem's 2 right answers"
     assert drops(Prof(), given) == {"a": reason}
     wrong = [each._replace(trace=candidate(each.trace.trace_id, outcome=I).trace) for each in given]
-    assert drops(Prof(), wrong) == {"b": "mean step value 0.600, not among the 1 lowest of the problem's 2 wrong answers"}
+    assert drops(Prof(), wrong) == {
+        "b": "mean step value 0.600, not among the 1 lowest of the problem's 2 wrong answers"
+    }
 
 
 def test_what_has_no_value_or_no_known_outcome_is_not_counted_and_stays() -> None:

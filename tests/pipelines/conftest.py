@@ -27,10 +27,27 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a server as `prefect server start` makes it, with all its services."""
     home = tmp_path_factory.mktemp("prefect")
     port = str(free_port())
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port, "--no-ui"]
-    environment = {**os.environ, "PREFECT_HOME": str(home), "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false"}
+    command = [
+        sys.executable,
+        "-m",
+        "prefect",
+        "server",
+        "start",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        port,
+        "--no-ui",
+    ]
+    environment = {
+        **os.environ,
+        "PREFECT_HOME": str(home),
+        "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
+    }
     with Path(home, "log").open("wb") as log:
-        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+        server = subprocess.Popen(
+            command, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
     url = f"http://127.0.0.1:{port}/api"
     try:
         _wait(url, server, home / "log")

@@ -9,15 +9,15 @@ from typing import Any
 
 from engines.base import Completion, Prompt
 from engines.scripted import Scripted
-from pipelines import plan as planning
-from pipelines.config import parse
-from pipelines.meter import Meter
-from pipelines.stages import Job
-from problems.word_problems import WordProblems
+from pipelines.run import plan as planning
+from pipelines.run.config import parse
+from pipelines.run.job import Job
+from pipelines.run.meter import Meter
+from problems.sources.word_problems import WordProblems
 from stepmark.records import Problem, Sampling, Verdict
-from storage.dataset import Dataset
-from storage.tables import PROBLEMS, TRACES
-from verifiers._isolated import Isolated
+from storage.dataset.dataset import Dataset
+from storage.dataset.tables import PROBLEMS, TRACES
+from verifiers.isolation.pool import Isolated
 
 Respond = Callable[[Prompt, Sampling, int], str | Completion]
 
@@ -56,7 +56,11 @@ class Model:
         if self.before and (reply := self.before(prompt, sampling, index)):
             return reply
         problem = next(problem for problem in self.problems if problem.question in prompt.user)
-        return judgement(problem, prompt.user) if is_judging(prompt) else self._solution(problem, prompt.prefix, sampling.seed + index)
+        return (
+            judgement(problem, prompt.user)
+            if is_judging(prompt)
+            else self._solution(problem, prompt.prefix, sampling.seed + index)
+        )
 
     def _solution(self, problem: Problem, prefix: str, seed: int) -> str:
         chance = random.Random(seed)
@@ -79,8 +83,14 @@ def judgement(problem: Problem, asked: str) -> str:
     """The oracle's verdicts in the form that the judge's prompt asks for."""
     shown = asked.partition("Solution:\n")[2].partition("\n\nFor each step")[0].splitlines()
     lines = [line.partition(": ")[2] + "\n" for line in shown]
-    told = SOURCE.judge(problem, [line if line.startswith("Step") else line.rstrip("\n") for line in lines])
-    return "\n".join(f"Step {number}: {verdict}" for number, (verdict, _) in enumerate(told, 1) if verdict is not Verdict.UNKNOWN)
+    told = SOURCE.judge(
+        problem, [line if line.startswith("Step") else line.rstrip("\n") for line in lines]
+    )
+    return "\n".join(
+        f"Step {number}: {verdict}"
+        for number, (verdict, _) in enumerate(told, 1)
+        if verdict is not Verdict.UNKNOWN
+    )
 
 
 def job_in(folder: Path, workers: Isolated, model: Model, **changes: Any) -> Job:
@@ -89,7 +99,12 @@ def job_in(folder: Path, workers: Isolated, model: Model, **changes: Any) -> Job
     run_file = parse({"dataset": str(folder), **tables}, "run.toml")
     plan = planning.build(run_file)
     engine = Scripted(respond=model.respond, context=100_000) if plan.engine else None
-    return Job(plan=replace(plan, engine=engine, judge_engine=engine), dataset=Dataset(str(folder)), meter=Meter(), workers=workers)
+    return Job(
+        plan=replace(plan, engine=engine, judge_engine=engine),
+        dataset=Dataset(str(folder)),
+        meter=Meter(),
+        workers=workers,
+    )
 
 
 async def run(job: Job) -> Job:
@@ -105,7 +120,9 @@ async def run(job: Job) -> Job:
 
 async def wanted(job: Job) -> Mapping[int, str]:
     """The stamps that the traces of each shard will have, once its problems are written."""
-    return {shard: job.plan.traces_stamp(stamp) for shard, stamp in (await job.make_problems()).items()}
+    return {
+        shard: job.plan.traces_stamp(stamp) for shard, stamp in (await job.make_problems()).items()
+    }
 
 
 async def label(job: Job) -> Job:
@@ -130,7 +147,10 @@ async def _annotate(job: Job, shards: list[int], *, oracle: bool = False) -> Non
 
 def parts(folder: Path) -> Mapping[str, tuple[int, int]]:
     """Every part, with what changes when it is written again."""
-    return {str(path.relative_to(folder)): (path.stat().st_ino, path.stat().st_mtime_ns) for path in sorted(folder.rglob("part-*.parquet"))}
+    return {
+        str(path.relative_to(folder)): (path.stat().st_ino, path.stat().st_mtime_ns)
+        for path in sorted(folder.rglob("part-*.parquet"))
+    }
 
 
 def problems_of(job: Job) -> Mapping[str, Problem]:

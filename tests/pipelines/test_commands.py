@@ -11,18 +11,20 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import flow
 from pipelines.__main__ import main
-from pipelines.intake import take_in
-from pipelines.stages import Job
+from pipelines.importing.import_command import take_in
+from pipelines.run import flow
+from pipelines.run.job import Job
 from stepmark import plugins
 from stepmark.records import Problem
-from storage.dataset import Dataset
-from storage.tables import PROBLEMS, REJECTED, TRACES
+from storage.dataset.dataset import Dataset
+from storage.dataset.tables import PROBLEMS, REJECTED, TRACES
 from tests.pipelines.running import run_file
 
 # Prefect's threads keep their connections beyond the event loop of a flow.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket.socket:ResourceWarning", "ignore:unclosed transport:ResourceWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:unclosed <socket.socket:ResourceWarning", "ignore:unclosed transport:ResourceWarning"
+)
 
 MEGABYTE = 2**20
 QUESTION = '{"question": "1 + 1?", "answer": "2"}\n'
@@ -35,38 +37,86 @@ RUN_FILES = {
     "no text": (b"\xff\xfe", "cannot read the run file"),
     "no dataset": ("seed = 1", "dataset: Field required"),
     "unknown table": ('dataset = "d"\n[nope]\n', "unknown key 'nope'; known: dataset, seed"),
-    "unknown key": ('dataset = "d"\n[shards]\nnope = 1', "unknown key 'nope' in [shards]; known: problems_per_shard"),
-    "wrong type": ('dataset = "d"\n[generate]\nmax_tokens = "many"', "generate.max_tokens: Input should be a valid integer"),
-    "no such grader": ('dataset = "d"\n[generate]\ngrader = "judge"', "generate.grader: Input should be 'answers' or 'code'"),
+    "unknown key": (
+        'dataset = "d"\n[shards]\nnope = 1',
+        "unknown key 'nope' in [shards]; known: problems_per_shard",
+    ),
+    "wrong type": (
+        'dataset = "d"\n[generate]\nmax_tokens = "many"',
+        "generate.max_tokens: Input should be a valid integer",
+    ),
+    "no such grader": (
+        'dataset = "d"\n[generate]\ngrader = "judge"',
+        "generate.grader: Input should be 'answers' or 'code'",
+    ),
     "nested too deeply": ("x = " + "[" * 5000 + "]" * 5000, "is nested too deeply"),
-    "one annotators table": ('dataset = "d"\n[annotators]\nuse = "formal"', "annotators: write every one under its own [[annotators]]"),
-    "one filters table": ('dataset = "d"\n[filters]\nuse = "balance"', "filters: write every one under its own [[filters]]"),
-    "filters of no labels": ('dataset = "d"\n[[filters]]\nuse = "balance"', "[[filters]] leave labelled traces out, and without [label]"),
+    "one annotators table": (
+        'dataset = "d"\n[annotators]\nuse = "formal"',
+        "annotators: write every one under its own [[annotators]]",
+    ),
+    "one filters table": (
+        'dataset = "d"\n[filters]\nuse = "balance"',
+        "filters: write every one under its own [[filters]]",
+    ),
+    "filters of no labels": (
+        'dataset = "d"\n[[filters]]\nuse = "balance"',
+        "[[filters]] leave labelled traces out, and without [label]",
+    ),
     "nothing to run": ('dataset = "d"', "a run needs [problems] and [engine]"),
 }
 SETTINGS = {
     "no = in it": ("nonsense", "write it as table.key=value"),
     "no such entry": ("annotators.7.use=formal", "there is no '7' in the run file"),
-    "unknown engine": ("engine.use=nope", "engines has no 'nope'; it has: openai, pocket, scripted, vllm"),
-    "unknown annotator": ("annotators.0.use=montecarlo", "annotators has no 'montecarlo'; it has: adaptive_search"),
-    "unknown parameter": ("engine.nope=1", "engines.scripted has no parameter 'nope'; it has: replies"),
-    "wrong parameter": ("engine.delay=soon", "engines.scripted: delay: Input should be a valid number"),
+    "unknown engine": (
+        "engine.use=nope",
+        "engines has no 'nope'; it has: openai, pocket, scripted, vllm",
+    ),
+    "unknown annotator": (
+        "annotators.0.use=montecarlo",
+        "annotators has no 'montecarlo'; it has: adaptive_search",
+    ),
+    "unknown parameter": (
+        "engine.nope=1",
+        "engines.scripted has no parameter 'nope'; it has: replies",
+    ),
+    "wrong parameter": (
+        "engine.delay=soon",
+        "engines.scripted: delay: Input should be a valid number",
+    ),
     "no number": ("engine.delay=nan", "engine.delay: a number out of range"),
     "endless number": ("seed=1" + "0" * 40, "seed: a number out of range"),
     "nested too deeply": ("seed=" + "[" * 5000 + "]" * 5000, "nested too deeply"),
-    "no address": ('engine={use="openai",model="m",base_urls=["http://[::1"]}', "'http://[::1' in base_urls is no address"),
+    "no address": (
+        'engine={use="openai",model="m",base_urls=["http://[::1"]}',
+        "'http://[::1' in base_urls is no address",
+    ),
     "no such port": (
         'engine={use="openai",model="m",base_urls=["http://h:99999/v1"]}',
         "is no address; write it as http://127.0.0.1:8000/v1",
     ),
-    "no threads": ('engine={use="pocket",workers=-1}', "engines.pocket: workers: Input should be greater than or equal to 0"),
-    "unknown numbers": ('engine={use="pocket",compute_type="foo"}', "engines.pocket: compute_type: Input should be 'float32'"),
+    "no threads": (
+        'engine={use="pocket",workers=-1}',
+        "engines.pocket: workers: Input should be greater than or equal to 0",
+    ),
+    "unknown numbers": (
+        'engine={use="pocket",compute_type="foo"}',
+        "engines.pocket: compute_type: Input should be 'float32'",
+    ),
     "unknown split": ("generate.split=nope", "no way of splitting called 'nope'; there are: line"),
     "bad pattern": ("generate.split=regex:(", "is not a valid pattern"),
     "missing prompt": ("generate.prompt=/nope.txt", "no prompt '/nope.txt'"),
-    "missing problems": ('problems={use="files",paths=["/nope.jsonl"]}', "/nope.jsonl does not exist"),
-    "unknown field": ('problems={use="files",paths=["questions.jsonl"],fields={nope="q"}}', "'nope' is none of ours"),
-    "unknown filter": ('filters=[{use="nope"}]', "filters has no 'nope'; it has: balance, confidence, contamination, duplicates"),
+    "missing problems": (
+        'problems={use="files",paths=["/nope.jsonl"]}',
+        "/nope.jsonl does not exist",
+    ),
+    "unknown field": (
+        'problems={use="files",paths=["questions.jsonl"],fields={nope="q"}}',
+        "'nope' is none of ours",
+    ),
+    "unknown filter": (
+        'filters=[{use="nope"}]',
+        "filters has no 'nope'; it has: balance, confidence, contamination, duplicates",
+    ),
     "unknown parameter of a filter": (
         'filters=[{use="balance",nope=1}]',
         "filters.balance has no parameter 'nope'; it has: negatives_per_positive",
@@ -86,37 +136,70 @@ SETTINGS = {
 }
 # Known only when the flow has begun.
 IN_THE_FLOW = {
-    "refused every time": ('engine={use="scripted",context=1}', "the engine refused every problem: the prompt has "),
-    "missing key": ('engine={use="openai",model="m",api_key_env="STEPMARK_NO_SUCH_KEY"}', "STEPMARK_NO_SUCH_KEY holds no key"),
+    "refused every time": (
+        'engine={use="scripted",context=1}',
+        "the engine refused every problem: the prompt has ",
+    ),
+    "missing key": (
+        'engine={use="openai",model="m",api_key_env="STEPMARK_NO_SUCH_KEY"}',
+        "STEPMARK_NO_SUCH_KEY holds no key",
+    ),
     "wrong field map": (
         'problems={use="files",paths=["questions.jsonl"],fields={question="nope"}}',
         "has no field 'nope'; it has: question, answer",
     ),
-    "no problems": ('problems={use="files",paths=["empty.jsonl"]}', "the source has no problem; nothing was changed"),
+    "no problems": (
+        'problems={use="files",paths=["empty.jsonl"]}',
+        "the source has no problem; nothing was changed",
+    ),
     "no engine there": (
         'engine={use="openai",model="m",base_urls=["http://127.0.0.1:9/v1"],retries=0}',
         "no answer from http://127.0.0.1:9/v1/chat/completions: Connection error. Is the server running there?",
     ),
 }
 COMMANDS = {
-    "sql that writes": (["sql", "DROP TABLE labels", "--dataset", "made"], "a query is one SELECT statement; this is DROP"),
-    "sql twice": (["sql", "SELECT 1; SELECT 2", "--dataset", "made"], "a query is one SELECT statement"),
-    "sql that fails": (["sql", "SELECT nope FROM labels", "--dataset", "made"], "the query failed: Binder Error"),
-    "sql that is no text": (["sql", "SELECT '\udcff'", "--dataset", "made"], "the query is not UTF-8"),
-    "sql of a date beyond": (["sql", "SELECT 'infinity'::TIMESTAMP AS t", "--dataset", "made"], "column 't' holds what cannot be shown"),
+    "sql that writes": (
+        ["sql", "DROP TABLE labels", "--dataset", "made"],
+        "a query is one SELECT statement; this is DROP",
+    ),
+    "sql twice": (
+        ["sql", "SELECT 1; SELECT 2", "--dataset", "made"],
+        "a query is one SELECT statement",
+    ),
+    "sql that fails": (
+        ["sql", "SELECT nope FROM labels", "--dataset", "made"],
+        "the query failed: Binder Error",
+    ),
+    "sql that is no text": (
+        ["sql", "SELECT '\udcff'", "--dataset", "made"],
+        "the query is not UTF-8",
+    ),
+    "sql of a date beyond": (
+        ["sql", "SELECT 'infinity'::TIMESTAMP AS t", "--dataset", "made"],
+        "column 't' holds what cannot be shown",
+    ),
     "sql on nothing": (["sql", "SELECT 1", "--dataset", "none"], "no dataset at none"),
     "score on nothing": (["score", "--dataset", "none"], "no dataset at none"),
     "score without gold": (
         ["score", "--dataset", "made", "--gold", "human"],
         "made has no annotations of 'human' to score against; it has: formal",
     ),
-    "score drawn as what it cannot be": (["score", "--dataset", "made", "--plot", "a.gif"], "--plot a.gif: name a file that ends in .svg"),
-    "score against nothing": (["score", "--dataset", "made", "--gold", "nope.csv"], "nope.csv does not exist"),
+    "score drawn as what it cannot be": (
+        ["score", "--dataset", "made", "--plot", "a.gif"],
+        "--plot a.gif: name a file that ends in .svg",
+    ),
+    "score against nothing": (
+        ["score", "--dataset", "made", "--gold", "nope.csv"],
+        "nope.csv does not exist",
+    ),
     "score against other traces": (
         ["score", "--dataset", "made", "--gold", "other.csv"],
         "other.csv names the first error of no trace of made; row 1, field 'trace_id': no trace of this dataset",
     ),
-    "score against questions": (["score", "--dataset", "made", "--gold", "questions.jsonl"], "has no field 'trace_id'"),
+    "score against questions": (
+        ["score", "--dataset", "made", "--gold", "questions.jsonl"],
+        "has no field 'trace_id'",
+    ),
     "export unknown": (
         ["export", "nope", "--dataset", "made", "--to", "out"],
         "storage.formats has no 'nope'; it has: math_aps, math_shepherd",
@@ -131,7 +214,10 @@ COMMANDS = {
         ["export", "trl", "--dataset", "made", "--to", "out", "--set", "x=1"],
         "storage.formats.trl has no parameter 'x'; it has: cut_after_error",
     ),
-    "export a field unset": (["export", "trl", "--dataset", "made", "--to", "out", "--set", "x"], "--set x: write it as FIELD=VALUE"),
+    "export a field unset": (
+        ["export", "trl", "--dataset", "made", "--to", "out", "--set", "x"],
+        "--set x: write it as FIELD=VALUE",
+    ),
     "label against nothing": (
         [
             "label",
@@ -145,11 +231,26 @@ COMMANDS = {
     ),
     "label nothing": (["label", "run.toml", "--set", "dataset=none"], "no dataset at none"),
     "import nothing": (["import", "nope.jsonl", "--dataset", "new"], "nope.jsonl does not exist"),
-    "import an empty file": (["import", "empty.jsonl", "--dataset", "new"], "nothing was changed, the files are empty"),
-    "import bad rows alone": (["import", "bad.jsonl", "--dataset", "new"], "bad.jsonl, row 1, field '': not JSON"),
-    "import a column twice": (["import", "twice.csv", "--dataset", "new"], "twice.csv has two columns called 'question'"),
-    "import unmapped": (["import", "solutions.jsonl", "--dataset", "new", "--map", "x"], "--map x: write it as OURS=YOURS"),
-    "import unknown shape": (["import", "solutions.jsonl", "--dataset", "new", "--shape", "x"], "no shape with solutions is called 'x'"),
+    "import an empty file": (
+        ["import", "empty.jsonl", "--dataset", "new"],
+        "nothing was changed, the files are empty",
+    ),
+    "import bad rows alone": (
+        ["import", "bad.jsonl", "--dataset", "new"],
+        "bad.jsonl, row 1, field '': not JSON",
+    ),
+    "import a column twice": (
+        ["import", "twice.csv", "--dataset", "new"],
+        "twice.csv has two columns called 'question'",
+    ),
+    "import unmapped": (
+        ["import", "solutions.jsonl", "--dataset", "new", "--map", "x"],
+        "--map x: write it as OURS=YOURS",
+    ),
+    "import unknown shape": (
+        ["import", "solutions.jsonl", "--dataset", "new", "--shape", "x"],
+        "no shape with solutions is called 'x'",
+    ),
     "import another shape": (
         ["import", "solutions.jsonl", "--dataset", "new", "--shape", "prm800k"],
         "solutions.jsonl has no field 'question.problem'; it has: ",
@@ -158,9 +259,18 @@ COMMANDS = {
         ["import", "solutions.jsonl", "--dataset", "new", "--shape", "prm800k", "--map", "label=x"],
         "the shape prm800k knows its own columns",
     ),
-    "import labels by no name": (["import", "solutions.jsonl", "--dataset", "new", "--labels-by", "../x"], "'../x' cannot name the method"),
-    "import into others": (["import", "solutions.jsonl", "--dataset", "made"], "made holds other traces already"),
-    "schedule, no server": (["schedule", "run.toml", "--cron", "0 2 * * *"], "a schedule needs a Prefect server: start one with"),
+    "import labels by no name": (
+        ["import", "solutions.jsonl", "--dataset", "new", "--labels-by", "../x"],
+        "'../x' cannot name the method",
+    ),
+    "import into others": (
+        ["import", "solutions.jsonl", "--dataset", "made"],
+        "made holds other traces already",
+    ),
+    "schedule, no server": (
+        ["schedule", "run.toml", "--cron", "0 2 * * *"],
+        "a schedule needs a Prefect server: start one with",
+    ),
 }
 USAGE = {
     "no command": [],
@@ -172,7 +282,9 @@ USAGE = {
 
 
 @pytest.fixture
-def stepmark(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Stepmark:
+def stepmark(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Stepmark:
     """The command, in this process and in a folder of its own: exit status, output, errors."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(gc, "freeze", lambda: None)
@@ -202,7 +314,11 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     solutions, dataset = folder / "solutions.jsonl", folder / "dataset"
     solutions.write_text(SOLUTION.replace("1 + 1", "1 + 2"))
-    asyncio.run(take_in([str(solutions)], str(dataset), shape="", fields={}, split="line", domain="", license=""))
+    asyncio.run(
+        take_in(
+            [str(solutions)], str(dataset), shape="", fields={}, split="line", domain="", license=""
+        )
+    )
     asyncio.run(_annotate(flow.prepare(run_file(folder, engine={}), [], makes_traces=False)))
     return dataset
 
@@ -220,7 +336,11 @@ async def _annotate(job: Job) -> None:
 
 
 def bytes_of(folder: Path) -> Mapping[str, str]:
-    return {str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.rglob("*") if file.is_file()}
+    return {
+        str(file): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in folder.rglob("*")
+        if file.is_file()
+    }
 
 
 def refused(answer: tuple[int, str, str], reason: str) -> None:
@@ -247,7 +367,9 @@ def test_a_setting_that_cannot_be(case: str, stepmark: Stepmark) -> None:
 
 
 @pytest.mark.parametrize("case", COMMANDS)
-def test_a_command_that_cannot_be_done_changes_nothing(case: str, stepmark: Stepmark, made: Path) -> None:
+def test_a_command_that_cannot_be_done_changes_nothing(
+    case: str, stepmark: Stepmark, made: Path
+) -> None:
     arguments, reason = COMMANDS[case]
     before = bytes_of(made)
     assert before
@@ -264,14 +386,22 @@ def test_a_wrong_command_line(case: str, stepmark: Stepmark) -> None:
 
 
 @pytest.mark.parametrize("case", IN_THE_FLOW)
-def test_what_is_found_only_while_it_runs(case: str, stepmark: Stepmark, prefect_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_found_only_while_it_runs(
+    case: str, stepmark: Stepmark, prefect_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(flow, "RETRY_SECONDS", (0.0, 0.0, 0.0))
     setting, reason = IN_THE_FLOW[case]
     refused(stepmark("run", "run.toml", "--set", setting), reason)
 
 
-def test_rows_that_cannot_be_used_are_set_aside_and_the_run_goes_on(stepmark: Stepmark, prefect_server: str) -> None:
-    good = [{"question": "1 + 1?", "answer": "2"}, {"question": "a" * (MEGABYTE - 2**17), "answer": "1"}, {"question": "no answer"}]
+def test_rows_that_cannot_be_used_are_set_aside_and_the_run_goes_on(
+    stepmark: Stepmark, prefect_server: str
+) -> None:
+    good = [
+        {"question": "1 + 1?", "answer": "2"},
+        {"question": "a" * (MEGABYTE - 2**17), "answer": "1"},
+        {"question": "no answer"},
+    ]
     bad = [
         '{"question": ',
         "[1]",
@@ -282,19 +412,27 @@ def test_rows_that_cannot_be_used_are_set_aside_and_the_run_goes_on(stepmark: St
         '{"answer": "1"}',
     ]
     Path("rows.jsonl").write_text("\n".join([*map(json.dumps, good), *bad]) + "\n")
-    code, out, err = stepmark("run", "run.toml", "--set", 'problems={use="files",paths=["rows.jsonl"]}')
+    code, out, err = stepmark(
+        "run", "run.toml", "--set", 'problems={use="files",paths=["rows.jsonl"]}'
+    )
     assert (code, err) == (0, "")
     assert "rows set aside" in out
     dataset = Dataset("dataset")
-    assert [problem.question for problem in dataset.read(PROBLEMS)] == [row["question"] for row in good]
-    assert [rejected.row for rejected in dataset.read(REJECTED)] == list(range(len(good) + 1, len(good) + len(bad) + 1))
+    assert [problem.question for problem in dataset.read(PROBLEMS)] == [
+        row["question"] for row in good
+    ]
+    assert [rejected.row for rejected in dataset.read(REJECTED)] == list(
+        range(len(good) + 1, len(good) + len(bad) + 1)
+    )
     assert dataset.count(TRACES) == 2 * len(good)
 
 
 def test_a_step_of_a_megabyte_goes_through(stepmark: Stepmark, prefect_server: str) -> None:
     reply = "1 + 1 = 2 " * (MEGABYTE // 10) + "\nThe answer is \\boxed{2}."
     run_file(
-        Path.cwd(), engine={"use": "scripted", "replies": {"": [reply]}}, generate={"traces_per_problem": 2, "max_tokens": 10 * MEGABYTE}
+        Path.cwd(),
+        engine={"use": "scripted", "replies": {"": [reply]}},
+        generate={"traces_per_problem": 2, "max_tokens": 10 * MEGABYTE},
     )
     code, _, err = stepmark("run", "run.toml", "--set", "problems.count=1")
     assert (code, err) == (0, "")
@@ -302,10 +440,15 @@ def test_a_step_of_a_megabyte_goes_through(stepmark: Stepmark, prefect_server: s
     assert "".join(first.steps) == "".join(second.steps) == reply
 
 
-def test_list_names_every_plugin_and_import_counts(stepmark: Stepmark, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_list_names_every_plugin_and_import_counts(
+    stepmark: Stepmark, monkeypatch: pytest.MonkeyPatch
+) -> None:
     code, out, _ = stepmark("list")
     assert code == 0
-    assert all(name in out for name in ("word_problems", "scripted", "pocket", "formal", "consensus", "trl"))
+    assert all(
+        name in out
+        for name in ("word_problems", "scripted", "pocket", "formal", "consensus", "trl")
+    )
     code, out, err = stepmark("import", "solutions.jsonl", "--dataset", "new")
     assert (code, err) == (0, "")
     assert out.startswith("imported into new")
@@ -322,12 +465,17 @@ def test_another_owner_of_our_names_is_refused(
 ) -> None:
     metadata = tmp_path / "site" / "prime_verifiers-0.4.0.dist-info"
     metadata.mkdir(parents=True)
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: prime-verifiers\nVersion: 0.4.0\n")
+    (metadata / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: prime-verifiers\nVersion: 0.4.0\n"
+    )
     (metadata / file).write_text(content)
     (tmp_path / "site" / "half_installed-1.0.dist-info").mkdir()
     assert stepmark("list")[0] == 0
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    refused(stepmark("list"), "prime-verifiers also installs a package named 'verifiers': install stepmark in an environment of its own")
+    refused(
+        stepmark("list"),
+        "prime-verifiers also installs a package named 'verifiers': install stepmark in an environment of its own",
+    )
 
 
 def test_an_interrupt_ends_with_130(stepmark: Stepmark, monkeypatch: pytest.MonkeyPatch) -> None:

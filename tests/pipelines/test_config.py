@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.config import Generate, RunFile, load, parse
+from pipelines.run.config import Generate, RunFile, load, parse
 from stepmark.errors import ConfigError
 
 SHIPPED = sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))
@@ -44,7 +44,13 @@ def refusal(tmp_path: Path, text: str = SMALL, overrides: Sequence[str] = ()) ->
 def test_what_is_left_out_has_a_default() -> None:
     run_file = parse({"dataset": "d"}, "here")
     assert run_file.generate == Generate()
-    assert (run_file.seed, run_file.problems, run_file.engine, run_file.annotators, run_file.label) == (1, None, None, (), None)
+    assert (
+        run_file.seed,
+        run_file.problems,
+        run_file.engine,
+        run_file.annotators,
+        run_file.label,
+    ) == (1, None, None, (), None)
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
@@ -55,7 +61,14 @@ def test_a_run_file_resolved_is_a_run_file(path: Path, tmp_path: Path) -> None:
 
 
 def test_the_resolved_run_file_keeps_overrides_and_odd_text(tmp_path: Path) -> None:
-    run_file = loaded(tmp_path, overrides=['generate.stop=["\\n", "\\"END\\""]', "problems.name=Größe 'x'", "generate.split=regex:\\n+"])
+    run_file = loaded(
+        tmp_path,
+        overrides=[
+            'generate.stop=["\\n", "\\"END\\""]',
+            "problems.name=Größe 'x'",
+            "generate.split=regex:\\n+",
+        ],
+    )
     assert run_file.generate.stop == ("\n", '"END"')
     assert loaded(tmp_path, run_file.to_toml()) == run_file
 
@@ -66,27 +79,60 @@ def test_the_resolved_run_file_keeps_overrides_and_odd_text(tmp_path: Path) -> N
         ("", "dataset: Field required"),
         ('dataset = ""', "dataset: String should have at least 1 character"),
         ("dataset = 5", "dataset: Input should be a valid string"),
-        ('dataset = "d"\nsede = 2', "unknown key 'sede'; known: dataset, seed, problems, engine, judge_engine, prover_engine, generate, "),
+        (
+            'dataset = "d"\nsede = 2',
+            "unknown key 'sede'; known: dataset, seed, problems, engine, judge_engine, prover_engine, generate, ",
+        ),
         ('dataset = "d"\nseed = "one"', "seed: Input should be a valid integer"),
-        ('dataset = "d"\n[generate]\ntemprature = 1', "unknown key 'temprature' in [generate]; known: traces_per_problem, temperature"),
+        (
+            'dataset = "d"\n[generate]\ntemprature = 1',
+            "unknown key 'temprature' in [generate]; known: traces_per_problem, temperature",
+        ),
         (
             'dataset = "d"\n[shards]\nsize = 1',
             "unknown key 'size' in [shards]; known: problems_per_shard, tokens_in_flight,",
         ),
-        ('dataset = "d"\n[prices]\nper_token = 1', "unknown key 'per_token' in [prices]; known: prompt, generated"),
-        ('dataset = "d"\n[generate]\ntemperature = "hot"', "generate.temperature: Input should be a valid number"),
-        ('dataset = "d"\n[generate]\ntemperature = -1', "generate.temperature: Input should be greater than or equal to 0"),
+        (
+            'dataset = "d"\n[prices]\nper_token = 1',
+            "unknown key 'per_token' in [prices]; known: prompt, generated",
+        ),
+        (
+            'dataset = "d"\n[generate]\ntemperature = "hot"',
+            "generate.temperature: Input should be a valid number",
+        ),
+        (
+            'dataset = "d"\n[generate]\ntemperature = -1',
+            "generate.temperature: Input should be greater than or equal to 0",
+        ),
         ('dataset = "d"\n[generate]\ntemperature = nan', "generate.temperature: "),
-        ('dataset = "d"\n[generate]\ntop_p = 0', "generate.top_p: Input should be greater than or equal to 0.000001"),
-        ('dataset = "d"\n[generate]\ntraces_per_problem = 0', "generate.traces_per_problem: Input should be greater than or equal to 1"),
-        ('dataset = "d"\n[generate]\ntraces_per_problem = 2000', "generate.traces_per_problem: Input should be less than or equal to 1024"),
-        ('dataset = "d"\n[generate]\nmax_tokens = 1.5', "generate.max_tokens: Input should be a valid integer"),
+        (
+            'dataset = "d"\n[generate]\ntop_p = 0',
+            "generate.top_p: Input should be greater than or equal to 0.000001",
+        ),
+        (
+            'dataset = "d"\n[generate]\ntraces_per_problem = 0',
+            "generate.traces_per_problem: Input should be greater than or equal to 1",
+        ),
+        (
+            'dataset = "d"\n[generate]\ntraces_per_problem = 2000',
+            "generate.traces_per_problem: Input should be less than or equal to 1024",
+        ),
+        (
+            'dataset = "d"\n[generate]\nmax_tokens = 1.5',
+            "generate.max_tokens: Input should be a valid integer",
+        ),
         ('dataset = "d"\n[generate]\nstop = "END"', "generate.stop: Input should be a valid tuple"),
-        ('dataset = "d"\n[shards]\nproblems_per_shard = 0', "shards.problems_per_shard: Input should be greater than or equal to 1"),
+        (
+            'dataset = "d"\n[shards]\nproblems_per_shard = 0',
+            "shards.problems_per_shard: Input should be greater than or equal to 1",
+        ),
         ('dataset = "d"\ngenerate = 5', "generate: "),
         ('dataset = "d"\nengine = "vllm"', "engine: Input should be a valid dictionary"),
         ('dataset = "d"\n[[engine]]\nuse = "vllm"', "engine: Input should be a valid dictionary"),
-        ('dataset = "d"\nannotators = ["formal"]', "annotators.0: Input should be a valid dictionary"),
+        (
+            'dataset = "d"\nannotators = ["formal"]',
+            "annotators.0: Input should be a valid dictionary",
+        ),
         ('dataset = "d"\n[annotators]\nuse = "formal"', "annotators: "),
         ("dataset = ", "is not TOML: "),
         ('dataset = "d"\ndataset = "e"', "is not TOML: "),
@@ -100,7 +146,11 @@ def test_what_cannot_be_is_refused_with_what_can(text: str, message: str, tmp_pa
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "latin.toml").write_bytes(b'dataset = "\xe9"')
-    for name, reason in [("none.toml", "No such file or directory"), ("", "Is a directory"), ("latin.toml", "'utf-8' codec can't decode")]:
+    for name, reason in [
+        ("none.toml", "No such file or directory"),
+        ("", "Is a directory"),
+        ("latin.toml", "'utf-8' codec can't decode"),
+    ]:
         with pytest.raises(ConfigError) as caught:
             load(tmp_path / name)
         assert f"cannot read the run file {tmp_path / name}: {reason}" in str(caught.value)
@@ -129,7 +179,9 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         ("annotators=[]", ("annotators",), ()),
     ],
 )
-def test_an_override_sets_one_key(override: str, place: tuple[str | int, ...], value: object, tmp_path: Path) -> None:
+def test_an_override_sets_one_key(
+    override: str, place: tuple[str | int, ...], value: object, tmp_path: Path
+) -> None:
     found: Any = loaded(tmp_path, overrides=[override]).model_dump()
     for part in place:
         found = found[part]
@@ -149,7 +201,10 @@ def test_the_last_override_counts_and_the_rest_stays(tmp_path: Path) -> None:
         ("", "--set : write it as table.key=value"),
         ("generate.max_token=5", "unknown key 'max_token' in [generate]"),
         ("generate.max_tokens=many", "generate.max_tokens: Input should be a valid integer"),
-        ("annotators.2.rollouts=4", "--set annotators.2.rollouts=4: there is no '2' in the run file"),
+        (
+            "annotators.2.rollouts=4",
+            "--set annotators.2.rollouts=4: there is no '2' in the run file",
+        ),
         ("annotators.-1.rollouts=4", "there is no '-1' in the run file"),
         ("annotators.first.rollouts=4", "there is no 'first' in the run file"),
         ("annotators.0=4", "--set annotators.0=4: annotators is no table"),

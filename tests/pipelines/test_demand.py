@@ -12,15 +12,15 @@ import pytest_asyncio
 
 from engines.base import Completion, Prompt
 from engines.scripted import Scripted
-from pipelines import flow
-from pipelines.demand import CHARACTERS_PER_TOKEN, Demand, Door
-from pipelines.stages import Job
+from pipelines.run import flow
+from pipelines.run.job import Job
+from pipelines.run.token_budget import CHARACTERS_PER_TOKEN, Demand, Door
 from stepmark.errors import EngineError
 from stepmark.identity import operational
 from stepmark.records import Sampling
-from storage.tables import LABELS
+from storage.dataset.tables import LABELS
 from tests.pipelines.simulated import Model, job_in, wanted
-from verifiers._isolated import Isolated
+from verifiers.isolation.pool import Isolated
 
 PROMPT = Prompt(user="x" * 40)
 PROMPT_TOKENS = 40 // CHARACTERS_PER_TOKEN
@@ -45,7 +45,10 @@ class Held(Scripted):
 
 async def test_before_anything_is_known_a_request_may_want_all_it_is_allowed() -> None:
     demand, engine = Demand(1), Held(replies={"": ("one two three",)})
-    asked = [asyncio.create_task(demand.answered(engine, PROMPT, Sampling(n=n, max_tokens=100))) for n in (1, 4)]
+    asked = [
+        asyncio.create_task(demand.answered(engine, PROMPT, Sampling(n=n, max_tokens=100)))
+        for n in (1, 4)
+    ]
     await asyncio.sleep(0)
     assert demand.tokens == 2 * PROMPT_TOKENS + 5 * 100
     engine.let_go.set()
@@ -54,9 +57,14 @@ async def test_before_anything_is_known_a_request_may_want_all_it_is_allowed() -
 
 
 async def test_afterwards_it_wants_what_those_before_it_came_to() -> None:
-    demand, engine = Demand(1), Held(replies={"": ("one two three", "one")}, held=lambda prompt: prompt.prefix)
+    demand, engine = (
+        Demand(1),
+        Held(replies={"": ("one two three", "one")}, held=lambda prompt: prompt.prefix),
+    )
     await demand.answered(engine, PROMPT, Sampling(n=2, max_tokens=100))
-    asked = asyncio.create_task(demand.answered(engine, replace(PROMPT, prefix="y" * 20), Sampling(n=8, max_tokens=100)))
+    asked = asyncio.create_task(
+        demand.answered(engine, replace(PROMPT, prefix="y" * 20), Sampling(n=8, max_tokens=100))
+    )
     await asyncio.sleep(0)
     assert demand.tokens == 60 // CHARACTERS_PER_TOKEN + 8 * 2
     asked.cancel()
@@ -67,8 +75,13 @@ async def test_afterwards_it_wants_what_those_before_it_came_to() -> None:
 async def test_low_is_waited_for_until_answers_refusals_or_cancellations_make_it_so() -> None:
     demand, engine = Demand(PROMPT_TOKENS + 100), Held(replies={"": ("one",)})
     await demand.low()
-    asked = [asyncio.create_task(demand.answered(engine, PROMPT, Sampling(max_tokens=100))) for _ in range(2)]
-    failing = asyncio.create_task(demand.answered(Held(error="down"), PROMPT, Sampling(max_tokens=100)))
+    asked = [
+        asyncio.create_task(demand.answered(engine, PROMPT, Sampling(max_tokens=100)))
+        for _ in range(2)
+    ]
+    failing = asyncio.create_task(
+        demand.answered(Held(error="down"), PROMPT, Sampling(max_tokens=100))
+    )
     low = asyncio.create_task(demand.low())
     await asyncio.sleep(0)
     asked[0].cancel()
@@ -103,7 +116,9 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flow, "_task", lambda job, name, work: work)
 
 
-async def begun(folder: Path, workers: Isolated, engine: Held, **shards: int) -> tuple[Job, "asyncio.Task[None]"]:
+async def begun(
+    folder: Path, workers: Isolated, engine: Held, **shards: int
+) -> tuple[Job, "asyncio.Task[None]"]:
     """A run over seven shards of one problem."""
     tables: dict[str, Any] = {
         "problems": {"use": "word_problems", "count": 7, "max_steps": 4},
@@ -113,7 +128,9 @@ async def begun(folder: Path, workers: Isolated, engine: Held, **shards: int) ->
     }
     job = job_in(folder, workers, Model(), **tables)
     job = replace(job, plan=replace(job.plan, engine=engine, judge_engine=engine))
-    return job, asyncio.create_task(flow._work_off_all(job, list(await wanted(job)), makes_traces=True))
+    return job, asyncio.create_task(
+        flow._work_off_all(job, list(await wanted(job)), makes_traces=True)
+    )
 
 
 async def settled(engine: Held) -> int:
@@ -126,7 +143,10 @@ async def settled(engine: Held) -> int:
 
 
 @pytest.mark.usefixtures("bare")
-@pytest.mark.parametrize(("bounds", "most"), [({"tokens_in_flight": 3 * 4 * 512}, 3), ({"shards_in_flight": 2}, 2), ({}, 7)])
+@pytest.mark.parametrize(
+    ("bounds", "most"),
+    [({"tokens_in_flight": 3 * 4 * 512}, 3), ({"shards_in_flight": 2}, 2), ({}, 7)],
+)
 async def test_shards_are_begun_while_engines_have_too_little_to_do(
     bounds: dict[str, int], most: int, tmp_path: Path, workers: Isolated
 ) -> None:
@@ -140,7 +160,9 @@ async def test_shards_are_begun_while_engines_have_too_little_to_do(
 
 
 @pytest.mark.usefixtures("bare")
-async def test_nobody_waits_for_the_last_trace_of_a_shard(tmp_path: Path, workers: Isolated) -> None:
+async def test_nobody_waits_for_the_last_trace_of_a_shard(
+    tmp_path: Path, workers: Isolated
+) -> None:
     """The first shard is held up; with two open at a time, all others are labelled meanwhile."""
     slow = Model().problems[0].question
     engine = Held(respond=Model().respond, context=100_000, held=lambda prompt: slow in prompt.user)

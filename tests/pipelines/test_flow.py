@@ -15,22 +15,28 @@ import pytest
 
 from engines.base import Prompt
 from engines.scripted import Scripted
-from pipelines import _server, flow
-from pipelines import plan as planning
-from pipelines.config import RunFile
-from pipelines.flow import stepmark_run
+from pipelines.run import flow
+from pipelines.run import plan as planning
+from pipelines.run import prefect_server as _server
+from pipelines.run.config import RunFile
+from pipelines.run.flow import stepmark_run
 from stepmark.errors import ConfigError, EngineError
 from stepmark.records import Sampling
-from storage.dataset import Dataset
-from storage.tables import LABELS, TRACES
+from storage.dataset.dataset import Dataset
+from storage.dataset.tables import LABELS, TRACES
 from tests.pipelines.running import alone, finish, run_file, start, wait_for
 
 # Prefect's threads keep their connections beyond the event loop of a flow.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket.socket:ResourceWarning", "ignore:unclosed transport:ResourceWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:unclosed <socket.socket:ResourceWarning", "ignore:unclosed transport:ResourceWarning"
+)
 
 REPLY = "1 + 1 = 2\nThe answer is \\boxed{2}."
 SERVICE_SECONDS = 60
-TASKS = {"problems", *(f"{stage}-{shard}" for stage in ("traces", "oracle", "formal", "labels") for shard in (0, 1))}
+TASKS = {
+    "problems",
+    *(f"{stage}-{shard}" for stage in ("traces", "oracle", "formal", "labels") for shard in (0, 1)),
+}
 Respond = Callable[[Prompt, Sampling, int], str]
 
 
@@ -103,8 +109,12 @@ def task_runs(url: str, path: str, expected: int) -> dict[str, int]:
 
     async def booked() -> list[Any]:
         for _ in range(SERVICE_SECONDS * 5):
-            tasks: list[Any] = ask(url, "task_runs/filter", flow_runs={"id": {"any_": [flow_run(url, path)["id"]]}})
-            if len(tasks) == expected and all(t["state_type"] in ("COMPLETED", "FAILED", "CRASHED") for t in tasks):
+            tasks: list[Any] = ask(
+                url, "task_runs/filter", flow_runs={"id": {"any_": [flow_run(url, path)["id"]]}}
+            )
+            if len(tasks) == expected and all(
+                t["state_type"] in ("COMPLETED", "FAILED", "CRASHED") for t in tasks
+            ):
                 return tasks
             await asyncio.sleep(0.2)
         raise AssertionError([(t["name"], t["state_name"]) for t in tasks])
@@ -116,7 +126,10 @@ def test_a_run_is_seen_through_the_api(tmp_path: Path, prefect_server: str) -> N
     path = run_file(tmp_path)
     rows = run(path)
     found = flow_run(prefect_server, path)
-    assert (found["state_type"], found["parameters"]) == ("COMPLETED", {"run_file": path, "overrides": []})
+    assert (found["state_type"], found["parameters"]) == (
+        "COMPLETED",
+        {"run_file": path, "overrides": []},
+    )
     assert task_runs(prefect_server, path, len(TASKS)) == dict.fromkeys(TASKS, 1)
     artifacts = ask(prefect_server, "artifacts/filter", flow_runs={"id": {"any_": [found["id"]]}})
     (artifact,) = (a for a in artifacts if a["key"] == "stepmark-summary")
@@ -125,7 +138,9 @@ def test_a_run_is_seen_through_the_api(tmp_path: Path, prefect_server: str) -> N
     assert artifact["description"] == str(tmp_path / "dataset")
 
 
-def test_a_part_whose_engine_is_busy_is_tried_again_alone(tmp_path: Path, prefect_server: str, model: Callable[..., list[str]]) -> None:
+def test_a_part_whose_engine_is_busy_is_tried_again_alone(
+    tmp_path: Path, prefect_server: str, model: Callable[..., list[str]]
+) -> None:
     respond = Failing(0, 2, error=busy())
     closed = model(respond)
     path = run_file(tmp_path, shards={"problems_per_shard": 2, "shards_in_flight": 1})
@@ -135,14 +150,18 @@ def test_a_part_whose_engine_is_busy_is_tried_again_alone(tmp_path: Path, prefec
     assert closed == ["closed"]
 
 
-def test_an_engine_that_never_answers_is_given_up_early(tmp_path: Path, prefect_server: str, model: Callable[..., list[str]]) -> None:
+def test_an_engine_that_never_answers_is_given_up_early(
+    tmp_path: Path, prefect_server: str, model: Callable[..., list[str]]
+) -> None:
     model(respond := Failing(*range(100), error=busy("nobody there")))
     with pytest.raises(EngineError, match="nobody there"):
         run(run_file(tmp_path, problems={"use": "word_problems", "count": 1}))
     assert respond.calls == 1 + flow.PATIENCE
 
 
-def test_an_engine_that_has_answered_is_waited_for(tmp_path: Path, prefect_server: str, model: Callable[..., list[str]]) -> None:
+def test_an_engine_that_has_answered_is_waited_for(
+    tmp_path: Path, prefect_server: str, model: Callable[..., list[str]]
+) -> None:
     retries = len(flow.RETRY_SECONDS)
     assert retries > flow.PATIENCE
     model(respond := Failing(*range(1, 1 + retries), error=busy()))
@@ -168,15 +187,21 @@ def test_a_mistake_is_not_repeated_and_costs_nothing_that_is_finished(
     assert respond.calls == 4, "what was finished is not asked for again"
 
 
-def test_what_an_engine_refuses_is_a_record_and_no_retry(tmp_path: Path, prefect_server: str, model: Callable[..., list[str]]) -> None:
+def test_what_an_engine_refuses_is_a_record_and_no_retry(
+    tmp_path: Path, prefect_server: str, model: Callable[..., list[str]]
+) -> None:
     model(respond := Failing(0, error=EngineError("too long", retryable=False)))
     run(run_file(tmp_path, problems={"use": "word_problems", "count": 2}))
     assert respond.calls == 2
-    reasons = Counter(trace.finish_reason for trace in Dataset(str(tmp_path / "dataset")).read(TRACES))
+    reasons = Counter(
+        trace.finish_reason for trace in Dataset(str(tmp_path / "dataset")).read(TRACES)
+    )
     assert reasons == {"error: too long": 2, "stop": 2}
 
 
-def test_label_labels_what_is_there_and_prepares_once(tmp_path: Path, prefect_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_label_labels_what_is_there_and_prepares_once(
+    tmp_path: Path, prefect_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run(run_file(tmp_path))
     dataset = Dataset(str(tmp_path / "dataset"))
     traces = [Path(dataset.uri, part).read_bytes() for part in dataset.paths(TRACES)]
@@ -190,37 +215,66 @@ def test_label_labels_what_is_there_and_prepares_once(tmp_path: Path, prefect_se
     assert dataset.count(LABELS) == dataset.count(TRACES) == 8
 
 
-@pytest.mark.parametrize("tables", [{"label": {"use": "fusion"}}, {"filters": [{"use": "balance"}]}], ids=["learned", "filtered"])
-def test_labels_that_depend_on_all_traces_come_last(tables: dict[str, Any], tmp_path: Path, prefect_server: str) -> None:
+@pytest.mark.parametrize(
+    "tables",
+    [{"label": {"use": "fusion"}}, {"filters": [{"use": "balance"}]}],
+    ids=["learned", "filtered"],
+)
+def test_labels_that_depend_on_all_traces_come_last(
+    tables: dict[str, Any], tmp_path: Path, prefect_server: str
+) -> None:
     path = run_file(tmp_path, annotators=[{"use": "formal"}, {"use": "binary_search"}], **tables)
     run(path)
     tasks = task_runs(prefect_server, path, len(TASKS) + 1)
-    assert tasks.keys() == TASKS - {"labels-0", "labels-1"} | {"binary_search-0", "binary_search-1", "labels"}
+    assert tasks.keys() == TASKS - {"labels-0", "labels-1"} | {
+        "binary_search-0",
+        "binary_search-1",
+        "labels",
+    }
     assert Dataset(str(tmp_path / "dataset")).count(LABELS) == 8
 
 
-def test_a_server_that_goes_away_is_told_in_one_line(prefect_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_goes_away_is_told_in_one_line(
+    prefect_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     left = []
     monkeypatch.setattr(_server, "_leave_soon", lambda: left.append("left"))
-    with pytest.raises(ConfigError, match=r"the Prefect server at .* has gone"), _server.reachable():
+    with (
+        pytest.raises(ConfigError, match=r"the Prefect server at .* has gone"),
+        _server.reachable(),
+    ):
         raise httpx.ConnectError("refused")
     assert left == ["left"]
 
 
 def test_a_schedule_serves_runs(tmp_path: Path, server_url: str) -> None:
     path = run_file(tmp_path)
-    environment = alone(tmp_path / "home", PREFECT_API_URL=server_url, PREFECT_RUNNER_POLL_FREQUENCY="1")
-    served = start("schedule", path, "--cron", "0 2 * * *", "--set", "seed=7", environment=environment)
+    environment = alone(
+        tmp_path / "home", PREFECT_API_URL=server_url, PREFECT_RUNNER_POLL_FREQUENCY="1"
+    )
+    served = start(
+        "schedule", path, "--cron", "0 2 * * *", "--set", "seed=7", environment=environment
+    )
     try:
         wait_for(lambda: ask(server_url, "deployments/filter"), served)
         (deployment,) = ask(server_url, "deployments/filter")
         (schedule,) = deployment["schedules"]
-        assert (deployment["name"], schedule["active"], schedule["schedule"]["cron"]) == ("run", True, "0 2 * * *")
+        assert (deployment["name"], schedule["active"], schedule["schedule"]["cron"]) == (
+            "run",
+            True,
+            "0 2 * * *",
+        )
         assert deployment["parameters"] == {"run_file": path, "overrides": ["seed=7"]}
-        triggered = ask(server_url, f"deployments/{deployment['id']}/create_flow_run", state={"type": "SCHEDULED"})
+        triggered = ask(
+            server_url,
+            f"deployments/{deployment['id']}/create_flow_run",
+            state={"type": "SCHEDULED"},
+        )
 
         def state() -> Any:
-            return told(lambda: httpx.get(f"{server_url}/flow_runs/{triggered['id']}"))["state_type"]
+            return told(lambda: httpx.get(f"{server_url}/flow_runs/{triggered['id']}"))[
+                "state_type"
+            ]
 
         wait_for(lambda: state() in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"), served)
         assert state() == "COMPLETED"

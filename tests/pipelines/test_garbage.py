@@ -4,7 +4,7 @@ import gc
 
 import pytest
 
-from pipelines._garbage import YOUNG, seldom_sought
+from pipelines.run.infrequent_gc import YOUNG, seldom_sought
 
 
 def test_what_was_there_before_is_not_looked_through() -> None:

@@ -5,24 +5,35 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.gold import first_errors
+from pipelines.scoring.gold import first_errors
 from stepmark.errors import ConfigError, InputError
-from storage.dataset import Dataset
-from storage.tables import TRACES, annotations
+from storage.dataset.dataset import Dataset
+from storage.dataset.tables import TRACES, annotations
 from tests.pipelines.test_summary import SAID, annotated, filled
 
 
 def test_a_method_is_gold_where_it_is_decided(tmp_path: Path) -> None:
     dataset = filled(tmp_path)
-    dataset.write_part(annotations("oracle"), 0, [annotated(name, "oracle", None if name > "t1" else 1) for name in SAID], "f")
-    assert first_errors(dataset, "oracle") == (dict.fromkeys([name for name in SAID if name <= "t1"], 1), ())
+    dataset.write_part(
+        annotations("oracle"),
+        0,
+        [annotated(name, "oracle", None if name > "t1" else 1) for name in SAID],
+        "f",
+    )
+    assert first_errors(dataset, "oracle") == (
+        dict.fromkeys([name for name in SAID if name <= "t1"], 1),
+        (),
+    )
 
 
 @pytest.mark.parametrize("gold", ["human", "judge_2"])
 def test_a_method_that_is_not_there_is_refused(tmp_path: Path, gold: str) -> None:
     with pytest.raises(ConfigError) as refusal:
         first_errors(filled(tmp_path), gold)
-    assert str(refusal.value) == f"{tmp_path} has no annotations of '{gold}' to score against; it has: first, oracle, second"
+    assert (
+        str(refusal.value)
+        == f"{tmp_path} has no annotations of '{gold}' to score against; it has: first, oracle, second"
+    )
 
 
 @pytest.mark.parametrize("gold", ["", "x'; DROP VIEW traces; --"])
@@ -48,4 +59,9 @@ def test_rows_of_a_file_are_taken_or_set_aside(tmp_path: Path) -> None:
     file.write_text("\n".join(map(json.dumps, rows)) + "\n{")
     truth, aside = first_errors(Dataset(str(tmp_path / "dataset")), str(file))
     assert truth == {one: 0, other: -1}
-    assert [(row.row, row.field) for row in aside] == [(2, "trace_id"), *((n, "first_error") for n in (3, 4, 5)), (6, "trace_id"), (8, "")]
+    assert [(row.row, row.field) for row in aside] == [
+        (2, "trace_id"),
+        *((n, "first_error") for n in (3, 4, 5)),
+        (6, "trace_id"),
+        (8, ""),
+    ]

@@ -7,12 +7,12 @@ import pytest_asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annotators.base import Graded
-from pipelines.grading import grade, grade_answer, why_ungradable
+from annotators.context import Grade
+from pipelines.run.grading import grade, grade_answer, why_ungradable
 from stepmark.records import Verdict
-from verifiers._isolated import Isolated
 from verifiers.answers import Answers
 from verifiers.base import AnswerClaim, Claim, Finding, ReferenceClaim
+from verifiers.isolation.pool import Isolated
 
 C, I, U = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNKNOWN  # noqa: E741
 
@@ -48,12 +48,25 @@ async def workers() -> AsyncIterator[Isolated]:
         ("", "stop", "4", None, U, "no final answer"),
         ("The answer is 4.", "stop", None, "4", U, "no reference answer"),
         ("The answer is x + 1.", "stop", "1 + y", "x + 1", U, "different variables"),
-        (r"\boxed{x = 1 \text{ or } x = 2}", "stop", "2 or 1", r"x = 1 \text{ or } x = 2", C, "the same values"),
+        (
+            r"\boxed{x = 1 \text{ or } x = 2}",
+            "stop",
+            "2 or 1",
+            r"x = 1 \text{ or } x = 2",
+            C,
+            "the same values",
+        ),
         ("The correct answer is (B).", "stop", "(C)", "(B)", I, "different options"),
     ],
 )
 async def test_grades(
-    workers: Isolated, text: str, finish_reason: str, reference: str | None, answer: str | None, outcome: Verdict, reason: str
+    workers: Isolated,
+    text: str,
+    finish_reason: str,
+    reference: str | None,
+    answer: str | None,
+    outcome: Verdict,
+    reason: str,
 ) -> None:
     found = await grade(workers, text, finish_reason, reference)
     assert (found.final_answer, found.outcome) == (answer, outcome)
@@ -61,15 +74,28 @@ async def test_grades(
 
 
 async def test_an_answer_that_is_given_needs_no_text(workers: Isolated) -> None:
-    assert await grade_answer(workers, "4", "5") == Graded(final_answer="4", outcome=I, reason="different numbers")
+    assert await grade_answer(workers, "4", "5") == Grade(
+        final_answer="4", outcome=I, reason="different numbers"
+    )
     assert (await grade_answer(workers, None, "5")).outcome is U
 
 
-@given(st.integers(-(10**18) + 1, 10**18 - 1), st.integers(-9, 9), st.sampled_from([0, 1, 9, 10, 100, 10**6]))
-async def test_whole_numbers_are_graded_without_a_worker_as_the_verifier_does(number: int, factor: int, apart: int) -> None:
-    answer, reference = str(number), str(max(-(10**18) + 1, min(10**18 - 1, number + factor * apart)))
+@given(
+    st.integers(-(10**18) + 1, 10**18 - 1),
+    st.integers(-9, 9),
+    st.sampled_from([0, 1, 9, 10, 100, 10**6]),
+)
+async def test_whole_numbers_are_graded_without_a_worker_as_the_verifier_does(
+    number: int, factor: int, apart: int
+) -> None:
+    answer, reference = (
+        str(number),
+        str(max(-(10**18) + 1, min(10**18 - 1, number + factor * apart))),
+    )
     told = Answers().verify(AnswerClaim(answer=answer, reference=reference))
-    assert await grade_answer(NO_WORKERS, answer, reference) == Graded(final_answer=answer, outcome=told.verdict, reason=told.reason)
+    assert await grade_answer(NO_WORKERS, answer, reference) == Grade(
+        final_answer=answer, outcome=told.verdict, reason=told.reason
+    )
     assert Answers().verify(ReferenceClaim(reference=reference)).verdict is C
     assert await why_ungradable(NO_WORKERS, reference) == ""
 
@@ -80,7 +106,9 @@ async def test_any_other_spelling_of_a_number_is_the_verifier_s_to_read(answer: 
         await grade_answer(NO_WORKERS, answer, "4")
 
 
-@pytest.mark.parametrize("reference", ["18", r"\frac{1}{2}", "x + 1", "(C)", "Friday", r"\{1, 2\}", "[0, 1)"])
+@pytest.mark.parametrize(
+    "reference", ["18", r"\frac{1}{2}", "x + 1", "(C)", "Friday", r"\{1, 2\}", "[0, 1)"]
+)
 async def test_a_plain_reference_can_be_graded_against(workers: Isolated, reference: str) -> None:
     assert await why_ungradable(workers, reference) == ""
 
@@ -89,12 +117,20 @@ async def test_a_plain_reference_can_be_graded_against(workers: Isolated, refere
     ("reference", "reason"),
     [
         ("", "no answer could be compared with it: empty"),
-        (r"1, 2, \ldots", r"no answer could be compared with it: not understood: \ldots is not understood"),
+        (
+            r"1, 2, \ldots",
+            r"no answer could be compared with it: not understood: \ldots is not understood",
+        ),
         ("5" * 2_001, "no answer could be compared with it: too long"),
         ("1/0", "no answer could be compared with it: no value"),
         ("5 }", "no answer could be compared with it: not understood: unbalanced"),
-        ("it is shown above, in which there is none", "no answer could be compared with it: not understood: words in a formula"),
+        (
+            "it is shown above, in which there is none",
+            "no answer could be compared with it: not understood: words in a formula",
+        ),
     ],
 )
-async def test_a_reference_is_refused_with_the_reason(workers: Isolated, reference: str, reason: str) -> None:
+async def test_a_reference_is_refused_with_the_reason(
+    workers: Isolated, reference: str, reason: str
+) -> None:
     assert await why_ungradable(workers, reference) == reason

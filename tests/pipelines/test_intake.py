@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from pipelines.config import Shards
-from pipelines.flow import prepare
-from pipelines.intake import take_in
+from pipelines.importing.import_command import take_in
+from pipelines.run.config import Shards
+from pipelines.run.flow import prepare
 from stepmark.errors import ConfigError, InputError
 from stepmark.records import Annotation, Trace, Verdict
-from storage.dataset import Dataset
-from storage.tables import PROBLEMS, REJECTED, TRACES, annotations
+from storage.dataset.dataset import Dataset
+from storage.dataset.tables import PROBLEMS, REJECTED, TRACES, annotations
 from tests.pipelines.running import run_file
 
 C, I, U = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNKNOWN  # noqa: E741
@@ -27,7 +27,13 @@ def write(path: Path, *rows: object) -> str:
 
 
 async def imported(folder: Path, *paths: str, **changes: Any) -> Mapping[str, int]:
-    settings: dict[str, Any] = {"shape": "", "fields": {}, "split": "line", "domain": "", "license": ""}
+    settings: dict[str, Any] = {
+        "shape": "",
+        "fields": {},
+        "split": "line",
+        "domain": "",
+        "license": "",
+    }
     return await take_in(paths, str(folder), **settings | changes)
 
 
@@ -42,16 +48,26 @@ def human(dataset: Dataset) -> list[Annotation]:
 
 
 async def test_processbench_becomes_traces_with_human_labels(tmp_path: Path) -> None:
-    counts = await imported(tmp_path / "data", str(PROCESSBENCH), shape="processbench", license="Apache-2.0")
+    counts = await imported(
+        tmp_path / "data", str(PROCESSBENCH), shape="processbench", license="Apache-2.0"
+    )
     dataset = Dataset(str(tmp_path / "data"))
     rows = [json.loads(line) for line in PROCESSBENCH.read_text().splitlines()]
     assert counts == {"problems": 4, "traces": 4, "with a human label": 4, "rows set aside": 0}
-    assert [annotation.first_error for annotation in human(dataset)] == [row["label"] for row in rows]
-    assert [trace.outcome is C for trace in dataset.read(TRACES)] == [row["final_answer_correct"] for row in rows]
-    stamps = {dataset.footer(table, 0) for table in (PROBLEMS, REJECTED, TRACES, annotations("human"))}
+    assert [annotation.first_error for annotation in human(dataset)] == [
+        row["label"] for row in rows
+    ]
+    assert [trace.outcome is C for trace in dataset.read(TRACES)] == [
+        row["final_answer_correct"] for row in rows
+    ]
+    stamps = {
+        dataset.footer(table, 0) for table in (PROBLEMS, REJECTED, TRACES, annotations("human"))
+    }
     assert len({footer.fingerprint for footer in stamps if footer}) == 1
     assert None not in stamps
-    assert {annotation.fingerprint for annotation in human(dataset)} == {footer.fingerprint for footer in stamps if footer}
+    assert {annotation.fingerprint for annotation in human(dataset)} == {
+        footer.fingerprint for footer in stamps if footer
+    }
 
 
 @pytest.mark.parametrize(
@@ -76,7 +92,10 @@ async def test_a_trace_is_graded_where_its_row_does_not_say_how_it_ends(
 
 async def test_solutions_of_one_problem_lie_in_one_shard(tmp_path: Path) -> None:
     size = Shards().problems_per_shard
-    problems = [{"question": f"{n} + 1?", "answer": str(n + 1), "solution": f"The answer is {n + 1}."} for n in range(size + 1)]
+    problems = [
+        {"question": f"{n} + 1?", "answer": str(n + 1), "solution": f"The answer is {n + 1}."}
+        for n in range(size + 1)
+    ]
     rows = [problem | {"model": model} for model in "ab" for problem in problems]
     counts = await imported(tmp_path / "data", write(tmp_path / "rows.jsonl", *rows))
     dataset = Dataset(str(tmp_path / "data"))
@@ -89,7 +108,9 @@ async def test_solutions_of_one_problem_lie_in_one_shard(tmp_path: Path) -> None
 
 
 async def test_rows_that_cannot_be_used_are_set_aside(tmp_path: Path) -> None:
-    counts = await imported(tmp_path / "data", write(tmp_path / "rows.jsonl", ROW, {"question": "?"}, ROW))
+    counts = await imported(
+        tmp_path / "data", write(tmp_path / "rows.jsonl", ROW, {"question": "?"}, ROW)
+    )
     assert (counts["traces"], counts["rows set aside"]) == (1, 2)
     assert [row.row for row in Dataset(str(tmp_path / "data")).read(REJECTED)] == [2, 3]
 
@@ -100,8 +121,14 @@ async def test_the_same_import_again_changes_nothing_and_another_is_refused(tmp_
     traces = list(Dataset(str(folder)).read(TRACES))
     assert await imported(folder, rows) == first
     assert list(Dataset(str(folder)).read(TRACES)) == traces
-    for path, changes in [(rows, {"split": "sentence"}), (rows, {"license": "MIT"}), (write(tmp_path / "other.jsonl", ROW, ROW), {})]:
-        with pytest.raises(ConfigError, match="holds other traces already: import into a new folder"):
+    for path, changes in [
+        (rows, {"split": "sentence"}),
+        (rows, {"license": "MIT"}),
+        (write(tmp_path / "other.jsonl", ROW, ROW), {}),
+    ]:
+        with pytest.raises(
+            ConfigError, match="holds other traces already: import into a new folder"
+        ):
             await imported(folder, path, **changes)
     assert list(Dataset(str(folder)).read(TRACES)) == traces
 
@@ -115,19 +142,31 @@ async def test_the_same_import_again_leaves_what_other_methods_said(tmp_path: Pa
     assert dataset.methods("annotations") == ("formal", "human")
 
 
-async def test_labels_that_no_person_made_are_annotations_of_their_own_method(tmp_path: Path) -> None:
+async def test_labels_that_no_person_made_are_annotations_of_their_own_method(
+    tmp_path: Path,
+) -> None:
     source = PROCESSBENCH.with_name("math_shepherd.jsonl")
     counts = await imported(tmp_path / "data", str(source), shape="math_shepherd")
     dataset = Dataset(str(tmp_path / "data"))
-    assert counts == {"problems": 2, "traces": 3, "with a human label": 0, "with a math_shepherd label": 3, "rows set aside": 0}
+    assert counts == {
+        "problems": 2,
+        "traces": 3,
+        "with a human label": 0,
+        "with a math_shepherd label": 3,
+        "rows set aside": 0,
+    }
     assert dataset.methods("annotations") == ("math_shepherd",)
-    assert {annotation.first_error for annotation in dataset.read(annotations("math_shepherd"))} == {-1, 1}
+    assert {
+        annotation.first_error for annotation in dataset.read(annotations("math_shepherd"))
+    } == {-1, 1}
 
 
 async def test_a_run_over_imported_traces_is_refused(tmp_path: Path) -> None:
     await imported(tmp_path / "dataset", write(tmp_path / "rows.jsonl", ROW))
     path = run_file(tmp_path)
-    with pytest.raises(ConfigError, match="holds traces that were imported: run into another folder"):
+    with pytest.raises(
+        ConfigError, match="holds traces that were imported: run into another folder"
+    ):
         prepare(path, (), makes_traces=True)
     assert prepare(path, (), makes_traces=False).dataset.count(TRACES) == 1
 

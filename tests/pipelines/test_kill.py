@@ -9,9 +9,17 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from storage.dataset import Dataset
-from storage.sql import query
-from tests.pipelines.running import WAIT_SECONDS, alone, complaints, finish, run_file, start, wait_for
+from storage.dataset.dataset import Dataset
+from storage.queries.sql import query
+from tests.pipelines.running import (
+    WAIT_SECONDS,
+    alone,
+    complaints,
+    finish,
+    run_file,
+    start,
+    wait_for,
+)
 
 TWICE = """
 SELECT (SELECT count(*) - count(DISTINCT problem_id) FROM problems) + (SELECT count(*) - count(DISTINCT trace_id) FROM traces)
@@ -43,15 +51,22 @@ def path(tmp_path: Path) -> str:
 def parts(dataset: Dataset) -> Mapping[str, tuple[str, int]]:
     """Every finished part, by its bytes and its time."""
     found = Path(dataset.uri).rglob("part-*.parquet")
-    return {str(file): (hashlib.sha256(file.read_bytes()).hexdigest(), file.stat().st_mtime_ns) for file in found}
+    return {
+        str(file): (hashlib.sha256(file.read_bytes()).hexdigest(), file.stat().st_mtime_ns)
+        for file in found
+    }
 
 
-def stop(path: str, environment: dict[str, str], once: Path, how: signal.Signals, *, all_at_once: bool) -> int:
+def stop(
+    path: str, environment: dict[str, str], once: Path, how: signal.Signals, *, all_at_once: bool
+) -> int:
     """Start a run, stop it once a part is there, and see that no process of it is left and its output is closed."""
     run = start("run", path, environment=environment)
     wait_for(once.exists, run)
     family = psutil.Process(run.pid).children(recursive=True)
-    assert any("prefect" in " ".join(process.cmdline()) for process in family), "there is a temporary Prefect server"
+    assert any("prefect" in " ".join(process.cmdline()) for process in family), (
+        "there is a temporary Prefect server"
+    )
     if all_at_once:
         os.killpg(run.pid, how)
     else:
@@ -66,7 +81,9 @@ def stop(path: str, environment: dict[str, str], once: Path, how: signal.Signals
 def test_interrupted_killed_and_run_again(path: str, tmp_path: Path) -> None:
     dataset, environment = Dataset(str(tmp_path / "dataset")), alone(tmp_path / "home")
     first = Path(dataset.uri, "traces/part-00000.parquet")
-    interrupted = stop(path, environment, first, signal.SIGINT, all_at_once=True)  # as a terminal's Ctrl-C
+    interrupted = stop(
+        path, environment, first, signal.SIGINT, all_at_once=True
+    )  # as a terminal's Ctrl-C
     assert interrupted == 130
     kept = parts(dataset)
     assert str(first) in kept
@@ -86,15 +103,23 @@ def test_interrupted_killed_and_run_again(path: str, tmp_path: Path) -> None:
     assert before.items() <= after.items()
     assert query(dataset, TWICE).to_pylist()[0].popitem()[1] == 0
     assert query(dataset, MISSING).to_pylist()[0].popitem()[1] == 0
-    assert query(dataset, "SELECT count(*) n FROM traces").to_pylist() == [{"n": PROBLEMS * TRACES_EACH}]
-    assert [file.name for file in Path(dataset.uri).rglob(".*") if file.is_file()] == [".lock"], "drafts of the killed runs are swept"
+    assert query(dataset, "SELECT count(*) n FROM traces").to_pylist() == [
+        {"n": PROBLEMS * TRACES_EACH}
+    ]
+    assert [file.name for file in Path(dataset.uri).rglob(".*") if file.is_file()] == [".lock"], (
+        "drafts of the killed runs are swept"
+    )
 
 
 def test_a_run_needs_no_home(tmp_path: Path) -> None:
     """And writes nothing into one: a home folder that cannot be made, on a machine without network or telemetry."""
     blocked = tmp_path / "file"
     blocked.write_text("")
-    proxies = {"HTTPS_PROXY": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1,localhost"}
+    proxies = {
+        "HTTPS_PROXY": "http://127.0.0.1:9",
+        "HTTP_PROXY": "http://127.0.0.1:9",
+        "NO_PROXY": "127.0.0.1,localhost",
+    }
     environment = {**alone(tmp_path / "home"), "HOME": str(blocked / "home"), **proxies}
     code, out, err = finish(start("run", run_file(tmp_path), environment=environment))
     assert (code, complaints(err)) == (0, [])

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from annotators.binary_search import BinarySearch
+from annotators.methods.binary_search import BinarySearch
 from engines.scripted import Scripted
-from pipelines.config import RunFile, parse
-from pipelines.plan import Plan, build
-from problems.word_problems import WordProblems
+from pipelines.run.config import RunFile, parse
+from pipelines.run.plan import Plan, build
+from problems.sources.word_problems import WordProblems
 from stepmark.errors import UserError
 from stepmark.records import Problem, Sampling
 from verifiers.answers import Answers
@@ -33,7 +33,9 @@ METHODS = ("binary_search", "thorough", "judge", "formal")
 
 
 def run_file(**changes: Any) -> RunFile:
-    return parse({key: value for key, value in (RUN | changes).items() if value is not None}, "run.toml")
+    return parse(
+        {key: value for key, value in (RUN | changes).items() if value is not None}, "run.toml"
+    )
 
 
 def plan(**changes: Any) -> Plan:
@@ -57,38 +59,85 @@ def test_methods_go_by_their_plugins_name_or_their_own() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"problems": {"use": "wordproblems"}}, "problems has no 'wordproblems'; it has: files, huggingface, logic, word_problems"),
+        (
+            {"problems": {"use": "wordproblems"}},
+            "problems has no 'wordproblems'; it has: files, huggingface, logic, word_problems",
+        ),
         ({"problems": {"use": "word_problems", "max_steps": 99}}, "they must satisfy"),
         ({"problems": {"count": 4}}, "a table for problems needs `use = …`"),
-        ({"engine": {"use": "scripted", "reply": "x"}}, "engines.scripted has no parameter 'reply'; it has: replies, "),
+        (
+            {"engine": {"use": "scripted", "reply": "x"}},
+            "engines.scripted has no parameter 'reply'; it has: replies, ",
+        ),
         ({"annotators": [{"rollouts": 4}]}, "a table for annotators needs `use = …`"),
-        ({"annotators": [{"use": "judge"}, {"use": "judge"}]}, "two [[annotators]] are called 'judge': give one of them a `name`"),
-        ({"annotators": [{"use": "judge"}, {"use": "formal", "name": "judge"}]}, "two [[annotators]] are called 'judge'"),
-        ({"annotators": [{"use": "consensus"}]}, "'consensus' labels, it does not annotate: put it in [label]"),
-        ({"annotators": [{"use": "formal", "name": "oracle"}]}, "[[annotators]] name = 'oracle': use small letters, digits and _"),
+        (
+            {"annotators": [{"use": "judge"}, {"use": "judge"}]},
+            "two [[annotators]] are called 'judge': give one of them a `name`",
+        ),
+        (
+            {"annotators": [{"use": "judge"}, {"use": "formal", "name": "judge"}]},
+            "two [[annotators]] are called 'judge'",
+        ),
+        (
+            {"annotators": [{"use": "consensus"}]},
+            "'consensus' labels, it does not annotate: put it in [label]",
+        ),
+        (
+            {"annotators": [{"use": "formal", "name": "oracle"}]},
+            "[[annotators]] name = 'oracle': use small letters, digits and _",
+        ),
         ({"annotators": [{"use": "formal", "name": "human"}]}, "name = 'human'"),
         ({"annotators": [{"use": "formal", "name": "../x"}]}, "name = '../x'"),
         ({"annotators": [{"use": "formal", "name": "A"}]}, "name = 'A'"),
         ({"annotators": [{"use": "formal", "name": ""}]}, "name = ''"),
-        ({"annotators": [{"use": "formal", "verifiers": ["guess"]}], "label": None}, "verifiers has no 'guess'"),
+        (
+            {"annotators": [{"use": "formal", "verifiers": ["guess"]}], "label": None},
+            "verifiers has no 'guess'",
+        ),
         (
             {"annotators": [{"use": "adaptive_search", "evidence": ["formal"]}, {"use": "formal"}]},
             "annotator 'adaptive_search' hears 'formal': the run file must name that [[annotators]] before it",
         ),
-        ({"label": {"use": "judge"}}, "[label] use = 'judge' annotates, it does not label: put it in [[annotators]]"),
-        ({"label": {"use": "consensus", "judge": "other"}}, "needs the annotators 'other' and one of monte_carlo, binary_search"),
+        (
+            {"label": {"use": "judge"}},
+            "[label] use = 'judge' annotates, it does not label: put it in [[annotators]]",
+        ),
+        (
+            {"label": {"use": "consensus", "judge": "other"}},
+            "needs the annotators 'other' and one of monte_carlo, binary_search",
+        ),
         ({"label": {}}, "a table for annotators needs `use = …`"),
-        ({"engine": None}, "annotator 'binary_search' asks a language model: add an [engine] table"),
-        ({"engine": None, "annotators": [{"use": "judge"}], "label": None}, "'judge' asks a language model: add an [judge_engine] table"),
-        ({"annotators": [PROVER]}, "annotator 'prover' asks a language model: add an [prover_engine] table"),
-        ({"annotators": [PROVER | {"engine": "judge_engine"}]}, "annotator 'prover': engine = 'judge_engine': a method that has an engine"),
-        ({"annotators": [{"use": "formal", "engine": "prover_engine"}]}, "annotator 'formal': engine = 'prover_engine': a method that"),
+        (
+            {"engine": None},
+            "annotator 'binary_search' asks a language model: add an [engine] table",
+        ),
+        (
+            {"engine": None, "annotators": [{"use": "judge"}], "label": None},
+            "'judge' asks a language model: add an [judge_engine] table",
+        ),
+        (
+            {"annotators": [PROVER]},
+            "annotator 'prover' asks a language model: add an [prover_engine] table",
+        ),
+        (
+            {"annotators": [PROVER | {"engine": "judge_engine"}]},
+            "annotator 'prover': engine = 'judge_engine': a method that has an engine",
+        ),
+        (
+            {"annotators": [{"use": "formal", "engine": "prover_engine"}]},
+            "annotator 'formal': engine = 'prover_engine': a method that",
+        ),
         ({"generate": {"split": "words"}}, "split: no way of splitting called 'words'"),
         ({"generate": {"split": "regex:("}}, "is not a valid pattern"),
-        ({"generate": {"prompt": "none"}}, "no prompt 'none': give the path of a text file, or one of: boxed, logic, pocket"),
+        (
+            {"generate": {"prompt": "none"}},
+            "no prompt 'none': give the path of a text file, or one of: boxed, logic, pocket",
+        ),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_starts(changes: dict[str, Any], message: str) -> None:
+def test_what_cannot_be_is_refused_before_anything_starts(
+    changes: dict[str, Any], message: str
+) -> None:
     assert message in refusal(**changes)
 
 
@@ -97,7 +146,12 @@ def test_the_judge_engine_is_the_engine_unless_there_is_one() -> None:
     assert plan().judge_engine is not None
     assert plan().judge_engine == plan().engine
     assert both.judge_engine != both.engine
-    assert plan(engine=None, judge_engine=RUN["engine"], annotators=[{"use": "judge"}], label=None).engine is None
+    assert (
+        plan(
+            engine=None, judge_engine=RUN["engine"], annotators=[{"use": "judge"}], label=None
+        ).engine
+        is None
+    )
 
 
 def hearing(rollouts: int = 4) -> list[dict[str, Any]]:
@@ -113,7 +167,11 @@ def hearing(rollouts: int = 4) -> list[dict[str, Any]]:
 def test_methods_speak_after_those_they_hear_and_change_with_them() -> None:
     one, other = plan(annotators=hearing()), plan(annotators=hearing(rollouts=5))
     assert one.waves == [["formal", "binary_search", "judge"], ["adaptive_search"], ["again"]]
-    changed = {method for method in one.annotators if one.annotations_fingerprint(method) != other.annotations_fingerprint(method)}
+    changed = {
+        method
+        for method in one.annotators
+        if one.annotations_fingerprint(method) != other.annotations_fingerprint(method)
+    }
     assert changed == {"binary_search", "adaptive_search", "again"}
 
 
@@ -125,16 +183,34 @@ def test_a_prover_writes_the_rollouts_of_the_methods_that_name_it() -> None:
     assert one.engine_of("own") == one.engine_of("binary_search") == one.engine
     two = plan(annotators=[*RUN["annotators"], PROVER, own], prover_engine=engine)
     check_moved(names(one), names(two), {"prover"})
-    check_moved(names(two), names(plan(annotators=[*RUN["annotators"], PROVER, own], prover_engine=engine, judge_engine=prover)), {"judge"})
+    check_moved(
+        names(two),
+        names(
+            plan(
+                annotators=[*RUN["annotators"], PROVER, own],
+                prover_engine=engine,
+                judge_engine=prover,
+            )
+        ),
+        {"judge"},
+    )
 
 
 def test_a_run_file_may_leave_most_out() -> None:
     bare = build(parse({"dataset": "d"}, ""))
-    assert (bare.source, bare.engine, bare.judge_engine, dict(bare.annotators), bare.labeler) == (None, None, None, {}, None)
+    assert (bare.source, bare.engine, bare.judge_engine, dict(bare.annotators), bare.labeler) == (
+        None,
+        None,
+        None,
+        {},
+        None,
+    )
 
 
 def test_a_question_is_never_read_as_a_template() -> None:
-    problem = Problem(problem_id="", question="What is {question}?", answer=None, domain="", source="")
+    problem = Problem(
+        problem_id="", question="What is {question}?", answer=None, domain="", source=""
+    )
     prompt = plan().solve_prompt(problem)
     assert prompt.user.endswith("within \\boxed{}.\n\nWhat is {question}?\n")
     assert (prompt.prefix, prompt.system) == ("", "")
@@ -142,13 +218,18 @@ def test_a_question_is_never_read_as_a_template() -> None:
 
 def test_sampling_is_that_of_the_run_file() -> None:
     g = {"temperature": 0.3, "top_p": 0.9, "max_tokens": 7, "stop": ["END"]}
-    assert plan(generate=g).sampling(n=3, seed=5) == Sampling(n=3, temperature=0.3, top_p=0.9, max_tokens=7, stop=("END",), seed=5)
+    assert plan(generate=g).sampling(n=3, seed=5) == Sampling(
+        n=3, temperature=0.3, top_p=0.9, max_tokens=7, stop=("END",), seed=5
+    )
 
 
 def names(one: Plan) -> dict[str, str]:
     """Every stamp of a plan: of traces of the same problems, of annotations and labels over the same traces."""
     found = {method: one.annotations_stamp(method, "traces") for method in one.annotators}
-    return found | {"traces": one.traces_stamp("problems"), "labels": one.labels_stamps({0: "traces"}, {})[0]}
+    return found | {
+        "traces": one.traces_stamp("problems"),
+        "labels": one.labels_stamps({0: "traces"}, {})[0],
+    }
 
 
 def check_moved(before: dict[str, str], after: dict[str, str], moved: set[str]) -> None:
@@ -183,9 +264,30 @@ EVERYTHING_ASKED = {*EVERYTHING_WRITTEN, "judge"}
         ({"generate": {"split": "sentence"}}, {"traces"}),
         ({"generate": {"grader": "code"}}, EVERYTHING_WRITTEN),
         ({"generate": {"traces_per_problem": 2}}, {"traces"}),
-        ({"annotators": [{"use": "binary_search", "rollouts": 5}, *RUN["annotators"][1:]]}, {"binary_search"}),
-        ({"annotators": [*RUN["annotators"][:2], {"use": "judge", "votes": 1}, RUN["annotators"][3]]}, {"judge"}),
-        ({"annotators": [*RUN["annotators"][:2], {"use": "judge", "prompt": "pocket"}, RUN["annotators"][3]]}, {"judge"}),
+        (
+            {"annotators": [{"use": "binary_search", "rollouts": 5}, *RUN["annotators"][1:]]},
+            {"binary_search"},
+        ),
+        (
+            {
+                "annotators": [
+                    *RUN["annotators"][:2],
+                    {"use": "judge", "votes": 1},
+                    RUN["annotators"][3],
+                ]
+            },
+            {"judge"},
+        ),
+        (
+            {
+                "annotators": [
+                    *RUN["annotators"][:2],
+                    {"use": "judge", "prompt": "pocket"},
+                    RUN["annotators"][3],
+                ]
+            },
+            {"judge"},
+        ),
         ({"label": {"use": "consensus", "rule": "majority"}}, {"labels"}),
         ({"label": {"use": "consensus", "formal_veto": False}}, {"labels"}),
     ],
@@ -196,9 +298,15 @@ def test_a_fingerprint_moves_with_what_it_covers(changes: dict[str, Any], moved:
 
 @pytest.mark.parametrize(
     ("plugin", "moved"),
-    [(WordProblems, set()), (Answers, EVERYTHING_WRITTEN), (BinarySearch, {"binary_search", "thorough"})],
+    [
+        (WordProblems, set()),
+        (Answers, EVERYTHING_WRITTEN),
+        (BinarySearch, {"binary_search", "thorough"}),
+    ],
 )
-def test_a_new_version_of_a_plugin_moves_what_it_makes(plugin: type[Any], moved: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_version_of_a_plugin_moves_what_it_makes(
+    plugin: type[Any], moved: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = names(plan())
     monkeypatch.setattr(plugin, "version", plugin.version + 1)
     check_moved(before, names(plan()), moved)
@@ -220,12 +328,22 @@ def test_the_text_of_ones_own_prompt_is_covered(tmp_path: Path) -> None:
         lambda one: replace(one, engine=Scripted()).annotations_stamp("binary_search", "traces"),
     ],
 )
-def test_annotations_of_other_traces_methods_or_engines_are_others(other: Callable[[Plan], str]) -> None:
+def test_annotations_of_other_traces_methods_or_engines_are_others(
+    other: Callable[[Plan], str],
+) -> None:
     assert other(plan()) != plan().annotations_stamp("binary_search", "traces")
 
 
 def test_labels_of_other_annotations_are_others() -> None:
     annotators = RUN["annotators"]
     chosen = (annotators, annotators[:3], annotators[1:])
-    assert len({plan(annotators=methods, label=MAJORITY).labels_stamps({0: "traces"}, {})[0] for methods in chosen}) == 3
+    assert (
+        len(
+            {
+                plan(annotators=methods, label=MAJORITY).labels_stamps({0: "traces"}, {})[0]
+                for methods in chosen
+            }
+        )
+        == 3
+    )
     assert plan().labels_stamps({0: "traces"}, {}) != plan().labels_stamps({0: "other traces"}, {})

@@ -9,17 +9,19 @@ from typing import Any
 
 import pytest
 
-from annotators.base import Graded
+from annotators.context import Grade
 from pipelines.__main__ import main
-from pipelines.grading import grade, why_ungradable
+from pipelines.run.grading import grade, why_ungradable
 from stepmark.records import Verdict
-from storage.dataset import Dataset
-from storage.tables import PROBLEMS, REJECTED, TRACES, annotations
+from storage.dataset.dataset import Dataset
+from storage.dataset.tables import PROBLEMS, REJECTED, TRACES, annotations
 from tests.pipelines.running import run_file
-from verifiers._isolated import Isolated
+from verifiers.isolation.pool import Isolated
 
 # Prefect's threads keep their connections beyond the event loop of a flow.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket.socket:ResourceWarning", "ignore:unclosed transport:ResourceWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:unclosed <socket.socket:ResourceWarning", "ignore:unclosed transport:ResourceWarning"
+)
 
 PROGRAMS = Path(__file__).parents[1] / "verifiers" / "data" / "programs.jsonl"
 """Twelve problems of our own, in all shapes of tests, each with a right solution and one with a mistake that people make."""
@@ -31,15 +33,27 @@ def _rows() -> list[Mapping[str, Any]]:
     return [json.loads(line) for line in PROGRAMS.read_text().splitlines()]
 
 
-def test_programs_are_graded_by_their_tests(tmp_path: Path, prefect_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_programs_are_graded_by_their_tests(
+    tmp_path: Path, prefect_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(gc, "freeze", lambda: None)
     problems = tmp_path / "problems.jsonl"
-    problems.write_text(PROGRAMS.read_text() + json.dumps({"question": "Write nothing.", "answer": "18"}) + "\n")
+    problems.write_text(
+        PROGRAMS.read_text() + json.dumps({"question": "Write nothing.", "answer": "18"}) + "\n"
+    )
     path = run_file(
         tmp_path,
         problems={"use": "files", "paths": [str(problems)], "domain": "code"},
-        engine={"use": "scripted", "replies": {row["question"]: [row["right"], row["wrong"]] for row in _rows()}},
-        generate={"traces_per_problem": 2, "grader": "code", "prompt": "program", "split": "blank_line"},
+        engine={
+            "use": "scripted",
+            "replies": {row["question"]: [row["right"], row["wrong"]] for row in _rows()},
+        },
+        generate={
+            "traces_per_problem": 2,
+            "grader": "code",
+            "prompt": "program",
+            "split": "blank_line",
+        },
         annotators=[{"use": "formal", "verifiers": ["code"]}],
         shards={"problems_per_shard": 16},
     )
@@ -62,8 +76,12 @@ def test_programs_are_graded_by_their_tests(tmp_path: Path, prefect_server: str,
     ]
     traces = {trace.trace_id: trace for trace in dataset.read(TRACES)}
     formal = list(dataset.read(annotations("formal")))
-    false = [traces[annotation.trace_id] for annotation in formal if annotation.first_error is not None]
-    assert sorted(trace.final_answer.split("(")[0] for trace in false if trace.final_answer) == [f"def {name}" for name in WRONG_CLAIMS]
+    false = [
+        traces[annotation.trace_id] for annotation in formal if annotation.first_error is not None
+    ]
+    assert sorted(trace.final_answer.split("(")[0] for trace in false if trace.final_answer) == [
+        f"def {name}" for name in WRONG_CLAIMS
+    ]
     verdicts = [step.verdict for annotation in formal for step in annotation.steps]
     assert verdicts.count(Verdict.CORRECT) == 2 * len(_rows()) - len(WRONG_CLAIMS)
 
@@ -72,7 +90,13 @@ async def test_a_program_is_the_last_block_of_a_whole_solution() -> None:
     text = "```python\ndef f(): return 1\n```\nBetter:\n```python\ndef f(): return 2\n```\n"
     async with Isolated(workers=1, deadline=20.0) as workers:
         graded = await grade(workers, text, "stop", "assert f() == 2", grader="code")
-        assert graded == Graded(final_answer="def f(): return 2\n", outcome=Verdict.CORRECT, reason="tests passed: 1")
-        assert (await grade(workers, text, "length", "assert f() == 2", grader="code")).reason == "truncated"
-        assert (await grade(workers, "The answer is 2.", "stop", "assert f() == 2", grader="code")).reason == "no final answer"
+        assert graded == Grade(
+            final_answer="def f(): return 2\n", outcome=Verdict.CORRECT, reason="tests passed: 1"
+        )
+        assert (
+            await grade(workers, text, "length", "assert f() == 2", grader="code")
+        ).reason == "truncated"
+        assert (
+            await grade(workers, "The answer is 2.", "stop", "assert f() == 2", grader="code")
+        ).reason == "no final answer"
         assert await why_ungradable(workers, "assert f() == 2", grader="code") == ""

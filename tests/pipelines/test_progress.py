@@ -7,8 +7,8 @@ import time
 import pytest
 from rich.console import Console
 
-from pipelines import progress
-from pipelines.meter import Meter
+from pipelines.run import progress
+from pipelines.run.meter import Meter
 from stepmark.records import Cost
 
 HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
@@ -47,8 +47,16 @@ def test_a_terminal_shows_a_bar_for_every_stage_begun(meter: Meter) -> None:
     with progress.shown(meter, console):
         wait_for(screen, "13 tokens written")
     shown = screen.getvalue()
-    for stage, bar, count in [("problems", "━" * 24, "4"), ("traces", "━" * 18 + "╌" * 6, "6/8"), ("formal", "╌" * 24, "0/5")]:
-        (line,) = {line.strip() for line in shown.splitlines() if line.lstrip("\r\x1b[2KA1").startswith(stage)}
+    for stage, bar, count in [
+        ("problems", "━" * 24, "4"),
+        ("traces", "━" * 18 + "╌" * 6, "6/8"),
+        ("formal", "╌" * 24, "0/5"),
+    ]:
+        (line,) = {
+            line.strip()
+            for line in shown.splitlines()
+            if line.lstrip("\r\x1b[2KA1").startswith(stage)
+        }
         assert bar in line
         assert line.endswith(count)
     assert "1/3 (1 failed)" in shown
@@ -77,7 +85,9 @@ def test_a_log_gets_plain_lines(meter: Meter) -> None:
     with progress.shown(meter, Console(file=screen)):
         wait_for(screen, "\n")
     line = screen.getvalue().splitlines()[0]
-    assert line.startswith("problems 4, traces 6/8, judge 1/3 (1 failed), formal 0/5, 7 rollouts, 13 tokens written")
+    assert line.startswith(
+        "problems 4, traces 6/8, judge 1/3 (1 failed), formal 0/5, 7 rollouts, 13 tokens written"
+    )
     assert "\x1b" not in screen.getvalue()
 
 

@@ -5,8 +5,16 @@ from typing import Any
 
 import pytest
 
-from problems._columns import MAX_CHARACTERS, ROWS_LOOKED_AT, UnusableError, at, number_or_text_at, text_of, with_columns
-from problems._rows import Row
+from problems.tabular.columns import (
+    MAX_CHARACTERS,
+    ROWS_LOOKED_AT,
+    UnusableError,
+    at,
+    number_or_text_at,
+    text_of,
+    with_columns,
+)
+from problems.tabular.readers import Row
 from stepmark.errors import InputError
 from stepmark.records import Rejected
 
@@ -48,7 +56,16 @@ def test_what_is_no_text(value: object, reason: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"), [("18", "18"), (" 18\n", "18"), (18, "18"), (1.5, "1.5"), (Decimal("0.10"), "0.10"), ("", None), (None, None)]
+    ("value", "expected"),
+    [
+        ("18", "18"),
+        (" 18\n", "18"),
+        (18, "18"),
+        (1.5, "1.5"),
+        (Decimal("0.10"), "0.10"),
+        ("", None),
+        (None, None),
+    ],
 )
 def test_numbers_pass_as_texts(value: object, expected: str | None) -> None:
     assert number_or_text_at({"answer": value}, "answer") == expected

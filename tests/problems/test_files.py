@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from problems._shapes import SHAPES
-from problems.files import Files
+from problems.sources.files import Files
+from problems.tabular.problem_formats import SHAPES
 from stepmark.errors import ConfigError, InputError
 from stepmark.plugins import build
 from stepmark.records import Problem, Rejected
@@ -28,7 +28,9 @@ def problems(source: Files) -> list[Problem]:
 
 def only(tmp_path: Path, row: object, **fields: Any) -> Problem | Rejected:
     """What becomes of a row that stands behind a good one."""
-    path = write(tmp_path / "x.jsonl", {"question": "1 + 1?", "answer": "2", "meta": {"level": 3}}, row)
+    path = write(
+        tmp_path / "x.jsonl", {"question": "1 + 1?", "answer": "2", "meta": {"level": 3}}, row
+    )
     _, item = Files(paths=(path,), **fields).problems()
     return item
 
@@ -37,12 +39,16 @@ def test_gsm8k_takes_what_stands_behind_the_hashes() -> None:
     found = problems(Files(paths=(str(SAMPLES / "gsm8k.jsonl"),), shape="gsm8k", license="MIT"))
     assert [problem.answer for problem in found] == ["18", "3", "70000", "2,125"]
     assert found[0].question.startswith("Janet’s ducks lay 16 eggs per day.")
-    assert {(problem.domain, problem.source, problem.license) for problem in found} == {("math", "gsm8k.jsonl", "MIT")}
+    assert {(problem.domain, problem.source, problem.license) for problem in found} == {
+        ("math", "gsm8k.jsonl", "MIT")
+    }
 
 
 def test_the_same_problem_from_two_files_is_one_problem() -> None:
     (gsm8k,) = Files(paths=(str(SAMPLES / "gsm8k.jsonl"),), shape="gsm8k", limit=1).problems()
-    (solved,) = Files(paths=(str(SAMPLES / "gsm8k_solutions.jsonl"),), shape="gsm8k_solutions", limit=1).problems()
+    (solved,) = Files(
+        paths=(str(SAMPLES / "gsm8k_solutions.jsonl"),), shape="gsm8k_solutions", limit=1
+    ).problems()
     assert isinstance(gsm8k, Problem)
     assert isinstance(solved, Problem)
     assert gsm8k.problem_id == solved.problem_id
@@ -55,16 +61,33 @@ def test_processbench_has_no_reference_answers() -> None:
 
 def test_math_takes_the_answer_or_the_last_box_of_the_solution(tmp_path: Path) -> None:
     solution = r"First $\boxed{1}$, rather $\boxed{\frac{1}{2}}$."
-    rows = [{"problem": "a", "solution": solution}, {"problem": "b", "solution": solution, "answer": "7"}, {"problem": "c"}]
+    rows = [
+        {"problem": "a", "solution": solution},
+        {"problem": "b", "solution": solution, "answer": "7"},
+        {"problem": "c"},
+    ]
     found = problems(Files(paths=(write(tmp_path / "x.jsonl", *rows),), shape="math"))
     assert [problem.answer for problem in found] == [r"\frac{1}{2}", "7", None]
 
 
 def test_columns_are_mapped_with_dots_and_kept_beside(tmp_path: Path) -> None:
     row = {"text": {"q": "2 + 2?"}, "gold": 4, "set": "A", "of": "me", "level": 5, "by": "CC0"}
-    fields = {"question": "text.q", "answer": "gold", "domain": "set", "source": "of", "license": "by", "metadata.level": "level"}
+    fields = {
+        "question": "text.q",
+        "answer": "gold",
+        "domain": "set",
+        "source": "of",
+        "license": "by",
+        "metadata.level": "level",
+    }
     (found,) = problems(Files(paths=(write(tmp_path / "x.jsonl", row),), fields=fields, domain="B"))
-    assert (found.question, found.answer, found.domain, found.source, found.license) == ("2 + 2?", "4", "A", "me", "CC0")
+    assert (found.question, found.answer, found.domain, found.source, found.license) == (
+        "2 + 2?",
+        "4",
+        "A",
+        "me",
+        "CC0",
+    )
     assert found.metadata == {"level": "5"}
 
 
@@ -93,10 +116,14 @@ def test_a_bad_row_is_set_aside(tmp_path: Path, row: object, field: str, reason:
 def test_gsm8k_without_hashes_is_set_aside(tmp_path: Path) -> None:
     path = write(tmp_path / "x.jsonl", {"question": "1 + 1?", "answer": "2"})
     (item,) = Files(paths=(path,), shape="gsm8k").problems()
-    assert item == Rejected(file=path, row=1, field="answer", reason="states no final answer in the way of this shape")
+    assert item == Rejected(
+        file=path, row=1, field="answer", reason="states no final answer in the way of this shape"
+    )
 
 
-@pytest.mark.parametrize("row", [{"question": "b"}, {"question": "b", "answer": None}, {"question": "b", "answer": " "}])
+@pytest.mark.parametrize(
+    "row", [{"question": "b"}, {"question": "b", "answer": None}, {"question": "b", "answer": " "}]
+)
 def test_an_answer_may_be_absent(tmp_path: Path, row: object) -> None:
     item = only(tmp_path, row)
     assert isinstance(item, Problem)
@@ -104,7 +131,10 @@ def test_an_answer_may_be_absent(tmp_path: Path, row: object) -> None:
 
 
 def test_the_limit_counts_problems_over_all_files(tmp_path: Path) -> None:
-    paths = tuple(write(tmp_path / f"{name}.jsonl", {"question": name}, {}, {"question": name * 2}) for name in "ab")
+    paths = tuple(
+        write(tmp_path / f"{name}.jsonl", {"question": name}, {}, {"question": name * 2})
+        for name in "ab"
+    )
     kinds = [type(item).__name__ for item in Files(paths=paths, limit=3).problems()]
     assert kinds == ["Problem", "Rejected", "Problem", "Problem"]
 
@@ -112,8 +142,14 @@ def test_the_limit_counts_problems_over_all_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"shape": "gsm9k"}, f"no shape is called 'gsm9k'; there are: {', '.join(SHAPES)}; or map your own columns with fields"),
-        ({"fields": {"prompt": "q"}}, "fields: 'prompt' is none of ours; there are: question, answer, reference_solution, domain"),
+        (
+            {"shape": "gsm9k"},
+            f"no shape is called 'gsm9k'; there are: {', '.join(SHAPES)}; or map your own columns with fields",
+        ),
+        (
+            {"fields": {"prompt": "q"}},
+            "fields: 'prompt' is none of ours; there are: question, answer, reference_solution, domain",
+        ),
         ({"fields": {"steps": "q"}}, "fields: 'steps' is none of ours"),
         ({"fields": {"metadata.": "q"}}, "fields: 'metadata.' is none of ours"),
         ({"limit": 0}, "limit = 0: it must be 1 or more"),
@@ -126,13 +162,21 @@ def test_what_a_run_file_gets_wrong(fields: dict[str, Any], message: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "fields", [{"question": "promt"}, {"question": "prompt", "answer": "gold"}, {"question": "prompt", "domain": "a.b"}]
+    "fields",
+    [
+        {"question": "promt"},
+        {"question": "prompt", "answer": "gold"},
+        {"question": "prompt", "domain": "a.b"},
+    ],
 )
 def test_a_field_that_the_file_does_not_have(tmp_path: Path, fields: dict[str, str]) -> None:
     path = write(tmp_path / "x.jsonl", {"prompt": "a", "answer": "b"})
     with pytest.raises(InputError) as caught:
         list(Files(paths=(path,), fields=fields).problems())
-    assert str(caught.value) == f"{path} has no field {list(fields.values())[-1]!r}; it has: prompt, answer"
+    assert (
+        str(caught.value)
+        == f"{path} has no field {list(fields.values())[-1]!r}; it has: prompt, answer"
+    )
 
 
 def test_a_missing_file_is_named_at_once() -> None:

@@ -7,12 +7,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from problems import huggingface
-from problems.huggingface import HuggingFace
+from problems.sources import huggingface
+from problems.sources.huggingface import HuggingFace
 from stepmark.errors import InputError
 from stepmark.records import Problem, Rejected
 
-ROWS = [{"question": "a", "answer": "x #### 1"}, {"question": "", "answer": "x #### 2"}, {"question": "c", "answer": "x #### 3"}]
+ROWS = [
+    {"question": "a", "answer": "x #### 1"},
+    {"question": "", "answer": "x #### 2"},
+    {"question": "c", "answer": "x #### 3"},
+]
 
 
 @pytest.fixture
@@ -34,8 +38,17 @@ def test_a_folder_of_json_lines(folder: Path) -> None:
 
 def test_a_folder_of_parquet(folder: Path) -> None:
     (folder / "train.jsonl").unlink()
-    pq.write_table(pa.Table.from_pylist([{"q": {"text": "a"}, "n": 1}, {"q": {"text": "b"}, "n": None}]), folder / "test.parquet")
-    source = HuggingFace(name=str(folder), split="test", fields={"question": "q.text", "answer": "n"}, limit=1, license="MIT")
+    pq.write_table(
+        pa.Table.from_pylist([{"q": {"text": "a"}, "n": 1}, {"q": {"text": "b"}, "n": None}]),
+        folder / "test.parquet",
+    )
+    source = HuggingFace(
+        name=str(folder),
+        split="test",
+        fields={"question": "q.text", "answer": "n"},
+        limit=1,
+        license="MIT",
+    )
     (problem,) = source.problems()
     assert isinstance(problem, Problem)
     assert (problem.answer, problem.license) == ("1", "MIT")
@@ -46,9 +59,18 @@ def test_what_is_not_there_is_said_in_one_line(folder: Path) -> None:
     whole = f"the data set {name}, split tset, cannot be read: Bad split: tset. Available splits: ['train']"
     for source, message in (
         (HuggingFace(name=name, split="tset"), whole),
-        (HuggingFace(name=name, config="main"), f"the data set {name} (main), split train, cannot be read: BuilderConfig 'main' not found"),
-        (HuggingFace(name=f"{name}/no"), f"the data set {name}/no, split train, cannot be read: Couldn't find any data file at {name}/no"),
-        (HuggingFace(name=name, fields={"question": "prompt"}), f"{name} has no field 'prompt'; it has: question, answer"),
+        (
+            HuggingFace(name=name, config="main"),
+            f"the data set {name} (main), split train, cannot be read: BuilderConfig 'main' not found",
+        ),
+        (
+            HuggingFace(name=f"{name}/no"),
+            f"the data set {name}/no, split train, cannot be read: Couldn't find any data file at {name}/no",
+        ),
+        (
+            HuggingFace(name=name, fields={"question": "prompt"}),
+            f"{name} has no field 'prompt'; it has: question, answer",
+        ),
     ):
         with pytest.raises(InputError) as caught:
             source.problems()
@@ -70,4 +92,7 @@ def test_an_unreachable_hub_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(huggingface, "load_dataset", unreachable)
     with pytest.raises(InputError) as caught:
         HuggingFace(name="org/set", revision="abc").problems()
-    assert str(caught.value) == "the data set org/set, split train, cannot be read: Couldn't reach 'org/set' on the Hub"
+    assert (
+        str(caught.value)
+        == "the data set org/set, split train, cannot be read: Couldn't reach 'org/set' on the Hub"
+    )

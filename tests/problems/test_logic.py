@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from problems._logic_language import World, read
-from problems._logic_mistakes import KINDS, spoilt
-from problems._logic_models import consistent, ground
 from problems.base import Oracle
-from problems.logic import Logic
+from problems.logic_domain.language import World, read
+from problems.logic_domain.mistakes import KINDS, spoilt
+from problems.logic_domain.models import consistent, ground
+from problems.sources.logic import Logic
 from stepmark import plugins
-from stepmark.answers import final_answer
 from stepmark.errors import ConfigError
+from stepmark.final_answers import final_answer
 from stepmark.identity import fingerprint
 from stepmark.records import Problem, Verdict, first_error_of
 from stepmark.steps import split
@@ -38,7 +38,9 @@ WORLD = World(
     ),
     hypothesis="Ana is rich",
 )
-HAPPY = "Step 1: Ana is kind and not tall; everyone who is kind is happy; therefore, Ana is happy.\n"
+HAPPY = (
+    "Step 1: Ana is kind and not tall; everyone who is kind is happy; therefore, Ana is happy.\n"
+)
 
 
 def made(source: Logic) -> list[Problem]:
@@ -63,8 +65,17 @@ def verdicts(lines: Sequence[str], problem: Problem | None = None) -> list[Verdi
 
 
 def _problem() -> Problem:
-    world = '{"given": ["' + '", "'.join(WORLD.given) + f'"], "hypothesis": "{WORLD.hypothesis}"' + "}"
-    return Problem(problem_id="p", question="", answer="false", domain="logic", source="logic", metadata={"world": world})
+    world = (
+        '{"given": ["' + '", "'.join(WORLD.given) + f'"], "hypothesis": "{WORLD.hypothesis}"' + "}"
+    )
+    return Problem(
+        problem_id="p",
+        question="",
+        answer="false",
+        domain="logic",
+        source="logic",
+        metadata={"world": world},
+    )
 
 
 PROBLEM = _problem()
@@ -103,9 +114,16 @@ def test_none_of_the_steps_of_a_proof_can_be_left_out(problems: Sequence[Problem
 def test_what_is_given_is_free_of_contradiction_and_distracts(problems: Sequence[Problem]) -> None:
     for problem in problems:
         world = World.of(problem)
-        names = {literal.subject for clause in world.clauses for literal in clause if literal.subject}
+        names = {
+            literal.subject for clause in world.clauses for literal in clause if literal.subject
+        }
         assert consistent(ground(world.clauses, names))
-        used = {clause for line in gold(problem)[:-1] for premise in line.split(": ")[1].split("; ") for clause in read(premise) or ()}
+        used = {
+            clause
+            for line in gold(problem)[:-1]
+            for premise in line.split(": ")[1].split("; ")
+            for clause in read(premise) or ()
+        }
         assert world.clauses - used
 
 
@@ -115,25 +133,41 @@ def test_the_question_states_the_world(problems: Sequence[Problem]) -> None:
         world = World.of(problem)
         assert asked == "Is the hypothesis true, false or unprovable?"
         assert sentences.pop() == f"Hypothesis: {world.hypothesis}."
-        assert frozenset().union(*(read(sentence.removesuffix(".")) or () for sentence in sentences)) == world.clauses
+        assert (
+            frozenset().union(*(read(sentence.removesuffix(".")) or () for sentence in sentences))
+            == world.clauses
+        )
         assert "\n" not in problem.question
 
 
-def test_problems_are_all_different_and_say_where_they_come_from(problems: Sequence[Problem]) -> None:
-    assert len({problem.problem_id for problem in problems}) == len({problem.question for problem in problems}) == MANY
-    assert {(problem.domain, problem.source, problem.license) for problem in problems} == {("logic", "logic", "Apache-2.0")}
+def test_problems_are_all_different_and_say_where_they_come_from(
+    problems: Sequence[Problem],
+) -> None:
+    assert (
+        len({problem.problem_id for problem in problems})
+        == len({problem.question for problem in problems})
+        == MANY
+    )
+    assert {(problem.domain, problem.source, problem.license) for problem in problems} == {
+        ("logic", "logic", "Apache-2.0")
+    }
 
 
 def test_every_form_of_a_rule_occurs(problems: Sequence[Problem]) -> None:
     for form in ("Everyone who", "No one who", "If someone", "Everyone is", " or ", " and not "):
         assert sum(form in problem.question for problem in problems) > MANY / 20, form
-    assert sum(bool(re.search(r"If [A-Z]\w+ is", problem.question)) for problem in problems) > MANY / 20
+    assert (
+        sum(bool(re.search(r"If [A-Z]\w+ is", problem.question)) for problem in problems)
+        > MANY / 20
+    )
 
 
 def test_the_same_seed_gives_the_same_problems_and_more_of_them_begin_alike() -> None:
     few, more = Logic(count=20, seed=5), Logic(count=40, seed=5)
     assert made(few) == made(few) == made(more)[:20]
-    assert not {p.problem_id for p in made(few)} & {p.problem_id for p in made(Logic(count=20, seed=6))}
+    assert not {p.problem_id for p in made(few)} & {
+        p.problem_id for p in made(Logic(count=20, seed=6))
+    }
     assert fingerprint(few) != fingerprint(more)
 
 
@@ -168,7 +202,10 @@ def test_a_mistake_is_the_only_wrong_step(kind: str, problems: Sequence[Problem]
             assert [verdict for verdict, _ in said[: place + 1]] == [C] * place + [I], lines[place]
             assert I not in [verdict for verdict, _ in said[place + 1 :]]
             assert said[place][1] in REASONS.get(kind, {"conclusion"})
-            assert [*lines[:place], *lines[place + 1 :]] == [*gold(problem)[:place], *gold(problem)[place + 1 :]]
+            assert [*lines[:place], *lines[place + 1 :]] == [
+                *gold(problem)[:place],
+                *gold(problem)[place + 1 :],
+            ]
             assert first_error_of([verdict for verdict, _ in said]) == place
     assert fitting > tried * LEAST_FITTING.get(kind, 0.7)
 
@@ -176,7 +213,9 @@ def test_a_mistake_is_the_only_wrong_step(kind: str, problems: Sequence[Problem]
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_seed_gives_the_same_mistake(kind: str, problems: Sequence[Problem]) -> None:
     for problem in problems[:20]:
-        first, again = (spoilt(World.of(problem), gold(problem), 0, kind, Random(1)) for _ in range(2))
+        first, again = (
+            spoilt(World.of(problem), gold(problem), 0, kind, Random(1)) for _ in range(2)
+        )
         assert first == again
 
 
@@ -185,20 +224,60 @@ def test_the_same_seed_gives_the_same_mistake(kind: str, problems: Sequence[Prob
     [
         (HAPPY, C, ""),
         ("Ana is kind; everyone who is kind is happy; therefore, Ana is happy.", C, ""),
-        ("Step 7: Ana is kind; if someone is kind, then they are happy; therefore, Ana is happy.", C, ""),
+        (
+            "Step 7: Ana is kind; if someone is kind, then they are happy; therefore, Ana is happy.",
+            C,
+            "",
+        ),
         ("Step 1: Ana is kind; if Ana is kind, then Ana is happy; therefore, Ana is happy.", C, ""),
         ("Step 1: Ana is kind; therefore, Ana is kind or Ben is rich.", C, ""),
-        ("Step 1: everyone who is kind is happy; therefore, if someone is not happy, then they are not kind.", C, ""),
-        ("Step 1: Ana is kind; Ana is not tall; everyone who is kind is happy; therefore, Ana is happy and not tall.", C, ""),
-        ("Step 1: Ana is kind; everyone who is kind is happy; therefore, Ana is not happy.", I, "conclusion"),
+        (
+            "Step 1: everyone who is kind is happy; therefore, if someone is not happy, then they are not kind.",
+            C,
+            "",
+        ),
+        (
+            "Step 1: Ana is kind; Ana is not tall; everyone who is kind is happy; therefore, Ana is happy and not tall.",
+            C,
+            "",
+        ),
+        (
+            "Step 1: Ana is kind; everyone who is kind is happy; therefore, Ana is not happy.",
+            I,
+            "conclusion",
+        ),
         ("Step 1: Ana is kind; therefore, Ana is happy.", I, "conclusion"),
         ("Step 1: everyone who is kind is happy; therefore, Ana is happy.", I, "conclusion"),
-        ("Step 1: Ana is kind; everyone who is kind is happy; therefore, Ben is happy.", I, "conclusion"),
-        ("Step 1: Ana is kind; everyone who is kind is happy; therefore, Ana is happy and rich.", I, "conclusion"),
-        ("Step 1: Ben is kind; everyone who is kind is happy; therefore, Ben is happy.", I, "premise"),
-        ("Step 1: Ana is kind; no one who is kind is happy; therefore, Ana is not happy.", I, "premise"),
-        ("Step 1: Ana is happy; everyone who is happy is kind; therefore, Ana is kind.", I, "premise"),
-        ("Step 1: Ana is happy; if Ana is happy, then Ben is not wise; therefore, Ben is not wise.", U, "a premise was not shown"),
+        (
+            "Step 1: Ana is kind; everyone who is kind is happy; therefore, Ben is happy.",
+            I,
+            "conclusion",
+        ),
+        (
+            "Step 1: Ana is kind; everyone who is kind is happy; therefore, Ana is happy and rich.",
+            I,
+            "conclusion",
+        ),
+        (
+            "Step 1: Ben is kind; everyone who is kind is happy; therefore, Ben is happy.",
+            I,
+            "premise",
+        ),
+        (
+            "Step 1: Ana is kind; no one who is kind is happy; therefore, Ana is not happy.",
+            I,
+            "premise",
+        ),
+        (
+            "Step 1: Ana is happy; everyone who is happy is kind; therefore, Ana is kind.",
+            I,
+            "premise",
+        ),
+        (
+            "Step 1: Ana is happy; if Ana is happy, then Ben is not wise; therefore, Ben is not wise.",
+            U,
+            "a premise was not shown",
+        ),
         ("The answer is true.", I, "answer"),
         ("The answer is unprovable.", I, "answer"),
         ("The answer is false.", U, "the answer was not shown"),
@@ -209,7 +288,9 @@ def test_a_step_is_judged_by_what_it_states(line: str, verdict: Verdict, reason:
 
 
 def test_what_was_shown_can_be_used_and_what_was_wrongly_shown_cannot() -> None:
-    use = "Step 2: Ana is happy; if Ana is happy, then Ben is not wise; therefore, Ben is not wise.\n"
+    use = (
+        "Step 2: Ana is happy; if Ana is happy, then Ben is not wise; therefore, Ben is not wise.\n"
+    )
     assert verdicts([HAPPY, use]) == [C, C]
     assert verdicts(["Step 1: Ana is kind; therefore, Ana is happy.\n", use]) == [I, U]
     wrong = "Step 1: Ana is kind; everyone who is kind is happy; therefore, Ben is happy.\n"
@@ -251,10 +332,33 @@ def test_what_is_foreign_is_unknown(line: str) -> None:
 
 
 WORDS = st.sampled_from(
-    ["Ana", "Ben", "kind", "tall", "is", "not", "and", "or", "if", "then", "they", "are", "someone", "everyone", "no", "one"]
+    [
+        "Ana",
+        "Ben",
+        "kind",
+        "tall",
+        "is",
+        "not",
+        "and",
+        "or",
+        "if",
+        "then",
+        "they",
+        "are",
+        "someone",
+        "everyone",
+        "no",
+        "one",
+    ]
 )
-STATEMENTS = st.lists(WORDS, max_size=9).map(" ".join) | st.sampled_from(WORLD.given) | st.text(max_size=20)
-LINES = st.builds("Step 1: {}; therefore, {}.\n".format, st.lists(STATEMENTS, min_size=1, max_size=3).map("; ".join), STATEMENTS)
+STATEMENTS = (
+    st.lists(WORDS, max_size=9).map(" ".join) | st.sampled_from(WORLD.given) | st.text(max_size=20)
+)
+LINES = st.builds(
+    "Step 1: {}; therefore, {}.\n".format,
+    st.lists(STATEMENTS, min_size=1, max_size=3).map("; ".join),
+    STATEMENTS,
+)
 
 
 @given(lines=st.lists(LINES | st.text(max_size=60), max_size=6))
@@ -266,7 +370,13 @@ def test_nothing_that_can_be_written_breaks_the_oracle(lines: list[str]) -> None
 
 
 @pytest.mark.parametrize(
-    "bounds", [{"min_steps": 0}, {"max_steps": 9}, {"min_steps": 5, "max_steps": 4}, {"min_steps": -1, "max_steps": -1}]
+    "bounds",
+    [
+        {"min_steps": 0},
+        {"max_steps": 9},
+        {"min_steps": 5, "max_steps": 4},
+        {"min_steps": -1, "max_steps": -1},
+    ],
 )
 def test_bounds_that_cannot_be_are_refused(bounds: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match=r"they must satisfy 1 <= min_steps <= max_steps <= 8$"):
@@ -275,7 +385,10 @@ def test_bounds_that_cannot_be_are_refused(bounds: dict[str, int]) -> None:
 
 @pytest.mark.parametrize("steps", [1, 4, 8])
 def test_bounds_are_kept(steps: int) -> None:
-    assert {problem.metadata["steps"] for problem in made(Logic(count=30, min_steps=steps, max_steps=steps))} == {str(steps)}
+    assert {
+        problem.metadata["steps"]
+        for problem in made(Logic(count=30, min_steps=steps, max_steps=steps))
+    } == {str(steps)}
 
 
 def test_no_problems_are_no_error() -> None:
@@ -286,7 +399,11 @@ def test_the_replies_of_the_run_file_are_a_right_and_a_wrong_solution_of_each_pr
     run_file = tomllib.loads(RUN_FILE.read_text(encoding="utf-8"))
     source: Logic = plugins.build("problems", run_file["problems"])
     for problem in made(source):
-        (fitting,) = [replies for key, replies in run_file["engine"]["replies"].items() if key in problem.question]
+        (fitting,) = [
+            replies
+            for key, replies in run_file["engine"]["replies"].items()
+            if key in problem.question
+        ]
         right, wrong = (split(reply, "line") for reply in fitting)
         assert "".join(right) == problem.metadata["gold"]
         assert verdicts(wrong, problem).count(I) == 1

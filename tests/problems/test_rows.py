@@ -9,12 +9,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from problems import _rows
-from problems._rows import Row, expand, read
+from problems.tabular import readers as _rows
+from problems.tabular.readers import Row, expand, read
 from stepmark.errors import InputError
 from stepmark.records import Rejected
 
-ROWS: list[dict[str, str | None]] = [{"question": "Wie viel?\n2 + 2", "answer": "4"}, {"question": 'He says "ü, x"', "answer": None}]
+ROWS: list[dict[str, str | None]] = [
+    {"question": "Wie viel?\n2 + 2", "answer": "4"},
+    {"question": 'He says "ü, x"', "answer": None},
+]
 
 
 def rows_of(path: Path) -> list[Row | Rejected]:
@@ -27,7 +30,10 @@ def write(path: Path, content: bytes) -> Path:
 
 
 def as_jsonl(path: Path) -> Path:
-    return write(path.with_suffix(".jsonl"), b"\xef\xbb\xbf" + "\n".join(json.dumps(row) for row in ROWS).encode())
+    return write(
+        path.with_suffix(".jsonl"),
+        b"\xef\xbb\xbf" + "\n".join(json.dumps(row) for row in ROWS).encode(),
+    )
 
 
 def as_json(path: Path) -> Path:
@@ -48,7 +54,9 @@ def as_parquet(path: Path) -> Path:
 @pytest.mark.parametrize("written", [as_jsonl, as_json, as_csv, as_parquet])
 def test_every_format_gives_the_same_rows(tmp_path: Path, written: Callable[[Path], Path]) -> None:
     path = written(tmp_path / "rows")
-    assert rows_of(path) == [Row(str(path), number, row) for number, row in enumerate(ROWS, start=1)]
+    assert rows_of(path) == [
+        Row(str(path), number, row) for number, row in enumerate(ROWS, start=1)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -64,14 +72,18 @@ def test_every_format_gives_the_same_rows(tmp_path: Path, written: Callable[[Pat
     ],
 )
 def test_a_bad_line_costs_itself(tmp_path: Path, line: bytes, reason: str) -> None:
-    first, bad, last = rows_of(write(tmp_path / "x.jsonl", b'{"a": 1}\n' + line + b'\n\n{"a": 2}\n'))
+    first, bad, last = rows_of(
+        write(tmp_path / "x.jsonl", b'{"a": 1}\n' + line + b'\n\n{"a": 2}\n')
+    )
     assert isinstance(bad, Rejected)
     assert (bad.row, bad.field) == (2, "")
     assert reason in bad.reason
     assert [first, last] == [Row(bad.file, 1, {"a": 1}), Row(bad.file, 4, {"a": 2})]
 
 
-def test_an_endless_line_is_skipped_without_being_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endless_line_is_skipped_without_being_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(_rows, "MAX_LINE_BYTES", 10)
     path = write(tmp_path / "x.jsonl", b'{"a": 1}\n' + b"x" * 35 + b'\n{"a": 2}\n' + b"y" * 11)
     assert [row.value if isinstance(row, Row) else row.reason for row in read(path)] == [
@@ -120,7 +132,10 @@ def test_a_parquet_value_that_is_not_text_costs_its_row(tmp_path: Path) -> None:
     assert isinstance(bad, Rejected)
     assert bad.row == 2
     assert "utf-8" in bad.reason
-    assert [good, fine] == [Row(bad.file, 1, {"question": "good"}), Row(bad.file, 3, {"question": "fine"})]
+    assert [good, fine] == [
+        Row(bad.file, 1, {"question": "good"}),
+        Row(bad.file, 3, {"question": "fine"}),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -131,7 +146,9 @@ def test_a_parquet_value_that_is_not_text_costs_its_row(tmp_path: Path) -> None:
         ("x.json", b'{"a": 1}\n{"a": 2}', "is not JSON: Extra data"),
     ],
 )
-def test_an_unreadable_file_says_so_in_one_line(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+def test_an_unreadable_file_says_so_in_one_line(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
     with pytest.raises(InputError) as caught:
         rows_of(write(tmp_path / name, content))
     assert message in str(caught.value)
@@ -143,7 +160,9 @@ def test_an_empty_file_has_no_rows(tmp_path: Path, name: str) -> None:
     assert rows_of(write(tmp_path / name, b"")) == []
 
 
-def test_a_json_file_that_is_too_large_to_be_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_json_file_that_is_too_large_to_be_read_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(_rows, "MAX_JSON_BYTES", 3)
     with pytest.raises(InputError, match=r"turn it into \.jsonl"):
         rows_of(write(tmp_path / "x.json", b"[{}]"))

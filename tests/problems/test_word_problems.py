@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from problems.base import Oracle
-from problems.word_problems import WordProblems
+from problems.sources.word_problems import WordProblems
 from stepmark import plugins
 from stepmark.errors import ConfigError
 from stepmark.identity import fingerprint
@@ -74,23 +74,44 @@ def test_line_by_line_is_step_by_step(problems: Sequence[Problem]) -> None:
         assert split(problem.metadata["gold"], "line") == tuple(gold(problem))
 
 
-def test_problems_are_all_different_and_say_where_they_come_from(problems: Sequence[Problem]) -> None:
-    assert len({problem.problem_id for problem in problems}) == len({problem.question for problem in problems}) == MANY
-    assert {(problem.domain, problem.source, problem.license) for problem in problems} == {("word_problems", "word_problems", "Apache-2.0")}
-    assert all(problem.question.endswith("?") and "\n" not in problem.question and "{" not in problem.question for problem in problems)
+def test_problems_are_all_different_and_say_where_they_come_from(
+    problems: Sequence[Problem],
+) -> None:
+    assert (
+        len({problem.problem_id for problem in problems})
+        == len({problem.question for problem in problems})
+        == MANY
+    )
+    assert {(problem.domain, problem.source, problem.license) for problem in problems} == {
+        ("word_problems", "word_problems", "Apache-2.0")
+    }
+    assert all(
+        problem.question.endswith("?")
+        and "\n" not in problem.question
+        and "{" not in problem.question
+        for problem in problems
+    )
 
 
-def test_every_number_of_the_gold_solution_is_whole_and_positive(problems: Sequence[Problem]) -> None:
+def test_every_number_of_the_gold_solution_is_whole_and_positive(
+    problems: Sequence[Problem],
+) -> None:
     for problem in problems:
         for left, operator, right, result in OPERATION.findall(problem.metadata["gold"]):
             assert int(result) > 0
-            assert {"+": int(left) + int(right), "-": int(left) - int(right), "*": int(left) * int(right)}.get(
-                operator, int(left) / int(right)
-            ) == int(result)
+            assert {
+                "+": int(left) + int(right),
+                "-": int(left) - int(right),
+                "*": int(left) * int(right),
+            }.get(operator, int(left) / int(right)) == int(result)
 
 
 def test_all_operations_occur(problems: Sequence[Problem]) -> None:
-    counts = Counter(operator for problem in problems for _, operator, _, _ in OPERATION.findall(problem.metadata["gold"]))
+    counts = Counter(
+        operator
+        for problem in problems
+        for _, operator, _, _ in OPERATION.findall(problem.metadata["gold"])
+    )
     assert set(counts) == set("+-*/")
     assert min(counts.values()) > MANY / 10
 
@@ -98,7 +119,9 @@ def test_all_operations_occur(problems: Sequence[Problem]) -> None:
 def test_the_same_seed_gives_the_same_problems_and_more_of_them_begin_alike() -> None:
     few, more = WordProblems(count=20, seed=5), WordProblems(count=40, seed=5)
     assert made(few) == made(few) == made(more)[:20]
-    assert not {p.problem_id for p in made(few)} & {p.problem_id for p in made(WordProblems(count=20, seed=6))}
+    assert not {p.problem_id for p in made(few)} & {
+        p.problem_id for p in made(WordProblems(count=20, seed=6))
+    }
     assert fingerprint(few) != fingerprint(more)
 
 
@@ -120,11 +143,17 @@ def _spoil_operand(_problem: Problem, lines: list[str], place: int) -> str | Non
 
 def _spoil_reading(_problem: Problem, lines: list[str], place: int) -> str | None:
     line = lines[place]
-    return line.replace("more than", "fewer than", 1) if ": " in line and "more than" in line else line.replace(": ", ": as told, ", 1)
+    return (
+        line.replace("more than", "fewer than", 1)
+        if ": " in line and "more than" in line
+        else line.replace(": ", ": as told, ", 1)
+    )
 
 
 def _spoil_operator(_problem: Problem, lines: list[str], place: int) -> str | None:
-    return OPERATION.sub(lambda m: f": {m[1]} {'-' if m[2] == '+' else '+'} {m[3]} = {m[4]},", lines[place])
+    return OPERATION.sub(
+        lambda m: f": {m[1]} {'-' if m[2] == '+' else '+'} {m[3]} = {m[4]},", lines[place]
+    )
 
 
 def _spoil_arithmetic(_problem: Problem, lines: list[str], place: int) -> str | None:
@@ -147,7 +176,11 @@ def _spoil_holder(_problem: Problem, lines: list[str], place: int) -> str | None
 
 def _spoil_order(problem: Problem, lines: list[str], place: int) -> str | None:
     """The first later step that is too early here."""
-    later = (line for line in lines[place + 1 : -1] if judged(problem, [*lines[:place], line])[-1][1] == "order")
+    later = (
+        line
+        for line in lines[place + 1 : -1]
+        if judged(problem, [*lines[:place], line])[-1][1] == "order"
+    )
     return next(later, None)
 
 
@@ -164,7 +197,9 @@ KINDS: dict[str, tuple[Spoil, str]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_mistake_is_found_at_its_place_and_by_its_kind(kind: str, problems: Sequence[Problem]) -> None:
+def test_a_mistake_is_found_at_its_place_and_by_its_kind(
+    kind: str, problems: Sequence[Problem]
+) -> None:
     spoil, named = KINDS[kind]
     spoilt = 0
     for problem in problems[:100]:
@@ -194,11 +229,15 @@ def test_what_is_built_on_a_mistake_is_wrong_too(problems: Sequence[Problem]) ->
         assert [verdict for verdict, _ in judged(problem, lines)] == [C] * (len(lines) - 2) + [I, I]
 
 
-def test_a_mistake_that_is_mended_at_once_leaves_the_rest_right(problems: Sequence[Problem]) -> None:
+def test_a_mistake_that_is_mended_at_once_leaves_the_rest_right(
+    problems: Sequence[Problem],
+) -> None:
     for problem in problems[:100]:
         lines = gold(problem)
         spoilt = _spoil_arithmetic(problem, lines, 0) or ""
-        assert [verdict for verdict, _ in judged(problem, [spoilt, *lines])] == [I] + [C] * len(lines)
+        assert [verdict for verdict, _ in judged(problem, [spoilt, *lines])] == [I] + [C] * len(
+            lines
+        )
 
 
 def test_operands_may_change_places_where_that_is_the_same(problems: Sequence[Problem]) -> None:
@@ -213,7 +252,9 @@ def test_operands_may_change_places_where_that_is_the_same(problems: Sequence[Pr
     assert seen == {("+", C, ""), ("*", C, ""), ("-", I, "operand"), ("/", I, "operand")}
 
 
-def test_the_number_of_a_step_and_steps_said_twice_do_not_matter(problems: Sequence[Problem]) -> None:
+def test_the_number_of_a_step_and_steps_said_twice_do_not_matter(
+    problems: Sequence[Problem],
+) -> None:
     for problem in problems[:100]:
         lines = [re.sub(r"^Step \d+", "Step 7", line) for line in gold(problem) for _ in range(2)]
         assert {verdict for verdict, _ in judged(problem, lines)} == {C}
@@ -255,7 +296,17 @@ def _near_misses() -> Iterator[st.SearchStrategy[str]]:
     yield numbers.map(lambda number: f"The answer is {number}.")
     yield st.builds(
         "Step {}: {}: {} {} {} = {}, so {} {} {}.\n".format,
-        *(numbers, words, numbers, st.sampled_from("+-*/"), numbers, numbers, words | names, numbers, words),
+        *(
+            numbers,
+            words,
+            numbers,
+            st.sampled_from("+-*/"),
+            numbers,
+            numbers,
+            words | names,
+            numbers,
+            words,
+        ),
     )
 
 
@@ -263,7 +314,9 @@ LINES = st.lists(st.one_of(*_near_misses()), max_size=6)
 
 
 @given(lines=LINES, index=st.integers(0, 39), known=st.integers(0, 9))
-def test_nothing_that_can_be_written_breaks_the_oracle(lines: list[str], index: int, known: int) -> None:
+def test_nothing_that_can_be_written_breaks_the_oracle(
+    lines: list[str], index: int, known: int
+) -> None:
     problem = FEW[index]
     right = gold(problem)[:known]
     told = judged(problem, [*right, *lines])
@@ -276,7 +329,13 @@ FEW = made(WordProblems(count=40, max_steps=8))
 
 
 @pytest.mark.parametrize(
-    "bounds", [{"min_steps": 1}, {"max_steps": 9}, {"min_steps": 5, "max_steps": 4}, {"min_steps": -1, "max_steps": -1}]
+    "bounds",
+    [
+        {"min_steps": 1},
+        {"max_steps": 9},
+        {"min_steps": 5, "max_steps": 4},
+        {"min_steps": -1, "max_steps": -1},
+    ],
 )
 def test_bounds_that_cannot_be_are_refused(bounds: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match=r"they must satisfy 2 <= min_steps <= max_steps <= 8$"):

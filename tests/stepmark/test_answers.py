@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from stepmark.answers import final_answer
+from stepmark.final_answers import final_answer
 
 CASES = [
     (r"so \boxed{\frac{1}{2}}.", r"\frac{1}{2}"),

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepmark.fences import final_program, python_blocks
+from stepmark.code_blocks import final_program, python_blocks
 
 TEXTS = {
     "none": ("x = 1\n", None),
@@ -36,7 +36,11 @@ def test_a_block_ends_with_the_line_of_its_fence() -> None:
     assert [block.named for block in python_blocks(text)] == [True, False]
 
 
-@given(st.lists(st.sampled_from(("```", "````", "~~~", "python", "\n", " ", "x = 1", "{", "`")), max_size=30).map("".join))
+@given(
+    st.lists(
+        st.sampled_from(("```", "````", "~~~", "python", "\n", " ", "x = 1", "{", "`")), max_size=30
+    ).map("".join)
+)
 def test_every_block_is_of_the_text(text: str) -> None:
     blocks = python_blocks(text)
     ends = [block.end for block in blocks]

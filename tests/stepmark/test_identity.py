@@ -58,7 +58,13 @@ def test_names_are_the_same_in_every_process() -> None:
 
 @pytest.mark.parametrize(
     "changed",
-    [Method(rollouts=9), Method(inner=Inner(depth=2)), Method(names=frozenset({"a"})), Method(columns={"question": "q"}), Newer()],
+    [
+        Method(rollouts=9),
+        Method(inner=Inner(depth=2)),
+        Method(names=frozenset({"a"})),
+        Method(columns={"question": "q"}),
+        Newer(),
+    ],
 )
 def test_a_fingerprint_changes_with_fields_and_version(changed: Method) -> None:
     assert fingerprint(changed) != fingerprint(Method())
@@ -69,7 +75,16 @@ def test_a_fingerprint_does_not_change_with_where_and_how_fast() -> None:
 
 
 def test_a_fingerprint_covers_what_it_builds_on() -> None:
-    assert len({fingerprint(Method()), fingerprint(Method(), "up"), fingerprint(Method(), "up", "stream")}) == 3
+    assert (
+        len(
+            {
+                fingerprint(Method()),
+                fingerprint(Method(), "up"),
+                fingerprint(Method(), "up", "stream"),
+            }
+        )
+        == 3
+    )
 
 
 def test_equal_plugins_have_equal_fingerprints() -> None:

@@ -4,12 +4,12 @@ import dataclasses
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from stepmark.errors import InstallError, PluginError
-from stepmark.plugins import ROOMS, available, build, describe, load
+from stepmark.plugins import PLUGIN_PACKAGES, available, build, describe, load
 
 GOOD = '''"""A good one.
 
@@ -34,7 +34,7 @@ ROOM_FILES = {
     "none.py": '"""Forgot its __all__."""\n',
     "heavy.py": "import a_package_that_nobody_has\n__all__ = []\n",
 }
-ALL = [(room, name) for room in ROOMS for name in available(room)]
+ALL = [(room, name) for room in PLUGIN_PACKAGES for name in available(room)]
 
 
 @pytest.fixture
@@ -45,6 +45,7 @@ def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     for file, text in ROOM_FILES.items():
         (tmp_path / name / file).write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(cast(dict[str, str], PLUGIN_PACKAGES), name, name)
     return name
 
 
@@ -53,7 +54,12 @@ def test_helpers_and_base_are_no_plugins(room: str) -> None:
 
 
 def test_plugins_are_described_without_being_imported(room: str) -> None:
-    assert describe(room) == {"good": "A good one.", "heavy": "", "none": "Forgot its __all__.", "two": ""}
+    assert describe(room) == {
+        "good": "A good one.",
+        "heavy": "",
+        "none": "Forgot its __all__.",
+        "two": "",
+    }
 
 
 def test_a_table_becomes_a_plugin(room: str) -> None:
@@ -70,11 +76,16 @@ def test_a_table_becomes_a_plugin(room: str) -> None:
         ({"use": "good", "sice": 1}, "{room}.good has no parameter 'sice'; it has: size, names"),
         ({"use": "good", "size": "many"}, "{room}.good: size: Input should be a valid integer"),
         ({"use": "good"}, "{room}.good: size: "),
-        ({"use": "two"}, "{room}.two must export exactly one class in __all__; it exports ['A', 'B']"),
+        (
+            {"use": "two"},
+            "{room}.two must export exactly one class in __all__; it exports ['A', 'B']",
+        ),
         ({"use": "none"}, "{room}.none must export exactly one class in __all__; it exports []"),
     ],
 )
-def test_a_wrong_table_is_answered_with_what_exists(room: str, table: Mapping[str, Any], message: str) -> None:
+def test_a_wrong_table_is_answered_with_what_exists(
+    room: str, table: Mapping[str, Any], message: str
+) -> None:
     with pytest.raises(PluginError) as caught:
         build(room, table)
     assert message.format(room=room) in str(caught.value)
@@ -93,7 +104,7 @@ def test_every_plugin_is_one_frozen_dataclass_with_a_version(room: str, name: st
     assert plugin.__dataclass_params__.frozen
     assert isinstance(plugin.version, int)
     assert "version" not in {f.name for f in dataclasses.fields(plugin)}
-    assert plugin.__module__ == f"{room}.{name}"
+    assert plugin.__module__ == f"{PLUGIN_PACKAGES[room]}.{name}"
 
 
 @pytest.mark.parametrize(("room", "name"), ALL)

@@ -11,9 +11,20 @@ C, I, U = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNKNOWN  # noqa: E741
 
 @pytest.mark.parametrize(
     ("verdicts", "expected"),
-    [([], NO_ERROR), ([C, C], NO_ERROR), ([I], 0), ([C, I, U], 1), ([C, I, C, I], 1), ([C, U, I], None), ([U], None), ([C, U], None)],
+    [
+        ([], NO_ERROR),
+        ([C, C], NO_ERROR),
+        ([I], 0),
+        ([C, I, U], 1),
+        ([C, I, C, I], 1),
+        ([C, U, I], None),
+        ([U], None),
+        ([C, U], None),
+    ],
 )
-def test_the_first_error_is_named_only_when_all_before_it_is_known(verdicts: list[Verdict], expected: int | None) -> None:
+def test_the_first_error_is_named_only_when_all_before_it_is_known(
+    verdicts: list[Verdict], expected: int | None
+) -> None:
     assert first_error_of(verdicts) == expected
 
 

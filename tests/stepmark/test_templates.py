@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from stepmark.errors import ConfigError
-from stepmark.templates import fill, read_template
+from stepmark.prompt_templates import fill, read_template
 
 PLACES = ("question", "answer")
 
@@ -29,7 +29,9 @@ def test_ones_own_is_read_by_its_path(shipped: Path, tmp_path: Path) -> None:
     assert read_template(str(own), shipped, PLACES) == "Größe {question} {}"
 
 
-def test_a_shipped_name_comes_before_a_file_of_that_name(shipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shipped_name_comes_before_a_file_of_that_name(
+    shipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "plain").write_text("mine")
     monkeypatch.chdir(tmp_path)
     assert read_template("plain", shipped, PLACES) == "Q: {question}\n"
@@ -44,11 +46,16 @@ def test_what_is_no_template_is_one_line_that_says_what_there_is(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError) as refusal:
         read_template(name, shipped, PLACES)
-    assert str(refusal.value) == f"no prompt '{name}': give the path of a text file, or one of: plain, strict"
+    assert (
+        str(refusal.value)
+        == f"no prompt '{name}': give the path of a text file, or one of: plain, strict"
+    )
 
 
 def test_a_place_that_nothing_fills_is_refused(shipped: Path) -> None:
-    with pytest.raises(ConfigError, match=r"strict\.txt: unknown place \{answer\}; it may use: \{question\}$"):
+    with pytest.raises(
+        ConfigError, match=r"strict\.txt: unknown place \{answer\}; it may use: \{question\}$"
+    ):
         read_template("strict", shipped, ("question",))
 
 
@@ -57,7 +64,10 @@ def test_a_place_that_nothing_fills_is_refused(shipped: Path) -> None:
     [
         ("{question}", "{answer} \\g<0> {question}"),
         ("{question}{question}", "{answer} \\g<0> {question}" * 2),
-        ("{answer}, {other}, {Answer}, {answer1}, { answer }", "5, {other}, {Answer}, {answer1}, { answer }"),
+        (
+            "{answer}, {other}, {Answer}, {answer1}, { answer }",
+            "5, {other}, {Answer}, {answer1}, { answer }",
+        ),
         ("{{answer}}", "{5}"),
         ("{answer", "{answer"),
         (r"\frac{1}{2} {} \boxed{}", r"\frac{1}{2} {} \boxed{}"),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.dataset import Dataset
+from storage.dataset.dataset import Dataset
 from tests.storage.samples import fill
 
 

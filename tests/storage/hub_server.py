@@ -66,7 +66,9 @@ class Handler(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path)
         public = path.startswith(("/lfs/", "/log"))
         if not public and self.headers.get("Authorization") != f"Bearer {GOOD_TOKEN}":
-            return self._send(401, b'{"error": "Invalid credentials"}', {"X-Error-Message": "Invalid credentials"})
+            return self._send(
+                401, b'{"error": "Invalid credentials"}', {"X-Error-Message": "Invalid credentials"}
+            )
         for verbs, pattern, act in ROUTES:
             match = re.fullmatch(pattern, path)
             if match and verb in verbs:
@@ -89,15 +91,26 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log(self) -> None:
-        self._json({name: {"visibility": r.visibility, "commits": r.commits} for name, r in self.hub.repositories.items()})
+        self._json(
+            {
+                name: {"visibility": r.visibility, "commits": r.commits}
+                for name, r in self.hub.repositories.items()
+            }
+        )
 
     def create(self) -> None:
         asked = json.loads(self.body)
         name = f"{asked['organization']}/{asked['name']}"
         url = f"http://{self.headers['Host']}/datasets/{name}"
         if name in self.hub.repositories:
-            return self._send(409, json.dumps({"error": "You already created this dataset repo", "url": url}).encode(), {})
-        self.hub.repositories[name] = Repository(asked["visibility"], {".gitattributes": b"*.parquet filter=lfs\n"})
+            return self._send(
+                409,
+                json.dumps({"error": "You already created this dataset repo", "url": url}).encode(),
+                {},
+            )
+        self.hub.repositories[name] = Repository(
+            asked["visibility"], {".gitattributes": b"*.parquet filter=lfs\n"}
+        )
         return self._json({"url": url})
 
     def validate_yaml(self) -> None:
@@ -107,7 +120,16 @@ class Handler(BaseHTTPRequestHandler):
         asked = json.loads(self.body)["files"]
         mode = {True: "lfs", False: "regular"}
         self._json(
-            {"files": [{"path": f["path"], "uploadMode": mode[f["path"].endswith(".parquet")], "shouldIgnore": False} for f in asked]}
+            {
+                "files": [
+                    {
+                        "path": f["path"],
+                        "uploadMode": mode[f["path"].endswith(".parquet")],
+                        "shouldIgnore": False,
+                    }
+                    for f in asked
+                ]
+            }
         )
 
     def lfs_batch(self) -> None:
@@ -116,7 +138,12 @@ class Handler(BaseHTTPRequestHandler):
             return {"upload": {"href": f"{place}/{oid}"}, "verify": {"href": f"{place}/verify"}}
 
         asked = json.loads(self.body)["objects"]
-        self._json({"transfer": "basic", "objects": [{**each, "actions": actions(each["oid"])} for each in asked]})
+        self._json(
+            {
+                "transfer": "basic",
+                "objects": [{**each, "actions": actions(each["oid"])} for each in asked],
+            }
+        )
 
     def lfs_put(self, oid: str) -> None:
         self.hub.blobs[oid] = self.body
@@ -131,8 +158,15 @@ class Handler(BaseHTTPRequestHandler):
         operations = [json.loads(line) for line in self.body.splitlines()]
         for operation in operations:
             self._apply(repository, operation["key"], operation["value"])
-        repository.commits.append([f"{each['key']} {each['value'].get('path', '')}".strip() for each in operations])
-        self._json({"commitUrl": f"http://{self.headers['Host']}/datasets/{name}/commit/{repository.sha}", "commitOid": repository.sha})
+        repository.commits.append(
+            [f"{each['key']} {each['value'].get('path', '')}".strip() for each in operations]
+        )
+        self._json(
+            {
+                "commitUrl": f"http://{self.headers['Host']}/datasets/{name}/commit/{repository.sha}",
+                "commitOid": repository.sha,
+            }
+        )
 
     def _apply(self, repository: Repository, key: str, value: dict[str, Any]) -> None:
         if key == "file":
@@ -147,7 +181,9 @@ class Handler(BaseHTTPRequestHandler):
         if repository is None:
             return self._missing("RepoNotFound")
         siblings = [{"rfilename": path} for path in sorted(repository.files)]
-        return self._json({"id": name, "sha": repository.sha, "private": True, "siblings": siblings, "tags": []})
+        return self._json(
+            {"id": name, "sha": repository.sha, "private": True, "siblings": siblings, "tags": []}
+        )
 
     def tree(self, name: str, folder: str | None) -> None:
         files = self.hub.repositories[name].files
@@ -156,17 +192,26 @@ class Handler(BaseHTTPRequestHandler):
         if not found:
             return self._missing("EntryNotFound")
         if "recursive=True" not in self.path and "recursive=true" not in self.path:
-            folders = {inside + path.removeprefix(inside).partition("/")[0] for path in found if "/" in path.removeprefix(inside)}
+            folders = {
+                inside + path.removeprefix(inside).partition("/")[0]
+                for path in found
+                if "/" in path.removeprefix(inside)
+            }
             found = [path for path in found if "/" not in path.removeprefix(inside)]
         else:
             folders = {path.rpartition("/")[0] for path in found} - {"", inside.strip("/")}
-        return self._json([_directory(path) for path in sorted(folders)] + [_file(path, files[path]) for path in found])
+        return self._json(
+            [_directory(path) for path in sorted(folders)]
+            + [_file(path, files[path]) for path in found]
+        )
 
     def paths_info(self, name: str) -> None:
         files = self.hub.repositories[name].files
         asked = parse_qs(self.body.decode())["paths"]
         found = [_file(path, files[path]) for path in asked if path in files]
-        folders = [_directory(path) for path in asked if any(file.startswith(f"{path}/") for file in files)]
+        folders = [
+            _directory(path) for path in asked if any(file.startswith(f"{path}/") for file in files)
+        ]
         self._json(found + folders)
 
     def resolve(self, name: str, path: str) -> None:
@@ -174,7 +219,11 @@ class Handler(BaseHTTPRequestHandler):
         if path not in repository.files:
             return self._missing("EntryNotFound")
         content = repository.files[path]
-        headers = {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Repo-Commit": repository.sha, "Accept-Ranges": "bytes"}
+        headers = {
+            "ETag": f'"{hashlib.sha256(content).hexdigest()}"',
+            "X-Repo-Commit": repository.sha,
+            "Accept-Ranges": "bytes",
+        }
         span = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         if span:
             first, last = int(span[1]), min(int(span[2] or len(content)), len(content) - 1)
@@ -184,11 +233,21 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def _file(path: str, content: bytes) -> dict[str, object]:
-    return {"type": "file", "path": path, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
+    return {
+        "type": "file",
+        "path": path,
+        "size": len(content),
+        "oid": hashlib.sha1(content).hexdigest(),
+    }
 
 
 def _directory(path: str) -> dict[str, object]:
-    return {"type": "directory", "path": path, "oid": hashlib.sha1(path.encode()).hexdigest(), "size": 0}
+    return {
+        "type": "directory",
+        "path": path,
+        "oid": hashlib.sha1(path.encode()).hexdigest(),
+        "size": 0,
+    }
 
 
 REPOSITORY = r"([\w.-]+/[\w.-]+)"

@@ -17,8 +17,16 @@ from stepmark.records import (
     Trace,
     Verdict,
 )
-from storage.dataset import Dataset
-from storage.tables import LABELS, PROBLEMS, REJECTED, TRACES, annotations, critiques, rollouts
+from storage.dataset.dataset import Dataset
+from storage.dataset.tables import (
+    LABELS,
+    PROBLEMS,
+    REJECTED,
+    TRACES,
+    annotations,
+    critiques,
+    rollouts,
+)
 
 GOOD, BAD, UNKNOWN = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNKNOWN
 
@@ -31,7 +39,9 @@ PROBLEM = Problem(
     license="MIT",
     metadata={"steps": "2", "empty": ""},
 )
-SAMPLING = Sampling(n=3, temperature=0.7, top_p=0.9, max_tokens=64, stop=("\n\n", "END"), seed=2**53 - 1)
+SAMPLING = Sampling(
+    n=3, temperature=0.7, top_p=0.9, max_tokens=64, stop=("\n\n", "END"), seed=2**53 - 1
+)
 TRACE = Trace(
     trace_id="t0",
     problem_id="p0",
@@ -88,7 +98,9 @@ ANNOTATION = Annotation(
     first_error=None,
     confidence=0.25,
     steps=(
-        StepAnnotation(verdict=GOOD, value=0.5, successes=1, trials=2, unknowns=3, rationale="because"),
+        StepAnnotation(
+            verdict=GOOD, value=0.5, successes=1, trials=2, unknowns=3, rationale="because"
+        ),
         StepAnnotation(verdict=BAD, value=0.0),
         StepAnnotation(),
     ),
@@ -98,7 +110,11 @@ ANNOTATION = Annotation(
 LABEL = Label(
     trace_id="t0",
     first_error=-1,
-    steps=(StepLabel(label=GOOD, value=1.0), StepLabel(label=GOOD, value=0.5), StepLabel(label=GOOD)),
+    steps=(
+        StepLabel(label=GOOD, value=1.0),
+        StepLabel(label=GOOD, value=0.5),
+        StepLabel(label=GOOD),
+    ),
     confidence=0.9,
     kept=True,
     reason="agree",
@@ -110,7 +126,9 @@ REJECTED_ROW = Rejected(file="a.jsonl", row=7, field="question", reason="empty")
 
 def labelled(name: str, *verdicts: Verdict, kept: bool = True) -> tuple[Trace, Label]:
     """A trace and a label whose steps have these verdicts."""
-    trace = replace(TRACE, trace_id=name, steps=tuple(f"step {index}\n" for index in range(len(verdicts))))
+    trace = replace(
+        TRACE, trace_id=name, steps=tuple(f"step {index}\n" for index in range(len(verdicts)))
+    )
     steps = tuple(StepLabel(label=verdict) for verdict in verdicts)
     first_error = verdicts.index(BAD) if BAD in verdicts else None if UNKNOWN in verdicts else -1
     return trace, replace(LABEL, trace_id=name, steps=steps, first_error=first_error, kept=kept)
@@ -118,13 +136,21 @@ def labelled(name: str, *verdicts: Verdict, kept: bool = True) -> tuple[Trace, L
 
 def fill(dataset: Dataset) -> None:
     """Write the sample: one part of every table, with three traces: right, wrong at step 1, undecided and not kept."""
-    pairs = [(TRACE, LABEL), labelled("t1", GOOD, BAD, UNKNOWN), labelled("t2", GOOD, UNKNOWN, kept=False)]
+    pairs = [
+        (TRACE, LABEL),
+        labelled("t1", GOOD, BAD, UNKNOWN),
+        labelled("t2", GOOD, UNKNOWN, kept=False),
+    ]
     dataset.write_part(PROBLEMS, 0, [PROBLEM], "f")
     dataset.write_part(REJECTED, 0, [REJECTED_ROW], "f")
     dataset.write_part(TRACES, 0, [trace for trace, _ in pairs], "f")
     dataset.write_part(rollouts("judge"), 0, [ROLLOUT], "f")
-    dataset.write_part(critiques("judge"), 0, [CRITIQUE, replace(CRITIQUE, step=1, verdicts=(BAD,))], "f")
+    dataset.write_part(
+        critiques("judge"), 0, [CRITIQUE, replace(CRITIQUE, step=1, verdicts=(BAD,))], "f"
+    )
     dataset.write_part(annotations("judge"), 0, [ANNOTATION], "f")
-    dataset.write_part(annotations("formal"), 0, [replace(ANNOTATION, method="formal", trace_id="t1")], "f")
+    dataset.write_part(
+        annotations("formal"), 0, [replace(ANNOTATION, method="formal", trace_id="t1")], "f"
+    )
     dataset.write_part(LABELS, 0, [label for _, label in pairs], "f")
     dataset.write_run_file('dataset = "x"\n')

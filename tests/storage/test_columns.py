@@ -6,8 +6,8 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage.columns import rows
-from storage.schemas import SCHEMAS
+from storage.dataset.columns import rows
+from storage.dataset.schemas import SCHEMAS
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=3)
 
@@ -22,7 +22,9 @@ def values(kind: pa.DataType) -> st.SearchStrategy[Any]:
         return st.lists(cells(kind.value_field), max_size=3)
     if pa.types.is_string(kind):
         return TEXTS
-    return {pa.bool_(): st.booleans(), pa.float64(): st.floats(allow_nan=False)}.get(kind, st.integers(0, 2**31 - 1))
+    return {pa.bool_(): st.booleans(), pa.float64(): st.floats(allow_nan=False)}.get(
+        kind, st.integers(0, 2**31 - 1)
+    )
 
 
 def cells(field: pa.Field) -> st.SearchStrategy[Any]:
@@ -33,7 +35,9 @@ def cells(field: pa.Field) -> st.SearchStrategy[Any]:
 @given(st.data())
 def test_rows_are_those_of_arrow_whole_and_in_part(data: st.DataObject) -> None:
     schema = SCHEMAS[data.draw(st.sampled_from(sorted(SCHEMAS)))]
-    given_rows = data.draw(st.lists(st.fixed_dictionaries({field.name: cells(field) for field in schema}), max_size=5))
+    given_rows = data.draw(
+        st.lists(st.fixed_dictionaries({field.name: cells(field) for field in schema}), max_size=5)
+    )
     batch = pa.RecordBatch.from_pylist(given_rows, schema=schema)
     start = data.draw(st.integers(0, len(given_rows)))
     for part in (batch, batch.slice(start), batch.slice(0, start)):
@@ -42,4 +46,8 @@ def test_rows_are_those_of_arrow_whole_and_in_part(data: st.DataObject) -> None:
 
 def test_of_equal_keys_in_a_map_the_last_counts() -> None:
     twice = pa.array([[("a", "1"), ("a", "2")], None, []], pa.map_(pa.string(), pa.string()))
-    assert rows(pa.RecordBatch.from_arrays([twice], ["m"])) == [{"m": {"a": "2"}}, {"m": None}, {"m": {}}]
+    assert rows(pa.RecordBatch.from_arrays([twice], ["m"])) == [
+        {"m": {"a": "2"}},
+        {"m": None},
+        {"m": {}},
+    ]

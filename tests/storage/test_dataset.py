@@ -14,15 +14,23 @@ import pytest
 
 from stepmark.errors import ConfigError, DatasetError, InstallError
 from stepmark.records import Problem, Trace
-from storage import parts
-from storage.dataset import Dataset
-from storage.tables import LABELS, PROBLEMS, REJECTED, TRACES, annotations, critiques, rollouts
+from storage.dataset import parts
+from storage.dataset.dataset import Dataset
+from storage.dataset.tables import (
+    LABELS,
+    PROBLEMS,
+    REJECTED,
+    TRACES,
+    annotations,
+    critiques,
+    rollouts,
+)
 from tests.storage.samples import ANNOTATION, PROBLEM, TRACE, fill
 
 KILLED_WRITER = """
 import sys, time
-from storage.dataset import Dataset
-from storage.tables import PROBLEMS
+from storage.dataset.dataset import Dataset
+from storage.dataset.tables import PROBLEMS
 from tests.storage.samples import PROBLEM
 
 def records():
@@ -46,13 +54,19 @@ def test_a_part_is_known_by_its_fingerprint(dataset: Dataset) -> None:
     assert not dataset.has_part(PROBLEMS, 0, "g")
     assert not dataset.has_part(PROBLEMS, 1, "f")
     assert not dataset.has_part(TRACES, 0, "f")
-    assert dataset.footer(PROBLEMS, 0) == parts.Footer(fingerprint="f", rows=3, version=parts.stepmark_version())
+    assert dataset.footer(PROBLEMS, 0) == parts.Footer(
+        fingerprint="f", rows=3, version=parts.stepmark_version()
+    )
 
 
 def test_a_part_without_rows_is_a_part(dataset: Dataset) -> None:
     dataset.write_part(LABELS, 4, [], "f")
     assert dataset.has_part(LABELS, 4, "f")
-    assert (dataset.shards(LABELS), dataset.count(LABELS), list(dataset.read(LABELS))) == ((4,), 0, [])
+    assert (dataset.shards(LABELS), dataset.count(LABELS), list(dataset.read(LABELS))) == (
+        (4,),
+        0,
+        [],
+    )
 
 
 def test_a_part_is_replaced_whole(dataset: Dataset) -> None:
@@ -98,7 +112,9 @@ def test_a_failing_source_of_records_changes_nothing(dataset: Dataset) -> None:
 
 def test_a_killed_writer_leaves_no_part(on_disk: Dataset) -> None:
     command = [sys.executable, "-c", KILLED_WRITER, on_disk.uri]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]) as writer:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
+    ) as writer:
         assert writer.stdout is not None
         assert writer.stdout.readline() == "writing\n"
         os.kill(writer.pid, signal.SIGKILL)
@@ -148,7 +164,12 @@ def test_a_part_of_another_schema_is_no_part(on_disk: Dataset) -> None:
 
 
 def test_other_files_are_left_alone(on_disk: Dataset) -> None:
-    for name in ("notes.txt", "part-1.parquet", "part-00001.parquet.bak", ".part-00001.parquet.crc"):
+    for name in (
+        "notes.txt",
+        "part-1.parquet",
+        "part-00001.parquet.bak",
+        ".part-00001.parquet.crc",
+    ):
         part_file(on_disk, f"traces/{name}").write_text("mine")
     assert on_disk.shards(TRACES) == (0,)
     on_disk.keep(TRACES, {})
@@ -163,7 +184,9 @@ def test_methods_are_those_with_parts(filled: Dataset) -> None:
     assert filled.methods("annotations") == ("judge",)
 
 
-@pytest.mark.parametrize("name", ["", "../x", "a/b", "A", "1a", "a-b", "a b", "a" * 64, "a\n", "é", ".", "a\0"])
+@pytest.mark.parametrize(
+    "name", ["", "../x", "a/b", "A", "1a", "a-b", "a b", "a" * 64, "a\n", "é", ".", "a\0"]
+)
 def test_a_method_is_a_plain_name(name: str) -> None:
     for make in (annotations, critiques, rollouts):
         with pytest.raises(ConfigError, match="cannot name a method"):
@@ -177,7 +200,9 @@ def test_folders_that_name_no_method_are_not_methods(on_disk: Dataset) -> None:
 
 def test_what_is_not_there_is_no_dataset(dataset: Dataset) -> None:
     assert not dataset.exists()
-    with pytest.raises(DatasetError, match=r"no dataset at .*; `stepmark run` or `stepmark import` makes one"):
+    with pytest.raises(
+        DatasetError, match=r"no dataset at .*; `stepmark run` or `stepmark import` makes one"
+    ):
         dataset.require()
     dataset.check_writable()
     assert not dataset.exists()
@@ -195,7 +220,11 @@ def test_a_run_file_alone_is_a_dataset(dataset: Dataset) -> None:
 
 def test_one_writer_at_a_time(tmp_path: Path) -> None:
     one, other = Dataset(str(tmp_path / "d")), Dataset(str(tmp_path / "d"))
-    with one.alone(), pytest.raises(DatasetError, match="another run is writing here"), other.alone():
+    with (
+        one.alone(),
+        pytest.raises(DatasetError, match="another run is writing here"),
+        other.alone(),
+    ):
         pass
     with other.alone():
         pass
@@ -211,7 +240,9 @@ def test_the_file_of_a_labelling_stands_beside_until_the_next_run(dataset: Datas
 
 def test_an_unwritable_place_is_said_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DatasetError, match=r"^cannot write .*file/set/\.writable: Not a directory$"):
+    with pytest.raises(
+        DatasetError, match=r"^cannot write .*file/set/\.writable: Not a directory$"
+    ):
         Dataset(str(tmp_path / "file" / "set")).check_writable()
 
 
@@ -236,13 +267,19 @@ def test_a_missing_file_system_package_is_named() -> None:
         Dataset("oci://bucket/x").exists()
 
 
-def test_memory_holds_one_row_group_while_writing(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_holds_one_row_group_while_writing(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(parts, "ROW_GROUP_BYTES", 1000)
     monkeypatch.setattr(parts, "BATCH_ROWS", 64)
-    dataset.write_part(TRACES, 0, (replace(TRACE, trace_id=str(index)) for index in range(500)), "f")
+    dataset.write_part(
+        TRACES, 0, (replace(TRACE, trace_id=str(index)) for index in range(500)), "f"
+    )
     with dataset.folder.reading("traces/part-00000.parquet") as file:
         assert pq.read_metadata(file).num_row_groups == 8
-    assert [trace.trace_id for trace in dataset.read(TRACES)] == [str(index) for index in range(500)]
+    assert [trace.trace_id for trace in dataset.read(TRACES)] == [
+        str(index) for index in range(500)
+    ]
 
 
 def test_reading_is_lazy(filled: Dataset) -> None:
@@ -259,4 +296,6 @@ def test_annotations_of_two_methods_do_not_touch_each_other(dataset: Dataset) ->
 
 def test_a_file_uri_and_a_path_are_the_same_place(tmp_path: Path) -> None:
     fill(Dataset(str(tmp_path / "x y")))
-    assert list(Dataset(f"file://{tmp_path}/x y").read(TRACES)) == list(Dataset(str(tmp_path / "x y")).read(TRACES))
+    assert list(Dataset(f"file://{tmp_path}/x y").read(TRACES)) == list(
+        Dataset(str(tmp_path / "x y")).read(TRACES)
+    )

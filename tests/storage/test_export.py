@@ -12,14 +12,14 @@ from huggingface_hub import DatasetCard
 
 from stepmark import plugins
 from stepmark.errors import ConfigError, DatasetError
-from storage import export as export_module
-from storage import parts
-from storage.card import Survey, render
-from storage.dataset import Dataset
-from storage.export import export
+from storage.dataset import parts
+from storage.dataset.dataset import Dataset
+from storage.dataset.tables import LABELS, PROBLEMS, TRACES, annotations, discovered
 from storage.formats.base import Valued
 from storage.formats.trl import Trl
-from storage.tables import LABELS, PROBLEMS, TRACES, annotations, discovered
+from storage.publishing import export as export_module
+from storage.publishing.card import Survey, render
+from storage.publishing.export import export
 from tests.storage.samples import ANNOTATION, DISCOVERED, GOOD, LABEL, PROBLEM, TRACE, labelled
 
 
@@ -40,7 +40,10 @@ def test_datasets_loads_what_was_exported(filled: Dataset, tmp_path: Path, name:
     done = export(filled, exporter, str(tmp_path / "out"))
     # One of the two labels that are kept has no values, which are all that these formats say.
     without_values = {"no step has a value": 1} if isinstance(exporter, Valued) else {}
-    assert (done.rows, done.left_out) == (2 - len(without_values), {"its label is not kept": 1, **without_values})
+    assert (done.rows, done.left_out) == (
+        2 - len(without_values),
+        {"its label is not kept": 1, **without_values},
+    )
     rows = loaded(tmp_path / "out", exporter.split)
     assert rows.column_names == exporter.schema.names
     assert rows.num_rows == done.rows
@@ -49,7 +52,11 @@ def test_datasets_loads_what_was_exported(filled: Dataset, tmp_path: Path, name:
 def test_the_rows_of_trl_survive_the_journey(filled: Dataset, tmp_path: Path) -> None:
     export(filled, Trl(), str(tmp_path / "out"))
     assert loaded(tmp_path / "out").to_list() == [
-        {"prompt": PROBLEM.question, "completions": ["2 + 3 = 5", "5 * 4 = 20", "The answer is 20."], "labels": [True] * 3},
+        {
+            "prompt": PROBLEM.question,
+            "completions": ["2 + 3 = 5", "5 * 4 = 20", "The answer is 20."],
+            "labels": [True] * 3,
+        },
         {"prompt": PROBLEM.question, "completions": ["step 0", "step 1"], "labels": [True, False]},
     ]
 
@@ -57,7 +64,9 @@ def test_the_rows_of_trl_survive_the_journey(filled: Dataset, tmp_path: Path) ->
 def test_discovered_traces_are_exported_beside_the_others(filled: Dataset, tmp_path: Path) -> None:
     filled.write_part(discovered("tree_search"), 0, [DISCOVERED], "f")
     filled.write_part(LABELS, 0, [*filled.read(LABELS), replace(LABEL, trace_id="t3")], "f")
-    filled.write_part(annotations("tree_search"), 0, [replace(ANNOTATION, trace_id="t3", error=None)], "f")
+    filled.write_part(
+        annotations("tree_search"), 0, [replace(ANNOTATION, trace_id="t3", error=None)], "f"
+    )
     assert export(filled, Trl(), str(tmp_path / "out")).rows == 3
     by_method = export(filled, Trl(), str(tmp_path / "by"), labels_by="tree_search")
     assert (by_method.rows, by_method.left_out) == (1, {"it has no label": 3})
@@ -71,7 +80,9 @@ def test_an_export_of_nothing_says_why(dataset: Dataset, tmp_path: Path) -> None
     dataset.write_part(PROBLEMS, 0, [PROBLEM], "f")
     dataset.write_part(TRACES, 0, [trace, TRACE], "f")
     dataset.write_part(LABELS, 0, [label], "f")
-    with pytest.raises(DatasetError, match=r"^nothing to export: 1 × its label is not kept, 1 × it has no label$"):
+    with pytest.raises(
+        DatasetError, match=r"^nothing to export: 1 × its label is not kept, 1 × it has no label$"
+    ):
         export(dataset, Trl(), str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
@@ -81,7 +92,9 @@ def test_what_cannot_be_joined_is_counted(dataset: Dataset, tmp_path: Path) -> N
     unlabelled = replace(TRACE, trace_id="unlabelled")
     short, label = labelled("short", GOOD)
     dataset.write_part(PROBLEMS, 0, [PROBLEM], "f")
-    dataset.write_part(TRACES, 0, [TRACE, orphan, unlabelled, replace(short, steps=("a", "b"))], "f")
+    dataset.write_part(
+        TRACES, 0, [TRACE, orphan, unlabelled, replace(short, steps=("a", "b"))], "f"
+    )
     dataset.write_part(TRACES, 1, [TRACE], "f")
     dataset.write_part(LABELS, 0, [LABEL, label], "f")
     done = export(dataset, Trl(), str(tmp_path / "out"))
@@ -93,7 +106,9 @@ def test_what_cannot_be_joined_is_counted(dataset: Dataset, tmp_path: Path) -> N
     }
 
 
-def test_files_are_sharded_and_an_earlier_export_is_replaced(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_sharded_and_an_earlier_export_is_replaced(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pairs = [labelled(str(index), GOOD) for index in range(200)]
     dataset.write_part(PROBLEMS, 0, [PROBLEM], "f")
     dataset.write_part(TRACES, 0, [trace for trace, _ in pairs], "f")
@@ -104,7 +119,9 @@ def test_files_are_sharded_and_an_earlier_export_is_replaced(dataset: Dataset, t
         small.setattr(parts, "BATCH_ROWS", 50)
         small.setattr(export_module, "SHARD_BYTES", 1)
         export(dataset, Trl(), str(out))
-    assert sorted(path.name for path in (out / "data").iterdir()) == [f"train-0000{n}-of-00004.parquet" for n in range(4)]
+    assert sorted(path.name for path in (out / "data").iterdir()) == [
+        f"train-0000{n}-of-00004.parquet" for n in range(4)
+    ]
     assert loaded(out).num_rows == 200
     export(dataset, Trl(), str(out))
     assert [path.name for path in (out / "data").iterdir()] == ["train-00000-of-00001.parquet"]
@@ -112,7 +129,9 @@ def test_files_are_sharded_and_an_earlier_export_is_replaced(dataset: Dataset, t
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "data/train.csv", ".git/config"])
-def test_a_folder_that_holds_anything_else_is_left_alone(on_disk: Dataset, tmp_path: Path, name: str) -> None:
+def test_a_folder_that_holds_anything_else_is_left_alone(
+    on_disk: Dataset, tmp_path: Path, name: str
+) -> None:
     mine = tmp_path / "out" / name
     mine.parent.mkdir(parents=True)
     mine.write_text("mine")
@@ -147,14 +166,19 @@ def test_a_failed_export_leaves_the_earlier_one(on_disk: Dataset, tmp_path: Path
 @pytest.mark.parametrize(
     ("destination", "message"),
     [
-        ("s3://bucket/x", "cannot export to s3://bucket/x; name a folder or hf://datasets/ORG/NAME"),
+        (
+            "s3://bucket/x",
+            "cannot export to s3://bucket/x; name a folder or hf://datasets/ORG/NAME",
+        ),
         ("hf://org/name", "it reads hf://datasets/ORG/NAME"),
         ("hf://datasets/name", "it reads hf://datasets/ORG/NAME"),
         ("hf://datasets/../x", "it reads hf://datasets/ORG/NAME"),
         ("hf://datasets/a/b@main", "it reads hf://datasets/ORG/NAME"),
     ],
 )
-def test_a_destination_is_a_folder_or_a_repository(on_disk: Dataset, destination: str, message: str) -> None:
+def test_a_destination_is_a_folder_or_a_repository(
+    on_disk: Dataset, destination: str, message: str
+) -> None:
     with pytest.raises(ConfigError, match=message):
         export(on_disk, Trl(), destination)
 
@@ -179,7 +203,12 @@ def test_the_card_says_how_it_was_made(on_disk: Dataset, tmp_path: Path) -> None
     assert front_matter(card) == {
         "license": "mit",
         "tags": ["process-supervision", "prm", "stepmark"],
-        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "data/train-*.parquet"}]}],
+        "configs": [
+            {
+                "config_name": "default",
+                "data_files": [{"split": "train", "path": "data/train-*.parquet"}],
+            }
+        ],
     }
     for line in (
         "2 rows. Of 3 labelled traces 2 were kept (66.7%).",
@@ -192,13 +221,23 @@ def test_the_card_says_how_it_was_made(on_disk: Dataset, tmp_path: Path) -> None
         assert line in card
 
 
-@pytest.mark.parametrize("licenses", [{"MIT": 1, "CC-BY-4.0": 1}, {"evil\nlicense: mit": 1}, {"not stated": 1}])
+@pytest.mark.parametrize(
+    "licenses", [{"MIT": 1, "CC-BY-4.0": 1}, {"evil\nlicense: mit": 1}, {"not stated": 1}]
+)
 def test_an_unknown_or_mixed_licence_is_other(licenses: dict[str, int]) -> None:
     survey = Survey(licenses=Counter(licenses))
-    assert front_matter(render(survey, title="x", format_name="trl", split="train", run_files=[]))["license"] == "other"
+    assert (
+        front_matter(render(survey, title="x", format_name="trl", split="train", run_files=[]))[
+            "license"
+        ]
+        == "other"
+    )
 
 
-@pytest.mark.parametrize("hostile", ["```\n# Owned\n```", "`````", "a\n---\nlicense: mit\n---\n", "``` ~~~ `````` \n# x", "\r\n`"])
+@pytest.mark.parametrize(
+    "hostile",
+    ["```\n# Owned\n```", "`````", "a\n---\nlicense: mit\n---\n", "``` ~~~ `````` \n# x", "\r\n`"],
+)
 def test_hostile_text_stays_inside_its_code(hostile: str) -> None:
     survey = Survey(models=Counter({hostile: 1}), left_out=Counter({hostile: 1}))
     card = render(survey, title=hostile, format_name=hostile, split="train", run_files=[hostile])

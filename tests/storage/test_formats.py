@@ -10,6 +10,7 @@ import pytest
 
 from stepmark import plugins
 from stepmark.records import StepLabel, Verdict
+from storage.dataset.rows import mended
 from storage.formats.base import Example, Format, LeftOut
 from storage.formats.math_aps import MathAps
 from storage.formats.math_shepherd import MathShepherd
@@ -17,7 +18,6 @@ from storage.formats.prm800k import Prm800k
 from storage.formats.prmbench import PrmBench
 from storage.formats.processbench import ProcessBench
 from storage.formats.trl import Trl
-from storage.rows import mended
 from tests.storage.samples import BAD, GOOD, LABEL, PROBLEM, TRACE, UNKNOWN, labelled
 
 ROOM = "storage.formats"
@@ -51,7 +51,11 @@ def test_a_format_is_a_frozen_dataclass_that_declares_itself(name: str) -> None:
 @pytest.mark.parametrize("name", plugins.available(ROOM))
 def test_rows_are_what_the_schema_says(name: str) -> None:
     plugin = plugins.load(ROOM, name)
-    found = [item for item in rows(plugin(), RIGHT, example(GOOD, BAD, UNKNOWN)) if not isinstance(item, LeftOut)]
+    found = [
+        item
+        for item in rows(plugin(), RIGHT, example(GOOD, BAD, UNKNOWN))
+        if not isinstance(item, LeftOut)
+    ]
     assert found
     table = pa.Table.from_pylist(found, schema=plugin.schema)
     table.validate(full=True)
@@ -60,7 +64,14 @@ def test_rows_are_what_the_schema_says(name: str) -> None:
 
 @pytest.mark.parametrize("name", plugins.available(ROOM))
 def test_every_example_is_a_row_or_left_out_for_a_reason(name: str) -> None:
-    found = rows(plugins.load(ROOM, name)(), RIGHT, example(), example(UNKNOWN), example(GOOD, UNKNOWN, BAD), example(BAD))
+    found = rows(
+        plugins.load(ROOM, name)(),
+        RIGHT,
+        example(),
+        example(UNKNOWN),
+        example(GOOD, UNKNOWN, BAD),
+        example(BAD),
+    )
     assert 2 <= len(found) <= 5  # a row may be of several
     assert all(item.reason for item in found if isinstance(item, LeftOut))
     assert LeftOut("it has no steps") in found
@@ -88,7 +99,9 @@ def test_trl_has_a_prompt_completions_and_labels() -> None:
         ((UNKNOWN,), None),
     ],
 )
-def test_training_ends_at_the_first_wrong_step(exporter: Format, verdicts: tuple[Verdict, ...], steps: int | None) -> None:
+def test_training_ends_at_the_first_wrong_step(
+    exporter: Format, verdicts: tuple[Verdict, ...], steps: int | None
+) -> None:
     [found] = rows(exporter, example(*verdicts))
     if steps is None:
         assert found == LeftOut("a step is undecided")
@@ -98,7 +111,9 @@ def test_training_ends_at_the_first_wrong_step(exporter: Format, verdicts: tuple
 
 
 def test_steps_after_the_first_error_can_be_kept_when_all_are_decided() -> None:
-    whole, hole = rows(Trl(cut_after_error=False), example(GOOD, BAD, GOOD), example(GOOD, BAD, UNKNOWN))
+    whole, hole = rows(
+        Trl(cut_after_error=False), example(GOOD, BAD, GOOD), example(GOOD, BAD, UNKNOWN)
+    )
     assert whole["labels"] == [True, False, True]
     assert hole == LeftOut("a step is undecided")
 
@@ -119,7 +134,11 @@ def test_math_shepherd_marks_every_step() -> None:
 
 def test_math_shepherd_is_read_back_by_its_markers() -> None:
     """The reading of TRL's conversion script: the marker shrunk to one character, signs at the same places of the label."""
-    [row] = rows(MathShepherd(), with_steps("Let x = 1 - 2 + 3\nand more\n", "x + ки"[:3]), example(GOOD, BAD))[1:]
+    [row] = rows(
+        MathShepherd(),
+        with_steps("Let x = 1 - 2 + 3\nand more\n", "x + ки"[:3]),
+        example(GOOD, BAD),
+    )[1:]
     text = row["input"].replace("ки", "ⶻ")
     places = [match.start() for match in re.finditer("ⶻ", text)]
     assert [row["label"][place] for place in places] == ["+", "-"]
@@ -139,7 +158,9 @@ def test_math_shepherd_does_not_number_twice() -> None:
         ("a Step 1: b", "a", 'its question holds "Step 1:"'),
     ],
 )
-def test_a_text_that_would_be_read_wrongly_is_left_out(question: str, step: str, reason: str) -> None:
+def test_a_text_that_would_be_read_wrongly_is_left_out(
+    question: str, step: str, reason: str
+) -> None:
     given = with_steps("fine\n", step)
     hostile = replace(given, problem=replace(PROBLEM, question=question))
     assert rows(MathShepherd(), hostile) == [LeftOut(reason)]
@@ -163,16 +184,35 @@ def test_processbench_takes_nothing_undecided() -> None:
     undecided = replace(RIGHT, trace=replace(TRACE, outcome=UNKNOWN))
     wrong = replace(RIGHT, trace=replace(TRACE, outcome=BAD))
     found = rows(ProcessBench(), undecided, example(GOOD, UNKNOWN), wrong)
-    assert found[:2] == [LeftOut("its final answer is undecided"), LeftOut("its first error is undecided")]
+    assert found[:2] == [
+        LeftOut("its final answer is undecided"),
+        LeftOut("its first error is undecided"),
+    ]
     assert found[2]["final_answer_correct"] is False
 
 
 def test_prm800k_rates_the_steps_up_to_the_first_wrong_one() -> None:
-    right, wrong, undecided, nothing = rows(Prm800k(), RIGHT, example(GOOD, BAD, GOOD), example(GOOD, UNKNOWN), example(UNKNOWN, UNKNOWN))
-    assert right["question"]["pre_generated_steps"] == ["2 + 3 = 5", "5 * 4 = 20", "The answer is 20."]
-    assert (right["question"]["ground_truth_answer"], right["label"]["finish_reason"]) == ("20", "solution")
+    right, wrong, undecided, nothing = rows(
+        Prm800k(),
+        RIGHT,
+        example(GOOD, BAD, GOOD),
+        example(GOOD, UNKNOWN),
+        example(UNKNOWN, UNKNOWN),
+    )
+    assert right["question"]["pre_generated_steps"] == [
+        "2 + 3 = 5",
+        "5 * 4 = 20",
+        "The answer is 20.",
+    ]
+    assert (right["question"]["ground_truth_answer"], right["label"]["finish_reason"]) == (
+        "20",
+        "solution",
+    )
     assert wrong["question"]["pre_generated_steps"] == ["step 0", "step 1", "step 2"]
-    assert [(step["completions"][0]["rating"], step["chosen_completion"]) for step in wrong["label"]["steps"]] == [(1, 0), (-1, None)]
+    assert [
+        (step["completions"][0]["rating"], step["chosen_completion"])
+        for step in wrong["label"]["steps"]
+    ] == [(1, 0), (-1, None)]
     assert wrong["label"]["finish_reason"] == "found_error"
     assert [step["completions"][0]["rating"] for step in undecided["label"]["steps"]] == [1, None]
     assert undecided["label"]["finish_reason"] is None
@@ -190,10 +230,20 @@ def test_prmbench_numbers_the_wrong_steps_from_one() -> None:
 def test_math_aps_joins_what_solutions_of_a_problem_begin_with() -> None:
     def valued(*values: float | None) -> Example:
         given = example(*[GOOD] * len(values))
-        return replace(given, label=replace(given.label, steps=tuple(StepLabel(value=value) for value in values)))
+        return replace(
+            given,
+            label=replace(given.label, steps=tuple(StepLabel(value=value) for value in values)),
+        )
 
-    other = replace(valued(0.5), problem=replace(PROBLEM, problem_id="other", question="Two?", metadata={"mc_value": "0.25"}))
-    found = rows(MathAps(), valued(0.5, 0.0), example(GOOD), valued(0.5, None, 1.0), valued(0.25, 0.0), other)
+    other = replace(
+        valued(0.5),
+        problem=replace(
+            PROBLEM, problem_id="other", question="Two?", metadata={"mc_value": "0.25"}
+        ),
+    )
+    found = rows(
+        MathAps(), valued(0.5, 0.0), example(GOOD), valued(0.5, None, 1.0), valued(0.25, 0.0), other
+    )
     question = PROBLEM.question
     first, second = f"{question}\n\nstep 0", f"{question}\n\nstep 0\n\nstep 1"
     assert found[0] == LeftOut("no step has a value")
@@ -204,7 +254,10 @@ def test_math_aps_joins_what_solutions_of_a_problem_begin_with() -> None:
         (f"{second}\n\nstep 2", 1.0),
         (first, 0.25),
     ]
-    assert [tuple(each.values()) for each in found[2]["reasoning_steps"]] == [("Two?", 0.25), ("Two?\n\nstep 0", 0.5)]
+    assert [tuple(each.values()) for each in found[2]["reasoning_steps"]] == [
+        ("Two?", 0.25),
+        ("Two?\n\nstep 0", 0.5),
+    ]
 
 
 HOSTILE = (
@@ -230,7 +283,17 @@ def test_what_an_import_is_said_to_have_noted_can_be_anything(name: str) -> None
     plugin = plugins.load(ROOM, name)
     for text in HOSTILE:
         noted = dict.fromkeys(
-            ("offered", "gaps", "original_process", "modified_steps", "generation", "total_time", "question_id", "mc_value"), text
+            (
+                "offered",
+                "gaps",
+                "original_process",
+                "modified_steps",
+                "generation",
+                "total_time",
+                "question_id",
+                "mc_value",
+            ),
+            text,
         )
         given = replace(
             RIGHT,

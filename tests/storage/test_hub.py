@@ -16,20 +16,21 @@ from typing import Any
 import pytest
 
 from stepmark.errors import ConfigError
-from storage.dataset import Dataset
-from storage.export import export
+from storage.dataset.dataset import Dataset
 from storage.formats.trl import Trl
+from storage.publishing.export import export
 from tests.storage.hub_server import GOOD_TOKEN
 
 ROOT = Path(__file__).parents[2]
 PREAMBLE = """
 import sys
 from stepmark.errors import UserError
-from storage import export as module, parts
-from storage.dataset import Dataset
-from storage.export import export
+from storage.publishing import export as module
+from storage.dataset import parts
+from storage.dataset.dataset import Dataset
+from storage.publishing.export import export
 from storage.formats.trl import Trl
-from storage.tables import TRACES
+from storage.dataset.tables import TRACES
 from tests.storage.samples import TRACE, fill
 dataset = Dataset(sys.argv[1])
 """
@@ -43,9 +44,21 @@ class Hub:
     home: Path
 
     def run(self, code: str, dataset: Dataset, token: str = GOOD_TOKEN) -> str:
-        settings = {"HF_ENDPOINT": self.address, "HF_TOKEN": token, "HF_HOME": str(self.home), "HF_HUB_DISABLE_XET": "1"}
+        settings = {
+            "HF_ENDPOINT": self.address,
+            "HF_TOKEN": token,
+            "HF_HOME": str(self.home),
+            "HF_HUB_DISABLE_XET": "1",
+        }
         command = [sys.executable, "-c", PREAMBLE + code, dataset.uri]
-        done = subprocess.run(command, cwd=ROOT, env=os.environ | settings, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            env=os.environ | settings,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -57,7 +70,9 @@ class Hub:
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[Hub]:
     command = [sys.executable, "-m", "tests.storage.hub_server"]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as server:
         assert server.stdout is not None
         yield Hub(server.stdout.readline().strip(), tmp_path / "hf")
         server.communicate()
@@ -71,7 +86,11 @@ rows = datasets.load_dataset("org/name", split="train").to_list()
 print(json.dumps([done.rows, done.left_out, done.destination, rows]))
 """
     rows, left_out, destination, loaded = json.loads(hub.run(code, on_disk))
-    assert (rows, left_out, destination) == (2, {"its label is not kept": 1}, f"{hub.address}/datasets/org/name")
+    assert (rows, left_out, destination) == (
+        2,
+        {"its label is not kept": 1},
+        f"{hub.address}/datasets/org/name",
+    )
     assert [row["labels"] for row in loaded] == [[True, True, True], [True, False]]
     assert hub.log() == {
         "org/name": {
@@ -103,8 +122,13 @@ print(datasets.load_dataset("org/name", split="train").num_rows)
     ]
 
 
-@pytest.mark.parametrize(("token", "message"), [("hf_bad", "HF_TOKEN is not valid"), (" ", "HF_TOKEN is not set; make a write token")])
-def test_a_refused_token_is_said_in_one_line(hub: Hub, on_disk: Dataset, token: str, message: str) -> None:
+@pytest.mark.parametrize(
+    ("token", "message"),
+    [("hf_bad", "HF_TOKEN is not valid"), (" ", "HF_TOKEN is not set; make a write token")],
+)
+def test_a_refused_token_is_said_in_one_line(
+    hub: Hub, on_disk: Dataset, token: str, message: str
+) -> None:
     code = """
 try:
     export(dataset, Trl(), "hf://datasets/org/name")
@@ -133,7 +157,7 @@ except UserError as error:
 def test_a_dataset_can_live_on_the_hub(hub: Hub, on_disk: Dataset) -> None:
     code = """
 from huggingface_hub import HfApi
-from storage.sql import query
+from storage.queries.sql import query
 HfApi().create_repo("org/live", repo_type="dataset", private=True)
 live = Dataset("hf://datasets/org/live")
 live.check_writable()
@@ -145,7 +169,9 @@ print(live.methods("annotations"), query(live, "SELECT count(*) FROM steps").to_
     assert hub.run(code, on_disk) == "('formal', 'judge') [{'count_star()': 8}]\n"
 
 
-def test_without_a_token_nothing_is_built(on_disk: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_token_nothing_is_built(
+    on_disk: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("HF_TOKEN", raising=False)
     with pytest.raises(ConfigError, match="HF_TOKEN is not set"):
         export(on_disk, Trl(), "hf://datasets/org/name")

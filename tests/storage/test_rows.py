@@ -10,11 +10,30 @@ from hypothesis import strategies as st
 
 from stepmark.errors import DatasetError
 from stepmark.records import Annotation, Cost, Problem, Rejected
-from storage.dataset import Dataset
-from storage.rows import mended, to_record, to_row
-from storage.schemas import SCHEMAS
-from storage.tables import LABELS, PROBLEMS, REJECTED, TRACES, Table, annotations, critiques, discovered, rollouts
-from tests.storage.samples import ANNOTATION, CRITIQUE, DISCOVERED, LABEL, PROBLEM, REJECTED_ROW, ROLLOUT, TRACE
+from storage.dataset.dataset import Dataset
+from storage.dataset.rows import mended, to_record, to_row
+from storage.dataset.schemas import SCHEMAS
+from storage.dataset.tables import (
+    LABELS,
+    PROBLEMS,
+    REJECTED,
+    TRACES,
+    Table,
+    annotations,
+    critiques,
+    discovered,
+    rollouts,
+)
+from tests.storage.samples import (
+    ANNOTATION,
+    CRITIQUE,
+    DISCOVERED,
+    LABEL,
+    PROBLEM,
+    REJECTED_ROW,
+    ROLLOUT,
+    TRACE,
+)
 
 SAMPLES = [
     (PROBLEMS, PROBLEM),
@@ -36,7 +55,9 @@ BARE = [
 
 
 @pytest.mark.parametrize(("table", "record"), SAMPLES + BARE)
-def test_a_record_comes_back_from_disk_the_same(dataset: Dataset, table: Table[Any], record: object) -> None:
+def test_a_record_comes_back_from_disk_the_same(
+    dataset: Dataset, table: Table[Any], record: object
+) -> None:
     dataset.write_part(table, 0, [record], "f")
     assert list(dataset.read_part(table, 0)) == [record]
 
@@ -61,9 +82,17 @@ def test_mended_text_can_be_encoded(text: str) -> None:
 
 
 def test_lone_surrogates_are_replaced_and_nothing_else_of_the_part_is(dataset: Dataset) -> None:
-    hostile = replace(TRACE, steps=("nul \0 half \ud800 end\r\n", "\ufeff\u2028\n"), metadata={"\udfff": "\ud83d\ude00"})
+    hostile = replace(
+        TRACE,
+        steps=("nul \0 half \ud800 end\r\n", "\ufeff\u2028\n"),
+        metadata={"\udfff": "\ud83d\ude00"},
+    )
     dataset.write_part(TRACES, 0, [TRACE, hostile], "f")
-    clean = replace(hostile, steps=("nul \0 half \ufffd end\r\n", "\ufeff\u2028\n"), metadata={"\ufffd": "\U0001f600"})
+    clean = replace(
+        hostile,
+        steps=("nul \0 half \ufffd end\r\n", "\ufeff\u2028\n"),
+        metadata={"\ufffd": "\U0001f600"},
+    )
     assert list(dataset.read_part(TRACES, 0)) == [TRACE, clean]
 
 

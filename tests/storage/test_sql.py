@@ -9,12 +9,12 @@ import pytest
 
 from stepmark.errors import ConfigError, DatasetError
 from stepmark.records import Verdict
-from storage import sql
-from storage.dataset import Dataset
-from storage.render import to_csv, to_json, values
-from storage.schemas import SCHEMAS
-from storage.sql import connect, query
-from storage.tables import TRACES, annotations, discovered
+from storage.dataset.dataset import Dataset
+from storage.dataset.schemas import SCHEMAS
+from storage.dataset.tables import TRACES, annotations, discovered
+from storage.queries import sql
+from storage.queries.render import to_csv, to_json, values
+from storage.queries.sql import connect, query
 from tests.storage.samples import ANNOTATION, DISCOVERED, TRACE
 
 TABLES = [kind for kind in SCHEMAS if kind != "discovered"]
@@ -93,14 +93,28 @@ def test_views_are_typed_the_same_with_and_without_rows(filled: Dataset, tmp_pat
 
 def test_tables_are_read_whole(filled: Dataset) -> None:
     counts = {view: answer(filled, f"SELECT count(*) FROM {view}")[0][0] for view in VIEWS}
-    whole = {"problems": 1, "rejected": 1, "traces": 3, "labels": 3, "steps": 8, "classes": 3, "estimates": 14, "step_values": 8}
+    whole = {
+        "problems": 1,
+        "rejected": 1,
+        "traces": 3,
+        "labels": 3,
+        "steps": 8,
+        "classes": 3,
+        "estimates": 14,
+        "step_values": 8,
+    }
     assert counts == whole | {"rollouts": 1, "critiques": 2, "annotations": 2}
-    assert answer(filled, "SELECT method, sum(rollouts), max(seconds) FROM annotations GROUP BY ALL ORDER BY ALL") == [
+    assert answer(
+        filled,
+        "SELECT method, sum(rollouts), max(seconds) FROM annotations GROUP BY ALL ORDER BY ALL",
+    ) == [
         ("formal", 4, 0.5),
         ("judge", 4, 0.5),
     ]
     assert answer(filled, "SELECT method, seed FROM rollouts") == [("judge", 2**53 - 1)]
-    assert answer(filled, "SELECT method, step, len(verdicts), first_error FROM critiques ORDER BY step") == [
+    assert answer(
+        filled, "SELECT method, step, len(verdicts), first_error FROM critiques ORDER BY step"
+    ) == [
         ("judge", 1, 1, 1),
         ("judge", None, 3, 1),
     ]
@@ -132,21 +146,34 @@ def test_steps_has_each_method_s_verdict_beside_the_label(filled: Dataset) -> No
         (1, "5 * 4 = 20\n", "correct", 0.5, "incorrect", 0.0, None),
         (2, "The answer is 20.", "correct", None, "unknown", None, None),
     ]
-    assert answer(filled, "SELECT formal_verdict, judge_verdict FROM steps WHERE trace_id = 't1' ORDER BY step_index") == [
+    assert answer(
+        filled,
+        "SELECT formal_verdict, judge_verdict FROM steps WHERE trace_id = 't1' ORDER BY step_index",
+    ) == [
         ("correct", None),
         ("incorrect", None),
         ("unknown", None),
     ]
 
 
-def test_discovered_traces_stand_among_the_others_and_say_where_they_come_from(filled: Dataset) -> None:
+def test_discovered_traces_stand_among_the_others_and_say_where_they_come_from(
+    filled: Dataset,
+) -> None:
     said = replace(ANNOTATION, trace_id="t3", method="tree_search", error=None)
     filled.write_part(discovered("tree_search"), 0, [DISCOVERED], "f")
     filled.write_part(annotations("tree_search"), 0, [said], "f")
     lineage = "SELECT trace_id, found_by, parent_trace_id, parent_steps, rollout_id FROM traces ORDER BY 1"
-    assert answer(filled, lineage) == [*((f"t{n}", None, None, None, None) for n in range(3)), ("t3", "tree_search", "t0", 1, "r0")]
-    assert answer(filled, "SELECT DISTINCT sampling.seed, metadata['k'] FROM traces") == [(2**53 - 1, "v")]
-    assert answer(filled, "SELECT step_index, label, tree_search_value FROM steps WHERE trace_id = 't3' ORDER BY 1") == [
+    assert answer(filled, lineage) == [
+        *((f"t{n}", None, None, None, None) for n in range(3)),
+        ("t3", "tree_search", "t0", 1, "r0"),
+    ]
+    assert answer(filled, "SELECT DISTINCT sampling.seed, metadata['k'] FROM traces") == [
+        (2**53 - 1, "v")
+    ]
+    assert answer(
+        filled,
+        "SELECT step_index, label, tree_search_value FROM steps WHERE trace_id = 't3' ORDER BY 1",
+    ) == [
         (0, None, 0.5),
         (1, None, 0.0),
         (2, None, None),
@@ -162,7 +189,9 @@ def test_only_one_select_is_taken(on_disk: Dataset, tmp_path: Path, text: str) -
 
 
 @pytest.mark.parametrize("text", REACHES)
-def test_a_select_reaches_nothing_but_the_dataset(on_disk: Dataset, tmp_path: Path, text: str) -> None:
+def test_a_select_reaches_nothing_but_the_dataset(
+    on_disk: Dataset, tmp_path: Path, text: str
+) -> None:
     secret = tmp_path / "secret.csv"
     secret.write_text("a,b\n1,2\n")
     before = sorted(tmp_path.rglob("*"))
@@ -174,13 +203,24 @@ def test_a_select_reaches_nothing_but_the_dataset(on_disk: Dataset, tmp_path: Pa
 
 def test_a_connection_is_locked_for_good(filled: Dataset) -> None:
     with connect(filled) as connection:
-        for setting in ("enable_external_access = true", "lock_configuration = false", "allowed_paths = ['/etc/passwd']"):
+        for setting in (
+            "enable_external_access = true",
+            "lock_configuration = false",
+            "allowed_paths = ['/etc/passwd']",
+        ):
             with pytest.raises(Exception, match=r"locked|Cannot"):
                 connection.execute(f"SET {setting}")
-        names = ("enable_external_access", "python_enable_replacements", "autoinstall_known_extensions", "autoload_known_extensions")
+        names = (
+            "enable_external_access",
+            "python_enable_replacements",
+            "autoinstall_known_extensions",
+            "autoload_known_extensions",
+        )
         for name in names:
             assert connection.execute("SELECT current_setting(?)", [name]).fetchall() == [(False,)]
-        assert connection.execute("SELECT count(*) FROM traces WHERE trace_id = ?", ["t0"]).fetchall() == [(1,)]
+        assert connection.execute(
+            "SELECT count(*) FROM traces WHERE trace_id = ?", ["t0"]
+        ).fetchall() == [(1,)]
 
 
 @pytest.mark.parametrize(
@@ -214,12 +254,18 @@ def test_a_query_ends_at_its_time_limit(filled: Dataset, text: str) -> None:
 
 def test_a_time_limit_that_passes_before_the_query_begins_holds(filled: Dataset) -> None:
     with pytest.raises(ConfigError, match="it took longer than 1e-09 s"):
-        query(filled, "SELECT count(*) FROM range(1_000_000_000_000) t(i) WHERE i % 7 = 8", timeout_s=1e-9)
+        query(
+            filled,
+            "SELECT count(*) FROM range(1_000_000_000_000) t(i) WHERE i % 7 = 8",
+            timeout_s=1e-9,
+        )
 
 
 def test_an_endless_answer_is_refused(filled: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sql, "ANSWER_BYTES", 1 << 20)
-    with pytest.raises(ConfigError, match="the answer is larger than 1 MiB; add a LIMIT or aggregate"):
+    with pytest.raises(
+        ConfigError, match="the answer is larger than 1 MiB; add a LIMIT or aggregate"
+    ):
         query(filled, "FROM range(1_000_000_000_000)")
 
 
@@ -236,17 +282,25 @@ def test_a_damaged_part_is_said_so(on_disk: Dataset) -> None:
 
 def test_a_folder_s_name_is_no_pattern(tmp_path: Path) -> None:
     for name, trace_id in (("[d]ata*", "mine"), ("data set", "decoy")):
-        Dataset(str(tmp_path / name)).write_part(TRACES, 0, [replace(TRACE, trace_id=trace_id)], "f")
+        Dataset(str(tmp_path / name)).write_part(
+            TRACES, 0, [replace(TRACE, trace_id=trace_id)], "f"
+        )
     assert answer(Dataset(str(tmp_path / "[d]ata*")), "SELECT trace_id FROM traces") == [("mine",)]
 
 
 def test_a_larger_dataset_is_joined_across_parts(dataset: Dataset) -> None:
     for shard in range(5):
-        dataset.write_part(TRACES, shard, [replace(TRACE, trace_id=f"{shard}.{i}") for i in range(200)], "f")
-    assert answer(dataset, "SELECT count(*), count(DISTINCT trace_id), max(step_index) FROM steps") == [(3000, 1000, 2)]
+        dataset.write_part(
+            TRACES, shard, [replace(TRACE, trace_id=f"{shard}.{i}") for i in range(200)], "f"
+        )
+    assert answer(
+        dataset, "SELECT count(*), count(DISTINCT trace_id), max(step_index) FROM steps"
+    ) == [(3000, 1000, 2)]
 
 
-def test_queries_leave_no_files_in_the_current_folder(filled: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_queries_leave_no_files_in_the_current_folder(
+    filled: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     before = sorted(Path.cwd().iterdir())
     query(filled, "SELECT * FROM steps ORDER BY text")
@@ -265,4 +319,7 @@ def test_json_keeps_types_and_every_column(filled: Dataset) -> None:
 
 def test_csv_has_a_header_and_nested_values_as_json(filled: Dataset) -> None:
     text = "SELECT 'a,b\n\"c\"' AS t, NULL AS z, true AS f, [1, 2] AS l, {'k': 'é'} AS s, 0.5 AS x, 1 AS x"
-    assert to_csv(query(filled, text)) == 't,z,f,l,s,x,x\n"a,b\n""c""",,true,"[1, 2]","{""k"": ""é""}",0.5,1\n'
+    assert (
+        to_csv(query(filled, text))
+        == 't,z,f,l,s,x,x\n"a,b\n""c""",,true,"[1, 2]","{""k"": ""é""}",0.5,1\n'
+    )

@@ -15,14 +15,14 @@ import pytest
 from stepmark import plugins
 from stepmark.errors import ConfigError, PluginError
 from stepmark.records import Rollout, StepAnnotation, StepLabel, Trace, Verdict, first_error_of
-from storage import sql
-from storage.dataset import Dataset
-from storage.export import export
+from storage.dataset.dataset import Dataset
+from storage.dataset.tables import LABELS, PROBLEMS, TRACES, annotations, rollouts
 from storage.formats.base import Example
 from storage.formats.soft_labels import SoftLabels
 from storage.formats.trl import Trl
-from storage.merging import coarser
-from storage.tables import LABELS, PROBLEMS, TRACES, annotations, rollouts
+from storage.publishing.export import export
+from storage.publishing.merging import coarser
+from storage.queries import sql
 from storage.values.base import ROOM, StepValues, call
 from storage.values.dua_shepherd import DuaShepherd
 from storage.values.er_prm import ErPrm
@@ -40,13 +40,22 @@ def trace(name: str, steps: Sequence[str], outcome: Verdict) -> Trace:
 
 
 def rollout(of: Trace, prefix_steps: int, text: str, outcome: Verdict, number: int) -> Rollout:
-    return replace(ROLLOUT, rollout_id=f"r{number}", trace_id=of.trace_id, prefix_steps=prefix_steps, text=text, outcome=outcome)
+    return replace(
+        ROLLOUT,
+        rollout_id=f"r{number}",
+        trace_id=of.trace_id,
+        prefix_steps=prefix_steps,
+        text=text,
+        outcome=outcome,
+    )
 
 
 def estimated(right: int, wrong: int, unknowns: int = 0) -> StepAnnotation:
     verdict = UNKNOWN if not right + wrong else GOOD if right else BAD
     value = right / (right + wrong) if right + wrong else None
-    return StepAnnotation(verdict=verdict, value=value, successes=right, trials=right + wrong, unknowns=unknowns)
+    return StepAnnotation(
+        verdict=verdict, value=value, successes=right, trials=right + wrong, unknowns=unknowns
+    )
 
 
 def verdict_of(verdict: Verdict) -> StepAnnotation:
@@ -66,7 +75,9 @@ def written(
     dataset.write_part(TRACES, 0, traces, "f")
     for method, all_steps in said.items():
         of = [
-            replace(ANNOTATION, trace_id=trace.trace_id, method=method, steps=tuple(steps), error=None)
+            replace(
+                ANNOTATION, trace_id=trace.trace_id, method=method, steps=tuple(steps), error=None
+            )
             for trace, steps in zip(traces, all_steps, strict=True)
         ]
         dataset.write_part(annotations(method), 0, of, "f")
@@ -87,7 +98,9 @@ class Asked:
 
     def said_by(self, values: StepValues, columns: str = "value") -> list[Any]:
         """What a formula gives the steps of the trace t, in order."""
-        rows = self.ask(f"SELECT {columns} FROM {call(values)} WHERE trace_id = 't' ORDER BY step_index")
+        rows = self.ask(
+            f"SELECT {columns} FROM {call(values)} WHERE trace_id = 't' ORDER BY step_index"
+        )
         return [row[0] if len(row) == 1 else row for row in rows]
 
 
@@ -109,8 +122,16 @@ def worked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
     none = [estimated(0, 0)]
     said = {
         "monte_carlo": [SHARES, none * 3, none * 2],
-        "prover": [[estimated(1, 3), estimated(0, 0, 4), estimated(3, 1), estimated(0, 1)], none * 3, none * 2],
-        "judge": [[verdict_of(v) for v in (GOOD, BAD, UNKNOWN, GOOD)], [verdict_of(GOOD)] * 3, [verdict_of(UNKNOWN)] * 2],
+        "prover": [
+            [estimated(1, 3), estimated(0, 0, 4), estimated(3, 1), estimated(0, 1)],
+            none * 3,
+            none * 2,
+        ],
+        "judge": [
+            [verdict_of(v) for v in (GOOD, BAD, UNKNOWN, GOOD)],
+            [verdict_of(GOOD)] * 3,
+            [verdict_of(UNKNOWN)] * 2,
+        ],
     }
     steps = tuple(StepLabel(label=verdict, value=0.5) for verdict in (GOOD, GOOD, BAD, UNKNOWN))
     dataset = written(tmp_path_factory.mktemp("worked"), [T, U, CUT], said)
@@ -120,7 +141,10 @@ def worked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
 
 
 def test_er_prm_is_the_logarithm_of_the_mean_exponential(worked: Asked) -> None:
-    by_hand = [math.log(sum(math.exp(2 * reward) for reward in rewards) / 4) / 2 for rewards in ([1, 1, 1, 0], [1, 1, 0, 0])]
+    by_hand = [
+        math.log(sum(math.exp(2 * reward) for reward in rewards) / 4) / 2
+        for rewards in ([1, 1, 1, 0], [1, 1, 0, 0])
+    ]
     assert worked.said_by(ErPrm()) == pytest.approx([*by_hand, 0.0, 0.0])
     assert worked.said_by(ErPrm(eta=1e-6)) == pytest.approx([0.75, 0.5, 0.0, 0.0], abs=1e-5)
     assert worked.said_by(ErPrm(eta=100)) == pytest.approx([1.0, 1.0, 0.0, 0.0], abs=0.01)
@@ -133,7 +157,12 @@ def test_progress_is_the_prover_s_change_and_unknown_where_either_side_is(worked
 
 
 def test_relative_progress_begins_at_the_share_of_right_traces(worked: Asked) -> None:
-    assert worked.said_by(Rpe(), "value, label") == [(1.5, 1), (pytest.approx(2 / 3), 0), (0.0, 0), (0.0, 0)]
+    assert worked.said_by(Rpe(), "value, label") == [
+        (1.5, 1),
+        (pytest.approx(2 / 3), 0),
+        (0.0, 0),
+        (0.0, 0),
+    ]
     assert worked.said_by(Rpe(threshold=0.6), "label") == [1, 1, 0, 0]
 
 
@@ -172,7 +201,9 @@ def test_correctness_may_be_the_run_s_labels(worked: Asked) -> None:
     ]
 
 
-def test_leaves_count_for_the_prefixes_that_they_pass_and_were_free_to_leave(tmp_path: Path) -> None:
+def test_leaves_count_for_the_prefixes_that_they_pass_and_were_free_to_leave(
+    tmp_path: Path,
+) -> None:
     drawn = {
         "monte_carlo": [
             rollout(T, 1, "b\nc\nz", GOOD, 1),  # passes a, ab, abc
@@ -185,8 +216,16 @@ def test_leaves_count_for_the_prefixes_that_they_pass_and_were_free_to_leave(tmp
     }
     with asking(written(tmp_path, [T, U, CUT], {}, drawn)) as asked:
         assert asked.said_by(PrefixTree(), "value, leaves, unknowns") == [
-            (pytest.approx(3 / 5), 5, 2),  # t wrong, u right, r1 right, r2 wrong, r5 right; cut and r4 unknown
-            (pytest.approx(2 / 4), 4, 2),  # t wrong, r1 right, r3 wrong, r5 right; cut and r4 unknown
+            (
+                pytest.approx(3 / 5),
+                5,
+                2,
+            ),  # t wrong, u right, r1 right, r2 wrong, r5 right; cut and r4 unknown
+            (
+                pytest.approx(2 / 4),
+                4,
+                2,
+            ),  # t wrong, r1 right, r3 wrong, r5 right; cut and r4 unknown
             (pytest.approx(2 / 4), 4, 0),  # t, r1, r3, r5
             (pytest.approx(1 / 3), 3, 0),  # t, r3 and r5 are the whole text
         ]
@@ -196,37 +235,73 @@ def test_leaves_count_for_the_prefixes_that_they_pass_and_were_free_to_leave(tmp
 
 
 def test_a_trace_s_score_is_made_of_its_steps(worked: Asked) -> None:
-    assert worked.ask("FROM trace_scores() WHERE trace_id = 't'") == [("t", 0.0, 0.0, 0.0, 0.3125, 0)]
-    ((_, least, product, last, mean, unknown),) = worked.ask("FROM trace_scores(source := 'prover') WHERE trace_id = 't'")
+    assert worked.ask("FROM trace_scores() WHERE trace_id = 't'") == [
+        ("t", 0.0, 0.0, 0.0, 0.3125, 0)
+    ]
+    ((_, least, product, last, mean, unknown),) = worked.ask(
+        "FROM trace_scores(source := 'prover') WHERE trace_id = 't'"
+    )
     assert (least, product, last, mean, unknown) == (0.0, 0.0, 0.0, pytest.approx(1 / 3), 1)
 
 
 def test_step_values_has_every_formula_side_by_side(worked: Asked) -> None:
     answer = worked.connection.sql("FROM step_values").to_arrow_table()
-    columns = [column for name in NAMES for column in (name, *(f"{name}_{more}" for more in plugins.load(ROOM, name).columns))]
+    columns = [
+        column
+        for name in NAMES
+        for column in (name, *(f"{name}_{more}" for more in plugins.load(ROOM, name).columns))
+    ]
     assert answer.column_names == ["trace_id", "problem_id", "step_index", "text", *columns]
     assert answer.num_rows == 9
-    assert worked.ask("SELECT step_index, text, pqm, rpe_label FROM step_values WHERE trace_id = 't' ORDER BY 1")[2] == (2, "c\n", -1, 0)
+    assert worked.ask(
+        "SELECT step_index, text, pqm, rpe_label FROM step_values WHERE trace_id = 't' ORDER BY 1"
+    )[2] == (2, "c\n", -1, 0)
 
 
 @pytest.mark.parametrize("right_at_least_once", [True, False])
-def test_every_formula_is_what_its_paper_says_of_any_counts(tmp_path: Path, right_at_least_once: bool) -> None:
+def test_every_formula_is_what_its_paper_says_of_any_counts(
+    tmp_path: Path, right_at_least_once: bool
+) -> None:
     """Of traces whose steps have any numbers of right, wrong and unknown rollouts, drawn from a fixed seed."""
     draw = random.Random(20_261_121)
-    counts = [[(draw.randrange(4), draw.randrange(4), draw.randrange(3)) for _ in range(draw.randrange(1, 7))] for _ in range(60)]
+    counts = [
+        [
+            (draw.randrange(4), draw.randrange(4), draw.randrange(3))
+            for _ in range(draw.randrange(1, 7))
+        ]
+        for _ in range(60)
+    ]
     outcomes = [draw.choice([*Verdict] if right_at_least_once else [BAD, UNKNOWN]) for _ in counts]
     traces = [
-        trace(f"t{i}", [f"{j}\n" for j in range(len(of))], outcome) for i, (of, outcome) in enumerate(zip(counts, outcomes, strict=True))
+        trace(f"t{i}", [f"{j}\n" for j in range(len(of))], outcome)
+        for i, (of, outcome) in enumerate(zip(counts, outcomes, strict=True))
     ]
     said = [[estimated(*step) for step in of] for of in counts]
-    with asking(written(tmp_path, traces, {"monte_carlo": said, "prover": said, "judge": said})) as asked:
+    with asking(
+        written(tmp_path, traces, {"monte_carlo": said, "prover": said, "judge": said})
+    ) as asked:
         columns = "er_prm, progress, rpe, pqm, dua_shepherd"
-        found = {(row[0], row[1]): row[2:] for row in asked.ask(f"SELECT trace_id, step_index, {columns} FROM step_values")}
+        found = {
+            (row[0], row[1]): row[2:]
+            for row in asked.ask(f"SELECT trace_id, step_index, {columns} FROM step_values")
+        }
     decided = [outcome is GOOD for outcome in outcomes if outcome is not UNKNOWN]
     start = sum(decided) / len(decided) if decided else None
     for one, steps in zip(traces, said, strict=True):
         for index, expected in enumerate(
-            zip(*map(list, (soft(steps), gains(steps), ratios(steps, start), ranks(steps), products(steps))), strict=True)
+            zip(
+                *map(
+                    list,
+                    (
+                        soft(steps),
+                        gains(steps),
+                        ratios(steps, start),
+                        ranks(steps),
+                        products(steps),
+                    ),
+                ),
+                strict=True,
+            )
         ):
             for mine, theirs in zip(found[one.trace_id, index], expected, strict=True):
                 assert (mine is None) == (theirs is None)
@@ -236,7 +311,11 @@ def test_every_formula_is_what_its_paper_says_of_any_counts(tmp_path: Path, righ
 def soft(steps: Sequence[StepAnnotation]) -> Iterator[float | None]:
     for step in steps:
         rewards = [1] * step.successes + [0] * (step.trials - step.successes)
-        yield math.log(sum(math.exp(2 * reward) for reward in rewards) / len(rewards)) / 2 if rewards else None
+        yield (
+            math.log(sum(math.exp(2 * reward) for reward in rewards) / len(rewards)) / 2
+            if rewards
+            else None
+        )
 
 
 def gains(steps: Sequence[StepAnnotation]) -> Iterator[float | None]:
@@ -268,11 +347,18 @@ def test_every_formula_keeps_its_promises(worked: Asked, name: str) -> None:
     formula = plugins.load(ROOM, name)
     answer = worked.connection.sql(f"FROM {name}() ORDER BY ALL").to_arrow_table()
     assert set(answer.column_names) == {"trace_id", "step_index", "value", *formula.columns}
-    assert (str(answer.schema.field("step_index").type), str(answer.schema.field("value").type)) == ("int32", "double")
+    assert (
+        str(answer.schema.field("step_index").type),
+        str(answer.schema.field("value").type),
+    ) == ("int32", "double")
     steps = [(row["trace_id"], row["step_index"]) for row in answer.to_pylist()]
     assert len(set(steps)) == len(steps)
-    assert set(steps) <= {(one.trace_id, index) for one in (T, U, CUT) for index in range(len(one.steps))}
-    assert worked.ask(f"FROM {call(formula())} ORDER BY ALL") == worked.ask(f"FROM {name}() ORDER BY ALL")
+    assert set(steps) <= {
+        (one.trace_id, index) for one in (T, U, CUT) for index in range(len(one.steps))
+    }
+    assert worked.ask(f"FROM {call(formula())} ORDER BY ALL") == worked.ask(
+        f"FROM {name}() ORDER BY ALL"
+    )
 
 
 def test_of_a_dataset_without_parts_every_formula_says_nothing(tmp_path: Path) -> None:
@@ -293,32 +379,58 @@ def test_a_hostile_name_of_a_method_is_a_name(worked: Asked, name: str) -> None:
 
 
 def test_a_parameter_that_cannot_be_is_refused() -> None:
-    with pytest.raises(PluginError, match=r"storage\.values\.rpe: threshold: Input should be less than or equal to 1"):
+    with pytest.raises(
+        PluginError,
+        match=r"storage\.values\.rpe: threshold: Input should be less than or equal to 1",
+    ):
         plugins.build(ROOM, {"use": "rpe", "threshold": "1.5"})
     assert plugins.build(ROOM, {"use": "er_prm", "eta": "10"}) == ErPrm(eta=10)
 
 
 def test_values_are_exported_one_a_step(worked: Asked, tmp_path: Path) -> None:
-    done = export(worked.dataset, SoftLabels(), str(tmp_path / "out"), labels_by="judge", values=Pqm())
+    done = export(
+        worked.dataset, SoftLabels(), str(tmp_path / "out"), labels_by="judge", values=Pqm()
+    )
     assert (done.rows, done.left_out) == (1, {"no step has a value": 2})
     [row] = list(SoftLabels().rows([labelled("t", [GOOD] * 4, [1.0, 2.0, -1.0, None])]))
-    assert row == {"prompt": PROBLEM.question, "completions": ["a", "b", "c", "d"], "values": [1.0, 2.0, -1.0, None]}
-    assert "soft_labels, values pqm(source := 'monte_carlo')" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
-    with pytest.raises(ConfigError, match="this format has no values, only labels: export soft_labels"):
+    assert row == {
+        "prompt": PROBLEM.question,
+        "completions": ["a", "b", "c", "d"],
+        "values": [1.0, 2.0, -1.0, None],
+    }
+    assert "soft_labels, values pqm(source := 'monte_carlo')" in (
+        tmp_path / "out" / "README.md"
+    ).read_text(encoding="utf-8")
+    with pytest.raises(
+        ConfigError, match="this format has no values, only labels: export soft_labels"
+    ):
         export(worked.dataset, Trl(), str(tmp_path / "other"), labels_by="judge", values=Pqm())
 
 
 def labelled(name: str, verdicts: Sequence[Verdict], values: Sequence[float | None]) -> Example:
-    steps = tuple(StepLabel(label=verdict, value=value) for verdict, value in zip(verdicts, values, strict=True))
+    steps = tuple(
+        StepLabel(label=verdict, value=value)
+        for verdict, value in zip(verdicts, values, strict=True)
+    )
     label = replace(LABEL, trace_id=name, steps=steps, first_error=first_error_of(verdicts))
-    return Example(problem=PROBLEM, trace=trace(name, ["a\n", "b\n", "c\n", "d\n", "e\n"][: len(verdicts)], GOOD), label=label)
+    return Example(
+        problem=PROBLEM,
+        trace=trace(name, ["a\n", "b\n", "c\n", "d\n", "e\n"][: len(verdicts)], GOOD),
+        label=label,
+    )
 
 
 def test_merged_steps_have_what_the_second_has() -> None:
     example = labelled("t", [GOOD, BAD, GOOD, GOOD], [0.9, 0.0, 0.7, None])
     even, odd = coarser(example)
-    assert (even.trace.steps, [step.label for step in even.label.steps]) == (("a\nb\n", "c\nd\n"), [BAD, GOOD])
-    assert (odd.trace.steps, [step.value for step in odd.label.steps]) == (("a\n", "b\nc\n", "d\n"), [0.9, 0.7, None])
+    assert (even.trace.steps, [step.label for step in even.label.steps]) == (
+        ("a\nb\n", "c\nd\n"),
+        [BAD, GOOD],
+    )
+    assert (odd.trace.steps, [step.value for step in odd.label.steps]) == (
+        ("a\n", "b\nc\n", "d\n"),
+        [0.9, 0.7, None],
+    )
     assert (even.label.first_error, odd.label.first_error) == (0, -1)
 
 
@@ -330,7 +442,9 @@ def test_every_pair_of_neighbours_is_merged_once(steps: int, traces: int) -> Non
     assert all("".join(one.trace.steps) == "".join(example.trace.steps) for one in found)
     assert all(len(one.trace.steps) == len(one.label.steps) < steps for one in found)
     pairs = [step for one in found for step in one.trace.steps if step not in example.trace.steps]
-    assert sorted(pairs) == sorted(a + b for a, b in zip(example.trace.steps, example.trace.steps[1:], strict=False))
+    assert sorted(pairs) == sorted(
+        a + b for a, b in zip(example.trace.steps, example.trace.steps[1:], strict=False)
+    )
 
 
 def test_merged_traces_are_exported_beside_the_whole(filled: Dataset, tmp_path: Path) -> None:

@@ -14,8 +14,12 @@ def _words(text: str) -> Sequence[str]:
     return text.split()
 
 
-SIGNS = _words(r"= == < > ≤ ≈ ≠ + - * / ^ ! | , . ; : & % $ \( \) \[ \] \\ $$ ° √ ² so or and if then simplifies to of gives \implies")
-NUMBERS = _words("0 1 2 7 9 0.1 .5 1e999999999 99999999999999999999 ١٢ ½ ∞ NaN -0 1/0 0^0 0^{-1} 1,000,000 3.14159265358979")
+SIGNS = _words(
+    r"= == < > ≤ ≈ ≠ + - * / ^ ! | , . ; : & % $ \( \) \[ \] \\ $$ ° √ ² so or and if then simplifies to of gives \implies"
+)
+NUMBERS = _words(
+    "0 1 2 7 9 0.1 .5 1e999999999 99999999999999999999 ١٢ ½ ∞ NaN -0 1/0 0^0 0^{-1} 1,000,000 3.14159265358979"
+)
 NAMES = _words(r"x y n a_{n+1} i e \pi \theta f(x) f^{-1}(x) P(2) AB \omega x' d dx")
 FORMULAS = [
     "(x+y+z+w)^{24}",
@@ -70,14 +74,42 @@ MACROS = [
     "[asy]",
     r"\overline{",
 ]
-CHARACTERS = ["\0", "\ud800", "\udfff", "\u202e", "\u2066", "\u200b", "\ufeff", "\x1b[2J", "\r", "\x85", "é", "\u0301" * 40, "😀"]
-REPEATED = [*_words(r"( ) { } [ - = $ ^ | 9 1+ x \frac{ \sqrt{ x^{ f( \\ << _{"), "1 = ", "a b ", "\n", " "]
+CHARACTERS = [
+    "\0",
+    "\ud800",
+    "\udfff",
+    "\u202e",
+    "\u2066",
+    "\u200b",
+    "\ufeff",
+    "\x1b[2J",
+    "\r",
+    "\x85",
+    "é",
+    "\u0301" * 40,
+    "😀",
+]
+REPEATED = [
+    *_words(r"( ) { } [ - = $ ^ | 9 1+ x \frac{ \sqrt{ x^{ f( \\ << _{"),
+    "1 = ",
+    "a b ",
+    "\n",
+    " ",
+]
 
 atoms = st.sampled_from([*SIGNS, *NUMBERS, *NAMES, *FORMULAS, *CODE, *MACROS, *CHARACTERS])
-repeated = st.builds(lambda piece, times: piece * times, st.sampled_from(REPEATED), st.sampled_from([2, 3, 30, 300]))
-closed = st.builds(lambda depth: "(" * depth + "1" + ")" * depth, st.integers(min_value=1, max_value=300))
-towers = st.builds(lambda base, height: "^".join([str(base)] * height), st.integers(2, 99), st.integers(2, 60))
+repeated = st.builds(
+    lambda piece, times: piece * times, st.sampled_from(REPEATED), st.sampled_from([2, 3, 30, 300])
+)
+closed = st.builds(
+    lambda depth: "(" * depth + "1" + ")" * depth, st.integers(min_value=1, max_value=300)
+)
+towers = st.builds(
+    lambda base, height: "^".join([str(base)] * height), st.integers(2, 99), st.integers(2, 60)
+)
 pieces = st.one_of(atoms, atoms, atoms, repeated, closed, towers, st.text(max_size=20))
 texts = st.builds(
-    lambda glue, found: glue.join(found), st.sampled_from([" ", "", " = ", "\n", " so ", "$"]), st.lists(pieces, min_size=1, max_size=14)
+    lambda glue, found: glue.join(found),
+    st.sampled_from([" ", "", " = ", "\n", " so ", "$"]),
+    st.lists(pieces, min_size=1, max_size=14),
 )

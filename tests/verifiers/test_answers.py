@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stepmark.answers import final_answer
+from stepmark.final_answers import final_answer
 from stepmark.records import Verdict
 from tests.verifiers.cases import DATA, SHARED, rows
 from verifiers._answers import second_opinion
-from verifiers._isolated import Isolated
 from verifiers.answers import Answers
 from verifiers.base import AnswerClaim, Finding, ReferenceClaim
+from verifiers.isolation.pool import Isolated
 
 PAIRS = rows(DATA / "answer_pairs.jsonl")
 ALLOWED = {"equal": ("correct", "unknown"), "different": ("incorrect", "unknown"), "open": ("unknown",)}

@@ -11,19 +11,26 @@ from hypothesis import strategies as st
 
 from stepmark.records import Verdict
 from tests.verifiers.hostile import TRACES_OF_EXECUTION, texts
-from verifiers._code import references
-from verifiers._code.printed import compared
-from verifiers._isolated import Isolated
 from verifiers.base import AnswerClaim, Claim, Finding, ReferenceClaim, StepClaim
 from verifiers.code import MAX_CHARS, Code
+from verifiers.code_sandbox import references
+from verifiers.code_sandbox.printed import compared
+from verifiers.isolation.pool import Isolated
 
 C, I, U = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNKNOWN  # noqa: E741
 
 GCD = "def gcd(a, b):\n    while b:\n        a, b = b, a % b\n    return a\n"
 TESTS = "assert gcd(12, 18) == 6\nassert gcd(7, 3) == 1\n"
 SORT = "assert_sorted = [3, 1, 2]\nalias = assert_sorted\nf(assert_sorted)\nassert alias == [1, 2, 3]\nassert f(alias) is None"
-MBPP = json.dumps({"test_imports": ["import math"], "test_list": ["assert math.isclose(f(2), 4.0)", "assert f(3) == 9"]})
-HUMAN_EVAL = json.dumps({"test": "def check(candidate):\n    assert candidate(2) == 4\n", "entry_point": "f"})
+MBPP = json.dumps(
+    {
+        "test_imports": ["import math"],
+        "test_list": ["assert math.isclose(f(2), 4.0)", "assert f(3) == 9"],
+    }
+)
+HUMAN_EVAL = json.dumps(
+    {"test": "def check(candidate):\n    assert candidate(2) == 4\n", "entry_point": "f"}
+)
 APPS = json.dumps({"inputs": ["1 2\n", "3 4\n"], "outputs": ["3\n", "7\n"]})
 CALLS = json.dumps({"inputs": [[[1, 2]], [[3, 4]]], "outputs": [[2, 1], [[4, 3]]], "fn_name": "f"})
 SUM = "print(sum(map(int, input().split())))"
@@ -32,24 +39,69 @@ PROGRAMS: Mapping[str, tuple[str, str, Verdict, str]] = {
     "right": (GCD, TESTS, C, "tests passed: 2"),
     "wrong": (GCD.replace("return a", "return a + (a == 1)"), TESTS, I, "a test fails in line 2"),
     "fenced tests": (GCD, f"Tests:\n```python\n{TESTS}```\n", C, "tests passed: 2"),
-    "functions called test": (GCD, "def test_it():\n    assert gcd(12, 18) == 6\n    assert gcd(2, 3) == 6\n", I, "a test fails in line 3"),
+    "functions called test": (
+        GCD,
+        "def test_it():\n    assert gcd(12, 18) == 6\n    assert gcd(2, 3) == 6\n",
+        I,
+        "a test fails in line 3",
+    ),
     "an error that is asked for": (
         "def f(x):\n    if x < 0: raise ValueError('no')\n    return 1",
         "try:\n    f(-1)\n    assert False\nexcept ValueError:\n    pass\nassert f(1) == 1",
         C,
         "tests passed: 2",
     ),
-    "an index": ("def gcd(a, b): return [][a]", TESTS, I, "the program raises IndexError: list index out of range"),
-    "an error of its own": ("class E(KeyError): pass\ndef gcd(a, b): raise E", TESTS, I, "the program raises KeyError: "),
-    "no such name": ("def lcm(a, b): return 1", TESTS, U, "the tests cannot be run in line 1: NameError: name 'gcd' is not defined"),
-    "a name of nothing": ("def gcd(a, b): return missing", TESTS, U, "the program raises NameError: name 'missing' is not defined"),
+    "an index": (
+        "def gcd(a, b): return [][a]",
+        TESTS,
+        I,
+        "the program raises IndexError: list index out of range",
+    ),
+    "an error of its own": (
+        "class E(KeyError): pass\ndef gcd(a, b): raise E",
+        TESTS,
+        I,
+        "the program raises KeyError: ",
+    ),
+    "no such name": (
+        "def lcm(a, b): return 1",
+        TESTS,
+        U,
+        "the tests cannot be run in line 1: NameError: name 'gcd' is not defined",
+    ),
+    "a name of nothing": (
+        "def gcd(a, b): return missing",
+        TESTS,
+        U,
+        "the program raises NameError: name 'missing' is not defined",
+    ),
     "not Python": ("def gcd(a, b:", TESTS, U, "the program raises SyntaxError"),
-    "a NUL": (f"{GCD}\0", TESTS, U, "the program raises SyntaxError: source code string cannot contain null bytes"),
+    "a NUL": (
+        f"{GCD}\0",
+        TESTS,
+        U,
+        "the program raises SyntaxError: source code string cannot contain null bytes",
+    ),
     "a lone surrogate": (f"{GCD}# \ud800", TESTS, U, "the program raises SyntaxError"),
-    "no such package": ("import numpy", TESTS, U, "the program raises ModuleNotFoundError: No module named 'numpy'"),
+    "no such package": (
+        "import numpy",
+        TESTS,
+        U,
+        "the program raises ModuleNotFoundError: No module named 'numpy'",
+    ),
     "too deep": ("def gcd(a, b): return gcd(a, b)", TESTS, U, "the program raises RecursionError"),
-    "an object": ("class A: pass\ndef gcd(a, b): return A()", TESTS, U, "the program answers a A, which is no plain data"),
-    "a generator": ("def gcd(a, b): yield 6", TESTS, U, "the program answers a generator, which is no plain data"),
+    "an object": (
+        "class A: pass\ndef gcd(a, b): return A()",
+        TESTS,
+        U,
+        "the program answers a A, which is no plain data",
+    ),
+    "a generator": (
+        "def gcd(a, b): yield 6",
+        TESTS,
+        U,
+        "the program answers a generator, which is no plain data",
+    ),
     "refused, and wrong": (
         "def gcd(a, b):\n    try: open('/etc/hosts')\n    except OSError: return 0",
         TESTS,
@@ -70,22 +122,57 @@ PROGRAMS: Mapping[str, tuple[str, str, Verdict, str]] = {
         C,
         "tests passed: 1",
     ),
-    "a constant": ("import math\nN = [1]\ndef f(): return N", "assert N == f() and math.pi > 3", C, "tests passed: 1"),
-    "a method of Solution": ("class Solution:\n    def f(self, x): return x * x", "assert f(3) == 9", C, "tests passed: 1"),
-    "a guarded main": (f"{GCD}\nif __name__ == '__main__':\n    input()", TESTS, C, "tests passed: 2"),
+    "a constant": (
+        "import math\nN = [1]\ndef f(): return N",
+        "assert N == f() and math.pi > 3",
+        C,
+        "tests passed: 1",
+    ),
+    "a method of Solution": (
+        "class Solution:\n    def f(self, x): return x * x",
+        "assert f(3) == 9",
+        C,
+        "tests passed: 1",
+    ),
+    "a guarded main": (
+        f"{GCD}\nif __name__ == '__main__':\n    input()",
+        TESTS,
+        C,
+        "tests passed: 2",
+    ),
     "MBPP": ("def f(x): return x * x", MBPP, C, "tests passed: 2"),
     "HumanEval": ("def f(x): return x * x", HUMAN_EVAL, C, "tests passed: 1"),
     "HumanEval, wrong": ("def f(x): return x + x + 1", HUMAN_EVAL, I, "a test fails in line 2"),
     "APPS": (SUM, APPS, C, "tests passed: 2"),
     "APPS, wrong": (SUM.replace("sum", "max"), APPS, I, "input 1: another output"),
-    "APPS, an index": ("print([][1])", APPS, I, "input 1: raises IndexError: list index out of range"),
+    "APPS, an index": (
+        "print([][1])",
+        APPS,
+        I,
+        "input 1: raises IndexError: list index out of range",
+    ),
     "APPS, leaving": (f"import sys\n{SUM}\nsys.exit(0)", APPS, C, "tests passed: 2"),
-    "APPS, leaving with an error": (f"import sys\n{SUM}\nsys.exit('no')", APPS, U, "input 1: the program ends itself with an error"),
+    "APPS, leaving with an error": (
+        f"import sys\n{SUM}\nsys.exit('no')",
+        APPS,
+        U,
+        "input 1: the program ends itself with an error",
+    ),
     "APPS, functions": ("def f(x): return x[::-1]", CALLS, C, "tests passed: 2"),
     "tests that do not parse": (GCD, "assert gcd(", U, "the tests do not parse: SyntaxError"),
     "tests that do not ask": (GCD, "assert 1 == 1", U, "the tests never call the program"),
-    "tests that are broken": (GCD, "assert gcd(12, 18).missing", U, "the tests cannot be run in line 1: AttributeError"),
-    "a test that passes a function": ("def f(g): return g(1)", "assert f(abs) == 1", U, "a test passes a builtin_function_or_method"),
+    "tests that are broken": (
+        GCD,
+        "assert gcd(12, 18).missing",
+        U,
+        "the tests cannot be run in line 1: AttributeError",
+    ),
+    "a test that passes a function": (
+        "def f(g): return g(1)",
+        "assert f(abs) == 1",
+        U,
+        "a test passes a builtin_function_or_method",
+    ),
 }
 
 STRICT = "assert all(map(lambda case: gcd(*case[0]) == case[1], [((12, 18), 6), ((7, 3), 1)]))"
@@ -160,10 +247,22 @@ def test_no_program_passes_but_by_being_right(case: str) -> None:
         ("assertions are below", U, "the tests do not parse: SyntaxError"),
         ("# assert", U, "no tests: there is no assertion"),
         ("18", U, "the reference: no tests: there is no assertion"),
-        ('{"inputs": [], "outputs": []}', U, "the reference: inputs and outputs are not lists of one length"),
+        (
+            '{"inputs": [], "outputs": []}',
+            U,
+            "the reference: inputs and outputs are not lists of one length",
+        ),
         ('{"test_list": [1]}', U, "the reference: tests that are not texts"),
-        ('{"test": "assert f(1)", "entry_point": "f()"}', U, "the reference: a function without a name"),
-        ('{"answer": 1}', U, "the reference: an object without test, test_list, or inputs and outputs"),
+        (
+            '{"test": "assert f(1)", "entry_point": "f()"}',
+            U,
+            "the reference: a function without a name",
+        ),
+        (
+            '{"answer": 1}',
+            U,
+            "the reference: an object without test, test_list, or inputs and outputs",
+        ),
         ("{" * 5000, U, "the reference: an object that is no JSON"),
         ("assert " + "(" * 50_000, U, "the tests do not parse"),
         ("assert x\n" * MAX_CHARS, U, "too long"),
@@ -182,39 +281,126 @@ DOUBLE = "def double(x):\n    return 2 * x"
 STEPS: Mapping[str, tuple[tuple[str, ...], str, Verdict, str]] = {
     "holds": (
         (),
-        _block(f"{DOUBLE}\nassert double(2) == 4\nfor n in range(3):\n    assert double(n) == n + n"),
+        _block(
+            f"{DOUBLE}\nassert double(2) == 4\nfor n in range(3):\n    assert double(n) == n + n"
+        ),
         C,
         "assertions that hold: 2",
     ),
-    "does not": ((), _block(f"{DOUBLE}\nassert double(2) == 5"), I, "does not hold: double(2) == 5"),
-    "in the context": ((_block(DOUBLE), "text\n"), _block("assert double(2) == 4"), C, "assertions that hold: 1"),
+    "does not": (
+        (),
+        _block(f"{DOUBLE}\nassert double(2) == 5"),
+        I,
+        "does not hold: double(2) == 5",
+    ),
+    "in the context": (
+        (_block(DOUBLE), "text\n"),
+        _block("assert double(2) == 4"),
+        C,
+        "assertions that hold: 1",
+    ),
     "without its context": ((), _block("assert double(2) == 4"), U, "the block raises NameError"),
-    "line by line": (("```python\n", f"{DOUBLE}\n", "assert double(1) == 3\n"), "```\n", I, "does not hold: double(1) == 3"),
-    "inside of a block": (("```python\n",), "assert 1 + 1 == 3\n", U, "no block of Python ends in the step"),
-    "an earlier failure": ((_block("assert 1 + 1 == 3"),), _block("assert 1 + 1 == 2"), U, "an earlier block raises AssertionError"),
-    "another language": ((), "```ruby\nassert 1 == 1\n```\n", U, "no block of Python ends in the step"),
+    "line by line": (
+        ("```python\n", f"{DOUBLE}\n", "assert double(1) == 3\n"),
+        "```\n",
+        I,
+        "does not hold: double(1) == 3",
+    ),
+    "inside of a block": (
+        ("```python\n",),
+        "assert 1 + 1 == 3\n",
+        U,
+        "no block of Python ends in the step",
+    ),
+    "an earlier failure": (
+        (_block("assert 1 + 1 == 3"),),
+        _block("assert 1 + 1 == 2"),
+        U,
+        "an earlier block raises AssertionError",
+    ),
+    "another language": (
+        (),
+        "```ruby\nassert 1 == 1\n```\n",
+        U,
+        "no block of Python ends in the step",
+    ),
     "no assertion": ((), _block(DOUBLE), U, "the block asserts nothing"),
-    "only constants": ((), _block("assert True\nassert (1 == 2, 'a tuple is true')"), U, "the block asserts nothing"),
+    "only constants": (
+        (),
+        _block("assert True\nassert (1 == 2, 'a tuple is true')"),
+        U,
+        "the block asserts nothing",
+    ),
     "caught": (
         (),
         _block("try:\n    assert 1 + 1 == 3\nexcept AssertionError:\n    pass"),
         U,
         "an assertion failed, and the block went on: 1 + 1 == 3",
     ),
-    "not reached": ((), _block("if 1 + 1 == 3:\n    assert 1 + 1 == 3"), U, "1 of 1 assertions were not reached"),
-    "a test that is called": ((), _block("def test_it():\n    assert 1 + 1 == 3\ntest_it()"), I, "does not hold: 1 + 1 == 3"),
-    "a guard": ((), _block("def f(x):\n    assert x > 0\n    return x\nf(-1)\nassert f(1) == 1"), U, "the block raises AssertionError"),
-    "leaves": ((), _block("import collections\nassert 1 + 1 == 2\nraise SystemExit"), U, "the block raises SystemExit"),
-    "chance": ((), _block("import random\nassert random.random() < 2"), U, "it depends on more than its text: random"),
-    "the process": ((), _block("assert hash('a') == hash('a')"), U, "it depends on more than its text: hash"),
-    "the machine": ((), _block("assert open('/etc/passwd')"), U, "it depends on more than its text: open"),
+    "not reached": (
+        (),
+        _block("if 1 + 1 == 3:\n    assert 1 + 1 == 3"),
+        U,
+        "1 of 1 assertions were not reached",
+    ),
+    "a test that is called": (
+        (),
+        _block("def test_it():\n    assert 1 + 1 == 3\ntest_it()"),
+        I,
+        "does not hold: 1 + 1 == 3",
+    ),
+    "a guard": (
+        (),
+        _block("def f(x):\n    assert x > 0\n    return x\nf(-1)\nassert f(1) == 1"),
+        U,
+        "the block raises AssertionError",
+    ),
+    "leaves": (
+        (),
+        _block("import collections\nassert 1 + 1 == 2\nraise SystemExit"),
+        U,
+        "the block raises SystemExit",
+    ),
+    "chance": (
+        (),
+        _block("import random\nassert random.random() < 2"),
+        U,
+        "it depends on more than its text: random",
+    ),
+    "the process": (
+        (),
+        _block("assert hash('a') == hash('a')"),
+        U,
+        "it depends on more than its text: hash",
+    ),
+    "the machine": (
+        (),
+        _block("assert open('/etc/passwd')"),
+        U,
+        "it depends on more than its text: open",
+    ),
     "no Python": ((), _block("assert 1 +"), U, "a block does not parse: SyntaxError"),
-    "a session": ((), _block(">>> x = 3\n>>> x + 1\n4\n>>> [x, 's']\n[3,  's']"), C, "assertions that hold: 2"),
+    "a session": (
+        (),
+        _block(">>> x = 3\n>>> x + 1\n4\n>>> [x, 's']\n[3,  's']"),
+        C,
+        "assertions that hold: 2",
+    ),
     "a session after a line": ((), _block("\n>>> 2 + 2\n4"), C, "assertions that hold: 1"),
     "a session, wrong": ((), _block(">>> 3 * 3\n6"), I, "does not hold: 3 * 3"),
     "a session of floats": ((), _block(">>> 1 / 3\n0.33"), U, "another text than expected: 1 / 3"),
-    "a session of texts": ((), _block(">>> print('Hello')\nhello"), U, "another text than expected: print('Hello')"),
-    "a docstring": ((), _block('def f(x):\n    """Doubles.\n\n    >>> f(2)\n    5\n    """\n    return 2 * x'), I, "does not hold: f(2)"),
+    "a session of texts": (
+        (),
+        _block(">>> print('Hello')\nhello"),
+        U,
+        "another text than expected: print('Hello')",
+    ),
+    "a docstring": (
+        (),
+        _block('def f(x):\n    """Doubles.\n\n    >>> f(2)\n    5\n    """\n    return 2 * x'),
+        I,
+        "does not hold: f(2)",
+    ),
     "a session in a set's order": ((), _block(">>> {2, 1}\n{2, 1}"), C, "assertions that hold: 1"),
 }
 
@@ -249,7 +435,14 @@ def test_printed_words_are_compared(said: str, wanted: str, verdict: Verdict) ->
 @settings(max_examples=100, database=None)
 @given(
     text=texts,
-    shape=st.sampled_from(["{}", "```python\nassert {}\n```", '{{"test_list": ["assert {}"]}}', '{{"inputs": [{}], "outputs": [1]}}']),
+    shape=st.sampled_from(
+        [
+            "{}",
+            "```python\nassert {}\n```",
+            '{{"test_list": ["assert {}"]}}',
+            '{{"inputs": [{}], "outputs": [1]}}',
+        ]
+    ),
 )
 def test_hostile_references_are_read_or_refused(text: str, shape: str) -> None:
     with contextlib.suppress(references.UnusableError):
@@ -259,7 +452,9 @@ def test_hostile_references_are_read_or_refused(text: str, shape: str) -> None:
 @settings(max_examples=15, database=None)
 @given(texts)
 def test_hostile_blocks_are_run_where_they_do_no_harm(text: str) -> None:
-    found = judged(StepClaim(question="", previous=(_block(text),), step=_block(f"{text}\nassert {text}")))
+    found = judged(
+        StepClaim(question="", previous=(_block(text),), step=_block(f"{text}\nassert {text}"))
+    )
     assert found.verdict in set(Verdict)
     assert found.reason
     assert not Path(TRACES_OF_EXECUTION).exists()
@@ -268,5 +463,7 @@ def test_hostile_blocks_are_run_where_they_do_no_harm(text: str) -> None:
 async def test_a_worker_waits_as_long_as_a_program_may_take() -> None:
     slow = "import time\ndef gcd(a, b):\n    time.sleep(1.5)\n    return 6"
     async with Isolated(workers=1, deadline=1.0) as pool:
-        found = await pool.verify("code", AnswerClaim(answer=slow, reference="assert gcd(12, 18) == 6"))
+        found = await pool.verify(
+            "code", AnswerClaim(answer=slow, reference="assert gcd(12, 18) == 6")
+        )
     assert found == Finding(verdict=C, reason="tests passed: 1")

@@ -14,8 +14,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from verifiers._code.examiner import examine
-from verifiers._code.wire import MAX_MESSAGE_BYTES, MAX_VALUES, Decoder, Encoder, UnplainError, receive, send
+from verifiers.code_sandbox.examiner import examine
+from verifiers.code_sandbox.wire import (
+    MAX_MESSAGE_BYTES,
+    MAX_VALUES,
+    Decoder,
+    Encoder,
+    UnplainError,
+    receive,
+    send,
+)
 
 atoms = (
     st.none()
@@ -28,14 +36,34 @@ atoms = (
 )
 keys = st.integers() | st.text(max_size=3) | st.tuples(st.integers(), st.booleans())
 plain = st.recursive(
-    atoms | st.complex_numbers(allow_nan=False) | st.sets(keys, max_size=3) | st.frozensets(keys, max_size=3),
-    lambda inner: st.lists(inner, max_size=4) | st.tuples(inner, inner) | st.dictionaries(keys, inner, max_size=3),
+    atoms
+    | st.complex_numbers(allow_nan=False)
+    | st.sets(keys, max_size=3)
+    | st.frozensets(keys, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.tuples(inner, inner)
+        | st.dictionaries(keys, inner, max_size=3)
+    ),
     max_leaves=12,
 )
 replies = st.recursive(
     st.none()
     | st.integers(-2, 9)
-    | st.sampled_from(("ended", "callable", "value", "module", "returned", "raised", "known", "list", "dict", "int")),
+    | st.sampled_from(
+        (
+            "ended",
+            "callable",
+            "value",
+            "module",
+            "returned",
+            "raised",
+            "known",
+            "list",
+            "dict",
+            "int",
+        )
+    ),
     lambda inner: st.lists(inner, max_size=4),
     max_leaves=12,
 )
@@ -47,7 +75,11 @@ def _shape(value: Any) -> Any:
         return type(value), sorted(map(repr, map(_shape, value)))
     if isinstance(value, dict):
         return dict, [(_shape(key), _shape(item)) for key, item in value.items()]
-    return (type(value), [_shape(item) for item in value]) if isinstance(value, list | tuple) else repr(value)
+    return (
+        (type(value), [_shape(item) for item in value])
+        if isinstance(value, list | tuple)
+        else repr(value)
+    )
 
 
 @contextmanager
@@ -76,7 +108,9 @@ def test_what_goes_over_comes_back(value: Any) -> None:
     st.lists(plain, max_size=4),
     st.sampled_from((list.reverse, list.clear, lambda found: found.extend("ab"))),
 )
-def test_a_change_on_the_other_side_is_a_change_here(found: list[Any], change: Callable[[list[Any]], Any]) -> None:
+def test_a_change_on_the_other_side_is_a_change_here(
+    found: list[Any], change: Callable[[list[Any]], Any]
+) -> None:
     arguments = ([found], {"alias": found})
     expected = copy.deepcopy(found)
     change(expected)
@@ -106,7 +140,9 @@ class _Equal(int):
     __hash__ = int.__hash__
 
 
-@pytest.mark.parametrize("value", [_Equal(5), OrderedDict(a=1), object(), int, iter([]), {1: {2: [_Equal(5)]}}, range(3)])
+@pytest.mark.parametrize(
+    "value", [_Equal(5), OrderedDict(a=1), object(), int, iter([]), {1: {2: [_Equal(5)]}}, range(3)]
+)
 def test_only_plain_data_goes_over(value: object) -> None:
     with pytest.raises(UnplainError, match="which is no plain data"):
         Encoder().value(value)
@@ -128,7 +164,13 @@ def test_what_is_no_message_is_refused(line: bytes) -> None:
 @settings(max_examples=200, database=None)
 @given(st.lists(replies, max_size=4))
 def test_no_reply_passes_a_test_but_the_one_expected(said: list[Any]) -> None:
-    lines = b"".join(json.dumps(line).encode() + b"\n" for line in [["ended"], ["callable"], *said, []])
-    with pipe(lines) as (reader, _), pipe() as (_, writer), mock.patch.object(sys, "set_int_max_str_digits"):
+    lines = b"".join(
+        json.dumps(line).encode() + b"\n" for line in [["ended"], ["callable"], *said, []]
+    )
+    with (
+        pipe(lines) as (reader, _),
+        pipe() as (_, writer),
+        mock.patch.object(sys, "set_int_max_str_digits"),
+    ):
         verdict, _ = examine({"tests": "assert f([1]) == [2, 3, 5, 7]"}, writer, reader)
     assert verdict in ("incorrect", "unknown")

@@ -9,8 +9,8 @@ import pytest_asyncio
 from stepmark.identity import fingerprint
 from stepmark.plugins import available, build, load
 from stepmark.records import Verdict
-from verifiers._isolated import Isolated
 from verifiers.base import AnswerClaim, StepClaim, Verifier
+from verifiers.isolation.pool import Isolated
 
 HOSTILE = {
     "empty": "",
@@ -70,10 +70,17 @@ def test_foreign_claim_is_unknown(verifier_id: str) -> None:
 
 
 @pytest.mark.parametrize("verifier_id", available("verifiers"))
-async def test_hostile_claims_are_answered_and_never_guessed(verifier_id: str, isolated: Isolated) -> None:
+async def test_hostile_claims_are_answered_and_never_guessed(
+    verifier_id: str, isolated: Isolated
+) -> None:
     for name, text in HOSTILE.items():
-        for claim in (StepClaim(question=text, previous=(text,), step=text), AnswerClaim(answer=text, reference="1")):
+        for claim in (
+            StepClaim(question=text, previous=(text,), step=text),
+            AnswerClaim(answer=text, reference="1"),
+        ):
             finding = await isolated.verify(verifier_id, claim)
             assert finding.reason not in ("timeout", "worker died", "out of memory"), name
             assert not finding.reason.startswith("verifier failed"), (name, finding.reason)
-            assert finding.verdict is Verdict.UNKNOWN or (finding.verdict is Verdict.CORRECT and name in TRUE), (name, finding)
+            assert finding.verdict is Verdict.UNKNOWN or (
+                finding.verdict is Verdict.CORRECT and name in TRUE
+            ), (name, finding)

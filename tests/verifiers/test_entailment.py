@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from stepmark.records import Verdict
 from tests.verifiers.cases import DATA, SHARED, rows
-from verifiers._entailment import countermodels
-from verifiers._entailment.countermodels import contradict, countermodel, follow
 from verifiers.base import Finding, StepClaim
 from verifiers.entailment import Entailment
+from verifiers.entailment_logic import countermodels
+from verifiers.entailment_logic.countermodels import contradict, countermodel, follow
 
 CASES = rows(DATA / "entailment.jsonl")
 ROOT = Path(__file__).parents[2]
@@ -29,7 +29,9 @@ print(json.dumps([finding(case).reason for case in CASES]))
 
 
 def finding(case: dict[str, Any]) -> Finding:
-    return Entailment().verify(StepClaim(question=case["question"], previous=tuple(case["previous"]), step=case["step"]))
+    return Entailment().verify(
+        StepClaim(question=case["question"], previous=tuple(case["previous"]), step=case["step"])
+    )
 
 
 def _said(step: str, question: str = "", *previous: str) -> Finding:
@@ -56,7 +58,9 @@ def test_real_solutions_are_left_alone() -> None:
     for question, steps in traces:
         for index, step in enumerate(steps):
             verdicts |= {_said(step, question, *steps[:index]).verdict, _said(step).verdict}
-            verdicts |= {_said(sentence).verdict for sentence in step.replace("\n", " ").split(". ")}
+            verdicts |= {
+                _said(sentence).verdict for sentence in step.replace("\n", " ").split(". ")
+            }
     assert verdicts == {Verdict.UNKNOWN}
 
 
@@ -72,7 +76,13 @@ def test_another_process_and_another_order_say_the_same_to_the_letter() -> None:
     assert [finding(case).reason for case in reversed(CASES)] == told[::-1]
     for hash_seed in ("1", "2"):
         environment = {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)}
-        done = subprocess.run([sys.executable, "-c", TELL_ALL], cwd=ROOT, env=environment, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-c", TELL_ALL],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
         assert json.loads(done.stdout) == told, done.stderr
 
 
@@ -89,11 +99,15 @@ def test_threads_do_not_disturb_each_other() -> None:
 
 def test_listing_the_plugins_does_not_load_z3() -> None:
     code = "import sys; from stepmark.plugins import describe; print('entailment' in describe('verifiers'), 'z3' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout.split() == ["True", "False"]
+    assert subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
+    ).stdout.split() == ["True", "False"]
 
 
 def test_what_z3_does_not_decide_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    chain = "; ".join(["x > 1", *(f"{a} > {b}" for a, b in zip("abcdefgh", "bcdefghx", strict=True))])
+    chain = "; ".join(
+        ["x > 1", *(f"{a} > {b}" for a, b in zip("abcdefgh", "bcdefghx", strict=True))]
+    )
     assert _said(f"{chain}; therefore, a > 1").verdict is Verdict.CORRECT
     _forget()
     monkeypatch.setattr(countermodels, "RESOURCES", 1)
@@ -111,7 +125,10 @@ def _names(count: int) -> list[str]:
     ("step", "question"),
     [
         ("Ana is kind; therefore, Ana is kind", "Ana is kind. " * 101 + ASKED),
-        ("Ana is kind; therefore, Ana is kind", "".join(f"{name} is kind. " for name in _names(40)) + "Ana is kind. " + ASKED),
+        (
+            "Ana is kind; therefore, Ana is kind",
+            "".join(f"{name} is kind. " for name in _names(40)) + "Ana is kind. " + ASKED,
+        ),
         ("Ana is kind; therefore, Ana is kind", "Ana is kind. " + " " * 20_000 + ASKED),
         ("Ana is kind; " * 21 + "therefore, Ana is kind", "Ana is kind. " + ASKED),
         ("Ana is kind;" + " " * 2_000 + "therefore, Ana is kind", "Ana is kind. " + ASKED),
@@ -126,7 +143,12 @@ def test_what_is_too_large_is_unknown(step: str, question: str) -> None:
 def test_up_to_the_limits_it_is_decided() -> None:
     people = "".join(f"{name} is kind. " for name in _names(39))
     question = f"{people}Everyone who is kind is happy. Ana is kind. {ASKED}"
-    assert _said("Ana is kind; everyone who is kind is happy; therefore, Ana is happy", question).verdict is Verdict.CORRECT
+    assert (
+        _said(
+            "Ana is kind; everyone who is kind is happy; therefore, Ana is happy", question
+        ).verdict
+        is Verdict.CORRECT
+    )
     assert _said("x = " + "(" * 20 + "1" + ")" * 20 + ", so x = 1").verdict is Verdict.CORRECT
 
 
@@ -138,15 +160,58 @@ def test_more_steps_than_anyone_writes_are_unknown() -> None:
 
 WORDS = st.sampled_from(
     [
-        *("Ana", "Ben", "kind", "tall", "is", "not", "and", "or", "if", "then", "they", "are", "someone", "everyone", "no", "one", "who"),
-        *("therefore,", "so", ";", ",", ".", "x", "y", "2", "0.5", "+", "-", "*", "/", "(", ")", "=", "<", ">=", "≠", "Step", ":", "\n"),
+        *(
+            "Ana",
+            "Ben",
+            "kind",
+            "tall",
+            "is",
+            "not",
+            "and",
+            "or",
+            "if",
+            "then",
+            "they",
+            "are",
+            "someone",
+            "everyone",
+            "no",
+            "one",
+            "who",
+        ),
+        *(
+            "therefore,",
+            "so",
+            ";",
+            ",",
+            ".",
+            "x",
+            "y",
+            "2",
+            "0.5",
+            "+",
+            "-",
+            "*",
+            "/",
+            "(",
+            ")",
+            "=",
+            "<",
+            ">=",
+            "≠",
+            "Step",
+            ":",
+            "\n",
+        ),
     ]
 )
 TEXTS = st.lists(WORDS, max_size=25).map(" ".join)
 
 
 @given(step=TEXTS, question=TEXTS, previous=TEXTS, puzzle=st.booleans())
-def test_nothing_that_can_be_written_breaks_it(step: str, question: str, previous: str, puzzle: bool) -> None:
+def test_nothing_that_can_be_written_breaks_it(
+    step: str, question: str, previous: str, puzzle: bool
+) -> None:
     question = f"{question}. {ASKED}" if puzzle else question
     assert isinstance(_said(step, question, previous), Finding)
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from itertools import cycle
 from random import Random
 
-from problems._logic_language import World
-from problems._logic_mistakes import KINDS, spoilt
-from problems.logic import Logic
+from problems.logic_domain.language import World
+from problems.logic_domain.mistakes import KINDS, spoilt
+from problems.sources.logic import Logic
 from stepmark.records import Problem, Verdict
 from verifiers.base import StepClaim
 from verifiers.entailment import Entailment
@@ -44,8 +44,15 @@ def test_the_verifier_agrees_with_the_oracle_on_every_step() -> None:
     said = Counter[Verdict]()
     for problem, lines in written(Random(5)):
         for index, (verdict, reason) in enumerate(SOURCE.judge(problem, lines)):
-            claim = StepClaim(question=problem.question, previous=tuple(lines[:index]), step=lines[index])
-            assert Entailment().verify(claim).verdict is verdict, (problem.question, lines, index, reason)
+            claim = StepClaim(
+                question=problem.question, previous=tuple(lines[:index]), step=lines[index]
+            )
+            assert Entailment().verify(claim).verdict is verdict, (
+                problem.question,
+                lines,
+                index,
+                reason,
+            )
             said[verdict] += 1
         if said.total() >= STEPS:
             break

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from stepmark.plugins import available
 from stepmark.records import Verdict
 from tests.verifiers.hostile import TRACES_OF_EXECUTION, texts
-from verifiers._isolated import Isolated
 from verifiers.base import AnswerClaim, Finding, StepClaim
+from verifiers.isolation.pool import Isolated
 
 VERIFIERS = available("verifiers")
 AT_ONCE = 20
@@ -35,14 +35,21 @@ def isolated(runner: asyncio.Runner) -> Iterator[Isolated]:
 
 
 @pytest.mark.parametrize("verifier_id", VERIFIERS)
-def test_hostile_texts_are_answered_and_not_executed(verifier_id: str, runner: asyncio.Runner, isolated: Isolated) -> None:
+def test_hostile_texts_are_answered_and_not_executed(
+    verifier_id: str, runner: asyncio.Runner, isolated: Isolated
+) -> None:
     asked = 0
 
     async def ask(batch: Sequence[str]) -> Sequence[Finding]:
         claims = [claim for text in batch for claim in _claims(text)]
         return await asyncio.gather(*(isolated.verify(verifier_id, claim) for claim in claims))
 
-    @settings(max_examples=math.ceil(TEXTS / AT_ONCE), deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=math.ceil(TEXTS / AT_ONCE),
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
     @given(st.lists(texts, min_size=AT_ONCE, max_size=AT_ONCE))
     def answered(batch: Sequence[str]) -> None:
         nonlocal asked
@@ -58,4 +65,6 @@ def test_hostile_texts_are_answered_and_not_executed(verifier_id: str, runner: a
 
 
 def _claims(text: str) -> Sequence[AnswerClaim | StepClaim]:
-    return StepClaim(question=text, previous=(text,), step=text), AnswerClaim(answer=text, reference="1")
+    return StepClaim(question=text, previous=(text,), step=text), AnswerClaim(
+        answer=text, reference="1"
+    )

@@ -13,8 +13,8 @@ import pytest
 import verifiers
 from stepmark.errors import PluginError
 from stepmark.records import Verdict
-from verifiers._isolated import Isolated
 from verifiers.base import AnswerClaim, Finding, StepClaim
+from verifiers.isolation.pool import Isolated
 
 HERE = Path(__file__).parent
 ROOM = Path(str(verifiers.__file__)).parent
@@ -132,7 +132,9 @@ async def test_an_identical_answer_is_decided_once(answer: str) -> None:
 @pytest.mark.usefixtures("naughty")
 async def test_a_cancelled_caller_does_not_cancel_the_others() -> None:
     async with Isolated(workers=1, deadline=DEADLINE) as isolated:
-        first, second = (asyncio.create_task(isolated.verify("naughty", _claim("behave"))) for _ in range(2))
+        first, second = (
+            asyncio.create_task(isolated.verify("naughty", _claim("behave"))) for _ in range(2)
+        )
         await asyncio.sleep(0)
         first.cancel()
         assert (await second).verdict is Verdict.CORRECT
@@ -149,15 +151,25 @@ async def test_closing_answers_whoever_waits() -> None:
 
 async def test_no_such_verifier() -> None:
     async with Isolated() as isolated:
-        with pytest.raises(PluginError, match=r"verifiers has no 'arithmetics'; it has: .*arithmetic"):
+        with pytest.raises(
+            PluginError, match=r"verifiers has no 'arithmetics'; it has: .*arithmetic"
+        ):
             await isolated.verify("arithmetics", _claim(""))
 
 
 async def test_real_verifiers_by_the_thousand() -> None:
     async with Isolated() as isolated:
-        steps = [isolated.verify("arithmetic", _claim(f"{i} + 1 = {i + 1 + i % 2}")) for i in range(2_000)]
-        answers = [isolated.verify("answers", AnswerClaim(answer=f"{i}.0", reference=str(i))) for i in range(2_000)]
-        of_steps, of_answers = await asyncio.gather(asyncio.gather(*steps), asyncio.gather(*answers))
+        steps = [
+            isolated.verify("arithmetic", _claim(f"{i} + 1 = {i + 1 + i % 2}"))
+            for i in range(2_000)
+        ]
+        answers = [
+            isolated.verify("answers", AnswerClaim(answer=f"{i}.0", reference=str(i)))
+            for i in range(2_000)
+        ]
+        of_steps, of_answers = await asyncio.gather(
+            asyncio.gather(*steps), asyncio.gather(*answers)
+        )
     assert [finding.verdict for finding in of_steps] == [Verdict.CORRECT, Verdict.INCORRECT] * 1_000
     assert {finding.verdict for finding in of_answers} == {Verdict.CORRECT}
 
@@ -176,7 +188,7 @@ def test_works_beside_threads_and_off_the_main_thread() -> None:
 PARENT = """
 import asyncio, sys
 import verifiers
-from verifiers._isolated import Isolated
+from verifiers.isolation.pool import Isolated
 from verifiers.base import StepClaim
 
 def claim(step):
@@ -196,7 +208,9 @@ asyncio.run(main())
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_workers_end_when_the_parent_is_killed() -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    with subprocess.Popen([sys.executable, "-P", "-c", PARENT], stdout=subprocess.PIPE, text=True, env=environment) as parent:
+    with subprocess.Popen(
+        [sys.executable, "-P", "-c", PARENT], stdout=subprocess.PIPE, text=True, env=environment
+    ) as parent:
         assert parent.stdout is not None
         workers = [int(pid) for pid in parent.stdout.readline().split()]
         assert workers

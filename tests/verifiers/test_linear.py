@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verifiers._entailment.cursor import Cursor, UnreadError
-from verifiers._entailment.linear import Relation, opposite, relations
+from verifiers.entailment_logic.cursor import Cursor, UnreadError
+from verifiers.entailment_logic.linear import Relation, opposite, relations
 
 SIGNS: Mapping[str, Callable[[Fraction, Fraction], bool]] = {
     "=": operator.eq,

@@ -14,9 +14,9 @@ import pytest
 
 from stepmark.records import Verdict
 from tests.verifiers.attacks import ATTACKS
-from verifiers._code import sandbox
 from verifiers.base import AnswerClaim, Finding
 from verifiers.code import Code
+from verifiers.code_sandbox import sandbox
 
 ROOT = Path(__file__).parents[2]
 WAIT_SECONDS = 60
@@ -43,11 +43,15 @@ def test_nothing_is_allowed_that_works_elsewhere(target: tuple[str, str, int]) -
 
 def test_the_attacks_work_without_a_sandbox(target: tuple[str, str, int]) -> None:
     script = f"{ATTACKS}\nprint([name for name in names() if name not in allowed(*{target!r})])"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=WAIT_SECONDS)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=WAIT_SECONDS
+    )
     assert ast.literal_eval(done.stdout) == [], done.stderr
 
 
-def test_a_program_has_an_empty_environment_and_a_folder_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_has_an_empty_environment_and_a_folder_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("HF_TOKEN", "s3cret")
     program = (
         "import os, sys, pathlib\n"
@@ -74,23 +78,39 @@ def test_the_folder_is_gone_afterwards() -> None:
     ("program", "reason"),
     [
         ("def f(): return len(bytearray(2**33))", "the program raises MemoryError"),
-        ("import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\ndef f():\n    while True: pass", "killed"),
+        (
+            "import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\ndef f():\n    while True: pass",
+            "killed",
+        ),
         ("import time\ndef f(): time.sleep(1e6)", "timeout"),
-        ("import os, time\nfor n in range(10**6): open(str(n), 'wb').write(bytes(2**20))", "it writes too much"),
-        ("def f(): open('x', 'wb').write(bytes(2**25))", "the program raises OSError: [Errno 27] File too large"),
+        (
+            "import os, time\nfor n in range(10**6): open(str(n), 'wb').write(bytes(2**20))",
+            "it writes too much",
+        ),
+        (
+            "def f(): open('x', 'wb').write(bytes(2**25))",
+            "the program raises OSError: [Errno 27] File too large",
+        ),
         ("import ctypes\ndef f(): ctypes.string_at(0)", "the code crashed the process"),
         (
             "def f():\n    import threading, time\n    threading.Thread(target=time.sleep, args=(1e6,)).start()\n    return 1",
             "tests passed: 1",
         ),
         ("def f(): return [0] * 10**7", "the program answers too much data"),
-        ("def f():\n    x = []\n    for _ in range(10**5): x = [x]\n    return x", "the program answers too deeply nested"),
+        (
+            "def f():\n    x = []\n    for _ in range(10**5): x = [x]\n    return x",
+            "the program answers too deeply nested",
+        ),
     ],
 )
-def test_what_is_out_of_bounds_is_unknown(program: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_out_of_bounds_is_unknown(
+    program: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sandbox, "WALL_SECONDS", 1.0 if reason == "timeout" else WAIT_SECONDS)
     monkeypatch.setattr(sandbox, "CPU_SECONDS", 1)
-    monkeypatch.setattr(sandbox, "MAX_FOLDER_BYTES", 2**22 if reason == "it writes too much" else 2**26)
+    monkeypatch.setattr(
+        sandbox, "MAX_FOLDER_BYTES", 2**22 if reason == "it writes too much" else 2**26
+    )
     found = judged(program, "assert f() == 1")
     assert found.reason.startswith(reason), found
     assert found.verdict is (Verdict.CORRECT if "passed" in reason else Verdict.UNKNOWN)
@@ -98,12 +118,15 @@ def test_what_is_out_of_bounds_is_unknown(program: str, reason: str, monkeypatch
 
 def test_a_flood_of_output_is_bounded() -> None:
     found = judged("while True: print('x' * 10**6)", '{"inputs": [""], "outputs": ["x"]}')
-    assert (found.verdict, found.reason) == (Verdict.UNKNOWN, "input 1: raises OSError: [Errno 27] File too large")
+    assert (found.verdict, found.reason) == (
+        Verdict.UNKNOWN,
+        "input 1: raises OSError: [Errno 27] File too large",
+    )
 
 
 def test_processes_die_with_the_one_that_started_them(tmp_path: Path) -> None:
     script = (
-        "from verifiers._code.sandbox import Sandbox\n"
+        "from verifiers.code_sandbox.sandbox import Sandbox\n"
         "with Sandbox() as box:\n"
         "    started = box.start('run', {'code': 'import time\\nopen(\"up\", \"w\")\\ntime.sleep(1e6)'}, writes=True, text='')\n"
         "    import os, time\n"
@@ -112,7 +135,9 @@ def test_processes_die_with_the_one_that_started_them(tmp_path: Path) -> None:
         "    time.sleep(1e6)\n"
     )
     here = {**os.environ, "TMPDIR": str(tmp_path)}  # what is left behind is left there
-    with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, env=here, stdout=subprocess.PIPE, text=True) as parent:
+    with subprocess.Popen(
+        [sys.executable, "-c", script], cwd=ROOT, env=here, stdout=subprocess.PIPE, text=True
+    ) as parent:
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
         assert _is_alive(child)
@@ -133,7 +158,7 @@ def _is_alive(process: int) -> bool:
 
 WITHOUT_LANDLOCK = """
 import ctypes, struct
-from verifiers._code import landlock
+from verifiers.code_sandbox import landlock
 code = [(0x20, 0, 0, 0), (0x15, 0, 1, landlock.CREATE_RULESET), (6, 0, 0, 0x00050026), (6, 0, 0, 0x7FFF0000)]
 buffer = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *each) for each in code))
 class Program(ctypes.Structure):
@@ -152,7 +177,13 @@ print(Code().verify(StepClaim(question="", previous=(), step="```python\\nassert
 
 
 def test_without_its_locks_no_code_is_run() -> None:
-    done = subprocess.run([sys.executable, "-c", WITHOUT_LANDLOCK + ASKS], cwd=ROOT, capture_output=True, text=True, timeout=WAIT_SECONDS)
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_LANDLOCK + ASKS],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=WAIT_SECONDS,
+    )
     said = done.stdout.splitlines()
     assert len(said) == 3, done.stderr
     for finding in said:

@@ -11,7 +11,17 @@ from typing import Any
 
 from mpmath import iv
 
-from verifiers._algebra.formulas import TRIGONOMETRIC, Call, Joined, Minus, Name, Number, Tree, names, parts
+from verifiers._algebra.formulas import (
+    TRIGONOMETRIC,
+    Call,
+    Joined,
+    Minus,
+    Name,
+    Number,
+    Tree,
+    names,
+    parts,
+)
 
 __all__ = ["BASE", "PI", "UndefinedError", "Value", "evaluate", "midpoint", "order"]
 

@@ -30,7 +30,19 @@ from verifiers._answers.forms import (
     Union,
     Words,
 )
-from verifiers._answers.formulas import Binomial, Call, Combined, Constant, Factorial, Mixed, Negated, Node, Number, names, walk
+from verifiers._answers.formulas import (
+    Binomial,
+    Call,
+    Combined,
+    Constant,
+    Factorial,
+    Mixed,
+    Negated,
+    Node,
+    Number,
+    names,
+    walk,
+)
 from verifiers._answers.rounding import may_round
 from verifiers._answers.tokens import UnreadError
 from verifiers._answers.values import UndefinedError, compare, exact_value, within

@@ -14,7 +14,19 @@ from typing import Any
 
 from mpmath import iv, mp, mpf
 
-from verifiers._answers.formulas import Binomial, Call, Combined, Constant, Factorial, Mixed, Name, Negated, Node, Number, Root
+from verifiers._answers.formulas import (
+    Binomial,
+    Call,
+    Combined,
+    Constant,
+    Factorial,
+    Mixed,
+    Name,
+    Negated,
+    Node,
+    Number,
+    Root,
+)
 from verifiers._answers.tokens import UnreadError
 
 __all__ = ["Comparison", "UndefinedError", "compare", "exact_value", "within"]

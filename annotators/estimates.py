@@ -1,0 +1,45 @@
+"""Monte Carlo estimates of prefixes, computed from the outcomes of rollouts."""
+
+from collections.abc import Sequence
+
+from stepmark.records import NO_ERROR, StepAnnotation, Verdict
+
+__all__ = ["monte_carlo_estimate", "value_drop"]
+
+
+def monte_carlo_estimate(outcomes: Sequence[Verdict]) -> StepAnnotation:
+    """Estimate a prefix from the outcomes of its rollouts.
+
+    Unknown outcomes are ignored. Hard label: CORRECT if any decided rollout is correct, INCORRECT
+    if none is, UNKNOWN if no rollout is decided (as in Math-Shepherd, arXiv 2312.08935). Soft
+    label: correct / decided, or None.
+    """
+    correct = outcomes.count(Verdict.CORRECT)
+    decided = correct + outcomes.count(Verdict.INCORRECT)
+    if decided == 0:
+        return StepAnnotation(verdict=Verdict.UNKNOWN, unknowns=len(outcomes))
+    return StepAnnotation(
+        verdict=Verdict.CORRECT if correct else Verdict.INCORRECT,
+        value=correct / decided,
+        successes=correct,
+        trials=decided,
+        unknowns=len(outcomes) - decided,
+    )
+
+
+def value_drop(values: Sequence[float | None], first_error: int) -> float:
+    """Return how far a method's soft labels drop at its first error, in [0, 1].
+
+    Args:
+        values: The soft label of each step; None where the method has none.
+        first_error: The index of the first error, or -1 for no error.
+
+    Returns:
+        The value before the first error minus the value at it. Without an error, the smallest
+        value. Missing values count as 1 before the error and as 0 at it.
+    """
+    if first_error == NO_ERROR:
+        return min((value for value in values if value is not None), default=1.0)
+    before = values[first_error - 1] if first_error > 0 else None
+    after = values[first_error]
+    return max(0.0, (1.0 if before is None else before) - (after or 0.0))

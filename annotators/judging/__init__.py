@@ -1,0 +1,1 @@
+"""Requests to LLM judges and the parsing of their replies."""

@@ -1,0 +1,1 @@
+"""Labelers turn annotations into training labels: every module is a plugin."""

@@ -1,0 +1,1 @@
+"""Labelling methods: every module is a plugin."""

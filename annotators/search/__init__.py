@@ -1,0 +1,1 @@
+"""Search strategies shared by the labelling methods."""

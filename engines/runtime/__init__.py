@@ -1,0 +1,1 @@
+"""Helpers that run models and requests for the engine plugins."""

@@ -1,0 +1,1 @@
+"""Import of existing solutions and their labels."""

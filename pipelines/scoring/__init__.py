@@ -1,0 +1,1 @@
+"""Scores of methods and labels against gold first errors."""

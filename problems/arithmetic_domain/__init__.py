@@ -1,0 +1,1 @@
+"""Word problems: stories and the language of their steps."""

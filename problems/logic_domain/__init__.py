@@ -1,0 +1,1 @@
+"""Deduction problems: language, models, proofs and injected mistakes."""

@@ -1,0 +1,1 @@
+"""Sources of problems: every module but `base` is a plugin."""

@@ -1,0 +1,1 @@
+"""Rows of files and tables, and the problems and solutions read from their columns."""

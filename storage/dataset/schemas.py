@@ -1,0 +1,149 @@
+"""The Arrow schema of every table, all in this file: a changed column is a visible diff.
+
+A part written under another schema is no part: it is made anew. Columns are NOT NULL unless wrapped in `_maybe`. An annotation's
+cost is flattened into columns of its own, so that SQL can sum it.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TypeAlias
+
+import pyarrow as pa
+
+__all__ = ["SCHEMAS"]
+
+_Column: TypeAlias = pa.DataType | pa.Field
+
+
+def _maybe(kind: pa.DataType) -> pa.Field:
+    return pa.field("", kind, nullable=True)
+
+
+def _fields(columns: Mapping[str, _Column]) -> list[pa.Field]:
+    return [
+        kind.with_name(name) if isinstance(kind, pa.Field) else pa.field(name, kind, nullable=False)
+        for name, kind in columns.items()
+    ]
+
+
+def _schema(**columns: _Column) -> pa.Schema:
+    return pa.schema(_fields(columns))
+
+
+def _struct(**columns: _Column) -> pa.StructType:
+    return pa.struct(_fields(columns))
+
+
+def _list(element: pa.DataType) -> pa.ListType:
+    return pa.list_(pa.field("element", element, nullable=False))
+
+
+_TEXT = pa.string()
+_FLAG = pa.bool_()
+_STEP = pa.int32()
+"""A step index, or a number of steps or trials."""
+_COUNT = pa.int64()
+_REAL = pa.float64()
+_METADATA = pa.map_(_TEXT, _TEXT)
+
+_SAMPLING = _struct(
+    n=_STEP, temperature=_REAL, top_p=_REAL, max_tokens=_COUNT, stop=_list(_TEXT), seed=_COUNT
+)
+_STEP_ANNOTATION = _struct(
+    verdict=_TEXT,
+    value=_maybe(_REAL),
+    successes=_STEP,
+    trials=_STEP,
+    unknowns=_STEP,
+    rationale=_TEXT,
+)
+_STEP_LABEL = _struct(label=_TEXT, value=_maybe(_REAL))
+
+_TRACE: Mapping[str, _Column] = {
+    "trace_id": _TEXT,
+    "problem_id": _TEXT,
+    "steps": _list(_TEXT),
+    "final_answer": _maybe(_TEXT),
+    "outcome": _TEXT,
+    "outcome_reason": _TEXT,
+    "model": _TEXT,
+    "sampling": _maybe(_SAMPLING),
+    "finish_reason": _TEXT,
+    "prompt_tokens": _COUNT,
+    "cached_tokens": _COUNT,
+    "generated_tokens": _COUNT,
+    "metadata": _METADATA,
+}
+
+SCHEMAS: Mapping[str, pa.Schema] = MappingProxyType(
+    {
+        "problems": _schema(
+            problem_id=_TEXT,
+            question=_TEXT,
+            answer=_maybe(_TEXT),
+            domain=_TEXT,
+            source=_TEXT,
+            license=_TEXT,
+            metadata=_METADATA,
+        ),
+        "rejected": _schema(file=_TEXT, row=_COUNT, field=_TEXT, reason=_TEXT),
+        "traces": _schema(**_TRACE),
+        "discovered": _schema(
+            **_TRACE, found_by=_TEXT, parent_trace_id=_TEXT, parent_steps=_STEP, rollout_id=_TEXT
+        ),
+        "rollouts": _schema(
+            rollout_id=_TEXT,
+            trace_id=_TEXT,
+            prefix_steps=_STEP,
+            text=_TEXT,
+            final_answer=_maybe(_TEXT),
+            outcome=_TEXT,
+            outcome_reason=_TEXT,
+            seed=_COUNT,
+            finish_reason=_TEXT,
+            prompt_tokens=_COUNT,
+            cached_tokens=_COUNT,
+            generated_tokens=_COUNT,
+        ),
+        "critiques": _schema(
+            trace_id=_TEXT,
+            prompt=_TEXT,
+            vote=_STEP,
+            step=_maybe(_STEP),
+            text=_TEXT,
+            verdicts=_list(_TEXT),
+            first_error=_maybe(_STEP),
+            finish_reason=_TEXT,
+            prompt_tokens=_COUNT,
+            cached_tokens=_COUNT,
+            generated_tokens=_COUNT,
+        ),
+        "annotations": _schema(
+            trace_id=_TEXT,
+            method=_TEXT,
+            fingerprint=_TEXT,
+            first_error=_maybe(_STEP),
+            confidence=_maybe(_REAL),
+            steps=_list(_STEP_ANNOTATION),
+            posterior=_list(_REAL),
+            learned=_TEXT,
+            rollouts=_COUNT,
+            aborted=_COUNT,
+            prompt_tokens=_COUNT,
+            cached_tokens=_COUNT,
+            generated_tokens=_COUNT,
+            seconds=_REAL,
+            error=_maybe(_TEXT),
+        ),
+        "labels": _schema(
+            trace_id=_TEXT,
+            first_error=_maybe(_STEP),
+            steps=_list(_STEP_LABEL),
+            confidence=_maybe(_REAL),
+            kept=_FLAG,
+            reason=_TEXT,
+            sources=_list(_TEXT),
+            fingerprint=_TEXT,
+        ),
+    }
+)

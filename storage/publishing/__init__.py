@@ -1,0 +1,1 @@
+"""Exports of a dataset to folders and to the Hugging Face Hub."""

@@ -1,0 +1,1 @@
+"""Worker processes that run verifiers and can be killed at a deadline."""
