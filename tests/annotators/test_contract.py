@@ -259,6 +259,7 @@ async def test_a_method_uses_no_door_but_those_it_names(name: str) -> None:
     ],
 )
 def test_a_parameter_that_cannot_be_is_refused(table: dict[str, Any], message: str) -> None:
+    kind = "labelers" if table["use"] == "consensus" else "annotators"
     with pytest.raises(PluginError) as refusal:
-        build("annotators", table)
+        build(kind, table)
     assert message in str(refusal.value)
