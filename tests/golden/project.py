@@ -8,11 +8,11 @@ from typing import Any
 
 from annotators import _first_error
 from annotators._signs import signs_of
-from annotators._verdicts import read_verdicts
+from annotators.judging.reply_parser import read_verdicts
 from engines.base import Completion, Prompt, Scored
 from pipelines.__main__ import main
 from stepmark import plugins
-from stepmark.answers import final_answer
+from stepmark.final_answers import final_answer
 from stepmark.records import Annotation, Cost, Label, Sampling, StepAnnotation, Trace, Verdict
 from stepmark.steps import split
 from verifiers.base import AnswerClaim, StepClaim
@@ -113,7 +113,7 @@ def posteriors_and_gains(
 
 def fit_fusion(cases: Sequence[tuple[Trace, Mapping[str, Annotation]]], **fields: Any) -> Any:
     """Return the labeler that fusion fits to some traces."""
-    return plugins.build("annotators", {"use": "fusion", **fields}).fit(cases)
+    return plugins.build("labelers", {"use": "fusion", **fields}).fit(cases)
 
 
 def fusion_rates(labeler: Any) -> Mapping[str, Mapping[str, float]]:
