@@ -1,10 +1,10 @@
-"""Monte Carlo estimates of prefixes, computed from the outcomes of rollouts."""
+"""Verdicts and soft labels of steps, computed from the outcomes of rollouts or a first error."""
 
 from collections.abc import Sequence
 
 from stepmark.records import NO_ERROR, StepAnnotation, Verdict
 
-__all__ = ["monte_carlo_estimate", "value_drop"]
+__all__ = ["monte_carlo_estimate", "value_drop", "verdict_from_first_error"]
 
 
 def monte_carlo_estimate(outcomes: Sequence[Verdict]) -> StepAnnotation:
@@ -19,12 +19,32 @@ def monte_carlo_estimate(outcomes: Sequence[Verdict]) -> StepAnnotation:
     if decided == 0:
         return StepAnnotation(verdict=Verdict.UNKNOWN, unknowns=len(outcomes))
     return StepAnnotation(
+        # One success is enough: it shows that the prefix can be completed to the correct answer.
         verdict=Verdict.CORRECT if correct else Verdict.INCORRECT,
         value=correct / decided,
         successes=correct,
         trials=decided,
         unknowns=len(outcomes) - decided,
     )
+
+
+def verdict_from_first_error(index: int, sound_steps: int, first_error: int | None) -> Verdict:
+    """Return the verdict on one step of a trace whose first error was searched for.
+
+    Args:
+        index: The index of the step.
+        sound_steps: The number of leading steps that are shown to be correct.
+        first_error: The index of the first error; None or -1 when there is none to name.
+
+    Returns:
+        CORRECT for a sound step, INCORRECT for the first error, UNKNOWN for every other step. A
+        search for the first error does not decide the steps after it.
+    """
+    if index < sound_steps:
+        return Verdict.CORRECT
+    if index == first_error:
+        return Verdict.INCORRECT
+    return Verdict.UNKNOWN
 
 
 def value_drop(values: Sequence[float | None], first_error: int) -> float:

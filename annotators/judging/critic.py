@@ -1,117 +1,138 @@
-"""A critic: a prompt file that asks a model for verdicts on a solution, and the votes that its replies make."""
+"""Critics: prompt files that ask a model to judge a solution, and the votes in its replies."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from annotators.judging.reply_parser import LONGEST_REPLY, Said, read_verdicts, reply_schema
+from annotators.judging.reply_parser import (
+    MAX_REPLY_CHARS,
+    StepVerdict,
+    read_verdicts,
+    reply_schema,
+)
 from engines.base import Completion, Prompt
 from stepmark.errors import ConfigError
 from stepmark.prompt_templates import fill, placeholders_in, read_template
 from stepmark.records import Critique, Problem, Trace, first_error_of
 
-__all__ = ["Critic", "Vote", "meta_critic", "read_critic"]
+__all__ = ["Critic", "Vote", "read_critic", "read_meta_critic"]
 
 PROMPTS = Path(__file__).parents[1] / "prompts"
-PLACES = ("question", "steps", "numbered", "answer", "number", "schema")
-META_PLACES = ("question", "steps", "numbered", "answer", "schema", "critiques")
-# Prompts that grow by a step each, and grammars that count the steps, grow with the square of their number or worse.
-MOST_STEPS = 256
+PLACEHOLDERS = ("question", "steps", "numbered", "answer", "number", "schema")
+# A meta-critic sends a single request about all steps, so it cannot use {number}.
+META_PLACEHOLDERS = ("question", "steps", "numbered", "answer", "schema", "critiques")
+# Prompts for each step with all steps before it have quadratic size in total, and the grammar of a
+# schema that counts the steps grows at least as fast.
+MAX_STEPS = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vote:
-    """One reading of a whole solution: what is said of each step, and the replies that say it."""
+    """One judgement of a whole solution, from one reply or from one reply per step."""
 
-    said: tuple[Said, ...]
+    step_verdicts: tuple[StepVerdict, ...]
     replies: tuple[Completion, ...]
 
     @property
     def first_error(self) -> int | None:
-        """The first wrong step that it names."""
-        return first_error_of([said.verdict for said in self.said])
+        """The index of the first step called incorrect; -1 for no error, None if undecided."""
+        return first_error_of([step_verdict.verdict for step_verdict in self.step_verdicts])
 
     @property
     def text(self) -> str:
-        """All that it says, "" where a part is cut or too long to be read."""
-        return (
-            "\n\n".join(reply.text for reply in self.replies)
-            if all(map(_whole, self.replies))
-            else ""
-        )
+        """The text of all replies, or "" if one of them is truncated or too long to be read."""
+        if not all(_is_complete(reply) for reply in self.replies):
+            return ""
+        return "\n\n".join(reply.text for reply in self.replies)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Critic:
-    """A prompt, and what its places make of it.
+    """A prompt template for judging solutions.
 
-    With {number} each step is judged alone, in a request of its own that shows the steps up to it: a trace's requests share their
-    beginnings, which an engine reads once. With {answer} the reference is shown, with {schema} the form of a reply in JSON, to which
-    engines that can hold the model.
+    Its placeholders determine the requests. With {number} every step is judged in a separate
+    request that shows the steps up to it; the requests of a trace share their beginnings, so an
+    engine with a prefix cache processes these once. With {answer} the prompt contains the reference
+    answer, with {schema} the JSON schema of a reply, which engines with structured output enforce.
     """
 
     name: str
     template: str
 
-    def shows(self, place: str) -> bool:
-        """Whether the prompt has this place."""
-        return place in placeholders_in(self.template)
+    def uses(self, placeholder: str) -> bool:
+        """Return whether the prompt contains this placeholder."""
+        return placeholder in placeholders_in(self.template)
 
-    def declines(self, problem: Problem, trace: Trace) -> str:
-        """Why the trace cannot be asked about, or ""."""
-        if self.shows("answer") and not problem.answer:
-            return f"prompt {self.name} shows the reference answer, and the problem has none"
-        if len(trace.steps) > MOST_STEPS and (self.shows("number") or self.shows("schema")):
-            return f"prompt {self.name} is for at most {MOST_STEPS} steps"
+    def skip_reason(self, problem: Problem, trace: Trace) -> str:
+        """Return why the prompt cannot be used for a trace, or an empty string."""
+        if self.uses("answer") and not problem.answer:
+            return f"prompt {self.name} shows the reference answer, but the problem has none"
+        grows_with_steps = self.uses("number") or self.uses("schema")
+        if grows_with_steps and len(trace.steps) > MAX_STEPS:
+            return f"prompt {self.name} supports at most {MAX_STEPS} steps"
         return ""
 
     def prompts(self, problem: Problem, trace: Trace, critiques: str = "") -> Sequence[Prompt]:
-        """One request about all steps, or one a step."""
-        steps = trace.steps
-        shown = (
-            [steps[: index + 1] for index in range(len(steps))] if self.shows("number") else [steps]
-        )
-        return [self._prompt(problem, prefix, critiques) for prefix in shown]
+        """Return the requests for one vote: one per step with {number}, else one for all steps."""
+        if not self.uses("number"):
+            return [self._prompt(problem, trace.steps, critiques)]
+        prompts = list[Prompt]()
+        for length in range(1, len(trace.steps) + 1):
+            prompts.append(self._prompt(problem, trace.steps[:length], critiques))
+        return prompts
 
     def vote(self, replies: Sequence[Completion], steps: int) -> Vote:
-        """What the replies to `prompts` say together."""
-        if self.shows("number"):
-            said = [_said(reply, steps)[index] for index, reply in enumerate(replies)]
+        """Parse one reply to each of `prompts` into a vote on a trace of `steps` steps."""
+        if self.uses("number"):
+            step_verdicts = list[StepVerdict]()
+            for index, reply in enumerate(replies):
+                # Verdicts on steps other than the one in question are ignored.
+                step_verdicts.append(_verdicts_in(reply, steps)[index])
         else:
             (reply,) = replies
-            said = list(_said(reply, steps))
-        return Vote(said=tuple(said), replies=tuple(replies))
+            step_verdicts = list(_verdicts_in(reply, steps))
+        return Vote(step_verdicts=tuple(step_verdicts), replies=tuple(replies))
 
-    def critiques(self, trace: Trace, vote: Vote, number: int) -> Iterator[Critique]:
-        """The record of each reply of a vote."""
+    def critiques(self, trace: Trace, vote: Vote, number: int) -> Sequence[Critique]:
+        """Return the records of the replies of a vote, which is the critic's vote `number`."""
+        critiques = list[Critique]()
         for index, reply in enumerate(vote.replies):
-            step = index if self.shows("number") else None
-            about = vote.said if step is None else vote.said[step : step + 1]
-            yield Critique(
-                trace_id=trace.trace_id,
-                prompt=self.name,
-                vote=number,
-                step=step,
-                text=reply.text[:LONGEST_REPLY],
-                verdicts=tuple(said.verdict for said in about),
-                first_error=vote.first_error,
-                finish_reason=reply.finish_reason,
-                prompt_tokens=reply.prompt_tokens,
-                cached_tokens=reply.cached_tokens,
-                generated_tokens=reply.generated_tokens,
+            step: int | None = None
+            step_verdicts = vote.step_verdicts
+            if self.uses("number"):
+                step = index
+                step_verdicts = vote.step_verdicts[index : index + 1]
+            critiques.append(
+                Critique(
+                    trace_id=trace.trace_id,
+                    prompt=self.name,
+                    vote=number,
+                    step=step,
+                    text=reply.text[:MAX_REPLY_CHARS],
+                    verdicts=tuple(step_verdict.verdict for step_verdict in step_verdicts),
+                    first_error=vote.first_error,
+                    finish_reason=reply.finish_reason,
+                    prompt_tokens=reply.prompt_tokens,
+                    cached_tokens=reply.cached_tokens,
+                    generated_tokens=reply.generated_tokens,
+                )
             )
+        return critiques
 
     def _prompt(self, problem: Problem, steps: Sequence[str], critiques: str) -> Prompt:
-        schema = (
-            reply_schema(1 if self.shows("number") else len(steps)) if self.shows("schema") else ""
-        )
+        schema = ""
+        if self.uses("schema"):
+            # A request for a single step gets a verdict on that step only.
+            schema = reply_schema(1 if self.uses("number") else len(steps))
+        numbered_steps = [
+            f"Step {number}: {step.strip()}" for number, step in enumerate(steps, start=1)
+        ]
         user = fill(
             self.template,
             question=problem.question,
+            # One line break at the end, however many the last step has.
             steps="".join(steps).rstrip("\n") + "\n",
-            numbered="\n".join(
-                f"Step {number}: {step.strip()}" for number, step in enumerate(steps, start=1)
-            ),
+            numbered="\n".join(numbered_steps),
             answer=problem.answer or "",
             number=str(len(steps)),
             schema=schema,
@@ -121,22 +142,33 @@ class Critic:
 
 
 def read_critic(prompt: str) -> Critic:
-    """The critic of a shipped prompt or of one's own; `ConfigError` when there is none."""
-    return Critic(name=prompt, template=read_template(prompt, PROMPTS, PLACES))
+    """Read a critic from a bundled prompt, by name, or from the user's own file, by path.
+
+    Raises:
+        ConfigError: There is no such prompt, or it contains an unknown placeholder.
+    """
+    return Critic(name=prompt, template=read_template(prompt, PROMPTS, PLACEHOLDERS))
 
 
-def meta_critic(prompt: str) -> Critic:
-    """A critic of critiques: one that is shown them."""
-    critic = Critic(name=prompt, template=read_template(prompt, PROMPTS, META_PLACES))
-    if not critic.shows("critiques"):
-        raise ConfigError(f"prompt {prompt}: a meta-critic must be shown the {{critiques}}")
+def read_meta_critic(prompt: str) -> Critic:
+    """Read a critic that judges the critiques of other critics; see `read_critic`.
+
+    Raises:
+        ConfigError: As in `read_critic`, or the prompt does not contain {critiques}.
+    """
+    critic = Critic(name=prompt, template=read_template(prompt, PROMPTS, META_PLACEHOLDERS))
+    if not critic.uses("critiques"):
+        raise ConfigError(
+            f"prompt {prompt}: the prompt of a meta-critic must contain {{critiques}}"
+        )
     return critic
 
 
-def _said(reply: Completion, steps: int) -> Sequence[Said]:
-    """A reply that was cut might have gone on to say something else."""
-    return read_verdicts(reply.text if _whole(reply) else "", steps)
+def _verdicts_in(reply: Completion, steps: int) -> Sequence[StepVerdict]:
+    # The missing rest of a truncated reply might have changed its verdicts, so it has none.
+    return read_verdicts(reply.text if _is_complete(reply) else "", steps)
 
 
-def _whole(reply: Completion) -> bool:
-    return reply.finish_reason == "stop" and len(reply.text) <= LONGEST_REPLY
+def _is_complete(reply: Completion) -> bool:
+    """Return whether a reply was neither truncated by the engine nor is too long to be read."""
+    return reply.finish_reason == "stop" and len(reply.text) <= MAX_REPLY_CHARS

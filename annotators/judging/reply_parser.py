@@ -1,6 +1,7 @@
-"""What a reply says of each step: read in a known form, JSON or lines, or not at all.
+"""Parsing of judge replies: the verdict on each step, in JSON or in lines of a fixed form.
 
-What is not covered: a verdict in prose, in another language, or in words of the reply's own. Such a reply says nothing.
+What is not covered: verdicts in prose, in another language or in any other wording. A step without
+a verdict in a known form is UNKNOWN.
 """
 
 import json
@@ -11,101 +12,131 @@ from typing import Any
 
 from stepmark.records import Verdict
 
-__all__ = ["LONGEST_REPLY", "Said", "read_verdicts", "reply_schema"]
+__all__ = ["MAX_REPLY_CHARS", "StepVerdict", "read_verdicts", "reply_schema"]
 
-# Some 70,000 tokens. Nothing below takes more than linear time: the worst reply of this length holds the event loop for tenths of a second.
-LONGEST_REPLY = 1 << 18
-"""Characters of a reply that are kept; a longer one is not read."""
-LONGEST_RATIONALE = 500
-# "Step 3: … correct", "**Step 3**: Incorrect.", "Step 3: \boxed{incorrect}": a line about one step that ends with a verdict. Nothing
-# here reaches beyond its line or is tried twice, since a hostile reply of a million line breaks must not hold the event loop. A brace
-# opens JSON, which is no such line.
+# About 70,000 tokens. Parsing takes linear time, and the worst reply of this length blocks the
+# event loop for some tenths of a second.
+MAX_REPLY_CHARS = 1 << 18
+"""The number of characters of a reply that are stored; a longer reply is not parsed."""
+# Rationales are stored once per step; the critiques table contains the whole reply.
+MAX_RATIONALE_CHARS = 500
+
+# A line on one step that ends with a verdict: "Step 3: ... correct", "**Step 3**: Incorrect.",
+# "Step 3: \boxed{incorrect}". A line that starts with a brace is JSON, hence the `{` in the first
+# class. Possessive quantifiers and classes without a line break keep the search linear, because a
+# hostile reply with a million line breaks must not block the event loop.
 VERDICT_LINE = re.compile(
-    r"^(?:[^\w\n{]|_)*+step[^\w\n]*+(?P<number>\d{1,6})\b(?P<before>[^\n]*)\b(?P<verdict>correct|incorrect)\b[^\w\n]*$",
+    r"^(?:[^\w\n{]|_)*+step[^\w\n]*+(?P<number>\d{1,6})\b"
+    r"(?P<before>[^\n]*)\b(?P<verdict>correct|incorrect)\b[^\w\n]*$",
     re.IGNORECASE | re.MULTILINE,
 )
-# "not correct", "isn't quite correct", "correct or incorrect": not said in a known form.
-HEDGED = re.compile(
+# Text before a verdict that takes it back: "not correct", "isn't quite correct", "correct or
+# incorrect", "correct/incorrect". Such a line is not a clear verdict.
+HEDGE = re.compile(
     r"(?:\b(?:not|never|hardly)|n['’]t)[ *]+(?:[a-z]+[ *]+)?$|\bor[ *]+$|/[ *]*$", re.IGNORECASE
 )
-LONGEST_HEDGE = 40
-# Where JSON begins that stands in a fence.
-FENCED = re.compile(r"```(?:json)?\s*+(?=\{)")
+# A hedge is short. Searching only the end of the text before a verdict keeps the time linear.
+HEDGE_CHARS = 40
+# The start of a code fence that contains a JSON object.
+JSON_FENCE = re.compile(r"```(?:json)?\s*+(?=\{)")
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What one reply says of one step, and in what words."""
+class StepVerdict:
+    """The verdict of one reply on one step, and its justification in the words of the reply."""
 
     verdict: Verdict = Verdict.UNKNOWN
-    words: str = ""
+    rationale: str = ""
 
 
 def reply_schema(steps: int) -> str:
-    """The JSON schema of a reply about so many steps: each with a critique, and then a verdict, of which "unknown" is one."""
-    step = {
-        "step": {"type": "integer"},
-        "critique": {"type": "string"},
-        "verdict": {"type": "string", "enum": list(Verdict)},
-    }
-    return json.dumps(
-        _object(
-            steps={"type": "array", "minItems": steps, "maxItems": steps, "items": _object(**step)}
-        )
+    """Return the JSON schema of a reply on `steps` steps, as text.
+
+    Each step has a critique followed by a verdict ("correct", "incorrect" or "unknown"). The
+    critique comes first, so that a model reasons before it decides.
+    """
+    step = _object_schema(
+        {
+            "step": {"type": "integer"},
+            "critique": {"type": "string"},
+            "verdict": {"type": "string", "enum": list(Verdict)},
+        }
     )
+    step_list = {"type": "array", "minItems": steps, "maxItems": steps, "items": step}
+    return json.dumps(_object_schema({"steps": step_list}))
 
 
-def read_verdicts(reply: str, steps: int) -> Sequence[Said]:
-    """What is said of each of `steps` steps; unknown where the reply gives no verdict, or two that differ."""
-    found: dict[int, list[Said]] = {}
-    if len(reply) <= LONGEST_REPLY:
-        for number, said in list(_objects(reply)) or _lines(reply):
-            found.setdefault(number - 1, []).append(said)
-    return [_single(found.get(index, ())) for index in range(steps)]
+def read_verdicts(reply: str, steps: int) -> Sequence[StepVerdict]:
+    """Return the verdicts of a reply on the steps 1 to `steps`.
+
+    A step is UNKNOWN where the reply has no verdict on it or two different ones, and every step is
+    UNKNOWN when the reply is longer than `MAX_REPLY_CHARS`.
+    """
+    if len(reply) > MAX_REPLY_CHARS:
+        return [StepVerdict()] * steps
+    # Lines are read only from replies without a verdict in JSON.
+    numbered_verdicts = list(_from_json(reply)) or list(_from_lines(reply))
+    verdicts_by_step: dict[int, list[StepVerdict]] = {}
+    for number, step_verdict in numbered_verdicts:
+        verdicts_by_step.setdefault(number, []).append(step_verdict)
+    return [_agreed_verdict(verdicts_by_step.get(number, [])) for number in range(1, steps + 1)]
 
 
-def _objects(reply: str) -> Iterator[tuple[int, Said]]:
-    """The steps of a reply in JSON, alone or in the fence that the reply ends with; what is not of the schema is passed over."""
+def _from_json(reply: str) -> Iterator[tuple[int, StepVerdict]]:
+    """Yield (step number, verdict) from a JSON reply; parts that violate the schema are skipped.
+
+    The whole reply may be JSON, or it may end with a code fence that contains JSON.
+    """
     text = reply.strip()
-    body = text if text.startswith("{") else FENCED.split(text)[-1].removesuffix("```")
+    if not text.startswith("{"):
+        text = JSON_FENCE.split(text)[-1].removesuffix("```")
     try:
-        match json.loads(body, object_pairs_hook=_once):
-            case {"steps": [*items]}:
-                yield from filter(None, map(_of_object, items))
-    except (ValueError, RecursionError):  # no JSON, digits without end, depth without end
+        document = json.loads(text, object_pairs_hook=_object_of_unique_keys)
+        if not isinstance(document, dict) or not isinstance(document.get("steps"), list):
+            return
+        for item in document["steps"]:
+            numbered_verdict = _from_json_item(item)
+            if numbered_verdict is not None:
+                yield numbered_verdict
+    except (ValueError, RecursionError):  # not JSON, too many digits, nested too deeply
         return
 
 
-def _once(pairs: Sequence[tuple[str, Any]]) -> Mapping[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key is given twice")
-    return found
+def _object_of_unique_keys(pairs: Sequence[tuple[str, Any]]) -> Mapping[str, Any]:
+    """Build a JSON object; raise ValueError on a duplicate key, since it gives two values."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError("duplicate key")
+    return values
 
 
-def _of_object(item: object) -> tuple[int, Said] | None:
+def _from_json_item(item: object) -> tuple[int, StepVerdict] | None:
     match item:
-        case {"step": int(number), "verdict": str(word), **rest} if (
-            number is not True and word.lower() in list(Verdict)
-        ):
-            return number, Said(
-                Verdict(word.lower()), str(rest.get("critique", "")).strip()[:LONGEST_RATIONALE]
-            )
+        # `True` is an instance of int, but not a step number.
+        case {"step": int(number), "verdict": str(word), **rest} if number is not True:
+            if word.lower() not in list(Verdict):
+                return None
+            rationale = str(rest.get("critique", "")).strip()[:MAX_RATIONALE_CHARS]
+            return number, StepVerdict(Verdict(word.lower()), rationale)
     return None
 
 
-def _lines(reply: str) -> Iterator[tuple[int, Said]]:
+def _from_lines(reply: str) -> Iterator[tuple[int, StepVerdict]]:
+    """Yield (step number, verdict) from every line of the form "Step k: ... correct"."""
     for line in VERDICT_LINE.finditer(reply):
-        hedged = HEDGED.search(line["before"][-LONGEST_HEDGE:])
-        verdict = Verdict.UNKNOWN if hedged else Verdict(line["verdict"].lower())
-        yield int(line["number"]), Said(verdict, line[0].strip()[:LONGEST_RATIONALE])
+        verdict = Verdict(line["verdict"].lower())
+        if HEDGE.search(line["before"][-HEDGE_CHARS:]):
+            verdict = Verdict.UNKNOWN
+        yield int(line["number"]), StepVerdict(verdict, line[0].strip()[:MAX_RATIONALE_CHARS])
 
 
-def _single(said: Sequence[Said]) -> Said:
-    return said[0] if len({one.verdict for one in said}) == 1 else Said()
+def _agreed_verdict(verdicts: Sequence[StepVerdict]) -> StepVerdict:
+    """Return the first of several equal verdicts, or an unknown one."""
+    distinct = {step_verdict.verdict for step_verdict in verdicts}
+    return verdicts[0] if len(distinct) == 1 else StepVerdict()
 
 
-def _object(**properties: object) -> Mapping[str, object]:
+def _object_schema(properties: Mapping[str, object]) -> Mapping[str, object]:
     return {
         "type": "object",
         "properties": properties,

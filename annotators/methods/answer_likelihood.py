@@ -1,4 +1,4 @@
-"""Answer-likelihood probe: after a wrong step the model holds the reference answer less likely than before it."""
+"""Answer likelihood: the probability of the reference answer drops at the first error."""
 
 import math
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from pydantic import Field
 
 from annotators.concurrency import gather_or_cancel
 from annotators.context import AnnotationContext
+from annotators.estimates import verdict_from_first_error
 from annotators.failures import abstention
 from stepmark.errors import ConfigError
 from stepmark.records import Annotation, Problem, StepAnnotation, Trace, Verdict
@@ -18,25 +19,32 @@ __all__ = ["AnswerLikelihood"]
 
 ANSWER = "{answer}"
 PLAIN = "The answer is {answer}."
+# In this format `\boxed{` and `}` are text and only the inner {answer} is the placeholder.
 BOXED = "The answer is \\boxed{{answer}}."
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerLikelihood:
-    """Force the answer after every prefix and read how likely the model holds the reference: one scoring call, no token written.
+    """Score the reference answer after every prefix: one scoring call each, no generated tokens.
 
-    The likelihood of an answer after a reasoning is the reward of VeriFree (Zhou et al. 2025, arXiv 2505.21493: the product over its
-    tokens) and RLPR (Yu et al. 2025, arXiv 2506.18254: their mean, since a product falls with every token); SPAE (Wu et al. 2026,
-    arXiv 2601.03823) probes it after each step. A step's value is the geometric mean of the tokens' probabilities after it: of any
-    length as RLPR's, and its logarithm, the log-likelihood a token, adds up as VeriFree's. On the pocket model's wrong traces its sharpest
-    fall is the first error more often than that of the arithmetic mean. The rationale is the step's change in nats a token.
+    The likelihood of an answer given the reasoning is the reward of VeriFree (Zhou et al. 2025,
+    arXiv 2505.21493: the product over the tokens) and of RLPR (Yu et al. 2025, arXiv 2506.18254:
+    their mean, because a product shrinks with every token). SPAE (Wu et al. 2026, arXiv 2601.03823)
+    measures it after each step. Here the value of a step is the geometric mean of the token
+    probabilities after the step. Like RLPR's mean it does not depend on the length, and its
+    logarithm, the log-likelihood per token, is additive like VeriFree's. On the incorrect traces
+    of the pocket model its largest drop is the first error more often than the largest drop of the
+    arithmetic mean. The rationale of a step is its change in nats per token.
 
-    In a wrong trace the sharpest fall, if it is at least `fall` nats a token, marks the first error; all else is undecided. A right trace
-    has got to the reference: its values are kept, and nothing is named. The method tells the more, the better the model can guess the
-    answer from half a solution: where it cannot, as the pocket model, what falls is a number that was copied.
+    In an incorrect trace the largest drop marks the first error if it is at least `fall` nats per
+    token; all other steps are UNKNOWN. A correct trace reaches the reference, so it gets values but
+    no first error. The method depends on a model that can guess the answer from a partial solution.
+    For a model that cannot, such as the pocket model, the likelihood only follows the numbers that
+    a step copies.
 
-    `probe` is the forced text, with a place {answer}; what stands behind it is scored too, as it tells 14 from 146. Left empty it is
-    `BOXED` where the trace boxes its answer, else `PLAIN`.
+    `probe` is the text that is appended to a prefix, with the placeholder {answer}. The text after
+    the placeholder is scored too, because it distinguishes 14 from 146. By default it is `BOXED`
+    for traces that box their answer and `PLAIN` for all others.
     """
 
     probe: str = ""
@@ -48,45 +56,56 @@ class AnswerLikelihood:
     def __post_init__(self) -> None:
         if self.probe and self.probe.count(ANSWER) != 1:
             raise ConfigError(
-                f"annotators.answer_likelihood: probe = {self.probe!r}: write {ANSWER} in it, once"
+                f"annotators.answer_likelihood: probe = {self.probe!r}"
+                f" must contain {ANSWER} exactly once"
             )
 
     async def annotate(
         self, problem: Problem, trace: Trace, context: AnnotationContext
     ) -> Annotation:
-        """All prefixes at once, the empty one and the whole trace included."""
+        """Score all prefixes concurrently, from the empty one to the whole trace."""
         if not problem.answer:
             return abstention(trace, "no reference answer to probe for")
-        reference, prefixes = problem.answer, range(len(trace.steps) + 1)
-        likelihoods = await gather_or_cancel(
-            self._likelihood(reference, trace, prefix, context) for prefix in prefixes
+        reference = problem.answer
+        log_likelihoods = await gather_or_cancel(
+            self._log_likelihood(reference, trace, prefix, context)
+            for prefix in range(len(trace.steps) + 1)
         )
-        changes = [after - before for before, after in pairwise(likelihoods)]
-        first_error = self._sharpest(changes) if trace.outcome is Verdict.INCORRECT else None
-        steps = tuple(
-            StepAnnotation(
-                verdict=Verdict.INCORRECT if index == first_error else Verdict.UNKNOWN,
-                value=math.exp(likelihood),
-                rationale=f"{change:+.3f} nats a token",
+        changes = [after - before for before, after in pairwise(log_likelihoods)]
+        first_error: int | None = None
+        if trace.outcome is Verdict.INCORRECT:
+            first_error = self._largest_drop(changes)
+        steps = list[StepAnnotation]()
+        for index, change in enumerate(changes):
+            steps.append(
+                StepAnnotation(
+                    verdict=verdict_from_first_error(index, 0, first_error),
+                    value=math.exp(log_likelihoods[index + 1]),
+                    rationale=f"{change:+.3f} nats per token",
+                )
             )
-            for index, (likelihood, change) in enumerate(zip(likelihoods[1:], changes, strict=True))
+        return Annotation(
+            trace_id=trace.trace_id, method="", first_error=first_error, steps=tuple(steps)
         )
-        return Annotation(trace_id=trace.trace_id, method="", first_error=first_error, steps=steps)
 
-    async def _likelihood(
-        self, reference: str, trace: Trace, prefix: int, context: AnnotationContext
+    async def _log_likelihood(
+        self, reference: str, trace: Trace, prefix_steps: int, context: AnnotationContext
     ) -> float:
-        """The mean log-probability of the tokens of the reference, and of what closes it."""
-        opening, _, closing = (self.probe or _form(trace)).partition(ANSWER)
-        written = "".join(trace.steps[:prefix])
-        line_break = "\n" if written and not written[-1].isspace() else ""
-        logprobs = (await context.score(prefix, line_break + opening, reference + closing)).logprobs
-        return min(0.0, math.fsum(logprobs) / len(logprobs))
+        """Return the mean log-probability of the answer's tokens after a prefix, in nats."""
+        opening, _, closing = (self.probe or _default_probe(trace)).partition(ANSWER)
+        prefix = "".join(trace.steps[:prefix_steps])
+        # The probe starts on a line of its own, so that it does not continue a sentence.
+        if prefix and not prefix[-1].isspace():
+            opening = "\n" + opening
+        scored = await context.score(prefix_steps, opening, reference + closing)
+        # Rounding in an engine can push the logarithm of a probability above zero.
+        return min(0.0, math.fsum(scored.logprobs) / len(scored.logprobs))
 
-    def _sharpest(self, changes: Sequence[float]) -> int | None:
+    def _largest_drop(self, changes: Sequence[float]) -> int | None:
+        """Return the index of the most negative change, or None if it is below the threshold."""
         lowest = min(changes)
         return changes.index(lowest) if lowest <= -self.fall else None
 
 
-def _form(trace: Trace) -> str:
+def _default_probe(trace: Trace) -> str:
     return BOXED if "\\boxed" in "".join(trace.steps) else PLAIN

@@ -1,6 +1,5 @@
-"""Binary search for the first error: it lies where the Monte Carlo value falls to zero (OmegaPRM)."""
+"""Binary search for the first error: the step at which the Monte Carlo value drops to zero."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -8,7 +7,7 @@ from annotators.base import SampleCount
 from annotators.context import AnnotationContext
 from annotators.estimates import monte_carlo_estimate
 from annotators.failures import abstention
-from annotators.search.bisection import found
+from annotators.search.bisection import bisection_annotation
 from annotators.search.early_stopping import sample_until_correct
 from stepmark.records import Annotation, Problem, StepAnnotation, Trace, Verdict
 
@@ -17,15 +16,19 @@ __all__ = ["BinarySearch"]
 
 @dataclass(frozen=True, kw_only=True)
 class BinarySearch:
-    """Bisection with `rollouts` completions a probe (Luo et al. 2024, arXiv 2406.06592, section 3.2; k = 8).
+    """Bisection with `rollouts` completions per probe (Luo et al. 2024, arXiv 2406.06592).
 
-    Searched are wrong traces of solvable problems (some sample is right): there the empty prefix has a value above zero and the whole
-    trace has none. Costs rollouts * log2(steps) completions a trace instead of Monte Carlo's rollouts * steps.
+    Section 3.2 of the paper (OmegaPRM), with k = 8. It searches incorrect traces of problems that some sample
+    solves: there the value of the empty prefix is above zero and that of the whole trace is zero.
+    The cost of a trace is about rollouts * log2(steps) completions, instead of the rollouts * steps
+    of Monte Carlo estimation.
 
-    `right_answers = "search"` looks for flawed positives too, which the paper does not: the prefix before the last step is probed first,
-    and only where nothing right follows it any more is the trace bisected.
+    `right_answers = "search"` also searches traces with a correct answer for errors, which the
+    paper does not. It first probes the prefix before the last step and bisects the trace only if
+    this prefix has no correct rollout.
 
-    `stop_early = true` asks a probe in growing waves and goes on at the first right rollout, which decides it; such a probe has no value.
+    `stop_early = true` samples each probe in growing batches until a rollout is correct. Such a
+    probe has no soft label.
     """
 
     rollouts: SampleCount = 8
@@ -38,7 +41,7 @@ class BinarySearch:
     async def annotate(
         self, problem: Problem, trace: Trace, context: AnnotationContext
     ) -> Annotation:
-        """Decide whether the trace can be searched, and search it."""
+        """Search the trace for its first error, or abstain if the search cannot locate one."""
         if problem.answer is None:
             return abstention(trace, "no reference answer to grade rollouts with")
         if trace.outcome is Verdict.UNKNOWN:
@@ -49,42 +52,55 @@ class BinarySearch:
             return await self._bisect(trace, context, len(trace.steps), {})
         if self.right_answers == "skip":
             return abstention(trace, "right answer, not searched")
-        return await self._search_right(trace, context)
+        return await self._search_correct(trace, context)
 
-    async def _search_right(self, trace: Trace, context: AnnotationContext) -> Annotation:
-        last = len(trace.steps) - 1
-        if last < 1:
-            return found(trace, {}, sound=len(trace.steps), unsound=None)
-        probe = await self._probe(context, last)
-        if probe.verdict is Verdict.UNKNOWN:
-            return found(trace, {last: probe}, sound=0, unsound=None)
-        if probe.verdict is Verdict.CORRECT:
-            return found(trace, {last: probe}, sound=len(trace.steps), unsound=None)
-        return await self._bisect(trace, context, last, {last: probe})
+    async def _search_correct(self, trace: Trace, context: AnnotationContext) -> Annotation:
+        """Search a trace with a correct answer for an error before its last step."""
+        all_steps = len(trace.steps)
+        last_prefix = all_steps - 1
+        if last_prefix == 0:
+            # The only step reaches the correct answer, and no prefix is left to probe.
+            return bisection_annotation(trace, {}, sound_prefix=all_steps, unsound_prefix=None)
+        estimate = await self._probe(context, last_prefix)
+        probes = {last_prefix: estimate}
+        if estimate.verdict is Verdict.UNKNOWN:
+            return bisection_annotation(trace, probes, sound_prefix=0, unsound_prefix=None)
+        if estimate.verdict is Verdict.CORRECT:
+            return bisection_annotation(trace, probes, sound_prefix=all_steps, unsound_prefix=None)
+        return await self._bisect(trace, context, last_prefix, probes)
 
     async def _bisect(
         self,
         trace: Trace,
         context: AnnotationContext,
         unsound: int,
-        probes: Mapping[int, StepAnnotation],
+        probes: dict[int, StepAnnotation],
     ) -> Annotation:
-        """Prefix 0 is sound and prefix `unsound` is not; halve what lies between until they are neighbours."""
-        sound, probed = 0, dict(probes)
+        """Locate the first error between the empty prefix and the prefix of `unsound` steps.
+
+        Args:
+            trace: The trace.
+            context: Samples the rollouts.
+            unsound: The length of a prefix that contains an error.
+            probes: The estimates so far by prefix length; those of the search are added.
+        """
+        # Invariant: the prefix of `sound` steps can be completed, that of `unsound` steps cannot.
+        sound = 0
         while unsound - sound > 1:
             middle = (sound + unsound) // 2
-            probe = probed[middle] = await self._probe(context, middle)
-            if probe.verdict is Verdict.UNKNOWN:
-                return found(trace, probed, sound=sound, unsound=None)
-            if probe.verdict is Verdict.CORRECT:
+            estimate = await self._probe(context, middle)
+            probes[middle] = estimate
+            if estimate.verdict is Verdict.UNKNOWN:
+                # No rollout was decided, so neither half can be chosen.
+                return bisection_annotation(trace, probes, sound_prefix=sound, unsound_prefix=None)
+            if estimate.verdict is Verdict.CORRECT:
                 sound = middle
             else:
                 unsound = middle
-        return found(trace, probed, sound=sound, unsound=unsound)
+        return bisection_annotation(trace, probes, sound_prefix=sound, unsound_prefix=unsound)
 
     async def _probe(self, context: AnnotationContext, prefix: int) -> StepAnnotation:
         if self.stop_early:
             return await sample_until_correct(context, prefix, self.rollouts)
-        return monte_carlo_estimate(
-            [rollout.outcome for rollout in await context.rollouts(prefix, self.rollouts)]
-        )
+        rollouts = await context.rollouts(prefix, self.rollouts)
+        return monte_carlo_estimate([rollout.outcome for rollout in rollouts])

@@ -1,8 +1,8 @@
-"""Formal checking: what a step states in closed form is decided by verifiers, the rest stays unknown."""
+"""Formal checking: verifiers decide each step, and steps that they cannot decide stay unknown."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from annotators.concurrency import gather_or_cancel
 from annotators.context import AnnotationContext
@@ -14,27 +14,37 @@ from verifiers.base import StepClaim
 
 __all__ = ["Formal"]
 
-# Every claim holds the steps before it: of a trace of thousands, all claims at once would fill the memory.
-AT_ONCE = 64
+# Every claim contains all steps before its own, so the claims of a long trace have quadratic size
+# together: those of thousands of steps would fill the memory if they were created at once.
+MAX_CONCURRENT_STEPS = 64
+
+
+class _StepDecision(NamedTuple):
+    annotation: StepAnnotation
+    proven: bool
+    """Whether a verifier that proves what it accepts calls the step correct."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Formal:
-    """Have every one of `verifiers` decide every step; costs no token.
+    """Decide every step with each of `verifiers`, without generating a token.
 
-    A step is incorrect when one of them says so, correct when one says so and none objects: a verifier that calls a step correct has
-    read all that concerns it. The rationale names who decided; of an unknown step it holds every reason.
+    A step is incorrect when any verifier says so. It is correct when a verifier says so and none
+    contradicts it, because a verifier that accepts a step has read everything relevant to it. The
+    rationale names the verifiers that decided; for an unknown step it lists all their reasons.
 
-    The first step found false is named as the first error; one that no verifier can see may stand before it, so those steps stay
-    undecided. Where none is found the trace does: a checker that sees nothing false in a step has not shown that the step follows. Only
-    one that `proves` has, and where such ones call every step correct, the trace has no error.
+    The first step found to be false is the first error. Steps before it that no verifier decides
+    stay unknown, since they may contain an error that verifiers cannot see. If no step is false,
+    the first error is undecided: a check that finds nothing false does not show that the steps
+    follow from each other. Only verifiers with `proves` show this, and a trace of which they call
+    every step correct has no error.
     """
 
     verifiers: tuple[str, ...] = ("arithmetic", "algebra")
     decides: tuple[str, ...] = field(init=False, repr=False)
-    """The verifiers' fingerprints: what they decide may change with their versions."""
+    """The fingerprints of the verifiers, because their verdicts may change with their versions."""
     proving: frozenset[str] = field(init=False, repr=False)
-    """Those of them that prove what they call correct."""
+    """The verifiers whose CORRECT is a proof."""
 
     version: ClassVar[int] = 3
     needs: ClassVar[frozenset[str]] = frozenset()
@@ -42,67 +52,72 @@ class Formal:
     def __post_init__(self) -> None:
         if not self.verifiers:
             raise UserError("annotators.formal: verifiers: name at least one")
-        found = {
-            verifier: plugins.build("verifiers", {"use": verifier}) for verifier in self.verifiers
-        }
-        object.__setattr__(
-            self, "decides", tuple(fingerprint(found[verifier]) for verifier in self.verifiers)
-        )
-        object.__setattr__(
-            self,
-            "proving",
-            frozenset(name for name, each in found.items() if getattr(each, "proves", False)),
-        )
+        fingerprints = list[str]()
+        proving = set[str]()
+        for name in self.verifiers:
+            verifier = plugins.build("verifiers", {"use": name})
+            fingerprints.append(fingerprint(verifier))
+            if getattr(verifier, "proves", False):
+                proving.add(name)
+        # The dataclass is frozen, and these fields are derived from `verifiers`.
+        object.__setattr__(self, "decides", tuple(fingerprints))
+        object.__setattr__(self, "proving", frozenset(proving))
 
     async def annotate(
         self, problem: Problem, trace: Trace, context: AnnotationContext
     ) -> Annotation:
-        """One claim a step, each decided apart from the others."""
-        steps, proven = list[StepAnnotation](), list[bool]()
-        for start in range(0, len(trace.steps), AT_ONCE):
-            claims = (
-                _claim(problem, trace, index)
-                for index in range(start, min(start + AT_ONCE, len(trace.steps)))
+        """Decide the steps independently of each other, up to `MAX_CONCURRENT_STEPS` at a time."""
+        decisions = list[_StepDecision]()
+        step_count = len(trace.steps)
+        for start in range(0, step_count, MAX_CONCURRENT_STEPS):
+            end = min(start + MAX_CONCURRENT_STEPS, step_count)
+            decisions += await gather_or_cancel(
+                self._decide(_claim(problem, trace, index), context) for index in range(start, end)
             )
-            for step, is_proven in await gather_or_cancel(
-                self._decide(claim, context) for claim in claims
-            ):
-                steps.append(step)
-                proven.append(is_proven)
-        wrong = (index for index, step in enumerate(steps) if step.verdict is Verdict.INCORRECT)
-        first_error = next(wrong, NO_ERROR if all(proven) else None)
         return Annotation(
-            trace_id=trace.trace_id, method="", first_error=first_error, steps=tuple(steps)
+            trace_id=trace.trace_id,
+            method="",
+            first_error=_first_error(decisions),
+            steps=tuple(decision.annotation for decision in decisions),
         )
 
-    async def _decide(
-        self, claim: StepClaim, context: AnnotationContext
-    ) -> tuple[StepAnnotation, bool]:
-        """What is said of the step, and whether it is proven."""
+    async def _decide(self, claim: StepClaim, context: AnnotationContext) -> _StepDecision:
         findings = await gather_or_cancel(
             context.verify(verifier, claim) for verifier in self.verifiers
         )
-        verdict = _together(finding.verdict for finding in findings)
-        said = zip(self.verifiers, findings, strict=True)
-        agreeing = {
-            verifier: finding.reason for verifier, finding in said if finding.verdict is verdict
-        }
-        rationale = "; ".join(f"{verifier}: {reason}" for verifier, reason in agreeing.items())
-        return StepAnnotation(
-            verdict=verdict, rationale=rationale
-        ), verdict is Verdict.CORRECT and not self.proving.isdisjoint(agreeing)
-
-
-def _together(verdicts: Iterable[Verdict]) -> Verdict:
-    """False when one says so, else right when one says so."""
-    said = set(verdicts)
-    return next(
-        (verdict for verdict in (Verdict.INCORRECT, Verdict.CORRECT) if verdict in said),
-        Verdict.UNKNOWN,
-    )
+        verdict = _combine([finding.verdict for finding in findings])
+        reasons = dict[str, str]()
+        for verifier, finding in zip(self.verifiers, findings, strict=True):
+            if finding.verdict is verdict:
+                reasons[verifier] = finding.reason
+        rationale = "; ".join(f"{verifier}: {reason}" for verifier, reason in reasons.items())
+        return _StepDecision(
+            annotation=StepAnnotation(verdict=verdict, rationale=rationale),
+            proven=verdict is Verdict.CORRECT and not self.proving.isdisjoint(reasons),
+        )
 
 
 def _claim(problem: Problem, trace: Trace, index: int) -> StepClaim:
     return StepClaim(
         question=problem.question, previous=trace.steps[:index], step=trace.steps[index]
     )
+
+
+def _combine(verdicts: Sequence[Verdict]) -> Verdict:
+    """Return INCORRECT if any verifier finds it, else CORRECT if any does, else UNKNOWN."""
+    # A counterexample outweighs a passed check, which covers only what its verifier can read.
+    if Verdict.INCORRECT in verdicts:
+        return Verdict.INCORRECT
+    if Verdict.CORRECT in verdicts:
+        return Verdict.CORRECT
+    return Verdict.UNKNOWN
+
+
+def _first_error(decisions: Sequence[_StepDecision]) -> int | None:
+    """Return the first incorrect step, -1 if every step is proven, None otherwise."""
+    for index, decision in enumerate(decisions):
+        if decision.annotation.verdict is Verdict.INCORRECT:
+            return index
+    if all(decision.proven for decision in decisions):
+        return NO_ERROR
+    return None

@@ -1,52 +1,63 @@
-"""Language models as judges: they read a solution and give a verdict on every step, several times, and the votes are counted."""
+"""LLM judges: a model gives a verdict on every step several times, and its votes are counted."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from typing import ClassVar
 
 from annotators.base import SampleCount
 from annotators.concurrency import gather_or_cancel
 from annotators.context import AnnotationContext
 from annotators.failures import abstention
-from annotators.judging.critic import Critic, Vote, meta_critic, read_critic
-from annotators.judging.reply_parser import Said
+from annotators.judging.critic import Critic, Vote, read_critic, read_meta_critic
+from annotators.judging.reply_parser import StepVerdict
 from engines.base import Completion, Prompt
 from stepmark.errors import ConfigError
 from stepmark.records import NO_ERROR, Annotation, Problem, Sampling, StepAnnotation, Trace, Verdict
 
 __all__ = ["Judge"]
 
+# Requests for votes are numbered from 0, so this number is never one of theirs.
 META_SEED = -1
-"""Told apart from the votes' requests, which are counted from 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judge:
-    """`votes` independent verdicts from each prompt (LLM-as-judge; Zheng et al. 2025, arXiv 2501.07301, section 3.1).
+    """`votes` independent verdicts from each prompt (LLM-as-a-judge).
 
-    `prompt` is the name of a file in `annotators/prompts` or the path of one's own, or a list of them: an ensemble (AURORA,
-    arXiv 2502.11520), in which every readable vote counts the same. What a prompt shows decides how it asks:
+    The method is described in arXiv 2501.07301, section 3.1. `prompt` is the name of a file in
+    `annotators/prompts`, the path of a custom file, or a list of these. A list is an ensemble
+    (AURORA, arXiv 2502.11520) in which every readable vote counts the same. The placeholders of a
+    prompt determine its requests:
 
-    - {question}, {steps} (as written, with one line break at the end), {numbered} (one "Step k:" a step);
-    - {number}: each step is judged alone, given those before it. All T requests of a trace run at once, for votes · T completions: to
-      stop at a wrong step would leave the votes that disagree unfinished, and make the others look surer than they are;
-    - {answer}: the reference. Of a problem without one nothing is asked with that prompt; `reverse` checks backwards from it (AURORA);
-    - {schema}: the JSON form of a reply, to which engines that can hold the model.
+    - {question}; {steps}, as written, with one line break at the end; {numbered}, with a line
+      "Step k: ..." per step.
+    - {number}: each step is judged in a separate request that shows the steps before it. All T
+      requests of a trace run concurrently and cost votes * T completions. They do not stop at an
+      incorrect step, because the dissenting votes would then be incomplete and the confidence of
+      the others too high.
+    - {answer}: the reference answer. The prompt is skipped for problems without one. The prompt
+      `reverse` checks a solution backwards from it (AURORA).
+    - {schema}: the JSON schema of a reply, which engines with structured output enforce.
 
-    Any reply may be of that JSON, or hold a line for each step that begins with "Step k" and ends with "correct" or "incorrect"; a step
-    without either, and all of a reply that was cut, is unknown in that vote.
+    A reply may be JSON of this schema or contain, for each step, a line that begins with "Step k"
+    and ends with "correct" or "incorrect". A step without either, and every step of a truncated
+    reply, is UNKNOWN in that vote.
 
-    The first error is the one most votes name, and its share of the readable votes the confidence; a tie is undecided. A step's verdict is
-    the majority of the votes on it, its rationale what the first of them says. These two counts may differ, as judgements that are put
-    together can: votes for one place are votes against no other. Where the majority contradicts the place outright (calls it right, or a
-    step before it wrong), the first error is undecided; where it is a tie, both stand.
+    The first error is the one that most votes name. Its share of the readable votes is the
+    confidence; a tie is undecided. The verdict on a step is the majority of the votes on it, with
+    the rationale of the first vote of that majority. The two counts can disagree, because votes for
+    different first errors may agree on a step. The first error is undecided if the majority
+    contradicts it, that is, calls it correct or an earlier step incorrect. A tie on a step is no
+    contradiction.
 
-    `meta` names a prompt that is shown the {critiques} of all votes but the cut ones and gives the final verdicts in one more reply (SPARK,
-    arXiv 2512.03244: self-consistency first, then a meta-critique). The votes stay what they are in a step's value, successes and trials;
-    the confidence is the share of readable votes that name the meta-critic's first error.
+    `meta` names a prompt that shows the {critiques} of all votes except truncated ones and gives
+    the final verdicts in one more reply (SPARK, arXiv 2512.03244: self-consistency followed by a
+    meta-critique). The value, successes and trials of a step still count the votes, and the
+    confidence is the share of readable votes that name the first error of the meta-critic.
 
-    Every reply is kept as a `Critique`, those that say nothing too.
+    Every reply is stored as a `Critique`, including the unreadable ones.
     """
 
     votes: SampleCount = 4
@@ -54,6 +65,7 @@ class Judge:
     max_tokens: int = 1024
     prompt: str | tuple[str, ...] = "judge"
     meta: str = ""
+    # The fingerprint covers these two fields, and with them the text of the prompts.
     critics: tuple[Critic, ...] = field(init=False, repr=False)
     meta_critic: Critic | None = field(init=False, repr=False)
 
@@ -64,52 +76,60 @@ class Judge:
         names = (self.prompt,) if isinstance(self.prompt, str) else self.prompt
         if not names or len(set(names)) < len(names):
             raise ConfigError(
-                "judge: prompt is empty, or names one prompt twice: more `votes` ask it more often"
+                "judge: prompt is empty or lists a prompt twice; raise `votes` to ask it more often"
             )
-        object.__setattr__(self, "critics", tuple(map(read_critic, names)))
-        object.__setattr__(self, "meta_critic", meta_critic(self.meta) if self.meta else None)
+        critics = tuple(read_critic(name) for name in names)
+        meta_critic = read_meta_critic(self.meta) if self.meta else None
+        # The dataclass is frozen, and these fields are derived from the others.
+        object.__setattr__(self, "critics", critics)
+        object.__setattr__(self, "meta_critic", meta_critic)
 
     async def annotate(
         self, problem: Problem, trace: Trace, context: AnnotationContext
     ) -> Annotation:
-        """Have every critic vote at once, count the votes, and have the meta-critic weigh them."""
-        reasons = [critic.declines(problem, trace) for critic in self.critics]
-        jury = [
-            critic for critic, why_not in zip(self.critics, reasons, strict=True) if not why_not
-        ]
-        reason = self.meta_critic.declines(problem, trace) if self.meta_critic else ""
-        if reason or not jury:
-            return abstention(trace, reason or reasons[0])
-        votes = await self._votes(jury, problem, trace, context)
-        annotation = _counted(trace, votes)
+        """Count the votes of all critics, then let the meta-critic decide if there is one."""
+        meta_skip_reason = ""
+        if self.meta_critic is not None:
+            meta_skip_reason = self.meta_critic.skip_reason(problem, trace)
+        if meta_skip_reason:
+            return abstention(trace, meta_skip_reason)
+        critics = list[Critic]()
+        skip_reasons = list[str]()
+        for critic in self.critics:
+            reason = critic.skip_reason(problem, trace)
+            if reason:
+                skip_reasons.append(reason)
+            else:
+                critics.append(critic)
+        if not critics:
+            return abstention(trace, skip_reasons[0])
+        votes = await self._collect_votes(critics, problem, trace, context)
+        annotation = _majority_annotation(trace, votes)
         if self.meta_critic is None:
             return annotation
-        return _weighed(
-            annotation, votes, await self._final(self.meta_critic, votes, problem, trace, context)
-        )
+        meta_vote = await self._ask_meta_critic(self.meta_critic, votes, problem, trace, context)
+        return _with_meta_verdicts(annotation, votes, meta_vote)
 
-    async def _votes(
-        self, jury: Sequence[Critic], problem: Problem, trace: Trace, context: AnnotationContext
+    async def _collect_votes(
+        self, critics: Sequence[Critic], problem: Problem, trace: Trace, context: AnnotationContext
     ) -> Sequence[Vote]:
-        """All votes of all critics, asked for at once."""
-        requests = [
-            (critic, prompt) for critic in jury for prompt in critic.prompts(problem, trace)
-        ]
-        answers = await gather_or_cancel(
+        """Ask all critics concurrently, store their replies and return their votes."""
+        prompts_by_critic = [critic.prompts(problem, trace) for critic in critics]
+        # The seed is the number of the request, so that no two requests of a trace share one.
+        replies = await gather_or_cancel(
             self._ask(context, prompt, self.votes, seed)
-            for seed, (_, prompt) in enumerate(requests)
+            for seed, prompt in enumerate(chain.from_iterable(prompts_by_critic))
         )
         votes = list[Vote]()
-        for critic in jury:
-            rows = [
-                replies
-                for (asked, _), replies in zip(requests, answers, strict=True)
-                if asked is critic
-            ]
-            votes += _heard(critic, trace, zip(*rows, strict=True), context)
+        remaining_replies = iter(replies)
+        for critic, critic_prompts in zip(critics, prompts_by_critic, strict=True):
+            # One sequence of `votes` replies per prompt. Reply i to every prompt forms vote i.
+            replies_by_prompt = list(islice(remaining_replies, len(critic_prompts)))
+            for number, vote_replies in enumerate(zip(*replies_by_prompt, strict=True)):
+                votes.append(_store_vote(critic, vote_replies, number, trace, context))
         return votes
 
-    async def _final(
+    async def _ask_meta_critic(
         self,
         critic: Critic,
         votes: Sequence[Vote],
@@ -117,106 +137,121 @@ class Judge:
         trace: Trace,
         context: AnnotationContext,
     ) -> Vote:
-        """What the meta-critic makes of the votes; nothing where there is nothing to read."""
-        texts = [vote.text.strip() for vote in votes if vote.text.strip()]
-        if not texts:
-            return Vote(said=(Said(),) * len(trace.steps), replies=())
+        """Return the meta-critic's vote; an unknown one, without a request, if no vote has text."""
+        texts = [vote.text.strip() for vote in votes]
+        reviews = [text for text in texts if text]
+        if not reviews:
+            return Vote(step_verdicts=(StepVerdict(),) * len(trace.steps), replies=())
         critiques = "\n\n".join(
-            f"Review {number}:\n{text}" for number, text in enumerate(texts, start=1)
+            f"Review {number}:\n{review}" for number, review in enumerate(reviews, start=1)
         )
         (prompt,) = critic.prompts(problem, trace, critiques)
         replies = await self._ask(context, prompt, 1, META_SEED)
-        (vote,) = _heard(critic, trace, [tuple(replies)], context)
-        return vote
+        return _store_vote(critic, replies, 0, trace, context)
 
     async def _ask(
         self, context: AnnotationContext, prompt: Prompt, votes: int, seed: int
     ) -> Sequence[Completion]:
-        return await context.ask(
-            prompt,
-            Sampling(n=votes, temperature=self.temperature, max_tokens=self.max_tokens, seed=seed),
+        sampling = Sampling(
+            n=votes, temperature=self.temperature, max_tokens=self.max_tokens, seed=seed
         )
+        return await context.ask(prompt, sampling)
 
 
-def _heard(
+def _store_vote(
     critic: Critic,
+    replies: Sequence[Completion],
+    number: int,
     trace: Trace,
-    ballots: Iterable[Sequence[Completion]],
     context: AnnotationContext,
-) -> Sequence[Vote]:
-    """The votes that a critic's replies make, kept with what they say."""
-    votes = [critic.vote(replies, len(trace.steps)) for replies in ballots]
-    for number, vote in enumerate(votes):
-        context.critiques.extend(critic.critiques(trace, vote, number))
-    return votes
+) -> Vote:
+    """Parse the replies that form one vote and add their critiques to the context."""
+    vote = critic.vote(replies, len(trace.steps))
+    context.critiques.extend(critic.critiques(trace, vote, number))
+    return vote
 
 
-def _counted(trace: Trace, votes: Sequence[Vote]) -> Annotation:
-    """The annotation that the votes alone make."""
-    steps = tuple(_tally([vote.said[index] for vote in votes]) for index in range(len(trace.steps)))
-    first_error, confidence = _most_named([vote.first_error for vote in votes])
-    if first_error is None or _contradicted(first_error, [step.verdict for step in steps]):
-        first_error = confidence = None
+def _majority_annotation(trace: Trace, votes: Sequence[Vote]) -> Annotation:
+    """Return the annotation that results from counting the votes."""
+    steps = list[StepAnnotation]()
+    for index in range(len(trace.steps)):
+        steps.append(_count_step_votes([vote.step_verdicts[index] for vote in votes]))
+    first_error, confidence = _most_frequent_first_error(votes)
+    if first_error is not None and _is_contradicted(first_error, steps):
+        first_error = None
+        confidence = None
     return Annotation(
         trace_id=trace.trace_id,
         method="",
         first_error=first_error,
         confidence=confidence,
-        steps=steps,
+        steps=tuple(steps),
     )
 
 
-def _weighed(annotation: Annotation, votes: Sequence[Vote], final: Vote) -> Annotation:
-    """The annotation with the meta-critic's verdicts in the place of the majority's."""
+def _with_meta_verdicts(
+    annotation: Annotation, votes: Sequence[Vote], meta_vote: Vote
+) -> Annotation:
+    """Return the annotation with the verdicts of the meta-critic instead of the majority's."""
     readable = [vote.first_error for vote in votes if vote.first_error is not None]
-    agreeing = (
-        readable.count(final.first_error) / len(readable)
-        if readable and final.first_error is not None
-        else None
+    confidence: float | None = None
+    if readable and meta_vote.first_error is not None:
+        confidence = readable.count(meta_vote.first_error) / len(readable)
+    steps = list[StepAnnotation]()
+    for step, final in zip(annotation.steps, meta_vote.step_verdicts, strict=True):
+        steps.append(replace(step, verdict=final.verdict, rationale=final.rationale))
+    return replace(
+        annotation, first_error=meta_vote.first_error, confidence=confidence, steps=tuple(steps)
     )
-    steps = tuple(
-        replace(step, verdict=said.verdict, rationale=said.words)
-        for step, said in zip(annotation.steps, final.said, strict=True)
-    )
-    return replace(annotation, first_error=final.first_error, confidence=agreeing, steps=steps)
 
 
-def _most_named(first_errors: Sequence[int | None]) -> tuple[int | None, float | None]:
-    """(the first error that most readable votes name, its share); undecided on a tie or without a readable vote."""
-    readable = Counter(error for error in first_errors if error is not None)
-    ranked = readable.most_common(2)
-    if not ranked or (len(ranked) == 2 and ranked[0][1] == ranked[1][1]):
+def _most_frequent_first_error(votes: Sequence[Vote]) -> tuple[int | None, float | None]:
+    """Return the first error that most readable votes name, and its share of these votes.
+
+    Both are None when no vote is readable or two first errors tie.
+    """
+    counts = Counter(vote.first_error for vote in votes if vote.first_error is not None)
+    ranked = counts.most_common(2)
+    if not ranked:
         return None, None
-    error, count = ranked[0]
-    return error, count / readable.total()
+    first_error, count = ranked[0]
+    if len(ranked) == 2 and ranked[1][1] == count:
+        return None, None
+    return first_error, count / counts.total()
 
 
-def _contradicted(first_error: int, verdicts: Sequence[Verdict]) -> bool:
-    """Whether the majority calls the first error right, or a step before it wrong."""
-    before = verdicts if first_error == NO_ERROR else verdicts[:first_error]
-    return Verdict.INCORRECT in before or (
-        first_error != NO_ERROR and verdicts[first_error] is Verdict.CORRECT
-    )
+def _is_contradicted(first_error: int, steps: Sequence[StepAnnotation]) -> bool:
+    """Return whether the majority calls the first error correct or an earlier step incorrect."""
+    verdicts = [step.verdict for step in steps]
+    if first_error == NO_ERROR:
+        return Verdict.INCORRECT in verdicts
+    if verdicts[first_error] is Verdict.CORRECT:
+        return True
+    return Verdict.INCORRECT in verdicts[:first_error]
 
 
-def _tally(votes: Sequence[Said]) -> StepAnnotation:
-    """Majority of the votes on one step."""
-    verdicts = [said.verdict for said in votes]
-    right, wrong = verdicts.count(Verdict.CORRECT), verdicts.count(Verdict.INCORRECT)
-    trials = right + wrong
-    majority = (
-        Verdict.CORRECT
-        if right > wrong
-        else Verdict.INCORRECT
-        if wrong > right
-        else Verdict.UNKNOWN
-    )
-    rationale = next((said.words for said in votes if said.verdict is majority), "")
+def _count_step_votes(votes: Sequence[StepVerdict]) -> StepAnnotation:
+    """Return the majority of the votes on one step; UNKNOWN on a tie."""
+    verdicts = [vote.verdict for vote in votes]
+    correct = verdicts.count(Verdict.CORRECT)
+    incorrect = verdicts.count(Verdict.INCORRECT)
+    decided = correct + incorrect
+    if correct > incorrect:
+        majority = Verdict.CORRECT
+    elif incorrect > correct:
+        majority = Verdict.INCORRECT
+    else:
+        majority = Verdict.UNKNOWN
+    rationale = ""
+    for vote in votes:
+        if vote.verdict is majority:
+            rationale = vote.rationale
+            break
     return StepAnnotation(
         verdict=majority,
-        value=right / trials if trials else None,
-        successes=right,
-        trials=trials,
-        unknowns=len(votes) - trials,
+        value=correct / decided if decided else None,
+        successes=correct,
+        trials=decided,
+        unknowns=len(votes) - decided,
         rationale=rationale,
     )

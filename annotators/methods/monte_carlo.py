@@ -1,4 +1,4 @@
-"""Monte Carlo estimation: a step is as good as the solutions that can still be written after it (Math-Shepherd)."""
+"""Monte Carlo estimation: the value of a step is the share of its completions that are correct."""
 
 import asyncio
 from collections.abc import Sequence
@@ -15,20 +15,25 @@ from stepmark.records import Annotation, Problem, StepAnnotation, Trace, Verdict
 
 __all__ = ["MonteCarlo"]
 
-IMPLIED = "implied: a rollout from a later step came out right, and continues this one"
+IMPLIED = "implied: a correct rollout from a later step also completes this one"
+"""The rationale of a step that needs no correct rollout from its own prefix."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MonteCarlo:
-    """`rollouts` completions from every prefix (Wang et al. 2023, arXiv 2312.08935, section 3.3; K = 8).
+    """`rollouts` completions from every prefix (Math-Shepherd; Wang et al. 2023, arXiv 2312.08935).
 
-    The soft label of step t is the share of right rollouts from the prefix that ends with it; the hard label is correct when any of them
-    is right. The last step's value is the trace's own outcome. Costs rollouts * (steps - 1) completions a trace.
+    Section 3.3 of the paper, with K = 8. The soft label of step t is the share of correct rollouts
+    from the prefix that ends with step t. Its hard label is correct when any of these rollouts is
+    correct. The value of the last step is the outcome of the trace itself. The cost of a trace is
+    rollouts * (steps - 1) completions.
 
-    `stop_early = true` buys hard labels only: a prefix is asked in growing waves until a rollout is right, and a right one is a completion
-    of every earlier prefix too, whose probes then end, their open requests cancelled. Such a step is correct by implication, also where
-    its own rollouts would all have failed, which the paper would call an error. There is no soft label of a correct step but the last.
-    Labels do not depend on timing; how many rollouts were bought for implied steps does.
+    `stop_early = true` computes hard labels only. Each prefix is sampled in growing batches until a
+    rollout is correct. A correct rollout also completes every earlier prefix, so their open
+    requests are cancelled and their steps are labelled correct by implication. The paper would
+    label such a step incorrect where all of its own rollouts fail. Correct steps but the last have
+    no soft label. Labels do not depend on timing, but the number of rollouts that are sampled for
+    implied steps does.
     """
 
     rollouts: SampleCount = 8
@@ -40,52 +45,56 @@ class MonteCarlo:
     async def annotate(
         self, problem: Problem, trace: Trace, context: AnnotationContext
     ) -> Annotation:
-        """All prefixes at once: their rollouts do not depend on each other."""
+        """Estimate all prefixes concurrently: their rollouts are independent of each other."""
         if problem.answer is None:
             return abstention(trace, "no reference answer to grade rollouts with")
+        # The empty prefix ends with no step, and nothing is left to sample after the last one.
         prefixes = range(1, len(trace.steps))
-        ask = self._first_rights if self.stop_early else self._values
-        estimates = await ask(context, prefixes)
-        steps: Sequence[StepAnnotation] = (*estimates, monte_carlo_estimate([trace.outcome]))
+        if self.stop_early:
+            estimates = await self._hard_labels(context, prefixes)
+        else:
+            estimates = await gather_or_cancel(
+                self._estimate(context, prefix) for prefix in prefixes
+            )
+        steps = (*estimates, monte_carlo_estimate([trace.outcome]))
         first_error = first_error_of([step.verdict for step in steps])
-        return Annotation(
-            trace_id=trace.trace_id, method="", first_error=first_error, steps=tuple(steps)
-        )
+        return Annotation(trace_id=trace.trace_id, method="", first_error=first_error, steps=steps)
 
-    async def _values(
-        self, context: AnnotationContext, prefixes: Sequence[int]
-    ) -> Sequence[StepAnnotation]:
-        return await gather_or_cancel(self._value(context, prefix) for prefix in prefixes)
-
-    async def _value(self, context: AnnotationContext, prefix: int) -> StepAnnotation:
+    async def _estimate(self, context: AnnotationContext, prefix: int) -> StepAnnotation:
         rollouts = await context.rollouts(prefix, self.rollouts)
         return monte_carlo_estimate([rollout.outcome for rollout in rollouts])
 
-    async def _first_rights(
-        self, context: AnnotationContext, prefixes: Sequence[int]
+    async def _hard_labels(
+        self, context: AnnotationContext, prefixes: range
     ) -> Sequence[StepAnnotation]:
-        """Hard labels; the longest prefixes are asked first, since they are the shortest to write and what they prove spares the others.
+        """Return the hard label of every prefix and cancel requests that became superfluous.
 
-        Only what a longer prefix has proven is ever cancelled, so the longest that is proven, and all behind it, always end by themselves.
+        A probe is cancelled only when a longer prefix has a correct rollout. The probes of the
+        longest prefix that has one, and of all longer prefixes, therefore always complete.
         """
 
         async def probe(prefix: int) -> StepAnnotation:
-            found = await sample_until_correct(context, prefix, self.rollouts)
-            if found.verdict is Verdict.CORRECT:
-                for shorter in prefixes[: prefixes.index(prefix)]:
-                    probes[shorter].cancel()
-            return found
+            estimate = await sample_until_correct(context, prefix, self.rollouts)
+            if estimate.verdict is Verdict.CORRECT:
+                for shorter_prefix in range(prefixes.start, prefix):
+                    tasks[shorter_prefix].cancel()
+            return estimate
 
+        tasks = dict[int, asyncio.Task[StepAnnotation]]()
         async with asyncio.TaskGroup() as group:
-            probes = {prefix: group.create_task(probe(prefix)) for prefix in reversed(prefixes)}
-        found = [
-            None if probes[prefix].cancelled() else probes[prefix].result() for prefix in prefixes
-        ]
-        proven = max(
-            (place for place, step in enumerate(found) if step and step.verdict is Verdict.CORRECT),
-            default=0,
-        )
-        implied = StepAnnotation(verdict=Verdict.CORRECT, rationale=IMPLIED)
-        return [
-            implied if step is None or place < proven else step for place, step in enumerate(found)
-        ]
+            # The longest prefixes start first: their rollouts are the shortest, and a correct one
+            # makes the probes of all shorter prefixes superfluous.
+            for prefix in reversed(prefixes):
+                tasks[prefix] = group.create_task(probe(prefix))
+
+        labels = list[StepAnnotation]()
+        implied = False
+        for prefix in reversed(prefixes):
+            if implied:
+                # The probe's own result, if it has one, depends on timing and is not used.
+                labels.append(StepAnnotation(verdict=Verdict.CORRECT, rationale=IMPLIED))
+                continue
+            label = tasks[prefix].result()
+            implied = label.verdict is Verdict.CORRECT
+            labels.append(label)
+        return labels[::-1]

@@ -1,4 +1,4 @@
-"""Tree search: binary searches for first errors, one after the other in the tree of a problem's solutions (OmegaPRM)."""
+"""Tree search: binary searches for first errors in the tree of a problem's solutions (OmegaPRM)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,39 +10,44 @@ from pydantic import Field
 from annotators.base import SampleCount
 from annotators.context import ProblemContext
 from annotators.failures import abstention
-from annotators.search.solution_tree import Solution, Tree
+from annotators.search.solution_tree import SolutionPath, SolutionTree
 from stepmark.records import Annotation, Problem, Trace, Verdict
 
 __all__ = ["TreeSearch"]
 
-Base = Annotated[float, Field(gt=0, le=1)]
-Many = Annotated[int, Field(ge=1)]
+UnitInterval = Annotated[float, Field(gt=0, le=1)]
+PositiveInt = Annotated[int, Field(ge=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TreeSearch:
-    """OmegaPRM's Monte Carlo tree search (Luo et al. 2024, arXiv 2406.06592, section 3.3; constants of section 4).
+    """OmegaPRM's Monte Carlo tree search (Luo et al. 2024, arXiv 2406.06592, section 3.3).
 
-    A search takes the wrong rollout r from a state s, 0 < MC(s) < 1, with the greatest Q(s, r) + U(s), and bisects it with k = `rollouts`
-    completions a probe. What it probes are new states, whose wrong rollouts can be taken next: it prefers those that had every prospect
-    of going right and are short,
+    A search selects the incorrect rollout r from a state s with 0 < MC(s) < 1 that has the largest
+    Q(s, r) + U(s), and bisects it with k = `rollouts` completions per probe. Every probe adds new
+    states, whose incorrect rollouts can be selected next. Short rollouts from states that are often
+    solved are preferred:
 
-        Q(s, r) = alpha ** (1 - MC(s)) * beta ** (len(r) / length)        U(s) = c_puct * sqrt(sum of all N) / (1 + N(s))
+        Q(s, r) = alpha ** (1 - MC(s)) * beta ** (len(r) / length)
+        U(s) = c_puct * sqrt(sum of all N) / (1 + N(s))
 
-    with len(r) in tokens and N(s) the times that a rollout from s was taken. It ends after `searches`, when no rollout is left to take, or
-    before the probe that would cost more than `budget` rollouts in all. Problems whose samples are all right or all wrong are not searched.
+    len(r) is in tokens, and N(s) counts the selected rollouts from s. The constants are those of
+    section 4. The method ends after `searches` searches, when no rollout is left to select, or
+    before the probe that would exceed `budget` rollouts in total. It abstains on problems whose
+    samples are all correct or all incorrect.
 
-    Beyond the paper, nothing is asked that the tree can tell (see `_solutions`): a state with a right rollout is not probed, a state is
-    probed once for all solutions that share it, no solution is searched twice, and one whose first error is known already not at all.
-    States lie between the run's steps.
+    Beyond the paper, rollouts are shared between solutions (see `solution_tree`): a state with a
+    correct rollout is not probed, a state is probed once for all solutions that share it, no
+    solution is searched twice, and a solution whose first error is located is not searched. A state
+    ends where a step of the run ends.
     """
 
     rollouts: SampleCount = 8
-    searches: Many = 100
-    budget: Many | None = None
-    alpha: Base = 0.5
-    beta: Base = 0.9
-    length: Many = 500
+    searches: PositiveInt = 100
+    budget: PositiveInt | None = None
+    alpha: UnitInterval = 0.5
+    beta: UnitInterval = 0.9
+    length: PositiveInt = 500
     c_puct: Annotated[float, Field(ge=0)] = 0.125
 
     version: ClassVar[int] = 1
@@ -51,54 +56,72 @@ class TreeSearch:
     async def annotate_problem(
         self, problem: Problem, traces: Sequence[Trace], context: ProblemContext
     ) -> Sequence[Annotation]:
-        """Grow the tree search by search; then every trace is annotated with what the whole tree knows of its states."""
-        if reason := _why_not_searched(problem, traces):
+        """Grow the tree search by search, then annotate every trace from the whole tree."""
+        if reason := _abstention_reason(problem, traces):
             return [abstention(trace, reason) for trace in traces]
-        tree, taken = Tree(context, traces), set[Solution]()
-        while len(taken) < self.searches and (chosen := self._selected(tree, taken)):
-            chosen.start.visits += 1
-            taken.add(chosen)
-            if not await self._searched(tree, chosen):
+        tree = SolutionTree(context, traces)
+        selected = set[SolutionPath]()
+        while len(selected) < self.searches:
+            solution = self._select(tree, selected)
+            if solution is None:
+                break
+            solution.start.visits += 1
+            selected.add(solution)
+            within_budget = await self._bisect(tree, solution)
+            if not within_budget:
                 break
         return tree.annotations()
 
-    def _selected(self, tree: Tree, taken: set[Solution]) -> Solution | None:
-        pool = (
-            solution for solution in tree if solution not in taken and _can_be_taken(tree, solution)
-        )
-        return max(
-            pool, key=lambda solution: self._worth(solution, visits=len(taken)), default=None
-        )
+    def _select(self, tree: SolutionTree, selected: set[SolutionPath]) -> SolutionPath | None:
+        """Return the candidate with the highest score; the first sampled one among equals."""
+        best: SolutionPath | None = None
+        best_score = 0.0
+        for solution in tree:
+            if solution in selected or not _is_candidate(tree, solution):
+                continue
+            # One rollout was selected per search, so their number is the sum of all N.
+            score = self._selection_score(solution, total_visits=len(selected))
+            if best is None or score > best_score:
+                best = solution
+                best_score = score
+        return best
 
-    def _worth(self, solution: Solution, visits: int) -> float:
-        """Q(s, r) + U(s)."""
+    def _selection_score(self, solution: SolutionPath, total_visits: int) -> float:
+        """Return Q(s, r) + U(s)."""
         value = solution.start.estimate().value or 0.0
-        q: float = self.alpha ** (1 - value) * self.beta ** (solution.tokens / self.length)
-        u: float = self.c_puct * sqrt(visits) / (1 + solution.start.visits)
+        relative_length = solution.generated_tokens / self.length
+        q: float = self.alpha ** (1 - value) * self.beta**relative_length
+        u: float = self.c_puct * sqrt(total_visits) / (1 + solution.start.visits)
         return q + u
 
-    async def _searched(self, tree: Tree, solution: Solution) -> bool:
-        """Bisect a wrong solution for its first error; False when the budget is spent before."""
-        while (middle := tree.middle(solution)) is not None:
+    async def _bisect(self, tree: SolutionTree, solution: SolutionPath) -> bool:
+        """Bisect an incorrect solution; return False when the budget ends before the search."""
+        while (middle := tree.next_probe(solution)) is not None:
             if not await tree.probe(solution, middle, self.rollouts, self.budget):
                 return False
-            state = solution.path[middle]
-            if not (state.right or state.dead):
-                return True  # a probe that decides nothing ends the search
+            if not solution.states[middle].is_decided:
+                # No rollout of the probe was decided, so neither half can be chosen.
+                return True
         return True
 
 
-def _why_not_searched(problem: Problem, traces: Sequence[Trace]) -> str:
+def _abstention_reason(problem: Problem, traces: Sequence[Trace]) -> str:
+    """Return why a problem cannot be searched, or an empty string."""
     outcomes = {trace.outcome for trace in traces}
     if problem.answer is None:
         return "no reference answer to grade rollouts with"
     if Verdict.CORRECT not in outcomes:
         return "no sample solves the problem"
-    return "" if Verdict.INCORRECT in outcomes else "no sample is wrong"
+    if Verdict.INCORRECT not in outcomes:
+        return "no sample is wrong"
+    return ""
 
 
-def _can_be_taken(tree: Tree, solution: Solution) -> bool:
+def _is_candidate(tree: SolutionTree, solution: SolutionPath) -> bool:
+    """Return whether a solution is incorrect, starts at 0 < MC(s) < 1 and has steps to probe."""
     if solution.outcome is not Verdict.INCORRECT:
         return False
-    state = solution.start.estimate()
-    return 0 < state.successes < state.trials and tree.middle(solution) is not None
+    estimate = solution.start.estimate()
+    if not 0 < estimate.successes < estimate.trials:
+        return False
+    return tree.next_probe(solution) is not None

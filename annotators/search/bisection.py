@@ -1,35 +1,47 @@
-"""What a search for the first error has found, as an annotation."""
+"""The annotation that results from a bisection for the first error."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 
-from stepmark.records import NO_ERROR, Annotation, StepAnnotation, Trace, Verdict
+from annotators.estimates import verdict_from_first_error
+from stepmark.records import NO_ERROR, Annotation, StepAnnotation, Trace
 
-__all__ = ["found"]
+__all__ = ["bisection_annotation"]
 
 
-def found(
-    trace: Trace, probes: Mapping[int, StepAnnotation], *, sound: int, unsound: int | None
+def bisection_annotation(
+    trace: Trace,
+    probes: Mapping[int, StepAnnotation],
+    *,
+    sound_prefix: int,
+    unsound_prefix: int | None,
 ) -> Annotation:
-    """The annotation once the first `sound` steps are known to be right and the first `unsound` not to be (None: not known).
+    """Return the annotation of a trace after a bisection for its first error.
 
-    `probes` are the estimates of the prefixes that were probed, by their number of steps.
+    Args:
+        trace: The trace that was searched.
+        probes: The Monte Carlo estimates of the probed prefixes, by prefix length in steps.
+        sound_prefix: The length of the longest prefix shown to be free of errors.
+        unsound_prefix: The length of the prefix that ends with the first error; None when the
+            first error was not located.
+
+    Returns:
+        An annotation whose step values and counts are those of the probes. The steps of the sound
+        prefix are CORRECT, the first error is INCORRECT, all other steps are UNKNOWN.
     """
+    first_error: int | None = None
+    if unsound_prefix is not None:
+        first_error = unsound_prefix - 1
+    elif sound_prefix == len(trace.steps):
+        first_error = NO_ERROR
     steps = list[StepAnnotation]()
     for index in range(len(trace.steps)):
-        verdict = (
-            Verdict.CORRECT
-            if index < sound
-            else Verdict.INCORRECT
-            if index + 1 == unsound
-            else Verdict.UNKNOWN
-        )
-        probe = probes.get(index + 1)
-        steps.append(
-            StepAnnotation(verdict=verdict) if probe is None else replace(probe, verdict=verdict)
-        )
-    decided = NO_ERROR if sound == len(trace.steps) else None
-    first_error = unsound - 1 if unsound is not None else decided
+        # The estimate of a step is that of the prefix which ends with it.
+        estimate = probes.get(index + 1, StepAnnotation())
+        verdict = verdict_from_first_error(index, sound_prefix, first_error)
+        # The verdict of the probe is replaced: a prefix that contains the first error is INCORRECT
+        # as a whole, which does not decide the last step of a longer prefix.
+        steps.append(replace(estimate, verdict=verdict))
     return Annotation(
         trace_id=trace.trace_id, method="", first_error=first_error, steps=tuple(steps)
     )

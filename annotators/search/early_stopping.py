@@ -1,4 +1,4 @@
-"""Rollouts bought in waves until one comes out right: all that a hard label needs."""
+"""Rollouts from a prefix, sampled only until one is correct, which decides the hard label."""
 
 from dataclasses import replace
 
@@ -10,19 +10,27 @@ __all__ = ["sample_until_correct"]
 
 
 async def sample_until_correct(
-    context: AnnotationContext, prefix_steps: int, most: int
+    context: AnnotationContext, prefix_steps: int, max_rollouts: int
 ) -> StepAnnotation:
-    """The hard label of a prefix from at most `most` rollouts, asked for 1, 1, 2, 4, … at a time; no more after a wave with a right one.
+    """Return the hard label of a prefix, from at most `max_rollouts` rollouts.
 
-    Whole waves count, so what is bought depends on what the model says and never on which reply comes first. Where one is right there
-    is no value: a share that was counted until the first success is too high. Where none is, all were bought, and the value is exact.
+    Rollouts are requested in batches of 1, 1, 2, 4, ... and no batch follows one that contains a
+    correct rollout. All rollouts of a batch are counted, so the result depends on the sampled texts
+    and never on the order in which the replies arrive.
+
+    Returns:
+        CORRECT without a soft label: a share that is counted until the first success is biased
+        upwards. INCORRECT with the exact soft label 0, since all rollouts were sampled. UNKNOWN
+        when no rollout was decided.
     """
     outcomes = list[Verdict]()
-    while len(outcomes) < most and Verdict.CORRECT not in outcomes:
-        wave = min(max(len(outcomes), 1), most - len(outcomes))
-        outcomes += [rollout.outcome for rollout in await context.rollouts(prefix_steps, wave)]
-    return _without_share(monte_carlo_estimate(outcomes))
-
-
-def _without_share(found: StepAnnotation) -> StepAnnotation:
-    return replace(found, value=None) if found.verdict is Verdict.CORRECT else found
+    while len(outcomes) < max_rollouts and Verdict.CORRECT not in outcomes:
+        # Every batch doubles the number of rollouts: few requests in a row, and fewer than twice
+        # as many rollouts as the first success needs.
+        batch_size = min(max(len(outcomes), 1), max_rollouts - len(outcomes))
+        rollouts = await context.rollouts(prefix_steps, batch_size)
+        outcomes.extend(rollout.outcome for rollout in rollouts)
+    estimate = monte_carlo_estimate(outcomes)
+    if estimate.verdict is Verdict.CORRECT:
+        return replace(estimate, value=None)
+    return estimate

@@ -1,25 +1,29 @@
-"""The solutions of one problem, as a tree: every prefix of any of them is a state, which knows of all that pass through it.
+"""The solutions of one problem as a tree of states, as in OmegaPRM (arXiv 2406.06592, section 3.3).
 
-Solutions that begin with the same steps, to the letter, share the states of these steps, whoever wrote them and whenever: what has been
-bought for one is known of all. A state knows two things, and they are kept apart:
+A state is a prefix of solutions. Solutions whose first steps are equal as text share the states of
+these steps, so evidence that was sampled for one solution counts for all of them. A state keeps two
+kinds of evidence apart:
 
-    right    how many right solutions pass through it, from wherever they were drawn: one is enough to show that the steps so far can be
-             completed, so a state that has one is never probed.
-    draws    once it is probed, what a fair sample of continuations came to: the rollouts bought from it, and those bought later from an
-             earlier state that came through it of their own accord. Solutions known before are left out: had one been right, the state
-             would not have been probed, so with them its value would be too low. Rollouts from a later state were led through it.
+- `correct_solutions` counts all correct solutions that pass through the state. One of them shows
+  that the steps so far can be completed, so the state is never probed.
+- `sampled_outcomes` is an unbiased sample of continuations, which a probe starts. It contains the
+  rollouts from the state and later rollouts from earlier states that pass through it by chance.
+  Solutions from before the probe are left out: all of them are incorrect, because otherwise the
+  state would not have been probed, so they would bias the value downwards. Rollouts from later
+  states are left out because their prefix forces them through this state.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from annotators.context import ProblemContext
 from annotators.estimates import monte_carlo_estimate
 from annotators.failures import abstention
-from annotators.search.bisection import found
+from annotators.search.bisection import bisection_annotation
 from stepmark.records import Annotation, Rollout, StepAnnotation, Trace, Verdict
 
-__all__ = ["Solution", "State", "Tree"]
+__all__ = ["Bracket", "SolutionPath", "SolutionTree", "State"]
 
 
 @dataclass(eq=False, slots=True)
@@ -28,165 +32,251 @@ class State:
 
     depth: int
     children: dict[str, "State"] = field(default_factory=dict)
-    """By the text of the next step."""
-    right: int = 0
-    draws: list[Verdict] | None = None
-    """None until it is probed."""
+    """The states one step further, by the text of that step."""
+    correct_solutions: int = 0
+    sampled_outcomes: list[Verdict] | None = None
+    """The outcomes of the sampled continuations; None until the state is probed."""
     visits: int = 0
-    """N(s): how many of its rollouts have been selected for a search."""
+    """N(s): the number of rollouts from this state that were selected for a search."""
 
     def estimate(self) -> StepAnnotation:
-        """MC(s), with its counts."""
-        return monte_carlo_estimate(self.draws or ())
+        """Return MC(s) with its counts."""
+        return monte_carlo_estimate(self.sampled_outcomes or ())
 
     @property
-    def dead(self) -> bool:
-        """Whether a probe has shown that nothing right follows."""
-        return not self.right and self.draws is not None and Verdict.INCORRECT in self.draws
+    def is_unsound(self) -> bool:
+        """Whether a probe sampled incorrect rollouts and no correct solution passes through."""
+        if self.correct_solutions or self.sampled_outcomes is None:
+            return False
+        return Verdict.INCORRECT in self.sampled_outcomes
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether the state is shown to be sound or unsound."""
+        return self.correct_solutions > 0 or self.is_unsound
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class Solution:
-    """A rollout r from a state s; the problem's own traces are rollouts from its root."""
+class SolutionPath:
+    """A rollout r from a state s. The sampled traces of the problem are rollouts from the root."""
 
-    path: tuple[State, ...]
-    """From the empty prefix to the whole solution: one state more than steps."""
+    states: tuple[State, ...]
+    """The states from the empty prefix to the whole solution: one more than steps."""
     start: State
-    """The state s that it was drawn from."""
+    """The state s that the rollout was sampled from."""
     outcome: Verdict
-    tokens: int
-    """len(r), of what was drawn; 0 where nobody has counted."""
-    fair: bool
-    """Whether it is a sample of what rollouts are samples of; it counts for the start alone where it is not."""
+    generated_tokens: int
+    """len(r), the number of sampled tokens; 0 for traces without a token count."""
+    is_policy_sample: bool
+    """Whether it has the distribution of the rollouts; otherwise it counts at its start only."""
 
     @property
-    def length(self) -> int:
-        """Its steps."""
-        return len(self.path) - 1
+    def step_count(self) -> int:
+        """The number of steps."""
+        return len(self.states) - 1
 
 
-class Tree:
-    """The states and the solutions, grown from a problem's own traces by rollouts."""
+class Bracket(NamedTuple):
+    """The prefixes of a solution, by length, between which its first error is."""
+
+    sound: int
+    """The longest prefix that is shown to be free of errors."""
+    unsound: int | None
+    """The shortest prefix that is shown to contain an error; None when no prefix is."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the first error is located: the unsound prefix is one step longer."""
+        return self.unsound == self.sound + 1
+
+
+class SolutionTree:
+    """The states and solutions of one problem. It starts with its traces and grows by rollouts."""
 
     def __init__(self, context: ProblemContext, traces: Sequence[Trace]) -> None:
-        self.root = State(0, draws=[])
+        self.root = State(0, sampled_outcomes=[])
         self.sampled_rollouts = 0
-        """Rollouts, the traces not among them."""
-        self._tools = context
-        self._solutions: dict[tuple[State, Verdict], Solution] = {}
-        self._traces: dict[Solution, Trace] = {}
-        self._rollouts: dict[Solution, tuple[Trace, Rollout]] = {}
-        self._own: list[tuple[Trace, Solution]] = []
+        """The number of sampled rollouts, without the traces that the tree started with."""
+        self._context = context
+        self._solutions: dict[tuple[State, Verdict], SolutionPath] = {}
+        self._trace_of: dict[SolutionPath, Trace] = {}
+        self._rollout_of: dict[SolutionPath, tuple[Trace, Rollout]] = {}
+        """The rollout of a solution, after the trace that it continues."""
+        self._sampled_traces: list[tuple[Trace, SolutionPath]] = []
         for trace in traces:
-            solution = self._grown(
+            solution = self._add(
                 trace.steps,
                 0,
                 trace.outcome,
                 trace.generated_tokens,
-                fair=context.is_policy_sample(trace),
+                is_policy_sample=context.is_policy_sample(trace),
             )
-            self._traces.setdefault(solution, trace)
-            self._own.append((trace, solution))
+            self._trace_of.setdefault(solution, trace)
+            self._sampled_traces.append((trace, solution))
 
-    def __iter__(self) -> Iterator[Solution]:
-        """The solutions, each text once, in the order in which they were first drawn."""
+    def __iter__(self) -> Iterator[SolutionPath]:
+        """Iterate over the distinct solutions in the order in which they were first sampled."""
         return iter(self._solutions.values())
 
-    def bracket(self, solution: Solution) -> tuple[int, int | None]:
-        """(steps that are known to be sound, the fewest that are known not to be; None where that is not known).
+    def bracket(self, solution: SolutionPath) -> Bracket:
+        """Return the prefixes between which the first error of a solution is.
 
-        A right solution is sound as far as another right one goes along with it, and throughout if that is to its last step. One that is
-        wrong although the whole of it can be continued to a right end, remains undecided.
+        A solution that is not incorrect has no unsound prefix. An incorrect solution stays open,
+        too, when even the whole of it can be continued to a correct one.
         """
         if solution.outcome is not Verdict.INCORRECT:
-            return self._bracket_of_right(solution), None
-        sound = max(state.depth for state in solution.path if state.right)
-        if sound == solution.length:
-            return sound - 1, None
-        dead = (state.depth for state in solution.path[sound + 1 :] if state.dead)
-        return sound, next(dead, solution.length)
+            return Bracket(self._shared_sound_prefix(solution), None)
+        sound = 0
+        for state in solution.states:
+            if state.correct_solutions:
+                sound = state.depth
+        if sound == solution.step_count:
+            return Bracket(sound - 1, None)
+        for state in solution.states[sound + 1 :]:
+            if state.is_unsound:
+                return Bracket(sound, state.depth)
+        return Bracket(sound, solution.step_count)
 
-    def middle(self, solution: Solution) -> int | None:
-        """The state, by its depth, that halves what is not known of a wrong solution; None where nothing is left to ask."""
+    def next_probe(self, solution: SolutionPath) -> int | None:
+        """Return the depth of the state that halves the bracket of an incorrect solution.
+
+        None when the first error is located or the solution has no unsound prefix.
+        """
         sound, unsound = self.bracket(solution)
-        return (sound + unsound) // 2 if unsound is not None and unsound - sound > 1 else None
+        if unsound is None or unsound - sound <= 1:
+            return None
+        return (sound + unsound) // 2
 
     async def probe(
-        self, solution: Solution, depth: int, rollouts: int, budget: int | None
+        self, solution: SolutionPath, depth: int, rollouts: int, budget: int | None
     ) -> bool:
-        """Buy `rollouts` draws of the state `depth` steps into a solution, unless it has some; False when the budget does not reach.
+        """Sample rollouts from a state of a solution, unless it was probed before.
 
-        The budget is in rollouts of this tree.
+        Args:
+            solution: The solution.
+            depth: The depth of the state on the path of the solution.
+            rollouts: How many rollouts to sample.
+            budget: The maximum number of rollouts for the whole tree; None for no limit.
+
+        Returns:
+            False when the probe would exceed the budget, True otherwise.
         """
-        state = solution.path[depth]
-        if state.draws is not None:
+        state = solution.states[depth]
+        if state.sampled_outcomes is not None:
             return True
         if budget is not None and self.sampled_rollouts + rollouts > budget:
             return False
-        state.draws = []
+        # From here on `_add` records the outcomes of rollouts that pass through the state.
+        state.sampled_outcomes = []
         self.sampled_rollouts += rollouts
-        trace = self._trace_of(solution)
-        for rollout in await self._tools.rollouts(trace, depth, rollouts):
-            steps = self._tools.steps(trace, rollout)
-            drawn = self._grown(steps, depth, rollout.outcome, rollout.generated_tokens, fair=True)
-            self._rollouts.setdefault(drawn, (trace, rollout))
+        trace = self._ensure_trace(solution)
+        for rollout in await self._context.rollouts(trace, depth, rollouts):
+            sampled = self._add(
+                self._context.steps(trace, rollout),
+                depth,
+                rollout.outcome,
+                rollout.generated_tokens,
+                is_policy_sample=True,
+            )
+            self._rollout_of.setdefault(sampled, (trace, rollout))
         return True
 
     def annotations(self) -> list[Annotation]:
-        """Of the problem's own traces, and of the rollouts that have become traces: those that were continued, and those that are decided.
+        """Return the annotations of the sampled traces, followed by those of discovered traces.
 
-        The others, of which the tree does not know where they go wrong, remain rollouts.
+        A rollout becomes a discovered trace when it was continued or when the tree decides it. All
+        other rollouts stay rollouts, since their first error is unknown.
         """
         for solution in self:
-            if solution not in self._traces and self._is_decided(solution):
-                self._trace_of(solution)
-        own = {trace.trace_id for trace, _ in self._own}
-        discovered = [
-            (trace, solution)
-            for solution, trace in self._traces.items()
-            if trace.trace_id not in own
-        ]
-        return [self._annotation(trace, solution) for trace, solution in (*self._own, *discovered)]
+            if solution not in self._trace_of and self._is_decided(solution):
+                self._ensure_trace(solution)
+        annotations = list[Annotation]()
+        sampled_ids = set[str]()
+        for trace, solution in self._sampled_traces:
+            sampled_ids.add(trace.trace_id)
+            annotations.append(self._annotation(trace, solution))
+        for solution, trace in self._trace_of.items():
+            if trace.trace_id not in sampled_ids:
+                annotations.append(self._annotation(trace, solution))
+        return annotations
 
-    def _bracket_of_right(self, solution: Solution) -> int:
-        itself = int(solution.fair and solution.outcome is Verdict.CORRECT)
-        sound = max(
-            (state.depth for state in solution.path[:-1] if state.right > itself), default=0
-        )
-        return solution.length if sound == solution.length - 1 else sound
+    def _shared_sound_prefix(self, solution: SolutionPath) -> int:
+        """Return the length of the longest prefix that another correct solution shares.
 
-    def _is_decided(self, solution: Solution) -> bool:
-        sound, unsound = self.bracket(solution)
-        ends_right = solution.outcome is Verdict.CORRECT and sound == solution.length
-        return ends_right or unsound == sound + 1
+        The solution itself is no evidence for its steps, because it may reach the correct answer by
+        an error. When another one shares all steps but the last, the last step is sound as well.
+        """
+        own_count = 0
+        if solution.is_policy_sample and solution.outcome is Verdict.CORRECT:
+            own_count = 1
+        sound = 0
+        for state in solution.states[:-1]:
+            if state.correct_solutions > own_count:
+                sound = state.depth
+        return solution.step_count if sound == solution.step_count - 1 else sound
 
-    def _annotation(self, trace: Trace, solution: Solution) -> Annotation:
+    def _is_decided(self, solution: SolutionPath) -> bool:
+        bracket = self.bracket(solution)
+        if solution.outcome is Verdict.CORRECT and bracket.sound == solution.step_count:
+            return True
+        return bracket.is_closed
+
+    def _annotation(self, trace: Trace, solution: SolutionPath) -> Annotation:
         if solution.outcome is Verdict.UNKNOWN:
             return abstention(trace, f"outcome unknown: {trace.outcome_reason}")
-        sound, unsound = self.bracket(solution)
-        probes = {
-            state.depth: state.estimate() for state in solution.path if state.draws is not None
-        }
-        probes[solution.length] = monte_carlo_estimate([solution.outcome])
-        return found(trace, probes, sound=sound, unsound=unsound if unsound == sound + 1 else None)
-
-    def _trace_of(self, solution: Solution) -> Trace:
-        if solution not in self._traces:
-            self._traces[solution] = self._tools.discover(*self._rollouts[solution])
-        return self._traces[solution]
-
-    def _grown(
-        self, steps: Sequence[str], start: int, outcome: Verdict, tokens: int, *, fair: bool
-    ) -> Solution:
-        path = [self.root]
-        for step in steps:
-            path.append(path[-1].children.setdefault(step, State(len(path))))
-        for state in path:
-            if fair or state is self.root:
-                state.right += outcome is Verdict.CORRECT
-                if state.draws is not None and state.depth >= start:
-                    state.draws.append(outcome)
-        drawn = Solution(
-            path=tuple(path), start=path[start], outcome=outcome, tokens=tokens, fair=fair
+        probes = dict[int, StepAnnotation]()
+        for state in solution.states:
+            if state.sampled_outcomes is not None:
+                probes[state.depth] = state.estimate()
+        # The last step has the outcome of its own trace, as in Monte Carlo estimation.
+        probes[solution.step_count] = monte_carlo_estimate([solution.outcome])
+        bracket = self.bracket(solution)
+        return bisection_annotation(
+            trace,
+            probes,
+            sound_prefix=bracket.sound,
+            unsound_prefix=bracket.unsound if bracket.is_closed else None,
         )
-        return self._solutions.setdefault((path[-1], outcome), drawn)
+
+    def _ensure_trace(self, solution: SolutionPath) -> Trace:
+        """Return the trace of a solution; create a discovered one for a rollout without a trace."""
+        if solution not in self._trace_of:
+            trace, rollout = self._rollout_of[solution]
+            self._trace_of[solution] = self._context.discover(trace, rollout)
+        return self._trace_of[solution]
+
+    def _add(
+        self,
+        steps: Sequence[str],
+        start_depth: int,
+        outcome: Verdict,
+        generated_tokens: int,
+        *,
+        is_policy_sample: bool,
+    ) -> SolutionPath:
+        """Add a solution that was sampled from the state at `start_depth`, and count its outcome.
+
+        Returns:
+            The path of the solution: the existing one if the same text has the same outcome.
+        """
+        states = [self.root]
+        for step in steps:
+            child = states[-1].children.setdefault(step, State(len(states)))
+            states.append(child)
+        for state in states:
+            # A trace from another distribution does not show that rollouts can complete a prefix.
+            # It counts at the root only, as one of the samples of the problem.
+            if not is_policy_sample and state is not self.root:
+                continue
+            if outcome is Verdict.CORRECT:
+                state.correct_solutions += 1
+            if state.sampled_outcomes is not None and state.depth >= start_depth:
+                state.sampled_outcomes.append(outcome)
+        solution = SolutionPath(
+            states=tuple(states),
+            start=states[start_depth],
+            outcome=outcome,
+            generated_tokens=generated_tokens,
+            is_policy_sample=is_policy_sample,
+        )
+        return self._solutions.setdefault((states[-1], outcome), solution)

@@ -46,8 +46,8 @@ async def test_the_value_is_the_likelihood_and_the_fall_is_named() -> None:
     assert verdicts(annotation) == "ui"
     assert [step.value for step in annotation.steps] == pytest.approx([0.9, 0.01])
     assert [step.rationale for step in annotation.steps] == [
-        "+0.588 nats a token",
-        "-4.500 nats a token",
+        "+0.588 nats per token",
+        "-4.500 nats per token",
     ]
     assert (context.cost.generated_tokens, context.cost.rollouts, context.sampled_rollouts) == (
         0,
@@ -134,7 +134,7 @@ async def test_without_a_reference_answer_nothing_is_asked(answer: str | None) -
 
 @pytest.mark.parametrize("probe", ["The answer is", "{answer} or {answer}"])
 def test_a_probe_without_one_place_is_refused(probe: str) -> None:
-    with pytest.raises(ConfigError, match=r"write \{answer\} in it, once"):
+    with pytest.raises(ConfigError, match=r"must contain \{answer\} exactly once"):
         AnswerLikelihood(probe=probe)
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from annotators.context import AnnotationContext
 from annotators.judging.critic import PROMPTS
-from annotators.judging.reply_parser import LONGEST_REPLY
+from annotators.judging.reply_parser import MAX_REPLY_CHARS
 from annotators.methods.judge import Judge
 from engines.base import Completion, Engine, Prompt
 from engines.scripted import Scripted
@@ -169,7 +169,7 @@ def test_a_prompt_that_cannot_be_used_is_refused_at_once(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("prompt", [[], ["judge", "step", "judge"]])
 def test_an_ensemble_has_prompts_and_each_once(prompt: list[str]) -> None:
-    with pytest.raises(ConfigError, match="judge: prompt is empty, or names one prompt twice"):
+    with pytest.raises(ConfigError, match="judge: prompt is empty or lists a prompt twice"):
         plugins.build("annotators", {"use": "judge", "prompt": prompt})
 
 
@@ -177,7 +177,7 @@ def test_only_a_meta_critic_is_shown_critiques() -> None:
     with pytest.raises(ConfigError, match=r"unknown place \{critiques\}"):
         plugins.build("annotators", {"use": "judge", "prompt": "meta"})
     with pytest.raises(
-        ConfigError, match=r"prompt judge: a meta-critic must be shown the \{critiques\}"
+        ConfigError, match=r"prompt judge: the prompt of a meta-critic must contain \{critiques\}"
     ):
         plugins.build("annotators", {"use": "judge", "meta": "judge"})
 
@@ -329,7 +329,7 @@ async def test_without_a_reference_nobody_is_shown_one(answer: str | None) -> No
             None,
             "uuu",
         )
-        reason = "prompt reverse shows the reference answer, and the problem has none"
+        reason = "prompt reverse shows the reference answer, but the problem has none"
         assert {step.rationale for step in done.annotation.steps} == {reason}
 
 
@@ -338,7 +338,7 @@ async def test_a_trace_of_very_many_steps_is_not_judged_one_by_one(name: str) ->
     done = await done_by(Judge(prompt=name), trace_of(257), lambda *_: "Step 1: correct")
     assert (done.requests, done.annotation.steps[0].rationale) == (
         [],
-        f"prompt {name} is for at most 256 steps",
+        f"prompt {name} supports at most 256 steps",
     )
     done = await done_by(
         Judge(votes=1, prompt=("judge", name)), trace_of(257), lambda *_: "Step 1: incorrect"
@@ -400,7 +400,7 @@ async def test_the_meta_critic_is_not_asked_about_nothing() -> None:
         cached_tokens=0,
         generated_tokens=1,
     )
-    for said in (whole, " \n", vote("ccc") + " " * LONGEST_REPLY):
+    for said in (whole, " \n", vote("ccc") + " " * MAX_REPLY_CHARS):
         done = await done_by(Judge(votes=2, meta="meta"), trace_of(3), lambda *_, said=said: said)
         assert (len(done.requests), done.annotation.first_error, verdicts(done.annotation)) == (
             1,
@@ -495,8 +495,8 @@ async def test_critiques_name_their_prompt_and_the_bill_is_theirs() -> None:
 
 
 async def test_a_reply_without_end_is_kept_in_part_and_says_nothing() -> None:
-    done = await judged(vote("iii") + "\n" + "x" * LONGEST_REPLY)
-    assert [len(critique.text) for critique in done.context.critiques] == [LONGEST_REPLY]
+    done = await judged(vote("iii") + "\n" + "x" * MAX_REPLY_CHARS)
+    assert [len(critique.text) for critique in done.context.critiques] == [MAX_REPLY_CHARS]
     assert verdicts(done.annotation) == "uuu"
 
 
@@ -504,6 +504,6 @@ async def test_a_reply_without_end_is_kept_in_part_and_says_nothing() -> None:
 def test_every_shipped_prompt_can_be_used(path: Path) -> None:
     judge = Judge(meta=path.stem) if path.stem == "meta" else Judge(prompt=path.stem)
     (critic,) = {judge.meta_critic or judge.critics[0]}
-    assert critic.shows("question")
-    assert critic.shows("numbered") or critic.shows("steps")
-    assert critic.shows("answer") is (path.stem in ("judge_answer", "step_answer", "reverse"))
+    assert critic.uses("question")
+    assert critic.uses("numbered") or critic.uses("steps")
+    assert critic.uses("answer") is (path.stem in ("judge_answer", "step_answer", "reverse"))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annotators.methods.tree_search import TreeSearch
-from annotators.search.solution_tree import Solution, State
+from annotators.search.solution_tree import SolutionPath, State
 from engines.base import Completion, Prompt
 from stepmark.records import NO_ERROR, Problem, Sampling, Trace, Verdict
 from tests.annotators.exploring import LINES, Explored, explored_by, sampled, walks, written
@@ -217,9 +217,13 @@ async def test_what_had_every_prospect_of_going_right_is_searched_before_what_ha
 def test_a_rollout_is_worth_what_the_paper_says(
     right: int, tokens: int, visits: int, searches: int, worth: float
 ) -> None:
-    state = State(3, right=right, draws=[C] * right + [I] * (8 - right), visits=visits)
-    rollout = Solution(path=(state,), start=state, outcome=I, tokens=tokens, fair=True)
-    assert TreeSearch()._worth(rollout, searches) == pytest.approx(worth)
+    state = State(
+        3, correct_solutions=right, sampled_outcomes=[C] * right + [I] * (8 - right), visits=visits
+    )
+    rollout = SolutionPath(
+        states=(state,), start=state, outcome=I, generated_tokens=tokens, is_policy_sample=True
+    )
+    assert TreeSearch()._selection_score(rollout, searches) == pytest.approx(worth)
 
 
 @pytest.mark.parametrize(

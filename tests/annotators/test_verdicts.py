@@ -7,10 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annotators.judging.reply_parser import LONGEST_REPLY, Said, read_verdicts, reply_schema
+from annotators.judging.reply_parser import (
+    MAX_REPLY_CHARS,
+    StepVerdict,
+    read_verdicts,
+    reply_schema,
+)
 from tests.annotators.simulated import C, I, U
 
-HUGE = LONGEST_REPLY - 100
+HUGE = MAX_REPLY_CHARS - 100
 
 
 def read(reply: str, steps: int = 3) -> str:
@@ -154,35 +159,37 @@ def test_reads_json_of_the_schema(reply: str, said: str) -> None:
 
 
 def test_a_verdict_comes_with_its_words() -> None:
-    assert read_verdicts(in_json(step(1, "correct", " it\nholds ")), 1) == [Said(C, "it\nholds")]
+    assert read_verdicts(in_json(step(1, "correct", " it\nholds ")), 1) == [
+        StepVerdict(C, "it\nholds")
+    ]
     assert read_verdicts(in_json(step(1, "incorrect", ["no", "text"])), 1) == [
-        Said(I, "['no', 'text']")
+        StepVerdict(I, "['no', 'text']")
     ]
     assert read_verdicts("Well.\n- Step 1: 2 = 2, correct\n", 1) == [
-        Said(C, "- Step 1: 2 = 2, correct")
+        StepVerdict(C, "- Step 1: 2 = 2, correct")
     ]
-    assert len(read_verdicts(in_json(step(1, "correct", "x" * 10_000)), 1)[0].words) == 500
+    assert len(read_verdicts(in_json(step(1, "correct", "x" * 10_000)), 1)[0].rationale) == 500
 
 
 @pytest.mark.parametrize(
     "reply",
     [
-        "[" * LONGEST_REPLY,
-        '{"steps":' * (LONGEST_REPLY // 9),
+        "[" * MAX_REPLY_CHARS,
+        '{"steps":' * (MAX_REPLY_CHARS // 9),
         '{"a":' * 1000 + "1" + "}" * 1000,
         '{"steps": [' + "[" * 100_000 + "]" * 100_000 + "]}",
-        '{"steps": ' + "9" * (LONGEST_REPLY - 20) + "}",
+        '{"steps": ' + "9" * (MAX_REPLY_CHARS - 20) + "}",
         '{"steps": [{"step": ' + "9" * 100_000 + ', "verdict": "correct"}]}',
         '{"steps": [{"step": 1e999999, "verdict": "correct"}]}',
         '{"steps": [{"step": NaN, "verdict": -Infinity}]}',
         '{"steps": [' + "{}," * 80_000 + "{}]}",
         '{"steps": [{"step": 1, "verdict": "' + "correct" * 30_000 + '"}]}',
         '{"steps": [{"step": 1, "verdict": "\\ud800correct"}]}',
-        "```" * (LONGEST_REPLY // 3),
-        "```" + " " * (LONGEST_REPLY - 3),
-        "```json " * (LONGEST_REPLY // 8),
-        "```{" * (LONGEST_REPLY // 4),
-        "\0" * LONGEST_REPLY,
+        "```" * (MAX_REPLY_CHARS // 3),
+        "```" + " " * (MAX_REPLY_CHARS - 3),
+        "```json " * (MAX_REPLY_CHARS // 8),
+        "```{" * (MAX_REPLY_CHARS // 4),
+        "\0" * MAX_REPLY_CHARS,
     ],
     ids=lambda reply: repr(reply[:24]),
 )
@@ -194,13 +201,13 @@ def test_lone_surrogates_in_a_critique_do_no_harm() -> None:
     (said,) = read_verdicts(
         '{"steps": [{"step": 1, "critique": "\\ud800", "verdict": "correct"}]}', 1
     )
-    assert said == Said(C, "\ud800")
+    assert said == StepVerdict(C, "\ud800")
 
 
 def test_a_reply_that_is_too_long_is_not_read() -> None:
     verdict = "Step 1: correct\n"
-    assert read(verdict + " " * (LONGEST_REPLY - len(verdict))) == "cuu"
-    assert read(verdict + " " * LONGEST_REPLY) == "uuu"
+    assert read(verdict + " " * (MAX_REPLY_CHARS - len(verdict))) == "cuu"
+    assert read(verdict + " " * MAX_REPLY_CHARS) == "uuu"
 
 
 JSON = st.recursive(
