@@ -103,7 +103,7 @@ AnnotatedTrace = tuple[Trace, Mapping[str, Annotation]]
 
 
 class Labeler(Protocol):
-    """Turns the annotations of a trace into its training label, without using an engine."""
+    """A rule that turns the annotations of a trace into its training label, without an engine."""
 
     def check(self, methods: Sequence[str]) -> None:
         """Check that a run with these methods can yield a label.
@@ -123,7 +123,7 @@ class Labeler(Protocol):
 
 @runtime_checkable
 class FittableLabeler(Protocol):
-    """A labeler that must be fitted to all traces of a dataset first."""
+    """A labeler that must be fitted to all traces of a dataset before it labels any of them."""
 
     gold: str
     """The method whose annotations are used as ground truth; "" for none."""

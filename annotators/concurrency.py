@@ -21,6 +21,7 @@ async def gather_or_cancel(coroutines: Iterable[Coroutine[Any, Any, T]]) -> Sequ
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(coroutine) for coroutine in coroutines]
     except BaseExceptionGroup as errors:
+        # The first exception is the cause. Later ones occurred while the others were cancelled.
         raise errors.exceptions[0] from errors
     return [task.result() for task in tasks]
 

@@ -108,7 +108,8 @@ class AnnotationContext:
         The rollouts are graded and stored. Cancelling the call aborts the requests in the engine
         and counts them in `Cost.aborted`; completions that had already arrived are kept.
         """
-        services, trace = self._services, self.trace
+        services = self._services
+        trace = self.trace
         assert services.engine is not None, "the pipeline sets the engine of methods that need one"
         prefix = "".join(trace.steps[:prefix_steps])
         # Counted before the first await, so that concurrent requests from one prefix differ.
@@ -134,7 +135,7 @@ class AnnotationContext:
             raise
 
     async def score(self, prefix_steps: int, opening: str, text: str) -> Scored:
-        """Return the log-likelihood of `text` after a prefix and `opening`, without sampling."""
+        """Return the token log-likelihoods of `text` after a prefix and `opening`, in nats."""
         services = self._services
         assert services.engine is not None, "the pipeline sets the engine of methods that need one"
         prefix = "".join(self.trace.steps[:prefix_steps]) + opening
@@ -204,6 +205,7 @@ class AnnotationContext:
     def _add_cost(self, results: Sequence[Completion | Scored], rollouts: int = 0) -> None:
         cost = self.cost
         for result in results:
+            # Scoring a text generates no tokens.
             generated = result.generated_tokens if isinstance(result, Completion) else 0
             cost = replace(
                 cost,
@@ -254,10 +256,12 @@ class ProblemContext:
 
         True for traces by the same model with the same sampling settings, False for imports.
         """
-        engine, sampling = self._services.engine, self._services.rollout_sampling
+        engine = self._services.engine
         if engine is None or trace.sampling is None or trace.model != engine.model_name:
             return False
-        return replace(trace.sampling, n=1, seed=0) == replace(sampling, n=1, seed=0)
+        # Requests differ in n and seed without a change of the distribution.
+        rollout_sampling = replace(self._services.rollout_sampling, n=1, seed=0)
+        return replace(trace.sampling, n=1, seed=0) == rollout_sampling
 
     def discover(self, trace: Trace, rollout: Rollout) -> Discovered:
         """Create a trace from the solution that a rollout from `trace` completes."""
@@ -282,8 +286,8 @@ class ProblemContext:
             rollout_id=rollout.rollout_id,
         )
         self.discovered.append(discovered)
-        problem, group = self.contexts[0].problem, self.contexts[0].group
+        any_context = self.contexts[0]  # all contexts have the same problem and group
         self._context_of[discovered.trace_id] = AnnotationContext(
-            self._services, self._method, problem, discovered, group
+            self._services, self._method, any_context.problem, discovered, any_context.group
         )
         return discovered

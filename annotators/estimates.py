@@ -60,6 +60,11 @@ def value_drop(values: Sequence[float | None], first_error: int) -> float:
     """
     if first_error == NO_ERROR:
         return min((value for value in values if value is not None), default=1.0)
-    before = values[first_error - 1] if first_error > 0 else None
-    after = values[first_error]
-    return max(0.0, (1.0 if before is None else before) - (after or 0.0))
+    value_before: float | None = None
+    if first_error > 0:
+        value_before = values[first_error - 1]
+    if value_before is None:
+        value_before = 1.0
+    value_after = values[first_error] or 0.0
+    # A method can name a step at which its own value rises; that is no drop, not a negative one.
+    return max(0.0, value_before - value_after)

@@ -22,9 +22,9 @@ def failure(trace: Trace, error: Exception) -> Annotation:
 def should_propagate(error: Exception) -> bool:
     """Return whether an error must stop the stage instead of becoming a trace's record.
 
-    True for retryable engine errors, which are no property of the trace, and for errors that the
-    user can fix.
+    True for retryable engine errors and for errors that the user can fix.
     """
+    # A rerun can succeed after either, so recording it would turn an outage into a stored failure.
     return isinstance(error, UserError) or (isinstance(error, EngineError) and error.retryable)
 
 

@@ -28,7 +28,7 @@ async def run(
     started = time.perf_counter()
     try:
         annotation = await _annotate(annotator, problem, trace, context)
-    except Exception as error:  # a plugin may raise anything; the failure is this trace's record
+    except Exception as error:  # a plugin may raise anything
         if should_propagate(error):
             raise
         annotation = failure(trace, error)
@@ -50,8 +50,7 @@ async def run_problem(
 ) -> Sequence[Annotation]:
     """Annotate all traces of one problem and the traces that the method discovers.
 
-    Exceptions are handled as in `run`: a failure is recorded in every annotation. The wall time is
-    divided equally among the traces, because it cannot be attributed to one of them.
+    Exceptions are handled as in `run`: a failure is recorded in every annotation.
 
     Returns:
         One annotation per sampled trace, followed by one per discovered trace.
@@ -63,6 +62,7 @@ async def run_problem(
         if should_propagate(error):
             raise
         annotations = [failure(item.trace, error) for item in context.all_contexts]
+    # The traces share the wall time equally, because it cannot be attributed to one of them.
     seconds = (time.perf_counter() - started) / len(annotations)
     recorded = list[Annotation]()
     for annotation, item in zip(annotations, context.all_contexts, strict=True):
@@ -74,18 +74,26 @@ async def run_problem(
 async def _annotate_problem(
     annotator: ProblemAnnotator, context: ProblemContext
 ) -> Sequence[Annotation]:
-    sampled = [item.trace for item in context.contexts]
-    with_steps = [trace for trace in sampled if trace.steps]
-    annotations = {
-        trace.trace_id: abstention(trace, "no steps") for trace in sampled if not trace.steps
-    }
+    annotations = dict[str, Annotation]()
+    traces = list[Trace]()
+    with_steps = list[Trace]()
+    for item in context.contexts:
+        traces.append(item.trace)
+        if item.trace.steps:
+            with_steps.append(item.trace)
+        else:
+            annotations[item.trace.trace_id] = abstention(item.trace, "no steps")
     if with_steps:
         problem = context.contexts[0].problem
         returned = await unwrap_exception_group(
             annotator.annotate_problem(problem, with_steps, context)
         )
-        annotations |= {annotation.trace_id: annotation for annotation in returned}
-    traces = [*sampled, *context.discovered]
+        for annotation in returned:
+            annotations[annotation.trace_id] = annotation
+    # The method has filled `discovered` while it ran.
+    traces.extend(context.discovered)
+    # Exactly one annotation per trace: a missing one would leave the trace unlabelled, and one of
+    # an unknown trace could not be stored.
     if annotations.keys() != {trace.trace_id for trace in traces}:
         raise ValueError(f"{len(annotations)} annotations for {len(traces)} traces")
     return [validate(trace, annotations[trace.trace_id]) for trace in traces]

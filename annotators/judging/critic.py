@@ -145,7 +145,7 @@ def read_critic(prompt: str) -> Critic:
     """Read a critic from a bundled prompt, by name, or from the user's own file, by path.
 
     Raises:
-        ConfigError: There is no such prompt, or it contains an unknown placeholder.
+        ConfigError: The prompt does not exist or contains an unknown placeholder.
     """
     return Critic(name=prompt, template=read_template(prompt, PROMPTS, PLACEHOLDERS))
 
@@ -165,10 +165,10 @@ def read_meta_critic(prompt: str) -> Critic:
 
 
 def _verdicts_in(reply: Completion, steps: int) -> Sequence[StepVerdict]:
-    # The missing rest of a truncated reply might have changed its verdicts, so it has none.
+    # A truncated reply has no verdicts: the missing rest might have changed them.
     return read_verdicts(reply.text if _is_complete(reply) else "", steps)
 
 
 def _is_complete(reply: Completion) -> bool:
-    """Return whether a reply was neither truncated by the engine nor is too long to be read."""
+    """Return whether a reply was not truncated by the engine and is short enough to be read."""
     return reply.finish_reason == "stop" and len(reply.text) <= MAX_REPLY_CHARS

@@ -30,8 +30,8 @@ VERDICT_LINE = re.compile(
     r"(?P<before>[^\n]*)\b(?P<verdict>correct|incorrect)\b[^\w\n]*$",
     re.IGNORECASE | re.MULTILINE,
 )
-# Text before a verdict that takes it back: "not correct", "isn't quite correct", "correct or
-# incorrect", "correct/incorrect". Such a line is not a clear verdict.
+# Text that takes back the verdict after it: "not correct", "isn't quite correct", "correct or
+# incorrect", "correct/incorrect". A line with a hedge has no clear verdict.
 HEDGE = re.compile(
     r"(?:\b(?:not|never|hardly)|n['’]t)[ *]+(?:[a-z]+[ *]+)?$|\bor[ *]+$|/[ *]*$", re.IGNORECASE
 )

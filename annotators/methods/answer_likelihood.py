@@ -94,7 +94,7 @@ class AnswerLikelihood:
         """Return the mean log-probability of the answer's tokens after a prefix, in nats."""
         opening, _, closing = (self.probe or _default_probe(trace)).partition(ANSWER)
         prefix = "".join(trace.steps[:prefix_steps])
-        # The probe starts on a line of its own, so that it does not continue a sentence.
+        # The probe starts on a new line, so that it does not continue a sentence.
         if prefix and not prefix[-1].isspace():
             opening = "\n" + opening
         scored = await context.score(prefix_steps, opening, reference + closing)

@@ -27,8 +27,8 @@ class BinarySearch:
     paper does not. It first probes the prefix before the last step and bisects the trace only if
     this prefix has no correct rollout.
 
-    `stop_early = true` samples each probe in growing batches until a rollout is correct. Such a
-    probe has no soft label.
+    `stop_early = true` samples each probe in growing batches until a rollout is correct. A probe
+    that ends with a correct rollout has no soft label.
     """
 
     rollouts: SampleCount = 8

@@ -49,8 +49,8 @@ class Judge:
     confidence; a tie is undecided. The verdict on a step is the majority of the votes on it, with
     the rationale of the first vote of that majority. The two counts can disagree, because votes for
     different first errors may agree on a step. The first error is undecided if the majority
-    contradicts it, that is, calls it correct or an earlier step incorrect. A tie on a step is no
-    contradiction.
+    contradicts it, that is, calls it correct or an earlier step incorrect. A tie on a step does not
+    contradict it.
 
     `meta` names a prompt that shows the {critiques} of all votes except truncated ones and gives
     the final verdicts in one more reply (SPARK, arXiv 2512.03244: self-consistency followed by a
@@ -138,14 +138,14 @@ class Judge:
         context: AnnotationContext,
     ) -> Vote:
         """Return the meta-critic's vote; an unknown one, without a request, if no vote has text."""
-        texts = [vote.text.strip() for vote in votes]
-        reviews = [text for text in texts if text]
+        reviews = list[str]()
+        for vote in votes:
+            text = vote.text.strip()
+            if text:
+                reviews.append(f"Review {len(reviews) + 1}:\n{text}")
         if not reviews:
             return Vote(step_verdicts=(StepVerdict(),) * len(trace.steps), replies=())
-        critiques = "\n\n".join(
-            f"Review {number}:\n{review}" for number, review in enumerate(reviews, start=1)
-        )
-        (prompt,) = critic.prompts(problem, trace, critiques)
+        (prompt,) = critic.prompts(problem, trace, "\n\n".join(reviews))
         replies = await self._ask(context, prompt, 1, META_SEED)
         return _store_vote(critic, replies, 0, trace, context)
 
@@ -222,12 +222,12 @@ def _most_frequent_first_error(votes: Sequence[Vote]) -> tuple[int | None, float
 
 def _is_contradicted(first_error: int, steps: Sequence[StepAnnotation]) -> bool:
     """Return whether the majority calls the first error correct or an earlier step incorrect."""
-    verdicts = [step.verdict for step in steps]
-    if first_error == NO_ERROR:
-        return Verdict.INCORRECT in verdicts
-    if verdicts[first_error] is Verdict.CORRECT:
-        return True
-    return Verdict.INCORRECT in verdicts[:first_error]
+    earlier_steps = steps
+    if first_error != NO_ERROR:
+        if steps[first_error].verdict is Verdict.CORRECT:
+            return True
+        earlier_steps = steps[:first_error]
+    return any(step.verdict is Verdict.INCORRECT for step in earlier_steps)
 
 
 def _count_step_votes(votes: Sequence[StepVerdict]) -> StepAnnotation:

@@ -16,7 +16,7 @@ from stepmark.records import Annotation, Problem, StepAnnotation, Trace, Verdict
 __all__ = ["MonteCarlo"]
 
 IMPLIED = "implied: a correct rollout from a later step also completes this one"
-"""The rationale of a step that needs no correct rollout from its own prefix."""
+"""The rationale of a step that is labelled by the rollouts of a later step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,10 +30,10 @@ class MonteCarlo:
 
     `stop_early = true` computes hard labels only. Each prefix is sampled in growing batches until a
     rollout is correct. A correct rollout also completes every earlier prefix, so their open
-    requests are cancelled and their steps are labelled correct by implication. The paper would
-    label such a step incorrect where all of its own rollouts fail. Correct steps but the last have
-    no soft label. Labels do not depend on timing, but the number of rollouts that are sampled for
-    implied steps does.
+    requests are cancelled and their steps are labelled correct by implication. In the paper such
+    steps are incorrect if all rollouts from their prefix fail. Only the last step and incorrect
+    steps have a soft label. Labels do not depend on timing, but the number of rollouts that are
+    sampled for implied steps does.
     """
 
     rollouts: SampleCount = 8

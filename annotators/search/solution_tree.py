@@ -203,8 +203,9 @@ class SolutionTree:
     def _shared_sound_prefix(self, solution: SolutionPath) -> int:
         """Return the length of the longest prefix that another correct solution shares.
 
-        The solution itself is no evidence for its steps, because it may reach the correct answer by
-        an error. When another one shares all steps but the last, the last step is sound as well.
+        The solution itself does not show that its steps are sound, because it may contain an error
+        and still reach the correct answer. When another solution shares all steps but the last, the
+        last step is sound as well.
         """
         own_count = 0
         if solution.is_policy_sample and solution.outcome is Verdict.CORRECT:
@@ -228,7 +229,7 @@ class SolutionTree:
         for state in solution.states:
             if state.sampled_outcomes is not None:
                 probes[state.depth] = state.estimate()
-        # The last step has the outcome of its own trace, as in Monte Carlo estimation.
+        # The estimate of the whole solution is its outcome, as in Monte Carlo estimation.
         probes[solution.step_count] = monte_carlo_estimate([solution.outcome])
         bracket = self.bracket(solution)
         return bisection_annotation(

@@ -1,4 +1,4 @@
-"""Binary search finds the first error that Monte Carlo finds, at the logarithm of its price."""
+"""Binary search locates the first error that Monte Carlo finds, with fewer rollouts."""
 
 from dataclasses import replace
 from math import ceil, log2
@@ -21,68 +21,62 @@ from tests.annotators.simulated import (
     verdicts,
 )
 
-LONGEST = 17
+MAX_STEPS = 17
 SEARCH = BinarySearch(rollouts=2, right_answers="search")
 
 
 @pytest.mark.parametrize("rollouts", [1, 4, 8])
-async def test_names_every_first_error_exactly_and_at_its_price(rollouts: int) -> None:
-    for steps in range(1, LONGEST + 1):
+async def test_first_error_and_cost_are_exact(rollouts: int) -> None:
+    method = BinarySearch(rollouts=rollouts)
+    for steps in range(1, MAX_STEPS + 1):
         for error in range(steps):
-            done = await done_by(
-                BinarySearch(rollouts=rollouts), trace_of(steps, error), last_sample_solves
-            )
+            done = await done_by(method, trace_of(steps, error), last_sample_solves)
+            sampled = len(done.context.sampled_rollouts)
             assert done.annotation.first_error == error, (steps, error)
-            assert (
-                done.annotation.cost.rollouts
-                == len(done.context.sampled_rollouts)
-                <= ceil(log2(steps)) * rollouts
-            )
+            assert done.annotation.cost.rollouts == sampled <= ceil(log2(steps)) * rollouts
             assert verdicts(done.annotation) == "c" * error + "i" + "u" * (steps - error - 1)
 
 
-async def test_searches_right_answers_when_told() -> None:
-    for steps in range(2, LONGEST + 1):
+async def test_correct_answers_are_searched_on_request() -> None:
+    for steps in range(2, MAX_STEPS + 1):
         for error in range(steps - 1):
             done = await done_by(SEARCH, trace_of(steps, error, outcome=C), last_sample_solves)
             assert done.annotation.first_error == error, (steps, error)
             assert len(done.context.sampled_rollouts) <= (1 + ceil(log2(steps - 1))) * 2
 
 
-@pytest.mark.parametrize(("steps", "price"), [(1, 0), (2, 2), (9, 2)])
-async def test_a_right_answer_without_an_error_costs_one_probe(steps: int, price: int) -> None:
+@pytest.mark.parametrize(("steps", "rollouts"), [(1, 0), (2, 2), (9, 2)])
+async def test_correct_trace_costs_one_probe(steps: int, rollouts: int) -> None:
     done = await done_by(SEARCH, trace_of(steps), last_sample_solves)
-    assert (
-        done.annotation.first_error,
-        verdicts(done.annotation),
-        len(done.context.sampled_rollouts),
-    ) == (NO_ERROR, "c" * steps, price)
+    assert done.annotation.first_error == NO_ERROR
+    assert verdicts(done.annotation) == "c" * steps
+    assert len(done.context.sampled_rollouts) == rollouts
 
 
-async def test_stopping_early_takes_the_same_way_for_less() -> None:
-    for error in range(LONGEST):
-        trace = trace_of(LONGEST, error)
-        early, full = [
-            await done_by(BinarySearch(stop_early=stop), trace, solves_with(0.6))
-            for stop in (True, False)
-        ]
+async def test_early_stopping_gives_same_labels() -> None:
+    for error in range(MAX_STEPS):
+        trace = trace_of(MAX_STEPS, error)
+        early = await done_by(BinarySearch(stop_early=True), trace, solves_with(0.6))
+        full = await done_by(BinarySearch(stop_early=False), trace, solves_with(0.6))
         assert verdicts(early.annotation) == verdicts(full.annotation)
-        assert {rollout.rollout_id for rollout in early.context.sampled_rollouts} <= {
-            rollout.rollout_id for rollout in full.context.sampled_rollouts
-        }
-        decided = [step for step in early.annotation.steps if step.trials]
-        assert {step.value for step in decided if step.successes} <= {None}
-        assert {(step.value, step.trials) for step in decided if not step.successes} <= {(0.0, 8)}
+        early_ids = {rollout.rollout_id for rollout in early.context.sampled_rollouts}
+        full_ids = {rollout.rollout_id for rollout in full.context.sampled_rollouts}
+        assert early_ids <= full_ids
+        for step in early.annotation.steps:
+            if step.successes:
+                assert step.value is None
+            elif step.trials:
+                assert (step.value, step.trials) == (0.0, 8)
 
 
-async def test_probes_are_kept_as_values_and_the_rest_has_none() -> None:
+async def test_only_probed_steps_have_values() -> None:
     done = await done_by(BinarySearch(rollouts=200), trace_of(8, 2), solves_with(0.5))
-    counted = {rollout.prefix_steps for rollout in done.context.sampled_rollouts}
-    assert (
-        {index + 1 for index, step in enumerate(done.annotation.steps) if step.trials}
-        == counted
-        == {2, 3, 4}
-    )
+    probed = {rollout.prefix_steps for rollout in done.context.sampled_rollouts}
+    counted = set[int]()
+    for index, step in enumerate(done.annotation.steps):
+        if step.trials:
+            counted.add(index + 1)
+    assert counted == probed == {2, 3, 4}
     assert done.annotation.steps[1].value == pytest.approx(0.5, abs=0.15)
     assert [done.annotation.steps[index].value for index in (0, 2, 3, 7)] == [None, 0.0, 0.0, None]
 
@@ -101,35 +95,28 @@ async def test_probes_are_kept_as_values_and_the_rest_has_none() -> None:
         ),
     ],
 )
-async def test_what_cannot_be_searched_is_left_undecided_for_nothing(
+async def test_abstains_without_requests(
     trace: Trace, siblings: tuple[Verdict, ...], problem: Problem, reason: str
 ) -> None:
     done = await done_by(
         BinarySearch(), trace, last_sample_solves, siblings=siblings, problem=problem
     )
-    assert (done.annotation.first_error, verdicts(done.annotation), done.requests) == (
-        None,
-        "uuuu",
-        [],
-    )
+    assert (done.annotation.first_error, done.requests) == (None, [])
+    assert verdicts(done.annotation) == "uuuu"
     assert {step.rationale for step in done.annotation.steps} == {reason}
 
 
 @pytest.mark.parametrize("trace", [trace_of(9, 3), trace_of(9, 3, outcome=C)])
-async def test_a_probe_that_decides_nothing_ends_the_search(trace: Trace) -> None:
+async def test_undecided_probe_ends_search(trace: Trace) -> None:
     done = await done_by(SEARCH, trace, cut)
-    assert (done.annotation.first_error, verdicts(done.annotation), len(done.requests)) == (
-        None,
-        "u" * 9,
-        1,
-    )
+    assert (done.annotation.first_error, len(done.requests)) == (None, 1)
+    assert verdicts(done.annotation) == "u" * 9
 
 
-async def test_what_was_found_before_such_a_probe_is_kept() -> None:
-    def cuts_long_prefixes(prompt: Prompt, sampling: Sampling, index: int) -> str | Completion:
-        return (cut if prompt.prefix.count("\n") > 4 else last_sample_solves)(
-            prompt, sampling, index
-        )
+async def test_earlier_probes_survive_undecided_probe() -> None:
+    def truncate_long_prefixes(prompt: Prompt, sampling: Sampling, index: int) -> str | Completion:
+        respond = cut if prompt.prefix.count("\n") > 4 else last_sample_solves
+        return respond(prompt, sampling, index)
 
-    done = await done_by(SEARCH, trace_of(8, 6), cuts_long_prefixes)
+    done = await done_by(SEARCH, trace_of(8, 6), truncate_long_prefixes)
     assert (done.annotation.first_error, verdicts(done.annotation)) == (None, "ccccuuuu")

@@ -1,4 +1,4 @@
-"""What every annotator owes, held against each plugin that is found."""
+"""The contract of every annotator that works on one trace, checked for each plugin."""
 
 import dataclasses
 from typing import Any
@@ -13,7 +13,7 @@ from engines.scripted import Scripted
 from stepmark.errors import EngineError, PluginError
 from stepmark.identity import SEED_SPACING, fingerprint
 from stepmark.plugins import available, build, load
-from stepmark.records import NO_ERROR, Sampling, StepAnnotation, Trace, Verdict
+from stepmark.records import NO_ERROR, Rollout, Sampling, StepAnnotation, Trace, Verdict
 from tests.annotators.simulated import (
     PROBLEM,
     WRONG,
@@ -34,62 +34,67 @@ from tests.annotators.simulated import (
 METHODS = [
     name for name in available("annotators") if hasattr(load("annotators", name), "annotate")
 ]
-ASKING = [name for name in METHODS if load("annotators", name).needs]
-WRITING = [name for name in ASKING if name != "answer_likelihood"]
-"""The methods that have an engine write; the others have it read."""
-DOORS = frozenset({"engine", "judge_engine"})
-MORE: dict[str, dict[str, Any]] = {
+ENGINE_METHODS = [name for name in METHODS if load("annotators", name).needs]
+GENERATING_METHODS = [name for name in ENGINE_METHODS if name != "answer_likelihood"]
+"""The methods that generate text; `answer_likelihood` only scores it."""
+ENGINES = frozenset({"engine", "judge_engine"})
+PARAMETERS: dict[str, dict[str, Any]] = {
     "binary_search": {"right_answers": "search", "stop_early": True},
     "monte_carlo": {"stop_early": True},
     "judge": {"prompt": ["judge_json", "step", "reverse"], "meta": "meta"},
 }
-"""Parameters under which a method does more than by default."""
+"""Parameters that exercise more of a method than the defaults do."""
 
 
-def judges(prompt: Prompt, sampling: Sampling, index: int) -> str:
-    """A rollout, or the true verdicts where verdicts are asked for."""
+def judge_truthfully(prompt: Prompt, sampling: Sampling, index: int) -> str:
+    """Return the true verdicts when asked for verdicts, else a rollout."""
     if prompt.prefix or "Step 1: " not in prompt.user:
         return last_sample_solves(prompt, sampling, index)
-    lines = [
-        line
-        for line in prompt.user.splitlines()
-        if line.startswith("Step ") and ("sound" in line or WRONG in line)
-    ]
-    wrong = next((number for number, line in enumerate(lines) if WRONG in line), len(lines))
-    return "\n".join(
-        f"Step {number + 1}: {'correct' if number < wrong else 'incorrect'}"
-        for number in range(len(lines))
-    )
+    reply = list[str]()
+    verdict = "correct"
+    for line in prompt.user.splitlines():
+        if line.startswith("Step ") and ("sound" in line or WRONG in line):
+            # Every step after the wrong one is incorrect too.
+            if WRONG in line:
+                verdict = "incorrect"
+            reply.append(f"Step {len(reply) + 1}: {verdict}")
+    return "\n".join(reply)
 
 
+CONTRADICTORY = "Step 1: correct\nStep 1: incorrect\nStep 99: correct\nStep 2: incorrect\nyes"
 POLICIES: dict[str, Respond] = {
-    "true": judges,
-    "wavering": solves_with(0.5),
-    "cut": cut,
-    "mute": lambda *_: "",
-    "babbling": lambda *_: (
-        "Step 1: correct\nStep 1: incorrect\nStep 99: correct\nStep 2: incorrect\nyes"
-    ),
+    "truthful": judge_truthfully,
+    "random": solves_with(0.5),
+    "truncated": cut,
+    "empty": lambda *_: "",
+    "contradictory": lambda *_: CONTRADICTORY,
     "hostile": lambda *_: "\n" * 10_000 + "\0\ud800{question}",
 }
-TRACES = [
-    *(trace_of(steps, error) for steps in (1, 2, 5) for error in range(NO_ERROR, steps)),
-    *(trace_of(steps, 0, outcome) for steps in (0, 1, 4) for outcome in Verdict),
-]
+
+
+def contract_traces() -> list[Trace]:
+    """Return short traces with every first error, and wrong ones with every outcome."""
+    traces = list[Trace]()
+    for steps in (1, 2, 5):
+        for error in range(NO_ERROR, steps):
+            traces.append(trace_of(steps, error))
+    for steps in (0, 1, 4):
+        for outcome in Verdict:
+            traces.append(trace_of(steps, 0, outcome))
+    return traces
 
 
 def methods(name: str) -> list[Annotator]:
-    return [build("annotators", {"use": name, **more}) for more in ({}, MORE.get(name, {}))]
+    """Build a method with its defaults and with `PARAMETERS`."""
+    default = build("annotators", {"use": name})
+    configured = build("annotators", {"use": name, **PARAMETERS.get(name, {})})
+    return [default, configured]
 
 
-def check(trace: Trace, done: Done) -> None:
-    annotation, spent = done.annotation, done.context.sampled_rollouts
-    assert annotation.error is None
-    assert (annotation.trace_id, annotation.method, annotation.fingerprint) == (
-        trace.trace_id,
-        "method",
-        "fingerprint",
-    )
+def check_annotation(trace: Trace, done: Done) -> None:
+    annotation = done.annotation
+    assert (annotation.trace_id, annotation.error) == (trace.trace_id, None)
+    assert (annotation.method, annotation.fingerprint) == ("method", "fingerprint")
     assert len(annotation.steps) == len(trace.steps)
     assert annotation.first_error in (None, NO_ERROR, *range(len(trace.steps)))
     assert annotation.confidence is None or 0 <= annotation.confidence <= 1
@@ -97,31 +102,36 @@ def check(trace: Trace, done: Done) -> None:
         assert step.value is None or 0 <= step.value <= 1
         assert 0 <= step.successes <= step.trials
         assert step.unknowns >= 0
-    assert annotation.cost.rollouts == len(spent)
-    assert annotation.cost.generated_tokens >= sum(rollout.generated_tokens for rollout in spent)
-    assert (
-        len({rollout.rollout_id for rollout in spent})
-        == len({(r.prefix_steps, r.seed) for r in spent})
-        == len(spent)
-    )
-    assert all(
-        rollout.trace_id == trace.trace_id and 0 <= rollout.prefix_steps < len(trace.steps)
-        for rollout in spent
-    )
-    seeds = [sampling.seed for _, sampling in done.requests]
-    assert len(set(seeds)) == len(seeds)
-    assert all(
-        1 <= sampling.n <= SEED_SPACING - sampling.seed % SEED_SPACING
-        for _, sampling in done.requests
-    )
+
+
+def check_rollouts(trace: Trace, done: Done) -> None:
+    cost = done.annotation.cost
+    rollouts: list[Rollout] = done.context.sampled_rollouts
+    assert cost.rollouts == len(rollouts)
+    assert cost.generated_tokens >= sum(rollout.generated_tokens for rollout in rollouts)
+    ids = {rollout.rollout_id for rollout in rollouts}
+    samples = {(rollout.prefix_steps, rollout.seed) for rollout in rollouts}
+    assert len(ids) == len(samples) == len(rollouts)
+    for rollout in rollouts:
+        assert rollout.trace_id == trace.trace_id
+        assert 0 <= rollout.prefix_steps < len(trace.steps)
+
+
+def check_seeds(done: Done) -> None:
+    """Check that no two completions of different requests share a seed."""
+    seeds = set[int]()
+    for _, sampling in done.requests:
+        assert 1 <= sampling.n <= SEED_SPACING - sampling.seed % SEED_SPACING
+        seeds.add(sampling.seed)
+    assert len(seeds) == len(done.requests)
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_is_a_frozen_dataclass_with_a_version_and_known_needs(name: str) -> None:
+def test_plugin_declares_version_and_needs(name: str) -> None:
     method = build("annotators", {"use": name})
     assert dataclasses.is_dataclass(load("annotators", name))
     assert isinstance(load("annotators", name).version, int)
-    assert method.needs <= DOORS
+    assert method.needs <= ENGINES
     assert fingerprint(method) == fingerprint(build("annotators", {"use": name}))
     with pytest.raises(dataclasses.FrozenInstanceError):
         method.version = 2
@@ -129,102 +139,103 @@ def test_is_a_frozen_dataclass_with_a_version_and_known_needs(name: str) -> None
 
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("name", METHODS)
-async def test_whatever_the_model_says_the_annotation_is_in_order(name: str, policy: str) -> None:
+async def test_annotation_is_valid_for_any_reply(name: str, policy: str) -> None:
     for method in methods(name):
-        for trace in TRACES:
-            check(trace, await done_by(method, trace, POLICIES[policy]))
+        for trace in contract_traces():
+            done = await done_by(method, trace, POLICIES[policy])
+            check_annotation(trace, done)
+            check_rollouts(trace, done)
+            check_seeds(done)
 
 
 @pytest.mark.parametrize("name", METHODS)
-async def test_under_a_true_policy_no_first_error_is_made_up(name: str) -> None:
+async def test_truthful_policy_yields_true_first_error(name: str) -> None:
     for method in methods(name):
         for steps in (2, 3, 6):
             for error in range(NO_ERROR, steps):
-                annotation = (await done_by(method, trace_of(steps, error), judges)).annotation
+                annotation = (
+                    await done_by(method, trace_of(steps, error), judge_truthfully)
+                ).annotation
                 assert annotation.first_error in (None, error)
                 assert [step.verdict for step in annotation.steps[: max(error, 0)]].count(I) == 0
 
 
 @pytest.mark.parametrize("name", METHODS)
-async def test_what_was_cut_is_unknown_and_never_wrong(name: str) -> None:
+async def test_truncated_replies_are_never_incorrect(name: str) -> None:
     for method in methods(name):
         for outcome in Verdict:
-            trace = trace_of(5, 1, outcome)
-            done = await done_by(method, trace, cut)
+            done = await done_by(method, trace_of(5, 1, outcome), cut)
             if done.annotation.posterior and outcome is C:
-                continue  # a right answer alone speaks for its steps
-            *before, last = done.annotation.steps
-            assert {step.verdict for step in before} == {U}
+                # For a method with a posterior the correct answer alone is evidence on the steps.
+                continue
+            *earlier, last = done.annotation.steps
+            assert {step.verdict for step in earlier} == {U}
             assert last.verdict in (U, outcome)
             assert done.annotation.first_error is None or (done.annotation.confidence or 1.0) < 0.5
 
 
-@pytest.mark.parametrize("name", ASKING)
-async def test_a_request_that_is_refused_is_an_error_and_no_label(name: str) -> None:
-    def refuses(prompt: Prompt, sampling: Sampling, index: int) -> str:
+@pytest.mark.parametrize("name", ENGINE_METHODS)
+async def test_rejected_request_is_recorded_as_error(name: str) -> None:
+    def reject(prompt: Prompt, sampling: Sampling, index: int) -> str:
         raise EngineError("the prompt is too long", retryable=False)
 
     for method in methods(name):
-        annotation = (await done_by(method, trace_of(5, 1), refuses)).annotation
+        annotation = (await done_by(method, trace_of(5, 1), reject)).annotation
         assert annotation.error == "EngineError: the prompt is too long"
-        assert (annotation.first_error, annotation.confidence, annotation.steps) == (
-            None,
-            None,
-            (StepAnnotation(),) * 5,
-        )
+        assert (annotation.first_error, annotation.confidence) == (None, None)
+        assert annotation.steps == (StepAnnotation(),) * 5
 
 
-@pytest.mark.parametrize("name", ASKING)
-async def test_an_engine_that_is_down_is_nobodys_label(name: str) -> None:
-    def is_down(prompt: Prompt, sampling: Sampling, index: int) -> str:
+@pytest.mark.parametrize("name", ENGINE_METHODS)
+async def test_unavailable_engine_propagates(name: str) -> None:
+    def fail(prompt: Prompt, sampling: Sampling, index: int) -> str:
         raise EngineError("connection refused", retryable=True)
 
     for method in methods(name):
         with pytest.raises(EngineError, match="connection refused"):
-            await done_by(method, trace_of(5, 1), is_down)
+            await done_by(method, trace_of(5, 1), fail)
 
 
-@pytest.mark.parametrize("name", WRITING)
-async def test_the_bill_is_what_the_engine_wrote(name: str) -> None:
-    written = 0
+@pytest.mark.parametrize("name", GENERATING_METHODS)
+async def test_cost_equals_generated_tokens(name: str) -> None:
+    generated = 0
 
-    def counts(prompt: Prompt, sampling: Sampling, index: int) -> Completion:
-        nonlocal written
-        written += 7
+    def count_tokens(prompt: Prompt, sampling: Sampling, index: int) -> Completion:
+        nonlocal generated
+        generated += 7
         return Completion(
             text="yes", finish_reason="stop", prompt_tokens=5, cached_tokens=2, generated_tokens=7
         )
 
     for method in methods(name):
-        written = 0
-        cost = (await done_by(method, trace_of(6, 1), counts)).annotation.cost
-        assert cost.generated_tokens == written > 0
-        assert (cost.prompt_tokens * 7, cost.cached_tokens * 7) == (written * 5, written * 2)
+        generated = 0
+        cost = (await done_by(method, trace_of(6, 1), count_tokens)).annotation.cost
+        assert cost.generated_tokens == generated > 0
+        assert (cost.prompt_tokens * 7, cost.cached_tokens * 7) == (generated * 5, generated * 2)
 
 
 @pytest.mark.parametrize("name", METHODS)
-async def test_the_same_run_asks_for_the_same_things(name: str) -> None:
+async def test_repeated_run_is_identical(name: str) -> None:
+    trace = trace_of(6, 2, C)
     for method in methods(name):
-        first, second = [
-            await done_by(method, trace_of(6, 2, C), POLICIES["wavering"]) for _ in range(2)
-        ]
+        first = await done_by(method, trace, POLICIES["random"])
+        second = await done_by(method, trace, POLICIES["random"])
         assert first.requests == second.requests
         assert first.context.sampled_rollouts == second.context.sampled_rollouts
         assert first.annotation.steps == second.annotation.steps
 
 
 @pytest.mark.parametrize("name", METHODS)
-async def test_a_method_uses_no_door_but_those_it_names(name: str) -> None:
+async def test_only_declared_engines_are_used(name: str) -> None:
+    trace = trace_of(4, 1)
+    scripted = Scripted(respond=judge_truthfully)
     for method in methods(name):
-        open_ = {door: Scripted(respond=judges) if door in method.needs else None for door in DOORS}
+        engine = scripted if "engine" in method.needs else None
+        judge_engine = scripted if "judge_engine" in method.needs else None
         context = AnnotationContext(
-            services(open_["engine"], open_["judge_engine"]),
-            "contract",
-            PROBLEM,
-            trace_of(4, 1),
-            family(trace_of(4, 1), (C, I)),
+            services(engine, judge_engine), "contract", PROBLEM, trace, family(trace, (C, I))
         )
-        annotation = await run(method, "method", "", PROBLEM, trace_of(4, 1), context)
+        annotation = await run(method, "method", "", PROBLEM, trace, context)
         assert annotation.error is None
 
 
@@ -254,12 +265,13 @@ async def test_a_method_uses_no_door_but_those_it_names(name: str) -> None:
         ),
         (
             {"use": "montecarlo"},
-            "annotators has no 'montecarlo'; it has: adaptive_search, answer_likelihood, binary_search, ",
+            "annotators has no 'montecarlo'; it has:"
+            " adaptive_search, answer_likelihood, binary_search, ",
         ),
     ],
 )
-def test_a_parameter_that_cannot_be_is_refused(table: dict[str, Any], message: str) -> None:
+def test_invalid_parameters_are_rejected(table: dict[str, Any], message: str) -> None:
     kind = "labelers" if table["use"] == "consensus" else "annotators"
-    with pytest.raises(PluginError) as refusal:
+    with pytest.raises(PluginError) as error:
         build(kind, table)
-    assert message in str(refusal.value)
+    assert message in str(error.value)

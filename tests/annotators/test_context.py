@@ -1,0 +1,155 @@
+"""The context of an annotator: rollouts, seeds, ids, gradings and costs."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from annotators.context import AnnotationContext, Grade
+from engines.base import Completion, Prompt
+from engines.scripted import Scripted
+from stepmark.identity import SEED_SPACING
+from stepmark.records import Cost, Rollout, Sampling, Trace
+from tests.annotators.simulated import (
+    PROBLEM,
+    SAMPLING,
+    C,
+    I,
+    family,
+    grade,
+    last_sample_solves,
+    services,
+    solves_with,
+    trace_of,
+)
+
+TRACE = trace_of(3)
+
+
+def context_of(engine: Scripted, trace: Trace = TRACE, seed: int = 1) -> AnnotationContext:
+    return AnnotationContext(
+        services(engine, engine, seed), "test", PROBLEM, trace, family(trace, (C, I))
+    )
+
+
+def without_prompt_tokens(context: AnnotationContext) -> list[Rollout]:
+    """The sampled rollouts without prompt tokens, which are counted once per request."""
+    return [replace(rollout, prompt_tokens=0) for rollout in context.sampled_rollouts]
+
+
+async def test_rollout_continues_prefix_text() -> None:
+    requests: list[tuple[Prompt, Sampling]] = []
+
+    def respond(prompt: Prompt, sampling: Sampling, index: int) -> str:
+        requests.append((prompt, sampling))
+        return "yes"
+
+    context = context_of(Scripted(respond=respond))
+    (rollout,) = await context.rollouts(2, 1)
+    ((prompt, sampling),) = requests
+    assert (prompt.user, prompt.prefix) == ("How many?", "sound 0\nsound 1\n")
+    assert sampling == replace(SAMPLING, n=1, seed=sampling.seed)
+    assert rollout.trace_id == TRACE.trace_id
+    assert (rollout.prefix_steps, rollout.text, rollout.outcome) == (2, "yes", C)
+    assert context.sampled_rollouts == [rollout]
+
+
+async def test_whole_solution_is_graded() -> None:
+    """The prefix is "ye" and the rollout is "s", so only both together are correct."""
+    context = context_of(Scripted(replies={"": ("s",)}), replace(TRACE, steps=("ye", "!")))
+    assert [rollout.outcome for rollout in await context.rollouts(1, 1)] == [C]
+
+
+async def test_rollouts_of_one_prefix_differ() -> None:
+    sequential = context_of(Scripted(respond=last_sample_solves))
+    concurrent = context_of(Scripted(respond=last_sample_solves))
+    for _ in range(3):
+        await sequential.rollouts(1, 4)
+    await asyncio.gather(*(concurrent.rollouts(1, 4) for _ in range(3)))
+    ids = list[set[str]]()
+    for context in (sequential, concurrent):
+        ids.append({rollout.rollout_id for rollout in context.sampled_rollouts})
+        seeds = sorted(rollout.seed for rollout in context.sampled_rollouts)
+        assert len(ids[-1]) == len(set(seeds)) == 12
+        assert [seed % SEED_SPACING for seed in seeds] == list(range(12))
+    assert ids[0] == ids[1]
+
+
+async def test_small_requests_equal_one_large() -> None:
+    engine = Scripted(respond=solves_with(0.5))
+    one_request = context_of(engine)
+    small_requests = context_of(engine)
+    await one_request.rollouts(1, 8)
+    for count in (1, 1, 2, 4):
+        await small_requests.rollouts(1, count)
+    assert without_prompt_tokens(one_request) == without_prompt_tokens(small_requests)
+
+
+async def test_cancelled_requests_are_counted() -> None:
+    context = context_of(Scripted(replies={"": ("yes",)}, delay=60))
+    request = asyncio.create_task(context.rollouts(1, 5))
+    await asyncio.sleep(0)
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+    assert (context.cost, context.sampled_rollouts) == (Cost(aborted=5), [])
+
+
+async def test_completions_before_cancellation_are_kept() -> None:
+    grading = asyncio.Event()
+
+    async def grade_slowly(text: str, finish_reason: str, reference: str | None) -> Grade:
+        grading.set()
+        await asyncio.sleep(0.001)
+        return await grade(text, finish_reason, reference)
+
+    run_services = replace(services(Scripted(replies={"": ("yes",)})), grade=grade_slowly)
+    context = AnnotationContext(run_services, "test", PROBLEM, TRACE, family(TRACE, (C, I)))
+    request = asyncio.create_task(context.rollouts(1, 3))
+    await grading.wait()
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+    assert [rollout.outcome for rollout in context.sampled_rollouts] == [C] * 3
+    assert (context.cost.rollouts, context.cost.aborted) == (3, 0)
+
+
+async def test_seeds_and_ids_depend_on_inputs() -> None:
+    """On the run's seed, the trace, the prefix and the number of the rollout."""
+    engine = Scripted(replies={"": ("yes",)})
+    base = context_of(engine, TRACE, 1)
+    same = context_of(engine, TRACE, 1)
+    other_seed = context_of(engine, TRACE, 2)
+    other_trace = context_of(engine, trace_of(4), 1)
+    rollouts = list[Rollout]()
+    for context in (base, same, other_seed, other_trace):
+        rollouts.extend(await context.rollouts(1, 1))
+    rollouts.extend(await base.rollouts(2, 1))
+    ids = [rollout.rollout_id for rollout in rollouts]
+    seeds = [rollout.seed for rollout in rollouts]
+    assert (ids[0], seeds[0]) == (ids[1], seeds[1])
+    assert len(set(ids)) == len(set(seeds)) == 4
+
+
+async def test_judge_seeds_differ_by_request() -> None:
+    seeds: list[int] = []
+
+    def respond(prompt: Prompt, sampling: Sampling, index: int) -> str:
+        seeds.append(sampling.seed)
+        return "yes"
+
+    engine = Scripted(respond=respond)
+    for trace, seed in [(TRACE, 0), (TRACE, 1), (trace_of(4), 0)]:
+        await context_of(engine, trace).ask(Prompt(user="?"), Sampling(seed=seed))
+    assert len(set(seeds)) == 3
+    assert {seed % SEED_SPACING for seed in seeds} == {0}
+
+
+async def test_cost_counts_every_request() -> None:
+    completion = Completion(
+        text="yes", finish_reason="stop", prompt_tokens=10, cached_tokens=3, generated_tokens=2
+    )
+    context = context_of(Scripted(respond=lambda *_: completion))
+    await context.rollouts(1, 4)
+    await context.ask(Prompt(user="?"), Sampling(n=2))
+    assert context.cost == Cost(rollouts=4, prompt_tokens=60, cached_tokens=18, generated_tokens=12)
