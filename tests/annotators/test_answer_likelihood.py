@@ -1,4 +1,4 @@
-"""The probe names the sharpest fall of the reference's likelihood, in wrong traces, and writes nothing."""
+"""Answer likelihood: the largest drop of the reference's likelihood, in incorrect traces only."""
 
 import math
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from stepmark.records import Annotation, Problem, Trace, Verdict
 from tests.annotators.simulated import PROBLEM, C, I, U, family, services, trace_of, verdicts
 
 
-async def probed(
+async def probe_trace(
     trace: Trace,
     replies: Mapping[str, tuple[str, ...]],
     *,
@@ -27,21 +27,21 @@ async def probed(
     probe: str = "",
     fall: float = 1.0,
 ) -> tuple[Annotation, AnnotationContext]:
-    context = AnnotationContext(
-        services(Scripted(replies=replies)), "simulated", problem, trace, family(trace, (C, I))
-    )
-    return await run(
-        AnswerLikelihood(probe=probe, fall=fall), "method", "fingerprint", problem, trace, context
-    ), context
+    """Run the method with an engine whose likelihoods are shares of these replies."""
+    run_services = services(Scripted(replies=replies))
+    context = AnnotationContext(run_services, "simulated", problem, trace, family(trace, (C, I)))
+    method = AnswerLikelihood(probe=probe, fall=fall)
+    annotation = await run(method, "method", "fingerprint", problem, trace, context)
+    return annotation, context
 
 
-async def test_the_value_is_the_likelihood_and_the_fall_is_named() -> None:
+async def test_largest_drop_is_first_error() -> None:
     replies = {
         "": ("4.", "5."),
         "sound 0\n": ("4.",) * 9 + ("5.",),
         "sound 0\nwrong 1\n": ("4.",) + ("5.",) * 99,
     }
-    annotation, context = await probed(trace_of(2, 1), replies)
+    annotation, context = await probe_trace(trace_of(2, 1), replies)
     assert annotation.first_error == 1
     assert verdicts(annotation) == "ui"
     assert [step.value for step in annotation.steps] == pytest.approx([0.9, 0.01])
@@ -49,110 +49,103 @@ async def test_the_value_is_the_likelihood_and_the_fall_is_named() -> None:
         "+0.588 nats per token",
         "-4.500 nats per token",
     ]
-    assert (context.cost.generated_tokens, context.cost.rollouts, context.sampled_rollouts) == (
-        0,
-        0,
-        [],
-    )
+    assert (context.cost.generated_tokens, context.cost.rollouts) == (0, 0)
+    assert context.sampled_rollouts == []
 
 
-async def test_what_is_paid_is_all_that_was_read() -> None:
-    seen: list[Prompt] = []
+async def test_cost_counts_all_prompt_tokens() -> None:
+    prompts: list[Prompt] = []
 
     def respond(prompt: Prompt, *_: object) -> str:
-        seen.append(prompt)
+        prompts.append(prompt)
         return "4."
 
     trace = trace_of(3, 1)
-    context = AnnotationContext(
-        services(Scripted(respond=respond)), "simulated", PROBLEM, trace, family(trace, (C, I))
-    )
+    run_services = services(Scripted(respond=respond))
+    context = AnnotationContext(run_services, "simulated", PROBLEM, trace, family(trace, (C, I)))
     await run(AnswerLikelihood(), "method", "fingerprint", PROBLEM, trace, context)
-    assert [prompt.prefix for prompt in seen] == [
-        "".join(trace.steps[:t]) + "The answer is " for t in range(4)
+    assert [prompt.prefix for prompt in prompts] == [
+        "".join(trace.steps[:length]) + "The answer is " for length in range(4)
     ]
-    assert context.cost.prompt_tokens == sum(len((prompt.text + "4.").split()) for prompt in seen)
+    tokens = [len((prompt.text + "4.").split()) for prompt in prompts]
+    assert context.cost.prompt_tokens == sum(tokens)
 
 
-@pytest.mark.parametrize(("outcome", "named"), [(I, 1), (C, None), (U, None)])
-async def test_only_in_a_wrong_trace_something_is_named(
-    outcome: Verdict, named: int | None
+@pytest.mark.parametrize(("outcome", "first_error"), [(I, 1), (C, None), (U, None)])
+async def test_only_incorrect_traces_have_first_error(
+    outcome: Verdict, first_error: int | None
 ) -> None:
     replies = {"": ("4.",), "wrong 1\n": ("5.",)}
-    annotation, _ = await probed(trace_of(3, 1, outcome), replies)
-    assert annotation.first_error == named
-    assert [step.value for step in annotation.steps] == pytest.approx(
-        [1.0, math.exp(NEVER), math.exp(NEVER)]
-    )
+    annotation, _ = await probe_trace(trace_of(3, 1, outcome), replies)
+    assert annotation.first_error == first_error
+    expected = [1.0, math.exp(NEVER), math.exp(NEVER)]
+    assert [step.value for step in annotation.steps] == pytest.approx(expected)
 
 
-async def test_a_fall_below_the_threshold_is_no_error() -> None:
+async def test_drop_below_threshold_is_no_error() -> None:
+    """The likelihood drops from 1 to 1/3, that is by 1.1 nats."""
     replies = {"": ("4.",), "wrong 1\n": ("4.", "5.", "6.")}
-    assert (await probed(trace_of(3, 1), replies, fall=1.2))[0].first_error is None
-    assert (await probed(trace_of(3, 1), replies, fall=1.0))[0].first_error == 1
+    assert (await probe_trace(trace_of(3, 1), replies, fall=1.2))[0].first_error is None
+    assert (await probe_trace(trace_of(3, 1), replies, fall=1.0))[0].first_error == 1
 
 
-async def test_what_closes_the_answer_is_scored_too() -> None:
-    """Else 4 would be likely wherever 42 is."""
-    annotation, _ = await probed(trace_of(2, 0), {"": ("42.",)})
+async def test_text_after_answer_is_scored() -> None:
+    """Otherwise 4 would be likely wherever 42 is."""
+    annotation, _ = await probe_trace(trace_of(2, 0), {"": ("42.",)})
     assert [step.value for step in annotation.steps] == pytest.approx([math.exp(NEVER)] * 2)
 
 
 @pytest.mark.parametrize(
-    ("last", "probe", "opening", "scored"),
+    ("last_step", "probe", "opening", "scored"),
     [
         ("So 5.", "", "\nThe answer is ", "4."),
         ("So \\boxed{5}.", "", "\nThe answer is \\boxed{", "4}."),
         ("So 5.\n", "Answer: {answer}", "Answer: ", "4"),
     ],
 )
-async def test_the_form_is_the_trace_s_or_one_s_own(
-    last: str, probe: str, opening: str, scored: str
+async def test_default_and_custom_probes(
+    last_step: str, probe: str, opening: str, scored: str
 ) -> None:
-    trace = replace(trace_of(1, 0), steps=(last,))
-    annotation, _ = await probed(trace, {"": ("x",), last + opening: (scored,)}, probe=probe)
+    trace = replace(trace_of(1, 0), steps=(last_step,))
+    replies = {"": ("x",), last_step + opening: (scored,)}
+    annotation, _ = await probe_trace(trace, replies, probe=probe)
     assert annotation.steps[0].value == pytest.approx(1.0)
 
 
-async def test_an_answer_that_looks_like_a_place_is_text() -> None:
-    annotation, _ = await probed(
-        trace_of(1, 0), {"": ("{answer}.",)}, problem=replace(PROBLEM, answer="{answer}")
-    )
+async def test_answer_like_placeholder_is_text() -> None:
+    problem = replace(PROBLEM, answer="{answer}")
+    annotation, _ = await probe_trace(trace_of(1, 0), {"": ("{answer}.",)}, problem=problem)
     assert annotation.steps[0].value == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("answer", [None, ""])
-async def test_without_a_reference_answer_nothing_is_asked(answer: str | None) -> None:
-    annotation, context = await probed(trace_of(2, 0), {}, problem=replace(PROBLEM, answer=answer))
-    assert (annotation.first_error, verdicts(annotation), context.cost.prompt_tokens) == (
-        None,
-        "uu",
-        0,
-    )
-    assert annotation.error is None
+async def test_abstains_without_reference_answer(answer: str | None) -> None:
+    problem = replace(PROBLEM, answer=answer)
+    annotation, context = await probe_trace(trace_of(2, 0), {}, problem=problem)
+    assert (annotation.first_error, verdicts(annotation)) == (None, "uu")
+    assert (annotation.error, context.cost.prompt_tokens) == (None, 0)
 
 
 @pytest.mark.parametrize("probe", ["The answer is", "{answer} or {answer}"])
-def test_a_probe_without_one_place_is_refused(probe: str) -> None:
+def test_probe_needs_exactly_one_placeholder(probe: str) -> None:
     with pytest.raises(ConfigError, match=r"must contain \{answer\} exactly once"):
         AnswerLikelihood(probe=probe)
 
 
 @settings(max_examples=40)
 @given(st.lists(st.integers(1, 20), min_size=2, max_size=7))
-async def test_the_named_step_is_where_the_likelihood_falls_most(rights: list[int]) -> None:
-    steps = tuple(f"step {index}\n" for index in range(len(rights) - 1))
-    replies = {
-        "".join(steps[:t]): ("4.",) * right + ("5.",) * (20 - right)
-        for t, right in enumerate(rights)
-    }
-    annotation, _ = await probed(replace(trace_of(1, 0), steps=steps), replies, fall=0.5)
-    falls = [math.log(before / after) for before, after in pairwise(rights)]
-    assert [step.value for step in annotation.steps] == pytest.approx(
-        [right / 20 for right in rights[1:]]
-    )
+async def test_first_error_has_largest_drop(correct_counts: list[int]) -> None:
+    """After prefix t, `correct_counts[t]` of 20 replies give the reference answer."""
+    steps = tuple(f"step {index}\n" for index in range(len(correct_counts) - 1))
+    replies = dict[str, tuple[str, ...]]()
+    for length, correct in enumerate(correct_counts):
+        replies["".join(steps[:length])] = ("4.",) * correct + ("5.",) * (20 - correct)
+    annotation, _ = await probe_trace(replace(trace_of(1, 0), steps=steps), replies, fall=0.5)
+    drops = [math.log(before / after) for before, after in pairwise(correct_counts)]
+    values = [step.value for step in annotation.steps]
+    assert values == pytest.approx([correct / 20 for correct in correct_counts[1:]])
     if annotation.first_error is None:
-        assert max(falls) < 0.5 + 1e-9
+        assert max(drops) < 0.5 + 1e-9
     else:
-        assert falls[annotation.first_error] == pytest.approx(max(falls))
-        assert max(falls) >= 0.5 - 1e-9
+        assert drops[annotation.first_error] == pytest.approx(max(drops))
+        assert max(drops) >= 0.5 - 1e-9

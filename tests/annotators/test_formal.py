@@ -1,5 +1,6 @@
-"""Formal checking names the first step that a verifier shows to be false, and clears a trace only when every step is proven."""
+"""Formal checking: the first false step is the first error, and only proofs clear a trace."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -15,23 +16,29 @@ from verifiers.arithmetic import Arithmetic
 from verifiers.base import Claim, Finding, StepClaim
 
 PUZZLE = (
-    "Everyone who is not busy is generous. Liam is not generous. If Liam is lucky, then Liam is not busy. Hypothesis: Liam is lucky."
-    " Is the hypothesis true, false or unprovable?"
+    "Everyone who is not busy is generous. Liam is not generous. If Liam is lucky, then Liam is not"
+    " busy. Hypothesis: Liam is lucky. Is the hypothesis true, false or unprovable?"
 )
 PROOF = (
     "Step 1: Liam is not generous; everyone who is not busy is generous; therefore, Liam is busy.\n",
     "Step 2: Liam is busy; if Liam is lucky, then Liam is not busy; therefore, Liam is not lucky.\n",
     "The answer is false.",
 )
-SAID = {"c": Verdict.CORRECT, "i": Verdict.INCORRECT, "u": Verdict.UNKNOWN}
+VERDICT_OF_INITIAL = {"c": Verdict.CORRECT, "i": Verdict.INCORRECT, "u": Verdict.UNKNOWN}
 
 
-def written(*steps: str) -> Trace:
+def trace_with(*steps: str) -> Trace:
     return replace(trace_of(len(steps)), steps=steps)
 
 
+def constant_verifier(initial: str) -> Callable[[object, Claim], Finding]:
+    """Return a `verify` method that gives the same verdict on every claim."""
+    finding = Finding(verdict=VERDICT_OF_INITIAL[initial], reason=f"said {initial}")
+    return lambda _self, _claim: finding
+
+
 @pytest.mark.parametrize(
-    ("steps", "first_error", "said"),
+    ("steps", "first_error", "expected"),
     [
         (("2 + 2 = 4\n", "3 + 3 = 7\n", "1 + 1 = 3\n"), 1, "cii"),
         (("words\n", "2 * 3 = 5\n"), 1, "ui"),
@@ -40,36 +47,31 @@ def written(*steps: str) -> Trace:
         (("words",), None, "u"),
     ],
 )
-async def test_the_first_false_step_is_the_first_error(
-    steps: tuple[str, ...], first_error: int | None, said: str
+async def test_first_false_step_is_first_error(
+    steps: tuple[str, ...], first_error: int | None, expected: str
 ) -> None:
-    done = await done_by(Formal(), written(*steps), last_sample_solves)
-    assert (done.annotation.first_error, verdicts(done.annotation), done.requests) == (
-        first_error,
-        said,
-        [],
-    )
+    done = await done_by(Formal(), trace_with(*steps), last_sample_solves)
+    assert done.annotation.first_error == first_error
+    assert verdicts(done.annotation) == expected
+    assert done.requests == []
 
 
-async def test_a_step_is_claimed_with_the_problem_and_the_steps_before_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_claims_contain_earlier_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     claims: list[Claim] = []
 
-    def kept(_self: Arithmetic, claim: Claim) -> Finding:
+    def record_claim(_self: Arithmetic, claim: Claim) -> Finding:
         claims.append(claim)
-        return Finding(verdict=Verdict.UNKNOWN, reason="kept")
+        return Finding(verdict=Verdict.UNKNOWN, reason="recorded")
 
-    monkeypatch.setattr(Arithmetic, "verify", kept)
-    done = await done_by(
-        Formal(verifiers=("arithmetic",)), written("a", "b", "c"), last_sample_solves
-    )
+    monkeypatch.setattr(Arithmetic, "verify", record_claim)
+    method = Formal(verifiers=("arithmetic",))
+    done = await done_by(method, trace_with("a", "b", "c"), last_sample_solves)
     assert claims == [
         StepClaim(question="How many?", previous=(), step="a"),
         StepClaim(question="How many?", previous=("a",), step="b"),
         StepClaim(question="How many?", previous=("a", "b"), step="c"),
     ]
-    assert [step.rationale for step in done.annotation.steps] == ["arithmetic: kept"] * 3
+    assert [step.rationale for step in done.annotation.steps] == ["arithmetic: recorded"] * 3
 
 
 @pytest.mark.parametrize(
@@ -83,22 +85,18 @@ async def test_a_step_is_claimed_with_the_problem_and_the_steps_before_it(
         ("u", "u", "u", "arithmetic: said u; algebra: said u"),
     ],
 )
-async def test_a_step_is_false_when_one_verifier_says_so_and_right_when_one_does_and_none_objects(
+async def test_incorrect_outweighs_correct(
     monkeypatch: pytest.MonkeyPatch, arithmetic: str, algebra: str, verdict: str, rationale: str
 ) -> None:
-    for verifier, said in ((Arithmetic, arithmetic), (Algebra, algebra)):
-        monkeypatch.setattr(
-            verifier,
-            "verify",
-            lambda _self, _claim, said=said: Finding(verdict=SAID[said], reason=f"said {said}"),
-        )
-    done = await done_by(Formal(), written("a"), last_sample_solves)
+    monkeypatch.setattr(Arithmetic, "verify", constant_verifier(arithmetic))
+    monkeypatch.setattr(Algebra, "verify", constant_verifier(algebra))
+    done = await done_by(Formal(), trace_with("a"), last_sample_solves)
     assert verdicts(done.annotation) == verdict
     assert done.annotation.steps[0].rationale == rationale
 
 
-async def test_algebra_is_asked_too() -> None:
-    trace = written(
+async def test_algebra_is_a_default_verifier() -> None:
+    trace = trace_with(
         "We have (x + 1)^2 = x^2 + 2x + 1.", "Expanding, (x + 1)(x + 2) = x^2 + 3x + 3."
     )
     done = await done_by(Formal(), trace, last_sample_solves)
@@ -110,35 +108,36 @@ async def test_algebra_is_asked_too() -> None:
     [
         (PROOF, ("entailment",), NO_ERROR),
         (PROOF, ("arithmetic", "entailment"), NO_ERROR),
-        (PROOF[:2], ("entailment",), NO_ERROR),  # it stops early, which makes no step wrong
-        (PROOF[::2], ("entailment",), None),  # the answer was not shown
+        # An early end makes no step incorrect.
+        (PROOF[:2], ("entailment",), NO_ERROR),
+        # The answer does not follow from the first step alone.
+        (PROOF[::2], ("entailment",), None),
         ((PROOF[0], "So it is.\n", *PROOF[1:]), ("entailment",), None),
         ((PROOF[0], PROOF[1].replace("not lucky", "lucky"), PROOF[2]), ("entailment",), 1),
         (PROOF, ("arithmetic",), None),
     ],
 )
-async def test_a_trace_whose_steps_are_all_proven_has_no_error(
+async def test_proven_trace_has_no_error(
     steps: tuple[str, ...], verifiers: tuple[str, ...], first_error: int | None
 ) -> None:
     problem = replace(PROBLEM, question=PUZZLE)
-    done = await done_by(
-        Formal(verifiers=verifiers), written(*steps), last_sample_solves, problem=problem
-    )
+    method = Formal(verifiers=verifiers)
+    done = await done_by(method, trace_with(*steps), last_sample_solves, problem=problem)
     assert done.annotation.first_error == first_error
 
 
-def test_no_verifier_is_refused() -> None:
+def test_empty_verifier_list_is_rejected() -> None:
     with pytest.raises(UserError, match="verifiers: name at least one"):
         Formal(verifiers=())
 
 
-def test_a_verifier_that_is_none_is_refused_before_anything_starts() -> None:
+def test_unknown_verifier_is_rejected() -> None:
     with pytest.raises(PluginError, match="verifiers has no 'guess'; it has: "):
         plugins.build("annotators", {"use": "formal", "verifiers": ["arithmetic", "guess"]})
 
 
 @pytest.mark.parametrize("verifier", [Arithmetic, Algebra])
-def test_another_version_of_a_verifier_is_another_method(
+def test_verifier_version_changes_fingerprint(
     monkeypatch: pytest.MonkeyPatch, verifier: type[Arithmetic | Algebra]
 ) -> None:
     before = fingerprint(Formal())

@@ -1,4 +1,4 @@
-"""Monte Carlo finds the first error where rollouts stop being right, at K rollouts for every prefix but the whole trace."""
+"""Monte Carlo estimation: labels, soft labels, cost, and early stopping."""
 
 import asyncio
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ from stepmark.records import NO_ERROR, Sampling, Verdict
 from tests.annotators.simulated import (
     PROBLEM,
     C,
+    Done,
     I,
     U,
     cut,
@@ -28,51 +29,45 @@ from tests.annotators.simulated import (
     verdicts,
 )
 
-LONGEST = 10
+MAX_STEPS = 10
 
 always_solves = solves_with(1.0)
 
 
 @pytest.mark.parametrize("rollouts", [1, 3, 8])
-async def test_names_every_first_error_exactly_and_at_its_price(rollouts: int) -> None:
-    for steps in range(1, LONGEST + 1):
+async def test_first_error_and_cost_are_exact(rollouts: int) -> None:
+    method = MonteCarlo(rollouts=rollouts)
+    for steps in range(1, MAX_STEPS + 1):
         for error in range(NO_ERROR, steps):
-            done = await done_by(
-                MonteCarlo(rollouts=rollouts), trace_of(steps, error), last_sample_solves
-            )
-            assert done.annotation.first_error == error, (steps, error)
-            assert (
-                done.annotation.cost.rollouts
-                == len(done.context.sampled_rollouts)
-                == (steps - 1) * rollouts
-            )
+            done = await done_by(method, trace_of(steps, error), last_sample_solves)
+            sampled = len(done.context.sampled_rollouts)
             sound = steps if error == NO_ERROR else error
+            assert done.annotation.first_error == error, (steps, error)
+            assert done.annotation.cost.rollouts == sampled == (steps - 1) * rollouts
             assert verdicts(done.annotation) == "c" * sound + "i" * (steps - sound)
 
 
-async def test_asks_once_for_every_prefix_but_the_empty_and_the_whole() -> None:
+async def test_one_request_per_inner_prefix() -> None:
     done = await done_by(MonteCarlo(rollouts=5), trace_of(4), last_sample_solves)
-    assert sorted(
-        (prompt.prefix.count("\n"), sampling.n) for prompt, sampling in done.requests
-    ) == [(1, 5), (2, 5), (3, 5)]
+    requests = [(prompt.prefix.count("\n"), sampling.n) for prompt, sampling in done.requests]
+    assert sorted(requests) == [(1, 5), (2, 5), (3, 5)]
 
 
-async def test_the_value_is_the_share_of_right_rollouts() -> None:
+async def test_value_is_share_of_correct_rollouts() -> None:
     done = await done_by(MonteCarlo(rollouts=400), trace_of(3, 1), solves_with(0.25))
     first, second, last = done.annotation.steps
-    right = [
-        rollout.prefix_steps for rollout in done.context.sampled_rollouts if rollout.outcome is C
-    ]
-    assert first.value == first.successes / first.trials == len(right) / 400
+    rollouts = done.context.sampled_rollouts
+    correct = [rollout for rollout in rollouts if rollout.outcome is C]
+    assert first.value == first.successes / first.trials == len(correct) / 400
     assert first.value == pytest.approx(0.25, abs=0.1)
-    assert set(right) == {1}
+    assert {rollout.prefix_steps for rollout in correct} == {1}
     assert (second.value, last.value) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize(
     ("outcome", "first_error", "value"), [(C, NO_ERROR, 1.0), (I, 2, 0.0), (U, None, None)]
 )
-async def test_the_last_step_is_worth_what_the_trace_came_to(
+async def test_last_step_value_is_outcome(
     outcome: Verdict, first_error: int | None, value: float | None
 ) -> None:
     done = await done_by(MonteCarlo(rollouts=2), trace_of(3, outcome=outcome), last_sample_solves)
@@ -80,117 +75,113 @@ async def test_the_last_step_is_worth_what_the_trace_came_to(
     assert (done.annotation.steps[-1].verdict, done.annotation.steps[-1].value) == (outcome, value)
 
 
-async def test_cut_rollouts_decide_nothing() -> None:
+async def test_truncated_rollouts_decide_nothing() -> None:
     done = await done_by(MonteCarlo(rollouts=4), trace_of(4, 1), cut)
     assert (done.annotation.first_error, verdicts(done.annotation)) == (None, "uuui")
-    assert [(step.trials, step.unknowns) for step in done.annotation.steps] == [(0, 4)] * 3 + [
-        (1, 0)
-    ]
+    counts = [(step.trials, step.unknowns) for step in done.annotation.steps]
+    assert counts == [(0, 4), (0, 4), (0, 4), (1, 0)]
 
 
-async def test_one_decided_rollout_among_cut_ones_decides() -> None:
-    def mostly_cut(prompt: Prompt, sampling: Sampling, index: int) -> str | Completion:
-        return (
-            last_sample_solves(prompt, sampling, index)
-            if index == sampling.n - 1
-            else cut(prompt, sampling, index)
-        )
+async def test_one_decided_rollout_is_enough() -> None:
+    def truncate_all_but_last(prompt: Prompt, sampling: Sampling, index: int) -> str | Completion:
+        respond = last_sample_solves if index == sampling.n - 1 else cut
+        return respond(prompt, sampling, index)
 
-    done = await done_by(MonteCarlo(rollouts=4), trace_of(4, 2), mostly_cut)
+    done = await done_by(MonteCarlo(rollouts=4), trace_of(4, 2), truncate_all_but_last)
     assert done.annotation.first_error == 2
     assert {(step.trials, step.unknowns) for step in done.annotation.steps[:-1]} == {(1, 3)}
 
 
 @pytest.mark.parametrize("rollouts", [1, 2, 5, 8])
-async def test_stopping_early_finds_the_same_first_errors(rollouts: int) -> None:
-    stingy, whole = MonteCarlo(rollouts=rollouts, stop_early=True), MonteCarlo(rollouts=rollouts)
-    for steps in range(1, LONGEST + 1):
+async def test_early_stopping_gives_same_labels(rollouts: int) -> None:
+    early_method = MonteCarlo(rollouts=rollouts, stop_early=True)
+    full_method = MonteCarlo(rollouts=rollouts)
+    for steps in range(1, MAX_STEPS + 1):
         for error in range(NO_ERROR, steps):
-            early, full = [
-                await done_by(method, trace_of(steps, error), always_solves)
-                for method in (stingy, whole)
-            ]
+            early = await done_by(early_method, trace_of(steps, error), always_solves)
+            full = await done_by(full_method, trace_of(steps, error), always_solves)
             assert verdicts(early.annotation) == verdicts(full.annotation)
             assert early.annotation.first_error == error
-            behind = max(steps - 1 - error, 0) if error != NO_ERROR else 0
-            assert (
-                early.annotation.cost.rollouts + early.annotation.cost.aborted
-                <= behind * rollouts + (steps - 1 - behind)
-            )
+            unsound = max(steps - 1 - error, 0) if error != NO_ERROR else 0
+            cost = early.annotation.cost
+            # One rollout decides a sound prefix, and all of them an unsound one.
+            assert cost.rollouts + cost.aborted <= unsound * rollouts + (steps - 1 - unsound)
 
 
-async def test_stopping_early_buys_the_first_of_the_same_rollouts() -> None:
-    for trace in (trace_of(6, error) for error in range(NO_ERROR, 6)):
-        early, full = [
-            await done_by(MonteCarlo(stop_early=stop), trace, solves_with(0.3))
-            for stop in (True, False)
-        ]
-        whole = {
-            rollout.rollout_id: replace(rollout, prompt_tokens=0)
-            for rollout in full.context.sampled_rollouts
-        }
-        assert all(
-            whole[rollout.rollout_id] == replace(rollout, prompt_tokens=0)
-            for rollout in early.context.sampled_rollouts
-        )
-        implied = [step.rationale == IMPLIED for step in early.annotation.steps]
-        for index, (mine, theirs) in enumerate(
-            zip(early.annotation.steps, full.annotation.steps, strict=True)
-        ):
-            assert mine.verdict is (C if implied[index] else theirs.verdict)
-        last_right = max(
-            (prefix for prefix in range(1, 6) if full.annotation.steps[prefix - 1].successes),
-            default=1,
-        )
-        assert implied == [index + 1 < last_right for index in range(6)]
+@pytest.mark.parametrize("error", range(NO_ERROR, 6))
+async def test_early_stopping_samples_the_same_rollouts(error: int) -> None:
+    trace = trace_of(6, error)
+    early = await done_by(MonteCarlo(stop_early=True), trace, solves_with(0.3))
+    full = await done_by(MonteCarlo(stop_early=False), trace, solves_with(0.3))
+    # Prompt tokens are counted once per request, and early stopping sends more requests.
+    full_rollouts = {
+        rollout.rollout_id: replace(rollout, prompt_tokens=0)
+        for rollout in full.context.sampled_rollouts
+    }
+    for rollout in early.context.sampled_rollouts:
+        assert full_rollouts[rollout.rollout_id] == replace(rollout, prompt_tokens=0)
+    check_implied_steps(early, full)
 
 
-async def test_waves_double_and_end_with_the_first_right_rollout() -> None:
-    def solves_at_the_fourth(prompt: Prompt, sampling: Sampling, index: int) -> str:
+def check_implied_steps(early: Done, full: Done) -> None:
+    """Check that exactly the steps before the last correct rollout are implied."""
+    last_correct_prefix = 1
+    for prefix in range(1, 6):
+        if full.annotation.steps[prefix - 1].successes:
+            last_correct_prefix = prefix
+    for index in range(6):
+        step = early.annotation.steps[index]
+        is_implied = index + 1 < last_correct_prefix
+        assert (step.rationale == IMPLIED) == is_implied
+        assert step.verdict is (C if is_implied else full.annotation.steps[index].verdict)
+
+
+async def test_batches_double_until_first_correct_rollout() -> None:
+    def solves_at_fourth_rollout(prompt: Prompt, sampling: Sampling, index: int) -> str:
         return "yes" if sampling.seed % SEED_SPACING + index == 3 else "no"
 
-    for method, waves in (
+    for method, batches in (
         (MonteCarlo(stop_early=True), [1, 1, 2]),
         (MonteCarlo(rollouts=3, stop_early=True), [1, 1, 1]),
     ):
-        done = await done_by(method, trace_of(2), solves_at_the_fourth)
-        assert [sampling.n for _, sampling in done.requests] == waves
-    never = await done_by(MonteCarlo(rollouts=11, stop_early=True), trace_of(2, 0), always_solves)
-    assert [sampling.n for _, sampling in never.requests] == [1, 1, 2, 4, 3]
-    assert [(step.value, step.trials) for step in never.annotation.steps] == [(0.0, 11), (0.0, 1)]
+        done = await done_by(method, trace_of(2), solves_at_fourth_rollout)
+        assert [sampling.n for _, sampling in done.requests] == batches
+    unsolved = MonteCarlo(rollouts=11, stop_early=True)
+    done = await done_by(unsolved, trace_of(2, 0), always_solves)
+    assert [sampling.n for _, sampling in done.requests] == [1, 1, 2, 4, 3]
+    assert [(step.value, step.trials) for step in done.annotation.steps] == [(0.0, 11), (0.0, 1)]
 
 
-@pytest.mark.parametrize("slow", range(1, 6))
-async def test_labels_do_not_depend_on_which_reply_comes_first(slow: int) -> None:
-    """Whichever prefix is waited for longest: what a later one proves is not waited for, and is labelled all the same."""
+@pytest.mark.parametrize("slow_prefix", range(1, 6))
+async def test_labels_do_not_depend_on_timing(slow_prefix: int) -> None:
+    """A probe that a longer prefix makes superfluous is cancelled, and its label is implied.
 
-    class Uneven(Scripted):
+    The sound prefixes are 1 to 4, so only the probes of 1 to 3 can be cancelled.
+    """
+
+    class SlowForOnePrefix(Scripted):
         async def complete(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
-            await asyncio.sleep(60 if prompt.prefix.count("\n") == slow and slow < 4 else 0)
+            is_slow = prompt.prefix.count("\n") == slow_prefix and slow_prefix < 4
+            await asyncio.sleep(60 if is_slow else 0)
             return await super().complete(prompt, sampling)
 
     trace = trace_of(6, 4)
+    engine = SlowForOnePrefix(respond=always_solves)
     context = AnnotationContext(
-        services(Uneven(respond=always_solves)), "simulated", PROBLEM, trace, family(trace, (C, I))
+        services(engine), "simulated", PROBLEM, trace, family(trace, (C, I))
     )
-    annotation = await run(
-        MonteCarlo(stop_early=True), "method", "fingerprint", PROBLEM, trace, context
-    )
-    expected = (await done_by(MonteCarlo(stop_early=True), trace, always_solves)).annotation
+    method = MonteCarlo(stop_early=True)
+    annotation = await run(method, "method", "fingerprint", PROBLEM, trace, context)
+    expected = (await done_by(method, trace, always_solves)).annotation
     assert annotation.steps == expected.steps
     assert [step.rationale for step in annotation.steps] == [IMPLIED] * 3 + [""] * 3
-    assert (
-        context.cost.aborted > 0 or slow >= 4
-    )  # where none is slow, how many are still open when one is proven is of no matter
+    # Without a slow prefix it does not matter how many probes are still open at cancellation.
+    assert context.cost.aborted > 0 or slow_prefix >= 4
 
 
-async def test_without_a_reference_answer_nothing_is_asked() -> None:
-    done = await done_by(
-        MonteCarlo(), trace_of(4), last_sample_solves, problem=replace(PROBLEM, answer=None)
-    )
-    assert (done.annotation.first_error, verdicts(done.annotation), done.requests) == (
-        None,
-        "uuuu",
-        [],
-    )
+async def test_abstains_without_reference_answer() -> None:
+    problem = replace(PROBLEM, answer=None)
+    done = await done_by(MonteCarlo(), trace_of(4), last_sample_solves, problem=problem)
+    assert (done.annotation.first_error, verdicts(done.annotation)) == (None, "uuuu")
+    assert done.requests == []
     assert done.annotation.steps[0].rationale == "no reference answer to grade rollouts with"

@@ -1,4 +1,4 @@
-"""README's example of a method is a whole one: saved as a file of the room, it is a plugin and annotates."""
+"""The example of a method in README works as a plugin file."""
 
 import re
 import sys
@@ -19,12 +19,11 @@ README = Path(__file__).parents[2] / "README.md"
     ("outcome", "first_error"),
     [(Verdict.CORRECT, -1), (Verdict.INCORRECT, 0), (Verdict.UNKNOWN, None)],
 )
-async def test_the_example_of_a_method(
+async def test_readme_method_annotates(
     outcome: Verdict, first_error: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (code,) = re.findall(
-        r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL
-    )
+    readme = README.read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
     (tmp_path / "outcome.py").write_text(code, encoding="utf-8")
     monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(tmp_path)])
     monkeypatch.delitem(sys.modules, "annotators.methods.outcome", raising=False)
@@ -32,4 +31,5 @@ async def test_the_example_of_a_method(
     done = await done_by(method, replace(trace_of(3), outcome=outcome), last_sample_solves)
     assert [step.verdict for step in done.annotation.steps] == [outcome] * 3
     assert (done.annotation.first_error, done.annotation.error) == (first_error, None)
+    # Other tests must not find the module of this temporary file.
     monkeypatch.delitem(sys.modules, "annotators.methods.outcome")
