@@ -1,4 +1,4 @@
-"""Replies: verdicts are read in a known form or not at all, and a reply can do no harm."""
+"""Judge replies: verdicts are read in a known form or not at all, and hostile replies do no harm."""
 
 import json
 from typing import Any
@@ -15,15 +15,17 @@ from annotators.judging.reply_parser import (
 )
 from tests.annotators.simulated import C, I, U
 
+# Leaves room for the text around the repeated part.
 HUGE = MAX_REPLY_CHARS - 100
 
 
-def read(reply: str, steps: int = 3) -> str:
-    return "".join(said.verdict[0] for said in read_verdicts(reply, steps))
+def initials(reply: str, steps: int = 3) -> str:
+    """Return the verdicts of a reply as initials: "ciu"."""
+    return "".join(step_verdict.verdict[0] for step_verdict in read_verdicts(reply, steps))
 
 
 @pytest.mark.parametrize(
-    ("reply", "said"),
+    ("reply", "expected"),
     [
         ("Step 1: correct\nStep 2: incorrect\nStep 3: correct", "cic"),
         ("step 1: CORRECT\nSTEP 2: Incorrect.\nStep 3 - correct!", "cic"),
@@ -33,12 +35,13 @@ def read(reply: str, steps: int = 3) -> str:
         ("> Step 1 : `correct`\n| Step 2 | incorrect |\n1) Step 3: correct", "ciu"),
         ("Step 2: incorrect\nStep 1: correct", "ciu"),
         (
-            "First some words.\n\nStep 1: 24 + 7 = 31, so this is correct\n\nStep 2: the sum is 9, not 8: incorrect",
+            "First some words.\n\nStep 1: 24 + 7 = 31, so this is correct\n\n"
+            "Step 2: the sum is 9, not 8: incorrect",
             "ciu",
         ),
         ("Step 1: x = 3 or -3, correct\nStep 2: it is not nine: incorrect", "ciu"),
         ("Step 3: builds on step 2, which is incorrect", "uui"),
-        # no line of the form
+        # No line of this form.
         ("", "uuu"),
         ("All steps are correct.", "uuu"),
         ("correct\nincorrect", "uuu"),
@@ -49,19 +52,19 @@ def read(reply: str, steps: int = 3) -> str:
         ("Step 1: correct because 2 + 2 = 4", "uuu"),
         ("Step 1: incorrectly derived", "uuu"),
         ("Step 1.5x: correct\nStep 2nd: incorrect", "cuu"),
-        # not so many steps
+        # Step numbers out of range.
         ("Step 0: incorrect\nStep 4: incorrect\nStep 999999: incorrect\nStep 1: correct", "cuu"),
         ("Step 12345678: incorrect", "uuu"),
-        # two verdicts on one step
+        # Two verdicts on one step.
         ("Step 1: correct\nStep 1: correct\nStep 2: correct\nStep 2: incorrect", "cuu"),
-        # hedged
+        # Hedged verdicts.
         ("Step 1: not correct\nStep 2: is not quite correct.\nStep 3: isn't correct", "uuu"),
         ("Step 1: correct or incorrect\nStep 2: correct/incorrect\nStep 3: never incorrect", "uuu"),
         ("Step 1: not correct\nStep 1: correct", "uuu"),
     ],
 )
-def test_reads_what_is_said_in_a_known_form(reply: str, said: str) -> None:
-    assert read(reply) == said
+def test_verdict_lines_are_read(reply: str, expected: str) -> None:
+    assert initials(reply) == expected
 
 
 @pytest.mark.parametrize(
@@ -83,38 +86,38 @@ def test_reads_what_is_said_in_a_known_form(reply: str, said: str) -> None:
     ],
     ids=lambda reply: repr(reply[:16]),
 )
-def test_a_hostile_reply_is_read_in_linear_time_and_says_nothing(reply: str) -> None:
-    assert read(reply) == "uuu"
+def test_hostile_lines_have_no_verdict(reply: str) -> None:
+    assert initials(reply) == "uuu"
 
 
-def in_json(*said: object) -> str:
-    return json.dumps({"steps": said})
+def json_reply(*steps: object) -> str:
+    return json.dumps({"steps": steps})
 
 
 def step(number: object, verdict: object, critique: object = "2 + 2 = 4") -> dict[str, Any]:
     return {"step": number, "critique": critique, "verdict": verdict}
 
 
-ALL = in_json(step(1, "correct"), step(2, "incorrect"), step(3, "unknown"))
+COMPLETE = json_reply(step(1, "correct"), step(2, "incorrect"), step(3, "unknown"))
 
 
 @pytest.mark.parametrize(
-    ("reply", "said"),
+    ("reply", "expected"),
     [
-        (ALL, "ciu"),
-        (f"  {ALL}\r\n", "ciu"),
-        (f"I look at each step.\n\n```json\n{ALL}\n```\n", "ciu"),
-        (f"```python\n2 + 2\n```\nSo:\n```\n{ALL}\n```", "ciu"),
-        (in_json(step(1, "correct", "```json {}"), step(2, "incorrect")), "ciu"),
-        (in_json(step(2, "Incorrect"), step(1, "CORRECT")), "ciu"),
-        (in_json({"step": 1, "verdict": "correct", "why": []}), "cuu"),
-        # of another form, whole or in part
+        (COMPLETE, "ciu"),
+        (f"  {COMPLETE}\r\n", "ciu"),
+        (f"I look at each step.\n\n```json\n{COMPLETE}\n```\n", "ciu"),
+        (f"```python\n2 + 2\n```\nSo:\n```\n{COMPLETE}\n```", "ciu"),
+        (json_reply(step(1, "correct", "```json {}"), step(2, "incorrect")), "ciu"),
+        (json_reply(step(2, "Incorrect"), step(1, "CORRECT")), "ciu"),
+        (json_reply({"step": 1, "verdict": "correct", "why": []}), "cuu"),
+        # Violations of the schema, in the whole or in a part.
         (
-            in_json(step(1, "correct"), 7, None, [], {}, step("2", "correct"), step(3, "right")),
+            json_reply(step(1, "correct"), 7, None, [], {}, step("2", "correct"), step(3, "right")),
             "cuu",
         ),
         (
-            in_json(
+            json_reply(
                 step(True, "incorrect"),
                 step(2.0, "incorrect"),
                 step(float("nan"), "correct"),
@@ -122,16 +125,16 @@ ALL = in_json(step(1, "correct"), step(2, "incorrect"), step(3, "unknown"))
             ),
             "uuu",
         ),
-        (in_json(step(1, None), step(2, ["correct"]), step(3, float("inf"))), "uuu"),
+        (json_reply(step(1, None), step(2, ["correct"]), step(3, float("inf"))), "uuu"),
         ('{"steps": {"step": 1, "verdict": "correct"}}', "uuu"),
         ('[\n{"step": 1, "verdict": "correct"}\n]', "uuu"),
         ('{"steps": []}', "uuu"),
         ('{"verdict": "correct"}', "uuu"),
         ('"correct"', "uuu"),
-        (ALL[:-1], "uuu"),
-        # not so many steps
+        (COMPLETE[:-1], "uuu"),
+        # Step numbers out of range.
         (
-            in_json(
+            json_reply(
                 step(0, "incorrect"),
                 step(-1, "incorrect"),
                 step(4, "incorrect"),
@@ -139,36 +142,36 @@ ALL = in_json(step(1, "correct"), step(2, "incorrect"), step(3, "unknown"))
             ),
             "uuu",
         ),
-        # two verdicts on one step, or a key given twice
+        # Two verdicts on one step, or a duplicate key.
         (
-            in_json(
+            json_reply(
                 step(1, "correct"), step(1, "correct"), step(2, "correct"), step(2, "incorrect")
             ),
             "cuu",
         ),
         ('{"steps": [{"step": 1, "verdict": "correct", "verdict": "incorrect"}]}', "uuu"),
-        (ALL[:-1] + ', "steps": []}', "uuu"),
-        # what is no such JSON is read line by line
+        (COMPLETE[:-1] + ', "steps": []}', "uuu"),
+        # Replies without a verdict in JSON are read line by line.
         ('{"steps": [\n{"step": 1, "verdict": "correct", "verdict": "incorrect"}\n]}', "uuu"),
         ('["Step 1: correct",\n"Step 2: incorrect"]', "ciu"),
         ("{x: 1}\nStep 1: correct", "cuu"),
     ],
 )
-def test_reads_json_of_the_schema(reply: str, said: str) -> None:
-    assert read(reply) == said
+def test_json_replies_are_read(reply: str, expected: str) -> None:
+    assert initials(reply) == expected
 
 
-def test_a_verdict_comes_with_its_words() -> None:
-    assert read_verdicts(in_json(step(1, "correct", " it\nholds ")), 1) == [
+def test_rationale_is_the_replys_wording() -> None:
+    assert read_verdicts(json_reply(step(1, "correct", " it\nholds ")), 1) == [
         StepVerdict(C, "it\nholds")
     ]
-    assert read_verdicts(in_json(step(1, "incorrect", ["no", "text"])), 1) == [
+    assert read_verdicts(json_reply(step(1, "incorrect", ["no", "text"])), 1) == [
         StepVerdict(I, "['no', 'text']")
     ]
     assert read_verdicts("Well.\n- Step 1: 2 = 2, correct\n", 1) == [
         StepVerdict(C, "- Step 1: 2 = 2, correct")
     ]
-    assert len(read_verdicts(in_json(step(1, "correct", "x" * 10_000)), 1)[0].rationale) == 500
+    assert len(read_verdicts(json_reply(step(1, "correct", "x" * 10_000)), 1)[0].rationale) == 500
 
 
 @pytest.mark.parametrize(
@@ -193,21 +196,21 @@ def test_a_verdict_comes_with_its_words() -> None:
     ],
     ids=lambda reply: repr(reply[:24]),
 )
-def test_hostile_json_says_nothing(reply: str) -> None:
-    assert read(reply) == "uuu"
+def test_hostile_json_has_no_verdict(reply: str) -> None:
+    assert initials(reply) == "uuu"
 
 
-def test_lone_surrogates_in_a_critique_do_no_harm() -> None:
-    (said,) = read_verdicts(
+def test_lone_surrogates_are_kept() -> None:
+    (step_verdict,) = read_verdicts(
         '{"steps": [{"step": 1, "critique": "\\ud800", "verdict": "correct"}]}', 1
     )
-    assert said == StepVerdict(C, "\ud800")
+    assert step_verdict == StepVerdict(C, "\ud800")
 
 
-def test_a_reply_that_is_too_long_is_not_read() -> None:
+def test_too_long_reply_is_not_read() -> None:
     verdict = "Step 1: correct\n"
-    assert read(verdict + " " * (MAX_REPLY_CHARS - len(verdict))) == "cuu"
-    assert read(verdict + " " * MAX_REPLY_CHARS) == "uuu"
+    assert initials(verdict + " " * (MAX_REPLY_CHARS - len(verdict))) == "cuu"
+    assert initials(verdict + " " * MAX_REPLY_CHARS) == "uuu"
 
 
 JSON = st.recursive(
@@ -224,21 +227,23 @@ JSON = st.recursive(
 
 
 @given(JSON)
-def test_any_json_is_read_without_harm(value: Any) -> None:
+def test_any_json_is_parsed(value: Any) -> None:
     for reply in (
         json.dumps(value),
         json.dumps({"steps": value}),
         f"```json\n{json.dumps({'steps': [value]}, indent=1)}\n```",
     ):
-        assert [said.verdict in (C, I, U) for said in read_verdicts(reply, 2)] == [True, True]
+        step_verdicts = read_verdicts(reply, 2)
+        assert len(step_verdicts) == 2
+        assert all(step_verdict.verdict in (C, I, U) for step_verdict in step_verdicts)
 
 
 @given(st.text(st.sampled_from('Step 12:\n`{}[]",*_corectin')))
-def test_any_text_is_read_without_harm(reply: str) -> None:
+def test_any_text_is_parsed(reply: str) -> None:
     assert len(read_verdicts(reply, 3)) == 3
 
 
-def test_the_schema_asks_for_every_step_a_critique_first() -> None:
+def test_schema_puts_critique_before_verdict() -> None:
     schema = json.loads(reply_schema(3))
     steps = schema["properties"]["steps"]
     assert (steps["minItems"], steps["maxItems"]) == (3, 3)

@@ -1,4 +1,4 @@
-"""Tree search: true first errors, in solutions of its own too, with nothing asked twice and no budget passed."""
+"""Tree search: true first errors in sampled and discovered traces, shared states, and budgets."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,32 +12,50 @@ from hypothesis import strategies as st
 from annotators.methods.tree_search import TreeSearch
 from annotators.search.solution_tree import SolutionPath, State
 from engines.base import Completion, Prompt
-from stepmark.records import NO_ERROR, Problem, Sampling, Trace, Verdict
-from tests.annotators.exploring import LINES, Explored, explored_by, sampled, walks, written
+from stepmark.records import NO_ERROR, Problem, Sampling, StepAnnotation, Trace, Verdict
+from tests.annotators.problem_simulation import (
+    LINES,
+    ProblemRun,
+    annotate_problem,
+    fixed_texts,
+    random_walks,
+    sample_traces,
+)
 from tests.annotators.simulated import PROBLEM, WRONG, C, I, Respond, U, cut, verdicts
 
-SURE = walks(0.8, surely=True)
-RIGHT = "step 0 a\nstep 1 a\nstep 2 a\nstep 3 a\nyes"
+SOLVABLE = random_walks(0.8, surely=True)
+"""From every sound prefix it samples at least one correct rollout per request."""
+CORRECT_TEXT = "step 0 a\nstep 1 a\nstep 2 a\nstep 3 a\nyes"
 
 
-def truth_of(trace: Trace) -> int:
-    return next((index for index, step in enumerate(trace.steps) if WRONG in step), NO_ERROR)
+def true_first_error(trace: Trace) -> int:
+    for index, step in enumerate(trace.steps):
+        if WRONG in step:
+            return index
+    return NO_ERROR
 
 
-def probes(done: Explored) -> Counter[str]:
-    """How often each state was asked for rollouts."""
-    return Counter(prompt.prefix for prompt, _ in done.requests)
+def requests_by_state(run: ProblemRun) -> Counter[str]:
+    """Return the number of requests per state, which is named by its text."""
+    return Counter(prompt.prefix for prompt, _ in run.requests)
 
 
-async def test_every_first_error_that_it_names_is_the_first() -> None:
-    named = Counter[bool]()
+async def test_first_errors_are_true() -> None:
+    sampled_count = 0
+    discovered_count = 0
     for seed in range(1, 11):
-        done = await explored_by(TreeSearch(searches=20), await sampled(SURE, 6, seed), SURE)
-        for trace, annotation in zip(done.all_traces, done.annotations, strict=True):
-            assert annotation.first_error in (None, truth_of(trace)), (seed, trace)
-            named[trace in done.traces] += annotation.first_error not in (None, NO_ERROR)
-    assert named[True] > 10
-    assert named[False] > 100
+        traces = await sample_traces(SOLVABLE, 6, seed)
+        run = await annotate_problem(TreeSearch(searches=20), traces, SOLVABLE)
+        for trace, annotation in zip(run.all_traces, run.annotations, strict=True):
+            assert annotation.first_error in (None, true_first_error(trace)), (seed, trace)
+            if annotation.first_error in (None, NO_ERROR):
+                continue
+            if trace in run.traces:
+                sampled_count += 1
+            else:
+                discovered_count += 1
+    assert sampled_count > 10
+    assert discovered_count > 100
 
 
 @settings(max_examples=30, deadline=None)
@@ -48,164 +66,170 @@ async def test_every_first_error_that_it_names_is_the_first() -> None:
     budget=st.none() | st.integers(1, 60),
     sound=st.sampled_from([0.5, 0.8, 0.95]),
 )
-async def test_no_state_is_probed_twice_and_nothing_costs_more_than_it_may(
+async def test_states_are_probed_once_within_budget(
     seed: int, rollouts: int, searches: int, budget: int | None, sound: float
 ) -> None:
-    policy = walks(sound)
-    done = await explored_by(
-        TreeSearch(rollouts=rollouts, searches=searches, budget=budget),
-        await sampled(policy, 5, seed),
-        policy,
-    )
-    assert set(probes(done).values()) <= {1}
-    assert {sampling.n for _, sampling in done.requests} <= {rollouts}
-    spent = sum(sampling.n for _, sampling in done.requests)
-    assert (
-        spent
-        == len(done.sampled_rollouts)
-        == sum(annotation.cost.rollouts for annotation in done.annotations)
-    )
-    assert budget is None or spent <= budget
-    assert len({rollout.trace_id for rollout in done.sampled_rollouts}) <= searches
-    texts = ["".join(trace.steps) for trace in done.context.discovered]
-    assert len(set(texts)) == len(texts)
-    assert not {*texts} & {"".join(trace.steps) for trace in done.traces}
+    policy = random_walks(sound)
+    traces = await sample_traces(policy, 5, seed)
+    method = TreeSearch(rollouts=rollouts, searches=searches, budget=budget)
+    run = await annotate_problem(method, traces, policy)
+    assert set(requests_by_state(run).values()) <= {1}
+    assert {sampling.n for _, sampling in run.requests} <= {rollouts}
+    requested = sum(sampling.n for _, sampling in run.requests)
+    recorded = sum(annotation.cost.rollouts for annotation in run.annotations)
+    assert requested == len(run.sampled_rollouts) == recorded
+    assert budget is None or requested <= budget
+    assert len({rollout.trace_id for rollout in run.sampled_rollouts}) <= searches
+    discovered_texts = ["".join(trace.steps) for trace in run.context.discovered]
+    assert len(set(discovered_texts)) == len(discovered_texts)
+    assert set(discovered_texts).isdisjoint("".join(trace.steps) for trace in run.traces)
 
 
-async def test_a_search_costs_at_most_as_many_probes_as_halvings() -> None:
+async def test_search_takes_logarithmic_probes() -> None:
     for seed in range(1, 9):
-        done = await explored_by(TreeSearch(searches=1), await sampled(SURE, 6, seed), SURE)
-        assert len(done.requests) <= 3  # of six lines and the last, none of which is known
-        assert len({rollout.trace_id for rollout in done.sampled_rollouts}) <= 1
+        traces = await sample_traces(SOLVABLE, 6, seed)
+        run = await annotate_problem(TreeSearch(searches=1), traces, SOLVABLE)
+        # A solution has six lines and an answer, and three halvings locate its first error.
+        assert len(run.requests) <= 3
+        assert len({rollout.trace_id for rollout in run.sampled_rollouts}) <= 1
 
 
-async def test_a_state_that_two_solutions_share_is_bought_once() -> None:
-    own = [f"step 0 a\n{WRONG} 1\nstep 2 {letter}\nstep 3 {letter}\nno" for letter in "ab"]
-    traces = await sampled(written(*own, RIGHT.replace("step 0 a", "step 0 b")), 3)
-    done = await explored_by(TreeSearch(), traces, SURE)
-    assert [annotation.first_error for annotation in done.annotations[:2]] == [1, 1]
-    alone = await explored_by(TreeSearch(), [traces[0], traces[2]], SURE)
-    assert probes(done).keys() == probes(alone).keys()
+async def test_shared_states_are_probed_once() -> None:
+    texts = list[str]()
+    for letter in "ab":
+        texts.append(f"step 0 a\n{WRONG} 1\nstep 2 {letter}\nstep 3 {letter}\nno")
+    correct = CORRECT_TEXT.replace("step 0 a", "step 0 b")
+    traces = await sample_traces(fixed_texts(*texts, correct), 3)
+    run = await annotate_problem(TreeSearch(), traces, SOLVABLE)
+    assert [annotation.first_error for annotation in run.annotations[:2]] == [1, 1]
+    run_with_one = await annotate_problem(TreeSearch(), [traces[0], traces[2]], SOLVABLE)
+    assert requests_by_state(run).keys() == requests_by_state(run_with_one).keys()
 
 
-async def test_a_right_solution_proves_what_it_shares_and_an_imported_one_proves_nothing() -> None:
+async def test_only_policy_samples_prove_states() -> None:
+    """A correct trace proves the steps that it shares, unless it was imported."""
     wrong = f"step 0 a\nstep 1 a\nstep 2 a\n{WRONG} 3\nno"
-    traces = await sampled(written(wrong, RIGHT), 2)
-    known = await explored_by(TreeSearch(), traces, SURE)
-    assert "step 0 a\nstep 1 a\n" not in probes(known)
+    traces = await sample_traces(fixed_texts(wrong, CORRECT_TEXT), 2)
+    run = await annotate_problem(TreeSearch(), traces, SOLVABLE)
+    assert "step 0 a\nstep 1 a\n" not in requests_by_state(run)
     imported = [replace(trace, sampling=None) for trace in traces]
-    unknown = await explored_by(TreeSearch(), imported, SURE)
-    assert "step 0 a\nstep 1 a\n" in probes(unknown)
-    assert known.annotations[0].first_error == unknown.annotations[0].first_error == 3
+    imported_run = await annotate_problem(TreeSearch(), imported, SOLVABLE)
+    assert "step 0 a\nstep 1 a\n" in requests_by_state(imported_run)
+    assert run.annotations[0].first_error == imported_run.annotations[0].first_error == 3
 
 
-async def test_what_is_right_to_its_last_step_beside_another_has_no_error() -> None:
-    other = RIGHT.replace("step 1 a", "step 1 b")
-    traces = await sampled(written(RIGHT, RIGHT.replace("yes", "so, yes"), other, "no"), 4)
-    done = await explored_by(TreeSearch(), traces, SURE)
-    assert [
-        (annotation.first_error, verdicts(annotation)) for annotation in done.annotations[:3]
-    ] == [
-        (NO_ERROR, "ccccc"),
-        (NO_ERROR, "ccccc"),
-        (None, "cuuuu"),
-    ]
+async def test_shared_correct_solutions_have_no_error() -> None:
+    """A correct solution is cleared if another one shares all of its steps but the last."""
+    last_step_differs = CORRECT_TEXT.replace("yes", "so, yes")
+    second_step_differs = CORRECT_TEXT.replace("step 1 a", "step 1 b")
+    texts = (CORRECT_TEXT, last_step_differs, second_step_differs, "no")
+    traces = await sample_traces(fixed_texts(*texts), 4)
+    run = await annotate_problem(TreeSearch(), traces, SOLVABLE)
+    labels = [(annotation.first_error, verdicts(annotation)) for annotation in run.annotations[:3]]
+    assert labels == [(NO_ERROR, "ccccc"), (NO_ERROR, "ccccc"), (None, "cuuuu")]
 
 
-async def test_a_wrong_end_of_what_can_be_continued_to_a_right_one_is_undecided() -> None:
-    traces = await sampled(written("step 0 a\nstep 1 a\n", RIGHT), 2)
-    done = await explored_by(TreeSearch(), traces, SURE)
-    assert (done.annotations[0].first_error, verdicts(done.annotations[0]), done.requests) == (
-        None,
-        "cu",
-        [],
+async def test_wrong_prefix_of_correct_is_undecided() -> None:
+    """The whole incorrect solution can be continued to a correct one."""
+    traces = await sample_traces(fixed_texts("step 0 a\nstep 1 a\n", CORRECT_TEXT), 2)
+    run = await annotate_problem(TreeSearch(), traces, SOLVABLE)
+    assert run.annotations[0].first_error is None
+    assert verdicts(run.annotations[0]) == "cu"
+    assert run.requests == []
+
+
+async def test_discovered_traces_keep_lineage() -> None:
+    run = await annotate_problem(
+        TreeSearch(searches=10), await sample_traces(SOLVABLE, 6), SOLVABLE
     )
+    traces = {trace.trace_id: trace for trace in run.all_traces}
+    rollouts = {rollout.rollout_id: rollout for rollout in run.sampled_rollouts}
+    assert len(traces) == len(run.all_traces) > 10
+    for discovered in run.context.discovered:
+        rollout = rollouts[discovered.rollout_id]
+        parent = traces[discovered.parent_trace_id]
+        prefix = parent.steps[: discovered.parent_steps]
+        assert rollout.trace_id == parent.trace_id
+        assert rollout.prefix_steps == discovered.parent_steps
+        assert discovered.sampling is not None
+        assert discovered.sampling.seed == rollout.seed
+        assert discovered.steps[: discovered.parent_steps] == prefix
+        assert "".join(discovered.steps) == "".join(prefix) + rollout.text
+        assert discovered.outcome == rollout.outcome
+        assert (discovered.problem_id, discovered.found_by) == ("p", "simulated")
 
 
-async def test_what_is_discovered_goes_on_with_what_it_says() -> None:
-    done = await explored_by(TreeSearch(searches=10), await sampled(SURE, 6), SURE)
-    traces = {trace.trace_id: trace for trace in done.all_traces}
-    spent = {rollout.rollout_id: rollout for rollout in done.sampled_rollouts}
-    assert len(traces) == len(done.all_traces) > 10
-    for found in done.context.discovered:
-        rollout, parent = spent[found.rollout_id], traces[found.parent_trace_id]
-        assert (rollout.trace_id, rollout.prefix_steps, rollout.seed) == (
-            parent.trace_id,
-            found.parent_steps,
-            found.sampling and found.sampling.seed,
-        )
-        assert found.steps[: found.parent_steps] == parent.steps[: found.parent_steps]
-        assert "".join(found.steps) == "".join(parent.steps[: found.parent_steps]) + rollout.text
-        assert (found.outcome, found.problem_id, found.found_by) == (
-            rollout.outcome,
-            "p",
-            "simulated",
-        )
-    continued = {rollout.trace_id for rollout in done.sampled_rollouts}
-    said = dict(zip(traces, done.annotations, strict=True))
-    assert all(
-        said[found.trace_id].first_error is not None or found.trace_id in continued
-        for found in done.context.discovered
+async def test_discovered_traces_are_decided_or_continued() -> None:
+    run = await annotate_problem(
+        TreeSearch(searches=10), await sample_traces(SOLVABLE, 6), SOLVABLE
     )
+    continued = {rollout.trace_id for rollout in run.sampled_rollouts}
+    annotations = {annotation.trace_id: annotation for annotation in run.annotations}
+    for discovered in run.context.discovered:
+        annotation = annotations[discovered.trace_id]
+        assert annotation.first_error is not None or discovered.trace_id in continued
 
 
-async def test_the_values_are_those_of_fair_samples() -> None:
-    """Over many problems they have the policy's own mean: nothing is counted because of how it ended."""
-    sound, errors = 0.75, list[float]()
-    policy = walks(sound)
+async def test_values_are_unbiased() -> None:
+    """Over many problems the mean error of the values is within three standard errors of zero."""
+    sound = 0.75
+    policy = random_walks(sound)
+    method = TreeSearch(rollouts=4, searches=9)
+    errors = list[float]()
     for seed in range(1, 50):
-        done = await explored_by(
-            TreeSearch(rollouts=4, searches=9), await sampled(policy, 9, seed), policy
-        )
-        states = {
-            "".join(trace.steps[: depth + 1]): (depth, step)
-            for trace, said in zip(done.all_traces, done.annotations, strict=True)
-            for depth, step in enumerate(said.steps[:LINES])
-        }
-        errors += [
-            (step.value or 0.0) - sound ** (LINES - 1 - depth)
-            for text, (depth, step) in states.items()
-            if step.trials and WRONG not in text
-        ]
-    spread = (fmean(error**2 for error in errors) / len(errors)) ** 0.5
+        traces = await sample_traces(policy, 9, seed)
+        run = await annotate_problem(method, traces, policy)
+        # A state that several traces share counts once.
+        steps_by_text = dict[str, tuple[int, StepAnnotation]]()
+        for trace, annotation in zip(run.all_traces, run.annotations, strict=True):
+            for index, step in enumerate(annotation.steps[:LINES]):
+                steps_by_text["".join(trace.steps[: index + 1])] = (index, step)
+        for text, (index, step) in steps_by_text.items():
+            if step.trials and WRONG not in text:
+                errors.append((step.value or 0.0) - sound ** (LINES - 1 - index))
+    standard_error = (fmean(error**2 for error in errors) / len(errors)) ** 0.5
     assert len(errors) > 100
-    assert abs(fmean(errors)) < 3 * spread
+    assert abs(fmean(errors)) < 3 * standard_error
 
 
 @pytest.mark.parametrize(
-    ("method", "first"),
+    ("method", "expected"),
     [
         (TreeSearch(searches=1), "short"),
-        (TreeSearch(searches=1, beta=1.0), "long"),  # of equals, the first
+        # With beta = 1 the length does not count, and the first of equals is selected.
+        (TreeSearch(searches=1, beta=1.0), "long"),
     ],
 )
-async def test_the_short_rollout_is_searched_first(method: TreeSearch, first: str) -> None:
-    long, short = (
-        f"{name}\n{WRONG}\n" + "more and more\n" * more + "no"
-        for name, more in (("long", 9), ("short", 1))
-    )
-    done = await explored_by(method, await sampled(written(long, short, RIGHT), 3), SURE)
-    assert {prompt.prefix.partition("\n")[0] for prompt, _ in done.requests} == {first}
+async def test_short_rollouts_are_searched_first(method: TreeSearch, expected: str) -> None:
+    long_text = f"long\n{WRONG}\n" + "more and more\n" * 9 + "no"
+    short_text = f"short\n{WRONG}\n" + "more and more\n" + "no"
+    traces = await sample_traces(fixed_texts(long_text, short_text, CORRECT_TEXT), 3)
+    run = await annotate_problem(method, traces, SOLVABLE)
+    assert {prompt.prefix.partition("\n")[0] for prompt, _ in run.requests} == {expected}
 
 
-def hopeful(prompt: Prompt, sampling: Sampling, index: int) -> str:
+def mostly_solves(prompt: Prompt, sampling: Sampling, index: int) -> str:
+    """From a sound prefix all rollouts but the first are correct."""
     if WRONG in prompt.prefix:
         return "no"
-    return f"step {index}\n{WRONG} {index}\nstep\nno" if index == 0 else f"step {index}\nyes"
+    if index == 0:
+        return f"step {index}\n{WRONG} {index}\nstep\nno"
+    return f"step {index}\nyes"
 
 
-async def test_what_had_every_prospect_of_going_right_is_searched_before_what_had_less() -> None:
-    own = [f"step {name}\nstep {name} too\n{WRONG}\nstep\nno" for name in "ab"]
-    done = await explored_by(
-        TreeSearch(searches=2), await sampled(written(*own, RIGHT), 3), hopeful
-    )
-    first, second = dict.fromkeys(rollout.trace_id for rollout in done.sampled_rollouts)
-    (found,) = [found for found in done.context.discovered if found.trace_id == second]
-    assert (first, found.parent_trace_id, found.parent_steps) == ("own 1.0", "own 1.0", 2)
+async def test_states_with_high_value_are_preferred() -> None:
+    """The second search takes the rollout from the probed state, not the second sample."""
+    texts = [f"step {name}\nstep {name} too\n{WRONG}\nstep\nno" for name in "ab"]
+    traces = await sample_traces(fixed_texts(*texts, CORRECT_TEXT), 3)
+    run = await annotate_problem(TreeSearch(searches=2), traces, mostly_solves)
+    first, second = dict.fromkeys(rollout.trace_id for rollout in run.sampled_rollouts)
+    (searched,) = [trace for trace in run.context.discovered if trace.trace_id == second]
+    assert first == "own 1.0"
+    assert (searched.parent_trace_id, searched.parent_steps) == ("own 1.0", 2)
 
 
 @pytest.mark.parametrize(
-    ("right", "tokens", "visits", "searches", "worth"),
+    ("correct", "tokens", "visits", "searches", "score"),
     [
         (7, 500, 0, 0, 0.9 * 0.5 ** (1 / 8)),
         (1, 500, 0, 0, 0.9 * 0.5 ** (7 / 8)),
@@ -214,16 +238,15 @@ async def test_what_had_every_prospect_of_going_right_is_searched_before_what_ha
         (4, 0, 2, 9, 0.5**0.5 + 0.125),
     ],
 )
-def test_a_rollout_is_worth_what_the_paper_says(
-    right: int, tokens: int, visits: int, searches: int, worth: float
+def test_selection_score_follows_the_paper(
+    correct: int, tokens: int, visits: int, searches: int, score: float
 ) -> None:
-    state = State(
-        3, correct_solutions=right, sampled_outcomes=[C] * right + [I] * (8 - right), visits=visits
-    )
+    outcomes = [C] * correct + [I] * (8 - correct)
+    state = State(3, correct_solutions=correct, sampled_outcomes=outcomes, visits=visits)
     rollout = SolutionPath(
         states=(state,), start=state, outcome=I, generated_tokens=tokens, is_policy_sample=True
     )
-    assert TreeSearch()._selection_score(rollout, searches) == pytest.approx(worth)
+    assert TreeSearch()._selection_score(rollout, searches) == pytest.approx(score)
 
 
 @pytest.mark.parametrize(
@@ -236,70 +259,72 @@ def test_a_rollout_is_worth_what_the_paper_says(
         ((C, I), replace(PROBLEM, answer=None), "no reference answer to grade rollouts with"),
     ],
 )
-async def test_a_problem_that_cannot_be_searched_is_left_undecided_for_nothing(
+async def test_abstains_without_requests(
     outcomes: Sequence[Verdict], problem: Problem, reason: str
 ) -> None:
-    traces = [
-        replace(trace, outcome=outcome)
-        for trace, outcome in zip(await sampled(SURE, 2), outcomes, strict=True)
-    ]
-    done = await explored_by(TreeSearch(), traces, SURE, problem)
-    assert (done.requests, done.context.discovered) == ([], [])
-    assert {
-        (annotation.first_error, step.verdict, step.rationale)
-        for annotation in done.annotations
-        for step in annotation.steps
-    } == {(None, U, reason)}
+    traces = list[Trace]()
+    for trace, outcome in zip(await sample_traces(SOLVABLE, 2), outcomes, strict=True):
+        traces.append(replace(trace, outcome=outcome))
+    run = await annotate_problem(TreeSearch(), traces, SOLVABLE, problem)
+    assert (run.requests, run.context.discovered) == ([], [])
+    for annotation in run.annotations:
+        assert annotation.first_error is None
+        for step in annotation.steps:
+            assert (step.verdict, step.rationale) == (U, reason)
 
 
 POLICIES: dict[str, Respond] = {
-    "walking": walks(0.6),
-    "cut": cut,
-    "mute": lambda *_: "",
-    "hopeless": lambda *_: "no",
-    "endless": lambda *_: "step\n" * 20 + "no",
+    "random": random_walks(0.6),
+    "truncated": cut,
+    "empty": lambda *_: "",
+    "never solves": lambda *_: "no",
+    "long": lambda *_: "step\n" * 20 + "no",
     "hostile": lambda *_: "\n" * 1000 + "\0\ud800{question}",
-    "stuttering": lambda prompt, *_: prompt.prefix + "yes",
+    "repeats the prefix": lambda prompt, *_: prompt.prefix + "yes",
 }
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-async def test_whatever_the_model_says_the_annotations_are_in_order(policy: str) -> None:
-    traces = [
-        *await sampled(walks(0.7), 6, 3),
-        *(await sampled(written("", "yes", "no", "no\n\n"), 4, 4)),
-    ]
+async def test_annotations_are_valid_for_any_reply(policy: str) -> None:
+    traces = list[Trace]()
+    traces.extend(await sample_traces(random_walks(0.7), 6, 3))
+    traces.extend(await sample_traces(fixed_texts("", "yes", "no", "no\n\n"), 4, 4))
     traces = [replace(trace, trace_id=str(number)) for number, trace in enumerate(traces)]
-    done = await explored_by(TreeSearch(rollouts=3, searches=12), traces, POLICIES[policy])
-    assert [annotation.trace_id for annotation in done.annotations] == [
-        trace.trace_id for trace in done.all_traces
-    ]
-    for trace, annotation in zip(done.all_traces, done.annotations, strict=True):
-        assert (annotation.error, len(annotation.steps)) == (None, len(trace.steps))
+    method = TreeSearch(rollouts=3, searches=12)
+    run = await annotate_problem(method, traces, POLICIES[policy])
+    for trace, annotation in zip(run.all_traces, run.annotations, strict=True):
+        assert (annotation.trace_id, annotation.error) == (trace.trace_id, None)
+        assert len(annotation.steps) == len(trace.steps)
         assert annotation.first_error in (None, NO_ERROR, *range(len(trace.steps)))
         assert annotation.first_error != NO_ERROR or trace.outcome is C
-        assert trace.outcome is not U or (
-            annotation.first_error is None and set(verdicts(annotation)) <= {"u"}
-        )
-    assert set(probes(done).values()) <= {1}
+        if trace.outcome is U:
+            assert annotation.first_error is None
+            assert set(verdicts(annotation)) <= {"u"}
+    assert set(requests_by_state(run).values()) <= {1}
 
 
-async def test_what_was_cut_decides_nothing_and_ends_a_search() -> None:
-    def cut_behind_two(prompt: Prompt, sampling: Sampling, index: int) -> str | Completion:
-        return (cut if prompt.prefix.count("\n") > 2 else SURE)(prompt, sampling, index)
+async def test_undecided_probe_ends_search() -> None:
+    def truncate_after_two_lines(
+        prompt: Prompt, sampling: Sampling, index: int
+    ) -> str | Completion:
+        respond = cut if prompt.prefix.count("\n") > 2 else SOLVABLE
+        return respond(prompt, sampling, index)
 
-    traces = await sampled(
-        written(f"step 0 b\nstep 1 b\nstep 2 b\nstep 3 b\n{WRONG} 4\nstep 5 b\nno", RIGHT), 2
-    )
-    done = await explored_by(TreeSearch(), traces, cut_behind_two)
-    assert (done.annotations[0].first_error, done.annotations[0].steps[2].unknowns) == (None, 8)
-    assert list(probes(done)) == ["step 0 b\nstep 1 b\nstep 2 b\n"]
+    wrong = f"step 0 b\nstep 1 b\nstep 2 b\nstep 3 b\n{WRONG} 4\nstep 5 b\nno"
+    traces = await sample_traces(fixed_texts(wrong, CORRECT_TEXT), 2)
+    run = await annotate_problem(TreeSearch(), traces, truncate_after_two_lines)
+    assert run.annotations[0].first_error is None
+    assert run.annotations[0].steps[2].unknowns == 8
+    assert list(requests_by_state(run)) == ["step 0 b\nstep 1 b\nstep 2 b\n"]
 
 
-async def test_the_same_problem_has_the_same_tree() -> None:
-    first, second = [
-        await explored_by(TreeSearch(searches=8), await sampled(SURE, 5), SURE) for _ in range(2)
-    ]
+async def test_repeated_run_is_identical() -> None:
+    runs = list[ProblemRun]()
+    for _ in range(2):
+        traces = await sample_traces(SOLVABLE, 5)
+        runs.append(await annotate_problem(TreeSearch(searches=8), traces, SOLVABLE))
+    first, second = runs
     assert first.requests == second.requests
     assert first.context.discovered == second.context.discovered
-    assert [said.steps for said in first.annotations] == [said.steps for said in second.annotations]
+    for annotation, repeated in zip(first.annotations, second.annotations, strict=True):
+        assert annotation.steps == repeated.steps
