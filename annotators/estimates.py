@@ -66,5 +66,5 @@ def value_drop(values: Sequence[float | None], first_error: int) -> float:
     if value_before is None:
         value_before = 1.0
     value_after = values[first_error] or 0.0
-    # A method can name a step at which its own value rises; that is no drop, not a negative one.
+    # A method can name a first error at which its own value rises: the drop is then zero.
     return max(0.0, value_before - value_after)

@@ -16,6 +16,7 @@ from engines.base import Prompt
 from engines.scripted import NEVER, Scripted
 from stepmark.errors import ConfigError
 from stepmark.records import Annotation, Problem, Trace, Verdict
+from tests.annotators.columns import column
 from tests.annotators.simulated import PROBLEM, C, I, U, family, services, trace_of, verdicts
 
 
@@ -44,8 +45,8 @@ async def test_largest_drop_is_first_error() -> None:
     annotation, context = await probe_trace(trace_of(2, 1), replies)
     assert annotation.first_error == 1
     assert verdicts(annotation) == "ui"
-    assert [step.value for step in annotation.steps] == pytest.approx([0.9, 0.01])
-    assert [step.rationale for step in annotation.steps] == [
+    assert column(annotation.steps, "value") == pytest.approx([0.9, 0.01])
+    assert column(annotation.steps, "rationale") == [
         "+0.588 nats per token",
         "-4.500 nats per token",
     ]
@@ -64,7 +65,7 @@ async def test_cost_counts_all_prompt_tokens() -> None:
     run_services = services(Scripted(respond=respond))
     context = AnnotationContext(run_services, "simulated", PROBLEM, trace, family(trace, (C, I)))
     await run(AnswerLikelihood(), "method", "fingerprint", PROBLEM, trace, context)
-    assert [prompt.prefix for prompt in prompts] == [
+    assert column(prompts, "prefix") == [
         "".join(trace.steps[:length]) + "The answer is " for length in range(4)
     ]
     tokens = [len((prompt.text + "4.").split()) for prompt in prompts]
@@ -79,7 +80,7 @@ async def test_only_incorrect_traces_have_first_error(
     annotation, _ = await probe_trace(trace_of(3, 1, outcome), replies)
     assert annotation.first_error == first_error
     expected = [1.0, math.exp(NEVER), math.exp(NEVER)]
-    assert [step.value for step in annotation.steps] == pytest.approx(expected)
+    assert column(annotation.steps, "value") == pytest.approx(expected)
 
 
 async def test_drop_below_threshold_is_no_error() -> None:
@@ -92,7 +93,7 @@ async def test_drop_below_threshold_is_no_error() -> None:
 async def test_text_after_answer_is_scored() -> None:
     """Otherwise 4 would be likely wherever 42 is."""
     annotation, _ = await probe_trace(trace_of(2, 0), {"": ("42.",)})
-    assert [step.value for step in annotation.steps] == pytest.approx([math.exp(NEVER)] * 2)
+    assert column(annotation.steps, "value") == pytest.approx([math.exp(NEVER)] * 2)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +143,7 @@ async def test_first_error_has_largest_drop(correct_counts: list[int]) -> None:
         replies["".join(steps[:length])] = ("4.",) * correct + ("5.",) * (20 - correct)
     annotation, _ = await probe_trace(replace(trace_of(1, 0), steps=steps), replies, fall=0.5)
     drops = [math.log(before / after) for before, after in pairwise(correct_counts)]
-    values = [step.value for step in annotation.steps]
+    values = column(annotation.steps, "value")
     assert values == pytest.approx([correct / 20 for correct in correct_counts[1:]])
     if annotation.first_error is None:
         assert max(drops) < 0.5 + 1e-9

@@ -8,6 +8,7 @@ import pytest
 from annotators.methods.binary_search import BinarySearch
 from engines.base import Completion, Prompt
 from stepmark.records import NO_ERROR, Problem, Sampling, Trace, Verdict
+from tests.annotators.columns import column
 from tests.annotators.simulated import (
     PROBLEM,
     C,
@@ -59,8 +60,8 @@ async def test_early_stopping_gives_same_labels() -> None:
         early = await done_by(BinarySearch(stop_early=True), trace, solves_with(0.6))
         full = await done_by(BinarySearch(stop_early=False), trace, solves_with(0.6))
         assert verdicts(early.annotation) == verdicts(full.annotation)
-        early_ids = {rollout.rollout_id for rollout in early.context.sampled_rollouts}
-        full_ids = {rollout.rollout_id for rollout in full.context.sampled_rollouts}
+        early_ids = set(column(early.context.sampled_rollouts, "rollout_id"))
+        full_ids = set(column(full.context.sampled_rollouts, "rollout_id"))
         assert early_ids <= full_ids
         for step in early.annotation.steps:
             if step.successes:
@@ -71,7 +72,7 @@ async def test_early_stopping_gives_same_labels() -> None:
 
 async def test_only_probed_steps_have_values() -> None:
     done = await done_by(BinarySearch(rollouts=200), trace_of(8, 2), solves_with(0.5))
-    probed = {rollout.prefix_steps for rollout in done.context.sampled_rollouts}
+    probed = set(column(done.context.sampled_rollouts, "prefix_steps"))
     counted = set[int]()
     for index, step in enumerate(done.annotation.steps):
         if step.trials:
@@ -103,7 +104,7 @@ async def test_abstains_without_requests(
     )
     assert (done.annotation.first_error, done.requests) == (None, [])
     assert verdicts(done.annotation) == "uuuu"
-    assert {step.rationale for step in done.annotation.steps} == {reason}
+    assert set(column(done.annotation.steps, "rationale")) == {reason}
 
 
 @pytest.mark.parametrize("trace", [trace_of(9, 3), trace_of(9, 3, outcome=C)])

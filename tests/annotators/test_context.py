@@ -10,6 +10,7 @@ from engines.base import Completion, Prompt
 from engines.scripted import Scripted
 from stepmark.identity import SEED_SPACING
 from stepmark.records import Cost, Rollout, Sampling, Trace
+from tests.annotators.columns import column
 from tests.annotators.simulated import (
     PROBLEM,
     SAMPLING,
@@ -68,7 +69,7 @@ async def test_rollouts_of_one_prefix_differ() -> None:
     await asyncio.gather(*(concurrent.rollouts(1, 4) for _ in range(3)))
     ids = list[set[str]]()
     for context in (sequential, concurrent):
-        ids.append({rollout.rollout_id for rollout in context.sampled_rollouts})
+        ids.append(set(column(context.sampled_rollouts, "rollout_id")))
         seeds = sorted(rollout.seed for rollout in context.sampled_rollouts)
         assert len(ids[-1]) == len(set(seeds)) == 12
         assert [seed % SEED_SPACING for seed in seeds] == list(range(12))
@@ -110,7 +111,7 @@ async def test_completions_before_cancellation_are_kept() -> None:
     request.cancel()
     with pytest.raises(asyncio.CancelledError):
         await request
-    assert [rollout.outcome for rollout in context.sampled_rollouts] == [C] * 3
+    assert column(context.sampled_rollouts, "outcome") == [C] * 3
     assert (context.cost.rollouts, context.cost.aborted) == (3, 0)
 
 
@@ -125,8 +126,8 @@ async def test_seeds_and_ids_depend_on_inputs() -> None:
     for context in (base, same, other_seed, other_trace):
         rollouts.extend(await context.rollouts(1, 1))
     rollouts.extend(await base.rollouts(2, 1))
-    ids = [rollout.rollout_id for rollout in rollouts]
-    seeds = [rollout.seed for rollout in rollouts]
+    ids = column(rollouts, "rollout_id")
+    seeds = column(rollouts, "seed")
     assert (ids[0], seeds[0]) == (ids[1], seeds[1])
     assert len(set(ids)) == len(set(seeds)) == 4
 

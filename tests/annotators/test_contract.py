@@ -14,6 +14,7 @@ from stepmark.errors import EngineError, PluginError
 from stepmark.identity import SEED_SPACING, fingerprint
 from stepmark.plugins import available, build, load
 from stepmark.records import NO_ERROR, Rollout, Sampling, StepAnnotation, Trace, Verdict
+from tests.annotators.columns import column
 from tests.annotators.simulated import (
     PROBLEM,
     WRONG,
@@ -108,9 +109,9 @@ def check_rollouts(trace: Trace, done: Done) -> None:
     cost = done.annotation.cost
     rollouts: list[Rollout] = done.context.sampled_rollouts
     assert cost.rollouts == len(rollouts)
-    assert cost.generated_tokens >= sum(rollout.generated_tokens for rollout in rollouts)
-    ids = {rollout.rollout_id for rollout in rollouts}
-    samples = {(rollout.prefix_steps, rollout.seed) for rollout in rollouts}
+    assert cost.generated_tokens >= sum(column(rollouts, "generated_tokens"))
+    ids = set(column(rollouts, "rollout_id"))
+    samples = set(column(rollouts, "prefix_steps", "seed"))
     assert len(ids) == len(samples) == len(rollouts)
     for rollout in rollouts:
         assert rollout.trace_id == trace.trace_id
@@ -157,7 +158,7 @@ async def test_truthful_policy_yields_true_first_error(name: str) -> None:
                     await done_by(method, trace_of(steps, error), judge_truthfully)
                 ).annotation
                 assert annotation.first_error in (None, error)
-                assert [step.verdict for step in annotation.steps[: max(error, 0)]].count(I) == 0
+                assert column(annotation.steps[: max(error, 0)], "verdict").count(I) == 0
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -169,7 +170,7 @@ async def test_truncated_replies_are_never_incorrect(name: str) -> None:
                 # For a method with a posterior the correct answer alone is evidence on the steps.
                 continue
             *earlier, last = done.annotation.steps
-            assert {step.verdict for step in earlier} == {U}
+            assert set(column(earlier, "verdict")) == {U}
             assert last.verdict in (U, outcome)
             assert done.annotation.first_error is None or (done.annotation.confidence or 1.0) < 0.5
 

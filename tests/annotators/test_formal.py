@@ -10,6 +10,7 @@ from stepmark import plugins
 from stepmark.errors import PluginError, UserError
 from stepmark.identity import fingerprint
 from stepmark.records import NO_ERROR, Trace, Verdict
+from tests.annotators.columns import column
 from tests.annotators.simulated import PROBLEM, done_by, last_sample_solves, trace_of, verdicts
 from verifiers.algebra import Algebra
 from verifiers.arithmetic import Arithmetic
@@ -71,7 +72,7 @@ async def test_claims_contain_earlier_steps(monkeypatch: pytest.MonkeyPatch) -> 
         StepClaim(question="How many?", previous=("a",), step="b"),
         StepClaim(question="How many?", previous=("a", "b"), step="c"),
     ]
-    assert [step.rationale for step in done.annotation.steps] == ["arithmetic: recorded"] * 3
+    assert column(done.annotation.steps, "rationale") == ["arithmetic: recorded"] * 3
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from annotators.methods.judge import Judge
 from engines.base import Completion, Engine, Prompt
 from engines.scripted import Scripted
 from stepmark.records import NO_ERROR, Critique, Sampling, StepAnnotation
+from tests.annotators.columns import column
 from tests.annotators.judge_replies import completion, reply_by_prompt, reply_per_step, vote
 from tests.annotators.simulated import (
     PROBLEM,
@@ -78,7 +79,7 @@ async def test_truncated_reply_is_no_vote() -> None:
     done = await done_by(Judge(votes=3), trace_of(3), lambda _prompt, _sampling, i: replies[i])
     assert (done.annotation.first_error, done.annotation.confidence) == (NO_ERROR, 1.0)
     assert verdicts(done.annotation) == "ccc"
-    assert [step.unknowns for step in done.annotation.steps] == [2, 2, 2]
+    assert column(done.annotation.steps, "unknowns") == [2, 2, 2]
 
 
 async def test_votes_share_one_request() -> None:
@@ -94,7 +95,7 @@ async def test_step_prompt_judges_each_step_separately() -> None:
     done = await done_by(Judge(votes=3, prompt="step"), trace_of(3), replies)
     assert (done.annotation.first_error, done.annotation.confidence) == (1, 2 / 3)
     assert verdicts(done.annotation) == "cic"
-    counts = [(step.successes, step.trials) for step in done.annotation.steps]
+    counts = column(done.annotation.steps, "successes", "trials")
     assert counts == [(3, 3), (1, 3), (2, 3)]
     assert [sampling.n for _, sampling in done.requests] == [3, 3, 3]
     assert len({sampling.seed for _, sampling in done.requests}) == 3
@@ -140,7 +141,7 @@ async def test_ensemble_counts_all_readable_votes() -> None:
     judge = Judge(votes=2, prompt=("judge", "judge_strict", "reverse"))
     done = await done_by(judge, trace_of(3), replies)
     assert (done.annotation.first_error, done.annotation.confidence) == (1, 3 / 5)
-    counts = [(step.successes, step.trials, step.unknowns) for step in done.annotation.steps]
+    counts = column(done.annotation.steps, "successes", "trials", "unknowns")
     assert counts == [(5, 5, 1), (2, 5, 1), (5, 5, 1)]
     assert len({(prompt.user, sampling.seed) for prompt, sampling in done.requests}) == 3
     assert ["4" in prompt.user for prompt, _ in done.requests] == [False, False, True]
@@ -156,7 +157,7 @@ async def test_ensemble_mixes_step_and_solution_prompts() -> None:
 
     done = await done_by(Judge(votes=1, prompt=("judge", "step")), trace_of(3), respond)
     assert done.annotation.first_error == 1
-    assert [step.trials for step in done.annotation.steps] == [2, 2, 2]
+    assert column(done.annotation.steps, "trials") == [2, 2, 2]
 
 
 REVIEWS = [vote("cic"), vote("ccc"), vote("cic"), "Hard to say."]
@@ -179,9 +180,7 @@ async def test_meta_critic_decides_and_votes_remain(
     done = await done_by(Judge(votes=4, meta="meta"), trace_of(3), replies)
     assert (done.annotation.first_error, done.annotation.confidence) == (first_error, confidence)
     assert verdicts(done.annotation) == expected
-    counts = [
-        (step.value, step.successes, step.trials, step.unknowns) for step in done.annotation.steps
-    ]
+    counts = column(done.annotation.steps, "value", "successes", "trials", "unknowns")
     assert counts == [(1.0, 3, 3, 1), (1 / 3, 1, 3, 1), (1.0, 3, 3, 1)]
     (_, (meta_prompt, sampling)) = done.requests
     for number, review in enumerate(REVIEWS, start=1):
@@ -248,7 +247,7 @@ async def test_every_reply_is_stored() -> None:
 
 async def test_step_replies_are_stored_separately() -> None:
     done = await done_by(Judge(votes=2, prompt="step"), trace_of(3), reply_per_step("cic", "ccc"))
-    stored = [(c.vote, c.step, c.text, c.verdicts, c.first_error) for c in done.context.critiques]
+    stored = column(done.context.critiques, "vote", "step", "text", "verdicts", "first_error")
     assert stored == [
         (0, 0, "Step 1: correct", (C,), 1),
         (0, 1, "Step 2: incorrect", (I,), 1),
@@ -264,15 +263,15 @@ async def test_critiques_name_prompt_and_tokens() -> None:
     done = await done_by(judge, trace_of(3), lambda *_: vote("ccc"))
     critiques = done.context.critiques
     cost = done.annotation.cost
-    assert [(critique.prompt, critique.vote) for critique in critiques] == [
+    assert column(critiques, "prompt", "vote") == [
         ("judge", 0),
         ("judge", 1),
         ("judge_strict", 0),
         ("judge_strict", 1),
         ("meta", 0),
     ]
-    assert sum(critique.generated_tokens for critique in critiques) == cost.generated_tokens
-    assert sum(critique.prompt_tokens for critique in critiques) == cost.prompt_tokens
+    assert sum(column(critiques, "generated_tokens")) == cost.generated_tokens
+    assert sum(column(critiques, "prompt_tokens")) == cost.prompt_tokens
 
 
 async def test_too_long_reply_is_stored_in_part() -> None:

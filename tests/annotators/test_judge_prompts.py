@@ -15,6 +15,7 @@ from stepmark import plugins
 from stepmark.errors import ConfigError
 from stepmark.identity import fingerprint
 from stepmark.records import Sampling
+from tests.annotators.columns import column
 from tests.annotators.judge_replies import vote
 from tests.annotators.simulated import PROBLEM, done_by, trace_of, verdicts
 
@@ -64,7 +65,7 @@ def test_unusable_prompt_is_rejected(tmp_path: Path) -> None:
         ConfigError, match=rf"unknown place(holder)? \{{solution\}}; .*{placeholders}"
     ):
         plugins.build("annotators", {"use": "judge", "prompt": str(path)})
-    with pytest.raises(ConfigError, match="no prompt 'stern': .* one of: judge, judge_answer, "):
+    with pytest.raises(ConfigError, match=r"no prompt 'stern': .* one of: judge, judge_answer, "):
         plugins.build("annotators", {"use": "judge", "prompt": "stern"})
 
 
@@ -105,7 +106,7 @@ async def test_answer_prompts_need_reference_answer(answer: str | None) -> None:
     ensemble = Judge(votes=1, prompt=("judge", "judge_strict", "reverse"))
     done = await done_by(ensemble, trace_of(3), lambda *_: vote("cic"), problem=problem)
     assert (len(done.requests), done.annotation.first_error) == (2, 1)
-    assert {step.trials for step in done.annotation.steps} == {2}
+    assert set(column(done.annotation.steps, "trials")) == {2}
     for judge in (
         Judge(prompt=("reverse", "judge_answer", "step_answer")),
         Judge(meta="meta", prompt="reverse"),
@@ -114,7 +115,7 @@ async def test_answer_prompts_need_reference_answer(answer: str | None) -> None:
         assert (done.requests, done.annotation.first_error) == ([], None)
         assert verdicts(done.annotation) == "uuu"
         reason = "prompt reverse shows the reference answer, but the problem has none"
-        assert {step.rationale for step in done.annotation.steps} == {reason}
+        assert set(column(done.annotation.steps, "rationale")) == {reason}
 
 
 @pytest.mark.parametrize("name", ["step", "judge_json"])

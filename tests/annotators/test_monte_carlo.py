@@ -13,6 +13,7 @@ from engines.base import Completion, Prompt
 from engines.scripted import Scripted
 from stepmark.identity import SEED_SPACING
 from stepmark.records import NO_ERROR, Sampling, Verdict
+from tests.annotators.columns import column
 from tests.annotators.simulated import (
     PROBLEM,
     C,
@@ -60,7 +61,7 @@ async def test_value_is_share_of_correct_rollouts() -> None:
     correct = [rollout for rollout in rollouts if rollout.outcome is C]
     assert first.value == first.successes / first.trials == len(correct) / 400
     assert first.value == pytest.approx(0.25, abs=0.1)
-    assert {rollout.prefix_steps for rollout in correct} == {1}
+    assert set(column(correct, "prefix_steps")) == {1}
     assert (second.value, last.value) == (0.0, 0.0)
 
 
@@ -78,7 +79,7 @@ async def test_last_step_value_is_outcome(
 async def test_truncated_rollouts_decide_nothing() -> None:
     done = await done_by(MonteCarlo(rollouts=4), trace_of(4, 1), cut)
     assert (done.annotation.first_error, verdicts(done.annotation)) == (None, "uuui")
-    counts = [(step.trials, step.unknowns) for step in done.annotation.steps]
+    counts = column(done.annotation.steps, "trials", "unknowns")
     assert counts == [(0, 4), (0, 4), (0, 4), (1, 0)]
 
 
@@ -89,7 +90,7 @@ async def test_one_decided_rollout_is_enough() -> None:
 
     done = await done_by(MonteCarlo(rollouts=4), trace_of(4, 2), truncate_all_but_last)
     assert done.annotation.first_error == 2
-    assert {(step.trials, step.unknowns) for step in done.annotation.steps[:-1]} == {(1, 3)}
+    assert set(column(done.annotation.steps[:-1], "trials", "unknowns")) == {(1, 3)}
 
 
 @pytest.mark.parametrize("rollouts", [1, 2, 5, 8])
@@ -149,7 +150,7 @@ async def test_batches_double_until_first_correct_rollout() -> None:
     unsolved = MonteCarlo(rollouts=11, stop_early=True)
     done = await done_by(unsolved, trace_of(2, 0), always_solves)
     assert [sampling.n for _, sampling in done.requests] == [1, 1, 2, 4, 3]
-    assert [(step.value, step.trials) for step in done.annotation.steps] == [(0.0, 11), (0.0, 1)]
+    assert column(done.annotation.steps, "value", "trials") == [(0.0, 11), (0.0, 1)]
 
 
 @pytest.mark.parametrize("slow_prefix", range(1, 6))
@@ -174,7 +175,7 @@ async def test_labels_do_not_depend_on_timing(slow_prefix: int) -> None:
     annotation = await run(method, "method", "fingerprint", PROBLEM, trace, context)
     expected = (await done_by(method, trace, always_solves)).annotation
     assert annotation.steps == expected.steps
-    assert [step.rationale for step in annotation.steps] == [IMPLIED] * 3 + [""] * 3
+    assert column(annotation.steps, "rationale") == [IMPLIED] * 3 + [""] * 3
     # Without a slow prefix it does not matter how many probes are still open at cancellation.
     assert context.cost.aborted > 0 or slow_prefix >= 4
 

@@ -12,6 +12,7 @@ from annotators.failures import abstention
 from stepmark.errors import ConfigError, EngineError
 from stepmark.plugins import available, build, load
 from stepmark.records import Annotation, Discovered, Problem, StepAnnotation, Trace
+from tests.annotators.columns import column
 from tests.annotators.problem_simulation import (
     ProblemRun,
     annotate_problem,
@@ -74,7 +75,7 @@ async def test_discovered_traces_can_be_continued() -> None:
 
     run = await run_function(annotate)
     first, second, third = run.context.discovered
-    assert [annotation.trace_id for annotation in run.annotations] == [
+    assert column(run.annotations, "trace_id") == [
         "own 1.0",
         "own 1.1",
         first.trace_id,
@@ -87,8 +88,8 @@ async def test_discovered_traces_can_be_continued() -> None:
     assert "".join(third.steps[2:]) == last_rollout.text
     assert third.model == "scripted"
     assert third.sampling == replace(SAMPLING, n=1, seed=last_rollout.seed)
-    assert len({rollout.rollout_id for rollout in run.sampled_rollouts}) == 3
-    assert len({trace.trace_id for trace in run.all_traces}) == 5
+    assert len(set(column(run.sampled_rollouts, "rollout_id"))) == 3
+    assert len(set(column(run.all_traces, "trace_id"))) == 5
 
 
 async def test_cost_is_recorded_per_trace() -> None:
@@ -114,7 +115,7 @@ async def test_prefix_boundaries_are_preserved() -> None:
         return abstentions([*traces, discovered])
 
     run = await run_function(annotate, "one\ntwo\nyes")
-    assert [annotation.error for annotation in run.annotations] == [None, None]
+    assert column(run.annotations, "error") == [None, None]
 
 
 @pytest.mark.parametrize(
@@ -161,22 +162,22 @@ async def test_wrong_annotation_count_is_failure() -> None:
         (omit_steps, "ValueError: 1 step annotations for 7 steps"),
     ):
         run = await run_function(function)
-        assert {annotation.error for annotation in run.annotations} == {expected}
+        assert set(column(run.annotations, "error")) == {expected}
 
 
 async def test_traces_without_steps_are_skipped() -> None:
     async def annotate(traces: Sequence[Trace], _context: ProblemContext) -> Sequence[Annotation]:
-        assert [trace.trace_id for trace in traces] == ["own 1.1"]
+        assert column(traces, "trace_id") == ["own 1.1"]
         return abstentions(traces, "mine")
 
     run = await run_function(annotate, "", "yes")
-    assert [annotation.steps for annotation in run.annotations] == [
+    assert column(run.annotations, "steps") == [
         (),
         (StepAnnotation(rationale="mine"),),
     ]
-    assert [annotation.error for annotation in run.annotations] == [None, None]
+    assert column(run.annotations, "error") == [None, None]
     run = await run_function(annotate, "")
-    assert [annotation.error for annotation in run.annotations] == [None]
+    assert column(run.annotations, "error") == [None]
 
 
 async def test_policy_samples_need_model_and_sampling() -> None:
@@ -205,10 +206,10 @@ async def test_engine_error_propagates_or_is_recorded(name: str, retryable: bool
 
     method: ProblemAnnotator = build("annotators", {"use": name})
     traces = await sample_traces(POLICY, 8)
-    assert {trace.outcome for trace in traces} > {C}
+    assert set(column(traces, "outcome")) > {C}
     if retryable:
         with pytest.raises(EngineError):
             await annotate_problem(method, traces, fail, PROBLEM)
     else:
         run = await annotate_problem(method, traces, fail, PROBLEM)
-        assert {annotation.error for annotation in run.annotations} == {"EngineError: no"}
+        assert set(column(run.annotations, "error")) == {"EngineError: no"}

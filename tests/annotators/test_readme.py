@@ -10,6 +10,7 @@ import pytest
 from annotators import methods
 from stepmark import plugins
 from stepmark.records import Verdict
+from tests.annotators.columns import column
 from tests.annotators.simulated import done_by, last_sample_solves, trace_of
 
 README = Path(__file__).parents[2] / "README.md"
@@ -29,7 +30,7 @@ async def test_readme_method_annotates(
     monkeypatch.delitem(sys.modules, "annotators.methods.outcome", raising=False)
     method = plugins.build("annotators", {"use": "outcome"})
     done = await done_by(method, replace(trace_of(3), outcome=outcome), last_sample_solves)
-    assert [step.verdict for step in done.annotation.steps] == [outcome] * 3
+    assert column(done.annotation.steps, "verdict") == [outcome] * 3
     assert (done.annotation.first_error, done.annotation.error) == (first_error, None)
     # Other tests must not find the module of this temporary file.
     monkeypatch.delitem(sys.modules, "annotators.methods.outcome")

@@ -1,4 +1,4 @@
-"""Judge replies: verdicts are read in a known form or not at all, and hostile replies do no harm."""
+"""Parsing of judge replies: known forms are read, and hostile replies do no harm."""
 
 import json
 from typing import Any
@@ -15,7 +15,7 @@ from annotators.judging.reply_parser import (
 )
 from tests.annotators.simulated import C, I, U
 
-# Leaves room for the text around the repeated part.
+# Smaller than the limit by more than the text around the repeated part.
 HUGE = MAX_REPLY_CHARS - 100
 
 

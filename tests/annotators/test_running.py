@@ -13,6 +13,7 @@ from annotators.running import run
 from engines.scripted import Scripted
 from stepmark.errors import ConfigError, EngineError
 from stepmark.records import Annotation, Problem, StepAnnotation, Trace
+from tests.annotators.columns import column
 from tests.annotators.simulated import (
     PROBLEM,
     C,
@@ -58,7 +59,7 @@ async def test_provenance_and_cost_are_filled_in() -> None:
     assert (annotation.method, annotation.fingerprint, annotation.error) == ("m", "f", None)
     assert (annotation.cost.rollouts, annotation.cost.generated_tokens) == (4, 4)
     assert annotation.cost.seconds > 0
-    assert [step.rationale for step in annotation.steps] == ["why"] * 3
+    assert column(annotation.steps, "rationale") == ["why"] * 3
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from annotators.methods.tree_search import TreeSearch
 from annotators.search.solution_tree import SolutionPath, State
 from engines.base import Completion, Prompt
 from stepmark.records import NO_ERROR, Problem, Sampling, StepAnnotation, Trace, Verdict
+from tests.annotators.columns import column
 from tests.annotators.problem_simulation import (
     LINES,
     ProblemRun,
@@ -79,7 +80,7 @@ async def test_states_are_probed_once_within_budget(
     recorded = sum(annotation.cost.rollouts for annotation in run.annotations)
     assert requested == len(run.sampled_rollouts) == recorded
     assert budget is None or requested <= budget
-    assert len({rollout.trace_id for rollout in run.sampled_rollouts}) <= searches
+    assert len(set(column(run.sampled_rollouts, "trace_id"))) <= searches
     discovered_texts = ["".join(trace.steps) for trace in run.context.discovered]
     assert len(set(discovered_texts)) == len(discovered_texts)
     assert set(discovered_texts).isdisjoint("".join(trace.steps) for trace in run.traces)
@@ -91,7 +92,7 @@ async def test_search_takes_logarithmic_probes() -> None:
         run = await annotate_problem(TreeSearch(searches=1), traces, SOLVABLE)
         # A solution has six lines and an answer, and three halvings locate its first error.
         assert len(run.requests) <= 3
-        assert len({rollout.trace_id for rollout in run.sampled_rollouts}) <= 1
+        assert len(set(column(run.sampled_rollouts, "trace_id"))) <= 1
 
 
 async def test_shared_states_are_probed_once() -> None:
@@ -101,7 +102,7 @@ async def test_shared_states_are_probed_once() -> None:
     correct = CORRECT_TEXT.replace("step 0 a", "step 0 b")
     traces = await sample_traces(fixed_texts(*texts, correct), 3)
     run = await annotate_problem(TreeSearch(), traces, SOLVABLE)
-    assert [annotation.first_error for annotation in run.annotations[:2]] == [1, 1]
+    assert column(run.annotations[:2], "first_error") == [1, 1]
     run_with_one = await annotate_problem(TreeSearch(), [traces[0], traces[2]], SOLVABLE)
     assert requests_by_state(run).keys() == requests_by_state(run_with_one).keys()
 
@@ -163,7 +164,7 @@ async def test_discovered_traces_are_decided_or_continued() -> None:
     run = await annotate_problem(
         TreeSearch(searches=10), await sample_traces(SOLVABLE, 6), SOLVABLE
     )
-    continued = {rollout.trace_id for rollout in run.sampled_rollouts}
+    continued = set(column(run.sampled_rollouts, "trace_id"))
     annotations = {annotation.trace_id: annotation for annotation in run.annotations}
     for discovered in run.context.discovered:
         annotation = annotations[discovered.trace_id]
