@@ -17,10 +17,10 @@ from stepmark.records import Annotation, Problem, StepAnnotation, Trace, Verdict
 
 __all__ = ["AnswerLikelihood"]
 
-ANSWER = "{answer}"
-PLAIN = "The answer is {answer}."
+PLACEHOLDER = "{answer}"
+PLAIN_PROBE = "The answer is {answer}."
 # In this format `\boxed{` and `}` are text and only the inner {answer} is the placeholder.
-BOXED = "The answer is \\boxed{{answer}}."
+BOXED_PROBE = "The answer is \\boxed{{answer}}."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +43,8 @@ class AnswerLikelihood:
     a step copies.
 
     `probe` is the text that is appended to a prefix, with the placeholder {answer}. The text after
-    the placeholder is scored too, because it distinguishes 14 from 146. By default it is `BOXED`
-    for traces that box their answer and `PLAIN` for all others.
+    the placeholder is scored too, because it distinguishes 14 from 146. The default is
+    `BOXED_PROBE` for traces that box their answer and `PLAIN_PROBE` for all others.
     """
 
     probe: str = ""
@@ -54,10 +54,10 @@ class AnswerLikelihood:
     needs: ClassVar[frozenset[str]] = frozenset({"engine"})
 
     def __post_init__(self) -> None:
-        if self.probe and self.probe.count(ANSWER) != 1:
+        if self.probe and self.probe.count(PLACEHOLDER) != 1:
             raise ConfigError(
                 f"annotators.answer_likelihood: probe = {self.probe!r}"
-                f" must contain {ANSWER} exactly once"
+                f" must contain {PLACEHOLDER} exactly once"
             )
 
     async def annotate(
@@ -92,7 +92,7 @@ class AnswerLikelihood:
         self, reference: str, trace: Trace, prefix_steps: int, context: AnnotationContext
     ) -> float:
         """Return the mean log-probability of the answer's tokens after a prefix, in nats."""
-        opening, _, closing = (self.probe or _default_probe(trace)).partition(ANSWER)
+        opening, _, closing = (self.probe or _default_probe(trace)).partition(PLACEHOLDER)
         prefix = "".join(trace.steps[:prefix_steps])
         # The probe starts on a new line, so that it does not continue a sentence.
         if prefix and not prefix[-1].isspace():
@@ -108,4 +108,4 @@ class AnswerLikelihood:
 
 
 def _default_probe(trace: Trace) -> str:
-    return BOXED if "\\boxed" in "".join(trace.steps) else PLAIN
+    return BOXED_PROBE if "\\boxed" in "".join(trace.steps) else PLAIN_PROBE

@@ -18,10 +18,10 @@ __all__ = ["BinarySearch"]
 class BinarySearch:
     """Bisection with `rollouts` completions per probe (Luo et al. 2024, arXiv 2406.06592).
 
-    Section 3.2 of the paper (OmegaPRM), with k = 8. It searches incorrect traces of problems that some sample
-    solves: there the value of the empty prefix is above zero and that of the whole trace is zero.
-    The cost of a trace is about rollouts * log2(steps) completions, instead of the rollouts * steps
-    of Monte Carlo estimation.
+    Section 3.2 of the paper (OmegaPRM), with k = 8. It searches incorrect traces of problems that
+    some sample solves: there the value of the empty prefix is above zero and that of the whole
+    trace is zero. The cost of a trace is about rollouts * log2(steps) completions, instead of the
+    rollouts * steps of Monte Carlo estimation.
 
     `right_answers = "search"` also searches traces with a correct answer for errors, which the
     paper does not. It first probes the prefix before the last step and bisects the trace only if

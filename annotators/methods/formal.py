@@ -22,29 +22,29 @@ MAX_CONCURRENT_STEPS = 64
 class _StepDecision(NamedTuple):
     annotation: StepAnnotation
     proven: bool
-    """Whether a verifier that proves what it accepts calls the step correct."""
+    """Whether a verifier with `proves` accepts the step."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Formal:
     """Decide every step with each of `verifiers`, without generating a token.
 
-    A step is incorrect when any verifier says so. It is correct when a verifier says so and none
-    contradicts it, because a verifier that accepts a step has read everything relevant to it. The
-    rationale names the verifiers that decided; for an unknown step it lists all their reasons.
+    A step is INCORRECT if any verifier rejects it. It is CORRECT if a verifier accepts it and none
+    rejects it: a verifier accepts a step only after reading everything relevant to it. The
+    rationale contains the reasons of the verifiers that decided, or of all of them if none did.
 
-    The first step found to be false is the first error. Steps before it that no verifier decides
-    stay unknown, since they may contain an error that verifiers cannot see. If no step is false,
-    the first error is undecided: a check that finds nothing false does not show that the steps
-    follow from each other. Only verifiers with `proves` show this, and a trace of which they call
-    every step correct has no error.
+    The first INCORRECT step is the first error. Undecided steps before it stay UNKNOWN, since they
+    may contain an error that no verifier can detect. If no step is INCORRECT, the first error is
+    undecided: a check that finds no error does not show that a step follows from those before it.
+    Only verifiers with `proves` show this, and a trace whose steps are all accepted by them has no
+    error.
     """
 
     verifiers: tuple[str, ...] = ("arithmetic", "algebra")
     decides: tuple[str, ...] = field(init=False, repr=False)
     """The fingerprints of the verifiers, because their verdicts may change with their versions."""
     proving: frozenset[str] = field(init=False, repr=False)
-    """The verifiers whose CORRECT is a proof."""
+    """The names of the verifiers with `proves`, which accept a step only if they can prove it."""
 
     version: ClassVar[int] = 3
     needs: ClassVar[frozenset[str]] = frozenset()
@@ -104,8 +104,7 @@ def _claim(problem: Problem, trace: Trace, index: int) -> StepClaim:
 
 
 def _combine(verdicts: Sequence[Verdict]) -> Verdict:
-    """Return INCORRECT if any verifier finds it, else CORRECT if any does, else UNKNOWN."""
-    # A counterexample outweighs a passed check, which covers only what its verifier can read.
+    """Return INCORRECT if any verdict is, else CORRECT if any verdict is, else UNKNOWN."""
     if Verdict.INCORRECT in verdicts:
         return Verdict.INCORRECT
     if Verdict.CORRECT in verdicts:

@@ -47,10 +47,9 @@ class Judge:
 
     The first error is the one that most votes name. Its share of the readable votes is the
     confidence; a tie is undecided. The verdict on a step is the majority of the votes on it, with
-    the rationale of the first vote of that majority. The two counts can disagree, because votes for
-    different first errors may agree on a step. The first error is undecided if the majority
-    contradicts it, that is, calls it correct or an earlier step incorrect. A tie on a step does not
-    contradict it.
+    the rationale of the first vote of that majority. These two counts can contradict each other,
+    because votes for different first errors may agree on a step. If the majority calls the first
+    error correct or an earlier step incorrect, the first error is undecided.
 
     `meta` names a prompt that shows the {critiques} of all votes except truncated ones and gives
     the final verdicts in one more reply (SPARK, arXiv 2512.03244: self-consistency followed by a
@@ -88,6 +87,7 @@ class Judge:
         self, problem: Problem, trace: Trace, context: AnnotationContext
     ) -> Annotation:
         """Count the votes of all critics, then let the meta-critic decide if there is one."""
+        # Checked before any request, because votes without a final verdict would be wasted.
         meta_skip_reason = ""
         if self.meta_critic is not None:
             meta_skip_reason = self.meta_critic.skip_reason(problem, trace)
@@ -211,7 +211,7 @@ def _most_frequent_first_error(votes: Sequence[Vote]) -> tuple[int | None, float
     Both are None when no vote is readable or two first errors tie.
     """
     counts = Counter(vote.first_error for vote in votes if vote.first_error is not None)
-    ranked = counts.most_common(2)
+    ranked = counts.most_common(2)  # the second one reveals a tie
     if not ranked:
         return None, None
     first_error, count = ranked[0]

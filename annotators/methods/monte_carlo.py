@@ -15,7 +15,7 @@ from stepmark.records import Annotation, Problem, StepAnnotation, Trace, Verdict
 
 __all__ = ["MonteCarlo"]
 
-IMPLIED = "implied: a correct rollout from a later step also completes this one"
+IMPLIED_RATIONALE = "implied: a correct rollout from a later step also completes this one"
 """The rationale of a step that is labelled by the rollouts of a later step."""
 
 
@@ -92,7 +92,7 @@ class MonteCarlo:
         for prefix in reversed(prefixes):
             if implied:
                 # The probe's own result, if it has one, depends on timing and is not used.
-                labels.append(StepAnnotation(verdict=Verdict.CORRECT, rationale=IMPLIED))
+                labels.append(StepAnnotation(verdict=Verdict.CORRECT, rationale=IMPLIED_RATIONALE))
                 continue
             label = tasks[prefix].result()
             implied = label.verdict is Verdict.CORRECT

@@ -36,10 +36,10 @@ class TreeSearch:
     before the probe that would exceed `budget` rollouts in total. It abstains on problems whose
     samples are all correct or all incorrect.
 
-    Beyond the paper, rollouts are shared between solutions (see `solution_tree`): a state with a
-    correct rollout is not probed, a state is probed once for all solutions that share it, no
-    solution is searched twice, and a solution whose first error is located is not searched. A state
-    ends where a step of the run ends.
+    Beyond the paper, solutions share their rollouts (see `solution_tree`): a state with a correct
+    rollout is not probed, a state is probed once for all solutions that share it, no solution is
+    searched twice, and a solution whose first error is already located is not searched. States end
+    where steps of the run end.
     """
 
     rollouts: SampleCount = 8
@@ -79,7 +79,7 @@ class TreeSearch:
         for solution in tree:
             if solution in selected or not _is_candidate(tree, solution):
                 continue
-            # One rollout was selected per search, so their number is the sum of all N.
+            # Every search has selected one rollout, so their number is the sum of all N.
             score = self._selection_score(solution, total_visits=len(selected))
             if best is None or score > best_score:
                 best = solution
@@ -124,4 +124,5 @@ def _is_candidate(tree: SolutionTree, solution: SolutionPath) -> bool:
     estimate = solution.start.estimate()
     if not 0 < estimate.successes < estimate.trials:
         return False
+    # Searches of other solutions may have located its first error.
     return tree.next_probe(solution) is not None

@@ -21,9 +21,9 @@ def bisection_annotation(
     Args:
         trace: The trace that was searched.
         probes: The Monte Carlo estimates of the probed prefixes, by prefix length in steps.
-        sound_prefix: The length of the longest prefix shown to be free of errors.
-        unsound_prefix: The length of the prefix that ends with the first error; None when the
-            first error was not located.
+        sound_prefix: The length of the longest prefix that is shown to contain no error.
+        unsound_prefix: The length of the prefix that ends with the first error; None if the first
+            error was not located.
 
     Returns:
         An annotation whose step values and counts are those of the probes. The steps of the sound

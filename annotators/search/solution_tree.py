@@ -1,16 +1,17 @@
 """The solutions of one problem as a tree of states, as in OmegaPRM (arXiv 2406.06592, section 3.3).
 
 A state is a prefix of solutions. Solutions whose first steps are equal as text share the states of
-these steps, so evidence that was sampled for one solution counts for all of them. A state keeps two
-kinds of evidence apart:
+these steps, so rollouts that were sampled for one solution are evidence for all of them. A state is
+sound if rollouts from it can reach the correct answer. A probe samples rollouts from a state, and
+each state has two kinds of evidence, which are kept separate:
 
 - `correct_solutions` counts all correct solutions that pass through the state. One of them shows
-  that the steps so far can be completed, so the state is never probed.
-- `sampled_outcomes` is an unbiased sample of continuations, which a probe starts. It contains the
-  rollouts from the state and later rollouts from earlier states that pass through it by chance.
-  Solutions from before the probe are left out: all of them are incorrect, because otherwise the
-  state would not have been probed, so they would bias the value downwards. Rollouts from later
-  states are left out because their prefix forces them through this state.
+  that the state is sound, so such states are not probed.
+- `sampled_outcomes` is an unbiased sample of continuations and is empty before the probe. It
+  contains the rollouts of the probe, and later rollouts from earlier states that pass through this
+  state by chance. Solutions from before the probe are left out. All of them are incorrect, since a
+  state with a correct one is not probed, so they would bias the value downwards. Rollouts from
+  later states are left out because their prefix forces them through this state.
 """
 
 from collections.abc import Iterator, Sequence
@@ -68,7 +69,7 @@ class SolutionPath:
     generated_tokens: int
     """len(r), the number of sampled tokens; 0 for traces without a token count."""
     is_policy_sample: bool
-    """Whether it has the distribution of the rollouts; otherwise it counts at its start only."""
+    """Whether it is distributed like the rollouts; otherwise it is evidence for the root only."""
 
     @property
     def step_count(self) -> int:
@@ -77,12 +78,12 @@ class SolutionPath:
 
 
 class Bracket(NamedTuple):
-    """The prefixes of a solution, by length, between which its first error is."""
+    """The lengths of the two prefixes between which the first error of a solution is."""
 
     sound: int
-    """The longest prefix that is shown to be free of errors."""
+    """The longest prefix that is shown to be sound."""
     unsound: int | None
-    """The shortest prefix that is shown to contain an error; None when no prefix is."""
+    """The shortest prefix that is shown to be unsound; None if no prefix is."""
 
     @property
     def is_closed(self) -> bool:
@@ -102,6 +103,7 @@ class SolutionTree:
         self._trace_of: dict[SolutionPath, Trace] = {}
         self._rollout_of: dict[SolutionPath, tuple[Trace, Rollout]] = {}
         """The rollout of a solution, after the trace that it continues."""
+        # Traces with the same text share a path but are annotated separately.
         self._sampled_traces: list[tuple[Trace, SolutionPath]] = []
         for trace in traces:
             solution = self._add(
@@ -121,11 +123,13 @@ class SolutionTree:
     def bracket(self, solution: SolutionPath) -> Bracket:
         """Return the prefixes between which the first error of a solution is.
 
-        A solution that is not incorrect has no unsound prefix. An incorrect solution stays open,
-        too, when even the whole of it can be continued to a correct one.
+        There is no unsound prefix if the solution is not incorrect, or if it is incorrect but a
+        correct solution continues the whole of it.
         """
         if solution.outcome is not Verdict.INCORRECT:
             return Bracket(self._shared_sound_prefix(solution), None)
+        # A correct solution passes through all states before its last one, so the states with
+        # correct solutions are the first ones of the path.
         sound = 0
         for state in solution.states:
             if state.correct_solutions:
@@ -140,7 +144,7 @@ class SolutionTree:
     def next_probe(self, solution: SolutionPath) -> int | None:
         """Return the depth of the state that halves the bracket of an incorrect solution.
 
-        None when the first error is located or the solution has no unsound prefix.
+        None if the first error is located or the solution has no unsound prefix.
         """
         sound, unsound = self.bracket(solution)
         if unsound is None or unsound - sound <= 1:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from annotators.context import AnnotationContext
-from annotators.methods.monte_carlo import IMPLIED, MonteCarlo
+from annotators.methods.monte_carlo import IMPLIED_RATIONALE, MonteCarlo
 from annotators.running import run
 from engines.base import Completion, Prompt
 from engines.scripted import Scripted
@@ -133,7 +133,7 @@ def check_implied_steps(early: Done, full: Done) -> None:
     for index in range(6):
         step = early.annotation.steps[index]
         is_implied = index + 1 < last_correct_prefix
-        assert (step.rationale == IMPLIED) == is_implied
+        assert (step.rationale == IMPLIED_RATIONALE) == is_implied
         assert step.verdict is (C if is_implied else full.annotation.steps[index].verdict)
 
 
@@ -175,7 +175,7 @@ async def test_labels_do_not_depend_on_timing(slow_prefix: int) -> None:
     annotation = await run(method, "method", "fingerprint", PROBLEM, trace, context)
     expected = (await done_by(method, trace, always_solves)).annotation
     assert annotation.steps == expected.steps
-    assert column(annotation.steps, "rationale") == [IMPLIED] * 3 + [""] * 3
+    assert column(annotation.steps, "rationale") == [IMPLIED_RATIONALE] * 3 + [""] * 3
     # Without a slow prefix it does not matter how many probes are still open at cancellation.
     assert context.cost.aborted > 0 or slow_prefix >= 4
 
