@@ -123,7 +123,7 @@ class SolutionTree:
     def bracket(self, solution: SolutionPath) -> Bracket:
         """Return the prefixes between which the first error of a solution is.
 
-        There is no unsound prefix if the solution is not incorrect, or if it is incorrect but a
+        The unsound prefix is None if the solution is not incorrect, or if it is incorrect but a
         correct solution continues the whole of it.
         """
         if solution.outcome is not Verdict.INCORRECT:

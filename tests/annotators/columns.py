@@ -8,5 +8,8 @@ __all__ = ["column"]
 
 
 def column(records: Iterable[object], *attributes: str) -> list[Any]:
-    """Return an attribute of every record, or a tuple of several attributes."""
+    """Return an attribute of every record, or a tuple of several attributes.
+
+    An attribute of a nested record has a dotted name, such as "cost.rollouts".
+    """
     return list(map(attrgetter(*attributes), records))

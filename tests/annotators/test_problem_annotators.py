@@ -97,8 +97,8 @@ async def test_cost_is_recorded_per_trace() -> None:
         return abstentions([*traces, *await discover_three(traces, context)])
 
     run = await run_function(annotate)
-    assert [annotation.cost.rollouts for annotation in run.annotations] == [2, 0, 1, 0, 0]
-    assert len({annotation.cost.seconds for annotation in run.annotations}) == 1
+    assert column(run.annotations, "cost.rollouts") == [2, 0, 1, 0, 0]
+    assert len(set(column(run.annotations, "cost.seconds"))) == 1
     for annotation in run.annotations:
         assert (annotation.method, annotation.fingerprint) == ("method", "fingerprint")
         assert annotation.error is None
@@ -136,7 +136,7 @@ async def test_failure_is_recorded_for_every_trace(error: Exception) -> None:
         assert annotation.error in ("KeyError: 'x'", "EngineError: too long")
         assert (annotation.trace_id, annotation.first_error) == (trace.trace_id, None)
         assert annotation.steps == (StepAnnotation(),) * len(trace.steps)
-    rollouts = sum(annotation.cost.rollouts for annotation in run.annotations)
+    rollouts = sum(column(run.annotations, "cost.rollouts"))
     assert rollouts == len(run.sampled_rollouts) == 3
 
 

@@ -41,6 +41,10 @@ def requests_by_state(run: ProblemRun) -> Counter[str]:
     return Counter(prompt.prefix for prompt, _ in run.requests)
 
 
+def text_set(traces: Sequence[Trace]) -> set[str]:
+    return {"".join(trace.steps) for trace in traces}
+
+
 async def test_first_errors_are_true() -> None:
     sampled_count = 0
     discovered_count = 0
@@ -75,15 +79,16 @@ async def test_states_are_probed_once_within_budget(
     method = TreeSearch(rollouts=rollouts, searches=searches, budget=budget)
     run = await annotate_problem(method, traces, policy)
     assert set(requests_by_state(run).values()) <= {1}
-    assert {sampling.n for _, sampling in run.requests} <= {rollouts}
-    requested = sum(sampling.n for _, sampling in run.requests)
-    recorded = sum(annotation.cost.rollouts for annotation in run.annotations)
+    request_sizes = [sampling.n for _, sampling in run.requests]
+    assert set(request_sizes) <= {rollouts}
+    requested = sum(request_sizes)
+    recorded = sum(column(run.annotations, "cost.rollouts"))
     assert requested == len(run.sampled_rollouts) == recorded
     assert budget is None or requested <= budget
     assert len(set(column(run.sampled_rollouts, "trace_id"))) <= searches
-    discovered_texts = ["".join(trace.steps) for trace in run.context.discovered]
-    assert len(set(discovered_texts)) == len(discovered_texts)
-    assert set(discovered_texts).isdisjoint("".join(trace.steps) for trace in run.traces)
+    discovered_texts = text_set(run.context.discovered)
+    assert len(discovered_texts) == len(run.context.discovered)
+    assert discovered_texts.isdisjoint(text_set(run.traces))
 
 
 async def test_search_takes_logarithmic_probes() -> None:
@@ -126,8 +131,8 @@ async def test_shared_correct_solutions_have_no_error() -> None:
     texts = (CORRECT_TEXT, last_step_differs, second_step_differs, "no")
     traces = await sample_traces(fixed_texts(*texts), 4)
     run = await annotate_problem(TreeSearch(), traces, SOLVABLE)
-    labels = [(annotation.first_error, verdicts(annotation)) for annotation in run.annotations[:3]]
-    assert labels == [(NO_ERROR, "ccccc"), (NO_ERROR, "ccccc"), (None, "cuuuu")]
+    assert column(run.annotations[:3], "first_error") == [NO_ERROR, NO_ERROR, None]
+    assert list(map(verdicts, run.annotations[:3])) == ["ccccc", "ccccc", "cuuuu"]
 
 
 async def test_wrong_prefix_of_correct_is_undecided() -> None:
