@@ -274,7 +274,7 @@ async def test_critiques_name_prompt_and_tokens() -> None:
     assert sum(column(critiques, "prompt_tokens")) == cost.prompt_tokens
 
 
-async def test_too_long_reply_is_stored_in_part() -> None:
+async def test_too_long_reply_is_shortened() -> None:
     done = await judge_trace(vote("iii") + "\n" + "x" * MAX_REPLY_CHARS)
     assert [len(critique.text) for critique in done.context.critiques] == [MAX_REPLY_CHARS]
     assert verdicts(done.annotation) == "uuu"
