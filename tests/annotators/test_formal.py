@@ -21,10 +21,14 @@ PUZZLE = (
     " busy. Hypothesis: Liam is lucky. Is the hypothesis true, false or unprovable?"
 )
 PROOF = (
-    "Step 1: Liam is not generous; everyone who is not busy is generous;"
-    " therefore, Liam is busy.\n",
-    "Step 2: Liam is busy; if Liam is lucky, then Liam is not busy;"
-    " therefore, Liam is not lucky.\n",
+    (
+        "Step 1: Liam is not generous; everyone who is not busy is generous;"
+        " therefore, Liam is busy.\n"
+    ),
+    (
+        "Step 2: Liam is busy; if Liam is lucky, then Liam is not busy;"
+        " therefore, Liam is not lucky.\n"
+    ),
     "The answer is false.",
 )
 VERDICT_OF_INITIAL = {"c": Verdict.CORRECT, "i": Verdict.INCORRECT, "u": Verdict.UNKNOWN}
