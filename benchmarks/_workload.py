@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from random import Random
 
 from pipelines.run.job import Job
-from pocket.lessons import corrupted
+from pocket.curriculum import corrupted
 from problems.sources.word_problems import _world_of
 from stepmark.final_answers import final_answer
 from stepmark.identity import digest

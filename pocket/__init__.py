@@ -1,1 +1,1 @@
-"""How the pocket model is made: its language, its training, its measurement. Not part of the installed package."""
+"""The training and measurement of the bundled pocket model; not part of the installed package."""

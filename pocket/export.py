@@ -1,13 +1,14 @@
-"""Write a trained checkpoint as it is shipped: `python -m pocket.export --run runs/pocket --to engines/pocket_model`.
+"""Export a checkpoint: `python -m pocket.export --run runs/pocket --to engines/pocket_model`.
 
-The folder is a Hugging Face one (bf16 safetensors, config, tokenizer), which vLLM and transformers load as it is; `ctranslate2/` inside
-it is the same weights for the embedded engine.
+Writes a Hugging Face folder (bf16 safetensors, config, tokenizer) that vLLM and transformers load
+without conversion. Its sub-folder `ctranslate2/` holds the same weights for the embedded engine.
 """
 
 import argparse
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from ctranslate2.converters import TransformersConverter
@@ -25,33 +26,38 @@ TOKENIZER_CONFIG = {
     "clean_up_tokenization_spaces": False,
     "model_max_length": CONFIG["max_position_embeddings"],
 }
+GENERATION_CONFIG = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
 
 
 def export(run: Path, to: Path) -> None:
-    """Write both forms of the checkpoint in `run`."""
+    """Write the checkpoint of a training run in both formats."""
     to.mkdir(parents=True, exist_ok=True)
     tokenizer = Tokenizer.from_file(str(run / "tokenizer.json"))
     tokenizer.save(str(to / "tokenizer.json"))
     config = {**CONFIG, "vocab_size": tokenizer.get_vocab_size(), "dtype": "bfloat16"}
-    (to / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    (to / "tokenizer_config.json").write_text(json.dumps(TOKENIZER_CONFIG, indent=2) + "\n")
-    (to / "generation_config.json").write_text(
-        json.dumps({"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}, indent=2) + "\n"
-    )
-    weights = {
-        f"model.{name}": weight.to(torch.bfloat16)
-        for name, weight in load_file(run / "weights.safetensors").items()
-    }
+    _write_json(to / "config.json", config)
+    _write_json(to / "tokenizer_config.json", TOKENIZER_CONFIG)
+    _write_json(to / "generation_config.json", GENERATION_CONFIG)
+    weights = dict[str, torch.Tensor]()
+    for name, weight in load_file(run / "weights.safetensors").items():
+        weights[f"model.{name}"] = weight.to(torch.bfloat16)
     save_file(weights, to / "model.safetensors", metadata={"format": "pt"})
+    # The converter refuses to overwrite a folder.
     shutil.rmtree(to / "ctranslate2", ignore_errors=True)
     TransformersConverter(str(to)).convert(str(to / "ctranslate2"), quantization="bfloat16")
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def main() -> None:
     """Export from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--run", type=Path, default=Path("runs/pocket"))
-    parser.add_argument("--to", type=Path, default=Path("engines/pocket_model"))
+    parser.add_argument("--run", type=Path, default=Path("runs/pocket"), help="the training run")
+    parser.add_argument(
+        "--to", type=Path, default=Path("engines/pocket_model"), help="the folder to write"
+    )
     options = parser.parse_args()
     export(options.run, options.to)
 

@@ -1,4 +1,7 @@
-"""A Llama of three million parameters, small enough to train on a laptop, with the names and layout of Hugging Face's."""
+"""A Llama model of three million parameters, small enough to train on a laptop.
+
+Parameter names and layout are those of Hugging Face's implementation.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -6,7 +9,12 @@ from torch.nn import functional
 
 __all__ = ["CONFIG", "Llama"]
 
-WIDTH, HIDDEN, LAYERS, HEADS, HEAD = 256, 704, 4, 4, 64
+WIDTH = 256
+HIDDEN = 704
+LAYERS = 4
+HEADS = 4
+HEAD_WIDTH = 64
+ROPE_THETA = 10000.0
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
     "model_type": "llama",
@@ -15,11 +23,11 @@ CONFIG = {
     "num_hidden_layers": LAYERS,
     "num_attention_heads": HEADS,
     "num_key_value_heads": HEADS,
-    "head_dim": HEAD,
+    "head_dim": HEAD_WIDTH,
     "hidden_act": "silu",
     "rms_norm_eps": 1e-5,
-    "rope_theta": 10000.0,
-    "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+    "rope_theta": ROPE_THETA,
+    "rope_parameters": {"rope_type": "default", "rope_theta": ROPE_THETA},
     "max_position_embeddings": 1024,
     "tie_word_embeddings": True,
     "attention_bias": False,
@@ -32,66 +40,74 @@ CONFIG = {
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Apply rotary position embeddings: [batch, head, time, head width] -> the same shape."""
     half = x.shape[-1] // 2
     return x * cos + torch.cat((-x[..., half:], x[..., :half]), -1) * sin
 
 
 class Attention(nn.Module):
-    """Causal attention, written out: at this size it is faster on a CPU than the fused kernel's backward pass."""
+    """Causal attention without the fused kernel.
+
+    At this size its backward pass is faster on a CPU than that of the fused kernel.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.q_proj, self.k_proj, self.v_proj, self.o_proj = (
-            nn.Linear(WIDTH, WIDTH, bias=False) for _ in range(4)
-        )
+        self.q_proj = nn.Linear(WIDTH, WIDTH, bias=False)
+        self.k_proj = nn.Linear(WIDTH, WIDTH, bias=False)
+        self.v_proj = nn.Linear(WIDTH, WIDTH, bias=False)
+        self.o_proj = nn.Linear(WIDTH, WIDTH, bias=False)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> Tensor:
-        """Attend: [batch, time, width] -> the same."""
+        """Return the attention output: [batch, time, width] -> the same shape."""
         batch, time, _ = x.shape
-        q, k, v = (
-            p(x).view(batch, time, HEADS, HEAD).transpose(1, 2)
-            for p in (self.q_proj, self.k_proj, self.v_proj)
-        )
-        cos, sin = cos.to(q.dtype), sin.to(q.dtype)
-        scores = _rotate(q, cos, sin) @ _rotate(k, cos, sin).transpose(-1, -2) * HEAD**-0.5
+        shape = (batch, time, HEADS, HEAD_WIDTH)
+        q = self.q_proj(x).view(shape).transpose(1, 2)
+        k = self.k_proj(x).view(shape).transpose(1, 2)
+        v = self.v_proj(x).view(shape).transpose(1, 2)
+        cos = cos.to(q.dtype)
+        sin = sin.to(q.dtype)
+        scores = _rotate(q, cos, sin) @ _rotate(k, cos, sin).transpose(-1, -2) * HEAD_WIDTH**-0.5
+        # The softmax is computed in float32 even under bfloat16 autocast.
         mixed = torch.softmax(scores.float() + mask, -1).to(v.dtype) @ v
         out: Tensor = self.o_proj(mixed.transpose(1, 2).reshape(batch, time, WIDTH))
         return out
 
 
 class MLP(nn.Module):
-    """SwiGLU."""
+    """A feed-forward block with SwiGLU."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.gate_proj, self.up_proj = (nn.Linear(WIDTH, HIDDEN, bias=False) for _ in range(2))
+        self.gate_proj = nn.Linear(WIDTH, HIDDEN, bias=False)
+        self.up_proj = nn.Linear(WIDTH, HIDDEN, bias=False)
         self.down_proj = nn.Linear(HIDDEN, WIDTH, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, time, width] -> the same."""
+        """Return the block's output: [batch, time, width] -> the same shape."""
         out: Tensor = self.down_proj(functional.silu(self.gate_proj(x)) * self.up_proj(x))
         return out
 
 
 class Layer(nn.Module):
-    """Attention and MLP, each on a normed residual."""
+    """Attention and feed-forward block, each on a normalized residual."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.self_attn, self.mlp = Attention(), MLP()
-        self.input_layernorm, self.post_attention_layernorm = (
-            nn.RMSNorm(WIDTH, eps=1e-5) for _ in range(2)
-        )
+        self.self_attn = Attention()
+        self.mlp = MLP()
+        self.input_layernorm = nn.RMSNorm(WIDTH, eps=1e-5)
+        self.post_attention_layernorm = nn.RMSNorm(WIDTH, eps=1e-5)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> Tensor:
-        """[batch, time, width] -> the same."""
+        """Return the layer's output: [batch, time, width] -> the same shape."""
         x = x + self.self_attn(self.input_layernorm(x), cos, sin, mask)
         out: Tensor = x + self.mlp(self.post_attention_layernorm(x))
         return out
 
 
 class Llama(nn.Module):
-    """The whole model; `state_dict` prefixed by "model." is Hugging Face's."""
+    """The whole model. `state_dict` with the prefix "model." is that of Hugging Face's Llama."""
 
     def __init__(self, vocabulary: int) -> None:
         super().__init__()
@@ -101,14 +117,15 @@ class Llama(nn.Module):
         for name, weight in self.named_parameters():
             if weight.ndim == 2:
                 nn.init.normal_(weight, std=0.02)
+            # Residual branches start at zero, so that the initial model is the identity.
             if name.endswith(("o_proj.weight", "down_proj.weight")):
                 nn.init.zeros_(weight)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Logits of the next token: [batch, time] -> [batch, time, vocabulary]."""
+        """Return the logits of the next token: [batch, time] -> [batch, time, vocabulary]."""
         time = tokens.shape[1]
-        rate = 1.0 / 10000.0 ** (torch.arange(0, HEAD, 2) / HEAD)
-        angle = torch.outer(torch.arange(time), rate).repeat(1, 2)
+        frequency = 1.0 / ROPE_THETA ** (torch.arange(0, HEAD_WIDTH, 2) / HEAD_WIDTH)
+        angle = torch.outer(torch.arange(time), frequency).repeat(1, 2)
         mask = torch.full((time, time), float("-inf")).triu(1)
         x = self.embed_tokens(tokens)
         for layer in self.layers:

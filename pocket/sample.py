@@ -1,4 +1,7 @@
-"""Have a checkpoint solve fresh problems, so that it can learn to check its own mistakes: `python -m pocket.sample --count 4000`."""
+"""Sample solutions of new problems from a checkpoint: `python -m pocket.sample --count 4000`.
+
+Training reads them back, so that the model learns to check its own mistakes.
+"""
 
 import argparse
 import asyncio
@@ -9,40 +12,45 @@ from random import Random
 
 from engines.base import Prompt
 from engines.pocket import Pocket
+from pocket.curriculum import SOLVE_PROMPT
 from pocket.export import export
-from pocket.lessons import SOLVE_PROMPT
 from problems.arithmetic_domain.stories import Story, draw
 from stepmark.records import Sampling
 from stepmark.steps import split
 
 FOLDER = "model"
 MAX_TOKENS = 400
+SAMPLES = 4
+SEED_SPACING = 1024
+"""Larger than SAMPLES, so that no two requests share a seed."""
 
 
 async def solve(engine: Pocket, story: Story, sampling: Sampling) -> list[list[str]]:
-    """The lines of `sampling.n` solutions of a problem."""
+    """Return the lines of each of `sampling.n` solutions of a problem."""
     prompt = Prompt(user=SOLVE_PROMPT.format(question=story.question))
-    return [list(split(c.text, "line")) for c in await engine.complete(prompt, sampling)]
+    completions = await engine.complete(prompt, sampling)
+    return [list(split(completion.text, "line")) for completion in completions]
 
 
 async def sample(run: Path, count: int, seed: int) -> None:
-    """Write one solution at temperature 1 of each of `count` problems to RUN/own.jsonl."""
+    """Write four solutions at temperature 1 of each of `count` problems to RUN/own.jsonl."""
     export(run, run / FOLDER)
     engine = Pocket(model=str(run / FOLDER))
     random = Random(f"own:{seed}")
     stories = [draw(random, random.randint(2, 6)) for _ in range(count)]
-    solved = await asyncio.gather(
-        *(
-            solve(engine, story, Sampling(max_tokens=MAX_TOKENS, seed=index * 1024, n=4))
-            for index, story in enumerate(stories)
-        )
-    )
-    rows = [
-        {"question": story.question, "world": asdict(story.world), "lines": lines}
-        for story, solutions in zip(stories, solved, strict=True)
-        for lines in solutions
-    ]
-    (run / "own.partial").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    requests = list[asyncio.Task[list[list[str]]]]()
+    for index, story in enumerate(stories):
+        sampling = Sampling(max_tokens=MAX_TOKENS, seed=index * SEED_SPACING, n=SAMPLES)
+        requests.append(asyncio.create_task(solve(engine, story, sampling)))
+    solved = await asyncio.gather(*requests)
+    rows = list[str]()
+    for story, solutions in zip(stories, solved, strict=True):
+        world = asdict(story.world)
+        for lines in solutions:
+            row = {"question": story.question, "world": world, "lines": lines}
+            rows.append(json.dumps(row) + "\n")
+    # Renamed when complete: training may read the file at any moment.
+    (run / "own.partial").write_text("".join(rows))
     (run / "own.partial").rename(run / "own.jsonl")
     await engine.close()
 
@@ -50,8 +58,8 @@ async def sample(run: Path, count: int, seed: int) -> None:
 def main() -> None:
     """Sample from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--run", type=Path, default=Path("runs/pocket"))
-    parser.add_argument("--count", type=int, default=4000)
+    parser.add_argument("--run", type=Path, default=Path("runs/pocket"), help="the training run")
+    parser.add_argument("--count", type=int, default=4000, help="number of problems")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     asyncio.run(sample(options.run, options.count, options.seed))

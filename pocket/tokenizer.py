@@ -1,23 +1,26 @@
-"""The pocket model's tokenizer: whole words, one token per digit, a leading space belonging to the token."""
+"""The pocket model's tokenizer: one token per word and per digit, leading space included."""
 
 from random import Random
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 
-from pocket.lessons import lessons
+from pocket.curriculum import lessons
 from problems.arithmetic_domain.stories import NAMES, THINGS
 
 __all__ = ["build"]
 
 PIECES = r" ?[A-Za-z]+| ?[0-9]|\n| ?[^\sA-Za-z0-9]|\s"
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
+# Enough lessons that every word of the step language occurs in one.
 SAMPLE = 30_000
 
 
 def build() -> Tokenizer:
-    """The tokenizer, from the words that lessons are made of; text outside them becomes `<unk>`."""
+    """Build the tokenizer from the words of the lessons; any other text becomes `<unk>`."""
     pre_tokenizer = pre_tokenizers.Split(Regex(PIECES), "isolated")
-    words = {piece for text in _texts() for piece, _ in pre_tokenizer.pre_tokenize_str(text)}
+    words = set[str]()
+    for text in _texts():
+        words.update(piece for piece, _ in pre_tokenizer.pre_tokenize_str(text))
     vocabulary = {token: index for index, token in enumerate([*SPECIAL, *sorted(words)])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizer
@@ -30,8 +33,15 @@ def build() -> Tokenizer:
 
 
 def _texts() -> list[str]:
+    """Return lessons, and every name, thing and digit with and without a leading space."""
     source = lessons(Random(0), 8, [])
-    told = ["".join(text for text, _ in next(source)) for _ in range(SAMPLE)]
-    words = [*NAMES, *(word for thing in THINGS for word in thing)]
-    digits = [f"{digit} {digit}" for digit in range(10)]
-    return [*told, *digits, *(f"{word} {word}" for word in words)]
+    texts = list[str]()
+    for _ in range(SAMPLE):
+        texts.append("".join(text for text, _ in next(source)))
+    texts += [f"{digit} {digit}" for digit in range(10)]
+    words = list(NAMES)
+    for thing in THINGS:
+        words += thing
+    texts += words
+    texts += [f"{word} {word}" for word in words]
+    return texts

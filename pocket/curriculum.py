@@ -1,0 +1,355 @@
+"""The curriculum of the pocket model: lessons of four kinds, drawn at random.
+
+A lesson is a prompt and a reply, in segments with a loss weight each. The prompt has weight 0, and
+verdicts have more weight than other text.
+
+    solve    Problem: … Solution:            ->  Step 1: … The answer is 31.
+    check    Problem: … Solution: … Check:   ->  every step derived again, then its verdict
+    recall   Problem: … [Solution: …] known: ->  what the text states about people, in random order
+    sums     a column of sums
+
+In a check lesson, the lines of the solution before the first mistake are trained on as well: they
+are correct solution text, so no further examples are needed for them.
+
+Recall needs lessons, because looking up a name is hard for a model of this size. Without them it
+learns to predict the sentence that usually follows instead of the one that answers the question.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from problems.arithmetic_domain.step_language import (
+    ANSWER,
+    COMMUTATIVE,
+    OPERATIONS,
+    STEP,
+    Derived,
+    World,
+    answer_line,
+    judge_lines,
+    solve,
+    step_line,
+)
+from problems.arithmetic_domain.stories import Story, draw
+from stepmark.records import Verdict
+
+__all__ = ["CHECK_PROMPT", "SOLVE_PROMPT", "Lesson", "lessons", "own_solutions"]
+
+Lesson = Sequence[tuple[str, float]]
+"""Segments of text with their loss weights."""
+
+ROOT = Path(__file__).resolve().parent.parent
+SOLVE_PROMPT = (ROOT / "pipelines" / "prompts" / "pocket.txt").read_text()
+CHECK_PROMPT = (ROOT / "annotators" / "prompts" / "pocket.txt").read_text()
+NOT_KNOWN = "not known."
+# A verdict is one token and a result a few tokens of a line, and both are harder than the rest.
+VERDICT_WEIGHT = 6.0
+RESULT_WEIGHT = 2.0
+# Shares of the lessons; the remaining ones are check lessons.
+SUMS_SHARE = 0.04
+RECALL_SHARE = 0.12
+SOLVE_SHARE = 0.22
+# Share of the check lessons that use the model's own solutions, once there are any.
+OWN_SHARE = 0.5
+# Share of the corrupted solutions that contain no mistake.
+CLEAN_SHARE = 0.25
+# Half of the solutions with a mistake have many: every line is wrong with probability MANY_RATE.
+# Copying the line of the solution instead of deriving it therefore never lowers the loss.
+MANY_SHARE = 0.5
+MANY_RATE = 0.35
+SLIPS = ("reading", "reading", "reading", "operand", "operand", "arithmetic", "conclusion")
+SUM_LINES = 14
+RECALL_LINES = 14
+RESULT = re.compile(r"( = \d+)")
+PERSON = re.compile(r"\w+ has")
+
+
+def lessons(
+    random: Random,
+    max_steps: int,
+    own_pairs: Sequence[tuple[Story, Sequence[str]]],
+    recall_share: float = RECALL_SHARE,
+) -> Iterator[Lesson]:
+    """Yield lessons without end.
+
+    Args:
+        random: The source of randomness.
+        max_steps: The largest number of steps of a problem; the smallest is 2.
+        own_pairs: Problems and solutions by the model, to be checked; may be empty.
+        recall_share: The share of recall lessons.
+    """
+    while True:
+        kind = random.random()
+        if kind < SUMS_SHARE:
+            yield sums(random)
+            continue
+        story = draw(random, random.randint(2, max_steps))
+        if kind < SUMS_SHARE + recall_share:
+            yield recall(random, story)
+        elif kind < SUMS_SHARE + recall_share + SOLVE_SHARE:
+            yield solution(story)
+        elif own_pairs and random.random() < OWN_SHARE:
+            yield check(*random.choice(own_pairs))
+        else:
+            yield check(story, corrupted(random, story.world))
+
+
+def solution(story: Story) -> Lesson:
+    """Build a lesson that solves a problem."""
+    prompt = SOLVE_PROMPT.format(question=story.question)
+    return [(prompt, 0.0), *_with_result_weights("".join(solve(story.world)), 1.0)]
+
+
+def _with_result_weights(text: str, weight: float) -> Lesson:
+    """Split a text at results such as ` = 12` and give these the weight `RESULT_WEIGHT`."""
+    segments = list[tuple[str, float]]()
+    for part in RESULT.split(text):
+        if part:
+            segments.append((part, RESULT_WEIGHT if RESULT.fullmatch(part) else weight))
+    return segments
+
+
+def check(story: Story, lines: Sequence[str]) -> Lesson:
+    """Build a lesson that checks a solution."""
+    before, after = CHECK_PROMPT.format(question=story.question, steps="\0").split("\0")
+    sound = "".join(lines[: _common_prefix(lines, solve(story.world))]).rstrip("\n")
+    rest = "".join(lines).rstrip("\n").removeprefix(sound) + "\n"
+    lesson = [(before, 0.0), *_with_result_weights(sound, 1.0), (rest + after, 0.0)]
+    for line in checked_reply(story.world, lines):
+        lesson += line
+    return lesson
+
+
+def _common_prefix(written: Sequence[str], correct: Sequence[str]) -> int:
+    """Return how many lines from the start are equal."""
+    count = 0
+    for shown_line, correct_line in zip(written, correct, strict=False):
+        if shown_line.rstrip("\n") != correct_line.rstrip("\n"):
+            break
+        count += 1
+    return count
+
+
+def checked_reply(world: World, lines: Sequence[str]) -> Iterator[Lesson]:
+    """Yield for each line of a solution the correct line, followed by the verdict."""
+    derived = set(world.given)
+    for number, line in enumerate(lines, start=1):
+        step = STEP.fullmatch(line)
+        definition = world.derived.get(step["holder"]) if step else None
+        correct = f"Step {number}: {NOT_KNOWN}"
+        if definition is not None and derived.issuperset(definition.needs()):
+            correct = step_line(world, definition, number).rstrip("\n")
+            derived.add(definition.holder)
+        elif definition is not None:
+            correct = f"Step {number}: {definition.reading}: {NOT_KNOWN}"
+        elif ANSWER.fullmatch(line) and world.target in derived:
+            correct = f"Step {number}: {answer_line(world)}"
+        verdict = Verdict.CORRECT if _is_same(line, correct, number) else Verdict.INCORRECT
+        yield [*_with_result_weights(correct, 1.0), (f" {verdict}\n", VERDICT_WEIGHT)]
+
+
+def _is_same(written: str, correct: str, number: int) -> bool:
+    """Return whether a line is the correct one, up to the order of commutative operands."""
+    written = written.rstrip("\n")
+    if written == correct or f"Step {number}: {written}" == correct:
+        return True
+    written_step = STEP.fullmatch(written)
+    correct_step = STEP.fullmatch(correct)
+    if written_step is None or correct_step is None:
+        return False
+    if correct_step["operator"] not in COMMUTATIVE:
+        return False
+    swapped = correct_step.groupdict()
+    swapped["left"], swapped["right"] = swapped["right"], swapped["left"]
+    return written_step.groupdict() == swapped
+
+
+def recall(random: Random, story: Story) -> Lesson:
+    """Build a lesson that states facts about people named in random order.
+
+    Half of the lessons ask for what the problem states. The other half show a solution first and
+    ask for how many things each person has.
+    """
+    world = story.world
+    solved = random.random() < 0.5
+    lesson: list[tuple[str, float]] = [(SOLVE_PROMPT.format(question=story.question), 0.0)]
+    if solved:
+        lesson += _with_result_weights("".join(solve(world)), 1.0)
+    lesson.append(("\n known:\n", 0.0))
+    derived = world.needed() if solved else world.derived
+    people = [holder for holder in (*world.given, *derived) if PERSON.fullmatch(holder)]
+    for holder in random.choices(people, k=RECALL_LINES):
+        name = holder.split()[0]
+        if solved or holder in world.given:
+            fact = f": {world.value(holder)}"
+        else:
+            fact = world.derived[holder].reading.removeprefix(name)
+        lesson += [(f"Step: {name}", 0.0), (f"{fact}\n", 1.0)]
+    return lesson
+
+
+def sums(random: Random) -> Lesson:
+    """Build a column of sums like those of solutions; only their results have weight."""
+    column = list[str]()
+    for _ in range(SUM_LINES):
+        column.append(_sum(random))
+    return _with_result_weights("".join(column), 0.0)
+
+
+def _sum(random: Random) -> str:
+    """Return one sum whose operands and result are positive and below 1,000."""
+    operator = random.choice("+-*/")
+    if operator in "+-":
+        right = random.randint(2, random.choice((30, 150, 500)))
+        left = random.randint(2, max(3, 999 - right))
+        combined = left + right
+    else:
+        right = random.randint(2, 9)
+        left = random.randint(2, 999 // right)
+        combined = left * right
+    if operator in "+*":
+        return f"{left} {operator} {right} = {combined}\n"
+    return f"{combined} {operator} {right} = {left}\n"
+
+
+def corrupted(random: Random, world: World) -> Sequence[str]:
+    """Return a solution with no, one or many injected mistakes; later lines follow from them."""
+    waiting = list[Derived]()
+    for holder, definition in world.derived.items():
+        if holder in world.needed() or random.random() < 0.15:
+            waiting.append(definition)
+    mistake_index = random.randrange(len(waiting) + 1) if random.random() > CLEAN_SHARE else None
+    rate = MANY_RATE if mistake_index is not None and random.random() < MANY_SHARE else 0.0
+    values = dict(world.given)
+    lines = list[str]()
+    while waiting:
+        ready = [item for item in waiting if values.keys() >= set(item.needs())] or waiting
+        definition = random.choice(ready) if random.random() < 0.1 else ready[0]
+        waiting.remove(definition)
+        if mistake_index == len(lines) and random.random() < 0.1 and waiting:
+            mistake_index = None  # the mistake is to leave a step out
+            continue
+        mistaken = mistake_index == len(lines) or random.random() < rate
+        number = len(lines) + 1
+        lines.append(_step_line(random, world, values, definition, number, mistaken=mistaken))
+    answer = values.get(world.target, world.value(world.target))
+    if mistake_index == len(lines):
+        answer = _other_number(random, world, answer)
+    return [*lines, f"The answer is {answer}."]
+
+
+def _step_line(
+    random: Random,
+    world: World,
+    values: dict[str, int],
+    definition: Derived,
+    number: int,
+    *,
+    mistaken: bool,
+) -> str:
+    """Return one step line and store its value in `values`."""
+    slip = random.choice(SLIPS) if mistaken else ""
+    if slip == "reading":
+        definition = _misread(random, world, definition)
+    left = _operand(world, values, definition.left)
+    right = _operand(world, values, definition.right)
+    if slip == "operand":
+        if random.random() < 0.75:
+            left = _other_number(random, world, left)
+        else:
+            right = _other_number(random, world, right)
+    result = max(0, int(OPERATIONS[definition.operator](left, right)))
+    if slip == "arithmetic":
+        result = _slipped(random, result)
+    value = _slipped(random, result) if slip == "conclusion" else result
+    values[definition.holder] = value
+    return (
+        f"Step {number}: {definition.reading}: {left} {definition.operator} {right} = {result},"
+        f" so {definition.holder} {value} {definition.unit}.\n"
+    )
+
+
+def _operand(world: World, values: Mapping[str, int], operand: str | int) -> int:
+    if isinstance(operand, int):
+        return operand
+    return values.get(operand, world.value(operand))
+
+
+def _misread(random: Random, world: World, definition: Derived) -> Derived:
+    """Return the definition with another person or relation, and the operands that go with it."""
+    people = [holder for holder in (*world.given, *world.derived) if PERSON.fullmatch(holder)]
+    candidates = [person for person in people if person not in (definition.holder, definition.left)]
+    if isinstance(definition.left, str) and candidates and random.random() < 0.6:
+        person = random.choice(candidates)
+        reading = definition.reading.replace(definition.left.split()[0], person.split()[0])
+        return replace(definition, reading=reading, left=person)
+    swaps = {
+        " more than ": (" fewer than ", "-"),
+        " fewer than ": (" more than ", "+"),
+        " times as many as ": (" more than ", "+"),
+    }
+    for relation, (swapped, operator) in swaps.items():
+        if relation in definition.reading:
+            reading = definition.reading.replace(relation, swapped)
+            return replace(definition, reading=reading, operator=operator)
+    if isinstance(definition.right, int):
+        number = _other_number(random, world, definition.right)
+        reading = re.sub(r"\d+", str(number), definition.reading)
+        return replace(definition, reading=reading, right=max(1, number))
+    return replace(definition, operator=random.choice("+-*"))
+
+
+def _other_number(random: Random, world: World, number: int) -> int:
+    """Return another number of the problem, or rarely a number with a slip."""
+    numbers = [*world.given.values()]
+    for holder in world.derived:
+        numbers.append(world.value(holder))
+    for definition in world.derived.values():
+        if isinstance(definition.right, int):
+            numbers.append(definition.right)
+    candidates = [candidate for candidate in numbers if candidate != number]
+    if candidates and random.random() < 0.9:
+        return random.choice(candidates)
+    return _slipped(random, number)
+
+
+def _slipped(random: Random, number: int) -> int:
+    """Return the number with one digit changed, or with a carry lost or added."""
+    digits = list(str(number))
+    if random.random() < 0.5:
+        return max(0, number + random.choice((-100, -10, -1, 1, 10, 100)))
+    position = random.randrange(len(digits))
+    digits[position] = random.choice([digit for digit in "123456789" if digit != digits[position]])
+    return int("".join(digits))
+
+
+def own_solutions(path: Path) -> Sequence[tuple[Story, Sequence[str]]]:
+    """Read the model's own solutions as written by `pocket.sample`; empty if there is no file.
+
+    All solutions with a mistake are returned, and half as many without one, so that checks of
+    correct solutions do not dominate.
+    """
+    if not path.exists():
+        return []
+    sound = list[tuple[Story, Sequence[str]]]()
+    unsound = list[tuple[Story, Sequence[str]]]()
+    for line in path.read_text().splitlines():
+        row = json.loads(line)
+        world = _world_from_json(row["world"])
+        pair = (Story(world=world, question=row["question"]), row["lines"])
+        verdicts = [verdict for verdict, _ in judge_lines(world, row["lines"])]
+        if all(verdict is Verdict.CORRECT for verdict in verdicts):
+            sound.append(pair)
+        else:
+            unsound.append(pair)
+    return [*unsound, *sound[: max(len(unsound) // 2, 1)]]
+
+
+def _world_from_json(row: Mapping[str, Any]) -> World:
+    derived = {holder: Derived(**definition) for holder, definition in row["derived"].items()}
+    return World(given=row["given"], derived=derived, target=row["target"])
