@@ -5,8 +5,11 @@ import time
 from collections.abc import Mapping, Sequence
 from random import Random
 
-from annotators._first_error import OTHER, RIGHT, SAME, Belief, Observation, default, weighed
-from annotators._signs import signs_of
+from annotators.first_error.evidence import encode
+from annotators.first_error.likelihoods import StepLikelihoods
+from annotators.first_error.model import FirstErrorModel
+from annotators.first_error.posterior import posteriors
+from annotators.first_error.trace_evidence import Observation, RolloutEnd, TraceEvidence
 
 __all__ = ["LONGEST", "decisions"]
 
@@ -36,23 +39,25 @@ def _of(steps: int) -> Mapping[str, float]:
 
 def _taken(steps: int, traces: int, at_once: int) -> Sequence[float]:
     """What each decision took, so many traces deciding at once."""
-    draws, taken, weights = Random(SEED), list[float](), [default()] * at_once
+    draws, taken = Random(SEED), list[float]()
+    likelihoods = StepLikelihoods(FirstErrorModel())
+    weights = [likelihoods.model.default_weights()] * at_once
     for _ in range(traces // at_once):
-        beliefs = [
-            Belief(signs_of(steps, []), right=False, verbatim=VERBATIM) for _ in range(at_once)
-        ]
+        evidence = list[TraceEvidence]()
+        for _ in range(at_once):
+            features = encode(steps, [])
+            evidence.append(TraceEvidence(features, correct_outcome=False, verbatim_rate=VERBATIM))
         for _ in range(COMPLETIONS):
-            seen = [_drawn(draws, steps) for _ in beliefs]
+            observations = [_drawn(draws, steps) for _ in evidence]
             began = time.process_time()
-            for belief, one in zip(beliefs, seen, strict=True):
-                belief.see(one)
-            weighed(beliefs, weights)
+            for trace, observation in zip(evidence, observations, strict=True):
+                trace.add(observation)
+            posteriors(evidence, weights, likelihoods)
             taken.append(1000 * (time.process_time() - began) / at_once)
     return taken
 
 
 def _drawn(draws: Random, steps: int) -> Observation:
     start = draws.randrange(steps)
-    return Observation(
-        start, min(steps, start + draws.randrange(FARTHEST)), draws.choice((RIGHT, SAME, OTHER))
-    )
+    diverges_at = min(steps, start + draws.randrange(FARTHEST))
+    return Observation(start, diverges_at, draws.choice(list(RolloutEnd)))

@@ -1,4 +1,4 @@
-"""Adaptive search: keep the posterior over the first error, and buy the completion that tells most about it for its tokens."""
+"""Adaptive search: sample the rollout that is most informative about the first error per token."""
 
 import asyncio
 import json
@@ -12,255 +12,336 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from annotators._first_error import (
-    OTHER,
-    RIGHT,
-    SAME,
-    Belief,
-    Observation,
-    Weights,
-    default,
-    fitted,
-    told,
-)
-from annotators._scales import Scales
-from annotators._signs import Floats, signs_of
 from annotators.base import Annotator, SampleCount
 from annotators.concurrency import gather_or_cancel
 from annotators.context import AnnotationContext
 from annotators.estimates import monte_carlo_estimate
 from annotators.failures import abstention
+from annotators.first_error import em
+from annotators.first_error.batcher import PosteriorBatcher
+from annotators.first_error.evidence import encode
+from annotators.first_error.likelihoods import StepLikelihoods
+from annotators.first_error.model import FirstErrorModel, Weights, to_dict
+from annotators.first_error.numerics import Floats
+from annotators.first_error.trace_evidence import Observation, RolloutEnd, TraceEvidence
 from stepmark.errors import EngineError
 from stepmark.records import NO_ERROR, Annotation, Problem, StepAnnotation, Trace, Verdict
 
 __all__ = ["AdaptiveSearch"]
 
-LETTERS_PER_TOKEN = 3.0
-"""Of text whose tokens nobody counted."""
-LIKELY = 0.5
-"""The chance that the most likely first error must have for steps to be called right or wrong."""
+CHARACTERS_PER_TOKEN = 3.0
+"""Used if the number of a trace's tokens is unknown, as for imported traces."""
+MIN_VERDICT_PROBABILITY = 0.5
+"""Steps get verdicts if the most likely first error has at least this probability."""
+# A request also has to read its prompt, grade the answer and store it.
 REQUEST_TOKENS = 10.0
-"""What a request costs beside the tokens it generates, in such tokens: its prompt is read, its answer graded and stored."""
+"""Fixed cost of a request, in generated tokens."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptiveSearch:
-    """Search every trace for its first error, wrong answers and right ones, at a price that follows the doubt.
+    """Search every trace for its first error, at a cost that depends on the uncertainty.
 
-    The posterior over the first error (see `_first_error`) starts from what costs nothing: how the problem's other traces and the rollouts
-    from them ended, those that begin as this one does counting from where they leave it, and what the methods in `evidence` say. Then the
-    completion of greatest expected information per expected token is bought, `batch` at once, until the most likely first error has
-    `confidence`, or a thousand tokens are expected to tell less than `worth` nats, or the trace has had `budget` rollouts.
+    The posterior over the first error (see `first_error.model`) starts from evidence that needs no
+    new rollouts: the problem's other traces, the rollouts from them, and the annotations of the
+    methods in `evidence`. The search then samples rollouts from the prefix with the highest
+    expected information gain per expected token.
 
-    What the posterior goes by is learned from each shard of the run: `pilots` wrong traces are searched first, by what is believed of
-    models in general. Traces of one problem are searched in turn, so that each knows what the ones before it have bought.
+    The model's weights are fitted on each shard, after the pilots have been searched with the
+    default weights. Traces of one problem are searched one after another, so that each can use the
+    rollouts of the previous ones.
 
-    `first_error` is the most likely one and `confidence` its chance; `posterior` has all; a step's value is the chance that neither it nor
-    a step before it is wrong. No paper has this method; to choose the next experiment by expected information is Lindley's (1956).
+    `first_error` is the most likely first error, `confidence` its probability, and `posterior` all
+    probabilities. The value of a step is the probability that it and all earlier steps are
+    right. No paper describes this method; choosing experiments by expected information is due to
+    Lindley (1956).
     """
 
     evidence: tuple[str, ...] = ()
+    """Methods whose annotations are used; list them before this method in the run file."""
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    """Stop when the most likely first error has this probability."""
     worth: Annotated[float, Field(ge=0)] = 0.5
+    """Stop when 1,000 tokens are expected to bring less information than this, in nats."""
     budget: Annotated[int, Field(ge=0)] = 32
+    """Stop after this many rollouts per trace."""
     batch: SampleCount = 1
+    """Rollouts per request. More reduce waiting, but are chosen with less information."""
     pilots: Annotated[int, Field(ge=0)] = 24
+    """Traces per shard, with a wrong answer, that are searched before the weights are fitted."""
 
     version: ClassVar[int] = 3
     needs: ClassVar[frozenset[str]] = frozenset({"engine"})
 
     @cached_property
-    def scales(self) -> Scales:
-        """What all shards of a run are weighed on."""
-        return Scales()
+    def likelihoods(self) -> StepLikelihoods:
+        """Return the likelihood rows that all shards of a run share."""
+        return StepLikelihoods(FirstErrorModel())
+
+    @cached_property
+    def batcher(self) -> PosteriorBatcher:
+        """Return the batcher that all shards of a run share."""
+        return PosteriorBatcher(self.likelihoods)
 
     async def fit(self, shard: Sequence[AnnotationContext]) -> Annotator:
-        """The search as these traces teach it: by what is known of all of them, and by what the pilots buy."""
-        known = [context for context in shard if not _unsearchable(context)]
-        untaught = _Search(
-            self, default(len(self.evidence)), await asyncio.to_thread(_verbatim, known)
-        )
-        wrong = sorted(
-            (context for context in known if context.trace.outcome is Verdict.INCORRECT),
-            key=lambda context: context.trace.trace_id,
-        )
-        await gather_or_cancel(map(untaught.scout, wrong[: self.pilots]))
-        return await asyncio.to_thread(untaught.taught, wrong)
+        """Return a search with weights that are fitted on a shard.
+
+        The fit uses the evidence on all traces of the shard, including the rollouts of the pilots,
+        which stay in the context of their trace.
+        """
+        searchable = [context for context in shard if not _reason_to_abstain(context)]
+        # Comparing texts and fitting take long; both would block the event loop.
+        verbatim_rate = await asyncio.to_thread(_verbatim_rate, searchable)
+        pilot_search = self._default_search(verbatim_rate)
+        wrong = [context for context in searchable if context.trace.outcome is Verdict.INCORRECT]
+        # A reproducible choice of pilots: ids of generated traces are digests, so it is arbitrary.
+        wrong.sort(key=lambda context: context.trace.trace_id)
+        await gather_or_cancel(map(pilot_search.run_pilot, wrong[: self.pilots]))
+        return await asyncio.to_thread(pilot_search.fitted, wrong)
 
     async def annotate(
         self, problem: Problem, trace: Trace, context: AnnotationContext
     ) -> Annotation:
-        """Search one trace by what is believed of models in general."""
-        return await _Search(self, default(len(self.evidence)), _verbatim([context])).annotate(
-            problem, trace, context
-        )
+        """Annotate one trace with the default weights."""
+        search = self._default_search(_verbatim_rate([context]))
+        return await search.annotate(problem, trace, context)
+
+    def _default_search(self, verbatim_rate: float) -> "_Search":
+        weights = self.likelihoods.model.default_weights(len(self.evidence))
+        return _Search(self, weights, verbatim_rate)
 
 
 @dataclass(frozen=True)
 class _Search:
-    rules: AdaptiveSearch
+    """The search with given weights."""
+
+    settings: AdaptiveSearch
     weights: Weights
-    verbatim: float
+    verbatim_rate: float
 
     needs: ClassVar[frozenset[str]] = AdaptiveSearch.needs
 
     async def annotate(
         self, problem: Problem, trace: Trace, context: AnnotationContext
     ) -> Annotation:
-        """Buy until it is no longer worth it, and tell the posterior."""
-        if reason := _unsearchable(context):
+        """Sample rollouts until a stopping rule applies, and return the posterior."""
+        reason = _reason_to_abstain(context)
+        if reason:
             return abstention(trace, reason)
-        return self._annotation(context, await self._searched(context))
+        return self._annotation(context, await self._search(context))
 
-    def taught(self, wrong: Sequence[AnnotationContext]) -> "_Search":
-        """The same search, by what is known of these traces: of right ones an error that did no harm is too rare to learn from."""
-        beliefs = (_belief(context, self.rules.evidence, self.verbatim) for context in wrong)
-        return replace(self, weights=fitted(beliefs, len(self.rules.evidence)))
+    def fitted(self, wrong: Sequence[AnnotationContext]) -> "_Search":
+        """Return the same search with weights that are fitted on traces with a wrong answer.
 
-    async def scout(self, context: AnnotationContext) -> None:
-        """Buy; a request that the engine refuses ends it, and will be told of when the trace is annotated."""
+        Traces with a correct answer are left out: harmless errors are too rare to learn from them.
+        """
+        evidence = self.settings.evidence
+        traces = (_trace_evidence(context, evidence, self.verbatim_rate) for context in wrong)
+        weights = em.fit(traces, len(evidence), self.settings.likelihoods)
+        return replace(self, weights=weights)
+
+    async def run_pilot(self, context: AnnotationContext) -> None:
+        """Sample the rollouts of a pilot trace.
+
+        A non-retryable engine error ends the pilot. It is reported when the trace is annotated.
+        """
         try:
-            await self._searched(context)
+            await self._search(context)
         except EngineError as error:
             if error.retryable:
                 raise
 
-    async def _searched(self, context: AnnotationContext) -> Floats:
-        """The posterior in the end."""
-        async with context.group.turn, self.rules.scales.searching():
-            belief, costs = (
-                _belief(context, self.rules.evidence, self.verbatim),
-                _tokens_left(context.trace),
-            )
+    async def _search(self, context: AnnotationContext) -> Floats:
+        """Sample rollouts until a stopping rule applies; return the posterior [first error]."""
+        settings = self.settings
+        trace = context.trace
+        async with context.group.turn, settings.batcher.active_search():
+            evidence = _trace_evidence(context, settings.evidence, self.verbatim_rate)
+            costs = _rollout_costs(trace)
             while True:
-                chance, gains = await self.rules.scales.weigh(belief, self.weights)
-                worth = 1000 * gains / costs
-                prefix, left = (
-                    int(worth.argmax()),
-                    self.rules.budget - len(context.sampled_rollouts),
-                )
+                posterior, gains = await settings.batcher.posterior(evidence, self.weights)
+                gain_per_kilotoken = 1000 * gains / costs
+                prefix = int(gain_per_kilotoken.argmax())
+                rollouts_left = settings.budget - len(context.sampled_rollouts)
                 if (
-                    chance.max() >= self.rules.confidence
-                    or worth[prefix] < self.rules.worth
-                    or left <= 0
+                    posterior.max() >= settings.confidence
+                    or gain_per_kilotoken[prefix] < settings.worth
+                    or rollouts_left <= 0
                 ):
-                    return chance
-                for rollout in await context.rollouts(prefix, min(self.rules.batch, left)):
-                    for seen in _seen(
-                        context.trace, prefix, rollout.text, rollout.outcome, rollout.final_answer
-                    ):
-                        belief.see(seen)
+                    return posterior
+                count = min(settings.batch, rollouts_left)
+                for rollout in await context.rollouts(prefix, count):
+                    observation = _observe(
+                        trace, prefix, rollout.text, rollout.outcome, rollout.final_answer
+                    )
+                    if observation:
+                        evidence.add(observation)
 
-    def _annotation(self, context: AnnotationContext, chance: Floats) -> Annotation:
-        trace, best, posterior = context.trace, int(chance.argmax()), tuple(chance.tolist())
-        called = (
-            best if posterior[best] >= LIKELY else -1
-        )  # up to here steps are called right or wrong
+    def _annotation(self, context: AnnotationContext, probabilities: Floats) -> Annotation:
+        trace = context.trace
+        best = int(probabilities.argmax())
+        posterior = tuple(probabilities.tolist())
+        has_verdicts = posterior[best] >= MIN_VERDICT_PROBABILITY
         outcomes = defaultdict[int, list[Verdict]](list)
         for rollout in context.sampled_rollouts:
             outcomes[rollout.prefix_steps].append(rollout.outcome)
+
         steps = list[StepAnnotation]()
-        for index, wrong in enumerate(accumulate(posterior[:-1])):
-            own = monte_carlo_estimate(outcomes[index + 1])
-            verdict = (
-                Verdict.UNKNOWN
-                if index > called
-                else Verdict.CORRECT
-                if index < called
-                else Verdict.INCORRECT
+        for index, error_so_far in enumerate(accumulate(posterior[:-1])):
+            verdict = Verdict.UNKNOWN
+            if has_verdicts:
+                verdict = _verdict_of(index, best)
+            # The rollouts that show whether a step is right start after it.
+            monte_carlo = monte_carlo_estimate(outcomes[index + 1])
+            step = StepAnnotation(
+                verdict=verdict,
+                # Rounding may leave the sum slightly outside [0, 1].
+                value=min(1.0, max(0.0, 1 - error_so_far)),
+                successes=monte_carlo.successes,
+                trials=monte_carlo.trials,
+                unknowns=monte_carlo.unknowns,
             )
-            value = min(1.0, max(0.0, 1 - wrong))
-            steps.append(
-                StepAnnotation(
-                    verdict=verdict,
-                    value=value,
-                    successes=own.successes,
-                    trials=own.trials,
-                    unknowns=own.unknowns,
-                )
-            )
+            steps.append(step)
+
+        first_error = best
+        if best == len(trace.steps):
+            first_error = NO_ERROR
         return Annotation(
             trace_id=trace.trace_id,
             method="",
-            first_error=NO_ERROR if best == len(trace.steps) else best,
+            first_error=first_error,
             confidence=posterior[best],
             steps=tuple(steps),
             posterior=posterior,
-            learned=self._learned,
+            learned=self._weights_json,
         )
 
     @cached_property
-    def _learned(self) -> str:
-        return json.dumps(told(self.weights, self.rules.evidence))
+    def _weights_json(self) -> str:
+        # Cached: all traces of a shard store the same text.
+        return json.dumps(to_dict(self.weights, self.settings.evidence))
 
 
-def _unsearchable(context: AnnotationContext) -> str:
-    """Why nothing can be said of a trace; empty where something can."""
-    if not context.trace.steps:
+def _verdict_of(step: int, first_error: int) -> Verdict:
+    if step < first_error:
+        return Verdict.CORRECT
+    if step == first_error:
+        return Verdict.INCORRECT
+    return Verdict.UNKNOWN
+
+
+def _reason_to_abstain(context: AnnotationContext) -> str:
+    """Return why a trace cannot be searched; an empty string if it can."""
+    trace = context.trace
+    if not trace.steps:
         return "no steps"
     if context.problem.answer is None:
         return "no reference answer to grade rollouts with"
-    return (
-        f"outcome unknown: {context.trace.outcome_reason}"
-        if context.trace.outcome is Verdict.UNKNOWN
-        else ""
+    if trace.outcome is Verdict.UNKNOWN:
+        return f"outcome unknown: {trace.outcome_reason}"
+    return ""
+
+
+def _verbatim_rate(shard: Sequence[AnnotationContext]) -> float:
+    """Estimate how often two solutions that agree so far have the same words at the next step.
+
+    The rate is rounded to hundredths, so that steps of different shards share cached rows. It is
+    clipped to [0.01, 0.99], since the likelihood takes the logarithms of it and of its complement.
+    """
+    repeated = 0
+    diverged = 0
+    for context in shard:
+        steps = len(context.trace.steps)
+        for observation in _observations(context):
+            repeated += observation.diverges_at - observation.start
+            if observation.diverges_at < steps:
+                diverged += 1
+    # Pseudo-counts of 1 repeated step in 4: a shard of single traces has no observation.
+    rate = (repeated + 1) / (repeated + diverged + 4)
+    return min(max(round(rate, 2), 0.01), 0.99)
+
+
+def _trace_evidence(
+    context: AnnotationContext, methods: Sequence[str], verbatim_rate: float
+) -> TraceEvidence:
+    """Collect the evidence on a trace that is available without a new rollout."""
+    annotations = list[Annotation | None]()
+    for method in methods:
+        annotation = context.upstream.get(method)
+        # The rollouts of another method are shared and count as rollouts. Counting its annotation
+        # as well would use the same evidence twice.
+        if annotation is not None and annotation.cost.rollouts:
+            annotation = None
+        annotations.append(annotation)
+    evidence = TraceEvidence(
+        encode(len(context.trace.steps), annotations),
+        correct_outcome=context.trace.outcome is Verdict.CORRECT,
+        verbatim_rate=verbatim_rate,
     )
+    for observation in _observations(context):
+        evidence.add(observation)
+    return evidence
 
 
-def _verbatim(shard: Sequence[AnnotationContext]) -> float:
-    """How often a step is written word for word as in another solution that agreed so far: in hundredths, neither 0 nor 1."""
-    seen = [(one, len(context.trace.steps)) for context in shard for one in _known(context)]
-    followed = sum(one.leaves - one.start for one, _ in seen)
-    left = sum(one.leaves < steps for one, steps in seen)
-    return min(max(round((followed + 1) / (followed + left + 4), 2), 0.01), 0.99)
+def _observations(context: AnnotationContext) -> Iterator[Observation]:
+    """Yield every solution of the problem that begins like the trace.
+
+    These are the problem's other traces and the rollouts from all of its traces.
+    """
+    trace = context.trace
+    group = context.group
+    for other in group.traces.values():
+        if other.trace_id == trace.trace_id:
+            continue
+        text = "".join(other.steps)
+        observation = _observe(trace, 0, text, other.outcome, other.final_answer)
+        if observation:
+            yield observation
+    for rollout in group.rollouts:
+        start = rollout.prefix_steps
+        prefix = group.traces[rollout.trace_id].steps[:start]
+        if prefix != trace.steps[:start]:
+            continue
+        observation = _observe(
+            trace, len(prefix), rollout.text, rollout.outcome, rollout.final_answer
+        )
+        if observation:
+            yield observation
 
 
-def _belief(context: AnnotationContext, evidence: Sequence[str], verbatim: float) -> Belief:
-    """What is known of a trace so far."""
-    said = (context.upstream.get(method) for method in evidence)
-    # What a method makes of its rollouts is in the rollouts, which count themselves.
-    signs = signs_of(
-        len(context.trace.steps),
-        [None if one is None or one.cost.rollouts else one for one in said],
-    )
-    belief = Belief(signs, right=context.trace.outcome is Verdict.CORRECT, verbatim=verbatim)
-    for seen in _known(context):
-        belief.see(seen)
-    return belief
-
-
-def _known(context: AnnotationContext) -> Iterator[Observation]:
-    """Every completion of the problem that begins as the trace does: the other traces, and the rollouts from any."""
-    trace, family = context.trace, context.group
-    for other in family.traces.values():
-        if other.trace_id != trace.trace_id:
-            yield from _seen(trace, 0, "".join(other.steps), other.outcome, other.final_answer)
-    for rollout in family.rollouts:
-        begun = family.traces[rollout.trace_id].steps[: rollout.prefix_steps]
-        if begun == trace.steps[: rollout.prefix_steps]:
-            yield from _seen(trace, len(begun), rollout.text, rollout.outcome, rollout.final_answer)
-
-
-def _seen(
+def _observe(
     trace: Trace, start: int, text: str, outcome: Verdict, answer: str | None
-) -> Iterator[Observation]:
-    """What a completion from the first `start` steps of a trace shows; nothing, where its outcome is unknown."""
+) -> Observation | None:
+    """Compare a continuation of the first `start` steps with the trace.
+
+    Returns:
+        The observation, or None if the outcome is unknown: then the rollout is ignored.
+    """
     if outcome is Verdict.UNKNOWN:
-        return
-    leaves, read = start, 0
+        return None
+    diverges_at = start
+    position = 0
     for step in trace.steps[start:]:
-        if not text.startswith(step, read):
+        if not text.startswith(step, position):
             break
-        leaves, read = leaves + 1, read + len(step)
-    yield Observation(
-        start,
-        leaves,
-        RIGHT if outcome is Verdict.CORRECT else SAME if answer == trace.final_answer else OTHER,
-    )
+        diverges_at += 1
+        position += len(step)
+    if outcome is Verdict.CORRECT:
+        end = RolloutEnd.CORRECT
+    elif answer == trace.final_answer:
+        end = RolloutEnd.SAME_WRONG
+    else:
+        end = RolloutEnd.OTHER
+    return Observation(start, diverges_at, end)
 
 
-def _tokens_left(trace: Trace) -> Floats:
-    """What a completion from each of the prefixes 0 … T-1 is expected to cost, in tokens: as many as the trace itself has left there."""
-    left = list(accumulate(map(len, reversed(trace.steps))))[::-1]  # in letters
-    tokens = trace.generated_tokens or left[0] / LETTERS_PER_TOKEN
-    return REQUEST_TOKENS + np.array(left) * (tokens / max(1, left[0]))
+def _rollout_costs(trace: Trace) -> Floats:
+    """Return the expected cost of a rollout from each prefix 0 ... T-1, in tokens, array [prefix].
+
+    A rollout is expected to be as long as the rest of the trace.
+    """
+    remaining = list(accumulate(len(step) for step in reversed(trace.steps)))
+    characters_left = remaining[::-1]
+    tokens = trace.generated_tokens or characters_left[0] / CHARACTERS_PER_TOKEN
+    tokens_per_character = tokens / max(1, characters_left[0])
+    return REQUEST_TOKENS + np.array(characters_left) * tokens_per_character

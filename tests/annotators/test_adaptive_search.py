@@ -1,8 +1,8 @@
-"""Adaptive search finds first errors for less, says how sure it is, and reuses what is known of a problem."""
+"""Adaptive search: accuracy, cost, stopping rules, shared evidence and engine errors."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -12,7 +12,7 @@ from annotators.methods.adaptive_search import AdaptiveSearch
 from annotators.methods.binary_search import BinarySearch
 from annotators.running import run
 from benchmarks._policy import ANSWER, Policy
-from engines.base import Completion, Prompt
+from engines.base import Completion, Engine, Prompt
 from engines.scripted import Scripted
 from stepmark.errors import EngineError
 from stepmark.final_answers import final_answer
@@ -37,71 +37,65 @@ POLICY = Policy(steps=6, reliability=0.92)
 SAMPLES = 8
 
 
-@pytest.mark.parametrize(("steps", "sure"), [(1, 0.8), (2, 0.8), (5, 0.8), (16, 0.8), (64, 0.7)])
-async def test_names_every_first_error_of_a_policy_that_never_slips(
-    steps: int, sure: float
-) -> None:
+@pytest.mark.parametrize(
+    ("steps", "confidence"), [(1, 0.8), (2, 0.8), (5, 0.8), (16, 0.8), (64, 0.7)]
+)
+async def test_finds_every_first_error(steps: int, confidence: float) -> None:
+    method = AdaptiveSearch(worth=0, confidence=confidence, budget=64)
     for error in {0, steps // 3, steps - 1}:
-        done = await done_by(
-            AdaptiveSearch(worth=0, confidence=sure, budget=64),
-            trace_of(steps, error),
-            solves_with(1.0),
-        )
-        assert done.annotation.first_error == error, (steps, error)
-        assert verdicts(done.annotation) == "c" * error + "i" + "u" * (steps - error - 1)
-        assert done.annotation.confidence == max(done.annotation.posterior) >= sure
+        done = await done_by(method, trace_of(steps, error), solves_with(1.0))
+        annotation = done.annotation
+        assert annotation.first_error == error, (steps, error)
+        assert verdicts(annotation) == "c" * error + "i" + "u" * (steps - error - 1)
+        assert annotation.confidence == max(annotation.posterior) >= confidence
 
 
-async def test_a_posterior_is_told_whole_and_as_values() -> None:
+async def test_annotation_contains_the_posterior() -> None:
     done = await done_by(AdaptiveSearch(), trace_of(6, 3), solves_with(0.9))
     posterior = done.annotation.posterior
     assert len(posterior) == 7
     assert sum(posterior) == pytest.approx(1)
-    assert [step.value for step in done.annotation.steps] == pytest.approx(
-        [1 - sum(posterior[: index + 1]) for index in range(6)]
-    )
+    for index, step in enumerate(done.annotation.steps):
+        assert step.value == pytest.approx(1 - sum(posterior[: index + 1]))
     assert '"reliability"' in done.annotation.learned
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-async def test_no_budget_is_overshot(batch: int) -> None:
-    done = await done_by(
-        AdaptiveSearch(worth=0, confidence=0.999, budget=10, batch=batch),
-        trace_of(9, 4),
-        solves_with(0.5),
-    )
+async def test_budget_is_never_exceeded(batch: int) -> None:
+    method = AdaptiveSearch(worth=0, confidence=0.999, budget=10, batch=batch)
+    done = await done_by(method, trace_of(9, 4), solves_with(0.5))
     assert done.annotation.cost.rollouts == len(done.context.sampled_rollouts) == 10
 
 
-async def test_what_is_not_worth_its_tokens_is_not_bought() -> None:
-    frugal, eager = [
-        await done_by(AdaptiveSearch(worth=worth), trace_of(9, 4), solves_with(0.7))
-        for worth in (50, 0.1)
-    ]
+async def test_high_worth_samples_no_rollouts() -> None:
+    frugal = await done_by(AdaptiveSearch(worth=50), trace_of(9, 4), solves_with(0.7))
+    eager = await done_by(AdaptiveSearch(worth=0.1), trace_of(9, 4), solves_with(0.7))
     assert len(frugal.context.sampled_rollouts) == 0 < len(eager.context.sampled_rollouts)
     assert frugal.annotation.confidence is not None
     assert frugal.annotation.confidence < 0.9
 
 
-async def test_a_right_answer_is_free_of_errors_until_something_speaks_against_it() -> None:
-    plain = await done_by(AdaptiveSearch(), trace_of(6), solves_with(0.9), siblings=(C, C, C))
-    assert (plain.annotation.first_error, verdicts(plain.annotation)) == (NO_ERROR, "cccccc")
-    flawed = trace_of(6, 2, outcome=C)
-    found = await done_by(
-        AdaptiveSearch(worth=0.0, budget=64, confidence=0.99), flawed, solves_with(0.95)
-    )
-    assert found.annotation.first_error == 2
+async def test_correct_answer_suggests_no_error() -> None:
+    done = await done_by(AdaptiveSearch(), trace_of(6), solves_with(0.9), siblings=(C, C, C))
+    assert (done.annotation.first_error, verdicts(done.annotation)) == (NO_ERROR, "cccccc")
 
 
-async def test_unknown_rollouts_say_nothing_and_end_with_the_budget() -> None:
-    cut_off = await done_by(AdaptiveSearch(worth=0, budget=5), trace_of(6, 2), cut)
-    unasked = await done_by(AdaptiveSearch(budget=0), trace_of(6, 2), cut)
-    assert cut_off.annotation.posterior == unasked.annotation.posterior
-    assert (
-        sum(step.unknowns for step in cut_off.annotation.steps)
-        + sum(r.prefix_steps == 0 for r in cut_off.context.sampled_rollouts)
-        == 5
-    )
+async def test_finds_errors_behind_correct_answers() -> None:
+    method = AdaptiveSearch(worth=0.0, budget=64, confidence=0.99)
+    done = await done_by(method, trace_of(6, 2, outcome=C), solves_with(0.95))
+    assert done.annotation.first_error == 2
+
+
+async def test_unknown_rollouts_only_spend_budget() -> None:
+    truncated = await done_by(AdaptiveSearch(worth=0, budget=5), trace_of(6, 2), cut)
+    without_budget = await done_by(AdaptiveSearch(budget=0), trace_of(6, 2), cut)
+    assert truncated.annotation.posterior == without_budget.annotation.posterior
+    unknowns = sum(step.unknowns for step in truncated.annotation.steps)
+    # A rollout from the question counts at no step.
+    for rollout in truncated.context.sampled_rollouts:
+        if rollout.prefix_steps == 0:
+            unknowns += 1
+    assert unknowns == 5
 
 
 @pytest.mark.parametrize(
@@ -115,199 +109,219 @@ async def test_unknown_rollouts_say_nothing_and_end_with_the_budget() -> None:
         ),
     ],
 )
-async def test_what_cannot_be_searched_is_left_undecided_for_nothing(
+async def test_unsearchable_traces_cost_nothing(
     trace: Trace, problem: Problem, reason: str
 ) -> None:
     done = await done_by(AdaptiveSearch(), trace, last_sample_solves, problem=problem)
-    assert (done.annotation.first_error, verdicts(done.annotation), done.requests) == (
-        None,
-        "uuuu",
-        [],
-    )
+    assert (done.annotation.first_error, verdicts(done.annotation)) == (None, "uuuu")
+    assert done.requests == []
     assert {step.rationale for step in done.annotation.steps} == {reason}
 
 
-async def shard(
-    respond: Respond = POLICY.respond, problems: int = 16, said: Mapping[str, str] | None = None
-) -> Sequence[AnnotationContext]:
-    """The simulated policy's traces of some problems, as a method finds them; `said` adds what a source knows."""
-    engine = Scripted(respond=respond)
-    services = RunServices(
+def services_with(engine: Engine) -> RunServices:
+    return RunServices(
         seed=1,
         engine=engine,
         judge_engine=None,
         solve_prompt=lambda problem: Prompt(user=problem.question),
         rollout_sampling=Sampling(),
-        grade=graded,
+        grade=grade_final_answer,
         verify=lambda *_: asyncio.sleep(0, None),
     )
-    context = list[AnnotationContext]()
-    for problem in POLICY.problems(problems):
-        written = await Scripted(respond=POLICY.respond).complete(
-            Prompt(user=problem.question), Sampling(n=SAMPLES, seed=seed_for(problem.problem_id))
-        )
-        family = ProblemGroup(traces={})
-        for index, one in enumerate(written):
-            grade = await graded(one.text, "stop", ANSWER)
-            trace = Trace(
-                trace_id=f"{problem.problem_id}/{index}",
-                problem_id=problem.problem_id,
-                steps=split(one.text, "line"),
-                final_answer=grade.final_answer,
-                outcome=grade.outcome,
-                outcome_reason="",
-                model="policy",
-                generated_tokens=one.generated_tokens,
-            )
-            family.traces[trace.trace_id] = trace
-            context.append(
-                AnnotationContext(
-                    services,
-                    "adaptive_search",
-                    problem,
-                    trace,
-                    family,
-                    knowing(trace) if said else {},
-                )
-            )
-    return context
 
 
-def knowing(trace: Trace) -> Mapping[str, Annotation]:
-    """A source that sees every second error."""
-    error = POLICY.first_error(trace)
-    seen = error != NO_ERROR and int(digest(trace.steps), 16) % 2
-    steps = tuple(
-        StepAnnotation(verdict=I if seen and index == error else U)
-        for index in range(len(trace.steps))
-    )
-    return {
-        "formal": Annotation(
-            trace_id=trace.trace_id, method="formal", first_error=None, steps=steps
-        )
-    }
-
-
-async def graded(text: str, finish_reason: str, reference: str | None) -> Grade:
+async def grade_final_answer(text: str, finish_reason: str, reference: str | None) -> Grade:
     answer = final_answer(text)
-    return Grade(final_answer=answer, outcome=C if answer == reference else I, reason=finish_reason)
+    outcome = I
+    if answer == reference:
+        outcome = C
+    return Grade(final_answer=answer, outcome=outcome, reason=finish_reason)
 
 
-async def searched(
-    rules: AdaptiveSearch, context: Sequence[AnnotationContext]
-) -> Sequence[Annotation]:
-    search = await rules.fit(context)
-    return list(
-        await gather_or_cancel(
-            run(search, "adaptive_search", "", one.problem, one.trace, one) for one in context
+async def new_shard(
+    respond: Respond = POLICY.respond, *, problems: int = 16, with_formal: bool = False
+) -> Sequence[AnnotationContext]:
+    """Return the contexts of the simulated policy's traces of some problems."""
+    services = services_with(Scripted(respond=respond))
+    shard = list[AnnotationContext]()
+    for problem in POLICY.problems(problems):
+        group = ProblemGroup(traces={})
+        for trace in await sample_traces(problem):
+            group.traces[trace.trace_id] = trace
+            annotations: Mapping[str, Annotation] = {}
+            if with_formal:
+                annotations = {"formal": annotate_every_second_error(trace)}
+            context = AnnotationContext(
+                services, "adaptive_search", problem, trace, group, annotations
+            )
+            shard.append(context)
+    return shard
+
+
+async def sample_traces(problem: Problem) -> Sequence[Trace]:
+    engine = Scripted(respond=POLICY.respond)
+    sampling = Sampling(n=SAMPLES, seed=seed_for(problem.problem_id))
+    completions = await engine.complete(Prompt(user=problem.question), sampling)
+    traces = list[Trace]()
+    for index, completion in enumerate(completions):
+        grade = await grade_final_answer(completion.text, "stop", ANSWER)
+        trace = Trace(
+            trace_id=f"{problem.problem_id}/{index}",
+            problem_id=problem.problem_id,
+            steps=split(completion.text, "line"),
+            final_answer=grade.final_answer,
+            outcome=grade.outcome,
+            outcome_reason="",
+            model="policy",
+            generated_tokens=completion.generated_tokens,
         )
+        traces.append(trace)
+    return traces
+
+
+def annotate_every_second_error(trace: Trace) -> Annotation:
+    """Return an annotation that contains the first error of half of the traces."""
+    error = POLICY.first_error(trace)
+    is_found = error != NO_ERROR and int(digest(trace.steps), 16) % 2
+    steps = [StepAnnotation(verdict=U)] * len(trace.steps)
+    if is_found:
+        steps[error] = StepAnnotation(verdict=I)
+    return Annotation(
+        trace_id=trace.trace_id, method="formal", first_error=None, steps=tuple(steps)
     )
 
 
-def of_wrong(
-    context: Sequence[AnnotationContext], said: Sequence[Annotation]
-) -> Sequence[tuple[AnnotationContext, Annotation]]:
-    return [
-        (one, annotation)
-        for one, annotation in zip(context, said, strict=True)
-        if one.trace.outcome is I
-    ]
+async def fit_and_annotate(
+    method: AdaptiveSearch, shard: Sequence[AnnotationContext]
+) -> list[Annotation]:
+    fitted = await method.fit(shard)
+    runs = [run(fitted, "adaptive_search", "", item.problem, item.trace, item) for item in shard]
+    return list(await gather_or_cancel(runs))
 
 
-def exact(found: Sequence[tuple[AnnotationContext, Annotation]]) -> float:
-    return sum(
-        annotation.first_error == POLICY.first_error(one.trace) for one, annotation in found
-    ) / len(found)
+@dataclass(frozen=True)
+class Results:
+    """The annotations of the traces with a wrong answer."""
+
+    traces: Sequence[Trace]
+    annotations: Sequence[Annotation]
+
+    @property
+    def accuracy(self) -> float:
+        """Return the share of traces whose first error is found exactly."""
+        exact = 0
+        for trace, annotation in zip(self.traces, self.annotations, strict=True):
+            if annotation.first_error == POLICY.first_error(trace):
+                exact += 1
+        return exact / len(self.traces)
+
+    @property
+    def tokens(self) -> int:
+        """Return the total number of generated tokens."""
+        return sum(annotation.cost.generated_tokens for annotation in self.annotations)
 
 
-def tokens(found: Sequence[tuple[AnnotationContext, Annotation]]) -> int:
-    return sum(annotation.cost.generated_tokens for _, annotation in found)
+def wrong_answers(shard: Sequence[AnnotationContext], annotations: Sequence[Annotation]) -> Results:
+    traces = list[Trace]()
+    kept = list[Annotation]()
+    for context, annotation in zip(shard, annotations, strict=True):
+        if context.trace.outcome is I:
+            traces.append(context.trace)
+            kept.append(annotation)
+    return Results(traces, kept)
 
 
-async def test_it_knows_more_than_binary_search_for_less_and_how_much() -> None:
-    context = await shard()
-    adaptive = of_wrong(context, await searched(AdaptiveSearch(), context))
-    fresh = await shard()
-    bisected = of_wrong(
-        fresh, [await run(BinarySearch(), "m", "", one.problem, one.trace, one) for one in fresh]
-    )
-    assert len(adaptive) > 30
-    assert exact(adaptive) > exact(bisected) + 0.05
-    assert tokens(adaptive) < tokens(bisected) / 3
-    confidence = sum(annotation.confidence or 0.0 for _, annotation in adaptive) / len(adaptive)
-    assert confidence == pytest.approx(
-        exact(adaptive), abs=0.1
-    )  # a little low: these completions are drawn independently
+async def test_beats_binary_search() -> None:
+    shard = await new_shard()
+    adaptive = wrong_answers(shard, await fit_and_annotate(AdaptiveSearch(), shard))
+    # A new shard: annotators add their rollouts to the contexts of a shard.
+    shard = await new_shard()
+    annotations = list[Annotation]()
+    for context in shard:
+        annotation = await run(BinarySearch(), "m", "", context.problem, context.trace, context)
+        annotations.append(annotation)
+    binary = wrong_answers(shard, annotations)
+    assert len(adaptive.traces) > 30
+    assert adaptive.accuracy > binary.accuracy + 0.05
+    assert adaptive.tokens < binary.tokens / 3
 
 
-async def test_evidence_that_costs_nothing_saves_rollouts() -> None:
-    alone, helped = await shard(), await shard(said={"formal": "knows"})
-    bought = of_wrong(alone, await searched(AdaptiveSearch(), alone))
-    saved = of_wrong(helped, await searched(AdaptiveSearch(evidence=("formal",)), helped))
-    assert tokens(saved) < 0.8 * tokens(bought)
-    assert exact(saved) >= exact(bought) - 0.03
+async def test_confidence_matches_accuracy() -> None:
+    shard = await new_shard()
+    results = wrong_answers(shard, await fit_and_annotate(AdaptiveSearch(), shard))
+    total = sum(annotation.confidence or 0.0 for annotation in results.annotations)
+    # Slightly too low: rollouts of the simulated policy are independent.
+    assert total / len(results.traces) == pytest.approx(results.accuracy, abs=0.1)
 
 
-async def test_the_same_shard_is_searched_in_the_same_way() -> None:
-    async def slowly(prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
+async def test_evidence_saves_tokens() -> None:
+    shard = await new_shard()
+    without = wrong_answers(shard, await fit_and_annotate(AdaptiveSearch(), shard))
+    shard = await new_shard(with_formal=True)
+    method = AdaptiveSearch(evidence=("formal",))
+    with_evidence = wrong_answers(shard, await fit_and_annotate(method, shard))
+    assert with_evidence.tokens < 0.8 * without.tokens
+    assert with_evidence.accuracy >= without.accuracy - 0.03
+
+
+async def test_engine_latency_changes_nothing() -> None:
+    async def slow_complete(prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
         await asyncio.sleep(sampling.seed % 7 / 1000)
         return [POLICY.respond(prompt, sampling, index) for index in range(sampling.n)]
 
-    once = await shard(problems=6)
-    again = await shard(problems=6)
-    for one in again:
-        object.__setattr__(one._services.engine, "complete", slowly)
-    first, second = [await searched(AdaptiveSearch(pilots=6), context) for context in (once, again)]
-    assert [(a.first_error, a.posterior, a.cost.rollouts) for a in first] == [
-        (a.first_error, a.posterior, a.cost.rollouts) for a in second
-    ]
+    fast_shard = await new_shard(problems=6)
+    slow_shard = await new_shard(problems=6)
+    for context in slow_shard:
+        object.__setattr__(context._services.engine, "complete", slow_complete)
+    fast = await fit_and_annotate(AdaptiveSearch(pilots=6), fast_shard)
+    slow = await fit_and_annotate(AdaptiveSearch(pilots=6), slow_shard)
+    for first, second in zip(fast, slow, strict=True):
+        assert first.first_error == second.first_error
+        assert first.posterior == second.posterior
+        assert first.cost.rollouts == second.cost.rollouts
 
 
-async def test_rollouts_of_a_sibling_that_begins_alike_are_not_bought_again() -> None:
+async def test_equal_siblings_share_rollouts() -> None:
     trace = trace_of(8, 3)
     twin = replace(trace, trace_id="twin")
-    family = ProblemGroup(traces={trace.trace_id: trace, twin.trace_id: twin})
-    engine = Scripted(respond=solves_with(0.9))
-    rules, bought = AdaptiveSearch(worth=0, confidence=0.9), list[int]()
-    for one in (trace, twin):
-        services = RunServices(
-            seed=1,
-            engine=engine,
-            judge_engine=None,
-            solve_prompt=lambda problem: Prompt(user=problem.question),
-            rollout_sampling=Sampling(),
-            grade=lambda text, *_: graded_by_its_end(text),
-            verify=lambda *_: asyncio.sleep(0, None),
-        )
-        context = AnnotationContext(services, "adaptive_search", PROBLEM, one, family)
-        annotation = await run(rules, "m", "", PROBLEM, one, context)
+    group = ProblemGroup(traces={trace.trace_id: trace, twin.trace_id: twin})
+    services = services_with(Scripted(respond=solves_with(0.9)))
+    services = replace(services, grade=grade_last_word)
+    method = AdaptiveSearch(worth=0, confidence=0.9)
+    rollouts = list[int]()
+    for member in (trace, twin):
+        context = AnnotationContext(services, "adaptive_search", PROBLEM, member, group)
+        annotation = await run(method, "m", "", PROBLEM, member, context)
         assert annotation.first_error == 3
-        bought.append(annotation.cost.rollouts)
-    assert bought[0] > bought[1]  # completions that are alike clear the twin a little less
+        rollouts.append(annotation.cost.rollouts)
+    # The twin may still need some: shared rollouts count less because they are correlated.
+    assert rollouts[0] > rollouts[1]
 
 
-async def graded_by_its_end(text: str) -> Grade:
-    return Grade(final_answer=text[-3:], outcome=C if text.endswith("yes") else I, reason="")
+async def grade_last_word(text: str, finish_reason: str, reference: str | None) -> Grade:
+    outcome = I
+    if text.endswith("yes"):
+        outcome = C
+    return Grade(final_answer=text[-3:], outcome=outcome, reason="")
 
 
-async def test_a_request_that_is_refused_is_one_traces_record_and_one_that_may_pass_is_nobodys() -> (
-    None
-):
-    def refuses(prompt: Prompt, sampling: Sampling, index: int) -> Completion:
+async def test_rejected_request_fails_its_trace() -> None:
+    def reject_problem_3(prompt: Prompt, sampling: Sampling, index: int) -> Completion:
         if "Problem 3" in prompt.user and prompt.prefix:
             raise EngineError("too long", retryable=False)
         return POLICY.respond(prompt, sampling, index)
 
-    context = await shard(refuses, problems=8)
-    failed = {
-        a.trace_id.partition("/")[0]
-        for a in await searched(AdaptiveSearch(worth=0.01, pilots=50), context)
-        if a.error
-    }
-    assert failed <= {"3"}
+    shard = await new_shard(reject_problem_3, problems=8)
+    annotations = await fit_and_annotate(AdaptiveSearch(worth=0.01, pilots=50), shard)
+    for annotation in annotations:
+        if annotation.error:
+            assert annotation.trace_id.startswith("3/")
 
-    def down(prompt: Prompt, sampling: Sampling, index: int) -> Completion:
+
+async def test_retryable_error_propagates() -> None:
+    def fail(prompt: Prompt, sampling: Sampling, index: int) -> Completion:
         raise EngineError("down", retryable=True)
 
+    shard = await new_shard(fail, problems=4)
     with pytest.raises(EngineError, match="down"):
-        await searched(AdaptiveSearch(), await shard(down, problems=4))
+        await fit_and_annotate(AdaptiveSearch(), shard)

@@ -1,4 +1,4 @@
-"""Consensus: what is kept, what is dropped, and why."""
+"""Consensus: which traces are kept, which are dropped, and the reasons."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,76 +13,128 @@ from tests.annotators.simulated import C, I, U, trace_of
 
 TRACE = replace(trace_of(4, 2), outcome=U)
 MAJORITY = Consensus(rule="majority")
-ALONE = Consensus(rule="majority", min_agreeing=1, formal_veto=False)
-NAMED = Consensus(judge="other_judge", monte_carlo=("binary_search",))
-NAMES = {"mc": "monte_carlo", "bs": "binary_search", "j": "judge", "f": "formal", "k": "other_judge"}
+SINGLE = Consensus(rule="majority", min_agreeing=1, formal_veto=False)
+NO_VETO = Consensus(formal_veto=False)
+THREE_AGREEING = Consensus(rule="majority", min_agreeing=3)
+RENAMED = Consensus(judge="other_judge", monte_carlo=("binary_search",))
+NAMES = {
+    "mc": "monte_carlo",
+    "bs": "binary_search",
+    "j": "judge",
+    "f": "formal",
+    "k": "other_judge",
+}
 
 
-def said(first_error: int | None, value: float | None = None, sound: int | None = None) -> Annotation:
-    """An annotation that vouches for `sound` steps, by default for all before the first error."""
-    before = (4 if first_error == NO_ERROR else first_error or 0) if sound is None else sound
-    verdicts = [C if index < before else I if index == first_error else U for index in range(4)]
-    steps = tuple(StepAnnotation(verdict=verdict, value=value) for verdict in verdicts)
-    return Annotation(trace_id=TRACE.trace_id, method="", first_error=first_error, steps=steps)
+def annotate(
+    first_error: int | None, value: float | None = None, correct_steps: int | None = None
+) -> Annotation:
+    """Return an annotation that calls `correct_steps` correct, by default all before the error."""
+    if correct_steps is None:
+        correct_steps = 4 if first_error == NO_ERROR else first_error or 0
+    steps = list[StepAnnotation]()
+    for index in range(4):
+        verdict = U
+        if index < correct_steps:
+            verdict = C
+        elif index == first_error:
+            verdict = I
+        steps.append(StepAnnotation(verdict=verdict, value=value))
+    return Annotation(
+        trace_id=TRACE.trace_id, method="", first_error=first_error, steps=tuple(steps)
+    )
 
 
 def annotations(**first_errors: int | None) -> Mapping[str, Annotation]:
-    return {NAMES[name]: said(first_error) for name, first_error in first_errors.items()}
+    """Return annotations by method, from first errors by the abbreviations in `NAMES`."""
+    result: dict[str, Annotation] = {}
+    for name, first_error in first_errors.items():
+        result[NAMES[name]] = annotate(first_error)
+    return result
 
 
 @pytest.mark.parametrize(
-    ("rule", "heard", "first_error", "confidence", "reason"),
+    ("rule", "reports", "first_error", "confidence", "agreeing"),
     [
-        # Monte Carlo and the judge
-        (Consensus(), {"mc": 2, "j": 2}, 2, 1.0, "agreement: monte_carlo, judge"),
-        (Consensus(), {"mc": -1, "j": -1}, NO_ERROR, 1.0, "agreement: monte_carlo, judge"),
-        (Consensus(), {"mc": 0, "j": 0, "bs": 1}, 0, 2 / 3, "agreement: monte_carlo, judge"),
-        (Consensus(), {"mc": None, "bs": 3, "j": 3}, 3, 1.0, "agreement: binary_search, judge"),
-        (Consensus(), {"mc": 1, "bs": 2, "j": 2}, None, None, "disagreement: monte_carlo 1, judge 2"),
-        (Consensus(), {"mc": 2, "j": -1}, None, None, "disagreement: monte_carlo 2, judge -1"),
-        (Consensus(), {"mc": 2, "j": None}, None, None, "undecided: judge"),
-        (Consensus(), {"mc": None, "bs": None, "j": 2}, None, None, "undecided: monte carlo"),
-        (Consensus(), {"mc": None, "j": None}, None, None, "undecided: monte carlo and judge"),
-        (Consensus(), {}, None, None, "undecided: monte carlo and judge"),
-        (NAMED, {"bs": 1, "k": 1, "j": 0, "mc": 0}, 1, 0.5, "agreement: binary_search, other_judge"),
-        # the veto
-        (Consensus(), {"mc": 2, "j": 2, "f": 1}, None, None, "veto: formal shows step 1 to be false"),
-        (Consensus(), {"mc": -1, "j": -1, "f": 3}, None, None, "veto: formal shows step 3 to be false"),
-        (Consensus(), {"mc": 2, "j": 2, "f": 2}, 2, 1.0, "agreement: monte_carlo, judge"),
-        (Consensus(), {"mc": 2, "j": 2, "f": 3}, 2, 2 / 3, "agreement: monte_carlo, judge"),
-        (Consensus(), {"mc": 2, "j": 2, "f": None}, 2, 1.0, "agreement: monte_carlo, judge"),
-        (Consensus(), {"mc": 2, "j": 2, "f": -1}, None, None, "veto: formal proves every step"),
-        (Consensus(), {"mc": -1, "j": -1, "f": -1}, NO_ERROR, 1.0, "agreement: monte_carlo, judge"),
-        (MAJORITY, {"mc": -1, "f": -1, "j": 1}, NO_ERROR, 2 / 3, "agreement: monte_carlo, formal"),
-        (ALONE, {"f": -1}, NO_ERROR, 1.0, "agreement: formal"),
-        (Consensus(formal_veto=False), {"mc": 2, "j": 2, "f": 1}, 2, 2 / 3, "agreement: monte_carlo, judge"),
-        (Consensus(formal=()), {"mc": 2, "j": 2, "f": 1}, 2, 2 / 3, "agreement: monte_carlo, judge"),
-        (Consensus(), {"mc": 1, "j": 2, "f": 0}, None, None, "disagreement: monte_carlo 1, judge 2"),
-        # the majority
-        (MAJORITY, {"mc": 2, "j": 2}, 2, 1.0, "agreement: monte_carlo, judge"),
-        (MAJORITY, {"mc": 2, "bs": 2, "j": 1}, 2, 2 / 3, "agreement: monte_carlo, binary_search"),
-        (MAJORITY, {"mc": 2, "bs": 2, "j": 1, "k": 1}, None, None, "disagreement: monte_carlo 2, binary_search 2, judge 1, other_judge 1"),
-        (MAJORITY, {"mc": 2, "bs": 2, "j": 1, "k": 0}, None, None, "disagreement: monte_carlo 2, binary_search 2, judge 1, other_judge 0"),
-        (MAJORITY, {"mc": 2, "bs": 2, "j": 1, "k": None}, 2, 2 / 3, "agreement: monte_carlo, binary_search"),
-        (MAJORITY, {"mc": 2, "j": None}, None, None, "disagreement: monte_carlo 2"),
-        (MAJORITY, {"mc": None, "j": None}, None, None, "undecided: every method"),
-        (MAJORITY, {"mc": 2, "j": 2, "f": 1}, None, None, "veto: formal shows step 1 to be false"),
-        (MAJORITY, {"j": 1, "f": 1}, 1, 1.0, "agreement: judge, formal"),
-        (MAJORITY, {"mc": 2, "j": 2, "f": 3, "bs": 1}, 2, 0.5, "agreement: monte_carlo, judge"),
-        (Consensus(rule="majority", min_agreeing=1), {"j": 1, "f": 3}, 1, 0.5, "agreement: judge"),
-        (ALONE, {"f": 1}, 1, 1.0, "agreement: formal"),
-        (Consensus(rule="majority", min_agreeing=3), {"mc": 2, "bs": 2}, None, None, "disagreement: monte_carlo 2, binary_search 2"),
+        # Rule mc_and_judge.
+        (Consensus(), {"mc": 2, "j": 2}, 2, 1.0, "monte_carlo, judge"),
+        (Consensus(), {"mc": -1, "j": -1}, NO_ERROR, 1.0, "monte_carlo, judge"),
+        (Consensus(), {"mc": 0, "j": 0, "bs": 1}, 0, 2 / 3, "monte_carlo, judge"),
+        (Consensus(), {"mc": None, "bs": 3, "j": 3}, 3, 1.0, "binary_search, judge"),
+        (RENAMED, {"bs": 1, "k": 1, "j": 0, "mc": 0}, 1, 0.5, "binary_search, other_judge"),
+        # No veto.
+        (Consensus(), {"mc": 2, "j": 2, "f": 2}, 2, 1.0, "monte_carlo, judge"),
+        (Consensus(), {"mc": 2, "j": 2, "f": 3}, 2, 2 / 3, "monte_carlo, judge"),
+        (Consensus(), {"mc": 2, "j": 2, "f": None}, 2, 1.0, "monte_carlo, judge"),
+        (Consensus(), {"mc": -1, "j": -1, "f": -1}, NO_ERROR, 1.0, "monte_carlo, judge"),
+        (MAJORITY, {"mc": -1, "f": -1, "j": 1}, NO_ERROR, 2 / 3, "monte_carlo, formal"),
+        (SINGLE, {"f": -1}, NO_ERROR, 1.0, "formal"),
+        (NO_VETO, {"mc": 2, "j": 2, "f": 1}, 2, 2 / 3, "monte_carlo, judge"),
+        (Consensus(formal=()), {"mc": 2, "j": 2, "f": 1}, 2, 2 / 3, "monte_carlo, judge"),
+        # Rule majority.
+        (MAJORITY, {"mc": 2, "j": 2}, 2, 1.0, "monte_carlo, judge"),
+        (MAJORITY, {"mc": 2, "bs": 2, "j": 1}, 2, 2 / 3, "monte_carlo, binary_search"),
+        (MAJORITY, {"mc": 2, "bs": 2, "j": 1, "k": None}, 2, 2 / 3, "monte_carlo, binary_search"),
+        (MAJORITY, {"j": 1, "f": 1}, 1, 1.0, "judge, formal"),
+        (MAJORITY, {"mc": 2, "j": 2, "f": 3, "bs": 1}, 2, 0.5, "monte_carlo, judge"),
+        (Consensus(rule="majority", min_agreeing=1), {"j": 1, "f": 3}, 1, 0.5, "judge"),
+        (SINGLE, {"f": 1}, 1, 1.0, "formal"),
     ],
 )
-def test_the_rules(rule: Consensus, heard: dict[str, int | None], first_error: int | None, confidence: float | None, reason: str) -> None:
-    label = rule.label(TRACE, annotations(**heard))
-    assert (label.first_error, label.kept, label.reason) == (first_error, first_error is not None, reason)
+def test_agreement_is_kept(
+    rule: Consensus,
+    reports: dict[str, int | None],
+    first_error: int,
+    confidence: float,
+    agreeing: str,
+) -> None:
+    label = rule.label(TRACE, annotations(**reports))
+    assert (label.first_error, label.kept) == (first_error, True)
+    assert label.reason == f"agreement: {agreeing}"
     assert label.confidence == confidence
     assert label.trace_id == TRACE.trace_id
 
 
+MC_OR_JUDGE = "disagreement: monte_carlo 1, judge 2"
+TIED = "disagreement: monte_carlo 2, binary_search 2, judge 1, other_judge"
+STEP_1_IS_FALSE = "veto: formal shows step 1 to be false"
+
+
+@pytest.mark.parametrize(
+    ("rule", "reports", "reason"),
+    [
+        # Rule mc_and_judge.
+        (Consensus(), {"mc": 1, "bs": 2, "j": 2}, MC_OR_JUDGE),
+        (Consensus(), {"mc": 2, "j": -1}, "disagreement: monte_carlo 2, judge -1"),
+        (Consensus(), {"mc": 2, "j": None}, "undecided: judge"),
+        (Consensus(), {"mc": None, "bs": None, "j": 2}, "undecided: monte carlo"),
+        (Consensus(), {"mc": None, "j": None}, "undecided: monte carlo and judge"),
+        (Consensus(), {}, "undecided: monte carlo and judge"),
+        (Consensus(), {"mc": 1, "j": 2, "f": 0}, MC_OR_JUDGE),
+        # Veto.
+        (Consensus(), {"mc": 2, "j": 2, "f": 1}, STEP_1_IS_FALSE),
+        (Consensus(), {"mc": -1, "j": -1, "f": 3}, "veto: formal shows step 3 to be false"),
+        (Consensus(), {"mc": 2, "j": 2, "f": -1}, "veto: formal proves every step"),
+        (MAJORITY, {"mc": 2, "j": 2, "f": 1}, STEP_1_IS_FALSE),
+        # Rule majority.
+        (MAJORITY, {"mc": 2, "bs": 2, "j": 1, "k": 1}, f"{TIED} 1"),
+        (MAJORITY, {"mc": 2, "bs": 2, "j": 1, "k": 0}, f"{TIED} 0"),
+        (MAJORITY, {"mc": 2, "j": None}, "disagreement: monte_carlo 2"),
+        (MAJORITY, {"mc": None, "j": None}, "undecided: every method"),
+        (THREE_AGREEING, {"mc": 2, "bs": 2}, "disagreement: monte_carlo 2, binary_search 2"),
+    ],
+)
+def test_other_traces_are_dropped(
+    rule: Consensus, reports: dict[str, int | None], reason: str
+) -> None:
+    label = rule.label(TRACE, annotations(**reports))
+    assert (label.first_error, label.kept, label.confidence) == (None, False, None)
+    assert label.reason == reason
+    assert label.trace_id == TRACE.trace_id
+
+
 @pytest.mark.parametrize("rule", [Consensus(), MAJORITY])
-def test_a_trace_that_ends_wrong_is_never_free_of_errors(rule: Consensus) -> None:
+def test_wrong_answer_vetoes_no_error(rule: Consensus) -> None:
     label = rule.label(replace(TRACE, outcome=I), annotations(mc=NO_ERROR, j=NO_ERROR))
     assert (label.kept, label.reason) == (False, "veto: the final answer is wrong")
 
@@ -91,94 +143,139 @@ def test_a_trace_that_ends_wrong_is_never_free_of_errors(rule: Consensus) -> Non
     ("first_error", "labels"),
     [(NO_ERROR, [C, C, C, C]), (0, [I, U, U, U]), (2, [C, C, I, U]), (3, [C, C, C, I])],
 )
-def test_what_comes_after_the_first_error_trains_nothing(first_error: int, labels: list[Verdict]) -> None:
+def test_steps_after_error_are_unknown(first_error: int, labels: list[Verdict]) -> None:
     label = Consensus().label(TRACE, annotations(mc=first_error, j=first_error))
     assert [step.label for step in label.steps] == labels
 
 
 @pytest.mark.parametrize(
-    ("rule", "heard", "labels"),
+    ("rule", "reports", "labels"),
     [
-        (ALONE, {"formal": said(2)}, [U, U, I, U]),
-        (ALONE, {"judge": said(2, sound=1)}, [C, U, I, U]),
-        (MAJORITY, {"formal": said(2), "judge": said(2, sound=1)}, [C, U, I, U]),
-        (MAJORITY, {"binary_search": said(3, sound=3), "judge": said(3, sound=0), "monte_carlo": said(1)}, [C, C, C, I]),
-        (Consensus(), {"monte_carlo": said(2, sound=1), "judge": said(2, sound=0), "formal": said(None, sound=4)}, [C, U, I, U]),
+        (SINGLE, {"formal": annotate(2)}, [U, U, I, U]),
+        (SINGLE, {"judge": annotate(2, correct_steps=1)}, [C, U, I, U]),
+        (MAJORITY, {"formal": annotate(2), "judge": annotate(2, correct_steps=1)}, [C, U, I, U]),
+        (
+            MAJORITY,
+            {
+                "binary_search": annotate(3, correct_steps=3),
+                "judge": annotate(3, correct_steps=0),
+                "monte_carlo": annotate(1),
+            },
+            [C, C, C, I],
+        ),
+        (
+            Consensus(),
+            {
+                "monte_carlo": annotate(2, correct_steps=1),
+                "judge": annotate(2, correct_steps=0),
+                "formal": annotate(None, correct_steps=4),
+            },
+            [C, U, I, U],
+        ),
     ],
 )
-def test_a_step_is_correct_where_an_agreeing_method_vouches_for_more_than_its_form(
-    rule: Consensus, heard: dict[str, Annotation], labels: list[Verdict]
+def test_correct_steps_need_confirming_source(
+    rule: Consensus, reports: dict[str, Annotation], labels: list[Verdict]
 ) -> None:
-    assert [step.label for step in rule.label(TRACE, heard).steps] == labels
+    assert [step.label for step in rule.label(TRACE, reports).steps] == labels
 
 
-def test_a_dropped_trace_trains_nothing_and_names_who_spoke() -> None:
+def test_dropped_trace_lists_its_sources() -> None:
     label = Consensus().label(TRACE, annotations(mc=1, j=2))
     assert label.steps == (StepLabel(),) * 4
     assert label.sources == ("monte_carlo", "judge")
 
 
 @pytest.mark.parametrize(
-    ("heard", "sources"),
-    [({"mc": 2, "j": 2, "bs": 1}, ("monte_carlo", "judge")), ({"bs": 2, "j": 2, "mc": None}, ("binary_search", "judge"))],
+    ("reports", "sources"),
+    [
+        ({"mc": 2, "j": 2, "bs": 1}, ("monte_carlo", "judge")),
+        ({"bs": 2, "j": 2, "mc": None}, ("binary_search", "judge")),
+    ],
 )
-def test_a_label_rests_on_those_that_agree(heard: dict[str, int | None], sources: tuple[str, ...]) -> None:
+def test_sources_are_the_agreeing_methods(
+    reports: dict[str, int | None], sources: tuple[str, ...]
+) -> None:
     for rule in (Consensus(), MAJORITY):
-        assert set(rule.label(TRACE, annotations(**heard)).sources) == set(sources)
+        assert set(rule.label(TRACE, annotations(**reports)).sources) == set(sources)
 
 
 @pytest.mark.parametrize(
     ("monte_carlo", "binary_search", "value"),
     [
-        (said(2, 0.5), said(2, 0.25), 0.5),
-        (said(None, 0.5), said(2, 0.25), 0.25),
-        (said(2, 0.5), None, 0.5),
-        (None, said(2, 0.25), 0.25),
-        (said(2), said(2, 0.25), None),
+        (annotate(2, 0.5), annotate(2, 0.25), 0.5),
+        (annotate(None, 0.5), annotate(2, 0.25), 0.25),
+        (annotate(2, 0.5), None, 0.5),
+        (None, annotate(2, 0.25), 0.25),
+        (annotate(2), annotate(2, 0.25), None),
     ],
 )
-def test_the_values_are_those_of_the_method_that_speaks_for_monte_carlo(
+def test_values_come_from_monte_carlo(
     monte_carlo: Annotation | None, binary_search: Annotation | None, value: float | None
 ) -> None:
-    heard = {"monte_carlo": monte_carlo, "binary_search": binary_search, "judge": said(2, 1.0)}
-    label = Consensus().label(TRACE, {name: annotation for name, annotation in heard.items() if annotation})
+    reports = {"judge": annotate(2, 1.0)}
+    if monte_carlo:
+        reports["monte_carlo"] = monte_carlo
+    if binary_search:
+        reports["binary_search"] = binary_search
+    label = Consensus().label(TRACE, reports)
     assert {step.value for step in label.steps} == {value}
     assert label.kept
 
 
-def test_without_monte_carlo_there_are_labels_and_no_values() -> None:
+def test_labels_without_monte_carlo_lack_values() -> None:
     label = MAJORITY.label(TRACE, annotations(j=2, k=2))
-    assert [(step.label, step.value) for step in label.steps] == [(C, None), (C, None), (I, None), (U, None)]
+    assert [(step.label, step.value) for step in label.steps] == [
+        (C, None),
+        (C, None),
+        (I, None),
+        (U, None),
+    ]
 
 
 @pytest.mark.parametrize(
     ("fields", "methods", "message"),
     [
-        ({}, [], "needs the annotators 'judge' and one of monte_carlo, binary_search, tree_search, adaptive_search; the run has: none"),
+        (
+            {},
+            [],
+            "needs the annotators 'judge' and one of"
+            " monte_carlo, binary_search, tree_search, adaptive_search; the run has: none",
+        ),
         ({}, ["judge", "formal"], "the run has: judge, formal"),
         ({}, ["monte_carlo", "binary_search"], "the run has: monte_carlo, binary_search"),
         ({"judge": "other"}, ["judge", "monte_carlo"], "needs the annotators 'other'"),
-        ({"rule": "majority"}, ["judge"], "needs 2 annotators that agree (min_agreeing); the run has: judge"),
+        (
+            {"rule": "majority"},
+            ["judge"],
+            "needs 2 annotators that agree (min_agreeing); the run has: judge",
+        ),
         ({"rule": "majority"}, [], "the run has: none"),
     ],
 )
-def test_a_run_that_could_never_give_a_label_is_refused(fields: dict[str, Any], methods: list[str], message: str) -> None:
-    with pytest.raises(ConfigError) as refusal:
+def test_insufficient_methods_are_rejected(
+    fields: dict[str, Any], methods: list[str], message: str
+) -> None:
+    with pytest.raises(ConfigError) as raised:
         Consensus(**fields).check(methods)
-    assert message in str(refusal.value)
-    assert "\n" not in str(refusal.value)
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
     ("rule", "methods"),
-    [(Consensus(), ["judge", "binary_search"]), (MAJORITY, ["judge", "formal"]), (ALONE, ["formal"])],
+    [
+        (Consensus(), ["judge", "binary_search"]),
+        (MAJORITY, ["judge", "formal"]),
+        (SINGLE, ["formal"]),
+    ],
 )
-def test_a_run_that_can_give_labels_is_not(rule: Consensus, methods: list[str]) -> None:
+def test_sufficient_methods_keep_traces(rule: Consensus, methods: list[str]) -> None:
     rule.check(methods)
-    heard = {name: said(1) for name in methods}
-    assert rule.label(TRACE, heard).kept
+    reports = dict.fromkeys(methods, annotate(1))
+    assert rule.label(TRACE, reports).kept
 
 
-def test_a_proof_vouches_for_every_step() -> None:
-    steps = ALONE.label(TRACE, annotations(f=NO_ERROR)).steps
+def test_proof_confirms_every_step() -> None:
+    steps = SINGLE.label(TRACE, annotations(f=NO_ERROR)).steps
     assert [step.label for step in steps] == [C] * 4

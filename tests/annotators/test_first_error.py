@@ -1,262 +1,410 @@
-"""The posterior over the first error is Bayes' rule, and an expected gain is what completions give on average."""
+"""Inference of the first error: Bayes' rule, expected information gain, EM and method features."""
 
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from annotators import _first_error
-from annotators._first_error import (
-    OTHER,
-    RIGHT,
-    SAME,
-    Belief,
-    Observation,
-    Weights,
-    _effective,
-    _Known,
-    default,
-    fitted,
-    told,
-    weighed,
+from annotators.first_error import em, likelihoods, posterior
+from annotators.first_error.evidence import (
+    NO_FEATURE,
+    count_features,
+    encode,
+    log_rates,
+    prior_counts,
 )
-from annotators._signs import SILENT, met, normal, prior, signs_of
+from annotators.first_error.likelihoods import StepLikelihoods, effective_sample_size
+from annotators.first_error.model import FirstErrorModel, Weights, to_dict
+from annotators.first_error.numerics import Floats
+from annotators.first_error.posterior import Inference, SufficientStatistics, posteriors
+from annotators.first_error.trace_evidence import Observation, RolloutEnd, TraceEvidence
 from stepmark.records import Annotation, StepAnnotation, Verdict
 
-NEVER_VERBATIM = 0.01
-ENDS = (RIGHT, SAME, OTHER)
+CORRECT, SAME_WRONG, OTHER = RolloutEnd
+RARELY_VERBATIM = 0.01
+VERDICTS = {"c": Verdict.CORRECT, "i": Verdict.INCORRECT, "u": Verdict.UNKNOWN}
+
+Rollout = tuple[int, int, int]
+"""Start, first diverging step, end."""
+
+LIKELIHOODS = StepLikelihoods(FirstErrorModel())
+DEFAULT_WEIGHTS = LIKELIHOODS.model.default_weights()
+INDEPENDENT = StepLikelihoods(FirstErrorModel(rollout_correlation=0.0))
+"""Rollouts without correlation: then likelihoods are probabilities."""
 
 
-def belief(steps: int, seen: Sequence[tuple[int, int, int]] = (), *, right: bool = False, verbatim: float = NEVER_VERBATIM) -> Belief:
-    made = Belief(signs_of(steps, []), right=right, verbatim=verbatim)
-    for one in seen:
-        made.see(Observation(*one))
-    return made
+def trace_evidence(
+    steps: int,
+    rollouts: Sequence[Rollout] = (),
+    *,
+    correct_outcome: bool = False,
+    verbatim_rate: float = RARELY_VERBATIM,
+    verdicts: str = "",
+) -> TraceEvidence:
+    """Build the evidence on a trace; `verdicts` are those of one evidence method, if any."""
+    annotations = []
+    if verdicts:
+        annotations.append(annotation(verdicts))
+    features = encode(steps, annotations)
+    evidence = TraceEvidence(features, correct_outcome=correct_outcome, verbatim_rate=verbatim_rate)
+    for rollout in rollouts:
+        evidence.add(Observation(*rollout))
+    return evidence
 
 
-def posterior(
-    steps: int, seen: Sequence[tuple[int, int, int]] = (), *, right: bool = False, verbatim: float = NEVER_VERBATIM
-) -> np.ndarray:
-    return gained(belief(steps, seen, right=right, verbatim=verbatim))[0]
+def annotation(verdicts: str) -> Annotation:
+    steps = tuple(StepAnnotation(verdict=VERDICTS[letter]) for letter in verdicts)
+    return Annotation(trace_id="t", method="m", first_error=None, steps=steps)
 
 
-def gained(known: Belief, weights: Weights | None = None) -> tuple[np.ndarray, np.ndarray]:
-    (found,) = weighed([known], [weights or default()])
-    return found
+def infer(
+    evidence: TraceEvidence,
+    weights: Weights = DEFAULT_WEIGHTS,
+    step_likelihoods: StepLikelihoods = LIKELIHOODS,
+) -> Inference:
+    (inference,) = posteriors([evidence], [weights], step_likelihoods)
+    return inference
 
 
-def evidence(known: Belief) -> float:
-    return float(np.logaddexp.reduce(_Known.of([known]).joint(default())[0], axis=1)[0])
+def posterior_of(steps: int, rollouts: Sequence[Rollout] = (), **options: Any) -> Floats:
+    return infer(trace_evidence(steps, rollouts, **options)).posterior
 
 
-@pytest.fixture
-def independent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if completions were not alike."""
-    monkeypatch.setattr(_first_error, "ALIKE", 0.0)
-    monkeypatch.setattr(_first_error, "_REMEMBERED", {})
+def independent(steps: int, rollouts: Sequence[Rollout], correct_outcome: bool) -> Inference:
+    """Infer a trace's first error as if rollouts were uncorrelated."""
+    evidence = trace_evidence(steps, rollouts, correct_outcome=correct_outcome)
+    return infer(evidence, INDEPENDENT.model.default_weights(), INDEPENDENT)
+
+
+def entropy(probabilities: Floats) -> float:
+    positive = probabilities[probabilities > 0]
+    return float(-(positive * np.log(positive)).sum())
 
 
 @st.composite
-def observations(draw: st.DrawFn) -> tuple[int, list[tuple[int, int, int]]]:
+def rollout_lists(draw: st.DrawFn) -> tuple[int, list[Rollout]]:
+    """Draw a number of steps and rollouts of a trace with as many."""
     steps = draw(st.integers(1, 9))
-    one = st.integers(0, steps - 1).flatmap(lambda start: st.tuples(st.just(start), st.integers(start, steps), st.sampled_from(ENDS)))
-    return steps, draw(st.lists(one, max_size=12))
+    rollouts = list[Rollout]()
+    for _ in range(draw(st.integers(0, 12))):
+        start = draw(st.integers(0, steps - 1))
+        diverges_at = draw(st.integers(start, steps))
+        rollouts.append((start, diverges_at, draw(st.sampled_from(RolloutEnd))))
+    return steps, rollouts
 
 
 @settings(max_examples=60)
-@given(observations(), st.booleans(), st.randoms())
-def test_a_posterior_is_one_whatever_was_seen_and_in_whatever_order(
-    case: tuple[int, list[tuple[int, int, int]]], right: bool, shuffler: object
+@given(rollout_lists(), st.booleans())
+def test_posterior_is_a_distribution(
+    case: tuple[int, list[Rollout]], correct_outcome: bool
 ) -> None:
-    steps, seen = case
-    chance, gains = gained(belief(steps, seen, right=right))
-    assert chance.sum() == pytest.approx(1)
-    assert (chance >= 0).all()
-    assert (gains > -1e-9).all()
-    assert right or chance[-1] == 0
-    shuffled = list(reversed(seen))
-    assert posterior(steps, shuffled, right=right) == pytest.approx(chance, abs=1e-9)
+    steps, rollouts = case
+    inference = infer(trace_evidence(steps, rollouts, correct_outcome=correct_outcome))
+    assert inference.posterior.sum() == pytest.approx(1)
+    assert (inference.posterior >= 0).all()
+    assert (inference.gains > -1e-9).all()
+    assert correct_outcome or inference.posterior[-1] == 0
 
 
-def test_a_right_completion_speaks_for_its_prefix_and_the_traces_own_answer_against_it() -> None:
-    before = posterior(6)
-    assert posterior(6, [(3, 3, RIGHT)])[:3].sum() < before[:3].sum() / 3
-    assert posterior(6, [(3, 3, SAME)])[:3].sum() > 1.15 * before[:3].sum()
-    assert abs(posterior(6, [(3, 3, OTHER)])[:3].sum() - before[:3].sum()) < 0.2
+@settings(max_examples=60)
+@given(rollout_lists(), st.booleans())
+def test_order_of_rollouts_is_irrelevant(
+    case: tuple[int, list[Rollout]], correct_outcome: bool
+) -> None:
+    steps, rollouts = case
+    forwards = posterior_of(steps, rollouts, correct_outcome=correct_outcome)
+    backwards = posterior_of(steps, rollouts[::-1], correct_outcome=correct_outcome)
+    assert backwards == pytest.approx(forwards, abs=1e-9)
 
 
-def test_no_error_is_for_right_answers_alone_and_needs_little_proof() -> None:
-    assert posterior(5)[-1] == 0
-    assert posterior(5, right=True)[-1] > 0.9
-    suspicious = [(start, start, OTHER) for start in (2, 3, 4) for _ in range(4)] + [(1, 1, RIGHT)] * 4
-    assert posterior(5, suspicious, right=True)[1] > posterior(5, right=True)[1]
+def test_rollout_ends_move_the_posterior() -> None:
+    prior = posterior_of(6)[:3].sum()
+    assert posterior_of(6, [(3, 3, CORRECT)])[:3].sum() < prior / 3
+    assert posterior_of(6, [(3, 3, SAME_WRONG)])[:3].sum() > 1.15 * prior
+    assert abs(posterior_of(6, [(3, 3, OTHER)])[:3].sum() - prior) < 0.2
 
 
-def test_who_went_the_same_way_and_came_out_right_clears_the_way() -> None:
-    assert posterior(6, [(0, 4, RIGHT)] * 3)[:4].sum() < 0.01
+def test_only_correct_outcomes_have_no_error() -> None:
+    assert posterior_of(5)[-1] == 0
+    assert posterior_of(5, correct_outcome=True)[-1] > 0.9
 
 
-def test_where_completions_cease_to_differ_is_the_error_not_where_they_began() -> None:
-    """Whoever passes step 4 goes on as the trace does, half of them leave there, and hardly anyone is right: it is hard, and failed."""
-    seen = [(start, leaves, how) for start in range(5) for leaves, how in [(4, OTHER), (6, SAME)] * 3] + [(5, 6, SAME)] * 6
-    chance = posterior(6, [*seen, (0, 4, RIGHT)], verbatim=0.9)
-    assert chance.argmax() == 4
-    assert chance[4] > 0.5
+def test_rollouts_reveal_harmless_errors() -> None:
+    rollouts = [(1, 1, CORRECT)] * 4
+    for start in (2, 3, 4):
+        rollouts += [(start, start, OTHER)] * 4
+    with_rollouts = posterior_of(5, rollouts, correct_outcome=True)
+    assert with_rollouts[1] > posterior_of(5, correct_outcome=True)[1]
 
 
-def test_a_step_that_few_repeat_behind_the_error_is_no_proof_against_it() -> None:
-    right_before = [(1, 1, RIGHT)] * 4 + [(2, 2, RIGHT)] * 4
-    astray_later = [(3, 4, OTHER)] * 5 + [(3, 6, SAME)] + [(5, 6, SAME)] * 4
-    assert posterior(6, right_before + astray_later, verbatim=0.9).argmax() in (2, 3)
+def test_passed_steps_of_correct_rollouts_are_sound() -> None:
+    assert posterior_of(6, [(0, 4, CORRECT)] * 3)[:4].sum() < 0.01
 
 
-def test_a_step_that_is_failed_time_and_again_in_one_way_is_told_from_an_error_before_it() -> None:
-    seen = [Observation(5, 5, RIGHT)] * 3 + [Observation(5, 7, SAME)] * 14
-    others = [Observation(1, 2, RIGHT)] * 4 + [Observation(1, 3, OTHER)] * 9
-    assert posterior(7, seen, verbatim=0.9)[5] > 0.08
-    assert posterior(5, others, verbatim=0.9).argmax() == 2
+def test_error_is_where_rollouts_stop_diverging() -> None:
+    """Half of the rollouts diverge at step 4, and those that pass it repeat the trace to its end.
+
+    Hardly any rollout is correct. So step 4 is hard, and the trace failed it.
+    """
+    rollouts = list[Rollout]()
+    for start in range(5):
+        rollouts += [(start, 4, OTHER), (start, 6, SAME_WRONG)] * 3
+    rollouts += [(5, 6, SAME_WRONG)] * 5
+    rollouts += [(5, 6, SAME_WRONG), (0, 4, CORRECT)]
+    probabilities = posterior_of(6, rollouts, verbatim_rate=0.9)
+    assert probabilities.argmax() == 4
+    assert probabilities[4] > 0.5
 
 
-@pytest.mark.parametrize("seen", [[], [(0, 0, RIGHT)], [(2, 2, SAME), (1, 1, OTHER)], [(3, 3, RIGHT), (3, 3, SAME)]])
-@pytest.mark.parametrize("right", [False, True])
-@pytest.mark.usefixtures("independent")  # else likelihoods are no probabilities, and averages of them no averages
-def test_a_gain_is_what_one_more_completion_takes_from_the_doubt_on_average(seen: list[tuple[int, int, int]], right: bool) -> None:
+def test_second_mistake_is_not_taken_for_first() -> None:
+    correct_before = [(1, 1, CORRECT)] * 4 + [(2, 2, CORRECT)] * 4
+    rarely_repeated = [(3, 4, OTHER)] * 5 + [(3, 6, SAME_WRONG)] + [(5, 6, SAME_WRONG)] * 4
+    probabilities = posterior_of(6, correct_before + rarely_repeated, verbatim_rate=0.9)
+    assert probabilities.argmax() in (2, 3)
+
+
+def test_often_repeated_mistake_can_be_first() -> None:
+    repeated = [(5, 5, CORRECT)] * 3 + [(5, 7, SAME_WRONG)] * 14
+    assert posterior_of(7, repeated, verbatim_rate=0.9)[5] > 0.08
+
+
+def test_often_failed_step_is_the_error() -> None:
+    failed = [(1, 2, CORRECT)] * 4 + [(1, 3, OTHER)] * 9
+    assert posterior_of(5, failed, verbatim_rate=0.9).argmax() == 2
+
+
+@pytest.mark.parametrize(
+    "rollouts",
+    [
+        [],
+        [(0, 0, CORRECT)],
+        [(2, 2, SAME_WRONG), (1, 1, OTHER)],
+        [(3, 3, CORRECT), (3, 3, SAME_WRONG)],
+    ],
+)
+@pytest.mark.parametrize("correct_outcome", [False, True])
+def test_gain_is_expected_entropy_reduction(rollouts: list[Rollout], correct_outcome: bool) -> None:
     steps = 5
-    chance, gains = gained(belief(steps, seen, right=right))
+    inference = independent(steps, rollouts, correct_outcome)
     for prefix in range(steps):
-        expected = 0.0
-        for how in ENDS:
-            more = posterior(steps, [*seen, (prefix, prefix, how)], right=right)
-            expected += more_likely(belief(steps, seen, right=right), prefix, how) * entropy(more)
-        assert gains[prefix] == pytest.approx(entropy(chance) - expected, abs=0.02)
+        expected_entropy = 0.0
+        for end in RolloutEnd:
+            longer = [*rollouts, (prefix, prefix, end)]
+            ratio = likelihood(steps, longer, correct_outcome)
+            ratio /= likelihood(steps, rollouts, correct_outcome)
+            expected_entropy += ratio * entropy(
+                independent(steps, longer, correct_outcome).posterior
+            )
+        reduction = entropy(inference.posterior) - expected_entropy
+        assert inference.gains[prefix] == pytest.approx(reduction, abs=0.02)
 
 
-@pytest.mark.parametrize(("count", "counts"), [(0, 0), (1, 1), (2, 2 / 1.2), (6, 6 / 2)])
-def test_completions_that_are_alike_count_for_fewer(count: int, counts: float) -> None:
-    assert _effective(np.array(count)) == pytest.approx(counts)
+def likelihood(steps: int, rollouts: Sequence[Rollout], correct_outcome: bool) -> float:
+    """Return the probability of all evidence, with the first error summed out."""
+    evidence = trace_evidence(steps, rollouts, correct_outcome=correct_outcome)
+    statistics = SufficientStatistics.from_traces([evidence], INDEPENDENT)
+    return float(np.exp(em.log_likelihood([statistics], INDEPENDENT.model.default_weights())))
 
 
-def test_the_same_again_tells_less_each_time() -> None:
-    gains = [gained(belief(5, [(2, 2, OTHER)] * count))[1][2] for count in (0, 2, 8)]
+@pytest.mark.parametrize(("count", "expected"), [(0, 0.0), (1, 1.0), (2, 2 / 1.2), (6, 6 / 2)])
+def test_correlation_shrinks_the_sample_size(count: int, expected: float) -> None:
+    assert effective_sample_size(np.array(float(count)), 0.2) == pytest.approx(expected)
+
+
+def test_repeated_rollouts_gain_less() -> None:
+    gains = []
+    for count in (0, 2, 8):
+        gains.append(infer(trace_evidence(5, [(2, 2, OTHER)] * count)).gains[2])
     assert gains[0] > gains[1] > gains[2]
 
 
-def test_those_that_are_alike_leave_more_doubt(request: pytest.FixtureRequest) -> None:
-    doubt = entropy(posterior(5, [(2, 2, OTHER)] * 8))
-    request.getfixturevalue("independent")
-    assert entropy(posterior(5, [(2, 2, OTHER)] * 8)) < doubt
+def test_correlation_leaves_more_uncertainty() -> None:
+    rollouts = [(2, 2, OTHER)] * 8
+    correlated = entropy(posterior_of(5, rollouts))
+    assert entropy(independent(5, rollouts, correct_outcome=False).posterior) < correlated
 
 
-def more_likely(known: Belief, prefix: int, how: int) -> float:
-    """The chance of an end, by the ratio of what is known with it to what is known without it."""
-    before = evidence(known)
-    known.see(Observation(prefix, prefix, how))
-    return float(np.exp(evidence(known) - before))
+def fit(traces: Sequence[TraceEvidence], methods: int = 0) -> Weights:
+    return em.fit(traces, methods, LIKELIHOODS)
 
 
-def entropy(chance: np.ndarray) -> float:
-    kept = chance[chance > 0]
-    return float(-(kept * np.log(kept)).sum())
+@pytest.mark.parametrize(
+    ("rollouts", "parameter", "value", "increase"),
+    [
+        ([(4, 4, SAME_WRONG)] * 6, "faithful", "0.985", 0.05),
+        ([(0, 0, CORRECT)] * 12, "reliability", "0.98", 0.03),
+        ([(5, 5, CORRECT)] * 4, "ending", "1", 0.1),
+    ],
+)
+def test_weights_follow_the_evidence(
+    rollouts: list[Rollout], parameter: str, value: str, increase: float
+) -> None:
+    default = to_dict(DEFAULT_WEIGHTS)[parameter][value]
+    weights = fit([trace_evidence(6, rollouts) for _ in range(60)])
+    assert to_dict(weights)[parameter][value] > default + increase
 
 
-def test_weights_are_learned_from_what_traces_show() -> None:
-    start = told(default())
-    faithful = [belief(6, [(4, 4, SAME)] * 6) for _ in range(60)]
-    assert told(fitted(faithful))["faithful"]["0.985"] > start["faithful"]["0.985"] + 0.05
-    reliable = [belief(6, [(0, 0, RIGHT)] * 12) for _ in range(60)]
-    assert told(fitted(reliable))["reliability"]["0.98"] > start["reliability"]["0.98"] + 0.03
-    at_last = [belief(6, [(5, 5, RIGHT)] * 4) for _ in range(60)]
-    assert told(fitted(at_last))["ending"]["1"] > start["ending"]["1"] + 0.1 > told(fitted(faithful))["ending"]["1"]
-    assert told(fitted([])) == start
+def test_early_errors_keep_ending_weights() -> None:
+    weights = fit([trace_evidence(6, [(4, 4, SAME_WRONG)] * 6) for _ in range(60)])
+    default = to_dict(DEFAULT_WEIGHTS)["ending"]["1"]
+    assert to_dict(weights)["ending"]["1"] < default + 0.1
+
+
+def test_fit_without_traces_is_default() -> None:
+    assert to_dict(fit([])) == to_dict(DEFAULT_WEIGHTS)
+
+
+def test_em_never_lowers_the_objective() -> None:
+    """Every EM iteration increases the log-likelihood plus the log-prior."""
+    traces = list[TraceEvidence]()
+    for error in range(4):
+        verdicts = "c" * error + "i" + "u" * (3 - error)
+        for count in (0, 1, 5):
+            rollouts = [(error, error, CORRECT)] * count + [(3, 4, SAME_WRONG)] * count
+            traces.append(trace_evidence(4, rollouts, verdicts=verdicts))
+            traces.append(trace_evidence(4, rollouts, verdicts=verdicts, correct_outcome=True))
+    model = LIKELIHOODS.model
+    batches = [SufficientStatistics.from_traces(traces, LIKELIHOODS)]
+    prior = em.pseudo_counts(model, methods=1)
+    weights = model.default_weights(methods=1)
+    objectives = list[float]()
+    for _ in range(10):
+        objectives.append(em.log_likelihood(batches, weights) + log_prior(weights, prior))
+        weights = em.m_step(model, em.e_step(batches, weights), prior)
+    assert objectives[-1] > objectives[0] + 0.1
+    assert (np.diff(objectives) > -1e-9).all()
+
+
+def log_prior(weights: Weights, prior: em.ExpectedCounts) -> float:
+    """Return the log-density of the Dirichlet prior, up to a constant."""
+    total = (prior.before * np.log(weights.before)).sum()
+    total += (prior.ending * np.log(weights.ending)).sum()
+    total += (prior.after * np.log(weights.after)).sum()
+    total += (prior.features * weights.feature_log_rates).sum()
+    return float(total)
 
 
 @cache
-def learned(steps: int) -> Weights:
-    signs = signs_of(steps, [said("c" * (steps - 1) + "i")])
-    return fitted([Belief(signs, right=False, verbatim=0.5) for _ in range(steps)], methods=1)
+def fitted_weights(steps: int) -> Weights:
+    """Fit weights that differ from the default ones, with one evidence method."""
+    verdicts = "c" * (steps - 1) + "i"
+    traces = list[TraceEvidence]()
+    for _ in range(steps):
+        traces.append(trace_evidence(steps, verdicts=verdicts, verbatim_rate=0.5))
+    return fit(traces, methods=1)
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.tuples(observations(), st.booleans(), st.integers(1, 3)), min_size=1, max_size=30), st.integers(1, 40))
-def test_a_trace_is_weighed_to_the_last_bit_the_same_alone_and_with_others(
-    cases: list[tuple[tuple[int, list[tuple[int, int, int]]], bool, int]], together: int
+@given(
+    st.lists(st.tuples(rollout_lists(), st.booleans(), st.integers(1, 3)), min_size=1, max_size=30),
+    st.integers(1, 40),
+)
+def test_batched_inference_equals_single_inference(
+    cases: list[tuple[tuple[int, list[Rollout]], bool, int]], batch_steps: int
 ) -> None:
-    """Each with its own length and signs, and by weights of its own."""
-    beliefs, weights = list[Belief](), [learned(lesson) for _, _, lesson in cases]
-    for (steps, seen), right, _ in cases:
-        beliefs.append(
-            Belief(signs_of(steps, [said("i" * len(seen[:steps]) + "c" * (steps - len(seen[:steps])))]), right=right, verbatim=0.5)
+    """Results are equal to the last bit, even if traces differ in length and weights."""
+    traces = list[TraceEvidence]()
+    weights = list[Weights]()
+    for (steps, rollouts), correct_outcome, weights_index in cases:
+        incorrect = min(steps, len(rollouts))
+        evidence = trace_evidence(
+            steps,
+            rollouts,
+            correct_outcome=correct_outcome,
+            verbatim_rate=0.5,
+            verdicts="i" * incorrect + "c" * (steps - incorrect),
         )
-        for one in seen:
-            beliefs[-1].see(Observation(*one))
+        traces.append(evidence)
+        weights.append(fitted_weights(weights_index))
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(_first_error, "TOGETHER", together)
-        at_once = weighed(beliefs, weights)
-    for known, by, (chance, gains) in zip(beliefs, weights, at_once, strict=True):
-        alone = gained(known, by)
-        assert chance.tolist() == alone[0].tolist()
-        assert gains.tolist() == alone[1].tolist()
+        patched.setattr(posterior, "BATCH_STEPS", batch_steps)
+        batched = posteriors(traces, weights, LIKELIHOODS)
+    for trace, trace_weights, inference in zip(traces, weights, batched, strict=True):
+        single = infer(trace, trace_weights)
+        assert inference.posterior.tolist() == single.posterior.tolist()
+        assert inference.gains.tolist() == single.gains.tolist()
 
 
-def test_what_is_remembered_is_no_more_than_it_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_first_error, "REMEMBERED", 10)
-    monkeypatch.setattr(_first_error, "_REMEMBERED", {})
-    known = [posterior(3, [(1, 1, RIGHT)] * count) for count in range(20)]
-    assert len(_first_error._REMEMBERED) <= 10 + 3
-    assert posterior(3, [(1, 1, RIGHT)] * 4) == pytest.approx(known[4])
+def test_row_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(likelihoods, "MAX_CACHED_ROWS", 10)
+    cached = StepLikelihoods(FirstErrorModel())
+    before_eviction = list[Floats]()
+    for count in range(20):
+        evidence = trace_evidence(3, [(1, 1, CORRECT)] * count)
+        before_eviction.append(infer(evidence, step_likelihoods=cached).posterior)
+    assert len(cached._cache) == 10
+    evicted = trace_evidence(3, [(1, 1, CORRECT)] * 4)
+    after_eviction = infer(evicted, step_likelihoods=cached).posterior
+    assert after_eviction.tolist() == before_eviction[4].tolist()
 
 
-def test_the_same_is_learned_in_however_many_tables(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = [(steps, [(steps // 2, steps // 2, how)] * count) for steps in (1, 2, 5) for how in ENDS for count in (0, 1, 3)]
-    at_once = fitted(belief(*one, right=right) for one in seen for right in (False, True))
-    monkeypatch.setattr(_first_error, "TOGETHER", 5)
-    in_turn = fitted(belief(*one, right=right) for one in seen for right in (False, True))
+def test_fit_is_independent_of_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    def traces() -> list[TraceEvidence]:
+        result = list[TraceEvidence]()
+        for steps in (1, 2, 5):
+            for end in RolloutEnd:
+                for count in (0, 1, 3):
+                    rollouts: list[Rollout] = [(steps // 2, steps // 2, end)] * count
+                    result.append(trace_evidence(steps, rollouts))
+                    result.append(trace_evidence(steps, rollouts, correct_outcome=True))
+        return result
+
+    large_batches = fit(traces())
+    monkeypatch.setattr(posterior, "BATCH_STEPS", 5)
+    small_batches = fit(traces())
     for name in ("before", "ending", "after"):
-        assert getattr(in_turn, name) == pytest.approx(getattr(at_once, name))
-        assert getattr(in_turn, name).sum() == pytest.approx(1)
+        weights = getattr(small_batches, name)
+        assert weights == pytest.approx(getattr(large_batches, name))
+        assert weights.sum() == pytest.approx(1)
 
 
-def said(verdicts: str) -> Annotation:
-    of = {"c": Verdict.CORRECT, "i": Verdict.INCORRECT, "u": Verdict.UNKNOWN}
-    return Annotation(trace_id="t", method="m", first_error=None, steps=tuple(StepAnnotation(verdict=of[one]) for one in verdicts))
+def test_feature_counts_give_their_likelihood() -> None:
+    rates = log_rates(prior_counts(2))
+    features = encode(3, [annotation("cci"), None])
+    assert features[1, -1] == NO_FEATURE
+    logs = count_features(features) @ rates.ravel()
+    for first_error in range(4):
+        expected = 0.0
+        for step in range(3):
+            # The states are before, at and after the first error.
+            state = int(np.sign(step - first_error)) + 1
+            for feature in features[:, step]:
+                if feature != NO_FEATURE:
+                    expected += rates[state, feature]
+        assert logs[first_error] == pytest.approx(expected)
+    assert logs.argmax() == 2
 
 
-def test_signs_are_likelihoods_of_every_first_error() -> None:
-    rates = normal(prior(2))
-    signs = signs_of(3, [said("cci"), None])
-    assert signs[1, -1] == SILENT
-    found = met(signs) @ rates.ravel()
+def test_abstention_on_last_step_is_neutral() -> None:
+    abstaining = encode(4, [annotation("cccu")])
+    assert abstaining[0, -1] == NO_FEATURE != encode(4, [annotation("cccc")])[0, -1]
+    # With a feature, it would be fitted as typical of steps after an error.
+    traces = [trace_evidence(4, verdicts="cccu") for _ in range(40)]
+    rates = fit(traces, methods=1).feature_log_rates.ravel()
+    with_last_step = count_features(abstaining) @ rates
+    without_last_step = count_features(encode(3, [annotation("ccc")])) @ rates
+    assert with_last_step[:3] == pytest.approx(without_last_step[:3])
+
+
+def test_rates_of_reliable_method_are_fitted() -> None:
+    traces = list[TraceEvidence]()
     for error in range(4):
-        states = [0 if index < error else 1 if index == error else 2 for index in range(3)]
-        heard = [(source, index, state) for source in range(2) for index, state in enumerate(states) if signs[source, index] != SILENT]
-        by_hand = sum(rates[state, signs[source, index]] for source, index, state in heard)
-        assert found[error] == pytest.approx(by_hand)
-    assert found.argmax() == 2
-
-
-def test_silence_about_the_last_step_says_nothing() -> None:
-    signs = signs_of(4, [said("cccu")])
-    assert signs[0, -1] == SILENT != signs_of(4, [said("cccc")])[0, -1]
-    # Never decided, it would be learned to be a sign of what comes after errors, and move them.
-    rates = fitted([Belief(signs, right=False, verbatim=NEVER_VERBATIM) for _ in range(40)], methods=1).signs
-    decided = signs_of(3, [said("ccc")])
-    assert (met(signs) @ rates.ravel())[:3] == pytest.approx((met(decided) @ rates.ravel())[:3])
-
-
-def test_a_method_that_is_always_right_is_learned_to_be() -> None:
-    beliefs = list[Belief]()
-    for error in (0, 1, 2, 3):
+        rollouts = [(error, error, CORRECT)] * 2 + [(error + 1, error + 1, SAME_WRONG)] * 2
+        verdicts = "c" * error + "i" + "u" * (4 - error)
         for _ in range(40):
-            one = Belief(signs_of(5, [said("c" * error + "i" + "u" * (4 - error))]), right=False, verbatim=NEVER_VERBATIM)
-            for seen in [(error, error, RIGHT)] * 2 + [(error + 1, error + 1, SAME)] * 2:
-                one.see(Observation(*seen))
-            beliefs.append(one)
-    weights = fitted(beliefs, methods=1)
-    rates = told(weights, ["m"])["signs"]["m"]
-    assert sum(rates["at"]["incorrect"]) > 0.7 > sum(told(default(1), ["m"])["signs"]["m"]["at"]["incorrect"])
-    assert sum(sum(each) for each in rates["before"].values()) == pytest.approx(1, abs=1e-3)
-    unseen = Belief(signs_of(5, [said("cciuu")]), right=False, verbatim=NEVER_VERBATIM)
-    assert gained(unseen, weights)[0][2] > 0.95 > 0.7 > gained(unseen, default(1))[0][2]
+            traces.append(trace_evidence(5, rollouts, verdicts=verdicts))
+    weights = fit(traces, methods=1)
+    default = LIKELIHOODS.model.default_weights(methods=1)
+    fitted_rates = to_dict(weights, ["m"])["signs"]["m"]
+    default_rates = to_dict(default, ["m"])["signs"]["m"]
+    assert sum(fitted_rates["at"]["incorrect"]) > 0.7 > sum(default_rates["at"]["incorrect"])
+    total = sum(sum(rates) for rates in fitted_rates["before"].values())
+    assert total == pytest.approx(1, abs=1e-3)
+    unseen = trace_evidence(5, verdicts="cciuu")
+    fitted_probability = infer(unseen, weights).posterior[2]
+    default_probability = infer(unseen, default).posterior[2]
+    assert fitted_probability > 0.95 > 0.7 > default_probability

@@ -1,4 +1,4 @@
-"""Fusion: posteriors follow what sources say and how often they are right, and what is learned without gold is near the truth."""
+"""Fusion: posteriors from reports and error rates, and rates that EM estimates without gold."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -6,11 +6,21 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import ClassVar
 
+import numpy as np
 import pytest
 
 from annotators.base import AnnotatedTrace, FittableLabeler
-from annotators.labelers.fusion import Fusion, Pattern, Saying, answers, estimated
-from pipelines.scoring.metrics import Case as Scored
+from annotators.label_fusion import em
+from annotators.label_fusion.em import LatentStates
+from annotators.label_fusion.model import (
+    CONFIDENCE_LEVELS,
+    Report,
+    ResponseRates,
+    TracePattern,
+    responses_of,
+)
+from annotators.labelers.fusion import Fusion
+from pipelines.scoring.metrics import Case as ScoredCase
 from pipelines.scoring.metrics import score
 from stepmark.errors import ConfigError
 from stepmark.records import NO_ERROR, Annotation, Label, StepAnnotation, Trace
@@ -20,179 +30,274 @@ STEPS = 5
 TRACE = replace(trace_of(STEPS, 2), outcome=U)
 
 
-def said(trace: Trace, first_error: int | None, *, value: float | None = None) -> Annotation:
-    """Of a method that names a step, with `value` for the steps before it and 0 from there on."""
-    last = len(trace.steps) if first_error in (None, NO_ERROR) else first_error
-    steps = tuple(StepAnnotation(value=value if index < (last or 0) or value is None else 0.0) for index in range(len(trace.steps)))
-    return Annotation(trace_id=trace.trace_id, method="", first_error=first_error, steps=steps)
+def annotate(trace: Trace, first_error: int | None, *, value: float | None = None) -> Annotation:
+    """Return an annotation with `value` before the first error and 0 from there on."""
+    steps = list[StepAnnotation]()
+    for index in range(len(trace.steps)):
+        step_value = value
+        if value is not None and first_error not in (None, NO_ERROR) and index >= first_error:
+            step_value = 0.0
+        steps.append(StepAnnotation(value=step_value))
+    return Annotation(
+        trace_id=trace.trace_id, method="", first_error=first_error, steps=tuple(steps)
+    )
 
 
-def labelled(heard: Mapping[str, int | None], cases: Sequence[AnnotatedTrace] = (), **fields: object) -> Label:
+def annotate_all(trace: Trace, first_errors: Mapping[str, int | None]) -> Mapping[str, Annotation]:
+    """Return the annotations of several methods, by method."""
+    annotations: dict[str, Annotation] = {}
+    for method, first_error in first_errors.items():
+        annotations[method] = annotate(trace, first_error)
+    return annotations
+
+
+def label(first_errors: Mapping[str, int | None], **fields: object) -> Label:
+    """Label the trace by these first errors, at the prior rates."""
     fusion = Fusion(**fields)  # type: ignore[arg-type]
-    return fusion.fit(cases).label(TRACE, {method: said(TRACE, first_error) for method, first_error in heard.items()})
+    return fusion.fit([]).label(TRACE, annotate_all(TRACE, first_errors))
 
 
-class World:
-    """Traces with a known first error, and sources that err at known rates, independently."""
+class SimulatedSources:
+    """Traces with known first errors, and sources that err independently at known rates."""
 
-    RATES: ClassVar[Mapping[str, tuple[float, float]]] = {"monte_carlo": (0.75, 0.9), "judge": (0.6, 0.8), "formal": (0.4, 1.0)}
-    """How often a source names the right step of a wrong trace, and calls a sound one sound."""
+    RATES: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "monte_carlo": (0.75, 0.9),
+        "judge": (0.6, 0.8),
+        "formal": (0.4, 1.0),
+    }
+    """How often a source names the right step, and how often it recognizes a sound trace."""
 
-    def __init__(self, seed: int, traces: int, *, speaks: float = 0.9) -> None:
+    def __init__(self, seed: int, traces: int) -> None:
         self.random = random.Random(seed)
-        self.truths: dict[str, int] = {}
-        self.cases = [self._case(f"t{number}", speaks) for number in range(traces)]
+        self.first_errors: dict[str, int] = {}
+        self.cases = list[AnnotatedTrace]()
+        for number in range(traces):
+            self.cases.append(self._case(f"t{number}"))
 
     def with_gold(self, share: float) -> Sequence[AnnotatedTrace]:
-        known = int(share * len(self.cases))
-        return [
-            (trace, {**heard, "human": said(trace, self.truths[trace.trace_id])} if index < known else heard)
-            for index, (trace, heard) in enumerate(self.cases)
-        ]
+        """Return the cases, the first of them with the true first error as human annotation."""
+        count = int(share * len(self.cases))
+        cases = list[AnnotatedTrace]()
+        for trace, annotations in self.cases[:count]:
+            gold = annotate(trace, self.first_errors[trace.trace_id])
+            cases.append((trace, {**annotations, "human": gold}))
+        return cases + self.cases[count:]
 
-    def _case(self, name: str, speaks: float) -> AnnotatedTrace:
+    def _case(self, name: str) -> AnnotatedTrace:
         steps = self.random.randint(2, 8)
-        truth = NO_ERROR if self.random.random() < 0.5 else self.random.randrange(steps)
-        outcome = C if truth == NO_ERROR or self.random.random() < 0.1 else I
-        trace = replace(trace_of(steps, truth), trace_id=name, outcome=outcome)
-        self.truths[name] = truth
-        return trace, {method: said(trace, self._says(truth, steps, *rates, speaks)) for method, rates in self.RATES.items()}
+        first_error = NO_ERROR
+        if self.random.random() >= 0.5:
+            first_error = self.random.randrange(steps)
+        outcome = I
+        if first_error == NO_ERROR or self.random.random() < 0.1:
+            outcome = C
+        trace = replace(trace_of(steps, first_error), trace_id=name, outcome=outcome)
+        self.first_errors[name] = first_error
+        reports: dict[str, int | None] = {}
+        for method, (exact_rate, sound_rate) in self.RATES.items():
+            reports[method] = self._report(first_error, steps, exact_rate, sound_rate)
+        return trace, annotate_all(trace, reports)
 
-    def _says(self, truth: int, steps: int, exact: float, clear: float, speaks: float) -> int | None:
-        if self.random.random() > speaks:
+    def _report(
+        self, first_error: int, steps: int, exact_rate: float, sound_rate: float
+    ) -> int | None:
+        if self.random.random() > 0.9:
             return None
-        if truth == NO_ERROR:
-            return NO_ERROR if self.random.random() < clear else self.random.randrange(steps)
-        if self.random.random() < exact:
-            return truth
-        return self.random.choice([place for place in range(NO_ERROR, steps) if place != truth])
+        if first_error == NO_ERROR:
+            if self.random.random() < sound_rate:
+                return NO_ERROR
+            return self.random.randrange(steps)
+        if self.random.random() < exact_rate:
+            return first_error
+        wrong = [error for error in range(NO_ERROR, steps) if error != first_error]
+        return self.random.choice(wrong)
 
 
-def scored(world: World, labels: Sequence[Label]) -> list[Scored]:
-    return [
-        Scored(gold=world.truths[one.trace_id], predicted=one.first_error, believed=one.first_error, confidence=one.confidence)
-        for one in labels
-    ]
+def score_labels(sources: SimulatedSources, labels: Sequence[Label]) -> list[ScoredCase]:
+    """Pair labels with the true first errors."""
+    cases = list[ScoredCase]()
+    for trace_label in labels:
+        case = ScoredCase(
+            gold=sources.first_errors[trace_label.trace_id],
+            predicted=trace_label.first_error,
+            believed=trace_label.first_error,
+            confidence=trace_label.confidence,
+        )
+        cases.append(case)
+    return cases
 
 
-@pytest.mark.parametrize("gold", [0.0, 0.3, 1.0])
-def test_what_is_learned_is_calibrated_and_beats_every_source(gold: float) -> None:
-    world = World(1, 2000)
-    labeler = Fusion(gold="human" if gold else "", provers=(), power=1).fit(world.with_gold(gold))  # which is so in this world
-    labels = [labeler.label(trace, heard) for trace, heard in world.cases]
-    fused = score(scored(world, labels))
+def score_method(sources: SimulatedSources, method: str) -> list[ScoredCase]:
+    """Pair one method's reports with the true first errors."""
+    cases = list[ScoredCase]()
+    for trace, annotations in sources.cases:
+        gold = sources.first_errors[trace.trace_id]
+        cases.append(ScoredCase(gold=gold, predicted=annotations[method].first_error))
+    return cases
+
+
+@pytest.mark.parametrize("gold_share", [0.0, 0.3, 1.0])
+def test_fusion_is_calibrated_and_most_accurate(gold_share: float) -> None:
+    sources = SimulatedSources(1, 2000)
+    gold = "human" if gold_share else ""
+    # In this simulation, sources are independent and none is a prover.
+    fusion = Fusion(gold=gold, provers=(), power=1)
+    labeler = fusion.fit(sources.with_gold(gold_share))
+    labels = [labeler.label(trace, annotations) for trace, annotations in sources.cases]
+    fused = score(score_labels(sources, labels))
     assert fused.calibration_error is not None
     assert fused.calibration_error < 0.04
     assert fused.exact is not None
-    for method in World.RATES:
-        alone = [Scored(gold=world.truths[trace.trace_id], predicted=heard[method].first_error) for trace, heard in world.cases]
-        assert fused.exact > (score(alone).exact or 0)
+    for method in SimulatedSources.RATES:
+        assert fused.exact > (score(score_method(sources, method)).exact or 0)
 
 
-def test_gold_is_no_source() -> None:
-    world = World(2, 300)
-    labeler = Fusion(gold="human").fit(world.with_gold(1.0))
-    for trace, heard in world.cases[:50]:
-        lie = {**heard, "human": said(trace, 0)}
-        assert labeler.label(trace, lie) == labeler.label(trace, heard)
+def test_labels_ignore_gold() -> None:
+    sources = SimulatedSources(2, 300)
+    labeler = Fusion(gold="human").fit(sources.with_gold(1.0))
+    for trace, annotations in sources.cases[:50]:
+        with_wrong_gold = {**annotations, "human": annotate(trace, 0)}
+        assert labeler.label(trace, with_wrong_gold) == labeler.label(trace, annotations)
 
 
-def test_a_source_that_is_often_wrong_counts_for_less() -> None:
-    """Of two sources that disagree, the posterior believes the one that the others confirm."""
-    world = World(3, 2000)
-    labeler = Fusion().fit(world.cases)
-    label = labeler.label(TRACE, {"monte_carlo": said(TRACE, 1), "judge": said(TRACE, 3)})
-    assert (label.first_error, label.kept) == (1, False)
+def test_unreliable_source_counts_less() -> None:
+    """If two sources disagree, the one that others usually confirm prevails."""
+    sources = SimulatedSources(3, 2000)
+    labeler = Fusion().fit(sources.cases)
+    result = labeler.label(TRACE, annotate_all(TRACE, {"monte_carlo": 1, "judge": 3}))
+    assert (result.first_error, result.kept) == (1, False)
 
 
-def test_the_same_traces_make_the_same_labels() -> None:
-    world = World(4, 200)
-    one, other = (Fusion().fit(world.cases) for _ in range(2))
-    assert [one.label(*case) for case in world.cases] == [other.label(*case) for case in world.cases]
+def test_fit_is_deterministic() -> None:
+    sources = SimulatedSources(4, 200)
+    first = Fusion().fit(sources.cases)
+    second = Fusion().fit(sources.cases)
+    for trace, annotations in sources.cases:
+        assert first.label(trace, annotations) == second.label(trace, annotations)
 
 
-def test_a_step_is_worth_its_chance_that_nothing_was_wrong_until_then() -> None:
-    label = labelled({"monte_carlo": 2, "judge": 2})
-    values = [step.value for step in label.steps]
-    assert all(a is not None and b is not None and a >= b for a, b in pairwise(values))
-    assert values[1] is not None
-    assert values[2] is not None
-    assert values[1] - values[2] == pytest.approx(label.confidence)
+def test_step_value_is_soundness_probability() -> None:
+    result = label({"monte_carlo": 2, "judge": 2})
+    values = list[float]()
+    for step in result.steps:
+        assert step.value is not None
+        values.append(step.value)
+    assert all(value >= next_value for value, next_value in pairwise(values))
+    assert values[1] - values[2] == pytest.approx(result.confidence)
 
 
-def test_what_is_kept_is_labelled_to_the_first_error() -> None:
-    label = labelled({"monte_carlo": 2, "judge": 2}, threshold=0.5)
-    assert (label.kept, label.first_error, label.sources) == (True, 2, ("monte_carlo", "judge"))
-    assert [step.label for step in label.steps] == [C, C, I, U, U]
+def test_kept_label_ends_at_first_error() -> None:
+    result = label({"monte_carlo": 2, "judge": 2}, threshold=0.5)
+    assert (result.kept, result.first_error) == (True, 2)
+    assert result.sources == ("monte_carlo", "judge")
+    assert [step.label for step in result.steps] == [C, C, I, U, U]
 
 
-def test_what_is_not_sure_enough_keeps_its_posterior_and_trains_nothing() -> None:
-    label = labelled({"monte_carlo": 2, "judge": 0}, threshold=0.99)
-    assert not label.kept
-    assert label.reason.endswith(", below 0.99")
-    assert {step.label for step in label.steps} == {U}
-    assert all(step.value is not None for step in label.steps)
+def test_dropped_label_keeps_its_values() -> None:
+    result = label({"monte_carlo": 2, "judge": 0}, threshold=0.99)
+    assert not result.kept
+    assert result.reason.endswith(", below 0.99")
+    assert {step.label for step in result.steps} == {U}
+    assert all(step.value is not None for step in result.steps)
 
 
-def test_a_trace_that_no_source_decides_has_no_posterior() -> None:
-    label = labelled({"monte_carlo": None, "judge": None})
-    assert (label.first_error, label.confidence, label.kept, label.reason) == (None, None, False, "undecided: every source")
-    assert {step.value for step in label.steps} == {None}
+def test_undecided_trace_has_no_posterior() -> None:
+    result = label({"monte_carlo": None, "judge": None})
+    assert (result.first_error, result.confidence, result.kept) == (None, None, False)
+    assert result.reason == "undecided: every source"
+    assert {step.value for step in result.steps} == {None}
 
 
-def test_a_trace_that_ends_wrong_has_an_error() -> None:
+def test_wrong_answer_implies_an_error() -> None:
     wrong = replace(TRACE, outcome=I)
-    label = Fusion(threshold=0.01).fit([]).label(wrong, {method: said(wrong, NO_ERROR) for method in ("monte_carlo", "judge", "formal")})
-    assert label.first_error != NO_ERROR
+    reports = dict.fromkeys(("monte_carlo", "judge", "formal"), NO_ERROR)
+    result = Fusion(threshold=0.01).fit([]).label(wrong, annotate_all(wrong, reports))
+    assert result.first_error != NO_ERROR
 
 
-def test_what_a_prover_names_may_come_after_the_first_error_and_not_before() -> None:
-    before = labelled({"monte_carlo": 1, "formal": 3}, provers=("formal",))
-    assert before.first_error == 1
-    after = labelled({"monte_carlo": 3, "formal": 1}, provers=("formal",))
-    assert after.first_error == 1
-    unproven = labelled({"monte_carlo": 3, "formal": 1}, provers=())
-    assert (after.steps[1].value or 0) < (unproven.steps[1].value or 0)
+def test_provers_are_late_but_never_early() -> None:
+    late = label({"monte_carlo": 1, "formal": 3}, provers=("formal",))
+    assert late.first_error == 1
+    early = label({"monte_carlo": 3, "formal": 1}, provers=("formal",))
+    assert early.first_error == 1
+    without_provers = label({"monte_carlo": 3, "formal": 1}, provers=())
+    assert (early.steps[1].value or 0) < (without_provers.steps[1].value or 0)
 
 
-def test_evidence_counts_for_less_than_it_would_if_sources_were_independent() -> None:
-    heard = {"monte_carlo": 2, "judge": 2}
-    assert (labelled(heard, power=0.5).confidence or 0) < (labelled(heard, power=1).confidence or 0)
+def test_power_flattens_the_posterior() -> None:
+    reports = {"monte_carlo": 2, "judge": 2}
+    flattened = label(reports, power=0.5).confidence
+    unchanged = label(reports, power=1).confidence
+    assert (flattened or 0) < (unchanged or 0)
 
 
-def test_of_a_group_the_first_that_decides_is_heard() -> None:
-    assert labelled({"monte_carlo": None, "binary_search": 1, "judge": 1}).confidence == labelled({"monte_carlo": 1, "judge": 1}).confidence
-    both = labelled({"monte_carlo": 1, "binary_search": 3, "judge": 1})
-    assert both.confidence == labelled({"monte_carlo": 1, "judge": 1}).confidence
+def test_first_deciding_method_represents_group() -> None:
+    expected = label({"monte_carlo": 1, "judge": 1}).confidence
+    abstaining = {"monte_carlo": None, "binary_search": 1, "judge": 1}
+    assert label(abstaining).confidence == expected
+    contradicted = {"monte_carlo": 1, "binary_search": 3, "judge": 1}
+    assert label(contradicted).confidence == expected
 
 
-def test_sureness_is_how_far_the_values_fall() -> None:
-    heard = {"monte_carlo": said(TRACE, 2, value=0.3), "judge": said(TRACE, 2), "formal": said(TRACE, NO_ERROR, value=0.6)}
-    assert Fusion().pattern(TRACE, heard).said == (Saying(2, 1), Saying(2, 3), Saying(NO_ERROR, 2))
+def test_confidence_level_follows_value_drop() -> None:
+    annotations = {
+        "monte_carlo": annotate(TRACE, 2, value=0.3),
+        "judge": annotate(TRACE, 2),
+        "formal": annotate(TRACE, NO_ERROR, value=0.6),
+    }
+    expected = (Report(2, 1), Report(2, 3), Report(NO_ERROR, 2))
+    assert Fusion().pattern(TRACE, annotations).reports == expected
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5])
-@pytest.mark.parametrize("truth", [NO_ERROR, 0, 1, 4])
-def test_all_that_a_source_can_say_has_a_chance_of_one_in_all(steps: int, truth: int) -> None:
-    if truth >= steps:
+@pytest.mark.parametrize("first_error", [NO_ERROR, 0, 1, 4])
+def test_report_probabilities_sum_to_one(steps: int, first_error: int) -> None:
+    if first_error >= steps:
         return
-    rates = estimated({})
-    sayings = [None, *(Saying(place, sureness) for place in range(NO_ERROR, steps) for sureness in range(4))]
+    rates = ResponseRates({})
+    reports = list[Report | None]([None])
+    for reported in range(NO_ERROR, steps):
+        for level in range(CONFIDENCE_LEVELS):
+            reports.append(Report(reported, level))
     total = 0.0
-    for saying in sayings:
-        chance = 1.0
-        for one in list(answers(Pattern(steps, U, (saying,)), truth))[1:]:
-            chance *= rates.share(one) / one.places
-        total += chance
+    for report in reports:
+        pattern = TracePattern(steps, U, (report,))
+        # The first response is the prior of the first error.
+        _, *chain = responses_of(pattern, first_error)
+        probability = 1.0
+        for response in chain:
+            probability *= rates.share(response) / response.choices
+        total += probability
     assert total == pytest.approx(1.0)
 
 
+def test_em_never_lowers_the_objective() -> None:
+    """Every EM iteration increases the log-likelihood plus the log-prior."""
+    fusion = Fusion()
+    patterns = dict[TracePattern, int]()
+    for trace, annotations in SimulatedSources(5, 200).cases:
+        pattern = fusion.pattern(trace, annotations)
+        patterns[pattern] = patterns.get(pattern, 0) + 1
+    states = LatentStates.from_patterns(patterns)
+    rates = em.m_step(states, np.zeros(len(states.parameters)))
+    objectives = list[float]()
+    for _ in range(20):
+        log_prior = float((states.prior * np.log(rates)).sum())
+        objectives.append(em.log_likelihood(states, rates) + log_prior)
+        rates = em.m_step(states, em.e_step(states, rates))
+    assert objectives[-1] > objectives[0] + 1
+    assert (np.diff(objectives) > -1e-9).all()
+
+
 @pytest.mark.parametrize("methods", [[], ["judge"], ["monte_carlo", "binary_search"], ["other"]])
-def test_one_source_alone_is_refused(methods: list[str]) -> None:
+def test_single_source_is_rejected(methods: list[str]) -> None:
     with pytest.raises(ConfigError, match="needs two of its sources"):
         Fusion().check(methods)
 
 
-def test_two_sources_are_enough() -> None:
+def test_two_sources_are_accepted() -> None:
     Fusion().check(["binary_search", "formal"])
+
+
+def test_fusion_is_fitted_before_labelling() -> None:
     assert isinstance(Fusion(), FittableLabeler)

@@ -6,8 +6,12 @@ When a module moves or a name changes, only this file changes.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from annotators import _first_error
-from annotators._signs import signs_of
+from annotators.first_error import em
+from annotators.first_error.evidence import encode
+from annotators.first_error.likelihoods import StepLikelihoods
+from annotators.first_error.model import FirstErrorModel, to_dict
+from annotators.first_error.posterior import posteriors
+from annotators.first_error.trace_evidence import Observation, RolloutEnd, TraceEvidence
 from annotators.judging.reply_parser import read_verdicts
 from engines.base import Completion, Prompt, Scored
 from pipelines.__main__ import main
@@ -47,8 +51,21 @@ __all__ = [
     "weights_of",
 ]
 
-RIGHT, SAME, OTHER = _first_error.RIGHT, _first_error.SAME, _first_error.OTHER
-ENDS = (RIGHT, SAME, OTHER)
+LIKELIHOODS = StepLikelihoods(FirstErrorModel())
+ENDS = (RolloutEnd.CORRECT, RolloutEnd.SAME_WRONG, RolloutEnd.OTHER)
+RECORDED_QUESTIONS: Mapping[str, str] = {
+    "NO_ERROR": "sound",
+    "LEVEL": "sureness",
+    "REPORTS_NO_ERROR_CORRECTLY": "clear when sound",
+    "MISSES_ERROR": "clear when flawed",
+    "MISSES_HARMLESS_ERROR": "clear when flawed but right",
+    "EXACT": "exact",
+    "EXACT_OF_PROVER": "exact of a prover",
+    "EARLY": "early",
+    "EARLY_OF_PROVER": "early of a prover",
+    "MISPLACED": "misplaced",
+}
+"""The names of questions in the recorded rates, by the name of their `QuestionKind`."""
 
 
 def pocket_class() -> Any:
@@ -75,20 +92,21 @@ def evidence(
     verbatim: float,
 ) -> Any:
     """Return the evidence of one trace: observations are (start, leaves, index of `ENDS`)."""
-    belief = _first_error.Belief(signs_of(steps, upstream), right=right, verbatim=verbatim)
+    features = encode(steps, upstream)
+    trace = TraceEvidence(features, correct_outcome=right, verbatim_rate=verbatim)
     for start, leaves, end in observations:
-        belief.see(_first_error.Observation(start, leaves, ENDS[end]))
-    return belief
+        trace.add(Observation(start, leaves, ENDS[end]))
+    return trace
 
 
 def default_weights(methods: int) -> Any:
     """Return the weights before anything is fitted."""
-    return _first_error.default(methods)
+    return LIKELIHOODS.model.default_weights(methods)
 
 
 def fit_weights(evidences: Sequence[Any], methods: int) -> Any:
     """Return the weights that EM fits to some traces."""
-    return _first_error.fitted(evidences, methods)
+    return em.fit(evidences, methods, LIKELIHOODS)
 
 
 def weights_of(weights: Any, methods: Sequence[str]) -> Mapping[str, Any]:
@@ -97,8 +115,8 @@ def weights_of(weights: Any, methods: Sequence[str]) -> Mapping[str, Any]:
         "before": weights.before.tolist(),
         "ending": weights.ending.tolist(),
         "after": weights.after.tolist(),
-        "signs": weights.signs.tolist(),
-        "learned": _first_error.told(weights, methods),
+        "signs": weights.feature_log_rates.tolist(),
+        "learned": to_dict(weights, methods),
     }
 
 
@@ -107,7 +125,7 @@ def posteriors_and_gains(
     weights: Any,
 ) -> Sequence[tuple[list[float], list[float]]]:
     """Return the posterior of every trace, and the expected information gain of every prefix."""
-    pairs = _first_error.weighed(evidences, [weights] * len(evidences))
+    pairs = posteriors(evidences, [weights] * len(evidences), LIKELIHOODS)
     return [(posterior.tolist(), gains.tolist()) for posterior, gains in pairs]
 
 
@@ -119,8 +137,10 @@ def fit_fusion(cases: Sequence[tuple[Trace, Mapping[str, Annotation]]], **fields
 def fusion_rates(labeler: Any) -> Mapping[str, Mapping[str, float]]:
     """Return the fitted rates by question and answer."""
     rates = dict[str, dict[str, float]]()
-    for question, shares in labeler.rates._shares.items():
-        rates[repr(question)] = {repr(answer): share for answer, share in shares.items()}
+    for question, shares in labeler.rates.shares.items():
+        name = RECORDED_QUESTIONS[question.kind.name]
+        details = [part for part in (question.source, question.context) if part is not None]
+        rates[repr((name, *details))] = {repr(answer): share for answer, share in shares.items()}
     return dict(sorted(rates.items()))
 
 

@@ -1,0 +1,311 @@
+"""Compute the log-likelihood of each step's rollouts, for every parameter value of the model.
+
+The likelihood of a step depends on its `StepCounts` only, and many steps have equal counts. Rows
+are therefore computed once per distinct counts and cached.
+
+A step has one of two kinds of wording, which all its rollouts share: with probability v only one
+wording is possible, otherwise several are. With n_p rollouts that pass the step with the trace's
+wording and n_r that diverge there and end as r, the likelihood given a parameter value is
+
+    P(pass)^n_p [ v prod_r P1(r)^n_r + (1 - v) SAME_WORDING^n_p prod_r P2(r)^n_r ]
+
+where P1 and P2 are the probabilities of diverging and ending as r for the two kinds of wording.
+All counts are scaled to the effective sample size first (see `effective_sample_size`).
+"""
+
+from collections.abc import Sequence
+from functools import cached_property, lru_cache
+from itertools import islice
+from threading import Lock
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from annotators.first_error.model import (
+    LAPSE_RATE,
+    SAME_WORDING,
+    SECOND_MISTAKE_RATE,
+    WRONG_BRANCH_MODES,
+    FirstErrorModel,
+)
+from annotators.first_error.numerics import Floats
+from annotators.first_error.trace_evidence import RolloutEnd, StepCounts, TraceEvidence
+
+__all__ = ["StepLikelihoods", "StepTable", "effective_sample_size", "end_probabilities"]
+
+# A row takes 2 KiB, so the cache takes at most 17 MiB.
+MAX_CACHED_ROWS = 8192
+
+
+class StepTable(NamedTuple):
+    """The rows of the steps of some traces, by the step's position relative to the first error.
+
+    The first four are log-likelihoods of the step and its rollouts.
+    """
+
+    before: Floats
+    """[trace, step, before point]: the step precedes the first error."""
+    at: Floats
+    """[trace, step, before point]: the step is the first error."""
+    no_error: Floats
+    """[trace, step, before point]: the trace has no error."""
+    after: Floats
+    """[trace, step, after point]: the step follows the first error."""
+    repeats: Floats
+    """[trace, step, after point]: the probability (no logarithm) that one more rollout from this
+    step, which follows the first error, ends with the trace's wrong answer."""
+
+
+class DivergenceTables(NamedTuple):
+    """Log-probabilities that depend only on the number of steps left, one row per number from 1.
+
+    The columns are the blocks before, at and no error [before point], then one block [after point]
+    for each way to repeat a step after the error: faithfully, or by one of `WRONG_BRANCH_MODES`.
+    """
+
+    faithful: Floats
+    """[steps left, after point]: the probability (no logarithm) that a rollout that passed the
+    step continues like the trace, after the error."""
+    one_wording: Floats
+    """[steps left, end, column]: diverging at a step with one possible wording, by end."""
+    many_wordings: Floats
+    """[steps left, end, column]: the same with several possible wordings."""
+
+
+class StepLikelihoods:
+    """The likelihood rows of steps under one model, with a cache.
+
+    Share an instance between traces: most steps of a shard have equal counts. It may be used from
+    several threads (a fit runs in a worker thread while other shards are searched).
+    """
+
+    def __init__(self, model: FirstErrorModel) -> None:
+        self.model = model
+        self._cache: dict[StepCounts[float], Floats] = {}
+        self._lock = Lock()
+
+    def table(self, traces: Sequence[TraceEvidence]) -> StepTable:
+        """Return the rows of all steps of traces that have the same number of steps."""
+        self._refresh(traces)
+        rows = list[Floats]()
+        for trace in traces:
+            for row in trace.rows:
+                assert row is not None, "refreshed above"
+                rows.append(row)
+        table = np.concatenate(rows).reshape(len(traces), -1, self._borders[-1])
+        return StepTable(*np.split(table, self._borders[:-1], axis=2))
+
+    def compute(self, counts: Sequence[StepCounts[float]]) -> Floats:
+        """Return the rows [step, column] of steps with these counts, without the cache.
+
+        The columns are the fields of `StepTable`, side by side.
+        """
+        model = self.model
+        table = np.array(counts)
+        columns: StepCounts[Floats] = StepCounts(*table.T)
+        steps_left = columns.steps_left.astype(int)
+        # A power of two, so that few different sizes are built and cached.
+        longest = 1 << (int(steps_left.max()) - 1).bit_length()
+        tables = _divergence_tables(model, longest)
+
+        shrinkage = 1 + model.rollout_correlation * (columns.visits - 1)
+        effective = table / shrinkage[:, None]
+        effective_columns: StepCounts[Floats] = StepCounts(*effective.T)
+        passed = effective_columns.passed[:, None]
+        diverged = effective[:, None, -len(RolloutEnd) :]
+        one_wording = (diverged @ tables.one_wording[steps_left - 1])[:, 0]
+        many_wordings = (diverged @ tables.many_wordings[steps_left - 1])[:, 0]
+
+        verbatim_rate = columns.verbatim_rate[:, None]
+        one_wording = one_wording + np.log(verbatim_rate)
+        log_other_wordings = passed * np.log(SAME_WORDING) + np.log(1 - verbatim_rate)
+        many_wordings = many_wordings + log_other_wordings
+        logs = passed * self._log_pass + np.logaddexp(one_wording, many_wordings)
+
+        before_columns = len(self._log_step_prior)
+        sound = logs[:, :before_columns]
+        # The prior of the last step depends on lambda; `Weights.last_step_log_prior` adds it.
+        sound[steps_left > 1] += self._log_step_prior
+
+        repeat_rates = self._repeat_rates
+        modes = logs[:, before_columns:].reshape(-1, *repeat_rates.shape) + self._log_modes
+        after = np.logaddexp.reduce(modes, axis=1)
+        repeat_rate = (np.exp(modes - after[:, None]) * repeat_rates).sum(axis=1)
+        faithful = tables.faithful[steps_left - 1]
+        repeats = (1 - model.harmless) * repeat_rate * faithful
+        return np.concatenate([sound, after, repeats], axis=1)
+
+    def _refresh(self, traces: Sequence[TraceEvidence]) -> None:
+        """Fill every row that is missing in the traces."""
+        stale = list[tuple[TraceEvidence, int, StepCounts[float]]]()
+        for trace in traces:
+            for step, row in enumerate(trace.rows):
+                if row is None:
+                    stale.append((trace, step, trace.step_counts(step)))
+        rows = self._rows_of([counts for _, _, counts in stale])
+        for trace, step, counts in stale:
+            trace.rows[step] = rows[counts]
+
+    def _rows_of(self, counts: Sequence[StepCounts[float]]) -> dict[StepCounts[float], Floats]:
+        rows: dict[StepCounts[float], Floats] = {}
+        missing = list[StepCounts[float]]()
+        for key in dict.fromkeys(counts):
+            row = self._cache.get(key)
+            if row is None:
+                missing.append(key)
+            else:
+                rows[key] = row
+        if missing:
+            # Copies: a view would keep the whole table of this call alive in the cache.
+            computed = [row.copy() for row in self.compute(missing)]
+            new_rows = dict(zip(missing, computed, strict=True))
+            self._remember(new_rows)
+            rows.update(new_rows)
+        return rows
+
+    def _remember(self, rows: dict[StepCounts[float], Floats]) -> None:
+        """Add rows to the cache, and evict the oldest ones when it is full."""
+        with self._lock:
+            self._cache.update(rows)
+            excess = len(self._cache) - MAX_CACHED_ROWS
+            if excess > 0:
+                for key in list(islice(self._cache, excess)):
+                    del self._cache[key]
+
+    @cached_property
+    def _borders(self) -> Sequence[int]:
+        """Return the end of every field of `StepTable` in a row."""
+        before_points = len(self.model.reliability)
+        after_points = len(self.model.harmless)
+        sizes = [before_points, before_points, before_points, after_points, after_points]
+        borders: list[int] = np.cumsum(sizes).tolist()
+        return borders
+
+    @cached_property
+    def _log_step_prior(self) -> Floats:
+        """Return the log-prior of a step, for the blocks before, at and no error."""
+        q = self.model.reliability
+        logs: Floats = np.log(np.concatenate([q, 1 - q, q]))
+        return logs
+
+    @cached_property
+    def _log_pass(self) -> Floats:
+        """Return the log-probability of passing a step, in the columns of `DivergenceTables`."""
+        q = self.model.reliability
+        at = (1 - self.model.passing) * self.model.repeating
+        logs: Floats = np.log(np.concatenate([q, at, q, *self._repeat_rates]))
+        return logs
+
+    @cached_property
+    def _repeat_rates(self) -> Floats:
+        """Return the repeat probability of a step after the error, array [mode, after point]."""
+        return _repeat_rates(self.model)
+
+    @cached_property
+    def _log_modes(self) -> Floats:
+        """Return the log-probability of each mode, array [mode, 1]."""
+        second_mistake = SECOND_MISTAKE_RATE / len(WRONG_BRANCH_MODES)
+        rates = [1 - SECOND_MISTAKE_RATE] + [second_mistake] * len(WRONG_BRANCH_MODES)
+        logs: Floats = np.log(rates)[:, None]
+        return logs
+
+
+def effective_sample_size(count: Floats, correlation: float) -> Floats:
+    """Return the effective size of `count` equally correlated rollouts: n / (1 + rho (n - 1))."""
+    return count / (1 + correlation * (count - 1))
+
+
+def end_probabilities(
+    correct: Floats, same_wrong: Floats, continues: Floats | float = 0.0
+) -> Floats:
+    """Return the probabilities of the three rollout ends, with lapses.
+
+    Args:
+        correct: Probability of the correct answer, any shape.
+        same_wrong: Probability of the trace's own wrong answer, same shape.
+        continues: Probability that the rollout does not diverge, so that it does not end here.
+
+    Returns:
+        Array [end, ...] in the order of `RolloutEnd`. The remaining probability is another answer.
+    """
+    other = np.maximum(0.0, 1 - correct - same_wrong - continues)
+    ends = np.array([correct, same_wrong, other])
+    ends *= 1 - LAPSE_RATE
+    ends += LAPSE_RATE / len(RolloutEnd)
+    return ends
+
+
+def _repeat_rates(model: FirstErrorModel) -> Floats:
+    k = model.faithful
+    # Adding 0 * k repeats the number for every grid point.
+    second_mistakes = [rate + 0 * k for rate in WRONG_BRANCH_MODES]
+    return np.stack([k, *second_mistakes])
+
+
+@lru_cache(maxsize=32)
+def _divergence_tables(model: FirstErrorModel, longest: int) -> DivergenceTables:
+    """Return the tables for 1 ... `longest` steps left."""
+    steps_left = np.arange(1, longest + 1)[:, None]
+    faithful = (1 - LAPSE_RATE) * model.faithful ** (steps_left - 1) + LAPSE_RATE / 2
+    one_before, many_before = _tables_before(model, steps_left)
+    one_after, many_after = _tables_after(model, faithful)
+    return DivergenceTables(
+        faithful=faithful,
+        one_wording=_side_by_side(one_before, one_after),
+        many_wordings=_side_by_side(many_before, many_after),
+    )
+
+
+def _tables_before(
+    model: FirstErrorModel, steps_left: npt.NDArray[np.int_]
+) -> tuple[Floats, Floats]:
+    """Return the log-probabilities of diverging with one and with many wordings, by end.
+
+    Arrays [block, end, steps left, before point]; the blocks are before, at and no error.
+    """
+    q, h, c = model.reliability, model.passing, model.repeating
+    # All steps but the failed one are passed with q.
+    others_pass = q ** (steps_left - 1)
+    never = np.zeros((len(steps_left), len(q)))
+
+    # With one wording, a rollout that diverges from a correct step has failed it.
+    fails_step = end_probabilities(never, never, continues=q)
+    at_error = end_probabilities(h * others_pass, never, continues=(1 - h) * c)
+    one_wording = np.log([fails_step, at_error, fails_step])
+
+    # With many wordings, it may have written the same step in other words.
+    rewords = end_probabilities(h * others_pass, (1 - h) * c * others_pass)
+    without_error = end_probabilities(q**steps_left, never)
+    many_wordings = np.log([rewords, rewords, without_error])
+    return one_wording, many_wordings
+
+
+def _tables_after(model: FirstErrorModel, faithful: Floats) -> tuple[Floats, Floats]:
+    """Return the same as `_tables_before` for steps after the error.
+
+    Arrays [mode, end, steps left, after point]; the modes are those of `_repeat_rates`.
+    """
+    repeat_rates = _repeat_rates(model)[:, None]
+    every_row = np.ones((len(repeat_rates), *faithful.shape))
+    epsilon = model.harmless
+    ends = np.array([epsilon, 1 - epsilon, 1 - epsilon])[:, None]
+
+    # With one wording, a rollout that diverges did not repeat the step. It reaches the trace's
+    # wrong answer by a lapse only.
+    fails_step = (1 - repeat_rates) * every_row
+    one_wording = np.stack([fails_step, LAPSE_RATE * fails_step, fails_step], axis=1)
+
+    # With many wordings, it may have repeated the step in other words.
+    repeats = repeat_rates * faithful
+    many_wordings = np.stack([every_row, repeats, 1 - repeats], axis=1)
+    return np.log(ends * one_wording), np.log(ends * many_wordings)
+
+
+def _side_by_side(before: Floats, after: Floats) -> Floats:
+    """Return [steps left, end, column] from two arrays [block, end, steps left, point]."""
+    flat = list[Floats]()
+    for blocks in (before, after):
+        by_step = blocks.transpose(2, 1, 0, 3)
+        flat.append(by_step.reshape(len(by_step), len(RolloutEnd), -1))
+    return np.concatenate(flat, axis=2)
