@@ -34,7 +34,6 @@ group, of which the first that decides is used), and rates that depend on the pr
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from math import prod
 from typing import NamedTuple
 
 from stepmark.records import NO_ERROR, Verdict
@@ -146,11 +145,10 @@ class ResponseRates:
         """
         weights: dict[int, float] = {}
         for first_error in first_errors(pattern):
-            factors = [
-                self.share(response) / response.choices
-                for response in responses_of(pattern, first_error)
-            ]
-            weights[first_error] = prod(factors) ** power
+            likelihood = 1.0
+            for response in responses_of(pattern, first_error):
+                likelihood *= self.share(response) / response.choices
+            weights[first_error] = likelihood**power
         total = sum(weights.values())
         return {first_error: weight / total for first_error, weight in weights.items()}
 

@@ -1,4 +1,4 @@
-"""A policy that can be simulated: from a sound prefix it may solve the problem, behind the wrong step it never does."""
+"""A simulated policy: it may solve the problem from a sound prefix, and never after the wrong step."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ C, I, U = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNKNOWN  # noqa: E741
 
 PROBLEM = Problem(problem_id="p", question="How many?", answer="4", domain="test", source="test")
 SAMPLING = Sampling(temperature=0.7, max_tokens=64)
-# As a scripted engine asks what would be said, to score a text: nothing is drawn.
+# How a scripted engine obtains its own reply when it scores a text; nothing is sampled.
 READING = Sampling(temperature=0.0)
 WRONG = "wrong"
 
@@ -25,45 +25,58 @@ Respond = Callable[[Prompt, Sampling, int], str | Completion]
 
 
 def trace_of(steps: int, error: int = NO_ERROR, outcome: Verdict | None = None) -> Trace:
-    """A trace of so many steps, wrong from step `error` on."""
-    texts = tuple(f"{WRONG if index == error else 'sound'} {index}\n" for index in range(steps))
-    right = C if error == NO_ERROR else I
+    """Return a trace with this many steps, whose step `error` is wrong."""
+    texts = list[str]()
+    for index in range(steps):
+        word = "sound"
+        if index == error:
+            word = WRONG
+        texts.append(f"{word} {index}\n")
+    if outcome is None:
+        outcome = C if error == NO_ERROR else I
     return Trace(
         trace_id=f"{steps}/{error}",
         problem_id="p",
-        steps=texts,
+        steps=tuple(texts),
         final_answer="4",
-        outcome=outcome or right,
+        outcome=outcome,
         outcome_reason="simulated",
         model="simulated",
     )
 
 
 def family(trace: Trace, outcomes: Sequence[Verdict]) -> ProblemGroup:
-    """A problem's traces, of these outcomes; of the trace itself it matters only that it is one of them."""
-    return ProblemGroup(
-        traces={
-            f"sibling {index}": replace(trace, outcome=outcome)
-            for index, outcome in enumerate(outcomes)
-        }
-    )
+    """Return a problem's traces: copies of one trace with these outcomes."""
+    traces: dict[str, Trace] = {}
+    for index, outcome in enumerate(outcomes):
+        traces[f"sibling {index}"] = replace(trace, outcome=outcome)
+    return ProblemGroup(traces=traces)
 
 
 def last_sample_solves(prompt: Prompt, sampling: Sampling, index: int) -> str:
-    """The least that a sound prefix can show: one right rollout, the last of its request."""
-    return "yes" if WRONG not in prompt.prefix and index == sampling.n - 1 else "no"
+    """Solve the problem from sound prefixes, but only in the last sample of a request.
+
+    One correct rollout is the least evidence that a sound prefix can give.
+    """
+    if WRONG not in prompt.prefix and index == sampling.n - 1:
+        return "yes"
+    return "no"
 
 
 def solves_with(chance: float) -> Respond:
+    """Return a policy that solves the problem from sound prefixes with this probability."""
+
     def respond(prompt: Prompt, sampling: Sampling, index: int) -> str:
-        lucky = random.Random(sampling.seed + index).random() < chance
-        return "yes" if lucky and WRONG not in prompt.prefix else "no"
+        succeeds = random.Random(sampling.seed + index).random() < chance
+        if succeeds and WRONG not in prompt.prefix:
+            return "yes"
+        return "no"
 
     return respond
 
 
 def cut(prompt: Prompt, sampling: Sampling, index: int) -> Completion:
-    """Cut at the last token, with a verdict and an answer in it all the same."""
+    """Return a truncated reply that nevertheless contains a verdict and an answer."""
     text = "Step 1: incorrect\nno"
     return Completion(
         text=text, finish_reason="length", prompt_tokens=9, cached_tokens=0, generated_tokens=4
@@ -71,11 +84,17 @@ def cut(prompt: Prompt, sampling: Sampling, index: int) -> Completion:
 
 
 async def grade(text: str, finish_reason: str, reference: str | None) -> Grade:
-    outcome = U if finish_reason != "stop" else C if text.endswith("yes") else I
+    """Grade "yes" as correct and everything else as incorrect; truncated texts are unknown."""
+    outcome = I
+    if finish_reason != "stop":
+        outcome = U
+    elif text.endswith("yes"):
+        outcome = C
     return Grade(final_answer=text[-3:], outcome=outcome, reason=finish_reason)
 
 
 async def verify(verifier: str, claim: Claim) -> Finding:
+    """Verify a claim in this process."""
     finding: Finding = plugins.build("verifiers", {"use": verifier}).verify(claim)
     return finding
 
@@ -83,6 +102,7 @@ async def verify(verifier: str, claim: Claim) -> Finding:
 def services(
     engine: Engine | None, judge_engine: Engine | None = None, seed: int = 1
 ) -> RunServices:
+    """Return the services of a run with these engines."""
     return RunServices(
         seed=seed,
         engine=engine,
@@ -96,7 +116,7 @@ def services(
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """What a method said of a trace, and what it asked for."""
+    """A method's annotation of a trace, its context and its requests."""
 
     annotation: Annotation
     context: AnnotationContext
@@ -104,10 +124,11 @@ class Done:
 
 
 def recording(respond: Respond) -> tuple[Scripted, list[tuple[Prompt, Sampling]]]:
-    """The policy as an engine, and the requests that it will have had."""
+    """Return the policy as an engine, and a list to which it adds every request."""
     requests: list[tuple[Prompt, Sampling]] = []
 
     def recorded(prompt: Prompt, sampling: Sampling, index: int) -> str | Completion:
+        # Called once per sample, and the samples of a request are one request.
         if index == 0 and sampling != READING:
             requests.append((prompt, sampling))
         return respond(prompt, sampling, index)
@@ -123,15 +144,14 @@ async def done_by(
     siblings: Sequence[Verdict] = (C, I),
     problem: Problem = PROBLEM,
 ) -> Done:
-    """Run a method on one trace, the policy being rollout engine and judge at once."""
+    """Run a method on one trace. The policy is both the rollout engine and the judge."""
     engine, requests = recording(respond)
-    context = AnnotationContext(
-        services(engine, engine), "simulated", problem, trace, family(trace, siblings)
-    )
+    group = family(trace, siblings)
+    context = AnnotationContext(services(engine, engine), "simulated", problem, trace, group)
     annotation = await run(annotator, "method", "fingerprint", problem, trace, context)
     return Done(annotation=annotation, context=context, requests=requests)
 
 
 def verdicts(annotation: Annotation) -> str:
-    """The steps' verdicts as initials: "cciu"."""
+    """Return the initials of the steps' verdicts, such as "cciu"."""
     return "".join(step.verdict[0] for step in annotation.steps)
