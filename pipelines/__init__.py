@@ -1,1 +1,1 @@
-"""The run, in order: config, stages, the Prefect flow, the command line. The only room that knows Prefect."""
+"""The command line, the stages of a run, import and scores. The only package that uses Prefect."""

@@ -1,4 +1,4 @@
-"""The command line: `stepmark`, or `python -m pipelines`."""
+"""The entry point of the command line: `stepmark`, or `python -m pipelines`."""
 
 import io
 import os
@@ -11,10 +11,13 @@ from stepmark.errors import EngineError, UserError
 
 __all__ = ["main"]
 
+# The exit status of an error that the user can fix; the same as for a wrong command line.
 USER_ERROR = 2
-INTERRUPTED, TERMINATED = 130, 143
-# Set before Prefect and the model libraries are imported, and only where the user has not: no telemetry, no network of their own, and
-# no tracebacks on the terminal for what is told in one line.
+# 128 plus the signal's number, as shells report it.
+INTERRUPTED = 130
+TERMINATED = 143
+# Defaults for Prefect and the model libraries, which read them when they are imported: no
+# telemetry, no network access of their own, and no tracebacks for errors printed as one line.
 QUIET = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -24,25 +27,25 @@ QUIET = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "VLLM_NO_USAGE_STATS": "1",
 }
+# The matrices of this process are small: with more threads, NumPy would only spin on cores that an
+# engine needs.
 FRUGAL = {"OPENBLAS_NUM_THREADS": "1"}
-"""Our matrices are small: numpy's threads would spin on the cores that an engine needs, and bring nothing."""
 
 
 def main() -> None:
-    """Run a command; what the user can mend is one line and exit status 2."""
+    """Run a command. An error that the user can fix is one line on stderr and exit status 2."""
     for name, value in (QUIET | FRUGAL).items():
         os.environ.setdefault(name, value)
-    warnings.filterwarnings(
-        "ignore", message="Failed to create the Prefect home directory"
-    )  # it works without one
+    # Prefect works without its home directory, which may be on a read-only file system.
+    warnings.filterwarnings("ignore", message="Failed to create the Prefect home directory")
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(
-            stream, io.TextIOWrapper
-        ):  # a terminal of another encoding shows what it has no sign for as its number
+        if isinstance(stream, io.TextIOWrapper):
+            # On a terminal that is not UTF-8, print unsupported characters as escapes.
             stream.reconfigure(errors="backslashreplace")
     try:
         check_names()
-        from pipelines.cli.commands import app
+        # Imported after the environment variables are set and the names are checked.
+        from pipelines.cli.app import app
 
         app(prog_name="stepmark")
     except (UserError, EngineError) as error:
@@ -51,9 +54,9 @@ def main() -> None:
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED) from None
     except BaseException as error:
-        if (
-            type(error).__name__ == "TerminationSignal"
-        ):  # Prefect's, which is not imported for its name alone
+        # Prefect's exception for SIGTERM. Importing Prefect to compare the class would slow down
+        # every command.
+        if type(error).__name__ == "TerminationSignal":
             raise SystemExit(TERMINATED) from None
         raise
 

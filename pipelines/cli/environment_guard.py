@@ -1,10 +1,12 @@
-"""Refuse an environment in which another distribution owns one of our package names: pip merges the two in silence.
+"""Reject an environment in which another distribution installs a package with one of our names.
 
-Asked at every start of the command, so only what tells of our names is read: `packages_distributions()` of the standard library looks
-at every file of every distribution, which takes longer than all else that `stepmark --help` does.
+pip merges the two packages without a warning. The check runs at every start of the command, so it
+reads only the metadata that lists our names: `importlib.metadata.packages_distributions()` reads
+every file list completely, which takes longer than the rest of `stepmark --help`.
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from importlib.metadata import Distribution, distributions
 
@@ -12,7 +14,7 @@ from stepmark.errors import InstallError
 
 __all__ = ["check_names"]
 
-OURS = "stepmark"
+DISTRIBUTION = "stepmark"
 PACKAGES = (
     "stepmark",
     "problems",
@@ -23,27 +25,28 @@ PACKAGES = (
     "storage",
     "pipelines",
 )
-# A line of `top_level.txt` is a package; one of a RECORD starts with a file's path, quoted where it holds a comma.
-_LINE_OF_OURS = re.compile(rf'^"?({"|".join(PACKAGES)})(?:/|\.py,|\s*$)', re.MULTILINE)
+# A line of `top_level.txt` is a package. A line of a RECORD starts with the path of a file, which
+# is quoted if it contains a comma.
+_PACKAGE_LINE = re.compile(rf'^"?({"|".join(PACKAGES)})(?:/|\.py,|\s*$)', re.MULTILINE)
 
 
 def check_names() -> None:
-    """Raise `InstallError` when a package of ours is also somebody else's (PyPI's `verifiers`, for one)."""
-    owners = {
-        (package, distribution.name)
-        for distribution in distributions()
-        for package in _packages_of_ours(distribution)
-    }
+    """Raise `InstallError` if another distribution, such as PyPI's `verifiers`, has our names."""
+    owners = defaultdict[str, set[str]](set)
+    for distribution in distributions():
+        for package in _packages_with_our_names(distribution):
+            if distribution.name.lower() != DISTRIBUTION:
+                owners[package].add(distribution.name)
     for package in PACKAGES:
-        others = {name for owned, name in owners if owned == package and name.lower() != OURS}
-        if others:
+        if owners[package]:
+            names = ", ".join(sorted(owners[package]))
             raise InstallError(
-                f"{', '.join(sorted(others))} also installs a package named '{package}': install stepmark in an environment of its own"
+                f"{names} also installs a package named '{package}': "
+                "install stepmark in an environment of its own"
             )
 
 
-def _packages_of_ours(distribution: Distribution) -> Iterator[str]:
-    for match in _LINE_OF_OURS.finditer(
-        distribution.read_text("top_level.txt") or distribution.read_text("RECORD") or ""
-    ):
+def _packages_with_our_names(distribution: Distribution) -> Iterator[str]:
+    listing = distribution.read_text("top_level.txt") or distribution.read_text("RECORD") or ""
+    for match in _PACKAGE_LINE.finditer(listing):
         yield match[1]

@@ -1,13 +1,15 @@
-"""`stepmark import`: other people's solutions become a dataset to label, graded where the rows do not say how they end.
+"""`stepmark import`: write existing solutions as a dataset, and grade those without an outcome.
 
-All solutions are held in memory, since those of one problem may lie far apart in the files and belong in one shard: some 3 kB for one of
-six short steps. They are graded and written shard by shard. Within a problem, and among problems, the order of the files stays.
+All solutions are held in memory, because those of one problem may be far apart in the files and
+belong into one shard: about 3 kB for a solution of six short steps. They are graded and written
+shard by shard. Problems keep the order of the files, and so do the solutions of a problem.
 """
 
 import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from pipelines.importing.importer import Imported, import_traces, reader_of
 from pipelines.run.config import Shards
@@ -16,15 +18,15 @@ from problems.solution_formats.base import HUMAN, NOT_GRADED
 from problems.tabular.readers import expand
 from stepmark.errors import ConfigError, InputError
 from stepmark.identity import content_digest, digest
-from stepmark.records import Annotation, Rejected, Trace
+from stepmark.records import Annotation, Problem, Rejected, Trace
 from storage.dataset.dataset import Dataset
-from storage.dataset.tables import PROBLEMS, REJECTED, TRACES, annotations
+from storage.dataset.tables import PROBLEMS, REJECTED, TRACES, Table, annotations
 from verifiers.isolation.pool import Isolated
 
-__all__ = ["take_in"]
+__all__ = ["import_dataset"]
 
 
-async def take_in(
+async def import_dataset(
     paths: Sequence[str],
     uri: str,
     *,
@@ -35,7 +37,17 @@ async def take_in(
     license: str,
     labels_by: str = HUMAN,
 ) -> Mapping[str, int]:
-    """Read the files into the dataset at `uri`; returns how many of what it now holds."""
+    """Import files into the dataset at `uri`.
+
+    The other arguments are those of `import_traces`. Repeating an import changes nothing.
+
+    Returns:
+        The number of problems, traces, labels by method, and rejected rows.
+
+    Raises:
+        ConfigError: The dataset has traces of another origin, or an argument is invalid.
+        InputError: The files cannot be read or contain no usable solution.
+    """
     rows = list(
         import_traces(
             paths,
@@ -49,95 +61,108 @@ async def take_in(
     )
     version = reader_of(shape, fields, split=split, labels_by=labels_by).version
     files = [content_digest(path) for path in expand(paths)]
+    # An import is both the origin of its rows and the input of its parts, so its fingerprint is
+    # the row fingerprint and the part key.
     fingerprint = digest("import", version, files, shape, fields, split, domain, license, labels_by)
-    _refuse_nothing(paths, rows)
+    imported = [row for row in rows if isinstance(row, Imported)]
+    rejected = [row for row in rows if isinstance(row, Rejected)]
+    if not imported:
+        raise InputError(_no_solution(paths, rejected))
     dataset = Dataset(uri)
     dataset.check_writable()
     with dataset.alone():
-        _refuse_others(dataset, fingerprint)
-        return await _take_in(dataset, rows, fingerprint)
+        _check_origin(dataset, fingerprint)
+        return await _write_dataset(dataset, imported, rejected, fingerprint)
 
 
-def _refuse_nothing(paths: Sequence[str], rows: Sequence[Imported | Rejected]) -> None:
-    if not any(isinstance(row, Imported) for row in rows):
-        first = next((row for row in rows if isinstance(row, Rejected)), None)
-        told = (
-            f"; {first.file}, row {first.row}, field '{first.field}': {first.reason}"
-            if first
-            else ", the files are empty"
-        )
-        raise InputError(f"no solution to import in {', '.join(paths)}, nothing was changed{told}")
+def _no_solution(paths: Sequence[str], rejected: Sequence[Rejected]) -> str:
+    message = f"no solution to import in {', '.join(paths)}, nothing was changed"
+    if not rejected:
+        return f"{message}, the files are empty"
+    first = rejected[0]
+    return f"{message}; {first.file}, row {first.row}, field '{first.field}': {first.reason}"
 
 
-async def _take_in(
-    dataset: Dataset, rows: Sequence[Imported | Rejected], fingerprint: str
+def _check_origin(dataset: Dataset, fingerprint: str) -> None:
+    """Raise `ConfigError` if the dataset has other traces: rows of two origins never mix."""
+    for shard in dataset.shards(TRACES):
+        footer = dataset.footer(TRACES, shard)
+        if footer is None or footer.fingerprint != fingerprint:
+            raise ConfigError(f"{dataset.uri} holds other traces already: import into a new folder")
+
+
+async def _write_dataset(
+    dataset: Dataset,
+    imported: Sequence[Imported],
+    rejected: Sequence[Rejected],
+    fingerprint: str,
 ) -> Mapping[str, int]:
     dataset.sweep()
-    rejected = [row for row in rows if isinstance(row, Rejected)]
-    imported = [row for row in rows if isinstance(row, Imported)]
     labels = Counter(annotation.method for item in imported for annotation in item.annotations)
     shards = _shards(imported)
-    # What a killed import of other files left behind goes. Where traces stand they are ours, and other methods may have labelled them.
-    left = labels if dataset.shards(TRACES) else dataset.methods("annotations")
-    dataset.keep(PROBLEMS, wanted := dict.fromkeys(range(len(shards)), fingerprint))
-    dataset.keep(REJECTED, wanted)
-    for method in left:
-        dataset.keep(annotations(method), wanted)
+    # Traces, if there are any, come from this import, and other methods may have annotated them
+    # since: those annotations stay. Without traces, all annotations were left by a killed import.
+    methods = list(labels) if dataset.shards(TRACES) else dataset.methods("annotations")
+    part_keys = dict.fromkeys(range(len(shards)), fingerprint)
+    tables: list[Table[Any]] = [PROBLEMS, REJECTED, *map(annotations, methods)]
+    for table in tables:
+        dataset.keep(table, part_keys)
     dataset.write_part(REJECTED, 0, rejected, fingerprint)
     async with Isolated() as workers:
-        for shard, found in enumerate(shards):
-            await _write(dataset, shard, found, fingerprint, workers)
-    return {
+        for shard, solutions in enumerate(shards):
+            await _write_shard(dataset, shard, solutions, fingerprint, workers)
+    counts = {
         "problems": len({item.problem.problem_id for item in imported}),
         "traces": len(imported),
-        **{f"with a {method} label": labels[method] for method in sorted({HUMAN, *labels})},
-        "rows set aside": len(rejected),
     }
-
-
-def _refuse_others(dataset: Dataset, fingerprint: str) -> None:
-    """A table's rows of two origins never mix: one import is one dataset."""
-    footers = (dataset.footer(TRACES, shard) for shard in dataset.shards(TRACES))
-    if any(footer is None or footer.fingerprint != fingerprint for footer in footers):
-        raise ConfigError(f"{dataset.uri} holds other traces already: import into a new folder")
-
-
-async def _with_outcome(workers: Isolated, item: Imported) -> Trace:
-    trace = item.trace
-    if trace.outcome_reason != NOT_GRADED:
-        return trace
-    graded = await grade_answer(workers, trace.final_answer, item.problem.answer)
-    return replace(trace, outcome=graded.outcome, outcome_reason=graded.reason)
+    # The number of human labels is shown even if it is zero.
+    for method in sorted({HUMAN, *labels}):
+        counts[f"with a {method} label"] = labels[method]
+    counts["rows set aside"] = len(rejected)
+    return counts
 
 
 def _shards(imported: Sequence[Imported]) -> Sequence[Sequence[Imported]]:
-    """All solutions of a problem in one shard, problems in the order of the files."""
-    by_problem: dict[str, list[Imported]] = {}
+    """Divide the solutions into shards, all solutions of one problem in the same shard."""
+    by_problem = dict[str, list[Imported]]()
     for item in imported:
         by_problem.setdefault(item.problem.problem_id, []).append(item)
-    groups, size = list(by_problem.values()), Shards().problems_per_shard
-    return [
-        [item for group in groups[start : start + size] for item in group]
-        for start in range(0, len(groups), size)
-    ]
+    problems_per_shard = Shards().problems_per_shard
+    shards = list[list[Imported]]()
+    for index, solutions in enumerate(by_problem.values()):
+        if index % problems_per_shard == 0:
+            shards.append([])
+        shards[-1].extend(solutions)
+    return shards
 
 
-async def _write(
-    dataset: Dataset, shard: int, found: Sequence[Imported], fingerprint: str, workers: Isolated
+async def _write_shard(
+    dataset: Dataset,
+    shard: int,
+    solutions: Sequence[Imported],
+    fingerprint: str,
+    workers: Isolated,
 ) -> None:
-    traces = await asyncio.gather(*(_with_outcome(workers, item) for item in found))
-    labels: dict[str, list[Annotation]] = {}
-    for item in found:
+    traces = await asyncio.gather(*(_graded_trace(workers, item) for item in solutions))
+    problems = dict[str, Problem]()
+    labels = dict[str, list[Annotation]]()
+    for item in solutions:
+        problems[item.problem.problem_id] = item.problem
         for annotation in item.annotations:
-            labels.setdefault(annotation.method, []).append(
-                replace(annotation, fingerprint=fingerprint)
-            )
-    dataset.write_part(
-        PROBLEMS,
-        shard,
-        {item.problem.problem_id: item.problem for item in found}.values(),
-        fingerprint,
-    )
-    for method, made in labels.items():
-        dataset.write_part(annotations(method), shard, made, fingerprint)
+            row = replace(annotation, fingerprint=fingerprint)
+            labels.setdefault(annotation.method, []).append(row)
+    dataset.write_part(PROBLEMS, shard, problems.values(), fingerprint)
+    for method, rows in labels.items():
+        dataset.write_part(annotations(method), shard, rows, fingerprint)
+    # The traces come last: without them the dataset counts as empty, and an import that was killed
+    # can be replaced by another one.
     dataset.write_part(TRACES, shard, traces, fingerprint)
+
+
+async def _graded_trace(workers: Isolated, item: Imported) -> Trace:
+    """Return the trace, graded if its row has no outcome."""
+    trace = item.trace
+    if trace.outcome_reason != NOT_GRADED:
+        return trace
+    grade = await grade_answer(workers, trace.final_answer, item.problem.answer)
+    return replace(trace, outcome=grade.outcome, outcome_reason=grade.reason)

@@ -1,11 +1,12 @@
-"""Solutions that exist already become problems, traces, and an annotation by each method that their rows hold labels of.
+"""Reads existing solutions as problems, traces and annotations by the methods that labelled them.
 
-What people marked is an annotation of method `human`; labels that no person made are one of a method named after their data set.
-Nothing is graded here: a trace whose row does not say whether it ends right has the outcome unknown, "not graded".
+Labels made by people become annotations of the method `human`; other labels become annotations of
+a method that is named after the dataset. Nothing is graded here: a trace whose row has no outcome
+gets the outcome unknown with the reason "not graded".
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -24,26 +25,20 @@ from storage.dataset.tables import is_method
 
 __all__ = ["Imported", "import_traces", "reader_of"]
 
-ROOM = "problems.shapes"
-NO_MODEL = "unknown"
+SHAPES = "problems.shapes"
+UNKNOWN_MODEL = "unknown"
+# The part of a rejected method name that an error message quotes.
+QUOTED_CHARACTERS = 80
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Imported:
-    """One solution. Solutions of the same problem carry equal `problem_id`s; there is an annotation by each method that labelled it."""
+    """One imported solution. Solutions of the same problem have equal problem records."""
 
     problem: Problem
     trace: Trace
     annotations: tuple[Annotation, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Origin:
-    """What the user says of all rows."""
-
-    source: str = ""
-    domain: str
-    license: str
+    """One annotation per method that labelled the solution."""
 
 
 def import_traces(
@@ -56,26 +51,45 @@ def import_traces(
     license: str = "",
     labels_by: str = HUMAN,
 ) -> Iterator[Imported | Rejected]:
-    """Read the solutions in files, in order; a row, or a solution, that cannot be used is `Rejected`, and so is a repeated trace.
+    """Read the solutions in files, in order.
 
-    `shape` is one of `problems/shapes/`, or it and `fields` are those of `problems.files`: `fields` maps solution, steps, label,
-    step_labels, correct, model and final_answer too (`metadata.NAME` goes to the trace), and `labels_by` is the method that made the
-    labels. Wrong arguments and unreadable files are a `UserError`, most of them before the first row.
+    Args:
+        paths: Files or glob patterns.
+        shape: A plugin of `problems.shapes`, a shape of `problems.files`, or "" for plain columns.
+        fields: Maps Stepmark fields to columns, as for `problems.files`, and in addition
+            `solution`, `steps`, `label`, `step_labels`, `correct`, `model`, `final_answer` and
+            `metadata.NAME` of the trace.
+        split: How a solution text is split into steps.
+        domain: The domain of problems whose rows name none; "" for that of the shape.
+        license: The licence of problems whose rows name none.
+        labels_by: The method that made the labels in mapped columns.
+
+    Yields:
+        The solutions. A row or solution that cannot be used is `Rejected`, and so is a repeated
+        trace.
+
+    Raises:
+        UserError: An argument is invalid or a file cannot be read; mostly before the first row.
     """
     reader = reader_of(shape, fields, split=split, labels_by=labels_by)
-    return _of_files(
-        expand(paths), reader, _Origin(domain=domain or reader.domain, license=license)
-    )
+    files = expand(paths)
+    importer = _Importer(reader=reader, domain=domain or reader.domain, license=license)
+    return importer.read_files(files)
 
 
 def reader_of(shape: str, fields: Mapping[str, str], *, split: str, labels_by: str) -> Shape | Flat:
-    """What reads the rows; `ConfigError` for what cannot be."""
+    """Return the reader that turns rows into solutions.
+
+    Raises:
+        ConfigError: An argument is invalid, or the shape does not accept it.
+    """
     splitting.validate(split)
     if not is_method(labels_by):
         raise ConfigError(
-            f"{labels_by[:80]!r} cannot name the method that made the labels; use a-z, 0-9 and _, at most 63, a letter first"
+            f"{labels_by[:QUOTED_CHARACTERS]!r} cannot name the method that made the labels; "
+            "use a-z, 0-9 and _, at most 63, a letter first"
         )
-    if shape not in plugins.available(ROOM):
+    if shape not in plugins.available(SHAPES):
         flat = shape_of(shape, fields, with_solutions=True)
         return Flat(
             shape=replace(flat, domain=""),
@@ -86,80 +100,85 @@ def reader_of(shape: str, fields: Mapping[str, str], *, split: str, labels_by: s
         )
     if fields or labels_by != HUMAN:
         raise ConfigError(
-            f"the shape {shape} knows its own columns and whose labels they hold: leave the map and the method out"
+            f"the shape {shape} defines its columns and the method of its labels: "
+            "leave out --map and --labels-by"
         )
-    reader: Shape = plugins.build(ROOM, {"use": shape})
+    reader: Shape = plugins.build(SHAPES, {"use": shape})
     return reader
 
 
-def _of_files(
-    paths: Sequence[Path], reader: Shape | Flat, said: _Origin
-) -> Iterator[Imported | Rejected]:
-    problems: dict[str, Problem] = {}
-    seen: set[str] = set()
-    for path in paths:
-        origin = replace(said, source=path.name)
-        for row in with_columns(read(path), reader.needed):
-            if isinstance(row, Rejected):
-                yield row
-            else:
-                yield from _of_row(row, reader, origin, problems, seen)
+@dataclass(kw_only=True)
+class _Importer:
+    """Reads files with one reader and remembers the problems and traces it has seen."""
 
+    reader: Shape | Flat
+    domain: str
+    license: str
+    problems: dict[str, Problem] = field(default_factory=dict)
+    trace_ids: set[str] = field(default_factory=set)
 
-def _of_row(
-    row: Row, reader: Shape | Flat, origin: _Origin, problems: dict[str, Problem], seen: set[str]
-) -> Iterator[Imported | Rejected]:
-    try:
-        for found in reader.solutions(row):
-            if isinstance(found, UnusableError):
-                yield found.rejected(row)
-                continue
-            item = _imported(found, problems, origin)
-            if item.trace.trace_id not in seen:
-                seen.add(item.trace.trace_id)
-                yield item
-            elif not found.repeats:
-                yield UnusableError(
-                    found.column, f"the same trace as an earlier one ({item.trace.trace_id})"
-                ).rejected(row)
-    except UnusableError as error:
-        yield error.rejected(row)
+    def read_files(self, paths: Sequence[Path]) -> Iterator[Imported | Rejected]:
+        for path in paths:
+            for row in with_columns(read(path), self.reader.needed):
+                if isinstance(row, Rejected):
+                    yield row
+                else:
+                    yield from self._read_row(row, source=path.name)
 
+    def _read_row(self, row: Row, source: str) -> Iterator[Imported | Rejected]:
+        """Yield the solutions of one row; one unusable solution does not affect the others."""
+        try:
+            for solution in self.reader.solutions(row):
+                if isinstance(solution, UnusableError):
+                    yield solution.rejected(row)
+                    continue
+                item = self._imported(solution, source)
+                trace_id = item.trace.trace_id
+                if trace_id not in self.trace_ids:
+                    self.trace_ids.add(trace_id)
+                    yield item
+                elif not solution.repeats:
+                    # Some formats repeat a solution on purpose: those are skipped silently.
+                    reason = f"the same trace as an earlier one ({trace_id})"
+                    yield UnusableError(solution.column, reason).rejected(row)
+        except UnusableError as error:
+            yield error.rejected(row)
 
-def _imported(found: Solution, problems: dict[str, Problem], origin: _Origin) -> Imported:
-    # One record for all solutions of a problem, whatever row it was met in first.
-    problem = problems.get(found.problem.problem_id) or problems.setdefault(
-        found.problem.problem_id, _with_origin(found.problem, origin)
-    )
-    model = found.model or NO_MODEL
-    trace = Trace(
-        trace_id=digest("trace", "imported", problem.problem_id, model, found.steps),
-        problem_id=problem.problem_id,
-        steps=found.steps,
-        final_answer=found.final_answer or final_answer("".join(found.steps)),
-        outcome=found.outcome,
-        outcome_reason=found.outcome_reason,
-        model=model,
-        metadata=found.metadata
-        if found.separator is None
-        else {**found.metadata, splitting.SEPARATOR: found.separator},
-    )
-    annotations = (
-        Annotation(
-            trace_id=trace.trace_id,
-            method=method,
-            first_error=first_error_of([step.verdict for step in steps]),
-            steps=steps,
+    def _imported(self, solution: Solution, source: str) -> Imported:
+        problem = self._problem(solution.problem, source)
+        model = solution.model or UNKNOWN_MODEL
+        metadata = solution.metadata
+        if solution.separator is not None:
+            metadata = {**metadata, splitting.SEPARATOR: solution.separator}
+        trace = Trace(
+            trace_id=digest("trace", "imported", problem.problem_id, model, solution.steps),
+            problem_id=problem.problem_id,
+            steps=solution.steps,
+            final_answer=solution.final_answer or final_answer("".join(solution.steps)),
+            outcome=solution.outcome,
+            outcome_reason=solution.outcome_reason,
+            model=model,
+            metadata=metadata,
         )
-        for method, steps in found.annotations.items()
-    )
-    return Imported(problem=problem, trace=trace, annotations=tuple(annotations))
+        annotations = list[Annotation]()
+        for method, steps in solution.annotations.items():
+            annotations.append(
+                Annotation(
+                    trace_id=trace.trace_id,
+                    method=method,
+                    first_error=first_error_of([step.verdict for step in steps]),
+                    steps=steps,
+                )
+            )
+        return Imported(problem=problem, trace=trace, annotations=tuple(annotations))
 
-
-def _with_origin(problem: Problem, origin: _Origin) -> Problem:
-    return replace(
-        problem,
-        source=problem.source or origin.source,
-        domain=problem.domain or origin.domain,
-        license=problem.license or origin.license,
-    )
+    def _problem(self, problem: Problem, source: str) -> Problem:
+        """Return the record of a problem: the one of the first row that contains it."""
+        if problem.problem_id not in self.problems:
+            self.problems[problem.problem_id] = replace(
+                problem,
+                source=problem.source or source,
+                domain=problem.domain or self.domain,
+                license=problem.license or self.license,
+            )
+        return self.problems[problem.problem_id]

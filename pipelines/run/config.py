@@ -1,4 +1,4 @@
-"""The run file: TOML, one table per concern, unknown keys refused."""
+"""The run file: TOML with one table per concern; unknown keys are rejected."""
 
 import math
 import tomllib
@@ -11,54 +11,72 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stepmark.errors import ConfigError
 
-__all__ = ["Generate", "Prices", "RunFile", "Shards", "load"]
+__all__ = ["Generate", "Prices", "RunFile", "Shards", "load", "parse"]
 
 Table = dict[str, Any]
+# TOML guarantees signed 64-bit integers: 63 bits and the sign.
 INTEGER_BITS = 63
+# Characters of a rejected value that an error message quotes.
+QUOTED_CHARACTERS = 20
 
 
 class _Strict(BaseModel):
+    """A table that rejects unknown keys and infinite numbers."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Generate(_Strict):
-    """How traces are written."""
+    """How traces are sampled, split and graded."""
 
     traces_per_problem: int = Field(default=4, ge=1, le=1024)
-    """Independent solutions of each problem."""
+    """The number of independent solutions of each problem."""
     temperature: float = Field(default=1.0, ge=0)
     top_p: float = Field(default=1.0, ge=1e-6, le=1)
     max_tokens: int = Field(default=512, ge=1, le=2**31 - 1)
-    """Tokens of one solution or rollout; a longer one is cut and its outcome is unknown."""
+    """The maximum number of tokens of one solution or rollout.
+
+    A longer one is truncated, and its outcome is unknown.
+    """
     stop: tuple[str, ...] = ()
     prompt: str = "boxed"
-    """A file of `pipelines/prompts` by name, or the path of your own, with a place {question}."""
+    """The name of a file in `pipelines/prompts`, or the path of a text file with {question}."""
     split: str = "line"
-    """line | blank_line | numbered | sentence | regex:PATTERN"""
+    """How a solution is split into steps: line, blank_line, numbered, sentence or regex:PATTERN."""
     grader: Literal["answers", "code"] = "answers"
-    """What decides whether a solution is right: its stated answer, or its final program, run against the tests that are the reference."""
+    """How the outcome of a solution is decided.
+
+    `answers` compares the stated answer with the reference; `code` runs the final program against
+    the tests that are the reference.
+    """
 
 
 class Shards(_Strict):
-    """How the work is cut; a part is what a crash can cost."""
+    """How the work is divided. A shard is the unit of resuming: a killed run repeats at most that.
+
+    Neither limit on the shards in flight changes a result.
+    """
 
     problems_per_shard: int = Field(default=64, ge=1, le=2**31 - 1)
+    # The default is twice what a GPU generates at once that holds 1,024 sequences of 500 tokens.
     tokens_in_flight: int = Field(default=1_000_000, ge=1)
-    """A shard is begun when open requests are expected to want fewer tokens than this, prompts and completions together: twice what a GPU
-    writes at once that holds 1,024 sequences of 500. More keeps a larger engine, or several, busy; it does not change the result."""
+    """Start another shard while outstanding requests are expected to need fewer tokens than this.
+
+    Prompts and completions are counted. Raise it to keep a larger engine, or several, busy.
+    """
     shards_in_flight: int = Field(default=32, ge=1)
-    """How many shards may be open at the most; it bounds memory, not the result."""
+    """The maximum number of unfinished shards, which bounds memory."""
 
 
 class Prices(_Strict):
-    """What a million tokens cost, for the cost line of the summary; 0 prints no cost."""
+    """The prices of a million tokens, for the cost in the summary. With 0 no cost is printed."""
 
     prompt: float = Field(default=0.0, ge=0)
     generated: float = Field(default=0.0, ge=0)
 
 
 class RunFile(_Strict):
-    """A whole run file. Tables of plugins stay as they are until `plan.Plan` builds them."""
+    """A complete run file. `plan.build` builds the tables of plugins; here they stay untyped."""
 
     dataset: str = Field(min_length=1)
     seed: int = 1
@@ -74,7 +92,7 @@ class RunFile(_Strict):
     prices: Prices = Prices()
 
     def to_toml(self) -> str:
-        """The run file as resolved, defaults and overrides included, to be kept beside the data it made."""
+        """Return the run file with defaults and overrides, as it is stored in the dataset."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
 
@@ -82,81 +100,103 @@ TABLES: Mapping[str, type[BaseModel]] = {"generate": Generate, "shards": Shards,
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> RunFile:
-    """Read a run file; `overrides` are `table.key=value` with a TOML value, list entries by number (`annotators.0.rollouts=4`)."""
+    """Read a run file.
+
+    Args:
+        path: The TOML file.
+        overrides: Assignments `table.key=value` with a TOML value. An entry of a list is selected
+            by its index: `annotators.0.rollouts=4`.
+
+    Raises:
+        ConfigError: The file cannot be read, is not TOML, or contains an invalid key or value.
+    """
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"cannot read the run file {path}: {getattr(error, 'strerror', None) or error}"
-        ) from error
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"cannot read the run file {path}: {reason}") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
     except RecursionError as error:
         raise ConfigError(f"{path} is nested too deeply") from error
     for override in overrides:
-        _override(raw, override)
-    _refuse_odd_numbers(raw, str(path))
+        _apply_override(raw, override)
+    _check_numbers(raw, str(path))
     return parse(raw, str(path))
 
 
-def parse(raw: Mapping[str, Any], where: str) -> RunFile:
-    """Check a run file's content; `where` names it in messages."""
+def parse(raw: Mapping[str, Any], file_name: str) -> RunFile:
+    """Validate the content of a run file; error messages start with `file_name`."""
     try:
         return RunFile.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(f"{where}: {_first_message(error)}") from error
+        raise ConfigError(f"{file_name}: {_first_message(error)}") from error
 
 
 def _first_message(error: ValidationError) -> str:
     first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])
+    key_path = ".".join(str(part) for part in first["loc"])
     if first["loc"] in (("annotators",), ("filters",)):
-        return f"{place}: write every one under its own [[{place}]]"
+        return f"{key_path}: write every one under its own [[{key_path}]]"
     if first["type"] != "extra_forbidden":
-        return f"{place}: {first['msg']}"
+        return f"{key_path}: {first['msg']}"
     *tables, key = first["loc"]
     table = str(tables[0]) if tables else ""
-    known = TABLES.get(table, RunFile).model_fields
-    return f"unknown key '{key}'{f' in [{table}]' if table else ''}; known: {', '.join(known)}"
+    in_table = f" in [{table}]" if table else ""
+    valid_keys = ", ".join(TABLES.get(table, RunFile).model_fields)
+    return f"unknown key '{key}'{in_table}; known: {valid_keys}"
 
 
-def _override(raw: dict[str, Any], override: str) -> None:
+def _apply_override(raw: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
     if not equals or not path:
         raise ConfigError(f"--set {override}: write it as table.key=value")
     *parents, key = path.split(".")
-    place: Any = raw
+    table: Any = raw
     for parent in parents:
-        place = _entry(place, parent, override)
-    if not isinstance(place, dict):
-        raise ConfigError(f"--set {override}: {'.'.join(parents)} is no table")
-    place[key] = _value(text)
+        table = _entry(table, parent, override)
+    if not isinstance(table, dict):
+        raise ConfigError(f"--set {override}: {'.'.join(parents)} is not a table")
+    table[key] = _toml_value(text)
 
 
-def _entry(place: Any, name: str, override: str) -> Any:
-    if isinstance(place, list) and name.isdecimal() and int(name) < len(place):
-        return place[int(name)]
-    if isinstance(place, dict):
-        return place.setdefault(name, {})
+def _entry(container: Any, name: str, override: str) -> Any:
+    """Return an entry of a table or list; a missing table is created."""
+    if isinstance(container, list) and name.isdecimal() and int(name) < len(container):
+        return container[int(name)]
+    if isinstance(container, dict):
+        return container.setdefault(name, {})
     raise ConfigError(f"--set {override}: there is no '{name}' in the run file")
 
 
-def _value(text: str) -> Any:
-    """A TOML value, or else the text itself, so that strings need no quotes on a command line."""
+def _toml_value(text: str) -> Any:
+    """Return the TOML value, or the text itself, so that strings need no quotes in a shell."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
     except RecursionError as error:
-        raise ConfigError(f"--set …={text[:20]}…: nested too deeply") from error
+        raise ConfigError(f"--set …={text[:QUOTED_CHARACTERS]}…: nested too deeply") from error
 
 
-def _refuse_odd_numbers(value: Any, where: str) -> None:
-    """No parameter wants nan or infinity, nor more than the 64 bits that TOML promises for a whole number."""
-    if isinstance(value, dict | list):
-        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
-            _refuse_odd_numbers(inner, f"{where}: {key}" if ": " not in where else f"{where}.{key}")
-    elif (isinstance(value, float) and not math.isfinite(value)) or (
-        isinstance(value, int) and value.bit_length() > INTEGER_BITS
-    ):
-        raise ConfigError(f"{where}: a number out of range")
+def _check_numbers(value: Any, key_path: str) -> None:
+    """Reject nan, infinity and integers beyond 64 bits, which no parameter accepts."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _check_numbers(inner, _extended(key_path, key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            _check_numbers(inner, _extended(key_path, index))
+    elif _is_out_of_range(value):
+        raise ConfigError(f"{key_path}: a number out of range")
+
+
+def _is_out_of_range(value: Any) -> bool:
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    return isinstance(value, int) and value.bit_length() > INTEGER_BITS
+
+
+def _extended(key_path: str, key: object) -> str:
+    """Append a key to "FILE" or "FILE: table.key"."""
+    return f"{key_path}.{key}" if ": " in key_path else f"{key_path}: {key}"

@@ -1,9 +1,8 @@
-"""What the parts of a shard hold together: traces beside their problems, and what methods say of each."""
+"""Reads a dataset shard by shard, joining traces with their problems and annotations."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 from annotators.base import AnnotatedTrace
@@ -12,52 +11,59 @@ from stepmark.records import Annotation, Problem, Trace
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import PROBLEMS, TRACES, Table, annotations, discovered
 
-__all__ = ["Contents"]
+__all__ = ["DatasetReader"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contents:
-    """A dataset, shard by shard, as a run reads it; `DatasetError` where a part that must be whole is not."""
+class DatasetReader:
+    """A dataset as the stages of a run read it.
+
+    Methods raise `DatasetError` if a part that an earlier stage must have written is missing or
+    damaged.
+    """
 
     dataset: Dataset
-    explorers: Collection[str]
-    """The methods that discover traces."""
+    discovering_methods: Sequence[str]
+    """The methods of the run that add discovered traces."""
 
-    def stamp(self, table: Table[Any], shard: int) -> str:
-        """The fingerprint of a part that must stand."""
+    def part_key(self, table: Table[Any], shard: int) -> str:
+        """Return the part key of a part that must exist."""
         footer = self.dataset.footer(table, shard)
         if footer is None:
             raise DatasetError(
-                f"{self.dataset.uri}/{table.folder} has no whole part {shard}: run again to make it"
+                f"{self.dataset.uri}/{table.folder} has no complete part {shard}: "
+                "run again to make it"
             )
         return footer.fingerprint
 
-    def tables_of_traces(self) -> Sequence[Table[Any]]:
-        """The run's own traces, and those that its methods discovered."""
-        return [TRACES, *map(discovered, self.explorers)]
+    def trace_tables(self) -> Sequence[Table[Any]]:
+        """Return the table of sampled traces, followed by those of discovered traces."""
+        return [TRACES, *map(discovered, self.discovering_methods)]
 
-    def traces(self, shard: int, *tables: Table[Any]) -> Iterator[tuple[Problem, Trace]]:
-        """The traces of a shard, each beside its problem: the run's own, or all of these tables."""
-        problems = {
-            problem.problem_id: problem for problem in self.dataset.read_part(PROBLEMS, shard)
-        }
-        for trace in chain.from_iterable(
-            self.dataset.read_part(table, shard) for table in tables or [TRACES]
-        ):
-            if trace.problem_id not in problems:
-                raise DatasetError(
-                    f"{self.dataset.uri}: part {shard} of problems has none of id {trace.problem_id}; import or run again"
-                )
-            yield problems[trace.problem_id], trace
+    def traces(
+        self, shard: int, tables: Sequence[Table[Any]] = (TRACES,)
+    ) -> Iterator[tuple[Problem, Trace]]:
+        """Yield the traces of a shard in the order of the tables, each with its problem."""
+        problems = dict[str, Problem]()
+        for problem in self.dataset.read_part(PROBLEMS, shard):
+            problems[problem.problem_id] = problem
+        for table in tables:
+            for trace in self.dataset.read_part(table, shard):
+                if trace.problem_id not in problems:
+                    raise DatasetError(
+                        f"{self.dataset.uri}: part {shard} of problems has no problem with id "
+                        f"{trace.problem_id}; import or run again"
+                    )
+                yield problems[trace.problem_id], trace
 
-    def cases(
-        self, shard: int, methods: Sequence[str], *tables: Table[Any]
+    def annotated_traces(
+        self, shard: int, methods: Sequence[str], tables: Sequence[Table[Any]]
     ) -> Iterator[AnnotatedTrace]:
-        """The traces of a shard, those that were discovered too or those of these tables, and what the methods say of each."""
-        said: dict[str, dict[str, Annotation]] = defaultdict(dict)
+        """Yield the traces of a shard, each with its annotations by method."""
+        annotations_of = defaultdict[str, dict[str, Annotation]](dict)
         for method in methods:
             for annotation in self.dataset.read_part(annotations(method), shard):
-                said[annotation.trace_id][method] = annotation
-        for table in tables or self.tables_of_traces():
+                annotations_of[annotation.trace_id][method] = annotation
+        for table in tables:
             for trace in self.dataset.read_part(table, shard):
-                yield trace, said[trace.trace_id]
+                yield trace, annotations_of[trace.trace_id]

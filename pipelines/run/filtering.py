@@ -1,4 +1,4 @@
-"""Filters at work on a dataset: in the order of the run file, each over what those before it kept."""
+"""Filters applied to the labels of a dataset, in the order of the run file."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -6,34 +6,42 @@ from dataclasses import replace
 from filters.base import Candidate, Filter
 from stepmark.records import Label, StepLabel
 
-__all__ = ["dropped_by", "without"]
+__all__ = ["drop_reasons", "mark_dropped"]
 
 
-def dropped_by(
+def drop_reasons(
     filters: Sequence[Filter], candidates: Callable[[], Iterable[Candidate]]
 ) -> Mapping[str, str]:
-    """By trace id, the filter that drops the trace and why; `candidates` may have labels that are not kept, which no filter sees."""
-    dropped = dict[str, str]()
+    """Return why filters drop traces, by trace id: "filter: reason".
 
-    def left() -> Iterator[Candidate]:
-        return (
-            each for each in candidates() if each.label.kept and each.trace.trace_id not in dropped
-        )
+    Each filter sees the kept traces that earlier filters have not dropped.
 
-    for each in filters:
-        name = type(each).__module__.rpartition(".")[2]
-        reasons = each.drop(left)
-        dropped.update((trace_id, f"{name}: {reason}") for trace_id, reason in reasons.items())
-    return dropped
+    Args:
+        filters: The filters, in order.
+        candidates: Iterates over all labelled traces; labels that are not kept are skipped.
+    """
+    reasons = dict[str, str]()
+
+    def remaining() -> Iterator[Candidate]:
+        for candidate in candidates():
+            if candidate.label.kept and candidate.trace.trace_id not in reasons:
+                yield candidate
+
+    for item in filters:
+        # The module's name is the plugin's id. SQL splits the reason at the first ": ".
+        plugin_id = type(item).__module__.rpartition(".")[2]
+        for trace_id, reason in item.drop(remaining).items():
+            reasons[trace_id] = f"{plugin_id}: {reason}"
+    return reasons
 
 
-def without(label: Label, reason: str | None) -> Label:
-    """The label as a filter leaves it. A dropped one trains nothing; its first error, values and confidence still tell what was dropped."""
+def mark_dropped(label: Label, reason: str | None) -> Label:
+    """Return the label as not kept, for this reason; the same label if there is no reason.
+
+    A dropped label has no step labels, so it trains nothing. Its first error, values and confidence
+    stay, to show what was dropped.
+    """
     if reason is None:
         return label
-    return replace(
-        label,
-        kept=False,
-        reason=reason,
-        steps=tuple(StepLabel(value=step.value) for step in label.steps),
-    )
+    steps = tuple(StepLabel(value=step.value) for step in label.steps)
+    return replace(label, kept=False, reason=reason, steps=steps)

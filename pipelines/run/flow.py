@@ -1,7 +1,8 @@
-"""The run as a Prefect flow: a task for every stage and shard, awaited in one event loop.
+"""The run as a Prefect flow: one task per stage and shard, awaited in one event loop.
 
-Prefect shows, retries and schedules. Its parameters are small keys (stage, shard, method); what has been done is told by the parts on
-disk, so a run that is killed and started again, by hand or by Prefect, makes only what is missing.
+Prefect displays, retries and schedules the tasks. Their parameters are small keys (stage, shard,
+method). Progress is recorded by the parts on disk alone, so a run that was killed makes only what
+is missing when it is started again, by hand or by Prefect.
 """
 
 import asyncio
@@ -19,12 +20,12 @@ from prefect.client.schemas.objects import State, TaskRun
 from annotators.concurrency import gather_or_cancel
 from pipelines.run import plan as planning
 from pipelines.run.config import load
-from pipelines.run.infrequent_gc import seldom_sought
+from pipelines.run.infrequent_gc import infrequent_gc
 from pipelines.run.job import Job
 from pipelines.run.meter import Meter
-from pipelines.run.prepared_job import hand_over, handed_over
-from pipelines.run.progress import shown
-from pipelines.run.token_budget import Demand
+from pipelines.run.prepared_job import get_prepared_job, set_prepared_job
+from pipelines.run.progress import progress_bar
+from pipelines.run.token_budget import TokenBudget
 from stepmark.errors import ConfigError, DatasetError, EngineError
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import TRACES
@@ -32,85 +33,107 @@ from storage.dataset.tables import TRACES
 __all__ = ["perform", "prepare", "stepmark_label", "stepmark_run"]
 
 RETRY_SECONDS = (2.0, 10.0, 60.0)
-PATIENCE = 2
-"""Retries while no engine has answered anything yet: then its address is rather wrong than its server busy or starting again."""
+# Retries while no engine has answered yet: after that the address is probably wrong rather than the
+# server busy or restarting.
+RETRIES_BEFORE_FIRST_ANSWER = 2
 
 
 @flow(name="stepmark-run", flow_run_name="run {run_file}", validate_parameters=False)
 async def stepmark_run(run_file: str, overrides: Sequence[str] = ()) -> Sequence[Mapping[str, str]]:
-    """The whole job of a run file, as `stepmark run` and schedules start it; returns the rows of its summary."""
-    return await _work(
-        handed_over() or prepare(run_file, overrides, makes_traces=True), makes_traces=True
-    )
+    """Run all stages of a run file and return the rows of the summary.
+
+    `stepmark run` and schedules start this flow.
+    """
+    job = get_prepared_job() or prepare(run_file, overrides, makes_traces=True)
+    return await _run_stages(job, makes_traces=True)
 
 
 @flow(name="stepmark-label", flow_run_name="label {run_file}", validate_parameters=False)
 async def stepmark_label(
     run_file: str, overrides: Sequence[str] = ()
 ) -> Sequence[Mapping[str, str]]:
-    """Annotate and label the traces that a dataset holds, as `stepmark label` starts it; returns the rows of its summary."""
-    return await _work(
-        handed_over() or prepare(run_file, overrides, makes_traces=False), makes_traces=False
-    )
+    """Annotate and label the traces of a dataset and return the rows of the summary.
+
+    `stepmark label` starts this flow.
+    """
+    job = get_prepared_job() or prepare(run_file, overrides, makes_traces=False)
+    return await _run_stages(job, makes_traces=False)
 
 
 async def perform(
     job: Job, run_file: str, overrides: Sequence[str], *, makes_traces: bool
 ) -> Sequence[Mapping[str, str]]:
-    """Have the flow do a job that was prepared from these: models and evaluation sets, which can be large, are read once."""
-    hand_over(replace(job, meter=Meter()))  # whose clock starts here
-    return await (stepmark_run if makes_traces else stepmark_label)(run_file, overrides)
+    """Run the flow on a job that `prepare` returned for the same arguments.
+
+    Models and evaluation sets, which can be large, are thus read only once.
+    """
+    # A new meter, because its clock starts when it is created.
+    set_prepared_job(replace(job, meter=Meter()))
+    stepmark_flow = stepmark_run if makes_traces else stepmark_label
+    return await stepmark_flow(run_file, overrides)
 
 
 def prepare(run_file: str, overrides: Sequence[str], *, makes_traces: bool) -> Job:
-    """Read the run file, build all it names and look at its files and models, so that what is missing is told before anything starts."""
+    """Read a run file, build its plugins, and check its input files, models and dataset.
+
+    Raises:
+        UserError: Something is missing or invalid. Nothing has been started.
+    """
     settings = load(Path(run_file), overrides)
     plan = planning.build(settings)
+    dataset = Dataset(settings.dataset)
+    job = Job(plan=plan, dataset=dataset, meter=Meter())
     if makes_traces:
         if plan.source is None or plan.engine is None:
             raise ConfigError(
-                f"{run_file}: a run needs [problems] and [engine]; to label traces that exist use `stepmark label`"
+                f"{run_file}: a run needs [problems] and [engine]; "
+                "to label traces that exist use `stepmark label`"
             )
-        plan.traces_fingerprint()  # reads the model's weights
-        next(iter(plan.source.problems()), None)
-    plan.filters_fingerprints()  # reads the evaluation sets
-    dataset = Dataset(settings.dataset)
+        _ = job.fingerprints.traces  # fails if the weights of a local model cannot be read
+        next(iter(plan.source.problems()), None)  # fails if the problems cannot be read
+    job.fingerprints.filters()  # fails if an evaluation set cannot be read
     if not makes_traces:
         dataset.require()
-    elif _holds_imports(dataset):
+    elif _has_imported_traces(dataset):
         raise ConfigError(
-            f"{dataset.uri} holds traces that were imported: run into another folder, or label them with `stepmark label`"
+            f"{dataset.uri} holds imported traces: run into another folder, "
+            "or label them with `stepmark label`"
         )
     dataset.check_writable()
-    return Job(plan=plan, dataset=dataset, meter=Meter())
+    return job
 
 
-def _holds_imports(dataset: Dataset) -> bool:
-    """Nobody told how imported traces were sampled, and an import is alone in its dataset: the first whole part says it."""
-    whole = (shard for shard in dataset.shards(TRACES) if dataset.footer(TRACES, shard) is not None)
-    return any(
-        trace.sampling is None
-        for shard in islice(whole, 1)
-        for trace in islice(dataset.read_part(TRACES, shard), 1)
-    )
+def _has_imported_traces(dataset: Dataset) -> bool:
+    """Return whether the traces of a dataset were imported.
+
+    Imported traces carry no sampling parameters, and a dataset holds at most one import, so the
+    first trace of the first complete part is enough.
+    """
+    for shard in dataset.shards(TRACES):
+        if dataset.footer(TRACES, shard) is not None:
+            first = list(islice(dataset.read_part(TRACES, shard), 1))
+            return any(trace.sampling is None for trace in first)
+    return False
 
 
-async def _work(job: Job, *, makes_traces: bool) -> Sequence[Mapping[str, str]]:
+async def _run_stages(job: Job, *, makes_traces: bool) -> Sequence[Mapping[str, str]]:
+    """Run all stages, publish the summary as a Prefect artifact and return its rows."""
     try:
-        with job.dataset.alone(), shown(job.meter), seldom_sought():
+        with job.dataset.alone(), progress_bar(job.meter), infrequent_gc():
             await asyncio.to_thread(job.dataset.sweep)
-            shards = await _shards(job, makes_traces=makes_traces)
+            shards = await _prepare_shards(job, makes_traces=makes_traces)
             await asyncio.to_thread(
                 job.dataset.write_run_file,
                 job.plan.run_file.to_toml(),
                 labels_only=not makes_traces,
             )
-            await _work_off_all(job, shards, makes_traces=makes_traces)
-            if job.plan.labels_wait:
+            await _run_shards(job, shards, makes_traces=makes_traces)
+            if job.plan.labels_need_all_shards:
                 await _task(job, "labels", job.labelling.label_all)()
     finally:
         await job.close()
-    # Imported late: Prefect never lets go of a flow's module at exit, and what it held of DuckDB would be reported as leaked.
+    # Imported late: Prefect keeps the module of a flow alive until the process exits, and DuckDB
+    # objects that the module references would then be reported as leaked.
     from pipelines.run.summary import summary_rows
 
     rows = await asyncio.to_thread(summary_rows, job.dataset, job.meter, job.plan.run_file.prices)
@@ -120,83 +143,101 @@ async def _work(job: Job, *, makes_traces: bool) -> Sequence[Mapping[str, str]]:
     return rows
 
 
-async def _shards(job: Job, *, makes_traces: bool) -> Sequence[int]:
-    """The shards to work on; what an earlier, different run file left in them is dropped first, so that rows never mix."""
+async def _prepare_shards(job: Job, *, makes_traces: bool) -> Sequence[int]:
+    """Return the shards to work on, after removing what a different run file left in them."""
     if makes_traces:
-        problems = await _task(job, "problems", job.make_problems)()
-        traces = {shard: job.plan.traces_stamp(stamp) for shard, stamp in problems.items()}
+        traces_keys = dict[int, str]()
+        problems_keys = await _task(job, "problems", job.make_problems)()
+        for shard, problems_key in problems_keys.items():
+            traces_keys[shard] = job.fingerprints.traces_part_key(problems_key)
     else:
-        traces = await asyncio.to_thread(
-            lambda: {shard: _stamp_of(job.dataset, shard) for shard in job.dataset.shards(TRACES)}
-        )
-    if not traces:
+        traces_keys = await asyncio.to_thread(_existing_traces, job.dataset)
+    if not traces_keys:
         raise DatasetError(f"{job.dataset.uri} holds no traces: import some with `stepmark import`")
-    await job.ask_before_dropping(traces)
-    await asyncio.to_thread(job.drop_stale, traces)
-    return sorted(traces)
+    await job.check_engines(traces_keys)
+    await asyncio.to_thread(job.drop_stale, traces_keys)
+    return sorted(traces_keys)
 
 
-def _stamp_of(dataset: Dataset, shard: int) -> str:
-    footer = dataset.footer(TRACES, shard)
-    if footer is None:
-        raise DatasetError(
-            f"{dataset.uri}/traces/part-{shard:05d}.parquet is damaged, or of another version: import or run again"
-        )
-    return footer.fingerprint
+def _existing_traces(dataset: Dataset) -> dict[int, str]:
+    """Return the part keys of the traces of a dataset, by shard."""
+    part_keys = dict[int, str]()
+    for shard in dataset.shards(TRACES):
+        footer = dataset.footer(TRACES, shard)
+        if footer is None:
+            raise DatasetError(
+                f"{dataset.uri}/traces/part-{shard:05d}.parquet is damaged, or of another version: "
+                "import or run again"
+            )
+        part_keys[shard] = footer.fingerprint
+    return part_keys
 
 
-async def _work_off_all(job: Job, shards: Sequence[int], *, makes_traces: bool) -> None:
-    """Every shard; the next is begun as soon as the open ones ask too little of the engines, so that nobody waits for a shard's last trace.
+async def _run_shards(job: Job, shards: Sequence[int], *, makes_traces: bool) -> None:
+    """Run the stages of all shards, several shards at a time.
 
-    A shard counts from its first request on, so it is waited for before the demand is looked at again. An error leaves the rest unbegun.
+    The next shard is started as soon as the outstanding requests are below the token budget, so the
+    engines do not run idle while a shard waits for its last trace. A new shard is visible in the
+    budget from its first request on; the loop waits for that request before it checks the budget
+    again. After an error no further shard is started.
     """
-    bounds = job.plan.run_file.shards
-    demand, places = Demand(bounds.tokens_in_flight), asyncio.Semaphore(bounds.shards_in_flight)
+    limits = job.plan.run_file.shards
+    budget = TokenBudget(limits.tokens_in_flight)
+    slots = asyncio.Semaphore(limits.shards_in_flight)
 
-    async def work_off(shard: int, asking: asyncio.Event) -> None:
+    async def run_shard(shard: int, first_request: asyncio.Event) -> None:
         try:
-            await _work_off(job.counted(demand, asking), shard, asking, makes_traces=makes_traces)
+            metered = job.metered(budget, first_request)
+            await _run_shard(metered, shard, first_request, makes_traces=makes_traces)
         finally:
-            asking.set()
-            places.release()
+            # A shard that sends no request, or fails, must not block the loop below.
+            first_request.set()
+            slots.release()
 
     try:
         async with asyncio.TaskGroup() as group:
             for shard in shards:
-                await places.acquire()
-                await demand.low()
-                asking = asyncio.Event()
-                group.create_task(work_off(shard, asking))
-                await asking.wait()
+                await slots.acquire()
+                await budget.wait_until_low()
+                first_request = asyncio.Event()
+                group.create_task(run_shard(shard, first_request))
+                await first_request.wait()
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from errors
 
 
-async def _work_off(job: Job, shard: int, asking: asyncio.Event, *, makes_traces: bool) -> None:
-    """All stages of one shard."""
+async def _run_shard(
+    job: Job, shard: int, first_request: asyncio.Event, *, makes_traces: bool
+) -> None:
+    """Run all stages of one shard."""
     if makes_traces:
         await _task(job, f"traces-{shard}", job.make_traces)(shard)
-    if not all(annotator.needs for annotator in job.plan.annotators.values()):
-        asking.set()  # of the checkers, which no demand is counted for
+    if not all(spec.plugin.needs for spec in job.plan.annotators.values()):
+        # A method without an engine may be busy for long before the first request, and its work is
+        # not in the budget.
+        first_request.set()
     for wave in job.plan.waves:
         await gather_or_cancel(
-            _task(job, f"{method}-{shard}", job.make_annotations)(shard, method) for method in wave
+            _task(job, f"{spec.name}-{shard}", job.make_annotations)(shard, spec.name)
+            for spec in wave
         )
     if makes_traces and job.plan.oracle is not None:
         await _task(job, f"oracle-{shard}", job.make_oracle)(shard)
-    if not job.plan.labels_wait:
+    if not job.plan.labels_need_all_shards:
         await _task(job, f"labels-{shard}", job.labelling.label)(shard)
 
 
 def _task(
     job: Job, name: str, work: Callable[..., Coroutine[Any, Any, Any]]
 ) -> Callable[..., Coroutine[Any, Any, Any]]:
-    """A Prefect task that is tried again when, and only when, the engine says that trying again can help."""
+    """Return the work as a Prefect task that is retried after retryable engine errors only."""
 
     async def is_retryable(_task: object, run: TaskRun, state: State[Any]) -> bool:
-        return (_has_answered(job) or run.run_count <= PATIENCE) and await _may_pass(state)
+        if not _has_answered(job) and run.run_count > RETRIES_BEFORE_FIRST_ANSWER:
+            return False
+        return await _failed_with_retryable_error(state)
 
-    made: Callable[..., Coroutine[Any, Any, Any]] = task(
+    prefect_task: Callable[..., Coroutine[Any, Any, Any]] = task(
         name=name.rpartition("-")[0] or name,
         task_run_name=name,
         retries=len(RETRY_SECONDS),
@@ -205,18 +246,19 @@ def _task(
         persist_result=False,
         cache_policy=NO_CACHE,
     )(work)
-    return made
+    return prefect_task
 
 
 def _has_answered(job: Job) -> bool:
+    """Return whether any engine has answered a request of this run."""
     return job.meter.generated_tokens > 0 or job.meter.done["traces"] > 0
 
 
-async def _may_pass(state: State[Any]) -> bool:
+async def _failed_with_retryable_error(state: State[Any]) -> bool:
     try:
         await state.aresult()
     except EngineError as error:
         return error.retryable
-    except Exception:  # noqa: BLE001  # anything else is a mistake that trying again repeats
+    except Exception:  # noqa: BLE001  # a retry would only repeat any other error
         return False
     return False

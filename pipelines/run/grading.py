@@ -1,74 +1,105 @@
-"""Grading a completion: its final answer, and whether that is the reference's. Anything that cannot be decided is unknown.
+"""Grading: extract the final answer of a completion and compare it with the reference.
 
-A grader is a verifier that decides answers, and has a way to find one: `answers` compares what a solution states, `code` runs its final
-program against the tests that are the reference.
+A grader is a verifier that decides final answers, together with a function that extracts the answer
+from a text. `answers` compares stated answers; `code` runs the final program against the tests that
+are the reference. The outcome is unknown whenever the comparison cannot be decided.
 """
 
 import re
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from annotators.context import Grade
-from stepmark import code_blocks as fences
-from stepmark import final_answers as answers
+from stepmark import code_blocks, final_answers
 from stepmark.records import Verdict
 from verifiers.base import AnswerClaim, Finding, ReferenceClaim
 from verifiers.isolation.pool import Isolated
 
-__all__ = ["FINDERS", "GRADER", "grade", "grade_answer", "why_ungradable"]
+__all__ = ["ANSWER_EXTRACTORS", "DEFAULT_GRADER", "grade", "grade_answer", "why_ungradable"]
 
-GRADER = "answers"
-FINDERS = {
-    GRADER: (answers.final_answer, answers.VERSION),
-    "code": (fences.final_program, fences.VERSION),
+DEFAULT_GRADER = "answers"
+
+
+class AnswerExtractor(NamedTuple):
+    """A function that finds the final answer in a text, and its version for fingerprints."""
+
+    extract: Callable[[str], str | None]
+    version: int
+
+
+ANSWER_EXTRACTORS: Mapping[str, AnswerExtractor] = {
+    DEFAULT_GRADER: AnswerExtractor(final_answers.final_answer, final_answers.VERSION),
+    "code": AnswerExtractor(code_blocks.final_program, code_blocks.VERSION),
 }
-"""Where every grader finds the answer in a text, and the version of that."""
-WHOLE = re.compile(r"-?[1-9]\d{0,17}|0", re.ASCII)
-"""A whole number in its one spelling. Most answers of word problems are: what `answers` says of them is told without asking a worker."""
-SAME, OTHER = (
-    Finding(verdict=Verdict.CORRECT, reason="the same text"),
-    Finding(verdict=Verdict.INCORRECT, reason="different numbers"),
-)
+"""The answer extractor of each grader."""
+
+# An integer in its only canonical spelling, below 10**18. Most answers of word problems are such
+# integers; comparing them here gives the finding of `answers` without a round trip to a worker.
+CANONICAL_INTEGER = re.compile(r"-?[1-9]\d{0,17}|0", re.ASCII)
+EQUAL_INTEGERS = Finding(verdict=Verdict.CORRECT, reason="the same text")
+DIFFERENT_INTEGERS = Finding(verdict=Verdict.INCORRECT, reason="different numbers")
 
 
 async def grade(
-    workers: Isolated, text: str, finish_reason: str, reference: str | None, *, grader: str = GRADER
+    workers: Isolated,
+    text: str,
+    finish_reason: str,
+    reference: str | None,
+    *,
+    grader: str = DEFAULT_GRADER,
 ) -> Grade:
-    """The grade of a whole solution text. A truncated one is unknown whatever it says: it had not ended."""
-    answer = FINDERS[grader][0](text)
+    """Grade a complete solution text.
+
+    Args:
+        workers: The pool that runs the verifier.
+        text: The solution, including the prefix that a rollout continues.
+        finish_reason: "stop", "length", or "error: ..." for a rejected request.
+        reference: The reference answer, if there is one.
+        grader: A key of `ANSWER_EXTRACTORS`.
+
+    Returns:
+        The grade. A truncated solution is unknown even if it contains an answer, because the model
+        had not finished.
+    """
+    answer = ANSWER_EXTRACTORS[grader].extract(text)
     if finish_reason != "stop":
-        return Grade(
-            final_answer=answer,
-            outcome=Verdict.UNKNOWN,
-            reason="truncated" if finish_reason == "length" else finish_reason,
-        )
+        reason = "truncated" if finish_reason == "length" else finish_reason
+        return Grade(final_answer=answer, outcome=Verdict.UNKNOWN, reason=reason)
     return await grade_answer(workers, answer, reference, grader=grader)
 
 
 async def grade_answer(
-    workers: Isolated, answer: str | None, reference: str | None, *, grader: str = GRADER
+    workers: Isolated,
+    answer: str | None,
+    reference: str | None,
+    *,
+    grader: str = DEFAULT_GRADER,
 ) -> Grade:
-    """The grade of a final answer."""
+    """Grade a final answer; unknown if the answer or the reference is missing."""
     if answer is None:
         return Grade(final_answer=None, outcome=Verdict.UNKNOWN, reason="no final answer")
     if reference is None:
         return Grade(final_answer=answer, outcome=Verdict.UNKNOWN, reason="no reference answer")
-    if grader == GRADER and WHOLE.fullmatch(answer) and WHOLE.fullmatch(reference):
-        finding = SAME if answer == reference else OTHER
+    if grader == DEFAULT_GRADER and _are_canonical_integers(answer, reference):
+        finding = EQUAL_INTEGERS if answer == reference else DIFFERENT_INTEGERS
     else:
         finding = await workers.verify(grader, AnswerClaim(answer=answer, reference=reference))
     return Grade(final_answer=answer, outcome=finding.verdict, reason=finding.reason)
 
 
-async def why_ungradable(workers: Isolated, reference: str, *, grader: str = GRADER) -> str:
-    """Why no solution could be graded against a reference; empty for one that can.
+async def why_ungradable(workers: Isolated, reference: str, *, grader: str = DEFAULT_GRADER) -> str:
+    """Return why no solution could be graded against a reference, or "" if one could.
 
-    A text is always equal to itself, so more is asked: the verifier must understand the reference as something that an answer written
-    differently can be compared with.
+    Comparing the reference with itself would prove nothing, since equal texts are always equal. The
+    verifier must understand it as something that a differently written answer can equal.
     """
-    if grader == GRADER and WHOLE.fullmatch(reference):
+    if grader == DEFAULT_GRADER and CANONICAL_INTEGER.fullmatch(reference):
         return ""
-    understood = await workers.verify(grader, ReferenceClaim(reference=reference))
-    return (
-        ""
-        if understood.verdict is Verdict.CORRECT
-        else f"no answer could be compared with it: {understood.reason}"
-    )
+    finding = await workers.verify(grader, ReferenceClaim(reference=reference))
+    if finding.verdict is Verdict.CORRECT:
+        return ""
+    return f"no answer could be compared with it: {finding.reason}"
+
+
+def _are_canonical_integers(answer: str, reference: str) -> bool:
+    return bool(CANONICAL_INTEGER.fullmatch(answer) and CANONICAL_INTEGER.fullmatch(reference))

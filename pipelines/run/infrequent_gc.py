@@ -1,23 +1,31 @@
-"""Python's search for garbage, which a run wants little of: nearly all that it makes is in no cycle, and goes when its last user does."""
+"""Run the garbage collector less often during a run.
+
+Nearly all objects of a run are in no reference cycle and are freed by reference counting, so a
+collection costs time and frees almost nothing.
+"""
 
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["seldom_sought"]
+__all__ = ["infrequent_gc"]
 
-YOUNG = 20_000
-"""New objects, less those that have gone, before they are looked through: Python's own 700 are there at every moment of a run."""
+# New objects, less those freed, before a collection of the youngest generation. Python's default of
+# 700 is exceeded at every moment of a run, by the requests in flight alone.
+YOUNG_OBJECTS = 20_000
 
 
 @contextmanager
-def seldom_sought() -> Iterator[None]:
-    """Look for garbage more seldom while the block runs, and never through what was there before: libraries, which stay."""
-    before = gc.get_threshold()
+def infrequent_gc() -> Iterator[None]:
+    """Collect garbage less often within the block, and never scan the objects that exist before it.
+
+    Those are mostly imported libraries, which stay until the process ends.
+    """
+    thresholds = gc.get_threshold()
     gc.freeze()
-    gc.set_threshold(YOUNG, *before[1:])
+    gc.set_threshold(YOUNG_OBJECTS, *thresholds[1:])
     try:
         yield
     finally:
-        gc.set_threshold(*before)
+        gc.set_threshold(*thresholds)
         gc.unfreeze()

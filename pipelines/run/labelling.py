@@ -1,4 +1,8 @@
-"""Labels from annotations: shard by shard, or of all shards where the labeler learns or filters compare traces."""
+"""The last stage of a run: turn annotations into labels, and let filters drop some of them.
+
+Labels are written shard by shard unless the labeler is fitted to all traces or filters compare
+traces; then they are written when all shards are annotated.
+"""
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
@@ -8,10 +12,8 @@ from tempfile import TemporaryDirectory
 
 from annotators.base import FittableLabeler, Labeler
 from filters.base import Candidate
-from pipelines.run.dataset_reader import Contents
-from pipelines.run.filtering import dropped_by, without
-from pipelines.run.meter import Meter
-from pipelines.run.plan import Plan
+from pipelines.run.filtering import drop_reasons, mark_dropped
+from pipelines.run.run_context import RunContext
 from stepmark.errors import ConfigError
 from stepmark.records import Label
 from storage.dataset.dataset import Dataset
@@ -20,89 +22,103 @@ from storage.dataset.tables import LABELS, TRACES, annotations
 __all__ = ["Labelling"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Labelling:
-    """The last stage of a plan: it writes the labels of a dataset, and spends no token."""
+    """The labelling stage of a run. It uses no engine."""
 
-    plan: Plan
-    dataset: Dataset
-    meter: Meter
+    run: RunContext
 
     async def label(self, shard: int) -> None:
-        """Label the traces of a shard from the annotations of the run's methods, where the other shards have no say in it."""
-        labeler = self.plan.labeler
-        if labeler is not None:
-            assert not isinstance(labeler, FittableLabeler), "what learns waits for all shards"
-            await asyncio.to_thread(self._write, shard, labeler)
-
-    def _write(self, shard: int, labeler: Labeler) -> None:
-        stamp = self.stamps({shard: self._contents.stamp(TRACES, shard)})[shard]
-        if not self.dataset.has_part(LABELS, shard, stamp):
-            self._write_labels(shard, stamp, self._labels(shard, labeler))
+        """Write the labels of one shard, for a labeler that needs no other shard."""
+        labeler = self.run.plan.labeler
+        if labeler is None:
+            return
+        assert not isinstance(labeler, FittableLabeler), "fitting needs all shards: `label_all`"
+        await asyncio.to_thread(self._write_shard, shard, labeler)
 
     async def label_all(self) -> None:
-        """Label the traces of all shards, once the labeler has learned from them, and have the filters drop some."""
-        stamps = self.stamps(
-            {shard: self._contents.stamp(TRACES, shard) for shard in self.dataset.shards(TRACES)}
+        """Write the labels of all shards: fit the labeler, label, then apply the filters."""
+        traces_keys = dict[int, str]()
+        for shard in self.run.dataset.shards(TRACES):
+            traces_keys[shard] = self.run.reader.part_key(TRACES, shard)
+        part_keys = self.part_keys(traces_keys)
+        is_current = all(
+            self.run.dataset.has_part(LABELS, shard, key) for shard, key in part_keys.items()
         )
-        if not all(self.dataset.has_part(LABELS, shard, stamp) for shard, stamp in stamps.items()):
-            await asyncio.to_thread(self._write_all, stamps)
+        if not is_current:
+            await asyncio.to_thread(self._write_all, part_keys)
 
-    def stamps(self, traces: Mapping[int, str]) -> Mapping[int, str]:
-        """The stamps that labels of these traces bear, as the gold stands now."""
-        gold = annotations(self.plan.gold) if self.plan.gold else None
-        footers = {shard: self.dataset.footer(gold, shard) for shard in traces} if gold else {}
-        return self.plan.labels_stamps(
-            traces, {shard: footer.fingerprint for shard, footer in footers.items() if footer}
-        )
+    def part_keys(self, traces_keys: Mapping[int, str]) -> Mapping[int, str]:
+        """Return the part keys of the labels of these traces, with the current ground truth."""
+        gold_keys = dict[int, str]()
+        if self.run.plan.gold:
+            for shard in traces_keys:
+                footer = self.run.dataset.footer(annotations(self.run.plan.gold), shard)
+                if footer is not None:
+                    gold_keys[shard] = footer.fingerprint
+        return self.run.fingerprints.labels_part_keys(traces_keys, gold_keys)
 
-    def _write_all(self, stamps: Mapping[int, str]) -> None:
-        """Labels reach the dataset when every filter has spoken: until then they lie in a folder of their own."""
-        labeler = self._fitted(stamps)
+    def _write_shard(self, shard: int, labeler: Labeler) -> None:
+        traces_key = self.run.reader.part_key(TRACES, shard)
+        part_key = self.part_keys({shard: traces_key})[shard]
+        if not self.run.dataset.has_part(LABELS, shard, part_key):
+            self._write_labels(shard, part_key, self._labels(shard, labeler))
+
+    def _write_all(self, part_keys: Mapping[int, str]) -> None:
+        """Label all shards into a temporary dataset, filter, and write the result.
+
+        Nothing is written to the dataset before all filters have run, so a run that is killed in a
+        filter leaves no unfiltered labels.
+        """
+        labeler = self._fitted_labeler(part_keys)
         with TemporaryDirectory() as folder:
             drafts = Dataset(folder)
-            for shard, stamp in stamps.items():
-                drafts.write_part(LABELS, shard, self._labels(shard, labeler), stamp)
-            dropped = dropped_by(self.plan.filters, partial(self._candidates, drafts))
-            for shard, stamp in stamps.items():
-                if not self.dataset.has_part(LABELS, shard, stamp):
-                    labels = (
-                        without(label, dropped.get(label.trace_id))
-                        for label in drafts.read_part(LABELS, shard)
-                    )
-                    self._write_labels(shard, stamp, labels)
+            for shard, part_key in part_keys.items():
+                drafts.write_part(LABELS, shard, self._labels(shard, labeler), part_key)
+            reasons = drop_reasons(self.run.plan.filters, partial(self._candidates, drafts))
+            for shard, part_key in part_keys.items():
+                if self.run.dataset.has_part(LABELS, shard, part_key):
+                    continue
+                drafted = drafts.read_part(LABELS, shard)
+                labels = (mark_dropped(label, reasons.get(label.trace_id)) for label in drafted)
+                self._write_labels(shard, part_key, labels)
 
-    def _fitted(self, shards: Iterable[int]) -> Labeler:
-        """The labeler, once it has learned from these shards if it learns."""
-        fitting = self.plan.labeler
-        assert fitting is not None, "filters come with a labeler"
-        if not isinstance(fitting, FittableLabeler):
-            return fitting
-        if fitting.gold and fitting.gold not in self.dataset.methods("annotations"):
-            raise ConfigError(
-                f"[label] gold = '{fitting.gold}': {self.dataset.uri} has no annotations of that name"
-            )
-        methods = [*self.plan.annotators, *[fitting.gold] * bool(fitting.gold)]
-        return fitting.fit(
-            case for shard in shards for case in self._contents.cases(shard, methods)
+    def _fitted_labeler(self, shards: Iterable[int]) -> Labeler:
+        """Return the labeler, fitted to the traces of these shards if it is fittable."""
+        labeler = self.run.plan.labeler
+        assert labeler is not None, "`plan.build` rejects filters without a labeler"
+        if not isinstance(labeler, FittableLabeler):
+            return labeler
+        methods = list(self.run.plan.annotators)
+        if labeler.gold:
+            if labeler.gold not in self.run.dataset.methods("annotations"):
+                raise ConfigError(
+                    f"[label] gold = '{labeler.gold}': {self.run.dataset.uri} has no annotations "
+                    "of that name"
+                )
+            methods.append(labeler.gold)
+        reader = self.run.reader
+        return labeler.fit(
+            case
+            for shard in shards
+            for case in reader.annotated_traces(shard, methods, reader.trace_tables())
         )
 
     def _candidates(self, drafts: Dataset) -> Iterator[Candidate]:
+        """Yield every trace of the dataset with its problem and its drafted label."""
         for shard in drafts.shards(LABELS):
-            traces = self._contents.traces(shard, *self._contents.tables_of_traces())
-            for (problem, trace), label in zip(
-                traces, drafts.read_part(LABELS, shard), strict=True
-            ):
+            traces = self.run.reader.traces(shard, self.run.reader.trace_tables())
+            labels = drafts.read_part(LABELS, shard)
+            for (problem, trace), label in zip(traces, labels, strict=True):
                 yield Candidate(problem, trace, label)
 
     def _labels(self, shard: int, labeler: Labeler) -> Iterator[Label]:
-        fingerprint = self.plan.labels_fingerprint()
-        for trace, said in self._contents.cases(shard, list(self.plan.annotators)):
-            yield replace(labeler.label(trace, said), fingerprint=fingerprint)
+        fingerprint = self.run.fingerprints.labels()
+        methods = list(self.run.plan.annotators)
+        tables = self.run.reader.trace_tables()
+        for trace, by_method in self.run.reader.annotated_traces(shard, methods, tables):
+            yield replace(labeler.label(trace, by_method), fingerprint=fingerprint)
 
-    def _write_labels(self, shard: int, stamp: str, labels: Iterable[Label]) -> None:
-        self.meter.finish("labels", self.dataset.write_part(LABELS, shard, labels, stamp))
-
-    @property
-    def _contents(self) -> Contents:
-        return Contents(dataset=self.dataset, explorers=self.plan.explorers)
+    def _write_labels(self, shard: int, part_key: str, labels: Iterable[Label]) -> None:
+        written = self.run.dataset.write_part(LABELS, shard, labels, part_key)
+        self.run.meter.finish("labels", written)

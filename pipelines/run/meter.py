@@ -1,4 +1,4 @@
-"""What a run has done so far: counted as it happens, shown live, summed up at the end."""
+"""Counters of a run, updated as it proceeds; progress display and summary read them."""
 
 import time
 from collections import Counter
@@ -9,32 +9,36 @@ __all__ = ["Meter"]
 
 
 class Meter:
-    """Counters of one run, of this process only: what an earlier run left finished is not counted again."""
+    """Counters of one run in this process. What an earlier run finished is not counted."""
 
     def __init__(self) -> None:
         self.started = time.perf_counter()
         self.done: Counter[str] = Counter()
-        """Items by stage: "problems", "traces", a method's name, "labels"."""
+        """Finished items by stage: "problems", "traces", a method's name, "labels"."""
         self.total: Counter[str] = Counter()
-        """Items that are known to be to do, by stage."""
+        """Items to do by stage, as far as they are known."""
         self.failed: Counter[str] = Counter()
+        """Finished items by stage that failed."""
         self.rollouts = 0
         self.aborted = 0
+        """Completions whose request was cancelled."""
         self.prompt_tokens = 0
         self.cached_tokens = 0
+        """Prompt tokens that the engine had cached."""
         self.generated_tokens = 0
 
     def expect(self, stage: str, count: int) -> None:
-        """`count` more items of a stage are to be done."""
+        """Add items that a stage has to do."""
         self.total[stage] += count
 
     def finish(self, stage: str, count: int = 1, *, failed: bool = False) -> None:
-        """`count` items of a stage are done."""
+        """Add items that a stage has done."""
         self.done[stage] += count
-        self.failed[stage] += count if failed else 0
+        if failed:
+            self.failed[stage] += count
 
-    def pay(self, cost: Cost) -> None:
-        """Add to the bill."""
+    def add_cost(self, cost: Cost) -> None:
+        """Add the cost of finished items."""
         self.rollouts += cost.rollouts
         self.aborted += cost.aborted
         self.prompt_tokens += cost.prompt_tokens
@@ -43,5 +47,5 @@ class Meter:
 
     @property
     def seconds(self) -> float:
-        """Wall time so far."""
+        """The wall time since the meter was created, in seconds."""
         return time.perf_counter() - self.started

@@ -1,7 +1,8 @@
-"""The Prefect server that a run talks to: the configured one, or one of its own that ends with the run, however the run ends.
+"""The Prefect server of a run: the configured one, or a private one that ends with the run.
 
-Left to itself Prefect starts a temporary server that Ctrl-C ends before the run has, that outlives a killed run and holds its output
-open, and that shares one database file in the home folder with every other. This one has a session and a database in memory of its own.
+Prefect's own temporary server is unsuitable: Ctrl-C stops it before the run has ended, it outlives
+a killed run and keeps its output open, and all such servers share one database file in the home
+folder. The private server has its own session and an in-memory database.
 """
 
 import os
@@ -25,78 +26,78 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from engines.runtime import watchdog as _watchdog
+from engines.runtime import watchdog
 from stepmark.errors import ConfigError, InstallError
 
-__all__ = ["configured", "reachable"]
+__all__ = ["configured_url", "reachable_server"]
 
+# Covers the imports and the creation of tables of a new server on a busy machine.
 START_SECONDS = 180.0
-"""For the imports and the tables of a new server, on a busy machine."""
 POLL_SECONDS = 0.1
-ANSWER_SECONDS = 10.0
-LAST_WORDS = 300
-LEAVE_SECONDS = 2.0
-USER_ERROR = 2
+HEALTH_TIMEOUT_SECONDS = 10.0
+# The end of the server's log that an error message quotes.
+LOG_CHARACTERS = 300
+# Long enough to print the error message of the command.
+EXIT_SECONDS = 2.0
+USER_ERROR_STATUS = 2
 ENVIRONMENT = {
     "PREFECT_SERVER_DATABASE_CONNECTION_URL": "sqlite+aiosqlite:///:memory:",
-    # Flows of ours need no block types, and Prefect would note in the home folder that a database which is gone has them.
+    # The flows use no block types. Prefect would also remember in the home folder that this
+    # database, which disappears with the server, has them.
     "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
     "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",
 }
 
 
-def configured() -> str | None:
-    """The address of the Prefect server that the user has configured, by PREFECT_API_URL or a profile."""
+def configured_url() -> str | None:
+    """Return the URL of the Prefect server configured by PREFECT_API_URL or a profile."""
     return get_current_settings().api.url
 
 
 @contextmanager
-def reachable() -> Iterator[None]:
-    """Let flows run within the block; `ConfigError` when the configured server does not answer, or stops answering."""
-    url = configured()
+def reachable_server() -> Iterator[None]:
+    """Provide a Prefect server for flows that run within the block.
+
+    Raises:
+        ConfigError: The configured server does not answer, or stops answering.
+        InstallError: The private server does not start.
+    """
+    url = configured_url()
     if url is None:
-        with _own():
+        with _private_server():
             yield
         return
     try:
         if not _answers(url):
             raise ConfigError(
-                f"no Prefect server answers at {url}: start it with `prefect server start`, or unset PREFECT_API_URL"
+                f"no Prefect server answers at {url}: start it with `prefect server start`, "
+                "or unset PREFECT_API_URL"
             )
         yield
     except httpx.TransportError as error:
-        _leave_soon()
+        _exit_soon()
         raise ConfigError(
-            f"the Prefect server at {url} has gone ({error}): what is finished is kept, run again"
+            f"the Prefect server at {url} stopped answering ({error}): finished parts are kept, "
+            "run again"
         ) from error
 
 
-def _leave_soon() -> None:
-    """End the process when the message has been told: at exit Prefect would try for minutes to tell its events to a server that is gone."""
-    leave = threading.Timer(LEAVE_SECONDS, os._exit, [USER_ERROR])
-    leave.daemon = True
-    leave.start()
+def _exit_soon() -> None:
+    """End the process shortly, after the error has been printed.
+
+    On a normal exit Prefect retries the delivery of its events to the dead server for minutes.
+    """
+    timer = threading.Timer(EXIT_SECONDS, os._exit, [USER_ERROR_STATUS])
+    timer.daemon = True
+    timer.start()
 
 
 @contextmanager
-def _own() -> Iterator[None]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+def _private_server() -> Iterator[None]:
+    port = str(_free_port())
     url = f"http://127.0.0.1:{port}/api"
-    command = [
-        sys.executable,
-        "-m",
-        "prefect",
-        "server",
-        "start",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        port,
-        "--no-ui",
-        "--no-services",
-    ]
+    command = [sys.executable, "-m", "prefect", "server", "start"]
+    command += ["--host", "127.0.0.1", "--port", port, "--no-ui", "--no-services"]
     with tempfile.TemporaryFile() as log:
         server = subprocess.Popen(
             command,
@@ -104,37 +105,52 @@ def _own() -> Iterator[None]:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
+            # A session of its own, so that Ctrl-C in the terminal does not reach the server.
             start_new_session=True,
         )
-        watchdog = _watchdog.guard([server.pid])
+        # Kills the server if this process is killed.
+        guard = watchdog.guard([server.pid])
         try:
-            _wait(url, server, log)
-            # Nobody will look at its events and logs, and at exit Prefect would wait for minutes to deliver them to a server that is gone.
+            _wait_until_up(url, server, log)
+            # Events and logs of the private server are never read. On exit Prefect would wait for
+            # minutes to deliver them to the stopped server.
             EventsWorker.set_client_override(NullEventsClient)
             with temporary_settings({PREFECT_API_URL: url, PREFECT_LOGGING_TO_API_ENABLED: False}):
                 yield
         finally:
             server.kill()
             server.wait()
-            _watchdog.release(watchdog)
+            watchdog.release(guard)
 
 
-def _wait(url: str, server: subprocess.Popen[bytes], log: IO[bytes]) -> None:
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def _wait_until_up(url: str, server: subprocess.Popen[bytes], log: IO[bytes]) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not _answers(url):
         if server.poll() is not None or time.monotonic() > deadline:
             log.seek(0)
+            text = log.read().decode(errors="replace").strip()
             raise InstallError(
-                f"Prefect's temporary server did not start: {log.read().decode(errors='replace').strip()[-LAST_WORDS:]}"
+                f"Prefect's temporary server did not start: {text[-LOG_CHARACTERS:]}"
             )
         time.sleep(POLL_SECONDS)
 
 
 def _answers(url: str) -> bool:
-    """Whether anything is said there, a refusal too: Prefect Cloud has no health to tell without a key."""
+    """Return whether a server answers at the URL.
+
+    Any response counts, an error status too: Prefect Cloud has no health endpoint without a key.
+    """
+    # Loading the certificates takes longer than the request, so plain http skips it.
+    verify = url.startswith("https:")
     try:
-        # Where there are no certificates to check, none are read: that takes longer than the answer.
-        httpx.get(f"{url}/health", timeout=ANSWER_SECONDS, verify=url.startswith("https:"))
+        httpx.get(f"{url}/health", timeout=HEALTH_TIMEOUT_SECONDS, verify=verify)
     except (httpx.TransportError, httpx.InvalidURL):
         return False
     return True

@@ -1,4 +1,4 @@
-"""What open requests still ask of the engines, in tokens: when it runs low, the run begins its next shard."""
+"""Count the tokens of outstanding requests, and start the next shard when few remain."""
 
 import asyncio
 from collections.abc import Sequence
@@ -7,47 +7,54 @@ from dataclasses import dataclass, replace
 from engines.base import Completion, Engine, EngineWrapper, Prompt, Scored
 from stepmark.records import Sampling
 
-__all__ = ["Demand", "Door"]
+__all__ = ["MeteredEngine", "TokenBudget"]
 
+# A rough estimate for prompts. Engines report prompt tokens only in their answer, and prompts are
+# the smaller part of the work.
 CHARACTERS_PER_TOKEN = 4
-"""Of a prompt, roughly: no engine says before it answers, and prompts are the smaller part of the demand."""
 
 
-class Demand:
-    """The tokens that the engines have been asked for and have not answered yet, as far as one can know.
+class TokenBudget:
+    """An estimate of the tokens that engines still have to process for outstanding requests.
 
-    A request counts as its prompt and, for each of its samples, the mean of what has been generated so far: `max_tokens` before anything
-    has. No request is ever held back: `most` only decides when more work is begun, so that engines have enough to do and memory stays flat.
+    A request counts as its prompt plus, for each of its samples, the mean number of tokens
+    generated per completion so far. Before the first completion each sample counts as
+    `max_tokens`.
+
+    The budget never delays a request. It only decides when another shard is started, so that the
+    engines stay busy and memory stays bounded.
+
+    Args:
+        limit: Further shards wait until fewer tokens than this are outstanding.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self._prompt_tokens = 0
         self._open_samples = 0
-        self._open_at_most = 0
+        self._open_max_tokens = 0
         self._completions = 0
         self._generated_tokens = 0
         self._changed = asyncio.Event()
 
     @property
-    def tokens(self) -> int:
-        """What is outstanding."""
-        if not self._completions:
-            return self._prompt_tokens + self._open_at_most
-        return (
-            self._prompt_tokens + self._open_samples * self._generated_tokens // self._completions
-        )
+    def outstanding(self) -> int:
+        """The estimated number of outstanding tokens, prompts included."""
+        if self._completions == 0:
+            return self._prompt_tokens + self._open_max_tokens
+        expected = self._open_samples * self._generated_tokens // self._completions
+        return self._prompt_tokens + expected
 
-    async def low(self) -> None:
-        """Wait until less than `most` is outstanding."""
-        while self.tokens >= self._most:
+    async def wait_until_low(self) -> None:
+        """Wait until fewer tokens than the limit are outstanding."""
+        while self.outstanding >= self._limit:
             self._changed.clear()
             await self._changed.wait()
 
-    async def answered(
+    async def complete(
         self, engine: Engine, prompt: Prompt, sampling: Sampling
     ) -> Sequence[Completion]:
-        """Ask the engine, and count the request for as long as it is open."""
+        """Request completions from the engine and count the request while it is open."""
         self._count(prompt, sampling, +1)
         try:
             completions = await engine.complete(prompt, sampling)
@@ -58,35 +65,37 @@ class Demand:
         self._generated_tokens += sum(completion.generated_tokens for completion in completions)
         return completions
 
-    async def scored(self, engine: Engine, prompt: Prompt, continuation: str) -> Scored:
-        """Have the engine score a text, which counts as a prompt without samples."""
-        whole, no_samples = replace(prompt, prefix=prompt.prefix + continuation), Sampling(n=0)
-        self._count(whole, no_samples, +1)
+    async def score(self, engine: Engine, prompt: Prompt, continuation: str) -> Scored:
+        """Score a text with the engine and count it as a prompt without samples."""
+        text = replace(prompt, prefix=prompt.prefix + continuation)
+        no_samples = Sampling(n=0)
+        self._count(text, no_samples, +1)
         try:
             return await engine.score(prompt, continuation)
         finally:
-            self._count(whole, no_samples, -1)
+            self._count(text, no_samples, -1)
             self._changed.set()
 
     def _count(self, prompt: Prompt, sampling: Sampling, sign: int) -> None:
+        """Add (`sign` +1) or remove (-1) one request."""
         self._prompt_tokens += sign * (len(prompt.text) // CHARACTERS_PER_TOKEN)
         self._open_samples += sign * sampling.n
-        self._open_at_most += sign * sampling.n * sampling.max_tokens
+        self._open_max_tokens += sign * sampling.n * sampling.max_tokens
 
 
 @dataclass(frozen=True, kw_only=True)
-class Door(EngineWrapper):
-    """An engine as one shard sees it: what goes through is counted, and the first request sets `asking`."""
+class MeteredEngine(EngineWrapper):
+    """The engine as one shard uses it: requests are counted, the first sets `first_request`."""
 
-    demand: Demand
-    asking: asyncio.Event
+    budget: TokenBudget
+    first_request: asyncio.Event
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
-        """The engine's answer."""
-        self.asking.set()
-        return await self.demand.answered(self.engine, prompt, sampling)
+        """Return the engine's completions."""
+        self.first_request.set()
+        return await self.budget.complete(self.engine, prompt, sampling)
 
     async def score(self, prompt: Prompt, continuation: str) -> Scored:
-        """The engine's score."""
-        self.asking.set()
-        return await self.demand.scored(self.engine, prompt, continuation)
+        """Return the engine's score."""
+        self.first_request.set()
+        return await self.budget.score(self.engine, prompt, continuation)

@@ -1,4 +1,4 @@
-"""The truth to score against: the annotations of a method (`oracle`, `human`), or a file that people filled in."""
+"""The ground truth of a score: the annotations of a method, or a file that people filled in."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,58 +14,93 @@ from storage.queries.sql import query
 
 __all__ = ["first_errors"]
 
-OF_METHOD = "SELECT trace_id, first_error FROM annotations WHERE method = '{method}' AND first_error IS NOT NULL"
+OF_METHOD = """
+SELECT trace_id, first_error FROM annotations
+WHERE method = '{method}' AND first_error IS NOT NULL
+"""
 COLUMNS = ("trace_id", "first_error")
 
 
 def first_errors(dataset: Dataset, gold: str) -> tuple[Mapping[str, int], Sequence[Rejected]]:
-    """The gold first error of every trace that has one, -1 for none, and the rows of a file that were set aside.
+    """Return the gold first errors.
 
-    `gold` is a method's name, or a .jsonl, .parquet, .csv or .json file with the columns `trace_id` and `first_error`.
+    Args:
+        dataset: The dataset whose traces are scored.
+        gold: The name of a method, or a .jsonl, .parquet, .csv or .json file with the columns
+            `trace_id` and `first_error`.
+
+    Returns:
+        The index of the first error by trace id, -1 for no error, of the traces that have a gold
+        label; and the rejected rows of the file.
+
+    Raises:
+        ConfigError: The dataset has no annotations of the method.
+        InputError: The file cannot be read, or names no trace of the dataset.
     """
     dataset.require()
     methods = dataset.methods("annotations")
+    # `gold` is one of the dataset's methods here, so it is safe to insert into the query.
     if gold in methods:
         return dict(values(query(dataset, OF_METHOD.format(method=gold)))), ()
     if is_method(gold):
+        available = ", ".join(methods) or "none"
         raise ConfigError(
-            f"{dataset.uri} has no annotations of '{gold}' to score against; it has: {', '.join(methods) or 'none'}"
+            f"{dataset.uri} has no annotations of '{gold}' to score against; it has: {available}"
         )
-    return _of_file(dataset, gold)
+    return _read_files(dataset, gold)
 
 
-def _of_file(dataset: Dataset, path: str) -> tuple[Mapping[str, int], Sequence[Rejected]]:
-    lengths: dict[str, int] = dict(
-        values(query(dataset, "SELECT trace_id, len(steps) FROM traces"))
-    )
-    truth: dict[str, int] = {}
-    aside: list[Rejected] = []
-    for file in expand([path]):
+def _read_files(dataset: Dataset, pattern: str) -> tuple[Mapping[str, int], Sequence[Rejected]]:
+    lengths = query(dataset, "SELECT trace_id, len(steps) FROM traces")
+    step_counts: dict[str, int] = dict(values(lengths))
+    gold = dict[str, int]()
+    rejected = list[Rejected]()
+    for file in expand([pattern]):
         for row in with_columns(read(Path(file)), [[column] for column in COLUMNS]):
             if isinstance(row, Rejected):
-                aside.append(row)
+                rejected.append(row)
                 continue
             try:
-                truth.update([_row(row, lengths, truth)])
+                trace_id, first_error = _parse_row(row, step_counts, gold)
+                gold[trace_id] = first_error
             except UnusableError as error:
-                aside.append(error.rejected(row))
-    if not truth:
-        told = f"; row {aside[0].row}, field '{aside[0].field}': {aside[0].reason}" if aside else ""
-        raise InputError(f"{path} names the first error of no trace of {dataset.uri}{told}")
-    return truth, aside
+                rejected.append(error.rejected(row))
+    if not gold:
+        example = ""
+        if rejected:
+            first = rejected[0]
+            example = f"; row {first.row}, field '{first.field}': {first.reason}"
+        raise InputError(f"{pattern} names the first error of no trace of {dataset.uri}{example}")
+    return gold, rejected
 
 
-def _row(row: Row, lengths: Mapping[str, int], seen: Mapping[str, int]) -> tuple[str, int]:
-    trace_id, index = (number_or_text_at(row.value, column) or "" for column in COLUMNS)
-    if trace_id not in lengths:
+def _parse_row(
+    row: Row, step_counts: Mapping[str, int], gold: Mapping[str, int]
+) -> tuple[str, int]:
+    """Return the trace id and the first error of a row.
+
+    Args:
+        row: A row of the file.
+        step_counts: The number of steps of every trace of the dataset.
+        gold: The first errors of earlier rows.
+
+    Raises:
+        UnusableError: The trace is unknown or repeated, or has no step with that index.
+    """
+    trace_id = number_or_text_at(row.value, "trace_id") or ""
+    index = number_or_text_at(row.value, "first_error") or ""
+    if trace_id not in step_counts:
         raise UnusableError("trace_id", "no trace of this dataset")
-    if trace_id in seen:
+    if trace_id in gold:
         raise UnusableError("trace_id", "the same trace as in an earlier row")
-    places = [str(place) for place in range(NO_ERROR, lengths[trace_id])]
+    valid = [str(number) for number in range(NO_ERROR, step_counts[trace_id])]
+    # "2.0" is accepted for 2: a column with missing values is often stored as floats.
     number = index.removesuffix(".0")
-    if number not in places:
+    # Compared as text, because `int` would also accept digits of other scripts.
+    if number not in valid:
         raise UnusableError(
             "first_error",
-            f"not the index of one of the {lengths[trace_id]} steps, from 0, nor {NO_ERROR} for none",
+            f"not the index of one of the {step_counts[trace_id]} steps, from 0, "
+            f"or {NO_ERROR} for none",
         )
     return trace_id, int(number)

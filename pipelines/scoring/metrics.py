@@ -1,13 +1,16 @@
-"""Label quality: how a method's first errors and step verdicts agree with gold ones (oracle or human).
+"""Label quality: how the first errors and step verdicts of a method agree with gold ones.
 
-The measures are ProcessBench's (Zheng et al. 2024, arXiv 2412.06559, section 4): a prediction is right when it names exactly the gold first
-error; F1 is the harmonic mean of the accuracies on erroneous and on error-free traces. A trace the method leaves undecided is a miss there,
-and is also counted apart. Gold that is undecided is left out.
+The measures are those of ProcessBench (Zheng et al. 2024, arXiv 2412.06559, section 4): a
+prediction is correct if it names exactly the gold first error; F1 is the harmonic mean of the
+accuracies on traces with and without an error. A trace on which the method is undecided counts as a
+miss and is also reported in `Score.decided`. Traces whose gold label is undecided are excluded by
+the caller.
 
-Calibration is of what a method is confident of, kept or not: the expected calibration error over ten bins of equal width (Guo et al. 2017,
-arXiv 1706.04599, section 2).
+Calibration covers every stated confidence, of labels that are not kept too: the expected
+calibration error over ten bins of equal width (Guo et al. 2017, arXiv 1706.04599, section 2).
 
-Methods that decide more, or less, are compared at an equal share of the traces: each at its surest ones.
+Methods that decide different numbers of traces are compared at an equal share of the traces: each
+on those of which it is most confident.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,168 +20,201 @@ from stepmark.records import NO_ERROR, Verdict
 
 __all__ = ["Bin", "Case", "Score", "score"]
 
+# Bins of equal width over [0, 1], for calibration.
 BINS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One trace: its gold first error, the predicted one (None: undecided), and the predicted verdicts of its steps."""
+    """The gold label of one trace and the prediction of one method."""
 
     gold: int
+    """The index of the gold first error, -1 for none."""
     predicted: int | None
+    """The predicted first error; None if the method is undecided."""
     steps: Sequence[Verdict] = ()
+    """The predicted verdict of each step."""
     right_answer: bool = False
+    """Whether the final answer of the trace is correct."""
     believed: int | None = None
-    """The first error that `confidence` is of; a label that is not kept believes in one too."""
+    """The first error that `confidence` refers to. Labels that are not kept have one as well."""
     confidence: float | None = None
     sureness: float = 0.0
-    """Orders the traces that a method decides, where it states no confidence."""
+    """Ranks the traces that a method decides, if it states no confidence."""
     tokens: int = 0
-    """Generated to say this."""
+    """The tokens generated for the prediction."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bin:
-    """The traces whose confidence lies in one tenth of [0, 1]."""
+    """The traces whose confidence falls into one tenth of [0, 1]."""
 
     low: float
+    """The lower bound of the bin."""
     traces: int
     confidence: float
-    """Mean."""
+    """The mean confidence."""
     accuracy: float
-    """The share of them whose believed first error is exactly the gold one."""
+    """The share of the traces whose believed first error is exactly the gold one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """Shares in [0, 1]; None where there is nothing to take a share of."""
+    """The measures of one method. Shares are in [0, 1]; None if the denominator is zero."""
 
     traces: int
     decided: int
     exact: float | None
-    """Of the decided traces, those with exactly the gold first error (for a consensus: the precision of what is kept)."""
+    """The share of decided traces with exactly the gold first error.
+
+    For a consensus this is the precision of the kept labels.
+    """
     exact_at_share: float | None
-    """The same of the surest ones that make up a share of all traces; None where fewer are decided, or no share is given."""
+    """The same for the most confident traces that make up a given share of all traces.
+
+    None if fewer traces are decided, or no share is given.
+    """
     accuracy_wrong: float | None
-    """Of the traces with an error, those whose first error is named exactly."""
+    """The share of traces with an error whose first error is named exactly."""
     accuracy_right: float | None
-    """Of the traces without an error, those said to have none."""
+    """The share of traces without an error that are predicted to have none."""
     f1: float | None
+    """The harmonic mean of the two accuracies."""
     step_precision: float | None
-    """Of the steps said to be incorrect (none after the gold first error counts), those that are the gold first error."""
+    """The share of steps predicted incorrect that are the gold first error.
+
+    Steps after the gold first error are ignored.
+    """
     step_recall: float | None
-    """Of the gold first errors, those said to be incorrect."""
+    """The share of gold first errors that are predicted incorrect."""
     step_f1: float | None
-    """The harmonic mean of the two."""
+    """The harmonic mean of step precision and recall."""
     flawed_positives: int
-    """Right answers with a wrong step, in gold."""
+    """The number of traces with a correct answer and an incorrect step, in gold."""
     flawed_found: int
-    """Of those, the ones whose first error is named exactly."""
+    """The number of flawed positives whose first error is named exactly."""
     reliability: tuple[Bin, ...]
-    """Of the traces with a confidence; bins without a trace are left out."""
+    """The traces with a confidence, binned; empty bins are left out."""
     calibration_error: float | None
-    """The mean distance of a bin's accuracy from its confidence, bins weighing as their traces."""
+    """The mean absolute difference of accuracy and confidence, weighted by traces per bin."""
     tokens: float | None
-    """Generated for a trace, on average."""
+    """The mean number of tokens generated per trace."""
 
 
 def score(cases: Iterable[Case], *, share: float | None = None) -> Score:
-    """All measures of one method; `share`, in [0, 1], is the one at which methods are compared."""
+    """Return all measures of one method.
+
+    Args:
+        cases: The traces with a gold label.
+        share: The share of the traces, in [0, 1], for `Score.exact_at_share`.
+    """
     cases = list(cases)
     wrong = [case for case in cases if case.gold != NO_ERROR]
     right = [case for case in cases if case.gold == NO_ERROR]
     decided = [case for case in cases if case.predicted is not None]
-    accuracy_wrong, accuracy_right = (
-        _share(_hits(wrong), len(wrong)),
-        _share(_hits(right), len(right)),
-    )
     flawed = [case for case in wrong if case.right_answer]
-    named, true = _named_steps(cases)
-    step_precision, step_recall = _share(true, named), _share(true, len(wrong))
+    accuracy_wrong = _share(_hits(wrong), len(wrong))
+    accuracy_right = _share(_hits(right), len(right))
+    predicted_steps, correct_steps = _count_predicted_steps(cases)
+    step_precision = _share(correct_steps, predicted_steps)
+    step_recall = _share(correct_steps, len(wrong))
+    exact_at_share = None
+    if share is not None:
+        exact_at_share = _exact_of_most_confident(decided, round(share * len(cases)))
     reliability = _bins(cases)
     return Score(
         traces=len(cases),
         decided=len(decided),
         exact=_share(_hits(decided), len(decided)),
-        exact_at_share=None
-        if share is None
-        else _exact_of_surest(decided, round(share * len(cases))),
+        exact_at_share=exact_at_share,
         accuracy_wrong=accuracy_wrong,
         accuracy_right=accuracy_right,
-        f1=_harmonic(accuracy_wrong, accuracy_right),
+        f1=_harmonic_mean(accuracy_wrong, accuracy_right),
         step_precision=step_precision,
         step_recall=step_recall,
-        step_f1=_harmonic(step_precision, step_recall),
+        step_f1=_harmonic_mean(step_precision, step_recall),
         flawed_positives=len(flawed),
         flawed_found=_hits(flawed),
         reliability=reliability,
         calibration_error=_calibration_error(reliability),
-        tokens=sum(case.tokens for case in cases) / len(cases) if cases else None,
+        tokens=_share(sum(case.tokens for case in cases), len(cases)),
     )
 
 
-def _exact_of_surest(decided: Sequence[Case], count: int) -> float | None:
-    """Of `count` traces, the surest; of those that are as sure as the last of them, as many as fit are taken at their average."""
+def _exact_of_most_confident(decided: Sequence[Case], count: int) -> float | None:
+    """Return the share of exact predictions among the `count` most confident cases.
+
+    Cases that tie with the last of them fill the remaining places at their average accuracy, so the
+    result does not depend on the order of the cases.
+    """
     if not 0 < count <= len(decided):
         return None
-    ranks = [case.sureness if case.confidence is None else case.confidence for case in decided]
-    last = sorted(ranks, reverse=True)[count - 1]
-    surer = [case for case, rank in zip(decided, ranks, strict=True) if rank > last]
-    as_sure = [case for case, rank in zip(decided, ranks, strict=True) if rank == last]
-    return (_hits(surer) + (count - len(surer)) * _hits(as_sure) / len(as_sure)) / count
+    lowest = sorted(map(_rank, decided), reverse=True)[count - 1]
+    above = [case for case in decided if _rank(case) > lowest]
+    tied = [case for case in decided if _rank(case) == lowest]
+    expected_hits = _hits(above) + (count - len(above)) * _hits(tied) / len(tied)
+    return expected_hits / count
+
+
+def _rank(case: Case) -> float:
+    return case.sureness if case.confidence is None else case.confidence
 
 
 def _bins(cases: Iterable[Case]) -> tuple[Bin, ...]:
-    found: dict[int, list[tuple[float, bool]]] = {}
+    by_bin = dict[int, list[tuple[float, bool]]]()
     for case in cases:
         if case.confidence is not None:
-            place = min(int(BINS * case.confidence), BINS - 1)
-            found.setdefault(place, []).append((case.confidence, case.believed == case.gold))
-    return tuple(
-        Bin(
-            low=place / BINS,
-            traces=len(inside),
-            confidence=sum(confidence for confidence, _ in inside) / len(inside),
-            accuracy=sum(right for _, right in inside) / len(inside),
+            # The last bin includes a confidence of exactly 1.
+            number = min(int(BINS * case.confidence), BINS - 1)
+            by_bin.setdefault(number, []).append((case.confidence, case.believed == case.gold))
+    bins = list[Bin]()
+    for number, entries in sorted(by_bin.items()):
+        bins.append(
+            Bin(
+                low=number / BINS,
+                traces=len(entries),
+                confidence=sum(confidence for confidence, _ in entries) / len(entries),
+                accuracy=sum(correct for _, correct in entries) / len(entries),
+            )
         )
-        for place, inside in sorted(found.items())
-    )
+    return tuple(bins)
 
 
 def _calibration_error(bins: Sequence[Bin]) -> float | None:
-    traces = sum(one.traces for one in bins)
-    return (
-        sum(one.traces * abs(one.accuracy - one.confidence) for one in bins) / traces
-        if traces
-        else None
-    )
+    if not bins:
+        return None
+    traces = sum(item.traces for item in bins)
+    return sum(item.traces * abs(item.accuracy - item.confidence) for item in bins) / traces
 
 
-def _named_steps(cases: Iterable[Case]) -> tuple[int, int]:
-    """(steps said to be incorrect, those of them that are gold first errors), up to and including the gold first error.
+def _count_predicted_steps(cases: Iterable[Case]) -> tuple[int, int]:
+    """Return the number of steps predicted incorrect, and of those that are gold first errors.
 
-    After the first error gold says nothing of a step, so nothing there counts for or against a method.
+    Steps after the gold first error are not counted, because gold does not label them.
     """
-    named = true = 0
+    predicted = 0
+    correct = 0
     for case in cases:
-        last = len(case.steps) if case.gold == NO_ERROR else case.gold + 1
-        said = [
-            index for index, verdict in enumerate(case.steps[:last]) if verdict is Verdict.INCORRECT
-        ]
-        named += len(said)
-        true += case.gold in said
-    return named, true
+        end = len(case.steps) if case.gold == NO_ERROR else case.gold + 1
+        for index, verdict in enumerate(case.steps[:end]):
+            if verdict is Verdict.INCORRECT:
+                predicted += 1
+                correct += index == case.gold
+    return predicted, correct
 
 
 def _hits(cases: Iterable[Case]) -> int:
+    """Return the number of cases whose predicted first error is exactly the gold one."""
     return sum(case.predicted == case.gold for case in cases)
 
 
-def _share(part: int, whole: int) -> float | None:
-    return part / whole if whole else None
+def _share(part: int, total: int) -> float | None:
+    return part / total if total else None
 
 
-def _harmonic(a: float | None, b: float | None) -> float | None:
+def _harmonic_mean(a: float | None, b: float | None) -> float | None:
     if a is None or b is None:
         return None
-    return 2 * a * b / (a + b) if a + b else 0.0
+    if a + b == 0:
+        return 0.0
+    return 2 * a * b / (a + b)

@@ -1,8 +1,12 @@
-"""The reliability diagram of a score: how often what is said with a confidence is right (Guo et al. 2017, arXiv 1706.04599, figure 1).
+"""The reliability diagram of scores: accuracy by stated confidence.
 
-One panel a method: a bar for every tenth of confidence, as high as its accuracy, with a dot at its mean confidence and the number of traces
-above it; the diagonal is where the two agree. A method that states no confidence has no panel. The same scores make the same file, byte by
-byte, under the same version of matplotlib, which is an extra (`plots`).
+As in Guo et al. 2017 (arXiv 1706.04599, figure 1), with one panel per method: a bar per tenth of
+confidence, as high as its accuracy, with a dot at its mean confidence and the number of traces
+above. On the diagonal confidence and accuracy are equal. Methods without a confidence have no
+panel.
+
+Equal scores give equal files, byte by byte, with the same version of matplotlib, which is the
+optional dependency `plots`.
 """
 
 import math
@@ -20,13 +24,15 @@ if TYPE_CHECKING:
 
 __all__ = ["check", "draw_reliability"]
 
-# What a file says of when and by whom it was made, by its suffix; left out, so that equal pictures are equal files.
+# The metadata that is left out of a file, by suffix: dates and program versions would make equal
+# diagrams differ.
 METADATA: Mapping[str, Mapping[str, None]] = {
     ".svg": {"Date": None},
     ".png": {"Software": None},
     ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
 STYLE: Mapping[str, Any] = {
+    # A fixed salt makes the ids in an SVG file reproducible.
     "svg.hashsalt": "stepmark",
     "svg.fonttype": "none",
     "font.size": 9,
@@ -35,47 +41,64 @@ STYLE: Mapping[str, Any] = {
 }
 COLUMNS = 3
 PANEL_INCHES = 3.2
+# A dataset decides how many panels there are, so the size of the diagram needs a limit.
 MAX_PANELS = 60
-"""More could be named by a data set than a picture can show."""
-MAX_NAME = 60
-HEADROOM = 1.12
-"""Above an accuracy of 1, for the numbers over the bars."""
-BAR, DOT, DIAGONAL = "#4878a8", "#d1605e", "#888888"
+MAX_NAME_CHARACTERS = 60
+# The upper end of the y axis. Above an accuracy of 1 it leaves space for the counts.
+Y_MAX = 1.12
+COUNT_OFFSET = 0.02
+BAR_COLOR = "#4878a8"
+DOT_COLOR = "#d1605e"
+DIAGONAL_COLOR = "#888888"
 
 
 def check(path: Path) -> None:
-    """Raise a `UserError` unless a picture can be drawn into such a file."""
+    """Check that a diagram can be drawn into such a file.
+
+    Raises:
+        ConfigError: The suffix is not a supported format.
+        InstallError: matplotlib is not installed.
+    """
     if path.suffix.lower() not in METADATA:
         raise ConfigError(f"--plot {path}: name a file that ends in {', '.join(METADATA)}")
     try:
         import matplotlib  # noqa: F401
     except ModuleNotFoundError as error:
         raise InstallError(
-            "--plot needs the package 'matplotlib', which is not installed: pip install 'stepmark[plots]'"
+            "--plot needs the package 'matplotlib', which is not installed: "
+            "pip install 'stepmark[plots]'"
         ) from error
 
 
 def draw_reliability(scored: Mapping[tuple[str, str], Score], path: Path) -> None:
-    """Draw every score with a confidence, by (part of the data, method), into a file; `UserError` where there is none, or it cannot be."""
+    """Draw all scores with a confidence into a file.
+
+    Args:
+        scored: The scores by (value of the breakdown column, method).
+        path: The file; its suffix selects the format.
+
+    Raises:
+        ConfigError: No method states a confidence, there are too many panels, or the file cannot
+            be written.
+        InstallError: matplotlib is not installed.
+    """
     check(path)
-    panels = [
-        (f"{part} {method}".strip(), score)
-        for (part, method), score in scored.items()
-        if score.reliability
-    ]
-    if not 0 < len(panels) <= MAX_PANELS:
-        why = (
-            f"{len(panels)} methods and parts are more than the {MAX_PANELS} of a picture"
-            if panels
-            else "no method states a confidence"
+    panels = list[tuple[str, Score]]()
+    for (part, method), score in scored.items():
+        if score.reliability:
+            panels.append((f"{part} {method}".strip(), score))
+    if not panels:
+        raise ConfigError(f"--plot {path}: no method states a confidence")
+    if len(panels) > MAX_PANELS:
+        raise ConfigError(
+            f"--plot {path}: {len(panels)} methods and parts are more than the {MAX_PANELS} that "
+            "a diagram can hold"
         )
-        raise ConfigError(f"--plot {path}: {why}")
     import matplotlib as mpl
 
     with mpl.rc_context(dict(STYLE)), warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="Glyph .* missing from"
-        )  # a sign that the font lacks is shown as a box
+        # A character that the font lacks is drawn as a box.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
         try:
             _figure(panels).savefig(path, metadata=METADATA[path.suffix.lower()])
         except OSError as error:
@@ -83,38 +106,47 @@ def draw_reliability(scored: Mapping[tuple[str, str], Score], path: Path) -> Non
 
 
 def _figure(panels: Sequence[tuple[str, Score]]) -> "Figure":
+    # Imported late: matplotlib is optional and slow to import.
     from matplotlib.figure import Figure
 
     columns = min(COLUMNS, len(panels))
     rows = math.ceil(len(panels) / columns)
     figure = Figure(figsize=(PANEL_INCHES * columns, PANEL_INCHES * rows), layout="constrained")
     for number, (name, score) in enumerate(panels, start=1):
-        _panel(figure.add_subplot(rows, columns, number), name, score)
+        _draw_panel(figure.add_subplot(rows, columns, number), name, score)
     return figure
 
 
-def _panel(axes: Any, name: str, score: Score) -> None:
-    shown = visible(" ".join(name.split()))
-    title = f"{shown[:MAX_NAME]}…" if len(shown) > MAX_NAME else shown
-    measured = f"ECE {100 * (score.calibration_error or 0):.1f} %, {sum(one.traces for one in score.reliability)} traces"
-    # A name out of a data set is text: between dollar signs matplotlib would read it as a formula.
-    axes.set_title(f"{title}\n{measured}", parse_math=False, fontsize="medium")
+def _draw_panel(axes: Any, name: str, score: Score) -> None:
+    # Names come from the dataset: as formulas, between dollar signs, they could fail to parse.
+    axes.set_title(_panel_title(name, score), parse_math=False, fontsize="medium")
     axes.set(
         xlim=(0, 1),
-        ylim=(0, HEADROOM),
+        ylim=(0, Y_MAX),
         xlabel="confidence",
         ylabel="accuracy",
         yticks=(0, 0.25, 0.5, 0.75, 1),
     )
-    axes.plot((0, 1), (0, 1), color=DIAGONAL, linestyle="--", linewidth=1)
-    for one in score.reliability:
-        axes.bar(one.low, one.accuracy, 1 / BINS, align="edge", color=BAR, edgecolor="white")
-        axes.plot(one.confidence, one.accuracy, "o", color=DOT, markersize=3, clip_on=False)
+    axes.plot((0, 1), (0, 1), color=DIAGONAL_COLOR, linestyle="--", linewidth=1)
+    for item in score.reliability:
+        axes.bar(
+            item.low, item.accuracy, 1 / BINS, align="edge", color=BAR_COLOR, edgecolor="white"
+        )
+        axes.plot(item.confidence, item.accuracy, "o", color=DOT_COLOR, markersize=3, clip_on=False)
         axes.text(
-            one.low + 0.5 / BINS,
-            one.accuracy + 0.02,
-            str(one.traces),
+            item.low + 0.5 / BINS,
+            item.accuracy + COUNT_OFFSET,
+            str(item.traces),
             ha="center",
             va="bottom",
             fontsize="x-small",
         )
+
+
+def _panel_title(name: str, score: Score) -> str:
+    title = visible(" ".join(name.split()))
+    if len(title) > MAX_NAME_CHARACTERS:
+        title = f"{title[:MAX_NAME_CHARACTERS]}…"
+    error = 100 * (score.calibration_error or 0)
+    traces = sum(item.traces for item in score.reliability)
+    return f"{title}\nECE {error:.1f} %, {traces} traces"

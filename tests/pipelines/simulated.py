@@ -110,7 +110,7 @@ def job_in(folder: Path, workers: Isolated, model: Model, **changes: Any) -> Job
 async def run(job: Job) -> Job:
     """Every stage of every shard, in order, as the flow does it."""
     traces = await wanted(job)
-    await job.ask_before_dropping(traces)
+    await job.check_engines(traces)
     job.drop_stale(traces)
     for shard in traces:
         await job.make_traces(shard)
@@ -121,7 +121,8 @@ async def run(job: Job) -> Job:
 async def wanted(job: Job) -> Mapping[int, str]:
     """The stamps that the traces of each shard will have, once its problems are written."""
     return {
-        shard: job.plan.traces_stamp(stamp) for shard, stamp in (await job.make_problems()).items()
+        shard: job.fingerprints.traces_part_key(stamp)
+        for shard, stamp in (await job.make_problems()).items()
     }
 
 
@@ -139,9 +140,9 @@ async def _annotate(job: Job, shards: list[int], *, oracle: bool = False) -> Non
             await job.make_annotations(shard, method)
         if oracle:
             await job.make_oracle(shard)
-        if not job.plan.labels_wait:
+        if not job.plan.labels_need_all_shards:
             await job.labelling.label(shard)
-    if job.plan.labels_wait:
+    if job.plan.labels_need_all_shards:
         await job.labelling.label_all()
 
 

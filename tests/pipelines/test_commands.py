@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.__main__ import main
-from pipelines.importing.import_command import take_in
+from pipelines.importing.import_command import import_dataset
 from pipelines.run import flow
 from pipelines.run.job import Job
 from stepmark import plugins
@@ -60,7 +60,7 @@ RUN_FILES = {
     ),
     "filters of no labels": (
         'dataset = "d"\n[[filters]]\nuse = "balance"',
-        "[[filters]] leave labelled traces out, and without [label]",
+        "[[filters]] drop labelled traces, and without a [label] table",
     ),
     "nothing to run": ('dataset = "d"', "a run needs [problems] and [engine]"),
 }
@@ -138,7 +138,7 @@ SETTINGS = {
 IN_THE_FLOW = {
     "refused every time": (
         'engine={use="scripted",context=1}',
-        "the engine refused every problem: the prompt has ",
+        "the engine rejected every problem: the prompt has ",
     ),
     "missing key": (
         'engine={use="openai",model="m",api_key_env="STEPMARK_NO_SUCH_KEY"}',
@@ -257,7 +257,7 @@ COMMANDS = {
     ),
     "import a known shape by a map": (
         ["import", "solutions.jsonl", "--dataset", "new", "--shape", "prm800k", "--map", "label=x"],
-        "the shape prm800k knows its own columns",
+        "the shape prm800k defines its columns",
     ),
     "import labels by no name": (
         ["import", "solutions.jsonl", "--dataset", "new", "--labels-by", "../x"],
@@ -315,7 +315,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     solutions, dataset = folder / "solutions.jsonl", folder / "dataset"
     solutions.write_text(SOLUTION.replace("1 + 1", "1 + 2"))
     asyncio.run(
-        take_in(
+        import_dataset(
             [str(solutions)], str(dataset), shape="", fields={}, split="line", domain="", license=""
         )
     )

@@ -156,14 +156,14 @@ def test_an_engine_that_never_answers_is_given_up_early(
     model(respond := Failing(*range(100), error=busy("nobody there")))
     with pytest.raises(EngineError, match="nobody there"):
         run(run_file(tmp_path, problems={"use": "word_problems", "count": 1}))
-    assert respond.calls == 1 + flow.PATIENCE
+    assert respond.calls == 1 + flow.RETRIES_BEFORE_FIRST_ANSWER
 
 
 def test_an_engine_that_has_answered_is_waited_for(
     tmp_path: Path, prefect_server: str, model: Callable[..., list[str]]
 ) -> None:
     retries = len(flow.RETRY_SECONDS)
-    assert retries > flow.PATIENCE
+    assert retries > flow.RETRIES_BEFORE_FIRST_ANSWER
     model(respond := Failing(*range(1, 1 + retries), error=busy()))
     one_by_one = {"problems_per_shard": 1, "shards_in_flight": 1}
     run(run_file(tmp_path, problems={"use": "word_problems", "count": 2}, shards=one_by_one))
@@ -238,10 +238,10 @@ def test_a_server_that_goes_away_is_told_in_one_line(
     prefect_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left = []
-    monkeypatch.setattr(_server, "_leave_soon", lambda: left.append("left"))
+    monkeypatch.setattr(_server, "_exit_soon", lambda: left.append("left"))
     with (
-        pytest.raises(ConfigError, match=r"the Prefect server at .* has gone"),
-        _server.reachable(),
+        pytest.raises(ConfigError, match=r"the Prefect server at .* stopped answering"),
+        _server.reachable_server(),
     ):
         raise httpx.ConnectError("refused")
     assert left == ["left"]

@@ -251,11 +251,11 @@ def test_ids_derive_from_content(tmp_path: Path) -> None:
         ),
         (
             {"shape": "prm800k", "fields": {"label": "x"}},
-            "the shape prm800k knows its own columns and whose labels they hold",
+            "the shape prm800k defines its columns and the method of its labels",
         ),
         (
             {"shape": "prm800k", "labels_by": "me"},
-            "the shape prm800k knows its own columns and whose labels they hold",
+            "the shape prm800k defines its columns and the method of its labels",
         ),
         (
             {"fields": {"outcome": "x"}},

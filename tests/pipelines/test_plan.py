@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from annotators.methods.binary_search import BinarySearch
+from engines.base import Engine
 from engines.scripted import Scripted
 from pipelines.run.config import RunFile, parse
+from pipelines.run.fingerprints import Fingerprints
 from pipelines.run.plan import Plan, build
 from problems.sources.word_problems import WordProblems
 from stepmark.errors import UserError
@@ -52,8 +54,8 @@ def refusal(**changes: Any) -> str:
 def test_methods_go_by_their_plugins_name_or_their_own() -> None:
     built = plan().annotators
     assert tuple(built) == METHODS
-    assert built["binary_search"] == BinarySearch(rollouts=4)
-    assert built["thorough"] == BinarySearch(rollouts=16)
+    assert built["binary_search"].plugin == BinarySearch(rollouts=4)
+    assert built["thorough"].plugin == BinarySearch(rollouts=16)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +86,7 @@ def test_methods_go_by_their_plugins_name_or_their_own() -> None:
         ),
         (
             {"annotators": [{"use": "formal", "name": "oracle"}]},
-            "[[annotators]] name = 'oracle': use small letters, digits and _",
+            "[[annotators]] name = 'oracle': use lower-case letters, digits and _",
         ),
         ({"annotators": [{"use": "formal", "name": "human"}]}, "name = 'human'"),
         ({"annotators": [{"use": "formal", "name": "../x"}]}, "name = '../x'"),
@@ -96,7 +98,7 @@ def test_methods_go_by_their_plugins_name_or_their_own() -> None:
         ),
         (
             {"annotators": [{"use": "adaptive_search", "evidence": ["formal"]}, {"use": "formal"}]},
-            "annotator 'adaptive_search' hears 'formal': the run file must name that [[annotators]] before it",
+            "annotator 'adaptive_search' depends on 'formal': list [[annotators]] use = 'formal' before it",
         ),
         (
             {"label": {"use": "judge"}},
@@ -106,22 +108,22 @@ def test_methods_go_by_their_plugins_name_or_their_own() -> None:
             {"label": {"use": "consensus", "judge": "other"}},
             "needs the annotators 'other' and one of monte_carlo, binary_search",
         ),
-        ({"label": {}}, "a table for annotators needs `use = …`"),
+        ({"label": {}}, "a table for labelers needs `use = …`"),
         (
             {"engine": None},
-            "annotator 'binary_search' asks a language model: add an [engine] table",
+            "annotator 'binary_search' uses a language model: add an [engine] table",
         ),
         (
             {"engine": None, "annotators": [{"use": "judge"}], "label": None},
-            "'judge' asks a language model: add an [judge_engine] table",
+            "'judge' uses a language model: add an [judge_engine] table",
         ),
         (
             {"annotators": [PROVER]},
-            "annotator 'prover' asks a language model: add an [prover_engine] table",
+            "annotator 'prover' uses a language model: add an [prover_engine] table",
         ),
         (
             {"annotators": [PROVER | {"engine": "judge_engine"}]},
-            "annotator 'prover': engine = 'judge_engine': a method that has an engine",
+            "annotator 'prover': engine = 'judge_engine': a method that samples",
         ),
         (
             {"annotators": [{"use": "formal", "engine": "prover_engine"}]},
@@ -166,11 +168,15 @@ def hearing(rollouts: int = 4) -> list[dict[str, Any]]:
 
 def test_methods_speak_after_those_they_hear_and_change_with_them() -> None:
     one, other = plan(annotators=hearing()), plan(annotators=hearing(rollouts=5))
-    assert one.waves == [["formal", "binary_search", "judge"], ["adaptive_search"], ["again"]]
+    assert [[spec.name for spec in wave] for wave in one.waves] == [
+        ["formal", "binary_search", "judge"],
+        ["adaptive_search"],
+        ["again"],
+    ]
     changed = {
         method
         for method in one.annotators
-        if one.annotations_fingerprint(method) != other.annotations_fingerprint(method)
+        if row_fingerprint(one, method) != row_fingerprint(other, method)
     }
     assert changed == {"binary_search", "adaptive_search", "again"}
 
@@ -179,8 +185,8 @@ def test_a_prover_writes_the_rollouts_of_the_methods_that_name_it() -> None:
     engine, prover = RUN["engine"], {"use": "scripted", "replies": {"": ["No."]}}
     own = {"use": "monte_carlo", "name": "own", "engine": "engine"}
     one = plan(annotators=[*RUN["annotators"], PROVER, own], prover_engine=prover)
-    assert one.engine_of("prover") == one.prover_engine != one.engine
-    assert one.engine_of("own") == one.engine_of("binary_search") == one.engine
+    assert rollout_engine(one, "prover") == one.prover_engine != one.engine
+    assert rollout_engine(one, "own") == rollout_engine(one, "binary_search") == one.engine
     two = plan(annotators=[*RUN["annotators"], PROVER, own], prover_engine=engine)
     check_moved(names(one), names(two), {"prover"})
     check_moved(
@@ -223,12 +229,28 @@ def test_sampling_is_that_of_the_run_file() -> None:
     )
 
 
+def row_fingerprint(one: Plan, method: str) -> str:
+    return Fingerprints(one).annotations(one.annotators[method])
+
+
+def part_key(one: Plan, method: str, traces: str) -> str:
+    return Fingerprints(one).annotations_part_key(one.annotators[method], traces)
+
+
+def labels_key(one: Plan, traces: str) -> str:
+    return Fingerprints(one).labels_part_keys({0: traces}, {})[0]
+
+
+def rollout_engine(one: Plan, method: str) -> Engine | None:
+    return one.engines.rollout_engine(uses_prover=one.annotators[method].uses_prover)
+
+
 def names(one: Plan) -> dict[str, str]:
     """Every stamp of a plan: of traces of the same problems, of annotations and labels over the same traces."""
-    found = {method: one.annotations_stamp(method, "traces") for method in one.annotators}
+    found = {method: part_key(one, method, "traces") for method in one.annotators}
     return found | {
-        "traces": one.traces_stamp("problems"),
-        "labels": one.labels_stamps({0: "traces"}, {})[0],
+        "traces": Fingerprints(one).traces_part_key("problems"),
+        "labels": Fingerprints(one).labels_part_keys({0: "traces"}, {})[0],
     }
 
 
@@ -323,27 +345,22 @@ def test_the_text_of_ones_own_prompt_is_covered(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        lambda one: one.annotations_stamp("binary_search", "other traces"),
-        lambda one: one.annotations_stamp("thorough", "traces"),
-        lambda one: replace(one, engine=Scripted()).annotations_stamp("binary_search", "traces"),
+        lambda one: part_key(one, "binary_search", "other traces"),
+        lambda one: part_key(one, "thorough", "traces"),
+        lambda one: part_key(replace(one, engine=Scripted()), "binary_search", "traces"),
     ],
 )
 def test_annotations_of_other_traces_methods_or_engines_are_others(
     other: Callable[[Plan], str],
 ) -> None:
-    assert other(plan()) != plan().annotations_stamp("binary_search", "traces")
+    assert other(plan()) != part_key(plan(), "binary_search", "traces")
 
 
 def test_labels_of_other_annotations_are_others() -> None:
     annotators = RUN["annotators"]
     chosen = (annotators, annotators[:3], annotators[1:])
     assert (
-        len(
-            {
-                plan(annotators=methods, label=MAJORITY).labels_stamps({0: "traces"}, {})[0]
-                for methods in chosen
-            }
-        )
+        len({labels_key(plan(annotators=methods, label=MAJORITY), "traces") for methods in chosen})
         == 3
     )
-    assert plan().labels_stamps({0: "traces"}, {}) != plan().labels_stamps({0: "other traces"}, {})
+    assert labels_key(plan(), "traces") != labels_key(plan(), "other traces")

@@ -26,7 +26,7 @@ def meter(monkeypatch: pytest.MonkeyPatch) -> Meter:
     meter.expect("judge", 3)
     meter.finish("judge", failed=True)
     meter.expect("formal", 5)
-    meter.pay(Cost(rollouts=7, prompt_tokens=11, generated_tokens=13))
+    meter.add_cost(Cost(rollouts=7, prompt_tokens=11, generated_tokens=13))
     return meter
 
 
@@ -44,7 +44,7 @@ def terminal() -> tuple[io.StringIO, Console]:
 
 def test_a_terminal_shows_a_bar_for_every_stage_begun(meter: Meter) -> None:
     screen, console = terminal()
-    with progress.shown(meter, console):
+    with progress.progress_bar(meter, console):
         wait_for(screen, "13 tokens written")
     shown = screen.getvalue()
     for stage, bar, count in [
@@ -68,7 +68,7 @@ def test_the_bars_end_with_the_block_however_it_ends(meter: Meter, fails: bool) 
     screen, console = terminal()
     before = threading.active_count()
     try:
-        with progress.shown(meter, console):
+        with progress.progress_bar(meter, console):
             wait_for(screen, "traces")
             if fails:
                 raise KeyboardInterrupt
@@ -82,7 +82,7 @@ def test_the_bars_end_with_the_block_however_it_ends(meter: Meter, fails: bool) 
 
 def test_a_log_gets_plain_lines(meter: Meter) -> None:
     screen = io.StringIO()
-    with progress.shown(meter, Console(file=screen)):
+    with progress.progress_bar(meter, Console(file=screen)):
         wait_for(screen, "\n")
     line = screen.getvalue().splitlines()[0]
     assert line.startswith(
@@ -94,6 +94,6 @@ def test_a_log_gets_plain_lines(meter: Meter) -> None:
 def test_a_short_run_logs_nothing(meter: Meter, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "LOG_SECONDS", 3600)
     screen = io.StringIO()
-    with progress.shown(meter, Console(file=screen)):
+    with progress.progress_bar(meter, Console(file=screen)):
         pass
     assert screen.getvalue() == ""

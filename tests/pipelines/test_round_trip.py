@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.importing.import_command import take_in
+from pipelines.importing.import_command import import_dataset
 from stepmark import plugins
 from stepmark.errors import ConfigError
 from stepmark.steps import joinable, listed
@@ -58,7 +58,7 @@ async def again(
         "license": "",
         **imported,
     }
-    await take_in([str(source)], str(tmp_path / "data"), **settled)
+    await import_dataset([str(source)], str(tmp_path / "data"), **settled)
     export(
         Dataset(str(tmp_path / "data")),
         plugins.build("storage.formats", exported),
@@ -186,7 +186,7 @@ async def test_trl_by_a_map_of_its_columns(tmp_path: Path) -> None:
 
 async def test_gsm8k_solutions_keep_every_byte(tmp_path: Path) -> None:
     source = SAMPLES / "gsm8k_solutions.jsonl"
-    await take_in(
+    await import_dataset(
         [str(source)],
         str(tmp_path),
         shape="gsm8k_solutions",

@@ -18,7 +18,7 @@ import pytest_asyncio
 from annotators.labelers.consensus import Consensus
 from engines.base import Completion, Prompt
 from filters.balance import Balance
-from pipelines.run import job as stages
+from pipelines.run import oracle as stages
 from pipelines.run.job import Job
 from stepmark.errors import ConfigError, DatasetError, EngineError
 from stepmark.identity import SEED_SPACING
@@ -753,7 +753,7 @@ async def test_traces_that_exist_are_labelled_without_an_engine(
 async def test_what_is_built_on_a_missing_part_says_which(folder: Path, workers: Isolated) -> None:
     job = job_in(folder, workers, Model())
     await job.make_problems()
-    with pytest.raises(DatasetError, match="traces has no whole part 0: run again to make it"):
+    with pytest.raises(DatasetError, match="traces has no complete part 0: run again to make it"):
         await job.make_annotations(0, "formal")
 
 
@@ -766,7 +766,7 @@ async def test_a_trace_of_no_problem_is_told(done: Path, workers: Isolated) -> N
     assert stamp is not None
     job.dataset.write_part(PROBLEMS, 0, problems[1:], stamp.fingerprint)
     with pytest.raises(
-        DatasetError, match=f"part 0 of problems has none of id {problems[0].problem_id}"
+        DatasetError, match=f"part 0 of problems has no problem with id {problems[0].problem_id}"
     ):
         await job.make_annotations(0, "again")
 
@@ -1049,7 +1049,7 @@ async def test_the_event_loop_neither_reads_nor_writes(
 
     for name in ("reading", "writing", "has"):
         watched(Folder, name)
-    watched(stages, "_told_by")
+    watched(stages, "_oracle_annotation")
     watched(Consensus, "label")
     for shard in traces:
         await job.make_traces(shard)
@@ -1057,7 +1057,7 @@ async def test_the_event_loop_neither_reads_nor_writes(
         for method in job.plan.annotators:
             await job.make_annotations(shard, method)
         await job.labelling.label(shard)
-    assert touched.keys() == {"reading", "writing", "has", "_told_by", "label"}
+    assert touched.keys() == {"reading", "writing", "has", "_oracle_annotation", "label"}
 
 
 TREE: dict[str, Any] = {

@@ -11,9 +11,11 @@ from rich.console import Console
 
 from pipelines.run.config import Prices
 from pipelines.run.meter import Meter
-from pipelines.run.summary import reliability_table, score_table, scores, summary_rows
+from pipelines.run.summary import summary_rows
+from pipelines.scoring.dataset_scores import scores
 from pipelines.scoring.gold import first_errors
 from pipelines.scoring.metrics import Score
+from pipelines.scoring.tables import reliability_table, score_table
 from stepmark.records import (
     NO_ERROR,
     Annotation,
@@ -39,7 +41,7 @@ SAID: Mapping[str, tuple[Verdict, int, int | None, int | None, int | None]] = {
     "t3": (C, 0, 0, None, None),
     "t4": (U, NO_ERROR, None, 0, None),
 }
-NAMELESS = "labels (whose?)"
+NAMELESS = "labels (unknown labeler)"
 COST = Cost(rollouts=2, prompt_tokens=100, generated_tokens=10, seconds=1.0)
 
 
@@ -174,7 +176,10 @@ def test_right_answers_that_are_kept_with_a_wrong_step_are_told(tmp_path: Path) 
     dataset = filled(tmp_path)
     flawed = [labelled("t0", 2), replace(labelled("t3", 0), kept=False), labelled("t1", 0)]
     dataset.write_part(LABELS, 0, flawed, "f")
-    assert told(dataset)["flawed positives"] == "1 of the kept: a right answer with a wrong step"
+    assert (
+        told(dataset)["flawed positives"]
+        == "1 of the kept labels: a correct answer with an incorrect step"
+    )
 
 
 def test_what_is_not_there_is_not_told(tmp_path: Path) -> None:
@@ -202,11 +207,11 @@ def test_tokens_have_a_price(tmp_path: Path) -> None:
 
 def test_this_run_is_what_the_meter_counted(tmp_path: Path) -> None:
     dataset, meter = filled(tmp_path), Meter()
-    meter.pay(Cost(rollouts=3, generated_tokens=70))
+    meter.add_cost(Cost(rollouts=3, generated_tokens=70))
     this_run = told(dataset, meter=meter)["this run"]
     assert " s, 70 tokens written, " in this_run
     assert this_run.endswith("/s")
-    meter.pay(Cost(aborted=5, prompt_tokens=200, cached_tokens=50))
+    meter.add_cost(Cost(aborted=5, prompt_tokens=200, cached_tokens=50))
     assert told(dataset, meter=meter)["this run"].endswith(
         "/s, 25% of prompts cached, 5 completions aborted"
     )
@@ -215,7 +220,9 @@ def test_this_run_is_what_the_meter_counted(tmp_path: Path) -> None:
 def scored(dataset: Dataset, gold: str) -> Mapping[str, Score]:
     return {
         method: found
-        for (_, method), found in scores(dataset, first_errors(dataset, gold)[0], but=gold).items()
+        for (_, method), found in scores(
+            dataset, first_errors(dataset, gold)[0], excluded_method=gold
+        ).items()
     }
 
 
@@ -287,7 +294,9 @@ def test_equal_shares_are_those_of_each_part(tmp_path: Path) -> None:
         [replace(trace, model="a" if trace.trace_id < "t2" else "b") for trace in traces()],
         "f",
     )
-    found = scores(dataset, first_errors(dataset, "oracle")[0], but="oracle", by="model")
+    found = scores(
+        dataset, first_errors(dataset, "oracle")[0], excluded_method="oracle", by="model"
+    )
     assert [found[part, "first"].exact_at_share for part in ("a", "b")] == [1.0, None]
 
 
@@ -314,7 +323,7 @@ def test_the_table_of_scores_shows_shares_in_percent(tmp_path: Path) -> None:
         annotations("second"), 0, [annotated(name, "second", None) for name in SAID], "f"
     )
     printed = io.StringIO()
-    found = scores(dataset, first_errors(dataset, "oracle")[0], but="oracle")
+    found = scores(dataset, first_errors(dataset, "oracle")[0], excluded_method="oracle")
     Console(width=200, file=printed).print(score_table(found, "title"))
     lines = [
         [cell.strip() for cell in line.split("│")[1:-1]]
@@ -367,7 +376,7 @@ def test_scores_are_split_by_what_a_problem_or_a_trace_says(tmp_path: Path) -> N
     truth = first_errors(dataset, "oracle")[0]
     assert {
         key: found.traces
-        for key, found in scores(dataset, truth, but="oracle", by="model").items()
+        for key, found in scores(dataset, truth, excluded_method="oracle", by="model").items()
         if key[1] == "first"
     } == {
         ("a", "first"): 2,
@@ -383,7 +392,9 @@ def test_reliability_is_told_with_a_picture(tmp_path: Path) -> None:
     dataset.write_part(annotations("first"), 0, rows, "f")
     printed = io.StringIO()
     Console(width=160, file=printed).print(
-        reliability_table(scores(dataset, first_errors(dataset, "oracle")[0], but="oracle"))
+        reliability_table(
+            scores(dataset, first_errors(dataset, "oracle")[0], excluded_method="oracle")
+        )
     )
     (line,) = [
         [cell.strip() for cell in line.split("│")[1:-1]]

@@ -14,7 +14,7 @@ from engines.base import Completion, Prompt
 from engines.scripted import Scripted
 from pipelines.run import flow
 from pipelines.run.job import Job
-from pipelines.run.token_budget import CHARACTERS_PER_TOKEN, Demand, Door
+from pipelines.run.token_budget import CHARACTERS_PER_TOKEN, TokenBudget, MeteredEngine
 from stepmark.errors import EngineError
 from stepmark.identity import operational
 from stepmark.records import Sampling
@@ -44,45 +44,45 @@ class Held(Scripted):
 
 
 async def test_before_anything_is_known_a_request_may_want_all_it_is_allowed() -> None:
-    demand, engine = Demand(1), Held(replies={"": ("one two three",)})
+    budget, engine = TokenBudget(1), Held(replies={"": ("one two three",)})
     asked = [
-        asyncio.create_task(demand.answered(engine, PROMPT, Sampling(n=n, max_tokens=100)))
+        asyncio.create_task(budget.complete(engine, PROMPT, Sampling(n=n, max_tokens=100)))
         for n in (1, 4)
     ]
     await asyncio.sleep(0)
-    assert demand.tokens == 2 * PROMPT_TOKENS + 5 * 100
+    assert budget.outstanding == 2 * PROMPT_TOKENS + 5 * 100
     engine.let_go.set()
     await asyncio.gather(*asked)
-    assert demand.tokens == 0
+    assert budget.outstanding == 0
 
 
 async def test_afterwards_it_wants_what_those_before_it_came_to() -> None:
-    demand, engine = (
-        Demand(1),
+    budget, engine = (
+        TokenBudget(1),
         Held(replies={"": ("one two three", "one")}, held=lambda prompt: prompt.prefix),
     )
-    await demand.answered(engine, PROMPT, Sampling(n=2, max_tokens=100))
+    await budget.complete(engine, PROMPT, Sampling(n=2, max_tokens=100))
     asked = asyncio.create_task(
-        demand.answered(engine, replace(PROMPT, prefix="y" * 20), Sampling(n=8, max_tokens=100))
+        budget.complete(engine, replace(PROMPT, prefix="y" * 20), Sampling(n=8, max_tokens=100))
     )
     await asyncio.sleep(0)
-    assert demand.tokens == 60 // CHARACTERS_PER_TOKEN + 8 * 2
+    assert budget.outstanding == 60 // CHARACTERS_PER_TOKEN + 8 * 2
     asked.cancel()
     await asyncio.gather(asked, return_exceptions=True)
-    assert demand.tokens == 0
+    assert budget.outstanding == 0
 
 
 async def test_low_is_waited_for_until_answers_refusals_or_cancellations_make_it_so() -> None:
-    demand, engine = Demand(PROMPT_TOKENS + 100), Held(replies={"": ("one",)})
-    await demand.low()
+    budget, engine = TokenBudget(PROMPT_TOKENS + 100), Held(replies={"": ("one",)})
+    await budget.wait_until_low()
     asked = [
-        asyncio.create_task(demand.answered(engine, PROMPT, Sampling(max_tokens=100)))
+        asyncio.create_task(budget.complete(engine, PROMPT, Sampling(max_tokens=100)))
         for _ in range(2)
     ]
     failing = asyncio.create_task(
-        demand.answered(Held(error="down"), PROMPT, Sampling(max_tokens=100))
+        budget.complete(Held(error="down"), PROMPT, Sampling(max_tokens=100))
     )
-    low = asyncio.create_task(demand.low())
+    low = asyncio.create_task(budget.wait_until_low())
     await asyncio.sleep(0)
     asked[0].cancel()
     await asyncio.wait([*asked, failing], timeout=0.01)
@@ -91,13 +91,13 @@ async def test_low_is_waited_for_until_answers_refusals_or_cancellations_make_it
     asked[1].cancel()
     await low
     with pytest.raises(EngineError, match="down"):
-        await demand.answered(Scripted(error="down"), PROMPT, Sampling())
-    assert demand.tokens == 0
+        await budget.complete(Scripted(error="down"), PROMPT, Sampling())
+    assert budget.outstanding == 0
 
 
 async def test_a_door_is_the_engine_and_tells_of_its_first_request() -> None:
     engine, asking = Scripted(replies={"": ("one",)}), asyncio.Event()
-    door = Door(engine=engine, demand=Demand(1), asking=asking)
+    door = MeteredEngine(engine=engine, budget=TokenBudget(1), first_request=asking)
     assert (door.identity, door.model_name) == (engine.identity, engine.model_name)
     assert not asking.is_set()
     assert await door.complete(PROMPT, Sampling()) == await engine.complete(PROMPT, Sampling())
@@ -129,7 +129,7 @@ async def begun(
     job = job_in(folder, workers, Model(), **tables)
     job = replace(job, plan=replace(job.plan, engine=engine, judge_engine=engine))
     return job, asyncio.create_task(
-        flow._work_off_all(job, list(await wanted(job)), makes_traces=True)
+        flow._run_shards(job, list(await wanted(job)), makes_traces=True)
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.importing.import_command import take_in
+from pipelines.importing.import_command import import_dataset
 from pipelines.run.config import Shards
 from pipelines.run.flow import prepare
 from stepmark.errors import ConfigError, InputError
@@ -34,7 +34,7 @@ async def imported(folder: Path, *paths: str, **changes: Any) -> Mapping[str, in
         "domain": "",
         "license": "",
     }
-    return await take_in(paths, str(folder), **settings | changes)
+    return await import_dataset(paths, str(folder), **settings | changes)
 
 
 async def trace_of(tmp_path: Path, row: dict[str, Any], **changes: Any) -> Trace:
@@ -164,9 +164,7 @@ async def test_labels_that_no_person_made_are_annotations_of_their_own_method(
 async def test_a_run_over_imported_traces_is_refused(tmp_path: Path) -> None:
     await imported(tmp_path / "dataset", write(tmp_path / "rows.jsonl", ROW))
     path = run_file(tmp_path)
-    with pytest.raises(
-        ConfigError, match="holds traces that were imported: run into another folder"
-    ):
+    with pytest.raises(ConfigError, match="holds imported traces: run into another folder"):
         prepare(path, (), makes_traces=True)
     assert prepare(path, (), makes_traces=False).dataset.count(TRACES) == 1
 

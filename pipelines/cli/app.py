@@ -1,0 +1,31 @@
+"""The command-line application: all commands, in the order of `stepmark --help`."""
+
+import typer
+
+from pipelines.cli.commands.export import export
+from pipelines.cli.commands.import_ import import_
+from pipelines.cli.commands.label import label
+from pipelines.cli.commands.list import list_plugins
+from pipelines.cli.commands.run import run
+from pipelines.cli.commands.schedule import schedule
+from pipelines.cli.commands.score import score
+from pipelines.cli.commands.sql import sql
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    # `pipelines.__main__` prints the errors.
+    pretty_exceptions_enable=False,
+    help="Label the steps of model-written solutions, and query, score and export the labels.",
+)
+
+app.command("run")(run)
+app.command("label")(label)
+app.command("import")(import_)
+app.command("sql")(sql)
+app.command("score")(score)
+app.command("export")(export)
+app.command("schedule")(schedule)
+app.command("list")(list_plugins)

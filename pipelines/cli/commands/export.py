@@ -1,0 +1,84 @@
+"""`stepmark export`."""
+
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.options import DatasetOption, assignments
+from pipelines.cli.tables import print_counts
+from stepmark import plugins
+from stepmark.errors import ConfigError
+
+__all__ = ["export"]
+
+
+def export(
+    format_: Annotated[
+        str,
+        typer.Argument(
+            help="trl, math_shepherd, processbench, prm800k, prmbench, math_aps or soft_labels.",
+            metavar="FORMAT",
+        ),
+    ],
+    dataset: DatasetOption,
+    to: Annotated[str, typer.Option(help="A new folder, or hf://datasets/ORG/NAME.")],
+    labels: Annotated[
+        str,
+        typer.Option(
+            help="Export the annotations of this method (human, math_shepherd, …) instead of the "
+            "kept labels."
+        ),
+    ] = "",
+    settings: Annotated[
+        list[str],
+        typer.Option(
+            "--set", help="Set a field of the format: field=value.", metavar="FIELD=VALUE"
+        ),
+    ] = [],  # noqa: B006
+    values: Annotated[
+        str,
+        typer.Option(
+            help="Export the values of this formula, one of storage.values in `stepmark list`, "
+            "with soft_labels or math_aps."
+        ),
+    ] = "",
+    with_: Annotated[
+        list[str],
+        typer.Option(
+            "--with", help="Set a field of the values: field=value.", metavar="FIELD=VALUE"
+        ),
+    ] = [],  # noqa: B006
+    merge: Annotated[
+        bool,
+        typer.Option(
+            "--merge", help="Add a second copy of every trace with neighbouring steps merged."
+        ),
+    ] = False,
+    public: Annotated[
+        bool,
+        typer.Option("--public", help="Create a public Hub repository. Default: private."),
+    ] = False,
+) -> None:
+    """Write labelled traces in a trainer's format to a folder or the Hugging Face Hub."""
+    from storage.dataset.dataset import Dataset
+    from storage.publishing.export import export as write_export
+
+    exporter = plugins.build("storage.formats", {**assignments("--set", settings), "use": format_})
+    if with_ and not values:
+        raise ConfigError("--with sets a field of the values: select them with --values")
+    formula = None
+    if values:
+        formula = plugins.build("storage.values", {**assignments("--with", with_), "use": values})
+    result = write_export(
+        Dataset(dataset),
+        exporter,
+        to,
+        labels_by=labels,
+        values=formula,
+        merge=merge,
+        private=not public,
+    )
+    counts = {"rows": result.rows}
+    for reason, count in result.left_out.items():
+        counts[f"left out: {reason}"] = count
+    print_counts(f"exported to {result.destination}", counts)

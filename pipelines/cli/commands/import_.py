@@ -1,0 +1,67 @@
+"""`stepmark import`."""
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.options import DatasetOption, assignments
+from pipelines.cli.tables import print_counts
+
+__all__ = ["import_"]
+
+
+def import_(
+    paths: Annotated[
+        list[str],
+        typer.Argument(help="Files of existing solutions (JSONL, Parquet or CSV; globs allowed)."),
+    ],
+    dataset: DatasetOption,
+    shape: Annotated[
+        str,
+        typer.Option(
+            help="The format of the rows: gsm8k_solutions, processbench or one of problems.shapes "
+            "in `stepmark list`. Default: plain columns."
+        ),
+    ] = "",
+    fields: Annotated[
+        list[str],
+        typer.Option(
+            "--map",
+            help="Map a Stepmark field to a column of the files: question=prompt.text.",
+            metavar="OURS=YOURS",
+        ),
+    ] = [],  # noqa: B006
+    split: Annotated[
+        str,
+        typer.Option(
+            help="How a solution is split into steps: line, blank_line, numbered, sentence or "
+            "regex:PATTERN."
+        ),
+    ] = "line",
+    domain: Annotated[
+        str, typer.Option(help="The domain of the problems. Default: the domain of the shape.")
+    ] = "",
+    license: Annotated[
+        str, typer.Option(help="The licence of the solutions, stored with each problem.")
+    ] = "",
+    labels_by: Annotated[
+        str, typer.Option(help="The method that made the labels in mapped columns.")
+    ] = "human",
+) -> None:
+    """Import existing traces, with their labels, as a new dataset."""
+    from pipelines.importing.import_command import import_dataset
+
+    counts = asyncio.run(
+        import_dataset(
+            paths,
+            dataset,
+            shape=shape,
+            fields=assignments("--map", fields, "OURS=YOURS"),
+            split=split,
+            domain=domain,
+            license=license,
+            labels_by=labels_by,
+        )
+    )
+    print_counts(f"imported into {dataset}", counts)

@@ -1,0 +1,50 @@
+"""`stepmark schedule`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.options import Overrides, RunFileArgument
+from stepmark.errors import ConfigError
+
+__all__ = ["schedule"]
+
+
+def schedule(
+    run_file: RunFileArgument,
+    cron: Annotated[
+        str, typer.Option(help='A cron expression: "0 2 * * *" is every night at two.')
+    ],
+    overrides: Overrides = [],  # noqa: B006
+) -> None:
+    """Run all stages of a run file on a schedule, until stopped.
+
+    Needs a Prefect server (PREFECT_API_URL).
+    """
+    from prefect.client.schemas.schedules import CronSchedule
+
+    from pipelines.run.flow import prepare, stepmark_run
+    from pipelines.run.prefect_server import configured_url, reachable_server
+
+    try:
+        CronSchedule(cron=cron)
+    except ValueError as error:
+        raise ConfigError(
+            f"--cron '{cron}' is not a cron expression; '0 2 * * *' is every night at two"
+        ) from error
+    # Reports errors of the run file now instead of at the first scheduled run.
+    prepare(run_file, overrides, makes_traces=True)
+    if configured_url() is None:
+        raise ConfigError(
+            "a schedule needs a Prefect server: start one with `prefect server start` "
+            "and set PREFECT_API_URL to its address"
+        )
+    path = Path(run_file).resolve()
+    with reachable_server():
+        stepmark_run.serve(
+            name=Path(run_file).stem,
+            cron=cron,
+            parameters={"run_file": str(path), "overrides": overrides},
+            print_starting_message=True,
+        )

@@ -1,0 +1,41 @@
+"""Arguments and options that several commands share."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from stepmark.errors import ConfigError
+
+__all__ = ["DatasetOption", "Overrides", "RunFileArgument", "assignments"]
+
+RunFileArgument = Annotated[str, typer.Argument(help="The run file (TOML).", metavar="RUN.toml")]
+Overrides = Annotated[
+    list[str],
+    typer.Option(
+        "--set", help="Override a key of the run file: table.key=value.", metavar="KEY=VALUE"
+    ),
+]
+DatasetOption = Annotated[
+    str, typer.Option("--dataset", "-d", help="The dataset: a folder or an fsspec URI.")
+]
+
+
+def assignments(option: str, values: Sequence[str], form: str = "FIELD=VALUE") -> dict[str, str]:
+    """Return the values of a repeatable option `--option key=value` as a dictionary.
+
+    Args:
+        option: The name of the option, for error messages.
+        values: What the user passed.
+        form: The expected form, for error messages.
+
+    Raises:
+        ConfigError: A value has no "=".
+    """
+    pairs = dict[str, str]()
+    for text in values:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"{option} {text}: write it as {form}")
+        pairs[key] = value
+    return pairs

@@ -1,0 +1,35 @@
+"""Printing of tables on the terminal."""
+
+import sys
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.terminal import visible
+
+__all__ = ["output_console", "print_counts", "print_summary"]
+
+# The width of output into a pipe or file. Rich would assume 80 columns and wrap the tables.
+PIPE_WIDTH = 160
+
+
+def output_console() -> Console:
+    """Return a console for standard output, as wide as the terminal if there is one."""
+    return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+
+
+def print_summary(title: str, rows: Sequence[Mapping[str, str]]) -> None:
+    """Print a title and a table of rows with the keys `what` and `count`."""
+    table = Table(show_header=False)
+    for row in rows:
+        table.add_row(Text(visible(row["what"])), Text(visible(row["count"])))
+    console = output_console()
+    console.print(Text(visible(title)))
+    console.print(table)
+
+
+def print_counts(title: str, counts: Mapping[str, int]) -> None:
+    """Print a title and a table of counts by name."""
+    print_summary(title, [{"what": what, "count": str(count)} for what, count in counts.items()])
