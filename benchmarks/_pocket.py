@@ -12,8 +12,9 @@ from benchmarks._bank import TOGETHER, Account, Bank
 from benchmarks._ground import Ground
 from pipelines.run import plan as planning
 from pipelines.run.config import parse
-from pipelines.run.job import ORACLE, Job
+from pipelines.run.job import Job
 from pipelines.run.meter import Meter
+from pipelines.run.oracle import ORACLE
 from stepmark.errors import InputError
 from stepmark.records import NO_ERROR, Annotation, Problem, Trace, Verdict
 from storage.dataset.dataset import Dataset
@@ -78,7 +79,7 @@ async def _written(job: Job, bank: Bank, wrong: int) -> Ground:
             f"{len(traces)} samples hold fewer than {wrong} wrong traces: ask for fewer"
         )
     problems = {problem.problem_id: problem for problem in job.dataset.read(PROBLEMS)}
-    services = job._services(FORMAL)
+    services = job.services(job.plan.annotators[FORMAL])
     await gather_or_cancel(_fill(job, bank, problems[trace.problem_id], trace) for trace in chosen)
     return Ground(
         services=services,

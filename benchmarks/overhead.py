@@ -27,7 +27,7 @@ from pipelines.run import plan as planning
 from pipelines.run.config import parse
 from pipelines.run.job import Job
 from pipelines.run.meter import Meter
-from pipelines.run.prefect_server import reachable
+from pipelines.run.prefect_server import reachable_server
 from stepmark.records import Annotation, Problem, Trace
 from storage.dataset.dataset import Dataset
 
@@ -82,13 +82,13 @@ class Watch:
 def measured(traces: int, tokens_per_second: float, pace: float, method: str) -> dict[str, Any]:
     """One whole run, as `stepmark run` does it, in a process that does nothing else; the engine is `pace` times as fast as it counts."""
     engine, watch = Paced(tokens_per_second=pace * tokens_per_second), Watch()
-    with TemporaryDirectory(prefix="stepmark-overhead-") as folder, reachable():
+    with TemporaryDirectory(prefix="stepmark-overhead-") as folder, reachable_server():
         job = _job(engine, traces, folder, method)
 
         async def whole() -> None:
             looking = asyncio.create_task(watch.look())
             try:
-                await flows._work(job, makes_traces=True)
+                await flows._run_stages(job, makes_traces=True)
             finally:
                 looking.cancel()
 
@@ -126,9 +126,10 @@ def _job(engine: Paced, traces: int, folder: str, method: str) -> Job:
         "label": {"use": "consensus", "rule": "majority", "min_agreeing": 1},
     }
     built = planning.build(parse(tables, "the benchmark's run file"))
-    annotators = (
-        dict.fromkeys(built.annotators, Nothing()) if method == NOTHING else built.annotators
-    )
+    annotators = dict(built.annotators)
+    if method == NOTHING:
+        for name, spec in built.annotators.items():
+            annotators[name] = replace(spec, plugin=Nothing())
     plan = replace(
         built, source=Sums(count=traces // TRACES_PER_PROBLEM), engine=engine, annotators=annotators
     )

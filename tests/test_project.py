@@ -17,7 +17,7 @@ import pytest
 import typer
 from typer.exceptions import TyperException
 
-from pipelines.cli.commands import app
+from pipelines.cli.app import app
 from pipelines.cli.environment_guard import PACKAGES
 from tests.pipelines.running import WAIT_SECONDS, alone, complaints, run_file
 
