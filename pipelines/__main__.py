@@ -17,7 +17,7 @@ USER_ERROR = 2
 INTERRUPTED = 130
 TERMINATED = 143
 # Defaults for Prefect and the model libraries, which read them when they are imported: no
-# telemetry, no network access of their own, and no tracebacks for errors printed as one line.
+# telemetry, no downloads in the background, and no tracebacks for errors printed as one line.
 QUIET = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

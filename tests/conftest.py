@@ -1,13 +1,14 @@
-"""What holds for all tests."""
+"""Settings for all tests."""
 
 import signal
 
 from hypothesis import settings
 
-# No test is timed: the machines are shared.
+# Without a deadline: on a shared machine the time of an example varies too much.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
-# Tests that press Ctrl-C do so to processes that inherit what this one does with it: nothing, where a shell has put it in the background.
+# A shell that starts the tests in the background makes them ignore SIGINT, and subprocesses inherit
+# that. Tests that send SIGINT to a subprocess need the default handler.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -98,7 +98,9 @@ async def _write_dataset(
     fingerprint: str,
 ) -> Mapping[str, int]:
     dataset.sweep()
-    labels = Counter(annotation.method for item in imported for annotation in item.annotations)
+    labels = Counter[str]()
+    for item in imported:
+        labels.update(annotation.method for annotation in item.annotations)
     shards = _shards(imported)
     # Traces, if there are any, come from this import, and other methods may have annotated them
     # since: those annotations stay. Without traces, all annotations were left by a killed import.

@@ -4,6 +4,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import chain
 
 from annotators.base import FitsPerShard, ProblemAnnotator
 from annotators.concurrency import gather_or_cancel
@@ -12,7 +13,7 @@ from annotators.running import run as annotate_trace
 from annotators.running import run_problem as annotate_problem
 from pipelines.run.plan import AnnotatorSpec
 from pipelines.run.run_context import RunContext
-from stepmark.records import Annotation, Problem, Trace
+from stepmark.records import Annotation, Critique, Discovered, Problem, Rollout, Trace
 from stepmark.steps import split
 from storage.dataset.tables import (
     TRACES,
@@ -41,11 +42,15 @@ async def make_annotations(run: RunContext, shard: int, method: str) -> None:
     if isinstance(spec.plugin, ProblemAnnotator):
         problem_contexts = _problem_contexts(run, spec, contexts)
         rows = await _annotate_by_problem(run, spec, problem_contexts)
-        new_traces = [trace for context in problem_contexts for trace in context.discovered]
+        new_traces = list[Discovered]()
+        all_contexts = list[AnnotationContext]()
+        for context in problem_contexts:
+            new_traces.extend(context.discovered)
+            all_contexts.extend(context.all_contexts)
+        contexts = all_contexts
         await asyncio.to_thread(
             run.dataset.write_part, discovered(method), shard, new_traces, part_key
         )
-        contexts = [item for context in problem_contexts for item in context.all_contexts]
     else:
         rows = await _annotate_by_trace(run, spec, contexts)
     await asyncio.to_thread(_write_parts, run, shard, method, part_key, contexts, rows)
@@ -88,7 +93,7 @@ async def _annotate_by_problem(
         return rows
 
     by_problem = await gather_or_cancel(annotate(context) for context in contexts)
-    return [annotation for rows in by_problem for annotation in rows]
+    return list(chain.from_iterable(by_problem))
 
 
 def _annotation_contexts(
@@ -171,10 +176,14 @@ def _write_parts(
     contexts: Sequence[AnnotationContext],
     rows: Sequence[Annotation],
 ) -> None:
-    sampled = [rollout for context in contexts for rollout in context.sampled_rollouts]
+    sampled = list[Rollout]()
+    replies = list[Critique]()
+    for context in contexts:
+        sampled.extend(context.sampled_rollouts)
+        replies.extend(context.critiques)
+    # A method that samples no rollouts, or asks no judge, has no such part.
     if sampled:
         run.dataset.write_part(rollouts(method), shard, sampled, part_key)
-    replies = [critique for context in contexts for critique in context.critiques]
     if replies:
         run.dataset.write_part(critiques(method), shard, replies, part_key)
     run.dataset.write_part(annotations(method), shard, rows, part_key)

@@ -36,7 +36,7 @@ def drop_reasons(
 
 
 def mark_dropped(label: Label, reason: str | None) -> Label:
-    """Return the label as not kept, for this reason; the same label if there is no reason.
+    """Return the label as not kept, for this reason; the same label if the reason is None.
 
     A dropped label has no step labels, so it trains nothing. Its first error, values and confidence
     stay, to show what was dropped.

@@ -2,8 +2,8 @@
 
 A row fingerprint covers everything in the run file that can change a row, and is stored in the
 row. A part key is stored in the footer of a Parquet part: the digest of the row fingerprint and of
-the keys of the parts that it was made from. A part whose key is unchanged is not made again. Since
-a key covers only the parts of its own shard, adding problems leaves finished shards valid.
+the keys of the parts that it was made from. A part whose key is unchanged is not made again. A
+key covers only parts of the same shard, so adding problems leaves finished shards valid.
 """
 
 from collections.abc import Mapping, Sequence

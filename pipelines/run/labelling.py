@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from tempfile import TemporaryDirectory
 
 from annotators.base import FittableLabeler, Labeler
@@ -98,11 +99,10 @@ class Labelling:
                 )
             methods.append(labeler.gold)
         reader = self.run.reader
-        return labeler.fit(
-            case
-            for shard in shards
-            for case in reader.annotated_traces(shard, methods, reader.trace_tables())
-        )
+        tables = reader.trace_tables()
+        by_shard = (reader.annotated_traces(shard, methods, tables) for shard in shards)
+        # Chained lazily, so that only one shard is in memory while the labeler reads.
+        return labeler.fit(chain.from_iterable(by_shard))
 
     def _candidates(self, drafts: Dataset) -> Iterator[Candidate]:
         """Yield every trace of the dataset with its problem and its drafted label."""

@@ -105,7 +105,7 @@ def _private_server() -> Iterator[None]:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            # A session of its own, so that Ctrl-C in the terminal does not reach the server.
+            # A separate session, so that Ctrl-C in the terminal does not reach the server.
             start_new_session=True,
         )
         # Kills the server if this process is killed.

@@ -74,7 +74,9 @@ def _current_part_keys(
     }
     # All kinds of tables are listed, not only annotations: a run killed before a method's
     # annotations were written leaves rollouts, critiques or discovered traces alone.
-    methods = {method for kind in PER_METHOD for method in run.dataset.methods(kind)}
+    methods = set[str]()
+    for kind in PER_METHOD:
+        methods.update(run.dataset.methods(kind))
     for method in methods:
         part_keys = {
             shard: _annotations_key(run, method, shard, key) for shard, key in complete.items()

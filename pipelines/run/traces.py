@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from itertools import chain
 
 from annotators.concurrency import gather_or_cancel
 from engines.base import Completion
@@ -33,7 +34,7 @@ async def make_traces(run: RunContext, shard: int) -> None:
     run.meter.expect("traces", len(problems) * run.plan.run_file.generate.traces_per_problem)
     solved = await gather_or_cancel(_solve(run, problem) for problem in problems)
     _fail_if_all_rejected(run, solved)
-    traces = [trace for traces_of_problem in solved for trace in traces_of_problem]
+    traces = list(chain.from_iterable(solved))
     await asyncio.to_thread(run.dataset.write_part, TRACES, shard, traces, part_key)
 
 
@@ -122,11 +123,11 @@ def _rejected(error: EngineError) -> Completion:
 def _fail_if_all_rejected(run: RunContext, solved: Sequence[Sequence[Trace]]) -> None:
     """Raise `EngineError` if the engine rejected every request: then it is misconfigured.
 
-    A single problem may really be too long for the model, so one rejection is no such evidence.
+    A single problem may really be too long for the model, so one rejection proves nothing.
     """
     if len(solved) <= 1 or run.meter.generated_tokens > 0:
         return
-    reasons = [trace.finish_reason for traces in solved for trace in traces]
+    reasons = [trace.finish_reason for trace in chain.from_iterable(solved)]
     if all(reason.startswith(REJECTED_REQUEST) for reason in reasons):
         raise EngineError(
             f"the engine rejected every problem: {reasons[0].removeprefix(REJECTED_REQUEST)}",

@@ -53,7 +53,7 @@ DIAGONAL_COLOR = "#888888"
 
 
 def check(path: Path) -> None:
-    """Check that a diagram can be drawn into such a file.
+    """Check that a diagram can be drawn into a file of this name.
 
     Raises:
         ConfigError: The suffix is not a supported format.

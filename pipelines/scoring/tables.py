@@ -25,7 +25,7 @@ SCORE_COLUMNS = (
     "ECE",
     "tokens",
 )
-# The width of a reliability bar, which stands for an accuracy of 1.
+# The width of a reliability bar, of an accuracy of 1.
 BAR_CHARACTERS = 40
 NOT_DEFINED = "–"
 

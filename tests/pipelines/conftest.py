@@ -1,4 +1,4 @@
-"""A real Prefect server, started once, when the first test wants it."""
+"""A Prefect server for the tests, started when the first test needs it."""
 
 import gc
 import os
@@ -17,28 +17,18 @@ from tests.pipelines.running import free_port
 
 START_SECONDS = 180
 
-# Prefect reads its settings while it is imported, which the test modules do.
+# Prefect reads its settings when it is imported, which the test modules do.
 os.environ.update(QUIET)
 warnings.filterwarnings("ignore", message="Failed to create the Prefect home directory")
 
 
 @pytest.fixture(scope="session")
 def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a server as `prefect server start` makes it, with all its services."""
+    """The URL of a server as `prefect server start` creates it, with all services."""
     home = tmp_path_factory.mktemp("prefect")
     port = str(free_port())
-    command = [
-        sys.executable,
-        "-m",
-        "prefect",
-        "server",
-        "start",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        port,
-        "--no-ui",
-    ]
+    command = [sys.executable, "-m", "prefect", "server", "start"]
+    command += ["--host", "127.0.0.1", "--port", port, "--no-ui"]
     environment = {
         **os.environ,
         "PREFECT_HOME": str(home),
@@ -50,7 +40,7 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         )
     url = f"http://127.0.0.1:{port}/api"
     try:
-        _wait(url, server, home / "log")
+        _wait_until_up(url, server, home / "log")
         yield url
     finally:
         server.kill()
@@ -59,7 +49,10 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def _session_settings(server_url: str) -> Iterator[None]:
-    """Prefect's threads outlive a test: they keep their server until the session ends, and deliver what they still hold before it does."""
+    """Prefect settings that last for the session.
+
+    Prefect's threads outlive a test. They deliver their events to this server before it stops.
+    """
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker
     from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -72,15 +65,17 @@ def _session_settings(server_url: str) -> Iterator[None]:
 
 @pytest.fixture
 def prefect_server(server_url: str, _session_settings: None) -> Iterator[str]:
-    """Flows of this process run on the server."""
+    """The URL of the server on which the flows of this process run."""
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     with temporary_settings({PREFECT_API_URL: server_url}):
         yield server_url
-    gc.collect()  # what Prefect leaves open is found here, where its warnings are ignored, and not in a later test
+    # Objects that Prefect leaves open are collected here, where their warnings are ignored, and not
+    # in a later test.
+    gc.collect()
 
 
-def _wait(url: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
+def _wait_until_up(url: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         assert server.poll() is None, f"the Prefect server ended: {log.read_text()[-3000:]}"

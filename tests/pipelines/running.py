@@ -1,4 +1,4 @@
-"""Small runs of the command, with the scripted engine and in processes of their own."""
+"""Small runs of the command in separate processes, with the scripted engine."""
 
 import os
 import socket
@@ -10,14 +10,22 @@ from pathlib import Path
 
 import tomli_w
 
+# The time after which a test gives up on another process. Nothing is measured.
 WAIT_SECONDS = 240
-"""Until a test gives up on another process; nothing is measured."""
 COMMAND = (sys.executable, "-m", "pipelines")
 REPOSITORY = Path(__file__).parents[2]
 
 
 def run_file(folder: Path, **tables: object) -> str:
-    """A run file of four problems in two shards, with a model that always says the same; `tables` replace its own."""
+    """Write a run file of four problems in two shards, with a model that repeats one reply.
+
+    Args:
+        folder: The folder of the run file and of its dataset.
+        **tables: Tables that replace the default ones.
+
+    Returns:
+        The path of the run file.
+    """
     content = {
         "dataset": str(folder / "dataset"),
         "problems": {"use": "word_problems", "count": 4},
@@ -32,15 +40,23 @@ def run_file(folder: Path, **tables: object) -> str:
     return str(path)
 
 
-def alone(home: Path, **variables: str) -> dict[str, str]:
-    """An environment with a home of its own and no Prefect server but the one in `variables`."""
+def clean_environment(home: Path, **variables: str) -> dict[str, str]:
+    """Return an environment with a new home folder and without Prefect settings.
+
+    Args:
+        home: The home folder, which is created.
+        **variables: Additional variables, such as the URL of a Prefect server.
+    """
     home.mkdir(exist_ok=True)
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    return {**kept, "HOME": str(home), **variables}
+    environment = dict[str, str]()
+    for name, value in os.environ.items():
+        if not name.startswith("PREFECT_"):
+            environment[name] = value
+    return {**environment, "HOME": str(home), **variables}
 
 
 def start(*arguments: str, environment: dict[str, str]) -> "subprocess.Popen[str]":
-    """The command as a process of its own, in a session of its own, as a terminal would start it."""
+    """Start the command in a new session, as a terminal would."""
     return subprocess.Popen(
         [*COMMAND, *arguments],
         cwd=REPOSITORY,
@@ -52,13 +68,13 @@ def start(*arguments: str, environment: dict[str, str]) -> "subprocess.Popen[str
     )
 
 
-def complaints(err: str) -> list[str]:
-    """What stands on standard error beside the progress that a slow run logs."""
-    return [line for line in err.splitlines() if "tokens written" not in line]
+def error_lines(stderr: str) -> list[str]:
+    """Return the lines on standard error, without the progress that a slow run logs."""
+    return [line for line in stderr.splitlines() if "tokens written" not in line]
 
 
 def finish(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
-    """The exit status, and all that was written until the output was closed."""
+    """Wait for a process and return its exit status, output and errors."""
     try:
         out, err = process.communicate(timeout=WAIT_SECONDS)
     except BaseException:
@@ -68,10 +84,10 @@ def finish(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
-def wait_for(there: Callable[[], object], process: "subprocess.Popen[str]") -> None:
-    """Poll until it is there; a process that ends before is an error."""
+def wait_for(condition: Callable[[], object], process: "subprocess.Popen[str]") -> None:
+    """Poll until the condition is true; fail if the process ends first."""
     deadline = time.monotonic() + WAIT_SECONDS
-    while not there():
+    while not condition():
         if process.poll() is not None or time.monotonic() > deadline:
             process.kill()
             raise AssertionError(f"it did not happen: {process.communicate()}")
@@ -79,6 +95,7 @@ def wait_for(there: Callable[[], object], process: "subprocess.Popen[str]") -> N
 
 
 def free_port() -> int:
+    """Return a TCP port that no process listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""A model that solves word problems now and then, and judges them rightly; and a whole run without Prefect."""
+"""A simulated model that solves word problems with some probability, and a run without Prefect."""
 
 import random
 from collections.abc import Callable, Mapping
@@ -39,65 +39,87 @@ RUN: Mapping[str, Any] = {
 
 @dataclass
 class Model:
-    """Knows the problems; from a sound prefix it goes on rightly with probability `skill`, else it slips in the next line."""
+    """A model with access to the gold solutions, as solver and as judge.
+
+    After a correct prefix it continues correctly with probability `skill`, otherwise it makes a
+    mistake in a random line. It judges solutions without error.
+    """
 
     skill: float = 0.7
     before: Respond | None = None
-    """Comes first; an empty reply lets the model speak."""
-    asked: list[tuple[Prompt, Sampling]] = field(default_factory=list)
+    """Called first for every completion; the model answers if the reply is empty."""
+    requests: list[tuple[Prompt, Sampling]] = field(default_factory=list)
+    """All requests that the model received."""
 
     @cached_property
     def problems(self) -> list[Problem]:
         return [row for row in SOURCE.problems() if isinstance(row, Problem)]
 
+    def problem_of(self, prompt: Prompt) -> Problem:
+        """Return the problem whose question is in the prompt."""
+        return next(problem for problem in self.problems if problem.question in prompt.user)
+
     def respond(self, prompt: Prompt, sampling: Sampling, index: int) -> str | Completion:
         if index == 0:
-            self.asked.append((prompt, sampling))
-        if self.before and (reply := self.before(prompt, sampling, index)):
-            return reply
-        problem = next(problem for problem in self.problems if problem.question in prompt.user)
-        return (
-            judgement(problem, prompt.user)
-            if is_judging(prompt)
-            else self._solution(problem, prompt.prefix, sampling.seed + index)
-        )
+            self.requests.append((prompt, sampling))
+        if self.before is not None:
+            reply = self.before(prompt, sampling, index)
+            if reply:
+                return reply
+        problem = self.problem_of(prompt)
+        if is_judging(prompt):
+            return judgement(problem, prompt.user)
+        return self._solution(problem, prompt.prefix, sampling.seed + index)
 
     def _solution(self, problem: Problem, prefix: str, seed: int) -> str:
         chance = random.Random(seed)
         gold = problem.metadata["gold"]
+        wrong_answer = f"The answer is {int(problem.answer or 0) + 1}."
         if not gold.startswith(prefix):
-            return f"The answer is {int(problem.answer or 0) + 1}."
+            return wrong_answer
         lines = gold.removeprefix(prefix).splitlines(keepends=True)
         if chance.random() < self.skill:
             return "".join(lines)
-        slip = chance.randrange(len(lines))
-        slipped = lines[slip].replace(" = ", " = 1") if " = " in lines[slip] else ""
-        return "".join(lines[:slip]) + slipped + f"The answer is {int(problem.answer or 0) + 1}."
+        index = chance.randrange(len(lines))
+        mistake = ""
+        if " = " in lines[index]:
+            mistake = lines[index].replace(" = ", " = 1")
+        return "".join(lines[:index]) + mistake + wrong_answer
 
 
 def is_judging(prompt: Prompt) -> bool:
     return "Check a solution" in prompt.user
 
 
-def judgement(problem: Problem, asked: str) -> str:
-    """The oracle's verdicts in the form that the judge's prompt asks for."""
-    shown = asked.partition("Solution:\n")[2].partition("\n\nFor each step")[0].splitlines()
-    lines = [line.partition(": ")[2] + "\n" for line in shown]
-    told = SOURCE.judge(
-        problem, [line if line.startswith("Step") else line.rstrip("\n") for line in lines]
-    )
-    return "\n".join(
-        f"Step {number}: {verdict}"
-        for number, (verdict, _) in enumerate(told, 1)
-        if verdict is not Verdict.UNKNOWN
-    )
+def judgement(problem: Problem, request: str) -> str:
+    """Return the oracle's verdicts in the form that the judge's prompt asks for."""
+    solution = request.partition("Solution:\n")[2].partition("\n\nFor each step")[0]
+    steps = list[str]()
+    for line in solution.splitlines():
+        step = line.partition(": ")[2]
+        # Only lines of the reasoning end with a line feed; the statement of the answer does not.
+        steps.append(step + "\n" if step.startswith("Step") else step)
+    reply = list[str]()
+    for number, (verdict, _) in enumerate(SOURCE.judge(problem, steps), 1):
+        if verdict is not Verdict.UNKNOWN:
+            reply.append(f"Step {number}: {verdict}")
+    return "\n".join(reply)
 
 
 def job_in(folder: Path, workers: Isolated, model: Model, **changes: Any) -> Job:
-    """The run file with these tables changed (None: left out), its engines the model."""
-    tables = {key: value for key, value in {**RUN, **changes}.items() if value is not None}
-    run_file = parse({"dataset": str(folder), **tables}, "run.toml")
-    plan = planning.build(run_file)
+    """Return a job whose engines are the model.
+
+    Args:
+        folder: The folder of the dataset.
+        workers: The pool of verifier workers.
+        model: The model.
+        **changes: Tables that replace those of `RUN`; None removes a table.
+    """
+    tables = dict[str, Any]()
+    for name, table in {**RUN, **changes}.items():
+        if table is not None:
+            tables[name] = table
+    plan = planning.build(parse({"dataset": str(folder), **tables}, "run.toml"))
     engine = Scripted(respond=model.respond, context=100_000) if plan.engine else None
     return Job(
         plan=replace(plan, engine=engine, judge_engine=engine),
@@ -108,33 +130,42 @@ def job_in(folder: Path, workers: Isolated, model: Model, **changes: Any) -> Job
 
 
 async def run(job: Job) -> Job:
-    """Every stage of every shard, in order, as the flow does it."""
-    traces = await wanted(job)
-    await job.check_engines(traces)
-    job.drop_stale(traces)
-    for shard in traces:
+    """Run all stages of all shards in order, as the flow does, and return the job."""
+    traces_keys = await traces_part_keys(job)
+    await job.check_engines(traces_keys)
+    job.drop_stale(traces_keys)
+    for shard in traces_keys:
         await job.make_traces(shard)
-    await _annotate(job, list(traces), oracle=True)
+    await _annotate(job, list(traces_keys), oracle=True)
     return job
 
 
-async def wanted(job: Job) -> Mapping[int, str]:
-    """The stamps that the traces of each shard will have, once its problems are written."""
-    return {
-        shard: job.fingerprints.traces_part_key(stamp)
-        for shard, stamp in (await job.make_problems()).items()
-    }
+async def run_in(folder: Path, workers: Isolated, model: Model, **changes: Any) -> Job:
+    """Run all stages in a folder; the arguments are those of `job_in`."""
+    return await run(job_in(folder, workers, model, **changes))
+
+
+async def traces_part_keys(job: Job) -> Mapping[int, str]:
+    """Make the problems and return the part keys that the traces of each shard will have."""
+    part_keys = dict[int, str]()
+    for shard, problems_key in (await job.make_problems()).items():
+        part_keys[shard] = job.fingerprints.traces_part_key(problems_key)
+    return part_keys
 
 
 async def label(job: Job) -> Job:
-    """What `stepmark label` does with the traces that stand."""
-    footers = {shard: job.dataset.footer(TRACES, shard) for shard in job.dataset.shards(TRACES)}
-    job.drop_stale({shard: footer.fingerprint for shard, footer in footers.items() if footer})
-    await _annotate(job, list(footers))
+    """Annotate and label the existing traces, as `stepmark label` does, and return the job."""
+    traces_keys = dict[int, str]()
+    for shard in job.dataset.shards(TRACES):
+        footer = job.dataset.footer(TRACES, shard)
+        assert footer is not None
+        traces_keys[shard] = footer.fingerprint
+    job.drop_stale(traces_keys)
+    await _annotate(job, list(traces_keys), oracle=False)
     return job
 
 
-async def _annotate(job: Job, shards: list[int], *, oracle: bool = False) -> None:
+async def _annotate(job: Job, shards: list[int], *, oracle: bool) -> None:
     for shard in shards:
         for method in job.plan.annotators:
             await job.make_annotations(shard, method)
@@ -146,13 +177,26 @@ async def _annotate(job: Job, shards: list[int], *, oracle: bool = False) -> Non
         await job.labelling.label_all()
 
 
-def parts(folder: Path) -> Mapping[str, tuple[int, int]]:
-    """Every part, with what changes when it is written again."""
-    return {
-        str(path.relative_to(folder)): (path.stat().st_ino, path.stat().st_mtime_ns)
-        for path in sorted(folder.rglob("part-*.parquet"))
-    }
+Parts = Mapping[str, tuple[int, int]]
+
+
+def parts(folder: Path) -> Parts:
+    """Return the inode and modification time of every part, which change if it is rewritten."""
+    files = dict[str, tuple[int, int]]()
+    for path in sorted(folder.rglob("part-*.parquet")):
+        files[str(path.relative_to(folder))] = (path.stat().st_ino, path.stat().st_mtime_ns)
+    return files
+
+
+def changed_tables(before: Parts, after: Parts) -> set[str]:
+    """Return the tables of which a part was added, rewritten or removed."""
+    changed = set[str]()
+    for name in before.keys() | after.keys():
+        if before.get(name) != after.get(name):
+            changed.add(name.rpartition("/")[0])
+    return changed
 
 
 def problems_of(job: Job) -> Mapping[str, Problem]:
+    """Return the problems of a dataset by id."""
     return {problem.problem_id: problem for problem in job.dataset.read(PROBLEMS)}

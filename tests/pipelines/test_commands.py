@@ -1,4 +1,7 @@
-"""The command line: what the user can mend is one line on standard error and exit status 2, and costs nothing that is there."""
+"""The command line: an error that the user can fix is one line on stderr and exit status 2.
+
+A failed command changes no existing data.
+"""
 
 import asyncio
 import gc
@@ -134,7 +137,7 @@ SETTINGS = {
     "dataset in /proc": ("dataset=/proc/dataset", "cannot write /proc/dataset"),
     "dataset nowhere": ("dataset=zz://x", "zz://x is no place for a dataset"),
 }
-# Known only when the flow has begun.
+# Errors that are detected only after the flow has started.
 IN_THE_FLOW = {
     "refused every time": (
         'engine={use="scripted",context=1}',
@@ -154,7 +157,8 @@ IN_THE_FLOW = {
     ),
     "no engine there": (
         'engine={use="openai",model="m",base_urls=["http://127.0.0.1:9/v1"],retries=0}',
-        "no answer from http://127.0.0.1:9/v1/chat/completions: Connection error. Is the server running there?",
+        "no answer from http://127.0.0.1:9/v1/chat/completions: Connection error. "
+        "Is the server running there?",
     ),
 }
 COMMANDS = {
@@ -194,7 +198,8 @@ COMMANDS = {
     ),
     "score against other traces": (
         ["score", "--dataset", "made", "--gold", "other.csv"],
-        "other.csv names the first error of no trace of made; row 1, field 'trace_id': no trace of this dataset",
+        "other.csv names the first error of no trace of made; "
+        "row 1, field 'trace_id': no trace of this dataset",
     ),
     "score against questions": (
         ["score", "--dataset", "made", "--gold", "questions.jsonl"],
@@ -277,7 +282,7 @@ USAGE = {
     "unknown command": ["nope"],
     "no argument": ["run"],
     "unknown option": ["run", "run.toml", "--nope"],
-    "unknown layout": ["sql", "SELECT 1", "--dataset", "made", "--format", "xml"],
+    "unknown format": ["sql", "SELECT 1", "--dataset", "made", "--format", "xml"],
 }
 
 
@@ -285,7 +290,7 @@ USAGE = {
 def stepmark(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Stepmark:
-    """The command, in this process and in a folder of its own: exit status, output, errors."""
+    """Runs the command in this process and a new folder; returns status, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(gc, "freeze", lambda: None)
     Path("questions.jsonl").write_text(QUESTION)
@@ -300,10 +305,10 @@ def stepmark(
         monkeypatch.setattr(sys, "argv", ["stepmark", *arguments])
         try:
             main()
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        told = capsys.readouterr()
-        return code, told.out, told.err
+        except SystemExit as exit_:
+            status = int(exit_.code or 0)
+        output = capsys.readouterr()
+        return status, output.out, output.err
 
     return run
 
@@ -325,7 +330,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def made(stepmark: Stepmark, made_once: Path, tmp_path: Path) -> Path:
-    """A dataset that is there already, in the command's folder."""
+    """The imported and labelled dataset, in the command's folder."""
     return shutil.copytree(made_once, tmp_path / "made")
 
 
@@ -335,68 +340,65 @@ async def _annotate(job: Job) -> None:
     await job.close()
 
 
-def bytes_of(folder: Path) -> Mapping[str, str]:
-    return {
-        str(file): hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in folder.rglob("*")
-        if file.is_file()
-    }
+def file_digests(folder: Path) -> Mapping[str, str]:
+    digests = dict[str, str]()
+    for file in folder.rglob("*"):
+        if file.is_file():
+            digests[str(file)] = hashlib.sha256(file.read_bytes()).hexdigest()
+    return digests
 
 
-def refused(answer: tuple[int, str, str], reason: str) -> None:
-    code, out, err = answer
-    assert (code, out, err.count("\n")) == (2, "", 1), (out, err)
+def check_user_error(result: tuple[int, str, str], reason: str) -> None:
+    """Check that a command failed with one line that contains the reason."""
+    status, out, err = result
+    assert (status, out, err.count("\n")) == (2, "", 1), (out, err)
     assert err.startswith("stepmark: ")
     assert reason in err
 
 
 @pytest.mark.parametrize("case", RUN_FILES)
-def test_a_run_file_that_cannot_be(case: str, stepmark: Stepmark, tmp_path: Path) -> None:
+def test_invalid_run_file_is_rejected(case: str, stepmark: Stepmark, tmp_path: Path) -> None:
     content, reason = RUN_FILES[case]
     path = tmp_path / "bad.toml"
     if content is not None:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    refused(stepmark("run", str(path)), reason)
+    check_user_error(stepmark("run", str(path)), reason)
     assert not (tmp_path / "d").exists()
 
 
 @pytest.mark.parametrize("case", SETTINGS)
-def test_a_setting_that_cannot_be(case: str, stepmark: Stepmark) -> None:
+def test_invalid_setting_is_rejected(case: str, stepmark: Stepmark) -> None:
     setting, reason = SETTINGS[case]
-    refused(stepmark("run", "run.toml", "--set", setting), reason)
+    check_user_error(stepmark("run", "run.toml", "--set", setting), reason)
 
 
 @pytest.mark.parametrize("case", COMMANDS)
-def test_a_command_that_cannot_be_done_changes_nothing(
-    case: str, stepmark: Stepmark, made: Path
-) -> None:
+def test_failed_command_changes_nothing(case: str, stepmark: Stepmark, made: Path) -> None:
     arguments, reason = COMMANDS[case]
-    before = bytes_of(made)
+    before = file_digests(made)
     assert before
-    refused(stepmark(*arguments), reason)
-    assert bytes_of(made) == before
+    check_user_error(stepmark(*arguments), reason)
+    assert file_digests(made) == before
 
 
 @pytest.mark.parametrize("case", USAGE)
-def test_a_wrong_command_line(case: str, stepmark: Stepmark) -> None:
-    code, out, err = stepmark(*USAGE[case])
-    assert code == 2
+def test_wrong_usage_is_explained(case: str, stepmark: Stepmark) -> None:
+    status, out, err = stepmark(*USAGE[case])
+    assert status == 2
     assert "Usage: stepmark" in out + err
     assert "Traceback" not in err
 
 
 @pytest.mark.parametrize("case", IN_THE_FLOW)
-def test_what_is_found_only_while_it_runs(
+def test_runtime_error_is_one_line(
     case: str, stepmark: Stepmark, prefect_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(flow, "RETRY_SECONDS", (0.0, 0.0, 0.0))
     setting, reason = IN_THE_FLOW[case]
-    refused(stepmark("run", "run.toml", "--set", setting), reason)
+    check_user_error(stepmark("run", "run.toml", "--set", setting), reason)
 
 
-def test_rows_that_cannot_be_used_are_set_aside_and_the_run_goes_on(
-    stepmark: Stepmark, prefect_server: str
-) -> None:
+def test_run_skips_unusable_rows(stepmark: Stepmark, prefect_server: str) -> None:
     good = [
         {"question": "1 + 1?", "answer": "2"},
         {"question": "a" * (MEGABYTE - 2**17), "answer": "1"},
@@ -412,45 +414,42 @@ def test_rows_that_cannot_be_used_are_set_aside_and_the_run_goes_on(
         '{"answer": "1"}',
     ]
     Path("rows.jsonl").write_text("\n".join([*map(json.dumps, good), *bad]) + "\n")
-    code, out, err = stepmark(
+    status, out, err = stepmark(
         "run", "run.toml", "--set", 'problems={use="files",paths=["rows.jsonl"]}'
     )
-    assert (code, err) == (0, "")
+    assert (status, err) == (0, "")
     assert "rows set aside" in out
     dataset = Dataset("dataset")
-    assert [problem.question for problem in dataset.read(PROBLEMS)] == [
-        row["question"] for row in good
-    ]
-    assert [rejected.row for rejected in dataset.read(REJECTED)] == list(
-        range(len(good) + 1, len(good) + len(bad) + 1)
-    )
+    questions = [problem.question for problem in dataset.read(PROBLEMS)]
+    assert questions == [row["question"] for row in good]
+    # The unusable rows follow the usable ones.
+    assert [row.row for row in dataset.read(REJECTED)] == [4, 5, 6, 7, 8, 9, 10]
     assert dataset.count(TRACES) == 2 * len(good)
 
 
-def test_a_step_of_a_megabyte_goes_through(stepmark: Stepmark, prefect_server: str) -> None:
+def test_megabyte_step_is_kept(stepmark: Stepmark, prefect_server: str) -> None:
     reply = "1 + 1 = 2 " * (MEGABYTE // 10) + "\nThe answer is \\boxed{2}."
     run_file(
         Path.cwd(),
         engine={"use": "scripted", "replies": {"": [reply]}},
         generate={"traces_per_problem": 2, "max_tokens": 10 * MEGABYTE},
     )
-    code, _, err = stepmark("run", "run.toml", "--set", "problems.count=1")
-    assert (code, err) == (0, "")
+    status, _, err = stepmark("run", "run.toml", "--set", "problems.count=1")
+    assert (status, err) == (0, "")
     (first, second) = Dataset("dataset").read(TRACES)
     assert "".join(first.steps) == "".join(second.steps) == reply
 
 
-def test_list_names_every_plugin_and_import_counts(
-    stepmark: Stepmark, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    code, out, _ = stepmark("list")
-    assert code == 0
-    assert all(
-        name in out
-        for name in ("word_problems", "scripted", "pocket", "formal", "consensus", "trl")
-    )
-    code, out, err = stepmark("import", "solutions.jsonl", "--dataset", "new")
-    assert (code, err) == (0, "")
+def test_list_names_plugins(stepmark: Stepmark) -> None:
+    status, out, _ = stepmark("list")
+    assert status == 0
+    for name in ("word_problems", "scripted", "pocket", "formal", "consensus", "trl"):
+        assert name in out
+
+
+def test_import_prints_counts(stepmark: Stepmark) -> None:
+    status, out, err = stepmark("import", "solutions.jsonl", "--dataset", "new")
+    assert (status, err) == (0, "")
     assert out.startswith("imported into new")
     assert [type(problem) for problem in Dataset("new").read(PROBLEMS)] == [Problem]
 
@@ -460,7 +459,7 @@ def test_list_names_every_plugin_and_import_counts(
     [("top_level.txt", "verifiers\n"), ("RECORD", "bin/v,,\nverifiers/__init__.py,sha256=x,1\n")],
     ids=["declared", "recorded"],
 )
-def test_another_owner_of_our_names_is_refused(
+def test_name_conflict_is_rejected(
     file: str, content: str, stepmark: Stepmark, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     metadata = tmp_path / "site" / "prime_verifiers-0.4.0.dist-info"
@@ -472,13 +471,14 @@ def test_another_owner_of_our_names_is_refused(
     (tmp_path / "site" / "half_installed-1.0.dist-info").mkdir()
     assert stepmark("list")[0] == 0
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    refused(
+    check_user_error(
         stepmark("list"),
-        "prime-verifiers also installs a package named 'verifiers': install stepmark in an environment of its own",
+        "prime-verifiers also installs a package named 'verifiers': "
+        "install stepmark in an environment of its own",
     )
 
 
-def test_an_interrupt_ends_with_130(stepmark: Stepmark, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupt_exits_with_130(stepmark: Stepmark, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 

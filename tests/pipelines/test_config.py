@@ -1,4 +1,4 @@
-"""Run files: what they may say, what is refused and in which words, and how a command line overrides them."""
+"""Run files: defaults, error messages, and overrides from the command line."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,40 +28,38 @@ use = "formal"
 """
 
 
-def loaded(tmp_path: Path, text: str = SMALL, overrides: Sequence[str] = ()) -> RunFile:
+def load_text(tmp_path: Path, text: str = SMALL, overrides: Sequence[str] = ()) -> RunFile:
     path = tmp_path / "run.toml"
     path.write_text(text, encoding="utf-8")
     return load(path, overrides)
 
 
-def refusal(tmp_path: Path, text: str = SMALL, overrides: Sequence[str] = ()) -> str:
+def error_message(tmp_path: Path, text: str = SMALL, overrides: Sequence[str] = ()) -> str:
     with pytest.raises(ConfigError) as caught:
-        loaded(tmp_path, text, overrides)
+        load_text(tmp_path, text, overrides)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
-def test_what_is_left_out_has_a_default() -> None:
+def test_missing_tables_have_defaults() -> None:
     run_file = parse({"dataset": "d"}, "here")
     assert run_file.generate == Generate()
-    assert (
-        run_file.seed,
-        run_file.problems,
-        run_file.engine,
-        run_file.annotators,
-        run_file.label,
-    ) == (1, None, None, (), None)
+    assert run_file.seed == 1
+    assert run_file.problems is None
+    assert run_file.engine is None
+    assert run_file.annotators == ()
+    assert run_file.label is None
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
-def test_a_run_file_resolved_is_a_run_file(path: Path, tmp_path: Path) -> None:
+def test_resolved_run_file_is_stable(path: Path, tmp_path: Path) -> None:
     resolved = load(path).to_toml()
-    assert loaded(tmp_path, resolved) == load(path)
-    assert loaded(tmp_path, resolved).to_toml() == resolved
+    assert load_text(tmp_path, resolved) == load(path)
+    assert load_text(tmp_path, resolved).to_toml() == resolved
 
 
-def test_the_resolved_run_file_keeps_overrides_and_odd_text(tmp_path: Path) -> None:
-    run_file = loaded(
+def test_resolved_run_file_contains_overrides(tmp_path: Path) -> None:
+    run_file = load_text(
         tmp_path,
         overrides=[
             'generate.stop=["\\n", "\\"END\\""]',
@@ -70,7 +68,7 @@ def test_the_resolved_run_file_keeps_overrides_and_odd_text(tmp_path: Path) -> N
         ],
     )
     assert run_file.generate.stop == ("\n", '"END"')
-    assert loaded(tmp_path, run_file.to_toml()) == run_file
+    assert load_text(tmp_path, run_file.to_toml()) == run_file
 
 
 @pytest.mark.parametrize(
@@ -81,7 +79,8 @@ def test_the_resolved_run_file_keeps_overrides_and_odd_text(tmp_path: Path) -> N
         ("dataset = 5", "dataset: Input should be a valid string"),
         (
             'dataset = "d"\nsede = 2',
-            "unknown key 'sede'; known: dataset, seed, problems, engine, judge_engine, prover_engine, generate, ",
+            "unknown key 'sede'; known: dataset, seed, problems, engine, judge_engine, "
+            "prover_engine, generate, ",
         ),
         ('dataset = "d"\nseed = "one"', "seed: Input should be a valid integer"),
         (
@@ -138,13 +137,13 @@ def test_the_resolved_run_file_keeps_overrides_and_odd_text(tmp_path: Path) -> N
         ('dataset = "d"\ndataset = "e"', "is not TOML: "),
     ],
 )
-def test_what_cannot_be_is_refused_with_what_can(text: str, message: str, tmp_path: Path) -> None:
-    told = refusal(tmp_path, text)
-    assert message in told
-    assert "run.toml" in told
+def test_invalid_run_file_is_rejected(text: str, message: str, tmp_path: Path) -> None:
+    error = error_message(tmp_path, text)
+    assert message in error
+    assert "run.toml" in error
 
 
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_unreadable_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "latin.toml").write_bytes(b'dataset = "\xe9"')
     for name, reason in [
         ("none.toml", "No such file or directory"),
@@ -157,7 +156,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "place", "value"),
+    ("override", "key_path", "value"),
     [
         ("dataset=elsewhere", ("dataset",), "elsewhere"),
         ("dataset=s3://a/b=c", ("dataset",), "s3://a/b=c"),
@@ -179,17 +178,17 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         ("annotators=[]", ("annotators",), ()),
     ],
 )
-def test_an_override_sets_one_key(
-    override: str, place: tuple[str | int, ...], value: object, tmp_path: Path
+def test_override_sets_one_key(
+    override: str, key_path: tuple[str | int, ...], value: object, tmp_path: Path
 ) -> None:
-    found: Any = loaded(tmp_path, overrides=[override]).model_dump()
-    for part in place:
-        found = found[part]
-    assert found == value
+    entry: Any = load_text(tmp_path, overrides=[override]).model_dump()
+    for key in key_path:
+        entry = entry[key]
+    assert entry == value
 
 
-def test_the_last_override_counts_and_the_rest_stays(tmp_path: Path) -> None:
-    run_file = loaded(tmp_path, overrides=["generate.max_tokens=5", "generate.max_tokens=6"])
+def test_last_override_wins(tmp_path: Path) -> None:
+    run_file = load_text(tmp_path, overrides=["generate.max_tokens=5", "generate.max_tokens=6"])
     assert (run_file.generate.max_tokens, run_file.generate.temperature) == (6, 0.5)
 
 
@@ -214,5 +213,5 @@ def test_the_last_override_counts_and_the_rest_stays(tmp_path: Path) -> None:
         (".seed=4", "unknown key ''"),
     ],
 )
-def test_an_override_that_cannot_be_is_refused(override: str, message: str, tmp_path: Path) -> None:
-    assert message in refusal(tmp_path, overrides=[override])
+def test_invalid_override_is_rejected(override: str, message: str, tmp_path: Path) -> None:
+    assert message in error_message(tmp_path, overrides=[override])

@@ -1,4 +1,4 @@
-"""Gold is what a method says or what a file says of the traces that are there."""
+"""Gold first errors come from a method of the dataset or from a file."""
 
 import json
 from pathlib import Path
@@ -9,59 +9,55 @@ from pipelines.scoring.gold import first_errors
 from stepmark.errors import ConfigError, InputError
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import TRACES, annotations
-from tests.pipelines.test_summary import SAID, annotated, filled
+from tests.pipelines.test_summary import OUTCOMES, annotation_row, example_dataset
 
 
-def test_a_method_is_gold_where_it_is_decided(tmp_path: Path) -> None:
-    dataset = filled(tmp_path)
-    dataset.write_part(
-        annotations("oracle"),
-        0,
-        [annotated(name, "oracle", None if name > "t1" else 1) for name in SAID],
-        "f",
-    )
-    assert first_errors(dataset, "oracle") == (
-        dict.fromkeys([name for name in SAID if name <= "t1"], 1),
-        (),
-    )
+def test_undecided_annotations_are_no_gold(tmp_path: Path) -> None:
+    dataset = example_dataset(tmp_path)
+    rows = [annotation_row(name, "oracle", None if name > "t1" else 1) for name in OUTCOMES]
+    dataset.write_part(annotations("oracle"), 0, rows, "f")
+    gold, rejected = first_errors(dataset, "oracle")
+    assert gold == {"t0": 1, "t1": 1}
+    assert rejected == ()
 
 
 @pytest.mark.parametrize("gold", ["human", "judge_2"])
-def test_a_method_that_is_not_there_is_refused(tmp_path: Path, gold: str) -> None:
-    with pytest.raises(ConfigError) as refusal:
-        first_errors(filled(tmp_path), gold)
-    assert (
-        str(refusal.value)
-        == f"{tmp_path} has no annotations of '{gold}' to score against; it has: first, oracle, second"
+def test_missing_method_is_rejected(tmp_path: Path, gold: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        first_errors(example_dataset(tmp_path), gold)
+    assert str(caught.value) == (
+        f"{tmp_path} has no annotations of '{gold}' to score against; it has: first, oracle, second"
     )
 
 
 @pytest.mark.parametrize("gold", ["", "x'; DROP VIEW traces; --"])
-def test_what_is_neither_a_method_nor_a_file_is_refused(tmp_path: Path, gold: str) -> None:
+def test_invalid_gold_name_is_rejected(tmp_path: Path, gold: str) -> None:
     with pytest.raises(InputError):
-        first_errors(filled(tmp_path), gold)
+        first_errors(example_dataset(tmp_path), gold)
 
 
-def test_rows_of_a_file_are_taken_or_set_aside(tmp_path: Path) -> None:
-    dataset = filled(tmp_path / "dataset")
-    steps = {trace.trace_id: len(trace.steps) for trace in dataset.read(TRACES)}
-    one, other, *_ = sorted(steps)
+def test_unusable_rows_are_rejected(tmp_path: Path) -> None:
+    dataset = example_dataset(tmp_path / "dataset")
+    step_counts = {trace.trace_id: len(trace.steps) for trace in dataset.read(TRACES)}
+    first, second, *_ = sorted(step_counts)
     rows = [
-        {"trace_id": one, "first_error": 0},
-        {"trace_id": one, "first_error": 0},
-        {"trace_id": other, "first_error": steps[other]},
-        {"trace_id": other, "first_error": "٠"},
-        {"trace_id": other},
+        {"trace_id": first, "first_error": 0},
+        {"trace_id": first, "first_error": 0},
+        {"trace_id": second, "first_error": step_counts[second]},
+        {"trace_id": second, "first_error": "٠"},
+        {"trace_id": second},
         {"trace_id": "nope", "first_error": 0},
-        {"trace_id": other, "first_error": -1.0},
+        {"trace_id": second, "first_error": -1.0},
     ]
     file = tmp_path / "gold.jsonl"
     file.write_text("\n".join(map(json.dumps, rows)) + "\n{")
-    truth, aside = first_errors(Dataset(str(tmp_path / "dataset")), str(file))
-    assert truth == {one: 0, other: -1}
-    assert [(row.row, row.field) for row in aside] == [
+    gold, rejected = first_errors(Dataset(str(tmp_path / "dataset")), str(file))
+    assert gold == {first: 0, second: -1}
+    assert [(row.row, row.field) for row in rejected] == [
         (2, "trace_id"),
-        *((n, "first_error") for n in (3, 4, 5)),
+        (3, "first_error"),
+        (4, "first_error"),
+        (5, "first_error"),
         (6, "trace_id"),
         (8, ""),
     ]

@@ -1,4 +1,4 @@
-"""Grading: right and wrong are said only of an answer that a whole solution states and that can be compared."""
+"""Grading: only an answer that a complete solution states and that is comparable is graded."""
 
 from collections.abc import AsyncIterator
 
@@ -20,10 +20,10 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 class NoWorkers(Isolated):
-    """Decides nothing."""
+    """A pool that must not be used."""
 
     async def verify(self, verifier_id: str, claim: Claim) -> Finding:
-        raise AssertionError("asked")
+        raise AssertionError("a worker was used")
 
 
 NO_WORKERS = NoWorkers()
@@ -59,7 +59,7 @@ async def workers() -> AsyncIterator[Isolated]:
         ("The correct answer is (B).", "stop", "(C)", "(B)", I, "different options"),
     ],
 )
-async def test_grades(
+async def test_grade_of_a_solution(
     workers: Isolated,
     text: str,
     finish_reason: str,
@@ -68,48 +68,47 @@ async def test_grades(
     outcome: Verdict,
     reason: str,
 ) -> None:
-    found = await grade(workers, text, finish_reason, reference)
-    assert (found.final_answer, found.outcome) == (answer, outcome)
-    assert found.reason == reason or (outcome is C and found.reason)
+    result = await grade(workers, text, finish_reason, reference)
+    assert (result.final_answer, result.outcome) == (answer, outcome)
+    assert result.reason == reason or (outcome is C and result.reason)
 
 
-async def test_an_answer_that_is_given_needs_no_text(workers: Isolated) -> None:
-    assert await grade_answer(workers, "4", "5") == Grade(
-        final_answer="4", outcome=I, reason="different numbers"
-    )
+async def test_final_answer_is_graded_directly(workers: Isolated) -> None:
+    result = await grade_answer(workers, "4", "5")
+    assert result == Grade(final_answer="4", outcome=I, reason="different numbers")
     assert (await grade_answer(workers, None, "5")).outcome is U
 
 
+MAX_INTEGER = 10**18 - 1
+
+
 @given(
-    st.integers(-(10**18) + 1, 10**18 - 1),
+    st.integers(-MAX_INTEGER, MAX_INTEGER),
     st.integers(-9, 9),
     st.sampled_from([0, 1, 9, 10, 100, 10**6]),
 )
-async def test_whole_numbers_are_graded_without_a_worker_as_the_verifier_does(
-    number: int, factor: int, apart: int
-) -> None:
-    answer, reference = (
-        str(number),
-        str(max(-(10**18) + 1, min(10**18 - 1, number + factor * apart))),
-    )
-    told = Answers().verify(AnswerClaim(answer=answer, reference=reference))
+async def test_integers_need_no_worker(number: int, factor: int, scale: int) -> None:
+    """The grade of two integers is that of the verifier."""
+    answer = str(number)
+    reference = str(max(-MAX_INTEGER, min(MAX_INTEGER, number + factor * scale)))
+    finding = Answers().verify(AnswerClaim(answer=answer, reference=reference))
     assert await grade_answer(NO_WORKERS, answer, reference) == Grade(
-        final_answer=answer, outcome=told.verdict, reason=told.reason
+        final_answer=answer, outcome=finding.verdict, reason=finding.reason
     )
     assert Answers().verify(ReferenceClaim(reference=reference)).verdict is C
     assert await why_ungradable(NO_WORKERS, reference) == ""
 
 
 @pytest.mark.parametrize("answer", ["-0", "04", "4.0", "4 ", "+4", "٤", "4" * 19])
-async def test_any_other_spelling_of_a_number_is_the_verifier_s_to_read(answer: str) -> None:
-    with pytest.raises(AssertionError, match="asked"):
+async def test_other_spellings_need_the_verifier(answer: str) -> None:
+    with pytest.raises(AssertionError, match="a worker was used"):
         await grade_answer(NO_WORKERS, answer, "4")
 
 
 @pytest.mark.parametrize(
     "reference", ["18", r"\frac{1}{2}", "x + 1", "(C)", "Friday", r"\{1, 2\}", "[0, 1)"]
 )
-async def test_a_plain_reference_can_be_graded_against(workers: Isolated, reference: str) -> None:
+async def test_plain_reference_is_gradable(workers: Isolated, reference: str) -> None:
     assert await why_ungradable(workers, reference) == ""
 
 
@@ -130,7 +129,7 @@ async def test_a_plain_reference_can_be_graded_against(workers: Isolated, refere
         ),
     ],
 )
-async def test_a_reference_is_refused_with_the_reason(
+async def test_ungradable_reference_has_a_reason(
     workers: Isolated, reference: str, reason: str
 ) -> None:
     assert await why_ungradable(workers, reference) == reason

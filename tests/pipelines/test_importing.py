@@ -1,6 +1,7 @@
-"""Importing: other people's solutions keep their steps, their labels and their outcomes, and nothing is guessed."""
+"""Import of existing solutions: steps, labels and outcomes are kept, and nothing is guessed."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from stepmark import plugins
 from stepmark.errors import ConfigError, InputError
 from stepmark.records import Rejected, Verdict, first_error_of
 from stepmark.steps import SEPARATOR
+from tests.pipelines.rows import column
 
 SAMPLES = Path(__file__).parents[1] / "problems" / "samples"
 PROCESSBENCH = SAMPLES / "processbench.jsonl"
@@ -26,23 +28,30 @@ def write(path: Path, *rows: object) -> str:
 
 
 def imported(*paths: object, **arguments: Any) -> list[Imported]:
-    found = list(import_traces([str(path) for path in paths], **arguments))
-    assert not [item for item in found if isinstance(item, Rejected)]
-    return [item for item in found if isinstance(item, Imported)]
+    """Import files that have no unusable row."""
+    items = list[Imported]()
+    for item in import_traces([str(path) for path in paths], **arguments):
+        assert isinstance(item, Imported)
+        items.append(item)
+    return items
 
 
-def one(tmp_path: Path, row: dict[str, Any], **arguments: Any) -> Imported | Rejected:
+def imported_only(items: Iterable[Imported | Rejected]) -> list[Imported]:
+    return [item for item in items if isinstance(item, Imported)]
+
+
+def rejected_only(items: Iterable[Imported | Rejected]) -> list[Rejected]:
+    return [item for item in items if isinstance(item, Rejected)]
+
+
+def import_row(tmp_path: Path, row: dict[str, Any], **arguments: Any) -> Imported:
+    """Import a file with a single row, which must be usable."""
     (item,) = import_traces([write(tmp_path / "x.jsonl", row)], **arguments)
-    return item
-
-
-def trace_of(tmp_path: Path, row: dict[str, Any], **arguments: Any) -> Imported:
-    item = one(tmp_path, row, **arguments)
     assert isinstance(item, Imported)
     return item
 
 
-def test_processbench_keeps_steps_labels_and_outcomes() -> None:
+def test_processbench_keeps_steps_and_outcomes() -> None:
     rows = [json.loads(line) for line in PROCESSBENCH.read_text().splitlines()]
     for row, item in zip(
         rows, imported(PROCESSBENCH, shape="processbench", license="Apache-2.0"), strict=True
@@ -62,43 +71,41 @@ def test_processbench_keeps_steps_labels_and_outcomes() -> None:
         )
 
 
-def test_a_human_label_is_correct_before_incorrect_at_and_unknown_after() -> None:
-    found = imported(PROCESSBENCH, shape="processbench")
-    assert [annotation.first_error for item in found for annotation in item.annotations] == [
-        -1,
-        2,
-        0,
-        0,
-    ]
-    for item in found:
-        [annotation] = item.annotations
-        verdicts = [step.verdict for step in annotation.steps]
+def test_human_label_sets_step_verdicts() -> None:
+    items = imported(PROCESSBENCH, shape="processbench")
+    first_errors = list[int | None]()
+    for item in items:
+        (annotation,) = item.annotations
+        first_errors.append(annotation.first_error)
+        verdicts = column(annotation.steps, "verdict")
         assert (annotation.method, annotation.trace_id) == ("human", item.trace.trace_id)
         assert len(verdicts) == len(item.trace.steps)
         assert first_error_of(verdicts) == annotation.first_error
-    assert "".join(step.verdict.value[0] for step in found[1].annotations[0].steps) == "cciuu"
+    assert first_errors == [-1, 2, 0, 0]
+    # Correct before the first error, incorrect at it, unknown after it.
+    verdicts = column(items[1].annotations[0].steps, "verdict")
+    assert verdicts == ["correct", "correct", "incorrect", "unknown", "unknown"]
 
 
-def test_gsm8k_solutions_are_several_models_on_one_problem() -> None:
-    found = imported(SAMPLES / "gsm8k_solutions.jsonl", shape="gsm8k_solutions")
-    assert len(found) == 12
-    assert len({item.problem.problem_id for item in found}) == 3
-    assert [item.trace.model for item in found[:4]] == [
+def test_gsm8k_rows_have_several_models() -> None:
+    items = imported(SAMPLES / "gsm8k_solutions.jsonl", shape="gsm8k_solutions")
+    assert len(items) == 12
+    assert len(set(column(items, "problem.problem_id"))) == 3
+    assert column(items[:4], "trace.model") == [
         "6b_finetuning",
         "6b_verification",
         "175b_finetuning",
         "175b_verification",
     ]
-    assert [(item.trace.final_answer, item.trace.outcome.value) for item in found[2:4]] == [
-        ("4", "incorrect"),
-        ("18", "correct"),
-    ]
-    assert found[3].trace.steps[0].endswith("duck eggs are used\n")
-    assert found[3].trace.outcome_reason == "as given: 175b_verification.is_correct = true"
+    wrong, right = column(items[2:4], "trace")
+    assert (wrong.final_answer, wrong.outcome) == ("4", Verdict.INCORRECT)
+    assert (right.final_answer, right.outcome) == ("18", Verdict.CORRECT)
+    assert right.steps[0].endswith("duck eggs are used\n")
+    assert right.outcome_reason == "as given: 175b_verification.is_correct = true"
 
 
-def test_a_trace_without_an_outcome_is_not_graded(tmp_path: Path) -> None:
-    item = trace_of(tmp_path, ROW)
+def test_missing_outcome_is_not_graded(tmp_path: Path) -> None:
+    item = import_row(tmp_path, ROW)
     assert item.trace.steps == ("1 + 1 = 3.\n", "The answer is 3.")
     assert (item.trace.outcome, item.trace.outcome_reason, item.trace.final_answer) == (
         Verdict.UNKNOWN,
@@ -108,7 +115,7 @@ def test_a_trace_without_an_outcome_is_not_graded(tmp_path: Path) -> None:
     assert (item.annotations, item.trace.model) == ((), "unknown")
 
 
-def test_columns_are_mapped(tmp_path: Path) -> None:
+def test_fields_map_columns(tmp_path: Path) -> None:
     row = {
         "q": "1 + 1?",
         "out": {"text": "It is 2. Done.", "ok": "True", "who": "gpt-x", "gives": 2, "bad": "1.0"},
@@ -122,7 +129,7 @@ def test_columns_are_mapped(tmp_path: Path) -> None:
         "final_answer": "out.gives",
     }
     fields |= {"label": "out.bad", "metadata.number": "no"}
-    item = trace_of(tmp_path, row, fields=fields, split="sentence", labels_by="somebody")
+    item = import_row(tmp_path, row, fields=fields, split="sentence", labels_by="annotator_a")
     assert item.trace.steps == ("It is 2. ", "Done.")
     assert (item.trace.outcome, item.trace.model, item.trace.final_answer) == (
         Verdict.CORRECT,
@@ -131,10 +138,10 @@ def test_columns_are_mapped(tmp_path: Path) -> None:
     )
     assert item.trace.metadata == {"number": "7"}
     [annotation] = item.annotations
-    assert (annotation.method, annotation.first_error) == ("somebody", 1)
+    assert (annotation.method, annotation.first_error) == ("annotator_a", 1)
 
 
-def test_a_star_names_the_models(tmp_path: Path) -> None:
+def test_star_matches_model_names(tmp_path: Path) -> None:
     row = {
         "question": "a",
         "gpt-3.5": {"steps": ["x", "y"]},
@@ -143,7 +150,7 @@ def test_a_star_names_the_models(tmp_path: Path) -> None:
         "note": "n",
     }
     path = write(tmp_path / "x.jsonl", row)
-    assert [item.trace.model for item in imported(path, fields={"steps": "*.steps"})] == [
+    assert column(imported(path, fields={"steps": "*.steps"}), "trace.model") == [
         "gpt-3.5",
         "other",
     ]
@@ -159,10 +166,10 @@ def test_a_star_names_the_models(tmp_path: Path) -> None:
         (["a"], ("a",)),
     ],
 )
-def test_listed_steps_stay_the_steps_and_join_to_a_text(
+def test_listed_steps_get_separators(
     tmp_path: Path, listed: list[str], steps: tuple[str, ...]
 ) -> None:
-    assert trace_of(tmp_path, {"question": "a", "steps": listed}).trace.steps == steps
+    assert import_row(tmp_path, {"question": "a", "steps": listed}).trace.steps == steps
 
 
 @pytest.mark.parametrize(
@@ -188,7 +195,7 @@ def test_listed_steps_stay_the_steps_and_join_to_a_text(
         ({"correct": []}, "correct", "neither true nor false"),
     ],
 )
-def test_a_solution_that_cannot_be_used_is_set_aside(
+def test_unusable_solution_is_rejected(
     tmp_path: Path, changed: dict[str, Any], field: str, reason: str
 ) -> None:
     path = write(tmp_path / "x.jsonl", {**ROW, **changed}, ROW)
@@ -199,7 +206,7 @@ def test_a_solution_that_cannot_be_used_is_set_aside(
     assert isinstance(good, Imported)
 
 
-def test_one_bad_solution_of_a_row_does_not_cost_the_others(tmp_path: Path) -> None:
+def test_bad_solution_affects_no_other(tmp_path: Path) -> None:
     row = {"question": "a", "m1": {"solution": ""}, "m2": {"solution": "x", "is_correct": 0}}
     bad, good = import_traces(
         [write(tmp_path / "x.jsonl", row)],
@@ -211,18 +218,18 @@ def test_one_bad_solution_of_a_row_does_not_cost_the_others(tmp_path: Path) -> N
     assert good.trace.outcome is Verdict.INCORRECT
 
 
-def test_a_row_without_any_solution_is_set_aside(tmp_path: Path) -> None:
+def test_row_without_solution_is_rejected(tmp_path: Path) -> None:
     path = write(tmp_path / "x.jsonl", {"question": "a"}, {"question": "b", "m": {"solution": "x"}})
     bad, _ = import_traces([path], shape="gsm8k_solutions")
     assert bad == Rejected(file=path, row=1, field="*.solution", reason="no solution in this row")
 
 
-def test_a_repeated_trace_is_set_aside_and_another_models_is_not(tmp_path: Path) -> None:
+def test_repeated_trace_is_rejected(tmp_path: Path) -> None:
     path = write(tmp_path / "x.jsonl", ROW, ROW, {**ROW, "model": "b"})
-    first, again, other = import_traces([path, write(tmp_path / "y.jsonl")])
+    first, repeated, other_model = import_traces([path, write(tmp_path / "y.jsonl")])
     assert isinstance(first, Imported)
-    assert isinstance(other, Imported)
-    assert again == Rejected(
+    assert isinstance(other_model, Imported)
+    assert repeated == Rejected(
         file=path,
         row=2,
         field="solution",
@@ -230,11 +237,13 @@ def test_a_repeated_trace_is_set_aside_and_another_models_is_not(tmp_path: Path)
     )
 
 
-def test_ids_derive_from_content(tmp_path: Path) -> None:
-    first = trace_of(tmp_path, ROW).trace
-    assert trace_of(tmp_path, {**ROW, "correct": True, "label": 0}).trace.trace_id == first.trace_id
-    assert trace_of(tmp_path, ROW, split="blank_line").trace.trace_id != first.trace_id
-    assert trace_of(tmp_path, {**ROW, "answer": "3"}).trace.trace_id != first.trace_id
+def test_ids_depend_on_content(tmp_path: Path) -> None:
+    first = import_row(tmp_path, ROW).trace
+    assert (
+        import_row(tmp_path, {**ROW, "correct": True, "label": 0}).trace.trace_id == first.trace_id
+    )
+    assert import_row(tmp_path, ROW, split="blank_line").trace.trace_id != first.trace_id
+    assert import_row(tmp_path, {**ROW, "answer": "3"}).trace.trace_id != first.trace_id
 
 
 @pytest.mark.parametrize(
@@ -242,7 +251,8 @@ def test_ids_derive_from_content(tmp_path: Path) -> None:
     [
         (
             {"shape": "math"},
-            "no shape with solutions is called 'math'; there are: gsm8k_solutions, processbench, math_aps",
+            "no shape with solutions is called 'math'; "
+            "there are: gsm8k_solutions, processbench, math_aps",
         ),
         ({"split": "words"}, "no way of splitting called 'words'"),
         (
@@ -263,7 +273,7 @@ def test_ids_derive_from_content(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_wrong_arguments_are_refused_before_the_first_row(
+def test_invalid_argument_is_rejected_early(
     tmp_path: Path, arguments: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
@@ -279,55 +289,54 @@ def test_wrong_arguments_are_refused_before_the_first_row(
         ({"solution": "*.text"}, r"has no field '\*\.text'; it has: question, response"),
     ],
 )
-def test_a_field_that_the_file_does_not_have(
-    tmp_path: Path, fields: dict[str, str], message: str
-) -> None:
+def test_missing_field_is_named(tmp_path: Path, fields: dict[str, str], message: str) -> None:
     path = write(tmp_path / "x.jsonl", {"question": "a", "response": "b"})
     with pytest.raises(InputError, match=message):
         list(import_traces([path], fields=fields))
 
 
 @pytest.mark.parametrize("name", plugins.available("problems.shapes"))
-def test_a_bad_row_of_a_known_shape_costs_no_other(tmp_path: Path, name: str) -> None:
-    lines = (SAMPLES / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
-    whole = import_traces([str(SAMPLES / f"{name}.jsonl")], shape=name)
-    bad = ["[]", "{}", "nonsense", '{"question": 1, "input": [], "original_process": {}}']
+def test_bad_row_affects_no_other(tmp_path: Path, name: str) -> None:
+    sample = SAMPLES / f"{name}.jsonl"
+    lines = sample.read_text(encoding="utf-8").splitlines()
+    bad = ["[]", "{}", "nonsense", '{"question": 1, "input": [], "original_process": {}}'] * 2
+    mixed = list[str]()
+    for line, bad_line in zip(lines, bad, strict=False):
+        mixed += [line, bad_line]
     path = tmp_path / f"{name}.jsonl"
-    path.write_text(
-        "\n".join(line for pair in zip(lines, bad * 2, strict=False) for line in pair),
-        encoding="utf-8",
-    )
-    mixed = list(import_traces([str(path)], shape=name))
-    assert [item for item in mixed if isinstance(item, Imported)] == [
-        item for item in whole if isinstance(item, Imported)
-    ]
-    aside = [item.row for item in mixed if isinstance(item, Rejected)]
-    assert {row for row in range(1, 2 * len(lines)) if row % 2 == 0} <= set(aside)
+    path.write_text("\n".join(mixed), encoding="utf-8")
+    items = list(import_traces([str(path)], shape=name))
+    expected = imported_only(import_traces([str(sample)], shape=name))
+    assert imported_only(items) == expected
+    even_rows = set(range(2, 2 * len(lines), 2))
+    assert even_rows <= set(column(rejected_only(items), "row"))
 
 
 @pytest.mark.parametrize("name", ["prm800k", "prmbench", "math_shepherd"])
-def test_parquet_says_the_same_as_json_lines(tmp_path: Path, name: str) -> None:
-    source, copy = SAMPLES / f"{name}.jsonl", tmp_path / f"{name}.parquet"
+def test_parquet_equals_json_lines(tmp_path: Path, name: str) -> None:
+    source = SAMPLES / f"{name}.jsonl"
+    copy = tmp_path / f"{name}.parquet"
     rows = [json.loads(line) for line in source.read_text(encoding="utf-8").splitlines()]
-    columns = dict.fromkeys(name for row in rows for name in row)
+    columns = dict[str, None]()
+    for row in rows:
+        columns.update(dict.fromkeys(row))
     pq.write_table(pa.Table.from_pylist([columns | row for row in rows]), copy)
-    found, again = (
-        [item for item in import_traces([str(path)], shape=name) if isinstance(item, Imported)]
-        for path in (source, copy)
-    )
-    assert [(item.trace, item.annotations) for item in found] == [
-        (item.trace, item.annotations) for item in again
-    ]
+    from_json = imported_only(import_traces([str(source)], shape=name))
+    from_parquet = imported_only(import_traces([str(copy)], shape=name))
+    # Problems differ, because their source is the name of the file.
+    assert column(from_json, "trace") == column(from_parquet, "trace")
+    assert column(from_json, "annotations") == column(from_parquet, "annotations")
 
 
 @pytest.mark.parametrize("name", plugins.available("problems.shapes"))
-def test_a_file_of_another_shape_is_told(tmp_path: Path, name: str) -> None:
+def test_wrong_shape_is_an_error(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="has no field"):
         list(import_traces([write(tmp_path / "x.jsonl", {"a": 1})], shape=name))
 
 
-def test_a_trace_that_rows_share_is_imported_once_and_no_flaw() -> None:
-    found = list(
+def test_shared_trace_is_imported_once() -> None:
+    """Several rows of PRMBench contain the same original solution, which is not an error."""
+    items = list(
         import_traces(
             [str(SAMPLES / "prmbench.jsonl")],
             shape="prmbench",
@@ -335,13 +344,14 @@ def test_a_trace_that_rows_share_is_imported_once_and_no_flaw() -> None:
             license="Apache-2.0",
         )
     )
-    assert [item.row for item in found if isinstance(item, Rejected)] == [5]
-    originals = [
-        item
-        for item in found
-        if isinstance(item, Imported) and item.trace.metadata["process"] == "original"
-    ]
-    assert len(originals) == 2  # the row with a ground truth asks another problem
-    assert {
-        (item.problem.domain, item.problem.license, item.problem.source) for item in originals
-    } == {("maths", "Apache-2.0", "prmbench.jsonl")}
+    assert column(rejected_only(items), "row") == [5]
+    originals = list[Imported]()
+    for item in imported_only(items):
+        if item.trace.metadata["process"] == "original":
+            originals.append(item)
+    # There are two, because the row with a ground truth has another problem.
+    assert len(originals) == 2
+    for item in originals:
+        assert item.problem.domain == "maths"
+        assert item.problem.license == "Apache-2.0"
+        assert item.problem.source == "prmbench.jsonl"

@@ -1,4 +1,4 @@
-"""Garbage is sought more seldom during a run, and as before it afterwards, however it ends."""
+"""The garbage collector runs less often within the block, and as before after it."""
 
 import gc
 
@@ -7,7 +7,7 @@ import pytest
 from pipelines.run.infrequent_gc import YOUNG_OBJECTS, infrequent_gc
 
 
-def test_what_was_there_before_is_not_looked_through() -> None:
+def test_existing_objects_are_not_scanned() -> None:
     gc.unfreeze()
     with infrequent_gc():
         assert gc.get_freeze_count() > 0
@@ -15,19 +15,19 @@ def test_what_was_there_before_is_not_looked_through() -> None:
     assert gc.get_freeze_count() == 0
 
 
-def test_a_run_that_fails_leaves_everything_as_it_was() -> None:
-    before = gc.get_threshold()
+def test_failure_restores_the_thresholds() -> None:
+    thresholds = gc.get_threshold()
     with pytest.raises(RuntimeError), infrequent_gc():
         raise RuntimeError
-    assert gc.get_threshold() == before
+    assert gc.get_threshold() == thresholds
 
 
-def test_a_cycle_that_is_made_within_is_found_all_the_same() -> None:
-    class Knot:
+def test_new_cycles_are_collected() -> None:
+    class Cycle:
         def __init__(self) -> None:
             self.itself = self
 
     with infrequent_gc():
         for _ in range(2 * YOUNG_OBJECTS):
-            Knot()
-        assert sum(isinstance(each, Knot) for each in gc.get_objects()) <= YOUNG_OBJECTS
+            Cycle()
+        assert sum(isinstance(item, Cycle) for item in gc.get_objects()) <= YOUNG_OBJECTS

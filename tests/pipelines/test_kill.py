@@ -1,4 +1,4 @@
-"""A run that is interrupted, then killed, then run again: nothing lost, nothing twice, nothing left behind; without a Prefect server."""
+"""A run that is interrupted, killed and run again, without a configured Prefect server."""
 
 import hashlib
 import os
@@ -13,106 +13,124 @@ from storage.dataset.dataset import Dataset
 from storage.queries.sql import query
 from tests.pipelines.running import (
     WAIT_SECONDS,
-    alone,
-    complaints,
+    clean_environment,
+    error_lines,
     finish,
     run_file,
     start,
     wait_for,
 )
 
-TWICE = """
-SELECT (SELECT count(*) - count(DISTINCT problem_id) FROM problems) + (SELECT count(*) - count(DISTINCT trace_id) FROM traces)
+DUPLICATES = """
+SELECT (SELECT count(*) - count(DISTINCT problem_id) FROM problems)
+     + (SELECT count(*) - count(DISTINCT trace_id) FROM traces)
      + (SELECT count(*) - count(DISTINCT rollout_id) FROM rollouts)
      + (SELECT count(*) - count(DISTINCT (trace_id, method)) FROM annotations)
-     + (SELECT count(*) - count(DISTINCT trace_id) FROM labels)
+     + (SELECT count(*) - count(DISTINCT trace_id) FROM labels) AS n
 """
 MISSING = """
-SELECT count(*) FROM traces t CROSS JOIN (VALUES ('monte_carlo'), ('formal'), ('oracle')) m(method)
-LEFT JOIN annotations a ON a.trace_id = t.trace_id AND a.method = m.method LEFT JOIN labels l ON l.trace_id = t.trace_id
+SELECT count(*) AS n
+FROM traces t
+CROSS JOIN (VALUES ('monte_carlo'), ('formal'), ('oracle')) m(method)
+LEFT JOIN annotations a ON a.trace_id = t.trace_id AND a.method = m.method
+LEFT JOIN labels l ON l.trace_id = t.trace_id
 WHERE a.trace_id IS NULL OR l.trace_id IS NULL
 """
-PROBLEMS, TRACES_EACH = 6, 2
+PROBLEMS = 6
+TRACES_PER_PROBLEM = 2
+TRACES = PROBLEMS * TRACES_PER_PROBLEM
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> str:
-    """The pocket model, one small shard after the other, so that there is always something finished and something not."""
+    """A run file for the pocket model with one small shard at a time.
+
+    While it runs there is always something finished and something unfinished.
+    """
     return run_file(
         tmp_path,
         problems={"use": "word_problems", "count": PROBLEMS},
         engine={"use": "pocket", "workers": 1},
-        generate={"traces_per_problem": TRACES_EACH, "max_tokens": 120, "prompt": "pocket"},
+        generate={"traces_per_problem": TRACES_PER_PROBLEM, "max_tokens": 120, "prompt": "pocket"},
         annotators=[{"use": "monte_carlo", "rollouts": 2}, {"use": "formal"}],
         shards={"problems_per_shard": 2, "shards_in_flight": 1},
     )
 
 
-def parts(dataset: Dataset) -> Mapping[str, tuple[str, int]]:
-    """Every finished part, by its bytes and its time."""
-    found = Path(dataset.uri).rglob("part-*.parquet")
-    return {
-        str(file): (hashlib.sha256(file.read_bytes()).hexdigest(), file.stat().st_mtime_ns)
-        for file in found
-    }
+def part_states(dataset: Dataset) -> Mapping[str, tuple[str, int]]:
+    """Return the digest and modification time of every finished part."""
+    states = dict[str, tuple[str, int]]()
+    for file in Path(dataset.uri).rglob("part-*.parquet"):
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        states[str(file)] = (digest, file.stat().st_mtime_ns)
+    return states
 
 
-def stop(
-    path: str, environment: dict[str, str], once: Path, how: signal.Signals, *, all_at_once: bool
+def stop_run(
+    path: str,
+    environment: dict[str, str],
+    part: Path,
+    signal_: signal.Signals,
+    *,
+    whole_group: bool,
 ) -> int:
-    """Start a run, stop it once a part is there, and see that no process of it is left and its output is closed."""
+    """Start a run, signal it once a part exists, and return its exit status.
+
+    Checks that no process of the run is left and that its output is closed.
+    """
     run = start("run", path, environment=environment)
-    wait_for(once.exists, run)
-    family = psutil.Process(run.pid).children(recursive=True)
-    assert any("prefect" in " ".join(process.cmdline()) for process in family), (
-        "there is a temporary Prefect server"
-    )
-    if all_at_once:
-        os.killpg(run.pid, how)
+    wait_for(part.exists, run)
+    children = psutil.Process(run.pid).children(recursive=True)
+    commands = [" ".join(process.cmdline()) for process in children]
+    assert any("prefect" in command for command in commands), "there is a temporary Prefect server"
+    if whole_group:
+        os.killpg(run.pid, signal_)
     else:
-        run.send_signal(how)
-    code, out, err = finish(run)
-    assert (out, complaints(err)) == ("", [])
-    _, alive = psutil.wait_procs(family, timeout=WAIT_SECONDS)
+        run.send_signal(signal_)
+    status, out, err = finish(run)
+    assert (out, error_lines(err)) == ("", [])
+    _, alive = psutil.wait_procs(children, timeout=WAIT_SECONDS)
     assert not alive
-    return code
+    return status
 
 
-def test_interrupted_killed_and_run_again(path: str, tmp_path: Path) -> None:
-    dataset, environment = Dataset(str(tmp_path / "dataset")), alone(tmp_path / "home")
+def count(dataset: Dataset, sql: str) -> int:
+    (row,) = query(dataset, sql).to_pylist()
+    number: int = row["n"]
+    return number
+
+
+def test_killed_run_resumes(path: str, tmp_path: Path) -> None:
+    dataset = Dataset(str(tmp_path / "dataset"))
+    environment = clean_environment(tmp_path / "home")
     first = Path(dataset.uri, "traces/part-00000.parquet")
-    interrupted = stop(
-        path, environment, first, signal.SIGINT, all_at_once=True
-    )  # as a terminal's Ctrl-C
+    # Ctrl-C in a terminal signals the whole process group.
+    interrupted = stop_run(path, environment, first, signal.SIGINT, whole_group=True)
     assert interrupted == 130
-    kept = parts(dataset)
-    assert str(first) in kept
+    after_interrupt = part_states(dataset)
+    assert str(first) in after_interrupt
 
-    later = Path(dataset.uri, "traces/part-00001.parquet")
-    assert not later.exists(), "else there is nothing to kill: make the run longer"
-    killed = stop(path, environment, later, signal.SIGKILL, all_at_once=False)
+    second = Path(dataset.uri, "traces/part-00001.parquet")
+    assert not second.exists(), "nothing is left to kill: make the run longer"
+    killed = stop_run(path, environment, second, signal.SIGKILL, whole_group=False)
     assert killed == -signal.SIGKILL
-    before = parts(dataset)
-    assert kept.items() <= before.items()
+    after_kill = part_states(dataset)
+    assert after_interrupt.items() <= after_kill.items()
     assert not Path(dataset.uri, "labels/part-00002.parquet").exists()
 
-    code, out, err = finish(start("run", path, environment=environment))
-    assert (code, complaints(err)) == (0, [])
-    assert f"{PROBLEMS * TRACES_EACH}: " in out
-    after = parts(dataset)
-    assert before.items() <= after.items()
-    assert query(dataset, TWICE).to_pylist()[0].popitem()[1] == 0
-    assert query(dataset, MISSING).to_pylist()[0].popitem()[1] == 0
-    assert query(dataset, "SELECT count(*) n FROM traces").to_pylist() == [
-        {"n": PROBLEMS * TRACES_EACH}
-    ]
-    assert [file.name for file in Path(dataset.uri).rglob(".*") if file.is_file()] == [".lock"], (
-        "drafts of the killed runs are swept"
-    )
+    status, out, err = finish(start("run", path, environment=environment))
+    assert (status, error_lines(err)) == (0, [])
+    assert f"{TRACES}: " in out
+    assert after_kill.items() <= part_states(dataset).items()
+    assert count(dataset, DUPLICATES) == 0
+    assert count(dataset, MISSING) == 0
+    assert count(dataset, "SELECT count(*) AS n FROM traces") == TRACES
+    hidden_files = [file.name for file in Path(dataset.uri).rglob(".*") if file.is_file()]
+    assert hidden_files == [".lock"], "unfinished files of the killed runs are removed"
 
 
-def test_a_run_needs_no_home(tmp_path: Path) -> None:
-    """And writes nothing into one: a home folder that cannot be made, on a machine without network or telemetry."""
+def test_run_needs_no_home(tmp_path: Path) -> None:
+    """The home folder cannot be created, and the network is unreachable."""
     blocked = tmp_path / "file"
     blocked.write_text("")
     proxies = {
@@ -120,14 +138,15 @@ def test_a_run_needs_no_home(tmp_path: Path) -> None:
         "HTTP_PROXY": "http://127.0.0.1:9",
         "NO_PROXY": "127.0.0.1,localhost",
     }
-    environment = {**alone(tmp_path / "home"), "HOME": str(blocked / "home"), **proxies}
-    code, out, err = finish(start("run", run_file(tmp_path), environment=environment))
-    assert (code, complaints(err)) == (0, [])
+    environment = clean_environment(tmp_path / "home", **proxies)
+    environment["HOME"] = str(blocked / "home")
+    status, out, err = finish(start("run", run_file(tmp_path), environment=environment))
+    assert (status, error_lines(err)) == (0, [])
     assert "8 incorrect" in out
 
 
-def test_a_configured_server_that_is_not_there_is_one_line(tmp_path: Path) -> None:
-    environment = alone(tmp_path / "home", PREFECT_API_URL="http://127.0.0.1:9/api")
-    code, out, err = finish(start("run", run_file(tmp_path), environment=environment))
-    assert (code, out, err.count("\n")) == (2, "", 1)
+def test_unreachable_server_is_one_line(tmp_path: Path) -> None:
+    environment = clean_environment(tmp_path / "home", PREFECT_API_URL="http://127.0.0.1:9/api")
+    status, out, err = finish(start("run", run_file(tmp_path), environment=environment))
+    assert (status, out, err.count("\n")) == (2, "", 1)
     assert "no Prefect server answers at http://127.0.0.1:9/api" in err

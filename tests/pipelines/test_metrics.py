@@ -1,4 +1,4 @@
-"""Scores against figures worked out by hand, after ProcessBench's definitions."""
+"""Scores against figures worked out by hand from ProcessBench's definitions."""
 
 from typing import Any
 
@@ -7,32 +7,33 @@ import pytest
 from pipelines.scoring.metrics import Case, Score, score
 from stepmark.records import Verdict
 
-VERDICTS = {verdict.value[0]: verdict for verdict in Verdict}
+VERDICT_OF_LETTER = {verdict.value[0]: verdict for verdict in Verdict}
 
 
 def case(gold: int, predicted: int | None, steps: str = "", *, right_answer: bool = False) -> Case:
+    """Return a case; `steps` has one letter per verdict: c, i or u."""
     return Case(
         gold=gold,
         predicted=predicted,
-        steps=[VERDICTS[letter] for letter in steps],
+        steps=[VERDICT_OF_LETTER[letter] for letter in steps],
         right_answer=right_answer,
     )
 
 
-def test_a_score_worked_out_by_hand() -> None:
-    found = score(
+def test_score_matches_hand_computation() -> None:
+    result = score(
         [
-            case(2, 2, "ccicc"),  # hit
-            case(0, 1, "ciu"),  # late
+            case(2, 2, "ccicc"),  # exact
+            case(0, 1, "ciu"),  # too late
             case(3, None, "ccuu"),  # undecided
-            case(1, 0, "iic", right_answer=True),  # early, though it names the right step too
-            case(1, 1, "ciu", right_answer=True),  # a flawed positive that is found
-            case(-1, -1, "ccc", right_answer=True),  # hit
+            case(1, 0, "iic", right_answer=True),  # too early, but step 1 is incorrect as well
+            case(1, 1, "ciu", right_answer=True),  # a flawed positive that is detected
+            case(-1, -1, "ccc", right_answer=True),  # exact
             case(-1, 1, "cic", right_answer=True),  # false alarm
             case(-1, None, "uuu"),  # undecided
         ]
     )
-    assert found == Score(
+    assert result == Score(
         traces=8,
         decided=6,
         exact=3 / 6,
@@ -40,8 +41,8 @@ def test_a_score_worked_out_by_hand() -> None:
         accuracy_wrong=2 / 5,
         accuracy_right=1 / 3,
         f1=2 * (2 / 5) * (1 / 3) / (2 / 5 + 1 / 3),
-        step_precision=3
-        / 5,  # said up to the gold first error: 1 + 0 + 0 + 2 + 1 + 0 + 1 + 0, true: 1 + 1 + 1
+        # Incorrect up to the gold first error: 1 + 0 + 0 + 2 + 1 + 0 + 1 + 0; correct: 1 + 1 + 1.
+        step_precision=3 / 5,
         step_recall=3 / 5,
         step_f1=3 / 5,
         flawed_positives=2,
@@ -55,7 +56,7 @@ def test_a_score_worked_out_by_hand() -> None:
 @pytest.mark.parametrize(
     ("accuracies", "f1"),
     [
-        # worked out by hand: 2ab / (a + b)
+        # Worked out by hand: 2ab / (a + b).
         ((0.324, 0.917), 0.479),
         ((0.531, 0.953), 0.682),
         ((1, 1), 1.0),
@@ -66,12 +67,10 @@ def test_a_score_worked_out_by_hand() -> None:
         ((0.75, 0.25), 0.375),
     ],
 )
-def test_f1_is_the_harmonic_mean_of_the_two_accuracies(
-    accuracies: tuple[float, float], f1: float
-) -> None:
-    wrong, right = (round(1000 * share) for share in accuracies)
-    cases = [case(1, 1 if index < wrong else 0) for index in range(1000)]
-    cases += [case(-1, -1 if index < right else 0) for index in range(1000)]
+def test_f1_is_a_harmonic_mean(accuracies: tuple[float, float], f1: float) -> None:
+    exact_wrong, exact_right = (round(1000 * share) for share in accuracies)
+    cases = [case(1, 1)] * exact_wrong + [case(1, 0)] * (1000 - exact_wrong)
+    cases += [case(-1, -1)] * exact_right + [case(-1, 0)] * (1000 - exact_right)
     assert score(cases).f1 == pytest.approx(f1, abs=5e-4)
 
 
@@ -103,9 +102,9 @@ def test_f1_is_the_harmonic_mean_of_the_two_accuracies(
         ),
     ],
 )
-def test_there_is_no_share_of_nothing(cases: list[Case], expected: dict[str, Any]) -> None:
-    found = score(cases)
-    assert {name: getattr(found, name) for name in expected} == expected
+def test_empty_denominator_gives_none(cases: list[Case], expected: dict[str, Any]) -> None:
+    result = score(cases)
+    assert {name: getattr(result, name) for name in expected} == expected
 
 
 @pytest.mark.parametrize(
@@ -114,58 +113,63 @@ def test_there_is_no_share_of_nothing(cases: list[Case], expected: dict[str, Any
         (1, "ciiii", 1.0),  # nothing after the gold first error counts
         (1, "ccii", None),
         (1, "iici", 0.5),
-        (-1, "ccii", 0.0),  # in a trace without errors everything does
+        (-1, "ccii", 0.0),  # in a trace without errors all steps count
         (3, "ci", 0.0),  # fewer verdicts than steps
     ],
 )
-def test_only_steps_up_to_the_gold_first_error_count(
-    gold: int, steps: str, precision: float | None
-) -> None:
+def test_later_steps_do_not_count(gold: int, steps: str, precision: float | None) -> None:
     assert score([case(gold, None, steps)]).step_precision == precision
 
 
-def sure(sureness: float, *, right: bool, confidence: float | None = None) -> Case:
+def ranked_case(sureness: float, *, right: bool, confidence: float | None = None) -> Case:
     return Case(gold=1, predicted=1 if right else 0, sureness=sureness, confidence=confidence)
 
 
-def test_at_a_share_the_surest_traces_count_and_equally_sure_ones_at_their_average() -> None:
-    # ranked: one at 0.9 that is right, three at 0.8 of which one is right, one at 0.1; the last three decide nothing
+def test_ties_count_at_their_average() -> None:
+    # By rank: a correct case at 0.9, one correct and two wrong cases at 0.8, and a correct one at
+    # 0.1. The last three cases are undecided.
     cases = [
-        sure(0.8, right=False),
-        sure(0.1, right=True),
-        sure(0.9, right=True),
-        sure(0.8, right=True),
-        sure(0.8, right=False),
+        ranked_case(0.8, right=False),
+        ranked_case(0.1, right=True),
+        ranked_case(0.9, right=True),
+        ranked_case(0.8, right=True),
+        ranked_case(0.8, right=False),
     ]
     cases += [case(1, None)] * 3
-    found = [score(cases, share=count / 8).exact_at_share for count in range(7)]
-    thirds = [1, (1 + 1 / 3) / 2, (1 + 2 / 3) / 3, 2 / 4, 3 / 5]
-    assert found == [None, *map(pytest.approx, thirds), None]
+    exact = [score(cases, share=count / 8).exact_at_share for count in range(7)]
+    expected = [1, (1 + 1 / 3) / 2, (1 + 2 / 3) / 3, 2 / 4, 3 / 5]
+    assert exact == [None, *map(pytest.approx, expected), None]
 
 
-def test_a_stated_confidence_ranks_before_what_the_values_show() -> None:
-    cases = [sure(1.0, right=False, confidence=0.2), sure(0.0, right=True, confidence=0.6)]
+def test_confidence_ranks_before_sureness() -> None:
+    cases = [
+        ranked_case(1.0, right=False, confidence=0.2),
+        ranked_case(0.0, right=True, confidence=0.6),
+    ]
     assert score(cases, share=0.5).exact_at_share == 1.0
 
 
-def believing(confidence: float, *, right: bool) -> Case:
+def confident_case(confidence: float, *, right: bool) -> Case:
+    """Return an undecided case, which has a confidence nevertheless."""
     return Case(
         gold=1, predicted=None, believed=1 if right else 0, confidence=confidence, tokens=10
     )
 
 
-def test_calibration_is_of_what_is_believed_kept_or_not() -> None:
+def test_calibration_includes_undecided_cases() -> None:
     cases = [
-        believing(0.95, right=True),
-        believing(0.91, right=True),
-        believing(0.93, right=False),
-        believing(1.0, right=True),
+        confident_case(0.95, right=True),
+        confident_case(0.91, right=True),
+        confident_case(0.93, right=False),
+        confident_case(1.0, right=True),
+        confident_case(0.3, right=False),
+        confident_case(0.32, right=False),
+        case(1, 1),
     ]
-    cases += [believing(0.3, right=False), believing(0.32, right=False), case(1, 1)]
-    found = score(cases)
-    low, high = found.reliability
+    result = score(cases)
+    low, high = result.reliability
     assert (low.low, low.traces, low.accuracy) == (0.3, 2, 0.0)
     assert (high.low, high.traces, high.accuracy) == (0.9, 4, 0.75)
     assert (low.confidence, high.confidence) == pytest.approx((0.31, 0.9475))
-    assert found.calibration_error == pytest.approx((2 * 0.31 + 4 * 0.1975) / 6)
-    assert found.tokens == pytest.approx(60 / 7)
+    assert result.calibration_error == pytest.approx((2 * 0.31 + 4 * 0.1975) / 6)
+    assert result.tokens == pytest.approx(60 / 7)

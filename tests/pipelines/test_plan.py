@@ -1,6 +1,6 @@
-"""A plan: everything that cannot be is refused before anything starts, and a fingerprint moves with what it covers alone."""
+"""Plans: invalid run files are rejected, and part keys change with exactly their inputs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,27 +35,58 @@ METHODS = ("binary_search", "thorough", "judge", "formal")
 
 
 def run_file(**changes: Any) -> RunFile:
-    return parse(
-        {key: value for key, value in (RUN | changes).items() if value is not None}, "run.toml"
-    )
+    """Return the run file with these tables replaced; None removes a table."""
+    tables = dict[str, Any]()
+    for name, table in {**RUN, **changes}.items():
+        if table is not None:
+            tables[name] = table
+    return parse(tables, "run.toml")
 
 
 def plan(**changes: Any) -> Plan:
     return build(run_file(**changes))
 
 
-def refusal(**changes: Any) -> str:
+def error_message(**changes: Any) -> str:
     with pytest.raises(UserError) as caught:
         plan(**changes)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
-def test_methods_go_by_their_plugins_name_or_their_own() -> None:
-    built = plan().annotators
-    assert tuple(built) == METHODS
-    assert built["binary_search"].plugin == BinarySearch(rollouts=4)
-    assert built["thorough"].plugin == BinarySearch(rollouts=16)
+def part_key(built: Plan, method: str, traces_key: str) -> str:
+    """Return the part key of a method's annotations."""
+    return Fingerprints(built).annotations_part_key(built.annotators[method], traces_key)
+
+
+def labels_key(built: Plan, traces_key: str) -> str:
+    """Return the part key of the labels of a dataset with one shard."""
+    return Fingerprints(built).labels_part_keys({0: traces_key}, {})[0]
+
+
+def part_keys(built: Plan) -> Mapping[str, str]:
+    """Return all part keys of a plan, for the same problems and the same traces."""
+    keys = {method: part_key(built, method, "traces") for method in built.annotators}
+    keys["traces"] = Fingerprints(built).traces_part_key("problems")
+    keys["labels"] = labels_key(built, "traces")
+    return keys
+
+
+def check_changed(before: Plan, after: Plan, expected: set[str]) -> None:
+    """Check which part keys differ; changed annotations must change the labels too."""
+    annotations = {"binary_search", "thorough", "judge", "formal", "prover"}
+    if expected & annotations:
+        expected = {*expected, "labels"}
+    old_keys = part_keys(before)
+    new_keys = part_keys(after)
+    assert {name for name in old_keys if old_keys[name] != new_keys[name]} == expected
+
+
+def test_annotators_have_unique_names() -> None:
+    annotators = plan().annotators
+    assert tuple(annotators) == METHODS
+    assert annotators["binary_search"].plugin == BinarySearch(rollouts=4)
+    assert annotators["thorough"].plugin == BinarySearch(rollouts=16)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +129,8 @@ def test_methods_go_by_their_plugins_name_or_their_own() -> None:
         ),
         (
             {"annotators": [{"use": "adaptive_search", "evidence": ["formal"]}, {"use": "formal"}]},
-            "annotator 'adaptive_search' depends on 'formal': list [[annotators]] use = 'formal' before it",
+            "annotator 'adaptive_search' depends on 'formal': "
+            "list [[annotators]] use = 'formal' before it",
         ),
         (
             {"label": {"use": "judge"}},
@@ -137,26 +169,22 @@ def test_methods_go_by_their_plugins_name_or_their_own() -> None:
         ),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_starts(
-    changes: dict[str, Any], message: str
-) -> None:
-    assert message in refusal(**changes)
+def test_invalid_run_file_is_rejected(changes: dict[str, Any], message: str) -> None:
+    assert message in error_message(**changes)
 
 
-def test_the_judge_engine_is_the_engine_unless_there_is_one() -> None:
-    both = plan(judge_engine={"use": "scripted", "replies": {"": ["yes"]}})
+def test_judge_engine_defaults_to_engine() -> None:
     assert plan().judge_engine is not None
     assert plan().judge_engine == plan().engine
-    assert both.judge_engine != both.engine
-    assert (
-        plan(
-            engine=None, judge_engine=RUN["engine"], annotators=[{"use": "judge"}], label=None
-        ).engine
-        is None
+    with_judge = plan(judge_engine={"use": "scripted", "replies": {"": ["yes"]}})
+    assert with_judge.judge_engine != with_judge.engine
+    judge_only = plan(
+        engine=None, judge_engine=RUN["engine"], annotators=[{"use": "judge"}], label=None
     )
+    assert judge_only.engine is None
 
 
-def hearing(rollouts: int = 4) -> list[dict[str, Any]]:
+def dependent_annotators(rollouts: int) -> list[dict[str, Any]]:
     return [
         {"use": "formal"},
         {"use": "binary_search", "rollouts": rollouts},
@@ -166,107 +194,78 @@ def hearing(rollouts: int = 4) -> list[dict[str, Any]]:
     ]
 
 
-def test_methods_speak_after_those_they_hear_and_change_with_them() -> None:
-    one, other = plan(annotators=hearing()), plan(annotators=hearing(rollouts=5))
-    assert [[spec.name for spec in wave] for wave in one.waves] == [
+def test_dependencies_run_in_earlier_waves() -> None:
+    waves = plan(annotators=dependent_annotators(rollouts=4)).waves
+    assert [[spec.name for spec in wave] for wave in waves] == [
         ["formal", "binary_search", "judge"],
         ["adaptive_search"],
         ["again"],
     ]
-    changed = {
-        method
-        for method in one.annotators
-        if row_fingerprint(one, method) != row_fingerprint(other, method)
-    }
+
+
+def test_fingerprints_cover_dependencies() -> None:
+    first = plan(annotators=dependent_annotators(rollouts=4))
+    second = plan(annotators=dependent_annotators(rollouts=5))
+    changed = set[str]()
+    for method, spec in first.annotators.items():
+        other = second.annotators[method]
+        if Fingerprints(first).annotations(spec) != Fingerprints(second).annotations(other):
+            changed.add(method)
     assert changed == {"binary_search", "adaptive_search", "again"}
 
 
-def test_a_prover_writes_the_rollouts_of_the_methods_that_name_it() -> None:
-    engine, prover = RUN["engine"], {"use": "scripted", "replies": {"": ["No."]}}
-    own = {"use": "monte_carlo", "name": "own", "engine": "engine"}
-    one = plan(annotators=[*RUN["annotators"], PROVER, own], prover_engine=prover)
-    assert rollout_engine(one, "prover") == one.prover_engine != one.engine
-    assert rollout_engine(one, "own") == rollout_engine(one, "binary_search") == one.engine
-    two = plan(annotators=[*RUN["annotators"], PROVER, own], prover_engine=engine)
-    check_moved(names(one), names(two), {"prover"})
-    check_moved(
-        names(two),
-        names(
-            plan(
-                annotators=[*RUN["annotators"], PROVER, own],
-                prover_engine=engine,
-                judge_engine=prover,
-            )
-        ),
-        {"judge"},
-    )
+def rollout_engine(built: Plan, method: str) -> Engine | None:
+    return built.engines.rollout_engine(uses_prover=built.annotators[method].uses_prover)
 
 
-def test_a_run_file_may_leave_most_out() -> None:
-    bare = build(parse({"dataset": "d"}, ""))
-    assert (bare.source, bare.engine, bare.judge_engine, dict(bare.annotators), bare.labeler) == (
-        None,
-        None,
-        None,
-        {},
-        None,
-    )
+def test_prover_serves_methods_that_select_it() -> None:
+    prover = {"use": "scripted", "replies": {"": ["No."]}}
+    with_engine = {"use": "monte_carlo", "name": "own", "engine": "engine"}
+    annotators = [*RUN["annotators"], PROVER, with_engine]
+    built = plan(annotators=annotators, prover_engine=prover)
+    assert rollout_engine(built, "prover") == built.prover_engine != built.engine
+    assert rollout_engine(built, "own") == built.engine
+    assert rollout_engine(built, "binary_search") == built.engine
+    same_engine = plan(annotators=annotators, prover_engine=RUN["engine"])
+    check_changed(built, same_engine, {"prover"})
+    with_judge = plan(annotators=annotators, prover_engine=RUN["engine"], judge_engine=prover)
+    check_changed(same_engine, with_judge, {"judge"})
 
 
-def test_a_question_is_never_read_as_a_template() -> None:
+def test_most_tables_are_optional() -> None:
+    built = build(parse({"dataset": "d"}, ""))
+    assert built.source is None
+    assert built.engine is None
+    assert built.judge_engine is None
+    assert dict(built.annotators) == {}
+    assert built.labeler is None
+
+
+def test_question_is_not_a_template() -> None:
     problem = Problem(
         problem_id="", question="What is {question}?", answer=None, domain="", source=""
     )
     prompt = plan().solve_prompt(problem)
     assert prompt.user.endswith("within \\boxed{}.\n\nWhat is {question}?\n")
-    assert (prompt.prefix, prompt.system) == ("", "")
+    assert prompt.prefix == ""
+    assert prompt.system == ""
 
 
-def test_sampling_is_that_of_the_run_file() -> None:
-    g = {"temperature": 0.3, "top_p": 0.9, "max_tokens": 7, "stop": ["END"]}
-    assert plan(generate=g).sampling(n=3, seed=5) == Sampling(
+def test_sampling_follows_the_run_file() -> None:
+    generate = {"temperature": 0.3, "top_p": 0.9, "max_tokens": 7, "stop": ["END"]}
+    assert plan(generate=generate).sampling(n=3, seed=5) == Sampling(
         n=3, temperature=0.3, top_p=0.9, max_tokens=7, stop=("END",), seed=5
     )
 
 
-def row_fingerprint(one: Plan, method: str) -> str:
-    return Fingerprints(one).annotations(one.annotators[method])
-
-
-def part_key(one: Plan, method: str, traces: str) -> str:
-    return Fingerprints(one).annotations_part_key(one.annotators[method], traces)
-
-
-def labels_key(one: Plan, traces: str) -> str:
-    return Fingerprints(one).labels_part_keys({0: traces}, {})[0]
-
-
-def rollout_engine(one: Plan, method: str) -> Engine | None:
-    return one.engines.rollout_engine(uses_prover=one.annotators[method].uses_prover)
-
-
-def names(one: Plan) -> dict[str, str]:
-    """Every stamp of a plan: of traces of the same problems, of annotations and labels over the same traces."""
-    found = {method: part_key(one, method, "traces") for method in one.annotators}
-    return found | {
-        "traces": Fingerprints(one).traces_part_key("problems"),
-        "labels": Fingerprints(one).labels_part_keys({0: "traces"}, {})[0],
-    }
-
-
-def check_moved(before: dict[str, str], after: dict[str, str], moved: set[str]) -> None:
-    """What moved is this and, when an annotation did, the labels too."""
-    follows = {"labels"} if moved & {*EVERYTHING_ASKED, "formal", "prover"} - {"traces"} else set()
-    assert {name for name in before if before[name] != after[name]} == moved | follows
-
-
 MAJORITY = {"use": "consensus", "rule": "majority"}
-EVERYTHING_WRITTEN = {"traces", "binary_search", "thorough"}
-EVERYTHING_ASKED = {*EVERYTHING_WRITTEN, "judge"}
+# The tables that contain text generated by the engine, and those of all methods with an engine.
+GENERATED = {"traces", "binary_search", "thorough"}
+REQUESTED = {*GENERATED, "judge"}
 
 
 @pytest.mark.parametrize(
-    ("changes", "moved"),
+    ("changes", "expected"),
     [
         ({}, set()),
         ({"dataset": "elsewhere"}, set()),
@@ -275,16 +274,16 @@ EVERYTHING_ASKED = {*EVERYTHING_WRITTEN, "judge"}
         ({"engine": RUN["engine"] | {"delay": 1.0}}, set()),
         ({"shards": {"problems_per_shard": 2}}, set()),
         ({"problems": RUN["problems"] | {"count": 5}}, set()),
-        ({"seed": 2}, {*EVERYTHING_ASKED, "formal"}),
-        ({"engine": {"use": "scripted", "replies": {"": ["No."]}}}, EVERYTHING_ASKED),
+        ({"seed": 2}, {*REQUESTED, "formal"}),
+        ({"engine": {"use": "scripted", "replies": {"": ["No."]}}}, REQUESTED),
         ({"judge_engine": {"use": "scripted", "replies": {"": ["No."]}}}, {"judge"}),
-        ({"generate": {"temperature": 0.5}}, EVERYTHING_WRITTEN),
-        ({"generate": {"top_p": 0.5}}, EVERYTHING_WRITTEN),
-        ({"generate": {"max_tokens": 5}}, EVERYTHING_WRITTEN),
-        ({"generate": {"stop": ["END"]}}, EVERYTHING_WRITTEN),
-        ({"generate": {"prompt": "pocket"}}, EVERYTHING_WRITTEN),
+        ({"generate": {"temperature": 0.5}}, GENERATED),
+        ({"generate": {"top_p": 0.5}}, GENERATED),
+        ({"generate": {"max_tokens": 5}}, GENERATED),
+        ({"generate": {"stop": ["END"]}}, GENERATED),
+        ({"generate": {"prompt": "pocket"}}, GENERATED),
         ({"generate": {"split": "sentence"}}, {"traces"}),
-        ({"generate": {"grader": "code"}}, EVERYTHING_WRITTEN),
+        ({"generate": {"grader": "code"}}, GENERATED),
         ({"generate": {"traces_per_problem": 2}}, {"traces"}),
         (
             {"annotators": [{"use": "binary_search", "rollouts": 5}, *RUN["annotators"][1:]]},
@@ -314,53 +313,55 @@ EVERYTHING_ASKED = {*EVERYTHING_WRITTEN, "judge"}
         ({"label": {"use": "consensus", "formal_veto": False}}, {"labels"}),
     ],
 )
-def test_a_fingerprint_moves_with_what_it_covers(changes: dict[str, Any], moved: set[str]) -> None:
-    check_moved(names(plan()), names(plan(**changes)), moved)
+def test_part_keys_cover_their_inputs(changes: dict[str, Any], expected: set[str]) -> None:
+    check_changed(plan(), plan(**changes), expected)
 
 
 @pytest.mark.parametrize(
-    ("plugin", "moved"),
+    ("plugin", "expected"),
     [
         (WordProblems, set()),
-        (Answers, EVERYTHING_WRITTEN),
+        (Answers, GENERATED),
         (BinarySearch, {"binary_search", "thorough"}),
     ],
 )
-def test_a_new_version_of_a_plugin_moves_what_it_makes(
-    plugin: type[Any], moved: set[str], monkeypatch: pytest.MonkeyPatch
+def test_plugin_version_changes_its_output(
+    plugin: type[Any], expected: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = names(plan())
+    before = part_keys(plan())
     monkeypatch.setattr(plugin, "version", plugin.version + 1)
-    check_moved(before, names(plan()), moved)
+    after = part_keys(plan())
+    changed = {name for name in before if before[name] != after[name]}
+    # A new version of a method or grader changes the labels through the annotations.
+    assert changed - {"labels"} == expected
+    assert ("labels" in changed) == bool(expected)
 
 
-def test_the_text_of_ones_own_prompt_is_covered(tmp_path: Path) -> None:
-    own = tmp_path / "own.txt"
-    own.write_text("{question}")
-    before = names(plan(generate={"prompt": str(own)}))
-    own.write_text("{question}!")
-    check_moved(before, names(plan(generate={"prompt": str(own)})), EVERYTHING_WRITTEN)
+def test_text_of_prompt_file_is_covered(tmp_path: Path) -> None:
+    prompt = tmp_path / "prompt.txt"
+    prompt.write_text("{question}")
+    before = plan(generate={"prompt": str(prompt)})
+    prompt.write_text("{question}!")
+    check_changed(before, plan(generate={"prompt": str(prompt)}), GENERATED)
 
 
 @pytest.mark.parametrize(
-    "other",
+    "changed_key",
     [
-        lambda one: part_key(one, "binary_search", "other traces"),
-        lambda one: part_key(one, "thorough", "traces"),
-        lambda one: part_key(replace(one, engine=Scripted()), "binary_search", "traces"),
+        lambda built: part_key(built, "binary_search", "other traces"),
+        lambda built: part_key(built, "thorough", "traces"),
+        lambda built: part_key(replace(built, engine=Scripted()), "binary_search", "traces"),
     ],
+    ids=["traces", "method", "engine"],
 )
-def test_annotations_of_other_traces_methods_or_engines_are_others(
-    other: Callable[[Plan], str],
-) -> None:
-    assert other(plan()) != part_key(plan(), "binary_search", "traces")
+def test_annotations_key_depends_on_inputs(changed_key: Callable[[Plan], str]) -> None:
+    assert changed_key(plan()) != part_key(plan(), "binary_search", "traces")
 
 
-def test_labels_of_other_annotations_are_others() -> None:
+def test_labels_key_depends_on_annotations() -> None:
     annotators = RUN["annotators"]
-    chosen = (annotators, annotators[:3], annotators[1:])
-    assert (
-        len({labels_key(plan(annotators=methods, label=MAJORITY), "traces") for methods in chosen})
-        == 3
-    )
+    keys = set[str]()
+    for chosen in (annotators, annotators[:3], annotators[1:]):
+        keys.add(labels_key(plan(annotators=chosen, label=MAJORITY), "traces"))
+    assert len(keys) == 3
     assert labels_key(plan(), "traces") != labels_key(plan(), "other traces")

@@ -1,8 +1,9 @@
-"""A whole run over programming problems: their references are tests, and what a solution asserts on the way is tried too."""
+"""A complete run over programming problems whose references are tests."""
 
 import gc
 import json
 import sys
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,39 +16,54 @@ from pipelines.run.grading import grade, why_ungradable
 from stepmark.records import Verdict
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import PROBLEMS, REJECTED, TRACES, annotations
+from tests.pipelines.rows import by_trace_id, column
 from tests.pipelines.running import run_file
 from verifiers.isolation.pool import Isolated
 
-# Prefect's threads keep their connections beyond the event loop of a flow.
+# Prefect's threads keep their connections after the event loop of a flow has ended.
 pytestmark = pytest.mark.filterwarnings(
     "ignore:unclosed <socket.socket:ResourceWarning", "ignore:unclosed transport:ResourceWarning"
 )
 
+# Twelve problems with different forms of tests. Each has a correct solution and one with a typical
+# mistake.
 PROGRAMS = Path(__file__).parents[1] / "verifiers" / "data" / "programs.jsonl"
-"""Twelve problems of our own, in all shapes of tests, each with a right solution and one with a mistake that people make."""
-WRONG_CLAIMS = ("average", "transpose")
-"""Functions whose wrong solutions also assert something false on the way."""
+# Functions whose wrong solutions also contain an assertion that fails.
+FALSE_ASSERTIONS = ("average", "transpose")
 
 
 def _rows() -> list[Mapping[str, Any]]:
     return [json.loads(line) for line in PROGRAMS.read_text().splitlines()]
 
 
-def test_programs_are_graded_by_their_tests(
+def test_programs_are_graded_by_tests(
     tmp_path: Path, prefect_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    dataset = _run_programs(tmp_path, monkeypatch)
+    questions = {problem.problem_id: problem.question for problem in dataset.read(PROBLEMS)}
+    outcomes = defaultdict[str, list[str]](list)
+    for trace in dataset.read(TRACES):
+        outcomes[questions[trace.problem_id]].append(trace.outcome)
+        assert trace.final_answer
+        assert trace.final_answer in "".join(trace.steps)
+    assert outcomes == {row["question"]: ["correct", row["verdict"]] for row in _rows()}
+    assert column(dataset.read(REJECTED), "reason") == [
+        "no answer could be compared with it: the reference: no tests: there is no assertion"
+    ]
+    _check_formal_annotations(dataset)
+
+
+def _run_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Dataset:
+    """Run `stepmark run` on the programming problems and one problem without tests."""
     monkeypatch.setattr(gc, "freeze", lambda: None)
     problems = tmp_path / "problems.jsonl"
-    problems.write_text(
-        PROGRAMS.read_text() + json.dumps({"question": "Write nothing.", "answer": "18"}) + "\n"
-    )
+    without_tests = {"question": "Write nothing.", "answer": "18"}
+    problems.write_text(PROGRAMS.read_text() + json.dumps(without_tests) + "\n")
+    replies = {row["question"]: [row["right"], row["wrong"]] for row in _rows()}
     path = run_file(
         tmp_path,
         problems={"use": "files", "paths": [str(problems)], "domain": "code"},
-        engine={
-            "use": "scripted",
-            "replies": {row["question"]: [row["right"], row["wrong"]] for row in _rows()},
-        },
+        engine={"use": "scripted", "replies": replies},
         generate={
             "traces_per_problem": 2,
             "grader": "code",
@@ -58,45 +74,36 @@ def test_programs_are_graded_by_their_tests(
         shards={"problems_per_shard": 16},
     )
     monkeypatch.setattr(sys, "argv", ["stepmark", "run", path])
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as exit_:
         main()
-    assert not ended.value.code
-    dataset = Dataset(str(tmp_path / "dataset"))
-    expected = {row["question"]: ("correct", row["verdict"]) for row in _rows()}
-    questions = {problem.problem_id: problem.question for problem in dataset.read(PROBLEMS)}
-    outcomes: dict[str, tuple[str, ...]] = {}
-    for trace in dataset.read(TRACES):
-        question = questions[trace.problem_id]
-        outcomes[question] = (*outcomes.get(question, ()), trace.outcome)
-        assert trace.final_answer
-        assert trace.final_answer in "".join(trace.steps)
-    assert outcomes == expected
-    assert [rejected.reason for rejected in dataset.read(REJECTED)] == [
-        "no answer could be compared with it: the reference: no tests: there is no assertion"
-    ]
-    traces = {trace.trace_id: trace for trace in dataset.read(TRACES)}
-    formal = list(dataset.read(annotations("formal")))
-    false = [
-        traces[annotation.trace_id] for annotation in formal if annotation.first_error is not None
-    ]
-    assert sorted(trace.final_answer.split("(")[0] for trace in false if trace.final_answer) == [
-        f"def {name}" for name in WRONG_CLAIMS
-    ]
-    verdicts = [step.verdict for annotation in formal for step in annotation.steps]
-    assert verdicts.count(Verdict.CORRECT) == 2 * len(_rows()) - len(WRONG_CLAIMS)
+    assert not exit_.value.code
+    return Dataset(str(tmp_path / "dataset"))
 
 
-async def test_a_program_is_the_last_block_of_a_whole_solution() -> None:
+def _check_formal_annotations(dataset: Dataset) -> None:
+    """Check that exactly the false assertions are found, and every other program passes."""
+    traces = by_trace_id(dataset.read(TRACES))
+    rejected_functions = list[str]()
+    correct_steps = 0
+    for annotation in dataset.read(annotations("formal")):
+        correct_steps += column(annotation.steps, "verdict").count(Verdict.CORRECT)
+        if annotation.first_error is not None:
+            program = traces[annotation.trace_id].final_answer or ""
+            rejected_functions.append(program.split("(")[0])
+    assert sorted(rejected_functions) == [f"def {name}" for name in FALSE_ASSERTIONS]
+    assert correct_steps == 2 * len(_rows()) - len(FALSE_ASSERTIONS)
+
+
+async def test_last_code_block_is_graded() -> None:
     text = "```python\ndef f(): return 1\n```\nBetter:\n```python\ndef f(): return 2\n```\n"
+    reference = "assert f() == 2"
     async with Isolated(workers=1, deadline=20.0) as workers:
-        graded = await grade(workers, text, "stop", "assert f() == 2", grader="code")
-        assert graded == Grade(
+        result = await grade(workers, text, "stop", reference, grader="code")
+        assert result == Grade(
             final_answer="def f(): return 2\n", outcome=Verdict.CORRECT, reason="tests passed: 1"
         )
-        assert (
-            await grade(workers, text, "length", "assert f() == 2", grader="code")
-        ).reason == "truncated"
-        assert (
-            await grade(workers, "The answer is 2.", "stop", "assert f() == 2", grader="code")
-        ).reason == "no final answer"
-        assert await why_ungradable(workers, "assert f() == 2", grader="code") == ""
+        result = await grade(workers, text, "length", reference, grader="code")
+        assert result.reason == "truncated"
+        result = await grade(workers, "The answer is 2.", "stop", reference, grader="code")
+        assert result.reason == "no final answer"
+        assert await why_ungradable(workers, reference, grader="code") == ""

@@ -1,4 +1,4 @@
-"""Progress: bars that leave a clean terminal behind, and plain lines in a log."""
+"""Live progress: bars that leave a clean terminal, and plain lines in a log."""
 
 import io
 import threading
@@ -12,6 +12,7 @@ from pipelines.run.meter import Meter
 from stepmark.records import Cost
 
 HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
+ERASE_LINE = "\x1b[2K"
 
 
 @pytest.fixture
@@ -42,31 +43,31 @@ def terminal() -> tuple[io.StringIO, Console]:
     return screen, Console(file=screen, force_terminal=True, width=120, _environ={"TERM": "xterm"})
 
 
-def test_a_terminal_shows_a_bar_for_every_stage_begun(meter: Meter) -> None:
+def test_terminal_shows_started_stages(meter: Meter) -> None:
     screen, console = terminal()
     with progress.progress_bar(meter, console):
         wait_for(screen, "13 tokens written")
-    shown = screen.getvalue()
+    output = screen.getvalue()
     for stage, bar, count in [
         ("problems", "━" * 24, "4"),
         ("traces", "━" * 18 + "╌" * 6, "6/8"),
         ("formal", "╌" * 24, "0/5"),
     ]:
-        (line,) = {
-            line.strip()
-            for line in shown.splitlines()
-            if line.lstrip("\r\x1b[2KA1").startswith(stage)
-        }
+        lines = set[str]()
+        for line in output.splitlines():
+            if line.lstrip("\r\x1b[2KA1").startswith(stage):
+                lines.add(line.strip())
+        (line,) = lines
         assert bar in line
         assert line.endswith(count)
-    assert "1/3 (1 failed)" in shown
-    assert "7 rollouts" in shown
+    assert "1/3 (1 failed)" in output
+    assert "7 rollouts" in output
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_the_bars_end_with_the_block_however_it_ends(meter: Meter, fails: bool) -> None:
+def test_bars_are_erased_at_exit(meter: Meter, fails: bool) -> None:
     screen, console = terminal()
-    before = threading.active_count()
+    threads = threading.active_count()
     try:
         with progress.progress_bar(meter, console):
             wait_for(screen, "traces")
@@ -74,13 +75,13 @@ def test_the_bars_end_with_the_block_however_it_ends(meter: Meter, fails: bool) 
                 raise KeyboardInterrupt
     except KeyboardInterrupt:
         assert fails
-    assert threading.active_count() == before
-    shown = screen.getvalue()
-    assert shown.index(HIDE_CURSOR) < shown.rindex(SHOW_CURSOR)
-    assert "━" not in shown[shown.rindex("\x1b[2K") :], "the bars are wiped"
+    assert threading.active_count() == threads
+    output = screen.getvalue()
+    assert output.index(HIDE_CURSOR) < output.rindex(SHOW_CURSOR)
+    assert "━" not in output[output.rindex(ERASE_LINE) :]
 
 
-def test_a_log_gets_plain_lines(meter: Meter) -> None:
+def test_log_contains_plain_lines(meter: Meter) -> None:
     screen = io.StringIO()
     with progress.progress_bar(meter, Console(file=screen)):
         wait_for(screen, "\n")
@@ -91,7 +92,7 @@ def test_a_log_gets_plain_lines(meter: Meter) -> None:
     assert "\x1b" not in screen.getvalue()
 
 
-def test_a_short_run_logs_nothing(meter: Meter, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_short_run_logs_nothing(meter: Meter, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "LOG_SECONDS", 3600)
     screen = io.StringIO()
     with progress.progress_bar(meter, Console(file=screen)):

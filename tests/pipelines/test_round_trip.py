@@ -1,11 +1,15 @@
-"""Round trips: what is imported and exported again is what it was, value by value.
+"""Round trips: imported and exported rows equal the original ones, value by value.
 
-Rows of one problem come out side by side, so the order of rows is not compared; a field that a row lacks, or that is blank, is null. Not
-covered: a shape without an export (GSM8K solutions), rows that an import sets aside, the white space around Math-Shepherd's markers where
-it is not the published one, and of MATH-APS the order of a list, states that were estimated twice, and the form of a tree.
+Rows of one problem come out next to each other, so the order of rows is not compared. A field that
+a row lacks, or that is blank, counts as null.
+
+Not covered: formats without an export (GSM8K solutions), rows that the import rejects, unusual
+white space around the markers of Math-Shepherd, and for MATH-APS the order of a list, states that
+were estimated twice, and the form of a tree.
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -42,77 +46,97 @@ def sorted_rows(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     return sorted(json.dumps(row, sort_keys=True) for row in rows)
 
 
-async def again(
+async def round_trip(
     tmp_path: Path,
     source: Path,
-    imported: Mapping[str, Any],
-    exported: Mapping[str, Any],
+    import_arguments: Mapping[str, Any],
+    format_table: Mapping[str, Any],
     labels_by: str,
 ) -> list[dict[str, Any]]:
-    """The rows of a file, imported and exported."""
-    settled: dict[str, Any] = {
+    """Import and export a file, and return the exported rows.
+
+    Args:
+        tmp_path: A folder for the dataset and the export.
+        source: The file.
+        import_arguments: Arguments of the import that differ from the defaults.
+        format_table: The export format and its fields.
+        labels_by: The method whose annotations are exported.
+    """
+    arguments: dict[str, Any] = {
         "shape": "",
         "fields": {},
         "split": "line",
         "domain": "",
         "license": "",
-        **imported,
+        **import_arguments,
     }
-    await import_dataset([str(source)], str(tmp_path / "data"), **settled)
+    await import_dataset([str(source)], str(tmp_path / "data"), **arguments)
     export(
         Dataset(str(tmp_path / "data")),
-        plugins.build("storage.formats", exported),
+        plugins.build("storage.formats", format_table),
         str(tmp_path / "out"),
         labels_by=labels_by,
     )
-    return [
-        row
-        for path in sorted((tmp_path / "out" / "data").iterdir())
-        for row in pq.read_table(path).to_pylist()
-    ]
+    rows = list[dict[str, Any]]()
+    for path in sorted((tmp_path / "out" / "data").iterdir()):
+        rows.extend(pq.read_table(path).to_pylist())
+    return rows
+
+
+def skip_if_missing(source: Path) -> None:
+    """Skip a test whose file is not shipped with the repository."""
+    if not source.exists():
+        pytest.skip(f"needs {source.name} in shared/data beside the repository")
+
+
+def without_blanks(value: Any) -> Any:
+    """Return the value without null or blank fields, which a column cannot tell from missing."""
+    if isinstance(value, list):
+        return [without_blanks(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    fields = dict[str, Any]()
+    for name, item in value.items():
+        if item not in (None, ""):
+            fields[name] = without_blanks(item)
+    return fields
 
 
 @pytest.mark.parametrize(
     "source", [SAMPLES / "processbench.jsonl", REAL], ids=lambda path: path.name
 )
 async def test_processbench(tmp_path: Path, source: Path) -> None:
-    if not source.exists():
-        pytest.skip(f"needs {source.name} in shared/data beside the repository")
-    found = await again(
+    skip_if_missing(source)
+    exported = await round_trip(
         tmp_path, source, {"shape": "processbench"}, {"use": "processbench"}, "human"
     )
-    assert sorted_rows(found) == sorted_rows(rows_of(source))
+    assert sorted_rows(exported) == sorted_rows(rows_of(source))
 
 
-async def test_math_shepherd_with_the_signs_after_the_first_error(tmp_path: Path) -> None:
+async def test_math_shepherd_with_later_labels(tmp_path: Path) -> None:
     source = SAMPLES / "math_shepherd.jsonl"
-    whole = {"use": "math_shepherd", "cut_after_error": False}
-    found = await again(tmp_path, source, {"shape": "math_shepherd"}, whole, "math_shepherd")
-    assert sorted_rows(found) == sorted_rows(rows_of(source))
-
-
-def stated(value: Any) -> Any:
-    """The value without the fields that are null or blank, which a column cannot tell from missing ones."""
-    if isinstance(value, dict):
-        return {name: stated(inner) for name, inner in value.items() if inner not in (None, "")}
-    return [stated(inner) for inner in value] if isinstance(value, list) else value
+    format_table = {"use": "math_shepherd", "cut_after_error": False}
+    exported = await round_trip(
+        tmp_path, source, {"shape": "math_shepherd"}, format_table, "math_shepherd"
+    )
+    assert sorted_rows(exported) == sorted_rows(rows_of(source))
 
 
 async def test_prm800k_in_both_phases(tmp_path: Path) -> None:
     source = SAMPLES / "prm800k.jsonl"
-    found = await again(tmp_path, source, {"shape": "prm800k"}, {"use": "prm800k"}, "human")
-    assert sorted_rows(map(stated, found)) == sorted_rows(
-        map(stated, rows_of(source)[:3])
-    )  # the others are set aside
+    exported = await round_trip(tmp_path, source, {"shape": "prm800k"}, {"use": "prm800k"}, "human")
+    # The import rejects the other rows.
+    expected = rows_of(source)[:3]
+    assert sorted_rows(map(without_blanks, exported)) == sorted_rows(map(without_blanks, expected))
 
 
-async def test_prmbench_with_the_originals_beside(tmp_path: Path) -> None:
+async def test_prmbench_with_original_solutions(tmp_path: Path) -> None:
     source = SAMPLES / "prmbench.jsonl"
-    whole = {"use": "prmbench", "cut_after_error": False}
-    found = await again(tmp_path, source, {"shape": "prmbench"}, whole, "human")
-    assert sorted_rows(map(stated, found)) == sorted_rows(
-        map(stated, rows_of(source)[:4])
-    )  # the last names a step that is not there
+    format_table = {"use": "prmbench", "cut_after_error": False}
+    exported = await round_trip(tmp_path, source, {"shape": "prmbench"}, format_table, "human")
+    # The last row names a step that does not exist.
+    expected = rows_of(source)[:4]
+    assert sorted_rows(map(without_blanks, exported)) == sorted_rows(map(without_blanks, expected))
 
 
 @pytest.mark.parametrize(
@@ -120,26 +144,26 @@ async def test_prmbench_with_the_originals_beside(tmp_path: Path) -> None:
     [SAMPLES / "math_aps.jsonl", SHARED / "openr-math-aps-sample.jsonl"],
     ids=lambda path: path.name,
 )
-async def test_math_aps_prefix_by_prefix(tmp_path: Path, source: Path) -> None:
-    if not source.exists():
-        pytest.skip(f"needs {source.name} in shared/data beside the repository")
-    found = await again(tmp_path, source, {"shape": "math_aps"}, {"use": "math_aps"}, "math_aps")
-    lists = [row for row in rows_of(source) if isinstance(row["reasoning_steps"], list)]
-    trees = {row["question"] for row in rows_of(source)} - {row["question"] for row in lists}
-    assert sorted_rows(map(averaged, lists)) == sorted_rows(
-        averaged(row) for row in found if row["question"] not in trees
+async def test_math_aps_lists(tmp_path: Path, source: Path) -> None:
+    skip_if_missing(source)
+    exported = await round_trip(
+        tmp_path, source, {"shape": "math_aps"}, {"use": "math_aps"}, "math_aps"
     )
+    rows = rows_of(source)
+    lists = [row for row in rows if isinstance(row["reasoning_steps"], list)]
+    list_questions = {row["question"] for row in lists}
+    tree_questions = {row["question"] for row in rows} - list_questions
+    exported_lists = [row for row in exported if row["question"] not in tree_questions]
+    assert sorted_rows(map(averaged, lists)) == sorted_rows(map(averaged, exported_lists))
 
 
 def averaged(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The row with every prefix of its list once, and the mean of its estimates."""
-    values: dict[str, list[float]] = {}
+    """Return the row with the mean estimate of every prefix in its list."""
+    estimates = defaultdict[str, list[float]](list)
     for step in row["reasoning_steps"]:
-        values.setdefault(step["solution_prefix"], []).append(step["mc_value"])
-    return {
-        **row,
-        "reasoning_steps": {prefix: sum(found) / len(found) for prefix, found in values.items()},
-    }
+        estimates[step["solution_prefix"]].append(step["mc_value"])
+    means = {prefix: sum(values) / len(values) for prefix, values in estimates.items()}
+    return {**row, "reasoning_steps": means}
 
 
 @pytest.mark.parametrize(
@@ -147,41 +171,39 @@ def averaged(row: Mapping[str, Any]) -> Mapping[str, Any]:
     [SAMPLES / "math_aps.jsonl", SHARED / "openr-math-aps-tree-sample.jsonl"],
     ids=lambda path: path.name,
 )
-async def test_a_tree_of_math_aps_comes_back_as_the_list_of_its_nodes(
-    tmp_path: Path, source: Path
-) -> None:
-    if not source.exists():
-        pytest.skip(f"needs {source.name} in shared/data beside the repository")
-    found = await again(tmp_path, source, {"shape": "math_aps"}, {"use": "math_aps"}, "math_aps")
-    trees = [
-        {**row, "reasoning_steps": list(nodes(row["reasoning_steps"]))}
-        for row in rows_of(source)
-        if isinstance(row["reasoning_steps"], dict)
-    ]
-    questions = {row["question"] for row in trees}
-    assert sorted_rows(map(averaged, trees)) == sorted_rows(
-        averaged(row) for row in found if row["question"] in questions
+async def test_math_aps_trees_become_lists(tmp_path: Path, source: Path) -> None:
+    skip_if_missing(source)
+    exported = await round_trip(
+        tmp_path, source, {"shape": "math_aps"}, {"use": "math_aps"}, "math_aps"
     )
+    trees = list[dict[str, Any]]()
+    for row in rows_of(source):
+        if isinstance(row["reasoning_steps"], dict):
+            trees.append({**row, "reasoning_steps": list(nodes(row["reasoning_steps"]))})
+    questions = {row["question"] for row in trees}
+    exported_trees = [row for row in exported if row["question"] in questions]
+    assert sorted_rows(map(averaged, trees)) == sorted_rows(map(averaged, exported_trees))
 
 
 def nodes(tree: Mapping[str, Any], before: str = "") -> Iterable[Mapping[str, Any]]:
-    """The nodes of a tree as a list has them."""
+    """Yield the nodes of a tree as the entries of a list."""
     prefix = f"{before}\n\n{tree['text']}" if before else tree["text"]
     yield {"solution_prefix": prefix, "mc_value": tree["mc_value"]}
     for child in tree["children"]:
         yield from nodes(child, prefix)
 
 
-async def test_trl_by_a_map_of_its_columns(tmp_path: Path) -> None:
+async def test_trl_with_mapped_columns(tmp_path: Path) -> None:
     source = tmp_path / "trl.jsonl"
     source.write_text("".join(json.dumps(row) + "\n" for row in TRL))
-    whole = {"use": "trl", "cut_after_error": False}
-    assert (
-        await again(
-            tmp_path, source, {"fields": COLUMNS, "labels_by": "trl_labels"}, whole, "trl_labels"
-        )
-        == TRL
+    exported = await round_trip(
+        tmp_path,
+        source,
+        {"fields": COLUMNS, "labels_by": "trl_labels"},
+        {"use": "trl", "cut_after_error": False},
+        "trl_labels",
     )
+    assert exported == TRL
 
 
 async def test_gsm8k_solutions_keep_every_byte(tmp_path: Path) -> None:
@@ -195,31 +217,28 @@ async def test_gsm8k_solutions_keep_every_byte(tmp_path: Path) -> None:
         domain="",
         license="",
     )
-    texts = {
-        value["solution"]
-        for row in rows_of(source)
-        for value in row.values()
-        if isinstance(value, dict)
-    }
+    texts = set[str]()
+    for row in rows_of(source):
+        for value in row.values():
+            if isinstance(value, dict):
+                texts.add(value["solution"])
     assert {"".join(trace.steps) for trace in Dataset(str(tmp_path)).read(TRACES)} == texts
 
 
-async def test_ratings_of_prm800k_become_first_errors_of_its_own_steps(tmp_path: Path) -> None:
-    found = await again(
+async def test_prm800k_ratings_become_first_errors(tmp_path: Path) -> None:
+    exported = await round_trip(
         tmp_path, SAMPLES / "prm800k.jsonl", {"shape": "prm800k"}, {"use": "processbench"}, "human"
     )
-    given = rows_of(SAMPLES / "prm800k.jsonl")[1]
-    assert [(row["label"], row["final_answer_correct"]) for row in found] == [
-        (-1, True),
-        (2, False),
-    ]
-    assert found[1]["steps"] == given["question"]["pre_generated_steps"]
-    assert found[1]["problem"] == given["question"]["problem"]
+    original = rows_of(SAMPLES / "prm800k.jsonl")[1]
+    assert [row["label"] for row in exported] == [-1, 2]
+    assert [row["final_answer_correct"] for row in exported] == [True, False]
+    assert exported[1]["steps"] == original["question"]["pre_generated_steps"]
+    assert exported[1]["problem"] == original["question"]["problem"]
 
 
-async def test_labels_by_a_method_that_is_not_there(tmp_path: Path) -> None:
+async def test_export_by_missing_method_fails(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="has no annotations of 'judge' to export; it has: human"):
-        await again(
+        await round_trip(
             tmp_path,
             SAMPLES / "processbench.jsonl",
             {"shape": "processbench"},
@@ -230,7 +249,7 @@ async def test_labels_by_a_method_that_is_not_there(tmp_path: Path) -> None:
 
 @settings(deadline=None)
 @given(st.lists(st.text(st.sampled_from("ab \n\r\t"), min_size=1), min_size=1))
-def test_listed_steps_come_back(given: list[str]) -> None:
-    steps, separator = joinable(given)
-    assert listed(steps, separator) == given
-    assert len(steps) == len(given)
+def test_joined_steps_are_recovered(listed_steps: list[str]) -> None:
+    steps, separator = joinable(listed_steps)
+    assert listed(steps, separator) == listed_steps
+    assert len(steps) == len(listed_steps)

@@ -1,4 +1,4 @@
-"""The stages: whole parts, made once; a change remakes what depends on it and nothing else, and rows of two makings never mix."""
+"""The stages of a run: complete parts, made once, and remade only when an input changes."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import random
 import shutil
 import threading
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +18,7 @@ import pytest_asyncio
 from annotators.labelers.consensus import Consensus
 from engines.base import Completion, Prompt
 from filters.balance import Balance
-from pipelines.run import oracle as stages
+from pipelines.run import oracle
 from pipelines.run.job import Job
 from stepmark.errors import ConfigError, DatasetError, EngineError
 from stepmark.identity import SEED_SPACING
@@ -48,16 +48,20 @@ from storage.dataset.tables import (
 )
 from storage.queries.render import values
 from storage.queries.sql import query
+from tests.pipelines.rows import by_trace_id, column
 from tests.pipelines.simulated import (
     RUN,
     Model,
+    Parts,
+    changed_tables,
     is_judging,
     job_in,
     label,
     parts,
     problems_of,
     run,
-    wanted,
+    run_in,
+    traces_part_keys,
 )
 from verifiers.isolation.pool import Isolated
 
@@ -66,6 +70,7 @@ C, I, U = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNKNOWN  # noqa: E741
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 METHODS = ("monte_carlo", "binary_search", "judge", "formal")
+SEVEN_PROBLEMS = RUN["problems"] | {"count": 7}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -81,186 +86,220 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def first_run(tmp_path_factory: pytest.TempPathFactory, workers: Isolated) -> Path:
-    return Path(
-        (await run(job_in(tmp_path_factory.mktemp("first") / "data", workers, Model()))).dataset.uri
-    )
+    folder = tmp_path_factory.mktemp("first") / "data"
+    await run_in(folder, workers, Model())
+    return folder
 
 
 @pytest.fixture
 def done(folder: Path, first_run: Path) -> Path:
-    """A folder in which the run has been."""
+    """A folder with a finished run."""
     return Path(shutil.copytree(first_run, folder))
 
 
-def tables(changed: set[str]) -> set[str]:
-    return {name.rpartition("/")[0] for name in changed}
+def annotations_by(job: Job, method: str) -> Mapping[str, Annotation]:
+    """Return a method's annotations by trace id."""
+    return by_trace_id(job.dataset.read(annotations(method)))
 
 
-def said(job: Job, method: str) -> Mapping[str, Annotation]:
-    return {annotation.trace_id: annotation for annotation in job.dataset.read(annotations(method))}
-
-
-EVIDENCE: Mapping[str, Callable[[str], Table[Any]]] = {
-    "rollouts": rollouts,
-    "critiques": critiques,
-    "discovered": discovered,
-}
-
-
-def evidence(dataset: Dataset) -> list[Table[Any]]:
-    """What annotations rest on."""
-    found = (map(table_of, dataset.methods(kind)) for kind, table_of in EVIDENCE.items())
-    return [table for tables_of_kind in found for table in tables_of_kind]
+def labels_of(job: Job) -> Mapping[str, Label]:
+    """Return the labels by trace id."""
+    return by_trace_id(job.dataset.read(LABELS))
 
 
 def traces_of(dataset: Dataset) -> Mapping[str, Trace]:
-    """The run's own, then those that were discovered."""
-    kinds: list[Table[Any]] = [TRACES, *map(discovered, dataset.methods("discovered"))]
-    return {trace.trace_id: trace for table in kinds for trace in dataset.read(table)}
+    """Return the sampled traces, followed by the discovered ones, by trace id."""
+    tables: list[Table[Any]] = [TRACES, *map(discovered, dataset.methods("discovered"))]
+    traces = dict[str, Trace]()
+    for table in tables:
+        for trace in dataset.read(table):
+            traces[trace.trace_id] = trace
+    return traces
+
+
+def rewritten_tables(before: Parts, after: Parts) -> set[str]:
+    """Return the tables of which an existing part was rewritten or removed."""
+    return changed_tables(before, {name: after[name] for name in before if name in after})
+
+
+def evidence_tables(dataset: Dataset) -> Sequence[Table[Any]]:
+    """Return the tables that annotations are based on."""
+    table_of: Mapping[str, Callable[[str], Table[Any]]] = {
+        "rollouts": rollouts,
+        "critiques": critiques,
+        "discovered": discovered,
+    }
+    tables = list[Table[Any]]()
+    for kind, make_table in table_of.items():
+        tables.extend(map(make_table, dataset.methods(kind)))
+    return tables
+
+
+def part_keys_of(dataset: Dataset, table: Table[Any], shards: Sequence[int]) -> Mapping[int, str]:
+    """Return the part keys of the complete parts among these shards."""
+    part_keys = dict[int, str]()
+    for shard in shards:
+        footer = dataset.footer(table, shard)
+        if footer is not None:
+            part_keys[shard] = footer.fingerprint
+    return part_keys
 
 
 def check_never_mixed(dataset: Dataset) -> None:
-    """Evidence stands beside its annotations, rows of a table bear one fingerprint, and none speaks of a trace that is not there."""
-    traces = traces_of(dataset).keys()
-    assert {trace.problem_id for trace in traces_of(dataset).values()} <= {
-        problem.problem_id for problem in dataset.read(PROBLEMS)
-    }
+    """Check that all rows come from the same run.
+
+    Evidence has the part keys of its annotations, the rows of a table have one fingerprint, and
+    every row refers to an existing trace or problem.
+    """
+    traces = traces_of(dataset)
+    problem_ids = set(column(dataset.read(PROBLEMS), "problem_id"))
+    assert set(column(traces.values(), "problem_id")) <= problem_ids
     assert dataset.shards(PROBLEMS) == dataset.shards(REJECTED) == dataset.shards(TRACES)
-    for table in evidence(dataset):
-        stamps = {shard: dataset.footer(table, shard) for shard in dataset.shards(table)}
-        said = {shard: dataset.footer(annotations(table.method or ""), shard) for shard in stamps}
-        assert {shard: stamp.fingerprint for shard, stamp in stamps.items() if stamp} == {
-            s: f.fingerprint for s, f in said.items() if f
-        }
-    assert len({label.fingerprint for label in dataset.read(LABELS)}) <= 1
+    for table in evidence_tables(dataset):
+        shards = dataset.shards(table)
+        evidence_keys = part_keys_of(dataset, table, shards)
+        assert evidence_keys == part_keys_of(dataset, annotations(table.method or ""), shards)
+        assert set(column(dataset.read(table), "trace_id")) <= traces.keys()
+    assert len(set(column(dataset.read(LABELS), "fingerprint"))) <= 1
     for method in dataset.methods("annotations"):
         rows = list(dataset.read(annotations(method)))
-        assert len({row.fingerprint for row in rows}) == 1
-        assert {row.trace_id for row in rows} <= traces
-    for table in evidence(dataset):
-        assert {row.trace_id for row in dataset.read(table)} <= traces
+        assert len(set(column(rows, "fingerprint"))) == 1
+        assert set(column(rows, "trace_id")) <= traces.keys()
 
 
-async def test_a_run_makes_every_table_and_what_they_say_is_true(
-    done: Path, workers: Isolated
-) -> None:
-    job = job_in(done, workers, Model())
-    assert (job.dataset.count(PROBLEMS), job.dataset.count(TRACES), job.dataset.count(LABELS)) == (
-        4,
-        16,
-        16,
-    )
-    assert job.dataset.methods("annotations") == (
+def engine_down(prompt: Prompt, sampling: Sampling, index: int) -> str:
+    raise EngineError("connection refused", retryable=True)
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Write rows as JSON lines and return the [problems] table that reads them."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return {"use": "files", "paths": [str(path)]}
+
+
+def question_rows(model: Model, count: int) -> list[dict[str, Any]]:
+    rows = list[dict[str, Any]]()
+    for problem in model.problems[:count]:
+        rows.append({"question": problem.question, "answer": problem.answer})
+    return rows
+
+
+async def test_run_fills_every_table(done: Path, workers: Isolated) -> None:
+    dataset = job_in(done, workers, Model()).dataset
+    counts = [dataset.count(table) for table in (PROBLEMS, TRACES, LABELS)]
+    assert counts == [4, 16, 16]
+    assert dataset.methods("annotations") == (
         "binary_search",
         "formal",
         "judge",
         "monte_carlo",
         "oracle",
     )
-    assert job.dataset.methods("rollouts") == ("binary_search", "monte_carlo")
-    assert job.dataset.methods("critiques") == ("judge",)
-    check_never_mixed(job.dataset)
-    truth = said(job, "oracle")
-    traces = {trace.trace_id: trace for trace in job.dataset.read(TRACES)}
-    assert Counter(trace.outcome for trace in traces.values()).keys() == {C, I}
+    assert dataset.methods("rollouts") == ("binary_search", "monte_carlo")
+    assert dataset.methods("critiques") == ("judge",)
+    check_never_mixed(dataset)
+
+
+async def test_annotations_and_labels_are_correct(done: Path, workers: Isolated) -> None:
+    job = job_in(done, workers, Model())
+    truth = annotations_by(job, "oracle")
+    traces = by_trace_id(job.dataset.read(TRACES))
+    assert set(column(traces.values(), "outcome")) == {C, I}
     assert len(truth) == len(traces) == 16
     for method in METHODS:
-        for trace_id, annotation in said(job, method).items():
-            assert (annotation.error, len(annotation.steps)) == (None, len(traces[trace_id].steps))
+        for trace_id, annotation in annotations_by(job, method).items():
+            assert annotation.error is None
+            assert len(annotation.steps) == len(traces[trace_id].steps)
             if method in ("judge", "formal"):
                 assert annotation.first_error in (None, truth[trace_id].first_error)
-    assert all(annotation.first_error is not None for annotation in said(job, "judge").values())
-    kept = [found for found in job.dataset.read(LABELS) if found.kept]
+    for annotation in annotations_by(job, "judge").values():
+        assert annotation.first_error is not None
+    kept = [row for row in job.dataset.read(LABELS) if row.kept]
     assert len(kept) > 8
-    assert all(found.first_error == truth[found.trace_id].first_error for found in kept)
-    assert {found.first_error == NO_ERROR for found in kept} == {True, False}
+    for row in kept:
+        assert row.first_error == truth[row.trace_id].first_error
+    assert {row.first_error == NO_ERROR for row in kept} == {True, False}
 
 
-async def test_every_trace_and_rollout_has_a_name_and_a_seed_of_its_own(
-    done: Path, workers: Isolated
-) -> None:
+async def test_ids_and_seeds_are_unique(done: Path, workers: Isolated) -> None:
     job = job_in(done, workers, Model())
-    seeds = sorted(trace.sampling.seed for trace in job.dataset.read(TRACES) if trace.sampling)
-    assert len({trace.trace_id for trace in job.dataset.read(TRACES)}) == len(seeds) == 16
+    traces = list(job.dataset.read(TRACES))
+    seeds = sorted(trace.sampling.seed for trace in traces if trace.sampling)
+    assert len(set(column(traces, "trace_id"))) == len(seeds) == 16
+    # The four traces of a problem have consecutive seeds.
     assert [after - before for before, after in pairwise(seeds)].count(1) == 12
     for method in job.dataset.methods("rollouts"):
-        spent = list(job.dataset.read(rollouts(method)))
-        assert (
-            len({rollout.rollout_id for rollout in spent})
-            == len({rollout.seed for rollout in spent})
-            == len(spent)
-        )
-        assert len(spent) == sum(
-            annotation.cost.rollouts for annotation in said(job, method).values()
-        )
+        sampled = list(job.dataset.read(rollouts(method)))
+        assert len(set(column(sampled, "rollout_id"))) == len(sampled)
+        assert len(set(column(sampled, "seed"))) == len(sampled)
+        costs = column(annotations_by(job, method).values(), "cost")
+        assert len(sampled) == sum(column(costs, "rollouts"))
 
 
-async def test_every_vote_of_a_judge_is_found_again_beside_what_it_came_to(
-    done: Path, workers: Isolated
-) -> None:
+async def test_judge_votes_are_stored(done: Path, workers: Isolated) -> None:
     job = job_in(done, workers, Model())
-    found = defaultdict[str, list[Critique]](list)
+    replies = defaultdict[str, list[Critique]](list)
     for critique in job.dataset.read(critiques("judge")):
-        found[critique.trace_id].append(critique)
-    for trace_id, annotation in said(job, "judge").items():
-        assert [critique.vote for critique in found[trace_id]] == [0, 1]
-        assert {critique.first_error for critique in found[trace_id]} == {annotation.first_error}
-        assert (
-            sum(critique.generated_tokens for critique in found[trace_id])
-            == annotation.cost.generated_tokens
-        )
+        replies[critique.trace_id].append(critique)
+    for trace_id, annotation in annotations_by(job, "judge").items():
+        votes = replies[trace_id]
+        assert column(votes, "vote") == [0, 1]
+        assert set(column(votes, "first_error")) == {annotation.first_error}
+        tokens = sum(column(votes, "generated_tokens"))
+        assert tokens == annotation.cost.generated_tokens
         for index, step in enumerate(annotation.steps):
-            assert [critique.verdicts[index] for critique in found[trace_id]].count(
-                C
-            ) == step.successes
+            assert [critique.verdicts[index] for critique in votes].count(C) == step.successes
 
 
-async def test_a_trace_is_the_models_text_and_a_rollout_goes_on_with_it(
-    folder: Path, workers: Isolated
-) -> None:
-    job = await run(job_in(folder, workers, Model(skill=1.0)))
+async def test_rollouts_continue_the_traces(folder: Path, workers: Isolated) -> None:
+    job = await run_in(folder, workers, Model(skill=1.0))
     problems = problems_of(job)
-    traces = {trace.trace_id: trace for trace in job.dataset.read(TRACES)}
+    traces = by_trace_id(job.dataset.read(TRACES))
     for trace in traces.values():
-        assert "".join(trace.steps) == problems[trace.problem_id].metadata["gold"]
-        assert (trace.outcome, trace.final_answer, trace.model) == (
-            C,
-            problems[trace.problem_id].answer,
-            "scripted",
-        )
+        problem = problems[trace.problem_id]
+        assert "".join(trace.steps) == problem.metadata["gold"]
+        assert trace.outcome is C
+        assert trace.final_answer == problem.answer
+        assert trace.model == "scripted"
     for rollout in job.dataset.read(rollouts("monte_carlo")):
         trace = traces[rollout.trace_id]
-        assert "".join(trace.steps[: rollout.prefix_steps]) + rollout.text == "".join(trace.steps)
+        prefix = "".join(trace.steps[: rollout.prefix_steps])
+        assert prefix + rollout.text == "".join(trace.steps)
 
 
-async def test_the_same_run_file_asks_for_the_same_things_and_says_the_same(
-    tmp_path: Path, workers: Isolated
-) -> None:
-    first, second = Model(), Model()
-    jobs = [
-        await run(job_in(tmp_path / name, workers, model))
-        for name, model in (("a", first), ("b", second))
-    ]
-    assert Counter(map(repr, first.asked)) == Counter(map(repr, second.asked))
-    made: list[Table[Any]] = [PROBLEMS, TRACES, LABELS, annotations("oracle")]
-    for table in made:
-        one, other = ([row for row in job.dataset.read(table)] for job in jobs)
-        assert one == other
-    assert all(sampling.seed % SEED_SPACING == 0 for _, sampling in first.asked)
+async def test_runs_are_reproducible(tmp_path: Path, workers: Isolated) -> None:
+    first_model, second_model = Model(), Model()
+    first = await run_in(tmp_path / "a", workers, first_model)
+    second = await run_in(tmp_path / "b", workers, second_model)
+    first_requests = Counter(map(repr, first_model.requests))
+    assert first_requests == Counter(map(repr, second_model.requests))
+    tables: list[Table[Any]] = [PROBLEMS, TRACES, LABELS, annotations("oracle")]
+    for table in tables:
+        assert list(first.dataset.read(table)) == list(second.dataset.read(table))
+    assert all(sampling.seed % SEED_SPACING == 0 for _, sampling in first_model.requests)
 
 
-async def test_a_run_started_again_does_nothing(done: Path, workers: Isolated) -> None:
-    before, again = parts(done), Model()
-    job = await run(job_in(done, workers, again))
-    assert (again.asked, parts(done)) == ([], before)
+async def test_rerun_does_nothing(done: Path, workers: Isolated) -> None:
+    before = parts(done)
+    model = Model()
+    job = await run_in(done, workers, model)
+    assert model.requests == []
+    assert parts(done) == before
     assert not {"traces", "labels", *METHODS} & job.meter.done.keys()
 
 
 DOWNSTREAM = {
-    *("rollouts/monte_carlo", "rollouts/binary_search", "critiques/judge", "labels"),
-    *(f"annotations/{m}" for m in (*METHODS, "oracle")),
+    "rollouts/monte_carlo",
+    "rollouts/binary_search",
+    "critiques/judge",
+    "labels",
+    "annotations/monte_carlo",
+    "annotations/binary_search",
+    "annotations/judge",
+    "annotations/formal",
+    "annotations/oracle",
 }
-ALL = {"problems", "rejected", "traces", *DOWNSTREAM}
+ALL_TABLES = {"problems", "rejected", "traces", *DOWNSTREAM}
 
 
 @pytest.mark.parametrize(
@@ -270,7 +309,7 @@ ALL = {"problems", "rejected", "traces", *DOWNSTREAM}
             {"shards": {"problems_per_shard": 2, "shards_in_flight": 1}, "prices": {"prompt": 1.0}},
             set(),
         ),
-        ({"shards": {"problems_per_shard": 3}}, ALL),
+        ({"shards": {"problems_per_shard": 3}}, ALL_TABLES),
         ({"generate": {"traces_per_problem": 3}}, {"traces", *DOWNSTREAM}),
         ({"generate": {"traces_per_problem": 4, "temperature": 0.5}}, {"traces", *DOWNSTREAM}),
         ({"seed": 2}, {"traces", *DOWNSTREAM}),
@@ -299,288 +338,255 @@ ALL = {"problems", "rejected", "traces", *DOWNSTREAM}
     ],
     ids=lambda value: str(value)[:60] if isinstance(value, dict) else "",
 )
-async def test_a_change_remakes_what_depends_on_it_and_nothing_else(
+async def test_change_remakes_only_dependent_parts(
     changes: dict[str, Any], remade: set[str], done: Path, workers: Isolated
 ) -> None:
     before = parts(done)
-    job = await run(job_in(done, workers, Model(), **changes))
+    job = await run_in(done, workers, Model(), **changes)
     after = parts(done)
-    assert (
-        tables(
-            {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
-        )
-        == remade
-    )
-    assert (
-        tables({name for name in after if before.get(name) == after[name]})
-        == tables(set(after)) - remade
-    )
+    assert changed_tables(before, after) == remade
+    unchanged = {name for name in after if before.get(name) == after[name]}
+    assert table_names(unchanged) == table_names(after) - remade
     check_never_mixed(job.dataset)
-    assert {trace.trace_id for trace in job.dataset.read(TRACES)} == {
-        found.trace_id for found in job.dataset.read(LABELS)
-    }
+    trace_ids = set(column(job.dataset.read(TRACES), "trace_id"))
+    assert trace_ids == set(labels_of(job))
 
 
-async def test_more_problems_leave_what_is_finished_as_it_is(done: Path, workers: Isolated) -> None:
-    before, more = parts(done), Model()
-    job = await run(job_in(done, workers, more, problems=RUN["problems"] | {"count": 7}))
+def table_names(part_names: Parts | set[str]) -> set[str]:
+    return {name.rpartition("/")[0] for name in part_names}
+
+
+def file_names(part_names: Parts | set[str]) -> set[str]:
+    return {name.rpartition("/")[2] for name in part_names}
+
+
+async def test_more_problems_keep_finished_shards(done: Path, workers: Isolated) -> None:
+    before = parts(done)
+    job = await run_in(done, workers, Model(), problems=SEVEN_PROBLEMS)
     after = parts(done)
-    assert {name: after[name] for name in before} == before
-    assert {name.rpartition("/")[2] for name in after.keys() - before.keys()} == {
-        "part-00002.parquet",
-        "part-00003.parquet",
-    }
+    assert before.items() <= after.items()
+    new_parts = set(after) - set(before)
+    assert file_names(new_parts) == {"part-00002.parquet", "part-00003.parquet"}
     assert job.dataset.count(TRACES) == 4 * 7
     check_never_mixed(job.dataset)
 
 
-async def test_a_shard_that_gains_problems_keeps_the_names_of_its_traces(
-    folder: Path, workers: Isolated
-) -> None:
-    three = await run(job_in(folder, workers, Model(), problems=RUN["problems"] | {"count": 3}))
-    before = {trace.trace_id: trace for trace in three.dataset.read(TRACES)}
-    four = await run(job_in(folder, workers, Model()))
-    assert {
-        trace.trace_id: trace for trace in four.dataset.read(TRACES) if trace.trace_id in before
-    } == before
-    check_never_mixed(four.dataset)
+async def test_growing_shard_keeps_trace_ids(folder: Path, workers: Isolated) -> None:
+    three_problems = RUN["problems"] | {"count": 3}
+    before = traces_of((await run_in(folder, workers, Model(), problems=three_problems)).dataset)
+    job = await run_in(folder, workers, Model())
+    assert before.items() <= traces_of(job.dataset).items()
+    check_never_mixed(job.dataset)
 
 
-async def test_fewer_problems_leave_nothing_of_the_more_behind(
-    done: Path, workers: Isolated
-) -> None:
-    job = await run(job_in(done, workers, Model(), problems=RUN["problems"] | {"count": 1}))
-    assert {
-        name: job.dataset.count(table)
-        for name, table in (("problems", PROBLEMS), ("traces", TRACES))
-    } == {"problems": 1, "traces": 4}
-    assert {name.rpartition("/")[2] for name in parts(done)} == {"part-00000.parquet"}
+async def test_fewer_problems_remove_later_shards(done: Path, workers: Isolated) -> None:
+    job = await run_in(done, workers, Model(), problems=RUN["problems"] | {"count": 1})
+    assert job.dataset.count(PROBLEMS) == 1
+    assert job.dataset.count(TRACES) == 4
+    assert file_names(parts(done)) == {"part-00000.parquet"}
 
 
-async def test_writing_a_shard_of_problems_does_not_look_through_those_before_it(
+async def test_writing_problems_reads_no_other_shards(
     folder: Path, workers: Isolated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looked, footer, count = Counter[int](), Dataset.footer, 12
+    footer_reads = Counter[int]()
+    footer = Dataset.footer
 
-    def watch(dataset: Dataset, table: Table[Any], shard: int) -> Footer | None:
-        looked[shard] += 1
+    def counted_footer(dataset: Dataset, table: Table[Any], shard: int) -> Footer | None:
+        footer_reads[shard] += 1
         return footer(dataset, table, shard)
 
-    monkeypatch.setattr(Dataset, "footer", watch)
-    one_each = {"problems": RUN["problems"] | {"count": count}, "shards": {"problems_per_shard": 1}}
-    assert len(await job_in(folder, workers, Model(), **one_each).make_problems()) == count
-    assert max(looked.values()) <= 2 * len((PROBLEMS, REJECTED))
+    monkeypatch.setattr(Dataset, "footer", counted_footer)
+    job = job_in(
+        folder,
+        workers,
+        Model(),
+        problems=RUN["problems"] | {"count": 12},
+        shards={"problems_per_shard": 1},
+    )
+    assert len(await job.make_problems()) == 12
+    assert max(footer_reads.values()) <= 2 * len((PROBLEMS, REJECTED))
 
 
-async def test_a_method_that_is_no_longer_named_stays_as_long_as_its_traces_do(
-    done: Path, workers: Isolated
-) -> None:
-    without = {"annotators": RUN["annotators"][:3]}
-    job = await run(job_in(done, workers, Model(), **without))
+async def test_unnamed_method_stays_with_its_traces(done: Path, workers: Isolated) -> None:
+    without_formal = RUN["annotators"][:3]
+    job = await run_in(done, workers, Model(), annotators=without_formal)
     assert "formal" in job.dataset.methods("annotations")
-    assert not any("formal" in found.sources for found in job.dataset.read(LABELS))
-    job = await run(job_in(done, workers, Model(), **without, seed=2))
+    assert not any("formal" in row.sources for row in job.dataset.read(LABELS))
+    job = await run_in(done, workers, Model(), annotators=without_formal, seed=2)
     assert "formal" not in job.dataset.methods("annotations")
     check_never_mixed(job.dataset)
 
 
-async def test_without_a_label_table_there_are_no_labels(done: Path, workers: Isolated) -> None:
-    job = await run(job_in(done, workers, Model(), label=None))
+async def test_no_labels_without_label_table(done: Path, workers: Isolated) -> None:
+    job = await run_in(done, workers, Model(), label=None)
     assert job.dataset.shards(LABELS) == ()
 
 
-async def test_a_part_that_is_lost_or_torn_is_made_again_and_no_other(
-    done: Path, workers: Isolated
-) -> None:
-    job = job_in(done, workers, Model())
+async def test_damaged_parts_are_made_again(done: Path, workers: Isolated) -> None:
     before = parts(done)
-    torn, lost = (
-        done / "annotations/monte_carlo/part-00001.parquet",
-        done / "annotations/judge/part-00000.parquet",
-    )
-    os.truncate(torn, torn.stat().st_size - 1)
+    truncated = done / "annotations/monte_carlo/part-00001.parquet"
+    lost = done / "annotations/judge/part-00000.parquet"
+    os.truncate(truncated, truncated.stat().st_size - 1)
     lost.unlink()
-    again = Model()
-    await run(job_in(done, workers, again))
-    changed = {name for name, stamp in parts(done).items() if before[name] != stamp}
+    model = Model()
+    job = await run_in(done, workers, model)
+    changed = {name for name, state in parts(done).items() if before[name] != state}
     assert changed == {
-        f"{name}.parquet"
-        for name in (
-            *("annotations/monte_carlo/part-00001", "rollouts/monte_carlo/part-00001"),
-            *("annotations/judge/part-00000", "critiques/judge/part-00000"),
-        )
+        "annotations/monte_carlo/part-00001.parquet",
+        "rollouts/monte_carlo/part-00001.parquet",
+        "annotations/judge/part-00000.parquet",
+        "critiques/judge/part-00000.parquet",
     }
     prefixes = sum(len(trace.steps) - 1 for trace in job.dataset.read_part(TRACES, 1))
     judged = len(list(job.dataset.read_part(TRACES, 0)))
-    assert Counter(is_judging(prompt) for prompt, _ in again.asked) == {
-        False: prefixes,
-        True: judged,
-    }
+    requests = Counter(is_judging(prompt) for prompt, _ in model.requests)
+    assert requests == {False: prefixes, True: judged}
 
 
-async def test_what_a_killed_run_left_alone_does_not_mix_with_others(
-    done: Path, workers: Isolated
-) -> None:
+async def test_killed_run_leaves_no_mixed_evidence(done: Path, workers: Isolated) -> None:
     for method in ("monte_carlo", "judge"):
         shutil.rmtree(done / "annotations" / method)
-    others = [
+    changed_annotators = [
         {"use": "monte_carlo", "rollouts": 2},
         RUN["annotators"][1],
         {"use": "judge", "votes": 1},
         RUN["annotators"][3],
     ]
-    job = job_in(done, workers, Model(), annotators=others)
-    job.drop_stale(await wanted(job))
-    assert (
-        job.dataset.shards(rollouts("monte_carlo")) == job.dataset.shards(critiques("judge")) == ()
-    )
+    job = job_in(done, workers, Model(), annotators=changed_annotators)
+    job.drop_stale(await traces_part_keys(job))
+    assert job.dataset.shards(rollouts("monte_carlo")) == ()
+    assert job.dataset.shards(critiques("judge")) == ()
     await run(job)
     check_never_mixed(job.dataset)
 
 
-async def test_an_engine_that_is_down_leaves_no_part_and_is_taken_up_where_it_was(
-    folder: Path, workers: Isolated
-) -> None:
+async def test_run_resumes_after_engine_failure(folder: Path, workers: Isolated) -> None:
     def down_for_judging(prompt: Prompt, sampling: Sampling, index: int) -> str:
-        if is_judging(prompt):
-            raise EngineError("connection refused", retryable=True)
-        return ""
+        return engine_down(prompt, sampling, index) if is_judging(prompt) else ""
 
     job = job_in(folder, workers, Model(before=down_for_judging))
     with pytest.raises(EngineError, match="connection refused"):
         await run(job)
     assert job.dataset.methods("annotations") == ("binary_search", "monte_carlo")
     assert job.dataset.shards(LABELS) == ()
-    before, up = parts(folder), Model()
-    job = await run(job_in(folder, workers, up))
-    assert {name: stamp for name, stamp in parts(folder).items() if name in before} == before
+    before = parts(folder)
+    model = Model()
+    job = await run_in(folder, workers, model)
+    assert before.items() <= parts(folder).items()
     assert job.dataset.count(LABELS) == 16
-    finished = [problem.question for problem in job.dataset.read_part(PROBLEMS, 0)]
-    assert not [
-        prompt
-        for prompt, _ in up.asked
-        if not is_judging(prompt) and any(question in prompt.user for question in finished)
-    ]
+    finished = column(job.dataset.read_part(PROBLEMS, 0), "question")
+    for prompt, _ in model.requests:
+        if not is_judging(prompt):
+            assert not any(question in prompt.user for question in finished)
 
 
-async def test_an_engine_that_is_down_costs_nothing_that_another_wrote(
-    done: Path, workers: Isolated
-) -> None:
-    def down(prompt: Prompt, sampling: Sampling, index: int) -> str:
-        raise EngineError("connection refused", retryable=True)
-
+async def test_failing_engine_costs_no_data(done: Path, workers: Isolated) -> None:
     before = parts(done)
     with pytest.raises(EngineError, match="connection refused"):
-        await run(job_in(done, workers, Model(before=down), seed=2))
+        await run_in(done, workers, Model(before=engine_down), seed=2)
     assert parts(done) == before
-    await run(job_in(done, workers, Model(before=down)))
+    await run_in(done, workers, Model(before=engine_down))
     assert parts(done) == before
 
 
-async def test_lost_rows_set_aside_are_written_again(done: Path, workers: Isolated) -> None:
+async def test_lost_rejected_part_is_restored(done: Path, workers: Isolated) -> None:
     before = set(parts(done))
     (done / "rejected/part-00001.parquet").unlink()
-    await run(job_in(done, workers, Model()))
+    await run_in(done, workers, Model())
     assert set(parts(done)) == before
 
 
-async def test_an_engine_that_is_down_writes_no_traces(folder: Path, workers: Isolated) -> None:
-    def down(prompt: Prompt, sampling: Sampling, index: int) -> str:
-        raise EngineError("connection refused", retryable=True)
-
-    job = job_in(folder, workers, Model(before=down))
+async def test_failing_engine_writes_no_traces(folder: Path, workers: Isolated) -> None:
+    job = job_in(folder, workers, Model(before=engine_down))
     with pytest.raises(EngineError, match="connection refused"):
         await run(job)
-    assert (job.dataset.shards(PROBLEMS), job.dataset.shards(TRACES)) == ((0, 1), ())
+    assert job.dataset.shards(PROBLEMS) == (0, 1)
+    assert job.dataset.shards(TRACES) == ()
 
 
-async def test_a_method_that_hears_others_knows_what_they_said_and_bought(
-    folder: Path, workers: Isolated
-) -> None:
+async def test_dependent_method_uses_upstream_evidence(folder: Path, workers: Isolated) -> None:
     adaptive = {"use": "adaptive_search", "worth": 0.2}
-    hearing = [
+    annotators = [
         {"use": "monte_carlo", "rollouts": 4},
         {"use": "formal"},
         adaptive | {"evidence": ["monte_carlo", "formal"]},
-        adaptive | {"name": "deaf"},
+        adaptive | {"name": "independent"},
     ]
-    job = await run(job_in(folder, workers, Model(), annotators=hearing, label=None))
-    said = {
-        method: list(job.dataset.read(annotations(method)))
-        for method in ("adaptive_search", "deaf", "oracle")
-    }
-    heard, deaf = (
-        sum(one.cost.rollouts for one in said[method]) for method in ("adaptive_search", "deaf")
-    )
-    assert heard < deaf
-    found = [
-        (one, true)
-        for one, true in zip(said["adaptive_search"], said["oracle"], strict=True)
-        if one.first_error is not None
-    ]
-    assert len(found) == len(said["oracle"])
-    assert sum(one.first_error == true.first_error for one, true in found) >= 0.7 * len(found)
-    assert all(sum(one.posterior) == pytest.approx(1) and one.learned for one, _ in found)
+    job = await run_in(folder, workers, Model(), annotators=annotators, label=None)
+    dependent = list(job.dataset.read(annotations("adaptive_search")))
+    independent = list(job.dataset.read(annotations("independent")))
+    truth = list(job.dataset.read(annotations("oracle")))
+    dependent_rollouts = sum(column(dependent, "cost.rollouts"))
+    assert dependent_rollouts < sum(column(independent, "cost.rollouts"))
+    assert all(annotation.first_error is not None for annotation in dependent)
+    assert len(dependent) == len(truth)
+    correct = 0
+    for annotation, true in zip(dependent, truth, strict=True):
+        correct += annotation.first_error == true.first_error
+        assert sum(annotation.posterior) == pytest.approx(1)
+        assert annotation.learned
+    assert correct >= 0.7 * len(dependent)
 
 
-async def test_a_request_that_is_refused_is_recorded_and_trains_nothing(
-    folder: Path, workers: Isolated
-) -> None:
+async def test_rejected_request_is_recorded(folder: Path, workers: Isolated) -> None:
     model = Model()
-    refused = model.problems[0]
+    problem = model.problems[0]
 
-    def refuses(prompt: Prompt, sampling: Sampling, index: int) -> str:
-        if refused.question in prompt.user:
+    def reject_problem(prompt: Prompt, sampling: Sampling, index: int) -> str:
+        if problem.question in prompt.user:
             raise EngineError("the prompt is too long", retryable=False)
         return ""
 
-    model.before = refuses
-    job = await run(job_in(folder, workers, model))
-    found = [trace for trace in job.dataset.read(TRACES) if trace.problem_id == refused.problem_id]
-    assert len({trace.trace_id for trace in found}) == 4
-    assert {(trace.steps, trace.outcome, trace.outcome_reason) for trace in found} == {
-        ((), U, "error: the prompt is too long")
-    }
-    for method in (*METHODS, "oracle"):
-        for trace in found:
-            annotation = said(job, method)[trace.trace_id]
-            assert (annotation.steps, annotation.first_error, annotation.error) == ((), None, None)
-    assert not any(found.kept for found in job.dataset.read(LABELS) if not found.steps)
+    model.before = reject_problem
+    job = await run_in(folder, workers, model)
+    assert job.dataset.count(TRACES) == 16
+    all_traces = list(job.dataset.read(TRACES))
+    traces = [trace for trace in all_traces if trace.problem_id == problem.problem_id]
+    assert len(set(column(traces, "trace_id"))) == 4
+    for trace in traces:
+        assert trace.steps == ()
+        assert trace.outcome is U
+        assert trace.outcome_reason == "error: the prompt is too long"
+        for method in (*METHODS, "oracle"):
+            annotation = annotations_by(job, method)[trace.trace_id]
+            assert annotation.steps == ()
+            assert annotation.first_error is None
+            assert annotation.error is None
+    assert not any(row.kept for row in job.dataset.read(LABELS) if not row.steps)
     rows = list(values(query(job.dataset, "SELECT count(*), count(step_index) FROM steps")))
-    steps = sum(len(trace.steps) for trace in job.dataset.read(TRACES))
+    steps = sum(len(trace.steps) for trace in all_traces)
     assert rows == [(steps, steps)]
-    assert len(list(job.dataset.read(TRACES))) == 16
 
 
-async def test_a_rollout_that_is_refused_fails_one_trace_of_one_method(
-    folder: Path, workers: Isolated
-) -> None:
+async def test_rejected_rollout_fails_one_trace(folder: Path, workers: Isolated) -> None:
     model = Model(skill=0.3)
-    chosen = model.problems[1]
+    problem = model.problems[1]
 
-    def refuses(prompt: Prompt, sampling: Sampling, index: int) -> str:
-        if prompt.prefix and chosen.question in prompt.user:
+    def reject_rollouts(prompt: Prompt, sampling: Sampling, index: int) -> str:
+        if prompt.prefix and problem.question in prompt.user:
             raise EngineError("the prompt is too long", retryable=False)
         return ""
 
-    model.before = refuses
-    job = await run(job_in(folder, workers, model))
-    failed = {
-        trace_id for trace_id, annotation in said(job, "monte_carlo").items() if annotation.error
-    }
-    traces = [trace for trace in job.dataset.read(TRACES) if trace.problem_id == chosen.problem_id]
-    assert failed == {trace.trace_id for trace in traces if len(trace.steps) > 1}
+    model.before = reject_rollouts
+    job = await run_in(folder, workers, model)
+    failed = set[str]()
+    for trace_id, annotation in annotations_by(job, "monte_carlo").items():
+        if annotation.error:
+            failed.add(trace_id)
+    expected = set[str]()
+    for trace in job.dataset.read(TRACES):
+        if trace.problem_id == problem.problem_id and len(trace.steps) > 1:
+            expected.add(trace.trace_id)
+    assert failed == expected
     assert job.meter.failed["monte_carlo"] == len(failed) > 0
-    assert not any(annotation.error for annotation in said(job, "judge").values())
-    assert not any(
-        rollout.trace_id in failed for rollout in job.dataset.read(rollouts("monte_carlo"))
-    )
+    assert not any(column(annotations_by(job, "judge").values(), "error"))
+    sampled = job.dataset.read(rollouts("monte_carlo"))
+    assert not any(rollout.trace_id in failed for rollout in sampled)
 
 
-async def test_a_solution_that_was_cut_is_unknown_and_trains_nothing(
-    folder: Path, workers: Isolated
-) -> None:
-    def cut(prompt: Prompt, sampling: Sampling, index: int) -> Completion:
+async def test_truncated_solution_is_unknown(folder: Path, workers: Isolated) -> None:
+    def truncated(prompt: Prompt, sampling: Sampling, index: int) -> Completion:
         return Completion(
             text="The answer is 0.",
             finish_reason="length",
@@ -589,140 +595,100 @@ async def test_a_solution_that_was_cut_is_unknown_and_trains_nothing(
             generated_tokens=2,
         )
 
-    job = await run(job_in(folder, workers, Model(before=cut)))
-    assert {(trace.outcome, trace.outcome_reason) for trace in job.dataset.read(TRACES)} == {
-        (U, "truncated")
-    }
-    assert not any(found.kept for found in job.dataset.read(LABELS))
-    assert {
-        found.first_error
-        for method in ("monte_carlo", "binary_search", "judge")
-        for found in said(job, method).values()
-    } == {None}
+    job = await run_in(folder, workers, Model(before=truncated))
+    for trace in job.dataset.read(TRACES):
+        assert trace.outcome is U
+        assert trace.outcome_reason == "truncated"
+    assert not any(column(job.dataset.read(LABELS), "kept"))
+    for method in ("monte_carlo", "binary_search", "judge"):
+        for annotation in annotations_by(job, method).values():
+            assert annotation.first_error is None
 
 
-async def test_the_meter_counts_what_was_done_and_paid(folder: Path, workers: Isolated) -> None:
-    job = await run(job_in(folder, workers, Model()))
-    expected = {
+async def test_meter_counts_items_and_costs(folder: Path, workers: Isolated) -> None:
+    job = await run_in(folder, workers, Model())
+    per_method = dict.fromkeys(METHODS, 16)
+    assert dict(job.meter.done) == {
         "problems": 4,
         "traces": 16,
         "labels": 16,
-        **dict.fromkeys(METHODS, 16),
         "rows set aside": 0,
+        **per_method,
     }
-    assert dict(job.meter.done) == expected
-    assert dict(job.meter.total) == {"traces": 16, **dict.fromkeys(METHODS, 16)}
-    bills = [trace.generated_tokens for trace in job.dataset.read(TRACES)]
-    bills += [
-        annotation.cost.generated_tokens
-        for method in METHODS
-        for annotation in said(job, method).values()
-    ]
-    assert job.meter.generated_tokens == sum(bills) > 0
-    assert job.meter.rollouts == sum(
-        job.dataset.count(rollouts(method)) for method in ("monte_carlo", "binary_search")
-    )
+    assert dict(job.meter.total) == {"traces": 16, **per_method}
+    generated = sum(column(job.dataset.read(TRACES), "generated_tokens"))
+    for method in METHODS:
+        for annotation in annotations_by(job, method).values():
+            generated += annotation.cost.generated_tokens
+    assert job.meter.generated_tokens == generated > 0
+    sampled = [job.dataset.count(rollouts(name)) for name in ("monte_carlo", "binary_search")]
+    assert job.meter.rollouts == sum(sampled)
 
 
-async def test_rows_that_cannot_be_used_are_set_aside_in_their_shard(
+async def test_unusable_rows_join_their_shard(
     folder: Path, tmp_path: Path, workers: Isolated
 ) -> None:
     model = Model()
-    rows: list[dict[str, Any]] = [
-        {"question": problem.question, "answer": problem.answer} for problem in model.problems[:3]
-    ]
-    file = tmp_path / "rows.jsonl"
-    lines = [
-        {"question": ""},
-        rows[0],
-        rows[1],
-        {"answer": "5"},
-        rows[1],
-        rows[2],
-        {"question": None},
-    ]
-    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    source = {"use": "files", "paths": [str(file)]}
-    job = await run(job_in(folder, workers, model, problems=source))
-    assert [row.row for row in job.dataset.read_part(REJECTED, 0)] == [1]
-    assert [row.row for row in job.dataset.read_part(REJECTED, 1)] == [4, 5, 7]
+    first, second, third = question_rows(model, 3)
+    source = write_rows(
+        tmp_path / "rows.jsonl",
+        [{"question": ""}, first, second, {"answer": "5"}, second, third, {"question": None}],
+    )
+    job = await run_in(folder, workers, model, problems=source)
+    assert column(job.dataset.read_part(REJECTED, 0), "row") == [1]
+    assert column(job.dataset.read_part(REJECTED, 1), "row") == [4, 5, 7]
     assert all(isinstance(row, Rejected) and row.reason for row in job.dataset.read(REJECTED))
     assert [job.dataset.count(table) for table in (PROBLEMS, TRACES)] == [3, 12]
     assert "oracle" not in job.dataset.methods("annotations")
-    assert (job.meter.done["problems"], job.meter.done["rows set aside"]) == (3, 4)
+    assert job.meter.done["problems"] == 3
+    assert job.meter.done["rows set aside"] == 4
 
 
-async def test_a_problem_whose_reference_cannot_be_graded_against_is_set_aside_and_not_run(
+async def test_ungradable_problems_are_rejected(
     folder: Path, tmp_path: Path, workers: Isolated
 ) -> None:
     model = Model()
-    rows: list[dict[str, Any]] = [
-        {"question": problem.question, "answer": problem.answer} for problem in model.problems[:5]
-    ]
+    rows = question_rows(model, 5)
     rows[0]["answer"] = "1, 2, ..."
     rows[2]["answer"] = r"\frac{1}{0}"
     del rows[4]["answer"]
-    file = tmp_path / "rows.jsonl"
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    job = await run(
-        job_in(
-            folder,
-            workers,
-            model,
-            problems={"use": "files", "paths": [str(file)]},
-            annotators=[],
-            label=None,
-        )
-    )
-    assert [problem.answer for problem in job.dataset.read(PROBLEMS)] == [
-        rows[1]["answer"],
-        rows[3]["answer"],
-        None,
-    ]
-    aside = list(job.dataset.read(REJECTED))
-    assert [(row.row, row.field) for row in aside] == [(1, "answer"), (3, "answer")]
-    assert [row.reason for row in aside] == [
+    source = write_rows(tmp_path / "rows.jsonl", rows)
+    changes: dict[str, Any] = {"problems": source, "annotators": [], "label": None}
+    job = await run_in(folder, workers, model, **changes)
+    answers = column(job.dataset.read(PROBLEMS), "answer")
+    assert answers == [rows[1]["answer"], rows[3]["answer"], None]
+    rejected = list(job.dataset.read(REJECTED))
+    assert [(row.row, row.field) for row in rejected] == [(1, "answer"), (3, "answer")]
+    assert column(rejected, "reason") == [
         "no answer could be compared with it: not understood: a sign that is not understood",
         "no answer could be compared with it: no value",
     ]
-    assert {trace.problem_id for trace in job.dataset.read(TRACES)} == {
-        problem.problem_id for problem in job.dataset.read(PROBLEMS)
-    }
+    assert set(column(job.dataset.read(TRACES), "problem_id")) == set(problems_of(job))
     before = parts(folder)
-    await run(
-        job_in(
-            folder,
-            workers,
-            model,
-            problems={"use": "files", "paths": [str(file)]},
-            annotators=[],
-            label=None,
-        )
-    )
+    await run_in(folder, workers, model, **changes)
     assert parts(folder) == before
 
 
-async def test_a_source_of_ungradable_problems_only_is_told(
+async def test_source_without_usable_problem_fails(
     folder: Path, tmp_path: Path, workers: Isolated
 ) -> None:
-    file = tmp_path / "rows.jsonl"
-    file.write_text(
-        "".join(json.dumps({"question": f"What is {n}?", "answer": "..."}) + "\n" for n in range(5))
+    rows = [{"question": f"What is {number}?", "answer": "..."} for number in range(5)]
+    source = write_rows(tmp_path / "rows.jsonl", rows)
+    message = (
+        r"no usable problem, nothing was changed; .*"
+        r"row 1, field 'answer': no answer could be compared"
     )
-    with pytest.raises(
-        DatasetError,
-        match=r"no usable problem, nothing was changed; .*row 1, field 'answer': no answer could be compared",
-    ):
-        await run(job_in(folder, workers, Model(), problems={"use": "files", "paths": [str(file)]}))
+    with pytest.raises(DatasetError, match=message):
+        await run_in(folder, workers, Model(), problems=source)
 
 
 @pytest.mark.parametrize("gold", ["oracle", "human"])
-async def test_gold_is_never_a_source_of_labels(gold: str, done: Path, workers: Isolated) -> None:
-    made = job_in(done, workers, Model())
-    truth = list(said(made, "oracle").values())
+async def test_gold_is_never_a_source(gold: str, done: Path, workers: Isolated) -> None:
+    first = job_in(done, workers, Model())
+    truth = list(annotations_by(first, "oracle").values())
     for shard in (0, 1):
-        made.dataset.write_part(annotations(gold), shard, truth, "gold")
-    greedy = {
+        first.dataset.write_part(annotations(gold), shard, truth, "gold")
+    labeler = {
         "use": "consensus",
         "rule": "majority",
         "min_agreeing": 1,
@@ -730,100 +696,89 @@ async def test_gold_is_never_a_source_of_labels(gold: str, done: Path, workers: 
         "monte_carlo": [gold],
         "judge": gold,
     }
-    job = await label(job_in(done, workers, Model(), label=greedy, annotators=[{"use": "formal"}]))
-    labels = list(job.dataset.read(LABELS))
+    changes: dict[str, Any] = {"label": labeler, "annotators": [{"use": "formal"}]}
+    job = await label(job_in(done, workers, Model(), **changes))
     assert gold in job.dataset.methods("annotations")
-    assert {source for found in labels for source in found.sources} <= {"formal"}
-    assert any(not found.kept for found in labels)
+    labels = list(job.dataset.read(LABELS))
+    for row in labels:
+        assert set(row.sources) <= {"formal"}
+    assert any(not row.kept for row in labels)
 
 
-async def test_traces_that_exist_are_labelled_without_an_engine(
-    done: Path, workers: Isolated
-) -> None:
+async def test_existing_traces_need_no_engine(done: Path, workers: Isolated) -> None:
     before = parts(done)
-    rule = {"use": "consensus", "rule": "majority", "min_agreeing": 1}
-    alone = {"engine": None, "problems": None, "annotators": [{"use": "formal"}], "label": rule}
-    job = await label(job_in(done, workers, Model(), **alone))
-    assert tables({name for name, stamp in parts(done).items() if before.get(name) != stamp}) == {
-        "labels"
+    changes: dict[str, Any] = {
+        "engine": None,
+        "problems": None,
+        "annotators": [{"use": "formal"}],
+        "label": {"use": "consensus", "rule": "majority", "min_agreeing": 1},
     }
-    assert any(found.kept for found in job.dataset.read(LABELS))
+    job = await label(job_in(done, workers, Model(), **changes))
+    assert changed_tables(before, parts(done)) == {"labels"}
+    assert any(column(job.dataset.read(LABELS), "kept"))
 
 
-async def test_what_is_built_on_a_missing_part_says_which(folder: Path, workers: Isolated) -> None:
+async def test_missing_input_part_is_named(folder: Path, workers: Isolated) -> None:
     job = job_in(folder, workers, Model())
     await job.make_problems()
     with pytest.raises(DatasetError, match="traces has no complete part 0: run again to make it"):
         await job.make_annotations(0, "formal")
 
 
-async def test_a_trace_of_no_problem_is_told(done: Path, workers: Isolated) -> None:
-    job = job_in(
-        done, workers, Model(), annotators=[{"use": "formal", "name": "again"}], label=None
-    )
-    problems = list(job.dataset.read_part(PROBLEMS, 0))
-    stamp = job.dataset.footer(PROBLEMS, 0)
-    assert stamp is not None
-    job.dataset.write_part(PROBLEMS, 0, problems[1:], stamp.fingerprint)
-    with pytest.raises(
-        DatasetError, match=f"part 0 of problems has no problem with id {problems[0].problem_id}"
-    ):
+async def test_trace_without_problem_fails(done: Path, workers: Isolated) -> None:
+    annotators = [{"use": "formal", "name": "again"}]
+    job = job_in(done, workers, Model(), annotators=annotators, label=None)
+    missing, *others = job.dataset.read_part(PROBLEMS, 0)
+    footer = job.dataset.footer(PROBLEMS, 0)
+    assert footer is not None
+    job.dataset.write_part(PROBLEMS, 0, others, footer.fingerprint)
+    message = f"part 0 of problems has no problem with id {missing.problem_id}"
+    with pytest.raises(DatasetError, match=message):
         await job.make_annotations(0, "again")
 
 
 FUSION = {"use": "fusion", "threshold": 0.5}
 
 
-async def test_a_labeler_that_learns_labels_all_shards_anew_when_one_is_added(
-    folder: Path, workers: Isolated
-) -> None:
-    before = parts(Path((await run(job_in(folder, workers, Model(), label=FUSION))).dataset.uri))
-    more = await run(
-        job_in(folder, workers, Model(), label=FUSION, problems=RUN["problems"] | {"count": 7})
-    )
+async def test_new_shard_refits_the_labeler(folder: Path, workers: Isolated) -> None:
+    await run_in(folder, workers, Model(), label=FUSION)
+    before = parts(folder)
+    job = await run_in(folder, workers, Model(), label=FUSION, problems=SEVEN_PROBLEMS)
     after = parts(folder)
-    assert tables({name for name in before if before[name] != after[name]}) == {"labels"}
-    check_never_mixed(more.dataset)
-    again = parts(folder)
-    await run(
-        job_in(folder, workers, Model(), label=FUSION, problems=RUN["problems"] | {"count": 7})
-    )
-    assert parts(folder) == again
+    assert rewritten_tables(before, after) == {"labels"}
+    check_never_mixed(job.dataset)
+    await run_in(folder, workers, Model(), label=FUSION, problems=SEVEN_PROBLEMS)
+    assert parts(folder) == after
 
 
-async def test_gold_helps_a_labeler_to_learn_and_is_no_source(
-    folder: Path, workers: Isolated
-) -> None:
-    blind = {
-        label.trace_id: label
-        for label in (await run(job_in(folder, workers, Model(), label=FUSION))).dataset.read(
-            LABELS
-        )
-    }
-    taught = await run(job_in(folder, workers, Model(), label={**FUSION, "gold": "oracle"}))
-    labels = list(taught.dataset.read(LABELS))
-    assert [label.confidence for label in labels] != [
-        blind[label.trace_id].confidence for label in labels
-    ]
-    assert not any("oracle" in label.sources for label in labels)
+async def test_gold_changes_the_fitted_labels(folder: Path, workers: Isolated) -> None:
+    without_gold = labels_of(await run_in(folder, workers, Model(), label=FUSION))
+    job = await run_in(folder, workers, Model(), label={**FUSION, "gold": "oracle"})
+    with_gold = labels_of(job)
+    before = [without_gold[trace_id].confidence for trace_id in with_gold]
+    assert column(with_gold.values(), "confidence") != before
+    assert not any("oracle" in row.sources for row in with_gold.values())
 
 
-async def test_other_gold_makes_the_labels_anew(folder: Path, workers: Isolated) -> None:
-    job = await run(job_in(folder, workers, Model()))
-    truth = {
-        shard: list(job.dataset.read_part(annotations("oracle"), shard))
-        for shard in job.dataset.shards(TRACES)
-    }
-    made = list[Mapping[str, tuple[int, int]]]()
-    for stamp in ("some", "some", "other"):
-        for shard, told in truth.items():
-            job.dataset.write_part(annotations("human"), shard, told, stamp)
-        await run(job_in(folder, workers, Model(), label={**FUSION, "gold": "human"}))
-        made.append(
-            {name: content for name, content in parts(folder).items() if name.startswith("labels")}
-        )
-    assert made[0] == made[1]
-    assert all(made[1][name] != made[2][name] for name in made[1])
+async def test_new_gold_remakes_the_labels(folder: Path, workers: Isolated) -> None:
+    job = await run_in(folder, workers, Model())
+    labels_parts = list[Parts]()
+    for gold_key in ("first", "first", "second"):
+        for shard in job.dataset.shards(TRACES):
+            truth = list(job.dataset.read_part(annotations("oracle"), shard))
+            job.dataset.write_part(annotations("human"), shard, truth, gold_key)
+        await run_in(folder, workers, Model(), label={**FUSION, "gold": "human"})
+        made = parts(folder)
+        labels_parts.append({name: made[name] for name in made if name.startswith("labels")})
+    assert labels_parts[0] == labels_parts[1]
+    for name, state in labels_parts[1].items():
+        assert labels_parts[2][name] != state
+
+
+async def test_missing_gold_is_an_error(folder: Path, workers: Isolated) -> None:
+    message = r"\[label\] gold = 'human': .* has no annotations of that name"
+    with pytest.raises(ConfigError, match=message):
+        await run_in(folder, workers, Model(), label={**FUSION, "gold": "human"})
 
 
 FILTERS: list[dict[str, Any]] = [
@@ -833,231 +788,178 @@ FILTERS: list[dict[str, Any]] = [
 ]
 
 
-def labels_of(job: Job) -> Mapping[str, Label]:
-    return {found.trace_id: found for found in job.dataset.read(LABELS)}
+def filter_names(labels: Sequence[Label]) -> set[str]:
+    """Return the filters, or other causes, that the reasons of labels start with."""
+    return {row.reason.partition(": ")[0] for row in labels}
 
 
-async def test_filters_drop_traces_whose_rows_stay_with_the_reason(
-    done: Path, workers: Isolated
-) -> None:
+def check_balanced(job: Job) -> None:
+    kept = [row.first_error == NO_ERROR for row in job.dataset.read(LABELS) if row.kept]
+    assert kept.count(True) == kept.count(False)
+
+
+async def test_dropped_traces_keep_their_rows(done: Path, workers: Isolated) -> None:
     before = labels_of(job_in(done, workers, Model()))
-    job = await run(job_in(done, workers, Model(), filters=FILTERS))
+    job = await run_in(done, workers, Model(), filters=FILTERS)
     after = labels_of(job)
     assert list(after) == list(before)
-    dropped = {
-        found.trace_id: found
-        for found in after.values()
-        if before[found.trace_id].kept and not found.kept
-    }
-    assert {found.reason.partition(": ")[0] for found in dropped.values()} == {
-        "length",
-        "duplicates",
-        "balance",
-    }
+    dropped = dict[str, Label]()
+    for name, row in after.items():
+        if before[name].kept and not row.kept:
+            dropped[name] = row
+        else:
+            assert replace(row, fingerprint="") == replace(before[name], fingerprint="")
+    assert filter_names(list(dropped.values())) == {"length", "duplicates", "balance"}
+    for name, row in dropped.items():
+        assert set(column(row.steps, "label")) == {U}
+        assert [step.value for step in row.steps] == [step.value for step in before[name].steps]
+        restored = replace(row, kept=True, reason="", steps=(), fingerprint="")
+        assert restored == replace(before[name], reason="", steps=(), fingerprint="")
     steps = {trace.trace_id: len(trace.steps) for trace in job.dataset.read(TRACES)}
-    assert {name for name, found in before.items() if found.kept and steps[name] < 4} == {
-        name
-        for name, found in dropped.items()
-        if found.reason == f"length: {steps[name]} steps, not 4 to 64"
-    }
-    for name, found in dropped.items():
-        assert {step.label for step in found.steps} == {U}
-        assert replace(found, kept=True, reason="", steps=(), fingerprint="") == replace(
-            before[name], reason="", steps=(), fingerprint=""
-        )
-        assert [step.value for step in found.steps] == [step.value for step in before[name].steps]
-    for name, found in after.items():
-        if name not in dropped:
-            assert replace(found, fingerprint="") == replace(before[name], fingerprint="")
-    kept = Counter(found.first_error == NO_ERROR for found in after.values() if found.kept)
-    assert kept[True] == kept[False]
+    too_short = {name for name, row in before.items() if row.kept and steps[name] < 4}
+    dropped_by_length = set[str]()
+    for name, row in dropped.items():
+        if row.reason == f"length: {steps[name]} steps, not 4 to 64":
+            dropped_by_length.add(name)
+    assert dropped_by_length == too_short
+    check_balanced(job)
     check_never_mixed(job.dataset)
 
 
-async def test_a_filter_sees_what_those_before_it_left(done: Path, workers: Isolated) -> None:
-    job = await run(
-        job_in(
-            done,
-            workers,
-            Model(),
-            filters=[{"use": "confidence", "threshold": 1.0}, {"use": "length", "max_steps": 0}],
-        )
-    )
-    reasons = {found.reason.partition(": ")[0] for found in job.dataset.read(LABELS) if found.steps}
-    assert "length" in reasons
-    other_way = await run(
-        job_in(
-            done,
-            workers,
-            Model(),
-            filters=[{"use": "length", "max_steps": 0}, {"use": "confidence", "threshold": 1.0}],
-        )
-    )
-    assert "confidence" not in {
-        found.reason.partition(": ")[0] for found in other_way.dataset.read(LABELS)
-    }
+async def test_filters_run_in_order(done: Path, workers: Isolated) -> None:
+    confidence = {"use": "confidence", "threshold": 1.0}
+    length = {"use": "length", "max_steps": 0}
+    job = await run_in(done, workers, Model(), filters=[confidence, length])
+    assert "length" in filter_names([row for row in job.dataset.read(LABELS) if row.steps])
+    job = await run_in(done, workers, Model(), filters=[length, confidence])
+    assert "confidence" not in filter_names(list(job.dataset.read(LABELS)))
 
 
-async def test_changing_a_filter_asks_no_model_for_anything(done: Path, workers: Isolated) -> None:
+async def test_changed_filter_sends_no_request(done: Path, workers: Isolated) -> None:
     for filters in (FILTERS, FILTERS[:1], [{"use": "confidence"}], FILTERS[::-1]):
-        model, before = Model(), parts(done)
-        await run(job_in(done, workers, model, filters=filters))
-        assert model.asked == []
+        before = parts(done)
+        model = Model()
+        await run_in(done, workers, model, filters=filters)
+        assert model.requests == []
         after = parts(done)
-        assert tables({name for name in after if before[name] != after[name]}) == {"labels"}
-        await run(job_in(done, workers, model, filters=filters))
+        assert changed_tables(before, after) == {"labels"}
+        await run_in(done, workers, model, filters=filters)
         assert parts(done) == after
 
 
-async def test_what_is_evaluated_on_is_dropped_and_another_set_makes_labels_anew(
+async def test_changed_evaluation_set_remakes_labels(
     done: Path, tmp_path: Path, workers: Isolated
 ) -> None:
-    evaluation, model = tmp_path / "test.jsonl", Model()
-    contamination = [
-        {"use": "contamination", "against": [{"use": "files", "paths": [str(evaluation)]}]}
-    ]
+    evaluation = tmp_path / "test.jsonl"
+    model = Model()
+    against = {"use": "files", "paths": [str(evaluation)]}
+    filters = [{"use": "contamination", "against": [against]}]
     for problem in model.problems[:2]:
-        evaluation.write_text(json.dumps({"question": problem.question}) + "\n")
-        job = await run(job_in(done, workers, model, filters=contamination))
-        told = {
-            found.trace_id
-            for found in job.dataset.read(LABELS)
-            if found.reason == "contamination: 100% of question 1 of test.jsonl"
-        }
-        of_problem = {
-            trace.trace_id
-            for trace in job.dataset.read(TRACES)
-            if trace.problem_id == problem.problem_id
-        }
-        assert told
-        assert told <= of_problem
-        assert not any(
-            found.kept for found in job.dataset.read(LABELS) if found.trace_id in of_problem
-        )
+        write_rows(evaluation, [{"question": problem.question}])
+        job = await run_in(done, workers, model, filters=filters)
+        contaminated = set[str]()
+        kept = set[str]()
+        for row in job.dataset.read(LABELS):
+            if row.reason == "contamination: 100% of question 1 of test.jsonl":
+                contaminated.add(row.trace_id)
+            if row.kept:
+                kept.add(row.trace_id)
+        of_problem = set[str]()
+        for trace in job.dataset.read(TRACES):
+            if trace.problem_id == problem.problem_id:
+                of_problem.add(trace.trace_id)
+        assert contaminated
+        assert contaminated <= of_problem
+        assert not kept & of_problem
 
 
-async def test_more_problems_change_what_filters_drop_everywhere(
-    done: Path, workers: Isolated
-) -> None:
-    await run(job_in(done, workers, Model(), filters=FILTERS))
+async def test_more_problems_filter_all_shards(done: Path, workers: Isolated) -> None:
+    await run_in(done, workers, Model(), filters=FILTERS)
     before = parts(done)
-    more = await run(
-        job_in(done, workers, Model(), filters=FILTERS, problems=RUN["problems"] | {"count": 7})
-    )
-    assert tables({name for name, stamp in before.items() if parts(done)[name] != stamp}) == {
-        "labels"
-    }
-    kept = Counter(
-        found.first_error == NO_ERROR for found in more.dataset.read(LABELS) if found.kept
-    )
-    assert kept[True] == kept[False]
-    check_never_mixed(more.dataset)
+    job = await run_in(done, workers, Model(), filters=FILTERS, problems=SEVEN_PROBLEMS)
+    assert rewritten_tables(before, parts(done)) == {"labels"}
+    check_balanced(job)
+    check_never_mixed(job.dataset)
 
 
-async def test_a_run_that_dies_in_a_filter_leaves_no_label_that_was_not_filtered(
+async def test_killed_filter_leaves_no_labels(
     done: Path, workers: Isolated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def dies(*_: object) -> None:
+    def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Balance, "drop", dies)
+    monkeypatch.setattr(Balance, "drop", interrupt)
     job = job_in(done, workers, Model(), filters=FILTERS)
     with pytest.raises(KeyboardInterrupt):
         await run(job)
     assert job.dataset.shards(LABELS) == ()
 
 
-async def test_labels_are_learned_first_and_filtered_then(folder: Path, workers: Isolated) -> None:
-    learned = labels_of(await run(job_in(folder, workers, Model(), label=FUSION)))
-    sure = sorted(
-        found.confidence
-        for found in learned.values()
-        if found.kept and found.confidence is not None
-    )
-    middle = sure[len(sure) // 2]
-    filtered = labels_of(
-        await run(
-            job_in(
-                folder,
-                workers,
-                Model(),
-                label=FUSION,
-                filters=[{"use": "confidence", "threshold": middle}],
-            )
-        )
-    )
-    wanted = {
-        name
-        for name, found in learned.items()
-        if found.kept and found.confidence is not None and found.confidence >= middle
-    }
-    assert {name for name, found in filtered.items() if found.kept} == wanted
-    assert len(wanted) < len(sure)
+async def test_labels_are_filtered_after_fitting(folder: Path, workers: Isolated) -> None:
+    fitted = labels_of(await run_in(folder, workers, Model(), label=FUSION))
+    confidences = dict[str, float]()
+    for name, row in fitted.items():
+        if row.kept and row.confidence is not None:
+            confidences[name] = row.confidence
+    median = sorted(confidences.values())[len(confidences) // 2]
+    filters = [{"use": "confidence", "threshold": median}]
+    job = await run_in(folder, workers, Model(), label=FUSION, filters=filters)
+    expected = {name for name, confidence in confidences.items() if confidence >= median}
+    assert {name for name, row in labels_of(job).items() if row.kept} == expected
+    assert len(expected) < len(confidences)
 
 
-async def test_gold_that_is_not_there_is_told(folder: Path, workers: Isolated) -> None:
-    with pytest.raises(
-        ConfigError, match=r"\[label\] gold = 'human': .* has no annotations of that name"
-    ):
-        await run(job_in(folder, workers, Model(), label={**FUSION, "gold": "human"}))
-
-
-async def test_a_prover_writes_the_rollouts_of_the_method_that_names_it_and_no_other(
-    folder: Path, workers: Isolated
-) -> None:
-    own, prover = (
+async def test_prover_samples_only_its_rollouts(folder: Path, workers: Isolated) -> None:
+    reply = "The answer is -7."
+    annotators = [
         {"use": "monte_carlo", "rollouts": 1},
         {"use": "monte_carlo", "name": "prover", "engine": "prover_engine", "rollouts": 1},
+    ]
+    job = await run_in(
+        folder,
+        workers,
+        Model(skill=1.0),
+        annotators=annotators,
+        prover_engine={"use": "scripted", "replies": {"": [reply]}, "context": 100_000},
+        label=None,
     )
-    says = {"use": "scripted", "replies": {"": ["The answer is -7."]}, "context": 100_000}
-    job = await run(
-        job_in(
-            folder,
-            workers,
-            Model(skill=1.0),
-            annotators=[own, prover],
-            prover_engine=says,
-            label=None,
-        )
-    )
-    assert {rollout.text for rollout in job.dataset.read(rollouts("prover"))} == {
-        "The answer is -7."
-    }
-    assert "The answer is -7." not in {
-        rollout.text for rollout in job.dataset.read(rollouts("monte_carlo"))
-    }
-    assert {rollout.outcome for rollout in job.dataset.read(rollouts("prover"))} == {I}
+    by_prover = list(job.dataset.read(rollouts("prover")))
+    by_engine = list(job.dataset.read(rollouts("monte_carlo")))
+    assert set(column(by_prover, "text")) == {reply}
+    assert set(column(by_prover, "outcome")) == {I}
+    assert reply not in set(column(by_engine, "text"))
 
 
-async def test_the_event_loop_neither_reads_nor_writes(
+async def test_event_loop_never_blocks(
     folder: Path, workers: Isolated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is the engines' and the annotators': whatever touches a file, or hears an oracle or a labeler, does so in a thread."""
+    """File I/O, oracles and labelers run in threads."""
     job = job_in(folder, workers, Model())
-    traces = await wanted(job)
-    loop, touched = threading.get_ident(), Counter[str]()
+    traces_keys = await traces_part_keys(job)
+    loop_thread = threading.get_ident()
+    calls = Counter[str]()
 
-    def watched(owner: object, name: str) -> None:
+    def watch(owner: object, name: str) -> None:
         method = getattr(owner, name)
 
-        def watch(*arguments: Any, **named: Any) -> Any:
-            assert threading.get_ident() != loop, name
-            touched[name] += 1
-            return method(*arguments, **named)
+        def watched(*arguments: Any, **options: Any) -> Any:
+            assert threading.get_ident() != loop_thread, name
+            calls[name] += 1
+            return method(*arguments, **options)
 
-        monkeypatch.setattr(owner, name, watch)
+        monkeypatch.setattr(owner, name, watched)
 
     for name in ("reading", "writing", "has"):
-        watched(Folder, name)
-    watched(stages, "_oracle_annotation")
-    watched(Consensus, "label")
-    for shard in traces:
+        watch(Folder, name)
+    watch(oracle, "_oracle_annotation")
+    watch(Consensus, "label")
+    for shard in traces_keys:
         await job.make_traces(shard)
         await job.make_oracle(shard)
         for method in job.plan.annotators:
             await job.make_annotations(shard, method)
         await job.labelling.label(shard)
-    assert touched.keys() == {"reading", "writing", "has", "_oracle_annotation", "label"}
+    assert calls.keys() == {"reading", "writing", "has", "_oracle_annotation", "label"}
 
 
 TREE: dict[str, Any] = {
@@ -1066,74 +968,77 @@ TREE: dict[str, Any] = {
 }
 
 
-def wandering() -> Model:
-    """A model that takes a wrong number in any line, another one each time, and goes on as if nothing had been."""
+def drifting_model() -> Model:
+    """Return a model that may replace the number in any line and continues as if it were correct.
+
+    The mistakes differ between completions, so that a search finds many different traces.
+    """
     model = Model()
 
-    def wanders(prompt: Prompt, sampling: Sampling, index: int) -> str:
-        problem = next(problem for problem in model.problems if problem.question in prompt.user)
-        gold, chance = (
-            problem.metadata["gold"].splitlines(keepends=True),
-            random.Random(sampling.seed + index),
-        )
-        begun = prompt.prefix.count("\n")
-        lines = [
-            line.replace(" = ", f" = {chance.randint(1, 9)}") if chance.random() < 0.25 else line
-            for line in gold[begun:-1]
-        ]
-        sound = prompt.prefix + "".join(lines) == "".join(gold[:-1])
-        return "".join(lines) + f"The answer is {int(problem.answer or 0) + (not sound)}."
+    def drift(prompt: Prompt, sampling: Sampling, index: int) -> str:
+        problem = model.problem_of(prompt)
+        gold = problem.metadata["gold"].splitlines(keepends=True)
+        chance = random.Random(sampling.seed + index)
+        lines = list[str]()
+        for line in gold[prompt.prefix.count("\n") : -1]:
+            if chance.random() < 0.25:
+                line = line.replace(" = ", f" = {chance.randint(1, 9)}")
+            lines.append(line)
+        is_correct = prompt.prefix + "".join(lines) == "".join(gold[:-1])
+        return "".join(lines) + f"The answer is {int(problem.answer or 0) + (not is_correct)}."
 
-    model.before = wanders
+    model.before = drift
     return model
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def first_tree(tmp_path_factory: pytest.TempPathFactory, workers: Isolated) -> Path:
-    return Path(
-        (
-            await run(
-                job_in(tmp_path_factory.mktemp("tree") / "data", workers, wandering(), **TREE)
-            )
-        ).dataset.uri
-    )
+    folder = tmp_path_factory.mktemp("tree") / "data"
+    await run_in(folder, workers, drifting_model(), **TREE)
+    return folder
 
 
 @pytest.fixture
 def tree(folder: Path, first_tree: Path) -> Path:
-    """A folder in which a run has discovered traces."""
+    """A folder with a run that has discovered traces."""
     return Path(shutil.copytree(first_tree, folder))
 
 
-async def test_discovered_traces_are_judged_labelled_and_truly_so(
-    tree: Path, workers: Isolated
-) -> None:
-    job = job_in(tree, workers, wandering(), **TREE)
+async def test_discovered_traces_are_labelled(tree: Path, workers: Isolated) -> None:
+    job = job_in(tree, workers, drifting_model(), **TREE)
     check_never_mixed(job.dataset)
-    own, found = list(job.dataset.read(TRACES)), list(job.dataset.read(discovered("tree_search")))
-    truth, labels = said(job, "oracle"), labels_of(job)
+    sampled = column(job.dataset.read(TRACES), "trace_id")
+    new = column(job.dataset.read(discovered("tree_search")), "trace_id")
+    truth = annotations_by(job, "oracle")
+    labels = labels_of(job)
     assert list(truth) == list(labels)
-    assert sorted(truth) == sorted(trace.trace_id for trace in (*own, *found))
-    assert list(said(job, "formal")) == [
-        trace.trace_id for trace in own
-    ]  # no other method is asked
-    kept = [found.trace_id for found in found if labels[found.trace_id].kept]
+    assert sorted(truth) == sorted([*sampled, *new])
+    # Other methods annotate sampled traces only.
+    assert list(annotations_by(job, "formal")) == sampled
+    kept = [trace_id for trace_id in new if labels[trace_id].kept]
     assert len(kept) > 3
-    assert all(labels[name].first_error == truth[name].first_error for name in kept)
-    assert {label.sources for name, label in labels.items() if name in kept} == {("tree_search",)}
-    bills = [annotation.cost.rollouts for annotation in said(job, "tree_search").values()]
-    assert sum(bills) == job.dataset.count(rollouts("tree_search")) > 0
+    for trace_id in kept:
+        assert labels[trace_id].first_error == truth[trace_id].first_error
+        assert labels[trace_id].sources == ("tree_search",)
+    costs = column(annotations_by(job, "tree_search").values(), "cost")
+    sampled_rollouts = sum(column(costs, "rollouts"))
+    assert sampled_rollouts == job.dataset.count(rollouts("tree_search")) > 0
 
 
-async def test_the_lineage_leads_back_to_a_trace_of_the_run(tree: Path, workers: Isolated) -> None:
-    dataset = job_in(tree, workers, wandering(), **TREE).dataset
-    told = """
-    SELECT t.found_by, p.problem_id = t.problem_id, p.steps[:t.parent_steps] = t.steps[:t.parent_steps],
+async def test_discovered_traces_have_a_lineage(tree: Path, workers: Isolated) -> None:
+    dataset = job_in(tree, workers, drifting_model(), **TREE).dataset
+    lineage = """
+    SELECT t.found_by, p.problem_id = t.problem_id,
+           p.steps[:t.parent_steps] = t.steps[:t.parent_steps],
            ends_with(array_to_string(t.steps, ''), r.text), count(*)
-    FROM traces t JOIN traces p ON t.parent_trace_id = p.trace_id JOIN rollouts r ON r.rollout_id = t.rollout_id GROUP BY ALL
+    FROM traces t
+    JOIN traces p ON t.parent_trace_id = p.trace_id
+    JOIN rollouts r ON r.rollout_id = t.rollout_id
+    GROUP BY ALL
     """
-    assert list(values(query(dataset, told))) == [
-        ("tree_search", True, True, True, dataset.count(discovered("tree_search")))
+    discovered_traces = dataset.count(discovered("tree_search"))
+    assert list(values(query(dataset, lineage))) == [
+        ("tree_search", True, True, True, discovered_traces)
     ]
 
 
@@ -1162,62 +1067,54 @@ async def test_the_lineage_leads_back_to_a_trace_of_the_run(tree: Path, workers:
     ],
     ids=["nothing", "labeler", "filter", "searches", "without"],
 )
-async def test_discovered_traces_are_made_anew_with_what_rests_on_them(
+async def test_change_remakes_discovered_traces(
     changes: dict[str, Any], remade: set[str], tree: Path, workers: Isolated
 ) -> None:
-    before, model = parts(tree), wandering()
-    job = await run(job_in(tree, workers, model, **{**TREE, **changes}))
-    assert (
-        tables({name for name, stamp in parts(tree).items() if before.get(name) != stamp}) == remade
-    )
-    assert bool(model.asked) == ("rollouts/tree_search" in remade)
+    before = parts(tree)
+    model = drifting_model()
+    job = await run_in(tree, workers, model, **{**TREE, **changes})
+    after = parts(tree)
+    rewritten = {name for name, state in after.items() if before.get(name) != state}
+    assert table_names(rewritten) == remade
+    assert bool(model.requests) == ("rollouts/tree_search" in remade)
     check_never_mixed(job.dataset)
 
 
-async def test_discovered_traces_that_a_killed_run_left_alone_do_not_mix_with_others(
-    tree: Path, workers: Isolated
-) -> None:
+async def test_killed_run_mixes_no_discoveries(tree: Path, workers: Isolated) -> None:
     shutil.rmtree(tree / "annotations" / "tree_search")
-    job = job_in(tree, workers, wandering(), **TREE, seed=2)
-    job.drop_stale(await wanted(job))
+    job = job_in(tree, workers, drifting_model(), **TREE, seed=2)
+    job.drop_stale(await traces_part_keys(job))
     assert job.dataset.methods("discovered") == ()
     check_never_mixed((await run(job)).dataset)
 
 
-async def test_what_is_labelled_again_has_its_discovered_traces_again(
-    tree: Path, workers: Isolated
-) -> None:
-    before = labels_of(job_in(tree, workers, wandering(), **TREE))
-    job = await label(
-        job_in(tree, workers, wandering(), **{**TREE, "label": TREE["label"] | {"formal": []}})
-    )
+async def test_relabelling_keeps_discovered_traces(tree: Path, workers: Isolated) -> None:
+    before = labels_of(job_in(tree, workers, drifting_model(), **TREE))
+    changed = {**TREE, "label": TREE["label"] | {"formal": []}}
+    job = await label(job_in(tree, workers, drifting_model(), **changed))
     assert list(labels_of(job)) == list(before)
 
 
-async def test_an_explorer_that_fails_on_a_problem_fails_on_its_traces_alone(
-    folder: Path, workers: Isolated
-) -> None:
-    model = wandering()
-    chosen, wanders = model.problems[1], model.before
-    assert wanders is not None
+async def test_failed_search_affects_one_problem(folder: Path, workers: Isolated) -> None:
+    model = drifting_model()
+    problem = model.problems[1]
+    drift = model.before
+    assert drift is not None
 
-    def refuses(prompt: Prompt, sampling: Sampling, index: int) -> str | Completion:
-        if prompt.prefix and chosen.question in prompt.user:
+    def reject_rollouts(prompt: Prompt, sampling: Sampling, index: int) -> str | Completion:
+        if prompt.prefix and problem.question in prompt.user:
             raise EngineError("the prompt is too long", retryable=False)
-        return wanders(prompt, sampling, index)
+        return drift(prompt, sampling, index)
 
-    model.before = refuses
-    job = await run(job_in(folder, workers, model, **TREE))
-    traces = traces_of(job.dataset)
-    failed = {
-        traces[trace_id].problem_id
-        for trace_id, annotation in said(job, "tree_search").items()
-        if annotation.error
-    }
-    assert failed == {chosen.problem_id}
+    model.before = reject_rollouts
+    job = await run_in(folder, workers, model, **TREE)
+    problem_of = {name: trace.problem_id for name, trace in traces_of(job.dataset).items()}
+    failed = set[str]()
+    for trace_id, annotation in annotations_by(job, "tree_search").items():
+        if annotation.error:
+            failed.add(problem_of[trace_id])
+    assert failed == {problem.problem_id}
     assert job.meter.failed["tree_search"] == 4
-    assert not any(
-        found.kept
-        for found in labels_of(job).values()
-        if traces[found.trace_id].problem_id == chosen.problem_id and "tree_search" in found.sources
-    )
+    for trace_id, row in labels_of(job).items():
+        if problem_of[trace_id] == problem.problem_id and row.kept:
+            assert "tree_search" not in row.sources

@@ -1,4 +1,4 @@
-"""What a run and a score end with is what the dataset holds."""
+"""The summary of a run and the scores of methods reflect what a dataset contains."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -8,11 +8,12 @@ from unittest.mock import ANY
 
 import pytest
 from rich.console import Console
+from rich.table import Table
 
 from pipelines.run.config import Prices
 from pipelines.run.meter import Meter
 from pipelines.run.summary import summary_rows
-from pipelines.scoring.dataset_scores import scores
+from pipelines.scoring.dataset_scores import UNKNOWN_LABELER, scores
 from pipelines.scoring.gold import first_errors
 from pipelines.scoring.metrics import Score
 from pipelines.scoring.tables import reliability_table, score_table
@@ -29,81 +30,93 @@ from stepmark.records import (
 )
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import LABELS, PROBLEMS, REJECTED, TRACES, annotations, discovered
+from tests.pipelines.rows import column
 from tests.storage.samples import DISCOVERED, PROBLEM, TRACE
 
 C, I, U = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNKNOWN  # noqa: E741
 
-# By trace: its outcome, and the first errors that gold, a method, another, and the label (None: not kept) name.
-SAID: Mapping[str, tuple[Verdict, int, int | None, int | None, int | None]] = {
-    "t0": (C, NO_ERROR, NO_ERROR, NO_ERROR, NO_ERROR),
-    "t1": (I, 1, 1, 1, 1),
-    "t2": (I, 2, 1, 2, None),
-    "t3": (C, 0, 0, None, None),
-    "t4": (U, NO_ERROR, None, 0, None),
-}
-NAMELESS = "labels (unknown labeler)"
+# The outcome of each trace, and the first errors by gold, by two methods, and of the kept labels.
+OUTCOMES: Mapping[str, Verdict] = {"t0": C, "t1": I, "t2": I, "t3": C, "t4": U}
+GOLD = {"t0": NO_ERROR, "t1": 1, "t2": 2, "t3": 0, "t4": NO_ERROR}
+FIRST: Mapping[str, int | None] = {"t0": NO_ERROR, "t1": 1, "t2": 1, "t3": 0, "t4": None}
+SECOND: Mapping[str, int | None] = {"t0": NO_ERROR, "t1": 1, "t2": 2, "t3": None, "t4": 0}
+KEPT: Mapping[str, int | None] = {"t0": NO_ERROR, "t1": 1, "t2": None, "t3": None, "t4": None}
 COST = Cost(rollouts=2, prompt_tokens=100, generated_tokens=10, seconds=1.0)
 
 
-def annotated(trace_id: str, method: str, first_error: int | None, cost: Cost = COST) -> Annotation:
-    verdicts = [
-        I if index == first_error else C if first_error is not None else U for index in range(3)
-    ]
-    steps = tuple(StepAnnotation(verdict=verdict) for verdict in verdicts)
+def annotation_row(
+    trace_id: str, method: str, first_error: int | None, cost: Cost = COST
+) -> Annotation:
+    """Return an annotation of three steps; None means that the method is undecided."""
+    verdicts = [U, U, U] if first_error is None else [C, C, C]
+    if first_error is not None and first_error != NO_ERROR:
+        verdicts[first_error] = I
     return Annotation(
-        trace_id=trace_id, method=method, first_error=first_error, steps=steps, cost=cost
+        trace_id=trace_id,
+        method=method,
+        first_error=first_error,
+        steps=tuple(StepAnnotation(verdict=verdict) for verdict in verdicts),
+        cost=cost,
     )
 
 
-def labelled(trace_id: str, first_error: int | None) -> Label:
-    steps = (StepLabel(),) * 3
-    kept = first_error is not None
+def label_row(trace_id: str, first_error: int | None) -> Label:
+    """Return a label of three steps, which is kept if there is a first error or NO_ERROR."""
     return Label(
         trace_id=trace_id,
         first_error=first_error,
-        steps=steps,
+        steps=(StepLabel(),) * 3,
         confidence=None,
-        kept=kept,
+        kept=first_error is not None,
         reason="",
         sources=(),
         fingerprint="f",
     )
 
 
-def traces() -> Sequence[Trace]:
-    return [replace(TRACE, trace_id=name, outcome=outcome) for name, (outcome, *_) in SAID.items()]
+def trace_rows(**models: str) -> Sequence[Trace]:
+    """Return the traces, each by the given model or that of the sample."""
+    rows = list[Trace]()
+    for trace_id, outcome in OUTCOMES.items():
+        model = models.get(trace_id, TRACE.model)
+        rows.append(replace(TRACE, trace_id=trace_id, outcome=outcome, model=model))
+    return rows
 
 
-def filled(folder: Path, gold: str = "oracle") -> Dataset:
+def write_annotations(
+    dataset: Dataset, method: str, first_errors: Mapping[str, int | None], cost: Cost = COST
+) -> None:
+    rows = [annotation_row(name, method, error, cost) for name, error in first_errors.items()]
+    dataset.write_part(annotations(method), 0, rows, "f")
+
+
+def example_dataset(folder: Path, gold: str = "oracle") -> Dataset:
+    """Write a dataset of five traces with gold labels, two methods and labels."""
     dataset = Dataset(str(folder))
     dataset.write_part(PROBLEMS, 0, [PROBLEM], "f")
-    dataset.write_part(TRACES, 0, traces(), "f")
-    columns = list(zip(*SAID.values(), strict=True))[1:4]
-    for method, column, cost in zip(
-        (gold, "first", "second"), columns, (Cost(), COST, COST), strict=True
-    ):
-        rows = [
-            annotated(name, method, first_error, cost)
-            for name, first_error in zip(SAID, column, strict=True)
-        ]
-        dataset.write_part(annotations(method), 0, rows, "f")
-    dataset.write_part(
-        LABELS, 0, [labelled(name, label) for name, (*_, label) in SAID.items()], "f"
-    )
+    dataset.write_part(TRACES, 0, trace_rows(), "f")
+    write_annotations(dataset, gold, GOLD, Cost())
+    write_annotations(dataset, "first", FIRST)
+    write_annotations(dataset, "second", SECOND)
+    dataset.write_part(LABELS, 0, [label_row(name, error) for name, error in KEPT.items()], "f")
     return dataset
 
 
-def told(
+def undecided() -> Mapping[str, int | None]:
+    return dict.fromkeys(OUTCOMES)
+
+
+def summary(
     dataset: Dataset, prices: Prices | None = None, meter: Meter | None = None
 ) -> Mapping[str, str]:
-    return {
-        row["what"]: row["count"]
-        for row in summary_rows(dataset, meter or Meter(), prices or Prices())
-    }
+    rows = summary_rows(dataset, meter or Meter(), prices or Prices())
+    return {row["what"]: row["count"] for row in rows}
 
 
-def test_the_summary_says_what_the_dataset_holds(tmp_path: Path) -> None:
-    assert told(filled(tmp_path)) == {
+def test_summary_describes_the_dataset(tmp_path: Path) -> None:
+    read = 1000 + 5 * TRACE.prompt_tokens
+    written = 100 + 5 * TRACE.generated_tokens
+    assert summary(example_dataset(tmp_path)) == {
         "this run": ANY,
         "problems": "1",
         "traces": "5: 2 correct, 2 incorrect, 1 unknown",
@@ -111,50 +124,47 @@ def test_the_summary_says_what_the_dataset_holds(tmp_path: Path) -> None:
         "second": "3 first errors, 1 without error, 1 undecided; 10 rollouts, 50 tokens",
         "agreement of two methods": "66.7% of their common traces",
         "labels kept": "2 of 5 (40.0%): 1 with a first error, 1 without",
-        "tokens": f"{1000 + 5 * TRACE.prompt_tokens} read, {100 + 5 * TRACE.generated_tokens} written",
+        "tokens": f"{read} read, {written} written",
     }
 
 
 @pytest.mark.parametrize("gold", ["oracle", "human"])
-def test_agreement_is_that_of_methods_and_not_with_gold(tmp_path: Path, gold: str) -> None:
-    assert (
-        told(filled(tmp_path, gold))["agreement of two methods"] == "66.7% of their common traces"
+def test_agreement_excludes_gold(tmp_path: Path, gold: str) -> None:
+    agreement = summary(example_dataset(tmp_path, gold))["agreement of two methods"]
+    assert agreement == "66.7% of their common traces"
+
+
+def test_summary_counts_failures(tmp_path: Path) -> None:
+    dataset = example_dataset(tmp_path)
+    failed = [replace(annotation_row(name, "first", None), error="KeyError: 1") for name in GOLD]
+    dataset.write_part(annotations("first"), 0, failed, "f")
+    rejected = Rejected(file="a", row=1, field="question", reason="empty")
+    dataset.write_part(REJECTED, 0, [rejected] * 2, "f")
+    rows = summary(dataset)
+    assert rows["rows set aside"] == "2"
+    assert rows["first"] == (
+        "0 first errors, 0 without error, 5 undecided, 5 failed; 10 rollouts, 50 tokens"
     )
 
 
-def test_failures_and_rows_set_aside_are_told(tmp_path: Path) -> None:
-    dataset = filled(tmp_path)
-    rows = [replace(annotated(name, "first", None), error="KeyError: 1") for name in SAID]
-    dataset.write_part(annotations("first"), 0, rows, "f")
-    dataset.write_part(
-        REJECTED, 0, [Rejected(file="a", row=1, field="question", reason="empty")] * 2, "f"
-    )
-    found = told(dataset)
-    assert found["rows set aside"] == "2"
-    assert (
-        found["first"]
-        == "0 first errors, 0 without error, 5 undecided, 5 failed; 10 rollouts, 50 tokens"
-    )
-
-
-def test_discovered_traces_are_told_apart_and_paid_once(tmp_path: Path) -> None:
-    dataset = filled(tmp_path)
-    before = told(dataset)
+def test_discovered_traces_are_counted_separately(tmp_path: Path) -> None:
+    dataset = example_dataset(tmp_path)
+    before = summary(dataset)
     rows = [
-        replace(DISCOVERED, trace_id=f"d{number}", outcome=outcome)
-        for number, outcome in enumerate((I, C, I))
+        replace(DISCOVERED, trace_id="d0", outcome=I),
+        replace(DISCOVERED, trace_id="d1", outcome=C),
+        replace(DISCOVERED, trace_id="d2", outcome=I),
     ]
     dataset.write_part(discovered("tree_search"), 0, rows, "f")
-    after = told(dataset)
+    after = summary(dataset)
     assert after.keys() - before.keys() == {"discovered by tree_search"}
     assert after["discovered by tree_search"] == "3: 1 correct, 2 incorrect"
-    assert {what: after[what] for what in ("traces", "tokens")} == {
-        what: before[what] for what in ("traces", "tokens")
-    }
+    assert after["traces"] == before["traces"]
+    assert after["tokens"] == before["tokens"]
 
 
-def test_what_filters_dropped_is_told_by_filter(tmp_path: Path) -> None:
-    dataset = filled(tmp_path)
+def test_dropped_labels_are_counted_by_filter(tmp_path: Path) -> None:
+    dataset = example_dataset(tmp_path)
     reasons = [
         "duplicates: the same as trace t9",
         "duplicates: the same as trace t8",
@@ -163,90 +173,79 @@ def test_what_filters_dropped_is_told_by_filter(tmp_path: Path) -> None:
         "",
         "x: y",
     ]
-    rows = [
-        replace(labelled(f"t{number}", 1), kept=False, reason=reason)
-        for number, reason in enumerate(reasons)
-    ]
+    rows = list[Label]()
+    for number, reason in enumerate(reasons):
+        rows.append(replace(label_row(f"t{number}", 1), kept=False, reason=reason))
     dataset.write_part(LABELS, 0, rows, "f")
-    found = {what: count for what, count in told(dataset).items() if what.startswith("dropped")}
-    assert found == {"dropped by duplicates": "2", "dropped by balance": "1"}
+    dropped = {what: count for what, count in summary(dataset).items() if "dropped" in what}
+    assert dropped == {"dropped by duplicates": "2", "dropped by balance": "1"}
 
 
-def test_right_answers_that_are_kept_with_a_wrong_step_are_told(tmp_path: Path) -> None:
-    dataset = filled(tmp_path)
-    flawed = [labelled("t0", 2), replace(labelled("t3", 0), kept=False), labelled("t1", 0)]
-    dataset.write_part(LABELS, 0, flawed, "f")
-    assert (
-        told(dataset)["flawed positives"]
-        == "1 of the kept labels: a correct answer with an incorrect step"
+def test_summary_counts_flawed_positives(tmp_path: Path) -> None:
+    dataset = example_dataset(tmp_path)
+    rows = [label_row("t0", 2), replace(label_row("t3", 0), kept=False), label_row("t1", 0)]
+    dataset.write_part(LABELS, 0, rows, "f")
+    assert summary(dataset)["flawed positives"] == (
+        "1 of the kept labels: a correct answer with an incorrect step"
     )
 
 
-def test_what_is_not_there_is_not_told(tmp_path: Path) -> None:
+def test_empty_tables_have_no_rows(tmp_path: Path) -> None:
     dataset = Dataset(str(tmp_path))
     dataset.write_part(PROBLEMS, 0, [PROBLEM], "f")
-    rows = told(dataset)
+    rows = summary(dataset)
     assert rows.keys() == {"problems", "traces", "tokens", "this run"}
-    assert (rows["traces"], rows["tokens"]) == ("0: ", "0 read, 0 written")
+    assert rows["traces"] == "0: "
+    assert rows["tokens"] == "0 read, 0 written"
 
 
-def test_two_methods_without_a_common_decision_have_no_agreement(tmp_path: Path) -> None:
-    dataset = filled(tmp_path)
-    dataset.write_part(
-        annotations("second"), 0, [annotated(name, "second", None) for name in SAID], "f"
-    )
-    assert "agreement of two methods" not in told(dataset)
+def test_agreement_needs_common_decisions(tmp_path: Path) -> None:
+    dataset = example_dataset(tmp_path)
+    write_annotations(dataset, "second", undecided())
+    assert "agreement of two methods" not in summary(dataset)
 
 
-def test_tokens_have_a_price(tmp_path: Path) -> None:
-    dataset = filled(tmp_path)
-    read, written = 1000 + 5 * TRACE.prompt_tokens, 100 + 5 * TRACE.generated_tokens
-    cost = told(dataset, Prices(prompt=2_000.0, generated=50_000.0))["cost"]
+def test_cost_follows_from_prices(tmp_path: Path) -> None:
+    dataset = example_dataset(tmp_path)
+    read = 1000 + 5 * TRACE.prompt_tokens
+    written = 100 + 5 * TRACE.generated_tokens
+    cost = summary(dataset, Prices(prompt=2_000.0, generated=50_000.0))["cost"]
     assert cost == f"{read * 0.002 + written * 0.05:.2f}"
 
 
-def test_this_run_is_what_the_meter_counted(tmp_path: Path) -> None:
-    dataset, meter = filled(tmp_path), Meter()
+def test_this_run_shows_the_meter(tmp_path: Path) -> None:
+    dataset = example_dataset(tmp_path)
+    meter = Meter()
     meter.add_cost(Cost(rollouts=3, generated_tokens=70))
-    this_run = told(dataset, meter=meter)["this run"]
+    this_run = summary(dataset, meter=meter)["this run"]
     assert " s, 70 tokens written, " in this_run
     assert this_run.endswith("/s")
     meter.add_cost(Cost(aborted=5, prompt_tokens=200, cached_tokens=50))
-    assert told(dataset, meter=meter)["this run"].endswith(
-        "/s, 25% of prompts cached, 5 completions aborted"
-    )
+    this_run = summary(dataset, meter=meter)["this run"]
+    assert this_run.endswith("/s, 25% of prompts cached, 5 completions aborted")
 
 
-def scored(dataset: Dataset, gold: str) -> Mapping[str, Score]:
-    return {
-        method: found
-        for (_, method), found in scores(
-            dataset, first_errors(dataset, gold)[0], excluded_method=gold
-        ).items()
-    }
+def scores_by_method(dataset: Dataset, gold: str) -> Mapping[str, Score]:
+    scored = scores(dataset, first_errors(dataset, gold)[0], excluded_method=gold)
+    return {method: score for (_, method), score in scored.items()}
 
 
 @pytest.mark.parametrize("gold", ["oracle", "human"])
-def test_scores_are_those_of_every_method_and_of_what_is_kept(tmp_path: Path, gold: str) -> None:
-    found = scored(filled(tmp_path, gold), gold)
-    assert tuple(found) == ("first", "second", NAMELESS)
-    first, second, labels = found.values()
+def test_methods_and_labels_are_scored(tmp_path: Path, gold: str) -> None:
+    scored = scores_by_method(example_dataset(tmp_path, gold), gold)
+    assert tuple(scored) == ("first", "second", UNKNOWN_LABELER)
+    first, second, labels = scored.values()
     assert (first.traces, first.decided, first.exact) == (5, 4, 3 / 4)
-    assert (first.accuracy_wrong, first.accuracy_right, first.f1) == (
-        2 / 3,
-        1 / 2,
-        2 * (2 / 3) * (1 / 2) / (2 / 3 + 1 / 2),
-    )
+    assert (first.accuracy_wrong, first.accuracy_right) == (2 / 3, 1 / 2)
+    assert first.f1 == 2 * (2 / 3) * (1 / 2) / (2 / 3 + 1 / 2)
     assert (first.flawed_positives, first.flawed_found) == (1, 1)
-    assert (second.accuracy_wrong, second.accuracy_right, second.flawed_found) == (2 / 3, 1 / 2, 0)
-    assert (labels.decided, labels.exact, labels.accuracy_wrong, labels.accuracy_right) == (
-        2,
-        1.0,
-        1 / 3,
-        1 / 2,
-    )
-    # Of five traces two are kept; each method, equally sure of all four that it decides, is right in three of them.
-    assert [score.exact_at_share for score in found.values()] == [3 / 4, 3 / 4, 1.0]
+    assert (second.accuracy_wrong, second.accuracy_right) == (2 / 3, 1 / 2)
+    assert second.flawed_found == 0
+    assert (labels.decided, labels.exact) == (2, 1.0)
+    assert (labels.accuracy_wrong, labels.accuracy_right) == (1 / 3, 1 / 2)
+    # Two of five traces are kept. Each method is equally sure of the four traces that it decides,
+    # and correct on three of them.
+    assert column(scored.values(), "exact_at_share") == [3 / 4, 3 / 4, 1.0]
 
 
 @pytest.mark.parametrize(
@@ -261,77 +260,72 @@ def test_scores_are_those_of_every_method_and_of_what_is_kept(tmp_path: Path, go
             {"run.toml": '[label]\nuse = "consensus"', "label.toml": "seed = 1"},
             "labels (consensus)",
         ),
-        ({"run.toml": "label = 1"}, NAMELESS),
-        ({"run.toml": "label = ["}, NAMELESS),
+        ({"run.toml": "label = 1"}, UNKNOWN_LABELER),
+        ({"run.toml": "label = ["}, UNKNOWN_LABELER),
     ],
 )
-def test_the_labels_are_named_after_who_made_them(
+def test_labels_are_named_after_labeler(
     tmp_path: Path, files: Mapping[str, str], name: str
 ) -> None:
-    dataset = filled(tmp_path)
+    dataset = example_dataset(tmp_path)
     for file, text in files.items():
         (tmp_path / file).write_text(text)
-    assert list(scored(dataset, "oracle"))[-1] == name
+    assert list(scores_by_method(dataset, "oracle"))[-1] == name
 
 
-def test_a_method_called_as_a_labeler_is_another_row(tmp_path: Path) -> None:
-    dataset = filled(tmp_path)
+def test_method_may_have_labelers_name(tmp_path: Path) -> None:
+    dataset = example_dataset(tmp_path)
     (tmp_path / "run.toml").write_text('[label]\nuse = "fusion"')
-    dataset.write_part(
-        annotations("fusion"), 0, [annotated(name, "fusion", None) for name in SAID], "f"
-    )
-    assert [(name, score.traces) for name, score in scored(dataset, "oracle").items()][::3] == [
-        ("first", 5),
-        ("labels (fusion)", 5),
-    ]
+    write_annotations(dataset, "fusion", undecided())
+    scored = scores_by_method(dataset, "oracle")
+    assert list(scored) == ["first", "fusion", "second", "labels (fusion)"]
+    assert scored["first"].traces == 5
+    assert scored["labels (fusion)"].traces == 5
 
 
-def test_equal_shares_are_those_of_each_part(tmp_path: Path) -> None:
-    dataset = filled(tmp_path)
-    dataset.write_part(
-        TRACES,
-        0,
-        [replace(trace, model="a" if trace.trace_id < "t2" else "b") for trace in traces()],
-        "f",
-    )
-    found = scores(
-        dataset, first_errors(dataset, "oracle")[0], excluded_method="oracle", by="model"
-    )
-    assert [found[part, "first"].exact_at_share for part in ("a", "b")] == [1.0, None]
+TWO_MODELS = {"t0": "a", "t1": "a", "t2": "b", "t3": "b", "t4": "b"}
 
 
-def test_gold_that_is_undecided_is_left_out(tmp_path: Path) -> None:
-    dataset = filled(tmp_path)
-    dataset.write_part(
-        annotations("oracle"),
-        0,
-        [annotated(name, "oracle", None if name > "t1" else 1) for name in SAID],
-        "f",
-    )
-    assert {score.traces for score in scored(dataset, "oracle").values()} == {2}
+def test_equal_share_is_per_part(tmp_path: Path) -> None:
+    dataset = example_dataset(tmp_path)
+    dataset.write_part(TRACES, 0, trace_rows(**TWO_MODELS), "f")
+    gold = first_errors(dataset, "oracle")[0]
+    scored = scores(dataset, gold, excluded_method="oracle", by="model")
+    assert scored["a", "first"].exact_at_share == 1.0
+    assert scored["b", "first"].exact_at_share is None
+
+
+def test_undecided_gold_is_excluded(tmp_path: Path) -> None:
+    dataset = example_dataset(tmp_path)
+    write_annotations(dataset, "oracle", {**undecided(), "t0": 1, "t1": 1})
+    scored = scores_by_method(dataset, "oracle")
+    assert set(column(scored.values(), "traces")) == {2}
 
 
 def test_any_method_can_be_gold(tmp_path: Path) -> None:
-    found = scored(filled(tmp_path), "first")
-    assert tuple(found) == ("oracle", "second", NAMELESS)
-    assert found["oracle"].exact == 3 / 4
+    scored = scores_by_method(example_dataset(tmp_path), "first")
+    assert tuple(scored) == ("oracle", "second", UNKNOWN_LABELER)
+    assert scored["oracle"].exact == 3 / 4
 
 
-def test_the_table_of_scores_shows_shares_in_percent(tmp_path: Path) -> None:
-    dataset = filled(tmp_path)
-    dataset.write_part(
-        annotations("second"), 0, [annotated(name, "second", None) for name in SAID], "f"
-    )
-    printed = io.StringIO()
-    found = scores(dataset, first_errors(dataset, "oracle")[0], excluded_method="oracle")
-    Console(width=200, file=printed).print(score_table(found, "title"))
-    lines = [
-        [cell.strip() for cell in line.split("│")[1:-1]]
-        for line in printed.getvalue().splitlines()
-        if "│" in line
-    ]
-    assert {line[0]: line[1:] for line in lines} == {
-        NAMELESS: [
+def printed_cells(table: Table) -> list[list[str]]:
+    """Return the cells of a table as it is printed."""
+    output = io.StringIO()
+    Console(width=200, file=output).print(table)
+    rows = list[list[str]]()
+    for line in output.getvalue().splitlines():
+        if "│" in line:
+            rows.append([cell.strip() for cell in line.split("│")[1:-1]])
+    return rows
+
+
+def test_score_table_shows_percentages(tmp_path: Path) -> None:
+    dataset = example_dataset(tmp_path)
+    write_annotations(dataset, "second", undecided())
+    scored = scores(dataset, first_errors(dataset, "oracle")[0], excluded_method="oracle")
+    cells = {row[0]: row[1:] for row in printed_cells(score_table(scored, "title"))}
+    assert cells == {
+        UNKNOWN_LABELER: [
             "5",
             "2",
             "100.0",
@@ -365,40 +359,24 @@ def test_the_table_of_scores_shows_shares_in_percent(tmp_path: Path) -> None:
     }
 
 
-def test_scores_are_split_by_what_a_problem_or_a_trace_says(tmp_path: Path) -> None:
-    dataset = filled(tmp_path)
-    dataset.write_part(
-        TRACES,
-        0,
-        [replace(trace, model="a" if trace.trace_id < "t2" else "b") for trace in traces()],
-        "f",
-    )
-    truth = first_errors(dataset, "oracle")[0]
-    assert {
-        key: found.traces
-        for key, found in scores(dataset, truth, excluded_method="oracle", by="model").items()
-        if key[1] == "first"
-    } == {
-        ("a", "first"): 2,
-        ("b", "first"): 3,
-    }
-    assert {part for part, _ in scores(dataset, truth, by="domain")} == {PROBLEM.domain}
-    assert {part for part, _ in scores(dataset, truth, by="source")} == {PROBLEM.source}
+def test_scores_are_split_by_column(tmp_path: Path) -> None:
+    dataset = example_dataset(tmp_path)
+    dataset.write_part(TRACES, 0, trace_rows(**TWO_MODELS), "f")
+    gold = first_errors(dataset, "oracle")[0]
+    by_model = scores(dataset, gold, excluded_method="oracle", by="model")
+    assert by_model["a", "first"].traces == 2
+    assert by_model["b", "first"].traces == 3
+    assert {model for model, method in by_model if method == "first"} == {"a", "b"}
+    assert {domain for domain, _ in scores(dataset, gold, by="domain")} == {PROBLEM.domain}
+    assert {source for source, _ in scores(dataset, gold, by="source")} == {PROBLEM.source}
 
 
-def test_reliability_is_told_with_a_picture(tmp_path: Path) -> None:
-    dataset = filled(tmp_path)
-    rows = [replace(annotated(name, "first", 1), confidence=0.75) for name in SAID]
+def test_reliability_table_contains_bars(tmp_path: Path) -> None:
+    dataset = example_dataset(tmp_path)
+    rows = [replace(annotation_row(name, "first", 1), confidence=0.75) for name in OUTCOMES]
     dataset.write_part(annotations("first"), 0, rows, "f")
-    printed = io.StringIO()
-    Console(width=160, file=printed).print(
-        reliability_table(
-            scores(dataset, first_errors(dataset, "oracle")[0], excluded_method="oracle")
-        )
-    )
-    (line,) = [
-        [cell.strip() for cell in line.split("│")[1:-1]]
-        for line in printed.getvalue().splitlines()
-        if "70–80" in line
-    ]
-    assert line == ["first", "70–80", "5", "75.0", "20.0", "█" * 8 + "·" * 22 + "|" + "·" * 9]
+    scored = scores(dataset, first_errors(dataset, "oracle")[0], excluded_method="oracle")
+    cells = printed_cells(reliability_table(scored))
+    (row,) = [row for row in cells if "70–80" in row]
+    bar = "█" * 8 + "·" * 22 + "|" + "·" * 9
+    assert row == ["first", "70–80", "5", "75.0", "20.0", bar]
