@@ -19,7 +19,7 @@ from typer.exceptions import TyperException
 
 from pipelines.cli.app import app
 from pipelines.cli.environment_guard import PACKAGES
-from tests.pipelines.running import WAIT_SECONDS, alone, complaints, run_file
+from tests.pipelines.running import WAIT_SECONDS, clean_environment, error_lines, run_file
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -146,7 +146,9 @@ def test_the_wheel_holds_what_a_run_needs_and_nothing_else(wheel: Path) -> None:
 
 def test_the_wheel_runs_elsewhere(installed: Path, tmp_path: Path) -> None:
     environment = {
-        name: value for name, value in alone(tmp_path / "home").items() if name != "PYTHONPATH"
+        name: value
+        for name, value in clean_environment(tmp_path / "home").items()
+        if name != "PYTHONPATH"
     }
 
     def stepmark(*arguments: str) -> str:
@@ -158,7 +160,7 @@ def test_the_wheel_runs_elsewhere(installed: Path, tmp_path: Path) -> None:
             text=True,
             timeout=WAIT_SECONDS,
         )
-        assert (done.returncode, complaints(done.stderr)) == (0, [])
+        assert (done.returncode, error_lines(done.stderr)) == (0, [])
         return done.stdout
 
     where = subprocess.run(
