@@ -37,6 +37,7 @@ async def make_annotations(run: RunContext, shard: int, method: str) -> None:
     part_key = run.fingerprints.annotations_part_key(spec, traces_key)
     if await asyncio.to_thread(run.dataset.has_part, annotations(method), shard, part_key):
         return
+    # Read in a thread, like every file: the event loop serves the requests of all shards.
     contexts = await asyncio.to_thread(_annotation_contexts, run, shard, spec)
     run.meter.expect(method, len(contexts))
     if isinstance(spec.plugin, ProblemAnnotator):

@@ -44,6 +44,7 @@ class DatasetReader:
         self, shard: int, tables: Sequence[Table[Any]] = (TRACES,)
     ) -> Iterator[tuple[Problem, Trace]]:
         """Yield the traces of a shard in the order of the tables, each with its problem."""
+        # The traces of shard i belong to the problems of shard i, so one part is enough.
         problems = dict[str, Problem]()
         for problem in self.dataset.read_part(PROBLEMS, shard):
             problems[problem.problem_id] = problem

@@ -32,6 +32,7 @@ from storage.dataset.tables import TRACES
 
 __all__ = ["perform", "prepare", "stepmark_label", "stepmark_run"]
 
+# Waits before the retries of a task, for a server that is busy or restarting.
 RETRY_SECONDS = (2.0, 10.0, 60.0)
 # Retries while no engine has answered yet: after that the address is probably wrong rather than the
 # server busy or restarting.
@@ -120,6 +121,7 @@ async def _run_stages(job: Job, *, makes_traces: bool) -> Sequence[Mapping[str, 
     """Run all stages, publish the summary as a Prefect artifact and return its rows."""
     try:
         with job.dataset.alone(), progress_bar(job.meter), infrequent_gc():
+            # Removes unfinished files of killed runs, which is safe only while the lock is held.
             await asyncio.to_thread(job.dataset.sweep)
             shards = await _prepare_shards(job, makes_traces=makes_traces)
             await asyncio.to_thread(
@@ -154,6 +156,7 @@ async def _prepare_shards(job: Job, *, makes_traces: bool) -> Sequence[int]:
         traces_keys = await asyncio.to_thread(_existing_traces, job.dataset)
     if not traces_keys:
         raise DatasetError(f"{job.dataset.uri} holds no traces: import some with `stepmark import`")
+    # Before anything is dropped: an engine that is down must not cost existing data.
     await job.check_engines(traces_keys)
     await asyncio.to_thread(job.drop_stale, traces_keys)
     return sorted(traces_keys)
@@ -238,11 +241,13 @@ def _task(
         return await _failed_with_retryable_error(state)
 
     prefect_task: Callable[..., Coroutine[Any, Any, Any]] = task(
+        # All shards of a stage share the task name; the name of the task run includes the shard.
         name=name.rpartition("-")[0] or name,
         task_run_name=name,
         retries=len(RETRY_SECONDS),
         retry_delay_seconds=list(RETRY_SECONDS),
         retry_condition_fn=is_retryable,
+        # Results are the parts on disk. Prefect must not store them or skip a task because of them.
         persist_result=False,
         cache_policy=NO_CACHE,
     )(work)

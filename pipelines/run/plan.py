@@ -150,6 +150,7 @@ def build(run_file: RunFile) -> Plan:
     )
     annotators = _annotators(run_file.annotators)
     for spec in annotators.values():
+        # Checked here, so that a missing table is reported before anything has started.
         _check_engines(spec, engines)
     labeler = _labeler(run_file.label)
     if labeler is not None:
@@ -189,6 +190,7 @@ def _annotators(tables: Sequence[Mapping[str, Any]]) -> Mapping[str, AnnotatorSp
         name = str(table.get("name", table.get("use", "")))
         if table.get("use") in plugins.available("labelers"):
             raise ConfigError(f"'{name}' labels, it does not annotate: put it in [label]")
+        # `name` and `engine` belong to the run, all other keys are fields of the plugin.
         parameters = {key: value for key, value in table.items() if key not in ("name", "engine")}
         plugin: Method = plugins.build("annotators", parameters)
         if not is_method(name) or name in RESERVED:

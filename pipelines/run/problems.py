@@ -40,7 +40,9 @@ async def make_problems(run: RunContext) -> Mapping[int, str]:
         run.meter.finish("problems", len(problems))
         run.meter.finish("rows set aside", len(rejected))
         shard = len(part_keys)
-        part_key = digest("problems", problems, rejected)
+        # Derived from the rows, not from the source, so that a source that grows keeps the shards
+        # that it had.
+        part_key = await asyncio.to_thread(digest, "problems", problems, rejected)
         if not rewriting and not await asyncio.to_thread(_has_shard, run, shard, part_key):
             if not problems and shard == 0:
                 raise DatasetError(_no_usable_problem(rejected[0]))
