@@ -72,7 +72,7 @@ class Labelling:
         filter leaves no unfiltered labels.
         """
         labeler = self._fitted_labeler(part_keys)
-        # Drafts are on disk, so that memory stays bounded whatever the size of the dataset.
+        # Drafts are on disk, so that memory stays bounded for datasets of any size.
         with TemporaryDirectory() as folder:
             drafts = Dataset(folder)
             for shard, part_key in part_keys.items():
