@@ -15,7 +15,7 @@ class _HasTraceId(Protocol):
 Row = TypeVar("Row", bound=_HasTraceId)
 
 
-def column(rows: Iterable[object], name: str) -> list[Any]:
+def column(rows: Iterable[Any], name: str) -> list[Any]:
     """Return one field of all rows, in order. A dotted name selects a field of a field."""
     return list(map(operator.attrgetter(name), rows))
 
