@@ -138,7 +138,7 @@ class _Importer:
                     self.trace_ids.add(trace_id)
                     yield item
                 elif not solution.repeats:
-                    # Some formats repeat a solution on purpose: those are skipped silently.
+                    # Repetitions that the format intends (`repeats`) are skipped silently.
                     reason = f"the same trace as an earlier one ({trace_id})"
                     yield UnusableError(solution.column, reason).rejected(row)
         except UnusableError as error:
