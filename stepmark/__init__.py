@@ -1,1 +1,1 @@
-"""The vocabulary of Stepmark: records, plugin loading, identity and errors. Imports nothing of ours."""
+"""Shared vocabulary: records, plugin loading, identity and errors. Imports no other package."""

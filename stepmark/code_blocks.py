@@ -1,12 +1,13 @@
-"""Programs in a text: the fenced blocks of Markdown that hold Python.
+"""Programs in a text: the fenced Markdown blocks that contain Python.
 
     ```python            the program
     def double(x):
         return 2 * x
     ```
 
-A block opens with three or more backticks or tildes and a word that says what it is, and closes with as many alone on a line. The final
-program of a solution is its last block of Python, or its last block that does not say what it is.
+A block opens with three or more backticks or tildes, optionally followed by a language. It closes
+with at least as many of the same character alone on a line. The final program of a solution is its
+last block labelled as Python or, without one, its last block that has no language.
 
 What is not covered: code without a fence, blocks indented by spaces, a fence that is never closed.
 """
@@ -17,75 +18,92 @@ from dataclasses import dataclass
 
 __all__ = ["VERSION", "Block", "final_program", "python_blocks"]
 
-VERSION = 1  # raised whenever another program is found: what was graded before is stale then
-MARKS = "`~"
-SHORTEST = 3
+# Increment when another program is extracted from a text: existing grades are then recomputed.
+VERSION = 1
+FENCE_CHARACTERS = "`~"
+# The minimum length of a fence in CommonMark.
+MIN_FENCE_LENGTH = 3
 LANGUAGE = re.compile(r"[\w+#.-]*")
 PYTHON = frozenset(("python", "py", "python3", "py3", "pycon"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """The code of a block as written, and where in the text the block ends, its closing fence included."""
+    """One fenced block: its code as written and its end in the text."""
 
     code: str
+    """The lines between the fences, without the indentation of the opening fence."""
     end: int
+    """The position in the text behind the closing fence."""
     named: bool
-    """Whether it says that it is Python; one that says nothing may be anything."""
+    """Whether the block is labelled as Python. A block without a language can be anything."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Fence:
+    """A line that opens or closes a block."""
+
     indent: str
     marks: str
     info: str
 
     @property
     def language(self) -> str:
-        """The first word, as in `python` or `{.python}`."""
-        found = LANGUAGE.match(self.info.lstrip("{ ."))
-        return found[0].lower() if found else ""
+        """Return the first word of the info string, as in `python` or `{.python}`."""
+        word = LANGUAGE.match(self.info.lstrip("{ ."))
+        return word[0].lower() if word else ""
 
     def closes(self, opening: "_Fence") -> bool:
-        """As many marks as opened the block, or more, and nothing else."""
+        """Check that the fence has at least the marks of `opening` and nothing else."""
         return not self.info and self.marks.startswith(opening.marks)
 
 
 def python_blocks(text: str) -> Sequence[Block]:
-    r"""All closed blocks that say they are Python, or say nothing, in order.
+    r"""Return all closed blocks that are labelled as Python or have no language, in order.
 
     >>> [block.code for block in python_blocks("so\n```python\nx = 1\n```\n")]
     ['x = 1\n']
     """
-    blocks, opening, lines, end = list[Block](), None, list[str](), 0
+    blocks: list[Block] = []
+    opening: _Fence | None = None
+    code: list[str] = []
+    end = 0
+    # Only "\n" separates lines: `splitlines` would also cut at form feeds within the code.
     for line in text.split("\n"):
         end += len(line) + 1
-        fence = _fence(line)
+        fence = _parse_fence(line)
         if opening is None:
-            opening, lines = fence, []
-        elif fence and fence.closes(opening):
+            opening = fence
+            code = []
+        elif fence is not None and fence.closes(opening):
             if opening.language in PYTHON or not opening.info:
-                blocks.append(
-                    Block(code="".join(lines), end=min(end, len(text)), named=bool(opening.info))
-                )
+                # The last line of a text need not end in a line break, which `end` has counted.
+                block_end = min(end, len(text))
+                blocks.append(Block(code="".join(code), end=block_end, named=bool(opening.info)))
             opening = None
         else:
-            lines.append(line.removeprefix(opening.indent) + "\n")
+            code.append(line.removeprefix(opening.indent) + "\n")
     return blocks
 
 
 def final_program(text: str) -> str | None:
-    """The code of the last block of Python; None where there is none."""
+    """Return the code of the final program, or None if the text has no block of Python."""
     blocks = python_blocks(text)
-    named = [block for block in blocks if block.named]
-    return (named or blocks)[-1].code if blocks else None
-
-
-def _fence(line: str) -> _Fence | None:
-    bare = line.lstrip(" \t")
-    mark = bare[:1]
-    info = bare.lstrip(mark) if mark and mark in MARKS else bare
-    marks = bare[: len(bare) - len(info)]
-    if len(marks) < SHORTEST or mark in info:
+    if not blocks:
         return None
-    return _Fence(indent=line[: len(line) - len(bare)], marks=marks, info=info.strip())
+    named = [block for block in blocks if block.named]
+    return (named or blocks)[-1].code
+
+
+def _parse_fence(line: str) -> _Fence | None:
+    """Return the fence on a line, or None if the line is not one."""
+    stripped = line.lstrip(" \t")
+    mark = stripped[:1]
+    if not mark or mark not in FENCE_CHARACTERS:
+        return None
+    info = stripped.lstrip(mark)
+    marks = stripped[: len(stripped) - len(info)]
+    # As in CommonMark: a line such as ```x = 1``` is inline code and not a fence.
+    if len(marks) < MIN_FENCE_LENGTH or mark in info:
+        return None
+    return _Fence(indent=line[: len(line) - len(stripped)], marks=marks, info=info.strip())

@@ -1,16 +1,17 @@
-"""Every error Stepmark raises on purpose.
+"""All errors that Stepmark raises on purpose.
 
     StepmarkError
-    ├── UserError            something the user can mend: one line, exit status 2, no traceback
-    │   ├── ConfigError      a run file or an option says something that cannot be
-    │   ├── PluginError      no such plugin, or a parameter it does not have
-    │   ├── InputError       a file or a data set that cannot be read at all
+    ├── UserError            an error the user can fix: one line, exit status 2, no traceback
+    │   ├── ConfigError      a run file or an option has an invalid value
+    │   ├── PluginError      unknown plugin, or a parameter that the plugin does not have
+    │   ├── InputError       an input file or data set cannot be read at all
     │   ├── DatasetError     the dataset folder is missing, damaged or not writable
     │   └── InstallError     a package is missing, or another distribution owns one of our names
-    └── EngineError          a language model did not answer; `retryable` says whether asking again can help
+    └── EngineError          a language model did not answer; `retryable` if a retry can help
 
-A single bad row is no error: it becomes a `Rejected` record. A method that fails on one trace is no error either: it becomes
-an annotation whose `error` is set. A retryable engine error is never turned into a label: it stops the part, which is tried again.
+A single invalid row is not an error: it becomes a `Rejected` record. A method that fails on one
+trace does not raise either: it returns an annotation whose `error` is set. A retryable engine error
+never becomes a label: it stops the part, which is retried.
 """
 
 __all__ = [
@@ -26,23 +27,23 @@ __all__ = [
 
 
 class StepmarkError(Exception):
-    """Root of all errors raised on purpose."""
+    """Base class of all errors that Stepmark raises on purpose."""
 
 
 class UserError(StepmarkError):
-    """Something the user can mend; the message is one line that says what and how."""
+    """An error that the user can fix. The message is one line with the cause and the remedy."""
 
 
 class ConfigError(UserError):
-    """A run file or a command-line option says something that cannot be."""
+    """A run file or a command-line option has an invalid value."""
 
 
 class PluginError(UserError):
-    """No such plugin, or a parameter that it does not have."""
+    """A plugin does not exist, or does not have the given parameter."""
 
 
 class InputError(UserError):
-    """A file or a data set that cannot be read at all."""
+    """An input file or data set cannot be read at all."""
 
 
 class DatasetError(UserError):
@@ -54,7 +55,11 @@ class InstallError(UserError):
 
 
 class EngineError(StepmarkError):
-    """A language model did not answer."""
+    """A language model did not answer.
+
+    Attributes:
+        retryable: Whether the same request can succeed later.
+    """
 
     def __init__(self, message: str, *, retryable: bool) -> None:
         super().__init__(message)

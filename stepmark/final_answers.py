@@ -1,26 +1,34 @@
-r"""Where a solution states its final answer: `\boxed{…}`, then `#### …`, then a line `A: …`, then "the answer is …".
+r"""Extract the final answer that a solution states.
 
-The last statement of the first kind found counts. A number that merely comes last is not an answer: no statement, no answer.
-The answer is given as written (`x = 5`, `(A)`, `\{1, 2\}`, `2 1/2`, `12%`), without what wraps it and, after a plain number in prose,
-without its unit.
+Statements are searched in this order: `\boxed{…}`, `#### …`, a last line `A: …`, and a phrase such
+as "the answer is …". The last statement of the first kind that occurs counts. A number at the end
+of a text is not an answer without such a statement.
 
-What is not covered: answers in words before the phrase ("18 is the answer"), and an answer that a later sentence takes back.
+The answer is returned as written (`x = 5`, `(A)`, `\{1, 2\}`, `2 1/2`, `12%`), without its wrapping
+and, after a plain number in prose, without its unit.
+
+What is not covered: answers in words before the phrase ("18 is the answer"), and an answer that a
+later sentence takes back.
 """
 
 import re
 
 __all__ = ["VERSION", "final_answer"]
 
-VERSION = 2  # raised whenever another answer is found: what was graded before is stale then
+# Increment when another answer is extracted from a text: existing grades are then recomputed.
+VERSION = 2
 BOX = re.compile(r"\\(?:boxed|fbox) ?\{")
 HASHES = "####"
 HEADING = re.compile(r"[^\W\d_]{4,}")
-"""A word: `#### Step 3` with more text below is a heading, `#### 18` states an answer."""
+"""A word. `#### Step 3` with text below it is a heading, `#### 18` states an answer."""
 LAST_LINE = re.compile(r"A: ?(?P<answer>\S.*)")
 PHRASE = re.compile(
-    r"\b(?:answer(?: (?:is|was|would be|will be|equals)\b:?|\*{0,2}:| ?=)|correct (?:option|choice|answer) is\b:?)",
+    r"\b(?:answer(?: (?:is|was|would be|will be|equals)\b:?|\*{0,2}:| ?=)"
+    r"|correct (?:option|choice|answer) is\b:?)",
     re.IGNORECASE,
 )
+# The beginnings of PHRASE in their usual spellings: `str.rfind` is much faster than searching with
+# a regular expression. "correct answer is" is found by its second word.
 OPENINGS = (
     "answer",
     "Answer",
@@ -30,104 +38,135 @@ OPENINGS = (
     "correct option",
     "Correct option",
 )
+# Words between the phrase and the answer.
 FILLER = re.compile(
-    r"[\s*:]*(?:(?:therefore|thus|hence|then|simply|just|exactly|indeed|equal to|(?:the )?(?:option|choice)(?= ?\(?[A-J]\b)),?\s+)",
+    r"[\s*:]*(?:(?:therefore|thus|hence|then|simply|just|exactly|indeed|equal to"
+    r"|(?:the )?(?:option|choice)(?= ?\(?[A-J]\b)),?\s+)",
     re.IGNORECASE,
 )
+# A full stop within a number or an abbreviation is not followed by white space.
 SENTENCE_END = re.compile(r"\.(?=\s|$)")
 DELIMITERS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"))
 NUMBER_AND_WORDS = re.compile(
     r"(?P<number>[-−]?(?:\\?[$€£] ?)?[-−]?\d[\d,]*(?:\.\d+)?(?:/\d+)?) +(?P<words>[^\d]+)"
 )
-WORDS_THAT_MATTER = re.compile(
-    r"\W|\w\b|(?:[ap]\.?m|and|or|to|by|in|mod|more|less|fewer|times|percent|hundred|thousand|million|billion|trillion|dozen|half)\b",
+# Words behind a number that change its value, so that they are not a unit.
+MEANINGFUL_WORDS = re.compile(
+    r"\W|\w\b|(?:[ap]\.?m|and|or|to|by|in|mod|more|less|fewer|times|percent|hundred|thousand"
+    r"|million|billion|trillion|dozen|half)\b",
     re.IGNORECASE,
 )
+# Bounds the work on a text without line breaks.
 MAX_PHRASE_CHARS = 1_000
 
 
 def final_answer(text: str) -> str | None:
-    r"""The answer as written, without its wrapping; None when none is stated, or when the text breaks off inside the last box.
+    r"""Return the final answer as written, without its wrapping.
+
+    None if the text states no answer, or ends within its last box.
 
     >>> final_answer(r"so \boxed{\frac{1}{2}}. Done.")
     '\\frac{1}{2}'
     >>> final_answer("The answer is 18 dollars per day.")
     '18'
     """
-    if "box" in text and (boxes := [match.end() for match in BOX.finditer(text)]):
-        return _bare(_boxed(text, boxes[-1]))
-    if (hashed := _hashed(text)) is not None:
-        return _bare(hashed)
-    if line := LAST_LINE.fullmatch(_last_line(text)):
-        return _bare(line["answer"])
-    return _phrase(text)
+    # The plain search skips the regular expression for the many texts without a box.
+    box_starts = [match.end() for match in BOX.finditer(text)] if "box" in text else []
+    if box_starts:
+        return _strip_wrapping(_box_content(text, box_starts[-1]))
+    line_after_hashes = _line_after_hashes(text)
+    if line_after_hashes is not None:
+        return _strip_wrapping(line_after_hashes)
+    last_line = text.rstrip().rpartition("\n")[2]
+    stated = LAST_LINE.fullmatch(last_line)
+    if stated:
+        return _strip_wrapping(stated["answer"])
+    return _answer_after_phrase(text)
 
 
-def _boxed(text: str, start: int) -> str:
-    """What the box holds that opens there; empty when it is never closed."""
+def _box_content(text: str, start: int) -> str:
+    """Return the content of the box that opens before `start`; "" if it is never closed."""
     depth = 1
-    for brace in re.finditer(r"\\.|[{}]", text[start:], re.DOTALL):
-        depth += {"{": 1, "}": -1}.get(brace[0], 0)
+    for token in re.finditer(r"\\.|[{}]", text[start:], re.DOTALL):
+        if token[0] == "{":
+            depth += 1
+        elif token[0] == "}":
+            depth -= 1
         if depth == 0:
-            return text[start : start + brace.start()]
+            return text[start : start + token.start()]
     return ""
 
 
-def _hashed(text: str) -> str | None:
-    """The line after the last `####`, unless it is a heading."""
+def _line_after_hashes(text: str) -> str | None:
+    """Return the rest of the line after the last `####`; None if it is a heading or missing."""
     _, hashes, after = text.rpartition(HASHES)
-    line, _, rest = after.lstrip(" ").partition("\n")
-    return line if hashes and not (rest.strip() and HEADING.search(line)) else None
+    if not hashes:
+        return None
+    line, _, text_below = after.lstrip(" ").partition("\n")
+    is_heading = text_below.strip() and HEADING.search(line)
+    return None if is_heading else line
 
 
-def _phrase(text: str) -> str | None:
-    end = _phrase_end(text)
+def _answer_after_phrase(text: str) -> str | None:
+    end = _last_phrase_end(text)
     if end is None:
         return None
     after = text[end : end + MAX_PHRASE_CHARS].strip().lstrip("*").lstrip()
     while filler := FILLER.match(after):
         after = after[filler.end() :]
-    if (displayed := _displayed(after)) is not None:
-        return _bare(displayed)
+    formula = _display_formula(after)
+    if formula is not None:
+        return _strip_wrapping(formula)
     line = after.partition("\n")[0]
-    return _without_unit(_bare(SENTENCE_END.split(line, maxsplit=1)[0]))
+    first_sentence = SENTENCE_END.split(line, maxsplit=1)[0]
+    return _strip_unit(_strip_wrapping(first_sentence))
 
 
-def _phrase_end(text: str) -> int | None:
-    """Where the last phrase ends: from the end of the text, by plain strings, since most of the time of grading is spent here."""
+def _last_phrase_end(text: str) -> int | None:
+    """Return the end of the last match of PHRASE.
+
+    Candidates are searched backwards with `str.rfind`, because most of the time of grading is spent
+    in this function.
+    """
     last = {opening: text.rfind(opening) for opening in OPENINGS}
-    while (at := max(last.values())) >= 0:
-        if phrase := PHRASE.match(text, at):
-            return phrase.end()
+    while True:
         opening = max(last, key=last.__getitem__)
-        last[opening] = text.rfind(opening, 0, at + len(opening) - 1)
-    return None
+        position = last[opening]
+        if position < 0:
+            return None
+        phrase = PHRASE.match(text, position)
+        if phrase:
+            return phrase.end()
+        last[opening] = text.rfind(opening, 0, position + len(opening) - 1)
 
 
-def _displayed(text: str) -> str | None:
-    """A formula on lines of its own, `$$` or brackets round it."""
+def _display_formula(text: str) -> str | None:
+    r"""Return the formula that a text begins with, if it is set off by `$$` or `\[`."""
     if not text.startswith(("$$", "\\[")):
         return None
-    formula, closing, _ = text[2:].partition("$$" if text.startswith("$") else "\\]")
+    closing_delimiter = "$$" if text.startswith("$") else "\\]"
+    formula, closing, _ = text[2:].partition(closing_delimiter)
     return formula if closing else None
 
 
-def _without_unit(answer: str | None) -> str | None:
-    """`$18 per day` is 18 dollars, but `5 pm`, `3 or 4` and `2 million` are not 5, 3 and 2."""
-    stated = NUMBER_AND_WORDS.fullmatch(answer or "")
-    if stated is None or WORDS_THAT_MATTER.match(stated["words"]):
+def _strip_unit(answer: str | None) -> str | None:
+    """Remove the unit of a number: `$18 per day` is 18 dollars.
+
+    `5 pm`, `3 or 4` and `2 million` are returned unchanged: they are not 5, 3 and 2.
+    """
+    quantity = NUMBER_AND_WORDS.fullmatch(answer or "")
+    if quantity is None or MEANINGFUL_WORDS.match(quantity["words"]):
         return answer
-    return stated["number"]
+    return quantity["number"]
 
 
-def _bare(answer: str) -> str | None:
+def _strip_wrapping(answer: str) -> str | None:
+    """Remove emphasis, delimiters of mathematics and a final full stop; None if nothing is left."""
     answer = answer.strip().strip("*`").strip().removesuffix(".").strip()
-    for opening, closing in DELIMITERS if answer.startswith(("$", "\\")) else ():
-        inner = answer[len(opening) : -len(closing)]
-        if answer == opening + inner + closing and inner and closing not in inner:
-            answer = inner.strip()
+    if answer.startswith(("$", "\\")):
+        for opening, closing in DELIMITERS:
+            inner = answer[len(opening) : -len(closing)]
+            # `$3$ and $4$` is two formulas, not one in a pair of delimiters.
+            if answer == opening + inner + closing and inner and closing not in inner:
+                answer = inner.strip()
     return answer.removesuffix(".") or None
-
-
-def _last_line(text: str) -> str:
-    return text.rstrip().rpartition("\n")[2]

@@ -1,7 +1,8 @@
-"""Ids, seeds and fingerprints: the same content always gets the same name, so a run can be resumed and repeated.
+"""Ids, seeds and fingerprints: equal content has equal names, so runs can be resumed and repeated.
 
-A plugin's fingerprint covers its kind and id, its `version` and its fields. A field declared with `operational(...)` says where or
-how fast, never what (a server's address, a concurrency limit), and is left out.
+A plugin's fingerprint covers its kind and id, its `version` and its fields. A field that is
+declared with `operational(...)` cannot change a result, for instance a server's address or a
+concurrency limit, and is left out.
 """
 
 import dataclasses
@@ -13,61 +14,75 @@ from typing import Any
 
 from stepmark.plugins import identity_of
 
-__all__ = ["content_digest", "digest", "fingerprint", "operational", "seed_for"]
+__all__ = ["SEED_SPACING", "content_digest", "digest", "fingerprint", "operational", "seed_for"]
 
 DIGEST_BYTES = 8
 # Seeds stay exact where a JSON parser reads numbers as doubles.
-SEEDS = 1 << 53
-# Engines give child i of a request of n the seed `seed + i`, so request seeds are multiples of a spacing above any n in use.
+SEED_LIMIT = 1 << 53
+# Engines give child i of a request for n completions the seed `seed + i`. Request seeds are
+# multiples of a spacing above any n in use, so that children of different requests never share one.
 SEED_SPACING = 1024
 
 
 def digest(*parts: object) -> str:
-    """A 16-digit hexadecimal name for the parts, taken as canonical JSON."""
-    return hashlib.blake2b(_CANONICAL.encode(parts).encode(), digest_size=DIGEST_BYTES).hexdigest()
+    """Return a digest of the parts, encoded as canonical JSON: 16 hexadecimal digits."""
+    encoded = _CANONICAL_JSON.encode(parts).encode()
+    return hashlib.blake2b(encoded, digest_size=DIGEST_BYTES).hexdigest()
 
 
 def content_digest(path: Path) -> str:
-    """A 16-digit hexadecimal name for what a file holds."""
+    """Return a digest of the content of a file: 16 hexadecimal digits."""
     with path.open("rb") as file:
-        return hashlib.file_digest(
-            file, lambda: hashlib.blake2b(digest_size=DIGEST_BYTES)
-        ).hexdigest()
+        content_hash = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=DIGEST_BYTES))
+    return content_hash.hexdigest()
 
 
 def seed_for(*parts: object) -> int:
-    """A request seed in [0, 2**53) that depends on the parts alone, spaced by `SEED_SPACING`."""
-    return (int(digest(*parts), 16) % (SEEDS // SEED_SPACING)) * SEED_SPACING
+    """Return a request seed in [0, 2**53), a multiple of `SEED_SPACING`.
+
+    The seed depends on nothing but the parts.
+    """
+    return (int(digest(*parts), 16) % (SEED_LIMIT // SEED_SPACING)) * SEED_SPACING
 
 
 def operational(**field_arguments: Any) -> Any:
-    """A dataclass field that cannot change a result and so stays out of the fingerprint."""
+    """Declare a dataclass field that cannot change a result: fingerprints do not cover it."""
     return dataclasses.field(metadata={"operational": True}, **field_arguments)
 
 
 def fingerprint(plugin: object, *upstream: str) -> str:
-    """The digest of everything in a plugin that could change its results, and of what it builds on."""
+    """Return a digest of everything in a plugin that could change its results.
+
+    Args:
+        plugin: A plugin, or another dataclass.
+        *upstream: The fingerprints of the data that the plugin reads.
+    """
     cls = type(plugin)
     return digest(identity_of(cls), getattr(cls, "version", 0), _result_fields(plugin), *upstream)
 
 
 def _result_fields(plugin: object) -> Mapping[str, object]:
+    """Return the values of all fields that are not operational, by name."""
     if not dataclasses.is_dataclass(plugin):
         return {}
-    fields = dataclasses.fields(plugin)
-    return {f.name: getattr(plugin, f.name) for f in fields if not f.metadata.get("operational")}
+    return {
+        field.name: getattr(plugin, field.name)
+        for field in dataclasses.fields(plugin)
+        if not field.metadata.get("operational")
+    }
 
 
-def _plain(value: object) -> object:
+def _to_json(value: object) -> object:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {"type": type(value).__qualname__, **_result_fields(value)}
     if isinstance(value, (set, frozenset)):
+        # The order of a set differs between processes.
         return sorted(value)
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"{type(value).__name__} has no stable identity")
 
 
-_CANONICAL = json.JSONEncoder(
-    sort_keys=True, ensure_ascii=True, separators=(",", ":"), default=_plain
+_CANONICAL_JSON = json.JSONEncoder(
+    sort_keys=True, ensure_ascii=True, separators=(",", ":"), default=_to_json
 )

@@ -32,7 +32,7 @@ PLUGIN_PACKAGES: Mapping[str, str] = {
 """The package that holds the plugins of each kind."""
 
 IDENTITY_NAMESPACES: Mapping[str, str] = {"labelers": "annotators"}
-"""Kinds whose fingerprints use another name, so that datasets made by earlier versions stay valid."""
+"""Kinds with another name in fingerprints, so that datasets of earlier versions stay valid."""
 
 
 def available(kind: str) -> tuple[str, ...]:

@@ -1,4 +1,7 @@
-"""Prompt templates: text files with `{name}` places, filled in one pass so that hostile text is never read as a template."""
+"""Prompt templates: text files with placeholders such as `{question}`.
+
+All placeholders are filled in one pass, so that inserted text is never read as a template.
+"""
 
 import re
 from collections.abc import Collection, Sequence
@@ -8,42 +11,54 @@ from stepmark.errors import ConfigError
 
 __all__ = ["fill", "placeholders_in", "read_template"]
 
-# Behind a letter stands an argument of LaTeX's, as in \boxed{answer}, and no place.
-PLACE = re.compile(r"(?<![A-Za-z])\{([a-z_]+)\}")
+# After a letter, braces hold an argument of a LaTeX command, as in \boxed{answer}.
+PLACEHOLDER = re.compile(r"(?<![A-Za-z])\{([a-z_]+)\}")
 
 
 def read_template(name_or_path: str, shipped: Path, places: Collection[str]) -> str:
-    """A shipped template by its name, or the user's own by its path; every place in it must be one of `places`."""
-    own, ours = Path(name_or_path), shipped / f"{name_or_path}.txt"
-    known = sorted(path.stem for path in shipped.glob("*.txt"))
-    path = ours if name_or_path in known else own
+    """Read a shipped template by its name, or the user's own template by its path.
+
+    Args:
+        name_or_path: The stem of a file in `shipped`, or the path of a text file.
+        shipped: The folder of the templates that are part of the package.
+        places: The placeholders that the template may contain.
+
+    Raises:
+        ConfigError: There is no such template, or it contains another placeholder.
+    """
+    shipped_names = sorted(path.stem for path in shipped.glob("*.txt"))
+    path = Path(name_or_path)
+    if name_or_path in shipped_names:
+        path = shipped / f"{name_or_path}.txt"
     try:
         template = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"no prompt '{name_or_path}': give the path of a text file, or one of: {', '.join(known)}"
+            f"no prompt '{name_or_path}': give the path of a text file,"
+            f" or one of: {', '.join(shipped_names)}"
         ) from error
-    for place in placeholders_in(template):
-        if place not in places:
+    for name in placeholders_in(template):
+        if name not in places:
+            allowed = ", ".join(f"{{{place}}}" for place in places)
             raise ConfigError(
-                f"prompt {path}: unknown place {{{place}}}; it may use: {', '.join(f'{{{p}}}' for p in places)}"
+                f"prompt {path}: unknown placeholder {{{name}}}; it may use: {allowed}"
             )
     return template
 
 
 def placeholders_in(template: str) -> Sequence[str]:
-    """The names of the places in a template, as they come.
+    """Return the names of the placeholders in a template, in order, with repetitions.
 
     >>> placeholders_in("{question} {steps} {x 1}")
     ['question', 'steps']
     """
-    return PLACE.findall(template)
+    return PLACEHOLDER.findall(template)
 
 
 def fill(template: str, **values: str) -> str:
-    """The template with every place that has a value filled; braces elsewhere stay as they are.
+    """Replace every placeholder that has a value; other braces stay as they are.
 
     >>> fill("Problem: {question} {x}", question="{steps}?", steps="no")
     'Problem: {steps}? {x}'
     """
-    return PLACE.sub(lambda place: values.get(place[1], place[0]), template)
+    return PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), template)

@@ -1,7 +1,8 @@
-"""The records that travel through Stepmark: frozen, slotted, keyword-only.
+"""The records that all packages exchange: frozen, slotted, keyword-only dataclasses.
 
-Step indices are 0-based. `first_error` is the index of the first wrong step, -1 when there is none, None when undecided
-(ProcessBench's convention, arXiv 2412.06559). Token counts are tokens of the model that wrote the text; seconds are wall time.
+Step indices are 0-based. `first_error` is the index of the first incorrect step, -1 if there is
+none, and None if it is undecided (the convention of ProcessBench, arXiv 2412.06559). Token counts
+are tokens of the model that wrote the text; seconds are wall time.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,10 +28,11 @@ __all__ = [
 ]
 
 NO_ERROR = -1
+"""The `first_error` of a trace without an error."""
 
 
 class Verdict(StrEnum):
-    """What is known of a claim. Unknown is a value of its own: it is counted and it trains nothing."""
+    """The result of checking a claim. UNKNOWN is counted but is never used as a training label."""
 
     CORRECT = "correct"
     INCORRECT = "incorrect"
@@ -39,32 +41,40 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """A question, its reference answer where there is one, and where it comes from."""
+    """A question with its reference answer and its origin."""
 
     problem_id: str
     question: str
     answer: str | None
+    """The reference answer; None if the source has none."""
     domain: str
+    """The subject, for instance "arithmetic"; scores can be broken down by it."""
     source: str
+    """The name of the data set or generator that the problem comes from."""
     license: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
+    """Further fields of the source, as text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejected:
-    """A row set aside: which file (or data set), which row (1-based), which field, and why."""
+    """An input row that was not used."""
 
     file: str
+    """The file or data set that contains the row."""
     row: int
+    """The number of the row, from 1."""
     field: str
+    """The field that is invalid."""
     reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How completions are drawn: `n` independent samples, each of at most `max_tokens` tokens.
+    """The parameters of a request for `n` independent completions of at most `max_tokens` tokens.
 
-    Child i of a request uses a seed of its own derived from `seed`, so seeds of different requests are spaced by at least n.
+    Every completion uses its own seed, derived from `seed` and its index, so the seeds of
+    different requests must differ by at least n.
     """
 
     n: int = 1
@@ -77,17 +87,22 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trace:
-    """A solution cut into steps; `"".join(steps)` is the model's text, byte for byte."""
+    """A solution split into steps; `"".join(steps)` is the model's text, byte for byte."""
 
     trace_id: str
     problem_id: str
     steps: tuple[str, ...]
     final_answer: str | None
+    """The answer that the solution states; None if it states none."""
     outcome: Verdict
+    """The grade of the final answer."""
     outcome_reason: str
     model: str
+    """The model that wrote the solution."""
     sampling: Sampling | None = None
+    """How the solution was sampled; None if it was imported."""
     finish_reason: str = "stop"
+    """One of "stop", "length", or "error: …" if the engine rejected the request."""
     prompt_tokens: int = 0
     cached_tokens: int = 0
     generated_tokens: int = 0
@@ -96,7 +111,7 @@ class Trace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout:
-    """A completion sampled from the first `prefix_steps` steps of a trace, graded."""
+    """A graded completion, sampled from the first `prefix_steps` steps of a trace."""
 
     rollout_id: str
     trace_id: str
@@ -114,35 +129,40 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Discovered(Trace):
-    """A trace that a method discovered: a rollout behind the prefix that it continues, taken for a solution of its own.
+    """A trace that a method created: a prefix of another trace and the rollout that continues it.
 
-    Token counts are the rollout's, which its method has paid.
+    Its token counts are those of the rollout, which are part of the cost of the method.
     """
 
     found_by: str
-    """The method."""
+    """The method that discovered the trace."""
     parent_trace_id: str
-    """The trace whose first `parent_steps` steps are its own."""
+    """The trace that contains the prefix."""
     parent_steps: int
+    """The number of steps of the prefix."""
     rollout_id: str
-    """The rollout that is the rest of it."""
+    """The rollout that follows the prefix."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Critique:
-    """What a judge wrote in one reply, readable or not.
+    """One reply of a judge, whether it could be parsed or not.
 
-    `prompt` names the prompt file and `vote` counts its votes. A vote is one reply about all steps, with a verdict for each of them, or a
-    reply a step, with the verdict on that `step` alone; `first_error` is what the whole vote names.
+    A vote is either one reply about all steps, or one reply for each step.
     """
 
     trace_id: str
     prompt: str
+    """The name of the prompt."""
     vote: int
+    """The index of the vote among those of its prompt."""
     step: int | None
+    """The step that the reply is about; None if it is about all steps."""
     text: str
     verdicts: tuple[Verdict, ...]
+    """The verdict of every step, or of `step` alone."""
     first_error: int | None
+    """The first error according to the vote."""
     finish_reason: str
     prompt_tokens: int
     cached_tokens: int
@@ -151,14 +171,15 @@ class Critique:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What an annotation was paid with.
-
-    `aborted` completions were asked for and cancelled when they no longer mattered: what an engine had written of them it does not tell, so
-    they are neither among the rollouts nor among the tokens.
-    """
+    """The resources that an annotation used."""
 
     rollouts: int = 0
     aborted: int = 0
+    """Requested completions that were cancelled because they could no longer change the result.
+
+    Engines do not report how many tokens they had generated, so aborted completions are included
+    neither in `rollouts` nor in the token counts.
+    """
     prompt_tokens: int = 0
     cached_tokens: int = 0
     generated_tokens: int = 0
@@ -167,44 +188,48 @@ class Cost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepAnnotation:
-    """What one method says of one step.
-
-    `value` is the method's soft label in [0, 1] (a Monte Carlo value, a share of votes); `successes` of `trials` decided trials
-    spoke for the step, and `unknowns` more could not be decided and count for neither side.
-    """
+    """The annotation of one step by one method."""
 
     verdict: Verdict = Verdict.UNKNOWN
     value: float | None = None
+    """The soft label in [0, 1], such as a Monte Carlo estimate or a share of votes."""
     successes: int = 0
+    """The number of decided trials that support the step."""
     trials: int = 0
+    """The number of decided trials: rollouts or votes."""
     unknowns: int = 0
+    """The number of undecided trials, which are not part of `trials`."""
     rationale: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Annotation:
-    """What one method says of one trace: one entry in `steps` per step of the trace.
-
-    `posterior` has, where the method has one, the chance of every first error: an entry a step and a last one for "no error", summing to 1.
-    `learned` is what the method went by and had learned from the run's own data, as JSON.
-    `error` is set, and everything else undecided, when the method failed on this trace.
-    """
+    """The annotation of one trace by one method."""
 
     trace_id: str
     method: str
     fingerprint: str = ""
+    """The fingerprint of everything that the annotation depends on."""
     first_error: int | None
     confidence: float | None = None
+    """The probability in [0, 1] that `first_error` is right; None if the method has none."""
     steps: tuple[StepAnnotation, ...]
+    """One annotation per step of the trace."""
     posterior: tuple[float, ...] = ()
+    """The probability of each step to be the first error, and last that of no error; sums to 1.
+
+    Empty if the method computes none.
+    """
     learned: str = ""
+    """The parameters that the method fitted to the data of the run, as JSON."""
     cost: Cost = Cost()
     error: str | None = None
+    """The reason why the method failed on the trace; the annotation is then undecided."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepLabel:
-    """The training label of one step, and the soft value beside it."""
+    """The training label of one step: a hard label and a soft value in [0, 1]."""
 
     label: Verdict = Verdict.UNKNOWN
     value: float | None = None
@@ -212,20 +237,28 @@ class StepLabel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Label:
-    """What a trace is trained on: kept or dropped with the reason, and the methods that the label rests on."""
+    """The training label of one trace."""
 
     trace_id: str
     first_error: int | None
     steps: tuple[StepLabel, ...]
+    """One label per step of the trace."""
     confidence: float | None
+    """The probability in [0, 1] that `first_error` is right; None if it is not known."""
     kept: bool
+    """Whether the trace is used for training."""
     reason: str
+    """Why the label has this value, or why the trace is dropped."""
     sources: tuple[str, ...]
+    """The methods that the label is based on."""
     fingerprint: str = ""
+    """The fingerprint of everything that the label depends on."""
 
 
 def first_error_of(verdicts: Sequence[Verdict]) -> int | None:
-    """The first wrong step that the verdicts name: None as soon as an unknown stands before it.
+    """Return the index of the first incorrect step.
+
+    None if an unknown step precedes it, and -1 if all steps are correct.
 
     >>> first_error_of([Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNKNOWN])
     1

@@ -1,16 +1,21 @@
-r"""Cutting a solution into steps without losing a byte: `"".join(split(text, how)) == text`, always.
+r"""Split a solution into steps without losing a byte: `"".join(split(text, how)) == text`, always.
 
     line         after each line break
     blank_line   after each run of blank lines
-    numbered     before each line that opens with "Step 2", "2." or "2)" (Markdown's ** and ### in front are seen through)
-    sentence     after each sentence and each run of blank lines, never within mathematics ($…$, $$…$$, \(…\), \[…\])
-    regex:…      after each match of a pattern of your own: it matches separators, and a separator stays with the step before it
+    numbered     before each line that begins with "Step 2", "2." or "2)", also behind Markdown's
+                 ** or ###
+    sentence     after each sentence and each run of blank lines, never within mathematics
+                 ($…$, $$…$$, \(…\), \[…\])
+    regex:…      after each match of the user's pattern, which matches separators: a separator
+                 stays with the step before it
 
-Steps are never empty, and whitespace on its own is no step: it stays with the step before it (at the start, with the step after it).
-Text that is nothing but whitespace is one step, as there is no neighbour to give it to. Not covered: code blocks, HTML, and the
-full stops of languages that do not write "." "!" or "?".
+Steps are never empty, and whitespace alone is not a step: it stays with the step before it, or at
+the start with the step after it. A text of nothing but whitespace is one step.
 
-Steps that come as a list are joined to a text, and taken apart again, without losing a byte either.
+Steps that are given as a list are joined to one text, and separated again, without loss either.
+
+What is not covered: code blocks, HTML, and the full stops of languages that do not write "." "!"
+or "?".
 """
 
 import re
@@ -19,30 +24,40 @@ from functools import lru_cache
 from math import prod
 from typing import Any
 
-# `re` has no deadline: a pattern that backtracks would hold the event loop for good. `regex` comes with Prefect (via dateparser).
+# `re` has no timeout, so a pattern that backtracks could block the event loop forever. `regex` is a
+# dependency of Prefect (via dateparser).
 import regex  # type: ignore[import-untyped]
 
 from stepmark.errors import ConfigError
 
-__all__ = ["HOWS", "SEPARATOR", "VERSION", "joinable", "listed", "split", "validate"]
+__all__ = ["SEPARATOR", "SPLIT_METHODS", "VERSION", "joinable", "listed", "split", "validate"]
 
-HOWS = ("line", "blank_line", "numbered", "sentence", "regex:PATTERN")
+SPLIT_METHODS = ("line", "blank_line", "numbered", "sentence", "regex:PATTERN")
 
-VERSION = 1  # raised whenever a text is cut elsewhere: traces cut before are stale then
+# Increment when a text is cut at other places: existing traces are then made again.
+VERSION = 1
 SEPARATOR = "step_separator"
-"""The name under which a trace's metadata keep what `joinable` put behind its steps."""
+"""The key in a trace's metadata under which the separator of `joinable` is stored."""
 PARAGRAPH_BREAK = "\n\n"
 REGEX_PREFIX = "regex:"
-# Seconds of processor time for all matches of the user's pattern in one text. Far above need (1 MB takes 0.01 s), so that a slow
-# machine never changes where a text is cut: a pattern that exceeds it stops the run.
+# Seconds of processor time for all matches of the user's pattern in one text. Much more than needed
+# (1 MB takes 0.01 s), so that the cuts do not depend on the speed of the machine: a pattern that
+# exceeds the limit stops the run.
 REGEX_SECONDS = 5.0
-# `regex` unrolls counted repeats while it compiles, without a limit of its own: (a{999}){999} takes 273 MB.
+# `regex` unrolls counted repeats while it compiles, without a limit: (a{999}){999} takes 273 MB.
 MAX_PATTERN = 500
 MAX_REPEATS = 1000
 
 
 def split(text: str, how: str) -> tuple[str, ...]:
-    r"""Cut the text where `how` says; `ConfigError` when `how` cannot be used.
+    r"""Split the text into steps.
+
+    Args:
+        text: A solution.
+        how: One of `SPLIT_METHODS`.
+
+    Raises:
+        ConfigError: `how` is not a split method, or its pattern is invalid or too slow.
 
     >>> split("Step 1: 2 + 2 = 4\n\nStep 2: 4 / 2 = 2", "line")
     ('Step 1: 2 + 2 = 4\n\n', 'Step 2: 4 / 2 = 2')
@@ -51,41 +66,60 @@ def split(text: str, how: str) -> tuple[str, ...]:
 
 
 def joinable(given: Sequence[str]) -> tuple[tuple[str, ...], str]:
-    """Listed steps so that joined they are a text again, and what was put behind each but the last for that.
+    """Append a separator to listed steps so that they can be joined to a text.
 
-    Where no step but the last ends in a line break the list holds paragraphs, which get their blank lines back; else nothing is added.
+    If no step but the last ends in a line break, the steps are paragraphs: the separator is a blank
+    line. Otherwise it is empty.
+
+    Args:
+        given: At least one step.
+
+    Returns:
+        The steps, all but the last with the separator appended, and the separator.
     """
     *before, last = given
-    separator = "" if any(step.endswith("\n") for step in before) else PARAGRAPH_BREAK
+    has_line_breaks = any(step.endswith("\n") for step in before)
+    separator = "" if has_line_breaks else PARAGRAPH_BREAK
     return (*(step + separator for step in before), last), separator
 
 
 def listed(steps: Sequence[str], separator: str) -> list[str]:
-    """The steps as they were before `separator` was put behind each but the last."""
+    """Remove the separator that `joinable` appended to all steps but the last."""
     return [*(step.removesuffix(separator) for step in steps[:-1]), *steps[-1:]]
 
 
 def validate(how: str) -> None:
-    """Raise `ConfigError` unless `how` is one of `HOWS` with a usable pattern."""
+    """Check that `how` is one of `SPLIT_METHODS` with a valid pattern.
+
+    Raises:
+        ConfigError: It is not.
+    """
     _cutter(how)
 
 
 def _cutter(how: str) -> Callable[[str], Iterable[int]]:
+    """Return the function that finds the positions at which a text is cut, in ascending order."""
     if how.startswith(REGEX_PREFIX):
         return _pattern_cutter(how.removeprefix(REGEX_PREFIX))
     if how not in _CUTTERS:
-        raise ConfigError(
-            f"split: no way of splitting called '{how}'; there are: {', '.join(HOWS)}"
-        )
+        methods = ", ".join(SPLIT_METHODS)
+        raise ConfigError(f"split: no way of splitting called '{how}'; there are: {methods}")
     return _CUTTERS[how]
 
 
 def _pieces(text: str, cuts: Iterable[int]) -> Iterator[str]:
-    """Cut the text at ascending positions; a piece of nothing but whitespace is given to the piece before it."""
+    """Cut the text at ascending positions.
+
+    A piece of nothing but whitespace is appended to the piece before it, or at the start prepended
+    to the piece after it.
+    """
     begin = end = 0
     for cut in (*cuts, len(text)):
-        blank = text[end:cut].isspace() or cut == end
-        if not blank and not text[begin:end].isspace() and end > begin:
+        # Between `end` and `cut` is the next candidate, between `begin` and `end` the open piece.
+        is_blank = text[end:cut].isspace() or cut == end
+        # The open piece is examined only for a candidate with text: examining it for every line
+        # break of a long blank text would take quadratic time.
+        if not is_blank and not text[begin:end].isspace() and end > begin:
             yield text[begin:end]
             begin = end
         end = cut
@@ -96,7 +130,8 @@ def _pieces(text: str, cuts: Iterable[int]) -> Iterator[str]:
 _NEW_LINE = re.compile(r"\n")
 _BLANK_LINES = re.compile(r"\n(?:[^\S\n]*+\n)+")
 _NUMBER = re.compile(
-    r"^[^\S\n]*+(?:#{1,6}[^\S\n]++)?(?:\*\*|__)?(?:step[^\S\n]++\d{1,4}\b|\d{1,4}[.)](?=[\s*_]|$))",
+    r"^[^\S\n]*+(?:#{1,6}[^\S\n]++)?(?:\*\*|__)?"
+    r"(?:step[^\S\n]++\d{1,4}\b|\d{1,4}[.)](?=[\s*_]|$))",
     re.MULTILINE | re.IGNORECASE,
 )
 
@@ -113,8 +148,9 @@ def _before_numbers(text: str) -> Iterator[int]:
     return (match.start() for match in _NUMBER.finditer(text))
 
 
-# Alternatives either exclude their own opener or are possessive, so that no character is read more than a few times. A `$` is
-# mathematics under Pandoc's rule (nothing blank inside either `$`, no digit after the second): "$5. He has $6" is money.
+# Alternatives either exclude their own opening token or are possessive, so that no character is
+# read more than a few times. A `$` delimits mathematics under Pandoc's rule (no white space inside
+# either `$`, no digit after the second): "$5. He has $6" is an amount of money.
 _SENTENCE_TOKEN = re.compile(
     r"""
       (?P<mathematics> \$\$ (?:\\.|[^$\\])++ \$\$
@@ -128,8 +164,9 @@ _SENTENCE_TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-# Between sentences: up to the last line break, or else the spaces.
+# The white space between sentences: up to the last line break, or all spaces of the line.
 _GAP = re.compile(r"\s*\n|[^\S\n]*")
+# Longer than every abbreviation below. It bounds the work on a text without spaces.
 _LONGEST_WORD = 16
 _TITLES = frozenset(("dr", "jr", "mr", "mrs", "ms", "prof", "sr", "st"))
 _ABBREVIATIONS = _TITLES | frozenset(
@@ -149,13 +186,14 @@ _ABBREVIATIONS = _TITLES | frozenset(
         "w.r.t",
     )
 )
-# These may also close a sentence: they do where the next word has a capital.
+# These abbreviations can also end a sentence: they do if the next word has a capital letter.
 _MAYBE_ABBREVIATIONS = frozenset(
     ("a.m", "al", "etc", "ft", "hr", "in", "lb", "min", "no", "oz", "p.m", "sec", "u.k", "u.s")
 )
 
 
 def _after_sentences(text: str) -> Iterator[int]:
+    # Tokens of mathematics and escaped characters yield no cut: they only hide their full stops.
     for token in _SENTENCE_TOKEN.finditer(text):
         if token["blank"]:
             yield token.end()
@@ -165,6 +203,7 @@ def _after_sentences(text: str) -> Iterator[int]:
 
 
 def _ends_sentence(text: str, start: int, end: int) -> bool:
+    """Check that the stop between `start` and `end` ends a sentence."""
     following = text[end : end + 1]
     if following and not following.isspace():
         return False
@@ -178,16 +217,21 @@ def _ends_sentence(text: str, start: int, end: int) -> bool:
 
 
 def _word_before(text: str, position: int) -> str:
+    """Return the word that ends at a position, without opening brackets and quotes; "" if none."""
     window = text[max(0, position - _LONGEST_WORD) : position]
     words = window.split()
-    return words[-1].lstrip("([{\"'*_“‘") if words and not window[-1].isspace() else ""
+    if not words or window[-1].isspace():
+        return ""
+    return words[-1].lstrip("([{\"'*_“‘")
 
 
 def _is_list_number(text: str, word: str, position: int) -> bool:
-    """Whether the full stop is that of "2. " at the start of a line."""
+    """Check that a full stop belongs to the number at the start of a line, as in "2. Add."."""
     line_start = text.rfind("\n", max(0, position - _LONGEST_WORD), position) + 1
-    reaches = line_start > 0 or position <= _LONGEST_WORD
-    return reaches and word.isdigit() and text[line_start:position].strip(" \t*#_") == word
+    if line_start == 0 and position > _LONGEST_WORD:
+        # The line begins before the searched window, too far away for a list number.
+        return False
+    return word.isdigit() and text[line_start:position].strip(" \t*#_") == word
 
 
 _CUTTERS: Mapping[str, Callable[[str], Iterable[int]]] = {
@@ -206,7 +250,8 @@ def _pattern_cutter(pattern: str) -> Callable[[str], Iterable[int]]:
             return [match.end() for match in compiled.finditer(text, timeout=REGEX_SECONDS)]
         except (TimeoutError, MemoryError) as error:
             raise ConfigError(
-                f"split: regex:{pattern} gets lost in a solution of {len(text)} characters; make it simpler"
+                f"split: regex:{pattern} takes too long on a solution of {len(text)} characters;"
+                " make it simpler"
             ) from error
 
     return cuts
@@ -215,10 +260,11 @@ def _pattern_cutter(pattern: str) -> Callable[[str], Iterable[int]]:
 @lru_cache(maxsize=16)
 def _compiled(pattern: str) -> Any:
     if not pattern:
-        raise ConfigError("split: 'regex:' needs a pattern behind the colon, such as regex:\\n+")
-    if len(pattern) > MAX_PATTERN or _repeats(pattern) > MAX_REPEATS:
+        raise ConfigError("split: 'regex:' needs a pattern after the colon, such as regex:\\n+")
+    if len(pattern) > MAX_PATTERN or _max_copies(pattern) > MAX_REPEATS:
         raise ConfigError(
-            f"split: regex: a pattern may have {MAX_PATTERN} characters and {MAX_REPEATS} counted repeats; this one has more"
+            f"split: regex: a pattern may have {MAX_PATTERN} characters"
+            f" and {MAX_REPEATS} counted repeats; this one has more"
         )
     try:
         return regex.compile(pattern)
@@ -226,8 +272,10 @@ def _compiled(pattern: str) -> Any:
         raise ConfigError(f"split: regex:{pattern} is not a valid pattern: {error}") from error
 
 
-def _repeats(pattern: str) -> int:
-    """How often counted repeats could copy a character, were they all nested."""
-    return prod(
-        int(most or least or 1) or 1 for least, most in re.findall(r"\{(\d*)(?:,(\d*))?\}", pattern)
-    )
+def _max_copies(pattern: str) -> int:
+    """Return how often counted repeats could copy a character if all of them were nested."""
+    counts = []
+    for least, most in re.findall(r"\{(\d*)(?:,(\d*))?\}", pattern):
+        # A repeat of 0 still counts as one copy: it must not hide the other repeats.
+        counts.append(int(most or least or 1) or 1)
+    return prod(counts)

@@ -54,7 +54,7 @@ def test_what_is_no_template_is_one_line_that_says_what_there_is(
 
 def test_a_place_that_nothing_fills_is_refused(shipped: Path) -> None:
     with pytest.raises(
-        ConfigError, match=r"strict\.txt: unknown place \{answer\}; it may use: \{question\}$"
+        ConfigError, match=r"strict\.txt: unknown placeholder \{answer\}; it may use: \{question\}$"
     ):
         read_template("strict", shipped, ("question",))
 
