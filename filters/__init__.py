@@ -1,1 +1,1 @@
-"""Filters: which labelled traces of a dataset are left out of training, one file per reason."""
+"""Filters: plugins that exclude labelled traces from training, one file per reason."""

@@ -1,6 +1,6 @@
-"""Balance: as many traces with a first error as without (so does OmegaPRM, arXiv 2406.06592)."""
+"""Balance: equal numbers of traces with and without an error (as OmegaPRM, arXiv 2406.06592)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -15,10 +15,12 @@ __all__ = ["Balance"]
 
 @dataclass(frozen=True, kw_only=True)
 class Balance:
-    """Drop traces of the larger side until `negatives_per_positive` traces with a first error stand beside one without.
+    """Drop traces of the larger class until the classes have the ratio `negatives_per_positive`.
 
-    Which ones go is drawn by the traces' ids, so that a larger dataset keeps most of what a smaller one kept. Where a side is empty,
-    nothing of the other is left. Traces without a first error either way are not counted and stay.
+    Negatives are traces with a first error, positives are traces without one. The dropped traces
+    are selected by a hash of their ids, so a larger dataset keeps most of what a smaller one kept.
+    If one class is empty, nothing of the other class is kept. Traces whose first error is undecided
+    are not counted and are kept.
     """
 
     negatives_per_positive: Annotated[float, Field(gt=0)] = 1.0
@@ -26,24 +28,26 @@ class Balance:
     version: ClassVar[int] = 1
 
     def drop(self, candidates: Candidates) -> Mapping[str, str]:
-        """What the larger side has too many of."""
-        positives, negatives = list[str](), list[str]()
+        """Return the surplus traces of the larger class."""
+        positives: list[str] = []
+        negatives: list[str] = []
         for candidate in candidates():
-            if candidate.label.first_error is not None:
-                side = positives if candidate.label.first_error == NO_ERROR else negatives
-                side.append(candidate.trace.trace_id)
-        wanted = round(len(positives) * self.negatives_per_positive)
-        if len(negatives) > wanted:
-            return _beyond(
-                wanted, negatives, f"with a first error, beside {len(positives)} without"
-            )
-        return _beyond(
-            round(len(negatives) / self.negatives_per_positive),
-            positives,
-            f"without error, beside {len(negatives)} with one",
-        )
+            first_error = candidate.label.first_error
+            if first_error == NO_ERROR:
+                positives.append(candidate.trace.trace_id)
+            elif first_error is not None:
+                negatives.append(candidate.trace.trace_id)
+        max_negatives = round(len(positives) * self.negatives_per_positive)
+        if len(negatives) > max_negatives:
+            classes = f"with a first error are kept, for {len(positives)} without one"
+            return _surplus(negatives, max_negatives, classes)
+        max_positives = round(len(negatives) / self.negatives_per_positive)
+        classes = f"without an error are kept, for {len(negatives)} with one"
+        return _surplus(positives, max_positives, classes)
 
 
-def _beyond(wanted: int, side: list[str], told: str) -> Mapping[str, str]:
-    drawn = sorted(side, key=lambda trace_id: digest("balance", trace_id))
-    return dict.fromkeys(drawn[wanted:], f"{min(wanted, len(side))} of {len(side)} stay {told}")
+def _surplus(trace_ids: Sequence[str], max_kept: int, classes: str) -> Mapping[str, str]:
+    """Return the reasons for the traces beyond `max_kept`, in the order of their hashes."""
+    by_hash = sorted(trace_ids, key=lambda trace_id: digest("balance", trace_id))
+    kept = min(max_kept, len(trace_ids))
+    return dict.fromkeys(by_hash[max_kept:], f"{kept} of {len(trace_ids)} {classes}")

@@ -1,7 +1,8 @@
-"""What a filter is, and what it sees of a dataset.
+"""The protocol of filters and the traces that they receive.
 
-A filter looks at all traces whose labels are kept so far, and says which of them to leave out and why. It asks no model, so
-filters can be changed at will: only labels are made anew.
+A filter reads all traces whose labels are kept so far and returns which of them to exclude, with
+the reason. It uses no model. Filters can therefore be changed at low cost: only the labels are
+computed again.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -11,7 +12,7 @@ from pydantic import Field
 
 from stepmark.records import Label, Problem, Trace
 
-__all__ = ["Candidate", "Candidates", "Filter", "HasExternalInput", "Share", "one_by_one"]
+__all__ = ["Candidate", "Candidates", "Filter", "HasExternalInput", "Share", "drop_one_by_one"]
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -25,31 +26,46 @@ class Candidate(NamedTuple):
 
 
 Candidates = Callable[[], Iterable[Candidate]]
-"""Each call passes over all candidates from the start, in an order that means nothing."""
+"""A function that starts a new pass over all candidates, in an arbitrary order."""
 
 
 class Filter(Protocol):
-    """A reason to leave traces out.
+    """A rule that excludes traces from training.
 
-    What it drops depends on which candidates there are and not on their order. It may keep ids, numbers and signatures in memory, never
-    the texts of all candidates.
+    The result depends on the set of candidates, not on their order. A filter may hold ids, numbers
+    and signatures in memory, but never the texts of all candidates.
     """
 
     def drop(self, candidates: Candidates) -> Mapping[str, str]:
-        """By trace id, why the trace is left out; the others stay."""
+        """Return the reason for every trace to exclude, by trace id; other traces are kept."""
         ...
 
 
 @runtime_checkable
 class HasExternalInput(Protocol):
-    """A filter that goes by more than its parameters."""
+    """A filter that also reads files or data sets."""
 
-    def content(self) -> str:
-        """A digest of what it goes by; a `UserError` where that cannot be read."""
+    def digest(self) -> str:
+        """Return a digest of the external input.
+
+        Raises:
+            UserError: The input cannot be read.
+        """
         ...
 
 
-def one_by_one(candidates: Candidates, reason: Callable[[Candidate], str]) -> Mapping[str, str]:
-    """What a filter drops that looks at each candidate alone; the reason is empty where it stays."""
-    told = ((candidate.trace.trace_id, reason(candidate)) for candidate in candidates())
-    return {trace_id: why for trace_id, why in told if why}
+def drop_one_by_one(
+    candidates: Candidates, reason: Callable[[Candidate], str]
+) -> Mapping[str, str]:
+    """Apply a rule to every candidate separately.
+
+    Args:
+        candidates: The candidates.
+        reason: Returns why a candidate is excluded, or "" if it is kept.
+    """
+    reasons: dict[str, str] = {}
+    for candidate in candidates():
+        candidate_reason = reason(candidate)
+        if candidate_reason:
+            reasons[candidate.trace.trace_id] = candidate_reason
+    return reasons

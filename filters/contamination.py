@@ -1,10 +1,12 @@
-"""Contamination: questions that are in a set on which models are evaluated.
+"""Contamination: drop questions that occur in a set on which models are evaluated.
 
-As Tülu 3 does it (Lambert et al. 2024, arXiv 2411.15124, section 3.2): an evaluation question is found in one of ours when the
-runs of `ngram` words that the two share cover more than `share` of the evaluation question's words. Letter case and punctuation do not
-count. An evaluation question of fewer words than a run is found where ours is the same, word for word.
+The method is that of Tülu 3 (Lambert et al. 2024, arXiv 2411.15124, section 3.2). A question
+contains an evaluation question if their shared n-grams of `ngram` words cover more than `share` of
+the words of the evaluation question. Letter case and punctuation are ignored. An evaluation
+question with fewer than `ngram` words matches only a question with the same words.
 
-What is not covered: paraphrases, translations, and what was copied into a solution and not into its question.
+What is not covered: paraphrases, translations, and text that was copied into a solution but not
+into its question.
 """
 
 from collections import defaultdict
@@ -15,7 +17,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
-from filters._tokens import normalised, words
+from filters._tokens import normalize, words
 from filters.base import Candidates, Share
 from problems.base import Source
 from problems.tabular.problem_stream import REPEATED
@@ -28,7 +30,7 @@ __all__ = ["Contamination"]
 
 
 class _Question(NamedTuple):
-    """An evaluation question: its place among those of its source, and how many words it has."""
+    """An evaluation question: its source, its number in the source and its length in words."""
 
     source: str
     number: int
@@ -36,10 +38,14 @@ class _Question(NamedTuple):
 
 
 class _Index(NamedTuple):
-    """All runs of words of the evaluation questions, and where each stands: (question, first word)."""
+    """The n-grams of all evaluation questions.
+
+    `ngrams` maps the digest of an n-gram to its positions: (index of the question, first word).
+    `content` is a digest of all questions.
+    """
 
     questions: Sequence[_Question]
-    runs: Mapping[str, Sequence[tuple[int, int]]]
+    ngrams: Mapping[str, Sequence[tuple[int, int]]]
     content: str
 
 
@@ -47,9 +53,10 @@ class _Index(NamedTuple):
 class Contamination:
     """Drop every trace of a problem whose question is in an evaluation set.
 
-    `against` holds sources of problems as [problems] does: { use = "files", paths = ["test.jsonl"] }, { use = "huggingface", name =
-    "openai/gsm8k", config = "main", split = "test" }; `fields` names the column. A set is read whole or not at all: a row
-    that cannot be used ends the run, since it could be the one that leaks. Memory is about 0.4 KB a word of the sets.
+    `against` lists sources of problems, in the same form as [problems]: { use = "files", paths =
+    ["test.jsonl"] }, { use = "huggingface", name = "openai/gsm8k", config = "main", split = "test"
+    }; `fields` names the column of the question. An invalid row stops the run, because it could be
+    the row that leaks. The index takes about 0.4 KB of memory per word of the evaluation sets.
     """
 
     against: Annotated[tuple[Mapping[str, Any], ...], Field(min_length=1)]
@@ -59,77 +66,94 @@ class Contamination:
     version: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
+        # Report invalid source tables before the run starts.
         self._sources()
 
-    def content(self) -> str:
-        """The digest of all evaluation questions."""
+    def digest(self) -> str:
+        """Return a digest of all evaluation questions."""
         return self._index.content
 
     def drop(self, candidates: Candidates) -> Mapping[str, str]:
-        """The traces of questions that are evaluated on."""
-        told, reasons = dict[str, str](), dict[str, str]()
+        """Return the traces of contaminated questions."""
+        reason_by_problem: dict[str, str] = {}
+        reasons: dict[str, str] = {}
         for problem, trace, _ in candidates():
-            if problem.problem_id not in told:
-                told[problem.problem_id] = self._reason(problem.question)
-            if why := told[problem.problem_id]:
-                reasons[trace.trace_id] = why
+            # A problem has many traces, so its question is compared only once.
+            if problem.problem_id not in reason_by_problem:
+                reason_by_problem[problem.problem_id] = self._reason(problem.question)
+            reason = reason_by_problem[problem.problem_id]
+            if reason:
+                reasons[trace.trace_id] = reason
         return reasons
 
     def _reason(self, question: str) -> str:
-        covered: dict[int, set[int]] = defaultdict(set)
-        for run, _, length in self._runs(words(normalised(question))):
-            for index, start in self._index.runs.get(run, ()):
-                covered[index].update(range(start, start + length))
+        """Return the most similar evaluation question and its covered share; "" if none matches."""
+        covered_words: dict[int, set[int]] = defaultdict(set)
+        for ngram, _, length in self._ngrams(words(normalize(question))):
+            for index, start in self._index.ngrams.get(ngram, ()):
+                covered_words[index].update(range(start, start + length))
         shares = {
-            index: len(found) / self._index.questions[index].words
-            for index, found in covered.items()
+            index: len(covered) / self._index.questions[index].words
+            for index, covered in covered_words.items()
         }
-        worst = max(shares, key=lambda index: (shares[index], -index), default=-1)
-        if worst < 0 or shares[worst] <= self.share:
+        # Of equal shares the first question is named, independent of the order of the matches.
+        most_covered = max(shares, key=lambda index: (shares[index], -index), default=None)
+        if most_covered is None or shares[most_covered] <= self.share:
             return ""
-        found = self._index.questions[worst]
-        return f"{shares[worst]:.0%} of question {found.number} of {found.source}"
+        match = self._index.questions[most_covered]
+        return f"{shares[most_covered]:.0%} of question {match.number} of {match.source}"
 
     def _sources(self) -> Sequence[Source]:
         return [plugins.build("problems", table) for table in self.against]
 
     @cached_property
     def _index(self) -> _Index:
-        questions, runs = list[_Question](), defaultdict[str, list[tuple[int, int]]](list)
-        contents = list[str]()
+        questions: list[_Question] = []
+        ngrams: dict[str, list[tuple[int, int]]] = defaultdict(list)
+        contents: list[str] = []
         for source in self._sources():
-            for number, problem in enumerate(_questions(source), start=1):
-                found = words(normalised(problem.question))
-                contents.append(digest(problem.source, found))
-                for run, start, _ in self._runs(found):
-                    runs[run].append((len(questions), start))
-                questions.append(_Question(problem.source, number, len(found)))
-        return _Index(questions, dict(runs), digest(contents))
+            for number, problem in enumerate(_evaluation_questions(source), start=1):
+                question_words = words(normalize(problem.question))
+                contents.append(digest(problem.source, question_words))
+                for ngram, start, _ in self._ngrams(question_words):
+                    ngrams[ngram].append((len(questions), start))
+                questions.append(_Question(problem.source, number, len(question_words)))
+        return _Index(questions, dict(ngrams), digest(contents))
 
-    def _runs(self, found: Sequence[str]) -> Iterator[tuple[str, int, int]]:
-        """Every run's digest, first word and number of words; a shorter text is one run."""
-        length = min(self.ngram, len(found))
-        for start in range(len(found) - length + 1 if length else 0):
-            yield digest(found[start : start + length]), start, length
+    def _ngrams(self, question_words: Sequence[str]) -> Iterator[tuple[str, int, int]]:
+        """Yield the digest, first word and length of every n-gram.
+
+        A shorter text is one n-gram, and an empty text has none.
+        """
+        length = min(self.ngram, len(question_words))
+        if length == 0:
+            return
+        for start in range(len(question_words) - length + 1):
+            yield digest(question_words[start : start + length]), start, length
 
 
-def _questions(source: Source) -> Iterator[Problem]:
-    """The problems of an evaluation set, which has some and no row that is left out, save for repetitions."""
-    empty = True
+def _evaluation_questions(source: Source) -> Iterator[Problem]:
+    """Yield the problems of an evaluation set.
+
+    Raises:
+        InputError: The set is empty, or a row is invalid for another reason than being repeated.
+    """
+    is_empty = True
     for row in source.problems():
         if isinstance(row, Problem):
-            empty = False
+            is_empty = False
             yield row
         elif not row.reason.startswith(REPEATED):
             raise InputError(_unusable(row))
-    if empty:
+    if is_empty:
         raise InputError(
-            "filters.contamination: an evaluation set has no question; name the column with fields = { question = … }"
+            "filters.contamination: an evaluation set has no question;"
+            " name the column with fields = { question = … }"
         )
 
 
 def _unusable(row: Rejected) -> str:
     return (
         f"filters.contamination: {row.file}, row {row.row}, field '{row.field}': {row.reason};"
-        " an evaluation set is compared whole: mend the row, or name the column with fields"
+        " an evaluation set is compared whole: fix the row, or name the column with fields"
     )

@@ -1,25 +1,29 @@
-"""Duplicates: the same question asked again, the same solution of a problem written again, exactly or nearly.
+"""Duplicates: drop repeated questions, and repeated solutions of a problem, exact or near.
 
-Exact: equal once letter case, forms of characters and white space are evened out. Near: their shingles (runs of tokens) have a Jaccard
-similarity of at least `threshold`, estimated from MinHash signatures (Broder 1997) and found by locality-sensitive hashing.
+Exact duplicates are equal after normalization of letter case, Unicode forms and white space. Near
+duplicates have shingles (runs of tokens) with a Jaccard similarity of at least `threshold`,
+estimated from MinHash signatures (Broder 1997) and searched with locality-sensitive hashing.
 
-Texts with different numbers are never near: "15 - 4 = 11" is no copy of "15 - 4 = 12", and a problem with other numbers is another problem.
-Nor are traces whose labels name different first errors: a word may make the difference, and such a pair teaches more than either.
+Texts with different numbers are never near duplicates: "15 - 4 = 11" is not a copy of
+"15 - 4 = 12", and a problem with other numbers is another problem. Traces whose labels have
+different first errors are not near duplicates either: the changed word can be the error, and such a
+pair is more informative than either trace.
 
-What is not covered: the same question in other words; numbers that one text writes in words. Traces are compared with the traces of their
-own problem. The estimate of a similarity is off by 0.04 (one standard deviation at 0.7).
+What is not covered: the same question in other words; numbers that one text writes in words. A
+trace is compared only with the traces of its own problem. The estimated similarity has a standard
+deviation of 0.04 (at 0.7).
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from datasketch import MinHash, MinHashLSH
 from pydantic import Field
 
-from filters._tokens import normalised, numbers, tokens
+from filters._tokens import normalize, numbers, tokens
 from filters.base import Candidates
 from stepmark.identity import digest
 
@@ -27,33 +31,37 @@ __all__ = ["Duplicates"]
 
 PERMUTATIONS = 128
 SEED = 1
-# Missing a pair costs more than proposing one that the signatures then refuse.
-PROPOSE_WRONGLY, MISS = 0.1, 0.9
+# Weights of the two errors of the hash bands. A missed pair is lost, whereas a wrongly proposed one
+# is rejected when the signatures are compared.
+FALSE_POSITIVE_WEIGHT = 0.1
+FALSE_NEGATIVE_WEIGHT = 0.9
 
 
 class _Text(NamedTuple):
-    """A text by its id, normalised; texts of different groups are no duplicates."""
+    """A normalized text with its id; only texts of the same group can be duplicates."""
 
-    name: str
+    text_id: str
     group: str
     text: str
     first_error: int | None = None
 
 
-class _Print(NamedTuple):
-    """What is kept of a text that is not alone in its group."""
+class _Signature(NamedTuple):
+    """The data that is kept in memory of a text whose group has more than one member."""
 
     exact: str
+    """The digest of the normalized text."""
     first_error: int | None
-    signature: Any
+    minhash: Any
 
 
 @dataclass(frozen=True, kw_only=True)
 class Duplicates:
-    """Keep the first of each group of duplicates, by id, and drop the others: every trace of a repeated question, every repeated trace.
+    """Keep the first of each group of duplicates, by id, and drop the others.
 
-    A text is compared with those that are kept, so a chain of small changes ends where the first text is no longer near. Memory is about
-    0.3 KB a text, and 4 KB more for one whose numbers another one has, too.
+    All traces of a repeated question are dropped. A text is compared only with texts that are kept,
+    so a chain of small changes ends where the first text is no longer near. The memory is about 0.3
+    KB per text, and 4 KB more for a text that has the same numbers as another one.
     """
 
     of: Annotated[tuple[Literal["questions", "traces"], ...], Field(min_length=1)] = (
@@ -66,92 +74,108 @@ class Duplicates:
     version: ClassVar[int] = 1
 
     def drop(self, candidates: Candidates) -> Mapping[str, str]:
-        """The repetitions, each with the id of what it repeats."""
-        repeated = (
-            self._repeated(lambda: _questions(candidates), "that of problem")
-            if "questions" in self.of
-            else {}
-        )
-        reasons = {
-            trace.trace_id: f"its question is {repeated[problem.problem_id]}"
-            for problem, trace, _ in candidates()
-            if problem.problem_id in repeated
-        }
+        """Return the repetitions, each with the id of the text that it repeats."""
+        repeated_problems: Mapping[str, str] = {}
+        if "questions" in self.of:
+            questions = partial(_questions, candidates)
+            repeated_problems = self._repetitions(questions, "that of problem")
+        reasons: dict[str, str] = {}
+        for problem, trace, _ in candidates():
+            if problem.problem_id in repeated_problems:
+                repetition = repeated_problems[problem.problem_id]
+                reasons[trace.trace_id] = f"its question is {repetition}"
         if "traces" in self.of:
-            reasons |= self._repeated(lambda: _traces(candidates, but=repeated), "trace")
+            traces = partial(_traces, candidates, excluded_problems=repeated_problems)
+            reasons |= self._repetitions(traces, "trace")
         return reasons
 
-    def _repeated(self, texts: Callable[[], Iterator[_Text]], kind: str) -> dict[str, str]:
-        """By id, which text of its group a text repeats."""
-        sizes = Counter({text.name: text.group for text in texts()}.values())
-        groups: dict[str, dict[str, _Print]] = defaultdict(dict)
+    def _repetitions(self, texts: Callable[[], Iterator[_Text]], kind: str) -> Mapping[str, str]:
+        """Return the text that each repetition repeats, by the id of the repetition.
+
+        `texts` is read twice: signatures are expensive, so that they are computed only for texts
+        whose group has more than one member.
+        """
+        group_of = {text.text_id: text.group for text in texts()}
+        group_sizes = Counter(group_of.values())
+        groups: dict[str, dict[str, _Signature]] = defaultdict(dict)
         for text in texts():
-            if sizes[text.group] > 1 and text.name not in groups[text.group]:
-                groups[text.group][text.name] = self._print(text)
-        return {
-            name: told
-            for prints in groups.values()
-            for name, told in self._within(prints, kind).items()
-        }
+            signatures = groups[text.group]
+            if group_sizes[text.group] > 1 and text.text_id not in signatures:
+                signatures[text.text_id] = self._signature(text)
+        repetitions: dict[str, str] = {}
+        for signatures in groups.values():
+            repetitions |= self._repetitions_in_group(signatures, kind)
+        return repetitions
 
-    def _within(self, prints: Mapping[str, _Print], kind: str) -> Mapping[str, str]:
-        found, exact = dict[str, str](), dict[str, str]()
-        near = MinHashLSH(num_perm=PERMUTATIONS, params=self._bands)
-        for name, one in sorted(prints.items()):
-            if one.exact in exact:
-                found[name] = f"the same as {kind} {exact[one.exact]}"
+    def _repetitions_in_group(
+        self, signatures: Mapping[str, _Signature], kind: str
+    ) -> Mapping[str, str]:
+        repetitions: dict[str, str] = {}
+        kept_exact: dict[str, str] = {}
+        kept_near = MinHashLSH(num_perm=PERMUTATIONS, params=self._bands)
+        for text_id, signature in sorted(signatures.items()):
+            if signature.exact in kept_exact:
+                repetitions[text_id] = f"the same as {kind} {kept_exact[signature.exact]}"
                 continue
-            alike = [
-                other for other in near.query(one.signature) if self._is_near(prints[other], one)
+            # Hashing only proposes pairs; the signatures decide.
+            near = [
+                other_id
+                for other_id in kept_near.query(signature.minhash)
+                if self._is_near(signatures[other_id], signature)
             ]
-            if alike:
-                found[name] = f"nearly the same as {kind} {min(alike)}"
+            if near:
+                repetitions[text_id] = f"nearly the same as {kind} {min(near)}"
             else:
-                exact[one.exact] = name
-                near.insert(name, one.signature)
-        return found
+                kept_exact[signature.exact] = text_id
+                kept_near.insert(text_id, signature.minhash)
+        return repetitions
 
-    def _is_near(self, one: _Print, other: _Print) -> bool:
-        return one.first_error == other.first_error and bool(
-            one.signature.jaccard(other.signature) >= self.threshold
-        )
+    def _is_near(self, left: _Signature, right: _Signature) -> bool:
+        if left.first_error != right.first_error:
+            return False
+        return bool(left.minhash.jaccard(right.minhash) >= self.threshold)
 
-    def _print(self, text: _Text) -> _Print:
-        signature = self._blank.copy()
-        signature.update_batch(list(self._shingles(text.text)))
-        return _Print(digest(text.text), text.first_error, signature)
+    def _signature(self, text: _Text) -> _Signature:
+        minhash = self._empty_minhash.copy()
+        minhash.update_batch(list(self._shingles(text.text)))
+        return _Signature(digest(text.text), text.first_error, minhash)
 
     def _shingles(self, text: str) -> Iterator[bytes]:
-        found = tokens(text)
-        for start in range(max(1, len(found) - self.shingle_tokens + 1)):
-            yield " ".join(found[start : start + self.shingle_tokens]).encode(
-                "utf-8", "surrogatepass"
-            )
+        """Yield the encoded runs of `shingle_tokens` tokens; a shorter text is one shingle."""
+        text_tokens = tokens(text)
+        for start in range(max(1, len(text_tokens) - self.shingle_tokens + 1)):
+            shingle = " ".join(text_tokens[start : start + self.shingle_tokens])
+            # Model text can contain lone surrogates, which plain UTF-8 does not encode.
+            yield shingle.encode("utf-8", "surrogatepass")
 
     @cached_property
-    def _blank(self) -> Any:
+    def _empty_minhash(self) -> Any:
+        # Copied for every text: drawing the permutations takes longer than hashing a text.
         return MinHash(num_perm=PERMUTATIONS, seed=SEED)
 
     @cached_property
     def _bands(self) -> tuple[int, int]:
-        """How a signature is cut so that texts above the threshold meet; the library takes 0.1 s to find it."""
-        found = MinHashLSH(
-            threshold=self.threshold, num_perm=PERMUTATIONS, weights=(PROPOSE_WRONGLY, MISS)
-        )
-        return found.b, found.r
+        """Return the number of bands and of rows per band for the threshold.
+
+        The library takes 0.1 s to compute them, so they are shared by all groups.
+        """
+        weights = (FALSE_POSITIVE_WEIGHT, FALSE_NEGATIVE_WEIGHT)
+        optimized = MinHashLSH(threshold=self.threshold, num_perm=PERMUTATIONS, weights=weights)
+        return optimized.b, optimized.r
 
 
 def _questions(candidates: Candidates) -> Iterator[_Text]:
+    """Yield the question of every candidate, grouped by its numbers."""
     for problem, _, _ in candidates():
-        text = normalised(problem.question)
+        text = normalize(problem.question)
         yield _Text(problem.problem_id, digest(numbers(text)), text)
 
 
-def _traces(candidates: Candidates, but: Container[str]) -> Iterator[_Text]:
-    """The traces of all problems but some."""
+def _traces(candidates: Candidates, excluded_problems: Container[str]) -> Iterator[_Text]:
+    """Yield the solution of every candidate, grouped by its problem and its numbers."""
     for problem, trace, label in candidates():
-        if problem.problem_id not in but:
-            text = normalised("".join(trace.steps))
-            yield _Text(
-                trace.trace_id, digest(problem.problem_id, numbers(text)), text, label.first_error
-            )
+        if problem.problem_id in excluded_problems:
+            continue
+        text = normalize("".join(trace.steps))
+        group = digest(problem.problem_id, numbers(text))
+        yield _Text(trace.trace_id, group, text, label.first_error)

@@ -1,14 +1,15 @@
-"""Flawed positives: a right answer with a wrong step is no example of right reasoning.
+"""Flawed positives: drop traces with a correct final answer and an incorrect step.
 
-FAPO (Ding et al. 2025, arXiv 2510.22543) has the name and the count: 20 to 40 % of a model's right answers. A label never calls such a
-trace free of errors. Without this filter it stays, as a trace with a first error, and the view `classes` tells it from the others.
+The term and its frequency (20 to 40 % of a model's correct answers) are from FAPO (Ding et al.
+2025, arXiv 2510.22543). A label never marks such a trace as free of errors: without this filter it
+is kept as a trace with a first error, and the view `classes` lists it as a flawed positive.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from filters.base import Candidate, Candidates, one_by_one
+from filters.base import Candidate, Candidates, drop_one_by_one
 from stepmark.records import NO_ERROR, Verdict
 
 __all__ = ["FlawedPositives"]
@@ -16,13 +17,13 @@ __all__ = ["FlawedPositives"]
 
 @dataclass(frozen=True, kw_only=True)
 class FlawedPositives:
-    """Drop the traces that end right and whose label names a wrong step."""
+    """Drop the traces with a correct final answer whose label has a first error."""
 
     version: ClassVar[int] = 1
 
     def drop(self, candidates: Candidates) -> Mapping[str, str]:
-        """The flawed positives."""
-        return one_by_one(candidates, _reason)
+        """Return the flawed positives."""
+        return drop_one_by_one(candidates, _reason)
 
 
 def _reason(candidate: Candidate) -> str:

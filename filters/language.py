@@ -1,9 +1,11 @@
-"""Language: solutions that slip into another script, or into what is no text at all.
+"""Language: drop solutions that contain other scripts, or characters that are not text.
 
-Letters are counted by their Unicode script; formulas and digits belong to no script and always pass. Control characters, private and
-unassigned code points, lone surrogates and the replacement character are of no script that anyone can expect.
+Letters are classified by their Unicode script. Formulas and digits belong to no script and are
+always accepted. Control characters, private and unassigned code points, lone surrogates and the
+replacement character are never accepted.
 
-What is not covered: languages of one script are not told apart, so that German passes for English.
+What is not covered: languages with the same script are not distinguished, so German text is
+accepted where English is expected.
 """
 
 from collections.abc import Mapping
@@ -14,20 +16,24 @@ from typing import Annotated, Any, ClassVar
 import regex  # type: ignore[import-untyped]
 from pydantic import Field
 
-from filters.base import Candidate, Candidates, Share, one_by_one
+from filters.base import Candidate, Candidates, Share, drop_one_by_one
 from stepmark.errors import ConfigError
 
 __all__ = ["Language"]
 
+# Control characters other than white space, and private, unassigned and surrogate code points.
 BROKEN = r"[[\p{Cc}--\s]\p{Co}\p{Cn}\p{Cs}\ufffd]"
+LETTER = regex.compile(rf"\p{{L}}|{BROKEN}", regex.V1)
+# The scripts of characters that are used with every script.
 NEUTRAL = ("Common", "Inherited")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Language:
-    """Drop a trace in which more than `max_share` of the letters are of other scripts than `scripts`, by their Unicode names.
+    """Drop a trace if more than `max_share` of its letters have a script not in `scripts`.
 
-    Greek is expected beside Latin, since formulas are full of it.
+    `scripts` contains Unicode script names. Greek is expected together with Latin because formulas
+    use its letters.
     """
 
     scripts: Annotated[tuple[str, ...], Field(min_length=1)] = ("Latin", "Greek")
@@ -37,24 +43,27 @@ class Language:
 
     def __post_init__(self) -> None:
         for script in self.scripts:
+            # Identifiers only: the name is inserted into a regular expression.
             if not script.isidentifier() or not _is_script(script):
                 raise ConfigError(
-                    f"filters.language: scripts: no script of Unicode is called '{script}'; some are: Latin, Greek, Han, Cyrillic"
+                    f"filters.language: scripts: no script of Unicode is called '{script}';"
+                    " some are: Latin, Greek, Han, Cyrillic"
                 )
 
     def drop(self, candidates: Candidates) -> Mapping[str, str]:
-        """The traces that are written otherwise than expected."""
-        return one_by_one(candidates, self._reason)
+        """Return the traces with too many unexpected letters."""
+        return drop_one_by_one(candidates, self._reason)
 
     def _reason(self, candidate: Candidate) -> str:
         steps = candidate.trace.steps
-        other = sum(len(self._unexpected.findall(step)) for step in steps)
-        share = other / sum(len(LETTER.findall(step)) for step in steps) if other else 0.0
-        return (
-            f"{share:.0%} of its letters are not {' or '.join(self.scripts)}"
-            if share > self.max_share
-            else ""
-        )
+        unexpected = sum(len(self._unexpected.findall(step)) for step in steps)
+        # Most traces have no unexpected letter: their letters need not be counted.
+        if unexpected == 0:
+            return ""
+        share = unexpected / sum(len(LETTER.findall(step)) for step in steps)
+        if share > self.max_share:
+            return f"{share:.0%} of its letters are not {' or '.join(self.scripts)}"
+        return ""
 
     @cached_property
     def _unexpected(self) -> Any:
@@ -68,6 +77,3 @@ def _is_script(name: str) -> bool:
     except regex.error:
         return False
     return True
-
-
-LETTER = regex.compile(rf"\p{{L}}|{BROKEN}", regex.V1)

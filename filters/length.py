@@ -1,4 +1,4 @@
-"""Length: solutions of too few or too many steps, of endless steps, or that say the same thing over and over."""
+"""Length: drop solutions with too few or too many steps, very long steps, or repeated lines."""
 
 import re
 from collections.abc import Mapping
@@ -7,20 +7,21 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from filters.base import Candidate, Candidates, Share, one_by_one
+from filters.base import Candidate, Candidates, Share, drop_one_by_one
 
 __all__ = ["Length"]
 
 Count = Annotated[int, Field(ge=0)]
-SAYS_SOMETHING = re.compile(r"\w")
-"""What a line must hold to count as repeated: a bracket of a formula may stand on many lines."""
+# Lines without a letter or digit, such as a bracket around a formula, may be repeated.
+HAS_CONTENT = re.compile(r"\w")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Length:
-    """Drop a trace outside the bounds; `max_repeated_lines` is the largest share of its lines that may stand in it before.
+    """Drop a trace outside the bounds.
 
-    The defaults let every solution of ProcessBench pass (2 to 26 steps, none longer than 1,300 characters).
+    `max_repeated_lines` bounds the share of lines that repeat an earlier line. With the default
+    bounds every solution of ProcessBench is kept (2 to 26 steps of at most 1,300 characters).
     """
 
     min_steps: Count = 1
@@ -31,8 +32,8 @@ class Length:
     version: ClassVar[int] = 1
 
     def drop(self, candidates: Candidates) -> Mapping[str, str]:
-        """The traces outside the bounds."""
-        return one_by_one(candidates, self._reason)
+        """Return the traces outside the bounds."""
+        return drop_one_by_one(candidates, self._reason)
 
     def _reason(self, candidate: Candidate) -> str:
         steps = candidate.trace.steps
@@ -41,15 +42,15 @@ class Length:
         longest = max(map(len, steps), default=0)
         if longest > self.max_step_characters:
             return f"a step of {longest} characters, more than {self.max_step_characters}"
-        repeated = _repeated("".join(steps))
-        return (
-            f"{repeated:.0%} of its lines are repeated"
-            if repeated > self.max_repeated_lines
-            else ""
-        )
+        repeated_share = _repeated_share("".join(steps))
+        if repeated_share > self.max_repeated_lines:
+            return f"{repeated_share:.0%} of its lines are repeated"
+        return ""
 
 
-def _repeated(text: str) -> float:
-    """The share of lines that stood there before, whatever their white space."""
-    lines = [" ".join(line.split()) for line in text.splitlines() if SAYS_SOMETHING.search(line)]
-    return 1 - len(set(lines)) / len(lines) if lines else 0.0
+def _repeated_share(text: str) -> float:
+    """Return the share of lines that repeat an earlier line, ignoring white space."""
+    lines = [" ".join(line.split()) for line in text.splitlines() if HAS_CONTENT.search(line)]
+    if not lines:
+        return 0.0
+    return 1 - len(set(lines)) / len(lines)

@@ -1,8 +1,9 @@
-"""PROF: of a problem's traces, keep those whose steps and answer speak the same way.
+"""PROF: keep the traces of each problem whose step values agree with their final answer.
 
-The PRocess cOnsistency Filter of Ye et al. 2025 ("Beyond Correctness", arXiv 2509.03403): right answers of a high mean step value and
-wrong ones of a low one are kept, as many of the ones as of the others where there are enough. Of 5 right and 3 wrong answers, half
-are kept by removing the 3 lowest right ones and the highest wrong one.
+The PRocess cOnsistency Filter (Ye et al. 2025, "Beyond Correctness", arXiv 2509.03403) keeps
+correct answers with a high mean step value and incorrect answers with a low one, in equal numbers
+if there are enough. For 5 correct and 3 incorrect answers, half of the traces are kept by removing
+the 3 lowest correct ones and the highest incorrect one.
 """
 
 from collections import defaultdict
@@ -18,22 +19,26 @@ from stepmark.records import Label, Verdict
 
 __all__ = ["Prof"]
 
+# Counts are rounded to this many digits before `ceil` and `floor`, against floating-point errors:
+# 0.7 of 10 is 7, not the 8 above 7.000000000000001.
 DIGITS = 9
-"""To which a share of a count is exact: 0.7 of 10 is 7, not the 8 above 7.000000000000001."""
 
 
-class _Scored(NamedTuple):
+class _ScoredTrace(NamedTuple):
+    """A trace with its mean step value and whether its final answer is correct."""
+
     trace_id: str
     value: float
-    right: bool
+    is_correct: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prof:
-    """Keep the share `keep` of every problem's traces, of these the share `right` with a right answer.
+    """Keep the share `keep` of the traces of each problem, of which a share `right` is correct.
 
-    Where one kind runs short the other fills up. A mean is of the steps that have a value. A trace of no step value, or whose outcome
-    is unknown, is neither consistent nor inconsistent: it is not counted and stays.
+    If there are too few traces of one outcome, traces of the other outcome replace them. The mean
+    is over the steps that have a value. A trace without step values or with an unknown outcome is
+    not counted and is kept.
     """
 
     keep: Share = 0.5
@@ -42,49 +47,53 @@ class Prof:
     version: ClassVar[int] = 1
 
     def drop(self, candidates: Candidates) -> Mapping[str, str]:
-        """The traces whose steps say other than their answers."""
-        problems: dict[str, list[_Scored]] = defaultdict(list)
+        """Return the least consistent traces of each problem."""
+        traces_by_problem: dict[str, list[_ScoredTrace]] = defaultdict(list)
         for candidate in candidates():
-            if (scored := _scored(candidate)) is not None:
-                problems[candidate.problem.problem_id].append(scored)
-        return {
-            trace_id: reason
-            for scored in problems.values()
-            for trace_id, reason in self._of_problem(scored).items()
-        }
+            scored = _score(candidate)
+            if scored is not None:
+                traces_by_problem[candidate.problem.problem_id].append(scored)
+        reasons: dict[str, str] = {}
+        for traces in traces_by_problem.values():
+            reasons |= self._drop_of_problem(traces)
+        return reasons
 
-    def _of_problem(self, scored: Sequence[_Scored]) -> Mapping[str, str]:
-        right = sorted(
-            (one for one in scored if one.right),
-            key=lambda one: (-one.value, digest("prof", one.trace_id)),
-        )
-        wrong = sorted(
-            (one for one in scored if not one.right),
-            key=lambda one: (one.value, digest("prof", one.trace_id)),
-        )
-        kept = ceil(round(self.keep * len(scored), DIGITS))
-        of_right = min(
-            len(right), max(kept - len(wrong), floor(round(self.right * kept, DIGITS) + 0.5))
-        )
-        of_wrong = kept - of_right
-        return {
-            **{one.trace_id: _reason(one, of_right, len(right)) for one in right[of_right:]},
-            **{one.trace_id: _reason(one, of_wrong, len(wrong)) for one in wrong[of_wrong:]},
-        }
+    def _drop_of_problem(self, traces: Sequence[_ScoredTrace]) -> Mapping[str, str]:
+        # The most consistent traces come first. Equal values are ordered by a hash of their ids.
+        correct = [trace for trace in traces if trace.is_correct]
+        correct.sort(key=lambda trace: (-trace.value, digest("prof", trace.trace_id)))
+        incorrect = [trace for trace in traces if not trace.is_correct]
+        incorrect.sort(key=lambda trace: (trace.value, digest("prof", trace.trace_id)))
+
+        kept = ceil(round(self.keep * len(traces), DIGITS))
+        target_correct = floor(round(self.right * kept, DIGITS) + 0.5)
+        # Missing incorrect traces are replaced by correct ones, as far as there are any.
+        kept_correct = min(len(correct), max(kept - len(incorrect), target_correct))
+        kept_incorrect = kept - kept_correct
+
+        reasons: dict[str, str] = {}
+        for trace in correct[kept_correct:]:
+            reasons[trace.trace_id] = (
+                f"mean step value {trace.value:.3f}, not among the {kept_correct} highest"
+                f" of the problem's {len(correct)} right answers"
+            )
+        for trace in incorrect[kept_incorrect:]:
+            reasons[trace.trace_id] = (
+                f"mean step value {trace.value:.3f}, not among the {kept_incorrect} lowest"
+                f" of the problem's {len(incorrect)} wrong answers"
+            )
+        return reasons
 
 
-def _scored(candidate: Candidate) -> _Scored | None:
-    value, outcome = _mean_value(candidate.label), candidate.trace.outcome
+def _score(candidate: Candidate) -> _ScoredTrace | None:
+    """Return the trace with its mean step value; None if it has no value or no known outcome."""
+    value = _mean_value(candidate.label)
+    outcome = candidate.trace.outcome
     if value is None or outcome is Verdict.UNKNOWN:
         return None
-    return _Scored(candidate.trace.trace_id, value, outcome is Verdict.CORRECT)
+    return _ScoredTrace(candidate.trace.trace_id, value, outcome is Verdict.CORRECT)
 
 
 def _mean_value(label: Label) -> float | None:
     values = [step.value for step in label.steps if step.value is not None]
     return fmean(values) if values else None
-
-
-def _reason(one: _Scored, kept: int, among: int) -> str:
-    kind, end = ("right", "highest") if one.right else ("wrong", "lowest")
-    return f"mean step value {one.value:.3f}, not among the {kept} {end} of the problem's {among} {kind} answers"

@@ -36,10 +36,10 @@ def test_the_larger_side_is_cut_to_the_ratio(
 
 def test_the_reason_counts_both_sides() -> None:
     assert set(drops(Balance(), side("p", 1, NO_ERROR) + side("n", 3, 2)).values()) == {
-        "1 of 3 stay with a first error, beside 1 without"
+        "1 of 3 with a first error are kept, for 1 without one"
     }
     assert set(drops(Balance(), side("p", 4, NO_ERROR) + side("n", 2, 2)).values()) == {
-        "2 of 4 stay without error, beside 2 with one"
+        "2 of 4 without an error are kept, for 2 with one"
     }
 
 

@@ -121,10 +121,10 @@ def test_a_data_set_by_name_is_read(tmp_path: Path) -> None:
 
 def test_the_content_is_the_questions(tmp_path: Path) -> None:
     path = file(tmp_path, {"question": TEST})
-    before = against(path).content()
-    assert against(path).content() == before
+    before = against(path).digest()
+    assert against(path).digest() == before
     file(tmp_path, {"question": TEST + " more"})
-    assert against(path).content() != before
+    assert against(path).digest() != before
 
 
 @pytest.mark.parametrize(
@@ -142,11 +142,11 @@ def test_a_set_that_cannot_be_compared_whole_is_told(
     tmp_path: Path, rows: list[object], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        against(file(tmp_path, *rows)).content()
+        against(file(tmp_path, *rows)).digest()
 
 
 def test_a_set_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"nowhere\.jsonl does not exist|no file matches .*nowhere\.jsonl"
     ):
-        against(str(tmp_path / "nowhere.jsonl")).content()
+        against(str(tmp_path / "nowhere.jsonl")).digest()
