@@ -1,1 +1,1 @@
-"""Parquet parts, their schemas, DuckDB over them, trainer formats and the Hub."""
+"""Datasets as Parquet parts, SQL queries over them, trainer formats and exports to the Hub."""

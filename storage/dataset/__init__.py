@@ -1,1 +1,1 @@
-"""A dataset on disk or in a bucket: parts, schemas and rows."""
+"""Datasets on disk or in a bucket: parts, schemas and rows."""

@@ -1,4 +1,4 @@
-"""A dataset: tables as Parquet parts in a folder or a bucket, each part whole or absent.
+"""A dataset: tables as Parquet parts in a folder or a bucket; every part is complete or absent.
 
     DATASET/problems/part-00000.parquet
             traces/part-00000.parquet
@@ -8,10 +8,12 @@
             annotations/<method>/part-00000.parquet
             labels/part-00000.parquet
             rejected/part-00000.parquet
-            run.toml                 the run file that made it; label.toml: the one of a later `stepmark label`
+            run.toml                 the run file that made the dataset
+            label.toml               the run file of a later `stepmark label`
 
-A part's footer carries the fingerprint of everything that could change its content. One run at a time writes to a dataset; any number
-may read. Memory stays bounded by one row group (64 MiB), whatever the dataset's size.
+The footer of a part contains its part key: a digest of everything that could change its content. A
+dataset has at most one writer at a time and any number of readers. Memory is bounded by one row
+group (64 MiB), for datasets of any size.
 """
 
 import re
@@ -34,44 +36,69 @@ __all__ = ["Dataset"]
 
 Record = TypeVar("Record")
 
-_RUN_FILE, _LABEL_FILE = "run.toml", "label.toml"
+_RUN_FILE = "run.toml"
+_LABEL_FILE = "label.toml"
+# Only the names that `_path` writes: five digits, or more without a leading zero.
 _PART = re.compile(r"part-(\d{5}|[1-9]\d{5,})\.parquet", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset by its URI: a local folder, or whatever fsspec opens (`s3://…`, `hf://…`, `memory://…`)."""
+    """A dataset at a URI: a local folder or any URI that fsspec opens (`s3://…`, `memory://…`)."""
 
     uri: str
 
     @cached_property
     def folder(self) -> Folder:
-        """The folder itself; `ConfigError` or `InstallError` when the URI cannot be one."""
+        """Return the folder of the dataset.
+
+        Raises:
+            ConfigError: The URI is invalid.
+            InstallError: The URI's protocol needs a package that is not installed.
+        """
         return Folder(self.uri)
 
     def exists(self) -> bool:
-        """Whether there is a run file or a table. An empty folder is no dataset: a bucket has no such thing."""
+        """Check that there is a run file or a table.
+
+        An empty folder is not a dataset, because a bucket cannot contain an empty folder.
+        """
         return self.folder.has(_RUN_FILE) or not SCHEMAS.keys().isdisjoint(self.folder.folders())
 
     def require(self) -> None:
-        """`DatasetError` unless the dataset exists."""
+        """Check that the dataset exists.
+
+        Raises:
+            DatasetError: It does not.
+        """
         if not self.exists():
             raise DatasetError(
                 f"no dataset at {self.uri}; `stepmark run` or `stepmark import` makes one"
             )
 
     def check_writable(self) -> None:
-        """`DatasetError` unless a file can be written there; makes the folder."""
+        """Create the folder and check that a file can be written to it.
+
+        Raises:
+            DatasetError: It cannot.
+        """
         with self.folder.writing(".writable") as file:
             file.write(b"")
         self.folder.remove(".writable")
 
-    def alone(self) -> AbstractContextManager[None]:
-        """Hold the dataset against other writers; `DatasetError` while another has it. Only a local folder can be held."""
+    def writer_lock(self) -> AbstractContextManager[None]:
+        """Acquire the writer lock; without effect if the dataset is not in a local folder.
+
+        Raises:
+            DatasetError: Another process holds the lock.
+        """
         return self.folder.locked(".lock")
 
     def sweep(self) -> None:
-        """Remove what killed runs left half written. Readers never see it; this gives the space back."""
+        """Remove the incomplete files of killed runs, which only take up space.
+
+        The caller must hold the writer lock.
+        """
         self.folder.sweep()
         for kind in SCHEMAS.keys() & set(self.folder.folders()):
             self.folder.sweep(kind)
@@ -79,19 +106,19 @@ class Dataset:
                 self.folder.sweep(f"{kind}/{name}")
 
     def write_part(
-        self, table: Table[Record], shard: int, records: Iterable[Record], fingerprint: str
+        self, table: Table[Record], shard: int, records: Iterable[Record], part_key: str
     ) -> int:
-        """Write a part whole, in place of the one that stands there; returns the number of rows."""
+        """Write a part atomically, replacing the existing one; return the number of rows."""
         with self.folder.writing(_path(table, shard)) as file:
-            return write(file, table.schema, map(to_row, records), fingerprint)
+            return write(file, table.schema, map(to_row, records), part_key)
 
-    def has_part(self, table: Table[Any], shard: int, fingerprint: str) -> bool:
-        """Whether the part stands, whole, under this fingerprint; only its footer is read."""
+    def has_part(self, table: Table[Any], shard: int, part_key: str) -> bool:
+        """Check that the shard has a complete part with this key; only the footer is read."""
         footer = self.footer(table, shard)
-        return footer is not None and footer.fingerprint == fingerprint
+        return footer is not None and footer.part_key == part_key
 
     def footer(self, table: Table[Any], shard: int) -> Footer | None:
-        """What a part says of itself; None when there is none, or it is torn or foreign."""
+        """Return the footer of a part; None if the part is missing, truncated or not ours."""
         path = _path(table, shard)
         if not self.folder.has(path):
             return None
@@ -99,73 +126,102 @@ class Dataset:
             return read_footer(file, table.schema)
 
     def shards(self, table: Table[Any]) -> tuple[int, ...]:
-        """The shards that have a part, in order. A torn part is among them until `keep` removes it."""
-        names = (_PART.fullmatch(name) for name in self.folder.files(table.folder))
-        return tuple(sorted(int(match[1]) for match in names if match))
+        """Return the shards that have a part, in ascending order.
+
+        They include the shards of truncated parts, until `keep` removes these.
+        """
+        shards = []
+        for name in self.folder.files(table.folder):
+            match = _PART.fullmatch(name)
+            if match:
+                shards.append(int(match[1]))
+        return tuple(sorted(shards))
 
     def read_part(self, table: Table[Record], shard: int) -> Iterator[Record]:
-        """The records of one part, a few in memory at a time; `DatasetError` when it is missing or damaged."""
+        """Yield the records of one part, with a few in memory at a time.
+
+        Raises:
+            DatasetError: The part is missing or damaged.
+        """
         path = _path(table, shard)
         with self.folder.reading(path) as file:
             try:
                 for row in read(file):
                     yield to_record(table.record, row)
             except (pa.ArrowException, OSError) as error:
+                # An OSError of a remote folder can be a network error, which `reading` reports.
                 if isinstance(error, OSError) and not self.folder.is_local:
-                    raise  # a network that is down makes no part damaged
+                    raise
                 raise DatasetError(
-                    f"{self.folder.location(path)} is damaged: delete it and run again to make it anew"
+                    f"{self.folder.location(path)} is damaged: delete it and run again"
                 ) from error
 
     def read(self, table: Table[Record]) -> Iterator[Record]:
-        """All records of a table, part by part."""
+        """Yield all records of a table, part by part."""
         for shard in self.shards(table):
             yield from self.read_part(table, shard)
 
     def count(self, table: Table[Any]) -> int:
-        """The number of rows of a table, from its footers alone."""
-        footers = (self.footer(table, shard) for shard in self.shards(table))
-        return sum(footer.rows for footer in footers if footer is not None)
+        """Return the number of rows of a table; only footers are read."""
+        rows = 0
+        for shard in self.shards(table):
+            footer = self.footer(table, shard)
+            if footer is not None:
+                rows += footer.rows
+        return rows
 
-    def keep(self, table: Table[Any], wanted: Mapping[int, str]) -> frozenset[int]:
-        """Remove every part but those that stand under the fingerprint wanted for their shard; returns the shards that stand.
+    def keep(self, table: Table[Any], part_keys: Mapping[int, str]) -> frozenset[int]:
+        """Remove every part that does not have the key expected for its shard.
 
-        Called before a table's first part is written, so its rows of two fingerprints never mix.
+        Call this before writing the first part of a table, so that a table never contains rows of
+        two part keys.
+
+        Args:
+            table: The table.
+            part_keys: The expected part key by shard. Parts of other shards are removed.
+
+        Returns:
+            The shards whose parts remain.
         """
-        strays = self.strays(table, wanted)
-        for shard in strays:
+        for shard in self.stale_shards(table, part_keys):
             self.folder.remove(_path(table, shard))
         return frozenset(self.shards(table))
 
-    def strays(self, table: Table[Any], wanted: Mapping[int, str]) -> tuple[int, ...]:
-        """The shards whose part `keep` would remove."""
-        return tuple(
-            shard
-            for shard in self.shards(table)
-            if shard not in wanted or not self.has_part(table, shard, wanted[shard])
-        )
+    def stale_shards(self, table: Table[Any], part_keys: Mapping[int, str]) -> tuple[int, ...]:
+        """Return the shards whose parts `keep` would remove."""
+        stale = []
+        for shard in self.shards(table):
+            if shard not in part_keys or not self.has_part(table, shard, part_keys[shard]):
+                stale.append(shard)
+        return tuple(stale)
 
     def methods(self, kind: str) -> tuple[str, ...]:
-        """The methods that have parts in a table of theirs, one of `PER_METHOD`, sorted."""
+        """Return the sorted names of the methods that have parts of a kind in `PER_METHOD`."""
         assert kind in PER_METHOD, kind
-        found = (name for name in self.folder.folders(kind) if is_method(name))
-        return tuple(
-            name for name in found if any(map(_PART.fullmatch, self.folder.files(f"{kind}/{name}")))
-        )
+        methods = []
+        for name in self.folder.folders(kind):
+            files = self.folder.files(f"{kind}/{name}") if is_method(name) else []
+            if any(map(_PART.fullmatch, files)):
+                methods.append(name)
+        return tuple(methods)
 
     def paths(self, table: Table[Any]) -> tuple[str, ...]:
-        """The paths of a table's parts, relative to the dataset, in order."""
+        """Return the paths of a table's parts, relative to the dataset, in order of the shards."""
         return tuple(_path(table, shard) for shard in self.shards(table))
 
     def write_run_file(self, text: str, *, labels_only: bool = False) -> None:
-        """Keep the resolved run file beside the tables: of a run that makes all of them, or of one that labels what is there."""
+        """Store the resolved run file of a run, or of a `stepmark label` with `labels_only`."""
         with self.folder.writing(_LABEL_FILE if labels_only else _RUN_FILE) as file:
             file.write(text.encode("utf-8"))
+        # A full run makes the labels again, so an older label file no longer describes them.
         if not labels_only and self.folder.has(_LABEL_FILE):
             self.folder.remove(_LABEL_FILE)
 
     def read_run_files(self) -> Sequence[str]:
-        """The run files that made the dataset, in order; none for an import that has not been labelled."""
+        """Return the run files that made the dataset, in order.
+
+        Empty for an imported dataset that has not been labelled.
+        """
         return [self._text(name) for name in (_RUN_FILE, _LABEL_FILE) if self.folder.has(name)]
 
     def _text(self, name: str) -> str:

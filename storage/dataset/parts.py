@@ -1,4 +1,7 @@
-"""One Parquet part: written in row groups of bounded size, recognised by its footer, read in small batches."""
+"""One Parquet part: written in row groups of bounded size and read in small batches.
+
+The footer of a part contains its part key: a digest of everything that could change its content.
+"""
 
 import io
 from collections.abc import Iterable, Iterator
@@ -12,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.dataset import columns
-from storage.dataset.rows import mended
+from storage.dataset.rows import replace_surrogates
 
 __all__ = [
     "COMPRESSION",
@@ -25,30 +28,33 @@ __all__ = [
 ]
 
 COMPRESSION = "zstd"
+# Bounds the memory of a writer.
 ROW_GROUP_BYTES = 64 << 20
-# Arrow keeps at most 2 GiB of text in one array: 256 rows leave 8 MiB of text for each.
+# Arrow stores at most 2 GiB of text in one array: with 256 rows, each can have 8 MiB of text.
 BATCH_ROWS = 256
-_FINGERPRINT = b"stepmark.fingerprint"
+# Keys in the metadata of the footer. Existing datasets contain them.
+_PART_KEY = b"stepmark.fingerprint"
 _VERSION = b"stepmark.version"
 _MAGIC = b"PAR1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Footer:
-    """What a part says of itself."""
+    """The metadata in the footer of a part."""
 
-    fingerprint: str
+    part_key: str
+    """The digest of everything that could change the content of the part."""
     rows: int
+    """The number of rows."""
     version: str
+    """The version of Stepmark that wrote the part; "" if the footer has none."""
 
 
-def write(
-    file: BinaryIO, schema: pa.Schema, rows: Iterable[dict[str, Any]], fingerprint: str
-) -> int:
-    """Write a whole part, holding one row group in memory at a time; returns the number of rows."""
-    stamped = schema.with_metadata({_FINGERPRINT: fingerprint, _VERSION: stepmark_version()})
+def write(file: BinaryIO, schema: pa.Schema, rows: Iterable[dict[str, Any]], part_key: str) -> int:
+    """Write a complete part and return the number of rows; memory holds one row group at a time."""
+    metadata = {_PART_KEY: part_key, _VERSION: stepmark_version()}
     count = 0
-    with pq.ParquetWriter(file, stamped, compression=COMPRESSION) as writer:
+    with pq.ParquetWriter(file, schema.with_metadata(metadata), compression=COMPRESSION) as writer:
         for group in row_groups(schema, rows):
             writer.write_table(group)
             count += group.num_rows
@@ -56,52 +62,61 @@ def write(
 
 
 def row_groups(schema: pa.Schema, rows: Iterable[dict[str, Any]]) -> Iterator[pa.Table]:
-    """The rows as Arrow tables of about `ROW_GROUP_BYTES` each, the last one smaller."""
-    held: list[pa.RecordBatch] = []
+    """Yield the rows as Arrow tables of about `ROW_GROUP_BYTES`; the last one is smaller."""
+    batches: list[pa.RecordBatch] = []
     size = 0
     for batch in _batches(schema, rows):
-        held.append(batch)
+        batches.append(batch)
         size += batch.nbytes
         if size >= ROW_GROUP_BYTES:
-            yield pa.Table.from_batches(held)
-            held, size = [], 0
-    if held:
-        yield pa.Table.from_batches(held)
+            yield pa.Table.from_batches(batches)
+            batches = []
+            size = 0
+    if batches:
+        yield pa.Table.from_batches(batches)
 
 
 def read_footer(file: BinaryIO, schema: pa.Schema) -> Footer | None:
-    """The part's footer; None when the file is torn, is no part of ours, or was written under another schema.
+    """Return the footer of a part, without reading the rest of the file.
 
-    Only the footer is fetched. What the file system itself refuses passes through as it is: a network that is down makes no part torn.
+    None if the file is truncated, was not written by Stepmark, or has another schema. An error of
+    the file system is raised unchanged: a network error must not be reported as a corrupt part.
     """
-    tail = _tail(file)
-    if tail is None:
+    footer_bytes = _footer_bytes(file)
+    if footer_bytes is None:
         return None
     try:
-        found = pq.read_metadata(pa.BufferReader(tail))
-        same = found.schema.to_arrow_schema().equals(schema)
+        parquet_footer = pq.read_metadata(pa.BufferReader(footer_bytes))
+        has_schema = parquet_footer.schema.to_arrow_schema().equals(schema)
     except (pa.ArrowException, OSError):
         return None
-    stamp = found.metadata or {}
-    if not same or _FINGERPRINT not in stamp:
+    metadata = parquet_footer.metadata or {}
+    if not has_schema or _PART_KEY not in metadata:
         return None
     return Footer(
-        fingerprint=stamp[_FINGERPRINT].decode(),
-        rows=found.num_rows,
-        version=stamp.get(_VERSION, b"").decode(),
+        part_key=metadata[_PART_KEY].decode(),
+        rows=parquet_footer.num_rows,
+        version=metadata.get(_VERSION, b"").decode(),
     )
 
 
 def read(file: BinaryIO) -> Iterator[dict[str, Any]]:
-    """The rows of a part, a few at a time; Arrow's own errors when it is damaged."""
-    # Without threads: to share a few rows out among them takes longer than to decode them.
+    """Yield the rows of a part, in batches of `BATCH_ROWS`.
+
+    Raises:
+        pyarrow.ArrowException: The part is damaged. Arrow also raises OSError for this.
+    """
+    # Without threads: distributing a few rows among them takes longer than decoding the rows.
     for batch in pq.ParquetFile(file).iter_batches(batch_size=BATCH_ROWS, use_threads=False):
         yield from columns.rows(batch)
 
 
 @cache
 def stepmark_version() -> str:
-    """The installed version; "unknown" in a checkout that is not installed. Read once: every part bears it."""
+    """Return the installed version, or "unknown" in a checkout that is not installed.
+
+    Cached, because it is written to every part.
+    """
     try:
         return version("stepmark")
     except PackageNotFoundError:
@@ -109,16 +124,19 @@ def stepmark_version() -> str:
 
 
 def _batches(schema: pa.Schema, rows: Iterable[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
-    source = iter(rows)
-    while batch := list(islice(source, BATCH_ROWS)):
+    iterator = iter(rows)
+    while batch := list(islice(iterator, BATCH_ROWS)):
         try:
             yield pa.RecordBatch.from_pylist(batch, schema=schema)
         except UnicodeEncodeError:
-            yield pa.RecordBatch.from_pylist([mended(row) for row in batch], schema=schema)
+            # Lone surrogates are rare, so rows are searched for them only after an error.
+            encodable = [replace_surrogates(row) for row in batch]
+            yield pa.RecordBatch.from_pylist(encodable, schema=schema)
 
 
-def _tail(file: BinaryIO) -> bytes | None:
-    # A Parquet file ends with its footer, the footer's length in 4 bytes, and the magic word.
+def _footer_bytes(file: BinaryIO) -> bytes | None:
+    """Return the end of the file as the smallest valid Parquet file; None if it is truncated."""
+    # A Parquet file ends with its footer, the length of the footer in 4 bytes, and the magic bytes.
     size = file.seek(0, io.SEEK_END)
     if size < 3 * len(_MAGIC):
         return None

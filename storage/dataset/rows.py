@@ -1,8 +1,9 @@
-"""Records to table rows and back.
+"""Convert records to table rows and back.
 
-A row is the record's fields as plain values; an annotation's `cost` lies flat among its other columns. Text comes back byte for
-byte with one exception: a lone surrogate (half of a UTF-16 pair, which hostile JSON can smuggle in) has no UTF-8 form, so
-`mended` replaces it with U+FFFD.
+A row contains the fields of a record as plain values. The fields of an annotation's `cost` are
+columns of the row itself. Text is stored byte for byte with one exception: a lone surrogate (half
+of a UTF-16 pair, which malformed JSON can contain) has no UTF-8 encoding, so `replace_surrogates`
+replaces it with U+FFFD.
 """
 
 import dataclasses
@@ -25,12 +26,12 @@ from stepmark.records import (
     Verdict,
 )
 
-__all__ = ["mended", "to_record", "to_row"]
+__all__ = ["replace_surrogates", "to_record", "to_row"]
 
 Record = TypeVar("Record")
 Row = dict[str, Any]
 
-_KINDS: tuple[type[Any], ...] = (
+_RECORD_TYPES: tuple[type[Any], ...] = (
     Problem,
     Rejected,
     Trace,
@@ -40,54 +41,67 @@ _KINDS: tuple[type[Any], ...] = (
     Annotation,
     Label,
 )
-_ADAPTERS: Mapping[type[Any], TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in _KINDS}
+_ADAPTERS: Mapping[type[Any], TypeAdapter[Any]] = {
+    record_type: TypeAdapter(record_type) for record_type in _RECORD_TYPES
+}
+# Nearly all values have one of these types, which need no conversion.
 _LEAVES = frozenset({str, int, float, bool, type(None), Verdict})
-"""The types of nearly all values, to be told without a call for each."""
-_COST = tuple(field.name for field in dataclasses.fields(Cost))
+_COST_FIELDS = tuple(field.name for field in dataclasses.fields(Cost))
 
 
 def to_row(record: object) -> Row:
-    """The table row of a record."""
-    row: Row = _plain(record)
+    """Return the table row of a record."""
+    row: Row = _to_plain(record)
     if isinstance(record, Annotation):
         row |= row.pop("cost")
     return row
 
 
 def to_record(kind: type[Record], row: Row) -> Record:
-    """The record of a table row; columns unknown to the record are ignored, a missing one is a `DatasetError`."""
+    """Return the record of a table row; columns that the record does not have are ignored.
+
+    Raises:
+        DatasetError: A column is missing or has an invalid value.
+    """
     if kind is Annotation:
-        row = row | {"cost": {name: row[name] for name in _COST if name in row}}
+        row = row | {"cost": {name: row[name] for name in _COST_FIELDS if name in row}}
     try:
         record: Record = _ADAPTERS[kind].validate_python(row)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
+        field = ".".join(map(str, first["loc"]))
         raise DatasetError(
-            f"a row is no {kind.__name__}: {where}: {first['msg']}; run again to make its part anew"
+            f"a row is not a valid {kind.__name__}: {field}: {first['msg']};"
+            " run again to rewrite its part"
         ) from error
     return record
 
 
-def mended(value: Any) -> Any:
-    """The same value with every lone surrogate in its text replaced, so that it can be encoded."""
+def replace_surrogates(value: Any) -> Any:
+    """Return the value with every lone surrogate in its text replaced, so that it can be encoded.
+
+    Mappings, lists and tuples are converted recursively; tuples become lists.
+    """
     if isinstance(value, str):
+        # Decoding as UTF-16 joins valid pairs and replaces only the lone halves.
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, Mapping):
-        return {mended(key): mended(item) for key, item in value.items()}
+        return {replace_surrogates(key): replace_surrogates(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [mended(item) for item in value]
+        return [replace_surrogates(item) for item in value]
     return value
 
 
-def _plain(value: Any) -> Any:
+def _to_plain(value: Any) -> Any:
     if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    # What `dataclasses.fields` looks at: a run has millions of values, and asking it for every one takes three times as long.
+        return [_to_plain(item) for item in value]
+    # `dataclasses.fields` reads the same attribute, but takes three times as long: a run converts
+    # millions of values.
     fields = getattr(value, "__dataclass_fields__", None)
     if fields is None:
         return value
-    return {
-        name: item if type(item := getattr(value, name)) in _LEAVES else _plain(item)
-        for name in fields
-    }
+    row = {}
+    for name in fields:
+        item = getattr(value, name)
+        row[name] = item if type(item) in _LEAVES else _to_plain(item)
+    return row

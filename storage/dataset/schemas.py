@@ -1,7 +1,7 @@
-"""The Arrow schema of every table, all in this file: a changed column is a visible diff.
+"""The Arrow schemas of all tables.
 
-A part written under another schema is no part: it is made anew. Columns are NOT NULL unless wrapped in `_maybe`. An annotation's
-cost is flattened into columns of its own, so that SQL can sum it.
+A part with another schema is invalid and is written again. Columns are NOT NULL unless wrapped in
+`_nullable`. The fields of an annotation's cost are separate columns, so that SQL can sum them.
 """
 
 from collections.abc import Mapping
@@ -15,15 +15,18 @@ __all__ = ["SCHEMAS"]
 _Column: TypeAlias = pa.DataType | pa.Field
 
 
-def _maybe(kind: pa.DataType) -> pa.Field:
+def _nullable(kind: pa.DataType) -> pa.Field:
     return pa.field("", kind, nullable=True)
 
 
 def _fields(columns: Mapping[str, _Column]) -> list[pa.Field]:
-    return [
-        kind.with_name(name) if isinstance(kind, pa.Field) else pa.field(name, kind, nullable=False)
-        for name, kind in columns.items()
-    ]
+    fields = []
+    for name, column in columns.items():
+        if isinstance(column, pa.Field):
+            fields.append(column.with_name(name))
+        else:
+            fields.append(pa.field(name, column, nullable=False))
+    return fields
 
 
 def _schema(**columns: _Column) -> pa.Schema:
@@ -40,34 +43,35 @@ def _list(element: pa.DataType) -> pa.ListType:
 
 _TEXT = pa.string()
 _FLAG = pa.bool_()
+# A step index, or a number of steps or trials.
 _STEP = pa.int32()
-"""A step index, or a number of steps or trials."""
 _COUNT = pa.int64()
 _REAL = pa.float64()
 _METADATA = pa.map_(_TEXT, _TEXT)
 
+# Seeds are below 2**53 and token counts can be summed, so both are 64-bit.
 _SAMPLING = _struct(
     n=_STEP, temperature=_REAL, top_p=_REAL, max_tokens=_COUNT, stop=_list(_TEXT), seed=_COUNT
 )
 _STEP_ANNOTATION = _struct(
     verdict=_TEXT,
-    value=_maybe(_REAL),
+    value=_nullable(_REAL),
     successes=_STEP,
     trials=_STEP,
     unknowns=_STEP,
     rationale=_TEXT,
 )
-_STEP_LABEL = _struct(label=_TEXT, value=_maybe(_REAL))
+_STEP_LABEL = _struct(label=_TEXT, value=_nullable(_REAL))
 
 _TRACE: Mapping[str, _Column] = {
     "trace_id": _TEXT,
     "problem_id": _TEXT,
     "steps": _list(_TEXT),
-    "final_answer": _maybe(_TEXT),
+    "final_answer": _nullable(_TEXT),
     "outcome": _TEXT,
     "outcome_reason": _TEXT,
     "model": _TEXT,
-    "sampling": _maybe(_SAMPLING),
+    "sampling": _nullable(_SAMPLING),
     "finish_reason": _TEXT,
     "prompt_tokens": _COUNT,
     "cached_tokens": _COUNT,
@@ -80,7 +84,7 @@ SCHEMAS: Mapping[str, pa.Schema] = MappingProxyType(
         "problems": _schema(
             problem_id=_TEXT,
             question=_TEXT,
-            answer=_maybe(_TEXT),
+            answer=_nullable(_TEXT),
             domain=_TEXT,
             source=_TEXT,
             license=_TEXT,
@@ -96,7 +100,7 @@ SCHEMAS: Mapping[str, pa.Schema] = MappingProxyType(
             trace_id=_TEXT,
             prefix_steps=_STEP,
             text=_TEXT,
-            final_answer=_maybe(_TEXT),
+            final_answer=_nullable(_TEXT),
             outcome=_TEXT,
             outcome_reason=_TEXT,
             seed=_COUNT,
@@ -109,10 +113,10 @@ SCHEMAS: Mapping[str, pa.Schema] = MappingProxyType(
             trace_id=_TEXT,
             prompt=_TEXT,
             vote=_STEP,
-            step=_maybe(_STEP),
+            step=_nullable(_STEP),
             text=_TEXT,
             verdicts=_list(_TEXT),
-            first_error=_maybe(_STEP),
+            first_error=_nullable(_STEP),
             finish_reason=_TEXT,
             prompt_tokens=_COUNT,
             cached_tokens=_COUNT,
@@ -122,8 +126,8 @@ SCHEMAS: Mapping[str, pa.Schema] = MappingProxyType(
             trace_id=_TEXT,
             method=_TEXT,
             fingerprint=_TEXT,
-            first_error=_maybe(_STEP),
-            confidence=_maybe(_REAL),
+            first_error=_nullable(_STEP),
+            confidence=_nullable(_REAL),
             steps=_list(_STEP_ANNOTATION),
             posterior=_list(_REAL),
             learned=_TEXT,
@@ -133,13 +137,13 @@ SCHEMAS: Mapping[str, pa.Schema] = MappingProxyType(
             cached_tokens=_COUNT,
             generated_tokens=_COUNT,
             seconds=_REAL,
-            error=_maybe(_TEXT),
+            error=_nullable(_TEXT),
         ),
         "labels": _schema(
             trace_id=_TEXT,
-            first_error=_maybe(_STEP),
+            first_error=_nullable(_STEP),
             steps=_list(_STEP_LABEL),
-            confidence=_maybe(_REAL),
+            confidence=_nullable(_REAL),
             kept=_FLAG,
             reason=_TEXT,
             sources=_list(_TEXT),

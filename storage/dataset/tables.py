@@ -1,4 +1,4 @@
-"""The tables of a dataset: which record each holds, and in which folder its parts lie."""
+"""The tables of a dataset: the record type and the folder of each."""
 
 import re
 from dataclasses import dataclass
@@ -24,8 +24,8 @@ __all__ = [
     "PER_METHOD",
     "PROBLEMS",
     "REJECTED",
+    "SINGLE_TABLES",
     "TRACES",
-    "WHOLE",
     "Table",
     "annotations",
     "critiques",
@@ -36,15 +36,17 @@ __all__ = [
 
 Record = TypeVar("Record")
 
-# A method names a folder and SQL columns, so it is an identifier and nothing else.
+# The name of a method is also the name of a folder and part of SQL column names, so it must be a
+# plain identifier.
 _METHOD = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
 @dataclass(frozen=True)
 class Table(Generic[Record]):
-    """One table. What methods write has one table per method, the rest a single one.
+    """One table: a single one, or one per method for the records that methods write.
 
-    Shard i of every table speaks of the problems of shard i of `problems`, so shards can be joined one by one.
+    Shard i of every table belongs to the problems in shard i of `problems`, so tables can be joined
+    shard by shard.
     """
 
     kind: str
@@ -54,17 +56,18 @@ class Table(Generic[Record]):
     def __post_init__(self) -> None:
         if self.method is not None and not is_method(self.method):
             raise ConfigError(
-                f"{self.method[:80]!r} cannot name a method; use a-z, 0-9 and _, at most 63, a letter first"
+                f"{self.method[:80]!r} cannot name a method;"
+                " use a-z, 0-9 and _, at most 63, a letter first"
             )
 
     @property
     def folder(self) -> str:
-        """Where its parts lie, relative to the dataset: `traces`, `annotations/judge`."""
+        """Return the folder of the parts, relative to the dataset: `annotations/judge`."""
         return self.kind if self.method is None else f"{self.kind}/{self.method}"
 
     @property
     def schema(self) -> pa.Schema:
-        """The schema of every one of its parts."""
+        """Return the schema of the parts."""
         return SCHEMAS[self.kind]
 
 
@@ -73,30 +76,35 @@ REJECTED = Table("rejected", Rejected)
 TRACES = Table("traces", Trace)
 LABELS = Table("labels", Label)
 
-WHOLE: tuple[Table[Any], ...] = (PROBLEMS, REJECTED, TRACES, LABELS)
+SINGLE_TABLES: tuple[Table[Any], ...] = (PROBLEMS, REJECTED, TRACES, LABELS)
+# The kinds that have one table per method.
 PER_METHOD = ("rollouts", "critiques", "discovered", "annotations")
 
 
 def rollouts(method: str) -> Table[Rollout]:
-    """The rollouts that a method asked for; `ConfigError` when `method` is no plain name."""
+    """Return the table of the rollouts that a method sampled.
+
+    Raises:
+        ConfigError: `method` is not a valid name; so do the functions below.
+    """
     return Table("rollouts", Rollout, method)
 
 
 def critiques(method: str) -> Table[Critique]:
-    """What the judges that a method asked wrote; `ConfigError` when `method` is no plain name."""
+    """Return the table of the judge replies that a method requested."""
     return Table("critiques", Critique, method)
 
 
 def discovered(method: str) -> Table[Discovered]:
-    """The traces that a method discovered; `ConfigError` when `method` is no plain name."""
+    """Return the table of the traces that a method discovered."""
     return Table("discovered", Discovered, method)
 
 
 def annotations(method: str) -> Table[Annotation]:
-    """What a method says of each trace; `ConfigError` when `method` is no plain name."""
+    """Return the table of the annotations that a method made."""
     return Table("annotations", Annotation, method)
 
 
 def is_method(name: str) -> bool:
-    """Whether a name can be a method's: it is safe as a folder and as part of a column's name."""
+    """Check that a name is valid for a method: safe as a folder and in a column name."""
     return _METHOD.fullmatch(name) is not None

@@ -1,1 +1,1 @@
-"""Trainer formats: one file per format, each turning labelled traces into that trainer's rows."""
+"""Trainer formats: one file per format, which converts labelled traces to the trainer's rows."""

@@ -1,4 +1,4 @@
-"""What a trainer's format is, and what formats share: which steps of a trace can be trained on."""
+"""The protocol of trainer formats, and the functions that formats share."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,9 +13,9 @@ from stepmark.steps import SEPARATOR, listed
 __all__ = [
     "Example",
     "Format",
+    "HasValues",
     "LeftOut",
     "Row",
-    "Valued",
     "list_in",
     "number_in",
     "supervised_steps",
@@ -23,14 +23,14 @@ __all__ = [
 ]
 
 Row = Mapping[str, Any]
-N = TypeVar("N", int, float)
-BIGGEST_NUMBER = 2**63
-"""What a column of whole numbers holds is smaller."""
+Number = TypeVar("Number", int, float)
+# Columns of whole numbers are signed 64-bit integers.
+NUMBER_LIMIT = 2**63
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """A labelled trace and the problem it answers. The label has one entry per step of the trace."""
+    """A labelled trace with its problem; the label has one entry per step of the trace."""
 
     problem: Problem
     trace: Trace
@@ -39,72 +39,81 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """An example that is not exported; `reason` is one of a few fixed texts, so that it can be counted."""
+    """An example that is not exported.
+
+    `reason` is one of a few fixed texts, so that exports can count the reasons.
+    """
 
     reason: str
 
 
 class Format(Protocol):
-    """A trainer's format, written as Parquet under `schema`."""
+    """A trainer's format, written as Parquet with the schema `schema`."""
 
     version: ClassVar[int]
     schema: ClassVar[pa.Schema]
     split: ClassVar[str]
-    """The split that its rows are published as: "train", or "test" for a benchmark."""
+    """The split of the exported rows: "train", or "test" for a benchmark."""
 
     def rows(self, examples: Iterable[Example]) -> Iterator[Row | LeftOut]:
-        """The rows, lazily; an example that the format cannot say honestly is a `LeftOut` in its place."""
+        """Yield the rows of the examples, and a `LeftOut` for each that cannot be represented."""
         ...
 
 
-def number_in(noted: Mapping[str, str], name: str, kind: Callable[[str], N]) -> N | None:
-    """The number that an import noted under a name; None where there is none that a column could hold."""
-    try:
-        number = kind(noted[name])
-    except (KeyError, ValueError):
-        return None
-    return number if abs(number) < BIGGEST_NUMBER else None
-
-
-def list_in(noted: Mapping[str, str], name: str, kind: pa.DataType) -> list[Any] | None:
-    """The list of this Arrow type that an import noted as JSON under a name; None where there is nothing, or something else."""
-    try:
-        found: list[Any] | None = pa.array([json.loads(noted[name])], type=kind).to_pylist()[0]
-    except (
-        KeyError,
-        ValueError,
-        TypeError,
-        RecursionError,
-        OverflowError,
-    ):  # Arrow's own errors are of these kinds
-        return None
-    return found
-
-
 @runtime_checkable
-class Valued(Protocol):
-    """A format that says the steps' values; the others say their labels alone."""
+class HasValues(Protocol):
+    """A format that contains the values of the steps; other formats contain only their labels."""
 
     value_column: ClassVar[str]
 
 
+def number_in(
+    metadata: Mapping[str, str], name: str, kind: Callable[[str], Number]
+) -> Number | None:
+    """Parse a number from metadata; None if it is missing, invalid or too large for a column."""
+    try:
+        number = kind(metadata[name])
+    except (KeyError, ValueError):
+        return None
+    return number if abs(number) < NUMBER_LIMIT else None
+
+
+def list_in(metadata: Mapping[str, str], name: str, kind: pa.DataType) -> list[Any] | None:
+    """Parse a JSON list of an Arrow type from metadata; None if it is missing or invalid."""
+    try:
+        array = pa.array([json.loads(metadata[name])], type=kind)
+        items: list[Any] | None = array.to_pylist()[0]
+    # Arrow's own errors are subclasses of these.
+    except (KeyError, ValueError, TypeError, RecursionError, OverflowError):
+        return None
+    return items
+
+
 def written_steps(trace: Trace) -> list[str]:
-    """The steps one by one: as they were listed where an import found them in a list, else without the white space around them."""
+    """Return the steps as separate texts.
+
+    Imported steps that were a list are returned as they were. Other steps are stripped of white
+    space.
+    """
     separator = trace.metadata.get(SEPARATOR)
-    return (
-        [step.strip() for step in trace.steps]
-        if separator is None
-        else listed(trace.steps, separator)
-    )
+    if separator is None:
+        return [step.strip() for step in trace.steps]
+    return listed(trace.steps, separator)
 
 
 def supervised_steps(
     example: Example, *, cut_after_error: bool
 ) -> list[tuple[str, bool]] | LeftOut:
-    """The steps to train on, as `written_steps` has them, and whether each is right.
+    """Return the steps to train on, as (text, is correct).
 
-    With `cut_after_error` the trace ends at its first wrong step: what is built on a mistake is neither right nor wrong
-    (Qwen, arXiv 2501.07301). An undecided step trains nothing, and a trace is not taught with a hole in it.
+    Args:
+        example: A labelled trace.
+        cut_after_error: Whether the trace ends at its first error. Steps that build on an error are
+            neither correct nor incorrect (Qwen, arXiv 2501.07301).
+
+    Returns:
+        The steps, or the reason to leave the trace out: a trace with an undecided step would have a
+        gap.
     """
     verdicts = [step.label for step in example.label.steps]
     first_error = first_error_of(verdicts)
@@ -117,6 +126,5 @@ def supervised_steps(
     texts = written_steps(example.trace)[: len(verdicts)]
     if not all(text.strip() for text in texts):
         return LeftOut("a step is blank")
-    return [
-        (text, verdict is Verdict.CORRECT) for text, verdict in zip(texts, verdicts, strict=True)
-    ]
+    correct = [verdict is Verdict.CORRECT for verdict in verdicts]
+    return list(zip(texts, correct, strict=True))

@@ -1,12 +1,14 @@
-"""MATH-APS' format: the beginnings of a problem's solutions, each with the share of its continuations that came out right.
+"""The MATH-APS format: prefixes of a problem's solutions, each with the share of correct rollouts.
 
-openreasoner/openr, OmegaPRM's data. A row is a problem, its list of prefixes what its traces begin with, one after the other; equal ones
-stand there once. Values are those of the labels' steps; null where a step has none, and a trace without any is left out. An imported list
-comes back prefix by prefix, letter by letter (`--labels math_aps`).
+This is the format of the OmegaPRM data of openreasoner/openr. A row is a problem, and its list
+contains the prefixes of one trace after the other, without repetitions. The values are those of the
+labels' steps: null for a step without a value, and a trace without values is left out. An imported
+list is exported with the same prefixes and values (`--labels math_aps`).
 
-What does not come back: the order of a list, and the estimates of a state that was estimated twice (their mean does). A tree comes back as
-the list of its nodes, since a Parquet column cannot hold one inside another without end; a list cannot say that one node goes on after a
-blank line as another does without lying below it.
+What is not preserved: the order of a list, and the estimates of a state that was estimated twice
+(their mean is). A tree is exported as the list of its nodes, because a Parquet column cannot
+contain a recursive type; a list cannot represent a node that continues after a blank line the text
+of another node without being its child.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,11 +23,13 @@ from storage.formats.base import Example, LeftOut, Row, list_in, number_in, writ
 __all__ = ["MathAps"]
 
 BLANK_LINE = "\n\n"
+# The text of a prefix and its value.
+Prefix = tuple[str, float | None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class MathAps:
-    """One row per problem, of the traces that stand side by side."""
+    """One row per problem, made of its consecutive traces."""
 
     version: ClassVar[int] = 1
     split: ClassVar[str] = "train"
@@ -42,53 +46,59 @@ class MathAps:
     )
 
     def rows(self, examples: Iterable[Example]) -> Iterator[Row | LeftOut]:
-        """The rows, each behind the traces that are left out of it."""
-        for _, group in groupby(
-            examples,
-            key=lambda each: (each.problem.problem_id, each.trace.metadata.get("question_id")),
-        ):
-            told: list[Example] = []
+        """Yield the rows; the traces that are left out of a row precede it."""
+        for _, group in groupby(examples, key=_problem_key):
+            with_values: list[Example] = []
             for example in group:
                 if not example.trace.steps:
                     yield LeftOut("it has no steps")
                 elif all(step.value is None for step in example.label.steps):
                     yield LeftOut("no step has a value")
                 else:
-                    told.append(example)
-            if told:
-                yield _row(told)
+                    with_values.append(example)
+            if with_values:
+                yield _row(with_values)
+
+
+def _problem_key(example: Example) -> tuple[str, str | None]:
+    # Imported rows with the same question are one problem, but have different question ids.
+    return example.problem.problem_id, example.trace.metadata.get("question_id")
 
 
 def _row(examples: Sequence[Example]) -> Row:
     problem = examples[0].problem
-    own = number_in(problem.metadata, "mc_value", float)
-    prefixes: list[tuple[str, float | None]] = [] if own is None else [(problem.question, own)]
-    prefixes += [prefix for example in examples for prefix in _prefixes(example)]
+    prefixes: list[Prefix] = []
+    value_of_question = number_in(problem.metadata, "mc_value", float)
+    if value_of_question is not None:
+        prefixes.append((problem.question, value_of_question))
+    for example in examples:
+        prefixes.extend(_prefixes(example))
+    reasoning_steps = []
+    for text, value in dict.fromkeys(prefixes):
+        reasoning_steps.append({"solution_prefix": text, "mc_value": value})
     return {
         "question": problem.question,
         "final_answer": problem.answer,
-        "reasoning_steps": [
-            {"solution_prefix": text, "mc_value": value} for text, value in dict.fromkeys(prefixes)
-        ],
+        "reasoning_steps": reasoning_steps,
         "question_id": number_in(examples[0].trace.metadata, "question_id", int),
     }
 
 
-def _prefixes(example: Example) -> Iterator[tuple[str, float | None]]:
+def _prefixes(example: Example) -> Iterator[Prefix]:
     text = example.problem.question
-    for added, step in zip(_texts(example), example.label.steps, strict=True):
+    for added, step in zip(_added_texts(example), example.label.steps, strict=True):
         text += added
         yield text, step.value
 
 
-def _texts(example: Example) -> Sequence[str]:
-    """What every step adds to the text before it, the white space between them first."""
-    steps, gaps = (
-        example.trace.steps,
-        list_in(example.trace.metadata, "gaps", pa.list_(pa.string())) or (),
-    )
+def _added_texts(example: Example) -> Sequence[str]:
+    """Return the text that every step adds to the prefix, including the white space before it."""
+    steps = example.trace.steps
+    gaps = list_in(example.trace.metadata, "gaps", pa.list_(pa.string())) or []
     if len(gaps) != len(steps) or None in gaps:
         return [BLANK_LINE + step for step in written_steps(example.trace)]
-    # An import put the white space before a step at the end of the one before it.
-    bare = (step.removesuffix(after) for step, after in zip(steps, [*gaps[1:], ""], strict=True))
-    return [gap + step for gap, step in zip(gaps, bare, strict=True)]
+    # The import appended the white space before a step to the previous step.
+    added_texts = []
+    for step, gap, next_gap in zip(steps, gaps, [*gaps[1:], ""], strict=True):
+        added_texts.append(gap + step.removesuffix(next_gap))
+    return added_texts

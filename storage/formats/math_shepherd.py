@@ -1,7 +1,8 @@
-"""Math-Shepherd's format: the marker ки after every step, and the same text with + or - in the markers' places.
+"""The Math-Shepherd format: a text with the marker ки after every step, and + or - in the labels.
 
-Introduced with peiyi9979/Math-Shepherd (arXiv 2312.08935), read by OpenRLHF and by TRL's conversion script. Readers find the steps
-by the marker and the prompt by "Step 1:", so a text that holds either of its own accord would be read wrongly: it is left out.
+The format of peiyi9979/Math-Shepherd (arXiv 2312.08935) is read by OpenRLHF and by TRL's conversion
+script. Readers split the steps at the marker and the prompt at "Step 1:", so a text that already
+contains either would be read incorrectly and is left out.
 """
 
 import re
@@ -21,7 +22,10 @@ FIRST_STEP = "Step 1:"
 
 @dataclass(frozen=True, kw_only=True)
 class MathShepherd:
-    """One row per trace. Without `cut_after_error` the steps after the first wrong one are kept, if all are decided."""
+    """One row per trace.
+
+    Without `cut_after_error`, steps after the first error are included if all are decided.
+    """
 
     cut_after_error: bool = True
 
@@ -32,20 +36,24 @@ class MathShepherd:
     )
 
     def rows(self, examples: Iterable[Example]) -> Iterator[Row | LeftOut]:
-        """The rows; `task` is the one that the problem was imported with, else its domain."""
+        """Yield the rows; `task` is the imported one, or the domain of the problem."""
         for example in examples:
             steps = supervised_steps(example, cut_after_error=self.cut_after_error)
-            yield steps if isinstance(steps, LeftOut) else _row(example, steps)
+            if isinstance(steps, LeftOut):
+                yield steps
+            else:
+                yield _row(example, steps)
 
 
 def _row(example: Example, steps: list[tuple[str, bool]]) -> Row | LeftOut:
     question = example.problem.question
-    if any(MARKER in text for text in (question, *(text for text, _ in steps))):
+    texts = [text for text, _ in steps]
+    if any(MARKER in text for text in (question, *texts)):
         return LeftOut(f"its text holds the marker {MARKER}")
     if FIRST_STEP in question:
         return LeftOut(f'its question holds "{FIRST_STEP}"')
-    numbered = [_numbered(number, text) for number, (text, _) in enumerate(steps, start=1)]
-    signs = ["+" if right else "-" for _, right in steps]
+    numbered = [_with_number(number, text) for number, text in enumerate(texts, start=1)]
+    signs = ["+" if is_correct else "-" for _, is_correct in steps]
     return {
         "input": _joined(question, numbered, [MARKER] * len(steps)),
         "label": _joined(question, numbered, signs),
@@ -53,10 +61,11 @@ def _row(example: Example, steps: list[tuple[str, bool]]) -> Row | LeftOut:
     }
 
 
-def _numbered(number: int, text: str) -> str:
+def _with_number(number: int, text: str) -> str:
+    """Prepend "Step 1:" to a step unless the step already begins with it."""
     return text if re.match(rf"Step {number}\s*:", text) else f"Step {number}: {text}"
 
 
 def _joined(question: str, steps: list[str], marks: list[str]) -> str:
-    lines = (f"{step} {mark}" for step, mark in zip(steps, marks, strict=True))
+    lines = [f"{step} {mark}" for step, mark in zip(steps, marks, strict=True)]
     return f"{question} " + "\n".join(lines)

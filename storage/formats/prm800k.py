@@ -1,10 +1,12 @@
-"""PRM800K's format: every step with the rating that people gave it (-1, 0, 1), and what else they were offered in its place.
+"""The PRM800K format: human ratings (-1, 0, 1) of every step and of its alternative completions.
 
-Lightman et al. 2023, arXiv 2305.20050, openai/prm800k. An imported row with the labels of people (`--labels human`) comes back as it was,
-value by value; a field that it lacked, or that was blank, is null. With other labels, and for traces that were not imported from it, a
-row is one of phase 2: the steps as `pre_generated_steps`, each the only completion, rated 1, -1 or null up to the first wrong one.
+The format is that of openai/prm800k (Lightman et al. 2023, arXiv 2305.20050). An imported row with
+human labels (`--labels human`) is exported with the same values; a missing or blank field is null.
+With other labels, and for other traces, a row has the form of phase 2: the steps are
+`pre_generated_steps`, and each is the only completion, rated 1, -1 or null, up to the first error.
 
-What does not come back: rows that were set aside (`give_up`, `bad_problem`), and the second row of one solution that several people rated.
+What is not preserved: rejected rows (`give_up`, `bad_problem`), and the second row of a solution
+that several people rated.
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,9 +22,9 @@ __all__ = ["Prm800k"]
 
 HUMAN = "human"
 RATINGS = {Verdict.CORRECT: 1, Verdict.INCORRECT: -1, Verdict.UNKNOWN: None}
-TRUTH = {"true": True, "false": False}
-COMPLETION = {"text": pa.string(), "rating": pa.int64(), "flagged": pa.bool_()}
-WRITTEN = {
+BOOLEANS = {"true": True, "false": False}
+COMPLETION_FIELDS = {"text": pa.string(), "rating": pa.int64(), "flagged": pa.bool_()}
+HUMAN_COMPLETION_FIELDS = {
     "text": pa.string(),
     "rating": pa.int64(),
     "source": pa.string(),
@@ -32,13 +34,13 @@ WRITTEN = {
 STEPS = pa.list_(
     pa.struct(
         {
-            "completions": pa.list_(pa.struct(COMPLETION)),
-            "human_completion": pa.struct(WRITTEN),
+            "completions": pa.list_(pa.struct(COMPLETION_FIELDS)),
+            "human_completion": pa.struct(HUMAN_COMPLETION_FIELDS),
             "chosen_completion": pa.int64(),
         }
     )
 )
-QUESTION = {
+QUESTION_FIELDS = {
     "problem": pa.string(),
     "ground_truth_solution": pa.string(),
     "ground_truth_answer": pa.string(),
@@ -50,7 +52,7 @@ QUESTION = {
 
 @dataclass(frozen=True, kw_only=True)
 class Prm800k:
-    """One row per trace; one of which no step is decided is left out."""
+    """One row per trace; a trace without a decided step is left out."""
 
     version: ClassVar[int] = 1
     split: ClassVar[str] = "train"
@@ -61,7 +63,7 @@ class Prm800k:
             "generation": pa.int64(),
             "is_quality_control_question": pa.bool_(),
             "is_initial_screening_question": pa.bool_(),
-            "question": pa.struct(QUESTION),
+            "question": pa.struct(QUESTION_FIELDS),
             "label": pa.struct(
                 {"steps": STEPS, "total_time": pa.int64(), "finish_reason": pa.string()}
             ),
@@ -69,7 +71,7 @@ class Prm800k:
     )
 
     def rows(self, examples: Iterable[Example]) -> Iterator[Row | LeftOut]:
-        """The rows."""
+        """Yield the rows."""
         return map(_row, examples)
 
 
@@ -79,67 +81,76 @@ def _row(example: Example) -> Row | LeftOut:
         return LeftOut("it has no steps")
     if set(verdicts) == {Verdict.UNKNOWN}:
         return LeftOut("no step is decided")
-    offered = (
-        list_in(example.trace.metadata, "offered", STEPS)
-        if example.label.sources == (HUMAN,)
-        else None
-    )
-    return _made(example, verdicts) if offered is None else _given_back(example, offered)
+    if example.label.sources == (HUMAN,):
+        # The import stores the completions of all steps, with their ratings, in the metadata.
+        imported_steps = list_in(example.trace.metadata, "offered", STEPS)
+        if imported_steps is not None:
+            return _imported_row(example, imported_steps)
+    return _phase_2_row(example, verdicts)
 
 
-def _given_back(example: Example, offered: list[Any]) -> Row:
-    noted = example.trace.metadata
-    is_given = noted.get("pre_generated") == "true"
+def _imported_row(example: Example, steps: list[Any]) -> Row:
+    """Return the row from which an example was imported."""
+    metadata = example.trace.metadata
+    is_pre_generated = metadata.get("pre_generated") == "true"
     return {
-        "labeler": noted.get("labeler"),
-        "timestamp": noted.get("timestamp"),
-        "generation": number_in(noted, "generation", int),
-        "is_quality_control_question": TRUTH.get(noted.get("is_quality_control_question", "")),
-        "is_initial_screening_question": TRUTH.get(noted.get("is_initial_screening_question", "")),
+        "labeler": metadata.get("labeler"),
+        "timestamp": metadata.get("timestamp"),
+        "generation": number_in(metadata, "generation", int),
+        "is_quality_control_question": BOOLEANS.get(
+            metadata.get("is_quality_control_question", "")
+        ),
+        "is_initial_screening_question": BOOLEANS.get(
+            metadata.get("is_initial_screening_question", "")
+        ),
         "question": {
             "problem": example.problem.question,
-            "ground_truth_solution": noted.get("ground_truth_solution"),
-            "ground_truth_answer": noted.get("ground_truth_answer"),
-            "pre_generated_steps": written_steps(example.trace) if is_given else None,
-            "pre_generated_answer": noted.get("pre_generated_answer"),
-            "pre_generated_verifier_score": number_in(noted, "pre_generated_verifier_score", float),
+            "ground_truth_solution": metadata.get("ground_truth_solution"),
+            "ground_truth_answer": metadata.get("ground_truth_answer"),
+            "pre_generated_steps": written_steps(example.trace) if is_pre_generated else None,
+            "pre_generated_answer": metadata.get("pre_generated_answer"),
+            "pre_generated_verifier_score": number_in(
+                metadata, "pre_generated_verifier_score", float
+            ),
         },
         "label": {
-            "steps": offered,
-            "total_time": number_in(noted, "total_time", int),
-            "finish_reason": noted.get("finish_reason"),
+            "steps": steps,
+            "total_time": number_in(metadata, "total_time", int),
+            "finish_reason": metadata.get("finish_reason"),
         },
     }
 
 
-def _made(example: Example, verdicts: list[Verdict]) -> Row:
-    wrong = Verdict.INCORRECT in verdicts
-    seen = verdicts[: verdicts.index(Verdict.INCORRECT) + 1] if wrong else verdicts
+def _phase_2_row(example: Example, verdicts: list[Verdict]) -> Row:
+    """Return a row that looks like one of phase 2 with the verdicts as ratings."""
+    rated = verdicts
+    finish_reason: str | None = "solution"
+    if Verdict.INCORRECT in verdicts:
+        # In phase 2, people stopped rating at the first error.
+        rated = verdicts[: verdicts.index(Verdict.INCORRECT) + 1]
+        finish_reason = "found_error"
+    elif Verdict.UNKNOWN in verdicts:
+        finish_reason = None
     texts = written_steps(example.trace)
-    steps = [
-        {
-            "completions": [{"text": text, "rating": RATINGS[verdict], "flagged": None}],
-            "human_completion": None,
-            "chosen_completion": None if verdict is Verdict.INCORRECT else 0,
-        }
-        for text, verdict in zip(texts, seen, strict=False)
-    ]
+    steps = []
+    # `rated` can be shorter than the texts.
+    for text, verdict in zip(texts, rated, strict=False):
+        completion = {"text": text, "rating": RATINGS[verdict], "flagged": None}
+        steps.append(
+            {
+                "completions": [completion],
+                "human_completion": None,
+                "chosen_completion": None if verdict is Verdict.INCORRECT else 0,
+            }
+        )
     return {
         **dict.fromkeys(Prm800k.schema.names),
         "question": {
-            **dict.fromkeys(QUESTION),
+            **dict.fromkeys(QUESTION_FIELDS),
             "problem": example.problem.question,
             "ground_truth_answer": example.problem.answer,
             "pre_generated_steps": texts,
             "pre_generated_answer": example.trace.final_answer,
         },
-        "label": {
-            "steps": steps,
-            "total_time": None,
-            "finish_reason": "found_error"
-            if wrong
-            else None
-            if Verdict.UNKNOWN in verdicts
-            else "solution",
-        },
+        "label": {"steps": steps, "total_time": None, "finish_reason": finish_reason},
     }

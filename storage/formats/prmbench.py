@@ -1,10 +1,12 @@
-"""PRMBench's format: a solution, the numbers of its wrong steps, counted from 1, and the right solution that it was made from.
+"""The PRMBench format: a solution, the numbers of its incorrect steps, and the original solution.
 
-Song et al. 2025, arXiv 2501.03124, hitsmy/PRMBench_Preview. An imported row comes back value by value (`--labels human --set
-cut_after_error=false`); a field that it lacked, or that was blank, is null. Its original is no row of its own. Traces that were not made
-from another have no original: those fields are null.
+The format is that of hitsmy/PRMBench_Preview (Song et al. 2025, arXiv 2501.03124). An imported row
+is exported with the same values (`--labels human --set cut_after_error=false`); a missing or blank
+field is null. The original is not a separate row. The fields of the original are null for traces
+that were not made from another trace. Steps are numbered from 1.
 
-What does not come back: rows whose wrong steps do not exist (set aside), and the second of two rows with the same modified solution.
+What is not preserved: rejected rows, whose incorrect steps do not exist, and the second of two rows
+with the same modified solution.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,13 +19,17 @@ from storage.formats.base import Example, LeftOut, Row, list_in, supervised_step
 
 __all__ = ["PrmBench"]
 
+# Fields that an import stores in the metadata of a trace, as text or as JSON.
 TEXTS = ("idx", "question", "original_question", "classification", "reason", "original_response")
 LISTS = {"original_process": pa.list_(pa.string()), "modified_steps": pa.list_(pa.int64())}
 
 
 @dataclass(frozen=True, kw_only=True)
 class PrmBench:
-    """One row per trace. Without `cut_after_error` the steps after the first wrong one are kept, if all are decided."""
+    """One row per trace.
+
+    Without `cut_after_error`, steps after the first error are included if all are decided.
+    """
 
     cut_after_error: bool = True
 
@@ -41,7 +47,7 @@ class PrmBench:
     )
 
     def rows(self, examples: Iterable[Example]) -> Iterator[Row | LeftOut]:
-        """The rows; an original stands in those of the traces that were made from it."""
+        """Yield the rows; an original solution is a field in the rows of its modifications."""
         for example in examples:
             steps = supervised_steps(example, cut_after_error=self.cut_after_error)
             if example.trace.metadata.get("process") == "original":
@@ -53,12 +59,16 @@ class PrmBench:
 
 
 def _row(example: Example, steps: list[tuple[str, bool]]) -> Row:
-    noted = example.trace.metadata
+    metadata = example.trace.metadata
+    error_steps = []
+    for number, (_, is_correct) in enumerate(steps, start=1):
+        if not is_correct:
+            error_steps.append(number)
     return {
-        **{name: noted.get(name) for name in TEXTS},
-        **{name: list_in(noted, name, kind) for name, kind in LISTS.items()},
+        **{name: metadata.get(name) for name in TEXTS},
+        **{name: list_in(metadata, name, kind) for name, kind in LISTS.items()},
         "modified_question": example.problem.question,
         "modified_process": [text for text, _ in steps],
-        "error_steps": [number for number, (_, right) in enumerate(steps, start=1) if not right],
+        "error_steps": error_steps,
         "ground_truth": example.problem.answer,
     }

@@ -1,7 +1,7 @@
-"""ProcessBench's format: the steps of a trace and the index of the first wrong one, -1 when there is none.
+"""The ProcessBench format: the steps of a trace and the index of its first error, or -1.
 
-arXiv 2412.06559, QwenLM/ProcessBench. It is a benchmark's format: with labels that no person made, it measures agreement with
-those labels. An imported row keeps its `id`.
+The format is that of QwenLM/ProcessBench (arXiv 2412.06559), a benchmark: with labels that are not
+human, scores measure the agreement with those labels. An imported row keeps its `id`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -34,12 +34,16 @@ class ProcessBench:
     )
 
     def rows(self, examples: Iterable[Example]) -> Iterator[Row | LeftOut]:
-        """The rows; a trace is left out when a step up to its first error is undecided, or its final answer is."""
+        """Yield the rows.
+
+        A trace is left out if its first error or its final answer is undecided.
+        """
         return map(_row, examples)
 
 
 def _row(example: Example) -> Row | LeftOut:
-    trace, label = example.trace, example.label
+    trace = example.trace
+    label = example.label
     if not trace.steps:
         return LeftOut("it has no steps")
     if first_error_of([step.label for step in label.steps]) is None:

@@ -1,7 +1,8 @@
-"""Soft labels: prompt, completions and one value per completion, for trainers that regress on values.
+"""Soft labels: prompt, completions and one value per completion, for trainers with real targets.
 
-The values are the labels' own, or those of a formula of `storage/values` (`stepmark export soft_labels --values er_prm`). TRL's trainer
-reads true and false only; this is for those that take numbers: a loss on the mean, a margin on ranks, an advantage.
+The values are those of the labels, or of a formula of `storage/values`
+(`stepmark export soft_labels --values er_prm`). TRL's trainer reads only booleans. This format is
+for trainers that use numbers: a loss on the mean, a margin on ranks, an advantage.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,7 +18,7 @@ __all__ = ["SoftLabels"]
 
 @dataclass(frozen=True, kw_only=True)
 class SoftLabels:
-    """One row per trace, with all its steps: a value says what is worth training on, also after an error. Unknown ones are null."""
+    """One row per trace with all its steps, also after an error; unknown values are null."""
 
     version: ClassVar[int] = 1
     split: ClassVar[str] = "train"
@@ -31,7 +32,7 @@ class SoftLabels:
     )
 
     def rows(self, examples: Iterable[Example]) -> Iterator[Row | LeftOut]:
-        """The rows; a trace of which no step has a value is left out."""
+        """Yield the rows; a trace without any value is left out."""
         return map(_row, examples)
 
 

@@ -1,8 +1,9 @@
-"""TRL's stepwise supervision: prompt, completions and one true/false label per completion.
+"""TRL's stepwise supervision: prompt, completions and one boolean label per completion.
 
-Read by `trl.experimental.prm.PRMTrainer` (trl 1.13) and axolotl's `stepwise_supervised`. The trainer puts its own `step_separator`
-between steps, so ours go without the newline that ends them. It cuts at `max_length` tokens from the right, in silence: labels of
-late steps of long traces are lost unless that is raised.
+The format is read by `trl.experimental.prm.PRMTrainer` (trl 1.13) and by axolotl's
+`stepwise_supervised`. The trainer inserts its own `step_separator` between steps, so steps are
+exported without their final line break. It truncates at `max_length` tokens without a warning:
+increase `max_length`, or the labels of late steps of long traces are lost.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,7 +19,10 @@ __all__ = ["Trl"]
 
 @dataclass(frozen=True, kw_only=True)
 class Trl:
-    """One row per trace. Without `cut_after_error` the steps after the first wrong one are kept, if all are decided."""
+    """One row per trace.
+
+    Without `cut_after_error`, steps after the first error are included if all are decided.
+    """
 
     cut_after_error: bool = True
 
@@ -33,15 +37,18 @@ class Trl:
     )
 
     def rows(self, examples: Iterable[Example]) -> Iterator[Row | LeftOut]:
-        """The rows; the labels are booleans, since the trainer would round a soft value down."""
+        """Yield the rows; labels are booleans, because the trainer would round soft values down."""
         for example in examples:
             steps = supervised_steps(example, cut_after_error=self.cut_after_error)
-            yield steps if isinstance(steps, LeftOut) else _row(example, steps)
+            if isinstance(steps, LeftOut):
+                yield steps
+            else:
+                yield _row(example, steps)
 
 
 def _row(example: Example, steps: list[tuple[str, bool]]) -> Row:
     return {
         "prompt": example.problem.question,
         "completions": [text for text, _ in steps],
-        "labels": [right for _, right in steps],
+        "labels": [is_correct for _, is_correct in steps],
     }

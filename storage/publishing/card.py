@@ -1,6 +1,7 @@
-"""The dataset card: README.md with what was exported, how it was made, and under which licences.
+"""The dataset card: a README.md with the content of the export, its origin and its licences.
 
-Everything that comes from models, datasets or run files is shown as code: it cannot end the fence or the YAML that it stands in.
+Text from models, datasets or run files is rendered as code, so that it cannot end the fence or the
+YAML block that contains it.
 """
 
 import re
@@ -13,15 +14,15 @@ from huggingface_hub import DatasetCardData
 from storage.dataset.parts import stepmark_version
 from storage.formats.base import Example
 
-__all__ = ["MADE_BY", "Survey", "render"]
+__all__ = ["MADE_BY", "ExportStatistics", "render"]
 
+# Marks a folder as an earlier export, which a new export may replace.
 MADE_BY = "made with Stepmark"
-"""By this an earlier export is known, which a new one may replace."""
-LISTED = 20
-"""How many models, sources or reasons a list names before it only counts the rest."""
-LONGEST = 200
-"""Characters of a name that are shown."""
-# Licence identifiers that the Hub knows and that data sets are given under; any other is named in the text.
+# The maximum number of models, sources or reasons that a list names.
+MAX_LISTED = 20
+# The maximum number of characters of a name.
+MAX_NAME_LENGTH = 200
+# Identifiers of common data licences that the Hub accepts; other licences are named in the text.
 KNOWN_LICENSES = frozenset(
     {
         "apache-2.0",
@@ -32,8 +33,6 @@ KNOWN_LICENSES = frozenset(
         "cc-by-4.0",
         "cc-by-sa-3.0",
         "cc-by-sa-4.0",
-    }
-    | {
         "cc-by-nc-4.0",
         "cc-by-nc-sa-4.0",
         "cdla-permissive-2.0",
@@ -48,21 +47,22 @@ KNOWN_LICENSES = frozenset(
 
 
 @dataclass(slots=True)
-class Survey:
-    """What was seen on the way out. All counts are of traces, `rows` excepted."""
+class ExportStatistics:
+    """Counts over the traces of an export; `rows` counts the exported rows."""
 
     labelled: int = 0
     kept: int = 0
     rows: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
+    """The traces that are not exported, by reason."""
     models: Counter[str] = field(default_factory=Counter)
     sources: Counter[str] = field(default_factory=Counter)
     licenses: Counter[str] = field(default_factory=Counter)
     methods: Counter[str] = field(default_factory=Counter)
     fingerprints: Counter[str] = field(default_factory=Counter)
 
-    def see(self, example: Example) -> None:
-        """Count a labelled trace, kept or not."""
+    def add(self, example: Example) -> None:
+        """Count a labelled trace, whether its label is kept or not."""
         self.labelled += 1
         self.kept += example.label.kept
         self.models[example.trace.model] += 1
@@ -73,65 +73,82 @@ class Survey:
 
 
 def render(
-    survey: Survey, *, title: str, format_name: str, split: str, run_files: Sequence[str]
+    statistics: ExportStatistics,
+    *,
+    title: str,
+    format_name: str,
+    split: str,
+    run_files: Sequence[str],
 ) -> str:
-    """The card's text."""
-    share = survey.kept / survey.labelled if survey.labelled else 0.0
-    blocks = (
-        f"---\n{_front_matter(survey, split)}\n---",
+    """Return the text of the card."""
+    labelled = statistics.labelled
+    kept_share = statistics.kept / labelled if labelled else 0.0
+    blocks = [
+        f"---\n{_front_matter(statistics, split)}\n---",
         f"# {_code(title)}",
-        f"Process-supervision data in the format {_code(format_name)}, {MADE_BY} {stepmark_version()}.",
-        f"{survey.rows} rows. Of {survey.labelled} labelled traces {survey.kept} were kept ({share:.1%}).",
-        f"## Left out\n\n{_listed(survey.left_out)}",
+        f"Process-supervision data in the format {_code(format_name)},"
+        f" {MADE_BY} {stepmark_version()}.",
+        f"{statistics.rows} rows. Of {labelled} labelled traces {statistics.kept} were kept"
+        f" ({kept_share:.1%}).",
+        f"## Left out\n\n{_listed(statistics.left_out)}",
         "## How it was made",
-        f"Traces written by (their licences may bind what is trained on them):\n\n{_listed(survey.models)}",
-        f"Problems from:\n\n{_listed(survey.sources)}",
-        f"Licences of the problems:\n\n{_listed(survey.licenses)}",
-        f"Labels rest on:\n\n{_listed(survey.methods)}",
-        f"Fingerprint of the labels:\n\n{_listed(survey.fingerprints)}",
+        "Traces written by (their licences may bind what is trained on them):"
+        f"\n\n{_listed(statistics.models)}",
+        f"Problems from:\n\n{_listed(statistics.sources)}",
+        f"Licences of the problems:\n\n{_listed(statistics.licenses)}",
+        f"Labels are based on:\n\n{_listed(statistics.methods)}",
+        f"Fingerprint of the labels:\n\n{_listed(statistics.fingerprints)}",
         "## Run file",
-        *(map(_fenced, run_files) if run_files else ["The dataset has none: it was imported."]),
-    )
+    ]
+    if run_files:
+        blocks.extend(_fenced(run_file) for run_file in run_files)
+    else:
+        blocks.append("The dataset has none: it was imported.")
     return "\n\n".join(blocks) + "\n"
 
 
-def _front_matter(survey: Survey, split: str) -> str:
-    names = [name.lower() for name in survey.licenses]
-    known = names[0] if len(names) == 1 and names[0] in KNOWN_LICENSES else "other"
-    configs = [
-        {
-            "config_name": "default",
-            "data_files": [{"split": split, "path": f"data/{split}-*.parquet"}],
-        }
-    ]
-    return (
-        DatasetCardData(
-            license=known, tags=["process-supervision", "prm", "stepmark"], configs=configs
-        )
-        .to_yaml()
-        .strip()
+def _front_matter(statistics: ExportStatistics, split: str) -> str:
+    names = [name.lower() for name in statistics.licenses]
+    # The Hub's metadata has one licence, so several licences are "other".
+    license_id = "other"
+    if len(names) == 1 and names[0] in KNOWN_LICENSES:
+        license_id = names[0]
+    config = {
+        "config_name": "default",
+        "data_files": [{"split": split, "path": f"data/{split}-*.parquet"}],
+    }
+    metadata = DatasetCardData(
+        license=license_id, tags=["process-supervision", "prm", "stepmark"], configs=[config]
     )
+    return metadata.to_yaml().strip()
 
 
 def _listed(counts: Counter[str]) -> str:
-    lines = [f"- {_code(name)}: {count}" for name, count in counts.most_common(LISTED)]
-    if len(counts) > LISTED:
-        lines.append(f"- {len(counts) - LISTED} more")
+    lines = [f"- {_code(name)}: {count}" for name, count in counts.most_common(MAX_LISTED)]
+    if len(counts) > MAX_LISTED:
+        lines.append(f"- {len(counts) - MAX_LISTED} more")
     return "\n".join(lines) or "- nothing"
 
 
 def _code(text: str) -> str:
-    """The text as an inline code span, on one line and cut to `LONGEST` characters."""
-    line = " ".join(text.split())[:LONGEST] or "(empty)"
-    ticks = "`" * (_longest_run("`", [line]) + 1)
-    return f"{ticks} {line} {ticks}" if "`" in line else f"`{line}`"
+    """Return the text as an inline code span: one line of at most `MAX_NAME_LENGTH` characters."""
+    line = " ".join(text.split())[:MAX_NAME_LENGTH] or "(empty)"
+    if "`" not in line:
+        return f"`{line}`"
+    # Markdown: a code span ends at the next run of as many backticks as it began with.
+    ticks = "`" * (_longest_run_of_backticks([line]) + 1)
+    return f"{ticks} {line} {ticks}"
 
 
 def _fenced(text: str) -> str:
-    """The text in a fence that is longer than any run of backticks in it."""
-    fence = "`" * max(3, _longest_run("`", text.splitlines()) + 1)
+    """Return the text in a fence that is longer than any run of backticks in it."""
+    fence = "`" * max(3, _longest_run_of_backticks(text.splitlines()) + 1)
     return f"{fence}toml\n{text.rstrip()}\n{fence}"
 
 
-def _longest_run(letter: str, lines: Iterable[str]) -> int:
-    return max((len(run) for line in lines for run in re.findall(f"{letter}+", line)), default=0)
+def _longest_run_of_backticks(lines: Iterable[str]) -> int:
+    longest = 0
+    for line in lines:
+        for run in re.findall("`+", line):
+            longest = max(longest, len(run))
+    return longest

@@ -1,4 +1,7 @@
-"""Export: labelled traces in a trainer's format, as a folder that `datasets.load_dataset` reads, here or on the Hub."""
+"""Export labelled traces in a trainer's format, to a local folder or to the Hugging Face Hub.
+
+The exported folder can be read with `datasets.load_dataset`.
+"""
 
 import re
 import tempfile
@@ -12,23 +15,24 @@ import pyarrow.parquet as pq
 from stepmark.errors import ConfigError, DatasetError
 from storage.dataset.dataset import Dataset
 from storage.dataset.parts import COMPRESSION, row_groups
-from storage.formats.base import Example, Format, LeftOut, Valued
+from storage.formats.base import Example, Format, HasValues, LeftOut
 from storage.publishing import card, hub
-from storage.publishing.merging import coarser
-from storage.queries.derived import derived
+from storage.publishing.merging import merged_examples
+from storage.queries.derived import values_by_trace
 from storage.queries.examples import examples
 from storage.values.base import StepValues, call
 
-__all__ = ["Exported", "export"]
+__all__ = ["ExportResult", "export"]
 
+# Arrow bytes after which the next file begins; zstd compresses them to about a quarter.
 SHARD_BYTES = 512 << 20
-"""Arrow bytes after which the next file begins; zstd makes about a quarter of it."""
-_OWN = re.compile(r"README\.md|data|data/\w+-\d{5,}-of-\d{5,}\.parquet")
+# The files that an export writes.
+_EXPORT_FILE = re.compile(r"README\.md|data|data/\w+-\d{5,}-of-\d{5,}\.parquet")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Exported:
-    """What an export wrote, where, and how many traces it left out for which reason."""
+class ExportResult:
+    """The result of an export: its rows, its destination, and the traces left out by reason."""
 
     rows: int
     left_out: Mapping[str, int]
@@ -36,8 +40,8 @@ class Exported:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """What is exported of a dataset, and how it is said."""
+class ExportRequest:
+    """The parameters of an export; see `export`."""
 
     exporter: Format
     labels_by: str
@@ -45,7 +49,7 @@ class Wanted:
     merge: bool
 
     def name(self) -> str:
-        """The format, and the values in it where they are not the labels' own."""
+        """Return the name of the format, with the formula if it replaces the labels' values."""
         name = type(self.exporter).__module__.rpartition(".")[2]
         return f"{name}, values {call(self.values)}" if self.values else name
 
@@ -59,106 +63,141 @@ def export(
     values: StepValues | None = None,
     merge: bool = False,
     private: bool = True,
-) -> Exported:
-    """Write every trace with a kept label in a trainer's format to a new folder, or to `hf://datasets/ORG/NAME`.
+) -> ExportResult:
+    """Write every trace with a kept label in a trainer's format.
 
-    A folder appears whole or not at all, and takes the place of an earlier export; one that holds anything else is a `ConfigError`.
-    Traces whose label is not kept are left out. `labels_by` names a method whose annotations stand for the labels.
-    `values` take the place of the labels' own in a format that has any; `ConfigError` for one that has none. `merge` adds each trace
-    again with neighbouring steps taken together (`storage.merging`). `private` is for a Hub repository that does not exist yet.
-    An export without rows, which no trainer could load, is a `DatasetError` that gives the reasons.
+    A folder is written atomically and replaces an earlier export.
+
+    Args:
+        dataset: The dataset.
+        exporter: The format.
+        destination: A folder, or `hf://datasets/ORG/NAME`.
+        labels_by: A method whose annotations are used instead of the labels; "" for the labels.
+        values: A formula that replaces the values of the labels.
+        merge: Whether each trace is also exported with merged steps
+            (`storage.publishing.merging`).
+        private: The visibility of a Hub repository that does not exist yet.
+
+    Raises:
+        ConfigError: The destination is invalid or contains files that no export wrote, the format
+            has no values to replace, or the dataset has no annotations by `labels_by`.
+        DatasetError: There are no rows to export, or the destination cannot be written.
     """
     dataset.require()
-    if values is not None and not isinstance(exporter, Valued):
+    if values is not None and not isinstance(exporter, HasValues):
         raise ConfigError("this format has no values, only labels: export soft_labels or math_aps")
-    wanted = Wanted(exporter=exporter, labels_by=labels_by, values=values, merge=merge)
+    request = ExportRequest(exporter=exporter, labels_by=labels_by, values=values, merge=merge)
     if destination.startswith(hub.PREFIX):
-        return _to_hub(dataset, wanted, hub.repository_of(destination), private=private)
+        return _to_hub(dataset, request, hub.repository_of(destination), private=private)
     if "://" in destination:
         raise ConfigError(
             f"cannot export to {destination}; name a folder or hf://datasets/ORG/NAME"
         )
-    return _to_folder(dataset, wanted, Path(destination))
+    return _to_folder(dataset, request, Path(destination))
 
 
-def _to_hub(dataset: Dataset, wanted: Wanted, repository: str, *, private: bool) -> Exported:
+def _to_hub(
+    dataset: Dataset, request: ExportRequest, repository: str, *, private: bool
+) -> ExportResult:
+    # A missing token is reported before the export, which can take long.
     hub.token()
     with tempfile.TemporaryDirectory(prefix="stepmark-") as scratch:
-        survey = _build(dataset, wanted, Path(scratch), title=repository)
+        statistics = _build(dataset, request, Path(scratch), title=repository)
         url = hub.push(Path(scratch), repository, private=private)
-    return Exported(rows=survey.rows, left_out=dict(survey.left_out), destination=url)
+    return ExportResult(rows=statistics.rows, left_out=dict(statistics.left_out), destination=url)
 
 
-def _to_folder(dataset: Dataset, wanted: Wanted, folder: Path) -> Exported:
+def _to_folder(dataset: Dataset, request: ExportRequest, folder: Path) -> ExportResult:
     target = folder.expanduser().absolute()
     _check_replaceable(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        # In the same folder as the target, so that both renames stay within one file system.
         with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
-            survey = _build(dataset, wanted, Path(scratch, "new"), title=target.name)
+            statistics = _build(dataset, request, Path(scratch, "new"), title=target.name)
             if target.exists():
                 target.rename(Path(scratch, "old"))
             Path(scratch, "new").rename(target)
     except OSError as error:
         raise DatasetError(f"cannot write {folder}: {error.strerror or error}") from error
-    return Exported(rows=survey.rows, left_out=dict(survey.left_out), destination=str(folder))
+    return ExportResult(
+        rows=statistics.rows, left_out=dict(statistics.left_out), destination=str(folder)
+    )
 
 
-def _build(dataset: Dataset, wanted: Wanted, folder: Path, *, title: str) -> card.Survey:
-    survey, exporter = card.Survey(), wanted.exporter
-    values = derived(dataset, wanted.values) if wanted.values is not None else None
-    chosen = _chosen(examples(dataset, labels_by=wanted.labels_by, values=values), survey)
-    rows = _counted(exporter.rows(_with_coarser(chosen) if wanted.merge else chosen), survey)
+def _build(
+    dataset: Dataset, request: ExportRequest, folder: Path, *, title: str
+) -> card.ExportStatistics:
+    """Write the files of the export to a folder and return its statistics."""
+    statistics = card.ExportStatistics()
+    exporter = request.exporter
+    values = None
+    if request.values is not None:
+        values = values_by_trace(dataset, request.values)
+    found = examples(dataset, labels_by=request.labels_by, values=values)
+    kept = _kept_examples(found, statistics)
+    if request.merge:
+        kept = _with_merged(kept)
+    rows = _count_rows(exporter.rows(kept), statistics)
     _write_shards(folder / "data", exporter, rows)
-    if not survey.rows:
-        raise DatasetError(f"nothing to export: {_reasons(survey.left_out)}")
+    # No trainer can load an empty data set.
+    if not statistics.rows:
+        raise DatasetError(f"nothing to export: {_reasons(statistics.left_out)}")
     text = card.render(
-        survey,
+        statistics,
         title=title,
-        format_name=wanted.name(),
+        format_name=request.name(),
         split=exporter.split,
         run_files=dataset.read_run_files(),
     )
     (folder / "README.md").write_text(text, encoding="utf-8")
-    return survey
+    return statistics
 
 
-def _chosen(found: Iterable[Example | LeftOut], survey: card.Survey) -> Iterator[Example]:
-    for item in found:
+def _kept_examples(
+    items: Iterable[Example | LeftOut], statistics: card.ExportStatistics
+) -> Iterator[Example]:
+    """Yield the examples with a kept label, and count all of them."""
+    for item in items:
         if isinstance(item, LeftOut):
-            survey.left_out[item.reason] += 1
+            statistics.left_out[item.reason] += 1
             continue
-        survey.see(item)
-        if not item.label.kept:
-            survey.left_out["its label is not kept"] += 1
-        else:
+        statistics.add(item)
+        if item.label.kept:
             yield item
-
-
-def _with_coarser(chosen: Iterable[Example]) -> Iterator[Example]:
-    for example in chosen:
-        yield example
-        yield from coarser(example)
-
-
-def _counted(found: Iterable[Any], survey: card.Survey) -> Iterator[dict[str, Any]]:
-    for item in found:
-        if isinstance(item, LeftOut):
-            survey.left_out[item.reason] += 1
         else:
-            survey.rows += 1
+            statistics.left_out["its label is not kept"] += 1
+
+
+def _with_merged(kept: Iterable[Example]) -> Iterator[Example]:
+    for example in kept:
+        yield example
+        yield from merged_examples(example)
+
+
+def _count_rows(
+    items: Iterable[Any], statistics: card.ExportStatistics
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows of the format, and count them and the examples that it leaves out."""
+    for item in items:
+        if isinstance(item, LeftOut):
+            statistics.left_out[item.reason] += 1
+        else:
+            statistics.rows += 1
             yield dict(item)
 
 
 def _reasons(left_out: Mapping[str, int]) -> str:
-    return (
-        ", ".join(f"{count} × {reason}" for reason, count in left_out.items())
-        or "the dataset has no traces"
-    )
+    if not left_out:
+        return "the dataset has no traces"
+    return ", ".join(f"{count} × {reason}" for reason, count in left_out.items())
 
 
 def _write_shards(folder: Path, exporter: Format, rows: Iterable[dict[str, Any]]) -> None:
-    """Write the rows as files of about `SHARD_BYTES`; how many, which is part of their names, is known at the end."""
+    """Write the rows as files of about `SHARD_BYTES`.
+
+    The names of the files contain the number of files, which is known only at the end.
+    """
     folder.mkdir(parents=True)
     drafts: list[Path] = []
     groups = row_groups(exporter.schema, rows)
@@ -175,23 +214,25 @@ def _write_shards(folder: Path, exporter: Format, rows: Iterable[dict[str, Any]]
         draft.rename(folder / f"{exporter.split}-{number:05d}-of-{len(drafts):05d}.parquet")
 
 
-def _card_of(target: Path) -> str:
-    try:
-        return (target / "README.md").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-
-
 def _check_replaceable(target: Path) -> None:
+    """Check that a folder is absent, empty or an earlier export."""
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise ConfigError(f"cannot export to {target}: it is a file or a link; name a new folder")
     for path in target.rglob("*"):
         name = path.relative_to(target).as_posix()
-        if not _OWN.fullmatch(name):
+        if not _EXPORT_FILE.fullmatch(name):
             raise ConfigError(
-                f"cannot export to {target}: it holds {name}, which is no export's; name a new folder"
+                f"cannot export to {target}: it holds {name}, which no export wrote;"
+                " name a new folder"
             )
-    if target.exists() and any(target.iterdir()) and card.MADE_BY not in _card_of(target):
+    if target.exists() and any(target.iterdir()) and card.MADE_BY not in _card_text(target):
         raise ConfigError(
-            f"cannot export to {target}: it holds what no export wrote; name a new folder"
+            f"cannot export to {target}: it holds files that no export wrote; name a new folder"
         )
+
+
+def _card_text(target: Path) -> str:
+    try:
+        return (target / "README.md").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

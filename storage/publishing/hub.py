@@ -1,11 +1,16 @@
-"""The Hugging Face Hub: a folder becomes a dataset repository in one commit. The token comes from HF_TOKEN and nowhere else."""
+"""Upload a folder to a dataset repository of the Hugging Face Hub, in one commit.
+
+The token is read from the environment variable HF_TOKEN and nowhere else.
+"""
 
 import os
 import re
 from pathlib import Path
 
 from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError, HTTPError  # type: ignore[attr-defined]  # the root of what its client raises
+
+# HTTPError is the base class of the errors of the Hub's HTTP client.
+from huggingface_hub.errors import HfHubHTTPError, HTTPError  # type: ignore[attr-defined]
 
 from stepmark.errors import ConfigError, DatasetError
 
@@ -13,7 +18,7 @@ __all__ = ["PREFIX", "push", "repository_of", "token"]
 
 PREFIX = "hf://"
 _DESTINATION = re.compile(r"hf://datasets/([\w-][\w.-]*/[\w-][\w.-]*)/?", re.ASCII)
-_MEANINGS = {
+_STATUS_MESSAGES = {
     401: "HF_TOKEN is not valid",
     403: "HF_TOKEN has no right to write there",
     404: "there is no such repository, or HF_TOKEN may not see it",
@@ -22,30 +27,45 @@ _MEANINGS = {
 
 
 def repository_of(destination: str) -> str:
-    """`ORG/NAME` of `hf://datasets/ORG/NAME`; `ConfigError` for anything else."""
+    """Return `ORG/NAME` of `hf://datasets/ORG/NAME`.
+
+    Raises:
+        ConfigError: The destination has another form.
+    """
     match = _DESTINATION.fullmatch(destination)
     if match is None:
-        raise ConfigError(
-            f"{destination} is no dataset repository; it reads hf://datasets/ORG/NAME"
-        )
+        raise ConfigError(f"{destination} is not a dataset repository; use hf://datasets/ORG/NAME")
     return match[1]
 
 
 def token() -> str:
-    """The token to write with; `ConfigError` when HF_TOKEN is not set."""
+    """Return the write token.
+
+    Raises:
+        ConfigError: HF_TOKEN is not set.
+    """
     value = os.environ.get("HF_TOKEN", "").strip()
     if not value:
         raise ConfigError(
-            "HF_TOKEN is not set; make a write token at https://huggingface.co/settings/tokens and export it"
+            "HF_TOKEN is not set; make a write token at https://huggingface.co/settings/tokens"
+            " and export it"
         )
     return value
 
 
 def push(folder: Path, repository: str, *, private: bool) -> str:
-    """Make `repository` what `folder` is, in one commit; returns its address.
+    """Upload a folder to a repository in one commit; earlier files under `data/` are deleted.
 
-    `private` is for a repository that does not exist yet; one that does keeps its visibility. Earlier files under `data/` go.
-    `DatasetError` when the Hub refuses or cannot be reached.
+    Args:
+        folder: The folder to upload.
+        repository: `ORG/NAME`; created if it does not exist.
+        private: The visibility of a created repository. An existing one keeps its visibility.
+
+    Returns:
+        The URL of the repository.
+
+    Raises:
+        DatasetError: The Hub rejects the upload or cannot be reached.
     """
     api = HfApi(token=token())
     try:
@@ -66,4 +86,6 @@ def push(folder: Path, repository: str, *, private: bool) -> str:
 
 def _reason(error: Exception) -> str:
     status = error.response.status_code if isinstance(error, HfHubHTTPError) else 0
-    return _MEANINGS.get(status) or str(error).strip().partition("\n")[0] or type(error).__name__
+    if status in _STATUS_MESSAGES:
+        return _STATUS_MESSAGES[status]
+    return str(error).strip().partition("\n")[0] or type(error).__name__

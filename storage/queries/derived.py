@@ -1,4 +1,4 @@
-"""The values that a formula of `storage/values` gives to the steps of every trace."""
+"""The values that a formula of `storage/values` assigns to the steps of every trace."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,14 +6,19 @@ from storage.dataset.dataset import Dataset
 from storage.queries import sql
 from storage.values.base import StepValues, call
 
-__all__ = ["derived"]
+__all__ = ["values_by_trace"]
 
 
-def derived(dataset: Dataset, values: StepValues) -> Mapping[str, Sequence[float | None]]:
-    """One value per step of each trace, None where it is unknown. All of a dataset's are held in memory, a number a step."""
+def values_by_trace(dataset: Dataset, values: StepValues) -> Mapping[str, Sequence[float | None]]:
+    """Return one value per step by trace id; None where the value is unknown.
+
+    The values of the whole dataset are held in memory, one number per step.
+    """
     with sql.connect(dataset) as connection:
-        found = connection.sql(
-            f"SELECT trace_id, list(derived.value ORDER BY step_index) FROM (SELECT trace_id, step_index FROM steps)"
-            f" LEFT JOIN {call(values)} AS derived USING (trace_id, step_index) GROUP BY trace_id"
+        result = connection.sql(
+            "SELECT trace_id, list(derived.value ORDER BY step_index)"
+            " FROM (SELECT trace_id, step_index FROM steps)"
+            f" LEFT JOIN {call(values)} AS derived USING (trace_id, step_index)"
+            " GROUP BY trace_id"
         )
-        return dict(found.fetchall())
+        return dict(result.fetchall())

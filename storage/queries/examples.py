@@ -1,4 +1,7 @@
-"""Labelled traces, joined shard by shard: shard i of every table speaks of the same problems, so memory holds one shard."""
+"""Labelled traces with their problems, joined shard by shard.
+
+Shard i of every table belongs to the same problems, so memory holds one shard at a time.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -13,51 +16,62 @@ __all__ = ["examples"]
 
 
 Values = Mapping[str, Sequence[float | None]]
-"""One value per step of each trace, by its id."""
+"""One value per step, by trace id."""
 
 
 def examples(
     dataset: Dataset, *, labels_by: str = "", values: Values | None = None
 ) -> Iterator[Example | LeftOut]:
-    """Every trace with its problem and its label, or the reason why one of them is missing.
+    """Yield every trace with its problem and its label.
 
-    With `labels_by`, what that method says of a trace stands for its label, kept unless the method failed on it; `ConfigError` where the
-    dataset has no annotations by that method. `values` take the place of the labels' own.
+    Args:
+        dataset: The dataset.
+        labels_by: A method whose annotations are used as labels. They are kept unless the method
+            failed on the trace. "" for the labels of the dataset.
+        values: Replace the values of the labels.
+
+    Returns:
+        For each trace an example, or the reason why its problem or label is missing.
+
+    Raises:
+        ConfigError: The dataset has no annotations by `labels_by`.
     """
-    if labels_by and labels_by not in (known := dataset.methods("annotations")):
+    methods = dataset.methods("annotations") if labels_by else ()
+    if labels_by and labels_by not in methods:
+        listing = ", ".join(methods) or "none"
         raise ConfigError(
-            f"{dataset.uri} has no annotations of '{labels_by}' to export; it has: {', '.join(known) or 'none'}"
+            f"{dataset.uri} has no annotations of '{labels_by}' to export; it has: {listing}"
         )
-    found = _joined_shards(dataset, labels_by)
-    return found if values is None else (_with_values(item, values) for item in found)
+    joined = _joined_shards(dataset, labels_by)
+    if values is None:
+        return joined
+    return (_with_values(item, values) for item in joined)
 
 
 def _joined_shards(dataset: Dataset, labels_by: str) -> Iterator[Example | LeftOut]:
-    problem_shards, label_shards = (
-        set(dataset.shards(PROBLEMS)),
-        set(dataset.shards(annotations(labels_by) if labels_by else LABELS)),
-    )
-    found = {
-        table: set(dataset.shards(table))
-        for table in map(discovered, dataset.methods("discovered"))
-    }
+    problem_shards = set(dataset.shards(PROBLEMS))
+    label_shards = set(dataset.shards(annotations(labels_by) if labels_by else LABELS))
+    discovered_shards: dict[Table[Discovered], set[int]] = {}
+    for method in dataset.methods("discovered"):
+        table = discovered(method)
+        discovered_shards[table] = set(dataset.shards(table))
+
     for shard in dataset.shards(TRACES):
-        problems = (
-            {each.problem_id: each for each in dataset.read_part(PROBLEMS, shard)}
-            if shard in problem_shards
-            else {}
-        )
+        problems: dict[str, Problem] = {}
+        if shard in problem_shards:
+            for problem in dataset.read_part(PROBLEMS, shard):
+                problems[problem.problem_id] = problem
         labels = _labels(dataset, shard, labels_by) if shard in label_shards else {}
-        for trace in _traces(dataset, shard, found):
+        for trace in _traces(dataset, shard, discovered_shards):
             yield _joined(trace, problems.get(trace.problem_id), labels.get(trace.trace_id))
 
 
 def _traces(
-    dataset: Dataset, shard: int, found: Mapping[Table[Discovered], set[int]]
+    dataset: Dataset, shard: int, discovered_shards: Mapping[Table[Discovered], set[int]]
 ) -> Iterator[Trace]:
-    """The run's own, then those that methods discovered, by table and its shards."""
+    """Yield the sampled or imported traces of a shard, then the discovered ones by method."""
     yield from dataset.read_part(TRACES, shard)
-    for table, shards in found.items():
+    for table, shards in discovered_shards.items():
         if shard in shards:
             yield from dataset.read_part(table, shard)
 
@@ -65,32 +79,37 @@ def _traces(
 def _with_values(item: Example | LeftOut, values: Values) -> Example | LeftOut:
     if isinstance(item, LeftOut):
         return item
-    known = values.get(item.trace.trace_id, [None] * len(item.label.steps))
+    step_labels = item.label.steps
+    step_values = values.get(item.trace.trace_id, [None] * len(step_labels))
     steps = tuple(
-        replace(step, value=value) for step, value in zip(item.label.steps, known, strict=True)
+        replace(step, value=value) for step, value in zip(step_labels, step_values, strict=True)
     )
     return replace(item, label=replace(item.label, steps=steps))
 
 
 def _labels(dataset: Dataset, shard: int, labels_by: str) -> Mapping[str, Label]:
+    labels: dict[str, Label] = {}
     if labels_by:
-        return {
-            each.trace_id: _label_of(each)
-            for each in dataset.read_part(annotations(labels_by), shard)
-        }
-    return {each.trace_id: each for each in dataset.read_part(LABELS, shard)}
+        for annotation in dataset.read_part(annotations(labels_by), shard):
+            labels[annotation.trace_id] = _label_of(annotation)
+    else:
+        for label in dataset.read_part(LABELS, shard):
+            labels[label.trace_id] = label
+    return labels
 
 
-def _label_of(said: Annotation) -> Label:
+def _label_of(annotation: Annotation) -> Label:
+    """Return the label that has the verdicts and values of an annotation."""
+    steps = [StepLabel(label=step.verdict, value=step.value) for step in annotation.steps]
     return Label(
-        trace_id=said.trace_id,
-        first_error=said.first_error,
-        steps=tuple(StepLabel(label=step.verdict, value=step.value) for step in said.steps),
-        confidence=said.confidence,
-        kept=said.error is None,
-        reason=f"as {said.method} says",
-        sources=(said.method,),
-        fingerprint=said.fingerprint,
+        trace_id=annotation.trace_id,
+        first_error=annotation.first_error,
+        steps=tuple(steps),
+        confidence=annotation.confidence,
+        kept=annotation.error is None,
+        reason=f"annotation of {annotation.method}",
+        sources=(annotation.method,),
+        fingerprint=annotation.fingerprint,
     )
 
 

@@ -1,4 +1,4 @@
-"""A remote dataset as DuckDB sees it: a file system of its own, `dataset://`, with the dataset's files and nothing else."""
+"""A DuckDB file system, `dataset://`, that contains the files of one remote dataset."""
 
 from datetime import UTC, datetime
 
@@ -12,7 +12,10 @@ PROTOCOL = "dataset"
 
 
 class Mount(DirFileSystem):  # type: ignore[misc]  # fsspec has no types
-    """The folder, read through fsspec. DuckDB must not keep what it reads: `modified` cannot tell it that a file has changed."""
+    """A remote folder that DuckDB reads through fsspec.
+
+    DuckDB must not cache its files, because `modified` does not change when a file changes.
+    """
 
     protocol = PROTOCOL
 
@@ -20,5 +23,5 @@ class Mount(DirFileSystem):  # type: ignore[misc]  # fsspec has no types
         super().__init__(path=folder.root, fs=folder.fs, skip_instance_cache=True)
 
     def modified(self, path: str) -> datetime:
-        """Always the same time: DuckDB asks for one, and hf:// has none to tell."""
+        """Return a constant: DuckDB requires a time, and hf:// does not provide one."""
         return datetime.fromtimestamp(0, UTC)

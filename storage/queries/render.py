@@ -1,4 +1,4 @@
-"""The answer to a query as JSON or CSV text. A table for people to look at is the command line's job."""
+"""Render the result of a query as JSON or CSV. The command line renders tables for people."""
 
 import csv
 import io
@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
-from itertools import count
 from typing import Any
 
 import pyarrow as pa
@@ -17,43 +16,55 @@ __all__ = ["to_csv", "to_json", "values"]
 
 
 def values(table: pa.Table) -> Iterator[tuple[Any, ...]]:
-    """The rows as Python values, in the order of `table.column_names`, which may repeat; maps are dictionaries."""
+    """Yield the rows as Python values; maps are dictionaries.
+
+    The values are in the order of `table.column_names`, which can contain a name twice.
+    """
     for batch in table.to_batches():
-        columns = (
-            _python(name, column)
-            for name, column in zip(table.column_names, batch.columns, strict=True)
-        )
+        columns = []
+        for name, column in zip(table.column_names, batch.columns, strict=True):
+            columns.append(_python_values(name, column))
         yield from zip(*columns, strict=True)
 
 
 def to_json(table: pa.Table) -> str:
-    """An array with one object per line; NaN and infinities become null, a repeated column `a` becomes `a_1`, dates ISO text."""
+    """Return a JSON array with one object per line.
+
+    NaN and infinities become null and dates ISO text. A repeated column `a` becomes `a_1`.
+    """
     names = _distinct(table.column_names)
-    lines = (
-        json.dumps(_plain(dict(zip(names, row, strict=True))), ensure_ascii=False)
-        for row in values(table)
-    )
-    return "[" + ",".join(f"\n  {line}" for line in lines) + "\n]\n"
+    lines = []
+    for row in values(table):
+        plain = _plain(dict(zip(names, row, strict=True)))
+        lines.append("\n  " + json.dumps(plain, ensure_ascii=False))
+    return "[" + ",".join(lines) + "\n]\n"
 
 
 def to_csv(table: pa.Table) -> str:
-    """A header and one line per row; NULL is empty, lists and structs are JSON."""
+    """Return CSV with a header line; NULL is empty, lists and structs are JSON."""
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(table.column_names)
-    writer.writerows(map(_cell, row) for row in values(table))
+    for row in values(table):
+        writer.writerow(map(_cell, row))
     return out.getvalue()
 
 
-def _python(name: str, column: Any) -> list[Any]:
-    """A date after the year 9999, or a map whose keys are lists, has no value in Python."""
+def _python_values(name: str, column: Any) -> list[Any]:
+    """Convert a column to Python values.
+
+    Raises:
+        ConfigError: A value does not exist in Python, such as a date after the year 9999, or a map
+            whose keys are lists.
+    """
     try:
-        found: list[Any] = column.to_pylist(maps_as_pydicts="lossy")
+        converted: list[Any] = column.to_pylist(maps_as_pydicts="lossy")
     except (ValueError, OverflowError, TypeError, pa.ArrowException) as error:
         raise ConfigError(
-            f"column '{name}' holds what cannot be shown ({error}): cast it, as in CAST({name} AS VARCHAR)"
+            f"column '{name}' has a value that cannot be shown ({error}):"
+            f" cast it, as in CAST({name} AS VARCHAR)"
         ) from error
-    return found
+    return converted
 
 
 def _cell(value: Any) -> Any:
@@ -63,6 +74,7 @@ def _cell(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
+    """Convert a value to one that JSON can represent."""
     if value is None or isinstance(value, (str, bool, int)):
         return value
     if isinstance(value, float):
@@ -77,8 +89,14 @@ def _plain(value: Any) -> Any:
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
-    taken: dict[str, None] = {}
+    """Append the first free number to every repeated name."""
+    # The keys of a dictionary are ordered, and fast to search in a result with many columns.
+    distinct: dict[str, None] = {}
     for name in names:
-        candidates = (f"{name}_{number}" if number else name for number in count())
-        taken[next(free for free in candidates if free not in taken)] = None
-    return list(taken)
+        candidate = name
+        number = 0
+        while candidate in distinct:
+            number += 1
+            candidate = f"{name}_{number}"
+        distinct[candidate] = None
+    return list(distinct)

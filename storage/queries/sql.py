@@ -1,7 +1,8 @@
-"""SQL over a dataset: DuckDB, opened so that a query can read the dataset's parts and touch nothing else.
+"""SQL over a dataset: DuckDB, restricted so that a query can only read the dataset's parts.
 
-Files outside the dataset, the network, extensions, Python variables and the configuration are out of reach of every connection, and
-there is nothing to write to. `query` takes SQL from strangers: one SELECT, a time limit, an answer of bounded size.
+No connection can access files outside the dataset, the network, extensions, Python variables or the
+configuration, and there is nothing to write to. `query` accepts untrusted SQL: one SELECT, with a
+time limit and a result of bounded size.
 """
 
 import tempfile
@@ -21,94 +22,109 @@ from storage.dataset.schemas import SCHEMAS
 from storage.queries.mount import Mount
 from storage.queries.views import EMPTY, literal, locations, readable, tables, view_statements
 
-__all__ = ["ANSWER_BYTES", "Ask", "asking", "connect", "query"]
+__all__ = ["MAX_RESULT_BYTES", "RunQuery", "connect", "query", "query_session"]
 
-ANSWER_BYTES = 1 << 30
-"""The most that `query` answers with, as Arrow holds it."""
+MAX_RESULT_BYTES = 1 << 30
+"""The maximum size of a result of `query`, as Arrow batches."""
 
-Ask = Callable[[str], pa.Table]
-"""From a query to its answer."""
+RunQuery = Callable[[str], pa.Table]
+"""A function that returns the result of a query."""
 
+# The result is checked against its limit after each batch.
 _BATCH_ROWS = 10_000
-_KNOCK_SECONDS = 0.1
+_INTERRUPT_INTERVAL_S = 0.1
 
 
 def connect(dataset: Dataset) -> duckdb.DuckDBPyConnection:
-    """A connection with the views of `storage.views`, of the parts as they are now; `DatasetError` when one is damaged.
+    """Open a connection with the views of `storage.queries.views`, which the caller must close.
 
-    The caller closes it. A part that is replaced later is read as it then is; one that is removed makes queries fail.
+    The views include the parts that exist now. A part that is replaced later is read in its new
+    version; a removed part makes queries fail.
+
+    Raises:
+        DatasetError: The dataset is missing, or a part is damaged.
     """
     dataset.require()
     connection = duckdb.connect()
     try:
-        _confine(connection, dataset)
-        _make_views(connection, dataset)
+        _restrict(connection, dataset)
+        _create_views(connection, dataset)
         connection.execute("SET lock_configuration = true")
     except duckdb.Error as error:
         connection.close()
         raise DatasetError(
-            f"{dataset.uri} cannot be queried: {_one_line(error)}; a damaged part is made anew by running again"
+            f"{dataset.uri} cannot be queried: {_one_line(error)};"
+            " run again to rewrite damaged parts"
         ) from error
     return connection
 
 
 def query(dataset: Dataset, sql: str, timeout_s: float = 60.0) -> pa.Table:
-    """The answer to one SELECT (or DESCRIBE, SHOW, SUMMARIZE, VALUES, FROM); column names may repeat, as in SQL.
+    """Return the result of one SELECT (or DESCRIBE, SHOW, SUMMARIZE, VALUES, FROM).
 
-    `ConfigError` for any other statement, for an error in the SQL, past `timeout_s` seconds and past `ANSWER_BYTES`.
+    Column names can be repeated, as in SQL.
+
+    Raises:
+        ConfigError: The SQL is another statement or invalid, takes longer than `timeout_s` seconds,
+            or has a result larger than `MAX_RESULT_BYTES`.
     """
-    with asking(dataset, timeout_s) as ask:
-        return ask(sql)
+    with query_session(dataset, timeout_s) as run_query:
+        return run_query(sql)
 
 
 @contextmanager
-def asking(dataset: Dataset, timeout_s: float = 60.0) -> Iterator[Ask]:
-    """`query` for several questions about a dataset as it is now: to connect costs more than most answers."""
+def query_session(dataset: Dataset, timeout_s: float = 60.0) -> Iterator[RunQuery]:
+    """Open one connection for several queries: connecting takes longer than most queries."""
     with connect(dataset) as connection:
-        yield partial(_answer, connection, timeout_s)
+        yield partial(_run_query, connection, timeout_s)
 
 
-def _answer(connection: duckdb.DuckDBPyConnection, timeout_s: float, sql: str) -> pa.Table:
+def _run_query(connection: duckdb.DuckDBPyConnection, timeout_s: float, sql: str) -> pa.Table:
     with _deadline(connection, timeout_s) as passed:
         try:
             statement = _only_select(connection, sql)
             return _bounded(connection.sql(statement).to_arrow_reader(_BATCH_ROWS))
-        # While rows are fetched, Arrow passes DuckDB's errors on as OSError.
+        # While rows are fetched, Arrow converts DuckDB's errors to OSError.
         except (duckdb.Error, pa.ArrowException, OSError) as error:
             reason = f"it took longer than {timeout_s:g} s" if passed.is_set() else _one_line(error)
             raise ConfigError(f"the query failed: {reason}") from error
 
 
-def _confine(connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> None:
-    found = [location for table in tables(dataset) for location in locations(dataset, table)]
-    # DuckDB checks a path both as it is asked for and as its pattern resolves.
-    allowed = sorted({*found, *map(readable, found)})
+def _restrict(connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> None:
+    """Allow the connection to read the parts of the dataset and nothing else."""
+    part_locations: list[str] = []
+    for table in tables(dataset):
+        part_locations += locations(dataset, table)
+    # DuckDB checks both the path in the query and the path to which its pattern resolves.
+    allowed_paths = sorted({*part_locations, *map(readable, part_locations)})
     scratch = Path(tempfile.gettempdir(), f"stepmark-{uuid.uuid4().hex}")
     if not dataset.folder.is_local:
         connection.execute("SET enable_external_file_cache = false")
         connection.register_filesystem(Mount(dataset.folder))
-    # DuckDB makes the folder when a query outgrows the memory, and removes it with the connection.
+    # DuckDB creates the folder when a query exceeds the memory, and removes it with the connection.
     connection.execute(f"SET temp_directory = {literal([str(scratch)])}[1]")
-    connection.execute(f"SET allowed_paths = {literal(allowed)}")
+    connection.execute(f"SET allowed_paths = {literal(allowed_paths)}")
     for setting in (
         "autoinstall_known_extensions",
         "autoload_known_extensions",
         "python_enable_replacements",
     ):
         connection.execute(f"SET {setting} = false")
+    # Last, because the allowed paths cannot be changed without external access.
     connection.execute("SET enable_external_access = false")
 
 
-def _make_views(connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> None:
+def _create_views(connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> None:
     connection.execute(f"CREATE SCHEMA {EMPTY}")
     for kind, schema in SCHEMAS.items():
-        # A stream, since of a table DuckDB asks whether it is one of pandas, which takes longer to import than all the rest does.
+        # A stream instead of a table: for a table DuckDB imports pandas to check its type, which
+        # takes longer than everything else here.
         typed = connection.from_arrow(pa.RecordBatchReader.from_batches(schema, []))
         columns = ", ".join(
             f'NULL::{dtype} AS "{name}"'
             for name, dtype in zip(typed.columns, typed.types, strict=True)
         )
-        # A view and no table: a SELECT can hold a DELETE or an INSERT in its WITH.
+        # A view instead of a table: a SELECT can contain a DELETE or an INSERT in its WITH.
         connection.execute(f"CREATE VIEW {EMPTY}.{kind} AS SELECT {columns} WHERE false")
     for statement in view_statements(dataset):
         connection.execute(statement)
@@ -131,9 +147,9 @@ def _bounded(reader: pa.RecordBatchReader) -> pa.Table:
     size = 0
     for batch in reader:
         size += batch.nbytes
-        if size > ANSWER_BYTES:
+        if size > MAX_RESULT_BYTES:
             raise ConfigError(
-                f"the answer is larger than {ANSWER_BYTES >> 20} MiB; add a LIMIT or aggregate"
+                f"the answer is larger than {MAX_RESULT_BYTES >> 20} MiB; add a LIMIT or aggregate"
             )
         batches.append(batch)
     return pa.Table.from_batches(batches, schema=reader.schema)
@@ -141,17 +157,19 @@ def _bounded(reader: pa.RecordBatchReader) -> pa.Table:
 
 @contextmanager
 def _deadline(connection: duckdb.DuckDBPyConnection, seconds: float) -> Iterator[threading.Event]:
-    done, passed = threading.Event(), threading.Event()
+    """Interrupt the connection after some seconds, and then set the event that is yielded."""
+    done = threading.Event()
+    passed = threading.Event()
 
-    def watch() -> None:
-        # An interrupt that comes before the query has begun is lost, so it is repeated.
+    def interrupt_after_deadline() -> None:
+        # An interrupt that arrives before the query has started is lost, so it is repeated.
         wait = seconds
         while not done.wait(wait):
             passed.set()
             connection.interrupt()
-            wait = _KNOCK_SECONDS
+            wait = _INTERRUPT_INTERVAL_S
 
-    watcher = threading.Thread(target=watch, name="query-deadline", daemon=True)
+    watcher = threading.Thread(target=interrupt_after_deadline, name="query-deadline", daemon=True)
     watcher.start()
     try:
         yield passed
@@ -161,5 +179,5 @@ def _deadline(connection: duckdb.DuckDBPyConnection, seconds: float) -> Iterator
 
 
 def _one_line(error: Exception) -> str:
-    """DuckDB's message without the picture of the query that follows it."""
+    """Return DuckDB's message without the excerpt of the query that follows it."""
     return " ".join(str(error).partition("\n\nLINE ")[0].split())

@@ -1,1 +1,1 @@
-"""Values of steps, derived from what is stored: one formula a file, in SQL; no new token."""
+"""Values of steps, computed from stored annotations: one SQL formula per file, no model calls."""

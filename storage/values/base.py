@@ -1,7 +1,8 @@
-"""What values of steps are: a formula in SQL whose parameters are the plugin's fields.
+"""The protocol of step values: a formula in SQL whose parameters are the plugin's fields.
 
-Each becomes a DuckDB macro of the same name, `FROM er_prm(eta := 10)`, and a column of the view `step_values`. It reads the view
-`estimates`, in which an estimate without decided trials is NULL: what is unknown leaves both sides of a formula.
+Every formula becomes a DuckDB macro with the name of its plugin, `FROM er_prm(eta := 10)`, and a
+column of the view `step_values`. It reads the view `estimates`, in which an estimate without
+decided trials is NULL, so undecided trials affect no formula.
 """
 
 import dataclasses
@@ -10,34 +11,40 @@ from typing import ClassVar, Protocol
 
 from stepmark import plugins
 
-__all__ = ["ROOM", "StepValues", "arguments", "call", "macros"]
+__all__ = ["KIND", "StepValues", "arguments", "call", "macros"]
 
-ROOM = "storage.values"
+KIND = "storage.values"
 
 
 class StepValues(Protocol):
-    """Values of steps; its fields are numbers, names of methods, or tuples of them."""
+    """A formula for the values of steps.
+
+    The fields of the plugin are numbers, names of methods, or tuples of names.
+    """
 
     version: ClassVar[int]
     columns: ClassVar[tuple[str, ...]]
-    """What the formula gives beside `value`."""
+    """The columns of the formula in addition to `value`."""
     sql: ClassVar[str]
-    """A SELECT of trace_id, step_index (INTEGER), value (DOUBLE) and `columns`, at most one row a step; the fields stand in it by name."""
+    """A SELECT with at most one row per step, which refers to the fields by their names.
+
+    Its columns are trace_id, step_index (INTEGER), value (DOUBLE) and `columns`.
+    """
 
 
 def macros() -> Mapping[str, type[StepValues]]:
-    """Every plugin by its name, which is its macro's."""
-    return {name: plugins.load(ROOM, name) for name in plugins.available(ROOM)}
+    """Return all plugins by their names, which are also the names of the macros."""
+    return {name: plugins.load(KIND, name) for name in plugins.available(KIND)}
 
 
 def call(values: StepValues) -> str:
-    """The macro's call with the plugin's fields."""
+    """Return the SQL call of the macro with the values of the plugin's fields."""
     name = type(values).__module__.rpartition(".")[2]
     return f"{name}({arguments(values)})"
 
 
 def arguments(values: StepValues) -> str:
-    """The plugin's fields as named arguments."""
+    """Return the values of the plugin's fields as named SQL arguments."""
     fields = dataclasses.fields(values)  # type: ignore[arg-type]  # a plugin is a dataclass
     return ", ".join(f"{field.name} := {_literal(getattr(values, field.name))}" for field in fields)
 
@@ -46,5 +53,6 @@ def _literal(value: str | float | Sequence[str]) -> str:
     if isinstance(value, str):
         return "'" + value.replace("'", "''") + "'"
     if isinstance(value, int | float):
+        # Without the cast, DuckDB would read 0.5 as a DECIMAL, which has other arithmetic.
         return f"{float(value)!r}::DOUBLE"
     return f"[{', '.join(map(_literal, value))}]::VARCHAR[]"

@@ -1,4 +1,4 @@
-"""Two labels a step: whether it is right, and whether a right answer can still be reached."""
+"""Correctness and potential: is a step correct, and can a correct answer still be reached."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -8,10 +8,12 @@ __all__ = ["DuaShepherd"]
 
 @dataclass(frozen=True, kw_only=True)
 class DuaShepherd:
-    """Correctness and potential, and their product, the compound probability (DuaShepherd; Wu et al. 2025, arXiv 2506.17533).
+    """Correctness, potential and their product, the compound probability.
 
-    Correctness is the verdict of a method that reads the step (`judge`, `formal`, or `the labels` of the run), as 1 or 0;
-    potential is the share of right rollouts. The product is known where both are, and 0 where either is.
+    The labels are those of DuaShepherd (Wu et al. 2025, arXiv 2506.17533). Correctness is the
+    verdict of a method that reads the step (`judge`, `formal`, or `the labels` of the run), as 1 or
+    0. Potential is the share of correct rollouts. The product is defined if both are known, and is
+    0 if either is 0.
     """
 
     correctness_by: str = "judge"
@@ -21,11 +23,16 @@ class DuaShepherd:
     columns: ClassVar[tuple[str, ...]] = ("correctness", "potential")
     sql: ClassVar[str] = """
         SELECT trace_id, step_index,
-          CASE WHEN correctness = 0 OR potential = 0 THEN 0 ELSE correctness * potential END AS value, correctness, potential
+          CASE WHEN correctness = 0 OR potential = 0 THEN 0
+            ELSE correctness * potential END AS value,
+          correctness, potential
         FROM (
-          SELECT trace_id, step_index, CASE verdict WHEN 'correct' THEN 1.0 WHEN 'incorrect' THEN 0.0 END::DOUBLE AS correctness
+          SELECT trace_id, step_index,
+            CASE verdict WHEN 'correct' THEN 1.0 WHEN 'incorrect' THEN 0.0 END::DOUBLE
+              AS correctness
           FROM estimates WHERE method = correctness_by
         ) FULL JOIN (
-          SELECT trace_id, step_index, estimates.value AS potential FROM estimates WHERE method = potential_by
+          SELECT trace_id, step_index, estimates.value AS potential
+          FROM estimates WHERE method = potential_by
         ) USING (trace_id, step_index)
     """

@@ -1,4 +1,4 @@
-"""Ranks to learn from: right steps rise above the question, wrong ones fall below it."""
+"""Ranks as training targets: correct steps rank above the question, incorrect ones below it."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -8,11 +8,12 @@ __all__ = ["Pqm"]
 
 @dataclass(frozen=True, kw_only=True)
 class Pqm:
-    """The order of Q values that is to be learned (PQM; Li and Li 2024, arXiv 2410.11287, theorem 3.5).
+    """The order of Q values to learn (PQM; Li and Li 2024, arXiv 2410.11287, theorem 3.5).
 
-    Q falls from wrong step to wrong step, lies at 0 for the question, and rises from right step to right step: the k-th right step has
-    rank k, the k-th wrong one -k. The loss compares steps by it, with a margin between what is wrong and all else. A step on which
-    `source` is undecided has no rank.
+    Q decreases from one incorrect step to the next, is 0 for the question, and increases from one
+    correct step to the next: the k-th correct step has rank k, the k-th incorrect one -k. The loss
+    compares steps by their ranks, with a margin between incorrect steps and the others. A step on
+    which `source` is undecided has no rank.
     """
 
     source: str = "monte_carlo"

@@ -1,4 +1,4 @@
-"""Relative progress: what a step leaves of the chance of a right answer."""
+"""Relative progress: the ratio of the values after and before a step."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
@@ -10,10 +10,11 @@ __all__ = ["Rpe"]
 
 @dataclass(frozen=True, kw_only=True)
 class Rpe:
-    """P = MC(s_t+1) / MC(s_t), and the label 1 where P >= `threshold`, else 0 (GenPRM; Zhao et al. 2025, arXiv 2504.00891, eq. 10 and 11).
+    """P = MC(s_t+1) / MC(s_t), with the label 1 if P >= `threshold`, else 0.
 
-    MC of the question is the share of right traces among the problem's own. From the first step with MC = 0 on all is 0, as in the paper;
-    above 1 a step made a right answer likelier.
+    The formulas are equations 10 and 11 of GenPRM (Zhao et al. 2025, arXiv 2504.00891). MC of the
+    question is the share of correct traces of the problem. As in the paper, P is 0 from the first
+    step with MC = 0 on. A value above 1 means that the step made a correct answer more likely.
     """
 
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.8
