@@ -28,7 +28,7 @@ SHELL = {"|", "||", "&&", ";", "&", ">", ">>", "<"}
 FENCE = re.compile(r"^```[a-z]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
-def test_rooms_import_only_what_they_may() -> None:
+def test_packages_follow_import_contracts() -> None:
     checked = subprocess.run(
         [Path(sys.executable).with_name("lint-imports"), "--no-cache"],
         cwd=ROOT,
@@ -39,7 +39,7 @@ def test_rooms_import_only_what_they_may() -> None:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_a_package_is_typed_and_says_what_it_is(package: str) -> None:
+def test_packages_are_typed_and_documented(package: str) -> None:
     assert (ROOT / package / "py.typed").is_file()
     for file in (ROOT / package).rglob("__init__.py"):
         (only,) = ast.parse(file.read_text(encoding="utf-8")).body
@@ -48,7 +48,7 @@ def test_a_package_is_typed_and_says_what_it_is(package: str) -> None:
         assert isinstance(only.value.value, str), file
 
 
-def test_the_same_packages_are_built_checked_and_guarded() -> None:
+def test_package_lists_agree() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert set(project["tool"]["setuptools"]["packages"]["find"]["include"]) == {
         p for name in PACKAGES for p in (name, f"{name}.*")
@@ -57,7 +57,7 @@ def test_the_same_packages_are_built_checked_and_guarded() -> None:
     assert {*PACKAGES, "tests"} <= set(project["tool"]["mypy"]["packages"])
 
 
-def test_no_lock_takes_back_what_another_installed() -> None:
+def test_locks_pin_the_same_versions() -> None:
     pinned: dict[str, set[str]] = {}
     for lock in (ROOT / "requirements").glob("*.lock"):
         for name, version in re.findall(
@@ -123,7 +123,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home / "bin" / "stepmark"
 
 
-def test_the_wheel_holds_what_a_run_needs_and_nothing_else(wheel: Path) -> None:
+def test_wheel_contains_all_needed_files(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     tops = {name.partition("/")[0] for name in names}
@@ -144,7 +144,7 @@ def test_the_wheel_holds_what_a_run_needs_and_nothing_else(wheel: Path) -> None:
     } <= names
 
 
-def test_the_wheel_runs_elsewhere(installed: Path, tmp_path: Path) -> None:
+def test_wheel_runs_in_other_environment(installed: Path, tmp_path: Path) -> None:
     environment = {
         name: value
         for name, value in clean_environment(tmp_path / "home").items()

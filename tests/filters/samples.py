@@ -1,4 +1,4 @@
-"""Candidates worked out by hand, and a stream of them."""
+"""Candidates for the tests of filters."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -7,7 +7,9 @@ from stepmark.records import NO_ERROR, Label, Problem, StepLabel, Trace, Verdict
 
 __all__ = ["C", "I", "U", "candidate", "drops"]
 
-C, I, U = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNKNOWN  # noqa: E741
+C = Verdict.CORRECT
+I = Verdict.INCORRECT  # noqa: E741
+U = Verdict.UNKNOWN
 
 
 def candidate(
@@ -20,7 +22,10 @@ def candidate(
     values: Sequence[float | None] = (),
     confidence: float | None = 1.0,
 ) -> Candidate:
-    steps = steps or tuple(f"{trace_id} {index}\n" for index in range(max(1, len(values))))
+    """Build a candidate with one step per text or value, and at least one."""
+    if not steps:
+        step_count = max(1, len(values))
+        steps = tuple(f"{trace_id} {index}\n" for index in range(step_count))
     values = values or (None,) * len(steps)
     return Candidate(
         Problem(problem_id=problem, question=question, answer=None, domain="", source=""),
@@ -46,6 +51,6 @@ def candidate(
 
 
 def drops(filter_: Filter, candidates: Iterable[Candidate]) -> Mapping[str, str]:
-    """What the filter drops; every pass over the candidates is a fresh one."""
-    held = list(candidates)
-    return filter_.drop(lambda: iter(held))
+    """Return the reasons of the traces that the filter drops."""
+    listed = list(candidates)
+    return filter_.drop(lambda: iter(listed))

@@ -1,4 +1,4 @@
-"""Balance: as many with a first error as without, whichever side has too many."""
+"""Balance: traces of the larger class are dropped."""
 
 import pytest
 
@@ -8,12 +8,13 @@ from stepmark.records import NO_ERROR
 from tests.filters.samples import candidate, drops
 
 
-def side(letter: str, count: int, first_error: int | None) -> list[Candidate]:
+def traces(letter: str, count: int, first_error: int | None) -> list[Candidate]:
+    """Build traces whose ids begin with a letter."""
     return [candidate(f"{letter}{number}", first_error=first_error) for number in range(count)]
 
 
 @pytest.mark.parametrize(
-    ("positives", "negatives", "ratio", "left"),
+    ("positives", "negatives", "ratio", "expected"),
     [
         (3, 5, 1.0, (3, 3)),
         (5, 3, 1.0, (3, 3)),
@@ -25,32 +26,38 @@ def side(letter: str, count: int, first_error: int | None) -> list[Candidate]:
         (7, 0, 1.0, (0, 0)),
     ],
 )
-def test_the_larger_side_is_cut_to_the_ratio(
-    positives: int, negatives: int, ratio: float, left: tuple[int, int]
+def test_larger_class_is_reduced(
+    positives: int, negatives: int, ratio: float, expected: tuple[int, int]
 ) -> None:
-    given = side("p", positives, NO_ERROR) + side("n", negatives, 0)
-    dropped = drops(Balance(negatives_per_positive=ratio), given)
-    stay = [each.trace.trace_id for each in given if each.trace.trace_id not in dropped]
-    assert (sum(name[0] == "p" for name in stay), sum(name[0] == "n" for name in stay)) == left
+    candidates = traces("p", positives, NO_ERROR) + traces("n", negatives, 0)
+    dropped = drops(Balance(negatives_per_positive=ratio), candidates)
+    kept_classes = []
+    for kept in candidates:
+        if kept.trace.trace_id not in dropped:
+            kept_classes.append(kept.trace.trace_id[0])
+    assert (kept_classes.count("p"), kept_classes.count("n")) == expected
 
 
-def test_the_reason_counts_both_sides() -> None:
-    assert set(drops(Balance(), side("p", 1, NO_ERROR) + side("n", 3, 2)).values()) == {
+def test_reason_counts_both_classes() -> None:
+    many_negatives = traces("p", 1, NO_ERROR) + traces("n", 3, 2)
+    assert set(drops(Balance(), many_negatives).values()) == {
         "1 of 3 with a first error are kept, for 1 without one"
     }
-    assert set(drops(Balance(), side("p", 4, NO_ERROR) + side("n", 2, 2)).values()) == {
+    many_positives = traces("p", 4, NO_ERROR) + traces("n", 2, 2)
+    assert set(drops(Balance(), many_positives).values()) == {
         "2 of 4 without an error are kept, for 2 with one"
     }
 
 
-def test_what_is_undecided_is_not_counted_and_stays() -> None:
-    assert drops(Balance(), side("p", 2, NO_ERROR) + side("u", 9, None) + side("n", 2, 0)) == {}
+def test_undecided_traces_are_kept() -> None:
+    undecided = traces("u", 9, None)
+    assert drops(Balance(), traces("p", 2, NO_ERROR) + undecided + traces("n", 2, 0)) == {}
 
 
-def test_a_trace_that_went_goes_however_many_more_there_are() -> None:
-    """Of more of the larger side, the same come first."""
-    few = drops(Balance(), side("p", 10, NO_ERROR) + side("n", 20, 0))
-    more = drops(Balance(), side("p", 10, NO_ERROR) + side("n", 40, 0))
+def test_selection_is_stable() -> None:
+    """Check that a trace that is dropped is also dropped among more traces."""
+    few = drops(Balance(), traces("p", 10, NO_ERROR) + traces("n", 20, 0))
+    more = drops(Balance(), traces("p", 10, NO_ERROR) + traces("n", 40, 0))
     assert few.keys() < more.keys()
     assert len(few) == 10
     assert len(more) == 30

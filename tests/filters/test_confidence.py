@@ -1,4 +1,4 @@
-"""Confidence: the threshold is the lowest confidence that stays."""
+"""Confidence: the threshold is the lowest confidence that is kept."""
 
 import pytest
 
@@ -16,7 +16,6 @@ from tests.filters.samples import candidate, drops
         (None, "no confidence"),
     ],
 )
-def test_what_is_below_the_threshold_goes(confidence: float | None, reason: str | None) -> None:
-    assert (
-        drops(Confidence(threshold=0.8), [candidate("t", confidence=confidence)]).get("t") == reason
-    )
+def test_low_confidence_is_dropped(confidence: float | None, reason: str | None) -> None:
+    dropped = drops(Confidence(threshold=0.8), [candidate("t", confidence=confidence)])
+    assert dropped.get("t") == reason

@@ -1,4 +1,4 @@
-"""Contamination: evaluation questions found in ours."""
+"""Contamination: questions that contain evaluation questions."""
 
 import json
 from pathlib import Path
@@ -9,14 +9,19 @@ from filters.contamination import Contamination
 from stepmark.errors import InputError
 from tests.filters.samples import candidate, drops
 
-# Twenty words: runs of eight that start at 0 … 12.
-TEST = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty"
+# Twenty words with 13 n-grams of eight words.
+TEST = (
+    "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
+    " sixteen seventeen eighteen nineteen twenty"
+)
 WORDS = TEST.split()
+LEGS = "How many legs have seven cats and nine dogs together?"
 
 
-def file(folder: Path, *rows: object, name: str = "test.jsonl") -> str:
+def write_rows(folder: Path, *rows: object, name: str = "test.jsonl") -> str:
     path = folder / name
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    lines = [json.dumps(row) + "\n" for row in rows]
+    path.write_text("".join(lines))
     return str(path)
 
 
@@ -40,10 +45,8 @@ def against(path: str, **parameters: object) -> Contamination:
         ("?!", None),
     ],
 )
-def test_a_question_is_dropped_when_shared_runs_cover_more_than_half_of_an_evaluated_one(
-    tmp_path: Path, question: str, share: str | None
-) -> None:
-    filter_ = against(file(tmp_path, {"question": "a b c d e f g h i j"}, {"question": TEST}))
+def test_covered_question_is_dropped(tmp_path: Path, question: str, share: str | None) -> None:
+    filter_ = against(write_rows(tmp_path, {"question": "a b c d e f g h i j"}, {"question": TEST}))
     dropped = drops(
         filter_, [candidate("t0", question=question), candidate("t1", question=question)]
     )
@@ -51,26 +54,27 @@ def test_a_question_is_dropped_when_shared_runs_cover_more_than_half_of_an_evalu
     assert dropped == ({"t0": reason, "t1": reason} if share else {})
 
 
-def test_a_long_question_of_ours_may_hold_a_whole_evaluated_one(tmp_path: Path) -> None:
-    """The share is of the evaluation question: ours may be a hundred times as long."""
-    ours = " ".join(f"word{number}" for number in range(2_000))
-    filter_ = against(file(tmp_path, {"question": TEST}))
-    assert drops(filter_, [candidate("t", question=f"{ours} {TEST} {ours}")]) == {
+def test_long_question_can_contain_evaluated_one(tmp_path: Path) -> None:
+    """Check that the share is of the evaluation question, not of the longer question."""
+    text = " ".join(f"word{number}" for number in range(2_000))
+    filter_ = against(write_rows(tmp_path, {"question": TEST}))
+    assert drops(filter_, [candidate("t", question=f"{text} {TEST} {text}")]) == {
         "t": "100% of question 1 of test.jsonl"
     }
 
 
-def test_a_short_evaluation_question_is_found_as_a_whole_only(tmp_path: Path) -> None:
-    filter_ = against(file(tmp_path, {"question": "What is 2 + 3?"}))
+def test_short_evaluation_question_must_be_equal(tmp_path: Path) -> None:
+    filter_ = against(write_rows(tmp_path, {"question": "What is 2 + 3?"}))
     assert drops(filter_, [candidate("t", question="what is 2 3")]) == {
         "t": "100% of question 1 of test.jsonl"
     }
     assert drops(filter_, [candidate("t", question="Well, what is 2 + 3?")]) == {}
 
 
-def test_runs_of_two_evaluation_questions_are_not_added_up(tmp_path: Path) -> None:
-    first, second = " ".join(WORDS[:8]), " ".join(WORDS[8:16])
-    halves = file(
+def test_shares_of_questions_are_not_added(tmp_path: Path) -> None:
+    first = " ".join(WORDS[:8])
+    second = " ".join(WORDS[8:16])
+    halves = write_rows(
         tmp_path,
         {"question": f"{first} a b c d e f g h i"},
         {"question": f"{second} j k l m n o p q r"},
@@ -78,52 +82,50 @@ def test_runs_of_two_evaluation_questions_are_not_added_up(tmp_path: Path) -> No
     assert drops(against(halves), [candidate("t", question=TEST)]) == {}
 
 
-def test_the_run_and_the_share_are_parameters(tmp_path: Path) -> None:
-    path = file(tmp_path, {"question": TEST})
-    ours = [candidate("t", question=" ".join(WORDS[:10]))]
-    assert drops(against(path, share=0.49), ours) == {"t": "50% of question 1 of test.jsonl"}
-    assert drops(against(path, share=0.49, ngram=11), ours) == {}
+def test_ngram_and_share_are_parameters(tmp_path: Path) -> None:
+    path = write_rows(tmp_path, {"question": TEST})
+    candidates = [candidate("t", question=" ".join(WORDS[:10]))]
+    assert drops(against(path, share=0.49), candidates) == {"t": "50% of question 1 of test.jsonl"}
+    assert drops(against(path, share=0.49, ngram=11), candidates) == {}
 
 
-def test_sets_of_every_kind_of_file_and_column_are_read(tmp_path: Path) -> None:
-    first = file(
+def test_sets_in_several_formats_are_read(tmp_path: Path) -> None:
+    first = write_rows(
         tmp_path, {"problem": {"text": TEST}, "answer": 3}, {"problem": {"text": TEST}, "answer": 3}
     )
     csv = tmp_path / "second.csv"
-    csv.write_text('id,prompt\n1,"How many legs have seven cats and nine dogs together?"\n')
+    csv.write_text(f'id,prompt\n1,"{LEGS}"\n')
     filter_ = Contamination(
         against=(
             {"use": "files", "paths": [first], "fields": {"question": "problem.text"}},
             {"use": "files", "paths": [str(csv)], "fields": {"question": "prompt"}},
         )
     )
-    ours = [
+    candidates = [
         candidate("a", question=TEST),
-        candidate(
-            "b", problem="q", question="How many legs have seven cats and nine dogs together?"
-        ),
+        candidate("b", problem="q", question=LEGS),
     ]
-    assert drops(filter_, ours) == {
+    assert drops(filter_, candidates) == {
         "a": "100% of question 1 of test.jsonl",
         "b": "100% of question 1 of second.csv",
     }
 
 
-def test_a_data_set_by_name_is_read(tmp_path: Path) -> None:
-    """A folder laid out like a data set of the Hub stands for one."""
+def test_dataset_is_read_by_name(tmp_path: Path) -> None:
+    """Use a local folder with the layout of a data set of the Hub."""
     (tmp_path / "set").mkdir()
-    file(tmp_path / "set", {"question": TEST}, name="train.jsonl")
+    write_rows(tmp_path / "set", {"question": TEST}, name="train.jsonl")
     filter_ = Contamination(against=({"use": "huggingface", "name": str(tmp_path / "set")},))
     assert drops(filter_, [candidate("t", question=TEST)]) == {
         "t": f"100% of question 1 of {tmp_path / 'set'}"
     }
 
 
-def test_the_content_is_the_questions(tmp_path: Path) -> None:
-    path = file(tmp_path, {"question": TEST})
+def test_digest_depends_on_questions(tmp_path: Path) -> None:
+    path = write_rows(tmp_path, {"question": TEST})
     before = against(path).digest()
     assert against(path).digest() == before
-    file(tmp_path, {"question": TEST + " more"})
+    write_rows(tmp_path, {"question": TEST + " more"})
     assert against(path).digest() != before
 
 
@@ -138,14 +140,14 @@ def test_the_content_is_the_questions(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_set_that_cannot_be_compared_whole_is_told(
+def test_invalid_evaluation_set_is_rejected(
     tmp_path: Path, rows: list[object], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        against(file(tmp_path, *rows)).digest()
+        against(write_rows(tmp_path, *rows)).digest()
 
 
-def test_a_set_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_missing_evaluation_set_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"nowhere\.jsonl does not exist|no file matches .*nowhere\.jsonl"
     ):

@@ -1,4 +1,4 @@
-"""What every filter owes, held against each plugin that is found."""
+"""The contract of filters, for every plugin."""
 
 import dataclasses
 import gc
@@ -17,6 +17,7 @@ from stepmark.records import NO_ERROR, Trace
 from tests.filters.samples import C, I, U, candidate, drops
 
 FILTERS = available("filters")
+APPLES = "How many apples has Ann after she gave three of her twelve to Bob?"
 HOSTILE = (
     "\0\x1b[2J\u202e\ud800",
     "９" * 500 + "²" * 500,
@@ -32,53 +33,51 @@ HOSTILE = (
 
 
 @pytest.fixture
-def needed(tmp_path: Path) -> Mapping[str, Mapping[str, Any]]:
-    """The parameters that a filter cannot be without."""
+def required(tmp_path: Path) -> Mapping[str, Mapping[str, Any]]:
+    """Return the required parameters of the filters, by filter."""
     file = tmp_path / "test.jsonl"
-    file.write_text(
-        '{"question": "How many apples has Ann after she gave three of her twelve to Bob?"}\n'
-    )
+    file.write_text(f'{{"question": "{APPLES}"}}\n')
     return {"contamination": {"against": [{"use": "files", "paths": [str(file)]}]}}
 
 
 @pytest.fixture(params=FILTERS)
-def built(request: pytest.FixtureRequest, needed: Mapping[str, Mapping[str, Any]]) -> Filter:
-    found: Filter = build("filters", {"use": request.param, **needed.get(request.param, {})})
-    return found
+def built(request: pytest.FixtureRequest, required: Mapping[str, Mapping[str, Any]]) -> Filter:
+    plugin: Filter = build("filters", {"use": request.param, **required.get(request.param, {})})
+    return plugin
 
 
 def everything() -> list[Candidate]:
-    """Traces of every outcome, first error, confidence and value, known or not, with repetitions and hostile texts."""
+    """Build traces with all kinds of outcomes, labels and values, repetitions and hostile texts."""
     texts = ("Ann has 12 - 3 = 9 apples.\n", "So the answer is 9.", "Ann has 12 - 3 = 8 apples.\n")
-    found = list[Candidate]()
+    candidates: list[Candidate] = []
     for number in range(240):
-        problem = number % 12
-        question = (
-            "How many apples has Ann after she gave three of her twelve to Bob?"
-            if problem < 3
-            else f"What is {problem} + 1?"
-        )
-        steps = (
-            (texts[number % 3], HOSTILE[number % len(HOSTILE)])
-            if number % 7 == 0
-            else (texts[number % 3], texts[1])
-        )
-        found.append(
+        hostile_text = HOSTILE[number % len(HOSTILE)]
+        problem = f"p{number % 12}"
+        if number % 12 == 11:
+            problem = f"p{number}"
+            question = hostile_text
+        elif number % 12 < 3:
+            question = APPLES
+        else:
+            question = f"What is {number % 12} + 1?"
+        last_step = hostile_text if number % 7 == 0 else texts[1]
+        candidates.append(
             candidate(
                 f"t{number:03}",
-                *steps,
-                problem=f"p{number}" if problem == 11 else f"p{problem}",
-                question=HOSTILE[number % len(HOSTILE)] if problem == 11 else question,
+                texts[number % 3],
+                last_step,
+                problem=problem,
+                question=question,
                 outcome=(C, I, U)[number % 3],
                 first_error=(NO_ERROR, 0, 1, None)[number % 4],
                 values=((0.5, number / 240), (None, 0.25), (None, None))[number % 7 % 3],
                 confidence=(0.95, 0.4, None)[number % 11 % 3],
             )
         )
-    return found
+    return candidates
 
 
-def test_is_a_frozen_dataclass_with_a_version(built: Filter) -> None:
+def test_filter_is_frozen_dataclass(built: Filter) -> None:
     assert dataclasses.is_dataclass(built)
     assert isinstance(getattr(built, "version", None), int)
     assert fingerprint(built) == fingerprint(built)
@@ -86,37 +85,37 @@ def test_is_a_frozen_dataclass_with_a_version(built: Filter) -> None:
         built.version = 2
 
 
-def test_drops_some_of_what_it_is_given_and_says_why(built: Filter) -> None:
-    given = everything()
-    dropped = drops(built, given)
+def test_dropped_traces_have_reasons(built: Filter) -> None:
+    candidates = everything()
+    dropped = drops(built, candidates)
     assert dropped
-    assert dropped.keys() < {each.trace.trace_id for each in given}
+    assert dropped.keys() < {candidate.trace.trace_id for candidate in candidates}
     assert all(reason and "\n" not in reason for reason in dropped.values())
 
 
-def test_the_order_of_the_candidates_means_nothing(built: Filter) -> None:
-    given = everything()
-    dropped = drops(built, given)
+def test_order_of_candidates_is_irrelevant(built: Filter) -> None:
+    candidates = everything()
+    dropped = drops(built, candidates)
     for seed in range(3):
-        random.Random(seed).shuffle(given)
-        assert drops(built, given) == dropped
+        random.Random(seed).shuffle(candidates)
+        assert drops(built, candidates) == dropped
 
 
-def test_one_built_anew_drops_the_same(
-    built: Filter, needed: Mapping[str, Mapping[str, Any]]
+def test_equal_filters_drop_the_same(
+    built: Filter, required: Mapping[str, Mapping[str, Any]]
 ) -> None:
     name = type(built).__module__.rpartition(".")[2]
-    again = build("filters", {"use": name, **needed.get(name, {})})
+    again = build("filters", {"use": name, **required.get(name, {})})
     assert drops(again, everything()) == drops(built, everything())
     if isinstance(built, HasExternalInput):
         assert again.digest() == built.digest()
 
 
-def test_of_nothing_nothing_is_dropped(built: Filter) -> None:
+def test_no_candidates_drop_nothing(built: Filter) -> None:
     assert drops(built, []) == {}
 
 
-def test_a_trace_without_steps_and_a_label_that_knows_nothing_are_no_crash(built: Filter) -> None:
+def test_empty_trace_does_not_fail(built: Filter) -> None:
     blank = candidate("t0", first_error=None, confidence=None, outcome=U)
     empty = blank._replace(
         trace=dataclasses.replace(blank.trace, steps=()),
@@ -125,11 +124,11 @@ def test_a_trace_without_steps_and_a_label_that_knows_nothing_are_no_crash(built
     assert drops(built, [empty]).keys() <= {"t0"}
 
 
-def test_holds_no_more_than_a_few_traces_at_a_time(built: Filter) -> None:
-    most = 0
+def test_memory_holds_few_traces(built: Filter) -> None:
+    max_alive = 0
 
     def stream() -> Iterator[Candidate]:
-        nonlocal most
+        nonlocal max_alive
         for number in range(200):
             yield candidate(
                 f"streamed {number % 150}",
@@ -139,15 +138,16 @@ def test_holds_no_more_than_a_few_traces_at_a_time(built: Filter) -> None:
                 values=(0.5, None),
             )
             if number % 50 == 49:
-                alive = (
-                    each
-                    for each in gc.get_objects()
-                    if type(each) is Trace and each.trace_id.startswith("streamed")
-                )
-                most = max(most, sum(1 for _ in alive))
+                max_alive = max(max_alive, count_streamed())
 
     built.drop(stream)
-    assert 1 <= most <= 3
+    assert 1 <= max_alive <= 3
+
+
+def count_streamed() -> int:
+    """Return the number of streamed traces in memory."""
+    traces = [item for item in gc.get_objects() if type(item) is Trace]
+    return len([trace for trace in traces if trace.trace_id.startswith("streamed")])
 
 
 @pytest.mark.parametrize(
@@ -199,13 +199,13 @@ def test_holds_no_more_than_a_few_traces_at_a_time(built: Filter) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_parameter_that_cannot_be_is_refused(table: dict[str, Any], message: str) -> None:
+def test_invalid_parameter_is_rejected(table: dict[str, Any], message: str) -> None:
     with pytest.raises(PluginError) as refusal:
         build("filters", table)
     assert message in str(refusal.value)
 
 
 @pytest.mark.parametrize("script", ["Klingon", "Latin}", "", "Latin]|[^"])
-def test_a_script_that_does_not_exist_is_refused(script: str) -> None:
+def test_unknown_script_is_rejected(script: str) -> None:
     with pytest.raises(ConfigError, match=r"no script of Unicode is called"):
         build("filters", {"use": "language", "scripts": [script]})

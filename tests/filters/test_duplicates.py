@@ -1,4 +1,4 @@
-"""Duplicates: exact, near, and what only looks alike."""
+"""Duplicates: exact duplicates, near duplicates and texts that only look similar."""
 
 from collections.abc import Mapping
 
@@ -32,7 +32,7 @@ def traces(*texts: str) -> list[Candidate]:
 
 
 @pytest.mark.parametrize(
-    ("other", "told"),
+    ("other", "similarity"),
     [
         (QUESTION, "the same as"),
         (QUESTION.upper(), "the same as"),
@@ -45,18 +45,21 @@ def traces(*texts: str) -> list[Candidate]:
         ("How many eggs do the ducks of Janet lay when 16 of them are sold for $2?", None),
     ],
 )
-def test_a_question_asked_again_goes_with_all_its_traces(other: str, told: str | None) -> None:
-    given = [
+def test_repeated_question_drops_its_traces(other: str, similarity: str | None) -> None:
+    candidates = [
         *problems(QUESTION, other),
         candidate("t2", "two", problem="p1", question=other),
         candidate("t3", "three", question="Another?"),
     ]
-    reason = f"its question is {told} that of problem p0"
-    assert drops(Duplicates(), given) == (dict.fromkeys(("t1", "t2"), reason) if told else {})
+    expected = {}
+    if similarity:
+        reason = f"its question is {similarity} that of problem p0"
+        expected = {"t1": reason, "t2": reason}
+    assert drops(Duplicates(), candidates) == expected
 
 
 @pytest.mark.parametrize(
-    ("other", "told"),
+    ("other", "similarity"),
     [
         ("".join(SOLUTION), "the same as"),
         ("\n".join(SOLUTION) + "\n", "the same as"),
@@ -66,19 +69,23 @@ def test_a_question_asked_again_goes_with_all_its_traces(other: str, told: str |
         ("16 - 3 = 13 and 13 * 2 = 26, so 26 it is.", None),
     ],
 )
-def test_a_solution_written_again_goes(other: str, told: str | None) -> None:
+def test_repeated_solution_is_dropped(other: str, similarity: str | None) -> None:
     dropped = drops(Duplicates(), traces("".join(SOLUTION), other))
-    assert dropped == ({"t1": f"{told} trace t0"} if told else {})
+    assert dropped == ({"t1": f"{similarity} trace t0"} if similarity else {})
 
 
-def test_a_word_that_makes_a_step_wrong_makes_no_duplicate() -> None:
-    """Labels that name different first errors keep a near pair apart, and not an exact one: that is a contradiction, of which one stays."""
-    right, wrong = "".join(SOLUTION), "".join(SOLUTION).replace("16 - 3", "16 + 3")
-    pair = [
+def test_first_error_separates_near_duplicates() -> None:
+    """Check that labels with different first errors separate a near pair.
+
+    They do not separate an exact pair, whose labels contradict each other.
+    """
+    right = "".join(SOLUTION)
+    wrong = right.replace("16 - 3", "16 + 3")
+    near = [
         candidate("t0", right, first_error=NO_ERROR),
         candidate("t1", wrong, first_error=0, outcome=I),
     ]
-    assert drops(Duplicates(), pair) == {}
+    assert drops(Duplicates(), near) == {}
     exact = [
         candidate("t0", right, first_error=NO_ERROR),
         candidate("t1", right, first_error=0, outcome=I),
@@ -86,20 +93,20 @@ def test_a_word_that_makes_a_step_wrong_makes_no_duplicate() -> None:
     assert drops(Duplicates(), exact) == {"t1": "the same as trace t0"}
 
 
-def test_the_same_solution_of_another_problem_is_no_duplicate() -> None:
-    given = [
+def test_problems_are_compared_separately() -> None:
+    candidates = [
         candidate("t0", *SOLUTION, problem="p0", question="How much?"),
         candidate("t1", *SOLUTION, problem="p1", question="Why?"),
     ]
-    assert drops(Duplicates(), given) == {}
+    assert drops(Duplicates(), candidates) == {}
 
 
-def test_the_first_by_id_stays_and_is_named() -> None:
-    given = [candidate(name, *SOLUTION) for name in ("t3", "t1", "t2")]
-    assert drops(Duplicates(), given) == dict.fromkeys(("t2", "t3"), "the same as trace t1")
+def test_first_id_is_kept() -> None:
+    candidates = [candidate(name, *SOLUTION) for name in ("t3", "t1", "t2")]
+    assert drops(Duplicates(), candidates) == dict.fromkeys(("t2", "t3"), "the same as trace t1")
 
 
-def test_short_texts_of_marks_alone_are_told_apart() -> None:
+def test_short_symbol_texts_are_distinguished() -> None:
     assert drops(Duplicates(), traces("+", "-", "+ -", "+")) == {"t3": "the same as trace t0"}
 
 
@@ -118,12 +125,12 @@ def test_short_texts_of_marks_alone_are_told_apart() -> None:
         ),
     ],
 )
-def test_what_is_compared_and_how_is_a_parameter(
+def test_parameters_select_the_comparison(
     parameters: Mapping[str, object], dropped: Mapping[str, str]
 ) -> None:
-    given = [
+    candidates = [
         candidate("A", *SOLUTION, problem="p0", question=QUESTION),
         candidate("a", "".join(SOLUTION).replace("left", "over"), problem="p0", question=QUESTION),
         candidate("b", "Something else.", problem="p1", question=QUESTION),
     ]
-    assert drops(Duplicates(**parameters), given) == dropped  # type: ignore[arg-type]
+    assert drops(Duplicates(**parameters), candidates) == dropped  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Language: letters of scripts that nobody expects."""
+"""Language: letters of unexpected scripts."""
 
 import pytest
 
@@ -17,7 +17,7 @@ from tests.filters.samples import candidate, drops
         "the answer is eighteen and not 十",
     ],
 )
-def test_what_is_expected_stays(text: str) -> None:
+def test_expected_letters_are_kept(text: str) -> None:
     assert drops(Language(), [candidate("t", text)]) == {}
 
 
@@ -33,13 +33,13 @@ def test_what_is_expected_stays(text: str) -> None:
         ("a\ue000", "50%"),
     ],
 )
-def test_what_is_not_expected_goes(text: str, share: str) -> None:
+def test_unexpected_letters_are_dropped(text: str, share: str) -> None:
     assert drops(Language(), [candidate("t", "\n", text)]) == {
         "t": f"{share} of its letters are not Latin or Greek"
     }
 
 
-def test_other_scripts_can_be_expected_and_some_of_another_allowed() -> None:
+def test_scripts_and_share_are_parameters() -> None:
     chinese = candidate("t", "所以答案是 x")
     assert drops(Language(scripts=("Han", "Latin")), [chinese]) == {}
     assert drops(Language(max_share=0.84), [chinese]) == {}

@@ -1,4 +1,4 @@
-"""Length: every bound holds on both of its sides."""
+"""Length: both sides of every bound."""
 
 import pytest
 
@@ -26,5 +26,5 @@ BOUNDS = Length(min_steps=2, max_steps=3, max_step_characters=20, max_repeated_l
         (("...\n", "...\n", "..."), None),
     ],
 )
-def test_a_trace_outside_the_bounds_goes(steps: tuple[str, ...], reason: str | None) -> None:
+def test_traces_outside_bounds_are_dropped(steps: tuple[str, ...], reason: str | None) -> None:
     assert drops(BOUNDS, [candidate("t", *steps)]).get("t") == reason

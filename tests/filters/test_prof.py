@@ -1,4 +1,4 @@
-"""PROF, on the paper's own figure (arXiv 2509.03403, figure 1) and by hand."""
+"""PROF, with the example of the paper (arXiv 2509.03403, figure 1) and computed by hand."""
 
 import pytest
 
@@ -15,15 +15,16 @@ def traces(outcome: Verdict, *values: float, problem: str = "p") -> list[Candida
     ]
 
 
-def left(filter_: Prof, given: list[Candidate]) -> list[str]:
-    dropped = drops(filter_, given)
-    return sorted(each.trace.trace_id for each in given if each.trace.trace_id not in dropped)
+def kept(filter_: Prof, candidates: list[Candidate]) -> list[str]:
+    """Return the sorted ids of the traces that the filter keeps."""
+    trace_ids = {candidate.trace.trace_id for candidate in candidates}
+    return sorted(trace_ids - drops(filter_, candidates).keys())
 
 
-def test_of_five_right_and_three_wrong_the_paper_keeps_two_and_two() -> None:
-    """Eight rollouts, four kept: the three lowest right ones go, and the highest wrong one."""
-    given = traces(C, 0.9, 0.8, 0.75, 0.6, 0.5) + traces(I, 0.1, 0.2, 0.4)
-    assert left(Prof(), given) == [
+def test_example_of_the_paper() -> None:
+    """Keep four of eight: the three lowest correct and the highest incorrect are dropped."""
+    candidates = traces(C, 0.9, 0.8, 0.75, 0.6, 0.5) + traces(I, 0.1, 0.2, 0.4)
+    assert kept(Prof(), candidates) == [
         "p correct 0.8",
         "p correct 0.9",
         "p incorrect 0.1",
@@ -32,7 +33,7 @@ def test_of_five_right_and_three_wrong_the_paper_keeps_two_and_two() -> None:
 
 
 @pytest.mark.parametrize(
-    ("right", "wrong", "keep", "share", "kept"),
+    ("right", "wrong", "keep", "share", "expected"),
     [
         (6, 2, 0.5, 0.5, (2, 2)),
         (7, 1, 0.5, 0.5, (3, 1)),
@@ -48,41 +49,40 @@ def test_of_five_right_and_three_wrong_the_paper_keeps_two_and_two() -> None:
         (10, 0, 0.7, 0.5, (7, 0)),
     ],
 )
-def test_as_many_right_as_wrong_are_kept_where_there_are_enough(
-    right: int, wrong: int, keep: float, share: float, kept: tuple[int, int]
+def test_outcomes_are_balanced(
+    right: int, wrong: int, keep: float, share: float, expected: tuple[int, int]
 ) -> None:
-    given = traces(C, *(index / 20 for index in range(right))) + traces(
-        I, *(index / 20 for index in range(wrong))
-    )
-    stay = left(Prof(keep=keep, right=share), given)
-    assert (
-        sum(" correct" in name for name in stay),
-        sum(" incorrect" in name for name in stay),
-    ) == kept
+    values = [index / 20 for index in range(10)]
+    candidates = traces(C, *values[:right]) + traces(I, *values[:wrong])
+    outcomes = [trace_id.split()[1] for trace_id in kept(Prof(keep=keep, right=share), candidates)]
+    assert (outcomes.count("correct"), outcomes.count("incorrect")) == expected
 
 
-def test_every_problem_is_filtered_alone() -> None:
-    given = traces(C, 0.9, 0.1) + traces(C, 0.5, 0.2, problem="q")
-    assert left(Prof(), given) == ["p correct 0.9", "q correct 0.5"]
+def test_problems_are_filtered_separately() -> None:
+    candidates = traces(C, 0.9, 0.1) + traces(C, 0.5, 0.2, problem="q")
+    assert kept(Prof(), candidates) == ["p correct 0.9", "q correct 0.5"]
 
 
-def test_the_mean_is_of_the_steps_that_have_a_value_and_the_reason_tells_it() -> None:
-    given = [candidate("a", values=(1.0, None, 0.0)), candidate("b", values=(None, 0.6))]
+def test_reason_contains_mean_value() -> None:
+    correct = [candidate("a", values=(1.0, None, 0.0)), candidate("b", values=(None, 0.6))]
     reason = "mean step value 0.500, not among the 1 highest of the problem's 2 right answers"
-    assert drops(Prof(), given) == {"a": reason}
-    wrong = [each._replace(trace=candidate(each.trace.trace_id, outcome=I).trace) for each in given]
-    assert drops(Prof(), wrong) == {
+    assert drops(Prof(), correct) == {"a": reason}
+    incorrect = [
+        candidate("a", values=(1.0, None, 0.0), outcome=I),
+        candidate("b", values=(None, 0.6), outcome=I),
+    ]
+    assert drops(Prof(), incorrect) == {
         "b": "mean step value 0.600, not among the 1 lowest of the problem's 2 wrong answers"
     }
 
 
-def test_what_has_no_value_or_no_known_outcome_is_not_counted_and_stays() -> None:
-    mute = [candidate("mute", values=(None, None)), *traces(U, 0.1, 0.2)]
-    assert drops(Prof(), mute) == {}
-    assert drops(Prof(), [*mute, *traces(C, 0.9, 0.8)]).keys() == {"p correct 0.8"}
+def test_traces_without_value_are_kept() -> None:
+    not_counted = [candidate("no value", values=(None, None)), *traces(U, 0.1, 0.2)]
+    assert drops(Prof(), not_counted) == {}
+    assert drops(Prof(), [*not_counted, *traces(C, 0.9, 0.8)]).keys() == {"p correct 0.8"}
 
 
-def test_equal_values_are_told_apart_the_same_way_each_time() -> None:
-    given = [candidate(name, values=(0.5,)) for name in "abcdef"]
-    assert len(drops(Prof(), given)) == 3
-    assert drops(Prof(), given) == drops(Prof(), given[::-1])
+def test_ties_are_broken_deterministically() -> None:
+    candidates = [candidate(name, values=(0.5,)) for name in "abcdef"]
+    assert len(drops(Prof(), candidates)) == 3
+    assert drops(Prof(), candidates) == drops(Prof(), candidates[::-1])

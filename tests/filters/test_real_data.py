@@ -1,4 +1,4 @@
-"""The filters that compare texts, on real questions; needs the data that lies beside the repository."""
+"""Filters that compare texts, on real questions; skipped without the shared data."""
 
 from pathlib import Path
 
@@ -11,12 +11,13 @@ from tests.verifiers.cases import SHARED, rows
 
 
 def shared(name: str) -> Path:
+    """Return the path of a shared data file; skip the test if it is missing."""
     if not (SHARED / name).exists():
         pytest.skip(f"needs {name} in shared/data beside the repository")
     return SHARED / name
 
 
-def test_of_processbench_all_gsm8k_questions_are_in_its_test_set_and_no_other_is() -> None:
+def test_gsm8k_questions_of_processbench_are_contaminated() -> None:
     against = ({"use": "files", "paths": [str(shared("gsm8k-test.jsonl"))]},)
     traces = [
         candidate(row["id"], problem=row["id"], question=row["problem"])
@@ -24,15 +25,13 @@ def test_of_processbench_all_gsm8k_questions_are_in_its_test_set_and_no_other_is
     ]
     dropped = drops(Contamination(against=against), traces)
     assert len(dropped) == 150
-    assert dropped.keys() == {
-        each.trace.trace_id for each in traces if each.trace.trace_id.startswith("gsm8k")
-    }
+    trace_ids = [trace.trace.trace_id for trace in traces]
+    gsm8k = {trace_id for trace_id in trace_ids if trace_id.startswith("gsm8k")}
+    assert dropped.keys() == gsm8k
 
 
-def test_no_question_of_gsm8k_s_test_set_is_another_one_asked_again() -> None:
-    found = enumerate(rows(shared("gsm8k-test.jsonl")))
-    traces = [
-        candidate(f"t{number}", problem=f"p{number}", question=row["question"])
-        for number, row in found
-    ]
+def test_gsm8k_has_no_duplicate_questions() -> None:
+    traces = []
+    for number, row in enumerate(rows(shared("gsm8k-test.jsonl"))):
+        traces.append(candidate(f"t{number}", problem=f"p{number}", question=row["question"]))
     assert drops(Duplicates(), traces) == {}

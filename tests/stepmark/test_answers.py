@@ -79,7 +79,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize(("text", "answer"), CASES)
-def test_case(text: str, answer: str | None) -> None:
+def test_final_answer(text: str, answer: str | None) -> None:
     assert final_answer(text) == answer
 
 

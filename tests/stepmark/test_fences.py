@@ -1,4 +1,4 @@
-"""Blocks of Python in a text: which ones there are, where they end, and which is the final program."""
+"""Blocks of Python in a text: their code, their ends, and the final program."""
 
 import pytest
 from hypothesis import given
@@ -25,12 +25,12 @@ TEXTS = {
 
 
 @pytest.mark.parametrize("case", TEXTS)
-def test_the_final_program(case: str) -> None:
+def test_final_program(case: str) -> None:
     text, program = TEXTS[case]
     assert final_program(text) == program
 
 
-def test_a_block_ends_with_the_line_of_its_fence() -> None:
+def test_block_ends_after_its_fence() -> None:
     text = "a\n```python\nx\n```  \nb\n~~~\ny\n~~~"
     assert [text[block.end :] for block in python_blocks(text)] == ["b\n~~~\ny\n~~~", ""]
     assert [block.named for block in python_blocks(text)] == [True, False]
@@ -41,13 +41,15 @@ def test_a_block_ends_with_the_line_of_its_fence() -> None:
         st.sampled_from(("```", "````", "~~~", "python", "\n", " ", "x = 1", "{", "`")), max_size=30
     ).map("".join)
 )
-def test_every_block_is_of_the_text(text: str) -> None:
+def test_blocks_are_parts_of_text(text: str) -> None:
     blocks = python_blocks(text)
     ends = [block.end for block in blocks]
     assert ends == sorted(set(ends))
     assert all(0 < end <= len(text) for end in ends)
-    assert all(line.strip() in text for block in blocks for line in block.code.splitlines())
+    for block in blocks:
+        for line in block.code.splitlines():
+            assert line.strip() in text
 
 
-def test_a_long_line_takes_no_time() -> None:
+def test_long_lines_are_fast() -> None:
     assert final_program(("```" + "a" * 1_000_000 + "`\n") + (" " * 1_000_000 + "```\n") * 3) == ""

@@ -1,4 +1,4 @@
-"""Plugins: what is said to a user who gets a name wrong, and what every plugin that exists must keep to."""
+"""Plugins: error messages, and the contract of every plugin."""
 
 import dataclasses
 import inspect
@@ -25,8 +25,8 @@ class Good:
     names: tuple[str, ...] = ()
     version: ClassVar[int] = 1
 '''
-ROOM_FILES = {
-    "__init__.py": '"""A room."""',
+PACKAGE_FILES = {
+    "__init__.py": '"""A package."""',
     "base.py": '"""No plugin."""',
     "_helper.py": '"""No plugin."""',
     "good.py": GOOD,
@@ -34,27 +34,30 @@ ROOM_FILES = {
     "none.py": '"""Forgot its __all__."""\n',
     "heavy.py": "import a_package_that_nobody_has\n__all__ = []\n",
 }
-ALL = [(room, name) for room in PLUGIN_PACKAGES for name in available(room)]
+ALL = []
+for plugin_kind in PLUGIN_PACKAGES:
+    for plugin_id in available(plugin_kind):
+        ALL.append((plugin_kind, plugin_id))
 
 
 @pytest.fixture
-def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A room of its own for each test, as imported modules stay."""
-    name = f"room_{tmp_path.name}"
+def kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Create a plugin package; its name is unique because imported modules stay loaded."""
+    name = f"package_{tmp_path.name}"
     (tmp_path / name).mkdir()
-    for file, text in ROOM_FILES.items():
+    for file, text in PACKAGE_FILES.items():
         (tmp_path / name / file).write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setitem(cast(dict[str, str], PLUGIN_PACKAGES), name, name)
     return name
 
 
-def test_helpers_and_base_are_no_plugins(room: str) -> None:
-    assert available(room) == ("good", "heavy", "none", "two")
+def test_helper_modules_are_not_plugins(kind: str) -> None:
+    assert available(kind) == ("good", "heavy", "none", "two")
 
 
-def test_plugins_are_described_without_being_imported(room: str) -> None:
-    assert describe(room) == {
+def test_describe_imports_no_plugin(kind: str) -> None:
+    assert describe(kind) == {
         "good": "A good one.",
         "heavy": "",
         "none": "Forgot its __all__.",
@@ -62,52 +65,52 @@ def test_plugins_are_described_without_being_imported(room: str) -> None:
     }
 
 
-def test_a_table_becomes_a_plugin(room: str) -> None:
-    built = build(room, {"use": "good", "size": 3, "names": ["a", "b"]})
+def test_build_converts_a_table(kind: str) -> None:
+    built = build(kind, {"use": "good", "size": 3, "names": ["a", "b"]})
     assert dataclasses.asdict(built) == {"size": 3, "names": ("a", "b")}
 
 
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({"use": "goood"}, "{room} has no 'goood'; it has: good, heavy, none, two"),
-        ({"use": "base"}, "{room} has no 'base'; it has: good, heavy, none, two"),
-        ({"size": 1}, "a table for {room} needs `use = …`, one of: good, heavy, none, two"),
-        ({"use": "good", "sice": 1}, "{room}.good has no parameter 'sice'; it has: size, names"),
-        ({"use": "good", "size": "many"}, "{room}.good: size: Input should be a valid integer"),
-        ({"use": "good"}, "{room}.good: size: "),
+        ({"use": "goood"}, "{kind} has no 'goood'; it has: good, heavy, none, two"),
+        ({"use": "base"}, "{kind} has no 'base'; it has: good, heavy, none, two"),
+        ({"size": 1}, "a table for {kind} needs `use = …`, one of: good, heavy, none, two"),
+        ({"use": "good", "sice": 1}, "{kind}.good has no parameter 'sice'; it has: size, names"),
+        ({"use": "good", "size": "many"}, "{kind}.good: size: Input should be a valid integer"),
+        ({"use": "good"}, "{kind}.good: size: "),
         (
             {"use": "two"},
-            "{room}.two must export exactly one class in __all__; it exports ['A', 'B']",
+            "{kind}.two must export exactly one class in __all__; it exports ['A', 'B']",
         ),
-        ({"use": "none"}, "{room}.none must export exactly one class in __all__; it exports []"),
+        ({"use": "none"}, "{kind}.none must export exactly one class in __all__; it exports []"),
     ],
 )
-def test_a_wrong_table_is_answered_with_what_exists(
-    room: str, table: Mapping[str, Any], message: str
+def test_invalid_table_error_lists_alternatives(
+    kind: str, table: Mapping[str, Any], message: str
 ) -> None:
     with pytest.raises(PluginError) as caught:
-        build(room, table)
-    assert message.format(room=room) in str(caught.value)
+        build(kind, table)
+    assert message.format(kind=kind) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_package_is_named(room: str) -> None:
+def test_missing_package_is_named(kind: str) -> None:
     with pytest.raises(InstallError, match="heavy needs the package 'a_package_that_nobody_has'"):
-        load(room, "heavy")
+        load(kind, "heavy")
 
 
-@pytest.mark.parametrize(("room", "name"), ALL)
-def test_every_plugin_is_one_frozen_dataclass_with_a_version(room: str, name: str) -> None:
-    plugin = load(room, name)
+@pytest.mark.parametrize(("kind", "name"), ALL)
+def test_plugins_are_frozen_dataclasses(kind: str, name: str) -> None:
+    plugin = load(kind, name)
     assert hasattr(plugin, "__dataclass_params__")
     assert plugin.__dataclass_params__.frozen
     assert isinstance(plugin.version, int)
     assert "version" not in {f.name for f in dataclasses.fields(plugin)}
-    assert plugin.__module__ == f"{PLUGIN_PACKAGES[room]}.{name}"
+    assert plugin.__module__ == f"{PLUGIN_PACKAGES[kind]}.{name}"
 
 
-@pytest.mark.parametrize(("room", "name"), ALL)
-def test_every_plugin_says_what_it_is(room: str, name: str) -> None:
-    assert describe(room)[name].rstrip().endswith((".", "!", "?"))
-    assert inspect.getdoc(load(room, name))
+@pytest.mark.parametrize(("kind", "name"), ALL)
+def test_plugins_have_descriptions(kind: str, name: str) -> None:
+    assert describe(kind)[name].rstrip().endswith((".", "!", "?"))
+    assert inspect.getdoc(load(kind, name))

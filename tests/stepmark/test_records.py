@@ -1,4 +1,4 @@
-"""Records: what verdicts say of the first error."""
+"""Records: the first error of verdicts."""
 
 import pytest
 from hypothesis import given
@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 
 from stepmark.records import NO_ERROR, Verdict, first_error_of
 
-C, I, U = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNKNOWN  # noqa: E741
+C = Verdict.CORRECT
+I = Verdict.INCORRECT  # noqa: E741
+U = Verdict.UNKNOWN
 
 
 @pytest.mark.parametrize(
@@ -22,14 +24,12 @@ C, I, U = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNKNOWN  # noqa: E741
         ([C, U], None),
     ],
 )
-def test_the_first_error_is_named_only_when_all_before_it_is_known(
-    verdicts: list[Verdict], expected: int | None
-) -> None:
+def test_first_error_of_verdicts(verdicts: list[Verdict], expected: int | None) -> None:
     assert first_error_of(verdicts) == expected
 
 
 @given(st.lists(st.sampled_from(Verdict)))
-def test_what_stands_before_the_first_error_is_correct(verdicts: list[Verdict]) -> None:
+def test_steps_before_first_error_are_correct(verdicts: list[Verdict]) -> None:
     first = first_error_of(verdicts)
     if first is None:
         assert U in verdicts

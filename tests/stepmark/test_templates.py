@@ -1,4 +1,4 @@
-"""Templates: every place is one that can be filled, and what fills it is never read as a template."""
+"""Templates: placeholders are valid, and inserted text is never read as a template."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from stepmark.errors import ConfigError
 from stepmark.prompt_templates import fill, read_template
 
-PLACES = ("question", "answer")
+PLACEHOLDERS = ("question", "answer")
 
 
 @pytest.fixture
@@ -19,40 +19,40 @@ def shipped(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_shipped_template_is_read_by_its_name(shipped: Path) -> None:
-    assert read_template("plain", shipped, PLACES) == "Q: {question}\n"
+def test_shipped_template_is_read_by_name(shipped: Path) -> None:
+    assert read_template("plain", shipped, PLACEHOLDERS) == "Q: {question}\n"
 
 
-def test_ones_own_is_read_by_its_path(shipped: Path, tmp_path: Path) -> None:
-    own = tmp_path / "own.txt"
-    own.write_text("Größe {question} {}", encoding="utf-8")
-    assert read_template(str(own), shipped, PLACES) == "Größe {question} {}"
+def test_user_template_is_read_by_path(shipped: Path, tmp_path: Path) -> None:
+    file = tmp_path / "own.txt"
+    file.write_text("Größe {question} {}", encoding="utf-8")
+    assert read_template(str(file), shipped, PLACEHOLDERS) == "Größe {question} {}"
 
 
-def test_a_shipped_name_comes_before_a_file_of_that_name(
+def test_shipped_name_precedes_file_name(
     shipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "plain").write_text("mine")
     monkeypatch.chdir(tmp_path)
-    assert read_template("plain", shipped, PLACES) == "Q: {question}\n"
-    assert read_template("./plain", shipped, PLACES) == "mine"
+    assert read_template("plain", shipped, PLACEHOLDERS) == "Q: {question}\n"
+    assert read_template("./plain", shipped, PLACEHOLDERS) == "mine"
 
 
 @pytest.mark.parametrize("name", ["none", "", "prompts", "/", "a" * 5000, "bytes"])
-def test_what_is_no_template_is_one_line_that_says_what_there_is(
+def test_missing_template_error_lists_names(
     name: str, shipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "bytes").write_bytes(b"\xff\xfe\xff")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError) as refusal:
-        read_template(name, shipped, PLACES)
+        read_template(name, shipped, PLACEHOLDERS)
     assert (
         str(refusal.value)
         == f"no prompt '{name}': give the path of a text file, or one of: plain, strict"
     )
 
 
-def test_a_place_that_nothing_fills_is_refused(shipped: Path) -> None:
+def test_unknown_placeholder_is_rejected(shipped: Path) -> None:
     with pytest.raises(
         ConfigError, match=r"strict\.txt: unknown placeholder \{answer\}; it may use: \{question\}$"
     ):
@@ -74,5 +74,5 @@ def test_a_place_that_nothing_fills_is_refused(shipped: Path) -> None:
         ("", ""),
     ],
 )
-def test_places_are_filled_in_one_pass(template: str, filled: str) -> None:
+def test_placeholders_are_filled_once(template: str, filled: str) -> None:
     assert fill(template, question="{answer} \\g<0> {question}", answer="5") == filled

@@ -33,7 +33,7 @@ def cells(field: pa.Field) -> st.SearchStrategy[Any]:
 
 @settings(max_examples=40, deadline=None)
 @given(st.data())
-def test_rows_are_those_of_arrow_whole_and_in_part(data: st.DataObject) -> None:
+def test_rows_equal_those_of_arrow(data: st.DataObject) -> None:
     schema = SCHEMAS[data.draw(st.sampled_from(sorted(SCHEMAS)))]
     given_rows = data.draw(
         st.lists(st.fixed_dictionaries({field.name: cells(field) for field in schema}), max_size=5)
@@ -44,7 +44,7 @@ def test_rows_are_those_of_arrow_whole_and_in_part(data: st.DataObject) -> None:
         assert rows(part) == part.to_pylist(maps_as_pydicts="lossy")
 
 
-def test_of_equal_keys_in_a_map_the_last_counts() -> None:
+def test_last_of_equal_keys_counts() -> None:
     twice = pa.array([[("a", "1"), ("a", "2")], None, []], pa.map_(pa.string(), pa.string()))
     assert rows(pa.RecordBatch.from_arrays([twice], ["m"])) == [
         {"m": {"a": "2"}},

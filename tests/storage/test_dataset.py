@@ -47,7 +47,7 @@ def part_file(dataset: Dataset, name: str) -> Path:
     return Path(dataset.uri, name)
 
 
-def test_a_part_is_known_by_its_fingerprint(dataset: Dataset) -> None:
+def test_part_is_identified_by_key(dataset: Dataset) -> None:
     assert not dataset.has_part(PROBLEMS, 0, "f")
     assert dataset.write_part(PROBLEMS, 0, [PROBLEM] * 3, "f") == 3
     assert dataset.has_part(PROBLEMS, 0, "f")
@@ -55,11 +55,11 @@ def test_a_part_is_known_by_its_fingerprint(dataset: Dataset) -> None:
     assert not dataset.has_part(PROBLEMS, 1, "f")
     assert not dataset.has_part(TRACES, 0, "f")
     assert dataset.footer(PROBLEMS, 0) == parts.Footer(
-        fingerprint="f", rows=3, version=parts.stepmark_version()
+        part_key="f", rows=3, version=parts.stepmark_version()
     )
 
 
-def test_a_part_without_rows_is_a_part(dataset: Dataset) -> None:
+def test_part_may_be_empty(dataset: Dataset) -> None:
     dataset.write_part(LABELS, 4, [], "f")
     assert dataset.has_part(LABELS, 4, "f")
     assert (dataset.shards(LABELS), dataset.count(LABELS), list(dataset.read(LABELS))) == (
@@ -69,7 +69,7 @@ def test_a_part_without_rows_is_a_part(dataset: Dataset) -> None:
     )
 
 
-def test_a_part_is_replaced_whole(dataset: Dataset) -> None:
+def test_write_part_replaces_part(dataset: Dataset) -> None:
     dataset.write_part(PROBLEMS, 0, [PROBLEM] * 3, "f")
     other = replace(PROBLEM, problem_id="p1")
     dataset.write_part(PROBLEMS, 0, [other], "g")
@@ -77,16 +77,16 @@ def test_a_part_is_replaced_whole(dataset: Dataset) -> None:
     assert dataset.has_part(PROBLEMS, 0, "g")
 
 
-def test_shards_are_read_in_the_order_of_their_numbers(dataset: Dataset) -> None:
+def test_shards_are_read_in_order(dataset: Dataset) -> None:
     for shard in (100_000, 2, 10):
         dataset.write_part(PROBLEMS, shard, [replace(PROBLEM, problem_id=str(shard))], "f")
     assert dataset.shards(PROBLEMS) == (2, 10, 100_000)
     assert [problem.problem_id for problem in dataset.read(PROBLEMS)] == ["2", "10", "100000"]
 
 
-def test_keep_leaves_only_what_is_wanted(dataset: Dataset) -> None:
-    for shard, fingerprint in enumerate(["new", "old", "new", "new"]):
-        dataset.write_part(TRACES, shard, [TRACE], fingerprint)
+def test_keep_removes_stale_parts(dataset: Dataset) -> None:
+    for shard, part_key in enumerate(["new", "old", "new", "new"]):
+        dataset.write_part(TRACES, shard, [TRACE], part_key)
     dataset.write_part(PROBLEMS, 1, [PROBLEM], "old")
     assert dataset.keep(TRACES, {0: "new", 1: "new", 2: "new", 7: "new"}) == {0, 2}
     assert dataset.shards(TRACES) == (0, 2)
@@ -95,7 +95,7 @@ def test_keep_leaves_only_what_is_wanted(dataset: Dataset) -> None:
     assert dataset.shards(TRACES) == ()
 
 
-def test_a_failing_source_of_records_changes_nothing(dataset: Dataset) -> None:
+def test_failed_write_changes_nothing(dataset: Dataset) -> None:
     dataset.write_part(PROBLEMS, 0, [PROBLEM], "old")
 
     def records() -> Iterator[Problem]:
@@ -110,7 +110,7 @@ def test_a_failing_source_of_records_changes_nothing(dataset: Dataset) -> None:
     assert dataset.folder.files("problems") == ["part-00000.parquet"]
 
 
-def test_a_killed_writer_leaves_no_part(on_disk: Dataset) -> None:
+def test_killed_writer_leaves_no_part(on_disk: Dataset) -> None:
     command = [sys.executable, "-c", KILLED_WRITER, on_disk.uri]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
@@ -125,7 +125,7 @@ def test_a_killed_writer_leaves_no_part(on_disk: Dataset) -> None:
     assert on_disk.folder.files("problems") == ["part-00000.parquet"]
 
 
-def test_sweep_finds_drafts_everywhere_and_takes_nothing_else(on_disk: Dataset) -> None:
+def test_sweep_removes_only_drafts(on_disk: Dataset) -> None:
     before = sorted(path for path in Path(on_disk.uri).rglob("*") if path.is_file())
     for place in ("", "traces/", "annotations/judge/"):
         part_file(on_disk, f"{place}.part-00000.parquet.0123.tmp").write_bytes(b"PAR1 half")
@@ -134,7 +134,7 @@ def test_sweep_finds_drafts_everywhere_and_takes_nothing_else(on_disk: Dataset) 
 
 
 @pytest.mark.parametrize("kept_bytes", [0, 3, 11, 200, -1])
-def test_a_torn_file_is_no_part(on_disk: Dataset, kept_bytes: int) -> None:
+def test_truncated_file_is_not_a_part(on_disk: Dataset, kept_bytes: int) -> None:
     path = part_file(on_disk, "traces/part-00000.parquet")
     path.write_bytes(path.read_bytes()[:kept_bytes])
     assert not on_disk.has_part(TRACES, 0, "f")
@@ -145,25 +145,25 @@ def test_a_torn_file_is_no_part(on_disk: Dataset, kept_bytes: int) -> None:
 
 
 @pytest.mark.parametrize("end", [b"PAR1", b"\xff\xff\xff\x7fPAR1", b"\x40\x00\x00\x00PAR1"])
-def test_a_file_that_only_ends_like_parquet_is_no_part(on_disk: Dataset, end: bytes) -> None:
+def test_corrupt_footer_is_not_a_part(on_disk: Dataset, end: bytes) -> None:
     part_file(on_disk, "traces/part-00000.parquet").write_bytes(b"PAR1" + b"x" * 200 + end)
     assert on_disk.footer(TRACES, 0) is None
 
 
-def test_somebody_else_s_parquet_is_no_part(on_disk: Dataset) -> None:
+def test_foreign_parquet_is_not_a_part(on_disk: Dataset) -> None:
     path = part_file(on_disk, "problems/part-00000.parquet")
     pq.write_table(pq.read_table(path).replace_schema_metadata(None), path)
     assert on_disk.footer(PROBLEMS, 0) is None
 
 
-def test_a_part_of_another_schema_is_no_part(on_disk: Dataset) -> None:
+def test_other_schema_is_not_a_part(on_disk: Dataset) -> None:
     path = part_file(on_disk, "rejected/part-00000.parquet")
     table = pq.read_table(path)
     pq.write_table(table.append_column("later", pa.array([1])), path)
     assert on_disk.footer(REJECTED, 0) is None
 
 
-def test_other_files_are_left_alone(on_disk: Dataset) -> None:
+def test_other_files_are_not_removed(on_disk: Dataset) -> None:
     for name in (
         "notes.txt",
         "part-1.parquet",
@@ -177,7 +177,7 @@ def test_other_files_are_left_alone(on_disk: Dataset) -> None:
     assert len(on_disk.folder.files("traces")) == 4
 
 
-def test_methods_are_those_with_parts(filled: Dataset) -> None:
+def test_methods_have_parts(filled: Dataset) -> None:
     assert filled.methods("annotations") == ("formal", "judge")
     assert filled.methods("rollouts") == filled.methods("critiques") == ("judge",)
     filled.keep(annotations("formal"), {})
@@ -187,18 +187,18 @@ def test_methods_are_those_with_parts(filled: Dataset) -> None:
 @pytest.mark.parametrize(
     "name", ["", "../x", "a/b", "A", "1a", "a-b", "a b", "a" * 64, "a\n", "é", ".", "a\0"]
 )
-def test_a_method_is_a_plain_name(name: str) -> None:
+def test_method_must_be_plain_name(name: str) -> None:
     for make in (annotations, critiques, rollouts):
         with pytest.raises(ConfigError, match="cannot name a method"):
             make(name)
 
 
-def test_folders_that_name_no_method_are_not_methods(on_disk: Dataset) -> None:
+def test_invalid_folder_names_are_ignored(on_disk: Dataset) -> None:
     Path(on_disk.uri, "annotations/judge").rename(Path(on_disk.uri, "annotations/Judge-2"))
     assert on_disk.methods("annotations") == ("formal",)
 
 
-def test_what_is_not_there_is_no_dataset(dataset: Dataset) -> None:
+def test_missing_dataset_does_not_exist(dataset: Dataset) -> None:
     assert not dataset.exists()
     with pytest.raises(
         DatasetError, match=r"no dataset at .*; `stepmark run` or `stepmark import` makes one"
@@ -211,26 +211,26 @@ def test_what_is_not_there_is_no_dataset(dataset: Dataset) -> None:
     dataset.require()
 
 
-def test_a_run_file_alone_is_a_dataset(dataset: Dataset) -> None:
+def test_run_file_makes_dataset_exist(dataset: Dataset) -> None:
     assert dataset.read_run_files() == []
     dataset.write_run_file("é = 1\r\n")
     assert dataset.exists()
     assert dataset.read_run_files() == ["é = 1\r\n"]
 
 
-def test_one_writer_at_a_time(tmp_path: Path) -> None:
+def test_writer_lock_is_exclusive(tmp_path: Path) -> None:
     one, other = Dataset(str(tmp_path / "d")), Dataset(str(tmp_path / "d"))
     with (
-        one.alone(),
+        one.writer_lock(),
         pytest.raises(DatasetError, match="another run is writing here"),
-        other.alone(),
+        other.writer_lock(),
     ):
         pass
-    with other.alone():
+    with other.writer_lock():
         pass
 
 
-def test_the_file_of_a_labelling_stands_beside_until_the_next_run(dataset: Dataset) -> None:
+def test_next_run_removes_label_file(dataset: Dataset) -> None:
     dataset.write_run_file("run")
     dataset.write_run_file("label", labels_only=True)
     assert dataset.read_run_files() == ["run", "label"]
@@ -238,7 +238,7 @@ def test_the_file_of_a_labelling_stands_beside_until_the_next_run(dataset: Datas
     assert dataset.read_run_files() == ["again"]
 
 
-def test_an_unwritable_place_is_said_in_one_line(tmp_path: Path) -> None:
+def test_unwritable_location_error_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(
         DatasetError, match=r"^cannot write .*file/set/\.writable: Not a directory$"
@@ -246,30 +246,28 @@ def test_an_unwritable_place_is_said_in_one_line(tmp_path: Path) -> None:
         Dataset(str(tmp_path / "file" / "set")).check_writable()
 
 
-def test_check_writable_leaves_nothing_behind(dataset: Dataset) -> None:
+def test_check_writable_leaves_no_file(dataset: Dataset) -> None:
     dataset.check_writable()
     assert dataset.folder.files() == []
 
 
-def test_a_missing_part_is_said_in_one_line(filled: Dataset) -> None:
+def test_missing_part_error_is_one_line(filled: Dataset) -> None:
     with pytest.raises(DatasetError, match=r"cannot read .*traces/part-00009\.parquet"):
         next(filled.read_part(TRACES, 9))
 
 
 @pytest.mark.parametrize("uri", ["", "a::b", "simplecache::s3://x", "nonsense://x", "a\0b"])
-def test_a_uri_that_is_no_place_is_refused(uri: str) -> None:
-    with pytest.raises(ConfigError, match="is no place for a dataset"):
+def test_invalid_uri_is_rejected(uri: str) -> None:
+    with pytest.raises(ConfigError, match="is not a location for a dataset"):
         Dataset(uri).exists()
 
 
-def test_a_missing_file_system_package_is_named() -> None:
+def test_missing_filesystem_package_is_named() -> None:
     with pytest.raises(InstallError, match="oci:// needs a package that is not installed"):
         Dataset("oci://bucket/x").exists()
 
 
-def test_memory_holds_one_row_group_while_writing(
-    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rows_are_written_in_groups(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "ROW_GROUP_BYTES", 1000)
     monkeypatch.setattr(parts, "BATCH_ROWS", 64)
     dataset.write_part(
@@ -287,14 +285,14 @@ def test_reading_is_lazy(filled: Dataset) -> None:
     assert next(records) == TRACE
 
 
-def test_annotations_of_two_methods_do_not_touch_each_other(dataset: Dataset) -> None:
+def test_methods_have_separate_annotations(dataset: Dataset) -> None:
     dataset.write_part(annotations("judge"), 0, [ANNOTATION], "f")
     dataset.write_part(annotations("formal"), 0, [], "g")
     dataset.keep(annotations("formal"), {})
     assert list(dataset.read(annotations("judge"))) == [ANNOTATION]
 
 
-def test_a_file_uri_and_a_path_are_the_same_place(tmp_path: Path) -> None:
+def test_file_uri_equals_path(tmp_path: Path) -> None:
     fill(Dataset(str(tmp_path / "x y")))
     assert list(Dataset(f"file://{tmp_path}/x y").read(TRACES)) == list(
         Dataset(str(tmp_path / "x y")).read(TRACES)

@@ -15,10 +15,10 @@ from stepmark.errors import ConfigError, DatasetError
 from storage.dataset import parts
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import LABELS, PROBLEMS, TRACES, annotations, discovered
-from storage.formats.base import Valued
+from storage.formats.base import HasValues
 from storage.formats.trl import Trl
 from storage.publishing import export as export_module
-from storage.publishing.card import Survey, render
+from storage.publishing.card import ExportStatistics, render
 from storage.publishing.export import export
 from tests.storage.samples import ANNOTATION, DISCOVERED, GOOD, LABEL, PROBLEM, TRACE, labelled
 
@@ -35,11 +35,11 @@ def front_matter(card: str) -> Any:
 
 
 @pytest.mark.parametrize("name", plugins.available("storage.formats"))
-def test_datasets_loads_what_was_exported(filled: Dataset, tmp_path: Path, name: str) -> None:
+def test_datasets_loads_the_export(filled: Dataset, tmp_path: Path, name: str) -> None:
     exporter = plugins.load("storage.formats", name)()
     done = export(filled, exporter, str(tmp_path / "out"))
     # One of the two labels that are kept has no values, which are all that these formats say.
-    without_values = {"no step has a value": 1} if isinstance(exporter, Valued) else {}
+    without_values = {"no step has a value": 1} if isinstance(exporter, HasValues) else {}
     assert (done.rows, done.left_out) == (
         2 - len(without_values),
         {"its label is not kept": 1, **without_values},
@@ -49,7 +49,7 @@ def test_datasets_loads_what_was_exported(filled: Dataset, tmp_path: Path, name:
     assert rows.num_rows == done.rows
 
 
-def test_the_rows_of_trl_survive_the_journey(filled: Dataset, tmp_path: Path) -> None:
+def test_trl_rows_survive_the_export(filled: Dataset, tmp_path: Path) -> None:
     export(filled, Trl(), str(tmp_path / "out"))
     assert loaded(tmp_path / "out").to_list() == [
         {
@@ -61,7 +61,7 @@ def test_the_rows_of_trl_survive_the_journey(filled: Dataset, tmp_path: Path) ->
     ]
 
 
-def test_discovered_traces_are_exported_beside_the_others(filled: Dataset, tmp_path: Path) -> None:
+def test_discovered_traces_are_exported(filled: Dataset, tmp_path: Path) -> None:
     filled.write_part(discovered("tree_search"), 0, [DISCOVERED], "f")
     filled.write_part(LABELS, 0, [*filled.read(LABELS), replace(LABEL, trace_id="t3")], "f")
     filled.write_part(
@@ -72,7 +72,7 @@ def test_discovered_traces_are_exported_beside_the_others(filled: Dataset, tmp_p
     assert (by_method.rows, by_method.left_out) == (1, {"it has no label": 3})
 
 
-def test_an_export_of_nothing_says_why(dataset: Dataset, tmp_path: Path) -> None:
+def test_empty_export_states_reasons(dataset: Dataset, tmp_path: Path) -> None:
     dataset.write_run_file("")
     with pytest.raises(DatasetError, match=r"^nothing to export: the dataset has no traces$"):
         export(dataset, Trl(), str(tmp_path / "out"))
@@ -87,7 +87,7 @@ def test_an_export_of_nothing_says_why(dataset: Dataset, tmp_path: Path) -> None
     assert not (tmp_path / "out").exists()
 
 
-def test_what_cannot_be_joined_is_counted(dataset: Dataset, tmp_path: Path) -> None:
+def test_incomplete_traces_are_counted(dataset: Dataset, tmp_path: Path) -> None:
     orphan = replace(TRACE, trace_id="orphan", problem_id="gone")
     unlabelled = replace(TRACE, trace_id="unlabelled")
     short, label = labelled("short", GOOD)
@@ -106,7 +106,7 @@ def test_what_cannot_be_joined_is_counted(dataset: Dataset, tmp_path: Path) -> N
     }
 
 
-def test_files_are_sharded_and_an_earlier_export_is_replaced(
+def test_export_is_sharded_and_replaced(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pairs = [labelled(str(index), GOOD) for index in range(200)]
@@ -129,32 +129,30 @@ def test_files_are_sharded_and_an_earlier_export_is_replaced(
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "data/train.csv", ".git/config"])
-def test_a_folder_that_holds_anything_else_is_left_alone(
-    on_disk: Dataset, tmp_path: Path, name: str
-) -> None:
+def test_folder_with_files_is_kept(on_disk: Dataset, tmp_path: Path, name: str) -> None:
     mine = tmp_path / "out" / name
     mine.parent.mkdir(parents=True)
     mine.write_text("mine")
-    with pytest.raises(ConfigError, match=r"which is no export's; name a new folder"):
+    with pytest.raises(ConfigError, match=r"which no export wrote; name a new folder"):
         export(on_disk, Trl(), str(tmp_path / "out"))
     assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == [mine]
 
 
-def test_somebody_elses_dataset_is_left_alone(on_disk: Dataset, tmp_path: Path) -> None:
+def test_foreign_dataset_is_kept(on_disk: Dataset, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "README.md").write_text("# Mine")
-    with pytest.raises(ConfigError, match="it holds what no export wrote; name a new folder"):
+    with pytest.raises(ConfigError, match="it holds files that no export wrote; name a new folder"):
         export(on_disk, Trl(), str(tmp_path / "out"))
     assert (tmp_path / "out" / "README.md").read_text() == "# Mine"
 
 
-def test_a_dataset_is_not_exported_over_itself(on_disk: Dataset) -> None:
-    with pytest.raises(ConfigError, match="which is no export's"):
+def test_dataset_does_not_replace_itself(on_disk: Dataset) -> None:
+    with pytest.raises(ConfigError, match="which no export wrote"):
         export(on_disk, Trl(), on_disk.uri)
     assert on_disk.count(TRACES) == 3
 
 
-def test_a_failed_export_leaves_the_earlier_one(on_disk: Dataset, tmp_path: Path) -> None:
+def test_failed_export_keeps_earlier_one(on_disk: Dataset, tmp_path: Path) -> None:
     export(on_disk, Trl(), str(tmp_path / "out"))
     Path(on_disk.uri, "labels/part-00000.parquet").write_bytes(b"torn")
     with pytest.raises(DatasetError, match=r"labels/part-00000\.parquet is damaged"):
@@ -170,20 +168,18 @@ def test_a_failed_export_leaves_the_earlier_one(on_disk: Dataset, tmp_path: Path
             "s3://bucket/x",
             "cannot export to s3://bucket/x; name a folder or hf://datasets/ORG/NAME",
         ),
-        ("hf://org/name", "it reads hf://datasets/ORG/NAME"),
-        ("hf://datasets/name", "it reads hf://datasets/ORG/NAME"),
-        ("hf://datasets/../x", "it reads hf://datasets/ORG/NAME"),
-        ("hf://datasets/a/b@main", "it reads hf://datasets/ORG/NAME"),
+        ("hf://org/name", "use hf://datasets/ORG/NAME"),
+        ("hf://datasets/name", "use hf://datasets/ORG/NAME"),
+        ("hf://datasets/../x", "use hf://datasets/ORG/NAME"),
+        ("hf://datasets/a/b@main", "use hf://datasets/ORG/NAME"),
     ],
 )
-def test_a_destination_is_a_folder_or_a_repository(
-    on_disk: Dataset, destination: str, message: str
-) -> None:
+def test_invalid_destination_is_rejected(on_disk: Dataset, destination: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         export(on_disk, Trl(), destination)
 
 
-def test_a_destination_that_cannot_be_written_is_said_so(on_disk: Dataset, tmp_path: Path) -> None:
+def test_unwritable_destination_is_an_error(on_disk: Dataset, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DatasetError, match=r"cannot write .*: File exists"):
         export(on_disk, Trl(), str(tmp_path / "file" / "out"))
@@ -191,13 +187,13 @@ def test_a_destination_that_cannot_be_written_is_said_so(on_disk: Dataset, tmp_p
         export(on_disk, Trl(), str(tmp_path / "file"))
 
 
-def test_no_dataset_no_export(tmp_path: Path) -> None:
+def test_missing_dataset_is_not_exported(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no dataset at "):
         export(Dataset(str(tmp_path / "none")), Trl(), str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 
-def test_the_card_says_how_it_was_made(on_disk: Dataset, tmp_path: Path) -> None:
+def test_card_describes_the_export(on_disk: Dataset, tmp_path: Path) -> None:
     export(on_disk, Trl(), str(tmp_path / "out"))
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert front_matter(card) == {
@@ -224,8 +220,8 @@ def test_the_card_says_how_it_was_made(on_disk: Dataset, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "licenses", [{"MIT": 1, "CC-BY-4.0": 1}, {"evil\nlicense: mit": 1}, {"not stated": 1}]
 )
-def test_an_unknown_or_mixed_licence_is_other(licenses: dict[str, int]) -> None:
-    survey = Survey(licenses=Counter(licenses))
+def test_unknown_licence_is_other(licenses: dict[str, int]) -> None:
+    survey = ExportStatistics(licenses=Counter(licenses))
     assert (
         front_matter(render(survey, title="x", format_name="trl", split="train", run_files=[]))[
             "license"
@@ -238,8 +234,8 @@ def test_an_unknown_or_mixed_licence_is_other(licenses: dict[str, int]) -> None:
     "hostile",
     ["```\n# Owned\n```", "`````", "a\n---\nlicense: mit\n---\n", "``` ~~~ `````` \n# x", "\r\n`"],
 )
-def test_hostile_text_stays_inside_its_code(hostile: str) -> None:
-    survey = Survey(models=Counter({hostile: 1}), left_out=Counter({hostile: 1}))
+def test_hostile_text_stays_inside_code(hostile: str) -> None:
+    survey = ExportStatistics(models=Counter({hostile: 1}), left_out=Counter({hostile: 1}))
     card = render(survey, title=hostile, format_name=hostile, split="train", run_files=[hostile])
     assert front_matter(card)["license"] == "other"
     fence = card.split("## Run file\n\n")[1].partition("toml\n")[0]
@@ -250,20 +246,20 @@ def test_hostile_text_stays_inside_its_code(hostile: str) -> None:
     assert len(headings) == 3
 
 
-def test_an_inline_name_cannot_end_its_code_span() -> None:
-    survey = Survey(models=Counter({"a ` b\n`` c": 1}))
+def test_backticks_cannot_end_code_span() -> None:
+    survey = ExportStatistics(models=Counter({"a ` b\n`` c": 1}))
     card = render(survey, title="x", format_name="trl", split="train", run_files=[])
     assert "\n- ``` a ` b `` c ```: 1\n" in card
 
 
-def test_long_lists_are_cut() -> None:
-    survey = Survey(models=Counter({f"model {index}": 1 for index in range(1000)}))
+def test_long_lists_are_truncated() -> None:
+    survey = ExportStatistics(models=Counter({f"model {index}": 1 for index in range(1000)}))
     card = render(survey, title="x", format_name="trl", split="train", run_files=["x" * 10])
     assert "- 980 more" in card
     assert len(card) < 3000
 
 
-def test_exported_parquet_is_plain(on_disk: Dataset, tmp_path: Path) -> None:
+def test_exported_parquet_has_plain_schema(on_disk: Dataset, tmp_path: Path) -> None:
     export(on_disk, Trl(), str(tmp_path / "out"))
     [path] = (tmp_path / "out" / "data").iterdir()
     found = pq.read_schema(path)

@@ -10,7 +10,7 @@ import pytest
 
 from stepmark import plugins
 from stepmark.records import StepLabel, Verdict
-from storage.dataset.rows import mended
+from storage.dataset.rows import replace_surrogates
 from storage.formats.base import Example, Format, LeftOut
 from storage.formats.math_aps import MathAps
 from storage.formats.math_shepherd import MathShepherd
@@ -20,7 +20,7 @@ from storage.formats.processbench import ProcessBench
 from storage.formats.trl import Trl
 from tests.storage.samples import BAD, GOOD, LABEL, PROBLEM, TRACE, UNKNOWN, labelled
 
-ROOM = "storage.formats"
+KIND = "storage.formats"
 RIGHT = Example(problem=PROBLEM, trace=TRACE, label=LABEL)
 
 
@@ -38,9 +38,9 @@ def with_steps(*steps: str) -> Example:
     return replace(given, trace=replace(given.trace, steps=steps))
 
 
-@pytest.mark.parametrize("name", plugins.available(ROOM))
-def test_a_format_is_a_frozen_dataclass_that_declares_itself(name: str) -> None:
-    plugin = plugins.load(ROOM, name)
+@pytest.mark.parametrize("name", plugins.available(KIND))
+def test_formats_are_frozen_dataclasses(name: str) -> None:
+    plugin = plugins.load(KIND, name)
     assert dataclasses.fields(plugin) is not None
     assert plugin.__dataclass_params__.frozen
     assert isinstance(plugin.version, int)
@@ -48,9 +48,9 @@ def test_a_format_is_a_frozen_dataclass_that_declares_itself(name: str) -> None:
     assert "examples" in get_type_hints(plugin.rows)
 
 
-@pytest.mark.parametrize("name", plugins.available(ROOM))
-def test_rows_are_what_the_schema_says(name: str) -> None:
-    plugin = plugins.load(ROOM, name)
+@pytest.mark.parametrize("name", plugins.available(KIND))
+def test_rows_match_the_schema(name: str) -> None:
+    plugin = plugins.load(KIND, name)
     found = [
         item
         for item in rows(plugin(), RIGHT, example(GOOD, BAD, UNKNOWN))
@@ -62,10 +62,10 @@ def test_rows_are_what_the_schema_says(name: str) -> None:
     assert table.to_pylist() == found
 
 
-@pytest.mark.parametrize("name", plugins.available(ROOM))
-def test_every_example_is_a_row_or_left_out_for_a_reason(name: str) -> None:
+@pytest.mark.parametrize("name", plugins.available(KIND))
+def test_left_out_examples_have_reasons(name: str) -> None:
     found = rows(
-        plugins.load(ROOM, name)(),
+        plugins.load(KIND, name)(),
         RIGHT,
         example(),
         example(UNKNOWN),
@@ -77,7 +77,7 @@ def test_every_example_is_a_row_or_left_out_for_a_reason(name: str) -> None:
     assert LeftOut("it has no steps") in found
 
 
-def test_trl_has_a_prompt_completions_and_labels() -> None:
+def test_trl_row() -> None:
     assert rows(Trl(), RIGHT) == [
         {
             "prompt": "How many are 2 and 3?\nTimes 4?",
@@ -99,7 +99,7 @@ def test_trl_has_a_prompt_completions_and_labels() -> None:
         ((UNKNOWN,), None),
     ],
 )
-def test_training_ends_at_the_first_wrong_step(
+def test_training_ends_at_first_error(
     exporter: Format, verdicts: tuple[Verdict, ...], steps: int | None
 ) -> None:
     [found] = rows(exporter, example(*verdicts))
@@ -110,7 +110,7 @@ def test_training_ends_at_the_first_wrong_step(
         assert (f"step {steps - 1}" in str(found), f"step {steps}" in str(found)) == (True, False)
 
 
-def test_steps_after_the_first_error_can_be_kept_when_all_are_decided() -> None:
+def test_decided_steps_after_error_remain() -> None:
     whole, hole = rows(
         Trl(cut_after_error=False), example(GOOD, BAD, GOOD), example(GOOD, BAD, UNKNOWN)
     )
@@ -119,11 +119,11 @@ def test_steps_after_the_first_error_can_be_kept_when_all_are_decided() -> None:
 
 
 @pytest.mark.parametrize("exporter", [Trl(), MathShepherd()])
-def test_a_blank_step_cannot_be_trained_on(exporter: Format) -> None:
+def test_blank_step_is_left_out(exporter: Format) -> None:
     assert rows(exporter, with_steps("a\n", " \n\t")) == [LeftOut("a step is blank")]
 
 
-def test_math_shepherd_marks_every_step() -> None:
+def test_math_shepherd_row() -> None:
     [row] = rows(MathShepherd(), example(GOOD, BAD))
     assert row == {
         "input": "How many are 2 and 3?\nTimes 4? Step 1: step 0 ки\nStep 2: step 1 ки",
@@ -132,7 +132,7 @@ def test_math_shepherd_marks_every_step() -> None:
     }
 
 
-def test_math_shepherd_is_read_back_by_its_markers() -> None:
+def test_math_shepherd_can_be_parsed() -> None:
     """The reading of TRL's conversion script: the marker shrunk to one character, signs at the same places of the label."""
     [row] = rows(
         MathShepherd(),
@@ -145,7 +145,7 @@ def test_math_shepherd_is_read_back_by_its_markers() -> None:
     assert text.replace("ⶻ", "") == re.sub(r" [+-](?=\n|$)", " ", row["label"])
 
 
-def test_math_shepherd_does_not_number_twice() -> None:
+def test_math_shepherd_numbers_steps_once() -> None:
     [row] = rows(MathShepherd(), with_steps("Step 1: a\n", "Step 2 : b\n", "Step 30: c\n"))
     assert row["input"].endswith("Step 1: a ки\nStep 2 : b ки\nStep 3: Step 30: c ки")
 
@@ -158,16 +158,14 @@ def test_math_shepherd_does_not_number_twice() -> None:
         ("a Step 1: b", "a", 'its question holds "Step 1:"'),
     ],
 )
-def test_a_text_that_would_be_read_wrongly_is_left_out(
-    question: str, step: str, reason: str
-) -> None:
+def test_ambiguous_text_is_left_out(question: str, step: str, reason: str) -> None:
     given = with_steps("fine\n", step)
     hostile = replace(given, problem=replace(PROBLEM, question=question))
     assert rows(MathShepherd(), hostile) == [LeftOut(reason)]
     assert len(rows(Trl(), hostile)[0]["labels"]) == 2
 
 
-def test_processbench_names_the_first_wrong_step() -> None:
+def test_processbench_row() -> None:
     right, wrong = rows(ProcessBench(), RIGHT, example(GOOD, BAD, UNKNOWN))
     assert right == {
         "id": "t0",
@@ -180,7 +178,7 @@ def test_processbench_names_the_first_wrong_step() -> None:
     assert (wrong["label"], len(wrong["steps"])) == (1, 3)
 
 
-def test_processbench_takes_nothing_undecided() -> None:
+def test_processbench_leaves_out_undecided() -> None:
     undecided = replace(RIGHT, trace=replace(TRACE, outcome=UNKNOWN))
     wrong = replace(RIGHT, trace=replace(TRACE, outcome=BAD))
     found = rows(ProcessBench(), undecided, example(GOOD, UNKNOWN), wrong)
@@ -191,7 +189,7 @@ def test_processbench_takes_nothing_undecided() -> None:
     assert found[2]["final_answer_correct"] is False
 
 
-def test_prm800k_rates_the_steps_up_to_the_first_wrong_one() -> None:
+def test_prm800k_rates_until_first_error() -> None:
     right, wrong, undecided, nothing = rows(
         Prm800k(),
         RIGHT,
@@ -219,7 +217,7 @@ def test_prm800k_rates_the_steps_up_to_the_first_wrong_one() -> None:
     assert nothing == LeftOut("no step is decided")
 
 
-def test_prmbench_numbers_the_wrong_steps_from_one() -> None:
+def test_prmbench_numbers_steps_from_one() -> None:
     whole = PrmBench(cut_after_error=False)
     found = rows(whole, example(GOOD, BAD, BAD), RIGHT, example(GOOD, UNKNOWN))
     assert [row["error_steps"] for row in found[:2]] == [[2, 3], []]
@@ -227,7 +225,7 @@ def test_prmbench_numbers_the_wrong_steps_from_one() -> None:
     assert found[2] == LeftOut("a step is undecided")
 
 
-def test_math_aps_joins_what_solutions_of_a_problem_begin_with() -> None:
+def test_math_aps_lists_prefixes() -> None:
     def valued(*values: float | None) -> Example:
         given = example(*[GOOD] * len(values))
         return replace(
@@ -278,9 +276,9 @@ HOSTILE = (
 )
 
 
-@pytest.mark.parametrize("name", plugins.available(ROOM))
-def test_what_an_import_is_said_to_have_noted_can_be_anything(name: str) -> None:
-    plugin = plugins.load(ROOM, name)
+@pytest.mark.parametrize("name", plugins.available(KIND))
+def test_invalid_imported_metadata_is_ignored(name: str) -> None:
+    plugin = plugins.load(KIND, name)
     for text in HOSTILE:
         noted = dict.fromkeys(
             (
@@ -302,4 +300,4 @@ def test_what_an_import_is_said_to_have_noted_can_be_anything(name: str) -> None
             label=replace(LABEL, sources=("human",)),
         )
         (found,) = rows(plugin(), given)
-        pa.Table.from_pylist([mended(found)], schema=plugin.schema).validate(full=True)
+        pa.Table.from_pylist([replace_surrogates(found)], schema=plugin.schema).validate(full=True)

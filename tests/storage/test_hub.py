@@ -78,7 +78,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
         server.communicate()
 
 
-def test_an_export_is_one_private_commit_that_loads_back(hub: Hub, on_disk: Dataset) -> None:
+def test_export_is_one_private_commit(hub: Hub, on_disk: Dataset) -> None:
     code = """
 import datasets, json
 done = export(dataset, Trl(), "hf://datasets/org/name")
@@ -100,7 +100,7 @@ print(json.dumps([done.rows, done.left_out, done.destination, rows]))
     }
 
 
-def test_a_second_export_replaces_the_files_of_the_first(hub: Hub, on_disk: Dataset) -> None:
+def test_second_export_replaces_files(hub: Hub, on_disk: Dataset) -> None:
     code = """
 import datasets
 limits = module.SHARD_BYTES, parts.BATCH_ROWS, parts.ROW_GROUP_BYTES
@@ -126,7 +126,7 @@ print(datasets.load_dataset("org/name", split="train").num_rows)
     ("token", "message"),
     [("hf_bad", "HF_TOKEN is not valid"), (" ", "HF_TOKEN is not set; make a write token")],
 )
-def test_a_refused_token_is_said_in_one_line(
+def test_rejected_token_error_is_one_line(
     hub: Hub, on_disk: Dataset, token: str, message: str
 ) -> None:
     code = """
@@ -141,7 +141,7 @@ except UserError as error:
     assert hub.log() == {}
 
 
-def test_a_hub_that_is_down_is_said_in_one_line(hub: Hub, on_disk: Dataset) -> None:
+def test_unreachable_hub_error_is_one_line(hub: Hub, on_disk: Dataset) -> None:
     code = """
 try:
     export(dataset, Trl(), "hf://datasets/org/name")
@@ -154,7 +154,7 @@ except UserError as error:
     assert said.endswith("Connection refused\n")
 
 
-def test_a_dataset_can_live_on_the_hub(hub: Hub, on_disk: Dataset) -> None:
+def test_dataset_can_be_on_hub(hub: Hub, on_disk: Dataset) -> None:
     code = """
 from huggingface_hub import HfApi
 from storage.queries.sql import query
@@ -169,9 +169,7 @@ print(live.methods("annotations"), query(live, "SELECT count(*) FROM steps").to_
     assert hub.run(code, on_disk) == "('formal', 'judge') [{'count_star()': 8}]\n"
 
 
-def test_without_a_token_nothing_is_built(
-    on_disk: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_token_fails_early(on_disk: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_TOKEN", raising=False)
     with pytest.raises(ConfigError, match="HF_TOKEN is not set"):
         export(on_disk, Trl(), "hf://datasets/org/name")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from stepmark.errors import DatasetError
 from stepmark.records import Annotation, Cost, Problem, Rejected
 from storage.dataset.dataset import Dataset
-from storage.dataset.rows import mended, to_record, to_row
+from storage.dataset.rows import replace_surrogates, to_record, to_row
 from storage.dataset.schemas import SCHEMAS
 from storage.dataset.tables import (
     LABELS,
@@ -55,7 +55,7 @@ BARE = [
 
 
 @pytest.mark.parametrize(("table", "record"), SAMPLES + BARE)
-def test_a_record_comes_back_from_disk_the_same(
+def test_records_survive_the_round_trip(
     dataset: Dataset, table: Table[Any], record: object
 ) -> None:
     dataset.write_part(table, 0, [record], "f")
@@ -63,7 +63,7 @@ def test_a_record_comes_back_from_disk_the_same(
 
 
 @pytest.mark.parametrize(("table", "record"), SAMPLES)
-def test_the_schema_has_the_record_s_fields_in_their_order(table: Table[Any], record: Any) -> None:
+def test_schema_fields_match_record_fields(table: Table[Any], record: Any) -> None:
     fields = [f.name for f in dataclasses.fields(record) if f.name != "cost"]
     if isinstance(record, Annotation):
         fields[-1:-1] = [f.name for f in dataclasses.fields(Cost)]
@@ -72,16 +72,16 @@ def test_the_schema_has_the_record_s_fields_in_their_order(table: Table[Any], re
 
 
 @given(st.text())
-def test_any_unicode_text_is_kept_as_it_is(text: str) -> None:
-    assert mended(text) == text
+def test_valid_text_is_unchanged(text: str) -> None:
+    assert replace_surrogates(text) == text
 
 
 @given(st.text(st.characters(categories=["Cs", "L", "So"])))
-def test_mended_text_can_be_encoded(text: str) -> None:
-    mended(text).encode("utf-8")
+def test_replaced_text_can_be_encoded(text: str) -> None:
+    replace_surrogates(text).encode("utf-8")
 
 
-def test_lone_surrogates_are_replaced_and_nothing_else_of_the_part_is(dataset: Dataset) -> None:
+def test_only_lone_surrogates_are_replaced(dataset: Dataset) -> None:
     hostile = replace(
         TRACE,
         steps=("nul \0 half \ud800 end\r\n", "\ufeff\u2028\n"),
@@ -96,19 +96,19 @@ def test_lone_surrogates_are_replaced_and_nothing_else_of_the_part_is(dataset: D
     assert list(dataset.read_part(TRACES, 0)) == [TRACE, clean]
 
 
-def test_a_step_of_a_megabyte_is_kept(dataset: Dataset) -> None:
+def test_large_steps_are_stored(dataset: Dataset) -> None:
     long = replace(TRACE, steps=("é" * 500_000, "\n" * 1_000_000))
     dataset.write_part(TRACES, 0, [long] * 70, "f")
     assert all(trace == long for trace in dataset.read_part(TRACES, 0))
     assert dataset.count(TRACES) == 70
 
 
-def test_a_row_without_a_column_says_which() -> None:
+def test_missing_column_is_named() -> None:
     row = to_row(PROBLEM)
     del row["question"]
-    with pytest.raises(DatasetError, match="a row is no Problem: question: "):
+    with pytest.raises(DatasetError, match="a row is not a valid Problem: question: "):
         to_record(Problem, row)
 
 
-def test_a_column_from_a_later_version_is_ignored() -> None:
+def test_unknown_column_is_ignored() -> None:
     assert to_record(Rejected, to_row(REJECTED_ROW) | {"later": 1}) == REJECTED_ROW

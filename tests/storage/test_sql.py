@@ -71,7 +71,7 @@ def answer(dataset: Dataset, text: str) -> list[tuple[Any, ...]]:
     return list(values(query(dataset, text)))
 
 
-def test_every_view_exists_before_any_part_does(dataset: Dataset) -> None:
+def test_views_exist_without_parts(dataset: Dataset) -> None:
     dataset.write_run_file("")
     assert {row[0] for row in answer(dataset, "SHOW TABLES")} == VIEWS
     for view in VIEWS:
@@ -84,14 +84,14 @@ def test_every_view_exists_before_any_part_does(dataset: Dataset) -> None:
     assert query(dataset, "FROM steps").schema.field("step_index").type == pa.int32()
 
 
-def test_views_are_typed_the_same_with_and_without_rows(filled: Dataset, tmp_path: Path) -> None:
+def test_empty_views_have_same_types(filled: Dataset, tmp_path: Path) -> None:
     bare = Dataset(str(tmp_path / "bare"))
     bare.write_run_file("")
     for view in TABLES:
         assert answer(filled, f"DESCRIBE {view}") == answer(bare, f"DESCRIBE {view}")
 
 
-def test_tables_are_read_whole(filled: Dataset) -> None:
+def test_views_contain_all_rows(filled: Dataset) -> None:
     counts = {view: answer(filled, f"SELECT count(*) FROM {view}")[0][0] for view in VIEWS}
     whole = {
         "problems": 1,
@@ -121,7 +121,7 @@ def test_tables_are_read_whole(filled: Dataset) -> None:
     assert answer(filled, "SELECT metadata['steps'] FROM problems") == [("2",)]
 
 
-def test_a_right_answer_with_a_wrong_step_is_a_class_of_its_own(filled: Dataset) -> None:
+def test_flawed_positive_is_a_class(filled: Dataset) -> None:
     assert answer(filled, "SELECT trace_id, class, kept FROM classes ORDER BY ALL") == [
         ("t0", "positive", True),
         ("t1", "flawed positive", True),
@@ -132,7 +132,7 @@ def test_a_right_answer_with_a_wrong_step_is_a_class_of_its_own(filled: Dataset)
     assert answer(filled, "SELECT class FROM classes WHERE trace_id = 't1'") == [("negative",)]
 
 
-def test_steps_has_each_method_s_verdict_beside_the_label(filled: Dataset) -> None:
+def test_steps_has_columns_per_method(filled: Dataset) -> None:
     assert query(filled, "FROM steps").column_names == [
         *PLAIN_STEPS,
         "formal_verdict",
@@ -156,7 +156,7 @@ def test_steps_has_each_method_s_verdict_beside_the_label(filled: Dataset) -> No
     ]
 
 
-def test_discovered_traces_stand_among_the_others_and_say_where_they_come_from(
+def test_traces_include_discovered_traces(
     filled: Dataset,
 ) -> None:
     said = replace(ANNOTATION, trace_id="t3", method="tree_search", error=None)
@@ -182,16 +182,14 @@ def test_discovered_traces_stand_among_the_others_and_say_where_they_come_from(
 
 
 @pytest.mark.parametrize("text", STATEMENTS)
-def test_only_one_select_is_taken(on_disk: Dataset, tmp_path: Path, text: str) -> None:
+def test_only_one_select_is_accepted(on_disk: Dataset, tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError, match="a query is one SELECT statement; this is "):
         query(on_disk, text.format(out=tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("text", REACHES)
-def test_a_select_reaches_nothing_but_the_dataset(
-    on_disk: Dataset, tmp_path: Path, text: str
-) -> None:
+def test_select_reads_only_the_dataset(on_disk: Dataset, tmp_path: Path, text: str) -> None:
     secret = tmp_path / "secret.csv"
     secret.write_text("a,b\n1,2\n")
     before = sorted(tmp_path.rglob("*"))
@@ -201,7 +199,7 @@ def test_a_select_reaches_nothing_but_the_dataset(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_connection_is_locked_for_good(filled: Dataset) -> None:
+def test_connection_settings_are_locked(filled: Dataset) -> None:
     with connect(filled) as connection:
         for setting in (
             "enable_external_access = true",
@@ -233,7 +231,7 @@ def test_a_connection_is_locked_for_good(filled: Dataset) -> None:
         ("SELECT ?", "parameters"),
     ],
 )
-def test_an_error_in_the_sql_is_one_line(filled: Dataset, text: str, message: str) -> None:
+def test_sql_error_is_one_line(filled: Dataset, text: str, message: str) -> None:
     with pytest.raises(ConfigError) as refusal:
         query(filled, text)
     assert message in str(refusal.value)
@@ -247,12 +245,12 @@ def test_an_error_in_the_sql_is_one_line(filled: Dataset, text: str, message: st
         "SELECT i FROM range(1_000_000_000_000) t(i) WHERE i % 100_000_000 = 8",
     ],
 )
-def test_a_query_ends_at_its_time_limit(filled: Dataset, text: str) -> None:
+def test_query_is_interrupted_at_deadline(filled: Dataset, text: str) -> None:
     with pytest.raises(ConfigError, match=r"the query failed: it took longer than 0\.2 s"):
         query(filled, text, timeout_s=0.2)
 
 
-def test_a_time_limit_that_passes_before_the_query_begins_holds(filled: Dataset) -> None:
+def test_early_deadline_interrupts_the_query(filled: Dataset) -> None:
     with pytest.raises(ConfigError, match="it took longer than 1e-09 s"):
         query(
             filled,
@@ -261,26 +259,26 @@ def test_a_time_limit_that_passes_before_the_query_begins_holds(filled: Dataset)
         )
 
 
-def test_an_endless_answer_is_refused(filled: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sql, "ANSWER_BYTES", 1 << 20)
+def test_large_result_is_rejected(filled: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sql, "MAX_RESULT_BYTES", 1 << 20)
     with pytest.raises(
         ConfigError, match="the answer is larger than 1 MiB; add a LIMIT or aggregate"
     ):
         query(filled, "FROM range(1_000_000_000_000)")
 
 
-def test_a_missing_dataset_is_said_so(dataset: Dataset) -> None:
+def test_missing_dataset_is_an_error(dataset: Dataset) -> None:
     with pytest.raises(DatasetError, match="no dataset at "):
         query(dataset, "SELECT 1")
 
 
-def test_a_damaged_part_is_said_so(on_disk: Dataset) -> None:
+def test_damaged_part_is_an_error(on_disk: Dataset) -> None:
     Path(on_disk.uri, "traces/part-00000.parquet").write_bytes(b"PAR1")
     with pytest.raises(DatasetError, match=r"cannot be queried: .*part-00000\.parquet"):
         query(on_disk, "FROM traces")
 
 
-def test_a_folder_s_name_is_no_pattern(tmp_path: Path) -> None:
+def test_folder_name_is_not_a_pattern(tmp_path: Path) -> None:
     for name, trace_id in (("[d]ata*", "mine"), ("data set", "decoy")):
         Dataset(str(tmp_path / name)).write_part(
             TRACES, 0, [replace(TRACE, trace_id=trace_id)], "f"
@@ -288,7 +286,7 @@ def test_a_folder_s_name_is_no_pattern(tmp_path: Path) -> None:
     assert answer(Dataset(str(tmp_path / "[d]ata*")), "SELECT trace_id FROM traces") == [("mine",)]
 
 
-def test_a_larger_dataset_is_joined_across_parts(dataset: Dataset) -> None:
+def test_parts_are_joined(dataset: Dataset) -> None:
     for shard in range(5):
         dataset.write_part(
             TRACES, shard, [replace(TRACE, trace_id=f"{shard}.{i}") for i in range(200)], "f"
@@ -298,7 +296,7 @@ def test_a_larger_dataset_is_joined_across_parts(dataset: Dataset) -> None:
     ) == [(3000, 1000, 2)]
 
 
-def test_queries_leave_no_files_in_the_current_folder(
+def test_queries_leave_no_files(
     filled: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -307,7 +305,7 @@ def test_queries_leave_no_files_in_the_current_folder(
     assert sorted(Path.cwd().iterdir()) == before
 
 
-def test_json_keeps_types_and_every_column(filled: Dataset) -> None:
+def test_json_keeps_types_and_columns(filled: Dataset) -> None:
     text = """SELECT 1 AS a, 2 AS a, sum(1) AS total, 1.5 AS x, 'nan'::DOUBLE AS n, NULL AS z, DATE '2026-01-02' AS d,
               {'k': [true, NULL]} AS s, MAP {'é': 'inf'::DOUBLE} AS m, '\x01'::BLOB AS b, 'é"' AS t"""
     assert to_json(query(filled, text)) == (
@@ -317,7 +315,7 @@ def test_json_keeps_types_and_every_column(filled: Dataset) -> None:
     assert to_json(query(filled, "SELECT 1 AS a WHERE false")) == "[\n]\n"
 
 
-def test_csv_has_a_header_and_nested_values_as_json(filled: Dataset) -> None:
+def test_csv_has_header_and_json(filled: Dataset) -> None:
     text = "SELECT 'a,b\n\"c\"' AS t, NULL AS z, true AS f, [1, 2] AS l, {'k': 'é'} AS s, 0.5 AS x, 1 AS x"
     assert (
         to_csv(query(filled, text))

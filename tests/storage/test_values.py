@@ -21,9 +21,9 @@ from storage.formats.base import Example
 from storage.formats.soft_labels import SoftLabels
 from storage.formats.trl import Trl
 from storage.publishing.export import export
-from storage.publishing.merging import coarser
+from storage.publishing.merging import merged_examples
 from storage.queries import sql
-from storage.values.base import ROOM, StepValues, call
+from storage.values.base import KIND, StepValues, call
 from storage.values.dua_shepherd import DuaShepherd
 from storage.values.er_prm import ErPrm
 from storage.values.pqm import Pqm
@@ -32,7 +32,7 @@ from storage.values.progress import Progress
 from storage.values.rpe import Rpe
 from tests.storage.samples import ANNOTATION, BAD, GOOD, LABEL, PROBLEM, ROLLOUT, TRACE, UNKNOWN
 
-NAMES = plugins.available(ROOM)
+NAMES = plugins.available(KIND)
 
 
 def trace(name: str, steps: Sequence[str], outcome: Verdict) -> Trace:
@@ -140,7 +140,7 @@ def worked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
         yield asked
 
 
-def test_er_prm_is_the_logarithm_of_the_mean_exponential(worked: Asked) -> None:
+def test_er_prm_is_log_mean_exp(worked: Asked) -> None:
     by_hand = [
         math.log(sum(math.exp(2 * reward) for reward in rewards) / 4) / 2
         for rewards in ([1, 1, 1, 0], [1, 1, 0, 0])
@@ -150,13 +150,13 @@ def test_er_prm_is_the_logarithm_of_the_mean_exponential(worked: Asked) -> None:
     assert worked.said_by(ErPrm(eta=100)) == pytest.approx([1.0, 1.0, 0.0, 0.0], abs=0.01)
 
 
-def test_progress_is_the_prover_s_change_and_unknown_where_either_side_is(worked: Asked) -> None:
+def test_progress_is_change_of_prover(worked: Asked) -> None:
     assert worked.said_by(Progress()) == [None, None, None, -0.75]
     assert worked.said_by(Progress(prover="monte_carlo")) == pytest.approx([None, -0.25, -0.5, 0.0])
     assert worked.said_by(Progress(prover="nobody")) == []
 
 
-def test_relative_progress_begins_at_the_share_of_right_traces(worked: Asked) -> None:
+def test_relative_progress_starts_at_pass_rate(worked: Asked) -> None:
     assert worked.said_by(Rpe(), "value, label") == [
         (1.5, 1),
         (pytest.approx(2 / 3), 0),
@@ -166,23 +166,23 @@ def test_relative_progress_begins_at_the_share_of_right_traces(worked: Asked) ->
     assert worked.said_by(Rpe(threshold=0.6), "label") == [1, 1, 0, 0]
 
 
-def test_nothing_is_right_again_after_the_first_zero(tmp_path: Path) -> None:
+def test_relative_progress_stays_zero(tmp_path: Path) -> None:
     shares = [estimated(1, 1), estimated(0, 4), estimated(4, 0), estimated(0, 0, 2)]
     with asking(written(tmp_path, [replace(T, outcome=GOOD)], {"monte_carlo": [shares]})) as asked:
         assert asked.said_by(Rpe()) == [0.5, 0.0, 0.0, 0.0]
 
 
-def test_where_no_trace_is_right_the_first_step_s_progress_is_unknown(tmp_path: Path) -> None:
+def test_zero_pass_rate_gives_unknown_progress(tmp_path: Path) -> None:
     with asking(written(tmp_path, [T], {"monte_carlo": [SHARES]})) as asked:
         assert asked.said_by(Rpe(), "value, label")[:2] == [(None, None), (pytest.approx(2 / 3), 0)]
 
 
-def test_ranks_rise_with_right_steps_and_fall_with_wrong_ones(worked: Asked) -> None:
+def test_ranks_follow_step_verdicts(worked: Asked) -> None:
     assert worked.said_by(Pqm()) == [1, 2, -1, -2]
     assert worked.said_by(Pqm(source="judge")) == [1, -1, None, 2]
 
 
-def test_correctness_and_potential_stand_side_by_side(worked: Asked) -> None:
+def test_dua_shepherd_combines_both_labels(worked: Asked) -> None:
     assert worked.said_by(DuaShepherd(), "correctness, potential, value") == [
         (1.0, 0.75, 0.75),
         (0.0, 0.5, 0.0),
@@ -192,7 +192,7 @@ def test_correctness_and_potential_stand_side_by_side(worked: Asked) -> None:
     assert worked.said_by(DuaShepherd(potential_by="prover")) == [0.25, 0.0, None, 0.0]
 
 
-def test_correctness_may_be_the_run_s_labels(worked: Asked) -> None:
+def test_correctness_can_be_the_labels(worked: Asked) -> None:
     assert worked.said_by(DuaShepherd(correctness_by="the labels"), "correctness, value") == [
         (1.0, 0.75),
         (1.0, 0.5),
@@ -201,7 +201,7 @@ def test_correctness_may_be_the_run_s_labels(worked: Asked) -> None:
     ]
 
 
-def test_leaves_count_for_the_prefixes_that_they_pass_and_were_free_to_leave(
+def test_leaves_count_for_unforced_prefixes(
     tmp_path: Path,
 ) -> None:
     drawn = {
@@ -234,7 +234,7 @@ def test_leaves_count_for_the_prefixes_that_they_pass_and_were_free_to_leave(
         assert sorted(asked.ask(query)) == [(0, 0.5, 2), (1, 1.0, 1), (2, 1.0, 1)]
 
 
-def test_a_trace_s_score_is_made_of_its_steps(worked: Asked) -> None:
+def test_trace_scores_aggregate_step_values(worked: Asked) -> None:
     assert worked.ask("FROM trace_scores() WHERE trace_id = 't'") == [
         ("t", 0.0, 0.0, 0.0, 0.3125, 0)
     ]
@@ -244,12 +244,12 @@ def test_a_trace_s_score_is_made_of_its_steps(worked: Asked) -> None:
     assert (least, product, last, mean, unknown) == (0.0, 0.0, 0.0, pytest.approx(1 / 3), 1)
 
 
-def test_step_values_has_every_formula_side_by_side(worked: Asked) -> None:
+def test_step_values_has_every_formula(worked: Asked) -> None:
     answer = worked.connection.sql("FROM step_values").to_arrow_table()
     columns = [
         column
         for name in NAMES
-        for column in (name, *(f"{name}_{more}" for more in plugins.load(ROOM, name).columns))
+        for column in (name, *(f"{name}_{more}" for more in plugins.load(KIND, name).columns))
     ]
     assert answer.column_names == ["trace_id", "problem_id", "step_index", "text", *columns]
     assert answer.num_rows == 9
@@ -259,7 +259,7 @@ def test_step_values_has_every_formula_side_by_side(worked: Asked) -> None:
 
 
 @pytest.mark.parametrize("right_at_least_once", [True, False])
-def test_every_formula_is_what_its_paper_says_of_any_counts(
+def test_formulas_match_reference_implementations(
     tmp_path: Path, right_at_least_once: bool
 ) -> None:
     """Of traces whose steps have any numbers of right, wrong and unknown rollouts, drawn from a fixed seed."""
@@ -343,8 +343,8 @@ def products(steps: Sequence[StepAnnotation]) -> Iterator[float | None]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_formula_keeps_its_promises(worked: Asked, name: str) -> None:
-    formula = plugins.load(ROOM, name)
+def test_formulas_follow_the_protocol(worked: Asked, name: str) -> None:
+    formula = plugins.load(KIND, name)
     answer = worked.connection.sql(f"FROM {name}() ORDER BY ALL").to_arrow_table()
     assert set(answer.column_names) == {"trace_id", "step_index", "value", *formula.columns}
     assert (
@@ -361,7 +361,7 @@ def test_every_formula_keeps_its_promises(worked: Asked, name: str) -> None:
     )
 
 
-def test_of_a_dataset_without_parts_every_formula_says_nothing(tmp_path: Path) -> None:
+def test_formulas_of_empty_dataset_are_empty(tmp_path: Path) -> None:
     bare = Dataset(str(tmp_path))
     bare.write_run_file("")
     with asking(bare) as asked:
@@ -369,8 +369,8 @@ def test_of_a_dataset_without_parts_every_formula_says_nothing(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_hostile_name_of_a_method_is_a_name(worked: Asked, name: str) -> None:
-    formula = plugins.load(ROOM, name)
+def test_hostile_method_name_is_escaped(worked: Asked, name: str) -> None:
+    formula = plugins.load(KIND, name)
     hostile = "x') UNION SELECT 't', 0, 1 --"
     texts = [field.name for field in dataclasses.fields(formula) if isinstance(field.default, str)]
     rows = worked.ask(f"FROM {call(formula(**dict.fromkeys(texts, hostile)))}")
@@ -378,16 +378,16 @@ def test_a_hostile_name_of_a_method_is_a_name(worked: Asked, name: str) -> None:
     assert len(worked.ask(f"FROM {call(PrefixTree(but=(hostile,)))}")) == 9
 
 
-def test_a_parameter_that_cannot_be_is_refused() -> None:
+def test_invalid_parameter_is_rejected() -> None:
     with pytest.raises(
         PluginError,
         match=r"storage\.values\.rpe: threshold: Input should be less than or equal to 1",
     ):
-        plugins.build(ROOM, {"use": "rpe", "threshold": "1.5"})
-    assert plugins.build(ROOM, {"use": "er_prm", "eta": "10"}) == ErPrm(eta=10)
+        plugins.build(KIND, {"use": "rpe", "threshold": "1.5"})
+    assert plugins.build(KIND, {"use": "er_prm", "eta": "10"}) == ErPrm(eta=10)
 
 
-def test_values_are_exported_one_a_step(worked: Asked, tmp_path: Path) -> None:
+def test_values_are_exported_per_step(worked: Asked, tmp_path: Path) -> None:
     done = export(
         worked.dataset, SoftLabels(), str(tmp_path / "out"), labels_by="judge", values=Pqm()
     )
@@ -420,9 +420,9 @@ def labelled(name: str, verdicts: Sequence[Verdict], values: Sequence[float | No
     )
 
 
-def test_merged_steps_have_what_the_second_has() -> None:
+def test_merged_steps_have_second_label() -> None:
     example = labelled("t", [GOOD, BAD, GOOD, GOOD], [0.9, 0.0, 0.7, None])
-    even, odd = coarser(example)
+    even, odd = merged_examples(example)
     assert (even.trace.steps, [step.label for step in even.label.steps]) == (
         ("a\nb\n", "c\nd\n"),
         [BAD, GOOD],
@@ -435,9 +435,9 @@ def test_merged_steps_have_what_the_second_has() -> None:
 
 
 @pytest.mark.parametrize(("steps", "traces"), [(0, 0), (1, 0), (2, 1), (3, 2), (4, 2), (5, 2)])
-def test_every_pair_of_neighbours_is_merged_once(steps: int, traces: int) -> None:
+def test_neighbours_are_merged_once(steps: int, traces: int) -> None:
     example = labelled("t", [GOOD] * steps, [1.0] * steps)
-    found = list(coarser(example))
+    found = list(merged_examples(example))
     assert len(found) == traces
     assert all("".join(one.trace.steps) == "".join(example.trace.steps) for one in found)
     assert all(len(one.trace.steps) == len(one.label.steps) < steps for one in found)
@@ -447,6 +447,6 @@ def test_every_pair_of_neighbours_is_merged_once(steps: int, traces: int) -> Non
     )
 
 
-def test_merged_traces_are_exported_beside_the_whole(filled: Dataset, tmp_path: Path) -> None:
+def test_merged_traces_are_exported_too(filled: Dataset, tmp_path: Path) -> None:
     done = export(filled, Trl(), str(tmp_path / "out"), merge=True)
     assert (done.rows, done.left_out) == (5, {"a step is undecided": 1, "its label is not kept": 1})
