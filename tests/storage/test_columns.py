@@ -1,4 +1,4 @@
-"""Rows read a column at a time are the rows that Arrow itself gives."""
+"""Rows that are read by column equal the rows of Arrow's own conversion."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ TEXTS = st.text(st.characters(codec="utf-8"), max_size=3)
 
 
 def values(kind: pa.DataType) -> st.SearchStrategy[Any]:
-    """Whatever a column of the type can hold."""
+    """Generate values of an Arrow type."""
     if pa.types.is_struct(kind):
         return st.fixed_dictionaries({field.name: cells(field) for field in kind})
     if pa.types.is_map(kind):
@@ -35,11 +35,10 @@ def cells(field: pa.Field) -> st.SearchStrategy[Any]:
 @given(st.data())
 def test_rows_equal_those_of_arrow(data: st.DataObject) -> None:
     schema = SCHEMAS[data.draw(st.sampled_from(sorted(SCHEMAS)))]
-    given_rows = data.draw(
-        st.lists(st.fixed_dictionaries({field.name: cells(field) for field in schema}), max_size=5)
-    )
-    batch = pa.RecordBatch.from_pylist(given_rows, schema=schema)
-    start = data.draw(st.integers(0, len(given_rows)))
+    row = st.fixed_dictionaries({field.name: cells(field) for field in schema})
+    expected = data.draw(st.lists(row, max_size=5))
+    batch = pa.RecordBatch.from_pylist(expected, schema=schema)
+    start = data.draw(st.integers(0, len(expected)))
     for part in (batch, batch.slice(start), batch.slice(0, start)):
         assert rows(part) == part.to_pylist(maps_as_pydicts="lossy")
 

@@ -1,4 +1,4 @@
-"""Parts are whole or absent, and rows of two fingerprints never mix."""
+"""Parts are complete or absent, and a table never mixes rows of two part keys."""
 
 import os
 import signal
@@ -47,6 +47,11 @@ def part_file(dataset: Dataset, name: str) -> Path:
     return Path(dataset.uri, name)
 
 
+def all_files(dataset: Dataset) -> list[Path]:
+    """Return the sorted paths of all files of a local dataset."""
+    return sorted(path for path in Path(dataset.uri).rglob("*") if path.is_file())
+
+
 def test_part_is_identified_by_key(dataset: Dataset) -> None:
     assert not dataset.has_part(PROBLEMS, 0, "f")
     assert dataset.write_part(PROBLEMS, 0, [PROBLEM] * 3, "f") == 3
@@ -62,11 +67,9 @@ def test_part_is_identified_by_key(dataset: Dataset) -> None:
 def test_part_may_be_empty(dataset: Dataset) -> None:
     dataset.write_part(LABELS, 4, [], "f")
     assert dataset.has_part(LABELS, 4, "f")
-    assert (dataset.shards(LABELS), dataset.count(LABELS), list(dataset.read(LABELS))) == (
-        (4,),
-        0,
-        [],
-    )
+    assert dataset.shards(LABELS) == (4,)
+    assert dataset.count(LABELS) == 0
+    assert list(dataset.read(LABELS)) == []
 
 
 def test_write_part_replaces_part(dataset: Dataset) -> None:
@@ -126,11 +129,11 @@ def test_killed_writer_leaves_no_part(on_disk: Dataset) -> None:
 
 
 def test_sweep_removes_only_drafts(on_disk: Dataset) -> None:
-    before = sorted(path for path in Path(on_disk.uri).rglob("*") if path.is_file())
-    for place in ("", "traces/", "annotations/judge/"):
-        part_file(on_disk, f"{place}.part-00000.parquet.0123.tmp").write_bytes(b"PAR1 half")
+    before = all_files(on_disk)
+    for folder in ("", "traces/", "annotations/judge/"):
+        part_file(on_disk, f"{folder}.part-00000.parquet.0123.tmp").write_bytes(b"PAR1 half")
     on_disk.sweep()
-    assert sorted(path for path in Path(on_disk.uri).rglob("*") if path.is_file()) == before
+    assert all_files(on_disk) == before
 
 
 @pytest.mark.parametrize("kept_bytes", [0, 3, 11, 200, -1])
@@ -219,14 +222,15 @@ def test_run_file_makes_dataset_exist(dataset: Dataset) -> None:
 
 
 def test_writer_lock_is_exclusive(tmp_path: Path) -> None:
-    one, other = Dataset(str(tmp_path / "d")), Dataset(str(tmp_path / "d"))
+    first = Dataset(str(tmp_path / "d"))
+    second = Dataset(str(tmp_path / "d"))
     with (
-        one.writer_lock(),
+        first.writer_lock(),
         pytest.raises(DatasetError, match="another run is writing here"),
-        other.writer_lock(),
+        second.writer_lock(),
     ):
         pass
-    with other.writer_lock():
+    with second.writer_lock():
         pass
 
 
@@ -270,14 +274,11 @@ def test_missing_filesystem_package_is_named() -> None:
 def test_rows_are_written_in_groups(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "ROW_GROUP_BYTES", 1000)
     monkeypatch.setattr(parts, "BATCH_ROWS", 64)
-    dataset.write_part(
-        TRACES, 0, (replace(TRACE, trace_id=str(index)) for index in range(500)), "f"
-    )
+    traces = [replace(TRACE, trace_id=str(index)) for index in range(500)]
+    dataset.write_part(TRACES, 0, traces, "f")
     with dataset.folder.reading("traces/part-00000.parquet") as file:
         assert pq.read_metadata(file).num_row_groups == 8
-    assert [trace.trace_id for trace in dataset.read(TRACES)] == [
-        str(index) for index in range(500)
-    ]
+    assert list(dataset.read(TRACES)) == traces
 
 
 def test_reading_is_lazy(filled: Dataset) -> None:

@@ -1,4 +1,4 @@
-"""Trainer formats: the exact rows, and what every format must do."""
+"""Trainer formats: their exact rows, and the contract of every format."""
 
 import dataclasses
 import re
@@ -34,8 +34,8 @@ def rows(exporter: Format, *examples: Example) -> list[Any]:
 
 
 def with_steps(*steps: str) -> Example:
-    given = example(*[GOOD] * len(steps))
-    return replace(given, trace=replace(given.trace, steps=steps))
+    labelled_example = example(*[GOOD] * len(steps))
+    return replace(labelled_example, trace=replace(labelled_example.trace, steps=steps))
 
 
 @pytest.mark.parametrize("name", plugins.available(KIND))
@@ -51,11 +51,8 @@ def test_formats_are_frozen_dataclasses(name: str) -> None:
 @pytest.mark.parametrize("name", plugins.available(KIND))
 def test_rows_match_the_schema(name: str) -> None:
     plugin = plugins.load(KIND, name)
-    found = [
-        item
-        for item in rows(plugin(), RIGHT, example(GOOD, BAD, UNKNOWN))
-        if not isinstance(item, LeftOut)
-    ]
+    items = rows(plugin(), RIGHT, example(GOOD, BAD, UNKNOWN))
+    found = [item for item in items if not isinstance(item, LeftOut)]
     assert found
     table = pa.Table.from_pylist(found, schema=plugin.schema)
     table.validate(full=True)
@@ -72,7 +69,7 @@ def test_left_out_examples_have_reasons(name: str) -> None:
         example(GOOD, UNKNOWN, BAD),
         example(BAD),
     )
-    assert 2 <= len(found) <= 5  # a row may be of several
+    assert 2 <= len(found) <= 5  # One row can contain several examples.
     assert all(item.reason for item in found if isinstance(item, LeftOut))
     assert LeftOut("it has no steps") in found
 
@@ -107,15 +104,16 @@ def test_training_ends_at_first_error(
         assert found == LeftOut("a step is undecided")
     else:
         assert str(found).count("step 0") in (1, 2)
-        assert (f"step {steps - 1}" in str(found), f"step {steps}" in str(found)) == (True, False)
+        assert f"step {steps - 1}" in str(found)
+        assert f"step {steps}" not in str(found)
 
 
 def test_decided_steps_after_error_remain() -> None:
-    whole, hole = rows(
+    decided, undecided = rows(
         Trl(cut_after_error=False), example(GOOD, BAD, GOOD), example(GOOD, BAD, UNKNOWN)
     )
-    assert whole["labels"] == [True, False, True]
-    assert hole == LeftOut("a step is undecided")
+    assert decided["labels"] == [True, False, True]
+    assert undecided == LeftOut("a step is undecided")
 
 
 @pytest.mark.parametrize("exporter", [Trl(), MathShepherd()])
@@ -133,15 +131,18 @@ def test_math_shepherd_row() -> None:
 
 
 def test_math_shepherd_can_be_parsed() -> None:
-    """The reading of TRL's conversion script: the marker shrunk to one character, signs at the same places of the label."""
+    """Parse a row like TRL's conversion script.
+
+    The marker is replaced by one character, at whose positions the label has the signs.
+    """
     [row] = rows(
         MathShepherd(),
         with_steps("Let x = 1 - 2 + 3\nand more\n", "x + ки"[:3]),
         example(GOOD, BAD),
     )[1:]
     text = row["input"].replace("ки", "ⶻ")
-    places = [match.start() for match in re.finditer("ⶻ", text)]
-    assert [row["label"][place] for place in places] == ["+", "-"]
+    signs = [row["label"][match.start()] for match in re.finditer("ⶻ", text)]
+    assert signs == ["+", "-"]
     assert text.replace("ⶻ", "") == re.sub(r" [+-](?=\n|$)", " ", row["label"])
 
 
@@ -159,8 +160,7 @@ def test_math_shepherd_numbers_steps_once() -> None:
     ],
 )
 def test_ambiguous_text_is_left_out(question: str, step: str, reason: str) -> None:
-    given = with_steps("fine\n", step)
-    hostile = replace(given, problem=replace(PROBLEM, question=question))
+    hostile = replace(with_steps("fine\n", step), problem=replace(PROBLEM, question=question))
     assert rows(MathShepherd(), hostile) == [LeftOut(reason)]
     assert len(rows(Trl(), hostile)[0]["labels"]) == 2
 
@@ -202,62 +202,77 @@ def test_prm800k_rates_until_first_error() -> None:
         "5 * 4 = 20",
         "The answer is 20.",
     ]
-    assert (right["question"]["ground_truth_answer"], right["label"]["finish_reason"]) == (
-        "20",
-        "solution",
-    )
+    assert right["question"]["ground_truth_answer"] == "20"
+    assert right["label"]["finish_reason"] == "solution"
     assert wrong["question"]["pre_generated_steps"] == ["step 0", "step 1", "step 2"]
-    assert [
-        (step["completions"][0]["rating"], step["chosen_completion"])
-        for step in wrong["label"]["steps"]
-    ] == [(1, 0), (-1, None)]
+    assert ratings(wrong) == [1, -1]
+    assert [step["chosen_completion"] for step in wrong["label"]["steps"]] == [0, None]
     assert wrong["label"]["finish_reason"] == "found_error"
-    assert [step["completions"][0]["rating"] for step in undecided["label"]["steps"]] == [1, None]
+    assert ratings(undecided) == [1, None]
     assert undecided["label"]["finish_reason"] is None
     assert nothing == LeftOut("no step is decided")
 
 
+def ratings(row: Any) -> list[int | None]:
+    return [step["completions"][0]["rating"] for step in row["label"]["steps"]]
+
+
 def test_prmbench_numbers_steps_from_one() -> None:
-    whole = PrmBench(cut_after_error=False)
-    found = rows(whole, example(GOOD, BAD, BAD), RIGHT, example(GOOD, UNKNOWN))
+    exporter = PrmBench(cut_after_error=False)
+    found = rows(exporter, example(GOOD, BAD, BAD), RIGHT, example(GOOD, UNKNOWN))
     assert [row["error_steps"] for row in found[:2]] == [[2, 3], []]
     assert [row["original_process"] for row in found[:2]] == [None, None]
     assert found[2] == LeftOut("a step is undecided")
 
 
 def test_math_aps_lists_prefixes() -> None:
-    def valued(*values: float | None) -> Example:
-        given = example(*[GOOD] * len(values))
-        return replace(
-            given,
-            label=replace(given.label, steps=tuple(StepLabel(value=value) for value in values)),
-        )
-
-    other = replace(
-        valued(0.5),
-        problem=replace(
-            PROBLEM, problem_id="other", question="Two?", metadata={"mc_value": "0.25"}
-        ),
-    )
+    problem = replace(PROBLEM, problem_id="other", question="Two?", metadata={"mc_value": "0.25"})
     found = rows(
-        MathAps(), valued(0.5, 0.0), example(GOOD), valued(0.5, None, 1.0), valued(0.25, 0.0), other
+        MathAps(),
+        with_values(0.5, 0.0),
+        example(GOOD),
+        with_values(0.5, None, 1.0),
+        with_values(0.25, 0.0),
+        replace(with_values(0.5), problem=problem),
     )
-    question = PROBLEM.question
-    first, second = f"{question}\n\nstep 0", f"{question}\n\nstep 0\n\nstep 1"
+    first = f"{PROBLEM.question}\n\nstep 0"
+    second = f"{first}\n\nstep 1"
     assert found[0] == LeftOut("no step has a value")
-    assert [tuple(each.values()) for each in found[1]["reasoning_steps"]] == [
+    assert prefixes(found[1]) == [
         (first, 0.5),
         (second, 0.0),
         (second, None),
         (f"{second}\n\nstep 2", 1.0),
         (first, 0.25),
     ]
-    assert [tuple(each.values()) for each in found[2]["reasoning_steps"]] == [
+    assert prefixes(found[2]) == [
         ("Two?", 0.25),
         ("Two?\n\nstep 0", 0.5),
     ]
 
 
+def with_values(*values: float | None) -> Example:
+    valued = example(*[GOOD] * len(values))
+    steps = tuple(StepLabel(value=value) for value in values)
+    return replace(valued, label=replace(valued.label, steps=steps))
+
+
+def prefixes(row: Any) -> list[tuple[str, float | None]]:
+    """Return the prefixes of a MATH-APS row with their values."""
+    return [(step["solution_prefix"], step["mc_value"]) for step in row["reasoning_steps"]]
+
+
+# The keys of trace metadata that formats parse.
+METADATA_KEYS = (
+    "offered",
+    "gaps",
+    "original_process",
+    "modified_steps",
+    "generation",
+    "total_time",
+    "question_id",
+    "mc_value",
+)
 HOSTILE = (
     "",
     "null",
@@ -280,24 +295,12 @@ HOSTILE = (
 def test_invalid_imported_metadata_is_ignored(name: str) -> None:
     plugin = plugins.load(KIND, name)
     for text in HOSTILE:
-        noted = dict.fromkeys(
-            (
-                "offered",
-                "gaps",
-                "original_process",
-                "modified_steps",
-                "generation",
-                "total_time",
-                "question_id",
-                "mc_value",
-            ),
-            text,
-        )
-        given = replace(
+        metadata = dict.fromkeys(METADATA_KEYS, text)
+        imported = replace(
             RIGHT,
-            problem=replace(PROBLEM, metadata=noted),
-            trace=replace(TRACE, metadata=noted),
+            problem=replace(PROBLEM, metadata=metadata),
+            trace=replace(TRACE, metadata=metadata),
             label=replace(LABEL, sources=("human",)),
         )
-        (found,) = rows(plugin(), given)
+        (found,) = rows(plugin(), imported)
         pa.Table.from_pylist([replace_surrogates(found)], schema=plugin.schema).validate(full=True)

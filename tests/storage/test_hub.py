@@ -1,6 +1,6 @@
-"""Export to the Hub and back, against a stand-in of its HTTP API.
+"""Export to the Hub and back, with a fake server of its HTTP API.
 
-The client reads its settings when it is imported, so it runs in a process of its own.
+The client reads its settings when it is imported, so it runs in a separate process.
 """
 
 import json
@@ -38,7 +38,7 @@ dataset = Dataset(sys.argv[1])
 
 @dataclass(frozen=True)
 class Hub:
-    """A running stand-in, and how a client of it is run."""
+    """A running fake server; `run` runs a client of it."""
 
     address: str
     home: Path
@@ -86,11 +86,9 @@ rows = datasets.load_dataset("org/name", split="train").to_list()
 print(json.dumps([done.rows, done.left_out, done.destination, rows]))
 """
     rows, left_out, destination, loaded = json.loads(hub.run(code, on_disk))
-    assert (rows, left_out, destination) == (
-        2,
-        {"its label is not kept": 1},
-        f"{hub.address}/datasets/org/name",
-    )
+    assert rows == 2
+    assert left_out == {"its label is not kept": 1}
+    assert destination == f"{hub.address}/datasets/org/name"
     assert [row["labels"] for row in loaded] == [[True, True, True], [True, False]]
     assert hub.log() == {
         "org/name": {
@@ -135,9 +133,9 @@ try:
 except UserError as error:
     print(type(error).__name__, error)
 """
-    said = hub.run(code, on_disk, token)
-    assert message in said
-    assert said.count("\n") == 1
+    output = hub.run(code, on_disk, token)
+    assert message in output
+    assert output.count("\n") == 1
     assert hub.log() == {}
 
 
@@ -148,10 +146,10 @@ try:
 except UserError as error:
     print(type(error).__name__, error)
 """
-    nowhere = Hub("http://127.0.0.1:9", hub.home)
-    said = nowhere.run(code, on_disk)
-    assert said.startswith("DatasetError cannot write to hf://datasets/org/name: ")
-    assert said.endswith("Connection refused\n")
+    unreachable = Hub("http://127.0.0.1:9", hub.home)
+    output = unreachable.run(code, on_disk)
+    assert output.startswith("DatasetError cannot write to hf://datasets/org/name: ")
+    assert output.endswith("Connection refused\n")
 
 
 def test_dataset_can_be_on_hub(hub: Hub, on_disk: Dataset) -> None:

@@ -1,4 +1,4 @@
-"""Records become rows and come back the same."""
+"""Records survive the conversion to rows and back."""
 
 import dataclasses
 from dataclasses import replace
@@ -99,7 +99,8 @@ def test_only_lone_surrogates_are_replaced(dataset: Dataset) -> None:
 def test_large_steps_are_stored(dataset: Dataset) -> None:
     long = replace(TRACE, steps=("é" * 500_000, "\n" * 1_000_000))
     dataset.write_part(TRACES, 0, [long] * 70, "f")
-    assert all(trace == long for trace in dataset.read_part(TRACES, 0))
+    for trace in dataset.read_part(TRACES, 0):
+        assert trace == long
     assert dataset.count(TRACES) == 70
 
 

@@ -1,4 +1,4 @@
-"""SQL over a dataset: the views, and what a stranger's query may not do."""
+"""SQL over a dataset: the views, and the limits of untrusted queries."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,8 +17,8 @@ from storage.queries.render import to_csv, to_json, values
 from storage.queries.sql import connect, query
 from tests.storage.samples import ANNOTATION, DISCOVERED, TRACE
 
+# The tables that have a view with their name.
 TABLES = [kind for kind in SCHEMAS if kind != "discovered"]
-"""Those that have a view of their name."""
 VIEWS = {*TABLES, "steps", "classes", "estimates", "step_values"}
 PLAIN_STEPS = ["trace_id", "problem_id", "step_index", "text", "label", "value"]
 
@@ -93,7 +93,7 @@ def test_empty_views_have_same_types(filled: Dataset, tmp_path: Path) -> None:
 
 def test_views_contain_all_rows(filled: Dataset) -> None:
     counts = {view: answer(filled, f"SELECT count(*) FROM {view}")[0][0] for view in VIEWS}
-    whole = {
+    expected = {
         "problems": 1,
         "rejected": 1,
         "traces": 3,
@@ -103,7 +103,7 @@ def test_views_contain_all_rows(filled: Dataset) -> None:
         "estimates": 14,
         "step_values": 8,
     }
-    assert counts == whole | {"rollouts": 1, "critiques": 2, "annotations": 2}
+    assert counts == expected | {"rollouts": 1, "critiques": 2, "annotations": 2}
     assert answer(
         filled,
         "SELECT method, sum(rollouts), max(seconds) FROM annotations GROUP BY ALL ORDER BY ALL",
@@ -140,8 +140,9 @@ def test_steps_has_columns_per_method(filled: Dataset) -> None:
         "judge_verdict",
         "judge_value",
     ]
-    wanted = "SELECT step_index, text, label, value, judge_verdict, judge_value, formal_verdict FROM steps"
-    assert answer(filled, f"{wanted} WHERE trace_id = 't0' ORDER BY step_index") == [
+    columns = "step_index, text, label, value, judge_verdict, judge_value, formal_verdict"
+    select = f"SELECT {columns} FROM steps"
+    assert answer(filled, f"{select} WHERE trace_id = 't0' ORDER BY step_index") == [
         (0, "2 + 3 = 5\n", "correct", 1.0, "correct", 0.5, None),
         (1, "5 * 4 = 20\n", "correct", 0.5, "incorrect", 0.0, None),
         (2, "The answer is 20.", "correct", None, "unknown", None, None),
@@ -159,12 +160,14 @@ def test_steps_has_columns_per_method(filled: Dataset) -> None:
 def test_traces_include_discovered_traces(
     filled: Dataset,
 ) -> None:
-    said = replace(ANNOTATION, trace_id="t3", method="tree_search", error=None)
+    annotation = replace(ANNOTATION, trace_id="t3", method="tree_search", error=None)
     filled.write_part(discovered("tree_search"), 0, [DISCOVERED], "f")
-    filled.write_part(annotations("tree_search"), 0, [said], "f")
-    lineage = "SELECT trace_id, found_by, parent_trace_id, parent_steps, rollout_id FROM traces ORDER BY 1"
-    assert answer(filled, lineage) == [
-        *((f"t{n}", None, None, None, None) for n in range(3)),
+    filled.write_part(annotations("tree_search"), 0, [annotation], "f")
+    columns = "trace_id, found_by, parent_trace_id, parent_steps, rollout_id"
+    assert answer(filled, f"SELECT {columns} FROM traces ORDER BY 1") == [
+        ("t0", None, None, None, None),
+        ("t1", None, None, None, None),
+        ("t2", None, None, None, None),
         ("t3", "tree_search", "t0", 1, "r0"),
     ]
     assert answer(filled, "SELECT DISTINCT sampling.seed, metadata['k'] FROM traces") == [
@@ -288,9 +291,8 @@ def test_folder_name_is_not_a_pattern(tmp_path: Path) -> None:
 
 def test_parts_are_joined(dataset: Dataset) -> None:
     for shard in range(5):
-        dataset.write_part(
-            TRACES, shard, [replace(TRACE, trace_id=f"{shard}.{i}") for i in range(200)], "f"
-        )
+        traces = [replace(TRACE, trace_id=f"{shard}.{number}") for number in range(200)]
+        dataset.write_part(TRACES, shard, traces, "f")
     assert answer(
         dataset, "SELECT count(*), count(DISTINCT trace_id), max(step_index) FROM steps"
     ) == [(3000, 1000, 2)]
@@ -306,8 +308,9 @@ def test_queries_leave_no_files(
 
 
 def test_json_keeps_types_and_columns(filled: Dataset) -> None:
-    text = """SELECT 1 AS a, 2 AS a, sum(1) AS total, 1.5 AS x, 'nan'::DOUBLE AS n, NULL AS z, DATE '2026-01-02' AS d,
-              {'k': [true, NULL]} AS s, MAP {'é': 'inf'::DOUBLE} AS m, '\x01'::BLOB AS b, 'é"' AS t"""
+    text = """SELECT 1 AS a, 2 AS a, sum(1) AS total, 1.5 AS x, 'nan'::DOUBLE AS n, NULL AS z,
+              DATE '2026-01-02' AS d, {'k': [true, NULL]} AS s, MAP {'é': 'inf'::DOUBLE} AS m,
+              '\x01'::BLOB AS b, 'é"' AS t"""
     assert to_json(query(filled, text)) == (
         '[\n  {"a": 1, "a_1": 2, "total": 1, "x": 1.5, "n": null, "z": null, "d": "2026-01-02",'
         ' "s": {"k": [true, null]}, "m": {"é": null}, "b": "01", "t": "é\\""}\n]\n'
@@ -316,7 +319,10 @@ def test_json_keeps_types_and_columns(filled: Dataset) -> None:
 
 
 def test_csv_has_header_and_json(filled: Dataset) -> None:
-    text = "SELECT 'a,b\n\"c\"' AS t, NULL AS z, true AS f, [1, 2] AS l, {'k': 'é'} AS s, 0.5 AS x, 1 AS x"
+    text = (
+        "SELECT 'a,b\n\"c\"' AS t, NULL AS z, true AS f, [1, 2] AS l, {'k': 'é'} AS s,"
+        " 0.5 AS x, 1 AS x"
+    )
     assert (
         to_csv(query(filled, text))
         == 't,z,f,l,s,x,x\n"a,b\n""c""",,true,"[1, 2]","{""k"": ""é""}",0.5,1\n'
