@@ -6,11 +6,11 @@ estimated from MinHash signatures (Broder 1997) and searched with locality-sensi
 
 Texts with different numbers are never near duplicates: "15 - 4 = 11" is not a copy of
 "15 - 4 = 12", and a problem with other numbers is another problem. Traces whose labels have
-different first errors are not near duplicates either: the changed word can be the error, and such a
-pair is more informative than either trace.
+different first errors are not near duplicates either: the changed word can be the error, and both
+traces together are more informative than one.
 
 What is not covered: the same question in other words; numbers that one text writes in words. A
-trace is compared only with the traces of its own problem. The estimated similarity has a standard
+trace is compared only with traces of the same problem. The estimated similarity has a standard
 deviation of 0.04 (at 0.7).
 """
 
@@ -60,8 +60,8 @@ class Duplicates:
     """Keep the first of each group of duplicates, by id, and drop the others.
 
     All traces of a repeated question are dropped. A text is compared only with texts that are kept,
-    so a chain of small changes ends where the first text is no longer near. The memory is about 0.3
-    KB per text, and 4 KB more for a text that has the same numbers as another one.
+    so a chain of small changes ends where a text is too far from the first one. The memory is about
+    0.3 KB per text, and 4 KB more for a text that has the same numbers as another one.
     """
 
     of: Annotated[tuple[Literal["questions", "traces"], ...], Field(min_length=1)] = (

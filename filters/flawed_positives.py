@@ -1,8 +1,8 @@
 """Flawed positives: drop traces with a correct final answer and an incorrect step.
 
 The term and its frequency (20 to 40 % of a model's correct answers) are from FAPO (Ding et al.
-2025, arXiv 2510.22543). A label never marks such a trace as free of errors: without this filter it
-is kept as a trace with a first error, and the view `classes` lists it as a flawed positive.
+2025, arXiv 2510.22543). No label marks flawed positives as free of errors: without this filter
+they are kept as traces with a first error, and the view `classes` lists them as flawed positives.
 """
 
 from collections.abc import Mapping

@@ -2,7 +2,7 @@ r"""Extract the final answer that a solution states.
 
 Statements are searched in this order: `\boxed{…}`, `#### …`, a last line `A: …`, and a phrase such
 as "the answer is …". The last statement of the first kind that occurs counts. A number at the end
-of a text is not an answer without such a statement.
+of a text is not an answer by itself.
 
 The answer is returned as written (`x = 5`, `(A)`, `\{1, 2\}`, `2 1/2`, `12%`), without its wrapping
 and, after a plain number in prose, without its unit.

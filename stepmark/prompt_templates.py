@@ -24,7 +24,7 @@ def read_template(name_or_path: str, shipped: Path, places: Collection[str]) -> 
         places: The placeholders that the template may contain.
 
     Raises:
-        ConfigError: There is no such template, or it contains another placeholder.
+        ConfigError: The template cannot be read, or it contains another placeholder.
     """
     shipped_names = sorted(path.stem for path in shipped.glob("*.txt"))
     path = Path(name_or_path)
@@ -39,7 +39,7 @@ def read_template(name_or_path: str, shipped: Path, places: Collection[str]) -> 
         ) from error
     for name in placeholders_in(template):
         if name not in places:
-            allowed = ", ".join(f"{{{place}}}" for place in places)
+            allowed = ", ".join(f"{{{placeholder}}}" for placeholder in places)
             raise ConfigError(
                 f"prompt {path}: unknown placeholder {{{name}}}; it may use: {allowed}"
             )

@@ -177,8 +177,8 @@ class Cost:
     aborted: int = 0
     """Requested completions that were cancelled because they could no longer change the result.
 
-    Engines do not report how many tokens they had generated, so aborted completions are included
-    neither in `rollouts` nor in the token counts.
+    Engines do not report how many tokens they had generated, so `rollouts` and the token counts do
+    not include aborted completions.
     """
     prompt_tokens: int = 0
     cached_tokens: int = 0

@@ -65,19 +65,19 @@ def split(text: str, how: str) -> tuple[str, ...]:
     return tuple(_pieces(text, _cutter(how)(text)))
 
 
-def joinable(given: Sequence[str]) -> tuple[tuple[str, ...], str]:
+def joinable(steps: Sequence[str]) -> tuple[tuple[str, ...], str]:
     """Append a separator to listed steps so that they can be joined to a text.
 
     If no step but the last ends in a line break, the steps are paragraphs: the separator is a blank
     line. Otherwise it is empty.
 
     Args:
-        given: At least one step.
+        steps: At least one step.
 
     Returns:
         The steps, all but the last with the separator appended, and the separator.
     """
-    *before, last = given
+    *before, last = steps
     has_line_breaks = any(step.endswith("\n") for step in before)
     separator = "" if has_line_breaks else PARAGRAPH_BREAK
     return (*(step + separator for step in before), last), separator

@@ -1,1 +1,1 @@
-"""Tests, mirroring the rooms."""
+"""Tests; their folders mirror the packages."""

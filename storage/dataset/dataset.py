@@ -100,6 +100,7 @@ class Dataset:
         The caller must hold the writer lock.
         """
         self.folder.sweep()
+        # Other folders of the user are not touched.
         for kind in SCHEMAS.keys() & set(self.folder.folders()):
             self.folder.sweep(kind)
             for name in self.folder.folders(kind):

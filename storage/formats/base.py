@@ -81,6 +81,7 @@ def number_in(
 def list_in(metadata: Mapping[str, str], name: str, kind: pa.DataType) -> list[Any] | None:
     """Parse a JSON list of an Arrow type from metadata; None if it is missing or invalid."""
     try:
+        # In a list of one, because an array has one value per row.
         array = pa.array([json.loads(metadata[name])], type=kind)
         items: list[Any] | None = array.to_pylist()[0]
     # Arrow's own errors are subclasses of these.
@@ -108,8 +109,8 @@ def supervised_steps(
 
     Args:
         example: A labelled trace.
-        cut_after_error: Whether the trace ends at its first error. Steps that build on an error are
-            neither correct nor incorrect (Qwen, arXiv 2501.07301).
+        cut_after_error: Whether the trace ends at its first error. Steps that build on an error
+            cannot be judged as correct or incorrect (Qwen, arXiv 2501.07301).
 
     Returns:
         The steps, or the reason to leave the trace out: a trace with an undecided step would have a

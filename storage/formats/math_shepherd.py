@@ -47,6 +47,7 @@ class MathShepherd:
 
 def _row(example: Example, steps: list[tuple[str, bool]]) -> Row | LeftOut:
     question = example.problem.question
+    # Readers would find more steps, or another end of the question.
     texts = [text for text, _ in steps]
     if any(MARKER in text for text in (question, *texts)):
         return LeftOut(f"its text holds the marker {MARKER}")

@@ -46,6 +46,7 @@ def _row(example: Example) -> Row | LeftOut:
     label = example.label
     if not trace.steps:
         return LeftOut("it has no steps")
+    # An undecided step after the first error does not matter.
     if first_error_of([step.label for step in label.steps]) is None:
         return LeftOut("its first error is undecided")
     if trace.outcome is Verdict.UNKNOWN:

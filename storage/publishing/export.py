@@ -134,8 +134,8 @@ def _build(
     values = None
     if request.values is not None:
         values = values_by_trace(dataset, request.values)
-    found = examples(dataset, labels_by=request.labels_by, values=values)
-    kept = _kept_examples(found, statistics)
+    joined = examples(dataset, labels_by=request.labels_by, values=values)
+    kept = _kept_examples(joined, statistics)
     if request.merge:
         kept = _with_merged(kept)
     rows = _count_rows(exporter.rows(kept), statistics)
@@ -216,6 +216,7 @@ def _write_shards(folder: Path, exporter: Format, rows: Iterable[dict[str, Any]]
 
 def _check_replaceable(target: Path) -> None:
     """Check that a folder is absent, empty or an earlier export."""
+    # Renaming would replace a link itself, not the folder that it refers to.
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise ConfigError(f"cannot export to {target}: it is a file or a link; name a new folder")
     for path in target.rglob("*"):

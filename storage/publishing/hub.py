@@ -17,6 +17,7 @@ from stepmark.errors import ConfigError, DatasetError
 __all__ = ["PREFIX", "push", "repository_of", "token"]
 
 PREFIX = "hf://"
+# No part of the name begins with a dot, so that `..` is not accepted.
 _DESTINATION = re.compile(r"hf://datasets/([\w-][\w.-]*/[\w-][\w.-]*)/?", re.ASCII)
 _STATUS_MESSAGES = {
     401: "HF_TOKEN is not valid",
@@ -74,6 +75,7 @@ def push(folder: Path, repository: str, *, private: bool) -> str:
             repo_id=repository,
             repo_type="dataset",
             folder_path=folder,
+            # An earlier export can have files with other names.
             delete_patterns="data/*",
             commit_message="Export from Stepmark",
         )

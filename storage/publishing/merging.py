@@ -19,6 +19,7 @@ __all__ = ["merged_examples"]
 def merged_examples(example: Example) -> Iterator[Example]:
     """Yield one or two examples with merged pairs of steps; none for fewer than two steps."""
     count = len(example.trace.steps)
+    # Two steps are one pair: a second trace would be the same as the example.
     for first in range(min(2, count - 1)):
         yield _merge(example, [0, *range(first, count, 2), count])
 

@@ -80,6 +80,7 @@ def _with_values(item: Example | LeftOut, values: Values) -> Example | LeftOut:
     if isinstance(item, LeftOut):
         return item
     step_labels = item.label.steps
+    # A trace without steps has no row in a formula.
     step_values = values.get(item.trace.trace_id, [None] * len(step_labels))
     steps = tuple(
         replace(step, value=value) for step, value in zip(step_labels, step_values, strict=True)

@@ -131,6 +131,7 @@ def _create_views(connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> No
 
 
 def _only_select(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statement:
+    # A lone surrogate, which the shell can pass, cannot be passed on to DuckDB.
     try:
         sql.encode()
     except UnicodeEncodeError as error:

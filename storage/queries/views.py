@@ -113,6 +113,7 @@ def view_statements(dataset: Dataset) -> Iterator[str]:
     yield CLASSES
     yield TRACE_SCORES
     formulas = macros()
+    # The default values of the plugin's fields are those of the macro's parameters.
     for name, formula in formulas.items():
         yield f"CREATE MACRO {name}({arguments(formula())}) AS TABLE {formula.sql}"
     yield _step_values_view(formulas)
@@ -181,6 +182,7 @@ def literal(texts: Iterable[str]) -> str:
 def _source(dataset: Dataset, table: Table[Any]) -> str:
     """Return the FROM item for a table: its parts, or the empty view."""
     part_locations = locations(dataset, table)
+    # `read_parquet` requires at least one file.
     if not part_locations:
         return f"{EMPTY}.{table.kind}"
     return f"read_parquet({literal(map(readable, part_locations))})"

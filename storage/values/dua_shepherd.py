@@ -21,6 +21,7 @@ class DuaShepherd:
 
     version: ClassVar[int] = 1
     columns: ClassVar[tuple[str, ...]] = ("correctness", "potential")
+    # FULL JOIN, because one of the two methods can lack a trace.
     sql: ClassVar[str] = """
         SELECT trace_id, step_index,
           CASE WHEN correctness = 0 OR potential = 0 THEN 0
