@@ -133,12 +133,18 @@ def docstrings_without_verb(source: Source) -> Violations:
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
         docstring = ast.get_docstring(node)
-        if docstring is None:
+        if docstring is None or is_property(node):
             continue
         first_word = docstring.split(maxsplit=1)[0].rstrip(".,;:")
         is_capitalized_word = first_word.isalpha() and first_word.istitle()
         if not is_capitalized_word or first_word in not_verbs:
             yield node.lineno, f"docstring of {node.name} begins with {first_word!r}, not a verb"
+
+
+def is_property(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Check that a function is a property, which may be documented like an attribute."""
+    decorators = {ast.unparse(decorator) for decorator in node.decorator_list}
+    return not decorators.isdisjoint({"property", "cached_property"})
 
 
 def private_imports(source: Source) -> Violations:
@@ -243,6 +249,12 @@ def test_sources_follow_rule(rule: Callable[[Source], Violations], sources: list
         (docstrings_without_verb, "storage/x.py", 'def f():\n    """`x` of y."""', 1),
         (docstrings_without_verb, "storage/x.py", 'def f():\n    """Return it."""', 0),
         (docstrings_without_verb, "storage/x.py", 'class C:\n    """The name."""', 0),
+        (
+            docstrings_without_verb,
+            "storage/x.py",
+            '@property\ndef f(self):\n    """The name."""',
+            0,
+        ),
         (private_imports, "storage/x.py", "from filters import _tokens", 1),
         (private_imports, "tests/x.py", "from filters._tokens import words", 1),
         (private_imports, "tests/x.py", "import filters._tokens", 1),

@@ -52,5 +52,5 @@ def candidate(
 
 def drops(filter_: Filter, candidates: Iterable[Candidate]) -> Mapping[str, str]:
     """Return the reasons of the traces that the filter drops."""
-    listed = list(candidates)
-    return filter_.drop(lambda: iter(listed))
+    candidate_list = list(candidates)
+    return filter_.drop(lambda: iter(candidate_list))
