@@ -15,7 +15,7 @@ def traces(outcome: Verdict, *values: float, problem: str = "p") -> list[Candida
     ]
 
 
-def kept(filter_: Prof, candidates: list[Candidate]) -> list[str]:
+def kept_ids(filter_: Prof, candidates: list[Candidate]) -> list[str]:
     """Return the sorted ids of the traces that the filter keeps."""
     trace_ids = {candidate.trace.trace_id for candidate in candidates}
     return sorted(trace_ids - drops(filter_, candidates).keys())
@@ -24,7 +24,7 @@ def kept(filter_: Prof, candidates: list[Candidate]) -> list[str]:
 def test_example_of_the_paper() -> None:
     """Keep four of eight: the three lowest correct and the highest incorrect are dropped."""
     candidates = traces(C, 0.9, 0.8, 0.75, 0.6, 0.5) + traces(I, 0.1, 0.2, 0.4)
-    assert kept(Prof(), candidates) == [
+    assert kept_ids(Prof(), candidates) == [
         "p correct 0.8",
         "p correct 0.9",
         "p incorrect 0.1",
@@ -54,13 +54,15 @@ def test_outcomes_are_balanced(
 ) -> None:
     values = [index / 20 for index in range(10)]
     candidates = traces(C, *values[:right]) + traces(I, *values[:wrong])
-    outcomes = [trace_id.split()[1] for trace_id in kept(Prof(keep=keep, right=share), candidates)]
+    outcomes = [
+        trace_id.split()[1] for trace_id in kept_ids(Prof(keep=keep, right=share), candidates)
+    ]
     assert (outcomes.count("correct"), outcomes.count("incorrect")) == expected
 
 
 def test_problems_are_filtered_separately() -> None:
     candidates = traces(C, 0.9, 0.1) + traces(C, 0.5, 0.2, problem="q")
-    assert kept(Prof(), candidates) == ["p correct 0.9", "q correct 0.5"]
+    assert kept_ids(Prof(), candidates) == ["p correct 0.9", "q correct 0.5"]
 
 
 def test_reason_contains_mean_value() -> None:

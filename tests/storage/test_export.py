@@ -23,7 +23,7 @@ from storage.publishing.export import export
 from tests.storage.samples import ANNOTATION, DISCOVERED, GOOD, LABEL, PROBLEM, TRACE, labelled
 
 
-def loaded(folder: Path, split: str = "train") -> Any:
+def load(folder: Path, split: str = "train") -> Any:
     """Load an exported folder with `datasets`, with a cache in its parent folder."""
     import datasets
 
@@ -49,14 +49,14 @@ def test_datasets_loads_the_export(filled: Dataset, tmp_path: Path, name: str) -
     else:
         assert done.rows == 2
         assert done.left_out == {"its label is not kept": 1}
-    rows = loaded(tmp_path / "out", exporter.split)
+    rows = load(tmp_path / "out", exporter.split)
     assert rows.column_names == exporter.schema.names
     assert rows.num_rows == done.rows
 
 
 def test_trl_rows_survive_the_export(filled: Dataset, tmp_path: Path) -> None:
     export(filled, Trl(), str(tmp_path / "out"))
-    assert loaded(tmp_path / "out").to_list() == [
+    assert load(tmp_path / "out").to_list() == [
         {
             "prompt": PROBLEM.question,
             "completions": ["2 + 3 = 5", "5 * 4 = 20", "The answer is 20."],
@@ -130,7 +130,7 @@ def test_export_is_sharded_and_replaced(
         "train-00002-of-00004.parquet",
         "train-00003-of-00004.parquet",
     ]
-    assert loaded(out).num_rows == 200
+    assert load(out).num_rows == 200
     export(dataset, Trl(), str(out))
     assert file_names(out / "data") == ["train-00000-of-00001.parquet"]
     assert not any(name.startswith(".") for name in file_names(tmp_path))
@@ -165,7 +165,7 @@ def test_failed_export_keeps_earlier_one(on_disk: Dataset, tmp_path: Path) -> No
     Path(on_disk.uri, "labels/part-00000.parquet").write_bytes(b"torn")
     with pytest.raises(DatasetError, match=r"labels/part-00000\.parquet is damaged"):
         export(on_disk, Trl(), str(tmp_path / "out"))
-    assert loaded(tmp_path / "out").num_rows == 2
+    assert load(tmp_path / "out").num_rows == 2
     assert file_names(tmp_path) == ["cache", "out", "sample"]
 
 

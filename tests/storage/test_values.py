@@ -51,7 +51,7 @@ def rollout(of: Trace, prefix_steps: int, text: str, outcome: Verdict, number: i
     )
 
 
-def estimated(right: int, wrong: int, unknowns: int = 0) -> StepAnnotation:
+def estimate(right: int, wrong: int, unknowns: int = 0) -> StepAnnotation:
     """Build the Monte Carlo annotation of a step from the numbers of its rollouts."""
     trials = right + wrong
     if trials == 0:
@@ -65,11 +65,11 @@ def estimated(right: int, wrong: int, unknowns: int = 0) -> StepAnnotation:
     )
 
 
-def judged(*verdicts: Verdict) -> list[StepAnnotation]:
+def judge_steps(*verdicts: Verdict) -> list[StepAnnotation]:
     return [StepAnnotation(verdict=verdict) for verdict in verdicts]
 
 
-def written(
+def write_dataset(
     folder: Path,
     traces: Sequence[Trace],
     steps_by_method: Mapping[str, Sequence[Sequence[StepAnnotation]]],
@@ -110,7 +110,7 @@ class Connected:
 
 
 @contextmanager
-def connected(dataset: Dataset) -> Iterator[Connected]:
+def connect_to(dataset: Dataset) -> Iterator[Connected]:
     with sql.connect(dataset) as connection:
         yield Connected(dataset, connection)
 
@@ -118,27 +118,27 @@ def connected(dataset: Dataset) -> Iterator[Connected]:
 T = trace("t", ["a\n", "b\n", "c\n", "d"], BAD)
 U = trace("u", ["a\n", "x\n", "y"], GOOD)
 CUT = trace("cut", ["a\n", "b\n"], UNKNOWN)
-SHARES = [estimated(3, 1), estimated(2, 2), estimated(0, 3, 1), estimated(0, 1)]
+SHARES = [estimate(3, 1), estimate(2, 2), estimate(0, 3, 1), estimate(0, 1)]
 
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connected]:
     """Write the traces of one problem, of which half of the decided ones are correct."""
-    undecided = estimated(0, 0)
-    prover_steps = [estimated(1, 3), estimated(0, 0, 4), estimated(3, 1), estimated(0, 1)]
+    undecided = estimate(0, 0)
+    prover_steps = [estimate(1, 3), estimate(0, 0, 4), estimate(3, 1), estimate(0, 1)]
     steps_by_method = {
         "monte_carlo": [SHARES, [undecided] * 3, [undecided] * 2],
         "prover": [prover_steps, [undecided] * 3, [undecided] * 2],
         "judge": [
-            judged(GOOD, BAD, UNKNOWN, GOOD),
-            judged(GOOD, GOOD, GOOD),
-            judged(UNKNOWN, UNKNOWN),
+            judge_steps(GOOD, BAD, UNKNOWN, GOOD),
+            judge_steps(GOOD, GOOD, GOOD),
+            judge_steps(UNKNOWN, UNKNOWN),
         ],
     }
     steps = tuple(StepLabel(label=verdict, value=0.5) for verdict in (GOOD, GOOD, BAD, UNKNOWN))
-    dataset = written(tmp_path_factory.mktemp("sample"), [T, U, CUT], steps_by_method)
+    dataset = write_dataset(tmp_path_factory.mktemp("sample"), [T, U, CUT], steps_by_method)
     dataset.write_part(LABELS, 0, [replace(LABEL, trace_id="t", steps=steps, first_error=2)], "f")
-    with connected(dataset) as connection:
+    with connect_to(dataset) as connection:
         yield connection
 
 
@@ -167,15 +167,15 @@ def test_relative_progress_starts_at_pass_rate(sample: Connected) -> None:
 
 
 def test_relative_progress_stays_zero(tmp_path: Path) -> None:
-    shares = [estimated(1, 1), estimated(0, 4), estimated(4, 0), estimated(0, 0, 2)]
-    with connected(
-        written(tmp_path, [replace(T, outcome=GOOD)], {"monte_carlo": [shares]})
+    shares = [estimate(1, 1), estimate(0, 4), estimate(4, 0), estimate(0, 0, 2)]
+    with connect_to(
+        write_dataset(tmp_path, [replace(T, outcome=GOOD)], {"monte_carlo": [shares]})
     ) as connection:
         assert connection.values(Rpe()) == [0.5, 0.0, 0.0, 0.0]
 
 
 def test_zero_pass_rate_gives_unknown_progress(tmp_path: Path) -> None:
-    with connected(written(tmp_path, [T], {"monte_carlo": [SHARES]})) as connection:
+    with connect_to(write_dataset(tmp_path, [T], {"monte_carlo": [SHARES]})) as connection:
         assert connection.values(Rpe(), "value, label")[:2] == [
             (None, None),
             (pytest.approx(2 / 3), 0),
@@ -219,7 +219,7 @@ def test_leaves_count_for_unforced_prefixes(
         "search": [rollout(T, 0, "a\nb\nc\nd", GOOD, 5)],
         "prover": [rollout(T, 1, "b\nc\nd", GOOD, 6)],
     }
-    with connected(written(tmp_path, [T, U, CUT], {}, rollouts_by_method)) as connection:
+    with connect_to(write_dataset(tmp_path, [T, U, CUT], {}, rollouts_by_method)) as connection:
         assert connection.values(PrefixTree(), "value, leaves, unknowns") == [
             # Correct: u, r1, r5; incorrect: t, r2; unknown: cut, r4.
             (pytest.approx(3 / 5), 5, 2),
@@ -271,11 +271,11 @@ def test_formulas_match_reference_implementations(
         texts = [f"{index}\n" for index in range(len(steps))]
         traces.append(trace(f"t{number}", texts, outcomes[number]))
     methods = ("monte_carlo", "prover", "judge")
-    dataset = written(tmp_path, traces, dict.fromkeys(methods, steps_by_trace))
+    dataset = write_dataset(tmp_path, traces, dict.fromkeys(methods, steps_by_trace))
 
     columns = "trace_id, step_index, er_prm, progress, rpe, pqm, dua_shepherd"
     computed = {}
-    with connected(dataset) as connection:
+    with connect_to(dataset) as connection:
         for trace_id, step_index, *values in connection.query(f"SELECT {columns} FROM step_values"):
             computed[trace_id, step_index] = values
 
@@ -298,7 +298,7 @@ def random_steps(draw: random.Random) -> list[StepAnnotation]:
     """Draw the numbers of correct, incorrect and unknown rollouts for 1 to 6 steps."""
     steps = []
     for _ in range(draw.randrange(1, 7)):
-        steps.append(estimated(draw.randrange(4), draw.randrange(4), draw.randrange(3)))
+        steps.append(estimate(draw.randrange(4), draw.randrange(4), draw.randrange(3)))
     return steps
 
 
@@ -383,7 +383,7 @@ def test_formulas_follow_the_protocol(sample: Connected, name: str) -> None:
 def test_formulas_of_empty_dataset_are_empty(tmp_path: Path) -> None:
     bare = Dataset(str(tmp_path))
     bare.write_run_file("")
-    with connected(bare) as connection:
+    with connect_to(bare) as connection:
         for name in NAMES:
             assert connection.query(f"FROM {name}()") == []
 
