@@ -155,5 +155,5 @@ def _evaluation_questions(source: Source) -> Iterator[Problem]:
 def _unusable(row: Rejected) -> str:
     return (
         f"filters.contamination: {row.file}, row {row.row}, field '{row.field}': {row.reason};"
-        " an evaluation set is compared whole: fix the row, or name the column with fields"
+        " an evaluation set must be complete: fix the row, or name the column with fields"
     )

@@ -136,7 +136,7 @@ def test_digest_depends_on_questions(tmp_path: Path) -> None:
         ([{"prompt": TEST}], "has no field 'question'; it has: prompt"),
         (
             [{"question": TEST}, {"question": ""}],
-            "row 2, field 'question': empty; an evaluation set is compared whole",
+            "row 2, field 'question': empty; an evaluation set must be complete",
         ),
     ],
 )

@@ -13,7 +13,7 @@ from tests.verifiers.cases import SHARED, rows
 def shared(name: str) -> Path:
     """Return the path of a shared data file; skip the test if it is missing."""
     if not (SHARED / name).exists():
-        pytest.skip(f"needs {name} in shared/data beside the repository")
+        pytest.skip(f"needs {name} in shared/data next to the repository")
     return SHARED / name
 
 

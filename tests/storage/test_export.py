@@ -268,6 +268,6 @@ def test_long_lists_are_truncated() -> None:
 def test_exported_parquet_has_plain_schema(on_disk: Dataset, tmp_path: Path) -> None:
     export(on_disk, Trl(), str(tmp_path / "out"))
     [path] = (tmp_path / "out" / "data").iterdir()
-    found = pq.read_schema(path)
-    assert found.equals(Trl.schema)
-    assert json.dumps(found.names) == '["prompt", "completions", "labels"]'
+    schema = pq.read_schema(path)
+    assert schema.equals(Trl.schema)
+    assert json.dumps(schema.names) == '["prompt", "completions", "labels"]'

@@ -52,16 +52,16 @@ def test_formats_are_frozen_dataclasses(name: str) -> None:
 def test_rows_match_the_schema(name: str) -> None:
     plugin = plugins.load(KIND, name)
     items = rows(plugin(), RIGHT, example(GOOD, BAD, UNKNOWN))
-    found = [item for item in items if not isinstance(item, LeftOut)]
-    assert found
-    table = pa.Table.from_pylist(found, schema=plugin.schema)
+    exported = [item for item in items if not isinstance(item, LeftOut)]
+    assert exported
+    table = pa.Table.from_pylist(exported, schema=plugin.schema)
     table.validate(full=True)
-    assert table.to_pylist() == found
+    assert table.to_pylist() == exported
 
 
 @pytest.mark.parametrize("name", plugins.available(KIND))
 def test_left_out_examples_have_reasons(name: str) -> None:
-    found = rows(
+    exported = rows(
         plugins.load(KIND, name)(),
         RIGHT,
         example(),
@@ -69,9 +69,9 @@ def test_left_out_examples_have_reasons(name: str) -> None:
         example(GOOD, UNKNOWN, BAD),
         example(BAD),
     )
-    assert 2 <= len(found) <= 5  # One row can contain several examples.
-    assert all(item.reason for item in found if isinstance(item, LeftOut))
-    assert LeftOut("it has no steps") in found
+    assert 2 <= len(exported) <= 5  # One row can contain several examples.
+    assert all(item.reason for item in exported if isinstance(item, LeftOut))
+    assert LeftOut("it has no steps") in exported
 
 
 def test_trl_row() -> None:
@@ -99,13 +99,13 @@ def test_trl_row() -> None:
 def test_training_ends_at_first_error(
     exporter: Format, verdicts: tuple[Verdict, ...], steps: int | None
 ) -> None:
-    [found] = rows(exporter, example(*verdicts))
+    [exported] = rows(exporter, example(*verdicts))
     if steps is None:
-        assert found == LeftOut("a step is undecided")
+        assert exported == LeftOut("a step is undecided")
     else:
-        assert str(found).count("step 0") in (1, 2)
-        assert f"step {steps - 1}" in str(found)
-        assert f"step {steps}" not in str(found)
+        assert str(exported).count("step 0") in (1, 2)
+        assert f"step {steps - 1}" in str(exported)
+        assert f"step {steps}" not in str(exported)
 
 
 def test_decided_steps_after_error_remain() -> None:
@@ -181,12 +181,12 @@ def test_processbench_row() -> None:
 def test_processbench_leaves_out_undecided() -> None:
     undecided = replace(RIGHT, trace=replace(TRACE, outcome=UNKNOWN))
     wrong = replace(RIGHT, trace=replace(TRACE, outcome=BAD))
-    found = rows(ProcessBench(), undecided, example(GOOD, UNKNOWN), wrong)
-    assert found[:2] == [
+    exported = rows(ProcessBench(), undecided, example(GOOD, UNKNOWN), wrong)
+    assert exported[:2] == [
         LeftOut("its final answer is undecided"),
         LeftOut("its first error is undecided"),
     ]
-    assert found[2]["final_answer_correct"] is False
+    assert exported[2]["final_answer_correct"] is False
 
 
 def test_prm800k_rates_until_first_error() -> None:
@@ -219,15 +219,15 @@ def ratings(row: Any) -> list[int | None]:
 
 def test_prmbench_numbers_steps_from_one() -> None:
     exporter = PrmBench(cut_after_error=False)
-    found = rows(exporter, example(GOOD, BAD, BAD), RIGHT, example(GOOD, UNKNOWN))
-    assert [row["error_steps"] for row in found[:2]] == [[2, 3], []]
-    assert [row["original_process"] for row in found[:2]] == [None, None]
-    assert found[2] == LeftOut("a step is undecided")
+    exported = rows(exporter, example(GOOD, BAD, BAD), RIGHT, example(GOOD, UNKNOWN))
+    assert [row["error_steps"] for row in exported[:2]] == [[2, 3], []]
+    assert [row["original_process"] for row in exported[:2]] == [None, None]
+    assert exported[2] == LeftOut("a step is undecided")
 
 
 def test_math_aps_lists_prefixes() -> None:
     problem = replace(PROBLEM, problem_id="other", question="Two?", metadata={"mc_value": "0.25"})
-    found = rows(
+    exported = rows(
         MathAps(),
         with_values(0.5, 0.0),
         example(GOOD),
@@ -237,15 +237,15 @@ def test_math_aps_lists_prefixes() -> None:
     )
     first = f"{PROBLEM.question}\n\nstep 0"
     second = f"{first}\n\nstep 1"
-    assert found[0] == LeftOut("no step has a value")
-    assert prefixes(found[1]) == [
+    assert exported[0] == LeftOut("no step has a value")
+    assert prefixes(exported[1]) == [
         (first, 0.5),
         (second, 0.0),
         (second, None),
         (f"{second}\n\nstep 2", 1.0),
         (first, 0.25),
     ]
-    assert prefixes(found[2]) == [
+    assert prefixes(exported[2]) == [
         ("Two?", 0.25),
         ("Two?\n\nstep 0", 0.5),
     ]
@@ -302,5 +302,7 @@ def test_invalid_imported_metadata_is_ignored(name: str) -> None:
             trace=replace(TRACE, metadata=metadata),
             label=replace(LABEL, sources=("human",)),
         )
-        (found,) = rows(plugin(), imported)
-        pa.Table.from_pylist([replace_surrogates(found)], schema=plugin.schema).validate(full=True)
+        (exported,) = rows(plugin(), imported)
+        pa.Table.from_pylist([replace_surrogates(exported)], schema=plugin.schema).validate(
+            full=True
+        )
