@@ -1,1 +1,1 @@
-"""Where problems come from: one file per source."""
+"""Sources of problems, and the formats of datasets that contain problems or solutions."""

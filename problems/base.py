@@ -1,4 +1,4 @@
-"""What a source of problems is, and what an oracle adds to it."""
+"""The protocols of problem sources and of oracles."""
 
 from collections.abc import Iterator, Sequence
 from typing import Protocol, runtime_checkable
@@ -10,22 +10,31 @@ __all__ = ["Oracle", "Source", "problem_id_of"]
 
 
 class Source(Protocol):
-    """A place problems come from. A row that cannot be used is yielded as `Rejected`, in its place, and loses nothing else."""
+    """A source of problems."""
 
     def problems(self) -> Iterator[Problem | Rejected]:
-        """All problems, lazily, in a stable order."""
+        """Yield all problems lazily and in a stable order.
+
+        An unusable row is yielded as `Rejected` at its position; the rows after it are still read.
+        """
         ...
 
 
 @runtime_checkable
 class Oracle(Protocol):
-    """A source that knows the truth of every step written about its problems."""
+    """A source that can decide the truth of every step of a solution to its problems."""
 
     def judge(self, problem: Problem, steps: Sequence[str]) -> Sequence[tuple[Verdict, str]]:
-        """One (verdict, reason) per step; a step outside the oracle's language is unknown."""
+        """Return one (verdict, reason) per step.
+
+        A step outside the language of the oracle is UNKNOWN.
+        """
         ...
 
 
 def problem_id_of(question: str, answer: str | None) -> str:
-    """The id of a problem: a digest of its content, so the same problem from two files is one problem."""
+    """Return the id of a problem, a digest of its content.
+
+    The same problem in two files therefore has one id.
+    """
     return digest("problem", question, answer)

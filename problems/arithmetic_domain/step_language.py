@@ -1,13 +1,16 @@
-"""The step language of the procedural word problems, and what makes a line of it true.
+"""The step language of the procedural word problems, and the oracle that judges its lines.
 
-A world is a set of quantities. A given one has a value; a derived one is defined by a reading of the problem and an operation on other
-quantities or numbers. A step derives one quantity in one line, and a solution ends with the answer:
+An `ArithmeticWorld` is a set of quantities. A given quantity has a value. A derived quantity is
+defined by a reading of the problem text and an operation on other quantities or numbers. A step
+derives one quantity in one line, and a solution ends with the answer:
 
     Step 2: Ben has 7 more than Ana: 24 + 7 = 31, so Ben has 31 books.
             ^ reading                ^ operation        ^ holder   ^ unit
     The answer is 31.
 
-Because a line names the quantity that it derives, the truth of every line can be decided without a model.
+Each line names the quantity that it derives, so its truth can be decided without a model. No code
+is shared with `verifiers`: with shared code, a bug in the oracle and in a verifier would confirm
+itself.
 """
 
 import re
@@ -17,19 +20,29 @@ from fractions import Fraction
 
 from stepmark.records import Verdict
 
-__all__ = ["Derived", "World", "answer_line", "judge_lines", "solve", "step_line"]
+__all__ = ["ArithmeticWorld", "Derived", "answer_line", "judge_lines", "solve", "step_line"]
+
+
+def _divide(dividend: int, divisor: int) -> Fraction:
+    """Return the quotient, or -1 for a divisor of 0: no line can state a negative result."""
+    if divisor == 0:
+        return Fraction(-1)
+    return Fraction(dividend, divisor)
+
 
 OPERATIONS: Mapping[str, Callable[[int, int], Fraction]] = {
     "+": lambda a, b: Fraction(a + b),
     "-": lambda a, b: Fraction(a - b),
     "*": lambda a, b: Fraction(a * b),
-    "/": lambda a, b: Fraction(a, b) if b else Fraction(-1),
+    "/": _divide,
 }
 COMMUTATIVE = "+*"
+# True values stay far below this; the limit bounds the work on a line of a model.
 MAX_DIGITS = 9
 NUMBER = rf"\d{{1,{MAX_DIGITS}}}"
 STEP = re.compile(
-    rf"Step {NUMBER}: (?P<reading>[^:\n]+): (?P<left>{NUMBER}) (?P<operator>[-+*/]) (?P<right>{NUMBER}) = (?P<result>{NUMBER}),"
+    rf"Step {NUMBER}: (?P<reading>[^:\n]+):"
+    rf" (?P<left>{NUMBER}) (?P<operator>[-+*/]) (?P<right>{NUMBER}) = (?P<result>{NUMBER}),"
     rf" so (?P<holder>[^:,.\d\n]+) (?P<value>{NUMBER}) (?P<unit>[a-z]+)\.\n?"
 )
 ANSWER = re.compile(rf"The answer is (?P<value>{NUMBER})\.\n?")
@@ -37,7 +50,10 @@ ANSWER = re.compile(rf"The answer is (?P<value>{NUMBER})\.\n?")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Derived:
-    """A quantity and its definition; an operand is a number or the holder of another quantity."""
+    """A quantity and its definition.
+
+    An operand is a number or the holder of another quantity, such as "Ana has".
+    """
 
     holder: str
     reading: str
@@ -47,120 +63,149 @@ class Derived:
     unit: str
 
     def needs(self) -> tuple[str, ...]:
-        """The holders that must be known first."""
+        """Return the holders of the operands that are quantities."""
         return tuple(operand for operand in (self.left, self.right) if isinstance(operand, str))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class World:
-    """What a problem states: given values and definitions by holder, in the order of the text, and which quantity is asked for."""
+class ArithmeticWorld:
+    """The statements of a word problem.
+
+    Given values and definitions are stored by holder, in the order of the text. `target` is the
+    holder of the quantity that the problem asks for. The field names are also the keys of the JSON
+    in the metadata of a problem.
+    """
 
     given: Mapping[str, int]
     derived: Mapping[str, Derived]
     target: str
 
     def value(self, operand: int | str) -> int:
-        """The true value of a quantity or a number."""
+        """Return the true value of a quantity, or a number unchanged."""
         if isinstance(operand, int):
             return operand
         if operand in self.given:
             return self.given[operand]
         definition = self.derived[operand]
-        result = OPERATIONS[definition.operator](
-            self.value(definition.left), self.value(definition.right)
-        )
+        left = self.value(definition.left)
+        right = self.value(definition.right)
+        result = OPERATIONS[definition.operator](left, right)
         assert result.denominator == 1, f"{definition} is not whole"
         return int(result)
 
     def needed(self) -> frozenset[str]:
-        """The derived quantities that the target rests on, itself included."""
-        open_, found = [self.target], set[str]()
-        while open_:
-            holder = open_.pop()
-            if holder in self.derived and holder not in found:
-                found.add(holder)
-                open_.extend(self.derived[holder].needs())
-        return frozenset(found)
+        """Return the derived quantities on which the target depends, including the target."""
+        needed: set[str] = set()
+        pending = [self.target]
+        while pending:
+            holder = pending.pop()
+            if holder in self.derived and holder not in needed:
+                needed.add(holder)
+                pending.extend(self.derived[holder].needs())
+        return frozenset(needed)
 
 
-def solve(world: World) -> Sequence[str]:
-    """The gold steps: again and again the first needed quantity, in the order of the text, whose operands are known."""
-    known, lines = set(world.given), list[str]()
-    waiting = [world.derived[holder] for holder in world.derived if holder in world.needed()]
+def solve(world: ArithmeticWorld) -> Sequence[str]:
+    """Return the gold lines.
+
+    Each step derives the first needed quantity, in the order of the text, whose operands have
+    values.
+    """
+    derived_holders = set(world.given)
+    lines: list[str] = []
+    needed = world.needed()
+    waiting = [definition for holder, definition in world.derived.items() if holder in needed]
     while waiting:
-        ready = next(definition for definition in waiting if known.issuperset(definition.needs()))
+        ready = next(item for item in waiting if derived_holders.issuperset(item.needs()))
         waiting.remove(ready)
-        known.add(ready.holder)
+        derived_holders.add(ready.holder)
         lines.append(step_line(world, ready, len(lines) + 1))
     return [*lines, answer_line(world)]
 
 
-def step_line(world: World, definition: Derived, number: int) -> str:
-    """The true line that derives a quantity as step `number` (1-based)."""
-    left, right, value = (
-        world.value(definition.left),
-        world.value(definition.right),
-        world.value(definition.holder),
-    )
+def step_line(world: ArithmeticWorld, definition: Derived, number: int) -> str:
+    """Return the true line that derives a quantity as step `number` (1-based)."""
+    left = world.value(definition.left)
+    right = world.value(definition.right)
+    value = world.value(definition.holder)
     return (
         f"Step {number}: {definition.reading}: {left} {definition.operator} {right} = {value},"
         f" so {definition.holder} {value} {definition.unit}.\n"
     )
 
 
-def answer_line(world: World) -> str:
-    """The true last line."""
+def answer_line(world: ArithmeticWorld) -> str:
+    """Return the true last line."""
     return f"The answer is {world.value(world.target)}."
 
 
-def judge_lines(world: World, lines: Sequence[str]) -> Sequence[tuple[Verdict, str]]:
-    """The truth of every line, with the kind of mistake.
+def judge_lines(world: ArithmeticWorld, lines: Sequence[str]) -> Sequence[tuple[Verdict, str]]:
+    """Return the truth of every line, with the kind of mistake ("" for a correct line).
 
-    A line is right when its reading, operator, operands (in either order where that is the same), result and conclusion are those of the
-    quantity it derives, and everything it uses was given or rightly derived before: a step built on an earlier wrong value is wrong, a
-    true step that the answer does not need is right. A line outside the language is unknown.
+    A line is correct if its reading, operator, operands, result and conclusion are those of the
+    quantity that it derives, and if every quantity that it uses is given or was correctly derived
+    before. Operands may be swapped where the operation is commutative. A step that uses an earlier
+    wrong value is therefore incorrect; a true step that the answer does not need is correct. A line
+    outside the language is UNKNOWN.
     """
-    known = set(world.given)
-    return [_judge_line(world, known, line) for line in lines]
+    derived_holders = set(world.given)
+    return [_judge_line(world, derived_holders, line) for line in lines]
 
 
-def _judge_line(world: World, known: set[str], line: str) -> tuple[Verdict, str]:
-    if answer := ANSWER.fullmatch(line):
-        return _wrong_unless(_answer_mistake(world, known, int(answer["value"])))
+def _judge_line(
+    world: ArithmeticWorld, derived_holders: set[str], line: str
+) -> tuple[Verdict, str]:
+    """Judge one line; a correct step adds its quantity to `derived_holders`."""
+    answer = ANSWER.fullmatch(line)
+    if answer:
+        mistake = _answer_mistake(world, derived_holders, int(answer["value"]))
+        return _verdict_for(mistake)
     step = STEP.fullmatch(line)
     if step is None:
         return Verdict.UNKNOWN, "not in the step language"
-    mistake = _step_mistake(world, known, step)
+    mistake = _step_mistake(world, derived_holders, step)
     if mistake is None:
-        known.add(step["holder"])
-    return _wrong_unless(mistake)
+        derived_holders.add(step["holder"])
+    return _verdict_for(mistake)
 
 
-def _wrong_unless(mistake: str | None) -> tuple[Verdict, str]:
-    return (Verdict.CORRECT, "") if mistake is None else (Verdict.INCORRECT, mistake)
+def _verdict_for(mistake: str | None) -> tuple[Verdict, str]:
+    if mistake is None:
+        return Verdict.CORRECT, ""
+    return Verdict.INCORRECT, mistake
 
 
-def _answer_mistake(world: World, known: set[str], value: int) -> str | None:
+def _answer_mistake(world: ArithmeticWorld, derived_holders: set[str], value: int) -> str | None:
     if value != world.value(world.target):
         return "answer"
-    return None if world.target in known else "unsupported answer"
+    if world.target not in derived_holders:
+        return "unsupported answer"
+    return None
 
 
-def _step_mistake(world: World, known: set[str], step: re.Match[str]) -> str | None:
-    """The kind of the first mistake in a line, looked for from the reading to the conclusion."""
+def _step_mistake(
+    world: ArithmeticWorld, derived_holders: set[str], step: re.Match[str]
+) -> str | None:
+    """Return the kind of the first mistake in a line, or None.
+
+    The parts are checked in the order in which a line depends on them, so that a wrong operand is
+    not reported as wrong arithmetic.
+    """
     definition = world.derived.get(step["holder"])
     if definition is None or step["unit"] != definition.unit:
         return "quantity"
     if step["reading"] != definition.reading or step["operator"] != definition.operator:
         return "reading"
-    left, right, result = int(step["left"]), int(step["right"]), int(step["result"])
-    truth = [world.value(definition.left), world.value(definition.right)]
-    if [left, right] != truth and not (
-        definition.operator in COMMUTATIVE and [right, left] == truth
-    ):
+    left, right = int(step["left"]), int(step["right"])
+    true_operands = (world.value(definition.left), world.value(definition.right))
+    same_operands = (left, right) == true_operands
+    swapped_operands = (right, left) == true_operands and definition.operator in COMMUTATIVE
+    if not same_operands and not swapped_operands:
         return "operand"
-    if not known.issuperset(definition.needs()):
+    if not derived_holders.issuperset(definition.needs()):
         return "order"
-    if OPERATIONS[definition.operator](left, right) != result or int(step["value"]) != result:
+    result = int(step["result"])
+    is_true_result = OPERATIONS[definition.operator](left, right) == result
+    if not is_true_result or int(step["value"]) != result:
         return "arithmetic"
     return None

@@ -1,1 +1,6 @@
-"""Deduction problems: language, models, proofs and injected mistakes."""
+"""Deduction problems: language, model search, proofs, injected mistakes and the oracle.
+
+The oracle deliberately shares neither parser nor prover with `verifiers.entailment`. A test
+compares their verdicts on thousands of steps; with shared code, a bug would appear on both sides
+and confirm itself.
+"""

@@ -1,19 +1,23 @@
-"""The language of the deduction problems: its statements, read and written, and what makes a step true.
+"""The language of the deduction problems, and the oracle that judges their steps.
 
-A statement is one of
+A statement has one of these forms:
 
-    Ana is kind and not tall                                  Ana is kind or Ben is not tall
-    everyone who is kind and not tall is happy                if someone is kind, then they are not happy
-    no one who is kind is tall                                everyone is kind or not tall
+    Ana is kind and not tall                        Ana is kind or Ben is not tall
+    everyone who is kind and not tall is happy      if someone is kind, then they are not happy
+    no one who is kind is tall                      everyone is kind or not tall
     if Ana is kind and Ben is not tall, then Cara is happy
 
-A step names its premises and concludes from them, and a solution ends with the answer:
+A step names its premises and draws a conclusion from them, and a solution ends with the answer:
 
     Step 2: Ana is kind; everyone who is kind is happy; therefore, Ana is happy.
     The answer is true.
 
-Names and traits are those of the problem. Readings are compared, never texts: `no one who is kind is tall` is
-`if someone is tall, then they are not kind`. What English leaves open is not in the language: `not kind and tall`, `everyone is not kind`.
+Names and traits are those of the problem. The oracle compares clauses, never texts: `no one who is
+kind is tall` equals `if someone is tall, then they are not kind`. Statements that English leaves
+ambiguous are not in the language: `not kind and tall`, `everyone is not kind`.
+
+No code is shared with `verifiers.entailment`: with shared code, a bug in the oracle and in the
+verifier would confirm itself.
 """
 
 import json
@@ -31,259 +35,285 @@ __all__ = [
     "FALSE",
     "TRUE",
     "UNPROVABLE",
+    "LogicWorld",
     "Step",
-    "World",
     "judge_lines",
-    "read",
-    "read_step",
+    "parse_statement",
+    "parse_step",
     "step_line",
-    "write_choice",
+    "write_disjunction",
     "write_literal",
     "write_rule",
 ]
 
 TRUE, FALSE, UNPROVABLE = ANSWERS = ("true", "false", "unprovable")
+# Far above any line of a gold solution; it bounds the work of the regular expressions.
 MAX_LINE = 2_000
 NAME = r"[A-Z][a-z]+"
+# The words of the grammar are no traits.
 TRAIT = r"(?!(?:not|and|or|is|are|if|then|who|they|one|someone|everyone|therefore)\b)[a-z]{2,}"
-SOME = rf"{TRAIT}(?: and {TRAIT})*(?: and not {TRAIT})*"
-TRAITS = rf"(?:{SOME}|not {TRAIT}(?: and not {TRAIT})*)"
-SAYING = rf"{NAME} is {TRAITS}"
-SAYINGS = rf"{SAYING}(?: and {SAYING})*"
-FORMS: Sequence[re.Pattern[str]] = [
-    re.compile(pattern)
-    for pattern in (
-        rf"(?P<all>{SAYINGS})",
-        rf"(?P<any>{NAME} is (?:not )?{TRAIT}(?: or {NAME} is (?:not )?{TRAIT})+)",
-        rf"[Ee]veryone is (?P<either>{TRAIT}(?: or {TRAIT})*(?: or not {TRAIT})*)",
-        rf"[Ee]veryone who is (?P<who>{TRAITS}) is (?P<every>{SOME})",
-        rf"[Ii]f someone is (?P<who>{TRAITS}), then they are (?P<every>{TRAITS})",
-        rf"[Nn]o one who is (?P<who>{TRAITS}) is (?P<never>{TRAIT})",
-        rf"[Ii]f (?P<if>{SAYINGS}), then (?P<all>{SAYINGS})",
-    )
-]
+# Positive traits come before negated ones: "not kind and tall" is ambiguous.
+POSITIVE_FIRST = rf"{TRAIT}(?: and {TRAIT})*(?: and not {TRAIT})*"
+TRAITS = rf"(?:{POSITIVE_FIRST}|not {TRAIT}(?: and not {TRAIT})*)"
+FACT = rf"{NAME} is {TRAITS}"
+FACTS = rf"{FACT}(?: and {FACT})*"
+FORMS: Sequence[re.Pattern[str]] = (
+    re.compile(rf"(?P<all>{FACTS})"),
+    re.compile(rf"(?P<any>{NAME} is (?:not )?{TRAIT}(?: or {NAME} is (?:not )?{TRAIT})+)"),
+    re.compile(rf"[Ee]veryone is (?P<either>{TRAIT}(?: or {TRAIT})*(?: or not {TRAIT})*)"),
+    re.compile(rf"[Ee]veryone who is (?P<who>{TRAITS}) is (?P<every>{POSITIVE_FIRST})"),
+    re.compile(rf"[Ii]f someone is (?P<who>{TRAITS}), then they are (?P<every>{TRAITS})"),
+    re.compile(rf"[Nn]o one who is (?P<who>{TRAITS}) is (?P<never>{TRAIT})"),
+    re.compile(rf"[Ii]f (?P<if>{FACTS}), then (?P<all>{FACTS})"),
+)
 STEP = re.compile(
-    r"(?:Step \d{1,4}: )?(?P<premises>[^;\n]+(?:; [^;\n]+)*); therefore, (?P<conclusion>[^;.\n]+)\.\n?"
+    r"(?:Step \d{1,4}: )?"
+    r"(?P<premises>[^;\n]+(?:; [^;\n]+)*); therefore, (?P<conclusion>[^;.\n]+)\.\n?"
 )
 ANSWER = re.compile(rf"The answer is (?P<answer>{'|'.join(ANSWERS)})\.\n?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """What a step states, as clauses."""
+    """A step as clauses."""
 
     premises: frozenset[Clause]
     conclusion: frozenset[Clause]
 
 
 @dataclass(frozen=True, kw_only=True)
-class World:
-    """What a problem states, sentence by sentence and without full stops, and the literal that is to be decided."""
+class LogicWorld:
+    """The statements of a problem, without full stops, and the hypothesis, a single literal.
+
+    The field names are also the keys of the JSON in the metadata of a problem.
+    """
 
     given: tuple[str, ...]
     hypothesis: str
 
     @classmethod
     def of(cls, problem: Problem) -> Self:
-        """The world that a problem of this source keeps in its metadata."""
-        kept = json.loads(problem.metadata["world"])
-        return cls(given=tuple(kept["given"]), hypothesis=kept["hypothesis"])
+        """Return the world in the metadata of a problem of the source `logic`."""
+        stored = json.loads(problem.metadata["world"])
+        return cls(given=tuple(stored["given"]), hypothesis=stored["hypothesis"])
 
     @cached_property
     def clauses(self) -> frozenset[Clause]:
-        """All that is given."""
-        return frozenset(clause for sentence in self.given for clause in read(sentence) or ())
+        """The clauses of all statements."""
+        clauses: set[Clause] = set()
+        for sentence in self.given:
+            clauses.update(parse_statement(sentence) or ())
+        return frozenset(clauses)
 
     @cached_property
     def goal(self) -> Literal:
-        """The hypothesis."""
-        ((literal,),) = read(self.hypothesis) or frozenset()
+        """The literal of the hypothesis."""
+        ((literal,),) = parse_statement(self.hypothesis) or frozenset()
         return literal
 
     @cached_property
     def answer(self) -> str:
-        """Whether the hypothesis follows, its opposite does, or neither."""
+        """TRUE if the hypothesis follows, FALSE if its negation follows, else UNPROVABLE."""
         if follows(self.clauses, frozenset([self.goal])):
             return TRUE
-        return FALSE if follows(self.clauses, frozenset([negated(self.goal)])) else UNPROVABLE
+        if follows(self.clauses, frozenset([negated(self.goal)])):
+            return FALSE
+        return UNPROVABLE
 
     @cached_property
     def vocabulary(self) -> frozenset[str | None]:
-        """The names and traits, and None for anyone."""
-        literals = {self.goal}.union(*self.clauses)
-        return frozenset(
-            [
-                None,
-                *(literal.subject for literal in literals),
-                *(literal.trait for literal in literals),
-            ]
-        )
+        """The names and traits of the problem, and None for anyone."""
+        words: set[str | None] = {None}
+        for literal in {self.goal}.union(*self.clauses):
+            words.add(literal.subject)
+            words.add(literal.trait)
+        return frozenset(words)
 
-    def speaks_of(self, clauses: Iterable[Clause]) -> bool:
-        """Whether all names and traits are the problem's."""
-        return all(
-            {literal.subject, literal.trait} <= self.vocabulary
-            for clause in clauses
-            for literal in clause
-        )
+    def covers_vocabulary_of(self, clauses: Iterable[Clause]) -> bool:
+        """Return whether all names and traits in the clauses are those of the problem."""
+        for literal in frozenset[Literal]().union(*clauses):
+            if literal.subject not in self.vocabulary or literal.trait not in self.vocabulary:
+                return False
+        return True
 
 
+# Statements of one problem recur in its premises, solutions and corrupted solutions.
 @lru_cache(maxsize=4096)
-def read(statement: str) -> frozenset[Clause] | None:
-    """The clauses of a statement; None when it is none.
+def parse_statement(statement: str) -> frozenset[Clause] | None:
+    """Return the clauses of a statement, or None for text that is no statement.
 
-    >>> read("no one who is kind is tall") == read("if someone is tall, then they are not kind")
+    >>> rule = parse_statement("if someone is tall, then they are not kind")
+    >>> parse_statement("no one who is kind is tall") == rule
     True
     """
     if len(statement) > MAX_LINE:
         return None
-    found = next((match for form in FORMS if (match := form.fullmatch(statement))), None)
-    return (
-        None
-        if found is None
-        else _clauses({kind: text for kind, text in found.groupdict().items() if text is not None})
-    )
+    for form in FORMS:
+        match = form.fullmatch(statement)
+        if match:
+            parts = {kind: text for kind, text in match.groupdict().items() if text is not None}
+            return _clauses(parts)
+    return None
 
 
 def _clauses(parts: Mapping[str, str]) -> frozenset[Clause]:
-    conditions = [*_sayings(parts.get("if", "")), *_traits(None, parts.get("who", ""))]
-    unless = [negated(literal) for literal in conditions]
+    """Return the clauses of a statement from the named groups of its form."""
     if "any" in parts:
-        return frozenset(
-            [
-                frozenset(
-                    literal for saying in parts["any"].split(" or ") for literal in _sayings(saying)
-                )
-            ]
-        )
+        choices: list[Literal] = []
+        for fact in parts["any"].split(" or "):
+            choices.extend(_facts(fact))
+        return frozenset([frozenset(choices)])
     if "either" in parts:
-        return frozenset(
-            [
-                frozenset(
-                    literal
-                    for trait in parts["either"].split(" or ")
-                    for literal in _traits(None, trait)
-                )
-            ]
-        )
-    heads = [
-        *_sayings(parts.get("all", "")),
-        *_traits(None, parts.get("every", "")),
-        *map(negated, _traits(None, parts.get("never", ""))),
-    ]
-    return frozenset(frozenset([*unless, head]) for head in heads)
+        choices = []
+        for trait in parts["either"].split(" or "):
+            choices.extend(_literals(None, trait))
+        return frozenset([frozenset(choices)])
+    conditions = [*_facts(parts.get("if", "")), *_literals(None, parts.get("who", ""))]
+    heads = [*_facts(parts.get("all", "")), *_literals(None, parts.get("every", ""))]
+    heads.extend(negated(literal) for literal in _literals(None, parts.get("never", "")))
+    # "If A, then B" is the clause "not A or B", one for each head.
+    exceptions = [negated(literal) for literal in conditions]
+    return frozenset(frozenset([*exceptions, head]) for head in heads)
 
 
-def _sayings(text: str) -> Sequence[Literal]:
-    return [
-        literal
-        for name, traits in re.findall(rf"({NAME}) is ({TRAITS})", text)
-        for literal in _traits(name, traits)
-    ]
+def _facts(text: str) -> Sequence[Literal]:
+    """Return the literals of facts such as "Ana is kind and Ben is not tall"."""
+    literals: list[Literal] = []
+    for name, traits in re.findall(rf"({NAME}) is ({TRAITS})", text):
+        literals.extend(_literals(name, traits))
+    return literals
 
 
-def _traits(subject: str | None, text: str) -> Sequence[Literal]:
-    return [
-        Literal(subject, trait.removeprefix("not "), not trait.startswith("not "))
-        for trait in text.split(" and ")
-        if trait
-    ]
+def _literals(subject: str | None, text: str) -> Sequence[Literal]:
+    """Return the literals of a list of traits such as "kind and not tall"."""
+    literals: list[Literal] = []
+    for trait in text.split(" and "):
+        if trait:
+            holds = not trait.startswith("not ")
+            literals.append(Literal(subject, trait.removeprefix("not "), holds))
+    return literals
 
 
 def write_literal(literal: Literal) -> str:
-    """The statement of a literal about somebody."""
+    """Return the statement of a literal about a named person."""
     return f"{literal.subject} is {_trait(literal)}"
 
 
 def write_rule(conditions: Sequence[Literal], head: Literal, *, plainly: bool = True) -> str:
-    """The rule that the conditions bring the head about; unless `plainly`, one about anyone is told with "if", too."""
+    """Return the rule that the head holds if all conditions hold.
+
+    Args:
+        conditions: Literals with the same kind of subject as the head.
+        head: A literal about a person or about anyone.
+        plainly: Write a rule about anyone with "everyone" or "no one" instead of "if".
+    """
     if head.subject is not None:
-        return f"if {' and '.join(map(write_literal, conditions))}, then {write_literal(head)}"
-    who = " and ".join(map(_trait, _so_first(conditions)))
+        facts = " and ".join(map(write_literal, conditions))
+        return f"if {facts}, then {write_literal(head)}"
+    who = " and ".join(map(_trait, _positive_first(conditions)))
     if not plainly:
         return f"if someone is {who}, then they are {_trait(head)}"
-    return (
-        f"everyone who is {who} is {_trait(head)}"
-        if head.holds
-        else f"no one who is {who} is {head.trait}"
-    )
+    if head.holds:
+        return f"everyone who is {who} is {_trait(head)}"
+    return f"no one who is {who} is {head.trait}"
 
 
-def write_choice(literals: Sequence[Literal]) -> str:
-    """That one of the literals holds; of those about anyone, one has to be no "not"."""
+def write_disjunction(literals: Sequence[Literal]) -> str:
+    """Return the statement that one of the literals holds.
+
+    Of literals about anyone, at least one must be positive.
+    """
     if literals[0].subject is not None:
         return " or ".join(map(write_literal, literals))
-    return f"everyone is {' or '.join(map(_trait, _so_first(literals)))}"
+    return f"everyone is {' or '.join(map(_trait, _positive_first(literals)))}"
 
 
-def _so_first(literals: Sequence[Literal]) -> Sequence[Literal]:
-    """What is so before what is not so: "not kind and tall" could mean that it is not both."""
+def _positive_first(literals: Sequence[Literal]) -> Sequence[Literal]:
+    """Return positive literals before negated ones, because "not kind and tall" is ambiguous."""
     return sorted(literals, key=lambda literal: not literal.holds)
 
 
 def _trait(literal: Literal) -> str:
-    return literal.trait if literal.holds else f"not {literal.trait}"
+    if literal.holds:
+        return literal.trait
+    return f"not {literal.trait}"
 
 
 def step_line(premises: Sequence[str], conclusion: str, number: int) -> str:
-    """The line of step `number` (1-based)."""
+    """Return the line of step `number` (1-based)."""
     return f"Step {number}: {'; '.join((*premises, 'therefore, ' + conclusion))}.\n"
 
 
-def read_step(line: str) -> Step | None:
-    """What a line states; None when it is no step."""
-    found = STEP.fullmatch(line) if len(line) <= MAX_LINE else None
-    if found is None:
+def parse_step(line: str) -> Step | None:
+    """Return the clauses of a step, or None for a line that is no step."""
+    if len(line) > MAX_LINE:
         return None
-    premises, conclusion = (
-        [read(premise) for premise in found["premises"].split("; ")],
-        read(found["conclusion"]),
-    )
-    if conclusion is None or None in premises:
+    match = STEP.fullmatch(line)
+    if match is None:
         return None
-    return Step(
-        premises=frozenset(clause for premise in premises for clause in premise or ()),
-        conclusion=conclusion,
-    )
+    premises: set[Clause] = set()
+    for statement in match["premises"].split("; "):
+        clauses = parse_statement(statement)
+        if clauses is None:
+            return None
+        premises.update(clauses)
+    conclusion = parse_statement(match["conclusion"])
+    if conclusion is None:
+        return None
+    return Step(premises=frozenset(premises), conclusion=conclusion)
 
 
-def judge_lines(world: World, lines: Sequence[str]) -> Sequence[tuple[Verdict, str]]:
-    """The truth of every line, with the kind of mistake.
+def judge_lines(world: LogicWorld, lines: Sequence[str]) -> Sequence[tuple[Verdict, str]]:
+    """Return the truth of every line, with the kind of mistake ("" for a correct line).
 
-    A step is wrong when a premise does not follow from the problem, or when the conclusion does not follow from the premises that the step
-    names. It is right when each premise restates one sentence of the problem or one conclusion of an earlier step that is right. A premise
-    that follows from the problem, but was not shown before, makes it unknown: a leap, not a falsehood. The answer is right when it is
-    the true one and, unless that is "unprovable", was shown; the true one without proof is unknown. So is a line outside the language.
+    - INCORRECT: a premise does not follow from the problem, or the conclusion does not follow from
+      the premises that the step names, or the answer is wrong.
+    - CORRECT: each premise restates one sentence of the problem or one conclusion of an earlier
+      correct step. An answer is correct if it is the true one and, unless that is "unprovable", was
+      derived before.
+    - UNKNOWN: a premise follows from the problem, but was not derived before (a leap, no
+      falsehood); the true answer without proof; a line outside the language.
     """
-    known = set(world.clauses)
-    return [_judge_line(world, known, line) for line in lines]
+    accepted = set(world.clauses)
+    return [_judge_line(world, accepted, line) for line in lines]
 
 
-def _judge_line(world: World, known: set[Clause], line: str) -> tuple[Verdict, str]:
-    if answer := ANSWER.fullmatch(line):
-        return _judge_answer(world, known, answer["answer"])
-    step = read_step(line)
-    if step is None or not world.speaks_of((*step.premises, *step.conclusion)):
+def _judge_line(world: LogicWorld, accepted: set[Clause], line: str) -> tuple[Verdict, str]:
+    """Judge one line; a correct step adds its conclusion to `accepted`."""
+    answer = ANSWER.fullmatch(line)
+    if answer:
+        return _judge_answer(world, accepted, answer["answer"])
+    step = parse_step(line)
+    if step is None or not world.covers_vocabulary_of((*step.premises, *step.conclusion)):
         return Verdict.UNKNOWN, "not in the step language"
-    unshown = [premise for premise in step.premises if not _is_shown(known, premise)]
-    if not all(follows(world.clauses, premise) for premise in unshown):
+    unproven = [premise for premise in step.premises if not _is_accepted(accepted, premise)]
+    if not all(follows(world.clauses, premise) for premise in unproven):
         return Verdict.INCORRECT, "premise"
     if not all(follows(step.premises, clause) for clause in step.conclusion):
         return Verdict.INCORRECT, "conclusion"
-    if unshown:
+    if unproven:
         return Verdict.UNKNOWN, "a premise was not shown"
-    known |= step.conclusion
+    accepted |= step.conclusion
     return Verdict.CORRECT, ""
 
 
-def _judge_answer(world: World, known: Collection[Clause], answer: str) -> tuple[Verdict, str]:
+def _judge_answer(
+    world: LogicWorld, accepted: Collection[Clause], answer: str
+) -> tuple[Verdict, str]:
     if answer != world.answer:
         return Verdict.INCORRECT, "answer"
-    shown = world.goal if answer == TRUE else negated(world.goal)
-    if answer != UNPROVABLE and not _is_shown(known, frozenset([shown])):
+    if answer == UNPROVABLE:
+        # No sequence of steps can prove that nothing follows.
+        return Verdict.CORRECT, ""
+    proven = world.goal
+    if answer == FALSE:
+        proven = negated(world.goal)
+    if not _is_accepted(accepted, frozenset([proven])):
         return Verdict.UNKNOWN, "the answer was not shown"
     return Verdict.CORRECT, ""
 
 
-def _is_shown(known: Collection[Clause], clause: Clause) -> bool:
-    return clause in known or any(restates(one, clause) for one in known)
+def _is_accepted(accepted: Collection[Clause], clause: Clause) -> bool:
+    if clause in accepted:
+        return True
+    return any(restates(earlier, clause) for earlier in accepted)

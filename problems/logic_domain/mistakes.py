@@ -1,172 +1,207 @@
-"""Ways to spoil a gold solution of a deduction problem, so that it is wrong at a step that is known and nowhere before.
+"""Inject one mistake at a known step of a gold solution of a deduction problem.
 
-    negated              the conclusion turned round
-    other_trait          the conclusion about another trait, which does not follow from the problem either
-    other_person         the conclusion about another person, likewise
-    left_out             a premise is not named that the conclusion needs
-    condition_dropped    a rule told, and used, without one of its conditions
-    invented             a rule used on what is not so, or not known
-    backwards            from what a rule concludes to what it asks for, which does not follow from the problem either
-    answer               the wrong answer
+The step becomes INCORRECT, and no step before it is. The kinds:
 
-What stands after the spoilt step is left as it was: what leaned on its conclusion is unknown then, since it holds and was not shown.
+    negated              the conclusion is negated
+    other_trait          the conclusion is about another trait and does not follow from the problem
+    other_person         the conclusion is about another person and does not follow either
+    left_out             a premise that the conclusion needs is not named
+    condition_dropped    a rule is stated, and used, without one of its conditions
+    invented             a rule is used on a condition that is false or not known
+    backwards            a condition is concluded from the conclusion of a rule; it does not follow
+    answer               the answer is wrong
+
+Later steps stay unchanged. Those that depend on the corrupted conclusion become UNKNOWN: their
+premise still follows from the problem, but was not derived before.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from random import Random
+from typing import NamedTuple
 
 from problems.logic_domain.language import (
     ANSWERS,
-    World,
+    LogicWorld,
     judge_lines,
-    read,
-    read_step,
+    parse_statement,
+    parse_step,
     step_line,
     write_literal,
     write_rule,
 )
-from problems.logic_domain.models import Clause, Literal, follows, ground, negated
+from problems.logic_domain.models import Clause, Literal, follows, ground, names_in, negated
 from stepmark.records import Verdict
 
-__all__ = ["KINDS", "spoilt"]
-
-Lines = Sequence[str]
+__all__ = ["KINDS", "with_injected_mistake"]
 
 
-def spoilt(
-    world: World, gold: Lines, place: int, kind: str, random: Random
+class _GoldStep(NamedTuple):
+    """A gold step: its premises as written, the rule last, and its conclusion."""
+
+    premises: Sequence[str]
+    conclusion: Literal
+
+
+def with_injected_mistake(
+    world: LogicWorld, gold: Sequence[str], position: int, kind: str, random: Random
 ) -> Sequence[str] | None:
-    """The gold lines with a mistake of a kind at a place (0-based); None where that kind of mistake cannot be made there."""
-    for line in KINDS[kind](world, gold, place, random):
-        lines = [*gold[:place], line, *gold[place + 1 :]]
-        if judge_lines(world, lines)[place][0] is Verdict.INCORRECT:
+    """Return the gold lines with a mistake of a kind at a position (0-based).
+
+    Returns None where that kind of mistake is impossible.
+    """
+    for line in KINDS[kind](world, gold, position, random):
+        lines = [*gold[:position], line, *gold[position + 1 :]]
+        # A candidate can be correct by accident; the next one is tried then.
+        verdict, _ = judge_lines(world, lines)[position]
+        if verdict is Verdict.INCORRECT:
             return lines
     return None
 
 
-def _parts(line: str) -> tuple[Sequence[str], Literal] | None:
-    """The premises of a gold step as written, and its conclusion; None for the answer."""
-    step = read_step(line)
+def _gold_step(line: str) -> _GoldStep | None:
+    """Return the parts of a gold step, or None for the answer."""
+    step = parse_step(line)
     if step is None:
         return None
     ((conclusion,),) = step.conclusion
-    return line.partition(": ")[2].partition("; therefore, ")[0].split("; "), conclusion
+    _, _, statements = line.partition(": ")
+    premises, _, _ = statements.partition("; therefore, ")
+    return _GoldStep(premises.split("; "), conclusion)
 
 
-def _shuffled(items: Iterator[str] | Sequence[str], random: Random) -> Sequence[str]:
-    found = list(items)
-    random.shuffle(found)
-    return found
+def _shuffled(items: Iterable[str], random: Random) -> Sequence[str]:
+    shuffled = list(items)
+    random.shuffle(shuffled)
+    return shuffled
 
 
-def _negated(_world: World, gold: Lines, place: int, _random: Random) -> Iterator[str]:
-    if parts := _parts(gold[place]):
-        yield step_line(parts[0], write_literal(negated(parts[1])), place + 1)
+# Each function yields candidates for the corrupted line.
 
 
-def _other_trait(world: World, gold: Lines, place: int, random: Random) -> Iterator[str]:
-    if parts := _parts(gold[place]):
-        premises, conclusion = parts
-        for trait in _shuffled(
-            sorted({literal.trait for clause in world.clauses for literal in clause}), random
-        ):
-            if not _holds(world, wrong := conclusion._replace(trait=trait)):
-                yield step_line(premises, write_literal(wrong), place + 1)
+def _negated(
+    _world: LogicWorld, gold: Sequence[str], position: int, _random: Random
+) -> Iterator[str]:
+    step = _gold_step(gold[position])
+    if step:
+        yield step_line(step.premises, write_literal(negated(step.conclusion)), position + 1)
 
 
-def _other_person(world: World, gold: Lines, place: int, random: Random) -> Iterator[str]:
-    if parts := _parts(gold[place]):
-        premises, conclusion = parts
-        for name in _shuffled(_names(world), random):
-            if not _holds(world, wrong := conclusion._replace(subject=name)):
-                yield step_line(premises, write_literal(wrong), place + 1)
+def _other_trait(
+    world: LogicWorld, gold: Sequence[str], position: int, random: Random
+) -> Iterator[str]:
+    step = _gold_step(gold[position])
+    if step is None:
+        return
+    traits: set[str] = set()
+    for clause in world.clauses:
+        traits.update(literal.trait for literal in clause)
+    for trait in _shuffled(sorted(traits), random):
+        conclusion = step.conclusion._replace(trait=trait)
+        if not _holds(world, conclusion):
+            yield step_line(step.premises, write_literal(conclusion), position + 1)
 
 
-def _left_out(_world: World, gold: Lines, place: int, random: Random) -> Iterator[str]:
-    if parts := _parts(gold[place]):
-        premises, conclusion = parts
-        for premise in _shuffled(premises if len(premises) > 1 else (), random):
-            yield step_line(
-                [other for other in premises if other != premise],
-                write_literal(conclusion),
-                place + 1,
-            )
+def _other_person(
+    world: LogicWorld, gold: Sequence[str], position: int, random: Random
+) -> Iterator[str]:
+    step = _gold_step(gold[position])
+    if step is None:
+        return
+    for name in _shuffled(sorted(names_in(world.clauses)), random):
+        conclusion = step.conclusion._replace(subject=name)
+        if not _holds(world, conclusion):
+            yield step_line(step.premises, write_literal(conclusion), position + 1)
 
 
-def _condition_dropped(_world: World, gold: Lines, place: int, random: Random) -> Iterator[str]:
-    """Only of rules about everyone: that Ana is kind or tall holds, rule or no rule, where she is tall."""
-    if parts := _parts(gold[place]):
-        premises, conclusion = parts
-        (rule,) = read(premises[-1]) or frozenset()
-        head = conclusion._replace(subject=None)
-        conditions = [negated(literal) for literal in sorted(rule - {head})]
-        if head in rule and len(conditions) > 1:
-            kept = random.sample(conditions, len(conditions) - 1)
-            yield step_line(
-                [*premises[:-1], write_rule(kept, head)], write_literal(conclusion), place + 1
-            )
+def _left_out(
+    _world: LogicWorld, gold: Sequence[str], position: int, random: Random
+) -> Iterator[str]:
+    step = _gold_step(gold[position])
+    # A step without any premise is not in the language.
+    if step is None or len(step.premises) < 2:
+        return
+    for dropped in _shuffled(step.premises, random):
+        premises = [premise for premise in step.premises if premise != dropped]
+        yield step_line(premises, write_literal(step.conclusion), position + 1)
 
 
-def _invented(world: World, gold: Lines, place: int, random: Random) -> Iterator[str]:
-    if _parts(gold[place]):
-        for sentence, clause in _used(world, random):
-            head = random.choice(sorted(clause))
+def _condition_dropped(
+    _world: LogicWorld, gold: Sequence[str], position: int, random: Random
+) -> Iterator[str]:
+    """Drop a condition of a rule about everyone.
+
+    Rules about named people are not covered: without a condition they can still be true, namely
+    where the conclusion holds anyway.
+    """
+    step = _gold_step(gold[position])
+    if step is None:
+        return
+    (rule,) = parse_statement(step.premises[-1]) or frozenset()
+    head = step.conclusion._replace(subject=None)
+    conditions = [negated(literal) for literal in sorted(rule - {head})]
+    if head in rule and len(conditions) > 1:
+        remaining = random.sample(conditions, len(conditions) - 1)
+        premises = [*step.premises[:-1], write_rule(remaining, head)]
+        yield step_line(premises, write_literal(step.conclusion), position + 1)
+
+
+def _invented(
+    world: LogicWorld, gold: Sequence[str], position: int, random: Random
+) -> Iterator[str]:
+    if _gold_step(gold[position]) is None:
+        return
+    for sentence, clause in _ground_rules(world, random):
+        head = random.choice(sorted(clause))
+        conditions = [negated(literal) for literal in sorted(clause) if literal != head]
+        if not all(_holds(world, condition) for condition in conditions):
+            premises = [*map(write_literal, conditions), sentence]
+            yield step_line(premises, write_literal(head), position + 1)
+
+
+def _backwards(
+    world: LogicWorld, gold: Sequence[str], position: int, random: Random
+) -> Iterator[str]:
+    """Use a rule as its own converse: conclude one of its conditions from its conclusion."""
+    if _gold_step(gold[position]) is None:
+        return
+    accepted = set(world.clauses)
+    for line in gold[:position]:
+        step = parse_step(line)
+        if step:
+            accepted |= step.conclusion
+    for sentence, clause in _ground_rules(world, random):
+        for head in sorted(clause):
             conditions = [negated(literal) for literal in sorted(clause) if literal != head]
-            if not all(_holds(world, condition) for condition in conditions):
-                yield step_line(
-                    [*map(write_literal, conditions), sentence], write_literal(head), place + 1
-                )
+            # Drawn for every head, used or not: the random stream is part of the result.
+            condition = random.choice(conditions)
+            if frozenset([head]) in accepted and not _holds(world, condition):
+                premises = [write_literal(head), sentence]
+                yield step_line(premises, write_literal(condition), position + 1)
 
 
-def _backwards(world: World, gold: Lines, place: int, random: Random) -> Iterator[str]:
-    """With all that the rule says but one thing: that one is concluded, as if the rule were its own converse."""
-    if _parts(gold[place]):
-        shown = {
-            clause
-            for line in gold[:place]
-            for step in [read_step(line)]
-            if step
-            for clause in step.conclusion
-        }
-        for sentence, clause in _used(world, random):
-            for head in sorted(clause):
-                concluded = random.choice(
-                    [negated(literal) for literal in sorted(clause) if literal != head]
-                )
-                if frozenset([head]) in world.clauses | shown and not _holds(world, concluded):
-                    yield step_line(
-                        [write_literal(head), sentence], write_literal(concluded), place + 1
-                    )
+def _answer(world: LogicWorld, gold: Sequence[str], position: int, random: Random) -> Iterator[str]:
+    if position != len(gold) - 1:
+        return
+    for answer in random.sample(ANSWERS, len(ANSWERS)):
+        if answer != world.answer:
+            yield f"The answer is {answer}."
 
 
-def _answer(world: World, gold: Lines, place: int, random: Random) -> Iterator[str]:
-    if place == len(gold) - 1:
-        yield from (
-            f"The answer is {answer}."
-            for answer in random.sample(ANSWERS, len(ANSWERS))
-            if answer != world.answer
-        )
-
-
-def _holds(world: World, literal: Literal) -> bool:
+def _holds(world: LogicWorld, literal: Literal) -> bool:
     return follows(world.clauses, frozenset([literal]))
 
 
-def _names(world: World) -> Sequence[str]:
-    return sorted(
-        {literal.subject for clause in world.clauses for literal in clause if literal.subject}
-    )
-
-
-def _used(world: World, random: Random) -> Iterator[tuple[str, Clause]]:
-    """Every rule of the problem on every person, in any order."""
+def _ground_rules(world: LogicWorld, random: Random) -> Iterator[tuple[str, Clause]]:
+    """Yield every rule of the problem for every person, sentences in random order."""
+    names = sorted(names_in(world.clauses))
     for sentence in _shuffled(world.given, random):
-        for clause in sorted(ground(read(sentence) or (), _names(world)), key=sorted):
+        for clause in sorted(ground(parse_statement(sentence) or (), names), key=sorted):
+            # A clause of one literal is a fact.
             if len(clause) > 1:
                 yield sentence, clause
 
 
-KINDS: Mapping[str, Callable[[World, Lines, int, Random], Iterator[str]]] = {
+KINDS: Mapping[str, Callable[[LogicWorld, Sequence[str], int, Random], Iterator[str]]] = {
     "negated": _negated,
     "other_trait": _other_trait,
     "other_person": _other_person,

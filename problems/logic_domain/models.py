@@ -1,22 +1,40 @@
-"""What follows from what, by search for a model: statements about named people as clauses, exact and without a prover.
+"""Exact entailment between statements about people, by search for a model.
 
-A literal says that somebody has a trait, or has not. A clause is a set of literals of which at least one holds; its literals are all about
-named people, or all about anyone (subject None), and then the clause holds for everyone. A conclusion follows when no way of giving
-traits to people makes the premises true and the conclusion false. Clauses about anyone are tried on every person named, and on one
-more when the conclusion itself is about anyone: there are no functions and no "somebody", so no other person can matter.
+A literal states that a person has a trait, or does not have it. A clause is a set of literals of
+which at least one holds. The literals of a clause are either all about named people, or all about
+anyone (subject None); a clause about anyone holds for every person.
+
+A conclusion follows from premises if no assignment of traits to people makes the premises true and
+the conclusion false. Clauses about anyone are instantiated for every named person, and for one more
+person if the conclusion itself is about anyone. There are no functions and no existential
+statements, so no other person can matter.
 """
 
 from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
-__all__ = ["SOMEONE", "Clause", "Literal", "consistent", "follows", "ground", "negated", "restates"]
+__all__ = [
+    "SOMEONE",
+    "Clause",
+    "Literal",
+    "about",
+    "consistent",
+    "follows",
+    "ground",
+    "names_in",
+    "negated",
+    "restates",
+]
 
 SOMEONE = "someone"
-"""The person of whom nothing is said; no name, since names are capitalised."""
+"""An arbitrary person without any stated trait. No name collides: names are capitalised."""
 
 
 class Literal(NamedTuple):
-    """That `subject`, or anyone when it is None, has the trait, or has it not."""
+    """The statement that `subject` has the trait if `holds`, else that it does not have it.
+
+    A subject of None means anyone.
+    """
 
     subject: str | None
     trait: str
@@ -27,49 +45,54 @@ Clause = frozenset[Literal]
 
 
 def negated(literal: Literal) -> Literal:
-    """The opposite."""
+    """Return the opposite literal."""
     return Literal(literal.subject, literal.trait, not literal.holds)
 
 
 def about(clause: Clause, name: str) -> Clause:
-    """What a clause says of one person where it speaks of anyone."""
+    """Return the instance of a clause for one person; a clause about named people is unchanged."""
     return frozenset(
         Literal(literal.subject or name, literal.trait, literal.holds) for literal in clause
     )
 
 
 def ground(clauses: Iterable[Clause], names: Collection[str]) -> Iterator[Clause]:
-    """The clauses without "anyone"."""
+    """Yield the clauses with those about anyone replaced by their instances for the names."""
     for clause in clauses:
         if _is_about_anyone(clause):
-            yield from (about(clause, name) for name in names)
+            for name in names:
+                yield about(clause, name)
         else:
             yield clause
 
 
+def names_in(clauses: Iterable[Clause]) -> set[str]:
+    """Return the names of the people in the clauses."""
+    names: set[str] = set()
+    for clause in clauses:
+        names.update(literal.subject for literal in clause if literal.subject)
+    return names
+
+
 def follows(premises: Collection[Clause], conclusion: Clause) -> bool:
-    """Whether every model of the premises is one of the conclusion."""
+    """Return whether every model of the premises is a model of the conclusion."""
     opposite = [frozenset([negated(literal)]) for literal in about(conclusion, SOMEONE)]
-    names = {
-        literal.subject
-        for clause in (*premises, *opposite)
-        for literal in clause
-        if literal.subject
-    }
+    names = names_in((*premises, *opposite))
     return not consistent([*ground(premises, names), *opposite])
 
 
-def restates(known: Clause, stated: Clause) -> bool:
-    """Whether `stated` says no more than `known` alone: the same clause, an instance of it, or a weaker one."""
+def restates(accepted: Clause, stated: Clause) -> bool:
+    """Return whether `stated` follows from `accepted` alone without a deduction.
+
+    That is the case if it is the same clause, an instance of it, or a weaker clause.
+    """
     fixed = about(stated, SOMEONE)
     if any(negated(literal) in fixed for literal in fixed):
+        # A clause with a literal and its opposite is always true.
         return True
-    if not _is_about_anyone(known):
-        return known <= fixed
-    return any(
-        about(known, name) <= fixed
-        for name in {literal.subject for literal in fixed if literal.subject}
-    )
+    if not _is_about_anyone(accepted):
+        return accepted <= fixed
+    return any(about(accepted, name) <= fixed for name in names_in([fixed]))
 
 
 def _is_about_anyone(clause: Clause) -> bool:
@@ -77,20 +100,35 @@ def _is_about_anyone(clause: Clause) -> bool:
 
 
 def consistent(clauses: Iterable[Clause]) -> bool:
-    """Whether clauses without "anyone" have a model: unit propagation, then a case distinction (Davis, Logemann, Loveland)."""
-    left = _propagated(list(clauses))
-    if not left:
-        return left is not None
-    shortest = min(left, key=len)
+    """Return whether ground clauses have a model.
+
+    Unit propagation alternates with a case distinction (Davis, Logemann, Loveland 1962).
+    """
+    remaining = _propagated(list(clauses))
+    if remaining is None:
+        return False
+    if not remaining:
+        return True
+    # A short clause leaves the fewest cases.
+    shortest = min(remaining, key=len)
     literal = min(shortest)
-    return any(consistent([*left, frozenset([choice])]) for choice in (literal, negated(literal)))
+    # The second case is searched only if the first one has no model.
+    return consistent([*remaining, frozenset([literal])]) or consistent(
+        [*remaining, frozenset([negated(literal)])]
+    )
 
 
 def _propagated(clauses: list[Clause]) -> list[Clause] | None:
-    """What is left open when every clause of one literal is granted; None when that is a contradiction."""
-    while units := {literal for clause in clauses if len(clause) == 1 for literal in clause}:
-        against = {negated(literal) for literal in units}
-        if units & against:
+    """Return the clauses that unit propagation leaves open, or None for a contradiction."""
+    while True:
+        units = {literal for clause in clauses if len(clause) == 1 for literal in clause}
+        if not units:
+            break
+        opposites = {negated(literal) for literal in units}
+        if units & opposites:
             return None
-        clauses = [clause - against for clause in clauses if not clause & units]
-    return None if frozenset() in clauses else clauses
+        # A clause with a true literal is satisfied; false literals are removed from the others.
+        clauses = [clause - opposites for clause in clauses if not clause & units]
+    if frozenset() in clauses:
+        return None
+    return clauses

@@ -1,1 +1,1 @@
-"""Shapes of rows that hold solutions and that no table of columns can say: one file per shape."""
+"""Solution formats beyond a mapping of columns: every module except `base` is a plugin."""

@@ -1,4 +1,4 @@
-"""What a shape of rows with solutions is, and the solution that every such row is read into."""
+"""The protocol of solution formats, the solution that they read, and helpers for rows."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,33 +6,36 @@ from functools import lru_cache
 from typing import Any, ClassVar, Protocol
 
 from problems.base import problem_id_of
-from problems.tabular.columns import MAX_CHARACTERS, UnusableError, at, text_of
+from problems.tabular.columns import MAX_CHARACTERS, UnusableError, text_of, value_at
 from problems.tabular.readers import Row
 from stepmark.records import Problem, StepAnnotation, Verdict
 
 __all__ = [
     "HUMAN",
     "NOT_GRADED",
-    "Shape",
-    "Solution",
+    "ImportedSolution",
+    "SolutionFormat",
+    "annotation_of",
     "list_at",
-    "noted",
+    "metadata_at",
     "problem_of",
-    "said_of",
     "texts_at",
 ]
 
 HUMAN = "human"
 NOT_GRADED = "not graded"
+# Excludes infinities, NaN and integers of more than 300 digits; a row with these is rejected.
+LARGEST_METADATA_NUMBER = 1e300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Solution:
-    """A solution as its row holds it.
+class ImportedSolution:
+    """A solution in a row.
 
-    `steps` joined are its text. Where the row gives them as a list, `separator` is what was put behind each but the last to make them one.
-    `annotations` holds, by method, one entry per step. `column` is where the row keeps it, for what is told of it.
-    `repeats` says that rows share it by design: met again, it is no flaw of the row.
+    The concatenated `steps` are its text. If the row contains the steps as a list, `separator` was
+    appended to each of them except the last. `annotations` maps a method to one entry per step.
+    `column` is the column of the solution, for messages. `repeats` is true if several rows of the
+    format share the solution; a repetition is then no error of the row.
     """
 
     problem: Problem
@@ -48,31 +51,40 @@ class Solution:
     repeats: bool = False
 
 
-class Shape(Protocol):
-    """How the rows of a data set become solutions."""
+class SolutionFormat(Protocol):
+    """A reader of solutions in the rows of a dataset."""
 
     version: ClassVar[int]
     domain: ClassVar[str]
-    """The domain of its problems, where the user names no other."""
+    """The domain of the problems, unless the user names another."""
 
     @property
     def needed(self) -> Sequence[Sequence[str]]:
-        """Groups of alternative columns: a file that has none of a group is of another shape."""
+        """Groups of alternative columns; a file without a column of a group has another format."""
         ...
 
-    def solutions(self, row: Row) -> Iterator[Solution | UnusableError]:
-        """The row's solutions; one that cannot be used stands as its error in its place, a raised error ends the row."""
+    def solutions(self, row: Row) -> Iterator[ImportedSolution | UnusableError]:
+        """Yield the solutions of a row.
+
+        A solution that cannot be used is yielded as its error.
+
+        Raises:
+            UnusableError: The rest of the row cannot be used.
+        """
         ...
 
 
 @lru_cache(maxsize=64)
-def said_of(verdict: Verdict, rationale: str = "") -> StepAnnotation:
-    """An annotation that is a verdict and a few fixed words; equal ones are one record, as there are millions of them."""
+def annotation_of(verdict: Verdict, rationale: str = "") -> StepAnnotation:
+    """Return an annotation with a verdict and a fixed rationale.
+
+    Equal annotations are one object, because an import creates millions of them.
+    """
     return StepAnnotation(verdict=verdict, rationale=rationale)
 
 
 def problem_of(question: str, answer: str | None, **metadata: str) -> Problem:
-    """A problem that does not yet know the file it comes from."""
+    """Return a problem without domain and source, which the importer adds."""
     return Problem(
         problem_id=problem_id_of(question, answer),
         question=question,
@@ -84,38 +96,53 @@ def problem_of(question: str, answer: str | None, **metadata: str) -> Problem:
 
 
 def list_at(value: object, path: str) -> Sequence[Any]:
-    """The list at a path, or `UnusableError`."""
-    found = at(value, path)
-    if not isinstance(found, list | tuple):
-        raise UnusableError(
-            path, "missing" if found is None else f"a {type(found).__name__}, not a list"
-        )
-    return found
+    """Return the list at a path.
+
+    Raises:
+        UnusableError: There is no list.
+    """
+    items = value_at(value, path)
+    if items is None:
+        raise UnusableError(path, "missing")
+    if not isinstance(items, list | tuple):
+        raise UnusableError(path, f"a {type(items).__name__}, not a list")
+    return items
 
 
 def texts_at(value: object, path: str) -> tuple[str, ...]:
-    """The texts listed at a path: at least one, each with something to read, all together not endless; or `UnusableError`."""
-    texts = tuple(
-        text_of(text, f"{path}.{index}") for index, text in enumerate(list_at(value, path))
-    )
+    """Return the texts in the list at a path.
+
+    Raises:
+        UnusableError: The list is missing or empty, an entry is no usable text, or the entries
+            together are longer than `MAX_CHARACTERS`.
+    """
+    texts: list[str] = []
+    for index, item in enumerate(list_at(value, path)):
+        texts.append(text_of(item, f"{path}.{index}"))
     if not texts:
         raise UnusableError(path, "an empty list")
     if sum(map(len, texts)) > MAX_CHARACTERS:
         raise UnusableError(path, f"longer than {MAX_CHARACTERS:,} characters")
-    return texts
+    return tuple(texts)
 
 
-def noted(value: object, *paths: str) -> Mapping[str, str]:
-    """The text, number or truth value at each path that has one, under the path's last name."""
-    found = {path.rpartition(".")[2]: _note(at(value, path), path) for path in paths}
-    return {name: note for name, note in found.items() if note}
+def metadata_at(value: object, *paths: str) -> Mapping[str, str]:
+    """Return the values at the paths that have one, as texts by the last part of the path."""
+    metadata: dict[str, str] = {}
+    for path in paths:
+        text = _metadata_text(value_at(value, path), path)
+        if text:
+            metadata[path.rpartition(".")[2]] = text
+    return metadata
 
 
-def _note(value: object, path: str) -> str:
+def _metadata_text(value: object, path: str) -> str:
+    """Return a text, number or boolean as text; "" for a value that is null or blank."""
     if value is None or (isinstance(value, str) and not value.strip()):
         return ""
     if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float) and abs(value) < 1e300:
+        # As in JSON, not as in Python.
+        return str(value).lower()
+    if isinstance(value, int | float) and abs(value) < LARGEST_METADATA_NUMBER:
         return repr(value)
     return text_of(value, path)

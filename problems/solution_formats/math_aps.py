@@ -1,14 +1,28 @@
-"""MATH-APS: the prefixes that OmegaPRM tried for a problem and their Monte Carlo values, as a list or as a tree (openreasoner/openr, MIT).
+r"""MATH-APS: the prefixes that OmegaPRM tried, with Monte Carlo values, as a list or as a tree.
 
-A row is as many traces as its tree has leaves. In a list, a prefix lies below the longest other one that it goes on from after a blank
-line; the text is the model's own. A tree has lost the blank lines between its nodes, which are put back. A step is what a node adds,
-often several lines.
+The dataset is published with openreasoner/openr (MIT). Two example rows, a list and a tree:
 
-`mc_value` is the share of right rollouts: the soft value of an annotation of method `math_aps`, incorrect at 0 and correct above (the
-hard label of Math-Shepherd). How many rollouts there were is not published: the values seen are multiples of 1/32, and no count is made
-up from that. One state that was estimated twice has the mean. The question's own value is kept in the problem's metadata, the white space
-before the steps of a list in the trace's, as JSON (`gaps`).
-A row with a node that cannot be read is set aside whole, since the traces through it could not be told.
+    {"question": "What is 5 * 7?", "final_answer": "35", "question_id": 7, "reasoning_steps": [
+      {"solution_prefix": "What is 5 * 7?", "mc_value": 0.75},
+      {"solution_prefix": "What is 5 * 7?\n\nThe answer is 35.", "mc_value": 1.0}]}
+    {"question": "What is 5 * 8?", "final_answer": "40", "question_id": 8, "reasoning_steps":
+      {"text": "What is 5 * 8?", "mc_value": 0.5, "children": [
+        {"text": "The answer is 40.", "mc_value": 1.0, "children": []}]}}
+
+A row yields one trace per leaf of its tree. In a list, the parent of a prefix is the longest other
+prefix that it continues after a blank line; the text is that of the model. In a tree, the blank
+lines between nodes are missing and are inserted again. A step is the text that a node adds, often
+several lines.
+
+`mc_value` is the share of correct rollouts. It becomes the soft value of an annotation of method
+`math_aps`: incorrect at 0, correct above (the hard label of Math-Shepherd). The number of rollouts
+is not published; the values are multiples of 1/32, and no count is derived from that. A state with
+several estimates has their mean. The value of the question itself is stored in the metadata of the
+problem; the white space before the steps of a list is stored in the metadata of the trace, as JSON
+(`gaps`).
+
+A row with a node that cannot be read is rejected as a whole, because it is not known which traces
+pass through that node.
 """
 
 import json
@@ -16,134 +30,178 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from problems.solution_formats.base import Solution, list_at, noted, problem_of
-from problems.tabular.columns import MAX_CHARACTERS, UnusableError, at, number_or_text_at, text_of
+from problems.solution_formats.base import ImportedSolution, list_at, metadata_at, problem_of
+from problems.tabular.columns import (
+    MAX_CHARACTERS,
+    UnusableError,
+    number_or_text_at,
+    text_of,
+    value_at,
+)
 from problems.tabular.readers import Row
-from stepmark.records import StepAnnotation, Verdict
+from stepmark.records import Problem, StepAnnotation, Verdict
 from stepmark.steps import joinable
 
 __all__ = ["MathAps"]
 
 METHOD = "math_aps"
 TREE = "reasoning_steps"
-UNSAID = StepAnnotation()
 BLANK_LINE = "\n\n"
-# Of all traces of a row together: paths share their beginnings, so a row of 16 MB could name terabytes.
+# Of all traces of a row together: paths share their beginnings, so a row of 16 MB could expand to
+# terabytes.
 MAX_ROW_CHARACTERS = 64 * MAX_CHARACTERS
+_NO_ESTIMATE = StepAnnotation()
 
 
 @dataclass(slots=True, kw_only=True)
 class _Node:
-    """What one node adds to its parent, and every estimate that was made of it."""
+    """The text that a node adds to its parent, and the mean of its estimates."""
 
     text: str
-    above: "_Node | None"
+    parent: "_Node | None"
     length: int
-    below: "dict[str, _Node]" = field(default_factory=dict)
+    """Characters from the root to the end of this node, with blank lines."""
+    children: "dict[str, _Node]" = field(default_factory=dict)
+    """The children by their text."""
     total: float = 0.0
     estimates: int = 0
-    said: StepAnnotation = UNSAID
+    annotation: StepAnnotation = _NO_ESTIMATE
 
     def child(self, text: str) -> "_Node":
-        """The node below that adds this text."""
-        if text not in self.below:
-            self.below[text] = _Node(
-                text=text, above=self, length=self.length + len(text) + len(BLANK_LINE)
-            )
-        return self.below[text]
+        """Return the child that adds this text, created if it does not exist."""
+        if text not in self.children:
+            length = self.length + len(text) + len(BLANK_LINE)
+            self.children[text] = _Node(text=text, parent=self, length=length)
+        return self.children[text]
 
-    def add(self, values: Sequence[float]) -> None:
-        """Take more estimates in; what is said of the node is their mean."""
-        self.total, self.estimates = self.total + sum(values), self.estimates + len(values)
-        if self.estimates:
-            value = min(1.0, self.total / self.estimates)
-            self.said = StepAnnotation(
-                verdict=Verdict.CORRECT if value > 0 else Verdict.INCORRECT, value=value
-            )
+    def add_estimates(self, values: Sequence[float]) -> None:
+        """Add estimates and update the annotation to the mean of all of them."""
+        self.total += sum(values)
+        self.estimates += len(values)
+        if not self.estimates:
+            return
+        # Rounding errors of the sum can exceed 1.
+        value = min(1.0, self.total / self.estimates)
+        verdict = Verdict.INCORRECT
+        if value > 0:
+            verdict = Verdict.CORRECT
+        self.annotation = StepAnnotation(verdict=verdict, value=value)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MathAps:
-    """One trace a leaf, annotated as `math_aps`."""
+    """One trace per leaf, annotated as `math_aps`."""
 
     version: ClassVar[int] = 2
     domain: ClassVar[str] = "math"
     needed: ClassVar[Sequence[Sequence[str]]] = (("question",), (TREE,))
 
-    def solutions(self, row: Row) -> Iterator[Solution | UnusableError]:
-        """The traces of the row's tree, from the first leaf to the last."""
-        question = text_of(at(row.value, "question"), "question")
-        is_tree = isinstance(at(row.value, TREE), Mapping)
-        root = (
-            _of_tree(at(row.value, TREE), question)
-            if is_tree
-            else _of_list(list_at(row.value, TREE), question)
-        )
-        answer, value = number_or_text_at(row.value, "final_answer"), root.said.value
-        problem = problem_of(
-            question, answer, **({} if value is None else {"mc_value": repr(value)})
-        )
-        note = noted(row.value, "question_id")
-        for leaf in _bounded(_leaves(root)):
+    def solutions(self, row: Row) -> Iterator[ImportedSolution | UnusableError]:
+        """Yield the traces of the tree in a row, from the first leaf to the last.
+
+        Raises:
+            UnusableError: A node cannot be read, or the traces are too long together.
+        """
+        question = text_of(value_at(row.value, "question"), "question")
+        is_tree = isinstance(value_at(row.value, TREE), Mapping)
+        root = _root(row, question)
+        answer = number_or_text_at(row.value, "final_answer")
+        problem = _problem(question, answer, root)
+        metadata = metadata_at(row.value, "question_id")
+        for leaf in _checked_leaves(root):
             if leaf.length > MAX_CHARACTERS:
                 yield UnusableError(TREE, f"a trace longer than {MAX_CHARACTERS:,} characters")
-                continue
-            nodes = _path(leaf)
-            texts = [node.text for node in nodes]
-            steps, separator = joinable(texts) if is_tree else (_recut(texts), None)
-            gaps = {} if is_tree else {"gaps": json.dumps(list(map(_gap, texts)))}
-            said = {METHOD: tuple(node.said for node in nodes)}
-            yield Solution(
-                problem=problem,
-                column=TREE,
-                steps=steps,
-                separator=separator,
-                annotations=said,
-                metadata={**note, **gaps},
-            )
+            else:
+                yield _solution(leaf, problem, metadata, is_tree=is_tree)
 
 
-def _of_list(given: Sequence[Any], question: str) -> _Node:
-    root = _Node(text="", above=None, length=0)
-    values: dict[str, list[float]] = {}
-    for index, entry in enumerate(given):
+def _problem(question: str, answer: str | None, root: _Node) -> Problem:
+    value = root.annotation.value
+    if value is None:
+        return problem_of(question, answer)
+    return problem_of(question, answer, mc_value=repr(value))
+
+
+def _solution(
+    leaf: _Node, problem: Problem, metadata: Mapping[str, str], *, is_tree: bool
+) -> ImportedSolution:
+    nodes = _path(leaf)
+    texts = [node.text for node in nodes]
+    if is_tree:
+        steps, separator = joinable(texts)
+    else:
+        steps, separator = _with_gaps_at_end(texts), None
+        metadata = {**metadata, "gaps": json.dumps([_leading_space(text) for text in texts])}
+    return ImportedSolution(
+        problem=problem,
+        column=TREE,
+        steps=steps,
+        separator=separator,
+        annotations={METHOD: tuple(node.annotation for node in nodes)},
+        metadata=metadata,
+    )
+
+
+def _root(row: Row, question: str) -> _Node:
+    tree = value_at(row.value, TREE)
+    if isinstance(tree, Mapping):
+        return _root_of_tree(tree, question)
+    return _root_of_list(list_at(row.value, TREE), question)
+
+
+def _root_of_list(entries: Sequence[Any], question: str) -> _Node:
+    """Return the root of the tree of prefixes."""
+    estimates: dict[str, list[float]] = {}
+    for index, entry in enumerate(entries):
         path = f"{TREE}.{index}.solution_prefix"
-        prefix = text_of(at(entry, "solution_prefix"), path)
+        prefix = text_of(value_at(entry, "solution_prefix"), path)
         if not prefix.startswith(question):
             raise UnusableError(path, "does not begin with the question")
-        values.setdefault(prefix.removeprefix(question), []).extend(
-            _value(entry, f"{TREE}.{index}.")
-        )
-    # In this order a text stands behind its own beginnings, and those that go on after a blank line stand first.
-    line: list[tuple[str, _Node]] = [("", root)]
-    for text in sorted(values):
-        while len(line) > 1 and not text.startswith(line[-1][0] + BLANK_LINE):
-            line.pop()
-        before, above = line[-1]
-        added = text.removeprefix(before)
-        node = above.child(added) if added.strip() else above
-        node.add(values[text])
-        line.append((text, node))
+        text = prefix.removeprefix(question)
+        estimates.setdefault(text, []).extend(_estimates(entry, f"{TREE}.{index}."))
+    root = _Node(text="", parent=None, length=0)
+    # Sorted, a text comes after its own prefixes, and its continuations after a blank line come
+    # before its other continuations. So a stack of the current ancestors suffices.
+    ancestors: list[tuple[str, _Node]] = [("", root)]
+    for text in sorted(estimates):
+        while len(ancestors) > 1 and not text.startswith(ancestors[-1][0] + BLANK_LINE):
+            ancestors.pop()
+        parent_text, parent = ancestors[-1]
+        added = text.removeprefix(parent_text)
+        node = parent
+        # White space alone is no step; its estimates belong to the parent.
+        if added.strip():
+            node = parent.child(added)
+        node.add_estimates(estimates[text])
+        ancestors.append((text, node))
     return root
 
 
-def _of_tree(given: Mapping[str, Any], question: str) -> _Node:
-    if at(given, "text") != question:
+def _root_of_tree(tree: Mapping[str, Any], question: str) -> _Node:
+    """Return the root of a published tree, in which siblings with equal texts are merged."""
+    if value_at(tree, "text") != question:
         raise UnusableError(f"{TREE}.text", "not the question")
-    root = _Node(text="", above=None, length=0)
-    todo: list[tuple[Any, _Node | None, int]] = [(given, None, 0)]
-    while todo:
-        raw, above, depth = todo.pop()
+    root = _Node(text="", parent=None, length=0)
+    # A stack instead of recursion: the depth of a tree is not limited.
+    pending: list[tuple[Any, _Node | None, int]] = [(tree, None, 0)]
+    while pending:
+        entry, parent, depth = pending.pop()
         path = f"{TREE} at depth {depth}: "
-        node = root if above is None else above.child(text_of(at(raw, "text"), f"{path}text"))
-        node.add(_value(raw, path))
-        children = () if at(raw, "children") is None else list_at(raw, "children")
-        todo.extend((child, node, depth + 1) for child in reversed(children))
+        node = root
+        if parent is not None:
+            node = parent.child(text_of(value_at(entry, "text"), f"{path}text"))
+        node.add_estimates(_estimates(entry, path))
+        children: Sequence[Any] = ()
+        if value_at(entry, "children") is not None:
+            children = list_at(entry, "children")
+        # Reversed, so that the first child is popped first.
+        pending.extend((child, node, depth + 1) for child in reversed(children))
     return root
 
 
-def _value(entry: object, path: str) -> list[float]:
-    value = at(entry, "mc_value")
+def _estimates(entry: object, path: str) -> list[float]:
+    """Return the estimate of a node as a list, which is empty without one."""
+    value = value_at(entry, "mc_value")
     if value is None:
         return []
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
@@ -152,38 +210,45 @@ def _value(entry: object, path: str) -> list[float]:
 
 
 def _leaves(root: _Node) -> Iterator[_Node]:
-    todo = list(reversed(root.below.values()))
-    while todo:
-        node = todo.pop()
-        if not node.below:
+    """Yield the leaves from the first to the last; a root without children is no leaf."""
+    pending = list(reversed(root.children.values()))
+    while pending:
+        node = pending.pop()
+        if not node.children:
             yield node
-        todo.extend(reversed(node.below.values()))
+        pending.extend(reversed(node.children.values()))
 
 
-def _bounded(leaves: Iterator[_Node]) -> Sequence[_Node]:
-    found = list(leaves)
-    if not found:
-        raise UnusableError(TREE, "no step behind the question")
-    if sum(leaf.length for leaf in found) > MAX_ROW_CHARACTERS:
+def _checked_leaves(root: _Node) -> Sequence[_Node]:
+    leaves = list(_leaves(root))
+    if not leaves:
+        raise UnusableError(TREE, "no step after the question")
+    if sum(leaf.length for leaf in leaves) > MAX_ROW_CHARACTERS:
         raise UnusableError(TREE, f"its traces have more than {MAX_ROW_CHARACTERS:,} characters")
-    return found
+    return leaves
 
 
 def _path(leaf: _Node) -> list[_Node]:
+    """Return the nodes from the first step to the leaf, without the root."""
     nodes: list[_Node] = []
     node: _Node | None = leaf
-    while node is not None and node.above is not None:
+    while node is not None and node.parent is not None:
         nodes.append(node)
-        node = node.above
-    return nodes[::-1]
+        node = node.parent
+    nodes.reverse()
+    return nodes
 
 
-def _recut(texts: Sequence[str]) -> tuple[str, ...]:
-    """The same text with the white space between two steps at the end of the first; what stands before the first step is left out."""
-    gaps = map(_gap, [*texts[1:], ""])
-    return tuple(text.lstrip() + gap for text, gap in zip(texts, gaps, strict=True))
+def _with_gaps_at_end(texts: Sequence[str]) -> tuple[str, ...]:
+    """Return the texts with the white space between two of them moved to the end of the first.
+
+    The white space before the first text is dropped.
+    """
+    steps: list[str] = []
+    for text, following in zip(texts, [*texts[1:], ""], strict=True):
+        steps.append(text.lstrip() + _leading_space(following))
+    return tuple(steps)
 
 
-def _gap(text: str) -> str:
-    """The white space that a text begins with."""
+def _leading_space(text: str) -> str:
     return text[: len(text) - len(text.lstrip())]

@@ -1,10 +1,18 @@
-"""Math-Shepherd: a solution with the marker ки behind every step, and + or - in its place (arXiv 2312.08935; peiyi9979/Math-Shepherd).
+r"""Math-Shepherd: steps that end with the marker ки; a label has + or - instead (arXiv 2312.08935).
 
-No person made these labels: + says that one of a few sampled continuations of the step came out right. They are annotations of
-method `math_shepherd`, as published for every step, those after the first - too. How many continuations there were is not published.
+The dataset is peiyi9979/Math-Shepherd. An example row:
 
-The published rows are not all whole. A row is set aside, never mended, when `label` is not `input` with signs for markers, when no
-single "Step 1:" tells the question from the solution, when steps are not numbered one by one, and when text stands behind the last marker.
+    {"input": "What is 2 + 2 * 3? Step 1: 2 * 3 = 6. ки\nStep 2: The answer is: 9 ки",
+     "label": "What is 2 + 2 * 3? Step 1: 2 * 3 = 6. +\nStep 2: The answer is: 9 -",
+     "task": "GSM8K"}
+
+The labels are automatic: + means that at least one of a few sampled continuations of the step
+reached the right answer. They are imported as annotations of method `math_shepherd`, for every step
+as published, including those after the first -. The number of continuations is not published.
+
+Some published rows are damaged. A row is rejected, never repaired, if `label` is not `input` with
+signs instead of markers, if there is not exactly one "Step 1:" between question and solution, if
+the steps are not numbered consecutively, or if text follows the last marker.
 """
 
 import re
@@ -12,14 +20,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from problems.solution_formats.base import Solution, noted, problem_of, said_of
-from problems.tabular.columns import UnusableError, at, text_of
+from problems.solution_formats.base import (
+    ImportedSolution,
+    annotation_of,
+    metadata_at,
+    problem_of,
+)
+from problems.tabular.columns import UnusableError, text_of, value_at
 from problems.tabular.readers import Row
 from stepmark.records import Verdict
 
 __all__ = ["MathShepherd"]
 
 METHOD = "math_shepherd"
+# Cyrillic letters; the authors chose a token that mathematical text does not contain.
 MARKER = "ки"
 FIRST_STEP = "Step 1:"
 SEPARATOR = "\n"
@@ -28,67 +42,66 @@ SIGNS = {"+": Verdict.CORRECT, "-": Verdict.INCORRECT}
 
 @dataclass(frozen=True, kw_only=True)
 class MathShepherd:
-    """One trace a row, annotated as `math_shepherd`."""
+    """One trace per row, annotated as `math_shepherd`."""
 
     version: ClassVar[int] = 1
     domain: ClassVar[str] = "math"
     needed: ClassVar[Sequence[Sequence[str]]] = (("input",), ("label",))
 
-    def solutions(self, row: Row) -> Iterator[Solution | UnusableError]:
-        """The row's trace; the white space around a marker is the format's own and is not kept."""
-        parts = text_of(at(row.value, "input"), "input").split(MARKER)
-        verdicts = _verdicts(parts, text_of(at(row.value, "label"), "label"))
-        question, steps = _cut(parts)
-        task = noted(row.value, "task")
-        yield Solution(
-            problem=problem_of(question, None, **task),
+    def solutions(self, row: Row) -> Iterator[ImportedSolution | UnusableError]:
+        """Yield the trace of a row, without the white space that the format puts around markers."""
+        # The texts between markers: the question with the first step, the other steps, the rest.
+        parts = text_of(value_at(row.value, "input"), "input").split(MARKER)
+        label = text_of(value_at(row.value, "label"), "label")
+        verdicts = _verdicts(parts, label)
+        question, steps = _question_and_steps(parts)
+        separated_steps = [step + SEPARATOR for step in steps[:-1]]
+        yield ImportedSolution(
+            problem=problem_of(question, None, **metadata_at(row.value, "task")),
             column="input",
-            steps=(*(step + SEPARATOR for step in steps[:-1]), steps[-1]),
+            steps=(*separated_steps, steps[-1]),
             separator=SEPARATOR,
-            annotations={METHOD: tuple(map(said_of, verdicts))},
+            annotations={METHOD: tuple(annotation_of(verdict) for verdict in verdicts)},
         )
 
 
 def _verdicts(parts: Sequence[str], label: str) -> Sequence[Verdict]:
-    """The signs that stand in the label where the input has its markers."""
+    """Return the verdicts of the signs at the positions where the input has its markers."""
+    mismatch = "not the input with + or - for its markers: it differs"
     verdicts: list[Verdict] = []
-    place = 0
+    start = 0
     for part in parts[:-1]:
-        place += len(part)
-        sign = label[place : place + 1]
-        if sign not in SIGNS or not label.startswith(part, place - len(part)):
-            raise UnusableError(
-                "label",
-                f"not the input with + or - for its markers: it differs at marker {len(verdicts) + 1}",
-            )
+        sign_position = start + len(part)
+        sign = label[sign_position : sign_position + 1]
+        if sign not in SIGNS or not label.startswith(part, start):
+            raise UnusableError("label", f"{mismatch} at marker {len(verdicts) + 1}")
         verdicts.append(SIGNS[sign])
-        place += 1
-    if label[place:] != parts[-1]:
-        raise UnusableError(
-            "label", "not the input with + or - for its markers: it differs behind the last"
-        )
+        start = sign_position + 1
+    if label[start:] != parts[-1]:
+        raise UnusableError("label", f"{mismatch} after the last marker")
     return verdicts
 
 
-def _cut(parts: Sequence[str]) -> tuple[str, Sequence[str]]:
-    *marked, rest = parts
-    if not marked:
+def _question_and_steps(parts: Sequence[str]) -> tuple[str, Sequence[str]]:
+    *marked_parts, rest = parts
+    if not marked_parts:
         raise UnusableError("input", f"without the marker {MARKER}")
     if rest.strip():
-        raise UnusableError("input", "text behind the last marker")
-    question, first, begin = marked[0].partition(FIRST_STEP)
-    if not first or FIRST_STEP in begin:
-        raise UnusableError("input", f'not one "{FIRST_STEP}" before the first marker')
-    steps = [
-        _step(number, text) for number, text in enumerate([first + begin, *marked[1:]], start=1)
-    ]
+        raise UnusableError("input", "text after the last marker")
+    question, first_step_label, first_step = marked_parts[0].partition(FIRST_STEP)
+    if not first_step_label or FIRST_STEP in first_step:
+        raise UnusableError("input", f'not exactly one "{FIRST_STEP}" before the first marker')
+    texts = [first_step_label + first_step, *marked_parts[1:]]
+    steps = [_checked_step(number, text) for number, text in enumerate(texts, start=1)]
     return text_of(question.removesuffix(" "), "input"), steps
 
 
-def _step(number: int, text: str) -> str:
+def _checked_step(number: int, text: str) -> str:
+    """Return the text of step `number`, stripped of the white space around markers."""
     step = text.lstrip().removesuffix(" ")
     if not re.match(rf"Step {number}\s*:", step):
-        raise UnusableError("input", f"what is marked as step {number} does not begin as such")
+        raise UnusableError("input", f"marked step {number} does not start with its number")
+    # Two steps in one part: a marker is missing between them.
     if re.search(rf"^Step {number + 1}\s*:", step, re.MULTILINE):
         raise UnusableError("input", f"no marker between step {number} and step {number + 1}")
     return step

@@ -1,16 +1,29 @@
-"""PRM800K: every step rated by a person (-1, 0, 1), in two phases (Lightman et al. 2023, arXiv 2305.20050; openai/prm800k, MIT).
+r"""PRM800K: every step rated by a person, in two phases (Lightman et al. 2023, arXiv 2305.20050).
 
-A row is one trace. In phase 2 it is `pre_generated_steps`, each with the rating of the completion of the same text; people stopped
-at the first error, and what comes after it is unknown. In phase 1, which has no such list, it is the path of the chosen completions:
-where all were wrong a person may have written the step, which is right unless `corrected_rating` says otherwise. Where nothing was
-chosen, the path ends with the first completion.
+The dataset is openai/prm800k (MIT). An example row of phase 2 (shortened):
 
-A rating of 1 is correct; 0 ("neutral": no error, no progress) is correct too, with that word as its rationale; -1 is incorrect; null
-and a step that its labeler flagged are unknown. So the first error is the first -1, and it is undecided behind an unknown.
-A row is set aside where its labeler reported the problem as broken (`bad_problem`) or moved on (`give_up`).
-Completions off the trace are no traces: all that people were offered is kept in its metadata, as JSON, under `offered`.
+    {"labeler": "…", "question": {"problem": "What is 2 + 2 * 3?", "ground_truth_answer": "8",
+       "pre_generated_steps": ["2 * 3 = 6.", "# Answer\n\n9"], "pre_generated_answer": "9"},
+     "label": {"finish_reason": "found_error", "steps": [
+       {"completions": [{"text": "2 * 3 = 6.", "rating": 1, "flagged": null}],
+        "human_completion": null, "chosen_completion": 0},
+       {"completions": [{"text": "# Answer\n\n9", "rating": -1, "flagged": null}],
+        "human_completion": null, "chosen_completion": null}]}}
 
-What is not covered: the same solution rated by several labelers (quality control) is one trace, with the ratings of the first row.
+A row is one trace. In phase 2 it is `pre_generated_steps`, each with the rating of the completion
+with the same text; people stopped at the first error, and the steps after it are unknown. Phase 1
+has no such list: the trace is the path of the chosen completions. Where all completions were wrong,
+a person may have written the step; it is correct unless `corrected_rating` differs. Where nothing
+was chosen, the path ends with the first completion.
+
+A rating of 1 is correct; 0 ("neutral": no error, no progress) is correct too, with that word as its
+rationale; -1 is incorrect; null and a flagged step are unknown. So the first error is the first -1,
+and it is undecided after an unknown. A row is rejected if its labeler reported the problem as
+broken (`bad_problem`) or skipped it (`give_up`). Completions off the path are no traces; all
+completions are stored as JSON in the metadata of the trace (`offered`).
+
+Not covered: the same solution rated by several labelers (quality control) is one trace, with the
+ratings of the first row.
 """
 
 import json
@@ -21,14 +34,20 @@ from typing import Any, ClassVar
 
 from problems.solution_formats.base import (
     HUMAN,
-    Solution,
+    ImportedSolution,
+    annotation_of,
     list_at,
-    noted,
+    metadata_at,
     problem_of,
-    said_of,
     texts_at,
 )
-from problems.tabular.columns import MAX_CHARACTERS, UnusableError, at, number_or_text_at, text_of
+from problems.tabular.columns import (
+    MAX_CHARACTERS,
+    UnusableError,
+    number_or_text_at,
+    text_of,
+    value_at,
+)
 from problems.tabular.readers import Row
 from stepmark.final_answers import final_answer
 from stepmark.records import Problem, StepAnnotation, Verdict
@@ -36,28 +55,28 @@ from stepmark.steps import joinable
 
 __all__ = ["Prm800k"]
 
-STEPS, GIVEN, FINISH = "label.steps", "question.pre_generated_steps", "label.finish_reason"
-SET_ASIDE = {
+STEPS = "label.steps"
+PRE_GENERATED_STEPS = "question.pre_generated_steps"
+FINISH_REASON = "label.finish_reason"
+REJECTED_FINISH_REASONS = {
     "bad_problem": "the labeler reported the problem as broken",
     "give_up": "the labeler gave up",
 }
-KEPT = (
-    *(
-        "labeler",
-        "timestamp",
-        "generation",
-        "is_quality_control_question",
-        "is_initial_screening_question",
-    ),
-    *("label.finish_reason", "label.total_time"),
-    *(
-        "question.ground_truth_solution",
-        "question.ground_truth_answer",
-        "question.pre_generated_answer",
-    ),
+# `storage.formats.prm800k` writes these again.
+METADATA_PATHS = (
+    "labeler",
+    "timestamp",
+    "generation",
+    "is_quality_control_question",
+    "is_initial_screening_question",
+    "label.finish_reason",
+    "label.total_time",
+    "question.ground_truth_solution",
+    "question.ground_truth_answer",
+    "question.pre_generated_answer",
     "question.pre_generated_verifier_score",
 )
-RATINGS: Mapping[int | None, tuple[Verdict, str]] = {
+VERDICTS: Mapping[int | None, tuple[Verdict, str]] = {
     1: (Verdict.CORRECT, ""),
     0: (Verdict.CORRECT, "neutral"),
     -1: (Verdict.INCORRECT, ""),
@@ -73,155 +92,195 @@ class _Completion:
     flagged: bool | None
 
     @property
-    def said(self) -> StepAnnotation:
-        return (
-            said_of(Verdict.UNKNOWN, "flagged by the labeler")
-            if self.flagged
-            else said_of(*RATINGS[self.rating])
-        )
+    def annotation(self) -> StepAnnotation:
+        if self.flagged:
+            return annotation_of(Verdict.UNKNOWN, "flagged by the labeler")
+        return annotation_of(*VERDICTS[self.rating])
+
+    def to_dict(self) -> Mapping[str, Any]:
+        return {"text": self.text, "rating": self.rating, "flagged": self.flagged}
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
-    """What people were offered at one step, and what the path went on with, if it did."""
+class _RatedStep:
+    """One position of the path: the completions offered there, and the one that was chosen."""
 
-    offered: Sequence[_Completion]
+    completions: Sequence[_Completion]
     chosen: _Completion | None
-    given: Mapping[str, Any]
-    """All of it, as the row has it."""
+    content: Mapping[str, Any]
+    """The position as the row has it, for the metadata."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prm800k:
-    """One trace a row, annotated as `human`."""
+    """One trace per row, annotated as `human`."""
 
     version: ClassVar[int] = 2
     domain: ClassVar[str] = "math"
     needed: ClassVar[Sequence[Sequence[str]]] = (("question.problem",), (STEPS,))
 
-    def solutions(self, row: Row) -> Iterator[Solution | UnusableError]:
-        """The row's trace."""
-        finish = at(row.value, FINISH)
-        if isinstance(finish, str) and finish in SET_ASIDE:
-            raise UnusableError(FINISH, f"{finish}: {SET_ASIDE[finish]}")
-        rated = [
-            _step(value, f"{STEPS}.{index}")
-            for index, value in enumerate(list_at(row.value, STEPS))
-        ]
-        given = None if at(row.value, GIVEN) is None else texts_at(row.value, GIVEN)
-        trace = _path(rated) if given is None else _of_given(given, rated)
-        if not trace or sum(len(step.text) for step in trace) > MAX_CHARACTERS:
-            raise UnusableError(
-                STEPS, f"longer than {MAX_CHARACTERS:,} characters" if trace else "no step"
-            )
-        steps, separator = joinable([step.text for step in trace])
-        yield Solution(
-            problem=_problem(row),
-            column=STEPS if given is None else GIVEN,
+    def solutions(self, row: Row) -> Iterator[ImportedSolution | UnusableError]:
+        """Yield the trace of a row."""
+        _check_finish_reason(row)
+        rated_steps: list[_RatedStep] = []
+        for index, value in enumerate(list_at(row.value, STEPS)):
+            rated_steps.append(_rated_step(value, f"{STEPS}.{index}"))
+        is_pre_generated = value_at(row.value, PRE_GENERATED_STEPS) is not None
+        if is_pre_generated:
+            column = PRE_GENERATED_STEPS
+            trace = _rated_texts(texts_at(row.value, PRE_GENERATED_STEPS), rated_steps)
+        else:
+            column = STEPS
+            trace = _chosen_path(rated_steps)
+        steps, separator = joinable(_checked_texts(trace))
+        problem = _problem(row)
+        pre_generated_answer = number_or_text_at(row.value, "question.pre_generated_answer")
+        yield ImportedSolution(
+            problem=problem,
+            column=column,
             steps=steps,
             separator=separator,
-            final_answer=number_or_text_at(row.value, "question.pre_generated_answer")
-            or _stated(steps[-1]),
-            annotations={HUMAN: tuple(step.said for step in trace)},
+            final_answer=pre_generated_answer or _stated_answer(steps[-1]),
+            annotations={HUMAN: tuple(completion.annotation for completion in trace)},
             metadata={
-                **noted(row.value, *KEPT),
-                "offered": json.dumps([step.given for step in rated]),
-                "pre_generated": "false" if given is None else "true",
+                **metadata_at(row.value, *METADATA_PATHS),
+                "offered": json.dumps([step.content for step in rated_steps]),
+                "pre_generated": str(is_pre_generated).lower(),
             },
         )
 
 
+def _check_finish_reason(row: Row) -> None:
+    reason = value_at(row.value, FINISH_REASON)
+    if isinstance(reason, str) and reason in REJECTED_FINISH_REASONS:
+        raise UnusableError(FINISH_REASON, f"{reason}: {REJECTED_FINISH_REASONS[reason]}")
+
+
+def _checked_texts(trace: Sequence[_Completion]) -> list[str]:
+    texts = [completion.text for completion in trace]
+    if not texts:
+        raise UnusableError(STEPS, "no step")
+    if sum(map(len, texts)) > MAX_CHARACTERS:
+        raise UnusableError(STEPS, f"longer than {MAX_CHARACTERS:,} characters")
+    return texts
+
+
 def _problem(row: Row) -> Problem:
-    question = text_of(at(row.value, "question.problem"), "question.problem")
+    question = text_of(value_at(row.value, "question.problem"), "question.problem")
     solution = number_or_text_at(row.value, "question.ground_truth_solution")
     answer = number_or_text_at(row.value, "question.ground_truth_answer")
-    return problem_of(question, answer or (final_answer(solution) if solution else None))
+    if not answer and solution:
+        answer = final_answer(solution)
+    return problem_of(question, answer)
 
 
-def _of_given(texts: Sequence[str], rated: Sequence[_Step]) -> list[_Completion]:
-    """The steps that were there before, rated up to where the labeler's path left them."""
+def _rated_texts(texts: Sequence[str], rated_steps: Sequence[_RatedStep]) -> list[_Completion]:
+    """Return pre-generated steps with their ratings, up to where the labeler left their path.
+
+    The steps after that are not rated.
+    """
     trace: list[_Completion] = []
-    for text, step in zip(texts, rated, strict=False):
-        trace.append(
-            next((one for one in step.offered if one.text == text), _Completion(text, None, False))
-        )
+    for text, step in zip(texts, rated_steps, strict=False):
+        trace.append(_completion_with_text(step, text))
         if step.chosen is None or step.chosen.text != text:
             break
-    return trace + [_Completion(text, None, False) for text in texts[len(trace) :]]
+    for text in texts[len(trace) :]:
+        trace.append(_unrated(text))
+    return trace
 
 
-def _path(rated: Sequence[_Step]) -> list[_Completion]:
+def _completion_with_text(step: _RatedStep, text: str) -> _Completion:
+    for completion in step.completions:
+        if completion.text == text:
+            return completion
+    return _unrated(text)
+
+
+def _unrated(text: str) -> _Completion:
+    return _Completion(text, None, False)
+
+
+def _chosen_path(rated_steps: Sequence[_RatedStep]) -> list[_Completion]:
+    """Return the chosen completions; without a choice, the first completion ends the path."""
     trace: list[_Completion] = []
-    for step in rated:
+    for step in rated_steps:
         if step.chosen is None:
-            return trace + list(step.offered[:1])
+            trace.extend(step.completions[:1])
+            break
         trace.append(step.chosen)
     return trace
 
 
-def _step(value: object, path: str) -> _Step:
-    offered: Sequence[_Completion] = ()
-    if at(value, "completions") is not None:
-        given = list_at(value, "completions")
-        offered = [
-            _completion(one, f"{path}.completions.{index}") for index, one in enumerate(given)
-        ]
+def _rated_step(value: object, path: str) -> _RatedStep:
+    completions: list[_Completion] = []
+    if value_at(value, "completions") is not None:
+        for index, item in enumerate(list_at(value, "completions")):
+            completions.append(_completion(item, f"{path}.completions.{index}"))
     elif not isinstance(value, Mapping):
         raise UnusableError(path, f"a {type(value).__name__}, not an object")
-    index, written = (
-        _index(value, offered, path),
-        _written(at(value, "human_completion"), f"{path}.human_completion"),
-    )
-    chosen = (
-        offered[index] if index is not None else None if written is None else _by_a_person(written)
-    )
-    shown = [{"text": one.text, "rating": one.rating, "flagged": one.flagged} for one in offered]
-    return _Step(
-        offered,
-        chosen,
-        {"completions": shown, "human_completion": written, "chosen_completion": index},
-    )
+    index_of_chosen = _chosen_index(value, len(completions), path)
+    human = _human_completion(value_at(value, "human_completion"), f"{path}.human_completion")
+    chosen = None
+    if index_of_chosen is not None:
+        chosen = completions[index_of_chosen]
+    elif human is not None:
+        chosen = _completion_by_person(human)
+    content = {
+        "completions": [completion.to_dict() for completion in completions],
+        "human_completion": human,
+        "chosen_completion": index_of_chosen,
+    }
+    return _RatedStep(completions, chosen, content)
 
 
-def _index(value: object, offered: Sequence[_Completion], path: str) -> int | None:
-    index = at(value, "chosen_completion")
-    if index is not None and (isinstance(index, bool) or index not in range(len(offered))):
+def _chosen_index(value: object, count: int, path: str) -> int | None:
+    index = value_at(value, "chosen_completion")
+    if index is None:
+        return None
+    if isinstance(index, bool) or index not in range(count):
         raise UnusableError(
-            f"{path}.chosen_completion", f"not the index of one of {len(offered)} completions"
+            f"{path}.chosen_completion", f"not the index of one of {count} completions"
         )
-    return None if index is None else int(index)
+    return int(index)
 
 
-def _written(value: object, path: str) -> Mapping[str, Any] | None:
-    """What a person wrote at a step."""
+def _human_completion(value: object, path: str) -> Mapping[str, Any] | None:
+    """Return the step that a person wrote, as JSON values, or None."""
     if value is None:
         return None
-    ratings = {
-        name: _rating(at(value, name), f"{path}.{name}") for name in ("rating", "corrected_rating")
-    }
-    source = at(value, "source")
+    rating = _rating(value_at(value, "rating"), f"{path}.rating")
+    corrected_rating = _rating(value_at(value, "corrected_rating"), f"{path}.corrected_rating")
+    source = value_at(value, "source")
+    text = text_of(value_at(value, "text"), f"{path}.text")
+    if source is not None:
+        source = text_of(source, f"{path}.source")
     return {
-        "text": text_of(at(value, "text"), f"{path}.text"),
-        "source": None if source is None else text_of(source, f"{path}.source"),
-        "flagged": _flag(at(value, "flagged")),
-        **ratings,
+        "text": text,
+        "source": source,
+        "flagged": _flag(value_at(value, "flagged")),
+        "rating": rating,
+        "corrected_rating": corrected_rating,
     }
 
 
-def _by_a_person(written: Mapping[str, Any]) -> _Completion:
-    corrected = written["corrected_rating"]
-    return _Completion(written["text"], 1 if corrected is None else corrected, None)
+def _completion_by_person(human: Mapping[str, Any]) -> _Completion:
+    rating = human["corrected_rating"]
+    if rating is None:
+        # Labelers wrote a step only to continue correctly.
+        rating = 1
+    return _Completion(human["text"], rating, None)
 
 
 def _completion(value: object, path: str) -> _Completion:
-    rating = _rating(at(value, "rating"), f"{path}.rating")
-    return _Completion(
-        text_of(at(value, "text"), f"{path}.text"), rating, _flag(at(value, "flagged"))
-    )
+    rating = _rating(value_at(value, "rating"), f"{path}.rating")
+    text = text_of(value_at(value, "text"), f"{path}.text")
+    return _Completion(text, rating, _flag(value_at(value, "flagged")))
 
 
 def _flag(value: object) -> bool | None:
-    return value if isinstance(value, bool) else None
+    if isinstance(value, bool):
+        return value
+    return None
 
 
 def _rating(value: Any, path: str) -> int | None:
@@ -232,6 +291,8 @@ def _rating(value: Any, path: str) -> int | None:
     return int(value)
 
 
-def _stated(step: str) -> str | None:
-    found = ANSWER.search(step)
-    return found["answer"].strip() if found else None
+def _stated_answer(step: str) -> str | None:
+    match = ANSWER.search(step)
+    if match is None:
+        return None
+    return match["answer"].strip()

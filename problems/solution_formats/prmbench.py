@@ -1,12 +1,21 @@
-"""PRMBench: right solutions, and what a model made of them when it was told to plant an error of a kind (arXiv 2501.03124).
+"""PRMBench: correct solutions, each with a variant into which a model injected an error.
 
-A row is two traces: `original_process`, in which every step is right, and `modified_process`, in which the steps of `error_steps`
-(counted from 1) are wrong and the others right. The labels were planned by the model that planted them and checked by people: they
-are annotations of method `human`. The kind of error is kept as `classification`; a `redundency` is a step too many rather than a false
-one, and leaving such classes out is the reader's choice. Rows share originals, which become one trace; the modified one has what belongs to
-its row alone in its metadata, its original too.
+Source: arXiv 2501.03124. An example row (shortened):
 
-Step numbers that the process does not have (about 3 of 100 published rows) set the modified trace aside, not the original one.
+    {"original_question": "…", "modified_question": "…", "ground_truth": "8",
+     "original_process": ["2 * 3 = 6", "2 + 6 = 8"],
+     "modified_process": ["2 * 3 = 6", "2 + 6 = 9"],
+     "modified_steps": [2], "error_steps": [2], "classification": "confidence", "idx": "…"}
+
+A row contains two traces. All steps of `original_process` are correct. In `modified_process` the
+steps in `error_steps` (counted from 1) are incorrect, the others correct. The labels were planned
+by the model that injected the errors and checked by people, so they are annotations of method
+`human`. `classification` stores the kind of error. A `redundency` is a superfluous step rather than
+a false one; excluding such classes is left to the user.
+
+Several rows share an original, which becomes one trace. The modified trace stores in its metadata
+what belongs to its row, including the original. Step numbers that do not exist in the process
+(about 3 of 100 published rows) reject the modified trace, not the original one.
 """
 
 import json
@@ -16,94 +25,120 @@ from typing import ClassVar
 
 from problems.solution_formats.base import (
     HUMAN,
-    Solution,
+    ImportedSolution,
+    annotation_of,
     list_at,
-    noted,
+    metadata_at,
     problem_of,
-    said_of,
     texts_at,
 )
-from problems.tabular.columns import MAX_CHARACTERS, UnusableError, at, number_or_text_at, text_of
+from problems.tabular.columns import (
+    MAX_CHARACTERS,
+    UnusableError,
+    number_or_text_at,
+    text_of,
+    value_at,
+)
 from problems.tabular.readers import Row
-from stepmark.records import Verdict
+from stepmark.records import StepAnnotation, Verdict
 from stepmark.steps import joinable
 
 __all__ = ["PrmBench"]
 
-ERRORS = "error_steps"
-KEPT = ("idx", "question", "original_question", "classification", "reason", "original_response")
+ORIGINAL, MODIFIED = "original", "modified"
+ERROR_STEPS = "error_steps"
+# The columns that a modified trace stores in its metadata.
+METADATA_COLUMNS = (
+    "idx",
+    "question",
+    "original_question",
+    "classification",
+    "reason",
+    "original_response",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PrmBench:
-    """Two traces a row, annotated as `human`."""
+    """Two traces per row, annotated as `human`."""
 
     version: ClassVar[int] = 2
     domain: ClassVar[str] = "math"
     needed: ClassVar[Sequence[Sequence[str]]] = (
         ("original_process",),
         ("modified_process",),
-        (ERRORS,),
+        (ERROR_STEPS,),
     )
 
-    def solutions(self, row: Row) -> Iterator[Solution | UnusableError]:
-        """The original trace, and the modified one."""
-        for kind in ("original", "modified"):
+    def solutions(self, row: Row) -> Iterator[ImportedSolution | UnusableError]:
+        """Yield the original trace, then the modified one."""
+        for kind in (ORIGINAL, MODIFIED):
             try:
                 yield _solution(row, kind)
             except UnusableError as error:
                 yield error
 
 
-def _solution(row: Row, kind: str) -> Solution:
-    original = kind == "original"
-    question = text_of(at(row.value, f"{kind}_question"), f"{kind}_question")
+def _solution(row: Row, kind: str) -> ImportedSolution:
+    question_column = f"{kind}_question"
+    question = text_of(value_at(row.value, question_column), question_column)
     steps, separator = joinable(texts_at(row.value, f"{kind}_process"))
-    wrong = frozenset() if original else _errors(row, len(steps))
-    said = (
-        said_of(Verdict.INCORRECT if index in wrong else Verdict.CORRECT)
-        for index in range(len(steps))
-    )
-    return Solution(
+    wrong_steps: frozenset[int] = frozenset()
+    if kind == MODIFIED:
+        wrong_steps = _error_steps(row, len(steps))
+    annotations: list[StepAnnotation] = []
+    for index in range(len(steps)):
+        if index in wrong_steps:
+            annotations.append(annotation_of(Verdict.INCORRECT))
+        else:
+            annotations.append(annotation_of(Verdict.CORRECT))
+    return ImportedSolution(
         problem=problem_of(question, number_or_text_at(row.value, "ground_truth")),
         column=f"{kind}_process",
         steps=steps,
         separator=separator,
-        annotations={HUMAN: tuple(said)},
-        metadata={"process": kind, **(noted(row.value, "idx") if original else _noted(row))},
-        repeats=original,
+        annotations={HUMAN: tuple(annotations)},
+        metadata={"process": kind, **_metadata(row, kind)},
+        repeats=kind == ORIGINAL,
     )
 
 
-def _noted(row: Row) -> Mapping[str, str]:
-    """What belongs to a row and neither to a problem nor to the steps: lists as JSON, and only what can be read."""
-    lists = {"original_process": _original(row), "modified_steps": at(row.value, "modified_steps")}
-    if not _is_whole(lists["modified_steps"]):
-        del lists["modified_steps"]
-    return {
-        **noted(row.value, *KEPT),
-        **{name: json.dumps(value) for name, value in lists.items() if value is not None},
-    }
+def _metadata(row: Row, kind: str) -> Mapping[str, str]:
+    """Return the metadata of a trace, lists as JSON; values that cannot be read are left out."""
+    if kind == ORIGINAL:
+        return metadata_at(row.value, "idx")
+    metadata = dict(metadata_at(row.value, *METADATA_COLUMNS))
+    original = _original_process(row)
+    if original is not None:
+        metadata["original_process"] = json.dumps(original)
+    modified_steps = value_at(row.value, "modified_steps")
+    if _is_list_of_step_numbers(modified_steps):
+        metadata["modified_steps"] = json.dumps(modified_steps)
+    return metadata
 
 
-def _original(row: Row) -> Sequence[str] | None:
+def _original_process(row: Row) -> Sequence[str] | None:
     try:
         return texts_at(row.value, "original_process")
     except UnusableError:
         return None
 
 
-def _is_whole(value: object) -> bool:
-    return isinstance(value, list | tuple) and all(
-        type(number) is int and 0 <= number <= MAX_CHARACTERS for number in value
-    )
+def _is_list_of_step_numbers(value: object) -> bool:
+    if not isinstance(value, list | tuple):
+        return False
+    # `type`, because a boolean is an instance of int. No solution has more steps than characters.
+    return all(type(number) is int and 0 <= number <= MAX_CHARACTERS for number in value)
 
 
-def _errors(row: Row, count: int) -> frozenset[int]:
-    given = list_at(row.value, ERRORS)
-    for index, number in enumerate(given):
+def _error_steps(row: Row, count: int) -> frozenset[int]:
+    """Return the indices (0-based) of the wrong ones of `count` steps."""
+    indices: set[int] = set()
+    for position, number in enumerate(list_at(row.value, ERROR_STEPS)):
         if isinstance(number, bool) or number not in range(1, count + 1):
             raise UnusableError(
-                f"{ERRORS}.{index}", f"not the number of one of {count} steps, counted from 1"
+                f"{ERROR_STEPS}.{position}",
+                f"not the number of one of {count} steps, counted from 1",
             )
-    return frozenset(int(number) - 1 for number in given)
+        indices.add(int(number) - 1)
+    return frozenset(indices)

@@ -1,1 +1,1 @@
-"""Sources of problems: every module but `base` is a plugin."""
+"""Sources of problems: every module except `base` is a plugin."""

@@ -1,63 +1,50 @@
-"""Procedural word problems in the manner of GSM8K, with gold steps and an oracle for every step."""
+"""Procedural word problems in the style of GSM8K, with gold steps and a step oracle."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from random import Random
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
-from pydantic import Field
-
-from problems.arithmetic_domain.step_language import Derived, World, judge_lines, solve
+from problems.arithmetic_domain.step_language import (
+    ArithmeticWorld,
+    Derived,
+    judge_lines,
+    solve,
+)
 from problems.arithmetic_domain.stories import draw
 from problems.base import problem_id_of
-from stepmark.errors import ConfigError
-from stepmark.records import Problem, Rejected, Verdict
+from problems.sources.base import GeneratedSource
+from stepmark.records import Problem, Verdict
 
 __all__ = ["WordProblems"]
 
-FEWEST, MOST = 2, 8
-
 
 @dataclass(frozen=True, kw_only=True)
-class WordProblems:
-    """`count` problems of `min_steps` to `max_steps` dependent steps with + - * and exact /, all different, fixed by `seed`.
+class WordProblems(GeneratedSource):
+    """`count` different problems of `min_steps` to `max_steps` dependent steps, fixed by `seed`.
 
-    `metadata` keeps the world (for the oracle), the gold solution and the number of steps.
+    The steps use +, -, * and exact /. `metadata` contains the quantities as JSON for the oracle
+    (`world`), the gold solution (`gold`) and the number of steps (`steps`).
     """
 
-    count: Annotated[int, Field(ge=1)] = 100
-    seed: int = 1
     min_steps: int = 2
-    max_steps: int = 6
 
     version: ClassVar[int] = 1
-
-    def __post_init__(self) -> None:
-        if not FEWEST <= self.min_steps <= self.max_steps <= MOST:
-            raise ConfigError(
-                f"word_problems: min_steps = {self.min_steps}, max_steps = {self.max_steps}; they must satisfy"
-                f" {FEWEST} <= min_steps <= max_steps <= {MOST}"
-            )
-
-    def problems(self) -> Iterator[Problem | Rejected]:
-        """The problems, the same for the same fields, each drawn from a stream of its own."""
-        seen: set[str] = set()
-        index = 0
-        while len(seen) < self.count:
-            problem = self._problem(index)
-            index += 1
-            if problem.problem_id not in seen:
-                seen.add(problem.problem_id)
-                yield problem
+    plugin_name: ClassVar[str] = "word_problems"
+    fewest_steps: ClassVar[int] = 2
+    most_steps: ClassVar[int] = 8
 
     def judge(self, problem: Problem, steps: Sequence[str]) -> Sequence[tuple[Verdict, str]]:
-        """The oracle: the truth of every step, with the kind of mistake (see `_step_language.judge_lines`)."""
-        return judge_lines(_world_of(problem), steps)
+        """Return the truth of every step, with the kind of mistake; see `judge_lines`."""
+        return judge_lines(arithmetic_world_of(problem), steps)
 
     def _problem(self, index: int) -> Problem:
+        # Unlike that of `logic`, this seed has no prefix: it is older, and a prefix would change
+        # every problem.
         random = Random(f"{self.seed}:{index}")
-        story = draw(random, random.randint(self.min_steps, self.max_steps))
+        steps = random.randint(self.min_steps, self.max_steps)
+        story = draw(random, steps)
         answer = str(story.world.value(story.world.target))
         return Problem(
             problem_id=problem_id_of(story.question, answer),
@@ -74,7 +61,10 @@ class WordProblems:
         )
 
 
-def _world_of(problem: Problem) -> World:
-    raw = json.loads(problem.metadata["world"])
-    derived = {holder: Derived(**definition) for holder, definition in raw["derived"].items()}
-    return World(given=raw["given"], derived=derived, target=raw["target"])
+def arithmetic_world_of(problem: Problem) -> ArithmeticWorld:
+    """Return the quantities in the metadata of a problem of this source."""
+    stored = json.loads(problem.metadata["world"])
+    derived = {}
+    for holder, definition in stored["derived"].items():
+        derived[holder] = Derived(**definition)
+    return ArithmeticWorld(given=stored["given"], derived=derived, target=stored["target"])

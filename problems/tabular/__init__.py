@@ -1,1 +1,1 @@
-"""Rows of files and tables, and the problems and solutions read from their columns."""
+"""Rows of files and tables, and the problems and solutions in their columns."""

@@ -1,4 +1,4 @@
-"""Values out of rows: dotted paths, and texts that the rest of Stepmark can rely on (UTF-8, not empty, not endless)."""
+"""Values in rows: dotted paths, and texts with guarantees (UTF-8, not empty, limited length)."""
 
 import math
 from collections import deque
@@ -11,20 +11,31 @@ from problems.tabular.readers import Row
 from stepmark.errors import InputError
 from stepmark.records import Rejected
 
-__all__ = ["MAX_CHARACTERS", "UnusableError", "at", "number_or_text_at", "text_of", "with_columns"]
+__all__ = [
+    "MAX_CHARACTERS",
+    "UnusableError",
+    "number_or_text_at",
+    "text_of",
+    "value_at",
+    "with_columns",
+]
 
-# Of a question, an answer, a solution, a step: 1,000 times what a model writes. What is longer is a broken export.
+# Of a question, an answer, a solution or a step: 1,000 times what a model writes. A longer text is
+# the sign of a broken export.
 MAX_CHARACTERS = 1_000_000
 BIGGEST_NUMBER = 10**100
-# A row may lack a column, a file may not: this many rows are looked at before the file is refused.
-ROWS_LOOKED_AT = 100
-MANY_NAMES = 20
+# A single row may lack a column, a file may not: a file is rejected if none of its first rows has
+# the column.
+ROWS_CHECKED = 100
+# Column names in an error message.
+MAX_NAMES_LISTED = 20
 
+# Distinguishes an absent value from a null.
 _ABSENT = object()
 
 
 class UnusableError(Exception):
-    """A row that cannot be used; it becomes a `Rejected`."""
+    """A row, or a solution in a row, that cannot be used. It becomes a `Rejected` record."""
 
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(field, reason)
@@ -32,48 +43,54 @@ class UnusableError(Exception):
         self.reason = reason
 
     def rejected(self, row: Row) -> Rejected:
-        """The record of it."""
+        """Return the record of the rejection."""
         return Rejected(file=row.file, row=row.number, field=self.field, reason=self.reason)
 
 
-def at(value: Any, path: str) -> Any:
-    """What stands at a dotted path, None where nothing does; a column whose own name has dots is found too.
+def value_at(value: Any, path: str) -> Any:
+    """Return the value at a dotted path, or None if there is none.
 
-    >>> at({"meta": {"answers": ["18"]}, "a.b": 1}, "meta.answers.0")
+    A part of the path may itself contain dots if a column has such a name.
+
+    >>> value_at({"meta": {"answers": ["18"]}, "a.b": 1}, "meta.answers.0")
     '18'
     """
-    found = _find(value, path)
-    return None if found is _ABSENT else found
+    result = _find(value, path)
+    if result is _ABSENT:
+        return None
+    return result
 
 
 def _find(value: Any, path: str) -> Any:
+    """Return the value at a dotted path, or `_ABSENT`."""
     if isinstance(value, list | tuple):
         value = {str(index): item for index, item in enumerate(value)}
     if not isinstance(value, Mapping):
         return _ABSENT
     if path in value:
         return value[path]
-    dots = (
-        index for index, character in enumerate(path) if character == "." and path[:index] in value
-    )
-    return next(
-        (
-            found
-            for dot in dots
-            if (found := _find(value[path[:dot]], path[dot + 1 :])) is not _ABSENT
-        ),
-        _ABSENT,
-    )
+    # Every dot may separate a key from the rest of the path, the first one preferred.
+    for index, character in enumerate(path):
+        if character == "." and path[:index] in value:
+            result = _find(value[path[:index]], path[index + 1 :])
+            if result is not _ABSENT:
+                return result
+    return _ABSENT
 
 
 def _has(row: Row, path: str) -> bool:
+    """Return whether a row has a value, possibly null, at a path; `*.` stands for any column."""
     if path.startswith("*."):
         return any(_find(value, path[2:]) is not _ABSENT for value in row.value.values())
     return _find(row.value, path) is not _ABSENT
 
 
 def text_of(value: object, field: str) -> str:
-    """The value as text that has something to read, or `UnusableError`."""
+    """Return a value that is a usable text.
+
+    Raises:
+        UnusableError: It is missing, no text, blank, too long or not encodable as UTF-8.
+    """
     if value is None:
         raise UnusableError(field, "missing")
     if not isinstance(value, str):
@@ -92,35 +109,62 @@ def text_of(value: object, field: str) -> str:
 
 
 def number_or_text_at(value: Any, path: str) -> str | None:
-    """The text or the number at a path, stripped; None where it is absent, null or blank."""
-    found = at(value, path)
-    if found is None or (isinstance(found, str) and not found.strip()):
+    """Return the text or the number at a path as stripped text.
+
+    None if it is absent, null or blank.
+
+    Raises:
+        UnusableError: The value is neither a finite number of usual size nor a usable text.
+    """
+    item = value_at(value, path)
+    if item is None or (isinstance(item, str) and not item.strip()):
         return None
-    if isinstance(found, int | float | Decimal) and not isinstance(found, bool):
-        if isinstance(found, int) and abs(found) >= BIGGEST_NUMBER:
+    # A boolean is an int to Python, but no number here; `text_of` rejects it.
+    if isinstance(item, int | float | Decimal) and not isinstance(item, bool):
+        if isinstance(item, int) and abs(item) >= BIGGEST_NUMBER:
             raise UnusableError(path, "a number of too many digits")
-        if not isinstance(found, int) and not math.isfinite(found):
-            raise UnusableError(path, f"{found}, not a number")
-        found = str(found)
-    return text_of(found, path).strip()
+        if not isinstance(item, int) and not math.isfinite(item):
+            raise UnusableError(path, f"{item}, not a number")
+        item = str(item)
+    return text_of(item, path).strip()
 
 
 def with_columns(
     rows: Iterable[Row | Rejected], needed: Sequence[Sequence[str]]
 ) -> Iterator[Row | Rejected]:
-    """The rows of one file, once its first rows are seen to have the columns: of each group of alternatives, one."""
+    """Return the rows of one file after checking its first rows for columns.
+
+    Args:
+        rows: The rows of a file.
+        needed: Groups of alternative columns; the file must have one of each group.
+
+    Raises:
+        InputError: None of the first rows has a column of a group.
+    """
     rows = iter(rows)
-    first: deque[Row | Rejected] = deque()
-    while len(first) < ROWS_LOOKED_AT and (row := next(rows, None)) is not None:
-        first.append(row)
-    read = [row for row in first if isinstance(row, Row)]
+    buffered: deque[Row | Rejected] = deque()
+    for row in rows:
+        buffered.append(row)
+        if len(buffered) == ROWS_CHECKED:
+            break
+    readable = [row for row in buffered if isinstance(row, Row)]
     for alternatives in needed:
-        if read and not any(_has(row, path) for row in read for path in alternatives):
-            raise InputError(_no_column(read, alternatives))
-    return chain(first, rows)
+        # A file without a single readable row is not missing a column; its rows are rejected.
+        if readable and not any(_has_any(row, alternatives) for row in readable):
+            raise InputError(_missing_column_message(readable, alternatives))
+    return chain(buffered, rows)
 
 
-def _no_column(read: Sequence[Row], alternatives: Sequence[str]) -> str:
-    names = list(dict.fromkeys(str(name) for row in read for name in row.value))
-    shown = ", ".join(names[:MANY_NAMES]) + (", …" if len(names) > MANY_NAMES else "")
-    return f"{read[0].file} has no field {' or '.join(map(repr, alternatives))}; it has: {shown or 'none'}"
+def _has_any(row: Row, paths: Sequence[str]) -> bool:
+    return any(_has(row, path) for path in paths)
+
+
+def _missing_column_message(rows: Sequence[Row], alternatives: Sequence[str]) -> str:
+    names: dict[str, None] = {}
+    for row in rows:
+        names.update(dict.fromkeys(map(str, row.value)))
+    listing = ", ".join(list(names)[:MAX_NAMES_LISTED]) or "none"
+    if len(names) > MAX_NAMES_LISTED:
+        listing += ", …"
+    columns = " or ".join(map(repr, alternatives))
+    return f"{rows[0].file} has no field {columns}; it has: {listing}"

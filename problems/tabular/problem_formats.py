@@ -1,14 +1,16 @@
-"""The shapes of data sets that Stepmark knows by name, and how a row of one becomes a problem.
+"""The dataset formats that Stepmark knows by name, and the conversion of a row into a problem.
 
-Adding a shape is adding an entry to `SHAPES`. Shapes with `solutions` hold traces too: `problems._flat` reads those. What a table of
-columns cannot say (ratings, markers, trees) is a file in `problems/shapes/`.
+To add a format whose columns can be mapped, add an entry to `PROBLEM_FORMATS`. Formats with
+`solutions` contain traces too, which `problems.tabular.plain_columns` reads. A format that a
+mapping of columns cannot describe (ratings, markers, trees) is a module in
+`problems.solution_formats`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from problems.base import problem_id_of
-from problems.tabular.columns import UnusableError, at, number_or_text_at, text_of
+from problems.tabular.columns import UnusableError, number_or_text_at, text_of, value_at
 from problems.tabular.readers import Row
 from stepmark import plugins
 from stepmark.errors import ConfigError
@@ -17,12 +19,12 @@ from stepmark.records import Problem
 
 __all__ = [
     "PROBLEM_FIELDS",
-    "SHAPES",
+    "PROBLEM_FORMATS",
     "SOLUTION_FIELDS",
-    "Shape",
+    "ProblemFormat",
     "metadata_of",
     "needed_columns",
-    "shape_of",
+    "problem_format_of",
 ]
 
 PROBLEM_FIELDS = ("question", "answer", "reference_solution", "domain", "license", "source")
@@ -35,15 +37,19 @@ def _as_written(answer: str) -> str | None:
 
 
 def _after_hashes(answer: str) -> str | None:
-    return answer.rpartition("####")[2].strip() if "####" in answer else None
+    if "####" not in answer:
+        return None
+    return answer.rpartition("####")[2].strip()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shape:
-    """Where rows keep what we ask for: our field -> the dotted path of theirs; `metadata.NAME` keeps a column beside it.
+class ProblemFormat:
+    """The columns of a dataset: a mapping from Stepmark's fields to dotted paths in a row.
 
-    `read_answer` finds the reference answer in the text of `answer`; where there is none, it is what `reference_solution` states.
-    In `solutions`, a path that starts with `*.` stands for every column with such a part, and the column names the model.
+    `metadata.NAME` stores a column in the metadata under NAME. `read_answer` extracts the reference
+    answer from the text of `answer`; without that column, it is the final answer of
+    `reference_solution`. In `solutions`, a path that starts with `*.` stands for every column that
+    contains the rest of the path, and the name of the column is the name of the model.
     """
 
     columns: Mapping[str, str]
@@ -54,8 +60,13 @@ class Shape:
     source: str = ""
 
     def problem(self, row: Row) -> Problem:
-        """The row's problem; `UnusableError` when it has none."""
-        question = text_of(at(row.value, self.columns["question"]), self.columns["question"])
+        """Return the problem in a row.
+
+        Raises:
+            UnusableError: The row has no usable question or answer.
+        """
+        question_column = self.columns["question"]
+        question = text_of(value_at(row.value, question_column), question_column)
         answer = self._answer(row)
         return Problem(
             problem_id=problem_id_of(question, answer),
@@ -68,50 +79,54 @@ class Shape:
         )
 
     def _answer(self, row: Row) -> str | None:
-        answer = self._text("answer", row)
-        if answer is not None:
-            return self._read(answer)
-        solution = self._text("reference_solution", row)
-        return None if solution is None else final_answer(solution)
-
-    def _read(self, answer: str) -> str:
-        found = self.read_answer(answer)
-        if not found:
+        text = self._text("answer", row)
+        if text is None:
+            solution = self._text("reference_solution", row)
+            if solution is None:
+                return None
+            return final_answer(solution)
+        answer = self.read_answer(text)
+        if not answer:
             raise UnusableError(
-                self.columns["answer"], "states no final answer in the way of this shape"
+                self.columns["answer"], "does not state a final answer as this shape does"
             )
-        return found
+        return answer
 
     def _text(self, name: str, row: Row) -> str | None:
-        return number_or_text_at(row.value, self.columns[name]) if name in self.columns else None
+        if name not in self.columns:
+            return None
+        return number_or_text_at(row.value, self.columns[name])
 
 
-_PLAIN = Shape(
+_PLAIN = ProblemFormat(
     columns={"question": "question", "answer": "answer"},
     solutions={name: name for name in SOLUTION_FIELDS},
 )
 
-SHAPES: Mapping[str, Shape] = {
+PROBLEM_FORMATS: Mapping[str, ProblemFormat] = {
     # openai/grade-school-math: the answer is a worked solution that ends in "#### 18".
-    "gsm8k": Shape(
+    "gsm8k": ProblemFormat(
         columns={"question": "question", "answer": "answer"},
         read_answer=_after_hashes,
         domain="math",
     ),
-    # openai/grade-school-math, example_model_solutions.jsonl: one column per model, {"solution", "is_correct"}; answers end in "A: 18".
-    "gsm8k_solutions": Shape(
+    # openai/grade-school-math, example_model_solutions.jsonl: one column per model with the keys
+    # "solution" and "is_correct"; answers end in "A: 18".
+    "gsm8k_solutions": ProblemFormat(
         columns={"question": "question", "answer": "ground_truth"},
         solutions={"solution": "*.solution", "correct": "*.is_correct"},
         read_answer=final_answer,
         domain="math",
     ),
-    # hendrycks/math: the answer is in the last \boxed{} of the solution; derived sets add a column with the answer alone.
-    "math": Shape(
+    # hendrycks/math: the answer is in the last \boxed{} of the solution. Derived datasets add a
+    # column with the answer alone.
+    "math": ProblemFormat(
         columns={"question": "problem", "answer": "answer", "reference_solution": "solution"},
         domain="math",
     ),
-    # Qwen/ProcessBench (arXiv 2412.06559): no reference answer; the first wrong step as people marked it.
-    "processbench": Shape(
+    # Qwen/ProcessBench (arXiv 2412.06559): no reference answer; `label` is the first wrong step as
+    # marked by people.
+    "processbench": ProblemFormat(
         columns={"question": "problem"},
         solutions={
             "steps": "steps",
@@ -125,55 +140,81 @@ SHAPES: Mapping[str, Shape] = {
 }
 
 
-def shape_of(name: str, fields: Mapping[str, str], *, with_solutions: bool = False) -> Shape:
-    """The shape called `name` ("" for plain columns) with the user's own map laid over it; `ConfigError` for what cannot be."""
-    known = {key: shape for key, shape in SHAPES.items() if shape.solutions or not with_solutions}
-    if name and name not in known:
-        kind, others = (
-            ("shape with solutions", plugins.available("problems.shapes"))
-            if with_solutions
-            else ("shape", ())
-        )
+def problem_format_of(
+    name: str, fields: Mapping[str, str], *, with_solutions: bool = False
+) -> ProblemFormat:
+    """Return a format with the user's mapping of fields applied to it.
+
+    Args:
+        name: A key of `PROBLEM_FORMATS`; "" for plain columns.
+        fields: Paths by field name; they override those of the format.
+        with_solutions: Accept only formats with solutions, and map solution fields too.
+
+    Raises:
+        ConfigError: The name or a field is unknown.
+    """
+    problem_format = _PLAIN
+    if name:
+        problem_format = _named_format(name, with_solutions=with_solutions)
+    if not with_solutions:
+        _reject_unknown(fields, PROBLEM_FIELDS)
+        return replace(problem_format, columns={**problem_format.columns, **fields})
+    _reject_unknown(fields, (*PROBLEM_FIELDS, *SOLUTION_FIELDS))
+    columns = dict(problem_format.columns)
+    solutions = dict(problem_format.solutions)
+    for ours, theirs in fields.items():
+        # With solutions, metadata belongs to the trace.
+        if ours in SOLUTION_FIELDS or ours.startswith(METADATA):
+            solutions[ours] = theirs
+        else:
+            columns[ours] = theirs
+    return replace(problem_format, columns=columns, solutions=solutions)
+
+
+def _named_format(name: str, *, with_solutions: bool) -> ProblemFormat:
+    formats = dict(PROBLEM_FORMATS)
+    kind = "shape"
+    plugin_names: tuple[str, ...] = ()
+    if with_solutions:
+        formats = {key: value for key, value in PROBLEM_FORMATS.items() if value.solutions}
+        kind = "shape with solutions"
+        plugin_names = plugins.available("problems.shapes")
+    if name not in formats:
+        listing = ", ".join((*formats, *plugin_names))
         raise ConfigError(
-            f"no {kind} is called '{name}'; there are: {', '.join((*known, *others))}; or map your own columns with fields"
+            f"no {kind} is called '{name}'; there are: {listing};"
+            " or map your own columns with fields"
         )
-    _refuse_unknown(fields, (*PROBLEM_FIELDS, *(SOLUTION_FIELDS if with_solutions else ())))
-    shape = known[name] if name else _PLAIN
-    solutions = _solution_fields(fields) if with_solutions else {}
-    columns = {ours: theirs for ours, theirs in fields.items() if ours not in solutions}
-    return replace(
-        shape, columns={**shape.columns, **columns}, solutions={**shape.solutions, **solutions}
-    )
+    return formats[name]
 
 
 def metadata_of(row: Row, columns: Mapping[str, str]) -> Mapping[str, str]:
-    """What the row has of the columns that are to be kept beside."""
-    kept = {
-        ours.removeprefix(METADATA): theirs
-        for ours, theirs in columns.items()
-        if ours.startswith(METADATA)
-    }
-    values = {name: number_or_text_at(row.value, theirs) for name, theirs in kept.items()}
-    return {name: value for name, value in values.items() if value is not None}
+    """Return the values of the columns that are mapped to `metadata.NAME`, by NAME."""
+    metadata: dict[str, str] = {}
+    for ours, theirs in columns.items():
+        if ours.startswith(METADATA):
+            value = number_or_text_at(row.value, theirs)
+            if value is not None:
+                metadata[ours.removeprefix(METADATA)] = value
+    return metadata
 
 
-def needed_columns(shape: Shape, fields: Mapping[str, str]) -> Sequence[Sequence[str]]:
-    """Groups of alternative columns without which a file is of another shape: its question, and whatever the user named."""
-    named = [(theirs,) for ours, theirs in fields.items() if ours != "question"]
-    return [(shape.columns["question"],), *named]
+def needed_columns(
+    problem_format: ProblemFormat, fields: Mapping[str, str]
+) -> Sequence[Sequence[str]]:
+    """Return groups of alternative columns that every file of this format has.
+
+    These are the question and all columns that the user mapped.
+    """
+    mapped = [(theirs,) for ours, theirs in fields.items() if ours != "question"]
+    return [(problem_format.columns["question"],), *mapped]
 
 
-def _solution_fields(fields: Mapping[str, str]) -> Mapping[str, str]:
-    return {
-        ours: theirs
-        for ours, theirs in fields.items()
-        if ours in SOLUTION_FIELDS or ours.startswith(METADATA)
-    }
-
-
-def _refuse_unknown(fields: Mapping[str, str], known: tuple[str, ...]) -> None:
+def _reject_unknown(fields: Mapping[str, str], known_fields: tuple[str, ...]) -> None:
     for name in fields:
-        if name not in known and not (name.startswith(METADATA) and len(name) > len(METADATA)):
+        is_metadata = name.startswith(METADATA) and len(name) > len(METADATA)
+        if name not in known_fields and not is_metadata:
+            listing = ", ".join(known_fields)
             raise ConfigError(
-                f"fields: '{name}' is none of ours; there are: {', '.join(known)}, metadata.NAME"
+                f"fields: '{name}' is no field of Stepmark; there are: {listing}, metadata.NAME"
             )
