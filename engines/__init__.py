@@ -1,1 +1,1 @@
-"""Doors to a language model: one file per engine. The only room that knows vLLM."""
+"""Engines: one module per way to run a language model. Only this package imports vLLM."""

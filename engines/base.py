@@ -1,4 +1,4 @@
-"""What an engine is: a door to a language model that answers one request at a time, thousands of them at once."""
+"""The engine protocol: a language model that answers thousands of concurrent requests."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,11 +11,12 @@ __all__ = ["Completion", "Engine", "EngineWrapper", "Prompt", "Scored"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """What a model is asked: a request, and the opening of the model's own answer.
+    """A request, and the beginning of the model's answer.
 
-    A base model reads `text`; a chat model gets `user` as the user's turn and `prefix` as the unfinished start of its own turn, so a
-    completion is always a true continuation of `prefix`. An engine that can holds the answer to `schema`, a JSON schema; the others ignore
-    it, so whoever asks must read any answer.
+    A base model reads `text`. A chat model receives `user` as the turn of the user and `prefix` as
+    the unfinished beginning of its own turn, so a completion always continues `prefix` directly.
+    `schema` is a JSON schema; engines that support it restrict the answer to it, and the others
+    ignore it. Callers must therefore handle any answer.
     """
 
     user: str
@@ -33,8 +34,9 @@ class Prompt:
 class Completion:
     """One sample: the text after the prompt, without the stop string that ended it.
 
-    `finish_reason` is "stop" (the model ended, or a stop string was met) or "length" (cut at max_tokens or at the context's end).
-    Prompt tokens are counted on the first completion of a request only, since n samples share one prompt.
+    `finish_reason` is "stop" (the model ended, or a stop string occurred) or "length" (cut at
+    max_tokens or at the end of the context). Prompt tokens are counted on the first completion of a
+    request only, since n samples share one prompt.
     """
 
     text: str
@@ -46,10 +48,11 @@ class Completion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scored:
-    """How likely a model holds a given text, token by token.
+    """The log-probabilities of a text under a model.
 
-    `logprobs` are natural logarithms, at temperature 1, each token given all before it. Prompt tokens are all that were read: nothing is
-    generated. Engines that read the whole text anew for this count nothing as cached.
+    `logprobs` has one natural logarithm per token, at temperature 1, conditioned on all tokens
+    before it. Nothing is generated: `prompt_tokens` counts all tokens that were read. An engine
+    that computes the complete text again reports no cached tokens.
     """
 
     logprobs: tuple[float, ...]
@@ -58,63 +61,80 @@ class Scored:
 
 
 class Engine(Protocol):
-    """A language model. Frozen dataclasses implement it; what must be started is started on first use and ended by `close`."""
+    """A language model.
+
+    Frozen dataclasses implement it. Processes and connections start on first use and end in
+    `close`.
+    """
 
     @property
     def model_name(self) -> str:
-        """What is written into `traces.model`."""
+        """The name in the column `traces.model`."""
         ...
 
     @property
     def identity(self) -> str:
-        """A digest of whatever could change what the model writes (weights, revision, options), not of where it runs."""
+        """A digest of everything that can change the output (weights, revision, options).
+
+        It does not depend on where the model runs.
+        """
         ...
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
-        """`sampling.n` independent completions of one prompt, in a stable order.
+        """Return `sampling.n` independent completions of one prompt, in a stable order.
 
-        Raises `EngineError`: retryable when the model may answer later (down, busy, timed out), not when it never will (prompt too long,
-        refused). Safe to call thousands of times at once on one event loop; cancelling the call frees its place.
+        Thousands of concurrent calls on one event loop are safe. Cancelling a call frees its slot.
+
+        Raises:
+            EngineError: Retryable if the model may answer later (down, busy, timeout); not
+                retryable if it never will (prompt too long, request rejected).
         """
         ...
 
     async def score(self, prompt: Prompt, continuation: str) -> Scored:
-        """How likely the model is to go on from the prompt with `continuation`, which is not empty; nothing is drawn.
+        """Return the log-probabilities of `continuation` after the prompt, without sampling.
 
-        Prompt and continuation are cut into tokens together, as the model would have read them, and every token that holds anything of the
-        continuation counts as its own: of "is " and "42", the token " 4". To leave the space in the continuation changes nothing then.
-        Raises as `complete` does; `ConfigError` where a server cannot tell.
+        Prompt and continuation are tokenized together. Every token that contains a character of the
+        continuation is included: for "is " and "42", the token " 4". The result is therefore the
+        same if the space belongs to the continuation. `continuation` must not be empty.
+
+        Raises:
+            EngineError: As `complete` does.
+            ConfigError: The server does not return log-probabilities of a prompt.
         """
         ...
 
     async def close(self) -> None:
-        """Give back processes, sockets and memory; the engine starts again if asked again."""
+        """Release processes, sockets and memory. A later call starts the engine again."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineWrapper:
-    """An engine that asks another one for all it is asked for: who counts, keeps or watches what passes through overrides what passes."""
+    """An engine that delegates every call to another engine.
+
+    Subclass it to count, cache or record calls.
+    """
 
     engine: Engine
 
     @property
     def model_name(self) -> str:
-        """The other engine's."""
+        """The name of the wrapped engine."""
         return self.engine.model_name
 
     @property
     def identity(self) -> str:
-        """The other engine's: to pass through here changes no result."""
+        """The identity of the wrapped engine, because a wrapper changes no result."""
         return self.engine.identity
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
-        """The other engine's answer."""
+        """Return the completions of the wrapped engine."""
         return await self.engine.complete(prompt, sampling)
 
     async def score(self, prompt: Prompt, continuation: str) -> Scored:
-        """The other engine's."""
+        """Return the score of the wrapped engine."""
         return await self.engine.score(prompt, continuation)
 
     async def close(self) -> None:
-        """Nothing: who made the other engine closes it."""
+        """Do nothing: the owner of the wrapped engine closes it."""

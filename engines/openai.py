@@ -1,7 +1,7 @@
-"""Any server that speaks OpenAI's API: vLLM, SGLang, llama.cpp, or a provider; several replicas share the load.
+"""Any server with the API of OpenAI: vLLM, SGLang, llama.cpp or a provider, also as replicas.
 
-What the server's weights are cannot be seen from here: a server that changes them under the same model name must be given another
-`model`, or old and new results mix.
+The server does not reveal its weights. A server that changes them under the same model name needs
+another `model` here; otherwise old and new results are mixed.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias, TypeVar, cast
 from urllib.parse import urlsplit
 
-import httpx2  # what openai is built on; only its limits are set here
+import httpx2  # the HTTP client below openai; used only to set its limits
 import openai
 from openai import AsyncOpenAI
 from openai.types import CompletionUsage
@@ -23,8 +23,8 @@ from openai.types.completion_choice import Logprobs
 from pydantic import Field
 
 from engines.base import Completion, Prompt, Scored
-from engines.runtime.last_tokens import ending
-from engines.runtime.request_splitting import in_parts
+from engines.runtime.last_tokens import logprobs_of_ending
+from engines.runtime.request_splitting import complete_in_parts
 from stepmark.errors import ConfigError, EngineError
 from stepmark.identity import fingerprint, operational
 from stepmark.records import Sampling
@@ -32,32 +32,43 @@ from stepmark.records import Sampling
 __all__ = ["OpenAI"]
 
 CONNECT_SECONDS = 10.0
+# Errors after which another server, or the same one later, may answer.
 BUSY = (
     openai.APIConnectionError,
     openai.RateLimitError,
     openai.InternalServerError,
     openai.ConflictError,
 )
-MENDABLE = (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError)
-# What a server that answers at all may still say when it wants to be asked again.
-REQUEST_TIMEOUT = 408
+# Errors that the user can fix in the run file or the environment.
+USER_ERRORS = (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError)
+# The only other status with which a server asks for a later retry.
+REQUEST_TIMEOUT_STATUS = 408
+# Open files that are no connections to servers.
 SPARE_FILES = 256
-MOST_TOKENS = 2**40
-UNTOLD = "engines.openai: the server tells no log-probabilities of a prompt; vLLM's does, and with api = 'completions' those that can echo"
+# A larger count of tokens in a reply is an error of the server.
+MAX_TOKEN_COUNT = 2**40
+NO_PROMPT_LOGPROBS = (
+    "engines.openai: the server does not return prompt log-probabilities; vLLM does, and with"
+    " api = 'completions' so do servers that support `echo`"
+)
 
 T = TypeVar("T")
 Token: TypeAlias = tuple[str, float | None]
-"""Its text and its log-probability."""
+"""The text and the log-probability of a token."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpenAI:
-    """A model behind one or more equal servers, asked in turn; a server that does not answer is passed over.
+    """A model behind one or more equal servers, which are used in turn.
 
-    `api = "chat"` sends the prompt as turns, "completions" as plain text. `continuation` says how a chat server is told to go on with
-    its own unfinished turn: "vllm" (also SGLang: `continue_final_message`), "prefix" (a flag on the message: DeepSeek, Mistral), or
-    "none": prompts with a prefix are refused. Parameters that a server does not know are named in `omit`; one that gives a single
-    choice per request wants `max_n = 1`. Tokens of a request with several choices are known in total only and are split evenly.
+    A server that does not answer is skipped.
+
+    `api = "chat"` sends the prompt as turns, "completions" as plain text. `continuation` selects
+    how a chat server is asked to continue its own unfinished turn: "vllm" (also SGLang:
+    `continue_final_message`), "prefix" (a flag on the message: DeepSeek, Mistral), or "none", which
+    rejects prompts with a prefix. List parameters that a server does not support in `omit`, and set
+    `max_n = 1` for a server that returns a single choice per request. A server reports only the
+    total tokens of a request with several choices; they are split evenly.
     """
 
     version: ClassVar[int] = 1
@@ -71,45 +82,57 @@ class OpenAI:
     extra_body: Mapping[str, Any] = field(default_factory=dict)
     base_urls: tuple[str, ...] = operational(default=("http://127.0.0.1:8000/v1",))
     api_key_env: str = operational(default="")
-    """Name of the environment variable that holds the key; empty when the server wants none."""
+    """The environment variable with the key; empty if the server needs none."""
     concurrency: Annotated[int, Field(ge=1, le=65536)] = operational(default=2048)
     timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] = operational(default=600.0)
-    """Seconds for one answer."""
+    """Seconds until one answer must be complete."""
     retries: Annotated[int, Field(ge=0)] = operational(default=4)
 
     def __post_init__(self) -> None:
         if not self.base_urls:
             raise ConfigError(
-                "engines.openai: base_urls is empty; give at least one, such as http://127.0.0.1:8000/v1"
+                "engines.openai: base_urls is empty; give at least one,"
+                " such as http://127.0.0.1:8000/v1"
             )
         for url in self.base_urls:
             _check_url(url)
 
     @property
     def model_name(self) -> str:
-        """The name that the server knows the model by."""
+        """The name of the model on the server."""
         return self.model
 
     @property
     def identity(self) -> str:
-        """The fields that change results; the servers' addresses are no part of it."""
+        """A digest of the fields that change results, without the addresses of the servers."""
         return fingerprint(self)
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
-        """Ask one server; `ConfigError` when the key, the address or the model's name is refused."""
-        self._refuse_prefix(prompt)
-        return await in_parts(lambda part: self._ask(prompt, part), sampling, self.max_n)
+        """Return completions from one server.
+
+        Raises:
+            EngineError: See `Engine.complete`.
+            ConfigError: The server rejects the key, the address or the name of the model.
+        """
+        self._check_prefix(prompt)
+        return await complete_in_parts(
+            lambda part: self._complete_part(prompt, part), sampling, self.max_n
+        )
 
     async def score(self, prompt: Prompt, continuation: str) -> Scored:
-        """Have the server echo a plain text with log-probabilities, or tell those of its turns as vLLM's `prompt_logprobs` does.
+        """Score the continuation.
 
-        `ConfigError` when it answers without them.
+        With `api = "completions"` the server echoes the plain text with log-probabilities; with
+        "chat" it returns `prompt_logprobs`, as vLLM does.
+
+        Raises:
+            ConfigError: The reply contains no log-probabilities.
         """
-        whole = replace(prompt, prefix=prompt.prefix + continuation)
-        self._refuse_prefix(whole)
-        tokens, usage = await self._answered(lambda client: self._read(client, whole))
+        full_prompt = replace(prompt, prefix=prompt.prefix + continuation)
+        self._check_prefix(full_prompt)
+        tokens, usage = await self._request(lambda client: self._read(client, full_prompt))
         return Scored(
-            logprobs=ending(tokens, continuation),
+            logprobs=logprobs_of_ending(tokens, continuation),
             prompt_tokens=_prompt_tokens(usage),
             cached_tokens=_cached_tokens(usage),
         )
@@ -122,65 +145,72 @@ class OpenAI:
         for client in state.pop("_clients", ()):
             await client.close()
 
-    async def _ask(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
-        completions = await self._answered(lambda client: self._send(client, prompt, sampling))
+    async def _complete_part(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
+        completions = await self._request(lambda client: self._send(client, prompt, sampling))
         if len(completions) != sampling.n:
             raise EngineError(
-                f"the server gave {len(completions)} of {sampling.n} choices; set max_n = 1",
+                f"the server returned {len(completions)} of {sampling.n} choices; set max_n = 1",
                 retryable=False,
             )
         return completions
 
-    async def _answered(self, send: Callable[[AsyncOpenAI], Awaitable[T]]) -> T:
+    async def _request(self, send: Callable[[AsyncOpenAI], Awaitable[T]]) -> T:
+        """Return the answer to a request within the limit of concurrency.
+
+        The exceptions of the client library become errors of Stepmark.
+        """
         async with self._slots:
             try:
                 return await self._first_answer(send)
             except openai.APIError as error:
                 raise _translated(error) from error
-            except (
-                ValueError,
-                TypeError,
-                AttributeError,
-                LookupError,
-            ) as error:  # what a proxy says in the server's place, say
+            # A reply of another shape, such as the error page of a proxy. The client library does
+            # not validate replies, so they fail where they are used.
+            except (ValueError, TypeError, AttributeError, LookupError) as error:
                 raise EngineError(
                     f"not understood: the reply is no completion ({type(error).__name__})",
                     retryable=True,
                 ) from error
 
     async def _first_answer(self, send: Callable[[AsyncOpenAI], Awaitable[T]]) -> T:
-        """Try each server once, and the last in turn `retries` times more, waiting as long as it asks."""
+        """Try each server once, and the last one `retries` more times.
+
+        The client library waits between retries, as long as the server demands.
+        """
         start = next(self._turns)
-        *others, last = self._clients[start:] + self._clients[:start]
-        for client in others:
+        *first_clients, last_client = self._clients[start:] + self._clients[:start]
+        for client in first_clients:
             try:
                 return await send(client.with_options(max_retries=0))
             except BUSY:
                 continue
-        return await send(last)
+        return await send(last_client)
 
     async def _send(
         self, client: AsyncOpenAI, prompt: Prompt, sampling: Sampling
     ) -> Sequence[Completion]:
+        body = self._body(prompt, sampling)
+        choices: list[tuple[str, str | None]] = []
         if self.api == "completions":
             plain = await client.completions.create(
-                model=self.model, prompt=prompt.text, extra_body=self._body(prompt, sampling)
+                model=self.model, prompt=prompt.text, extra_body=body
             )
-            return _completions([(c.text, c.finish_reason) for c in plain.choices], plain.usage)
+            for plain_choice in plain.choices:
+                choices.append((plain_choice.text, plain_choice.finish_reason))
+            return _completions(choices, plain.usage)
         chat = await client.chat.completions.create(
             model=self.model,
-            messages=cast(
-                Any, self._messages(prompt)
-            ),  # `prefix` is no part of OpenAI's own messages
-            extra_body=self._body(prompt, sampling) | self._continue(prompt),
+            messages=cast(Any, self._messages(prompt)),  # OpenAI's types have no `prefix`
+            extra_body=body | self._continuation_flags(prompt),
         )
-        return _completions(
-            [(c.message.content or "", c.finish_reason) for c in chat.choices], chat.usage
-        )
+        for choice in chat.choices:
+            choices.append((choice.message.content or "", choice.finish_reason))
+        return _completions(choices, chat.usage)
 
     async def _read(
         self, client: AsyncOpenAI, prompt: Prompt
     ) -> tuple[Sequence[Token], CompletionUsage | None]:
+        """Return the tokens of a prompt with their log-probabilities."""
         if self.api == "completions":
             plain = await client.completions.create(
                 model=self.model,
@@ -190,50 +220,61 @@ class OpenAI:
                 max_tokens=0,
                 extra_body=dict(self.extra_body),
             )
-            return _echoed(plain.choices[0].logprobs), plain.usage
+            return _echoed_tokens(plain.choices[0].logprobs), plain.usage
+        # A chat server must generate at least one token, which is discarded.
+        body = {self.length_parameter: 1, "prompt_logprobs": 0} | dict(self.extra_body)
         chat = await client.chat.completions.create(
             model=self.model,
             messages=cast(Any, self._messages(prompt)),
-            extra_body={self.length_parameter: 1, "prompt_logprobs": 0}
-            | dict(self.extra_body)
-            | self._continue(prompt),
+            extra_body=body | self._continuation_flags(prompt),
         )
-        return _told((chat.model_extra or {}).get("prompt_logprobs")), chat.usage
+        extra_fields = chat.model_extra or {}
+        return _prompt_tokens_of_vllm(extra_fields.get("prompt_logprobs")), chat.usage
 
-    def _refuse_prefix(self, prompt: Prompt) -> None:
+    def _check_prefix(self, prompt: Prompt) -> None:
         if self.api == "chat" and prompt.prefix and self.continuation == "none":
             raise EngineError(
-                "this server cannot continue an answer; use api = 'completions' or another continuation",
+                "this server cannot continue an answer;"
+                " use api = 'completions' or another continuation",
                 retryable=False,
             )
 
     def _body(self, prompt: Prompt, sampling: Sampling) -> dict[str, Any]:
-        known = {
+        """Return the parameters of a request; `extra_body` overrides them."""
+        parameters: dict[str, Any] = {
             "n": sampling.n,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "seed": sampling.seed,
             self.length_parameter: sampling.max_tokens,
         }
-        stop = {"stop": list(sampling.stop)} if sampling.stop else {}
-        form = {"response_format": _response_format(prompt.schema)} if prompt.schema else {}
-        return {
-            key: value for key, value in (known | stop | form).items() if key not in self.omit
-        } | dict(self.extra_body)
+        if sampling.stop:
+            parameters["stop"] = list(sampling.stop)
+        if prompt.schema:
+            parameters["response_format"] = _response_format(prompt.schema)
+        for name in self.omit:
+            parameters.pop(name, None)
+        return parameters | dict(self.extra_body)
 
     def _messages(self, prompt: Prompt) -> list[Mapping[str, object]]:
-        flag = {"prefix": True} if self.continuation == "prefix" else {}
-        system: Mapping[str, object] = {"role": "system", "content": prompt.system}
-        opening: Mapping[str, object] = {"role": "assistant", "content": prompt.prefix, **flag}
-        user: Mapping[str, object] = {"role": "user", "content": prompt.user}
-        return [*[system] * bool(prompt.system), user, *[opening] * bool(prompt.prefix)]
+        messages: list[Mapping[str, object]] = []
+        if prompt.system:
+            messages.append({"role": "system", "content": prompt.system})
+        messages.append({"role": "user", "content": prompt.user})
+        if prompt.prefix:
+            answer: dict[str, object] = {"role": "assistant", "content": prompt.prefix}
+            if self.continuation == "prefix":
+                answer["prefix"] = True
+            messages.append(answer)
+        return messages
 
-    def _continue(self, prompt: Prompt) -> dict[str, object]:
+    def _continuation_flags(self, prompt: Prompt) -> dict[str, object]:
         if not prompt.prefix or self.continuation != "vllm":
             return {}
         return {"continue_final_message": True, "add_generation_prompt": False}
 
-    # Started on first use; cached properties live in the instance's dictionary, which being frozen leaves alone.
+    # Created on first use. A frozen dataclass allows cached properties, since these write to the
+    # instance dictionary directly.
     @cached_property
     def _clients(self) -> list[AsyncOpenAI]:
         _allow_open_files(self.concurrency + SPARE_FILES)
@@ -264,55 +305,81 @@ class OpenAI:
 def _completions(
     choices: Sequence[tuple[str, str | None]], usage: CompletionUsage | None
 ) -> Sequence[Completion]:
-    """`TypeError` where the server's types are not the API's: the client does not check them."""
-    if not all(
-        isinstance(text, str) and isinstance(reason, str | None) for text, reason in choices
-    ):
-        raise TypeError("text or finish_reason")
-    generated = _count(usage.completion_tokens if usage else 0)
-    return [
-        Completion(
+    """Return the completions of a reply.
+
+    Raises:
+        TypeError: A value has another type than in the API. The client library does not check.
+    """
+    for text, reason in choices:
+        if not isinstance(text, str) or not isinstance(reason, str | None):
+            raise TypeError("text or finish_reason")
+    generated = 0
+    if usage:
+        generated = _checked_count(usage.completion_tokens)
+    completions: list[Completion] = []
+    for index, (text, reason) in enumerate(choices):
+        # An even share of the tokens; the first choices receive the remainder.
+        tokens = generated // len(choices)
+        if index < generated % len(choices):
+            tokens += 1
+        completion = Completion(
             text=text,
             finish_reason=reason or "length",
             prompt_tokens=_prompt_tokens(usage),
             cached_tokens=_cached_tokens(usage),
-            generated_tokens=generated // len(choices) + (index < generated % len(choices)),
+            generated_tokens=tokens,
         )
-        for index, (text, reason) in enumerate(choices)
-    ]
+        completions.append(completion)
+    return completions
 
 
-def _echoed(logprobs: Logprobs | None) -> Sequence[Token]:
+def _echoed_tokens(logprobs: Logprobs | None) -> Sequence[Token]:
     if logprobs is None or not logprobs.tokens or not logprobs.token_logprobs:
-        raise ConfigError(UNTOLD)
-    return list(zip(logprobs.tokens, map(_logprob, logprobs.token_logprobs), strict=True))
+        raise ConfigError(NO_PROMPT_LOGPROBS)
+    values = map(_checked_logprob, logprobs.token_logprobs)
+    return list(zip(logprobs.tokens, values, strict=True))
 
 
-def _told(entries: Any) -> Sequence[Token]:
-    """What vLLM calls `prompt_logprobs`: nothing for the first token, then for each by its id what is known of it, and of no other."""
+def _prompt_tokens_of_vllm(entries: Any) -> Sequence[Token]:
+    """Return the tokens in vLLM's `prompt_logprobs`.
+
+    The entry of the first token is null. Every other entry maps the id of the token to its text and
+    log-probability, and contains no alternatives.
+    """
     if not entries:
-        raise ConfigError(UNTOLD)
-    known = [
-        next(iter(entry.values())) if entry else {"decoded_token": "", "logprob": None}
-        for entry in entries
-    ]
-    return [(str(token["decoded_token"] or ""), _logprob(token["logprob"])) for token in known]
+        raise ConfigError(NO_PROMPT_LOGPROBS)
+    tokens: list[Token] = []
+    for entry in entries:
+        if not entry:
+            tokens.append(("", None))
+            continue
+        token = next(iter(entry.values()))
+        tokens.append((str(token["decoded_token"] or ""), _checked_logprob(token["logprob"])))
+    return tokens
 
 
-def _logprob(value: object) -> float | None:
-    """`TypeError` where the server says anything else."""
+def _checked_logprob(value: object) -> float | None:
     if not isinstance(value, float | int | None):
         raise TypeError("logprob")
     return value
 
 
 def _prompt_tokens(usage: CompletionUsage | None) -> int:
-    return _count(usage.prompt_tokens if usage else 0)
+    if not usage:
+        return 0
+    return _checked_count(usage.prompt_tokens)
 
 
 def _cached_tokens(usage: CompletionUsage | None) -> int:
-    details = usage and usage.prompt_tokens_details
-    return _count((details and details.cached_tokens) or 0)
+    if not usage or not usage.prompt_tokens_details:
+        return 0
+    return _checked_count(usage.prompt_tokens_details.cached_tokens or 0)
+
+
+def _checked_count(tokens: object) -> int:
+    if not isinstance(tokens, int) or not 0 <= tokens <= MAX_TOKEN_COUNT:
+        raise TypeError("usage")
+    return tokens
 
 
 def _response_format(schema: str) -> Mapping[str, object]:
@@ -322,68 +389,79 @@ def _response_format(schema: str) -> Mapping[str, object]:
     }
 
 
-def _count(tokens: object) -> int:
-    if not isinstance(tokens, int) or not 0 <= tokens <= MOST_TOKENS:
-        raise TypeError("usage")
-    return tokens
-
-
 def _translated(error: openai.APIError) -> EngineError | ConfigError:
-    says = " ".join(str(error).split())
-    where = f" by {error.request.url}"
-    if isinstance(error, MENDABLE):
+    """Return the error of Stepmark for an exception of the client library."""
+    message = " ".join(str(error).split())
+    url = error.request.url
+    if isinstance(error, USER_ERRORS):
         return ConfigError(
-            f"engines.openai: refused{where}: {says}; check base_urls, model and api_key_env"
+            f"engines.openai: refused by {url}: {message}; check base_urls, model and api_key_env"
         )
     if isinstance(error, openai.APIStatusError):
-        retryable = isinstance(error, BUSY) or error.status_code == REQUEST_TIMEOUT
-        return EngineError(f"refused{where}: {says}", retryable=retryable)
+        retryable = isinstance(error, BUSY) or error.status_code == REQUEST_TIMEOUT_STATUS
+        return EngineError(f"refused by {url}: {message}", retryable=retryable)
     if isinstance(error, openai.APIConnectionError):
         return EngineError(
-            f"no answer from {error.request.url}: {says} Is the server running there?",
+            f"no answer from {url}: {message} Is the server running there?",
             retryable=True,
         )
-    return EngineError(f"not understood{where}: {says}", retryable=False)
+    return EngineError(f"not understood by {url}: {message}", retryable=False)
 
 
 def _check_url(url: str) -> None:
+    if not _is_usable_url(url):
+        raise ConfigError(
+            f"engines.openai: {url!r} in base_urls is no address;"
+            " write it as http://127.0.0.1:8000/v1"
+        )
+
+
+def _is_usable_url(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        usable = (
-            parts.scheme in ("http", "https")
-            and bool(parts.hostname)
-            and parts.port != 0
-            and url.isprintable()
-        )
-    except ValueError:  # brackets that do not close, a port of six digits
-        usable = False
-    if not usable:
-        raise ConfigError(
-            f"engines.openai: {url!r} in base_urls is no address; write it as http://127.0.0.1:8000/v1"
-        )
+        port = parts.port
+    except ValueError:  # unbalanced brackets, or a port that is too large
+        return False
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return False
+    return port != 0 and url.isprintable()
 
 
 def _key(variable: str) -> str:
+    """Return the key in an environment variable.
+
+    Raises:
+        ConfigError: The variable is unset, or its content cannot be sent in a header.
+    """
     if not variable:
+        # The client library requires a key, and would otherwise read one from the environment.
         return "none"
     key = os.environ.get(variable, "")
     if not key:
         raise ConfigError(
-            f"engines.openai: the environment variable {variable} holds no key; set it, or leave api_key_env empty"
+            f"engines.openai: the environment variable {variable} contains no key;"
+            " set it, or leave api_key_env empty"
         )
     if not (key.isascii() and key.isprintable()):
         raise ConfigError(
-            f"engines.openai: the environment variable {variable} holds no key: it has characters that keys have not"
+            f"engines.openai: the environment variable {variable} contains no key:"
+            " it has characters that do not occur in keys"
         )
     return key
 
 
 def _allow_open_files(count: int) -> None:
-    """Each connection is an open file, and the usual limit of 1024 is below the default concurrency."""
-    if sys.platform != "win32":
-        import resource
+    """Raise the limit of open files to `count`, or as far as the system allows.
 
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
-        if soft != resource.RLIM_INFINITY and soft < wanted:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    Each connection is an open file, and the usual limit of 1024 is below the default concurrency.
+    """
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    target = count
+    if hard != resource.RLIM_INFINITY:
+        target = min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < target:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))

@@ -1,7 +1,8 @@
-"""The model in the box: a few million parameters on the CPU, no GPU and no server; the same run gives the same text.
+"""The included model: a few million parameters on the CPU, without GPU or server, and reproducible.
 
-Requests are independent of each other: a sample depends on the weights, the prompt and the sampling alone, so runs repeat exactly on
-one kind of processor. Child i of a request is not what a request of one with seed + i would give: rows share one random stream.
+A sample depends on the weights, the prompt and the sampling alone, never on other requests. Runs
+therefore repeat exactly on one kind of processor. Completion i of a request differs from a request
+of one completion with seed + i, because the rows of a batch share one random stream.
 """
 
 import asyncio
@@ -18,29 +19,30 @@ from pydantic import Field
 
 from engines.base import Completion, Prompt, Scored
 from engines.runtime import ctranslate2_model as _ct2
-from engines.runtime.request_splitting import in_parts
+from engines.runtime.request_splitting import complete_in_parts
 from stepmark.errors import EngineError
 from stepmark.identity import fingerprint, operational
 from stepmark.records import Sampling
 
 __all__ = ["Pocket"]
 
-# The types of CTranslate2 that every CPU has or falls back from.
+# The types of CTranslate2 that every CPU supports, or replaces by another one.
 ComputeType = Literal[
     "float32", "int8", "int8_float32", "int8_bfloat16", "int16", "bfloat16", "auto", "default"
 ]
 SHIPPED = Path(__file__).with_name("pocket_model")
-# Rows drawn together: beyond 16 a core gains little, and a large request should keep all cores busy.
-ROWS = 16
+# Rows of one batch. More than 16 gain little on a core, and a large request should use all cores.
+MAX_ROWS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pocket:
-    """A small Llama-like model on CTranslate2, the shipped one unless `model` names another folder.
+    """A small Llama-like model on CTranslate2, the included one unless `model` names a folder.
 
-    The folder is laid out as on the Hugging Face Hub, with CTranslate2's conversion in its subfolder `ctranslate2`. Its tokenizer's
-    decoder must join tokens without adding or dropping spaces (`Fuse`, `ByteLevel`). One draw runs per worker, the rest wait their
-    turn in order of arrival; `workers = 0` means one per core.
+    The folder has the layout of the Hugging Face Hub, with the CTranslate2 conversion in its
+    subfolder `ctranslate2`. The decoder of its tokenizer must join tokens without adding or
+    removing spaces (`Fuse`, `ByteLevel`). Each worker processes one batch at a time; other requests
+    wait in the order of their arrival. `workers = 0` means one worker per core.
     """
 
     version: ClassVar[int] = 1
@@ -51,58 +53,70 @@ class Pocket:
 
     @property
     def model_name(self) -> str:
-        """The folder's name; "pocket" for the shipped model."""
-        return self._folder.name if self.model else "pocket"
+        """The name of the folder; "pocket" for the included model."""
+        if self.model:
+            return self._folder.name
+        return "pocket"
 
     @cached_property
     def identity(self) -> str:
-        """What the weights and the tokenizer say, wherever they lie."""
+        """A digest of the weights and the tokenizer, independent of the path of the folder."""
         return fingerprint(self, _ct2.weights_digest(self._folder))
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
-        """Continue the prompt's plain text; cancelling stops rows within a token. Never retryable: there is nothing to wait for."""
+        """Continue the prompt as plain text. Cancelling stops the rows within one token.
+
+        Errors are never retryable, because a second try could not succeed.
+        """
         tokens = self._model.encode(prompt.text)
-        self._refuse_too_many(tokens)
-        return await in_parts(lambda part: self._draw(tokens, part), sampling, ROWS)
+        self._check_length(tokens)
+        return await complete_in_parts(lambda part: self._draw(tokens, part), sampling, MAX_ROWS)
 
     async def score(self, prompt: Prompt, continuation: str) -> Scored:
-        """One pass over the plain text; takes its turn among the draws."""
-        tokens, last = self._model.encode_ending(prompt.text + continuation, len(continuation))
-        self._refuse_too_many(tokens)
+        """Score the continuation in one pass, in the same queue as completions."""
+        text = prompt.text + continuation
+        tokens, last = self._model.encode_ending(text, len(continuation))
+        self._check_length(tokens)
         logprobs = await asyncio.get_running_loop().run_in_executor(
             self._pool, self._model.score, tokens, last
         )
         return Scored(logprobs=logprobs, prompt_tokens=len(tokens), cached_tokens=0)
 
     async def close(self) -> None:
-        """End the worker threads; calls that still wait are cancelled."""
+        """End the worker threads; waiting calls are cancelled."""
         state = vars(self)
         if "_pool" in state:
             state.pop("_pool").shutdown(wait=False, cancel_futures=True)
         state.pop("_model", None)
 
     async def _draw(self, tokens: list[str], sampling: Sampling) -> Sequence[Completion]:
-        loop, cancelled = asyncio.get_running_loop(), threading.Event()
+        loop = asyncio.get_running_loop()
+        cancelled = threading.Event()
         try:
-            drawn = await loop.run_in_executor(
+            samples = await loop.run_in_executor(
                 self._pool, self._model.draw, tokens, sampling, cancelled
             )
         finally:
+            # A thread cannot be cancelled; it checks this event after every token.
             cancelled.set()
-        return [_completion(sample, len(tokens)) for sample in drawn]
+        return [_completion(sample, len(tokens)) for sample in samples]
 
-    def _refuse_too_many(self, tokens: list[str]) -> None:
+    def _check_length(self, tokens: list[str]) -> None:
         if len(tokens) >= self._model.context:
             raise EngineError(
-                f"the prompt has {len(tokens)} tokens, the model's context {self._model.context}",
+                f"the prompt has {len(tokens)} tokens,"
+                f" the context of the model has {self._model.context}",
                 retryable=False,
             )
 
     @property
     def _folder(self) -> Path:
-        return Path(self.model).expanduser() if self.model else SHIPPED
+        if self.model:
+            return Path(self.model).expanduser()
+        return SHIPPED
 
-    # Started on first use; cached properties live in the instance's dictionary, which being frozen leaves alone.
+    # Created on first use. A frozen dataclass allows cached properties, since these write to the
+    # instance dictionary directly.
     @cached_property
     def _model(self) -> _ct2.Model:
         return _ct2.load(self._folder, self.compute_type, self._threads)
@@ -116,10 +130,13 @@ class Pocket:
         return self.workers or os.cpu_count() or 1
 
 
-def _completion(sample: _ct2.Drawn, prompt_tokens: int) -> Completion:
+def _completion(sample: _ct2.Sample, prompt_tokens: int) -> Completion:
+    finish_reason = "length"
+    if sample.ended:
+        finish_reason = "stop"
     return Completion(
         text=sample.text,
-        finish_reason="stop" if sample.ended else "length",
+        finish_reason=finish_reason,
         prompt_tokens=prompt_tokens,
         cached_tokens=0,
         generated_tokens=sample.tokens,

@@ -1,4 +1,4 @@
-"""A fake model that says what it is told: for tests, examples and trying a method without a model; no weights, no network."""
+"""A fake model with scripted replies, for tests, examples and trials: no weights, no network."""
 
 import asyncio
 import math
@@ -18,19 +18,24 @@ __all__ = ["Scripted"]
 
 TOKEN = re.compile(r"\s*\S+|\s+$")
 NEVER = -50.0
-"""The log-probability of what no reply says."""
+"""The log-probability of a token with which no reply continues."""
+# Characters of a prompt in an error message.
+EXCERPT = 60
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scripted:
-    """Replies from a table or from a function; sampling never changes what is said, only where it is cut.
+    """Replies from a table or from a function.
 
-    A table's key is a text to look for in the prompt: of the keys found the longest wins, and the key "" fits every prompt. Sample i
-    of a request gets the key's i-th reply, starting over when they run out. `respond(prompt, sampling, index)`, which only code can
-    set, comes before the table; it may raise `EngineError`, or return a `Completion` that is passed on untouched. A token is a word
-    with the white space before it.
+    Sampling never changes a reply, only where it is cut. A key of the table is a text that the
+    prompt contains: the longest matching key is used, and the key "" matches every prompt. Sample i
+    of a request is the i-th reply of the key, starting again after the last one. `respond(prompt,
+    sampling, index)` can be set only in code and has priority over the table. It may raise
+    `EngineError`, or return a `Completion`, which is returned unchanged. A token is a word with the
+    white space before it.
 
-    A text is as likely as the share of a key's replies that open with it; of a function's, as the one at temperature 0 makes it.
+    The probability of a text is the share of the replies of a key that start with it. With
+    `respond`, there is one reply, that at temperature 0.
     """
 
     version: ClassVar[int] = 1
@@ -38,11 +43,13 @@ class Scripted:
     replies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     finish_reason: str = "stop"
     context: int = 4096
-    """Tokens that a prompt must stay below."""
+    """The context size: a prompt must have fewer tokens."""
     error: str = ""
-    """When set, every call fails with this message."""
+    """If set, every call fails with this message."""
     retryable: bool = True
-    respond: Callable[[Prompt, Sampling, int], str | Completion] | None = operational(default=None)  # noqa: RUF009 - a dataclass field
+    respond: Callable[[Prompt, Sampling, int], str | Completion] | None = operational(  # noqa: RUF009 - it returns a dataclass field
+        default=None
+    )
     delay: Annotated[float, Field(ge=0)] = operational(default=0.0)
     """Seconds before each answer."""
 
@@ -53,41 +60,56 @@ class Scripted:
 
     @property
     def identity(self) -> str:
-        """The table, and the function's name: what the function does is not seen."""
-        respond = self.respond
-        return fingerprint(
-            self, *(str(getattr(respond, part, "")) for part in ("__module__", "__qualname__"))
-        )
+        """A digest of the table and the name of the function, but not of its code."""
+        module = str(getattr(self.respond, "__module__", ""))
+        name = str(getattr(self.respond, "__qualname__", ""))
+        return fingerprint(self, module, name)
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
-        """Say the replies; not retryable when the prompt is too long or no reply fits."""
-        prompt_tokens = await self._read(prompt.text)
-        said = [self._say(prompt, sampling, index) for index in range(sampling.n)]
-        return [replace(said[0], prompt_tokens=said[0].prompt_tokens or prompt_tokens), *said[1:]]
+        """Return the replies.
+
+        Raises:
+            EngineError: Not retryable if the prompt is too long or no reply matches.
+        """
+        prompt_tokens = await self._count_tokens(prompt.text)
+        completions = [self._completion(prompt, sampling, index) for index in range(sampling.n)]
+        # A completion of `respond` may contain its own count.
+        first = completions[0]
+        completions[0] = replace(first, prompt_tokens=first.prompt_tokens or prompt_tokens)
+        return completions
 
     async def score(self, prompt: Prompt, continuation: str) -> Scored:
-        """Of the replies that agree with the text so far, the share that agree with each token, too; `NEVER` for none."""
+        """Score the continuation by the shares of replies.
+
+        The probability of a token is the share of replies that continue with it among those that
+        agree with the text before it. It is exp(`NEVER`) if there are none.
+        """
         text = prompt.text + continuation
-        tokens = await self._read(text)
-        ends = [
-            token.end() - len(prompt.text)
-            for token in TOKEN.finditer(text)
-            if token.end() > len(prompt.text)
-        ]
-        said = self._replies(prompt)
-        agreeing = [sum(reply.startswith(continuation[:end]) for reply in said) for end in ends]
-        before = [len(said), *agreeing]
-        logprobs = tuple(
-            math.log(now / then) if now else NEVER
-            for now, then in zip(agreeing, before, strict=False)
-        )
-        return Scored(logprobs=logprobs, prompt_tokens=tokens, cached_tokens=0)
+        tokens = await self._count_tokens(text)
+        replies = self._replies(prompt)
+        agreeing_before = len(replies)
+        logprobs: list[float] = []
+        for token in TOKEN.finditer(text):
+            end = token.end() - len(prompt.text)
+            if end <= 0:
+                continue
+            agreeing = sum(reply.startswith(continuation[:end]) for reply in replies)
+            if agreeing:
+                logprobs.append(math.log(agreeing / agreeing_before))
+            else:
+                logprobs.append(NEVER)
+            agreeing_before = agreeing
+        return Scored(logprobs=tuple(logprobs), prompt_tokens=tokens, cached_tokens=0)
 
     async def close(self) -> None:
-        """Nothing to give back."""
+        """Do nothing: there is nothing to release."""
 
-    async def _read(self, text: str) -> int:
-        """How many tokens the text has; fails where it is told to."""
+    async def _count_tokens(self, text: str) -> int:
+        """Return the number of tokens of a text, after the delay.
+
+        Raises:
+            EngineError: The engine is configured to fail, or the text exceeds the context.
+        """
         await asyncio.sleep(self.delay)
         if self.error:
             raise EngineError(self.error, retryable=self.retryable)
@@ -98,9 +120,9 @@ class Scripted:
             )
         return tokens
 
-    def _say(self, prompt: Prompt, sampling: Sampling, index: int) -> Completion:
+    def _completion(self, prompt: Prompt, sampling: Sampling, index: int) -> Completion:
         if self.respond is None:
-            replies = self._table(prompt.text)
+            replies = self._matching_replies(prompt.text)
             return _cut(replies[index % len(replies)], sampling, self.finish_reason)
         reply = self.respond(prompt, sampling, index)
         if isinstance(reply, Completion):
@@ -108,27 +130,34 @@ class Scripted:
         return _cut(reply, sampling, self.finish_reason)
 
     def _replies(self, prompt: Prompt) -> Sequence[str]:
+        """Return all replies that the engine can give to a prompt."""
         if self.respond is None:
-            return self._table(prompt.text)
+            return self._matching_replies(prompt.text)
         reply = self.respond(prompt, Sampling(temperature=0.0), 0)
-        return [reply.text if isinstance(reply, Completion) else reply]
+        if isinstance(reply, Completion):
+            return [reply.text]
+        return [reply]
 
-    def _table(self, text: str) -> Sequence[str]:
-        found = [key for key, replies in self.replies.items() if key in text and replies]
-        if not found:
+    def _matching_replies(self, text: str) -> Sequence[str]:
+        keys = [key for key, replies in self.replies.items() if key in text and replies]
+        if not keys:
             raise EngineError(
-                f"no scripted reply fits the prompt that ends in {text[-60:]!r}", retryable=False
+                f"no scripted reply fits the prompt that ends in {text[-EXCERPT:]!r}",
+                retryable=False,
             )
-        return self.replies[max(found, key=len)]
+        return self.replies[max(keys, key=len)]
 
 
 def _cut(reply: str, sampling: Sampling, finish_reason: str) -> Completion:
-    """The reply as a model would have given it: ended by the first stop string or by `max_tokens`, whichever comes first."""
+    """Return the reply cut at the first stop string or at `max_tokens`, as a model would."""
+    text = reply
     ends = [reply.index(stop) for stop in sampling.stop if stop in reply]
-    text = reply[: min(ends)] if ends else reply
+    if ends:
+        text = reply[: min(ends)]
     tokens = TOKEN.findall(text)
     if len(tokens) > sampling.max_tokens:
-        tokens, finish_reason = tokens[: sampling.max_tokens], "length"
+        tokens = tokens[: sampling.max_tokens]
+        finish_reason = "length"
     elif ends:
         finish_reason = "stop"
     return Completion(

@@ -1,4 +1,4 @@
-"""vLLM in this process: for a model on this machine's GPU (or, for small models and tests, its CPU); prompts share their prefixes."""
+"""vLLM in this process: a model on the GPU of this machine, or a small one on its CPU."""
 
 import asyncio
 import hashlib
@@ -10,16 +10,16 @@ from typing import Any, ClassVar
 
 from engines.base import Completion, Prompt, Scored
 from engines.runtime import async_llm as _async_llm
-from engines.runtime.request_splitting import in_parts
+from engines.runtime.request_splitting import complete_in_parts
 from stepmark.errors import ConfigError
-from stepmark.identity import fingerprint, operational
+from stepmark.identity import SEED_SPACING, fingerprint, operational
 from stepmark.records import Sampling
 
 __all__ = ["VLLM"]
 
-# Children of one request take seeds next to each other, and requests' seeds are spaced by 1024.
-MOST = 1024
-# Enough of a weights file to tell two trainings apart: reading it all would take minutes.
+# The completions of a request have consecutive seeds, and the seeds of requests have this distance.
+MAX_N = SEED_SPACING
+# Enough of a weights file to distinguish two trainings; reading all of it would take minutes.
 HEAD_BYTES = 1 << 20
 
 
@@ -27,9 +27,11 @@ HEAD_BYTES = 1 << 20
 class VLLM:
     """A model by its Hub name or folder, on one event loop from its first call to `close`.
 
-    `chat` says whether prompts become turns; None: when the tokenizer has a chat template. `options` go to vLLM's `AsyncEngineArgs`
-    as they are; what only says how much of the machine to use (`gpu_memory_utilization`, `max_num_seqs`) belongs in `resources`,
-    which leaves results current. A script that uses this needs the usual `if __name__ == "__main__"`.
+    Requests share the prefixes of their prompts in a cache. `chat` determines whether prompts
+    become turns; None means that they do if the tokenizer has a chat template. `options` are passed
+    to vLLM's `AsyncEngineArgs`. Arguments that only limit the use of the machine
+    (`gpu_memory_utilization`, `max_num_seqs`) belong in `resources`, which does not change the
+    fingerprint. A script that uses this engine needs the usual `if __name__ == "__main__"`.
     """
 
     version: ClassVar[int] = 1
@@ -43,31 +45,40 @@ class VLLM:
 
     @property
     def model_name(self) -> str:
-        """The Hub name or the folder's name, and the revision if one is set."""
-        name = Path(self.model).name if Path(self.model).is_dir() else self.model
-        return f"{name}@{self.revision}" if self.revision else name
+        """The Hub name or the name of the folder, and the revision if one is set."""
+        name = self.model
+        if Path(self.model).is_dir():
+            name = Path(self.model).name
+        if self.revision:
+            return f"{name}@{self.revision}"
+        return name
 
     @cached_property
     def identity(self) -> str:
-        """The fields, and for a folder its name and what its files hold; a Hub name without `revision` is trusted not to move."""
+        """A digest of the fields, and for a folder of its name and files.
+
+        A Hub name without `revision` is assumed to always mean the same weights.
+        """
         folder = Path(self.model)
-        return (
-            fingerprint(replace(self, model=folder.name), _folder_digest(folder))
-            if folder.is_dir()
-            else fingerprint(self)
-        )
+        if not folder.is_dir():
+            return fingerprint(self)
+        return fingerprint(replace(self, model=folder.name), _folder_digest(folder))
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
-        """Continue the prompt, starting vLLM on the first call; an engine that died is started anew by the next one."""
+        """Continue the prompt. The first call, and the first one after a crash, starts vLLM."""
         running = await self._running()
-        return await in_parts(lambda part: running.complete(prompt, part), sampling, MOST)
+        return await complete_in_parts(lambda part: running.complete(prompt, part), sampling, MAX_N)
 
     async def score(self, prompt: Prompt, continuation: str) -> Scored:
-        """Read prompt and continuation, starting vLLM as `complete` does; there must be room for one token more."""
-        return await (await self._running()).score(prompt, continuation)
+        """Score the continuation, starting vLLM as `complete` does.
+
+        The context must have space for one more token.
+        """
+        running = await self._running()
+        return await running.score(prompt, continuation)
 
     async def close(self) -> None:
-        """End vLLM and its processes, also one that has failed; returns when its memory is free."""
+        """End vLLM and its processes, even after a crash, and wait until its memory is free."""
         if not self._starts:
             return
         start = self._starts.pop()
@@ -76,13 +87,15 @@ class VLLM:
             await start.result().stop()
 
     async def _running(self) -> _async_llm.Running:
-        if self._starts and _failed(self._starts[0]):
+        if self._starts and _has_failed(self._starts[0]):
             await self.close()
         if not self._starts:
             self._starts.append(asyncio.create_task(_async_llm.start(self._arguments(), self.chat)))
+        # Shielded, because other calls wait for the same start when one of them is cancelled.
         return await asyncio.shield(self._starts[0])
 
-    # The one start that all callers wait for; a cached property lives in the instance's dictionary, which being frozen leaves alone.
+    # At most one start, for which all callers wait. A frozen dataclass allows cached properties,
+    # since these write to the instance dictionary directly.
     @cached_property
     def _starts(self) -> list["asyncio.Task[_async_llm.Running]"]:
         return []
@@ -90,21 +103,31 @@ class VLLM:
     def _arguments(self) -> Mapping[str, Any]:
         if self.model.startswith(("/", ".")) and not Path(self.model).is_dir():
             raise ConfigError(
-                f"engines.vllm: there is no folder {self.model}; give a model's folder or its name on the Hub"
+                f"engines.vllm: there is no folder {self.model};"
+                " give the folder of a model or its name on the Hub"
             )
-        own = {"model": self.model, "revision": self.revision, "dtype": self.dtype}
-        return {"enable_prefix_caching": True, **self.resources, **self.options, **own}
+        # The fields of this class override equal keys in `options` and `resources`.
+        return {
+            "enable_prefix_caching": True,
+            **self.resources,
+            **self.options,
+            "model": self.model,
+            "revision": self.revision,
+            "dtype": self.dtype,
+        }
 
 
-def _failed(start: "asyncio.Task[_async_llm.Running]") -> bool:
-    return start.done() and (
-        start.cancelled() or start.exception() is not None or start.result().dead
-    )
+def _has_failed(start: "asyncio.Task[_async_llm.Running]") -> bool:
+    """Return whether a start has failed, or its engine has crashed since."""
+    if not start.done():
+        return False
+    return start.cancelled() or start.exception() is not None or start.result().dead
 
 
 def _folder_digest(folder: Path) -> str:
     content = hashlib.blake2b(digest_size=8)
-    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+    files = [path for path in folder.iterdir() if path.is_file()]
+    for path in sorted(files):
         content.update(f"{path.name}:{path.stat().st_size}:".encode())
         with path.open("rb") as file:
             content.update(file.read(HEAD_BYTES))

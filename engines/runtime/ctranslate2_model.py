@@ -1,9 +1,11 @@
-"""A small model on CTranslate2, drawn from reproducibly: the same seed gives the same samples, whatever else is running.
+"""Reproducible sampling from a small model on CTranslate2.
 
-CTranslate2 has one seed for the whole process, and a worker thread copies it when it first samples. So every draw gets a generator,
-and with it a worker thread, of its own, seeded under a lock. That costs reading the weights once per draw (8 ms for 13 MB), less than
-it gains: on the CPU one thread per draw of 8 to 32 rows is faster than one large batch over all cores, since its caches stay warm.
-The price makes this a home for small models only. Samples repeat on one kind of processor; another may round differently.
+The same seed gives the same samples, whatever else runs in the process. CTranslate2 has one seed
+for the whole process, and a worker thread copies it when it first samples. Every batch therefore
+gets a new generator with its own worker thread, seeded under a lock. That loads the weights once
+per batch (8 ms for 13 MB), less than it saves: on the CPU, one thread per batch of 8 to 32 rows is
+faster than one large batch over all cores, since its caches stay warm. Loading limits this module
+to small models. Samples repeat on one kind of processor; another may round differently.
 """
 
 import hashlib
@@ -19,18 +21,18 @@ from tokenizers import Tokenizer
 from stepmark.errors import ConfigError
 from stepmark.records import Sampling
 
-__all__ = ["Drawn", "Model", "load", "weights_digest"]
+__all__ = ["Model", "Sample", "load", "weights_digest"]
 
-# The seed is the process's, so two draws must not set it at once.
-SEEDING = threading.Lock()
-# 2**32 - 1 means "take a random seed" to CTranslate2.
-SEEDS = 2**32 - 1
+# The seed belongs to the process, so two batches must not set it at the same time.
+SEED_LOCK = threading.Lock()
+# CTranslate2 interprets 2**32 - 1 as "use a random seed".
+SEED_COUNT = 2**32 - 1
 FILES = ("config.json", "tokenizer.json", "ctranslate2/model.bin", "ctranslate2/config.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Drawn:
-    """The tokens of one sample, the end token included when the model ended by itself."""
+class Sample:
+    """One sample and its number of tokens, which includes the end token if the model ended."""
 
     text: str
     tokens: int
@@ -39,7 +41,7 @@ class Drawn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """A converted model folder, read: what a draw needs besides the weights, which each draw reads anew."""
+    """A loaded model folder. Each batch loads the weights again; the rest is shared."""
 
     weights: Path
     compute_type: str
@@ -47,121 +49,138 @@ class Model:
     bos: str
     eos: int | None
     context: int
-    """Positions the model was made for, prompt and completion together."""
+    """The maximum number of tokens of prompt and completion together."""
     reader: ctranslate2.Generator
-    """Reads and never draws: without a seed to set, all calls share it."""
+    """A generator that never samples, so that all calls can share it."""
 
     def encode(self, text: str) -> list[str]:
-        """The tokens of a prompt, opened by the beginning-of-text token."""
+        """Return the tokens of a prompt, after the beginning-of-text token."""
         tokens: list[str] = self.tokenizer.encode(text, add_special_tokens=False).tokens
         return [self.bos, *tokens]
 
     def encode_ending(self, text: str, length: int) -> tuple[list[str], int]:
-        """As `encode`, and how many of the tokens hold anything of the last `length` characters."""
+        """Return the tokens of a text, and how many contain one of its last `length` characters."""
         encoding = self.tokenizer.encode(text, add_special_tokens=False)
-        begins = len(text) - length
-        return [self.bos, *encoding.tokens], sum(end > begins for _, end in encoding.offsets)
+        ending_start = len(text) - length
+        last = sum(end > ending_start for _, end in encoding.offsets)
+        return [self.bos, *encoding.tokens], last
 
     def score(self, tokens: list[str], last: int) -> tuple[float, ...]:
-        """The log-probabilities of the `last` tokens, each given all before it; blocks its thread."""
+        """Return the log-probabilities of the `last` tokens; blocks the calling thread."""
         (result,) = self.reader.score_batch([tokens], max_input_length=0)
         return tuple(result.log_probs[-last:])
 
     def draw(
         self, prompt: list[str], sampling: Sampling, cancelled: threading.Event
-    ) -> list[Drawn]:
-        """`sampling.n` independent samples, in the order of their rows; blocks its thread, returns early once `cancelled` is set.
+    ) -> list[Sample]:
+        """Return `sampling.n` independent samples in the order of their rows.
 
-        CTranslate2 returns hypotheses best first, which would make the first sample the likeliest one: rows are kept as they grow.
+        Blocks the calling thread, and returns early once `cancelled` is set.
         """
+        # CTranslate2 sorts its results by likelihood, which would make the first sample the most
+        # likely one. The callback collects the tokens by row instead.
         rows: list[list[int]] = [[] for _ in range(sampling.n)]
 
-        def grow(result: ctranslate2.GenerationStepResult) -> bool:
+        def collect(result: ctranslate2.GenerationStepResult) -> bool:
+            """Add a token to its row and return whether the row must stop."""
             row = rows[result.hypothesis_id]
             row.append(result.token_id)
-            return cancelled.is_set() or self._met_stop(row, sampling.stop)
+            return cancelled.is_set() or self._ends_in_stop(row, sampling.stop)
 
-        self._seeded(sampling.seed).generate_batch(
+        # CTranslate2 samples from the k most likely tokens: 0 means all, 1 is greedy decoding, for
+        # which its temperature must still be positive.
+        top_k = 0
+        if sampling.temperature == 0:
+            top_k = 1
+        self._seeded_generator(sampling.seed).generate_batch(
             [prompt],
             num_hypotheses=sampling.n,
             max_length=min(sampling.max_tokens, self.context - len(prompt)),
-            sampling_topk=0 if sampling.temperature else 1,
+            sampling_topk=top_k,
             sampling_topp=sampling.top_p,
             sampling_temperature=sampling.temperature or 1.0,
             include_prompt_in_result=False,
             return_end_token=True,
-            callback=grow,
+            callback=collect,
         )
-        return [self._drawn(row, sampling.stop) for row in rows]
+        return [self._sample(row, sampling.stop) for row in rows]
 
-    def _seeded(self, seed: int) -> ctranslate2.Generator:
+    def _seeded_generator(self, seed: int) -> ctranslate2.Generator:
         generator = ctranslate2.Generator(
             str(self.weights), compute_type=self.compute_type, inter_threads=1, intra_threads=1
         )
-        with SEEDING:
-            ctranslate2.set_random_seed(seed % SEEDS)
+        with SEED_LOCK:
+            ctranslate2.set_random_seed(seed % SEED_COUNT)
+            # The worker thread copies the seed when it samples its first token.
             generator.generate_batch(
                 [[self.bos]], max_length=1, sampling_topk=0, include_prompt_in_result=False
             )
         return generator
 
-    def _met_stop(self, row: list[int], stops: Sequence[str]) -> bool:
+    def _ends_in_stop(self, row: list[int], stops: Sequence[str]) -> bool:
         if not stops:
             return False
-        tail = row[-max(map(len, stops)) :]
-        text = self.tokenizer.decode(tail)
+        # Only the end of the row can complete a stop string, and a token usually has a character.
+        longest = max(map(len, stops))
+        text = self.tokenizer.decode(row[-longest:])
         return any(stop in text for stop in stops)
 
-    def _drawn(self, row: list[int], stops: Sequence[str]) -> Drawn:
+    def _sample(self, row: list[int], stops: Sequence[str]) -> Sample:
+        """Return the sample of a row, cut before its first stop string."""
         text = self.tokenizer.decode(row)
         ends = [text.index(stop) for stop in stops if stop in text]
-        ended = bool(ends) or row[-1:] == [self.eos]
-        return Drawn(text=text[: min(ends)] if ends else text, tokens=len(row), ended=ended)
+        if ends:
+            return Sample(text=text[: min(ends)], tokens=len(row), ended=True)
+        return Sample(text=text, tokens=len(row), ended=row[-1:] == [self.eos])
 
 
 def load(folder: Path, compute_type: str, workers: int) -> Model:
-    """Read a model folder; `ConfigError` when a file that it needs is missing or damaged."""
-    _require_files(folder)
+    """Load a model folder.
+
+    Raises:
+        ConfigError: A file of the folder is missing or damaged.
+    """
+    _check_files(folder)
     try:
         return _load(folder, compute_type, workers)
-    except Exception as error:  # tokenizers raises nothing more exact
+    except Exception as error:  # tokenizers raises no more specific type
         raise ConfigError(
             f"engines.pocket: {folder} cannot be loaded: {' '.join(str(error).split())}"
         ) from error
 
 
 def _load(folder: Path, compute_type: str, workers: int) -> Model:
+    weights = folder / "ctranslate2"
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    special = json.loads((folder / "ctranslate2" / "config.json").read_text(encoding="utf-8"))
+    special_tokens = json.loads((weights / "config.json").read_text(encoding="utf-8"))
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    reader = ctranslate2.Generator(
+        str(weights), compute_type=compute_type, inter_threads=workers, intra_threads=1
+    )
     return Model(
-        weights=folder / "ctranslate2",
+        weights=weights,
         compute_type=compute_type,
         tokenizer=tokenizer,
-        bos=special["bos_token"],
-        eos=tokenizer.token_to_id(special["eos_token"]),
+        bos=special_tokens["bos_token"],
+        eos=tokenizer.token_to_id(special_tokens["eos_token"]),
         context=config["max_position_embeddings"],
-        reader=ctranslate2.Generator(
-            str(folder / "ctranslate2"),
-            compute_type=compute_type,
-            inter_threads=workers,
-            intra_threads=1,
-        ),
+        reader=reader,
     )
 
 
 def weights_digest(folder: Path) -> str:
-    """A name for everything in a model folder that decides what it writes."""
-    _require_files(folder)
+    """Return a digest of all files of a model folder that determine its output."""
+    _check_files(folder)
     content = hashlib.blake2b(digest_size=8)
     for name in FILES:
         content.update((folder / name).read_bytes())
     return content.hexdigest()
 
 
-def _require_files(folder: Path) -> None:
+def _check_files(folder: Path) -> None:
     for name in FILES:
         if not (folder / name).is_file():
             raise ConfigError(
-                f"engines.pocket: {folder} has no {name}; give a folder made by ct2-transformers-converter beside the model"
+                f"engines.pocket: {folder} has no {name}; give a folder in which"
+                " ct2-transformers-converter has written its output next to the model"
             )

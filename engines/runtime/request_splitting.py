@@ -1,4 +1,4 @@
-"""A request cut into parts that an engine can take at once, and put together again."""
+"""Splitting of one request into parts that an engine can process at once."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -7,28 +7,34 @@ from dataclasses import replace
 from engines.base import Completion
 from stepmark.records import Sampling
 
-__all__ = ["in_parts"]
+__all__ = ["complete_in_parts"]
 
 
-async def in_parts(
-    ask: Callable[[Sampling], Awaitable[Sequence[Completion]]], sampling: Sampling, most: int
+async def complete_in_parts(
+    complete_part: Callable[[Sampling], Awaitable[Sequence[Completion]]],
+    sampling: Sampling,
+    max_n: int,
 ) -> list[Completion]:
-    """Ask for `sampling.n` completions, at most `most` at a time, each part seeded as its first child.
+    """Return `sampling.n` completions, requested in parts of at most `max_n`.
 
-    At temperature 0 all completions are the same, so one is drawn and copied. Tokens of the prompt are counted once.
+    Each part has the seed of its first completion. At temperature 0 all completions are equal, so
+    one is requested and copied. Prompt tokens are counted on the first completion only.
     """
     if not sampling.temperature:
-        return _counted_once(list(await ask(replace(sampling, n=1))) * sampling.n)
-    parts = [
-        replace(sampling, n=min(most, sampling.n - start), seed=sampling.seed + start)
-        for start in range(0, sampling.n, most)
-    ]
-    answers = await asyncio.gather(*map(ask, parts))
-    return _counted_once([completion for answer in answers for completion in answer])
+        single = await complete_part(replace(sampling, n=1))
+        return _with_prompt_counted_once(list(single) * sampling.n)
+    parts: list[Sampling] = []
+    for start in range(0, sampling.n, max_n):
+        size = min(max_n, sampling.n - start)
+        parts.append(replace(sampling, n=size, seed=sampling.seed + start))
+    completions: list[Completion] = []
+    for answer in await asyncio.gather(*map(complete_part, parts)):
+        completions.extend(answer)
+    return _with_prompt_counted_once(completions)
 
 
-def _counted_once(completions: list[Completion]) -> list[Completion]:
-    return [
-        *completions[:1],
-        *(replace(other, prompt_tokens=0, cached_tokens=0) for other in completions[1:]),
-    ]
+def _with_prompt_counted_once(completions: list[Completion]) -> list[Completion]:
+    counted = completions[:1]
+    for completion in completions[1:]:
+        counted.append(replace(completion, prompt_tokens=0, cached_tokens=0))
+    return counted

@@ -1,27 +1,32 @@
-"""Ends processes that would outlive this one: vLLM's engine core survives a killed parent and keeps its gigabytes."""
+"""A watchdog that kills child processes when this process ends.
+
+The engine core of vLLM survives a killed parent and keeps its gigabytes of memory.
+"""
 
 import subprocess
 from collections.abc import Sequence
 
 __all__ = ["guard", "release"]
 
-# `read` returns when the last holder of the pipe's other end, this process, is gone, however it went.
+# `read` returns when the last process that holds the other end of the pipe has ended, however it
+# ended: that is this process.
 SCRIPT = 'read -r _; kill -9 "$@" 2>/dev/null'
 
 
 def guard(pids: Sequence[int]) -> subprocess.Popen[bytes]:
-    """Start a shell that kills the processes once this one has ended; it holds nothing but a pipe.
+    """Start a shell that kills the processes once this process has ended.
 
-    A child forked (not spawned) from this process later holds the pipe too, and delays the kill until it has ended itself.
+    The shell holds nothing but a pipe. A child that is later forked (not spawned) from this process
+    holds the pipe too, and delays the kill until it has ended.
     """
     return subprocess.Popen(
         ["/bin/sh", "-c", SCRIPT, "stepmark-watchdog", *map(str, pids)],
         stdin=subprocess.PIPE,
-        start_new_session=True,  # else Ctrl-C would end the watchdog first
+        start_new_session=True,  # otherwise Ctrl-C would end the watchdog first
     )
 
 
 def release(watchdog: subprocess.Popen[bytes]) -> None:
-    """Call the watchdog off, its processes having ended in order."""
+    """Stop the watchdog after its processes have ended."""
     watchdog.kill()
     watchdog.communicate()
