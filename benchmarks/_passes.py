@@ -106,16 +106,16 @@ class AllAtOnce:
     async def run(self, requests: Sequence[Request]) -> Pass:
         """Gather all requests."""
         calls = [
-            (self.running._tokens(prompt), _async_llm._parameters(sampling))
+            (self.running.tokenize(prompt), _async_llm.sampling_parameters(sampling))
             for prompt, sampling in requests
         ]
         watch = await _started(self.running)
 
         async def ask(tokens: Sequence[int], parameters: object, n: int) -> Sequence[Completion]:
             watch.ask(n)
-            output: RequestOutput = await self.running._generate(tokens, parameters)
+            output: RequestOutput = await self.running.generate(tokens, parameters)
             watch.ask(-n)
-            return _async_llm._completions(output)
+            return _async_llm.completions_of(output)
 
         answers = await asyncio.gather(
             *(ask(*call, sampling.n) for call, (_, sampling) in zip(calls, requests, strict=True))

@@ -6,7 +6,7 @@ from random import Random
 
 from pipelines.run.job import Job
 from pocket.curriculum import corrupted
-from problems.sources.word_problems import _world_of
+from problems.sources.word_problems import arithmetic_world_of
 from stepmark.final_answers import final_answer
 from stepmark.identity import digest
 from stepmark.records import Problem, Trace, Verdict
@@ -71,7 +71,7 @@ def spoiled(problem: Problem, index: int) -> Trace:
 
     A model's own cost their tokens, and most of them too many: few solutions are wrong where another of the same problem is right.
     """
-    random, world = Random(f"{problem.problem_id}:{index}"), _world_of(problem)
+    random, world = Random(f"{problem.problem_id}:{index}"), arithmetic_world_of(problem)
     while True:
         steps = tuple(corrupted(random, world))
         if len(steps) >= FEWEST_STEPS and final_answer(steps[-1]) != problem.answer:

@@ -29,13 +29,13 @@ from problems.arithmetic_domain.step_language import (
     OPERATIONS,
     STEP,
     Derived,
-    World,
+    ArithmeticWorld,
     answer_line,
     judge_lines,
     solve,
     step_line,
 )
-from problems.arithmetic_domain.stories import Story, draw
+from problems.arithmetic_domain.stories import ArithmeticStory, draw
 from stepmark.records import Verdict
 
 __all__ = ["CHECK_PROMPT", "SOLVE_PROMPT", "Lesson", "lessons", "own_solutions"]
@@ -72,7 +72,7 @@ PERSON = re.compile(r"\w+ has")
 def lessons(
     random: Random,
     max_steps: int,
-    own_pairs: Sequence[tuple[Story, Sequence[str]]],
+    own_pairs: Sequence[tuple[ArithmeticStory, Sequence[str]]],
     recall_share: float = RECALL_SHARE,
 ) -> Iterator[Lesson]:
     """Yield lessons without end.
@@ -99,7 +99,7 @@ def lessons(
             yield check(story, corrupted(random, story.world))
 
 
-def solution(story: Story) -> Lesson:
+def solution(story: ArithmeticStory) -> Lesson:
     """Build a lesson that solves a problem."""
     prompt = SOLVE_PROMPT.format(question=story.question)
     return [(prompt, 0.0), *_with_result_weights("".join(solve(story.world)), 1.0)]
@@ -114,7 +114,7 @@ def _with_result_weights(text: str, weight: float) -> Lesson:
     return segments
 
 
-def check(story: Story, lines: Sequence[str]) -> Lesson:
+def check(story: ArithmeticStory, lines: Sequence[str]) -> Lesson:
     """Build a lesson that checks a solution."""
     before, after = CHECK_PROMPT.format(question=story.question, steps="\0").split("\0")
     sound = "".join(lines[: _common_prefix(lines, solve(story.world))]).rstrip("\n")
@@ -135,7 +135,7 @@ def _common_prefix(written: Sequence[str], correct: Sequence[str]) -> int:
     return count
 
 
-def checked_reply(world: World, lines: Sequence[str]) -> Iterator[Lesson]:
+def checked_reply(world: ArithmeticWorld, lines: Sequence[str]) -> Iterator[Lesson]:
     """Yield for each line of a solution the correct line, followed by the verdict."""
     derived = set(world.given)
     for number, line in enumerate(lines, start=1):
@@ -169,7 +169,7 @@ def _is_same(written: str, correct: str, number: int) -> bool:
     return written_step.groupdict() == swapped
 
 
-def recall(random: Random, story: Story) -> Lesson:
+def recall(random: Random, story: ArithmeticStory) -> Lesson:
     """Build a lesson that states facts about people named in random order.
 
     Half of the lessons ask for what the problem states. The other half show a solution first and
@@ -217,7 +217,7 @@ def _sum(random: Random) -> str:
     return f"{combined} {operator} {right} = {left}\n"
 
 
-def corrupted(random: Random, world: World) -> Sequence[str]:
+def corrupted(random: Random, world: ArithmeticWorld) -> Sequence[str]:
     """Return a solution with no, one or many injected mistakes; later lines follow from them."""
     waiting = list[Derived]()
     for holder, definition in world.derived.items():
@@ -245,7 +245,7 @@ def corrupted(random: Random, world: World) -> Sequence[str]:
 
 def _step_line(
     random: Random,
-    world: World,
+    world: ArithmeticWorld,
     values: dict[str, int],
     definition: Derived,
     number: int,
@@ -274,13 +274,13 @@ def _step_line(
     )
 
 
-def _operand(world: World, values: Mapping[str, int], operand: str | int) -> int:
+def _operand(world: ArithmeticWorld, values: Mapping[str, int], operand: str | int) -> int:
     if isinstance(operand, int):
         return operand
     return values.get(operand, world.value(operand))
 
 
-def _misread(random: Random, world: World, definition: Derived) -> Derived:
+def _misread(random: Random, world: ArithmeticWorld, definition: Derived) -> Derived:
     """Return the definition with another person or relation, and the operands that go with it."""
     people = [holder for holder in (*world.given, *world.derived) if PERSON.fullmatch(holder)]
     candidates = [person for person in people if person not in (definition.holder, definition.left)]
@@ -304,7 +304,7 @@ def _misread(random: Random, world: World, definition: Derived) -> Derived:
     return replace(definition, operator=random.choice("+-*"))
 
 
-def _other_number(random: Random, world: World, number: int) -> int:
+def _other_number(random: Random, world: ArithmeticWorld, number: int) -> int:
     """Return another number of the problem, or rarely a number with a slip."""
     numbers = [*world.given.values()]
     for holder in world.derived:
@@ -328,7 +328,7 @@ def _slipped(random: Random, number: int) -> int:
     return int("".join(digits))
 
 
-def own_solutions(path: Path) -> Sequence[tuple[Story, Sequence[str]]]:
+def own_solutions(path: Path) -> Sequence[tuple[ArithmeticStory, Sequence[str]]]:
     """Read the model's own solutions as written by `pocket.sample`; empty if there is no file.
 
     All solutions with a mistake are returned, and half as many without one, so that checks of
@@ -336,12 +336,12 @@ def own_solutions(path: Path) -> Sequence[tuple[Story, Sequence[str]]]:
     """
     if not path.exists():
         return []
-    sound = list[tuple[Story, Sequence[str]]]()
-    unsound = list[tuple[Story, Sequence[str]]]()
+    sound = list[tuple[ArithmeticStory, Sequence[str]]]()
+    unsound = list[tuple[ArithmeticStory, Sequence[str]]]()
     for line in path.read_text().splitlines():
         row = json.loads(line)
         world = _world_from_json(row["world"])
-        pair = (Story(world=world, question=row["question"]), row["lines"])
+        pair = (ArithmeticStory(world=world, question=row["question"]), row["lines"])
         verdicts = [verdict for verdict, _ in judge_lines(world, row["lines"])]
         if all(verdict is Verdict.CORRECT for verdict in verdicts):
             sound.append(pair)
@@ -350,6 +350,6 @@ def own_solutions(path: Path) -> Sequence[tuple[Story, Sequence[str]]]:
     return [*unsound, *sound[: max(len(unsound) // 2, 1)]]
 
 
-def _world_from_json(row: Mapping[str, Any]) -> World:
+def _world_from_json(row: Mapping[str, Any]) -> ArithmeticWorld:
     derived = {holder: Derived(**definition) for holder, definition in row["derived"].items()}
-    return World(given=row["given"], derived=derived, target=row["target"])
+    return ArithmeticWorld(given=row["given"], derived=derived, target=row["target"])

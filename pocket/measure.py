@@ -22,7 +22,7 @@ from engines.pocket import Pocket
 from pipelines.scoring.metrics import Case, score
 from pocket.curriculum import CHECK_PROMPT, SOLVE_PROMPT
 from problems.arithmetic_domain.step_language import judge_lines
-from problems.arithmetic_domain.stories import Story, draw
+from problems.arithmetic_domain.stories import ArithmeticStory, draw
 from stepmark.final_answers import final_answer
 from stepmark.records import NO_ERROR, Sampling, Verdict, first_error_of
 from stepmark.steps import split
@@ -42,7 +42,7 @@ SEED_SPACING = 1024
 class Solved:
     """A solution, and the oracle's verdict and reason for each line."""
 
-    story: Story
+    story: ArithmeticStory
     steps: int
     """Steps that the problem needs."""
     lines: Sequence[str]
@@ -56,11 +56,11 @@ class Solved:
 
 
 async def solutions(
-    engine: Pocket, stories: Sequence[tuple[int, Story]], sampling: Sampling
+    engine: Pocket, stories: Sequence[tuple[int, ArithmeticStory]], sampling: Sampling
 ) -> list[Solved]:
     """Solve every problem `sampling.n` times; the solutions of one problem are adjacent."""
 
-    async def solve(index: int, steps: int, story: Story) -> list[Solved]:
+    async def solve(index: int, steps: int, story: ArithmeticStory) -> list[Solved]:
         prompt = Prompt(user=SOLVE_PROMPT.format(question=story.question))
         request = Sampling(
             n=sampling.n,
@@ -78,7 +78,7 @@ async def solutions(
     return solved
 
 
-def _graded(story: Story, steps: int, text: str) -> Solved:
+def _graded(story: ArithmeticStory, steps: int, text: str) -> Solved:
     lines = split(text, "line")
     return Solved(
         story=story,
@@ -89,7 +89,7 @@ def _graded(story: Story, steps: int, text: str) -> Solved:
     )
 
 
-def _answer(story: Story) -> str:
+def _answer(story: ArithmeticStory) -> str:
     return str(story.world.value(story.world.target))
 
 
@@ -211,7 +211,7 @@ async def measure(folder: str, per_steps: int, most_steps: int) -> Mapping[str, 
     """Return all measurements of the model in a folder; "" is the bundled model."""
     engine = Pocket(model=folder)
     random = Random(HELD_OUT)
-    stories = list[tuple[int, Story]]()
+    stories = list[tuple[int, ArithmeticStory]]()
     for steps in range(2, most_steps + 1):
         for _ in range(per_steps):
             stories.append((steps, draw(random, steps)))

@@ -14,7 +14,7 @@ from engines.base import Prompt
 from engines.pocket import Pocket
 from pocket.curriculum import SOLVE_PROMPT
 from pocket.export import export
-from problems.arithmetic_domain.stories import Story, draw
+from problems.arithmetic_domain.stories import ArithmeticStory, draw
 from stepmark.records import Sampling
 from stepmark.steps import split
 
@@ -25,7 +25,7 @@ SEED_SPACING = 1024
 """Larger than SAMPLES, so that no two requests share a seed."""
 
 
-async def solve(engine: Pocket, story: Story, sampling: Sampling) -> list[list[str]]:
+async def solve(engine: Pocket, story: ArithmeticStory, sampling: Sampling) -> list[list[str]]:
     """Return the lines of each of `sampling.n` solutions of a problem."""
     prompt = Prompt(user=SOLVE_PROMPT.format(question=story.question))
     completions = await engine.complete(prompt, sampling)

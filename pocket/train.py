@@ -31,7 +31,7 @@ from pocket.curriculum import RECALL_SHARE, Lesson, lessons, own_solutions
 from pocket.model import Llama
 from pocket.muon import Muon
 from pocket.tokenizer import build
-from problems.arithmetic_domain.stories import Story
+from problems.arithmetic_domain.stories import ArithmeticStory
 
 WORKERS = 2
 # Tokens of one worker's batch, padding included.
@@ -67,7 +67,7 @@ class Mixture:
 
     most_steps: int
     recall_share: float
-    own_pairs: Sequence[tuple[Story, Sequence[str]]] = ()
+    own_pairs: Sequence[tuple[ArithmeticStory, Sequence[str]]] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

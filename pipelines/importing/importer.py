@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from problems.solution_formats.base import HUMAN, Shape, Solution
+from problems.solution_formats.base import HUMAN, SolutionFormat, ImportedSolution
 from problems.tabular.columns import UnusableError, with_columns
-from problems.tabular.plain_columns import Flat
-from problems.tabular.problem_formats import shape_of
+from problems.tabular.plain_columns import PlainColumns
+from problems.tabular.problem_formats import problem_format_of
 from problems.tabular.readers import Row, expand, read
 from stepmark import plugins
 from stepmark import steps as splitting
@@ -77,7 +77,7 @@ def import_traces(
     return importer.read_files(files)
 
 
-def reader_of(shape: str, fields: Mapping[str, str], *, split: str, labels_by: str) -> Shape | Flat:
+def reader_of(shape: str, fields: Mapping[str, str], *, split: str, labels_by: str) -> SolutionFormat | PlainColumns:
     """Return the reader that turns rows into solutions.
 
     Raises:
@@ -90,8 +90,8 @@ def reader_of(shape: str, fields: Mapping[str, str], *, split: str, labels_by: s
             "use a-z, 0-9 and _, at most 63, a letter first"
         )
     if shape not in plugins.available(SHAPES):
-        flat = shape_of(shape, fields, with_solutions=True)
-        return Flat(
+        flat = problem_format_of(shape, fields, with_solutions=True)
+        return PlainColumns(
             shape=replace(flat, domain=""),
             fields=fields,
             split=split,
@@ -103,7 +103,7 @@ def reader_of(shape: str, fields: Mapping[str, str], *, split: str, labels_by: s
             f"the shape {shape} defines its columns and the method of its labels: "
             "leave out --map and --labels-by"
         )
-    reader: Shape = plugins.build(SHAPES, {"use": shape})
+    reader: SolutionFormat = plugins.build(SHAPES, {"use": shape})
     return reader
 
 
@@ -111,7 +111,7 @@ def reader_of(shape: str, fields: Mapping[str, str], *, split: str, labels_by: s
 class _Importer:
     """Reads files with one reader and remembers the problems and traces it has seen."""
 
-    reader: Shape | Flat
+    reader: SolutionFormat | PlainColumns
     domain: str
     license: str
     problems: dict[str, Problem] = field(default_factory=dict)
@@ -144,7 +144,7 @@ class _Importer:
         except UnusableError as error:
             yield error.rejected(row)
 
-    def _imported(self, solution: Solution, source: str) -> Imported:
+    def _imported(self, solution: ImportedSolution, source: str) -> Imported:
         problem = self._problem(solution.problem, source)
         model = solution.model or UNKNOWN_MODEL
         metadata = solution.metadata

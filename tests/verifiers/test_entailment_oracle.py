@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from itertools import cycle
 from random import Random
 
-from problems.logic_domain.language import World
-from problems.logic_domain.mistakes import KINDS, spoilt
+from problems.logic_domain.language import LogicWorld
+from problems.logic_domain.mistakes import KINDS, with_injected_mistake
 from problems.sources.logic import Logic
 from stepmark.records import Problem, Verdict
 from verifiers.base import StepClaim
@@ -30,7 +30,9 @@ def written(random: Random) -> Iterator[tuple[Problem, Sequence[str]]]:
         lines = gold(problem)
         yield problem, lines
         for kind in (next(kinds) for _ in range(SPOILT_EACH)):
-            changed = spoilt(World.of(problem), lines, random.randrange(len(lines)), kind, random)
+            changed = with_injected_mistake(
+                LogicWorld.of(problem), lines, random.randrange(len(lines)), kind, random
+            )
             if changed is not None:
                 yield problem, changed
         place = random.randrange(len(lines))
