@@ -1,4 +1,4 @@
-"""Columns: dotted paths, and what passes for a text."""
+"""Test dotted paths and the checks of texts in columns."""
 
 from decimal import Decimal
 from typing import Any
@@ -7,11 +7,11 @@ import pytest
 
 from problems.tabular.columns import (
     MAX_CHARACTERS,
-    ROWS_LOOKED_AT,
+    ROWS_CHECKED,
     UnusableError,
-    at,
     number_or_text_at,
     text_of,
+    value_at,
     with_columns,
 )
 from problems.tabular.readers import Row
@@ -34,7 +34,7 @@ from stepmark.records import Rejected
     ],
 )
 def test_paths_reach_into_objects_and_lists(path: str, expected: object) -> None:
-    assert at({"a": {"b": [{"c": 1}], "d.e": 2}, "x.y": 3}, path) == expected
+    assert value_at({"a": {"b": [{"c": 1}], "d.e": 2}, "x.y": 3}, path) == expected
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_paths_reach_into_objects_and_lists(path: str, expected: object) -> None
         ("a" * (MAX_CHARACTERS + 1), "longer than 1,000,000 characters"),
     ],
 )
-def test_what_is_no_text(value: object, reason: str) -> None:
+def test_unusable_texts_are_rejected(value: object, reason: str) -> None:
     with pytest.raises(UnusableError) as caught:
         text_of(value, "question")
     assert (caught.value.field, caught.value.reason) == ("question", reason)
@@ -67,12 +67,12 @@ def test_what_is_no_text(value: object, reason: str) -> None:
         (None, None),
     ],
 )
-def test_numbers_pass_as_texts(value: object, expected: str | None) -> None:
+def test_numbers_become_texts(value: object, expected: str | None) -> None:
     assert number_or_text_at({"answer": value}, "answer") == expected
 
 
 @pytest.mark.parametrize("value", [True, float("nan"), float("inf"), [18], {"value": 18}])
-def test_what_is_neither_number_nor_text(value: object) -> None:
+def test_other_types_are_rejected(value: object) -> None:
     with pytest.raises(UnusableError):
         number_or_text_at({"answer": value}, "answer")
 
@@ -81,20 +81,20 @@ def rows(*values: dict[str, Any]) -> list[Row]:
     return [Row("x.jsonl", number, value) for number, value in enumerate(values, start=1)]
 
 
-def test_a_file_without_the_column_is_refused_with_what_it_has() -> None:
+def test_missing_column_message_lists_existing_columns() -> None:
     with pytest.raises(InputError) as caught:
         with_columns(rows({"prompt": "a"}, {"prompt": "b", "gold": 1}), [["question", "problem"]])
     assert str(caught.value) == "x.jsonl has no field 'question' or 'problem'; it has: prompt, gold"
 
 
-def test_a_row_without_the_column_is_no_reason_to_refuse_the_file() -> None:
+def test_one_row_may_lack_the_column() -> None:
     bad = Rejected(file="x.jsonl", row=2, field="", reason="bad")
-    given: list[Row | Rejected] = [*rows({"prompt": "a"}), bad, *rows({"question": None})]
-    assert list(with_columns(given, [["question"]])) == given
-    assert list(with_columns(given[1:2], [["question"]])) == given[1:2]
+    mixed_rows: list[Row | Rejected] = [*rows({"prompt": "a"}), bad, *rows({"question": None})]
+    assert list(with_columns(mixed_rows, [["question"]])) == mixed_rows
+    assert list(with_columns(mixed_rows[1:2], [["question"]])) == mixed_rows[1:2]
 
 
-def test_only_the_first_rows_are_looked_at() -> None:
-    many = rows(*({"a": 1} for _ in range(ROWS_LOOKED_AT)), {"question": "b"})
+def test_only_first_rows_are_checked() -> None:
+    many = rows(*({"a": 1} for _ in range(ROWS_CHECKED)), {"question": "b"})
     with pytest.raises(InputError, match=r"it has: a$"):
         with_columns(many, [["question"]])

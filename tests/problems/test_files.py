@@ -1,4 +1,4 @@
-"""Files: problems as real data sets have them, and rows that are set aside without losing their neighbours."""
+"""Test that published rows become problems, and that bad rows are rejected alone."""
 
 import json
 from pathlib import Path
@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from problems.sources.files import Files
-from problems.tabular.problem_formats import SHAPES
+from problems.tabular.problem_formats import PROBLEM_FORMATS
 from stepmark.errors import ConfigError, InputError
 from stepmark.plugins import build
 from stepmark.records import Problem, Rejected
+from tests.problems.helpers import answers_of, problems_of, values_of
 
 SAMPLES = Path(__file__).parent / "samples"
 
@@ -20,14 +21,8 @@ def write(path: Path, *rows: object) -> str:
     return str(path)
 
 
-def problems(source: Files) -> list[Problem]:
-    found = list(source.problems())
-    assert not [item for item in found if isinstance(item, Rejected)]
-    return [item for item in found if isinstance(item, Problem)]
-
-
-def only(tmp_path: Path, row: object, **fields: Any) -> Problem | Rejected:
-    """What becomes of a row that stands behind a good one."""
+def second_item(tmp_path: Path, row: object, **fields: Any) -> Problem | Rejected:
+    """Return the item of a row that follows a good row."""
     path = write(
         tmp_path / "x.jsonl", {"question": "1 + 1?", "answer": "2", "meta": {"level": 3}}, row
     )
@@ -35,16 +30,16 @@ def only(tmp_path: Path, row: object, **fields: Any) -> Problem | Rejected:
     return item
 
 
-def test_gsm8k_takes_what_stands_behind_the_hashes() -> None:
-    found = problems(Files(paths=(str(SAMPLES / "gsm8k.jsonl"),), shape="gsm8k", license="MIT"))
-    assert [problem.answer for problem in found] == ["18", "3", "70000", "2,125"]
-    assert found[0].question.startswith("Janet’s ducks lay 16 eggs per day.")
-    assert {(problem.domain, problem.source, problem.license) for problem in found} == {
-        ("math", "gsm8k.jsonl", "MIT")
-    }
+def test_gsm8k_answer_follows_hashes() -> None:
+    items = problems_of(Files(paths=(str(SAMPLES / "gsm8k.jsonl"),), shape="gsm8k", license="MIT"))
+    assert answers_of(items) == ["18", "3", "70000", "2,125"]
+    assert items[0].question.startswith("Janet’s ducks lay 16 eggs per day.")
+    assert values_of(items, "domain") == {"math"}
+    assert values_of(items, "source") == {"gsm8k.jsonl"}
+    assert values_of(items, "license") == {"MIT"}
 
 
-def test_the_same_problem_from_two_files_is_one_problem() -> None:
+def test_same_problem_has_same_id() -> None:
     (gsm8k,) = Files(paths=(str(SAMPLES / "gsm8k.jsonl"),), shape="gsm8k", limit=1).problems()
     (solved,) = Files(
         paths=(str(SAMPLES / "gsm8k_solutions.jsonl"),), shape="gsm8k_solutions", limit=1
@@ -55,22 +50,22 @@ def test_the_same_problem_from_two_files_is_one_problem() -> None:
 
 
 def test_processbench_has_no_reference_answers() -> None:
-    found = problems(Files(paths=(str(SAMPLES / "processbench.jsonl"),), shape="processbench"))
-    assert [problem.answer for problem in found] == [None] * 4
+    items = problems_of(Files(paths=(str(SAMPLES / "processbench.jsonl"),), shape="processbench"))
+    assert answers_of(items) == [None] * 4
 
 
-def test_math_takes_the_answer_or_the_last_box_of_the_solution(tmp_path: Path) -> None:
+def test_math_reads_answer_or_last_box(tmp_path: Path) -> None:
     solution = r"First $\boxed{1}$, rather $\boxed{\frac{1}{2}}$."
     rows = [
         {"problem": "a", "solution": solution},
         {"problem": "b", "solution": solution, "answer": "7"},
         {"problem": "c"},
     ]
-    found = problems(Files(paths=(write(tmp_path / "x.jsonl", *rows),), shape="math"))
-    assert [problem.answer for problem in found] == [r"\frac{1}{2}", "7", None]
+    items = problems_of(Files(paths=(write(tmp_path / "x.jsonl", *rows),), shape="math"))
+    assert answers_of(items) == [r"\frac{1}{2}", "7", None]
 
 
-def test_columns_are_mapped_with_dots_and_kept_beside(tmp_path: Path) -> None:
+def test_dotted_columns_map_to_fields(tmp_path: Path) -> None:
     row = {"text": {"q": "2 + 2?"}, "gold": 4, "set": "A", "of": "me", "level": 5, "by": "CC0"}
     fields = {
         "question": "text.q",
@@ -80,15 +75,17 @@ def test_columns_are_mapped_with_dots_and_kept_beside(tmp_path: Path) -> None:
         "license": "by",
         "metadata.level": "level",
     }
-    (found,) = problems(Files(paths=(write(tmp_path / "x.jsonl", row),), fields=fields, domain="B"))
-    assert (found.question, found.answer, found.domain, found.source, found.license) == (
+    (problem,) = problems_of(
+        Files(paths=(write(tmp_path / "x.jsonl", row),), fields=fields, domain="B")
+    )
+    assert (problem.question, problem.answer, problem.domain, problem.source, problem.license) == (
         "2 + 2?",
         "4",
         "A",
         "me",
         "CC0",
     )
-    assert found.metadata == {"level": "5"}
+    assert problem.metadata == {"level": "5"}
 
 
 @pytest.mark.parametrize(
@@ -106,31 +103,31 @@ def test_columns_are_mapped_with_dots_and_kept_beside(tmp_path: Path) -> None:
         (["question"], "", "a JSON list, not an object"),
     ],
 )
-def test_a_bad_row_is_set_aside(tmp_path: Path, row: object, field: str, reason: str) -> None:
-    item = only(tmp_path, row)
+def test_bad_row_is_rejected(tmp_path: Path, row: object, field: str, reason: str) -> None:
+    item = second_item(tmp_path, row)
     assert isinstance(item, Rejected)
     assert (item.file, item.row, item.field) == (str(tmp_path / "x.jsonl"), 2, field)
     assert item.reason.startswith(reason)
 
 
-def test_gsm8k_without_hashes_is_set_aside(tmp_path: Path) -> None:
+def test_gsm8k_without_hashes_is_rejected(tmp_path: Path) -> None:
     path = write(tmp_path / "x.jsonl", {"question": "1 + 1?", "answer": "2"})
     (item,) = Files(paths=(path,), shape="gsm8k").problems()
     assert item == Rejected(
-        file=path, row=1, field="answer", reason="states no final answer in the way of this shape"
+        file=path, row=1, field="answer", reason="does not state a final answer as this shape does"
     )
 
 
 @pytest.mark.parametrize(
     "row", [{"question": "b"}, {"question": "b", "answer": None}, {"question": "b", "answer": " "}]
 )
-def test_an_answer_may_be_absent(tmp_path: Path, row: object) -> None:
-    item = only(tmp_path, row)
+def test_answer_may_be_absent(tmp_path: Path, row: object) -> None:
+    item = second_item(tmp_path, row)
     assert isinstance(item, Problem)
     assert item.answer is None
 
 
-def test_the_limit_counts_problems_over_all_files(tmp_path: Path) -> None:
+def test_limit_counts_problems_of_all_files(tmp_path: Path) -> None:
     paths = tuple(
         write(tmp_path / f"{name}.jsonl", {"question": name}, {}, {"question": name * 2})
         for name in "ab"
@@ -144,18 +141,20 @@ def test_the_limit_counts_problems_over_all_files(tmp_path: Path) -> None:
     [
         (
             {"shape": "gsm9k"},
-            f"no shape is called 'gsm9k'; there are: {', '.join(SHAPES)}; or map your own columns with fields",
+            f"no shape is called 'gsm9k'; there are: {', '.join(PROBLEM_FORMATS)};"
+            " or map your own columns with fields",
         ),
         (
             {"fields": {"prompt": "q"}},
-            "fields: 'prompt' is none of ours; there are: question, answer, reference_solution, domain",
+            "fields: 'prompt' is no field of Stepmark;"
+            " there are: question, answer, reference_solution, domain",
         ),
-        ({"fields": {"steps": "q"}}, "fields: 'steps' is none of ours"),
-        ({"fields": {"metadata.": "q"}}, "fields: 'metadata.' is none of ours"),
+        ({"fields": {"steps": "q"}}, "fields: 'steps' is no field of Stepmark"),
+        ({"fields": {"metadata.": "q"}}, "fields: 'metadata.' is no field of Stepmark"),
         ({"limit": 0}, "limit = 0: it must be 1 or more"),
     ],
 )
-def test_what_a_run_file_gets_wrong(fields: dict[str, Any], message: str) -> None:
+def test_run_file_errors_are_explained(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         build("problems", {"use": "files", "paths": ["x.jsonl"], **fields})
     assert message in str(caught.value)
@@ -169,7 +168,7 @@ def test_what_a_run_file_gets_wrong(fields: dict[str, Any], message: str) -> Non
         {"question": "prompt", "domain": "a.b"},
     ],
 )
-def test_a_field_that_the_file_does_not_have(tmp_path: Path, fields: dict[str, str]) -> None:
+def test_unknown_column_is_an_input_error(tmp_path: Path, fields: dict[str, str]) -> None:
     path = write(tmp_path / "x.jsonl", {"prompt": "a", "answer": "b"})
     with pytest.raises(InputError) as caught:
         list(Files(paths=(path,), fields=fields).problems())
@@ -179,6 +178,6 @@ def test_a_field_that_the_file_does_not_have(tmp_path: Path, fields: dict[str, s
     )
 
 
-def test_a_missing_file_is_named_at_once() -> None:
+def test_missing_file_is_reported_early() -> None:
     with pytest.raises(InputError, match=r"no_such_file\.jsonl does not exist"):
         Files(paths=("no_such_file.jsonl",)).problems()

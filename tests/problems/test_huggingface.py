@@ -1,4 +1,4 @@
-"""Hugging Face: folders laid out like a data set are read the way the Hub's are, and what goes wrong is one line."""
+"""Test folders with the layout of a Hub dataset, and one-line error messages."""
 
 import json
 from pathlib import Path
@@ -21,14 +21,14 @@ ROWS = [
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A data set with a JSONL training split and a Parquet test split."""
+    """Return a dataset with a JSONL training split and a Parquet test split."""
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
     return tmp_path / "set"
 
 
-def test_a_folder_of_json_lines(folder: Path) -> None:
+def test_folder_of_json_lines_is_read(folder: Path) -> None:
     first, second, third = HuggingFace(name=str(folder), shape="gsm8k").problems()
     assert isinstance(first, Problem)
     assert (first.question, first.answer, first.source) == ("a", "1", str(folder))
@@ -36,7 +36,7 @@ def test_a_folder_of_json_lines(folder: Path) -> None:
     assert isinstance(third, Problem)
 
 
-def test_a_folder_of_parquet(folder: Path) -> None:
+def test_folder_of_parquet_is_read(folder: Path) -> None:
     (folder / "train.jsonl").unlink()
     pq.write_table(
         pa.Table.from_pylist([{"q": {"text": "a"}, "n": 1}, {"q": {"text": "b"}, "n": None}]),
@@ -54,18 +54,23 @@ def test_a_folder_of_parquet(folder: Path) -> None:
     assert (problem.answer, problem.license) == ("1", "MIT")
 
 
-def test_what_is_not_there_is_said_in_one_line(folder: Path) -> None:
+def test_missing_dataset_message_is_one_line(folder: Path) -> None:
     name = str(folder)
-    whole = f"the data set {name}, split tset, cannot be read: Bad split: tset. Available splits: ['train']"
+    bad_split = (
+        f"the dataset {name}, split tset, cannot be read:"
+        " Bad split: tset. Available splits: ['train']"
+    )
     for source, message in (
-        (HuggingFace(name=name, split="tset"), whole),
+        (HuggingFace(name=name, split="tset"), bad_split),
         (
             HuggingFace(name=name, config="main"),
-            f"the data set {name} (main), split train, cannot be read: BuilderConfig 'main' not found",
+            f"the dataset {name} (main), split train, cannot be read:"
+            " BuilderConfig 'main' not found",
         ),
         (
             HuggingFace(name=f"{name}/no"),
-            f"the data set {name}/no, split train, cannot be read: Couldn't find any data file at {name}/no",
+            f"the dataset {name}/no, split train, cannot be read:"
+            f" Couldn't find any data file at {name}/no",
         ),
         (
             HuggingFace(name=name, fields={"question": "prompt"}),
@@ -78,13 +83,13 @@ def test_what_is_not_there_is_said_in_one_line(folder: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_breaks_off_is_one_line(folder: Path) -> None:
+def test_truncated_file_message_is_one_line(folder: Path) -> None:
     (folder / "train.jsonl").write_text('{"question": "a"}\n{bad\n')
     with pytest.raises(InputError, match="cannot be read: JSON parse error"):
         HuggingFace(name=str(folder)).problems()
 
 
-def test_an_unreachable_hub_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_hub_message_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(*args: object, **options: object) -> object:
         assert "trust_remote_code" not in options
         raise ConnectionError("Couldn't reach 'org/set' on the Hub\n(details)")
@@ -94,5 +99,5 @@ def test_an_unreachable_hub_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None
         HuggingFace(name="org/set", revision="abc").problems()
     assert (
         str(caught.value)
-        == "the data set org/set, split train, cannot be read: Couldn't reach 'org/set' on the Hub"
+        == "the dataset org/set, split train, cannot be read: Couldn't reach 'org/set' on the Hub"
     )

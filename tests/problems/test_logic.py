@@ -1,21 +1,23 @@
-"""Deduction problems: gold solutions are right, every kind of mistake is found where it stands, and what is foreign is unknown."""
+"""Test gold solutions, injected mistakes and the oracle of the deduction problems."""
 
+import json
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from problems.base import Oracle
-from problems.logic_domain.language import World, read
-from problems.logic_domain.mistakes import KINDS, spoilt
-from problems.logic_domain.models import consistent, ground
+from problems.logic_domain.language import LogicWorld, parse_statement
+from problems.logic_domain.mistakes import KINDS, with_injected_mistake
+from problems.logic_domain.models import Clause, consistent, ground, names_in
 from problems.sources.logic import Logic
 from stepmark import plugins
 from stepmark.errors import ConfigError
@@ -23,12 +25,13 @@ from stepmark.final_answers import final_answer
 from stepmark.identity import fingerprint
 from stepmark.records import Problem, Verdict, first_error_of
 from stepmark.steps import split
+from tests.problems.helpers import gold_lines, problems_of, values_of, verdicts_in
 
 C, I, U = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNKNOWN  # noqa: E741
 MANY = 600
 SOURCE = Logic(count=MANY, max_steps=8, seed=3)
 RUN_FILE = Path(__file__).parents[2] / "configs" / "logic.toml"
-WORLD = World(
+WORLD = LogicWorld(
     given=(
         "Ana is kind and not tall",
         "everyone who is kind is happy",
@@ -43,31 +46,21 @@ HAPPY = (
 )
 
 
-def made(source: Logic) -> list[Problem]:
-    return [row for row in source.problems() if isinstance(row, Problem)]
-
-
 @pytest.fixture(scope="module")
 def problems() -> Sequence[Problem]:
-    return made(SOURCE)
+    return problems_of(SOURCE)
 
 
-def gold(problem: Problem) -> list[str]:
-    return problem.metadata["gold"].splitlines(keepends=True)
-
-
-def told(lines: Sequence[str], problem: Problem | None = None) -> Sequence[tuple[Verdict, str]]:
+def judge(lines: Sequence[str], problem: Problem | None = None) -> Sequence[tuple[Verdict, str]]:
     return SOURCE.judge(problem or PROBLEM, lines)
 
 
 def verdicts(lines: Sequence[str], problem: Problem | None = None) -> list[Verdict]:
-    return [verdict for verdict, _ in told(lines, problem)]
+    return verdicts_in(judge(lines, problem))
 
 
 def _problem() -> Problem:
-    world = (
-        '{"given": ["' + '", "'.join(WORLD.given) + f'"], "hypothesis": "{WORLD.hypothesis}"' + "}"
-    )
+    world = json.dumps({"given": WORLD.given, "hypothesis": WORLD.hypothesis})
     return Problem(
         problem_id="p",
         question="",
@@ -81,142 +74,145 @@ def _problem() -> Problem:
 PROBLEM = _problem()
 
 
-def test_gold_solutions_are_right_step_by_step(problems: Sequence[Problem]) -> None:
+def test_gold_solutions_are_correct(problems: Sequence[Problem]) -> None:
     assert len(problems) == MANY
     for problem in problems:
-        assert set(told(gold(problem), problem)) == {(C, "")}, problem.question
-        assert final_answer(problem.metadata["gold"]) == problem.answer == World.of(problem).answer
+        assert set(judge(gold_lines(problem), problem)) == {(C, "")}, problem.question
+        assert final_answer(problem.metadata["gold"]) == problem.answer
+        assert LogicWorld.of(problem).answer == problem.answer
 
 
-def test_the_answers_come_in_equal_shares(problems: Sequence[Problem]) -> None:
+def test_answers_are_equally_frequent(problems: Sequence[Problem]) -> None:
     counts = Counter(problem.answer for problem in problems)
     assert set(counts) == {"true", "false", "unprovable"}
     assert min(counts.values()) > MANY / 3 * 0.8
 
 
-def test_a_solution_has_exactly_its_number_of_steps(problems: Sequence[Problem]) -> None:
+def test_solution_has_stated_number_of_steps(problems: Sequence[Problem]) -> None:
     counts = Counter(int(problem.metadata["steps"]) for problem in problems)
     assert set(counts) == set(range(1, 9))
     assert min(counts.values()) > MANY / 8 / 2
     for problem in problems:
-        assert len(gold(problem)) == int(problem.metadata["steps"]) + 1
+        assert len(gold_lines(problem)) == int(problem.metadata["steps"]) + 1
 
 
-def test_none_of_the_steps_of_a_proof_can_be_left_out(problems: Sequence[Problem]) -> None:
+def test_every_proof_step_is_needed(problems: Sequence[Problem]) -> None:
     for problem in problems[:100]:
-        lines = gold(problem)
+        lines = gold_lines(problem)
         for left_out in range(len(lines) - 1):
             shortened = verdicts(lines[:left_out] + lines[left_out + 1 :], problem)
             assert set(shortened) <= {C, U}
             assert U in shortened or problem.answer == "unprovable"
 
 
-def test_what_is_given_is_free_of_contradiction_and_distracts(problems: Sequence[Problem]) -> None:
+def test_statements_are_consistent_and_contain_distractors(problems: Sequence[Problem]) -> None:
     for problem in problems:
-        world = World.of(problem)
-        names = {
-            literal.subject for clause in world.clauses for literal in clause if literal.subject
-        }
-        assert consistent(ground(world.clauses, names))
-        used = {
-            clause
-            for line in gold(problem)[:-1]
-            for premise in line.split(": ")[1].split("; ")
-            for clause in read(premise) or ()
-        }
+        world = LogicWorld.of(problem)
+        assert consistent(ground(world.clauses, names_in(world.clauses)))
+        used: set[Clause] = set()
+        for line in gold_lines(problem)[:-1]:
+            for premise in line.split(": ")[1].split("; "):
+                used.update(parse_statement(premise) or ())
         assert world.clauses - used
 
 
-def test_the_question_states_the_world(problems: Sequence[Problem]) -> None:
+def test_question_states_the_world(problems: Sequence[Problem]) -> None:
     for problem in problems:
-        *sentences, asked = re.split(r"(?<=\.) ", problem.question)
-        world = World.of(problem)
-        assert asked == "Is the hypothesis true, false or unprovable?"
-        assert sentences.pop() == f"Hypothesis: {world.hypothesis}."
-        assert (
-            frozenset().union(*(read(sentence.removesuffix(".")) or () for sentence in sentences))
-            == world.clauses
-        )
+        *sentences, hypothesis, instruction = re.split(r"(?<=\.) ", problem.question)
+        world = LogicWorld.of(problem)
+        assert instruction == "Is the hypothesis true, false or unprovable?"
+        assert hypothesis == f"Hypothesis: {world.hypothesis}."
+        clauses: set[Clause] = set()
+        for sentence in sentences:
+            clauses.update(parse_statement(sentence.removesuffix(".")) or ())
+        assert clauses == world.clauses
         assert "\n" not in problem.question
 
 
-def test_problems_are_all_different_and_say_where_they_come_from(
+def test_problems_are_distinct_with_provenance(
     problems: Sequence[Problem],
 ) -> None:
-    assert (
-        len({problem.problem_id for problem in problems})
-        == len({problem.question for problem in problems})
-        == MANY
-    )
-    assert {(problem.domain, problem.source, problem.license) for problem in problems} == {
-        ("logic", "logic", "Apache-2.0")
-    }
+    assert len(values_of(problems, "problem_id")) == MANY
+    assert len(values_of(problems, "question")) == MANY
+    assert values_of(problems, "domain") == {"logic"}
+    assert values_of(problems, "source") == {"logic"}
+    assert values_of(problems, "license") == {"Apache-2.0"}
 
 
 def test_every_form_of_a_rule_occurs(problems: Sequence[Problem]) -> None:
-    for form in ("Everyone who", "No one who", "If someone", "Everyone is", " or ", " and not "):
-        assert sum(form in problem.question for problem in problems) > MANY / 20, form
-    assert (
-        sum(bool(re.search(r"If [A-Z]\w+ is", problem.question)) for problem in problems)
-        > MANY / 20
-    )
+    forms = ("Everyone who", "No one who", "If someone", "Everyone is", " or ", " and not ")
+    counts = Counter[str]()
+    for problem in problems:
+        counts.update(form for form in forms if form in problem.question)
+        if re.search(r"If [A-Z]\w+ is", problem.question):
+            counts["If NAME is"] += 1
+    for form in (*forms, "If NAME is"):
+        assert counts[form] > MANY / 20, form
 
 
-def test_the_same_seed_gives_the_same_problems_and_more_of_them_begin_alike() -> None:
-    few, more = Logic(count=20, seed=5), Logic(count=40, seed=5)
-    assert made(few) == made(few) == made(more)[:20]
-    assert not {p.problem_id for p in made(few)} & {
-        p.problem_id for p in made(Logic(count=20, seed=6))
-    }
+def test_same_seed_gives_same_problems() -> None:
+    few = Logic(count=20, seed=5)
+    more = Logic(count=40, seed=5)
+    assert problems_of(few) == problems_of(few) == problems_of(more)[:20]
+    other_seed = problems_of(Logic(count=20, seed=6))
+    few_ids = values_of(problems_of(few), "problem_id")
+    assert not few_ids & values_of(other_seed, "problem_id")
     assert fingerprint(few) != fingerprint(more)
 
 
-def test_problems_come_lazily() -> None:
+def test_problems_are_generated_lazily() -> None:
     assert len(list(islice(Logic(count=10**9).problems(), 3))) == 3
 
 
-def test_it_is_an_oracle() -> None:
+def test_source_is_an_oracle() -> None:
     assert isinstance(SOURCE, Oracle)
 
 
-def test_line_by_line_is_step_by_step(problems: Sequence[Problem]) -> None:
+def test_lines_are_steps(problems: Sequence[Problem]) -> None:
     for problem in problems[:200]:
-        assert split(problem.metadata["gold"], "line") == tuple(gold(problem))
+        assert split(problem.metadata["gold"], "line") == tuple(gold_lines(problem))
 
 
-LEAST_FITTING = {"condition_dropped": 0.2, "backwards": 0.1, "answer": 0.1}
+MIN_SHARE = {"condition_dropped": 0.2, "backwards": 0.1, "answer": 0.1}
 REASONS = {"condition_dropped": {"premise"}, "invented": {"premise"}, "answer": {"answer"}}
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_mistake_is_the_only_wrong_step(kind: str, problems: Sequence[Problem]) -> None:
-    tried = fitting = 0
+def test_injected_mistake_is_first_error(kind: str, problems: Sequence[Problem]) -> None:
+    tried = 0
+    injected = 0
     for problem in problems[:60]:
-        for place in range(len(gold(problem)) - (kind != "answer")):
-            lines = spoilt(World.of(problem), gold(problem), place, kind, Random(place))
+        gold = gold_lines(problem)
+        positions = range(len(gold))
+        if kind != "answer":
+            positions = range(len(gold) - 1)
+        for position in positions:
+            lines = with_injected_mistake(
+                LogicWorld.of(problem), gold, position, kind, Random(position)
+            )
             tried += 1
             if lines is None:
                 continue
-            fitting += 1
-            said = told(lines, problem)
-            assert [verdict for verdict, _ in said[: place + 1]] == [C] * place + [I], lines[place]
-            assert I not in [verdict for verdict, _ in said[place + 1 :]]
-            assert said[place][1] in REASONS.get(kind, {"conclusion"})
-            assert [*lines[:place], *lines[place + 1 :]] == [
-                *gold(problem)[:place],
-                *gold(problem)[place + 1 :],
+            injected += 1
+            judgements = judge(lines, problem)
+            assert verdicts_in(judgements[: position + 1]) == [C] * position + [I], lines[position]
+            assert I not in verdicts_in(judgements[position + 1 :])
+            assert judgements[position][1] in REASONS.get(kind, {"conclusion"})
+            assert [*lines[:position], *lines[position + 1 :]] == [
+                *gold[:position],
+                *gold[position + 1 :],
             ]
-            assert first_error_of([verdict for verdict, _ in said]) == place
-    assert fitting > tried * LEAST_FITTING.get(kind, 0.7)
+            assert first_error_of(verdicts_in(judgements)) == position
+    assert injected > tried * MIN_SHARE.get(kind, 0.7)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_same_seed_gives_the_same_mistake(kind: str, problems: Sequence[Problem]) -> None:
+def test_same_seed_injects_same_mistake(kind: str, problems: Sequence[Problem]) -> None:
     for problem in problems[:20]:
-        first, again = (
-            spoilt(World.of(problem), gold(problem), 0, kind, Random(1)) for _ in range(2)
-        )
-        assert first == again
+        world = LogicWorld.of(problem)
+        first = with_injected_mistake(world, gold_lines(problem), 0, kind, Random(1))
+        second = with_injected_mistake(world, gold_lines(problem), 0, kind, Random(1))
+        assert first == second
 
 
 @pytest.mark.parametrize(
@@ -225,19 +221,22 @@ def test_the_same_seed_gives_the_same_mistake(kind: str, problems: Sequence[Prob
         (HAPPY, C, ""),
         ("Ana is kind; everyone who is kind is happy; therefore, Ana is happy.", C, ""),
         (
-            "Step 7: Ana is kind; if someone is kind, then they are happy; therefore, Ana is happy.",
+            "Step 7: Ana is kind; if someone is kind, then they are happy;"
+            " therefore, Ana is happy.",
             C,
             "",
         ),
         ("Step 1: Ana is kind; if Ana is kind, then Ana is happy; therefore, Ana is happy.", C, ""),
         ("Step 1: Ana is kind; therefore, Ana is kind or Ben is rich.", C, ""),
         (
-            "Step 1: everyone who is kind is happy; therefore, if someone is not happy, then they are not kind.",
+            "Step 1: everyone who is kind is happy;"
+            " therefore, if someone is not happy, then they are not kind.",
             C,
             "",
         ),
         (
-            "Step 1: Ana is kind; Ana is not tall; everyone who is kind is happy; therefore, Ana is happy and not tall.",
+            "Step 1: Ana is kind; Ana is not tall; everyone who is kind is happy;"
+            " therefore, Ana is happy and not tall.",
             C,
             "",
         ),
@@ -274,7 +273,8 @@ def test_the_same_seed_gives_the_same_mistake(kind: str, problems: Sequence[Prob
             "premise",
         ),
         (
-            "Step 1: Ana is happy; if Ana is happy, then Ben is not wise; therefore, Ben is not wise.",
+            "Step 1: Ana is happy; if Ana is happy, then Ben is not wise;"
+            " therefore, Ben is not wise.",
             U,
             "a premise was not shown",
         ),
@@ -283,11 +283,11 @@ def test_the_same_seed_gives_the_same_mistake(kind: str, problems: Sequence[Prob
         ("The answer is false.", U, "the answer was not shown"),
     ],
 )
-def test_a_step_is_judged_by_what_it_states(line: str, verdict: Verdict, reason: str) -> None:
-    assert told([line]) == [(verdict, reason)]
+def test_steps_are_judged_by_meaning(line: str, verdict: Verdict, reason: str) -> None:
+    assert judge([line]) == [(verdict, reason)]
 
 
-def test_what_was_shown_can_be_used_and_what_was_wrongly_shown_cannot() -> None:
+def test_only_correct_conclusions_become_premises() -> None:
     use = (
         "Step 2: Ana is happy; if Ana is happy, then Ben is not wise; therefore, Ben is not wise.\n"
     )
@@ -297,8 +297,11 @@ def test_what_was_shown_can_be_used_and_what_was_wrongly_shown_cannot() -> None:
     assert verdicts([wrong, use.replace("Ana", "Ben"), HAPPY, use]) == [I, I, C, C]
 
 
-def test_an_answer_is_right_once_it_was_shown() -> None:
-    rich = "Step 2: Ana is happy; Ana is not tall; no one who is happy and not tall is rich; therefore, Ana is not rich.\n"
+def test_answer_needs_derivation() -> None:
+    rich = (
+        "Step 2: Ana is happy; Ana is not tall; no one who is happy and not tall is rich;"
+        " therefore, Ana is not rich.\n"
+    )
     assert verdicts([HAPPY, rich, "The answer is false."]) == [C, C, C]
     assert verdicts([rich, "The answer is false."]) == [U, U]
 
@@ -326,8 +329,8 @@ def test_an_answer_is_right_once_it_was_shown() -> None:
     ],
     ids=lambda line: repr(line[:30]),
 )
-def test_what_is_foreign_is_unknown(line: str) -> None:
-    assert told([line]) == [(U, "not in the step language")]
+def test_text_outside_language_is_unknown(line: str) -> None:
+    assert judge([line]) == [(U, "not in the step language")]
     assert verdicts([line, HAPPY]) == [U, C]
 
 
@@ -362,11 +365,12 @@ LINES = st.builds(
 
 
 @given(lines=st.lists(LINES | st.text(max_size=60), max_size=6))
-def test_nothing_that_can_be_written_breaks_the_oracle(lines: list[str]) -> None:
-    said = told([HAPPY, *lines])
-    assert len(said) == 1 + len(lines)
-    assert all((verdict is C) == (reason == "") for verdict, reason in said)
-    assert said[0] == (C, "")
+def test_oracle_handles_arbitrary_text(lines: list[str]) -> None:
+    judgements = judge([HAPPY, *lines])
+    assert len(judgements) == 1 + len(lines)
+    for verdict, reason in judgements:
+        assert (verdict is C) == (reason == "")
+    assert judgements[0] == (C, "")
 
 
 @pytest.mark.parametrize(
@@ -378,32 +382,34 @@ def test_nothing_that_can_be_written_breaks_the_oracle(lines: list[str]) -> None
         {"min_steps": -1, "max_steps": -1},
     ],
 )
-def test_bounds_that_cannot_be_are_refused(bounds: dict[str, int]) -> None:
+def test_invalid_bounds_are_rejected(bounds: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match=r"they must satisfy 1 <= min_steps <= max_steps <= 8$"):
         plugins.build("problems", {"use": "logic", **bounds})
 
 
 @pytest.mark.parametrize("steps", [1, 4, 8])
-def test_bounds_are_kept(steps: int) -> None:
-    assert {
-        problem.metadata["steps"]
-        for problem in made(Logic(count=30, min_steps=steps, max_steps=steps))
-    } == {str(steps)}
+def test_step_bounds_are_respected(steps: int) -> None:
+    for problem in problems_of(Logic(count=30, min_steps=steps, max_steps=steps)):
+        assert problem.metadata["steps"] == str(steps)
 
 
-def test_no_problems_are_no_error() -> None:
-    assert made(Logic(count=0)) == []
+def test_zero_problems_are_no_error() -> None:
+    assert problems_of(Logic(count=0)) == []
 
 
-def test_the_replies_of_the_run_file_are_a_right_and_a_wrong_solution_of_each_problem() -> None:
+def matching_replies(run_file: Mapping[str, Any], problem: Problem) -> list[Sequence[str]]:
+    matches: list[Sequence[str]] = []
+    for key, replies in run_file["engine"]["replies"].items():
+        if key in problem.question:
+            matches.append(replies)
+    return matches
+
+
+def test_run_file_replies_match_oracle() -> None:
     run_file = tomllib.loads(RUN_FILE.read_text(encoding="utf-8"))
     source: Logic = plugins.build("problems", run_file["problems"])
-    for problem in made(source):
-        (fitting,) = [
-            replies
-            for key, replies in run_file["engine"]["replies"].items()
-            if key in problem.question
-        ]
-        right, wrong = (split(reply, "line") for reply in fitting)
+    for problem in problems_of(source):
+        (replies,) = matching_replies(run_file, problem)
+        right, wrong = (split(reply, "line") for reply in replies)
         assert "".join(right) == problem.metadata["gold"]
         assert verdicts(wrong, problem).count(I) == 1

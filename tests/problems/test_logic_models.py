@@ -1,7 +1,7 @@
-"""What follows from what, against truth tables."""
+"""Compare entailment with truth tables."""
 
 from collections.abc import Collection
-from itertools import product
+from itertools import combinations, compress, product
 
 import pytest
 from hypothesis import given
@@ -33,57 +33,66 @@ GROUND = _clauses(st.sampled_from(NAMES))
 CLAUSES = GROUND | _clauses(st.none())
 
 
-def _is_so(clause: Clause, world: Collection[tuple[str | None, str]]) -> bool:
-    """Of one about anyone: of each of the people."""
+def _holds(clause: Clause, world: Collection[tuple[str | None, str]]) -> bool:
+    """Return whether a clause holds; one about anyone must hold for each person."""
     if any(literal.subject is None for literal in clause):
-        return all(_is_so(about(clause, name), world) for name in PEOPLE)
+        return all(_holds(about(clause, name), world) for name in PEOPLE)
     return any(((literal.subject, literal.trait) in world) is literal.holds for literal in clause)
 
 
-WORLDS = [
-    frozenset(thing for thing, holds in zip(product(PEOPLE, TRAITS), row, strict=True) if holds)
-    for row in product((False, True), repeat=len(PEOPLE) * len(TRAITS))
-]
+def _all_worlds() -> list[frozenset[tuple[str, str]]]:
+    """Return every assignment of traits to people, as the pairs that hold."""
+    pairs = list(product(PEOPLE, TRAITS))
+    worlds: list[frozenset[tuple[str, str]]] = []
+    for row in product((False, True), repeat=len(pairs)):
+        worlds.append(frozenset(compress(pairs, row)))
+    return worlds
+
+
+def _hold(clauses: Collection[Clause], world: Collection[tuple[str | None, str]]) -> bool:
+    return all(_holds(clause, world) for clause in clauses)
+
+
+WORLDS = _all_worlds()
 
 
 @given(premises=st.lists(CLAUSES, max_size=5), conclusion=CLAUSES)
-def test_what_follows_is_so_wherever_the_premises_are(
-    premises: list[Clause], conclusion: Clause
-) -> None:
-    left = [world for world in WORLDS if all(_is_so(premise, world) for premise in premises)]
-    assert follows(premises, conclusion) is all(_is_so(conclusion, world) for world in left)
+def test_entailment_agrees_with_truth_tables(premises: list[Clause], conclusion: Clause) -> None:
+    models = [world for world in WORLDS if _hold(premises, world)]
+    assert follows(premises, conclusion) is all(_holds(conclusion, world) for world in models)
 
 
 @given(clauses=st.lists(CLAUSES, max_size=8))
-def test_what_is_consistent_has_a_model(clauses: list[Clause]) -> None:
-    has_model = any(all(_is_so(clause, world) for clause in clauses) for world in WORLDS)
+def test_consistent_clauses_have_a_model(clauses: list[Clause]) -> None:
+    has_model = any(_hold(clauses, world) for world in WORLDS)
     assert consistent(ground(clauses, PEOPLE)) is has_model
 
 
-@given(known=CLAUSES, stated=CLAUSES)
-def test_one_clause_restates_another_when_it_follows_from_that_one_alone(
-    known: Clause, stated: Clause
-) -> None:
-    if follows([], known):  # says nothing
-        assert restates(known, stated) <= follows([], stated)
+@given(accepted=CLAUSES, stated=CLAUSES)
+def test_restatement_is_entailment_from_one_clause(accepted: Clause, stated: Clause) -> None:
+    if follows([], accepted):  # a tautology
+        assert restates(accepted, stated) <= follows([], stated)
     else:
-        assert restates(known, stated) is follows([known], stated)
+        assert restates(accepted, stated) is follows([accepted], stated)
+
+
+def _sits_in(pigeon: int, hole: int, holds: bool) -> Literal:
+    return Literal("Ana", f"p{pigeon}h{hole}", holds)
 
 
 @pytest.mark.parametrize("size", [1, 3, 5])
-def test_more_people_than_places_do_not_fit(size: int) -> None:
+def test_pigeonhole_clauses_are_inconsistent(size: int) -> None:
     """The pigeonhole principle: nothing to propagate, only cases to distinguish."""
-    in_some = [
-        frozenset(Literal("Ana", f"p{pigeon}h{hole}", True) for hole in range(size))
-        for pigeon in range(size + 1)
-    ]
-    apart = [
-        frozenset(
-            [Literal("Ana", f"p{one}h{hole}", False), Literal("Ana", f"p{other}h{hole}", False)]
-        )
-        for hole in range(size)
-        for one in range(size + 1)
-        for other in range(one)
-    ]
-    assert not consistent([*in_some, *apart])
-    assert consistent([*in_some[1:], *apart])
+    pigeons = range(size + 1)
+    holes = range(size)
+    has_hole: list[Clause] = []
+    for pigeon in pigeons:
+        has_hole.append(frozenset(_sits_in(pigeon, hole, True) for hole in holes))
+    no_shared_hole: list[Clause] = []
+    for hole in holes:
+        for first, second in combinations(pigeons, 2):
+            no_shared_hole.append(
+                frozenset([_sits_in(first, hole, False), _sits_in(second, hole, False)])
+            )
+    assert not consistent([*has_hole, *no_shared_hole])
+    assert consistent([*has_hole[1:], *no_shared_hole])

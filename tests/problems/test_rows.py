@@ -1,4 +1,4 @@
-"""Rows: every format gives the same rows, a bad row costs itself and nothing else, an unreadable file says so in one line."""
+"""Test that all file formats yield the same rows, and that a bad row is rejected alone."""
 
 import csv
 import json
@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from problems.tabular import readers as _rows
+from problems.tabular import readers
 from problems.tabular.readers import Row, expand, read
 from stepmark.errors import InputError
 from stepmark.records import Rejected
@@ -22,6 +22,16 @@ ROWS: list[dict[str, str | None]] = [
 
 def rows_of(path: Path) -> list[Row | Rejected]:
     return list(read(path))
+
+
+def values_or_reasons(path: Path) -> list[object]:
+    results: list[object] = []
+    for row in read(path):
+        if isinstance(row, Row):
+            results.append(row.value)
+        else:
+            results.append(row.reason)
+    return results
 
 
 def write(path: Path, content: bytes) -> Path:
@@ -52,7 +62,7 @@ def as_parquet(path: Path) -> Path:
 
 
 @pytest.mark.parametrize("written", [as_jsonl, as_json, as_csv, as_parquet])
-def test_every_format_gives_the_same_rows(tmp_path: Path, written: Callable[[Path], Path]) -> None:
+def test_all_file_formats_agree(tmp_path: Path, written: Callable[[Path], Path]) -> None:
     path = written(tmp_path / "rows")
     assert rows_of(path) == [
         Row(str(path), number, row) for number, row in enumerate(ROWS, start=1)
@@ -71,7 +81,7 @@ def test_every_format_gives_the_same_rows(tmp_path: Path, written: Callable[[Pat
         (b'{"answer": ' + b"9" * 5000 + b"}", "not JSON: Exceeds the limit"),
     ],
 )
-def test_a_bad_line_costs_itself(tmp_path: Path, line: bytes, reason: str) -> None:
+def test_bad_line_rejects_only_itself(tmp_path: Path, line: bytes, reason: str) -> None:
     first, bad, last = rows_of(
         write(tmp_path / "x.jsonl", b'{"a": 1}\n' + line + b'\n\n{"a": 2}\n')
     )
@@ -81,12 +91,10 @@ def test_a_bad_line_costs_itself(tmp_path: Path, line: bytes, reason: str) -> No
     assert [first, last] == [Row(bad.file, 1, {"a": 1}), Row(bad.file, 4, {"a": 2})]
 
 
-def test_an_endless_line_is_skipped_without_being_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_rows, "MAX_LINE_BYTES", 10)
+def test_too_long_line_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers, "MAX_LINE_BYTES", 10)
     path = write(tmp_path / "x.jsonl", b'{"a": 1}\n' + b"x" * 35 + b'\n{"a": 2}\n' + b"y" * 11)
-    assert [row.value if isinstance(row, Row) else row.reason for row in read(path)] == [
+    assert values_or_reasons(path) == [
         {"a": 1},
         "a line of more than 10 bytes",
         {"a": 2},
@@ -96,27 +104,27 @@ def test_an_endless_line_is_skipped_without_being_kept(
 
 @pytest.fixture
 def short_csv_fields(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Short limits, and the csv module's own, which is the process's, put back."""
-    monkeypatch.setattr(_rows, "MAX_LINE_BYTES", 50)
+    """Set short limits; the limit of the csv module belongs to the process and is restored."""
+    monkeypatch.setattr(readers, "MAX_LINE_BYTES", 50)
     before = csv.field_size_limit(50)
     yield
     csv.field_size_limit(before)
 
 
 @pytest.mark.usefixtures("short_csv_fields")
-def test_a_bad_csv_record_costs_itself(tmp_path: Path) -> None:
+def test_bad_csv_record_rejects_only_itself(tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", b"a,b\n1,2\n3\n4,5,6\n" + b"x" * 51 + b",1\n7,8\n")
-    assert [row.value if isinstance(row, Row) else row.reason for row in read(path)] == [
+    assert values_or_reasons(path) == [
         {"a": "1", "b": "2"},
-        "1 fields where the header names 2",
-        "3 fields where the header names 2",
+        "1 fields, but the header has 2",
+        "3 fields, but the header has 2",
         "not CSV: field larger than field limit (50)",
         {"a": "7", "b": "8"},
     ]
 
 
 @pytest.mark.usefixtures("short_csv_fields")
-def test_an_open_quote_and_bytes_that_are_not_text_do_not_stop_a_csv_file(tmp_path: Path) -> None:
+def test_malformed_csv_text_skips_onlyreaders(tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", b'a,b\n\xff,2\n"3,4\n' + b"5,6\n" * 20)
     first, broken, *rest = rows_of(path)
     assert first == Row(str(path), 1, {"a": "\udcff", "b": "2"})
@@ -124,7 +132,7 @@ def test_an_open_quote_and_bytes_that_are_not_text_do_not_stop_a_csv_file(tmp_pa
     assert [row.value for row in rest if isinstance(row, Row)][-1] == {"a": "5", "b": "6"}
 
 
-def test_a_parquet_value_that_is_not_text_costs_its_row(tmp_path: Path) -> None:
+def test_invalid_parquet_text_rejects_its_row(tmp_path: Path) -> None:
     raw = pa.array([b"good", b"\xff", b"fine"], pa.binary())
     column = pa.StringArray.from_buffers(3, raw.buffers()[1], raw.buffers()[2])
     pq.write_table(pa.table({"question": column}), tmp_path / "x.parquet")
@@ -146,7 +154,7 @@ def test_a_parquet_value_that_is_not_text_costs_its_row(tmp_path: Path) -> None:
         ("x.json", b'{"a": 1}\n{"a": 2}', "is not JSON: Extra data"),
     ],
 )
-def test_an_unreadable_file_says_so_in_one_line(
+def test_unreadable_file_message_is_one_line(
     tmp_path: Path, name: str, content: bytes, message: str
 ) -> None:
     with pytest.raises(InputError) as caught:
@@ -156,19 +164,17 @@ def test_an_unreadable_file_says_so_in_one_line(
 
 
 @pytest.mark.parametrize("name", ["x.jsonl", "x.csv"])
-def test_an_empty_file_has_no_rows(tmp_path: Path, name: str) -> None:
+def test_empty_file_has_noreaders(tmp_path: Path, name: str) -> None:
     assert rows_of(write(tmp_path / name, b"")) == []
 
 
-def test_a_json_file_that_is_too_large_to_be_read_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_rows, "MAX_JSON_BYTES", 3)
-    with pytest.raises(InputError, match=r"turn it into \.jsonl"):
+def test_too_large_json_file_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers, "MAX_JSON_BYTES", 3)
+    with pytest.raises(InputError, match=r"convert it to \.jsonl"):
         rows_of(write(tmp_path / "x.json", b"[{}]"))
 
 
-def test_globs_name_files_in_order_and_once(tmp_path: Path) -> None:
+def test_globs_are_sorted_and_unique(tmp_path: Path) -> None:
     files = [write(tmp_path / name, b"") for name in ("a.jsonl", "b.jsonl", "c[1].jsonl")]
     assert expand([str(files[1]), f"{tmp_path}/*.jsonl"]) == (files[1], files[0], files[2])
     assert expand([str(files[2])]) == (files[2],)
@@ -179,17 +185,17 @@ def test_globs_name_files_in_order_and_once(tmp_path: Path) -> None:
     [
         ("none.jsonl", "none.jsonl does not exist"),
         ("*.csv", r"no file matches .*\*\.csv"),
-        ("x.txt", "known are: .jsonl, .ndjson, .parquet, .csv, .json"),
-        ("**x", "is no pattern for files: Invalid pattern"),
+        ("x.txt", "the known ones are: .jsonl, .ndjson, .parquet, .csv, .json"),
+        ("**x", "is not a pattern for files: Invalid pattern"),
         ("", r"is a folder: name its files, such as .*\*\.jsonl"),
     ],
 )
-def test_a_path_that_names_no_file_we_read(tmp_path: Path, pattern: str, message: str) -> None:
+def test_unusable_paths_are_rejected(tmp_path: Path, pattern: str, message: str) -> None:
     write(tmp_path / "x.txt", b"")
     with pytest.raises(InputError, match=message):
         expand([f"{tmp_path}/{pattern}"])
 
 
-def test_no_path_at_all() -> None:
+def test_missing_paths_are_rejected() -> None:
     with pytest.raises(InputError, match="name at least one"):
         expand([])

@@ -1,4 +1,4 @@
-"""Word problems: gold solutions are right, every kind of mistake is found where it stands, and what is foreign is unknown."""
+"""Test gold solutions, every kind of mistake and the oracle of the word problems."""
 
 import re
 from collections import Counter
@@ -16,6 +16,7 @@ from stepmark.errors import ConfigError
 from stepmark.identity import fingerprint
 from stepmark.records import Problem, Verdict, first_error_of
 from stepmark.steps import split
+from tests.problems.helpers import gold_lines, problems_of, values_of, verdicts_in
 
 C, I, U = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNKNOWN  # noqa: E741
 MANY = 2_000
@@ -23,241 +24,230 @@ SOURCE = WordProblems(count=MANY, min_steps=2, max_steps=8, seed=3)
 OPERATION = re.compile(r": (\d+) ([-+*/]) (\d+) = (\d+),")
 
 
-def made(source: WordProblems) -> list[Problem]:
-    return [row for row in source.problems() if isinstance(row, Problem)]
-
-
 @pytest.fixture(scope="module")
 def problems() -> Sequence[Problem]:
-    return made(SOURCE)
+    return problems_of(SOURCE)
 
 
-def gold(problem: Problem) -> list[str]:
-    return problem.metadata["gold"].splitlines(keepends=True)
-
-
-def judged(problem: Problem, lines: Sequence[str]) -> Sequence[tuple[Verdict, str]]:
+def judge(problem: Problem, lines: Sequence[str]) -> Sequence[tuple[Verdict, str]]:
     return SOURCE.judge(problem, lines)
 
 
 def first_mistake(problem: Problem, lines: Sequence[str]) -> tuple[int | None, str]:
-    told = judged(problem, lines)
-    place = first_error_of([verdict for verdict, _ in told])
-    return place, told[place][1] if place is not None and place >= 0 else ""
+    judgements = judge(problem, lines)
+    position = first_error_of(verdicts_in(judgements))
+    if position is None or position < 0:
+        return position, ""
+    return position, judgements[position][1]
 
 
-def test_gold_solutions_are_right_step_by_step(problems: Sequence[Problem]) -> None:
+def test_gold_solutions_are_correct(problems: Sequence[Problem]) -> None:
     assert len(problems) == MANY
     for problem in problems:
-        assert set(judged(problem, gold(problem))) == {(C, "")}, problem.question
-        assert gold(problem)[-1] == f"The answer is {problem.answer}."
+        assert set(judge(problem, gold_lines(problem))) == {(C, "")}, problem.question
+        assert gold_lines(problem)[-1] == f"The answer is {problem.answer}."
 
 
-def test_a_problem_needs_exactly_its_number_of_steps(problems: Sequence[Problem]) -> None:
+def test_problem_needs_stated_number_of_steps(problems: Sequence[Problem]) -> None:
     counts = Counter(int(problem.metadata["steps"]) for problem in problems)
     assert set(counts) == set(range(2, 9))
     assert min(counts.values()) > MANY / 7 / 2
     for problem in problems:
-        assert len(gold(problem)) == int(problem.metadata["steps"]) + 1
+        assert len(gold_lines(problem)) == int(problem.metadata["steps"]) + 1
 
 
-def test_none_of_the_steps_can_be_left_out(problems: Sequence[Problem]) -> None:
+def test_every_step_is_needed(problems: Sequence[Problem]) -> None:
     for problem in problems[:100]:
-        lines = gold(problem)
+        lines = gold_lines(problem)
         for left_out in range(len(lines) - 1):
             shortened = lines[:left_out] + lines[left_out + 1 :]
             assert first_mistake(problem, shortened)[1] in ("order", "unsupported answer")
 
 
-def test_line_by_line_is_step_by_step(problems: Sequence[Problem]) -> None:
+def test_lines_are_steps(problems: Sequence[Problem]) -> None:
     for problem in problems[:200]:
-        assert split(problem.metadata["gold"], "line") == tuple(gold(problem))
+        assert split(problem.metadata["gold"], "line") == tuple(gold_lines(problem))
 
 
-def test_problems_are_all_different_and_say_where_they_come_from(
+def test_problems_are_distinct_with_provenance(
     problems: Sequence[Problem],
 ) -> None:
-    assert (
-        len({problem.problem_id for problem in problems})
-        == len({problem.question for problem in problems})
-        == MANY
-    )
-    assert {(problem.domain, problem.source, problem.license) for problem in problems} == {
-        ("word_problems", "word_problems", "Apache-2.0")
-    }
-    assert all(
-        problem.question.endswith("?")
-        and "\n" not in problem.question
-        and "{" not in problem.question
-        for problem in problems
-    )
+    assert len(values_of(problems, "problem_id")) == MANY
+    assert len(values_of(problems, "question")) == MANY
+    assert values_of(problems, "domain") == {"word_problems"}
+    assert values_of(problems, "source") == {"word_problems"}
+    assert values_of(problems, "license") == {"Apache-2.0"}
+    for problem in problems:
+        assert problem.question.endswith("?")
+        assert "\n" not in problem.question
+        assert "{" not in problem.question
 
 
-def test_every_number_of_the_gold_solution_is_whole_and_positive(
+def test_gold_numbers_are_positive_integers(
     problems: Sequence[Problem],
 ) -> None:
     for problem in problems:
         for left, operator, right, result in OPERATION.findall(problem.metadata["gold"]):
             assert int(result) > 0
-            assert {
+            expected = {
                 "+": int(left) + int(right),
                 "-": int(left) - int(right),
                 "*": int(left) * int(right),
-            }.get(operator, int(left) / int(right)) == int(result)
+                "/": int(left) / int(right),
+            }
+            assert expected[operator] == int(result)
 
 
 def test_all_operations_occur(problems: Sequence[Problem]) -> None:
-    counts = Counter(
-        operator
-        for problem in problems
-        for _, operator, _, _ in OPERATION.findall(problem.metadata["gold"])
-    )
+    counts = Counter[str]()
+    for problem in problems:
+        for _, operator, _, _ in OPERATION.findall(problem.metadata["gold"]):
+            counts[operator] += 1
     assert set(counts) == set("+-*/")
     assert min(counts.values()) > MANY / 10
 
 
-def test_the_same_seed_gives_the_same_problems_and_more_of_them_begin_alike() -> None:
-    few, more = WordProblems(count=20, seed=5), WordProblems(count=40, seed=5)
-    assert made(few) == made(few) == made(more)[:20]
-    assert not {p.problem_id for p in made(few)} & {
-        p.problem_id for p in made(WordProblems(count=20, seed=6))
-    }
+def test_same_seed_gives_same_problems() -> None:
+    few = WordProblems(count=20, seed=5)
+    more = WordProblems(count=40, seed=5)
+    assert problems_of(few) == problems_of(few) == problems_of(more)[:20]
+    other_seed = problems_of(WordProblems(count=20, seed=6))
+    few_ids = values_of(problems_of(few), "problem_id")
+    assert not few_ids & values_of(other_seed, "problem_id")
     assert fingerprint(few) != fingerprint(more)
 
 
-def test_problems_come_lazily() -> None:
+def test_problems_are_generated_lazily() -> None:
     assert len(list(islice(WordProblems(count=10**9).problems(), 3))) == 3
 
 
-def test_it_is_an_oracle() -> None:
+def test_source_is_an_oracle() -> None:
     assert isinstance(SOURCE, Oracle)
 
 
-# Each takes a solution and the index of a step to spoil, and gives the spoilt line, or None where the mistake does not fit.
-Spoil = Callable[[Problem, list[str], int], str | None]
+# Each function returns the corrupted line for a solution and the index of a step, or None where the
+# mistake is impossible.
+Corrupt = Callable[[Problem, list[str], int], str | None]
 
 
-def _spoil_operand(_problem: Problem, lines: list[str], place: int) -> str | None:
-    return OPERATION.sub(lambda m: f": {int(m[1]) + 1} {m[2]} {m[3]} = {m[4]},", lines[place])
+def _corrupt_operand(_problem: Problem, lines: list[str], position: int) -> str | None:
+    return OPERATION.sub(lambda m: f": {int(m[1]) + 1} {m[2]} {m[3]} = {m[4]},", lines[position])
 
 
-def _spoil_reading(_problem: Problem, lines: list[str], place: int) -> str | None:
-    line = lines[place]
-    return (
-        line.replace("more than", "fewer than", 1)
-        if ": " in line and "more than" in line
-        else line.replace(": ", ": as told, ", 1)
-    )
+def _corrupt_reading(_problem: Problem, lines: list[str], position: int) -> str | None:
+    line = lines[position]
+    if ": " in line and "more than" in line:
+        return line.replace("more than", "fewer than", 1)
+    return line.replace(": ", ": as stated, ", 1)
 
 
-def _spoil_operator(_problem: Problem, lines: list[str], place: int) -> str | None:
+def _corrupt_operator(_problem: Problem, lines: list[str], position: int) -> str | None:
+    other_operator = {"+": "-", "-": "+", "*": "+", "/": "+"}
     return OPERATION.sub(
-        lambda m: f": {m[1]} {'-' if m[2] == '+' else '+'} {m[3]} = {m[4]},", lines[place]
+        lambda m: f": {m[1]} {other_operator[m[2]]} {m[3]} = {m[4]},", lines[position]
     )
 
 
-def _spoil_arithmetic(_problem: Problem, lines: list[str], place: int) -> str | None:
-    result = OPERATION.findall(lines[place])[0][3]
+def _corrupt_arithmetic(_problem: Problem, lines: list[str], position: int) -> str | None:
+    result = OPERATION.findall(lines[position])[0][3]
     wrong = str(int(result) + 1)
-    return re.sub(rf"\b{result}(?=,| [a-z]+\.\n)", wrong, lines[place])
+    return re.sub(rf"\b{result}(?=,| [a-z]+\.\n)", wrong, lines[position])
 
 
-def _spoil_conclusion(_problem: Problem, lines: list[str], place: int) -> str | None:
-    return re.sub(r"(\d+)( [a-z]+\.\n)$", lambda m: f"{int(m[1]) + 1}{m[2]}", lines[place])
+def _corrupt_conclusion(_problem: Problem, lines: list[str], position: int) -> str | None:
+    return re.sub(r"(\d+)( [a-z]+\.\n)$", lambda m: f"{int(m[1]) + 1}{m[2]}", lines[position])
 
 
-def _spoil_unit(_problem: Problem, lines: list[str], place: int) -> str | None:
-    return re.sub(r"[a-z]+\.\n$", "clouds.\n", lines[place])
+def _corrupt_unit(_problem: Problem, lines: list[str], position: int) -> str | None:
+    return re.sub(r"[a-z]+\.\n$", "clouds.\n", lines[position])
 
 
-def _spoil_holder(_problem: Problem, lines: list[str], place: int) -> str | None:
-    return re.sub(r", so .* (\d+ )", r", so Nobody has \1", lines[place])
+def _corrupt_holder(_problem: Problem, lines: list[str], position: int) -> str | None:
+    return re.sub(r", so .* (\d+ )", r", so Nobody has \1", lines[position])
 
 
-def _spoil_order(problem: Problem, lines: list[str], place: int) -> str | None:
-    """The first later step that is too early here."""
-    later = (
-        line
-        for line in lines[place + 1 : -1]
-        if judged(problem, [*lines[:place], line])[-1][1] == "order"
-    )
-    return next(later, None)
+def _corrupt_order(problem: Problem, lines: list[str], position: int) -> str | None:
+    """Return the first later step that is too early at this position."""
+    for line in lines[position + 1 : -1]:
+        _, reason = judge(problem, [*lines[:position], line])[-1]
+        if reason == "order":
+            return line
+    return None
 
 
-KINDS: dict[str, tuple[Spoil, str]] = {
-    "operand": (_spoil_operand, "operand"),
-    "reading": (_spoil_reading, "reading"),
-    "operator": (_spoil_operator, "reading"),
-    "arithmetic": (_spoil_arithmetic, "arithmetic"),
-    "conclusion": (_spoil_conclusion, "arithmetic"),
-    "unit": (_spoil_unit, "quantity"),
-    "holder": (_spoil_holder, "quantity"),
-    "order": (_spoil_order, "order"),
+KINDS: dict[str, tuple[Corrupt, str]] = {
+    "operand": (_corrupt_operand, "operand"),
+    "reading": (_corrupt_reading, "reading"),
+    "operator": (_corrupt_operator, "reading"),
+    "arithmetic": (_corrupt_arithmetic, "arithmetic"),
+    "conclusion": (_corrupt_conclusion, "arithmetic"),
+    "unit": (_corrupt_unit, "quantity"),
+    "holder": (_corrupt_holder, "quantity"),
+    "order": (_corrupt_order, "order"),
 }
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_mistake_is_found_at_its_place_and_by_its_kind(
-    kind: str, problems: Sequence[Problem]
-) -> None:
-    spoil, named = KINDS[kind]
-    spoilt = 0
+def test_mistake_has_its_position_and_kind(kind: str, problems: Sequence[Problem]) -> None:
+    corrupt, expected_kind = KINDS[kind]
+    corrupted = 0
     for problem in problems[:100]:
-        for place in range(len(gold(problem)) - 1):
-            lines = gold(problem)
-            changed = spoil(problem, lines, place)
+        for position in range(len(gold_lines(problem)) - 1):
+            lines = gold_lines(problem)
+            changed = corrupt(problem, lines, position)
             if changed is None:
                 continue
-            assert changed != lines[place]
-            spoilt += 1
-            lines[place] = changed
-            assert first_mistake(problem, lines) == (place, named), changed
-            assert judged(problem, lines)[-1][0] is I
-    assert spoilt > 80
+            assert changed != lines[position]
+            corrupted += 1
+            lines[position] = changed
+            assert first_mistake(problem, lines) == (position, expected_kind), changed
+            assert judge(problem, lines)[-1][0] is I
+    assert corrupted > 80
 
 
-def test_a_wrong_answer_is_found_in_the_last_line(problems: Sequence[Problem]) -> None:
+def test_wrong_answer_is_last_line_error(problems: Sequence[Problem]) -> None:
     for problem in problems[:100]:
-        lines = [*gold(problem)[:-1], f"The answer is {int(problem.answer or 0) + 1}."]
+        lines = [*gold_lines(problem)[:-1], f"The answer is {int(problem.answer or 0) + 1}."]
         assert first_mistake(problem, lines) == (len(lines) - 1, "answer")
 
 
-def test_what_is_built_on_a_mistake_is_wrong_too(problems: Sequence[Problem]) -> None:
+def test_steps_after_mistake_are_incorrect(problems: Sequence[Problem]) -> None:
     for problem in problems[:100]:
-        lines = gold(problem)
-        lines[-2] = _spoil_arithmetic(problem, lines, len(lines) - 2) or ""
-        assert [verdict for verdict, _ in judged(problem, lines)] == [C] * (len(lines) - 2) + [I, I]
+        lines = gold_lines(problem)
+        lines[-2] = _corrupt_arithmetic(problem, lines, len(lines) - 2) or ""
+        assert verdicts_in(judge(problem, lines)) == [C] * (len(lines) - 2) + [I, I]
 
 
-def test_a_mistake_that_is_mended_at_once_leaves_the_rest_right(
+def test_correction_after_mistake_restores_correctness(
     problems: Sequence[Problem],
 ) -> None:
     for problem in problems[:100]:
-        lines = gold(problem)
-        spoilt = _spoil_arithmetic(problem, lines, 0) or ""
-        assert [verdict for verdict, _ in judged(problem, [spoilt, *lines])] == [I] + [C] * len(
-            lines
-        )
+        lines = gold_lines(problem)
+        corrupted = _corrupt_arithmetic(problem, lines, 0) or ""
+        assert verdicts_in(judge(problem, [corrupted, *lines])) == [I] + [C] * len(lines)
 
 
-def test_operands_may_change_places_where_that_is_the_same(problems: Sequence[Problem]) -> None:
+def test_only_commutative_operands_may_swap(problems: Sequence[Problem]) -> None:
     seen = set()
     for problem in problems[:100]:
-        for place, line in enumerate(gold(problem)[:-1]):
+        for position, line in enumerate(gold_lines(problem)[:-1]):
             turned = OPERATION.sub(lambda m: f": {m[3]} {m[2]} {m[1]} = {m[4]},", line)
             _, operator, _, _ = OPERATION.findall(line)[0]
             if turned != line:
-                verdict, kind = judged(problem, [*gold(problem)[:place], turned])[-1]
+                verdict, kind = judge(problem, [*gold_lines(problem)[:position], turned])[-1]
                 seen.add((operator, verdict, kind))
     assert seen == {("+", C, ""), ("*", C, ""), ("-", I, "operand"), ("/", I, "operand")}
 
 
-def test_the_number_of_a_step_and_steps_said_twice_do_not_matter(
+def test_step_numbers_and_repetitions_are_irrelevant(
     problems: Sequence[Problem],
 ) -> None:
     for problem in problems[:100]:
-        lines = [re.sub(r"^Step \d+", "Step 7", line) for line in gold(problem) for _ in range(2)]
-        assert {verdict for verdict, _ in judged(problem, lines)} == {C}
+        lines: list[str] = []
+        for line in gold_lines(problem):
+            renumbered = re.sub(r"^Step \d+", "Step 7", line)
+            lines.extend([renumbered, renumbered])
+        assert set(verdicts_in(judge(problem, lines))) == {C}
 
 
 @pytest.mark.parametrize(
@@ -281,14 +271,14 @@ def test_the_number_of_a_step_and_steps_said_twice_do_not_matter(
     ],
     ids=lambda line: repr(line[:30]),
 )
-def test_what_is_foreign_is_unknown(line: str, problems: Sequence[Problem]) -> None:
-    assert judged(problems[0], [line]) == [(U, "not in the step language")]
-    told = judged(problems[0], [line, *gold(problems[0])])
-    assert [verdict for verdict, _ in told] == [U] + [C] * len(gold(problems[0]))
+def test_text_outside_language_is_unknown(line: str, problems: Sequence[Problem]) -> None:
+    assert judge(problems[0], [line]) == [(U, "not in the step language")]
+    judgements = judge(problems[0], [line, *gold_lines(problems[0])])
+    assert verdicts_in(judgements) == [U] + [C] * len(gold_lines(problems[0]))
 
 
 def _near_misses() -> Iterator[st.SearchStrategy[str]]:
-    """Text in the shape of a step, and any text."""
+    """Yield strategies for texts that resemble steps, and for any text."""
     words = st.text(alphabet=st.characters(codec="utf-8"), max_size=12)
     numbers = st.integers(0, 10**9).map(str)
     names = st.sampled_from(["Ana has", "they have", "Ana now has", ""])
@@ -313,19 +303,18 @@ def _near_misses() -> Iterator[st.SearchStrategy[str]]:
 LINES = st.lists(st.one_of(*_near_misses()), max_size=6)
 
 
-@given(lines=LINES, index=st.integers(0, 39), known=st.integers(0, 9))
-def test_nothing_that_can_be_written_breaks_the_oracle(
-    lines: list[str], index: int, known: int
-) -> None:
+@given(lines=LINES, index=st.integers(0, 39), correct_lines=st.integers(0, 9))
+def test_oracle_handles_arbitrary_text(lines: list[str], index: int, correct_lines: int) -> None:
     problem = FEW[index]
-    right = gold(problem)[:known]
-    told = judged(problem, [*right, *lines])
-    assert len(told) == len(right) + len(lines)
-    assert all((verdict is C) == (reason == "") for verdict, reason in told)
-    assert {verdict for verdict, _ in told[: len(right)]} <= {C}
+    right = gold_lines(problem)[:correct_lines]
+    judgements = judge(problem, [*right, *lines])
+    assert len(judgements) == len(right) + len(lines)
+    for verdict, reason in judgements:
+        assert (verdict is C) == (reason == "")
+    assert set(verdicts_in(judgements[: len(right)])) <= {C}
 
 
-FEW = made(WordProblems(count=40, max_steps=8))
+FEW = problems_of(WordProblems(count=40, max_steps=8))
 
 
 @pytest.mark.parametrize(
@@ -337,16 +326,17 @@ FEW = made(WordProblems(count=40, max_steps=8))
         {"min_steps": -1, "max_steps": -1},
     ],
 )
-def test_bounds_that_cannot_be_are_refused(bounds: dict[str, int]) -> None:
+def test_invalid_bounds_are_rejected(bounds: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match=r"they must satisfy 2 <= min_steps <= max_steps <= 8$"):
         plugins.build("problems", {"use": "word_problems", **bounds})
 
 
 @pytest.mark.parametrize("steps", [2, 5, 8])
-def test_bounds_are_kept(steps: int) -> None:
-    made_ones = made(WordProblems(count=30, min_steps=steps, max_steps=steps))
-    assert {problem.metadata["steps"] for problem in made_ones} == {str(steps)}
+def test_step_bounds_are_respected(steps: int) -> None:
+    problems = problems_of(WordProblems(count=30, min_steps=steps, max_steps=steps))
+    for problem in problems:
+        assert problem.metadata["steps"] == str(steps)
 
 
-def test_no_problems_are_no_error() -> None:
-    assert made(WordProblems(count=0)) == []
+def test_zero_problems_are_no_error() -> None:
+    assert problems_of(WordProblems(count=0)) == []
