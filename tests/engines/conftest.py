@@ -1,4 +1,4 @@
-"""Engines that are dear to start, started once, each with the pocket model: embedded, vLLM in this process, a vLLM server."""
+"""Fixtures that start each slow engine once, with the pocket model."""
 
 import contextlib
 import gc
@@ -27,12 +27,17 @@ WORDS = [f"w{first}{second}" for first in "abcdefghijklm" for second in "nopqrst
 
 
 def babble(prompt: Prompt, sampling: Sampling, index: int) -> str:
-    """Words that depend on the question, the seed and their place, so that a reply goes on where its prefix ends."""
-    key = sampling.seed + index if sampling.temperature else 0
+    """Return words that depend on the question, the seed and their position.
+
+    A reply therefore continues where its prefix ends.
+    """
+    key = 0
+    if sampling.temperature:
+        key = sampling.seed + index
     start = len(prompt.prefix.split())
     words = (
-        random.Random(f"{prompt.user}/{key}/{place}").choice(WORDS)
-        for place in range(start, start + 50)
+        random.Random(f"{prompt.user}/{key}/{position}").choice(WORDS)
+        for position in range(start, start + 50)
     )
     return "".join(f" {word}" for word in words)
 
@@ -45,7 +50,7 @@ async def closing(engine: E) -> AsyncIterator[E]:
 
 @pytest.fixture(scope="session")
 def model_with_turns(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a pocket model that has a chat template."""
+    """Return the folder of a pocket model with a chat template."""
     return shipped.with_turns(tmp_path_factory.mktemp("models") / "pocket")
 
 
@@ -63,7 +68,7 @@ async def pocket() -> AsyncIterator[Pocket]:
 
 @pytest.fixture(scope="session")
 def vllm_imported() -> None:
-    """Torch and vLLM warn of each other's deprecations while they are imported; fails where vLLM is missing."""
+    """Import vLLM without its deprecation warnings; fail if it is missing."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         importlib.import_module("vllm.v1.engine.async_llm")
@@ -74,9 +79,8 @@ async def in_process(model_with_turns: Path, vllm_imported: None) -> AsyncIterat
     async with closing(VLLM(model=str(model_with_turns), dtype="float32")) as engine:
         yield engine
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", ResourceWarning
-        )  # vLLM leaves a ZeroMQ context to the garbage collector
+        # vLLM leaves a ZeroMQ context to the garbage collector.
+        warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
 
 
@@ -96,6 +100,6 @@ async def chat(vllm_server: str) -> AsyncIterator[OpenAI]:
 
 @pytest.fixture(scope="package")
 def vllm_server(model_with_turns: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a vLLM server with the pocket model, spoken to in plain text or in turns."""
+    """Yield the URL of a vLLM server with the pocket model, for plain text and turns."""
     with serving(model_with_turns, "pocket", tmp_path_factory.mktemp("server") / "log") as url:
         yield url

@@ -1,4 +1,4 @@
-"""A local HTTP server that answers as it is told and keeps what it was asked."""
+"""A local HTTP server with prepared answers that records its requests."""
 
 import asyncio
 import contextlib
@@ -19,18 +19,18 @@ class Answer:
 
 @dataclass
 class FakeServer:
-    """Gives its answers in turn, the last one again and again."""
+    """A server that returns its answers in turn and repeats the last one."""
 
     url: str
     answers: Sequence[Answer]
-    asked: list[dict[str, Any]] = field(default_factory=list)
+    requests: list[dict[str, Any]] = field(default_factory=list)
     headers: list[str] = field(default_factory=list)
-    waiting: int = 0
-    most_waiting: int = 0
-    """How many requests were ever being answered at once."""
+    active: int = 0
+    most_concurrent: int = 0
+    """The largest number of requests that were active at the same time."""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one request; a client that goes away, or the end of the test, closes the connection too."""
+        """Answer one request, and close the connection even if the client disconnects."""
         try:
             with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
                 await self._answer(reader, writer)
@@ -44,13 +44,13 @@ class FakeServer:
             for line in head.splitlines()
             if line.lower().startswith("content-length")
         )
-        self.asked.append(json.loads(await reader.readexactly(length)))
+        self.requests.append(json.loads(await reader.readexactly(length)))
         self.headers.append(head)
-        answer = self.answers[min(len(self.asked), len(self.answers)) - 1]
-        self.waiting += 1
-        self.most_waiting = max(self.most_waiting, self.waiting)
+        answer = self.answers[min(len(self.requests), len(self.answers)) - 1]
+        self.active += 1
+        self.most_concurrent = max(self.most_concurrent, self.active)
         await asyncio.sleep(answer.delay)
-        self.waiting -= 1
+        self.active -= 1
         body = json.dumps(answer.body).encode()
         fields = (
             f"content-type: application/json\r\nconnection: close\r\ncontent-length: {len(body)}"
@@ -69,7 +69,7 @@ class FakeServer:
 
 
 async def refusing_url() -> str:
-    """A URL at which nobody listens."""
+    """Return a URL on which no server listens."""
     server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     server.close()
@@ -78,15 +78,15 @@ async def refusing_url() -> str:
 
 
 def completion(*texts: str, chat: bool = False, usage: Mapping[str, Any] | None = None) -> Answer:
-    """What a server says when all is well."""
-    choices = [
-        {
-            "index": index,
-            "finish_reason": "stop",
-            **({"message": {"role": "assistant", "content": text}} if chat else {"text": text}),
-        }
-        for index, text in enumerate(texts)
-    ]
+    """Return a successful answer."""
+    choices: list[dict[str, Any]] = []
+    for index, text in enumerate(texts):
+        choice: dict[str, Any] = {"index": index, "finish_reason": "stop"}
+        if chat:
+            choice["message"] = {"role": "assistant", "content": text}
+        else:
+            choice["text"] = text
+        choices.append(choice)
     return Answer(
         body={
             "id": "1",

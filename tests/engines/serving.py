@@ -1,4 +1,4 @@
-"""A vLLM server of our own, for as long as a test needs it."""
+"""A vLLM server for the duration of a test."""
 
 import contextlib
 import os
@@ -29,7 +29,7 @@ ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_NO_USAGE_STATS": "1", "DO_NO
 
 @contextlib.contextmanager
 def serving(model: Path, name: str, log: Path) -> Iterator[str]:
-    """The URL under which vLLM serves the model folder by that name."""
+    """Serve a model folder under a name, and yield the URL."""
     port = _free_port()
     command = [
         sys.executable,
@@ -40,10 +40,10 @@ def serving(model: Path, name: str, log: Path) -> Iterator[str]:
         "--served-model-name",
         name,
     ]
-    place = ["--host", "127.0.0.1", "--port", str(port)]
+    address = ["--host", "127.0.0.1", "--port", str(port)]
     with log.open("wb") as output:
         server = subprocess.Popen(
-            [*command, *place, *OPTIONS],
+            [*command, *address, *OPTIONS],
             stdout=output,
             stderr=output,
             env=os.environ | ENVIRONMENT,

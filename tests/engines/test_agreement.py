@@ -1,7 +1,8 @@
-"""The pocket model says the same on CTranslate2 and on vLLM: greedy decoding of problems that it has not seen.
+"""Compare greedy decoding of the pocket model on CTranslate2 and on vLLM, on unseen problems.
 
-Both in float32. The two add in different orders, so logits differ in their last digits (about 1e-5), and a text may part where two tokens
-are that close; from there on it goes its own way. Transformers, as a third opinion in float64, must call every such place a tie.
+Both engines use float32. They add in different orders, so logits differ in their last digits (about
+1e-5), and two texts may diverge where two tokens are that close. Transformers must confirm in
+float64 that every divergence is a tie.
 """
 
 import asyncio
@@ -19,7 +20,8 @@ from engines.vllm import VLLM
 from pipelines.run.plan import PROMPTS
 from problems.sources.word_problems import WordProblems
 from stepmark.prompt_templates import fill, read_template
-from stepmark.records import Problem, Sampling
+from stepmark.records import Sampling
+from tests.problems.helpers import problems_of
 
 pytestmark = [
     pytest.mark.vllm,
@@ -29,14 +31,15 @@ pytestmark = [
 ]
 
 COUNT = 200
-# A seed of its own: neither the training's nor the demo's problems.
+# Different from the seeds of the training and of the demo.
 HELD_OUT_SEED = 20_261_121
 GREEDY = Sampling(max_tokens=320, temperature=0.0)
-# Of 200 texts of some 130 tokens two may part at a tie. More would say that the engines read the prompt or the weights differently:
-# a missing beginning-of-text token or another rotary base parts nearly all of them.
-FLOOR = 0.99
-# Log-probabilities of two tokens that engines may rank differently; ten times what float32 loses in four layers, and far below what any
-# difference in reading the model makes.
+# Of 200 texts of about 130 tokens, two may diverge at a tie. More would mean that the engines read
+# the prompt or the weights differently: without a beginning-of-text token, or with another rotary
+# base, nearly all texts diverge.
+MIN_AGREEMENT = 0.99
+# The distance of log-probabilities below which engines may rank two tokens differently: ten times
+# the rounding error of float32 in four layers, and far below the effect of any real difference.
 TIE = 1e-3
 
 
@@ -44,27 +47,23 @@ async def test_greedy_texts_agree_up_to_ties(
     pocket: Pocket, in_process: VLLM, record_property: Any
 ) -> None:
     template = read_template("pocket", PROMPTS, ("question",))
-    problems = [
-        row
-        for row in WordProblems(count=COUNT, seed=HELD_OUT_SEED).problems()
-        if isinstance(row, Problem)
-    ]
+    problems = problems_of(WordProblems(count=COUNT, seed=HELD_OUT_SEED))
     prompts = [Prompt(user=fill(template, question=problem.question)) for problem in problems]
     ours = await _texts(pocket, prompts)
     theirs = await _texts(in_process, [Prompt(user=problem.question) for problem in problems])
-    parted = [
-        (prompt, one, other)
-        for prompt, one, other in zip(prompts, ours, theirs, strict=True)
-        if one != other
-    ]
-    gaps = _gaps_where_they_part(parted)
-    share = 1 - len(parted) / COUNT
+    diverging: list[tuple[Prompt, str, str]] = []
+    for prompt, first, second in zip(prompts, ours, theirs, strict=True):
+        if first != second:
+            diverging.append((prompt, first, second))
+    gaps = _gaps_at_divergence(diverging)
+    share = 1 - len(diverging) / COUNT
     record_property("greedy agreement", share)
     print(  # noqa: T201
-        f"pocket and vllm agree on {share:.1%} of {COUNT} greedy texts; log-probability gaps where they part: {gaps}"
+        f"pocket and vllm agree on {share:.1%} of {COUNT} greedy texts;"
+        f" log-probability gaps where they diverge: {gaps}"
     )
-    assert share >= FLOOR
-    assert all(gap < TIE for gap in gaps)
+    assert share >= MIN_AGREEMENT
+    assert max(gaps, default=0.0) < TIE
 
 
 async def _texts(engine: Engine, prompts: Sequence[Prompt]) -> Sequence[str]:
@@ -72,9 +71,9 @@ async def _texts(engine: Engine, prompts: Sequence[Prompt]) -> Sequence[str]:
     return [answer[0].text for answer in answers]
 
 
-def _gaps_where_they_part(parted: Sequence[tuple[Prompt, str, str]]) -> Sequence[float]:
-    """How far apart the model holds the two tokens at which each pair of texts parts."""
-    if not parted:
+def _gaps_at_divergence(diverging: Sequence[tuple[Prompt, str, str]]) -> Sequence[float]:
+    """Return the distance of the log-probabilities of the two tokens where each pair diverges."""
+    if not diverging:
         return []
     from transformers import AutoTokenizer, LlamaForCausalLM
 
@@ -82,14 +81,14 @@ def _gaps_where_they_part(parted: Sequence[tuple[Prompt, str, str]]) -> Sequence
     with contextlib.redirect_stderr(io.StringIO()):
         model = loader.from_pretrained(SHIPPED, dtype="float64")
     tokenizer = AutoTokenizer.from_pretrained(SHIPPED)
-    return [_gap(model, tokenizer, prompt, one, other) for prompt, one, other in parted]
+    return [_gap(model, tokenizer, prompt, first, second) for prompt, first, second in diverging]
 
 
-def _gap(model: Any, tokenizer: Any, prompt: Prompt, one: str, other: str) -> float:
+def _gap(model: Any, tokenizer: Any, prompt: Prompt, first: str, second: str) -> float:
     import torch
 
     texts = [
-        [*tokenizer.encode(prompt.text + text), tokenizer.eos_token_id] for text in (one, other)
+        [*tokenizer.encode(prompt.text + text), tokenizer.eos_token_id] for text in (first, second)
     ]
     shared = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(*texts, strict=False))))
     with torch.no_grad():

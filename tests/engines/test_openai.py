@@ -1,4 +1,4 @@
-"""What is sent to a server, and what becomes of what it says, with a server of our own."""
+"""Test requests and replies of OpenAI-compatible servers with a fake server."""
 
 import asyncio
 import gc
@@ -17,8 +17,8 @@ from tests.engines import shipped
 from tests.engines.fake_server import Answer, FakeServer, completion, refusing_url
 
 PROMPT = Prompt(user="Q", prefix="A", system="S")
-ONE = Sampling(max_tokens=9, temperature=0.5, top_p=0.9, seed=2048)
-REFUSED = {"error": {"message": "not\nso", "type": "x", "code": None}}
+SAMPLING = Sampling(max_tokens=9, temperature=0.5, top_p=0.9, seed=2048)
+ERROR_BODY = {"error": {"message": "not\nso", "type": "x", "code": None}}
 
 
 def engine_at(*urls: str, **fields: object) -> OpenAI:
@@ -30,72 +30,72 @@ def engine_at(*urls: str, **fields: object) -> OpenAI:
     ("status", "retryable"),
     [(400, False), (422, False), (408, True), (409, True), (429, True), (500, True), (503, True)],
 )
-async def test_a_refusal_says_whether_asking_again_helps(status: int, retryable: bool) -> None:
-    async with FakeServer.answering(Answer(status, REFUSED)) as server:
+async def test_status_determines_retryability(status: int, retryable: bool) -> None:
+    async with FakeServer.answering(Answer(status, ERROR_BODY)) as server:
         engine = engine_at(server.url)
-        with pytest.raises(EngineError) as refusal:
-            await engine.complete(PROMPT, ONE)
+        with pytest.raises(EngineError) as error:
+            await engine.complete(PROMPT, SAMPLING)
         await engine.close()
-    assert refusal.value.retryable is retryable
-    assert server.url in str(refusal.value)
-    assert "\n" not in str(refusal.value)
+    assert error.value.retryable is retryable
+    assert server.url in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
-async def test_what_the_user_can_mend_is_a_user_error(status: int) -> None:
-    async with FakeServer.answering(Answer(status, REFUSED)) as server:
+async def test_user_errors_become_config_errors(status: int) -> None:
+    async with FakeServer.answering(Answer(status, ERROR_BODY)) as server:
         engine = engine_at(server.url)
         with pytest.raises(ConfigError, match="check base_urls, model and api_key_env"):
-            await engine.complete(PROMPT, ONE)
+            await engine.complete(PROMPT, SAMPLING)
         await engine.close()
 
 
-async def test_no_server_is_one_line_that_names_the_address() -> None:
+async def test_unreachable_server_message_contains_url() -> None:
     url = await refusing_url()
     engine = engine_at(url)
-    with pytest.raises(EngineError, match="Is the server running there") as refusal:
-        await engine.complete(PROMPT, ONE)
+    with pytest.raises(EngineError, match="Is the server running there") as error:
+        await engine.complete(PROMPT, SAMPLING)
     await engine.close()
-    assert refusal.value.retryable
-    assert url in str(refusal.value)
-    assert "\n" not in str(refusal.value)
+    assert error.value.retryable
+    assert url in str(error.value)
+    assert "\n" not in str(error.value)
 
 
-async def test_a_late_answer_is_retryable() -> None:
+async def test_timeout_is_retryable() -> None:
     async with FakeServer.answering(replace(completion("x"), delay=5.0)) as server:
         engine = engine_at(server.url, timeout=0.1)
-        with pytest.raises(EngineError) as refusal:
-            await engine.complete(PROMPT, ONE)
+        with pytest.raises(EngineError) as error:
+            await engine.complete(PROMPT, SAMPLING)
         await engine.close()
-    assert refusal.value.retryable
+    assert error.value.retryable
 
 
-async def test_a_busy_server_is_asked_again() -> None:
-    async with FakeServer.answering(Answer(503, REFUSED), completion("x")) as server:
+async def test_busy_server_is_retried() -> None:
+    async with FakeServer.answering(Answer(503, ERROR_BODY), completion("x")) as server:
         engine = engine_at(server.url, retries=1)
-        assert [c.text for c in await engine.complete(PROMPT, ONE)] == ["x"]
+        assert [c.text for c in await engine.complete(PROMPT, SAMPLING)] == ["x"]
         await engine.close()
-    assert len(server.asked) == 2
+    assert len(server.requests) == 2
 
 
-async def test_servers_are_asked_in_turn_and_a_dead_one_is_passed_over() -> None:
+async def test_servers_rotate_and_dead_ones_are_skipped() -> None:
     async with (
         FakeServer.answering(completion("x")) as first,
         FakeServer.answering(completion("x")) as second,
     ):
         engine = engine_at(first.url, second.url, await refusing_url())
         for _ in range(6):
-            await engine.complete(PROMPT, ONE)
+            await engine.complete(PROMPT, SAMPLING)
         await engine.close()
-    assert sorted([len(first.asked), len(second.asked)]) == [2, 4]
+    assert sorted([len(first.requests), len(second.requests)]) == [2, 4]
 
 
-async def test_plain_text_is_sent_with_every_parameter() -> None:
+async def test_plain_request_contains_all_parameters() -> None:
     async with FakeServer.answering(completion("x", "y")) as server:
         engine = engine_at(server.url, extra_body={"top_k": 5})
-        await engine.complete(PROMPT, replace(ONE, n=2, stop=("\n",)))
+        await engine.complete(PROMPT, replace(SAMPLING, n=2, stop=("\n",)))
         await engine.close()
-    assert server.asked == [
+    assert server.requests == [
         {
             "model": "m",
             "prompt": "SQA",
@@ -111,15 +111,15 @@ async def test_plain_text_is_sent_with_every_parameter() -> None:
 
 
 @pytest.mark.parametrize("api", ["chat", "completions"])
-async def test_a_schema_is_sent_unless_the_server_does_not_know_it(api: str) -> None:
+async def test_schema_is_sent_unless_omitted(api: str) -> None:
     schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
     prompt = Prompt(user="Q", schema=json.dumps(schema))
     async with FakeServer.answering(completion("x", chat=api == "chat")) as server:
         for omit in ((), ("response_format",)):
             engine = engine_at(server.url, api=api, omit=omit)
-            await engine.complete(prompt, ONE)
+            await engine.complete(prompt, SAMPLING)
             await engine.close()
-    formed, free = server.asked
+    formed, free = server.requests
     assert formed.pop("response_format") == {
         "type": "json_schema",
         "json_schema": {"name": "reply", "strict": True, "schema": schema},
@@ -138,7 +138,7 @@ async def test_a_schema_is_sent_unless_the_server_does_not_know_it(api: str) -> 
         ("prefix", {"role": "assistant", "content": "A", "prefix": True}, {}),
     ],
 )
-async def test_a_chat_server_is_told_to_continue(
+async def test_chat_request_continues_the_prefix(
     continuation: str, opening: object, extra: dict[str, object]
 ) -> None:
     async with FakeServer.answering(completion("x", chat=True)) as server:
@@ -149,10 +149,10 @@ async def test_a_chat_server_is_told_to_continue(
             length_parameter="max_completion_tokens",
             omit=("seed", "top_p"),
         )
-        await engine.complete(PROMPT, ONE)
+        await engine.complete(PROMPT, SAMPLING)
         await engine.close()
     turns = [{"role": "system", "content": "S"}, {"role": "user", "content": "Q"}, opening]
-    assert server.asked == [
+    assert server.requests == [
         {
             "model": "m",
             "messages": turns,
@@ -164,19 +164,19 @@ async def test_a_chat_server_is_told_to_continue(
     ]
 
 
-async def test_a_prefix_is_refused_where_it_cannot_be_continued() -> None:
+async def test_prefix_needs_continuation_support() -> None:
     engine = engine_at("http://nowhere.invalid", api="chat", continuation="none")
-    with pytest.raises(EngineError) as refusal:
-        await engine.complete(PROMPT, ONE)
-    assert not refusal.value.retryable
+    with pytest.raises(EngineError) as error:
+        await engine.complete(PROMPT, SAMPLING)
+    assert not error.value.retryable
 
 
-async def test_a_chat_without_prefix_is_just_a_question() -> None:
+async def test_chat_without_prefix_is_one_turn() -> None:
     async with FakeServer.answering(completion("x", chat=True)) as server:
         engine = engine_at(server.url, api="chat", continuation="none")
-        await engine.complete(Prompt(user="Q"), ONE)
+        await engine.complete(Prompt(user="Q"), SAMPLING)
         await engine.close()
-    assert server.asked[0]["messages"] == [{"role": "user", "content": "Q"}]
+    assert server.requests[0]["messages"] == [{"role": "user", "content": "Q"}]
 
 
 async def test_tokens_are_counted_from_the_usage() -> None:
@@ -188,52 +188,52 @@ async def test_tokens_are_counted_from_the_usage() -> None:
     }
     async with FakeServer.answering(completion("x", "y", usage=usage)) as server:
         engine = engine_at(server.url)
-        first, second = await engine.complete(PROMPT, replace(ONE, n=2))
+        first, second = await engine.complete(PROMPT, replace(SAMPLING, n=2))
         await engine.close()
     assert (first.prompt_tokens, first.cached_tokens, first.generated_tokens) == (30, 16, 6)
     assert (second.prompt_tokens, second.cached_tokens, second.generated_tokens) == (0, 0, 5)
 
 
-async def test_a_large_request_is_split_with_seeds_of_its_own() -> None:
+async def test_large_request_parts_have_consecutive_seeds() -> None:
     async with FakeServer.answering(completion("x")) as server:
         engine = engine_at(server.url, max_n=1)
-        assert len(await engine.complete(PROMPT, replace(ONE, n=3))) == 3
+        assert len(await engine.complete(PROMPT, replace(SAMPLING, n=3))) == 3
         await engine.close()
-    assert sorted((body["n"], body["seed"]) for body in server.asked) == [
+    assert sorted((body["n"], body["seed"]) for body in server.requests) == [
         (1, 2048),
         (1, 2049),
         (1, 2050),
     ]
 
 
-async def test_a_server_that_ignores_n_is_found_out() -> None:
+async def test_missing_choices_are_an_error() -> None:
     async with FakeServer.answering(completion("x")) as server:
         engine = engine_at(server.url)
-        with pytest.raises(EngineError, match="set max_n = 1") as refusal:
-            await engine.complete(PROMPT, replace(ONE, n=3))
+        with pytest.raises(EngineError, match="set max_n = 1") as error:
+            await engine.complete(PROMPT, replace(SAMPLING, n=3))
         await engine.close()
-    assert not refusal.value.retryable
+    assert not error.value.retryable
 
 
-async def test_the_key_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_key_is_read_from_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     async with FakeServer.answering(completion("x")) as server:
         engine = engine_at(server.url, api_key_env="TEST_KEY")
         with pytest.raises(ConfigError, match="TEST_KEY"):
-            await engine.complete(PROMPT, ONE)
+            await engine.complete(PROMPT, SAMPLING)
         monkeypatch.setenv("TEST_KEY", "sécret\n")
-        with pytest.raises(ConfigError, match="TEST_KEY holds no key"):
-            await engine.complete(PROMPT, ONE)
+        with pytest.raises(ConfigError, match="TEST_KEY contains no key"):
+            await engine.complete(PROMPT, SAMPLING)
         monkeypatch.setenv("TEST_KEY", "secret")
-        await engine.complete(PROMPT, ONE)
+        await engine.complete(PROMPT, SAMPLING)
         await engine.close()
     assert "Bearer secret" in server.headers[0]
 
 
-async def test_no_more_requests_run_at_once_than_allowed() -> None:
+async def test_concurrency_is_limited() -> None:
     async with FakeServer.answering(replace(completion("x"), delay=0.2)) as server:
         engine = engine_at(server.url, concurrency=3)
-        await asyncio.gather(*(engine.complete(PROMPT, ONE) for _ in range(6)))
-        assert (len(server.asked), server.most_waiting) == (6, 3)
+        await asyncio.gather(*(engine.complete(PROMPT, SAMPLING) for _ in range(6)))
+        assert (len(server.requests), server.most_concurrent) == (6, 3)
         await engine.close()
 
 
@@ -242,7 +242,7 @@ def test_addresses_do_not_change_the_identity() -> None:
     assert engine_at("http://a").identity != engine_at("http://a", extra_body={"top_k": 5}).identity
 
 
-def test_a_run_file_can_name_it() -> None:
+def test_run_file_builds_the_engine() -> None:
     table = {
         "use": "openai",
         "model": "m",
@@ -280,18 +280,18 @@ def echo(logprobs: object) -> Answer:
     return answer
 
 
-def told(prompt_logprobs: object) -> Answer:
+def chat_reply_with(prompt_logprobs: object) -> Answer:
     answer = completion("x", chat=True, usage=USAGE)
     return replace(answer, body={**answer.body, "prompt_logprobs": prompt_logprobs})
 
 
-async def test_a_plain_text_is_scored_by_its_echo() -> None:
+async def test_plain_text_is_scored_by_echo() -> None:
     async with FakeServer.answering(echo(ECHO)) as server:
         engine = engine_at(server.url, extra_body={"priority": 1})
         scored = await engine.score(Prompt(user="Q", prefix=" is "), "42")
         await engine.close()
     assert (scored.logprobs, scored.prompt_tokens, scored.cached_tokens) == ((-2.0, 0.0), 4, 0)
-    assert server.asked == [
+    assert server.requests == [
         {
             "model": "m",
             "prompt": "Q is 42",
@@ -303,18 +303,22 @@ async def test_a_plain_text_is_scored_by_its_echo() -> None:
     ]
 
 
-async def test_turns_are_scored_as_vllm_tells() -> None:
-    async with FakeServer.answering(told(PROMPT_LOGPROBS)) as server:
+async def test_turns_are_scored_by_prompt_logprobs() -> None:
+    async with FakeServer.answering(chat_reply_with(PROMPT_LOGPROBS)) as server:
         engine = engine_at(server.url, api="chat")
         scored = await engine.score(Prompt(user="Q", prefix="is"), " 42")
         await engine.close()
     assert (scored.logprobs, scored.prompt_tokens) == ((-2.0, -3.5), 4)
-    (asked,) = server.asked
-    assert asked["messages"] == [
+    (request,) = server.requests
+    assert request["messages"] == [
         {"role": "user", "content": "Q"},
         {"role": "assistant", "content": "is 42"},
     ]
-    assert (asked["prompt_logprobs"], asked["max_tokens"], asked["continue_final_message"]) == (
+    assert (
+        request["prompt_logprobs"],
+        request["max_tokens"],
+        request["continue_final_message"],
+    ) == (
         0,
         1,
         True,
@@ -323,13 +327,17 @@ async def test_turns_are_scored_as_vllm_tells() -> None:
 
 @pytest.mark.parametrize(
     ("api", "answer"),
-    [("completions", echo(None)), ("completions", echo({"tokens": []})), ("chat", told(None))],
+    [
+        ("completions", echo(None)),
+        ("completions", echo({"tokens": []})),
+        ("chat", chat_reply_with(None)),
+    ],
 )
-async def test_a_server_that_tells_no_log_probabilities_is_named(api: str, answer: Answer) -> None:
+async def test_missing_prompt_logprobs_is_config_error(api: str, answer: Answer) -> None:
     async with FakeServer.answering(answer) as server:
         engine = engine_at(server.url, api=api)
         with pytest.raises(
-            ConfigError, match="the server tells no log-probabilities of a prompt; vLLM's does"
+            ConfigError, match="the server does not return prompt log-probabilities; vLLM does"
         ):
             await engine.score(PROMPT, " 42")
         await engine.close()
@@ -340,21 +348,21 @@ async def test_a_server_that_tells_no_log_probabilities_is_named(api: str, answe
     [
         ("completions", echo(ECHO | {"token_logprobs": [None, -1.0]})),
         ("completions", echo(ECHO | {"token_logprobs": [None, -1.0, "low", -2.0]})),
-        ("chat", told("yes")),
-        ("chat", told([None, {"7": {"logprob": -1.0}}])),
-        ("chat", told([None, {"7": {"logprob": [], "decoded_token": "x"}}])),
+        ("chat", chat_reply_with("yes")),
+        ("chat", chat_reply_with([None, {"7": {"logprob": -1.0}}])),
+        ("chat", chat_reply_with([None, {"7": {"logprob": [], "decoded_token": "x"}}])),
     ],
 )
-async def test_a_score_that_is_none_is_not_understood(api: str, answer: Answer) -> None:
+async def test_malformed_scores_are_retryable_errors(api: str, answer: Answer) -> None:
     async with FakeServer.answering(answer) as server:
         engine = engine_at(server.url, api=api)
-        with pytest.raises(EngineError, match="not understood") as refusal:
+        with pytest.raises(EngineError, match="not understood") as error:
             await engine.score(PROMPT, " 42")
         await engine.close()
-    assert refusal.value.retryable
+    assert error.value.retryable
 
 
-async def test_a_server_that_cannot_continue_cannot_score_turns() -> None:
+async def test_scoring_turns_needs_continuation_support() -> None:
     engine = engine_at(await refusing_url(), api="chat", continuation="none")
     with pytest.raises(EngineError, match="cannot continue an answer"):
         await engine.score(Prompt(user="Q"), "42")
@@ -366,9 +374,9 @@ async def test_a_server_that_cannot_continue_cannot_score_turns() -> None:
 )
 @pytest.mark.vllm
 @pytest.mark.asyncio(loop_scope="session")
-async def test_a_cancelled_call_is_aborted_in_the_server(vllm_server: str) -> None:
-    """The connection closes, and vLLM stops writing: of what was asked for, most is never generated."""
-    # Minutes of work: beside other tests a look at the metrics may come late.
+async def test_server_aborts_cancelled_calls(vllm_server: str) -> None:
+    """vLLM stops when the connection closes, so that most requested tokens are never generated."""
+    # Minutes of work, because the metrics may be read late on a busy machine.
     calls, prompt, sampling = 100, Prompt(user=shipped.PROBLEMS[0]), Sampling(n=8, max_tokens=800)
     async with httpx.AsyncClient(base_url=vllm_server.removesuffix("/v1"), timeout=60) as client:
 
@@ -387,18 +395,18 @@ async def test_a_cancelled_call_is_aborted_in_the_server(vllm_server: str) -> No
             extra_body={"ignore_eos": True},
         )
         before = await metric("generation_tokens_total")
-        asked = [
+        tasks = [
             asyncio.create_task(engine.complete(prompt, replace(sampling, seed=1024 * call)))
             for call in range(calls)
         ]
         while await metric("generation_tokens_total") == before:
             await asyncio.sleep(0.05)
-        for call in asked:
+        for call in tasks:
             call.cancel()
-        await asyncio.wait(asked)
+        await asyncio.wait(tasks)
         while await metric("num_requests_running") + await metric("num_requests_waiting"):
             await asyncio.sleep(0.05)
         written = await metric("generation_tokens_total") - before
         await engine.close()
-    gc.collect()  # of connections that were closing when they were cancelled, which httpx drops
+    gc.collect()  # httpx drops connections that are cancelled while they close
     assert 0 < written < calls * sampling.n * sampling.max_tokens / 2

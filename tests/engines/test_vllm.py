@@ -20,7 +20,7 @@ from stepmark.errors import ConfigError, EngineError, InstallError
 from stepmark.records import Sampling
 from tests.engines.shipped import PROBLEMS
 
-on_the_engines_loop = pytest.mark.asyncio(loop_scope="session")
+uses_session_loop = pytest.mark.asyncio(loop_scope="session")
 # vLLM leaves a ZeroMQ context to the garbage collector.
 leaves_a_context = pytest.mark.filterwarnings("ignore:Unclosed context:ResourceWarning")
 
@@ -28,13 +28,13 @@ PROMPT = Prompt(user=" ".join(PROBLEMS[:2]))
 GREEDY = Sampling(max_tokens=8, temperature=0.0)
 
 
-async def test_without_vllm_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_missing_vllm_message_names_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(InstallError, match=r"pip install 'stepmark\[vllm\]'"):
         await VLLM(model=str(SHIPPED)).complete(PROMPT, GREEDY)
 
 
-async def test_a_missing_folder_is_a_user_error(tmp_path: Path) -> None:
+async def test_missing_folder_is_user_error(tmp_path: Path) -> None:
     engine = VLLM(model=str(tmp_path / "none"))
     with pytest.raises(ConfigError, match="there is no folder"):
         await engine.complete(PROMPT, GREEDY)
@@ -42,18 +42,17 @@ async def test_a_missing_folder_is_a_user_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.vllm
-async def test_a_folder_without_a_model_is_a_user_error(
-    tmp_path: Path, vllm_imported: None
-) -> None:
+async def test_folder_without_model_is_user_error(tmp_path: Path, vllm_imported: None) -> None:
     engine = VLLM(model=str(tmp_path))
-    with pytest.raises(ConfigError, match="vLLM cannot start") as refusal:
+    with pytest.raises(ConfigError, match="vLLM cannot start") as error:
         await engine.complete(PROMPT, GREEDY)
-    assert "\n" not in str(refusal.value)
+    assert "\n" not in str(error.value)
     await engine.close()
 
 
-def test_the_identity_is_what_the_files_hold_wherever_they_lie(tmp_path: Path) -> None:
-    here, there = (tmp_path / parent / "model" for parent in ("here", "there"))
+def test_identity_depends_on_contents_not_path(tmp_path: Path) -> None:
+    here = tmp_path / "here" / "model"
+    there = tmp_path / "there" / "model"
     for folder in (here, there):
         folder.mkdir(parents=True)
         (folder / "model.safetensors").write_bytes(b"one")
@@ -65,31 +64,29 @@ def test_the_identity_is_what_the_files_hold_wherever_they_lie(tmp_path: Path) -
     assert VLLM(model=str(here)).identity != before
 
 
-def test_the_name_says_which_revision(tmp_path: Path) -> None:
+def test_model_name_contains_revision(tmp_path: Path) -> None:
     assert VLLM(model="org/name", revision="abc").model_name == "org/name@abc"
     assert VLLM(model=str(tmp_path)).model_name == tmp_path.name
 
 
 @pytest.mark.vllm
-@on_the_engines_loop
-async def test_a_second_request_finds_its_prompt_cached(in_process: VLLM) -> None:
+@uses_session_loop
+async def test_second_request_uses_cached_prompt(in_process: VLLM) -> None:
     await in_process.complete(PROMPT, GREEDY)
     (again,) = await in_process.complete(replace(PROMPT, prefix="Step 1:"), GREEDY)
     assert again.cached_tokens >= 64
 
 
 @pytest.mark.vllm
-@on_the_engines_loop
+@uses_session_loop
 @leaves_a_context
-async def test_an_engine_that_dies_is_retryable_and_leaves_nothing(in_process: VLLM) -> None:
-    """The last test of this engine: that a new one starts when there has been one is a test of the contract."""
+async def test_dead_engine_is_retryable_and_removed(in_process: VLLM) -> None:
+    """Runs last for this engine; the contract tests cover a restart."""
     await in_process.complete(PROMPT, GREEDY)
-    calls = [
-        asyncio.create_task(
-            in_process.complete(PROMPT, Sampling(n=8, max_tokens=150, seed=1024 * k))
-        )
-        for k in range(50)
-    ]
+    calls: list[asyncio.Task[Sequence[Completion]]] = []
+    for call in range(50):
+        sampling = Sampling(n=8, max_tokens=150, seed=1024 * call)
+        calls.append(asyncio.create_task(in_process.complete(PROMPT, sampling)))
     await asyncio.sleep(0.1)
     engines = _engines()
     for process in engines:
@@ -97,8 +94,11 @@ async def test_an_engine_that_dies_is_retryable_and_leaves_nothing(in_process: V
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
     failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
     assert failures
-    assert all(isinstance(failure, EngineError) and failure.retryable for failure in failures)
-    (running,) = [start.result() for start in in_process._starts]
+    for failure in failures:
+        assert isinstance(failure, EngineError)
+        assert failure.retryable
+    (start,) = in_process._starts
+    running = start.result()
     assert running.dead
     await in_process.close()
     assert engines
@@ -106,30 +106,35 @@ async def test_an_engine_that_dies_is_retryable_and_leaves_nothing(in_process: V
     gc.collect()
 
 
-async def test_the_next_call_starts_a_dead_engine_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[Answering] = []
+async def test_next_call_restarts_dead_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[FakeRunning] = []
 
-    async def start(arguments: Mapping[str, Any], chat: bool | None) -> Answering:
-        started.append(Answering(str(len(started))))
+    async def start(arguments: Mapping[str, Any], chat: bool | None) -> FakeRunning:
+        started.append(FakeRunning(str(len(started))))
         return started[-1]
 
     monkeypatch.setattr(_async_llm, "start", start)
     engine = VLLM(model=str(SHIPPED))
-    first, again = [(await engine.complete(PROMPT, GREEDY))[0].text for _ in range(2)]
+
+    async def text() -> str:
+        (completion,) = await engine.complete(PROMPT, GREEDY)
+        return completion.text
+
+    assert (await text(), await text()) == ("0", "0")
     started[0].dead = True
-    third, fourth = [
-        answer[0].text
-        for answer in await asyncio.gather(*(engine.complete(PROMPT, GREEDY) for _ in range(2)))
-    ]
-    assert (first, again, third, fourth) == ("0", "0", "1", "1")
-    assert [one.stopped for one in started] == [True, False]
+    # Two calls at the same time share the restart.
+    assert await asyncio.gather(text(), text()) == ["1", "1"]
+    dead, restarted = started
+    assert (dead.stopped, restarted.stopped) == (True, False)
 
 
-class Answering:
-    """In the place of a running vLLM: answers with its name until it is dead."""
+class FakeRunning:
+    """A substitute for a running vLLM that answers with its name until it is dead."""
 
     def __init__(self, name: str) -> None:
-        self.name, self.dead, self.stopped = name, False, False
+        self.name = name
+        self.dead = False
+        self.stopped = False
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
         assert not self.dead

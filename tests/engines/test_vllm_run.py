@@ -1,4 +1,4 @@
-"""The whole job with vLLM behind it, in this machine's process and behind its server: `configs/pocket.toml` with another [engine]."""
+"""Run `configs/pocket.toml` with vLLM, in the process and behind a server."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from engines.pocket import SHIPPED
-from stepmark.records import Annotation
+from stepmark.records import Annotation, Cost
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import LABELS, PROBLEMS, TRACES, annotations, rollouts
 
@@ -29,7 +29,7 @@ RUN_SECONDS = 900
 
 @pytest.fixture(scope="module", params=["in process", "behind its server"])
 def engine(request: pytest.FixtureRequest) -> Mapping[str, Any]:
-    """An [engine] table."""
+    """Return an [engine] table."""
     if request.param == "in process":
         return {"use": "vllm", "model": str(SHIPPED), "dtype": "float32"}
     return {
@@ -42,7 +42,7 @@ def engine(request: pytest.FixtureRequest) -> Mapping[str, Any]:
 
 @pytest.fixture(scope="module")
 def dataset(engine: Mapping[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """What `stepmark run` makes of the demo's run file with that table."""
+    """Return the dataset of `stepmark run` on the demo's run file with that table."""
     folder = tmp_path_factory.mktemp("run")
     table = ", ".join(f"{key} = {value!r}" for key, value in engine.items())
     changes = [f"dataset={folder / 'data'}", *SMALLER, f"engine={{{table}}}"]
@@ -55,7 +55,7 @@ def dataset(engine: Mapping[str, Any], tmp_path_factory: pytest.TempPathFactory)
         *(f"--set={change}" for change in changes),
     ]
     environment = os.environ | {"PREFECT_HOME": str(folder / "prefect")}
-    done = subprocess.run(
+    process = subprocess.run(
         command,
         cwd=ROOT,
         env=environment,
@@ -64,8 +64,8 @@ def dataset(engine: Mapping[str, Any], tmp_path_factory: pytest.TempPathFactory)
         timeout=RUN_SECONDS,
         check=False,
     )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "Traceback" not in done.stderr
+    assert process.returncode == 0, process.stderr[-3000:]
+    assert "Traceback" not in process.stderr
     return Dataset(str(folder / "data"))
 
 
@@ -73,8 +73,13 @@ def read(dataset: Dataset, method: str) -> Sequence[Annotation]:
     return list(dataset.read(annotations(method)))
 
 
-def test_only_the_engine_differs_from_the_demo(dataset: Dataset, engine: Mapping[str, Any]) -> None:
-    ran, demo = tomllib.loads(dataset.read_run_files()[0]), tomllib.loads(RUN_FILE.read_text())
+def costs_of(dataset: Dataset, method: str) -> list[Cost]:
+    return [annotation.cost for annotation in read(dataset, method)]
+
+
+def test_only_the_engine_differs(dataset: Dataset, engine: Mapping[str, Any]) -> None:
+    ran = tomllib.loads(dataset.read_run_files()[0])
+    demo = tomllib.loads(RUN_FILE.read_text())
     assert ran["engine"] == engine
     assert ran["annotators"] == demo["annotators"]
     assert ran["label"] == demo["label"]
@@ -82,39 +87,42 @@ def test_only_the_engine_differs_from_the_demo(dataset: Dataset, engine: Mapping
     assert ran["problems"] == demo["problems"] | {"count": COUNT}
 
 
-def test_the_dataset_is_complete(dataset: Dataset) -> None:
+def test_dataset_is_complete(dataset: Dataset) -> None:
     traces = list(dataset.read(TRACES))
     assert dataset.count(PROBLEMS) == COUNT
     assert len({trace.trace_id for trace in traces}) == len(traces) == COUNT * TRACES_PER_PROBLEM
-    assert all(trace.steps and trace.generated_tokens for trace in traces)
+    for trace in traces:
+        assert trace.steps
+        assert trace.generated_tokens
     for method in (*METHODS, "oracle"):
-        assert [(one.trace_id, len(one.steps)) for one in read(dataset, method)] == [
-            (t.trace_id, len(t.steps)) for t in traces
-        ]
-        assert not [one.error for one in read(dataset, method) if one.error]
+        for trace, annotation in zip(traces, read(dataset, method), strict=True):
+            assert annotation.trace_id == trace.trace_id
+            assert len(annotation.steps) == len(trace.steps)
+            assert not annotation.error
     labels = list(dataset.read(LABELS))
-    assert [label.trace_id for label in labels] == [trace.trace_id for trace in traces]
-    assert all(label.kept or label.reason for label in labels)
+    for trace, label in zip(traces, labels, strict=True):
+        assert label.trace_id == trace.trace_id
+        assert label.kept or label.reason
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_costs_are_what_was_spent(dataset: Dataset, method: str) -> None:
-    costs = [one.cost for one in read(dataset, method)]
+def test_costs_match_rollouts(dataset: Dataset, method: str) -> None:
+    costs = costs_of(dataset, method)
     tokens = sum(cost.generated_tokens for cost in costs)
     assert bool(tokens) is (method != "formal")
-    assert all(cost.seconds > 0 for cost in costs)
+    assert min(cost.seconds for cost in costs) > 0
     if method in SAMPLING_METHODS:
-        spent = list(dataset.read(rollouts(method)))
-        assert sum(cost.rollouts for cost in costs) == len(spent)
-        assert tokens == sum(rollout.generated_tokens for rollout in spent)
+        stored_rollouts = list(dataset.read(rollouts(method)))
+        assert sum(cost.rollouts for cost in costs) == len(stored_rollouts)
+        assert tokens == sum(rollout.generated_tokens for rollout in stored_rollouts)
 
 
 @pytest.mark.parametrize("method", ["monte_carlo", "judge"])
-def test_prompts_are_found_in_the_prefix_cache(dataset: Dataset, method: str) -> None:
-    """The prefixes of one trace share their beginning; votes share the whole prompt."""
-    costs = [one.cost for one in read(dataset, method)]
-    cached, prompts = (
-        sum(cost.cached_tokens for cost in costs),
-        sum(cost.prompt_tokens for cost in costs),
-    )
-    assert 0 < cached <= prompts
+def test_prompts_hit_the_prefix_cache(dataset: Dataset, method: str) -> None:
+    """Prefixes of one trace share their beginning, and votes share the complete prompt."""
+    cached_tokens = 0
+    prompt_tokens = 0
+    for cost in costs_of(dataset, method):
+        cached_tokens += cost.cached_tokens
+        prompt_tokens += cost.prompt_tokens
+    assert 0 < cached_tokens <= prompt_tokens

@@ -1,4 +1,4 @@
-"""No process of an engine outlives the run that started it."""
+"""Test that no process of an engine outlives the run that started it."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ time.sleep(600)
 """
 
 
-def test_a_killed_parent_leaves_no_engine_behind() -> None:
+def test_killed_parent_leaves_no_child() -> None:
     parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     pids = [int(pid) for pid in parent.stdout.readline().split()]
@@ -28,7 +28,7 @@ def test_a_killed_parent_leaves_no_engine_behind() -> None:
     _wait_until_gone(pids)
 
 
-def test_a_released_watchdog_kills_nobody() -> None:
+def test_released_watchdog_kills_nothing() -> None:
     child = subprocess.Popen(["sleep", "600"])
     _watchdog.release(_watchdog.guard([child.pid]))
     time.sleep(0.2)
@@ -45,7 +45,7 @@ def _wait_until_gone(pids: list[int]) -> None:
 
 
 def _alive(pid: int) -> bool:
-    """Whether a process runs; one that nobody has collected yet (a zombie) does not."""
+    """Return whether a process runs; a zombie does not."""
     try:
         os.kill(pid, 0)
         return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:1]
