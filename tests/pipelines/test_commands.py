@@ -114,7 +114,7 @@ SETTINGS = {
     ),
     "unknown field": (
         'problems={use="files",paths=["questions.jsonl"],fields={nope="q"}}',
-        "'nope' is none of ours",
+        "'nope' is no field of Stepmark",
     ),
     "unknown filter": (
         'filters=[{use="nope"}]',
@@ -145,7 +145,7 @@ IN_THE_FLOW = {
     ),
     "missing key": (
         'engine={use="openai",model="m",api_key_env="STEPMARK_NO_SUCH_KEY"}',
-        "STEPMARK_NO_SUCH_KEY holds no key",
+        "STEPMARK_NO_SUCH_KEY contains no key",
     ),
     "wrong field map": (
         'problems={use="files",paths=["questions.jsonl"],fields={question="nope"}}',

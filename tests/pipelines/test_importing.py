@@ -184,11 +184,11 @@ def test_listed_steps_get_separators(
         ({"steps": ["a", ""]}, "steps.1", "empty"),
         ({"steps": ["a", None]}, "steps.1", "missing"),
         ({"steps": ["a" * 600_000] * 2}, "steps", "longer than 1,000,000 characters"),
-        ({"label": 2}, "label", "2, where the 2 steps are 0 to 1 and -1 is none"),
+        ({"label": 2}, "label", "2, but the 2 steps are 0 to 1, and -1 is no error"),
         ({"label": -2}, "label", "-2, where"),
-        ({"label": 0.5}, "label", "not a step's index"),
+        ({"label": 0.5}, "label", "not the index of a step"),
         ({"label": True}, "label", "a bool, not text"),
-        ({"label": "first"}, "label", "not a step's index"),
+        ({"label": "first"}, "label", "not the index of a step"),
         ({"label": float("nan")}, "label", "nan, not a number"),
         ({"steps": ["a", "b"], "step_labels": [True]}, "step_labels", "1 labels for 2 steps"),
         ({"correct": "maybe"}, "correct", "neither true nor false"),
@@ -269,7 +269,7 @@ def test_ids_depend_on_content(tmp_path: Path) -> None:
         ),
         (
             {"fields": {"outcome": "x"}},
-            "fields: 'outcome' is none of ours; there are: question, answer, reference_solution",
+            "fields: 'outcome' is no field of Stepmark; there are: question, answer, reference_solution",
         ),
     ],
 )
