@@ -11,12 +11,12 @@ __all__ = ["Completion", "Engine", "EngineWrapper", "Prompt", "Scored"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """A request, and the beginning of the model's answer.
+    """A request, and the beginning of the answer.
 
     A base model reads `text`. A chat model receives `user` as the turn of the user and `prefix` as
-    the unfinished beginning of its own turn, so a completion always continues `prefix` directly.
-    `schema` is a JSON schema; engines that support it restrict the answer to it, and the others
-    ignore it. Callers must therefore handle any answer.
+    the unfinished beginning of the model's turn, so a completion always continues `prefix`
+    directly. `schema` is a JSON schema; engines that support it restrict the answer to it, and the
+    others ignore it. Callers must therefore handle any answer.
     """
 
     user: str

@@ -18,7 +18,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from engines.base import Completion, Prompt, Scored
-from engines.runtime import ctranslate2_model as _ct2
+from engines.runtime import ctranslate2_model
 from engines.runtime.request_splitting import complete_in_parts
 from stepmark.errors import EngineError
 from stepmark.identity import fingerprint, operational
@@ -61,7 +61,7 @@ class Pocket:
     @cached_property
     def identity(self) -> str:
         """A digest of the weights and the tokenizer, independent of the path of the folder."""
-        return fingerprint(self, _ct2.weights_digest(self._folder))
+        return fingerprint(self, ctranslate2_model.weights_digest(self._folder))
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
         """Continue the prompt as plain text. Cancelling stops the rows within one token.
@@ -118,8 +118,8 @@ class Pocket:
     # Created on first use. A frozen dataclass allows cached properties, since these write to the
     # instance dictionary directly.
     @cached_property
-    def _model(self) -> _ct2.Model:
-        return _ct2.load(self._folder, self.compute_type, self._threads)
+    def _model(self) -> ctranslate2_model.Model:
+        return ctranslate2_model.load(self._folder, self.compute_type, self._threads)
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
@@ -130,7 +130,7 @@ class Pocket:
         return self.workers or os.cpu_count() or 1
 
 
-def _completion(sample: _ct2.Sample, prompt_tokens: int) -> Completion:
+def _completion(sample: ctranslate2_model.Sample, prompt_tokens: int) -> Completion:
     finish_reason = "length"
     if sample.ended:
         finish_reason = "stop"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from engines.base import Completion, Prompt, Scored
-from engines.runtime import async_llm as _async_llm
+from engines.runtime import async_llm
 from engines.runtime.request_splitting import complete_in_parts
 from stepmark.errors import ConfigError
 from stepmark.identity import SEED_SPACING, fingerprint, operational
@@ -86,18 +86,18 @@ class VLLM:
         if not start.cancelled() and start.exception() is None:
             await start.result().stop()
 
-    async def _running(self) -> _async_llm.Running:
+    async def _running(self) -> async_llm.Running:
         if self._starts and _has_failed(self._starts[0]):
             await self.close()
         if not self._starts:
-            self._starts.append(asyncio.create_task(_async_llm.start(self._arguments(), self.chat)))
+            self._starts.append(asyncio.create_task(async_llm.start(self._arguments(), self.chat)))
         # Shielded, because other calls wait for the same start when one of them is cancelled.
         return await asyncio.shield(self._starts[0])
 
     # At most one start, for which all callers wait. A frozen dataclass allows cached properties,
     # since these write to the instance dictionary directly.
     @cached_property
-    def _starts(self) -> list["asyncio.Task[_async_llm.Running]"]:
+    def _starts(self) -> list["asyncio.Task[async_llm.Running]"]:
         return []
 
     def _arguments(self) -> Mapping[str, Any]:
@@ -117,7 +117,7 @@ class VLLM:
         }
 
 
-def _has_failed(start: "asyncio.Task[_async_llm.Running]") -> bool:
+def _has_failed(start: "asyncio.Task[async_llm.Running]") -> bool:
     """Return whether a start has failed, or its engine has crashed since."""
     if not start.done():
         return False

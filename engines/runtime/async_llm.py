@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from engines.base import Completion, Prompt, Scored
-from engines.runtime import watchdog as _watchdog
 from engines.runtime.last_tokens import logprobs_of_ending
+from engines.runtime.watchdog import guard, release
 from stepmark.errors import ConfigError, EngineError, InstallError
 from stepmark.records import Sampling
 
@@ -90,7 +90,7 @@ class Running:
         await asyncio.to_thread(self.llm.shutdown)
         # The finalizer of vLLM calls `shutdown` again; at interpreter exit that prints a traceback.
         vars(self.llm)["shutdown"] = lambda *_, **__: None
-        _watchdog.release(self.watchdog)
+        release(self.watchdog)
 
     async def warm_up(self) -> None:
         """Send a first prompt that is long enough not to crash the engine."""
@@ -187,7 +187,7 @@ def _start(arguments: Mapping[str, Any]) -> tuple["AsyncLLM", subprocess.Popen[b
     for child in multiprocessing.active_children():
         if child.pid and child.pid not in children_before:
             new_children.append(child.pid)
-    return llm, _watchdog.guard(new_children)
+    return llm, guard(new_children)
 
 
 def sampling_parameters(sampling: Sampling, schema: str = "") -> Any:

@@ -1,11 +1,11 @@
 """Reproducible sampling from a small model on CTranslate2.
 
-The same seed gives the same samples, whatever else runs in the process. CTranslate2 has one seed
-for the whole process, and a worker thread copies it when it first samples. Every batch therefore
-gets a new generator with its own worker thread, seeded under a lock. That loads the weights once
-per batch (8 ms for 13 MB), less than it saves: on the CPU, one thread per batch of 8 to 32 rows is
-faster than one large batch over all cores, since its caches stay warm. Loading limits this module
-to small models. Samples repeat on one kind of processor; another may round differently.
+The same seed gives the same samples, independent of everything else in the process. CTranslate2 has
+one seed for the whole process, and a worker thread copies it when it first samples. Every batch
+therefore gets a new generator with its own worker thread, seeded under a lock. That loads the
+weights once per batch (8 ms for 13 MB), less than it saves: on the CPU, one thread per batch of 8
+to 32 rows is faster than one large batch over all cores, since its caches stay warm. Loading limits
+this module to small models. Samples repeat on one kind of processor; another may round differently.
 """
 
 import hashlib
@@ -143,7 +143,7 @@ def load(folder: Path, compute_type: str, workers: int) -> Model:
     _check_files(folder)
     try:
         return _load(folder, compute_type, workers)
-    except Exception as error:  # tokenizers raises no more specific type
+    except Exception as error:  # tokenizers raises only the base class
         raise ConfigError(
             f"engines.pocket: {folder} cannot be loaded: {' '.join(str(error).split())}"
         ) from error

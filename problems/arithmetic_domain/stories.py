@@ -52,7 +52,7 @@ DISTRACTIONS = (
     "{name} has {number} friends in the club.",
     "There are {number} chairs in the room.",
 )
-# Intermediate values have at most three digits.
+# The count of a person has at most three digits.
 MAX_VALUE = 999
 # At most this many derived quantities that the answer does not need.
 MAX_EXTRA = 2

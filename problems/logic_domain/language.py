@@ -140,7 +140,7 @@ class LogicWorld:
 # Statements of one problem recur in its premises, solutions and corrupted solutions.
 @lru_cache(maxsize=4096)
 def parse_statement(statement: str) -> frozenset[Clause] | None:
-    """Return the clauses of a statement, or None for text that is no statement.
+    """Return the clauses of a statement, or None for other text.
 
     >>> rule = parse_statement("if someone is tall, then they are not kind")
     >>> parse_statement("no one who is kind is tall") == rule
@@ -245,7 +245,7 @@ def step_line(premises: Sequence[str], conclusion: str, number: int) -> str:
 
 
 def parse_step(line: str) -> Step | None:
-    """Return the clauses of a step, or None for a line that is no step."""
+    """Return the clauses of a step, or None for another line."""
     if len(line) > MAX_LINE:
         return None
     match = STEP.fullmatch(line)

@@ -169,7 +169,7 @@ def _root_of_list(entries: Sequence[Any], question: str) -> _Node:
         parent_text, parent = ancestors[-1]
         added = text.removeprefix(parent_text)
         node = parent
-        # White space alone is no step; its estimates belong to the parent.
+        # White space alone does not make a step; its estimates belong to the parent.
         if added.strip():
             node = parent.child(added)
         node.add_estimates(estimates[text])
@@ -210,7 +210,7 @@ def _estimates(entry: object, path: str) -> list[float]:
 
 
 def _leaves(root: _Node) -> Iterator[_Node]:
-    """Yield the leaves from the first to the last; a root without children is no leaf."""
+    """Yield the leaves from the first to the last; a root without children does not count."""
     pending = list(reversed(root.children.values()))
     while pending:
         node = pending.pop()

@@ -33,7 +33,7 @@ from stepmark.records import Verdict
 __all__ = ["MathShepherd"]
 
 METHOD = "math_shepherd"
-# Cyrillic letters; the authors chose a token that mathematical text does not contain.
+# Two Cyrillic letters, the step tag of the dataset.
 MARKER = "ки"
 FIRST_STEP = "Step 1:"
 SEPARATOR = "\n"

@@ -266,7 +266,7 @@ def _human_completion(value: object, path: str) -> Mapping[str, Any] | None:
 def _completion_by_person(human: Mapping[str, Any]) -> _Completion:
     rating = human["corrected_rating"]
     if rating is None:
-        # Labelers wrote a step only to continue correctly.
+        # A step that a person wrote is correct unless it was rated again.
         rating = 1
     return _Completion(human["text"], rating, None)
 

@@ -44,7 +44,7 @@ class HuggingFace(TabularSource):
         try:
             for number, value in enumerate(self._open(), start=1):
                 yield Row(self.name, number, value)
-        # The library raises many types of its own, which change between its versions.
+        # The library defines many exception types, which change between its versions.
         except Exception as error:
             raise InputError(
                 f"{self._description()} cannot be read: {_first_line(error)}"

@@ -48,7 +48,7 @@ class Logic(GeneratedSource):
             source="logic",
             license="Apache-2.0",
             metadata={
-                # The last gold line states the answer and is no deduction.
+                # The last gold line states the answer; it does not count as a deduction.
                 "steps": str(len(story.gold) - 1),
                 "gold": "".join(story.gold),
                 "world": json.dumps(asdict(story.world)),

@@ -50,7 +50,7 @@ class UnusableError(Exception):
 def value_at(value: Any, path: str) -> Any:
     """Return the value at a dotted path, or None if there is none.
 
-    A part of the path may itself contain dots if a column has such a name.
+    A part of the path may itself contain dots, because column names may.
 
     >>> value_at({"meta": {"answers": ["18"]}, "a.b": 1}, "meta.answers.0")
     '18'
@@ -114,7 +114,7 @@ def number_or_text_at(value: Any, path: str) -> str | None:
     None if it is absent, null or blank.
 
     Raises:
-        UnusableError: The value is neither a finite number of usual size nor a usable text.
+        UnusableError: The value is an infinite or huge number, or no usable text.
     """
     item = value_at(value, path)
     if item is None or (isinstance(item, str) and not item.strip()):

@@ -22,7 +22,7 @@ from stepmark.records import Rejected
 
 __all__ = ["Row", "expand", "read"]
 
-# Far above a row of any dataset of problems; the limits bound the memory of a broken file.
+# The limits bound the memory that a broken file can take.
 MAX_LINE_BYTES = 16_000_000
 MAX_JSON_BYTES = 256_000_000
 PARQUET_BATCH = 256

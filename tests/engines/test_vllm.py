@@ -14,7 +14,7 @@ import pytest
 
 from engines.base import Completion, Prompt
 from engines.pocket import SHIPPED
-from engines.runtime import async_llm as _async_llm
+from engines.runtime import async_llm
 from engines.vllm import VLLM
 from stepmark.errors import ConfigError, EngineError, InstallError
 from stepmark.records import Sampling
@@ -113,7 +113,7 @@ async def test_next_call_restarts_dead_engine(monkeypatch: pytest.MonkeyPatch) -
         started.append(FakeRunning(str(len(started))))
         return started[-1]
 
-    monkeypatch.setattr(_async_llm, "start", start)
+    monkeypatch.setattr(async_llm, "start", start)
     engine = VLLM(model=str(SHIPPED))
 
     async def text() -> str:

@@ -7,14 +7,14 @@ import sys
 import time
 from pathlib import Path
 
-from engines.runtime import watchdog as _watchdog
+from engines.runtime import watchdog
 
 PARENT = """
 import subprocess, sys, time
-from engines.runtime import watchdog as _watchdog
+from engines.runtime import watchdog
 child = subprocess.Popen(["sleep", "600"])
-watchdog = _watchdog.guard([child.pid])
-print(child.pid, watchdog.pid, flush=True)
+guard = watchdog.guard([child.pid])
+print(child.pid, guard.pid, flush=True)
 time.sleep(600)
 """
 
@@ -30,7 +30,7 @@ def test_killed_parent_leaves_no_child() -> None:
 
 def test_released_watchdog_kills_nothing() -> None:
     child = subprocess.Popen(["sleep", "600"])
-    _watchdog.release(_watchdog.guard([child.pid]))
+    watchdog.release(watchdog.guard([child.pid]))
     time.sleep(0.2)
     assert child.poll() is None
     child.kill()
