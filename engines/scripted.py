@@ -47,7 +47,7 @@ class Scripted:
     error: str = ""
     """If set, every call fails with this message."""
     retryable: bool = True
-    respond: Callable[[Prompt, Sampling, int], str | Completion] | None = operational(  # noqa: RUF009 - a field
+    respond: Callable[[Prompt, Sampling, int], str | Completion] | None = operational(  # noqa: RUF009
         default=None
     )
     delay: Annotated[float, Field(ge=0)] = operational(default=0.0)
