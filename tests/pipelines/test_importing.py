@@ -185,7 +185,7 @@ def test_listed_steps_get_separators(
         ({"steps": ["a", None]}, "steps.1", "missing"),
         ({"steps": ["a" * 600_000] * 2}, "steps", "longer than 1,000,000 characters"),
         ({"label": 2}, "label", "2, but the 2 steps are 0 to 1, and -1 is no error"),
-        ({"label": -2}, "label", "-2, where"),
+        ({"label": -2}, "label", "-2, but"),
         ({"label": 0.5}, "label", "not the index of a step"),
         ({"label": True}, "label", "a bool, not text"),
         ({"label": "first"}, "label", "not the index of a step"),
