@@ -1,1 +1,1 @@
-"""Deciders of claims: no model, no network; three-valued, and an unknown is never a negative."""
+"""Verifiers: deterministic, three-valued checks of claims. Unknown never counts as incorrect."""

@@ -1,4 +1,4 @@
-"""What a verifier is: a pure decider of one claim, which may abstain and never guesses."""
+"""The protocol of verifiers: deterministic checks of one claim that abstain when unsure."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,7 +10,7 @@ __all__ = ["AnswerClaim", "Claim", "Finding", "ReferenceClaim", "StepClaim", "Ve
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerClaim:
-    """The claim that a final answer equals the reference, both as written."""
+    """The claim that a final answer equals the reference answer. Both are texts as written."""
 
     answer: str
     reference: str
@@ -18,14 +18,17 @@ class AnswerClaim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceClaim:
-    """The claim that answers written differently can be compared with a reference: that it is understood, and has a value."""
+    """The claim that other answers can be compared with a reference answer.
+
+    It holds when the verifier can parse the reference and the reference has a value.
+    """
 
     reference: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepClaim:
-    """The claim that a step is right, given the problem and the steps before it."""
+    """The claim that a step is correct, in the context of the problem and the previous steps."""
 
     question: str
     previous: tuple[str, ...]
@@ -37,21 +40,27 @@ Claim = AnswerClaim | ReferenceClaim | StepClaim
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """A verdict and the reason for it, in words a person can check."""
+    """A verdict and its reason, in words that a person can check."""
 
     verdict: Verdict
     reason: str = ""
 
 
 class Verifier(Protocol):
-    """Decides claims; a claim of a kind it does not know is unknown.
+    """A verifier decides claims. It returns unknown for kinds of claims that it does not support.
 
-    One that needs more time than its pool gives a claim says so: `deadline: ClassVar[float]`, in seconds, of which ten at most are sure.
+    A verifier may declare two class variables:
 
-    One that says `proves: ClassVar[bool] = True` calls a step correct only when all of it follows from the problem and the steps before it:
-    a trace of such steps has no error. Others find a step correct as far as they read it.
+    - `deadline: ClassVar[float]`: the seconds that one claim needs, when that is more than the
+      deadline of the worker pool. At most ten seconds are guaranteed.
+    - `proves: ClassVar[bool] = True`: a correct verdict on a step means that the whole step follows
+      from the problem and the previous steps, so a trace of such steps has no error. Without it, a
+      correct verdict covers only the part of the step that the verifier can parse.
     """
 
     def verify(self, claim: Claim) -> Finding:
-        """Decide one claim. Pure: no model, no network, no state; what is not understood is unknown."""
+        """Decide one claim without a model, network access or state.
+
+        A claim that the verifier cannot parse is unknown, never incorrect.
+        """
         ...

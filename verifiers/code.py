@@ -1,24 +1,37 @@
-"""Whether code does what is asserted of it: it is run, in a process that can compute and do nothing else.
+"""Programs and code blocks, run in a sandbox against their tests and assertions.
 
-Answers: a program against the tests that are the problem's reference (see `_code.references` for their shapes). Correct when every test
-passes. Incorrect when an assertion of the tests fails, when the program prints something else than it should, and when it raises what only
-it can be blamed for (an index, a key, a type, a value). The tests run in another process than the program, and all that crosses between
-the two is plain data (see `_code.examiner`), so that nothing that a program does to itself passes a test.
+Answers: the program is run against the tests that the reference of the problem contains (see
+`code_sandbox.reference_tests` for their formats). Correct when every test passes. Incorrect when an
+assertion of the tests fails, when a script prints an unexpected output, and when the program raises
+an exception that only its own mistake can cause (of an index, a key, a type, a value). The tests
+run in another process than the program, and only plain data crosses between the two (see
+`code_sandbox.program_tests`), so a program cannot pass a test by changing its own process.
 
-Steps: the fenced blocks of Python that end in the step, run after those of earlier steps as the cells of a notebook, and what they assert
-themselves, in assertions or doctest examples (see `_code.notebook`). Correct when all were reached and hold; incorrect when one fails, and
-nothing but the block's text decides that: no clock, no chance, no machine.
+Steps: the fenced Python blocks that end in the step are run after those of earlier steps, like the
+cells of a notebook, and checked against their own assertions and doctest examples (see
+`code_sandbox.step_blocks`). Correct when all of them were reached and hold, incorrect when one
+fails. The verdict depends on nothing but the text of the blocks.
 
-Unknown: all else, with the reason. No block, no assertion; code that does not parse or raises something else; a program that does not end
-in its time, wants too much memory, ends itself, or answers what is no plain data (objects of its own classes, generators, functions); a
-number that may be rounding.
+Unknown, with the reason, in all other cases:
 
-The sandbox: Landlock (files), seccomp (network, processes, signals, all else), limits of time, memory and file sizes, an empty environment
-and a temporary folder; Linux on x86-64 and ARM 64. Where the kernel does not offer both locks no code is run, and the finding says so. What
-code can still do: read the libraries of Python and of the system, learn of a file whether it exists, use its CPU and memory, start threads.
+- There is no block, or no assertion.
+- The code does not parse, or raises another exception.
+- The program exits, or exceeds its limit of time or memory.
+- The program returns data that is not plain (objects of its own classes, generators, functions).
+- The difference may be rounding.
 
-What is not covered: packages beyond the standard library; files, processes, asyncio, other languages; tests that look at a program's own
-objects; a program that was written for these very tests.
+The sandbox combines Landlock (files), seccomp (network, processes, signals and other system calls),
+limits of time, memory and file sizes, an empty environment and a temporary folder. It needs Linux
+on x86-64 or ARM 64. Where the kernel does not offer both, no code is run and the finding says so.
+Code in the sandbox can still read the libraries of Python and of the system, find out whether a
+file exists, use its CPU time and memory, and start threads.
+
+What is not covered:
+
+- Packages beyond the standard library.
+- Files, processes, asyncio, and other languages.
+- Tests that inspect objects of the program's own classes.
+- A program that was written to pass exactly these tests.
 """
 
 import os
@@ -30,169 +43,191 @@ from typing import Any, ClassVar
 from stepmark.code_blocks import Block, python_blocks
 from stepmark.records import Verdict
 from verifiers.base import AnswerClaim, Claim, Finding, ReferenceClaim, StepClaim
-from verifiers.code_sandbox.blame import exception, is_blamed
-from verifiers.code_sandbox.examiner import ENDED
-from verifiers.code_sandbox.printed import compared
-from verifiers.code_sandbox.references import Assertions, Pairs, UnusableError, tests_of
-from verifiers.code_sandbox.sandbox import WALL_SECONDS, Box, Sandbox
+from verifiers.code_sandbox.exception_origin import builtin_exception, is_program_error
+from verifiers.code_sandbox.output_comparison import compare_output
+from verifiers.code_sandbox.program_tests import PROGRAM_ENDED
+from verifiers.code_sandbox.reference_tests import (
+    AssertionTests,
+    OutputTests,
+    UnusableTestsError,
+    parse_tests,
+)
+from verifiers.code_sandbox.sandbox import WALL_SECONDS, Sandbox, SandboxProcess
 
 __all__ = ["Code"]
 
 MAX_CHARS = 200_000
-SEVERAL_SECONDS = 2.0
-"""To start and to end the processes, beyond their own time."""
-Report = Sequence[Any] | str
-"""Of a process, or why there was none."""
+# Time to start and to end the processes, in addition to the wall time of the sandbox.
+OVERHEAD_SECONDS = 2.0
+
+Report = Sequence[Any]
+"""The result of a role, or a list of one reason why there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Code:
-    """Runs a program against its tests, and a step's blocks for what they assert, in a sandbox."""
+    """Runs a program against its tests, or a step's code blocks against their own assertions."""
 
     version: ClassVar[int] = 1
-    deadline: ClassVar[float] = WALL_SECONDS + SEVERAL_SECONDS
+    deadline: ClassVar[float] = WALL_SECONDS + OVERHEAD_SECONDS
 
     def verify(self, claim: Claim) -> Finding:
-        """Run what the claim holds; of a `ReferenceClaim`, correct when it has tests that parse, which are not run."""
+        """Run the code of a claim. The tests of a `ReferenceClaim` are parsed and not run."""
         if isinstance(claim, StepClaim):
-            return _of_step(claim)
-        if not isinstance(claim, AnswerClaim | ReferenceClaim):
+            return _verify_step(claim)
+        if isinstance(claim, AnswerClaim):
+            answer = claim.answer
+        elif isinstance(claim, ReferenceClaim):
+            answer = ""
+        else:
             return _unknown("neither a program nor a step")
-        if (
-            max(map(len, (claim.reference, claim.answer if isinstance(claim, AnswerClaim) else "")))
-            > MAX_CHARS
-        ):
+        if len(claim.reference) > MAX_CHARS or len(answer) > MAX_CHARS:
             return _unknown("too long")
         try:
-            tests = tests_of(claim.reference)
-        except UnusableError as error:
+            tests = parse_tests(claim.reference)
+        except UnusableTestsError as error:
             return _unknown(f"the reference: {error}")
         if isinstance(claim, ReferenceClaim):
-            return _of_reference(tests)
-        return (
-            _of_printed(claim.answer, tests)
-            if isinstance(tests, Pairs)
-            else _of_tested(claim.answer, tests)
-        )
+            return _verify_reference(tests)
+        if isinstance(tests, OutputTests):
+            return _compare_outputs(answer, tests)
+        return _run_tests(answer, tests)
 
 
-def _of_step(claim: StepClaim) -> Finding:
-    before = sum(map(len, claim.previous))
-    if before + len(claim.step) > MAX_CHARS:
+def _verify_step(claim: StepClaim) -> Finding:
+    previous_chars = sum(map(len, claim.previous))
+    if previous_chars + len(claim.step) > MAX_CHARS:
         return _unknown("too long")
-    blocks = [
-        block for block in python_blocks("".join((*claim.previous, claim.step))) if block.named
-    ]
-    own = _of_this_step(blocks, before)
-    if not own:
+    blocks = list[Block]()
+    checked = list[Block]()
+    for block in python_blocks("".join((*claim.previous, claim.step))):
+        # A block that does not name its language may be anything.
+        if not block.named:
+            continue
+        blocks.append(block)
+        # A step may be one line of a longer block. The block is checked in the step that closes it.
+        if block.end > previous_chars:
+            checked.append(block)
+    if not checked:
         return _unknown("no block of Python ends in the step")
-    if not any("assert" in block.code or ">>>" in block.code for block in own):
+    if not any("assert" in block.code or ">>>" in block.code for block in checked):
         return _unknown("the block asserts nothing")
+    job = {"blocks": [block.code for block in blocks], "count": len(checked)}
     with Sandbox() as sandbox:
-        return _reported(
-            sandbox,
-            sandbox.start(
-                "replay",
-                {"blocks": [block.code for block in blocks], "count": len(own)},
-                writes=True,
-            ),
-        )
+        process = sandbox.start("run_blocks", job, writes=True)
+        return _reported_finding(sandbox, process)
 
 
-def _of_this_step(blocks: Sequence[Block], before: int) -> Sequence[Block]:
-    """A step may be a line, and a block then has many: it is the step's that closes it."""
-    return [block for block in blocks if block.end > before]
-
-
-def _of_reference(tests: Assertions | Pairs) -> Finding:
-    if isinstance(tests, Pairs):
+def _verify_reference(tests: AssertionTests | OutputTests) -> Finding:
+    if isinstance(tests, OutputTests):
         return Finding(verdict=Verdict.CORRECT, reason=str(len(tests.pairs)))
     with Sandbox() as sandbox:
-        return _reported(sandbox, sandbox.start("read", {"tests": tests.code}))
+        process = sandbox.start("check_tests", {"tests": tests.code})
+        return _reported_finding(sandbox, process)
 
 
-def _of_tested(program: str, tests: Assertions) -> Finding:
+def _run_tests(program: str, tests: AssertionTests) -> Finding:
+    """Run the program and the tests in two processes that are connected by two pipes."""
     with Sandbox() as sandbox, ExitStack() as pipes:
-        asked, asks = _pipe(pipes)
-        answers, answered = _pipe(pipes)
-        tested = sandbox.start("serve", {"code": program}, writes=True, pipes=(asked, answered))
-        examiner = sandbox.start(
-            "examine", {"tests": tests.code, "entry": tests.entry}, pipes=(asks, answers)
+        requests_in, requests_out = _open_pipe(pipes)
+        replies_in, replies_out = _open_pipe(pipes)
+        program_process = sandbox.start(
+            "serve_program", {"code": program}, writes=True, pipes=(requests_in, replies_out)
         )
-        pipes.close()  # the ends are theirs now: where one of them is gone the other is not to wait
-        found = _reported(sandbox, examiner)
-        if found.reason == ENDED:
-            return _unknown(sandbox.wait(tested) or _broken(tested.report()))
-        if found.verdict is Verdict.INCORRECT and (
-            refused := _refused(sandbox.wait(tested) or tested.report())
-        ):
-            return _unknown(refused)
-        return found
+        tests_process = sandbox.start(
+            "run_tests",
+            {"tests": tests.code, "entry": tests.entry},
+            pipes=(requests_out, replies_in),
+        )
+        # Only the two processes keep the ends open: when one of them ends, the other one must not
+        # wait for it.
+        pipes.close()
+        finding = _reported_finding(sandbox, tests_process)
+        if finding.reason == PROGRAM_ENDED:
+            # The report of the program's process explains why it ended.
+            timeout = sandbox.wait(program_process)
+            return _unknown(timeout or _failure_reason(program_process.report()))
+        if finding.verdict is Verdict.INCORRECT:
+            timeout = sandbox.wait(program_process)
+            refusal = timeout or _refusal(program_process.report())
+            if refusal:
+                return _unknown(refusal)
+        return finding
 
 
-def _of_printed(program: str, tests: Pairs) -> Finding:
-    """Each input is a process of its own; the first that is not passed decides."""
+def _compare_outputs(program: str, tests: OutputTests) -> Finding:
+    """Run the program once per input, in separate processes, until one output does not match."""
     with Sandbox() as sandbox:
-        for number, (given, wanted) in enumerate(tests.pairs, start=1):
-            box = sandbox.start("run", {"code": program}, writes=True, text=given)
-            if why := sandbox.wait(box):
-                return _unknown(why)
-            report = box.report()
-            verdict, reason = _of_run(report, box.output(), wanted)
-            if verdict is Verdict.INCORRECT and (refused := _refused(report)):
-                return _unknown(refused)
+        for number, (stdin_text, expected) in enumerate(tests.pairs, start=1):
+            process = sandbox.start(
+                "run_script", {"code": program}, writes=True, stdin_text=stdin_text
+            )
+            timeout = sandbox.wait(process)
+            if timeout:
+                return _unknown(timeout)
+            report = process.report()
+            verdict, reason = _judge_run(report, process.output(), expected)
+            if verdict is Verdict.INCORRECT:
+                refusal = _refusal(report)
+                if refusal:
+                    return _unknown(refusal)
             if verdict is not Verdict.CORRECT:
                 return Finding(verdict=verdict, reason=f"input {number}: {reason}")
     return Finding(verdict=Verdict.CORRECT, reason=f"tests passed: {len(tests.pairs)}")
 
 
-def _pipe(pipes: ExitStack) -> tuple[int, int]:
-    """Where to read, and where to write."""
+def _open_pipe(pipes: ExitStack) -> tuple[int, int]:
+    """Return the descriptors of the reading end and of the writing end."""
     ends = os.pipe()
     for end in ends:
         pipes.callback(os.close, end)
     return ends
 
 
-def _reported(sandbox: Sandbox, box: Box) -> Finding:
-    """The verdict that a process has reached; what it says is not trusted to be one."""
-    if why := sandbox.wait(box):
-        return _unknown(why)
-    match box.report():
+def _reported_finding(sandbox: Sandbox, process: SandboxProcess) -> Finding:
+    """Return the finding in a process's report. The report is untrusted and may be anything."""
+    timeout = sandbox.wait(process)
+    if timeout:
+        return _unknown(timeout)
+    match process.report():
         case [str(verdict), str(reason)] if verdict in set(Verdict):
             return Finding(verdict=Verdict(verdict), reason=reason)
         case report:
-            return _unknown(_broken(report))
+            return _unknown(_failure_reason(report))
 
 
-def _of_run(report: Sequence[Any], said: str, wanted: str) -> tuple[Verdict, str]:
-    """The verdict on one run of a script."""
+def _judge_run(report: Report, output: str, expected: str) -> tuple[Verdict, str]:
+    """Return the verdict on one run of a script, and its reason."""
     match report:
         case [["ended"], _]:
-            return compared(said, wanted), "another output"
+            return compare_output(output, expected), "the output differs"
         case [["raised", str(kind), str(text)], _]:
-            return Verdict.INCORRECT if is_blamed(
-                exception(kind)
-            ) else Verdict.UNKNOWN, f"raises {kind}: {text}"
+            verdict = Verdict.UNKNOWN
+            if is_program_error(builtin_exception(kind)):
+                verdict = Verdict.INCORRECT
+            return verdict, f"raises {kind}: {text}"
         case [["left"], _]:
-            return Verdict.UNKNOWN, "the program ends itself with an error"
-    return Verdict.UNKNOWN, _broken(report)
+            return Verdict.UNKNOWN, "the program exits with an error"
+    return Verdict.UNKNOWN, _failure_reason(report)
 
 
-def _refused(report: Report) -> str:
-    """What the program asked for in vain, when a verdict may be due to that."""
+def _refusal(report: Report) -> str:
+    """Return a reason to doubt the verdict: a request that the sandbox refused, or a bad report.
+
+    Returns an empty text if there is none.
+    """
     match report:
-        case [_, [str(first), *_]]:
-            return f"the sandbox refused it {first}"
+        case [_, [str(request), *_]]:
+            return f"the sandbox refused {request}"
         case [_, []]:
             return ""
-    return _broken(report)
+    return _failure_reason(report)
 
 
-def _broken(report: Report) -> str:
-    """Why a process has made no whole report."""
+def _failure_reason(report: Report) -> str:
+    """Return why a process did not write a complete report."""
     match report:
-        case str(reason) | [str(reason)]:
+        case [str(reason)]:
             return reason
     return "the code reports nothing"
 

@@ -1,6 +1,7 @@
-"""A program that tries what a program must not do, by Python's own ways and past them, and says what it could do.
+"""A program that tries everything the sandbox forbids, and reports which attempts succeeded.
 
-It runs in the sandbox, where all must fail, and without one, where all must work: an attack that cannot work anywhere shows nothing.
+It uses Python's own functions and, past them, raw system calls. In the sandbox every attempt must
+fail. Without a sandbox every attempt must succeed: an attempt that never works would prove nothing.
 """
 
 __all__ = ["ATTACKS"]
@@ -45,27 +46,43 @@ def daemon():
     os.wait()
 
 
-def own_it():
+def set_pipe_owner():
     reader, writer = os.pipe()
     fcntl.fcntl(reader, fcntl.F_SETOWN, os.getppid())
 
 
-def in_a_thread(deed):
-    said = []
+def write_to_tmp():
+    path = f"/tmp/stepmark-{os.getpid()}"
+    open(path, "w").close()
+    os.remove(path)
+
+
+def set_limits():
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (60, hard))
+
+
+def outlive_parent():
+    if libc.prctl(1, 0, 0, 0, 0):
+        raise OSError
+
+
+def in_a_thread(attempt):
+    results = []
     def run():
         try:
-            said.append(deed())
+            results.append(attempt())
         except OSError:
             pass
     thread = threading.Thread(target=run)
     thread.start()
     thread.join()
-    if not said:
+    if not results:
         raise OSError
 
 
 def attacks(secret, folder, port):
-    past = os.path.join(folder, "past")
+    new = os.path.join(folder, "new")
     return {
         "reads a file": lambda: open(secret).read(),
         "reads passwords": lambda: open("/etc/passwd").read(),
@@ -73,15 +90,15 @@ def attacks(secret, folder, port):
         "lists a folder": lambda: os.listdir(folder),
         "reads its parent": lambda: open(f"/proc/{os.getppid()}/environ").read(),
         "reads its own memory": lambda: open("/proc/self/mem", "rb").close(),
-        "writes a file": lambda: open(past, "w").write("x"),
-        "writes to /tmp": lambda: os.remove(f.name) if (f := open(f"/tmp/stepmark-{os.getpid()}", "w")) else None,
-        "makes a folder": lambda: os.rmdir(past + "d") if os.mkdir(past + "d") is None else None,
-        "links to a file": lambda: os.unlink(past + "l") if os.symlink(secret, past + "l") is None else None,
+        "writes a file": lambda: open(new, "w").write("x"),
+        "writes to /tmp": write_to_tmp,
+        "makes a folder": lambda: (os.mkdir(new + "d"), os.rmdir(new + "d")),
+        "links to a file": lambda: (os.symlink(secret, new + "l"), os.unlink(new + "l")),
         "changes a mode": lambda: os.chmod(secret, 0o600),
         "changes a mode past Python": lambda: raw(CHMOD, -100, secret.encode(), 0o600),
         "changes a time": lambda: os.utime(secret),
-        "truncates": lambda: raw(TRUNCATE, past.encode(), 0),
-        "renames": lambda: os.rename(past, past + "r"),
+        "truncates": lambda: raw(TRUNCATE, new.encode(), 0),
+        "renames": lambda: os.rename(new, new + "r"),
         "forks": fork,
         "forks past Python": fork_past_python,
         "leaves a daemon": daemon,
@@ -92,10 +109,10 @@ def attacks(secret, folder, port):
         "connects": lambda: socket.create_connection(("127.0.0.1", port), timeout=5).close(),
         "signals its parent": lambda: os.kill(os.getppid(), 0),
         "signals past Python": lambda: raw(KILL, os.getppid(), 0),
-        "has its parent signalled": own_it,
+        "has its parent signalled": set_pipe_owner,
         "asks for its parent's limits": lambda: raw(PRLIMIT, os.getppid(), 7, 0, 0),
-        "sets its limits": lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (60, resource.getrlimit(resource.RLIMIT_NOFILE)[1])),
-        "outlives its parent": lambda: libc.prctl(1, 0, 0, 0, 0) and (_ for _ in ()).throw(OSError()),
+        "sets its limits": set_limits,
+        "outlives its parent": outlive_parent,
         "has a file in memory": lambda: os.close(raw(MEMFD, b"x", 0)),
         "reads memory of others": lambda: raw(READV, os.getppid(), 0, 0, 0, 0, 0),
     }

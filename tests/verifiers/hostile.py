@@ -1,13 +1,13 @@
-"""Texts that mean harm: towers of powers, deep nesting, code, control characters, macros that grow, put together at random."""
+"""Random hostile texts: powers of powers, deep nesting, code, control characters and macros."""
 
 from collections.abc import Sequence
 
 from hypothesis import strategies as st
 
-__all__ = ["TRACES_OF_EXECUTION", "texts"]
+__all__ = ["EXECUTION_MARKER", "texts"]
 
-TRACES_OF_EXECUTION = "stepmark-was-here"
-"""A file that none of the texts may make."""
+# The name of a file that some of the texts try to create. It must never exist.
+EXECUTION_MARKER = "stepmark-was-here"
 
 
 def _words(text: str) -> Sequence[str]:
@@ -15,10 +15,12 @@ def _words(text: str) -> Sequence[str]:
 
 
 SIGNS = _words(
-    r"= == < > ≤ ≈ ≠ + - * / ^ ! | , . ; : & % $ \( \) \[ \] \\ $$ ° √ ² so or and if then simplifies to of gives \implies"
+    r"= == < > ≤ ≈ ≠ + - * / ^ ! | , . ; : & % $ \( \) \[ \] \\ $$ ° √ ² "
+    r"so or and if then simplifies to of gives \implies"
 )
 NUMBERS = _words(
-    "0 1 2 7 9 0.1 .5 1e999999999 99999999999999999999 ١٢ ½ ∞ NaN -0 1/0 0^0 0^{-1} 1,000,000 3.14159265358979"
+    "0 1 2 7 9 0.1 .5 1e999999999 99999999999999999999 ١٢ ½ ∞ NaN -0 1/0 0^0 0^{-1} "
+    "1,000,000 3.14159265358979"
 )
 NAMES = _words(r"x y n a_{n+1} i e \pi \theta f(x) f^{-1}(x) P(2) AB \omega x' d dx")
 FORMULAS = [
@@ -47,11 +49,11 @@ FORMULAS = [
     "<<1+1=3>>",
 ]
 CODE = [
-    f"__import__('os').system('touch {TRACES_OF_EXECUTION}')",
-    f"open('{TRACES_OF_EXECUTION}', 'w')",
-    f"exec(\"open('{TRACES_OF_EXECUTION}','w')\")",
-    f"().__class__.__base__.__subclasses__()[0]('{TRACES_OF_EXECUTION}')",
-    f"lambda: open('{TRACES_OF_EXECUTION}', 'a')",
+    f"__import__('os').system('touch {EXECUTION_MARKER}')",
+    f"open('{EXECUTION_MARKER}', 'w')",
+    f"exec(\"open('{EXECUTION_MARKER}','w')\")",
+    f"().__class__.__base__.__subclasses__()[0]('{EXECUTION_MARKER}')",
+    f"lambda: open('{EXECUTION_MARKER}', 'a')",
     "{0.__class__}",
     "${7*7}",
     "{{7*7}}",
@@ -67,7 +69,7 @@ MACROS = [
     r"\begin{pmatrix} 1 & 2 \\ 3",
     r"\begin{cases}",
     r"\input{/etc/passwd}",
-    rf"\write18{{touch {TRACES_OF_EXECUTION}}}",
+    rf"\write18{{touch {EXECUTION_MARKER}}}",
     r"\text{",
     r"\boxed{",
     r"\left(",
@@ -97,19 +99,35 @@ REPEATED = [
     " ",
 ]
 
+
+@st.composite
+def _repetitions(draw: st.DrawFn) -> str:
+    piece = draw(st.sampled_from(REPEATED))
+    return piece * draw(st.sampled_from([2, 3, 30, 300]))
+
+
+@st.composite
+def _parentheses(draw: st.DrawFn) -> str:
+    depth = draw(st.integers(min_value=1, max_value=300))
+    return "(" * depth + "1" + ")" * depth
+
+
+@st.composite
+def _towers(draw: st.DrawFn) -> str:
+    base = draw(st.integers(2, 99))
+    height = draw(st.integers(2, 60))
+    return "^".join([str(base)] * height)
+
+
+@st.composite
+def _joined(draw: st.DrawFn) -> str:
+    glue = draw(st.sampled_from([" ", "", " = ", "\n", " so ", "$"]))
+    return glue.join(draw(st.lists(pieces, min_size=1, max_size=14)))
+
+
 atoms = st.sampled_from([*SIGNS, *NUMBERS, *NAMES, *FORMULAS, *CODE, *MACROS, *CHARACTERS])
-repeated = st.builds(
-    lambda piece, times: piece * times, st.sampled_from(REPEATED), st.sampled_from([2, 3, 30, 300])
+# Atoms are listed three times to make them more frequent.
+pieces = st.one_of(
+    atoms, atoms, atoms, _repetitions(), _parentheses(), _towers(), st.text(max_size=20)
 )
-closed = st.builds(
-    lambda depth: "(" * depth + "1" + ")" * depth, st.integers(min_value=1, max_value=300)
-)
-towers = st.builds(
-    lambda base, height: "^".join([str(base)] * height), st.integers(2, 99), st.integers(2, 60)
-)
-pieces = st.one_of(atoms, atoms, atoms, repeated, closed, towers, st.text(max_size=20))
-texts = st.builds(
-    lambda glue, found: glue.join(found),
-    st.sampled_from([" ", "", " = ", "\n", " so ", "$"]),
-    st.lists(pieces, min_size=1, max_size=14),
-)
+texts = _joined()

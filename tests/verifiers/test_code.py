@@ -1,4 +1,4 @@
-"""`code`: what is said of programs and of steps, and what nobody can have it say."""
+"""`code`: verdicts on programs and steps, and programs that try to cheat."""
 
 import contextlib
 import json
@@ -10,18 +10,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stepmark.records import Verdict
-from tests.verifiers.hostile import TRACES_OF_EXECUTION, texts
+from tests.verifiers.hostile import EXECUTION_MARKER, texts
 from verifiers.base import AnswerClaim, Claim, Finding, ReferenceClaim, StepClaim
 from verifiers.code import MAX_CHARS, Code
-from verifiers.code_sandbox import references
-from verifiers.code_sandbox.printed import compared
-from verifiers.isolation.pool import Isolated
+from verifiers.code_sandbox import reference_tests
+from verifiers.code_sandbox.output_comparison import compare_output
+from verifiers.isolation.pool import VerifierPool
 
 C, I, U = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNKNOWN  # noqa: E741
 
 GCD = "def gcd(a, b):\n    while b:\n        a, b = b, a % b\n    return a\n"
 TESTS = "assert gcd(12, 18) == 6\nassert gcd(7, 3) == 1\n"
-SORT = "assert_sorted = [3, 1, 2]\nalias = assert_sorted\nf(assert_sorted)\nassert alias == [1, 2, 3]\nassert f(alias) is None"
+SORT = (
+    "assert_sorted = [3, 1, 2]\n"
+    "alias = assert_sorted\n"
+    "f(assert_sorted)\n"
+    "assert alias == [1, 2, 3]\n"
+    "assert f(alias) is None"
+)
 MBPP = json.dumps(
     {
         "test_imports": ["import math"],
@@ -45,96 +51,101 @@ PROGRAMS: Mapping[str, tuple[str, str, Verdict, str]] = {
         I,
         "a test fails in line 3",
     ),
-    "an error that is asked for": (
+    "an expected error": (
         "def f(x):\n    if x < 0: raise ValueError('no')\n    return 1",
         "try:\n    f(-1)\n    assert False\nexcept ValueError:\n    pass\nassert f(1) == 1",
         C,
         "tests passed: 2",
     ),
-    "an index": (
+    "IndexError": (
         "def gcd(a, b): return [][a]",
         TESTS,
         I,
         "the program raises IndexError: list index out of range",
     ),
-    "an error of its own": (
+    "subclass of KeyError": (
         "class E(KeyError): pass\ndef gcd(a, b): raise E",
         TESTS,
         I,
         "the program raises KeyError: ",
     ),
-    "no such name": (
+    "missing function": (
         "def lcm(a, b): return 1",
         TESTS,
         U,
         "the tests cannot be run in line 1: NameError: name 'gcd' is not defined",
     ),
-    "a name of nothing": (
+    "undefined name": (
         "def gcd(a, b): return missing",
         TESTS,
         U,
         "the program raises NameError: name 'missing' is not defined",
     ),
-    "not Python": ("def gcd(a, b:", TESTS, U, "the program raises SyntaxError"),
-    "a NUL": (
+    "SyntaxError": ("def gcd(a, b:", TESTS, U, "the program raises SyntaxError"),
+    "NUL character": (
         f"{GCD}\0",
         TESTS,
         U,
         "the program raises SyntaxError: source code string cannot contain null bytes",
     ),
-    "a lone surrogate": (f"{GCD}# \ud800", TESTS, U, "the program raises SyntaxError"),
-    "no such package": (
+    "lone surrogate": (f"{GCD}# \ud800", TESTS, U, "the program raises SyntaxError"),
+    "missing package": (
         "import numpy",
         TESTS,
         U,
         "the program raises ModuleNotFoundError: No module named 'numpy'",
     ),
-    "too deep": ("def gcd(a, b): return gcd(a, b)", TESTS, U, "the program raises RecursionError"),
-    "an object": (
+    "RecursionError": (
+        "def gcd(a, b): return gcd(a, b)",
+        TESTS,
+        U,
+        "the program raises RecursionError",
+    ),
+    "own class": (
         "class A: pass\ndef gcd(a, b): return A()",
         TESTS,
         U,
-        "the program answers a A, which is no plain data",
+        "the program returns a A, which is not plain data",
     ),
-    "a generator": (
+    "generator": (
         "def gcd(a, b): yield 6",
         TESTS,
         U,
-        "the program answers a generator, which is no plain data",
+        "the program returns a generator, which is not plain data",
     ),
-    "refused, and wrong": (
+    "refused and wrong": (
         "def gcd(a, b):\n    try: open('/etc/hosts')\n    except OSError: return 0",
         TESTS,
         U,
-        "the sandbox refused it /etc/hosts",
+        "the sandbox refused /etc/hosts",
     ),
-    "refused, and right": (
+    "refused and right": (
         f"try: open('/etc/hosts')\nexcept OSError: pass\n{GCD}",
         TESTS,
         C,
         "tests passed: 2",
     ),
-    "in place": ("def f(x): x.sort()", SORT, C, "tests passed: 2"),
-    "not in place": ("def f(x): sorted(x)", SORT, I, "a test fails in line 4"),
-    "the same list": (
+    "sorts in place": ("def f(x): x.sort()", SORT, C, "tests passed: 2"),
+    "does not sort in place": ("def f(x): sorted(x)", SORT, I, "a test fails in line 4"),
+    "returns the same list": (
         "def f(x): return x",
         "x = [1, {2: (3, b'4', 5.5, 1j)}]\nassert f(x) is x and f(x)[1][2][1] == b'4'",
         C,
         "tests passed: 1",
     ),
-    "a constant": (
+    "constant": (
         "import math\nN = [1]\ndef f(): return N",
         "assert N == f() and math.pi > 3",
         C,
         "tests passed: 1",
     ),
-    "a method of Solution": (
+    "method of Solution": (
         "class Solution:\n    def f(self, x): return x * x",
         "assert f(3) == 9",
         C,
         "tests passed: 1",
     ),
-    "a guarded main": (
+    "guarded main": (
         f"{GCD}\nif __name__ == '__main__':\n    input()",
         TESTS,
         C,
@@ -144,30 +155,30 @@ PROGRAMS: Mapping[str, tuple[str, str, Verdict, str]] = {
     "HumanEval": ("def f(x): return x * x", HUMAN_EVAL, C, "tests passed: 1"),
     "HumanEval, wrong": ("def f(x): return x + x + 1", HUMAN_EVAL, I, "a test fails in line 2"),
     "APPS": (SUM, APPS, C, "tests passed: 2"),
-    "APPS, wrong": (SUM.replace("sum", "max"), APPS, I, "input 1: another output"),
-    "APPS, an index": (
+    "APPS, wrong": (SUM.replace("sum", "max"), APPS, I, "input 1: the output differs"),
+    "APPS, IndexError": (
         "print([][1])",
         APPS,
         I,
         "input 1: raises IndexError: list index out of range",
     ),
-    "APPS, leaving": (f"import sys\n{SUM}\nsys.exit(0)", APPS, C, "tests passed: 2"),
-    "APPS, leaving with an error": (
+    "APPS, exit": (f"import sys\n{SUM}\nsys.exit(0)", APPS, C, "tests passed: 2"),
+    "APPS, exit with an error": (
         f"import sys\n{SUM}\nsys.exit('no')",
         APPS,
         U,
-        "input 1: the program ends itself with an error",
+        "input 1: the program exits with an error",
     ),
     "APPS, functions": ("def f(x): return x[::-1]", CALLS, C, "tests passed: 2"),
-    "tests that do not parse": (GCD, "assert gcd(", U, "the tests do not parse: SyntaxError"),
-    "tests that do not ask": (GCD, "assert 1 == 1", U, "the tests never call the program"),
-    "tests that are broken": (
+    "tests do not parse": (GCD, "assert gcd(", U, "the tests do not parse: SyntaxError"),
+    "tests do not call the program": (GCD, "assert 1 == 1", U, "the tests never call the program"),
+    "broken tests": (
         GCD,
         "assert gcd(12, 18).missing",
         U,
         "the tests cannot be run in line 1: AttributeError",
     ),
-    "a test that passes a function": (
+    "test passes a function": (
         "def f(g): return g(1)",
         "assert f(abs) == 1",
         U,
@@ -177,18 +188,23 @@ PROGRAMS: Mapping[str, tuple[str, str, Verdict, str]] = {
 
 STRICT = "assert all(map(lambda case: gcd(*case[0]) == case[1], [((12, 18), 6), ((7, 3), 1)]))"
 CHEATS: Mapping[str, str] = {
-    "leaves": "import sys\ndef gcd(a, b): sys.exit(0)",
-    "leaves at once": "import os\nos._exit(0)",
-    "leaves when called": "import os\ndef gcd(a, b): os._exit(0)",
-    "is equal to everything": """
+    "exits when called": "import sys\ndef gcd(a, b): sys.exit(0)",
+    "exits at once": "import os\nos._exit(0)",
+    "exits without cleanup": "import os\ndef gcd(a, b): os._exit(0)",
+    "returns a value equal to everything": """
 class Equal(int):
     def __eq__(self, other): return True
 def gcd(a, b): return Equal(5)
 """,
-    "patches names": "import builtins\nbuiltins.AssertionError = ValueError\nbuiltins.len = None\ndef gcd(a, b): return 5",
-    "is called like Python's own": "def all(x): return True\ndef map(f, x): return []\ndef gcd(a, b): return 5",
+    "replaces built-in names": (
+        "import builtins\nbuiltins.AssertionError = ValueError\nbuiltins.len = None\n"
+        "def gcd(a, b): return 5"
+    ),
+    "shadows built-in names": (
+        "def all(x): return True\ndef map(f, x): return []\ndef gcd(a, b): return 5"
+    ),
     "prints a verdict": 'print(\'["correct", "2"]\')\ndef gcd(a, b): return 5',
-    "writes a verdict everywhere": """
+    "writes a verdict to all files": """
 import os
 def gcd(a, b):
     for n in range(64):
@@ -196,14 +212,14 @@ def gcd(a, b):
         except OSError: pass
     return 5
 """,
-    "answers out of turn": """
+    "sends replies without requests": """
 import os
 for n in range(3, 64):
     try: os.write(n, b'["ended"]\\n["callable"]\\n["known",0]\\n{[}\\n')
     except OSError: pass
 def gcd(a, b): return 5
 """,
-    "looks for the tests": """
+    "searches for the tests": """
 import gc, sys
 def gcd(a, b):
     frame, seen = sys._getframe(), []
@@ -213,29 +229,30 @@ def gcd(a, b):
     seen += [str(found) for found in gc.get_objects() if isinstance(found, (dict, list, tuple))]
     return 6 if any("assert " + "all(map" in text for text in seen) else 5
 """,
-    "ends the cases": "def gcd(a, b): raise StopIteration",
-    "fails before it is called": "raise AssertionError",
+    "raises StopIteration": "def gcd(a, b): raise StopIteration",
+    "raises when loaded": "raise AssertionError",
 }
 
 
-def judged(claim: Claim) -> Finding:
+def verify(claim: Claim) -> Finding:
     return Code().verify(claim)
 
 
 @pytest.mark.parametrize("case", PROGRAMS)
-def test_a_program_is_run_against_its_tests(case: str) -> None:
+def test_program_verdict(case: str) -> None:
     program, reference, verdict, reason = PROGRAMS[case]
-    found = judged(AnswerClaim(answer=program, reference=reference))
-    assert (found.verdict, found.reason[: len(reason)]) == (verdict, reason), found
+    finding = verify(AnswerClaim(answer=program, reference=reference))
+    assert finding.verdict is verdict, finding
+    assert finding.reason.startswith(reason), finding
 
 
-def test_a_right_program_passes_what_no_cheat_does() -> None:
-    assert judged(AnswerClaim(answer=GCD, reference=STRICT)).verdict is C
+def test_correct_program_passes_strict_tests() -> None:
+    assert verify(AnswerClaim(answer=GCD, reference=STRICT)).verdict is C
 
 
 @pytest.mark.parametrize("case", CHEATS)
-def test_no_program_passes_but_by_being_right(case: str) -> None:
-    assert judged(AnswerClaim(answer=CHEATS[case], reference=STRICT)).verdict is not C
+def test_cheating_program_never_passes(case: str) -> None:
+    assert verify(AnswerClaim(answer=CHEATS[case], reference=STRICT)).verdict is not C
 
 
 @pytest.mark.parametrize(
@@ -250,27 +267,28 @@ def test_no_program_passes_but_by_being_right(case: str) -> None:
         (
             '{"inputs": [], "outputs": []}',
             U,
-            "the reference: inputs and outputs are not lists of one length",
+            "the reference: inputs and outputs are not non-empty lists of equal length",
         ),
         ('{"test_list": [1]}', U, "the reference: tests that are not texts"),
         (
             '{"test": "assert f(1)", "entry_point": "f()"}',
             U,
-            "the reference: a function without a name",
+            "the reference: the name of the function is not an identifier",
         ),
         (
             '{"answer": 1}',
             U,
             "the reference: an object without test, test_list, or inputs and outputs",
         ),
-        ("{" * 5000, U, "the reference: an object that is no JSON"),
+        ("{" * 5000, U, "the reference: the object is not valid JSON"),
         ("assert " + "(" * 50_000, U, "the tests do not parse"),
         ("assert x\n" * MAX_CHARS, U, "too long"),
     ],
 )
-def test_a_reference_is_tests_that_parse(reference: str, verdict: Verdict, reason: str) -> None:
-    found = judged(ReferenceClaim(reference=reference))
-    assert (found.verdict, found.reason[: len(reason)]) == (verdict, reason), found
+def test_reference_verdict(reference: str, verdict: Verdict, reason: str) -> None:
+    finding = verify(ReferenceClaim(reference=reference))
+    assert finding.verdict is verdict, finding
+    assert finding.reason.startswith(reason), finding
 
 
 def _block(code: str) -> str:
@@ -287,32 +305,37 @@ STEPS: Mapping[str, tuple[tuple[str, ...], str, Verdict, str]] = {
         C,
         "assertions that hold: 2",
     ),
-    "does not": (
+    "fails": (
         (),
         _block(f"{DOUBLE}\nassert double(2) == 5"),
         I,
         "does not hold: double(2) == 5",
     ),
-    "in the context": (
+    "uses an earlier block": (
         (_block(DOUBLE), "text\n"),
         _block("assert double(2) == 4"),
         C,
         "assertions that hold: 1",
     ),
-    "without its context": ((), _block("assert double(2) == 4"), U, "the block raises NameError"),
+    "misses an earlier block": (
+        (),
+        _block("assert double(2) == 4"),
+        U,
+        "the block raises NameError",
+    ),
     "line by line": (
         ("```python\n", f"{DOUBLE}\n", "assert double(1) == 3\n"),
         "```\n",
         I,
         "does not hold: double(1) == 3",
     ),
-    "inside of a block": (
+    "block is not closed": (
         ("```python\n",),
         "assert 1 + 1 == 3\n",
         U,
         "no block of Python ends in the step",
     ),
-    "an earlier failure": (
+    "earlier block fails": (
         (_block("assert 1 + 1 == 3"),),
         _block("assert 1 + 1 == 2"),
         U,
@@ -331,7 +354,7 @@ STEPS: Mapping[str, tuple[tuple[str, ...], str, Verdict, str]] = {
         U,
         "the block asserts nothing",
     ),
-    "caught": (
+    "failure is caught": (
         (),
         _block("try:\n    assert 1 + 1 == 3\nexcept AssertionError:\n    pass"),
         U,
@@ -343,77 +366,82 @@ STEPS: Mapping[str, tuple[tuple[str, ...], str, Verdict, str]] = {
         U,
         "1 of 1 assertions were not reached",
     ),
-    "a test that is called": (
+    "test function": (
         (),
         _block("def test_it():\n    assert 1 + 1 == 3\ntest_it()"),
         I,
         "does not hold: 1 + 1 == 3",
     ),
-    "a guard": (
+    "guard in a function": (
         (),
         _block("def f(x):\n    assert x > 0\n    return x\nf(-1)\nassert f(1) == 1"),
         U,
         "the block raises AssertionError",
     ),
-    "leaves": (
+    "exits": (
         (),
         _block("import collections\nassert 1 + 1 == 2\nraise SystemExit"),
         U,
         "the block raises SystemExit",
     ),
-    "chance": (
+    "randomness": (
         (),
         _block("import random\nassert random.random() < 2"),
         U,
-        "it depends on more than its text: random",
+        "the block depends on more than its text: random",
     ),
-    "the process": (
+    "process state": (
         (),
         _block("assert hash('a') == hash('a')"),
         U,
-        "it depends on more than its text: hash",
+        "the block depends on more than its text: hash",
     ),
-    "the machine": (
+    "files": (
         (),
         _block("assert open('/etc/passwd')"),
         U,
-        "it depends on more than its text: open",
+        "the block depends on more than its text: open",
     ),
-    "no Python": ((), _block("assert 1 +"), U, "a block does not parse: SyntaxError"),
-    "a session": (
+    "SyntaxError": ((), _block("assert 1 +"), U, "a block does not parse: SyntaxError"),
+    "session": (
         (),
         _block(">>> x = 3\n>>> x + 1\n4\n>>> [x, 's']\n[3,  's']"),
         C,
         "assertions that hold: 2",
     ),
-    "a session after a line": ((), _block("\n>>> 2 + 2\n4"), C, "assertions that hold: 1"),
-    "a session, wrong": ((), _block(">>> 3 * 3\n6"), I, "does not hold: 3 * 3"),
-    "a session of floats": ((), _block(">>> 1 / 3\n0.33"), U, "another text than expected: 1 / 3"),
-    "a session of texts": (
+    "session after an empty line": ((), _block("\n>>> 2 + 2\n4"), C, "assertions that hold: 1"),
+    "wrong session": ((), _block(">>> 3 * 3\n6"), I, "does not hold: 3 * 3"),
+    "session of floats": (
+        (),
+        _block(">>> 1 / 3\n0.33"),
+        U,
+        "the output differs from the expected text: 1 / 3",
+    ),
+    "session of texts": (
         (),
         _block(">>> print('Hello')\nhello"),
         U,
-        "another text than expected: print('Hello')",
+        "the output differs from the expected text: print('Hello')",
     ),
-    "a docstring": (
+    "docstring example": (
         (),
         _block('def f(x):\n    """Doubles.\n\n    >>> f(2)\n    5\n    """\n    return 2 * x'),
         I,
         "does not hold: f(2)",
     ),
-    "a session in a set's order": ((), _block(">>> {2, 1}\n{2, 1}"), C, "assertions that hold: 1"),
+    "session with a set": ((), _block(">>> {2, 1}\n{2, 1}"), C, "assertions that hold: 1"),
 }
 
 
 @pytest.mark.parametrize("case", STEPS)
-def test_a_steps_blocks_are_run_for_what_they_assert(case: str) -> None:
+def test_step_verdict(case: str) -> None:
     previous, step, verdict, reason = STEPS[case]
-    found = judged(StepClaim(question="", previous=previous, step=step))
-    assert (found.verdict, found.reason) == (verdict, reason)
+    finding = verify(StepClaim(question="", previous=previous, step=step))
+    assert finding == Finding(verdict=verdict, reason=reason)
 
 
 @pytest.mark.parametrize(
-    ("said", "wanted", "verdict"),
+    ("output", "expected", "verdict"),
     [
         ("3\n", "3", C),
         ("1 2 \n\n3", "1  2\n3\n", C),
@@ -428,8 +456,8 @@ def test_a_steps_blocks_are_run_for_what_they_assert(case: str) -> None:
         ("", "1", I),
     ],
 )
-def test_printed_words_are_compared(said: str, wanted: str, verdict: Verdict) -> None:
-    assert compared(said, wanted) is verdict
+def test_compare_output(output: str, expected: str, verdict: Verdict) -> None:
+    assert compare_output(output, expected) is verdict
 
 
 @settings(max_examples=100, database=None)
@@ -444,26 +472,24 @@ def test_printed_words_are_compared(said: str, wanted: str, verdict: Verdict) ->
         ]
     ),
 )
-def test_hostile_references_are_read_or_refused(text: str, shape: str) -> None:
-    with contextlib.suppress(references.UnusableError):
-        assert references.tests_of(shape.format(text))
+def test_hostile_references_are_parsed_or_rejected(text: str, shape: str) -> None:
+    with contextlib.suppress(reference_tests.UnusableTestsError):
+        assert reference_tests.parse_tests(shape.format(text))
 
 
 @settings(max_examples=15, database=None)
 @given(texts)
-def test_hostile_blocks_are_run_where_they_do_no_harm(text: str) -> None:
-    found = judged(
-        StepClaim(question="", previous=(_block(text),), step=_block(f"{text}\nassert {text}"))
-    )
-    assert found.verdict in set(Verdict)
-    assert found.reason
-    assert not Path(TRACES_OF_EXECUTION).exists()
+def test_hostile_blocks_do_no_harm(text: str) -> None:
+    step = _block(f"{text}\nassert {text}")
+    finding = verify(StepClaim(question="", previous=(_block(text),), step=step))
+    assert finding.verdict in set(Verdict)
+    assert finding.reason
+    assert not Path(EXECUTION_MARKER).exists()
 
 
-async def test_a_worker_waits_as_long_as_a_program_may_take() -> None:
+async def test_verifier_deadline_exceeds_pool_deadline() -> None:
     slow = "import time\ndef gcd(a, b):\n    time.sleep(1.5)\n    return 6"
-    async with Isolated(workers=1, deadline=1.0) as pool:
-        found = await pool.verify(
-            "code", AnswerClaim(answer=slow, reference="assert gcd(12, 18) == 6")
-        )
-    assert found == Finding(verdict=C, reason="tests passed: 1")
+    claim = AnswerClaim(answer=slow, reference="assert gcd(12, 18) == 6")
+    async with VerifierPool(workers=1, deadline=1.0) as pool:
+        finding = await pool.verify("code", claim)
+    assert finding == Finding(verdict=C, reason="tests passed: 1")

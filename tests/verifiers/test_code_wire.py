@@ -1,4 +1,4 @@
-"""Plain data between processes: what goes over comes back, containers keep their identity, and nothing else gets through."""
+"""Plain data between processes: round trips, identity of containers, and rejected input."""
 
 import copy
 import json
@@ -14,13 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from verifiers.code_sandbox.examiner import examine
+from verifiers.code_sandbox.program_tests import run_tests
 from verifiers.code_sandbox.wire import (
     MAX_MESSAGE_BYTES,
     MAX_VALUES,
     Decoder,
     Encoder,
-    UnplainError,
+    NotPlainDataError,
     receive,
     send,
 )
@@ -70,16 +70,14 @@ replies = st.recursive(
 
 
 def _shape(value: Any) -> Any:
-    """With types, and without the order of sets."""
+    """Return a form that compares types too, and ignores the order of sets."""
     if isinstance(value, set | frozenset):
-        return type(value), sorted(map(repr, map(_shape, value)))
+        return type(value), sorted(repr(_shape(item)) for item in value)
     if isinstance(value, dict):
         return dict, [(_shape(key), _shape(item)) for key, item in value.items()]
-    return (
-        (type(value), [_shape(item) for item in value])
-        if isinstance(value, list | tuple)
-        else repr(value)
-    )
+    if isinstance(value, list | tuple):
+        return type(value), [_shape(item) for item in value]
+    return repr(value)
 
 
 @contextmanager
@@ -95,45 +93,53 @@ def pipe(sent: bytes = b"") -> Iterator[tuple[int, int]]:
 
 @settings(max_examples=60, database=None)
 @given(plain)
-def test_what_goes_over_comes_back(value: Any) -> None:
+def test_values_survive_a_round_trip(value: Any) -> None:
     with pipe() as (reader, writer):
-        send(writer, ["value", Encoder().value(value)])
+        send(writer, ["value", Encoder().encode(value)])
         message = receive(reader, bytearray())
     assert message is not None
-    assert _shape(Decoder().value(message[1])) == _shape(value)
+    assert _shape(Decoder().decode(message[1])) == _shape(value)
+
+
+def _append_two(items: list[Any]) -> None:
+    items.extend("ab")
 
 
 @settings(max_examples=40, database=None)
 @given(
     st.lists(plain, max_size=4),
-    st.sampled_from((list.reverse, list.clear, lambda found: found.extend("ab"))),
+    st.sampled_from((list.reverse, list.clear, _append_two)),
 )
-def test_a_change_on_the_other_side_is_a_change_here(
-    found: list[Any], change: Callable[[list[Any]], Any]
+def test_remote_changes_are_copied_back(
+    items: list[Any], change: Callable[[list[Any]], Any]
 ) -> None:
-    arguments = ([found], {"alias": found})
-    expected = copy.deepcopy(found)
+    arguments = ([items], {"alias": items})
+    expected = copy.deepcopy(items)
     change(expected)
-    ours, theirs = Encoder(), Decoder()
-    theirs_arguments = theirs.value(json.loads(json.dumps(ours.value(arguments))))
-    change(theirs_arguments[0][0])
-    back = Encoder(theirs.containers)
-    contents = [back.content(container) for container in theirs.containers]
-    restored = Decoder(ours.containers)
-    for container, content in zip(ours.containers, contents, strict=True):
+    encoder, decoder = Encoder(), Decoder()
+    # The other side decodes the arguments, changes them, and encodes their new contents.
+    remote_arguments = decoder.decode(json.loads(json.dumps(encoder.encode(arguments))))
+    change(remote_arguments[0][0])
+    remote_encoder = Encoder(decoder.containers)
+    contents = [remote_encoder.encode_items(container) for container in decoder.containers]
+    restored = Decoder(encoder.containers)
+    for container, content in zip(encoder.containers, contents, strict=True):
         restored.fill(container, content)
-    assert _shape(found) == _shape(expected)
-    assert arguments[0][0] is found is arguments[1]["alias"]
+    assert _shape(items) == _shape(expected)
+    assert arguments[0][0] is items
+    assert arguments[1]["alias"] is items
 
 
-def test_a_list_in_itself_stays_in_itself() -> None:
-    found: list[Any] = []
-    found.append(found)
-    (again,) = Decoder().value(json.loads(json.dumps(Encoder().value([found]))))
-    assert again[0] is again
+def test_list_may_contain_itself() -> None:
+    items: list[Any] = []
+    items.append(items)
+    (decoded,) = Decoder().decode(json.loads(json.dumps(Encoder().encode([items]))))
+    assert decoded[0] is decoded
 
 
 class _Equal(int):
+    """An integer that equals everything."""
+
     def __eq__(self, other: object) -> bool:
         return True
 
@@ -143,34 +149,34 @@ class _Equal(int):
 @pytest.mark.parametrize(
     "value", [_Equal(5), OrderedDict(a=1), object(), int, iter([]), {1: {2: [_Equal(5)]}}, range(3)]
 )
-def test_only_plain_data_goes_over(value: object) -> None:
-    with pytest.raises(UnplainError, match="which is no plain data"):
-        Encoder().value(value)
+def test_other_types_are_rejected(value: object) -> None:
+    with pytest.raises(NotPlainDataError, match="which is not plain data"):
+        Encoder().encode(value)
 
 
-def test_too_much_does_not_go_over() -> None:
-    with pytest.raises(UnplainError, match="too much data"):
-        Encoder().value([0] * (MAX_VALUES + 1))
-    with pipe() as (_, writer), pytest.raises(UnplainError, match="too much data"):
+def test_too_much_data_is_rejected() -> None:
+    with pytest.raises(NotPlainDataError, match="too much data"):
+        Encoder().encode([0] * (MAX_VALUES + 1))
+    with pipe() as (_, writer), pytest.raises(NotPlainDataError, match="too much data"):
         send(writer, ["x" * MAX_MESSAGE_BYTES])
 
 
 @pytest.mark.parametrize("line", [b"{}\n", b"[\n", b"\xff\n", b"[" * 9_000 + b"\n", b"1\n", b"\n"])
-def test_what_is_no_message_is_refused(line: bytes) -> None:
-    with pipe(line) as (reader, _), pytest.raises(UnplainError, match="not a message"):
+def test_malformed_messages_are_rejected(line: bytes) -> None:
+    with pipe(line) as (reader, _), pytest.raises(NotPlainDataError, match="a malformed message"):
         receive(reader, bytearray())
 
 
 @settings(max_examples=200, database=None)
 @given(st.lists(replies, max_size=4))
-def test_no_reply_passes_a_test_but_the_one_expected(said: list[Any]) -> None:
-    lines = b"".join(
-        json.dumps(line).encode() + b"\n" for line in [["ended"], ["callable"], *said, []]
-    )
+def test_forged_replies_never_pass_tests(forged: list[Any]) -> None:
+    lines = b""
+    for line in (["ended"], ["callable"], *forged, []):
+        lines += json.dumps(line).encode() + b"\n"
     with (
         pipe(lines) as (reader, _),
         pipe() as (_, writer),
         mock.patch.object(sys, "set_int_max_str_digits"),
     ):
-        verdict, _ = examine({"tests": "assert f([1]) == [2, 3, 5, 7]"}, writer, reader)
+        verdict, _ = run_tests({"tests": "assert f([1]) == [2, 3, 5, 7]"}, writer, reader)
     assert verdict in ("incorrect", "unknown")

@@ -63,7 +63,9 @@ def _holds(relation: Relation, values: Mapping[str, Fraction]) -> bool:
 
 
 @given(left=SUMS, sign=st.sampled_from(sorted(SIGNS)), right=SUMS, values=VALUES)
-def test_a_comparison_holds_where_arithmetic_says_so(left: Sum, sign: str, right: Sum, values: Mapping[str, Fraction]) -> None:
+def test_a_comparison_holds_where_arithmetic_says_so(
+    left: Sum, sign: str, right: Sum, values: Mapping[str, Fraction]
+) -> None:
     (relation,) = relations(Cursor(f"{left[0]} {sign} {right[0]}".split()))
     assert _holds(relation, values) is SIGNS[sign](left[1](values), right[1](values))
     assert _holds(opposite(relation), values) is not _holds(relation, values)
@@ -78,7 +80,20 @@ def test_a_chain_is_read_link_by_link() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["x", "x + = 1", "x * y = 1", "1 / x = 1", "x / 0 = 1", "x / ( 1 - 1 ) = 1", "( x = 1", "x 2 = 1", "x = 1 +", "", "Ana = 1", "xy = 1"],
+    [
+        "x",
+        "x + = 1",
+        "x * y = 1",
+        "1 / x = 1",
+        "x / 0 = 1",
+        "x / ( 1 - 1 ) = 1",
+        "( x = 1",
+        "x 2 = 1",
+        "x = 1 +",
+        "",
+        "Ana = 1",
+        "xy = 1",
+    ],
 )
 def test_what_is_no_linear_comparison_is_not_read(text: str) -> None:
     words = Cursor(text.split())

@@ -1,4 +1,4 @@
-"""The sandbox of `code`, attacked: what works without it is refused in it, and nothing outlives it."""
+"""Attacks on the sandbox of `code`: they work without it and fail inside it."""
 
 import ast
 import os
@@ -24,24 +24,24 @@ WAIT_SECONDS = 60
 
 @pytest.fixture
 def target(tmp_path: Path) -> Iterator[tuple[str, str, int]]:
-    """A file and a folder that are none of a program's business, and a port where somebody listens."""
+    """A file and a folder that the program must not access, and a port with a listening server."""
     secret = tmp_path / "secret"
     secret.write_text("s3cret")
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield str(secret), str(tmp_path), server.getsockname()[1]
 
 
-def judged(program: str, reference: str) -> Finding:
+def verify(program: str, reference: str) -> Finding:
     return Code().verify(AnswerClaim(answer=program, reference=reference))
 
 
-def test_nothing_is_allowed_that_works_elsewhere(target: tuple[str, str, int]) -> None:
-    found = judged(ATTACKS, f"assert allowed(*{target!r}) == []")
-    assert found.reason == "tests passed: 1", found
+def test_attacks_fail_in_sandbox(target: tuple[str, str, int]) -> None:
+    finding = verify(ATTACKS, f"assert allowed(*{target!r}) == []")
+    assert finding.reason == "tests passed: 1", finding
     assert sorted(os.listdir(target[1])) == ["secret"]  # noqa: PTH208
 
 
-def test_the_attacks_work_without_a_sandbox(target: tuple[str, str, int]) -> None:
+def test_attacks_work_without_sandbox(target: tuple[str, str, int]) -> None:
     script = f"{ATTACKS}\nprint([name for name in names() if name not in allowed(*{target!r})])"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=WAIT_SECONDS
@@ -49,29 +49,32 @@ def test_the_attacks_work_without_a_sandbox(target: tuple[str, str, int]) -> Non
     assert ast.literal_eval(done.stdout) == [], done.stderr
 
 
-def test_a_program_has_an_empty_environment_and_a_folder_of_its_own(
+def test_environment_and_folder_are_empty(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "s3cret")
     program = (
         "import os, sys, pathlib\n"
         "def seen(): return [dict(os.environ), sys.argv, os.listdir('.')]\n"
-        "def kept():\n    open('x', 'w').write('6'); return open('x').read(), pathlib.Path('x').stat().st_size\n"
+        "def kept():\n"
+        "    open('x', 'w').write('6')\n"
+        "    return open('x').read(), pathlib.Path('x').stat().st_size\n"
     )
     tests = (
         "environment, arguments, files = seen()\n"
         "assert 's3cret' not in str(environment) and arguments == [''] and files == []\n"
         "assert kept() == ('6', 1)"
     )
-    assert judged(program, tests).verdict is Verdict.CORRECT
+    assert verify(program, tests).verdict is Verdict.CORRECT
 
 
-def test_the_folder_is_gone_afterwards() -> None:
-    with sandbox.Sandbox() as box:
-        started = box.start("run", {"code": "open('x', 'w').write('6')"}, writes=True, text="")
-        assert box.wait(started) == ""
-        assert Path(box.folder, "x").read_text() == "6"
-    assert not Path(box.folder).exists()
+def test_folder_is_deleted_on_exit() -> None:
+    job = {"code": "open('x', 'w').write('6')"}
+    with sandbox.Sandbox() as context:
+        process = context.start("run_script", job, writes=True, stdin_text="")
+        assert context.wait(process) == ""
+        assert Path(context.folder, "x").read_text() == "6"
+    assert not Path(context.folder).exists()
 
 
 @pytest.mark.parametrize(
@@ -79,13 +82,15 @@ def test_the_folder_is_gone_afterwards() -> None:
     [
         ("def f(): return len(bytearray(2**33))", "the program raises MemoryError"),
         (
-            "import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\ndef f():\n    while True: pass",
+            "import signal\n"
+            "signal.signal(signal.SIGXCPU, signal.SIG_IGN)\n"
+            "def f():\n    while True: pass",
             "killed",
         ),
         ("import time\ndef f(): time.sleep(1e6)", "timeout"),
         (
             "import os, time\nfor n in range(10**6): open(str(n), 'wb').write(bytes(2**20))",
-            "it writes too much",
+            "the code writes too much",
         ),
         (
             "def f(): open('x', 'wb').write(bytes(2**25))",
@@ -93,50 +98,68 @@ def test_the_folder_is_gone_afterwards() -> None:
         ),
         ("import ctypes\ndef f(): ctypes.string_at(0)", "the code crashed the process"),
         (
-            "def f():\n    import threading, time\n    threading.Thread(target=time.sleep, args=(1e6,)).start()\n    return 1",
+            "import threading, time\n"
+            "def f():\n"
+            "    threading.Thread(target=time.sleep, args=(1e6,)).start()\n"
+            "    return 1",
             "tests passed: 1",
         ),
-        ("def f(): return [0] * 10**7", "the program answers too much data"),
+        ("def f(): return [0] * 10**7", "the program returns too much data"),
         (
             "def f():\n    x = []\n    for _ in range(10**5): x = [x]\n    return x",
-            "the program answers too deeply nested",
+            "the program returns data nested too deeply",
         ),
     ],
 )
-def test_what_is_out_of_bounds_is_unknown(
+def test_exceeded_limits_are_unknown(
     program: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sandbox, "WALL_SECONDS", 1.0 if reason == "timeout" else WAIT_SECONDS)
+    wall_seconds: float = WAIT_SECONDS
+    max_folder_bytes = 2**26
+    if reason == "timeout":
+        wall_seconds = 1.0
+    if reason == "the code writes too much":
+        max_folder_bytes = 2**22
+    monkeypatch.setattr(sandbox, "WALL_SECONDS", wall_seconds)
     monkeypatch.setattr(sandbox, "CPU_SECONDS", 1)
-    monkeypatch.setattr(
-        sandbox, "MAX_FOLDER_BYTES", 2**22 if reason == "it writes too much" else 2**26
-    )
-    found = judged(program, "assert f() == 1")
-    assert found.reason.startswith(reason), found
-    assert found.verdict is (Verdict.CORRECT if "passed" in reason else Verdict.UNKNOWN)
+    monkeypatch.setattr(sandbox, "MAX_FOLDER_BYTES", max_folder_bytes)
+    finding = verify(program, "assert f() == 1")
+    assert finding.reason.startswith(reason), finding
+    # One case is within the limits: a thread that never ends does not delay the report.
+    if "passed" in reason:
+        assert finding.verdict is Verdict.CORRECT
+    else:
+        assert finding.verdict is Verdict.UNKNOWN
 
 
-def test_a_flood_of_output_is_bounded() -> None:
-    found = judged("while True: print('x' * 10**6)", '{"inputs": [""], "outputs": ["x"]}')
-    assert (found.verdict, found.reason) == (
-        Verdict.UNKNOWN,
-        "input 1: raises OSError: [Errno 27] File too large",
-    )
+def test_output_is_limited() -> None:
+    finding = verify("while True: print('x' * 10**6)", '{"inputs": [""], "outputs": ["x"]}')
+    assert finding.verdict is Verdict.UNKNOWN
+    assert finding.reason == "input 1: raises OSError: [Errno 27] File too large"
 
 
-def test_processes_die_with_the_one_that_started_them(tmp_path: Path) -> None:
-    script = (
-        "from verifiers.code_sandbox.sandbox import Sandbox\n"
-        "with Sandbox() as box:\n"
-        "    started = box.start('run', {'code': 'import time\\nopen(\"up\", \"w\")\\ntime.sleep(1e6)'}, writes=True, text='')\n"
-        "    import os, time\n"
-        "    while not os.path.exists(box.folder + '/up'): time.sleep(0.01)\n"
-        "    print(started.process.pid, flush=True)\n"
-        "    time.sleep(1e6)\n"
-    )
-    here = {**os.environ, "TMPDIR": str(tmp_path)}  # what is left behind is left there
+SLEEPING_PARENT = """
+import os, time
+from verifiers.code_sandbox.sandbox import Sandbox
+job = {"code": "import time\\nopen('up', 'w')\\ntime.sleep(1e6)"}
+with Sandbox() as context:
+    started = context.start("run_script", job, writes=True, stdin_text="")
+    while not os.path.exists(context.folder + "/up"):
+        time.sleep(0.01)
+    print(started.process.pid, flush=True)
+    time.sleep(1e6)
+"""
+
+
+def test_processes_die_with_parent(tmp_path: Path) -> None:
+    # A killed parent leaves its folder behind; pytest deletes this one.
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
     with subprocess.Popen(
-        [sys.executable, "-c", script], cwd=ROOT, env=here, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", SLEEPING_PARENT],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as parent:
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
@@ -144,7 +167,7 @@ def test_processes_die_with_the_one_that_started_them(tmp_path: Path) -> None:
         parent.send_signal(signal.SIGKILL)
     deadline = time.monotonic() + WAIT_SECONDS
     while _is_alive(child):
-        assert time.monotonic() < deadline, "it lives on"
+        assert time.monotonic() < deadline, "the process outlived its parent"
         time.sleep(0.01)
 
 
@@ -159,15 +182,21 @@ def _is_alive(process: int) -> bool:
 WITHOUT_LANDLOCK = """
 import ctypes, struct
 from verifiers.code_sandbox import landlock
-code = [(0x20, 0, 0, 0), (0x15, 0, 1, landlock.CREATE_RULESET), (6, 0, 0, 0x00050026), (6, 0, 0, 0x7FFF0000)]
-buffer = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *each) for each in code))
+code = [
+    (0x20, 0, 0, 0),
+    (0x15, 0, 1, landlock.CREATE_RULESET),
+    (6, 0, 0, 0x00050026),
+    (6, 0, 0, 0x7FFF0000),
+]
+packed = b"".join(struct.pack("HBBI", *instruction) for instruction in code)
+buffer = ctypes.create_string_buffer(packed)
 class Program(ctypes.Structure):
     _fields_ = [("length", ctypes.c_ushort), ("code", ctypes.c_void_p)]
 libc = ctypes.CDLL(None)
 assert libc.prctl(38, 1, 0, 0, 0) == 0
 assert libc.prctl(22, 2, ctypes.byref(Program(len(code), ctypes.addressof(buffer))), 0, 0) == 0
 """
-ASKS = """
+PRINT_FINDINGS = """
 from verifiers.code import Code
 from verifiers.base import AnswerClaim, StepClaim
 print(Code().verify(AnswerClaim(answer="def f(): return 1", reference="assert f() == 1")))
@@ -176,16 +205,16 @@ print(Code().verify(StepClaim(question="", previous=(), step="```python\\nassert
 """
 
 
-def test_without_its_locks_no_code_is_run() -> None:
+def test_no_code_runs_without_landlock() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_LANDLOCK + ASKS],
+        [sys.executable, "-c", WITHOUT_LANDLOCK + PRINT_FINDINGS],
         cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=WAIT_SECONDS,
     )
-    said = done.stdout.splitlines()
-    assert len(said) == 3, done.stderr
-    for finding in said:
+    findings = done.stdout.splitlines()
+    assert len(findings) == 3, done.stderr
+    for finding in findings:
         assert "Verdict.UNKNOWN" in finding
         assert "no sandbox here: the kernel has no Landlock" in finding

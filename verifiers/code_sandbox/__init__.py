@@ -1,1 +1,1 @@
-"""What `code` is made of: a process with two locks on it, and what runs in there."""
+"""Helpers of the `code` verifier: the sandbox, and the roles that run inside it."""

@@ -1,9 +1,11 @@
-"""The program that is tested, in a process of its own: it is asked to call its functions, or reads and prints.
+"""Roles that run the tested program in a process of its own, as a module or as a script.
 
-It never sees the tests, and what it answers is plain data (see `wire`): it can end itself, change what Python's own names mean, or write
-whatever it likes to whatever it has open, and fools nobody but itself.
+The process does not contain the tests, and its replies are plain data (see `wire`). Whatever the
+program does to its process (exit, replace built-in names, write to any open file), it cannot
+produce a passed test.
 
-A report ends with what the program has asked for in vain. A program that is refused something and goes on may be wrong here only.
+A report ends with the first request that the sandbox refused. A program that continues after a
+refusal may be wrong only because of the sandbox.
 """
 
 import builtins
@@ -13,122 +15,164 @@ import sys
 import types
 from typing import Any
 
-from verifiers.code_sandbox.wire import Decoder, Encoder, Line, UnplainError, receive, send
+from verifiers.code_sandbox.wire import (
+    Decoder,
+    Encoder,
+    Message,
+    NotPlainDataError,
+    receive,
+    send,
+)
 
-__all__ = ["run", "serve"]
+__all__ = ["run_script", "serve_program"]
 
-LONG_TEXT = 300
-REFUSED = ("socket.", "subprocess.", "os.chmod", "os.exec", "os.fork", "os.kill", "os.link", "os.mkdir", "os.posix_spawn", "os.rename",
-           "os.symlink", "os.system", "os.truncate")  # fmt: skip
-"""Audit events (docs.python.org/3/library/audit_events.html) of what the locks refuse; they tell of honest programs, and hold no other."""
-CLASS_OF_ANSWERS = "Solution"
-"""LeetCode's habit: the function asked for is a method of a class of this name."""
+MAX_TEXT_CHARS = 300
+# Prefixes of audit events (docs.python.org/3/library/audit_events.html) that the sandbox refuses.
+# They only explain the failures of honest programs; the sandbox does not rely on them.
+REFUSED_EVENTS = (
+    "socket.",
+    "subprocess.",
+    "os.chmod",
+    "os.exec",
+    "os.fork",
+    "os.kill",
+    "os.link",
+    "os.mkdir",
+    "os.posix_spawn",
+    "os.rename",
+    "os.symlink",
+    "os.system",
+    "os.truncate",
+)
+# LeetCode's convention: the tested function is a method of a class of this name.
+SOLUTION_CLASS = "Solution"
 
 
-def serve(job: Any, requests: int, replies: int) -> Line:
-    """Run the program as a module, then answer requests until there are none; `job` has `code`."""
-    left, refused = bytearray(), _watched()
-    module, started = _executed(job["code"], "solution")
-    send(replies, started)
-    while started == ["ended"] and (request := receive(requests, left)) is not None:
-        send(replies, _answer(vars(module), request))
+def serve_program(job: Any, requests: int, replies: int) -> Message:
+    """Run the program as a module, then reply to requests until the input ends.
+
+    `job` has the key `code`. `requests` and `replies` are file descriptors.
+    """
+    buffer = bytearray()
+    refused = _watch_refusals()
+    module, status = _execute(job["code"], "solution")
+    send(replies, status)
+    if status == ["ended"]:
+        while (request := receive(requests, buffer)) is not None:
+            send(replies, _reply(vars(module), request))
     return [["served"], refused]
 
 
-def run(job: Any) -> Line:
-    """Run the program as a script: standard input and output are its own; how it ended is the report."""
-    refused = _watched()
-    _, ended = _executed(job["code"], "__main__")
+def run_script(job: Any) -> Message:
+    """Run the program as a script on standard input and output; report how it ended.
+
+    `job` has the key `code`.
+    """
+    refused = _watch_refusals()
+    _, status = _execute(job["code"], "__main__")
     try:
         sys.stdout.flush()
     except (OSError, ValueError) as error:
-        ended = _raised(error)
-    return [ended, refused]
+        status = _exception_reply(error)
+    return [status, refused]
 
 
-def _watched() -> list[str]:
-    """What will be asked for in vain first: an event by its name, a file by its own."""
-    refused, own = list[str](), (os.getcwd(), *sys.path)  # noqa: PTH109 - in the sandbox, the less is loaded the better
+def _watch_refusals() -> list[str]:
+    """Return a list that will receive the first refused request: an event name or a file path."""
+    refused = list[str]()
+    readable = (os.getcwd(), *sys.path)  # noqa: PTH109 - the sandbox loads as little as possible
 
     def watch(event: str, arguments: tuple[Any, ...]) -> None:
         if refused:
             return
-        if event.startswith(REFUSED):
+        if event.startswith(REFUSED_EVENTS):
             refused.append(event)
-        elif (
-            event == "open"
-            and isinstance(arguments[0], str)
-            and not os.path.abspath(arguments[0]).startswith(own)  # noqa: PTH100
-        ):
-            refused.append(arguments[0][:LONG_TEXT])
+        elif event == "open" and isinstance(arguments[0], str):
+            path = os.path.abspath(arguments[0])  # noqa: PTH100 - as above
+            if not path.startswith(readable):
+                refused.append(arguments[0][:MAX_TEXT_CHARS])
 
     sys.addaudithook(watch)
-    sys.set_int_max_str_digits(0)  # the processor's time is limited instead
+    # Python limits the digits of integers to bound the time; here the CPU limit bounds it.
+    sys.set_int_max_str_digits(0)
     return refused
 
 
-def _executed(code: str, name: str) -> tuple[types.ModuleType, Line]:
+def _execute(code: str, name: str) -> tuple[types.ModuleType, Message]:
+    """Execute code as a module of that name; return the module and how the execution ended."""
     module = types.ModuleType(name)
-    sys.modules[name] = module  # dataclasses and pickles look there
+    sys.modules[name] = module  # dataclasses and pickle look the module up
     try:
         compiled = compile(code, "<program>", "exec", dont_inherit=True)
-    except Exception as error:  # noqa: BLE001 - whatever the compiler makes of it: a `ValueError` too is not the program's here
-        return module, ["raised", "SyntaxError", str(error)[:LONG_TEXT]]
+    except Exception as error:  # noqa: BLE001 - a compiler's `ValueError` is not a program error
+        return module, ["raised", "SyntaxError", str(error)[:MAX_TEXT_CHARS]]
     try:
         exec(compiled, vars(module))
     except SystemExit as error:
-        return module, ["ended"] if name == "__main__" and not error.code else ["left"]
+        # A script may end itself with exit code 0; for a module any exit is unexpected.
+        if name == "__main__" and not error.code:
+            return module, ["ended"]
+        return module, ["left"]
     except BaseException as error:  # noqa: BLE001 - a program may raise anything
-        return module, _raised(error)
+        return module, _exception_reply(error)
     return module, ["ended"]
 
 
-def _answer(names: dict[str, Any], request: Line) -> Line:
-    verb, name, *rest = request
+def _reply(names: dict[str, Any], request: Message) -> Message:
+    verb, name, *arguments = request
     try:
-        found = _lookup(names, name)
-        return _kind(found) if verb == "get" else _called(found, *rest)
-    except (UnplainError, RecursionError) as error:
-        return ["unplain", str(error) if isinstance(error, UnplainError) else "too deeply nested"]
+        value = _lookup(names, name)
+        if verb == "get":
+            return _describe(value)
+        return _call(value, *arguments)
+    except NotPlainDataError as error:
+        return ["unplain", str(error)]
+    except RecursionError:
+        return ["unplain", "data nested too deeply"]
 
 
 def _lookup(names: dict[str, Any], name: str) -> Any:
-    if name not in names and isinstance(names.get(CLASS_OF_ANSWERS), type):
+    if name not in names and isinstance(names.get(SOLUTION_CLASS), type):
         with contextlib.suppress(Exception):
-            return getattr(names[CLASS_OF_ANSWERS](), name)
+            return getattr(names[SOLUTION_CLASS](), name)
     return names.get(name)
 
 
-def _kind(found: Any) -> Line:
-    if isinstance(found, types.ModuleType):
-        return ["module", str(vars(found).get("__name__"))]
-    if callable(found):
+def _describe(value: Any) -> Message:
+    if isinstance(value, types.ModuleType):
+        return ["module", str(vars(value).get("__name__"))]
+    if callable(value):
         return ["callable"]
-    return ["absent"] if found is None else ["value", Encoder().value(found)]
+    if value is None:
+        return ["absent"]
+    return ["value", Encoder().encode(value)]
 
 
-def _called(function: Any, arguments: Any, named: Any) -> Line:
-    """The result, and what the arguments hold now."""
+def _call(function: Any, arguments: Any, keywords: Any) -> Message:
+    """Call a function; reply with the result and the contents of the arguments after the call."""
     decoder = Decoder()
-    values, names = decoder.value(arguments), decoder.value(named)
+    positional = decoder.decode(arguments)
+    named = decoder.decode(keywords)
     try:
-        result = function(*values, **names)
+        result = function(*positional, **named)
     except SystemExit:
         return ["left"]
     except BaseException as error:  # noqa: BLE001 - a program may raise anything
-        return _raised(error)
+        return _exception_reply(error)
     encoder = Encoder(decoder.containers)
-    contents = [encoder.content(container) for container in decoder.containers]
-    return ["returned", contents, encoder.value(result)]
+    contents = [encoder.encode_items(container) for container in decoder.containers]
+    return ["returned", contents, encoder.encode(result)]
 
 
-def _raised(error: BaseException) -> Line:
-    """An exception by the nearest of Python's own."""
-    own = next(
-        kind for kind in type(error).__mro__ if getattr(builtins, kind.__name__, None) is kind
-    )
+def _exception_reply(error: BaseException) -> Message:
+    """Report an exception under the name of its nearest built-in base class."""
+    nearest: type = BaseException
+    for kind in type(error).__mro__:
+        if getattr(builtins, kind.__name__, None) is kind:
+            nearest = kind
+            break
     try:
-        text = str(error)[:LONG_TEXT]
-    except Exception:  # noqa: BLE001 - it is the program's
+        text = str(error)[:MAX_TEXT_CHARS]
+    except Exception:  # noqa: BLE001 - the program may define `__str__`
         text = ""
-    return ["raised", own.__name__, text]
+    return ["raised", nearest.__name__, text]

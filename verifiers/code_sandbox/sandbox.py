@@ -1,11 +1,14 @@
-"""Locked processes: started afresh, given a job each, killed with all they hold when their time is up.
+"""Start, wait for and kill sandboxed processes.
 
-A process has no environment, no arguments that tell it anything, no open file but its job, its report and its pipes, a folder of its own
-that is gone afterwards, and the locks of `landlock` and `seccomp`, without which it does nothing (see `inside`). It cannot start others, so
-killing it leaves nothing behind, and it dies with the process that started it.
+Each process runs one role (see `sandbox_main`) in a new interpreter. It has an empty environment,
+no open files except its job, its report and its pipes, a temporary folder, and the restrictions of
+`landlock` and `seccomp`, without which it runs nothing. It cannot start other processes, so killing
+it leaves nothing behind, and it dies with the process that started it.
 
-What is not covered: the kernel's own mistakes, and what can be learned from the time that things take. When the one who started them is
-killed, its folder is left behind.
+What is not covered:
+
+- Bugs of the kernel, and side channels such as timing.
+- When the parent is killed, the temporary folder is left behind.
 """
 
 import contextlib
@@ -22,30 +25,34 @@ from tempfile import TemporaryDirectory, TemporaryFile
 from types import TracebackType
 from typing import IO, Any, Self
 
-from verifiers.code_sandbox.inside import NO_SANDBOX, START
+from verifiers.code_sandbox.sandbox_main import NO_SANDBOX, START_CODE
 
-__all__ = ["Box", "Sandbox"]
+__all__ = ["Sandbox", "SandboxProcess"]
 
-PYTHON = (sys.executable, "-P", "-s", "-S", "-B", "-X", "utf8", "-c", START)
-"""Without the user's packages, the site's and the current folder; `-I` would also ignore the hash seed."""
+# Without the user's packages, the site's and the current folder. `-I` would do the same, but would
+# also ignore PYTHONHASHSEED.
+PYTHON = (sys.executable, "-P", "-s", "-S", "-B", "-X", "utf8", "-c", START_CODE)
 ROOT = Path(__file__).parents[2]
+# CPU time of each process.
 CPU_SECONDS = 2
-"""Of the processor, for each process."""
+# Wall time of all processes of one claim together. It is longer than the CPU time, because the
+# machine may be busy.
 WALL_SECONDS = 8.0
-"""For all processes of one claim together, whatever else the machine does."""
 MAX_FOLDER_BYTES = 2**26
 MAX_REPORT_BYTES = 2**16
-NAP_SECONDS = (0.002, 0.05)
+# Polling starts short, for quick programs, and doubles up to the longer interval.
+SHORTEST_POLL_SECONDS = 0.002
+LONGEST_POLL_SECONDS = 0.05
 NO_REPORT = "the code ended the process"
-ENDED_BY: Mapping[int, str] = {
+REASON_OF_SIGNAL: Mapping[int, str] = {
     signal.SIGXCPU: "timeout",
     signal.SIGKILL: "killed",
     signal.SIGSEGV: "the code crashed the process",
 }
 
 
-class Box:
-    """One process; its output, when asked for, and its report are files, so that nobody waits for a pipe."""
+class SandboxProcess:
+    """One sandboxed process. Its report and output are files, so that nothing blocks on a pipe."""
 
     def __init__(
         self,
@@ -54,80 +61,96 @@ class Box:
         *,
         folder: str,
         pipes: Sequence[int] = (),
-        text: str | None = None,
+        stdin_text: str | None = None,
     ) -> None:
+        # A report starts with the nonce. Anything else that the code writes to the report file is
+        # not mistaken for a report.
         self._nonce = secrets.token_hex(16)
         with contextlib.ExitStack() as files:
-            said = self._file(files, json.dumps({**job, "nonce": self._nonce}))
-            self._report, self._output = self._file(files), self._file(files)
-            stdin = self._file(files, text) if text is not None else subprocess.DEVNULL
-            numbers = (said.fileno(), self._report.fileno(), *pipes)
+            job_file = self._open_file(files, json.dumps({**job, "nonce": self._nonce}))
+            self._report = self._open_file(files)
+            self._output = self._open_file(files)
+            stdin: IO[bytes] | int = subprocess.DEVNULL
+            stdout: IO[bytes] | int = subprocess.DEVNULL
+            if stdin_text is not None:
+                stdin = self._open_file(files, stdin_text)
+                stdout = self._output
+            job_descriptor, report_descriptor = job_file.fileno(), self._report.fileno()
+            arguments = [
+                str(ROOT),
+                role,
+                str(job_descriptor),
+                str(report_descriptor),
+                folder,
+                str(os.getpid()),
+                str(CPU_SECONDS),
+                *map(str, pipes),
+            ]
             self.process = subprocess.Popen(
-                [
-                    *PYTHON,
-                    str(ROOT),
-                    role,
-                    str(numbers[0]),
-                    str(numbers[1]),
-                    folder,
-                    str(os.getpid()),
-                    str(CPU_SECONDS),
-                    *map(str, pipes),
-                ],
+                [*PYTHON, *arguments],
                 stdin=stdin,
-                stdout=self._output if text is not None else subprocess.DEVNULL,
+                stdout=stdout,
                 stderr=subprocess.DEVNULL,
                 cwd=folder or "/",
-                env={"PYTHONHASHSEED": "0"},  # sets have one order, here and everywhere
-                pass_fds=numbers,
+                env={"PYTHONHASHSEED": "0"},  # the order of sets is the same in every run
+                pass_fds=(job_descriptor, report_descriptor, *pipes),
                 start_new_session=True,
             )
             self._files = files.pop_all()
 
     def report(self) -> Sequence[Any]:
-        """What its role returned; one reason in a list when it did not come to that. The process must have ended."""
+        """Return the result of the role, or a list of one reason if there is none.
+
+        The process must have ended.
+        """
         self._report.seek(0)
         try:
             line = json.loads(self._report.read(MAX_REPORT_BYTES))
         except (ValueError, RecursionError):
             line = None
-        if isinstance(line, list) and line and line[0] == self._nonce:
-            return line[1:]
-        if isinstance(line, list) and line and str(line[0]).startswith(NO_SANDBOX):
-            return [str(line[0])]
-        return [ENDED_BY.get(-(self.process.returncode or 0), NO_REPORT)]
+        if isinstance(line, list) and line:
+            if line[0] == self._nonce:
+                return line[1:]
+            if str(line[0]).startswith(NO_SANDBOX):
+                return [str(line[0])]
+        # A negative return code is the number of the signal that killed the process.
+        signal_number = -(self.process.returncode or 0)
+        return [REASON_OF_SIGNAL.get(signal_number, NO_REPORT)]
 
     def output(self) -> str:
-        """What it has printed."""
+        """Return the standard output. It is kept only for a process with a `stdin_text`."""
         self._output.seek(0)
         return self._output.read().decode(errors="replace")
 
     def close(self) -> None:
-        """Kill it with all that it may have started, and forget its files."""
+        """Kill the process and its process group, and delete its files."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         self._files.close()
 
     @staticmethod
-    def _file(files: contextlib.ExitStack, text: str = "") -> IO[bytes]:
-        file = files.enter_context(TemporaryFile())  # noqa: SIM115 - closed with the others
+    def _open_file(files: contextlib.ExitStack, text: str = "") -> IO[bytes]:
+        file = files.enter_context(TemporaryFile())  # noqa: SIM115 - closed by the exit stack
         file.write(text.encode(errors="replace"))
         file.seek(0)
         return file
 
 
 class Sandbox:
-    """The processes of one claim, and the folder that they may write to; leaving it ends them all."""
+    """The processes of one claim and the folder that they may write to.
+
+    Leaving the context kills the processes and deletes the folder.
+    """
 
     def __init__(self) -> None:
         self._until = time.monotonic() + WALL_SECONDS
-        self._boxes = list[Box]()
+        self._processes = list[SandboxProcess]()
         self._temporary = TemporaryDirectory(prefix="stepmark-", ignore_cleanup_errors=True)
         self.folder = self._temporary.name
 
     def __enter__(self) -> Self:
-        """The sandbox itself."""
+        """Return the sandbox."""
         return self
 
     def __exit__(
@@ -136,8 +159,8 @@ class Sandbox:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for box in self._boxes:
-            box.close()
+        for process in self._processes:
+            process.close()
         self._temporary.cleanup()
 
     def start(
@@ -147,33 +170,45 @@ class Sandbox:
         *,
         writes: bool = False,
         pipes: Sequence[int] = (),
-        text: str | None = None,
-    ) -> Box:
-        """A process in a role of `inside`; with a `text`, that is its input, and its output is kept."""
-        box = Box(role, job, folder=self.folder if writes else "", pipes=pipes, text=text)
-        self._boxes.append(box)
-        return box
+        stdin_text: str | None = None,
+    ) -> SandboxProcess:
+        """Start a process.
 
-    def wait(self, box: Box) -> str:
-        """Wait for the end of a process; returns why it was not waited for any longer, or ""."""
-        nap, longest = NAP_SECONDS
-        while box.process.poll() is None:
+        Args:
+            role: A key of `sandbox_main.ROLES`.
+            job: The input of the role.
+            writes: Whether the process may write to the folder of the sandbox.
+            pipes: Descriptors that are passed to the role.
+            stdin_text: The standard input. If it is set, the standard output is kept.
+        """
+        folder = self.folder if writes else ""
+        process = SandboxProcess(role, job, folder=folder, pipes=pipes, stdin_text=stdin_text)
+        self._processes.append(process)
+        return process
+
+    def wait(self, process: SandboxProcess) -> str:
+        """Wait until a process ends.
+
+        Returns:
+            An empty text, or the reason if the waiting was given up.
+        """
+        interval = SHORTEST_POLL_SECONDS
+        while process.process.poll() is None:
             if time.monotonic() > self._until:
                 return "timeout"
-            if _bytes_in(self.folder) > MAX_FOLDER_BYTES:
-                return "it writes too much"
-            time.sleep(nap)
-            nap = min(2 * nap, longest)
+            if _folder_bytes(self.folder) > MAX_FOLDER_BYTES:
+                return "the code writes too much"
+            time.sleep(interval)
+            interval = min(2 * interval, LONGEST_POLL_SECONDS)
         return ""
 
 
-def _bytes_in(folder: str) -> int:
-    """Of a folder in which no folders can be made."""
+def _folder_bytes(folder: str) -> int:
+    """Return the size of a folder that cannot contain folders, because `mkdir` is refused."""
+    total = 0
     with os.scandir(folder) as entries:
-        return sum(_size(entry) for entry in entries)
-
-
-def _size(entry: "os.DirEntry[str]") -> int:
-    with contextlib.suppress(OSError):
-        return entry.stat(follow_symlinks=False).st_size
-    return 0
+        for entry in entries:
+            # The code may delete a file while the folder is read.
+            with contextlib.suppress(OSError):
+                total += entry.stat(follow_symlinks=False).st_size
+    return total

@@ -1,10 +1,14 @@
-"""Plain data between two processes that do not trust each other: by value, in lines of JSON, and read by nothing that could execute it.
+"""Exchange of plain data between two processes that do not trust each other.
 
     None, booleans, numbers, text, bytes; lists, tuples, sets, dictionaries of them
 
-Plain means exactly these types: of an object that only claims to be a list, or to be equal to everything, nothing crosses. Lists, sets and
-dictionaries keep their identity: one that is sent, changed on the other side and sent back is the same one, changed (call by copy-restore),
-and two names of one list stay so.
+Data travels by value, in lines of JSON, and nothing on the receiving side can execute it. Only
+objects of exactly these types are sent. An object that merely pretends to be a list, or to equal
+everything, is rejected.
+
+Lists, sets and dictionaries keep their identity (call by copy-restore). A list that is sent,
+changed on the other side and sent back is the same list, changed. Two references to one list stay
+references to one list.
 """
 
 import json
@@ -12,140 +16,191 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
-__all__ = ["MAX_MESSAGE_BYTES", "Decoder", "Encoder", "Line", "UnplainError", "receive", "send"]
+__all__ = [
+    "MAX_MESSAGE_BYTES",
+    "Decoder",
+    "Encoder",
+    "Message",
+    "NotPlainDataError",
+    "receive",
+    "send",
+]
 
 MAX_MESSAGE_BYTES = 2**24
 MAX_VALUES = 2**20
-EXACT_INTEGER = 2**53
-"""JSON's numbers are read digit by digit, and long ones are slow: from here on, in hexadecimal."""
-Line = list[Any]
+READ_BYTES = 65_536  # the default capacity of a pipe on Linux
+MAX_NAME_CHARS = 60
+# Larger integers travel in hexadecimal: parsing a decimal number takes quadratic time.
+DECIMAL_LIMIT = 2**53
+
+Message = list[Any]
 
 
-class UnplainError(Exception):
-    """Something that is no plain data, or too much of it."""
+class NotPlainDataError(Exception):
+    """An object that is not plain data, or too much data."""
 
 
 class Encoder:
-    """Turns values into JSON; a container that was met before is a reference. `known` are those that the other side has, in order."""
+    """Encode values as JSON. A container that was encoded before becomes a reference to it.
+
+    `known` are the containers that the other side has already, in its order.
+    """
 
     def __init__(self, known: Iterable[Any] = ()) -> None:
         self.containers = list(known)
         self._numbers = {id(container): number for number, container in enumerate(self.containers)}
-        self._left = MAX_VALUES
+        self._values_left = MAX_VALUES
 
-    def value(self, value: Any) -> Any:
-        """One value; `UnplainError` names the type of what cannot cross."""
+    def encode(self, value: Any) -> Any:
+        """Return the JSON form of a value.
+
+        Raises:
+            NotPlainDataError: The value is not plain data, or too many values were encoded. The
+                message names the type.
+        """
+        # The exact type, because a subclass can override any method.
         kind = type(value)
-        self._left -= 1
-        if self._left < 0:
-            raise UnplainError("too much data")
-        if (
-            value is None
-            or kind is bool
-            or kind is str
-            or (kind is int and abs(value) < EXACT_INTEGER)
-        ):
+        self._values_left -= 1
+        if self._values_left < 0:
+            raise NotPlainDataError("too much data")
+        if value is None or kind is bool or kind is str:
             return value
-        if kind in ATOMS:
-            return [kind.__name__, ATOMS[kind][0](value)]
+        if kind is int and abs(value) < DECIMAL_LIMIT:
+            return value
+        if kind in SCALAR_CODECS:
+            encode, _ = SCALAR_CODECS[kind]
+            return [kind.__name__, encode(value)]
         if kind in (tuple, frozenset):
-            return [kind.__name__, [self.value(item) for item in value]]
+            return [kind.__name__, [self.encode(item) for item in value]]
         if kind not in (list, set, dict):
-            raise UnplainError(f"a {_name(kind)}, which is no plain data")
+            raise NotPlainDataError(f"a {_type_name(kind)}, which is not plain data")
         if id(value) in self._numbers:
             return ["known", self._numbers[id(value)]]
         self._numbers[id(value)] = len(self.containers)
-        self.containers.append(value)  # kept, so that its id stays its own
-        return [kind.__name__, self.content(value)]
+        # Keeping the container alive prevents another object from getting the same id.
+        self.containers.append(value)
+        return [kind.__name__, self.encode_items(value)]
 
-    def content(self, container: Any) -> Any:
-        """What a list, set or dictionary holds now."""
+    def encode_items(self, container: Any) -> Any:
+        """Return the JSON form of the current items of a list, set or dictionary."""
         if type(container) is dict:
-            return [[self.value(key), self.value(item)] for key, item in container.items()]
-        return [self.value(item) for item in container]
+            return [[self.encode(key), self.encode(item)] for key, item in container.items()]
+        return [self.encode(item) for item in container]
 
 
 class Decoder:
-    """Reads values back; `containers` are the lists, sets and dictionaries met, in the encoder's order."""
+    """Decode the output of an `Encoder`.
+
+    `containers` are the lists, sets and dictionaries decoded so far, in the encoder's order.
+    """
 
     def __init__(self, known: Iterable[Any] = ()) -> None:
         self.containers = list(known)
 
-    def value(self, read: Any) -> Any:
-        """One value; any exception when it is not what an encoder writes."""
-        if not isinstance(read, list):
-            return read
-        kind, content = read
+    def decode(self, encoded: Any) -> Any:
+        """Return a value. Raise any exception when the input was not written by an encoder."""
+        if not isinstance(encoded, list):
+            return encoded
+        kind, content = encoded
         if kind == "known":
             return self.containers[content]
-        if kind in FROM_ATOM:
-            return FROM_ATOM[kind](content)
-        if kind in FROZEN:
-            return FROZEN[kind](self.value(item) for item in content)
-        container = MUTABLE[kind]()
+        if kind in SCALAR_DECODERS:
+            return SCALAR_DECODERS[kind](content)
+        if kind in IMMUTABLE_TYPES:
+            return IMMUTABLE_TYPES[kind](self.decode(item) for item in content)
+        container = MUTABLE_TYPES[kind]()
+        # Registered before its items are decoded, because a list may contain itself.
         self.containers.append(container)
         self.fill(container, content)
         return container
 
     def fill(self, container: Any, content: Any) -> None:
-        """Make a container hold this, and nothing else."""
+        """Replace the items of a container by decoded ones."""
         if type(container) is dict:
-            items = {self.value(key): self.value(item) for key, item in content}
+            items = {self.decode(key): self.decode(item) for key, item in content}
             container.clear()
             container.update(items)
+            return
+        values = [self.decode(item) for item in content]
+        container.clear()
+        if type(container) is list:
+            container.extend(values)
         else:
-            values = [self.value(item) for item in content]
-            container.clear()
-            (container.extend if type(container) is list else container.update)(values)
+            container.update(values)
 
 
-def send(descriptor: int, message: Line) -> None:
-    """One line; `UnplainError` when it is too long or too deep."""
+def send(descriptor: int, message: Message) -> None:
+    """Write a message as one line.
+
+    Raises:
+        NotPlainDataError: The message is too long or nested too deeply.
+    """
     try:
         line = json.dumps(message, separators=(",", ":")).encode("ascii") + b"\n"
     except RecursionError:
-        raise UnplainError("too deeply nested") from None
+        raise NotPlainDataError("data nested too deeply") from None
     if len(line) > MAX_MESSAGE_BYTES:
-        raise UnplainError("too much data")
+        raise NotPlainDataError("too much data")
     while line:
-        line = line[os.write(descriptor, line) :]
+        written = os.write(descriptor, line)
+        line = line[written:]
 
 
-def receive(descriptor: int, left: bytearray) -> Line | None:
-    """The next line, None when there are no more; `left` holds what came after the last one. `UnplainError` for what is no message."""
+def receive(descriptor: int, buffer: bytearray) -> Message | None:
+    """Return the next message, or None at the end of the stream.
+
+    `buffer` holds the bytes that were read after the last message; pass the same one every time.
+
+    Raises:
+        NotPlainDataError: The line is too long or is not a message.
+    """
     searched = 0
-    while (end := left.find(b"\n", searched)) < 0:
-        searched = len(left)
+    while (end := buffer.find(b"\n", searched)) < 0:
+        searched = len(buffer)
         if searched > MAX_MESSAGE_BYTES:
-            raise UnplainError("too much data")
-        if not (more := os.read(descriptor, 65_536)):
+            raise NotPlainDataError("too much data")
+        received = os.read(descriptor, READ_BYTES)
+        if not received:
             return None
-        left += more
-    line = bytes(left[:end])
-    del left[: end + 1]
+        buffer += received
+    line = bytes(buffer[:end])
+    del buffer[: end + 1]
     try:
         message = json.loads(line)
     except (ValueError, RecursionError):
-        raise UnplainError("not a message") from None
+        raise NotPlainDataError("a malformed message") from None
     if not isinstance(message, list):
-        raise UnplainError("not a message")
+        raise NotPlainDataError("a malformed message")
     return message
 
 
-def _name(kind: type) -> str:
-    return str(type.__getattribute__(kind, "__name__"))[:60]
+def _type_name(kind: type) -> str:
+    # Bypasses a metaclass that overrides `__name__`.
+    return str(type.__getattribute__(kind, "__name__"))[:MAX_NAME_CHARS]
 
 
-def _complex(value: complex) -> Sequence[str]:
+def _encode_complex(value: complex) -> Sequence[str]:
     return [value.real.hex(), value.imag.hex()]
 
 
-ATOMS: dict[type, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
-    int: (hex, lambda text: int(text, 16)),
+def _decode_complex(parts: Sequence[str]) -> complex:
+    return complex(*map(float.fromhex, parts))
+
+
+def _decode_integer(text: str) -> int:
+    return int(text, 16)
+
+
+# Pairs of an encoder and a decoder. Hexadecimal keeps floats exact, infinity and nan included.
+SCALAR_CODECS: dict[type, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    int: (hex, _decode_integer),
     float: (float.hex, float.fromhex),
-    complex: (_complex, lambda parts: complex(*map(float.fromhex, parts))),
+    complex: (_encode_complex, _decode_complex),
     bytes: (bytes.hex, bytes.fromhex),
 }
-FROM_ATOM = {kind.__name__: read for kind, (_, read) in ATOMS.items()}
-FROZEN: dict[str, Callable[[Iterable[Any]], Any]] = {"tuple": tuple, "frozenset": frozenset}
-MUTABLE = cast("dict[str, Callable[[], Any]]", {"list": list, "set": set, "dict": dict})
+SCALAR_DECODERS = {kind.__name__: decode for kind, (_, decode) in SCALAR_CODECS.items()}
+IMMUTABLE_TYPES: dict[str, Callable[[Iterable[Any]], Any]] = {
+    "tuple": tuple,
+    "frozenset": frozenset,
+}
+MUTABLE_TYPES = cast("dict[str, Callable[[], Any]]", {"list": list, "set": set, "dict": dict})

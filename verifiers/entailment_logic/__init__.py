@@ -1,1 +1,1 @@
-"""What `verifiers.entailment` is made of."""
+"""Helpers of the `entailment` verifier: the parser of its language, and the proofs by z3."""
