@@ -1,212 +1,258 @@
-"""Whether a step of a small closed language follows: its premises and the opposite of its conclusion, given to z3.
+"""Steps of a small formal language, checked by z3: do the premises entail the conclusion?
 
-Decided are steps such as `x > 3 and y = x + 2, therefore y > 5` and `Step 1: Ana is kind; everyone who is kind is tall; therefore, Ana is
-tall.`, and the last line `The answer is true.` of a puzzle (see `_entailment.statements` for the language, and `problems/logic.py` for a
-source).
+Examples are `x > 3 and y = x + 2, therefore y > 5`, `Step 1: Ana is kind; everyone who is kind is
+tall; therefore, Ana is tall.`, and `The answer is true.`, the last line of a solution to a puzzle.
+See `entailment_logic.statements` for the language, and `problems.sources.logic` for such problems.
 
-Correct: every premise restates one sentence of the problem, or one conclusion of an earlier step that is correct itself, and no model of
-the premises lacks the conclusion. Where the problem is empty, the premises are taken as given.
+Correct: every premise restates one sentence of the problem, or one conclusion of an earlier correct
+step, and no model of the premises makes the conclusion false. If the problem is empty, the premises
+are taken as given.
 
-Incorrect, with a countermodel: in a puzzle ("Is the hypothesis true, false or unprovable?"), when a premise does not follow from the
-problem, when the conclusion does not follow from the premises that the step names, or when another answer holds. Elsewhere people leave
-premises out, assume cases, and use words that mean something; there a step is incorrect only when it compares numbers, all that stands
-before it was read, and its conclusion does not follow from all of that and its premises either, whether the numbers are whole or not.
+Incorrect, with a countermodel:
 
-Unknown: everything else. A problem with a sentence that is not in the language, as all ordinary ones have; a step that is not; names or
-traits that the problem does not have; a premise that follows but was not shown; an answer without proof; givens that contradict each
-other; what z3 does not decide within its limits.
+- In a puzzle ("Is the hypothesis true, false or unprovable?"): a premise does not follow from the
+  problem, the conclusion does not follow from the premises of the step, or another answer holds.
+- Elsewhere authors omit premises, assume cases, and use words that have a meaning. There a step is
+  incorrect only if it compares numbers, everything before it could be parsed, and its conclusion
+  does not follow from all of that together with its premises, whether or not the numbers are
+  integers.
 
-What is not covered: "some", "exists", relations between people, products of variables, kinds of numbers other than real and whole, proofs
-by contradiction and by cases.
+Unknown in all other cases:
+
+- The step, or any sentence of the problem, is not in the language. That includes ordinary problems.
+- The step uses names or traits that the problem does not contain.
+- A premise follows but was not shown, or an answer has no proof.
+- The given clauses contradict each other.
+- z3 does not decide within its limits.
+
+What is not covered:
+
+- "some" and "exists", and relations between persons.
+- Products of variables, and numbers other than reals and integers.
+- Proofs by contradiction and by cases.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import ClassVar
 
 from stepmark.records import Verdict
 from verifiers.base import Claim, Finding, StepClaim
-from verifiers.entailment_logic.countermodels import contradict, countermodel, follow
+from verifiers.entailment_logic.countermodels import find_countermodel, may_contradict, prove
 from verifiers.entailment_logic.statements import (
-    Answer,
     Atom,
     Clause,
-    Problem,
-    Step,
+    LogicAnswer,
+    LogicProblem,
+    LogicStep,
     Trait,
-    negated,
-    read_problem,
-    read_step,
+    negate,
+    parse_problem,
+    parse_step,
 )
 
 __all__ = ["Entailment"]
 
+# Every earlier step is decided too, so the time of a claim grows with their number.
 MAX_STEPS = 200
 CORRECT, INCORRECT, UNKNOWN = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNKNOWN
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entailment:
-    """Decides steps of a closed language of facts, rules and linear comparisons; silent on everything else."""
+    """Proves or refutes steps of a language of facts, rules and linear comparisons.
+
+    It abstains on all other steps.
+    """
 
     version: ClassVar[int] = 1
     proves: ClassVar[bool] = True
 
     def verify(self, claim: Claim) -> Finding:
-        """Correct says from how many premises; incorrect shows a countermodel, or the answer that holds."""
+        """Decide a step.
+
+        The reason of a correct verdict is the number of premises. The reason of an incorrect
+        verdict is a countermodel, or the answer that holds.
+        """
         if not isinstance(claim, StepClaim):
             return _unknown("not a step")
-        step = read_step(claim.step)
+        step = parse_step(claim.step)
         if step is None:
             return _unknown("not a step of the language")
-        problem = read_problem(claim.question)
+        problem = parse_problem(claim.question)
         if problem is None:
             return _unknown("the problem is not in the language")
         if len(claim.previous) > MAX_STEPS:
             return _unknown("too many steps")
-        if contradict(problem.given):
+        if may_contradict(problem.given):
             return _unknown("the problem contradicts itself, or may")
-        return _judge(_before(problem, claim.previous), step)
+        return _verify_step(_context_of(problem, claim.previous), step)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Context:
-    """The problem, what is known when a step begins, and whether every step before it was read."""
+class _ProofContext:
+    """The problem and the clauses established before a step."""
 
-    problem: Problem
-    known: tuple[Clause, ...]
-    whole: bool = True
+    problem: LogicProblem
+    established: tuple[Clause, ...]
+    is_complete: bool = True
+    """Whether every earlier step could be parsed."""
 
     @property
     def is_open(self) -> bool:
-        """Whether nothing is given, so that a step's premises count as given."""
+        """Whether the problem gives nothing, so that the premises of steps count as given."""
         return not self.problem.given and not self.problem.is_puzzle
 
 
-def _before(problem: Problem, previous: Iterable[str]) -> _Context:
-    context = _Context(problem=problem, known=problem.given)
+def _context_of(problem: LogicProblem, previous: Iterable[str]) -> _ProofContext:
+    """Return the context after the previous steps. Only correct steps establish clauses."""
+    context = _ProofContext(problem=problem, established=problem.given)
     for text in previous:
-        step = read_step(text)
+        step = parse_step(text)
         if step is None:
-            context = replace(context, whole=False)
-        elif isinstance(step, Step) and _judge(context, step).verdict is CORRECT:
-            assumed = step.premises if context.is_open else ()
-            context = replace(
-                context, known=tuple(dict.fromkeys((*context.known, *assumed, *step.conclusion)))
-            )
+            context = replace(context, is_complete=False)
+            continue
+        if isinstance(step, LogicAnswer) or _verify_step(context, step).verdict is not CORRECT:
+            continue
+        clauses = list(context.established)
+        if context.is_open:
+            clauses += step.premises
+        clauses += step.conclusion
+        # Each clause once, in order of appearance.
+        context = replace(context, established=tuple(dict.fromkeys(clauses)))
     return context
 
 
-def _judge(context: _Context, step: Step | Answer) -> Finding:
-    if isinstance(step, Answer):
-        return _judge_answer(context, step.answer)
-    if not context.is_open and not _speaks_of(context.problem, (*step.premises, *step.conclusion)):
+def _verify_step(context: _ProofContext, step: LogicStep | LogicAnswer) -> Finding:
+    if isinstance(step, LogicAnswer):
+        return _verify_answer(context, step.answer)
+    statements = (*step.premises, *step.conclusion)
+    if not context.is_open and not _uses_known_words(context.problem, statements):
         return _unknown("a name or a trait that the problem does not have")
-    unshown = (
-        ()
-        if context.is_open
-        else tuple(clause for clause in step.premises if not _is_shown(context, clause))
-    )
-    if context.problem.is_puzzle:
-        given = context.problem.given
-        if follow(given, unshown).verdict is INCORRECT:
-            return Finding(
-                verdict=INCORRECT,
-                reason=f"a premise does not follow from the problem: {countermodel(given, unshown)}",
-            )
-    found = follow(step.premises, step.conclusion)
-    if found.verdict is INCORRECT:
-        return _not_following(context, step)
-    if found.verdict is UNKNOWN:
-        return _unknown(found.reason)
-    if unshown:
+    unproven = _unproven_premises(context, step)
+    given = context.problem.given
+    if context.problem.is_puzzle and prove(given, unproven).verdict is INCORRECT:
+        countermodel = find_countermodel(given, unproven)
+        return Finding(
+            verdict=INCORRECT,
+            reason=f"a premise does not follow from the problem: {countermodel}",
+        )
+    result = prove(step.premises, step.conclusion)
+    if result.verdict is INCORRECT:
+        return _refute(context, step)
+    if result.verdict is UNKNOWN:
+        return _unknown(result.reason)
+    if unproven:
         return _unknown("a premise was neither given nor shown")
-    if context.is_open and contradict(step.premises):
+    if context.is_open and may_contradict(step.premises):
         return _unknown("the premises contradict each other, or may")
     return Finding(verdict=CORRECT, reason=f"follows from {len(step.premises)} premises")
 
 
-def _not_following(context: _Context, step: Step) -> Finding:
-    """Outside a puzzle, what is not said may be meant."""
+def _unproven_premises(context: _ProofContext, step: LogicStep) -> tuple[Clause, ...]:
+    if context.is_open:
+        return ()
+    return tuple(clause for clause in step.premises if not _is_shown(context, clause))
+
+
+def _refute(context: _ProofContext, step: LogicStep) -> Finding:
+    """Return the finding on a step whose conclusion does not follow from its premises.
+
+    Outside a puzzle the author may have meant more than the step states.
+    """
     premises = step.premises
     if not context.problem.is_puzzle:
-        if any(isinstance(atom, Trait) for atom in _atoms((*step.premises, *step.conclusion))):
+        atoms = _atoms((*step.premises, *step.conclusion))
+        if any(isinstance(atom, Trait) for atom in atoms):
             return _unknown("does not follow, unless from what the words mean")
-        if not context.whole:
+        if not context.is_complete:
             return _unknown("does not follow, unless from a step that is not in the language")
-        premises = (*context.known, *step.premises)
-        found = follow(premises, step.conclusion)
-        if found.verdict is not INCORRECT:
-            return _unknown(found.reason or "follows from more than the step names")
-    return Finding(
-        verdict=INCORRECT, reason=f"does not follow: {countermodel(premises, step.conclusion)}"
-    )
+        premises = (*context.established, *step.premises)
+        result = prove(premises, step.conclusion)
+        if result.verdict is not INCORRECT:
+            return _unknown(result.reason or "follows from more than the step names")
+    countermodel = find_countermodel(premises, step.conclusion)
+    return Finding(verdict=INCORRECT, reason=f"does not follow: {countermodel}")
 
 
-def _judge_answer(context: _Context, answer: str) -> Finding:
-    """Incorrect when another answer holds; "true" and "false" are correct when shown."""
+def _verify_answer(context: _ProofContext, answer: str) -> Finding:
+    """Decide an answer. It is incorrect if another one holds, and correct only if it was shown."""
     problem = context.problem
     if not problem.is_puzzle:
         return _unknown("no hypothesis")
-    follows = follow(problem.given, problem.hypothesis)
-    opposite = tuple(frozenset([negated(atom)]) for atom in _literal(problem))
-    refuted = follow(problem.given, opposite)
-    if not opposite or UNKNOWN in (follows.verdict, refuted.verdict):
+    negation = tuple(frozenset([negate(atom)]) for atom in _literal(problem))
+    proof = prove(problem.given, problem.hypothesis).verdict
+    refutation = prove(problem.given, negation).verdict
+    # The negation of a hypothesis that is not a literal cannot be expressed.
+    if not negation or UNKNOWN in (proof, refutation):
         return _unknown("the hypothesis was not decided")
-    true = (
-        "true"
-        if follows.verdict is CORRECT
-        else "false"
-        if refuted.verdict is CORRECT
-        else "unprovable"
-    )
-    if answer != true:
-        return Finding(verdict=INCORRECT, reason=f"the hypothesis is {true}")
-    shown = {"true": problem.hypothesis, "false": opposite, "unprovable": ()}[answer]
-    if not all(_is_shown(context, clause) for clause in shown):
+    # "Unprovable" needs no steps that show it.
+    expected, required = "unprovable", tuple[Clause, ...]()
+    if proof is CORRECT:
+        expected, required = "true", problem.hypothesis
+    elif refutation is CORRECT:
+        expected, required = "false", negation
+    if answer != expected:
+        return Finding(verdict=INCORRECT, reason=f"the hypothesis is {expected}")
+    if not all(_is_shown(context, clause) for clause in required):
         return _unknown("the answer was not shown")
-    return Finding(verdict=CORRECT, reason=f"the hypothesis is {true}")
+    return Finding(verdict=CORRECT, reason=f"the hypothesis is {expected}")
 
 
-def _literal(problem: Problem) -> Iterable[Atom]:
-    """The hypothesis, when it is a single claim about somebody named or about numbers."""
+def _literal(problem: LogicProblem) -> Sequence[Atom]:
+    """Return the hypothesis if it is a single atom about a named person or numbers, else none."""
     atoms = _atoms(problem.hypothesis)
-    single = len(atoms) == 1 and not any(
-        isinstance(atom, Trait) and not atom.subject for atom in atoms
-    )
-    return atoms if single else ()
+    if len(atoms) != 1:
+        return ()
+    (atom,) = atoms
+    if isinstance(atom, Trait) and not atom.subject:
+        return ()
+    return atoms
 
 
-def _is_shown(context: _Context, clause: Clause) -> bool:
-    """Whether one thing that is known says as much, in whatever words."""
-    if clause in context.known:
+def _is_shown(context: _ProofContext, clause: Clause) -> bool:
+    """Return whether the clause holds always, or a single established clause entails it."""
+    if clause in context.established or prove((), (clause,)).verdict is CORRECT:
         return True
-    # What alone leads to the clause speaks of nothing that the clause does not speak of.
-    near = ((one,) for one in context.known if _words(one) <= _words(clause))
-    return any(follow(grounds, (clause,)).verdict is CORRECT for grounds in ((), *near))
+    for established in context.established:
+        # A clause that entails another one on its own has no words that the other does not have.
+        if not _words(established) <= _words(clause):
+            continue
+        if prove((established,), (clause,)).verdict is CORRECT:
+            return True
+    return False
 
 
-def _speaks_of(problem: Problem, clauses: Iterable[Clause]) -> bool:
-    """Whether all names, traits and variables are the problem's."""
-    said = frozenset[str]().union(*map(_words, (*problem.given, *problem.hypothesis)))
-    return all(_words(clause) <= said for clause in clauses)
+def _uses_known_words(problem: LogicProblem, clauses: Iterable[Clause]) -> bool:
+    """Return whether all names, traits and variables of the clauses occur in the problem."""
+    known_words = set[str]()
+    for clause in (*problem.given, *problem.hypothesis):
+        known_words |= _words(clause)
+    return all(_words(clause) <= known_words for clause in clauses)
 
 
 @lru_cache(maxsize=4096)
 def _words(clause: Clause) -> frozenset[str]:
-    """Names are capitalised, variables have one letter, traits have more: they cannot be taken for one another."""
-    return frozenset(word for atom in clause for word in _words_of(atom) if word)
+    """Return the names, traits and variables of a clause.
 
-
-def _words_of(atom: Atom) -> Iterable[str]:
-    return (
-        (atom.subject, atom.trait) if isinstance(atom, Trait) else (name for name, _ in atom.terms)
-    )
+    They cannot be confused: names are capitalised, variables have one letter, traits have more.
+    """
+    words = set[str]()
+    for atom in clause:
+        if isinstance(atom, Trait):
+            words |= {atom.subject, atom.trait}
+        else:
+            words |= {name for name, _ in atom.terms}
+    # The subject of a clause about anyone is empty.
+    return frozenset(words - {""})
 
 
 def _atoms(clauses: Iterable[Clause]) -> list[Atom]:
-    return [atom for clause in clauses for atom in clause]
+    atoms = list[Atom]()
+    for clause in clauses:
+        atoms += clause
+    return atoms
 
 
 def _unknown(reason: str) -> Finding:

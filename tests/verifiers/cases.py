@@ -1,4 +1,4 @@
-"""The cases in `data/`, one JSON object a line."""
+"""Readers of the test cases in `data/`, which hold one JSON object per line."""
 
 import json
 from collections.abc import Sequence

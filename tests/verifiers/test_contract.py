@@ -1,4 +1,4 @@
-"""What every verifier owes: no crash, no hang, no guess, on whatever it is asked."""
+"""Requirements on every verifier: no crash, no timeout and no guess on any claim."""
 
 import dataclasses
 from collections.abc import AsyncIterator
@@ -10,7 +10,7 @@ from stepmark.identity import fingerprint
 from stepmark.plugins import available, build, load
 from stepmark.records import Verdict
 from verifiers.base import AnswerClaim, StepClaim, Verifier
-from verifiers.isolation.pool import Isolated
+from verifiers.isolation.pool import VerifierPool
 
 HOSTILE = {
     "empty": "",
@@ -37,23 +37,23 @@ HOSTILE = {
     "other digits": "١ + ١ = ٢",
 }
 
-TRUE = ("NUL", "lone surrogate", "right to left", "other digits")
-"""Odd spellings of 1 + 1 = 2: correct, or not understood."""
+# Unusual spellings of 1 + 1 = 2. A verifier may find them correct, or fail to parse them.
+CORRECT_NAMES = ("NUL", "lone surrogate", "right to left", "other digits")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class _Foreign:
+class _UnknownClaim:
     text: str = "1 + 1 = 3"
 
 
 @pytest_asyncio.fixture
-async def isolated() -> AsyncIterator[Isolated]:
-    async with Isolated(workers=1, deadline=20.0) as pool:
-        yield pool
+async def pool() -> AsyncIterator[VerifierPool]:
+    async with VerifierPool(workers=1, deadline=20.0) as running:
+        yield running
 
 
 @pytest.mark.parametrize("verifier_id", available("verifiers"))
-def test_is_a_frozen_dataclass_with_a_version(verifier_id: str) -> None:
+def test_verifier_is_frozen_and_versioned(verifier_id: str) -> None:
     assert dataclasses.is_dataclass(load("verifiers", verifier_id))
     verifier = build("verifiers", {"use": verifier_id})
     assert isinstance(verifier.version, int)
@@ -63,24 +63,22 @@ def test_is_a_frozen_dataclass_with_a_version(verifier_id: str) -> None:
 
 
 @pytest.mark.parametrize("verifier_id", available("verifiers"))
-def test_foreign_claim_is_unknown(verifier_id: str) -> None:
+def test_unsupported_claim_is_unknown(verifier_id: str) -> None:
     verifier: Verifier = build("verifiers", {"use": verifier_id})
-    foreign: AnswerClaim = _Foreign()  # type: ignore[assignment]
-    assert verifier.verify(foreign).verdict is Verdict.UNKNOWN
+    claim: AnswerClaim = _UnknownClaim()  # type: ignore[assignment]
+    assert verifier.verify(claim).verdict is Verdict.UNKNOWN
 
 
 @pytest.mark.parametrize("verifier_id", available("verifiers"))
-async def test_hostile_claims_are_answered_and_never_guessed(
-    verifier_id: str, isolated: Isolated
-) -> None:
+async def test_hostile_claims_are_never_guessed(verifier_id: str, pool: VerifierPool) -> None:
     for name, text in HOSTILE.items():
         for claim in (
             StepClaim(question=text, previous=(text,), step=text),
             AnswerClaim(answer=text, reference="1"),
         ):
-            finding = await isolated.verify(verifier_id, claim)
+            finding = await pool.verify(verifier_id, claim)
             assert finding.reason not in ("timeout", "worker died", "out of memory"), name
             assert not finding.reason.startswith("verifier failed"), (name, finding.reason)
-            assert finding.verdict is Verdict.UNKNOWN or (
-                finding.verdict is Verdict.CORRECT and name in TRUE
-            ), (name, finding)
+            if finding.verdict is not Verdict.UNKNOWN:
+                assert finding.verdict is Verdict.CORRECT, (name, finding)
+                assert name in CORRECT_NAMES, (name, finding)

@@ -1,4 +1,4 @@
-"""`entailment`: its language decided, everything else left alone, whatever is asked, however often, from whatever thread."""
+"""`entailment`: verdicts on its language, abstention on other texts, and reproducible reasons."""
 
 import json
 import subprocess
@@ -16,51 +16,49 @@ from tests.verifiers.cases import DATA, SHARED, rows
 from verifiers.base import Finding, StepClaim
 from verifiers.entailment import Entailment
 from verifiers.entailment_logic import countermodels
-from verifiers.entailment_logic.countermodels import contradict, countermodel, follow
+from verifiers.entailment_logic.countermodels import find_countermodel, may_contradict, prove
 
 CASES = rows(DATA / "entailment.jsonl")
 ROOT = Path(__file__).parents[2]
-ASKED = "Hypothesis: Ana is kind. Is the hypothesis true, false or unprovable?"
-TELL_ALL = """
+QUESTION = "Hypothesis: Ana is kind. Is the hypothesis true, false or unprovable?"
+PRINT_REASONS = """
 import json
-from tests.verifiers.test_entailment import CASES, finding
-print(json.dumps([finding(case).reason for case in CASES]))
+from tests.verifiers.test_entailment import CASES, verify_case
+print(json.dumps([verify_case(case).reason for case in CASES]))
 """
 
 
-def finding(case: dict[str, Any]) -> Finding:
-    return Entailment().verify(
-        StepClaim(question=case["question"], previous=tuple(case["previous"]), step=case["step"])
-    )
+def verify_case(case: dict[str, Any]) -> Finding:
+    return _verify(case["step"], case["question"], *case["previous"])
 
 
-def _said(step: str, question: str = "", *previous: str) -> Finding:
-    return finding({"question": question, "previous": previous, "step": step})
+def _verify(step: str, question: str = "", *previous: str) -> Finding:
+    return Entailment().verify(StepClaim(question=question, previous=previous, step=step))
 
 
-def _forget() -> None:
-    for remembered in (follow, countermodel, contradict):
-        remembered.cache_clear()
+def _clear_caches() -> None:
+    for cached in (prove, find_countermodel, may_contradict):
+        cached.cache_clear()
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["step"])
 def test_case(case: dict[str, Any]) -> None:
-    found = finding(case)
-    assert found.verdict == case["verdict"]
-    assert found.reason.startswith(case.get("reason", ""))
+    finding = verify_case(case)
+    assert finding.verdict == case["verdict"]
+    assert finding.reason.startswith(case.get("reason", ""))
 
 
-def test_real_solutions_are_left_alone() -> None:
-    """Every step of real solutions, with its problem and on its own, and every sentence of them, is unknown."""
+def test_real_solutions_are_unknown() -> None:
+    """Steps of real solutions, with and without their problem, and their single sentences."""
     traces = [(row["problem"], row["steps"]) for row in _shared("processbench-dev.jsonl")]
     traces += [(row["question"], row["answer"].split("\n")) for row in _shared("gsm8k-test.jsonl")]
-    verdicts = set()
+    verdicts = set[Verdict]()
     for question, steps in traces:
         for index, step in enumerate(steps):
-            verdicts |= {_said(step, question, *steps[:index]).verdict, _said(step).verdict}
-            verdicts |= {
-                _said(sentence).verdict for sentence in step.replace("\n", " ").split(". ")
-            }
+            verdicts.add(_verify(step, question, *steps[:index]).verdict)
+            verdicts.add(_verify(step).verdict)
+            for sentence in step.replace("\n", " ").split(". "):
+                verdicts.add(_verify(sentence).verdict)
     assert verdicts == {Verdict.UNKNOWN}
 
 
@@ -70,152 +68,121 @@ def _shared(name: str) -> Any:
     return rows(SHARED / name)
 
 
-def test_another_process_and_another_order_say_the_same_to_the_letter() -> None:
-    told = [finding(case).reason for case in CASES]
-    _forget()
-    assert [finding(case).reason for case in reversed(CASES)] == told[::-1]
+def test_reasons_are_reproducible() -> None:
+    reasons = [verify_case(case).reason for case in CASES]
+    _clear_caches()
+    assert [verify_case(case).reason for case in reversed(CASES)] == reasons[::-1]
     for hash_seed in ("1", "2"):
         environment = {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)}
         done = subprocess.run(
-            [sys.executable, "-c", TELL_ALL],
+            [sys.executable, "-c", PRINT_REASONS],
             cwd=ROOT,
             env=environment,
             capture_output=True,
             text=True,
         )
-        assert json.loads(done.stdout) == told, done.stderr
+        assert json.loads(done.stdout) == reasons, done.stderr
 
 
-def test_threads_do_not_disturb_each_other() -> None:
-    told = [finding(case) for case in CASES]
+def test_threads_do_not_affect_each_other() -> None:
+    expected = [verify_case(case) for case in CASES]
 
-    def all_again(_: int) -> list[Finding]:
-        _forget()
-        return [finding(case) for case in CASES]
+    def verify_all(_: int) -> list[Finding]:
+        _clear_caches()
+        return [verify_case(case) for case in CASES]
 
     with ThreadPoolExecutor(4) as threads:
-        assert all(again == told for again in threads.map(all_again, range(8)))
+        for findings in threads.map(verify_all, range(8)):
+            assert findings == expected
 
 
-def test_listing_the_plugins_does_not_load_z3() -> None:
-    code = "import sys; from stepmark.plugins import describe; print('entailment' in describe('verifiers'), 'z3' in sys.modules)"
-    assert subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
-    ).stdout.split() == ["True", "False"]
-
-
-def test_what_z3_does_not_decide_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    chain = "; ".join(
-        ["x > 1", *(f"{a} > {b}" for a, b in zip("abcdefgh", "bcdefghx", strict=True))]
+def test_listing_plugins_does_not_load_z3() -> None:
+    code = (
+        "import sys\n"
+        "from stepmark.plugins import describe\n"
+        "print('entailment' in describe('verifiers'), 'z3' in sys.modules)"
     )
-    assert _said(f"{chain}; therefore, a > 1").verdict is Verdict.CORRECT
-    _forget()
-    monkeypatch.setattr(countermodels, "RESOURCES", 1)
-    found = _said(f"{chain}; therefore, a > 1")
-    _forget()
-    assert found == Finding(verdict=Verdict.UNKNOWN, reason="not decided in time")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.split() == ["True", "False"]
 
 
-def _names(count: int) -> list[str]:
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    return [f"B{letters[index // 26]}{letters[index % 26]}" for index in range(count)]
+def test_undecided_by_z3_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    premises = ["x > 1"]
+    for greater, smaller in zip("abcdefgh", "bcdefghx", strict=True):
+        premises.append(f"{greater} > {smaller}")
+    step = f"{'; '.join(premises)}; therefore, a > 1"
+    assert _verify(step).verdict is Verdict.CORRECT
+    _clear_caches()
+    monkeypatch.setattr(countermodels, "RESOURCE_LIMIT", 1)
+    finding = _verify(step)
+    _clear_caches()
+    assert finding == Finding(verdict=Verdict.UNKNOWN, reason="not decided in time")
+
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+def _facts(count: int) -> str:
+    """Return sentences about `count` different persons."""
+    sentences = ""
+    for index in range(count):
+        sentences += f"B{LETTERS[index // 26]}{LETTERS[index % 26]} is kind. "
+    return sentences
 
 
 @pytest.mark.parametrize(
     ("step", "question"),
     [
-        ("Ana is kind; therefore, Ana is kind", "Ana is kind. " * 101 + ASKED),
+        ("Ana is kind; therefore, Ana is kind", "Ana is kind. " * 101 + QUESTION),
         (
             "Ana is kind; therefore, Ana is kind",
-            "".join(f"{name} is kind. " for name in _names(40)) + "Ana is kind. " + ASKED,
+            _facts(40) + "Ana is kind. " + QUESTION,
         ),
-        ("Ana is kind; therefore, Ana is kind", "Ana is kind. " + " " * 20_000 + ASKED),
-        ("Ana is kind; " * 21 + "therefore, Ana is kind", "Ana is kind. " + ASKED),
-        ("Ana is kind;" + " " * 2_000 + "therefore, Ana is kind", "Ana is kind. " + ASKED),
+        ("Ana is kind; therefore, Ana is kind", "Ana is kind. " + " " * 20_000 + QUESTION),
+        ("Ana is kind; " * 21 + "therefore, Ana is kind", "Ana is kind. " + QUESTION),
+        ("Ana is kind;" + " " * 2_000 + "therefore, Ana is kind", "Ana is kind. " + QUESTION),
         ("x = " + "(" * 22 + "1" + ")" * 22 + ", so x = 1", ""),
         ("x = " + "9 * " * 300 + "9, so x = 1", ""),
     ],
 )
-def test_what_is_too_large_is_unknown(step: str, question: str) -> None:
-    assert _said(step, question).verdict is Verdict.UNKNOWN
+def test_exceeded_limits_are_unknown(step: str, question: str) -> None:
+    assert _verify(step, question).verdict is Verdict.UNKNOWN
 
 
-def test_up_to_the_limits_it_is_decided() -> None:
-    people = "".join(f"{name} is kind. " for name in _names(39))
-    question = f"{people}Everyone who is kind is happy. Ana is kind. {ASKED}"
-    assert (
-        _said(
-            "Ana is kind; everyone who is kind is happy; therefore, Ana is happy", question
-        ).verdict
-        is Verdict.CORRECT
-    )
-    assert _said("x = " + "(" * 20 + "1" + ")" * 20 + ", so x = 1").verdict is Verdict.CORRECT
+def test_texts_within_limits_are_decided() -> None:
+    question = f"{_facts(39)}Everyone who is kind is happy. Ana is kind. {QUESTION}"
+    step = "Ana is kind; everyone who is kind is happy; therefore, Ana is happy"
+    assert _verify(step, question).verdict is Verdict.CORRECT
+    nested = "x = " + "(" * 20 + "1" + ")" * 20 + ", so x = 1"
+    assert _verify(nested).verdict is Verdict.CORRECT
 
 
-def test_more_steps_than_anyone_writes_are_unknown() -> None:
+def test_too_many_steps_are_unknown() -> None:
     steps = ["Ana is kind; therefore, Ana is kind"] * 201
-    assert _said(steps[0], f"Ana is kind. {ASKED}", *steps[1:]).verdict is Verdict.CORRECT
-    assert _said(steps[0], f"Ana is kind. {ASKED}", *steps).reason == "too many steps"
+    question = f"Ana is kind. {QUESTION}"
+    assert _verify(steps[0], question, *steps[1:]).verdict is Verdict.CORRECT
+    assert _verify(steps[0], question, *steps).reason == "too many steps"
 
 
-WORDS = st.sampled_from(
-    [
-        *(
-            "Ana",
-            "Ben",
-            "kind",
-            "tall",
-            "is",
-            "not",
-            "and",
-            "or",
-            "if",
-            "then",
-            "they",
-            "are",
-            "someone",
-            "everyone",
-            "no",
-            "one",
-            "who",
-        ),
-        *(
-            "therefore,",
-            "so",
-            ";",
-            ",",
-            ".",
-            "x",
-            "y",
-            "2",
-            "0.5",
-            "+",
-            "-",
-            "*",
-            "/",
-            "(",
-            ")",
-            "=",
-            "<",
-            ">=",
-            "≠",
-            "Step",
-            ":",
-            "\n",
-        ),
-    ]
-)
-TEXTS = st.lists(WORDS, max_size=25).map(" ".join)
+# fmt: off
+TOKENS = st.sampled_from([
+    "Ana", "Ben", "kind", "tall", "is", "not", "and", "or", "if", "then", "they", "are",
+    "someone", "everyone", "no", "one", "who", "therefore,", "so", ";", ",", ".",
+    "x", "y", "2", "0.5", "+", "-", "*", "/", "(", ")", "=", "<", ">=", "≠", "Step", ":", "\n",
+])
+# fmt: on
+TEXTS = st.lists(TOKENS, max_size=25).map(" ".join)
 
 
 @given(step=TEXTS, question=TEXTS, previous=TEXTS, puzzle=st.booleans())
-def test_nothing_that_can_be_written_breaks_it(
+def test_random_sentences_are_decided(
     step: str, question: str, previous: str, puzzle: bool
 ) -> None:
-    question = f"{question}. {ASKED}" if puzzle else question
-    assert isinstance(_said(step, question, previous), Finding)
+    if puzzle:
+        question = f"{question}. {QUESTION}"
+    assert isinstance(_verify(step, question, previous), Finding)
 
 
 @given(text=st.text(max_size=200))
-def test_other_text_is_unknown(text: str) -> None:
-    assert _said(text, f"Ana is kind. {ASKED}").verdict is Verdict.UNKNOWN
+def test_random_text_is_unknown(text: str) -> None:
+    assert _verify(text, f"Ana is kind. {QUESTION}").verdict is Verdict.UNKNOWN

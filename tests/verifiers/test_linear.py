@@ -1,4 +1,4 @@
-"""Linear comparisons are read as arithmetic would have them."""
+"""Linear comparisons are parsed, and hold where arithmetic says so."""
 
 import operator
 from collections.abc import Callable, Mapping
@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verifiers.entailment_logic.cursor import Cursor, UnreadError
-from verifiers.entailment_logic.linear import Relation, opposite, relations
+from verifiers.entailment_logic.cursor import NotInLanguageError, TokenCursor
+from verifiers.entailment_logic.linear import LinearRelation, negate_relation, parse_relations
 
 SIGNS: Mapping[str, Callable[[Fraction, Fraction], bool]] = {
     "=": operator.eq,
@@ -20,61 +20,66 @@ SIGNS: Mapping[str, Callable[[Fraction, Fraction], bool]] = {
     ">=": operator.ge,
 }
 NUMBERS = st.sampled_from(["0", "1", "2", "7", "0.5", "12.25"])
-Sum = tuple[str, Callable[[Mapping[str, Fraction]], Fraction]]
-"""A sum as it is written, with spaces, and its value."""
+WrittenSum = tuple[str, Callable[[Mapping[str, Fraction]], Fraction]]
+"""A sum as text, with spaces between its tokens, and the function that computes its value."""
 
 
-def _combined(parts: tuple[Sum, str, Sum]) -> Sum:
-    (left, of_left), sign, (right, of_right) = parts
-    how = {"+": operator.add, "-": operator.sub}[sign]
-    return f"( {left} {sign} {right} )", lambda values: how(of_left(values), of_right(values))
+def _combine(parts: tuple[WrittenSum, str, WrittenSum]) -> WrittenSum:
+    (left, left_value), sign, (right, right_value) = parts
+    operation = {"+": operator.add, "-": operator.sub}[sign]
+
+    def value(values: Mapping[str, Fraction]) -> Fraction:
+        return Fraction(operation(left_value(values), right_value(values)))
+
+    return f"( {left} {sign} {right} )", value
 
 
-def _scaled(parts: tuple[str, str, Sum]) -> Sum:
-    number, sign, (text, of_text) = parts
+def _scale(parts: tuple[str, str, WrittenSum]) -> WrittenSum:
+    number, sign, (text, text_value) = parts
     if sign == "/":
-        return f"( {text} ) / 4", lambda values: of_text(values) / 4
-    return f"{number} {sign} ( {text} )", lambda values: Fraction(number) * of_text(values)
+        return f"( {text} ) / 4", lambda values: text_value(values) / 4
+    return f"{number} {sign} ( {text} )", lambda values: Fraction(number) * text_value(values)
 
 
-def _turned(part: Sum) -> Sum:
-    return f"( - {part[0]} )", lambda values: -part[1](values)
+def _negate(written: WrittenSum) -> WrittenSum:
+    text, text_value = written
+    return f"( - {text} )", lambda values: -text_value(values)
 
 
-LEAVES: st.SearchStrategy[Sum] = st.one_of(
+LEAVES: st.SearchStrategy[WrittenSum] = st.one_of(
     NUMBERS.map(lambda number: (number, lambda _: Fraction(number))),
     st.sampled_from("xyz").map(lambda name: (name, lambda values: values[name])),
 )
 SUMS = st.recursive(
     LEAVES,
     lambda inner: st.one_of(
-        st.tuples(inner, st.sampled_from("+-"), inner).map(_combined),
-        st.tuples(NUMBERS, st.sampled_from(["*", "·", "", "/"]), inner).map(_scaled),
-        inner.map(_turned),
+        st.tuples(inner, st.sampled_from("+-"), inner).map(_combine),
+        st.tuples(NUMBERS, st.sampled_from(["*", "·", "", "/"]), inner).map(_scale),
+        inner.map(_negate),
     ),
     max_leaves=8,
 )
 VALUES = st.fixed_dictionaries({name: st.fractions(-9, 9, max_denominator=4) for name in "xyz"})
 
 
-def _holds(relation: Relation, values: Mapping[str, Fraction]) -> bool:
+def _holds(relation: LinearRelation, values: Mapping[str, Fraction]) -> bool:
     total = sum((factor * values[name] for name, factor in relation.terms), Fraction(0))
     return SIGNS[relation.sign](total, relation.number)
 
 
 @given(left=SUMS, sign=st.sampled_from(sorted(SIGNS)), right=SUMS, values=VALUES)
-def test_a_comparison_holds_where_arithmetic_says_so(
-    left: Sum, sign: str, right: Sum, values: Mapping[str, Fraction]
+def test_comparison_agrees_with_arithmetic(
+    left: WrittenSum, sign: str, right: WrittenSum, values: Mapping[str, Fraction]
 ) -> None:
-    (relation,) = relations(Cursor(f"{left[0]} {sign} {right[0]}".split()))
+    (relation,) = parse_relations(TokenCursor(f"{left[0]} {sign} {right[0]}".split()))
     assert _holds(relation, values) is SIGNS[sign](left[1](values), right[1](values))
-    assert _holds(opposite(relation), values) is not _holds(relation, values)
+    assert _holds(negate_relation(relation), values) is not _holds(relation, values)
 
 
-def test_a_chain_is_read_link_by_link() -> None:
-    assert relations(Cursor(["0", "<", "x", "≤", "2", "y"])) == [
-        Relation((("x", Fraction(-1)),), "<", Fraction(0)),
-        Relation((("x", Fraction(1)), ("y", Fraction(-2))), "<=", Fraction(0)),
+def test_chain_is_parsed_link_by_link() -> None:
+    assert parse_relations(TokenCursor(["0", "<", "x", "≤", "2", "y"])) == [
+        LinearRelation((("x", Fraction(-1)),), "<", Fraction(0)),
+        LinearRelation((("x", Fraction(1)), ("y", Fraction(-2))), "<=", Fraction(0)),
     ]
 
 
@@ -95,13 +100,13 @@ def test_a_chain_is_read_link_by_link() -> None:
         "xy = 1",
     ],
 )
-def test_what_is_no_linear_comparison_is_not_read(text: str) -> None:
-    words = Cursor(text.split())
-    with pytest.raises(UnreadError):
-        _read_all(words)
+def test_other_text_is_rejected(text: str) -> None:
+    cursor = TokenCursor(text.split())
+    with pytest.raises(NotInLanguageError):
+        _parse_all(cursor)
 
 
-def _read_all(words: Cursor) -> None:
-    relations(words)
-    if words.next:
-        raise UnreadError
+def _parse_all(cursor: TokenCursor) -> None:
+    parse_relations(cursor)
+    if cursor.current:
+        raise NotInLanguageError

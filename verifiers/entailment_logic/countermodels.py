@@ -1,13 +1,16 @@
-"""Whether clauses follow from clauses, decided by z3: no model of the premises makes the conclusion false.
+"""Proofs and countermodels by z3: clauses entail a clause if no model of them makes it false.
 
-Clauses about anyone are tried on every person named, and on one more when the conclusion is about anyone itself; without functions and
-without "somebody" no other person can matter.
+A clause about anyone is instantiated for every named person. A conclusion about anyone is
+instantiated for one further person. The language has no functions and no "somebody", so other
+persons cannot make a difference.
 
-Numbers may be any, or whole ones: a text seldom says. So where numbers are compared, "does not follow" is said only when there is a
-countermodel in which every number is whole that the premises allow to be, or when the premises refute the conclusion.
+Variables may be real numbers or integers; a text rarely states which. "Does not follow" is
+therefore returned only if there is a countermodel in which every number is an integer that the
+premises allow to be one, or if the premises refute the conclusion.
 
-Every use has a solver of its own. A thread keeps its context, since z3's main one crashes when threads share it; a countermodel is
-looked for in a fresh one, so that it does not depend on what was asked before.
+Every query uses a solver of its own. Each thread has its own z3 context, because z3 crashes when
+threads share one. A countermodel is computed in a new context, so that it does not depend on
+earlier queries.
 """
 
 import threading
@@ -20,170 +23,210 @@ from typing import Any
 import z3
 
 from stepmark.records import Verdict
-from verifiers.entailment_logic.linear import Relation
-from verifiers.entailment_logic.statements import Atom, Clause, Trait, negated
+from verifiers.entailment_logic.linear import LinearRelation
+from verifiers.entailment_logic.statements import Atom, Clause, Trait, negate
 
-__all__ = ["Entailed", "contradict", "countermodel", "follow"]
+__all__ = ["ProofResult", "find_countermodel", "may_contradict", "prove"]
 
 TIMEOUT_MS = 1_000
-RESOURCES = 2_000_000
-"""z3's own count of its work; a check of this language takes some thousands. It ends a hard one at the same place on every machine."""
-MAX_SHOWN = 12
-SHOWN_DIGITS = 20
+# z3's own count of its work; a query of this language needs some thousands. Unlike a time limit, it
+# ends a hard query at the same point on every machine.
+RESOURCE_LIMIT = 2_000_000
+MAX_FACTS_IN_REASON = 12
+MAX_NUMBER_CHARS = 20
+# The further person; names of the language are capitalised, so it cannot be one of them.
 SOMEONE = "someone"
-_OF_THREAD = threading.local()
+_PER_THREAD = threading.local()
 
 
 @dataclass(frozen=True, slots=True)
-class Entailed:
-    """Correct when it follows, incorrect when there is a countermodel, unknown with what stood in the way."""
+class ProofResult:
+    """Correct if the conclusion follows, incorrect if there is a countermodel, else unknown.
+
+    `reason` is the cause of an unknown, or the countermodel if one was requested.
+    """
 
     verdict: Verdict
     reason: str = ""
 
 
 @lru_cache(maxsize=4096)
-def follow(premises: tuple[Clause, ...], conclusion: tuple[Clause, ...]) -> Entailed:
-    """Whether all of the conclusion follows from the premises."""
-    found = (_follows(_context(), premises, clause) for clause in conclusion)
-    return next(
-        (entailed for entailed in found if entailed.verdict is not Verdict.CORRECT),
-        Entailed(Verdict.CORRECT),
-    )
+def prove(premises: tuple[Clause, ...], conclusion: tuple[Clause, ...]) -> ProofResult:
+    """Return whether all clauses of the conclusion follow from the premises.
+
+    The result is that of the first clause that does not follow.
+    """
+    for clause in conclusion:
+        result = _prove_clause(_thread_context(), premises, clause)
+        if result.verdict is not Verdict.CORRECT:
+            return result
+    return ProofResult(Verdict.CORRECT)
 
 
 @lru_cache(maxsize=1024)
-def countermodel(premises: tuple[Clause, ...], conclusion: tuple[Clause, ...]) -> str:
-    """What may be so where the premises hold and the conclusion does not: "x = 4, Ana is not tall"; empty when it follows."""
-    found = (_follows(z3.Context(), premises, clause, show=True) for clause in conclusion)
-    return next(
-        (entailed.reason for entailed in found if entailed.verdict is Verdict.INCORRECT), ""
-    )
+def find_countermodel(premises: tuple[Clause, ...], conclusion: tuple[Clause, ...]) -> str:
+    """Return a model of the premises in which the conclusion is false: "x = 4, Ana is not tall".
+
+    The text is empty if there is none.
+    """
+    for clause in conclusion:
+        result = _prove_clause(z3.Context(), premises, clause, describe=True)
+        if result.verdict is Verdict.INCORRECT:
+            return result.reason
+    return ""
 
 
 @lru_cache(maxsize=256)
-def contradict(clauses: tuple[Clause, ...]) -> bool:
-    """Whether the clauses have no model, or none was found in time."""
-    return bool(clauses) and _Search(_context(), clauses).check() != z3.sat
+def may_contradict(clauses: tuple[Clause, ...]) -> bool:
+    """Return whether the clauses have no model, or none was found within the limits."""
+    return bool(clauses) and _ModelSearch(_thread_context(), clauses).check() != z3.sat
 
 
-def _follows(
-    context: Any, premises: Sequence[Clause], conclusion: Clause, *, show: bool = False
-) -> Entailed:
-    search = _Search(
-        context,
-        [
-            *(frozenset([negated(atom)]) for atom in sorted(_of(conclusion, SOMEONE), key=repr)),
-            *premises,
-        ],
-    )
-    found = search.check()
-    if found == z3.unsat:
-        return Entailed(Verdict.CORRECT)
-    if found != z3.sat:
-        return Entailed(Verdict.UNKNOWN, "not decided in time")
-    shown = search.shown() if show else ""
-    whole = [
-        name
-        for name in sorted(search.numbers)
-        if _Search(context, premises).check([name]) != z3.unsat
-    ]
-    if whole and search.check(whole) == z3.sat:
-        shown = search.shown() if show else ""
-    elif whole and _Search(context, [*premises, conclusion]).check() != z3.unsat:
-        return Entailed(Verdict.UNKNOWN, "may depend on numbers being whole")
-    return Entailed(Verdict.INCORRECT, shown)
+def _prove_clause(
+    context: Any, premises: Sequence[Clause], conclusion: Clause, *, describe: bool = False
+) -> ProofResult:
+    # Sorted, because the countermodel depends on the order in which z3 receives the clauses.
+    denied = sorted(_instantiate(conclusion, SOMEONE), key=repr)
+    denials = [frozenset([negate(atom)]) for atom in denied]
+    search = _ModelSearch(context, [*denials, *premises])
+    status = search.check()
+    if status == z3.unsat:
+        return ProofResult(Verdict.CORRECT)
+    if status != z3.sat:
+        return ProofResult(Verdict.UNKNOWN, "not decided in time")
+    model = search.describe_model() if describe else ""
+    possible_integers = list[str]()
+    for name in sorted(search.variables):
+        if _ModelSearch(context, premises).check([name]) != z3.unsat:
+            possible_integers.append(name)
+    if not possible_integers:
+        return ProofResult(Verdict.INCORRECT, model)
+    if search.check(possible_integers) == z3.sat:
+        if describe:
+            model = search.describe_model()
+        return ProofResult(Verdict.INCORRECT, model)
+    if _ModelSearch(context, [*premises, conclusion]).check() != z3.unsat:
+        return ProofResult(Verdict.UNKNOWN, "may depend on numbers being whole")
+    return ProofResult(Verdict.INCORRECT, model)
 
 
-class _Search:
-    """A search for people and numbers such that clauses hold; z3 gets them as SMT-LIB, in names of our own."""
+class _ModelSearch:
+    """A search for persons and numbers that satisfy clauses.
+
+    z3 receives the clauses as SMT-LIB text. Traits get generated names, so that no text of a
+    problem is interpreted as SMT-LIB.
+    """
 
     def __init__(self, context: Any, clauses: Sequence[Clause]) -> None:
         self._solver = z3.SimpleSolver(ctx=context)
-        self._solver.set(timeout=TIMEOUT_MS, rlimit=RESOURCES, random_seed=0)
+        self._solver.set(timeout=TIMEOUT_MS, rlimit=RESOURCE_LIMIT, random_seed=0)
         self._traits: dict[Trait, str] = {}
-        self.numbers: dict[str, None] = {}
-        asserted = [self._asserted(clause) for clause in _grounded(clauses)]
-        declared = [f"(declare-const {name} Bool)" for name in self._traits.values()]
-        declared += [f"(declare-const {name} Real)" for name in self.numbers]
-        self._solver.from_string("".join((*declared, *asserted)))
+        # A dictionary without values, because it keeps the order of insertion.
+        self.variables: dict[str, None] = {}
+        assertions = [self._assertion(clause) for clause in _instantiate_all(clauses)]
+        declarations = list[str]()
+        for name in self._traits.values():
+            declarations.append(f"(declare-const {name} Bool)")
+        for name in self.variables:
+            declarations.append(f"(declare-const {name} Real)")
+        self._solver.from_string("".join((*declarations, *assertions)))
 
-    def check(self, whole: Iterable[str] = ()) -> Any:
-        """sat, unsat or unknown, with the named numbers whole."""
+    def check(self, integers: Iterable[str] = ()) -> Any:
+        """Return z3's sat, unsat or unknown, with the named variables restricted to integers."""
         context = self._solver.ctx
-        return self._solver.check(
-            [z3.IsInt(z3.Real(name, context)) for name in whole if name in self.numbers]
-        )
+        assumptions = list[Any]()
+        for name in integers:
+            if name in self.variables:
+                assumptions.append(z3.IsInt(z3.Real(name, context)))
+        return self._solver.check(assumptions)
 
-    def shown(self) -> str:
-        """What was found."""
-        model, context = self._solver.model(), self._solver.ctx
-        shown = [
-            f"{name} = {_number(model.eval(z3.Real(name, context), model_completion=True))}"
-            for name in sorted(self.numbers)
-        ]
+    def describe_model(self) -> str:
+        """Return the model of the last check as a list of facts."""
+        model = self._solver.model()
+        context = self._solver.ctx
+        facts = list[str]()
+        for name in sorted(self.variables):
+            value = model.eval(z3.Real(name, context), model_completion=True)
+            facts.append(f"{name} = {_format_number(value)}")
         for trait, name in self._traits.items():
-            holds = z3.is_true(model.eval(z3.Bool(name, context), model_completion=True))
-            shown.append(f"{trait.subject} is {'' if holds else 'not '}{trait.trait}")
-        more = [f"and {len(shown) - MAX_SHOWN} more"] if len(shown) > MAX_SHOWN else []
-        return ", ".join([*shown[:MAX_SHOWN], *more])
+            value = model.eval(z3.Bool(name, context), model_completion=True)
+            negation = "" if z3.is_true(value) else "not "
+            facts.append(f"{trait.subject} is {negation}{trait.trait}")
+        if len(facts) > MAX_FACTS_IN_REASON:
+            omitted = len(facts) - MAX_FACTS_IN_REASON
+            facts = [*facts[:MAX_FACTS_IN_REASON], f"and {omitted} more"]
+        return ", ".join(facts)
 
-    def _asserted(self, clause: Clause) -> str:
-        return f"(assert (or {' '.join(self._formula(atom) for atom in sorted(clause, key=repr))}))"
+    def _assertion(self, clause: Clause) -> str:
+        formulas = [self._formula(atom) for atom in sorted(clause, key=repr)]
+        return f"(assert (or {' '.join(formulas)}))"
 
     def _formula(self, atom: Atom) -> str:
-        if isinstance(atom, Relation):
+        if isinstance(atom, LinearRelation):
             return self._comparison(atom)
-        name = self._traits.setdefault(
-            Trait(atom.subject, atom.trait, True), f"p{len(self._traits)}"
-        )
-        return name if atom.holds else f"(not {name})"
+        positive = Trait(atom.subject, atom.trait, True)
+        name = self._traits.setdefault(positive, f"p{len(self._traits)}")
+        if atom.holds:
+            return name
+        return f"(not {name})"
 
-    def _comparison(self, relation: Relation) -> str:
-        self.numbers.update(dict.fromkeys(name for name, _ in relation.terms))
-        terms = " ".join(f"(* {_rational(factor)} {name})" for name, factor in relation.terms)
+    def _comparison(self, relation: LinearRelation) -> str:
+        terms = list[str]()
+        for name, coefficient in relation.terms:
+            self.variables[name] = None
+            terms.append(f"(* {_smt_number(coefficient)} {name})")
         sign = "distinct" if relation.sign == "!=" else relation.sign
-        return f"({sign} (+ 0.0 {terms}) {_rational(relation.number)})"
+        # 0.0 keeps the sum valid when there are no terms.
+        return f"({sign} (+ 0.0 {' '.join(terms)}) {_smt_number(relation.number)})"
 
 
-def _rational(number: Fraction) -> str:
+def _smt_number(number: Fraction) -> str:
+    """Return a rational number in SMT-LIB, which has no negative literals."""
     positive = f"(/ {abs(number.numerator)}.0 {number.denominator}.0)"
-    return f"(- {positive})" if number < 0 else positive
+    if number < 0:
+        return f"(- {positive})"
+    return positive
 
 
-def _context() -> Any:
-    if not hasattr(_OF_THREAD, "context"):
-        _OF_THREAD.context = z3.Context()
-    return _OF_THREAD.context
+def _thread_context() -> Any:
+    if not hasattr(_PER_THREAD, "context"):
+        _PER_THREAD.context = z3.Context()
+    return _PER_THREAD.context
 
 
 def _people(clauses: Collection[Clause]) -> Sequence[str]:
-    return sorted(
-        {
-            atom.subject
-            for clause in clauses
-            for atom in clause
-            if isinstance(atom, Trait) and atom.subject
-        }
-    )
+    people = set[str]()
+    for clause in clauses:
+        for atom in clause:
+            if isinstance(atom, Trait) and atom.subject:
+                people.add(atom.subject)
+    return sorted(people)
 
 
-def _grounded(clauses: Collection[Clause]) -> Iterable[Clause]:
-    """Clauses about anyone become clauses about each person there is."""
+def _instantiate_all(clauses: Collection[Clause]) -> Iterable[Clause]:
+    """Yield the clauses, with those about anyone replaced by one clause per person."""
     people = _people(clauses) or [SOMEONE]
     for clause in clauses:
-        about_anyone = any(isinstance(atom, Trait) and not atom.subject for atom in clause)
-        yield from (_of(clause, name) for name in people) if about_anyone else [clause]
+        if any(isinstance(atom, Trait) and not atom.subject for atom in clause):
+            for name in people:
+                yield _instantiate(clause, name)
+        else:
+            yield clause
 
 
-def _of(clause: Clause, name: str) -> Clause:
-    """The clause about one person where it is about anyone."""
-    return frozenset(
-        atom._replace(subject=name) if isinstance(atom, Trait) and not atom.subject else atom
-        for atom in clause
-    )
+def _instantiate(clause: Clause, name: str) -> Clause:
+    """Return the clause with atoms about anyone replaced by atoms about one person."""
+    atoms = list[Atom]()
+    for atom in clause:
+        if isinstance(atom, Trait) and not atom.subject:
+            atoms.append(atom._replace(subject=name))
+        else:
+            atoms.append(atom)
+    return frozenset(atoms)
 
 
-def _number(value: Any) -> str:
+def _format_number(value: Any) -> str:
     text = str(value)
-    return text if len(text) <= SHOWN_DIGITS else "a number too long to show"
+    if len(text) > MAX_NUMBER_CHARS:
+        return "a number too long to show"
+    return text

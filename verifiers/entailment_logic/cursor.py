@@ -1,47 +1,54 @@
-"""A place in a sequence of tokens, for readers that give up at the first token they do not expect."""
+"""A cursor over tokens, for parsers that stop at the first unexpected token."""
 
 from collections.abc import Sequence
 
-__all__ = ["Cursor", "UnreadError"]
+__all__ = ["NotInLanguageError", "TokenCursor"]
 
 
-class UnreadError(Exception):
+class NotInLanguageError(Exception):
     """The text is not in the language."""
 
 
-class Cursor:
-    """Tokens, and how far they have been read; past the end stands the empty token."""
+class TokenCursor:
+    """A sequence of tokens and the current position. Past the end, tokens are empty texts."""
 
     def __init__(self, tokens: Sequence[str]) -> None:
         self._tokens = tokens
-        self._place = 0
+        self._position = 0
 
     @property
-    def next(self) -> str:
-        """The token to be read next."""
-        return self._at(self._place)
+    def current(self) -> str:
+        """The next token to be read."""
+        return self._token_at(self._position)
 
     @property
-    def after(self) -> str:
-        """The token behind that."""
-        return self._at(self._place + 1)
+    def following(self) -> str:
+        """The token after the current one."""
+        return self._token_at(self._position + 1)
 
-    def pop(self) -> str:
-        """Read a token."""
-        token = self.next
-        self._place += 1
+    def advance(self) -> str:
+        """Read the current token and return it."""
+        token = self.current
+        self._position += 1
         return token
 
-    def take(self, token: str) -> bool:
-        """Read the token if it is the next one."""
-        found = bool(token) and self.next == token
-        self._place += found
-        return found
+    def accept(self, token: str) -> bool:
+        """Read the current token if it equals `token`, and return whether it does."""
+        if not token or self.current != token:
+            return False
+        self._position += 1
+        return True
 
     def expect(self, token: str) -> None:
-        """Read the token, or give up."""
-        if not self.take(token):
-            raise UnreadError
+        """Read the current token.
 
-    def _at(self, place: int) -> str:
-        return self._tokens[place] if place < len(self._tokens) else ""
+        Raises:
+            NotInLanguageError: It is not `token`.
+        """
+        if not self.accept(token):
+            raise NotInLanguageError
+
+    def _token_at(self, position: int) -> str:
+        if position >= len(self._tokens):
+            return ""
+        return self._tokens[position]

@@ -1,16 +1,33 @@
-"""The small language of `entailment`: what it reads, and what it makes of it.
+"""The parser of the `entailment` language.
 
-    statement   Ana is kind and not tall            Ana is kind or Ben is tall         x > 3 and y = x + 2
-                everyone who is kind is tall        no one who is kind is tall         everyone is kind or not tall
-                if someone is kind, then they are not tall                             if x > 3 and Ana is kind, then 0 < 2y <= 7
-    step        Step 2: STATEMENT; STATEMENT; therefore, STATEMENT.                    Since STATEMENT, STATEMENT.
-                STATEMENT and STATEMENT, so STATEMENT.                                 STATEMENT. STATEMENT. Hence STATEMENT.
-    answer      The answer is true.                                                    (false, unprovable)
-    problem     STATEMENT. Suppose that STATEMENT. Show that STATEMENT. Hypothesis: STATEMENT. Is the hypothesis true, false or unprovable?
+    statement
+        Ana is kind and not tall
+        Ana is kind or Ben is tall
+        x > 3 and y = x + 2
+        everyone who is kind is tall
+        no one who is kind is tall
+        everyone is kind or not tall
+        if someone is kind, then they are not tall
+        if x > 3 and Ana is kind, then 0 < 2y <= 7
+    step
+        Step 2: STATEMENT; STATEMENT; therefore, STATEMENT.
+        Since STATEMENT, STATEMENT.
+        STATEMENT and STATEMENT, so STATEMENT.
+        STATEMENT. STATEMENT. Hence STATEMENT.
+    answer
+        The answer is true. (or false, unprovable)
+    problem
+        STATEMENT. Suppose that STATEMENT. Show that STATEMENT.
+        STATEMENT. Hypothesis: STATEMENT. Is the hypothesis true, false or unprovable?
 
-A statement becomes clauses: each a set of atoms of which one holds. An atom says that somebody, or anyone, has a trait or has not, or
-compares linear sums of numbers, which are single small letters and digits. A text is read to its last character or not at all. What
-English leaves open (`not kind and tall`, `everyone is not kind`), pronouns and words such as `some` or `most` are not read.
+A statement is parsed into clauses. A clause is a set of atoms of which at least one holds. An atom
+states that a named person, or anyone, has a trait or does not have it, or it compares linear sums
+of numbers.
+
+A text is parsed completely or not at all. What is not covered:
+
+- Statements that are ambiguous in English (`not kind and tall`, `everyone is not kind`).
+- Pronouns, and quantifiers such as `some` and `most`.
 """
 
 import re
@@ -19,25 +36,31 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from verifiers.entailment_logic.cursor import Cursor, UnreadError
-from verifiers.entailment_logic.linear import NUMBER, Relation, opposite, relations
+from verifiers.entailment_logic.cursor import NotInLanguageError, TokenCursor
+from verifiers.entailment_logic.linear import (
+    NUMBER,
+    LinearRelation,
+    negate_relation,
+    parse_relations,
+)
 
 __all__ = [
     "ANSWERS",
-    "Answer",
     "Atom",
     "Clause",
-    "Problem",
-    "Step",
+    "LogicAnswer",
+    "LogicProblem",
+    "LogicStep",
     "Trait",
-    "negated",
-    "read_problem",
-    "read_step",
+    "negate",
+    "parse_problem",
+    "parse_step",
 ]
 
 ANSWERS = ("true", "false", "unprovable")
-ASKED = "Is the hypothesis true, false or unprovable?"
+QUESTION = "Is the hypothesis true, false or unprovable?"
 ANSWER = re.compile(rf"The answer is ({'|'.join(ANSWERS)})\.?\s*")
+# Limits that bound the time of the parser and of z3.
 MAX_STEP_CHARS = 2_000
 MAX_PROBLEM_CHARS = 20_000
 MAX_CLAUSES = 100
@@ -48,194 +71,145 @@ TOKEN = re.compile(
     re.DOTALL,
 )
 NAME = re.compile(r"[A-Z][a-z]+")
-WORD = re.compile(r"[a-z]{2,}")
-KEYWORDS = frozenset(
-    (
-        *(
-            "and",
-            "or",
-            "not",
-            "is",
-            "are",
-            "if",
-            "then",
-            "who",
-            "they",
-            "one",
-            "no",
-            "everyone",
-            "someone",
-            "anyone",
-            "that",
-        ),
-        *("therefore", "so", "hence", "thus"),
-    )
+TRAIT_WORD = re.compile(r"[a-z]{2,}")
+
+
+def _word_set(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# Words that cannot be traits.
+KEYWORDS = _word_set(
+    "and or not is are if then who they one no everyone someone anyone that therefore so hence thus"
 )
-NO_NAMES = frozenset(
-    (
-        *(
-            "He",
-            "She",
-            "It",
-            "They",
-            "We",
-            "You",
-            "This",
-            "That",
-            "These",
-            "Those",
-            "There",
-            "Here",
-            "Who",
-            "What",
-            "Which",
-        ),
-        *(
-            "Someone",
-            "Somebody",
-            "Something",
-            "Anyone",
-            "Anybody",
-            "Anything",
-            "Everyone",
-            "Everybody",
-            "Everything",
-        ),
-        *(
-            "No",
-            "Nobody",
-            "Nothing",
-            "None",
-            "Not",
-            "All",
-            "Each",
-            "Every",
-            "Some",
-            "Most",
-            "Many",
-            "Few",
-            "Any",
-        ),
-        *("Both", "Neither", "Either"),
-        *(
-            "One",
-            "If",
-            "Then",
-            "Therefore",
-            "So",
-            "Hence",
-            "Thus",
-            "Since",
-            "Because",
-            "Step",
-            "Hypothesis",
-        ),
-    )
+# Capitalised words that cannot be names of people.
+NOT_NAMES = _word_set(
+    "He She It They We You This That These Those There Here Who What Which "
+    "Someone Somebody Something Anyone Anybody Anything Everyone Everybody Everything "
+    "No Nobody Nothing None Not All Each Every Some Most Many Few Any "
+    "Both Neither Either "
+    "One If Then Therefore So Hence Thus Since Because Step Hypothesis"
 )
-CONCLUDING = frozenset(["therefore", "so", "hence", "thus"])
-REASONING = frozenset(["since", "because"])
+CONCLUSION_WORDS = frozenset(["therefore", "so", "hence", "thus"])
+REASON_WORDS = frozenset(["since", "because"])
 SEPARATORS = frozenset([";", ",", "."])
-GIVING = frozenset(["suppose", "assume", "given", "let"])
-ASKING = frozenset(["show", "prove"])
+# First words of sentences that give a fact, and of sentences that ask for a proof of one.
+GIVEN_WORDS = frozenset(["suppose", "assume", "given", "let"])
+TASK_WORDS = frozenset(["show", "prove"])
 
 
 class Trait(NamedTuple):
-    """That `subject` has the trait, or has it not; anyone, when there is no subject."""
+    """The claim that a person has a trait, or does not have it if `holds` is false.
+
+    An empty `subject` means anyone.
+    """
 
     subject: str
     trait: str
     holds: bool
 
 
-Atom = Trait | Relation
+Atom = Trait | LinearRelation
 Clause = frozenset[Atom]
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """What a step starts from and what it concludes."""
+class LogicStep:
+    """The premises and the conclusion of a step."""
 
     premises: tuple[Clause, ...]
     conclusion: tuple[Clause, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """The last line of a solution."""
+class LogicAnswer:
+    """The last line of a solution to a puzzle: one of `ANSWERS`."""
 
     answer: str
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """What is given. Words mean nothing beyond what is said of them where the problem asks for a hypothesis, as a puzzle does."""
+class LogicProblem:
+    """The given clauses of a problem, and the hypothesis of a puzzle.
+
+    In a puzzle, words have no meaning beyond the given clauses.
+    """
 
     given: tuple[Clause, ...]
     hypothesis: tuple[Clause, ...] = ()
 
     @property
     def is_puzzle(self) -> bool:
-        """Whether a hypothesis is to be called true, false or unprovable."""
+        """Whether the problem asks for the truth of a hypothesis."""
         return bool(self.hypothesis)
 
 
-def negated(atom: Atom) -> Atom:
-    """The opposite."""
-    return opposite(atom) if isinstance(atom, Relation) else atom._replace(holds=not atom.holds)
+def negate(atom: Atom) -> Atom:
+    """Return the atom that holds exactly when the given one does not."""
+    if isinstance(atom, LinearRelation):
+        return negate_relation(atom)
+    return atom._replace(holds=not atom.holds)
 
 
 @lru_cache(maxsize=256)
-def read_problem(text: str) -> Problem | None:
-    """What a problem states; None as soon as one sentence of it is not in the language."""
+def parse_problem(text: str) -> LogicProblem | None:
+    """Return the content of a problem, or None if any sentence of it is not in the language."""
     if len(text) > MAX_PROBLEM_CHARS:
         return None
-    body, asked, rest = text.rstrip().partition(ASKED)
+    body, question, rest = text.rstrip().partition(QUESTION)
+    given = list[Clause]()
+    hypotheses = list[tuple[Clause, ...]]()
     try:
-        *sentences, end = _split(_tokens(body), ".")
-        given = [clause for sentence in sentences for clause in _sentence(sentence)]
-        hypotheses = [
-            _statement(sentence[2:]) for sentence in sentences if _is_hypothesis(sentence)
-        ]
-    except UnreadError:
+        # The part after the last period is empty in a complete text.
+        *sentences, incomplete = _split(_tokenize(body), ".")
+        for sentence in sentences:
+            if _is_hypothesis(sentence):
+                hypotheses.append(_parse_statement(sentence[2:]))
+            else:
+                given += _parse_sentence(sentence)
+    except NotInLanguageError:
         return None
-    people = {
-        atom.subject
-        for clause in given
-        for atom in clause
-        if isinstance(atom, Trait) and atom.subject
-    }
-    if (
-        rest
-        or end
-        or len(given) > MAX_CLAUSES
-        or len(people) > MAX_PEOPLE
-        or len(hypotheses) != bool(asked)
-    ):
+    if rest or incomplete:
         return None
-    return Problem(tuple(given), *hypotheses)
+    if len(given) > MAX_CLAUSES or len(_people(given)) > MAX_PEOPLE:
+        return None
+    # A hypothesis without the question, or the question without one hypothesis, is incomplete.
+    if len(hypotheses) != bool(question):
+        return None
+    return LogicProblem(tuple(given), *hypotheses)
 
 
 @lru_cache(maxsize=256)
-def read_step(text: str) -> Step | Answer | None:
-    """What a step states; None when it is not in the language."""
+def parse_step(text: str) -> LogicStep | LogicAnswer | None:
+    """Return the content of a step, or None if it is not in the language."""
     if len(text) > MAX_STEP_CHARS:
         return None
-    if answer := ANSWER.fullmatch(text):
-        return Answer(answer[1])
+    answer = ANSWER.fullmatch(text)
+    if answer:
+        return LogicAnswer(answer[1])
     try:
-        return _step(_tokens(text))
-    except UnreadError:
+        return _parse_step_tokens(_tokenize(text))
+    except NotInLanguageError:
         return None
 
 
-def _tokens(text: str) -> Sequence[str]:
-    found = list[str]()
+def _people(clauses: Iterable[Clause]) -> set[str]:
+    people = set[str]()
+    for clause in clauses:
+        for atom in clause:
+            if isinstance(atom, Trait) and atom.subject:
+                people.add(atom.subject)
+    return people
+
+
+def _tokenize(text: str) -> Sequence[str]:
+    tokens = list[str]()
     for match in TOKEN.finditer(text):
         if match["foreign"]:
-            raise UnreadError
+            raise NotInLanguageError
         if not match["space"]:
-            found.append(match[0])
-    return found
+            tokens.append(match[0])
+    return tokens
 
 
 def _split(tokens: Sequence[str], separator: str) -> Sequence[Sequence[str]]:
@@ -252,170 +226,199 @@ def _is_hypothesis(sentence: Sequence[str]) -> bool:
     return list(sentence[:2]) == ["Hypothesis", ":"]
 
 
-def _sentence(sentence: Sequence[str]) -> Iterable[Clause]:
-    """What a sentence of a problem gives: nothing, when it is what is asked for."""
-    first = sentence[0].lower() if sentence else ""
-    if _is_hypothesis(sentence):
+def _parse_sentence(sentence: Sequence[str]) -> tuple[Clause, ...]:
+    """Return the clauses that a sentence of a problem gives; none if it asks for a proof."""
+    first_word = sentence[0].lower() if sentence else ""
+    if first_word not in GIVEN_WORDS and first_word not in TASK_WORDS:
+        return _parse_statement(sentence)
+    content = sentence[1:]
+    if list(content[:1]) == ["that"]:
+        content = content[1:]
+    # A task is parsed too, because every sentence must be in the language.
+    clauses = _parse_statement(content)
+    if first_word in TASK_WORDS:
         return ()
-    if first in GIVING or first in ASKING:
-        given = _statement(sentence[2:] if sentence[1:2] == ["that"] else sentence[1:])
-        return given if first in GIVING else ()
-    return _statement(sentence)
+    return clauses
 
 
-def _step(tokens: Sequence[str]) -> Step:
+def _parse_step_tokens(tokens: Sequence[str]) -> LogicStep:
     if len(tokens) > 2 and tokens[0] == "Step" and tokens[1].isdigit() and tokens[2] == ":":
         tokens = tokens[3:]
     if tokens and tokens[-1] == ".":
         tokens = tokens[:-1]
-    before, after = _parted(tokens)
-    premises = tuple(clause for premise in _listed(before) for clause in _statement(premise))
+    premise_tokens, conclusion_tokens = _split_step(tokens)
+    premises = list[Clause]()
+    for premise in _split_list(premise_tokens):
+        premises += _parse_statement(premise)
     if len(premises) > MAX_PREMISES:
-        raise UnreadError
-    return Step(premises, _statement(after))
+        raise NotInLanguageError
+    return LogicStep(tuple(premises), _parse_statement(conclusion_tokens))
 
 
-def _parted(tokens: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
-    """Premises and conclusion: `A, so B` or `since A, B`."""
-    if tokens and tokens[0].lower() in REASONING:
-        before, *rest = _listed(tokens[1:])
-        if len(rest) != 1:
-            raise UnreadError
-        return before, rest[0]
-    places = [index for index, token in enumerate(tokens) if token.lower() in CONCLUDING]
-    if len(places) != 1 or places[0] == 0:
-        raise UnreadError
-    before, after = tokens[: places[0]], tokens[places[0] + 1 :]
-    return before[:-1] if before[-1] in SEPARATORS else before, after[1:] if after[:1] == [
-        ","
-    ] else after
+def _split_step(tokens: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """Return the tokens of the premises and of the conclusion: `A, so B` or `since A, B`."""
+    if tokens and tokens[0].lower() in REASON_WORDS:
+        parts = _split_list(tokens[1:])
+        if len(parts) != 2:
+            raise NotInLanguageError
+        return parts[0], parts[1]
+    positions = [index for index, token in enumerate(tokens) if token.lower() in CONCLUSION_WORDS]
+    if len(positions) != 1 or positions[0] == 0:
+        raise NotInLanguageError
+    premises = tokens[: positions[0]]
+    conclusion = tokens[positions[0] + 1 :]
+    if premises[-1] in SEPARATORS:
+        premises = premises[:-1]
+    if conclusion and conclusion[0] == ",":
+        conclusion = conclusion[1:]
+    return premises, conclusion
 
 
-def _listed(tokens: Sequence[str]) -> Sequence[Sequence[str]]:
-    """What stands between the marks of punctuation, `, then` being none and `, and` being one."""
+def _split_list(tokens: Sequence[str]) -> Sequence[Sequence[str]]:
+    """Split at punctuation marks. `, then` is not a separator; `, and` is a single one."""
     parts: list[list[str]] = [[]]
-    for token, following in zip(tokens, (*tokens, "")[1:], strict=True):
-        if token in SEPARATORS and following != "then":
+    next_tokens = [*tokens, ""][1:]
+    for token, next_token in zip(tokens, next_tokens, strict=True):
+        if token in SEPARATORS and next_token != "then":
             parts.append([])
-        elif token != "and" or parts[-1] or len(parts) == 1:
+            continue
+        follows_separator = len(parts) > 1 and not parts[-1]
+        if token != "and" or not follows_separator:
             parts[-1].append(token)
     return parts
 
 
-def _statement(tokens: Sequence[str]) -> tuple[Clause, ...]:
-    words = Cursor(tokens)
-    found = _READERS.get(words.next.lower(), _plain)(words)
-    if words.next:
-        raise UnreadError
-    return found
+def _parse_statement(tokens: Sequence[str]) -> tuple[Clause, ...]:
+    cursor = TokenCursor(tokens)
+    parse = _STATEMENT_PARSERS.get(cursor.current.lower(), _parse_plain)
+    clauses = parse(cursor)
+    if cursor.current:
+        raise NotInLanguageError
+    return clauses
 
 
-def _plain(words: Cursor) -> tuple[Clause, ...]:
-    """`A and B`, or `A or B`: never both in one statement."""
-    atoms = _claim(words)
-    if words.next != "or":
-        return tuple(frozenset([atom]) for atom in _conjunction(words, atoms))
-    either = _only(atoms)
-    while words.take("or"):
-        either += _only(_claim(words))
-    return (frozenset(either),)
+def _parse_plain(cursor: TokenCursor) -> tuple[Clause, ...]:
+    """Parse `A and B` or `A or B`. A statement with both is ambiguous."""
+    atoms = _parse_claim(cursor)
+    if cursor.current != "or":
+        return tuple(frozenset([atom]) for atom in _parse_conjunction(cursor, atoms))
+    alternatives = [_require_single(atoms)]
+    while cursor.accept("or"):
+        alternatives.append(_require_single(_parse_claim(cursor)))
+    return (frozenset(alternatives),)
 
 
-def _only(atoms: Sequence[Atom]) -> list[Atom]:
+def _require_single(atoms: Sequence[Atom]) -> Atom:
     if len(atoms) != 1:
-        raise UnreadError
-    return [*atoms]
+        raise NotInLanguageError
+    return atoms[0]
 
 
-def _conjunction(words: Cursor, first: Sequence[Atom] = ()) -> Sequence[Atom]:
-    atoms = list(first or _claim(words))
-    while words.take("and"):
-        atoms += _claim(words)
+def _parse_conjunction(cursor: TokenCursor, first: Sequence[Atom] = ()) -> Sequence[Atom]:
+    """Parse claims joined by `and`. `first` are the atoms of a first claim already parsed."""
+    atoms = list(first or _parse_claim(cursor))
+    while cursor.accept("and"):
+        atoms += _parse_claim(cursor)
     return atoms
 
 
-def _claim(words: Cursor) -> Sequence[Atom]:
-    """One subject and its traits, or one chain of comparisons."""
-    if NAME.fullmatch(words.next):
-        name = words.pop()
-        if name in NO_NAMES:
-            raise UnreadError
-        words.expect("is")
-        return _traits(words, name)
-    return relations(words)
+def _parse_claim(cursor: TokenCursor) -> Sequence[Atom]:
+    """Parse one person and their traits, or one chain of comparisons."""
+    if not NAME.fullmatch(cursor.current):
+        return parse_relations(cursor)
+    name = cursor.advance()
+    if name in NOT_NAMES:
+        raise NotInLanguageError
+    cursor.expect("is")
+    return _parse_traits(cursor, name)
 
 
-def _traits(words: Cursor, subject: str, joined: str = "and") -> Sequence[Trait]:
-    """Traits up to an `and` that begins another claim; a plain one after a `not` could be meant to be under it."""
-    traits = [_trait(words, subject)]
-    while words.next == joined and (words.after == "not" or _is_trait(words.after)):
-        words.pop()
-        traits.append(_trait(words, subject))
+def _parse_traits(cursor: TokenCursor, subject: str, joined: str = "and") -> Sequence[Trait]:
+    """Parse traits joined by a word, up to one that begins another claim.
+
+    A positive trait after a negative one is ambiguous: the `not` may apply to both.
+    """
+    traits = [_parse_trait(cursor, subject)]
+    while cursor.current == joined and _starts_trait(cursor.following):
+        cursor.advance()
+        traits.append(_parse_trait(cursor, subject))
         if traits[-1].holds and not traits[-2].holds:
-            raise UnreadError
+            raise NotInLanguageError
     return traits
 
 
-def _trait(words: Cursor, subject: str) -> Trait:
-    holds = not words.take("not")
-    if not _is_trait(words.next):
-        raise UnreadError
-    return Trait(subject, words.pop(), holds)
+def _starts_trait(token: str) -> bool:
+    return token == "not" or _is_trait(token)
+
+
+def _parse_trait(cursor: TokenCursor, subject: str) -> Trait:
+    holds = not cursor.accept("not")
+    if not _is_trait(cursor.current):
+        raise NotInLanguageError
+    return Trait(subject, cursor.advance(), holds)
 
 
 def _is_trait(word: str) -> bool:
-    return WORD.fullmatch(word) is not None and word not in KEYWORDS
+    return TRAIT_WORD.fullmatch(word) is not None and word not in KEYWORDS
 
 
-def _if(words: Cursor) -> tuple[Clause, ...]:
-    words.pop()
-    about_anyone = words.take("someone")
-    if about_anyone:
-        words.expect("is")
-    conditions = _traits(words, "") if about_anyone else _conjunction(words)
-    words.take(",")
-    words.expect("then")
-    if about_anyone:
-        words.expect("they")
-        words.expect("are")
-    return _rule(conditions, _traits(words, "") if about_anyone else _conjunction(words))
+def _parse_if(cursor: TokenCursor) -> tuple[Clause, ...]:
+    cursor.advance()
+    if cursor.accept("someone"):
+        return _parse_if_someone(cursor)
+    conditions = _parse_conjunction(cursor)
+    cursor.accept(",")
+    cursor.expect("then")
+    return _rule(conditions, _parse_conjunction(cursor))
 
 
-def _everyone(words: Cursor) -> tuple[Clause, ...]:
-    words.pop()
-    if words.take("is"):
-        either = _traits(words, "", joined="or")
-        return (frozenset(_positive_first(either)),)
-    words.expect("who")
-    words.expect("is")
-    conditions = _traits(words, "")
-    words.expect("is")
-    return _rule(conditions, _positive_first(_traits(words, "")))
+def _parse_if_someone(cursor: TokenCursor) -> tuple[Clause, ...]:
+    cursor.expect("is")
+    conditions = _parse_traits(cursor, "")
+    cursor.accept(",")
+    for word in ("then", "they", "are"):
+        cursor.expect(word)
+    return _rule(conditions, _parse_traits(cursor, ""))
 
 
-def _no(words: Cursor) -> tuple[Clause, ...]:
-    words.pop()
+def _parse_everyone(cursor: TokenCursor) -> tuple[Clause, ...]:
+    cursor.advance()
+    if cursor.accept("is"):
+        alternatives = _parse_traits(cursor, "", joined="or")
+        return (frozenset(_require_positive_first(alternatives)),)
+    for word in ("who", "is"):
+        cursor.expect(word)
+    conditions = _parse_traits(cursor, "")
+    cursor.expect("is")
+    return _rule(conditions, _require_positive_first(_parse_traits(cursor, "")))
+
+
+def _parse_no_one(cursor: TokenCursor) -> tuple[Clause, ...]:
+    cursor.advance()
     for word in ("one", "who", "is"):
-        words.expect(word)
-    conditions = _traits(words, "")
-    words.expect("is")
-    return _rule(conditions, [negated(atom) for atom in _positive_first([_trait(words, "")])])
+        cursor.expect(word)
+    conditions = _parse_traits(cursor, "")
+    cursor.expect("is")
+    (excluded,) = _require_positive_first([_parse_trait(cursor, "")])
+    return _rule(conditions, [negate(excluded)])
 
 
-def _positive_first(traits: Sequence[Trait]) -> Sequence[Trait]:
-    """`everyone is not kind` may mean that not everyone is."""
+def _require_positive_first(traits: Sequence[Trait]) -> Sequence[Trait]:
+    """Reject `everyone is not kind`, which may mean that not everyone is kind."""
     if not traits[0].holds:
-        raise UnreadError
+        raise NotInLanguageError
     return traits
 
 
 def _rule(conditions: Sequence[Atom], conclusions: Sequence[Atom]) -> tuple[Clause, ...]:
-    unless = [negated(condition) for condition in conditions]
-    return tuple(frozenset([*unless, conclusion]) for conclusion in conclusions)
+    """Return "if all conditions hold, all conclusions hold" as one clause per conclusion."""
+    negated_conditions = [negate(condition) for condition in conditions]
+    return tuple(frozenset([*negated_conditions, conclusion]) for conclusion in conclusions)
 
 
-_READERS: dict[str, Callable[[Cursor], tuple[Clause, ...]]] = {
-    "if": _if,
-    "everyone": _everyone,
-    "no": _no,
+# Parsers by the first word of a statement.
+_STATEMENT_PARSERS: dict[str, Callable[[TokenCursor], tuple[Clause, ...]]] = {
+    "if": _parse_if,
+    "everyone": _parse_everyone,
+    "no": _parse_no_one,
 }

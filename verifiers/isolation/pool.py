@@ -1,14 +1,21 @@
-"""Verifiers in processes that can be killed: what hangs, crashes or eats memory costs one claim and is unknown.
+"""Worker processes for verifiers, which can be killed.
 
-    async with Isolated() as isolated:
-        finding = await isolated.verify("arithmetic", StepClaim(question="", previous=(), step="2 + 2 = 5"))
+A claim that hangs, crashes or exhausts memory becomes unknown and does not affect other claims.
 
-A worker is a fresh interpreter, never a fork, so it may be started beside running threads (Prefect's, an engine's), and it ends with
-its input when the parent dies, however the parent dies. Claims travel in batches; each has a deadline of its own, kept by a kernel timer
-in the worker, so that a parent that is busy elsewhere takes no answer for late. Where there is no such timer, or a plugin has stopped it,
-the parent kills the worker after its patience.
+    async with VerifierPool() as pool:
+        claim = StepClaim(question="", previous=(), step="2 + 2 = 5")
+        finding = await pool.verify("arithmetic", claim)
 
-What is not covered: a worker is no sandbox. It limits time and memory, not what code may do.
+A worker is a new interpreter and never a fork, so it can be started while threads are running
+(Prefect's, an engine's). It ends when its input ends, that is, when the parent dies in any way.
+
+Claims are sent in batches. Each claim has its own deadline, kept by a kernel timer in the worker,
+so a busy parent does not mistake a delivered answer for a timeout. Where there is no such timer, or
+a plugin has stopped it, the parent kills the worker after a longer time.
+
+What is not covered:
+
+- A worker is not a sandbox. It limits time and memory, and does not restrict what code may do.
 """
 
 import asyncio
@@ -32,37 +39,43 @@ from stepmark.errors import PluginError
 from stepmark.records import Verdict
 from verifiers.base import AnswerClaim, Claim, Finding
 
-__all__ = ["Isolated"]
+__all__ = ["VerifierPool"]
 
 BATCH_CLAIMS = 128
 BATCH_BYTES = 2**20
-CACHE_FINDINGS = 2**16
+CACHED_FINDINGS = 2**16
+# Longer answers are cached under a digest, which bounds the memory of the cache.
 MAX_KEY_CHARS = 1_000
-"""Of an answer and its reference that are remembered as they are; of what is longer only a digest is kept."""
-START_S = 60.0
-"""For a new interpreter and the import of its plugins, on a busy machine."""
-PATIENCE_S = 10.0
-"""What the parent waits beyond two deadlines before it kills a worker itself."""
+# Time for a new interpreter to start and import its plugins, on a busy machine.
+START_SECONDS = 60.0
+# The time that the parent waits, beyond two deadlines, before it kills a worker itself.
+EXTRA_SECONDS = 10.0
 GIB = 2**30
 TIMEOUT = Finding(verdict=Verdict.UNKNOWN, reason="timeout")
 DIED = Finding(verdict=Verdict.UNKNOWN, reason="worker died")
 CLOSED = Finding(verdict=Verdict.UNKNOWN, reason="closed")
 
 
-Key = bytes | tuple[str, str, str]
+ClaimKey = bytes | tuple[str, str, str]
+"""A digest of the claim. For a short answer, the verifier id, the answer and the reference."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Job:
-    key: Key
+class _PendingClaim:
+    """A claim that waits for its finding, with its pickled form."""
+
+    key: ClaimKey
     request: bytes
     finding: asyncio.Future[Finding]
 
 
-class Isolated:
-    """A pool of worker processes for one event loop; nothing is started before the first claim.
+class VerifierPool:
+    """A pool of worker processes for one event loop. It starts no process before the first claim.
 
-    `deadline` is in seconds per claim, the plugin's import not counted; `memory_bytes` caps each worker's address space.
+    Args:
+        workers: The number of worker processes.
+        deadline: Seconds per claim. The import of the plugin does not count.
+        memory_bytes: The limit of the address space of each worker.
     """
 
     def __init__(
@@ -72,40 +85,46 @@ class Isolated:
         self._deadline = deadline
         self._memory_bytes = memory_bytes
         self._verifiers = frozenset(plugins.available("verifiers"))
-        self._known: OrderedDict[Key, Finding] = OrderedDict()
-        self._in_flight: dict[Key, _Job] = {}
-        self._waiting: deque[_Job] = deque()
-        self._wake = asyncio.Event()
-        self._slots: list[asyncio.Task[None]] = []
+        self._cache: OrderedDict[ClaimKey, Finding] = OrderedDict()
+        self._in_flight: dict[ClaimKey, _PendingClaim] = {}
+        self._queue: deque[_PendingClaim] = deque()
+        self._has_work = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def verify(self, verifier_id: str, claim: Claim) -> Finding:
-        """What the verifier says of the claim; unknown with reason `timeout` or `worker died` when it did not get to say it.
+        """Decide a claim with a verifier, or return a recent finding on an identical claim.
 
-        An identical claim that is in flight or was decided lately is not decided again. Raises `PluginError` for a verifier that is none.
+        The finding is unknown, with the reason `timeout` or `worker died`, when the worker was lost
+        while it decided the claim.
+
+        Raises:
+            PluginError: No verifier has that id.
         """
         if verifier_id not in self._verifiers:
-            raise PluginError(
-                f"verifiers has no '{verifier_id}'; it has: {', '.join(sorted(self._verifiers))}"
-            )
-        key = _key(verifier_id, claim)
-        if (known := self._known.get(key)) is not None:
-            self._known.move_to_end(key)
-            return known
-        # Shielded: a caller that is cancelled must not cancel the others that wait for the same claim.
-        return await asyncio.shield(self._submitted(key, verifier_id, claim).finding)
+            available = ", ".join(sorted(self._verifiers))
+            raise PluginError(f"verifiers has no '{verifier_id}'; it has: {available}")
+        key = _claim_key(verifier_id, claim)
+        cached = self._cache.get(key)
+        if cached is not None:
+            self._cache.move_to_end(key)
+            return cached
+        pending = self._submit(key, verifier_id, claim)
+        # Shielded, because other callers may wait for the same claim when this one is cancelled.
+        return await asyncio.shield(pending.finding)
 
     async def close(self) -> None:
-        """End the workers; claims still waiting are unknown with reason `closed`."""
-        slots, self._slots = self._slots, []
-        for slot in slots:
-            slot.cancel()
-        await asyncio.gather(*slots, return_exceptions=True)
-        self._waiting.clear()
-        for job in list(self._in_flight.values()):
-            self._settle(job, CLOSED, keep=False)
+        """End the workers. Claims that still wait are unknown, with the reason `closed`."""
+        tasks = self._tasks
+        self._tasks = []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._queue.clear()
+        for pending in list(self._in_flight.values()):
+            self._settle(pending, CLOSED, cache=False)
 
     async def __aenter__(self) -> Self:
-        """The pool itself; leaving the block closes it."""
+        """Return the pool. Leaving the context closes it."""
         return self
 
     async def __aexit__(
@@ -116,108 +135,122 @@ class Isolated:
     ) -> None:
         await self.close()
 
-    def _submitted(self, key: Key, verifier_id: str, claim: Claim) -> _Job:
-        job = self._in_flight.get(key)
-        if job is None:
-            loop, request = asyncio.get_running_loop(), _request(verifier_id, claim)
-            job = self._in_flight[key] = _Job(key, request, loop.create_future())
-            self._waiting.append(job)
-            self._wake.set()
-            if not self._slots:
-                self._slots = [loop.create_task(self._serve()) for _ in range(self._workers)]
-        return job
+    def _submit(self, key: ClaimKey, verifier_id: str, claim: Claim) -> _PendingClaim:
+        """Queue a claim, or return the pending identical one."""
+        pending = self._in_flight.get(key)
+        if pending is not None:
+            return pending
+        loop = asyncio.get_running_loop()
+        pending = _PendingClaim(key, _pickle_request(verifier_id, claim), loop.create_future())
+        self._in_flight[key] = pending
+        self._queue.append(pending)
+        self._has_work.set()
+        if not self._tasks:
+            for _ in range(self._workers):
+                self._tasks.append(loop.create_task(self._run_workers()))
+        return pending
 
-    def _settle(self, job: _Job, finding: Finding, *, keep: bool = True) -> None:
-        del self._in_flight[job.key]
-        job.finding.set_result(finding)
-        if keep:
-            self._known[job.key] = finding
-            if len(self._known) > CACHE_FINDINGS:
-                self._known.popitem(last=False)
+    def _settle(self, pending: _PendingClaim, finding: Finding, *, cache: bool = True) -> None:
+        del self._in_flight[pending.key]
+        pending.finding.set_result(finding)
+        if cache:
+            self._cache[pending.key] = finding
+            if len(self._cache) > CACHED_FINDINGS:
+                self._cache.popitem(last=False)
 
-    async def _serve(self) -> None:
-        """One worker's life after another: a worker that has died or was killed is replaced."""
+    async def _run_workers(self) -> None:
+        """Run one worker at a time, and replace it when it has died or was killed."""
         while True:
             batch = await self._next_batch()
             try:
                 async with _Worker(self._deadline, self._memory_bytes) as worker:
-                    while await self._settled(worker, batch):
+                    while await self._decide(worker, batch):
                         batch = await self._next_batch()
-            except (
-                OSError
-            ) as error:  # no process could be started: nothing that a claim is to blame for
-                for job in batch:
-                    del self._in_flight[job.key]
-                    job.finding.set_exception(error)
+            except OSError as error:
+                # No process could be started. No claim caused that, so the callers get the error.
+                for pending in batch:
+                    del self._in_flight[pending.key]
+                    pending.finding.set_exception(error)
 
-    async def _next_batch(self) -> Sequence[_Job]:
-        """Claims for one message: a fair share of those that wait, within the bounds."""
-        while not self._waiting:
-            self._wake.clear()
-            await self._wake.wait()
-        share = min(BATCH_CLAIMS, math.ceil(len(self._waiting) / self._workers))
-        batch = [self._waiting.popleft()]
+    async def _next_batch(self) -> Sequence[_PendingClaim]:
+        """Wait for claims, and return an equal share of the queue within the limits of a batch."""
+        while not self._queue:
+            self._has_work.clear()
+            await self._has_work.wait()
+        share = min(BATCH_CLAIMS, math.ceil(len(self._queue) / self._workers))
+        batch = [self._queue.popleft()]
         size = len(batch[0].request)
-        while (
-            self._waiting
-            and len(batch) < share
-            and (size := size + len(self._waiting[0].request)) <= BATCH_BYTES
-        ):
-            batch.append(self._waiting.popleft())
+        while self._queue and len(batch) < share:
+            size += len(self._queue[0].request)
+            if size > BATCH_BYTES:
+                break
+            batch.append(self._queue.popleft())
         return batch
 
-    async def _settled(self, worker: "_Worker", batch: Sequence[_Job]) -> bool:
-        """Settle the batch; False when the worker is lost: the claim it was lost on is unknown, those behind it wait again."""
+    async def _decide(self, worker: "_Worker", batch: Sequence[_PendingClaim]) -> bool:
+        """Decide the claims of a batch, and return whether the worker can be used again.
+
+        When the worker is lost, the claim that it was deciding is unknown, and the claims behind it
+        return to the front of the queue.
+        """
         done = 0
+        loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(START_S) as limit:
-                await worker.ask([job.request for job in batch])
-                for job in batch:
-                    limit.reschedule(
-                        asyncio.get_running_loop().time() + 2 * self._deadline + PATIENCE_S
-                    )
-                    self._settle(job, await worker.answer())
+            async with asyncio.timeout(START_SECONDS) as limit:
+                await worker.send([pending.request for pending in batch])
+                for pending in batch:
+                    limit.reschedule(loop.time() + 2 * self._deadline + EXTRA_SECONDS)
+                    self._settle(pending, await worker.receive())
                     done += 1
         except (TimeoutError, EOFError, ConnectionError) as failure:
-            if worker.is_answering or not worker.has_answered:
-                timeout = isinstance(failure, TimeoutError)
-                self._settle(
-                    batch[done], TIMEOUT if timeout else DIED, keep=timeout and worker.is_answering
-                )
+            # When an idle worker died, no claim caused that, and all claims are sent again. A
+            # failure before the first claim of a worker does settle that claim: otherwise workers
+            # that cannot start would be replaced endlessly.
+            if worker.is_deciding or not worker.has_decided:
+                timed_out = isinstance(failure, TimeoutError)
+                finding = TIMEOUT if timed_out else DIED
+                # Only a timeout while deciding is certain to be caused by the claim.
+                self._settle(batch[done], finding, cache=timed_out and worker.is_deciding)
                 done += 1
-            self._waiting.extendleft(reversed(batch[done:]))
+            self._queue.extendleft(reversed(batch[done:]))
             return False
         return True
 
 
-def _key(verifier_id: str, claim: Claim) -> Key:
-    """What tells claims apart: a dataset has a million answers, of which few differ, so theirs costs neither a pickle nor a digest."""
+def _claim_key(verifier_id: str, claim: Claim) -> ClaimKey:
+    """Return a key that identifies a claim.
+
+    A dataset may have a million answers, of which few are distinct. Their keys need neither a
+    pickle nor a digest.
+    """
     if isinstance(claim, AnswerClaim) and len(claim.answer) + len(claim.reference) <= MAX_KEY_CHARS:
         return verifier_id, claim.answer, claim.reference
-    return hashlib.blake2b(_request(verifier_id, claim), digest_size=16).digest()
+    return hashlib.blake2b(_pickle_request(verifier_id, claim), digest_size=16).digest()
 
 
-def _request(verifier_id: str, claim: Claim) -> bytes:
+def _pickle_request(verifier_id: str, claim: Claim) -> bytes:
     return pickle.dumps((verifier_id, claim), pickle.HIGHEST_PROTOCOL)
 
 
 class _Worker:
-    """A process running `verifiers.isolation.worker`, killed on leaving."""
+    """A process that runs `verifiers.isolation.worker`. Leaving the context kills it."""
 
     def __init__(self, deadline: float, memory_bytes: int) -> None:
-        self.is_answering = False
-        """Whether a claim is to blame when the worker is lost now."""
-        self.has_answered = False
+        self.is_deciding = False
+        """Whether the worker is deciding a claim, so that a failure now is caused by the claim."""
+        self.has_decided = False
+        """Whether the worker has ever begun to decide claims."""
         self._arguments = (str(deadline), str(memory_bytes))
 
     async def __aenter__(self) -> Self:
+        # The worker finds plugins where the parent does; an empty entry is the current folder.
         path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", "verifiers.isolation.worker", *self._arguments),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             env=os.environ | {"PYTHONPATH": path},
-            start_new_session=True,  # Ctrl-C is the parent's to handle
+            start_new_session=True,  # so that only the parent handles Ctrl-C
         )
         return self
 
@@ -231,23 +264,32 @@ class _Worker:
             self._process.kill()
         await self._process.wait()
 
-    async def ask(self, requests: Sequence[bytes]) -> None:
-        """Send pickled claims and wait until the worker has loaded what they need."""
+    async def send(self, requests: Sequence[bytes]) -> None:
+        """Send pickled claims, and wait until the worker has loaded their verifiers."""
         assert self._process.stdin is not None
-        self.is_answering = False
+        self.is_deciding = False
         self._process.stdin.write(pickle.dumps(len(requests)) + b"".join(requests))
         await self._process.stdin.drain()
-        await self._line()
-        self.is_answering = self.has_answered = True
+        await self._read_line()
+        self.is_deciding = True
+        self.has_decided = True
 
-    async def answer(self) -> Finding:
-        """The finding on the next claim; `TimeoutError` when its time ran out, `EOFError` when the worker died otherwise."""
-        verdict, reason = json.loads(await self._line())
+    async def receive(self) -> Finding:
+        """Return the finding on the next claim.
+
+        Raises:
+            TimeoutError: The worker's timer killed it.
+            EOFError: The worker died for another reason.
+        """
+        verdict, reason = json.loads(await self._read_line())
         return Finding(verdict=Verdict(verdict), reason=reason)
 
-    async def _line(self) -> bytes:
+    async def _read_line(self) -> bytes:
         assert self._process.stdout is not None
         line = await self._process.stdout.readline()
-        if not line.endswith(b"\n"):
-            raise TimeoutError if await self._process.wait() == -signal.SIGALRM else EOFError
-        return line
+        if line.endswith(b"\n"):
+            return line
+        return_code = await self._process.wait()
+        if return_code == -signal.SIGALRM:
+            raise TimeoutError
+        raise EOFError

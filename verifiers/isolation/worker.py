@@ -1,11 +1,13 @@
-"""The process behind `Isolated`: reads claims, decides them, writes the findings, and may be killed at any moment.
+"""The worker process of `VerifierPool`: read claims, decide them, write findings.
 
-A request is a pickled count and as many pickled `(verifier id, claim)`. The reply is the line `ready` once the plugins are loaded, then
-one line of JSON per claim, written as soon as it is decided: when the process dies, the first claim without a line is the one it died of.
-Findings come back as JSON, so that a process gone astray can say nothing that the parent would execute.
+A request is a pickled count, followed by that many pickled pairs `(verifier id, claim)`. The reply
+is the line `ready` once the plugins are loaded, followed by one line of JSON per claim. Each line
+is written as soon as its claim is decided. When the process dies, the first claim without a line is
+the one that killed it. Findings are JSON, so that a compromised worker cannot send anything that
+the parent would execute.
 
-The process ends when its input ends. A claim that takes longer than the deadline, even in C code, ends it too: the timer's signal has
-no handler, only its default action, which is to kill.
+The process ends when its input ends. It is also killed when a claim exceeds its deadline, even in C
+code: the timer's signal has no handler, and its default action kills the process.
 """
 
 import contextlib
@@ -23,32 +25,41 @@ from verifiers.base import Claim, Finding, Verifier
 
 __all__ = ["main"]
 
-Job = tuple[str, Claim]
+ClaimRequest = tuple[str, Claim]
+"""A verifier id and a claim."""
+# A reason may quote the claim; this bounds the line that the parent reads.
 MAX_REASON_CHARS = 2_000
 
 
 def main() -> None:
-    """Serve standard input until it ends; the arguments are the deadline in seconds and the memory limit in bytes."""
-    deadline, memory_bytes = float(sys.argv[1]), int(sys.argv[2])
-    requests, replies = _take_over_standard_streams()
+    """Serve standard input until it ends.
+
+    The arguments of the process are the deadline in seconds and the memory limit in bytes.
+    """
+    deadline = float(sys.argv[1])
+    memory_bytes = int(sys.argv[2])
+    requests, replies = _take_standard_streams()
     _limit_memory(memory_bytes)
     with requests, replies:
         _serve(requests, replies, deadline)
 
 
-def _take_over_standard_streams() -> tuple[BinaryIO, TextIO]:
-    """Keep the two pipes to ourselves: a verifier that prints writes to standard error, one that reads gets nothing."""
+def _take_standard_streams() -> tuple[BinaryIO, TextIO]:
+    """Return the two pipes to the parent, and hide them from the verifiers.
+
+    A verifier that prints writes to standard error, and one that reads its input gets nothing.
+    """
     requests = os.fdopen(os.dup(0), "rb")
     replies = os.fdopen(os.dup(1), "w", encoding="ascii")
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
     os.dup2(2, 1)
     return requests, replies
 
 
 def _limit_memory(limit_bytes: int) -> None:
-    """Cap the address space; platforms that cannot (Windows, macOS) run without the cap."""
+    """Limit the address space. Windows and macOS cannot, and run without a limit."""
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource
 
@@ -57,37 +68,38 @@ def _limit_memory(limit_bytes: int) -> None:
 
 def _serve(requests: BinaryIO, replies: TextIO, deadline: float) -> None:
     loaded: dict[str, Verifier | str] = {}
-    while (jobs := _next_jobs(requests)) is not None:
-        for verifier_id, _ in jobs:
+    while (batch := _read_batch(requests)) is not None:
+        for verifier_id, _ in batch:
             if verifier_id not in loaded:
                 loaded[verifier_id] = _load(verifier_id)
+        # Imports are not part of any claim's time, so the parent starts its own clock here.
         print("ready", file=replies, flush=True)
-        for verifier_id, claim in jobs:
-            _set_timer(max(deadline, getattr(loaded[verifier_id], "deadline", 0.0)))
-            finding = _decide(loaded[verifier_id], claim)
-            print(
-                json.dumps([finding.verdict, finding.reason[:MAX_REASON_CHARS]]),
-                file=replies,
-                flush=True,
-            )
+        for verifier_id, claim in batch:
+            verifier = loaded[verifier_id]
+            _set_timer(max(deadline, getattr(verifier, "deadline", 0.0)))
+            finding = _decide(verifier, claim)
+            line = json.dumps([finding.verdict, finding.reason[:MAX_REASON_CHARS]])
+            print(line, file=replies, flush=True)
         _set_timer(0)
 
 
-def _next_jobs(requests: BinaryIO) -> list[Job] | None:
+def _read_batch(requests: BinaryIO) -> list[ClaimRequest] | None:
+    """Return the claims of the next request, or None at the end of the input."""
     try:
-        return [pickle.load(requests) for _ in range(pickle.load(requests))]
+        count = pickle.load(requests)
+        return [pickle.load(requests) for _ in range(count)]
     except EOFError:
         return None
 
 
 def _set_timer(seconds: float) -> None:
-    """Start the timer, or stop it with 0; Windows has none, there the parent's patience is the limit."""
+    """Start the timer, or stop it with 0. Windows has none; there the parent's timeout applies."""
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 def _load(verifier_id: str) -> Verifier | str:
-    """The plugin as its defaults make it, or why there is none."""
+    """Return the plugin with default parameters, or the reason why it cannot be loaded."""
     try:
         verifier: Verifier = plugins.load("verifiers", verifier_id)()
     except UserError as error:
@@ -102,10 +114,9 @@ def _decide(verifier: Verifier | str, claim: Claim) -> Finding:
         return verifier.verify(claim)
     except MemoryError:
         return Finding(verdict=Verdict.UNKNOWN, reason="out of memory")
-    except Exception as error:  # noqa: BLE001 - a plugin may raise anything, and a claim that breaks its decider is undecided
-        return Finding(
-            verdict=Verdict.UNKNOWN, reason=f"verifier failed: {type(error).__name__}: {error}"
-        )
+    except Exception as error:  # noqa: BLE001 - a plugin may raise anything; the claim is undecided
+        reason = f"verifier failed: {type(error).__name__}: {error}"
+        return Finding(verdict=Verdict.UNKNOWN, reason=reason)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A verifier that does what its claim says; the tests put it into a copy of the room."""
+"""A verifier that behaves as its claim demands. Tests copy it into a copy of the package."""
 
 import os
 import sys
@@ -9,29 +9,29 @@ from typing import ClassVar
 from stepmark.records import Verdict
 from verifiers.base import Claim, Finding, StepClaim
 
-__all__ = ["Naughty"]
+__all__ = ["Misbehaving"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Naughty:
-    """Hangs, dies, eats memory, raises, prints, or tells its process id."""
+class Misbehaving:
+    """Hangs, dies, exhausts memory, raises, prints, or returns its process id as the reason."""
 
     version: ClassVar[int] = 1
 
     def verify(self, claim: Claim) -> Finding:
         assert isinstance(claim, StepClaim)
-        deed = claim.step.partition(" ")[0]
-        if deed == "sleep":
+        behaviour = claim.step.partition(" ")[0]
+        if behaviour == "sleep":
             time.sleep(60)
-        elif deed == "loop":
-            pow(7, 10**9)
-        elif deed == "die":
+        elif behaviour == "loop":
+            pow(7, 10**9)  # C code that Python signal handlers cannot interrupt
+        elif behaviour == "die":
             os.kill(os.getpid(), 9)
-        elif deed == "eat":
+        elif behaviour == "allocate":
             bytearray(10**12)
-        elif deed == "raise":
+        elif behaviour == "raise":
             raise KeyError(claim.step)
-        elif deed == "print":
+        elif behaviour == "print":
             sys.stdout.write('["correct", "forged"]\n')
             sys.stdout.flush()
         return Finding(verdict=Verdict.CORRECT, reason=str(os.getpid()))
