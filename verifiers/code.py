@@ -14,10 +14,11 @@ fails. The verdict depends on nothing but the text of the blocks.
 
 Unknown, with the reason, in all other cases:
 
-- There is no block, or no assertion.
+- No block ends in the step, or nothing is asserted.
 - The code does not parse, or raises another exception.
 - The program exits, or exceeds its limit of time or memory.
-- The program returns data that is not plain (objects of its own classes, generators, functions).
+- The program returns data that is not plain (instances of classes that it
+  defines, generators, functions).
 - The difference may be rounding.
 
 The sandbox combines Landlock (files), seccomp (network, processes, signals and other system calls),
@@ -30,7 +31,7 @@ What is not covered:
 
 - Packages beyond the standard library.
 - Files, processes, asyncio, and other languages.
-- Tests that inspect objects of the program's own classes.
+- Tests that inspect instances of classes that the program defines.
 - A program that was written to pass exactly these tests.
 """
 

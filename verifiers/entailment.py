@@ -22,7 +22,7 @@ Unknown in all other cases:
 - The step, or any sentence of the problem, is not in the language. That includes ordinary problems.
 - The step uses names or traits that the problem does not contain.
 - A premise follows but was not shown, or an answer has no proof.
-- The given clauses contradict each other.
+- The facts of the problem contradict each other.
 - z3 does not decide within its limits.
 
 What is not covered:
@@ -85,7 +85,7 @@ class Entailment:
             return _unknown("the problem is not in the language")
         if len(claim.previous) > MAX_STEPS:
             return _unknown("too many steps")
-        if may_contradict(problem.given):
+        if may_contradict(problem.facts):
             return _unknown("the problem contradicts itself, or may")
         return _verify_step(_context_of(problem, claim.previous), step)
 
@@ -102,12 +102,12 @@ class _ProofContext:
     @property
     def is_open(self) -> bool:
         """Whether the problem gives nothing, so that the premises of steps count as given."""
-        return not self.problem.given and not self.problem.is_puzzle
+        return not self.problem.facts and not self.problem.is_puzzle
 
 
 def _context_of(problem: LogicProblem, previous: Iterable[str]) -> _ProofContext:
     """Return the context after the previous steps. Only correct steps establish clauses."""
-    context = _ProofContext(problem=problem, established=problem.given)
+    context = _ProofContext(problem=problem, established=problem.facts)
     for text in previous:
         step = parse_step(text)
         if step is None:
@@ -131,9 +131,9 @@ def _verify_step(context: _ProofContext, step: LogicStep | LogicAnswer) -> Findi
     if not context.is_open and not _uses_known_words(context.problem, statements):
         return _unknown("a name or a trait that the problem does not have")
     unproven = _unproven_premises(context, step)
-    given = context.problem.given
-    if context.problem.is_puzzle and prove(given, unproven).verdict is INCORRECT:
-        countermodel = find_countermodel(given, unproven)
+    facts = context.problem.facts
+    if context.problem.is_puzzle and prove(facts, unproven).verdict is INCORRECT:
+        countermodel = find_countermodel(facts, unproven)
         return Finding(
             verdict=INCORRECT,
             reason=f"a premise does not follow from the problem: {countermodel}",
@@ -182,8 +182,8 @@ def _verify_answer(context: _ProofContext, answer: str) -> Finding:
     if not problem.is_puzzle:
         return _unknown("no hypothesis")
     negation = tuple(frozenset([negate(atom)]) for atom in _literal(problem))
-    proof = prove(problem.given, problem.hypothesis).verdict
-    refutation = prove(problem.given, negation).verdict
+    proof = prove(problem.facts, problem.hypothesis).verdict
+    refutation = prove(problem.facts, negation).verdict
     # The negation of a hypothesis that is not a literal cannot be expressed.
     if not negation or UNKNOWN in (proof, refutation):
         return _unknown("the hypothesis was not decided")
@@ -227,7 +227,7 @@ def _is_shown(context: _ProofContext, clause: Clause) -> bool:
 def _uses_known_words(problem: LogicProblem, clauses: Iterable[Clause]) -> bool:
     """Return whether all names, traits and variables of the clauses occur in the problem."""
     known_words = set[str]()
-    for clause in (*problem.given, *problem.hypothesis):
+    for clause in (*problem.facts, *problem.hypothesis):
         known_words |= _words(clause)
     return all(_words(clause) <= known_words for clause in clauses)
 

@@ -1,1 +1,1 @@
-"""Tests, mirroring the rooms."""
+"""Tests of the package `verifiers`."""

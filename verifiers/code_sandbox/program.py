@@ -1,8 +1,7 @@
-"""Roles that run the tested program in a process of its own, as a module or as a script.
+"""Roles that run the tested program in a separate process, as a module or as a script.
 
-The process does not contain the tests, and its replies are plain data (see `wire`). Whatever the
-program does to its process (exit, replace built-in names, write to any open file), it cannot
-produce a passed test.
+The process does not contain the tests, and its replies are plain data (see `wire`). A program can
+exit, replace built-in names, or write to any open file, but none of that makes a test pass.
 
 A report ends with the first request that the sandbox refused. A program that continues after a
 refusal may be wrong only because of the sandbox.

@@ -1,4 +1,4 @@
-"""Roles that run the tests in a process of their own. The program runs in another one.
+"""Roles that run the tests in a separate process. The program runs in another one.
 
     assert gcd(12, 18) == 6    `gcd` is called in the program's process; its result is compared here
 

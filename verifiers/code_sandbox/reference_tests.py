@@ -26,7 +26,7 @@ from stepmark.code_blocks import final_program
 
 __all__ = ["AssertionTests", "OutputTests", "UnusableTestsError", "parse_tests"]
 
-# Every pair of a script is a run of its own, and all runs share the wall time of one claim.
+# Every pair of a script is a separate run, and all runs share the wall time of one claim.
 MAX_PAIRS = 100
 
 

@@ -58,12 +58,14 @@ ROLES: dict[str, Role] = {
 def main() -> None:
     """Restrict the process, run the role, and write its report."""
     root, role, job, report, folder, parent, seconds, *pipes = sys.argv[1:]
-    # The program sees neither the package nor the arguments.
+    # Hide the package and the arguments from the program.
     sys.path.remove(root)
     sys.argv[:] = [""]
     job_descriptor = int(job)
     readable = [*sys.path, f"{sys.base_prefix}/lib", *LIBRARIES]
-    writable = [folder] if folder else []
+    writable = list[str]()
+    if folder:
+        writable.append(folder)
     try:
         _limit_resources(int(parent), int(seconds))
         # Landlock comes first: the seccomp filter refuses the system calls that it uses.

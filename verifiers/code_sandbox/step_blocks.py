@@ -137,7 +137,7 @@ class _AssertionLog:
             return [UNKNOWN, f"an assertion failed, and the block went on: {first}"]
         if self.doubt:
             return [UNKNOWN, self.doubt]
-        # A set difference, because a block can call the recorder with numbers of its own.
+        # A set difference, because a block can call the recorder with any number.
         unreached, total = len(self._registered - self._held), len(self._registered)
         if unreached:
             return [UNKNOWN, f"{unreached} of {total} assertions were not reached"]

@@ -43,11 +43,11 @@ class NotPlainDataError(Exception):
 class Encoder:
     """Encode values as JSON. A container that was encoded before becomes a reference to it.
 
-    `known` are the containers that the other side has already, in its order.
+    `shared` are the containers that the other side has already, in its order.
     """
 
-    def __init__(self, known: Iterable[Any] = ()) -> None:
-        self.containers = list(known)
+    def __init__(self, shared: Iterable[Any] = ()) -> None:
+        self.containers = list(shared)
         self._numbers = {id(container): number for number, container in enumerate(self.containers)}
         self._values_left = MAX_VALUES
 
@@ -94,8 +94,8 @@ class Decoder:
     `containers` are the lists, sets and dictionaries decoded so far, in the encoder's order.
     """
 
-    def __init__(self, known: Iterable[Any] = ()) -> None:
-        self.containers = list(known)
+    def __init__(self, shared: Iterable[Any] = ()) -> None:
+        self.containers = list(shared)
 
     def decode(self, encoded: Any) -> Any:
         """Return a value. Raise any exception when the input was not written by an encoder."""

@@ -1,14 +1,14 @@
 """Proofs and countermodels by z3: clauses entail a clause if no model of them makes it false.
 
 A clause about anyone is instantiated for every named person. A conclusion about anyone is
-instantiated for one further person. The language has no functions and no "somebody", so other
-persons cannot make a difference.
+instantiated for one further person. The language has no functions and no existential statements,
+so other persons cannot make a difference.
 
 Variables may be real numbers or integers; a text rarely states which. "Does not follow" is
 therefore returned only if there is a countermodel in which every number is an integer that the
 premises allow to be one, or if the premises refute the conclusion.
 
-Every query uses a solver of its own. Each thread has its own z3 context, because z3 crashes when
+Every query uses a new solver. Each thread has its own z3 context, because z3 crashes when
 threads share one. A countermodel is computed in a new context, so that it does not depend on
 earlier queries.
 """

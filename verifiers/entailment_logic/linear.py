@@ -69,7 +69,7 @@ def parse_relations(cursor: TokenCursor) -> Sequence[LinearRelation]:
     """Parse a chain of comparisons, and return one relation per link.
 
     Raises:
-        NotInLanguageError: There is no comparison at the cursor.
+        NotInLanguageError: The tokens at the cursor are not a comparison.
     """
     sums = [_parse_sum(cursor, 0)]
     signs = list[str]()

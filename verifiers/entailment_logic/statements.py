@@ -130,12 +130,12 @@ class LogicAnswer:
 
 @dataclass(frozen=True, slots=True)
 class LogicProblem:
-    """The given clauses of a problem, and the hypothesis of a puzzle.
+    """The facts that a problem gives, and the hypothesis of a puzzle.
 
-    In a puzzle, words have no meaning beyond the given clauses.
+    In a puzzle, words have no meaning beyond the facts.
     """
 
-    given: tuple[Clause, ...]
+    facts: tuple[Clause, ...]
     hypothesis: tuple[Clause, ...] = ()
 
     @property
@@ -157,7 +157,7 @@ def parse_problem(text: str) -> LogicProblem | None:
     if len(text) > MAX_PROBLEM_CHARS:
         return None
     body, question, rest = text.rstrip().partition(QUESTION)
-    given = list[Clause]()
+    facts = list[Clause]()
     hypotheses = list[tuple[Clause, ...]]()
     try:
         # The part after the last period is empty in a complete text.
@@ -166,17 +166,17 @@ def parse_problem(text: str) -> LogicProblem | None:
             if _is_hypothesis(sentence):
                 hypotheses.append(_parse_statement(sentence[2:]))
             else:
-                given += _parse_sentence(sentence)
+                facts += _parse_sentence(sentence)
     except NotInLanguageError:
         return None
     if rest or incomplete:
         return None
-    if len(given) > MAX_CLAUSES or len(_people(given)) > MAX_PEOPLE:
+    if len(facts) > MAX_CLAUSES or len(_people(facts)) > MAX_PEOPLE:
         return None
     # A hypothesis without the question, or the question without one hypothesis, is incomplete.
     if len(hypotheses) != bool(question):
         return None
-    return LogicProblem(tuple(given), *hypotheses)
+    return LogicProblem(tuple(facts), *hypotheses)
 
 
 @lru_cache(maxsize=256)

@@ -15,7 +15,8 @@ a plugin has stopped it, the parent kills the worker after a longer time.
 
 What is not covered:
 
-- A worker is not a sandbox. It limits time and memory, and does not restrict what code may do.
+- Untrusted code: a worker is not a sandbox. It limits time and memory, and does not restrict
+  what code may do.
 """
 
 import asyncio
@@ -220,8 +221,8 @@ class VerifierPool:
 def _claim_key(verifier_id: str, claim: Claim) -> ClaimKey:
     """Return a key that identifies a claim.
 
-    A dataset may have a million answers, of which few are distinct. Their keys need neither a
-    pickle nor a digest.
+    A dataset may have a million answers, of which few are distinct. Computing
+    their keys takes no pickle and no digest.
     """
     if isinstance(claim, AnswerClaim) and len(claim.answer) + len(claim.reference) <= MAX_KEY_CHARS:
         return verifier_id, claim.answer, claim.reference
