@@ -16,7 +16,7 @@ from annotators.methods.formal import Formal
 from annotators.running import run
 from engines.base import Prompt
 from stepmark.records import NO_ERROR, Annotation, Problem, Sampling, Trace, Verdict
-from verifiers.isolation.pool import Isolated
+from verifiers.isolation.pool import VerifierPool
 
 __all__ = ["main"]
 
@@ -54,7 +54,7 @@ async def measure(path: Path) -> Sequence[Row]:
     """Check every solution of a file shaped as ProcessBench's, in worker processes as a run does."""
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     gate = asyncio.Semaphore(IN_FLIGHT)
-    async with Isolated(workers=WORKERS) as isolated:
+    async with VerifierPool(workers=WORKERS) as isolated:
         services = _services(isolated)
 
         async def checked(row: Mapping[str, Any]) -> Row:
@@ -87,7 +87,7 @@ async def _annotated(row: Mapping[str, Any], services: RunServices) -> Annotatio
     return await run(Formal(), "formal", "", problem, trace, context)
 
 
-def _services(isolated: Isolated) -> RunServices:
+def _services(isolated: VerifierPool) -> RunServices:
     """Verifiers, and nothing else that a method could ask for."""
 
     async def grade(text: str, finish_reason: str, reference: str | None) -> Grade:

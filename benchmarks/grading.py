@@ -16,7 +16,7 @@ from annotators.concurrency import gather_or_cancel
 from pipelines.run.grading import grade
 from problems.sources.word_problems import WordProblems
 from stepmark.records import Problem
-from verifiers.isolation.pool import Isolated
+from verifiers.isolation.pool import VerifierPool
 
 __all__ = ["main"]
 
@@ -116,13 +116,13 @@ def _line(rollouts: int, one: Pass) -> str:
 async def _graded(written: Sequence[Written]) -> Pass:
     lanes = [written[start::IN_FLIGHT] for start in range(IN_FLIGHT)]
     started, busy = time.perf_counter(), time.process_time()
-    async with Isolated() as workers:
+    async with VerifierPool() as workers:
         counts = await gather_or_cancel(_lane(workers, lane) for lane in lanes)
         seconds, core_seconds = time.perf_counter() - started, time.process_time() - busy
     return Pass(seconds=seconds, core_seconds=core_seconds, outcomes=sum(counts, Counter[str]()))
 
 
-async def _lane(workers: Isolated, lane: Sequence[Written]) -> Counter[str]:
+async def _lane(workers: VerifierPool, lane: Sequence[Written]) -> Counter[str]:
     outcomes = Counter[str]()
     for one in lane:
         graded = await grade(workers, one.text, one.finish_reason, one.reference)

@@ -65,7 +65,7 @@ def split(text: str, how: str) -> tuple[str, ...]:
     return tuple(_pieces(text, _cutter(how)(text)))
 
 
-def joinable(steps: Sequence[str]) -> tuple[tuple[str, ...], str]:
+def append_separator(steps: Sequence[str]) -> tuple[tuple[str, ...], str]:
     """Append a separator to listed steps so that they can be joined to a text.
 
     If no step but the last ends in a line break, the steps are paragraphs: the separator is a blank
@@ -83,7 +83,7 @@ def joinable(steps: Sequence[str]) -> tuple[tuple[str, ...], str]:
     return (*(step + separator for step in before), last), separator
 
 
-def listed(steps: Sequence[str], separator: str) -> list[str]:
+def remove_separator(steps: Sequence[str], separator: str) -> list[str]:
     """Remove the separator that `joinable` appended to all steps but the last."""
     return [*(step.removesuffix(separator) for step in steps[:-1]), *steps[-1:]]
 

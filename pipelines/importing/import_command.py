@@ -21,7 +21,7 @@ from stepmark.identity import content_digest, digest
 from stepmark.records import Annotation, Problem, Rejected, Trace
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import PROBLEMS, REJECTED, TRACES, Table, annotations
-from verifiers.isolation.pool import Isolated
+from verifiers.isolation.pool import VerifierPool
 
 __all__ = ["import_dataset"]
 
@@ -70,7 +70,7 @@ async def import_dataset(
         raise InputError(_no_solution(paths, rejected))
     dataset = Dataset(uri)
     dataset.check_writable()
-    with dataset.alone():
+    with dataset.writer_lock():
         _check_origin(dataset, fingerprint)
         return await _write_dataset(dataset, imported, rejected, fingerprint)
 
@@ -87,7 +87,7 @@ def _check_origin(dataset: Dataset, fingerprint: str) -> None:
     """Raise `ConfigError` if the dataset has other traces: rows of two origins never mix."""
     for shard in dataset.shards(TRACES):
         footer = dataset.footer(TRACES, shard)
-        if footer is None or footer.fingerprint != fingerprint:
+        if footer is None or footer.part_key != fingerprint:
             raise ConfigError(f"{dataset.uri} holds other traces already: import into a new folder")
 
 
@@ -110,7 +110,7 @@ async def _write_dataset(
     for table in tables:
         dataset.keep(table, part_keys)
     dataset.write_part(REJECTED, 0, rejected, fingerprint)
-    async with Isolated() as workers:
+    async with VerifierPool() as workers:
         for shard, solutions in enumerate(shards):
             await _write_shard(dataset, shard, solutions, fingerprint, workers)
     counts = {
@@ -143,7 +143,7 @@ async def _write_shard(
     shard: int,
     solutions: Sequence[Imported],
     fingerprint: str,
-    workers: Isolated,
+    workers: VerifierPool,
 ) -> None:
     traces = await asyncio.gather(*(_graded_trace(workers, item) for item in solutions))
     problems = dict[str, Problem]()
@@ -161,7 +161,7 @@ async def _write_shard(
     dataset.write_part(TRACES, shard, traces, fingerprint)
 
 
-async def _graded_trace(workers: Isolated, item: Imported) -> Trace:
+async def _graded_trace(workers: VerifierPool, item: Imported) -> Trace:
     """Return the trace, graded if its row has no outcome."""
     trace = item.trace
     if trace.outcome_reason != NOT_GRADED:

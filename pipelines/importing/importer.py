@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from problems.solution_formats.base import HUMAN, SolutionFormat, ImportedSolution
+from problems.solution_formats.base import HUMAN, ImportedSolution, SolutionFormat
 from problems.tabular.columns import UnusableError, with_columns
 from problems.tabular.plain_columns import PlainColumns
 from problems.tabular.problem_formats import problem_format_of

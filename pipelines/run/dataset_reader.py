@@ -34,7 +34,7 @@ class DatasetReader:
                 f"{self.dataset.uri}/{table.folder} has no complete part {shard}: "
                 "run again to make it"
             )
-        return footer.fingerprint
+        return footer.part_key
 
     def trace_tables(self) -> Sequence[Table[Any]]:
         """Return the table of sampled traces, followed by those of discovered traces."""

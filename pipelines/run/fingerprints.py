@@ -89,7 +89,7 @@ class Fingerprints:
         """
         fingerprints = list[str]()
         for item in self.plan.filters:
-            content = item.content() if isinstance(item, HasExternalInput) else ""
+            content = item.digest() if isinstance(item, HasExternalInput) else ""
             fingerprints.append(fingerprint(item, content))
         return fingerprints
 

@@ -120,7 +120,7 @@ def _has_imported_traces(dataset: Dataset) -> bool:
 async def _run_stages(job: Job, *, makes_traces: bool) -> Sequence[Mapping[str, str]]:
     """Run all stages, publish the summary as a Prefect artifact and return its rows."""
     try:
-        with job.dataset.alone(), progress_bar(job.meter), infrequent_gc():
+        with job.dataset.writer_lock(), progress_bar(job.meter), infrequent_gc():
             # Removes unfinished files of killed runs, which is safe only while the lock is held.
             await asyncio.to_thread(job.dataset.sweep)
             shards = await _prepare_shards(job, makes_traces=makes_traces)
@@ -172,7 +172,7 @@ def _existing_traces(dataset: Dataset) -> dict[int, str]:
                 f"{dataset.uri}/traces/part-{shard:05d}.parquet is damaged, or of another version: "
                 "import or run again"
             )
-        part_keys[shard] = footer.fingerprint
+        part_keys[shard] = footer.part_key
     return part_keys
 
 

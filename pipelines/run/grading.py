@@ -13,7 +13,7 @@ from annotators.context import Grade
 from stepmark import code_blocks, final_answers
 from stepmark.records import Verdict
 from verifiers.base import AnswerClaim, Finding, ReferenceClaim
-from verifiers.isolation.pool import Isolated
+from verifiers.isolation.pool import VerifierPool
 
 __all__ = ["ANSWER_EXTRACTORS", "DEFAULT_GRADER", "grade", "grade_answer", "why_ungradable"]
 
@@ -41,7 +41,7 @@ DIFFERENT_INTEGERS = Finding(verdict=Verdict.INCORRECT, reason="different number
 
 
 async def grade(
-    workers: Isolated,
+    workers: VerifierPool,
     text: str,
     finish_reason: str,
     reference: str | None,
@@ -69,7 +69,7 @@ async def grade(
 
 
 async def grade_answer(
-    workers: Isolated,
+    workers: VerifierPool,
     answer: str | None,
     reference: str | None,
     *,
@@ -87,7 +87,7 @@ async def grade_answer(
     return Grade(final_answer=answer, outcome=finding.verdict, reason=finding.reason)
 
 
-async def why_ungradable(workers: Isolated, reference: str, *, grader: str = DEFAULT_GRADER) -> str:
+async def why_ungradable(workers: VerifierPool, reference: str, *, grader: str = DEFAULT_GRADER) -> str:
     """Return why no solution could be graded against a reference, or "" if one could.
 
     Comparing the reference with itself would prove nothing, since equal texts are always equal. The

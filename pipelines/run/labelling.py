@@ -56,7 +56,7 @@ class Labelling:
             for shard in traces_keys:
                 footer = self.run.dataset.footer(annotations(self.run.plan.gold), shard)
                 if footer is not None:
-                    gold_keys[shard] = footer.fingerprint
+                    gold_keys[shard] = footer.part_key
         return self.run.fingerprints.labels_part_keys(traces_keys, gold_keys)
 
     def _write_shard(self, shard: int, labeler: Labeler) -> None:

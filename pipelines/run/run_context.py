@@ -13,7 +13,7 @@ from pipelines.run.meter import Meter
 from pipelines.run.plan import AnnotatorSpec, Plan
 from pipelines.run.token_budget import TokenBudget
 from storage.dataset.dataset import Dataset
-from verifiers.isolation.pool import Isolated
+from verifiers.isolation.pool import VerifierPool
 
 __all__ = ["RunContext"]
 
@@ -25,7 +25,7 @@ class RunContext:
     plan: Plan
     dataset: Dataset
     meter: Meter
-    workers: Isolated = field(default_factory=Isolated)
+    workers: VerifierPool = field(default_factory=VerifierPool)
     """Grade answers and run verifiers, in processes that can be killed."""
 
     @cached_property

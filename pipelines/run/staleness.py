@@ -58,7 +58,7 @@ def _drops_engine_output(run: RunContext, traces_keys: Mapping[int, str]) -> boo
     for table, part_keys in _current_part_keys(run, traces_keys):
         if table is LABELS:
             continue  # labels need no engine
-        for shard in run.dataset.strays(table, part_keys):
+        for shard in run.dataset.stale_shards(table, part_keys):
             if run.dataset.footer(table, shard) is not None:
                 return True
     return False
@@ -92,4 +92,4 @@ def _annotations_key(run: RunContext, method: str, shard: int, traces_key: str) 
         return run.fingerprints.annotations_part_key(run.plan.annotators[method], traces_key)
     # A method that the run file does not name stays as long as the traces that it annotated.
     footer = run.dataset.footer(annotations(method), shard)
-    return footer.fingerprint if footer is not None else ""
+    return footer.part_key if footer is not None else ""

@@ -8,7 +8,7 @@ from pipelines.run.meter import Meter
 from stepmark.plugins import available
 from storage.dataset.dataset import Dataset
 from storage.queries.render import values
-from storage.queries.sql import Ask, asking
+from storage.queries.sql import RunQuery, query_session
 
 __all__ = ["summary_rows"]
 
@@ -63,7 +63,7 @@ Row = tuple[str, str]
 
 def summary_rows(dataset: Dataset, meter: Meter, prices: Prices) -> Sequence[Mapping[str, str]]:
     """Return the content of a dataset and the cost of this run, as rows of `what` and `count`."""
-    with asking(dataset) as ask:
+    with query_session(dataset) as ask:
         rows = [
             *_source_rows(ask),
             *_annotation_rows(ask),
@@ -74,7 +74,7 @@ def summary_rows(dataset: Dataset, meter: Meter, prices: Prices) -> Sequence[Map
     return [{"what": what, "count": count} for what, count in rows]
 
 
-def _source_rows(ask: Ask) -> Sequence[Row]:
+def _source_rows(ask: RunQuery) -> Sequence[Row]:
     """Return the rows about problems and traces."""
     rows = [("problems", str(_scalar(ask, "SELECT count(*) FROM problems")))]
     rejected = _scalar(ask, "SELECT count(*) FROM rejected")
@@ -92,7 +92,7 @@ def _source_rows(ask: Ask) -> Sequence[Row]:
     return rows
 
 
-def _annotation_rows(ask: Ask) -> Sequence[Row]:
+def _annotation_rows(ask: RunQuery) -> Sequence[Row]:
     """Return the rows about methods: their first errors, cost, discovered traces and agreement."""
     rows = list[Row]()
     for method, traces, decided, errors, failed, rollouts, tokens in _rows(ask, METHODS):
@@ -110,7 +110,7 @@ def _annotation_rows(ask: Ask) -> Sequence[Row]:
     return rows
 
 
-def _label_rows(ask: Ask) -> Sequence[Row]:
+def _label_rows(ask: RunQuery) -> Sequence[Row]:
     """Return the rows about labels and filters."""
     rows = list[Row]()
     traces, kept, errors = _rows(ask, LABELS)[0]
@@ -131,7 +131,7 @@ def _label_rows(ask: Ask) -> Sequence[Row]:
     return rows
 
 
-def _token_rows(ask: Ask, prices: Prices) -> Sequence[Row]:
+def _token_rows(ask: RunQuery, prices: Prices) -> Sequence[Row]:
     """Return the rows about all tokens of the dataset and their price."""
     prompt = 0
     generated = 0
@@ -157,9 +157,9 @@ def _this_run(meter: Meter) -> str:
     return text
 
 
-def _rows(ask: Ask, sql: str) -> Sequence[tuple[Any, ...]]:
+def _rows(ask: RunQuery, sql: str) -> Sequence[tuple[Any, ...]]:
     return list(values(ask(sql)))
 
 
-def _scalar(ask: Ask, sql: str) -> Any:
+def _scalar(ask: RunQuery, sql: str) -> Any:
     return _rows(ask, sql)[0][0]

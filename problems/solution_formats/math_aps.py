@@ -40,7 +40,7 @@ from problems.tabular.columns import (
 )
 from problems.tabular.readers import Row
 from stepmark.records import Problem, StepAnnotation, Verdict
-from stepmark.steps import joinable
+from stepmark.steps import append_separator
 
 __all__ = ["MathAps"]
 
@@ -128,7 +128,7 @@ def _solution(
     nodes = _path(leaf)
     texts = [node.text for node in nodes]
     if is_tree:
-        steps, separator = joinable(texts)
+        steps, separator = append_separator(texts)
     else:
         steps, separator = _with_gaps_at_end(texts), None
         metadata = {**metadata, "gaps": json.dumps([_leading_space(text) for text in texts])}

@@ -51,7 +51,7 @@ from problems.tabular.columns import (
 from problems.tabular.readers import Row
 from stepmark.final_answers import final_answer
 from stepmark.records import Problem, StepAnnotation, Verdict
-from stepmark.steps import joinable
+from stepmark.steps import append_separator
 
 __all__ = ["Prm800k"]
 
@@ -132,7 +132,7 @@ class Prm800k:
         else:
             column = STEPS
             trace = _chosen_path(rated_steps)
-        steps, separator = joinable(_checked_texts(trace))
+        steps, separator = append_separator(_checked_texts(trace))
         problem = _problem(row)
         pre_generated_answer = number_or_text_at(row.value, "question.pre_generated_answer")
         yield ImportedSolution(

@@ -41,7 +41,7 @@ from problems.tabular.columns import (
 )
 from problems.tabular.readers import Row
 from stepmark.records import StepAnnotation, Verdict
-from stepmark.steps import joinable
+from stepmark.steps import append_separator
 
 __all__ = ["PrmBench"]
 
@@ -82,7 +82,7 @@ class PrmBench:
 def _solution(row: Row, kind: str) -> ImportedSolution:
     question_column = f"{kind}_question"
     question = text_of(value_at(row.value, question_column), question_column)
-    steps, separator = joinable(texts_at(row.value, f"{kind}_process"))
+    steps, separator = append_separator(texts_at(row.value, f"{kind}_process"))
     wrong_steps: frozenset[int] = frozenset()
     if kind == MODIFIED:
         wrong_steps = _error_steps(row, len(steps))

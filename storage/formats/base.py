@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 import pyarrow as pa
 
 from stepmark.records import NO_ERROR, Label, Problem, Trace, Verdict, first_error_of
-from stepmark.steps import SEPARATOR, listed
+from stepmark.steps import SEPARATOR, remove_separator
 
 __all__ = [
     "Example",
@@ -99,7 +99,7 @@ def written_steps(trace: Trace) -> list[str]:
     separator = trace.metadata.get(SEPARATOR)
     if separator is None:
         return [step.strip() for step in trace.steps]
-    return listed(trace.steps, separator)
+    return remove_separator(trace.steps, separator)
 
 
 def supervised_steps(

@@ -17,7 +17,7 @@ from problems.sources.word_problems import WordProblems
 from stepmark.records import Problem, Sampling, Verdict
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import PROBLEMS, TRACES
-from verifiers.isolation.pool import Isolated
+from verifiers.isolation.pool import VerifierPool
 
 Respond = Callable[[Prompt, Sampling, int], str | Completion]
 
@@ -106,7 +106,7 @@ def judgement(problem: Problem, request: str) -> str:
     return "\n".join(reply)
 
 
-def job_in(folder: Path, workers: Isolated, model: Model, **changes: Any) -> Job:
+def job_in(folder: Path, workers: VerifierPool, model: Model, **changes: Any) -> Job:
     """Return a job whose engines are the model.
 
     Args:
@@ -140,7 +140,7 @@ async def run(job: Job) -> Job:
     return job
 
 
-async def run_in(folder: Path, workers: Isolated, model: Model, **changes: Any) -> Job:
+async def run_in(folder: Path, workers: VerifierPool, model: Model, **changes: Any) -> Job:
     """Run all stages in a folder; the arguments are those of `job_in`."""
     return await run(job_in(folder, workers, model, **changes))
 
@@ -159,7 +159,7 @@ async def label(job: Job) -> Job:
     for shard in job.dataset.shards(TRACES):
         footer = job.dataset.footer(TRACES, shard)
         assert footer is not None
-        traces_keys[shard] = footer.fingerprint
+        traces_keys[shard] = footer.part_key
     job.drop_stale(traces_keys)
     await _annotate(job, list(traces_keys), oracle=False)
     return job

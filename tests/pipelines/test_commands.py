@@ -135,7 +135,7 @@ SETTINGS = {
     "missing model": ('engine={use="pocket",model="/nope"}', "engines.pocket: /nope"),
     "dataset under a file": ("dataset=questions.jsonl/dataset", "cannot write"),
     "dataset in /proc": ("dataset=/proc/dataset", "cannot write /proc/dataset"),
-    "dataset nowhere": ("dataset=zz://x", "zz://x is no place for a dataset"),
+    "dataset nowhere": ("dataset=zz://x", "zz://x is not a location for a dataset"),
 }
 # Errors that are detected only after the flow has started.
 IN_THE_FLOW = {
@@ -180,7 +180,7 @@ COMMANDS = {
     ),
     "sql of a date beyond": (
         ["sql", "SELECT 'infinity'::TIMESTAMP AS t", "--dataset", "made"],
-        "column 't' holds what cannot be shown",
+        "column 't' has a value that cannot be shown",
     ),
     "sql on nothing": (["sql", "SELECT 1", "--dataset", "none"], "no dataset at none"),
     "score on nothing": (["score", "--dataset", "none"], "no dataset at none"),

@@ -12,14 +12,14 @@ from pipelines.run.grading import grade, grade_answer, why_ungradable
 from stepmark.records import Verdict
 from verifiers.answers import Answers
 from verifiers.base import AnswerClaim, Claim, Finding, ReferenceClaim
-from verifiers.isolation.pool import Isolated
+from verifiers.isolation.pool import VerifierPool
 
 C, I, U = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNKNOWN  # noqa: E741
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-class NoWorkers(Isolated):
+class NoWorkers(VerifierPool):
     """A pool that must not be used."""
 
     async def verify(self, verifier_id: str, claim: Claim) -> Finding:
@@ -30,8 +30,8 @@ NO_WORKERS = NoWorkers()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def workers() -> AsyncIterator[Isolated]:
-    async with Isolated(workers=1) as pool:
+async def workers() -> AsyncIterator[VerifierPool]:
+    async with VerifierPool(workers=1) as pool:
         yield pool
 
 
@@ -60,7 +60,7 @@ async def workers() -> AsyncIterator[Isolated]:
     ],
 )
 async def test_grade_of_a_solution(
-    workers: Isolated,
+    workers: VerifierPool,
     text: str,
     finish_reason: str,
     reference: str | None,
@@ -73,7 +73,7 @@ async def test_grade_of_a_solution(
     assert result.reason == reason or (outcome is C and result.reason)
 
 
-async def test_final_answer_is_graded_directly(workers: Isolated) -> None:
+async def test_final_answer_is_graded_directly(workers: VerifierPool) -> None:
     result = await grade_answer(workers, "4", "5")
     assert result == Grade(final_answer="4", outcome=I, reason="different numbers")
     assert (await grade_answer(workers, None, "5")).outcome is U
@@ -108,7 +108,7 @@ async def test_other_spellings_need_the_verifier(answer: str) -> None:
 @pytest.mark.parametrize(
     "reference", ["18", r"\frac{1}{2}", "x + 1", "(C)", "Friday", r"\{1, 2\}", "[0, 1)"]
 )
-async def test_plain_reference_is_gradable(workers: Isolated, reference: str) -> None:
+async def test_plain_reference_is_gradable(workers: VerifierPool, reference: str) -> None:
     assert await why_ungradable(workers, reference) == ""
 
 
@@ -130,6 +130,6 @@ async def test_plain_reference_is_gradable(workers: Isolated, reference: str) ->
     ],
 )
 async def test_ungradable_reference_has_a_reason(
-    workers: Isolated, reference: str, reason: str
+    workers: VerifierPool, reference: str, reason: str
 ) -> None:
     assert await why_ungradable(workers, reference) == reason

@@ -71,7 +71,7 @@ async def test_import_has_one_fingerprint(tmp_path: Path) -> None:
     for table in tables:
         footer = dataset.footer(table, 0)
         assert footer is not None
-        part_keys.add(footer.fingerprint)
+        part_keys.add(footer.part_key)
     assert len(part_keys) == 1
     assert set(column(human_labels(dataset), "fingerprint")) == part_keys
 

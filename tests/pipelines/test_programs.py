@@ -18,7 +18,7 @@ from storage.dataset.dataset import Dataset
 from storage.dataset.tables import PROBLEMS, REJECTED, TRACES, annotations
 from tests.pipelines.rows import by_trace_id, column
 from tests.pipelines.running import run_file
-from verifiers.isolation.pool import Isolated
+from verifiers.isolation.pool import VerifierPool
 
 # Prefect's threads keep their connections after the event loop of a flow has ended.
 pytestmark = pytest.mark.filterwarnings(
@@ -97,7 +97,7 @@ def _check_formal_annotations(dataset: Dataset) -> None:
 async def test_last_code_block_is_graded() -> None:
     text = "```python\ndef f(): return 1\n```\nBetter:\n```python\ndef f(): return 2\n```\n"
     reference = "assert f() == 2"
-    async with Isolated(workers=1, deadline=20.0) as workers:
+    async with VerifierPool(workers=1, deadline=20.0) as workers:
         result = await grade(workers, text, "stop", reference, grader="code")
         assert result == Grade(
             final_answer="def f(): return 2\n", outcome=Verdict.CORRECT, reason="tests passed: 1"

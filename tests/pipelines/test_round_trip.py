@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from pipelines.importing.import_command import import_dataset
 from stepmark import plugins
 from stepmark.errors import ConfigError
-from stepmark.steps import joinable, listed
+from stepmark.steps import append_separator, remove_separator
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import TRACES
 from storage.publishing.export import export
@@ -250,6 +250,6 @@ async def test_export_by_missing_method_fails(tmp_path: Path) -> None:
 @settings(deadline=None)
 @given(st.lists(st.text(st.sampled_from("ab \n\r\t"), min_size=1), min_size=1))
 def test_joined_steps_are_recovered(listed_steps: list[str]) -> None:
-    steps, separator = joinable(listed_steps)
-    assert listed(steps, separator) == listed_steps
+    steps, separator = append_separator(listed_steps)
+    assert remove_separator(steps, separator) == listed_steps
     assert len(steps) == len(listed_steps)

@@ -63,7 +63,7 @@ from tests.pipelines.simulated import (
     run_in,
     traces_part_keys,
 )
-from verifiers.isolation.pool import Isolated
+from verifiers.isolation.pool import VerifierPool
 
 C, I, U = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNKNOWN  # noqa: E741
 
@@ -74,8 +74,8 @@ SEVEN_PROBLEMS = RUN["problems"] | {"count": 7}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def workers() -> AsyncIterator[Isolated]:
-    async with Isolated(workers=1) as pool:
+async def workers() -> AsyncIterator[VerifierPool]:
+    async with VerifierPool(workers=1) as pool:
         yield pool
 
 
@@ -85,7 +85,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def first_run(tmp_path_factory: pytest.TempPathFactory, workers: Isolated) -> Path:
+async def first_run(tmp_path_factory: pytest.TempPathFactory, workers: VerifierPool) -> Path:
     folder = tmp_path_factory.mktemp("first") / "data"
     await run_in(folder, workers, Model())
     return folder
@@ -141,7 +141,7 @@ def part_keys_of(dataset: Dataset, table: Table[Any], shards: Sequence[int]) -> 
     for shard in shards:
         footer = dataset.footer(table, shard)
         if footer is not None:
-            part_keys[shard] = footer.fingerprint
+            part_keys[shard] = footer.part_key
     return part_keys
 
 
@@ -184,7 +184,7 @@ def question_rows(model: Model, count: int) -> list[dict[str, Any]]:
     return rows
 
 
-async def test_run_fills_every_table(done: Path, workers: Isolated) -> None:
+async def test_run_fills_every_table(done: Path, workers: VerifierPool) -> None:
     dataset = job_in(done, workers, Model()).dataset
     counts = [dataset.count(table) for table in (PROBLEMS, TRACES, LABELS)]
     assert counts == [4, 16, 16]
@@ -200,7 +200,7 @@ async def test_run_fills_every_table(done: Path, workers: Isolated) -> None:
     check_never_mixed(dataset)
 
 
-async def test_annotations_and_labels_are_correct(done: Path, workers: Isolated) -> None:
+async def test_annotations_and_labels_are_correct(done: Path, workers: VerifierPool) -> None:
     job = job_in(done, workers, Model())
     truth = annotations_by(job, "oracle")
     traces = by_trace_id(job.dataset.read(TRACES))
@@ -221,7 +221,7 @@ async def test_annotations_and_labels_are_correct(done: Path, workers: Isolated)
     assert {row.first_error == NO_ERROR for row in kept} == {True, False}
 
 
-async def test_ids_and_seeds_are_unique(done: Path, workers: Isolated) -> None:
+async def test_ids_and_seeds_are_unique(done: Path, workers: VerifierPool) -> None:
     job = job_in(done, workers, Model())
     traces = list(job.dataset.read(TRACES))
     seeds = sorted(trace.sampling.seed for trace in traces if trace.sampling)
@@ -236,7 +236,7 @@ async def test_ids_and_seeds_are_unique(done: Path, workers: Isolated) -> None:
         assert len(sampled) == sum(column(costs, "rollouts"))
 
 
-async def test_judge_votes_are_stored(done: Path, workers: Isolated) -> None:
+async def test_judge_votes_are_stored(done: Path, workers: VerifierPool) -> None:
     job = job_in(done, workers, Model())
     replies = defaultdict[str, list[Critique]](list)
     for critique in job.dataset.read(critiques("judge")):
@@ -251,7 +251,7 @@ async def test_judge_votes_are_stored(done: Path, workers: Isolated) -> None:
             assert [critique.verdicts[index] for critique in votes].count(C) == step.successes
 
 
-async def test_rollouts_continue_the_traces(folder: Path, workers: Isolated) -> None:
+async def test_rollouts_continue_the_traces(folder: Path, workers: VerifierPool) -> None:
     job = await run_in(folder, workers, Model(skill=1.0))
     problems = problems_of(job)
     traces = by_trace_id(job.dataset.read(TRACES))
@@ -267,7 +267,7 @@ async def test_rollouts_continue_the_traces(folder: Path, workers: Isolated) -> 
         assert prefix + rollout.text == "".join(trace.steps)
 
 
-async def test_runs_are_reproducible(tmp_path: Path, workers: Isolated) -> None:
+async def test_runs_are_reproducible(tmp_path: Path, workers: VerifierPool) -> None:
     first_model, second_model = Model(), Model()
     first = await run_in(tmp_path / "a", workers, first_model)
     second = await run_in(tmp_path / "b", workers, second_model)
@@ -279,7 +279,7 @@ async def test_runs_are_reproducible(tmp_path: Path, workers: Isolated) -> None:
     assert all(sampling.seed % SEED_SPACING == 0 for _, sampling in first_model.requests)
 
 
-async def test_rerun_does_nothing(done: Path, workers: Isolated) -> None:
+async def test_rerun_does_nothing(done: Path, workers: VerifierPool) -> None:
     before = parts(done)
     model = Model()
     job = await run_in(done, workers, model)
@@ -339,7 +339,7 @@ ALL_TABLES = {"problems", "rejected", "traces", *DOWNSTREAM}
     ids=lambda value: str(value)[:60] if isinstance(value, dict) else "",
 )
 async def test_change_remakes_only_dependent_parts(
-    changes: dict[str, Any], remade: set[str], done: Path, workers: Isolated
+    changes: dict[str, Any], remade: set[str], done: Path, workers: VerifierPool
 ) -> None:
     before = parts(done)
     job = await run_in(done, workers, Model(), **changes)
@@ -360,7 +360,7 @@ def file_names(part_names: Parts | set[str]) -> set[str]:
     return {name.rpartition("/")[2] for name in part_names}
 
 
-async def test_more_problems_keep_finished_shards(done: Path, workers: Isolated) -> None:
+async def test_more_problems_keep_finished_shards(done: Path, workers: VerifierPool) -> None:
     before = parts(done)
     job = await run_in(done, workers, Model(), problems=SEVEN_PROBLEMS)
     after = parts(done)
@@ -371,7 +371,7 @@ async def test_more_problems_keep_finished_shards(done: Path, workers: Isolated)
     check_never_mixed(job.dataset)
 
 
-async def test_growing_shard_keeps_trace_ids(folder: Path, workers: Isolated) -> None:
+async def test_growing_shard_keeps_trace_ids(folder: Path, workers: VerifierPool) -> None:
     three_problems = RUN["problems"] | {"count": 3}
     before = traces_of((await run_in(folder, workers, Model(), problems=three_problems)).dataset)
     job = await run_in(folder, workers, Model())
@@ -379,7 +379,7 @@ async def test_growing_shard_keeps_trace_ids(folder: Path, workers: Isolated) ->
     check_never_mixed(job.dataset)
 
 
-async def test_fewer_problems_remove_later_shards(done: Path, workers: Isolated) -> None:
+async def test_fewer_problems_remove_later_shards(done: Path, workers: VerifierPool) -> None:
     job = await run_in(done, workers, Model(), problems=RUN["problems"] | {"count": 1})
     assert job.dataset.count(PROBLEMS) == 1
     assert job.dataset.count(TRACES) == 4
@@ -387,7 +387,7 @@ async def test_fewer_problems_remove_later_shards(done: Path, workers: Isolated)
 
 
 async def test_writing_problems_reads_no_other_shards(
-    folder: Path, workers: Isolated, monkeypatch: pytest.MonkeyPatch
+    folder: Path, workers: VerifierPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     footer_reads = Counter[int]()
     footer = Dataset.footer
@@ -408,7 +408,7 @@ async def test_writing_problems_reads_no_other_shards(
     assert max(footer_reads.values()) <= 2 * len((PROBLEMS, REJECTED))
 
 
-async def test_unnamed_method_stays_with_its_traces(done: Path, workers: Isolated) -> None:
+async def test_unnamed_method_stays_with_its_traces(done: Path, workers: VerifierPool) -> None:
     without_formal = RUN["annotators"][:3]
     job = await run_in(done, workers, Model(), annotators=without_formal)
     assert "formal" in job.dataset.methods("annotations")
@@ -418,12 +418,12 @@ async def test_unnamed_method_stays_with_its_traces(done: Path, workers: Isolate
     check_never_mixed(job.dataset)
 
 
-async def test_no_labels_without_label_table(done: Path, workers: Isolated) -> None:
+async def test_no_labels_without_label_table(done: Path, workers: VerifierPool) -> None:
     job = await run_in(done, workers, Model(), label=None)
     assert job.dataset.shards(LABELS) == ()
 
 
-async def test_damaged_parts_are_made_again(done: Path, workers: Isolated) -> None:
+async def test_damaged_parts_are_made_again(done: Path, workers: VerifierPool) -> None:
     before = parts(done)
     truncated = done / "annotations/monte_carlo/part-00001.parquet"
     lost = done / "annotations/judge/part-00000.parquet"
@@ -444,7 +444,7 @@ async def test_damaged_parts_are_made_again(done: Path, workers: Isolated) -> No
     assert requests == {False: prefixes, True: judged}
 
 
-async def test_killed_run_leaves_no_mixed_evidence(done: Path, workers: Isolated) -> None:
+async def test_killed_run_leaves_no_mixed_evidence(done: Path, workers: VerifierPool) -> None:
     for method in ("monte_carlo", "judge"):
         shutil.rmtree(done / "annotations" / method)
     changed_annotators = [
@@ -461,7 +461,7 @@ async def test_killed_run_leaves_no_mixed_evidence(done: Path, workers: Isolated
     check_never_mixed(job.dataset)
 
 
-async def test_run_resumes_after_engine_failure(folder: Path, workers: Isolated) -> None:
+async def test_run_resumes_after_engine_failure(folder: Path, workers: VerifierPool) -> None:
     def down_for_judging(prompt: Prompt, sampling: Sampling, index: int) -> str:
         return engine_down(prompt, sampling, index) if is_judging(prompt) else ""
 
@@ -481,7 +481,7 @@ async def test_run_resumes_after_engine_failure(folder: Path, workers: Isolated)
             assert not any(question in prompt.user for question in finished)
 
 
-async def test_failing_engine_costs_no_data(done: Path, workers: Isolated) -> None:
+async def test_failing_engine_costs_no_data(done: Path, workers: VerifierPool) -> None:
     before = parts(done)
     with pytest.raises(EngineError, match="connection refused"):
         await run_in(done, workers, Model(before=engine_down), seed=2)
@@ -490,14 +490,14 @@ async def test_failing_engine_costs_no_data(done: Path, workers: Isolated) -> No
     assert parts(done) == before
 
 
-async def test_lost_rejected_part_is_restored(done: Path, workers: Isolated) -> None:
+async def test_lost_rejected_part_is_restored(done: Path, workers: VerifierPool) -> None:
     before = set(parts(done))
     (done / "rejected/part-00001.parquet").unlink()
     await run_in(done, workers, Model())
     assert set(parts(done)) == before
 
 
-async def test_failing_engine_writes_no_traces(folder: Path, workers: Isolated) -> None:
+async def test_failing_engine_writes_no_traces(folder: Path, workers: VerifierPool) -> None:
     job = job_in(folder, workers, Model(before=engine_down))
     with pytest.raises(EngineError, match="connection refused"):
         await run(job)
@@ -505,7 +505,7 @@ async def test_failing_engine_writes_no_traces(folder: Path, workers: Isolated) 
     assert job.dataset.shards(TRACES) == ()
 
 
-async def test_dependent_method_uses_upstream_evidence(folder: Path, workers: Isolated) -> None:
+async def test_dependent_method_uses_upstream_evidence(folder: Path, workers: VerifierPool) -> None:
     adaptive = {"use": "adaptive_search", "worth": 0.2}
     annotators = [
         {"use": "monte_carlo", "rollouts": 4},
@@ -529,7 +529,7 @@ async def test_dependent_method_uses_upstream_evidence(folder: Path, workers: Is
     assert correct >= 0.7 * len(dependent)
 
 
-async def test_rejected_request_is_recorded(folder: Path, workers: Isolated) -> None:
+async def test_rejected_request_is_recorded(folder: Path, workers: VerifierPool) -> None:
     model = Model()
     problem = model.problems[0]
 
@@ -559,7 +559,7 @@ async def test_rejected_request_is_recorded(folder: Path, workers: Isolated) -> 
     assert rows == [(steps, steps)]
 
 
-async def test_rejected_rollout_fails_one_trace(folder: Path, workers: Isolated) -> None:
+async def test_rejected_rollout_fails_one_trace(folder: Path, workers: VerifierPool) -> None:
     model = Model(skill=0.3)
     problem = model.problems[1]
 
@@ -585,7 +585,7 @@ async def test_rejected_rollout_fails_one_trace(folder: Path, workers: Isolated)
     assert not any(rollout.trace_id in failed for rollout in sampled)
 
 
-async def test_truncated_solution_is_unknown(folder: Path, workers: Isolated) -> None:
+async def test_truncated_solution_is_unknown(folder: Path, workers: VerifierPool) -> None:
     def truncated(prompt: Prompt, sampling: Sampling, index: int) -> Completion:
         return Completion(
             text="The answer is 0.",
@@ -605,7 +605,7 @@ async def test_truncated_solution_is_unknown(folder: Path, workers: Isolated) ->
             assert annotation.first_error is None
 
 
-async def test_meter_counts_items_and_costs(folder: Path, workers: Isolated) -> None:
+async def test_meter_counts_items_and_costs(folder: Path, workers: VerifierPool) -> None:
     job = await run_in(folder, workers, Model())
     per_method = dict.fromkeys(METHODS, 16)
     assert dict(job.meter.done) == {
@@ -626,7 +626,7 @@ async def test_meter_counts_items_and_costs(folder: Path, workers: Isolated) -> 
 
 
 async def test_unusable_rows_join_their_shard(
-    folder: Path, tmp_path: Path, workers: Isolated
+    folder: Path, tmp_path: Path, workers: VerifierPool
 ) -> None:
     model = Model()
     first, second, third = question_rows(model, 3)
@@ -645,7 +645,7 @@ async def test_unusable_rows_join_their_shard(
 
 
 async def test_ungradable_problems_are_rejected(
-    folder: Path, tmp_path: Path, workers: Isolated
+    folder: Path, tmp_path: Path, workers: VerifierPool
 ) -> None:
     model = Model()
     rows = question_rows(model, 5)
@@ -670,7 +670,7 @@ async def test_ungradable_problems_are_rejected(
 
 
 async def test_source_without_usable_problem_fails(
-    folder: Path, tmp_path: Path, workers: Isolated
+    folder: Path, tmp_path: Path, workers: VerifierPool
 ) -> None:
     rows = [{"question": f"What is {number}?", "answer": "..."} for number in range(5)]
     source = write_rows(tmp_path / "rows.jsonl", rows)
@@ -683,7 +683,7 @@ async def test_source_without_usable_problem_fails(
 
 
 @pytest.mark.parametrize("gold", ["oracle", "human"])
-async def test_gold_is_never_a_source(gold: str, done: Path, workers: Isolated) -> None:
+async def test_gold_is_never_a_source(gold: str, done: Path, workers: VerifierPool) -> None:
     first = job_in(done, workers, Model())
     truth = list(annotations_by(first, "oracle").values())
     for shard in (0, 1):
@@ -705,7 +705,7 @@ async def test_gold_is_never_a_source(gold: str, done: Path, workers: Isolated) 
     assert any(not row.kept for row in labels)
 
 
-async def test_existing_traces_need_no_engine(done: Path, workers: Isolated) -> None:
+async def test_existing_traces_need_no_engine(done: Path, workers: VerifierPool) -> None:
     before = parts(done)
     changes: dict[str, Any] = {
         "engine": None,
@@ -718,20 +718,20 @@ async def test_existing_traces_need_no_engine(done: Path, workers: Isolated) -> 
     assert any(column(job.dataset.read(LABELS), "kept"))
 
 
-async def test_missing_input_part_is_named(folder: Path, workers: Isolated) -> None:
+async def test_missing_input_part_is_named(folder: Path, workers: VerifierPool) -> None:
     job = job_in(folder, workers, Model())
     await job.make_problems()
     with pytest.raises(DatasetError, match="traces has no complete part 0: run again to make it"):
         await job.make_annotations(0, "formal")
 
 
-async def test_trace_without_problem_fails(done: Path, workers: Isolated) -> None:
+async def test_trace_without_problem_fails(done: Path, workers: VerifierPool) -> None:
     annotators = [{"use": "formal", "name": "again"}]
     job = job_in(done, workers, Model(), annotators=annotators, label=None)
     missing, *others = job.dataset.read_part(PROBLEMS, 0)
     footer = job.dataset.footer(PROBLEMS, 0)
     assert footer is not None
-    job.dataset.write_part(PROBLEMS, 0, others, footer.fingerprint)
+    job.dataset.write_part(PROBLEMS, 0, others, footer.part_key)
     message = f"part 0 of problems has no problem with id {missing.problem_id}"
     with pytest.raises(DatasetError, match=message):
         await job.make_annotations(0, "again")
@@ -740,7 +740,7 @@ async def test_trace_without_problem_fails(done: Path, workers: Isolated) -> Non
 FUSION = {"use": "fusion", "threshold": 0.5}
 
 
-async def test_new_shard_refits_the_labeler(folder: Path, workers: Isolated) -> None:
+async def test_new_shard_refits_the_labeler(folder: Path, workers: VerifierPool) -> None:
     await run_in(folder, workers, Model(), label=FUSION)
     before = parts(folder)
     job = await run_in(folder, workers, Model(), label=FUSION, problems=SEVEN_PROBLEMS)
@@ -751,7 +751,7 @@ async def test_new_shard_refits_the_labeler(folder: Path, workers: Isolated) -> 
     assert parts(folder) == after
 
 
-async def test_gold_changes_the_fitted_labels(folder: Path, workers: Isolated) -> None:
+async def test_gold_changes_the_fitted_labels(folder: Path, workers: VerifierPool) -> None:
     without_gold = labels_of(await run_in(folder, workers, Model(), label=FUSION))
     job = await run_in(folder, workers, Model(), label={**FUSION, "gold": "oracle"})
     with_gold = labels_of(job)
@@ -760,7 +760,7 @@ async def test_gold_changes_the_fitted_labels(folder: Path, workers: Isolated) -
     assert not any("oracle" in row.sources for row in with_gold.values())
 
 
-async def test_new_gold_remakes_the_labels(folder: Path, workers: Isolated) -> None:
+async def test_new_gold_remakes_the_labels(folder: Path, workers: VerifierPool) -> None:
     job = await run_in(folder, workers, Model())
     labels_parts = list[Parts]()
     for gold_key in ("first", "first", "second"):
@@ -775,7 +775,7 @@ async def test_new_gold_remakes_the_labels(folder: Path, workers: Isolated) -> N
         assert labels_parts[2][name] != state
 
 
-async def test_missing_gold_is_an_error(folder: Path, workers: Isolated) -> None:
+async def test_missing_gold_is_an_error(folder: Path, workers: VerifierPool) -> None:
     message = r"\[label\] gold = 'human': .* has no annotations of that name"
     with pytest.raises(ConfigError, match=message):
         await run_in(folder, workers, Model(), label={**FUSION, "gold": "human"})
@@ -798,7 +798,7 @@ def check_balanced(job: Job) -> None:
     assert kept.count(True) == kept.count(False)
 
 
-async def test_dropped_traces_keep_their_rows(done: Path, workers: Isolated) -> None:
+async def test_dropped_traces_keep_their_rows(done: Path, workers: VerifierPool) -> None:
     before = labels_of(job_in(done, workers, Model()))
     job = await run_in(done, workers, Model(), filters=FILTERS)
     after = labels_of(job)
@@ -826,7 +826,7 @@ async def test_dropped_traces_keep_their_rows(done: Path, workers: Isolated) -> 
     check_never_mixed(job.dataset)
 
 
-async def test_filters_run_in_order(done: Path, workers: Isolated) -> None:
+async def test_filters_run_in_order(done: Path, workers: VerifierPool) -> None:
     confidence = {"use": "confidence", "threshold": 1.0}
     length = {"use": "length", "max_steps": 0}
     job = await run_in(done, workers, Model(), filters=[confidence, length])
@@ -835,7 +835,7 @@ async def test_filters_run_in_order(done: Path, workers: Isolated) -> None:
     assert "confidence" not in filter_names(list(job.dataset.read(LABELS)))
 
 
-async def test_changed_filter_sends_no_request(done: Path, workers: Isolated) -> None:
+async def test_changed_filter_sends_no_request(done: Path, workers: VerifierPool) -> None:
     for filters in (FILTERS, FILTERS[:1], [{"use": "confidence"}], FILTERS[::-1]):
         before = parts(done)
         model = Model()
@@ -848,7 +848,7 @@ async def test_changed_filter_sends_no_request(done: Path, workers: Isolated) ->
 
 
 async def test_changed_evaluation_set_remakes_labels(
-    done: Path, tmp_path: Path, workers: Isolated
+    done: Path, tmp_path: Path, workers: VerifierPool
 ) -> None:
     evaluation = tmp_path / "test.jsonl"
     model = Model()
@@ -873,7 +873,7 @@ async def test_changed_evaluation_set_remakes_labels(
         assert not kept & of_problem
 
 
-async def test_more_problems_filter_all_shards(done: Path, workers: Isolated) -> None:
+async def test_more_problems_filter_all_shards(done: Path, workers: VerifierPool) -> None:
     await run_in(done, workers, Model(), filters=FILTERS)
     before = parts(done)
     job = await run_in(done, workers, Model(), filters=FILTERS, problems=SEVEN_PROBLEMS)
@@ -883,7 +883,7 @@ async def test_more_problems_filter_all_shards(done: Path, workers: Isolated) ->
 
 
 async def test_killed_filter_leaves_no_labels(
-    done: Path, workers: Isolated, monkeypatch: pytest.MonkeyPatch
+    done: Path, workers: VerifierPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -895,7 +895,7 @@ async def test_killed_filter_leaves_no_labels(
     assert job.dataset.shards(LABELS) == ()
 
 
-async def test_labels_are_filtered_after_fitting(folder: Path, workers: Isolated) -> None:
+async def test_labels_are_filtered_after_fitting(folder: Path, workers: VerifierPool) -> None:
     fitted = labels_of(await run_in(folder, workers, Model(), label=FUSION))
     confidences = dict[str, float]()
     for name, row in fitted.items():
@@ -909,7 +909,7 @@ async def test_labels_are_filtered_after_fitting(folder: Path, workers: Isolated
     assert len(expected) < len(confidences)
 
 
-async def test_prover_samples_only_its_rollouts(folder: Path, workers: Isolated) -> None:
+async def test_prover_samples_only_its_rollouts(folder: Path, workers: VerifierPool) -> None:
     reply = "The answer is -7."
     annotators = [
         {"use": "monte_carlo", "rollouts": 1},
@@ -931,7 +931,7 @@ async def test_prover_samples_only_its_rollouts(folder: Path, workers: Isolated)
 
 
 async def test_event_loop_never_blocks(
-    folder: Path, workers: Isolated, monkeypatch: pytest.MonkeyPatch
+    folder: Path, workers: VerifierPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """File I/O, oracles and labelers run in threads."""
     job = job_in(folder, workers, Model())
@@ -992,7 +992,7 @@ def drifting_model() -> Model:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def first_tree(tmp_path_factory: pytest.TempPathFactory, workers: Isolated) -> Path:
+async def first_tree(tmp_path_factory: pytest.TempPathFactory, workers: VerifierPool) -> Path:
     folder = tmp_path_factory.mktemp("tree") / "data"
     await run_in(folder, workers, drifting_model(), **TREE)
     return folder
@@ -1004,7 +1004,7 @@ def tree(folder: Path, first_tree: Path) -> Path:
     return Path(shutil.copytree(first_tree, folder))
 
 
-async def test_discovered_traces_are_labelled(tree: Path, workers: Isolated) -> None:
+async def test_discovered_traces_are_labelled(tree: Path, workers: VerifierPool) -> None:
     job = job_in(tree, workers, drifting_model(), **TREE)
     check_never_mixed(job.dataset)
     sampled = column(job.dataset.read(TRACES), "trace_id")
@@ -1025,7 +1025,7 @@ async def test_discovered_traces_are_labelled(tree: Path, workers: Isolated) -> 
     assert sampled_rollouts == job.dataset.count(rollouts("tree_search")) > 0
 
 
-async def test_discovered_traces_have_a_lineage(tree: Path, workers: Isolated) -> None:
+async def test_discovered_traces_have_a_lineage(tree: Path, workers: VerifierPool) -> None:
     dataset = job_in(tree, workers, drifting_model(), **TREE).dataset
     lineage = """
     SELECT t.found_by, p.problem_id = t.problem_id,
@@ -1068,7 +1068,7 @@ async def test_discovered_traces_have_a_lineage(tree: Path, workers: Isolated) -
     ids=["nothing", "labeler", "filter", "searches", "without"],
 )
 async def test_change_remakes_discovered_traces(
-    changes: dict[str, Any], remade: set[str], tree: Path, workers: Isolated
+    changes: dict[str, Any], remade: set[str], tree: Path, workers: VerifierPool
 ) -> None:
     before = parts(tree)
     model = drifting_model()
@@ -1080,7 +1080,7 @@ async def test_change_remakes_discovered_traces(
     check_never_mixed(job.dataset)
 
 
-async def test_killed_run_mixes_no_discoveries(tree: Path, workers: Isolated) -> None:
+async def test_killed_run_mixes_no_discoveries(tree: Path, workers: VerifierPool) -> None:
     shutil.rmtree(tree / "annotations" / "tree_search")
     job = job_in(tree, workers, drifting_model(), **TREE, seed=2)
     job.drop_stale(await traces_part_keys(job))
@@ -1088,14 +1088,14 @@ async def test_killed_run_mixes_no_discoveries(tree: Path, workers: Isolated) ->
     check_never_mixed((await run(job)).dataset)
 
 
-async def test_relabelling_keeps_discovered_traces(tree: Path, workers: Isolated) -> None:
+async def test_relabelling_keeps_discovered_traces(tree: Path, workers: VerifierPool) -> None:
     before = labels_of(job_in(tree, workers, drifting_model(), **TREE))
     changed = {**TREE, "label": TREE["label"] | {"formal": []}}
     job = await label(job_in(tree, workers, drifting_model(), **changed))
     assert list(labels_of(job)) == list(before)
 
 
-async def test_failed_search_affects_one_problem(folder: Path, workers: Isolated) -> None:
+async def test_failed_search_affects_one_problem(folder: Path, workers: VerifierPool) -> None:
     model = drifting_model()
     problem = model.problems[1]
     drift = model.before

@@ -20,7 +20,7 @@ from stepmark.identity import operational
 from stepmark.records import Sampling
 from storage.dataset.tables import LABELS
 from tests.pipelines.simulated import Model, job_in, traces_part_keys
-from verifiers.isolation.pool import Isolated
+from verifiers.isolation.pool import VerifierPool
 
 PROMPT = Prompt(user="x" * 40)
 PROMPT_TOKENS = 40 // CHARACTERS_PER_TOKEN
@@ -110,8 +110,8 @@ async def test_metered_engine_signals_first_request() -> None:
 
 
 @pytest_asyncio.fixture
-async def workers() -> AsyncIterator[Isolated]:
-    async with Isolated() as isolated:
+async def workers() -> AsyncIterator[VerifierPool]:
+    async with VerifierPool() as isolated:
         yield isolated
 
 
@@ -122,7 +122,7 @@ def no_prefect(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def start_run(
-    folder: Path, workers: Isolated, engine: BlockingEngine, **shards: int
+    folder: Path, workers: VerifierPool, engine: BlockingEngine, **shards: int
 ) -> tuple[Job, "asyncio.Task[None]"]:
     """Start a run over seven shards of one problem."""
     tables: dict[str, Any] = {
@@ -157,7 +157,7 @@ async def stable_problem_count(engine: BlockingEngine) -> int:
     [({"tokens_in_flight": 3 * 4 * 512}, 3), ({"shards_in_flight": 2}, 2), ({}, 7)],
 )
 async def test_limits_bound_started_shards(
-    limits: dict[str, int], started: int, tmp_path: Path, workers: Isolated
+    limits: dict[str, int], started: int, tmp_path: Path, workers: VerifierPool
 ) -> None:
     """A shard needs four traces of at most 512 tokens, and a prompt."""
     engine = BlockingEngine(respond=Model().respond, context=100_000)
@@ -169,7 +169,7 @@ async def test_limits_bound_started_shards(
 
 
 @pytest.mark.usefixtures("no_prefect")
-async def test_slow_shard_blocks_no_other(tmp_path: Path, workers: Isolated) -> None:
+async def test_slow_shard_blocks_no_other(tmp_path: Path, workers: VerifierPool) -> None:
     """With two shards in flight and the first one blocked, all others are labelled."""
     slow = Model().problems[0].question
     engine = BlockingEngine(

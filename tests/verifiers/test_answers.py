@@ -16,7 +16,7 @@ from tests.verifiers.cases import DATA, SHARED, rows
 from verifiers._answers import second_opinion
 from verifiers.answers import Answers
 from verifiers.base import AnswerClaim, Finding, ReferenceClaim
-from verifiers.isolation.pool import Isolated
+from verifiers.isolation.pool import VerifierPool
 
 PAIRS = rows(DATA / "answer_pairs.jsonl")
 ALLOWED = {"equal": ("correct", "unknown"), "different": ("incorrect", "unknown"), "open": ("unknown",)}
@@ -181,7 +181,7 @@ HOSTILE = (
 
 
 async def test_hostile_answers_are_answered_by_a_worker_that_lives() -> None:
-    async with Isolated(workers=1, deadline=20.0) as isolated:
+    async with VerifierPool(workers=1, deadline=20.0) as isolated:
         for text in HOSTILE:
             for reference in ("1", r"\sqrt{2}", "x+1", text + "+0", r"\{1, x\}"):
                 finding = await isolated.verify("answers", AnswerClaim(answer=text, reference=reference))
