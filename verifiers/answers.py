@@ -27,11 +27,14 @@ from typing import ClassVar
 
 from stepmark.records import Verdict
 from verifiers._answers.rounding import may_round
-from verifiers._doubts import mixes_percentages
-from verifiers._expressions import Node, bare, leaves, parse, value
-from verifiers._lexicon import FAMILIES
-from verifiers._tokens import tokens
+from verifiers.arithmetic_rules.doubts import mixes_percentages
+from verifiers.math.lexicon import FAMILIES
 from verifiers.base import AnswerClaim, Claim, Finding, ReferenceClaim
+from verifiers.math.dialects.arithmetic import parse, tokens
+from verifiers.math.exact import exact_value as value
+from verifiers.math.syntax import Tree as Node
+from verifiers.math.syntax import numbers as leaves
+from verifiers.math.syntax import signed_number as bare
 
 __all__ = ["Answers"]
 

@@ -4,8 +4,8 @@ import pytest
 
 from stepmark.records import Verdict
 from tests.verifiers.cases import DATA, SHARED, rows
-from verifiers._equations import MAX_SIGNS
 from verifiers.arithmetic import Arithmetic
+from verifiers.arithmetic_rules.equations import MAX_RELATIONS
 from verifiers.base import Finding, StepClaim
 
 MAX_FALSE_ALARMS = 0.005
@@ -32,8 +32,8 @@ def test_reason_shows_the_equation_and_the_true_value() -> None:
 
 @pytest.mark.parametrize(("text", "verdict"), [("2 + 2 = 4. ", Verdict.CORRECT), ("2 + 2 = 5. ", Verdict.INCORRECT)])
 def test_so_many_equals_signs_are_looked_at_and_no_more(text: str, verdict: Verdict) -> None:
-    assert _finding(MAX_SIGNS * text).verdict is verdict
-    beyond = _finding((MAX_SIGNS + 1) * text)
+    assert _finding(MAX_RELATIONS * text).verdict is verdict
+    beyond = _finding((MAX_RELATIONS + 1) * text)
     assert (beyond.verdict, beyond.reason) == (Verdict.UNKNOWN, "1,001 equals signs: more than 1,000 are not looked at")
 
 

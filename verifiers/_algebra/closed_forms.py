@@ -12,7 +12,7 @@ from verifiers._algebra.formulas import Call, Joined, Minus, Name, Number, Tree,
 from verifiers._algebra.ratios import numerators, ratios
 from verifiers._algebra.statements import Link
 from verifiers._algebra.values import BASE, PI, UndefinedError, Value, evaluate, midpoint, order
-from verifiers._lexicon import ROUNDING
+from verifiers.math.lexicon import ROUNDING
 
 __all__ = ["Judgement", "has_decimals", "judge_closed", "judge_complex"]
 

@@ -18,7 +18,7 @@ from verifiers._algebra.ratios import Polynomial, numerators, ratios
 from verifiers._algebra.renamings import CLOSE, are_named_alike, other_unit, renamed
 from verifiers._algebra.statements import Chain, Link
 from verifiers._algebra.values import BASE, UndefinedError, evaluate, order
-from verifiers._lexicon import CONCLUDING, OPERATING, PASSAGE, RESTATING, ROUNDING
+from verifiers.math.lexicon import CONCLUDING, OPERATING, PASSAGE, RESTATING, ROUNDING
 
 __all__ = ["contradictions"]
 

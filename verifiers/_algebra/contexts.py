@@ -7,7 +7,7 @@ from functools import cached_property
 
 from verifiers._algebra.formulas import Tree, names
 from verifiers._algebra.statements import Chain, chains
-from verifiers._lexicon import OTHER_ARITHMETIC, REFUTATION, RESTATING
+from verifiers.math.lexicon import OTHER_ARITHMETIC, REFUTATION, RESTATING
 from verifiers.base import StepClaim
 
 __all__ = ["Condition", "Context"]

@@ -14,7 +14,7 @@ from verifiers._algebra.formulas import Call, Joined, Minus, Name, Number, Tree,
 from verifiers._algebra.identities import Equality, compare
 from verifiers._algebra.statements import Chain
 from verifiers._algebra.values import UndefinedError, evaluate, midpoint
-from verifiers._lexicon import FAMILIES, singular
+from verifiers.math.lexicon import FAMILIES, singular
 
 __all__ = ["CLOSE", "are_named_alike", "other_unit", "renamed"]
 

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from verifiers._algebra.formulas import Name, Tree, parse
 from verifiers._algebra.signs import Kind, Sign, signs, written
-from verifiers._lexicon import MATHEMATICAL
+from verifiers.math.lexicon import MATHEMATICAL
 
 __all__ = ["Chain", "Link", "Side", "chains"]
 

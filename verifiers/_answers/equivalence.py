@@ -47,7 +47,7 @@ from verifiers._answers.rounding import may_round
 from verifiers._answers.tokens import UnreadError
 from verifiers._answers.values import UndefinedError, compare, exact_value, within
 from verifiers._answers.words import PARAMETERS, VOCABULARIES
-from verifiers._lexicon import FAMILIES
+from verifiers.math.lexicon import FAMILIES
 
 __all__ = ["equivalent"]
 

@@ -18,7 +18,7 @@ from verifiers._answers.formulas import Combined, Node, Number, names, read
 from verifiers._answers.tokens import Kind, Token, UnreadError, latex, tokens
 from verifiers._answers.values import compare
 from verifiers._answers.words import COUNTING, MATRICES, NUMBER_WORDS
-from verifiers._lexicon import MATHEMATICAL, PROSE, singular
+from verifiers.math.lexicon import MATHEMATICAL, PROSE, singular
 
 __all__ = [
     "Assigned",

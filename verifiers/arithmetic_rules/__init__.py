@@ -1,0 +1,1 @@
+"""What `arithmetic` consists of: equations in running text and their comparison."""

@@ -1,0 +1,193 @@
+"""Judge whether an equation is true as written, with the rounding that its digits allow.
+
+A decimal may be the value of the other side, rounded to the digits shown. A difference that is
+smaller than the last digit shown, or that the decimals on the way may have lost, is unknown. A
+percent sign is a hundredth or a unit; an equation is false only if it is false under both.
+"""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from itertools import product
+
+from stepmark.records import Verdict
+from verifiers.arithmetic_rules.doubts import (
+    doubt_of,
+    has_percent_sign,
+    is_trivial,
+    mixes_percentages,
+)
+from verifiers.arithmetic_rules.equations import Equation
+from verifiers.math.exact import apply_operator, bit_size, exact_value
+from verifiers.math.syntax import Combined, Negated, Number, Tree, signed_number
+
+__all__ = ["judge"]
+
+ABOUT = Fraction(1, 10)
+"""The relative error up to which an approximate equation is not false."""
+ROUNDED_DECIMALS = 2
+"""A number with at least this many decimals may be rounded."""
+# `<<11/18*162=99.00000000000001>>`: the relative error of floating-point output.
+FLOAT_ERROR = Fraction(1, 10**14)
+# Longer numbers would fill the reason.
+MAX_SHOWN_BITS = 128
+
+Interval = tuple[Fraction, Fraction]
+
+
+def judge(equation: Equation) -> tuple[Verdict, str]:
+    """Return the verdict and, unless it is correct, the reason."""
+    if equation.sides is None:
+        return Verdict.UNKNOWN, equation.doubt or "not closed arithmetic"
+    left, right = equation.sides
+    readings = _readings(left, right)
+    if not readings:
+        return Verdict.UNKNOWN, "no value"
+    verdicts = set[Verdict]()
+    for left_value, right_value in readings:
+        verdicts.add(_compare(left, right, left_value, right_value, equation.is_approximate))
+    if Verdict.CORRECT in verdicts:
+        if is_trivial(left, right):
+            return Verdict.UNKNOWN, "no arithmetic in it"
+        return Verdict.CORRECT, ""
+    if Verdict.UNKNOWN in verdicts:
+        return Verdict.UNKNOWN, "off by rounding at most"
+    doubt = equation.doubt or doubt_of(equation, left, right)
+    if doubt:
+        return Verdict.UNKNOWN, doubt
+    return Verdict.INCORRECT, f"the left side is {_shown(readings[0][0])}"
+
+
+def _readings(left: Tree, right: Tree) -> Sequence[Interval]:
+    """Return the values of both sides under every meaning of their percent signs."""
+    readings = list[Interval]()
+    for left_percent, right_percent in product(_percent_readings(left), _percent_readings(right)):
+        left_value = exact_value(left, percent_is_hundredth=left_percent)
+        right_value = exact_value(right, percent_is_hundredth=right_percent)
+        if left_value is not None and right_value is not None:
+            readings.append((left_value, right_value))
+    return readings
+
+
+def _percent_readings(side: Tree) -> Sequence[bool]:
+    """Return whether a percent sign is a hundredth: the possible answers."""
+    if has_percent_sign(side) and not mixes_percentages(side):
+        return (True, False)
+    return (True,)
+
+
+def _compare(left: Tree, right: Tree, a: Fraction, b: Fraction, is_approximate: bool) -> Verdict:
+    """Compare the sides, whose values are `a` and `b`."""
+    if a == b:
+        return Verdict.CORRECT
+    if _rounds_to(a, right, b, is_approximate) or _rounds_to(b, left, a, is_approximate):
+        return Verdict.CORRECT
+    if is_approximate and abs(a - b) <= ABOUT * max(abs(a), abs(b)):
+        return Verdict.UNKNOWN
+    if _is_nearly(a, right, b) or _is_nearly(b, left, a) or _may_have_lost_digits(left, right):
+        return Verdict.UNKNOWN
+    return Verdict.INCORRECT
+
+
+def _rounds_to(exact: Fraction, side: Tree, shown: Fraction, is_approximate: bool) -> bool:
+    """Return whether `side` is a number that shows `exact` rounded to its digits.
+
+    Whole numbers are rounded only in approximate equations.
+    """
+    number = signed_number(side)
+    if number is None:
+        return False
+    last = _last_digit(number)
+    if number.decimals > 0:
+        if abs(exact - shown) <= FLOAT_ERROR * abs(exact):
+            return True
+    elif is_approximate:
+        # The zeros at the end of 1200 may all be rounded.
+        while shown != 0 and shown % (last * 10) == 0:
+            last *= 10
+    else:
+        return False
+    return abs(exact - shown) <= last * _scale(number, shown) / 2
+
+
+def _is_nearly(exact: Fraction, side: Tree, shown: Fraction) -> bool:
+    """Return whether `exact` has digits that `side` does not show and is off by less than its last.
+
+    This is the case if the digits are cut off or rounded in the other direction.
+    """
+    number = signed_number(side)
+    if number is None:
+        return False
+    last = _last_digit(number) * _scale(number, shown)
+    return (exact / last).denominator != 1 and abs(exact - shown) < last
+
+
+def _last_digit(number: Number) -> Fraction:
+    return Fraction(1, 10**number.decimals)
+
+
+def _scale(number: Number, shown: Fraction) -> Fraction:
+    """Return the value of one unit of the number: 1, or 1/100 for a percentage read so."""
+    return abs(shown) / number.value if number.value else Fraction(1)
+
+
+def _may_have_lost_digits(left: Tree, right: Tree) -> bool:
+    """Return whether the sides agree if every decimal may be rounded to the digits it shows.
+
+    Sums of numbers are not granted this: their digits are exact.
+    """
+    if _is_sum(left) and _is_sum(right):
+        return False
+    try:
+        low, high = _span(left)
+        other_low, other_high = _span(right)
+    except (ArithmeticError, ValueError):
+        return False
+    return low <= other_high and other_low <= high
+
+
+def _is_sum(tree: Tree) -> bool:
+    match tree:
+        case Number():
+            return True
+        case Negated(operand):
+            return _is_sum(operand)
+        case Combined(operator, left, right):
+            return operator in "+-" and _is_sum(left) and _is_sum(right)
+        case _:
+            return False
+
+
+def _span(tree: Tree) -> Interval:
+    """Return the lowest and the highest value if decimals may be rounded."""
+    match tree:
+        case Number():
+            is_rounded = tree.decimals >= ROUNDED_DECIMALS
+            slack = _last_digit(tree) / 2 if is_rounded else Fraction(0)
+            scale = Fraction(1, 100) if tree.percent else Fraction(1)
+            return (tree.value - slack) * scale, (tree.value + slack) * scale
+        case Negated(operand):
+            low, high = _span(operand)
+            return -high, -low
+        case Combined(operator, left, right) if operator != "^":
+            return _combined_span(operator, _span(left), _span(right))
+    exact = exact_value(tree)
+    if exact is None:
+        raise ValueError("no value")
+    return exact, exact
+
+
+def _combined_span(operator: str, left: Interval, right: Interval) -> Interval:
+    if operator == "/" and right[0] <= 0 <= right[1]:
+        raise ZeroDivisionError
+    corners = [apply_operator(operator, a, b) for a, b in product(left, right)]
+    return min(corners), max(corners)
+
+
+def _shown(number: Fraction) -> str:
+    """Return a number as a short decimal if that is exact, otherwise as a fraction."""
+    if bit_size(number) > MAX_SHOWN_BITS:
+        return "a number too long to show"
+    if number.denominator == 1:
+        return str(number)
+    decimal = f"{float(number):.6g}"
+    return decimal if Fraction(decimal) == number else f"{number} (about {decimal})"

@@ -1,0 +1,1 @@
+"""One lexer, syntax tree, parser and evaluator of mathematical text for all checkers."""

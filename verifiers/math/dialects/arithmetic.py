@@ -1,0 +1,228 @@
+"""The dialect of closed arithmetic in running text: numbers with units, no variables.
+
+Every character gets a token. What is not known to be harmless becomes OTHER, and no expression is
+read next to it: variables, unknown commands, `!`, `|`, `_`, `…`, number words.
+
+What is not covered: variables, functions except exact square roots, number words, mixed numbers,
+scientific notation.
+"""
+
+from collections.abc import Sequence
+
+from verifiers.math.errors import UnreadError
+from verifiers.math.lexer import (
+    BACKTICK,
+    BRACED_COMMA,
+    CLOSE,
+    DEGREE_SIGN,
+    DIGITS_AFTER_FRAC,
+    KINDS,
+    NUMBER,
+    OPEN,
+    OPERATOR,
+    OPERATORS,
+    OTHER,
+    ROW,
+    SIZES,
+    STEP_NUMBER,
+    STOP,
+    THIN_SPACE_IN_NUMBER,
+    Kind,
+    Lexer,
+    Token,
+    rule,
+    text_command,
+    token_pattern,
+)
+from verifiers.math.lexicon import CONNECTIVES, MATHEMATICAL, PROSE, SHORT_UNITS, singular
+from verifiers.math.parser import Parser
+from verifiers.math.syntax import Call, Number, Tree, is_power
+
+__all__ = ["MAX_TOKENS", "parse", "tokens"]
+
+MAX_TOKENS = 256
+"""The length of the longest expression."""
+MAX_UNIT_WORDS = 6
+MAX_POINT_NAME = 4
+"""A longer word in capitals is prose, a shorter one the name of points: `ABCD`."""
+
+
+class _Lexer(Lexer):
+    cleaning = (
+        text_command("text|textbf|textit|textrm|mathrm|mathbf|mbox|operatorname"),
+        rule("\\", DEGREE_SIGN, "°"),
+        rule("°", "°", " degrees "),
+        BRACED_COMMA,
+        DIGITS_AFTER_FRAC,
+        THIN_SPACE_IN_NUMBER,
+        rule("\\", r"(?<!\\)\\[,!;: ]|\\quad|\\qquad|~(?=[\\ ])|&", " "),
+        rule("\\", SIZES + r"|boxed|fbox)(?![A-Za-z])", ""),
+        BACKTICK,
+        # Bold text: two stars that are not a power.
+        rule(
+            "**",
+            r"(?<![\d)\s])\*\*|\*\*(?![\d(\s])|(?<=\s)\*\*(?=\S)|(?<=\S)\*\*(?=\s)|^\*\*",
+            " ",
+        ),
+        rule("__", "__", " "),
+        # Bullets and numbers of lists; `(2)` at the start of a line may begin a sum.
+        rule("", r"^[ \t]*(?:[-*•–][ \t]+|#+ |(?:\d{1,3}|[a-zA-Z])[.)][ \t]+)", "•"),
+        rule("(", r"^[ \t]*\((?:\d{1,3}|[a-zA-Z])\)[ \t]+(?![-+*/^=×÷·−–\\])", "•"),
+        STEP_NUMBER,
+        rule("otal of", r"\b[Tt]otal of\b", "total"),
+        rule("percent", r"\bpercent\b", "%"),
+        rule("of", r"(?<=%) of (?=\\?[$€£]? ?\(?\d)|(?<=\d/\d) of (?=\\?[$€£]?\(?\d)", " * "),
+        rule("times", r"(?<=\d )times(?= [\d$(])", "*"),
+        rule("multiplied by", r"(?<=\d )multiplied by(?= [\d$(])", "*"),
+        rule("plus", r"(?<=\d )plus(?= [\d$(])", "+"),
+        rule("minus", r"(?<=\d )minus(?= [\d$(])", "-"),
+        rule("divided by", r"(?<=\d )divided by(?= [\d$(])", "/"),
+        rule("x", r"(?<=\d)(\s*)x(\s*)(?=[\d$(.])|(?<=[\w%)]\s)x(?=\s[\d$(.])", r"\1*\2"),
+        rule("X", r"(?<=\d)(\s*)X(\s*)(?=[\d$(.])|(?<=[\w%)]\s)X(?=\s[\d$(.])", r"\1*\2"),
+    )
+    pattern = token_pattern(
+        # The letter a at the end of a phrase is a variable and not an article.
+        LETTER=r"(?<![^\W\d_]) [aA] (?!\w|\ [^\W\d_])",
+        # Words come first because most tokens are words.
+        WORD=r"(?![²³]) [^\W\d_]+ (?:[-'’][^\W\d_]+)*",
+        NUMBER=NUMBER,
+        RATIO=r"""(?<=\d) [:,'"] (?=\d) | \.\.+ | …""",
+        # Relations that are not equality end an expression, as arrows do.
+        ARROW=(
+            r"(?<!=)=+> | <=+ | >= | := | != | /= | <-+ | -+> | -{2,} | [<>≤≥≠→⇒≡]"
+            r"| \\(?:neq?|leq?|geq?|lt|gt|equiv|to|Rightarrow|rightarrow|implies|iff|Leftrightarrow"
+            r"|therefore|because|Longrightarrow|longrightarrow|newline)(?![A-Za-z])"
+        ),
+        RELATION=r"==? | [≈≃≅∼] | \\(?:approx|simeq|cong)(?![A-Za-z])",
+        COMMAND=r"\\[dt]?frac(?![A-Za-z]) | \\sqrt(?![A-Za-z\[]) | √",
+        OPERATOR=OPERATOR,
+        OPEN=OPEN,
+        CLOSE=CLOSE,
+        PERCENT=r"\\?%",
+        CURRENCY=r"\\\$ | [€£¢] | \$ (?=[-−]?\.?\d)",
+        DELIMITER=r"\\[()\[\]] | \$+",
+        ROW=ROW,
+        QUESTION=r"\?",
+        STOP=STOP,
+        OTHER=OTHER,
+    )
+    spellings = OPERATORS
+    groups = KINDS | dict.fromkeys(("RATIO", "LETTER", "QUESTION"), Kind.OTHER)
+
+    def add(
+        self, tokens: list[Token], group: str, text: str, glued: bool, math: bool = False
+    ) -> None:
+        if group == "WORD":
+            kind = Kind.WORD if _is_prose(text, glued) else Kind.OTHER
+            tokens.append(Token(kind, text, glued))
+        else:
+            super().add(tokens, group, text, glued)
+
+
+def _is_prose(word: str, glued: bool) -> bool:
+    """Return whether a word is prose or a unit, and not a variable, a point or a number word."""
+    lower = word.lower()
+    if lower in MATHEMATICAL or (word.isupper() and 1 < len(word) <= MAX_POINT_NAME):
+        return False
+    if len(lower) <= 2:
+        return lower in SHORT_UNITS and not (glued and len(lower) == 1)
+    return True
+
+
+class _Parser(Parser):
+    max_depth = 32
+    max_digits = 60
+    accepts_prefix = True
+
+    def multiplies(self) -> bool:
+        return self.kind() is Kind.OPEN and self.text() == "(" and self.tokens[self.position].glued
+
+    def negated(self, depth: int) -> Tree:
+        tree = self.factor(depth + 1)
+        # `-2^2` is -4 in mathematics and 4 on many calculators.
+        if is_power(tree):
+            raise UnreadError("a negated power")
+        return tree
+
+    def root(self, depth: int) -> Tree:
+        return Call("root", (self.argument(depth),))
+
+    def number(self) -> Number:
+        has_currency = self.kind() is Kind.CURRENCY
+        if has_currency:
+            self.position += 1
+        number = super().number()
+        is_percentage = self.kind() is Kind.PERCENT
+        if is_percentage:
+            self.position += 1
+        unit = ("dollar",) if has_currency else ()
+        # A glued bracket multiplies, and is no remark.
+        if not self.multiplies():
+            unit += self._unit()
+        return Number(number.value, number.decimals, is_percentage, unit)
+
+    def measured(self, tree: Tree) -> Tree:
+        self._unit()
+        return tree
+
+    def _unit(self) -> tuple[str, ...]:
+        """Pass a unit such as `apples`, `miles per hour`, `/day` or `cm^2`; return its words."""
+        start = self.position
+        words = list[str]()
+        while self._at_unit_word() or (self._at_slash() and self.kind(1) is Kind.WORD):
+            words.append(self.tokens[self.position].text)
+            self.position += 1
+        if len(words) > MAX_UNIT_WORDS:
+            self.position = start
+            return ()
+        if words and self.at(Kind.OPERATOR, "^") and self.kind(1) is Kind.NUMBER:
+            # Square and cubic units; any other exponent belongs to an expression.
+            if self.tokens[self.position + 1].text in ("2", "3"):
+                self.position += 2
+        self._pass_remark()
+        unit = [singular(word) for word in words if word != "/" and word.lower() not in PROSE]
+        return tuple(unit)
+
+    def _at_slash(self) -> bool:
+        return self.at(Kind.OPERATOR, "/")
+
+    def _at_unit_word(self) -> bool:
+        return (
+            self.kind() is Kind.WORD
+            and self.tokens[self.position].text.lower() not in CONNECTIVES
+        )
+
+    def _pass_remark(self) -> None:
+        """Pass a remark in brackets, such as `(pencils)`."""
+        if self.kind() is not Kind.OPEN:
+            return
+        end = self.position + 1
+        while True:
+            word = self.tokens[end].text
+            if len(word) < 2 or not word.isalpha():
+                break
+            end += 1
+        has_words = end > self.position + 1
+        if has_words and self.tokens[end].kind is Kind.CLOSE:
+            self.position = end + 1
+
+
+_LEXER = _Lexer()
+
+
+def tokens(text: str) -> Sequence[Token]:
+    """Return the tokens of a text."""
+    return _LEXER.tokens(text)
+
+
+def parse(tokens: Sequence[Token]) -> tuple[Tree, int] | None:
+    """Return the longest expression at the start of the tokens and its length in tokens.
+
+    The result is None if the tokens do not start with an expression or if it is too long.
+    """
+    parser = _Parser(tokens[: MAX_TOKENS + 1])
+    try:
+        tree = parser.expression(0)
+    except UnreadError:
+        return None
+    return (tree, parser.position) if parser.position <= MAX_TOKENS else None

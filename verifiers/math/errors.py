@@ -1,0 +1,11 @@
+"""Errors of reading and evaluating mathematical text."""
+
+__all__ = ["UndefinedError", "UnreadError"]
+
+
+class UnreadError(Exception):
+    """The text is not understood, is ambiguous, or exceeds a bound; the message states the reason."""
+
+
+class UndefinedError(Exception):
+    """The expression has no value, for instance because it divides by zero."""

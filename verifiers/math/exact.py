@@ -1,0 +1,100 @@
+"""Exact rational arithmetic, and the exact values of closed arithmetic."""
+
+from fractions import Fraction
+from math import isqrt
+
+from verifiers.math.errors import UndefinedError
+from verifiers.math.syntax import Call, Combined, Negated, Number, Tree
+
+__all__ = ["apply_operator", "bit_size", "exact_value", "rational_root"]
+
+# Bounds on powers: a tower such as ((9^64)^64)^64 must fail at once and not fill the memory.
+MAX_EXPONENT = 64
+MAX_BITS = 8_192
+
+
+def exact_value(tree: Tree, *, percent_is_hundredth: bool = True) -> Fraction | None:
+    """Return the value of a tree without names.
+
+    The value is None after a division by zero, for an irrational root, and for a power beyond the
+    bounds. With `percent_is_hundredth` false, a percent sign counts as a unit.
+    """
+    try:
+        return _value(tree, percent_is_hundredth)
+    except (UndefinedError, ZeroDivisionError):
+        return None
+
+
+def apply_operator(operator: str, left: Fraction, right: Fraction) -> Fraction:
+    """Apply one of `+ - * /`. Raises ZeroDivisionError."""
+    match operator:
+        case "+":
+            return left + right
+        case "-":
+            return left - right
+        case "*":
+            return left * right
+        case _:
+            return left / right
+
+
+def rational_root(radicand: Fraction, degree: int) -> Fraction | None:
+    """Return the root of a non-negative number if it is rational, else None."""
+    numerator = _whole_root(radicand.numerator, degree)
+    denominator = _whole_root(radicand.denominator, degree)
+    if numerator is None or denominator is None:
+        return None
+    return Fraction(numerator, denominator)
+
+
+def bit_size(number: Fraction) -> int:
+    """Return the number of bits of the numerator or the denominator, whichever is longer."""
+    return max(number.numerator.bit_length(), number.denominator.bit_length())
+
+
+def _value(tree: Tree, hundredth: bool) -> Fraction:
+    match tree:
+        case Number():
+            return tree.value / 100 if tree.percent and hundredth else tree.value
+        case Negated(operand):
+            return -_value(operand, hundredth)
+        case Combined("^", base, exponent):
+            return _power(_value(base, hundredth), _value(exponent, hundredth))
+        case Combined(operator, left, right):
+            return apply_operator(operator, _value(left, hundredth), _value(right, hundredth))
+        case Call("root", (radicand,)):
+            return _square_root(_value(radicand, hundredth))
+        case _:
+            raise UndefinedError
+
+
+def _power(base: Fraction, exponent: Fraction) -> Fraction:
+    if exponent.denominator != 1 or abs(exponent) > MAX_EXPONENT:
+        raise UndefinedError
+    if bit_size(base) * abs(exponent) > MAX_BITS or (base == 0 and exponent <= 0):
+        raise UndefinedError
+    return base ** int(exponent)
+
+
+def _square_root(radicand: Fraction) -> Fraction:
+    root = rational_root(radicand, 2) if radicand >= 0 else None
+    if root is None:
+        raise UndefinedError
+    return root
+
+
+def _whole_root(number: int, degree: int) -> int | None:
+    """Return the root of a non-negative whole number if it is whole, by Newton's method."""
+    if number < 2:
+        return number
+    if degree == 2:
+        root = isqrt(number)
+    else:
+        # Newton's method decreases monotonically from any start above the root.
+        root = 1 << -(-number.bit_length() // degree)
+        while True:
+            closer = ((degree - 1) * root + number // root ** (degree - 1)) // degree
+            if closer >= root:
+                break
+            root = closer
+    return root if root**degree == number else None

@@ -1,0 +1,405 @@
+"""The values of expressions: exact where they are rational, otherwise enclosed in an interval.
+
+A real value is a `Fraction` or an interval of mpmath that contains the true value. A value with an
+imaginary part is a `Complex`. Precision belongs to an evaluator, and every precision has an mpmath
+context of its own: mpmath's global contexts are never changed.
+
+Raises `UndefinedError` where there is no value (a division by zero, the logarithm of a negative
+number) or none that people agree on (a fractional power of a negative number), and `UnreadError`
+for a value that is too large to compute.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from math import comb, factorial
+from typing import Any
+
+from mpmath import MPContext
+from mpmath.ctx_iv import MPIntervalContext
+
+from verifiers.math.errors import UndefinedError, UnreadError
+from verifiers.math.exact import apply_operator, bit_size, rational_root
+from verifiers.math.syntax import Call, Combined, Constant, Mixed, Name, Negated, Number, Tree
+
+__all__ = ["Complex", "Evaluator", "Limits", "Real", "Value"]
+
+Real = Any
+"""A `Fraction`, or an interval of mpmath, whose classes have no types."""
+ZERO = Fraction(0)
+ONE = Fraction(1)
+MAX_LOGARITHM = 2**13
+"""The base-2 logarithm of the largest value that is not rational."""
+MAX_COMPLEX_EXPONENT = 64
+MAX_DEGREE = 24
+"""The highest degree of a root."""
+GUARD_BITS = 32
+"""Additional bits for functions that mpmath computes for numbers and not for intervals."""
+QUOTIENTS = {
+    "tan": ("sin", "cos"),
+    "cot": ("cos", "sin"),
+    "sec": (None, "cos"),
+    "csc": (None, "sin"),
+    "tanh": ("sinh", "cosh"),
+}
+"""Functions as quotients of two others; None stands for 1."""
+INVERSES = {"arcsin": "asin", "arccos": "acos", "arctan": "atan"}
+
+
+@dataclass(frozen=True, slots=True)
+class Complex:
+    """A value whose imaginary part is not exactly zero."""
+
+    re: Real
+    im: Real
+
+
+Value = Real | Complex
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of what is computed: bits of a rational power, and arguments of `!` and `binom`."""
+
+    power_bits: int
+    factorial: int
+    choice: int
+
+
+# Contexts are expensive to create (about 1 ms) and are not changed after that.
+@lru_cache(maxsize=16)
+def _interval_context(bits: int) -> Any:
+    context = MPIntervalContext()
+    context.prec = bits
+    return context
+
+
+@lru_cache(maxsize=16)
+def _number_context(bits: int) -> Any:
+    context = MPContext()
+    context.prec = bits
+    return context
+
+
+class Evaluator:
+    """Evaluates trees with values for the names.
+
+    Args:
+        bits: The precision of intervals.
+        environment: The values of the names.
+        limits: The bounds.
+        log_base: The base of logarithms without one; None if they have no value.
+        is_real: Whether roots of negative numbers are undefined instead of imaginary.
+        mixed_is_product: Whether a mixed number is the product of its parts instead of their sum.
+    """
+
+    def __init__(
+        self,
+        bits: int,
+        environment: Mapping[str, Real],
+        limits: Limits,
+        log_base: Fraction | None,
+        *,
+        is_real: bool = False,
+        mixed_is_product: bool = False,
+    ) -> None:
+        self.context = _interval_context(bits)
+        self.bits = bits
+        self.environment = environment
+        self.limits = limits
+        self.log_base = log_base
+        self.is_real = is_real
+        self.mixed_is_product = mixed_is_product
+
+    def value(self, tree: Tree) -> Value:
+        """Return the value of a tree."""
+        match tree:
+            case Number():
+                return tree.value
+            case Combined(operator, left, right):
+                return self.combined(operator, self.value(left), self.value(right))
+            case Negated(operand):
+                return _negative(self.value(operand))
+            case Constant(text):
+                return self.constant(text)
+            case Name(text):
+                if text not in self.environment:
+                    raise UndefinedError
+                return self.environment[text]
+            case Mixed(whole, part):
+                return whole.value * part if self.mixed_is_product else whole.value + part
+            case Call(function, arguments):
+                return self.call(function, arguments)
+
+    def real(self, tree: Tree) -> Real:
+        """Return the value of a tree. Raises UndefinedError if it is not real."""
+        value = self.value(tree)
+        if isinstance(value, Complex):
+            raise UndefinedError
+        return value
+
+    def interval(self, number: Real) -> Any:
+        """Return a real value as an interval."""
+        if isinstance(number, Fraction):
+            return self.context.mpf(number.numerator) / self.context.mpf(number.denominator)
+        return number
+
+    def constant(self, name: str) -> Value:
+        r"""Return the value of `\pi`, `e` or `i`."""
+        match name:
+            case "\\pi":
+                return +self.context.pi
+            case "e":
+                return self.context.exp(self.context.mpf(1))
+            case _:
+                return Complex(ZERO, ONE)
+
+    def combined(self, operator: str, left: Value, right: Value) -> Value:
+        """Return the result of an operation."""
+        # Most operations are between rational numbers: they take the short way.
+        if operator in "+-*" and isinstance(left, Fraction) and isinstance(right, Fraction):
+            return apply_operator(operator, left, right)
+        match operator:
+            case "+":
+                return self.sum(left, right)
+            case "-":
+                return self.sum(left, _negative(right))
+            case "*":
+                return self.product(left, right)
+            case "/":
+                return self.quotient(left, right)
+            case _:
+                return self.power(left, right)
+
+    def sum(self, left: Value, right: Value) -> Value:
+        """Return the sum of two values."""
+        if isinstance(left, Complex) or isinstance(right, Complex):
+            (a, b), (c, d) = parts(left), parts(right)
+            return _normalized(self.sum(a, c), self.sum(b, d))
+        if isinstance(left, Fraction) and isinstance(right, Fraction):
+            return left + right
+        return self.interval(left) + self.interval(right)
+
+    def product(self, left: Value, right: Value) -> Value:
+        """Return the product of two values; it is exactly zero if one of them is."""
+        if isinstance(left, Complex) or isinstance(right, Complex):
+            (a, b), (c, d) = parts(left), parts(right)
+            re = self.sum(self.product(a, c), -self.product(b, d))
+            im = self.sum(self.product(a, d), self.product(b, c))
+            return _normalized(re, im)
+        if isinstance(left, Fraction) and isinstance(right, Fraction):
+            return left * right
+        if _is_zero(left) or _is_zero(right):
+            return ZERO
+        return self.interval(left) * self.interval(right)
+
+    def quotient(self, left: Value, right: Value) -> Value:
+        """Return the quotient of two values."""
+        if isinstance(right, Complex):
+            c, d = right.re, right.im
+            size = self.sum(self.product(c, c), self.product(d, d))
+            return self.quotient(self.product(left, Complex(c, -d)), size)
+        if not excludes_zero(right):
+            raise UndefinedError
+        if isinstance(left, Complex):
+            return _normalized(self.quotient(left.re, right), self.quotient(left.im, right))
+        if isinstance(left, Fraction) and isinstance(right, Fraction):
+            return left / right
+        if _is_zero(left):
+            return ZERO
+        return self.interval(left) / self.interval(right)
+
+    def power(self, base: Value, exponent: Value) -> Value:
+        """Return a power; fractional exponents need a positive base."""
+        if isinstance(exponent, Fraction) and exponent.denominator == 1:
+            return self.whole_power(base, int(exponent))
+        if isinstance(exponent, Complex) or isinstance(base, Complex):
+            raise UndefinedError
+        if isinstance(exponent, Fraction) and isinstance(base, Fraction) and base > 0:
+            if exponent.denominator <= MAX_COMPLEX_EXPONENT:
+                root = self.positive_root(base, exponent.denominator)
+                return self.whole_power(root, exponent.numerator)
+        if sign(base) <= 0:
+            raise UndefinedError
+        return self.exponential(self.product(self.logarithm(base), exponent))
+
+    def whole_power(self, base: Value, exponent: int) -> Value:
+        """Return a power with a whole exponent."""
+        if isinstance(base, Complex):
+            return self.complex_power(base, exponent)
+        if exponent <= 0 and _is_zero(base):
+            raise UndefinedError
+        if isinstance(base, Fraction):
+            if bit_size(base) * abs(exponent) > self.limits.power_bits:
+                raise UnreadError("a power that is too large")
+            return base**exponent
+        if self.size(base) * abs(exponent) > MAX_LOGARITHM:
+            raise UnreadError("a power that is too large")
+        if exponent < 0 and sign(base) == 0:
+            raise UndefinedError
+        return base**exponent
+
+    def complex_power(self, base: Complex, exponent: int) -> Value:
+        """Return a power of a complex number, by repeated multiplication."""
+        if abs(exponent) > MAX_COMPLEX_EXPONENT:
+            raise UnreadError("a power that is too large")
+        value: Value = ONE
+        for _ in range(abs(exponent)):
+            value = self.product(value, base)
+        return value if exponent >= 0 else self.quotient(ONE, value)
+
+    def call(self, function: str, arguments: Sequence[Tree]) -> Value:
+        """Return the value of a function."""
+        match function:
+            case "!":
+                return Fraction(factorial(self.whole(arguments[0], self.limits.factorial)))
+            case "binom":
+                upper = self.whole(arguments[0], self.limits.choice)
+                return Fraction(comb(upper, self.whole(arguments[1], self.limits.choice)))
+            case "root":
+                degree = self.real(arguments[1]) if len(arguments) > 1 else Fraction(2)
+                return self.root(self.real(arguments[0]), degree)
+            case "log":
+                base = self.real(arguments[1]) if len(arguments) > 1 else self.log_base
+                if base is None:
+                    raise UndefinedError
+                logarithm = self.logarithm(self.real(arguments[0]))
+                return self.quotient(logarithm, self.logarithm(base))
+            case _:
+                return self.function(function, self.real(arguments[0]))
+
+    def function(self, function: str, number: Real) -> Real:
+        """Return the value of a function of one real number."""
+        match function:
+            case "abs":
+                return abs(number)
+            case "degrees":
+                return self.interval(number) * self.context.pi / 180
+            case "exp":
+                return self.exponential(number)
+            case "ln":
+                return self.logarithm(number)
+            case "sinh":
+                power = self.interval(self.exponential(number))
+                return (power - 1 / power) / 2
+            case "cosh":
+                power = self.interval(self.exponential(number))
+                return (power + 1 / power) / 2
+            case "sin":
+                return self.context.sin(self.interval(number))
+            case "cos":
+                return self.context.cos(self.interval(number))
+            case _ if function in INVERSES:
+                return self.inverse(function, self.interval(number))
+        upper, lower = QUOTIENTS[function]
+        numerator = ONE if upper is None else self.function(upper, number)
+        return self.quotient(numerator, self.function(lower, number))
+
+    def whole(self, tree: Tree, limit: int) -> int:
+        """Return the value of a tree, which has to be a natural number."""
+        number = self.real(tree)
+        if not isinstance(number, Fraction) or number.denominator != 1 or number < 0:
+            raise UndefinedError
+        if number > limit:
+            raise UnreadError("a factorial that is too large")
+        return int(number)
+
+    def root(self, radicand: Real, degree: Real) -> Value:
+        """Return the real root, or the imaginary square root of a negative number."""
+        if not isinstance(degree, Fraction) or degree.denominator != 1:
+            raise UndefinedError
+        if not 2 <= degree <= MAX_DEGREE:
+            raise UndefinedError
+        whole_degree = int(degree)
+        if _is_zero(radicand) or sign(radicand) > 0:
+            return self.positive_root(radicand, whole_degree)
+        if whole_degree % 2:
+            return -self.positive_root(-radicand, whole_degree)
+        if whole_degree > 2 or self.is_real:
+            raise UndefinedError
+        return Complex(ZERO, self.positive_root(-radicand, 2))
+
+    def positive_root(self, radicand: Real, degree: int) -> Real:
+        """Return the root of a number that is not negative; exact if it is rational."""
+        if isinstance(radicand, Fraction):
+            root = rational_root(radicand, degree)
+            if root is not None:
+                return root
+        if degree == 2:
+            return self.context.sqrt(self.interval(radicand))
+        return self.context.exp(self.context.log(self.interval(radicand)) / degree)
+
+    def exponential(self, number: Real) -> Real:
+        """Return e to a power."""
+        if _is_zero(number):
+            return ONE
+        if abs(self.interval(number)).b > MAX_LOGARITHM:
+            raise UnreadError("a power that is too large")
+        return self.context.exp(self.interval(number))
+
+    def logarithm(self, number: Real) -> Real:
+        """Return the natural logarithm."""
+        if sign(number) <= 0:
+            raise UndefinedError
+        return ZERO if number == 1 else self.context.log(self.interval(number))
+
+    def inverse(self, function: str, number: Any) -> Real:
+        """Return the value of a monotonic function that mpmath computes for numbers only."""
+        if function != "arctan" and not (number.a >= -1 and number.b <= 1):
+            raise UndefinedError
+        context = _number_context(self.bits + GUARD_BITS)
+        compute = getattr(context, INVERSES[function])
+        ends = sorted([compute(context.mpf(number.a)), compute(context.mpf(number.b))])
+        slack = (1 + abs(ends[0])) * context.mpf(2) ** -(self.bits + 8)
+        return self.context.mpf([ends[0] - slack, ends[1] + slack])
+
+    def size(self, number: Real) -> int:
+        """Return the bits of a rational number, or the magnitude of an interval in bits.
+
+        It is 0 for an interval that may contain zero. Raises UnreadError beyond the bounds.
+        """
+        if isinstance(number, Fraction):
+            bits = bit_size(number)
+            limit = self.limits.power_bits
+        else:
+            bits = abs(int(self.context.mag(abs(number).b))) if excludes_zero(number) else 0
+            limit = MAX_LOGARITHM
+        if bits > limit:
+            raise UnreadError("a number that is too large")
+        return bits
+
+
+def parts(value: Value) -> tuple[Real, Real]:
+    """Return the real and the imaginary part."""
+    if isinstance(value, Complex):
+        return value.re, value.im
+    return value, ZERO
+
+
+def excludes_zero(number: Real) -> bool:
+    """Return whether a real value is certainly not zero."""
+    if isinstance(number, Fraction):
+        return number != 0
+    return bool(number > 0 or number < 0)
+
+
+def sign(number: Real) -> int:
+    """Return 1, -1, or 0 for an exact zero. Raises UndefinedError if an interval contains zero."""
+    if isinstance(number, Fraction):
+        return (number > 0) - (number < 0)
+    if not excludes_zero(number):
+        raise UndefinedError
+    return 1 if number > 0 else -1
+
+
+def _negative(value: Value) -> Value:
+    return Complex(-value.re, -value.im) if isinstance(value, Complex) else -value
+
+
+def _normalized(re: Real, im: Real) -> Value:
+    return re if _is_zero(im) else Complex(re, im)
+
+
+def _is_zero(number: Real) -> bool:
+    return isinstance(number, Fraction) and number == 0

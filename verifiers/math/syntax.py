@@ -1,0 +1,121 @@
+"""The syntax tree of a mathematical expression, the same for every dialect.
+
+Nodes are immutable and compare by structure.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number as written.
+
+    `value` is the number before its percent sign, `decimals` counts the digits after the decimal
+    point, and `unit` contains the words of the unit, singular and in lower case.
+    """
+
+    value: Fraction
+    decimals: int = 0
+    percent: bool = False
+    unit: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Mixed:
+    """A whole number before a proper fraction: usually their sum, sometimes their product."""
+
+    whole: Number
+    part: Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A variable, or an unknown function with its `argument`, such as `f(3)`."""
+
+    text: str
+    argument: "Tree | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Constant(Name):
+    r"""A name with a fixed value: `\pi`, `e` or `i`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Negated:
+    """Unary minus."""
+
+    operand: "Tree"
+
+
+@dataclass(frozen=True, slots=True)
+class Combined:
+    """`left operator right`, where the operator is one of `+ - * / ^`."""
+
+    operator: str
+    left: "Tree"
+    right: "Tree"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A known function and its arguments.
+
+    Functions of one argument are `sin`, `ln`, `exp` and the like, `abs`, `degrees` and `!`.
+    `binom` has two arguments. `root` has the radicand and, unless it is 2, the degree. `log` has
+    the argument and, if it is written, the base.
+    """
+
+    function: str
+    arguments: tuple["Tree", ...]
+
+
+Tree = Number | Mixed | Name | Negated | Combined | Call
+
+PI = Constant("\\pi")
+E = Constant("e")
+I = Constant("i")  # noqa: E741 - the mathematical name
+TRIGONOMETRIC = frozenset(["sin", "cos", "tan", "cot", "sec", "csc"])
+
+
+def walk(tree: Tree) -> Iterator[Tree]:
+    """Yield the tree and all its descendants, parents first, from left to right."""
+    pending = [tree]
+    while pending:
+        node = pending.pop()
+        yield node
+        match node:
+            case Combined():
+                pending += (node.right, node.left)
+            case Call():
+                pending += reversed(node.arguments)
+            case Negated():
+                pending.append(node.operand)
+
+
+def numbers(tree: Tree) -> list[Number]:
+    """Return the numbers from left to right."""
+    return [part for part in walk(tree) if isinstance(part, Number)]
+
+
+def names(tree: Tree) -> frozenset[str]:
+    """Return the variables and unknown functions; constants are not included."""
+    variables = set[str]()
+    for part in walk(tree):
+        if isinstance(part, Name) and not isinstance(part, Constant):
+            variables.add(part.text)
+    return frozenset(variables)
+
+
+def signed_number(tree: Tree) -> Number | None:
+    """Return the number if the tree is one number with or without signs, else None."""
+    while isinstance(tree, Negated):
+        tree = tree.operand
+    return tree if isinstance(tree, Number) else None
+
+
+def is_power(tree: Tree) -> bool:
+    """Return whether the outermost operation is a power."""
+    return isinstance(tree, Combined) and tree.operator == "^"
