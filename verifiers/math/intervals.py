@@ -9,7 +9,7 @@ number) or none that people agree on (a fractional power of a negative number), 
 for a value that is too large to compute.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -23,7 +23,7 @@ from verifiers.math.errors import UndefinedError, UnreadError
 from verifiers.math.exact import apply_operator, bit_size, rational_root
 from verifiers.math.syntax import Call, Combined, Constant, Mixed, Name, Negated, Number, Tree
 
-__all__ = ["Complex", "Evaluator", "Limits", "Real", "Value"]
+__all__ = ["Complex", "Evaluator", "Limits", "Real", "Value", "interval_context"]
 
 Real = Any
 """A `Fraction`, or an interval of mpmath, whose classes have no types."""
@@ -69,7 +69,8 @@ class Limits:
 
 # Contexts are expensive to create (about 1 ms) and are not changed after that.
 @lru_cache(maxsize=16)
-def _interval_context(bits: int) -> Any:
+def interval_context(bits: int) -> Any:
+    """Return the interval arithmetic of a precision."""
     context = MPIntervalContext()
     context.prec = bits
     return context
@@ -104,7 +105,7 @@ class Evaluator:
         is_real: bool = False,
         mixed_is_product: bool = False,
     ) -> None:
-        self.context = _interval_context(bits)
+        self.context = interval_context(bits)
         self.bits = bits
         self.environment = environment
         self.limits = limits
@@ -249,7 +250,7 @@ class Evaluator:
             value = self.product(value, base)
         return value if exponent >= 0 else self.quotient(ONE, value)
 
-    def call(self, function: str, arguments: Sequence[Tree]) -> Value:
+    def call(self, function: str, arguments: tuple[Tree, ...]) -> Value:
         """Return the value of a function."""
         match function:
             case "!":

@@ -1,1 +1,0 @@
-"""What `verifiers.algebra` is made of."""

@@ -1,0 +1,1 @@
+"""What `algebra` consists of: statements of a step and the rules that decide them."""

@@ -1,0 +1,166 @@
+"""Judge two closed formulas: `√50 = 5√2`, `7! < 6000`, `(1 + i)² = 2i`.
+
+A whole number may be a rounded irrational one, and every decimal may be rounded: an equation is
+false only if rounding does not explain it. Plain arithmetic is confirmed if it is true, and left
+to the checker `arithmetic` if it is not.
+"""
+
+from fractions import Fraction
+
+from stepmark.records import Verdict
+from verifiers.algebra_rules.contexts import Context
+from verifiers.algebra_rules.identities import SQUARE_OF_I
+from verifiers.algebra_rules.ratios import numerators, ratios
+from verifiers.algebra_rules.statements import Link
+from verifiers.algebra_rules.values import (
+    DECIMAL_BASE,
+    Real,
+    difference_sign,
+    evaluate,
+    midpoint,
+)
+from verifiers.math.errors import UndefinedError
+from verifiers.math.lexicon import ROUNDING
+from verifiers.math.syntax import PI, Call, Negated, Number, Tree, names, signed_number, walk
+
+__all__ = ["Judgement", "has_decimals", "judge_closed", "judge_complex"]
+
+Judgement = tuple[Verdict, str]
+"""The verdict, and the reason unless it is correct."""
+CLOSE = Fraction(1, 20)
+"""The relative error up to which a rounded value, or one with decimals, is not false."""
+ROUGHLY = Fraction(1, 10)
+"""The relative error up to which "≈" is not false."""
+# A logarithm without a base may be decimal, binary or natural; e is given to forty digits.
+NATURAL_BASE = Fraction("2.718281828459045235360287471352662497757")
+BASES = (DECIMAL_BASE, Fraction(2), NATURAL_BASE)
+# Larger numbers are shown with an exponent.
+MAX_SHOWN = 10**15
+HOLDING_SIGNS = {"<": (-1,), ">": (1,), "≤": (-1, 0), "≥": (0, 1), "≠": (-1, 1)}
+"""The signs of `left - right` under which a relation holds."""
+
+
+def judge_closed(link: Link, left: Tree, right: Tree, context: Context) -> Judgement | None:
+    """Judge a relation between closed formulas; None if both sides are the same plain number."""
+    bases = BASES
+    if not (_has_logarithm_without_base(left) or _has_logarithm_without_base(right)):
+        bases = BASES[:1]
+    judgements = [_judge(link, left, right, base, context) for base in bases]
+    for judgement in judgements:
+        if judgement is None or judgement[0] is not Verdict.INCORRECT:
+            return judgement
+    return judgements[0]
+
+
+def has_decimals(*trees: Tree) -> bool:
+    """Return whether any number has decimals."""
+    for tree in trees:
+        for part in walk(tree):
+            if isinstance(part, Number) and part.decimals:
+                return True
+    return False
+
+
+def judge_complex(left: Tree, right: Tree) -> Judgement:
+    """Judge `left = right` if `i` is the imaginary unit and the only name."""
+    made = ratios(left, right, SQUARE_OF_I)
+    if made is None or _has_call(left) or _has_call(right):
+        return Verdict.UNKNOWN, "not understood"
+    square = made[2].numerator
+    if not made[0].denominator.rem(square) or not made[1].denominator.rem(square):
+        return Verdict.UNKNOWN, "no value"
+    first, second = numerators(made[0], made[1])
+    if not (first - second).rem(square):
+        return Verdict.CORRECT, ""
+    if has_decimals(left, right) or "i" not in names(left):
+        return Verdict.UNKNOWN, "a condition, or off by rounding"
+    return Verdict.INCORRECT, "the sides differ where i² = -1"
+
+
+def _has_call(tree: Tree) -> bool:
+    return any(isinstance(part, Call) for part in walk(tree))
+
+
+def _has_logarithm_without_base(tree: Tree) -> bool:
+    for part in walk(tree):
+        if isinstance(part, Call) and part.function == "log" and len(part.arguments) == 1:
+            return True
+    return False
+
+
+def _judge(
+    link: Link, left: Tree, right: Tree, base: Fraction, context: Context
+) -> Judgement | None:
+    try:
+        values = (evaluate(left, {}, base), evaluate(right, {}, base))
+    except UndefinedError:
+        return Verdict.UNKNOWN, "no value"
+    sign = difference_sign(*values)
+    if sign is None:
+        return Verdict.UNKNOWN, "too close to tell"
+    if link.relation in ("=", "≈"):
+        return _judge_equation(link, (left, right), values, sign, context)
+    if sign in HOLDING_SIGNS[link.relation]:
+        return Verdict.CORRECT, ""
+    if context.is_supposed or link.index > 0 or has_decimals(left, right):
+        return Verdict.UNKNOWN, "it may be tried or denied"
+    return Verdict.INCORRECT, f"{_shown(values[0])} against {_shown(values[1])}"
+
+
+def _judge_equation(
+    link: Link, sides: tuple[Tree, Tree], values: tuple[Real, Real], sign: int, context: Context
+) -> Judgement | None:
+    left, right = sides
+    a, b = midpoint(values[0]), midpoint(values[1])
+    if sign == 0 or _is_rounded(left, b, a) or _is_rounded(right, a, b):
+        are_numbers = isinstance(left, Number) and isinstance(right, Number)
+        return None if are_numbers else (Verdict.CORRECT, "")
+    if _may_be_rounded(link, sides, values, context):
+        return Verdict.UNKNOWN, "off by rounding at most"
+    if not (_is_closed_form(left) or _is_closed_form(right)):
+        return Verdict.UNKNOWN, "plain arithmetic"
+    if isinstance(left, Negated | Number) and isinstance(right, Negated | Number):
+        return Verdict.UNKNOWN, "two numbers"
+    reason = f"the left side is {_shown(values[0])}, the right side {_shown(values[1])}"
+    return Verdict.INCORRECT, reason
+
+
+def _may_be_rounded(
+    link: Link, sides: tuple[Tree, Tree], values: tuple[Real, Real], context: Context
+) -> bool:
+    a, b = midpoint(values[0]), midpoint(values[1])
+    error = abs(a - b) / max(abs(a), abs(b))
+    if link.relation == "≈" and error <= ROUGHLY:
+        return True
+    shows_number = isinstance(sides[0], Number) or isinstance(sides[1], Number)
+    is_exact = is_whole = True
+    for value in values:
+        is_exact = is_exact and isinstance(value, Fraction)
+        is_whole = is_whole and is_exact and value.denominator == 1
+    words = context.claim.step.lower().split()
+    if shows_number and not is_whole and not ROUNDING.isdisjoint(words):
+        return True
+    return error <= CLOSE and (has_decimals(*sides) or (shows_number and not is_exact))
+
+
+def _is_rounded(side: Tree, exact: Fraction, shown: Fraction) -> bool:
+    """Return whether the side is one decimal that shows the other value, rounded."""
+    number = signed_number(side)
+    if number is None or number.decimals == 0:
+        return False
+    return abs(exact - shown) <= Fraction(1, 2 * 10**number.decimals)
+
+
+def _is_closed_form(tree: Tree) -> bool:
+    """Return whether there is more than the four operations: a root, pi, a function."""
+    for part in walk(tree):
+        if part == PI or (isinstance(part, Call) and part.function != "degrees"):
+            return True
+    return False
+
+
+def _shown(value: Real) -> str:
+    number = midpoint(value)
+    if number.denominator == 1 and abs(number) < MAX_SHOWN:
+        return str(number)
+    return f"{float(number):.6g}"

@@ -1,0 +1,141 @@
+"""The context of a statement: conditions on its variables and doubts that the words raise."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from verifiers.algebra_rules.statements import Chain, chains
+from verifiers.base import StepClaim
+from verifiers.math.lexicon import OTHER_ARITHMETIC, REFUTATION, RESTATING
+from verifiers.math.syntax import Tree, names
+
+__all__ = ["Condition", "Context"]
+
+# The question and the previous steps are searched from their end for at most this many characters.
+MAX_CONTEXT_CHARS = 20_000
+MAX_CONDITIONS = 40
+# More words than this between two formulas start a new thought.
+MAX_WORDS = 16
+ENDINGS = frozenset([".", ",", ":", ";", "\n"])
+COMPLEX = re.compile(
+    r"complex|imaginary|conjugate|modulus|\bi ?\^ ?\{?2|a \+ bi",
+    re.IGNORECASE,
+)
+ABSTRACT_ALGEBRA = re.compile(
+    r"roots? of unity|\\omega|ω|primitive root|finite field|\\mathbb\{?[FZ]_|matri(?:x|ces)"
+    r"|\\\\?mathbf|\\vec",
+    re.IGNORECASE,
+)
+SUPPOSED = re.compile(
+    r"no (?:real |integer |such )?(?:solutions?|values?|roots?)|inconsistent|not true"
+    r"|not satisf\w+|not hold|never|absurd|suppos\w+"
+    r"|guess|invalid|does(?: not|n't)|is(?: not|n't)|do(?: not|n't)|reject|discard|fails?\b|\?"
+    r"|whether|verify|check|test\b|try\b|trial|let's see",
+    re.IGNORECASE,
+)
+CASES = re.compile(
+    r"\b(?:either|cases?|otherwise|respectively|swap\w*|replac\w+|increment\w*|updat\w+|iterat\w+"
+    r"|new)\b",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """`left = right`, stated about the variables `names`."""
+
+    left: Tree
+    right: Tree
+    names: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Context:
+    """A step together with the question and the previous steps."""
+
+    claim: StepClaim
+
+    @cached_property
+    def chains(self) -> Sequence[Chain]:
+        """The chains of the step; if it begins with a relation, the step before is continued."""
+        found = chains(self.claim.step)
+        if not found or found[0].sides[0].text or not self.last_before:
+            return found
+        if not _continues(found[0].before):
+            return found
+        sides = (self.last_before[0].sides[-1], *found[0].sides[1:])
+        return (replace(found[0], sides=sides), *found[1:])
+
+    @cached_property
+    def has_other_arithmetic(self) -> bool:
+        """Whether another arithmetic than that of numbers may be meant."""
+        for text in self._texts:
+            if OTHER_ARITHMETIC.search(text) or ABSTRACT_ALGEBRA.search(text):
+                return True
+        return False
+
+    @cached_property
+    def is_refuted(self) -> bool:
+        """Whether the step may state something in order to deny it."""
+        return REFUTATION.search(self.claim.step) is not None
+
+    @cached_property
+    def is_supposed(self) -> bool:
+        """Whether the step may state something in order to try it."""
+        return SUPPOSED.search(self.claim.step) is not None
+
+    @cached_property
+    def has_cases(self) -> bool:
+        """Whether a name may have several meanings in the step."""
+        return CASES.search(self.claim.step) is not None
+
+    @cached_property
+    def is_complex(self) -> bool:
+        """Whether `i` is the imaginary unit."""
+        return any(COMPLEX.search(text) for text in self._texts)
+
+    @cached_property
+    def last_before(self) -> Sequence[Chain]:
+        """The chain at the very end of the previous step, or nothing."""
+        if not self.claim.previous:
+            return ()
+        found = chains(self.claim.previous[-1][-MAX_CONTEXT_CHARS:])
+        return found[-1:] if found and set(found[-1].after) <= ENDINGS else ()
+
+    @cached_property
+    def question(self) -> Sequence[Chain]:
+        """The chains of the question."""
+        return chains(self.claim.question[-MAX_CONTEXT_CHARS:])
+
+    @cached_property
+    def previous(self) -> Sequence[Chain]:
+        """The chains of the previous steps."""
+        return chains("\n".join(self.claim.previous)[-MAX_CONTEXT_CHARS:])
+
+    @cached_property
+    def all_chains(self) -> Sequence[Chain]:
+        """The chains of the question, the previous steps and this step."""
+        return (*self.question, *self.previous, *self.chains)
+
+    @cached_property
+    def conditions(self) -> Sequence[Condition]:
+        """The first links of all chains that may restrict variables."""
+        found = list[Condition]()
+        for chain in self.all_chains:
+            left, right = chain.sides[0].parsed, chain.sides[1].parsed
+            if chain.relations[0] != "=" or left is None or right is None:
+                continue
+            variables = names(left) | names(right)
+            if variables:
+                found.append(Condition(left, right, variables))
+        return found[-MAX_CONDITIONS:]
+
+    @property
+    def _texts(self) -> tuple[str, ...]:
+        return (self.claim.question, *self.claim.previous, self.claim.step)
+
+
+def _continues(words: Sequence[str]) -> bool:
+    """Return whether a formula that begins with a relation continues the last one."""
+    return not words or (len(words) <= MAX_WORDS and not RESTATING.isdisjoint(words))

@@ -1,0 +1,150 @@
+"""Decide whether two formulas are equal always, sometimes or never, wherever both are defined.
+
+Sample points of every sort (whole, between 0 and 1, negative, large) show "never"; for ratios of
+polynomials the numerator of the difference proves it. "Always" is a proof for ratios of
+polynomials, and for other formulas an agreement to twenty digits at every sample point. In a
+formula with `i`, both a variable and the imaginary unit are considered.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from fractions import Fraction
+
+from verifiers.algebra_rules.ratios import Polynomial, numerators, ratios
+from verifiers.algebra_rules.values import DECIMAL_BASE, difference_sign, evaluate
+from verifiers.math.errors import UndefinedError
+from verifiers.math.syntax import Call, Combined, Name, Number, Tree, names, walk
+
+__all__ = ["SQUARE_OF_I", "Equality", "Relation", "compare"]
+
+MAX_NAMES = 6
+POINTS = 8
+MIN_POINTS = 3
+"""The number of points at which both sides must be defined."""
+# Primes and fractions of primes, so that an equality is hardly ever an accident.
+FRACTIONS = "7 11/3 5/7 23 13 2/9 17/5 29 19 3/11 31/4 37"
+SAMPLES = [Fraction(text) for text in FRACTIONS.split()]
+# Factorials and binomials need small natural numbers.
+SMALL_SAMPLES = [Fraction(number) for number in (7, 9, 11, 12, 10, 8, 13, 14)]
+IMAGINARY_UNIT = Name("i")
+SQUARE_OF_I = Combined("+", Combined("^", IMAGINARY_UNIT, Number(Fraction(2))), Number(Fraction(1)))
+"""`i^2 + 1`, which is zero if `i` is the imaginary unit."""
+
+
+class Equality(Enum):
+    """How often two formulas are equal."""
+
+    ALWAYS = auto()
+    SOMETIMES = auto()
+    NEVER_SEEN = auto()
+    """At no sample point; there may be solutions."""
+    NEVER = auto()
+    """There is no solution."""
+    UNKNOWN = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """The equality of two formulas.
+
+    `left` and `right` are numerators over a common denominator if the formulas are ratios of
+    polynomials. `counterexample` describes a point at which the formulas differ.
+    """
+
+    equality: Equality
+    left: Polynomial = None
+    right: Polynomial = None
+    counterexample: str = ""
+
+
+def compare(left: Tree, right: Tree) -> Relation:
+    """Return how the two formulas relate."""
+    variables = sorted(names(left) | names(right))
+    if len(variables) > MAX_NAMES or any("(" in name for name in variables):
+        return Relation(Equality.UNKNOWN)
+    made = ratios(left, right)
+    if made is None or not all(ratio.denominator for ratio in made):
+        equality, counterexample = _compare_at_samples(left, right, variables)
+        return Relation(equality, counterexample=counterexample)
+    first, second = numerators(*made)
+    difference = first - second
+    if not difference:
+        return Relation(Equality.ALWAYS)
+    equality, counterexample = _compare_at_samples(left, right, variables)
+    if equality is Equality.NEVER_SEEN:
+        if IMAGINARY_UNIT.text in variables:
+            if not _is_rational(left) or not _is_rational(right):
+                return Relation(Equality.UNKNOWN)
+            if _vanishes_at_i(left, right):
+                return Relation(Equality.ALWAYS)
+        if _has_no_zero(difference, made[0].denominator * made[1].denominator):
+            equality = Equality.NEVER
+    return Relation(equality, first, second, counterexample)
+
+
+def _has_no_zero(difference: Polynomial, denominator: Polynomial) -> bool:
+    """Return whether the difference vanishes only where the denominator does."""
+    while not difference.is_ground:
+        common = difference.gcd(denominator)
+        if common.is_ground:
+            return False
+        difference = difference.exquo(common)
+    return True
+
+
+def _is_rational(tree: Tree) -> bool:
+    """Return whether there are no functions, so that `i` may be any number."""
+    return not any(isinstance(part, Call) for part in walk(tree))
+
+
+def _vanishes_at_i(left: Tree, right: Tree) -> bool:
+    """Return whether the sides are equal if i² = -1."""
+    made = ratios(left, right, SQUARE_OF_I)
+    if made is None:
+        return True
+    first, second = numerators(made[0], made[1])
+    return not (first - second).rem(made[2].numerator)
+
+
+def _compare_at_samples(left: Tree, right: Tree, variables: Sequence[str]) -> tuple[Equality, str]:
+    """Return the equality at the sample points, and a point at which the sides differ."""
+    differences = list[bool]()
+    counterexample = ""
+    for number in range(POINTS if variables else 1):
+        environment = _sample(variables, number)
+        try:
+            left_value = evaluate(left, environment, DECIMAL_BASE)
+            right_value = evaluate(right, environment, DECIMAL_BASE)
+        except UndefinedError:
+            continue
+        sign = difference_sign(left_value, right_value)
+        if sign is None:
+            return Equality.UNKNOWN, ""
+        differences.append(sign != 0)
+        if sign != 0 and not counterexample:
+            values = [f"{name} = {value}" for name, value in environment.items()]
+            counterexample = ", ".join(values)
+    if len(differences) < (MIN_POINTS if variables else 1):
+        return Equality.UNKNOWN, ""
+    if all(differences):
+        return Equality.NEVER_SEEN if variables else Equality.NEVER, counterexample
+    return Equality.SOMETIMES if any(differences) else Equality.ALWAYS, counterexample
+
+
+def _sample(variables: Sequence[str], number: int) -> dict[str, Fraction]:
+    """Return a sample point by its number.
+
+    In the first half, the values are natural and mostly decrease in the order of the variables, for
+    binomials and factorials of differences. The values of the last point are negative.
+    """
+    sample = dict[str, Fraction]()
+    for index, name in enumerate(variables):
+        if number < POINTS // 2:
+            rank = len(variables) - index
+            sample[name] = SMALL_SAMPLES[(number + rank) % len(SMALL_SAMPLES)] + 3 * rank
+        else:
+            sample[name] = SAMPLES[(5 * number + 7 * index) % len(SAMPLES)]
+            if number == POINTS - 1:
+                sample[name] = -sample[name]
+    return sample

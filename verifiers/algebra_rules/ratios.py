@@ -1,0 +1,173 @@
+"""Formulas as ratios of polynomials in sympy's sparse rings.
+
+A part that is no polynomial (a root, a sine, `2^n`) is treated as one more variable. Therefore
+equal ratios are equal formulas, but different ratios need not be different formulas. sympy
+receives rings and their elements, never text, and sizes are bounded before multiplication.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from sympy import QQ
+from sympy.polys.rings import ring
+
+from verifiers.math.syntax import Combined, Negated, Number, Tree
+
+__all__ = ["Polynomial", "Ratio", "is_univariate", "numerators", "ratios"]
+__all__ += ["shared_factor", "shared_terms"]
+
+MAX_TERMS = 300
+MAX_DEGREE = 24
+MAX_VARIABLES = 12
+Polynomial = Any
+"""An element of a sympy ring, which has no types."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """A numerator and a denominator, not in lowest terms."""
+
+    numerator: Polynomial
+    denominator: Polynomial
+
+
+class _TooLargeError(Exception):
+    """A bound is exceeded, or the formula divides by zero."""
+
+
+def ratios(*trees: Tree) -> Sequence[Ratio] | None:
+    """Return the formulas as ratios over one ring, or None if one exceeds a bound."""
+    atoms = dict[Tree, None]()
+    for tree in trees:
+        _collect_atoms(tree, atoms)
+    if len(atoms) > MAX_VARIABLES:
+        return None
+    symbols = [f"v{index}" for index in range(max(1, len(atoms)))]
+    domain, *generators = ring(symbols, QQ)
+    builder = _RatioBuilder(domain, dict(zip(atoms, generators, strict=False)))
+    try:
+        return [builder.ratio(tree) for tree in trees]
+    except _TooLargeError:
+        return None
+
+
+def numerators(left: Ratio, right: Ratio) -> tuple[Polynomial, Polynomial]:
+    """Return both numerators over the common denominator; the ratios are equal if they are."""
+    common = left.denominator.gcd(right.denominator)
+    left_numerator = left.numerator * right.denominator.exquo(common)
+    return left_numerator, right.numerator * left.denominator.exquo(common)
+
+
+def shared_terms(left: Polynomial, right: Polynomial) -> Fraction:
+    """Return the number of equal terms as a share of the terms of the longer polynomial."""
+    equal = 0
+    for monomial, coefficient in left.items():
+        equal += right.get(monomial) == coefficient
+    return Fraction(equal, max(len(left), len(right), 1))
+
+
+def shared_factor(left: Polynomial, right: Polynomial) -> Fraction:
+    """Return the degree of the greatest common divisor as a share of the higher degree."""
+    return Fraction(_degree(left.gcd(right)), max(_degree(left), _degree(right), 1))
+
+
+def is_univariate(polynomial: Polynomial) -> bool:
+    """Return whether the polynomial has exactly one variable."""
+    return bool(sum(degree > 0 for degree in polynomial.degrees()) == 1)
+
+
+def _collect_atoms(tree: Tree, atoms: dict[Tree, None]) -> None:
+    """Add the names and the parts that are no polynomials, in order."""
+    match tree:
+        case Number():
+            return
+        case Negated(operand):
+            _collect_atoms(operand, atoms)
+        case Combined("^", base, exponent) if _whole_exponent(exponent) is not None:
+            _collect_atoms(base, atoms)
+        case Combined(operator, left, right) if operator != "^":
+            _collect_atoms(left, atoms)
+            _collect_atoms(right, atoms)
+        case _:
+            atoms[tree] = None
+
+
+def _whole_exponent(tree: Tree) -> int | None:
+    match tree:
+        case Number(value):
+            exponent = value
+        case Negated(Number(value)):
+            exponent = -value
+        case _:
+            return None
+    return int(exponent) if exponent.denominator == 1 and abs(exponent) <= MAX_DEGREE else None
+
+
+class _RatioBuilder:
+    """Builds ratios over one ring, with a generator for every atom."""
+
+    def __init__(self, domain: Any, generators: dict[Tree, Polynomial]) -> None:
+        self.domain = domain
+        self.generators = generators
+
+    def ratio(self, tree: Tree) -> Ratio:
+        match tree:
+            case Number(value):
+                number = self.domain(QQ(value.numerator, value.denominator))
+                return Ratio(number, self.domain.one)
+            case Negated(operand):
+                ratio = self.ratio(operand)
+                return Ratio(-ratio.numerator, ratio.denominator)
+            case Combined("^", base, exponent):
+                whole = _whole_exponent(exponent)
+                if whole is not None:
+                    return self._power(self.ratio(base), whole)
+            case Combined(operator, left, right):
+                return self._combined(operator, self.ratio(left), self.ratio(right))
+        return Ratio(self.generators[tree], self.domain.one)
+
+    def _combined(self, operator: str, left: Ratio, right: Ratio) -> Ratio:
+        if operator == "*":
+            return _product(left, right)
+        if operator == "/":
+            return _product(left, _inverse(right))
+        # The bounds hold for the products even if the denominators are equal.
+        first = _bounded_product(left.numerator, right.denominator)
+        second = _bounded_product(right.numerator, left.denominator)
+        denominator = left.denominator
+        if denominator == right.denominator:
+            first, second = left.numerator, right.numerator
+        else:
+            denominator = _bounded_product(denominator, right.denominator)
+        return Ratio(first + second if operator == "+" else first - second, denominator)
+
+    def _power(self, base: Ratio, exponent: int) -> Ratio:
+        if exponent < 0:
+            base = _inverse(base)
+        power = Ratio(self.domain.one, self.domain.one)
+        for _ in range(abs(exponent)):
+            power = _product(power, base)
+        return power
+
+
+def _product(left: Ratio, right: Ratio) -> Ratio:
+    numerator = _bounded_product(left.numerator, right.numerator)
+    return Ratio(numerator, _bounded_product(left.denominator, right.denominator))
+
+
+def _inverse(ratio: Ratio) -> Ratio:
+    if not ratio.numerator:
+        raise _TooLargeError
+    return Ratio(ratio.denominator, ratio.numerator)
+
+
+def _bounded_product(left: Polynomial, right: Polynomial) -> Polynomial:
+    if len(left) * len(right) > MAX_TERMS or _degree(left) + _degree(right) > MAX_DEGREE:
+        raise _TooLargeError
+    return left * right
+
+
+def _degree(polynomial: Polynomial) -> int:
+    return max((sum(monomial) for monomial in polynomial.itermonoms()), default=0)

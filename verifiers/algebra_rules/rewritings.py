@@ -1,0 +1,137 @@
+"""Judge an equation between formulas with variables: a rewriting, or a condition.
+
+A rewriting is true or false for all values; a condition such as `x² + 2x = 7` restricts them. An
+equation is false if it has no solution at all, or if it is clearly a rewriting and fails at every
+sample point and under every condition on its variables. It is clearly a rewriting if both sides
+have the same variables and much in common, and if it is not the first link of a chain
+(`a = b = c`) or is announced as an expansion, a factoring or a simplification.
+"""
+
+from fractions import Fraction
+
+from stepmark.records import Verdict
+from verifiers.algebra_rules.closed_forms import Judgement, has_decimals
+from verifiers.algebra_rules.contexts import Condition, Context
+from verifiers.algebra_rules.identities import Equality, Relation, compare
+from verifiers.algebra_rules.ratios import (
+    is_univariate,
+    numerators,
+    ratios,
+    shared_factor,
+    shared_terms,
+)
+from verifiers.algebra_rules.statements import Chain, Link
+from verifiers.math.syntax import Call, Tree, names
+
+__all__ = ["CONDITION", "SUPPOSED", "judge_rewriting"]
+
+REWRITING_STEMS = ["multiply out"]
+REWRITING_STEMS += "factor expand simplif rewrit distribut rationaliz combin".split()
+EQUATION_STEMS = (
+    "equation side becomes substitut solve solving equal equat set given condition need want must"
+).split()
+"""Words, or beginnings of words, that announce an equation."""
+WORDS_BEFORE = 14
+"""How many words before a chain may announce it."""
+ALIKE = Fraction(1, 2)
+"""The share of common terms or factors of two sides that are one formula."""
+# With several variables, one may replace another by a condition that is stated in words only.
+ALIKE_IN_ONE_VARIABLE = Fraction(1, 4)
+CONDITION = "a condition on variables"
+SUPPOSED = "it may be tried or denied"
+
+
+def judge_rewriting(
+    link: Link, left: Tree, right: Tree, chain: Chain, context: Context
+) -> Judgement:
+    """Return the verdict and the reason."""
+    relation = compare(left, right)
+    if relation.equality is Equality.ALWAYS:
+        return Verdict.CORRECT, ""
+    if has_decimals(left, right):
+        return Verdict.UNKNOWN, "decimals may be rounded"
+    if relation.equality is Equality.NEVER or _have_different_radicands(left, right):
+        doubt = SUPPOSED if context.is_supposed else ""
+    elif relation.equality is Equality.NEVER_SEEN:
+        doubt = _doubt(link, (left, right), relation, chain, context)
+    else:
+        doubt = CONDITION
+    if doubt:
+        return Verdict.UNKNOWN, doubt
+    return Verdict.INCORRECT, f"the sides differ, as at {relation.counterexample}"
+
+
+def _have_different_radicands(left: Tree, right: Tree) -> bool:
+    match left, right:
+        case Call("root", (first, *degree)), Call("root", (second, *other)) if degree == other:
+            return compare(first, second).equality is Equality.NEVER
+        case _:
+            return False
+
+
+def _doubt(
+    link: Link, sides: tuple[Tree, Tree], relation: Relation, chain: Chain, context: Context
+) -> str:
+    """Return why an equation that fails at every sample point may hold, or an empty string."""
+    if names(sides[0]) != names(sides[1]) or relation.left is None:
+        return CONDITION
+    if context.is_supposed:
+        return SUPPOSED
+    is_rewriting = _is_announced(chain, relation) if link.index == 0 else _look_alike(relation)
+    if not is_rewriting:
+        return CONDITION
+    for condition in context.conditions:
+        if _restricts(condition, sides):
+            return "a condition may make it true"
+    return ""
+
+
+def _is_announced(chain: Chain, relation: Relation) -> bool:
+    """Return whether the words before a chain announce a rewriting and no equation."""
+    text = " ".join(chain.before[-WORDS_BEFORE:])
+    if not _contains(text, REWRITING_STEMS) or _contains(text, EQUATION_STEMS):
+        return False
+    return shared_terms(relation.left, relation.right) >= ALIKE
+
+
+def _contains(text: str, stems: list[str]) -> bool:
+    return any(stem in text for stem in stems)
+
+
+def _look_alike(relation: Relation) -> bool:
+    """Return whether the sides share terms or factors, or are multiples of one term."""
+    left, right = relation.left, relation.right
+    if len(left) == 1 and len(right) == 1:
+        return bool(left.monoms() == right.monoms())
+    enough = ALIKE_IN_ONE_VARIABLE if is_univariate(left - right) else ALIKE
+    return shared_terms(left, right) >= enough or shared_factor(left, right) > ALIKE
+
+
+def _restricts(condition: Condition, sides: tuple[Tree, Tree]) -> bool:
+    """Return whether a condition restricts the variables so that the sides may be equal."""
+    if not condition.names <= names(sides[0]):
+        return False
+    if {condition.left, condition.right} == set(sides):
+        return False
+    if compare(condition.left, condition.right).equality is Equality.ALWAYS:
+        return False
+    made = ratios(condition.left, condition.right, *sides)
+    if made is None or not all(ratio.denominator for ratio in made):
+        return True
+    first, second = numerators(made[0], made[1])
+    restriction = first - second
+    first, second = numerators(made[2], made[3])
+    difference = first - second
+    if restriction.is_ground:
+        return False
+    if not (is_univariate(restriction) and is_univariate(difference)):
+        return True
+    # Common roots make the equation true, except where a side is not defined.
+    common = restriction.gcd(difference)
+    denominator = made[2].denominator * made[3].denominator
+    while not common.is_ground:
+        pole = common.gcd(denominator)
+        if pole.is_ground:
+            return True
+        common = common.exquo(pole)
+    return False

@@ -1,0 +1,216 @@
+r"""Find the statements that a text makes about formulas: chains such as `a = b ≤ c`.
+
+A chain continues over delimiters and line ends next to a relation (`&= …`). A side that is not
+understood is a side without a tree.
+
+What is not covered: relations in words ("is equal to", "is less than").
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import pairwise
+
+from verifiers.math.dialects.algebra import parse, tokens
+from verifiers.math.lexer import Kind, Token, written
+from verifiers.math.lexicon import MATHEMATICAL
+from verifiers.math.syntax import Name, Tree
+
+__all__ = ["Chain", "Link", "Side", "chains"]
+
+BREAKS = (Kind.WORD, Kind.STOP, Kind.ROW, Kind.DELIMITER, Kind.ARROW)
+LAYOUT = (Kind.ROW, Kind.DELIMITER)
+DISPLAYED = ("\\[", "\\]", "$$")
+# A formula continues over at most this many delimiters and line ends in a row.
+MAX_LAYOUT = 6
+MAX_UNIT_WORDS = 5
+# Every step is read again as part of the previous steps of the following ones.
+CACHED_TEXTS = 64
+WORDS_AFTER = 4
+"""How many words after a chain are kept."""
+REACHING = MATHEMATICAL - {"if", "whether", "over", "not", "by"} | {
+    "degrees",
+    "percent",
+    "equation",
+}
+"""Words that, next to a formula, may belong to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A side of a relation.
+
+    `parsed` is the tree of its text, or None if that is not understood. `tree` is the same, but
+    None also if words next to the side may belong to it.
+    """
+
+    text: str
+    tree: Tree | None
+    parsed: Tree | None
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """`left relation right`: the link number `index` of its chain, counted from 0."""
+
+    left: Side
+    relation: str
+    right: Side
+    index: int
+
+    @property
+    def text(self) -> str:
+        """The link as readable text."""
+        return f"{self.left.text} {self.relation} {self.right.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Sides and the relations between them.
+
+    `before` contains the words, arrows and stops since the previous chain, and `after` the first
+    few behind this one.
+    """
+
+    sides: tuple[Side, ...]
+    relations: tuple[str, ...]
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """The chain as readable text."""
+        links = [f"{link.relation} {link.right.text}" for link in self.links()]
+        return " ".join([self.sides[0].text, *links])
+
+    def links(self) -> Iterator[Link]:
+        """Yield the links from left to right."""
+        for index, relation in enumerate(self.relations):
+            yield Link(self.sides[index], relation, self.sides[index + 1], index)
+
+
+@lru_cache(maxsize=CACHED_TEXTS)
+def chains(text: str) -> Sequence[Chain]:
+    """Return all chains of at least two sides, in text order."""
+    sequence = _without_inner_layout(tokens(text))
+    found = list[Chain]()
+    last = 0
+    for start, end in _clauses(sequence):
+        if any(token.kind is Kind.RELATION for token in sequence[start:end]):
+            found.append(_chain(sequence, start, end, last))
+            last = end
+    return tuple(found)
+
+
+def _without_inner_layout(sequence: Sequence[Token]) -> Sequence[Token]:
+    """Remove delimiters and line ends over which a formula continues."""
+    kept = list[Token]()
+    for index, token in enumerate(sequence):
+        if token.kind not in LAYOUT or not _is_inside_formula(sequence, index):
+            kept.append(token)
+    return kept
+
+
+def _is_inside_formula(sequence: Sequence[Token], index: int) -> bool:
+    """Return whether a relation or an operator is next to a run of layout tokens."""
+    before, after = index - 1, index + 1
+    while before >= max(0, index - MAX_LAYOUT) and sequence[before].kind in LAYOUT:
+        before -= 1
+    while after < min(len(sequence), index + MAX_LAYOUT) and sequence[after].kind in LAYOUT:
+        after += 1
+    if before < 0:
+        return False
+    if after < len(sequence) and sequence[after].kind is Kind.RELATION:
+        return True
+    if after < len(sequence) and sequence[after].kind is Kind.OPERATOR:
+        # At the start of a row or a displayed formula, `-` may be a sign.
+        is_displayed = False
+        for token in sequence[before + 1 : after]:
+            is_displayed = is_displayed or token.kind is Kind.ROW or token.text in DISPLAYED
+        if sequence[after].text in ("+*/" if is_displayed else "+*/^-"):
+            return True
+    token = sequence[before]
+    return token.kind in (Kind.RELATION, Kind.OPERATOR) and token.text != "!"
+
+
+def _clauses(sequence: Sequence[Token]) -> Iterator[tuple[int, int]]:
+    """Yield the start and the end of every run of tokens without a break."""
+    start = 0
+    for index, token in enumerate(sequence):
+        if token.kind in BREAKS:
+            if index > start:
+                yield start, index
+            start = index + 1
+    if len(sequence) > start:
+        yield start, len(sequence)
+
+
+def _chain(sequence: Sequence[Token], start: int, end: int, last: int) -> Chain:
+    """Return the chain of a clause; the previous chain ends at `last`."""
+    content = sequence[start:end]
+    cuts = [index for index, token in enumerate(content) if token.kind is Kind.RELATION]
+    sides = list[Side]()
+    for before, after in pairwise([-1, *cuts, len(content)]):
+        piece = content[before + 1 : after]
+        tree = parse(piece)
+        sides.append(Side(written(piece), tree, tree))
+    name_length = 0
+    if cuts[0] == 0:
+        sides[0], name_length = _name_in_words(sequence[last:start])
+    elif _may_belong(_nearest(sequence, start - 1, -1)):
+        sides[0] = replace(sides[0], tree=None)
+    if _is_continued(sequence, end):
+        sides[-1] = replace(sides[-1], tree=None)
+    return Chain(
+        sides=tuple(sides),
+        relations=tuple([content[cut].text for cut in cuts]),
+        before=_words(sequence[last : start - name_length]),
+        after=_words(sequence[end : end + WORDS_AFTER]),
+    )
+
+
+def _name_in_words(before: Sequence[Token]) -> tuple[Side, int]:
+    """Return the words since the last stop as a name, and its length in tokens.
+
+    `Total cost = …` names a value. The side has no tree if more than words precede the relation.
+    """
+    end = len(before)
+    while end > 0 and before[end - 1].kind in LAYOUT:
+        end -= 1
+    start = end
+    while start > 0 and before[start - 1].kind is Kind.WORD:
+        start -= 1
+    words = " ".join([token.text for token in before[start:end]])
+    if words and (start == 0 or before[start - 1].kind in (Kind.STOP, *LAYOUT)):
+        return Side(words, Name(f"“{words.lower()}”"), None), len(before) - start
+    return Side(words, None, None), 0
+
+
+def _is_continued(sequence: Sequence[Token], end: int) -> bool:
+    """Return whether the text after a chain may belong to its last side."""
+    if _may_belong(_nearest(sequence, end, 1)):
+        return True
+    # `x = 1, 2` lists values.
+    if end + 1 < len(sequence) and sequence[end].text == ",":
+        if sequence[end + 1].kind is Kind.NUMBER:
+            return True
+    # `= 3 hours + 20` continues after the unit.
+    index = end
+    while index < min(len(sequence), end + MAX_UNIT_WORDS) and sequence[index].kind is Kind.WORD:
+        index += 1
+    return end < index < len(sequence) and sequence[index].kind is Kind.OPERATOR
+
+
+def _nearest(sequence: Sequence[Token], index: int, step: int) -> Token | None:
+    """Return the first token from `index` on that is not layout."""
+    while 0 <= index < len(sequence) and sequence[index].kind in LAYOUT:
+        index += step
+    return sequence[index] if 0 <= index < len(sequence) else None
+
+
+def _may_belong(token: Token | None) -> bool:
+    return token is not None and token.kind is Kind.WORD and token.text.lower() in REACHING
+
+
+def _words(tokens: Sequence[Token]) -> tuple[str, ...]:
+    return tuple([token.text.lower() for token in tokens if token.kind not in LAYOUT])

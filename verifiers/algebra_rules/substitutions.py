@@ -1,0 +1,170 @@
+"""Judge formulas whose names have known values: `x = 3` and `x² + 2x = 9 + 6`.
+
+A name has a value if exactly one number is stated for it, up to and including this step. An
+unknown function is known if the question defines it by one formula: `f(x) = x² + 1`, and then
+`f(3) = 10`. An equation between a formula in known names and a number is false only if the right
+side still shows the arithmetic, as a substitution does, or if the question states the values and a
+chain continues with the number.
+
+What is not covered: decimals, values that a case or a supposition gives, functions that are
+defined by cases or have several variables.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+
+from stepmark.records import Verdict
+from verifiers.algebra_rules.closed_forms import Judgement, has_decimals
+from verifiers.algebra_rules.contexts import Context
+from verifiers.algebra_rules.rewritings import CONDITION, SUPPOSED
+from verifiers.algebra_rules.statements import Chain, Link
+from verifiers.algebra_rules.values import Real, difference_sign, evaluate
+from verifiers.math.errors import UndefinedError
+from verifiers.math.syntax import TRIGONOMETRIC, Call, Combined, Name, Tree, names, walk
+
+__all__ = ["judge_function_value", "judge_substitution"]
+
+ASKING = frozenset("such satisfies satisfy satisfying solve find which equation when".split())
+"""Words before `f(x) = …` that make it an equation and not a definition."""
+SUPPOSING = frozenset("if suppose assume case when try let's say consider".split())
+WORDS_BEFORE = 3
+"""How many words before a statement may make it a supposition."""
+CONSTANTS = frozenset(["e", "i"])
+
+
+def judge_substitution(link: Link, left: Tree, right: Tree, context: Context) -> Judgement:
+    """Judge a formula in names that is said to be a number."""
+    variables = names(left)
+    shows_work = any(isinstance(part, Combined | Call) for part in walk(right))
+    if variables & CONSTANTS or has_decimals(left, right) or not (shows_work or link.index > 0):
+        return Verdict.UNKNOWN, CONDITION
+    stated = _stated_values(context.question, is_question=True, initial={})
+    values = _stated_values(context.all_chains, is_question=False, initial=stated)
+    if not variables <= values.keys() or not (shows_work or variables <= stated.keys()):
+        return Verdict.UNKNOWN, CONDITION
+    reason = ", ".join([f"{name} = {values[name]}" for name in sorted(variables)])
+    return _compare(left, right, values, context, reason)
+
+
+def judge_function_value(left: Name, right: Tree, context: Context) -> Judgement | None:
+    """Judge `f(3) = 10`; None if the function is not known."""
+    letter = left.text.partition("(")[0]
+    definitions = _definitions(letter, context.all_chains)
+    if left.argument is None or names(left.argument) or names(right) or len(definitions) != 1:
+        return None
+    variable, body = definitions.pop()
+    if body is None or names(body) != {variable} or has_decimals(left.argument, right):
+        return None
+    if not _is_defined(letter, context.question):
+        return None
+    try:
+        values = {variable: evaluate(left.argument, {})}
+    except UndefinedError:
+        return None
+    return _compare(body, right, values, context, f"{letter}({variable}) is defined")
+
+
+def _compare(
+    left: Tree, right: Tree, values: Mapping[str, Real], context: Context, reason: str
+) -> Judgement:
+    try:
+        sign = difference_sign(evaluate(left, values), evaluate(right, {}))
+    except UndefinedError:
+        return Verdict.UNKNOWN, "no value"
+    if sign == 0:
+        return Verdict.CORRECT, ""
+    # A name inside a sine may be an angle in any unit.
+    is_doubtful = sign is None or context.is_supposed or context.has_cases
+    if is_doubtful or has_decimals(left) or _has_angle(left):
+        return Verdict.UNKNOWN, SUPPOSED
+    return Verdict.INCORRECT, f"it is another number where {reason}"
+
+
+def _has_angle(tree: Tree) -> bool:
+    for part in walk(tree):
+        if isinstance(part, Call) and part.function in TRIGONOMETRIC:
+            return True
+    return False
+
+
+def _is_defined(letter: str, question: Sequence[Chain]) -> bool:
+    """Return whether the question defines the function.
+
+    It may instead ask where the function has a value, or state an equation that it satisfies.
+    """
+    is_defined = False
+    for chain in question:
+        if _definitions(letter, (chain,)):
+            is_defined = True
+            if not ASKING.isdisjoint(chain.before):
+                return False
+        for side in chain.sides:
+            if side.parsed is not None and _is_applied_to_formula(letter, side.parsed):
+                return False
+    return is_defined
+
+
+def _is_applied_to_formula(letter: str, tree: Tree) -> bool:
+    """Return whether the function has an argument that is neither a name nor a number."""
+    for part in walk(tree):
+        if not isinstance(part, Name) or part.argument is None:
+            continue
+        argument = part.argument
+        if part.text.startswith(f"{letter}(") and names(argument):
+            if not isinstance(argument, Name):
+                return True
+    return False
+
+
+def _stated_values(
+    chains: Iterable[Chain], *, is_question: bool, initial: Mapping[str, Fraction]
+) -> Mapping[str, Fraction]:
+    """Return the names for which exactly one number is stated.
+
+    In a question, a supposition is a statement. In a step, it makes the value unknown.
+    """
+    values = dict[str, set[Fraction | None]]()
+    for name, value in initial.items():
+        values[name] = {value}
+    for chain in chains:
+        subject = chain.sides[0].parsed
+        if not isinstance(subject, Name) or chain.relations[0] != "=":
+            continue
+        number = _final_number(chain)
+        is_supposed = not is_question and not SUPPOSING.isdisjoint(chain.before[-WORDS_BEFORE:])
+        if is_supposed and values.get(subject.text) != {number}:
+            number = None
+        if "or" in chain.after[:1]:
+            number = None
+        values.setdefault(subject.text, set()).add(number)
+    single = dict[str, Fraction]()
+    for name, stated in values.items():
+        number = next(iter(stated))
+        if len(stated) == 1 and number is not None:
+            single[name] = number
+    return single
+
+
+def _final_number(chain: Chain) -> Fraction | None:
+    """Return the exact number at the end of a chain of equations."""
+    tree = chain.sides[-1].tree
+    if tree is None or names(tree) or has_decimals(tree) or set(chain.relations) != {"="}:
+        return None
+    try:
+        value = evaluate(tree, {})
+    except UndefinedError:
+        return None
+    return value if isinstance(value, Fraction) else None
+
+
+def _definitions(letter: str, chains: Iterable[Chain]) -> set[tuple[str, Tree | None]]:
+    """Return the variables and formulas that are stated as the value of a function."""
+    definitions = set[tuple[str, Tree | None]]()
+    for chain in chains:
+        name = chain.sides[0].parsed
+        if not isinstance(name, Name) or not isinstance(name.argument, Name):
+            continue
+        if name.text.partition("(")[0] == letter:
+            body = chain.sides[1].tree if chain.relations[0] == "=" else None
+            definitions.add((name.argument.text, body))
+    return definitions

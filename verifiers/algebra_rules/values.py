@@ -1,0 +1,93 @@
+"""The real values of formulas, and their order."""
+
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
+
+from verifiers.math.errors import UndefinedError, UnreadError
+from verifiers.math.intervals import Evaluator, Limits, Real, interval_context
+from verifiers.math.syntax import PI, TRIGONOMETRIC, Call, Tree, names, walk
+
+__all__ = ["DECIMAL_BASE", "Real", "difference_sign", "evaluate", "midpoint"]
+
+DIGITS = 40
+BITS = 136
+"""The precision of intervals: `DIGITS` decimal digits."""
+LIMITS = Limits(power_bits=8_192, factorial=200, choice=1_000)
+HUGE = 10**300
+"""The bound of intervals that are compared."""
+NARROW = Fraction(1, 10 ** (DIGITS // 2))
+"""The relative width up to which two intervals that overlap show equal values."""
+DECIMAL_BASE = Fraction(10)
+"""The base of a logarithm without one, where only one reading is tried."""
+
+
+class _RealEvaluator(Evaluator):
+    """An evaluator that converts angles from the unit that they are written in.
+
+    An angle with a degree sign is in degrees, and one that contains pi or a variable is in
+    radians. The sine of a plain number has no value. Degrees outside a function are numbers.
+    """
+
+    def call(self, function: str, arguments: tuple[Tree, ...]) -> Any:
+        if function not in TRIGONOMETRIC:
+            return super().call(function, arguments)
+        angle = arguments[0]
+        in_degrees = in_radians = False
+        for part in walk(angle):
+            in_degrees = in_degrees or (isinstance(part, Call) and part.function == "degrees")
+            in_radians = in_radians or part == PI
+        if in_degrees == in_radians and (in_degrees or not names(angle)):
+            raise UndefinedError
+        number = self.real(angle)
+        if in_degrees:
+            number = super().function("degrees", number)
+        return self.function(function, number)
+
+    def function(self, function: str, number: Real) -> Real:
+        return number if function == "degrees" else super().function(function, number)
+
+
+def evaluate(
+    tree: Tree, environment: Mapping[str, Real], log_base: Fraction | None = None
+) -> Real:
+    """Return the value for given values of the names.
+
+    Raises UndefinedError if there is no value or none within the bounds.
+    """
+    evaluator = _RealEvaluator(BITS, environment, LIMITS, log_base, is_real=True)
+    try:
+        value = evaluator.real(tree)
+        if not isinstance(value, Fraction) and not abs(value) < HUGE:
+            raise UndefinedError
+        return value
+    except (ArithmeticError, ValueError, UnreadError) as error:
+        raise UndefinedError from error
+
+
+def difference_sign(left: Real, right: Real) -> int | None:
+    """Return -1, 0 or 1 as `left` is less than, equal to or greater than `right`.
+
+    Narrow intervals that overlap are equal. The result is None if they are too wide.
+    """
+    if isinstance(left, Fraction) and isinstance(right, Fraction):
+        return (left > right) - (left < right)
+    left, right = _interval(left), _interval(right)
+    if left < right:
+        return -1
+    if right < left:
+        return 1
+    width = max(left.delta.b, right.delta.b)
+    return 0 if width <= _interval(NARROW) * (1 + abs(left).b) else None
+
+
+def midpoint(value: Real) -> Fraction:
+    """Return the value, or the middle of its interval with the digits of a float."""
+    return value if isinstance(value, Fraction) else Fraction(float(value.mid))
+
+
+def _interval(value: Real) -> Any:
+    if not isinstance(value, Fraction):
+        return value
+    context = interval_context(BITS)
+    return context.mpf(value.numerator) / context.mpf(value.denominator)

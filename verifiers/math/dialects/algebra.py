@@ -1,0 +1,362 @@
+r"""The dialect of formulas with variables in running text.
+
+Every character gets a token; what is not known becomes OTHER, and no formula is read next to it. A
+single letter is a name inside mathematics (`$…$`), and in running text if an operator, a relation
+or a digit touches it. A name is one letter with its index, several capitals (a segment `AB`), or
+an unknown function `f(…)`.
+
+What is not covered: vectors, matrices, sets, derivatives, integrals, sums, limits, remainders,
+floors, inverse functions written as powers.
+"""
+
+import re
+from collections.abc import Sequence
+
+from verifiers.math.errors import UnreadError
+from verifiers.math.lexer import (
+    BACKTICK,
+    BRACED_COMMA,
+    CLOSE,
+    COMMANDS,
+    DEGREE_SIGN,
+    DIGITS_AFTER_FRAC,
+    KINDS,
+    NUMBER,
+    OPEN,
+    OPERATOR,
+    OPERATORS,
+    OTHER,
+    ROW,
+    SIZES,
+    STEP_NUMBER,
+    STOP,
+    THIN_SPACE_IN_NUMBER,
+    Kind,
+    Lexer,
+    Token,
+    rule,
+    text_command,
+    token_pattern,
+)
+from verifiers.math.parser import Parser
+from verifiers.math.syntax import PI, TRIGONOMETRIC, Call, Combined, Name, Negated, Tree
+
+__all__ = ["parse", "tokens"]
+
+MAX_TOKENS = 256
+"""The length of the longest formula."""
+MAX_INDEX = 12
+"""The length of the longest index of a name, in tokens."""
+MAX_POINT_NAME = 3
+"""Up to so many capitals are one name, such as the triangle `ABC`."""
+MAX_PRODUCT = 4
+"""Up to so many letters without space are a product of names."""
+CALLED = frozenset("fg")
+"""Letters that a bracket always applies; other letters are applied or multiplied."""
+MULTIPLIED = frozenset("abcdeijklmnoxyz")
+"""Letters that are known to be multiplied by a bracket."""
+DIFFERENTIALS = frozenset(["x", "y", "t", "u", "r", "s", "\\theta"])
+TOUCHING = (Kind.OPERATOR, Kind.RELATION)
+
+DISPLAY = r"\{(?:align|aligned|equation|gather|gathered|split|multline|eqnarray)\*?\}"
+LIST_ITEM = (
+    r"^[ \t]*(?:[-*•–][ \t]+|#+ |(?:\d{1,3}|[a-zA-Z])[.)][ \t]+|\((?:\d{1,3}|[a-zA-Z])\)[ \t]+)"
+)
+MATRIX = re.compile(r"\\begin\{[^{}]{1,20}\}.{0,2000}?\\end\{[^{}]{1,20}\}", re.DOTALL)
+RELATIONS = {
+    **dict.fromkeys(("\\leq", "\\le", "<=", "\\leqslant"), "≤"),
+    **dict.fromkeys(("\\geq", "\\ge", ">=", "\\geqslant"), "≥"),
+    **dict.fromkeys(("\\ne", "\\neq", "!="), "≠"),
+    **dict.fromkeys(("\\approx", "\\simeq", "≃", "∼"), "≈"),
+    "\\lt": "<",
+    "\\gt": ">",
+    "\\cong": "≅",
+}
+SYMBOLS = {
+    "π": "\\pi",
+    "θ": "\\theta",
+    "α": "\\alpha",
+    "β": "\\beta",
+    "ω": "\\omega",
+    "λ": "\\lambda",
+}
+
+
+class _Lexer(Lexer):
+    cleaning = (
+        rule("[asy]", r"\[asy\](?s:.{0,5000}?)\[/asy\]", " "),
+        rule("<<", r"<<[^<>\n]{0,200}>>", ""),
+        rule("\\begin", r"\\begin" + DISPLAY, r"\\["),
+        rule("\\end", r"\\end" + DISPLAY, r"\\]"),
+        text_command("text|textbf|textit|textrm|mathrm|mbox|operatorname"),
+        rule("\\", DEGREE_SIGN, "°"),
+        BRACED_COMMA,
+        DIGITS_AFTER_FRAC,
+        THIN_SPACE_IN_NUMBER,
+        rule("\\", r"(?<!\\)\\[,!;: ]|~|&", " "),
+        rule("&", "&", " "),
+        rule("\\", SIZES + r")(?![A-Za-z])\.?", ""),
+        rule("\\", r"\\(?:boxed|fbox)(?=\s*\{)", ""),
+        BACKTICK,
+        # Bold text: two stars that are not a power.
+        rule(
+            "**",
+            r"(?<![\d)\s\w])\*\*|\*\*(?![\d(\s\w])|(?<=\s)\*\*(?=\S)|(?<=\S)\*\*(?=\s)|^\*\*",
+            " ",
+        ),
+        rule("", LIST_ITEM, "•"),
+        rule(
+            "et ",
+            r"\b([Ll]et \$?(?:\\\()?[A-Za-z](?:\$|\\\))?) (?:be|equal) (?=\$?(?:\\\()?-?\d)",
+            r"\1 = ",
+        ),
+        STEP_NUMBER,
+        rule("ase", r"\b[Cc]ase ?\d+\b", "Case •"),
+    )
+    pattern = token_pattern(
+        COMMAND=(
+            r"\\(?:[dt]?frac|sqrt|[dt]?binom|sin|cos|tan|cot|sec|csc|ln|log|exp)(?![A-Za-z]) | √"
+            r"| (?<![A-Za-z\\])(?:sqrt|sin|cos|tan|ln|log)(?=[ (_^])"
+        ),
+        SYMBOL=(
+            r"\\(?:alpha|beta|gamma|delta|theta|lambda|mu|omega|phi|varphi|rho|sigma|tau|epsilon"
+            r"|pi|Delta)(?![A-Za-z]) | [α-ωπ]"
+        ),
+        # Words come early because most tokens are words.
+        WORD=r"[^\W\d_²³]+ (?:['’][^\W\d_²³]+)*",
+        NUMBER=NUMBER,
+        RATIO=r"""(?<=\d) [:'"] (?=\d) | \.\.+ | …""",
+        ARROW=(
+            r"=+> | -+> | <-+ | [→⇒⟹⇔] | \\(?:to|Rightarrow|rightarrow|implies|iff|Leftrightarrow"
+            r"|Longrightarrow|longrightarrow)(?![A-Za-z])"
+        ),
+        RELATION=(
+            r"<= | >= | (?<=\s)!= | [=<>≤≥≠≈≃≅∼]"
+            r"| \\(?:neq?|leq?|geq?|leqslant|geqslant|lt|gt|approx|simeq|cong)(?![A-Za-z])"
+        ),
+        OPERATOR=OPERATOR + " | [_!]",
+        SET=r"\\[{}]",
+        OPEN=OPEN,
+        CLOSE=CLOSE,
+        BAR=r"\| | \\vert(?![A-Za-z])",
+        DEGREES="°",
+        # A dollar before a number is a currency if no second dollar follows in the line.
+        CURRENCY=r"\\\$ | \$ (?=\d) (?=[^$\n]{0,12}(?:\s|$|[.,;)])) (?![^$\n]*\$)",
+        DELIMITER=r"\\[()\[\]] | \$+",
+        ROW=ROW + r" | \\newline(?![A-Za-z])",
+        STOP=STOP + r" | \\q?quad(?![A-Za-z])",
+        OTHER=OTHER,
+    )
+    spellings = OPERATORS | COMMANDS | RELATIONS | SYMBOLS
+    groups = KINDS | {"RATIO": Kind.OTHER, "SET": Kind.OTHER, "SYMBOL": Kind.NAME}
+
+    def tokens(self, text: str) -> Sequence[Token]:
+        tokens = list[Token]()
+        end = 0
+        in_math = False
+        group_before = ""
+        for match in self.pattern.finditer(self.clean(text)):
+            group, word = str(match.lastgroup), match[0]
+            glued = match.start() == end > 0
+            end = match.end()
+            if group == "DELIMITER":
+                in_math = not in_math if word.startswith("$") else word in ("\\(", "\\[")
+            if word == "\n" and in_math:
+                # A line end inside a formula is a space.
+                end = -1
+            elif group == "WORD":
+                touching = group_before if glued else ""
+                _add_letters(tokens, word, glued, in_math, touching)
+            elif group != "CURRENCY":
+                self.add(tokens, group, word, glued, in_math)
+            group_before = group
+        return _with_indices(tokens)
+
+    def clean(self, text: str) -> str:
+        text = super().clean(text)
+        return MATRIX.sub(r" \\matrix ", text) if "\\begin" in text else text
+
+
+def _add_letters(
+    tokens: list[Token], word: str, glued: bool, in_math: bool, touching: str
+) -> None:
+    """Append a word as names where its letters can be names.
+
+    In mathematics every small letter is a name, and capitals together are one name. `touching` is
+    the group of the match that touches the word from the left.
+    """
+    is_name = len(word) == 1 or (in_math and word.isupper() and len(word) <= MAX_POINT_NAME)
+    if is_name:
+        tokens.append(Token(Kind.NAME, word, glued, in_math))
+    elif in_math and _is_product(word, glued):
+        for index, letter in enumerate(word):
+            tokens.append(Token(Kind.NAME, letter, glued or index > 0, in_math))
+    elif not in_math and touching in ("NUMBER", "CLOSE", "WORD"):
+        tokens.append(Token(Kind.OTHER, word, glued, in_math))
+    else:
+        tokens.append(Token(Kind.WORD, word, glued, in_math))
+
+
+def _is_product(word: str, glued: bool) -> bool:
+    if len(word) > MAX_PRODUCT or not word.isascii() or not word.isalpha():
+        return False
+    return len(word) == 2 or glued or not word.islower()
+
+
+def _with_indices(tokens: Sequence[Token]) -> Sequence[Token]:
+    """Join names with their indices, and turn single letters of prose into words."""
+    joined = list[Token]()
+    position = 0
+    while position < len(tokens):
+        token = tokens[position]
+        position += 1
+        if token.kind is not Kind.NAME:
+            joined.append(token)
+            continue
+        start = position
+        index, position = _index(tokens, start)
+        if not index and not token.math and not _touches_mathematics(tokens, start - 1):
+            joined.append(token._replace(kind=Kind.WORD))
+        else:
+            joined.append(token._replace(text=token.text + index))
+    return joined
+
+
+def _index(tokens: Sequence[Token], position: int) -> tuple[str, int]:
+    """Return the index and the primes of a name, and the position behind them."""
+    text = ""
+    if position + 1 < len(tokens) and tokens[position].text == "_":
+        end = position + 2
+        if tokens[position + 1].text == "{":
+            last = min(len(tokens), position + MAX_INDEX)
+            while end < last and tokens[end].kind is not Kind.CLOSE:
+                end += 1
+            end += 1
+        text = "".join([token.text for token in tokens[position:end]])
+        position = end
+    while position < len(tokens) and tokens[position].text == "'" and tokens[position].glued:
+        text += "'"
+        position += 1
+    return text, position
+
+
+def _touches_mathematics(tokens: Sequence[Token], position: int) -> bool:
+    """Return whether a letter in running text is a name."""
+    if position > 0:
+        before = tokens[position - 1]
+        if before.kind in TOUCHING:
+            return True
+        glued = tokens[position].glued
+        if glued and before.kind in (Kind.NUMBER, Kind.OPEN, Kind.CLOSE):
+            return True
+    if position + 1 >= len(tokens):
+        return False
+    after = tokens[position + 1]
+    if after.kind in TOUCHING:
+        return True
+    return after.glued and after.kind in (Kind.OPEN, Kind.CLOSE, Kind.NAME)
+
+
+class _Parser(Parser):
+    functions = TRIGONOMETRIC | {"ln", "log", "exp"}
+
+    def multiplies(self) -> bool:
+        token = self.tokens[self.position]
+        if token.kind not in (Kind.NAME, Kind.OPEN, Kind.COMMAND, Kind.NUMBER):
+            return False
+        before = self.tokens[self.position - 1].kind
+        if token.text == "{" and not token.math:
+            raise UnreadError("braces in running text")
+        if token.kind is Kind.NUMBER and before is not Kind.CLOSE:
+            raise UnreadError("two numbers side by side")
+        if not (token.glued or token.math):
+            return False
+        if before is Kind.NUMBER and token.text == "\\frac":
+            raise UnreadError("a mixed number or a product")
+        return True
+
+    def negated(self, depth: int) -> Tree:
+        # `-2^2` is -4 in mathematics and 4 on many calculators.
+        if self.kind() is Kind.NUMBER and self.kind(1) is Kind.OPERATOR:
+            if self.tokens[self.position + 1].text == "^":
+                raise UnreadError("a negated power")
+        return self.factor(depth + 1)
+
+    def postfix(self, depth: int) -> Tree:
+        return self._with_degrees(super().postfix(depth))
+
+    def name(self, depth: int) -> Tree:
+        token = self.tokens[self.position]
+        tree = self.simple_name()
+        after = self.tokens[self.position]
+        if token.text == "d" and after.kind is Kind.NAME and after.text in DIFFERENTIALS:
+            raise UnreadError("a differential")
+        is_called = token.text[0] in CALLED
+        if is_called and self.at(Kind.OPERATOR, "^"):
+            raise UnreadError("a power of a function")
+        if not self.at(Kind.OPEN, "([") or not after.glued:
+            return tree
+        if is_called:
+            start = self.position
+            argument = self.bracket(depth)
+            called = [token, *self.tokens[start : self.position]]
+            return Name("".join([part.text for part in called]), argument)
+        if "'" not in token.text and (token.text[0] in MULTIPLIED or tree == PI):
+            return tree
+        raise UnreadError("a function or a product")
+
+    def simple_name(self) -> Tree:
+        text = self.take().text
+        return PI if text == PI.text else Name(text)
+
+    def function_exponent(self, function: str, depth: int) -> Tree:
+        exponent = self.exponent(depth)
+        # `\sin^{-1}` is the inverse function.
+        if function not in TRIGONOMETRIC or isinstance(exponent, Negated):
+            raise UnreadError("a function to a power")
+        return exponent
+
+    def function_argument(self, depth: int) -> Tree:
+        """Read a bracket, or the product that follows the function directly."""
+        if self.kind() is Kind.OPEN:
+            return self.bracket(depth)
+        tree = self._simple_factor(depth)
+        while self.kind() in (Kind.NAME, Kind.NUMBER):
+            tree = Combined("*", tree, self._simple_factor(depth))
+        if self.at(Kind.OPERATOR, "/^!") or self.kind() in (Kind.OPEN, Kind.COMMAND):
+            if self.text().removeprefix("\\") not in self.functions:
+                raise UnreadError("where a function's argument ends")
+        return tree
+
+    def _simple_factor(self, depth: int) -> Tree:
+        if self.text() in ("\\frac", "\\sqrt"):
+            tree = self.command(depth)
+        elif self.kind() is Kind.NAME:
+            tree = self.simple_name()
+        else:
+            tree = self.number()
+        return self._with_degrees(tree)
+
+    def _with_degrees(self, tree: Tree) -> Tree:
+        if self.kind() is not Kind.DEGREES:
+            return tree
+        self.take()
+        return Call("degrees", (tree,))
+
+
+_LEXER = _Lexer()
+
+
+def tokens(text: str) -> Sequence[Token]:
+    """Return the tokens of a text."""
+    return _LEXER.tokens(text)
+
+
+def parse(tokens: Sequence[Token]) -> Tree | None:
+    """Return the tree of all tokens, or None if they are not a formula."""
+    if not 0 < len(tokens) <= MAX_TOKENS:
+        return None
+    try:
+        return _Parser(tokens).parse_all()
+    except UnreadError:
+        return None
