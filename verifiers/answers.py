@@ -1,22 +1,27 @@
-r"""Whether a final answer equals the reference: exactly, form by form, and never on the word of one program alone.
+r"""Decide whether a final answer equals the reference: exactly, and form by form.
 
-    1,000 = 1000.0 = \$1000        1/2 = 0.5 = 50% = \frac12 = \frac{2}{4}        0.1 ≠ 0.10000001        5 hours ? 300 minutes
-    x = 5 is 5        2\frac12 = 2.5        \{1, 2\} = \{2, 1\}        (1, 2) ≠ (2, 1)        [0, 1) ≠ [0, 1]        (A) = A. ≠ B
-    \frac{\sqrt7}{14} = \frac{1}{2\sqrt7}        (x+1)^2 = x^2 + 2x + 1        2x - y = 3 is y = 2x - 3        0.33 ? 1/3
+    1,000 = 1000.0 = \$1000      1/2 = 0.5 = 50% = \frac12 = \frac{2}{4}      0.1 ≠ 0.10000001
+    x = 5 is 5      2\frac12 = 2.5      \{1, 2\} = \{2, 1\}      (1, 2) ≠ (2, 1)      (A) = A. ≠ B
+    \frac{\sqrt7}{14} = \frac{1}{2\sqrt7}      (x+1)^2 = x^2 + 2x + 1      2x - y = 3 is y = 2x - 3
+    [0, 1) ≠ [0, 1]      5 hours ? 300 minutes      0.33 ? 1/3
 
-Correct: equal texts up to spacing, `$…$`, `\text{…}` and a word's capitals; equal rational numbers; and forms that are equal part by part
-(see `_answers.forms`), where an expression that is not a rational number must be equal twice over: in exact or interval arithmetic on our
-own reading (see `_answers.equivalence`), and according to math-verify.
+Correct: equal texts, except for spacing, `$…$`, `\text{…}` and the capitals of a word; equal
+rational numbers; and forms that are equal part by part (see `verifiers.answer_forms`). Expressions
+that are not rational numbers must be equal twice: in exact or interval arithmetic on the project's
+own reading, and according to math-verify.
 
-Incorrect: two closed values that differ, or parts in the same place of the same form; two formulas in one variable that differ wherever
-both are defined; two linear equations that are no multiples; two options, days, months, yes and no.
+Incorrect: two closed values that differ, or parts in the same place of the same form; two formulas
+in one variable that differ wherever both are defined; two linear equations that are no multiples;
+two options, days, months, yes and no.
 
-Unknown: all else. A percent sign or a unit may be missing on one side, but not two different units, nor a unit that another may stand for;
-a decimal that may be the other value rounded; a list in another order; a formula in several variables, or in one that may be a parameter; a
-point that may be an interval; whatever math-verify does not confirm.
+Unknown: everything else. A percent sign or a unit may be missing on one side, but two different
+units are unknown, as is a unit that another may replace; a decimal that may be the other value,
+rounded; a list in another order; a formula in several variables, or in one that may be a
+parameter; a point that may be an interval; and whatever math-verify does not confirm.
 
-What is not covered: what is equal only under the conditions of the problem, unit conversion, sums, integrals, other number bases,
-conditions (`n \ge 2`) beside a value, answers in sentences. A reference without a unit is taken to be in the answer's.
+What is not covered: equality under the conditions of the problem, unit conversion, sums,
+integrals, other number bases, conditions (`n \ge 2`) next to a value, answers in sentences. A
+reference without a unit is assumed to have the unit of the answer.
 """
 
 import re
@@ -26,15 +31,14 @@ from fractions import Fraction
 from typing import ClassVar
 
 from stepmark.records import Verdict
-from verifiers._answers.rounding import may_round
-from verifiers.arithmetic_rules.doubts import mixes_percentages
-from verifiers.math.lexicon import FAMILIES
+from verifiers.answer_forms.rounding import may_round
+from verifiers.arithmetic_rules.doubts import has_percent_sign, mixes_percentages, units_of
 from verifiers.base import AnswerClaim, Claim, Finding, ReferenceClaim
 from verifiers.math.dialects.arithmetic import parse, tokens
-from verifiers.math.exact import exact_value as value
-from verifiers.math.syntax import Tree as Node
-from verifiers.math.syntax import numbers as leaves
-from verifiers.math.syntax import signed_number as bare
+from verifiers.math.errors import UndefinedError, UnreadError
+from verifiers.math.exact import exact_value
+from verifiers.math.lexicon import FAMILIES
+from verifiers.math.syntax import Tree, numbers, signed_number
 
 __all__ = ["Answers"]
 
@@ -45,120 +49,129 @@ SPELLINGS: Sequence[tuple[re.Pattern[str], str]] = [
     (re.compile(r"\\(?:left|right|displaystyle)(?![A-Za-z])|\\[!,;:]"), ""),
     (re.compile(r"\\[dt]frac(?![A-Za-z])"), r"\\frac"),
     (re.compile(r"\s+"), " "),
-    (re.compile(r"(?<=\d)(?: ,|, | , )(?=\d{3}(?!\d))"), ";"),  # two numbers, not the thousands of one
+    # `1, 234` is two numbers, `1,234` is one.
+    (re.compile(r"(?<=\d)(?: ,|, | , )(?=\d{3}(?!\d))"), ";"),
     (re.compile(r" ?([^\w\s\\.]) ?"), r"\1"),
 ]
+"""Replacements that do not change the meaning of an answer."""
 LETTERS = re.compile(r"[^\W\d_]+")
+# A variable `x` that would be read as "times", a comma that may separate two numbers, and words
+# that change the value of a number.
 NOT_A_NUMBER = re.compile(
     r"(?<![A-Za-z\\])x(?![A-Za-z])"
     r"|[(\[]\s*\d{1,3}(?:,\d{3})+\s*[)\]]"
-    r"|\b(?:base|binary|ternary|octal|hexadecimal|below|under|ago|loss|debt|least|most|tenths?|hundredths?|thousandths?|millionths?"
-    r"|lakhs?|crores?|grand|bn|mn)\b",
+    r"|\b(?:base|binary|ternary|octal|hexadecimal|below|under|ago|loss|debt|least|most|tenths?"
+    r"|hundredths?|thousandths?|millionths?|lakhs?|crores?|grand|bn|mn)\b",
     re.IGNORECASE,
 )
-"""A name that a sloppy `x` for "times" may be, a comma that may part two numbers, words that change what a number says."""
-OPPOSED = re.compile(
-    r"\b(?:more|less|fewer|greater|smaller|higher|lower|taller|shorter|older|younger|faster|slower|early|earlier|late|later|before|after"
-    r"|ahead|behind|up|down|above|north|south|east|west|profit|gain|clockwise|counterclockwise)\b",
+DIRECTION = re.compile(
+    r"\b(?:more|less|fewer|greater|smaller|higher|lower|taller|shorter|older|younger|faster|slower"
+    r"|early|earlier|late|later|before|after|ahead|behind|up|down|above|north|south|east|west"
+    r"|profit|gain|clockwise|counterclockwise)\b",
     re.IGNORECASE,
 )
-"""Words beside a number that say in which direction it counts."""
-FACTORS = frozenset(
-    map(Fraction, (3, 4, 5, 7, 10, 12, 16, 20, 24, 36, 52, 60, 100, 365, 1_000, 1_440, 1_760, 2_000, 3_600, 5_280, 1_000_000))
-)
-"""Between units of one family: a number without its unit may be in another of them."""
+"""Words that state in which direction a number counts."""
+FACTORS = (3, 4, 5, 7, 10, 12, 16, 20, 24, 36, 52, 60, 100, 365)
+FACTORS += (1_000, 1_440, 1_760, 2_000, 3_600, 5_280, 1_000_000)
+"""Factors between units of one family."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """Compares numbers, formulas, lists, sets, tuples, intervals, matrices, equations, options and words; symmetric."""
+    """A symmetric comparison of numbers, formulas, lists, intervals, matrices, options, words."""
 
     version: ClassVar[int] = 2
 
     def verify(self, claim: Claim) -> Finding:
-        """Correct and incorrect only beyond doubt; of a `ReferenceClaim`, correct when other spellings could be compared with it."""
+        """Return the finding.
+
+        A `ReferenceClaim` is correct if answers that are written differently can be compared with
+        the reference.
+        """
         if isinstance(claim, ReferenceClaim):
-            return _found(*_of_reference(claim.reference))
-        if not isinstance(claim, AnswerClaim):
-            return _found(Verdict.UNKNOWN, "not an answer")
-        return _found(*_judged(claim.answer, claim.reference))
+            verdict, reason = _judge_reference(claim.reference)
+        elif isinstance(claim, AnswerClaim):
+            verdict, reason = _judge(claim.answer, claim.reference)
+        else:
+            verdict, reason = Verdict.UNKNOWN, "not an answer"
+        return Finding(verdict=verdict, reason=reason)
 
 
-def _found(verdict: Verdict, reason: str) -> Finding:
-    return Finding(verdict=verdict, reason=reason)
-
-
-def _judged(answer: str, reference: str) -> tuple[Verdict, str]:
+def _judge(answer: str, reference: str) -> tuple[Verdict, str]:
     if max(len(answer), len(reference)) > MAX_CHARS:
         return Verdict.UNKNOWN, "too long"
-    plain, of_reference = _plain(answer), _plain(reference)
-    if not plain or not of_reference:
+    plain, plain_reference = _plain(answer), _plain(reference)
+    if not plain or not plain_reference:
         return Verdict.UNKNOWN, "empty"
-    if _same_text(plain, of_reference):
+    if _is_same_text(plain, plain_reference):
         return Verdict.CORRECT, "the same text"
-    directions = _directions(answer), _directions(reference)
-    if all(directions) and directions[0] != directions[1]:
+    directions, reference_directions = _directions(answer), _directions(reference)
+    if directions and reference_directions and directions != reference_directions:
         return Verdict.UNKNOWN, "words that differ"
-    one, other = _number(answer), _number(reference)
-    if one is not None and other is not None and (found := _compared(one, other, directed=any(directions))):
-        return found
-    return _by_form(answer, reference)
+    number, reference_number = _number(answer), _number(reference)
+    if number is not None and reference_number is not None:
+        is_directed = bool(directions or reference_directions)
+        judgement = _compare(number, reference_number, is_directed=is_directed)
+        if judgement is not None:
+            return judgement
+    return _compare_forms(answer, reference)
 
 
-def _of_reference(reference: str) -> tuple[Verdict, str]:
+def _judge_reference(reference: str) -> tuple[Verdict, str]:
     if len(reference) > MAX_CHARS:
         return Verdict.UNKNOWN, "too long"
     if not _plain(reference):
         return Verdict.UNKNOWN, "empty"
     number = _number(reference)
-    if number is not None and value(number) is not None:
+    if number is not None and exact_value(number) is not None:
         return Verdict.CORRECT, "a number"
-    return _form_has_value(reference)
+    return _judge_form(reference)
 
 
-def _by_form(answer: str, reference: str) -> tuple[Verdict, str]:
-    """What is no pair of numbers: its modules are loaded when the first such pair comes."""
-    from verifiers._answers.equivalence import equivalent
-    from verifiers._answers.forms import form_of
-    from verifiers._answers.tokens import UnreadError
-    from verifiers._answers.values import UndefinedError
+# The modules for forms are imported on first use: most answers are numbers, and mpmath alone takes
+# half a second to import.
+def _compare_forms(answer: str, reference: str) -> tuple[Verdict, str]:
+    from verifiers.answer_forms.equivalence import equivalent
+    from verifiers.answer_forms.reading import form_of
 
     try:
-        return equivalent(form_of(_inner(answer)), form_of(_inner(reference)))
+        return equivalent(form_of(_unwrap(answer)), form_of(_unwrap(reference)))
     except UnreadError as error:
         return Verdict.UNKNOWN, f"different texts, not both understood: {error}"
     except UndefinedError:
         return Verdict.UNKNOWN, "no value"
 
 
-def _form_has_value(reference: str) -> tuple[Verdict, str]:
-    from verifiers._answers.equivalence import has_value
-    from verifiers._answers.forms import form_of
-    from verifiers._answers.tokens import UnreadError
-    from verifiers._answers.values import UndefinedError
+def _judge_form(reference: str) -> tuple[Verdict, str]:
+    from verifiers.answer_forms.equivalence import all_have_values
+    from verifiers.answer_forms.reading import form_of
 
     try:
-        form = form_of(_inner(reference))
-        return (Verdict.CORRECT, type(form).__name__.lower()) if has_value(form) else (Verdict.UNKNOWN, "no value")
+        form = form_of(_unwrap(reference))
+        if all_have_values(form):
+            return Verdict.CORRECT, type(form).__name__.lower()
     except UnreadError as error:
         return Verdict.UNKNOWN, f"not understood: {error}"
     except UndefinedError:
-        return Verdict.UNKNOWN, "no value"
+        pass
+    return Verdict.UNKNOWN, "no value"
 
 
 def _plain(text: str) -> str:
-    """The text without what does not matter."""
-    text = _inner(text)
+    """Return the text without what does not change its meaning."""
+    text = _unwrap(text)
     for pattern, spelling in SPELLINGS:
         text = pattern.sub(spelling, text)
-    return _unwrapped(text.strip().removesuffix("."))
+    return _without_delimiters(text.strip().removesuffix("."))
 
 
-def _inner(text: str) -> str:
-    return _unwrapped(text.strip().removesuffix(".").strip()).removesuffix(".").strip()
+def _unwrap(text: str) -> str:
+    """Return the text without delimiters and full stops around it."""
+    text = _without_delimiters(text.strip().removesuffix(".").strip())
+    return text.removesuffix(".").strip()
 
 
-def _unwrapped(text: str) -> str:
+def _without_delimiters(text: str) -> str:
     for opening, closing in DELIMITERS:
         inner = text[len(opening) : -len(closing)]
         if text == opening + inner + closing and closing not in inner:
@@ -166,80 +179,99 @@ def _unwrapped(text: str) -> str:
     return text
 
 
-def _same_text(one: str, other: str) -> bool:
-    """Equal, but for the capitals of words: `Friday` is `friday`, and `x` is not `X`, nor `ABC` `abc`."""
-    if one == other:
+def _is_same_text(left: str, right: str) -> bool:
+    """Return whether two texts are equal except for the capitals of words.
+
+    `Friday` is `friday`, but `x` is not `X`, and `ABC` is not `abc`.
+    """
+    if left == right:
         return True
-    if one.casefold() != other.casefold():
+    if left.casefold() != right.casefold():
         return False
-    return all(a == b or _is_one_word(a, b) for a, b in zip(LETTERS.findall(one), LETTERS.findall(other), strict=False))
+    pairs = zip(LETTERS.findall(left), LETTERS.findall(right), strict=False)
+    return all(a == b or _is_same_word(a, b) for a, b in pairs)
 
 
-def _is_one_word(one: str, other: str) -> bool:
-    if len(one) != len(other) or (len(one) < 3 and one.casefold() != "no"):
+def _is_same_word(left: str, right: str) -> bool:
+    if len(left) != len(right):
         return False
-    return len(one) > 3 or one.capitalize() == other or other.capitalize() == one
+    if len(left) > 3:
+        return True
+    # `No` is a word; other short words may be names.
+    if len(left) < 3 and left.casefold() != "no":
+        return False
+    return left.capitalize() == right or right.capitalize() == left
 
 
 def _directions(text: str) -> frozenset[str]:
-    return frozenset(word.lower() for word in OPPOSED.findall(text))
+    return frozenset([word.lower() for word in DIRECTION.findall(text)])
 
 
-def _number(text: str) -> Node | None:
-    """The text as one closed expression."""
-    text = _inner(text)
+def _number(text: str) -> Tree | None:
+    """Return the tree of a text that is one closed expression with at most one unit."""
+    text = _unwrap(text)
     if NOT_A_NUMBER.search(text):
         return None
     words = tokens(text)
-    read = parse(words)
-    if read is None or read[1] < len(words) or mixes_percentages(read[0]):
+    parsed = parse(words)
+    if parsed is None:
         return None
-    return read[0] if len({literal.unit for literal in leaves(read[0]) if literal.unit}) < 2 else None
+    tree, length = parsed
+    if length < len(words) or mixes_percentages(tree):
+        return None
+    units = {number.unit for number in numbers(tree) if number.unit}
+    return tree if len(units) < 2 else None
 
 
-def _compared(answer: Node, reference: Node, *, directed: bool) -> tuple[Verdict, str] | None:
-    """The verdict on two numbers; None when one of them has no rational value."""
-    of_answer, of_reference = _units(answer), _units(reference)
-    if not (of_answer <= of_reference or of_reference <= of_answer):
+def _compare(answer: Tree, reference: Tree, *, is_directed: bool) -> tuple[Verdict, str] | None:
+    """Compare two numbers; None if one of them has no rational value."""
+    units, reference_units = units_of(answer), units_of(reference)
+    if not (units <= reference_units or reference_units <= units):
         return Verdict.UNKNOWN, "different units"
-    values, references = _values(answer), _values(reference)
-    if not values or not references:
+    values, reference_values = _values(answer), _values(reference)
+    if not values or not reference_values:
         return None
-    one_percent_sign = _percent(answer) is not _percent(reference)
-    if values[0] == references[0] or (one_percent_sign and not set(values).isdisjoint(references)):
+    value, reference_value = values[0], reference_values[0]
+    if value == reference_value:
         return Verdict.CORRECT, "equal numbers"
-    if values[0] == -references[0] and (directed or of_answer or of_reference):
+    # A percent sign that one side leaves out is a unit.
+    if has_percent_sign(answer) is not has_percent_sign(reference):
+        if not set(values).isdisjoint(reference_values):
+            return Verdict.CORRECT, "equal numbers"
+    if value == -reference_value and (is_directed or units or reference_units):
         return Verdict.UNKNOWN, "the opposite sign, and words"
-    doubt = _doubt(answer, reference, values[0], references[0])
-    return (Verdict.UNKNOWN, doubt) if doubt else (Verdict.INCORRECT, "different numbers")
+    if _may_convert(units ^ reference_units, value, reference_value):
+        return Verdict.UNKNOWN, "a unit that may be another"
+    distance = abs(value - reference_value)
+    if _may_be_rounded(answer, reference, distance):
+        return Verdict.UNKNOWN, "equal when rounded"
+    if _may_be_rounded(reference, answer, distance):
+        return Verdict.UNKNOWN, "equal when rounded"
+    return Verdict.INCORRECT, "different numbers"
 
 
-def _doubt(one: Node, other: Node, of_one: Fraction, of_other: Fraction) -> str:
-    """Why two numbers that differ may be meant alike."""
-    units = _units(one) ^ _units(other)
-    if any(unit in FAMILIES for unit in units) and of_other and (of_one / of_other in FACTORS or of_other / (of_one or 1) in FACTORS):
-        return "a unit that may be another"
-    if _may_be_rounded(one, other, abs(of_one - of_other)) or _may_be_rounded(other, one, abs(of_one - of_other)):
-        return "equal when rounded"
-    return ""
+def _values(tree: Tree) -> Sequence[Fraction]:
+    """Return the values with percent signs as hundredths, and as units."""
+    values = list[Fraction]()
+    for percent_is_hundredth in (True, False):
+        value = exact_value(tree, percent_is_hundredth=percent_is_hundredth)
+        if value is not None:
+            values.append(value)
+    return values
 
 
-def _may_be_rounded(shown: Node, exact: Node, distance: Fraction) -> bool:
-    literal, whole = bare(shown), bare(exact)
-    if literal is None or not may_round(literal.decimals, None if whole is None else whole.decimals):
+def _may_convert(units: set[str], value: Fraction, other: Fraction) -> bool:
+    """Return whether a unit on one side only may be another one of its family."""
+    if other == 0 or FAMILIES.keys().isdisjoint(units):
         return False
-    return distance < Fraction(1, 10**literal.decimals) / (100 if literal.percent else 1)
+    return value / other in FACTORS or (value != 0 and other / value in FACTORS)
 
 
-def _values(node: Node) -> Sequence[Fraction]:
-    """With percent signs as hundredths, and with percent signs as a unit that the other side leaves out."""
-    readings = (value(node, percent_is_hundredth=hundredth) for hundredth in (True, False))
-    return [reading for reading in readings if reading is not None]
-
-
-def _percent(node: Node) -> bool:
-    return any(literal.percent for literal in leaves(node))
-
-
-def _units(node: Node) -> frozenset[str]:
-    return frozenset(word for literal in leaves(node) for word in literal.unit)
+def _may_be_rounded(shown: Tree, exact: Tree, distance: Fraction) -> bool:
+    number, exact_number = signed_number(shown), signed_number(exact)
+    if number is None:
+        return False
+    if not may_round(number.decimals, None if exact_number is None else exact_number.decimals):
+        return False
+    last_digit = Fraction(1, 10**number.decimals)
+    return distance < (last_digit / 100 if number.percent else last_digit)

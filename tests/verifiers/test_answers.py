@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from stepmark.final_answers import final_answer
 from stepmark.records import Verdict
 from tests.verifiers.cases import DATA, SHARED, rows
-from verifiers._answers import second_opinion
+from verifiers.isolation.pool import VerifierPool
+from verifiers.answer_forms import second_opinion
 from verifiers.answers import Answers
 from verifiers.base import AnswerClaim, Finding, ReferenceClaim
 from verifiers.isolation.pool import VerifierPool

@@ -48,9 +48,7 @@ class _RealEvaluator(Evaluator):
         return number if function == "degrees" else super().function(function, number)
 
 
-def evaluate(
-    tree: Tree, environment: Mapping[str, Real], log_base: Fraction | None = None
-) -> Real:
+def evaluate(tree: Tree, environment: Mapping[str, Real], log_base: Fraction | None = None) -> Real:
     """Return the value for given values of the names.
 
     Raises UndefinedError if there is no value or none within the bounds.

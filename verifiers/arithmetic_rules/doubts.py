@@ -75,9 +75,7 @@ def _doubt_about_units(left: Tree, right: Tree) -> str:
 
 
 def _is_percentage_of(result: Tree, side: Tree) -> bool:
-    return (
-        signed_number(result) is not None and not _is_percentage(result) and _is_percentage(side)
-    )
+    return signed_number(result) is not None and not _is_percentage(result) and _is_percentage(side)
 
 
 def _is_percentage(tree: Tree) -> bool:

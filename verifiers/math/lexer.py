@@ -11,7 +11,6 @@ from enum import Enum, auto
 from typing import ClassVar, NamedTuple
 
 
-
 class Kind(Enum):
     """The role of a token in an expression; every dialect uses a part of them."""
 

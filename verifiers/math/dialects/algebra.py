@@ -177,9 +177,7 @@ class _Lexer(Lexer):
         return MATRIX.sub(r" \\matrix ", text) if "\\begin" in text else text
 
 
-def _add_letters(
-    tokens: list[Token], word: str, glued: bool, in_math: bool, touching: str
-) -> None:
+def _add_letters(tokens: list[Token], word: str, glued: bool, in_math: bool, touching: str) -> None:
     """Append a word as names where its letters can be names.
 
     In mathematics every small letter is a name, and capitals together are one name. `touching` is

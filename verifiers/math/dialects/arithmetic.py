@@ -188,8 +188,7 @@ class _Parser(Parser):
 
     def _at_unit_word(self) -> bool:
         return (
-            self.kind() is Kind.WORD
-            and self.tokens[self.position].text.lower() not in CONNECTIVES
+            self.kind() is Kind.WORD and self.tokens[self.position].text.lower() not in CONNECTIVES
         )
 
     def _pass_remark(self) -> None:

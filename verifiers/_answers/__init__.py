@@ -1,1 +1,0 @@
-"""What `verifiers.answers` is made of."""

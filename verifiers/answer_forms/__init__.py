@@ -1,0 +1,1 @@
+"""What `answers` consists of: the forms of answers and their comparison."""

@@ -1,0 +1,257 @@
+"""Decide whether two answers are equal, form by form.
+
+    equal      forms that are equal part by part, options with the same letter, the same words
+    different  parts in the same place that differ, options, days, yes and no
+    unknown    everything else: different forms, a list in another order
+
+Expressions and equations are compared by `verifiers.answer_forms.formulas`.
+"""
+
+from collections.abc import Sequence
+
+from stepmark.records import Verdict
+from verifiers.answer_forms.formulas import (
+    Judgement,
+    has_value,
+    judge_equations,
+    judge_quantities,
+)
+from verifiers.answer_forms.forms import (
+    Assigned,
+    Assignments,
+    Bracketed,
+    Equation,
+    Form,
+    Infinite,
+    Matrix,
+    Option,
+    Quantity,
+    Several,
+    Union,
+    Words,
+)
+from verifiers.answer_forms.words import VOCABULARIES
+from verifiers.math.errors import UnreadError
+from verifiers.math.syntax import names
+
+__all__ = ["all_have_values", "equivalent"]
+
+MAX_PARTS = 64
+# In lists and sets, every part is compared with every part.
+MAX_LISTED = 24
+CORRECT, INCORRECT, UNKNOWN = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNKNOWN
+
+
+def equivalent(left: Form, right: Form) -> Judgement:
+    """Return the verdict and its reason. The comparison is symmetric.
+
+    Raises UnreadError for answers that are too large.
+    """
+    if isinstance(left, Option) or isinstance(right, Option):
+        return _judge_options(left, right)
+    if isinstance(left, Assigned) or isinstance(right, Assigned):
+        return _judge_assigned(left, right)
+    match left, right:
+        case Quantity(), Quantity():
+            return judge_quantities(left, right)
+        case Equation(), Equation():
+            return judge_equations(left, right)
+        case Infinite(), Infinite():
+            if left == right:
+                return CORRECT, "the same infinity"
+            return INCORRECT, "opposite infinities"
+        case (Infinite(), Quantity(tree=tree)) | (Quantity(tree=tree), Infinite()):
+            if names(tree):
+                return UNKNOWN, "different variables"
+            return INCORRECT, "infinity and a number"
+        case Words(), Words():
+            return _judge_words(left.words, right.words)
+        case _:
+            return _judge_parts(left, right)
+
+
+def _judge_parts(left: Form, right: Form) -> Judgement:
+    match left, right:
+        case Several(), Several():
+            return _judge_lists(left, right)
+        case Bracketed(), Bracketed():
+            return _judge_brackets(left, right)
+        case Union(), Union():
+            return _judge_unions(left, right)
+        case Matrix(), Matrix():
+            return _judge_matrices(left, right)
+        case Assignments(), Assignments():
+            if [part.name for part in left.parts] != [part.name for part in right.parts]:
+                return UNKNOWN, "different names"
+            left_forms = [part.form for part in left.parts]
+            return _judge_in_order(left_forms, [part.form for part in right.parts])
+        case _:
+            return UNKNOWN, "different kinds of answers"
+
+
+def all_have_values(form: Form) -> bool:
+    """Return whether every expression in a form has a value, so that it can be compared.
+
+    Raises UnreadError for answers that are too large.
+    """
+    match form:
+        case Quantity():
+            return has_value(form.tree)
+        case (
+            Several(items=parts)
+            | Bracketed(items=parts)
+            | Union(pieces=parts)
+            | Assignments(parts=parts)
+        ):
+            return all(all_have_values(part) for part in parts)
+        case Matrix():
+            return all(all_have_values(cell) for cell in _cells(form))
+        case Assigned():
+            return all_have_values(form.form)
+        case Option():
+            return form.content is None or all_have_values(form.content)
+        case _:
+            return True
+
+
+def _judge_options(left: Form, right: Form) -> Judgement:
+    if not isinstance(left, Option):
+        left, right = right, left
+    assert isinstance(left, Option)
+    if not isinstance(right, Option):
+        if left.content is None:
+            return UNKNOWN, "an option and what is none"
+        return equivalent(left.content, right)
+    if left.letter != right.letter:
+        return INCORRECT, "different options"
+    if left.content and right.content:
+        if equivalent(left.content, right.content)[0] is INCORRECT:
+            return UNKNOWN, "one option that says two things"
+    return CORRECT, "the same option"
+
+
+def _judge_assigned(left: Form, right: Form) -> Judgement:
+    if not isinstance(left, Assigned):
+        left, right = right, left
+    assert isinstance(left, Assigned)
+    if isinstance(right, Assigned):
+        if left.name == right.name:
+            return equivalent(left.form, right.form)
+        return _judge_as_equations(left.equation, right.equation, "different names")
+    if isinstance(right, Equation):
+        return _judge_as_equations(left.equation, right, "an equation and a value")
+    return equivalent(left.form, right)
+
+
+def _judge_as_equations(left: Equation | None, right: Equation | None, reason: str) -> Judgement:
+    """Compare assignments of different names: they may be the same line."""
+    if left is None or right is None:
+        return UNKNOWN, reason
+    if len(names(left.difference)) < 2 and len(names(right.difference)) < 2:
+        return UNKNOWN, reason
+    return judge_equations(left, right)
+
+
+def _judge_in_order(left: Sequence[Form], right: Sequence[Form]) -> Judgement:
+    """Compare as many parts on both sides, each with the part in the same place."""
+    if len(left) > MAX_PARTS:
+        raise UnreadError("too many parts")
+    judgements = [equivalent(a, b) for a, b in zip(left, right, strict=True)]
+    for verdict in (INCORRECT, UNKNOWN):
+        for judgement in judgements:
+            if judgement[0] is verdict:
+                return judgement
+    return CORRECT, "equal in all parts"
+
+
+def _judge_lists(left: Several, right: Several) -> Judgement:
+    if max(len(left.items), len(right.items)) > MAX_LISTED:
+        raise UnreadError("too many parts")
+    are_sets = left.is_set and right.is_set
+    if not left.items or not right.items:
+        if left.items == right.items:
+            return CORRECT, "the empty set"
+        return INCORRECT if are_sets else UNKNOWN, "an empty set and another"
+    rows = _verdicts(left.items, right.items)
+    lines = [*rows, *zip(*rows, strict=True)]
+    have_same_length = len(left.items) == len(right.items)
+    if any(set(line) == {INCORRECT} for line in lines) and (are_sets or have_same_length):
+        return INCORRECT, "a value that the other has not"
+    if not are_sets and not have_same_length:
+        return UNKNOWN, "lists of different lengths"
+    if not all(CORRECT in line for line in lines):
+        return UNKNOWN, "parts that cannot be told apart"
+    if are_sets:
+        return CORRECT, "the same values"
+    are_equal_in_order = all(row[index] is CORRECT for index, row in enumerate(rows))
+    if left.ordered and right.ordered and not are_equal_in_order:
+        return UNKNOWN, "the same values in another order"
+    if not are_equal_in_order and any(row.count(CORRECT) != 1 for row in rows):
+        return UNKNOWN, "values that repeat"
+    return CORRECT, "the same values"
+
+
+def _verdicts(left: Sequence[Form], right: Sequence[Form]) -> Sequence[Sequence[Verdict]]:
+    """Return, for every part on the left, the verdicts of its comparisons with all on the right."""
+    rows = list[Sequence[Verdict]]()
+    for form in left:
+        rows.append([equivalent(form, other)[0] for other in right])
+    return rows
+
+
+def _judge_brackets(left: Bracketed, right: Bracketed) -> Judgement:
+    if len(left.items) != len(right.items):
+        return INCORRECT, "tuples of different lengths"
+    judgement = _judge_in_order(left.items, right.items)
+    if judgement[0] is not CORRECT:
+        return judgement
+    is_interval = left.is_interval or right.is_interval
+    if is_interval and _included_ends(left) != _included_ends(right):
+        return INCORRECT, "an end that belongs to one only"
+    if left.is_interval is not right.is_interval:
+        return UNKNOWN, "an interval and what may be a point"
+    if not is_interval and left.brackets != right.brackets:
+        return UNKNOWN, "an interval and what may be a point"
+    return judgement
+
+
+def _included_ends(interval: Bracketed) -> tuple[bool, bool]:
+    """Return which ends belong to an interval; an infinite end never does."""
+    low, high = interval.items
+    includes_low = interval.brackets[0] == "[" and not isinstance(low, Infinite)
+    includes_high = interval.brackets[1] == "]" and not isinstance(high, Infinite)
+    return includes_low, includes_high
+
+
+def _judge_unions(left: Union, right: Union) -> Judgement:
+    different = (UNKNOWN, "unions of different pieces")
+    if len(left.pieces) != len(right.pieces) or len(left.pieces) > MAX_LISTED:
+        return different
+    rows = _verdicts(left.pieces, right.pieces)
+    lines = [*rows, *zip(*rows, strict=True)]
+    return (CORRECT, "the same pieces") if all(CORRECT in line for line in lines) else different
+
+
+def _judge_matrices(left: Matrix, right: Matrix) -> Judgement:
+    shape = (len(left.rows), len(left.rows[0]))
+    other_shape = (len(right.rows), len(right.rows[0]))
+    if shape == other_shape:
+        return _judge_in_order(_cells(left), _cells(right))
+    if shape == other_shape[::-1]:
+        return UNKNOWN, "a row and a column"
+    return INCORRECT, "different shapes"
+
+
+def _cells(matrix: Matrix) -> Sequence[Form]:
+    cells = list[Form]()
+    for row in matrix.rows:
+        cells += row
+    return cells
+
+
+def _judge_words(left: str, right: str) -> Judgement:
+    if left == right:
+        return CORRECT, "the same words"
+    words = {left.lower(), right.lower()}
+    exclude_each_other = len(words) == 2 and any(words <= choice for choice in VOCABULARIES)
+    return INCORRECT if exclude_each_other else UNKNOWN, "different words"

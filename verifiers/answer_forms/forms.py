@@ -1,0 +1,124 @@
+r"""The forms of answers.
+
+x = 5, x \in [0, 1)              Assigned         x > 2, 1 < x \le 3     Assigned, an interval
+1, 2    3 or 4    2\pm\sqrt3     Several          \{1, 2\}               Several, a set
+(1, 2)    [0, \infty)            Bracketed        (0, 1) \cup (4, 5)     Union
+\begin{pmatrix} … \end{pmatrix}  Matrix           2x + 3y = 7            Equation
+(A)    B.    (C) 5               Option           Sunday                 Words
+"""
+
+from dataclasses import dataclass
+
+from verifiers.math.syntax import Tree
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """An expression, its LaTeX source, and the words of the unit after it."""
+
+    tree: Tree
+    source: str
+    unit: frozenset[str] = frozenset()
+    percent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Infinite:
+    """Plus or minus infinity."""
+
+    positive: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Several:
+    """A list without brackets, or a set; `ordered` means that the order may matter."""
+
+    items: tuple["Form", ...]
+    is_set: bool
+    ordered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Bracketed:
+    """A tuple or an interval; `bounds` means that the context requires an interval."""
+
+    brackets: str
+    items: tuple["Form", ...]
+    bounds: bool = False
+
+    @property
+    def is_interval(self) -> bool:
+        """Whether it must be an interval."""
+        if len(self.items) != 2:
+            return False
+        if self.bounds or self.brackets in ("(]", "[)"):
+            return True
+        return any(isinstance(item, Infinite) for item in self.items)
+
+
+@dataclass(frozen=True, slots=True)
+class Union:
+    """A union of intervals or sets."""
+
+    pieces: tuple["Form", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """Rows of equal length."""
+
+    rows: tuple[tuple["Form", ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Equation:
+    """An equation: the difference of its sides, and its LaTeX source."""
+
+    difference: Tree
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """`name = …`, or an inequality that bounds a name; `equation` if it is also an equation."""
+
+    name: str
+    form: "Form"
+    equation: Equation | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Assignments:
+    """`x = 1, y = 2`: different names in alphabetical order."""
+
+    parts: tuple[Assigned, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A letter of a multiple choice, and the answer behind it, if there is one."""
+
+    letter: str
+    content: "Form | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """An answer in words."""
+
+    words: str
+
+
+Form = (
+    Quantity
+    | Infinite
+    | Several
+    | Bracketed
+    | Union
+    | Matrix
+    | Equation
+    | Assigned
+    | Assignments
+    | Option
+    | Words
+)

@@ -1,0 +1,437 @@
+r"""Read an answer into its form.
+
+Text with two readings has no form: `(1,234)`, `12:30`, `1, 2, …`, `\approx`.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+from itertools import pairwise
+
+from verifiers.answer_forms.forms import (
+    Assigned,
+    Assignments,
+    Bracketed,
+    Equation,
+    Form,
+    Infinite,
+    Matrix,
+    Option,
+    Quantity,
+    Several,
+    Union,
+    Words,
+)
+from verifiers.answer_forms.values import compare
+from verifiers.answer_forms.words import COUNTING, MATRICES, NUMBER_WORDS
+from verifiers.math.dialects.answers import latex, parse, tokens
+from verifiers.math.errors import UnreadError
+from verifiers.math.lexer import Kind, Token
+from verifiers.math.lexicon import FUNCTIONS, MATHEMATICAL, PROSE, singular
+from verifiers.math.syntax import Combined, Number, names
+
+__all__ = ["form_of"]
+
+MAX_CHARS = 1_000
+MAX_NESTING = 3
+MAX_WORDS = 12
+OPENING = ("(", "[", "{", "\\{", "\\begin")
+CLOSING = (")", "]", "}", "\\}", "\\end")
+SIGNS = ("\\pm", "\\mp")
+RELATIONS = ("=", "<", ">", "\\le", "\\ge")
+OPTION = re.compile(
+    r"(?:option|choice)?\s*(?:\(\s*([A-J])\s*\)|([A-J])\s*[.):](?=\s|$)|([A-J])$)\s*(.*)",
+    re.DOTALL,
+)
+WORDS = re.compile(r"[A-Za-z][A-Za-z'’-]*(?: +[A-Za-z'’-]+)*")
+SHORT_WORDS = ("no", "am", "pm")
+"""Words of fewer than three letters that are answers; other short words are names."""
+TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mathbf|mbox)\s*\{([^{}\\]*)\}")
+SYMBOLS = {
+    "\\emptyset": "empty set",
+    "\\varnothing": "empty set",
+    "∅": "empty set",
+    "\\{\\}": "empty set",
+    "\\mathbb{R}": "all real numbers",
+}
+INEQUALITIES = {
+    "<": (False, True),
+    "\\le": (True, True),
+    ">": (False, False),
+    "\\ge": (True, False),
+}
+"""Whether the bound belongs to the interval, and whether the greater side is on the right."""
+UNIT_SIGNS = ("^", "{", "}", "2", "3", "/")
+SHAPES = {Kind.NAME: "N", Kind.WORD: "T", Kind.NUMBER: "D"}
+NAMED = re.compile(
+    r"\(N(?:,N)+\)|(?:T*N(?:_(?:[DN]|\{[DN,]*\}))?|T+)(?:\([DN](?:,[DN])*\))?",
+)
+"""The shapes of the tokens of a name: `x`, `x_1`, `f(x, y)`, `(x, y)`, `AB`, `Area`, `angle A`."""
+
+Tokens = Sequence[Token]
+
+
+def form_of(text: str) -> Form:
+    """Return the form of an answer without delimiters around it. Raises UnreadError."""
+    if len(text) > MAX_CHARS:
+        raise UnreadError("too long")
+    plain = TEXT.sub(r" \1 ", text).strip()
+    option = OPTION.fullmatch(plain)
+    if option is not None:
+        return _option(option)
+    words = SYMBOLS.get(plain.replace(" ", ""), plain)
+    if WORDS.fullmatch(words) and (len(words) > 2 or words.lower() in SHORT_WORDS):
+        return _words(words)
+    return _form(tokens(text), 0)
+
+
+def _words(text: str) -> Form:
+    words = text.split()
+    if len(words) > MAX_WORDS:
+        raise UnreadError("a sentence")
+    sequence = tokens(text)
+    if any(token.kind is Kind.COMMAND for token in sequence):
+        return _form(sequence, 0)
+    if text.lower() in NUMBER_WORDS:
+        number = NUMBER_WORDS.index(text.lower())
+        return Quantity(Number(Fraction(number)), str(number))
+    return Words(" ".join(words))
+
+
+def _option(match: re.Match[str]) -> Option:
+    bracketed, dotted, bare, content = match.groups()
+    if not content:
+        return Option(bracketed or dotted or bare)
+    if not bracketed and not dotted:
+        raise UnreadError("not an option")
+    return Option(bracketed or dotted, form_of(content))
+
+
+def _form(sequence: Tokens, depth: int) -> Form:
+    if depth > MAX_NESTING:
+        raise UnreadError("too deep")
+    if not sequence:
+        raise UnreadError("empty")
+    parts, separators = _split(sequence)
+    if separators:
+        return _several(parts, is_unordered="or" in separators, depth=depth)
+    if any(token.text in SIGNS for token in sequence):
+        return _plus_minus(sequence)
+    return _single(sequence, depth)
+
+
+def _split(sequence: Tokens) -> tuple[Sequence[Tokens], Sequence[str]]:
+    """Return the parts between separators outside brackets, and the separators."""
+    parts: list[list[Token]] = [[]]
+    separators = list[str]()
+    for token, depth in _with_depths(sequence):
+        separator = _separator(token)
+        if depth > 0 or separator is None:
+            parts[-1].append(token)
+            continue
+        # `1, and 2` has two separators in a row.
+        if parts[-1] or not separators:
+            parts.append([])
+        separators.append(separator)
+    if not all(parts):
+        raise UnreadError("an empty part")
+    return parts, separators
+
+
+def _separator(token: Token) -> str | None:
+    if token.kind is Kind.WORD:
+        word = token.text.lower()
+        return word if word in ("and", "or") else None
+    return token.text if token.text in (",", ";") else None
+
+
+def _with_depths(sequence: Tokens) -> Sequence[tuple[Token, int]]:
+    """Return every token with the number of brackets around it, its own included."""
+    depth = environments = 0
+    tokens = list[tuple[Token, int]]()
+    for token in sequence:
+        environments += (token.text == "\\begin") - (token.text == "\\end")
+        depth += token.text in OPENING
+        tokens.append((token, depth))
+        depth -= token.text in CLOSING
+        if depth < 0:
+            raise UnreadError("unbalanced")
+    if depth > 0 or environments != 0:
+        raise UnreadError("unbalanced")
+    return tokens
+
+
+def _several(parts: Sequence[Tokens], *, is_unordered: bool, depth: int) -> Form:
+    name = _name_before(parts[0], ("=", "\\in"))
+    if name is not None and not any(_contains(part, ("=",)) for part in parts[1:]):
+        text, end = name
+        forms = [_form(part, depth + 1) for part in (parts[0][end:], *parts[1:])]
+        return Assigned(text, _list_of(forms, is_unordered))
+    forms = [_form(part, depth + 1) for part in parts]
+    assigned = [form for form in forms if isinstance(form, Assigned)]
+    if len(assigned) == len(forms):
+        variables = {form.name for form in assigned}
+        if len(variables) == len(forms):
+            return Assignments(tuple(sorted(assigned, key=lambda form: form.name)))
+        if len(variables) == 1:
+            values = [form.form for form in assigned]
+            return Assigned(variables.pop(), _list_of(values, is_unordered=True))
+    if assigned or any(isinstance(form, Words | Option | Equation) for form in forms):
+        raise UnreadError("a list of unlike things")
+    return _list_of(forms, is_unordered)
+
+
+def _contains(sequence: Tokens, texts: Sequence[str]) -> bool:
+    return any(token.text in texts for token in sequence)
+
+
+def _list_of(forms: Sequence[Form], is_unordered: bool) -> Several:
+    """Return a list in which inner lists, such as `2 ± 1`, are expanded."""
+    items = list[Form]()
+    for form in forms:
+        if isinstance(form, Several) and not form.is_set:
+            items += form.items
+            is_unordered = True
+        else:
+            items.append(form)
+    return Several(tuple(items), is_set=False, ordered=not is_unordered)
+
+
+def _plus_minus(sequence: Tokens) -> Form:
+    """Read `a ± b` as two values."""
+    name = _name_before(sequence, ("=",))
+    body = sequence if name is None else sequence[name[1] :]
+    _with_depths(body)
+    if _contains(body, RELATIONS):
+        raise UnreadError("a sign of two meanings in an equation")
+    values = (_with_signs(body, "+", "-"), _with_signs(body, "-", "+"))
+    several = Several(values, is_set=False, ordered=False)
+    return several if name is None else Assigned(name[0], several)
+
+
+def _with_signs(sequence: Tokens, plus_minus: str, minus_plus: str) -> Quantity:
+    signs = {"\\pm": plus_minus, "\\mp": minus_plus}
+    tokens = list[Token]()
+    for token in sequence:
+        if token.text in signs:
+            token = Token(Kind.OPERATOR, signs[token.text])
+        tokens.append(token)
+    return _quantity(tokens)
+
+
+def _single(sequence: Tokens, depth: int) -> Form:
+    outer = list[str]()
+    for token, level in _with_depths(sequence):
+        if level == 0 and token.kind is not Kind.WORD:
+            outer.append(token.text)
+    if "=" in outer:
+        return _equated(sequence, depth)
+    if not INEQUALITIES.keys().isdisjoint(outer):
+        return _bounded(sequence)
+    if "\\in" in outer:
+        name = _name_before(sequence, ("\\in",))
+        if name is None:
+            raise UnreadError("a membership")
+        return Assigned(name[0], _as_interval(_form(sequence[name[1] :], depth + 1)))
+    if "\\cup" in outer:
+        pieces = _cut(sequence, ("\\cup",))
+        return Union(tuple([_as_interval(_form(piece, depth + 1)) for piece in pieces]))
+    if sequence[0].text == "\\begin":
+        return _matrix(sequence, depth)
+    return _bracketed(sequence, depth) or _infinite(sequence) or _quantity(sequence)
+
+
+def _cut(sequence: Tokens, texts: Sequence[str]) -> Sequence[Tokens]:
+    """Return the parts between the given tokens outside brackets."""
+    parts: list[list[Token]] = [[]]
+    for token, depth in _with_depths(sequence):
+        if depth == 0 and token.text in texts and token.kind is not Kind.WORD:
+            parts.append([])
+        else:
+            parts[-1].append(token)
+    if not all(parts):
+        raise UnreadError("an empty side")
+    return parts
+
+
+def _name_before(sequence: Tokens, relations: Sequence[str]) -> tuple[str, int] | None:
+    """Return the name before the only relation, and the position behind the relation.
+
+    Names are `x`, `f(x)`, `AB`, `Area` and the like.
+    """
+    end = 0
+    while end < len(sequence):
+        token = sequence[end]
+        if token.text in relations and token.kind is not Kind.WORD:
+            break
+        end += 1
+    if end in (0, len(sequence)) or _contains(sequence[end + 1 :], relations):
+        return None
+    shape = "".join([SHAPES.get(token.kind, token.text[:1]) for token in sequence[:end]])
+    if not NAMED.fullmatch(shape):
+        return None
+    return "".join([token.text for token in sequence[:end]]), end + 1
+
+
+def _equated(sequence: Tokens, depth: int) -> Form:
+    """Read `x = 5`, `2 + 3 = 5` or an equation."""
+    sides = _cut(sequence, ("=",))
+    # `5 = x` assigns as well.
+    if len(sides) == 2 and len(sides[1]) == 1 and sides[1][0].kind is Kind.NAME:
+        if not any(token.kind in (Kind.NAME, Kind.WORD) for token in sides[0]):
+            sides = sides[::-1]
+    equals = Token(Kind.RELATION, "=")
+    name = _name_before([*sides[0], equals, *sides[-1]], ("=",))
+    values = sides if name is None else sides[1:]
+    form = _form(values[0], depth + 1) if len(values) == 1 else _common_value(values)
+    equation = _equation(sides) if len(sides) == 2 else None
+    if form is not None:
+        return form if name is None else Assigned(name[0], form, equation)
+    if equation is None:
+        raise UnreadError("an equation that is not understood")
+    return equation
+
+
+def _common_value(sides: Sequence[Tokens]) -> Quantity | None:
+    """Return the last of several closed sides that are equal; None if one has variables."""
+    quantities = [_quantity(side) for side in sides]
+    if any(names(quantity.tree) for quantity in quantities):
+        return None
+    for left, right in pairwise(quantities):
+        if compare(left.tree, right.tree, {}).equal is not True:
+            raise UnreadError("an equation that does not hold")
+    return quantities[-1]
+
+
+def _equation(sides: Sequence[Tokens]) -> Equation | None:
+    left, right = sides
+    try:
+        difference = Combined("-", parse(left), parse(right))
+    except UnreadError:
+        return None
+    return Equation(difference, f"{latex(left)} = {latex(right)}")
+
+
+def _bounded(sequence: Tokens) -> Form:
+    r"""Read `x > 2` and `1 < x \le 3` as intervals."""
+    sides = list(_cut(sequence, tuple(INEQUALITIES)))
+    signs = list[str]()
+    for token, level in _with_depths(sequence):
+        if level == 0 and token.text in INEQUALITIES:
+            signs.append(token.text)
+    named = [index for index, side in enumerate(sides) if _is_variable(side)]
+    directions = {INEQUALITIES[sign][1] for sign in signs}
+    is_bound = len(named) == 1 and len(directions) == 1 and len(sides) <= 3
+    if not is_bound or (len(sides) == 3 and named != [1]):
+        raise UnreadError("an inequality that bounds no name")
+    if directions == {False}:
+        sides.reverse()
+        signs.reverse()
+        named = [len(sides) - 1 - named[0]]
+    low: Form = Infinite(False)
+    high: Form = Infinite(True)
+    opening, closing = "(", ")"
+    for index, sign in enumerate(signs):
+        is_closed = INEQUALITIES[sign][0]
+        if index < named[0]:
+            low = _quantity(sides[index])
+            opening = "[" if is_closed else "("
+        else:
+            high = _quantity(sides[index + 1])
+            closing = "]" if is_closed else ")"
+    variable = sides[named[0]][0].text
+    return Assigned(variable, Bracketed(opening + closing, (low, high), bounds=True))
+
+
+def _is_variable(side: Tokens) -> bool:
+    return len(side) == 1 and side[0].kind is Kind.NAME and side[0].text not in ("e", "i")
+
+
+def _matrix(sequence: Tokens, depth: int) -> Form:
+    head = [token.text for token in sequence[1:4]]
+    tail = [token.text for token in sequence[-4:]]
+    if tail != ["\\end", *head] or head[0] != "{" or head[1] not in MATRICES:
+        raise UnreadError("an environment")
+    inner = sequence[4:-4]
+    if inner and inner[-1].text == "\\\\":
+        inner = inner[:-1]
+    rows = list[tuple[Form, ...]]()
+    for row in _cut(inner, ("\\\\",)):
+        rows.append(tuple([_form(cell, depth + 1) for cell in _cut(row, ("&",))]))
+    if len({len(row) for row in rows}) != 1:
+        raise UnreadError("rows of different lengths")
+    return Matrix(tuple(rows))
+
+
+def _bracketed(sequence: Tokens, depth: int) -> Form | None:
+    r"""Read `(a, b)`, `[a, b)` or `\{a, b\}`; None if the brackets do not enclose a list."""
+    opening, closing = sequence[0].text, sequence[-1].text
+    is_set = opening == "\\{"
+    if opening not in ("(", "[", "\\{") or closing not in (")", "]", "\\}"):
+        return None
+    if is_set is not (closing == "\\}"):
+        return None
+    for token, level in _with_depths(sequence)[:-1]:
+        if level < 1 or (level == 1 and token.text in CLOSING):
+            return None
+    inner = sequence[1:-1]
+    parts = _cut(inner, (",", ";")) if inner else ()
+    if any(token.kind is Kind.NUMBER and "," in token.text for token in inner):
+        raise UnreadError("a comma of two meanings")
+    if not is_set and len(parts) < 2:
+        return None
+    items = tuple([_form(part, depth + 1) for part in parts])
+    if is_set:
+        return Several(items, is_set=True, ordered=False)
+    return Bracketed(opening + closing, items)
+
+
+def _as_interval(form: Form) -> Form:
+    return replace(form, bounds=True) if isinstance(form, Bracketed) else form
+
+
+def _infinite(sequence: Tokens) -> Infinite | None:
+    text = "".join([token.text for token in sequence])
+    if text not in ("\\infty", "+\\infty", "-\\infty"):
+        return None
+    return Infinite(positive=not text.startswith("-"))
+
+
+def _quantity(sequence: Tokens) -> Quantity:
+    """Read an expression with a currency before it and a percent sign or a unit after it."""
+    has_currency = len(sequence) > 1 and sequence[0].text in ("\\$", "$")
+    sequence, unit = _without_unit(sequence[1:] if has_currency else sequence)
+    if has_currency:
+        unit.add("dollar")
+    percent = len(sequence) > 1 and sequence[-1].kind is Kind.PERCENT
+    if percent:
+        sequence = sequence[:-1]
+    tree = parse(sequence)
+    if percent and isinstance(tree, Combined) and tree.operator in "+-":
+        raise UnreadError("a percentage in a sum")
+    return Quantity(tree, latex(sequence), frozenset(unit), percent)
+
+
+def _without_unit(sequence: Tokens) -> tuple[Tokens, set[str]]:
+    r"""Return the part before the unit of `5 \text{ cm}^2` or `90^\circ`, and the unit."""
+    if sequence[-1].text == "\\circ":
+        commands = {token.text[1:] for token in sequence if token.kind is Kind.COMMAND}
+        if commands.isdisjoint(FUNCTIONS):
+            return sequence[:-1], {"degree"}
+    start = 0
+    while start < len(sequence) and sequence[start].kind is not Kind.WORD:
+        start += 1
+    words = list[str]()
+    for token in sequence[start:]:
+        if token.kind is Kind.WORD:
+            words += token.text.lower().split()
+        elif token.text not in UNIT_SIGNS:
+            return sequence, set()
+    if start == 0:
+        return sequence, set()
+    if len(words) > 1 and words[0] in ("square", "cubic"):
+        words = words[1:]
+    if any(word in COUNTING or word in MATHEMATICAL for word in words):
+        raise UnreadError("a word that counts")
+    return sequence[:start], {singular(word) for word in words if word not in PROSE}

@@ -1,0 +1,70 @@
+"""A wrapper around math-verify: a second opinion on two expressions that are already bounded.
+
+Only its LaTeX extraction is used, which parses with ANTLR. The extraction of plain expressions
+passes text to `parse_expr`, which executes it. The timeouts of math-verify are disabled, since the
+worker process has a deadline. Every exception, including its own timeout (a `BaseException`), is a
+disagreement.
+"""
+
+import contextlib
+import logging
+import signal
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+__all__ = ["says_equal"]
+
+
+def says_equal(left: str, right: str) -> bool:
+    """Return whether math-verify finds two LaTeX expressions equal, in either order.
+
+    The function `verify` of math-verify is not symmetric.
+    """
+    with _paused_timer():
+        math_verify = _library()
+    try:
+        a, b = _parse(math_verify, left), _parse(math_verify, right)
+        if not a or not b:
+            return False
+        # Either argument may be the reference.
+        for gold, answer in ((a, b), (b, a)):
+            if math_verify.verify(gold, answer, timeout_seconds=None):
+                return True
+        return False
+    except (Exception, math_verify.errors.TimeoutException):  # noqa: BLE001 - raises anything
+        return False
+
+
+@cache
+def _library() -> Any:
+    """Return the library after a first parse, without its warning about disabled timeouts."""
+    import math_verify.errors
+
+    logging.getLogger("math_verify").setLevel(logging.ERROR)
+    _parse(math_verify, r"\frac{x}{2}")
+    return math_verify
+
+
+def _parse(math_verify: Any, text: str) -> list[Any]:
+    parsed = math_verify.parse(
+        f"${text}$",
+        extraction_config=[math_verify.LatexExtractionConfig()],
+        fallback_mode="no_fallback",
+        parsing_timeout=None,
+    )
+    return list(parsed)
+
+
+@contextlib.contextmanager
+def _paused_timer() -> Iterator[None]:
+    """Pause the timer of the worker, because loading the library does not belong to a claim."""
+    # Windows has no interval timers.
+    if not hasattr(signal, "setitimer"):
+        yield
+        return
+    remaining, _ = signal.setitimer(signal.ITIMER_REAL, 0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, remaining)

@@ -1,0 +1,427 @@
+r"""The dialect of final answers: one formula, plain or LaTeX, read in full or not at all.
+
+Unknown text raises UnreadError: macros, primes, dots, sums, integrals, other alphabets. Tokens have
+one spelling each, in LaTeX: `\dfrac`, `½`, `$…$` and `\left(` are replaced.
+
+What is not covered: functions that are not listed in the lexicon, sums, integrals, limits, floors,
+indices except those of names (`x_1`), number bases.
+"""
+
+import re
+from collections.abc import Sequence
+from fractions import Fraction
+
+from verifiers.math.errors import UnreadError
+from verifiers.math.lexer import (
+    BRACED_COMMA,
+    CLOSE,
+    DEGREE_SIGN,
+    KINDS,
+    OPEN,
+    SIZES,
+    THIN_SPACE_IN_NUMBER,
+    Kind,
+    Lexer,
+    Token,
+    rule,
+    token_pattern,
+)
+from verifiers.math.lexicon import FUNCTIONS, GREEK, NOT_PRODUCTS, PRODUCTS
+from verifiers.math.parser import Parser
+from verifiers.math.syntax import PI, Call, Combined, Constant, E, I, Mixed, Name, Negated, Number
+from verifiers.math.syntax import Tree
+
+__all__ = ["MATH_FONTS", "latex", "parse", "tokens"]
+
+MAX_TOKENS = 400
+MAX_PART_DIGITS = 23
+"""The digits of the fraction in a mixed number."""
+APPLIED = frozenset("fghFGHPQ")
+"""Letters that are functions if a bracket follows, and unknown ones."""
+FACTORS = frozenset("abckmnpqrstuvwxyz")
+"""Two of these letters are a product."""
+ARGUMENTS = {"\\frac": 2, "\\binom": 2, "\\sqrt": 1}
+"""The numbers of arguments, which LaTeX writes in braces."""
+MATH_FONTS = "text|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mbox|operatorname"
+
+UNICODE = str.maketrans(
+    {
+        "−": "-",
+        "–": "-",
+        "×": "\\times ",
+        "·": "\\cdot ",
+        "⋅": "\\cdot ",
+        "÷": "\\div ",
+        "√": "\\sqrt ",
+        "π": "\\pi ",
+        "∞": "\\infty ",
+        "≤": "\\le ",
+        "≥": "\\ge ",
+        "∪": "\\cup ",
+        "∈": "\\in ",
+        "±": "\\pm ",
+        "∓": "\\mp ",
+        "²": "^2 ",
+        "³": "^3 ",
+        "θ": "\\theta ",
+        "½": "\\frac{1}{2}",
+        "¼": "\\frac{1}{4}",
+        "¾": "\\frac{3}{4}",
+        "⅓": "\\frac{1}{3}",
+        "⅔": "\\frac{2}{3}",
+    }
+)
+COMMAND_KINDS = (
+    dict.fromkeys("frac sqrt pi infty binom begin end { } $".split(), Kind.COMMAND)
+    | dict.fromkeys("times cdot div pm mp cup".split(), Kind.OPERATOR)
+    | dict.fromkeys(("le", "ge", "in"), Kind.RELATION)
+    | {"circ": Kind.DEGREES, "%": Kind.PERCENT, "\\": Kind.ROW}
+)
+"""The commands that are understood besides functions and Greek letters."""
+PLAIN_COMMANDS = {
+    "|": Token(Kind.BAR, "|"),
+    "<": Token(Kind.RELATION, "<"),
+    ">": Token(Kind.RELATION, ">"),
+    "and": Token(Kind.WORD, "and"),
+    "or": Token(Kind.WORD, "or"),
+    "i": Token(Kind.NAME, "i"),
+}
+"""Commands whose token is the name itself."""
+SYNONYMS = {
+    **dict.fromkeys(("leq", "leqslant"), "le"),
+    **dict.fromkeys(("geq", "geqslant"), "ge"),
+    **dict.fromkeys(("dfrac", "tfrac", "cfrac"), "frac"),
+    **dict.fromkeys(("tbinom", "dbinom"), "binom"),
+    **dict.fromkeys(("lvert", "rvert", "vert"), "|"),
+    "lt": "<",
+    "gt": ">",
+    "land": "and",
+    "lor": "or",
+    "imath": "i",
+    "ast": "cdot",
+    "lbrace": "{",
+    "rbrace": "}",
+}
+"""Commands by their other spellings."""
+WORD_COMMANDS = {"pi": "\\pi", "sqrt": "\\sqrt"}
+WORD_COMMANDS |= dict.fromkeys(("infinity", "inf", "oo", "infty"), "\\infty")
+
+
+class _Lexer(Lexer):
+    cleaning = (
+        # Text that is no plain words is read as mathematics; plain words stay together.
+        rule(
+            "\\",
+            rf"\\(?:{MATH_FONTS})\s*"
+            r"\{([^{}\\]*[^{}\\A-Za-z .'-][^{}\\]*|\s*[A-Za-z]?\s*)\}",
+            r" \1 ",
+        ),
+        rule("\\", rf"\\(?:{MATH_FONTS})\s*\{{", r"\\text{"),
+        rule("", DEGREE_SIGN + "|°", r"\\circ "),
+        THIN_SPACE_IN_NUMBER,
+        rule("\\", r"(?<!\\)\\[()\[\]]", " "),
+        BRACED_COMMA,
+        rule("\\", SIZES + r"|textstyle)(?![A-Za-z])", " "),
+        rule("", r"(?<!\\)\\[,!;: ]|\\q?quad(?![A-Za-z])|~", " "),
+        rule("frac", r"(?<=frac) *(\d)(\d)", r"{\1}{\2}"),
+    )
+    pattern = token_pattern(
+        # Unlike in running text, a comma before a space does not end a number.
+        NUMBER=r"[0-9]{1,3}(?:,[0-9]{3})+(?!,?[0-9])(?:\.[0-9]+)? | [0-9]+(?:\.[0-9]+)? | \.[0-9]+",
+        TEXT=r"\\text\{[^{}]*\}",
+        COMMAND=r"\\(?:[A-Za-z]+|[{}%$|\\])",
+        WORD=r"[A-Za-z]+",
+        OPERATOR=r"[-+*/^_!]",
+        RELATION=r"[=<>]",
+        OPEN=OPEN,
+        CLOSE=CLOSE,
+        BAR=r"\|",
+        PERCENT="%",
+        STOP=r"[,;:]",
+        DELIMITER=r"[&$]",
+        OTHER=r"\S",
+    )
+    spellings = {}
+    groups = KINDS | {"TEXT": Kind.WORD}
+
+    def tokens(self, text: str) -> Sequence[Token]:
+        tokens = super().tokens(text)
+        if len(tokens) > MAX_TOKENS:
+            raise UnreadError("too long")
+        return tokens
+
+    def clean(self, text: str) -> str:
+        text = super().clean(text.translate(UNICODE))
+        # One dollar is a currency, two or more delimit mathematics.
+        if text.count("$") - text.count(r"\$") > 1:
+            text = re.sub(r"(?<!\\)\$", " ", text)
+        return text
+
+    def add(
+        self, tokens: list[Token], group: str, text: str, glued: bool, math: bool = False
+    ) -> None:
+        if group == "OTHER":
+            raise UnreadError("a sign that is not understood")
+        if group == "TEXT":
+            words = text.removeprefix("\\text{").removesuffix("}").strip(" .")
+            tokens.append(Token(Kind.WORD, words, glued))
+        elif group == "COMMAND":
+            tokens.append(_command(text[1:], glued))
+        elif group == "WORD":
+            _add_word(tokens, text, glued)
+        else:
+            super().add(tokens, group, text, glued)
+
+
+def _command(name: str, glued: bool) -> Token:
+    name = SYNONYMS.get(name, name)
+    if name in FUNCTIONS:
+        return Token(Kind.COMMAND, "\\" + name, glued)
+    if name in GREEK:
+        return Token(Kind.NAME, "\\" + name, glued)
+    if name in PLAIN_COMMANDS:
+        return PLAIN_COMMANDS[name]._replace(glued=glued)
+    if name not in COMMAND_KINDS:
+        raise UnreadError(f"\\{name[:20]} is not understood")
+    return Token(COMMAND_KINDS[name], "\\" + name, glued)
+
+
+def _add_word(tokens: list[Token], word: str, glued: bool) -> None:
+    """Append a word as a function, a constant, a product of names, or as a word."""
+    if word in FUNCTIONS:
+        tokens.append(Token(Kind.COMMAND, "\\" + word, glued))
+    elif word in WORD_COMMANDS:
+        tokens.append(Token(Kind.COMMAND, WORD_COMMANDS[word], glued))
+    elif len(word) == 1 or word in PRODUCTS or _is_product(word):
+        for index, letter in enumerate(word):
+            tokens.append(Token(Kind.NAME, letter, glued or index > 0))
+    else:
+        tokens.append(Token(Kind.WORD, word, glued))
+
+
+def _is_product(word: str) -> bool:
+    return len(word) == 2 and word not in NOT_PRODUCTS and FACTORS.issuperset(word)
+
+
+class _Parser(Parser):
+    max_digits = 200
+    max_bare_digits = 1
+    functions = FUNCTIONS
+
+    def leading_term(self, depth: int) -> Tree:
+        if not self.at(Kind.OPERATOR, "+-"):
+            return self.term(depth)
+        sign = self.take().text
+        term = self.term(depth)
+        return Negated(term) if sign == "-" else term
+
+    def multiplies(self) -> bool:
+        match self.kind():
+            case Kind.NAME:
+                return True
+            case Kind.OPEN:
+                return self.text() != "["
+            case Kind.BAR:
+                return self.open_bars == 0
+            case Kind.COMMAND:
+                text = self.text()
+                return text[1:] in FUNCTIONS or text in ("\\frac", "\\sqrt", "\\pi", "\\binom")
+            case _:
+                return False
+
+    def negated(self, depth: int) -> Tree:
+        if self.at(Kind.OPERATOR, "-"):
+            raise UnreadError("two signs")
+        return self.power(depth)
+
+    def postfix(self, depth: int) -> Tree:
+        tree = super().postfix(depth)
+        if self.at(Kind.OPERATOR, "^") and _binds_loosely(tree):
+            raise UnreadError("a power of what is not bracketed")
+        return tree
+
+    def argument(self, depth: int, max_digits: int | None = None) -> Tree:
+        kind = self.kind()
+        if kind is Kind.COMMAND and self.text() in ("\\pi", "\\frac"):
+            return self.operand(depth + 1)
+        if kind not in (Kind.OPEN, Kind.NAME, Kind.NUMBER):
+            raise UnreadError("no argument")
+        return super().argument(depth, max_digits)
+
+    def command(self, depth: int) -> Tree:
+        if self.text() == "\\pi":
+            self.take()
+            return PI
+        return super().command(depth)
+
+    def degree(self, depth: int) -> Tree:
+        degree = self.bracket(depth)
+        if not isinstance(degree, Number) or degree.value.denominator != 1:
+            raise UnreadError("a root of an odd degree")
+        if not 2 <= degree.value <= self.max_depth:
+            raise UnreadError("a root of an odd degree")
+        return degree
+
+    def absolute_value(self, depth: int) -> Tree:
+        # In `|a|b|c|`, the second bar may close or open.
+        if self.open_bars > 0:
+            raise UnreadError("not an expression")
+        return super().absolute_value(depth)
+
+    def numeral(self) -> Tree:
+        return self._mixed() or self.number()
+
+    def number(self) -> Number:
+        digits = self.text().replace(",", "")
+        number = super().number()
+        if self.at(Kind.OPERATOR, "_"):
+            raise UnreadError("a number base")
+        if digits.startswith("0") and digits[1:2].isdigit():
+            raise UnreadError("leading zeros")
+        return number
+
+    def _mixed(self) -> Mixed | None:
+        r"""Read `2\frac{1}{2}` or `2 1/2` if the fraction is proper, else nothing."""
+        start = self.position + 1
+        first = self.tokens[start]
+        if first.text == "\\frac":
+            parts = self.tokens[start + 1 : start + 7]
+            length = 1 + len(parts)
+            expected = "{%}{%}"
+        elif first.kind is Kind.NUMBER and not first.glued:
+            parts = self.tokens[start : start + 3]
+            length = len(parts)
+            expected = "%/%"
+        else:
+            return None
+        shape = "".join(["%" if part.kind is Kind.NUMBER else part.text for part in parts])
+        if shape != expected:
+            return None
+        numbers = [part.text for part in parts if part.kind is Kind.NUMBER]
+        for number in numbers:
+            if not number.isdigit() or len(number) > MAX_PART_DIGITS:
+                return None
+        numerator, denominator = int(numbers[0]), int(numbers[1])
+        if not 0 < numerator < denominator or "." in self.text():
+            return None
+        mixed = Mixed(self.number(), Fraction(numerator, denominator))
+        self.position += length
+        return mixed
+
+    def name(self, depth: int) -> Tree:
+        return self.simple_name()
+
+    def simple_name(self) -> Tree:
+        text = self.take().text
+        if self.at(Kind.OPERATOR, "_"):
+            self.take()
+            return Name(f"{text}_{self._index()}")
+        if text in APPLIED and self.text() == "(":
+            raise UnreadError("a function that is not known")
+        return Constant(text) if text in (E.text, I.text) else Name(text)
+
+    def _index(self) -> str:
+        if self.text() != "{":
+            return self.take().text
+        start = end = self.position + 1
+        while self.tokens[end].text != "}":
+            if self.tokens[end].kind is Kind.END:
+                raise UnreadError("an index without end")
+            end += 1
+        self.position = end + 1
+        return "".join([token.text for token in self.tokens[start:end]])
+
+    def function_exponent(self, function: str, depth: int) -> Tree:
+        exponent = self.argument(depth, self.max_bare_digits)
+        # `\sin^{-1}` is the inverse function.
+        if not isinstance(exponent, Number) or exponent.value < 2:
+            raise UnreadError("a function to a power")
+        return exponent
+
+    def function_argument(self, depth: int) -> Tree:
+        """Read a group, or all numbers, names and fractions that follow."""
+        if self.text() in ("(", "{", "|", "\\sqrt"):
+            tree = self.operand(depth + 1)
+        else:
+            tree = self._product(depth + 1)
+        if self.kind() is Kind.DEGREES:
+            self.take()
+            tree = Call("degrees", (tree,))
+        if self.at(Kind.OPERATOR, "^!"):
+            raise UnreadError("a power of what is not bracketed")
+        return tree
+
+    def _product(self, depth: int) -> Tree:
+        tree = self.power(depth) if self.kind() is Kind.NUMBER else None
+        while self.kind() is Kind.NAME or self.text() in ("\\pi", "\\frac"):
+            factor = self.power(depth)
+            tree = factor if tree is None else Combined("*", tree, factor)
+        if tree is None or self.text() in ("(", "/", "\\div", "|"):
+            raise UnreadError("where a function's argument ends")
+        return tree
+
+
+def _binds_loosely(tree: Tree) -> bool:
+    """Return whether an exponent may belong to a part of the tree only."""
+    if isinstance(tree, Mixed):
+        return True
+    return isinstance(tree, Call) and tree.function not in ("!", "root", "binom")
+
+
+class _LatexWriter:
+    """Writes tokens one after another with braces around arguments.
+
+    `missing_arguments` contains, for every open bracket, how many arguments the last command still
+    expects, and `closings` the closing brace of every bracket that is an argument.
+    """
+
+    def __init__(self) -> None:
+        self.missing_arguments = [0]
+        self.closings = [""]
+
+    def text_of(self, token: Token) -> str:
+        text = token.text.replace(",", "")
+        if text in ("(", "{", "["):
+            return self._open(text)
+        if text in (")", "}", "]") and len(self.closings) > 1:
+            self.missing_arguments.pop()
+            return self.closings.pop() or text
+        is_operand = token.kind in (Kind.NUMBER, Kind.NAME) or text == "\\pi"
+        if is_operand and self.missing_arguments[-1] > 0:
+            self.missing_arguments[-1] -= 1
+            return "{" + text + "}"
+        self.missing_arguments[-1] = ARGUMENTS.get(text, 0)
+        return text
+
+    def _open(self, text: str) -> str:
+        is_argument = self.missing_arguments[-1] > 0 and text != "["
+        if is_argument:
+            self.missing_arguments[-1] -= 1
+        self.missing_arguments.append(0)
+        self.closings.append("}" if is_argument else "")
+        return "{" if is_argument else text
+
+
+_LEXER = _Lexer()
+
+
+def tokens(text: str) -> Sequence[Token]:
+    """Return the tokens of an answer. Raises UnreadError."""
+    return _LEXER.tokens(text)
+
+
+def parse(tokens: Sequence[Token]) -> Tree:
+    """Return the tree of all tokens. Raises UnreadError."""
+    return _Parser(tokens).parse_all()
+
+
+def latex(tokens: Sequence[Token]) -> str:
+    """Return the tokens as plain LaTeX, with spaces only between letters."""
+    writer = _LatexWriter()
+    written = ""
+    for token in tokens:
+        text = writer.text_of(token)
+        if written[-1:].isalpha() and text[:1].isalpha():
+            written += " "
+        written += text
+    return written
