@@ -44,6 +44,7 @@ __all__ = ["Answers"]
 
 MAX_CHARS = 2_000
 DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
+# Replacements that do not change the meaning of an answer.
 SPELLINGS: Sequence[tuple[re.Pattern[str], str]] = [
     (re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox) ?\{([^{}]*)\}"), r" \1 "),
     (re.compile(r"\\(?:left|right|displaystyle)(?![A-Za-z])|\\[!,;:]"), ""),
@@ -53,7 +54,6 @@ SPELLINGS: Sequence[tuple[re.Pattern[str], str]] = [
     (re.compile(r"(?<=\d)(?: ,|, | , )(?=\d{3}(?!\d))"), ";"),
     (re.compile(r" ?([^\w\s\\.]) ?"), r"\1"),
 ]
-"""Replacements that do not change the meaning of an answer."""
 LETTERS = re.compile(r"[^\W\d_]+")
 # A variable `x` that would be read as "times", a comma that may separate two numbers, and words
 # that change the value of a number.
@@ -64,13 +64,13 @@ NOT_A_NUMBER = re.compile(
     r"|hundredths?|thousandths?|millionths?|lakhs?|crores?|grand|bn|mn)\b",
     re.IGNORECASE,
 )
+# Words that state in which direction a number counts.
 DIRECTION = re.compile(
     r"\b(?:more|less|fewer|greater|smaller|higher|lower|taller|shorter|older|younger|faster|slower"
     r"|early|earlier|late|later|before|after|ahead|behind|up|down|above|north|south|east|west"
     r"|profit|gain|clockwise|counterclockwise)\b",
     re.IGNORECASE,
 )
-"""Words that state in which direction a number counts."""
 FACTORS = (3, 4, 5, 7, 10, 12, 16, 20, 24, 36, 52, 60, 100, 365)
 FACTORS += (1_000, 1_440, 1_760, 2_000, 3_600, 5_280, 1_000_000)
 """Factors between units of one family."""

@@ -25,19 +25,19 @@ from verifiers.math.syntax import PI, Call, Negated, Number, Tree, names, signed
 
 __all__ = ["Judgement", "has_decimals", "judge_closed", "judge_complex"]
 
+# The verdict, and the reason unless it is correct.
 Judgement = tuple[Verdict, str]
-"""The verdict, and the reason unless it is correct."""
+# The relative error up to which a rounded value, or one with decimals, is not false.
 CLOSE = Fraction(1, 20)
-"""The relative error up to which a rounded value, or one with decimals, is not false."""
+# The relative error up to which "≈" is not false.
 ROUGHLY = Fraction(1, 10)
-"""The relative error up to which "≈" is not false."""
 # A logarithm without a base may be decimal, binary or natural; e is given to forty digits.
 NATURAL_BASE = Fraction("2.718281828459045235360287471352662497757")
 BASES = (DECIMAL_BASE, Fraction(2), NATURAL_BASE)
 # Larger numbers are shown with an exponent.
 MAX_SHOWN = 10**15
+# The signs of `left - right` under which a relation holds.
 HOLDING_SIGNS = {"<": (-1,), ">": (1,), "≤": (-1, 0), "≥": (0, 1), "≠": (-1, 1)}
-"""The signs of `left - right` under which a relation holds."""
 
 
 def judge_closed(link: Link, left: Tree, right: Tree, context: Context) -> Judgement | None:

@@ -37,8 +37,8 @@ ALTERNATIVE = frozenset(["or", "and"])
 # With one of these words, `7x = 50, so x = 7` may be meant.
 WHOLE = ROUNDING | {"integer", "integers", "whole", "most", "least"}
 MAX_WORDS = 24
+# The signs of `left - right` under which an inequality holds.
 HOLDING_SIGNS = {"<": (-1,), ">": (1,), "≤": (-1, 0), "≥": (0, 1)}
-"""The signs of `left - right` under which an inequality holds."""
 # Half-integers are so dense that only inequalities whose bounds nearly meet look opposite.
 DENSE_POINTS = [Fraction(halves, 2) for halves in range(-25, 26)]
 POINTS = [*DENSE_POINTS, Fraction(-301), Fraction(-40), Fraction(40), Fraction(301)]

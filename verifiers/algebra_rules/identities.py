@@ -20,16 +20,16 @@ __all__ = ["SQUARE_OF_I", "Equality", "Relation", "compare"]
 
 MAX_NAMES = 6
 POINTS = 8
+# The number of points at which both sides must be defined.
 MIN_POINTS = 3
-"""The number of points at which both sides must be defined."""
 # Primes and fractions of primes, so that an equality is hardly ever an accident.
 FRACTIONS = "7 11/3 5/7 23 13 2/9 17/5 29 19 3/11 31/4 37"
 SAMPLES = [Fraction(text) for text in FRACTIONS.split()]
 # Factorials and binomials need small natural numbers.
 SMALL_SAMPLES = [Fraction(number) for number in (7, 9, 11, 12, 10, 8, 13, 14)]
 IMAGINARY_UNIT = Name("i")
+# `i^2 + 1`, which is zero if `i` is the imaginary unit.
 SQUARE_OF_I = Combined("+", Combined("^", IMAGINARY_UNIT, Number(Fraction(2))), Number(Fraction(1)))
-"""`i^2 + 1`, which is zero if `i` is the imaginary unit."""
 
 
 class Equality(Enum):

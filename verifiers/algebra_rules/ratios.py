@@ -21,8 +21,8 @@ __all__ += ["shared_factor", "shared_terms"]
 MAX_TERMS = 300
 MAX_DEGREE = 24
 MAX_VARIABLES = 12
+# An element of a sympy ring, which has no types.
 Polynomial = Any
-"""An element of a sympy ring, which has no types."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,12 +20,12 @@ from verifiers.math.syntax import Call, Combined, Name, Negated, Number, Tree, n
 
 __all__ = ["CLOSE", "converts_unit", "describe_same_name", "why_contradictory"]
 
+# The relative error that decimals are allowed.
 CLOSE = Fraction(1, 50)
-"""The relative error that decimals are allowed."""
+# The relative error of a float.
 EXACT = Fraction(1, 10**12)
-"""The relative error of a float."""
+# Factors between common units.
 CONVERSIONS = frozenset(Fraction(factor) for factor in (12, 24, 60, 100, 1000, 3600))
-"""Factors between common units."""
 
 
 def describe_same_name(before: Chain, after: Chain) -> bool:

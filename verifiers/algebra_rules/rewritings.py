@@ -27,14 +27,14 @@ __all__ = ["CONDITION", "SUPPOSED", "judge_rewriting"]
 
 REWRITING_STEMS = ["multiply out"]
 REWRITING_STEMS += "factor expand simplif rewrit distribut rationaliz combin".split()
+# Words, or beginnings of words, that announce an equation.
 EQUATION_STEMS = (
     "equation side becomes substitut solve solving equal equat set given condition need want must"
 ).split()
-"""Words, or beginnings of words, that announce an equation."""
+# How many words before a chain may announce it.
 WORDS_BEFORE = 14
-"""How many words before a chain may announce it."""
+# The share of common terms or factors of two sides that are one formula.
 ALIKE = Fraction(1, 2)
-"""The share of common terms or factors of two sides that are one formula."""
 # With several variables, one may replace another by a condition that is stated in words only.
 ALIKE_IN_ONE_VARIABLE = Fraction(1, 4)
 CONDITION = "a condition on variables"

@@ -26,14 +26,14 @@ MAX_LAYOUT = 6
 MAX_UNIT_WORDS = 5
 # Every step is read again as part of the previous steps of the following ones.
 CACHED_TEXTS = 64
+# How many words after a chain are kept.
 WORDS_AFTER = 4
-"""How many words after a chain are kept."""
+# Words that, next to a formula, may belong to it.
 REACHING = MATHEMATICAL - {"if", "whether", "over", "not", "by"} | {
     "degrees",
     "percent",
     "equation",
 }
-"""Words that, next to a formula, may belong to it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,11 +24,11 @@ from verifiers.math.syntax import TRIGONOMETRIC, Call, Combined, Name, Tree, nam
 
 __all__ = ["judge_function_value", "judge_substitution"]
 
+# Words before `f(x) = …` that make it an equation and not a definition.
 ASKING = frozenset("such satisfies satisfy satisfying solve find which equation when".split())
-"""Words before `f(x) = …` that make it an equation and not a definition."""
 SUPPOSING = frozenset("if suppose assume case when try let's say consider".split())
+# How many words before a statement may make it a supposition.
 WORDS_BEFORE = 3
-"""How many words before a statement may make it a supposition."""
 CONSTANTS = frozenset(["e", "i"])
 
 

@@ -5,21 +5,20 @@ from fractions import Fraction
 from typing import Any
 
 from verifiers.math.errors import UndefinedError, UnreadError
-from verifiers.math.intervals import Evaluator, Limits, Real, interval_context
+from verifiers.math.intervals import Evaluator, Real, interval_context
 from verifiers.math.syntax import PI, TRIGONOMETRIC, Call, Tree, names, walk
 
 __all__ = ["DECIMAL_BASE", "Real", "difference_sign", "evaluate", "midpoint"]
 
 DIGITS = 40
+# The precision of intervals: `DIGITS` decimal digits.
 BITS = 136
-"""The precision of intervals: `DIGITS` decimal digits."""
-LIMITS = Limits(power_bits=8_192, factorial=200, choice=1_000)
+# The bound of intervals that are compared.
 HUGE = 10**300
-"""The bound of intervals that are compared."""
+# The relative width up to which two intervals that overlap show equal values.
 NARROW = Fraction(1, 10 ** (DIGITS // 2))
-"""The relative width up to which two intervals that overlap show equal values."""
+# The base of a logarithm without one, where only one reading is tried.
 DECIMAL_BASE = Fraction(10)
-"""The base of a logarithm without one, where only one reading is tried."""
 
 
 class _RealEvaluator(Evaluator):
@@ -28,6 +27,11 @@ class _RealEvaluator(Evaluator):
     An angle with a degree sign is in degrees, and one that contains pi or a variable is in
     radians. The sine of a plain number has no value. Degrees outside a function are numbers.
     """
+
+    max_power_bits = 8_192
+    max_factorial = 200
+    max_choice = 1_000
+    is_real = True
 
     def call(self, function: str, arguments: tuple[Tree, ...]) -> Any:
         if function not in TRIGONOMETRIC:
@@ -53,7 +57,8 @@ def evaluate(tree: Tree, environment: Mapping[str, Real], log_base: Fraction | N
 
     Raises UndefinedError if there is no value or none within the bounds.
     """
-    evaluator = _RealEvaluator(BITS, environment, LIMITS, log_base, is_real=True)
+    evaluator = _RealEvaluator(BITS, environment)
+    evaluator.log_base = log_base
     try:
         value = evaluator.real(tree)
         if not isinstance(value, Fraction) and not abs(value) < HUGE:

@@ -26,13 +26,13 @@ from verifiers.math.syntax import Call, Combined, I, Mixed, Negated, Number, Tre
 
 __all__ = ["Judgement", "has_value", "judge_equations", "judge_quantities"]
 
+# The verdict and its reason.
 Judgement = tuple[Verdict, str]
-"""The verdict and its reason."""
 Point = Mapping[str, Fraction]
 # Half of the points are positive, half have mixed signs; half of each are below 1.
 POINTS = 12
+# The number of points at which both formulas must have a value.
 MIN_POINTS = 3
-"""The number of points at which both formulas must have a value."""
 HUNDRED = Number(Fraction(100))
 LOGARITHM = "a logarithm without a base"
 

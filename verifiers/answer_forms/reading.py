@@ -45,8 +45,8 @@ OPTION = re.compile(
     re.DOTALL,
 )
 WORDS = re.compile(r"[A-Za-z][A-Za-z'’-]*(?: +[A-Za-z'’-]+)*")
+# Words of fewer than three letters that are answers; other short words are names.
 SHORT_WORDS = ("no", "am", "pm")
-"""Words of fewer than three letters that are answers; other short words are names."""
 TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mathbf|mbox)\s*\{([^{}\\]*)\}")
 SYMBOLS = {
     "\\emptyset": "empty set",
@@ -55,19 +55,19 @@ SYMBOLS = {
     "\\{\\}": "empty set",
     "\\mathbb{R}": "all real numbers",
 }
+# Whether the bound belongs to the interval, and whether the greater side is on the right.
 INEQUALITIES = {
     "<": (False, True),
     "\\le": (True, True),
     ">": (False, False),
     "\\ge": (True, False),
 }
-"""Whether the bound belongs to the interval, and whether the greater side is on the right."""
 UNIT_SIGNS = ("^", "{", "}", "2", "3", "/")
 SHAPES = {Kind.NAME: "N", Kind.WORD: "T", Kind.NUMBER: "D"}
+# The shapes of the tokens of a name: `x`, `x_1`, `f(x, y)`, `(x, y)`, `AB`, `Area`, `angle A`.
 NAMED = re.compile(
     r"\(N(?:,N)+\)|(?:T*N(?:_(?:[DN]|\{[DN,]*\}))?|T+)(?:\([DN](?:,[DN])*\))?",
 )
-"""The shapes of the tokens of a name: `x`, `x_1`, `f(x, y)`, `(x, y)`, `AB`, `Area`, `angle A`."""
 
 Tokens = Sequence[Token]
 

@@ -9,21 +9,17 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from verifiers.math.errors import UnreadError
-from verifiers.math.intervals import Evaluator, Limits, Value, excludes_zero, parts
+from verifiers.math.intervals import Evaluator, Value, excludes_zero, parts
 from verifiers.math.syntax import Combined, Tree
 
 __all__ = ["Comparison", "compare", "exact_value", "within"]
 
+# The precision of the first evaluation, which measures the sizes.
 FIRST_BITS = 512
-"""The precision of the first evaluation, which measures the sizes."""
 SPARE_BITS = 256
 # Precisions are multiples of this, so that few contexts are created.
 BITS_STEP = 256
 MAX_BITS = 2**15
-LIMITS = Limits(power_bits=2**16, factorial=5_000, choice=10_000)
-UNKNOWN_BASE = Fraction(7919, 1009)
-"""The base of a logarithm without one: an unusual one, so that only an equality holds that holds
-for every base."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +33,11 @@ class Comparison:
 class _MeasuringEvaluator(Evaluator):
     """An evaluator that adds up the sizes of all values in `total_size`, in bits."""
 
+    max_power_bits = 2**16
+    max_factorial = 5_000
+    max_choice = 10_000
+    # An unusual base: only what holds for every base holds for this one.
+    log_base = Fraction(7919, 1009)
     total_size = 0
 
     def value(self, tree: Tree) -> Value:
@@ -56,12 +57,8 @@ def compare(
 ) -> Comparison:
     """Return whether two formulas have the same value at a point.
 
-    Args:
-        left: A formula.
-        right: Another formula.
-        point: The values of the variables.
-        products: Whether mixed numbers are products.
-        real: Whether square roots of negative numbers are undefined.
+    `products` reads mixed numbers as
+    products, and `real` leaves square roots of negative numbers undefined.
     """
     evaluator, difference = _difference(left, right, point, products, real)
     re, im = parts(difference)
@@ -87,7 +84,7 @@ def within(left: Tree, right: Tree, tolerance: Fraction) -> bool:
 
 def exact_value(tree: Tree, point: Mapping[str, Fraction]) -> Fraction | None:
     """Return the value if it is computed as a rational number, else None."""
-    value = _MeasuringEvaluator(FIRST_BITS, point, LIMITS, UNKNOWN_BASE).value(tree)
+    value = _MeasuringEvaluator(FIRST_BITS, point).value(tree)
     return value if isinstance(value, Fraction) else None
 
 
@@ -96,16 +93,17 @@ def _difference(
 ) -> tuple[Evaluator, Value]:
     """Return `left - right` and the evaluator, whose precision follows from a first round."""
     difference = Combined("-", left, right)
-    first = _MeasuringEvaluator(
-        FIRST_BITS, point, LIMITS, UNKNOWN_BASE, is_real=real, mixed_is_product=products
-    )
-    value = first.value(difference)
-    re, im = parts(value)
-    bits = SPARE_BITS + 2 * first.total_size
-    if bits <= FIRST_BITS or (isinstance(re, Fraction) and isinstance(im, Fraction)):
-        return first, value
-    if bits > MAX_BITS:
-        raise UnreadError("too large to compare")
-    bits = -(-bits // BITS_STEP) * BITS_STEP
-    second = Evaluator(bits, point, LIMITS, UNKNOWN_BASE, is_real=real, mixed_is_product=products)
-    return second, second.value(difference)
+    bits = FIRST_BITS
+    while True:
+        evaluator = _MeasuringEvaluator(bits, point)
+        evaluator.is_real = real
+        evaluator.mixed_is_product = products
+        value = evaluator.value(difference)
+        re, im = parts(value)
+        needed = SPARE_BITS + 2 * evaluator.total_size
+        is_rational = isinstance(re, Fraction) and isinstance(im, Fraction)
+        if bits > FIRST_BITS or needed <= bits or is_rational:
+            return evaluator, value
+        if needed > MAX_BITS:
+            raise UnreadError("too large to compare")
+        bits = -(-needed // BITS_STEP) * BITS_STEP

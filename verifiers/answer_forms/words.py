@@ -1,8 +1,9 @@
 """Words that decide how an answer is read; a missing word makes the verdict unknown."""
 
+# LaTeX environments of matrices.
 MATRICES = frozenset("pmatrix bmatrix matrix Bmatrix".split())
-"""LaTeX environments of matrices."""
 
+# Words after a number that change its value.
 COUNTING = frozenset(
     (
         "am pm base binary octal hexadecimal below under ago bc ad loss debt least most and or"
@@ -10,17 +11,17 @@ COUNTING = frozenset(
         " lakh lakhs crore crores grand bn mn more less fewer"
     ).split()
 )
-"""Words after a number that change its value."""
 
+# The names of the numbers from 0.
 NUMBER_WORDS = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
     " sixteen seventeen eighteen nineteen twenty"
 ).split()
-"""The names of the numbers from 0."""
 
+# Names of arbitrary constants or integers: a family of answers can be written in many ways.
 PARAMETERS = frozenset(r"c C k K n m N M j l t \lambda \alpha \theta".split())
-"""Names of arbitrary constants or integers: a family of answers can be written in many ways."""
 
+# Sets of words of which only one can be the right answer.
 VOCABULARIES = tuple(
     frozenset(words.split())
     for words in (
@@ -32,4 +33,3 @@ VOCABULARIES = tuple(
         "january february march april may june july august september october november december",
     )
 )
-"""Sets of words of which only one can be the right answer."""

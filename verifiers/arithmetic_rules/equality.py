@@ -22,10 +22,10 @@ from verifiers.math.syntax import Combined, Negated, Number, Tree, signed_number
 
 __all__ = ["judge"]
 
+# The relative error up to which an approximate equation is not false.
 ABOUT = Fraction(1, 10)
-"""The relative error up to which an approximate equation is not false."""
+# A number with at least this many decimals may be rounded.
 ROUNDED_DECIMALS = 2
-"""A number with at least this many decimals may be rounded."""
 # `<<11/18*162=99.00000000000001>>`: the relative error of floating-point output.
 FLOAT_ERROR = Fraction(1, 10**14)
 # Longer numbers would fill the reason.

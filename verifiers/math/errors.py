@@ -4,7 +4,7 @@ __all__ = ["UndefinedError", "UnreadError"]
 
 
 class UnreadError(Exception):
-    """The text is not understood, is ambiguous, or exceeds a bound; the message states the reason."""
+    """The text is not understood, is ambiguous, or exceeds a bound; the message says why."""
 
 
 class UndefinedError(Exception):

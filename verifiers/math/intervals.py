@@ -14,28 +14,28 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from math import comb, factorial
-from typing import Any
+from typing import Any, ClassVar
 
-from mpmath import MPContext
+import mpmath
 from mpmath.ctx_iv import MPIntervalContext
 
 from verifiers.math.errors import UndefinedError, UnreadError
 from verifiers.math.exact import apply_operator, bit_size, rational_root
 from verifiers.math.syntax import Call, Combined, Constant, Mixed, Name, Negated, Number, Tree
 
-__all__ = ["Complex", "Evaluator", "Limits", "Real", "Value", "interval_context"]
+__all__ = ["Complex", "Evaluator", "Real", "Value", "excludes_zero", "interval_context", "parts"]
 
+# A `Fraction`, or an interval of mpmath, whose classes have no types.
 Real = Any
-"""A `Fraction`, or an interval of mpmath, whose classes have no types."""
 ZERO = Fraction(0)
 ONE = Fraction(1)
+# The base-2 logarithm of the largest value that is not rational.
 MAX_LOGARITHM = 2**13
-"""The base-2 logarithm of the largest value that is not rational."""
 MAX_COMPLEX_EXPONENT = 64
 MAX_DEGREE = 24
-"""The highest degree of a root."""
+# Additional bits for functions that mpmath computes for numbers and not for intervals.
 GUARD_BITS = 32
-"""Additional bits for functions that mpmath computes for numbers and not for intervals."""
+# Functions as quotients of two others; None stands for 1.
 QUOTIENTS = {
     "tan": ("sin", "cos"),
     "cot": ("cos", "sin"),
@@ -43,7 +43,6 @@ QUOTIENTS = {
     "csc": (None, "sin"),
     "tanh": ("sinh", "cosh"),
 }
-"""Functions as quotients of two others; None stands for 1."""
 INVERSES = {"arcsin": "asin", "arccos": "acos", "arctan": "atan"}
 
 
@@ -58,16 +57,7 @@ class Complex:
 Value = Real | Complex
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Bounds of what is computed: bits of a rational power, and arguments of `!` and `binom`."""
-
-    power_bits: int
-    factorial: int
-    choice: int
-
-
-# Contexts are expensive to create (about 1 ms) and are not changed after that.
+# A context takes about 1 ms to create and is not changed afterwards.
 @lru_cache(maxsize=16)
 def interval_context(bits: int) -> Any:
     """Return the interval arithmetic of a precision."""
@@ -76,42 +66,26 @@ def interval_context(bits: int) -> Any:
     return context
 
 
-@lru_cache(maxsize=16)
-def _number_context(bits: int) -> Any:
-    context = MPContext()
-    context.prec = bits
-    return context
-
-
 class Evaluator:
-    """Evaluates trees with values for the names.
+    """Evaluates trees with intervals of `bits` bits and the `environment`'s values of the names.
 
-    Args:
-        bits: The precision of intervals.
-        environment: The values of the names.
-        limits: The bounds.
-        log_base: The base of logarithms without one; None if they have no value.
-        is_real: Whether roots of negative numbers are undefined instead of imaginary.
-        mixed_is_product: Whether a mixed number is the product of its parts instead of their sum.
+    Roots of negative numbers are imaginary, or undefined if `is_real` is set. A mixed number is
+    the sum of its parts, or their product if `mixed_is_product` is set.
     """
 
-    def __init__(
-        self,
-        bits: int,
-        environment: Mapping[str, Real],
-        limits: Limits,
-        log_base: Fraction | None,
-        *,
-        is_real: bool = False,
-        mixed_is_product: bool = False,
-    ) -> None:
-        self.context = interval_context(bits)
+    # The bits of a rational power, and the arguments of `!` and `binom`.
+    max_power_bits: ClassVar[int]
+    max_factorial: ClassVar[int]
+    max_choice: ClassVar[int]
+    # The base of logarithms without one; None if they have no value.
+    log_base: Fraction | None = None
+    is_real: bool = False
+    mixed_is_product: bool = False
+
+    def __init__(self, bits: int, environment: Mapping[str, Real]) -> None:
         self.bits = bits
+        self.context = interval_context(bits)
         self.environment = environment
-        self.limits = limits
-        self.log_base = log_base
-        self.is_real = is_real
-        self.mixed_is_product = mixed_is_product
 
     def value(self, tree: Tree) -> Value:
         """Return the value of a tree."""
@@ -158,58 +132,39 @@ class Evaluator:
 
     def combined(self, operator: str, left: Value, right: Value) -> Value:
         """Return the result of an operation."""
-        # Most operations are between rational numbers: they take the short way.
-        if operator in "+-*" and isinstance(left, Fraction) and isinstance(right, Fraction):
-            return apply_operator(operator, left, right)
-        match operator:
-            case "+":
-                return self.sum(left, right)
-            case "-":
-                return self.sum(left, _negative(right))
-            case "*":
-                return self.product(left, right)
-            case "/":
-                return self.quotient(left, right)
-            case _:
-                return self.power(left, right)
-
-    def sum(self, left: Value, right: Value) -> Value:
-        """Return the sum of two values."""
+        if operator == "^":
+            return self.power(left, right)
+        if operator == "-":
+            return self.combined("+", left, _negative(right))
         if isinstance(left, Complex) or isinstance(right, Complex):
-            (a, b), (c, d) = parts(left), parts(right)
-            return _normalized(self.sum(a, c), self.sum(b, d))
-        if isinstance(left, Fraction) and isinstance(right, Fraction):
-            return left + right
-        return self.interval(left) + self.interval(right)
-
-    def product(self, left: Value, right: Value) -> Value:
-        """Return the product of two values; it is exactly zero if one of them is."""
-        if isinstance(left, Complex) or isinstance(right, Complex):
-            (a, b), (c, d) = parts(left), parts(right)
-            re = self.sum(self.product(a, c), -self.product(b, d))
-            im = self.sum(self.product(a, d), self.product(b, c))
-            return _normalized(re, im)
-        if isinstance(left, Fraction) and isinstance(right, Fraction):
-            return left * right
-        if _is_zero(left) or _is_zero(right):
-            return ZERO
-        return self.interval(left) * self.interval(right)
-
-    def quotient(self, left: Value, right: Value) -> Value:
-        """Return the quotient of two values."""
-        if isinstance(right, Complex):
-            c, d = right.re, right.im
-            size = self.sum(self.product(c, c), self.product(d, d))
-            return self.quotient(self.product(left, Complex(c, -d)), size)
-        if not excludes_zero(right):
+            return self.combined_complex(operator, parts(left), parts(right))
+        if operator == "/" and not excludes_zero(right):
             raise UndefinedError
-        if isinstance(left, Complex):
-            return _normalized(self.quotient(left.re, right), self.quotient(left.im, right))
         if isinstance(left, Fraction) and isinstance(right, Fraction):
-            return left / right
-        if _is_zero(left):
+            return apply_operator(operator, left, right)
+        # A product with an exact zero is exactly zero, whatever the width of the interval.
+        if operator != "+" and (_is_zero(left) or _is_zero(right)):
             return ZERO
-        return self.interval(left) / self.interval(right)
+        return apply_operator(operator, self.interval(left), self.interval(right))
+
+    def combined_complex(
+        self, operator: str, left: tuple[Real, Real], right: tuple[Real, Real]
+    ) -> Value:
+        """Return the sum, product or quotient of two values by their parts."""
+        (a, b), (c, d) = left, right
+        combined = self.combined
+        if operator == "+":
+            re, im = combined("+", a, c), combined("+", b, d)
+        elif operator == "*":
+            re = combined("-", combined("*", a, c), combined("*", b, d))
+            im = combined("+", combined("*", a, d), combined("*", b, c))
+        elif _is_zero(d):
+            re, im = combined("/", a, c), combined("/", b, c)
+        else:
+            size = combined("+", combined("*", c, c), combined("*", d, d))
+            product = self.combined_complex("*", left, (c, -d))
+            return combined("/", product, size)
+        return re if _is_zero(im) else Complex(re, im)
 
     def power(self, base: Value, exponent: Value) -> Value:
         """Return a power; fractional exponents need a positive base."""
@@ -217,13 +172,13 @@ class Evaluator:
             return self.whole_power(base, int(exponent))
         if isinstance(exponent, Complex) or isinstance(base, Complex):
             raise UndefinedError
-        if isinstance(exponent, Fraction) and isinstance(base, Fraction) and base > 0:
-            if exponent.denominator <= MAX_COMPLEX_EXPONENT:
-                root = self.positive_root(base, exponent.denominator)
-                return self.whole_power(root, exponent.numerator)
+        is_rational = isinstance(exponent, Fraction) and isinstance(base, Fraction)
+        if is_rational and base > 0 and exponent.denominator <= MAX_COMPLEX_EXPONENT:
+            root = self.positive_root(base, exponent.denominator)
+            return self.whole_power(root, exponent.numerator)
         if sign(base) <= 0:
             raise UndefinedError
-        return self.exponential(self.product(self.logarithm(base), exponent))
+        return self.exponential(self.combined("*", self.logarithm(base), exponent))
 
     def whole_power(self, base: Value, exponent: int) -> Value:
         """Return a power with a whole exponent."""
@@ -232,7 +187,7 @@ class Evaluator:
         if exponent <= 0 and _is_zero(base):
             raise UndefinedError
         if isinstance(base, Fraction):
-            if bit_size(base) * abs(exponent) > self.limits.power_bits:
+            if bit_size(base) * abs(exponent) > self.max_power_bits:
                 raise UnreadError("a power that is too large")
             return base**exponent
         if self.size(base) * abs(exponent) > MAX_LOGARITHM:
@@ -247,17 +202,17 @@ class Evaluator:
             raise UnreadError("a power that is too large")
         value: Value = ONE
         for _ in range(abs(exponent)):
-            value = self.product(value, base)
-        return value if exponent >= 0 else self.quotient(ONE, value)
+            value = self.combined("*", value, base)
+        return value if exponent >= 0 else self.combined("/", ONE, value)
 
     def call(self, function: str, arguments: tuple[Tree, ...]) -> Value:
         """Return the value of a function."""
         match function:
             case "!":
-                return Fraction(factorial(self.whole(arguments[0], self.limits.factorial)))
+                return Fraction(factorial(self.whole(arguments[0], self.max_factorial)))
             case "binom":
-                upper = self.whole(arguments[0], self.limits.choice)
-                return Fraction(comb(upper, self.whole(arguments[1], self.limits.choice)))
+                upper = self.whole(arguments[0], self.max_choice)
+                return Fraction(comb(upper, self.whole(arguments[1], self.max_choice)))
             case "root":
                 degree = self.real(arguments[1]) if len(arguments) > 1 else Fraction(2)
                 return self.root(self.real(arguments[0]), degree)
@@ -266,7 +221,7 @@ class Evaluator:
                 if base is None:
                     raise UndefinedError
                 logarithm = self.logarithm(self.real(arguments[0]))
-                return self.quotient(logarithm, self.logarithm(base))
+                return self.combined("/", logarithm, self.logarithm(base))
             case _:
                 return self.function(function, self.real(arguments[0]))
 
@@ -295,7 +250,7 @@ class Evaluator:
                 return self.inverse(function, self.interval(number))
         upper, lower = QUOTIENTS[function]
         numerator = ONE if upper is None else self.function(upper, number)
-        return self.quotient(numerator, self.function(lower, number))
+        return self.combined("/", numerator, self.function(lower, number))
 
     def whole(self, tree: Tree, limit: int) -> int:
         """Return the value of a tree, which has to be a natural number."""
@@ -308,9 +263,8 @@ class Evaluator:
 
     def root(self, radicand: Real, degree: Real) -> Value:
         """Return the real root, or the imaginary square root of a negative number."""
-        if not isinstance(degree, Fraction) or degree.denominator != 1:
-            raise UndefinedError
-        if not 2 <= degree <= MAX_DEGREE:
+        is_whole = isinstance(degree, Fraction) and degree.denominator == 1
+        if not is_whole or not 2 <= degree <= MAX_DEGREE:
             raise UndefinedError
         whole_degree = int(degree)
         if _is_zero(radicand) or sign(radicand) > 0:
@@ -349,11 +303,11 @@ class Evaluator:
         """Return the value of a monotonic function that mpmath computes for numbers only."""
         if function != "arctan" and not (number.a >= -1 and number.b <= 1):
             raise UndefinedError
-        context = _number_context(self.bits + GUARD_BITS)
-        compute = getattr(context, INVERSES[function])
-        ends = sorted([compute(context.mpf(number.a)), compute(context.mpf(number.b))])
-        slack = (1 + abs(ends[0])) * context.mpf(2) ** -(self.bits + 8)
-        return self.context.mpf([ends[0] - slack, ends[1] + slack])
+        with mpmath.workprec(self.bits + GUARD_BITS):
+            compute = getattr(mpmath, INVERSES[function])
+            ends = sorted([compute(mpmath.mpf(number.a)), compute(mpmath.mpf(number.b))])
+            slack = (1 + abs(ends[0])) * mpmath.mpf(2) ** -(self.bits + 8)
+            return self.context.mpf([ends[0] - slack, ends[1] + slack])
 
     def size(self, number: Real) -> int:
         """Return the bits of a rational number, or the magnitude of an interval in bits.
@@ -362,7 +316,7 @@ class Evaluator:
         """
         if isinstance(number, Fraction):
             bits = bit_size(number)
-            limit = self.limits.power_bits
+            limit = self.max_power_bits
         else:
             bits = abs(int(self.context.mag(abs(number).b))) if excludes_zero(number) else 0
             limit = MAX_LOGARITHM
@@ -396,10 +350,6 @@ def sign(number: Real) -> int:
 
 def _negative(value: Value) -> Value:
     return Complex(-value.re, -value.im) if isinstance(value, Complex) else -value
-
-
-def _normalized(re: Real, im: Real) -> Value:
-    return re if _is_zero(im) else Complex(re, im)
 
 
 def _is_zero(number: Real) -> bool:

@@ -81,20 +81,20 @@ ROW = r"\\\\"
 STOP = r"[.,;:\n•—“”\"?]"
 OTHER = r"\\[A-Za-z]+ | \S"
 
+# Operators by their other spellings.
 OPERATORS = {
     "**": "^",
     **dict.fromkeys(("\\times", "\\cdot", "\\ast", "\\*", "×", "·", "⋅", "∙", "∗"), "*"),
     **dict.fromkeys(("\\div", "÷", "⁄"), "/"),
     **dict.fromkeys(("−", "–"), "-"),
 }
-"""Operators by their other spellings."""
+# Commands by their other spellings.
 COMMANDS = {
     **dict.fromkeys(("\\dfrac", "\\tfrac"), "\\frac"),
     **dict.fromkeys(("\\dbinom", "\\tbinom"), "\\binom"),
     **dict.fromkeys(("√", "sqrt"), "\\sqrt"),
     **{name: f"\\{name}" for name in ("sin", "cos", "tan", "ln", "log")},
 }
-"""Commands by their other spellings."""
 SUPERSCRIPTS = {"²": "2", "³": "3"}
 KINDS = {kind.name: kind for kind in Kind}
 
@@ -112,7 +112,7 @@ class Lexer:
     """Applied in order: each rule sees the output of the rules before it."""
     pattern: ClassVar[re.Pattern[str]]
     """Matches one token."""
-    spellings: ClassVar[Mapping[str, str]]
+    spellings: ClassVar[Mapping[str, str]] = {}
     """The canonical text of tokens that have several spellings."""
     groups: ClassVar[Mapping[str, Kind]] = KINDS
     """The kind of every group."""
@@ -124,7 +124,7 @@ class Lexer:
         for match in self.pattern.finditer(self.clean(text)):
             glued = match.start() == end > 0
             end = match.end()
-            self.add(tokens, str(match.lastgroup), match[0], glued)
+            self.add(tokens, str(match.lastgroup), match[0], glued, False)
         return tokens
 
     def clean(self, text: str) -> str:
@@ -134,9 +134,7 @@ class Lexer:
                 text = pattern.sub(replacement, text)
         return text
 
-    def add(
-        self, tokens: list[Token], group: str, text: str, glued: bool, math: bool = False
-    ) -> None:
+    def add(self, tokens: list[Token], group: str, text: str, glued: bool, math: bool) -> None:
         """Append the tokens of one match."""
         if text in SUPERSCRIPTS:
             tokens.append(Token(Kind.OPERATOR, "^", glued, math))

@@ -11,20 +11,21 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+# Functions in answers.
 FUNCTIONS = _words("sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log exp")
-"""Functions in answers."""
 
 GREEK = _words(
     "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi"
     " rho sigma tau phi varphi chi psi omega Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega"
 )
 
+# Words of three letters that are products of names.
 PRODUCTS = _words("abc xyz pqr")
-"""Words of three letters that are products of names."""
 
+# Words of two letters that are not products of names, although all their letters may be names.
 NOT_PRODUCTS = _words("am an as at by my us up cm mm km ms pm mt")
-"""Words of two letters that are not products of names, although all their letters may be names."""
 
+# Words that are part of the mathematics: an expression next to one is not understood.
 MATHEMATICAL = _words(
     "of than twice thrice double doubled triple tripled quadruple half halves third thirds"
     " fourth fourths quarter fifth sixth seventh eighth ninth tenth times plus minus divided"
@@ -37,8 +38,8 @@ MATHEMATICAL = _words(
     " centuries fortnight abs det perimeter area remainder over not never if whether unless"
     " suppose assume assuming instead cannot"
 )
-"""Words that are part of the mathematics: an expression next to one is not understood."""
 
+# Words after a number that are no units.
 PROSE = _words(
     "a an the and or so in on at to for from with as per each every is are was were be has have"
     " had this that these those which who when while because since then thus hence therefore"
@@ -47,14 +48,14 @@ PROSE = _words(
     " about around exactly also still other will would can could should must gives giving makes"
     " making total combined worth spent saved earned of"
 )
-"""Words after a number that are no units."""
 
+# Words before an expression that is supposed or denied.
 REFUTING = _words(
     "if whether not never suppose assume assuming unless instead cannot isn't doesn't don't"
     " can't won't"
 )
-"""Words before an expression that is supposed or denied."""
 
+# Text in which another arithmetic than that of plain numbers may be meant.
 OTHER_ARITHMETIC = re.compile(
     r"\b(?:p?mod|modul[oa]r?|modulus|congruent|(?:in )?base[- ]\\?[($]*\d+|bases|binary|ternary"
     r"|octal|hexadecimal|operation [$\\\\(*#@]"
@@ -62,8 +63,8 @@ OTHER_ARITHMETIC = re.compile(
     r"|\\(?:star|ast|oplus|ominus|otimes|odot|diamond|bigstar|[a-z]+suit)(?![a-z])",
     re.IGNORECASE,
 )
-"""Text in which another arithmetic than that of plain numbers may be meant."""
 
+# Text in which an equation may be quoted in order to refute it.
 REFUTATION = re.compile(
     r"\b(?:incorrect\w*|wrong\w*|mistake\w*|error|errors|contradict\w*|impossible|should be"
     r"|should have been|not equal|false|cannot be"
@@ -72,31 +73,30 @@ REFUTATION = re.compile(
     r"|(?:does(?: not|n't)|do(?: not|n't)|not) (?:satisfy|hold|work|equal|match))\b",
     re.IGNORECASE,
 )
-"""Text in which an equation may be quoted in order to refute it."""
 
+# Words after an equals sign that make the number approximate.
 ABOUT = _words("about approximately around roughly nearly almost")
-"""Words after an equals sign that make the number approximate."""
 
+# A step with one of these words may round whole numbers.
 ROUNDING = ABOUT | _words(
     "round rounded rounding nearest estimate estimated approximate approximation decimal"
 )
-"""A step with one of these words may round whole numbers."""
 
+# Words between two equations of which the second is the first in another form.
 RESTATING = _words(
     "simplifying simplifies simplify simplified expanding expand combining combine distributing"
     " distribute rearranging rearrange rearranged rewriting rewritten rewrite factoring factor"
     " factored factors collecting equivalent equivalently"
     " ⇒ → ⟹ \\rightarrow \\implies \\longrightarrow"
 )
-"""Words between two equations of which the second is the first in another form."""
 
+# Words that have this meaning together with "both sides".
 OPERATING = _words("subtracting subtract adding add multiplying multiply dividing divide")
-"""Words that have this meaning together with "both sides"."""
 
+# Words between two equations of which the second follows from the first.
 CONCLUDING = _words(
     "so thus therefore hence then gives giving get yields have obtain solving solve which"
 )
-"""Words between two equations of which the second follows from the first."""
 
 CONNECTING = _words(
     "this that to we us like terms both sides each side by from of the an and equation obtains it"
@@ -104,20 +104,20 @@ CONNECTING = _words(
     " finally - , . : ; • \\quad \\qquad"
 ) | {"\n"}
 
+# Words that add no other fact.
 PASSAGE = RESTATING | OPERATING | CONCLUDING | CONNECTING
-"""Words that add no other fact."""
 
+# Words after an equals sign that are skipped.
 LEADING = ABOUT | _words("a total only exactly")
-"""Words after an equals sign that are skipped."""
 
+# Words that end a unit before them.
 CONNECTIVES = _words("and or but so then because since while when where which who if")
-"""Words that end a unit before them."""
 
+# Short words that are no variables.
 SHORT_UNITS = _words(
     "kg cm mm km ml oz lb lbs ft yd mi hr hrs min mins sec secs gb mb kb mph kmh in a an is it"
     " he we i so or at on to as"
 )
-"""Short words that are no variables."""
 
 UNITS_BY_FAMILY = {
     "time": "second sec minute min hour hr day week month year",
@@ -128,17 +128,13 @@ UNITS_BY_FAMILY = {
     "data": "kb mb gb kilobyte megabyte gigabyte",
     "angle": "degree radian",
 }
+# The families of units that convert into one another.
 FAMILIES = {unit: family for family in UNITS_BY_FAMILY for unit in UNITS_BY_FAMILY[family].split()}
-"""The families of units that convert into one another."""
 
 IRREGULAR = {
-    "feet": "foot",
-    "inches": "inch",
-    "pennies": "penny",
-    "people": "person",
-    "children": "child",
-    "boxes": "box",
-}
+    "feet": "foot", "inches": "inch", "pennies": "penny", "people": "person",
+    "children": "child", "boxes": "box",
+}  # fmt: skip
 PLURAL = re.compile(r"(?<=[a-rt-z]{2})s$")
 
 

@@ -12,49 +12,26 @@ floors, inverse functions written as powers.
 import re
 from collections.abc import Sequence
 
+from verifiers.math import lexer
 from verifiers.math.errors import UnreadError
-from verifiers.math.lexer import (
-    BACKTICK,
-    BRACED_COMMA,
-    CLOSE,
-    COMMANDS,
-    DEGREE_SIGN,
-    DIGITS_AFTER_FRAC,
-    KINDS,
-    NUMBER,
-    OPEN,
-    OPERATOR,
-    OPERATORS,
-    OTHER,
-    ROW,
-    SIZES,
-    STEP_NUMBER,
-    STOP,
-    THIN_SPACE_IN_NUMBER,
-    Kind,
-    Lexer,
-    Token,
-    rule,
-    text_command,
-    token_pattern,
-)
+from verifiers.math.lexer import Kind, Lexer, Token, rule, text_command, token_pattern
 from verifiers.math.parser import Parser
 from verifiers.math.syntax import PI, TRIGONOMETRIC, Call, Combined, Name, Negated, Tree
 
 __all__ = ["parse", "tokens"]
 
+# The length of the longest formula.
 MAX_TOKENS = 256
-"""The length of the longest formula."""
+# The length of the longest index of a name, in tokens.
 MAX_INDEX = 12
-"""The length of the longest index of a name, in tokens."""
+# Up to so many capitals are one name, such as the triangle `ABC`.
 MAX_POINT_NAME = 3
-"""Up to so many capitals are one name, such as the triangle `ABC`."""
+# Up to so many letters without space are a product of names.
 MAX_PRODUCT = 4
-"""Up to so many letters without space are a product of names."""
+# Letters that a bracket always applies; other letters are applied or multiplied.
 CALLED = frozenset("fg")
-"""Letters that a bracket always applies; other letters are applied or multiplied."""
+# Letters that are known to be multiplied by a bracket.
 MULTIPLIED = frozenset("abcdeijklmnoxyz")
-"""Letters that are known to be multiplied by a bracket."""
 DIFFERENTIALS = frozenset(["x", "y", "t", "u", "r", "s", "\\theta"])
 TOUCHING = (Kind.OPERATOR, Kind.RELATION)
 
@@ -72,14 +49,8 @@ RELATIONS = {
     "\\gt": ">",
     "\\cong": "≅",
 }
-SYMBOLS = {
-    "π": "\\pi",
-    "θ": "\\theta",
-    "α": "\\alpha",
-    "β": "\\beta",
-    "ω": "\\omega",
-    "λ": "\\lambda",
-}
+GREEK = {"π": "pi", "θ": "theta", "α": "alpha", "β": "beta", "ω": "omega", "λ": "lambda"}
+SYMBOLS = {letter: f"\\{GREEK[letter]}" for letter in GREEK}
 
 
 class _Lexer(Lexer):
@@ -89,15 +60,15 @@ class _Lexer(Lexer):
         rule("\\begin", r"\\begin" + DISPLAY, r"\\["),
         rule("\\end", r"\\end" + DISPLAY, r"\\]"),
         text_command("text|textbf|textit|textrm|mathrm|mbox|operatorname"),
-        rule("\\", DEGREE_SIGN, "°"),
-        BRACED_COMMA,
-        DIGITS_AFTER_FRAC,
-        THIN_SPACE_IN_NUMBER,
+        rule("\\", lexer.DEGREE_SIGN, "°"),
+        lexer.BRACED_COMMA,
+        lexer.DIGITS_AFTER_FRAC,
+        lexer.THIN_SPACE_IN_NUMBER,
         rule("\\", r"(?<!\\)\\[,!;: ]|~|&", " "),
         rule("&", "&", " "),
-        rule("\\", SIZES + r")(?![A-Za-z])\.?", ""),
+        rule("\\", lexer.SIZES + r")(?![A-Za-z])\.?", ""),
         rule("\\", r"\\(?:boxed|fbox)(?=\s*\{)", ""),
-        BACKTICK,
+        lexer.BACKTICK,
         # Bold text: two stars that are not a power.
         rule(
             "**",
@@ -110,7 +81,7 @@ class _Lexer(Lexer):
             r"\b([Ll]et \$?(?:\\\()?[A-Za-z](?:\$|\\\))?) (?:be|equal) (?=\$?(?:\\\()?-?\d)",
             r"\1 = ",
         ),
-        STEP_NUMBER,
+        lexer.STEP_NUMBER,
         rule("ase", r"\b[Cc]ase ?\d+\b", "Case •"),
     )
     pattern = token_pattern(
@@ -124,7 +95,7 @@ class _Lexer(Lexer):
         ),
         # Words come early because most tokens are words.
         WORD=r"[^\W\d_²³]+ (?:['’][^\W\d_²³]+)*",
-        NUMBER=NUMBER,
+        NUMBER=lexer.NUMBER,
         RATIO=r"""(?<=\d) [:'"] (?=\d) | \.\.+ | …""",
         ARROW=(
             r"=+> | -+> | <-+ | [→⇒⟹⇔] | \\(?:to|Rightarrow|rightarrow|implies|iff|Leftrightarrow"
@@ -134,21 +105,21 @@ class _Lexer(Lexer):
             r"<= | >= | (?<=\s)!= | [=<>≤≥≠≈≃≅∼]"
             r"| \\(?:neq?|leq?|geq?|leqslant|geqslant|lt|gt|approx|simeq|cong)(?![A-Za-z])"
         ),
-        OPERATOR=OPERATOR + " | [_!]",
+        OPERATOR=lexer.OPERATOR + " | [_!]",
         SET=r"\\[{}]",
-        OPEN=OPEN,
-        CLOSE=CLOSE,
+        OPEN=lexer.OPEN,
+        CLOSE=lexer.CLOSE,
         BAR=r"\| | \\vert(?![A-Za-z])",
         DEGREES="°",
         # A dollar before a number is a currency if no second dollar follows in the line.
         CURRENCY=r"\\\$ | \$ (?=\d) (?=[^$\n]{0,12}(?:\s|$|[.,;)])) (?![^$\n]*\$)",
         DELIMITER=r"\\[()\[\]] | \$+",
-        ROW=ROW + r" | \\newline(?![A-Za-z])",
-        STOP=STOP + r" | \\q?quad(?![A-Za-z])",
-        OTHER=OTHER,
+        ROW=lexer.ROW + r" | \\newline(?![A-Za-z])",
+        STOP=lexer.STOP + r" | \\q?quad(?![A-Za-z])",
+        OTHER=lexer.OTHER,
     )
-    spellings = OPERATORS | COMMANDS | RELATIONS | SYMBOLS
-    groups = KINDS | {"RATIO": Kind.OTHER, "SET": Kind.OTHER, "SYMBOL": Kind.NAME}
+    spellings = lexer.OPERATORS | lexer.COMMANDS | RELATIONS | SYMBOLS
+    groups = lexer.KINDS | {"RATIO": Kind.OTHER, "SET": Kind.OTHER, "SYMBOL": Kind.NAME}
 
     def tokens(self, text: str) -> Sequence[Token]:
         tokens = list[Token]()

@@ -11,73 +11,48 @@ import re
 from collections.abc import Sequence
 from fractions import Fraction
 
+from verifiers.math import lexer
 from verifiers.math.errors import UnreadError
-from verifiers.math.lexer import (
-    BRACED_COMMA,
-    CLOSE,
-    DEGREE_SIGN,
-    KINDS,
-    OPEN,
-    SIZES,
-    THIN_SPACE_IN_NUMBER,
-    Kind,
-    Lexer,
-    Token,
-    rule,
-    token_pattern,
-)
+from verifiers.math.lexer import Kind, Lexer, Token, rule, token_pattern
 from verifiers.math.lexicon import FUNCTIONS, GREEK, NOT_PRODUCTS, PRODUCTS
 from verifiers.math.parser import Parser
-from verifiers.math.syntax import PI, Call, Combined, Constant, E, I, Mixed, Name, Negated, Number
-from verifiers.math.syntax import Tree
+from verifiers.math.syntax import (
+    PI, Call, Combined, Constant, E, I, Mixed, Name, Negated, Number, Tree,
+)  # fmt: skip
 
 __all__ = ["MATH_FONTS", "latex", "parse", "tokens"]
 
 MAX_TOKENS = 400
+# The digits of the fraction in a mixed number.
 MAX_PART_DIGITS = 23
-"""The digits of the fraction in a mixed number."""
+# Letters that are functions if a bracket follows, and unknown ones.
 APPLIED = frozenset("fghFGHPQ")
-"""Letters that are functions if a bracket follows, and unknown ones."""
+# Two of these letters are a product.
 FACTORS = frozenset("abckmnpqrstuvwxyz")
-"""Two of these letters are a product."""
+# The numbers of arguments, which LaTeX writes in braces.
 ARGUMENTS = {"\\frac": 2, "\\binom": 2, "\\sqrt": 1}
-"""The numbers of arguments, which LaTeX writes in braces."""
 MATH_FONTS = "text|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mbox|operatorname"
 
 UNICODE = str.maketrans(
     {
-        "−": "-",
-        "–": "-",
-        "×": "\\times ",
-        "·": "\\cdot ",
-        "⋅": "\\cdot ",
-        "÷": "\\div ",
-        "√": "\\sqrt ",
-        "π": "\\pi ",
-        "∞": "\\infty ",
-        "≤": "\\le ",
-        "≥": "\\ge ",
-        "∪": "\\cup ",
-        "∈": "\\in ",
-        "±": "\\pm ",
-        "∓": "\\mp ",
-        "²": "^2 ",
-        "³": "^3 ",
-        "θ": "\\theta ",
-        "½": "\\frac{1}{2}",
-        "¼": "\\frac{1}{4}",
-        "¾": "\\frac{3}{4}",
-        "⅓": "\\frac{1}{3}",
+        "−": "-", "–": "-", "×": "\\times ", "·": "\\cdot ", "⋅": "\\cdot ", "÷": "\\div ",
+        "√": "\\sqrt ", "π": "\\pi ", "θ": "\\theta ", "∞": "\\infty ", "≤": "\\le ", "≥": "\\ge ",
+        "∪": "\\cup ", "∈": "\\in ", "±": "\\pm ", "∓": "\\mp ", "²": "^2 ", "³": "^3 ",
+        "½": "\\frac{1}{2}", "¼": "\\frac{1}{4}", "¾": "\\frac{3}{4}", "⅓": "\\frac{1}{3}",
         "⅔": "\\frac{2}{3}",
     }
-)
-COMMAND_KINDS = (
-    dict.fromkeys("frac sqrt pi infty binom begin end { } $".split(), Kind.COMMAND)
-    | dict.fromkeys("times cdot div pm mp cup".split(), Kind.OPERATOR)
-    | dict.fromkeys(("le", "ge", "in"), Kind.RELATION)
-    | {"circ": Kind.DEGREES, "%": Kind.PERCENT, "\\": Kind.ROW}
-)
-"""The commands that are understood besides functions and Greek letters."""
+)  # fmt: skip
+# The commands that are understood besides functions and Greek letters.
+COMMAND_KINDS = {
+    **dict.fromkeys(("frac", "sqrt", "pi", "infty", "binom"), Kind.COMMAND),
+    **dict.fromkeys(("begin", "end", "{", "}", "$"), Kind.COMMAND),
+    **dict.fromkeys(("times", "cdot", "div", "pm", "mp", "cup"), Kind.OPERATOR),
+    **dict.fromkeys(("le", "ge", "in"), Kind.RELATION),
+    "circ": Kind.DEGREES,
+    "%": Kind.PERCENT,
+    "\\": Kind.ROW,
+}
+# Commands whose token is the name itself.
 PLAIN_COMMANDS = {
     "|": Token(Kind.BAR, "|"),
     "<": Token(Kind.RELATION, "<"),
@@ -86,23 +61,13 @@ PLAIN_COMMANDS = {
     "or": Token(Kind.WORD, "or"),
     "i": Token(Kind.NAME, "i"),
 }
-"""Commands whose token is the name itself."""
+# Commands by their other spellings.
 SYNONYMS = {
-    **dict.fromkeys(("leq", "leqslant"), "le"),
-    **dict.fromkeys(("geq", "geqslant"), "ge"),
-    **dict.fromkeys(("dfrac", "tfrac", "cfrac"), "frac"),
-    **dict.fromkeys(("tbinom", "dbinom"), "binom"),
-    **dict.fromkeys(("lvert", "rvert", "vert"), "|"),
-    "lt": "<",
-    "gt": ">",
-    "land": "and",
-    "lor": "or",
-    "imath": "i",
-    "ast": "cdot",
-    "lbrace": "{",
-    "rbrace": "}",
-}
-"""Commands by their other spellings."""
+    "leq": "le", "leqslant": "le", "geq": "ge", "geqslant": "ge", "lt": "<", "gt": ">",
+    "land": "and", "lor": "or", "imath": "i", "dfrac": "frac", "tfrac": "frac", "cfrac": "frac",
+    "tbinom": "binom", "dbinom": "binom", "ast": "cdot", "lbrace": "{", "rbrace": "}",
+    "lvert": "|", "rvert": "|", "vert": "|",
+}  # fmt: skip
 WORD_COMMANDS = {"pi": "\\pi", "sqrt": "\\sqrt"}
 WORD_COMMANDS |= dict.fromkeys(("infinity", "inf", "oo", "infty"), "\\infty")
 
@@ -117,11 +82,11 @@ class _Lexer(Lexer):
             r" \1 ",
         ),
         rule("\\", rf"\\(?:{MATH_FONTS})\s*\{{", r"\\text{"),
-        rule("", DEGREE_SIGN + "|°", r"\\circ "),
-        THIN_SPACE_IN_NUMBER,
+        rule("", lexer.DEGREE_SIGN + "|°", r"\\circ "),
+        lexer.THIN_SPACE_IN_NUMBER,
         rule("\\", r"(?<!\\)\\[()\[\]]", " "),
-        BRACED_COMMA,
-        rule("\\", SIZES + r"|textstyle)(?![A-Za-z])", " "),
+        lexer.BRACED_COMMA,
+        rule("\\", lexer.SIZES + r"|textstyle)(?![A-Za-z])", " "),
         rule("", r"(?<!\\)\\[,!;: ]|\\q?quad(?![A-Za-z])|~", " "),
         rule("frac", r"(?<=frac) *(\d)(\d)", r"{\1}{\2}"),
     )
@@ -133,16 +98,15 @@ class _Lexer(Lexer):
         WORD=r"[A-Za-z]+",
         OPERATOR=r"[-+*/^_!]",
         RELATION=r"[=<>]",
-        OPEN=OPEN,
-        CLOSE=CLOSE,
+        OPEN=lexer.OPEN,
+        CLOSE=lexer.CLOSE,
         BAR=r"\|",
         PERCENT="%",
         STOP=r"[,;:]",
         DELIMITER=r"[&$]",
         OTHER=r"\S",
     )
-    spellings = {}
-    groups = KINDS | {"TEXT": Kind.WORD}
+    groups = lexer.KINDS | {"TEXT": Kind.WORD}
 
     def tokens(self, text: str) -> Sequence[Token]:
         tokens = super().tokens(text)
@@ -157,9 +121,7 @@ class _Lexer(Lexer):
             text = re.sub(r"(?<!\\)\$", " ", text)
         return text
 
-    def add(
-        self, tokens: list[Token], group: str, text: str, glued: bool, math: bool = False
-    ) -> None:
+    def add(self, tokens: list[Token], group: str, text: str, glued: bool, math: bool) -> None:
         if group == "OTHER":
             raise UnreadError("a sign that is not understood")
         if group == "TEXT":
@@ -170,7 +132,7 @@ class _Lexer(Lexer):
         elif group == "WORD":
             _add_word(tokens, text, glued)
         else:
-            super().add(tokens, group, text, glued)
+            super().add(tokens, group, text, glued, math)
 
 
 def _command(name: str, glued: bool) -> Token:

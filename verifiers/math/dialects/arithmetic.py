@@ -9,55 +9,33 @@ scientific notation.
 
 from collections.abc import Sequence
 
+from verifiers.math import lexer
 from verifiers.math.errors import UnreadError
-from verifiers.math.lexer import (
-    BACKTICK,
-    BRACED_COMMA,
-    CLOSE,
-    DEGREE_SIGN,
-    DIGITS_AFTER_FRAC,
-    KINDS,
-    NUMBER,
-    OPEN,
-    OPERATOR,
-    OPERATORS,
-    OTHER,
-    ROW,
-    SIZES,
-    STEP_NUMBER,
-    STOP,
-    THIN_SPACE_IN_NUMBER,
-    Kind,
-    Lexer,
-    Token,
-    rule,
-    text_command,
-    token_pattern,
-)
+from verifiers.math.lexer import Kind, Lexer, Token, rule, text_command, token_pattern
 from verifiers.math.lexicon import CONNECTIVES, MATHEMATICAL, PROSE, SHORT_UNITS, singular
 from verifiers.math.parser import Parser
 from verifiers.math.syntax import Call, Number, Tree, is_power
 
 __all__ = ["MAX_TOKENS", "parse", "tokens"]
 
+# The length of the longest expression.
 MAX_TOKENS = 256
-"""The length of the longest expression."""
 MAX_UNIT_WORDS = 6
+# A longer word in capitals is prose, a shorter one the name of points: `ABCD`.
 MAX_POINT_NAME = 4
-"""A longer word in capitals is prose, a shorter one the name of points: `ABCD`."""
 
 
 class _Lexer(Lexer):
     cleaning = (
         text_command("text|textbf|textit|textrm|mathrm|mathbf|mbox|operatorname"),
-        rule("\\", DEGREE_SIGN, "°"),
+        rule("\\", lexer.DEGREE_SIGN, "°"),
         rule("°", "°", " degrees "),
-        BRACED_COMMA,
-        DIGITS_AFTER_FRAC,
-        THIN_SPACE_IN_NUMBER,
+        lexer.BRACED_COMMA,
+        lexer.DIGITS_AFTER_FRAC,
+        lexer.THIN_SPACE_IN_NUMBER,
         rule("\\", r"(?<!\\)\\[,!;: ]|\\quad|\\qquad|~(?=[\\ ])|&", " "),
-        rule("\\", SIZES + r"|boxed|fbox)(?![A-Za-z])", ""),
-        BACKTICK,
+        rule("\\", lexer.SIZES + r"|boxed|fbox)(?![A-Za-z])", ""),
+        lexer.BACKTICK,
         # Bold text: two stars that are not a power.
         rule(
             "**",
@@ -68,7 +46,7 @@ class _Lexer(Lexer):
         # Bullets and numbers of lists; `(2)` at the start of a line may begin a sum.
         rule("", r"^[ \t]*(?:[-*•–][ \t]+|#+ |(?:\d{1,3}|[a-zA-Z])[.)][ \t]+)", "•"),
         rule("(", r"^[ \t]*\((?:\d{1,3}|[a-zA-Z])\)[ \t]+(?![-+*/^=×÷·−–\\])", "•"),
-        STEP_NUMBER,
+        lexer.STEP_NUMBER,
         rule("otal of", r"\b[Tt]otal of\b", "total"),
         rule("percent", r"\bpercent\b", "%"),
         rule("of", r"(?<=%) of (?=\\?[$€£]? ?\(?\d)|(?<=\d/\d) of (?=\\?[$€£]?\(?\d)", " * "),
@@ -85,7 +63,7 @@ class _Lexer(Lexer):
         LETTER=r"(?<![^\W\d_]) [aA] (?!\w|\ [^\W\d_])",
         # Words come first because most tokens are words.
         WORD=r"(?![²³]) [^\W\d_]+ (?:[-'’][^\W\d_]+)*",
-        NUMBER=NUMBER,
+        NUMBER=lexer.NUMBER,
         RATIO=r"""(?<=\d) [:,'"] (?=\d) | \.\.+ | …""",
         # Relations that are not equality end an expression, as arrows do.
         ARROW=(
@@ -95,28 +73,26 @@ class _Lexer(Lexer):
         ),
         RELATION=r"==? | [≈≃≅∼] | \\(?:approx|simeq|cong)(?![A-Za-z])",
         COMMAND=r"\\[dt]?frac(?![A-Za-z]) | \\sqrt(?![A-Za-z\[]) | √",
-        OPERATOR=OPERATOR,
-        OPEN=OPEN,
-        CLOSE=CLOSE,
+        OPERATOR=lexer.OPERATOR,
+        OPEN=lexer.OPEN,
+        CLOSE=lexer.CLOSE,
         PERCENT=r"\\?%",
         CURRENCY=r"\\\$ | [€£¢] | \$ (?=[-−]?\.?\d)",
         DELIMITER=r"\\[()\[\]] | \$+",
-        ROW=ROW,
+        ROW=lexer.ROW,
         QUESTION=r"\?",
-        STOP=STOP,
-        OTHER=OTHER,
+        STOP=lexer.STOP,
+        OTHER=lexer.OTHER,
     )
-    spellings = OPERATORS
-    groups = KINDS | dict.fromkeys(("RATIO", "LETTER", "QUESTION"), Kind.OTHER)
+    spellings = lexer.OPERATORS
+    groups = lexer.KINDS | dict.fromkeys(("RATIO", "LETTER", "QUESTION"), Kind.OTHER)
 
-    def add(
-        self, tokens: list[Token], group: str, text: str, glued: bool, math: bool = False
-    ) -> None:
+    def add(self, tokens: list[Token], group: str, text: str, glued: bool, math: bool) -> None:
         if group == "WORD":
             kind = Kind.WORD if _is_prose(text, glued) else Kind.OTHER
             tokens.append(Token(kind, text, glued))
         else:
-            super().add(tokens, group, text, glued)
+            super().add(tokens, group, text, glued, math)
 
 
 def _is_prose(word: str, glued: bool) -> bool:
@@ -175,10 +151,10 @@ class _Parser(Parser):
         if len(words) > MAX_UNIT_WORDS:
             self.position = start
             return ()
-        if words and self.at(Kind.OPERATOR, "^") and self.kind(1) is Kind.NUMBER:
-            # Square and cubic units; any other exponent belongs to an expression.
-            if self.tokens[self.position + 1].text in ("2", "3"):
-                self.position += 2
+        # Square and cubic units; any other exponent belongs to an expression.
+        exponent = self.tokens[self.position + 1]
+        if words and self.at(Kind.OPERATOR, "^") and exponent.text in ("2", "3"):
+            self.position += 2
         self._pass_remark()
         unit = [singular(word) for word in words if word != "/" and word.lower() not in PROSE]
         return tuple(unit)
