@@ -235,9 +235,9 @@ def _compare(answer: Tree, reference: Tree, *, is_directed: bool) -> tuple[Verdi
     if value == reference_value:
         return Verdict.CORRECT, "equal numbers"
     # A percent sign that one side leaves out is a unit.
-    if has_percent_sign(answer) is not has_percent_sign(reference):
-        if not set(values).isdisjoint(reference_values):
-            return Verdict.CORRECT, "equal numbers"
+    has_one_sign = has_percent_sign(answer) is not has_percent_sign(reference)
+    if has_one_sign and not set(values).isdisjoint(reference_values):
+        return Verdict.CORRECT, "equal numbers"
     if value == -reference_value and (is_directed or units or reference_units):
         return Verdict.UNKNOWN, "the opposite sign, and words"
     if _may_convert(units ^ reference_units, value, reference_value):

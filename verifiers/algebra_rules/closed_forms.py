@@ -14,6 +14,7 @@ from verifiers.algebra_rules.ratios import numerators, ratios
 from verifiers.algebra_rules.statements import Link
 from verifiers.algebra_rules.values import (
     DECIMAL_BASE,
+    HOLDING_SIGNS,
     Real,
     difference_sign,
     evaluate,
@@ -21,9 +22,20 @@ from verifiers.algebra_rules.values import (
 )
 from verifiers.math.errors import UndefinedError
 from verifiers.math.lexicon import ROUNDING
-from verifiers.math.syntax import PI, Call, Negated, Number, Tree, names, signed_number, walk
+from verifiers.math.syntax import (
+    BARE_LOG,
+    PI,
+    Negated,
+    Number,
+    Tree,
+    functions,
+    has_decimals,
+    names,
+    signed_number,
+    walk,
+)
 
-__all__ = ["Judgement", "has_decimals", "judge_closed", "judge_complex"]
+__all__ = ["Judgement", "judge_closed", "judge_complex"]
 
 # The verdict, and the reason unless it is correct.
 Judgement = tuple[Verdict, str]
@@ -36,15 +48,11 @@ NATURAL_BASE = Fraction("2.718281828459045235360287471352662497757")
 BASES = (DECIMAL_BASE, Fraction(2), NATURAL_BASE)
 # Larger numbers are shown with an exponent.
 MAX_SHOWN = 10**15
-# The signs of `left - right` under which a relation holds.
-HOLDING_SIGNS = {"<": (-1,), ">": (1,), "≤": (-1, 0), "≥": (0, 1), "≠": (-1, 1)}
 
 
 def judge_closed(link: Link, left: Tree, right: Tree, context: Context) -> Judgement | None:
     """Judge a relation between closed formulas; None if both sides are the same plain number."""
-    bases = BASES
-    if not (_has_logarithm_without_base(left) or _has_logarithm_without_base(right)):
-        bases = BASES[:1]
+    bases = BASES if BARE_LOG in functions(left) | functions(right) else BASES[:1]
     judgements = [_judge(link, left, right, base, context) for base in bases]
     for judgement in judgements:
         if judgement is None or judgement[0] is not Verdict.INCORRECT:
@@ -52,19 +60,10 @@ def judge_closed(link: Link, left: Tree, right: Tree, context: Context) -> Judge
     return judgements[0]
 
 
-def has_decimals(*trees: Tree) -> bool:
-    """Return whether any number has decimals."""
-    for tree in trees:
-        for part in walk(tree):
-            if isinstance(part, Number) and part.decimals:
-                return True
-    return False
-
-
 def judge_complex(left: Tree, right: Tree) -> Judgement:
     """Judge `left = right` if `i` is the imaginary unit and the only name."""
     made = ratios(left, right, SQUARE_OF_I)
-    if made is None or _has_call(left) or _has_call(right):
+    if made is None or functions(left) or functions(right):
         return Verdict.UNKNOWN, "not understood"
     square = made[2].numerator
     if not made[0].denominator.rem(square) or not made[1].denominator.rem(square):
@@ -75,17 +74,6 @@ def judge_complex(left: Tree, right: Tree) -> Judgement:
     if has_decimals(left, right) or "i" not in names(left):
         return Verdict.UNKNOWN, "a condition, or off by rounding"
     return Verdict.INCORRECT, "the sides differ where i² = -1"
-
-
-def _has_call(tree: Tree) -> bool:
-    return any(isinstance(part, Call) for part in walk(tree))
-
-
-def _has_logarithm_without_base(tree: Tree) -> bool:
-    for part in walk(tree):
-        if isinstance(part, Call) and part.function == "log" and len(part.arguments) == 1:
-            return True
-    return False
 
 
 def _judge(
@@ -153,10 +141,7 @@ def _is_rounded(side: Tree, exact: Fraction, shown: Fraction) -> bool:
 
 def _is_closed_form(tree: Tree) -> bool:
     """Return whether there is more than the four operations: a root, pi, a function."""
-    for part in walk(tree):
-        if part == PI or (isinstance(part, Call) and part.function != "degrees"):
-            return True
-    return False
+    return PI in walk(tree) or not functions(tree) <= {"degrees"}
 
 
 def _shown(value: Real) -> str:

@@ -16,7 +16,6 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import pairwise
 
-from verifiers.algebra_rules.closed_forms import has_decimals
 from verifiers.algebra_rules.contexts import Context
 from verifiers.algebra_rules.ratios import Polynomial, numerators, ratios
 from verifiers.algebra_rules.renamings import (
@@ -26,10 +25,16 @@ from verifiers.algebra_rules.renamings import (
     why_contradictory,
 )
 from verifiers.algebra_rules.statements import Chain, Link
-from verifiers.algebra_rules.values import DECIMAL_BASE, difference_sign, evaluate
+from verifiers.algebra_rules.values import (
+    DECIMAL_BASE,
+    HOLDING_SIGNS,
+    INEQUALITIES,
+    difference_sign,
+    evaluate,
+)
 from verifiers.math.errors import UndefinedError
 from verifiers.math.lexicon import CONCLUDING, OPERATING, PASSAGE, RESTATING, ROUNDING
-from verifiers.math.syntax import Call, Combined, Name, Number, Tree, names, walk
+from verifiers.math.syntax import Name, Number, Tree, functions, has_decimals, is_power, names, walk
 
 __all__ = ["contradictions"]
 
@@ -37,8 +42,6 @@ ALTERNATIVE = frozenset(["or", "and"])
 # With one of these words, `7x = 50, so x = 7` may be meant.
 WHOLE = ROUNDING | {"integer", "integers", "whole", "most", "least"}
 MAX_WORDS = 24
-# The signs of `left - right` under which an inequality holds.
-HOLDING_SIGNS = {"<": (-1,), ">": (1,), "≤": (-1, 0), "≥": (0, 1)}
 # Half-integers are so dense that only inequalities whose bounds nearly meet look opposite.
 DENSE_POINTS = [Fraction(halves, 2) for halves in range(-25, 26)]
 POINTS = [*DENSE_POINTS, Fraction(-301), Fraction(-40), Fraction(40), Fraction(301)]
@@ -132,14 +135,11 @@ def _equation(chain: Chain) -> Equation | None:
 def _is_polynomial(tree: Tree) -> bool:
     """Return whether the tree has no functions, names in words or variables in exponents."""
     for part in walk(tree):
-        if isinstance(part, Call):
+        if is_power(part) and not isinstance(part.right, Number):
             return False
-        if isinstance(part, Combined) and part.operator == "^":
-            if not isinstance(part.right, Number):
-                return False
         if isinstance(part, Name) and ("(" in part.text or "“" in part.text):
             return False
-    return True
+    return not functions(tree)
 
 
 def _polynomials(first: Equation, second: Equation) -> tuple[Polynomial, Polynomial] | None:
@@ -177,7 +177,7 @@ def _is_reversed(before: Chain, after: Chain) -> bool:
     if len(before.sides) > 2 or len(after.sides) > 2:
         return False
     first, second = next(before.links()), next(after.links())
-    if first.relation not in HOLDING_SIGNS or second.relation not in HOLDING_SIGNS:
+    if first.relation not in INEQUALITIES or second.relation not in INEQUALITIES:
         return False
     variables = set[str]()
     for tree in (first.left.tree, first.right.tree, second.left.tree, second.right.tree):

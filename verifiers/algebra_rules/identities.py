@@ -14,7 +14,7 @@ from fractions import Fraction
 from verifiers.algebra_rules.ratios import Polynomial, numerators, ratios
 from verifiers.algebra_rules.values import DECIMAL_BASE, difference_sign, evaluate
 from verifiers.math.errors import UndefinedError
-from verifiers.math.syntax import Call, Combined, Name, Number, Tree, names, walk
+from verifiers.math.syntax import Combined, Name, Number, Tree, functions, names
 
 __all__ = ["SQUARE_OF_I", "Equality", "Relation", "compare"]
 
@@ -23,8 +23,8 @@ POINTS = 8
 # The number of points at which both sides must be defined.
 MIN_POINTS = 3
 # Primes and fractions of primes, so that an equality is hardly ever an accident.
-FRACTIONS = "7 11/3 5/7 23 13 2/9 17/5 29 19 3/11 31/4 37"
-SAMPLES = [Fraction(text) for text in FRACTIONS.split()]
+FRACTIONS = ("7", "11/3", "5/7", "23", "13", "2/9", "17/5", "29", "19", "3/11", "31/4", "37")
+SAMPLES = [Fraction(text) for text in FRACTIONS]
 # Factorials and binomials need small natural numbers.
 SMALL_SAMPLES = [Fraction(number) for number in (7, 9, 11, 12, 10, 8, 13, 14)]
 IMAGINARY_UNIT = Name("i")
@@ -74,7 +74,8 @@ def compare(left: Tree, right: Tree) -> Relation:
     equality, counterexample = _compare_at_samples(left, right, variables)
     if equality is Equality.NEVER_SEEN:
         if IMAGINARY_UNIT.text in variables:
-            if not _is_rational(left) or not _is_rational(right):
+            # With functions, `i` may not be any number.
+            if functions(left) or functions(right):
                 return Relation(Equality.UNKNOWN)
             if _vanishes_at_i(left, right):
                 return Relation(Equality.ALWAYS)
@@ -91,11 +92,6 @@ def _has_no_zero(difference: Polynomial, denominator: Polynomial) -> bool:
             return False
         difference = difference.exquo(common)
     return True
-
-
-def _is_rational(tree: Tree) -> bool:
-    """Return whether there are no functions, so that `i` may be any number."""
-    return not any(isinstance(part, Call) for part in walk(tree))
 
 
 def _vanishes_at_i(left: Tree, right: Tree) -> bool:

@@ -10,13 +10,23 @@ by factor), values in different units.
 from collections.abc import Sequence
 from fractions import Fraction
 
-from verifiers.algebra_rules.closed_forms import has_decimals
 from verifiers.algebra_rules.identities import Equality, compare
 from verifiers.algebra_rules.statements import Chain
 from verifiers.algebra_rules.values import evaluate, midpoint
 from verifiers.math.errors import UndefinedError
 from verifiers.math.lexicon import FAMILIES, singular
-from verifiers.math.syntax import Call, Combined, Name, Negated, Number, Tree, names, numbers, walk
+from verifiers.math.syntax import (
+    Call,
+    Combined,
+    Name,
+    Negated,
+    Number,
+    Tree,
+    has_decimals,
+    names,
+    numbers,
+    walk,
+)
 
 __all__ = ["CLOSE", "converts_unit", "describe_same_name", "why_contradictory"]
 

@@ -10,7 +10,7 @@ have the same variables and much in common, and if it is not the first link of a
 from fractions import Fraction
 
 from stepmark.records import Verdict
-from verifiers.algebra_rules.closed_forms import Judgement, has_decimals
+from verifiers.algebra_rules.closed_forms import Judgement
 from verifiers.algebra_rules.contexts import Condition, Context
 from verifiers.algebra_rules.identities import Equality, Relation, compare
 from verifiers.algebra_rules.ratios import (
@@ -21,16 +21,18 @@ from verifiers.algebra_rules.ratios import (
     shared_terms,
 )
 from verifiers.algebra_rules.statements import Chain, Link
-from verifiers.math.syntax import Call, Tree, names
+from verifiers.math.lexicon import words
+from verifiers.math.syntax import Call, Tree, has_decimals, names
 
 __all__ = ["CONDITION", "SUPPOSED", "judge_rewriting"]
 
-REWRITING_STEMS = ["multiply out"]
-REWRITING_STEMS += "factor expand simplif rewrit distribut rationaliz combin".split()
+REWRITING_STEMS = words("factor expand simplif rewrit distribut rationaliz combin") | {
+    "multiply out"
+}
 # Words, or beginnings of words, that announce an equation.
-EQUATION_STEMS = (
+EQUATION_STEMS = words(
     "equation side becomes substitut solve solving equal equat set given condition need want must"
-).split()
+)
 # How many words before a chain may announce it.
 WORDS_BEFORE = 14
 # The share of common terms or factors of two sides that are one formula.
@@ -94,7 +96,7 @@ def _is_announced(chain: Chain, relation: Relation) -> bool:
     return shared_terms(relation.left, relation.right) >= ALIKE
 
 
-def _contains(text: str, stems: list[str]) -> bool:
+def _contains(text: str, stems: frozenset[str]) -> bool:
     return any(stem in text for stem in stems)
 
 

@@ -191,9 +191,9 @@ def _is_continued(sequence: Sequence[Token], end: int) -> bool:
     if _may_belong(_nearest(sequence, end, 1)):
         return True
     # `x = 1, 2` lists values.
-    if end + 1 < len(sequence) and sequence[end].text == ",":
-        if sequence[end + 1].kind is Kind.NUMBER:
-            return True
+    following = sequence[end : end + 2]
+    if len(following) == 2 and following[0].text == "," and following[1].kind is Kind.NUMBER:
+        return True
     # `= 3 hours + 20` continues after the unit.
     index = end
     while index < min(len(sequence), end + MAX_UNIT_WORDS) and sequence[index].kind is Kind.WORD:

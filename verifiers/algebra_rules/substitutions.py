@@ -14,19 +14,30 @@ from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 
 from stepmark.records import Verdict
-from verifiers.algebra_rules.closed_forms import Judgement, has_decimals
+from verifiers.algebra_rules.closed_forms import Judgement
 from verifiers.algebra_rules.contexts import Context
 from verifiers.algebra_rules.rewritings import CONDITION, SUPPOSED
 from verifiers.algebra_rules.statements import Chain, Link
 from verifiers.algebra_rules.values import Real, difference_sign, evaluate
 from verifiers.math.errors import UndefinedError
-from verifiers.math.syntax import TRIGONOMETRIC, Call, Combined, Name, Tree, names, walk
+from verifiers.math.lexicon import words
+from verifiers.math.syntax import (
+    TRIGONOMETRIC,
+    Call,
+    Combined,
+    Name,
+    Tree,
+    functions,
+    has_decimals,
+    names,
+    walk,
+)
 
 __all__ = ["judge_function_value", "judge_substitution"]
 
 # Words before `f(x) = …` that make it an equation and not a definition.
-ASKING = frozenset("such satisfies satisfy satisfying solve find which equation when".split())
-SUPPOSING = frozenset("if suppose assume case when try let's say consider".split())
+ASKING = words("such satisfies satisfy satisfying solve find which equation when")
+SUPPOSING = words("if suppose assume case when try let's say consider")
 # How many words before a statement may make it a supposition.
 WORDS_BEFORE = 3
 CONSTANTS = frozenset(["e", "i"])
@@ -75,16 +86,9 @@ def _compare(
         return Verdict.CORRECT, ""
     # A name inside a sine may be an angle in any unit.
     is_doubtful = sign is None or context.is_supposed or context.has_cases
-    if is_doubtful or has_decimals(left) or _has_angle(left):
+    if is_doubtful or has_decimals(left) or functions(left) & TRIGONOMETRIC:
         return Verdict.UNKNOWN, SUPPOSED
     return Verdict.INCORRECT, f"it is another number where {reason}"
-
-
-def _has_angle(tree: Tree) -> bool:
-    for part in walk(tree):
-        if isinstance(part, Call) and part.function in TRIGONOMETRIC:
-            return True
-    return False
 
 
 def _is_defined(letter: str, question: Sequence[Chain]) -> bool:
@@ -109,10 +113,9 @@ def _is_applied_to_formula(letter: str, tree: Tree) -> bool:
     for part in walk(tree):
         if not isinstance(part, Name) or part.argument is None:
             continue
-        argument = part.argument
-        if part.text.startswith(f"{letter}(") and names(argument):
-            if not isinstance(argument, Name):
-                return True
+        is_formula = bool(names(part.argument)) and not isinstance(part.argument, Name)
+        if is_formula and part.text.startswith(f"{letter}("):
+            return True
     return False
 
 

@@ -8,7 +8,8 @@ from verifiers.math.errors import UndefinedError, UnreadError
 from verifiers.math.intervals import Evaluator, Real, interval_context
 from verifiers.math.syntax import PI, TRIGONOMETRIC, Call, Tree, names, walk
 
-__all__ = ["DECIMAL_BASE", "Real", "difference_sign", "evaluate", "midpoint"]
+__all__ = ["DECIMAL_BASE", "HOLDING_SIGNS", "INEQUALITIES", "Real"]
+__all__ += ["difference_sign", "evaluate", "midpoint"]
 
 DIGITS = 40
 # The precision of intervals: `DIGITS` decimal digits.
@@ -19,6 +20,9 @@ HUGE = 10**300
 NARROW = Fraction(1, 10 ** (DIGITS // 2))
 # The base of a logarithm without one, where only one reading is tried.
 DECIMAL_BASE = Fraction(10)
+# The signs of `left - right` under which a relation holds.
+HOLDING_SIGNS = {"<": (-1,), ">": (1,), "≤": (-1, 0), "≥": (0, 1), "≠": (-1, 1)}
+INEQUALITIES = ("<", ">", "≤", "≥")
 
 
 class _RealEvaluator(Evaluator):

@@ -10,12 +10,6 @@ Expressions and equations are compared by `verifiers.answer_forms.formulas`.
 from collections.abc import Sequence
 
 from stepmark.records import Verdict
-from verifiers.answer_forms.formulas import (
-    Judgement,
-    has_value,
-    judge_equations,
-    judge_quantities,
-)
 from verifiers.answer_forms.forms import (
     Assigned,
     Assignments,
@@ -30,8 +24,14 @@ from verifiers.answer_forms.forms import (
     Union,
     Words,
 )
-from verifiers.answer_forms.words import VOCABULARIES
+from verifiers.answer_forms.formulas import (
+    Judgement,
+    has_value,
+    judge_equations,
+    judge_quantities,
+)
 from verifiers.math.errors import UnreadError
+from verifiers.math.lexicon import VOCABULARIES
 from verifiers.math.syntax import names
 
 __all__ = ["all_have_values", "equivalent"]
@@ -124,9 +124,10 @@ def _judge_options(left: Form, right: Form) -> Judgement:
         return equivalent(left.content, right)
     if left.letter != right.letter:
         return INCORRECT, "different options"
-    if left.content and right.content:
-        if equivalent(left.content, right.content)[0] is INCORRECT:
-            return UNKNOWN, "one option that says two things"
+    if left.content is None or right.content is None:
+        return CORRECT, "the same option"
+    if equivalent(left.content, right.content)[0] is INCORRECT:
+        return UNKNOWN, "one option that says two things"
     return CORRECT, "the same option"
 
 

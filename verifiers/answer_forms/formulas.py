@@ -10,7 +10,7 @@
 What is not covered: equality under the conditions that the problem states.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from random import Random
 
@@ -19,10 +19,20 @@ from verifiers.answer_forms import second_opinion
 from verifiers.answer_forms.forms import Equation, Quantity
 from verifiers.answer_forms.rounding import may_round
 from verifiers.answer_forms.values import compare, exact_value, within
-from verifiers.answer_forms.words import PARAMETERS
 from verifiers.math.errors import UndefinedError
-from verifiers.math.lexicon import FAMILIES
-from verifiers.math.syntax import Call, Combined, I, Mixed, Negated, Number, Tree, names, walk
+from verifiers.math.lexicon import FAMILIES, PARAMETERS
+from verifiers.math.syntax import (
+    BARE_LOG,
+    Combined,
+    I,
+    Mixed,
+    Negated,
+    Number,
+    Tree,
+    functions,
+    names,
+    walk,
+)
 
 __all__ = ["Judgement", "has_value", "judge_equations", "judge_quantities"]
 
@@ -108,10 +118,10 @@ def _judge_trees(left: Quantity, right: Quantity, a: Tree, b: Tree) -> Judgement
 
 def _judge_different(left: Quantity, right: Quantity, a: Tree, b: Tree) -> Judgement:
     """Judge closed values that differ: they may be equal in another reading."""
-    if _contains(a, Mixed) or _contains(b, Mixed):
-        if compare(a, b, {}, products=True).equal is not False:
-            return Verdict.UNKNOWN, "a mixed number or a product"
-    if _lacks_base(a) or _lacks_base(b):
+    is_mixed = any(isinstance(part, Mixed) for part in (*walk(a), *walk(b)))
+    if is_mixed and compare(a, b, {}, products=True).equal is not False:
+        return Verdict.UNKNOWN, "a mixed number or a product"
+    if BARE_LOG in functions(a) | functions(b):
         return Verdict.UNKNOWN, LOGARITHM
     units = left.unit | right.unit
     if left.unit != right.unit and not FAMILIES.keys().isdisjoint(units):
@@ -121,18 +131,6 @@ def _judge_different(left: Quantity, right: Quantity, a: Tree, b: Tree) -> Judge
     if _may_be_rounded(a, b) or _may_be_rounded(b, a):
         return Verdict.UNKNOWN, "equal when rounded"
     return Verdict.INCORRECT, "different numbers"
-
-
-def _contains(tree: Tree, kind: type) -> bool:
-    return any(isinstance(part, kind) for part in walk(tree))
-
-
-def _calls(tree: Tree) -> Iterator[Call]:
-    return (part for part in walk(tree) if isinstance(part, Call))
-
-
-def _lacks_base(tree: Tree) -> bool:
-    return any(call.function == "log" and len(call.arguments) == 1 for call in _calls(tree))
 
 
 def _may_be_rounded(shown: Tree, exact: Tree) -> bool:
@@ -162,7 +160,7 @@ def _judge_at_points(left: Quantity, right: Quantity, a: Tree, b: Tree) -> Judge
         return _confirm_readings(left, right, a, b)
     if any(results):
         return Verdict.UNKNOWN, "equal for some values"
-    if _lacks_base(a) or _lacks_base(b):
+    if BARE_LOG in functions(a) | functions(b):
         return Verdict.UNKNOWN, LOGARITHM
     if len(variables) > 1 or not PARAMETERS.isdisjoint(variables) or names(a) != names(b):
         return Verdict.UNKNOWN, "formulas that differ, of variables that may be bound"
@@ -180,9 +178,7 @@ def _equal_at(left: Tree, right: Tree, point: Point) -> bool | None:
 def _points(variables: Sequence[str], *trees: Tree) -> Sequence[Point]:
     """Return the points, which depend only on the names; whole ones for factorials."""
     random = Random(" ".join(variables))
-    need_whole = False
-    for tree in trees:
-        need_whole = need_whole or any(call.function in ("!", "binom") for call in _calls(tree))
+    need_whole = any(functions(tree) & {"!", "binom"} for tree in trees)
     points = list[Point]()
     for index in range(POINTS):
         point = dict[str, Fraction]()

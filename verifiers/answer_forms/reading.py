@@ -24,11 +24,18 @@ from verifiers.answer_forms.forms import (
     Words,
 )
 from verifiers.answer_forms.values import compare
-from verifiers.answer_forms.words import COUNTING, MATRICES, NUMBER_WORDS
 from verifiers.math.dialects.answers import latex, parse, tokens
 from verifiers.math.errors import UnreadError
 from verifiers.math.lexer import Kind, Token
-from verifiers.math.lexicon import FUNCTIONS, MATHEMATICAL, PROSE, singular
+from verifiers.math.lexicon import (
+    COUNTING,
+    FUNCTIONS,
+    MATHEMATICAL,
+    MATRICES,
+    NUMBER_WORDS,
+    PROSE,
+    singular,
+)  # fmt: skip
 from verifiers.math.syntax import Combined, Number, names
 
 __all__ = ["form_of"]
@@ -221,10 +228,7 @@ def _with_signs(sequence: Tokens, plus_minus: str, minus_plus: str) -> Quantity:
 
 
 def _single(sequence: Tokens, depth: int) -> Form:
-    outer = list[str]()
-    for token, level in _with_depths(sequence):
-        if level == 0 and token.kind is not Kind.WORD:
-            outer.append(token.text)
+    outer = [token.text for token in _outside_brackets(sequence)]
     if "=" in outer:
         return _equated(sequence, depth)
     if not INEQUALITIES.keys().isdisjoint(outer):
@@ -240,6 +244,12 @@ def _single(sequence: Tokens, depth: int) -> Form:
     if sequence[0].text == "\\begin":
         return _matrix(sequence, depth)
     return _bracketed(sequence, depth) or _infinite(sequence) or _quantity(sequence)
+
+
+def _outside_brackets(sequence: Tokens) -> Tokens:
+    """Return the tokens outside brackets that are not words."""
+    tokens = _with_depths(sequence)
+    return [token for token, depth in tokens if depth == 0 and token.kind is not Kind.WORD]
 
 
 def _cut(sequence: Tokens, texts: Sequence[str]) -> Sequence[Tokens]:
@@ -278,9 +288,9 @@ def _equated(sequence: Tokens, depth: int) -> Form:
     """Read `x = 5`, `2 + 3 = 5` or an equation."""
     sides = _cut(sequence, ("=",))
     # `5 = x` assigns as well.
-    if len(sides) == 2 and len(sides[1]) == 1 and sides[1][0].kind is Kind.NAME:
-        if not any(token.kind in (Kind.NAME, Kind.WORD) for token in sides[0]):
-            sides = sides[::-1]
+    ends_with_name = len(sides) == 2 and [token.kind for token in sides[1]] == [Kind.NAME]
+    if ends_with_name and not any(token.kind in (Kind.NAME, Kind.WORD) for token in sides[0]):
+        sides = sides[::-1]
     equals = Token(Kind.RELATION, "=")
     name = _name_before([*sides[0], equals, *sides[-1]], ("=",))
     values = sides if name is None else sides[1:]
@@ -316,10 +326,8 @@ def _equation(sides: Sequence[Tokens]) -> Equation | None:
 def _bounded(sequence: Tokens) -> Form:
     r"""Read `x > 2` and `1 < x \le 3` as intervals."""
     sides = list(_cut(sequence, tuple(INEQUALITIES)))
-    signs = list[str]()
-    for token, level in _with_depths(sequence):
-        if level == 0 and token.text in INEQUALITIES:
-            signs.append(token.text)
+    outer = [token.text for token in _outside_brackets(sequence)]
+    signs = [text for text in outer if text in INEQUALITIES]
     named = [index for index, side in enumerate(sides) if _is_variable(side)]
     directions = {INEQUALITIES[sign][1] for sign in signs}
     is_bound = len(named) == 1 and len(directions) == 1 and len(sides) <= 3

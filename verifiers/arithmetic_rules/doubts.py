@@ -43,9 +43,10 @@ def is_trivial(left: Tree, right: Tree) -> bool:
 def mixes_percentages(tree: Tree) -> bool:
     """Return whether a percentage and a plain number are added, as in `$100 - 20%`."""
     for part in walk(tree):
-        if isinstance(part, Combined) and part.operator in "+-":
-            if _is_percentage(part.left) is not _is_percentage(part.right):
-                return True
+        if not isinstance(part, Combined) or part.operator not in "+-":
+            continue
+        if _is_percentage(part.left) is not _is_percentage(part.right):
+            return True
     return False
 
 

@@ -7,26 +7,27 @@ statement false.
 import re
 
 
-def _words(text: str) -> frozenset[str]:
+def words(text: str) -> frozenset[str]:
+    """Return the words of a text as a set."""
     return frozenset(text.split())
 
 
 # Functions in answers.
-FUNCTIONS = _words("sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log exp")
+FUNCTIONS = words("sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log exp")
 
-GREEK = _words(
+GREEK = words(
     "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi"
     " rho sigma tau phi varphi chi psi omega Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega"
 )
 
 # Words of three letters that are products of names.
-PRODUCTS = _words("abc xyz pqr")
+PRODUCTS = words("abc xyz pqr")
 
 # Words of two letters that are not products of names, although all their letters may be names.
-NOT_PRODUCTS = _words("am an as at by my us up cm mm km ms pm mt")
+NOT_PRODUCTS = words("am an as at by my us up cm mm km ms pm mt")
 
 # Words that are part of the mathematics: an expression next to one is not understood.
-MATHEMATICAL = _words(
+MATHEMATICAL = words(
     "of than twice thrice double doubled triple tripled quadruple half halves third thirds"
     " fourth fourths quarter fifth sixth seventh eighth ninth tenth times plus minus divided"
     " multiplied squared cubed square cube root sqrt sum difference product quotient between by"
@@ -40,7 +41,7 @@ MATHEMATICAL = _words(
 )
 
 # Words after a number that are no units.
-PROSE = _words(
+PROSE = words(
     "a an the and or so in on at to for from with as per each every is are was were be has have"
     " had this that these those which who when while because since then thus hence therefore"
     " total altogether left more less remaining extra only he she it they we you i his her its"
@@ -50,7 +51,7 @@ PROSE = _words(
 )
 
 # Words before an expression that is supposed or denied.
-REFUTING = _words(
+REFUTING = words(
     "if whether not never suppose assume assuming unless instead cannot isn't doesn't don't"
     " can't won't"
 )
@@ -75,15 +76,15 @@ REFUTATION = re.compile(
 )
 
 # Words after an equals sign that make the number approximate.
-ABOUT = _words("about approximately around roughly nearly almost")
+ABOUT = words("about approximately around roughly nearly almost")
 
 # A step with one of these words may round whole numbers.
-ROUNDING = ABOUT | _words(
+ROUNDING = ABOUT | words(
     "round rounded rounding nearest estimate estimated approximate approximation decimal"
 )
 
 # Words between two equations of which the second is the first in another form.
-RESTATING = _words(
+RESTATING = words(
     "simplifying simplifies simplify simplified expanding expand combining combine distributing"
     " distribute rearranging rearrange rearranged rewriting rewritten rewrite factoring factor"
     " factored factors collecting equivalent equivalently"
@@ -91,14 +92,14 @@ RESTATING = _words(
 )
 
 # Words that have this meaning together with "both sides".
-OPERATING = _words("subtracting subtract adding add multiplying multiply dividing divide")
+OPERATING = words("subtracting subtract adding add multiplying multiply dividing divide")
 
 # Words between two equations of which the second follows from the first.
-CONCLUDING = _words(
+CONCLUDING = words(
     "so thus therefore hence then gives giving get yields have obtain solving solve which"
 )
 
-CONNECTING = _words(
+CONNECTING = words(
     "this that to we us like terms both sides each side by from of the an and equation obtains it"
     " is can be as further now for find left hand right out leads simplification expression"
     " finally - , . : ; • \\quad \\qquad"
@@ -108,13 +109,43 @@ CONNECTING = _words(
 PASSAGE = RESTATING | OPERATING | CONCLUDING | CONNECTING
 
 # Words after an equals sign that are skipped.
-LEADING = ABOUT | _words("a total only exactly")
+LEADING = ABOUT | words("a total only exactly")
 
 # Words that end a unit before them.
-CONNECTIVES = _words("and or but so then because since while when where which who if")
+CONNECTIVES = words("and or but so then because since while when where which who if")
 
 # Short words that are no variables.
-SHORT_UNITS = _words(
+# LaTeX environments of matrices.
+MATRICES = words("pmatrix bmatrix matrix Bmatrix")
+
+# Words after a number that change its value.
+COUNTING = words(
+    "am pm base binary octal hexadecimal below under ago bc ad loss debt least most and or"
+    " tenth tenths hundredth hundredths thousandth thousandths millionth millionths"
+    " lakh lakhs crore crores grand bn mn more less fewer"
+)
+
+# The names of the numbers from 0.
+NUMBER_WORDS = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
+    "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen",
+    "nineteen", "twenty",
+)  # fmt: skip
+
+# Names of arbitrary constants or integers: a family of answers can be written in many ways.
+PARAMETERS = words(r"c C k K n m N M j l t \lambda \alpha \theta".replace("\\\\", "\\"))
+
+# Sets of words of which only one can be the right answer.
+VOCABULARIES = (
+    words("yes no"),
+    words("true false unprovable"),
+    words("odd even neither"),
+    words("always sometimes never"),
+    words("monday tuesday wednesday thursday friday saturday sunday"),
+    words("january february march april may june july august september october november december"),
+)
+
+SHORT_UNITS = words(
     "kg cm mm km ml oz lb lbs ft yd mi hr hrs min mins sec secs gb mb kb mph kmh in a an is it"
     " he we i so or at on to as"
 )

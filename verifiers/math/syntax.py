@@ -6,6 +6,7 @@ Nodes are immutable and compare by structure.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TypeGuard
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,8 @@ Tree = Number | Mixed | Name | Negated | Combined | Call
 PI = Constant("\\pi")
 E = Constant("e")
 I = Constant("i")  # noqa: E741 - the mathematical name
+# A logarithm without a base, among the names of functions.
+BARE_LOG = "log without base"
 TRIGONOMETRIC = frozenset(["sin", "cos", "tan", "cot", "sec", "csc"])
 
 
@@ -100,6 +103,21 @@ def numbers(tree: Tree) -> list[Number]:
     return [part for part in walk(tree) if isinstance(part, Number)]
 
 
+def functions(tree: Tree) -> set[str]:
+    """Return the names of all known functions; a logarithm may be `BARE_LOG`."""
+    found = set[str]()
+    for part in walk(tree):
+        if isinstance(part, Call):
+            is_bare_log = part.function == "log" and len(part.arguments) == 1
+            found.add(BARE_LOG if is_bare_log else part.function)
+    return found
+
+
+def has_decimals(*trees: Tree) -> bool:
+    """Return whether any number has decimals."""
+    return any(number.decimals > 0 for tree in trees for number in numbers(tree))
+
+
 def names(tree: Tree) -> frozenset[str]:
     """Return the variables and unknown functions; constants are not included."""
     variables = set[str]()
@@ -116,6 +134,6 @@ def signed_number(tree: Tree) -> Number | None:
     return tree if isinstance(tree, Number) else None
 
 
-def is_power(tree: Tree) -> bool:
+def is_power(tree: Tree) -> TypeGuard[Combined]:
     """Return whether the outermost operation is a power."""
     return isinstance(tree, Combined) and tree.operator == "^"

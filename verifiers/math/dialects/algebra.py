@@ -246,9 +246,8 @@ class _Parser(Parser):
 
     def negated(self, depth: int) -> Tree:
         # `-2^2` is -4 in mathematics and 4 on many calculators.
-        if self.kind() is Kind.NUMBER and self.kind(1) is Kind.OPERATOR:
-            if self.tokens[self.position + 1].text == "^":
-                raise UnreadError("a negated power")
+        if self.kind() is Kind.NUMBER and self.tokens[self.position + 1].text == "^":
+            raise UnreadError("a negated power")
         return self.factor(depth + 1)
 
     def postfix(self, depth: int) -> Tree:
@@ -292,9 +291,11 @@ class _Parser(Parser):
         tree = self._simple_factor(depth)
         while self.kind() in (Kind.NAME, Kind.NUMBER):
             tree = Combined("*", tree, self._simple_factor(depth))
-        if self.at(Kind.OPERATOR, "/^!") or self.kind() in (Kind.OPEN, Kind.COMMAND):
-            if self.text().removeprefix("\\") not in self.functions:
-                raise UnreadError("where a function's argument ends")
+        is_function = self.text().removeprefix("\\") in self.functions
+        if self.at(Kind.OPERATOR, "/^!") or self.kind() is Kind.OPEN:
+            raise UnreadError("where a function's argument ends")
+        if self.kind() is Kind.COMMAND and not is_function:
+            raise UnreadError("where a function's argument ends")
         return tree
 
     def _simple_factor(self, depth: int) -> Tree:
@@ -313,12 +314,7 @@ class _Parser(Parser):
         return Call("degrees", (tree,))
 
 
-_LEXER = _Lexer()
-
-
-def tokens(text: str) -> Sequence[Token]:
-    """Return the tokens of a text."""
-    return _LEXER.tokens(text)
+tokens = _Lexer().tokens
 
 
 def parse(tokens: Sequence[Token]) -> Tree | None:

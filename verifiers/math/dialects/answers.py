@@ -17,14 +17,27 @@ from verifiers.math.lexer import Kind, Lexer, Token, rule, token_pattern
 from verifiers.math.lexicon import FUNCTIONS, GREEK, NOT_PRODUCTS, PRODUCTS
 from verifiers.math.parser import Parser
 from verifiers.math.syntax import (
-    PI, Call, Combined, Constant, E, I, Mixed, Name, Negated, Number, Tree,
+    PI,
+    Call,
+    Combined,
+    Constant,
+    E,
+    I,
+    Mixed,
+    Name,
+    Negated,
+    Number,
+    Tree,
 )  # fmt: skip
 
 __all__ = ["MATH_FONTS", "latex", "parse", "tokens"]
 
 MAX_TOKENS = 400
-# The digits of the fraction in a mixed number.
-MAX_PART_DIGITS = 23
+# The tokens of the fraction in a mixed number, up to 23 digits each.
+PART = re.compile(
+    r"\\frac \{ (?P<numerator>\d{1,23}) \} \{ (?P<denominator>\d{1,23}) \} "
+    r"|(?P<upper>\d{1,23}) / (?P<lower>\d{1,23}) "
+)
 # Letters that are functions if a bracket follows, and unknown ones.
 APPLIED = frozenset("fghFGHPQ")
 # Two of these letters are a product.
@@ -244,30 +257,17 @@ class _Parser(Parser):
 
     def _mixed(self) -> Mixed | None:
         r"""Read `2\frac{1}{2}` or `2 1/2` if the fraction is proper, else nothing."""
-        start = self.position + 1
-        first = self.tokens[start]
-        if first.text == "\\frac":
-            parts = self.tokens[start + 1 : start + 7]
-            length = 1 + len(parts)
-            expected = "{%}{%}"
-        elif first.kind is Kind.NUMBER and not first.glued:
-            parts = self.tokens[start : start + 3]
-            length = len(parts)
-            expected = "%/%"
-        else:
+        after = self.tokens[self.position + 1 : self.position + 8]
+        # Every token ends with a space, so that digits of two tokens stay apart.
+        match = PART.match("".join([token.text + " " for token in after]))
+        if match is None or (match["upper"] and after[0].glued) or "." in self.text():
             return None
-        shape = "".join(["%" if part.kind is Kind.NUMBER else part.text for part in parts])
-        if shape != expected:
-            return None
-        numbers = [part.text for part in parts if part.kind is Kind.NUMBER]
-        for number in numbers:
-            if not number.isdigit() or len(number) > MAX_PART_DIGITS:
-                return None
-        numerator, denominator = int(numbers[0]), int(numbers[1])
-        if not 0 < numerator < denominator or "." in self.text():
+        numerator = int(match["upper"] or match["numerator"])
+        denominator = int(match["lower"] or match["denominator"])
+        if not 0 < numerator < denominator:
             return None
         mixed = Mixed(self.number(), Fraction(numerator, denominator))
-        self.position += length
+        self.position += match[0].count(" ")
         return mixed
 
     def name(self, depth: int) -> Tree:
@@ -364,12 +364,7 @@ class _LatexWriter:
         return "{" if is_argument else text
 
 
-_LEXER = _Lexer()
-
-
-def tokens(text: str) -> Sequence[Token]:
-    """Return the tokens of an answer. Raises UnreadError."""
-    return _LEXER.tokens(text)
+tokens = _Lexer().tokens
 
 
 def parse(tokens: Sequence[Token]) -> Tree:

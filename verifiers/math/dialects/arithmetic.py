@@ -182,12 +182,7 @@ class _Parser(Parser):
             self.position = end + 1
 
 
-_LEXER = _Lexer()
-
-
-def tokens(text: str) -> Sequence[Token]:
-    """Return the tokens of a text."""
-    return _LEXER.tokens(text)
+tokens = _Lexer().tokens
 
 
 def parse(tokens: Sequence[Token]) -> tuple[Tree, int] | None:
