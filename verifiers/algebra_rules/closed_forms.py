@@ -35,8 +35,6 @@ from verifiers.math.syntax import (
     walk,
 )
 
-__all__ = ["Judgement", "judge_closed", "judge_complex"]
-
 # The verdict, and the reason unless it is correct.
 Judgement = tuple[Verdict, str]
 # The relative error up to which a rounded value, or one with decimals, is not false.

@@ -36,8 +36,6 @@ from verifiers.math.errors import UndefinedError
 from verifiers.math.lexicon import CONCLUDING, OPERATING, PASSAGE, RESTATING, ROUNDING
 from verifiers.math.syntax import Name, Number, Tree, functions, has_decimals, is_power, names, walk
 
-__all__ = ["contradictions"]
-
 ALTERNATIVE = frozenset(["or", "and"])
 # With one of these words, `7x = 50, so x = 7` may be meant.
 WHOLE = ROUNDING | {"integer", "integers", "whole", "most", "least"}
@@ -89,16 +87,12 @@ def _contradiction(before: Chain, after: Chain, context: Context, *, is_restated
 
 def _is_passage(words: Sequence[str]) -> bool:
     """Return whether the words between two statements only connect them."""
-    if len(words) > MAX_WORDS:
-        return False
-    return all(word in PASSAGE or _is_operand(word) for word in words)
-
-
-def _is_operand(word: str) -> bool:
-    """Return whether a word is a number or a name, as in "subtracting 3x"."""
-    if word.replace(".", "").isdigit():
-        return True
-    return len(word) == 1 and not word.isspace() and word not in "?&[]"
+    for word in words:
+        # A number or a name, as in "subtracting 3x", does not add a fact.
+        is_name = len(word) == 1 and not word.isspace() and word not in "?&[]"
+        if word not in PASSAGE and not is_name and not word.replace(".", "").isdigit():
+            return False
+    return len(words) <= MAX_WORDS
 
 
 def _does_not_follow(before: Chain, after: Chain, *, is_restated: bool, is_rounded: bool) -> bool:

@@ -10,8 +10,6 @@ from verifiers.base import StepClaim
 from verifiers.math.lexicon import OTHER_ARITHMETIC, REFUTATION, RESTATING
 from verifiers.math.syntax import Tree, names
 
-__all__ = ["Condition", "Context"]
-
 # The question and the previous steps are searched from their end for at most this many characters.
 MAX_CONTEXT_CHARS = 20_000
 MAX_CONDITIONS = 40
@@ -62,7 +60,8 @@ class Context:
         found = chains(self.claim.step)
         if not found or found[0].sides[0].text or not self.last_before:
             return found
-        if not _continues(found[0].before):
+        words = found[0].before
+        if words and (len(words) > MAX_WORDS or RESTATING.isdisjoint(words)):
             return found
         sides = (self.last_before[0].sides[-1], *found[0].sides[1:])
         return (replace(found[0], sides=sides), *found[1:])
@@ -134,8 +133,3 @@ class Context:
     @property
     def _texts(self) -> tuple[str, ...]:
         return (self.claim.question, *self.claim.previous, self.claim.step)
-
-
-def _continues(words: Sequence[str]) -> bool:
-    """Return whether a formula that begins with a relation continues the last one."""
-    return not words or (len(words) <= MAX_WORDS and not RESTATING.isdisjoint(words))

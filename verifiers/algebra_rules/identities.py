@@ -16,8 +16,6 @@ from verifiers.algebra_rules.values import DECIMAL_BASE, difference_sign, evalua
 from verifiers.math.errors import UndefinedError
 from verifiers.math.syntax import Combined, Name, Number, Tree, functions, names
 
-__all__ = ["SQUARE_OF_I", "Equality", "Relation", "compare"]
-
 MAX_NAMES = 6
 POINTS = 8
 # The number of points at which both sides must be defined.

@@ -8,8 +8,6 @@ from verifiers.algebra_rules.statements import Chain, Link
 from verifiers.algebra_rules.substitutions import judge_function_value, judge_substitution
 from verifiers.math.syntax import PI, Call, Combined, Name, Negated, Tree, names, walk
 
-__all__ = ["judge"]
-
 RELATIONS = ("=", "≈", "<", ">", "≤", "≥", "≠")
 
 

@@ -15,9 +15,6 @@ from sympy.polys.rings import ring
 
 from verifiers.math.syntax import Combined, Negated, Number, Tree
 
-__all__ = ["Polynomial", "Ratio", "is_univariate", "numerators", "ratios"]
-__all__ += ["shared_factor", "shared_terms"]
-
 MAX_TERMS = 300
 MAX_DEGREE = 24
 MAX_VARIABLES = 12

@@ -28,8 +28,6 @@ from verifiers.math.syntax import (
     walk,
 )
 
-__all__ = ["CLOSE", "converts_unit", "describe_same_name", "why_contradictory"]
-
 # The relative error that decimals are allowed.
 CLOSE = Fraction(1, 50)
 # The relative error of a float.
@@ -81,18 +79,15 @@ def _differ(first: Tree, second: Tree) -> bool:
         return False
     is_rounded = has_decimals(first, second) or a.denominator != 1
     tolerance = CLOSE if is_rounded else EXACT
-    if abs(a - b) <= tolerance * max(abs(a), abs(b)) or _continues_from(second, a):
+    if abs(a - b) <= tolerance * max(abs(a), abs(b)):
+        return False
+    # The second may continue from the first: `left = 50 - 10`, `left = 40 - 5`.
+    is_calculation = not isinstance(second, Number | Negated)
+    if is_calculation and [number.value for number in numbers(second)[:1]] == [a]:
         return False
     if a == 0 or b == 0:
         return True
     return CONVERSIONS.isdisjoint((abs(a / b), abs(b / a)))
-
-
-def _continues_from(second: Tree, value: Fraction) -> bool:
-    """Return whether a calculation starts with the result: `left = 50 - 10`, `left = 40 - 5`."""
-    if isinstance(second, Number | Negated):
-        return False
-    return [number.value for number in numbers(second)[:1]] == [value]
 
 
 def _unit(words: Sequence[str]) -> str:

@@ -24,8 +24,6 @@ from verifiers.algebra_rules.statements import Chain, Link
 from verifiers.math.lexicon import words
 from verifiers.math.syntax import Call, Tree, has_decimals, names
 
-__all__ = ["CONDITION", "SUPPOSED", "judge_rewriting"]
-
 REWRITING_STEMS = words("factor expand simplif rewrit distribut rationaliz combin") | {
     "multiply out"
 }

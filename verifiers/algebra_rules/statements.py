@@ -16,8 +16,6 @@ from verifiers.math.lexer import Kind, Token, written
 from verifiers.math.lexicon import MATHEMATICAL
 from verifiers.math.syntax import Name, Tree
 
-__all__ = ["Chain", "Link", "Side", "chains"]
-
 BREAKS = (Kind.WORD, Kind.STOP, Kind.ROW, Kind.DELIMITER, Kind.ARROW)
 LAYOUT = (Kind.ROW, Kind.DELIMITER)
 DISPLAYED = ("\\[", "\\]", "$$")

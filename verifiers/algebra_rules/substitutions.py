@@ -33,8 +33,6 @@ from verifiers.math.syntax import (
     walk,
 )
 
-__all__ = ["judge_function_value", "judge_substitution"]
-
 # Words before `f(x) = …` that make it an equation and not a definition.
 ASKING = words("such satisfies satisfy satisfying solve find which equation when")
 SUPPOSING = words("if suppose assume case when try let's say consider")

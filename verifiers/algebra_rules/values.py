@@ -8,9 +8,6 @@ from verifiers.math.errors import UndefinedError, UnreadError
 from verifiers.math.intervals import Evaluator, Real, interval_context
 from verifiers.math.syntax import PI, TRIGONOMETRIC, Call, Tree, names, walk
 
-__all__ = ["DECIMAL_BASE", "HOLDING_SIGNS", "INEQUALITIES", "Real"]
-__all__ += ["difference_sign", "evaluate", "midpoint"]
-
 DIGITS = 40
 # The precision of intervals: `DIGITS` decimal digits.
 BITS = 136

@@ -34,8 +34,6 @@ from verifiers.math.errors import UnreadError
 from verifiers.math.lexicon import VOCABULARIES
 from verifiers.math.syntax import names
 
-__all__ = ["all_have_values", "equivalent"]
-
 MAX_PARTS = 64
 # In lists and sets, every part is compared with every part.
 MAX_LISTED = 24

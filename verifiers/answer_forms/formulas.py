@@ -34,8 +34,6 @@ from verifiers.math.syntax import (
     walk,
 )
 
-__all__ = ["Judgement", "has_value", "judge_equations", "judge_quantities"]
-
 # The verdict and its reason.
 Judgement = tuple[Verdict, str]
 Point = Mapping[str, Fraction]

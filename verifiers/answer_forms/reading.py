@@ -38,8 +38,6 @@ from verifiers.math.lexicon import (
 )  # fmt: skip
 from verifiers.math.syntax import Combined, Number, names
 
-__all__ = ["form_of"]
-
 MAX_CHARS = 1_000
 MAX_NESTING = 3
 MAX_WORDS = 12
@@ -133,8 +131,9 @@ def _split(sequence: Tokens) -> tuple[Sequence[Tokens], Sequence[str]]:
     parts: list[list[Token]] = [[]]
     separators = list[str]()
     for token, depth in _with_depths(sequence):
-        separator = _separator(token)
-        if depth > 0 or separator is None:
+        separator = token.text.lower()
+        separates = ("and", "or") if token.kind is Kind.WORD else (",", ";")
+        if depth > 0 or separator not in separates:
             parts[-1].append(token)
             continue
         # `1, and 2` has two separators in a row.
@@ -144,13 +143,6 @@ def _split(sequence: Tokens) -> tuple[Sequence[Tokens], Sequence[str]]:
     if not all(parts):
         raise UnreadError("an empty part")
     return parts, separators
-
-
-def _separator(token: Token) -> str | None:
-    if token.kind is Kind.WORD:
-        word = token.text.lower()
-        return word if word in ("and", "or") else None
-    return token.text if token.text in (",", ";") else None
 
 
 def _with_depths(sequence: Tokens) -> Sequence[tuple[Token, int]]:
@@ -328,7 +320,10 @@ def _bounded(sequence: Tokens) -> Form:
     sides = list(_cut(sequence, tuple(INEQUALITIES)))
     outer = [token.text for token in _outside_brackets(sequence)]
     signs = [text for text in outer if text in INEQUALITIES]
-    named = [index for index, side in enumerate(sides) if _is_variable(side)]
+    named = list[int]()
+    for index, side in enumerate(sides):
+        if len(side) == 1 and side[0].kind is Kind.NAME and side[0].text not in ("e", "i"):
+            named.append(index)
     directions = {INEQUALITIES[sign][1] for sign in signs}
     is_bound = len(named) == 1 and len(directions) == 1 and len(sides) <= 3
     if not is_bound or (len(sides) == 3 and named != [1]):
@@ -350,10 +345,6 @@ def _bounded(sequence: Tokens) -> Form:
             closing = "]" if is_closed else ")"
     variable = sides[named[0]][0].text
     return Assigned(variable, Bracketed(opening + closing, (low, high), bounds=True))
-
-
-def _is_variable(side: Tokens) -> bool:
-    return len(side) == 1 and side[0].kind is Kind.NAME and side[0].text not in ("e", "i")
 
 
 def _matrix(sequence: Tokens, depth: int) -> Form:

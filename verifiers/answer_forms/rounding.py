@@ -1,7 +1,5 @@
 """Decide when a decimal may be a rounded number: then it is neither equal nor wrong."""
 
-__all__ = ["may_round"]
-
 # `66.67` may be `66.667`, but `0.1` is not `0.10000001`.
 MIN_DECIMALS = 2
 

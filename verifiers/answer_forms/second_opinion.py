@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-__all__ = ["says_equal"]
-
 
 def says_equal(left: str, right: str) -> bool:
     """Return whether math-verify finds two LaTeX expressions equal, in either order.

@@ -12,8 +12,6 @@ from verifiers.math.errors import UnreadError
 from verifiers.math.intervals import Evaluator, Value, excludes_zero, parts
 from verifiers.math.syntax import Combined, Tree
 
-__all__ = ["Comparison", "compare", "exact_value", "within"]
-
 # The precision of the first evaluation, which measures the sizes.
 FIRST_BITS = 512
 SPARE_BITS = 256

@@ -9,8 +9,6 @@ from verifiers.math.exact import exact_value
 from verifiers.math.lexicon import FAMILIES
 from verifiers.math.syntax import Combined, Tree, numbers, signed_number, walk
 
-__all__ = ["doubt_of", "has_percent_sign", "is_trivial", "mixes_percentages", "units_of"]
-
 COMPARING = frozenset(["more", "less", "fewer"])
 
 

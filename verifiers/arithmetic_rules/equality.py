@@ -20,8 +20,6 @@ from verifiers.arithmetic_rules.equations import Equation
 from verifiers.math.exact import apply_operator, bit_size, exact_value
 from verifiers.math.syntax import Combined, Negated, Number, Tree, signed_number
 
-__all__ = ["judge"]
-
 # The relative error up to which an approximate equation is not false.
 ABOUT = Fraction(1, 10)
 # A number with at least this many decimals may be rounded.

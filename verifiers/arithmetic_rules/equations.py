@@ -17,8 +17,6 @@ from verifiers.math.lexer import Kind, Token, written
 from verifiers.math.lexicon import ABOUT, LEADING, MATHEMATICAL, REFUTING
 from verifiers.math.syntax import Number, Tree, signed_number
 
-__all__ = ["MAX_RELATIONS", "Equation", "equations"]
-
 CALCULATOR_ANNOTATION = re.compile(r"<<([^<>\n]*)>>")
 BOUNDARIES = (Kind.STOP, Kind.ARROW, Kind.ROW, Kind.DELIMITER)
 NUMERIC = (Kind.NUMBER, Kind.COMMAND)
@@ -86,7 +84,14 @@ def _equations_of(text: str) -> Iterator[Equation]:
         if right is None:
             right = _first_expression(after)
         if not (left.is_name or right.is_name):
-            yield _equation(left, relation, right, continues=continues)
+            trees = (left.tree, right.tree)
+            yield Equation(
+                text=f"{written(left.tokens)} {relation.text} {written(right.tokens)}",
+                sides=None if trees[0] is None or trees[1] is None else (trees[0], trees[1]),
+                is_approximate=relation.text not in ("=", "==") or right.is_approximate,
+                continues=continues,
+                doubt=left.doubt or right.doubt,
+            )
 
 
 def _without_inner_delimiters(sequence: Sequence[Token]) -> Iterator[Token]:
@@ -104,19 +109,6 @@ def _is_inside_expression(sequence: Sequence[Token], index: int) -> bool:
     if before is Kind.OPERATOR:
         return after in OPERANDS
     return after is Kind.OPERATOR and before in OPERANDS
-
-
-def _equation(left: _Side, relation: Token, right: _Side, *, continues: bool) -> Equation:
-    sides = None
-    if left.tree is not None and right.tree is not None:
-        sides = (left.tree, right.tree)
-    return Equation(
-        text=f"{written(left.tokens)} {relation.text} {written(right.tokens)}",
-        sides=sides,
-        is_approximate=relation.text not in ("=", "==") or right.is_approximate,
-        continues=continues,
-        doubt=left.doubt or right.doubt,
-    )
 
 
 def _complete_side(segment: Sequence[Token]) -> _Side | None:
@@ -141,25 +133,19 @@ def _last_expression(segment: Sequence[Token], *, is_first: bool) -> _Side:
         expression = clause[start:]
         parsed = parse(expression)
         if parsed is not None and parsed[1] == len(expression):
-            words = clause[:start]
-            return _left_side(parsed[0], expression, words, outside, is_first=is_first)
-    return _Side(clause, None, is_name=_is_name(clause))
-
-
-def _left_side(
-    tree: Tree,
-    expression: Sequence[Token],
-    words: Sequence[Token],
-    outside: Sequence[Token],
-    *,
-    is_first: bool,
-) -> _Side:
+            break
+    else:
+        return _Side(clause, None, is_name=_is_name(clause))
+    tree, words = parsed[0], clause[:start]
     if words and signed_number(tree) is not None:
         has_unit = isinstance(tree, Number) and bool(tree.unit)
         doubt = "a number after a word may be a name"
         return _Side(expression, tree, doubt, is_name=has_unit)
-    if not words and _belongs_to_expression(outside):
-        return _Side(expression, None)
+    # Mathematics may continue over the delimiter or line end before an expression.
+    reaching = _without_layout(outside)
+    if not words and reaching and len(reaching) < len(outside):
+        if reaching[-1].kind in (Kind.OPERATOR, Kind.OTHER, Kind.CLOSE):
+            return _Side(expression, None)
     return _Side(expression, tree, _doubt_before(words, outside, is_first=is_first))
 
 
@@ -205,7 +191,9 @@ def _may_start(clause: Sequence[Token], start: int) -> bool:
     token = clause[start]
     before = clause[start - 1] if start > 0 else None
     if token.kind is Kind.OPERATOR:
-        return token.text == "-" and (before is None or _is_sign(clause, start))
+        # A minus that touches only the following token is a sign and no subtraction.
+        is_sign = not token.glued and start + 1 < len(clause) and clause[start + 1].glued
+        return token.text == "-" and (before is None or is_sign)
     if before is None:
         return True
     if token.kind is Kind.OPEN and token.glued:
@@ -213,12 +201,6 @@ def _may_start(clause: Sequence[Token], start: int) -> bool:
     if before.kind is Kind.OPEN:
         return start == 1 or (clause[start - 2].kind is Kind.WORD and not before.glued)
     return _is_prose(before)
-
-
-def _is_sign(clause: Sequence[Token], index: int) -> bool:
-    """Return whether a minus touches the following token only, so that it is no subtraction."""
-    has_operand = index + 1 < len(clause) and clause[index + 1].glued
-    return has_operand and not clause[index].glued
 
 
 def _is_prose(token: Token) -> bool:
@@ -235,14 +217,6 @@ def _may_follow(clause: Sequence[Token], end: int) -> bool:
     if token.kind is Kind.OPEN:
         return not token.glued
     return token.kind is Kind.OTHER and clause[end - 1].kind is Kind.WORD
-
-
-def _belongs_to_expression(outside: Sequence[Token]) -> bool:
-    """Return whether mathematics continues over the delimiter or line end before an expression."""
-    reaching = _without_layout(outside)
-    if not reaching or len(reaching) == len(outside):
-        return False
-    return reaching[-1].kind in (Kind.OPERATOR, Kind.OTHER, Kind.CLOSE)
 
 
 def _doubt_before(words: Sequence[Token], outside: Sequence[Token], *, is_first: bool) -> str:

@@ -1,7 +1,5 @@
 """Errors of reading and evaluating mathematical text."""
 
-__all__ = ["UndefinedError", "UnreadError"]
-
 
 class UnreadError(Exception):
     """The text is not understood, is ambiguous, or exceeds a bound; the message says why."""

@@ -6,8 +6,6 @@ from math import isqrt
 from verifiers.math.errors import UndefinedError
 from verifiers.math.syntax import Call, Combined, Negated, Number, Tree
 
-__all__ = ["apply_operator", "bit_size", "exact_value", "rational_root"]
-
 # Bounds on powers: a tower such as ((9^64)^64)^64 must fail at once and not fill the memory.
 MAX_EXPONENT = 64
 MAX_BITS = 8_192

@@ -23,8 +23,6 @@ from verifiers.math.errors import UndefinedError, UnreadError
 from verifiers.math.exact import apply_operator, bit_size, rational_root
 from verifiers.math.syntax import Call, Combined, Constant, Mixed, Name, Negated, Number, Tree
 
-__all__ = ["Complex", "Evaluator", "Real", "Value", "excludes_zero", "interval_context", "parts"]
-
 # A `Fraction`, or an interval of mpmath, whose classes have no types.
 Real = Any
 ZERO = Fraction(0)

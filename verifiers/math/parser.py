@@ -23,8 +23,6 @@ from verifiers.math.errors import UnreadError
 from verifiers.math.lexer import COMMANDS, Kind, Token
 from verifiers.math.syntax import Call, Combined, Name, Negated, Number, Tree
 
-__all__ = ["Parser"]
-
 SQUARE = Number(Fraction(2))
 END = Token(Kind.END, "")
 BRACKETS = ("()", "[]", "{}")

@@ -18,8 +18,6 @@ from verifiers.math.lexer import Kind, Lexer, Token, rule, text_command, token_p
 from verifiers.math.parser import Parser
 from verifiers.math.syntax import PI, TRIGONOMETRIC, Call, Combined, Name, Negated, Tree
 
-__all__ = ["parse", "tokens"]
-
 # The length of the longest formula.
 MAX_TOKENS = 256
 # The length of the longest index of a name, in tokens.

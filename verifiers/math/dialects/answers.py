@@ -30,8 +30,6 @@ from verifiers.math.syntax import (
     Tree,
 )  # fmt: skip
 
-__all__ = ["MATH_FONTS", "latex", "parse", "tokens"]
-
 MAX_TOKENS = 400
 # The tokens of the fraction in a mixed number, up to 23 digits each.
 PART = re.compile(
@@ -163,19 +161,16 @@ def _command(name: str, glued: bool) -> Token:
 
 def _add_word(tokens: list[Token], word: str, glued: bool) -> None:
     """Append a word as a function, a constant, a product of names, or as a word."""
+    is_product = len(word) == 1 or FACTORS.issuperset(word)
     if word in FUNCTIONS:
         tokens.append(Token(Kind.COMMAND, "\\" + word, glued))
     elif word in WORD_COMMANDS:
         tokens.append(Token(Kind.COMMAND, WORD_COMMANDS[word], glued))
-    elif len(word) == 1 or word in PRODUCTS or _is_product(word):
+    elif word in PRODUCTS or (len(word) < 3 and word not in NOT_PRODUCTS and is_product):
         for index, letter in enumerate(word):
             tokens.append(Token(Kind.NAME, letter, glued or index > 0))
     else:
         tokens.append(Token(Kind.WORD, word, glued))
-
-
-def _is_product(word: str) -> bool:
-    return len(word) == 2 and word not in NOT_PRODUCTS and FACTORS.issuperset(word)
 
 
 class _Parser(Parser):
@@ -211,7 +206,9 @@ class _Parser(Parser):
 
     def postfix(self, depth: int) -> Tree:
         tree = super().postfix(depth)
-        if self.at(Kind.OPERATOR, "^") and _binds_loosely(tree):
+        # In `2 1/2^3` and `\\sin x^2`, the exponent may belong to a part only.
+        is_call = isinstance(tree, Call) and tree.function not in ("!", "root", "binom")
+        if self.at(Kind.OPERATOR, "^") and (is_call or isinstance(tree, Mixed)):
             raise UnreadError("a power of what is not bracketed")
         return tree
 
@@ -321,13 +318,6 @@ class _Parser(Parser):
         if tree is None or self.text() in ("(", "/", "\\div", "|"):
             raise UnreadError("where a function's argument ends")
         return tree
-
-
-def _binds_loosely(tree: Tree) -> bool:
-    """Return whether an exponent may belong to a part of the tree only."""
-    if isinstance(tree, Mixed):
-        return True
-    return isinstance(tree, Call) and tree.function not in ("!", "root", "binom")
 
 
 class _LatexWriter:

@@ -16,8 +16,6 @@ from verifiers.math.lexicon import CONNECTIVES, MATHEMATICAL, PROSE, SHORT_UNITS
 from verifiers.math.parser import Parser
 from verifiers.math.syntax import Call, Number, Tree, is_power
 
-__all__ = ["MAX_TOKENS", "parse", "tokens"]
-
 # The length of the longest expression.
 MAX_TOKENS = 256
 MAX_UNIT_WORDS = 6
@@ -145,8 +143,12 @@ class _Parser(Parser):
         """Pass a unit such as `apples`, `miles per hour`, `/day` or `cm^2`; return its words."""
         start = self.position
         words = list[str]()
-        while self._at_unit_word() or (self._at_slash() and self.kind(1) is Kind.WORD):
-            words.append(self.tokens[self.position].text)
+        while True:
+            word = self.tokens[self.position].text
+            is_word = self.kind() is Kind.WORD and word.lower() not in CONNECTIVES
+            if not is_word and not (word == "/" and self.kind(1) is Kind.WORD):
+                break
+            words.append(word)
             self.position += 1
         if len(words) > MAX_UNIT_WORDS:
             self.position = start
@@ -158,14 +160,6 @@ class _Parser(Parser):
         self._pass_remark()
         unit = [singular(word) for word in words if word != "/" and word.lower() not in PROSE]
         return tuple(unit)
-
-    def _at_slash(self) -> bool:
-        return self.at(Kind.OPERATOR, "/")
-
-    def _at_unit_word(self) -> bool:
-        return (
-            self.kind() is Kind.WORD and self.tokens[self.position].text.lower() not in CONNECTIVES
-        )
 
     def _pass_remark(self) -> None:
         """Pass a remark in brackets, such as `(pencils)`."""
