@@ -240,7 +240,10 @@ def _compare(answer: Tree, reference: Tree, *, is_directed: bool) -> tuple[Verdi
         return Verdict.CORRECT, "equal numbers"
     if value == -reference_value and (is_directed or units or reference_units):
         return Verdict.UNKNOWN, "the opposite sign, and words"
-    if _may_convert(units ^ reference_units, value, reference_value):
+    # A unit on one side only may be another one of its family.
+    factor = reference_value / value if value else 0
+    converts = factor in FACTORS or (factor and 1 / factor in FACTORS)
+    if converts and not FAMILIES.keys().isdisjoint(units ^ reference_units):
         return Verdict.UNKNOWN, "a unit that may be another"
     distance = abs(value - reference_value)
     if _may_be_rounded(answer, reference, distance):
@@ -258,13 +261,6 @@ def _values(tree: Tree) -> Sequence[Fraction]:
         if value is not None:
             values.append(value)
     return values
-
-
-def _may_convert(units: set[str], value: Fraction, other: Fraction) -> bool:
-    """Return whether a unit on one side only may be another one of its family."""
-    if other == 0 or FAMILIES.keys().isdisjoint(units):
-        return False
-    return value / other in FACTORS or (value != 0 and other / value in FACTORS)
 
 
 def _may_be_rounded(shown: Tree, exact: Tree, distance: Fraction) -> bool:

@@ -90,7 +90,11 @@ class Chain:
 @lru_cache(maxsize=CACHED_TEXTS)
 def chains(text: str) -> Sequence[Chain]:
     """Return all chains of at least two sides, in text order."""
-    sequence = _without_inner_layout(tokens(text))
+    all_tokens = tokens(text)
+    sequence = list[Token]()
+    for index, token in enumerate(all_tokens):
+        if token.kind not in LAYOUT or not _is_inside_formula(all_tokens, index):
+            sequence.append(token)
     found = list[Chain]()
     last = 0
     for start, end in _clauses(sequence):
@@ -98,15 +102,6 @@ def chains(text: str) -> Sequence[Chain]:
             found.append(_chain(sequence, start, end, last))
             last = end
     return tuple(found)
-
-
-def _without_inner_layout(sequence: Sequence[Token]) -> Sequence[Token]:
-    """Remove delimiters and line ends over which a formula continues."""
-    kept = list[Token]()
-    for index, token in enumerate(sequence):
-        if token.kind not in LAYOUT or not _is_inside_formula(sequence, index):
-            kept.append(token)
-    return kept
 
 
 def _is_inside_formula(sequence: Sequence[Token], index: int) -> bool:

@@ -67,6 +67,7 @@ INEQUALITIES = {
     ">": (False, False),
     "\\ge": (True, False),
 }
+INFINITIES = ("\\infty", "+\\infty", "-\\infty")
 UNIT_SIGNS = ("^", "{", "}", "2", "3", "/")
 SHAPES = {Kind.NAME: "N", Kind.WORD: "T", Kind.NUMBER: "D"}
 # The shapes of the tokens of a name: `x`, `x_1`, `f(x, y)`, `(x, y)`, `AB`, `Area`, `angle A`.
@@ -235,7 +236,10 @@ def _single(sequence: Tokens, depth: int) -> Form:
         return Union(tuple([_as_interval(_form(piece, depth + 1)) for piece in pieces]))
     if sequence[0].text == "\\begin":
         return _matrix(sequence, depth)
-    return _bracketed(sequence, depth) or _infinite(sequence) or _quantity(sequence)
+    text = "".join([token.text for token in sequence])
+    if text in INFINITIES:
+        return Infinite(positive=text != "-\\infty")
+    return _bracketed(sequence, depth) or _quantity(sequence)
 
 
 def _outside_brackets(sequence: Tokens) -> Tokens:
@@ -388,13 +392,6 @@ def _bracketed(sequence: Tokens, depth: int) -> Form | None:
 
 def _as_interval(form: Form) -> Form:
     return replace(form, bounds=True) if isinstance(form, Bracketed) else form
-
-
-def _infinite(sequence: Tokens) -> Infinite | None:
-    text = "".join([token.text for token in sequence])
-    if text not in ("\\infty", "+\\infty", "-\\infty"):
-        return None
-    return Infinite(positive=not text.startswith("-"))
 
 
 def _quantity(sequence: Tokens) -> Quantity:

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import signal
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 
@@ -23,13 +23,8 @@ def says_equal(left: str, right: str) -> bool:
         math_verify = _library()
     try:
         a, b = _parse(math_verify, left), _parse(math_verify, right)
-        if not a or not b:
-            return False
-        # Either argument may be the reference.
-        for gold, answer in ((a, b), (b, a)):
-            if math_verify.verify(gold, answer, timeout_seconds=None):
-                return True
-        return False
+        verify = partial(math_verify.verify, timeout_seconds=None)
+        return bool(a and b) and bool(verify(a, b) or verify(b, a))
     except (Exception, math_verify.errors.TimeoutException):  # noqa: BLE001 - raises anything
         return False
 

@@ -167,18 +167,15 @@ def _span(tree: Tree) -> Interval:
             low, high = _span(operand)
             return -high, -low
         case Combined(operator, left, right) if operator != "^":
-            return _combined_span(operator, _span(left), _span(right))
+            left_span, right_span = _span(left), _span(right)
+            if operator == "/" and right_span[0] <= 0 <= right_span[1]:
+                raise ZeroDivisionError
+            corners = [apply_operator(operator, a, b) for a, b in product(left_span, right_span)]
+            return min(corners), max(corners)
     exact = exact_value(tree)
     if exact is None:
         raise ValueError("no value")
     return exact, exact
-
-
-def _combined_span(operator: str, left: Interval, right: Interval) -> Interval:
-    if operator == "/" and right[0] <= 0 <= right[1]:
-        raise ZeroDivisionError
-    corners = [apply_operator(operator, a, b) for a, b in product(left, right)]
-    return min(corners), max(corners)
 
 
 def _shown(number: Fraction) -> str:

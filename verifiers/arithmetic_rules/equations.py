@@ -96,19 +96,15 @@ def _equations_of(text: str) -> Iterator[Equation]:
 
 def _without_inner_delimiters(sequence: Sequence[Token]) -> Iterator[Token]:
     r"""Skip delimiters next to an operator: `4 × $\frac{9}{4}$` is one expression."""
+    last = len(sequence) - 1
     for index, token in enumerate(sequence):
-        is_inline = token.kind is Kind.DELIMITER and token.text not in DISPLAYED
-        if not (is_inline and _is_inside_expression(sequence, index)):
-            yield token
-
-
-def _is_inside_expression(sequence: Sequence[Token], index: int) -> bool:
-    if not 0 < index < len(sequence) - 1:
-        return False
-    before, after = sequence[index - 1].kind, sequence[index + 1].kind
-    if before is Kind.OPERATOR:
-        return after in OPERANDS
-    return after is Kind.OPERATOR and before in OPERANDS
+        if token.kind is Kind.DELIMITER and token.text not in DISPLAYED and 0 < index < last:
+            before, after = sequence[index - 1].kind, sequence[index + 1].kind
+            if before is Kind.OPERATOR and after in OPERANDS:
+                continue
+            if after is Kind.OPERATOR and before in OPERANDS:
+                continue
+        yield token
 
 
 def _complete_side(segment: Sequence[Token]) -> _Side | None:
@@ -143,9 +139,9 @@ def _last_expression(segment: Sequence[Token], *, is_first: bool) -> _Side:
         return _Side(expression, tree, doubt, is_name=has_unit)
     # Mathematics may continue over the delimiter or line end before an expression.
     reaching = _without_layout(outside)
-    if not words and reaching and len(reaching) < len(outside):
-        if reaching[-1].kind in (Kind.OPERATOR, Kind.OTHER, Kind.CLOSE):
-            return _Side(expression, None)
+    is_cut = not words and 0 < len(reaching) < len(outside)
+    if is_cut and reaching[-1].kind in (Kind.OPERATOR, Kind.OTHER, Kind.CLOSE):
+        return _Side(expression, None)
     return _Side(expression, tree, _doubt_before(words, outside, is_first=is_first))
 
 
@@ -200,13 +196,9 @@ def _may_start(clause: Sequence[Token], start: int) -> bool:
         return False
     if before.kind is Kind.OPEN:
         return start == 1 or (clause[start - 2].kind is Kind.WORD and not before.glued)
-    return _is_prose(before)
-
-
-def _is_prose(token: Token) -> bool:
-    """Return whether an expression may follow a word, perhaps with a doubt."""
-    word = token.text.lower()
-    return word not in REFUTING and (token.kind is Kind.WORD or word in MATHEMATICAL)
+    # An expression may follow any word that does not deny it, perhaps with a doubt.
+    word = before.text.lower()
+    return word not in REFUTING and (before.kind is Kind.WORD or word in MATHEMATICAL)
 
 
 def _may_follow(clause: Sequence[Token], end: int) -> bool:

@@ -61,9 +61,11 @@ def _value(tree: Tree, hundredth: bool) -> Fraction:
         case Combined(operator, left, right):
             return apply_operator(operator, _value(left, hundredth), _value(right, hundredth))
         case Call("root", (radicand,)):
-            return _square_root(_value(radicand, hundredth))
-        case _:
-            raise UndefinedError
+            number = _value(radicand, hundredth)
+            root = rational_root(number, 2) if number >= 0 else None
+            if root is not None:
+                return root
+    raise UndefinedError
 
 
 def _power(base: Fraction, exponent: Fraction) -> Fraction:
@@ -72,13 +74,6 @@ def _power(base: Fraction, exponent: Fraction) -> Fraction:
     if bit_size(base) * abs(exponent) > MAX_BITS or (base == 0 and exponent <= 0):
         raise UndefinedError
     return base ** int(exponent)
-
-
-def _square_root(radicand: Fraction) -> Fraction:
-    root = rational_root(radicand, 2) if radicand >= 0 else None
-    if root is None:
-        raise UndefinedError
-    return root
 
 
 def _whole_root(number: int, degree: int) -> int | None:

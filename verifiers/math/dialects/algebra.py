@@ -152,22 +152,17 @@ def _add_letters(tokens: list[Token], word: str, glued: bool, in_math: bool, tou
     In mathematics every small letter is a name, and capitals together are one name. `touching` is
     the group of the match that touches the word from the left.
     """
+    is_product = len(word) <= MAX_PRODUCT and word.isascii() and word.isalpha()
     is_name = len(word) == 1 or (in_math and word.isupper() and len(word) <= MAX_POINT_NAME)
     if is_name:
         tokens.append(Token(Kind.NAME, word, glued, in_math))
-    elif in_math and _is_product(word, glued):
+    elif in_math and is_product and (len(word) == 2 or glued or not word.islower()):
         for index, letter in enumerate(word):
             tokens.append(Token(Kind.NAME, letter, glued or index > 0, in_math))
     elif not in_math and touching in ("NUMBER", "CLOSE", "WORD"):
         tokens.append(Token(Kind.OTHER, word, glued, in_math))
     else:
         tokens.append(Token(Kind.WORD, word, glued, in_math))
-
-
-def _is_product(word: str, glued: bool) -> bool:
-    if len(word) > MAX_PRODUCT or not word.isascii() or not word.isalpha():
-        return False
-    return len(word) == 2 or glued or not word.islower()
 
 
 def _with_indices(tokens: Sequence[Token]) -> Sequence[Token]:

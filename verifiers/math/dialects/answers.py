@@ -267,9 +267,6 @@ class _Parser(Parser):
         self.position += match[0].count(" ")
         return mixed
 
-    def name(self, depth: int) -> Tree:
-        return self.simple_name()
-
     def simple_name(self) -> Tree:
         text = self.take().text
         if self.at(Kind.OPERATOR, "_"):
@@ -334,7 +331,11 @@ class _LatexWriter:
     def text_of(self, token: Token) -> str:
         text = token.text.replace(",", "")
         if text in ("(", "{", "["):
-            return self._open(text)
+            is_argument = self.missing_arguments[-1] > 0 and text != "["
+            self.missing_arguments[-1] -= is_argument
+            self.missing_arguments.append(0)
+            self.closings.append("}" if is_argument else "")
+            return "{" if is_argument else text
         if text in (")", "}", "]") and len(self.closings) > 1:
             self.missing_arguments.pop()
             return self.closings.pop() or text
@@ -344,14 +345,6 @@ class _LatexWriter:
             return "{" + text + "}"
         self.missing_arguments[-1] = ARGUMENTS.get(text, 0)
         return text
-
-    def _open(self, text: str) -> str:
-        is_argument = self.missing_arguments[-1] > 0 and text != "["
-        if is_argument:
-            self.missing_arguments[-1] -= 1
-        self.missing_arguments.append(0)
-        self.closings.append("}" if is_argument else "")
-        return "{" if is_argument else text
 
 
 tokens = _Lexer().tokens
