@@ -30,14 +30,22 @@ import regex  # type: ignore[import-untyped]
 
 from stepmark.errors import ConfigError
 
-__all__ = ["SEPARATOR", "SPLIT_METHODS", "VERSION", "joinable", "listed", "split", "validate"]
+__all__ = [
+    "SEPARATOR",
+    "SPLIT_METHODS",
+    "VERSION",
+    "append_separator",
+    "remove_separator",
+    "split",
+    "validate",
+]
 
 SPLIT_METHODS = ("line", "blank_line", "numbered", "sentence", "regex:PATTERN")
 
 # Increment when a text is cut at other places: existing traces are then made again.
 VERSION = 1
 SEPARATOR = "step_separator"
-"""The key in a trace's metadata under which the separator of `joinable` is stored."""
+"""The key in a trace's metadata under which the separator of `append_separator` is stored."""
 PARAGRAPH_BREAK = "\n\n"
 REGEX_PREFIX = "regex:"
 # Seconds of processor time for all matches of the user's pattern in one text. Much more than needed
@@ -84,7 +92,7 @@ def append_separator(steps: Sequence[str]) -> tuple[tuple[str, ...], str]:
 
 
 def remove_separator(steps: Sequence[str], separator: str) -> list[str]:
-    """Remove the separator that `joinable` appended to all steps but the last."""
+    """Remove the separator that `append_separator` appended to all steps but the last."""
     return [*(step.removesuffix(separator) for step in steps[:-1]), *steps[-1:]]
 
 

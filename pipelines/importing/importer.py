@@ -77,7 +77,9 @@ def import_traces(
     return importer.read_files(files)
 
 
-def reader_of(shape: str, fields: Mapping[str, str], *, split: str, labels_by: str) -> SolutionFormat | PlainColumns:
+def reader_of(
+    shape: str, fields: Mapping[str, str], *, split: str, labels_by: str
+) -> SolutionFormat | PlainColumns:
     """Return the reader that turns rows into solutions.
 
     Raises:

@@ -87,7 +87,9 @@ async def grade_answer(
     return Grade(final_answer=answer, outcome=finding.verdict, reason=finding.reason)
 
 
-async def why_ungradable(workers: VerifierPool, reference: str, *, grader: str = DEFAULT_GRADER) -> str:
+async def why_ungradable(
+    workers: VerifierPool, reference: str, *, grader: str = DEFAULT_GRADER
+) -> str:
     """Return why no solution could be graded against a reference, or "" if one could.
 
     Comparing the reference with itself would prove nothing, since equal texts are always equal. The

@@ -1,6 +1,6 @@
 """Solutions in rows whose columns a `ProblemFormat` maps.
 
-Steps that a row gives as a list are kept as they are (`stepmark.steps.joinable`). A solution that a
+Steps that a row gives as a list are kept as they are (`stepmark.steps.append_separator`). A solution that a
 row gives as one text is split by `split`; its labels must refer to the steps of that split. `label`
 is the index of the first wrong step, or -1: the steps before it are correct, the steps after it
 unknown. `step_labels` has one entry per step: true, 1 or "+"; false, 0 or "-"; null for unknown. An
@@ -130,7 +130,7 @@ class PlainColumns:
     def _steps(self, row: Row, columns: Mapping[str, str]) -> tuple[tuple[str, ...], str | None]:
         """Return the steps, and the separator that was added to steps from a list."""
         if _value(row, columns, "steps") is not None:
-            return splitting.joinable(texts_at(row.value, columns["steps"]))
+            return splitting.append_separator(texts_at(row.value, columns["steps"]))
         text = text_of(_value(row, columns, "solution"), _solution_column(columns))
         return splitting.split(text, self.split), None
 

@@ -13,14 +13,17 @@ from hypothesis import strategies as st
 from stepmark.final_answers import final_answer
 from stepmark.records import Verdict
 from tests.verifiers.cases import DATA, SHARED, rows
-from verifiers.isolation.pool import VerifierPool
 from verifiers.answer_forms import second_opinion
 from verifiers.answers import Answers
 from verifiers.base import AnswerClaim, Finding, ReferenceClaim
 from verifiers.isolation.pool import VerifierPool
 
 PAIRS = rows(DATA / "answer_pairs.jsonl")
-ALLOWED = {"equal": ("correct", "unknown"), "different": ("incorrect", "unknown"), "open": ("unknown",)}
+ALLOWED = {
+    "equal": ("correct", "unknown"),
+    "different": ("incorrect", "unknown"),
+    "open": ("unknown",),
+}
 FEWEST_PAIRS = 300
 LEAST_COVERAGE = 0.95
 
@@ -40,10 +43,14 @@ def test_pair_either_way_round(case: dict[str, Any]) -> None:
 
 
 def test_the_table_says_nothing_false_and_most_that_is_true() -> None:
-    assert len(PAIRS) == len({(case["answer"], case["reference"]) for case in PAIRS}) >= FEWEST_PAIRS
+    assert (
+        len(PAIRS) == len({(case["answer"], case["reference"]) for case in PAIRS}) >= FEWEST_PAIRS
+    )
     assert all(case["verdict"] in ALLOWED[case["truth"]] for case in PAIRS)
     found = Counter((case["truth"], case["verdict"]) for case in PAIRS)
-    assert found["equal", "correct"] >= LEAST_COVERAGE * (found["equal", "correct"] + found["equal", "unknown"])
+    assert found["equal", "correct"] >= LEAST_COVERAGE * (
+        found["equal", "correct"] + found["equal", "unknown"]
+    )
 
 
 def test_real_answers_are_graded_as_people_graded_them() -> None:
@@ -62,7 +69,11 @@ def test_real_answers_are_graded_as_people_graded_them() -> None:
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [(r"\frac{1}{2004!}", r"\frac{1}{2006!}"), (r"\frac{1}{2^{99}}", r"\frac{1}{2^{98}}"), ("0.1", "0.10000001")],
+    [
+        (r"\frac{1}{2004!}", r"\frac{1}{2006!}"),
+        (r"\frac{1}{2^{99}}", r"\frac{1}{2^{98}}"),
+        ("0.1", "0.10000001"),
+    ],
 )
 def test_math_verify_alone_would_call_equal_what_is_not(one: str, other: str) -> None:
     assert second_opinion.says_equal(one, other)
@@ -70,21 +81,37 @@ def test_math_verify_alone_would_call_equal_what_is_not(one: str, other: str) ->
 
 
 @pytest.mark.parametrize("agrees", [True, False])
-def test_a_formula_is_equal_only_when_both_checks_say_so(monkeypatch: pytest.MonkeyPatch, agrees: bool) -> None:
+def test_a_formula_is_equal_only_when_both_checks_say_so(
+    monkeypatch: pytest.MonkeyPatch, agrees: bool
+) -> None:
     monkeypatch.setattr(second_opinion, "says_equal", lambda one, other: agrees)
     assert _verdict(r"\sqrt{12}", r"2\sqrt{3}") is (Verdict.CORRECT if agrees else Verdict.UNKNOWN)
     assert _verdict(r"\sqrt{12}", r"3\sqrt{2}") is Verdict.INCORRECT
 
 
-@given(st.fractions(min_value=-(10**9), max_value=10**9), st.fractions(min_value=-(10**9), max_value=10**9))
+@given(
+    st.fractions(min_value=-(10**9), max_value=10**9),
+    st.fractions(min_value=-(10**9), max_value=10**9),
+)
 def test_fractions_are_compared_exactly(a: Any, b: Any) -> None:
-    assert _verdict(str(a), rf"\frac{{{b.numerator}}}{{{b.denominator}}}") is (Verdict.CORRECT if a == b else Verdict.INCORRECT)
+    assert _verdict(str(a), rf"\frac{{{b.numerator}}}{{{b.denominator}}}") is (
+        Verdict.CORRECT if a == b else Verdict.INCORRECT
+    )
 
 
 @given(st.integers(min_value=0, max_value=10**12))
 def test_spellings_of_a_number(number: int) -> None:
     plain = str(number)
-    for spelling in (f"{number:,}", plain + ".0", r"\$" + plain, f"${plain}$", plain + " apples", plain + ".", "+" + plain, "x = " + plain):
+    for spelling in (
+        f"{number:,}",
+        plain + ".0",
+        r"\$" + plain,
+        f"${plain}$",
+        plain + " apples",
+        plain + ".",
+        "+" + plain,
+        "x = " + plain,
+    ):
         assert _verdict(spelling, plain) is Verdict.CORRECT
 
 
@@ -92,9 +119,17 @@ def _formula(chance: Random, depth: int) -> tuple[str, Fraction]:
     """A closed formula and its value."""
     number = chance.randrange(100)
     if depth == 0 or chance.random() < 0.3:
-        return (str(number), Fraction(number)) if chance.random() < 0.7 else (f"({number})^2", Fraction(number**2))
+        return (
+            (str(number), Fraction(number))
+            if chance.random() < 0.7
+            else (f"({number})^2", Fraction(number**2))
+        )
     (left, a), (right, b) = _formula(chance, depth - 1), _formula(chance, depth - 1)
-    ways = [(f"({left} + {right})", a + b), (f"({left} - {right})", a - b), (rf"({left}) \cdot ({right})", a * b)]
+    ways = [
+        (f"({left} + {right})", a + b),
+        (f"({left} - {right})", a - b),
+        (rf"({left}) \cdot ({right})", a * b),
+    ]
     if b:
         ways.append((rf"\frac{{{left}}}{{{right}}}", a / b))
     return chance.choice(ways)
@@ -132,8 +167,36 @@ PIECES = (
         r"\le",
         r"\text{",
     ),
-    *(r"\begin{pmatrix}", r"\end{pmatrix}", r"\sin", r"\ln", r"\log_", r"^\circ", r"\def\a{", r"\input{", r"\boxed{", "!!!", "^9^9^9"),
-    *("99999999", "10^{", "__import__('os')", "lambda:", " and ", " or ", "(A)", "yes", "million", "1,000", "½", "²", "∞", "√", "x = "),
+    *(
+        r"\begin{pmatrix}",
+        r"\end{pmatrix}",
+        r"\sin",
+        r"\ln",
+        r"\log_",
+        r"^\circ",
+        r"\def\a{",
+        r"\input{",
+        r"\boxed{",
+        "!!!",
+        "^9^9^9",
+    ),
+    *(
+        "99999999",
+        "10^{",
+        "__import__('os')",
+        "lambda:",
+        " and ",
+        " or ",
+        "(A)",
+        "yes",
+        "million",
+        "1,000",
+        "½",
+        "²",
+        "∞",
+        "√",
+        "x = ",
+    ),
 )
 
 
@@ -185,8 +248,13 @@ async def test_hostile_answers_are_answered_by_a_worker_that_lives() -> None:
     async with VerifierPool(workers=1, deadline=20.0) as isolated:
         for text in HOSTILE:
             for reference in ("1", r"\sqrt{2}", "x+1", text + "+0", r"\{1, x\}"):
-                finding = await isolated.verify("answers", AnswerClaim(answer=text, reference=reference))
-                assert finding.reason not in ("timeout", "worker died", "out of memory"), (text[:40], reference)
+                finding = await isolated.verify(
+                    "answers", AnswerClaim(answer=text, reference=reference)
+                )
+                assert finding.reason not in ("timeout", "worker died", "out of memory"), (
+                    text[:40],
+                    reference,
+                )
                 assert not finding.reason.startswith("verifier failed"), (text[:40], finding.reason)
 
 
@@ -200,7 +268,9 @@ def _gsm8k_references() -> Iterator[str]:
 def test_every_plain_reference_is_understood() -> None:
     if not SHARED.exists():
         pytest.skip("needs gsm8k-test.jsonl in shared/data beside the repository")
-    assert all(_reference(reference).verdict is Verdict.CORRECT for reference in _gsm8k_references())
+    assert all(
+        _reference(reference).verdict is Verdict.CORRECT for reference in _gsm8k_references()
+    )
 
 
 @pytest.mark.parametrize(

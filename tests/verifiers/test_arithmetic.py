@@ -30,11 +30,16 @@ def test_reason_shows_the_equation_and_the_true_value() -> None:
     assert _finding("So 2 + 2 = 5.").reason == "2 + 2 = 5: the left side is 4"
 
 
-@pytest.mark.parametrize(("text", "verdict"), [("2 + 2 = 4. ", Verdict.CORRECT), ("2 + 2 = 5. ", Verdict.INCORRECT)])
+@pytest.mark.parametrize(
+    ("text", "verdict"), [("2 + 2 = 4. ", Verdict.CORRECT), ("2 + 2 = 5. ", Verdict.INCORRECT)]
+)
 def test_so_many_equals_signs_are_looked_at_and_no_more(text: str, verdict: Verdict) -> None:
     assert _finding(MAX_RELATIONS * text).verdict is verdict
     beyond = _finding((MAX_RELATIONS + 1) * text)
-    assert (beyond.verdict, beyond.reason) == (Verdict.UNKNOWN, "1,001 equals signs: more than 1,000 are not looked at")
+    assert (beyond.verdict, beyond.reason) == (
+        Verdict.UNKNOWN,
+        "1,001 equals signs: more than 1,000 are not looked at",
+    )
 
 
 def test_other_arithmetic_in_the_question_silences() -> None:
@@ -53,9 +58,15 @@ def test_processbench_false_alarms() -> None:
 
 def test_gsm8k_gold_is_flagged_only_where_it_is_false() -> None:
     truly_false = {"364 / 4 = 273 yards", "$32 - $20 = $300 left"}
-    steps = [(row["question"], step) for row in _shared("gsm8k-test.jsonl") for step in row["answer"].split("\n")]
+    steps = [
+        (row["question"], step)
+        for row in _shared("gsm8k-test.jsonl")
+        for step in row["answer"].split("\n")
+    ]
     findings = [_finding(step, question) for question, step in steps]
-    assert {f.reason.split(":")[0] for f in findings if f.verdict is Verdict.INCORRECT} == truly_false
+    assert {
+        f.reason.split(":")[0] for f in findings if f.verdict is Verdict.INCORRECT
+    } == truly_false
 
 
 def _first_flagged(trace: dict[str, Any]) -> int | None:

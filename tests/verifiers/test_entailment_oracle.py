@@ -36,7 +36,9 @@ def solutions(random: Random) -> Iterator[tuple[Problem, Sequence[str]]]:
         yield problem, lines
         for _ in range(MISTAKES_PER_PROBLEM):
             index = random.randrange(len(lines))
-            corrupted = with_injected_mistake(LogicWorld.of(problem), lines, index, next(kinds), random)
+            corrupted = with_injected_mistake(
+                LogicWorld.of(problem), lines, index, next(kinds), random
+            )
             if corrupted is not None:
                 yield problem, corrupted
         index = random.randrange(len(lines))

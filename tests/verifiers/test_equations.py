@@ -18,7 +18,9 @@ LATEX = {"+": "+", "-": "-", "*": r"\times", "/": r"\div"}
 UNICODE = {"+": "+", "-": "−", "*": "×", "/": "÷"}
 
 
-def _write(node: Tree, number: Callable[[Fraction], str], signs: Mapping[str, str], gap: str) -> str:
+def _write(
+    node: Tree, number: Callable[[Fraction], str], signs: Mapping[str, str], gap: str
+) -> str:
     match node:
         case Number():
             return number(node.value)
@@ -55,10 +57,22 @@ STYLES: Mapping[str, Callable[[Tree], str]] = {
     "latex signs": lambda node: _write(node, str, LATEX, " "),
 }
 numbers = st.integers(min_value=0, max_value=99_999).map(lambda number: Number(Fraction(number)))
-nodes = st.recursive(numbers, lambda inner: st.builds(Combined, st.sampled_from("+-*/"), inner, inner), max_leaves=6)
+nodes = st.recursive(
+    numbers, lambda inner: st.builds(Combined, st.sampled_from("+-*/"), inner, inner), max_leaves=6
+)
 sums = nodes.filter(lambda node: isinstance(node, Combined) and exact_value(node) is not None)
 styles = st.sampled_from(sorted(STYLES))
-frames = st.sampled_from(["{}", "So we get {}.", "Step 3: Ben has more: {}, so Ben is done.", r"\({}\)", "$${}$$", "**{}**", "- {}\n"])
+frames = st.sampled_from(
+    [
+        "{}",
+        "So we get {}.",
+        "Step 3: Ben has more: {}, so Ben is done.",
+        r"\({}\)",
+        "$${}$$",
+        "**{}**",
+        "- {}\n",
+    ]
+)
 
 
 def _verdict(step: str) -> Verdict:
