@@ -123,7 +123,7 @@ async def test_next_call_restarts_dead_engine(monkeypatch: pytest.MonkeyPatch) -
     assert (await text(), await text()) == ("0", "0")
     started[0].dead = True
     # Two calls at the same time share the restart.
-    assert await asyncio.gather(text(), text()) == ["1", "1"]
+    assert list(await asyncio.gather(text(), text())) == ["1", "1"]
     dead, restarted = started
     assert (dead.stopped, restarted.stopped) == (True, False)
 

@@ -185,7 +185,8 @@ def _exports(dataset: str, exports: Mapping[str, Sequence[str]]) -> Golden:
 
 def _stepmark(*arguments: str) -> str:
     """Run a command in this process, and return what it prints; a failure is an error."""
-    output, errors = io.StringIO(), io.StringIO()
+    output = io.StringIO()
+    errors = io.StringIO()
     before = sys.argv
     sys.argv = ["stepmark", *arguments]
     code: object = 0

@@ -50,13 +50,15 @@ class Responses:
         With `recording` a request that is not recorded yet goes to the model.
         """
         engine = project.pocket_class()
-        complete, score = engine.complete, engine.score
+        complete = engine.complete
+        score = engine.score
         engine.complete = self._complete(complete, recording)
         engine.score = self._score(score, recording)
         try:
             yield
         finally:
-            engine.complete, engine.score = complete, score
+            engine.complete = complete
+            engine.score = score
 
     def _complete(self, original: Method, recording: bool) -> Method:
         async def complete(engine: Any, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
