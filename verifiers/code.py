@@ -17,8 +17,8 @@ Unknown, with the reason, in all other cases:
 - No block ends in the step, or nothing is asserted.
 - The code does not parse, or raises another exception.
 - The program exits, or exceeds its limit of time or memory.
-- The program returns data that is not plain (instances of classes that it
-  defines, generators, functions).
+- The program returns data that is not plain (instances of classes that it defines, generators,
+  functions).
 - The difference may be rounding.
 
 The sandbox combines Landlock (files), seccomp (network, processes, signals and other system calls),

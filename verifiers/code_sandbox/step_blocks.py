@@ -196,16 +196,16 @@ def run_blocks(job: Any) -> Message:
     sys.modules["__main__"] = module  # dataclasses look the module up
     names = vars(module)
     for tree in trees[:-count]:
-        error = _exception_of(partial(_execute, tree, names))
-        if error is not None:
-            return [UNKNOWN, f"an earlier block raises {type(error).__name__}"]
+        raised = _exception_of(partial(_execute, tree, names))
+        if raised is not None:
+            return [UNKNOWN, f"an earlier block raises {type(raised).__name__}"]
     log = _AssertionLog()
     for block, tree in zip(blocks[-count:], trees[-count:], strict=True):
-        error = _exception_of(partial(_run_checked, block, tree, names, log))
-        if isinstance(error, _AssertionFailedError):
-            return [INCORRECT, f"does not hold: {error}"]
-        if error is not None:
-            return [UNKNOWN, f"the block raises {type(error).__name__}"]
+        raised = _exception_of(partial(_run_checked, block, tree, names, log))
+        if isinstance(raised, _AssertionFailedError):
+            return [INCORRECT, f"does not hold: {raised}"]
+        if raised is not None:
+            return [UNKNOWN, f"the block raises {type(raised).__name__}"]
     return log.verdict()
 
 
