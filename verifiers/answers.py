@@ -71,8 +71,8 @@ DIRECTION = re.compile(
     r"|profit|gain|clockwise|counterclockwise)\b",
     re.IGNORECASE,
 )
-FACTORS = (3, 4, 5, 7, 10, 12, 16, 20, 24, 36, 52, 60, 100, 365)
-FACTORS += (1_000, 1_440, 1_760, 2_000, 3_600, 5_280, 1_000_000)
+FACTORS = frozenset([3, 4, 5, 7, 10, 12, 16, 20, 24, 36, 52, 60, 100, 365, 1_000, 1_440])
+FACTORS |= {1_760, 2_000, 3_600, 5_280, 1_000_000}
 """Factors between units of one family."""
 
 

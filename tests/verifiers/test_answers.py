@@ -1,7 +1,6 @@
-"""Answers: nothing unequal is called correct, nothing equal incorrect, and hostile text is unknown."""
+"""Answers: unequal pairs are never correct, equal ones never incorrect, and no text raises."""
 
 from collections import Counter
-from collections.abc import Iterator
 from fractions import Fraction
 from random import Random
 from typing import Any
@@ -10,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stepmark.final_answers import final_answer
+from stepmark.answers import final_answer
 from stepmark.records import Verdict
 from tests.verifiers.cases import DATA, SHARED, rows
+from verifiers.isolation.pool import VerifierPool
 from verifiers.answer_forms import second_opinion
 from verifiers.answers import Answers
 from verifiers.base import AnswerClaim, Finding, ReferenceClaim
-from verifiers.isolation.pool import VerifierPool
 
 PAIRS = rows(DATA / "answer_pairs.jsonl")
 ALLOWED = {
@@ -24,8 +23,8 @@ ALLOWED = {
     "different": ("incorrect", "unknown"),
     "open": ("unknown",),
 }
-FEWEST_PAIRS = 300
-LEAST_COVERAGE = 0.95
+MIN_PAIRS = 300
+MIN_COVERAGE = 0.95
 
 
 def _verdict(answer: str, reference: str) -> Verdict:
@@ -37,106 +36,93 @@ def _reference(text: str) -> Finding:
 
 
 @pytest.mark.parametrize("case", PAIRS, ids=lambda case: f"{case['answer']} | {case['reference']}")
-def test_pair_either_way_round(case: dict[str, Any]) -> None:
+def test_pair_in_both_orders(case: dict[str, Any]) -> None:
     assert _verdict(case["answer"], case["reference"]) == case["verdict"]
     assert _verdict(case["reference"], case["answer"]) == case["verdict"]
 
 
-def test_the_table_says_nothing_false_and_most_that_is_true() -> None:
-    assert (
-        len(PAIRS) == len({(case["answer"], case["reference"]) for case in PAIRS}) >= FEWEST_PAIRS
-    )
+def test_case_table_is_sound() -> None:
+    assert len(PAIRS) == len({(case["answer"], case["reference"]) for case in PAIRS}) >= MIN_PAIRS
     assert all(case["verdict"] in ALLOWED[case["truth"]] for case in PAIRS)
-    found = Counter((case["truth"], case["verdict"]) for case in PAIRS)
-    assert found["equal", "correct"] >= LEAST_COVERAGE * (
-        found["equal", "correct"] + found["equal", "unknown"]
-    )
+    verdicts = Counter((case["truth"], case["verdict"]) for case in PAIRS)
+    decided, undecided = verdicts["equal", "correct"], verdicts["equal", "unknown"]
+    assert decided >= MIN_COVERAGE * (decided + undecided)
 
 
-def test_real_answers_are_graded_as_people_graded_them() -> None:
+def test_grades_agree_with_human_grades() -> None:
     path = SHARED / "gsm8k-model-solutions-dev.jsonl"
     if not path.exists():
-        pytest.skip(f"needs {path.name} in shared/data beside the repository")
-    graded = Counter[tuple[str, bool]]()
+        pytest.skip(f"needs {path.name} in shared/data next to the repository")
+    grades = set[tuple[Verdict, bool]]()
     for row in rows(path):
         reference = final_answer(row["ground_truth"])
-        for told in (value for value in row.values() if isinstance(value, dict)):
-            answer = final_answer(told["solution"])
+        for solution in row.values():
+            if not isinstance(solution, dict):
+                continue
+            answer = final_answer(solution["solution"])
             if answer is not None and reference is not None:
-                graded[_verdict(answer, reference).value, told["is_correct"]] += 1
-    assert graded.keys() == {("correct", True), ("incorrect", False)}
+                grades.add((_verdict(answer, reference), solution["is_correct"]))
+    assert grades == {(Verdict.CORRECT, True), (Verdict.INCORRECT, False)}
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("left", "right"),
     [
         (r"\frac{1}{2004!}", r"\frac{1}{2006!}"),
         (r"\frac{1}{2^{99}}", r"\frac{1}{2^{98}}"),
         ("0.1", "0.10000001"),
     ],
 )
-def test_math_verify_alone_would_call_equal_what_is_not(one: str, other: str) -> None:
-    assert second_opinion.says_equal(one, other)
-    assert _verdict(one, other) is Verdict.INCORRECT
+def test_math_verify_alone_is_wrong(left: str, right: str) -> None:
+    assert second_opinion.says_equal(left, right)
+    assert _verdict(left, right) is Verdict.INCORRECT
 
 
 @pytest.mark.parametrize("agrees", [True, False])
-def test_a_formula_is_equal_only_when_both_checks_say_so(
-    monkeypatch: pytest.MonkeyPatch, agrees: bool
-) -> None:
-    monkeypatch.setattr(second_opinion, "says_equal", lambda one, other: agrees)
-    assert _verdict(r"\sqrt{12}", r"2\sqrt{3}") is (Verdict.CORRECT if agrees else Verdict.UNKNOWN)
+def test_equal_formulas_need_second_opinion(monkeypatch: pytest.MonkeyPatch, agrees: bool) -> None:
+    monkeypatch.setattr(second_opinion, "says_equal", lambda left, right: agrees)
+    expected = Verdict.CORRECT if agrees else Verdict.UNKNOWN
+    assert _verdict(r"\sqrt{12}", r"2\sqrt{3}") is expected
     assert _verdict(r"\sqrt{12}", r"3\sqrt{2}") is Verdict.INCORRECT
 
 
-@given(
-    st.fractions(min_value=-(10**9), max_value=10**9),
-    st.fractions(min_value=-(10**9), max_value=10**9),
-)
-def test_fractions_are_compared_exactly(a: Any, b: Any) -> None:
-    assert _verdict(str(a), rf"\frac{{{b.numerator}}}{{{b.denominator}}}") is (
-        Verdict.CORRECT if a == b else Verdict.INCORRECT
-    )
+FRACTIONS = st.fractions(min_value=-(10**9), max_value=10**9)
 
 
+@given(FRACTIONS, FRACTIONS)
+def test_fractions_are_compared_exactly(a: Fraction, b: Fraction) -> None:
+    expected = Verdict.CORRECT if a == b else Verdict.INCORRECT
+    assert _verdict(str(a), rf"\frac{{{b.numerator}}}{{{b.denominator}}}") is expected
+
+
+@pytest.mark.parametrize("spelling", ["{}.0", r"\${}", "${}$", "{} apples", "{}.", "+{}", "x = {}"])
 @given(st.integers(min_value=0, max_value=10**12))
-def test_spellings_of_a_number(number: int) -> None:
-    plain = str(number)
-    for spelling in (
-        f"{number:,}",
-        plain + ".0",
-        r"\$" + plain,
-        f"${plain}$",
-        plain + " apples",
-        plain + ".",
-        "+" + plain,
-        "x = " + plain,
-    ):
-        assert _verdict(spelling, plain) is Verdict.CORRECT
+def test_spellings_of_number(spelling: str, number: int) -> None:
+    assert _verdict(spelling.format(number), str(number)) is Verdict.CORRECT
+    assert _verdict(f"{number:,}", str(number)) is Verdict.CORRECT
 
 
-def _formula(chance: Random, depth: int) -> tuple[str, Fraction]:
-    """A closed formula and its value."""
-    number = chance.randrange(100)
-    if depth == 0 or chance.random() < 0.3:
-        return (
-            (str(number), Fraction(number))
-            if chance.random() < 0.7
-            else (f"({number})^2", Fraction(number**2))
-        )
-    (left, a), (right, b) = _formula(chance, depth - 1), _formula(chance, depth - 1)
-    ways = [
+def _formula(random: Random, depth: int) -> tuple[str, Fraction]:
+    """Return a closed formula and its value."""
+    number = random.randrange(100)
+    if depth == 0 or random.random() < 0.3:
+        if random.random() < 0.7:
+            return str(number), Fraction(number)
+        return f"({number})^2", Fraction(number**2)
+    left, a = _formula(random, depth - 1)
+    right, b = _formula(random, depth - 1)
+    choices = [
         (f"({left} + {right})", a + b),
         (f"({left} - {right})", a - b),
         (rf"({left}) \cdot ({right})", a * b),
     ]
     if b:
-        ways.append((rf"\frac{{{left}}}{{{right}}}", a / b))
-    return chance.choice(ways)
+        choices.append((rf"\frac{{{left}}}{{{right}}}", a / b))
+    return random.choice(choices)
 
 
 @given(st.integers(min_value=0))
-def test_closed_formulas_have_the_value_they_should(seed: int) -> None:
+def test_value_of_closed_formula(seed: int) -> None:
     formula, value = _formula(Random(seed), 3)
     assert _verdict(formula, str(value)) is Verdict.CORRECT
     assert _verdict(rf"\{{{formula}, 1000000\}}", rf"\{{1000000, {value}\}}") is Verdict.CORRECT
@@ -144,60 +130,16 @@ def test_closed_formulas_have_the_value_they_should(seed: int) -> None:
 
 
 @given(st.text(max_size=80), st.text(max_size=80))
-def test_any_text_is_decided_alike_either_way_round(a: str, b: str) -> None:
+def test_any_text_is_compared_symmetrically(a: str, b: str) -> None:
     assert _verdict(a, b) is _verdict(b, a)
 
 
-PIECES = (
-    *"0123456789abcefinx+-*/^_=<>()[]{}|!,;:.%&$'\"~ \n\0\ud800\u202e",
-    *(
-        r"\frac",
-        r"\sqrt",
-        r"\binom",
-        r"\left(",
-        r"\right)",
-        r"\{",
-        r"\}",
-        r"\\",
-        r"\pm",
-        r"\cup",
-        r"\in",
-        r"\infty",
-        r"\pi",
-        r"\le",
-        r"\text{",
-    ),
-    *(
-        r"\begin{pmatrix}",
-        r"\end{pmatrix}",
-        r"\sin",
-        r"\ln",
-        r"\log_",
-        r"^\circ",
-        r"\def\a{",
-        r"\input{",
-        r"\boxed{",
-        "!!!",
-        "^9^9^9",
-    ),
-    *(
-        "99999999",
-        "10^{",
-        "__import__('os')",
-        "lambda:",
-        " and ",
-        " or ",
-        "(A)",
-        "yes",
-        "million",
-        "1,000",
-        "½",
-        "²",
-        "∞",
-        "√",
-        "x = ",
-    ),
-)
+PIECES = [*"0123456789abcefinx+-*/^_=<>()[]{}|!,;:.%&$'\"~ \n\0\ud800\u202e"]
+PIECES += [r"\frac", r"\sqrt", r"\binom", r"\left(", r"\right)", r"\{", r"\}", r"\\", r"\pm"]
+PIECES += [r"\cup", r"\in", r"\infty", r"\pi", r"\le", r"\text{", r"\begin{pmatrix}"]
+PIECES += [r"\end{pmatrix}", r"\sin", r"\ln", r"\log_", r"^\circ", r"\def\a{", r"\input{"]
+PIECES += [r"\boxed{", "!!!", "^9^9^9", "99999999", "10^{", "__import__('os')", "lambda:"]
+PIECES += [" and ", " or ", "(A)", "yes", "million", "1,000", "½", "²", "∞", "√", "x = "]
 
 
 def _hostile() -> st.SearchStrategy[str]:
@@ -206,7 +148,7 @@ def _hostile() -> st.SearchStrategy[str]:
 
 @settings(max_examples=4_000)
 @given(_hostile())
-def test_what_is_hostile_is_never_equal_to_a_number_and_never_raises(text: str) -> None:
+def test_hostile_text_is_never_correct(text: str) -> None:
     finding = Answers().verify(AnswerClaim(answer=text, reference="123456789/7"))
     assert finding.verdict is not Verdict.CORRECT
     _reference(text)
@@ -214,7 +156,7 @@ def test_what_is_hostile_is_never_equal_to_a_number_and_never_raises(text: str) 
 
 @settings(max_examples=2_000)
 @given(_hostile(), _hostile())
-def test_what_is_hostile_is_decided_alike_either_way_round(a: str, b: str) -> None:
+def test_hostile_text_is_compared_symmetrically(a: str, b: str) -> None:
     assert _verdict(a, b) is _verdict(b, a)
 
 
@@ -244,7 +186,7 @@ HOSTILE = (
 )
 
 
-async def test_hostile_answers_are_answered_by_a_worker_that_lives() -> None:
+async def test_worker_survives_hostile_answers() -> None:
     async with VerifierPool(workers=1, deadline=20.0) as isolated:
         for text in HOSTILE:
             for reference in ("1", r"\sqrt{2}", "x+1", text + "+0", r"\{1, x\}"):
@@ -258,19 +200,13 @@ async def test_hostile_answers_are_answered_by_a_worker_that_lives() -> None:
                 assert not finding.reason.startswith("verifier failed"), (text[:40], finding.reason)
 
 
-def _gsm8k_references() -> Iterator[str]:
+def test_every_gsm8k_reference_is_understood() -> None:
+    if not SHARED.exists():
+        pytest.skip("needs gsm8k-test.jsonl in shared/data next to the repository")
     for row in rows(SHARED / "gsm8k-test.jsonl"):
         reference = final_answer(row["answer"])
         assert reference is not None
-        yield reference
-
-
-def test_every_plain_reference_is_understood() -> None:
-    if not SHARED.exists():
-        pytest.skip("needs gsm8k-test.jsonl in shared/data beside the repository")
-    assert all(
-        _reference(reference).verdict is Verdict.CORRECT for reference in _gsm8k_references()
-    )
+        assert _reference(reference).verdict is Verdict.CORRECT
 
 
 @pytest.mark.parametrize(
@@ -289,7 +225,7 @@ def test_every_plain_reference_is_understood() -> None:
         r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}",
     ],
 )
-def test_a_reference_that_other_spellings_can_be_compared_with(reference: str) -> None:
+def test_comparable_reference(reference: str) -> None:
     assert _reference(reference).verdict is Verdict.CORRECT
 
 
@@ -311,7 +247,7 @@ def test_a_reference_that_other_spellings_can_be_compared_with(reference: str) -
         "\0",
     ],
 )
-def test_a_reference_that_nothing_can_be_compared_with(reference: str) -> None:
+def test_incomparable_reference(reference: str) -> None:
     finding = _reference(reference)
     assert finding.verdict is Verdict.UNKNOWN
     assert finding.reason

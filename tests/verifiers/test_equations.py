@@ -1,4 +1,4 @@
-"""True equations are correct in every style, false ones incorrect: properties over generated arithmetic."""
+"""Properties of generated arithmetic: true equations are correct in every style, false ones not."""
 
 from collections.abc import Callable, Mapping
 from fractions import Fraction
@@ -14,55 +14,60 @@ from verifiers.math.exact import exact_value
 from verifiers.math.syntax import Combined, Number, Tree
 
 PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2}
+PLAIN = {operator: operator for operator in PRECEDENCE}
 LATEX = {"+": "+", "-": "-", "*": r"\times", "/": r"\div"}
 UNICODE = {"+": "+", "-": "−", "*": "×", "/": "÷"}
 
 
 def _write(
-    node: Tree, number: Callable[[Fraction], str], signs: Mapping[str, str], gap: str
+    tree: Tree, number: Callable[[Fraction], str], signs: Mapping[str, str], gap: str
 ) -> str:
-    match node:
+    match tree:
         case Number():
-            return number(node.value)
+            return number(tree.value)
         case Combined(operator, left, right):
-            sides = [_write(side, number, signs, gap) for side in (left, right)]
+            left_text = _write(left, number, signs, gap)
             if isinstance(left, Combined) and PRECEDENCE[left.operator] < PRECEDENCE[operator]:
-                sides[0] = f"({sides[0]})"
+                left_text = f"({left_text})"
+            right_text = _write(right, number, signs, gap)
             if isinstance(right, Combined) and PRECEDENCE[right.operator] <= PRECEDENCE[operator]:
-                sides[1] = f"({sides[1]})"
-            return f"{sides[0]}{gap}{signs[operator]}{gap}{sides[1]}"
+                right_text = f"({right_text})"
+            return f"{left_text}{gap}{signs[operator]}{gap}{right_text}"
         case _:
             raise AssertionError("not generated")
 
 
-def _latex(node: Tree) -> str:
-    match node:
+def _latex(tree: Tree) -> str:
+    match tree:
         case Combined("/", left, right):
             return rf"\frac{{{_latex(left)}}}{{{_latex(right)}}}"
         case Combined(operator, left, right):
             return rf"\left({_latex(left)}\right) {LATEX[operator]} \left({_latex(right)}\right)"
         case _:
-            return _write(node, str, LATEX, " ")
+            return _write(tree, str, LATEX, " ")
 
 
-PLAIN = {operator: operator for operator in PRECEDENCE}
 STYLES: Mapping[str, Callable[[Tree], str]] = {
-    "plain": lambda node: _write(node, str, PLAIN, " "),
-    "tight": lambda node: _write(node, str, PLAIN, ""),
-    "unicode": lambda node: _write(node, str, UNICODE, " "),
-    "thousands": lambda node: _write(node, lambda number: f"{int(number):,}", PLAIN, " "),
-    "dollars": lambda node: _write(node, lambda number: f"${int(number):,}", PLAIN, " "),
-    "units": lambda node: _write(node, lambda number: f"{number} apples", PLAIN, " "),
+    "plain": lambda tree: _write(tree, str, PLAIN, " "),
+    "tight": lambda tree: _write(tree, str, PLAIN, ""),
+    "unicode": lambda tree: _write(tree, str, UNICODE, " "),
+    "thousands": lambda tree: _write(tree, lambda number: f"{int(number):,}", PLAIN, " "),
+    "dollars": lambda tree: _write(tree, lambda number: f"${int(number):,}", PLAIN, " "),
+    "units": lambda tree: _write(tree, lambda number: f"{number} apples", PLAIN, " "),
     "latex": _latex,
-    "latex signs": lambda node: _write(node, str, LATEX, " "),
+    "latex signs": lambda tree: _write(tree, str, LATEX, " "),
 }
-numbers = st.integers(min_value=0, max_value=99_999).map(lambda number: Number(Fraction(number)))
-nodes = st.recursive(
-    numbers, lambda inner: st.builds(Combined, st.sampled_from("+-*/"), inner, inner), max_leaves=6
+NUMBERS = st.integers(min_value=0, max_value=99_999).map(lambda number: Number(Fraction(number)))
+TREES = st.recursive(
+    NUMBERS,
+    lambda inner: st.builds(Combined, st.sampled_from("+-*/"), inner, inner),
+    max_leaves=6,
 )
-sums = nodes.filter(lambda node: isinstance(node, Combined) and exact_value(node) is not None)
-styles = st.sampled_from(sorted(STYLES))
-frames = st.sampled_from(
+EXPRESSIONS = TREES.filter(
+    lambda tree: isinstance(tree, Combined) and exact_value(tree) is not None
+)
+STYLE_NAMES = st.sampled_from(sorted(STYLES))
+FRAMES = st.sampled_from(
     [
         "{}",
         "So we get {}.",
@@ -79,43 +84,46 @@ def _verdict(step: str) -> Verdict:
     return Arithmetic().verify(StepClaim(question="", previous=(), step=step)).verdict
 
 
-@given(nodes, styles)
-def test_text_round_trip(node: Tree, style: str) -> None:
-    words = tokens(STYLES[style](node))
-    read = parse(words)
-    assert read is not None
-    assert read[1] == len(words)
-    assert exact_value(read[0]) == exact_value(node)
+@given(TREES, STYLE_NAMES)
+def test_text_round_trip(tree: Tree, style: str) -> None:
+    sequence = tokens(STYLES[style](tree))
+    parsed = parse(sequence)
+    assert parsed is not None
+    assert parsed[1] == len(sequence)
+    assert exact_value(parsed[0]) == exact_value(tree)
 
 
-@given(sums, styles, frames)
-def test_true_equation(node: Tree, style: str, frame: str) -> None:
-    assert _verdict(frame.format(f"{STYLES[style](node)} = {exact_value(node)}")) is Verdict.CORRECT
+@given(EXPRESSIONS, STYLE_NAMES, FRAMES)
+def test_true_equation(tree: Tree, style: str, frame: str) -> None:
+    equation = f"{STYLES[style](tree)} = {exact_value(tree)}"
+    assert _verdict(frame.format(equation)) is Verdict.CORRECT
 
 
-@given(sums, styles, frames, st.integers(min_value=-1000, max_value=1000))
-def test_false_equation(node: Tree, style: str, frame: str, error: int) -> None:
-    exact = exact_value(node)
+@given(EXPRESSIONS, STYLE_NAMES, FRAMES, st.integers(min_value=-1000, max_value=1000))
+def test_false_equation(tree: Tree, style: str, frame: str, error: int) -> None:
+    exact = exact_value(tree)
     assume(error and exact is not None and exact.denominator == 1)
     assert exact is not None
-    assert _verdict(frame.format(f"{STYLES[style](node)} = {exact + error}")) is Verdict.INCORRECT
+    equation = f"{STYLES[style](tree)} = {exact + error}"
+    assert _verdict(frame.format(equation)) is Verdict.INCORRECT
 
 
-@given(sums, st.integers(min_value=1, max_value=6))
-def test_rounded_result(node: Tree, decimals: int) -> None:
-    exact = exact_value(node)
+@given(EXPRESSIONS, st.integers(min_value=1, max_value=6))
+def test_rounded_result(tree: Tree, decimals: int) -> None:
+    exact = exact_value(tree)
     assert exact is not None
-    shown = round(exact, decimals)
-    whole, part = divmod(int(abs(shown) * 10**decimals), 10**decimals)
-    written = f"{'-' if shown < 0 else ''}{whole}.{part:0{decimals}d}"
-    assert _verdict(f"{STYLES['plain'](node)} = {written}") is Verdict.CORRECT
+    rounded = round(exact, decimals)
+    whole, part = divmod(int(abs(rounded) * 10**decimals), 10**decimals)
+    sign = "-" if rounded < 0 else ""
+    text = f"{sign}{whole}.{part:0{decimals}d}"
+    assert _verdict(f"{STYLES['plain'](tree)} = {text}") is Verdict.CORRECT
 
 
 @given(st.text(max_size=200))
-def test_any_text_is_answered(text: str) -> None:
+def test_any_text_gets_verdict(text: str) -> None:
     assert _verdict(text) in set(Verdict)
 
 
 @given(st.text(alphabet="0123456789+-*/^()=.,$% \\{}xfrac", max_size=60))
-def test_any_formula_is_answered(text: str) -> None:
+def test_any_formula_gets_verdict(text: str) -> None:
     assert _verdict(text) in set(Verdict)

@@ -15,12 +15,12 @@ from verifiers.algebra_rules.statements import Link
 from verifiers.algebra_rules.values import (
     DECIMAL_BASE,
     HOLDING_SIGNS,
-    Real,
     difference_sign,
     evaluate,
     midpoint,
 )
 from verifiers.math.errors import UndefinedError
+from verifiers.math.intervals import Real
 from verifiers.math.lexicon import ROUNDING
 from verifiers.math.syntax import (
     BARE_LOG,

@@ -18,8 +18,9 @@ from verifiers.algebra_rules.closed_forms import Judgement
 from verifiers.algebra_rules.contexts import Context
 from verifiers.algebra_rules.rewritings import CONDITION, SUPPOSED
 from verifiers.algebra_rules.statements import Chain, Link
-from verifiers.algebra_rules.values import Real, difference_sign, evaluate
+from verifiers.algebra_rules.values import difference_sign, evaluate
 from verifiers.math.errors import UndefinedError
+from verifiers.math.intervals import Real
 from verifiers.math.lexicon import words
 from verifiers.math.syntax import (
     TRIGONOMETRIC,

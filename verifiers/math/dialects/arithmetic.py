@@ -129,7 +129,7 @@ class _Parser(Parser):
         is_percentage = self.kind() is Kind.PERCENT
         if is_percentage:
             self.position += 1
-        unit = ("dollar",) if has_currency else ()
+        unit: tuple[str, ...] = ("dollar",) if has_currency else ()
         # A glued bracket multiplies, and is no remark.
         if not self.multiplies():
             unit += self._unit()
