@@ -13,7 +13,12 @@ from verifiers.math.syntax import Tree
 
 
 @dataclass(frozen=True, slots=True)
-class Quantity:
+class Form:
+    """The form of an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity(Form):
     """An expression, its LaTeX source, and the words of the unit after it."""
 
     tree: Tree
@@ -23,27 +28,27 @@ class Quantity:
 
 
 @dataclass(frozen=True, slots=True)
-class Infinite:
+class Infinite(Form):
     """Plus or minus infinity."""
 
     positive: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Several:
+class Several(Form):
     """A list without brackets, or a set; `ordered` means that the order may matter."""
 
-    items: tuple["Form", ...]
+    items: tuple[Form, ...]
     is_set: bool
     ordered: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Bracketed:
+class Bracketed(Form):
     """A tuple or an interval; `bounds` means that the context requires an interval."""
 
     brackets: str
-    items: tuple["Form", ...]
+    items: tuple[Form, ...]
     bounds: bool = False
 
     @property
@@ -57,21 +62,21 @@ class Bracketed:
 
 
 @dataclass(frozen=True, slots=True)
-class Union:
+class Union(Form):
     """A union of intervals or sets."""
 
-    pieces: tuple["Form", ...]
+    pieces: tuple[Form, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Matrix:
+class Matrix(Form):
     """Rows of equal length."""
 
-    rows: tuple[tuple["Form", ...], ...]
+    rows: tuple[tuple[Form, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Equation:
+class Equation(Form):
     """An equation: the difference of its sides, and its LaTeX source."""
 
     difference: Tree
@@ -79,46 +84,31 @@ class Equation:
 
 
 @dataclass(frozen=True, slots=True)
-class Assigned:
+class Assigned(Form):
     """`name = …`, or an inequality that bounds a name; `equation` if it is also an equation."""
 
     name: str
-    form: "Form"
+    form: Form
     equation: Equation | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Assignments:
+class Assignments(Form):
     """`x = 1, y = 2`: different names in alphabetical order."""
 
     parts: tuple[Assigned, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Option:
+class Option(Form):
     """A letter of a multiple choice, and the answer behind it, if there is one."""
 
     letter: str
-    content: "Form | None" = None
+    content: Form | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class Words(Form):
     """An answer in words."""
 
     words: str
-
-
-Form = (
-    Quantity
-    | Infinite
-    | Several
-    | Bracketed
-    | Union
-    | Matrix
-    | Equation
-    | Assigned
-    | Assignments
-    | Option
-    | Words
-)
