@@ -86,7 +86,7 @@ def _false(statement: str, reason: str, context: Context) -> Finding:
     if context.has_other_arithmetic:
         return _unknown("another arithmetic may be meant")
     if context.is_refuted:
-        return _unknown("an equation that is refuted may be quoted")
+        return _unknown("a refuted equation may be quoted")
     return Finding(verdict=Verdict.INCORRECT, reason=f"{statement}: {reason}")
 
 

@@ -239,12 +239,12 @@ def _compare(answer: Tree, reference: Tree, *, is_directed: bool) -> tuple[Verdi
     if has_one_sign and not set(values).isdisjoint(reference_values):
         return Verdict.CORRECT, "equal numbers"
     if value == -reference_value and (is_directed or units or reference_units):
-        return Verdict.UNKNOWN, "the opposite sign, and words"
+        return Verdict.UNKNOWN, "the opposite sign, with words"
     # A unit on one side only may be another one of its family.
     factor = reference_value / value if value else 0
     converts = factor in FACTORS or (factor and 1 / factor in FACTORS)
     if converts and not FAMILIES.keys().isdisjoint(units ^ reference_units):
-        return Verdict.UNKNOWN, "a unit that may be another"
+        return Verdict.UNKNOWN, "a unit that may have been converted"
     distance = abs(value - reference_value)
     if _may_be_rounded(answer, reference, distance):
         return Verdict.UNKNOWN, "equal when rounded"

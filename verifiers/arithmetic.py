@@ -60,7 +60,7 @@ def _false(claim: StepClaim, equation: Equation, reason: str) -> Finding:
     if "/" in equation.text and REMAINDER.search(claim.step):
         return _unknown("a division with a remainder")
     if REFUTATION.search(claim.step):
-        return _unknown("an equation that is refuted may be quoted")
+        return _unknown("a refuted equation may be quoted")
     return Finding(verdict=Verdict.INCORRECT, reason=f"{equation.text}: {reason}")
 
 

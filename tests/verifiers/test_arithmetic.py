@@ -40,7 +40,7 @@ def test_number_of_equations_is_limited(text: str, verdict: Verdict) -> None:
     assert _finding(MAX_RELATIONS * text).verdict is verdict
     beyond = _finding((MAX_RELATIONS + 1) * text)
     assert beyond.verdict is Verdict.UNKNOWN
-    assert beyond.reason == "1,001 equals signs: more than 1,000 are not looked at"
+    assert beyond.reason == "1,001 equals signs: more than 1,000 are not checked"
 
 
 def test_other_arithmetic_in_question_abstains() -> None:

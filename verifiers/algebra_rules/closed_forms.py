@@ -83,7 +83,7 @@ def _judge(
         return Verdict.UNKNOWN, "no value"
     sign = difference_sign(*values)
     if sign is None:
-        return Verdict.UNKNOWN, "too close to tell"
+        return Verdict.UNKNOWN, "too close to decide"
     if link.relation in ("=", "≈"):
         return _judge_equation(link, (left, right), values, sign, context)
     if sign in HOLDING_SIGNS[link.relation]:

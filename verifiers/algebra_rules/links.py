@@ -17,7 +17,7 @@ def judge(link: Link, chain: Chain, context: Context) -> Judgement | None:
     if left is None or right is None or link.relation not in RELATIONS:
         return Verdict.UNKNOWN, "not understood"
     if _mixes_angle_units(left, right):
-        return Verdict.UNKNOWN, "angles in unlike units"
+        return Verdict.UNKNOWN, "angles in different units"
     if not names(left) and not names(right):
         return judge_closed(link, left, right, context)
     if link.relation != "=":

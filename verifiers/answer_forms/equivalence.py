@@ -118,14 +118,14 @@ def _judge_options(left: Form, right: Form) -> Judgement:
     assert isinstance(left, Option)
     if not isinstance(right, Option):
         if left.content is None:
-            return UNKNOWN, "an option and what is none"
+            return UNKNOWN, "an option and another kind of answer"
         return equivalent(left.content, right)
     if left.letter != right.letter:
         return INCORRECT, "different options"
     if left.content is None or right.content is None:
         return CORRECT, "the same option"
     if equivalent(left.content, right.content)[0] is INCORRECT:
-        return UNKNOWN, "one option that says two things"
+        return UNKNOWN, "one option with two contents"
     return CORRECT, "the same option"
 
 
@@ -170,16 +170,16 @@ def _judge_lists(left: Several, right: Several) -> Judgement:
     if not left.items or not right.items:
         if left.items == right.items:
             return CORRECT, "the empty set"
-        return INCORRECT if are_sets else UNKNOWN, "an empty set and another"
+        return INCORRECT if are_sets else UNKNOWN, "the empty set and another set"
     rows = _verdicts(left.items, right.items)
     lines = [*rows, *zip(*rows, strict=True)]
     have_same_length = len(left.items) == len(right.items)
     if any(set(line) == {INCORRECT} for line in lines) and (are_sets or have_same_length):
-        return INCORRECT, "a value that the other has not"
+        return INCORRECT, "a value that is missing on one side"
     if not are_sets and not have_same_length:
         return UNKNOWN, "lists of different lengths"
     if not all(CORRECT in line for line in lines):
-        return UNKNOWN, "parts that cannot be told apart"
+        return UNKNOWN, "parts that cannot be matched"
     if are_sets:
         return CORRECT, "the same values"
     are_equal_in_order = all(row[index] is CORRECT for index, row in enumerate(rows))
@@ -206,11 +206,11 @@ def _judge_brackets(left: Bracketed, right: Bracketed) -> Judgement:
         return judgement
     is_interval = left.is_interval or right.is_interval
     if is_interval and _included_ends(left) != _included_ends(right):
-        return INCORRECT, "an end that belongs to one only"
+        return INCORRECT, "an end that belongs to one interval only"
     if left.is_interval is not right.is_interval:
-        return UNKNOWN, "an interval and what may be a point"
+        return UNKNOWN, "an interval and possibly a point"
     if not is_interval and left.brackets != right.brackets:
-        return UNKNOWN, "an interval and what may be a point"
+        return UNKNOWN, "an interval and possibly a point"
     return judgement
 
 

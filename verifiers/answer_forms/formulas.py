@@ -64,7 +64,7 @@ def judge_quantities(left: Quantity, right: Quantity) -> Judgement:
             return judgement
     if all(verdict is Verdict.INCORRECT for verdict, _ in judgements):
         return judgements[0]
-    return Verdict.UNKNOWN, "a percentage perhaps"
+    return Verdict.UNKNOWN, "possibly a percentage"
 
 
 def judge_equations(left: Equation, right: Equation) -> Judgement:
@@ -84,7 +84,7 @@ def judge_equations(left: Equation, right: Equation) -> Judgement:
         return _confirm(left.source, right.source)
     if _is_linear(left.difference, variables) and _is_linear(right.difference, variables):
         return Verdict.INCORRECT, "different linear equations"
-    return Verdict.UNKNOWN, "equations that are no multiples"
+    return Verdict.UNKNOWN, "equations that are not multiples"
 
 
 def has_value(tree: Tree) -> bool:
@@ -106,7 +106,7 @@ def _judge_trees(left: Quantity, right: Quantity, a: Tree, b: Tree) -> Judgement
     except UndefinedError:
         return Verdict.UNKNOWN, "no value"
     if comparison.equal is None:
-        return Verdict.UNKNOWN, "too close to tell apart"
+        return Verdict.UNKNOWN, "too close to distinguish"
     if not comparison.equal:
         return _judge_different(left, right, a, b)
     if comparison.exact:
@@ -123,9 +123,9 @@ def _judge_different(left: Quantity, right: Quantity, a: Tree, b: Tree) -> Judge
         return Verdict.UNKNOWN, LOGARITHM
     units = left.unit | right.unit
     if left.unit != right.unit and not FAMILIES.keys().isdisjoint(units):
-        return Verdict.UNKNOWN, "a unit that may be another"
+        return Verdict.UNKNOWN, "a unit that may have been converted"
     if units and compare(a, Negated(b), {}).equal is not False:
-        return Verdict.UNKNOWN, "the opposite sign, and words"
+        return Verdict.UNKNOWN, "the opposite sign, with words"
     if _may_be_rounded(a, b) or _may_be_rounded(b, a):
         return Verdict.UNKNOWN, "equal when rounded"
     return Verdict.INCORRECT, "different numbers"
@@ -153,7 +153,7 @@ def _judge_at_points(left: Quantity, right: Quantity, a: Tree, b: Tree) -> Judge
         if equal is not None:
             results.append(equal)
     if len(results) < MIN_POINTS:
-        return Verdict.UNKNOWN, "hardly a value in common"
+        return Verdict.UNKNOWN, "too few common values"
     if all(results):
         return _confirm_readings(left, right, a, b)
     if any(results):
@@ -161,7 +161,7 @@ def _judge_at_points(left: Quantity, right: Quantity, a: Tree, b: Tree) -> Judge
     if BARE_LOG in functions(a) | functions(b):
         return Verdict.UNKNOWN, LOGARITHM
     if len(variables) > 1 or not PARAMETERS.isdisjoint(variables) or names(a) != names(b):
-        return Verdict.UNKNOWN, "formulas that differ, of variables that may be bound"
+        return Verdict.UNKNOWN, "formulas that differ, but a condition may restrict their variables"
     return Verdict.INCORRECT, "different formulas"
 
 
@@ -200,14 +200,14 @@ def _coordinate(random: Random, index: int) -> Fraction:
 def _confirm_readings(left: Quantity, right: Quantity, a: Tree, b: Tree) -> Judgement:
     """Confirm an equality if the trees are those of the text, which math-verify reads."""
     if (a, b) != (left.tree, right.tree):
-        return Verdict.UNKNOWN, "a percentage perhaps"
+        return Verdict.UNKNOWN, "possibly a percentage"
     return _confirm(left.source, right.source)
 
 
 def _confirm(left: str, right: str) -> Judgement:
     if second_opinion.says_equal(left, right):
         return Verdict.CORRECT, "equal formulas"
-    return Verdict.UNKNOWN, "equal here, not so for math-verify"
+    return Verdict.UNKNOWN, "equal here, but not according to math-verify"
 
 
 def _rational_values(tree: Tree, points: Sequence[Point]) -> Sequence[Fraction] | None:

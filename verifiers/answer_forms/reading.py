@@ -178,7 +178,7 @@ def _several(parts: Sequence[Tokens], *, is_unordered: bool, depth: int) -> Form
             values = [form.form for form in assigned]
             return Assigned(variables.pop(), _list_of(values, is_unordered=True))
     if assigned or any(isinstance(form, Words | Option | Equation) for form in forms):
-        raise UnreadError("a list of unlike things")
+        raise UnreadError("a list of different kinds")
     return _list_of(forms, is_unordered)
 
 
@@ -204,7 +204,7 @@ def _plus_minus(sequence: Tokens) -> Form:
     body = sequence if name is None else sequence[name[1] :]
     _with_depths(body)
     if _contains(body, RELATIONS):
-        raise UnreadError("a sign of two meanings in an equation")
+        raise UnreadError("an ambiguous sign in an equation")
     values = (_with_signs(body, "+", "-"), _with_signs(body, "-", "+"))
     several = Several(values, is_set=False, ordered=False)
     return several if name is None else Assigned(name[0], several)
@@ -331,7 +331,7 @@ def _bounded(sequence: Tokens) -> Form:
     directions = {INEQUALITIES[sign][1] for sign in signs}
     is_bound = len(named) == 1 and len(directions) == 1 and len(sides) <= 3
     if not is_bound or (len(sides) == 3 and named != [1]):
-        raise UnreadError("an inequality that bounds no name")
+        raise UnreadError("an inequality that does not bound a name")
     if directions == {False}:
         sides.reverse()
         signs.reverse()
@@ -381,7 +381,7 @@ def _bracketed(sequence: Tokens, depth: int) -> Form | None:
     inner = sequence[1:-1]
     parts = _cut(inner, (",", ";")) if inner else ()
     if any(token.kind is Kind.NUMBER and "," in token.text for token in inner):
-        raise UnreadError("a comma of two meanings")
+        raise UnreadError("an ambiguous comma")
     if not is_set and len(parts) < 2:
         return None
     items = tuple([_form(part, depth + 1) for part in parts])
@@ -429,5 +429,5 @@ def _without_unit(sequence: Tokens) -> tuple[Tokens, set[str]]:
     if len(words) > 1 and words[0] in ("square", "cubic"):
         words = words[1:]
     if any(word in COUNTING or word in MATHEMATICAL for word in words):
-        raise UnreadError("a word that counts")
+        raise UnreadError("a word that changes the value")
     return sequence[:start], {singular(word) for word in words if word not in PROSE}

@@ -71,7 +71,7 @@ def _equations_of(text: str) -> Iterator[Equation]:
             segments[-1].append(token)
     if len(relations) > MAX_RELATIONS:
         count = f"{len(relations):,} equals signs"
-        doubt = f"more than {MAX_RELATIONS:,} are not looked at"
+        doubt = f"more than {MAX_RELATIONS:,} are not checked"
         yield Equation(count, None, is_approximate=False, continues=False, doubt=doubt)
         return
     for index, relation in enumerate(relations):
@@ -218,11 +218,11 @@ def _doubt_before(words: Sequence[Token], outside: Sequence[Token], *, is_first:
     if words and words[-1].text.lower() in MATHEMATICAL:
         return f"'{words[-1].text}' may belong to it"
     if _has_number(words[-NEAR:]):
-        return "a number stands before it"
+        return "a number precedes it"
     if is_first and not words and len(outside) > 1:
         number, stop = outside[-2:]
         if stop.text not in ":.\n" and number.kind in NUMERIC:
-            return "a number stands before it"
+            return "a number precedes it"
     return ""
 
 
@@ -230,13 +230,13 @@ def _doubt_after(
     expression: Sequence[Token], rest: Sequence[Token], outside: Sequence[Token]
 ) -> str:
     if _has_number(rest[:NEAR]):
-        return "a number stands after it"
+        return "a number follows it"
     # After a unit, the comma may separate two parts of one amount: `= 3 hours, 20 minutes`.
     ends_with_unit = not rest and expression[-1].kind is Kind.WORD
     if ends_with_unit and len(outside) > 1:
         comma, number = outside[:2]
         if comma.text == "," and number.kind in NUMERIC:
-            return "a number stands after it"
+            return "a number follows it"
     return ""
 
 

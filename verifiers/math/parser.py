@@ -234,7 +234,7 @@ class Parser:
             return self.simple_name()
         number = self.number()
         if max_digits is not None and len(str(number.value)) > max_digits:
-            raise UnreadError("where an argument ends")
+            raise UnreadError("the end of an argument is ambiguous")
         return number
 
     def root(self, depth: int) -> Tree:
@@ -294,7 +294,7 @@ class Parser:
         """Return the next token and pass it. Raises UnreadError for a word and at the end."""
         token = self.tokens[self.position]
         if token.kind is Kind.END:
-            raise UnreadError("breaks off")
+            raise UnreadError("incomplete")
         if token.kind is Kind.WORD:
             raise UnreadError("words in a formula")
         self.position += 1

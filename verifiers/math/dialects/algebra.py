@@ -286,9 +286,9 @@ class _Parser(Parser):
             tree = Combined("*", tree, self._simple_factor(depth))
         is_function = self.text().removeprefix("\\") in self.functions
         if self.at(Kind.OPERATOR, "/^!") or self.kind() is Kind.OPEN:
-            raise UnreadError("where a function's argument ends")
+            raise UnreadError("the end of a function's argument is ambiguous")
         if self.kind() is Kind.COMMAND and not is_function:
-            raise UnreadError("where a function's argument ends")
+            raise UnreadError("the end of a function's argument is ambiguous")
         return tree
 
     def _simple_factor(self, depth: int) -> Tree:

@@ -209,7 +209,7 @@ class _Parser(Parser):
         # In `2 1/2^3` and `\\sin x^2`, the exponent may belong to a part only.
         is_call = isinstance(tree, Call) and tree.function not in ("!", "root", "binom")
         if self.at(Kind.OPERATOR, "^") and (is_call or isinstance(tree, Mixed)):
-            raise UnreadError("a power of what is not bracketed")
+            raise UnreadError("a power without brackets")
         return tree
 
     def argument(self, depth: int, max_digits: int | None = None) -> Tree:
@@ -229,9 +229,9 @@ class _Parser(Parser):
     def degree(self, depth: int) -> Tree:
         degree = self.bracket(depth)
         if not isinstance(degree, Number) or degree.value.denominator != 1:
-            raise UnreadError("a root of an odd degree")
+            raise UnreadError("an unusual degree of a root")
         if not 2 <= degree.value <= self.max_depth:
-            raise UnreadError("a root of an odd degree")
+            raise UnreadError("an unusual degree of a root")
         return degree
 
     def absolute_value(self, depth: int) -> Tree:
@@ -273,7 +273,7 @@ class _Parser(Parser):
             self.take()
             return Name(f"{text}_{self._index()}")
         if text in APPLIED and self.text() == "(":
-            raise UnreadError("a function that is not known")
+            raise UnreadError("an unknown function")
         return Constant(text) if text in (E.text, I.text) else Name(text)
 
     def _index(self) -> str:
@@ -304,7 +304,7 @@ class _Parser(Parser):
             self.take()
             tree = Call("degrees", (tree,))
         if self.at(Kind.OPERATOR, "^!"):
-            raise UnreadError("a power of what is not bracketed")
+            raise UnreadError("a power without brackets")
         return tree
 
     def _product(self, depth: int) -> Tree:
@@ -313,7 +313,7 @@ class _Parser(Parser):
             factor = self.power(depth)
             tree = factor if tree is None else Combined("*", tree, factor)
         if tree is None or self.text() in ("(", "/", "\\div", "|"):
-            raise UnreadError("where a function's argument ends")
+            raise UnreadError("the end of a function's argument is ambiguous")
         return tree
 
 
