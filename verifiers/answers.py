@@ -93,22 +93,26 @@ class Answers:
         elif isinstance(claim, AnswerClaim):
             verdict, reason = _judge(claim.answer, claim.reference)
         else:
-            verdict, reason = Verdict.UNKNOWN, "not an answer"
+            verdict = Verdict.UNKNOWN
+            reason = "not an answer"
         return Finding(verdict=verdict, reason=reason)
 
 
 def _judge(answer: str, reference: str) -> tuple[Verdict, str]:
     if max(len(answer), len(reference)) > MAX_CHARS:
         return Verdict.UNKNOWN, "too long"
-    plain, plain_reference = _plain(answer), _plain(reference)
+    plain = _plain(answer)
+    plain_reference = _plain(reference)
     if not plain or not plain_reference:
         return Verdict.UNKNOWN, "empty"
     if _is_same_text(plain, plain_reference):
         return Verdict.CORRECT, "the same text"
-    directions, reference_directions = _directions(answer), _directions(reference)
+    directions = _directions(answer)
+    reference_directions = _directions(reference)
     if directions and reference_directions and directions != reference_directions:
         return Verdict.UNKNOWN, "words that differ"
-    number, reference_number = _number(answer), _number(reference)
+    number = _number(answer)
+    reference_number = _number(reference)
     if number is not None and reference_number is not None:
         is_directed = bool(directions or reference_directions)
         judgement = _compare(number, reference_number, is_directed=is_directed)
@@ -225,13 +229,16 @@ def _number(text: str) -> Tree | None:
 
 def _compare(answer: Tree, reference: Tree, *, is_directed: bool) -> tuple[Verdict, str] | None:
     """Compare two numbers; None if one of them has no rational value."""
-    units, reference_units = units_of(answer), units_of(reference)
+    units = units_of(answer)
+    reference_units = units_of(reference)
     if not (units <= reference_units or reference_units <= units):
         return Verdict.UNKNOWN, "different units"
-    values, reference_values = _values(answer), _values(reference)
+    values = _values(answer)
+    reference_values = _values(reference)
     if not values or not reference_values:
         return None
-    value, reference_value = values[0], reference_values[0]
+    value = values[0]
+    reference_value = reference_values[0]
     if value == reference_value:
         return Verdict.CORRECT, "equal numbers"
     # A percent sign that one side leaves out is a unit.
@@ -264,7 +271,8 @@ def _values(tree: Tree) -> Sequence[Fraction]:
 
 
 def _may_be_rounded(shown: Tree, exact: Tree, distance: Fraction) -> bool:
-    number, exact_number = signed_number(shown), signed_number(exact)
+    number = signed_number(shown)
+    exact_number = signed_number(exact)
     if number is None:
         return False
     if not may_round(number.decimals, None if exact_number is None else exact_number.decimals):

@@ -56,7 +56,9 @@ __all__ = ["Entailment"]
 
 # Every earlier step is decided too, so the time of a claim grows with their number.
 MAX_STEPS = 200
-CORRECT, INCORRECT, UNKNOWN = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNKNOWN
+CORRECT = Verdict.CORRECT
+INCORRECT = Verdict.INCORRECT
+UNKNOWN = Verdict.UNKNOWN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,11 +190,14 @@ def _verify_answer(context: _ProofContext, answer: str) -> Finding:
     if not negation or UNKNOWN in (proof, refutation):
         return _unknown("the hypothesis was not decided")
     # "Unprovable" needs no steps that show it.
-    expected, required = "unprovable", tuple[Clause, ...]()
+    expected = "unprovable"
+    required = tuple[Clause, ...]()
     if proof is CORRECT:
-        expected, required = "true", problem.hypothesis
+        expected = "true"
+        required = problem.hypothesis
     elif refutation is CORRECT:
-        expected, required = "false", negation
+        expected = "false"
+        required = negation
     if answer != expected:
         return Finding(verdict=INCORRECT, reason=f"the hypothesis is {expected}")
     if not all(_is_shown(context, clause) for clause in required):

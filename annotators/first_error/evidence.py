@@ -122,7 +122,9 @@ def count_features(evidence: Evidence) -> Floats:
     features = np.arange(FEATURES_PER_METHOD * len(evidence))
     at_step = (evidence[:, :, None] == features).sum(axis=0)  # [step, feature]
     states = np.zeros((len(at_step) + 1, len(STATES), len(features)))
-    before, at, after = states[:, 0], states[:, 1], states[:, 2]
+    before = states[:, 0]
+    at = states[:, 1]
+    after = states[:, 2]
     np.cumsum(at_step, axis=0, out=before[1:])
     at[:-1] = at_step
     # The last row of `before` holds the totals: without an error, all steps are before it.

@@ -264,7 +264,9 @@ def _tables_before(
 
     Arrays [block, end, steps left, before point]; the blocks are before, at and no error.
     """
-    q, h, c = model.reliability, model.passing, model.repeating
+    q = model.reliability
+    h = model.passing
+    c = model.repeating
     # All steps but the failed one are passed with q.
     others_pass = q ** (steps_left - 1)
     never = np.zeros((len(steps_left), len(q)))

@@ -104,7 +104,8 @@ class SufficientStatistics(NamedTuple):
         correct = completed[:, RolloutEnd.CORRECT] + correct_outcome
         same_wrong = completed[:, RolloutEnd.SAME_WRONG]
         wrong = same_wrong + completed[:, RolloutEnd.OTHER] + ~correct_outcome
-        log_correct, log_wrong = np.log(model.harmless), np.log(1 - model.harmless)
+        log_correct = np.log(model.harmless)
+        log_wrong = np.log(1 - model.harmless)
         outcomes = correct[:, None] * log_correct + wrong[:, None] * log_wrong
         after[:, :-1] += outcomes[:, None]
 

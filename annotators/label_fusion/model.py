@@ -219,9 +219,11 @@ def _report_responses(
     if no_error or reports_no_error or steps == 1:
         return
 
-    exact, early = QuestionKind.EXACT, QuestionKind.EARLY
+    exact = QuestionKind.EXACT
+    early = QuestionKind.EARLY
     if source in pattern.provers:
-        exact, early = QuestionKind.EXACT_OF_PROVER, QuestionKind.EARLY_OF_PROVER
+        exact = QuestionKind.EXACT_OF_PROVER
+        early = QuestionKind.EARLY_OF_PROVER
     is_exact = report.first_error == first_error
     yield Response(Question(exact, source, report.level), is_exact)
     if is_exact:

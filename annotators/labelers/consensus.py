@@ -109,7 +109,8 @@ class Consensus:
             return _Decision(None, (), f"undecided: {' and '.join(undecided)}")
 
         sources = (monte_carlo, self.judge)
-        first_error, by_judge = decided[monte_carlo], decided[self.judge]
+        first_error = decided[monte_carlo]
+        by_judge = decided[self.judge]
         if first_error != by_judge:
             reason = f"disagreement: {monte_carlo} {first_error}, {self.judge} {by_judge}"
             return _Decision(None, sources, reason)

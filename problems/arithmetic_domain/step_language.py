@@ -196,7 +196,8 @@ def _step_mistake(
         return "quantity"
     if step["reading"] != definition.reading or step["operator"] != definition.operator:
         return "reading"
-    left, right = int(step["left"]), int(step["right"])
+    left = int(step["left"])
+    right = int(step["right"])
     true_operands = (world.value(definition.left), world.value(definition.right))
     same_operands = (left, right) == true_operands
     swapped_operands = (right, left) == true_operands and definition.operator in COMMUTATIVE

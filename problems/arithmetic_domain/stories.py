@@ -285,9 +285,11 @@ def _ask_difference(draft: _Draft) -> _Ending | None:
     second = draft.random.choice(draft.people[:-1])
     if draft.values[last] == draft.values[second]:
         return None
-    high, low = last, second
+    high = last
+    low = second
     if draft.values[last] < draft.values[second]:
-        high, low = second, last
+        high = second
+        low = last
     draft.define(
         "the difference is",
         f"{high} has more than {low}",

@@ -121,7 +121,10 @@ def consistent(clauses: Iterable[Clause]) -> bool:
 def _propagated(clauses: list[Clause]) -> list[Clause] | None:
     """Return the clauses that unit propagation leaves open, or None for a contradiction."""
     while True:
-        units = {literal for clause in clauses if len(clause) == 1 for literal in clause}
+        units = set[Literal]()
+        for clause in clauses:
+            if len(clause) == 1:
+                units |= clause
         if not units:
             break
         opposites = {negated(literal) for literal in units}

@@ -130,7 +130,8 @@ def _solution(
     if is_tree:
         steps, separator = append_separator(texts)
     else:
-        steps, separator = _with_gaps_at_end(texts), None
+        steps = _with_gaps_at_end(texts)
+        separator = None
         metadata = {**metadata, "gaps": json.dumps([_leading_space(text) for text in texts])}
     return ImportedSolution(
         problem=problem,

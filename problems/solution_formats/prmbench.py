@@ -45,7 +45,8 @@ from stepmark.steps import append_separator
 
 __all__ = ["PrmBench"]
 
-ORIGINAL, MODIFIED = "original", "modified"
+ORIGINAL = "original"
+MODIFIED = "modified"
 ERROR_STEPS = "error_steps"
 # The columns that a modified trace stores in its metadata.
 METADATA_COLUMNS = (

@@ -1,7 +1,8 @@
 """Solutions in rows whose columns a `ProblemFormat` maps.
 
-Steps that a row gives as a list are kept as they are (`stepmark.steps.append_separator`). A solution that a
-row gives as one text is split by `split`; its labels must refer to the steps of that split. `label`
+Steps that a row gives as a list are kept as they are (`stepmark.steps.append_separator`). A
+solution that a row gives as one text is split by `split`; its labels must refer to the steps of
+that split. `label`
 is the index of the first wrong step, or -1: the steps before it are correct, the steps after it
 unknown. `step_labels` has one entry per step: true, 1 or "+"; false, 0 or "-"; null for unknown. An
 example row with plain columns:

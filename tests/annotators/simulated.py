@@ -1,4 +1,4 @@
-"""A simulated policy: it may solve the problem from a sound prefix, and never after the wrong step."""
+"""A simulated policy that may solve the problem from sound prefixes only."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -13,7 +13,9 @@ from stepmark import plugins
 from stepmark.records import NO_ERROR, Annotation, Problem, Sampling, Trace, Verdict
 from verifiers.base import Claim, Finding
 
-C, I, U = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNKNOWN  # noqa: E741
+C = Verdict.CORRECT
+I = Verdict.INCORRECT  # noqa: E741
+U = Verdict.UNKNOWN
 
 PROBLEM = Problem(problem_id="p", question="How many?", answer="4", domain="test", source="test")
 SAMPLING = Sampling(temperature=0.7, max_tokens=64)

@@ -141,7 +141,7 @@ def test_rollouts_reveal_harmless_errors() -> None:
     assert with_rollouts[1] > posterior_of(5, correct_outcome=True)[1]
 
 
-def test_passed_steps_of_correct_rollouts_are_sound() -> None:
+def test_correct_rollouts_prove_passed_steps() -> None:
     assert posterior_of(6, [(0, 4, CORRECT)] * 3)[:4].sum() < 0.01
 
 
@@ -160,7 +160,7 @@ def test_error_is_where_rollouts_stop_diverging() -> None:
     assert probabilities[4] > 0.5
 
 
-def test_second_mistake_is_not_taken_for_first() -> None:
+def test_second_mistake_is_not_first_error() -> None:
     correct_before = [(1, 1, CORRECT)] * 4 + [(2, 2, CORRECT)] * 4
     rarely_repeated = [(3, 4, OTHER)] * 5 + [(3, 6, SAME_WRONG)] + [(5, 6, SAME_WRONG)] * 4
     probabilities = posterior_of(6, correct_before + rarely_repeated, verbatim_rate=0.9)

@@ -6,6 +6,7 @@ import importlib
 import random
 import warnings
 from collections.abc import AsyncIterator, Iterator
+from itertools import product
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,7 +24,7 @@ from tests.engines.serving import serving
 
 E = TypeVar("E", bound=Engine)
 
-WORDS = [f"w{first}{second}" for first in "abcdefghijklm" for second in "nopqrstuvwxyz"]
+WORDS = [f"w{first}{second}" for first, second in product("abcdefghijklm", "nopqrstuvwxyz")]
 
 
 def babble(prompt: Prompt, sampling: Sampling, index: int) -> str:

@@ -78,7 +78,7 @@ async def test_busy_server_is_retried() -> None:
     assert len(server.requests) == 2
 
 
-async def test_servers_rotate_and_dead_ones_are_skipped() -> None:
+async def test_servers_rotate_and_skip_dead() -> None:
     async with (
         FakeServer.answering(completion("x")) as first,
         FakeServer.answering(completion("x")) as second,
@@ -377,7 +377,9 @@ async def test_scoring_turns_needs_continuation_support() -> None:
 async def test_server_aborts_cancelled_calls(vllm_server: str) -> None:
     """vLLM stops when the connection closes, so that most requested tokens are never generated."""
     # Minutes of work, because the metrics may be read late on a busy machine.
-    calls, prompt, sampling = 100, Prompt(user=shipped.PROBLEMS[0]), Sampling(n=8, max_tokens=800)
+    calls = 100
+    prompt = Prompt(user=shipped.PROBLEMS[0])
+    sampling = Sampling(n=8, max_tokens=800)
     async with httpx.AsyncClient(base_url=vllm_server.removesuffix("/v1"), timeout=60) as client:
 
         async def metric(name: str) -> float:

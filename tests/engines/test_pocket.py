@@ -136,7 +136,8 @@ async def test_event_loop_runs_while_model_samples(pocket: Pocket) -> None:
 
 async def test_identity_depends_on_weights_not_path(tmp_path: Path) -> None:
     moved = shutil.copytree(SHIPPED, tmp_path / "moved")
-    here, there = Pocket(model=str(SHIPPED)), Pocket(model=str(moved))
+    here = Pocket(model=str(SHIPPED))
+    there = Pocket(model=str(moved))
     assert here.identity == there.identity
     assert replace(here, compute_type="int8").identity != here.identity
     with (moved / "ctranslate2" / "model.bin").open("ab") as weights:

@@ -21,7 +21,8 @@ ROOT = Path(__file__).parents[2]
 RUN_FILE = ROOT / "configs" / "pocket.toml"
 METHODS = ("monte_carlo", "binary_search", "formal", "judge")
 SAMPLING_METHODS = ("monte_carlo", "binary_search")
-COUNT, TRACES_PER_PROBLEM = 3, 4
+COUNT = 3
+TRACES_PER_PROBLEM = 4
 # Two shards at once, so that an engine is started once for both.
 SMALLER = [f"problems.count={COUNT}", "shards.problems_per_shard=2"]
 RUN_SECONDS = 900

@@ -1,4 +1,4 @@
-"""The texts of messages that the tests expect: every `match=`, and every text compared with output."""
+"""The texts of messages that the tests expect, from `match=` and comparisons with output."""
 
 import ast
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""All that the golden tests import from the project, and thin adapters for what has no stable interface.
+"""The imports of the golden tests from the project, and adapters for unstable interfaces.
 
 When a module moves or a name changes, only this file changes.
 """

@@ -35,7 +35,7 @@ class Responses:
                     self.stored[key] = response
 
     def save(self) -> None:
-        """Write the responses that were requested, sorted; the same responses make the same file."""
+        """Write the requested responses, sorted so that equal responses make equal files."""
         rows = [[key, self.stored[key]] for key in sorted(self.requested)]
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         RESPONSES.parent.mkdir(exist_ok=True)

@@ -29,7 +29,7 @@ TOLERANCE = 1e-12
 """Relative and absolute. The linear algebra of numpy may round the last bit differently on another
 processor; STEPMARK_GOLDEN_EXACT=1 compares every digit."""
 LONGEST = 100
-"""Characters of a text that are stored as they are. A longer one becomes an excerpt and a digest."""
+"""Longest text in characters that is stored unchanged; longer ones become excerpt and digest."""
 HEAD = 60
 TEXT_COLUMNS = ("outcome_reason", "reason", "error", "rationale")
 """Wording, which may be rewritten. All other columns are decisions."""

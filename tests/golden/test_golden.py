@@ -1,4 +1,4 @@
-"""Findings, posteriors and messages are what commit 26a14a6 gave; the flows are in tests/pipelines."""
+"""Comparison of findings, posteriors and messages with those of commit 26a14a6."""
 
 from collections.abc import Callable, Mapping
 

@@ -317,7 +317,8 @@ def stepmark(
 def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An imported and labelled dataset."""
     folder = tmp_path_factory.mktemp("made")
-    solutions, dataset = folder / "solutions.jsonl", folder / "dataset"
+    solutions = folder / "solutions.jsonl"
+    dataset = folder / "dataset"
     solutions.write_text(SOLUTION.replace("1 + 1", "1 + 2"))
     asyncio.run(
         import_dataset(

@@ -14,7 +14,9 @@ from verifiers.answers import Answers
 from verifiers.base import AnswerClaim, Claim, Finding, ReferenceClaim
 from verifiers.isolation.pool import VerifierPool
 
-C, I, U = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNKNOWN  # noqa: E741
+C = Verdict.CORRECT
+I = Verdict.INCORRECT  # noqa: E741
+U = Verdict.UNKNOWN
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -17,7 +17,9 @@ from storage.dataset.tables import PROBLEMS, REJECTED, TRACES, Table, annotation
 from tests.pipelines.rows import column
 from tests.pipelines.running import run_file
 
-C, I, U = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNKNOWN  # noqa: E741
+C = Verdict.CORRECT
+I = Verdict.INCORRECT  # noqa: E741
+U = Verdict.UNKNOWN
 PROCESSBENCH = Path(__file__).parents[1] / "problems" / "samples" / "processbench.jsonl"
 ROW = {"question": "1 + 1?", "answer": "2", "solution": "1 + 1 = 3.\nThe answer is 3."}
 

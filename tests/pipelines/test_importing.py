@@ -269,7 +269,8 @@ def test_ids_depend_on_content(tmp_path: Path) -> None:
         ),
         (
             {"fields": {"outcome": "x"}},
-            "fields: 'outcome' is no field of Stepmark; there are: question, answer, reference_solution",
+            "fields: 'outcome' is no field of Stepmark; there are: question, answer, "
+            "reference_solution",
         ),
     ],
 )

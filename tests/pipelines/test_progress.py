@@ -11,7 +11,8 @@ from pipelines.run import progress
 from pipelines.run.meter import Meter
 from stepmark.records import Cost
 
-HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
+HIDE_CURSOR = "\x1b[?25l"
+SHOW_CURSOR = "\x1b[?25h"
 ERASE_LINE = "\x1b[2K"
 
 

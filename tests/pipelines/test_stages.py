@@ -65,7 +65,9 @@ from tests.pipelines.simulated import (
 )
 from verifiers.isolation.pool import VerifierPool
 
-C, I, U = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNKNOWN  # noqa: E741
+C = Verdict.CORRECT
+I = Verdict.INCORRECT  # noqa: E741
+U = Verdict.UNKNOWN
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -268,7 +270,8 @@ async def test_rollouts_continue_the_traces(folder: Path, workers: VerifierPool)
 
 
 async def test_runs_are_reproducible(tmp_path: Path, workers: VerifierPool) -> None:
-    first_model, second_model = Model(), Model()
+    first_model = Model()
+    second_model = Model()
     first = await run_in(tmp_path / "a", workers, first_model)
     second = await run_in(tmp_path / "b", workers, second_model)
     first_requests = Counter(map(repr, first_model.requests))

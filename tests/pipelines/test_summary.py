@@ -33,7 +33,9 @@ from storage.dataset.tables import LABELS, PROBLEMS, REJECTED, TRACES, annotatio
 from tests.pipelines.rows import column
 from tests.storage.samples import DISCOVERED, PROBLEM, TRACE
 
-C, I, U = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNKNOWN  # noqa: E741
+C = Verdict.CORRECT
+I = Verdict.INCORRECT  # noqa: E741
+U = Verdict.UNKNOWN
 
 # The outcome of each trace, and the first errors by gold, by two methods, and of the kept labels.
 OUTCOMES: Mapping[str, Verdict] = {"t0": C, "t1": I, "t2": I, "t3": C, "t4": U}

@@ -27,7 +27,9 @@ from stepmark.records import Problem, Verdict, first_error_of
 from stepmark.steps import split
 from tests.problems.helpers import gold_lines, problems_of, values_of, verdicts_in
 
-C, I, U = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNKNOWN  # noqa: E741
+C = Verdict.CORRECT
+I = Verdict.INCORRECT  # noqa: E741
+U = Verdict.UNKNOWN
 MANY = 600
 SOURCE = Logic(count=MANY, max_steps=8, seed=3)
 RUN_FILE = Path(__file__).parents[2] / "configs" / "logic.toml"

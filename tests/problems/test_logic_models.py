@@ -18,7 +18,8 @@ from problems.logic_domain.models import (
     restates,
 )
 
-NAMES, TRAITS = ("Ana", "Ben"), ("kind", "tall", "wise")
+NAMES = ("Ana", "Ben")
+TRAITS = ("kind", "tall", "wise")
 PEOPLE = (*NAMES, SOMEONE)
 
 

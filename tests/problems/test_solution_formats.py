@@ -176,7 +176,7 @@ def test_missing_fields_do_not_crash(name: str) -> None:
                     )
 
 
-def test_prm800k_phase_2_rates_pre_generated_steps() -> None:
+def test_prm800k_phase_2_rates_steps() -> None:
     [solution] = solutions("prm800k", sample("prm800k")[1])
     assert solution.steps[1:] == (
         "Boxes are made of wood.\n\n",
@@ -460,7 +460,7 @@ def test_math_aps_list_and_tree_agree() -> None:
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.01, float("nan"), True, "1.0", []])
-def test_math_aps_rejects_rows_with_invalid_values(value: object) -> None:
+def test_math_aps_rejects_invalid_values(value: object) -> None:
     as_list, tree = sample("math_aps")
     as_list["reasoning_steps"][3]["mc_value"] = value
     tree["reasoning_steps"]["children"][0]["mc_value"] = value
@@ -496,7 +496,8 @@ def test_deep_tree_is_read() -> None:
 
 def test_too_deep_json_is_rejected(tmp_path: Path) -> None:
     depth = 10_000
-    opening, closing = '{"text": "s", "mc_value": 1, "children": [', "]}"
+    opening = '{"text": "s", "mc_value": 1, "children": ['
+    closing = "]}"
     deep = f'{{"question": "Q", "reasoning_steps": {opening * depth}{closing * depth}}}'
     path = tmp_path / "x.jsonl"
     path.write_text(f"{deep}\n{json.dumps(tree_of(1))}\n")

@@ -18,7 +18,9 @@ from stepmark.records import Problem, Verdict, first_error_of
 from stepmark.steps import split
 from tests.problems.helpers import gold_lines, problems_of, values_of, verdicts_in
 
-C, I, U = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNKNOWN  # noqa: E741
+C = Verdict.CORRECT
+I = Verdict.INCORRECT  # noqa: E741
+U = Verdict.UNKNOWN
 MANY = 2_000
 SOURCE = WordProblems(count=MANY, min_steps=2, max_steps=8, seed=3)
 OPERATION = re.compile(r": (\d+) ([-+*/]) (\d+) = (\d+),")

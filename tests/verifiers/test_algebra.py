@@ -69,7 +69,8 @@ FRAMES = st.sampled_from(["{}", "${}$", r"\({}\)", r"\[ {} \]", "**{}**", "So {}
 
 @given(ROOTS, ROOTS, st.integers(min_value=1, max_value=9))
 def test_roots_of_quadratic_equation(first: int, second: int, scale: int) -> None:
-    linear, constant = -scale * (first + second), scale * first * second
+    linear = -scale * (first + second)
+    constant = scale * first * second
     equation = f"{scale}x^2 + {linear}x + {constant} = 0".replace("+ -", "- ")
     wrong = max(first, second) + 1
     assert _finding(f"${equation}$, so $x = {first}$.").verdict is not Verdict.INCORRECT

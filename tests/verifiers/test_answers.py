@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from stepmark.answers import final_answer
+
 from stepmark.records import Verdict
 from tests.verifiers.cases import DATA, SHARED, rows
-from verifiers.isolation.pool import VerifierPool
 from verifiers.answer_forms import second_opinion
 from verifiers.answers import Answers
 from verifiers.base import AnswerClaim, Finding, ReferenceClaim
+from verifiers.isolation.pool import VerifierPool
 
 PAIRS = rows(DATA / "answer_pairs.jsonl")
 ALLOWED = {
@@ -45,7 +45,8 @@ def test_case_table_is_sound() -> None:
     assert len(PAIRS) == len({(case["answer"], case["reference"]) for case in PAIRS}) >= MIN_PAIRS
     assert all(case["verdict"] in ALLOWED[case["truth"]] for case in PAIRS)
     verdicts = Counter((case["truth"], case["verdict"]) for case in PAIRS)
-    decided, undecided = verdicts["equal", "correct"], verdicts["equal", "unknown"]
+    decided = verdicts["equal", "correct"]
+    undecided = verdicts["equal", "unknown"]
     assert decided >= MIN_COVERAGE * (decided + undecided)
 
 

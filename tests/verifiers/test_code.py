@@ -17,7 +17,9 @@ from verifiers.code_sandbox import reference_tests
 from verifiers.code_sandbox.output_comparison import compare_output
 from verifiers.isolation.pool import VerifierPool
 
-C, I, U = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNKNOWN  # noqa: E741
+C = Verdict.CORRECT
+I = Verdict.INCORRECT  # noqa: E741
+U = Verdict.UNKNOWN
 
 GCD = "def gcd(a, b):\n    while b:\n        a, b = b, a % b\n    return a\n"
 TESTS = "assert gcd(12, 18) == 6\nassert gcd(7, 3) == 1\n"

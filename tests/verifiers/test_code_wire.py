@@ -116,7 +116,8 @@ def test_remote_changes_are_copied_back(
     arguments = ([items], {"alias": items})
     expected = copy.deepcopy(items)
     change(expected)
-    encoder, decoder = Encoder(), Decoder()
+    encoder = Encoder()
+    decoder = Decoder()
     # The other side decodes the arguments, changes them, and encodes their new contents.
     remote_arguments = decoder.decode(json.loads(json.dumps(encoder.encode(arguments))))
     change(remote_arguments[0][0])

@@ -160,7 +160,8 @@ async def test_unknown_verifier_raises() -> None:
 
 async def test_thousands_of_real_claims() -> None:
     async with VerifierPool() as pool:
-        steps, answers = list[Awaitable[Finding]](), list[Awaitable[Finding]]()
+        steps = list[Awaitable[Finding]]()
+        answers = list[Awaitable[Finding]]()
         for number in range(2_000):
             # Every second equation is wrong by one.
             step = f"{number} + 1 = {number + 1 + number % 2}"

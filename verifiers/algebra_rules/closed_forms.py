@@ -97,7 +97,8 @@ def _judge_equation(
     link: Link, sides: tuple[Tree, Tree], values: tuple[Real, Real], sign: int, context: Context
 ) -> Judgement | None:
     left, right = sides
-    a, b = midpoint(values[0]), midpoint(values[1])
+    a = midpoint(values[0])
+    b = midpoint(values[1])
     if sign == 0 or _is_rounded(left, b, a) or _is_rounded(right, a, b):
         are_numbers = isinstance(left, Number) and isinstance(right, Number)
         return None if are_numbers else (Verdict.CORRECT, "")
@@ -114,7 +115,8 @@ def _judge_equation(
 def _may_be_rounded(
     link: Link, sides: tuple[Tree, Tree], values: tuple[Real, Real], context: Context
 ) -> bool:
-    a, b = midpoint(values[0]), midpoint(values[1])
+    a = midpoint(values[0])
+    b = midpoint(values[1])
     error = abs(a - b) / max(abs(a), abs(b))
     if link.relation == "≈" and error <= ROUGHLY:
         return True

@@ -96,7 +96,8 @@ def _is_passage(words: Sequence[str]) -> bool:
 
 
 def _does_not_follow(before: Chain, after: Chain, *, is_restated: bool, is_rounded: bool) -> bool:
-    first, second = _equation(before), _equation(after)
+    first = _equation(before)
+    second = _equation(after)
     if first is None or second is None:
         return False
     variables = names(first[0]) | names(first[1])
@@ -118,7 +119,8 @@ def _does_not_follow(before: Chain, after: Chain, *, is_restated: bool, is_round
 
 def _equation(chain: Chain) -> Equation | None:
     """Return the equation of a chain; a longer chain must begin with a name, its subject."""
-    left, right = chain.sides[0].tree, chain.sides[1].tree
+    left = chain.sides[0].tree
+    right = chain.sides[1].tree
     if left is None or right is None:
         return None
     if any(relation != "=" for relation in chain.relations):
@@ -154,7 +156,8 @@ def _may_have_close_roots(p: Polynomial, q: Polynomial) -> bool:
     for polynomial in (p, q):
         if any(sum(monomial) > 1 for monomial in polynomial.itermonoms()):
             return True
-    first, second = _root(p), _root(q)
+    first = _root(p)
+    second = _root(q)
     return abs(first - second) <= CLOSE * max(abs(first), abs(second))
 
 
@@ -170,7 +173,8 @@ def _is_reversed(before: Chain, after: Chain) -> bool:
     """
     if len(before.sides) > 2 or len(after.sides) > 2:
         return False
-    first, second = next(before.links()), next(after.links())
+    first = next(before.links())
+    second = next(after.links())
     if first.relation not in INEQUALITIES or second.relation not in INEQUALITIES:
         return False
     variables = set[str]()

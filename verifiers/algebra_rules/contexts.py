@@ -122,7 +122,8 @@ class Context:
         """The first links of all chains that may restrict variables."""
         found = list[Condition]()
         for chain in self.all_chains:
-            left, right = chain.sides[0].parsed, chain.sides[1].parsed
+            left = chain.sides[0].parsed
+            right = chain.sides[1].parsed
             if chain.relations[0] != "=" or left is None or right is None:
                 continue
             variables = names(left) | names(right)

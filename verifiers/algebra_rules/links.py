@@ -13,7 +13,8 @@ RELATIONS = ("=", "≈", "<", ">", "≤", "≥", "≠")
 
 def judge(link: Link, chain: Chain, context: Context) -> Judgement | None:
     """Return the verdict and the reason; None for a link that only gives a name a value."""
-    left, right = link.left.tree, link.right.tree
+    left = link.left.tree
+    right = link.right.tree
     if left is None or right is None or link.relation not in RELATIONS:
         return Verdict.UNKNOWN, "not understood"
     if _mixes_angle_units(left, right):

@@ -135,7 +135,8 @@ class _RatioBuilder:
         second = _bounded_product(right.numerator, left.denominator)
         denominator = left.denominator
         if denominator == right.denominator:
-            first, second = left.numerator, right.numerator
+            first = left.numerator
+            second = right.numerator
         else:
             denominator = _bounded_product(denominator, right.denominator)
         return Ratio(first + second if operator == "+" else first - second, denominator)

@@ -49,7 +49,8 @@ def why_contradictory(before: Chain, after: Chain, *, is_restated: bool) -> str:
 
     `is_restated` means that the words between them announce a rewriting.
     """
-    first, second = before.sides[-1].tree, after.sides[1].tree
+    first = before.sides[-1].tree
+    second = after.sides[1].tree
     if first is None or second is None or names(first) != names(second):
         return ""
     if names(first):
@@ -74,7 +75,8 @@ def converts_unit(before: Chain, after: Chain) -> bool:
 
 def _differ(first: Tree, second: Tree) -> bool:
     try:
-        a, b = midpoint(evaluate(first, {})), midpoint(evaluate(second, {}))
+        a = midpoint(evaluate(first, {}))
+        b = midpoint(evaluate(second, {}))
     except UndefinedError:
         return False
     is_rounded = has_decimals(first, second) or a.denominator != 1

@@ -100,7 +100,8 @@ def _contains(text: str, stems: frozenset[str]) -> bool:
 
 def _look_alike(relation: Relation) -> bool:
     """Return whether the sides share terms or factors, or are multiples of one term."""
-    left, right = relation.left, relation.right
+    left = relation.left
+    right = relation.right
     if len(left) == 1 and len(right) == 1:
         return bool(left.monoms() == right.monoms())
     enough = ALIKE_IN_ONE_VARIABLE if is_univariate(left - right) else ALIKE

@@ -106,7 +106,8 @@ def chains(text: str) -> Sequence[Chain]:
 
 def _is_inside_formula(sequence: Sequence[Token], index: int) -> bool:
     """Return whether a relation or an operator is next to a run of layout tokens."""
-    before, after = index - 1, index + 1
+    before = index - 1
+    after = index + 1
     while before >= max(0, index - MAX_LAYOUT) and sequence[before].kind in LAYOUT:
         before -= 1
     while after < min(len(sequence), index + MAX_LAYOUT) and sequence[after].kind in LAYOUT:

@@ -76,7 +76,8 @@ def difference_sign(left: Real, right: Real) -> int | None:
     """
     if isinstance(left, Fraction) and isinstance(right, Fraction):
         return (left > right) - (left < right)
-    left, right = _interval(left), _interval(right)
+    left = _interval(left)
+    right = _interval(right)
     if left < right:
         return -1
     if right < left:

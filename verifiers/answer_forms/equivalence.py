@@ -37,7 +37,9 @@ from verifiers.math.syntax import names
 MAX_PARTS = 64
 # In lists and sets, every part is compared with every part.
 MAX_LISTED = 24
-CORRECT, INCORRECT, UNKNOWN = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNKNOWN
+CORRECT = Verdict.CORRECT
+INCORRECT = Verdict.INCORRECT
+UNKNOWN = Verdict.UNKNOWN
 
 
 def equivalent(left: Form, right: Form) -> Judgement:

@@ -226,7 +226,8 @@ def _rational_values(tree: Tree, points: Sequence[Point]) -> Sequence[Fraction] 
 def _is_linear(tree: Tree, variables: frozenset[str]) -> bool:
     """Return whether f(p + q) + f(0) = f(p) + f(q) at random points."""
     first, second, *_ = _points(sorted(variables))
-    both, origin = dict[str, Fraction](), dict[str, Fraction]()
+    both = dict[str, Fraction]()
+    origin = dict[str, Fraction]()
     for name in variables:
         both[name] = first[name] + second[name]
         origin[name] = Fraction(0)

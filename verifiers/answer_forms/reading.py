@@ -338,7 +338,8 @@ def _bounded(sequence: Tokens) -> Form:
         named = [len(sides) - 1 - named[0]]
     low: Form = Infinite(False)
     high: Form = Infinite(True)
-    opening, closing = "(", ")"
+    opening = "("
+    closing = ")"
     for index, sign in enumerate(signs):
         is_closed = INEQUALITIES[sign][0]
         if index < named[0]:
@@ -369,7 +370,8 @@ def _matrix(sequence: Tokens, depth: int) -> Form:
 
 def _bracketed(sequence: Tokens, depth: int) -> Form | None:
     r"""Read `(a, b)`, `[a, b)` or `\{a, b\}`; None if the brackets do not enclose a list."""
-    opening, closing = sequence[0].text, sequence[-1].text
+    opening = sequence[0].text
+    closing = sequence[-1].text
     is_set = opening == "\\{"
     if opening not in ("(", "[", "\\{") or closing not in (")", "]", "\\}"):
         return None

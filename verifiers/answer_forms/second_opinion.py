@@ -22,7 +22,8 @@ def says_equal(left: str, right: str) -> bool:
     with _paused_timer():
         math_verify = _library()
     try:
-        a, b = _parse(math_verify, left), _parse(math_verify, right)
+        a = _parse(math_verify, left)
+        b = _parse(math_verify, right)
         verify = partial(math_verify.verify, timeout_seconds=None)
         return bool(a and b) and bool(verify(a, b) or verify(b, a))
     except (Exception, math_verify.errors.TimeoutException):  # noqa: BLE001 - raises anything

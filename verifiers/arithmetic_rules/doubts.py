@@ -20,7 +20,8 @@ def doubt_of(equation: Equation, left: Tree, right: Tree) -> str:
         return "a percentage is added to a number"
     if _is_percentage_of(left, right) or _is_percentage_of(right, left):
         return "a percentage of something"
-    value, opposite = exact_value(left), exact_value(right)
+    value = exact_value(left)
+    opposite = exact_value(right)
     if value == -(opposite or 0) and not COMPARING.isdisjoint(equation.text.split()):
         return "a difference without its sign"
     # `2 + 3 = 5 + 4 = 9`: the result is carried on.
@@ -62,7 +63,8 @@ def units_of(tree: Tree) -> set[str]:
 
 
 def _doubt_about_units(left: Tree, right: Tree) -> str:
-    left_units, right_units = units_of(left), units_of(right)
+    left_units = units_of(left)
+    right_units = units_of(right)
     families = [FAMILIES[unit] for unit in left_units | right_units if unit in FAMILIES]
     if len(families) > len(set(families)):
         return "units that convert into one another"
@@ -85,7 +87,8 @@ def _adds_different_units(tree: Tree) -> bool:
     """Return whether two terms of a sum have units without a common word."""
     for part in walk(tree):
         if isinstance(part, Combined) and part.operator in "+-":
-            left, right = units_of(part.left), units_of(part.right)
+            left = units_of(part.left)
+            right = units_of(part.right)
             if left and right and left.isdisjoint(right):
                 return True
     return False

@@ -167,7 +167,8 @@ def _span(tree: Tree) -> Interval:
             low, high = _span(operand)
             return -high, -low
         case Combined(operator, left, right) if operator != "^":
-            left_span, right_span = _span(left), _span(right)
+            left_span = _span(left)
+            right_span = _span(right)
             if operator == "/" and right_span[0] <= 0 <= right_span[1]:
                 raise ZeroDivisionError
             corners = [apply_operator(operator, a, b) for a, b in product(left_span, right_span)]

@@ -75,7 +75,8 @@ def _equations_of(text: str) -> Iterator[Equation]:
         yield Equation(count, None, is_approximate=False, continues=False, doubt=doubt)
         return
     for index, relation in enumerate(relations):
-        before, after = segments[index], segments[index + 1]
+        before = segments[index]
+        after = segments[index + 1]
         left = _complete_side(before) if index > 0 else None
         if left is None:
             left = _last_expression(before, is_first=index == 0)
@@ -99,7 +100,8 @@ def _without_inner_delimiters(sequence: Sequence[Token]) -> Iterator[Token]:
     last = len(sequence) - 1
     for index, token in enumerate(sequence):
         if token.kind is Kind.DELIMITER and token.text not in DISPLAYED and 0 < index < last:
-            before, after = sequence[index - 1].kind, sequence[index + 1].kind
+            before = sequence[index - 1].kind
+            after = sequence[index + 1].kind
             if before is Kind.OPERATOR and after in OPERANDS:
                 continue
             if after is Kind.OPERATOR and before in OPERANDS:
@@ -122,7 +124,8 @@ def _last_expression(segment: Sequence[Token], *, is_first: bool) -> _Side:
     cut = len(inner)
     while cut > 0 and inner[cut - 1].kind not in BOUNDARIES:
         cut -= 1
-    clause, outside = inner[cut:], inner[:cut]
+    clause = inner[cut:]
+    outside = inner[:cut]
     for start in range(max(0, len(clause) - MAX_TOKENS), len(clause)):
         if not _may_start(clause, start):
             continue
@@ -132,7 +135,8 @@ def _last_expression(segment: Sequence[Token], *, is_first: bool) -> _Side:
             break
     else:
         return _Side(clause, None, is_name=_is_name(clause))
-    tree, words = parsed[0], clause[:start]
+    tree = parsed[0]
+    words = clause[:start]
     if words and signed_number(tree) is not None:
         has_unit = isinstance(tree, Number) and bool(tree.unit)
         doubt = "a number after a word may be a name"
@@ -151,7 +155,8 @@ def _first_expression(segment: Sequence[Token]) -> _Side:
     cut = 0
     while cut < len(inner) and inner[cut].kind not in BOUNDARIES:
         cut += 1
-    clause, outside = inner[:cut], inner[cut:]
+    clause = inner[:cut]
+    outside = inner[cut:]
     start = 0
     is_approximate = False
     while start < len(clause) and clause[start].text.lower() in LEADING:
@@ -170,7 +175,8 @@ def _first_expression(segment: Sequence[Token]) -> _Side:
 
 def _without_layout(segment: Sequence[Token]) -> Sequence[Token]:
     """Remove the delimiters and line ends that touch an equals sign."""
-    start, end = 0, len(segment)
+    start = 0
+    end = len(segment)
     while start < end and _is_layout(segment[start]):
         start += 1
     while start < end and _is_layout(segment[end - 1]):

@@ -20,7 +20,8 @@ TOLERANCE = 1e-3
 
 def compare_output(output: str, expected: str) -> Verdict:
     """Return correct for the same words, unknown where all words may match, else incorrect."""
-    words, expected_words = output.split(), expected.split()
+    words = output.split()
+    expected_words = expected.split()
     if words == expected_words:
         return Verdict.CORRECT
     if len(words) == len(expected_words) and all(map(_may_match, words, expected_words)):

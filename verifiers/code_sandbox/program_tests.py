@@ -33,7 +33,9 @@ from verifiers.code_sandbox.wire import (
 __all__ = ["PROGRAM_ENDED", "check_tests", "run_tests"]
 
 # Plain texts instead of `Verdict`, so that the sandbox does not load the `stepmark` package.
-CORRECT, INCORRECT, UNKNOWN = "correct", "incorrect", "unknown"
+CORRECT = "correct"
+INCORRECT = "incorrect"
+UNKNOWN = "unknown"
 PROGRAM_ENDED = "the program ended"
 MAX_TEXT_CHARS = 120
 TESTS_FILE = "<tests>"

@@ -75,7 +75,8 @@ class SandboxProcess:
             if stdin_text is not None:
                 stdin = self._open_file(files, stdin_text)
                 stdout = self._output
-            job_descriptor, report_descriptor = job_file.fileno(), self._report.fileno()
+            job_descriptor = job_file.fileno()
+            report_descriptor = self._report.fileno()
             arguments = [
                 str(ROOT),
                 role,

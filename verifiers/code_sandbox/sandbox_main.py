@@ -44,7 +44,8 @@ LIBRARIES = (
     "/etc/ld.so.cache",
 )
 # linux/prctl.h. The number of SIGKILL is written out so that `signal` is not imported.
-PR_SET_PDEATHSIG, SIGKILL = 1, 9
+PR_SET_PDEATHSIG = 1
+SIGKILL = 9
 Role = Callable[..., list[Any]]
 ROLES: dict[str, Role] = {
     "serve_program": program.serve_program,

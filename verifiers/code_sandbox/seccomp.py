@@ -17,7 +17,8 @@ from collections.abc import Sequence
 
 __all__ = ["SandboxUnavailableError", "restrict_system_calls"]
 
-X86_64, ARM64 = "x86_64", "aarch64"
+X86_64 = "x86_64"
+ARM64 = "aarch64"
 # The kernel's names of the architectures (linux/audit.h). A call through another interface of the
 # same machine, such as a 32-bit one, is refused.
 AUDIT_ARCHITECTURES = {X86_64: 0xC000003E, ARM64: 0xC00000B7}
@@ -114,14 +115,22 @@ FCNTL_COMMANDS = (0, 1, 2, 3, 4, 1030)
 IOCTL_COMMANDS = (0x5401, 0x5450, 0x5451)
 
 # Operation codes of the filter's instructions.
-LOAD, EQUAL, ANY_BIT, RETURN = 0x20, 0x15, 0x45, 0x06
+LOAD = 0x20
+EQUAL = 0x15
+ANY_BIT = 0x45
+RETURN = 0x06
 # Offsets in `struct seccomp_data`. An argument takes eight bytes, the low half first.
-NUMBER, ARCHITECTURE, ARGUMENTS = 0, 4, 16
+NUMBER = 0
+ARCHITECTURE = 4
+ARGUMENTS = 16
 ARGUMENT_BYTES = 8
 # Return values. The low 16 bits of the last two are the error numbers EPERM and ENOSYS.
-ALLOW, REFUSE, NO_SUCH_CALL = 0x7FFF0000, 0x00050001, 0x00050026
+ALLOW = 0x7FFF0000
+REFUSE = 0x00050001
+NO_SUCH_CALL = 0x00050026
 # linux/prctl.h
-PR_SET_SECCOMP, MODE_FILTER = 22, 2
+PR_SET_SECCOMP = 22
+MODE_FILTER = 2
 
 Instruction = tuple[int, int, int, int]
 """An operation, the instructions to skip if it is true, those to skip if not, and an operand."""

@@ -36,7 +36,9 @@ from verifiers.code_sandbox.wire import Message
 __all__ = ["run_blocks"]
 
 # Plain texts instead of `Verdict`, so that the sandbox does not load the `stepmark` package.
-CORRECT, INCORRECT, UNKNOWN = "correct", "incorrect", "unknown"
+CORRECT = "correct"
+INCORRECT = "incorrect"
+UNKNOWN = "unknown"
 # Modules that do not depend on the machine, the clock or randomness.
 PURE_MODULES = frozenset(
     {
@@ -138,7 +140,8 @@ class _AssertionLog:
         if self.doubt:
             return [UNKNOWN, self.doubt]
         # A set difference, because a block can call the recorder with any number.
-        unreached, total = len(self._registered - self._held), len(self._registered)
+        unreached = len(self._registered - self._held)
+        total = len(self._registered)
         if unreached:
             return [UNKNOWN, f"{unreached} of {total} assertions were not reached"]
         if not total:
@@ -181,7 +184,8 @@ def run_blocks(job: Any) -> Message:
 
     The blocks before them are run as context, and their assertions do not count.
     """
-    blocks, count = job["blocks"], job["count"]
+    blocks = job["blocks"]
+    count = job["count"]
     trees = list[ast.Module]()
     for block in blocks:
         try:

@@ -149,15 +149,18 @@ class Evaluator:
         self, operator: str, left: tuple[Real, Real], right: tuple[Real, Real]
     ) -> Value:
         """Return the sum, product or quotient of two values by their parts."""
-        (a, b), (c, d) = left, right
+        (a, b) = left
+        (c, d) = right
         combined = self.combined
         if operator == "+":
-            re, im = combined("+", a, c), combined("+", b, d)
+            re = combined("+", a, c)
+            im = combined("+", b, d)
         elif operator == "*":
             re = combined("-", combined("*", a, c), combined("*", b, d))
             im = combined("+", combined("*", a, d), combined("*", b, c))
         elif _is_zero(d):
-            re, im = combined("/", a, c), combined("/", b, c)
+            re = combined("/", a, c)
+            im = combined("/", b, c)
         else:
             size = combined("+", combined("*", c, c), combined("*", d, d))
             product = self.combined_complex("*", left, (c, -d))

@@ -160,7 +160,9 @@ UNITS_BY_FAMILY = {
     "angle": "degree radian",
 }
 # The families of units that convert into one another.
-FAMILIES = {unit: family for family in UNITS_BY_FAMILY for unit in UNITS_BY_FAMILY[family].split()}
+FAMILIES: dict[str, str] = {}
+for _family, _units in UNITS_BY_FAMILY.items():
+    FAMILIES.update(dict.fromkeys(_units.split(), _family))
 
 IRREGULAR = {
     "feet": "foot", "inches": "inch", "pennies": "penny", "people": "person",

@@ -190,7 +190,8 @@ class Parser:
     def bracket(self, depth: int) -> Tree:
         """Read a bracketed expression; bars outside the bracket do not count inside."""
         opening = self.take()
-        bars, self.open_bars = self.open_bars, 0
+        bars = self.open_bars
+        self.open_bars = 0
         tree = self.expression(depth + 1)
         self.open_bars = bars
         closing = self.take()

@@ -115,7 +115,10 @@ def functions(tree: Tree) -> set[str]:
 
 def has_decimals(*trees: Tree) -> bool:
     """Return whether any number has decimals."""
-    return any(number.decimals > 0 for tree in trees for number in numbers(tree))
+    for tree in trees:
+        if any(number.decimals > 0 for number in numbers(tree)):
+            return True
+    return False
 
 
 def names(tree: Tree) -> frozenset[str]:

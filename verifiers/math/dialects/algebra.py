@@ -125,7 +125,8 @@ class _Lexer(Lexer):
         in_math = False
         group_before = ""
         for match in self.pattern.finditer(self.clean(text)):
-            group, word = str(match.lastgroup), match[0]
+            group = str(match.lastgroup)
+            word = match[0]
             glued = match.start() == end > 0
             end = match.end()
             if group == "DELIMITER":
