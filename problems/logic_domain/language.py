@@ -46,7 +46,10 @@ __all__ = [
     "write_rule",
 ]
 
-TRUE, FALSE, UNPROVABLE = ANSWERS = ("true", "false", "unprovable")
+TRUE = "true"
+FALSE = "false"
+UNPROVABLE = "unprovable"
+ANSWERS = (TRUE, FALSE, UNPROVABLE)
 # Far above any line of a gold solution; it bounds the work of the regular expressions.
 MAX_LINE = 2_000
 NAME = r"[A-Z][a-z]+"
