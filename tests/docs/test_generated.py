@@ -1,0 +1,47 @@
+"""The generated parts of the documentation agree with the code."""
+
+from pathlib import Path
+
+import pytest
+
+from docs import generate
+
+ROOT = Path(__file__).parents[2]
+TABLE = """
+<!-- generated: parameters method binary_search -->
+| key | type | default | meaning |
+|---|---|---|---|
+| `rollouts` | old | `7` | Completions per probe. |
+{rows}
+<!-- end of generated part -->
+"""
+ROWS = "| `stop_early` | x | `1` | Sample in waves. |\n| `right_answers` | x | `1` | Which. |"
+
+
+@pytest.mark.parametrize("page", generate.pages(), ids=lambda page: page.name)
+def test_page_is_up_to_date(page: Path) -> None:
+    current = page.read_text(encoding="utf-8")
+    assert generate.generated(page) == current, "run: python -m docs.generate"
+
+
+def test_meanings_survive_regeneration(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(TABLE.format(rows=ROWS), encoding="utf-8")
+    text = generate.generated(page)
+    assert "| `rollouts` | integer, ≥ 1, ≤ 1024 | `8` | Completions per probe. |" in text
+    assert "| `stop_early` | boolean | `false` | Sample in waves. |" in text
+
+
+def test_missing_meaning_is_an_error(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(TABLE.format(rows=""), encoding="utf-8")
+    with pytest.raises(generate.GenerationError, match="'stop_early' has no meaning"):
+        generate.generated(page)
+
+
+@pytest.mark.parametrize("package", generate.PACKAGES)
+def test_architecture_lists_every_module(package: str) -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    for module in (ROOT / package).rglob("*.py"):
+        assert module.parent.relative_to(ROOT).as_posix() + "/" in text
+        assert module.name in text or module.name == "__init__.py"
