@@ -30,11 +30,11 @@ import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from pipelines.commands import app
-from pipelines.config import RunFile
+from pipelines.cli.commands import app
+from pipelines.run.config import RunFile
 from stepmark import plugins
-from storage.dataset import Dataset
-from storage.sql import query
+from storage.dataset.dataset import Dataset
+from storage.queries.sql import query
 from storage.values.base import arguments
 
 __all__ = ["GenerationError", "generated", "main", "pages"]
@@ -58,12 +58,12 @@ KINDS: Mapping[str, str] = {
     "engine": "engines",
     "verifier": "verifiers",
     "method": "annotators",
-    "labeler": "annotators",
+    "labeler": "labelers",
     "filter": "filters",
     "format": "storage.formats",
     "values": "storage.values",
 }
-"""The package that holds the plugins of each kind."""
+"""The kinds of plugins, as pages and as `stepmark.plugins` name them."""
 BLOCK = re.compile(
     r"(<!-- generated: (?P<what>[^>]*?) -->\n)(?P<old>.*?)(<!-- end of generated part -->)",
     re.DOTALL,
@@ -266,7 +266,7 @@ def _annotated(field: FieldInfo) -> Any:
     """Return the field's type with its bounds, which pydantic keeps apart."""
     if not field.metadata:
         return field.annotation
-    return typing.Annotated[(field.annotation, *field.metadata)]  # type: ignore[return-value]
+    return typing.Annotated[(field.annotation, *field.metadata)]
 
 
 def _type_name(hint: Any) -> str:
@@ -326,9 +326,9 @@ def _field_docstrings(owner: type[Any]) -> Mapping[str, str]:
     assert isinstance(body, ast.ClassDef)
     texts: dict[str, str] = {}
     for field, below in zip(body.body, body.body[1:], strict=False):
-        is_field = isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
-        is_text = isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
-        if is_field and is_text:
+        if not isinstance(field, ast.AnnAssign) or not isinstance(field.target, ast.Name):
+            continue
+        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
             texts[field.target.id] = " ".join(str(below.value.value).split())
     return texts
 

@@ -1,8 +1,7 @@
-"""The project: import contracts, packaging, the wheel, and the commands and links of the README."""
+"""The project: import contracts, packaging, the contents of the wheel, and a run from it."""
 
 import ast
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -10,22 +9,15 @@ import sysconfig
 import tomllib
 import venv
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import typer
-from typer.exceptions import TyperException
 
-from pipelines.cli.app import app
 from pipelines.cli.environment_guard import PACKAGES
 from tests.pipelines.running import WAIT_SECONDS, clean_environment, error_lines, run_file
 
 ROOT = Path(__file__).parents[1]
-README = ROOT / "README.md"
 NOT_PACKAGED = ("tests", "configs", "pocket", "benchmarks", "docs")
-SHELL = {"|", "||", "&&", ";", "&", ">", ">>", "<"}
-FENCE = re.compile(r"^```[a-z]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
 def test_packages_follow_import_contracts() -> None:
@@ -160,65 +152,3 @@ def test_wheel_runs_in_other_environment(installed: Path, tmp_path: Path) -> Non
     assert "8 incorrect" in stepmark("run", run_file(tmp_path))
     count_labels = ["sql", "SELECT count(*) FROM labels", "--format", "csv"]
     assert "8" in stepmark(*count_labels, "--dataset", str(tmp_path / "dataset"))
-
-
-def command_lines(markdown: str) -> Iterator[list[str]]:
-    """The arguments of every `stepmark …` in fenced blocks; comments, and what the shell does with the output, left out."""
-    for block in FENCE.findall(markdown):
-        for line in block.replace("\\\n", " ").splitlines():
-            if re.match(r"\s*(\$ )?(\S*/)?stepmark\s", line + " "):
-                words = shlex.split(line, comments=True)
-                start = (
-                    next(index for index, word in enumerate(words) if Path(word).name == "stepmark")
-                    + 1
-                )
-                end = next((index for index, word in enumerate(words) if word in SHELL), len(words))
-                yield words[start:end]
-
-
-def mistakes(markdown: str) -> list[str]:
-    """What the command would say to the command lines of a text; nothing is run."""
-    group = typer.main.get_command(app)
-    found = []
-    for name, *arguments in command_lines(markdown):
-        command = getattr(group, "commands", {}).get(name)
-        if command is None:
-            found.append(f"{name}: no such command")
-            continue
-        try:
-            command.make_context(name, arguments)
-        except TyperException as error:
-            found.append(f"{name}: {error}")
-    return found
-
-
-@pytest.mark.parametrize(
-    ("line", "mistake"),
-    [
-        ("stepmark run x.toml --set a=1", None),
-        (
-            "$ .venv/bin/stepmark sql 'SELECT 1' \\\n  --dataset d | head  # comes with a comment",
-            None,
-        ),
-        ("stepmark nope", "nope: no such command"),
-        ("stepmark run x.toml --nope", "--nope"),
-        ("stepmark run", "run: "),
-        ("stepmark sql 'SELECT 1' -d d --format xml", "xml"),
-        ("make demo", None),
-    ],
-)
-def test_a_wrong_command_line_in_a_text_is_found(line: str, mistake: str | None) -> None:
-    found = mistakes(f"Text.\n\n```sh\n{line}\n```\n\nstepmark nope\n")
-    assert len(found) == (mistake is not None)
-    assert (mistake or "") in "".join(found)
-
-
-def test_the_readme_speaks_of_commands_that_exist() -> None:
-    text = README.read_text(encoding="utf-8")
-    assert list(command_lines(text))
-    assert mistakes(text) == []
-
-
-def test_the_readme_names_files_that_exist() -> None:
-    named = re.findall(r"\]\((?!https?:|#)([^)#]+)", README.read_text(encoding="utf-8"))
-    assert [name for name in named if not (ROOT / name).exists()] == []

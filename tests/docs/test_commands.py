@@ -19,12 +19,13 @@ import pytest
 import typer
 from typer.exceptions import TyperException
 
-from pipelines import _server, flow
-from pipelines import plan as planning
 from pipelines.__main__ import main
-from pipelines.commands import app
-from pipelines.config import RunFile, load, parse
-from pipelines.stages import Job
+from pipelines.cli.commands import app
+from pipelines.run import flow, prefect_server
+from pipelines.run import plan as planning
+from pipelines.run.config import RunFile, load, parse
+from pipelines.run.job import Job
+from stepmark.errors import UserError
 from tests.docs.markdown import (
     NEEDS,
     ROOT,
@@ -164,7 +165,7 @@ def without_prefect(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flow, "perform", perform)
     monkeypatch.setattr(flow, "_task", task)
     monkeypatch.setattr(flow, "acreate_table_artifact", no_artifact)
-    monkeypatch.setattr(_server, "reachable", nullcontext)
+    monkeypatch.setattr(prefect_server, "reachable", nullcontext)
 
 
 @pytest.mark.parametrize("page", pages())
@@ -250,7 +251,9 @@ def module_mistakes(module: str, arguments: Sequence[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("page", pages())
-def test_run_files_are_valid(page: str, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_files_are_valid(
+    page: str, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(workspace.folder)
     for block in blocks(page, "toml"):
         planning.build(whole_run_file(tomllib.loads(block.text)))
@@ -258,7 +261,11 @@ def test_run_files_are_valid(page: str, workspace: Workspace, monkeypatch: pytes
 
 def whole_run_file(tables: dict[str, Any]) -> RunFile:
     """Return a run file with these tables, and defaults for the tables that they depend on."""
-    base = {"dataset": "data/x", "engine": {"use": "pocket"}, "prover_engine": {"use": "pocket"}}
+    base: dict[str, Any] = {
+        "dataset": "data/x",
+        "engine": {"use": "pocket"},
+        "prover_engine": {"use": "pocket"},
+    }
     if "label" not in tables and "filters" in tables:
         base["annotators"] = [{"use": "formal"}]
         base["label"] = {"use": "consensus", "rule": "majority", "min_agreeing": 1}
@@ -295,5 +302,5 @@ def _reported(block: Block) -> Iterator[str]:
     for words in command_lines(block):
         try:
             yield from mistakes(words)
-        except Exception as error:
+        except UserError as error:
             yield str(error)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import annotators
+from annotators import methods
 from stepmark import plugins
 from stepmark.records import Verdict
 from tests.annotators.simulated import done_by, last_sample_solves, trace_of
@@ -40,10 +40,10 @@ async def test_plugin_example_annotates(
 ) -> None:
     code = next(b.text for b in blocks(page, "python") if "class Outcome" in b.text)
     (tmp_path / "outcome.py").write_text(code, encoding="utf-8")
-    monkeypatch.setattr(annotators, "__path__", [*annotators.__path__, str(tmp_path)])
-    monkeypatch.delitem(sys.modules, "annotators.outcome", raising=False)
+    monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "annotators.methods.outcome", raising=False)
     method = plugins.build("annotators", {"use": "outcome"})
     done = await done_by(method, replace(trace_of(3), outcome=outcome), last_sample_solves)
     assert [step.verdict for step in done.annotation.steps] == [outcome] * 3
     assert (done.annotation.first_error, done.annotation.error) == (first_error, None)
-    monkeypatch.delitem(sys.modules, "annotators.outcome")
+    monkeypatch.delitem(sys.modules, "annotators.methods.outcome")
