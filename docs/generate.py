@@ -64,10 +64,12 @@ KINDS: Mapping[str, str] = {
     "values": "storage.values",
 }
 """The kinds of plugins, as pages and as `stepmark.plugins` name them."""
+# The old content is captured too, because the meanings that are written by hand are in it.
 BLOCK = re.compile(
     r"(<!-- generated: (?P<what>[^>]*?) -->\n)(?P<old>.*?)(<!-- end of generated part -->)",
     re.DOTALL,
 )
+# A pipe with a backslash belongs to the text of a cell.
 CELL = re.compile(r"(?<!\\)\|")
 TYPE_NAMES: Mapping[object, str] = {
     str: "string",
@@ -76,6 +78,7 @@ TYPE_NAMES: Mapping[object, str] = {
     bool: "boolean",
     Any: "any",
 }
+BOUND_SIGNS: Mapping[str, str] = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 
 
 class GenerationError(Exception):
@@ -140,15 +143,14 @@ def run_file_table(old: Mapping[str, str], table: str = "") -> str:
         assert isinstance(annotation, type)
         model = annotation
     documentation = _field_docstrings(model)
-    rows = [
-        Parameter(
-            name=key,
-            type=_type_name(_annotated(field)),
-            default="required" if field.is_required() else _default(field.get_default()),
-            meaning=documentation.get(key, ""),
-        )
-        for key, field in model.model_fields.items()
-    ]
+    rows = []
+    for key, field in model.model_fields.items():
+        default = "required"
+        if not field.is_required():
+            default = _default(field.get_default())
+        type_name = _type_name(_annotated(field))
+        meaning = documentation.get(key, "")
+        rows.append(Parameter(name=key, type=type_name, default=default, meaning=meaning))
     return _parameter_table(rows, old)
 
 
@@ -163,6 +165,7 @@ def plugin_list(old: Mapping[str, str], kind: str) -> str:
 def columns(old: Mapping[str, str], view: str) -> str:
     """Return the table of a view's columns, as DuckDB describes the view of an empty dataset."""
     with tempfile.TemporaryDirectory() as folder:
+        # An empty folder is not a dataset; a folder with an empty table is.
         Path(folder, "problems").mkdir()
         described = query(Dataset(folder), f"DESCRIBE {view}").to_pylist()
     lines = ["| column | type | meaning |", "|---|---|---|"]
@@ -222,9 +225,10 @@ def main(options: Sequence[str]) -> int:
             stale.append(page.relative_to(ROOT).as_posix())
             if "--check" not in options:
                 page.write_text(text, encoding="utf-8")
+    checks_only = "--check" in options
     for name in stale:
-        print(f"{'stale' if '--check' in options else 'updated'}: {name}")  # noqa: T201
-    return int("--check" in options and bool(stale))
+        print(f"stale: {name}" if checks_only else f"updated: {name}")  # noqa: T201
+    return int(checks_only and bool(stale))
 
 
 def _plugin_parameter(plugin: type[Any], field: "dataclasses.Field[Any]") -> Parameter:
@@ -247,7 +251,9 @@ def _parameter_table(rows: Sequence[Parameter], old: Mapping[str, str]) -> str:
     lines = ["| key | type | default | meaning |", "|---|---|---|---|"]
     for row in rows:
         meaning = _meaning(row.name, row.meaning, old)
-        default = row.default if row.default == "required" else f"`{_cell(row.default)}`"
+        default = row.default
+        if default != "required":
+            default = f"`{_cell(default)}`"
         lines.append(f"| `{row.name}` | {_cell(row.type)} | {default} | {meaning} |")
     return "\n".join(lines)
 
@@ -264,6 +270,7 @@ def _meaning(name: str, documentation: str, old: Mapping[str, str]) -> str:
 
 def _annotated(field: FieldInfo) -> Any:
     """Return the field's type with its bounds, which pydantic keeps apart."""
+    # pydantic removes the bounds from the annotation and keeps them in `metadata`.
     if not field.metadata:
         return field.annotation
     return typing.Annotated[(field.annotation, *field.metadata)]
@@ -275,8 +282,7 @@ def _type_name(hint: Any) -> str:
         return TYPE_NAMES[hint]
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
-        bounds = _bounds(hint.__metadata__)
-        return f"{_type_name(parts[0])}{', ' + bounds if bounds else ''}"
+        return ", ".join([_type_name(parts[0]), *_bounds(hint.__metadata__)])
     if origin is typing.Literal:
         return ", ".join(f"`{_default(value)}`" for value in parts)
     if origin in (typing.Union, UnionType):
@@ -287,20 +293,27 @@ def _type_name(hint: Any) -> str:
         return "table"
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return "table"
-    return "code only" if origin is not None else str(getattr(hint, "__name__", hint))
+    if origin is not None:
+        return "code only"  # functions, which TOML cannot express
+    return str(getattr(hint, "__name__", hint))
 
 
-def _bounds(metadata: Sequence[Any]) -> str:
-    """Return the bounds that pydantic's constraints set, as text."""
-    bounds: dict[str, Any] = {}
+def _bounds(metadata: Sequence[Any]) -> Sequence[str]:
+    """Return the bounds that pydantic's constraints set, such as "≥ 1"."""
+    constraints: list[Any] = []
     for item in metadata:
-        for constraint in item.metadata if isinstance(item, FieldInfo) else [item]:
-            for key in ("ge", "gt", "le", "lt", "min_length"):
-                if getattr(constraint, key, None) is not None:
-                    bounds[key] = getattr(constraint, key)
-    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
-    texts = [f"{signs[key]} {value}" for key, value in bounds.items() if key in signs]
-    return ", ".join(texts)
+        # A `Field` holds its constraints in a list; pydantic's models hold them directly.
+        if isinstance(item, FieldInfo):
+            constraints.extend(item.metadata)
+        else:
+            constraints.append(item)
+    bounds = []
+    for constraint in constraints:
+        for attribute, sign in BOUND_SIGNS.items():
+            value = getattr(constraint, attribute, None)
+            if value is not None:
+                bounds.append(f"{sign} {value}")
+    return bounds
 
 
 def _default(value: Any) -> str:
@@ -322,6 +335,7 @@ def _default(value: Any) -> str:
 
 def _field_docstrings(owner: type[Any]) -> Mapping[str, str]:
     """Return the docstrings that follow the fields of a class, each on one line."""
+    # Neither dataclasses nor pydantic keep these docstrings, so they are read from the source.
     body = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0]
     assert isinstance(body, ast.ClassDef)
     texts: dict[str, str] = {}
@@ -355,9 +369,12 @@ def _argument_name(parameter: Any) -> str:
 
 
 def _argument_usage(parameter: Any) -> str:
-    name = _argument_name(parameter)
-    repeated = f"{name}..." if parameter.nargs == -1 else name
-    return repeated if parameter.required else f"[{repeated}]"
+    usage = _argument_name(parameter)
+    if parameter.nargs == -1:
+        usage += "..."
+    if not parameter.required:
+        usage = f"[{usage}]"
+    return usage
 
 
 def _option_names(parameter: Any) -> str:
@@ -369,12 +386,13 @@ def _option_names(parameter: Any) -> str:
     text = f"{names} `{_cell(value)}`"
     if parameter.required:
         return f"{text} (required)"
-    default = parameter.default
     if parameter.multiple:
         return f"{text} (repeatable)"
-    if default in (None, ""):
+    # All commands use an empty text for "not set"; it is not printed as a default.
+    if parameter.default in (None, ""):
         return text
-    return f"{text} (default `{getattr(default, 'value', default)}`)"
+    default = getattr(parameter.default, "value", parameter.default)
+    return f"{text} (default `{default}`)"
 
 
 def _value_name(annotation: Any) -> str:
