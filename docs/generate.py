@@ -356,6 +356,8 @@ def _command_section(name: str, command: Any) -> str:
             usage.append(_argument_usage(parameter))
             rows.append(f"| `{_argument_name(parameter)}` | {help_text} |")
         elif parameter.name != "help":
+            if parameter.required:
+                usage.append(f"{parameter.opts[0]} {_option_value(parameter)}")
             rows.append(f"| {_option_names(parameter)} | {help_text} |")
     lines = [f"## stepmark {name}", "", f"```text\n{' '.join([*usage, '[OPTIONS]'])}\n```", ""]
     lines += [inspect.cleandoc(command.help or "")]
@@ -382,8 +384,7 @@ def _option_names(parameter: Any) -> str:
     names = ", ".join(f"`{name}`" for name in parameter.opts)
     if parameter.is_flag:
         return names
-    value = parameter.metavar or _value_name(parameter.type_descriptor.annotation)
-    text = f"{names} `{_cell(value)}`"
+    text = f"{names} `{_cell(_option_value(parameter))}`"
     if parameter.required:
         return f"{text} (required)"
     if parameter.multiple:
@@ -395,8 +396,11 @@ def _option_names(parameter: Any) -> str:
     return f"{text} (default `{default}`)"
 
 
-def _value_name(annotation: Any) -> str:
-    """Return how an option's value is written: its choices, PATH, or TEXT."""
+def _option_value(parameter: Any) -> str:
+    """Return how an option's value is written: its name, its choices, PATH, or TEXT."""
+    if parameter.metavar:
+        return str(parameter.metavar)
+    annotation = parameter.type_descriptor.annotation
     for part in typing.get_args(annotation) or [annotation]:
         if isinstance(part, type) and issubclass(part, Enum):
             return "|".join(str(choice.value) for choice in part)
