@@ -30,7 +30,7 @@ import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from pipelines.cli.commands import app
+from pipelines.cli.app import app
 from pipelines.run.config import RunFile
 from stepmark import plugins
 from storage.dataset.dataset import Dataset

@@ -1,7 +1,8 @@
 """Render formulas as MathML while the site is built.
 
-The usual way, MathJax, is a script that pages load from a content delivery network. Browsers display
-MathML without a script. `pymdownx.arithmatex` finds the formulas and protects them from Markdown.
+MathJax, the usual choice, is a script that pages load from a content delivery network. Browsers
+display MathML without a script. `pymdownx.arithmatex` finds the formulas and protects them from
+Markdown.
 """
 
 import html

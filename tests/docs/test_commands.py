@@ -1,8 +1,9 @@
-"""Every command, query, run file and program in the documentation is executed, or named as needing
-something that a test machine lacks.
+"""Execution of every command, query and run file in the documentation.
 
-All pages share one workspace. Runs are shrunk: fewer problems, traces, rollouts and votes. Stages run
-without Prefect, whose server would take most of the time; `tests/pipelines` tests the flows.
+Blocks that need what a test machine lacks are marked, and only their options are checked.
+
+All pages share one workspace. Runs are shrunk: fewer problems, traces, rollouts and votes. Stages
+run without Prefect, whose server would take most of the time; `tests/pipelines` tests the flows.
 """
 
 import re
@@ -20,7 +21,7 @@ import typer
 from typer.exceptions import TyperException
 
 from pipelines.__main__ import main
-from pipelines.cli.commands import app
+from pipelines.cli.app import app
 from pipelines.run import flow, prefect_server
 from pipelines.run import plan as planning
 from pipelines.run.config import RunFile, load, parse
@@ -129,7 +130,10 @@ def small(arguments: Sequence[str]) -> list[str]:
     for index, table in enumerate(run_file.annotators):
         for setting in SMALL_METHODS.get(str(table["use"]), ()):
             overrides.append(f"annotators.{index}.{setting}")
-    return [word for override in overrides for word in ("--set", override)]
+    options = list[str]()
+    for override in overrides:
+        options += ["--set", override]
+    return options
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +158,7 @@ def without_prefect(monkeypatch: pytest.MonkeyPatch) -> None:
     async def perform(
         job: Job, run_file: str, overrides: Sequence[str], *, makes_traces: bool
     ) -> Sequence[Mapping[str, str]]:
-        return await flow._work(job, makes_traces=makes_traces)
+        return await flow._run_stages(job, makes_traces=makes_traces)
 
     def task(job: Job, name: str, work: Callable[..., Any]) -> Callable[..., Any]:
         return work
@@ -165,7 +169,7 @@ def without_prefect(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flow, "perform", perform)
     monkeypatch.setattr(flow, "_task", task)
     monkeypatch.setattr(flow, "acreate_table_artifact", no_artifact)
-    monkeypatch.setattr(prefect_server, "reachable", nullcontext)
+    monkeypatch.setattr(prefect_server, "reachable_server", nullcontext)
 
 
 @pytest.mark.parametrize("page", pages())
