@@ -165,12 +165,13 @@ class StepLikelihoods:
         return rows
 
     def _remember(self, rows: dict[StepCounts[float], Floats]) -> None:
-        """Add rows to the cache, and evict the oldest ones when it is full."""
+        """Add rows to the cache. When it is full, evict the oldest ones until it is half full."""
         with self._lock:
             self._cache.update(rows)
-            excess = len(self._cache) - MAX_CACHED_ROWS
-            if excess > 0:
-                for key in list(islice(self._cache, excess)):
+            if len(self._cache) > MAX_CACHED_ROWS:
+                # Half at once: a dict scans the slots of deleted keys to find its oldest key.
+                evicted = len(self._cache) - MAX_CACHED_ROWS // 2
+                for key in list(islice(self._cache, evicted)):
                     del self._cache[key]
 
     @cached_property

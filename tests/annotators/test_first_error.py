@@ -336,7 +336,7 @@ def test_row_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for count in range(20):
         evidence = trace_evidence(3, [(1, 1, CORRECT)] * count)
         before_eviction.append(infer(evidence, step_likelihoods=cached).posterior)
-    assert len(cached._cache) == 10
+        assert len(cached._cache) <= 10
     evicted = trace_evidence(3, [(1, 1, CORRECT)] * 4)
     after_eviction = infer(evicted, step_likelihoods=cached).posterior
     assert after_eviction.tolist() == before_eviction[4].tolist()
