@@ -18,6 +18,7 @@ Everything that is not listed here is the same for all three: see `verifiers.mat
     `\sin x`               no functions            degrees or radians       radians, `°` converts
     `\sin^2 x`             no functions            trigonometric only       all functions
     `e`, `i`               no names                names                    constants
-    `\frac123`             bare arguments of any length                     one digit
+    `\sqrt12`              root of 12              root of 12               not read (one digit)
+    `x!`, `|x|`            not read                read                     `|` not nested
     leading zeros          read                    read                     not read (number bases)
 """
