@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from itertools import islice
 from threading import Lock
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -90,9 +90,8 @@ class StepLikelihoods:
         self._refresh(traces)
         rows = list[Floats]()
         for trace in traces:
-            for row in trace.rows:
-                assert row is not None, "refreshed above"
-                rows.append(row)
+            # No row is None after the refresh.
+            rows.extend(cast(list[Floats], trace.rows))
         table = np.concatenate(rows).reshape(len(traces), -1, self._borders[-1])
         return StepTable(*np.split(table, self._borders[:-1], axis=2))
 
@@ -111,8 +110,7 @@ class StepLikelihoods:
 
         shrinkage = 1 + model.rollout_correlation * (columns.visits - 1)
         effective = table / shrinkage[:, None]
-        effective_columns: StepCounts[Floats] = StepCounts(*effective.T)
-        passed = effective_columns.passed[:, None]
+        passed = (columns.passed / shrinkage)[:, None]
         diverged = effective[:, None, -len(RolloutEnd) :]
         one_wording = (diverged @ tables.one_wording[steps_left - 1])[:, 0]
         many_wordings = (diverged @ tables.many_wordings[steps_left - 1])[:, 0]

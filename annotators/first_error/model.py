@@ -166,32 +166,32 @@ class FirstErrorModel:
         """Return the grid of lambda: the relative error rate of the last step."""
         return ParameterGrid((ENDING,))
 
-    @property
+    @cached_property
     def reliability(self) -> Floats:
         """Return q, array [before point]."""
         return self.before_grid.values(0)
 
-    @property
+    @cached_property
     def passing(self) -> Floats:
         """Return h, array [before point]."""
         return self.before_grid.values(1)
 
-    @property
+    @cached_property
     def repeating(self) -> Floats:
         """Return c, array [before point]."""
         return self.before_grid.values(2)
 
-    @property
+    @cached_property
     def ending(self) -> Floats:
         """Return lambda, array [ending point]."""
         return self.ending_grid.values(0)
 
-    @property
+    @cached_property
     def harmless(self) -> Floats:
         """Return epsilon, array [after point]."""
         return self.after_grid.values(0)
 
-    @property
+    @cached_property
     def faithful(self) -> Floats:
         """Return k, array [after point]."""
         return self.after_grid.values(1)
