@@ -202,13 +202,13 @@ RULES = (
 @pytest.fixture(scope="module")
 def sources() -> list[Source]:
     """Parse all source files of the converted folders."""
-    found = []
+    parsed = []
     for folder in FOLDERS:
         for file in sorted((ROOT / folder).rglob("*.py")):
             path = file.relative_to(ROOT).as_posix()
             if not path.startswith(NOT_CONVERTED):
-                found.append(Source(path, ast.parse(file.read_text(encoding="utf-8"))))
-    return found
+                parsed.append(Source(path, ast.parse(file.read_text(encoding="utf-8"))))
+    return parsed
 
 
 @pytest.mark.parametrize("rule", RULES)

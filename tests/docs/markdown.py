@@ -46,8 +46,8 @@ def pages() -> Sequence[str]:
     """Return the pages whose blocks are tested."""
     documentation = sorted((ROOT / "docs").rglob("*.md"))
     names = [path.relative_to(ROOT).as_posix() for path in documentation]
-    others = ["README.md", "CONTRIBUTING.md", "benchmarks/README.md"]
-    return [*others, "engines/pocket_model/README.md", *names]
+    read_mes = ["README.md", "CONTRIBUTING.md", "benchmarks/README.md"]
+    return [*read_mes, "engines/pocket_model/README.md", *names]
 
 
 def blocks(page: str, *languages: str) -> Sequence[Block]:

@@ -70,8 +70,10 @@ def _reading(case: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _read_reply(case: Mapping[str, Any]) -> Sequence[str]:
-    said = project.read_verdicts(case["reply"], case["step"])
-    return [str(getattr(one, "verdict", one)) for one in said]
+    verdicts = list[str]()
+    for reading in project.read_verdicts(case["reply"], case["step"]):
+        verdicts.append(str(reading.verdict))
+    return verdicts
 
 
 def _findings(case: Mapping[str, Any]) -> Iterator[Finding]:

@@ -175,7 +175,7 @@ def _exports(dataset: str, exports: Mapping[str, Sequence[str]]) -> Golden:
     golden = Golden()
     formats = sorted(project.available("storage.formats"), key=len, reverse=True)
     for name, options in exports.items():
-        format_ = next(known for known in formats if name.startswith(known))
+        format_ = next(plugin for plugin in formats if name.startswith(plugin))
         folder = f"export_{dataset}_{name}"
         printed = _stepmark("export", format_, "--dataset", dataset, "--to", folder, *options)
         golden.extend(export_rows(Path(folder), name))

@@ -23,8 +23,8 @@ def golden_sets() -> Mapping[str, Golden]:
                 texts.update(_texts(node))
             for statement in tree.body:
                 texts.update(_of_table(statement))
-    found = sorted(text for text in texts if " " in text.strip())  # a single word is a value
-    return {"error_messages": Golden(texts=[{"message": text} for text in found])}
+    messages = sorted(text for text in texts if " " in text.strip())  # a single word is a value
+    return {"error_messages": Golden(texts=[{"message": text} for text in messages])}
 
 
 def _texts(node: ast.AST) -> Iterator[str]:

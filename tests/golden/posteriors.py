@@ -35,8 +35,8 @@ def _adaptive_search() -> Golden:
             for number, (posterior, gains) in enumerate(pairs):
                 numbers = {"posterior": posterior, "gains": gains}
                 golden.decisions.append({"trace": number, "weights": name, **numbers})
-            alone = [project.posteriors_and_gains([one], weights)[0] for one in evidences]
-            assert alone == pairs, "a batch gives the same numbers as each trace alone"
+            singles = [project.posteriors_and_gains([item], weights)[0] for item in evidences]
+            assert singles == pairs, "a batch gives the same numbers as each trace alone"
     return golden
 
 
@@ -108,10 +108,10 @@ def _case(draw: random.Random, number: int) -> tuple[Trace, Mapping[str, Annotat
 
 def _annotation(draw: random.Random, method: str, steps: int) -> Annotation:
     """Return an annotation with random verdicts and values; a third names no first error."""
-    said = list[StepAnnotation]()
+    annotations = list[StepAnnotation]()
     for _ in range(steps):
         value = draw.random() if draw.random() < 0.7 else None
-        said.append(StepAnnotation(verdict=VERDICTS[_below(draw, 3)], value=value))
+        annotations.append(StepAnnotation(verdict=VERDICTS[_below(draw, 3)], value=value))
     first_error = None
     if draw.random() < 0.67:
         first_error = _below(draw, steps + 1) - 1
@@ -119,7 +119,7 @@ def _annotation(draw: random.Random, method: str, steps: int) -> Annotation:
         trace_id="",
         method=method,
         first_error=first_error,
-        steps=tuple(said),
+        steps=tuple(annotations),
         cost=Cost(),
     )
 

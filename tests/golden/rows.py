@@ -143,9 +143,9 @@ def _compare_rows(file: str, recorded: Sequence[Any], current: Sequence[Any]) ->
     for number, (old, new) in enumerate(zip(recorded, current, strict=False), start=1):
         where = _difference(old, new, "")
         if where is not None:
-            shown = [json.dumps(row, ensure_ascii=False)[:600] for row in (old, new)]
-            place = f"{file}, row {number} differs at '{where}'"
-            raise AssertionError(f"{place}\nrecorded: {shown[0]}\nnow:      {shown[1]}")
+            excerpts = [json.dumps(row, ensure_ascii=False)[:600] for row in (old, new)]
+            message = f"{file}, row {number} differs at '{where}'"
+            raise AssertionError(f"{message}\nrecorded: {excerpts[0]}\nnow:      {excerpts[1]}")
     if len(recorded) != len(current):
         longer = max(recorded, current, key=len)
         rest = longer[min(len(recorded), len(current))]

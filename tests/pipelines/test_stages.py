@@ -731,10 +731,10 @@ async def test_missing_input_part_is_named(folder: Path, workers: VerifierPool) 
 async def test_trace_without_problem_fails(done: Path, workers: VerifierPool) -> None:
     annotators = [{"use": "formal", "name": "again"}]
     job = job_in(done, workers, Model(), annotators=annotators, label=None)
-    missing, *others = job.dataset.read_part(PROBLEMS, 0)
+    missing, *remaining = job.dataset.read_part(PROBLEMS, 0)
     footer = job.dataset.footer(PROBLEMS, 0)
     assert footer is not None
-    job.dataset.write_part(PROBLEMS, 0, others, footer.part_key)
+    job.dataset.write_part(PROBLEMS, 0, remaining, footer.part_key)
     message = f"part 0 of problems has no problem with id {missing.problem_id}"
     with pytest.raises(DatasetError, match=message):
         await job.make_annotations(0, "again")
