@@ -17,7 +17,7 @@ from stepmark.records import Sampling
 __all__ = ["Scripted"]
 
 TOKEN = re.compile(r"\s*\S+|\s+$")
-NEVER = -50.0
+IMPOSSIBLE_LOGPROB = -50.0
 """The log-probability of a token with which no reply continues."""
 # Characters of a prompt in an error message.
 EXCERPT = 60
@@ -82,7 +82,7 @@ class Scripted:
         """Score the continuation by the shares of replies.
 
         The probability of a token is the share of replies that continue with it among those that
-        agree with the text before it. It is exp(`NEVER`) if there are none.
+        agree with the text before it. It is exp(`IMPOSSIBLE_LOGPROB`) if there are none.
         """
         text = prompt.text + continuation
         tokens = await self._count_tokens(text)
@@ -97,7 +97,7 @@ class Scripted:
             if agreeing:
                 logprobs.append(math.log(agreeing / agreeing_before))
             else:
-                logprobs.append(NEVER)
+                logprobs.append(IMPOSSIBLE_LOGPROB)
             agreeing_before = agreeing
         return Scored(logprobs=tuple(logprobs), prompt_tokens=tokens, cached_tokens=0)
 

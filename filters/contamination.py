@@ -20,7 +20,7 @@ from pydantic import Field
 from filters._tokens import normalize, words
 from filters.base import Candidates, Share
 from problems.base import Source
-from problems.tabular.problem_stream import REPEATED
+from problems.tabular.problem_stream import DUPLICATE_REASON
 from stepmark import plugins
 from stepmark.errors import InputError
 from stepmark.identity import digest
@@ -143,7 +143,7 @@ def _evaluation_questions(source: Source) -> Iterator[Problem]:
         if isinstance(row, Problem):
             is_empty = False
             yield row
-        elif not row.reason.startswith(REPEATED):
+        elif not row.reason.startswith(DUPLICATE_REASON):
             raise InputError(_unusable(row))
     if is_empty:
         raise InputError(

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from problems.solution_formats.base import HUMAN, ImportedSolution, SolutionFormat
-from problems.tabular.columns import UnusableError, with_columns
+from problems.tabular.columns import UnusableError, require_columns
 from problems.tabular.plain_columns import PlainColumns
 from problems.tabular.problem_formats import problem_format_of
 from problems.tabular.readers import Row, expand, read
@@ -121,7 +121,7 @@ class _Importer:
 
     def read_files(self, paths: Sequence[Path]) -> Iterator[Imported | Rejected]:
         for path in paths:
-            for row in with_columns(read(path), self.reader.needed):
+            for row in require_columns(read(path), self.reader.needed):
                 if isinstance(row, Rejected):
                     yield row
                 else:

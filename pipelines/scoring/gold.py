@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from problems.tabular.columns import UnusableError, number_or_text_at, with_columns
+from problems.tabular.columns import UnusableError, number_or_text_at, require_columns
 from problems.tabular.readers import Row, expand, read
 from stepmark.errors import ConfigError, InputError
 from stepmark.records import NO_ERROR, Rejected
@@ -56,7 +56,7 @@ def _read_files(dataset: Dataset, pattern: str) -> tuple[Mapping[str, int], Sequ
     gold = dict[str, int]()
     rejected = list[Rejected]()
     for file in expand([pattern]):
-        for row in with_columns(read(Path(file)), [[column] for column in COLUMNS]):
+        for row in require_columns(read(Path(file)), [[column] for column in COLUMNS]):
             if isinstance(row, Rejected):
                 rejected.append(row)
                 continue

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from problems.tabular.columns import with_columns
+from problems.tabular.columns import require_columns
 from problems.tabular.problem_formats import (
     ProblemFormat,
     needed_columns,
@@ -104,5 +104,5 @@ class TabularSource:
             InputError: The first rows lack a column.
         """
         problem_format = self._problem_format(source)
-        checked_rows = with_columns(rows, needed_columns(problem_format, self.fields))
+        checked_rows = require_columns(rows, needed_columns(problem_format, self.fields))
         return problems_of(checked_rows, problem_format, seen)

@@ -15,9 +15,9 @@ __all__ = [
     "MAX_CHARACTERS",
     "UnusableError",
     "number_or_text_at",
+    "require_columns",
     "text_of",
     "value_at",
-    "with_columns",
 ]
 
 # Of a question, an answer, a solution or a step: 1,000 times what a model writes. A longer text is
@@ -129,7 +129,7 @@ def number_or_text_at(value: Any, path: str) -> str | None:
     return text_of(item, path).strip()
 
 
-def with_columns(
+def require_columns(
     rows: Iterable[Row | Rejected], needed: Sequence[Sequence[str]]
 ) -> Iterator[Row | Rejected]:
     """Return the rows of one file after checking its first rows for columns.

@@ -8,9 +8,9 @@ from problems.tabular.readers import Row
 from stepmark.errors import ConfigError
 from stepmark.records import Problem, Rejected
 
-__all__ = ["REPEATED", "check_limit", "limited", "problems_of"]
+__all__ = ["DUPLICATE_REASON", "check_limit", "limited", "problems_of"]
 
-REPEATED = "the same problem as an earlier row"
+DUPLICATE_REASON = "the same problem as an earlier row"
 """The start of the reason for which a duplicate is rejected. `filters.contamination` parses it."""
 
 
@@ -55,7 +55,7 @@ def problems_of(
             yield error.rejected(row)
             continue
         if problem.problem_id in seen:
-            reason = f"{REPEATED} ({problem.problem_id})"
+            reason = f"{DUPLICATE_REASON} ({problem.problem_id})"
             yield UnusableError(problem_format.columns["question"], reason).rejected(row)
             continue
         seen.add(problem.problem_id)

@@ -47,7 +47,7 @@ def trace_of(steps: int, error: int = NO_ERROR, outcome: Verdict | None = None) 
     )
 
 
-def family(trace: Trace, outcomes: Sequence[Verdict]) -> ProblemGroup:
+def problem_group_of(trace: Trace, outcomes: Sequence[Verdict]) -> ProblemGroup:
     """Return a problem's traces: copies of one trace with these outcomes."""
     traces: dict[str, Trace] = {}
     for index, outcome in enumerate(outcomes):
@@ -117,7 +117,7 @@ def services(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Done:
+class TraceRun:
     """A method's annotation of a trace, its context and its requests."""
 
     annotation: Annotation
@@ -138,20 +138,20 @@ def recording(respond: Respond) -> tuple[Scripted, list[tuple[Prompt, Sampling]]
     return Scripted(respond=recorded), requests
 
 
-async def done_by(
+async def annotate_trace(
     annotator: Annotator,
     trace: Trace,
     respond: Respond,
     *,
     siblings: Sequence[Verdict] = (C, I),
     problem: Problem = PROBLEM,
-) -> Done:
+) -> TraceRun:
     """Run a method on one trace. The policy is both the rollout engine and the judge."""
     engine, requests = recording(respond)
-    group = family(trace, siblings)
+    group = problem_group_of(trace, siblings)
     context = AnnotationContext(services(engine, engine), "simulated", problem, trace, group)
     annotation = await run(annotator, "method", "fingerprint", problem, trace, context)
-    return Done(annotation=annotation, context=context, requests=requests)
+    return TraceRun(annotation=annotation, context=context, requests=requests)
 
 
 def verdicts(annotation: Annotation) -> str:

@@ -25,8 +25,8 @@ from tests.annotators.simulated import (
     I,
     Respond,
     U,
+    annotate_trace,
     cut,
-    done_by,
     last_sample_solves,
     solves_with,
     trace_of,
@@ -43,7 +43,7 @@ SAMPLES = 8
 async def test_finds_every_first_error(steps: int, confidence: float) -> None:
     method = AdaptiveSearch(worth=0, confidence=confidence, budget=64)
     for error in {0, steps // 3, steps - 1}:
-        done = await done_by(method, trace_of(steps, error), solves_with(1.0))
+        done = await annotate_trace(method, trace_of(steps, error), solves_with(1.0))
         annotation = done.annotation
         assert annotation.first_error == error, (steps, error)
         assert verdicts(annotation) == "c" * error + "i" + "u" * (steps - error - 1)
@@ -51,7 +51,7 @@ async def test_finds_every_first_error(steps: int, confidence: float) -> None:
 
 
 async def test_annotation_contains_the_posterior() -> None:
-    done = await done_by(AdaptiveSearch(), trace_of(6, 3), solves_with(0.9))
+    done = await annotate_trace(AdaptiveSearch(), trace_of(6, 3), solves_with(0.9))
     posterior = done.annotation.posterior
     assert len(posterior) == 7
     assert sum(posterior) == pytest.approx(1)
@@ -63,32 +63,32 @@ async def test_annotation_contains_the_posterior() -> None:
 @pytest.mark.parametrize("batch", [1, 3])
 async def test_budget_is_never_exceeded(batch: int) -> None:
     method = AdaptiveSearch(worth=0, confidence=0.999, budget=10, batch=batch)
-    done = await done_by(method, trace_of(9, 4), solves_with(0.5))
+    done = await annotate_trace(method, trace_of(9, 4), solves_with(0.5))
     assert done.annotation.cost.rollouts == len(done.context.sampled_rollouts) == 10
 
 
 async def test_high_worth_samples_no_rollouts() -> None:
-    frugal = await done_by(AdaptiveSearch(worth=50), trace_of(9, 4), solves_with(0.7))
-    eager = await done_by(AdaptiveSearch(worth=0.1), trace_of(9, 4), solves_with(0.7))
+    frugal = await annotate_trace(AdaptiveSearch(worth=50), trace_of(9, 4), solves_with(0.7))
+    eager = await annotate_trace(AdaptiveSearch(worth=0.1), trace_of(9, 4), solves_with(0.7))
     assert len(frugal.context.sampled_rollouts) == 0 < len(eager.context.sampled_rollouts)
     assert frugal.annotation.confidence is not None
     assert frugal.annotation.confidence < 0.9
 
 
 async def test_correct_answer_suggests_no_error() -> None:
-    done = await done_by(AdaptiveSearch(), trace_of(6), solves_with(0.9), siblings=(C, C, C))
+    done = await annotate_trace(AdaptiveSearch(), trace_of(6), solves_with(0.9), siblings=(C, C, C))
     assert (done.annotation.first_error, verdicts(done.annotation)) == (NO_ERROR, "cccccc")
 
 
 async def test_finds_errors_behind_correct_answers() -> None:
     method = AdaptiveSearch(worth=0.0, budget=64, confidence=0.99)
-    done = await done_by(method, trace_of(6, 2, outcome=C), solves_with(0.95))
+    done = await annotate_trace(method, trace_of(6, 2, outcome=C), solves_with(0.95))
     assert done.annotation.first_error == 2
 
 
 async def test_unknown_rollouts_only_spend_budget() -> None:
-    truncated = await done_by(AdaptiveSearch(worth=0, budget=5), trace_of(6, 2), cut)
-    without_budget = await done_by(AdaptiveSearch(budget=0), trace_of(6, 2), cut)
+    truncated = await annotate_trace(AdaptiveSearch(worth=0, budget=5), trace_of(6, 2), cut)
+    without_budget = await annotate_trace(AdaptiveSearch(budget=0), trace_of(6, 2), cut)
     assert truncated.annotation.posterior == without_budget.annotation.posterior
     unknowns = sum(step.unknowns for step in truncated.annotation.steps)
     # A rollout from the question counts at no step.
@@ -112,7 +112,7 @@ async def test_unknown_rollouts_only_spend_budget() -> None:
 async def test_unsearchable_traces_cost_nothing(
     trace: Trace, problem: Problem, reason: str
 ) -> None:
-    done = await done_by(AdaptiveSearch(), trace, last_sample_solves, problem=problem)
+    done = await annotate_trace(AdaptiveSearch(), trace, last_sample_solves, problem=problem)
     assert (done.annotation.first_error, verdicts(done.annotation)) == (None, "uuuu")
     assert done.requests == []
     assert {step.rationale for step in done.annotation.steps} == {reason}

@@ -13,11 +13,20 @@ from annotators.context import AnnotationContext
 from annotators.methods.answer_likelihood import AnswerLikelihood
 from annotators.running import run
 from engines.base import Prompt
-from engines.scripted import NEVER, Scripted
+from engines.scripted import IMPOSSIBLE_LOGPROB, Scripted
 from stepmark.errors import ConfigError
 from stepmark.records import Annotation, Problem, Trace, Verdict
 from tests.annotators.columns import column
-from tests.annotators.simulated import PROBLEM, C, I, U, family, services, trace_of, verdicts
+from tests.annotators.simulated import (
+    PROBLEM,
+    C,
+    I,
+    U,
+    problem_group_of,
+    services,
+    trace_of,
+    verdicts,
+)
 
 
 async def probe_trace(
@@ -30,7 +39,9 @@ async def probe_trace(
 ) -> tuple[Annotation, AnnotationContext]:
     """Run the method with an engine whose likelihoods are shares of these replies."""
     run_services = services(Scripted(replies=replies))
-    context = AnnotationContext(run_services, "simulated", problem, trace, family(trace, (C, I)))
+    context = AnnotationContext(
+        run_services, "simulated", problem, trace, problem_group_of(trace, (C, I))
+    )
     method = AnswerLikelihood(probe=probe, fall=fall)
     annotation = await run(method, "method", "fingerprint", problem, trace, context)
     return annotation, context
@@ -63,7 +74,9 @@ async def test_cost_counts_all_prompt_tokens() -> None:
 
     trace = trace_of(3, 1)
     run_services = services(Scripted(respond=respond))
-    context = AnnotationContext(run_services, "simulated", PROBLEM, trace, family(trace, (C, I)))
+    context = AnnotationContext(
+        run_services, "simulated", PROBLEM, trace, problem_group_of(trace, (C, I))
+    )
     await run(AnswerLikelihood(), "method", "fingerprint", PROBLEM, trace, context)
     assert column(prompts, "prefix") == [
         "".join(trace.steps[:length]) + "The answer is " for length in range(4)
@@ -79,7 +92,7 @@ async def test_only_incorrect_traces_have_first_error(
     replies = {"": ("4.",), "wrong 1\n": ("5.",)}
     annotation, _ = await probe_trace(trace_of(3, 1, outcome), replies)
     assert annotation.first_error == first_error
-    expected = [1.0, math.exp(NEVER), math.exp(NEVER)]
+    expected = [1.0, math.exp(IMPOSSIBLE_LOGPROB), math.exp(IMPOSSIBLE_LOGPROB)]
     assert column(annotation.steps, "value") == pytest.approx(expected)
 
 
@@ -93,7 +106,7 @@ async def test_drop_below_threshold_is_no_error() -> None:
 async def test_text_after_answer_is_scored() -> None:
     """Otherwise 4 would be likely wherever 42 is."""
     annotation, _ = await probe_trace(trace_of(2, 0), {"": ("42.",)})
-    assert column(annotation.steps, "value") == pytest.approx([math.exp(NEVER)] * 2)
+    assert column(annotation.steps, "value") == pytest.approx([math.exp(IMPOSSIBLE_LOGPROB)] * 2)
 
 
 @pytest.mark.parametrize(

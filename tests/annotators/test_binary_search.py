@@ -14,8 +14,8 @@ from tests.annotators.simulated import (
     C,
     I,
     U,
+    annotate_trace,
     cut,
-    done_by,
     last_sample_solves,
     solves_with,
     trace_of,
@@ -31,7 +31,7 @@ async def test_first_error_and_cost_are_exact(rollouts: int) -> None:
     method = BinarySearch(rollouts=rollouts)
     for steps in range(1, MAX_STEPS + 1):
         for error in range(steps):
-            done = await done_by(method, trace_of(steps, error), last_sample_solves)
+            done = await annotate_trace(method, trace_of(steps, error), last_sample_solves)
             sampled = len(done.context.sampled_rollouts)
             assert done.annotation.first_error == error, (steps, error)
             assert done.annotation.cost.rollouts == sampled <= ceil(log2(steps)) * rollouts
@@ -41,14 +41,16 @@ async def test_first_error_and_cost_are_exact(rollouts: int) -> None:
 async def test_correct_answers_are_searched_on_request() -> None:
     for steps in range(2, MAX_STEPS + 1):
         for error in range(steps - 1):
-            done = await done_by(SEARCH, trace_of(steps, error, outcome=C), last_sample_solves)
+            done = await annotate_trace(
+                SEARCH, trace_of(steps, error, outcome=C), last_sample_solves
+            )
             assert done.annotation.first_error == error, (steps, error)
             assert len(done.context.sampled_rollouts) <= (1 + ceil(log2(steps - 1))) * 2
 
 
 @pytest.mark.parametrize(("steps", "rollouts"), [(1, 0), (2, 2), (9, 2)])
 async def test_correct_trace_costs_one_probe(steps: int, rollouts: int) -> None:
-    done = await done_by(SEARCH, trace_of(steps), last_sample_solves)
+    done = await annotate_trace(SEARCH, trace_of(steps), last_sample_solves)
     assert done.annotation.first_error == NO_ERROR
     assert verdicts(done.annotation) == "c" * steps
     assert len(done.context.sampled_rollouts) == rollouts
@@ -57,8 +59,8 @@ async def test_correct_trace_costs_one_probe(steps: int, rollouts: int) -> None:
 async def test_early_stopping_gives_same_labels() -> None:
     for error in range(MAX_STEPS):
         trace = trace_of(MAX_STEPS, error)
-        early = await done_by(BinarySearch(stop_early=True), trace, solves_with(0.6))
-        full = await done_by(BinarySearch(stop_early=False), trace, solves_with(0.6))
+        early = await annotate_trace(BinarySearch(stop_early=True), trace, solves_with(0.6))
+        full = await annotate_trace(BinarySearch(stop_early=False), trace, solves_with(0.6))
         assert verdicts(early.annotation) == verdicts(full.annotation)
         early_ids = set(column(early.context.sampled_rollouts, "rollout_id"))
         full_ids = set(column(full.context.sampled_rollouts, "rollout_id"))
@@ -71,7 +73,7 @@ async def test_early_stopping_gives_same_labels() -> None:
 
 
 async def test_only_probed_steps_have_values() -> None:
-    done = await done_by(BinarySearch(rollouts=200), trace_of(8, 2), solves_with(0.5))
+    done = await annotate_trace(BinarySearch(rollouts=200), trace_of(8, 2), solves_with(0.5))
     probed = set(column(done.context.sampled_rollouts, "prefix_steps"))
     counted = set[int]()
     for index, step in enumerate(done.annotation.steps):
@@ -99,7 +101,7 @@ async def test_only_probed_steps_have_values() -> None:
 async def test_abstains_without_requests(
     trace: Trace, siblings: tuple[Verdict, ...], problem: Problem, reason: str
 ) -> None:
-    done = await done_by(
+    done = await annotate_trace(
         BinarySearch(), trace, last_sample_solves, siblings=siblings, problem=problem
     )
     assert (done.annotation.first_error, done.requests) == (None, [])
@@ -109,7 +111,7 @@ async def test_abstains_without_requests(
 
 @pytest.mark.parametrize("trace", [trace_of(9, 3), trace_of(9, 3, outcome=C)])
 async def test_undecided_probe_ends_search(trace: Trace) -> None:
-    done = await done_by(SEARCH, trace, cut)
+    done = await annotate_trace(SEARCH, trace, cut)
     assert (done.annotation.first_error, len(done.requests)) == (None, 1)
     assert verdicts(done.annotation) == "u" * 9
 
@@ -119,5 +121,5 @@ async def test_earlier_probes_survive_undecided_probe() -> None:
         respond = cut if prompt.prefix.count("\n") > 4 else last_sample_solves
         return respond(prompt, sampling, index)
 
-    done = await done_by(SEARCH, trace_of(8, 6), truncate_long_prefixes)
+    done = await annotate_trace(SEARCH, trace_of(8, 6), truncate_long_prefixes)
     assert (done.annotation.first_error, verdicts(done.annotation)) == (None, "ccccuuuu")

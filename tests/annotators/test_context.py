@@ -16,9 +16,9 @@ from tests.annotators.simulated import (
     SAMPLING,
     C,
     I,
-    family,
     grade,
     last_sample_solves,
+    problem_group_of,
     services,
     solves_with,
     trace_of,
@@ -29,7 +29,7 @@ TRACE = trace_of(3)
 
 def context_of(engine: Scripted, trace: Trace = TRACE, seed: int = 1) -> AnnotationContext:
     return AnnotationContext(
-        services(engine, engine, seed), "test", PROBLEM, trace, family(trace, (C, I))
+        services(engine, engine, seed), "test", PROBLEM, trace, problem_group_of(trace, (C, I))
     )
 
 
@@ -105,7 +105,9 @@ async def test_completions_before_cancellation_are_kept() -> None:
         return await grade(text, finish_reason, reference)
 
     run_services = replace(services(Scripted(replies={"": ("yes",)})), grade=grade_slowly)
-    context = AnnotationContext(run_services, "test", PROBLEM, TRACE, family(TRACE, (C, I)))
+    context = AnnotationContext(
+        run_services, "test", PROBLEM, TRACE, problem_group_of(TRACE, (C, I))
+    )
     request = asyncio.create_task(context.rollouts(1, 3))
     await grading.wait()
     request.cancel()

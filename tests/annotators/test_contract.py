@@ -19,14 +19,14 @@ from tests.annotators.simulated import (
     PROBLEM,
     WRONG,
     C,
-    Done,
     I,
     Respond,
+    TraceRun,
     U,
+    annotate_trace,
     cut,
-    done_by,
-    family,
     last_sample_solves,
+    problem_group_of,
     services,
     solves_with,
     trace_of,
@@ -92,7 +92,7 @@ def methods(name: str) -> list[Annotator]:
     return [default, configured]
 
 
-def check_annotation(trace: Trace, done: Done) -> None:
+def check_annotation(trace: Trace, done: TraceRun) -> None:
     annotation = done.annotation
     assert (annotation.trace_id, annotation.error) == (trace.trace_id, None)
     assert (annotation.method, annotation.fingerprint) == ("method", "fingerprint")
@@ -105,7 +105,7 @@ def check_annotation(trace: Trace, done: Done) -> None:
         assert step.unknowns >= 0
 
 
-def check_rollouts(trace: Trace, done: Done) -> None:
+def check_rollouts(trace: Trace, done: TraceRun) -> None:
     cost = done.annotation.cost
     rollouts: list[Rollout] = done.context.sampled_rollouts
     assert cost.rollouts == len(rollouts)
@@ -118,7 +118,7 @@ def check_rollouts(trace: Trace, done: Done) -> None:
         assert 0 <= rollout.prefix_steps < len(trace.steps)
 
 
-def check_seeds(done: Done) -> None:
+def check_seeds(done: TraceRun) -> None:
     """Check that no two completions of different requests share a seed."""
     seeds = set[int]()
     for _, sampling in done.requests:
@@ -143,7 +143,7 @@ def test_plugin_declares_version_and_needs(name: str) -> None:
 async def test_annotation_is_valid_for_any_reply(name: str, policy: str) -> None:
     for method in methods(name):
         for trace in contract_traces():
-            done = await done_by(method, trace, POLICIES[policy])
+            done = await annotate_trace(method, trace, POLICIES[policy])
             check_annotation(trace, done)
             check_rollouts(trace, done)
             check_seeds(done)
@@ -155,7 +155,7 @@ async def test_truthful_policy_yields_true_first_error(name: str) -> None:
         for steps in (2, 3, 6):
             for error in range(NO_ERROR, steps):
                 annotation = (
-                    await done_by(method, trace_of(steps, error), judge_truthfully)
+                    await annotate_trace(method, trace_of(steps, error), judge_truthfully)
                 ).annotation
                 assert annotation.first_error in (None, error)
                 assert column(annotation.steps[: max(error, 0)], "verdict").count(I) == 0
@@ -165,7 +165,7 @@ async def test_truthful_policy_yields_true_first_error(name: str) -> None:
 async def test_truncated_replies_are_never_incorrect(name: str) -> None:
     for method in methods(name):
         for outcome in Verdict:
-            done = await done_by(method, trace_of(5, 1, outcome), cut)
+            done = await annotate_trace(method, trace_of(5, 1, outcome), cut)
             if done.annotation.posterior and outcome is C:
                 # For a method with a posterior the correct answer alone is evidence on the steps.
                 continue
@@ -181,7 +181,7 @@ async def test_rejected_request_is_recorded_as_error(name: str) -> None:
         raise EngineError("the prompt is too long", retryable=False)
 
     for method in methods(name):
-        annotation = (await done_by(method, trace_of(5, 1), reject)).annotation
+        annotation = (await annotate_trace(method, trace_of(5, 1), reject)).annotation
         assert annotation.error == "EngineError: the prompt is too long"
         assert (annotation.first_error, annotation.confidence) == (None, None)
         assert annotation.steps == (StepAnnotation(),) * 5
@@ -194,7 +194,7 @@ async def test_unavailable_engine_propagates(name: str) -> None:
 
     for method in methods(name):
         with pytest.raises(EngineError, match="connection refused"):
-            await done_by(method, trace_of(5, 1), fail)
+            await annotate_trace(method, trace_of(5, 1), fail)
 
 
 @pytest.mark.parametrize("name", GENERATING_METHODS)
@@ -210,7 +210,7 @@ async def test_cost_equals_generated_tokens(name: str) -> None:
 
     for method in methods(name):
         generated = 0
-        cost = (await done_by(method, trace_of(6, 1), count_tokens)).annotation.cost
+        cost = (await annotate_trace(method, trace_of(6, 1), count_tokens)).annotation.cost
         assert cost.generated_tokens == generated > 0
         assert (cost.prompt_tokens * 7, cost.cached_tokens * 7) == (generated * 5, generated * 2)
 
@@ -219,8 +219,8 @@ async def test_cost_equals_generated_tokens(name: str) -> None:
 async def test_repeated_run_is_identical(name: str) -> None:
     trace = trace_of(6, 2, C)
     for method in methods(name):
-        first = await done_by(method, trace, POLICIES["random"])
-        second = await done_by(method, trace, POLICIES["random"])
+        first = await annotate_trace(method, trace, POLICIES["random"])
+        second = await annotate_trace(method, trace, POLICIES["random"])
         assert first.requests == second.requests
         assert first.context.sampled_rollouts == second.context.sampled_rollouts
         assert first.annotation.steps == second.annotation.steps
@@ -234,7 +234,11 @@ async def test_only_declared_engines_are_used(name: str) -> None:
         engine = scripted if "engine" in method.needs else None
         judge_engine = scripted if "judge_engine" in method.needs else None
         context = AnnotationContext(
-            services(engine, judge_engine), "contract", PROBLEM, trace, family(trace, (C, I))
+            services(engine, judge_engine),
+            "contract",
+            PROBLEM,
+            trace,
+            problem_group_of(trace, (C, I)),
         )
         annotation = await run(method, "method", "", PROBLEM, trace, context)
         assert annotation.error is None

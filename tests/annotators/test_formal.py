@@ -11,7 +11,13 @@ from stepmark.errors import PluginError, UserError
 from stepmark.identity import fingerprint
 from stepmark.records import NO_ERROR, Trace, Verdict
 from tests.annotators.columns import column
-from tests.annotators.simulated import PROBLEM, done_by, last_sample_solves, trace_of, verdicts
+from tests.annotators.simulated import (
+    PROBLEM,
+    annotate_trace,
+    last_sample_solves,
+    trace_of,
+    verdicts,
+)
 from verifiers.algebra import Algebra
 from verifiers.arithmetic import Arithmetic
 from verifiers.base import Claim, Finding, StepClaim
@@ -57,7 +63,7 @@ def constant_verifier(initial: str) -> Callable[[object, Claim], Finding]:
 async def test_first_false_step_is_first_error(
     steps: tuple[str, ...], first_error: int | None, expected: str
 ) -> None:
-    done = await done_by(Formal(), trace_with(*steps), last_sample_solves)
+    done = await annotate_trace(Formal(), trace_with(*steps), last_sample_solves)
     assert done.annotation.first_error == first_error
     assert verdicts(done.annotation) == expected
     assert done.requests == []
@@ -72,7 +78,7 @@ async def test_claims_contain_earlier_steps(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(Arithmetic, "verify", record_claim)
     method = Formal(verifiers=("arithmetic",))
-    done = await done_by(method, trace_with("a", "b", "c"), last_sample_solves)
+    done = await annotate_trace(method, trace_with("a", "b", "c"), last_sample_solves)
     assert claims == [
         StepClaim(question="How many?", previous=(), step="a"),
         StepClaim(question="How many?", previous=("a",), step="b"),
@@ -97,7 +103,7 @@ async def test_incorrect_outweighs_correct(
 ) -> None:
     monkeypatch.setattr(Arithmetic, "verify", constant_verifier(arithmetic))
     monkeypatch.setattr(Algebra, "verify", constant_verifier(algebra))
-    done = await done_by(Formal(), trace_with("a"), last_sample_solves)
+    done = await annotate_trace(Formal(), trace_with("a"), last_sample_solves)
     assert verdicts(done.annotation) == verdict
     assert done.annotation.steps[0].rationale == rationale
 
@@ -106,7 +112,7 @@ async def test_algebra_is_a_default_verifier() -> None:
     trace = trace_with(
         "We have (x + 1)^2 = x^2 + 2x + 1.", "Expanding, (x + 1)(x + 2) = x^2 + 3x + 3."
     )
-    done = await done_by(Formal(), trace, last_sample_solves)
+    done = await annotate_trace(Formal(), trace, last_sample_solves)
     assert (done.annotation.first_error, verdicts(done.annotation)) == (1, "ci")
 
 
@@ -129,7 +135,7 @@ async def test_proven_trace_has_no_error(
 ) -> None:
     problem = replace(PROBLEM, question=PUZZLE)
     method = Formal(verifiers=verifiers)
-    done = await done_by(method, trace_with(*steps), last_sample_solves, problem=problem)
+    done = await annotate_trace(method, trace_with(*steps), last_sample_solves, problem=problem)
     assert done.annotation.first_error == first_error
 
 

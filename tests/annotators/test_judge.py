@@ -19,24 +19,24 @@ from tests.annotators.judge_replies import completion, reply_by_prompt, reply_pe
 from tests.annotators.simulated import (
     PROBLEM,
     C,
-    Done,
     I,
+    TraceRun,
     U,
-    done_by,
-    family,
+    annotate_trace,
+    problem_group_of,
     services,
     trace_of,
     verdicts,
 )
 
 
-async def judge_trace(*replies: str, judge: Judge | None = None) -> Done:
+async def judge_trace(*replies: str, judge: Judge | None = None) -> TraceRun:
     """Judge a trace of three steps with one reply per vote."""
 
     def respond(prompt: Prompt, sampling: Sampling, index: int) -> str:
         return replies[index]
 
-    return await done_by(judge or Judge(votes=len(replies)), trace_of(3), respond)
+    return await annotate_trace(judge or Judge(votes=len(replies)), trace_of(3), respond)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,9 @@ async def test_vote_shares_are_stored() -> None:
 async def test_truncated_reply_is_no_vote() -> None:
     truncated = completion(vote("icc"), "length")
     replies = (truncated, completion(vote("ccc")), truncated)
-    done = await done_by(Judge(votes=3), trace_of(3), lambda _prompt, _sampling, i: replies[i])
+    done = await annotate_trace(
+        Judge(votes=3), trace_of(3), lambda _prompt, _sampling, i: replies[i]
+    )
     assert (done.annotation.first_error, done.annotation.confidence) == (NO_ERROR, 1.0)
     assert verdicts(done.annotation) == "ccc"
     assert column(done.annotation.steps, "unknowns") == [2, 2, 2]
@@ -92,7 +94,7 @@ async def test_votes_share_one_request() -> None:
 
 async def test_step_prompt_judges_each_step_separately() -> None:
     replies = reply_per_step("cii", "cic", "ccc")
-    done = await done_by(Judge(votes=3, prompt="step"), trace_of(3), replies)
+    done = await annotate_trace(Judge(votes=3, prompt="step"), trace_of(3), replies)
     assert (done.annotation.first_error, done.annotation.confidence) == (1, 2 / 3)
     assert verdicts(done.annotation) == "cic"
     counts = column(done.annotation.steps, "successes", "trials")
@@ -107,7 +109,7 @@ async def test_step_prompt_judges_each_step_separately() -> None:
 
 async def test_verdicts_on_other_steps_are_ignored() -> None:
     reply = "Step 1: correct\nStep 7: incorrect"
-    done = await done_by(Judge(votes=1, prompt="step"), trace_of(3), lambda *_: reply)
+    done = await annotate_trace(Judge(votes=1, prompt="step"), trace_of(3), lambda *_: reply)
     assert verdicts(done.annotation) == "cuu"
 
 
@@ -124,7 +126,9 @@ async def test_step_requests_are_concurrent() -> None:
 
     trace = trace_of(3)
     engine = cast(Engine, SimpleNamespace(complete=complete))
-    context = AnnotationContext(services(None, engine), "method", PROBLEM, trace, family(trace, ()))
+    context = AnnotationContext(
+        services(None, engine), "method", PROBLEM, trace, problem_group_of(trace, ())
+    )
     judge = Judge(prompt=("step", "step_answer"))
     await asyncio.wait_for(judge.annotate(PROBLEM, trace, context), timeout=30)
     assert open_requests == 6
@@ -139,7 +143,7 @@ async def test_ensemble_counts_all_readable_votes() -> None:
         }
     )
     judge = Judge(votes=2, prompt=("judge", "judge_strict", "reverse"))
-    done = await done_by(judge, trace_of(3), replies)
+    done = await annotate_trace(judge, trace_of(3), replies)
     assert (done.annotation.first_error, done.annotation.confidence) == (1, 3 / 5)
     counts = column(done.annotation.steps, "successes", "trials", "unknowns")
     assert counts == [(5, 5, 1), (2, 5, 1), (5, 5, 1)]
@@ -155,7 +159,7 @@ async def test_ensemble_mixes_step_and_solution_prompts() -> None:
             return reply_to_step(prompt, sampling, index)
         return vote("cic")
 
-    done = await done_by(Judge(votes=1, prompt=("judge", "step")), trace_of(3), respond)
+    done = await annotate_trace(Judge(votes=1, prompt=("judge", "step")), trace_of(3), respond)
     assert done.annotation.first_error == 1
     assert column(done.annotation.steps, "trials") == [2, 2, 2]
 
@@ -177,7 +181,7 @@ async def test_meta_critic_decides_and_votes_remain(
     final: str, first_error: int | None, confidence: float | None, expected: str
 ) -> None:
     replies = reply_by_prompt({"Several reviewers": final, "Check a solution": REVIEWS})
-    done = await done_by(Judge(votes=4, meta="meta"), trace_of(3), replies)
+    done = await annotate_trace(Judge(votes=4, meta="meta"), trace_of(3), replies)
     assert (done.annotation.first_error, done.annotation.confidence) == (first_error, confidence)
     assert verdicts(done.annotation) == expected
     counts = column(done.annotation.steps, "value", "successes", "trials", "unknowns")
@@ -194,7 +198,7 @@ async def test_meta_critic_decides_and_votes_remain(
     ids=["truncated", "blank", "too long"],
 )
 async def test_meta_critic_needs_readable_reviews(reply: str | Completion) -> None:
-    done = await done_by(Judge(votes=2, meta="meta"), trace_of(3), lambda *_: reply)
+    done = await annotate_trace(Judge(votes=2, meta="meta"), trace_of(3), lambda *_: reply)
     assert (len(done.requests), done.annotation.first_error) == (1, None)
     assert verdicts(done.annotation) == "uuu"
 
@@ -205,7 +209,7 @@ async def test_truncated_meta_critic_decides_nothing() -> None:
             return completion(vote("ccc"), "length")
         return vote("ccc")
 
-    done = await done_by(Judge(meta="meta"), trace_of(3), respond)
+    done = await annotate_trace(Judge(meta="meta"), trace_of(3), respond)
     assert (done.annotation.first_error, verdicts(done.annotation)) == (None, "uuu")
 
 
@@ -246,7 +250,9 @@ async def test_every_reply_is_stored() -> None:
 
 
 async def test_step_replies_are_stored_separately() -> None:
-    done = await done_by(Judge(votes=2, prompt="step"), trace_of(3), reply_per_step("cic", "ccc"))
+    done = await annotate_trace(
+        Judge(votes=2, prompt="step"), trace_of(3), reply_per_step("cic", "ccc")
+    )
     stored = column(done.context.critiques, "vote", "step", "text", "verdicts", "first_error")
     assert stored == [
         (0, 0, "Step 1: correct", (C,), 1),
@@ -260,7 +266,7 @@ async def test_step_replies_are_stored_separately() -> None:
 
 async def test_critiques_name_prompt_and_tokens() -> None:
     judge = Judge(votes=2, prompt=("judge", "judge_strict"), meta="meta")
-    done = await done_by(judge, trace_of(3), lambda *_: vote("ccc"))
+    done = await annotate_trace(judge, trace_of(3), lambda *_: vote("ccc"))
     critiques = done.context.critiques
     cost = done.annotation.cost
     assert column(critiques, "prompt", "vote") == [

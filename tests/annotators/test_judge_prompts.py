@@ -17,13 +17,13 @@ from stepmark.identity import fingerprint
 from stepmark.records import Sampling
 from tests.annotators.columns import column
 from tests.annotators.judge_replies import vote
-from tests.annotators.simulated import PROBLEM, done_by, trace_of, verdicts
+from tests.annotators.simulated import PROBLEM, annotate_trace, trace_of, verdicts
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 async def test_default_prompt_hides_the_answer() -> None:
-    done = await done_by(Judge(votes=1), trace_of(3), lambda *_: vote("ccc"))
+    done = await annotate_trace(Judge(votes=1), trace_of(3), lambda *_: vote("ccc"))
     ((prompt, _),) = done.requests
     assert "Problem:\nHow many?\n" in prompt.user
     assert "Step 1: sound 0\nStep 2: sound 1\nStep 3: sound 2\n" in prompt.user
@@ -37,7 +37,7 @@ async def test_custom_prompt_fills_all_placeholders(tmp_path: Path, last_step: s
     path = tmp_path / "custom.txt"
     path.write_text("{question}|{answer}|{steps}|{numbered}|{x")
     trace = replace(trace_of(3), steps=("{answer}\n", "sound 1\n", last_step))
-    done = await done_by(Judge(votes=1, prompt=str(path)), trace, lambda *_: vote("ccc"))
+    done = await annotate_trace(Judge(votes=1, prompt=str(path)), trace, lambda *_: vote("ccc"))
     ((prompt, _),) = done.requests
     assert prompt.user == (
         "How many?|4|{answer}\nsound 1\nsound 2\n|"
@@ -87,7 +87,7 @@ async def test_demo_request_is_unchanged() -> None:
     """The figures in README depend on the text, the parameters and the seed of this request."""
     tables = load(CONFIGS / "pocket.toml", ()).annotators
     demo = next(table for table in tables if table["use"] == "judge")
-    done = await done_by(plugins.build("annotators", demo), trace_of(3), lambda *_: "")
+    done = await annotate_trace(plugins.build("annotators", demo), trace_of(3), lambda *_: "")
     prompt = Prompt(user="Problem: How many?\nSolution:\nsound 0\nsound 1\nsound 2\nCheck:\n")
     sampling = Sampling(n=4, temperature=1.0, max_tokens=420, seed=1187214588634112)
     assert done.requests == [(prompt, sampling)]
@@ -95,7 +95,7 @@ async def test_demo_request_is_unchanged() -> None:
 
 @pytest.mark.parametrize("name", ["step", "step_answer"])
 async def test_step_requests_share_their_beginnings(name: str) -> None:
-    done = await done_by(Judge(prompt=name), trace_of(5), lambda *_: "")
+    done = await annotate_trace(Judge(prompt=name), trace_of(5), lambda *_: "")
     for (earlier, _), (later, _) in pairwise(done.requests):
         assert later.user.startswith(earlier.user.rpartition("\n\n")[0])
 
@@ -104,14 +104,14 @@ async def test_step_requests_share_their_beginnings(name: str) -> None:
 async def test_answer_prompts_need_reference_answer(answer: str | None) -> None:
     problem = replace(PROBLEM, answer=answer)
     ensemble = Judge(votes=1, prompt=("judge", "judge_strict", "reverse"))
-    done = await done_by(ensemble, trace_of(3), lambda *_: vote("cic"), problem=problem)
+    done = await annotate_trace(ensemble, trace_of(3), lambda *_: vote("cic"), problem=problem)
     assert (len(done.requests), done.annotation.first_error) == (2, 1)
     assert set(column(done.annotation.steps, "trials")) == {2}
     for judge in (
         Judge(prompt=("reverse", "judge_answer", "step_answer")),
         Judge(meta="meta", prompt="reverse"),
     ):
-        done = await done_by(judge, trace_of(3), lambda *_: vote("cic"), problem=problem)
+        done = await annotate_trace(judge, trace_of(3), lambda *_: vote("cic"), problem=problem)
         assert (done.requests, done.annotation.first_error) == ([], None)
         assert verdicts(done.annotation) == "uuu"
         reason = "prompt reverse shows the reference answer, but the problem has none"
@@ -121,17 +121,17 @@ async def test_answer_prompts_need_reference_answer(answer: str | None) -> None:
 @pytest.mark.parametrize("name", ["step", "judge_json"])
 async def test_long_traces_skip_some_prompts(name: str) -> None:
     trace = trace_of(257)
-    done = await done_by(Judge(prompt=name), trace, lambda *_: "Step 1: correct")
+    done = await annotate_trace(Judge(prompt=name), trace, lambda *_: "Step 1: correct")
     assert done.requests == []
     assert done.annotation.steps[0].rationale == f"prompt {name} supports at most 256 steps"
     both = Judge(votes=1, prompt=("judge", name))
-    done = await done_by(both, trace, lambda *_: "Step 1: incorrect")
+    done = await annotate_trace(both, trace, lambda *_: "Step 1: incorrect")
     assert (len(done.requests), done.annotation.first_error) == (1, 0)
 
 
 async def test_schema_prompt_requests_json() -> None:
     judge = Judge(votes=1, prompt=("judge_json", "judge"))
-    done = await done_by(judge, trace_of(3), lambda *_: vote("cic"))
+    done = await annotate_trace(judge, trace_of(3), lambda *_: vote("cic"))
     (with_schema, _), (without_schema, _) = done.requests
     assert json.loads(with_schema.schema)["properties"]["steps"]["maxItems"] == 3
     assert with_schema.user.endswith(f"{with_schema.schema}\n")

@@ -17,13 +17,13 @@ from tests.annotators.columns import column
 from tests.annotators.simulated import (
     PROBLEM,
     C,
-    Done,
     I,
+    TraceRun,
     U,
+    annotate_trace,
     cut,
-    done_by,
-    family,
     last_sample_solves,
+    problem_group_of,
     services,
     solves_with,
     trace_of,
@@ -40,7 +40,7 @@ async def test_first_error_and_cost_are_exact(rollouts: int) -> None:
     method = MonteCarlo(rollouts=rollouts)
     for steps in range(1, MAX_STEPS + 1):
         for error in range(NO_ERROR, steps):
-            done = await done_by(method, trace_of(steps, error), last_sample_solves)
+            done = await annotate_trace(method, trace_of(steps, error), last_sample_solves)
             sampled = len(done.context.sampled_rollouts)
             sound = steps if error == NO_ERROR else error
             assert done.annotation.first_error == error, (steps, error)
@@ -49,13 +49,13 @@ async def test_first_error_and_cost_are_exact(rollouts: int) -> None:
 
 
 async def test_one_request_per_inner_prefix() -> None:
-    done = await done_by(MonteCarlo(rollouts=5), trace_of(4), last_sample_solves)
+    done = await annotate_trace(MonteCarlo(rollouts=5), trace_of(4), last_sample_solves)
     requests = [(prompt.prefix.count("\n"), sampling.n) for prompt, sampling in done.requests]
     assert sorted(requests) == [(1, 5), (2, 5), (3, 5)]
 
 
 async def test_value_is_share_of_correct_rollouts() -> None:
-    done = await done_by(MonteCarlo(rollouts=400), trace_of(3, 1), solves_with(0.25))
+    done = await annotate_trace(MonteCarlo(rollouts=400), trace_of(3, 1), solves_with(0.25))
     first, second, last = done.annotation.steps
     rollouts = done.context.sampled_rollouts
     correct = [rollout for rollout in rollouts if rollout.outcome is C]
@@ -71,13 +71,15 @@ async def test_value_is_share_of_correct_rollouts() -> None:
 async def test_last_step_value_is_outcome(
     outcome: Verdict, first_error: int | None, value: float | None
 ) -> None:
-    done = await done_by(MonteCarlo(rollouts=2), trace_of(3, outcome=outcome), last_sample_solves)
+    done = await annotate_trace(
+        MonteCarlo(rollouts=2), trace_of(3, outcome=outcome), last_sample_solves
+    )
     assert done.annotation.first_error == first_error
     assert (done.annotation.steps[-1].verdict, done.annotation.steps[-1].value) == (outcome, value)
 
 
 async def test_truncated_rollouts_decide_nothing() -> None:
-    done = await done_by(MonteCarlo(rollouts=4), trace_of(4, 1), cut)
+    done = await annotate_trace(MonteCarlo(rollouts=4), trace_of(4, 1), cut)
     assert (done.annotation.first_error, verdicts(done.annotation)) == (None, "uuui")
     counts = column(done.annotation.steps, "trials", "unknowns")
     assert counts == [(0, 4), (0, 4), (0, 4), (1, 0)]
@@ -88,7 +90,7 @@ async def test_one_decided_rollout_is_enough() -> None:
         respond = last_sample_solves if index == sampling.n - 1 else cut
         return respond(prompt, sampling, index)
 
-    done = await done_by(MonteCarlo(rollouts=4), trace_of(4, 2), truncate_all_but_last)
+    done = await annotate_trace(MonteCarlo(rollouts=4), trace_of(4, 2), truncate_all_but_last)
     assert done.annotation.first_error == 2
     assert set(column(done.annotation.steps[:-1], "trials", "unknowns")) == {(1, 3)}
 
@@ -99,8 +101,8 @@ async def test_early_stopping_gives_same_labels(rollouts: int) -> None:
     full_method = MonteCarlo(rollouts=rollouts)
     for steps in range(1, MAX_STEPS + 1):
         for error in range(NO_ERROR, steps):
-            early = await done_by(early_method, trace_of(steps, error), always_solves)
-            full = await done_by(full_method, trace_of(steps, error), always_solves)
+            early = await annotate_trace(early_method, trace_of(steps, error), always_solves)
+            full = await annotate_trace(full_method, trace_of(steps, error), always_solves)
             assert verdicts(early.annotation) == verdicts(full.annotation)
             assert early.annotation.first_error == error
             unsound = max(steps - 1 - error, 0) if error != NO_ERROR else 0
@@ -112,8 +114,8 @@ async def test_early_stopping_gives_same_labels(rollouts: int) -> None:
 @pytest.mark.parametrize("error", range(NO_ERROR, 6))
 async def test_early_stopping_samples_the_same_rollouts(error: int) -> None:
     trace = trace_of(6, error)
-    early = await done_by(MonteCarlo(stop_early=True), trace, solves_with(0.3))
-    full = await done_by(MonteCarlo(stop_early=False), trace, solves_with(0.3))
+    early = await annotate_trace(MonteCarlo(stop_early=True), trace, solves_with(0.3))
+    full = await annotate_trace(MonteCarlo(stop_early=False), trace, solves_with(0.3))
     # Prompt tokens are counted once per request, and early stopping sends more requests.
     full_rollouts = {
         rollout.rollout_id: replace(rollout, prompt_tokens=0)
@@ -124,7 +126,7 @@ async def test_early_stopping_samples_the_same_rollouts(error: int) -> None:
     check_implied_steps(early, full)
 
 
-def check_implied_steps(early: Done, full: Done) -> None:
+def check_implied_steps(early: TraceRun, full: TraceRun) -> None:
     """Check that exactly the steps before the last correct rollout are implied."""
     last_correct_prefix = 1
     for prefix in range(1, 6):
@@ -145,10 +147,10 @@ async def test_batches_double_until_first_correct_rollout() -> None:
         (MonteCarlo(stop_early=True), [1, 1, 2]),
         (MonteCarlo(rollouts=3, stop_early=True), [1, 1, 1]),
     ):
-        done = await done_by(method, trace_of(2), solves_at_fourth_rollout)
+        done = await annotate_trace(method, trace_of(2), solves_at_fourth_rollout)
         assert [sampling.n for _, sampling in done.requests] == batches
     unsolved = MonteCarlo(rollouts=11, stop_early=True)
-    done = await done_by(unsolved, trace_of(2, 0), always_solves)
+    done = await annotate_trace(unsolved, trace_of(2, 0), always_solves)
     assert [sampling.n for _, sampling in done.requests] == [1, 1, 2, 4, 3]
     assert column(done.annotation.steps, "value", "trials") == [(0.0, 11), (0.0, 1)]
 
@@ -169,11 +171,11 @@ async def test_labels_do_not_depend_on_timing(slow_prefix: int) -> None:
     trace = trace_of(6, 4)
     engine = SlowForOnePrefix(respond=always_solves)
     context = AnnotationContext(
-        services(engine), "simulated", PROBLEM, trace, family(trace, (C, I))
+        services(engine), "simulated", PROBLEM, trace, problem_group_of(trace, (C, I))
     )
     method = MonteCarlo(stop_early=True)
     annotation = await run(method, "method", "fingerprint", PROBLEM, trace, context)
-    expected = (await done_by(method, trace, always_solves)).annotation
+    expected = (await annotate_trace(method, trace, always_solves)).annotation
     assert annotation.steps == expected.steps
     assert column(annotation.steps, "rationale") == [IMPLIED_RATIONALE] * 3 + [""] * 3
     # Without a slow prefix it does not matter how many probes are still open at cancellation.
@@ -182,7 +184,7 @@ async def test_labels_do_not_depend_on_timing(slow_prefix: int) -> None:
 
 async def test_abstains_without_reference_answer() -> None:
     problem = replace(PROBLEM, answer=None)
-    done = await done_by(MonteCarlo(), trace_of(4), last_sample_solves, problem=problem)
+    done = await annotate_trace(MonteCarlo(), trace_of(4), last_sample_solves, problem=problem)
     assert (done.annotation.first_error, verdicts(done.annotation)) == (None, "uuuu")
     assert done.requests == []
     assert done.annotation.steps[0].rationale == "no reference answer to grade rollouts with"

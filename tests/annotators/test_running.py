@@ -18,8 +18,8 @@ from tests.annotators.simulated import (
     PROBLEM,
     C,
     I,
-    family,
     last_sample_solves,
+    problem_group_of,
     services,
     trace_of,
 )
@@ -45,7 +45,7 @@ class FunctionAnnotator:
 async def run_function(function: Annotate, trace: Trace = TRACE) -> Annotation:
     engine = Scripted(respond=last_sample_solves)
     context = AnnotationContext(
-        services(engine, engine), "test", PROBLEM, trace, family(trace, (C, I))
+        services(engine, engine), "test", PROBLEM, trace, problem_group_of(trace, (C, I))
     )
     return await run(FunctionAnnotator(function=function), "m", "f", PROBLEM, trace, context)
 

@@ -12,7 +12,7 @@ from stepmark import plugins
 from stepmark.records import Verdict
 from storage.dataset.dataset import Dataset
 from storage.queries.sql import query
-from tests.annotators.simulated import done_by, last_sample_solves, trace_of
+from tests.annotators.simulated import annotate_trace, last_sample_solves, trace_of
 from tests.docs.markdown import blocks
 from tests.filters import samples
 
@@ -45,7 +45,7 @@ async def test_method_example_annotates(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     method = install(page, "Outcome", "annotators", tmp_path, monkeypatch)
-    done = await done_by(method, replace(trace_of(3), outcome=outcome), last_sample_solves)
+    done = await annotate_trace(method, replace(trace_of(3), outcome=outcome), last_sample_solves)
     assert [step.verdict for step in done.annotation.steps] == [outcome] * 3
     assert (done.annotation.first_error, done.annotation.error) == (first_error, None)
 

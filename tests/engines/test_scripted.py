@@ -5,7 +5,7 @@ import math
 import pytest
 
 from engines.base import Completion, Prompt
-from engines.scripted import NEVER, Scripted
+from engines.scripted import IMPOSSIBLE_LOGPROB, Scripted
 from stepmark import plugins
 from stepmark.errors import EngineError, PluginError
 from stepmark.records import Sampling
@@ -110,9 +110,11 @@ async def test_score_is_share_of_agreeing_replies() -> None:
     engine = Scripted(replies={"": (" it is 4", " it is 5", " it was 4", " no"), "3+3": (" six",)})
     assert await probabilities_of(engine, " it is 4") == pytest.approx([3 / 4, 2 / 3, 1 / 2])
     assert await probabilities_of(engine, " it is six") == pytest.approx(
-        [3 / 4, 2 / 3, math.exp(NEVER)]
+        [3 / 4, 2 / 3, math.exp(IMPOSSIBLE_LOGPROB)]
     )
-    assert await probabilities_of(engine, " six is 4") == pytest.approx([math.exp(NEVER)] * 3)
+    assert await probabilities_of(engine, " six is 4") == pytest.approx(
+        [math.exp(IMPOSSIBLE_LOGPROB)] * 3
+    )
 
 
 async def test_respond_scores_its_greedy_reply() -> None:

@@ -10,9 +10,9 @@ from problems.tabular.columns import (
     ROWS_CHECKED,
     UnusableError,
     number_or_text_at,
+    require_columns,
     text_of,
     value_at,
-    with_columns,
 )
 from problems.tabular.readers import Row
 from stepmark.errors import InputError
@@ -83,18 +83,20 @@ def rows(*values: dict[str, Any]) -> list[Row]:
 
 def test_missing_column_message_lists_existing_columns() -> None:
     with pytest.raises(InputError) as caught:
-        with_columns(rows({"prompt": "a"}, {"prompt": "b", "gold": 1}), [["question", "problem"]])
+        require_columns(
+            rows({"prompt": "a"}, {"prompt": "b", "gold": 1}), [["question", "problem"]]
+        )
     assert str(caught.value) == "x.jsonl has no field 'question' or 'problem'; it has: prompt, gold"
 
 
 def test_one_row_may_lack_the_column() -> None:
     bad = Rejected(file="x.jsonl", row=2, field="", reason="bad")
     mixed_rows: list[Row | Rejected] = [*rows({"prompt": "a"}), bad, *rows({"question": None})]
-    assert list(with_columns(mixed_rows, [["question"]])) == mixed_rows
-    assert list(with_columns(mixed_rows[1:2], [["question"]])) == mixed_rows[1:2]
+    assert list(require_columns(mixed_rows, [["question"]])) == mixed_rows
+    assert list(require_columns(mixed_rows[1:2], [["question"]])) == mixed_rows[1:2]
 
 
 def test_only_first_rows_are_checked() -> None:
     many = rows(*({"a": 1} for _ in range(ROWS_CHECKED)), {"question": "b"})
     with pytest.raises(InputError, match=r"it has: a$"):
-        with_columns(many, [["question"]])
+        require_columns(many, [["question"]])
