@@ -1,7 +1,7 @@
-"""What labels cost and what the house costs, one benchmark after the other: `python -m benchmarks`, or `make bench`.
+"""Run the benchmarks of label accuracy, throughput and overhead one after another.
 
-Each runs as it does alone, in a process of its own; what it measured is gathered in one JSON file. The exit
-status is 1 when one of them misses a target, beyond what chance explains, or does not end well.
+This is `python -m benchmarks` or `make bench`. Each benchmark runs in a process of its own, as it
+does with its own command. The results are collected in one JSON file.
 """
 
 import argparse
@@ -16,56 +16,67 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
+from benchmarks.common.console import print_progress
+
 __all__ = ["main"]
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "bench"
 RESULTS = DOCS / "bench.json"
+# With these options all of them together take less than twenty minutes on two idle cores.
 PARTS: Mapping[str, Sequence[str]] = {
     "efficiency": ("--traces", "60", "--simulated", "40", "--plots", str(DOCS)),
     "saturation": (),
     "peer": (),
     "overhead": ("--pace", "3"),
 }
-"""With options that keep all of them under twenty minutes on two quiet cores: the last time it was nineteen."""
 
 
 def main() -> None:
-    """Run them, and write what they measured beside their plots."""
+    """Run the benchmarks and write their results; the exit status is 1 if one of them fails."""
+    options = _options()
+    results = dict[str, Any]()
+    # Results of benchmarks that do not run this time are kept.
+    if options.to.exists():
+        results = json.loads(options.to.read_text(encoding="utf-8"))
+    statuses = dict[str, int]()
+    for part in options.parts:
+        print_progress(f"== {part}")
+        results[part], statuses[part] = _run(part)
+        options.to.parent.mkdir(parents=True, exist_ok=True)
+        options.to.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    for part, status in statuses.items():
+        outcome = "no target missed"
+        if status != 0:
+            outcome = f"a target missed, or an error: exit status {status}"
+        print_progress(f"{part}: {outcome}, {results[part]['seconds']} s")
+    if any(statuses.values()):
+        raise SystemExit(1)
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks", description="Run the benchmarks one after the other."
+        prog="python -m benchmarks", description="Run the benchmarks one after another."
     )
     parser.add_argument(
         "parts",
         nargs="*",
         default=list(PARTS),
         metavar="PART",
-        help=f"of {', '.join(PARTS)}; all by default",
+        help=f"the benchmarks to run: {', '.join(PARTS)}; all by default",
     )
-    parser.add_argument("--to", type=Path, default=RESULTS, help="where the JSON goes")
+    parser.add_argument("--to", type=Path, default=RESULTS, help="the JSON file for the results")
     options = parser.parse_args()
     if unknown := set(options.parts) - set(PARTS):
         parser.error(
-            f"no benchmark called {', '.join(sorted(unknown))}; there are: {', '.join(PARTS)}"
+            f"unknown benchmark: {', '.join(sorted(unknown))}; choose from: {', '.join(PARTS)}"
         )
-    told: dict[str, Any] = (
-        json.loads(options.to.read_text(encoding="utf-8")) if options.to.exists() else {}
-    )
-    statuses = dict[str, int]()
-    for part in options.parts:
-        say(f"== {part}")
-        told[part], statuses[part] = _run(part)
-        options.to.parent.mkdir(parents=True, exist_ok=True)
-        options.to.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-    for part, status in statuses.items():
-        say(
-            f"{part}: {'as it must be' if status == 0 else f'a target missed, or failed: exit status {status}'}, {told[part]['seconds']} s"
-        )
-    raise SystemExit(any(statuses.values()))
+    return options
 
 
-def _run(part: str) -> tuple[dict[str, Any], int]:
+def _run(part: str) -> tuple[Mapping[str, Any], int]:
+    """Run a benchmark and return its results with the machine's state, and its exit status."""
     started = time.monotonic()
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", f"benchmarks.{part}", *PARTS[part]],
         stdout=subprocess.PIPE,
         text=True,
@@ -78,20 +89,15 @@ def _run(part: str) -> tuple[dict[str, Any], int]:
         "load": psutil.getloadavg(),
     }
     try:
-        measured = json.loads(done.stdout)
+        measured = json.loads(completed.stdout)
     except json.JSONDecodeError:
-        measured = None
-    return {
+        measured = None  # a benchmark that fails prints no JSON
+    result = {
         "seconds": round(time.monotonic() - started),
         "machine": machine,
         "measured": measured,
-    }, done.returncode
-
-
-def say(text: str) -> None:
-    """To standard error, among what the parts say."""
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+    }
+    return result, completed.returncode
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""How many errors formal checking finds, against people: `python -m benchmarks.formal --data FILE` (see `README.md`)."""
+"""Compare the first errors that formal checking finds with those marked by people.
+
+`README.md` describes the benchmark and its results.
+"""
 
 import argparse
 import asyncio
@@ -6,67 +9,76 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from annotators.context import AnnotationContext, Grade, ProblemGroup, RunServices
+from annotators.context import AnnotationContext, ProblemGroup, RunServices
 from annotators.methods.formal import Formal
 from annotators.running import run
-from engines.base import Prompt
-from stepmark.records import NO_ERROR, Annotation, Problem, Sampling, Trace, Verdict
+from benchmarks.common.environment import limit_numpy_threads
+from benchmarks.common.services import standalone_services
+from stepmark.records import NO_ERROR, Annotation, Problem, Trace, Verdict
 from verifiers.isolation.pool import VerifierPool
 
 __all__ = ["main"]
 
+# Worker processes, and solutions that are checked concurrently, which keeps the workers busy.
 WORKERS = 2
 IN_FLIGHT = 64
+# The last row of the table.
 ALL = "all"
-COLUMNS = ("traces", "with errors", "named", "exact", "later", "earlier", "on right traces")
+ON_CORRECT = "on right traces"
+COLUMNS = ("traces", "with errors", "named", "exact", "later", "earlier", ON_CORRECT)
+COLUMN_WIDTH = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
-    """A solution, its first wrong step by people's judgement (-1: none), and what formal checking says of it."""
+class Solution:
+    """A solution, the first error that people marked (-1 for none), and the formal annotation."""
 
     row_id: str
     label: int
     annotation: Annotation
 
     @property
-    def place(self) -> str:
-        """Where the step that is named first stands to people's first error; empty when none is named."""
-        named = self.annotation.first_error
-        if named is None:
+    def agreement(self) -> str:
+        """The step that is found incorrect relative to the label: a column, or "" if none is."""
+        first_error = self.annotation.first_error
+        if first_error is None:
             return ""
         if self.label == NO_ERROR:
-            return "on right traces"
-        return "exact" if named == self.label else "later" if named > self.label else "earlier"
+            return ON_CORRECT
+        if first_error == self.label:
+            return "exact"
+        if first_error > self.label:
+            return "later"
+        return "earlier"
 
     @property
     def subset(self) -> str:
-        """What its id begins with: `gsm8k-12` is of gsm8k."""
+        """The subset that the id begins with: `gsm8k` for `gsm8k-12`."""
         return self.row_id.rpartition("-")[0] or self.row_id
 
 
-async def measure(path: Path) -> Sequence[Row]:
-    """Check every solution of a file shaped as ProcessBench's, in worker processes as a run does."""
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    gate = asyncio.Semaphore(IN_FLIGHT)
-    async with VerifierPool(workers=WORKERS) as isolated:
-        services = _services(isolated)
+async def check_file(path: Path) -> Sequence[Solution]:
+    """Check all solutions of a file in the format of ProcessBench, in worker processes."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    semaphore = asyncio.Semaphore(IN_FLIGHT)
+    async with VerifierPool(workers=WORKERS) as pool:
+        services = standalone_services(seed=0, verify=pool.verify)
 
-        async def checked(row: Mapping[str, Any]) -> Row:
-            async with gate:
-                return Row(
-                    row_id=row["id"], label=row["label"], annotation=await _annotated(row, services)
-                )
+        async def check(row: Mapping[str, Any]) -> Solution:
+            async with semaphore:
+                annotation = await _annotate(row, services)
+            return Solution(row_id=row["id"], label=row["label"], annotation=annotation)
 
-        return await asyncio.gather(*map(checked, rows))
+        return await asyncio.gather(*map(check, rows))
 
 
-async def _annotated(row: Mapping[str, Any], services: RunServices) -> Annotation:
+async def _annotate(row: Mapping[str, Any], services: RunServices) -> Annotation:
     problem = Problem(
         problem_id=row["id"],
         question=row["problem"],
@@ -87,78 +99,80 @@ async def _annotated(row: Mapping[str, Any], services: RunServices) -> Annotatio
     return await run(Formal(), "formal", "", problem, trace, context)
 
 
-def _services(isolated: VerifierPool) -> RunServices:
-    """Verifiers, and nothing else that a method could ask for."""
-
-    async def grade(text: str, finish_reason: str, reference: str | None) -> Grade:
-        raise NotImplementedError
-
-    return RunServices(
-        seed=0,
-        engine=None,
-        judge_engine=None,
-        solve_prompt=lambda problem: Prompt(user=problem.question),
-        rollout_sampling=Sampling(),
-        grade=grade,
-        verify=isolated.verify,
-    )
-
-
-def table(rows: Iterable[Row]) -> Mapping[str, Mapping[str, int]]:
-    """Counts by subset, and of all."""
-    counts: dict[str, Counter[str]] = {}
-    for row in rows:
-        for subset in (row.subset, ALL):
-            told = counts.setdefault(subset, Counter())
-            told.update(
-                {
-                    "traces": 1,
-                    "with errors": row.label != NO_ERROR,
-                    "named": bool(row.place),
-                    row.place: 1,
-                }
-            )
-    return {
-        subset: {column: told[column] for column in COLUMNS}
-        for subset, told in sorted(counts.items(), key=lambda item: item[0] == ALL)
-    }
+def count_by_subset(solutions: Iterable[Solution]) -> Mapping[str, Mapping[str, int]]:
+    """Return the counts of each subset, in the order of the file, and then of all solutions."""
+    counters: dict[str, Counter[str]] = {}
+    for solution in solutions:
+        for subset in (solution.subset, ALL):
+            counter = counters.setdefault(subset, Counter())
+            counter["traces"] += 1
+            counter["with errors"] += solution.label != NO_ERROR
+            if solution.agreement:
+                counter["named"] += 1
+                counter[solution.agreement] += 1
+    counts = dict[str, Mapping[str, int]]()
+    for subset in sorted(counters, key=lambda subset: subset == ALL):
+        counts[subset] = {column: counters[subset][column] for column in COLUMNS}
+    return counts
 
 
-def _lines(rows: Sequence[Row]) -> Iterator[str]:
-    counts = table(rows)
+def _table(solutions: Sequence[Solution]) -> Sequence[str]:
+    counts = count_by_subset(solutions)
     width = max(map(len, counts))
-    yield " ".join((" " * width, *(f"{column:>16}" for column in COLUMNS)))
-    for subset, told in counts.items():
-        yield " ".join((f"{subset:<{width}}", *(f"{told[column]:>16}" for column in COLUMNS)))
+    header = " ".join(f"{column:>{COLUMN_WIDTH}}" for column in COLUMNS)
+    lines = [f"{'':{width}} {header}"]
+    for subset, row in counts.items():
+        cells = " ".join(f"{count:>{COLUMN_WIDTH}}" for count in row.values())
+        lines.append(f"{subset:<{width}} {cells}")
+    return lines
 
 
-def _named(rows: Sequence[Row]) -> Iterator[str]:
-    for row in rows:
-        step = row.annotation.first_error
+def _incorrect_steps(solutions: Sequence[Solution]) -> Sequence[str]:
+    """Return a line for every step that is found incorrect, with the reason."""
+    lines = list[str]()
+    for solution in solutions:
+        step = solution.annotation.first_error
         if step is not None:
-            yield f"{row.row_id}: step {step}, people {row.label}, {row.place}: {row.annotation.steps[step].rationale}"
+            rationale = solution.annotation.steps[step].rationale
+            lines.append(
+                f"{solution.row_id}: step {step}, people {solution.label},"
+                f" {solution.agreement}: {rationale}"
+            )
+    return lines
 
 
-def main() -> None:
-    """Print the table of every file."""
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.formal",
-        description="How many errors formal checking finds, against people.",
+        description="Compare the first errors that formal checking finds with people's labels.",
     )
     parser.add_argument(
         "--data",
         type=Path,
         nargs="+",
         required=True,
-        help="files of ProcessBench's shape: id, problem, steps, label",
+        help="files in the format of ProcessBench: id, problem, steps, label",
     )
-    parser.add_argument("--show", action="store_true", help="list every step that is named")
-    options = parser.parse_args()
+    parser.add_argument(
+        "--show", action="store_true", help="list every step that is found incorrect"
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Print the table of every file."""
+    options = _options()
+    # For the worker processes, which inherit it.
+    limit_numpy_threads()
     for path in options.data:
         started = time.perf_counter()
-        rows = asyncio.run(measure(path))
+        solutions = asyncio.run(check_file(path))
         seconds = time.perf_counter() - started
-        lines = (*(_named(rows) if options.show else ()), *_lines(rows), f"{seconds:.1f} s")
+        lines = list[str]()
+        if options.show:
+            lines += _incorrect_steps(solutions)
+        lines += _table(solutions)
+        lines.append(f"{seconds:.1f} s")
         sys.stdout.write("\n".join(lines) + "\n")
 
 

@@ -1,153 +1,149 @@
-"""What stopping early spares, told by rollouts that a run has stored: `python -m benchmarks.stopping --dataset DIR` (see `README.md`)."""
+"""Measure what early stopping saves, by replaying the rollouts that a run has stored.
+
+`README.md` describes the benchmark and its results.
+"""
 
 import argparse
 import asyncio
-import json
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from annotators.base import Annotator
 from annotators.concurrency import gather_or_cancel
-from annotators.context import AnnotationContext, Grade, ProblemGroup, RunServices
+from annotators.context import AnnotationContext, Grade, ProblemGroup
 from annotators.methods.binary_search import BinarySearch
 from annotators.methods.monte_carlo import MonteCarlo
 from annotators.running import run
+from benchmarks.common.console import print_json
+from benchmarks.common.services import standalone_services
 from engines.base import Completion, Prompt, Scored
 from stepmark.errors import EngineError
 from stepmark.records import Annotation, Problem, Rollout, Sampling, Trace
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import PROBLEMS, TRACES, annotations, rollouts
-from verifiers.base import Claim, Finding
 
 __all__ = ["main"]
 
+# Short completions arrive before long ones, as from a real engine.
 SECONDS_PER_TOKEN = 0.001
-"""So that short completions come back before long ones, as from a real engine."""
 METHODS: Mapping[str, Annotator] = {
     "monte_carlo": MonteCarlo(stop_early=True),
     "binary_search": BinarySearch(stop_early=True),
 }
+# Differences to the stored first error. Monte Carlo infers from a correct rollout of a later step
+# that earlier steps are correct, even if all rollouts after them were wrong.
+SAME = "same"
+LATER = "later, by implication"
+ALLOWED_DIFFERENCES = {"monte_carlo": {SAME, LATER}, "binary_search": {SAME}}
 
 
-class Replay:
-    """An engine for one trace that gives the stored rollouts of a prefix, in their order, to whoever goes on from it."""
+class ReplayEngine:
+    """The engine of one trace, which returns the stored rollouts after a prefix in their order."""
 
     model_name = identity = "replay"
 
     def __init__(self, trace: Trace, stored: Sequence[Rollout]) -> None:
         self.aborted_tokens = 0
-        """What the cancelled requests would have come to."""
-        self._left = defaultdict[str, list[Rollout]](list)
-        self._graded: dict[str, Grade] = {}
-        for rollout in sorted(stored, key=lambda one: one.seed):
+        """The tokens of the rollouts whose requests were cancelled."""
+        self._remaining = defaultdict[str, list[Rollout]](list)
+        self._grades: dict[str, Grade] = {}
+        # The order of the seeds is that in which the run requested them.
+        for rollout in sorted(stored, key=lambda rollout: rollout.seed):
             prefix = "".join(trace.steps[: rollout.prefix_steps])
-            self._left[prefix].append(rollout)
-            self._graded[prefix + rollout.text] = Grade(
+            self._remaining[prefix].append(rollout)
+            self._grades[prefix + rollout.text] = Grade(
                 final_answer=rollout.final_answer,
                 outcome=rollout.outcome,
                 reason=rollout.outcome_reason,
             )
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
-        """The next `n` of the prefix."""
-        left = self._left[prompt.prefix]
-        taken, left[:] = left[: sampling.n], left[sampling.n :]
-        assert len(taken) == sampling.n, (
-            "early stopping asks for no more than was bought without it"
-        )
+        """Return the next `n` rollouts after the prefix."""
+        remaining = self._remaining[prompt.prefix]
+        replayed = remaining[: sampling.n]
+        del remaining[: sampling.n]
+        assert len(replayed) == sampling.n, "early stopping requests no more rollouts than the run"
+        longest = max(rollout.generated_tokens for rollout in replayed)
         try:
-            await asyncio.sleep(SECONDS_PER_TOKEN * max(one.generated_tokens for one in taken))
+            await asyncio.sleep(SECONDS_PER_TOKEN * longest)
         except asyncio.CancelledError:
-            self.aborted_tokens += sum(one.generated_tokens for one in taken)
+            self.aborted_tokens += sum(rollout.generated_tokens for rollout in replayed)
             raise
-        return [
-            Completion(
-                text=one.text,
-                finish_reason=one.finish_reason,
-                prompt_tokens=one.prompt_tokens,
-                cached_tokens=one.cached_tokens,
-                generated_tokens=one.generated_tokens,
-            )
-            for one in taken
-        ]
+        return [_completion(rollout) for rollout in replayed]
 
     async def score(self, prompt: Prompt, continuation: str) -> Scored:
-        """Not asked for here."""
+        """Raise `EngineError`: this engine cannot score."""
         raise EngineError("this engine only completes", retryable=False)
 
     async def close(self) -> None:
-        """Nothing to give back."""
+        """Do nothing: there are no resources to release."""
 
     async def grade(self, text: str, finish_reason: str, reference: str | None) -> Grade:
-        """As it was graded."""
-        return self._graded[text]
+        """Return the stored grade."""
+        return self._grades[text]
+
+
+def _completion(rollout: Rollout) -> Completion:
+    return Completion(
+        text=rollout.text,
+        finish_reason=rollout.finish_reason,
+        prompt_tokens=rollout.prompt_tokens,
+        cached_tokens=rollout.cached_tokens,
+        generated_tokens=rollout.generated_tokens,
+    )
 
 
 async def measure(dataset: Dataset, method: str) -> dict[str, Any]:
-    """Every trace annotated again from what is stored, stopping early."""
+    """Annotate every trace again with early stopping, and compare with the stored annotations."""
     problems = {problem.problem_id: problem for problem in dataset.read(PROBLEMS)}
-    families = defaultdict[str, ProblemGroup](lambda: ProblemGroup(traces={}))
+    groups = defaultdict[str, ProblemGroup](lambda: ProblemGroup(traces={}))
     for trace in dataset.read(TRACES):
-        families[trace.problem_id].traces[trace.trace_id] = trace
-    stored = defaultdict[str, list[Rollout]](list)
-    for rollout in dataset.read(rollouts(method)):
-        stored[rollout.trace_id].append(rollout)
-    said = {annotation.trace_id: annotation for annotation in dataset.read(annotations(method))}
-    engines = {
-        trace.trace_id: Replay(trace, stored[trace.trace_id])
-        for family in families.values()
-        for trace in family.traces.values()
-    }
-    done = await gather_or_cancel(
-        _annotated(method, engines[trace.trace_id], problems[problem_id], trace, family)
-        for problem_id, family in families.items()
-        for trace in family.traces.values()
-    )
+        groups[trace.problem_id].traces[trace.trace_id] = trace
+    stored = list(dataset.read(rollouts(method)))
+    by_trace = defaultdict[str, list[Rollout]](list)
+    for rollout in stored:
+        by_trace[rollout.trace_id].append(rollout)
+    engines = list[ReplayEngine]()
+    tasks = []
+    for problem_id, group in groups.items():
+        for trace in group.traces.values():
+            engine = ReplayEngine(trace, by_trace[trace.trace_id])
+            engines.append(engine)
+            tasks.append(_annotate(method, engine, problems[problem_id], trace, group))
+    early_annotations = await gather_or_cancel(tasks)
+    stored_annotations = {row.trace_id: row for row in dataset.read(annotations(method))}
+    differences = Counter[str]()
+    for early in early_annotations:
+        differences[_difference(stored_annotations[early.trace_id], early)] += 1
+    costs = [annotation.cost for annotation in early_annotations]
     return {
         "method": method,
-        "traces": len(done),
-        "generated_tokens": sum(one.generated_tokens for each in stored.values() for one in each),
-        "stopping_early": sum(each.cost.generated_tokens for each in done),
-        "of_aborted_at_most": sum(engine.aborted_tokens for engine in engines.values()),
-        "rollouts": sum(map(len, stored.values())),
-        "rollouts_stopping_early": sum(each.cost.rollouts for each in done),
-        "aborted": sum(each.cost.aborted for each in done),
-        "first_errors": dict(Counter(_compared(said[each.trace_id], each) for each in done)),
+        "traces": len(early_annotations),
+        "generated_tokens": sum(rollout.generated_tokens for rollout in stored),
+        "stopping_early": sum(cost.generated_tokens for cost in costs),
+        "of_aborted_at_most": sum(engine.aborted_tokens for engine in engines),
+        "rollouts": len(stored),
+        "rollouts_stopping_early": sum(cost.rollouts for cost in costs),
+        "aborted": sum(cost.aborted for cost in costs),
+        "first_errors": dict(differences),
     }
 
 
-async def _annotated(
-    method: str, engine: Replay, problem: Problem, trace: Trace, family: ProblemGroup
+async def _annotate(
+    method: str, engine: ReplayEngine, problem: Problem, trace: Trace, group: ProblemGroup
 ) -> Annotation:
-    services = RunServices(
-        seed=0,
-        engine=engine,
-        judge_engine=None,
-        solve_prompt=lambda problem: Prompt(user=problem.question),
-        rollout_sampling=Sampling(),
-        grade=engine.grade,
-        verify=_no_checker,
-    )
-    return await run(
-        METHODS[method],
-        method,
-        "",
-        problem,
-        trace,
-        AnnotationContext(services, method, problem, trace, family),
-    )
+    services = standalone_services(seed=0, engine=engine, grade=engine.grade)
+    context = AnnotationContext(services, method, problem, trace, group)
+    return await run(METHODS[method], method, "", problem, trace, context)
 
 
-async def _no_checker(verifier: str, claim: Claim) -> Finding:
-    raise AssertionError("neither method asks one")
-
-
-def _compared(whole: Annotation, early: Annotation) -> str:
+def _difference(stored: Annotation, early: Annotation) -> str:
     if early.error:
         return early.error
-    return "same" if whole.first_error == early.first_error else "later, by implication"
+    if stored.first_error == early.first_error:
+        return SAME
+    return LATER
 
 
 def _options() -> argparse.Namespace:
@@ -155,19 +151,22 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--dataset",
         required=True,
-        help="of a run with monte_carlo and binary_search, rollouts = 8, without stop_early",
+        help="a run with monte_carlo and binary_search, rollouts = 8, without stop_early",
     )
     return parser.parse_args()
 
 
 def main() -> None:
-    """Replay and print JSON; exit status 1 where a first error differs and no implication explains it."""
+    """Replay and print JSON; the exit status is 1 if a first error differs unexpectedly."""
     dataset = Dataset(_options().dataset)
     dataset.require()
-    told = [asyncio.run(measure(dataset, method)) for method in METHODS]
-    sys.stdout.write(json.dumps(told, indent=2) + "\n")
-    allowed = {"monte_carlo": {"same", "later, by implication"}, "binary_search": {"same"}}
-    raise SystemExit(any(one["first_errors"].keys() - allowed[one["method"]] for one in told))
+    results = list[Mapping[str, Any]]()
+    for method in METHODS:
+        results.append(asyncio.run(measure(dataset, method)))
+    print_json(results)
+    for result in results:
+        if result["first_errors"].keys() - ALLOWED_DIFFERENCES[result["method"]]:
+            raise SystemExit(1)
 
 
 if __name__ == "__main__":

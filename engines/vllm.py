@@ -66,7 +66,7 @@ class VLLM:
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
         """Continue the prompt. The first call, and the first one after a crash, starts vLLM."""
-        running = await self._running()
+        running = await self.ensure_running()
         return await complete_in_parts(lambda part: running.complete(prompt, part), sampling, MAX_N)
 
     async def score(self, prompt: Prompt, continuation: str) -> Scored:
@@ -74,8 +74,17 @@ class VLLM:
 
         The context must have space for one more token.
         """
-        running = await self._running()
+        running = await self.ensure_running()
         return await running.score(prompt, continuation)
+
+    async def ensure_running(self) -> async_llm.Running:
+        """Return the running vLLM. The first call, and the first one after a crash, starts it."""
+        if self._starts and _has_failed(self._starts[0]):
+            await self.close()
+        if not self._starts:
+            self._starts.append(asyncio.create_task(async_llm.start(self._arguments(), self.chat)))
+        # Shielded, because other calls wait for the same start when one of them is cancelled.
+        return await asyncio.shield(self._starts[0])
 
     async def close(self) -> None:
         """End vLLM and its processes, even after a crash, and wait until its memory is free."""
@@ -85,14 +94,6 @@ class VLLM:
         await asyncio.wait([start])
         if not start.cancelled() and start.exception() is None:
             await start.result().stop()
-
-    async def _running(self) -> async_llm.Running:
-        if self._starts and _has_failed(self._starts[0]):
-            await self.close()
-        if not self._starts:
-            self._starts.append(asyncio.create_task(async_llm.start(self._arguments(), self.chat)))
-        # Shielded, because other calls wait for the same start when one of them is cancelled.
-        return await asyncio.shield(self._starts[0])
 
     # At most one start, for which all callers wait. A frozen dataclass allows cached properties,
     # since these write to the instance dictionary directly.

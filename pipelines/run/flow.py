@@ -30,7 +30,7 @@ from stepmark.errors import ConfigError, DatasetError, EngineError
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import TRACES
 
-__all__ = ["perform", "prepare", "stepmark_label", "stepmark_run"]
+__all__ = ["perform", "prepare", "run_stages", "stepmark_label", "stepmark_run"]
 
 # Waits before the retries of a task, for a server that is busy or restarting.
 RETRY_SECONDS = (2.0, 10.0, 60.0)
@@ -46,7 +46,7 @@ async def stepmark_run(run_file: str, overrides: Sequence[str] = ()) -> Sequence
     `stepmark run` and schedules start this flow.
     """
     job = get_prepared_job() or prepare(run_file, overrides, makes_traces=True)
-    return await _run_stages(job, makes_traces=True)
+    return await run_stages(job, makes_traces=True)
 
 
 @flow(name="stepmark-label", flow_run_name="label {run_file}", validate_parameters=False)
@@ -58,7 +58,7 @@ async def stepmark_label(
     `stepmark label` starts this flow.
     """
     job = get_prepared_job() or prepare(run_file, overrides, makes_traces=False)
-    return await _run_stages(job, makes_traces=False)
+    return await run_stages(job, makes_traces=False)
 
 
 async def perform(
@@ -117,7 +117,7 @@ def _has_imported_traces(dataset: Dataset) -> bool:
     return False
 
 
-async def _run_stages(job: Job, *, makes_traces: bool) -> Sequence[Mapping[str, str]]:
+async def run_stages(job: Job, *, makes_traces: bool) -> Sequence[Mapping[str, str]]:
     """Run all stages, publish the summary as a Prefect artifact and return its rows."""
     try:
         with job.dataset.writer_lock(), progress_bar(job.meter), infrequent_gc():

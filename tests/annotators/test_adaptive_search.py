@@ -11,7 +11,7 @@ from annotators.context import AnnotationContext, Grade, ProblemGroup, RunServic
 from annotators.methods.adaptive_search import AdaptiveSearch
 from annotators.methods.binary_search import BinarySearch
 from annotators.running import run
-from benchmarks._policy import ANSWER, Policy
+from benchmarks.efficiency.simulated_policy import ANSWER, Policy
 from engines.base import Completion, Engine, Prompt
 from engines.scripted import Scripted
 from stepmark.errors import EngineError

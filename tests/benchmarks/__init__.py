@@ -1,1 +1,1 @@
-"""What the benchmarks rest on."""
+"""Tests of the benchmarks' helpers; the benchmarks themselves run with `make bench`."""

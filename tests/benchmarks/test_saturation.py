@@ -1,21 +1,23 @@
-"""What is timed, in which order, and when a target holds; the timing itself needs a quiet machine and is no test."""
+"""The timed work, its order and the verdicts; the timing itself needs an idle machine."""
 
 from dataclasses import replace
 
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from benchmarks import saturation
-from benchmarks._passes import Pass, _Stopwatch, by_problem
-from benchmarks._targets import HELD, MISSED, OPEN
-from benchmarks._workload import GENERATION, gold, labelling, spoiled
+from benchmarks.common.stage import GENERATION
+from benchmarks.common.targets import HELD, MISSED, OPEN
+from benchmarks.saturation.benchmark import BARE, LOOP, PRODUCT, summarize, summary_table
+from benchmarks.saturation.passes import by_problem
+from benchmarks.saturation.stopwatch import Pass, Stopwatch
+from benchmarks.saturation.workload import annotation_stage, gold_trace, wrong_trace
 from engines.base import Completion, Prompt
 from problems.sources.word_problems import WordProblems
 from stepmark.records import Problem, Sampling, Verdict
 
 SOURCE = WordProblems(count=40, seed=7, min_steps=2, max_steps=8)
 PROBLEMS = [row for row in SOURCE.problems() if isinstance(row, Problem)]
-QUICK = Pass(
+PASS = Pass(
     requests=1,
     completions=1,
     generated_tokens=1000,
@@ -27,48 +29,38 @@ QUICK = Pass(
 )
 
 
-def test_binary_search_gets_wrong_traces_and_a_solution_of_each_problem_that_shows_it_can_be_solved() -> (
-    None
-):
-    stage = labelling("binary_search", PROBLEMS, 80, solved=True)
+def test_binary_search_stage_contains_gold_traces() -> None:
+    stage = annotation_stage("binary_search", PROBLEMS, 80, with_gold=True)
     outcomes = [trace.outcome for trace in stage.traces]
-    assert (
-        outcomes.count(Verdict.INCORRECT),
-        outcomes.count(Verdict.CORRECT),
-        len(stage.problems),
-    ) == (80, 20, 20)
+    assert outcomes.count(Verdict.INCORRECT) == 80
+    assert outcomes.count(Verdict.CORRECT) == 20
+    assert len(stage.problems) == 20
     assert stage.in_flight == 80
     assert len({trace.trace_id for trace in stage.traces}) == 100
 
 
-def test_monte_carlo_gets_nothing_beside_the_wrong_traces_to_spend_rollouts_on() -> None:
-    stage = labelling("monte_carlo", PROBLEMS, 80, solved=False)
+def test_monte_carlo_stage_contains_only_wrong_traces() -> None:
+    stage = annotation_stage("monte_carlo", PROBLEMS, 80, with_gold=False)
     assert {trace.outcome for trace in stage.traces} == {Verdict.INCORRECT}
 
 
-def test_outcomes_are_what_the_oracle_says() -> None:
+def test_outcomes_agree_with_the_oracle() -> None:
     for problem in PROBLEMS:
-        assert [verdict for verdict, _ in SOURCE.judge(problem, gold(problem).steps)].count(
-            Verdict.CORRECT
-        ) == len(gold(problem).steps)
-        wrong = spoiled(problem, 0)
+        gold = gold_trace(problem)
+        verdicts = [verdict for verdict, _ in SOURCE.judge(problem, gold.steps)]
+        assert verdicts.count(Verdict.CORRECT) == len(gold.steps)
+        wrong = wrong_trace(problem, 0)
         assert SOURCE.judge(problem, wrong.steps)[-1][0] is Verdict.INCORRECT
         assert wrong.final_answer != problem.answer
-        assert wrong == spoiled(problem, 0)
+        assert wrong == wrong_trace(problem, 0)
 
 
-def test_the_loop_takes_one_problem_after_the_other() -> None:
-    asked = [
-        (Prompt(user=user, prefix=prefix), Sampling())
-        for user, prefix in ("p1", "q1", "p2", "r1", "q2")
-    ]
-    assert ["".join((prompt.user, prompt.prefix)) for prompt, _ in by_problem(asked)] == [
-        "p1",
-        "p2",
-        "q1",
-        "q2",
-        "r1",
-    ]
+def test_loop_finishes_one_problem_first() -> None:
+    requests = list[tuple[Prompt, Sampling]]()
+    for user, prefix in ("p1", "q1", "p2", "r1", "q2"):
+        requests.append((Prompt(user=user, prefix=prefix), Sampling()))
+    ordered = [prompt.user + prompt.prefix for prompt, _ in by_problem(requests)]
+    assert ordered == ["p1", "p2", "q1", "q2", "r1"]
 
 
 @pytest.mark.parametrize(
@@ -81,57 +73,47 @@ def test_the_loop_takes_one_problem_after_the_other() -> None:
         (1000, 1000, 400, 1, MISSED),
     ],
     ids=[
-        "both",
-        "below bare vLLM by less than a round tells",
-        "so in every round",
+        "both held",
+        "slightly below bare vLLM in one round",
+        "slightly below bare vLLM in all rounds",
         "far below bare vLLM",
-        "too near the loop",
+        "too close to the loop",
     ],
 )
-def test_a_stage_holds_when_both_ratios_do(
+def test_stage_needs_both_ratios(
     product: int, bare: int, loop: int, rounds: int, verdict: str
 ) -> None:
-    done = {
-        saturation.PRODUCT: replace(QUICK, generated_tokens=product),
-        saturation.BARE: replace(QUICK, generated_tokens=bare),
-        saturation.LOOP: replace(QUICK, generated_tokens=loop),
+    passes = {
+        PRODUCT: replace(PASS, generated_tokens=product),
+        BARE: replace(PASS, generated_tokens=bare),
+        LOOP: replace(PASS, generated_tokens=loop),
     }
-    told = saturation.summary(GENERATION, [done] * rounds)
-    assert told["verdict"] == verdict
-    assert (told["of_bare"], told["of_loop"]) == (
-        round(product / bare, 3),
-        round(product / loop, 2),
-    )
-    assert saturation.table({GENERATION: told}).row_count == len(done)
+    summary = summarize(GENERATION, [passes] * rounds)
+    assert summary["verdict"] == verdict
+    assert summary["of_bare"] == round(product / bare, 3)
+    assert summary["of_loop"] == round(product / loop, 2)
+    assert summary_table({GENERATION: summary}).row_count == len(passes)
 
 
-def test_what_others_took_of_the_processor_is_told_apart() -> None:
-    slowed = replace(QUICK, generated_tokens=750, foreign_cores=0.25 * psutil.cpu_count())
-    told = saturation.summary(
-        GENERATION, [{saturation.PRODUCT: slowed, saturation.BARE: QUICK, saturation.LOOP: QUICK}]
-    )
-    assert (told["of_bare"], told["of_bare_by_free_cores"]) == (0.75, 1.0)
+def test_foreign_cpu_usage_is_corrected() -> None:
+    slowed = replace(PASS, generated_tokens=750, foreign_cores=0.25 * psutil.cpu_count())
+    summary = summarize(GENERATION, [{PRODUCT: slowed, BARE: PASS, LOOP: PASS}])
+    assert summary["of_bare"] == 0.75
+    assert summary["of_bare_by_free_cores"] == 1.0
 
 
-def test_the_engine_is_thinly_asked_while_less_than_a_batch_is_open(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_thin_share_counts_partial_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 0.0, 1.0, 4.0, 6.0, 10.0, 10.0])
-    monkeypatch.setattr("benchmarks._passes.time.perf_counter", lambda: next(clock))
-    watch = _Stopwatch(batch=4)
-    watch.ask(4)  # after 1 s of nothing
-    watch.ask(-3)  # after 3 s of a whole batch
-    watch.ask(-1)  # after 2 s of one completion
+    monkeypatch.setattr("benchmarks.saturation.stopwatch.time.perf_counter", lambda: next(clock))
+    stopwatch = Stopwatch(batch_size=4)
+    stopwatch.add_requested(4)  # after 1 s without requests
+    stopwatch.add_requested(-3)  # after 3 s with a full batch
+    stopwatch.add_requested(-1)  # after 2 s with one completion
     answer = Completion(
         text="", finish_reason="stop", prompt_tokens=8, cached_tokens=2, generated_tokens=30
     )
-    done = watch.read(
-        [[answer, replace(answer, prompt_tokens=0, cached_tokens=0)]]
-    )  # after 4 s of nothing
-    assert done.thin_share == pytest.approx(0.7)
-    assert (done.completions, done.generated_tokens, done.cached_share, done.speed) == (
-        2,
-        60,
-        0.25,
-        6.0,
-    )
+    sibling = replace(answer, prompt_tokens=0, cached_tokens=0)
+    measured = stopwatch.read([[answer, sibling]])  # after 4 s without requests
+    assert measured.thin_share == pytest.approx(0.7)
+    assert (measured.completions, measured.generated_tokens) == (2, 60)
+    assert (measured.cached_share, measured.speed) == (0.25, 6.0)

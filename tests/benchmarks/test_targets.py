@@ -1,14 +1,22 @@
-"""A target is held, missed, or open: too few problems or rounds are no failure, and no success."""
+"""Targets are held, missed or open; too few problems or rounds are neither failure nor success."""
 
 import json
 
 import pytest
 
-from benchmarks._targets import HELD, MISSED, OPEN, Interval, beside, of_rounds, worst
+from benchmarks.common.targets import (
+    HELD,
+    MISSED,
+    OPEN,
+    Interval,
+    compare_with_target,
+    median_ratio,
+    worst_verdict,
+)
 
 
 @pytest.mark.parametrize(
-    ("figure", "verdict"),
+    ("measurement", "verdict"),
     [
         (Interval(value=0.01, low=-0.05, high=0.07), HELD),
         (Interval(value=-0.02, low=-0.05, high=0.02), HELD),
@@ -20,13 +28,13 @@ from benchmarks._targets import HELD, MISSED, OPEN, Interval, beside, of_rounds,
         (0.031, MISSED),
     ],
 )
-def test_missed_is_what_chance_does_not_explain(figure: Interval | float, verdict: str) -> None:
-    assert beside(figure, least=-0.03, most=0.03)["verdict"] == verdict
+def test_target_is_open_within_interval(measurement: Interval | float, verdict: str) -> None:
+    assert compare_with_target(measurement, least=-0.03, most=0.03)["verdict"] == verdict
 
 
-def test_a_target_is_told_with_the_ends_that_it_has() -> None:
-    told = beside(2.0, most=1.0)
-    assert json.loads(json.dumps(told)) == {
+def test_infinite_limits_are_left_out() -> None:
+    comparison = compare_with_target(2.0, most=1.0)
+    assert json.loads(json.dumps(comparison)) == {
         "value": 2.0,
         "low": 2.0,
         "high": 2.0,
@@ -35,12 +43,14 @@ def test_a_target_is_told_with_the_ends_that_it_has() -> None:
     }
 
 
-def test_several_are_as_good_as_the_worst() -> None:
-    assert worst([HELD, OPEN, HELD]) == OPEN
-    assert worst([HELD, MISSED, OPEN]) == MISSED
+def test_worst_verdict_of_several_targets() -> None:
+    assert worst_verdict([HELD, OPEN, HELD]) == OPEN
+    assert worst_verdict([HELD, MISSED, OPEN]) == MISSED
 
 
-def test_more_rounds_leave_less_doubt() -> None:
-    assert beside(of_rounds([0.85]), least=0.9)["verdict"] == OPEN
-    assert beside(of_rounds([0.85, 0.7, 0.85, 0.99]), least=0.9)["verdict"] == MISSED
-    assert beside(of_rounds([0.8, 0.91, 1.1]), least=0.9)["verdict"] == HELD
+def test_more_rounds_narrow_the_interval() -> None:
+    assert compare_with_target(median_ratio([0.85]), least=0.9)["verdict"] == OPEN
+    four_rounds = median_ratio([0.85, 0.7, 0.85, 0.99])
+    assert compare_with_target(four_rounds, least=0.9)["verdict"] == MISSED
+    three_rounds = median_ratio([0.8, 0.91, 1.1])
+    assert compare_with_target(three_rounds, least=0.9)["verdict"] == HELD

@@ -13,6 +13,7 @@ from typing import TypeVar
 import pytest
 import pytest_asyncio
 
+from benchmarks.common.model_server import serve_model
 from engines.base import Engine, Prompt
 from engines.openai import OpenAI
 from engines.pocket import Pocket
@@ -20,7 +21,6 @@ from engines.scripted import Scripted
 from engines.vllm import VLLM
 from stepmark.records import Sampling
 from tests.engines import shipped
-from tests.engines.serving import serving
 
 E = TypeVar("E", bound=Engine)
 
@@ -102,5 +102,5 @@ async def chat(vllm_server: str) -> AsyncIterator[OpenAI]:
 @pytest.fixture(scope="package")
 def vllm_server(model_with_turns: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Yield the URL of a vLLM server with the pocket model, for plain text and turns."""
-    with serving(model_with_turns, "pocket", tmp_path_factory.mktemp("server") / "log") as url:
+    with serve_model(model_with_turns, "pocket", tmp_path_factory.mktemp("server") / "log") as url:
         yield url

@@ -1,4 +1,4 @@
-"""A vLLM server for the duration of a test."""
+"""A vLLM server that runs as long as a context manager is open."""
 
 import contextlib
 import os
@@ -12,11 +12,12 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
+__all__ = ["serve_model"]
 
-__all__ = ["serving"]
-
+# Far longer than a start takes, since other processes may use the cores.
 START_SECONDS = 300
+# What the in-process engine sets on the CPU (`engines.runtime.async_llm.CPU_ARGUMENTS`), so that
+# both return the same tokens; and the token counts of prompts, which the engine `openai` reads.
 OPTIONS = (
     "--dtype=float32",
     "--block-size=32",
@@ -25,11 +26,19 @@ OPTIONS = (
     "--enable-prompt-tokens-details",
 )
 ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+# Characters of the server's log in an error message: the last traceback.
+LOG_EXCERPT = 3000
 
 
 @contextlib.contextmanager
-def serving(model: Path, name: str, log: Path) -> Iterator[str]:
-    """Serve a model folder under a name, and yield the URL."""
+def serve_model(model: Path, name: str, log: Path) -> Iterator[str]:
+    """Serve a model folder under a name and yield the base URL of the OpenAI-compatible API.
+
+    The output of the server is written to `log`.
+
+    Raises:
+        RuntimeError: The server exits, or does not answer within `START_SECONDS`.
+    """
     port = _free_port()
     command = [
         sys.executable,
@@ -39,11 +48,16 @@ def serving(model: Path, name: str, log: Path) -> Iterator[str]:
         str(model),
         "--served-model-name",
         name,
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        *OPTIONS,
     ]
-    address = ["--host", "127.0.0.1", "--port", str(port)]
     with log.open("wb") as output:
+        # A session of its own, whose process group contains the processes that vLLM starts.
         server = subprocess.Popen(
-            [*command, *address, *OPTIONS],
+            command,
             stdout=output,
             stderr=output,
             env=os.environ | ENVIRONMENT,
@@ -67,10 +81,15 @@ def _free_port() -> int:
 def _wait_until_healthy(url: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
-        assert server.poll() is None, f"the vLLM server ended: {log.read_text()[-3000:]}"
+        if server.poll() is not None:
+            raise RuntimeError(f"the vLLM server exited: {_excerpt(log)}")
         try:
             with urllib.request.urlopen(url, timeout=5):
                 return
         except (urllib.error.URLError, ConnectionError):
             time.sleep(0.5)
-    pytest.fail(f"no vLLM server after {START_SECONDS} s: {log.read_text()[-3000:]}")
+    raise RuntimeError(f"no vLLM server after {START_SECONDS} s: {_excerpt(log)}")
+
+
+def _excerpt(log: Path) -> str:
+    return log.read_text(encoding="utf-8", errors="replace")[-LOG_EXCERPT:]

@@ -1,0 +1,1 @@
+"""Measure how accurate labels are for the tokens that they cost."""

@@ -1,0 +1,1 @@
+"""Measure the cost of the driver next to a fast engine."""

@@ -1,0 +1,1 @@
+"""Compare speed and labels with those of distilabel."""

@@ -1,0 +1,1 @@
+"""Measure how much of vLLM's throughput a run achieves."""
