@@ -1,6 +1,6 @@
 """Run the benchmarks of label accuracy, throughput and overhead one after another.
 
-This is `python -m benchmarks` or `make bench`. Each benchmark runs in a process of its own, as it
+This is `python -m benchmarks` or `make bench`. Each benchmark runs in a separate process, as it
 does with its own command. The results are collected in one JSON file.
 """
 

@@ -55,7 +55,7 @@ def serve_model(model: Path, name: str, log: Path) -> Iterator[str]:
         *OPTIONS,
     ]
     with log.open("wb") as output:
-        # A session of its own, whose process group contains the processes that vLLM starts.
+        # In a new session, whose process group contains the processes that vLLM starts.
         server = subprocess.Popen(
             command,
             stdout=output,

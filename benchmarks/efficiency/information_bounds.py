@@ -53,7 +53,7 @@ __all__ = [
 CORRECT = 0
 SAME = 1
 OTHER = 2
-# After so many iterations of Blahut and Arimoto, the third digit of the capacity is stable.
+# After these iterations of Blahut and Arimoto, the third digit of the capacity is stable.
 CAPACITY_ITERATIONS = 300
 # Replaces zero probabilities, so that logarithms are finite.
 MIN_PROBABILITY = 1e-12

@@ -22,7 +22,7 @@ MISTAKE = "?"
 # The probabilities of the different mistakes that can be made in a step, given that one is made.
 MISTAKE_PROBABILITIES = (0.6, 0.3, 0.1)
 TOKENS_PER_STEP = 20
-# The number of answers of solutions with several mistakes: so many that two are rarely equal.
+# The number of answers of solutions with several mistakes, large so that two are rarely equal.
 WRONG_ANSWERS = 10_000
 
 

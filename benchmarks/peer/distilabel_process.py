@@ -1,4 +1,4 @@
-"""Run distilabel in a virtual environment of its own."""
+"""Run distilabel in a separate virtual environment."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Targets are held, missed or open; too few problems or rounds are neither failure nor success."""
+"""Targets are held, missed or open: too few problems or rounds decide nothing."""
 
 import json
 
