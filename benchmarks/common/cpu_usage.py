@@ -28,19 +28,20 @@ class CpuClock:
         """Return the usage since the start."""
         now = _now()
         seconds = now.wall - self._start.wall
-        own = now.own - self._start.own
+        process = now.process - self._start.process
         family = now.family - self._start.family
         machine = now.machine - self._start.machine
         # The two counters are read one after the other, so the difference can be negative.
         foreign = max(0.0, machine - family)
-        return CpuUsage(seconds, own / seconds, foreign / seconds)
+        return CpuUsage(seconds, process / seconds, foreign / seconds)
 
 
 class _Times(NamedTuple):
     """Counters in seconds at one moment."""
 
     wall: float
-    own: float
+    process: float
+    """CPU time of this process."""
     family: float
     """CPU time of this process and all processes that it started."""
     machine: float

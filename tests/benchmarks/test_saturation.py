@@ -39,7 +39,7 @@ def test_binary_search_stage_contains_gold_traces() -> None:
     assert len({trace.trace_id for trace in stage.traces}) == 100
 
 
-def test_monte_carlo_stage_contains_only_wrong_traces() -> None:
+def test_monte_carlo_stage_lacks_gold_traces() -> None:
     stage = annotation_stage("monte_carlo", PROBLEMS, 80, with_gold=False)
     assert {trace.outcome for trace in stage.traces} == {Verdict.INCORRECT}
 
