@@ -51,7 +51,7 @@ class _Times(NamedTuple):
 def _now() -> _Times:
     times = psutil.cpu_times()
     process = psutil.Process()
-    # Waiting for a disk is idle time, and `user` already includes `guest`. Some systems have neither.
+    # Waiting for a disk is idle time, and `user` already includes `guest`. Some systems lack both.
     idle = times.idle + getattr(times, "iowait", 0.0) + getattr(times, "guest", 0.0)
     family = 0.0
     for member in (process, *process.children(recursive=True)):

@@ -179,9 +179,9 @@ def _table_row(method: str, measures: Measures, bound: RolloutBound | None) -> s
 
 
 def _format_interval(interval: Interval, digits: int) -> str:
-    value, low, high = (
-        f"{number:.{digits}f}" for number in (interval.value, interval.low, interval.high)
-    )
+    value = f"{interval.value:.{digits}f}"
+    low = f"{interval.low:.{digits}f}"
+    high = f"{interval.high:.{digits}f}"
     return f"{value} [{low}, {high}]".rjust(20)
 
 

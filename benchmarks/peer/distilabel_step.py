@@ -100,15 +100,18 @@ def label_solutions(task_input: dict[str, Any]) -> dict[str, Any]:
     )
     task = Completer(llm=llm, N=task_input["rollouts"], system_prompt=None)
     task.load()
-    rows = [_task_row(row) for row in task_input["rows"]]
+    rows = list(map(_task_row, task_input["rows"]))
     # The imports and the start of the process are not timed.
     started = time.perf_counter()
     labelled_rows = next(task.process(rows))
     seconds = time.perf_counter() - started
+    labels = list[list[list[str]]]()
+    for row in labelled_rows:
+        labels.append([_labels(steps) for steps in row["solutions"]])
     return {
         "seconds": seconds,
         "generated_tokens": llm.generated_tokens,
-        "labels": [[_labels(steps) for steps in row["solutions"]] for row in labelled_rows],
+        "labels": labels,
         "versions": {name: version(name) for name in ("distilabel", "openai")},
     }
 
