@@ -19,9 +19,10 @@ import sys
 import tempfile
 import textwrap
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import pairwise
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any
@@ -78,7 +79,12 @@ TYPE_NAMES: Mapping[object, str] = {
     bool: "boolean",
     Any: "any",
 }
-BOUND_SIGNS: Mapping[str, str] = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+BOUND_SIGNS: Mapping[str, str] = {
+    "ge": "≥",
+    "gt": ">",
+    "le": "≤",
+    "lt": "<",
+}
 
 
 class GenerationError(Exception):
@@ -107,10 +113,14 @@ def generated(page: Path) -> str:
         what, *names = match["what"].split()
         if what not in GENERATORS:
             raise GenerationError(f"{page.name}: no generator '{what}'")
+        old_meanings = meanings(match["old"])
         try:
-            new = GENERATORS[what](meanings(match["old"]), *names)
+            new = GENERATORS[what](old_meanings, *names)
         except GenerationError as error:
-            raise GenerationError(f"{page.name}: {what} {' '.join(names)}: {error}") from error
+            # A generator does not know its page, so the page is added here.
+            part = " ".join([what, *names])
+            raise GenerationError(f"{page.name}: {part}: {error}") from error
+        # Markdown needs an empty line between a comment and a table.
         return f"{match[1]}\n{new.strip()}\n\n{match[4]}"
 
     return BLOCK.sub(replace, page.read_text(encoding="utf-8"))
@@ -120,16 +130,23 @@ def meanings(old: str) -> Mapping[str, str]:
     """Return the last cell of every row of the old tables, by the row's first cell."""
     by_name: dict[str, str] = {}
     for line in old.splitlines():
+        # Only rows begin with a name in backticks; the header and the ruler do not.
         if line.startswith("| `"):
-            cells = [cell.strip() for cell in CELL.split(line.strip().strip("|"))]
-            by_name[cells[0].strip("`")] = cells[-1]
+            row = line.strip().strip("|")
+            cells = [cell.strip() for cell in CELL.split(row)]
+            name = cells[0].strip("`")
+            by_name[name] = cells[-1]
     return by_name
 
 
 def parameters(old: Mapping[str, str], kind: str, name: str) -> str:
     """Return the table of a plugin's parameters."""
     plugin = plugins.load(KINDS[kind], name)
-    rows = [_plugin_parameter(plugin, field) for field in dataclasses.fields(plugin) if field.init]
+    rows = []
+    for field in dataclasses.fields(plugin):
+        # A field without `init` is internal state, which a run file cannot set.
+        if field.init:
+            rows.append(_plugin_parameter(plugin, field))
     if not rows:
         return "No parameters."
     return _parameter_table(rows, old)
@@ -150,14 +167,21 @@ def run_file_table(old: Mapping[str, str], table: str = "") -> str:
             default = _default(field.get_default())
         type_name = _type_name(_annotated(field))
         meaning = documentation.get(key, "")
-        rows.append(Parameter(name=key, type=type_name, default=default, meaning=meaning))
+        parameter = Parameter(
+            name=key,
+            type=type_name,
+            default=default,
+            meaning=meaning,
+        )
+        rows.append(parameter)
     return _parameter_table(rows, old)
 
 
 def plugin_list(old: Mapping[str, str], kind: str) -> str:
     """Return a table of all plugins of a kind with their one-line descriptions."""
     lines = ["| id | description |", "|---|---|"]
-    for name, line in plugins.describe(KINDS[kind]).items():
+    descriptions = plugins.describe(KINDS[kind])
+    for name, line in descriptions.items():
         lines.append(f"| `{name}` | {_cell(line)} |")
     return "\n".join(lines)
 
@@ -167,23 +191,29 @@ def columns(old: Mapping[str, str], view: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
         # An empty folder is not a dataset; a folder with an empty table is.
         Path(folder, "problems").mkdir()
-        described = query(Dataset(folder), f"DESCRIBE {view}").to_pylist()
+        description = query(Dataset(folder), f"DESCRIBE {view}")
+        described = description.to_pylist()
     lines = ["| column | type | meaning |", "|---|---|---|"]
     for row in described:
         name = row["column_name"]
         type_name = _cell(row["column_type"])
-        lines.append(f"| `{name}` | `{type_name}` | {_meaning(name, '', old)} |")
+        # A view has no docstrings, so every meaning is written by hand.
+        meaning = _meaning(name, "", old)
+        lines.append(f"| `{name}` | `{type_name}` | {meaning} |")
     return "\n".join(lines)
 
 
 def macros(old: Mapping[str, str]) -> str:
     """Return the table of the macros that compute step values, with their default arguments."""
     lines = ["| macro | columns | description |", "|---|---|---|"]
-    for name, description in plugins.describe(KINDS["values"]).items():
-        formula = plugins.load(KINDS["values"], name)
+    group = KINDS["values"]
+    for name, description in plugins.describe(group).items():
+        formula = plugins.load(group, name)
         call = f"{name}({arguments(formula())})"
-        names = ", ".join(f"`{column}`" for column in ("value", *formula.columns))
-        lines.append(f"| `{_cell(call)}` | {names} | {_cell(description)} |")
+        # Every macro returns the column `value`; `columns` are the additional ones.
+        columns_cell = _code_list(["value", *formula.columns])
+        description_cell = _cell(description)
+        lines.append(f"| `{_cell(call)}` | {columns_cell} | {description_cell} |")
     return "\n".join(lines)
 
 
@@ -218,20 +248,30 @@ GENERATORS: Mapping[str, Callable[..., str]] = {
 
 def main(options: Sequence[str]) -> int:
     """Rewrite stale pages, or with `--check` list them; return the exit status."""
+    checks_only = "--check" in options
     stale = []
     for page in pages():
         text = generated(page)
-        if text != page.read_text(encoding="utf-8"):
-            stale.append(page.relative_to(ROOT).as_posix())
-            if "--check" not in options:
-                page.write_text(text, encoding="utf-8")
-    checks_only = "--check" in options
+        if text == page.read_text(encoding="utf-8"):
+            continue
+        stale.append(page.relative_to(ROOT).as_posix())
+        if not checks_only:
+            page.write_text(text, encoding="utf-8")
+    action = "updated"
+    if checks_only:
+        action = "stale"
     for name in stale:
-        print(f"stale: {name}" if checks_only else f"updated: {name}")  # noqa: T201
-    return int(checks_only and bool(stale))
+        print(f"{action}: {name}")  # noqa: T201
+    if checks_only and stale:
+        return 1
+    return 0
 
 
-def _plugin_parameter(plugin: type[Any], field: "dataclasses.Field[Any]") -> Parameter:
+def _plugin_parameter(
+    plugin: type[Any],
+    field: "dataclasses.Field[Any]",
+) -> Parameter:
+    # The extras are the bounds of `Annotated`, which belong to the printed type.
     hints = typing.get_type_hints(plugin, include_extras=True)
     default = "required"
     if field.default is not dataclasses.MISSING:
@@ -251,10 +291,12 @@ def _parameter_table(rows: Sequence[Parameter], old: Mapping[str, str]) -> str:
     lines = ["| key | type | default | meaning |", "|---|---|---|---|"]
     for row in rows:
         meaning = _meaning(row.name, row.meaning, old)
+        type_cell = _cell(row.type)
         default = row.default
+        # "required" is not a value, so it is not printed as code.
         if default != "required":
             default = f"`{_cell(default)}`"
-        lines.append(f"| `{row.name}` | {_cell(row.type)} | {default} | {meaning} |")
+        lines.append(f"| `{row.name}` | {type_cell} | {default} | {meaning} |")
     return "\n".join(lines)
 
 
@@ -280,13 +322,17 @@ def _type_name(hint: Any) -> str:
     """Return a type as a reader of TOML knows it, with its bounds."""
     if hint in TYPE_NAMES:
         return TYPE_NAMES[hint]
-    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    origin = typing.get_origin(hint)
+    parts = typing.get_args(hint)
     if origin is typing.Annotated:
-        return ", ".join([_type_name(parts[0]), *_bounds(hint.__metadata__)])
+        type_name = _type_name(parts[0])
+        return ", ".join([type_name, *_bounds(hint.__metadata__)])
     if origin is typing.Literal:
-        return ", ".join(f"`{_default(value)}`" for value in parts)
+        return _code_list([_default(value) for value in parts])
     if origin in (typing.Union, UnionType):
-        return " or ".join(_type_name(part) for part in parts if part is not NoneType)
+        # TOML has no null: an optional key is left out, and its default is printed as `unset`.
+        names = [_type_name(part) for part in parts if part is not NoneType]
+        return " or ".join(names)
     if origin in (tuple, list):
         return f"list of {_type_name(parts[0])}"
     if isinstance(hint, type) and issubclass(hint, BaseModel):
@@ -320,6 +366,7 @@ def _default(value: Any) -> str:
     """Return a default as TOML writes it; a value that TOML cannot express as `unset`."""
     if value is None:
         return "unset"
+    # Before integers, because a boolean of Python is an integer too.
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
@@ -327,7 +374,8 @@ def _default(value: Any) -> str:
     if isinstance(value, int | float):
         return str(value)
     if isinstance(value, Sequence):
-        return "[" + ", ".join(_default(item) for item in value) + "]"
+        items = ", ".join(_default(item) for item in value)
+        return f"[{items}]"
     if isinstance(value, BaseModel):
         return "defaults"
     return "{}"
@@ -335,15 +383,20 @@ def _default(value: Any) -> str:
 
 def _field_docstrings(owner: type[Any]) -> Mapping[str, str]:
     """Return the docstrings that follow the fields of a class, each on one line."""
-    # Neither dataclasses nor pydantic keep these docstrings, so they are read from the source.
-    body = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0]
-    assert isinstance(body, ast.ClassDef)
+    # Dataclasses and pydantic do not keep these docstrings, so they are read from the source.
+    source = textwrap.dedent(inspect.getsource(owner))
+    definition = ast.parse(source).body[0]
+    assert isinstance(definition, ast.ClassDef)
+    statements = definition.body
     texts: dict[str, str] = {}
-    for field, below in zip(body.body, body.body[1:], strict=False):
-        if not isinstance(field, ast.AnnAssign) or not isinstance(field.target, ast.Name):
+    for field, below in pairwise(statements):
+        if not isinstance(field, ast.AnnAssign):
+            continue
+        if not isinstance(field.target, ast.Name):
             continue
         if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
-            texts[field.target.id] = " ".join(str(below.value.value).split())
+            docstring = str(below.value.value)
+            texts[field.target.id] = " ".join(docstring.split())
     return texts
 
 
@@ -354,13 +407,24 @@ def _command_section(name: str, command: Any) -> str:
         help_text = _cell(getattr(parameter, "help", "") or "")
         if parameter.param_type_name == "argument":
             usage.append(_argument_usage(parameter))
-            rows.append(f"| `{_argument_name(parameter)}` | {help_text} |")
+            argument = _argument_name(parameter)
+            rows.append(f"| `{argument}` | {help_text} |")
         elif parameter.name != "help":
             if parameter.required:
-                usage.append(f"{parameter.opts[0]} {_option_value(parameter)}")
-            rows.append(f"| {_option_names(parameter)} | {help_text} |")
-    lines = [f"## stepmark {name}", "", f"```text\n{' '.join([*usage, '[OPTIONS]'])}\n```", ""]
-    lines += [inspect.cleandoc(command.help or "")]
+                value = _option_value(parameter)
+                usage.append(f"{parameter.opts[0]} {value}")
+            option = _option_names(parameter)
+            rows.append(f"| {option} | {help_text} |")
+    usage.append("[OPTIONS]")
+    lines = [
+        f"## stepmark {name}",
+        "",
+        "```text",
+        " ".join(usage),
+        "```",
+        "",
+        inspect.cleandoc(command.help or ""),
+    ]
     if rows:
         lines += ["", "| argument or option | description |", "|---|---|", *rows]
     return "\n".join(lines)
@@ -381,10 +445,11 @@ def _argument_usage(parameter: Any) -> str:
 
 def _option_names(parameter: Any) -> str:
     """Return an option's spellings, its value, whether it is required, and its default."""
-    names = ", ".join(f"`{name}`" for name in parameter.opts)
+    names = _code_list(parameter.opts)
     if parameter.is_flag:
         return names
-    text = f"{names} `{_cell(_option_value(parameter))}`"
+    value = _cell(_option_value(parameter))
+    text = f"{names} `{value}`"
     if parameter.required:
         return f"{text} (required)"
     if parameter.multiple:
@@ -392,6 +457,7 @@ def _option_names(parameter: Any) -> str:
     # All commands use an empty text for "not set"; it is not printed as a default.
     if parameter.default in (None, ""):
         return text
+    # The default of a choice is an enum member, whose value is what users write.
     default = getattr(parameter.default, "value", parameter.default)
     return f"{text} (default `{default}`)"
 
@@ -401,10 +467,13 @@ def _option_value(parameter: Any) -> str:
     if parameter.metavar:
         return str(parameter.metavar)
     annotation = parameter.type_descriptor.annotation
+    # The type of a repeatable or optional option is inside `list[...]` or a union.
     for part in typing.get_args(annotation) or [annotation]:
-        if isinstance(part, type) and issubclass(part, Enum):
+        if not isinstance(part, type):
+            continue
+        if issubclass(part, Enum):
             return "|".join(str(choice.value) for choice in part)
-        if isinstance(part, type) and issubclass(part, Path):
+        if issubclass(part, Path):
             return "PATH"
     return "TEXT"
 
@@ -415,21 +484,31 @@ def _python_folders(package: Path) -> Iterator[Path]:
 
 
 def _folder_lines(folder: Path) -> Iterator[str]:
-    name = folder.relative_to(ROOT).as_posix()
-    yield f"{name + '/':30}{_first_line(folder / '__init__.py')}"
+    name = folder.relative_to(ROOT).as_posix() + "/"
+    description = _first_line(folder / "__init__.py")
+    # The descriptions of folders and modules begin in the same column.
+    yield f"{name:30}{description}"
     for module in sorted(folder.glob("*.py")):
         if module.name != "__init__.py":
-            yield f"  {module.name:28}{_first_line(module)}"
+            description = _first_line(module)
+            yield f"  {module.name:28}{description}"
 
 
 def _first_line(module: Path) -> str:
-    docstring = ast.get_docstring(ast.parse(module.read_text(encoding="utf-8")))
+    source = module.read_text(encoding="utf-8")
+    docstring = ast.get_docstring(ast.parse(source))
     return (docstring or "").partition("\n")[0]
+
+
+def _code_list(names: Iterable[str]) -> str:
+    """Return names in backticks, separated by commas."""
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def _cell(text: str) -> str:
     """Return a text for a cell of a table: one line, with pipes escaped."""
-    return CELL.sub(r"\\|", " ".join(text.split()))
+    line = " ".join(text.split())
+    return CELL.sub(r"\\|", line)
 
 
 if __name__ == "__main__":

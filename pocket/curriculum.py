@@ -17,7 +17,7 @@ learns to predict the sentence that usually follows instead of the one that answ
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -62,7 +62,24 @@ CLEAN_SHARE = 0.25
 # Copying the line of the solution instead of deriving it therefore never lowers the loss.
 MANY_SHARE = 0.5
 MANY_RATE = 0.35
-SLIPS = ("reading", "reading", "reading", "operand", "operand", "arithmetic", "conclusion")
+# Kinds that are repeated are drawn more often. As in the first errors that the model itself makes,
+# most mistakes are in readings and operands.
+SLIPS = (
+    "reading",
+    "reading",
+    "reading",
+    "operand",
+    "operand",
+    "arithmetic",
+    "conclusion",
+)
+# Probability that a corrupted solution derives a quantity that the answer does not need. This is
+# not a mistake.
+UNNEEDED_SHARE = 0.15
+# Probability that a step of a corrupted solution is drawn from all steps that are possible.
+REORDER_SHARE = 0.1
+# Probability that the injected mistake is to leave out a step.
+OMISSION_SHARE = 0.1
 SUM_LINES = 14
 RECALL_LINES = 14
 RESULT = re.compile(r"( = \d+)")
@@ -102,24 +119,37 @@ def lessons(
 def solution(story: ArithmeticStory) -> Lesson:
     """Build a lesson that solves a problem."""
     prompt = SOLVE_PROMPT.format(question=story.question)
-    return [(prompt, 0.0), *_with_result_weights("".join(solve(story.world)), 1.0)]
+    text = "".join(solve(story.world))
+    return [(prompt, 0.0), *_with_result_weights(text, 1.0)]
 
 
 def _with_result_weights(text: str, weight: float) -> Lesson:
     """Split a text at results such as ` = 12` and give these the weight `RESULT_WEIGHT`."""
     segments = list[tuple[str, float]]()
     for part in RESULT.split(text):
-        if part:
-            segments.append((part, RESULT_WEIGHT if RESULT.fullmatch(part) else weight))
+        if RESULT.fullmatch(part):
+            segments.append((part, RESULT_WEIGHT))
+        elif part:
+            segments.append((part, weight))
     return segments
 
 
 def check(story: ArithmeticStory, lines: Sequence[str]) -> Lesson:
     """Build a lesson that checks a solution."""
-    before, after = CHECK_PROMPT.format(question=story.question, steps="\0").split("\0")
-    sound = "".join(lines[: _common_prefix(lines, solve(story.world))]).rstrip("\n")
-    rest = "".join(lines).rstrip("\n").removeprefix(sound) + "\n"
-    lesson = [(before, 0.0), *_with_result_weights(sound, 1.0), (rest + after, 0.0)]
+    # The solution is filled in below, in two parts with different weights. The placeholder "\0"
+    # occurs in no problem.
+    prompt = CHECK_PROMPT.format(question=story.question, steps="\0")
+    before, after = prompt.split("\0")
+    sound_count = _common_prefix(lines, solve(story.world))
+    sound = "".join(lines[:sound_count]).rstrip("\n")
+    # Only the answer line ends without a line break, and the prompt has one after every solution.
+    written = "".join(lines).rstrip("\n")
+    rest = written.removeprefix(sound) + "\n"
+    lesson = [
+        (before, 0.0),
+        *_with_result_weights(sound, 1.0),
+        (rest + after, 0.0),
+    ]
     for line in checked_reply(story.world, lines):
         lesson += line
     return lesson
@@ -128,8 +158,8 @@ def check(story: ArithmeticStory, lines: Sequence[str]) -> Lesson:
 def _common_prefix(written: Sequence[str], correct: Sequence[str]) -> int:
     """Return how many lines from the start are equal."""
     count = 0
-    for shown_line, correct_line in zip(written, correct, strict=False):
-        if shown_line.rstrip("\n") != correct_line.rstrip("\n"):
+    for written_line, correct_line in zip(written, correct, strict=False):
+        if written_line.rstrip("\n") != correct_line.rstrip("\n"):
             break
         count += 1
     return count
@@ -139,24 +169,40 @@ def checked_reply(world: ArithmeticWorld, lines: Sequence[str]) -> Iterator[Less
     """Yield for each line of a solution the correct line, followed by the verdict."""
     derived = set(world.given)
     for number, line in enumerate(lines, start=1):
-        step = STEP.fullmatch(line)
-        definition = world.derived.get(step["holder"]) if step else None
-        correct = f"Step {number}: {NOT_KNOWN}"
-        if definition is not None and derived.issuperset(definition.needs()):
-            correct = step_line(world, definition, number).rstrip("\n")
-            derived.add(definition.holder)
-        elif definition is not None:
-            correct = f"Step {number}: {definition.reading}: {NOT_KNOWN}"
-        elif ANSWER.fullmatch(line) and world.target in derived:
-            correct = f"Step {number}: {answer_line(world)}"
-        verdict = Verdict.CORRECT if _is_same(line, correct, number) else Verdict.INCORRECT
-        yield [*_with_result_weights(correct, 1.0), (f" {verdict}\n", VERDICT_WEIGHT)]
+        correct = _correct_line(world, derived, line, number)
+        verdict = Verdict.INCORRECT
+        if _is_same(line, correct, number):
+            verdict = Verdict.CORRECT
+        yield [
+            *_with_result_weights(correct, 1.0),
+            (f" {verdict}\n", VERDICT_WEIGHT),
+        ]
+
+
+def _correct_line(world: ArithmeticWorld, derived: set[str], line: str, number: int) -> str:
+    """Return what a line should be, without a line break; add the derived quantity to `derived`.
+
+    A quantity counts as derived even where the written line is wrong, because the reply has derived
+    it. Later lines are therefore checked against true values.
+    """
+    if ANSWER.fullmatch(line) and world.target in derived:
+        return f"Step {number}: {answer_line(world)}"
+    step = STEP.fullmatch(line)
+    if step is None or step["holder"] not in world.derived:
+        return f"Step {number}: {NOT_KNOWN}"
+    definition = world.derived[step["holder"]]
+    if not derived.issuperset(definition.needs()):
+        return f"Step {number}: {definition.reading}: {NOT_KNOWN}"
+    derived.add(definition.holder)
+    return step_line(world, definition, number).rstrip("\n")
 
 
 def _is_same(written: str, correct: str, number: int) -> bool:
     """Return whether a line is the correct one, up to the order of commutative operands."""
     written = written.rstrip("\n")
-    if written == correct or f"Step {number}: {written}" == correct:
+    # The answer line of a solution has no number; that of a reply has one.
+    numbered = f"Step {number}: {written}"
+    if correct in (written, numbered):
         return True
     written_step = STEP.fullmatch(written)
     correct_step = STEP.fullmatch(correct)
@@ -165,7 +211,8 @@ def _is_same(written: str, correct: str, number: int) -> bool:
     if correct_step["operator"] not in COMMUTATIVE:
         return False
     swapped = correct_step.groupdict()
-    swapped["left"], swapped["right"] = swapped["right"], swapped["left"]
+    swapped["left"] = correct_step["right"]
+    swapped["right"] = correct_step["left"]
     return written_step.groupdict() == swapped
 
 
@@ -177,20 +224,34 @@ def recall(random: Random, story: ArithmeticStory) -> Lesson:
     """
     world = story.world
     solved = random.random() < 0.5
-    lesson: list[tuple[str, float]] = [(SOLVE_PROMPT.format(question=story.question), 0.0)]
+    prompt = SOLVE_PROMPT.format(question=story.question)
+    lesson: list[tuple[str, float]] = [(prompt, 0.0)]
+    holders = [*world.given, *world.derived]
     if solved:
         lesson += _with_result_weights("".join(solve(world)), 1.0)
+        # A gold solution derives needed quantities only. The order of this set depends on Python's
+        # hash seed, so lessons repeat exactly only where PYTHONHASHSEED is set.
+        holders = [*world.given, *world.needed()]
     lesson.append(("\n known:\n", 0.0))
-    derived = world.needed() if solved else world.derived
-    people = [holder for holder in (*world.given, *derived) if PERSON.fullmatch(holder)]
+    people = _people(holders)
     for holder in random.choices(people, k=RECALL_LINES):
         name = holder.split()[0]
         if solved or holder in world.given:
             fact = f": {world.value(holder)}"
         else:
             fact = world.derived[holder].reading.removeprefix(name)
-        lesson += [(f"Step: {name}", 0.0), (f"{fact}\n", 1.0)]
+        lesson.append((f"Step: {name}", 0.0))
+        lesson.append((f"{fact}\n", 1.0))
     return lesson
+
+
+def _people(holders: Iterable[str]) -> list[str]:
+    """Return the holders that are the count of one person, such as "Ana has"."""
+    people = list[str]()
+    for holder in holders:
+        if PERSON.fullmatch(holder):
+            people.append(holder)
+    return people
 
 
 def sums(random: Random) -> Lesson:
@@ -204,6 +265,7 @@ def sums(random: Random) -> Lesson:
 def _sum(random: Random) -> str:
     """Return one sum whose operands and result are positive and below 1,000."""
     operator = random.choice("+-*/")
+    # Differences and quotients are sums and products read backwards, so all of them are whole.
     if operator in "+-":
         right = random.randint(2, random.choice((30, 150, 500)))
         left = random.randint(2, max(3, 999 - right))
@@ -219,28 +281,57 @@ def _sum(random: Random) -> str:
 
 def corrupted(random: Random, world: ArithmeticWorld) -> Sequence[str]:
     """Return a solution with no, one or many injected mistakes; later lines follow from them."""
+    needed = world.needed()
     waiting = list[Derived]()
     for holder, definition in world.derived.items():
-        if holder in world.needed() or random.random() < 0.15:
+        if holder in needed or random.random() < UNNEEDED_SHARE:
             waiting.append(definition)
-    mistake_index = random.randrange(len(waiting) + 1) if random.random() > CLEAN_SHARE else None
-    rate = MANY_RATE if mistake_index is not None and random.random() < MANY_SHARE else 0.0
+    mistake_index = None
+    rate = 0.0
+    if random.random() > CLEAN_SHARE:
+        # The index behind the last step is that of the answer line.
+        mistake_index = random.randrange(len(waiting) + 1)
+        if random.random() < MANY_SHARE:
+            rate = MANY_RATE
     values = dict(world.given)
     lines = list[str]()
     while waiting:
-        ready = [item for item in waiting if values.keys() >= set(item.needs())] or waiting
-        definition = random.choice(ready) if random.random() < 0.1 else ready[0]
+        definition = _next_step(random, waiting, values)
         waiting.remove(definition)
-        if mistake_index == len(lines) and random.random() < 0.1 and waiting:
+        at_mistake = mistake_index == len(lines)
+        # `waiting` is empty at the last step, which is never left out.
+        if at_mistake and random.random() < OMISSION_SHARE and waiting:
             mistake_index = None  # the mistake is to leave a step out
             continue
-        mistaken = mistake_index == len(lines) or random.random() < rate
-        number = len(lines) + 1
-        lines.append(_step_line(random, world, values, definition, number, mistaken=mistaken))
+        mistaken = at_mistake or random.random() < rate
+        line = _step_line(
+            random,
+            world,
+            values,
+            definition,
+            number=len(lines) + 1,
+            mistaken=mistaken,
+        )
+        lines.append(line)
+    # The target has no value in `values` if its step was left out.
     answer = values.get(world.target, world.value(world.target))
     if mistake_index == len(lines):
         answer = _other_number(random, world, answer)
     return [*lines, f"The answer is {answer}."]
+
+
+def _next_step(random: Random, waiting: Sequence[Derived], values: Mapping[str, int]) -> Derived:
+    """Return the step to write next: the first possible one, or sometimes any possible one."""
+    possible = list[Derived]()
+    for definition in waiting:
+        if values.keys() >= set(definition.needs()):
+            possible.append(definition)
+    if not possible:
+        # Every remaining step depends on one that the solution leaves out.
+        possible.extend(waiting)
+    if random.random() < REORDER_SHARE:
+        return random.choice(possible)
+    return possible[0]
 
 
 def _step_line(
@@ -253,7 +344,9 @@ def _step_line(
     mistaken: bool,
 ) -> str:
     """Return one step line and store its value in `values`."""
-    slip = random.choice(SLIPS) if mistaken else ""
+    slip = ""
+    if mistaken:
+        slip = random.choice(SLIPS)
     if slip == "reading":
         definition = _misread(random, world, definition)
     left = _operand(world, values, definition.left)
@@ -263,30 +356,43 @@ def _step_line(
             left = _other_number(random, world, left)
         else:
             right = _other_number(random, world, right)
-    result = max(0, int(OPERATIONS[definition.operator](left, right)))
+    # Wrong operands can make a result negative or fractional, which the step language cannot state.
+    exact = OPERATIONS[definition.operator](left, right)
+    result = max(0, int(exact))
     if slip == "arithmetic":
         result = _slipped(random, result)
-    value = _slipped(random, result) if slip == "conclusion" else result
+    value = result
+    if slip == "conclusion":
+        value = _slipped(random, result)
+    # Later lines use the wrong value, as the model's own solutions do.
     values[definition.holder] = value
-    return (
-        f"Step {number}: {definition.reading}: {left} {definition.operator} {right} = {result},"
-        f" so {definition.holder} {value} {definition.unit}.\n"
-    )
+    operation = f"{left} {definition.operator} {right} = {result}"
+    conclusion = f"{definition.holder} {value} {definition.unit}"
+    return f"Step {number}: {definition.reading}: {operation}, so {conclusion}.\n"
 
 
-def _operand(world: ArithmeticWorld, values: Mapping[str, int], operand: str | int) -> int:
+def _operand(
+    world: ArithmeticWorld,
+    values: Mapping[str, int],
+    operand: str | int,
+) -> int:
     if isinstance(operand, int):
         return operand
+    # A quantity that the solution does not derive has its true value.
     return values.get(operand, world.value(operand))
 
 
 def _misread(random: Random, world: ArithmeticWorld, definition: Derived) -> Derived:
     """Return the definition with another person or relation, and the operands that go with it."""
-    people = [holder for holder in (*world.given, *world.derived) if PERSON.fullmatch(holder)]
-    candidates = [person for person in people if person not in (definition.holder, definition.left)]
+    candidates = list[str]()
+    for person in _people([*world.given, *world.derived]):
+        if person not in (definition.holder, definition.left):
+            candidates.append(person)
     if isinstance(definition.left, str) and candidates and random.random() < 0.6:
         person = random.choice(candidates)
-        reading = definition.reading.replace(definition.left.split()[0], person.split()[0])
+        old_name = definition.left.split()[0]
+        new_name = person.split()[0]
+        reading = definition.reading.replace(old_name, new_name)
         return replace(definition, reading=reading, left=person)
     swaps = {
         " more than ": (" fewer than ", "-"),
@@ -300,7 +406,9 @@ def _misread(random: Random, world: ArithmeticWorld, definition: Derived) -> Der
     if isinstance(definition.right, int):
         number = _other_number(random, world, definition.right)
         reading = re.sub(r"\d+", str(number), definition.reading)
-        return replace(definition, reading=reading, right=max(1, number))
+        # At least 1, because the number may be a divisor.
+        right = max(1, number)
+        return replace(definition, reading=reading, right=right)
     return replace(definition, operator=random.choice("+-*"))
 
 
@@ -312,7 +420,10 @@ def _other_number(random: Random, world: ArithmeticWorld, number: int) -> int:
     for definition in world.derived.values():
         if isinstance(definition.right, int):
             numbers.append(definition.right)
-    candidates = [candidate for candidate in numbers if candidate != number]
+    candidates = list[int]()
+    for candidate in numbers:
+        if candidate != number:
+            candidates.append(candidate)
     if candidates and random.random() < 0.9:
         return random.choice(candidates)
     return _slipped(random, number)
@@ -320,16 +431,19 @@ def _other_number(random: Random, world: ArithmeticWorld, number: int) -> int:
 
 def _slipped(random: Random, number: int) -> int:
     """Return the number with one digit changed, or with a carry lost or added."""
-    digits = list(str(number))
     if random.random() < 0.5:
-        return max(0, number + random.choice((-100, -10, -1, 1, 10, 100)))
+        carry = random.choice((-100, -10, -1, 1, 10, 100))
+        return max(0, number + carry)
+    digits = list(str(number))
     position = random.randrange(len(digits))
-    digits[position] = random.choice([digit for digit in "123456789" if digit != digits[position]])
+    # Without 0, which could become a leading digit and shorten the number.
+    other_digits = "123456789".replace(digits[position], "")
+    digits[position] = random.choice(other_digits)
     return int("".join(digits))
 
 
 def own_solutions(path: Path) -> Sequence[tuple[ArithmeticStory, Sequence[str]]]:
-    """Read the model's own solutions as written by `pocket.sample`; empty if there is no file.
+    """Read the model's own solutions as written by `pocket.sample`; empty without that file.
 
     All solutions with a mistake are returned, and half as many without one, so that checks of
     correct solutions do not dominate.
@@ -341,15 +455,21 @@ def own_solutions(path: Path) -> Sequence[tuple[ArithmeticStory, Sequence[str]]]
     for line in path.read_text().splitlines():
         row = json.loads(line)
         world = _world_from_json(row["world"])
-        pair = (ArithmeticStory(world=world, question=row["question"]), row["lines"])
-        verdicts = [verdict for verdict, _ in judge_lines(world, row["lines"])]
-        if all(verdict is Verdict.CORRECT for verdict in verdicts):
-            sound.append(pair)
+        story = ArithmeticStory(world=world, question=row["question"])
+        lines = row["lines"]
+        verdicts = {verdict for verdict, _ in judge_lines(world, lines)}
+        # Lines outside the step language count as mistakes too.
+        if verdicts <= {Verdict.CORRECT}:
+            sound.append((story, lines))
         else:
-            unsound.append(pair)
-    return [*unsound, *sound[: max(len(unsound) // 2, 1)]]
+            unsound.append((story, lines))
+    # At least one, so that a file without any mistake still gives a lesson.
+    sound_count = max(len(unsound) // 2, 1)
+    return [*unsound, *sound[:sound_count]]
 
 
 def _world_from_json(row: Mapping[str, Any]) -> ArithmeticWorld:
-    derived = {holder: Derived(**definition) for holder, definition in row["derived"].items()}
+    derived = dict[str, Derived]()
+    for holder, definition in row["derived"].items():
+        derived[holder] = Derived(**definition)
     return ArithmeticWorld(given=row["given"], derived=derived, target=row["target"])

@@ -23,10 +23,16 @@ TOKENIZER_CONFIG = {
     "eos_token": "<eos>",
     "unk_token": "<unk>",
     "pad_token": "<pad>",
+    # Tokens contain their own spaces; a clean-up would remove some of them.
     "clean_up_tokenization_spaces": False,
     "model_max_length": CONFIG["max_position_embeddings"],
 }
-GENERATION_CONFIG = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+# The ids are the positions in the tokenizer's list of special tokens.
+GENERATION_CONFIG = {
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+}
 
 
 def export(run: Path, to: Path) -> None:
@@ -34,21 +40,30 @@ def export(run: Path, to: Path) -> None:
     to.mkdir(parents=True, exist_ok=True)
     tokenizer = Tokenizer.from_file(str(run / "tokenizer.json"))
     tokenizer.save(str(to / "tokenizer.json"))
-    config = {**CONFIG, "vocab_size": tokenizer.get_vocab_size(), "dtype": "bfloat16"}
+    config = {
+        **CONFIG,
+        "vocab_size": tokenizer.get_vocab_size(),
+        "dtype": "bfloat16",
+    }
     _write_json(to / "config.json", config)
     _write_json(to / "tokenizer_config.json", TOKENIZER_CONFIG)
     _write_json(to / "generation_config.json", GENERATION_CONFIG)
     weights = dict[str, torch.Tensor]()
-    for name, weight in load_file(run / "weights.safetensors").items():
+    trained = load_file(run / "weights.safetensors")
+    for name, weight in trained.items():
+        # Hugging Face's causal models keep the decoder in an attribute "model".
         weights[f"model.{name}"] = weight.to(torch.bfloat16)
     save_file(weights, to / "model.safetensors", metadata={"format": "pt"})
     # The converter refuses to overwrite a folder.
-    shutil.rmtree(to / "ctranslate2", ignore_errors=True)
-    TransformersConverter(str(to)).convert(str(to / "ctranslate2"), quantization="bfloat16")
+    converted = to / "ctranslate2"
+    shutil.rmtree(converted, ignore_errors=True)
+    converter = TransformersConverter(str(to))
+    converter.convert(str(converted), quantization="bfloat16")
 
 
 def _write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n")
+    text = json.dumps(content, indent=2)
+    path.write_text(f"{text}\n")
 
 
 def main() -> None:

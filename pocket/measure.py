@@ -1,8 +1,8 @@
 """Measure the pocket model: `python -m pocket.measure > engines/pocket_model/measured.json`.
 
 Prints every figure of its model card, on held-out problems: answers by number of steps, step
-errors, first errors, flawed positives, success of rollouts from sound and unsound prefixes, and the
-first-error F1 of the model's checks of its own solutions.
+errors, first errors, right answers with a wrong step, success of rollouts from sound and unsound
+prefixes, and the first-error F1 of the model's checks of solutions that it has sampled itself.
 """
 
 import argparse
@@ -10,7 +10,7 @@ import asyncio
 import json
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -56,12 +56,15 @@ class Solved:
 
 
 async def solutions(
-    engine: Pocket, stories: Sequence[tuple[int, ArithmeticStory]], sampling: Sampling
+    engine: Pocket,
+    stories: Sequence[tuple[int, ArithmeticStory]],
+    sampling: Sampling,
 ) -> list[Solved]:
     """Solve every problem `sampling.n` times; the solutions of one problem are adjacent."""
 
     async def solve(index: int, steps: int, story: ArithmeticStory) -> list[Solved]:
-        prompt = Prompt(user=SOLVE_PROMPT.format(question=story.question))
+        question = SOLVE_PROMPT.format(question=story.question)
+        prompt = Prompt(user=question)
         request = Sampling(
             n=sampling.n,
             temperature=sampling.temperature,
@@ -71,7 +74,9 @@ async def solutions(
         completions = await engine.complete(prompt, request)
         return [_graded(story, steps, completion.text) for completion in completions]
 
-    requests = [solve(index, steps, story) for index, (steps, story) in enumerate(stories)]
+    requests = list[Coroutine[Any, Any, list[Solved]]]()
+    for index, (steps, story) in enumerate(stories):
+        requests.append(solve(index, steps, story))
     solved = list[Solved]()
     for group in await asyncio.gather(*requests):
         solved += group
@@ -80,17 +85,20 @@ async def solutions(
 
 def _graded(story: ArithmeticStory, steps: int, text: str) -> Solved:
     lines = split(text, "line")
+    truths = judge_lines(story.world, lines)
+    answer = final_answer(text)
     return Solved(
         story=story,
         steps=steps,
         lines=lines,
-        truths=judge_lines(story.world, lines),
-        right_answer=final_answer(text) == _answer(story),
+        truths=truths,
+        right_answer=answer == _answer(story),
     )
 
 
 def _answer(story: ArithmeticStory) -> str:
-    return str(story.world.value(story.world.target))
+    value = story.world.value(story.world.target)
+    return str(value)
 
 
 def skill(solved: Sequence[Solved]) -> Mapping[str, Any]:
@@ -100,34 +108,51 @@ def skill(solved: Sequence[Solved]) -> Mapping[str, Any]:
         answers = [item.right_answer for item in solved if item.steps == steps]
         by_steps[str(steps)] = _share(answers)
     small = [item for item in solved if item.steps <= TRAINED_STEPS]
-    verdicts = list[Verdict]()
+    right_answers = list[bool]()
+    # For each solution with a right answer, whether it is flawed all the same. A solution with an
+    # unknown line counts as flawed.
+    flaws = list[bool]()
+    step_errors = list[bool]()
+    unknown_lines = 0
     kinds = Counter[str]()
+    positions = Counter[int]()
     for item in small:
-        end = len(item.truths)
-        if item.first_error not in (None, NO_ERROR):
+        first_error = item.first_error
+        right_answers.append(item.right_answer)
+        if item.right_answer:
+            flaws.append(first_error != NO_ERROR)
+        judged = item.truths
+        if first_error is not None:
+            positions[first_error] += 1
+        if first_error not in (None, NO_ERROR):
             # Lines behind the first error are not judged: they build on a wrong value.
-            end = item.first_error + 1
-            kinds[item.truths[item.first_error][1]] += 1
-        verdicts += [verdict for verdict, _ in item.truths[:end]]
-    positions = Counter(item.first_error for item in small if item.first_error is not None)
-    by_position = {str(position): count for position, count in sorted(positions.items())}
-    right = [item for item in small if item.right_answer]
+            judged = judged[: first_error + 1]
+            _, kind = judged[first_error]
+            kinds[kind] += 1
+        for verdict, _ in judged:
+            step_errors.append(verdict is Verdict.INCORRECT)
+            if verdict is Verdict.UNKNOWN:
+                unknown_lines += 1
+    by_position = dict[str, int]()
+    for position, count in sorted(positions.items()):
+        by_position[str(position)] = count
     return {
         "solutions": len(small),
-        "right answers, 2-6 steps": _share([item.right_answer for item in small]),
+        "right answers, 2-6 steps": _share(right_answers),
         "right answers by number of steps": by_steps,
-        "step error rate up to the first error": _share(
-            [verdict is Verdict.INCORRECT for verdict in verdicts]
-        ),
-        "lines outside the step language": verdicts.count(Verdict.UNKNOWN),
+        "step error rate up to the first error": _share(step_errors),
+        "lines outside the step language": unknown_lines,
         "first errors by kind": dict(kinds.most_common()),
         "first errors by step (0-based, -1 none)": by_position,
-        "right answers with a wrong step": _share([item.first_error != NO_ERROR for item in right]),
+        "right answers with a wrong step": _share(flaws),
     }
 
 
 async def prefixes(
-    engine: Pocket, solved: Sequence[Solved], random: Random, count: int
+    engine: Pocket,
+    solved: Sequence[Solved],
+    random: Random,
+    count: int,
 ) -> Mapping[str, Any]:
     """Return the success rate of rollouts from random prefixes of sampled solutions.
 
@@ -137,19 +162,30 @@ async def prefixes(
     sound = list[tuple[Solved, int]]()
     unsound = list[tuple[Solved, int]]()
     for item in solved:
-        if item.first_error is None or item.steps > TRAINED_STEPS:
+        first_error = item.first_error
+        if first_error is None or item.steps > TRAINED_STEPS:
             continue
-        last_line = len(item.lines) - 1
-        last = last_line if item.first_error == NO_ERROR else item.first_error
-        if last >= 0:
-            sound.append((item, random.randint(0, last)))
-        if item.first_error not in (NO_ERROR, last_line):
-            unsound.append((item, random.randint(item.first_error + 1, last_line)))
+        # A prefix never contains the last line, so that something remains to be generated.
+        most_lines = len(item.lines) - 1
+        most_sound_lines = first_error
+        if first_error == NO_ERROR:
+            most_sound_lines = most_lines
+        # -1 for an empty solution, which has no prefix.
+        if most_sound_lines >= 0:
+            lines = random.randint(0, most_sound_lines)
+            sound.append((item, lines))
+        if first_error not in (NO_ERROR, most_lines):
+            lines = random.randint(first_error + 1, most_lines)
+            unsound.append((item, lines))
+    # Shuffled, because the solutions are ordered by their number of steps and only the first
+    # `count` prefixes are used.
     random.shuffle(sound)
     random.shuffle(unsound)
+    sound_success = await _success(engine, sound[:count])
+    unsound_success = await _success(engine, unsound[:count])
     return {
-        "rollout success from sound prefixes": await _success(engine, sound[:count]),
-        "rollout success from unsound prefixes": await _success(engine, unsound[:count]),
+        "rollout success from sound prefixes": sound_success,
+        "rollout success from unsound prefixes": unsound_success,
     }
 
 
@@ -158,15 +194,22 @@ async def _success(engine: Pocket, cuts: Sequence[tuple[Solved, int]]) -> float:
 
     async def roll_out(index: int, item: Solved, lines: int) -> list[bool]:
         question = SOLVE_PROMPT.format(question=item.story.question)
-        prompt = Prompt(user=question, prefix="".join(item.lines[:lines]))
-        sampling = Sampling(n=ROLLOUTS, max_tokens=MAX_TOKENS, seed=index * SEED_SPACING)
+        prefix = "".join(item.lines[:lines])
+        prompt = Prompt(user=question, prefix=prefix)
+        sampling = Sampling(
+            n=ROLLOUTS,
+            max_tokens=MAX_TOKENS,
+            seed=index * SEED_SPACING,
+        )
         outcomes = list[bool]()
         for completion in await engine.complete(prompt, sampling):
-            answer = final_answer(prompt.prefix + completion.text)
+            answer = final_answer(prefix + completion.text)
             outcomes.append(answer == _answer(item.story))
         return outcomes
 
-    requests = [roll_out(index, item, lines) for index, (item, lines) in enumerate(cuts)]
+    requests = list[Coroutine[Any, Any, list[bool]]]()
+    for index, (item, lines) in enumerate(cuts):
+        requests.append(roll_out(index, item, lines))
     outcomes = list[bool]()
     for group in await asyncio.gather(*requests):
         outcomes += group
@@ -174,30 +217,51 @@ async def _success(engine: Pocket, cuts: Sequence[tuple[Solved, int]]) -> float:
 
 
 async def checks(
-    engine: Pocket, solved: Sequence[Solved], temperature: float, votes: int
+    engine: Pocket,
+    solved: Sequence[Solved],
+    temperature: float,
+    votes: int,
 ) -> Mapping[str, Any]:
     """Return the ProcessBench metrics of the model's checks, by majority of `votes` replies."""
 
     async def check(index: int, item: Solved) -> int | None:
+        # The same text as in lessons: exactly one line break after the solution.
         steps = "".join(item.lines).rstrip("\n") + "\n"
-        prompt = Prompt(user=CHECK_PROMPT.format(question=item.story.question, steps=steps))
-        seed = index * SEED_SPACING
-        sampling = Sampling(n=votes, temperature=temperature, max_tokens=MAX_TOKENS, seed=seed)
-        counts = Counter[int | None]()
+        question = CHECK_PROMPT.format(question=item.story.question, steps=steps)
+        prompt = Prompt(user=question)
+        sampling = Sampling(
+            n=votes,
+            temperature=temperature,
+            max_tokens=MAX_TOKENS,
+            seed=index * SEED_SPACING,
+        )
+        counts = Counter[int]()
         for completion in await engine.complete(prompt, sampling):
             readings = read_verdicts(completion.text, len(item.lines))
-            counts[first_error_of([reading.verdict for reading in readings])] += 1
-        del counts[None]
-        return counts.most_common(1)[0][0] if counts else None
+            verdicts = [reading.verdict for reading in readings]
+            first_error = first_error_of(verdicts)
+            # A reply with an unknown verdict before its first error has no vote.
+            if first_error is not None:
+                counts[first_error] += 1
+        if not counts:
+            return None
+        # The earliest reply decides between equal counts.
+        [(winner, _)] = counts.most_common(1)
+        return winner
 
     decided = list[Solved]()
     for item in solved:
         if item.first_error is not None and item.steps <= TRAINED_STEPS:
             decided.append(item)
-    requests = [check(index, item) for index, item in enumerate(decided)]
+    requests = list[Coroutine[Any, Any, int | None]]()
+    for index, item in enumerate(decided):
+        requests.append(check(index, item))
+    predictions = await asyncio.gather(*requests)
     cases = list[Case]()
-    for item, predicted in zip(decided, await asyncio.gather(*requests), strict=True):
-        cases.append(Case(gold=item.first_error or 0, predicted=predicted))
+    for item, predicted in zip(decided, predictions, strict=True):
+        # The first error of a decided solution is never None; `or 0` is for the type checker.
+        gold = item.first_error or 0
+        cases.append(Case(gold=gold, predicted=predicted))
     scored = score(cases)
     return {
         "traces": scored.traces,
@@ -214,24 +278,30 @@ async def measure(folder: str, per_steps: int, most_steps: int) -> Mapping[str, 
     stories = list[tuple[int, ArithmeticStory]]()
     for steps in range(2, most_steps + 1):
         for _ in range(per_steps):
-            stories.append((steps, draw(random, steps)))
+            story = draw(random, steps)
+            stories.append((steps, story))
     greedy = await solutions(engine, stories, Sampling(temperature=0.0))
     sampled = await solutions(engine, stories, Sampling(n=SAMPLES))
+    # One solution of each problem.
     singles = sampled[::SAMPLES]
-    report = {
+    rollout_success = await prefixes(engine, sampled, random, 4 * per_steps)
+    greedy_checks = await checks(engine, singles, temperature=0.0, votes=1)
+    voted_checks = await checks(engine, singles, temperature=1.0, votes=4)
+    await engine.close()
+    return {
         "problems per number of steps": per_steps,
         "greedy": skill(greedy),
         "temperature 1": skill(sampled),
-        **await prefixes(engine, sampled, random, 4 * per_steps),
-        "check of its own solutions, greedy": await checks(engine, singles, 0.0, 1),
-        "check of its own solutions, temperature 1, 4 votes": await checks(engine, singles, 1.0, 4),
+        **rollout_success,
+        "check of its own solutions, greedy": greedy_checks,
+        "check of its own solutions, temperature 1, 4 votes": voted_checks,
     }
-    await engine.close()
-    return report
 
 
 def _share(flags: Sequence[bool]) -> float:
-    return round(sum(flags) / max(len(flags), 1), 4)
+    """Return the share of true flags, rounded to four digits; 0 for none."""
+    count = max(len(flags), 1)
+    return round(sum(flags) / count, 4)
 
 
 def main() -> None:
@@ -241,8 +311,11 @@ def main() -> None:
     parser.add_argument("--per-steps", type=int, default=100, help="problems per number of steps")
     parser.add_argument("--most-steps", type=int, default=8, help="largest number of steps")
     options = parser.parse_args()
-    folder = str(Path(options.model)) if options.model else ""
-    report = asyncio.run(measure(folder, options.per_steps, options.most_steps))
+    folder = ""
+    if options.model:
+        folder = str(Path(options.model))
+    measurements = measure(folder, options.per_steps, options.most_steps)
+    report = asyncio.run(measurements)
     json.dump(report, sys.stdout, indent=2)
     sys.stdout.write("\n")
 

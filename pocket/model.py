@@ -12,6 +12,8 @@ __all__ = ["CONFIG", "Llama"]
 WIDTH = 256
 HIDDEN = 704
 LAYERS = 4
+# In trials, few wide heads were faster on a CPU than more narrow ones: fewer attention scores have
+# to be computed.
 HEADS = 4
 HEAD_WIDTH = 64
 ROPE_THETA = 10000.0
@@ -41,8 +43,12 @@ CONFIG = {
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Apply rotary position embeddings: [batch, head, time, head width] -> the same shape."""
+    # A rotation pairs dimension i with dimension i + half, as Hugging Face's layout requires.
     half = x.shape[-1] // 2
-    return x * cos + torch.cat((-x[..., half:], x[..., :half]), -1) * sin
+    first = x[..., :half]
+    second = x[..., half:]
+    rotated = torch.cat((-second, first), -1)
+    return x * cos + rotated * sin
 
 
 class Attention(nn.Module):
@@ -65,12 +71,17 @@ class Attention(nn.Module):
         q = self.q_proj(x).view(shape).transpose(1, 2)
         k = self.k_proj(x).view(shape).transpose(1, 2)
         v = self.v_proj(x).view(shape).transpose(1, 2)
+        # Under autocast the projections are bfloat16. Angles in float32 would promote them.
         cos = cos.to(q.dtype)
         sin = sin.to(q.dtype)
-        scores = _rotate(q, cos, sin) @ _rotate(k, cos, sin).transpose(-1, -2) * HEAD_WIDTH**-0.5
+        q = _rotate(q, cos, sin)
+        k = _rotate(k, cos, sin)
+        scores = q @ k.transpose(-1, -2) * HEAD_WIDTH**-0.5
         # The softmax is computed in float32 even under bfloat16 autocast.
-        mixed = torch.softmax(scores.float() + mask, -1).to(v.dtype) @ v
-        out: Tensor = self.o_proj(mixed.transpose(1, 2).reshape(batch, time, WIDTH))
+        attention = torch.softmax(scores.float() + mask, -1)
+        mixed = attention.to(v.dtype) @ v
+        joined = mixed.transpose(1, 2).reshape(batch, time, WIDTH)
+        out: Tensor = self.o_proj(joined)
         return out
 
 
@@ -85,7 +96,9 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the block's output: [batch, time, width] -> the same shape."""
-        out: Tensor = self.down_proj(functional.silu(self.gate_proj(x)) * self.up_proj(x))
+        gate = functional.silu(self.gate_proj(x))
+        hidden = gate * self.up_proj(x)
+        out: Tensor = self.down_proj(hidden)
         return out
 
 
@@ -101,8 +114,10 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> Tensor:
         """Return the layer's output: [batch, time, width] -> the same shape."""
-        x = x + self.self_attn(self.input_layernorm(x), cos, sin, mask)
-        out: Tensor = x + self.mlp(self.post_attention_layernorm(x))
+        normalized = self.input_layernorm(x)
+        x = x + self.self_attn(normalized, cos, sin, mask)
+        normalized = self.post_attention_layernorm(x)
+        out: Tensor = x + self.mlp(normalized)
         return out
 
 
@@ -114,6 +129,8 @@ class Llama(nn.Module):
         self.embed_tokens = nn.Embedding(vocabulary, WIDTH)
         self.layers = nn.ModuleList(Layer() for _ in range(LAYERS))
         self.norm = nn.RMSNorm(WIDTH, eps=1e-5)
+        # Every matrix draws random numbers in this order, even if it becomes zero below. Another
+        # order would give another model for the same seed.
         for name, weight in self.named_parameters():
             if weight.ndim == 2:
                 nn.init.normal_(weight, std=0.02)
@@ -124,11 +141,18 @@ class Llama(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Return the logits of the next token: [batch, time] -> [batch, time, vocabulary]."""
         time = tokens.shape[1]
-        frequency = 1.0 / ROPE_THETA ** (torch.arange(0, HEAD_WIDTH, 2) / HEAD_WIDTH)
-        angle = torch.outer(torch.arange(time), frequency).repeat(1, 2)
-        mask = torch.full((time, time), float("-inf")).triu(1)
+        exponent = torch.arange(0, HEAD_WIDTH, 2) / HEAD_WIDTH
+        frequency = 1.0 / ROPE_THETA**exponent
+        angle = torch.outer(torch.arange(time), frequency)
+        # Both halves of a head rotate by the same angles; see `_rotate`.
+        angle = angle.repeat(1, 2)
+        cos = angle.cos()
+        sin = angle.sin()
+        future = torch.full((time, time), float("-inf"))
+        mask = future.triu(1)
         x = self.embed_tokens(tokens)
         for layer in self.layers:
-            x = layer(x, angle.cos(), angle.sin(), mask)
+            x = layer(x, cos, sin, mask)
+        # The output layer shares its weights with the embedding.
         out: Tensor = functional.linear(self.norm(x), self.embed_tokens.weight)
         return out

@@ -20,31 +20,55 @@ class Muon(torch.optim.Optimizer):
     """Muon for matrices, with decoupled weight decay."""
 
     def __init__(
-        self, matrices: Iterable[nn.Parameter], lr: float, momentum: float, weight_decay: float
+        self,
+        matrices: Iterable[nn.Parameter],
+        lr: float,
+        momentum: float,
+        weight_decay: float,
     ) -> None:
-        super().__init__(matrices, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "weight_decay": weight_decay,
+        }
+        super().__init__(matrices, defaults)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Apply one step with Nesterov momentum; `closure` is ignored."""
         for group in self.param_groups:
+            lr = group["lr"]
+            momentum = group["momentum"]
             for matrix in group["params"]:
-                velocity = self.state[matrix].setdefault("velocity", torch.zeros_like(matrix))
-                velocity.lerp_(matrix.grad, 1 - group["momentum"])
-                direction = orthogonal(matrix.grad.lerp(velocity, group["momentum"]))
-                matrix.mul_(1 - group["lr"] * group["weight_decay"])
-                # Scales the update so that its size does not depend on the matrix's shape.
-                scale = max(1.0, matrix.shape[0] / matrix.shape[1]) ** 0.5
-                matrix.add_(direction, alpha=-group["lr"] * scale)
+                state = self.state[matrix]
+                if "velocity" not in state:
+                    state["velocity"] = torch.zeros_like(matrix)
+                velocity = state["velocity"]
+                velocity.lerp_(matrix.grad, 1 - momentum)
+                gradient = matrix.grad.lerp(velocity, momentum)
+                direction = orthogonal(gradient)
+                # The decay is decoupled: it does not pass through momentum and orthogonalization.
+                matrix.mul_(1 - lr * group["weight_decay"])
+                # With this factor the size of the update does not depend on the matrix's shape.
+                rows, columns = matrix.shape
+                scale = max(1.0, rows / columns) ** 0.5
+                matrix.add_(direction, alpha=-lr * scale)
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
     """Return approximately the nearest matrix with singular values 1, of the same shape."""
-    if matrix.shape[0] > matrix.shape[1]:
+    rows, columns = matrix.shape
+    if rows > columns:
+        # The Gram matrix of the shorter side is smaller.
         return orthogonal(matrix.T).T
     a, b, c = COEFFICIENTS
-    x: Tensor = matrix / matrix.norm().clamp(min=1e-7)
+    # The iterations need singular values of at most 1, and the Frobenius norm bounds them all. The
+    # lower limit avoids a division by zero where the gradient is zero.
+    norm = matrix.norm().clamp(min=1e-7)
+    x: Tensor = matrix / norm
     for _ in range(ITERATIONS):
         gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        quartic = c * gram @ gram
+        polynomial = b * gram + quartic
+        x = a * x + polynomial @ x
     return x

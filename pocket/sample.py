@@ -29,29 +29,48 @@ async def solve(engine: Pocket, story: ArithmeticStory, sampling: Sampling) -> l
     """Return the lines of each of `sampling.n` solutions of a problem."""
     prompt = Prompt(user=SOLVE_PROMPT.format(question=story.question))
     completions = await engine.complete(prompt, sampling)
-    return [list(split(completion.text, "line")) for completion in completions]
+    solutions = list[list[str]]()
+    for completion in completions:
+        lines = split(completion.text, "line")
+        solutions.append(list(lines))
+    return solutions
 
 
 async def sample(run: Path, count: int, seed: int) -> None:
     """Write four solutions at temperature 1 of each of `count` problems to RUN/own.jsonl."""
     export(run, run / FOLDER)
     engine = Pocket(model=str(run / FOLDER))
+    # Held-out problems and lessons are drawn from streams with other names.
     random = Random(f"own:{seed}")
-    stories = [draw(random, random.randint(2, 6)) for _ in range(count)]
+    stories = list[ArithmeticStory]()
+    for _ in range(count):
+        # The numbers of steps are those of the lessons.
+        steps = random.randint(2, 6)
+        stories.append(draw(random, steps))
     requests = list[asyncio.Task[list[list[str]]]]()
     for index, story in enumerate(stories):
-        sampling = Sampling(max_tokens=MAX_TOKENS, seed=index * SEED_SPACING, n=SAMPLES)
-        requests.append(asyncio.create_task(solve(engine, story, sampling)))
+        sampling = Sampling(
+            max_tokens=MAX_TOKENS,
+            seed=index * SEED_SPACING,
+            n=SAMPLES,
+        )
+        request = asyncio.create_task(solve(engine, story, sampling))
+        requests.append(request)
     solved = await asyncio.gather(*requests)
     rows = list[str]()
     for story, solutions in zip(stories, solved, strict=True):
         world = asdict(story.world)
         for lines in solutions:
-            row = {"question": story.question, "world": world, "lines": lines}
+            row = {
+                "question": story.question,
+                "world": world,
+                "lines": lines,
+            }
             rows.append(json.dumps(row) + "\n")
     # Renamed when complete: training may read the file at any moment.
-    (run / "own.partial").write_text("".join(rows))
-    (run / "own.partial").rename(run / "own.jsonl")
+    partial = run / "own.partial"
+    partial.write_text("".join(rows))
+    partial.rename(run / "own.jsonl")
     await engine.close()
 
 

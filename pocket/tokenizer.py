@@ -20,13 +20,18 @@ def build() -> Tokenizer:
     pre_tokenizer = pre_tokenizers.Split(Regex(PIECES), "isolated")
     words = set[str]()
     for text in _texts():
-        words.update(piece for piece, _ in pre_tokenizer.pre_tokenize_str(text))
-    vocabulary = {token: index for index, token in enumerate([*SPECIAL, *sorted(words)])}
+        for piece, _ in pre_tokenizer.pre_tokenize_str(text):
+            words.add(piece)
+    # Sorted, because the order of a set of words depends on Python's hash seed.
+    tokens = [*SPECIAL, *sorted(words)]
+    vocabulary = {token: index for index, token in enumerate(tokens)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizer
+    # Tokens contain their leading space, so the decoder joins them without adding any.
     tokenizer.decoder = decoders.Fuse()
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="<bos> $A", special_tokens=[("<bos>", vocabulary["<bos>"])]
+        single="<bos> $A",
+        special_tokens=[("<bos>", vocabulary["<bos>"])],
     )
     tokenizer.add_special_tokens(list(SPECIAL))
     return tokenizer
@@ -37,11 +42,14 @@ def _texts() -> list[str]:
     source = lessons(Random(0), 8, [])
     texts = list[str]()
     for _ in range(SAMPLE):
-        texts.append("".join(text for text, _ in next(source)))
-    texts += [f"{digit} {digit}" for digit in range(10)]
+        segments = [text for text, _ in next(source)]
+        texts.append("".join(segments))
+    for digit in range(10):
+        texts.append(f"{digit} {digit}")
     words = list(NAMES)
-    for thing in THINGS:
-        words += thing
-    texts += words
-    texts += [f"{word} {word}" for word in words]
+    for singular_and_plural in THINGS:
+        words += singular_and_plural
+    for word in words:
+        # Once without and once with a leading space, which are different tokens.
+        texts.append(f"{word} {word}")
     return texts

@@ -13,8 +13,8 @@ import argparse
 import json
 import os
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -53,7 +53,9 @@ MAX_STEPS = 6
 RECALL_UNTIL = 0.45
 FIRST_RECALL_SHARE = 0.30
 LOG_STEPS = 50
+# A killed run loses the training since its last checkpoint.
 SAVE_SECONDS = 240.0
+# Ids of the special tokens; the id of the padding is 0.
 BOS = 1
 EOS = 2
 # Without these instructions bfloat16 is many times slower than float32.
@@ -86,18 +88,24 @@ Encoded = tuple[list[int], list[float]]
 def batches(tokenizer: Tokenizer, seed: int, mixture: Mixture) -> Iterator[Batch]:
     """Yield batches of lessons of similar length; `mixture` may change between batches."""
     random = Random(f"lessons:{seed}")
-    waiting: dict[int, list[Encoded]] = {length: [] for length in LENGTHS}
+    waiting = defaultdict[int, list[Encoded]](list)
     while True:
         # A new generator for every lesson, so that changes of the mixture take effect at once.
-        lesson = next(lessons(random, mixture.most_steps, mixture.own_pairs, mixture.recall_share))
-        encoded = _encode(tokenizer, lesson)
-        length = _padded_length(len(encoded[0]))
+        source = lessons(
+            random,
+            mixture.most_steps,
+            mixture.own_pairs,
+            mixture.recall_share,
+        )
+        tokens, weights = _encode(tokenizer, next(source))
+        length = _padded_length(len(tokens))
         if length is None:
             continue
-        waiting[length].append(encoded)
-        if len(waiting[length]) == BATCH_TOKENS // length:
-            yield _stack(waiting.pop(length), length)
-            waiting[length] = []
+        rows = waiting[length]
+        rows.append((tokens, weights))
+        if len(rows) == BATCH_TOKENS // length:
+            del waiting[length]
+            yield _stack(rows, length)
 
 
 def _padded_length(tokens: int) -> int | None:
@@ -112,19 +120,31 @@ def _encode(tokenizer: Tokenizer, lesson: Lesson) -> Encoded:
     tokens = [BOS]
     weights = [0.0]
     for text, weight in lesson:
-        ids = tokenizer.encode(text, add_special_tokens=False).ids
-        tokens += ids
-        weights += [weight] * len(ids)
-    return [*tokens, EOS], [*weights, 1.0]
+        encoding = tokenizer.encode(text, add_special_tokens=False)
+        tokens += encoding.ids
+        weights += [weight] * len(encoding.ids)
+    # The end has weight too: a model that does not learn to stop fills every request.
+    tokens.append(EOS)
+    weights.append(1.0)
+    return tokens, weights
 
 
 def _stack(rows: list[Encoded], length: int) -> Batch:
-    tokens = torch.zeros(len(rows), length + 1, dtype=torch.long)
-    weights = torch.zeros(len(rows), length + 1)
-    for index, (row_ids, row_weights) in enumerate(rows):
-        tokens[index, : len(row_ids)] = torch.tensor(row_ids)
-        weights[index, : len(row_weights)] = torch.tensor(row_weights)
-    return Batch(inputs=tokens[:, :-1].contiguous(), targets=tokens[:, 1:], weights=weights[:, 1:])
+    # Padding has id 0 and weight 0.
+    shape = (len(rows), length + 1)
+    tokens = torch.zeros(shape, dtype=torch.long)
+    weights = torch.zeros(shape)
+    for index, (row_tokens, row_weights) in enumerate(rows):
+        end = len(row_tokens)
+        tokens[index, :end] = torch.tensor(row_tokens)
+        weights[index, :end] = torch.tensor(row_weights)
+    # The model is compiled for contiguous inputs; a slice with other strides would be compiled too.
+    inputs = tokens[:, :-1].contiguous()
+    return Batch(
+        inputs=inputs,
+        targets=tokens[:, 1:],
+        weights=weights[:, 1:],
+    )
 
 
 def rate(progress: float, decay: float) -> float:
@@ -134,22 +154,30 @@ def rate(progress: float, decay: float) -> float:
         progress: The elapsed share of the run.
         decay: The share of the run over which the rate decays.
     """
-    return min(1.0, progress / WARMUP, max(0.0, (1.0 - progress) / decay))
+    warmup = progress / WARMUP
+    # The last step may end after the requested time, when the remaining share is negative.
+    remaining = max(0.0, 1.0 - progress)
+    return min(1.0, warmup, remaining / decay)
 
 
 def work(rank: int, options: argparse.Namespace) -> None:
     """Run one of the two workers."""
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(PORT))
     torch.set_num_threads(1)
+    # The same seed in all workers, because they start from the same weights.
     torch.manual_seed(options.seed)
     dist.init_process_group("gloo", rank=rank, world_size=WORKERS)
     tokenizer = Tokenizer.from_file(str(options.out / "tokenizer.json"))
     model = Llama(tokenizer.get_vocab_size())
     if options.resume:
         model.load_state_dict(load_file(options.out / "weights.safetensors"))
-    first_max_steps = MAX_STEPS if options.resume else FIRST_MAX_STEPS
-    mixture = Mixture(most_steps=first_max_steps, recall_share=FIRST_RECALL_SHARE)
-    source = batches(tokenizer, options.seed * WORKERS + rank, mixture)
+    mixture = Mixture(most_steps=FIRST_MAX_STEPS, recall_share=FIRST_RECALL_SHARE)
+    if options.resume:
+        # A trained model does not need an introduction with short problems.
+        mixture.most_steps = MAX_STEPS
+    # Every worker draws other lessons, in this run and in runs with other seeds.
+    lessons_seed = options.seed * WORKERS + rank
+    source = batches(tokenizer, lessons_seed, mixture)
     _train(model, source, mixture, options, is_first=rank == 0)
     dist.destroy_process_group()
 
@@ -162,21 +190,31 @@ def _train(
     *,
     is_first: bool,
 ) -> None:
-    """Train until the time is up; the first worker logs and writes checkpoints."""
+    """Train until the time is up; the first worker logs and writes checkpoints.
+
+    All workers have the same weights, because they start equal and apply averaged gradients.
+    """
     optimizers = _optimizers(model)
     compiled = _compiled(model)
-    started = saved = time.time()
-    tokens = step = 0
+    started = time.time()
+    saved = started
+    tokens = 0
+    step = 0
     progress = 0.0
     losses = deque[float](maxlen=LOG_STEPS)
     while progress < 1.0:
         batch = next(source)
-        losses.append(_backward(compiled, model, batch))
-        tokens += int((batch.targets > 0).sum()) * WORKERS
-        progress = _average(model, (time.time() - started) / 60 / options.minutes)
+        loss = _backward(compiled, model, batch)
+        losses.append(loss)
+        # Padding is not counted. The batches of other workers have about as many tokens.
+        is_token = batch.targets > 0
+        tokens += int(is_token.sum()) * WORKERS
+        minutes = (time.time() - started) / 60
+        progress = _average(model, minutes / options.minutes)
         for optimizer, base_rate in optimizers:
+            learning_rate = base_rate * options.rate * rate(progress, options.decay)
             for group in optimizer.param_groups:
-                group["lr"] = base_rate * options.rate * rate(progress, options.decay)
+                group["lr"] = learning_rate
             optimizer.step()
         step += 1
         if progress > FIRST_SHARE:
@@ -184,11 +222,19 @@ def _train(
         if progress > RECALL_UNTIL:
             mixture.recall_share = RECALL_SHARE
         if step % LOG_STEPS == 0:
+            # `pocket.sample` may have written new solutions in the meantime.
             mixture.own_pairs = own_solutions(options.out / "own.jsonl")
-            if is_first:
-                seconds = time.time() - started
-                _log(options.out, step, tokens, progress, sum(losses) / LOG_STEPS, seconds)
-        if is_first and (progress >= 1.0 or time.time() - saved > SAVE_SECONDS):
+        if is_first and step % LOG_STEPS == 0:
+            row = {
+                "step": step,
+                "tokens": tokens,
+                "progress": round(progress, 4),
+                "loss": round(sum(losses) / LOG_STEPS, 4),
+                "seconds": round(time.time() - started, 1),
+            }
+            _log(options.out, row)
+        is_due = progress >= 1.0 or time.time() - saved > SAVE_SECONDS
+        if is_first and is_due:
             saved = time.time()
             _save(model, options.out)
 
@@ -198,23 +244,38 @@ def _optimizers(model: Llama) -> list[tuple[torch.optim.Optimizer, float]]:
     matrices = list[torch.nn.Parameter]()
     vectors = list[torch.nn.Parameter]()
     for name, parameter in model.named_parameters():
+        # The embedding is a table of vectors, so AdamW trains it like the norms.
         if parameter.ndim == 2 and "embed" not in name:
             matrices.append(parameter)
         else:
             vectors.append(parameter)
-    muon = Muon(matrices, lr=MUON_RATE, momentum=0.95, weight_decay=WEIGHT_DECAY)
-    adam = torch.optim.AdamW(vectors, lr=ADAM_RATE, betas=(0.9, 0.98), weight_decay=0.0)
+    muon = Muon(
+        matrices,
+        lr=MUON_RATE,
+        momentum=0.95,
+        weight_decay=WEIGHT_DECAY,
+    )
+    adam = torch.optim.AdamW(
+        vectors,
+        lr=ADAM_RATE,
+        betas=(0.9, 0.98),
+        weight_decay=0.0,
+    )
     return [(muon, MUON_RATE), (adam, ADAM_RATE)]
 
 
 def _compiled(model: Llama) -> Callable[[Tensor], Tensor]:
     """Return the model compiled for every length, so that no compilation counts as training."""
+    # Beyond the limit PyTorch would run the model uncompiled, which is slower.
     torch._dynamo.config.recompile_limit = len(LENGTHS) + 1
     compiled: Callable[[Tensor], Tensor] = torch.compile(model, dynamic=False)
     for length in LENGTHS:
-        tokens = torch.zeros(BATCH_TOKENS // length, length, dtype=torch.long)
+        rows = BATCH_TOKENS // length
+        tokens = torch.zeros(rows, length, dtype=torch.long)
         with torch.autocast("cpu", torch.bfloat16, enabled=HAS_BF16):
-            torch.autograd.backward(compiled(tokens).float().sum())
+            logits = compiled(tokens)
+            # The backward pass is compiled by its first call.
+            torch.autograd.backward(logits.float().sum())
     return compiled
 
 
@@ -222,10 +283,14 @@ def _backward(compiled: Callable[[Tensor], Tensor], model: Llama, batch: Batch) 
     """Store the gradients of a batch in the model; return its loss in nats per weighted token."""
     with torch.autocast("cpu", torch.bfloat16, enabled=HAS_BF16):
         logits = compiled(batch.inputs)
+    # The loss is computed in float32, outside autocast.
     losses = functional.cross_entropy(
-        logits.flatten(0, 1).float(), batch.targets.flatten(), reduction="none"
+        logits.flatten(0, 1).float(),
+        batch.targets.flatten(),
+        reduction="none",
     )
-    loss = (losses * batch.weights.flatten()).sum() / batch.weights.sum()
+    weighted = losses * batch.weights.flatten()
+    loss = weighted.sum() / batch.weights.sum()
     model.zero_grad()
     torch.autograd.backward(loss)
     return loss.item()
@@ -233,9 +298,13 @@ def _backward(compiled: Callable[[Tensor], Tensor], model: Llama, batch: Batch) 
 
 def _save(model: Llama, out: Path) -> None:
     """Write a checkpoint under a temporary name and rename it, so that it is always complete."""
-    weights = {name: weight.contiguous() for name, weight in model.state_dict().items()}
-    save_file(weights, out / "partial.safetensors")
-    (out / "partial.safetensors").rename(out / "weights.safetensors")
+    weights = dict[str, Tensor]()
+    for name, weight in model.state_dict().items():
+        # safetensors rejects tensors that are not contiguous.
+        weights[name] = weight.contiguous()
+    partial = out / "partial.safetensors"
+    save_file(weights, partial)
+    partial.rename(out / "weights.safetensors")
 
 
 def _average(model: Llama, clock: float) -> float:
@@ -244,27 +313,29 @@ def _average(model: Llama, clock: float) -> float:
     Returns:
         The average clock, which keeps the learning rates of the workers equal.
     """
-    gradients = [item.grad for item in model.parameters() if item.grad is not None]
-    flat = torch.cat([*(gradient.flatten() for gradient in gradients), torch.tensor([clock])])
+    gradients = list[Tensor]()
+    for parameter in model.parameters():
+        if parameter.grad is not None:
+            gradients.append(parameter.grad)
+    # One message for all gradients and the clock, which is the last number.
+    parts = [gradient.flatten() for gradient in gradients]
+    parts.append(torch.tensor([clock]))
+    flat = torch.cat(parts)
     dist.all_reduce(flat)
     flat /= WORKERS
-    norm = flat[:-1].norm()
-    flat[:-1] *= min(1.0, 1.0 / (float(norm) + 1e-6))
+    norm = float(flat[:-1].norm())
+    # The small number avoids a division by zero.
+    factor = min(1.0, 1.0 / (norm + 1e-6))
+    flat[:-1] *= factor
     start = 0
     for gradient in gradients:
-        gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
-        start += gradient.numel()
+        end = start + gradient.numel()
+        gradient.copy_(flat[start:end].view_as(gradient))
+        start = end
     return float(flat[-1])
 
 
-def _log(out: Path, step: int, tokens: int, progress: float, loss: float, seconds: float) -> None:
-    row = {
-        "step": step,
-        "tokens": tokens,
-        "progress": round(progress, 4),
-        "loss": round(loss, 4),
-        "seconds": round(seconds, 1),
-    }
+def _log(out: Path, row: Mapping[str, float]) -> None:
     with (out / "log.jsonl").open("a") as file:
         file.write(json.dumps(row) + "\n")
 
