@@ -22,7 +22,7 @@ FOLDERS = (
     "tests",
 )
 # Folders that do not follow the rules yet.
-NOT_CONVERTED: tuple[str, ...] = ("benchmarks/", "tests/benchmarks/")
+NOT_CONVERTED: tuple[str, ...] = ()
 # Numerical code may use comprehensions with several `for`, which read like sums over indices.
 NUMERICAL = (
     "annotators/first_error/",
