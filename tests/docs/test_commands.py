@@ -158,7 +158,7 @@ def without_prefect(monkeypatch: pytest.MonkeyPatch) -> None:
     async def perform(
         job: Job, run_file: str, overrides: Sequence[str], *, makes_traces: bool
     ) -> Sequence[Mapping[str, str]]:
-        return await flow._run_stages(job, makes_traces=makes_traces)
+        return await flow.run_stages(job, makes_traces=makes_traces)
 
     def task(job: Job, name: str, work: Callable[..., Any]) -> Callable[..., Any]:
         return work
