@@ -24,10 +24,7 @@ FOLDERS = (
 # Folders that do not follow the rules yet.
 NOT_CONVERTED: tuple[str, ...] = ()
 # Numerical code may use comprehensions with several `for`, which read like sums over indices.
-NUMERICAL = (
-    "annotators/first_error/",
-    "benchmarks/",
-)
+NUMERICAL = ("annotators/first_error/",)
 # A docstring of a function begins with an imperative verb, so with none of these words.
 NOT_VERBS = (
     "A All An And Any As At Both But By Each Either Every For From He How I If In Is It Its No None"

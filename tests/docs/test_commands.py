@@ -248,8 +248,8 @@ def module_mistakes(module: str, arguments: Sequence[str]) -> list[str]:
     path = ROOT / (module.replace(".", "/"))
     if not path.exists() and not path.with_suffix(".py").exists():
         return [] if "." not in module and module in ("pytest", "prefect") else [f"no {module}"]
-    source = path / "__main__.py" if path.is_dir() else path.with_suffix(".py")
-    code = source.read_text(encoding="utf-8")
+    files = sorted(path.glob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
+    code = "".join(file.read_text(encoding="utf-8") for file in files)
     options = [word for word in arguments if word.startswith("--")]
     return [f"{module} has no {option}" for option in options if f'"{option}"' not in code]
 
