@@ -13,7 +13,7 @@ from typing import Any
 from annotators.concurrency import gather_or_cancel
 from benchmarks.common.console import print_json, print_progress
 from benchmarks.common.environment import limit_numpy_threads
-from pipelines.run.grading import grade
+from pipelines.run.graders import grade
 from problems.sources.word_problems import WordProblems
 from stepmark.records import Problem
 from verifiers.isolation.pool import VerifierPool

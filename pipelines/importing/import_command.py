@@ -13,7 +13,7 @@ from typing import Any
 
 from pipelines.importing.importer import Imported, import_traces, reader_of
 from pipelines.run.config import Shards
-from pipelines.run.grading import grade_answer
+from pipelines.run.graders import grade_answer
 from problems.solution_formats.base import HUMAN, NOT_GRADED
 from problems.tabular.readers import expand
 from stepmark.errors import ConfigError, InputError

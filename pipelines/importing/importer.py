@@ -1,4 +1,4 @@
-"""Reads existing solutions as problems, traces and annotations by the methods that labelled them.
+"""Read existing solutions as problems, traces and annotations by the methods that labelled them.
 
 Labels made by people become annotations of the method `human`; other labels become annotations of
 a method that is named after the dataset. Nothing is graded here: a trace whose row has no outcome
@@ -111,7 +111,7 @@ def reader_of(
 
 @dataclass(kw_only=True)
 class _Importer:
-    """Reads files with one reader and remembers the problems and traces it has seen."""
+    """A reader of files that stores the problems and the trace ids that it has read."""
 
     reader: SolutionFormat | PlainColumns
     domain: str

@@ -12,6 +12,7 @@ from annotators.context import AnnotationContext, ProblemContext, ProblemGroup
 from annotators.running import run as annotate_trace
 from annotators.running import run_problem as annotate_problem
 from pipelines.run.plan import AnnotatorSpec
+from pipelines.run.resume import is_current
 from pipelines.run.run_context import RunContext
 from stepmark.records import Annotation, Critique, Discovered, Problem, Rollout, Trace
 from stepmark.steps import split
@@ -35,7 +36,7 @@ async def make_annotations(run: RunContext, shard: int, method: str) -> None:
     spec = run.plan.annotators[method]
     traces_key = await asyncio.to_thread(run.reader.part_key, TRACES, shard)
     part_key = run.fingerprints.annotations_part_key(spec, traces_key)
-    if await asyncio.to_thread(run.dataset.has_part, annotations(method), shard, part_key):
+    if await asyncio.to_thread(is_current, run, annotations(method), shard, part_key):
         return
     # Read in a thread, like every file: the event loop serves the requests of all shards.
     contexts = await asyncio.to_thread(_annotation_contexts, run, shard, spec)

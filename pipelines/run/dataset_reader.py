@@ -1,4 +1,4 @@
-"""Reads a dataset shard by shard, joining traces with their problems and annotations."""
+"""Read a dataset shard by shard, joining traces with their problems and annotations."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence

@@ -12,7 +12,7 @@ from functools import cached_property
 
 from engines.base import Engine
 from filters.base import HasExternalInput
-from pipelines.run.grading import ANSWER_EXTRACTORS
+from pipelines.run.graders import ANSWER_EXTRACTORS, grader_of
 from pipelines.run.plan import AnnotatorSpec, Plan
 from stepmark import plugins, steps
 from stepmark.identity import digest, fingerprint
@@ -111,7 +111,8 @@ class Fingerprints:
         """
         run_file = self.plan.run_file
         generate = run_file.generate
-        verifier = plugins.build("verifiers", {"use": generate.grader})
+        grader = grader_of(run_file)
+        verifier = plugins.build("verifiers", {"use": grader})
         return digest(
             _identity(engine),
             run_file.seed,
@@ -120,7 +121,7 @@ class Fingerprints:
             generate.top_p,
             generate.max_tokens,
             generate.stop,
-            ANSWER_EXTRACTORS[generate.grader].version,
+            ANSWER_EXTRACTORS[grader].version,
             fingerprint(verifier),
         )
 

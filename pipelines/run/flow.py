@@ -156,9 +156,9 @@ async def _prepare_shards(job: Job, *, makes_traces: bool) -> Sequence[int]:
         traces_keys = await asyncio.to_thread(_existing_traces, job.dataset)
     if not traces_keys:
         raise DatasetError(f"{job.dataset.uri} holds no traces: import some with `stepmark import`")
-    # Before anything is dropped: an engine that is down must not cost existing data.
+    # Before anything is removed: an engine that is down must not cost existing data.
     await job.check_engines(traces_keys)
-    await asyncio.to_thread(job.drop_stale, traces_keys)
+    await asyncio.to_thread(job.remove_stale_parts, traces_keys)
     return sorted(traces_keys)
 
 

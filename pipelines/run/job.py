@@ -3,15 +3,15 @@
     problems -> traces -> annotations of every method (+ rollouts, critiques, discovered traces)
              -> oracle -> labels
 
-Prefect runs and retries them (see `flow`). The parts on disk are the only record of progress. File
-I/O, oracles and labelers run in threads so that they never block the event loop, which serves the
-engines and annotators.
+`resume` decides what a rerun must still make: the parts on disk are the only record of progress.
+Prefect runs and retries the stages (see `flow`). File I/O, oracles and labelers run in threads so
+that they never block the event loop, which serves the engines and annotators.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipelines.run import annotations, oracle, problems, staleness, traces
+from pipelines.run import annotations, oracle, problems, resume, traces
 from pipelines.run.labelling import Labelling
 from pipelines.run.run_context import RunContext
 
@@ -44,9 +44,9 @@ class Job(RunContext):
         return Labelling(self)
 
     async def check_engines(self, traces_keys: Mapping[int, str]) -> None:
-        """Check the engines before their output is dropped; see `staleness`."""
-        await staleness.check_engines(self, traces_keys)
+        """Check the engines before their output is removed; see `resume`."""
+        await resume.check_engines(self, traces_keys)
 
-    def drop_stale(self, traces_keys: Mapping[int, str]) -> None:
-        """Remove parts that this run would write differently; see `staleness`."""
-        staleness.drop_stale(self, traces_keys)
+    def remove_stale_parts(self, traces_keys: Mapping[int, str]) -> None:
+        """Remove parts that this run would write differently; see `resume`."""
+        resume.remove_stale_parts(self, traces_keys)

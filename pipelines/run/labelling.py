@@ -14,11 +14,12 @@ from tempfile import TemporaryDirectory
 from annotators.base import FittableLabeler, Labeler
 from filters.base import Candidate
 from pipelines.run.filtering import drop_reasons, mark_dropped
+from pipelines.run.resume import is_current, labels_part_keys
 from pipelines.run.run_context import RunContext
 from stepmark.errors import ConfigError
 from stepmark.records import Label
 from storage.dataset.dataset import Dataset
-from storage.dataset.tables import LABELS, TRACES, annotations
+from storage.dataset.tables import LABELS, TRACES
 
 __all__ = ["Labelling"]
 
@@ -42,27 +43,14 @@ class Labelling:
         traces_keys = dict[int, str]()
         for shard in self.run.dataset.shards(TRACES):
             traces_keys[shard] = self.run.reader.part_key(TRACES, shard)
-        part_keys = self.part_keys(traces_keys)
-        is_current = all(
-            self.run.dataset.has_part(LABELS, shard, key) for shard, key in part_keys.items()
-        )
-        if not is_current:
+        part_keys = labels_part_keys(self.run, traces_keys)
+        if not all(is_current(self.run, LABELS, shard, key) for shard, key in part_keys.items()):
             await asyncio.to_thread(self._write_all, part_keys)
-
-    def part_keys(self, traces_keys: Mapping[int, str]) -> Mapping[int, str]:
-        """Return the part keys of the labels of these traces, with the current ground truth."""
-        gold_keys = dict[int, str]()
-        if self.run.plan.gold:
-            for shard in traces_keys:
-                footer = self.run.dataset.footer(annotations(self.run.plan.gold), shard)
-                if footer is not None:
-                    gold_keys[shard] = footer.part_key
-        return self.run.fingerprints.labels_part_keys(traces_keys, gold_keys)
 
     def _write_shard(self, shard: int, labeler: Labeler) -> None:
         traces_key = self.run.reader.part_key(TRACES, shard)
-        part_key = self.part_keys({shard: traces_key})[shard]
-        if not self.run.dataset.has_part(LABELS, shard, part_key):
+        part_key = labels_part_keys(self.run, {shard: traces_key})[shard]
+        if not is_current(self.run, LABELS, shard, part_key):
             self._write_labels(shard, part_key, self._labels(shard, labeler))
 
     def _write_all(self, part_keys: Mapping[int, str]) -> None:
@@ -79,7 +67,7 @@ class Labelling:
                 drafts.write_part(LABELS, shard, self._labels(shard, labeler), part_key)
             reasons = drop_reasons(self.run.plan.filters, partial(self._candidates, drafts))
             for shard, part_key in part_keys.items():
-                if self.run.dataset.has_part(LABELS, shard, part_key):
+                if is_current(self.run, LABELS, shard, part_key):
                     continue
                 drafted = drafts.read_part(LABELS, shard)
                 labels = (mark_dropped(label, reasons.get(label.trace_id)) for label in drafted)

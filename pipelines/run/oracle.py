@@ -2,6 +2,7 @@
 
 import asyncio
 
+from pipelines.run.resume import is_current
 from pipelines.run.run_context import RunContext
 from problems.base import Oracle
 from stepmark.identity import digest
@@ -29,7 +30,7 @@ def _write_oracle(run: RunContext, oracle: Oracle, shard: int) -> None:
     tables = run.reader.trace_tables()
     trace_keys = [run.reader.part_key(table, shard) for table in tables]
     part_key = digest(fingerprint, *trace_keys)
-    if run.dataset.has_part(annotations(ORACLE), shard, part_key):
+    if is_current(run, annotations(ORACLE), shard, part_key):
         return
     rows = list[Annotation]()
     for problem, trace in run.reader.traces(shard, tables):

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
 from annotators.concurrency import gather_or_cancel
-from pipelines.run.grading import why_ungradable
+from pipelines.run.graders import grader_of, why_ungradable
+from pipelines.run.resume import is_current
 from pipelines.run.run_context import RunContext
 from stepmark.errors import DatasetError
 from stepmark.identity import digest
@@ -89,7 +90,7 @@ async def _reject_ungradable(run: RunContext, number: int, row: Row) -> Row:
     """
     if isinstance(row, Rejected) or row.answer is None:
         return row
-    grader = run.plan.run_file.generate.grader
+    grader = grader_of(run.plan.run_file)
     reason = await why_ungradable(run.workers, row.answer, grader=grader)
     if not reason:
         return row
@@ -97,7 +98,7 @@ async def _reject_ungradable(run: RunContext, number: int, row: Row) -> Row:
 
 
 def _has_shard(run: RunContext, shard: int, part_key: str) -> bool:
-    return all(run.dataset.has_part(table, shard, part_key) for table in (PROBLEMS, REJECTED))
+    return all(is_current(run, table, shard, part_key) for table in (PROBLEMS, REJECTED))
 
 
 def _write_shard(

@@ -8,7 +8,7 @@ from typing import Self
 from annotators.context import RunServices
 from pipelines.run.dataset_reader import DatasetReader
 from pipelines.run.fingerprints import Fingerprints
-from pipelines.run.grading import grade
+from pipelines.run.graders import grade, grader_of
 from pipelines.run.meter import Meter
 from pipelines.run.plan import AnnotatorSpec, Plan
 from pipelines.run.token_budget import TokenBudget
@@ -35,7 +35,7 @@ class RunContext:
 
     @property
     def reader(self) -> DatasetReader:
-        """Reads what earlier stages wrote."""
+        """The reader of what earlier stages wrote."""
         return DatasetReader(
             dataset=self.dataset, discovering_methods=self.plan.discovering_methods
         )
@@ -50,7 +50,7 @@ class RunContext:
             judge_engine=engines.judge_engine,
             solve_prompt=self.plan.solve_prompt,
             rollout_sampling=self.plan.sampling(n=1, seed=seed),
-            grade=partial(grade, self.workers, grader=self.plan.run_file.generate.grader),
+            grade=partial(grade, self.workers, grader=grader_of(self.plan.run_file)),
             verify=self.workers.verify,
         )
 

@@ -6,7 +6,8 @@ from itertools import chain
 
 from annotators.concurrency import gather_or_cancel
 from engines.base import Completion
-from pipelines.run.grading import grade
+from pipelines.run.graders import grade, grader_of
+from pipelines.run.resume import is_current
 from pipelines.run.run_context import RunContext
 from stepmark.errors import DatasetError, EngineError
 from stepmark.identity import digest, seed_for
@@ -28,7 +29,7 @@ async def make_traces(run: RunContext, shard: int) -> None:
     """
     problems_key = await asyncio.to_thread(run.reader.part_key, PROBLEMS, shard)
     part_key = run.fingerprints.traces_part_key(problems_key)
-    if await asyncio.to_thread(run.dataset.has_part, TRACES, shard, part_key):
+    if await asyncio.to_thread(is_current, run, TRACES, shard, part_key):
         return
     problems = await asyncio.to_thread(lambda: list(run.dataset.read_part(PROBLEMS, shard)))
     run.meter.expect("traces", len(problems) * run.plan.run_file.generate.traces_per_problem)
@@ -80,7 +81,7 @@ async def _trace(
         completion.text,
         completion.finish_reason,
         problem.answer,
-        grader=generate.grader,
+        grader=grader_of(run.plan.run_file),
     )
     run.meter.add_cost(
         Cost(

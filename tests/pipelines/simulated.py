@@ -133,7 +133,7 @@ async def run(job: Job) -> Job:
     """Run all stages of all shards in order, as the flow does, and return the job."""
     traces_keys = await traces_part_keys(job)
     await job.check_engines(traces_keys)
-    job.drop_stale(traces_keys)
+    job.remove_stale_parts(traces_keys)
     for shard in traces_keys:
         await job.make_traces(shard)
     await _annotate(job, list(traces_keys), oracle=True)
@@ -160,7 +160,7 @@ async def label(job: Job) -> Job:
         footer = job.dataset.footer(TRACES, shard)
         assert footer is not None
         traces_keys[shard] = footer.part_key
-    job.drop_stale(traces_keys)
+    job.remove_stale_parts(traces_keys)
     await _annotate(job, list(traces_keys), oracle=False)
     return job
 

@@ -12,7 +12,7 @@ import pytest
 
 from annotators.context import Grade
 from pipelines.__main__ import main
-from pipelines.run.grading import grade, why_ungradable
+from pipelines.run.graders import grade, why_ungradable
 from stepmark.records import Verdict
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import PROBLEMS, REJECTED, TRACES, annotations

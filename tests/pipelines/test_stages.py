@@ -457,7 +457,7 @@ async def test_killed_run_leaves_no_mixed_evidence(done: Path, workers: Verifier
         RUN["annotators"][3],
     ]
     job = job_in(done, workers, Model(), annotators=changed_annotators)
-    job.drop_stale(await traces_part_keys(job))
+    job.remove_stale_parts(await traces_part_keys(job))
     assert job.dataset.shards(rollouts("monte_carlo")) == ()
     assert job.dataset.shards(critiques("judge")) == ()
     await run(job)
@@ -1086,7 +1086,7 @@ async def test_change_remakes_discovered_traces(
 async def test_killed_run_mixes_no_discoveries(tree: Path, workers: VerifierPool) -> None:
     shutil.rmtree(tree / "annotations" / "tree_search")
     job = job_in(tree, workers, drifting_model(), **TREE, seed=2)
-    job.drop_stale(await traces_part_keys(job))
+    job.remove_stale_parts(await traces_part_keys(job))
     assert job.dataset.methods("discovered") == ()
     check_never_mixed((await run(job)).dataset)
 

@@ -1,8 +1,9 @@
-"""Grading: extract the final answer of a completion and compare it with the reference.
+"""Graders: extract the final answer of a completion and compare it with the reference.
 
 A grader is a verifier that decides final answers, together with a function that extracts the answer
 from a text. `answers` compares stated answers; `code` runs the final program against the tests that
-are the reference. The outcome is unknown whenever the comparison cannot be decided.
+are the reference. `grader_of` chooses the grader of a run: all stages and fingerprints call it. The
+outcome is unknown whenever the comparison cannot be decided.
 """
 
 import re
@@ -10,12 +11,20 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from annotators.context import Grade
+from pipelines.run.config import RunFile
 from stepmark import code_blocks, final_answers
 from stepmark.records import Verdict
 from verifiers.base import AnswerClaim, Finding, ReferenceClaim
 from verifiers.isolation.pool import VerifierPool
 
-__all__ = ["ANSWER_EXTRACTORS", "DEFAULT_GRADER", "grade", "grade_answer", "why_ungradable"]
+__all__ = [
+    "ANSWER_EXTRACTORS",
+    "DEFAULT_GRADER",
+    "grade",
+    "grade_answer",
+    "grader_of",
+    "why_ungradable",
+]
 
 DEFAULT_GRADER = "answers"
 
@@ -38,6 +47,11 @@ ANSWER_EXTRACTORS: Mapping[str, AnswerExtractor] = {
 CANONICAL_INTEGER = re.compile(r"-?[1-9]\d{0,17}|0", re.ASCII)
 EQUAL_INTEGERS = Finding(verdict=Verdict.CORRECT, reason="the same text")
 DIFFERENT_INTEGERS = Finding(verdict=Verdict.INCORRECT, reason="different numbers")
+
+
+def grader_of(run_file: RunFile) -> str:
+    """Return the grader of a run, a key of `ANSWER_EXTRACTORS`: `grader` in [generate]."""
+    return run_file.generate.grader
 
 
 async def grade(

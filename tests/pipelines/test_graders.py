@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from annotators.context import Grade
-from pipelines.run.grading import grade, grade_answer, why_ungradable
+from pipelines.run.graders import grade, grade_answer, why_ungradable
 from stepmark.records import Verdict
 from verifiers.answers import Answers
 from verifiers.base import AnswerClaim, Claim, Finding, ReferenceClaim

@@ -1,10 +1,14 @@
-"""Removal of parts that another run file wrote, before a run writes into the same tables."""
+"""Resuming: what a rerun must still make, and what it must remove first.
+
+A part is current if its footer has the part key that `fingerprints` computes for this run. Every
+stage skips the parts that are current. Parts that another run file wrote are removed before the run
+writes into the same tables, so that rows of two run files never mix.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from pipelines.run.labelling import Labelling
 from pipelines.run.run_context import RunContext
 from stepmark.errors import EngineError
 from storage.dataset.tables import (
@@ -19,10 +23,40 @@ from storage.dataset.tables import (
     rollouts,
 )
 
-__all__ = ["check_engines", "drop_stale"]
+__all__ = ["check_engines", "is_current", "labels_part_keys", "remove_stale_parts"]
 
 
-def drop_stale(run: RunContext, traces_keys: Mapping[int, str]) -> None:
+def is_current(run: RunContext, table: Table[Any], shard: int, part_key: str) -> bool:
+    """Return whether a part is complete and has the key that this run expects.
+
+    If so, the stage that makes the part skips it. Only the footer is read.
+
+    Args:
+        run: The run.
+        table: The table.
+        shard: The shard.
+        part_key: The key that `fingerprints` computes for the part.
+    """
+    return run.dataset.has_part(table, shard, part_key)
+
+
+def labels_part_keys(run: RunContext, traces_keys: Mapping[int, str]) -> Mapping[int, str]:
+    """Return the part keys of the labels of these traces, with the current ground truth.
+
+    Args:
+        run: The run.
+        traces_keys: The part key of the traces, by shard.
+    """
+    gold_keys = dict[int, str]()
+    if run.plan.gold:
+        for shard in traces_keys:
+            footer = run.dataset.footer(annotations(run.plan.gold), shard)
+            if footer is not None:
+                gold_keys[shard] = footer.part_key
+    return run.fingerprints.labels_part_keys(traces_keys, gold_keys)
+
+
+def remove_stale_parts(run: RunContext, traces_keys: Mapping[int, str]) -> None:
     """Remove every part that this run would write differently, so that rows never mix.
 
     Args:
@@ -34,7 +68,7 @@ def drop_stale(run: RunContext, traces_keys: Mapping[int, str]) -> None:
 
 
 async def check_engines(run: RunContext, traces_keys: Mapping[int, str]) -> None:
-    """Send one request to every engine if `drop_stale` would remove something an engine wrote.
+    """Send one request to every engine if `remove_stale_parts` would remove engine output.
 
     An engine that is down or has a wrong address then costs no existing data.
 
@@ -42,7 +76,7 @@ async def check_engines(run: RunContext, traces_keys: Mapping[int, str]) -> None
         EngineError: An engine failed with a retryable error.
     """
     problem = next(run.dataset.read(PROBLEMS), None)
-    if problem is None or not _drops_engine_output(run, traces_keys):
+    if problem is None or not _removes_engine_output(run, traces_keys):
         return
     sampling = replace(run.plan.sampling(n=1, seed=0), max_tokens=1)
     for engine in run.plan.engines.distinct():
@@ -54,7 +88,7 @@ async def check_engines(run: RunContext, traces_keys: Mapping[int, str]) -> None
                 raise
 
 
-def _drops_engine_output(run: RunContext, traces_keys: Mapping[int, str]) -> bool:
+def _removes_engine_output(run: RunContext, traces_keys: Mapping[int, str]) -> bool:
     for table, part_keys in _current_part_keys(run, traces_keys):
         if table is LABELS:
             continue  # labels need no engine
@@ -69,9 +103,10 @@ def _current_part_keys(
 ) -> Iterator[tuple[Table[Any], Mapping[int, str]]]:
     """Yield every table after the problems, with the part keys that this run accepts by shard."""
     yield TRACES, traces_keys
-    complete = {
-        shard: key for shard, key in traces_keys.items() if run.dataset.has_part(TRACES, shard, key)
-    }
+    current_traces = dict[int, str]()
+    for shard, key in traces_keys.items():
+        if is_current(run, TRACES, shard, key):
+            current_traces[shard] = key
     # All kinds of tables are listed, not only annotations: a run killed before a method's
     # annotations were written leaves rollouts, critiques or discovered traces alone.
     methods = set[str]()
@@ -79,12 +114,13 @@ def _current_part_keys(
         methods.update(run.dataset.methods(kind))
     for method in methods:
         part_keys = {
-            shard: _annotations_key(run, method, shard, key) for shard, key in complete.items()
+            shard: _annotations_key(run, method, shard, key)
+            for shard, key in current_traces.items()
         }
         for table_of in (annotations, rollouts, critiques, discovered):
             yield table_of(method), part_keys
-    labels_keys = Labelling(run).part_keys(traces_keys)
-    yield LABELS, {shard: key for shard, key in labels_keys.items() if shard in complete}
+    labels_keys = labels_part_keys(run, traces_keys)
+    yield LABELS, {shard: key for shard, key in labels_keys.items() if shard in current_traces}
 
 
 def _annotations_key(run: RunContext, method: str, shard: int, traces_key: str) -> str:
