@@ -1,4 +1,4 @@
-"""Balance: equal numbers of traces with and without an error (as OmegaPRM, arXiv 2406.06592)."""
+"""Balance: equal numbers of traces with and without an error (as in OmegaPRM, arXiv 2406.06592)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ __all__ = ["Balance"]
 
 @dataclass(frozen=True, kw_only=True)
 class Balance:
-    """Drop traces of the larger class until the classes have the ratio `negatives_per_positive`.
+    """Drop traces of the class that is too large for the ratio `negatives_per_positive`.
 
     Negatives are traces with a first error, positives are traces without one. The dropped traces
     are selected by a hash of their ids, so a larger dataset keeps most of what a smaller one kept.
@@ -28,7 +28,7 @@ class Balance:
     version: ClassVar[int] = 1
 
     def drop(self, candidates: Candidates) -> Mapping[str, str]:
-        """Return the surplus traces of the larger class."""
+        """Return the reason for each surplus trace, by trace id."""
         positives: list[str] = []
         negatives: list[str] = []
         for candidate in candidates():
@@ -39,15 +39,20 @@ class Balance:
                 negatives.append(candidate.trace.trace_id)
         max_negatives = round(len(positives) * self.negatives_per_positive)
         if len(negatives) > max_negatives:
-            classes = f"with a first error are kept, for {len(positives)} without one"
-            return _surplus(negatives, max_negatives, classes)
+            reason = (
+                f"{max_negatives} of {len(negatives)} traces with a first error are kept, "
+                f"because {len(positives)} have none"
+            )
+            return _surplus(negatives, max_negatives, reason)
         max_positives = round(len(negatives) / self.negatives_per_positive)
-        classes = f"without an error are kept, for {len(negatives)} with one"
-        return _surplus(positives, max_positives, classes)
+        reason = (
+            f"{max_positives} of {len(positives)} traces without an error are kept, "
+            f"because {len(negatives)} have one"
+        )
+        return _surplus(positives, max_positives, reason)
 
 
-def _surplus(trace_ids: Sequence[str], max_kept: int, classes: str) -> Mapping[str, str]:
-    """Return the reasons for the traces beyond `max_kept`, in the order of their hashes."""
+def _surplus(trace_ids: Sequence[str], max_kept: int, reason: str) -> Mapping[str, str]:
+    """Return the reason for each trace beyond `max_kept`, in the order of their hashes."""
     by_hash = sorted(trace_ids, key=lambda trace_id: digest("balance", trace_id))
-    kept = min(max_kept, len(trace_ids))
-    return dict.fromkeys(by_hash[max_kept:], f"{kept} of {len(trace_ids)} {classes}")
+    return dict.fromkeys(by_hash[max_kept:], reason)

@@ -18,7 +18,7 @@ class Confidence:
     version: ClassVar[int] = 1
 
     def drop(self, candidates: Candidates) -> Mapping[str, str]:
-        """Return the traces whose label is too uncertain."""
+        """Return the reason for each trace whose label is too uncertain, by trace id."""
         return drop_one_by_one(candidates, self._reason)
 
     def _reason(self, candidate: Candidate) -> str:
@@ -26,5 +26,5 @@ class Confidence:
         if confidence is None:
             return "no confidence"
         if confidence < self.threshold:
-            return f"{confidence:.3f} is below {self.threshold:g}"
+            return f"confidence {confidence:.3f}, below {self.threshold:g}"
         return ""

@@ -74,7 +74,7 @@ class Contamination:
         return self._index.content
 
     def drop(self, candidates: Candidates) -> Mapping[str, str]:
-        """Return the traces of contaminated questions."""
+        """Return the reason for each trace of a contaminated question, by trace id."""
         reason_by_problem: dict[str, str] = {}
         reasons: dict[str, str] = {}
         for problem, trace, _ in candidates():

@@ -47,7 +47,7 @@ class _Text(NamedTuple):
 
 
 class _Signature(NamedTuple):
-    """The data that is kept in memory of a text whose group has more than one member."""
+    """What is kept in memory about a text whose group has more than one member."""
 
     exact: str
     """The digest of the normalized text."""
@@ -57,7 +57,7 @@ class _Signature(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Duplicates:
-    """Keep the first of each group of duplicates, by id, and drop the others.
+    """Keep the text with the smallest id of each group of duplicates.
 
     All traces of a repeated question are dropped. A text is compared only with texts that are kept,
     so a chain of small changes ends where a text is too far from the first one. The memory is about
@@ -74,7 +74,7 @@ class Duplicates:
     version: ClassVar[int] = 1
 
     def drop(self, candidates: Candidates) -> Mapping[str, str]:
-        """Return the repetitions, each with the id of the text that it repeats."""
+        """Return the reason for each repetition, with the repeated text's id, by trace id."""
         repeated_problems: Mapping[str, str] = {}
         if "questions" in self.of:
             questions = partial(_questions, candidates)
@@ -90,16 +90,17 @@ class Duplicates:
         return reasons
 
     def _repetitions(self, texts: Callable[[], Iterator[_Text]], kind: str) -> Mapping[str, str]:
-        """Return the text that each repetition repeats, by the id of the repetition.
+        """Return "the same as …" or "nearly the same as …" for each repetition, by its id.
 
-        `texts` is read twice: signatures are expensive, so that they are computed only for texts
-        whose group has more than one member.
+        `texts` is read twice: signatures are expensive, so they are computed only for texts whose
+        group has more than one member.
         """
         group_of = {text.text_id: text.group for text in texts()}
         group_sizes = Counter(group_of.values())
         groups: dict[str, dict[str, _Signature]] = defaultdict(dict)
         for text in texts():
             signatures = groups[text.group]
+            # A question occurs once per trace.
             if group_sizes[text.group] > 1 and text.text_id not in signatures:
                 signatures[text.text_id] = self._signature(text)
         repetitions: dict[str, str] = {}
@@ -111,24 +112,31 @@ class Duplicates:
         self, signatures: Mapping[str, _Signature], kind: str
     ) -> Mapping[str, str]:
         repetitions: dict[str, str] = {}
+        # The ids of the kept texts by the digest of the text, and searchable by similarity.
         kept_exact: dict[str, str] = {}
         kept_near = MinHashLSH(num_perm=PERMUTATIONS, params=self._bands)
         for text_id, signature in sorted(signatures.items()):
             if signature.exact in kept_exact:
                 repetitions[text_id] = f"the same as {kind} {kept_exact[signature.exact]}"
                 continue
-            # Hashing only proposes pairs; the signatures decide.
-            near = [
-                other_id
-                for other_id in kept_near.query(signature.minhash)
-                if self._is_near(signatures[other_id], signature)
-            ]
-            if near:
-                repetitions[text_id] = f"nearly the same as {kind} {min(near)}"
-            else:
-                kept_exact[signature.exact] = text_id
-                kept_near.insert(text_id, signature.minhash)
+            near_ids = self._near_ids(signature, signatures, kept_near)
+            if near_ids:
+                repetitions[text_id] = f"nearly the same as {kind} {min(near_ids)}"
+                continue
+            kept_exact[signature.exact] = text_id
+            kept_near.insert(text_id, signature.minhash)
         return repetitions
+
+    def _near_ids(
+        self, signature: _Signature, signatures: Mapping[str, _Signature], kept: MinHashLSH
+    ) -> list[str]:
+        """Return the ids of the kept texts that a text nearly repeats."""
+        near_ids: list[str] = []
+        # Hashing only proposes pairs; the signatures decide.
+        for kept_id in kept.query(signature.minhash):
+            if self._is_near(signatures[kept_id], signature):
+                near_ids.append(kept_id)
+        return near_ids
 
     def _is_near(self, left: _Signature, right: _Signature) -> bool:
         if left.first_error != right.first_error:
@@ -165,14 +173,14 @@ class Duplicates:
 
 
 def _questions(candidates: Candidates) -> Iterator[_Text]:
-    """Yield the question of every candidate, grouped by its numbers."""
+    """Yield the question of every candidate, with its numbers as its group."""
     for problem, _, _ in candidates():
         text = normalize(problem.question)
         yield _Text(problem.problem_id, digest(numbers(text)), text)
 
 
 def _traces(candidates: Candidates, excluded_problems: Container[str]) -> Iterator[_Text]:
-    """Yield the solution of every candidate, grouped by its problem and its numbers."""
+    """Yield the solution of every candidate, with its problem and numbers as its group."""
     for problem, trace, label in candidates():
         if problem.problem_id in excluded_problems:
             continue

@@ -1,8 +1,8 @@
 """Flawed positives: drop traces with a correct final answer and an incorrect step.
 
 The term and its frequency (20 to 40 % of a model's correct answers) are from FAPO (Ding et al.
-2025, arXiv 2510.22543). No label marks flawed positives as free of errors: without this filter
-they are kept as traces with a first error, and the view `classes` lists them as flawed positives.
+2025, arXiv 2510.22543). Without this filter they are kept as traces with a first error; the view
+`classes` lists them as flawed positives.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ class FlawedPositives:
     version: ClassVar[int] = 1
 
     def drop(self, candidates: Candidates) -> Mapping[str, str]:
-        """Return the flawed positives."""
+        """Return the reason for each flawed positive, by trace id."""
         return drop_one_by_one(candidates, _reason)
 
 
@@ -30,4 +30,4 @@ def _reason(candidate: Candidate) -> str:
     first_error = candidate.label.first_error
     if candidate.trace.outcome is not Verdict.CORRECT or first_error in (None, NO_ERROR):
         return ""
-    return f"right answer, wrong step {first_error}"
+    return f"correct answer, first error at step {first_error}"

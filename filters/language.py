@@ -51,7 +51,7 @@ class Language:
                 )
 
     def drop(self, candidates: Candidates) -> Mapping[str, str]:
-        """Return the traces with too many unexpected letters."""
+        """Return the reason for each trace with too many unexpected letters, by trace id."""
         return drop_one_by_one(candidates, self._reason)
 
     def _reason(self, candidate: Candidate) -> str:

@@ -32,7 +32,7 @@ class Length:
     version: ClassVar[int] = 1
 
     def drop(self, candidates: Candidates) -> Mapping[str, str]:
-        """Return the traces outside the bounds."""
+        """Return the reason for each trace outside the bounds, by trace id."""
         return drop_one_by_one(candidates, self._reason)
 
     def _reason(self, candidate: Candidate) -> str:
@@ -44,7 +44,7 @@ class Length:
             return f"a step of {longest} characters, more than {self.max_step_characters}"
         repeated_share = _repeated_share("".join(steps))
         if repeated_share > self.max_repeated_lines:
-            return f"{repeated_share:.0%} of its lines are repeated"
+            return f"{repeated_share:.0%} of its lines repeat an earlier line"
         return ""
 
 

@@ -47,7 +47,7 @@ class Prof:
     version: ClassVar[int] = 1
 
     def drop(self, candidates: Candidates) -> Mapping[str, str]:
-        """Return the least consistent traces of each problem."""
+        """Return the reason for each of the least consistent traces, by trace id."""
         traces_by_problem: dict[str, list[_ScoredTrace]] = defaultdict(list)
         for candidate in candidates():
             scored = _score(candidate)

@@ -41,11 +41,11 @@ def test_larger_class_is_reduced(
 def test_reason_counts_both_classes() -> None:
     many_negatives = traces("p", 1, NO_ERROR) + traces("n", 3, 2)
     assert set(drops(Balance(), many_negatives).values()) == {
-        "1 of 3 with a first error are kept, for 1 without one"
+        "1 of 3 traces with a first error are kept, because 1 have none"
     }
     many_positives = traces("p", 4, NO_ERROR) + traces("n", 2, 2)
     assert set(drops(Balance(), many_positives).values()) == {
-        "2 of 4 without an error are kept, for 2 with one"
+        "2 of 4 traces without an error are kept, because 2 have one"
     }
 
 

@@ -11,8 +11,8 @@ from tests.filters.samples import candidate, drops
     [
         (1.0, None),
         (0.8, None),
-        (0.799, "0.799 is below 0.8"),
-        (0.0, "0.000 is below 0.8"),
+        (0.799, "confidence 0.799, below 0.8"),
+        (0.0, "confidence 0.000, below 0.8"),
         (None, "no confidence"),
     ],
 )

@@ -12,6 +12,6 @@ from tests.filters.samples import C, I, U, candidate, drops
 def test_flawed_positive_is_dropped(outcome: Verdict, first_error: int | None) -> None:
     dropped = drops(FlawedPositives(), [candidate("t", outcome=outcome, first_error=first_error)])
     if outcome is C and first_error in (0, 2):
-        assert dropped == {"t": f"right answer, wrong step {first_error}"}
+        assert dropped == {"t": f"correct answer, first error at step {first_error}"}
     else:
         assert dropped == {}
