@@ -1,11 +1,9 @@
 """Reproducible sampling from a small model on CTranslate2.
 
-The same seed gives the same samples, independent of everything else in the process. CTranslate2 has
-one seed for the whole process, and a worker thread copies it when it first samples. Every batch
-therefore gets a new generator with its own worker thread, seeded under a lock. That loads the
-weights once per batch (8 ms for 13 MB), less than it saves: on the CPU, one thread per batch of 8
-to 32 rows is faster than one large batch over all cores, since its caches stay warm. Loading limits
-this module to small models. Samples repeat on one kind of processor; another may round differently.
+The samples of a batch depend on its seed, prompt and sampling parameters only. CTranslate2 has one
+seed per process, which a worker thread copies when it first samples. Every batch therefore creates
+a generator with one worker thread and seeds it under a lock. This loads the weights again (8 ms for
+13 MB), so the module is for small models. Processors of another kind may round differently.
 """
 
 import hashlib
@@ -37,20 +35,21 @@ class Sample:
     text: str
     tokens: int
     ended: bool
+    """Whether the model generated its end token or a stop string."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
     """A loaded model folder. Each batch loads the weights again; the rest is shared."""
 
-    weights: Path
+    weights_folder: Path
     compute_type: str
     tokenizer: Tokenizer
     bos: str
     eos: int | None
     context: int
     """The maximum number of tokens of prompt and completion together."""
-    reader: ctranslate2.Generator
+    scorer: ctranslate2.Generator
     """A generator that never samples, so that all calls can share it."""
 
     def encode(self, text: str) -> list[str]:
@@ -62,13 +61,13 @@ class Model:
         """Return the tokens of a text, and how many contain one of its last `length` characters."""
         encoding = self.tokenizer.encode(text, add_special_tokens=False)
         ending_start = len(text) - length
-        last = sum(end > ending_start for _, end in encoding.offsets)
-        return [self.bos, *encoding.tokens], last
+        count = sum(end > ending_start for _, end in encoding.offsets)
+        return [self.bos, *encoding.tokens], count
 
-    def score(self, tokens: list[str], last: int) -> tuple[float, ...]:
-        """Return the log-probabilities of the `last` tokens; blocks the calling thread."""
-        (result,) = self.reader.score_batch([tokens], max_input_length=0)
-        return tuple(result.log_probs[-last:])
+    def score(self, tokens: list[str], count: int) -> tuple[float, ...]:
+        """Return the log-probabilities of the last `count` tokens; blocks the calling thread."""
+        (result,) = self.scorer.score_batch([tokens], max_input_length=0)
+        return tuple(result.log_probs[-count:])
 
     def draw(
         self, prompt: list[str], sampling: Sampling, cancelled: threading.Event
@@ -87,8 +86,8 @@ class Model:
             row.append(result.token_id)
             return cancelled.is_set() or self._ends_in_stop(row, sampling.stop)
 
-        # CTranslate2 samples from the k most likely tokens: 0 means all, 1 is greedy decoding, for
-        # which its temperature must still be positive.
+        # `sampling_topk`: 0 samples from all tokens; 1 decodes greedily, and still needs a positive
+        # temperature.
         top_k = 0
         if sampling.temperature == 0:
             top_k = 1
@@ -107,7 +106,10 @@ class Model:
 
     def _seeded_generator(self, seed: int) -> ctranslate2.Generator:
         generator = ctranslate2.Generator(
-            str(self.weights), compute_type=self.compute_type, inter_threads=1, intra_threads=1
+            str(self.weights_folder),
+            compute_type=self.compute_type,
+            inter_threads=1,
+            intra_threads=1,
         )
         with SEED_LOCK:
             ctranslate2.set_random_seed(seed % SEED_COUNT)
@@ -120,7 +122,8 @@ class Model:
     def _ends_in_stop(self, row: list[int], stops: Sequence[str]) -> bool:
         if not stops:
             return False
-        # Only the end of the row can complete a stop string, and a token usually has a character.
+        # Decode as many tokens as the longest stop string has characters: nearly every token has
+        # at least one.
         longest = max(map(len, stops))
         text = self.tokenizer.decode(row[-longest:])
         return any(stop in text for stop in stops)
@@ -150,21 +153,21 @@ def load(folder: Path, compute_type: str, workers: int) -> Model:
 
 
 def _load(folder: Path, compute_type: str, workers: int) -> Model:
-    weights = folder / "ctranslate2"
+    weights_folder = folder / "ctranslate2"
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    special_tokens = json.loads((weights / "config.json").read_text(encoding="utf-8"))
+    special_tokens = json.loads((weights_folder / "config.json").read_text(encoding="utf-8"))
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    reader = ctranslate2.Generator(
-        str(weights), compute_type=compute_type, inter_threads=workers, intra_threads=1
+    scorer = ctranslate2.Generator(
+        str(weights_folder), compute_type=compute_type, inter_threads=workers, intra_threads=1
     )
     return Model(
-        weights=weights,
+        weights_folder=weights_folder,
         compute_type=compute_type,
         tokenizer=tokenizer,
         bos=special_tokens["bos_token"],
         eos=tokenizer.token_to_id(special_tokens["eos_token"]),
         context=config["max_position_embeddings"],
-        reader=reader,
+        scorer=scorer,
     )
 
 
@@ -181,6 +184,6 @@ def _check_files(folder: Path) -> None:
     for name in FILES:
         if not (folder / name).is_file():
             raise ConfigError(
-                f"engines.pocket: {folder} has no {name}; give a folder in which"
-                " ct2-transformers-converter has written its output next to the model"
+                f"engines.pocket: {folder} has no {name}: put a model there and run "
+                f"ct2-transformers-converter --model {folder} --output_dir {folder}/ctranslate2"
             )

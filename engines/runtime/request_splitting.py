@@ -1,4 +1,4 @@
-"""Splitting of one request into parts that an engine can process at once."""
+"""Splitting of one request into parts that an engine accepts in one call."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -18,7 +18,8 @@ async def complete_in_parts(
     """Return `sampling.n` completions, requested in parts of at most `max_n`.
 
     Each part has the seed of its first completion. At temperature 0 all completions are equal, so
-    one is requested and copied. Prompt tokens are counted on the first completion only.
+    one is requested and copied. Copies keep their generated-token count. Prompt tokens are counted
+    on the first completion only.
     """
     if not sampling.temperature:
         single = await complete_part(replace(sampling, n=1))
@@ -28,8 +29,8 @@ async def complete_in_parts(
         size = min(max_n, sampling.n - start)
         parts.append(replace(sampling, n=size, seed=sampling.seed + start))
     completions: list[Completion] = []
-    for answer in await asyncio.gather(*map(complete_part, parts)):
-        completions.extend(answer)
+    for part in await asyncio.gather(*map(complete_part, parts)):
+        completions.extend(part)
     return _with_prompt_counted_once(completions)
 
 

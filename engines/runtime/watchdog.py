@@ -8,8 +8,7 @@ from collections.abc import Sequence
 
 __all__ = ["guard", "release"]
 
-# `read` returns when the last process that holds the other end of the pipe has ended, however it
-# ended: that is this process.
+# `read` returns once no process holds the other end of the pipe: when this process has ended.
 SCRIPT = 'read -r _; kill -9 "$@" 2>/dev/null'
 
 
@@ -27,6 +26,9 @@ def guard(pids: Sequence[int]) -> subprocess.Popen[bytes]:
 
 
 def release(watchdog: subprocess.Popen[bytes]) -> None:
-    """Stop the watchdog after its processes have ended."""
+    """Stop the watchdog.
+
+    Call it after the guarded processes have ended, or reused process ids could be killed.
+    """
     watchdog.kill()
     watchdog.communicate()

@@ -57,22 +57,22 @@ def to_row(record: object) -> Row:
     return row
 
 
-def to_record(kind: type[Record], row: Row) -> Record:
+def to_record(record_type: type[Record], row: Row) -> Record:
     """Return the record of a table row; columns that the record does not have are ignored.
 
     Raises:
         DatasetError: A column is missing or has an invalid value.
     """
-    if kind is Annotation:
+    if record_type is Annotation:
         row = row | {"cost": {name: row[name] for name in _COST_FIELDS if name in row}}
     try:
-        record: Record = _ADAPTERS[kind].validate_python(row)
+        record: Record = _ADAPTERS[record_type].validate_python(row)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
         raise DatasetError(
-            f"a row is not a valid {kind.__name__}: {field}: {first['msg']};"
-            " run again to rewrite its part"
+            f"a row is not a valid {record_type.__name__}: {field}: {first['msg']};"
+            " delete the part and run again"
         ) from error
     return record
 
