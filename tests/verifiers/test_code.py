@@ -4,6 +4,7 @@ import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given, settings
@@ -17,9 +18,29 @@ from verifiers.code_sandbox import reference_tests
 from verifiers.code_sandbox.output_comparison import compare_output
 from verifiers.isolation.pool import VerifierPool
 
-C = Verdict.CORRECT
-I = Verdict.INCORRECT  # noqa: E741
-U = Verdict.UNKNOWN
+CORRECT = Verdict.CORRECT
+INCORRECT = Verdict.INCORRECT
+UNKNOWN = Verdict.UNKNOWN
+
+
+class ProgramCase(NamedTuple):
+    """A program, the tests that it must pass, and the expected finding."""
+
+    program: str
+    tests: str
+    verdict: Verdict
+    reason: str
+    """The beginning of the reason."""
+
+
+class StepCase(NamedTuple):
+    """A step with its previous steps, and the expected finding."""
+
+    previous: tuple[str, ...]
+    step: str
+    verdict: Verdict
+    reason: str
+
 
 GCD = "def gcd(a, b):\n    while b:\n        a, b = b, a % b\n    return a\n"
 TESTS = "assert gcd(12, 18) == 6\nassert gcd(7, 3) == 1\n"
@@ -43,152 +64,234 @@ APPS = json.dumps({"inputs": ["1 2\n", "3 4\n"], "outputs": ["3\n", "7\n"]})
 CALLS = json.dumps({"inputs": [[[1, 2]], [[3, 4]]], "outputs": [[2, 1], [[4, 3]]], "fn_name": "f"})
 SUM = "print(sum(map(int, input().split())))"
 
-PROGRAMS: Mapping[str, tuple[str, str, Verdict, str]] = {
-    "right": (GCD, TESTS, C, "tests passed: 2"),
-    "wrong": (GCD.replace("return a", "return a + (a == 1)"), TESTS, I, "a test fails in line 2"),
-    "fenced tests": (GCD, f"Tests:\n```python\n{TESTS}```\n", C, "tests passed: 2"),
-    "functions called test": (
-        GCD,
-        "def test_it():\n    assert gcd(12, 18) == 6\n    assert gcd(2, 3) == 6\n",
-        I,
-        "a test fails in line 3",
+PROGRAMS: Mapping[str, ProgramCase] = {
+    "right": ProgramCase(
+        program=GCD,
+        tests=TESTS,
+        verdict=CORRECT,
+        reason="tests passed: 2",
     ),
-    "an expected error": (
-        "def f(x):\n    if x < 0: raise ValueError('no')\n    return 1",
-        "try:\n    f(-1)\n    assert False\nexcept ValueError:\n    pass\nassert f(1) == 1",
-        C,
-        "tests passed: 2",
+    "wrong": ProgramCase(
+        program=GCD.replace("return a", "return a + (a == 1)"),
+        tests=TESTS,
+        verdict=INCORRECT,
+        reason="a test fails in line 2",
     ),
-    "IndexError": (
-        "def gcd(a, b): return [][a]",
-        TESTS,
-        I,
-        "the program raises IndexError: list index out of range",
+    "fenced tests": ProgramCase(
+        program=GCD,
+        tests=f"Tests:\n```python\n{TESTS}```\n",
+        verdict=CORRECT,
+        reason="tests passed: 2",
     ),
-    "subclass of KeyError": (
-        "class E(KeyError): pass\ndef gcd(a, b): raise E",
-        TESTS,
-        I,
-        "the program raises KeyError: ",
+    "functions called test": ProgramCase(
+        program=GCD,
+        tests="def test_it():\n    assert gcd(12, 18) == 6\n    assert gcd(2, 3) == 6\n",
+        verdict=INCORRECT,
+        reason="a test fails in line 3",
     ),
-    "missing function": (
-        "def lcm(a, b): return 1",
-        TESTS,
-        U,
-        "the tests cannot be run in line 1: NameError: name 'gcd' is not defined",
+    "an expected error": ProgramCase(
+        program="def f(x):\n    if x < 0: raise ValueError('no')\n    return 1",
+        tests="try:\n    f(-1)\n    assert False\nexcept ValueError:\n    pass\nassert f(1) == 1",
+        verdict=CORRECT,
+        reason="tests passed: 2",
     ),
-    "undefined name": (
-        "def gcd(a, b): return missing",
-        TESTS,
-        U,
-        "the program raises NameError: name 'missing' is not defined",
+    "IndexError": ProgramCase(
+        program="def gcd(a, b): return [][a]",
+        tests=TESTS,
+        verdict=INCORRECT,
+        reason="the program raises IndexError: list index out of range",
     ),
-    "SyntaxError": ("def gcd(a, b:", TESTS, U, "the program raises SyntaxError"),
-    "NUL character": (
-        f"{GCD}\0",
-        TESTS,
-        U,
-        "the program raises SyntaxError: source code string cannot contain null bytes",
+    "subclass of KeyError": ProgramCase(
+        program="class E(KeyError): pass\ndef gcd(a, b): raise E",
+        tests=TESTS,
+        verdict=INCORRECT,
+        reason="the program raises KeyError: ",
     ),
-    "lone surrogate": (f"{GCD}# \ud800", TESTS, U, "the program raises SyntaxError"),
-    "missing package": (
-        "import numpy",
-        TESTS,
-        U,
-        "the program raises ModuleNotFoundError: No module named 'numpy'",
+    "missing function": ProgramCase(
+        program="def lcm(a, b): return 1",
+        tests=TESTS,
+        verdict=UNKNOWN,
+        reason="the tests cannot be run in line 1: NameError: name 'gcd' is not defined",
     ),
-    "RecursionError": (
-        "def gcd(a, b): return gcd(a, b)",
-        TESTS,
-        U,
-        "the program raises RecursionError",
+    "undefined name": ProgramCase(
+        program="def gcd(a, b): return missing",
+        tests=TESTS,
+        verdict=UNKNOWN,
+        reason="the program raises NameError: name 'missing' is not defined",
     ),
-    "own class": (
-        "class A: pass\ndef gcd(a, b): return A()",
-        TESTS,
-        U,
-        "the program returns a A, which is not plain data",
+    "SyntaxError": ProgramCase(
+        program="def gcd(a, b:",
+        tests=TESTS,
+        verdict=UNKNOWN,
+        reason="the program raises SyntaxError",
     ),
-    "generator": (
-        "def gcd(a, b): yield 6",
-        TESTS,
-        U,
-        "the program returns a generator, which is not plain data",
+    "NUL character": ProgramCase(
+        program=f"{GCD}\0",
+        tests=TESTS,
+        verdict=UNKNOWN,
+        reason="the program raises SyntaxError: source code string cannot contain null bytes",
     ),
-    "refused and wrong": (
-        "def gcd(a, b):\n    try: open('/etc/hosts')\n    except OSError: return 0",
-        TESTS,
-        U,
-        "the sandbox refused /etc/hosts",
+    "lone surrogate": ProgramCase(
+        program=f"{GCD}# \ud800",
+        tests=TESTS,
+        verdict=UNKNOWN,
+        reason="the program raises SyntaxError",
     ),
-    "refused and right": (
-        f"try: open('/etc/hosts')\nexcept OSError: pass\n{GCD}",
-        TESTS,
-        C,
-        "tests passed: 2",
+    "missing package": ProgramCase(
+        program="import numpy",
+        tests=TESTS,
+        verdict=UNKNOWN,
+        reason="the program raises ModuleNotFoundError: No module named 'numpy'",
     ),
-    "sorts in place": ("def f(x): x.sort()", SORT, C, "tests passed: 2"),
-    "does not sort in place": ("def f(x): sorted(x)", SORT, I, "a test fails in line 4"),
-    "returns the same list": (
-        "def f(x): return x",
-        "x = [1, {2: (3, b'4', 5.5, 1j)}]\nassert f(x) is x and f(x)[1][2][1] == b'4'",
-        C,
-        "tests passed: 1",
+    "RecursionError": ProgramCase(
+        program="def gcd(a, b): return gcd(a, b)",
+        tests=TESTS,
+        verdict=UNKNOWN,
+        reason="the program raises RecursionError",
     ),
-    "constant": (
-        "import math\nN = [1]\ndef f(): return N",
-        "assert N == f() and math.pi > 3",
-        C,
-        "tests passed: 1",
+    "own class": ProgramCase(
+        program="class A: pass\ndef gcd(a, b): return A()",
+        tests=TESTS,
+        verdict=UNKNOWN,
+        reason="the program returns a value of type A, which is not plain data",
     ),
-    "method of Solution": (
-        "class Solution:\n    def f(self, x): return x * x",
-        "assert f(3) == 9",
-        C,
-        "tests passed: 1",
+    "generator": ProgramCase(
+        program="def gcd(a, b): yield 6",
+        tests=TESTS,
+        verdict=UNKNOWN,
+        reason="the program returns a value of type generator, which is not plain data",
     ),
-    "guarded main": (
-        f"{GCD}\nif __name__ == '__main__':\n    input()",
-        TESTS,
-        C,
-        "tests passed: 2",
+    "refused and wrong": ProgramCase(
+        program="def gcd(a, b):\n    try: open('/etc/hosts')\n    except OSError: return 0",
+        tests=TESTS,
+        verdict=UNKNOWN,
+        reason="the sandbox refused /etc/hosts",
     ),
-    "MBPP": ("def f(x): return x * x", MBPP, C, "tests passed: 2"),
-    "HumanEval": ("def f(x): return x * x", HUMAN_EVAL, C, "tests passed: 1"),
-    "HumanEval, wrong": ("def f(x): return x + x + 1", HUMAN_EVAL, I, "a test fails in line 2"),
-    "APPS": (SUM, APPS, C, "tests passed: 2"),
-    "APPS, wrong": (SUM.replace("sum", "max"), APPS, I, "input 1: the output differs"),
-    "APPS, IndexError": (
-        "print([][1])",
-        APPS,
-        I,
-        "input 1: raises IndexError: list index out of range",
+    "refused and right": ProgramCase(
+        program=f"try: open('/etc/hosts')\nexcept OSError: pass\n{GCD}",
+        tests=TESTS,
+        verdict=CORRECT,
+        reason="tests passed: 2",
     ),
-    "APPS, exit": (f"import sys\n{SUM}\nsys.exit(0)", APPS, C, "tests passed: 2"),
-    "APPS, exit with an error": (
-        f"import sys\n{SUM}\nsys.exit('no')",
-        APPS,
-        U,
-        "input 1: the program exits with an error",
+    "sorts in place": ProgramCase(
+        program="def f(x): x.sort()",
+        tests=SORT,
+        verdict=CORRECT,
+        reason="tests passed: 2",
     ),
-    "APPS, functions": ("def f(x): return x[::-1]", CALLS, C, "tests passed: 2"),
-    "tests do not parse": (GCD, "assert gcd(", U, "the tests do not parse: SyntaxError"),
-    "tests do not call the program": (GCD, "assert 1 == 1", U, "the tests never call the program"),
-    "broken tests": (
-        GCD,
-        "assert gcd(12, 18).missing",
-        U,
-        "the tests cannot be run in line 1: AttributeError",
+    "does not sort in place": ProgramCase(
+        program="def f(x): sorted(x)",
+        tests=SORT,
+        verdict=INCORRECT,
+        reason="a test fails in line 4",
     ),
-    "test passes a function": (
-        "def f(g): return g(1)",
-        "assert f(abs) == 1",
-        U,
-        "a test passes a builtin_function_or_method",
+    "returns the same list": ProgramCase(
+        program="def f(x): return x",
+        tests="x = [1, {2: (3, b'4', 5.5, 1j)}]\nassert f(x) is x and f(x)[1][2][1] == b'4'",
+        verdict=CORRECT,
+        reason="tests passed: 1",
+    ),
+    "constant": ProgramCase(
+        program="import math\nN = [1]\ndef f(): return N",
+        tests="assert N == f() and math.pi > 3",
+        verdict=CORRECT,
+        reason="tests passed: 1",
+    ),
+    "method of Solution": ProgramCase(
+        program="class Solution:\n    def f(self, x): return x * x",
+        tests="assert f(3) == 9",
+        verdict=CORRECT,
+        reason="tests passed: 1",
+    ),
+    "guarded main": ProgramCase(
+        program=f"{GCD}\nif __name__ == '__main__':\n    input()",
+        tests=TESTS,
+        verdict=CORRECT,
+        reason="tests passed: 2",
+    ),
+    "MBPP": ProgramCase(
+        program="def f(x): return x * x",
+        tests=MBPP,
+        verdict=CORRECT,
+        reason="tests passed: 2",
+    ),
+    "HumanEval": ProgramCase(
+        program="def f(x): return x * x",
+        tests=HUMAN_EVAL,
+        verdict=CORRECT,
+        reason="tests passed: 1",
+    ),
+    "HumanEval, wrong": ProgramCase(
+        program="def f(x): return x + x + 1",
+        tests=HUMAN_EVAL,
+        verdict=INCORRECT,
+        reason="a test fails in line 2",
+    ),
+    "APPS": ProgramCase(
+        program=SUM,
+        tests=APPS,
+        verdict=CORRECT,
+        reason="tests passed: 2",
+    ),
+    "APPS, wrong": ProgramCase(
+        program=SUM.replace("sum", "max"),
+        tests=APPS,
+        verdict=INCORRECT,
+        reason="input 1: the output differs",
+    ),
+    "APPS, IndexError": ProgramCase(
+        program="print([][1])",
+        tests=APPS,
+        verdict=INCORRECT,
+        reason="input 1: raises IndexError: list index out of range",
+    ),
+    "APPS, exit": ProgramCase(
+        program=f"import sys\n{SUM}\nsys.exit(0)",
+        tests=APPS,
+        verdict=CORRECT,
+        reason="tests passed: 2",
+    ),
+    "APPS, exit with an error": ProgramCase(
+        program=f"import sys\n{SUM}\nsys.exit('no')",
+        tests=APPS,
+        verdict=UNKNOWN,
+        reason="input 1: the program exits with an error",
+    ),
+    "APPS, functions": ProgramCase(
+        program="def f(x): return x[::-1]",
+        tests=CALLS,
+        verdict=CORRECT,
+        reason="tests passed: 2",
+    ),
+    "tests do not parse": ProgramCase(
+        program=GCD,
+        tests="assert gcd(",
+        verdict=UNKNOWN,
+        reason="the tests do not parse: SyntaxError",
+    ),
+    "tests do not call the program": ProgramCase(
+        program=GCD,
+        tests="assert 1 == 1",
+        verdict=UNKNOWN,
+        reason="the tests never call the program",
+    ),
+    "broken tests": ProgramCase(
+        program=GCD,
+        tests="assert gcd(12, 18).missing",
+        verdict=UNKNOWN,
+        reason="the tests cannot be run in line 1: AttributeError",
+    ),
+    "test passes a function": ProgramCase(
+        program="def f(g): return g(1)",
+        tests="assert f(abs) == 1",
+        verdict=UNKNOWN,
+        reason="a test calls the program with a value of type builtin_function_or_method",
     ),
 }
 
-STRICT = "assert all(map(lambda case: gcd(*case[0]) == case[1], [((12, 18), 6), ((7, 3), 1)]))"
+SINGLE_ASSERTION = (
+    "assert all(map(lambda case: gcd(*case[0]) == case[1], [((12, 18), 6), ((7, 3), 1)]))"
+)
 CHEATS: Mapping[str, str] = {
     "exits when called": "import sys\ndef gcd(a, b): sys.exit(0)",
     "exits at once": "import os\nos._exit(0)",
@@ -242,49 +345,51 @@ def verify(claim: Claim) -> Finding:
 
 @pytest.mark.parametrize("case", PROGRAMS)
 def test_program_verdict(case: str) -> None:
-    program, reference, verdict, reason = PROGRAMS[case]
-    finding = verify(AnswerClaim(answer=program, reference=reference))
-    assert finding.verdict is verdict, finding
-    assert finding.reason.startswith(reason), finding
+    expected = PROGRAMS[case]
+    finding = verify(AnswerClaim(answer=expected.program, reference=expected.tests))
+    assert finding.verdict is expected.verdict, finding
+    assert finding.reason.startswith(expected.reason), finding
 
 
-def test_correct_program_passes_strict_tests() -> None:
-    assert verify(AnswerClaim(answer=GCD, reference=STRICT)).verdict is C
+def test_correct_program_passes_single_assertion() -> None:
+    assert verify(AnswerClaim(answer=GCD, reference=SINGLE_ASSERTION)).verdict is CORRECT
 
 
 @pytest.mark.parametrize("case", CHEATS)
 def test_cheating_program_never_passes(case: str) -> None:
-    assert verify(AnswerClaim(answer=CHEATS[case], reference=STRICT)).verdict is not C
+    assert (
+        verify(AnswerClaim(answer=CHEATS[case], reference=SINGLE_ASSERTION)).verdict is not CORRECT
+    )
 
 
 @pytest.mark.parametrize(
     ("reference", "verdict", "reason"),
     [
-        (TESTS, C, "2"),
-        (APPS, C, "2"),
-        ("assert gcd(", U, "the tests do not parse: SyntaxError"),
-        ("assertions are below", U, "the tests do not parse: SyntaxError"),
-        ("# assert", U, "no tests: there is no assertion"),
-        ("18", U, "the reference: no tests: there is no assertion"),
+        (TESTS, CORRECT, "2"),
+        (APPS, CORRECT, "2"),
+        ("assert gcd(", UNKNOWN, "the tests do not parse: SyntaxError"),
+        ("assertions are below", UNKNOWN, "the tests do not parse: SyntaxError"),
+        ("# assert", UNKNOWN, "no tests: there is no assertion"),
+        ("18", UNKNOWN, "the reference: no tests: there is no assertion"),
         (
             '{"inputs": [], "outputs": []}',
-            U,
+            UNKNOWN,
             "the reference: inputs and outputs are not non-empty lists of equal length",
         ),
-        ('{"test_list": [1]}', U, "the reference: tests that are not texts"),
+        ('{"test_list": [1]}', UNKNOWN, "the reference: tests that are not texts"),
         (
             '{"test": "assert f(1)", "entry_point": "f()"}',
-            U,
+            UNKNOWN,
             "the reference: the name of the function is not an identifier",
         ),
         (
             '{"answer": 1}',
-            U,
+            UNKNOWN,
             "the reference: an object without test, test_list, or inputs and outputs",
         ),
-        ("{" * 5000, U, "the reference: the object is not valid JSON"),
-        ("assert " + "(" * 50_000, U, "the tests do not parse"),
-        ("assert x\n" * MAX_CHARS, U, "too long"),
+        ("{" * 5000, UNKNOWN, "the reference: the object is not valid JSON"),
+        ("assert " + "(" * 50_000, UNKNOWN, "the tests do not parse"),
+        ("assert x\n" * MAX_CHARS, UNKNOWN, "too long"),
     ],
 )
 def test_reference_verdict(reference: str, verdict: Verdict, reason: str) -> None:
@@ -298,164 +403,189 @@ def _block(code: str) -> str:
 
 
 DOUBLE = "def double(x):\n    return 2 * x"
-STEPS: Mapping[str, tuple[tuple[str, ...], str, Verdict, str]] = {
-    "holds": (
-        (),
-        _block(
+STEPS: Mapping[str, StepCase] = {
+    "holds": StepCase(
+        previous=(),
+        step=_block(
             f"{DOUBLE}\nassert double(2) == 4\nfor n in range(3):\n    assert double(n) == n + n"
         ),
-        C,
-        "assertions that hold: 2",
+        verdict=CORRECT,
+        reason="assertions that hold: 2",
     ),
-    "fails": (
-        (),
-        _block(f"{DOUBLE}\nassert double(2) == 5"),
-        I,
-        "does not hold: double(2) == 5",
+    "fails": StepCase(
+        previous=(),
+        step=_block(f"{DOUBLE}\nassert double(2) == 5"),
+        verdict=INCORRECT,
+        reason="does not hold: double(2) == 5",
     ),
-    "uses an earlier block": (
-        (_block(DOUBLE), "text\n"),
-        _block("assert double(2) == 4"),
-        C,
-        "assertions that hold: 1",
+    "uses an earlier block": StepCase(
+        previous=(_block(DOUBLE), "text\n"),
+        step=_block("assert double(2) == 4"),
+        verdict=CORRECT,
+        reason="assertions that hold: 1",
     ),
-    "misses an earlier block": (
-        (),
-        _block("assert double(2) == 4"),
-        U,
-        "the block raises NameError",
+    "misses an earlier block": StepCase(
+        previous=(),
+        step=_block("assert double(2) == 4"),
+        verdict=UNKNOWN,
+        reason="the block raises NameError",
     ),
-    "line by line": (
-        ("```python\n", f"{DOUBLE}\n", "assert double(1) == 3\n"),
-        "```\n",
-        I,
-        "does not hold: double(1) == 3",
+    "line by line": StepCase(
+        previous=("```python\n", f"{DOUBLE}\n", "assert double(1) == 3\n"),
+        step="```\n",
+        verdict=INCORRECT,
+        reason="does not hold: double(1) == 3",
     ),
-    "block is not closed": (
-        ("```python\n",),
-        "assert 1 + 1 == 3\n",
-        U,
-        "no block of Python ends in the step",
+    "block is not closed": StepCase(
+        previous=("```python\n",),
+        step="assert 1 + 1 == 3\n",
+        verdict=UNKNOWN,
+        reason="no block of Python ends in the step",
     ),
-    "earlier block fails": (
-        (_block("assert 1 + 1 == 3"),),
-        _block("assert 1 + 1 == 2"),
-        U,
-        "an earlier block raises AssertionError",
+    "earlier block fails": StepCase(
+        previous=(_block("assert 1 + 1 == 3"),),
+        step=_block("assert 1 + 1 == 2"),
+        verdict=UNKNOWN,
+        reason="an earlier block raises AssertionError",
     ),
-    "another language": (
-        (),
-        "```ruby\nassert 1 == 1\n```\n",
-        U,
-        "no block of Python ends in the step",
+    "another language": StepCase(
+        previous=(),
+        step="```ruby\nassert 1 == 1\n```\n",
+        verdict=UNKNOWN,
+        reason="no block of Python ends in the step",
     ),
-    "no assertion": ((), _block(DOUBLE), U, "the block asserts nothing"),
-    "only constants": (
-        (),
-        _block("assert True\nassert (1 == 2, 'a tuple is true')"),
-        U,
-        "the block asserts nothing",
+    "no assertion": StepCase(
+        previous=(),
+        step=_block(DOUBLE),
+        verdict=UNKNOWN,
+        reason="the block asserts nothing",
     ),
-    "failure is caught": (
-        (),
-        _block("try:\n    assert 1 + 1 == 3\nexcept AssertionError:\n    pass"),
-        U,
-        "an assertion failed, and the block went on: 1 + 1 == 3",
+    "only constants": StepCase(
+        previous=(),
+        step=_block("assert True\nassert (1 == 2, 'a tuple is true')"),
+        verdict=UNKNOWN,
+        reason="the block asserts nothing",
     ),
-    "not reached": (
-        (),
-        _block("if 1 + 1 == 3:\n    assert 1 + 1 == 3"),
-        U,
-        "1 of 1 assertions were not reached",
+    "failure is caught": StepCase(
+        previous=(),
+        step=_block("try:\n    assert 1 + 1 == 3\nexcept AssertionError:\n    pass"),
+        verdict=UNKNOWN,
+        reason="an assertion failed, and the block went on: 1 + 1 == 3",
     ),
-    "test function": (
-        (),
-        _block("def test_it():\n    assert 1 + 1 == 3\ntest_it()"),
-        I,
-        "does not hold: 1 + 1 == 3",
+    "not reached": StepCase(
+        previous=(),
+        step=_block("if 1 + 1 == 3:\n    assert 1 + 1 == 3"),
+        verdict=UNKNOWN,
+        reason="1 of 1 assertions were not reached",
     ),
-    "guard in a function": (
-        (),
-        _block("def f(x):\n    assert x > 0\n    return x\nf(-1)\nassert f(1) == 1"),
-        U,
-        "the block raises AssertionError",
+    "test function": StepCase(
+        previous=(),
+        step=_block("def test_it():\n    assert 1 + 1 == 3\ntest_it()"),
+        verdict=INCORRECT,
+        reason="does not hold: 1 + 1 == 3",
     ),
-    "exits": (
-        (),
-        _block("import collections\nassert 1 + 1 == 2\nraise SystemExit"),
-        U,
-        "the block raises SystemExit",
+    "guard in a function": StepCase(
+        previous=(),
+        step=_block("def f(x):\n    assert x > 0\n    return x\nf(-1)\nassert f(1) == 1"),
+        verdict=UNKNOWN,
+        reason="the block raises AssertionError",
     ),
-    "randomness": (
-        (),
-        _block("import random\nassert random.random() < 2"),
-        U,
-        "the block depends on more than its text: random",
+    "exits": StepCase(
+        previous=(),
+        step=_block("import collections\nassert 1 + 1 == 2\nraise SystemExit"),
+        verdict=UNKNOWN,
+        reason="the block raises SystemExit",
     ),
-    "process state": (
-        (),
-        _block("assert hash('a') == hash('a')"),
-        U,
-        "the block depends on more than its text: hash",
+    "randomness": StepCase(
+        previous=(),
+        step=_block("import random\nassert random.random() < 2"),
+        verdict=UNKNOWN,
+        reason="the block depends on more than its text: random",
     ),
-    "files": (
-        (),
-        _block("assert open('/etc/passwd')"),
-        U,
-        "the block depends on more than its text: open",
+    "process state": StepCase(
+        previous=(),
+        step=_block("assert hash('a') == hash('a')"),
+        verdict=UNKNOWN,
+        reason="the block depends on more than its text: hash",
     ),
-    "SyntaxError": ((), _block("assert 1 +"), U, "a block does not parse: SyntaxError"),
-    "session": (
-        (),
-        _block(">>> x = 3\n>>> x + 1\n4\n>>> [x, 's']\n[3,  's']"),
-        C,
-        "assertions that hold: 2",
+    "files": StepCase(
+        previous=(),
+        step=_block("assert open('/etc/passwd')"),
+        verdict=UNKNOWN,
+        reason="the block depends on more than its text: open",
     ),
-    "session after an empty line": ((), _block("\n>>> 2 + 2\n4"), C, "assertions that hold: 1"),
-    "wrong session": ((), _block(">>> 3 * 3\n6"), I, "does not hold: 3 * 3"),
-    "session of floats": (
-        (),
-        _block(">>> 1 / 3\n0.33"),
-        U,
-        "the output differs from the expected text: 1 / 3",
+    "SyntaxError": StepCase(
+        previous=(),
+        step=_block("assert 1 +"),
+        verdict=UNKNOWN,
+        reason="a block does not parse: SyntaxError",
     ),
-    "session of texts": (
-        (),
-        _block(">>> print('Hello')\nhello"),
-        U,
-        "the output differs from the expected text: print('Hello')",
+    "session": StepCase(
+        previous=(),
+        step=_block(">>> x = 3\n>>> x + 1\n4\n>>> [x, 's']\n[3,  's']"),
+        verdict=CORRECT,
+        reason="assertions that hold: 2",
     ),
-    "docstring example": (
-        (),
-        _block('def f(x):\n    """Doubles.\n\n    >>> f(2)\n    5\n    """\n    return 2 * x'),
-        I,
-        "does not hold: f(2)",
+    "session after an empty line": StepCase(
+        previous=(),
+        step=_block("\n>>> 2 + 2\n4"),
+        verdict=CORRECT,
+        reason="assertions that hold: 1",
     ),
-    "session with a set": ((), _block(">>> {2, 1}\n{2, 1}"), C, "assertions that hold: 1"),
+    "wrong session": StepCase(
+        previous=(),
+        step=_block(">>> 3 * 3\n6"),
+        verdict=INCORRECT,
+        reason="does not hold: 3 * 3",
+    ),
+    "session of floats": StepCase(
+        previous=(),
+        step=_block(">>> 1 / 3\n0.33"),
+        verdict=UNKNOWN,
+        reason="the output differs from the expected text: 1 / 3",
+    ),
+    "session of texts": StepCase(
+        previous=(),
+        step=_block(">>> print('Hello')\nhello"),
+        verdict=UNKNOWN,
+        reason="the output differs from the expected text: print('Hello')",
+    ),
+    "docstring example": StepCase(
+        previous=(),
+        step=_block('def f(x):\n    """Doubles.\n\n    >>> f(2)\n    5\n    """\n    return 2 * x'),
+        verdict=INCORRECT,
+        reason="does not hold: f(2)",
+    ),
+    "session with a set": StepCase(
+        previous=(),
+        step=_block(">>> {2, 1}\n{2, 1}"),
+        verdict=CORRECT,
+        reason="assertions that hold: 1",
+    ),
 }
 
 
 @pytest.mark.parametrize("case", STEPS)
 def test_step_verdict(case: str) -> None:
-    previous, step, verdict, reason = STEPS[case]
-    finding = verify(StepClaim(question="", previous=previous, step=step))
-    assert finding == Finding(verdict=verdict, reason=reason)
+    expected = STEPS[case]
+    finding = verify(StepClaim(question="", previous=expected.previous, step=expected.step))
+    assert finding == Finding(verdict=expected.verdict, reason=expected.reason)
 
 
 @pytest.mark.parametrize(
     ("output", "expected", "verdict"),
     [
-        ("3\n", "3", C),
-        ("1 2 \n\n3", "1  2\n3\n", C),
-        ("3", "4", I),
-        ("3 4", "3", I),
-        ("10000000", "10000001", I),
-        ("0.33333", "0.3333", U),
-        ("1e3", "1000.0", U),
-        ("1.5", "1.6", I),
-        ("Yes", "YES", U),
-        ("nan", "1", I),
-        ("", "1", I),
+        ("3\n", "3", CORRECT),
+        ("1 2 \n\n3", "1  2\n3\n", CORRECT),
+        ("3", "4", INCORRECT),
+        ("3 4", "3", INCORRECT),
+        ("10000000", "10000001", INCORRECT),
+        ("0.33333", "0.3333", UNKNOWN),
+        ("1e3", "1000.0", UNKNOWN),
+        ("1.5", "1.6", INCORRECT),
+        ("Yes", "YES", UNKNOWN),
+        ("nan", "1", INCORRECT),
+        ("", "1", INCORRECT),
     ],
 )
 def test_compare_output(output: str, expected: str, verdict: Verdict) -> None:
@@ -489,9 +619,9 @@ def test_hostile_blocks_do_no_harm(text: str) -> None:
     assert not Path(EXECUTION_MARKER).exists()
 
 
-async def test_verifier_deadline_exceeds_pool_deadline() -> None:
+async def test_slow_program_outlives_pool_deadline() -> None:
     slow = "import time\ndef gcd(a, b):\n    time.sleep(1.5)\n    return 6"
     claim = AnswerClaim(answer=slow, reference="assert gcd(12, 18) == 6")
     async with VerifierPool(workers=1, deadline=1.0) as pool:
         finding = await pool.verify("code", claim)
-    assert finding == Finding(verdict=C, reason="tests passed: 1")
+    assert finding == Finding(verdict=CORRECT, reason="tests passed: 1")

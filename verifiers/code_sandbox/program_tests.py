@@ -89,7 +89,7 @@ class _ProgramClient:
         try:
             request: Message = ["call", name, encoder.encode(arguments), encoder.encode(keywords)]
         except (NotPlainDataError, RecursionError) as error:
-            raise self._abort(f"a test passes {error}") from None
+            raise self._abort(f"a test calls the program with {error}") from None
         _, contents, result = self._request(request)
         decoder = Decoder(encoder.containers)
         try:
@@ -107,7 +107,7 @@ class _ProgramClient:
             send(self._requests, request)
             return self._check(self._receive())
         except NotPlainDataError as error:
-            raise self._abort(f"a test passes {error}") from None
+            raise self._abort(f"a test calls the program with {error}") from None
         except BrokenPipeError:
             raise self._abort(PROGRAM_ENDED) from None
 

@@ -73,7 +73,7 @@ class Encoder:
         if kind in (tuple, frozenset):
             return [kind.__name__, [self.encode(item) for item in value]]
         if kind not in (list, set, dict):
-            raise NotPlainDataError(f"a {_type_name(kind)}, which is not plain data")
+            raise NotPlainDataError(f"a value of type {_type_name(kind)}, which is not plain data")
         if id(value) in self._numbers:
             return ["known", self._numbers[id(value)]]
         self._numbers[id(value)] = len(self.containers)
