@@ -1,4 +1,4 @@
-# `make demo` and `make test` install everything they need into .venv and change nothing else.
+# `make demo` and `make test` need no GPU. They install into .venv; the demo writes data/pocket. `make test` needs x86-64 Linux.
 PYTHON ?= python3
 PIP = .venv/bin/python -m pip --disable-pip-version-check --no-input
 # uv installs in seconds what takes pip minutes, but it ignores pip's configuration. Where uv fails, pip is used.
