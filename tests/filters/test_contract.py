@@ -186,7 +186,8 @@ def count_streamed() -> int:
         ),
         (
             {"use": "contamination", "against": [{"use": "files", "path": "x"}]},
-            "problems.files has no parameter 'path'; it has: shape, fields, domain, license, limit, paths",
+            "problems.files has no parameter 'path'; "
+            "it has: shape, fields, domain, license, limit, paths",
         ),
         (
             {"use": "flawed_positives", "keep": True},
