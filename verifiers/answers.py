@@ -31,7 +31,6 @@ from fractions import Fraction
 from typing import ClassVar
 
 from stepmark.records import Verdict
-from verifiers.answer_forms.rounding import may_round
 from verifiers.arithmetic_rules.doubts import has_percent_sign, mixes_percentages, units_of
 from verifiers.base import AnswerClaim, Claim, Finding, ReferenceClaim
 from verifiers.math.dialects.arithmetic import parse, tokens
@@ -270,12 +269,11 @@ def _values(tree: Tree) -> Sequence[Fraction]:
     return values
 
 
-def _may_be_rounded(shown: Tree, exact: Tree, distance: Fraction) -> bool:
-    number = signed_number(shown)
-    exact_number = signed_number(exact)
-    if number is None:
+def _may_be_rounded(rounded: Tree, exact: Tree, distance: Fraction) -> bool:
+    number = signed_number(rounded)
+    if number is None or not number.may_round(signed_number(exact)):
         return False
-    if not may_round(number.decimals, None if exact_number is None else exact_number.decimals):
-        return False
-    last_digit = Fraction(1, 10**number.decimals)
-    return distance < (last_digit / 100 if number.percent else last_digit)
+    tolerance = number.last_digit
+    if number.percent:
+        tolerance /= 100
+    return distance < tolerance

@@ -8,32 +8,16 @@ to the checker `arithmetic` if it is not.
 from fractions import Fraction
 
 from stepmark.records import Verdict
+from verifiers.algebra_rules import values
 from verifiers.algebra_rules.contexts import Context
 from verifiers.algebra_rules.identities import SQUARE_OF_I
-from verifiers.algebra_rules.ratios import numerators, ratios
+from verifiers.algebra_rules.ratios import difference, ratios
 from verifiers.algebra_rules.statements import Link
-from verifiers.algebra_rules.values import (
-    DECIMAL_BASE,
-    HOLDING_SIGNS,
-    difference_sign,
-    evaluate,
-    midpoint,
-)
+from verifiers.math import syntax
 from verifiers.math.errors import UndefinedError
 from verifiers.math.intervals import Real
 from verifiers.math.lexicon import ROUNDING
-from verifiers.math.syntax import (
-    BARE_LOG,
-    PI,
-    Negated,
-    Number,
-    Tree,
-    functions,
-    has_decimals,
-    names,
-    signed_number,
-    walk,
-)
+from verifiers.math.syntax import PI, Negated, Number, Tree, functions, has_decimals, signed_number
 
 # The verdict, and the reason unless it is correct.
 Judgement = tuple[Verdict, str]
@@ -43,14 +27,14 @@ CLOSE = Fraction(1, 20)
 ROUGHLY = Fraction(1, 10)
 # A logarithm without a base may be decimal, binary or natural; e is given to forty digits.
 NATURAL_BASE = Fraction("2.718281828459045235360287471352662497757")
-BASES = (DECIMAL_BASE, Fraction(2), NATURAL_BASE)
+BASES = (values.DECIMAL_BASE, Fraction(2), NATURAL_BASE)
 # Larger numbers are shown with an exponent.
 MAX_SHOWN = 10**15
 
 
 def judge_closed(link: Link, left: Tree, right: Tree, context: Context) -> Judgement | None:
     """Judge a relation between closed formulas; None if both sides are the same plain number."""
-    bases = BASES if BARE_LOG in functions(left) | functions(right) else BASES[:1]
+    bases = BASES if syntax.BARE_LOG in functions(left) | functions(right) else BASES[:1]
     judgements = [_judge(link, left, right, base, context) for base in bases]
     for judgement in judgements:
         if judgement is None or judgement[0] is not Verdict.INCORRECT:
@@ -60,16 +44,16 @@ def judge_closed(link: Link, left: Tree, right: Tree, context: Context) -> Judge
 
 def judge_complex(left: Tree, right: Tree) -> Judgement:
     """Judge `left = right` if `i` is the imaginary unit and the only name."""
-    made = ratios(left, right, SQUARE_OF_I)
-    if made is None or functions(left) or functions(right):
+    fractions = ratios(left, right, SQUARE_OF_I)
+    if fractions is None or functions(left) or functions(right):
         return Verdict.UNKNOWN, "not understood"
-    square = made[2].numerator
-    if not made[0].denominator.rem(square) or not made[1].denominator.rem(square):
-        return Verdict.UNKNOWN, "no value"
-    first, second = numerators(made[0], made[1])
-    if not (first - second).rem(square):
+    first, second, square = fractions
+    for ratio in (first, second):
+        if not ratio.denominator.rem(square.numerator):
+            return Verdict.UNKNOWN, "no value"
+    if not difference(first, second).rem(square.numerator):
         return Verdict.CORRECT, ""
-    if has_decimals(left, right) or "i" not in names(left):
+    if has_decimals(left, right) or "i" not in syntax.names(left):
         return Verdict.UNKNOWN, "a condition, or off by rounding"
     return Verdict.INCORRECT, "the sides differ where i² = -1"
 
@@ -78,51 +62,55 @@ def _judge(
     link: Link, left: Tree, right: Tree, base: Fraction, context: Context
 ) -> Judgement | None:
     try:
-        values = (evaluate(left, {}, base), evaluate(right, {}, base))
+        side_values = (values.evaluate(left, {}, base), values.evaluate(right, {}, base))
     except UndefinedError:
         return Verdict.UNKNOWN, "no value"
-    sign = difference_sign(*values)
+    sign = values.difference_sign(*side_values)
     if sign is None:
         return Verdict.UNKNOWN, "too close to decide"
     if link.relation in ("=", "≈"):
-        return _judge_equation(link, (left, right), values, sign, context)
-    if sign in HOLDING_SIGNS[link.relation]:
+        return _judge_equation(link, (left, right), side_values, sign, context)
+    if sign in values.HOLDING_SIGNS[link.relation]:
         return Verdict.CORRECT, ""
     if context.is_supposed or link.index > 0 or has_decimals(left, right):
         return Verdict.UNKNOWN, "it may be tried or denied"
-    return Verdict.INCORRECT, f"{_shown(values[0])} against {_shown(values[1])}"
+    return Verdict.INCORRECT, f"{_shown(side_values[0])} against {_shown(side_values[1])}"
 
 
 def _judge_equation(
-    link: Link, sides: tuple[Tree, Tree], values: tuple[Real, Real], sign: int, context: Context
+    link: Link,
+    sides: tuple[Tree, Tree],
+    side_values: tuple[Real, Real],
+    sign: int,
+    context: Context,
 ) -> Judgement | None:
     left, right = sides
-    a = midpoint(values[0])
-    b = midpoint(values[1])
+    a = values.midpoint(side_values[0])
+    b = values.midpoint(side_values[1])
     if sign == 0 or _is_rounded(left, b, a) or _is_rounded(right, a, b):
         are_numbers = isinstance(left, Number) and isinstance(right, Number)
         return None if are_numbers else (Verdict.CORRECT, "")
-    if _may_be_rounded(link, sides, values, context):
+    if _may_be_rounded(link, sides, side_values, context):
         return Verdict.UNKNOWN, "off by rounding at most"
     if not (_is_closed_form(left) or _is_closed_form(right)):
         return Verdict.UNKNOWN, "plain arithmetic"
     if isinstance(left, Negated | Number) and isinstance(right, Negated | Number):
         return Verdict.UNKNOWN, "two numbers"
-    reason = f"the left side is {_shown(values[0])}, the right side {_shown(values[1])}"
+    reason = f"the left side is {_shown(side_values[0])}, the right side {_shown(side_values[1])}"
     return Verdict.INCORRECT, reason
 
 
 def _may_be_rounded(
-    link: Link, sides: tuple[Tree, Tree], values: tuple[Real, Real], context: Context
+    link: Link, sides: tuple[Tree, Tree], side_values: tuple[Real, Real], context: Context
 ) -> bool:
-    a = midpoint(values[0])
-    b = midpoint(values[1])
+    a = values.midpoint(side_values[0])
+    b = values.midpoint(side_values[1])
     error = abs(a - b) / max(abs(a), abs(b))
     if link.relation == "≈" and error <= ROUGHLY:
         return True
     shows_number = isinstance(sides[0], Number) or isinstance(sides[1], Number)
     is_exact = is_whole = True
-    for value in values:
+    for value in side_values:
         is_exact = is_exact and isinstance(value, Fraction)
         is_whole = is_whole and is_exact and value.denominator == 1
     words = context.claim.step.lower().split()
@@ -131,21 +119,21 @@ def _may_be_rounded(
     return error <= CLOSE and (has_decimals(*sides) or (shows_number and not is_exact))
 
 
-def _is_rounded(side: Tree, exact: Fraction, shown: Fraction) -> bool:
+def _is_rounded(side: Tree, exact: Fraction, rounded: Fraction) -> bool:
     """Return whether the side is one decimal that shows the other value, rounded."""
     number = signed_number(side)
     if number is None or number.decimals == 0:
         return False
-    return abs(exact - shown) <= Fraction(1, 2 * 10**number.decimals)
+    return abs(exact - rounded) <= number.last_digit / 2
 
 
 def _is_closed_form(tree: Tree) -> bool:
     """Return whether there is more than the four operations: a root, pi, a function."""
-    return PI in walk(tree) or not functions(tree) <= {"degrees"}
+    return PI in syntax.walk(tree) or not functions(tree) <= {"degrees"}
 
 
 def _shown(value: Real) -> str:
-    number = midpoint(value)
+    number = values.midpoint(value)
     if number.denominator == 1 and abs(number) < MAX_SHOWN:
         return str(number)
     return f"{float(number):.6g}"

@@ -6,43 +6,41 @@ both sides") or nothing. The second is false if
 
 - no root of the first, as a polynomial in one variable, is a root of the second;
 - the two have several variables and no common factor;
-- an inequality in one variable holds exactly at those sample points where the first does not.
+- an inequality in one variable holds exactly at those sample points where the first does not;
+- it gives the same name another value, and of two numbers the first contains more arithmetic: the
+  second is its result. A number that is 60 or 100 times the other may have another unit.
 
 What is not covered: systems of equations, equations with roots or functions, inequalities that are
-wrong but not reversed.
+wrong but not reversed, names whose value changes (running totals, a product that is computed factor
+by factor), values in different units.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from itertools import pairwise
 
+from verifiers.algebra_rules import values
 from verifiers.algebra_rules.contexts import Context
-from verifiers.algebra_rules.ratios import Polynomial, numerators, ratios
-from verifiers.algebra_rules.renamings import (
-    CLOSE,
-    converts_unit,
-    describe_same_name,
-    why_contradictory,
-)
+from verifiers.algebra_rules.identities import Equality, compare
+from verifiers.algebra_rules.ratios import Polynomial, difference, ratios
 from verifiers.algebra_rules.statements import Chain, Link
-from verifiers.algebra_rules.values import (
-    DECIMAL_BASE,
-    HOLDING_SIGNS,
-    INEQUALITIES,
-    difference_sign,
-    evaluate,
-)
+from verifiers.math import lexicon, syntax
 from verifiers.math.errors import UndefinedError
-from verifiers.math.lexicon import CONCLUDING, OPERATING, PASSAGE, RESTATING, ROUNDING
 from verifiers.math.syntax import Name, Number, Tree, functions, has_decimals, is_power, names, walk
 
 ALTERNATIVE = frozenset(["or", "and"])
 # With one of these words, `7x = 50, so x = 7` may be meant.
-WHOLE = ROUNDING | {"integer", "integers", "whole", "most", "least"}
+WHOLE = lexicon.ROUNDING | {"integer", "integers", "whole", "most", "least"}
 MAX_WORDS = 24
 # Half-integers are so dense that only inequalities whose bounds nearly meet look opposite.
 DENSE_POINTS = [Fraction(halves, 2) for halves in range(-25, 26)]
 POINTS = [*DENSE_POINTS, Fraction(-301), Fraction(-40), Fraction(40), Fraction(301)]
+# The relative error that decimals are allowed.
+CLOSE = Fraction(1, 50)
+# The relative error of a float.
+EXACT = Fraction(1, 10**12)
+# Factors between common units.
+CONVERSIONS = frozenset(Fraction(factor) for factor in (12, 24, 60, 100, 1000, 3600))
 Equation = tuple[Tree, Tree]
 
 
@@ -56,8 +54,8 @@ def contradictions(context: Context) -> Iterator[tuple[str, str]]:
             continue
         if not ALTERNATIVE.isdisjoint((*before.before[-2:], *after.after[:2])):
             continue
-        changes_both_sides = not OPERATING.isdisjoint(words) and "sides" in words
-        is_restated = changes_both_sides or not RESTATING.isdisjoint(words)
+        changes_both_sides = not lexicon.OPERATING.isdisjoint(words) and "sides" in words
+        is_restated = changes_both_sides or not lexicon.RESTATING.isdisjoint(words)
         reason = _contradiction(before, after, context, is_restated=is_restated)
         if reason and (is_restated or before in context.chains):
             yield after.text, reason
@@ -66,18 +64,18 @@ def contradictions(context: Context) -> Iterator[tuple[str, str]]:
 def _contradiction(before: Chain, after: Chain, context: Context, *, is_restated: bool) -> str:
     if context.is_supposed:
         return ""
-    if describe_same_name(before, after):
+    if _describe_same_name(before, after):
         if context.has_cases:
             return ""
-        return why_contradictory(before, after, is_restated=is_restated)
+        return _contradiction_of_values(before, after, is_restated=is_restated)
     reason = f"it does not follow from {before.text}"
-    if not after.before and before.sides[0] != after.sides[0] and _is_reversed(before, after):
+    is_concluded = not lexicon.CONCLUDING.isdisjoint(after.before) and not context.has_cases
+    may_follow = is_restated or is_concluded
+    is_next = not after.before and before.sides[0] != after.sides[0]
+    if (is_next or may_follow) and _is_reversed(before, after):
         return reason
-    is_concluded = not CONCLUDING.isdisjoint(after.before) and not context.has_cases
-    if not is_restated and not is_concluded:
+    if not may_follow:
         return ""
-    if _is_reversed(before, after):
-        return reason
     words = context.claim.step.lower().split()
     is_rounded = not WHOLE.isdisjoint(words)
     if _does_not_follow(before, after, is_restated=is_restated, is_rounded=is_rounded):
@@ -90,7 +88,7 @@ def _is_passage(words: Sequence[str]) -> bool:
     for word in words:
         # A number or a name, as in "subtracting 3x", does not add a fact.
         is_name = len(word) == 1 and not word.isspace() and word not in "?&[]"
-        if word not in PASSAGE and not is_name and not word.replace(".", "").isdigit():
+        if word not in lexicon.PASSAGE and not is_name and not word.replace(".", "").isdigit():
             return False
     return len(words) <= MAX_WORDS
 
@@ -112,7 +110,7 @@ def _does_not_follow(before: Chain, after: Chain, *, is_restated: bool, is_round
     decimals = has_decimals(*first, *second)
     if len(variables) > 1:
         return is_restated and not decimals
-    if converts_unit(before, after):
+    if _converts_unit(before, after):
         return False
     return not ((decimals or is_rounded) and _may_have_close_roots(p, q))
 
@@ -143,12 +141,11 @@ def _polynomials(first: Equation, second: Equation) -> tuple[Polynomial, Polynom
     trees = (*first, *second)
     if not all(_is_polynomial(tree) for tree in trees):
         return None
-    made = ratios(*trees)
-    if made is None or not all(ratio.denominator for ratio in made):
+    fractions = ratios(*trees)
+    if fractions is None:
         return None
-    left, right = numerators(made[0], made[1])
-    other_left, other_right = numerators(made[2], made[3])
-    return left - right, other_left - other_right
+    left, right, other_left, other_right = fractions
+    return difference(left, right), difference(other_left, other_right)
 
 
 def _may_have_close_roots(p: Polynomial, q: Polynomial) -> bool:
@@ -171,43 +168,96 @@ def _is_reversed(before: Chain, after: Chain) -> bool:
 
     Both must hold somewhere.
     """
-    if len(before.sides) > 2 or len(after.sides) > 2:
-        return False
-    first = next(before.links())
-    second = next(after.links())
-    if first.relation not in INEQUALITIES or second.relation not in INEQUALITIES:
-        return False
+    links = [*before.links(), *after.links()]
     variables = set[str]()
-    for tree in (first.left.tree, first.right.tree, second.left.tree, second.right.tree):
-        if tree is None:
+    for link in links:
+        if link.relation not in values.INEQUALITIES:
             return False
-        variables |= names(tree)
-    if len(variables) != 1:
+        if link.left.tree is None or link.right.tree is None:
+            return False
+        variables |= names(link.left.tree) | names(link.right.tree)
+    if len(links) > 2 or len(variables) != 1:
         return False
     variable = variables.pop()
     if "(" in variable:
         return False
-    held = set[bool]()
+    outcomes = set[bool]()
     for point in POINTS:
-        first_holds = _holds(first, variable, point)
-        second_holds = _holds(second, variable, point)
+        first_holds = _holds(links[0], {variable: point})
+        second_holds = _holds(links[1], {variable: point})
         if first_holds is None or second_holds is None:
             continue
         if first_holds is second_holds:
             return False
-        held.add(first_holds)
-    return len(held) == 2
+        outcomes.add(first_holds)
+    return len(outcomes) == 2
 
 
-def _holds(link: Link, variable: str, point: Fraction) -> bool | None:
+def _holds(link: Link, environment: Mapping[str, Fraction]) -> bool | None:
     """Return whether an inequality holds; None if it has no value or its sides are equal."""
     assert link.left.tree is not None
     assert link.right.tree is not None
-    environment = {variable: point}
     try:
-        left = evaluate(link.left.tree, environment, DECIMAL_BASE)
-        right = evaluate(link.right.tree, environment, DECIMAL_BASE)
+        sign = values.order(link.left.tree, link.right.tree, environment, values.DECIMAL_BASE)
     except UndefinedError:
         return None
-    sign = difference_sign(left, right)
-    return sign in HOLDING_SIGNS[link.relation] if sign else None
+    return sign in values.HOLDING_SIGNS[link.relation] if sign else None
+
+
+def _describe_same_name(before: Chain, after: Chain) -> bool:
+    """Return whether both chains state a value of the same name."""
+    name = before.sides[0].tree
+    if not isinstance(name, Name) or name != after.sides[0].tree:
+        return False
+    return {*before.relations, after.relations[0]} == {"="}
+
+
+def _contradiction_of_values(before: Chain, after: Chain, *, is_restated: bool) -> str:
+    """Return why the second chain contradicts the first, or an empty string.
+
+    `is_restated` means that the words between them announce a rewriting.
+    """
+    first = before.sides[-1].tree
+    second = after.sides[1].tree
+    if first is None or second is None or names(first) != names(second):
+        return ""
+    if names(first):
+        if not is_restated or has_decimals(first, second):
+            return ""
+        equality = compare(first, second).equality
+        is_false = equality in (Equality.NEVER, Equality.NEVER_SEEN)
+    else:
+        is_result = _operations(first) > _operations(second)
+        # `9 apples` after `9 apples + 4 apples` is a part of it.
+        is_part = before.sides[-1].text.startswith(f"{after.sides[1].text} ")
+        is_comparable = is_result and not is_part and not _converts_unit(before, after)
+        is_false = is_comparable and _differ(first, second)
+    return f"it was {before.sides[-1].text}" if is_false else ""
+
+
+def _converts_unit(before: Chain, after: Chain) -> bool:
+    """Return whether the second chain has another unit: `60x = 1 hour`, `x = 1 minute`."""
+    unit = lexicon.singular("".join(after.after[:1]))
+    return unit in lexicon.FAMILIES and unit != lexicon.singular("".join(before.after[:1]))
+
+
+def _differ(first: Tree, second: Tree) -> bool:
+    try:
+        a = values.midpoint(values.evaluate(first, {}))
+        b = values.midpoint(values.evaluate(second, {}))
+    except UndefinedError:
+        return False
+    is_rounded = has_decimals(first, second) or a.denominator != 1
+    if abs(a - b) <= (CLOSE if is_rounded else EXACT) * max(abs(a), abs(b)):
+        return False
+    # The second may continue from the first: `left = 50 - 10`, `left = 40 - 5`.
+    is_calculation = not isinstance(second, Number | syntax.Negated)
+    if is_calculation and syntax.numbers(second)[0].value == a:
+        return False
+    if a == 0 or b == 0:
+        return True
+    return CONVERSIONS.isdisjoint((abs(a / b), abs(b / a)))
+
+
+def _operations(tree: Tree) -> int:
+    return sum(isinstance(part, syntax.Combined | syntax.Call) for part in walk(tree))

@@ -11,8 +11,14 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from fractions import Fraction
 
-from verifiers.algebra_rules.ratios import Polynomial, numerators, ratios
-from verifiers.algebra_rules.values import DECIMAL_BASE, difference_sign, evaluate
+from verifiers.algebra_rules.ratios import (
+    Polynomial,
+    difference,
+    numerators,
+    ratios,
+    vanishes_only_at_poles,
+)
+from verifiers.algebra_rules.values import DECIMAL_BASE, order
 from verifiers.math.errors import UndefinedError
 from verifiers.math.syntax import Combined, Name, Number, Tree, functions, names
 
@@ -61,13 +67,13 @@ def compare(left: Tree, right: Tree) -> Relation:
     variables = sorted(names(left) | names(right))
     if len(variables) > MAX_NAMES or any("(" in name for name in variables):
         return Relation(Equality.UNKNOWN)
-    made = ratios(left, right)
-    if made is None or not all(ratio.denominator for ratio in made):
+    fractions = ratios(left, right)
+    if fractions is None:
         equality, counterexample = _compare_at_samples(left, right, variables)
         return Relation(equality, counterexample=counterexample)
-    first, second = numerators(*made)
-    difference = first - second
-    if not difference:
+    first, second = numerators(*fractions)
+    remainder = first - second
+    if not remainder:
         return Relation(Equality.ALWAYS)
     equality, counterexample = _compare_at_samples(left, right, variables)
     if equality is Equality.NEVER_SEEN:
@@ -77,28 +83,18 @@ def compare(left: Tree, right: Tree) -> Relation:
                 return Relation(Equality.UNKNOWN)
             if _vanishes_at_i(left, right):
                 return Relation(Equality.ALWAYS)
-        if _has_no_zero(difference, made[0].denominator * made[1].denominator):
+        if vanishes_only_at_poles(remainder, *fractions):
             equality = Equality.NEVER
     return Relation(equality, first, second, counterexample)
 
 
-def _has_no_zero(difference: Polynomial, denominator: Polynomial) -> bool:
-    """Return whether the difference vanishes only where the denominator does."""
-    while not difference.is_ground:
-        common = difference.gcd(denominator)
-        if common.is_ground:
-            return False
-        difference = difference.exquo(common)
-    return True
-
-
 def _vanishes_at_i(left: Tree, right: Tree) -> bool:
     """Return whether the sides are equal if i² = -1."""
-    made = ratios(left, right, SQUARE_OF_I)
-    if made is None:
+    fractions = ratios(left, right, SQUARE_OF_I)
+    if fractions is None:
         return True
-    first, second = numerators(made[0], made[1])
-    return not (first - second).rem(made[2].numerator)
+    first, second, square = fractions
+    return not difference(first, second).rem(square.numerator)
 
 
 def _compare_at_samples(left: Tree, right: Tree, variables: Sequence[str]) -> tuple[Equality, str]:
@@ -108,11 +104,9 @@ def _compare_at_samples(left: Tree, right: Tree, variables: Sequence[str]) -> tu
     for number in range(POINTS if variables else 1):
         environment = _sample(variables, number)
         try:
-            left_value = evaluate(left, environment, DECIMAL_BASE)
-            right_value = evaluate(right, environment, DECIMAL_BASE)
+            sign = order(left, right, environment, DECIMAL_BASE)
         except UndefinedError:
             continue
-        sign = difference_sign(left_value, right_value)
         if sign is None:
             return Equality.UNKNOWN, ""
         differences.append(sign != 0)

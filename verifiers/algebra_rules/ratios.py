@@ -57,6 +57,23 @@ def numerators(left: Ratio, right: Ratio) -> tuple[Polynomial, Polynomial]:
     return left_numerator, right.numerator * left.denominator.exquo(common)
 
 
+def difference(left: Ratio, right: Ratio) -> Polynomial:
+    """Return the numerator of the difference."""
+    first, second = numerators(left, right)
+    return first - second
+
+
+def vanishes_only_at_poles(polynomial: Polynomial, left: Ratio, right: Ratio) -> bool:
+    """Return whether a polynomial vanishes only where one of the denominators does."""
+    poles = left.denominator * right.denominator
+    while not polynomial.is_ground:
+        common = polynomial.gcd(poles)
+        if common.is_ground:
+            return False
+        polynomial = polynomial.exquo(common)
+    return True
+
+
 def shared_terms(left: Polynomial, right: Polynomial) -> Fraction:
     """Return the number of equal terms as a share of the terms of the longer polynomial."""
     equal = 0
@@ -118,9 +135,9 @@ class _RatioBuilder:
                 ratio = self.ratio(operand)
                 return Ratio(-ratio.numerator, ratio.denominator)
             case Combined("^", base, exponent):
-                whole = _whole_exponent(exponent)
-                if whole is not None:
-                    return self._power(self.ratio(base), whole)
+                power = _whole_exponent(exponent)
+                if power is not None:
+                    return self._power(self.ratio(base), power)
             case Combined(operator, left, right):
                 return self._combined(operator, self.ratio(left), self.ratio(right))
         return Ratio(self.generators[tree], self.domain.one)
@@ -130,16 +147,18 @@ class _RatioBuilder:
             return _product(left, right)
         if operator == "/":
             return _product(left, _inverse(right))
-        # The bounds hold for the products even if the denominators are equal.
         first = _bounded_product(left.numerator, right.denominator)
         second = _bounded_product(right.numerator, left.denominator)
         denominator = left.denominator
+        # The bounds hold for the products even if the denominators are equal.
         if denominator == right.denominator:
             first = left.numerator
             second = right.numerator
         else:
             denominator = _bounded_product(denominator, right.denominator)
-        return Ratio(first + second if operator == "+" else first - second, denominator)
+        if operator == "-":
+            second = -second
+        return Ratio(first + second, denominator)
 
     def _power(self, base: Ratio, exponent: int) -> Ratio:
         if exponent < 0:

@@ -10,16 +10,10 @@ have the same variables and much in common, and if it is not the first link of a
 from fractions import Fraction
 
 from stepmark.records import Verdict
+from verifiers.algebra_rules import ratios
 from verifiers.algebra_rules.closed_forms import Judgement
 from verifiers.algebra_rules.contexts import Condition, Context
 from verifiers.algebra_rules.identities import Equality, Relation, compare
-from verifiers.algebra_rules.ratios import (
-    is_univariate,
-    numerators,
-    ratios,
-    shared_factor,
-    shared_terms,
-)
 from verifiers.algebra_rules.statements import Chain, Link
 from verifiers.math.lexicon import words
 from verifiers.math.syntax import Call, Tree, has_decimals, names
@@ -91,7 +85,7 @@ def _is_announced(chain: Chain, relation: Relation) -> bool:
     text = " ".join(chain.before[-WORDS_BEFORE:])
     if not _contains(text, REWRITING_STEMS) or _contains(text, EQUATION_STEMS):
         return False
-    return shared_terms(relation.left, relation.right) >= ALIKE
+    return ratios.shared_terms(relation.left, relation.right) >= ALIKE
 
 
 def _contains(text: str, stems: frozenset[str]) -> bool:
@@ -104,8 +98,8 @@ def _look_alike(relation: Relation) -> bool:
     right = relation.right
     if len(left) == 1 and len(right) == 1:
         return bool(left.monoms() == right.monoms())
-    enough = ALIKE_IN_ONE_VARIABLE if is_univariate(left - right) else ALIKE
-    return shared_terms(left, right) >= enough or shared_factor(left, right) > ALIKE
+    enough = ALIKE_IN_ONE_VARIABLE if ratios.is_univariate(left - right) else ALIKE
+    return ratios.shared_terms(left, right) >= enough or ratios.shared_factor(left, right) > ALIKE
 
 
 def _restricts(condition: Condition, sides: tuple[Tree, Tree]) -> bool:
@@ -116,23 +110,14 @@ def _restricts(condition: Condition, sides: tuple[Tree, Tree]) -> bool:
         return False
     if compare(condition.left, condition.right).equality is Equality.ALWAYS:
         return False
-    made = ratios(condition.left, condition.right, *sides)
-    if made is None or not all(ratio.denominator for ratio in made):
+    fractions = ratios.ratios(condition.left, condition.right, *sides)
+    if fractions is None:
         return True
-    first, second = numerators(made[0], made[1])
-    restriction = first - second
-    first, second = numerators(made[2], made[3])
-    difference = first - second
+    restriction = ratios.difference(fractions[0], fractions[1])
     if restriction.is_ground:
         return False
-    if not (is_univariate(restriction) and is_univariate(difference)):
+    remainder = ratios.difference(fractions[2], fractions[3])
+    if not (ratios.is_univariate(restriction) and ratios.is_univariate(remainder)):
         return True
     # Common roots make the equation true, except where a side is not defined.
-    common = restriction.gcd(difference)
-    denominator = made[2].denominator * made[3].denominator
-    while not common.is_ground:
-        pole = common.gcd(denominator)
-        if pole.is_ground:
-            return True
-        common = common.exquo(pole)
-    return False
+    return not ratios.vanishes_only_at_poles(restriction.gcd(remainder), fractions[2], fractions[3])

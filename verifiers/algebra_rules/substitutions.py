@@ -18,21 +18,12 @@ from verifiers.algebra_rules.closed_forms import Judgement
 from verifiers.algebra_rules.contexts import Context
 from verifiers.algebra_rules.rewritings import CONDITION, SUPPOSED
 from verifiers.algebra_rules.statements import Chain, Link
-from verifiers.algebra_rules.values import difference_sign, evaluate
+from verifiers.algebra_rules.values import evaluate, order
+from verifiers.math import syntax
 from verifiers.math.errors import UndefinedError
 from verifiers.math.intervals import Real
 from verifiers.math.lexicon import words
-from verifiers.math.syntax import (
-    TRIGONOMETRIC,
-    Call,
-    Combined,
-    Name,
-    Tree,
-    functions,
-    has_decimals,
-    names,
-    walk,
-)
+from verifiers.math.syntax import TRIGONOMETRIC, Name, Tree, functions, has_decimals, names, walk
 
 # Words before `f(x) = …` that make it an equation and not a definition.
 ASKING = words("such satisfies satisfy satisfying solve find which equation when")
@@ -45,7 +36,7 @@ CONSTANTS = frozenset(["e", "i"])
 def judge_substitution(link: Link, left: Tree, right: Tree, context: Context) -> Judgement:
     """Judge a formula in names that is said to be a number."""
     variables = names(left)
-    shows_work = any(isinstance(part, Combined | Call) for part in walk(right))
+    shows_work = any(isinstance(part, syntax.Combined | syntax.Call) for part in walk(right))
     if variables & CONSTANTS or has_decimals(left, right) or not (shows_work or link.index > 0):
         return Verdict.UNKNOWN, CONDITION
     stated = _stated_values(context.question, is_question=True, initial={})
@@ -78,7 +69,7 @@ def _compare(
     left: Tree, right: Tree, values: Mapping[str, Real], context: Context, reason: str
 ) -> Judgement:
     try:
-        sign = difference_sign(evaluate(left, values), evaluate(right, {}))
+        sign = order(left, right, values)
     except UndefinedError:
         return Verdict.UNKNOWN, "no value"
     if sign == 0:

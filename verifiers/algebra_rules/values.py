@@ -5,7 +5,7 @@ from fractions import Fraction
 from typing import Any
 
 from verifiers.math.errors import UndefinedError, UnreadError
-from verifiers.math.intervals import Evaluator, Real, interval_context
+from verifiers.math.intervals import Evaluator, Real
 from verifiers.math.syntax import PI, TRIGONOMETRIC, Call, Tree, names, walk
 
 DIGITS = 40
@@ -69,6 +69,14 @@ def evaluate(tree: Tree, environment: Mapping[str, Real], log_base: Fraction | N
         raise UndefinedError from error
 
 
+def order(
+    left: Tree, right: Tree, environment: Mapping[str, Real], log_base: Fraction | None = None
+) -> int | None:
+    """Return the `difference_sign` of two formulas. Raises UndefinedError as `evaluate` does."""
+    left_value = evaluate(left, environment, log_base)
+    return difference_sign(left_value, evaluate(right, environment, log_base))
+
+
 def difference_sign(left: Real, right: Real) -> int | None:
     """Return -1, 0 or 1 as `left` is less than, equal to or greater than `right`.
 
@@ -76,23 +84,17 @@ def difference_sign(left: Real, right: Real) -> int | None:
     """
     if isinstance(left, Fraction) and isinstance(right, Fraction):
         return (left > right) - (left < right)
-    left = _interval(left)
-    right = _interval(right)
+    evaluator = _RealEvaluator(BITS, {})
+    left = evaluator.interval(left)
+    right = evaluator.interval(right)
     if left < right:
         return -1
     if right < left:
         return 1
     width = max(left.delta.b, right.delta.b)
-    return 0 if width <= _interval(NARROW) * (1 + abs(left).b) else None
+    return 0 if width <= evaluator.interval(NARROW) * (1 + abs(left).b) else None
 
 
 def midpoint(value: Real) -> Fraction:
     """Return the value, or the middle of its interval with the digits of a float."""
     return value if isinstance(value, Fraction) else Fraction(float(value.mid))
-
-
-def _interval(value: Real) -> Any:
-    if not isinstance(value, Fraction):
-        return value
-    context = interval_context(BITS)
-    return context.mpf(value.numerator) / context.mpf(value.denominator)

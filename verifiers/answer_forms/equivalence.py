@@ -10,20 +10,7 @@ Expressions and equations are compared by `verifiers.answer_forms.formulas`.
 from collections.abc import Sequence
 
 from stepmark.records import Verdict
-from verifiers.answer_forms.forms import (
-    Assigned,
-    Assignments,
-    Bracketed,
-    Equation,
-    Form,
-    Infinite,
-    Matrix,
-    Option,
-    Quantity,
-    Several,
-    Union,
-    Words,
-)
+from verifiers.answer_forms import forms
 from verifiers.answer_forms.formulas import (
     Judgement,
     has_value,
@@ -42,45 +29,48 @@ INCORRECT = Verdict.INCORRECT
 UNKNOWN = Verdict.UNKNOWN
 
 
-def equivalent(left: Form, right: Form) -> Judgement:
+def equivalent(left: forms.Form, right: forms.Form) -> Judgement:
     """Return the verdict and its reason. The comparison is symmetric.
 
     Raises UnreadError for answers that are too large.
     """
-    if isinstance(left, Option) or isinstance(right, Option):
+    if isinstance(left, forms.Option) or isinstance(right, forms.Option):
         return _judge_options(left, right)
-    if isinstance(left, Assigned) or isinstance(right, Assigned):
+    if isinstance(left, forms.Assigned) or isinstance(right, forms.Assigned):
         return _judge_assigned(left, right)
     match left, right:
-        case Quantity(), Quantity():
+        case forms.Quantity(), forms.Quantity():
             return judge_quantities(left, right)
-        case Equation(), Equation():
+        case forms.Equation(), forms.Equation():
             return judge_equations(left, right)
-        case Infinite(), Infinite():
+        case forms.Infinite(), forms.Infinite():
             if left == right:
                 return CORRECT, "the same infinity"
             return INCORRECT, "opposite infinities"
-        case (Infinite(), Quantity(tree=tree)) | (Quantity(tree=tree), Infinite()):
+        case (forms.Infinite(), forms.Quantity(tree=tree)) | (
+            forms.Quantity(tree=tree),
+            forms.Infinite(),
+        ):
             if names(tree):
                 return UNKNOWN, "different variables"
             return INCORRECT, "infinity and a number"
-        case Words(), Words():
+        case forms.Words(), forms.Words():
             return _judge_words(left.words, right.words)
         case _:
             return _judge_parts(left, right)
 
 
-def _judge_parts(left: Form, right: Form) -> Judgement:
+def _judge_parts(left: forms.Form, right: forms.Form) -> Judgement:
     match left, right:
-        case Several(), Several():
+        case forms.Several(), forms.Several():
             return _judge_lists(left, right)
-        case Bracketed(), Bracketed():
+        case forms.Bracketed(), forms.Bracketed():
             return _judge_brackets(left, right)
-        case Union(), Union():
+        case forms.Union(), forms.Union():
             return _judge_unions(left, right)
-        case Matrix(), Matrix():
+        case forms.Matrix(), forms.Matrix():
             return _judge_matrices(left, right)
-        case Assignments(), Assignments():
+        case forms.Assignments(), forms.Assignments():
             if [part.name for part in left.parts] != [part.name for part in right.parts]:
                 return UNKNOWN, "different names"
             left_forms = [part.form for part in left.parts]
@@ -89,36 +79,36 @@ def _judge_parts(left: Form, right: Form) -> Judgement:
             return UNKNOWN, "different kinds of answers"
 
 
-def all_have_values(form: Form) -> bool:
+def all_have_values(form: forms.Form) -> bool:
     """Return whether every expression in a form has a value, so that it can be compared.
 
     Raises UnreadError for answers that are too large.
     """
     match form:
-        case Quantity():
+        case forms.Quantity():
             return has_value(form.tree)
         case (
-            Several(items=parts)
-            | Bracketed(items=parts)
-            | Union(pieces=parts)
-            | Assignments(parts=parts)
+            forms.Several(items=parts)
+            | forms.Bracketed(items=parts)
+            | forms.Union(pieces=parts)
+            | forms.Assignments(parts=parts)
         ):
             return all(all_have_values(part) for part in parts)
-        case Matrix():
+        case forms.Matrix():
             return all(all_have_values(cell) for cell in _cells(form))
-        case Assigned():
+        case forms.Assigned():
             return all_have_values(form.form)
-        case Option():
+        case forms.Option():
             return form.content is None or all_have_values(form.content)
         case _:
             return True
 
 
-def _judge_options(left: Form, right: Form) -> Judgement:
-    if not isinstance(left, Option):
+def _judge_options(left: forms.Form, right: forms.Form) -> Judgement:
+    if not isinstance(left, forms.Option):
         left, right = right, left
-    assert isinstance(left, Option)
-    if not isinstance(right, Option):
+    assert isinstance(left, forms.Option)
+    if not isinstance(right, forms.Option):
         if left.content is None:
             return UNKNOWN, "an option and another kind of answer"
         return equivalent(left.content, right)
@@ -131,20 +121,22 @@ def _judge_options(left: Form, right: Form) -> Judgement:
     return CORRECT, "the same option"
 
 
-def _judge_assigned(left: Form, right: Form) -> Judgement:
-    if not isinstance(left, Assigned):
+def _judge_assigned(left: forms.Form, right: forms.Form) -> Judgement:
+    if not isinstance(left, forms.Assigned):
         left, right = right, left
-    assert isinstance(left, Assigned)
-    if isinstance(right, Assigned):
+    assert isinstance(left, forms.Assigned)
+    if isinstance(right, forms.Assigned):
         if left.name == right.name:
             return equivalent(left.form, right.form)
         return _judge_as_equations(left.equation, right.equation, "different names")
-    if isinstance(right, Equation):
+    if isinstance(right, forms.Equation):
         return _judge_as_equations(left.equation, right, "an equation and a value")
     return equivalent(left.form, right)
 
 
-def _judge_as_equations(left: Equation | None, right: Equation | None, reason: str) -> Judgement:
+def _judge_as_equations(
+    left: forms.Equation | None, right: forms.Equation | None, reason: str
+) -> Judgement:
     """Compare assignments of different names: they may be the same line."""
     if left is None or right is None:
         return UNKNOWN, reason
@@ -153,7 +145,7 @@ def _judge_as_equations(left: Equation | None, right: Equation | None, reason: s
     return judge_equations(left, right)
 
 
-def _judge_in_order(left: Sequence[Form], right: Sequence[Form]) -> Judgement:
+def _judge_in_order(left: Sequence[forms.Form], right: Sequence[forms.Form]) -> Judgement:
     """Compare as many parts on both sides, each with the part in the same place."""
     if len(left) > MAX_PARTS:
         raise UnreadError("too many parts")
@@ -165,7 +157,7 @@ def _judge_in_order(left: Sequence[Form], right: Sequence[Form]) -> Judgement:
     return CORRECT, "equal in all parts"
 
 
-def _judge_lists(left: Several, right: Several) -> Judgement:
+def _judge_lists(left: forms.Several, right: forms.Several) -> Judgement:
     if max(len(left.items), len(right.items)) > MAX_LISTED:
         raise UnreadError("too many parts")
     are_sets = left.is_set and right.is_set
@@ -192,7 +184,9 @@ def _judge_lists(left: Several, right: Several) -> Judgement:
     return CORRECT, "the same values"
 
 
-def _verdicts(left: Sequence[Form], right: Sequence[Form]) -> Sequence[Sequence[Verdict]]:
+def _verdicts(
+    left: Sequence[forms.Form], right: Sequence[forms.Form]
+) -> Sequence[Sequence[Verdict]]:
     """Return, for every part on the left, the verdicts of its comparisons with all on the right."""
     rows = list[Sequence[Verdict]]()
     for form in left:
@@ -200,7 +194,7 @@ def _verdicts(left: Sequence[Form], right: Sequence[Form]) -> Sequence[Sequence[
     return rows
 
 
-def _judge_brackets(left: Bracketed, right: Bracketed) -> Judgement:
+def _judge_brackets(left: forms.Bracketed, right: forms.Bracketed) -> Judgement:
     if len(left.items) != len(right.items):
         return INCORRECT, "tuples of different lengths"
     judgement = _judge_in_order(left.items, right.items)
@@ -216,15 +210,15 @@ def _judge_brackets(left: Bracketed, right: Bracketed) -> Judgement:
     return judgement
 
 
-def _included_ends(interval: Bracketed) -> tuple[bool, bool]:
+def _included_ends(interval: forms.Bracketed) -> tuple[bool, bool]:
     """Return which ends belong to an interval; an infinite end never does."""
     low, high = interval.items
-    includes_low = interval.brackets[0] == "[" and not isinstance(low, Infinite)
-    includes_high = interval.brackets[1] == "]" and not isinstance(high, Infinite)
+    includes_low = interval.brackets[0] == "[" and not isinstance(low, forms.Infinite)
+    includes_high = interval.brackets[1] == "]" and not isinstance(high, forms.Infinite)
     return includes_low, includes_high
 
 
-def _judge_unions(left: Union, right: Union) -> Judgement:
+def _judge_unions(left: forms.Union, right: forms.Union) -> Judgement:
     different = (UNKNOWN, "unions of different pieces")
     if len(left.pieces) != len(right.pieces) or len(left.pieces) > MAX_LISTED:
         return different
@@ -233,7 +227,7 @@ def _judge_unions(left: Union, right: Union) -> Judgement:
     return (CORRECT, "the same pieces") if all(CORRECT in line for line in lines) else different
 
 
-def _judge_matrices(left: Matrix, right: Matrix) -> Judgement:
+def _judge_matrices(left: forms.Matrix, right: forms.Matrix) -> Judgement:
     shape = (len(left.rows), len(left.rows[0]))
     other_shape = (len(right.rows), len(right.rows[0]))
     if shape == other_shape:
@@ -243,8 +237,8 @@ def _judge_matrices(left: Matrix, right: Matrix) -> Judgement:
     return INCORRECT, "different shapes"
 
 
-def _cells(matrix: Matrix) -> Sequence[Form]:
-    cells = list[Form]()
+def _cells(matrix: forms.Matrix) -> Sequence[forms.Form]:
+    cells = list[forms.Form]()
     for row in matrix.rows:
         cells += row
     return cells

@@ -1,38 +1,23 @@
 """Compare two expressions, or two equations, by their values.
 
-    equal      rational numbers that are equal, formulas that are written alike, and formulas whose
-               values agree to hundreds of digits at every point, if math-verify agrees
-    different  closed values that differ, formulas in one variable that differ wherever both have a
-               value, linear equations that are no multiples
-    unknown    everything else: different names, several variables or one that may be a parameter
-               (`n`, `k`, `C`), rounded decimals, units that convert, logarithms without a base
-
-What is not covered: equality under the conditions that the problem states.
+Formulas are evaluated exactly, or in intervals of sufficient precision: with variables at several
+points, where equal ones agree to hundreds of digits. Equal values that are not rational need the
+agreement of math-verify. See `verifiers.answers` for the verdicts.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from random import Random
 
 from stepmark.records import Verdict
 from verifiers.answer_forms import second_opinion
 from verifiers.answer_forms.forms import Equation, Quantity
-from verifiers.answer_forms.rounding import may_round
-from verifiers.answer_forms.values import compare, exact_value, within
-from verifiers.math.errors import UndefinedError
+from verifiers.math import syntax
+from verifiers.math.errors import UndefinedError, UnreadError
+from verifiers.math.intervals import Evaluator, Value, excludes_zero, parts
 from verifiers.math.lexicon import FAMILIES, PARAMETERS
-from verifiers.math.syntax import (
-    BARE_LOG,
-    Combined,
-    I,
-    Mixed,
-    Negated,
-    Number,
-    Tree,
-    functions,
-    names,
-    walk,
-)
+from verifiers.math.syntax import BARE_LOG, Combined, Negated, Number, Tree, functions, names, walk
 
 # The verdict and its reason.
 Judgement = tuple[Verdict, str]
@@ -43,6 +28,37 @@ POINTS = 12
 MIN_POINTS = 3
 HUNDRED = Number(Fraction(100))
 LOGARITHM = "a logarithm without a base"
+# The precision of the first evaluation, which measures the sizes.
+FIRST_BITS = 512
+SPARE_BITS = 256
+# Precisions are multiples of this, so that few contexts are created.
+BITS_STEP = 256
+MAX_BITS = 2**15
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """`equal` is None if intervals do not decide; `exact` means that both values are rational."""
+
+    equal: bool | None
+    exact: bool
+
+
+class _MeasuringEvaluator(Evaluator):
+    """An evaluator that adds up the sizes of all values in `total_size`, in bits."""
+
+    max_power_bits = 2**16
+    max_factorial = 5_000
+    max_choice = 10_000
+    # An unusual base: only what holds for every base holds for this one.
+    log_base = Fraction(7919, 1009)
+    total_size = 0
+
+    def value(self, tree: Tree) -> Value:
+        value = super().value(tree)
+        re, im = parts(value)
+        self.total_size += self.size(re) + self.size(im)
+        return value
 
 
 def judge_quantities(left: Quantity, right: Quantity) -> Judgement:
@@ -50,15 +66,16 @@ def judge_quantities(left: Quantity, right: Quantity) -> Judgement:
     if not (left.unit <= right.unit or right.unit <= left.unit):
         return Verdict.UNKNOWN, "different units"
     if left.percent is right.percent:
-        return _judge_trees(left, right, left.tree, right.tree)
+        return _judge_trees(left, right)
     percentage, plain = (left, right) if left.percent else (right, left)
+    fraction = Combined("/", percentage.tree, HUNDRED)
+    multiple = Combined("*", plain.tree, HUNDRED)
     # The last two are equivalent, but a decimal may be rounded only if it is the whole side.
-    readings = [
-        (percentage.tree, plain.tree),
-        (Combined("/", percentage.tree, HUNDRED), plain.tree),
-        (percentage.tree, Combined("*", plain.tree, HUNDRED)),
+    judgements = [
+        _judge_trees(percentage, plain),
+        _judge_trees(replace(percentage, tree=fraction, source=""), plain),
+        _judge_trees(percentage, replace(plain, tree=multiple, source="")),
     ]
-    judgements = [_judge_trees(percentage, plain, a, b) for a, b in readings]
     for judgement in judgements:
         if judgement[0] is Verdict.CORRECT:
             return judgement
@@ -81,7 +98,7 @@ def judge_equations(left: Equation, right: Equation) -> Judgement:
         return Verdict.UNKNOWN, "no rational value"
     quotients = {a / b for a, b in zip(left_values, right_values, strict=True)}
     if len(quotients) == 1:
-        return _confirm(left.source, right.source)
+        return _confirm(left, right)
     if _is_linear(left.difference, variables) and _is_linear(right.difference, variables):
         return Verdict.INCORRECT, "different linear equations"
     return Verdict.UNKNOWN, "equations that are not multiples"
@@ -93,30 +110,34 @@ def has_value(tree: Tree) -> bool:
     return any(_equal_at(tree, tree, point) for point in points)
 
 
-def _judge_trees(left: Quantity, right: Quantity, a: Tree, b: Tree) -> Judgement:
-    """Compare the trees `a` and `b`, which are readings of the two sides."""
-    if left.source == right.source and a == b:
+def _judge_trees(left: Quantity, right: Quantity) -> Judgement:
+    """Compare two expressions; a reading that differs from the text has no source."""
+    if left.source == right.source and left.tree == right.tree:
         return Verdict.CORRECT, "the same formula"
-    if names(a) != names(b) and names(a) and names(b):
+    variables = names(left.tree)
+    other_variables = names(right.tree)
+    if variables != other_variables and variables and other_variables:
         return Verdict.UNKNOWN, "different variables"
-    if names(a) or names(b):
-        return _judge_at_points(left, right, a, b)
+    if variables or other_variables:
+        return _judge_at_points(left, right)
     try:
-        comparison = compare(a, b, {})
+        comparison = compare(left.tree, right.tree, {})
     except UndefinedError:
         return Verdict.UNKNOWN, "no value"
     if comparison.equal is None:
         return Verdict.UNKNOWN, "too close to distinguish"
     if not comparison.equal:
-        return _judge_different(left, right, a, b)
+        return _judge_different(left, right)
     if comparison.exact:
         return Verdict.CORRECT, "equal numbers"
-    return _confirm_readings(left, right, a, b)
+    return _confirm(left, right)
 
 
-def _judge_different(left: Quantity, right: Quantity, a: Tree, b: Tree) -> Judgement:
+def _judge_different(left: Quantity, right: Quantity) -> Judgement:
     """Judge closed values that differ: they may be equal in another reading."""
-    is_mixed = any(isinstance(part, Mixed) for part in (*walk(a), *walk(b)))
+    a = left.tree
+    b = right.tree
+    is_mixed = any(isinstance(part, syntax.Mixed) for part in (*walk(a), *walk(b)))
     if is_mixed and compare(a, b, {}, products=True).equal is not False:
         return Verdict.UNKNOWN, "a mixed number or a product"
     if BARE_LOG in functions(a) | functions(b):
@@ -131,21 +152,20 @@ def _judge_different(left: Quantity, right: Quantity, a: Tree, b: Tree) -> Judge
     return Verdict.INCORRECT, "different numbers"
 
 
-def _may_be_rounded(shown: Tree, exact: Tree) -> bool:
-    """Return whether `shown` is a decimal that may be `exact` with fewer digits."""
-    while isinstance(shown, Negated):
-        shown = shown.operand
+def _may_be_rounded(rounded: Tree, exact: Tree) -> bool:
+    """Return whether `rounded` is a decimal that may be `exact` with fewer digits."""
+    while isinstance(rounded, Negated):
+        rounded = rounded.operand
         exact = exact.operand if isinstance(exact, Negated) else Negated(exact)
-    if not isinstance(shown, Number):
+    if not isinstance(rounded, Number) or not rounded.may_round(exact):
         return False
-    decimals = exact.decimals if isinstance(exact, Number) else None
-    if not may_round(shown.decimals, decimals):
-        return False
-    return within(shown, exact, Fraction(1, 10**shown.decimals))
+    return within(rounded, exact, rounded.last_digit)
 
 
-def _judge_at_points(left: Quantity, right: Quantity, a: Tree, b: Tree) -> Judgement:
+def _judge_at_points(left: Quantity, right: Quantity) -> Judgement:
     """Compare formulas with variables at the points where both are defined."""
+    a = left.tree
+    b = right.tree
     variables = names(a) | names(b)
     results = list[bool]()
     for point in _points(sorted(variables), a, b):
@@ -155,7 +175,7 @@ def _judge_at_points(left: Quantity, right: Quantity, a: Tree, b: Tree) -> Judge
     if len(results) < MIN_POINTS:
         return Verdict.UNKNOWN, "too few common values"
     if all(results):
-        return _confirm_readings(left, right, a, b)
+        return _confirm(left, right)
     if any(results):
         return Verdict.UNKNOWN, "equal for some values"
     if BARE_LOG in functions(a) | functions(b):
@@ -166,7 +186,7 @@ def _judge_at_points(left: Quantity, right: Quantity, a: Tree, b: Tree) -> Judge
 
 
 def _equal_at(left: Tree, right: Tree, point: Point) -> bool | None:
-    is_complex = I in walk(left) or I in walk(right)
+    is_complex = syntax.I in walk(left) or syntax.I in walk(right)
     try:
         return compare(left, right, point, real=not is_complex).equal
     except UndefinedError:
@@ -197,15 +217,11 @@ def _coordinate(random: Random, index: int) -> Fraction:
     return size if index < POINTS // 2 else size * random.choice((1, -1))
 
 
-def _confirm_readings(left: Quantity, right: Quantity, a: Tree, b: Tree) -> Judgement:
-    """Confirm an equality if the trees are those of the text, which math-verify reads."""
-    if (a, b) != (left.tree, right.tree):
+def _confirm(left: Quantity | Equation, right: Quantity | Equation) -> Judgement:
+    """Confirm an equality of what the text states, which math-verify reads."""
+    if not left.source or not right.source:
         return Verdict.UNKNOWN, "possibly a percentage"
-    return _confirm(left.source, right.source)
-
-
-def _confirm(left: str, right: str) -> Judgement:
-    if second_opinion.says_equal(left, right):
+    if second_opinion.says_equal(left.source, right.source):
         return Verdict.CORRECT, "equal formulas"
     return Verdict.UNKNOWN, "equal here, but not according to math-verify"
 
@@ -214,10 +230,10 @@ def _rational_values(tree: Tree, points: Sequence[Point]) -> Sequence[Fraction] 
     values = list[Fraction]()
     for point in points:
         try:
-            value = exact_value(tree, point)
+            value = _MeasuringEvaluator(FIRST_BITS, point).value(tree)
         except UndefinedError:
             return None
-        if value is None:
+        if not isinstance(value, Fraction):
             return None
         values.append(value)
     return values
@@ -226,10 +242,64 @@ def _rational_values(tree: Tree, points: Sequence[Point]) -> Sequence[Fraction] 
 def _is_linear(tree: Tree, variables: frozenset[str]) -> bool:
     """Return whether f(p + q) + f(0) = f(p) + f(q) at random points."""
     first, second, *_ = _points(sorted(variables))
-    both = dict[str, Fraction]()
-    origin = dict[str, Fraction]()
-    for name in variables:
-        both[name] = first[name] + second[name]
-        origin[name] = Fraction(0)
+    both = {name: first[name] + second[name] for name in variables}
+    origin = dict.fromkeys(variables, Fraction(0))
     values = _rational_values(tree, (first, second, both, origin))
     return values is not None and values[0] + values[1] == values[2] + values[3]
+
+
+def compare(
+    left: Tree,
+    right: Tree,
+    point: Mapping[str, Fraction],
+    *,
+    products: bool = False,
+    real: bool = False,
+) -> Comparison:
+    """Return whether two formulas have the same value at a point.
+
+    `products` reads mixed numbers as products, and `real` leaves square roots of negative numbers
+    undefined. The precision depends on the sizes of all intermediate values, so that `1 + 10^-500`
+    differs from 1. Raises UndefinedError and UnreadError as `verifiers.math.intervals` does.
+    """
+    evaluator, difference = _difference(left, right, point, products, real)
+    re, im = parts(difference)
+    if isinstance(re, Fraction) and isinstance(im, Fraction):
+        return Comparison(re == im == 0, exact=im == 0)
+    if excludes_zero(re) or excludes_zero(im):
+        return Comparison(False, exact=False)
+    tiny = evaluator.context.mpf(2) ** -(evaluator.bits // 2)
+    error = max(abs(evaluator.interval(re)).b, abs(evaluator.interval(im)).b)
+    return Comparison(True if error < tiny else None, exact=False)
+
+
+def within(left: Tree, right: Tree, tolerance: Fraction) -> bool:
+    """Return whether two closed real formulas may differ by less than the tolerance."""
+    evaluator, difference = _difference(left, right, {}, products=False, real=False)
+    re, im = parts(difference)
+    if excludes_zero(im):
+        return False
+    if isinstance(re, Fraction):
+        return abs(re) < tolerance
+    return bool(abs(re).a < evaluator.interval(tolerance).b)
+
+
+def _difference(
+    left: Tree, right: Tree, point: Mapping[str, Fraction], products: bool, real: bool
+) -> tuple[Evaluator, Value]:
+    """Return `left - right` and the evaluator, whose precision follows from a first round."""
+    difference = Combined("-", left, right)
+    bits = FIRST_BITS
+    while True:
+        evaluator = _MeasuringEvaluator(bits, point)
+        evaluator.is_real = real
+        evaluator.mixed_is_product = products
+        value = evaluator.value(difference)
+        re, im = parts(value)
+        needed = SPARE_BITS + 2 * evaluator.total_size
+        is_rational = isinstance(re, Fraction) and isinstance(im, Fraction)
+        if bits > FIRST_BITS or needed <= bits or is_rational:
+            return evaluator, value
+        if needed > MAX_BITS:
+            raise UnreadError("too large to compare")
+        bits = -(-needed // BITS_STEP) * BITS_STEP

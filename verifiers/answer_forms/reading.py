@@ -9,33 +9,12 @@ from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 
-from verifiers.answer_forms.forms import (
-    Assigned,
-    Assignments,
-    Bracketed,
-    Equation,
-    Form,
-    Infinite,
-    Matrix,
-    Option,
-    Quantity,
-    Several,
-    Union,
-    Words,
-)
-from verifiers.answer_forms.values import compare
+from verifiers.answer_forms import forms
+from verifiers.answer_forms.formulas import compare
+from verifiers.math import lexicon
 from verifiers.math.dialects.answers import latex, parse, tokens
 from verifiers.math.errors import UnreadError
 from verifiers.math.lexer import Kind, Token
-from verifiers.math.lexicon import (
-    COUNTING,
-    FUNCTIONS,
-    MATHEMATICAL,
-    MATRICES,
-    NUMBER_WORDS,
-    PROSE,
-    singular,
-)  # fmt: skip
 from verifiers.math.syntax import Combined, Number, names
 
 MAX_CHARS = 1_000
@@ -78,7 +57,7 @@ NAMED = re.compile(
 Tokens = Sequence[Token]
 
 
-def form_of(text: str) -> Form:
+def form_of(text: str) -> forms.Form:
     """Return the form of an answer without delimiters around it. Raises UnreadError."""
     if len(text) > MAX_CHARS:
         raise UnreadError("too long")
@@ -92,29 +71,29 @@ def form_of(text: str) -> Form:
     return _form(tokens(text), 0)
 
 
-def _words(text: str) -> Form:
+def _words(text: str) -> forms.Form:
     words = text.split()
     if len(words) > MAX_WORDS:
         raise UnreadError("a sentence")
     sequence = tokens(text)
     if any(token.kind is Kind.COMMAND for token in sequence):
         return _form(sequence, 0)
-    if text.lower() in NUMBER_WORDS:
-        number = NUMBER_WORDS.index(text.lower())
-        return Quantity(Number(Fraction(number)), str(number))
-    return Words(" ".join(words))
+    if text.lower() in lexicon.NUMBER_WORDS:
+        number = lexicon.NUMBER_WORDS.index(text.lower())
+        return forms.Quantity(Number(Fraction(number)), str(number))
+    return forms.Words(" ".join(words))
 
 
-def _option(match: re.Match[str]) -> Option:
+def _option(match: re.Match[str]) -> forms.Option:
     bracketed, dotted, bare, content = match.groups()
     if not content:
-        return Option(bracketed or dotted or bare)
+        return forms.Option(bracketed or dotted or bare)
     if not bracketed and not dotted:
         raise UnreadError("not an option")
-    return Option(bracketed or dotted, form_of(content))
+    return forms.Option(bracketed or dotted, form_of(content))
 
 
-def _form(sequence: Tokens, depth: int) -> Form:
+def _form(sequence: Tokens, depth: int) -> forms.Form:
     if depth > MAX_NESTING:
         raise UnreadError("too deep")
     if not sequence:
@@ -162,43 +141,45 @@ def _with_depths(sequence: Tokens) -> Sequence[tuple[Token, int]]:
     return tokens
 
 
-def _several(parts: Sequence[Tokens], *, is_unordered: bool, depth: int) -> Form:
+def _several(parts: Sequence[Tokens], *, is_unordered: bool, depth: int) -> forms.Form:
     name = _name_before(parts[0], ("=", "\\in"))
     if name is not None and not any(_contains(part, ("=",)) for part in parts[1:]):
         text, end = name
-        forms = [_form(part, depth + 1) for part in (parts[0][end:], *parts[1:])]
-        return Assigned(text, _list_of(forms, is_unordered))
-    forms = [_form(part, depth + 1) for part in parts]
-    assigned = [form for form in forms if isinstance(form, Assigned)]
-    if len(assigned) == len(forms):
+        items = [_form(part, depth + 1) for part in (parts[0][end:], *parts[1:])]
+        return forms.Assigned(text, _list_of(items, is_unordered))
+    items = [_form(part, depth + 1) for part in parts]
+    assigned = [form for form in items if isinstance(form, forms.Assigned)]
+    if len(assigned) == len(items):
         variables = {form.name for form in assigned}
-        if len(variables) == len(forms):
-            return Assignments(tuple(sorted(assigned, key=lambda form: form.name)))
+        if len(variables) == len(items):
+            return forms.Assignments(tuple(sorted(assigned, key=lambda form: form.name)))
         if len(variables) == 1:
             values = [form.form for form in assigned]
-            return Assigned(variables.pop(), _list_of(values, is_unordered=True))
-    if assigned or any(isinstance(form, Words | Option | Equation) for form in forms):
+            return forms.Assigned(variables.pop(), _list_of(values, is_unordered=True))
+    if assigned or any(
+        isinstance(form, forms.Words | forms.Option | forms.Equation) for form in items
+    ):
         raise UnreadError("a list of different kinds")
-    return _list_of(forms, is_unordered)
+    return _list_of(items, is_unordered)
 
 
 def _contains(sequence: Tokens, texts: Sequence[str]) -> bool:
     return any(token.text in texts for token in sequence)
 
 
-def _list_of(forms: Sequence[Form], is_unordered: bool) -> Several:
+def _list_of(parts: Sequence[forms.Form], is_unordered: bool) -> forms.Several:
     """Return a list in which inner lists, such as `2 ± 1`, are expanded."""
-    items = list[Form]()
-    for form in forms:
-        if isinstance(form, Several) and not form.is_set:
+    items = list[forms.Form]()
+    for form in parts:
+        if isinstance(form, forms.Several) and not form.is_set:
             items += form.items
             is_unordered = True
         else:
             items.append(form)
-    return Several(tuple(items), is_set=False, ordered=not is_unordered)
+    return forms.Several(tuple(items), is_set=False, ordered=not is_unordered)
 
 
-def _plus_minus(sequence: Tokens) -> Form:
+def _plus_minus(sequence: Tokens) -> forms.Form:
     """Read `a ± b` as two values."""
     name = _name_before(sequence, ("=",))
     body = sequence if name is None else sequence[name[1] :]
@@ -206,11 +187,11 @@ def _plus_minus(sequence: Tokens) -> Form:
     if _contains(body, RELATIONS):
         raise UnreadError("an ambiguous sign in an equation")
     values = (_with_signs(body, "+", "-"), _with_signs(body, "-", "+"))
-    several = Several(values, is_set=False, ordered=False)
-    return several if name is None else Assigned(name[0], several)
+    several = forms.Several(values, is_set=False, ordered=False)
+    return several if name is None else forms.Assigned(name[0], several)
 
 
-def _with_signs(sequence: Tokens, plus_minus: str, minus_plus: str) -> Quantity:
+def _with_signs(sequence: Tokens, plus_minus: str, minus_plus: str) -> forms.Quantity:
     signs = {"\\pm": plus_minus, "\\mp": minus_plus}
     tokens = list[Token]()
     for token in sequence:
@@ -220,7 +201,7 @@ def _with_signs(sequence: Tokens, plus_minus: str, minus_plus: str) -> Quantity:
     return _quantity(tokens)
 
 
-def _single(sequence: Tokens, depth: int) -> Form:
+def _single(sequence: Tokens, depth: int) -> forms.Form:
     outer = [token.text for token in _outside_brackets(sequence)]
     if "=" in outer:
         return _equated(sequence, depth)
@@ -230,15 +211,15 @@ def _single(sequence: Tokens, depth: int) -> Form:
         name = _name_before(sequence, ("\\in",))
         if name is None:
             raise UnreadError("a membership")
-        return Assigned(name[0], _as_interval(_form(sequence[name[1] :], depth + 1)))
+        return forms.Assigned(name[0], _as_interval(_form(sequence[name[1] :], depth + 1)))
     if "\\cup" in outer:
         pieces = _cut(sequence, ("\\cup",))
-        return Union(tuple([_as_interval(_form(piece, depth + 1)) for piece in pieces]))
+        return forms.Union(tuple([_as_interval(_form(piece, depth + 1)) for piece in pieces]))
     if sequence[0].text == "\\begin":
         return _matrix(sequence, depth)
     text = "".join([token.text for token in sequence])
     if text in INFINITIES:
-        return Infinite(positive=text != "-\\infty")
+        return forms.Infinite(positive=text != "-\\infty")
     return _bracketed(sequence, depth) or _quantity(sequence)
 
 
@@ -280,7 +261,7 @@ def _name_before(sequence: Tokens, relations: Sequence[str]) -> tuple[str, int] 
     return "".join([token.text for token in sequence[:end]]), end + 1
 
 
-def _equated(sequence: Tokens, depth: int) -> Form:
+def _equated(sequence: Tokens, depth: int) -> forms.Form:
     """Read `x = 5`, `2 + 3 = 5` or an equation."""
     sides = _cut(sequence, ("=",))
     # `5 = x` assigns as well.
@@ -293,13 +274,13 @@ def _equated(sequence: Tokens, depth: int) -> Form:
     form = _form(values[0], depth + 1) if len(values) == 1 else _common_value(values)
     equation = _equation(sides) if len(sides) == 2 else None
     if form is not None:
-        return form if name is None else Assigned(name[0], form, equation)
+        return form if name is None else forms.Assigned(name[0], form, equation)
     if equation is None:
         raise UnreadError("an equation that is not understood")
     return equation
 
 
-def _common_value(sides: Sequence[Tokens]) -> Quantity | None:
+def _common_value(sides: Sequence[Tokens]) -> forms.Quantity | None:
     """Return the last of several closed sides that are equal; None if one has variables."""
     quantities = [_quantity(side) for side in sides]
     if any(names(quantity.tree) for quantity in quantities):
@@ -310,16 +291,16 @@ def _common_value(sides: Sequence[Tokens]) -> Quantity | None:
     return quantities[-1]
 
 
-def _equation(sides: Sequence[Tokens]) -> Equation | None:
+def _equation(sides: Sequence[Tokens]) -> forms.Equation | None:
     left, right = sides
     try:
         difference = Combined("-", parse(left), parse(right))
     except UnreadError:
         return None
-    return Equation(difference, f"{latex(left)} = {latex(right)}")
+    return forms.Equation(difference, f"{latex(left)} = {latex(right)}")
 
 
-def _bounded(sequence: Tokens) -> Form:
+def _bounded(sequence: Tokens) -> forms.Form:
     r"""Read `x > 2` and `1 < x \le 3` as intervals."""
     sides = list(_cut(sequence, tuple(INEQUALITIES)))
     outer = [token.text for token in _outside_brackets(sequence)]
@@ -336,8 +317,8 @@ def _bounded(sequence: Tokens) -> Form:
         sides.reverse()
         signs.reverse()
         named = [len(sides) - 1 - named[0]]
-    low: Form = Infinite(False)
-    high: Form = Infinite(True)
+    low: forms.Form = forms.Infinite(False)
+    high: forms.Form = forms.Infinite(True)
     opening = "("
     closing = ")"
     for index, sign in enumerate(signs):
@@ -349,26 +330,26 @@ def _bounded(sequence: Tokens) -> Form:
             high = _quantity(sides[index + 1])
             closing = "]" if is_closed else ")"
     variable = sides[named[0]][0].text
-    return Assigned(variable, Bracketed(opening + closing, (low, high), bounds=True))
+    return forms.Assigned(variable, forms.Bracketed(opening + closing, (low, high), bounds=True))
 
 
-def _matrix(sequence: Tokens, depth: int) -> Form:
+def _matrix(sequence: Tokens, depth: int) -> forms.Form:
     head = [token.text for token in sequence[1:4]]
     tail = [token.text for token in sequence[-4:]]
-    if tail != ["\\end", *head] or head[0] != "{" or head[1] not in MATRICES:
+    if tail != ["\\end", *head] or head[0] != "{" or head[1] not in lexicon.MATRICES:
         raise UnreadError("an environment")
     inner = sequence[4:-4]
     if inner and inner[-1].text == "\\\\":
         inner = inner[:-1]
-    rows = list[tuple[Form, ...]]()
+    rows = list[tuple[forms.Form, ...]]()
     for row in _cut(inner, ("\\\\",)):
         rows.append(tuple([_form(cell, depth + 1) for cell in _cut(row, ("&",))]))
     if len({len(row) for row in rows}) != 1:
         raise UnreadError("rows of different lengths")
-    return Matrix(tuple(rows))
+    return forms.Matrix(tuple(rows))
 
 
-def _bracketed(sequence: Tokens, depth: int) -> Form | None:
+def _bracketed(sequence: Tokens, depth: int) -> forms.Form | None:
     r"""Read `(a, b)`, `[a, b)` or `\{a, b\}`; None if the brackets do not enclose a list."""
     opening = sequence[0].text
     closing = sequence[-1].text
@@ -388,15 +369,15 @@ def _bracketed(sequence: Tokens, depth: int) -> Form | None:
         return None
     items = tuple([_form(part, depth + 1) for part in parts])
     if is_set:
-        return Several(items, is_set=True, ordered=False)
-    return Bracketed(opening + closing, items)
+        return forms.Several(items, is_set=True, ordered=False)
+    return forms.Bracketed(opening + closing, items)
 
 
-def _as_interval(form: Form) -> Form:
-    return replace(form, bounds=True) if isinstance(form, Bracketed) else form
+def _as_interval(form: forms.Form) -> forms.Form:
+    return replace(form, bounds=True) if isinstance(form, forms.Bracketed) else form
 
 
-def _quantity(sequence: Tokens) -> Quantity:
+def _quantity(sequence: Tokens) -> forms.Quantity:
     """Read an expression with a currency before it and a percent sign or a unit after it."""
     has_currency = len(sequence) > 1 and sequence[0].text in ("\\$", "$")
     sequence, unit = _without_unit(sequence[1:] if has_currency else sequence)
@@ -408,14 +389,14 @@ def _quantity(sequence: Tokens) -> Quantity:
     tree = parse(sequence)
     if percent and isinstance(tree, Combined) and tree.operator in "+-":
         raise UnreadError("a percentage in a sum")
-    return Quantity(tree, latex(sequence), frozenset(unit), percent)
+    return forms.Quantity(tree, latex(sequence), frozenset(unit), percent)
 
 
 def _without_unit(sequence: Tokens) -> tuple[Tokens, set[str]]:
     r"""Return the part before the unit of `5 \text{ cm}^2` or `90^\circ`, and the unit."""
     if sequence[-1].text == "\\circ":
         commands = {token.text[1:] for token in sequence if token.kind is Kind.COMMAND}
-        if commands.isdisjoint(FUNCTIONS):
+        if commands.isdisjoint(lexicon.FUNCTIONS):
             return sequence[:-1], {"degree"}
     start = 0
     while start < len(sequence) and sequence[start].kind is not Kind.WORD:
@@ -430,6 +411,6 @@ def _without_unit(sequence: Tokens) -> tuple[Tokens, set[str]]:
         return sequence, set()
     if len(words) > 1 and words[0] in ("square", "cubic"):
         words = words[1:]
-    if any(word in COUNTING or word in MATHEMATICAL for word in words):
+    if any(word in lexicon.COUNTING or word in lexicon.MATHEMATICAL for word in words):
         raise UnreadError("a word that changes the value")
-    return sequence[:start], {singular(word) for word in words if word not in PROSE}
+    return sequence[:start], {lexicon.singular(word) for word in words if word not in lexicon.PROSE}

@@ -18,12 +18,17 @@ from verifiers.arithmetic_rules.doubts import (
 )
 from verifiers.arithmetic_rules.equations import Equation
 from verifiers.math.exact import apply_operator, bit_size, exact_value
-from verifiers.math.syntax import Combined, Negated, Number, Tree, signed_number
+from verifiers.math.syntax import (
+    MIN_ROUNDED_DECIMALS,
+    Combined,
+    Negated,
+    Number,
+    Tree,
+    signed_number,
+)
 
 # The relative error up to which an approximate equation is not false.
 ABOUT = Fraction(1, 10)
-# A number with at least this many decimals may be rounded.
-ROUNDED_DECIMALS = 2
 # `<<11/18*162=99.00000000000001>>`: the relative error of floating-point output.
 FLOAT_ERROR = Fraction(1, 10**14)
 # Longer numbers would fill the reason.
@@ -94,7 +99,7 @@ def _rounds_to(exact: Fraction, side: Tree, shown: Fraction, is_approximate: boo
     number = signed_number(side)
     if number is None:
         return False
-    last = _last_digit(number)
+    last = number.last_digit
     if number.decimals > 0:
         if abs(exact - shown) <= FLOAT_ERROR * abs(exact):
             return True
@@ -115,12 +120,8 @@ def _is_nearly(exact: Fraction, side: Tree, shown: Fraction) -> bool:
     number = signed_number(side)
     if number is None:
         return False
-    last = _last_digit(number) * _scale(number, shown)
+    last = number.last_digit * _scale(number, shown)
     return (exact / last).denominator != 1 and abs(exact - shown) < last
-
-
-def _last_digit(number: Number) -> Fraction:
-    return Fraction(1, 10**number.decimals)
 
 
 def _scale(number: Number, shown: Fraction) -> Fraction:
@@ -159,8 +160,8 @@ def _span(tree: Tree) -> Interval:
     """Return the lowest and the highest value if decimals may be rounded."""
     match tree:
         case Number():
-            is_rounded = tree.decimals >= ROUNDED_DECIMALS
-            slack = _last_digit(tree) / 2 if is_rounded else Fraction(0)
+            is_rounded = tree.decimals >= MIN_ROUNDED_DECIMALS
+            slack = tree.last_digit / 2 if is_rounded else Fraction(0)
             scale = Fraction(1, 100) if tree.percent else Fraction(1)
             return (tree.value - slack) * scale, (tree.value + slack) * scale
         case Negated(operand):

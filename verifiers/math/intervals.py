@@ -100,8 +100,9 @@ class Evaluator:
                 if text not in self.environment:
                     raise UndefinedError
                 return self.environment[text]
-            case Mixed(whole, part):
-                return whole.value * part if self.mixed_is_product else whole.value + part
+            case Mixed(integer, part):
+                operator = "*" if self.mixed_is_product else "+"
+                return apply_operator(operator, integer.value, part)
             case Call(function, arguments):
                 return self.call(function, arguments)
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TypeGuard
 
+# A number with fewer decimals is not taken for a rounded one.
+MIN_ROUNDED_DECIMALS = 2
+
 
 @dataclass(frozen=True, slots=True)
 class Number:
@@ -22,12 +25,26 @@ class Number:
     percent: bool = False
     unit: tuple[str, ...] = ()
 
+    @property
+    def last_digit(self) -> Fraction:
+        """The value of one unit in the last decimal place."""
+        return Fraction(1, 10**self.decimals)
+
+    def may_round(self, exact: "Tree | None") -> bool:
+        """Return whether this decimal may be `exact`, rounded: then it is neither equal nor wrong.
+
+        `66.67` may be `66.667`, but `0.1` is not `0.10000001`.
+        """
+        if isinstance(exact, Number):
+            return MIN_ROUNDED_DECIMALS <= self.decimals < exact.decimals
+        return self.decimals > 0
+
 
 @dataclass(frozen=True, slots=True)
 class Mixed:
     """A whole number before a proper fraction: usually their sum, sometimes their product."""
 
-    whole: Number
+    integer: Number
     part: Fraction
 
 
@@ -105,12 +122,12 @@ def numbers(tree: Tree) -> list[Number]:
 
 def functions(tree: Tree) -> set[str]:
     """Return the names of all known functions; a logarithm may be `BARE_LOG`."""
-    found = set[str]()
+    called = set[str]()
     for part in walk(tree):
         if isinstance(part, Call):
             is_bare_log = part.function == "log" and len(part.arguments) == 1
-            found.add(BARE_LOG if is_bare_log else part.function)
-    return found
+            called.add(BARE_LOG if is_bare_log else part.function)
+    return called
 
 
 def has_decimals(*trees: Tree) -> bool:

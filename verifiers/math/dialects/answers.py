@@ -11,24 +11,12 @@ import re
 from collections.abc import Sequence
 from fractions import Fraction
 
-from verifiers.math import lexer
+from verifiers.math import lexer, syntax
 from verifiers.math.errors import UnreadError
 from verifiers.math.lexer import Kind, Lexer, Token, rule, token_pattern
 from verifiers.math.lexicon import FUNCTIONS, GREEK, NOT_PRODUCTS, PRODUCTS
 from verifiers.math.parser import Parser
-from verifiers.math.syntax import (
-    PI,
-    Call,
-    Combined,
-    Constant,
-    E,
-    I,
-    Mixed,
-    Name,
-    Negated,
-    Number,
-    Tree,
-)  # fmt: skip
+from verifiers.math.syntax import PI, Call, Combined, Constant, Mixed, Name, Negated, Number, Tree
 
 MAX_TOKENS = 400
 # The tokens of the fraction in a mixed number, up to 23 digits each.
@@ -274,7 +262,7 @@ class _Parser(Parser):
             return Name(f"{text}_{self._index()}")
         if text in APPLIED and self.text() == "(":
             raise UnreadError("an unknown function")
-        return Constant(text) if text in (E.text, I.text) else Name(text)
+        return Constant(text) if text in (syntax.E.text, syntax.I.text) else Name(text)
 
     def _index(self) -> str:
         if self.text() != "{":
