@@ -12,7 +12,7 @@ from itertools import pairwise
 from verifiers.answer_forms import forms
 from verifiers.answer_forms.formulas import compare
 from verifiers.math import lexicon
-from verifiers.math.dialects.answers import latex, parse, tokens
+from verifiers.math.dialects.answers import parse, tokens
 from verifiers.math.errors import UnreadError
 from verifiers.math.lexer import Kind, Token
 from verifiers.math.syntax import Combined, Number, names
@@ -292,12 +292,11 @@ def _common_value(sides: Sequence[Tokens]) -> forms.Quantity | None:
 
 
 def _equation(sides: Sequence[Tokens]) -> forms.Equation | None:
-    left, right = sides
     try:
-        difference = Combined("-", parse(left), parse(right))
+        (left, left_source), (right, right_source) = [parse(side) for side in sides]
     except UnreadError:
         return None
-    return forms.Equation(difference, f"{latex(left)} = {latex(right)}")
+    return forms.Equation(Combined("-", left, right), f"{left_source} = {right_source}")
 
 
 def _bounded(sequence: Tokens) -> forms.Form:
@@ -386,10 +385,10 @@ def _quantity(sequence: Tokens) -> forms.Quantity:
     percent = len(sequence) > 1 and sequence[-1].kind is Kind.PERCENT
     if percent:
         sequence = sequence[:-1]
-    tree = parse(sequence)
+    tree, source = parse(sequence)
     if percent and isinstance(tree, Combined) and tree.operator in "+-":
         raise UnreadError("a percentage in a sum")
-    return forms.Quantity(tree, latex(sequence), frozenset(unit), percent)
+    return forms.Quantity(tree, source, frozenset(unit), percent)
 
 
 def _without_unit(sequence: Tokens) -> tuple[Tokens, set[str]]:

@@ -28,8 +28,6 @@ PART = re.compile(
 APPLIED = frozenset("fghFGHPQ")
 # Two of these letters are a product.
 FACTORS = frozenset("abckmnpqrstuvwxyz")
-# The numbers of arguments, which LaTeX writes in braces.
-ARGUMENTS = {"\\frac": 2, "\\binom": 2, "\\sqrt": 1}
 MATH_FONTS = "text|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mbox|operatorname"
 
 UNICODE = str.maketrans(
@@ -46,20 +44,16 @@ COMMAND_KINDS = {
     **dict.fromkeys(("frac", "sqrt", "pi", "infty", "binom"), Kind.COMMAND),
     **dict.fromkeys(("begin", "end", "{", "}", "$"), Kind.COMMAND),
     **dict.fromkeys(("times", "cdot", "div", "pm", "mp", "cup"), Kind.OPERATOR),
-    **dict.fromkeys(("le", "ge", "in"), Kind.RELATION),
+    **dict.fromkeys(("le", "ge", "in", "<", ">"), Kind.RELATION),
+    **dict.fromkeys(("and", "or"), Kind.WORD),
     "circ": Kind.DEGREES,
     "%": Kind.PERCENT,
     "\\": Kind.ROW,
+    "|": Kind.BAR,
+    "i": Kind.NAME,
 }
 # Commands whose token is the name itself.
-PLAIN_COMMANDS = {
-    "|": Token(Kind.BAR, "|"),
-    "<": Token(Kind.RELATION, "<"),
-    ">": Token(Kind.RELATION, ">"),
-    "and": Token(Kind.WORD, "and"),
-    "or": Token(Kind.WORD, "or"),
-    "i": Token(Kind.NAME, "i"),
-}
+PLAIN_COMMANDS = ("<", ">", "and", "or", "|", "i")
 # Commands by their other spellings.
 SYNONYMS = {
     "leq": "le", "leqslant": "le", "geq": "ge", "geqslant": "ge", "lt": "<", "gt": ">",
@@ -140,11 +134,10 @@ def _command(name: str, glued: bool) -> Token:
         return Token(Kind.COMMAND, "\\" + name, glued)
     if name in GREEK:
         return Token(Kind.NAME, "\\" + name, glued)
-    if name in PLAIN_COMMANDS:
-        return PLAIN_COMMANDS[name]._replace(glued=glued)
     if name not in COMMAND_KINDS:
         raise UnreadError(f"\\{name[:20]} is not understood")
-    return Token(COMMAND_KINDS[name], "\\" + name, glued)
+    text = name if name in PLAIN_COMMANDS else "\\" + name
+    return Token(COMMAND_KINDS[name], text, glued)
 
 
 def _add_word(tokens: list[Token], word: str, glued: bool) -> None:
@@ -165,6 +158,11 @@ class _Parser(Parser):
     max_digits = 200
     max_bare_digits = 1
     functions = FUNCTIONS
+
+    def __init__(self, tokens: Sequence[Token]) -> None:
+        super().__init__(tokens)
+        # The LaTeX of the tokens.
+        self.texts = [token.text.replace(",", "") for token in tokens]
 
     def leading_term(self, depth: int) -> Tree:
         if not self.at(Kind.OPERATOR, "+-"):
@@ -201,12 +199,22 @@ class _Parser(Parser):
         return tree
 
     def argument(self, depth: int, max_digits: int | None = None) -> Tree:
+        start = self.position
         kind = self.kind()
         if kind is Kind.COMMAND and self.text() in ("\\pi", "\\frac"):
-            return self.operand(depth + 1)
-        if kind not in (Kind.OPEN, Kind.NAME, Kind.NUMBER):
+            tree = self.operand(depth + 1)
+        elif kind in (Kind.OPEN, Kind.NAME, Kind.NUMBER):
+            tree = super().argument(depth, max_digits)
+        else:
             raise UnreadError("no argument")
-        return super().argument(depth, max_digits)
+        # Exponents have no bound on their digits, and LaTeX needs no braces around one digit.
+        if max_digits is not None and kind is Kind.OPEN:
+            self.texts[start] = "{"
+            self.texts[self.position - 1] = "}"
+        elif max_digits is not None:
+            self.texts[start] = "{" + self.texts[start]
+            self.texts[self.position - 1] += "}"
+        return tree
 
     def command(self, depth: int) -> Tree:
         if self.text() == "\\pi":
@@ -305,51 +313,19 @@ class _Parser(Parser):
         return tree
 
 
-class _LatexWriter:
-    """Writes tokens one after another with braces around arguments.
-
-    `missing_arguments` contains, for every open bracket, how many arguments the last command still
-    expects, and `closings` the closing brace of every bracket that is an argument.
-    """
-
-    def __init__(self) -> None:
-        self.missing_arguments = [0]
-        self.closings = [""]
-
-    def text_of(self, token: Token) -> str:
-        text = token.text.replace(",", "")
-        if text in ("(", "{", "["):
-            is_argument = self.missing_arguments[-1] > 0 and text != "["
-            self.missing_arguments[-1] -= is_argument
-            self.missing_arguments.append(0)
-            self.closings.append("}" if is_argument else "")
-            return "{" if is_argument else text
-        if text in (")", "}", "]") and len(self.closings) > 1:
-            self.missing_arguments.pop()
-            return self.closings.pop() or text
-        is_operand = token.kind in (Kind.NUMBER, Kind.NAME) or text == "\\pi"
-        if is_operand and self.missing_arguments[-1] > 0:
-            self.missing_arguments[-1] -= 1
-            return "{" + text + "}"
-        self.missing_arguments[-1] = ARGUMENTS.get(text, 0)
-        return text
-
-
 tokens = _Lexer().tokens
 
 
-def parse(tokens: Sequence[Token]) -> Tree:
-    """Return the tree of all tokens. Raises UnreadError."""
-    return _Parser(tokens).parse_all()
+def parse(tokens: Sequence[Token]) -> tuple[Tree, str]:
+    """Return the tree of all tokens and the tokens as plain LaTeX. Raises UnreadError.
 
-
-def latex(tokens: Sequence[Token]) -> str:
-    """Return the tokens as plain LaTeX, with spaces only between letters."""
-    writer = _LatexWriter()
-    written = ""
-    for token in tokens:
-        text = writer.text_of(token)
-        if written[-1:].isalpha() and text[:1].isalpha():
-            written += " "
-        written += text
-    return written
+    The LaTeX has spaces only between letters, and braces around the arguments of commands.
+    """
+    parser = _Parser(tokens)
+    tree = parser.parse_all()
+    latex = ""
+    for text in parser.texts:
+        if latex[-1:].isalpha() and text[:1].isalpha():
+            latex += " "
+        latex += text
+    return tree, latex
