@@ -21,19 +21,27 @@ What is not covered: whether the step follows, systems of equations, vectors and
 calculus, remainders.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 from stepmark.records import Verdict
+from verifiers.algebra_rules.closed_forms import judge_closed, judge_complex
 from verifiers.algebra_rules.consequences import contradictions
 from verifiers.algebra_rules.contexts import Context
-from verifiers.algebra_rules.links import judge
+from verifiers.algebra_rules.rewritings import CONDITION, judge_rewriting
+from verifiers.algebra_rules.statements import Chain, Link
+from verifiers.algebra_rules.substitutions import judge_function_value, judge_substitution
 from verifiers.base import Claim, Finding, StepClaim
+from verifiers.math.findings import Judgement, conclude, unknown
+from verifiers.math.syntax import PI, Call, Combined, Name, Negated, Tree, names, walk
 
 __all__ = ["Algebra"]
 
 MAX_CHARS = 20_000
 MAX_LINKS = 300
+RELATIONS = ("=", "≈", "<", ">", "≤", "≥", "≠")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,50 +53,73 @@ class Algebra:
     def verify(self, claim: Claim) -> Finding:
         """Return the finding; its reason names the false statement or counts the true ones."""
         if not isinstance(claim, StepClaim):
-            return _unknown("not a step")
+            return unknown("not a step")
         if len(claim.step) > MAX_CHARS:
-            return _unknown("too long")
+            return unknown("too long")
         context = Context(claim)
         if sum(len(chain.relations) for chain in context.chains) > MAX_LINKS:
-            return _unknown("too many statements")
+            return unknown("too many statements")
         if not context.chains:
-            return _unknown("no statement")
-        return _finding(context)
+            return unknown("no statement")
+        return conclude(_judgements(context), partial(_doubt_of, context), "no statement")
 
 
-def _finding(context: Context) -> Finding:
-    judged = 0
-    unknown_reason = ""
-    false = list[tuple[str, str]]()
+def _judgements(context: Context) -> Iterator[tuple[str, Judgement]]:
+    """Yield the statements and their judgements, then the contradictions."""
     for chain in context.chains:
         for link in chain.links():
-            judgement = judge(link, chain, context)
-            if judgement is None:
-                continue
-            verdict, reason = judgement
-            judged += 1
-            if verdict is Verdict.INCORRECT:
-                false.append((link.text, reason))
-            elif verdict is Verdict.UNKNOWN and not unknown_reason:
-                unknown_reason = f"{link.text}: {reason}"
-    false += contradictions(context)
-    if false:
-        return _false(*false[0], context)
-    if unknown_reason:
-        return _unknown(unknown_reason)
-    if judged == 0:
-        return _unknown("no statement")
-    return Finding(verdict=Verdict.CORRECT, reason=f"{judged} checked")
+            judgement = _judge(link, chain, context)
+            if judgement is not None:
+                yield link.text, judgement
+    for statement, reason in contradictions(context):
+        yield statement, (Verdict.INCORRECT, reason)
 
 
-def _false(statement: str, reason: str, context: Context) -> Finding:
-    """Return the finding about a false statement, which the step may not claim."""
+def _doubt_of(context: Context, _statement: str) -> str:
+    """Return why the step may not claim a false statement, or an empty string."""
     if context.has_other_arithmetic:
-        return _unknown("another arithmetic may be meant")
-    if context.is_refuted:
-        return _unknown("a refuted equation may be quoted")
-    return Finding(verdict=Verdict.INCORRECT, reason=f"{statement}: {reason}")
+        return "another arithmetic may be meant"
+    return "a refuted equation may be quoted" if context.is_refuted else ""
 
 
-def _unknown(reason: str) -> Finding:
-    return Finding(verdict=Verdict.UNKNOWN, reason=reason)
+def _judge(link: Link, chain: Chain, context: Context) -> Judgement | None:
+    """Return the verdict and the reason; None for a link that only gives a name a value."""
+    left = link.left.tree
+    right = link.right.tree
+    if left is None or right is None or link.relation not in RELATIONS:
+        return Verdict.UNKNOWN, "not understood"
+    if _mixes_angle_units(left, right):
+        return Verdict.UNKNOWN, "angles in different units"
+    if not names(left) and not names(right):
+        return judge_closed(link, left, right, context)
+    if link.relation != "=":
+        return Verdict.UNKNOWN, CONDITION
+    if isinstance(left, Name):
+        return judge_function_value(left, right, context)
+    if names(left) | names(right) == {"i"} and context.is_complex:
+        return judge_complex(left, right)
+    if not names(right):
+        return judge_substitution(link, left, right, context)
+    if isinstance(right, Name):
+        return Verdict.UNKNOWN, CONDITION
+    return judge_rewriting(link, left, right, chain, context)
+
+
+def _mixes_angle_units(left: Tree, right: Tree) -> bool:
+    """Return whether degrees outside a function are on one side only, or together with pi."""
+    has_degrees = _has_bare_degrees(left)
+    if has_degrees is not _has_bare_degrees(right):
+        return True
+    return has_degrees and (PI in walk(left) or PI in walk(right))
+
+
+def _has_bare_degrees(tree: Tree) -> bool:
+    match tree:
+        case Call(function, _):
+            return function == "degrees"
+        case Negated(operand):
+            return _has_bare_degrees(operand)
+        case Combined(_, left, right):
+            return _has_bare_degrees(left) or _has_bare_degrees(right)
+        case _:
+            return False

@@ -36,6 +36,7 @@ from verifiers.base import AnswerClaim, Claim, Finding, ReferenceClaim
 from verifiers.math.dialects.arithmetic import parse, tokens
 from verifiers.math.errors import UndefinedError, UnreadError
 from verifiers.math.exact import exact_value
+from verifiers.math.findings import Judgement
 from verifiers.math.lexicon import FAMILIES
 from verifiers.math.syntax import Tree, numbers, signed_number
 
@@ -97,7 +98,7 @@ class Answers:
         return Finding(verdict=verdict, reason=reason)
 
 
-def _judge(answer: str, reference: str) -> tuple[Verdict, str]:
+def _judge(answer: str, reference: str) -> Judgement:
     if max(len(answer), len(reference)) > MAX_CHARS:
         return Verdict.UNKNOWN, "too long"
     plain = _plain(answer)
@@ -120,7 +121,7 @@ def _judge(answer: str, reference: str) -> tuple[Verdict, str]:
     return _compare_forms(answer, reference)
 
 
-def _judge_reference(reference: str) -> tuple[Verdict, str]:
+def _judge_reference(reference: str) -> Judgement:
     if len(reference) > MAX_CHARS:
         return Verdict.UNKNOWN, "too long"
     if not _plain(reference):
@@ -133,7 +134,7 @@ def _judge_reference(reference: str) -> tuple[Verdict, str]:
 
 # The modules for forms are imported on first use: most answers are numbers, and mpmath alone takes
 # half a second to import.
-def _compare_forms(answer: str, reference: str) -> tuple[Verdict, str]:
+def _compare_forms(answer: str, reference: str) -> Judgement:
     from verifiers.answer_forms.equivalence import equivalent
     from verifiers.answer_forms.reading import form_of
 
@@ -145,7 +146,7 @@ def _compare_forms(answer: str, reference: str) -> tuple[Verdict, str]:
         return Verdict.UNKNOWN, "no value"
 
 
-def _judge_form(reference: str) -> tuple[Verdict, str]:
+def _judge_form(reference: str) -> Judgement:
     from verifiers.answer_forms.equivalence import all_have_values
     from verifiers.answer_forms.reading import form_of
 
@@ -226,7 +227,7 @@ def _number(text: str) -> Tree | None:
     return tree if len(units) < 2 else None
 
 
-def _compare(answer: Tree, reference: Tree, *, is_directed: bool) -> tuple[Verdict, str] | None:
+def _compare(answer: Tree, reference: Tree, *, is_directed: bool) -> Judgement | None:
     """Compare two numbers; None if one of them has no rational value."""
     units = units_of(answer)
     reference_units = units_of(reference)

@@ -10,12 +10,13 @@ number, and other arithmetic (number bases, remainders), where no equation is ca
 
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
-from stepmark.records import Verdict
 from verifiers.arithmetic_rules.equality import judge
-from verifiers.arithmetic_rules.equations import Equation, equations
+from verifiers.arithmetic_rules.equations import equations
 from verifiers.base import Claim, Finding, StepClaim
+from verifiers.math.findings import conclude, unknown
 from verifiers.math.lexicon import OTHER_ARITHMETIC, REFUTATION
 
 __all__ = ["Arithmetic"]
@@ -33,36 +34,20 @@ class Arithmetic:
     def verify(self, claim: Claim) -> Finding:
         """Return the finding; its reason names the false equation or counts the true ones."""
         if not isinstance(claim, StepClaim):
-            return _unknown("not a step")
+            return unknown("not a step")
         if len(claim.step) > MAX_CHARS:
-            return _unknown("too long")
-        checked = 0
-        unknown_reason = ""
-        for equation in equations(claim.step):
-            verdict, reason = judge(equation)
-            checked += 1
-            if verdict is Verdict.INCORRECT:
-                return _false(claim, equation, reason)
-            if verdict is Verdict.UNKNOWN and not unknown_reason:
-                unknown_reason = f"{equation.text}: {reason}"
-        if unknown_reason:
-            return _unknown(unknown_reason)
-        if checked == 0:
-            return _unknown("no equation")
-        return Finding(verdict=Verdict.CORRECT, reason=f"{checked} checked")
+            return unknown("too long")
+        judgements = ((equation.text, judge(equation)) for equation in equations(claim.step))
+        return conclude(judgements, partial(_doubt_of, claim), "no equation")
 
 
-def _false(claim: StepClaim, equation: Equation, reason: str) -> Finding:
-    """Return the finding about a false equation, which the step may not claim."""
+def _doubt_of(claim: StepClaim, equation: str) -> str:
+    """Return why the step may not claim a false equation, or an empty string."""
     for text in (claim.question, *claim.previous, claim.step):
         if OTHER_ARITHMETIC.search(text):
-            return _unknown("another arithmetic may be meant")
-    if "/" in equation.text and REMAINDER.search(claim.step):
-        return _unknown("a division with a remainder")
+            return "another arithmetic may be meant"
+    if "/" in equation and REMAINDER.search(claim.step):
+        return "a division with a remainder"
     if REFUTATION.search(claim.step):
-        return _unknown("a refuted equation may be quoted")
-    return Finding(verdict=Verdict.INCORRECT, reason=f"{equation.text}: {reason}")
-
-
-def _unknown(reason: str) -> Finding:
-    return Finding(verdict=Verdict.UNKNOWN, reason=reason)
+        return "a refuted equation may be quoted"
+    return ""

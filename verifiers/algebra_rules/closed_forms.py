@@ -15,12 +15,11 @@ from verifiers.algebra_rules.ratios import difference, ratios
 from verifiers.algebra_rules.statements import Link
 from verifiers.math import syntax
 from verifiers.math.errors import UndefinedError
+from verifiers.math.findings import Judgement
 from verifiers.math.intervals import Real
 from verifiers.math.lexicon import ROUNDING
 from verifiers.math.syntax import PI, Negated, Number, Tree, functions, has_decimals, signed_number
 
-# The verdict, and the reason unless it is correct.
-Judgement = tuple[Verdict, str]
 # The relative error up to which a rounded value, or one with decimals, is not false.
 CLOSE = Fraction(1, 20)
 # The relative error up to which "≈" is not false.

@@ -11,10 +11,10 @@ from fractions import Fraction
 
 from stepmark.records import Verdict
 from verifiers.algebra_rules import ratios
-from verifiers.algebra_rules.closed_forms import Judgement
 from verifiers.algebra_rules.contexts import Condition, Context
 from verifiers.algebra_rules.identities import Equality, Relation, compare
 from verifiers.algebra_rules.statements import Chain, Link
+from verifiers.math.findings import Judgement
 from verifiers.math.lexicon import words
 from verifiers.math.syntax import Call, Tree, has_decimals, names
 

@@ -14,13 +14,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 
 from stepmark.records import Verdict
-from verifiers.algebra_rules.closed_forms import Judgement
 from verifiers.algebra_rules.contexts import Context
 from verifiers.algebra_rules.rewritings import CONDITION, SUPPOSED
 from verifiers.algebra_rules.statements import Chain, Link
 from verifiers.algebra_rules.values import evaluate, order
 from verifiers.math import syntax
 from verifiers.math.errors import UndefinedError
+from verifiers.math.findings import Judgement
 from verifiers.math.intervals import Real
 from verifiers.math.lexicon import words
 from verifiers.math.syntax import TRIGONOMETRIC, Name, Tree, functions, has_decimals, names, walk

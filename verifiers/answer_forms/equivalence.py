@@ -11,13 +11,9 @@ from collections.abc import Sequence
 
 from stepmark.records import Verdict
 from verifiers.answer_forms import forms
-from verifiers.answer_forms.formulas import (
-    Judgement,
-    has_value,
-    judge_equations,
-    judge_quantities,
-)
+from verifiers.answer_forms.formulas import has_value, judge_equations, judge_quantities
 from verifiers.math.errors import UnreadError
+from verifiers.math.findings import Judgement
 from verifiers.math.lexicon import VOCABULARIES
 from verifiers.math.syntax import names
 

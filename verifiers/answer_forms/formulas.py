@@ -15,12 +15,11 @@ from verifiers.answer_forms import second_opinion
 from verifiers.answer_forms.forms import Equation, Quantity
 from verifiers.math import syntax
 from verifiers.math.errors import UndefinedError, UnreadError
+from verifiers.math.findings import Judgement
 from verifiers.math.intervals import Evaluator, Value, excludes_zero, parts
 from verifiers.math.lexicon import FAMILIES, PARAMETERS
 from verifiers.math.syntax import BARE_LOG, Combined, Negated, Number, Tree, functions, names, walk
 
-# The verdict and its reason.
-Judgement = tuple[Verdict, str]
 Point = Mapping[str, Fraction]
 # Half of the points are positive, half have mixed signs; half of each are below 1.
 POINTS = 12

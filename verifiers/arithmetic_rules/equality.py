@@ -10,14 +10,10 @@ from fractions import Fraction
 from itertools import product
 
 from stepmark.records import Verdict
-from verifiers.arithmetic_rules.doubts import (
-    doubt_of,
-    has_percent_sign,
-    is_trivial,
-    mixes_percentages,
-)
+from verifiers.arithmetic_rules import doubts
 from verifiers.arithmetic_rules.equations import Equation
 from verifiers.math.exact import apply_operator, bit_size, exact_value
+from verifiers.math.findings import Judgement
 from verifiers.math.syntax import (
     MIN_ROUNDED_DECIMALS,
     Combined,
@@ -37,7 +33,7 @@ MAX_SHOWN_BITS = 128
 Interval = tuple[Fraction, Fraction]
 
 
-def judge(equation: Equation) -> tuple[Verdict, str]:
+def judge(equation: Equation) -> Judgement:
     """Return the verdict and, unless it is correct, the reason."""
     if equation.sides is None:
         return Verdict.UNKNOWN, equation.doubt or "not closed arithmetic"
@@ -49,12 +45,12 @@ def judge(equation: Equation) -> tuple[Verdict, str]:
     for left_value, right_value in readings:
         verdicts.add(_compare(left, right, left_value, right_value, equation.is_approximate))
     if Verdict.CORRECT in verdicts:
-        if is_trivial(left, right):
+        if doubts.is_trivial(left, right):
             return Verdict.UNKNOWN, "no arithmetic in it"
         return Verdict.CORRECT, ""
     if Verdict.UNKNOWN in verdicts:
         return Verdict.UNKNOWN, "off by rounding at most"
-    doubt = equation.doubt or doubt_of(equation, left, right)
+    doubt = equation.doubt or doubts.doubt_of(equation, left, right)
     if doubt:
         return Verdict.UNKNOWN, doubt
     return Verdict.INCORRECT, f"the left side is {_shown(readings[0][0])}"
@@ -73,7 +69,7 @@ def _readings(left: Tree, right: Tree) -> Sequence[Interval]:
 
 def _percent_readings(side: Tree) -> Sequence[bool]:
     """Return whether a percent sign is a hundredth: the possible answers."""
-    if has_percent_sign(side) and not mixes_percentages(side):
+    if doubts.has_percent_sign(side) and not doubts.mixes_percentages(side):
         return (True, False)
     return (True,)
 
