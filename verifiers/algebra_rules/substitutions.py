@@ -49,9 +49,11 @@ def judge_substitution(link: Link, left: Tree, right: Tree, context: Context) ->
 
 def judge_function_value(left: Name, right: Tree, context: Context) -> Judgement | None:
     """Judge `f(3) = 10`; None if the function is not known."""
+    if left.argument is None:
+        return None
     letter = left.text.partition("(")[0]
     definitions = _definitions(letter, context.all_chains)
-    if left.argument is None or names(left.argument) or names(right) or len(definitions) != 1:
+    if names(left.argument) or names(right) or len(definitions) != 1:
         return None
     variable, body = definitions.pop()
     if body is None or names(body) != {variable} or has_decimals(left.argument, right):

@@ -7,10 +7,12 @@
 Expressions and equations are compared by `verifiers.answer_forms.formulas`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from stepmark.records import Verdict
 from verifiers.answer_forms import forms
+from verifiers.answer_forms.forms import Form
 from verifiers.answer_forms.formulas import has_value, judge_equations, judge_quantities
 from verifiers.math.errors import UnreadError
 from verifiers.math.findings import Judgement
@@ -25,57 +27,27 @@ INCORRECT = Verdict.INCORRECT
 UNKNOWN = Verdict.UNKNOWN
 
 
-def equivalent(left: forms.Form, right: forms.Form) -> Judgement:
+def equivalent(left: Form, right: Form) -> Judgement:
     """Return the verdict and its reason. The comparison is symmetric.
 
     Raises UnreadError for answers that are too large.
     """
-    if isinstance(left, forms.Option) or isinstance(right, forms.Option):
-        return _judge_options(left, right)
-    if isinstance(left, forms.Assigned) or isinstance(right, forms.Assigned):
-        return _judge_assigned(left, right)
-    match left, right:
-        case forms.Quantity(), forms.Quantity():
-            return judge_quantities(left, right)
-        case forms.Equation(), forms.Equation():
-            return judge_equations(left, right)
-        case forms.Infinite(), forms.Infinite():
-            if left == right:
-                return CORRECT, "the same infinity"
-            return INCORRECT, "opposite infinities"
-        case (forms.Infinite(), forms.Quantity(tree=tree)) | (
-            forms.Quantity(tree=tree),
-            forms.Infinite(),
-        ):
-            if names(tree):
+    for form, other in ((left, right), (right, left)):
+        if isinstance(form, forms.Option):
+            return _judge_option(form, other)
+    for form, other in ((left, right), (right, left)):
+        if isinstance(form, forms.Assigned):
+            return _judge_assigned(form, other)
+        if isinstance(form, forms.Infinite) and isinstance(other, forms.Quantity):
+            if names(other.tree):
                 return UNKNOWN, "different variables"
             return INCORRECT, "infinity and a number"
-        case forms.Words(), forms.Words():
-            return _judge_words(left.words, right.words)
-        case _:
-            return _judge_parts(left, right)
+    if type(left) is type(right):
+        return JUDGES[type(left)](left, right)
+    return UNKNOWN, "different kinds of answers"
 
 
-def _judge_parts(left: forms.Form, right: forms.Form) -> Judgement:
-    match left, right:
-        case forms.Several(), forms.Several():
-            return _judge_lists(left, right)
-        case forms.Bracketed(), forms.Bracketed():
-            return _judge_brackets(left, right)
-        case forms.Union(), forms.Union():
-            return _judge_unions(left, right)
-        case forms.Matrix(), forms.Matrix():
-            return _judge_matrices(left, right)
-        case forms.Assignments(), forms.Assignments():
-            if [part.name for part in left.parts] != [part.name for part in right.parts]:
-                return UNKNOWN, "different names"
-            left_forms = [part.form for part in left.parts]
-            return _judge_in_order(left_forms, [part.form for part in right.parts])
-        case _:
-            return UNKNOWN, "different kinds of answers"
-
-
-def all_have_values(form: forms.Form) -> bool:
+def all_have_values(form: Form) -> bool:
     """Return whether every expression in a form has a value, so that it can be compared.
 
     Raises UnreadError for answers that are too large.
@@ -83,27 +55,17 @@ def all_have_values(form: forms.Form) -> bool:
     match form:
         case forms.Quantity():
             return has_value(form.tree)
-        case (
-            forms.Several(items=parts)
-            | forms.Bracketed(items=parts)
-            | forms.Union(pieces=parts)
-            | forms.Assignments(parts=parts)
-        ):
-            return all(all_have_values(part) for part in parts)
-        case forms.Matrix():
-            return all(all_have_values(cell) for cell in _cells(form))
+        case forms.Composite():
+            return all(all_have_values(item) for item in form.items)
         case forms.Assigned():
             return all_have_values(form.form)
-        case forms.Option():
-            return form.content is None or all_have_values(form.content)
+        case forms.Option(content=Form() as content):
+            return all_have_values(content)
         case _:
             return True
 
 
-def _judge_options(left: forms.Form, right: forms.Form) -> Judgement:
-    if not isinstance(left, forms.Option):
-        left, right = right, left
-    assert isinstance(left, forms.Option)
+def _judge_option(left: forms.Option, right: Form) -> Judgement:
     if not isinstance(right, forms.Option):
         if left.content is None:
             return UNKNOWN, "an option and another kind of answer"
@@ -117,10 +79,7 @@ def _judge_options(left: forms.Form, right: forms.Form) -> Judgement:
     return CORRECT, "the same option"
 
 
-def _judge_assigned(left: forms.Form, right: forms.Form) -> Judgement:
-    if not isinstance(left, forms.Assigned):
-        left, right = right, left
-    assert isinstance(left, forms.Assigned)
+def _judge_assigned(left: forms.Assigned, right: Form) -> Judgement:
     if isinstance(right, forms.Assigned):
         if left.name == right.name:
             return equivalent(left.form, right.form)
@@ -141,7 +100,7 @@ def _judge_as_equations(
     return judge_equations(left, right)
 
 
-def _judge_in_order(left: Sequence[forms.Form], right: Sequence[forms.Form]) -> Judgement:
+def _judge_in_order(left: Sequence[Form], right: Sequence[Form]) -> Judgement:
     """Compare as many parts on both sides, each with the part in the same place."""
     if len(left) > MAX_PARTS:
         raise UnreadError("too many parts")
@@ -180,9 +139,7 @@ def _judge_lists(left: forms.Several, right: forms.Several) -> Judgement:
     return CORRECT, "the same values"
 
 
-def _verdicts(
-    left: Sequence[forms.Form], right: Sequence[forms.Form]
-) -> Sequence[Sequence[Verdict]]:
+def _verdicts(left: Sequence[Form], right: Sequence[Form]) -> Sequence[Sequence[Verdict]]:
     """Return, for every part on the left, the verdicts of its comparisons with all on the right."""
     rows = list[Sequence[Verdict]]()
     for form in left:
@@ -215,34 +172,52 @@ def _included_ends(interval: forms.Bracketed) -> tuple[bool, bool]:
 
 
 def _judge_unions(left: forms.Union, right: forms.Union) -> Judgement:
-    different = (UNKNOWN, "unions of different pieces")
-    if len(left.pieces) != len(right.pieces) or len(left.pieces) > MAX_LISTED:
-        return different
-    rows = _verdicts(left.pieces, right.pieces)
-    lines = [*rows, *zip(*rows, strict=True)]
-    return (CORRECT, "the same pieces") if all(CORRECT in line for line in lines) else different
+    if len(left.items) == len(right.items) <= MAX_LISTED:
+        rows = _verdicts(left.items, right.items)
+        if all(CORRECT in line for line in (*rows, *zip(*rows, strict=True))):
+            return CORRECT, "the same pieces"
+    return UNKNOWN, "unions of different pieces"
 
 
 def _judge_matrices(left: forms.Matrix, right: forms.Matrix) -> Judgement:
-    shape = (len(left.rows), len(left.rows[0]))
-    other_shape = (len(right.rows), len(right.rows[0]))
-    if shape == other_shape:
-        return _judge_in_order(_cells(left), _cells(right))
-    if shape == other_shape[::-1]:
+    rows = len(left.items) // left.columns
+    if len(left.items) == len(right.items) and left.columns == right.columns:
+        return _judge_in_order(left.items, right.items)
+    if len(left.items) == len(right.items) and rows == right.columns:
         return UNKNOWN, "a row and a column"
     return INCORRECT, "different shapes"
 
 
-def _cells(matrix: forms.Matrix) -> Sequence[forms.Form]:
-    cells = list[forms.Form]()
-    for row in matrix.rows:
-        cells += row
-    return cells
+def _judge_assignments(left: forms.Assignments, right: forms.Assignments) -> Judgement:
+    if left.names != right.names:
+        return UNKNOWN, "different names"
+    return _judge_in_order(left.items, right.items)
 
 
-def _judge_words(left: str, right: str) -> Judgement:
+def _judge_words(left: forms.Words, right: forms.Words) -> Judgement:
     if left == right:
         return CORRECT, "the same words"
-    words = {left.lower(), right.lower()}
-    exclude_each_other = len(words) == 2 and any(words <= choice for choice in VOCABULARIES)
-    return INCORRECT if exclude_each_other else UNKNOWN, "different words"
+    words = {left.words.lower(), right.words.lower()}
+    if len(words) == 2 and any(words <= choice for choice in VOCABULARIES):
+        return INCORRECT, "different words"
+    return UNKNOWN, "different words"
+
+
+def _judge_infinities(left: forms.Infinite, right: forms.Infinite) -> Judgement:
+    if left == right:
+        return CORRECT, "the same infinity"
+    return INCORRECT, "opposite infinities"
+
+
+# How two forms of the same type are compared.
+JUDGES: Mapping[type[Form], Callable[[Any, Any], Judgement]] = {
+    forms.Quantity: judge_quantities,
+    forms.Equation: judge_equations,
+    forms.Infinite: _judge_infinities,
+    forms.Several: _judge_lists,
+    forms.Bracketed: _judge_brackets,
+    forms.Union: _judge_unions,
+    forms.Matrix: _judge_matrices,
+    forms.Assignments: _judge_assignments,
+    forms.Words: _judge_words,
+}

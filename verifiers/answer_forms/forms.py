@@ -35,20 +35,25 @@ class Infinite(Form):
 
 
 @dataclass(frozen=True, slots=True)
-class Several(Form):
-    """A list without brackets, or a set; `ordered` means that the order may matter."""
+class Composite(Form):
+    """A form that consists of others."""
 
     items: tuple[Form, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Several(Composite):
+    """A list without brackets, or a set; `ordered` means that the order may matter."""
+
     is_set: bool
     ordered: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Bracketed(Form):
+class Bracketed(Composite):
     """A tuple or an interval; `bounds` means that the context requires an interval."""
 
     brackets: str
-    items: tuple[Form, ...]
     bounds: bool = False
 
     @property
@@ -62,17 +67,15 @@ class Bracketed(Form):
 
 
 @dataclass(frozen=True, slots=True)
-class Union(Form):
+class Union(Composite):
     """A union of intervals or sets."""
-
-    pieces: tuple[Form, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Matrix(Form):
-    """Rows of equal length."""
+class Matrix(Composite):
+    """The cells of rows of equal length, row by row."""
 
-    rows: tuple[tuple[Form, ...], ...]
+    columns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +96,10 @@ class Assigned(Form):
 
 
 @dataclass(frozen=True, slots=True)
-class Assignments(Form):
-    """`x = 1, y = 2`: different names in alphabetical order."""
+class Assignments(Composite):
+    """`x = 1, y = 2`: different `names` in alphabetical order, and their values."""
 
-    parts: tuple[Assigned, ...]
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

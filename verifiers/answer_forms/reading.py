@@ -10,6 +10,7 @@ from fractions import Fraction
 from itertools import pairwise
 
 from verifiers.answer_forms import forms
+from verifiers.answer_forms.forms import Form
 from verifiers.answer_forms.formulas import compare
 from verifiers.math import lexicon
 from verifiers.math.dialects.answers import parse, tokens
@@ -57,7 +58,7 @@ NAMED = re.compile(
 Tokens = Sequence[Token]
 
 
-def form_of(text: str) -> forms.Form:
+def form_of(text: str) -> Form:
     """Return the form of an answer without delimiters around it. Raises UnreadError."""
     if len(text) > MAX_CHARS:
         raise UnreadError("too long")
@@ -71,7 +72,7 @@ def form_of(text: str) -> forms.Form:
     return _form(tokens(text), 0)
 
 
-def _words(text: str) -> forms.Form:
+def _words(text: str) -> Form:
     words = text.split()
     if len(words) > MAX_WORDS:
         raise UnreadError("a sentence")
@@ -93,7 +94,7 @@ def _option(match: re.Match[str]) -> forms.Option:
     return forms.Option(bracketed or dotted, form_of(content))
 
 
-def _form(sequence: Tokens, depth: int) -> forms.Form:
+def _form(sequence: Tokens, depth: int) -> Form:
     if depth > MAX_NESTING:
         raise UnreadError("too deep")
     if not sequence:
@@ -112,8 +113,10 @@ def _split(sequence: Tokens) -> tuple[Sequence[Tokens], Sequence[str]]:
     separators = list[str]()
     for token, depth in _with_depths(sequence):
         separator = token.text.lower()
-        separates = ("and", "or") if token.kind is Kind.WORD else (",", ";")
-        if depth > 0 or separator not in separates:
+        separates = separator in (",", ";")
+        if token.kind is Kind.WORD:
+            separates = separator in ("and", "or")
+        if depth > 0 or not separates:
             parts[-1].append(token)
             continue
         # `1, and 2` has two separators in a row.
@@ -141,24 +144,23 @@ def _with_depths(sequence: Tokens) -> Sequence[tuple[Token, int]]:
     return tokens
 
 
-def _several(parts: Sequence[Tokens], *, is_unordered: bool, depth: int) -> forms.Form:
-    name = _name_before(parts[0], ("=", "\\in"))
-    if name is not None and not any(_contains(part, ("=",)) for part in parts[1:]):
-        text, end = name
-        items = [_form(part, depth + 1) for part in (parts[0][end:], *parts[1:])]
-        return forms.Assigned(text, _list_of(items, is_unordered))
+def _several(parts: Sequence[Tokens], *, is_unordered: bool, depth: int) -> Form:
+    name, start = _name_before(parts[0], ("=", "\\in"))
+    if name and not any(_contains(part, ("=",)) for part in parts[1:]):
+        items = [_form(part, depth + 1) for part in (parts[0][start:], *parts[1:])]
+        return forms.Assigned(name, _list_of(items, is_unordered))
     items = [_form(part, depth + 1) for part in parts]
     assigned = [form for form in items if isinstance(form, forms.Assigned)]
     if len(assigned) == len(items):
-        variables = {form.name for form in assigned}
-        if len(variables) == len(items):
-            return forms.Assignments(tuple(sorted(assigned, key=lambda form: form.name)))
-        if len(variables) == 1:
-            values = [form.form for form in assigned]
-            return forms.Assigned(variables.pop(), _list_of(values, is_unordered=True))
-    if assigned or any(
-        isinstance(form, forms.Words | forms.Option | forms.Equation) for form in items
-    ):
+        assigned.sort(key=lambda form: form.name)
+        variables = tuple([form.name for form in assigned])
+        values = tuple([form.form for form in assigned])
+        if len(set(variables)) == len(items):
+            return forms.Assignments(values, variables)
+        if len(set(variables)) == 1:
+            return forms.Assigned(variables[0], _list_of(values, is_unordered=True))
+    unlisted = forms.Assigned | forms.Words | forms.Option | forms.Equation
+    if any(isinstance(form, unlisted) for form in items):
         raise UnreadError("a list of different kinds")
     return _list_of(items, is_unordered)
 
@@ -167,9 +169,9 @@ def _contains(sequence: Tokens, texts: Sequence[str]) -> bool:
     return any(token.text in texts for token in sequence)
 
 
-def _list_of(parts: Sequence[forms.Form], is_unordered: bool) -> forms.Several:
+def _list_of(parts: Sequence[Form], is_unordered: bool) -> forms.Several:
     """Return a list in which inner lists, such as `2 ± 1`, are expanded."""
-    items = list[forms.Form]()
+    items = list[Form]()
     for form in parts:
         if isinstance(form, forms.Several) and not form.is_set:
             items += form.items
@@ -179,42 +181,39 @@ def _list_of(parts: Sequence[forms.Form], is_unordered: bool) -> forms.Several:
     return forms.Several(tuple(items), is_set=False, ordered=not is_unordered)
 
 
-def _plus_minus(sequence: Tokens) -> forms.Form:
+def _plus_minus(sequence: Tokens) -> Form:
     """Read `a ± b` as two values."""
-    name = _name_before(sequence, ("=",))
-    body = sequence if name is None else sequence[name[1] :]
+    name, start = _name_before(sequence, ("=",))
+    body = sequence[start:]
     _with_depths(body)
     if _contains(body, RELATIONS):
         raise UnreadError("an ambiguous sign in an equation")
-    values = (_with_signs(body, "+", "-"), _with_signs(body, "-", "+"))
-    several = forms.Several(values, is_set=False, ordered=False)
-    return several if name is None else forms.Assigned(name[0], several)
+    values = list[Form]()
+    for signs in ({"\\pm": "+", "\\mp": "-"}, {"\\pm": "-", "\\mp": "+"}):
+        tokens = list[Token]()
+        for token in body:
+            if token.text in signs:
+                token = Token(Kind.OPERATOR, signs[token.text])
+            tokens.append(token)
+        values.append(_quantity(tokens))
+    several = forms.Several(tuple(values), is_set=False, ordered=False)
+    return forms.Assigned(name, several) if name else several
 
 
-def _with_signs(sequence: Tokens, plus_minus: str, minus_plus: str) -> forms.Quantity:
-    signs = {"\\pm": plus_minus, "\\mp": minus_plus}
-    tokens = list[Token]()
-    for token in sequence:
-        if token.text in signs:
-            token = Token(Kind.OPERATOR, signs[token.text])
-        tokens.append(token)
-    return _quantity(tokens)
-
-
-def _single(sequence: Tokens, depth: int) -> forms.Form:
+def _single(sequence: Tokens, depth: int) -> Form:
     outer = [token.text for token in _outside_brackets(sequence)]
     if "=" in outer:
         return _equated(sequence, depth)
     if not INEQUALITIES.keys().isdisjoint(outer):
         return _bounded(sequence)
     if "\\in" in outer:
-        name = _name_before(sequence, ("\\in",))
-        if name is None:
+        name, start = _name_before(sequence, ("\\in",))
+        if not name:
             raise UnreadError("a membership")
-        return forms.Assigned(name[0], _as_interval(_form(sequence[name[1] :], depth + 1)))
+        return forms.Assigned(name, _interval(sequence[start:], depth))
     if "\\cup" in outer:
         pieces = _cut(sequence, ("\\cup",))
-        return forms.Union(tuple([_as_interval(_form(piece, depth + 1)) for piece in pieces]))
+        return forms.Union(tuple([_interval(piece, depth) for piece in pieces]))
     if sequence[0].text == "\\begin":
         return _matrix(sequence, depth)
     text = "".join([token.text for token in sequence])
@@ -242,10 +241,10 @@ def _cut(sequence: Tokens, texts: Sequence[str]) -> Sequence[Tokens]:
     return parts
 
 
-def _name_before(sequence: Tokens, relations: Sequence[str]) -> tuple[str, int] | None:
+def _name_before(sequence: Tokens, relations: Sequence[str]) -> tuple[str, int]:
     """Return the name before the only relation, and the position behind the relation.
 
-    Names are `x`, `f(x)`, `AB`, `Area` and the like.
+    Names are `x`, `f(x)`, `AB`, `Area` and the like. Without one, the result is ("", 0).
     """
     end = 0
     while end < len(sequence):
@@ -253,15 +252,15 @@ def _name_before(sequence: Tokens, relations: Sequence[str]) -> tuple[str, int] 
         if token.text in relations and token.kind is not Kind.WORD:
             break
         end += 1
-    if end in (0, len(sequence)) or _contains(sequence[end + 1 :], relations):
-        return None
     shape = "".join([SHAPES.get(token.kind, token.text[:1]) for token in sequence[:end]])
-    if not NAMED.fullmatch(shape):
-        return None
+    if end == len(sequence) or not NAMED.fullmatch(shape):
+        return "", 0
+    if _contains(sequence[end + 1 :], relations):
+        return "", 0
     return "".join([token.text for token in sequence[:end]]), end + 1
 
 
-def _equated(sequence: Tokens, depth: int) -> forms.Form:
+def _equated(sequence: Tokens, depth: int) -> Form:
     """Read `x = 5`, `2 + 3 = 5` or an equation."""
     sides = _cut(sequence, ("=",))
     # `5 = x` assigns as well.
@@ -269,12 +268,16 @@ def _equated(sequence: Tokens, depth: int) -> forms.Form:
     if ends_with_name and not any(token.kind in (Kind.NAME, Kind.WORD) for token in sides[0]):
         sides = sides[::-1]
     equals = Token(Kind.RELATION, "=")
-    name = _name_before([*sides[0], equals, *sides[-1]], ("=",))
-    values = sides if name is None else sides[1:]
-    form = _form(values[0], depth + 1) if len(values) == 1 else _common_value(values)
-    equation = _equation(sides) if len(sides) == 2 else None
+    name, _ = _name_before([*sides[0], equals, *sides[-1]], ("=",))
+    values = sides[1:] if name else sides
+    form: Form | None
+    if len(values) == 1:
+        form = _form(values[0], depth + 1)
+    else:
+        form = _common_value(values)
+    equation = _equation(sides)
     if form is not None:
-        return form if name is None else forms.Assigned(name[0], form, equation)
+        return forms.Assigned(name, form, equation) if name else form
     if equation is None:
         raise UnreadError("an equation that is not understood")
     return equation
@@ -292,6 +295,9 @@ def _common_value(sides: Sequence[Tokens]) -> forms.Quantity | None:
 
 
 def _equation(sides: Sequence[Tokens]) -> forms.Equation | None:
+    """Return the equation of two sides; None for more, or if one is not understood."""
+    if len(sides) != 2:
+        return None
     try:
         (left, left_source), (right, right_source) = [parse(side) for side in sides]
     except UnreadError:
@@ -299,7 +305,7 @@ def _equation(sides: Sequence[Tokens]) -> forms.Equation | None:
     return forms.Equation(Combined("-", left, right), f"{left_source} = {right_source}")
 
 
-def _bounded(sequence: Tokens) -> forms.Form:
+def _bounded(sequence: Tokens) -> Form:
     r"""Read `x > 2` and `1 < x \le 3` as intervals."""
     sides = list(_cut(sequence, tuple(INEQUALITIES)))
     outer = [token.text for token in _outside_brackets(sequence)]
@@ -316,23 +322,25 @@ def _bounded(sequence: Tokens) -> forms.Form:
         sides.reverse()
         signs.reverse()
         named = [len(sides) - 1 - named[0]]
-    low: forms.Form = forms.Infinite(False)
-    high: forms.Form = forms.Infinite(True)
+    low: Form = forms.Infinite(False)
+    high: Form = forms.Infinite(True)
     opening = "("
     closing = ")"
     for index, sign in enumerate(signs):
         is_closed = INEQUALITIES[sign][0]
         if index < named[0]:
             low = _quantity(sides[index])
-            opening = "[" if is_closed else "("
+            if is_closed:
+                opening = "["
         else:
             high = _quantity(sides[index + 1])
-            closing = "]" if is_closed else ")"
+            if is_closed:
+                closing = "]"
     variable = sides[named[0]][0].text
-    return forms.Assigned(variable, forms.Bracketed(opening + closing, (low, high), bounds=True))
+    return forms.Assigned(variable, forms.Bracketed((low, high), opening + closing, bounds=True))
 
 
-def _matrix(sequence: Tokens, depth: int) -> forms.Form:
+def _matrix(sequence: Tokens, depth: int) -> Form:
     head = [token.text for token in sequence[1:4]]
     tail = [token.text for token in sequence[-4:]]
     if tail != ["\\end", *head] or head[0] != "{" or head[1] not in lexicon.MATRICES:
@@ -340,15 +348,18 @@ def _matrix(sequence: Tokens, depth: int) -> forms.Form:
     inner = sequence[4:-4]
     if inner and inner[-1].text == "\\\\":
         inner = inner[:-1]
-    rows = list[tuple[forms.Form, ...]]()
+    cells = list[Form]()
+    lengths = set[int]()
     for row in _cut(inner, ("\\\\",)):
-        rows.append(tuple([_form(cell, depth + 1) for cell in _cut(row, ("&",))]))
-    if len({len(row) for row in rows}) != 1:
+        columns = [_form(cell, depth + 1) for cell in _cut(row, ("&",))]
+        lengths.add(len(columns))
+        cells += columns
+    if len(lengths) != 1:
         raise UnreadError("rows of different lengths")
-    return forms.Matrix(tuple(rows))
+    return forms.Matrix(tuple(cells), lengths.pop())
 
 
-def _bracketed(sequence: Tokens, depth: int) -> forms.Form | None:
+def _bracketed(sequence: Tokens, depth: int) -> Form | None:
     r"""Read `(a, b)`, `[a, b)` or `\{a, b\}`; None if the brackets do not enclose a list."""
     opening = sequence[0].text
     closing = sequence[-1].text
@@ -369,17 +380,20 @@ def _bracketed(sequence: Tokens, depth: int) -> forms.Form | None:
     items = tuple([_form(part, depth + 1) for part in parts])
     if is_set:
         return forms.Several(items, is_set=True, ordered=False)
-    return forms.Bracketed(opening + closing, items)
+    return forms.Bracketed(items, opening + closing)
 
 
-def _as_interval(form: forms.Form) -> forms.Form:
+def _interval(sequence: Tokens, depth: int) -> Form:
+    form = _form(sequence, depth + 1)
     return replace(form, bounds=True) if isinstance(form, forms.Bracketed) else form
 
 
 def _quantity(sequence: Tokens) -> forms.Quantity:
     """Read an expression with a currency before it and a percent sign or a unit after it."""
     has_currency = len(sequence) > 1 and sequence[0].text in ("\\$", "$")
-    sequence, unit = _without_unit(sequence[1:] if has_currency else sequence)
+    if has_currency:
+        sequence = sequence[1:]
+    sequence, unit = _without_unit(sequence)
     if has_currency:
         unit.add("dollar")
     percent = len(sequence) > 1 and sequence[-1].kind is Kind.PERCENT
