@@ -16,10 +16,7 @@ MAX_CONDITIONS = 40
 # More words than this between two formulas start a new thought.
 MAX_WORDS = 16
 ENDINGS = frozenset([".", ",", ":", ";", "\n"])
-COMPLEX = re.compile(
-    r"complex|imaginary|conjugate|modulus|\bi ?\^ ?\{?2|a \+ bi",
-    re.IGNORECASE,
-)
+COMPLEX = re.compile(r"complex|imaginary|conjugate|modulus|\bi ?\^ ?\{?2|a \+ bi", re.IGNORECASE)
 ABSTRACT_ALGEBRA = re.compile(
     r"roots? of unity|\\omega|ω|primitive root|finite field|\\mathbb\{?[FZ]_|matri(?:x|ces)"
     r"|\\\\?mathbf|\\vec",

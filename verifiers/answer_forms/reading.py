@@ -26,8 +26,7 @@ CLOSING = (")", "]", "}", "\\}", "\\end")
 SIGNS = ("\\pm", "\\mp")
 RELATIONS = ("=", "<", ">", "\\le", "\\ge")
 OPTION = re.compile(
-    r"(?:option|choice)?\s*(?:\(\s*([A-J])\s*\)|([A-J])\s*[.):](?=\s|$)|([A-J])$)\s*(.*)",
-    re.DOTALL,
+    r"(?:option|choice)?\s*(?:\(\s*([A-J])\s*\)|([A-J])\s*[.):](?=\s|$)|([A-J])$)\s*(.*)", re.DOTALL
 )
 WORDS = re.compile(r"[A-Za-z][A-Za-z'’-]*(?: +[A-Za-z'’-]+)*")
 # Words of fewer than three letters that are answers; other short words are names.
@@ -51,9 +50,7 @@ INFINITIES = ("\\infty", "+\\infty", "-\\infty")
 UNIT_SIGNS = ("^", "{", "}", "2", "3", "/")
 SHAPES = {Kind.NAME: "N", Kind.WORD: "T", Kind.NUMBER: "D"}
 # The shapes of the tokens of a name: `x`, `x_1`, `f(x, y)`, `(x, y)`, `AB`, `Area`, `angle A`.
-NAMED = re.compile(
-    r"\(N(?:,N)+\)|(?:T*N(?:_(?:[DN]|\{[DN,]*\}))?|T+)(?:\([DN](?:,[DN])*\))?",
-)
+NAMED = re.compile(r"\(N(?:,N)+\)|(?:T*N(?:_(?:[DN]|\{[DN,]*\}))?|T+)(?:\([DN](?:,[DN])*\))?")
 
 Tokens = Sequence[Token]
 

@@ -36,9 +36,7 @@ class _Lexer(Lexer):
         lexer.BACKTICK,
         # Bold text: two stars that are not a power.
         rule(
-            "**",
-            r"(?<![\d)\s])\*\*|\*\*(?![\d(\s])|(?<=\s)\*\*(?=\S)|(?<=\S)\*\*(?=\s)|^\*\*",
-            " ",
+            "**", r"(?<![\d)\s])\*\*|\*\*(?![\d(\s])|(?<=\s)\*\*(?=\S)|(?<=\S)\*\*(?=\s)|^\*\*", " "
         ),
         rule("__", "__", " "),
         # Bullets and numbers of lists; `(2)` at the start of a line may begin a sum.
