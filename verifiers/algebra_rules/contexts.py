@@ -54,14 +54,15 @@ class Context:
     @cached_property
     def chains(self) -> Sequence[Chain]:
         """The chains of the step; if it begins with a relation, the step before is continued."""
-        found = chains(self.claim.step)
-        if not found or found[0].sides[0].text or not self.last_before:
-            return found
-        words = found[0].before
+        step_chains = chains(self.claim.step)
+        if not step_chains or step_chains[0].sides[0].text or not self.last_before:
+            return step_chains
+        first, *rest = step_chains
+        words = first.before
         if words and (len(words) > MAX_WORDS or RESTATING.isdisjoint(words)):
-            return found
-        sides = (self.last_before[0].sides[-1], *found[0].sides[1:])
-        return (replace(found[0], sides=sides), *found[1:])
+            return step_chains
+        sides = (self.last_before[0].sides[-1], *first.sides[1:])
+        return (replace(first, sides=sides), *rest)
 
     @cached_property
     def has_other_arithmetic(self) -> bool:
@@ -96,8 +97,8 @@ class Context:
         """The chain at the very end of the previous step, or nothing."""
         if not self.claim.previous:
             return ()
-        found = chains(self.claim.previous[-1][-MAX_CONTEXT_CHARS:])
-        return found[-1:] if found and set(found[-1].after) <= ENDINGS else ()
+        last = chains(self.claim.previous[-1][-MAX_CONTEXT_CHARS:])[-1:]
+        return last if last and set(last[0].after) <= ENDINGS else ()
 
     @cached_property
     def question(self) -> Sequence[Chain]:
@@ -105,19 +106,15 @@ class Context:
         return chains(self.claim.question[-MAX_CONTEXT_CHARS:])
 
     @cached_property
-    def previous(self) -> Sequence[Chain]:
-        """The chains of the previous steps."""
-        return chains("\n".join(self.claim.previous)[-MAX_CONTEXT_CHARS:])
-
-    @cached_property
     def all_chains(self) -> Sequence[Chain]:
         """The chains of the question, the previous steps and this step."""
-        return (*self.question, *self.previous, *self.chains)
+        previous = "\n".join(self.claim.previous)
+        return (*self.question, *chains(previous[-MAX_CONTEXT_CHARS:]), *self.chains)
 
     @cached_property
     def conditions(self) -> Sequence[Condition]:
         """The first links of all chains that may restrict variables."""
-        found = list[Condition]()
+        conditions = list[Condition]()
         for chain in self.all_chains:
             left = chain.sides[0].parsed
             right = chain.sides[1].parsed
@@ -125,8 +122,8 @@ class Context:
                 continue
             variables = names(left) | names(right)
             if variables:
-                found.append(Condition(left, right, variables))
-        return found[-MAX_CONDITIONS:]
+                conditions.append(Condition(left, right, variables))
+        return conditions[-MAX_CONDITIONS:]
 
     @property
     def _texts(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from itertools import product
 from stepmark.records import Verdict
 from verifiers.arithmetic_rules import doubts
 from verifiers.arithmetic_rules.equations import Equation
-from verifiers.math.exact import apply_operator, bit_size, exact_value
+from verifiers.math.exact import OPERATIONS, bit_size, exact_value
 from verifiers.math.findings import Judgement
 from verifiers.math.syntax import (
     MIN_ROUNDED_DECIMALS,
@@ -156,10 +156,11 @@ def _span(tree: Tree) -> Interval:
     """Return the lowest and the highest value if decimals may be rounded."""
     match tree:
         case Number():
-            is_rounded = tree.decimals >= MIN_ROUNDED_DECIMALS
-            slack = tree.last_digit / 2 if is_rounded else Fraction(0)
-            scale = Fraction(1, 100) if tree.percent else Fraction(1)
-            return (tree.value - slack) * scale, (tree.value + slack) * scale
+            slack = Fraction(0)
+            if tree.decimals >= MIN_ROUNDED_DECIMALS:
+                slack = tree.last_digit / 2
+            ends = (tree.value - slack, tree.value + slack)
+            return (ends[0] / 100, ends[1] / 100) if tree.percent else ends
         case Negated(operand):
             low, high = _span(operand)
             return -high, -low
@@ -168,7 +169,7 @@ def _span(tree: Tree) -> Interval:
             right_span = _span(right)
             if operator == "/" and right_span[0] <= 0 <= right_span[1]:
                 raise ZeroDivisionError
-            corners = [apply_operator(operator, a, b) for a, b in product(left_span, right_span)]
+            corners = [OPERATIONS[operator](a, b) for a, b in product(left_span, right_span)]
             return min(corners), max(corners)
     exact = exact_value(tree)
     if exact is None:

@@ -1,14 +1,18 @@
 """Exact rational arithmetic, and the exact values of closed arithmetic."""
 
+from collections.abc import Callable, Mapping
 from fractions import Fraction
-from math import isqrt
+from operator import add, mul, sub, truediv
 
 from verifiers.math.errors import UndefinedError
 from verifiers.math.syntax import Call, Combined, Negated, Number, Tree
 
+Operation = Callable[[Fraction, Fraction], Fraction]
 # Bounds on powers: a tower such as ((9^64)^64)^64 must fail at once and not fill the memory.
 MAX_EXPONENT = 64
 MAX_BITS = 8_192
+# The operations on rational numbers and intervals; division raises ZeroDivisionError.
+OPERATIONS: Mapping[str, Operation] = {"+": add, "-": sub, "*": mul, "/": truediv}
 
 
 def exact_value(tree: Tree, *, percent_is_hundredth: bool = True) -> Fraction | None:
@@ -23,21 +27,10 @@ def exact_value(tree: Tree, *, percent_is_hundredth: bool = True) -> Fraction | 
         return None
 
 
-def apply_operator(operator: str, left: Fraction, right: Fraction) -> Fraction:
-    """Apply one of `+ - * /`. Raises ZeroDivisionError."""
-    match operator:
-        case "+":
-            return left + right
-        case "-":
-            return left - right
-        case "*":
-            return left * right
-        case _:
-            return left / right
-
-
 def rational_root(radicand: Fraction, degree: int) -> Fraction | None:
-    """Return the root of a non-negative number if it is rational, else None."""
+    """Return the root of a number if it is rational and not negative, else None."""
+    if radicand < 0:
+        return None
     numerator = _whole_root(radicand.numerator, degree)
     denominator = _whole_root(radicand.denominator, degree)
     if numerator is None or denominator is None:
@@ -59,10 +52,10 @@ def _value(tree: Tree, hundredth: bool) -> Fraction:
         case Combined("^", base, exponent):
             return _power(_value(base, hundredth), _value(exponent, hundredth))
         case Combined(operator, left, right):
-            return apply_operator(operator, _value(left, hundredth), _value(right, hundredth))
+            return OPERATIONS[operator](_value(left, hundredth), _value(right, hundredth))
         case Call("root", (radicand,)):
             number = _value(radicand, hundredth)
-            root = rational_root(number, 2) if number >= 0 else None
+            root = rational_root(number, 2)
             if root is not None:
                 return root
     raise UndefinedError
@@ -80,14 +73,10 @@ def _whole_root(number: int, degree: int) -> int | None:
     """Return the root of a non-negative whole number if it is whole, by Newton's method."""
     if number < 2:
         return number
-    if degree == 2:
-        root = isqrt(number)
-    else:
-        # Newton's method decreases monotonically from any start above the root.
-        root = 1 << -(-number.bit_length() // degree)
-        while True:
-            closer = ((degree - 1) * root + number // root ** (degree - 1)) // degree
-            if closer >= root:
-                break
-            root = closer
-    return root if root**degree == number else None
+    # Newton's method decreases monotonically from any start above the root.
+    root = 1 << -(-number.bit_length() // degree)
+    while True:
+        closer = ((degree - 1) * root + number // root ** (degree - 1)) // degree
+        if closer >= root:
+            return root if root**degree == number else None
+        root = closer

@@ -20,13 +20,14 @@ import mpmath
 from mpmath.ctx_iv import MPIntervalContext
 
 from verifiers.math.errors import UndefinedError, UnreadError
-from verifiers.math.exact import apply_operator, bit_size, rational_root
+from verifiers.math.exact import OPERATIONS, bit_size, rational_root
 from verifiers.math.syntax import Call, Combined, Constant, Mixed, Name, Negated, Number, Tree
 
 # A `Fraction`, or an interval of mpmath, whose classes have no types.
 Real = Any
 ZERO = Fraction(0)
 ONE = Fraction(1)
+TWO = Fraction(2)
 # The base-2 logarithm of the largest value that is not rational.
 MAX_LOGARITHM = 2**13
 MAX_COMPLEX_EXPONENT = 64
@@ -102,7 +103,7 @@ class Evaluator:
                 return self.environment[text]
             case Mixed(integer, part):
                 operator = "*" if self.mixed_is_product else "+"
-                return apply_operator(operator, integer.value, part)
+                return OPERATIONS[operator](integer.value, part)
             case Call(function, arguments):
                 return self.call(function, arguments)
 
@@ -121,13 +122,9 @@ class Evaluator:
 
     def constant(self, name: str) -> Value:
         r"""Return the value of `\pi`, `e` or `i`."""
-        match name:
-            case "\\pi":
-                return +self.context.pi
-            case "e":
-                return self.context.exp(self.context.mpf(1))
-            case _:
-                return Complex(ZERO, ONE)
+        if name == "i":
+            return Complex(ZERO, ONE)
+        return self.context.exp(1) if name == "e" else +self.context.pi
 
     def combined(self, operator: str, left: Value, right: Value) -> Value:
         """Return the result of an operation."""
@@ -136,22 +133,20 @@ class Evaluator:
         if operator == "-":
             return self.combined("+", left, _negative(right))
         if isinstance(left, Complex) or isinstance(right, Complex):
-            return self.combined_complex(operator, parts(left), parts(right))
+            return self.combined_complex(operator, left, right)
         if operator == "/" and not excludes_zero(right):
             raise UndefinedError
         if isinstance(left, Fraction) and isinstance(right, Fraction):
-            return apply_operator(operator, left, right)
+            return OPERATIONS[operator](left, right)
         # A product with an exact zero is exactly zero, whatever the width of the interval.
         if operator != "+" and (_is_zero(left) or _is_zero(right)):
             return ZERO
-        return apply_operator(operator, self.interval(left), self.interval(right))
+        return OPERATIONS[operator](self.interval(left), self.interval(right))
 
-    def combined_complex(
-        self, operator: str, left: tuple[Real, Real], right: tuple[Real, Real]
-    ) -> Value:
+    def combined_complex(self, operator: str, left: Value, right: Value) -> Value:
         """Return the sum, product or quotient of two values by their parts."""
-        (a, b) = left
-        (c, d) = right
+        a, b = parts(left)
+        c, d = parts(right)
         combined = self.combined
         if operator == "+":
             re = combined("+", a, c)
@@ -164,7 +159,7 @@ class Evaluator:
             im = combined("/", b, c)
         else:
             size = combined("+", combined("*", c, c), combined("*", d, d))
-            product = self.combined_complex("*", left, (c, -d))
+            product = self.combined_complex("*", left, Complex(c, -d))
             return combined("/", product, size)
         return re if _is_zero(im) else Complex(re, im)
 
@@ -209,23 +204,23 @@ class Evaluator:
 
     def call(self, function: str, arguments: tuple[Tree, ...]) -> Value:
         """Return the value of a function."""
+        numbers = [self.real(argument) for argument in arguments]
         match function:
             case "!":
-                return Fraction(factorial(self.whole(arguments[0], self.max_factorial)))
+                return Fraction(factorial(self.natural(numbers[0], self.max_factorial)))
             case "binom":
-                upper = self.whole(arguments[0], self.max_choice)
-                return Fraction(comb(upper, self.whole(arguments[1], self.max_choice)))
+                upper, lower = [self.natural(number, self.max_choice) for number in numbers]
+                return Fraction(comb(upper, lower))
             case "root":
-                degree = self.real(arguments[1]) if len(arguments) > 1 else Fraction(2)
-                return self.root(self.real(arguments[0]), degree)
+                return self.root(*numbers)
             case "log":
-                base = self.real(arguments[1]) if len(arguments) > 1 else self.log_base
+                # The default base comes after the base that is written, if any.
+                number, base, *_ = (*numbers, self.log_base)
                 if base is None:
                     raise UndefinedError
-                logarithm = self.logarithm(self.real(arguments[0]))
-                return self.combined("/", logarithm, self.logarithm(base))
+                return self.combined("/", self.logarithm(number), self.logarithm(base))
             case _:
-                return self.function(function, self.real(arguments[0]))
+                return self.function(function, numbers[0])
 
     def function(self, function: str, number: Real) -> Real:
         """Return the value of a function of one real number."""
@@ -244,26 +239,23 @@ class Evaluator:
             case "cosh":
                 power = self.interval(self.exponential(number))
                 return (power + 1 / power) / 2
-            case "sin":
-                return self.context.sin(self.interval(number))
-            case "cos":
-                return self.context.cos(self.interval(number))
+            case "sin" | "cos":
+                return getattr(self.context, function)(self.interval(number))
             case _ if function in INVERSES:
                 return self.inverse(function, self.interval(number))
         upper, lower = QUOTIENTS[function]
         numerator = ONE if upper is None else self.function(upper, number)
         return self.combined("/", numerator, self.function(lower, number))
 
-    def whole(self, tree: Tree, limit: int) -> int:
-        """Return the value of a tree, which has to be a natural number."""
-        number = self.real(tree)
+    def natural(self, number: Real, limit: int) -> int:
+        """Return a value as a natural number. Raises UndefinedError if it is not one."""
         if not isinstance(number, Fraction) or number.denominator != 1 or number < 0:
             raise UndefinedError
         if number > limit:
             raise UnreadError("a factorial that is too large")
         return int(number)
 
-    def root(self, radicand: Real, degree: Real) -> Value:
+    def root(self, radicand: Real, degree: Real = TWO) -> Value:
         """Return the real root, or the imaginary square root of a negative number."""
         is_whole = isinstance(degree, Fraction) and degree.denominator == 1
         if not is_whole or not 2 <= degree <= MAX_DEGREE:

@@ -7,32 +7,18 @@ and patterns that several dialects use are defined here once. Lexing takes linea
 
 import re
 from collections.abc import Mapping, Sequence
-from enum import Enum, auto
+from enum import Enum
 from typing import ClassVar, NamedTuple
 
+Kind = Enum(
+    "Kind",
+    "NUMBER NAME OPERATOR OPEN CLOSE BAR COMMAND DEGREES PERCENT CURRENCY RELATION ARROW WORD STOP"
+    " ROW DELIMITER OTHER END",
+)
+"""The roles of tokens in an expression; every dialect uses a part of them.
 
-class Kind(Enum):
-    """The role of a token in an expression; every dialect uses a part of them."""
-
-    NUMBER = auto()
-    NAME = auto()
-    OPERATOR = auto()
-    OPEN = auto()
-    CLOSE = auto()
-    BAR = auto()
-    COMMAND = auto()
-    DEGREES = auto()
-    PERCENT = auto()
-    CURRENCY = auto()
-    RELATION = auto()
-    ARROW = auto()
-    WORD = auto()
-    STOP = auto()
-    ROW = auto()
-    DELIMITER = auto()
-    OTHER = auto()
-    END = auto()
-    """Follows the last token, for the parser."""
+`END` follows the last token, for the parser.
+"""
 
 
 class Token(NamedTuple):

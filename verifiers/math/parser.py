@@ -15,7 +15,7 @@ notations differ. Length, depth and digits are bounded. Text with two readings, 
 `2^3^2`, raises UnreadError. No text is passed to an interpreter.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import ClassVar
 
@@ -59,15 +59,11 @@ class Parser:
         self.check_depth(depth)
         tree = self.leading_term(depth)
         while self.at(Kind.OPERATOR, "+-"):
-            before = self.position
-            operator = self.take().text
-            try:
-                tree = Combined(operator, tree, self.term(depth))
-            except UnreadError:
-                if not self.accepts_prefix:
-                    raise
-                self.position = before
+            operator = self.text()
+            right = self.right_operand(self.term, depth)
+            if right is None:
                 break
+            tree = Combined(operator, tree, right)
         return tree
 
     def leading_term(self, depth: int) -> Tree:
@@ -79,7 +75,6 @@ class Parser:
         tree = self.factor(depth)
         divided = False
         while True:
-            before = self.position
             operator = MULTIPLICATION.get(self.text())
             if operator is None:
                 if not self.multiplies():
@@ -89,15 +84,23 @@ class Parser:
                     raise UnreadError("a product after a division")
                 tree = Combined("*", tree, self.power(depth))
                 continue
-            self.take()
             divided = divided or operator == "/"
-            try:
-                tree = Combined(operator, tree, self.factor(depth))
-            except UnreadError:
-                if not self.accepts_prefix:
-                    raise
-                self.position = before
+            right = self.right_operand(self.factor, depth)
+            if right is None:
                 return tree
+            tree = Combined(operator, tree, right)
+
+    def right_operand(self, read: Callable[[int], Tree], depth: int) -> Tree | None:
+        """Pass an operator and read what follows; None if the expression ends before it."""
+        before = self.position
+        self.take()
+        try:
+            return read(depth)
+        except UnreadError:
+            if not self.accepts_prefix:
+                raise
+            self.position = before
+            return None
 
     def multiplies(self) -> bool:
         """Return whether the next tokens are a factor without a multiplication sign."""
@@ -146,7 +149,7 @@ class Parser:
         self.check_depth(depth)
         match self.kind():
             case Kind.NUMBER | Kind.CURRENCY:
-                return self.numeral()
+                return self.number()
             case Kind.NAME:
                 return self.name(depth)
             case Kind.OPEN:
@@ -158,10 +161,6 @@ class Parser:
             case _:
                 self.take()
                 raise UnreadError("not an expression")
-
-    def numeral(self) -> Tree:
-        """Read a number as an operand."""
-        return self.number()
 
     def number(self) -> Number:
         """Read a number."""

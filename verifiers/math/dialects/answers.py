@@ -236,8 +236,8 @@ class _Parser(Parser):
             raise UnreadError("not an expression")
         return super().absolute_value(depth)
 
-    def numeral(self) -> Tree:
-        return self._mixed() or self.number()
+    def operand(self, depth: int) -> Tree:
+        return self._mixed() or super().operand(depth)
 
     def number(self) -> Number:
         digits = self.text().replace(",", "")
@@ -250,6 +250,8 @@ class _Parser(Parser):
 
     def _mixed(self) -> Mixed | None:
         r"""Read `2\frac{1}{2}` or `2 1/2` if the fraction is proper, else nothing."""
+        if self.kind() is not Kind.NUMBER:
+            return None
         after = self.tokens[self.position + 1 : self.position + 8]
         # Every token ends with a space, so that digits of two tokens stay apart.
         match = PART.match("".join([token.text + " " for token in after]))
