@@ -31,7 +31,7 @@ from verifiers.algebra_rules.closed_forms import judge_closed, judge_complex
 from verifiers.algebra_rules.consequences import contradictions
 from verifiers.algebra_rules.contexts import Context
 from verifiers.algebra_rules.rewritings import CONDITION, judge_rewriting
-from verifiers.algebra_rules.statements import Chain, Link
+from verifiers.algebra_rules.statements import Link
 from verifiers.algebra_rules.substitutions import judge_function_value, judge_substitution
 from verifiers.base import Claim, Finding, StepClaim
 from verifiers.math.findings import Judgement, conclude, unknown
@@ -68,7 +68,7 @@ def _judgements(context: Context) -> Iterator[tuple[str, Judgement]]:
     """Yield the statements and their judgements, then the contradictions."""
     for chain in context.chains:
         for link in chain.links():
-            judgement = _judge(link, chain, context)
+            judgement = _judge(link, context)
             if judgement is not None:
                 yield link.text, judgement
     for statement, reason in contradictions(context):
@@ -82,7 +82,7 @@ def _doubt_of(context: Context, _statement: str) -> str:
     return "a refuted equation may be quoted" if context.is_refuted else ""
 
 
-def _judge(link: Link, chain: Chain, context: Context) -> Judgement | None:
+def _judge(link: Link, context: Context) -> Judgement | None:
     """Return the verdict and the reason; None for a link that only gives a name a value."""
     left = link.left.tree
     right = link.right.tree
@@ -102,7 +102,7 @@ def _judge(link: Link, chain: Chain, context: Context) -> Judgement | None:
         return judge_substitution(link, left, right, context)
     if isinstance(right, Name):
         return Verdict.UNKNOWN, CONDITION
-    return judge_rewriting(link, left, right, chain, context)
+    return judge_rewriting(link, left, right, context)
 
 
 def _mixes_angle_units(left: Tree, right: Tree) -> bool:

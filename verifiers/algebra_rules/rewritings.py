@@ -7,23 +7,21 @@ have the same variables and much in common, and if it is not the first link of a
 (`a = b = c`) or is announced as an expansion, a factoring or a simplification.
 """
 
+import re
 from fractions import Fraction
 
 from stepmark.records import Verdict
 from verifiers.algebra_rules import ratios
 from verifiers.algebra_rules.contexts import Condition, Context
 from verifiers.algebra_rules.identities import Equality, Relation, compare
-from verifiers.algebra_rules.statements import Chain, Link
+from verifiers.algebra_rules.statements import Link
 from verifiers.math.findings import Judgement
-from verifiers.math.lexicon import words
 from verifiers.math.syntax import Call, Tree, has_decimals, names
 
-REWRITING_STEMS = words("factor expand simplif rewrit distribut rationaliz combin") | {
-    "multiply out"
-}
-# Words, or beginnings of words, that announce an equation.
-EQUATION_STEMS = words(
-    "equation side becomes substitut solve solving equal equat set given condition need want must"
+# Beginnings of words that announce a rewriting, and of words that announce an equation.
+REWRITING = re.compile("factor|expand|simplif|rewrit|distribut|rationaliz|combin|multiply out")
+EQUATION = re.compile(
+    "equation|side|becomes|substitut|solve|solving|equal|equat|set|given|condition|need|want|must"
 )
 # How many words before a chain may announce it.
 WORDS_BEFORE = 14
@@ -35,9 +33,7 @@ CONDITION = "a condition on variables"
 SUPPOSED = "it may be tried or denied"
 
 
-def judge_rewriting(
-    link: Link, left: Tree, right: Tree, chain: Chain, context: Context
-) -> Judgement:
+def judge_rewriting(link: Link, left: Tree, right: Tree, context: Context) -> Judgement:
     """Return the verdict and the reason."""
     relation = compare(left, right)
     if relation.equality is Equality.ALWAYS:
@@ -47,7 +43,7 @@ def judge_rewriting(
     if relation.equality is Equality.NEVER or _have_different_radicands(left, right):
         doubt = SUPPOSED if context.is_supposed else ""
     elif relation.equality is Equality.NEVER_SEEN:
-        doubt = _doubt(link, (left, right), relation, chain, context)
+        doubt = _doubt(link, (left, right), relation, context)
     else:
         doubt = CONDITION
     if doubt:
@@ -63,15 +59,16 @@ def _have_different_radicands(left: Tree, right: Tree) -> bool:
             return False
 
 
-def _doubt(
-    link: Link, sides: tuple[Tree, Tree], relation: Relation, chain: Chain, context: Context
-) -> str:
+def _doubt(link: Link, sides: tuple[Tree, Tree], relation: Relation, context: Context) -> str:
     """Return why an equation that fails at every sample point may hold, or an empty string."""
     if names(sides[0]) != names(sides[1]) or relation.left is None:
         return CONDITION
     if context.is_supposed:
         return SUPPOSED
-    is_rewriting = _is_announced(chain, relation) if link.index == 0 else _look_alike(relation)
+    if link.index == 0:
+        is_rewriting = _is_announced(link, relation)
+    else:
+        is_rewriting = _look_alike(relation)
     if not is_rewriting:
         return CONDITION
     for condition in context.conditions:
@@ -80,16 +77,12 @@ def _doubt(
     return ""
 
 
-def _is_announced(chain: Chain, relation: Relation) -> bool:
+def _is_announced(link: Link, relation: Relation) -> bool:
     """Return whether the words before a chain announce a rewriting and no equation."""
-    text = " ".join(chain.before[-WORDS_BEFORE:])
-    if not _contains(text, REWRITING_STEMS) or _contains(text, EQUATION_STEMS):
+    text = " ".join(link.before[-WORDS_BEFORE:])
+    if not REWRITING.search(text) or EQUATION.search(text):
         return False
     return ratios.shared_terms(relation.left, relation.right) >= ALIKE
-
-
-def _contains(text: str, stems: frozenset[str]) -> bool:
-    return any(stem in text for stem in stems)
 
 
 def _look_alike(relation: Relation) -> bool:

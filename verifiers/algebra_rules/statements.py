@@ -27,11 +27,8 @@ CACHED_TEXTS = 64
 # How many words after a chain are kept.
 WORDS_AFTER = 4
 # Words that, next to a formula, may belong to it.
-REACHING = MATHEMATICAL - {"if", "whether", "over", "not", "by"} | {
-    "degrees",
-    "percent",
-    "equation",
-}
+REACHING = MATHEMATICAL - {"if", "whether", "over", "not", "by"}
+REACHING |= {"degrees", "percent", "equation"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +46,16 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """`left relation right`: the link number `index` of its chain, counted from 0."""
+    """`left relation right`: the link number `index` of its chain, counted from 0.
+
+    `before` contains the words before the chain.
+    """
 
     left: Side
     relation: str
     right: Side
     index: int
+    before: tuple[str, ...]
 
     @property
     def text(self) -> str:
@@ -84,7 +85,7 @@ class Chain:
     def links(self) -> Iterator[Link]:
         """Yield the links from left to right."""
         for index, relation in enumerate(self.relations):
-            yield Link(self.sides[index], relation, self.sides[index + 1], index)
+            yield Link(self.sides[index], relation, self.sides[index + 1], index, self.before)
 
 
 @lru_cache(maxsize=CACHED_TEXTS)
@@ -95,13 +96,13 @@ def chains(text: str) -> Sequence[Chain]:
     for index, token in enumerate(all_tokens):
         if token.kind not in LAYOUT or not _is_inside_formula(all_tokens, index):
             sequence.append(token)
-    found = list[Chain]()
+    chains = list[Chain]()
     last = 0
     for start, end in _clauses(sequence):
         if any(token.kind is Kind.RELATION for token in sequence[start:end]):
-            found.append(_chain(sequence, start, end, last))
+            chains.append(_chain(sequence, start, end, last))
             last = end
-    return tuple(found)
+    return tuple(chains)
 
 
 def _is_inside_formula(sequence: Sequence[Token], index: int) -> bool:
@@ -151,7 +152,7 @@ def _chain(sequence: Sequence[Token], start: int, end: int, last: int) -> Chain:
     name_length = 0
     if cuts[0] == 0:
         sides[0], name_length = _name_in_words(sequence[last:start])
-    elif _may_belong(_nearest(sequence, start - 1, -1)):
+    elif _may_belong(sequence, start - 1, -1):
         sides[0] = replace(sides[0], tree=None)
     if _is_continued(sequence, end):
         sides[-1] = replace(sides[-1], tree=None)
@@ -182,7 +183,7 @@ def _name_in_words(before: Sequence[Token]) -> tuple[Side, int]:
 
 def _is_continued(sequence: Sequence[Token], end: int) -> bool:
     """Return whether the text after a chain may belong to its last side."""
-    if _may_belong(_nearest(sequence, end, 1)):
+    if _may_belong(sequence, end, 1):
         return True
     # `x = 1, 2` lists values.
     following = sequence[end : end + 2]
@@ -195,15 +196,13 @@ def _is_continued(sequence: Sequence[Token], end: int) -> bool:
     return end < index < len(sequence) and sequence[index].kind is Kind.OPERATOR
 
 
-def _nearest(sequence: Sequence[Token], index: int, step: int) -> Token | None:
-    """Return the first token from `index` on that is not layout."""
+def _may_belong(sequence: Sequence[Token], index: int, step: int) -> bool:
+    """Return whether the first token from `index` on that is not layout may belong to a formula."""
     while 0 <= index < len(sequence) and sequence[index].kind in LAYOUT:
         index += step
-    return sequence[index] if 0 <= index < len(sequence) else None
-
-
-def _may_belong(token: Token | None) -> bool:
-    return token is not None and token.kind is Kind.WORD and token.text.lower() in REACHING
+    if not 0 <= index < len(sequence) or sequence[index].kind is not Kind.WORD:
+        return False
+    return sequence[index].text.lower() in REACHING
 
 
 def _words(tokens: Sequence[Token]) -> tuple[str, ...]:

@@ -4,6 +4,8 @@ What is not covered: conversions between units that are not in the lexicon; only
 units distinguish the sides.
 """
 
+from collections.abc import Iterator
+
 from verifiers.arithmetic_rules.equations import Equation
 from verifiers.math.exact import exact_value
 from verifiers.math.lexicon import FAMILIES
@@ -41,10 +43,8 @@ def is_trivial(left: Tree, right: Tree) -> bool:
 
 def mixes_percentages(tree: Tree) -> bool:
     """Return whether a percentage and a plain number are added, as in `$100 - 20%`."""
-    for part in walk(tree):
-        if not isinstance(part, Combined) or part.operator not in "+-":
-            continue
-        if _is_percentage(part.left) is not _is_percentage(part.right):
+    for term in _sums(tree):
+        if _is_percentage(term.left) is not _is_percentage(term.right):
             return True
     return False
 
@@ -85,10 +85,15 @@ def _is_percentage(tree: Tree) -> bool:
 
 def _adds_different_units(tree: Tree) -> bool:
     """Return whether two terms of a sum have units without a common word."""
+    for term in _sums(tree):
+        left = units_of(term.left)
+        right = units_of(term.right)
+        if left and right and left.isdisjoint(right):
+            return True
+    return False
+
+
+def _sums(tree: Tree) -> Iterator[Combined]:
     for part in walk(tree):
         if isinstance(part, Combined) and part.operator in "+-":
-            left = units_of(part.left)
-            right = units_of(part.right)
-            if left and right and left.isdisjoint(right):
-                return True
-    return False
+            yield part

@@ -26,19 +26,24 @@ PRODUCTS = words("abc xyz pqr")
 # Words of two letters that are not products of names, although all their letters may be names.
 NOT_PRODUCTS = words("am an as at by my us up cm mm km ms pm mt")
 
+# The names of the numbers from 0.
+NUMBER_WORDS = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
+    "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen",
+    "nineteen", "twenty",
+)  # fmt: skip
+
 # Words that are part of the mathematics: an expression next to one is not understood.
 MATHEMATICAL = words(
     "of than twice thrice double doubled triple tripled quadruple half halves third thirds"
     " fourth fourths quarter fifth sixth seventh eighth ninth tenth times plus minus divided"
     " multiplied squared cubed square cube root sqrt sum difference product quotient between by"
     " mod modulo log ln exp sin cos tan cot sec csc arcsin arccos arctan gcd lcm hcf max min"
-    " floor ceil choose factorial zero one two three four five six seven eight nine ten eleven"
-    " twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty thirty forty"
-    " fifty sixty seventy eighty ninety hundred hundreds thousand thousands million millions"
-    " billion trillion dozen dozens couple pair pairs score gross decade decades century"
-    " centuries fortnight abs det perimeter area remainder over not never if whether unless"
-    " suppose assume assuming instead cannot"
-)
+    " floor ceil choose factorial thirty forty fifty sixty seventy eighty ninety hundred hundreds"
+    " thousand thousands million millions billion trillion dozen dozens couple pair pairs score"
+    " gross decade decades century centuries fortnight abs det perimeter area remainder over not"
+    " never if whether unless suppose assume assuming instead cannot"
+) | set(NUMBER_WORDS)
 
 # Words after a number that are no units.
 PROSE = words(
@@ -114,7 +119,6 @@ LEADING = ABOUT | words("a total only exactly")
 # Words that end a unit before them.
 CONNECTIVES = words("and or but so then because since while when where which who if")
 
-# Short words that are no variables.
 # LaTeX environments of matrices.
 MATRICES = words("pmatrix bmatrix matrix Bmatrix")
 
@@ -125,15 +129,8 @@ COUNTING = words(
     " lakh lakhs crore crores grand bn mn more less fewer"
 )
 
-# The names of the numbers from 0.
-NUMBER_WORDS = (
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
-    "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen",
-    "nineteen", "twenty",
-)  # fmt: skip
-
 # Names of arbitrary constants or integers: a family of answers can be written in many ways.
-PARAMETERS = words(r"c C k K n m N M j l t \lambda \alpha \theta".replace("\\\\", "\\"))
+PARAMETERS = words(r"c C k K n m N M j l t \lambda \alpha \theta")
 
 # Sets of words of which only one can be the right answer.
 VOCABULARIES = (
@@ -145,6 +142,7 @@ VOCABULARIES = (
     words("january february march april may june july august september october november december"),
 )
 
+# Short words that are no variables.
 SHORT_UNITS = words(
     "kg cm mm km ml oz lb lbs ft yd mi hr hrs min mins sec secs gb mb kb mph kmh in a an is it"
     " he we i so or at on to as"
