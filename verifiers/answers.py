@@ -31,7 +31,7 @@ from fractions import Fraction
 from typing import ClassVar
 
 from stepmark.records import Verdict
-from verifiers.arithmetic_rules.doubts import has_percent_sign, mixes_percentages, units_of
+from verifiers.arithmetic_rules.equality import has_percent_sign, mixes_percentages, units_of
 from verifiers.base import AnswerClaim, Claim, Finding, ReferenceClaim
 from verifiers.math.dialects.arithmetic import parse, tokens
 from verifiers.math.errors import UndefinedError, UnreadError
@@ -83,11 +83,7 @@ class Answers:
     version: ClassVar[int] = 2
 
     def verify(self, claim: Claim) -> Finding:
-        """Return the finding.
-
-        A `ReferenceClaim` is correct if answers that are written differently can be compared with
-        the reference.
-        """
+        """Return the finding; a reference is correct if other answers can be compared with it."""
         if isinstance(claim, ReferenceClaim):
             verdict, reason = _judge_reference(claim.reference)
         elif isinstance(claim, AnswerClaim):

@@ -113,9 +113,9 @@ def test_rounded_result(tree: Tree, decimals: int) -> None:
     exact = exact_value(tree)
     assert exact is not None
     rounded = round(exact, decimals)
-    whole, part = divmod(int(abs(rounded) * 10**decimals), 10**decimals)
+    integer, part = divmod(int(abs(rounded) * 10**decimals), 10**decimals)
     sign = "-" if rounded < 0 else ""
-    text = f"{sign}{whole}.{part:0{decimals}d}"
+    text = f"{sign}{integer}.{part:0{decimals}d}"
     assert _verdict(f"{STYLES['plain'](tree)} = {text}") is Verdict.CORRECT
 
 

@@ -73,7 +73,7 @@ def _judge(
         return Verdict.CORRECT, ""
     if context.is_supposed or link.index > 0 or has_decimals(left, right):
         return Verdict.UNKNOWN, "it may be tried or denied"
-    return Verdict.INCORRECT, f"{_shown(side_values[0])} against {_shown(side_values[1])}"
+    return Verdict.INCORRECT, f"{_format(side_values[0])} against {_format(side_values[1])}"
 
 
 def _judge_equation(
@@ -95,7 +95,9 @@ def _judge_equation(
         return Verdict.UNKNOWN, "plain arithmetic"
     if isinstance(left, Negated | Number) and isinstance(right, Negated | Number):
         return Verdict.UNKNOWN, "two numbers"
-    reason = f"the left side is {_shown(side_values[0])}, the right side {_shown(side_values[1])}"
+    reason = (
+        f"the left side is {_format(side_values[0])}, the right side {_format(side_values[1])}"
+    )
     return Verdict.INCORRECT, reason
 
 
@@ -131,7 +133,7 @@ def _is_closed_form(tree: Tree) -> bool:
     return PI in syntax.walk(tree) or not functions(tree) <= {"degrees"}
 
 
-def _shown(value: Real) -> str:
+def _format(value: Real) -> str:
     number = values.midpoint(value)
     if number.denominator == 1 and abs(number) < MAX_SHOWN:
         return str(number)

@@ -164,10 +164,7 @@ def _root(linear: Polynomial) -> Fraction:
 
 
 def _is_reversed(before: Chain, after: Chain) -> bool:
-    """Return whether an inequality in one variable holds exactly where the first does not.
-
-    Both must hold somewhere.
-    """
+    """Return whether an inequality holds somewhere, and exactly where the first does not."""
     links = [*before.links(), *after.links()]
     variables = set[str]()
     for link in links:
@@ -213,10 +210,7 @@ def _describe_same_name(before: Chain, after: Chain) -> bool:
 
 
 def _contradiction_of_values(before: Chain, after: Chain, *, is_restated: bool) -> str:
-    """Return why the second chain contradicts the first, or an empty string.
-
-    `is_restated` means that the words between them announce a rewriting.
-    """
+    """Return why the second value of a name contradicts the first, or an empty string."""
     first = before.sides[-1].tree
     second = after.sides[1].tree
     if first is None or second is None or names(first) != names(second):

@@ -46,10 +46,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """`left relation right`: the link number `index` of its chain, counted from 0.
-
-    `before` contains the words before the chain.
-    """
+    """Link `index`, counted from 0, of a chain; `before` contains the words before the chain."""
 
     left: Side
     relation: str

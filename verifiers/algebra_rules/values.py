@@ -54,10 +54,7 @@ class _RealEvaluator(Evaluator):
 
 
 def evaluate(tree: Tree, environment: Mapping[str, Real], log_base: Fraction | None = None) -> Real:
-    """Return the value for given values of the names.
-
-    Raises UndefinedError if there is no value or none within the bounds.
-    """
+    """Return the value. Raises UndefinedError if there is none, or none within the bounds."""
     evaluator = _RealEvaluator(BITS, environment)
     evaluator.log_base = log_base
     try:

@@ -28,10 +28,7 @@ UNKNOWN = Verdict.UNKNOWN
 
 
 def equivalent(left: Form, right: Form) -> Judgement:
-    """Return the verdict and its reason. The comparison is symmetric.
-
-    Raises UnreadError for answers that are too large.
-    """
+    """Compare two forms, symmetrically. Raises UnreadError for answers that are too large."""
     for form, other in ((left, right), (right, left)):
         if isinstance(form, forms.Option):
             return _judge_option(form, other)
@@ -48,10 +45,7 @@ def equivalent(left: Form, right: Form) -> Judgement:
 
 
 def all_have_values(form: Form) -> bool:
-    """Return whether every expression in a form has a value, so that it can be compared.
-
-    Raises UnreadError for answers that are too large.
-    """
+    """Return whether every expression has a value. Raises UnreadError for too large answers."""
     match form:
         case forms.Quantity():
             return has_value(form.tree)

@@ -15,10 +15,7 @@ from typing import Any
 
 
 def says_equal(left: str, right: str) -> bool:
-    """Return whether math-verify finds two LaTeX expressions equal, in either order.
-
-    The function `verify` of math-verify is not symmetric.
-    """
+    """Return whether math-verify, which is not symmetric, finds LaTeX equal in either order."""
     with _paused_timer():
         math_verify = _library()
     try:

@@ -251,9 +251,7 @@ def _has_number(sequence: Sequence[Token]) -> bool:
 
 
 def _is_name(clause: Sequence[Token]) -> bool:
-    """Return whether a side has no arithmetic; after a word, as in `Cost of 3 apples`, it may
-    contain a number.
-    """
+    """Return whether a side has no arithmetic; it may be `Cost of 3 apples`, with a number."""
     if not _has_number(clause):
         return True
     has_operation = any(token.kind in OPERATIVE for token in clause)
