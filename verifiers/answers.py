@@ -249,10 +249,9 @@ def _compare(answer: Tree, reference: Tree, *, is_directed: bool) -> Judgement |
     if converts and not FAMILIES.keys().isdisjoint(units ^ reference_units):
         return Verdict.UNKNOWN, "a unit that may have been converted"
     distance = abs(value - reference_value)
-    if _may_be_rounded(answer, reference, distance):
-        return Verdict.UNKNOWN, "equal when rounded"
-    if _may_be_rounded(reference, answer, distance):
-        return Verdict.UNKNOWN, "equal when rounded"
+    for rounded, exact in ((answer, reference), (reference, answer)):
+        if _may_be_rounded(rounded, exact, distance):
+            return Verdict.UNKNOWN, "equal when rounded"
     return Verdict.INCORRECT, "different numbers"
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from sympy import QQ
 from sympy.polys.rings import ring
 
+from verifiers.math.errors import UnreadError
 from verifiers.math.syntax import Combined, Negated, Number, Tree
 
 MAX_TERMS = 300
@@ -30,10 +31,6 @@ class Ratio:
     denominator: Polynomial
 
 
-class _TooLargeError(Exception):
-    """A bound is exceeded, or the formula divides by zero."""
-
-
 def ratios(*trees: Tree) -> Sequence[Ratio] | None:
     """Return the formulas as ratios over one ring, or None if one exceeds a bound."""
     atoms = dict[Tree, None]()
@@ -46,7 +43,7 @@ def ratios(*trees: Tree) -> Sequence[Ratio] | None:
     builder = _RatioBuilder(domain, dict(zip(atoms, generators, strict=False)))
     try:
         return [builder.ratio(tree) for tree in trees]
-    except _TooLargeError:
+    except UnreadError:
         return None
 
 
@@ -176,13 +173,13 @@ def _product(left: Ratio, right: Ratio) -> Ratio:
 
 def _inverse(ratio: Ratio) -> Ratio:
     if not ratio.numerator:
-        raise _TooLargeError
+        raise UnreadError("a division by zero")
     return Ratio(ratio.denominator, ratio.numerator)
 
 
 def _bounded_product(left: Polynomial, right: Polynomial) -> Polynomial:
     if len(left) * len(right) > MAX_TERMS or _degree(left) + _degree(right) > MAX_DEGREE:
-        raise _TooLargeError
+        raise UnreadError("a polynomial that is too large")
     return left * right
 
 

@@ -307,18 +307,17 @@ def _bounded(sequence: Tokens) -> Form:
     sides = list(_cut(sequence, tuple(INEQUALITIES)))
     outer = [token.text for token in _outside_brackets(sequence)]
     signs = [text for text in outer if text in INEQUALITIES]
+    directions = {INEQUALITIES[sign][1] for sign in signs}
+    if directions == {False}:
+        sides.reverse()
+        signs.reverse()
     named = list[int]()
     for index, side in enumerate(sides):
         if len(side) == 1 and side[0].kind is Kind.NAME and side[0].text not in ("e", "i"):
             named.append(index)
-    directions = {INEQUALITIES[sign][1] for sign in signs}
     is_bound = len(named) == 1 and len(directions) == 1 and len(sides) <= 3
     if not is_bound or (len(sides) == 3 and named != [1]):
         raise UnreadError("an inequality that does not bound a name")
-    if directions == {False}:
-        sides.reverse()
-        signs.reverse()
-        named = [len(sides) - 1 - named[0]]
     low: Form = forms.Infinite(False)
     high: Form = forms.Infinite(True)
     opening = "("

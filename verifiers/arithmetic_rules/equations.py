@@ -77,18 +77,20 @@ def _equations_of(text: str) -> Iterator[Equation]:
     for index, relation in enumerate(relations):
         before = segments[index]
         after = segments[index + 1]
-        left = _complete_side(before) if index > 0 else None
-        if left is None:
-            left = _last_expression(before, is_first=index == 0)
-        right = _complete_side(after)
-        continues = right is not None and index + 1 < len(relations)
-        if right is None:
-            right = _first_expression(after)
+        left = None
+        if index > 0:
+            left = _complete_side(before)
+        left = left or _last_expression(before, is_first=index == 0)
+        complete = _complete_side(after)
+        continues = complete is not None and index + 1 < len(relations)
+        right = complete or _first_expression(after)
         if not (left.is_name or right.is_name):
-            trees = (left.tree, right.tree)
+            sides = None
+            if left.tree is not None and right.tree is not None:
+                sides = (left.tree, right.tree)
             yield Equation(
                 text=f"{written(left.tokens)} {relation.text} {written(right.tokens)}",
-                sides=None if trees[0] is None or trees[1] is None else (trees[0], trees[1]),
+                sides=sides,
                 is_approximate=relation.text not in ("=", "==") or right.is_approximate,
                 continues=continues,
                 doubt=left.doubt or right.doubt,

@@ -200,7 +200,9 @@ class Evaluator:
         value: Value = ONE
         for _ in range(abs(exponent)):
             value = self.combined("*", value, base)
-        return value if exponent >= 0 else self.combined("/", ONE, value)
+        if exponent < 0:
+            value = self.combined("/", ONE, value)
+        return value
 
     def call(self, function: str, arguments: tuple[Tree, ...]) -> Value:
         """Return the value of a function."""
@@ -308,12 +310,13 @@ class Evaluator:
 
         It is 0 for an interval that may contain zero. Raises UnreadError beyond the bounds.
         """
+        bits = 0
+        limit = MAX_LOGARITHM
         if isinstance(number, Fraction):
             bits = bit_size(number)
             limit = self.max_power_bits
-        else:
-            bits = abs(int(self.context.mag(abs(number).b))) if excludes_zero(number) else 0
-            limit = MAX_LOGARITHM
+        elif excludes_zero(number):
+            bits = abs(int(self.context.mag(abs(number).b)))
         if bits > limit:
             raise UnreadError("a number that is too large")
         return bits
