@@ -34,11 +34,10 @@ from stepmark.records import Verdict
 from verifiers.arithmetic_rules.equality import has_percent_sign, mixes_percentages, units_of
 from verifiers.base import AnswerClaim, Claim, Finding, ReferenceClaim
 from verifiers.math.dialects.arithmetic import parse, tokens
-from verifiers.math.errors import UndefinedError, UnreadError
 from verifiers.math.exact import exact_value
 from verifiers.math.findings import Judgement
 from verifiers.math.lexicon import FAMILIES
-from verifiers.math.syntax import Tree, numbers, signed_number
+from verifiers.math.syntax import Tree, UndefinedError, UnreadError, numbers, signed_number
 
 __all__ = ["Answers"]
 

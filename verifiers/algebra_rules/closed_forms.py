@@ -14,11 +14,10 @@ from verifiers.algebra_rules.identities import SQUARE_OF_I
 from verifiers.algebra_rules.ratios import difference, ratios
 from verifiers.algebra_rules.statements import Link
 from verifiers.math import syntax
-from verifiers.math.errors import UndefinedError
 from verifiers.math.findings import Judgement
 from verifiers.math.intervals import Real
 from verifiers.math.lexicon import ROUNDING
-from verifiers.math.syntax import PI, Negated, Number, Tree, functions, has_decimals, signed_number
+from verifiers.math.syntax import PI, Negated, Number, Tree, UndefinedError, functions, has_decimals
 
 # The relative error up to which a rounded value, or one with decimals, is not false.
 CLOSE = Fraction(1, 20)
@@ -95,9 +94,7 @@ def _judge_equation(
         return Verdict.UNKNOWN, "plain arithmetic"
     if isinstance(left, Negated | Number) and isinstance(right, Negated | Number):
         return Verdict.UNKNOWN, "two numbers"
-    reason = (
-        f"the left side is {_format(side_values[0])}, the right side {_format(side_values[1])}"
-    )
+    reason = f"the left side is {_format(side_values[0])}, the right side {_format(side_values[1])}"
     return Verdict.INCORRECT, reason
 
 
@@ -122,7 +119,7 @@ def _may_be_rounded(
 
 def _is_rounded(side: Tree, exact: Fraction, rounded: Fraction) -> bool:
     """Return whether the side is one decimal that shows the other value, rounded."""
-    number = signed_number(side)
+    number = syntax.signed_number(side)
     if number is None or number.decimals == 0:
         return False
     return abs(exact - rounded) <= number.last_digit / 2

@@ -25,8 +25,7 @@ from verifiers.algebra_rules.identities import Equality, compare
 from verifiers.algebra_rules.ratios import Polynomial, difference, ratios
 from verifiers.algebra_rules.statements import Chain, Link
 from verifiers.math import lexicon, syntax
-from verifiers.math.errors import UndefinedError
-from verifiers.math.syntax import Name, Number, Tree, functions, has_decimals, is_power, names, walk
+from verifiers.math.syntax import Name, Number, Tree, UndefinedError, has_decimals, names, walk
 
 ALTERNATIVE = frozenset(["or", "and"])
 # With one of these words, `7x = 50, so x = 7` may be meant.
@@ -129,11 +128,11 @@ def _equation(chain: Chain) -> Equation | None:
 def _is_polynomial(tree: Tree) -> bool:
     """Return whether the tree has no functions, names in words or variables in exponents."""
     for part in walk(tree):
-        if is_power(part) and not isinstance(part.right, Number):
+        if syntax.is_power(part) and not isinstance(part.right, Number):
             return False
         if isinstance(part, Name) and ("(" in part.text or "“" in part.text):
             return False
-    return not functions(tree)
+    return not syntax.functions(tree)
 
 
 def _polynomials(first: Equation, second: Equation) -> tuple[Polynomial, Polynomial] | None:

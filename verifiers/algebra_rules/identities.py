@@ -19,8 +19,7 @@ from verifiers.algebra_rules.ratios import (
     vanishes_only_at_poles,
 )
 from verifiers.algebra_rules.values import DECIMAL_BASE, order
-from verifiers.math.errors import UndefinedError
-from verifiers.math.syntax import Combined, Name, Number, Tree, functions, names
+from verifiers.math.syntax import Combined, Name, Number, Tree, UndefinedError, functions, names
 
 MAX_NAMES = 6
 POINTS = 8

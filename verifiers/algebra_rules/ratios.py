@@ -13,8 +13,7 @@ from typing import Any
 from sympy import QQ
 from sympy.polys.rings import ring
 
-from verifiers.math.errors import UnreadError
-from verifiers.math.syntax import Combined, Negated, Number, Tree
+from verifiers.math.syntax import Combined, Negated, Number, Tree, UnreadError
 
 MAX_TERMS = 300
 MAX_DEGREE = 24

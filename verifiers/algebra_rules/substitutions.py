@@ -19,11 +19,10 @@ from verifiers.algebra_rules.rewritings import CONDITION, SUPPOSED
 from verifiers.algebra_rules.statements import Chain, Link
 from verifiers.algebra_rules.values import evaluate, order
 from verifiers.math import syntax
-from verifiers.math.errors import UndefinedError
 from verifiers.math.findings import Judgement
 from verifiers.math.intervals import Real
 from verifiers.math.lexicon import words
-from verifiers.math.syntax import TRIGONOMETRIC, Name, Tree, functions, has_decimals, names, walk
+from verifiers.math.syntax import Name, Tree, UndefinedError, functions, has_decimals, names, walk
 
 # Words before `f(x) = …` that make it an equation and not a definition.
 ASKING = words("such satisfies satisfy satisfying solve find which equation when")
@@ -78,7 +77,7 @@ def _compare(
         return Verdict.CORRECT, ""
     # A name inside a sine may be an angle in any unit.
     is_doubtful = sign is None or context.is_supposed or context.has_cases
-    if is_doubtful or has_decimals(left) or functions(left) & TRIGONOMETRIC:
+    if is_doubtful or has_decimals(left) or functions(left) & syntax.TRIGONOMETRIC:
         return Verdict.UNKNOWN, SUPPOSED
     return Verdict.INCORRECT, f"it is another number where {reason}"
 

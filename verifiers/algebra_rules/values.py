@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
-from verifiers.math.errors import UndefinedError, UnreadError
+from verifiers.math import syntax
 from verifiers.math.intervals import Evaluator, Real
-from verifiers.math.syntax import PI, TRIGONOMETRIC, Call, Tree, names, walk
+from verifiers.math.syntax import PI, TRIGONOMETRIC, Call, Tree, UndefinedError, UnreadError, walk
 
 DIGITS = 40
 # The precision of intervals: `DIGITS` decimal digits.
@@ -42,7 +42,7 @@ class _RealEvaluator(Evaluator):
         for part in walk(angle):
             in_degrees = in_degrees or (isinstance(part, Call) and part.function == "degrees")
             in_radians = in_radians or part == PI
-        if in_degrees == in_radians and (in_degrees or not names(angle)):
+        if in_degrees == in_radians and (in_degrees or not syntax.names(angle)):
             raise UndefinedError
         number = self.real(angle)
         if in_degrees:

@@ -14,10 +14,9 @@ from stepmark.records import Verdict
 from verifiers.answer_forms import forms
 from verifiers.answer_forms.forms import Form
 from verifiers.answer_forms.formulas import has_value, judge_equations, judge_quantities
-from verifiers.math.errors import UnreadError
 from verifiers.math.findings import Judgement
 from verifiers.math.lexicon import VOCABULARIES
-from verifiers.math.syntax import names
+from verifiers.math.syntax import UnreadError, names
 
 MAX_PARTS = 64
 # In lists and sets, every part is compared with every part.

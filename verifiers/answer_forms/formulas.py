@@ -14,18 +14,17 @@ from stepmark.records import Verdict
 from verifiers.answer_forms import second_opinion
 from verifiers.answer_forms.forms import Equation, Quantity
 from verifiers.math import syntax
-from verifiers.math.errors import UndefinedError, UnreadError
 from verifiers.math.findings import Judgement
 from verifiers.math.intervals import Evaluator, Value, excludes_zero, parts
 from verifiers.math.lexicon import FAMILIES, PARAMETERS
-from verifiers.math.syntax import BARE_LOG, Combined, Negated, Number, Tree, functions, names, walk
+from verifiers.math.syntax import Combined, I, Negated, Tree, UndefinedError, functions, names, walk
 
 Point = Mapping[str, Fraction]
 # Half of the points are positive, half have mixed signs; half of each are below 1.
 POINTS = 12
 # The number of points at which both formulas must have a value.
 MIN_POINTS = 3
-HUNDRED = Number(Fraction(100))
+HUNDRED = syntax.Number(Fraction(100))
 LOGARITHM = "a logarithm without a base"
 # The precision of the first evaluation, which measures the sizes.
 FIRST_BITS = 512
@@ -139,7 +138,7 @@ def _judge_different(left: Quantity, right: Quantity) -> Judgement:
     is_mixed = any(isinstance(part, syntax.Mixed) for part in (*walk(a), *walk(b)))
     if is_mixed and compare(a, b, {}, products=True).equal is not False:
         return Verdict.UNKNOWN, "a mixed number or a product"
-    if BARE_LOG in functions(a) | functions(b):
+    if syntax.BARE_LOG in functions(a) | functions(b):
         return Verdict.UNKNOWN, LOGARITHM
     units = left.unit | right.unit
     if left.unit != right.unit and not FAMILIES.keys().isdisjoint(units):
@@ -156,7 +155,7 @@ def _may_be_rounded(rounded: Tree, exact: Tree) -> bool:
     while isinstance(rounded, Negated):
         rounded = rounded.operand
         exact = exact.operand if isinstance(exact, Negated) else Negated(exact)
-    if not isinstance(rounded, Number) or not rounded.may_round(exact):
+    if not isinstance(rounded, syntax.Number) or not rounded.may_round(exact):
         return False
     return within(rounded, exact, rounded.last_digit)
 
@@ -177,7 +176,7 @@ def _judge_at_points(left: Quantity, right: Quantity) -> Judgement:
         return _confirm(left, right)
     if any(results):
         return Verdict.UNKNOWN, "equal for some values"
-    if BARE_LOG in functions(a) | functions(b):
+    if syntax.BARE_LOG in functions(a) | functions(b):
         return Verdict.UNKNOWN, LOGARITHM
     if len(variables) > 1 or not PARAMETERS.isdisjoint(variables) or names(a) != names(b):
         return Verdict.UNKNOWN, "formulas that differ, but a condition may restrict their variables"
@@ -185,7 +184,7 @@ def _judge_at_points(left: Quantity, right: Quantity) -> Judgement:
 
 
 def _equal_at(left: Tree, right: Tree, point: Point) -> bool | None:
-    is_complex = syntax.I in walk(left) or syntax.I in walk(right)
+    is_complex = I in walk(left) or I in walk(right)
     try:
         return compare(left, right, point, real=not is_complex).equal
     except UndefinedError:
@@ -300,5 +299,5 @@ def _difference(
         if bits > FIRST_BITS or needed <= bits or is_rational:
             return evaluator, value
         if needed > MAX_BITS:
-            raise UnreadError("too large to compare")
+            raise syntax.UnreadError("too large to compare")
         bits = -(-needed // BITS_STEP) * BITS_STEP

@@ -14,9 +14,8 @@ from verifiers.answer_forms.forms import Form
 from verifiers.answer_forms.formulas import compare
 from verifiers.math import lexicon
 from verifiers.math.dialects.answers import parse, tokens
-from verifiers.math.errors import UnreadError
 from verifiers.math.lexer import Kind, Token
-from verifiers.math.syntax import Combined, Number, names
+from verifiers.math.syntax import Combined, Number, UnreadError, names
 
 MAX_CHARS = 1_000
 MAX_NESTING = 3

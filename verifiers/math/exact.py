@@ -4,8 +4,7 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from operator import add, mul, sub, truediv
 
-from verifiers.math.errors import UndefinedError
-from verifiers.math.syntax import Call, Combined, Negated, Number, Tree
+from verifiers.math.syntax import Call, Combined, Negated, Number, Tree, UndefinedError
 
 Operation = Callable[[Fraction, Fraction], Fraction]
 # Bounds on powers: a tower such as ((9^64)^64)^64 must fail at once and not fill the memory.

@@ -19,9 +19,9 @@ from typing import Any, ClassVar
 import mpmath
 from mpmath.ctx_iv import MPIntervalContext
 
-from verifiers.math.errors import UndefinedError, UnreadError
+from verifiers.math import syntax
 from verifiers.math.exact import OPERATIONS, bit_size, rational_root
-from verifiers.math.syntax import Call, Combined, Constant, Mixed, Name, Negated, Number, Tree
+from verifiers.math.syntax import Combined, Name, Negated, Number, Tree, UndefinedError, UnreadError
 
 # A `Fraction`, or an interval of mpmath, whose classes have no types.
 Real = Any
@@ -95,16 +95,16 @@ class Evaluator:
                 return self.combined(operator, self.value(left), self.value(right))
             case Negated(operand):
                 return _negative(self.value(operand))
-            case Constant(text):
+            case syntax.Constant(text):
                 return self.constant(text)
             case Name(text):
                 if text not in self.environment:
                     raise UndefinedError
                 return self.environment[text]
-            case Mixed(integer, part):
+            case syntax.Mixed(integer, part):
                 operator = "*" if self.mixed_is_product else "+"
                 return OPERATIONS[operator](integer.value, part)
-            case Call(function, arguments):
+            case syntax.Call(function, arguments):
                 return self.call(function, arguments)
 
     def real(self, tree: Tree) -> Real:

@@ -19,9 +19,8 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import ClassVar
 
-from verifiers.math.errors import UnreadError
 from verifiers.math.lexer import COMMANDS, Kind, Token
-from verifiers.math.syntax import Call, Combined, Name, Negated, Number, Tree
+from verifiers.math.syntax import Call, Combined, Name, Negated, Number, Tree, UnreadError
 
 SQUARE = Number(Fraction(2))
 END = Token(Kind.END, "")

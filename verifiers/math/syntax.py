@@ -1,4 +1,4 @@
-"""The syntax tree of a mathematical expression, the same for every dialect.
+"""The syntax tree of a mathematical expression, the same for every dialect, and its errors.
 
 Nodes are immutable and compare by structure.
 """
@@ -7,6 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TypeGuard
+
+
+class UnreadError(Exception):
+    """The text is not understood, is ambiguous, or exceeds a bound; the message says why."""
+
+
+class UndefinedError(Exception):
+    """The expression has no value, for instance because it divides by zero."""
+
 
 # A number with fewer decimals is not taken for a rounded one.
 MIN_ROUNDED_DECIMALS = 2

@@ -12,11 +12,10 @@ floors, inverse functions written as powers.
 import re
 from collections.abc import Sequence
 
-from verifiers.math import lexer
-from verifiers.math.errors import UnreadError
+from verifiers.math import lexer, syntax
 from verifiers.math.lexer import Kind, Lexer, Token, rule, text_command, token_pattern
 from verifiers.math.parser import Parser
-from verifiers.math.syntax import PI, TRIGONOMETRIC, Call, Combined, Name, Negated, Tree
+from verifiers.math.syntax import PI, TRIGONOMETRIC, Call, Name, Negated, Tree, UnreadError
 
 # The length of the longest formula.
 MAX_TOKENS = 256
@@ -284,7 +283,7 @@ class _Parser(Parser):
             return self.bracket(depth)
         tree = self._simple_factor(depth)
         while self.kind() in (Kind.NAME, Kind.NUMBER):
-            tree = Combined("*", tree, self._simple_factor(depth))
+            tree = syntax.Combined("*", tree, self._simple_factor(depth))
         is_function = self.text().removeprefix("\\") in self.functions
         if self.at(Kind.OPERATOR, "/^!") or self.kind() is Kind.OPEN:
             raise UnreadError("the end of a function's argument is ambiguous")

@@ -12,11 +12,10 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from verifiers.math import lexer, syntax
-from verifiers.math.errors import UnreadError
 from verifiers.math.lexer import Kind, Lexer, Token, rule, token_pattern
 from verifiers.math.lexicon import FUNCTIONS, GREEK, NOT_PRODUCTS, PRODUCTS
 from verifiers.math.parser import Parser
-from verifiers.math.syntax import PI, Call, Combined, Constant, Mixed, Name, Negated, Number, Tree
+from verifiers.math.syntax import PI, Call, E, I, Mixed, Name, Negated, Number, Tree, UnreadError
 
 MAX_TOKENS = 400
 # The tokens of the fraction in a mixed number, up to 23 digits each.
@@ -272,7 +271,7 @@ class _Parser(Parser):
             return Name(f"{text}_{self._index()}")
         if text in APPLIED and self.text() == "(":
             raise UnreadError("an unknown function")
-        return Constant(text) if text in (syntax.E.text, syntax.I.text) else Name(text)
+        return syntax.Constant(text) if text in (E.text, I.text) else Name(text)
 
     def _index(self) -> str:
         if self.text() != "{":
@@ -309,7 +308,7 @@ class _Parser(Parser):
         tree = self.power(depth) if self.kind() is Kind.NUMBER else None
         while self.kind() is Kind.NAME or self.text() in ("\\pi", "\\frac"):
             factor = self.power(depth)
-            tree = factor if tree is None else Combined("*", tree, factor)
+            tree = factor if tree is None else syntax.Combined("*", tree, factor)
         if tree is None or self.text() in ("(", "/", "\\div", "|"):
             raise UnreadError("the end of a function's argument is ambiguous")
         return tree

@@ -10,11 +10,10 @@ scientific notation.
 from collections.abc import Sequence
 
 from verifiers.math import lexer
-from verifiers.math.errors import UnreadError
 from verifiers.math.lexer import Kind, Lexer, Token, rule, text_command, token_pattern
 from verifiers.math.lexicon import CONNECTIVES, MATHEMATICAL, PROSE, SHORT_UNITS, singular
 from verifiers.math.parser import Parser
-from verifiers.math.syntax import Call, Number, Tree, is_power
+from verifiers.math.syntax import Call, Number, Tree, UnreadError, is_power
 
 # The length of the longest expression.
 MAX_TOKENS = 256
