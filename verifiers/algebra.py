@@ -79,7 +79,9 @@ def _doubt_of(context: Context, _statement: str) -> str:
     """Return why the step may not claim a false statement, or an empty string."""
     if context.has_other_arithmetic:
         return "another arithmetic may be meant"
-    return "a refuted equation may be quoted" if context.is_refuted else ""
+    if context.is_refuted:
+        return "a refuted equation may be quoted"
+    return ""
 
 
 def _judge(link: Link, context: Context) -> Judgement | None:

@@ -243,8 +243,10 @@ def _compare(answer: Tree, reference: Tree, *, is_directed: bool) -> Judgement |
     if value == -reference_value and (is_directed or units or reference_units):
         return Verdict.UNKNOWN, "the opposite sign, with words"
     # A unit on one side only may be another one of its family.
-    factor = reference_value / value if value else 0
-    converts = factor in FACTORS or (factor and 1 / factor in FACTORS)
+    converts = False
+    if value != 0 and reference_value != 0:
+        factors = (reference_value / value, value / reference_value)
+        converts = not FACTORS.isdisjoint(factors)
     if converts and not FAMILIES.keys().isdisjoint(units ^ reference_units):
         return Verdict.UNKNOWN, "a unit that may have been converted"
     distance = abs(value - reference_value)

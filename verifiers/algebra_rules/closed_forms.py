@@ -86,8 +86,9 @@ def _judge_equation(
     a = values.midpoint(side_values[0])
     b = values.midpoint(side_values[1])
     if sign == 0 or _is_rounded(left, b, a) or _is_rounded(right, a, b):
-        are_numbers = isinstance(left, Number) and isinstance(right, Number)
-        return None if are_numbers else (Verdict.CORRECT, "")
+        if isinstance(left, Number) and isinstance(right, Number):
+            return None
+        return Verdict.CORRECT, ""
     if _may_be_rounded(link, sides, side_values, context):
         return Verdict.UNKNOWN, "off by rounding at most"
     if not (_is_closed_form(left) or _is_closed_form(right)):

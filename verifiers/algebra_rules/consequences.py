@@ -197,7 +197,9 @@ def _holds(link: Link, environment: Mapping[str, Fraction]) -> bool | None:
         sign = values.order(link.left.tree, link.right.tree, environment, values.DECIMAL_BASE)
     except UndefinedError:
         return None
-    return sign in values.HOLDING_SIGNS[link.relation] if sign else None
+    if not sign:
+        return None
+    return sign in values.HOLDING_SIGNS[link.relation]
 
 
 def _describe_same_name(before: Chain, after: Chain) -> bool:
@@ -225,7 +227,9 @@ def _contradiction_of_values(before: Chain, after: Chain, *, is_restated: bool) 
         is_part = before.sides[-1].text.startswith(f"{after.sides[1].text} ")
         is_comparable = is_result and not is_part and not _converts_unit(before, after)
         is_false = is_comparable and _differ(first, second)
-    return f"it was {before.sides[-1].text}" if is_false else ""
+    if not is_false:
+        return ""
+    return f"it was {before.sides[-1].text}"
 
 
 def _converts_unit(before: Chain, after: Chain) -> bool:

@@ -119,7 +119,7 @@ def _is_inside_formula(sequence: Sequence[Token], index: int) -> bool:
         is_displayed = False
         for token in sequence[before + 1 : after]:
             is_displayed = is_displayed or token.kind is Kind.ROW or token.text in DISPLAYED
-        if sequence[after].text in ("+*/" if is_displayed else "+*/^-"):
+        if sequence[after].text in "+*/" or (sequence[after].text in "^-" and not is_displayed):
             return True
     token = sequence[before]
     return token.kind in (Kind.RELATION, Kind.OPERATOR) and token.text != "!"

@@ -65,7 +65,7 @@ def judge_quantities(left: Quantity, right: Quantity) -> Judgement:
         return Verdict.UNKNOWN, "different units"
     if left.percent is right.percent:
         return _judge_trees(left, right)
-    percentage, plain = (left, right) if left.percent else (right, left)
+    plain, percentage = sorted((left, right), key=lambda side: side.percent)
     fraction = Combined("/", percentage.tree, HUNDRED)
     multiple = Combined("*", plain.tree, HUNDRED)
     # The last two are equivalent, but a decimal may be rounded only if it is the whole side.
@@ -136,7 +136,7 @@ def _judge_different(left: Quantity, right: Quantity) -> Judgement:
     a = left.tree
     b = right.tree
     is_mixed = any(isinstance(part, syntax.Mixed) for part in (*walk(a), *walk(b)))
-    if is_mixed and compare(a, b, {}, products=True).equal is not False:
+    if is_mixed and compare(a, b, {}, mixed_operator="*").equal is not False:
         return Verdict.UNKNOWN, "a mixed number or a product"
     if syntax.BARE_LOG in functions(a) | functions(b):
         return Verdict.UNKNOWN, LOGARITHM
@@ -251,16 +251,16 @@ def compare(
     right: Tree,
     point: Mapping[str, Fraction],
     *,
-    products: bool = False,
+    mixed_operator: str = "+",
     real: bool = False,
 ) -> Comparison:
     """Return whether two formulas have the same value at a point.
 
-    `products` reads mixed numbers as products, and `real` leaves square roots of negative numbers
-    undefined. The precision depends on the sizes of all intermediate values, so that `1 + 10^-500`
-    differs from 1. Raises UndefinedError and UnreadError as `verifiers.math.intervals` does.
+    `mixed_operator` combines the parts of mixed numbers, and `real` leaves square roots of negative
+    numbers undefined. The precision depends on the sizes of all intermediate values, so that
+    `1 + 10^-500` differs from 1. Raises UndefinedError and UnreadError.
     """
-    evaluator, difference = _difference(left, right, point, products, real)
+    evaluator, difference = _difference(left, right, point, mixed_operator, real)
     re, im = parts(difference)
     if isinstance(re, Fraction) and isinstance(im, Fraction):
         return Comparison(re == im == 0, exact=im == 0)
@@ -268,12 +268,12 @@ def compare(
         return Comparison(False, exact=False)
     tiny = evaluator.context.mpf(2) ** -(evaluator.bits // 2)
     error = max(abs(evaluator.interval(re)).b, abs(evaluator.interval(im)).b)
-    return Comparison(True if error < tiny else None, exact=False)
+    return Comparison(error < tiny or None, exact=False)
 
 
 def within(left: Tree, right: Tree, tolerance: Fraction) -> bool:
     """Return whether two closed real formulas may differ by less than the tolerance."""
-    evaluator, difference = _difference(left, right, {}, products=False, real=False)
+    evaluator, difference = _difference(left, right, {}, "+", real=False)
     re, im = parts(difference)
     if excludes_zero(im):
         return False
@@ -283,7 +283,7 @@ def within(left: Tree, right: Tree, tolerance: Fraction) -> bool:
 
 
 def _difference(
-    left: Tree, right: Tree, point: Mapping[str, Fraction], products: bool, real: bool
+    left: Tree, right: Tree, point: Mapping[str, Fraction], mixed_operator: str, real: bool
 ) -> tuple[Evaluator, Value]:
     """Return `left - right` and the evaluator, whose precision follows from a first round."""
     difference = Combined("-", left, right)
@@ -291,7 +291,7 @@ def _difference(
     while True:
         evaluator = _MeasuringEvaluator(bits, point)
         evaluator.is_real = real
-        evaluator.mixed_is_product = products
+        evaluator.mixed_operator = mixed_operator
         value = evaluator.value(difference)
         re, im = parts(value)
         needed = SPARE_BITS + 2 * evaluator.total_size

@@ -69,7 +69,7 @@ class Evaluator:
     """Evaluates trees with intervals of `bits` bits and the `environment`'s values of the names.
 
     Roots of negative numbers are imaginary, or undefined if `is_real` is set. A mixed number is
-    the sum of its parts, or their product if `mixed_is_product` is set.
+    the sum of its parts, or their product if `mixed_operator` is `*`.
     """
 
     # The bits of a rational power, and the arguments of `!` and `binom`.
@@ -79,7 +79,7 @@ class Evaluator:
     # The base of logarithms without one; None if they have no value.
     log_base: Fraction | None = None
     is_real: bool = False
-    mixed_is_product: bool = False
+    mixed_operator: str = "+"
 
     def __init__(self, bits: int, environment: Mapping[str, Real]) -> None:
         self.bits = bits
@@ -102,8 +102,7 @@ class Evaluator:
                     raise UndefinedError
                 return self.environment[text]
             case syntax.Mixed(integer, part):
-                operator = "*" if self.mixed_is_product else "+"
-                return OPERATIONS[operator](integer.value, part)
+                return OPERATIONS[self.mixed_operator](integer.value, part)
             case syntax.Call(function, arguments):
                 return self.call(function, arguments)
 

@@ -206,7 +206,7 @@ class _Parser(Parser):
             tree = super().argument(depth, max_digits)
         else:
             raise UnreadError("no argument")
-        # Exponents have no bound on their digits, and LaTeX needs no braces around one digit.
+        # Exponents, which have no bound on their digits, keep their brackets.
         if max_digits is not None and kind is Kind.OPEN:
             self.texts[start] = "{"
             self.texts[self.position - 1] = "}"
