@@ -215,11 +215,12 @@ class Evaluator:
             case "root":
                 return self.root(*numbers)
             case "log":
-                # The default base comes after the base that is written, if any.
-                number, base, *_ = (*numbers, self.log_base)
+                base = self.log_base
+                if len(numbers) > 1:
+                    base = numbers[1]
                 if base is None:
                     raise UndefinedError
-                return self.combined("/", self.logarithm(number), self.logarithm(base))
+                return self.combined("/", self.logarithm(numbers[0]), self.logarithm(base))
             case _:
                 return self.function(function, numbers[0])
 
