@@ -1,1 +1,1 @@
-"""Step-labelling strategies: one file per method, each reading like its paper."""
+"""Annotation methods and labelers, and the models that they share."""

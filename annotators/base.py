@@ -1,4 +1,4 @@
-"""The protocols that labelling methods and labelers implement.
+"""The protocols that annotation methods and labelers implement.
 
 An annotator is ordinary async code for one trace. Thousands of traces are in flight on one event
 loop, so a method that awaits its own rollouts, such as a binary search, never leaves the engine
@@ -32,7 +32,7 @@ SampleCount = Annotated[int, Field(ge=1, le=SEED_SPACING)]
 
 
 class Annotator(Protocol):
-    """A step-labelling method that works on one trace at a time."""
+    """An annotation method that works on one trace at a time."""
 
     needs: ClassVar[frozenset[str]]
     """The engines that the method uses, a subset of {"engine", "judge_engine"}."""
@@ -40,7 +40,7 @@ class Annotator(Protocol):
     async def annotate(
         self, problem: Problem, trace: Trace, context: AnnotationContext
     ) -> Annotation:
-        """Label the steps of one trace.
+        """Annotate one trace.
 
         `annotators.running.run` fills in `method`, `fingerprint` and `cost`, and records failures.
         """
@@ -49,7 +49,7 @@ class Annotator(Protocol):
 
 @runtime_checkable
 class ProblemAnnotator(Protocol):
-    """A step-labelling method that works on all traces of one problem and may discover more.
+    """An annotation method that works on all traces of one problem and may discover more.
 
     All problems of a shard are in flight at once. A discovered trace is a trace of the dataset, but
     the other methods of the run do not annotate it: they work on the sampled traces.
@@ -61,7 +61,7 @@ class ProblemAnnotator(Protocol):
     async def annotate_problem(
         self, problem: Problem, traces: Sequence[Trace], context: ProblemContext
     ) -> Sequence[Annotation]:
-        """Label the traces of one problem.
+        """Annotate the traces of one problem.
 
         Args:
             problem: The problem.

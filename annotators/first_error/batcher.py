@@ -30,7 +30,7 @@ class _Request(NamedTuple):
 
 
 class PosteriorBatcher:
-    """Infer the posteriors of concurrent searches together.
+    """A batcher of the posterior updates of concurrent searches.
 
     A batch is flushed `MAX_DELAY_SECONDS` after its first request, or as soon as every active
     search has submitted one.
@@ -51,7 +51,7 @@ class PosteriorBatcher:
         finally:
             self._active_searches -= 1
             # The remaining searches may all be waiting already.
-            self._flush_soon_if_complete()
+            self._schedule_flush_if_complete()
 
     async def posterior(self, trace: TraceEvidence, weights: Weights) -> Inference:
         """Infer the first error of one trace, as part of the next batch.
@@ -64,7 +64,7 @@ class PosteriorBatcher:
             self._flush_handle = loop.call_later(MAX_DELAY_SECONDS, self._flush)
         request = _Request(trace, weights, loop.create_future())
         self._pending.append(request)
-        self._flush_soon_if_complete()
+        self._schedule_flush_if_complete()
         try:
             return await request.result
         except asyncio.CancelledError:
@@ -72,7 +72,7 @@ class PosteriorBatcher:
             self._pending = deque(other for other in self._pending if other is not request)
             raise
 
-    def _flush_soon_if_complete(self) -> None:
+    def _schedule_flush_if_complete(self) -> None:
         """Flush early once every active search has submitted.
 
         The flush is deferred by one loop iteration, so that searches that start in this iteration
@@ -109,7 +109,7 @@ class PosteriorBatcher:
         weights = [request.weights for request in batch]
         try:
             results = posteriors(traces, weights, self._likelihoods)
-        except Exception as error:  # noqa: BLE001  # set on the futures, or their callers hang
+        except Exception as error:  # noqa: BLE001  # passed on to the callers, which would otherwise wait forever
             if len(batch) > 1:
                 for request in batch:
                     self._resolve([request])

@@ -3,8 +3,8 @@
 The hidden variables of a trace are its first error e and the parameters theta, phi and lambda. The
 E-step computes the expected number of traces that each parameter value accounts for, and how often
 each feature occurs in each state. The M-step normalizes these counts together with pseudo-counts, a
-Dirichlet prior, and so returns the MAP estimate. The weights of a grid are the products of
-its parameters' weights (see `ParameterGrid.product_of_marginals`).
+Dirichlet prior (its parameters minus 1), and so returns the MAP estimate. The weights of a grid are
+the products of its parameters' weights (see `ParameterGrid.product_of_marginals`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,11 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from annotators.first_error import evidence
+from annotators.first_error import features
 from annotators.first_error.likelihoods import StepLikelihoods
 from annotators.first_error.model import FirstErrorModel, Weights
 from annotators.first_error.numerics import Floats, normalize
 from annotators.first_error.posterior import (
+    Joint,
     SufficientStatistics,
     batches_by_length,
     infer,
@@ -37,7 +38,7 @@ class ExpectedCounts(NamedTuple):
     """Expected counts or pseudo-counts of everything that EM estimates."""
 
     before: Floats
-    """[before point], in traces."""
+    """[before point], in traces; N(theta) if expected."""
     ending: Floats
     """[ending point], in traces."""
     after: Floats
@@ -81,7 +82,7 @@ def m_step(model: FirstErrorModel, expected: ExpectedCounts, prior: ExpectedCoun
         before=model.before_grid.product_of_marginals(prior.before + expected.before),
         ending=normalize(prior.ending + expected.ending),
         after=model.after_grid.product_of_marginals(prior.after + expected.after),
-        feature_log_rates=evidence.log_rates(prior.features + expected.features),
+        feature_log_rates=features.log_rates(prior.features + expected.features),
     )
 
 
@@ -95,36 +96,49 @@ def log_likelihood(batches: Sequence[SufficientStatistics], weights: Weights) ->
 
 
 def pseudo_counts(model: FirstErrorModel, methods: int) -> ExpectedCounts:
-    """Return the Dirichlet prior as counts that are added to the expected ones."""
+    """Return the Dirichlet prior as counts that are added to the expected ones.
+
+    They are the parameters of the Dirichlet distribution minus 1.
+    """
     return ExpectedCounts(
         before=PRIOR_TRACES * model.before_grid.prior,
         ending=PRIOR_TRACES * model.ending_grid.prior,
         after=PRIOR_TRACES * model.after_grid.prior,
-        features=evidence.prior_counts(methods),
+        features=features.prior_counts(methods),
     )
 
 
 def _expected_counts(batch: SufficientStatistics, weights: Weights) -> ExpectedCounts:
     """Return the expected counts of one batch, under weights that all its traces share."""
-    model = batch.model
     posterior, joint = infer(batch, weights)
-
-    # Lambda decides only whether the last step is wrong. If an earlier step is, lambda keeps its
-    # prior; otherwise its posterior is the prior times the probability of what happened.
-    error_at_last = posterior[:, -2].sum()
-    no_error = posterior[:, -1] @ joint.before[:, -1]  # [before point]
-    error_before = posterior.sum() - error_at_last - no_error.sum()
-    last_step_right = 1 - np.outer(1 - model.reliability, model.ending)
-    ending = error_before * weights.ending
-    ending = ending + error_at_last * normalize(weights.ending * model.ending)
-    ending = ending + no_error @ normalize(weights.ending * last_step_right)
-
     # Rows of all traces below each other, so that one product sums over traces and first errors.
-    responsibilities = np.concatenate(posterior)
-    feature_totals = responsibilities @ np.concatenate(batch.feature_counts)
+    first_error_probabilities = np.concatenate(posterior)  # [trace * first error]
+    feature_totals = first_error_probabilities @ np.concatenate(batch.feature_counts)
     return ExpectedCounts(
-        before=responsibilities @ np.concatenate(joint.before),
-        ending=ending,
-        after=responsibilities @ np.concatenate(joint.after),
+        before=first_error_probabilities @ np.concatenate(joint.before),
+        ending=_ending_counts(posterior, joint, weights),
+        after=first_error_probabilities @ np.concatenate(joint.after),
         features=feature_totals.reshape(weights.feature_log_rates.shape),
     )
+
+
+def _ending_counts(posterior: Floats, joint: Joint, weights: Weights) -> Floats:
+    """Return the expected number of traces with each value of lambda, array [ending point].
+
+    Args:
+        posterior: The probabilities of the first errors, array [trace, first error].
+        joint: The joint of the same traces.
+        weights: The weights that all traces share.
+    """
+    model = weights.model
+    error_at_last = posterior[:, -2].sum()
+    no_error = posterior[:, -1] @ joint.before[:, -1]  # [before point]
+    error_earlier = posterior.sum() - error_at_last - no_error.sum()
+    # Lambda affects only the last step. If an earlier step is wrong, its posterior equals its
+    # weights. Otherwise it is proportional to weight times lambda (the last step is wrong) or
+    # weight times 1 - (1 - q) lambda (no error).
+    last_step_right = 1 - np.outer(1 - model.reliability, model.ending)
+    counts = error_earlier * weights.ending
+    counts = counts + error_at_last * normalize(weights.ending * model.ending)
+    counts = counts + no_error @ normalize(weights.ending * last_step_right)
+    return counts

@@ -9,8 +9,10 @@ wording and n_r that diverge there and end as r, the likelihood given a paramete
 
     P(pass)^n_p [ v prod_r P1(r)^n_r + (1 - v) SAME_WORDING^n_p prod_r P2(r)^n_r ]
 
-where P1 and P2 are the probabilities of diverging and ending as r for the two kinds of wording.
-All counts are scaled to the effective sample size first (see `effective_sample_size`).
+where P1 is the probability of diverging and ending as r if one wording is possible, and P2 the
+probability of ending as r if several are. Neither is normalized exactly: passing and all ends
+together sum to 1.00 to 1.05. All counts are scaled to the effective sample size first (see
+`effective_sample_size`).
 """
 
 from collections.abc import Sequence
@@ -26,7 +28,7 @@ from annotators.first_error.model import (
     LAPSE_RATE,
     SAME_WORDING,
     SECOND_MISTAKE_RATE,
-    WRONG_BRANCH_MODES,
+    SECOND_MISTAKE_REPEAT_RATES,
     FirstErrorModel,
 )
 from annotators.first_error.numerics import Floats
@@ -61,16 +63,16 @@ class DivergenceTables(NamedTuple):
     """Log-probabilities that depend only on the number of steps left, one row per number from 1.
 
     The columns are the blocks before, at and no error [before point], then one block [after point]
-    for each way to repeat a step after the error: faithfully, or by one of `WRONG_BRANCH_MODES`.
+    for each repeat rate after the error: k, or one of `SECOND_MISTAKE_REPEAT_RATES`.
     """
 
-    faithful: Floats
-    """[steps left, after point]: the probability (no logarithm) that a rollout that passed the
-    step continues like the trace, after the error."""
+    repeats_rest: Floats
+    """[steps left, after point]: the probability (no logarithm) that a rollout that passed a step
+    after the error repeats the rest of the trace: k^(steps left - 1), with lapses."""
     one_wording: Floats
-    """[steps left, end, column]: diverging at a step with one possible wording, by end."""
+    """[steps left, end, column]: P1, diverging at a step with one possible wording, by end."""
     many_wordings: Floats
-    """[steps left, end, column]: the same with several possible wordings."""
+    """[steps left, end, column]: P2, the end if several wordings are possible."""
 
 
 class StepLikelihoods:
@@ -92,26 +94,51 @@ class StepLikelihoods:
         for trace in traces:
             # No row is None after the refresh.
             rows.extend(cast(list[Floats], trace.rows))
-        table = np.concatenate(rows).reshape(len(traces), -1, self._borders[-1])
-        return StepTable(*np.split(table, self._borders[:-1], axis=2))
+        table = np.concatenate(rows).reshape(len(traces), -1, self._column_ends[-1])
+        return StepTable(*np.split(table, self._column_ends[:-1], axis=2))
 
     def compute(self, counts: Sequence[StepCounts[float]]) -> Floats:
         """Return the rows [step, column] of steps with these counts, without the cache.
 
         The columns are the fields of `StepTable`, side by side.
         """
-        model = self.model
         table = np.array(counts)
-        columns: StepCounts[Floats] = StepCounts(*table.T)
-        steps_left = columns.steps_left.astype(int)
+        steps_left = StepCounts(*table.T).steps_left.astype(int)
         # A power of two, so that few different sizes are built and cached.
         longest = 1 << (int(steps_left.max()) - 1).bit_length()
-        tables = _divergence_tables(model, longest)
+        tables = _divergence_tables(self.model, longest)
+        logs = self._wording_likelihoods(table, steps_left, tables)  # [step, column]
 
-        shrinkage = 1 + model.rollout_correlation * (columns.visits - 1)
-        effective = table / shrinkage[:, None]
-        passed = (columns.passed / shrinkage)[:, None]
-        diverged = effective[:, None, -len(RolloutEnd) :]
+        before_columns = len(self._log_step_prior)
+        before_rows = logs[:, :before_columns]
+        # The prior of the last step depends on lambda; `Weights.last_step_log_prior` adds it.
+        before_rows[steps_left > 1] += self._log_step_prior
+
+        after_rows, repeat_rate = self._rows_after(logs[:, before_columns:])
+        repeats_rest = tables.repeats_rest[steps_left - 1]
+        repeats = (1 - self.model.harmless) * repeat_rate * repeats_rest
+        return np.concatenate([before_rows, after_rows, repeats], axis=1)
+
+    def _wording_likelihoods(
+        self, table: Floats, steps_left: npt.NDArray[np.int_], tables: DivergenceTables
+    ) -> Floats:
+        """Sum out the kind of wording of each step.
+
+        Args:
+            table: The `StepCounts` of the steps, array [step, count].
+            steps_left: The column of `table` as integers, array [step].
+            tables: The tables of the model.
+
+        Returns:
+            The log-likelihoods of the rollouts, array [step, column], with the columns of
+            `DivergenceTables`.
+        """
+        columns: StepCounts[Floats] = StepCounts(*table.T)
+        # The effective sample size is the number of visits divided by this (Kish's design effect).
+        design_effect = 1 + self.model.rollout_correlation * (columns.visits - 1)
+        passed = (columns.passed / design_effect)[:, None]
+        effective = table / design_effect[:, None]
+        diverged = effective[:, None, -len(RolloutEnd) :]  # [step, 1, end]
         one_wording = (diverged @ tables.one_wording[steps_left - 1])[:, 0]
         many_wordings = (diverged @ tables.many_wordings[steps_left - 1])[:, 0]
 
@@ -119,20 +146,24 @@ class StepLikelihoods:
         one_wording = one_wording + np.log(verbatim_rate)
         log_other_wordings = passed * np.log(SAME_WORDING) + np.log(1 - verbatim_rate)
         many_wordings = many_wordings + log_other_wordings
-        logs = passed * self._log_pass + np.logaddexp(one_wording, many_wordings)
+        logs: Floats = passed * self._log_pass + np.logaddexp(one_wording, many_wordings)
+        return logs
 
-        before_columns = len(self._log_step_prior)
-        sound = logs[:, :before_columns]
-        # The prior of the last step depends on lambda; `Weights.last_step_log_prior` adds it.
-        sound[steps_left > 1] += self._log_step_prior
+    def _rows_after(self, logs: Floats) -> tuple[Floats, Floats]:
+        """Sum out the repeat rate of steps after the error.
 
+        Args:
+            logs: Log-likelihoods, array [step, mode * after point].
+
+        Returns:
+            The log-likelihoods, and the expected repeat rates, both [step, after point].
+        """
         repeat_rates = self._repeat_rates
-        modes = logs[:, before_columns:].reshape(-1, *repeat_rates.shape) + self._log_modes
+        # [step, mode, after point]
+        modes = logs.reshape(-1, *repeat_rates.shape) + self._log_modes
         after = np.logaddexp.reduce(modes, axis=1)
         repeat_rate = (np.exp(modes - after[:, None]) * repeat_rates).sum(axis=1)
-        faithful = tables.faithful[steps_left - 1]
-        repeats = (1 - model.harmless) * repeat_rate * faithful
-        return np.concatenate([sound, after, repeats], axis=1)
+        return after, repeat_rate
 
     def _refresh(self, traces: Sequence[TraceEvidence]) -> None:
         """Fill every row that is missing in the traces."""
@@ -173,24 +204,30 @@ class StepLikelihoods:
                     del self._cache[key]
 
     @cached_property
-    def _borders(self) -> Sequence[int]:
+    def _column_ends(self) -> Sequence[int]:
         """Return the end of every field of `StepTable` in a row."""
         before_points = len(self.model.reliability)
         after_points = len(self.model.harmless)
         sizes = [before_points, before_points, before_points, after_points, after_points]
-        borders: list[int] = np.cumsum(sizes).tolist()
-        return borders
+        ends: list[int] = np.cumsum(sizes).tolist()
+        return ends
 
     @cached_property
     def _log_step_prior(self) -> Floats:
-        """Return the log-prior of a step, for the blocks before, at and no error."""
+        """Return the log-prior of a step, array [3 * before point].
+
+        The blocks are before, at and no error.
+        """
         q = self.model.reliability
         logs: Floats = np.log(np.concatenate([q, 1 - q, q]))
         return logs
 
     @cached_property
     def _log_pass(self) -> Floats:
-        """Return the log-probability of passing a step, in the columns of `DivergenceTables`."""
+        """Return the log-probability of passing a step, array [column].
+
+        The columns are those of `DivergenceTables`.
+        """
         q = self.model.reliability
         at = (1 - self.model.passing) * self.model.repeating
         logs: Floats = np.log(np.concatenate([q, at, q, *self._repeat_rates]))
@@ -204,8 +241,8 @@ class StepLikelihoods:
     @cached_property
     def _log_modes(self) -> Floats:
         """Return the log-probability of each mode, array [mode, 1]."""
-        second_mistake = SECOND_MISTAKE_RATE / len(WRONG_BRANCH_MODES)
-        rates = [1 - SECOND_MISTAKE_RATE] + [second_mistake] * len(WRONG_BRANCH_MODES)
+        modes = len(SECOND_MISTAKE_REPEAT_RATES)
+        rates = [1 - SECOND_MISTAKE_RATE] + [SECOND_MISTAKE_RATE / modes] * modes
         logs: Floats = np.log(rates)[:, None]
         return logs
 
@@ -236,9 +273,13 @@ def end_probabilities(
 
 
 def _repeat_rates(model: FirstErrorModel) -> Floats:
+    """Return the repeat probability of a step after the error, array [mode, after point].
+
+    The first mode is k: the step is no second mistake.
+    """
     k = model.faithful
     # Adding 0 * k repeats the number for every grid point.
-    second_mistakes = [rate + 0 * k for rate in WRONG_BRANCH_MODES]
+    second_mistakes = [rate + 0 * k for rate in SECOND_MISTAKE_REPEAT_RATES]
     return np.stack([k, *second_mistakes])
 
 
@@ -246,13 +287,13 @@ def _repeat_rates(model: FirstErrorModel) -> Floats:
 def _divergence_tables(model: FirstErrorModel, longest: int) -> DivergenceTables:
     """Return the tables for 1 ... `longest` steps left."""
     steps_left = np.arange(1, longest + 1)[:, None]
-    faithful = (1 - LAPSE_RATE) * model.faithful ** (steps_left - 1) + LAPSE_RATE / 2
+    repeats_rest = (1 - LAPSE_RATE) * model.faithful ** (steps_left - 1) + LAPSE_RATE / 2
     one_before, many_before = _tables_before(model, steps_left)
-    one_after, many_after = _tables_after(model, faithful)
+    one_after, many_after = _tables_after(model, repeats_rest)
     return DivergenceTables(
-        faithful=faithful,
-        one_wording=_side_by_side(one_before, one_after),
-        many_wordings=_side_by_side(many_before, many_after),
+        repeats_rest=repeats_rest,
+        one_wording=_join_blocks(one_before, one_after),
+        many_wordings=_join_blocks(many_before, many_after),
     )
 
 
@@ -282,28 +323,33 @@ def _tables_before(
     return one_wording, many_wordings
 
 
-def _tables_after(model: FirstErrorModel, faithful: Floats) -> tuple[Floats, Floats]:
+def _tables_after(model: FirstErrorModel, repeats_rest: Floats) -> tuple[Floats, Floats]:
     """Return the same as `_tables_before` for steps after the error.
 
-    Arrays [mode, end, steps left, after point]; the modes are those of `_repeat_rates`.
+    Args:
+        model: The model.
+        repeats_rest: The field of `DivergenceTables`, array [steps left, after point].
+
+    Returns:
+        Arrays [mode, end, steps left, after point]; the modes are those of `_repeat_rates`.
     """
     repeat_rates = _repeat_rates(model)[:, None]
-    every_row = np.ones((len(repeat_rates), *faithful.shape))
+    every_row = np.ones((len(repeat_rates), *repeats_rest.shape))
     epsilon = model.harmless
     ends = np.array([epsilon, 1 - epsilon, 1 - epsilon])[:, None]
 
     # With one wording, a rollout that diverges did not repeat the step. It reaches the trace's
-    # wrong answer by a lapse only.
+    # wrong answer by a lapse only. This probability is not subtracted from the other answers.
     fails_step = (1 - repeat_rates) * every_row
     one_wording = np.stack([fails_step, LAPSE_RATE * fails_step, fails_step], axis=1)
 
     # With many wordings, it may have repeated the step in other words.
-    repeats = repeat_rates * faithful
+    repeats = repeat_rates * repeats_rest
     many_wordings = np.stack([every_row, repeats, 1 - repeats], axis=1)
     return np.log(ends * one_wording), np.log(ends * many_wordings)
 
 
-def _side_by_side(before: Floats, after: Floats) -> Floats:
+def _join_blocks(before: Floats, after: Floats) -> Floats:
     """Return [steps left, end, column] from two arrays [block, end, steps left, point]."""
     flat = list[Floats]()
     for blocks in (before, after):

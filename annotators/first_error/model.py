@@ -11,16 +11,19 @@ Symbols:
     e        first_error            index of the first wrong step, T if there is none
     t        start                  number of trace steps that a rollout continues
     q        reliability            probability that the policy gets a step right
-    h        passing                the same at the step where the trace has its first error
+    h        passing                probability that the policy gets the step right at which the
+                                    trace has its first error
     c        repeating              probability that a failure there repeats the trace's mistake
     lambda   ending                 error rate of the last step, relative to the other steps
     epsilon  harmless               probability of a correct answer although a step is wrong
     k        faithful               probability of repeating the trace's step after its error
     s        LAPSE_RATE             probability of behaviour that no parameter value explains
     v        verbatim_rate          share of the steps that have only one possible wording
+    u        SAME_WORDING           probability of the trace's words where several are possible
     rho      rollout_correlation    correlation of two rollouts at the same step
-    theta    (before grid)          the point (q, h, c)
-    phi      (after grid)           the point (epsilon, k)
+    theta    before point           the point (q, h, c) of `before_grid`
+    phi      after point            the point (epsilon, k) of `after_grid`
+    w        Weights                mixture weights of the points, which EM estimates
 
 Prior of the first error, for one value of q and lambda:
 
@@ -36,15 +39,21 @@ End of a rollout from prefix t, before lapses:
                    P(same wrong) = (1 - epsilon) k^(T-t)
     e = T          P(correct)    = q^(T-t)
 
-The remaining probability belongs to another answer. With lapses, a probability P becomes
-(1 - s) P + s / 3. Both answers carry information: a correct one shows that the prefix is sound, the
+The remaining probability belongs to another answer. With lapses, a probability P of a rollout from
+t <= e becomes (1 - s) P + s / 3. For t > e, P(correct) = epsilon is unchanged, and the probability
+x of repeating the rest of the trace becomes (1 - s) x + s / 2. The expected gain applies the first
+rule to every t.
+
+Both answers carry information: a correct one shows that the prefix is sound, the
 trace's own wrong answer suggests that it is not. Binary search and Monte Carlo use only the former.
 
 A rollout that repeats the wording of the trace for some steps is evidence at each of these steps.
 A step has a single possible wording with probability v. There, a rollout that diverges from the
 wording has failed the step (or corrected it). Before the error a step is repeated with
 probability q, at the error with (1 - h) c, after it with k. After the error, a trace may also make
-a second mistake (`SECOND_MISTAKE_RATE`), which few rollouts repeat (`WRONG_BRANCH_MODES`).
+a second mistake (`SECOND_MISTAKE_RATE`), which a rollout repeats with probability 0.1 or 0.6
+(`SECOND_MISTAKE_REPEAT_RATES`). `likelihoods` has the likelihood of a step. The trace counts as a
+rollout that never diverges: given e < T, its outcome is correct with probability epsilon.
 
 Rollouts of one model are correlated: a model that fails a correct step once fails it repeatedly.
 Therefore n rollouts that visit the same step count as n / (1 + rho (n - 1)), the effective size of
@@ -58,7 +67,7 @@ of theta and of phi factorize, so two tables with T + 1 rows each describe a tra
 What is not covered: steps that differ in difficulty, except the step with the error; rollouts with
 an unknown outcome, which are ignored. The correlation rho is the same for all models and is not
 estimated. If rollouts are independent, the posterior is underconfident; if they are more
-correlated, it is overconfident (`benchmarks/README.md`).
+correlated, it is overconfident (`docs/benchmark-efficiency.md`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -69,7 +78,7 @@ from typing import Any
 
 import numpy as np
 
-from annotators.first_error import evidence
+from annotators.first_error import features
 from annotators.first_error.numerics import Floats
 
 __all__ = ["FirstErrorModel", "ParameterGrid", "Weights", "stack", "to_dict"]
@@ -79,8 +88,8 @@ LAPSE_RATE = 0.01
 # The next four were set by hand. EM does not estimate them.
 SECOND_MISTAKE_RATE = 0.2
 """Probability that the trace makes a second mistake at a given step after its first error."""
-WRONG_BRANCH_MODES = (0.1, 0.6)
-"""Probabilities that a rollout repeats a second mistake; both modes are equally likely."""
+SECOND_MISTAKE_REPEAT_RATES = (0.1, 0.6)
+"""Probabilities that a rollout repeats a second mistake; both are equally likely."""
 SAME_WORDING = 0.05
 """Probability that a rollout has the trace's words at a step with several possible wordings."""
 # Chosen on pocket problems of the seeds 47 and 61: there, confidence is closest to accuracy.
@@ -232,7 +241,7 @@ class FirstErrorModel:
             before=self.before_grid.prior,
             ending=self.ending_grid.prior,
             after=self.after_grid.prior,
-            feature_log_rates=evidence.log_rates(evidence.prior_counts(methods)),
+            feature_log_rates=features.log_rates(features.prior_counts(methods)),
         )
 
 
@@ -248,7 +257,7 @@ class Weights:
     after: Floats
     """[after point]: the mixture weights of phi."""
     feature_log_rates: Floats
-    """[state, feature]: log-rates of the features of evidence methods (see `evidence`)."""
+    """[state, feature]: log-rates of the features of evidence methods (see `features`)."""
 
     @cached_property
     def last_step_log_prior(self) -> Floats:
@@ -290,7 +299,7 @@ def to_dict(weights: Weights, methods: Sequence[str] = ()) -> Mapping[str, Mappi
 
     Returns:
         For each parameter, the total weight of each of its values; under "signs", if there are
-        evidence methods, the rates of their features (see `evidence.to_dict`).
+        evidence methods, the rates of their features (see `features.to_dict`).
     """
     model = weights.model
     parameters = {
@@ -308,5 +317,5 @@ def to_dict(weights: Weights, methods: Sequence[str] = ()) -> Mapping[str, Mappi
             marginal[f"{value:g}"] = round(float(point_weights[values == value].sum()), 4)
         result[name] = marginal
     if methods:
-        result["signs"] = evidence.to_dict(weights.feature_log_rates, methods)
+        result["signs"] = features.to_dict(weights.feature_log_rates, methods)
     return result

@@ -1,12 +1,16 @@
 """Infer the posterior over the first error, and the expected information gain of one more rollout.
 
-With x all evidence on a trace, split into rollouts before and after the error and features:
+With x all evidence on a trace: x_to_error, the rollouts at steps up to and including the error;
+x_after, the rollouts at later steps and the outcomes; and features:
 
-    log P(x, e) = log sum_theta w(theta) P(x_before, e | theta)
+    log P(x, e) = log sum_theta w(theta) P(x_to_error, e | theta)
                 + log sum_phi w(phi) P(x_after | e, phi)
                 + log P(features | e)
 
-The posterior over e follows by Bayes' rule. The sums over theta and phi also give the
+P(e | theta) has lambda summed out. It is linear in lambda, so the mean sum_lambda w(lambda) lambda
+replaces lambda.
+
+The posterior p(e) = P(e | x) follows by Bayes' rule. The sums over theta and phi also give the
 responsibilities P(theta | x, e) and P(phi | x, e), which the E-step and the gain need. The expected
 information gain of a rollout with end r (Lindley 1956) is its mutual information with e:
 
@@ -73,7 +77,7 @@ class SufficientStatistics(NamedTuple):
     """[trace, first error, after point]: log-likelihood of the steps after the error and of the
     outcome of the trace."""
     feature_counts: Floats
-    """[trace, first error, state * feature]: see `evidence.count_features`."""
+    """[trace, first error, state * feature]: see `features.count_features`."""
     no_error: Floats
     """[trace]: log-likelihood of the outcome if no step is wrong; a wrong outcome excludes this."""
     repeats: Floats
@@ -100,16 +104,9 @@ class SufficientStatistics(NamedTuple):
         after = np.zeros((len(traces), steps + 1, len(model.harmless)))
         after[:, : steps - 1] = np.cumsum(table.after[:, :0:-1], axis=1)[:, ::-1]
         completed = np.array([trace.completed for trace in traces])
-        # The trace itself counts like a rollout that never diverges.
-        correct = completed[:, RolloutEnd.CORRECT] + correct_outcome
-        same_wrong = completed[:, RolloutEnd.SAME_WRONG]
-        wrong = same_wrong + completed[:, RolloutEnd.OTHER] + ~correct_outcome
-        log_correct = np.log(model.harmless)
-        log_wrong = np.log(1 - model.harmless)
-        outcomes = correct[:, None] * log_correct + wrong[:, None] * log_wrong
-        after[:, :-1] += outcomes[:, None]
+        after[:, :-1] += _outcome_logs(model, completed, correct_outcome)[:, None]
 
-        visits = np.array([trace.visits for trace in traces])
+        visits = np.array([trace.visits for trace in traces])  # [trace, step]
         correlation = model.rollout_correlation
         size_now = effective_sample_size(visits, correlation)
         size_next = effective_sample_size(visits + 1, correlation)
@@ -122,6 +119,26 @@ class SufficientStatistics(NamedTuple):
             repeats=table.repeats,
             novelty=size_next - size_now,
         )
+
+
+def _outcome_logs(
+    model: FirstErrorModel, completed: npt.NDArray[np.int_], correct_outcome: npt.NDArray[np.bool_]
+) -> Floats:
+    """Return the log-likelihoods of outcomes after an error, array [trace, after point].
+
+    Args:
+        model: The model.
+        completed: Rollouts that repeat the trace to its end, array [trace, rollout end].
+        correct_outcome: Whether the trace's own answer is correct, array [trace].
+    """
+    # The trace itself counts like a rollout that never diverges.
+    correct = completed[:, RolloutEnd.CORRECT] + correct_outcome
+    same_wrong = completed[:, RolloutEnd.SAME_WRONG]
+    wrong = same_wrong + completed[:, RolloutEnd.OTHER] + ~correct_outcome
+    log_correct = np.log(model.harmless)
+    log_wrong = np.log(1 - model.harmless)
+    logs: Floats = correct[:, None] * log_correct + wrong[:, None] * log_wrong
+    return logs
 
 
 class Joint(NamedTuple):
@@ -167,6 +184,20 @@ def expected_gains(statistics: SufficientStatistics, posterior: Floats, joint: J
     Returns:
         Array [trace, prefix], in nats.
     """
+    probabilities = _end_probabilities(statistics, joint)
+    information = _mutual_information(probabilities, posterior)
+    gains: Floats = statistics.novelty * information
+    return gains
+
+
+def _end_probabilities(statistics: SufficientStatistics, joint: Joint) -> Floats:
+    """Return the probabilities of the ends of one more rollout from each prefix.
+
+    They are averaged over the parameters with the responsibilities of the joint.
+
+    Returns:
+        Array [end, trace, prefix, first error].
+    """
     model = statistics.model
     # [trace, first error, reliability value]
     passes_next = joint.before @ model.passes_failed_step
@@ -177,21 +208,30 @@ def expected_gains(statistics: SufficientStatistics, posterior: Floats, joint: J
 
     others_pass, contains_error = _prefixes(model, statistics.novelty.shape[1])
     correct_after = (joint.after @ model.harmless)[:, None]
+    # [trace, prefix, first error], like the three arrays below
     correct_before = others_pass @ passes_next.swapaxes(1, 2)
     correct = np.where(contains_error, correct_after, correct_before)
     same_after = statistics.repeats @ joint.after.swapaxes(1, 2)
     same_before = others_pass @ repeats_next.swapaxes(1, 2)
     same_wrong = np.where(contains_error, same_after, same_before)
+    return end_probabilities(correct, same_wrong)
 
-    # [end, trace, prefix, first error]; matrix products average over the first error.
-    ends = end_probabilities(correct, same_wrong)
+
+def _mutual_information(ends: Floats, posterior: Floats) -> Floats:
+    """Return the mutual information of rollout end and first error, array [trace, prefix], in nats.
+
+    Args:
+        ends: Probabilities, array [end, trace, prefix, first error]; overwritten.
+        posterior: Array [trace, first error].
+    """
+    # Matrix products average over the first error.
     column = posterior[..., None]
     marginal = (ends @ column)[..., 0]
     ends *= np.log(ends)
     negative_conditional_entropy = (ends.sum(axis=0) @ column)[..., 0]
     negative_entropy = (marginal * np.log(marginal)).sum(axis=0)
-    gains: Floats = statistics.novelty * (negative_conditional_entropy - negative_entropy)
-    return gains
+    information: Floats = negative_conditional_entropy - negative_entropy
+    return information
 
 
 def posteriors(

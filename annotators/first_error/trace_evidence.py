@@ -3,7 +3,7 @@
 from enum import IntEnum
 from typing import Generic, NamedTuple, TypeVar
 
-from annotators.first_error.evidence import Evidence, count_features
+from annotators.first_error.features import Features, count_features
 from annotators.first_error.numerics import Floats
 
 __all__ = ["Observation", "RolloutEnd", "StepCounts", "TraceEvidence"]
@@ -21,7 +21,7 @@ class RolloutEnd(IntEnum):
 
 
 class Observation(NamedTuple):
-    """A rollout, compared with the trace that it continues."""
+    """A rollout or another solution of the problem, compared with a trace."""
 
     start: int
     """The number of trace steps in its prompt."""
@@ -43,9 +43,11 @@ class StepCounts(NamedTuple, Generic[Number]):
     passed: Number
     """Rollouts that passed the step with the trace's wording."""
     diverged_correct: Number
-    """Rollouts that diverged there, by `RolloutEnd`."""
+    """Rollouts that diverged there and ended correct."""
     diverged_same: Number
+    """Rollouts that diverged there and ended with the trace's wrong answer."""
     diverged_other: Number
+    """Rollouts that diverged there and ended otherwise."""
 
 
 class TraceEvidence:
@@ -61,7 +63,7 @@ class TraceEvidence:
             They belong to one model: use an instance with one `StepLikelihoods` only.
     """
 
-    def __init__(self, features: Evidence, *, correct_outcome: bool, verbatim_rate: float) -> None:
+    def __init__(self, features: Features, *, correct_outcome: bool, verbatim_rate: float) -> None:
         """Start without rollouts.
 
         Args:

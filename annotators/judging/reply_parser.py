@@ -30,8 +30,8 @@ VERDICT_LINE = re.compile(
     r"(?P<before>[^\n]*)\b(?P<verdict>correct|incorrect)\b[^\w\n]*$",
     re.IGNORECASE | re.MULTILINE,
 )
-# Text that takes back the verdict after it: "not correct", "isn't quite correct", "correct or
-# incorrect", "correct/incorrect". A line with a hedge has no clear verdict.
+# Text that negates the verdict that follows, or offers an alternative: "not correct", "isn't quite
+# correct", "correct or incorrect", "correct/incorrect". A line with a hedge has no clear verdict.
 HEDGE = re.compile(
     r"(?:\b(?:not|never|hardly)|n['’]t)[ *]+(?:[a-z]+[ *]+)?$|\bor[ *]+$|/[ *]*$", re.IGNORECASE
 )
@@ -75,14 +75,14 @@ def read_verdicts(reply: str, steps: int) -> Sequence[StepVerdict]:
     if len(reply) > MAX_REPLY_CHARS:
         return [StepVerdict()] * steps
     # Lines are read only from replies without a verdict in JSON.
-    numbered_verdicts = list(_from_json(reply)) or list(_from_lines(reply))
+    numbered_verdicts = list(_read_json(reply)) or list(_read_lines(reply))
     verdicts_by_step: dict[int, list[StepVerdict]] = {}
     for number, step_verdict in numbered_verdicts:
         verdicts_by_step.setdefault(number, []).append(step_verdict)
     return [_agreed_verdict(verdicts_by_step.get(number, [])) for number in range(1, steps + 1)]
 
 
-def _from_json(reply: str) -> Iterator[tuple[int, StepVerdict]]:
+def _read_json(reply: str) -> Iterator[tuple[int, StepVerdict]]:
     """Yield (step number, verdict) from a JSON reply; parts that violate the schema are skipped.
 
     The whole reply may be JSON, or it may end with a code fence that contains JSON.
@@ -95,7 +95,7 @@ def _from_json(reply: str) -> Iterator[tuple[int, StepVerdict]]:
         if not isinstance(document, dict) or not isinstance(document.get("steps"), list):
             return
         for item in document["steps"]:
-            numbered_verdict = _from_json_item(item)
+            numbered_verdict = _read_json_item(item)
             if numbered_verdict is not None:
                 yield numbered_verdict
     except (ValueError, RecursionError):  # not JSON, too many digits, nested too deeply
@@ -110,9 +110,9 @@ def _object_of_unique_keys(pairs: Sequence[tuple[str, Any]]) -> Mapping[str, Any
     return values
 
 
-def _from_json_item(item: object) -> tuple[int, StepVerdict] | None:
+def _read_json_item(item: object) -> tuple[int, StepVerdict] | None:
     match item:
-        # `True` is an instance of int, but not a step number.
+        # `True` would match as step 1.
         case {"step": int(number), "verdict": str(word), **rest} if number is not True:
             if word.lower() not in list(Verdict):
                 return None
@@ -121,17 +121,17 @@ def _from_json_item(item: object) -> tuple[int, StepVerdict] | None:
     return None
 
 
-def _from_lines(reply: str) -> Iterator[tuple[int, StepVerdict]]:
+def _read_lines(reply: str) -> Iterator[tuple[int, StepVerdict]]:
     """Yield (step number, verdict) from every line of the form "Step k: ... correct"."""
-    for line in VERDICT_LINE.finditer(reply):
-        verdict = Verdict(line["verdict"].lower())
-        if HEDGE.search(line["before"][-HEDGE_CHARS:]):
+    for match in VERDICT_LINE.finditer(reply):
+        verdict = Verdict(match["verdict"].lower())
+        if HEDGE.search(match["before"][-HEDGE_CHARS:]):
             verdict = Verdict.UNKNOWN
-        yield int(line["number"]), StepVerdict(verdict, line[0].strip()[:MAX_RATIONALE_CHARS])
+        yield int(match["number"]), StepVerdict(verdict, match[0].strip()[:MAX_RATIONALE_CHARS])
 
 
 def _agreed_verdict(verdicts: Sequence[StepVerdict]) -> StepVerdict:
-    """Return the first of several equal verdicts, or an unknown one."""
+    """Return the verdict that all of them share, with the first rationale, or UNKNOWN."""
     distinct = {step_verdict.verdict for step_verdict in verdicts}
     return verdicts[0] if len(distinct) == 1 else StepVerdict()
 

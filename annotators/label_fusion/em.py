@@ -1,9 +1,10 @@
 """Estimate the rates of the Dawid-Skene model by expectation maximization.
 
 The E-step computes the posterior over the first error of each pattern, and from it the expected
-count of each answer. The M-step divides these counts, together with the pseudo-counts of the prior,
-by their sum over the answers of the question. Patterns with a gold first error have a single latent
-state, so that the same algorithm covers supervised, semi-supervised and unsupervised estimation.
+count of each answer. The M-step divides these counts, together with the pseudo-counts of the prior
+(Dirichlet parameters minus 1), by their sum over the answers of the question. Patterns with a gold
+first error have a single latent state, so that the same algorithm covers supervised,
+semi-supervised and unsupervised estimation.
 """
 
 from collections import defaultdict
@@ -40,14 +41,14 @@ class LatentStates:
     """The latent states of all patterns as arrays, for vectorized E- and M-steps.
 
     A latent state is a possible first error of a pattern. A parameter is the rate of an answer to a
-    question. The responses of all states are concatenated.
+    question. The responses of all states are concatenated. Every pattern has at least one step.
     """
 
     parameters: Mapping[tuple[Question, Hashable], int]
     """The index of each parameter."""
     responses: Indices
     """[response]: its parameter."""
-    starts: Indices
+    first_response: Indices
     """[state]: the index of its first response."""
     pattern_of: Indices
     """[state]: its pattern."""
@@ -67,37 +68,33 @@ class LatentStates:
         """Build the arrays from patterns and the number of traces with each."""
         parameters: dict[tuple[Question, Hashable], int] = {}
         responses: list[int] = []
-        starts: list[int] = []
+        first_response: list[int] = []
         pattern_of: list[int] = []
         log_choices: list[float] = []
-        for number, pattern in enumerate(patterns):
+        for pattern_index, pattern in enumerate(patterns):
             states: Sequence[int] = first_errors(pattern)
             if pattern.gold is not None:
                 states = (pattern.gold,)
             for first_error in states:
                 chain = list(responses_of(pattern, first_error))
-                starts.append(len(responses))
-                pattern_of.append(number)
+                first_response.append(len(responses))
+                pattern_of.append(pattern_index)
                 log_choices.append(sum(log(response.choices) for response in chain))
-                responses.extend(_parameter(parameters, response) for response in chain)
+                for response in chain:
+                    responses.append(_parameter(parameters, response))
 
-        questions: dict[Question, int] = {}
-        question_of = list[int]()
-        prior = list[float]()
-        for question, answer in parameters:
-            question_of.append(questions.setdefault(question, len(questions)))
-            prior.append(prior_counts(question)[answer])
+        question_of, prior = _questions_and_prior(list(parameters))
         trace_counts = np.array(list(patterns.values()), dtype=float)
         return cls(
             parameters=parameters,
             responses=np.array(responses),
-            starts=np.array(starts),
+            first_response=np.array(first_response),
             pattern_of=np.array(pattern_of),
             log_choices=np.array(log_choices),
             first_state=np.flatnonzero(np.diff(np.array(pattern_of), prepend=-1)),
             traces=trace_counts[np.array(pattern_of)],
-            question_of=np.array(question_of),
-            prior=np.array(prior),
+            question_of=question_of,
+            prior=prior,
         )
 
 
@@ -134,11 +131,11 @@ def e_step(states: LatentStates, rates: Floats) -> Floats:
     top = np.maximum.reduceat(logs, states.first_state)
     weights = np.exp(logs - top[states.pattern_of])
     totals = np.add.reduceat(weights, states.first_state)
-    posterior = states.traces * weights / totals[states.pattern_of]
-    chain_lengths = np.diff(states.starts, append=len(states.responses))
+    state_counts = states.traces * weights / totals[states.pattern_of]  # [state]
+    response_numbers = np.diff(states.first_response, append=len(states.responses))  # [state]
     counts: Floats = np.bincount(
         states.responses,
-        weights=np.repeat(posterior, chain_lengths),
+        weights=np.repeat(state_counts, response_numbers),
         minlength=len(states.parameters),
     ).astype(float)
     return counts
@@ -153,16 +150,41 @@ def m_step(states: LatentStates, counts: Floats) -> Floats:
 
 
 def log_likelihood(states: LatentStates, rates: Floats) -> float:
-    """Return the log-likelihood of all reports, with the first errors summed out, in nats."""
+    """Return the log-likelihood of all reports, in nats.
+
+    The first errors are summed out; a gold first error is not.
+
+    Args:
+        states: The latent states.
+        rates: Array [parameter].
+    """
     logs = _joint_logs(states, rates)
     by_pattern = np.logaddexp.reduceat(logs, states.first_state)
     return float(by_pattern @ states.traces[states.first_state])
 
 
 def _joint_logs(states: LatentStates, rates: Floats) -> Floats:
-    """Return log P(first error, reports | outcome), array [state]."""
-    logs: Floats = np.add.reduceat(np.log(rates)[states.responses], states.starts)
+    """Return log P(first error, reports | outcome), array [state].
+
+    Args:
+        states: The latent states.
+        rates: Array [parameter].
+    """
+    logs: Floats = np.add.reduceat(np.log(rates)[states.responses], states.first_response)
     return logs - states.log_choices
+
+
+def _questions_and_prior(
+    parameters: Sequence[tuple[Question, Hashable]],
+) -> tuple[Indices, Floats]:
+    """Return the index of each parameter's question, and its pseudo-count; arrays [parameter]."""
+    questions: dict[Question, int] = {}
+    question_of = list[int]()
+    prior = list[float]()
+    for question, answer in parameters:
+        question_of.append(questions.setdefault(question, len(questions)))
+        prior.append(prior_counts(question)[answer])
+    return np.array(question_of), np.array(prior)
 
 
 def _parameter(parameters: dict[tuple[Question, Hashable], int], response: Response) -> int:

@@ -1,8 +1,8 @@
 """The Dawid-Skene model: sources that report the first error of a trace, each with error rates.
 
 A source reports at most one first error per trace, with a confidence level. Given the true first
-error, sources err independently, each at its own rates (Dawid and Skene 1979, "Maximum likelihood
-estimation of observer error-rates using the EM algorithm").
+error and the outcome, sources err independently, each at its own rates (Dawid and Skene 1979,
+"Maximum likelihood estimation of observer error-rates using the EM algorithm").
 
 Symbols:
 
@@ -13,19 +13,24 @@ Symbols:
     r_s      reports[s]         what source s reports: a first error and a level, or None
     pi       rates              probability of each answer to each question
 
-    P(e, r | o) = P(e | o) prod_s P(r_s | e)
+    P(e, r | o) = P(e | o) prod_s P(r_s | e, o)
 
 Each factor is a chain of responses to questions, so that a report of any length of trace needs only
 a few rates:
 
     is the trace free of errors?                               given o
     does s report anything, and with which level?              given whether e = NO_ERROR
-    does s report NO_ERROR?                                    given level, whether e = NO_ERROR, o
+    does s report NO_ERROR?                                    given level and whether e = NO_ERROR;
+                                                               if it is not, also whether o is
+                                                               CORRECT
     if both name a step: is it the correct step?               given level
-    if it is not: is it before the correct step?
+    if it is not: is it before the correct step?               (asked only if there are steps on
+                                                               both sides)
 
-A response that leaves several steps possible gives each of them the same probability: P(e | o)
-divides by T, and a wrong step is uniform over the steps before or after the correct one.
+The last two questions are not asked if T = 1. A response that leaves several steps possible gives
+each of them the same probability: P(e | o) divides by T if e is a step; a step reported on a trace
+without an error is uniform over all T steps; a wrong step is uniform over the steps before, or
+after, the correct one.
 
 What is not covered: sources whose errors are correlated (put methods that share rollouts into one
 group, of which the first that decides is used), and rates that depend on the problem.
@@ -141,14 +146,14 @@ class ResponseRates:
 
         Args:
             pattern: The reports on a trace.
-            power: The exponent of the likelihood. Below 1 it flattens the posterior.
+            power: The exponent of P(e, r | o). Below 1 it flattens the posterior.
         """
         weights: dict[int, float] = {}
         for first_error in first_errors(pattern):
-            likelihood = 1.0
+            joint_probability = 1.0
             for response in responses_of(pattern, first_error):
-                likelihood *= self.share(response) / response.choices
-            weights[first_error] = likelihood**power
+                joint_probability *= self.share(response) / response.choices
+            weights[first_error] = joint_probability**power
         total = sum(weights.values())
         return {first_error: weight / total for first_error, weight in weights.items()}
 
@@ -216,9 +221,15 @@ def _report_responses(
         # Every step is equally likely to be named by mistake.
         choices = steps
     yield Response(Question(kind, source, report.level), reports_no_error, choices)
-    if no_error or reports_no_error or steps == 1:
-        return
+    # With one step, a step that is reported on a trace with an error is the correct one.
+    if not no_error and not reports_no_error and steps > 1:
+        yield from _step_responses(pattern, source, report, first_error)
 
+
+def _step_responses(
+    pattern: TracePattern, source: int, report: Report, first_error: int
+) -> Iterator[Response]:
+    """Yield the responses to the questions that are asked if both first errors are steps."""
     exact = QuestionKind.EXACT
     early = QuestionKind.EARLY
     if source in pattern.provers:
@@ -230,11 +241,10 @@ def _report_responses(
         return
 
     steps_before = first_error
-    steps_after = steps - 1 - first_error
+    steps_after = pattern.steps - 1 - first_error
     if not steps_before or not steps_after:
         yield Response(Question(QuestionKind.MISPLACED), True, steps_before + steps_after)
-        return
-    if report.first_error < first_error:
+    elif report.first_error < first_error:
         yield Response(Question(early, source), True, steps_before)
     else:
         yield Response(Question(early, source), False, steps_after)

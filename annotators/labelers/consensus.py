@@ -25,7 +25,7 @@ class _Decision(NamedTuple):
 class Consensus:
     """Label a trace by one of two rules and a veto.
 
-    `mc_and_judge` (Zheng et al. 2025, "Lessons", arXiv 2501.07301, section 3.1) keeps a trace if
+    `mc_and_judge` (Zhang et al. 2025, "Lessons", arXiv 2501.07301, section 3.1) keeps a trace if
     Monte Carlo and the judge name the same first error. `majority` keeps it if more than half of
     the methods that decide name the same one, and at least `min_agreeing` of them.
 

@@ -30,8 +30,9 @@ class Fusion:
     (see `label_fusion.model`). The value of a step is the probability that it and all
     earlier steps are right. No model is called, so labels can be recomputed at any time.
 
-    The likelihood is raised to `power`, which is below 1 because the errors of real sources are
-    never quite independent (logarithmic opinion pool: Genest and Zidek 1986).
+    The joint probability of first error and reports is raised to `power`, which is below 1 because
+    the errors of real sources are never quite independent (logarithmic opinion pool: Genest and
+    Zidek 1986).
     """
 
     sources: tuple[tuple[str, ...], ...] = (
@@ -47,7 +48,8 @@ class Fusion:
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.9
     """Keep a trace if its most likely first error has at least this posterior."""
     power: Annotated[float, Field(gt=0, le=1)] = 0.8
-    """Exponent of the likelihood; 1 treats the sources as independent."""
+    """Exponent of the joint probability of first error and reports; 1 treats the sources as
+    independent."""
 
     version: ClassVar[int] = 1
 

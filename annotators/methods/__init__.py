@@ -1,1 +1,1 @@
-"""Labelling methods: every module is a plugin."""
+"""Annotation methods: every module is a plugin."""

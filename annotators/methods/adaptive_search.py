@@ -19,7 +19,7 @@ from annotators.estimates import monte_carlo_estimate
 from annotators.failures import abstention
 from annotators.first_error import em
 from annotators.first_error.batcher import PosteriorBatcher
-from annotators.first_error.evidence import encode
+from annotators.first_error.features import encode
 from annotators.first_error.likelihoods import StepLikelihoods
 from annotators.first_error.model import FirstErrorModel, Weights, to_dict
 from annotators.first_error.numerics import Floats
@@ -163,11 +163,9 @@ class _Search:
                 gain_per_kilotoken = 1000 * gains / costs
                 prefix = int(gain_per_kilotoken.argmax())
                 rollouts_left = settings.budget - len(context.sampled_rollouts)
-                if (
-                    posterior.max() >= settings.confidence
-                    or gain_per_kilotoken[prefix] < settings.worth
-                    or rollouts_left <= 0
-                ):
+                is_certain = posterior.max() >= settings.confidence
+                is_not_worth_it = gain_per_kilotoken[prefix] < settings.worth
+                if is_certain or is_not_worth_it or rollouts_left <= 0:
                     return posterior
                 count = min(settings.batch, rollouts_left)
                 for rollout in await context.rollouts(prefix, count):
@@ -268,8 +266,8 @@ def _trace_evidence(
     annotations = list[Annotation | None]()
     for method in methods:
         annotation = context.upstream.get(method)
-        # The rollouts of another method are shared and count as rollouts. Counting its annotation
-        # as well would use the same evidence twice.
+        # The rollouts of a method in `evidence` are in the group and count as rollouts. Counting
+        # its annotation as well would use the same evidence twice.
         if annotation is not None and annotation.cost.rollouts:
             annotation = None
         annotations.append(annotation)

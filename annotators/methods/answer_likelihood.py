@@ -27,20 +27,14 @@ BOXED_PROBE = "The answer is \\boxed{{answer}}."
 class AnswerLikelihood:
     """Score the reference answer after every prefix: one scoring call each, no generated tokens.
 
-    The likelihood of an answer given the reasoning is the reward of VeriFree (Zhou et al. 2025,
-    arXiv 2505.21493: the product over the tokens) and of RLPR (Yu et al. 2025, arXiv 2506.18254:
-    their mean, because a product shrinks with every token). SPAE (Wu et al. 2026, arXiv 2601.03823)
-    measures it after each step. Here the value of a step is the geometric mean of the token
-    probabilities after the step. Like RLPR's mean it does not depend on the length, and its
-    logarithm, the log-likelihood per token, is additive like VeriFree's. On the incorrect traces
-    of the pocket model its largest drop is the first error more often than the largest drop of the
-    arithmetic mean. The rationale of a step is its change in nats per token.
+    The value of a step is the geometric mean of the token probabilities of the reference answer
+    after it. The rationale is its change in nats per token.
 
     In an incorrect trace the largest drop marks the first error if it is at least `fall` nats per
     token; all other steps are UNKNOWN. A correct trace reaches the reference, so it gets values but
-    no first error. The method depends on a model that can guess the answer from a partial solution.
-    For a model that cannot, such as the pocket model, the likelihood only follows the numbers that
-    a step copies.
+    no first error. Traces with an unknown outcome get no first error either. The method depends on
+    a model that can guess the answer from a partial solution. For a model that cannot, such as the
+    pocket model, the likelihood only follows the numbers that a step copies.
 
     `probe` is the text that is appended to a prefix, with the placeholder {answer}. The text after
     the placeholder is scored too, because it distinguishes 14 from 146. The default is
@@ -49,6 +43,7 @@ class AnswerLikelihood:
 
     probe: str = ""
     fall: Annotated[float, Field(gt=0)] = 3.0
+    """The smallest drop, in nats per token, that marks a first error."""
 
     version: ClassVar[int] = 1
     needs: ClassVar[frozenset[str]] = frozenset({"engine"})
@@ -79,7 +74,7 @@ class AnswerLikelihood:
         for index, change in enumerate(changes):
             steps.append(
                 StepAnnotation(
-                    verdict=verdict_from_first_error(index, 0, first_error),
+                    verdict=verdict_from_first_error(index, sound_steps=0, first_error=first_error),
                     value=math.exp(log_likelihoods[index + 1]),
                     rationale=f"{change:+.3f} nats per token",
                 )

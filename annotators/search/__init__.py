@@ -1,1 +1,1 @@
-"""Search strategies shared by the labelling methods."""
+"""Search strategies shared by the annotation methods."""

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from random import Random
 
-from annotators.first_error.evidence import encode
+from annotators.first_error.features import encode
 from annotators.first_error.likelihoods import StepLikelihoods
 from annotators.first_error.model import FirstErrorModel
 from annotators.first_error.posterior import posteriors

@@ -9,7 +9,7 @@ import pytest
 
 from annotators.first_error import batcher as batcher_module
 from annotators.first_error.batcher import PosteriorBatcher
-from annotators.first_error.evidence import encode
+from annotators.first_error.features import encode
 from annotators.first_error.likelihoods import StepLikelihoods
 from annotators.first_error.model import FirstErrorModel, Weights
 from annotators.first_error.numerics import Floats

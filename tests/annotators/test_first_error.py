@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annotators.first_error import em, likelihoods, posterior
-from annotators.first_error.evidence import (
+from annotators.first_error.features import (
     NO_FEATURE,
     count_features,
     encode,
@@ -34,7 +34,8 @@ Rollout = tuple[int, int, int]
 LIKELIHOODS = StepLikelihoods(FirstErrorModel())
 DEFAULT_WEIGHTS = LIKELIHOODS.model.default_weights()
 INDEPENDENT = StepLikelihoods(FirstErrorModel(rollout_correlation=0.0))
-"""Rollouts without correlation: then likelihoods are probabilities."""
+"""Rollouts without correlation: then likelihoods are probabilities, up to 5 % per rollout (see
+`likelihoods`)."""
 
 
 def trace_evidence(
@@ -259,7 +260,7 @@ def test_fit_without_traces_is_default() -> None:
 
 
 def test_em_never_lowers_the_objective() -> None:
-    """Every EM iteration increases the log-likelihood plus the log-prior."""
+    """No EM iteration decreases the log-likelihood plus the log-prior."""
     traces = list[TraceEvidence]()
     for error in range(4):
         verdicts = "c" * error + "i" + "u" * (3 - error)

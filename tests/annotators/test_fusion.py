@@ -272,7 +272,7 @@ def test_report_probabilities_sum_to_one(steps: int, first_error: int) -> None:
 
 
 def test_em_never_lowers_the_objective() -> None:
-    """Every EM iteration increases the log-likelihood plus the log-prior."""
+    """No EM iteration decreases the log-likelihood plus the log-prior."""
     fusion = Fusion()
     patterns = dict[TracePattern, int]()
     for trace, annotations in SimulatedSources(5, 200).cases:

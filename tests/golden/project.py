@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from annotators.first_error import em
-from annotators.first_error.evidence import encode
+from annotators.first_error.features import encode
 from annotators.first_error.likelihoods import StepLikelihoods
 from annotators.first_error.model import FirstErrorModel, to_dict
 from annotators.first_error.posterior import posteriors

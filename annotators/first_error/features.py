@@ -1,4 +1,4 @@
-"""Encode the annotations of other methods as evidence on the first error of a trace.
+"""Encode the annotations of other methods as features of the steps of a trace.
 
 Relative to the first error, a step is in one of three states: before it, at it, or after it. In
 each state, a method emits a feature of the step at a rate that EM estimates. A feature is the
@@ -22,7 +22,7 @@ from stepmark.records import Annotation, StepAnnotation, Verdict
 
 __all__ = [
     "NO_FEATURE",
-    "Evidence",
+    "Features",
     "count_features",
     "encode",
     "log_rates",
@@ -30,7 +30,7 @@ __all__ = [
     "to_dict",
 ]
 
-Evidence: TypeAlias = npt.NDArray[np.intp]
+Features: TypeAlias = npt.NDArray[np.intp]
 """[method, step]: the index of the feature, or `NO_FEATURE`. Methods use disjoint indices."""
 
 QUARTERS = 4
@@ -45,7 +45,7 @@ PRIOR_STEPS = 30.0
 """Pseudo-count of each state's prior rates, in steps."""
 
 
-def encode(steps: int, annotations: Sequence[Annotation | None]) -> Evidence:
+def encode(steps: int, annotations: Sequence[Annotation | None]) -> Features:
     """Return the features of a trace, array [method, step].
 
     Args:
@@ -80,21 +80,21 @@ def log_rates(counts: Floats) -> Floats:
     """
     by_method = counts.reshape(len(STATES), -1, FEATURES_PER_METHOD)
     totals = by_method.sum(axis=2, keepdims=True)
-    rates: Floats = np.log(by_method / totals).reshape(counts.shape)
-    return rates
+    logs: Floats = np.log(by_method / totals).reshape(counts.shape)
+    return logs
 
 
 def to_dict(
-    rates: Floats, methods: Sequence[str]
+    log_rate_table: Floats, methods: Sequence[str]
 ) -> Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]:
     """Return rates as {method: {state: {verdict: [rate by quarters of value drop]}}}.
 
     Args:
-        rates: Log-rates, array [state, feature].
+        log_rate_table: Log-rates, array [state, feature].
         methods: The names of the methods, in the order of their features.
     """
     shape = (len(STATES), len(methods), len(VERDICTS), QUARTERS)
-    table = np.exp(rates).reshape(shape).round(4)
+    table = np.exp(log_rate_table).reshape(shape).round(4)
     result: dict[str, dict[str, dict[str, list[float]]]] = {}
     for method_index, method in enumerate(methods):
         by_state: dict[str, dict[str, list[float]]] = {}
@@ -108,7 +108,7 @@ def to_dict(
     return result
 
 
-def count_features(evidence: Evidence) -> Floats:
+def count_features(features: Features) -> Floats:
     """Count features by state, for every possible first error.
 
     Returns:
@@ -117,11 +117,11 @@ def count_features(evidence: Evidence) -> Floats:
         the first error is the expected count that the M-step needs.
     """
     # Most runs use no evidence method; skip the array operations for them.
-    if not len(evidence):
-        return np.empty((evidence.shape[1] + 1, 0))
-    features = np.arange(FEATURES_PER_METHOD * len(evidence))
-    at_step = (evidence[:, :, None] == features).sum(axis=0)  # [step, feature]
-    states = np.zeros((len(at_step) + 1, len(STATES), len(features)))
+    if not len(features):
+        return np.empty((features.shape[1] + 1, 0))
+    indices = np.arange(FEATURES_PER_METHOD * len(features))
+    at_step = (features[:, :, None] == indices).sum(axis=0)  # [step, feature]
+    states = np.zeros((len(at_step) + 1, len(STATES), len(indices)))
     before = states[:, 0]
     at = states[:, 1]
     after = states[:, 2]
