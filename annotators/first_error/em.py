@@ -138,7 +138,7 @@ def _ending_counts(posterior: Floats, joint: Joint, weights: Weights) -> Floats:
     # weights. Otherwise it is proportional to weight times lambda (the last step is wrong) or
     # weight times 1 - (1 - q) lambda (no error).
     last_step_right = 1 - np.outer(1 - model.reliability, model.ending)
-    counts = error_earlier * weights.ending
+    counts: Floats = error_earlier * weights.ending
     counts = counts + error_at_last * normalize(weights.ending * model.ending)
     counts = counts + no_error @ normalize(weights.ending * last_step_right)
     return counts
