@@ -232,7 +232,7 @@ def _dependencies(
         if dependency not in earlier:
             raise ConfigError(
                 f"annotator '{name}' depends on '{dependency}': "
-                f"list [[annotators]] use = '{dependency}' before it"
+                "the run file must list an [[annotators]] of that name before it"
             )
         dependencies.append(earlier[dependency])
     return tuple(dependencies)

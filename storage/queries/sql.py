@@ -54,7 +54,7 @@ def connect(dataset: Dataset) -> duckdb.DuckDBPyConnection:
         connection.close()
         raise DatasetError(
             f"{dataset.uri} cannot be queried: {_one_line(error)};"
-            " run again to rewrite damaged parts"
+            " delete damaged parts and run again"
         ) from error
     return connection
 

@@ -130,7 +130,7 @@ def test_annotators_have_unique_names() -> None:
         (
             {"annotators": [{"use": "adaptive_search", "evidence": ["formal"]}, {"use": "formal"}]},
             "annotator 'adaptive_search' depends on 'formal': "
-            "list [[annotators]] use = 'formal' before it",
+            "the run file must list an [[annotators]] of that name before it",
         ),
         (
             {"label": {"use": "judge"}},
