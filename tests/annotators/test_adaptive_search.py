@@ -266,6 +266,7 @@ async def test_evidence_saves_tokens() -> None:
 
 async def test_engine_latency_changes_nothing() -> None:
     async def slow_complete(prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
+        # Delays of 0 to 6 ms change the order of the replies.
         await asyncio.sleep(sampling.seed % 7 / 1000)
         return [POLICY.respond(prompt, sampling, index) for index in range(sampling.n)]
 

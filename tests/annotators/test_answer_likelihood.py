@@ -49,6 +49,7 @@ async def probe_trace(
 
 async def test_largest_drop_is_first_error() -> None:
     replies = {
+        # The likelihoods of the answer 4 are 1/2, 9/10 and 1/100.
         "": ("4.", "5."),
         "sound 0\n": ("4.",) * 9 + ("5.",),
         "sound 0\nwrong 1\n": ("4.",) + ("5.",) * 99,
@@ -58,6 +59,7 @@ async def test_largest_drop_is_first_error() -> None:
     assert verdicts(annotation) == "ui"
     assert column(annotation.steps, "value") == pytest.approx([0.9, 0.01])
     assert column(annotation.steps, "rationale") == [
+        # The logarithms of 0.9 / 0.5 and of 0.01 / 0.9.
         "+0.588 nats per token",
         "-4.500 nats per token",
     ]

@@ -16,6 +16,7 @@ from annotators.first_error.numerics import Floats
 from annotators.first_error.posterior import Inference, posteriors
 from annotators.first_error.trace_evidence import Observation, RolloutEnd, TraceEvidence
 
+# Batches are delayed for twice as long, so a test that waits for one fails.
 MAX_TEST_SECONDS = 5.0
 STEPS = 4
 LIKELIHOODS = StepLikelihoods(FirstErrorModel())
@@ -80,6 +81,7 @@ async def test_last_search_does_not_wait(batch_sizes: list[int]) -> None:
         search(batcher, trace_evidence()), search(batcher, trace_evidence(), updates=4)
     )
     assert time.perf_counter() - started < MAX_TEST_SECONDS
+    # Three batches of the first search, a shared one, three after the other search ended.
     assert batch_sizes == [1, 1, 1, 2, 1, 1, 1]
 
 
@@ -95,6 +97,7 @@ async def test_delay_is_bounded(batch_sizes: list[int], monkeypatch: pytest.Monk
 async def test_large_batches_are_split(
     batch_sizes: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Four traces per batch.
     monkeypatch.setattr(batcher_module, "MAX_FLUSH_STEPS", 4 * STEPS)
     batcher = new_batcher()
     sizes_by_iteration = list[list[int]]()
@@ -124,6 +127,7 @@ async def test_cancelled_search_blocks_no_batch(batch_sizes: list[int]) -> None:
             await cancelled
     await search(batcher, trace_evidence())
     assert time.perf_counter() - started < MAX_TEST_SECONDS
+    # The cancelled request is in no batch.
     assert batch_sizes == [1]
 
 

@@ -80,6 +80,7 @@ async def test_only_probed_steps_have_values() -> None:
         if step.trials:
             counted.add(index + 1)
     assert counted == probed == {2, 3, 4}
+    # More than four standard errors of 200 rollouts.
     assert done.annotation.steps[1].value == pytest.approx(0.5, abs=0.15)
     assert [done.annotation.steps[index].value for index in (0, 2, 3, 7)] == [None, 0.0, 0.0, None]
 

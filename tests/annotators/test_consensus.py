@@ -59,11 +59,14 @@ def annotations(**first_errors: int | None) -> Mapping[str, Annotation]:
         # Rule mc_and_judge.
         (Consensus(), {"mc": 2, "j": 2}, 2, 1.0, "monte_carlo, judge"),
         (Consensus(), {"mc": -1, "j": -1}, NO_ERROR, 1.0, "monte_carlo, judge"),
+        # 2 of 3 votes.
         (Consensus(), {"mc": 0, "j": 0, "bs": 1}, 0, 2 / 3, "monte_carlo, judge"),
         (Consensus(), {"mc": None, "bs": 3, "j": 3}, 3, 1.0, "binary_search, judge"),
+        # 2 of 4 votes; the two configured methods decide.
         (RENAMED, {"bs": 1, "k": 1, "j": 0, "mc": 0}, 1, 0.5, "binary_search, other_judge"),
         # No veto.
         (Consensus(), {"mc": 2, "j": 2, "f": 2}, 2, 1.0, "monte_carlo, judge"),
+        # A prover may miss an earlier error.
         (Consensus(), {"mc": 2, "j": 2, "f": 3}, 2, 2 / 3, "monte_carlo, judge"),
         (Consensus(), {"mc": 2, "j": 2, "f": None}, 2, 1.0, "monte_carlo, judge"),
         (Consensus(), {"mc": -1, "j": -1, "f": -1}, NO_ERROR, 1.0, "monte_carlo, judge"),
@@ -74,8 +77,10 @@ def annotations(**first_errors: int | None) -> Mapping[str, Annotation]:
         # Rule majority.
         (MAJORITY, {"mc": 2, "j": 2}, 2, 1.0, "monte_carlo, judge"),
         (MAJORITY, {"mc": 2, "bs": 2, "j": 1}, 2, 2 / 3, "monte_carlo, binary_search"),
+        # Abstentions are no votes.
         (MAJORITY, {"mc": 2, "bs": 2, "j": 1, "k": None}, 2, 2 / 3, "monte_carlo, binary_search"),
         (MAJORITY, {"j": 1, "f": 1}, 1, 1.0, "judge, formal"),
+        # 2 of 4 votes.
         (MAJORITY, {"mc": 2, "j": 2, "f": 3, "bs": 1}, 2, 0.5, "monte_carlo, judge"),
         (Consensus(rule="majority", min_agreeing=1), {"j": 1, "f": 3}, 1, 0.5, "judge"),
         (SINGLE, {"f": 1}, 1, 1.0, "formal"),
@@ -104,16 +109,21 @@ STEP_1_IS_FALSE = "veto: formal shows step 1 to be false"
     ("rule", "reports", "reason"),
     [
         # Rule mc_and_judge.
+        # Binary search agrees, but Monte Carlo precedes it.
         (Consensus(), {"mc": 1, "bs": 2, "j": 2}, MC_OR_JUDGE),
         (Consensus(), {"mc": 2, "j": -1}, "disagreement: monte_carlo 2, judge -1"),
         (Consensus(), {"mc": 2, "j": None}, "undecided: judge"),
         (Consensus(), {"mc": None, "bs": None, "j": 2}, "undecided: monte carlo"),
         (Consensus(), {"mc": None, "j": None}, "undecided: monte carlo and judge"),
         (Consensus(), {}, "undecided: monte carlo and judge"),
+        # The disagreement precedes the veto.
         (Consensus(), {"mc": 1, "j": 2, "f": 0}, MC_OR_JUDGE),
         # Veto.
+        # The prover's error is before the agreed one.
         (Consensus(), {"mc": 2, "j": 2, "f": 1}, STEP_1_IS_FALSE),
+        # Agreement on no error, which the prover refutes.
         (Consensus(), {"mc": -1, "j": -1, "f": 3}, "veto: formal shows step 3 to be false"),
+        # Agreement on an error, which the prover refutes.
         (Consensus(), {"mc": 2, "j": 2, "f": -1}, "veto: formal proves every step"),
         (MAJORITY, {"mc": 2, "j": 2, "f": 1}, STEP_1_IS_FALSE),
         # Rule majority.
@@ -121,6 +131,7 @@ STEP_1_IS_FALSE = "veto: formal shows step 1 to be false"
         (MAJORITY, {"mc": 2, "bs": 2, "j": 1, "k": 0}, f"{TIED} 0"),
         (MAJORITY, {"mc": 2, "j": None}, "disagreement: monte_carlo 2"),
         (MAJORITY, {"mc": None, "j": None}, "undecided: every method"),
+        # Two methods agree, but the rule needs three.
         (THREE_AGREEING, {"mc": 2, "bs": 2}, "disagreement: monte_carlo 2, binary_search 2"),
     ],
 )
@@ -204,15 +215,18 @@ def test_sources_are_the_agreeing_methods(
     ("monte_carlo", "binary_search", "value"),
     [
         (annotate(2, 0.5), annotate(2, 0.25), 0.5),
+        # An abstaining method gives no values.
         (annotate(None, 0.5), annotate(2, 0.25), 0.25),
         (annotate(2, 0.5), None, 0.5),
         (None, annotate(2, 0.25), 0.25),
+        # The first deciding method has no values, and the second does not replace them.
         (annotate(2), annotate(2, 0.25), None),
     ],
 )
 def test_values_come_from_monte_carlo(
     monte_carlo: Annotation | None, binary_search: Annotation | None, value: float | None
 ) -> None:
+    # The judge's value of 1.0 must not be in the label.
     reports = {"judge": annotate(2, 1.0)}
     if monte_carlo:
         reports["monte_carlo"] = monte_carlo

@@ -211,6 +211,7 @@ def likelihood(steps: int, rollouts: Sequence[Rollout], correct_outcome: bool) -
     return float(np.exp(em.log_likelihood([statistics], INDEPENDENT.model.default_weights())))
 
 
+# With correlation 0.2, n rollouts count as n / (1 + 0.2 * (n - 1)).
 @pytest.mark.parametrize(("count", "expected"), [(0, 0.0), (1, 1.0), (2, 2 / 1.2), (6, 6 / 2)])
 def test_correlation_shrinks_the_sample_size(count: int, expected: float) -> None:
     assert effective_sample_size(np.array(float(count)), 0.2) == pytest.approx(expected)
@@ -277,6 +278,7 @@ def test_em_never_lowers_the_objective() -> None:
         objectives.append(em.log_likelihood(batches, weights) + log_prior(weights, prior))
         weights = em.m_step(model, em.e_step(batches, weights), prior)
     assert objectives[-1] > objectives[0] + 0.1
+    # The tolerance is for rounding errors.
     assert (np.diff(objectives) > -1e-9).all()
 
 
@@ -334,6 +336,7 @@ def test_row_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(likelihoods, "MAX_CACHED_ROWS", 10)
     cached = StepLikelihoods(FirstErrorModel())
     before_eviction = list[Floats]()
+    # More evidence than the cache has rows for.
     for count in range(20):
         evidence = trace_evidence(3, [(1, 1, CORRECT)] * count)
         before_eviction.append(infer(evidence, step_likelihoods=cached).posterior)
@@ -355,6 +358,7 @@ def test_fit_is_independent_of_batches(monkeypatch: pytest.MonkeyPatch) -> None:
         return result
 
     large_batches = fit(traces())
+    # A batch then has at most one of the longest traces.
     monkeypatch.setattr(posterior, "BATCH_STEPS", 5)
     small_batches = fit(traces())
     for name in ("before", "ending", "after"):

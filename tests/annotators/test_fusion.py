@@ -86,9 +86,11 @@ class SimulatedSources:
     def _case(self, name: str) -> AnnotatedTrace:
         steps = self.random.randint(2, 8)
         first_error = NO_ERROR
+        # Half of the traces are sound.
         if self.random.random() >= 0.5:
             first_error = self.random.randrange(steps)
         outcome = I
+        # One in ten wrong traces has the right answer nevertheless.
         if first_error == NO_ERROR or self.random.random() < 0.1:
             outcome = C
         trace = replace(trace_of(steps, first_error), trace_id=name, outcome=outcome)
@@ -101,6 +103,7 @@ class SimulatedSources:
     def _report(
         self, first_error: int, steps: int, exact_rate: float, sound_rate: float
     ) -> int | None:
+        # Each source abstains on one in ten traces.
         if self.random.random() > 0.9:
             return None
         if first_error == NO_ERROR:
@@ -165,6 +168,7 @@ def test_unreliable_source_counts_less() -> None:
     sources = SimulatedSources(3, 2000)
     labeler = Fusion().fit(sources.cases)
     result = labeler.label(TRACE, annotate_all(TRACE, {"monte_carlo": 1, "judge": 3}))
+    # Monte Carlo is right more often than the judge (`RATES`).
     assert (result.first_error, result.kept) == (1, False)
 
 
@@ -183,6 +187,7 @@ def test_step_value_is_soundness_probability() -> None:
         assert step.value is not None
         values.append(step.value)
     assert all(value >= next_value for value, next_value in pairwise(values))
+    # Step 2 is sound less often than step 1 by the chance that it is the first error.
     assert values[1] - values[2] == pytest.approx(result.confidence)
 
 
@@ -216,8 +221,10 @@ def test_wrong_answer_implies_an_error() -> None:
 
 
 def test_provers_are_late_but_never_early() -> None:
+    # The prover missed the error in step 1.
     late = label({"monte_carlo": 1, "formal": 3}, provers=("formal",))
     assert late.first_error == 1
+    # A prover is never early, so its earlier report prevails.
     early = label({"monte_carlo": 3, "formal": 1}, provers=("formal",))
     assert early.first_error == 1
     without_provers = label({"monte_carlo": 3, "formal": 1}, provers=())
@@ -233,8 +240,10 @@ def test_power_flattens_the_posterior() -> None:
 
 def test_first_deciding_method_represents_group() -> None:
     expected = label({"monte_carlo": 1, "judge": 1}).confidence
+    # The second method of the Monte Carlo group represents it.
     abstaining = {"monte_carlo": None, "binary_search": 1, "judge": 1}
     assert label(abstaining).confidence == expected
+    # The first method of the group decides, so the second one is ignored.
     contradicted = {"monte_carlo": 1, "binary_search": 3, "judge": 1}
     assert label(contradicted).confidence == expected
 
@@ -285,7 +294,9 @@ def test_em_never_lowers_the_objective() -> None:
         log_prior = float((states.prior * np.log(rates)).sum())
         objectives.append(em.log_likelihood(states, rates) + log_prior)
         rates = em.m_step(states, em.e_step(states, rates))
+    # EM changes the rates, so the next check is not vacuous.
     assert objectives[-1] > objectives[0] + 1
+    # The tolerance is for rounding errors.
     assert (np.diff(objectives) > -1e-9).all()
 
 

@@ -130,6 +130,7 @@ async def test_step_requests_are_concurrent() -> None:
         services(None, engine), "method", PROBLEM, trace, problem_group_of(trace, ())
     )
     judge = Judge(prompt=("step", "step_answer"))
+    # Sequential requests would wait forever.
     await asyncio.wait_for(judge.annotate(PROBLEM, trace, context), timeout=30)
     assert open_requests == 6
 
@@ -144,6 +145,7 @@ async def test_ensemble_counts_all_readable_votes() -> None:
     )
     judge = Judge(votes=2, prompt=("judge", "judge_strict", "reverse"))
     done = await annotate_trace(judge, trace_of(3), replies)
+    # One of the six replies is empty, and 3 of the other 5 report step 1.
     assert (done.annotation.first_error, done.annotation.confidence) == (1, 3 / 5)
     counts = column(done.annotation.steps, "successes", "trials", "unknowns")
     assert counts == [(5, 5, 1), (2, 5, 1), (5, 5, 1)]
@@ -170,8 +172,10 @@ REVIEWS = [vote("cic"), vote("ccc"), vote("cic"), "Hard to say."]
 @pytest.mark.parametrize(
     ("final", "first_error", "confidence", "expected"),
     [
+        # 2 of the 3 readable reviews.
         (vote("cic"), 1, 2 / 3, "cic"),
         (vote("ccc"), NO_ERROR, 1 / 3, "ccc"),
+        # No review agrees.
         (vote("icc"), 0, 0.0, "icc"),
         (vote("c?c"), None, None, "cuc"),
         ("I agree with most.", None, None, "uuu"),

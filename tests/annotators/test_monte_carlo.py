@@ -44,6 +44,7 @@ async def test_first_error_and_cost_are_exact(rollouts: int) -> None:
             sampled = len(done.context.sampled_rollouts)
             sound = steps if error == NO_ERROR else error
             assert done.annotation.first_error == error, (steps, error)
+            # The outcome of the complete trace is known, so it needs no rollouts.
             assert done.annotation.cost.rollouts == sampled == (steps - 1) * rollouts
             assert verdicts(done.annotation) == "c" * sound + "i" * (steps - sound)
 
@@ -60,6 +61,7 @@ async def test_value_is_share_of_correct_rollouts() -> None:
     rollouts = done.context.sampled_rollouts
     correct = [rollout for rollout in rollouts if rollout.outcome is C]
     assert first.value == first.successes / first.trials == len(correct) / 400
+    # More than four standard errors of 400 rollouts.
     assert first.value == pytest.approx(0.25, abs=0.1)
     assert set(column(correct, "prefix_steps")) == {1}
     assert (second.value, last.value) == (0.0, 0.0)
@@ -80,6 +82,7 @@ async def test_last_step_value_is_outcome(
 
 async def test_truncated_rollouts_decide_nothing() -> None:
     done = await annotate_trace(MonteCarlo(rollouts=4), trace_of(4, 1), cut)
+    # The last verdict is the outcome of the trace itself.
     assert (done.annotation.first_error, verdicts(done.annotation)) == (None, "uuui")
     counts = column(done.annotation.steps, "trials", "unknowns")
     assert counts == [(0, 4), (0, 4), (0, 4), (1, 0)]

@@ -25,6 +25,7 @@ def annotations(*posterior: float) -> dict[str, Annotation]:
 
 
 def test_likely_first_error_is_kept() -> None:
+    # Four steps, and at the end the probability of no error.
     label = Posterior().label(TRACE, annotations(0.0, 0.05, 0.95, 0.0, 0.0))
     assert (label.first_error, label.confidence, label.kept) == (2, 0.95, True)
     assert label.sources == ("adaptive_search",)

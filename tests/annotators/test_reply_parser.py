@@ -33,12 +33,14 @@ def initials(reply: str, steps: int = 3) -> str:
         ("**Step 1**: Correct\n### Step 2: **incorrect**\n- Step 3: *correct*.", "cic"),
         ("Step 1: \\boxed{correct}\nStep 2: $\\boxed{incorrect}$\nStep 3: \\text{correct}", "cic"),
         ("> Step 1 : `correct`\n| Step 2 | incorrect |\n1) Step 3: correct", "ciu"),
+        # Steps in any order.
         ("Step 2: incorrect\nStep 1: correct", "ciu"),
         (
             "First some words.\n\nStep 1: 24 + 7 = 31, so this is correct\n\n"
             "Step 2: the sum is 9, not 8: incorrect",
             "ciu",
         ),
+        # These "or" and "not" do not belong to the verdict.
         ("Step 1: x = 3 or -3, correct\nStep 2: it is not nine: incorrect", "ciu"),
         ("Step 3: builds on step 2, which is incorrect", "uui"),
         # No line of this form.
@@ -118,6 +120,7 @@ COMPLETE = json_reply(step(1, "correct"), step(2, "incorrect"), step(3, "unknown
         ),
         (
             json_reply(
+                # In Python True equals 1, and 2.0 equals 2.
                 step(True, "incorrect"),
                 step(2.0, "incorrect"),
                 step(float("nan"), "correct"),
@@ -131,6 +134,7 @@ COMPLETE = json_reply(step(1, "correct"), step(2, "incorrect"), step(3, "unknown
         ('{"steps": []}', "uuu"),
         ('{"verdict": "correct"}', "uuu"),
         ('"correct"', "uuu"),
+        # Truncated before the last brace.
         (COMPLETE[:-1], "uuu"),
         # Step numbers out of range.
         (
@@ -181,8 +185,10 @@ def test_rationale_is_the_replys_wording() -> None:
         '{"steps":' * (MAX_REPLY_CHARS // 9),
         '{"a":' * 1000 + "1" + "}" * 1000,
         '{"steps": [' + "[" * 100_000 + "]" * 100_000 + "]}",
+        # Python converts at most 4,300 digits to an integer.
         '{"steps": ' + "9" * (MAX_REPLY_CHARS - 20) + "}",
         '{"steps": [{"step": ' + "9" * 100_000 + ', "verdict": "correct"}]}',
+        # This number overflows to infinity.
         '{"steps": [{"step": 1e999999, "verdict": "correct"}]}',
         '{"steps": [{"step": NaN, "verdict": -Infinity}]}',
         '{"steps": [' + "{}," * 80_000 + "{}]}",

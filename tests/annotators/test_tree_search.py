@@ -59,6 +59,7 @@ async def test_first_errors_are_true() -> None:
                 sampled_count += 1
             else:
                 discovered_count += 1
+    # The loop has checked many traces of both kinds.
     assert sampled_count > 10
     assert discovered_count > 100
 
@@ -237,9 +238,11 @@ async def test_states_with_high_value_are_preferred() -> None:
 @pytest.mark.parametrize(
     ("correct", "tokens", "visits", "searches", "score"),
     [
+        # 0.5 ** (1 - correct / 8) * 0.9 ** (tokens / 500).
         (7, 500, 0, 0, 0.9 * 0.5 ** (1 / 8)),
         (1, 500, 0, 0, 0.9 * 0.5 ** (7 / 8)),
         (4, 250, 0, 0, 0.9**0.5 * 0.5**0.5),
+        # Plus 0.125 * sqrt(searches) / (1 + visits).
         (4, 0, 0, 9, 0.5**0.5 + 0.375),
         (4, 0, 2, 9, 0.5**0.5 + 0.125),
     ],
@@ -320,6 +323,7 @@ async def test_undecided_probe_ends_search() -> None:
     traces = await sample_traces(fixed_texts(wrong, CORRECT_TEXT), 2)
     run = await annotate_problem(TreeSearch(), traces, truncate_after_two_lines)
     assert run.annotations[0].first_error is None
+    # All rollouts of the probe are truncated.
     assert run.annotations[0].steps[2].unknowns == 8
     assert list(requests_by_state(run)) == ["step 0 b\nstep 1 b\nstep 2 b\n"]
 

@@ -101,6 +101,7 @@ def test_policy_model_matches_samples() -> None:
     prompt = Prompt(user=problem.question)
     correct = list[bool]()
     first_errors = list[int]()
+    # The standard error of a share of 3,000 samples is below 0.01.
     for index in range(3000):
         text = POLICY.respond(prompt, Sampling(seed=0), index).text
         correct.append(text.rstrip().endswith("answer is 0."))
@@ -147,12 +148,14 @@ async def test_measures_use_only_wrong_traces(ground_truth: GroundTruth) -> None
     exact_shares = [result.annotation.first_error == result.first_error for result in wrong]
     assert measures.exact.value == np.mean(exact_shares)
     assert measures.exact.low <= measures.exact.value <= measures.exact.high
+    # The complete trace needs no rollouts; each shorter prefix has eight.
     assert measures.rollouts == 8 * (POLICY.steps - 1)
     exact, tokens = compare_methods(binary_search, monte_carlo, all_traces)
     assert tokens.value < 1
     difference = measure_method(binary_search, all_traces).exact.value - measures.exact.value
     assert exact.value == pytest.approx(difference)
     exact, tokens = compare_methods(monte_carlo, monte_carlo, all_traces)
+    # A method equals itself: the difference is 0, and the ratio is 1.
     assert (exact.low, exact.high, tokens.low, tokens.high) == (0, 0, 1, 1)
 
 

@@ -34,6 +34,7 @@ def test_undecided_traces_count_as_misses() -> None:
     labels = [[C, I, I], [C, U, I], [C, C, C], [I, I, I]]
     truths = [[C, I, C], [C, I, I], [C, C, U], [C, C, C]]
     score = score_labels(labels, truths, Usage(seconds=2.0, generated_tokens=50), foreign_cores=0.0)
+    # 11 of the 12 steps have a label, in 2 s.
     assert (score.labelled_steps, score.steps_per_second) == (11, 5.5)
     # Of the 10 steps that both decide, 6 have the same label.
     assert score.steps_right == pytest.approx(0.6)
@@ -65,5 +66,6 @@ def test_ratio_is_to_faster_distilabel() -> None:
         DISTILABEL_IN_TURN: replace(score, steps_per_second=0.4),
     }
     summary = summarize([scores, scores])
+    # One step per second, divided by the 0.8 of the faster distilabel.
     assert summary["ratio"] == 1.25
     assert score_table(summary).row_count == 6

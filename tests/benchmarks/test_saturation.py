@@ -96,6 +96,7 @@ def test_stage_needs_both_ratios(
 
 
 def test_foreign_cpu_usage_is_corrected() -> None:
+    # Other processes use a quarter of all cores.
     slowed = replace(PASS, generated_tokens=750, foreign_cores=0.25 * psutil.cpu_count())
     summary = summarize(GENERATION, [{PRODUCT: slowed, BARE: PASS, LOOP: PASS}])
     assert summary["of_bare"] == 0.75
@@ -114,6 +115,8 @@ def test_thin_share_counts_partial_batches(monkeypatch: pytest.MonkeyPatch) -> N
     )
     sibling = replace(answer, prompt_tokens=0, cached_tokens=0)
     measured = stopwatch.read([[answer, sibling]])  # after 4 s without requests
+    # 7 of 10 seconds lack a full batch.
     assert measured.thin_share == pytest.approx(0.7)
     assert (measured.completions, measured.generated_tokens) == (2, 60)
+    # 2 of 8 prompt tokens are cached, and 60 tokens take 10 s.
     assert (measured.cached_share, measured.speed) == (0.25, 6.0)

@@ -62,6 +62,7 @@ class FakeServer:
     @contextlib.asynccontextmanager
     async def answering(cls, *answers: Answer) -> "AsyncIterator[FakeServer]":
         fake = cls(url="", answers=answers)
+        # With port 0, the operating system selects a free port.
         server = await asyncio.start_server(fake.serve, "127.0.0.1", 0)
         fake.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
         async with server:
@@ -70,6 +71,7 @@ class FakeServer:
 
 async def refusing_url() -> str:
     """Return a URL on which no server listens."""
+    # The port was free a moment ago, so nothing listens on it after the close.
     server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     server.close()

@@ -27,6 +27,7 @@ def test_all_tokens_with_ending_characters_count(texts: list[str], data: st.Data
 
 
 def test_multi_token_character_is_included() -> None:
+    # Three tokens encode the snowman, and only the last one has its text.
     assert logprobs_of_ending(
         [("is", -1.0), ("", -2.0), ("", -3.0), ("☃", -4.0), (".", -5.0)], "☃."
     ) == (
@@ -38,14 +39,18 @@ def test_multi_token_character_is_included() -> None:
 
 
 def test_boundary_token_is_included() -> None:
+    # The token " 4" contains the first character of "42".
     assert logprobs_of_ending([("is", -1.0), (" 4", -2.0), ("2", -3.0)], "42") == (-2.0, -3.0)
 
 
 @pytest.mark.parametrize(
     "tokens",
     [
+        # Other words.
         [("is", -1.0), ("four", -2.0), ("two", -3.0)],
+        # The space is missing.
         [("4", -1.0), ("2", -2.0)],
+        # The log-probability is missing.
         [("is", -1.0), (" 42", None)],
     ],
 )

@@ -18,6 +18,7 @@ from tests.engines.fake_server import Answer, FakeServer, completion, refusing_u
 
 PROMPT = Prompt(user="Q", prefix="A", system="S")
 SAMPLING = Sampling(max_tokens=9, temperature=0.5, top_p=0.9, seed=2048)
+# The message has a line end, which messages for users must not contain.
 ERROR_BODY = {"error": {"message": "not\nso", "type": "x", "code": None}}
 
 
@@ -28,6 +29,7 @@ def engine_at(*urls: str, **fields: object) -> OpenAI:
 
 @pytest.mark.parametrize(
     ("status", "retryable"),
+    # A rejected request fails again; timeouts, conflicts, rate limits and server errors may pass.
     [(400, False), (422, False), (408, True), (409, True), (429, True), (500, True), (503, True)],
 )
 async def test_status_determines_retryability(status: int, retryable: bool) -> None:
@@ -62,6 +64,7 @@ async def test_unreachable_server_message_contains_url() -> None:
 
 
 async def test_timeout_is_retryable() -> None:
+    # The delay is 50 times the timeout.
     async with FakeServer.answering(replace(completion("x"), delay=5.0)) as server:
         engine = engine_at(server.url, timeout=0.1)
         with pytest.raises(EngineError) as error:
@@ -84,6 +87,7 @@ async def test_servers_rotate_and_skip_dead() -> None:
         FakeServer.answering(completion("x")) as second,
     ):
         engine = engine_at(first.url, second.url, await refusing_url())
+        # Two requests start at each server; the dead server's two go to the same live server.
         for _ in range(6):
             await engine.complete(PROMPT, SAMPLING)
         await engine.close()
@@ -165,6 +169,7 @@ async def test_chat_request_continues_the_prefix(
 
 
 async def test_prefix_needs_continuation_support() -> None:
+    # The domain `.invalid` is reserved, so a request could not succeed.
     engine = engine_at("http://nowhere.invalid", api="chat", continuation="none")
     with pytest.raises(EngineError) as error:
         await engine.complete(PROMPT, SAMPLING)
@@ -190,12 +195,14 @@ async def test_tokens_are_counted_from_the_usage() -> None:
         engine = engine_at(server.url)
         first, second = await engine.complete(PROMPT, replace(SAMPLING, n=2))
         await engine.close()
+    # The 11 generated tokens are divided; prompt tokens count once per request.
     assert (first.prompt_tokens, first.cached_tokens, first.generated_tokens) == (30, 16, 6)
     assert (second.prompt_tokens, second.cached_tokens, second.generated_tokens) == (0, 0, 5)
 
 
 async def test_large_request_parts_have_consecutive_seeds() -> None:
     async with FakeServer.answering(completion("x")) as server:
+        # One sample per request, so three requests.
         engine = engine_at(server.url, max_n=1)
         assert len(await engine.complete(PROMPT, replace(SAMPLING, n=3))) == 3
         await engine.close()
@@ -220,6 +227,7 @@ async def test_key_is_read_from_environment(monkeypatch: pytest.MonkeyPatch) -> 
         engine = engine_at(server.url, api_key_env="TEST_KEY")
         with pytest.raises(ConfigError, match="TEST_KEY"):
             await engine.complete(PROMPT, SAMPLING)
+        # A key with a non-ASCII letter and a line end.
         monkeypatch.setenv("TEST_KEY", "sécret\n")
         with pytest.raises(ConfigError, match="TEST_KEY contains no key"):
             await engine.complete(PROMPT, SAMPLING)
@@ -230,6 +238,7 @@ async def test_key_is_read_from_environment(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 async def test_concurrency_is_limited() -> None:
+    # The delay keeps concurrent requests open at the same time.
     async with FakeServer.answering(replace(completion("x"), delay=0.2)) as server:
         engine = engine_at(server.url, concurrency=3)
         await asyncio.gather(*(engine.complete(PROMPT, SAMPLING) for _ in range(6)))
@@ -238,6 +247,7 @@ async def test_concurrency_is_limited() -> None:
 
 
 def test_addresses_do_not_change_the_identity() -> None:
+    # Addresses and concurrency change the speed, not the replies.
     assert engine_at("http://a").identity == engine_at("http://b", concurrency=1).identity
     assert engine_at("http://a").identity != engine_at("http://a", extra_body={"top_k": 5}).identity
 
@@ -259,6 +269,7 @@ def test_run_file_builds_the_engine() -> None:
 ECHO = {
     "tokens": ["Q", " is", " 4", "2"],
     "token_logprobs": [None, -1.0, -2.0, 0],
+    # Where the tokens begin in "Q is 42".
     "text_offset": [0, 1, 4, 6],
     "top_logprobs": None,
 }
@@ -268,6 +279,7 @@ PROMPT_LOGPROBS = [
     {"7": {"logprob": -1.0, "rank": 3, "decoded_token": " is"}},
     {
         "8": {"logprob": -2.0, "rank": 1, "decoded_token": " 4"},
+        # This token is likelier, but it is not in the prompt.
         "9": {"logprob": -0.5, "rank": 1, "decoded_token": " 5"},
     },
     {"3": {"logprob": -3.5, "rank": 9, "decoded_token": "2"}},
@@ -290,6 +302,7 @@ async def test_plain_text_is_scored_by_echo() -> None:
         engine = engine_at(server.url, extra_body={"priority": 1})
         scored = await engine.score(Prompt(user="Q", prefix=" is "), "42")
         await engine.close()
+    # The first token of "42" includes the space before it.
     assert (scored.logprobs, scored.prompt_tokens, scored.cached_tokens) == ((-2.0, 0.0), 4, 0)
     assert server.requests == [
         {
@@ -346,8 +359,10 @@ async def test_missing_prompt_logprobs_is_config_error(api: str, answer: Answer)
 @pytest.mark.parametrize(
     ("api", "answer"),
     [
+        # Fewer log-probabilities than tokens, then one that is no number.
         ("completions", echo(ECHO | {"token_logprobs": [None, -1.0]})),
         ("completions", echo(ECHO | {"token_logprobs": [None, -1.0, "low", -2.0]})),
+        # Not a list, a token without text, and a log-probability that is a list.
         ("chat", chat_reply_with("yes")),
         ("chat", chat_reply_with([None, {"7": {"logprob": -1.0}}])),
         ("chat", chat_reply_with([None, {"7": {"logprob": [], "decoded_token": "x"}}])),

@@ -33,6 +33,7 @@ U = Verdict.UNKNOWN
 MANY = 600
 SOURCE = Logic(count=MANY, max_steps=8, seed=3)
 RUN_FILE = Path(__file__).parents[2] / "configs" / "logic.toml"
+# It follows that Ana is happy and not rich, and that Ben is not wise but rich.
 WORLD = LogicWorld(
     given=(
         "Ana is kind and not tall",
@@ -87,14 +88,17 @@ def test_gold_solutions_are_correct(problems: Sequence[Problem]) -> None:
 def test_answers_are_equally_frequent(problems: Sequence[Problem]) -> None:
     counts = Counter(problem.answer for problem in problems)
     assert set(counts) == {"true", "false", "unprovable"}
+    # An equal share is a third; the tolerance is a fifth of it.
     assert min(counts.values()) > MANY / 3 * 0.8
 
 
 def test_solution_has_stated_number_of_steps(problems: Sequence[Problem]) -> None:
     counts = Counter(int(problem.metadata["steps"]) for problem in problems)
     assert set(counts) == set(range(1, 9))
+    # There are eight lengths; the tolerance is half of an equal share.
     assert min(counts.values()) > MANY / 8 / 2
     for problem in problems:
+        # The last line is the answer.
         assert len(gold_lines(problem)) == int(problem.metadata["steps"]) + 1
 
 
@@ -163,6 +167,7 @@ def test_same_seed_gives_same_problems() -> None:
 
 
 def test_problems_are_generated_lazily() -> None:
+    # A list of a billion problems would not fit into memory.
     assert len(list(islice(Logic(count=10**9).problems(), 3))) == 3
 
 
@@ -221,16 +226,21 @@ def test_same_seed_injects_same_mistake(kind: str, problems: Sequence[Problem]) 
     ("line", "verdict", "reason"),
     [
         (HAPPY, C, ""),
+        # The step number is optional.
         ("Ana is kind; everyone who is kind is happy; therefore, Ana is happy.", C, ""),
         (
+            # Another step number, and another wording of the same rule.
             "Step 7: Ana is kind; if someone is kind, then they are happy;"
             " therefore, Ana is happy.",
             C,
             "",
         ),
+        # An instance of the general rule.
         ("Step 1: Ana is kind; if Ana is kind, then Ana is happy; therefore, Ana is happy.", C, ""),
+        # A weaker statement follows too.
         ("Step 1: Ana is kind; therefore, Ana is kind or Ben is rich.", C, ""),
         (
+            # The contrapositive of a rule.
             "Step 1: everyone who is kind is happy;"
             " therefore, if someone is not happy, then they are not kind.",
             C,
@@ -243,38 +253,47 @@ def test_same_seed_injects_same_mistake(kind: str, problems: Sequence[Problem]) 
             "",
         ),
         (
+            # The negation of what follows.
             "Step 1: Ana is kind; everyone who is kind is happy; therefore, Ana is not happy.",
             I,
             "conclusion",
         ),
+        # The rule is missing.
         ("Step 1: Ana is kind; therefore, Ana is happy.", I, "conclusion"),
+        # The fact is missing.
         ("Step 1: everyone who is kind is happy; therefore, Ana is happy.", I, "conclusion"),
         (
+            # The conclusion is about another person.
             "Step 1: Ana is kind; everyone who is kind is happy; therefore, Ben is happy.",
             I,
             "conclusion",
         ),
         (
+            # Only half of the conclusion follows.
             "Step 1: Ana is kind; everyone who is kind is happy; therefore, Ana is happy and rich.",
             I,
             "conclusion",
         ),
         (
+            # An invented fact.
             "Step 1: Ben is kind; everyone who is kind is happy; therefore, Ben is happy.",
             I,
             "premise",
         ),
         (
+            # The rule is negated.
             "Step 1: Ana is kind; no one who is kind is happy; therefore, Ana is not happy.",
             I,
             "premise",
         ),
         (
+            # The rule is reversed.
             "Step 1: Ana is happy; everyone who is happy is kind; therefore, Ana is kind.",
             I,
             "premise",
         ),
         (
+            # The premise follows from the world, but no step derives it.
             "Step 1: Ana is happy; if Ana is happy, then Ben is not wise;"
             " therefore, Ben is not wise.",
             U,
@@ -282,6 +301,7 @@ def test_same_seed_injects_same_mistake(kind: str, problems: Sequence[Problem]) 
         ),
         ("The answer is true.", I, "answer"),
         ("The answer is unprovable.", I, "answer"),
+        # The answer is right, but no step derives it.
         ("The answer is false.", U, "the answer was not shown"),
     ],
 )
@@ -296,6 +316,7 @@ def test_only_correct_conclusions_become_premises() -> None:
     assert verdicts([HAPPY, use]) == [C, C]
     assert verdicts(["Step 1: Ana is kind; therefore, Ana is happy.\n", use]) == [I, U]
     wrong = "Step 1: Ana is kind; everyone who is kind is happy; therefore, Ben is happy.\n"
+    # Wrong steps do not block later correct ones.
     assert verdicts([wrong, use.replace("Ana", "Ben"), HAPPY, use]) == [I, I, C, C]
 
 
@@ -315,15 +336,20 @@ def test_answer_needs_derivation() -> None:
         "\n",
         "Let us see.\n",
         "Ana is happy.",
+        # No premise.
         "Step 1: therefore, Ana is happy.",
+        # An unknown name, then an unknown adjective.
         "Step 1: Ana is kind; therefore, Cara is kind.",
         "Step 1: Ana is kind; therefore, Ana is cheerful.",
+        # A comma in place of the semicolon.
         "Step 1: Ana is kind, therefore, Ana is kind.",
         "Step 1: Ana is not kind and tall; therefore, Ana is tall.",
         "Step 1: everyone who is kind is not tall; therefore, Ana is not tall.",
         "Step 1: Ana is kind; therefore, Ana is kind.\n\n",
+        # A capital letter, then no period.
         "The answer is True.",
         "The answer is false",
+        # Long lines, which must not take long.
         "Step 1: " + "Ana is kind; " * 1_000 + "therefore, Ana is kind.",
         "Step 1: Ana is " + "kind and " * 50_000,
         "Step 1: " + "; " * 50_000,

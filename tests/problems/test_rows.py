@@ -42,6 +42,7 @@ def write(path: Path, content: bytes) -> Path:
 def as_jsonl(path: Path) -> Path:
     return write(
         path.with_suffix(".jsonl"),
+        # A byte order mark.
         b"\xef\xbb\xbf" + "\n".join(json.dumps(row) for row in ROWS).encode(),
     )
 
@@ -51,6 +52,7 @@ def as_json(path: Path) -> Path:
 
 
 def as_csv(path: Path) -> Path:
+    # A byte order mark, a line end in quotes, an empty line and doubled quotes.
     text = '\ufeffquestion,answer\r\n"Wie viel?\n2 + 2",4\r\n\r\n"He says ""ü, x""",\r\n'
     return write(path.with_suffix(".csv"), text.encode())
 

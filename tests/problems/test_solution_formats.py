@@ -34,6 +34,7 @@ UNEXPECTED_VALUES: Sequence[Any] = (
     7,
     0.5,
     -0.0,
+    # Beyond 64 bits, then beyond the range of a float.
     2**70,
     10**400,
     float("nan"),
@@ -49,14 +50,19 @@ UNEXPECTED_VALUES: Sequence[Any] = (
     " ",
     "\n\n",
     "x",
+    # A lone surrogate cannot be encoded as UTF-8.
     "a\ud800",
     "\0",
+    # The right-to-left override is invisible.
     "\u202e",
+    # The marker of Math-Shepherd.
     "ки",
     "Step 1:",
     "Step 1: ки",
     "found_error",
+    # Python converts at most 4,300 digits to an integer.
     "9" * 5000,
+    # More levels than Python's default recursion limit.
     "(" * 5000,
 )
 
@@ -211,6 +217,7 @@ def test_prm800k_phase_1_follows_chosen_path() -> None:
 
 @pytest.mark.parametrize(
     ("rating", "flagged", "verdict"),
+    # Neutral steps are correct; a flagged rating decides nothing.
     [(1, None, "c"), (0, False, "c"), (-1, False, "i"), (None, None, "u"), (-1, True, "u")],
 )
 def test_prm800k_ratings_become_verdicts(
@@ -258,6 +265,7 @@ def test_prm800k_abandoned_rows_are_rejected() -> None:
         ),
         (
             ("steps", 0, "chosen_completion"),
+            # Python itself would take -1 as the last index.
             -1,
             "label.steps.0.chosen_completion",
             "not the index of one of 1 completions",
@@ -270,6 +278,7 @@ def test_prm800k_abandoned_rows_are_rejected() -> None:
         ),
         (
             ("steps", 0, "completions", 0, "rating"),
+            # In Python True equals 1, but it is no rating.
             True,
             "label.steps.0.completions.0.rating",
             "neither -1, 0, 1 nor null",
@@ -338,25 +347,30 @@ def test_math_shepherd_keeps_every_sign() -> None:
     ("text", "label", "field", "reason"),
     [
         (
+            # Marker 2 has no sign.
             "Q? Step 1: a ки\nStep 2: b ки",
             "Q? Step 1: a +\nStep 2: b ки",
             "label",
             f"{DIFFERS} at marker 2",
         ),
         (
+            # The text of step 2 differs.
             "Q? Step 1: a ки\nStep 2: b ки",
             "Q? Step 1: a +\nStep 2: c +",
             "label",
             f"{DIFFERS} at marker 2",
         ),
+        # The label is truncated.
         ("Q? Step 1: a ки\nStep 2: b ки", "Q? Step 1: a +", "label", f"{DIFFERS} at marker 2"),
         (
+            # The label has another step.
             "Q? Step 1: a ки",
             "Q? Step 1: a +\nStep 2: b +",
             "label",
             f"{DIFFERS} after the last marker",
         ),
         (
+            # The last step has no marker.
             "Q? Step 1: a ки\nStep 2: b",
             "Q? Step 1: a +\nStep 2: b",
             "input",
@@ -364,30 +378,35 @@ def test_math_shepherd_keeps_every_sign() -> None:
         ),
         ("Q? Step 1: a", "Q? Step 1: a", "input", "without the marker ки"),
         (
+            # The first step has no number.
             "Q? a ки\nStep 2: b ки",
             "Q? a +\nStep 2: b -",
             "input",
             'not exactly one "Step 1:" before the first marker',
         ),
         (
+            # The first step could begin at two positions.
             "Q? Step 1: or Step 1: a ки",
             "Q? Step 1: or Step 1: a +",
             "input",
             'not exactly one "Step 1:" before the first marker',
         ),
         (
+            # A marker precedes the first step.
             " = 54 ки Step 1: a ки",
             " = 54 + Step 1: a +",
             "input",
             'not exactly one "Step 1:" before the first marker',
         ),
         (
+            # Number 2 is skipped.
             "Q? Step 1: a ки\nStep 3: b ки",
             "Q? Step 1: a +\nStep 3: b +",
             "input",
             "marked step 2 does not start with its number",
         ),
         (
+            # The second step is empty.
             "Q? Step 1: a ки ки",
             "Q? Step 1: a + +",
             "input",
@@ -399,6 +418,7 @@ def test_math_shepherd_keeps_every_sign() -> None:
             "input",
             "no marker between step 1 and step 2",
         ),
+        # The question is empty.
         ("Step 1: a ки", "Step 1: a +", "input", "empty"),
     ],
 )

@@ -53,8 +53,10 @@ def test_gold_solutions_are_correct(problems: Sequence[Problem]) -> None:
 def test_problem_needs_stated_number_of_steps(problems: Sequence[Problem]) -> None:
     counts = Counter(int(problem.metadata["steps"]) for problem in problems)
     assert set(counts) == set(range(2, 9))
+    # There are seven lengths; the tolerance is half of an equal share.
     assert min(counts.values()) > MANY / 7 / 2
     for problem in problems:
+        # The last line is the answer.
         assert len(gold_lines(problem)) == int(problem.metadata["steps"]) + 1
 
 
@@ -106,6 +108,7 @@ def test_all_operations_occur(problems: Sequence[Problem]) -> None:
         for _, operator, _, _ in OPERATION.findall(problem.metadata["gold"]):
             counts[operator] += 1
     assert set(counts) == set("+-*/")
+    # Each has at least 200 of 4,000 or more operations.
     assert min(counts.values()) > MANY / 10
 
 
@@ -120,6 +123,7 @@ def test_same_seed_gives_same_problems() -> None:
 
 
 def test_problems_are_generated_lazily() -> None:
+    # A list of a billion problems would not fit into memory.
     assert len(list(islice(WordProblems(count=10**9).problems(), 3))) == 3
 
 
@@ -204,6 +208,7 @@ def test_mistake_has_its_position_and_kind(kind: str, problems: Sequence[Problem
             lines[position] = changed
             assert first_mistake(problem, lines) == (position, expected_kind), changed
             assert judge(problem, lines)[-1][0] is I
+    # Not every kind of mistake is possible in every step.
     assert corrupted > 80
 
 
@@ -259,13 +264,16 @@ def test_step_numbers_and_repetitions_are_irrelevant(
         "\n",
         "Let us see.\n",
         "Step 1: 2 + 2 = 4\n",
+        # A word, no period, a decimal point, a sign and too many digits.
         "The answer is five.",
         "The answer is 5",
         "The answer is 5.0.",
         "The answer is -5.",
         "The answer is 1234567890.",
         "Step 1: a: 1 + 1 = 2, so b 2 c.\n\n",
+        # Not one of the four operations.
         "Step 1: a: 1 ** 1 = 2, so b 2 c.\n",
+        # Long lines, which must not take long.
         "Step " + "1" * 10_000 + ": a: 1 + 1 = 2, so b 2 c.\n",
         "Step 1: " + "a" * 100_000,
         "Step 1: " + "a: 1 + 1 = 2, so " * 10_000,

@@ -10,15 +10,20 @@ TEXTS = {
     "none": ("x = 1\n", None),
     "one": ("So:\n```python\nx = 1\n```\nDone.", "x = 1\n"),
     "the last": ("```python\nx = 1\n```\n```py\nx = 2\n```", "x = 2\n"),
+    # The last block has no language, so it is not the program.
     "not what it prints": ("```python\nprint(5)\n```\nprints\n```\n5\n```\n", "print(5)\n"),
     "without a word": ("```\nx = 1\n```", "x = 1\n"),
     "another language": ("```rust\nlet x = 1;\n```", None),
     "never closed": ("```python\nx = 1\n", None),
+    # Backquotes do not close a fence of tildes.
     "tildes": ("~~~ python\nx = '```'\n~~~", "x = '```'\n"),
+    # Three backquotes do not close a fence of four.
     "longer marks": ("````python\n'''\n```\n'''\n````", "'''\n```\n'''\n"),
+    # The indentation of the fence is removed from the code.
     "in a list": ("1. So\n   ```python\n   if x:\n       y()\n   ```\n", "if x:\n    y()\n"),
     "in braces": ("``` {.python .numberLines}\nx = 1\n```", "x = 1\n"),
     "code on one line": ("```python x = 1```\n", None),
+    # A form feed and U+2028 end no line, although `str.splitlines` splits there.
     "odd line ends in a text": ("```python\nx = 'a\x0cb\u2028c'\n```", "x = 'a\x0cb\u2028c'\n"),
     "nothing in it": ("```python\n```\n", ""),
 }

@@ -22,6 +22,7 @@ class Method:
     inner: Inner = Inner()
     names: frozenset[str] = frozenset({"a", "b"})
     columns: dict[str, str] = field(default_factory=dict)
+    # Operational fields do not affect results, so fingerprints ignore them.
     server: str = operational(default="here")
 
     version: ClassVar[int] = 1
@@ -35,6 +36,7 @@ class Newer(Method):
 def test_seeds_are_spaced_and_exact() -> None:
     seeds = {seed_for(1, "rollout", "trace", step) for step in range(2000)}
     assert len(seeds) == 2000
+    # A float represents every integer up to 2**53 exactly.
     assert all(seed % SEED_SPACING == 0 and 0 <= seed <= 2**53 - SEED_SPACING for seed in seeds)
 
 
@@ -46,12 +48,15 @@ def test_digest_depends_on_parts(parts: list[object]) -> None:
 
 
 def test_boundaries_of_parts_matter() -> None:
+    # The concatenations are equal.
     assert digest("ab", "c") != digest("a", "bc")
+    # The values differ in their type only.
     assert digest("1") != digest(1)
     assert digest(None) != digest("null")
 
 
 def test_digests_are_stable() -> None:
+    # Stored rows contain such digests: a changed scheme would make them stale.
     assert digest("problem", "1 + 1?", "2") == "682c377297131c38"
     assert seed_for(1, "rollout") == 7634352396964864
 
@@ -84,6 +89,7 @@ def test_fingerprint_covers_upstream() -> None:
 
 
 def test_equal_plugins_have_equal_fingerprints() -> None:
+    # The iteration order of a set depends on the hash seed of the process.
     assert fingerprint(replace(Method(), names=frozenset({"b", "a"}))) == fingerprint(Method())
 
 

@@ -27,11 +27,14 @@ class Good:
 '''
 PACKAGE_FILES = {
     "__init__.py": '"""A package."""',
+    # These two files are helper modules by their names.
     "base.py": '"""No plugin."""',
     "_helper.py": '"""No plugin."""',
     "good.py": GOOD,
+    # Two exported classes, then no `__all__`: a plugin exports exactly one class.
     "two.py": '__all__ = ["A", "B"]\nclass A: ...\nclass B: ...\n',
     "none.py": '"""Forgot its __all__."""\n',
+    # A plugin whose dependency is not installed.
     "heavy.py": "import a_package_that_nobody_has\n__all__ = []\n",
 }
 ALL = []
@@ -73,9 +76,11 @@ def test_build_converts_a_table(kind: str) -> None:
 @pytest.mark.parametrize(
     ("table", "message"),
     [
+        # Unknown names, and the name of a helper module.
         ({"use": "goood"}, "{kind} has no 'goood'; it has: good, heavy, none, two"),
         ({"use": "base"}, "{kind} has no 'base'; it has: good, heavy, none, two"),
         ({"size": 1}, "a table for {kind} needs `use = …`, one of: good, heavy, none, two"),
+        # A misspelled parameter, a wrong type and a missing parameter.
         ({"use": "good", "sice": 1}, "{kind}.good has no parameter 'sice'; it has: size, names"),
         ({"use": "good", "size": "many"}, "{kind}.good: size: Input should be a valid integer"),
         ({"use": "good"}, "{kind}.good: size: "),

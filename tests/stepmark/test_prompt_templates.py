@@ -25,6 +25,7 @@ def test_shipped_template_is_read_by_name(shipped: Path) -> None:
 
 def test_user_template_is_read_by_path(shipped: Path, tmp_path: Path) -> None:
     file = tmp_path / "own.txt"
+    # Non-ASCII text, and braces without a name, which are plain text.
     file.write_text("Größe {question} {}", encoding="utf-8")
     assert read_template(str(file), shipped, PLACEHOLDERS) == "Größe {question} {}"
 
@@ -32,6 +33,7 @@ def test_user_template_is_read_by_path(shipped: Path, tmp_path: Path) -> None:
 def test_shipped_name_precedes_file_name(
     shipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # This user file has the name of a shipped template.
     (tmp_path / "plain").write_text("mine")
     monkeypatch.chdir(tmp_path)
     assert read_template("plain", shipped, PLACEHOLDERS) == "Q: {question}\n"
@@ -42,6 +44,7 @@ def test_shipped_name_precedes_file_name(
 def test_missing_template_error_lists_names(
     name: str, shipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # These bytes are not UTF-8.
     (tmp_path / "bytes").write_bytes(b"\xff\xfe\xff")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError) as refusal:
@@ -62,14 +65,18 @@ def test_unknown_placeholder_is_rejected(shipped: Path) -> None:
 @pytest.mark.parametrize(
     ("template", "filled"),
     [
+        # The inserted question contains a placeholder and a group reference of `re`.
         ("{question}", "{answer} \\g<0> {question}"),
         ("{question}{question}", "{answer} \\g<0> {question}" * 2),
         (
             "{answer}, {other}, {Answer}, {answer1}, { answer }",
             "5, {other}, {Answer}, {answer1}, { answer }",
         ),
+        # Doubled braces are no escape.
         ("{{answer}}", "{5}"),
+        # An unclosed placeholder.
         ("{answer", "{answer"),
+        # The braces of LaTeX are no placeholders.
         (r"\frac{1}{2} {} \boxed{}", r"\frac{1}{2} {} \boxed{}"),
         ("", ""),
     ],
