@@ -19,9 +19,12 @@ def traces(letter: str, count: int, first_error: int | None) -> list[Candidate]:
         (3, 5, 1.0, (3, 3)),
         (5, 3, 1.0, (3, 3)),
         (4, 4, 1.0, (4, 4)),
+        # Two negatives for each positive.
         (3, 9, 2.0, (3, 6)),
+        # Here the positives are the larger class, relative to the ratio.
         (9, 4, 2.0, (2, 4)),
         (4, 9, 0.5, (4, 2)),
+        # Without one class nothing can be balanced.
         (0, 7, 1.0, (0, 0)),
         (7, 0, 1.0, (0, 0)),
     ],
@@ -58,6 +61,7 @@ def test_selection_is_stable() -> None:
     """Check that a trace that is dropped is also dropped among more traces."""
     few = drops(Balance(), traces("p", 10, NO_ERROR) + traces("n", 20, 0))
     more = drops(Balance(), traces("p", 10, NO_ERROR) + traces("n", 40, 0))
+    # More traces of the larger class do not bring back a dropped one.
     assert few.keys() < more.keys()
     assert len(few) == 10
     assert len(more) == 30

@@ -10,6 +10,7 @@ from tests.filters.samples import candidate, drops
     ("confidence", "reason"),
     [
         (1.0, None),
+        # Equal to the threshold.
         (0.8, None),
         (0.799, "confidence 0.799, below 0.8"),
         (0.0, "confidence 0.000, below 0.8"),

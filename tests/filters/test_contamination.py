@@ -15,6 +15,7 @@ TEST = (
     " sixteen seventeen eighteen nineteen twenty"
 )
 WORDS = TEST.split()
+# Ten words: long enough for n-grams of eight words.
 LEGS = "How many legs have seven cats and nine dogs together?"
 
 
@@ -33,19 +34,26 @@ def against(path: str, **parameters: object) -> Contamination:
     ("question", "share"),
     [
         (TEST, "100%"),
+        # Case, punctuation and line feeds do not count.
         (TEST.upper().replace(" ", ",\n"), "100%"),
         ("Tell me: " + TEST + "? Now.", "100%"),
+        # Eleven of twenty words are covered; half of them is the limit.
         (" ".join(WORDS[:11]), "55%"),
         (" ".join(WORDS[:10]), None),
+        # Shorter than one n-gram.
         (" ".join(WORDS[:7]), None),
+        # Two runs of eight words, separated by another word.
         (" ".join([*WORDS[:8], "and", *WORDS[12:]]), "80%"),
+        # No run of eight words.
         (" ".join([*WORDS[:7], "and", *WORDS[8:15]]), None),
+        # The same words in another order.
         (" ".join(WORDS[::-1]), None),
         ("", None),
         ("?!", None),
     ],
 )
 def test_covered_question_is_dropped(tmp_path: Path, question: str, share: str | None) -> None:
+    # The first evaluation question has no common word, so the reason names the second one.
     filter_ = against(write_rows(tmp_path, {"question": "a b c d e f g h i j"}, {"question": TEST}))
     dropped = drops(
         filter_, [candidate("t0", question=question), candidate("t1", question=question)]
@@ -64,6 +72,7 @@ def test_long_question_can_contain_evaluated_one(tmp_path: Path) -> None:
 
 
 def test_short_evaluation_question_must_be_equal(tmp_path: Path) -> None:
+    # Five words, fewer than one n-gram.
     filter_ = against(write_rows(tmp_path, {"question": "What is 2 + 3?"}))
     assert drops(filter_, [candidate("t", question="what is 2 3")]) == {
         "t": "100% of question 1 of test.jsonl"
@@ -74,6 +83,7 @@ def test_short_evaluation_question_must_be_equal(tmp_path: Path) -> None:
 def test_shares_of_questions_are_not_added(tmp_path: Path) -> None:
     first = " ".join(WORDS[:8])
     second = " ".join(WORDS[8:16])
+    # The question has eight of seventeen words of each, which is less than half.
     halves = write_rows(
         tmp_path,
         {"question": f"{first} a b c d e f g h i"},
@@ -125,6 +135,7 @@ def test_digest_depends_on_questions(tmp_path: Path) -> None:
     path = write_rows(tmp_path, {"question": TEST})
     before = against(path).digest()
     assert against(path).digest() == before
+    # The path stays the same; only the content changes.
     write_rows(tmp_path, {"question": TEST + " more"})
     assert against(path).digest() != before
 

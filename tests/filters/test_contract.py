@@ -17,7 +17,9 @@ from stepmark.records import NO_ERROR, Trace
 from tests.filters.samples import C, I, U, candidate, drops
 
 FILTERS = available("filters")
+# The question of the evaluation set, so that contamination drops some candidates.
 APPLES = "How many apples has Ann after she gave three of her twelve to Bob?"
+# Control characters, wide digits, a letter that NFKC expands to 18, long lines and empty texts.
 HOSTILE = (
     "\0\x1b[2J\u202e\ud800",
     "９" * 500 + "²" * 500,
@@ -50,6 +52,7 @@ def everything() -> list[Candidate]:
     """Build traces with all kinds of outcomes, labels and values, repetitions and hostile texts."""
     texts = ("Ann has 12 - 3 = 9 apples.\n", "So the answer is 9.", "Ann has 12 - 3 = 8 apples.\n")
     candidates: list[Candidate] = []
+    # The moduli below mix outcomes, labels, values and texts in many combinations.
     for number in range(240):
         hostile_text = HOSTILE[number % len(HOSTILE)]
         problem = f"p{number % 12}"
@@ -96,6 +99,7 @@ def test_dropped_traces_have_reasons(built: Filter) -> None:
 def test_order_of_candidates_is_irrelevant(built: Filter) -> None:
     candidates = everything()
     dropped = drops(built, candidates)
+    # Fixed seeds, so that a failure can be repeated.
     for seed in range(3):
         random.Random(seed).shuffle(candidates)
         assert drops(built, candidates) == dropped

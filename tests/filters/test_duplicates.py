@@ -36,10 +36,13 @@ def traces(*texts: str) -> list[Candidate]:
     [
         (QUESTION, "the same as"),
         (QUESTION.upper(), "the same as"),
+        # White space does not count.
         (QUESTION.replace(". ", ".\n\n "), "the same as"),
+        # Wide digits are the same after normalization.
         (QUESTION.replace("16", "１６"), "the same as"),
         (QUESTION.replace("every morning", "each morning"), "nearly the same as"),
         (QUESTION.replace("Janet's", "Janet’s"), "nearly the same as"),
+        # Another number makes another problem, however similar the texts are.
         (QUESTION.replace("16", "17"), None),
         (QUESTION.replace("lay 16 eggs per day", "lay eggs"), None),
         ("How many eggs do the ducks of Janet lay when 16 of them are sold for $2?", None),
@@ -64,7 +67,9 @@ def test_repeated_question_drops_its_traces(other: str, similarity: str | None) 
         ("".join(SOLUTION), "the same as"),
         ("\n".join(SOLUTION) + "\n", "the same as"),
         ("".join(SOLUTION).replace("left", "over"), "nearly the same as"),
+        # Another number, so another solution.
         ("".join(SOLUTION).replace("13 * 2 = 26", "13 * 2 = 27"), None),
+        # A changed sign is only a small change of the text.
         ("".join(SOLUTION).replace("16 - 3", "16 + 3"), "nearly the same as"),
         ("16 - 3 = 13 and 13 * 2 = 26, so 26 it is.", None),
     ],
@@ -80,6 +85,7 @@ def test_first_error_separates_near_duplicates() -> None:
     They do not separate an exact pair, whose labels contradict each other.
     """
     right = "".join(SOLUTION)
+    # The text with the other sign is nearly the same, as above.
     wrong = right.replace("16 - 3", "16 + 3")
     near = [
         candidate("t0", right, first_error=NO_ERROR),
@@ -102,6 +108,7 @@ def test_problems_are_compared_separately() -> None:
 
 
 def test_first_id_is_kept() -> None:
+    # Not in the order of their ids.
     candidates = [candidate(name, *SOLUTION) for name in ("t3", "t1", "t2")]
     assert drops(Duplicates(), candidates) == dict.fromkeys(("t2", "t3"), "the same as trace t1")
 

@@ -9,6 +9,7 @@ from tests.filters.samples import C, I, U, candidate, drops
 
 
 def traces(outcome: Verdict, *values: float, problem: str = "p") -> list[Candidate]:
+    # The ids name the outcome and the value, for readable expectations.
     return [
         candidate(f"{problem} {outcome} {value}", outcome=outcome, values=(value,), problem=problem)
         for value in values
@@ -36,16 +37,19 @@ def test_example_of_the_paper() -> None:
     ("right", "wrong", "keep", "share", "expected"),
     [
         (6, 2, 0.5, 0.5, (2, 2)),
+        # One class is too small for its share, and the other fills the rest.
         (7, 1, 0.5, 0.5, (3, 1)),
         (1, 7, 0.5, 0.5, (1, 3)),
         (8, 0, 0.5, 0.5, (4, 0)),
         (0, 8, 0.5, 0.5, (0, 4)),
+        # An odd number to keep: the correct class gets one more.
         (3, 3, 0.5, 0.5, (2, 1)),
         (1, 0, 0.5, 0.5, (1, 0)),
         (5, 3, 1.0, 0.5, (5, 3)),
         (5, 3, 0.0, 0.5, (0, 0)),
         (8, 8, 0.5, 0.25, (2, 6)),
         (8, 8, 0.5, 1.0, (8, 0)),
+        # Seven of ten are kept, all of the only class.
         (10, 0, 0.7, 0.5, (7, 0)),
     ],
 )
@@ -66,6 +70,7 @@ def test_problems_are_filtered_separately() -> None:
 
 
 def test_reason_contains_mean_value() -> None:
+    # Steps without a value do not enter the mean.
     correct = [candidate("a", values=(1.0, None, 0.0)), candidate("b", values=(None, 0.6))]
     reason = "mean step value 0.500, not among the 1 highest of the problem's 2 right answers"
     assert drops(Prof(), correct) == {"a": reason}
@@ -87,4 +92,5 @@ def test_traces_without_value_are_kept() -> None:
 def test_ties_are_broken_deterministically() -> None:
     candidates = [candidate(name, values=(0.5,)) for name in "abcdef"]
     assert len(drops(Prof(), candidates)) == 3
+    # The order of candidates does not decide between equal values.
     assert drops(Prof(), candidates) == drops(Prof(), candidates[::-1])

@@ -24,6 +24,7 @@ def test_gsm8k_questions_of_processbench_are_contaminated() -> None:
         for row in rows(shared("processbench-dev.jsonl"))
     ]
     dropped = drops(Contamination(against=against), traces)
+    # All GSM8K problems of the file, and no problem of another subset.
     assert len(dropped) == 150
     trace_ids = [trace.trace.trace_id for trace in traces]
     gsm8k = {trace_id for trace_id in trace_ids if trace_id.startswith("gsm8k")}

@@ -54,6 +54,7 @@ QUERIES = (
 def folder_of_flow(folder: Path) -> Iterator[None]:
     """Work in a folder with the files that the flows read."""
     shutil.copy(IMPORTED, folder / "imported.jsonl")
+    # The first two imported questions are the evaluation set of the contamination filter.
     evaluated = IMPORTED.read_text(encoding="utf-8").splitlines()[:2]
     (folder / "evaluated.jsonl").write_text("\n".join(evaluated) + "\n", encoding="utf-8")
     with contextlib.chdir(folder):
@@ -173,6 +174,7 @@ def _import(dataset: str) -> None:
 
 def _exports(dataset: str, exports: Mapping[str, Sequence[str]]) -> Golden:
     golden = Golden()
+    # Longest first, so that the longest format name that matches is chosen.
     formats = sorted(project.available("storage.formats"), key=len, reverse=True)
     for name, options in exports.items():
         format_ = next(plugin for plugin in formats if name.startswith(plugin))

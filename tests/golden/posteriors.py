@@ -24,6 +24,7 @@ def golden_sets() -> Mapping[str, Golden]:
 def _adaptive_search() -> Golden:
     golden = Golden()
     for methods in ((), METHODS):
+        # A fixed seed, which differs between the two settings.
         draw = random.Random(len(methods))
         evidences = [_evidence(draw, methods) for _ in range(TRACES)]
         default = project.default_weights(len(methods))
@@ -49,7 +50,9 @@ def _evidence(draw: random.Random, methods: Sequence[str]) -> Any:
         leaves = start + _below(draw, steps - start + 1)
         observations.append((start, leaves, _below(draw, 3)))
     upstream = [_annotation(draw, method, steps) for method in methods]
+    # Fewer correct outcomes than incorrect ones.
     right = draw.random() < 0.4
+    # Between 0.01 and 0.99.
     verbatim = 0.01 + 0.01 * _below(draw, 99)
     return project.evidence(steps, observations, upstream, right=right, verbatim=verbatim)
 
@@ -57,6 +60,7 @@ def _evidence(draw: random.Random, methods: Sequence[str]) -> Any:
 def _fusion() -> Golden:
     golden = Golden()
     draw = random.Random(11)
+    # Fusion is fitted to more traces than are recorded.
     cases = [_case(draw, number) for number in range(8 * TRACES)]
     settings: Mapping[str, Mapping[str, Any]] = {
         "defaults": {},
@@ -101,6 +105,7 @@ def _case(draw: random.Random, number: int) -> tuple[Trace, Mapping[str, Annotat
     )
     annotations = dict[str, Annotation]()
     for method in (*GROUPS, "oracle"):
+        # Every method misses some traces.
         if draw.random() < 0.8:
             annotations[method] = _annotation(draw, method, steps)
     return trace, annotations

@@ -52,6 +52,7 @@ __all__ = [
 ]
 
 LIKELIHOODS = StepLikelihoods(FirstErrorModel())
+# The order is part of the recorded evidence, which has indices of this tuple.
 ENDS = (RolloutEnd.CORRECT, RolloutEnd.SAME_WRONG, RolloutEnd.OTHER)
 RECORDED_QUESTIONS: Mapping[str, str] = {
     "NO_ERROR": "sound",

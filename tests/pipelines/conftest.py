@@ -15,6 +15,7 @@ import pytest
 from pipelines.__main__ import QUIET
 from tests.pipelines.running import free_port
 
+# A bound for busy machines. Nothing is measured.
 START_SECONDS = 180
 
 # Prefect reads its settings when it is imported, which the test modules do.
@@ -59,6 +60,7 @@ def _session_settings(server_url: str) -> Iterator[None]:
 
     with temporary_settings({PREFECT_API_URL: server_url}):
         yield
+        # A server that does not answer must not block the end of the tests for long.
         EventsWorker.drain_all(timeout=30)
         APILogWorker.drain_all(timeout=30)
 

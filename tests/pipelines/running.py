@@ -29,6 +29,7 @@ def run_file(folder: Path, **tables: object) -> str:
     content = {
         "dataset": str(folder / "dataset"),
         "problems": {"use": "word_problems", "count": 4},
+        # The same reply for all problems, which answers none of the four correctly.
         "engine": {"use": "scripted", "replies": {"": ["1 + 1 = 2\nThe answer is \\boxed{2}."]}},
         "generate": {"traces_per_problem": 2},
         "annotators": [{"use": "formal"}],
@@ -49,6 +50,7 @@ def clean_environment(home: Path, **variables: str) -> dict[str, str]:
     """
     home.mkdir(exist_ok=True)
     environment = dict[str, str]()
+    # This process has Prefect settings for the tests, which must not be inherited.
     for name, value in os.environ.items():
         if not name.startswith("PREFECT_"):
             environment[name] = value
@@ -91,12 +93,14 @@ def wait_for(condition: Callable[[], object], process: "subprocess.Popen[str]") 
         if process.poll() is not None or time.monotonic() > deadline:
             process.kill()
             raise AssertionError(f"it did not happen: {process.communicate()}")
+        # Short against the duration of a run, long against the cost of a poll.
         time.sleep(0.05)
 
 
 def free_port() -> int:
     """Return a TCP port that no process listens on."""
     with socket.socket() as probe:
+        # Port 0 selects a free port.
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port

@@ -21,11 +21,14 @@ from verifiers.isolation.pool import VerifierPool
 
 Respond = Callable[[Prompt, Sampling, int], str | Completion]
 
+# As many problems as the longest test run needs; a shorter run has the first of them.
 SOURCE = WordProblems(count=7, max_steps=4)
+# Two shards of two problems.
 RUN: Mapping[str, Any] = {
     "problems": {"use": "word_problems", "count": 4, "max_steps": 4},
     "engine": {"use": "scripted"},
     "generate": {"traces_per_problem": 4},
+    # Two methods that sample rollouts, one that asks for critiques, and one without an engine.
     "annotators": [
         {"use": "monte_carlo", "rollouts": 4},
         {"use": "binary_search", "rollouts": 4},
@@ -60,6 +63,7 @@ class Model:
         return next(problem for problem in self.problems if problem.question in prompt.user)
 
     def respond(self, prompt: Prompt, sampling: Sampling, index: int) -> str | Completion:
+        # A request for several completions calls this once for each.
         if index == 0:
             self.requests.append((prompt, sampling))
         if self.before is not None:
@@ -75,12 +79,14 @@ class Model:
         chance = random.Random(seed)
         gold = problem.metadata["gold"]
         wrong_answer = f"The answer is {int(problem.answer or 0) + 1}."
+        # After a mistake no continuation reaches the correct answer.
         if not gold.startswith(prefix):
             return wrong_answer
         lines = gold.removeprefix(prefix).splitlines(keepends=True)
         if chance.random() < self.skill:
             return "".join(lines)
         index = chance.randrange(len(lines))
+        # A line without a result is replaced by the wrong answer alone.
         mistake = ""
         if " = " in lines[index]:
             mistake = lines[index].replace(" = ", " = 1")
@@ -120,6 +126,7 @@ def job_in(folder: Path, workers: VerifierPool, model: Model, **changes: Any) ->
         if table is not None:
             tables[name] = table
     plan = planning.build(parse({"dataset": str(folder), **tables}, "run.toml"))
+    # The context is large enough for all prompts of the tests.
     engine = Scripted(respond=model.respond, context=100_000) if plan.engine else None
     return Job(
         plan=replace(plan, engine=engine, judge_engine=engine),
@@ -184,6 +191,7 @@ def parts(folder: Path) -> Parts:
     """Return the inode and modification time of every part, which change if it is rewritten."""
     files = dict[str, tuple[int, int]]()
     for path in sorted(folder.rglob("part-*.parquet")):
+        # Parts are replaced by renaming a new file, which has another inode.
         files[str(path.relative_to(folder))] = (path.stat().st_ino, path.stat().st_mtime_ns)
     return files
 

@@ -32,6 +32,7 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 REPLY = "1 + 1 = 2\nThe answer is \\boxed{2}."
+# Often enough for a short test, seldom enough for a busy server.
 POLL_SECONDS = 0.2
 # Polls until a test gives up on the server, about a minute.
 MAX_POLLS = 300
@@ -46,6 +47,7 @@ TASKS = {
     "labels-0",
     "labels-1",
 }
+# With one shard in flight the order of requests is known.
 ONE_BY_ONE = {"problems_per_shard": 1, "shards_in_flight": 1}
 FINAL_STATES = ("COMPLETED", "FAILED", "CRASHED")
 Respond = Callable[[Prompt, Sampling, int], str]
@@ -75,6 +77,7 @@ def busy(message: str = "busy") -> EngineError:
 
 @pytest.fixture
 def use_model(monkeypatch: pytest.MonkeyPatch) -> UseModel:
+    # The same number of retries without the delays.
     monkeypatch.setattr(flow, "RETRY_SECONDS", (0.0, 0.0, 0.0))
     build = planning.build
     closed = list[str]()
@@ -155,6 +158,7 @@ def test_run_is_visible_through_api(tmp_path: Path, prefect_server: str) -> None
 
 
 def test_retry_repeats_one_part(tmp_path: Path, prefect_server: str, use_model: UseModel) -> None:
+    # The requests of the first shard fail twice: its first one, and one of the first retry.
     closed = use_model(FailingModel(0, 2, error=busy()))
     path = run_file(tmp_path, shards={"problems_per_shard": 2, "shards_in_flight": 1})
     run(path)
@@ -167,6 +171,7 @@ def test_retry_repeats_one_part(tmp_path: Path, prefect_server: str, use_model: 
 def test_silent_engine_is_given_up_early(
     tmp_path: Path, prefect_server: str, use_model: UseModel
 ) -> None:
+    # More failures than any number of retries.
     model = FailingModel(*range(100), error=busy("connection refused"))
     use_model(model)
     with pytest.raises(EngineError, match="connection refused"):
@@ -179,6 +184,7 @@ def test_answering_engine_gets_all_retries(
 ) -> None:
     retries = len(flow.RETRY_SECONDS)
     assert retries > flow.RETRIES_BEFORE_FIRST_ANSWER
+    # The first request is answered, and all retries but the last one of the next shard fail.
     model = FailingModel(*range(1, 1 + retries), error=busy())
     use_model(model)
     run(run_file(tmp_path, problems={"use": "word_problems", "count": 2}, shards=ONE_BY_ONE))

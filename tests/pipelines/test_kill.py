@@ -21,6 +21,7 @@ from tests.pipelines.running import (
     wait_for,
 )
 
+# Resuming must not write a row a second time.
 DUPLICATES = """
 SELECT (SELECT count(*) - count(DISTINCT problem_id) FROM problems)
      + (SELECT count(*) - count(DISTINCT trace_id) FROM traces)
@@ -28,6 +29,7 @@ SELECT (SELECT count(*) - count(DISTINCT problem_id) FROM problems)
      + (SELECT count(*) - count(DISTINCT (trace_id, method)) FROM annotations)
      + (SELECT count(*) - count(DISTINCT trace_id) FROM labels) AS n
 """
+# Every trace has all annotations and a label after the resumed run.
 MISSING = """
 SELECT count(*) AS n
 FROM traces t
@@ -36,6 +38,7 @@ LEFT JOIN annotations a ON a.trace_id = t.trace_id AND a.method = m.method
 LEFT JOIN labels l ON l.trace_id = t.trace_id
 WHERE a.trace_id IS NULL OR l.trace_id IS NULL
 """
+# Three shards: one to interrupt, one to kill, and one that is still missing afterwards.
 PROBLEMS = 6
 TRACES_PER_PROBLEM = 2
 TRACES = PROBLEMS * TRACES_PER_PROBLEM
@@ -80,6 +83,7 @@ def stop_run(
     """
     run = start("run", path, environment=environment)
     wait_for(part.exists, run)
+    # Read before the signal: children of an ended process cannot be found.
     children = psutil.Process(run.pid).children(recursive=True)
     commands = [" ".join(process.cmdline()) for process in children]
     assert any("prefect" in command for command in commands), "there is a temporary Prefect server"
@@ -106,15 +110,18 @@ def test_killed_run_resumes(path: str, tmp_path: Path) -> None:
     first = Path(dataset.uri, "traces/part-00000.parquet")
     # Ctrl-C in a terminal signals the whole process group.
     interrupted = stop_run(path, environment, first, signal.SIGINT, whole_group=True)
+    # The exit status of a shell for SIGINT: 128 + 2.
     assert interrupted == 130
     after_interrupt = part_states(dataset)
     assert str(first) in after_interrupt
 
     second = Path(dataset.uri, "traces/part-00001.parquet")
     assert not second.exists(), "nothing is left to kill: make the run longer"
+    # Only the command gets the signal, so that its children have to notice its end.
     killed = stop_run(path, environment, second, signal.SIGKILL, whole_group=False)
     assert killed == -signal.SIGKILL
     after_kill = part_states(dataset)
+    # No finished part is rewritten, not even with equal bytes.
     assert after_interrupt.items() <= after_kill.items()
     assert not Path(dataset.uri, "labels/part-00002.parquet").exists()
 
@@ -133,12 +140,14 @@ def test_run_needs_no_home(tmp_path: Path) -> None:
     """The home folder cannot be created, and the network is unreachable."""
     blocked = tmp_path / "file"
     blocked.write_text("")
+    # Port 9 of the local machine is the discard port, on which nothing listens.
     proxies = {
         "HTTPS_PROXY": "http://127.0.0.1:9",
         "HTTP_PROXY": "http://127.0.0.1:9",
         "NO_PROXY": "127.0.0.1,localhost",
     }
     environment = clean_environment(tmp_path / "home", **proxies)
+    # A folder below a file cannot be created, not even by root.
     environment["HOME"] = str(blocked / "home")
     status, out, err = finish(start("run", run_file(tmp_path), environment=environment))
     assert (status, error_lines(err)) == (0, [])

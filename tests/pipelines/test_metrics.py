@@ -38,6 +38,7 @@ def test_score_matches_hand_computation() -> None:
         decided=6,
         exact=3 / 6,
         exact_at_share=None,
+        # Five cases have an error and three have none; an undecided case counts as wrong here.
         accuracy_wrong=2 / 5,
         accuracy_right=1 / 3,
         f1=2 * (2 / 5) * (1 / 3) / (2 / 5 + 1 / 3),
@@ -68,9 +69,11 @@ def test_score_matches_hand_computation() -> None:
     ],
 )
 def test_f1_is_a_harmonic_mean(accuracies: tuple[float, float], f1: float) -> None:
+    # A thousand cases of each class give the accuracies exactly.
     exact_wrong, exact_right = (round(1000 * share) for share in accuracies)
     cases = [case(1, 1)] * exact_wrong + [case(1, 0)] * (1000 - exact_wrong)
     cases += [case(-1, -1)] * exact_right + [case(-1, 0)] * (1000 - exact_right)
+    # The expected values have three decimals.
     assert score(cases).f1 == pytest.approx(f1, abs=5e-4)
 
 
@@ -135,6 +138,7 @@ def test_ties_count_at_their_average() -> None:
         ranked_case(0.8, right=True),
         ranked_case(0.8, right=False),
     ]
+    # Undecided cases have no rank, so that shares above 5 of 8 have no score.
     cases += [case(1, None)] * 3
     exact = [score(cases, share=count / 8).exact_at_share for count in range(7)]
     expected = [1, (1 + 1 / 3) / 2, (1 + 2 / 3) / 3, 2 / 4, 3 / 5]
@@ -159,6 +163,7 @@ def confident_case(confidence: float, *, right: bool) -> Case:
 def test_calibration_includes_undecided_cases() -> None:
     cases = [
         confident_case(0.95, right=True),
+        # The bin from 0.9 includes 1.0 and has four cases; the mean of its confidences is 0.9475.
         confident_case(0.91, right=True),
         confident_case(0.93, right=False),
         confident_case(1.0, right=True),

@@ -18,6 +18,7 @@ from stepmark.errors import UserError
 from stepmark.records import Problem, Sampling
 from verifiers.answers import Answers
 
+# Two annotators of the same plugin, one of the judge, and one without an engine.
 RUN: dict[str, Any] = {
     "dataset": "d",
     "problems": {"use": "word_problems", "count": 4},
@@ -185,6 +186,7 @@ def test_judge_engine_defaults_to_engine() -> None:
 
 
 def dependent_annotators(rollouts: int) -> list[dict[str, Any]]:
+    # The last method depends on nothing, although it follows methods that do.
     return [
         {"use": "formal"},
         {"use": "binary_search", "rollouts": rollouts},
@@ -211,6 +213,7 @@ def test_fingerprints_cover_dependencies() -> None:
         other = second.annotators[method]
         if Fingerprints(first).annotations(spec) != Fingerprints(second).annotations(other):
             changed.add(method)
+    # The change passes through two dependencies; `formal` and `judge` do not depend on it.
     assert changed == {"binary_search", "adaptive_search", "again"}
 
 
@@ -272,6 +275,7 @@ REQUESTED = {*GENERATED, "judge"}
         ({"prices": {"prompt": 1.0}}, set()),
         ({"shards": {"shards_in_flight": 1}}, set()),
         ({"engine": RUN["engine"] | {"delay": 1.0}}, set()),
+        # The key of the problems is the same here, so the number per shard changes nothing.
         ({"shards": {"problems_per_shard": 2}}, set()),
         ({"problems": RUN["problems"] | {"count": 5}}, set()),
         ({"seed": 2}, {*REQUESTED, "formal"}),
@@ -282,6 +286,7 @@ REQUESTED = {*GENERATED, "judge"}
         ({"generate": {"max_tokens": 5}}, GENERATED),
         ({"generate": {"stop": ["END"]}}, GENERATED),
         ({"generate": {"prompt": "pocket"}}, GENERATED),
+        # These methods do not split their rollouts.
         ({"generate": {"split": "sentence"}}, {"traces"}),
         ({"generate": {"grader": "code"}}, GENERATED),
         ({"generate": {"traces_per_problem": 2}}, {"traces"}),
@@ -320,6 +325,7 @@ def test_part_keys_cover_their_inputs(changes: dict[str, Any], expected: set[str
 @pytest.mark.parametrize(
     ("plugin", "expected"),
     [
+        # The key of the problems is fixed in `part_keys`.
         (WordProblems, set()),
         (Answers, GENERATED),
         (BinarySearch, {"binary_search", "thorough"}),

@@ -18,6 +18,7 @@ ERASE_LINE = "\x1b[2K"
 
 @pytest.fixture
 def meter(monkeypatch: pytest.MonkeyPatch) -> Meter:
+    # Short intervals, so that the tests need not wait for a refresh.
     monkeypatch.setattr(progress, "REFRESH_SECONDS", 0.01)
     monkeypatch.setattr(progress, "LOG_SECONDS", 0.01)
     meter = Meter()
@@ -50,6 +51,7 @@ def test_terminal_shows_started_stages(meter: Meter) -> None:
         wait_for(screen, "13 tokens written")
     output = screen.getvalue()
     for stage, bar, count in [
+        # A bar has 24 characters. Problems have no known total, so their bar is full.
         ("problems", "━" * 24, "4"),
         ("traces", "━" * 18 + "╌" * 6, "6/8"),
         ("formal", "╌" * 24, "0/5"),
@@ -94,6 +96,7 @@ def test_log_contains_plain_lines(meter: Meter) -> None:
 
 
 def test_short_run_logs_nothing(meter: Meter, monkeypatch: pytest.MonkeyPatch) -> None:
+    # An interval that the run does not reach.
     monkeypatch.setattr(progress, "LOG_SECONDS", 3600)
     screen = io.StringIO()
     with progress.progress_bar(meter, Console(file=screen)):

@@ -71,7 +71,9 @@ U = Verdict.UNKNOWN
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+# All annotators of `RUN` in its order; the oracle is not one of them.
 METHODS = ("monte_carlo", "binary_search", "judge", "formal")
+# Four shards of two, of which the last has one problem; `RUN` fills two shards.
 SEVEN_PROBLEMS = RUN["problems"] | {"count": 7}
 
 
@@ -89,6 +91,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def first_run(tmp_path_factory: pytest.TempPathFactory, workers: VerifierPool) -> Path:
     folder = tmp_path_factory.mktemp("first") / "data"
+    # A run takes much longer than a copy of its folder, so all tests of the module share it.
     await run_in(folder, workers, Model())
     return folder
 
@@ -121,6 +124,7 @@ def traces_of(dataset: Dataset) -> Mapping[str, Trace]:
 
 def rewritten_tables(before: Parts, after: Parts) -> set[str]:
     """Return the tables of which an existing part was rewritten or removed."""
+    # Added parts are not compared, because a longer run adds parts to every table.
     return changed_tables(before, {name: after[name] for name in before if name in after})
 
 
@@ -156,6 +160,7 @@ def check_never_mixed(dataset: Dataset) -> None:
     traces = traces_of(dataset)
     problem_ids = set(column(dataset.read(PROBLEMS), "problem_id"))
     assert set(column(traces.values(), "problem_id")) <= problem_ids
+    # Every shard has a part of these tables, even if no row was rejected.
     assert dataset.shards(PROBLEMS) == dataset.shards(REJECTED) == dataset.shards(TRACES)
     for table in evidence_tables(dataset):
         shards = dataset.shards(table)
@@ -188,6 +193,7 @@ def question_rows(model: Model, count: int) -> list[dict[str, Any]]:
 
 async def test_run_fills_every_table(done: Path, workers: VerifierPool) -> None:
     dataset = job_in(done, workers, Model()).dataset
+    # Four problems with four traces each.
     counts = [dataset.count(table) for table in (PROBLEMS, TRACES, LABELS)]
     assert counts == [4, 16, 16]
     assert dataset.methods("annotations") == (
@@ -206,12 +212,14 @@ async def test_annotations_and_labels_are_correct(done: Path, workers: VerifierP
     job = job_in(done, workers, Model())
     truth = annotations_by(job, "oracle")
     traces = by_trace_id(job.dataset.read(TRACES))
+    # Both outcomes occur, so the comparisons below cover right and wrong traces.
     assert set(column(traces.values(), "outcome")) == {C, I}
     assert len(truth) == len(traces) == 16
     for method in METHODS:
         for trace_id, annotation in annotations_by(job, method).items():
             assert annotation.error is None
             assert len(annotation.steps) == len(traces[trace_id].steps)
+            # The other methods depend on random rollouts and may be wrong.
             if method in ("judge", "formal"):
                 assert annotation.first_error in (None, truth[trace_id].first_error)
     for annotation in annotations_by(job, "judge").values():
@@ -220,6 +228,7 @@ async def test_annotations_and_labels_are_correct(done: Path, workers: VerifierP
     assert len(kept) > 8
     for row in kept:
         assert row.first_error == truth[row.trace_id].first_error
+    # Traces with and without a first error are among the kept ones.
     assert {row.first_error == NO_ERROR for row in kept} == {True, False}
 
 
@@ -246,6 +255,7 @@ async def test_judge_votes_are_stored(done: Path, workers: VerifierPool) -> None
     for trace_id, annotation in annotations_by(job, "judge").items():
         votes = replies[trace_id]
         assert column(votes, "vote") == [0, 1]
+        # The simulated judge makes no mistakes, so that both votes agree.
         assert set(column(votes, "first_error")) == {annotation.first_error}
         tokens = sum(column(votes, "generated_tokens"))
         assert tokens == annotation.cost.generated_tokens
@@ -254,6 +264,7 @@ async def test_judge_votes_are_stored(done: Path, workers: VerifierPool) -> None
 
 
 async def test_rollouts_continue_the_traces(folder: Path, workers: VerifierPool) -> None:
+    # A model that makes no mistakes, so that every rollout ends as its trace does.
     job = await run_in(folder, workers, Model(skill=1.0))
     problems = problems_of(job)
     traces = by_trace_id(job.dataset.read(TRACES))
@@ -274,6 +285,7 @@ async def test_runs_are_reproducible(tmp_path: Path, workers: VerifierPool) -> N
     second_model = Model()
     first = await run_in(tmp_path / "a", workers, first_model)
     second = await run_in(tmp_path / "b", workers, second_model)
+    # Requests run concurrently, so that only their counts are compared.
     first_requests = Counter(map(repr, first_model.requests))
     assert first_requests == Counter(map(repr, second_model.requests))
     tables: list[Table[Any]] = [PROBLEMS, TRACES, LABELS, annotations("oracle")]
@@ -287,10 +299,12 @@ async def test_rerun_does_nothing(done: Path, workers: VerifierPool) -> None:
     model = Model()
     job = await run_in(done, workers, model)
     assert model.requests == []
+    # Inodes and modification times are compared, so a part with equal bytes counts as rewritten.
     assert parts(done) == before
     assert not {"traces", "labels", *METHODS} & job.meter.done.keys()
 
 
+# The tables that are made from the traces.
 DOWNSTREAM = {
     "rollouts/monte_carlo",
     "rollouts/binary_search",
@@ -309,9 +323,11 @@ ALL_TABLES = {"problems", "rejected", "traces", *DOWNSTREAM}
     ("changes", "remade"),
     [
         (
+            # Sizes in flight and prices change no row.
             {"shards": {"problems_per_shard": 2, "shards_in_flight": 1}, "prices": {"prompt": 1.0}},
             set(),
         ),
+        # Other problems are in each shard.
         ({"shards": {"problems_per_shard": 3}}, ALL_TABLES),
         ({"generate": {"traces_per_problem": 3}}, {"traces", *DOWNSTREAM}),
         ({"generate": {"traces_per_problem": 4, "temperature": 0.5}}, {"traces", *DOWNSTREAM}),
@@ -332,7 +348,9 @@ ALL_TABLES = {"problems", "rejected", "traces", *DOWNSTREAM}
         ),
         ({"label": {"use": "consensus", "rule": "majority"}}, {"labels"}),
         ({"label": {"use": "fusion"}}, {"labels"}),
+        # A filter changes only the labels.
         ({"filters": [{"use": "length"}]}, {"labels"}),
+        # Annotations of a method that is no longer listed stay.
         ({"annotators": RUN["annotators"][:3]}, {"labels"}),
         (
             {"annotators": [*RUN["annotators"], {"use": "formal", "name": "other"}]},
@@ -351,6 +369,7 @@ async def test_change_remakes_only_dependent_parts(
     unchanged = {name for name in after if before.get(name) == after[name]}
     assert table_names(unchanged) == table_names(after) - remade
     check_never_mixed(job.dataset)
+    # No label of a removed trace is left.
     trace_ids = set(column(job.dataset.read(TRACES), "trace_id"))
     assert trace_ids == set(labels_of(job))
 
@@ -367,6 +386,7 @@ async def test_more_problems_keep_finished_shards(done: Path, workers: VerifierP
     before = parts(done)
     job = await run_in(done, workers, Model(), problems=SEVEN_PROBLEMS)
     after = parts(done)
+    # The first two shards are complete, so that their parts stay.
     assert before.items() <= after.items()
     new_parts = set(after) - set(before)
     assert file_names(new_parts) == {"part-00002.parquet", "part-00003.parquet"}
@@ -375,6 +395,7 @@ async def test_more_problems_keep_finished_shards(done: Path, workers: VerifierP
 
 
 async def test_growing_shard_keeps_trace_ids(folder: Path, workers: VerifierPool) -> None:
+    # The second shard has one problem of two, and the next run completes it.
     three_problems = RUN["problems"] | {"count": 3}
     before = traces_of((await run_in(folder, workers, Model(), problems=three_problems)).dataset)
     job = await run_in(folder, workers, Model())
@@ -386,6 +407,7 @@ async def test_fewer_problems_remove_later_shards(done: Path, workers: VerifierP
     job = await run_in(done, workers, Model(), problems=RUN["problems"] | {"count": 1})
     assert job.dataset.count(PROBLEMS) == 1
     assert job.dataset.count(TRACES) == 4
+    # The first shard had two problems and is made again with one.
     assert file_names(parts(done)) == {"part-00000.parquet"}
 
 
@@ -408,6 +430,7 @@ async def test_writing_problems_reads_no_other_shards(
         shards={"problems_per_shard": 1},
     )
     assert len(await job.make_problems()) == 12
+    # A bound per shard: it does not grow with the number of shards.
     assert max(footer_reads.values()) <= 2 * len((PROBLEMS, REJECTED))
 
 
@@ -416,6 +439,7 @@ async def test_unnamed_method_stays_with_its_traces(done: Path, workers: Verifie
     job = await run_in(done, workers, Model(), annotators=without_formal)
     assert "formal" in job.dataset.methods("annotations")
     assert not any("formal" in row.sources for row in job.dataset.read(LABELS))
+    # Another seed makes other traces, to which the old annotations do not belong.
     job = await run_in(done, workers, Model(), annotators=without_formal, seed=2)
     assert "formal" not in job.dataset.methods("annotations")
     check_never_mixed(job.dataset)
@@ -430,17 +454,20 @@ async def test_damaged_parts_are_made_again(done: Path, workers: VerifierPool) -
     before = parts(done)
     truncated = done / "annotations/monte_carlo/part-00001.parquet"
     lost = done / "annotations/judge/part-00000.parquet"
+    # One byte less already removes the end mark of a Parquet file.
     os.truncate(truncated, truncated.stat().st_size - 1)
     lost.unlink()
     model = Model()
     job = await run_in(done, workers, model)
     changed = {name for name, state in parts(done).items() if before[name] != state}
+    # The evidence of a method is made together with its annotations.
     assert changed == {
         "annotations/monte_carlo/part-00001.parquet",
         "rollouts/monte_carlo/part-00001.parquet",
         "annotations/judge/part-00000.parquet",
         "critiques/judge/part-00000.parquet",
     }
+    # Monte Carlo estimates every step but the last, whose value is the outcome.
     prefixes = sum(len(trace.steps) - 1 for trace in job.dataset.read_part(TRACES, 1))
     judged = len(list(job.dataset.read_part(TRACES, 0)))
     requests = Counter(is_judging(prompt) for prompt, _ in model.requests)
@@ -448,6 +475,7 @@ async def test_damaged_parts_are_made_again(done: Path, workers: VerifierPool) -
 
 
 async def test_killed_run_leaves_no_mixed_evidence(done: Path, workers: VerifierPool) -> None:
+    # This is the state after a kill between the evidence and the annotations of a part.
     for method in ("monte_carlo", "judge"):
         shutil.rmtree(done / "annotations" / method)
     changed_annotators = [
@@ -471,6 +499,7 @@ async def test_run_resumes_after_engine_failure(folder: Path, workers: VerifierP
     job = job_in(folder, workers, Model(before=down_for_judging))
     with pytest.raises(EngineError, match="connection refused"):
         await run(job)
+    # The annotators before the judge have finished, and the formal one after it has not started.
     assert job.dataset.methods("annotations") == ("binary_search", "monte_carlo")
     assert job.dataset.shards(LABELS) == ()
     before = parts(folder)
@@ -478,6 +507,7 @@ async def test_run_resumes_after_engine_failure(folder: Path, workers: VerifierP
     job = await run_in(folder, workers, model)
     assert before.items() <= parts(folder).items()
     assert job.dataset.count(LABELS) == 16
+    # The judge failed after the rollouts of the first shard, which are not sampled again.
     finished = column(job.dataset.read_part(PROBLEMS, 0), "question")
     for prompt, _ in model.requests:
         if not is_judging(prompt):
@@ -489,6 +519,7 @@ async def test_failing_engine_costs_no_data(done: Path, workers: VerifierPool) -
     with pytest.raises(EngineError, match="connection refused"):
         await run_in(done, workers, Model(before=engine_down), seed=2)
     assert parts(done) == before
+    # With the old seed nothing is missing, so the engine is not used.
     await run_in(done, workers, Model(before=engine_down))
     assert parts(done) == before
 
@@ -504,6 +535,7 @@ async def test_failing_engine_writes_no_traces(folder: Path, workers: VerifierPo
     job = job_in(folder, workers, Model(before=engine_down))
     with pytest.raises(EngineError, match="connection refused"):
         await run(job)
+    # Problems need no engine and are written first.
     assert job.dataset.shards(PROBLEMS) == (0, 1)
     assert job.dataset.shards(TRACES) == ()
 
@@ -521,6 +553,7 @@ async def test_dependent_method_uses_upstream_evidence(folder: Path, workers: Ve
     independent = list(job.dataset.read(annotations("independent")))
     truth = list(job.dataset.read(annotations("oracle")))
     dependent_rollouts = sum(column(dependent, "cost.rollouts"))
+    # Upstream evidence replaces some rollouts of the search.
     assert dependent_rollouts < sum(column(independent, "cost.rollouts"))
     assert all(annotation.first_error is not None for annotation in dependent)
     assert len(dependent) == len(truth)
@@ -529,6 +562,7 @@ async def test_dependent_method_uses_upstream_evidence(folder: Path, workers: Ve
         correct += annotation.first_error == true.first_error
         assert sum(annotation.posterior) == pytest.approx(1)
         assert annotation.learned
+    # Rollouts are random, so not every posterior has its mode at the true first error.
     assert correct >= 0.7 * len(dependent)
 
 
@@ -546,6 +580,7 @@ async def test_rejected_request_is_recorded(folder: Path, workers: VerifierPool)
     assert job.dataset.count(TRACES) == 16
     all_traces = list(job.dataset.read(TRACES))
     traces = [trace for trace in all_traces if trace.problem_id == problem.problem_id]
+    # Failed traces have ids too, which later stages need.
     assert len(set(column(traces, "trace_id"))) == 4
     for trace in traces:
         assert trace.steps == ()
@@ -557,12 +592,14 @@ async def test_rejected_request_is_recorded(folder: Path, workers: VerifierPool)
             assert annotation.first_error is None
             assert annotation.error is None
     assert not any(row.kept for row in job.dataset.read(LABELS) if not row.steps)
+    # A trace without steps adds no row to the view of steps.
     rows = list(values(query(job.dataset, "SELECT count(*), count(step_index) FROM steps")))
     steps = sum(len(trace.steps) for trace in all_traces)
     assert rows == [(steps, steps)]
 
 
 async def test_rejected_rollout_fails_one_trace(folder: Path, workers: VerifierPool) -> None:
+    # A low skill makes most traces wrong.
     model = Model(skill=0.3)
     problem = model.problems[1]
 
@@ -579,6 +616,7 @@ async def test_rejected_rollout_fails_one_trace(folder: Path, workers: VerifierP
             failed.add(trace_id)
     expected = set[str]()
     for trace in job.dataset.read(TRACES):
+        # A trace of one step needs no rollout, so that nothing can be rejected.
         if trace.problem_id == problem.problem_id and len(trace.steps) > 1:
             expected.add(trace.trace_id)
     assert failed == expected
@@ -638,10 +676,12 @@ async def test_unusable_rows_join_their_shard(
         [{"question": ""}, first, second, {"answer": "5"}, second, third, {"question": None}],
     )
     job = await run_in(folder, workers, model, problems=source)
+    # Rows are counted from one. The fifth row repeats the third, and a shard has two problems.
     assert column(job.dataset.read_part(REJECTED, 0), "row") == [1]
     assert column(job.dataset.read_part(REJECTED, 1), "row") == [4, 5, 7]
     assert all(isinstance(row, Rejected) and row.reason for row in job.dataset.read(REJECTED))
     assert [job.dataset.count(table) for table in (PROBLEMS, TRACES)] == [3, 12]
+    # Problems from a file have no oracle.
     assert "oracle" not in job.dataset.methods("annotations")
     assert job.meter.done["problems"] == 3
     assert job.meter.done["rows set aside"] == 4
@@ -652,8 +692,10 @@ async def test_ungradable_problems_are_rejected(
 ) -> None:
     model = Model()
     rows = question_rows(model, 5)
+    # No value can be compared with an ellipsis or with a division by zero.
     rows[0]["answer"] = "1, 2, ..."
     rows[2]["answer"] = r"\frac{1}{0}"
+    # A problem without an answer is usable: its traces have an unknown outcome.
     del rows[4]["answer"]
     source = write_rows(tmp_path / "rows.jsonl", rows)
     changes: dict[str, Any] = {"problems": source, "annotators": [], "label": None}
@@ -691,6 +733,7 @@ async def test_gold_is_never_a_source(gold: str, done: Path, workers: VerifierPo
     truth = list(annotations_by(first, "oracle").values())
     for shard in (0, 1):
         first.dataset.write_part(annotations(gold), shard, truth, "gold")
+    # Every parameter that takes a method's name is set to the gold.
     labeler = {
         "use": "consensus",
         "rule": "majority",
@@ -740,6 +783,7 @@ async def test_trace_without_problem_fails(done: Path, workers: VerifierPool) ->
         await job.make_annotations(0, "again")
 
 
+# A labeler with fitted parameters, which depend on the annotations of all shards.
 FUSION = {"use": "fusion", "threshold": 0.5}
 
 
@@ -766,6 +810,7 @@ async def test_gold_changes_the_fitted_labels(folder: Path, workers: VerifierPoo
 async def test_new_gold_remakes_the_labels(folder: Path, workers: VerifierPool) -> None:
     job = await run_in(folder, workers, Model())
     labels_parts = list[Parts]()
+    # The second round repeats the first one, and the third changes only the part key.
     for gold_key in ("first", "first", "second"):
         for shard in job.dataset.shards(TRACES):
             truth = list(job.dataset.read_part(annotations("oracle"), shard))
@@ -784,6 +829,7 @@ async def test_missing_gold_is_an_error(folder: Path, workers: VerifierPool) -> 
         await run_in(folder, workers, Model(), label={**FUSION, "gold": "human"})
 
 
+# Each of these filters drops some traces of `RUN`.
 FILTERS: list[dict[str, Any]] = [
     {"use": "length", "min_steps": 4},
     {"use": "duplicates"},
@@ -830,7 +876,9 @@ async def test_dropped_traces_keep_their_rows(done: Path, workers: VerifierPool)
 
 
 async def test_filters_run_in_order(done: Path, workers: VerifierPool) -> None:
+    # The second filter sees only the labels that the first one keeps.
     confidence = {"use": "confidence", "threshold": 1.0}
+    # No trace with a step is short enough, so this filter drops all that it sees.
     length = {"use": "length", "max_steps": 0}
     job = await run_in(done, workers, Model(), filters=[confidence, length])
     assert "length" in filter_names([row for row in job.dataset.read(LABELS) if row.steps])
@@ -891,6 +939,7 @@ async def test_killed_filter_leaves_no_labels(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
+    # Balance is the last filter, so the interruption comes after the two others.
     monkeypatch.setattr(Balance, "drop", interrupt)
     job = job_in(done, workers, Model(), filters=FILTERS)
     with pytest.raises(KeyboardInterrupt):
@@ -904,6 +953,7 @@ async def test_labels_are_filtered_after_fitting(folder: Path, workers: Verifier
     for name, row in fitted.items():
         if row.kept and row.confidence is not None:
             confidences[name] = row.confidence
+    # A threshold that drops some of the labels and keeps some.
     median = sorted(confidences.values())[len(confidences) // 2]
     filters = [{"use": "confidence", "threshold": median}]
     job = await run_in(folder, workers, Model(), label=FUSION, filters=filters)
@@ -913,6 +963,7 @@ async def test_labels_are_filtered_after_fitting(folder: Path, workers: Verifier
 
 
 async def test_prover_samples_only_its_rollouts(folder: Path, workers: VerifierPool) -> None:
+    # A wrong answer to all problems.
     reply = "The answer is -7."
     annotators = [
         {"use": "monte_carlo", "rollouts": 1},
@@ -962,9 +1013,11 @@ async def test_event_loop_never_blocks(
         for method in job.plan.annotators:
             await job.make_annotations(shard, method)
         await job.labelling.label(shard)
+    # Each watched function ran, so that the check in `watched` was effective.
     assert calls.keys() == {"reading", "writing", "has", "_oracle_annotation", "label"}
 
 
+# Without the veto, the formal method cannot drop the labels of tree search.
 TREE: dict[str, Any] = {
     "annotators": [{"use": "tree_search", "rollouts": 4, "searches": 4}, {"use": "formal"}],
     "label": {"use": "consensus", "rule": "majority", "min_agreeing": 1, "formal_veto": False},
@@ -984,6 +1037,7 @@ def drifting_model() -> Model:
         chance = random.Random(sampling.seed + index)
         lines = list[str]()
         for line in gold[prompt.prefix.count("\n") : -1]:
+            # About one mistake in a solution of four steps.
             if chance.random() < 0.25:
                 line = line.replace(" = ", f" = {chance.randint(1, 9)}")
             lines.append(line)
@@ -1019,6 +1073,7 @@ async def test_discovered_traces_are_labelled(tree: Path, workers: VerifierPool)
     # Other methods annotate sampled traces only.
     assert list(annotations_by(job, "formal")) == sampled
     kept = [trace_id for trace_id in new if labels[trace_id].kept]
+    # Enough traces are kept for the loop below to check something.
     assert len(kept) > 3
     for trace_id in kept:
         assert labels[trace_id].first_error == truth[trace_id].first_error
@@ -1117,6 +1172,7 @@ async def test_failed_search_affects_one_problem(folder: Path, workers: Verifier
         if annotation.error:
             failed.add(problem_of[trace_id])
     assert failed == {problem.problem_id}
+    # All four traces of the problem share one search.
     assert job.meter.failed["tree_search"] == 4
     for trace_id, row in labels_of(job).items():
         if problem_of[trace_id] == problem.problem_id and row.kept:

@@ -43,6 +43,7 @@ GOLD = {"t0": NO_ERROR, "t1": 1, "t2": 2, "t3": 0, "t4": NO_ERROR}
 FIRST: Mapping[str, int | None] = {"t0": NO_ERROR, "t1": 1, "t2": 1, "t3": 0, "t4": None}
 SECOND: Mapping[str, int | None] = {"t0": NO_ERROR, "t1": 1, "t2": 2, "t3": None, "t4": 0}
 KEPT: Mapping[str, int | None] = {"t0": NO_ERROR, "t1": 1, "t2": None, "t3": None, "t4": None}
+# The same for every annotation, so that sums are five times these numbers.
 COST = Cost(rollouts=2, prompt_tokens=100, generated_tokens=10, seconds=1.0)
 
 
@@ -116,6 +117,7 @@ def summary(
 
 
 def test_summary_describes_the_dataset(tmp_path: Path) -> None:
+    # Two methods annotate five traces each; the gold costs nothing.
     read = 1000 + 5 * TRACE.prompt_tokens
     written = 100 + 5 * TRACE.generated_tokens
     assert summary(example_dataset(tmp_path)) == {
@@ -124,6 +126,7 @@ def test_summary_describes_the_dataset(tmp_path: Path) -> None:
         "traces": "5: 2 correct, 2 incorrect, 1 unknown",
         "first": "3 first errors, 1 without error, 1 undecided; 10 rollouts, 50 tokens",
         "second": "3 first errors, 1 without error, 1 undecided; 10 rollouts, 50 tokens",
+        # t0, t1 and t2 are decided by both methods, which differ on t2.
         "agreement of two methods": "66.7% of their common traces",
         "labels kept": "2 of 5 (40.0%): 1 with a first error, 1 without",
         "tokens": f"{read} read, {written} written",
@@ -167,6 +170,7 @@ def test_discovered_traces_are_counted_separately(tmp_path: Path) -> None:
 
 def test_dropped_labels_are_counted_by_filter(tmp_path: Path) -> None:
     dataset = example_dataset(tmp_path)
+    # Only names of filters count. The last three reasons belong to no filter.
     reasons = [
         "duplicates: the same as trace t9",
         "duplicates: the same as trace t8",
@@ -185,6 +189,7 @@ def test_dropped_labels_are_counted_by_filter(tmp_path: Path) -> None:
 
 def test_summary_counts_flawed_positives(tmp_path: Path) -> None:
     dataset = example_dataset(tmp_path)
+    # t0 has a correct answer; the label of t3 is not kept; the answer of t1 is incorrect.
     rows = [label_row("t0", 2), replace(label_row("t3", 0), kept=False), label_row("t1", 0)]
     dataset.write_part(LABELS, 0, rows, "f")
     assert summary(dataset)["flawed positives"] == (
@@ -222,6 +227,7 @@ def test_this_run_shows_the_meter(tmp_path: Path) -> None:
     this_run = summary(dataset, meter=meter)["this run"]
     assert " s, 70 tokens written, " in this_run
     assert this_run.endswith("/s")
+    # 50 of 200 prompt tokens are cached.
     meter.add_cost(Cost(aborted=5, prompt_tokens=200, cached_tokens=50))
     this_run = summary(dataset, meter=meter)["this run"]
     assert this_run.endswith("/s, 25% of prompts cached, 5 completions aborted")
@@ -285,6 +291,7 @@ def test_method_may_have_labelers_name(tmp_path: Path) -> None:
     assert scored["labels (fusion)"].traces == 5
 
 
+# Two traces of one model and three of another.
 TWO_MODELS = {"t0": "a", "t1": "a", "t2": "b", "t3": "b", "t4": "b"}
 
 
@@ -375,6 +382,7 @@ def test_scores_are_split_by_column(tmp_path: Path) -> None:
 
 def test_reliability_table_contains_bars(tmp_path: Path) -> None:
     dataset = example_dataset(tmp_path)
+    # One of five traces has its first error at step 1, so the accuracy of this bin is 20%.
     rows = [replace(annotation_row(name, "first", 1), confidence=0.75) for name in OUTCOMES]
     dataset.write_part(annotations("first"), 0, rows, "f")
     scored = scores(dataset, first_errors(dataset, "oracle")[0], excluded_method="oracle")

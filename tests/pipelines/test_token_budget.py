@@ -24,6 +24,7 @@ from verifiers.isolation.pool import VerifierPool
 
 PROMPT = Prompt(user="x" * 40)
 PROMPT_TOKENS = 40 // CHARACTERS_PER_TOKEN
+# A bound for a run that hangs; nothing is measured.
 TIMEOUT_S = 60
 ALL_SHARDS = tuple(range(7))
 
@@ -50,7 +51,9 @@ async def test_first_requests_count_max_tokens() -> None:
     one_sample = budget.complete(engine, PROMPT, Sampling(n=1, max_tokens=100))
     four_samples = budget.complete(engine, PROMPT, Sampling(n=4, max_tokens=100))
     requests = [asyncio.create_task(one_sample), asyncio.create_task(four_samples)]
+    # Both tasks start and wait for the engine.
     await asyncio.sleep(0)
+    # Nothing is known about lengths yet, so five completions count in full.
     assert budget.outstanding == 2 * PROMPT_TOKENS + 5 * 100
     engine.release.set()
     await asyncio.gather(*requests)
@@ -68,6 +71,7 @@ async def test_later_requests_count_mean_tokens() -> None:
         budget.complete(engine, longer_prompt, Sampling(n=8, max_tokens=100))
     )
     await asyncio.sleep(0)
+    # The replies have three tokens and one, so two on average. The prompt includes its prefix.
     assert budget.outstanding == 60 // CHARACTERS_PER_TOKEN + 8 * 2
     request.cancel()
     await asyncio.gather(request, return_exceptions=True)
@@ -76,6 +80,7 @@ async def test_later_requests_count_mean_tokens() -> None:
 
 async def test_finished_requests_free_the_budget() -> None:
     """Answers, failures and cancellations end a request."""
+    # The size of one request.
     budget = TokenBudget(PROMPT_TOKENS + 100)
     engine = BlockingEngine(replies={"": ("one",)})
     failing_engine = BlockingEngine(error="down")
@@ -141,6 +146,7 @@ async def stable_problem_count(engine: BlockingEngine) -> int:
     """Return the number of problems in flight once it has stayed the same for 20 polls."""
     count = 0
     unchanged_polls = 0
+    # A shard that may start does so within a few polls.
     while unchanged_polls < 20:
         await asyncio.sleep(0.01)
         if len(engine.requests) == count and count > 0:
@@ -154,6 +160,7 @@ async def stable_problem_count(engine: BlockingEngine) -> int:
 @pytest.mark.usefixtures("no_prefect")
 @pytest.mark.parametrize(
     ("limits", "started"),
+    # Room for the traces of three shards.
     [({"tokens_in_flight": 3 * 4 * 512}, 3), ({"shards_in_flight": 2}, 2), ({}, 7)],
 )
 async def test_limits_bound_started_shards(
@@ -176,6 +183,7 @@ async def test_slow_shard_blocks_no_other(tmp_path: Path, workers: VerifierPool)
         respond=Model().respond, context=100_000, blocks=lambda prompt: slow in prompt.user
     )
     job, running = await start_run(tmp_path, workers, engine, shards_in_flight=2)
+    # The blocked shard takes one place, and the others use the second one after each other.
     while job.dataset.shards(LABELS) != ALL_SHARDS[1:]:
         assert not running.done(), running.exception()
         await asyncio.sleep(0.01)

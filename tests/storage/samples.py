@@ -41,6 +41,7 @@ PROBLEM = Problem(
     license="MIT",
     metadata={"steps": "2", "empty": ""},
 )
+# The seed is the largest integer that every reader of JSON keeps exact.
 SAMPLING = Sampling(
     n=3, temperature=0.7, top_p=0.9, max_tokens=64, stop=("\n\n", "END"), seed=2**53 - 1
 )
@@ -66,6 +67,7 @@ DISCOVERED = Discovered(
     parent_steps=1,
     rollout_id="r0",
 )
+# A truncated rollout: it has no final answer and an unknown outcome.
 ROLLOUT = Rollout(
     rollout_id="r0",
     trace_id="t0",
@@ -93,6 +95,7 @@ CRITIQUE = Critique(
     cached_tokens=2,
     generated_tokens=6,
 )
+# Its steps have all fields, two fields, and only the defaults.
 ANNOTATION = Annotation(
     trace_id="t0",
     method="judge",
@@ -135,6 +138,7 @@ def labelled(name: str, *verdicts: Verdict, kept: bool = True) -> tuple[Trace, L
     first_error: int | None = -1
     if BAD in verdicts:
         first_error = verdicts.index(BAD)
+    # An unknown step does not hide an error. Without an error it leaves the first error open.
     elif UNKNOWN in verdicts:
         first_error = None
     return trace, replace(LABEL, trace_id=name, steps=steps, first_error=first_error, kept=kept)

@@ -81,6 +81,7 @@ def test_write_part_replaces_part(dataset: Dataset) -> None:
 
 
 def test_shards_are_read_in_order(dataset: Dataset) -> None:
+    # Written out of order. The last number has more digits than file names are padded to.
     for shard in (100_000, 2, 10):
         dataset.write_part(PROBLEMS, shard, [replace(PROBLEM, problem_id=str(shard))], "f")
     assert dataset.shards(PROBLEMS) == (2, 10, 100_000)
@@ -121,6 +122,7 @@ def test_killed_writer_leaves_no_part(on_disk: Dataset) -> None:
         assert writer.stdout is not None
         assert writer.stdout.readline() == "writing\n"
         os.kill(writer.pid, signal.SIGKILL)
+    # The draft and the old part.
     assert len(on_disk.folder.files("problems")) == 2
     assert on_disk.shards(PROBLEMS) == (0,)
     assert on_disk.has_part(PROBLEMS, 0, "f")
@@ -136,6 +138,7 @@ def test_sweep_removes_only_drafts(on_disk: Dataset) -> None:
     assert all_files(on_disk) == before
 
 
+# Empty, within the first mark, within the first bytes, within the data, and without the last byte.
 @pytest.mark.parametrize("kept_bytes", [0, 3, 11, 200, -1])
 def test_truncated_file_is_not_a_part(on_disk: Dataset, kept_bytes: int) -> None:
     path = part_file(on_disk, "traces/part-00000.parquet")
@@ -147,6 +150,7 @@ def test_truncated_file_is_not_a_part(on_disk: Dataset, kept_bytes: int) -> None
     assert not path.exists()
 
 
+# The footer length is arbitrary text, larger than the file, or that of other bytes.
 @pytest.mark.parametrize("end", [b"PAR1", b"\xff\xff\xff\x7fPAR1", b"\x40\x00\x00\x00PAR1"])
 def test_corrupt_footer_is_not_a_part(on_disk: Dataset, end: bytes) -> None:
     part_file(on_disk, "traces/part-00000.parquet").write_bytes(b"PAR1" + b"x" * 200 + end)

@@ -103,6 +103,7 @@ def test_training_ends_at_first_error(
     if steps is None:
         assert exported == LeftOut("a step is undecided")
     else:
+        # Math-Shepherd repeats the steps in its label.
         assert str(exported).count("step 0") in (1, 2)
         assert f"step {steps - 1}" in str(exported)
         assert f"step {steps}" not in str(exported)
@@ -137,6 +138,7 @@ def test_math_shepherd_can_be_parsed() -> None:
     """
     [row] = rows(
         MathShepherd(),
+        # Signs and a line feed in a step must not be mistaken for the label's signs.
         with_steps("Let x = 1 - 2 + 3\nand more\n", "x + ки"[:3]),
         example(GOOD, BAD),
     )[1:]
@@ -147,6 +149,7 @@ def test_math_shepherd_can_be_parsed() -> None:
 
 
 def test_math_shepherd_numbers_steps_once() -> None:
+    # Only the right number counts as already written: the third step gets a second one.
     [row] = rows(MathShepherd(), with_steps("Step 1: a\n", "Step 2 : b\n", "Step 30: c\n"))
     assert row["input"].endswith("Step 1: a ки\nStep 2 : b ки\nStep 3: Step 30: c ки")
 
@@ -280,6 +283,7 @@ HOSTILE = (
     '"x"',
     "[7]",
     '[{"completions": 7}]',
+    # Too deep for the JSON parser, and a number with too many digits for int.
     "[" * 100_000,
     "1" * 5000,
     '["\\ud800"]',

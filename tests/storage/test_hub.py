@@ -48,6 +48,7 @@ class Hub:
             "HF_ENDPOINT": self.address,
             "HF_TOKEN": token,
             "HF_HOME": str(self.home),
+            # The fake server has no Xet storage.
             "HF_HUB_DISABLE_XET": "1",
         }
         command = [sys.executable, "-c", PREAMBLE + code, dataset.uri]
@@ -99,6 +100,7 @@ print(json.dumps([done.rows, done.left_out, done.destination, rows]))
 
 
 def test_second_export_replaces_files(hub: Hub, on_disk: Dataset) -> None:
+    # One row per file, so that the first export has two files.
     code = """
 import datasets
 limits = module.SHARD_BYTES, parts.BATCH_ROWS, parts.ROW_GROUP_BYTES
@@ -146,6 +148,7 @@ try:
 except UserError as error:
     print(type(error).__name__, error)
 """
+    # Nothing listens on the discard port.
     unreachable = Hub("http://127.0.0.1:9", hub.home)
     output = unreachable.run(code, on_disk)
     assert output.startswith("DatasetError cannot write to hf://datasets/org/name: ")

@@ -115,16 +115,20 @@ def connect_to(dataset: Dataset) -> Iterator[Connected]:
         yield Connected(dataset, connection)
 
 
+# The text of U begins as that of T does, and CUT is a proper prefix of T.
 T = trace("t", ["a\n", "b\n", "c\n", "d"], BAD)
 U = trace("u", ["a\n", "x\n", "y"], GOOD)
 CUT = trace("cut", ["a\n", "b\n"], UNKNOWN)
+# Shares 0.75, 0.5, 0 and 0; the third step has an unknown rollout as well.
 SHARES = [estimate(3, 1), estimate(2, 2), estimate(0, 3, 1), estimate(0, 1)]
 
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connected]:
     """Write the traces of one problem, of which half of the decided ones are correct."""
+    # The other traces have no rollouts, so that only T has Monte Carlo values.
     undecided = estimate(0, 0)
+    # The second step has only unknown rollouts, so no change from it or to it is known.
     prover_steps = [estimate(1, 3), estimate(0, 0, 4), estimate(3, 1), estimate(0, 1)]
     steps_by_method = {
         "monte_carlo": [SHARES, [undecided] * 3, [undecided] * 2],
@@ -143,9 +147,11 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connected]:
 
 
 def test_er_prm_is_log_mean_exp(sample: Connected) -> None:
+    # By hand: log(mean(exp(eta * reward))) / eta with eta = 2.
     three_of_four = math.log((3 * math.exp(2) + 1) / 4) / 2
     two_of_four = math.log((2 * math.exp(2) + 2) / 4) / 2
     assert sample.values(ErPrm()) == pytest.approx([three_of_four, two_of_four, 0.0, 0.0])
+    # A small eta approaches the mean, a large one the maximum.
     assert sample.values(ErPrm(eta=1e-6)) == pytest.approx([0.75, 0.5, 0.0, 0.0], abs=1e-5)
     assert sample.values(ErPrm(eta=100)) == pytest.approx([1.0, 1.0, 0.0, 0.0], abs=0.01)
 
@@ -158,6 +164,7 @@ def test_progress_is_change_of_prover(sample: Connected) -> None:
 
 def test_relative_progress_starts_at_pass_rate(sample: Connected) -> None:
     assert sample.values(Rpe(), "value, label") == [
+        # 0.75 / 0.5, since half of the decided traces are correct.
         (1.5, 1),
         (pytest.approx(2 / 3), 0),
         (0.0, 0),
@@ -167,6 +174,7 @@ def test_relative_progress_starts_at_pass_rate(sample: Connected) -> None:
 
 
 def test_relative_progress_stays_zero(tmp_path: Path) -> None:
+    # The second step has the value 0; a later recovery does not count.
     shares = [estimate(1, 1), estimate(0, 4), estimate(4, 0), estimate(0, 0, 2)]
     with connect_to(
         write_dataset(tmp_path, [replace(T, outcome=GOOD)], {"monte_carlo": [shares]})
@@ -175,6 +183,7 @@ def test_relative_progress_stays_zero(tmp_path: Path) -> None:
 
 
 def test_zero_pass_rate_gives_unknown_progress(tmp_path: Path) -> None:
+    # T is the only trace and incorrect, so that the pass rate is 0.
     with connect_to(write_dataset(tmp_path, [T], {"monte_carlo": [SHARES]})) as connection:
         assert connection.values(Rpe(), "value, label")[:2] == [
             (None, None),
@@ -183,6 +192,7 @@ def test_zero_pass_rate_gives_unknown_progress(tmp_path: Path) -> None:
 
 
 def test_ranks_follow_step_verdicts(sample: Connected) -> None:
+    # Correct steps count up from 1, incorrect ones down from -1.
     assert sample.values(Pqm()) == [1, 2, -1, -2]
     assert sample.values(Pqm(source="judge")) == [1, -1, None, 2]
 
@@ -236,6 +246,7 @@ def test_leaves_count_for_unforced_prefixes(
 
 def test_trace_scores_aggregate_step_values(sample: Connected) -> None:
     assert sample.query("FROM trace_scores() WHERE trace_id = 't'") == [
+        # Minimum, product, last and mean of 0.75, 0.5, 0 and 0, with no unknown step.
         ("t", 0.0, 0.0, 0.0, 0.3125, 0)
     ]
     ((_, least, product, last, mean, unknown),) = sample.query(
@@ -251,6 +262,7 @@ def test_step_values_has_every_formula(sample: Connected) -> None:
         columns.append(name)
         columns.extend(f"{name}_{column}" for column in plugins.load(KIND, name).columns)
     assert answer.column_names == columns
+    # 4 + 3 + 2 steps.
     assert answer.num_rows == 9
     assert sample.query(
         "SELECT step_index, text, pqm, rpe_label FROM step_values WHERE trace_id = 't' ORDER BY 1"
@@ -264,6 +276,7 @@ def test_formulas_match_reference_implementations(
     """Compare all formulas on traces with random numbers of rollouts, from a fixed seed."""
     draw = random.Random(20_261_121)
     steps_by_trace = [random_steps(draw) for _ in range(60)]
+    # Without a correct outcome the pass rate is 0, which needs a separate rule.
     possible_outcomes = [*Verdict] if right_at_least_once else [BAD, UNKNOWN]
     outcomes = [draw.choice(possible_outcomes) for _ in steps_by_trace]
     traces = []
@@ -391,6 +404,7 @@ def test_formulas_of_empty_dataset_are_empty(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_hostile_method_name_is_escaped(sample: Connected, name: str) -> None:
     formula = plugins.load(KIND, name)
+    # It ends the quoted text if it is not escaped.
     hostile = "x') UNION SELECT 't', 0, 1 --"
     texts = [field.name for field in dataclasses.fields(formula) if isinstance(field.default, str)]
     rows = sample.query(f"FROM {call(formula(**dict.fromkeys(texts, hostile)))}")
@@ -448,6 +462,7 @@ def test_merged_steps_have_second_label() -> None:
     assert odd.label.first_error == -1
 
 
+# From three steps on there are two ways to merge: from the first step or the second.
 @pytest.mark.parametrize(("steps", "traces"), [(0, 0), (1, 0), (2, 1), (3, 2), (4, 2), (5, 2)])
 def test_neighbours_are_merged_once(steps: int, traces: int) -> None:
     example = labelled("t", [GOOD] * steps, [1.0] * steps)

@@ -20,6 +20,7 @@ SIGNS = _words(
 )
 NUMBERS = _words(
     "0 1 2 7 9 0.1 .5 1e999999999 99999999999999999999 ١٢ ½ ∞ NaN -0 1/0 0^0 0^{-1} "
+    # A number with separators, and one with as many digits as a double holds.
     "1,000,000 3.14159265358979"
 )
 NAMES = _words(r"x y n a_{n+1} i e \pi \theta f(x) f^{-1}(x) P(2) AB \omega x' d dx")
@@ -78,8 +79,10 @@ MACROS = [
 ]
 CHARACTERS = [
     "\0",
+    # Surrogates that cannot be encoded as UTF-8.
     "\ud800",
     "\udfff",
+    # Characters that change the direction of text or are invisible.
     "\u202e",
     "\u2066",
     "\u200b",
@@ -88,6 +91,7 @@ CHARACTERS = [
     "\r",
     "\x85",
     "é",
+    # Many accents on one letter.
     "\u0301" * 40,
     "😀",
 ]

@@ -43,6 +43,7 @@ def test_real_step(case: dict[str, Any]) -> None:
             r"$\sqrt{50} = 2\sqrt{5}$",
             r"\sqrt{50} = 2\sqrt{5}: the left side is 7.07107, the right side 4.47214",
         ),
+        # The reason names the statement from which it does not follow.
         ("3x = 51, so x = 16", "x = 16: it does not follow from 3x = 51"),
         (
             "(x+1)^2 = x^2 + 2x + 2",
@@ -103,6 +104,7 @@ def test_processbench_against_human_labels() -> None:
         wrong = [trace for trace in traces if trace["label"] != -1]
         wrong = [trace for trace in wrong if trace["id"].startswith(subset)]
         hits = sum(detected.get(trace["id"]) == trace["label"] for trace in wrong)
+        # A hit names the labelled step exactly; an earlier or a later one does not count.
         assert hits >= share * len(wrong)
 
 

@@ -18,11 +18,13 @@ from verifiers.base import AnswerClaim, Finding, ReferenceClaim
 from verifiers.isolation.pool import VerifierPool
 
 PAIRS = rows(DATA / "answer_pairs.jsonl")
+# Abstaining is always allowed; a verdict must agree with the truth.
 ALLOWED = {
     "equal": ("correct", "unknown"),
     "different": ("incorrect", "unknown"),
     "open": ("unknown",),
 }
+# Bounds for the size of the table and for the share of equal pairs that are decided.
 MIN_PAIRS = 300
 MIN_COVERAGE = 0.95
 
@@ -58,6 +60,7 @@ def test_grades_agree_with_human_grades() -> None:
     for row in rows(path):
         reference = final_answer(row["ground_truth"])
         for solution in row.values():
+            # The other fields are texts, such as the reference solution.
             if not isinstance(solution, dict):
                 continue
             answer = final_answer(solution["solution"])
@@ -69,6 +72,7 @@ def test_grades_agree_with_human_grades() -> None:
 @pytest.mark.parametrize(
     ("left", "right"),
     [
+        # Values that are equal only after rounding.
         (r"\frac{1}{2004!}", r"\frac{1}{2006!}"),
         (r"\frac{1}{2^{99}}", r"\frac{1}{2^{98}}"),
         ("0.1", "0.10000001"),
@@ -84,6 +88,7 @@ def test_equal_formulas_need_second_opinion(monkeypatch: pytest.MonkeyPatch, agr
     monkeypatch.setattr(second_opinion, "says_equal", lambda left, right: agrees)
     expected = Verdict.CORRECT if agrees else Verdict.UNKNOWN
     assert _verdict(r"\sqrt{12}", r"2\sqrt{3}") is expected
+    # Unequal values need no second opinion.
     assert _verdict(r"\sqrt{12}", r"3\sqrt{2}") is Verdict.INCORRECT
 
 
@@ -106,6 +111,7 @@ def test_spellings_of_number(spelling: str, number: int) -> None:
 def _formula(random: Random, depth: int) -> tuple[str, Fraction]:
     """Return a closed formula and its value."""
     number = random.randrange(100)
+    # Some branches end early, so that formulas of all shapes are generated.
     if depth == 0 or random.random() < 0.3:
         if random.random() < 0.7:
             return str(number), Fraction(number)
@@ -117,6 +123,7 @@ def _formula(random: Random, depth: int) -> tuple[str, Fraction]:
         (f"({left} - {right})", a - b),
         (rf"({left}) \cdot ({right})", a * b),
     ]
+    # No division by zero.
     if b:
         choices.append((rf"\frac{{{left}}}{{{right}}}", a / b))
     return random.choice(choices)
@@ -126,6 +133,7 @@ def _formula(random: Random, depth: int) -> tuple[str, Fraction]:
 def test_value_of_closed_formula(seed: int) -> None:
     formula, value = _formula(Random(seed), 3)
     assert _verdict(formula, str(value)) is Verdict.CORRECT
+    # The elements of a set have no order.
     assert _verdict(rf"\{{{formula}, 1000000\}}", rf"\{{1000000, {value}\}}") is Verdict.CORRECT
     assert _verdict(formula, str(value + 1)) is Verdict.INCORRECT
 
@@ -161,6 +169,7 @@ def test_hostile_text_is_compared_symmetrically(a: str, b: str) -> None:
     assert _verdict(a, b) is _verdict(b, a)
 
 
+# Most of these texts need too much time, memory or stack in a simple implementation.
 HOSTILE = (
     "9^{9^{9^{9}}}",
     "(" * 20 + "9" + "^{99})" * 20,
@@ -190,6 +199,7 @@ HOSTILE = (
 async def test_worker_survives_hostile_answers() -> None:
     async with VerifierPool(workers=1, deadline=20.0) as isolated:
         for text in HOSTILE:
+            # Each text meets a number, a root, a formula, a variant of itself and a set.
             for reference in ("1", r"\sqrt{2}", "x+1", text + "+0", r"\{1, x\}"):
                 finding = await isolated.verify(
                     "answers", AnswerClaim(answer=text, reference=reference)
@@ -244,6 +254,7 @@ def test_comparable_reference(reference: str) -> None:
         "9^9^9^9",
         r"\frac{1",
         "because it is so " * 20,
+        # Longer than the limit of the verifier, 2,000 characters.
         "1" * 3_000,
         "\0",
     ],

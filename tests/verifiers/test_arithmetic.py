@@ -37,12 +37,14 @@ def test_reason_states_true_value() -> None:
     [("2 + 2 = 4. ", Verdict.CORRECT), ("2 + 2 = 5. ", Verdict.INCORRECT)],
 )
 def test_number_of_equations_is_limited(text: str, verdict: Verdict) -> None:
+    # Both sides of the limit.
     assert _finding(MAX_RELATIONS * text).verdict is verdict
     beyond = _finding((MAX_RELATIONS + 1) * text)
     assert beyond.verdict is Verdict.UNKNOWN
     assert beyond.reason == "1,001 equals signs: more than 1,000 are not checked"
 
 
+# 7 + 1 = 10 is true in base 8.
 def test_other_arithmetic_in_question_abstains() -> None:
     assert _finding("7 + 1 = 10", question="Add in base 8.").verdict is Verdict.UNKNOWN
 
@@ -72,6 +74,7 @@ def test_gsm8k_reference_alarms_are_true() -> None:
             finding = _finding(step, row["question"])
             if finding.verdict is Verdict.INCORRECT:
                 alarms.add(finding.reason.split(":")[0])
+    # Two mistakes of the reference solutions themselves.
     assert alarms == {"364 / 4 = 273 yards", "$32 - $20 = $300 left"}
 
 

@@ -42,8 +42,10 @@ class StepCase(NamedTuple):
     reason: str
 
 
+# A correct program. The tests below call it for numbers with and without a common divisor.
 GCD = "def gcd(a, b):\n    while b:\n        a, b = b, a % b\n    return a\n"
 TESTS = "assert gcd(12, 18) == 6\nassert gcd(7, 3) == 1\n"
+# The arguments are changed in place, which must be visible through the other name too.
 SORT = (
     "assert_sorted = [3, 1, 2]\n"
     "alias = assert_sorted\n"
@@ -51,6 +53,7 @@ SORT = (
     "assert alias == [1, 2, 3]\n"
     "assert f(alias) is None"
 )
+# Tests in the layouts of MBPP, HumanEval and APPS.
 MBPP = json.dumps(
     {
         "test_imports": ["import math"],
@@ -61,6 +64,7 @@ HUMAN_EVAL = json.dumps(
     {"test": "def check(candidate):\n    assert candidate(2) == 4\n", "entry_point": "f"}
 )
 APPS = json.dumps({"inputs": ["1 2\n", "3 4\n"], "outputs": ["3\n", "7\n"]})
+# An expected output may be the value itself or a list that contains only it.
 CALLS = json.dumps({"inputs": [[[1, 2]], [[3, 4]]], "outputs": [[2, 1], [[4, 3]]], "fn_name": "f"})
 SUM = "print(sum(map(int, input().split())))"
 
@@ -71,6 +75,7 @@ PROGRAMS: Mapping[str, ProgramCase] = {
         verdict=CORRECT,
         reason="tests passed: 2",
     ),
+    # Wrong only if the greatest common divisor is one, so that the first test passes.
     "wrong": ProgramCase(
         program=GCD.replace("return a", "return a + (a == 1)"),
         tests=TESTS,
@@ -101,12 +106,14 @@ PROGRAMS: Mapping[str, ProgramCase] = {
         verdict=INCORRECT,
         reason="the program raises IndexError: list index out of range",
     ),
+    # An own class is reported as its built-in base class.
     "subclass of KeyError": ProgramCase(
         program="class E(KeyError): pass\ndef gcd(a, b): raise E",
         tests=TESTS,
         verdict=INCORRECT,
         reason="the program raises KeyError: ",
     ),
+    # The program has another function, so that the tests fail before they call it.
     "missing function": ProgramCase(
         program="def lcm(a, b): return 1",
         tests=TESTS,
@@ -137,6 +144,7 @@ PROGRAMS: Mapping[str, ProgramCase] = {
         verdict=UNKNOWN,
         reason="the program raises SyntaxError",
     ),
+    # The sandbox has no packages, so a failure here is not the program's mistake.
     "missing package": ProgramCase(
         program="import numpy",
         tests=TESTS,
@@ -149,6 +157,7 @@ PROGRAMS: Mapping[str, ProgramCase] = {
         verdict=UNKNOWN,
         reason="the program raises RecursionError",
     ),
+    # A class could define `__eq__`, so its values are not compared.
     "own class": ProgramCase(
         program="class A: pass\ndef gcd(a, b): return A()",
         tests=TESTS,
@@ -161,6 +170,7 @@ PROGRAMS: Mapping[str, ProgramCase] = {
         verdict=UNKNOWN,
         reason="the program returns a value of type generator, which is not plain data",
     ),
+    # The program might have been right if the file had been readable.
     "refused and wrong": ProgramCase(
         program="def gcd(a, b):\n    try: open('/etc/hosts')\n    except OSError: return 0",
         tests=TESTS,
@@ -203,6 +213,7 @@ PROGRAMS: Mapping[str, ProgramCase] = {
         verdict=CORRECT,
         reason="tests passed: 1",
     ),
+    # The guarded part would wait for input. It does not run.
     "guarded main": ProgramCase(
         program=f"{GCD}\nif __name__ == '__main__':\n    input()",
         tests=TESTS,
@@ -251,6 +262,7 @@ PROGRAMS: Mapping[str, ProgramCase] = {
         verdict=CORRECT,
         reason="tests passed: 2",
     ),
+    # The output is right, but the exit status is not zero.
     "APPS, exit with an error": ProgramCase(
         program=f"import sys\n{SUM}\nsys.exit('no')",
         tests=APPS,
@@ -289,6 +301,7 @@ PROGRAMS: Mapping[str, ProgramCase] = {
     ),
 }
 
+# Two cases in one assertion, so that no constant result passes.
 SINGLE_ASSERTION = (
     "assert all(map(lambda case: gcd(*case[0]) == case[1], [((12, 18), 6), ((7, 3), 1)]))"
 )
@@ -296,6 +309,7 @@ CHEATS: Mapping[str, str] = {
     "exits when called": "import sys\ndef gcd(a, b): sys.exit(0)",
     "exits at once": "import os\nos._exit(0)",
     "exits without cleanup": "import os\ndef gcd(a, b): os._exit(0)",
+    # A subclass of int is not plain data, so its `__eq__` is not used.
     "returns a value equal to everything": """
 class Equal(int):
     def __eq__(self, other): return True
@@ -309,6 +323,7 @@ def gcd(a, b): return Equal(5)
         "def all(x): return True\ndef map(f, x): return []\ndef gcd(a, b): return 5"
     ),
     "prints a verdict": 'print(\'["correct", "2"]\')\ndef gcd(a, b): return 5',
+    # One of these descriptors is the pipe through which results come.
     "writes a verdict to all files": """
 import os
 def gcd(a, b):
@@ -324,6 +339,7 @@ for n in range(3, 64):
     except OSError: pass
 def gcd(a, b): return 5
 """,
+    # The text is split here, so that it does not find itself.
     "searches for the tests": """
 import gc, sys
 def gcd(a, b):
@@ -387,8 +403,10 @@ def test_cheating_program_never_passes(case: str) -> None:
             UNKNOWN,
             "the reference: an object without test, test_list, or inputs and outputs",
         ),
+        # Deep nesting makes a recursive parser fail.
         ("{" * 5000, UNKNOWN, "the reference: the object is not valid JSON"),
         ("assert " + "(" * 50_000, UNKNOWN, "the tests do not parse"),
+        # Nine times the limit.
         ("assert x\n" * MAX_CHARS, UNKNOWN, "too long"),
     ],
 )
@@ -402,6 +420,7 @@ def _block(code: str) -> str:
     return f"So:\n```python\n{code}\n```\n"
 
 
+# The function that the blocks of most steps use.
 DOUBLE = "def double(x):\n    return 2 * x"
 STEPS: Mapping[str, StepCase] = {
     "holds": StepCase(
@@ -442,6 +461,7 @@ STEPS: Mapping[str, StepCase] = {
         verdict=UNKNOWN,
         reason="no block of Python ends in the step",
     ),
+    # The state after a failed block is not known.
     "earlier block fails": StepCase(
         previous=(_block("assert 1 + 1 == 3"),),
         step=_block("assert 1 + 1 == 2"),
@@ -460,6 +480,7 @@ STEPS: Mapping[str, StepCase] = {
         verdict=UNKNOWN,
         reason="the block asserts nothing",
     ),
+    # An assertion that no code can make false is no evidence.
     "only constants": StepCase(
         previous=(),
         step=_block("assert True\nassert (1 == 2, 'a tuple is true')"),
@@ -484,6 +505,7 @@ STEPS: Mapping[str, StepCase] = {
         verdict=INCORRECT,
         reason="does not hold: 1 + 1 == 3",
     ),
+    # The failed assertion checks an argument; it is no statement of the step.
     "guard in a function": StepCase(
         previous=(),
         step=_block("def f(x):\n    assert x > 0\n    return x\nf(-1)\nassert f(1) == 1"),
@@ -538,6 +560,7 @@ STEPS: Mapping[str, StepCase] = {
         verdict=INCORRECT,
         reason="does not hold: 3 * 3",
     ),
+    # A rounded result need not be a mistake.
     "session of floats": StepCase(
         previous=(),
         step=_block(">>> 1 / 3\n0.33"),
@@ -576,13 +599,17 @@ def test_step_verdict(case: str) -> None:
     ("output", "expected", "verdict"),
     [
         ("3\n", "3", CORRECT),
+        # White space and empty lines do not count.
         ("1 2 \n\n3", "1  2\n3\n", CORRECT),
         ("3", "4", INCORRECT),
         ("3 4", "3", INCORRECT),
+        # Integers are compared exactly, although they differ by less than the tolerance.
         ("10000000", "10000001", INCORRECT),
+        # The difference may be due to rounding.
         ("0.33333", "0.3333", UNKNOWN),
         ("1e3", "1000.0", UNKNOWN),
         ("1.5", "1.6", INCORRECT),
+        # Whether the case of letters matters depends on the problem.
         ("Yes", "YES", UNKNOWN),
         ("nan", "1", INCORRECT),
         ("", "1", INCORRECT),
@@ -616,10 +643,12 @@ def test_hostile_blocks_do_no_harm(text: str) -> None:
     finding = verify(StepClaim(question="", previous=(_block(text),), step=step))
     assert finding.verdict in set(Verdict)
     assert finding.reason
+    # No text may run outside the sandbox, where this file would be created.
     assert not Path(EXECUTION_MARKER).exists()
 
 
 async def test_slow_program_outlives_pool_deadline() -> None:
+    # Longer than the deadline of the pool, shorter than that of the sandbox. Sleeping uses no CPU.
     slow = "import time\ndef gcd(a, b):\n    time.sleep(1.5)\n    return 6"
     claim = AnswerClaim(answer=slow, reference="assert gcd(12, 18) == 6")
     async with VerifierPool(workers=1, deadline=1.0) as pool:

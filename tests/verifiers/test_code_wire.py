@@ -29,6 +29,7 @@ atoms = (
     st.none()
     | st.booleans()
     | st.integers()
+    # Larger than 2**53, up to which the numbers of JSON are exact everywhere.
     | st.integers(10**20)
     | st.floats(allow_nan=False)
     | st.text(max_size=5)
@@ -47,6 +48,7 @@ plain = st.recursive(
     ),
     max_leaves=12,
 )
+# Random nestings of the words that the protocol uses.
 replies = st.recursive(
     st.none()
     | st.integers(-2, 9)
@@ -113,6 +115,7 @@ def _append_two(items: list[Any]) -> None:
 def test_remote_changes_are_copied_back(
     items: list[Any], change: Callable[[list[Any]], Any]
 ) -> None:
+    # The same list twice: a copy must not separate the two.
     arguments = ([items], {"alias": items})
     expected = copy.deepcopy(items)
     change(expected)
@@ -164,6 +167,8 @@ def test_too_much_data_is_rejected() -> None:
 
 @pytest.mark.parametrize("line", [b"{}\n", b"[\n", b"\xff\n", b"[" * 9_000 + b"\n", b"1\n", b"\n"])
 def test_malformed_messages_are_rejected(line: bytes) -> None:
+    # Objects, invalid JSON, invalid UTF-8, deep nesting, a bare number and an empty line are
+    # covered.
     with pipe(line) as (reader, _), pytest.raises(NotPlainDataError, match="a malformed message"):
         receive(reader, bytearray())
 
@@ -172,6 +177,7 @@ def test_malformed_messages_are_rejected(line: bytes) -> None:
 @given(st.lists(replies, max_size=4))
 def test_forged_replies_never_pass_tests(forged: list[Any]) -> None:
     lines = b""
+    # The program is loaded and its function is found, so that the forged replies are read.
     for line in (["ended"], ["callable"], *forged, []):
         lines += json.dumps(line).encode() + b"\n"
     with (
@@ -179,5 +185,6 @@ def test_forged_replies_never_pass_tests(forged: list[Any]) -> None:
         pipe() as (_, writer),
         mock.patch.object(sys, "set_int_max_str_digits"),
     ):
+        # The expected list is long enough that a random reply is unlikely to equal it.
         verdict, _ = run_tests({"tests": "assert f([1]) == [2, 3, 5, 7]"}, writer, reader)
     assert verdict in ("incorrect", "unknown")

@@ -20,6 +20,7 @@ from verifiers.entailment_logic.countermodels import find_countermodel, may_cont
 
 CASES = rows(DATA / "entailment.jsonl")
 ROOT = Path(__file__).parents[2]
+# The form of question by which a problem is recognised as a puzzle.
 QUESTION = "Hypothesis: Ana is kind. Is the hypothesis true, false or unprovable?"
 PRINT_REASONS = """
 import json
@@ -71,7 +72,9 @@ def _shared(name: str) -> Any:
 def test_reasons_are_reproducible() -> None:
     reasons = [verify_case(case).reason for case in CASES]
     _clear_caches()
+    # In reverse order, so that an effect of earlier cases on a reason would be found.
     assert [verify_case(case).reason for case in reversed(CASES)] == reasons[::-1]
+    # The order of sets of strings depends on the hash seed.
     for hash_seed in ("1", "2"):
         environment = {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)}
         done = subprocess.run(
@@ -92,6 +95,7 @@ def test_threads_do_not_affect_each_other() -> None:
         return [verify_case(case) for case in CASES]
 
     with ThreadPoolExecutor(4) as threads:
+        # Rounds overlap, so that one clears the caches while others verify.
         for findings in threads.map(verify_all, range(8)):
             assert findings == expected
 
@@ -107,12 +111,14 @@ def test_listing_plugins_does_not_load_z3() -> None:
 
 
 def test_undecided_by_z3_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A chain of eight comparisons between a and x.
     premises = ["x > 1"]
     for greater, smaller in zip("abcdefgh", "bcdefghx", strict=True):
         premises.append(f"{greater} > {smaller}")
     step = f"{'; '.join(premises)}; therefore, a > 1"
     assert _verify(step).verdict is Verdict.CORRECT
     _clear_caches()
+    # Too few of z3's resource units for any proof.
     monkeypatch.setattr(countermodels, "RESOURCE_LIMIT", 1)
     finding = _verify(step)
     _clear_caches()
@@ -133,6 +139,7 @@ def _facts(count: int) -> str:
 @pytest.mark.parametrize(
     ("step", "question"),
     [
+        # Beyond one limit each: clauses, people, problem, premises, step length, depth, bits.
         ("Ana is kind; therefore, Ana is kind", "Ana is kind. " * 101 + QUESTION),
         (
             "Ana is kind; therefore, Ana is kind",
@@ -150,6 +157,7 @@ def test_exceeded_limits_are_unknown(step: str, question: str) -> None:
 
 
 def test_texts_within_limits_are_decided() -> None:
+    # With Ana there are 40 people.
     question = f"{_facts(39)}Everyone who is kind is happy. Ana is kind. {QUESTION}"
     step = "Ana is kind; everyone who is kind is happy; therefore, Ana is happy"
     assert _verify(step, question).verdict is Verdict.CORRECT
@@ -158,6 +166,7 @@ def test_texts_within_limits_are_decided() -> None:
 
 
 def test_too_many_steps_are_unknown() -> None:
+    # The limit is 200 previous steps.
     steps = ["Ana is kind; therefore, Ana is kind"] * 201
     question = f"Ana is kind. {QUESTION}"
     assert _verify(steps[0], question, *steps[1:]).verdict is Verdict.CORRECT

@@ -13,6 +13,7 @@ from verifiers.math.dialects.arithmetic import parse, tokens
 from verifiers.math.exact import exact_value
 from verifiers.math.syntax import Combined, Number, Tree
 
+# Parentheses are written only where the order of operations needs them.
 PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2}
 PLAIN = {operator: operator for operator in PRECEDENCE}
 LATEX = {"+": "+", "-": "-", "*": r"\times", "/": r"\div"}
@@ -57,12 +58,14 @@ STYLES: Mapping[str, Callable[[Tree], str]] = {
     "latex": _latex,
     "latex signs": lambda tree: _write(tree, str, LATEX, " "),
 }
+# Five digits, so that the style with thousands separators differs from the plain one.
 NUMBERS = st.integers(min_value=0, max_value=99_999).map(lambda number: Number(Fraction(number)))
 TREES = st.recursive(
     NUMBERS,
     lambda inner: st.builds(Combined, st.sampled_from("+-*/"), inner, inner),
     max_leaves=6,
 )
+# A number alone is no equation, and a division by zero has no value.
 EXPRESSIONS = TREES.filter(
     lambda tree: isinstance(tree, Combined) and exact_value(tree) is not None
 )
@@ -102,6 +105,7 @@ def test_true_equation(tree: Tree, style: str, frame: str) -> None:
 @given(EXPRESSIONS, STYLE_NAMES, FRAMES, st.integers(min_value=-1000, max_value=1000))
 def test_false_equation(tree: Tree, style: str, frame: str, error: int) -> None:
     exact = exact_value(tree)
+    # The right side is an integer, so that no rounding can make a false equation acceptable.
     assume(error and exact is not None and exact.denominator == 1)
     assert exact is not None
     equation = f"{STYLES[style](tree)} = {exact + error}"
@@ -113,6 +117,7 @@ def test_rounded_result(tree: Tree, decimals: int) -> None:
     exact = exact_value(tree)
     assert exact is not None
     rounded = round(exact, decimals)
+    # Written without floating-point numbers, which cannot hold all digits of large results.
     integer, part = divmod(int(abs(rounded) * 10**decimals), 10**decimals)
     sign = "-" if rounded < 0 else ""
     text = f"{sign}{integer}.{part:0{decimals}d}"

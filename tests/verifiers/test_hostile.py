@@ -16,8 +16,11 @@ from verifiers.base import AnswerClaim, Finding, StepClaim
 from verifiers.isolation.pool import VerifierPool
 
 VERIFIERS = available("verifiers")
+# The texts of a batch are verified concurrently, so that the pool can send several at once.
 BATCH_TEXTS = 20
+# The texts are shared by all verifiers.
 TEXTS = math.ceil(10_000 / len(VERIFIERS))
+# The reasons of the pool for claims on which a verifier returned nothing.
 LOST_REASONS = ("timeout", "worker died", "out of memory", "closed")
 
 
@@ -29,6 +32,7 @@ def runner() -> Iterator[asyncio.Runner]:
 
 @pytest.fixture(scope="module")
 def pool(runner: asyncio.Runner) -> Iterator[VerifierPool]:
+    # One worker: a claim that kills it or blocks it affects the next claims.
     pool = VerifierPool(workers=1, deadline=5.0)
     yield pool
     runner.run(pool.close())
@@ -53,6 +57,7 @@ def test_hostile_texts_are_not_executed(
         max_examples=math.ceil(TEXTS / BATCH_TEXTS),
         deadline=None,
         database=None,
+        # Large batches and long examples are intended here.
         suppress_health_check=list(HealthCheck),
     )
     @given(st.lists(texts, min_size=BATCH_TEXTS, max_size=BATCH_TEXTS))

@@ -19,6 +19,7 @@ SIGNS: Mapping[str, Callable[[Fraction, Fraction], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
+# Zero makes terms vanish, and decimals must be read exactly.
 NUMBERS = st.sampled_from(["0", "1", "2", "7", "0.5", "12.25"])
 WrittenSum = tuple[str, Callable[[Mapping[str, Fraction]], Fraction]]
 """A sum as text, with spaces between its tokens, and the function that computes its value."""
@@ -36,6 +37,7 @@ def _combine(parts: tuple[WrittenSum, str, WrittenSum]) -> WrittenSum:
 
 def _scale(parts: tuple[str, str, WrittenSum]) -> WrittenSum:
     number, sign, (text, text_value) = parts
+    # Only a constant may be a divisor.
     if sign == "/":
         return f"( {text} ) / 4", lambda values: text_value(values) / 4
     return f"{number} {sign} ( {text} )", lambda values: Fraction(number) * text_value(values)
@@ -59,6 +61,7 @@ SUMS = st.recursive(
     ),
     max_leaves=8,
 )
+# Small values with small denominators make equal sides likely.
 VALUES = st.fixed_dictionaries({name: st.fractions(-9, 9, max_denominator=4) for name in "xyz"})
 
 
@@ -78,6 +81,7 @@ def test_comparison_agrees_with_arithmetic(
 
 def test_chain_is_parsed_link_by_link() -> None:
     assert parse_relations(TokenCursor(["0", "<", "x", "≤", "2", "y"])) == [
+        # Variables are moved to the left side, numbers to the right.
         LinearRelation((("x", Fraction(-1)),), "<", Fraction(0)),
         LinearRelation((("x", Fraction(1)), ("y", Fraction(-2))), "<=", Fraction(0)),
     ]
@@ -88,14 +92,17 @@ def test_chain_is_parsed_link_by_link() -> None:
     [
         "x",
         "x + = 1",
+        # Products and quotients of variables are not linear.
         "x * y = 1",
         "1 / x = 1",
         "x / 0 = 1",
+        # The divisor is zero only after it is computed.
         "x / ( 1 - 1 ) = 1",
         "( x = 1",
         "x 2 = 1",
         "x = 1 +",
         "",
+        # Variables are single letters.
         "Ana = 1",
         "xy = 1",
     ],

@@ -19,6 +19,7 @@ from verifiers.code import Code
 from verifiers.code_sandbox import sandbox
 
 ROOT = Path(__file__).parents[2]
+# A generous bound for slow machines. Nothing is measured.
 WAIT_SECONDS = 60
 
 
@@ -27,6 +28,7 @@ def target(tmp_path: Path) -> Iterator[tuple[str, str, int]]:
     """A file and a folder that the program must not access, and a port with a listening server."""
     secret = tmp_path / "secret"
     secret.write_text("s3cret")
+    # Port 0 selects a free port.
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield str(secret), str(tmp_path), server.getsockname()[1]
 
@@ -38,6 +40,7 @@ def verify(program: str, reference: str) -> Finding:
 def test_attacks_fail_in_sandbox(target: tuple[str, str, int]) -> None:
     finding = verify(ATTACKS, f"assert allowed(*{target!r}) == []")
     assert finding.reason == "tests passed: 1", finding
+    # No attack created or deleted a file.
     assert sorted(os.listdir(target[1])) == ["secret"]  # noqa: PTH208
 
 
@@ -80,19 +83,23 @@ def test_folder_is_deleted_on_exit() -> None:
 @pytest.mark.parametrize(
     ("program", "reason"),
     [
+        # 8 GiB; the sandbox allows 1 GiB.
         ("def f(): return len(bytearray(2**33))", "the program raises MemoryError"),
         (
+            # A program that ignores the soft CPU limit is killed at the hard limit.
             "import signal\n"
             "signal.signal(signal.SIGXCPU, signal.SIG_IGN)\n"
             "def f():\n    while True: pass",
             "killed",
         ),
+        # Sleeping uses no CPU time, so only the wall time ends it.
         ("import time\ndef f(): time.sleep(1e6)", "timeout"),
         (
             "import os, time\nfor n in range(10**6): open(str(n), 'wb').write(bytes(2**20))",
             "the code writes too much",
         ),
         (
+            # 32 MiB; a file may have 16 MiB.
             "def f(): open('x', 'wb').write(bytes(2**25))",
             "the program raises OSError: [Errno 27] File too large",
         ),
@@ -104,6 +111,7 @@ def test_folder_is_deleted_on_exit() -> None:
             "    return 1",
             "tests passed: 1",
         ),
+        # More than 2**20 values.
         ("def f(): return [0] * 10**7", "the program returns too much data"),
         (
             "def f():\n    x = []\n    for _ in range(10**5): x = [x]\n    return x",
@@ -116,6 +124,7 @@ def test_exceeded_limits_are_unknown(
 ) -> None:
     wall_seconds: float = WAIT_SECONDS
     max_folder_bytes = 2**26
+    # Only the cases that reach these limits get small ones, so that no other case reaches them.
     if reason == "timeout":
         wall_seconds = 1.0
     if reason == "the code writes too much":
@@ -133,6 +142,7 @@ def test_exceeded_limits_are_unknown(
 
 
 def test_output_is_limited() -> None:
+    # Standard output is a file, so the limit of files holds for it.
     finding = verify("while True: print('x' * 10**6)", '{"inputs": [""], "outputs": ["x"]}')
     assert finding.verdict is Verdict.UNKNOWN
     assert finding.reason == "input 1: raises OSError: [Errno 27] File too large"
@@ -162,6 +172,7 @@ def test_processes_die_with_parent(tmp_path: Path) -> None:
         text=True,
     ) as parent:
         assert parent.stdout is not None
+        # The parent prints this only after the child has started its code.
         child = int(parent.stdout.readline())
         assert _is_alive(child)
         parent.send_signal(signal.SIGKILL)
@@ -174,11 +185,13 @@ def test_processes_die_with_parent(tmp_path: Path) -> None:
 def _is_alive(process: int) -> bool:
     status = Path(f"/proc/{process}/stat")
     try:
+        # A zombie has ended; its parent has only not read its exit status yet.
         return status.read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
 
 
+# A seccomp filter that makes the first call of Landlock fail as on a kernel without it.
 WITHOUT_LANDLOCK = """
 import ctypes, struct
 from verifiers.code_sandbox import landlock
@@ -196,6 +209,7 @@ libc = ctypes.CDLL(None)
 assert libc.prctl(38, 1, 0, 0, 0) == 0
 assert libc.prctl(22, 2, ctypes.byref(Program(len(code), ctypes.addressof(buffer))), 0, 0) == 0
 """
+# One claim for each way to run code: functions, scripts and blocks.
 PRINT_FINDINGS = """
 from verifiers.code import Code
 from verifiers.base import AnswerClaim, StepClaim

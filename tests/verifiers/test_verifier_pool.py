@@ -20,6 +20,7 @@ from verifiers.isolation.pool import VerifierPool
 
 HERE = Path(__file__).parent
 PACKAGE = Path(str(verifiers.__file__)).parent
+# Short, because several tests wait for it; ordinary claims take a small part of it.
 DEADLINE = 1.0
 
 
@@ -53,8 +54,11 @@ async def _verify_all(pool: VerifierPool, behaviours: Sequence[str]) -> Sequence
     ],
 )
 async def test_lost_claim_affects_no_other(behaviour: str, reason: str) -> None:
+    # Different texts, because the pool decides equal claims once.
     behaviours = [f"behave {i}" for i in range(40)]
+    # In the middle, so that claims before and after the lost one are checked.
     behaviours[20] = behaviour
+    # One worker, which is replaced after each loss.
     async with VerifierPool(workers=1, deadline=DEADLINE) as pool:
         findings = await _verify_all(pool, behaviours)
     assert findings[20] == Finding(verdict=Verdict.UNKNOWN, reason=reason)
@@ -73,6 +77,7 @@ async def test_killed_idle_worker_loses_no_claim() -> None:
     async with VerifierPool(workers=1, deadline=DEADLINE) as pool:
         pid = int((await pool.verify("misbehaving", _claim("behave"))).reason)
         os.kill(pid, signal.SIGKILL)
+        # The new claims need a new worker.
         findings = await _verify_all(pool, [f"behave {i}" for i in range(20)])
     assert {finding.verdict for finding in findings} == {Verdict.CORRECT}
     assert str(pid) not in {finding.reason for finding in findings}
@@ -80,9 +85,11 @@ async def test_killed_idle_worker_loses_no_claim() -> None:
 
 @pytest.mark.usefixtures("misbehaving")
 async def test_killed_busy_worker_loses_its_claim() -> None:
+    # A deadline that does not end the sleeping claim before the kill.
     async with VerifierPool(workers=1, deadline=30.0) as pool:
         pid = int((await pool.verify("misbehaving", _claim("behave"))).reason)
         busy = asyncio.create_task(pool.verify("misbehaving", _claim("sleep")))
+        # Time for the worker to start the claim.
         await asyncio.sleep(0.3)
         os.kill(pid, signal.SIGKILL)
         assert (await busy).reason == "worker died"
@@ -92,17 +99,20 @@ async def test_killed_busy_worker_loses_its_claim() -> None:
 @pytest.mark.usefixtures("misbehaving")
 async def test_event_loop_is_never_blocked() -> None:
     async with VerifierPool(workers=1, deadline=DEADLINE) as pool:
+        # The computation of `loop` does not release the worker until the deadline.
         hanging = asyncio.create_task(pool.verify("misbehaving", _claim("loop")))
         ticks = 0
         while not hanging.done():
             await asyncio.sleep(0.02)
             ticks += 1
+    # A deadline of one second has up to 50 ticks; a slow machine has fewer.
     assert ticks > 10
 
 
 @pytest.mark.usefixtures("misbehaving")
 async def test_busy_parent_causes_no_timeout() -> None:
     async with VerifierPool(workers=1, deadline=DEADLINE) as pool:
+        # The worker is running before the parent blocks.
         await pool.verify("misbehaving", _claim("behave"))
         pending = asyncio.create_task(pool.verify("misbehaving", _claim("behave late")))
         await asyncio.sleep(0.01)
@@ -116,6 +126,7 @@ async def test_identical_claim_is_decided_once() -> None:
         started = time.monotonic()
         findings = await _verify_all(pool, ["sleep"] * 50)
         findings = [*findings, *await _verify_all(pool, ["sleep"])]
+        # Fifty separate timeouts of two workers would take 25 deadlines.
         assert time.monotonic() - started < 10 * DEADLINE
     assert {finding.reason for finding in findings} == {"timeout"}
 
@@ -124,6 +135,7 @@ async def test_identical_claim_is_decided_once() -> None:
 async def test_identical_answer_is_decided_once(answer: str) -> None:
     async with VerifierPool(workers=1) as pool:
         first = await pool.verify("answers", AnswerClaim(answer=answer, reference="4"))
+        # An equal claim that is another object.
         again = await pool.verify("answers", AnswerClaim(answer="".join(answer), reference="4"))
         other = await pool.verify("answers", AnswerClaim(answer="4", reference=answer + "5"))
     assert again is first
@@ -136,6 +148,7 @@ async def test_cancellation_does_not_affect_other_callers() -> None:
     async with VerifierPool(workers=1, deadline=DEADLINE) as pool:
         first = asyncio.create_task(pool.verify("misbehaving", _claim("behave")))
         second = asyncio.create_task(pool.verify("misbehaving", _claim("behave")))
+        # Both tasks run until they wait for the same claim.
         await asyncio.sleep(0)
         first.cancel()
         assert (await second).verdict is Verdict.CORRECT
@@ -143,6 +156,7 @@ async def test_cancellation_does_not_affect_other_callers() -> None:
 
 @pytest.mark.usefixtures("misbehaving")
 async def test_close_settles_pending_claims() -> None:
+    # The deadline is too long to end the claims before `close`.
     pool = VerifierPool(workers=1, deadline=30.0)
     waiting = asyncio.create_task(_verify_all(pool, ["sleep 1", "sleep 2", "behave"]))
     await asyncio.sleep(0.1)
@@ -187,6 +201,7 @@ def test_pool_works_outside_main_thread() -> None:
     assert asyncio.run(decide_in_thread()).verdict is Verdict.CORRECT
 
 
+# Two workers return their process ids, and one of them is busy when the parent is killed.
 PARENT = """
 import asyncio, sys
 import verifiers
@@ -217,6 +232,7 @@ def test_workers_end_with_killed_parent() -> None:
         assert parent.stdout is not None
         workers = [int(pid) for pid in parent.stdout.readline().split()]
         assert workers
+        # Time for the parent to send the claim `loop`.
         time.sleep(0.3)
         parent.kill()
     until = time.monotonic() + 20
@@ -227,4 +243,5 @@ def test_workers_end_with_killed_parent() -> None:
 
 def _is_running(pid: int) -> bool:
     stat = Path(f"/proc/{pid}/stat")
+    # A zombie has ended; only its exit status was not read.
     return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
