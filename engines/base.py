@@ -1,12 +1,25 @@
 """The engine protocol: a language model that answers thousands of concurrent requests."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from stepmark.identity import canonical_json
 from stepmark.records import Sampling
 
-__all__ = ["Completion", "Engine", "EngineWrapper", "Prompt", "Scored"]
+__all__ = [
+    "Completion",
+    "Engine",
+    "EngineWrapper",
+    "Prompt",
+    "Scored",
+    "completion_keys",
+    "score_key",
+]
+
+KEY_BYTES = 16
+"""The size of a key: among 10**12 keys, two are equal with a probability below 10**-14."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,3 +151,41 @@ class EngineWrapper:
 
     async def close(self) -> None:
         """Do nothing: the owner of the wrapped engine closes it."""
+
+
+def completion_keys(identity: str, prompt: Prompt, sampling: Sampling) -> Sequence[bytes]:
+    """Return the key of every sample of a request, in order.
+
+    A key covers everything that determines what the engine returns for one sample: the engine's
+    identity, the prompt, the sampling parameters without `n`, and the seed of the sample, which is
+    the seed of the request plus the index of the sample. A request for more samples therefore has
+    the keys of a smaller one, followed by new ones.
+    """
+    request = canonical_json(
+        "completion",
+        identity,
+        prompt.system,
+        prompt.user,
+        prompt.prefix,
+        prompt.schema,
+        float(sampling.temperature),
+        float(sampling.top_p),
+        sampling.max_tokens,
+        sampling.stop,
+    )
+    request_hash = hashlib.blake2b(request, digest_size=KEY_BYTES)
+    keys = list[bytes]()
+    for seed in range(sampling.seed, sampling.seed + sampling.n):
+        # Copied, so that a long prompt is hashed once and not for every sample.
+        sample_hash = request_hash.copy()
+        sample_hash.update(b"%d" % seed)
+        keys.append(sample_hash.digest())
+    return keys
+
+
+def score_key(identity: str, prompt: Prompt, continuation: str) -> bytes:
+    """Return the key of the likelihoods of a text after a prompt; see `completion_keys`."""
+    request = canonical_json(
+        "score", identity, prompt.system, prompt.user, prompt.prefix, continuation
+    )
+    return hashlib.blake2b(request, digest_size=KEY_BYTES).digest()

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
-from stepmark.identity import digest
+from stepmark.identity import content_id
 from stepmark.records import Problem, Rejected, Verdict
 
 __all__ = ["Oracle", "Source", "problem_id_of"]
@@ -37,4 +37,4 @@ def problem_id_of(question: str, answer: str | None) -> str:
 
     The same problem in two files therefore has one id.
     """
-    return digest("problem", question, answer)
+    return content_id("problem", question, answer)

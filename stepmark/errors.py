@@ -6,7 +6,9 @@
     │   ├── PluginError      unknown plugin, or a parameter that the plugin does not have
     │   ├── InputError       an input file or data set cannot be read at all
     │   ├── DatasetError     the dataset folder is missing, damaged or not writable
-    │   └── InstallError     a package is missing, or another distribution owns one of our names
+    │   │   └── ReplacesError   a run would replace data that cost tokens or human work
+    │   ├── InstallError     a package is missing, or another distribution owns one of our names
+    │   └── WorkerError      worker processes of a run have died
     └── EngineError          a language model did not answer; `retryable` if a retry can help
 
 A single invalid row is not an error: it becomes a `Rejected` record. A method that fails on one
@@ -21,8 +23,10 @@ __all__ = [
     "InputError",
     "InstallError",
     "PluginError",
+    "ReplacesError",
     "StepmarkError",
     "UserError",
+    "WorkerError",
 ]
 
 
@@ -50,8 +54,16 @@ class DatasetError(UserError):
     """The dataset folder is missing, damaged or not writable."""
 
 
+class ReplacesError(DatasetError):
+    """A run would replace traces that cost tokens or human work, and was not told to do so."""
+
+
 class InstallError(UserError):
     """A package is missing, or another distribution owns one of our package names."""
+
+
+class WorkerError(UserError):
+    """Worker processes of a run have died: killed, or out of memory."""
 
 
 class EngineError(StepmarkError):

@@ -6,7 +6,7 @@ are tokens of the model that wrote the text; seconds are wall time.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 __all__ = [
@@ -20,11 +20,14 @@ __all__ = [
     "Rejected",
     "Rollout",
     "Sampling",
+    "StaleLabel",
     "StepAnnotation",
     "StepLabel",
+    "StoredCompletion",
     "Trace",
     "Verdict",
     "first_error_of",
+    "with_neutral_steps_as",
 ]
 
 NO_ERROR = -1
@@ -86,6 +89,24 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StoredCompletion:
+    """One sample that an engine returned, or the log-probabilities of one text."""
+
+    key: bytes
+    """16 bytes: a digest of everything that could change the completion."""
+    model: str
+    seed: int
+    """The seed of this sample, not that of its request."""
+    text: str
+    finish_reason: str
+    prompt_tokens: int
+    cached_tokens: int
+    generated_tokens: int
+    logprobs: tuple[float, ...] | None = None
+    """The log-probabilities of a scored text; None for a completion."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Trace:
     """A solution split into steps; `"".join(steps)` is the model's text, byte for byte."""
 
@@ -97,6 +118,8 @@ class Trace:
     outcome: Verdict
     """The grade of the final answer."""
     outcome_reason: str
+    outcome_parts: tuple[Verdict, ...] = ()
+    """One verdict per test of a program; empty for other answers. See `Finding.parts`."""
     model: str
     """The model that wrote the solution."""
     sampling: Sampling | None = None
@@ -113,13 +136,25 @@ class Trace:
 class Rollout:
     """A graded completion, sampled from the first `prefix_steps` steps of a trace."""
 
+    method: str = ""
+    """The method that sampled the rollout; "" in datasets of versions that did not store it."""
     rollout_id: str
     trace_id: str
     prefix_steps: int
     text: str
+    steps: tuple[str, ...] | None = None
+    """`text` split into steps as the run splits traces; `"".join(steps) == text`.
+
+    Only the rollout's own text is split: the first step begins where the prefix ends, even if the
+    last step of the prefix and the first one would be a single step of the whole solution. The
+    whole solution has the steps `trace.steps[:prefix_steps] + rollout.steps`. A rollout without
+    text has no steps. None in datasets of versions that did not store it.
+    """
     final_answer: str | None
     outcome: Verdict
     outcome_reason: str
+    outcome_parts: tuple[Verdict, ...] = ()
+    """As in `Trace`."""
     seed: int
     finish_reason: str
     prompt_tokens: int
@@ -136,6 +171,9 @@ class Discovered(Trace):
 
     found_by: str
     """The method that discovered the trace."""
+    method: str = ""
+    """The same method, under the name that this column has in all tables of a method; "" in
+    datasets of versions that did not store it."""
     parent_trace_id: str
     """The trace that contains the prefix."""
     parent_steps: int
@@ -151,11 +189,22 @@ class Critique:
     A vote is either one reply about all steps, or one reply for each step.
     """
 
+    method: str = ""
+    """The method that asked for the reply; "" in datasets of versions that did not store it."""
     trace_id: str
     prompt: str
     """The name of the prompt."""
+    system: str | None = None
+    """The system text of the request, "" if it has none.
+
+    Like `request`, None in datasets of versions that did not store it.
+    """
+    request: str | None = None
+    """The user turn that the reply answers, exactly as it was sent."""
+    model: str | None = None
+    """The model that wrote the reply; None in datasets of earlier versions."""
     vote: int
-    """The index of the vote among those of its prompt."""
+    """The index of the vote among those of its prompt, counted across all judges."""
     step: int | None
     """The step that the reply is about; None if it is about all steps."""
     text: str
@@ -184,6 +233,19 @@ class Cost:
     cached_tokens: int = 0
     generated_tokens: int = 0
     seconds: float = 0.0
+    """The wall time from the start to the end of the annotation.
+
+    A method that annotates all traces of a problem together divides its time equally among them.
+    """
+    waited_seconds: float = 0.0
+    """The part of `seconds` during which at least one request of the annotation was outstanding: a
+    request to an engine, a claim at a verifier, or a completion at the grader.
+
+    Overlapping requests count once, so that the value never exceeds `seconds` and does not depend
+    on how many requests a method sends at once; the remaining time was spent in the method itself.
+    Other annotations share the engine during that time, so the sum over annotations is not the time
+    of a run.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,6 +277,9 @@ class Annotation:
     """The probability in [0, 1] that `first_error` is right; None if the method has none."""
     steps: tuple[StepAnnotation, ...]
     """One annotation per step of the trace."""
+    neutral_steps: tuple[int, ...] = ()
+    """The indices of the steps that an imported source rates as neutral, neither correct nor
+    incorrect, as PRM800K's 0. Their verdict is CORRECT; see `with_neutral_steps_as`."""
     posterior: tuple[float, ...] = ()
     """The probability of each step to be the first error, and last that of no error; sums to 1.
 
@@ -225,6 +290,23 @@ class Annotation:
     cost: Cost = Cost()
     error: str | None = None
     """The reason why the method failed on the trace; the annotation is then undecided."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StaleLabel(Annotation):
+    """A label made by a person on steps that no trace of the dataset has.
+
+    It becomes an annotation again when a run makes a trace of this id with these steps.
+    """
+
+    problem_id: str
+    """The problem of the trace; "" if the trace was lost before the label was set aside."""
+    reason: str
+    """Why the label is not an annotation of the trace, or that it is carried over."""
+    is_carried_over: bool
+    """Whether the trace has an annotation that is made from this label."""
+    step_texts: tuple[str, ...]
+    """The steps that the person saw; empty if they are not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,3 +349,18 @@ def first_error_of(verdicts: Sequence[Verdict]) -> int | None:
         if verdict is not Verdict.CORRECT:
             return index if verdict is Verdict.INCORRECT else None
     return NO_ERROR
+
+
+def with_neutral_steps_as(annotation: Annotation, verdict: Verdict) -> Annotation:
+    """Return an annotation in which the neutral steps have a verdict, and its first error.
+
+    Stored annotations have the verdict CORRECT, as most users of PRM800K count its rating 0. Where
+    an annotation becomes a label, this function maps it to what the user chose.
+    """
+    if not annotation.neutral_steps:
+        return annotation
+    steps = list(annotation.steps)
+    for index in annotation.neutral_steps:
+        steps[index] = replace(steps[index], verdict=verdict)
+    first_error = first_error_of([step.verdict for step in steps])
+    return replace(annotation, steps=tuple(steps), first_error=first_error)

@@ -1,10 +1,19 @@
 """Records: the first error of verdicts."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepmark.records import NO_ERROR, Verdict, first_error_of
+from stepmark.records import (
+    NO_ERROR,
+    Annotation,
+    StepAnnotation,
+    Verdict,
+    first_error_of,
+    with_neutral_steps_as,
+)
 
 C = Verdict.CORRECT
 I = Verdict.INCORRECT  # noqa: E741
@@ -26,6 +35,21 @@ U = Verdict.UNKNOWN
 )
 def test_first_error_of_verdicts(verdicts: list[Verdict], expected: int | None) -> None:
     assert first_error_of(verdicts) == expected
+
+
+@pytest.mark.parametrize(
+    ("verdict", "verdicts", "first_error"),
+    [(C, [C, C, I], 2), (I, [C, I, I], 1), (U, [C, U, I], None)],
+)
+def test_neutral_steps_become_verdict(
+    verdict: Verdict, verdicts: list[Verdict], first_error: int | None
+) -> None:
+    steps = tuple(StepAnnotation(verdict=given) for given in (C, C, I))
+    annotation = Annotation(trace_id="t", method="human", first_error=2, steps=steps)
+    assert with_neutral_steps_as(annotation, verdict) is annotation
+    mapped = with_neutral_steps_as(replace(annotation, neutral_steps=(1,)), verdict)
+    assert [step.verdict for step in mapped.steps] == verdicts
+    assert (mapped.first_error, mapped.neutral_steps) == (first_error, (1,))
 
 
 @given(st.lists(st.sampled_from(Verdict)))
