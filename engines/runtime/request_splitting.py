@@ -28,9 +28,18 @@ async def complete_in_parts(
     for start in range(0, sampling.n, max_n):
         size = min(max_n, sampling.n - start)
         parts.append(replace(sampling, n=size, seed=sampling.seed + start))
+    tasks = [asyncio.ensure_future(complete_part(part)) for part in parts]
+    try:
+        results = await asyncio.gather(*tasks)
+    except BaseException:
+        # A retry sends all parts again, so the others would only use up tokens and slots.
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
     completions: list[Completion] = []
-    for part in await asyncio.gather(*map(complete_part, parts)):
-        completions.extend(part)
+    for result in results:
+        completions.extend(result)
     return _with_prompt_counted_once(completions)
 
 
