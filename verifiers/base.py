@@ -44,6 +44,13 @@ class Finding:
 
     verdict: Verdict
     reason: str = ""
+    parts: tuple[Verdict, ...] = ()
+    """One verdict per test of the reference, for a program; empty for other claims.
+
+    Unknown where a test was not reached or could not be decided. Empty also if the tests could not
+    be counted: they do not parse, or a limit ended them. The parts explain the verdict and do not
+    decide it.
+    """
 
 
 class Verifier(Protocol):

@@ -6,6 +6,9 @@ assertion of the tests fails, when a script prints an unexpected output, and whe
 an exception that only its own mistake can cause (of an index, a key, a type, a value). The tests
 run in another process than the program, and only plain data crosses between the two (see
 `code_sandbox.program_tests`), so a program cannot pass a test by changing its own process.
+`Finding.parts` has a verdict for every single test (see `code_sandbox.single_tests`). The first
+test that does not pass decides the verdict on the program; the tests after it are run within the
+same limits of time, and those that are not reached are unknown.
 
 Steps: the fenced Python blocks that end in the step are run after those of earlier steps, like the
 cells of a notebook, and checked against their own assertions and doctest examples (see
@@ -36,9 +39,9 @@ What is not covered:
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from stepmark.code_blocks import Block, python_blocks
@@ -60,6 +63,10 @@ __all__ = ["Code"]
 MAX_CHARS = 200_000
 # Time to start and to end the processes, in addition to the wall time of the sandbox.
 OVERHEAD_SECONDS = 2.0
+# More verdicts per program would be a table of their own. They are then left out.
+MAX_PARTS = 1_000
+# The initials of verdicts, by which the sandbox reports many of them in a short text.
+VERDICT_OF: Mapping[str, Verdict] = {verdict[0]: verdict for verdict in Verdict}
 
 Report = Sequence[Any]
 """The result of a role, or a list of one reason why there is none."""
@@ -128,53 +135,157 @@ def _verify_reference(tests: AssertionTests | OutputTests) -> Finding:
 
 
 def _run_tests(program: str, tests: AssertionTests) -> Finding:
-    """Run the program and the tests in two processes that are connected by two pipes."""
-    with Sandbox() as sandbox, ExitStack() as pipes:
+    """Run the program against its tests until one fails, and then against every single test.
+
+    The first run decides the verdict, so that no test after a failed one can change it.
+    """
+    with Sandbox() as sandbox:
+        program_process, tests_process = _start_tests(sandbox, program, tests, "run_tests")
+        finding = _reported_finding(sandbox, tests_process)
+        progress = _Progress.of(tests_process)
+        if finding.reason == PROGRAM_ENDED:
+            # The report of the program's process explains why it ended.
+            timeout = sandbox.wait(program_process)
+            finding = _unknown(timeout or _failure_reason(program_process.report()))
+        elif finding.verdict is Verdict.INCORRECT:
+            timeout = sandbox.wait(program_process)
+            refusal = timeout or _refusal(program_process.report())
+            if refusal:
+                finding = _unknown(refusal)
+        parts = progress.parts(finding.verdict)
+        if progress.can_continue and len(parts) > max(1, progress.passed + 1):
+            # The verdicts on the tests up to the failed one are those of the first run.
+            start = progress.passed + 1
+            parts = parts[:start] + _every_test(sandbox, program, tests, len(parts))[start:]
+        return replace(finding, parts=parts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Progress:
+    """How far a run of the tests came: a report of the sandbox, which is untrusted."""
+
+    count: int = 0
+    passed: int = -1
+    """The number of tests before the failed one; -1 if the failure is outside of the tests."""
+    can_continue: bool = False
+
+    @classmethod
+    def of(cls, process: SandboxProcess) -> "_Progress":
+        """Return the progress in the report of `run_tests`; no tests if it cannot be read."""
+        if process.process.poll() is None:
+            return cls()
+        match process.report():
+            case [_, _, int(count), int(passed), bool(can_continue)] if -1 <= passed <= count:
+                # Code without single tests is one test.
+                return cls(max(count, 1), passed, can_continue)
+        return cls()
+
+    def parts(self, verdict: Verdict) -> tuple[Verdict, ...]:
+        """Return the verdicts on the tests of a run that ended at its first failure."""
+        if self.count > MAX_PARTS:
+            return ()
+        if verdict is Verdict.CORRECT:
+            return (verdict,) * self.count
+        parts = [Verdict.CORRECT] * self.passed
+        if self.count == 1 or (self.can_continue and self.passed >= 0):
+            parts.append(verdict)
+        # The tests after the failed one were not reached.
+        parts += [Verdict.UNKNOWN] * (self.count - len(parts))
+        return tuple(parts[: self.count])
+
+
+def _start_tests(
+    sandbox: Sandbox, program: str, tests: AssertionTests, role: str
+) -> tuple[SandboxProcess, SandboxProcess]:
+    """Start the program and its tests in two processes that are connected by two pipes."""
+    with ExitStack() as pipes:
         requests_in, requests_out = _open_pipe(pipes)
         replies_in, replies_out = _open_pipe(pipes)
         program_process = sandbox.start(
             "serve_program", {"code": program}, writes=True, pipes=(requests_in, replies_out)
         )
         tests_process = sandbox.start(
-            "run_tests",
-            {"tests": tests.code, "entry": tests.entry},
+            role,
+            {"tests": tests.code, "entry": tests.entry, "starts": tests.starts},
             pipes=(requests_out, replies_in),
         )
         # Only the two processes keep the ends open: when one of them ends, the other one must not
         # wait for it.
-        pipes.close()
-        finding = _reported_finding(sandbox, tests_process)
-        if finding.reason == PROGRAM_ENDED:
-            # The report of the program's process explains why it ended.
-            timeout = sandbox.wait(program_process)
-            return _unknown(timeout or _failure_reason(program_process.report()))
-        if finding.verdict is Verdict.INCORRECT:
-            timeout = sandbox.wait(program_process)
-            refusal = timeout or _refusal(program_process.report())
-            if refusal:
-                return _unknown(refusal)
-        return finding
+    return program_process, tests_process
+
+
+def _every_test(
+    sandbox: Sandbox, program: str, tests: AssertionTests, count: int
+) -> tuple[Verdict, ...]:
+    """Return the verdicts on all single tests, unknown if the processes do not report them."""
+    program_process, tests_process = _start_tests(sandbox, program, tests, "run_every_test")
+    unknown = (Verdict.UNKNOWN,) * count
+    if sandbox.wait(tests_process):
+        return unknown
+    match tests_process.report():
+        case [str(initials)] if len(initials) == count and set(initials) <= VERDICT_OF.keys():
+            parts = tuple(VERDICT_OF[initial] for initial in initials)
+        case _:
+            return unknown
+    if sandbox.wait(program_process) or _refusal(program_process.report()):
+        # As for the verdict: a program may fail only because the sandbox refused a request.
+        return tuple(_unknown_if_incorrect(part) for part in parts)
+    return parts
+
+
+def _unknown_if_incorrect(verdict: Verdict) -> Verdict:
+    return Verdict.UNKNOWN if verdict is Verdict.INCORRECT else verdict
 
 
 def _compare_outputs(program: str, tests: OutputTests) -> Finding:
-    """Run the program once per input, in separate processes, until one output does not match."""
+    """Run the program once per input, in separate processes.
+
+    The first output that does not match decides the verdict. The inputs after it are run too, until
+    a run exceeds a limit: others would probably exceed it as well.
+    """
+    first_failure: Finding | None = None
+    parts = list[Verdict]()
     with Sandbox() as sandbox:
         for number, (stdin_text, expected) in enumerate(tests.pairs, start=1):
             process = sandbox.start(
                 "run_script", {"code": program}, writes=True, stdin_text=stdin_text
             )
-            timeout = sandbox.wait(process)
-            if timeout:
-                return _unknown(timeout)
-            report = process.report()
-            verdict, reason = _judge_run(report, process.output(), expected)
-            if verdict is Verdict.INCORRECT:
-                refusal = _refusal(report)
-                if refusal:
-                    return _unknown(refusal)
-            if verdict is not Verdict.CORRECT:
-                return Finding(verdict=verdict, reason=f"input {number}: {reason}")
-    return Finding(verdict=Verdict.CORRECT, reason=f"tests passed: {len(tests.pairs)}")
+            finding = _judge_script(sandbox, process, number, expected)
+            parts.append(finding.verdict)
+            if finding.verdict is not Verdict.CORRECT and first_failure is None:
+                first_failure = finding
+            if not _has_ended(process):
+                break
+    # The inputs that were not reached.
+    parts += [Verdict.UNKNOWN] * (len(tests.pairs) - len(parts))
+    if first_failure is not None:
+        return replace(first_failure, parts=tuple(parts))
+    reason = f"tests passed: {len(tests.pairs)}"
+    return Finding(verdict=Verdict.CORRECT, reason=reason, parts=tuple(parts))
+
+
+def _has_ended(process: SandboxProcess) -> bool:
+    """Return whether a script ended without exceeding a limit, if only with an exception."""
+    if process.process.poll() is None:
+        return False
+    match process.report():
+        case [[*_], [*_]]:
+            return True
+    return False
+
+
+def _judge_script(sandbox: Sandbox, process: SandboxProcess, number: int, expected: str) -> Finding:
+    """Return the finding on a script's run on input `number`."""
+    timeout = sandbox.wait(process)
+    if timeout:
+        return _unknown(timeout)
+    report = process.report()
+    verdict, reason = _judge_run(report, process.output(), expected)
+    if verdict is Verdict.INCORRECT:
+        refusal = _refusal(report)
+        if refusal:
+            return _unknown(refusal)
+    return Finding(verdict=verdict, reason=f"input {number}: {reason}")
 
 
 def _open_pipe(pipes: ExitStack) -> tuple[int, int]:
@@ -191,7 +302,7 @@ def _reported_finding(sandbox: Sandbox, process: SandboxProcess) -> Finding:
     if timeout:
         return _unknown(timeout)
     match process.report():
-        case [str(verdict), str(reason)] if verdict in set(Verdict):
+        case [str(verdict), str(reason), *_] if verdict in set(Verdict):
             return Finding(verdict=Verdict(verdict), reason=reason)
         case report:
             return _unknown(_failure_reason(report))

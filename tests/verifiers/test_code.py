@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from stepmark.records import Verdict
 from tests.verifiers.hostile import EXECUTION_MARKER, texts
 from verifiers.base import AnswerClaim, Claim, Finding, ReferenceClaim, StepClaim
-from verifiers.code import MAX_CHARS, Code
+from verifiers.code import MAX_CHARS, MAX_PARTS, Code
 from verifiers.code_sandbox import reference_tests
 from verifiers.code_sandbox.output_comparison import compare_output
 from verifiers.isolation.pool import VerifierPool
@@ -300,6 +300,166 @@ PROGRAMS: Mapping[str, ProgramCase] = {
         reason="a test calls the program with a value of type builtin_function_or_method",
     ),
 }
+
+# Right for positive numbers, wrong for zero, an exception for two, an exit for three, endless for
+# four.
+PARTLY_RIGHT = """
+def f(x):
+    if x == 0: return 1
+    if x == 2: return [][x]
+    if x == 3: raise SystemExit
+    while x == 4: pass
+    return x
+"""
+
+
+def _calls(*numbers: int) -> str:
+    return json.dumps({"test_list": [f"assert f({number}) == {number}" for number in numbers]})
+
+
+class PartsCase(NamedTuple):
+    """A program, its tests, the verdict, and the initials of the verdicts on the single tests."""
+
+    program: str
+    tests: str
+    verdict: Verdict
+    parts: str
+
+
+PARTS: Mapping[str, PartsCase] = {
+    "all pass": PartsCase(PARTLY_RIGHT, _calls(1, 5, 6), CORRECT, "ccc"),
+    "middle fails": PartsCase(PARTLY_RIGHT, _calls(1, 0, 5), INCORRECT, "cic"),
+    "several fail": PartsCase(PARTLY_RIGHT, _calls(0, 1, 2, 0, 5), INCORRECT, "iciic"),
+    "last fails": PartsCase(PARTLY_RIGHT, _calls(1, 0), INCORRECT, "ci"),
+    "one test": PartsCase(PARTLY_RIGHT, _calls(0), INCORRECT, "i"),
+    # The first test that does not pass decides the verdict, whatever the later ones do.
+    "exits after a failure": PartsCase(PARTLY_RIGHT, _calls(1, 0, 5, 3, 5), INCORRECT, "cicuu"),
+    "exits before a failure": PartsCase(PARTLY_RIGHT, _calls(1, 3, 0), UNKNOWN, "cuu"),
+    "endless after a failure": PartsCase(PARTLY_RIGHT, _calls(0, 1, 4, 5), INCORRECT, "icuu"),
+    "endless first": PartsCase(PARTLY_RIGHT, _calls(4, 0), UNKNOWN, "uu"),
+    "does not load": PartsCase("[][1]", _calls(1, 2), INCORRECT, "uu"),
+    "does not parse": PartsCase("def f(", _calls(1, 2), UNKNOWN, "uu"),
+    "broken test": PartsCase(
+        PARTLY_RIGHT, "assert f(1) == 1\nassert f(1).no\nassert f(5) == 5", UNKNOWN, "cuc"
+    ),
+    "entries of several lines": PartsCase(
+        PARTLY_RIGHT,
+        json.dumps(
+            {
+                "test_setup_code": "import math\nzero = 0",
+                "test_list": [
+                    "x = f(2)\nassert x == 2",
+                    "# by hand\nassert math.floor(f(1)) == 1",
+                    "for n in (5, zero):\n    assert f(n) == n",
+                    "assert (\n    f(5) ==\n    5\n)",
+                ],
+            }
+        ),
+        INCORRECT,
+        "icic",
+    ),
+    "functions": PartsCase(
+        "def f(x): return x[::-1] if x != [1] else [2]",
+        json.dumps(
+            {
+                "inputs": [[[1, 2]], [[1]], [[3, 4]]],
+                "outputs": [[2, 1], [[1]], [4, 3]],
+                "fn_name": "f",
+            }
+        ),
+        INCORRECT,
+        "cic",
+    ),
+    "scripts": PartsCase(
+        "n = int(input())\nprint([][n] if n == 3 else n * (n != 2))",
+        json.dumps({"inputs": ["1", "2", "3", "4"], "outputs": ["1", "2", "3", "4"]}),
+        INCORRECT,
+        "ciic",
+    ),
+    "script that exits": PartsCase(
+        "import sys\nn = int(input())\nif n == 2: sys.exit('no')\nprint(n)",
+        json.dumps({"inputs": ["1", "2", "3"], "outputs": ["1", "2", "3"]}),
+        UNKNOWN,
+        "cuc",
+    ),
+    # A run that exceeds a limit is the last one.
+    "endless script": PartsCase(
+        "n = int(input())\nwhile n == 3: pass\nprint(n * (n != 1))",
+        json.dumps({"inputs": ["1", "2", "3", "4"], "outputs": ["1", "2", "3", "4"]}),
+        INCORRECT,
+        "icuu",
+    ),
+    "plain code": PartsCase(
+        PARTLY_RIGHT,
+        "from __future__ import annotations\nimport math\ndata = f(0)\nassert data == 0\n"
+        "def helper(x):\n    assert f(x) == x\nhelper(1)\nhelper(2)\n"
+        "assert f(5) == 5; assert f(0) == 0\n"
+        "def test_one():\n    assert f(1) == 1\n    assert f(2) == 2\n"
+        "def test_two():\n    assert f(5) == 5\n",
+        INCORRECT,
+        "iciiic",
+    ),
+    "check": PartsCase(
+        PARTLY_RIGHT,
+        json.dumps(
+            {
+                "test": 'METADATA = {}\n\ndef check(candidate):\n    "Checks."\n'
+                "    assert candidate(1) == 1\n    n = candidate(0)\n    assert n == 0\n"
+                "    for n in range(1, 3):\n        assert candidate(n) == n\n"
+                "    assert True and candidate(5) == 5\n",
+                "entry_point": "f",
+            }
+        ),
+        INCORRECT,
+        "ciic",
+    ),
+    # The failure is in a statement that belongs to no test.
+    "between tests": PartsCase(
+        PARTLY_RIGHT,
+        "assert f(0) == 1\nf(2)\nimport math\nassert f(5) == 5",
+        INCORRECT,
+        "cu",
+    ),
+    # The assertion is not in a statement of its own, so the code is one test.
+    "no single test": PartsCase(
+        PARTLY_RIGHT, "g = lambda: f(2)\nclass A:\n    assert g() == 2", INCORRECT, "i"
+    ),
+    "refused request": PartsCase(
+        "def f(x):\n    if x != 1: open('/etc/hosts')\n    return 1 + (x == 2)",
+        _calls(1, 2, 3),
+        UNKNOWN,
+        "cuu",
+    ),
+    # Its exception is not a program's mistake; after it, the sandbox refuses a request.
+    "refused after a failure": PartsCase(
+        "def f(x):\n    if x == 3: open('/etc/hosts')\n    return 5",
+        _calls(1, 5, 2, 3, 5),
+        INCORRECT,
+        "icuuc",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", PARTS)
+def test_every_test_has_verdict(case: str) -> None:
+    expected = PARTS[case]
+    finding = verify(AnswerClaim(answer=expected.program, reference=expected.tests))
+    initials = "".join(part[0] for part in finding.parts)
+    assert (finding.verdict, initials) == (expected.verdict, expected.parts), finding
+
+
+def test_too_many_tests_have_no_parts() -> None:
+    tests = "assert f(1) == 1\n" * (MAX_PARTS + 1)
+    finding = verify(AnswerClaim(answer="def f(x): return x", reference=tests))
+    assert (finding.verdict, finding.parts) == (CORRECT, ())
+
+
+async def test_pool_returns_parts() -> None:
+    claim = AnswerClaim(answer=PARTLY_RIGHT, reference=_calls(1, 0, 3))
+    async with VerifierPool(workers=1, deadline=20.0) as pool:
+        finding = await pool.verify("code", claim)
+    assert finding.parts == (CORRECT, INCORRECT, UNKNOWN)
+
 
 # Two cases in one assertion, so that no constant result passes.
 SINGLE_ASSERTION = (
@@ -653,4 +813,4 @@ async def test_slow_program_outlives_pool_deadline() -> None:
     claim = AnswerClaim(answer=slow, reference="assert gcd(12, 18) == 6")
     async with VerifierPool(workers=1, deadline=1.0) as pool:
         finding = await pool.verify("code", claim)
-    assert finding == Finding(verdict=CORRECT, reason="tests passed: 1")
+    assert finding == Finding(verdict=CORRECT, reason="tests passed: 1", parts=(CORRECT,))

@@ -186,5 +186,5 @@ def test_forged_replies_never_pass_tests(forged: list[Any]) -> None:
         mock.patch.object(sys, "set_int_max_str_digits"),
     ):
         # The expected list is long enough that a random reply is unlikely to equal it.
-        verdict, _ = run_tests({"tests": "assert f([1]) == [2, 3, 5, 7]"}, writer, reader)
+        verdict, *_ = run_tests({"tests": "assert f([1]) == [2, 3, 5, 7]"}, writer, reader)
     assert verdict in ("incorrect", "unknown")

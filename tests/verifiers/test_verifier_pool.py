@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -239,6 +240,28 @@ def test_workers_end_with_killed_parent() -> None:
     while any(_is_running(pid) for pid in workers):
         assert time.monotonic() < until, "a worker outlived its parent"
         time.sleep(0.1)
+
+
+@pytest.mark.parametrize("missing_bytes", [0, 20])
+def test_orphaned_worker_prints_no_traceback(missing_bytes: int) -> None:
+    """The parent was killed after, or while, it sent a claim."""
+    claim = pickle.dumps(("arithmetic", _claim("2 + 2 = 5")))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(
+        [sys.executable, "-P", "-m", "verifiers.isolation.worker", "5", str(2**32)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+    ) as worker:
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        assert worker.stderr is not None
+        worker.stdout.close()
+        worker.stdin.write(pickle.dumps(1) + claim[: len(claim) - missing_bytes])
+        worker.stdin.close()
+        assert worker.stderr.read() == b""
+        assert worker.wait() == 0
 
 
 def _is_running(pid: int) -> bool:

@@ -16,11 +16,18 @@ import ast
 import builtins
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import FunctionType
 from typing import Any
 
 from verifiers.code_sandbox.exception_origin import builtin_exception, is_program_error
+from verifiers.code_sandbox.single_tests import (
+    RECORD,
+    SingleTest,
+    single_tests,
+    with_recording,
+)
 from verifiers.code_sandbox.wire import (
     Decoder,
     Encoder,
@@ -30,7 +37,7 @@ from verifiers.code_sandbox.wire import (
     send,
 )
 
-__all__ = ["PROGRAM_ENDED", "check_tests", "run_tests"]
+__all__ = ["PROGRAM_ENDED", "check_tests", "run_every_test", "run_tests"]
 
 # Plain texts instead of `Verdict`, so that the sandbox does not load the `stepmark` package.
 CORRECT = "correct"
@@ -155,43 +162,134 @@ def check_tests(job: Any) -> Message:
     return [CORRECT, str(assertions)]
 
 
+class _TestRecorder:
+    """The verdicts on the single tests that have run; a failed test does not end the others."""
+
+    def __init__(self, program: _ProgramClient, tests: Sequence[SingleTest]) -> None:
+        self._program = program
+        self.verdicts = [UNKNOWN] * len(tests)
+        self.functions = {test.function: number for number, test in enumerate(tests)}
+        """The numbers of the tests that are functions, by name."""
+        self._reached = set[int]()
+
+    @contextmanager
+    def record(self, number: int) -> Iterator[None]:
+        """Record the verdict on a test that runs inside of the context."""
+        verdict = CORRECT
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - tests may raise anything
+            verdict = _failure(error, self._program)[0]
+        if self._program.failure:
+            verdict = UNKNOWN
+        # A statement of a function runs in every call of the function: one failure is enough.
+        if number not in self._reached or self.verdicts[number] == CORRECT:
+            self.verdicts[number] = verdict
+        self._reached.add(number)
+
+
 def run_tests(job: Any, requests: int, replies: int) -> Message:
-    """Run the tests against the program; return the verdict and its reason.
+    """Run the tests against the program until one fails.
 
     Args:
-        job: `tests` is their code, `entry` the function that is passed to their `check`, if any.
+        job: `tests` is their code, `entry` the function that is passed to their `check`, if any,
+            and `starts` the first line of each test, where the reference lists them.
         requests: The file descriptor of requests to the program.
         replies: The file descriptor of the program's replies.
+
+    Returns:
+        The verdict, its reason, the number of single tests, the number of those that passed before
+        the first one that did not (-1 if the failure is outside of the tests), and whether the
+        tests after it can still be run.
     """
     checked = check_tests(job)
     if checked[0] != CORRECT:
         return checked
-    # Python limits the digits of integers to bound the time; here the CPU limit bounds it.
-    sys.set_int_max_str_digits(0)
+    tree = _parse(job)
+    entry = job.get("entry")
+    tests = single_tests(tree, entry, job.get("starts", ()))
     program = _ProgramClient(requests, replies)
+    finding, error = _run_until_failure(tree, entry, program, checked[1])
+    if finding[0] == CORRECT:
+        return [*finding, len(tests), len(tests), False]
+    line = 0 if error is None else _outermost_line(error)
+    passed = -1
+    for number, test in enumerate(tests):
+        if test.contains(line):
+            passed = number
+            break
+    # Without a line, the failure was outside of the tests: when the program was loaded.
+    can_continue = bool(line) and not program.failure and isinstance(error, Exception)
+    return [*finding, len(tests), passed, can_continue]
+
+
+def run_every_test(job: Any, requests: int, replies: int) -> Message:
+    """Run all single tests against the program, those after a failed test too.
+
+    The arguments are those of `run_tests`, whose verdict decides: this only says which tests fail.
+
+    Returns:
+        A list of one text: the initials of the verdicts on the single tests. A test that was not
+        reached is unknown.
+    """
+    sys.set_int_max_str_digits(0)  # as in `run_tests`
+    tree = _parse(job)
+    entry = job.get("entry")
+    tests = single_tests(tree, entry, job.get("starts", ()))
+    names_of_program = _undefined_names(tree)
+    program = _ProgramClient(requests, replies)
+    recorder = _TestRecorder(program, tests)
     try:
         program.wait_until_loaded()
-        _execute(_parse(job), program, job.get("entry"))
-    except _AbortError:
-        pass  # the program's failure is reported below
+        recorded = with_recording(tree, tests)
+        _execute(recorded, program, entry, names_of_program, recorder)
+    except BaseException:  # noqa: BLE001 - the tests after this point are not reached
+        pass
+    return ["".join(verdict[0] for verdict in recorder.verdicts)]
+
+
+def _run_until_failure(
+    tree: ast.Module, entry: str | None, program: _ProgramClient, assertions: str
+) -> tuple[Message, BaseException | None]:
+    """Run the tests until one fails; return verdict and reason, and the exception that ended it."""
+    # Python limits the digits of integers to bound the time; here the CPU limit bounds it.
+    sys.set_int_max_str_digits(0)
+    ended_by: BaseException | None = None
+    try:
+        program.wait_until_loaded()
+        _execute(tree, program, entry, _undefined_names(tree))
+    except _AbortError as error:
+        ended_by = error  # the program's failure is reported below
     except Exception as error:  # noqa: BLE001 - tests may raise anything
-        return _failure(error, program)
-    except BaseException:  # noqa: BLE001 - an exit
-        return [UNKNOWN, "the tests exit"]
+        return _failure(error, program), error
+    except BaseException as error:  # noqa: BLE001 - an exit
+        return [UNKNOWN, "the tests exit"], error
     if program.failure:
-        return [UNKNOWN, program.failure]
+        return [UNKNOWN, program.failure], ended_by
     if not program.calls:
-        return [UNKNOWN, "the tests never call the program"]
-    return [CORRECT, f"tests passed: {checked[1]}"]
+        return [UNKNOWN, "the tests never call the program"], None
+    return [CORRECT, f"tests passed: {assertions}"], None
 
 
 def _parse(job: Any) -> ast.Module:
     return ast.parse(str(job["tests"]), TESTS_FILE)
 
 
-def _execute(tree: ast.Module, program: _ProgramClient, entry: str | None) -> None:
+def _execute(
+    tree: ast.Module,
+    program: _ProgramClient,
+    entry: str | None,
+    names_of_program: Sequence[str],
+    recorder: _TestRecorder | None = None,
+) -> None:
+    """Execute the tests, with the names that they use but do not define from the program.
+
+    With a recorder, the code is that of `with_recording`.
+    """
     names: dict[str, Any] = {"__name__": "tests"}
-    for name in _undefined_names(tree):
+    if recorder is not None:
+        names[RECORD] = recorder.record
+    for name in names_of_program:
         value = program.lookup(name)
         if value is not None:
             names[name] = value
@@ -203,7 +301,11 @@ def _execute(tree: ast.Module, program: _ProgramClient, entry: str | None) -> No
         if not name.startswith("test") or not isinstance(value, FunctionType):
             continue
         if value.__code__.co_filename == TESTS_FILE:
-            value()
+            if recorder is not None and name in recorder.functions:
+                with recorder.record(recorder.functions[name]):
+                    value()
+            else:
+                value()
 
 
 def _undefined_names(tree: ast.Module) -> list[str]:
@@ -246,12 +348,24 @@ def _summary(error: Exception) -> str:
 
 def _location(error: Exception) -> str:
     """Return the innermost line of the tests in a traceback, as a phrase, or an empty text."""
+    lines = _lines_of_tests(error)
+    if not lines:
+        return ""
+    return f" in line {lines[-1]}"
+
+
+def _outermost_line(error: BaseException) -> int:
+    """Return the outermost line of the tests in a traceback, 0 if there is none."""
+    lines = _lines_of_tests(error)
+    return lines[0] if lines else 0
+
+
+def _lines_of_tests(error: BaseException) -> list[int]:
+    """Return the lines of the tests in a traceback, from the outermost to the innermost."""
+    lines = list[int]()
     traceback = error.__traceback__
-    line = 0
     while traceback is not None:
         if traceback.tb_frame.f_code.co_filename == TESTS_FILE:
-            line = traceback.tb_lineno
+            lines.append(traceback.tb_lineno)
         traceback = traceback.tb_next
-    if not line:
-        return ""
-    return f" in line {line}"
+    return lines

@@ -38,11 +38,13 @@ class UnusableTestsError(Exception):
 class AssertionTests:
     """Python code with assertions.
 
-    `entry` names the function that is passed to the `check` function of the code, if any.
+    `entry` names the function that is passed to the `check` function of the code, if any. `starts`
+    are the first lines of the tests, from 1, where the reference lists them.
     """
 
     code: str
     entry: str | None = None
+    starts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +74,7 @@ def _parse_object(tests: Mapping[str, Any]) -> AssertionTests | OutputTests:
         imports = _require_texts(tests.get("test_imports", []))
         setup = _require_texts([tests.get("test_setup_code", "")])
         assertions = _require_texts(tests["test_list"])
-        code = "\n".join([*imports, *setup, *assertions])
-        return AssertionTests(code=_require_assertion(code))
+        return _listed_tests([*imports, *setup], assertions)
     if "test" in tests:
         (code,) = _require_texts([tests["test"]])
         entry = tests.get("entry_point")
@@ -99,7 +100,17 @@ def _parse_pairs(inputs: Any, outputs: Any, function: Any) -> AssertionTests | O
     assertions = list[str]()
     for arguments, output in zip(inputs, outputs, strict=True):
         assertions.append(f"assert {name}(*{arguments!r}) in {_accepted_results(output)!r}")
-    return AssertionTests(code="\n".join(assertions))
+    return _listed_tests([], assertions)
+
+
+def _listed_tests(setup: Sequence[str], tests: Sequence[str]) -> AssertionTests:
+    starts = list[int]()
+    line = 1 + sum(text.count("\n") + 1 for text in setup)
+    for test in tests:
+        starts.append(line)
+        line += test.count("\n") + 1
+    code = "\n".join([*setup, *tests])
+    return AssertionTests(code=_require_assertion(code), starts=tuple(starts))
 
 
 def _accepted_results(output: Any) -> Sequence[Any]:

@@ -51,6 +51,7 @@ ROLES: dict[str, Role] = {
     "serve_program": program.serve_program,
     "run_script": program.run_script,
     "run_tests": program_tests.run_tests,
+    "run_every_test": program_tests.run_every_test,
     "check_tests": program_tests.check_tests,
     "run_blocks": step_blocks.run_blocks,
 }

@@ -40,7 +40,7 @@ from stepmark.errors import PluginError
 from stepmark.records import Verdict
 from verifiers.base import AnswerClaim, Claim, Finding
 
-__all__ = ["VerifierPool"]
+__all__ = ["PASSING_REASONS", "VerifierPool"]
 
 BATCH_CLAIMS = 128
 BATCH_BYTES = 2**20
@@ -55,6 +55,8 @@ GIB = 2**30
 TIMEOUT = Finding(verdict=Verdict.UNKNOWN, reason="timeout")
 DIED = Finding(verdict=Verdict.UNKNOWN, reason="worker died")
 CLOSED = Finding(verdict=Verdict.UNKNOWN, reason="closed")
+PASSING_REASONS = frozenset({TIMEOUT.reason, DIED.reason, CLOSED.reason, "out of memory"})
+"""Reasons for UNKNOWN that depend on the load of the machine and not on the claim alone."""
 
 
 ClaimKey = bytes | tuple[str, str, str]
@@ -282,8 +284,8 @@ class _Worker:
             TimeoutError: The worker's timer killed it.
             EOFError: The worker died for another reason.
         """
-        verdict, reason = json.loads(await self._read_line())
-        return Finding(verdict=Verdict(verdict), reason=reason)
+        verdict, reason, *parts = json.loads(await self._read_line())
+        return Finding(verdict=Verdict(verdict), reason=reason, parts=tuple(map(Verdict, parts)))
 
     async def _read_line(self) -> bytes:
         assert self._process.stdout is not None

@@ -40,7 +40,8 @@ def main() -> None:
     memory_bytes = int(sys.argv[2])
     requests, replies = _take_standard_streams()
     _limit_memory(memory_bytes)
-    with requests, replies:
+    # A killed parent reads no replies. The worker ends without a traceback on the terminal.
+    with contextlib.suppress(BrokenPipeError), requests, replies:
         _serve(requests, replies, deadline)
 
 
@@ -78,8 +79,8 @@ def _serve(requests: BinaryIO, replies: TextIO, deadline: float) -> None:
             verifier = loaded[verifier_id]
             _set_timer(max(deadline, getattr(verifier, "deadline", 0.0)))
             finding = _decide(verifier, claim)
-            line = json.dumps([finding.verdict, finding.reason[:MAX_REASON_CHARS]])
-            print(line, file=replies, flush=True)
+            reply = [finding.verdict, finding.reason[:MAX_REASON_CHARS], *finding.parts]
+            print(json.dumps(reply), file=replies, flush=True)
         _set_timer(0)
 
 
@@ -88,8 +89,8 @@ def _read_batch(requests: BinaryIO) -> list[ClaimRequest] | None:
     try:
         count = pickle.load(requests)
         return [pickle.load(requests) for _ in range(count)]
-    except EOFError:
-        return None
+    except (EOFError, pickle.UnpicklingError):
+        return None  # the parent has ended, or was killed while it wrote
 
 
 def _set_timer(seconds: float) -> None:
