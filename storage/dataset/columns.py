@@ -1,7 +1,8 @@
-"""Convert Arrow columns to Python values, one column at a time.
+"""Convert Python rows to Arrow columns and back.
 
 `RecordBatch.to_pylist` creates a scalar object for every nested value, which takes ten times as
-long for a row of steps.
+long for a row of steps, so rows are read column by column. A column of the type `ENTRIES` contains
+mappings: dictionaries in Python.
 """
 
 from itertools import pairwise
@@ -9,17 +10,47 @@ from typing import Any
 
 import pyarrow as pa
 
-__all__ = ["rows"]
+from storage.dataset.schemas import ENTRIES
+
+__all__ = ["record_batch", "rows"]
+
+_MAP = pa.map_(ENTRIES.value_type.field("key").type, ENTRIES.value_type.field("value").type)
+
+
+def record_batch(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
+    """Return the rows as a batch.
+
+    Raises:
+        UnicodeEncodeError: A text contains a lone surrogate.
+    """
+    # Arrow converts dictionaries to its map type only.
+    built_schema = schema
+    for index, field in enumerate(schema):
+        if field.type == ENTRIES:
+            built_schema = built_schema.set(index, field.with_type(_MAP))
+    batch = pa.RecordBatch.from_pylist(rows, schema=built_schema)
+    if built_schema is schema:
+        return batch
+    arrays = []
+    for array, field in zip(batch.columns, schema, strict=True):
+        arrays.append(_entries(array) if field.type == ENTRIES else array)
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
     """Return the rows of a batch, as `to_pylist(maps_as_pydicts="lossy")` does.
 
-    Maps become dictionaries; of equal keys the last one is used.
+    Maps and columns of the type `ENTRIES` become dictionaries; of equal keys the last one is used.
     """
     names = batch.schema.names
     columns = [_values(column) for column in batch.columns]
     return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _entries(array: pa.MapArray) -> pa.ListArray:
+    """Return an array of maps as an array of the type `ENTRIES`, without copying."""
+    structs = pa.StructArray.from_arrays([array.keys, array.items], fields=list(ENTRIES.value_type))
+    return pa.ListArray.from_arrays(array.offsets, structs, type=ENTRIES)
 
 
 def _values(array: pa.Array) -> list[Any]:
@@ -48,9 +79,10 @@ def _lists(array: pa.Array) -> list[Any]:
     All elements are stored in one array, and offsets mark where each value begins.
     """
     bounds = pairwise(array.offsets.to_pylist())
-    if pa.types.is_map(array.type):
-        keys = _values(array.keys)
-        items = _values(array.items)
+    is_map = pa.types.is_map(array.type)
+    if is_map or array.type == ENTRIES:
+        keys = _values(array.keys if is_map else array.values.field("key"))
+        items = _values(array.items if is_map else array.values.field("value"))
         return [dict(zip(keys[start:end], items[start:end], strict=True)) for start, end in bounds]
     elements = _values(array.values)
     return [elements[start:end] for start, end in bounds]

@@ -14,32 +14,62 @@
 The footer of a part contains its part key: a digest of everything that could change its content. A
 dataset has at most one writer at a time and any number of readers. Memory is bounded by one row
 group (64 MiB), for datasets of any size.
+
+No record is read from a part before its checksums are verified, once for each content on the disk.
+A part in a bucket is copied to a temporary file first, in one request.
 """
 
+import dataclasses
+import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, BinaryIO, TypeVar, cast
 
 import pyarrow as pa
 
 from stepmark.errors import DatasetError
 from storage.dataset.folder import Folder
-from storage.dataset.parts import Footer, read, read_footer, write
-from storage.dataset.rows import to_record, to_row
+from storage.dataset.migrations import FORMAT, readable_columns
+from storage.dataset.parts import (
+    Footer,
+    has_intact_data,
+    read,
+    read_column,
+    read_footer,
+    write,
+)
+from storage.dataset.rows import InvalidRowError, to_record, to_row
 from storage.dataset.schemas import SCHEMAS
-from storage.dataset.tables import PER_METHOD, Table, is_method
+from storage.dataset.tables import (
+    PER_METHOD,
+    SINGLE_TABLES,
+    Table,
+    annotations,
+    critiques,
+    discovered,
+    is_made_by_people,
+    is_method,
+    rollouts,
+)
 
-__all__ = ["Dataset"]
+__all__ = ["LABEL_FILE", "RUN_FILE", "DamagedPartError", "Dataset"]
 
 Record = TypeVar("Record")
 
-_RUN_FILE = "run.toml"
-_LABEL_FILE = "label.toml"
+RUN_FILE = "run.toml"
+LABEL_FILE = "label.toml"
 # Only the names that `_path` writes: five digits, or more without a leading zero.
 _PART = re.compile(r"part-(\d{5}|[1-9]\d{5,})\.parquet", re.ASCII)
+
+
+class DamagedPartError(DatasetError):
+    """A part that is truncated or damaged, or was not written by Stepmark."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +93,7 @@ class Dataset:
 
         An empty folder is not a dataset, because a bucket cannot contain an empty folder.
         """
-        return self.folder.has(_RUN_FILE) or not SCHEMAS.keys().isdisjoint(self.folder.folders())
+        return self.folder.has(RUN_FILE) or not SCHEMAS.keys().isdisjoint(self.folder.folders())
 
     def require(self) -> None:
         """Check that the dataset exists.
@@ -87,7 +117,7 @@ class Dataset:
         self.folder.remove(".writable")
 
     def writer_lock(self) -> AbstractContextManager[None]:
-        """Acquire the writer lock; without effect if the dataset is not in a local folder.
+        """Acquire the writer lock: a lock file in a local folder, a lease in a bucket.
 
         Raises:
             DatasetError: Another process holds the lock.
@@ -107,11 +137,30 @@ class Dataset:
                 self.folder.sweep(f"{kind}/{name}")
 
     def write_part(
-        self, table: Table[Record], shard: int, records: Iterable[Record], part_key: str
-    ) -> int:
-        """Write a part atomically, replacing the existing one; return the number of rows."""
+        self,
+        table: Table[Record],
+        shard: int,
+        records: Iterable[Record],
+        part_key: str,
+        *,
+        tables: Mapping[str, Footer] = MappingProxyType({}),
+        failed: int | Callable[[], int] = 0,
+    ) -> Footer:
+        """Write a part atomically, replacing the existing one.
+
+        Args:
+            table: The table.
+            shard: The shard.
+            records: The records, which can be computed while they are written.
+            part_key: The part key.
+            tables: The footers of the sibling parts that must exist for this part to be complete,
+                by kind.
+            failed: The number of records that failed for a reason that can pass, or a function
+                that returns it, which is called after the last record.
+        """
         with self.folder.writing(_path(table, shard)) as file:
-            return write(file, table.schema, map(to_row, records), part_key)
+            rows = map(to_row, records)
+            return write(file, table.schema, rows, part_key, tables=tables, failed=failed)
 
     def has_part(self, table: Table[Any], shard: int, part_key: str) -> bool:
         """Check that the shard has a complete part with this key; only the footer is read."""
@@ -119,12 +168,28 @@ class Dataset:
         return footer is not None and footer.part_key == part_key
 
     def footer(self, table: Table[Any], shard: int) -> Footer | None:
-        """Return the footer of a part; None if the part is missing, truncated or not ours."""
+        """Return the footer of a part; None if it is missing, damaged or foreign.
+
+        Only the footer is verified: a part with damaged rows has a footer.
+
+        Raises:
+            DatasetError: A newer version of Stepmark wrote the part.
+        """
         path = _path(table, shard)
         if not self.folder.has(path):
             return None
         with self.folder.reading(path) as file:
-            return read_footer(file, table.schema)
+            return self._footer(file, table, shard)
+
+    def check_part(self, table: Table[Any], shard: int) -> Footer:
+        """Verify the checksums of a part, unless it has not changed since they were verified.
+
+        Raises:
+            DatasetError: The part is missing or damaged, or Stepmark did not write it, or a newer
+                version did.
+        """
+        with self._whole_part(table, shard) as file:
+            return self._checked_footer(file, table, shard)
 
     def shards(self, table: Table[Any]) -> tuple[int, ...]:
         """Return the shards that have a part, in ascending order.
@@ -142,20 +207,32 @@ class Dataset:
         """Yield the records of one part, with a few in memory at a time.
 
         Raises:
-            DatasetError: The part is missing or damaged.
+            DatasetError: The part is missing or damaged, or Stepmark did not write it, or a newer
+                version did.
         """
-        path = _path(table, shard)
-        with self.folder.reading(path) as file:
+        with self._whole_part(table, shard) as file:
+            footer = self._checked_footer(file, table, shard)
+            missing_values = _missing_values(table, footer)
             try:
-                for row in read(file):
-                    yield to_record(table.record, row)
-            except (pa.ArrowException, OSError) as error:
-                # An OSError of a remote folder can be a network error, which `reading` reports.
-                if isinstance(error, OSError) and not self.folder.is_local:
-                    raise
-                raise DatasetError(
-                    f"{self.folder.location(path)} is damaged: delete it and run again"
-                ) from error
+                for row in read(file, table.kind, footer):
+                    yield to_record(table.record, missing_values | row)
+            except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+                raise self.damage_error(table, shard) from error
+            except InvalidRowError as error:
+                raise self.damage_error(table, shard, f" ({error})") from error
+
+    def column(self, table: Table[Any], shard: int, name: str) -> list[Any]:
+        """Return the values of one column of a part, which exists in parts of every format.
+
+        Raises:
+            DatasetError: As for `read_part`.
+        """
+        with self._whole_part(table, shard) as file:
+            self._checked_footer(file, table, shard)
+            try:
+                return read_column(file, name)
+            except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+                raise self.damage_error(table, shard) from error
 
     def read(self, table: Table[Record]) -> Iterator[Record]:
         """Yield all records of a table, part by part."""
@@ -206,28 +283,131 @@ class Dataset:
                 methods.append(name)
         return tuple(methods)
 
+    def tables(self) -> Iterator[Table[Any]]:
+        """Yield the single tables and the existing tables of the methods."""
+        yield from SINGLE_TABLES
+        for kind, table_of in (
+            ("rollouts", rollouts),
+            ("critiques", critiques),
+            ("discovered", discovered),
+            ("annotations", annotations),
+        ):
+            for method in self.methods(kind):
+                yield table_of(method)
+
+    def damage_error(self, table: Table[Any], shard: int, reason: str = "") -> DamagedPartError:
+        """Return the error for a part that cannot be read."""
+        location = self.folder.location(_path(table, shard))
+        remedy = "delete it and run again"
+        if is_made_by_people(table):
+            remedy = "labels of people cannot be made again, replace it by a copy"
+        return DamagedPartError(
+            f"{location} is damaged{reason}: {remedy}; `stepmark verify` lists all damaged parts"
+        )
+
+    def remove_part(self, table: Table[Any], shard: int) -> None:
+        """Remove a part, if it exists. The caller must hold the writer lock."""
+        self.folder.remove(_path(table, shard))
+
+    def path(self, table: Table[Any], shard: int) -> str:
+        """Return the path of a part, relative to the dataset."""
+        return _path(table, shard)
+
+    def other_files(self, table: Table[Any]) -> tuple[str, ...]:
+        """Return the paths of the files in a table's folder that are not parts.
+
+        Hidden files, such as the drafts of a running writer, are left out.
+        """
+        paths = []
+        for name in self.folder.files(table.folder):
+            if not _PART.fullmatch(name) and not name.startswith("."):
+                paths.append(f"{table.folder}/{name}")
+        return tuple(paths)
+
     def paths(self, table: Table[Any]) -> tuple[str, ...]:
         """Return the paths of a table's parts, relative to the dataset, in order of the shards."""
         return tuple(_path(table, shard) for shard in self.shards(table))
 
     def write_run_file(self, text: str, *, labels_only: bool = False) -> None:
         """Store the resolved run file of a run, or of a `stepmark label` with `labels_only`."""
-        with self.folder.writing(_LABEL_FILE if labels_only else _RUN_FILE) as file:
+        with self.folder.writing(LABEL_FILE if labels_only else RUN_FILE) as file:
             file.write(text.encode("utf-8"))
         # A full run makes the labels again, so an older label file no longer describes them.
-        if not labels_only and self.folder.has(_LABEL_FILE):
-            self.folder.remove(_LABEL_FILE)
+        if not labels_only and self.folder.has(LABEL_FILE):
+            self.folder.remove(LABEL_FILE)
 
     def read_run_files(self) -> Sequence[str]:
         """Return the run files that made the dataset, in order.
 
         Empty for an imported dataset that has not been labelled.
         """
-        return [self._text(name) for name in (_RUN_FILE, _LABEL_FILE) if self.folder.has(name)]
+        return [self._text(name) for name in (RUN_FILE, LABEL_FILE) if self.folder.has(name)]
 
     def _text(self, name: str) -> str:
         with self.folder.reading(name) as file:
             return file.read().decode("utf-8", "replace")
+
+    @contextmanager
+    def _whole_part(self, table: Table[Any], shard: int) -> Iterator[BinaryIO]:
+        """Open a part, or a copy of it on the disk if the dataset is in a bucket."""
+        with self.folder.reading(_path(table, shard)) as file:
+            if self.folder.is_local:
+                yield file
+                return
+            with tempfile.TemporaryFile(prefix="stepmark-") as copy:
+                shutil.copyfileobj(file, copy)
+                yield cast(BinaryIO, copy)
+
+    def _footer(self, file: BinaryIO, table: Table[Any], shard: int) -> Footer | None:
+        footer = read_footer(file, table.kind)
+        if footer is not None and footer.format > FORMAT:
+            location = self.folder.location(_path(table, shard))
+            raise DatasetError(
+                f"{location} was written by a newer Stepmark (version {footer.version}):"
+                " install it to read this dataset"
+            )
+        return footer
+
+    def _checked_footer(self, file: BinaryIO, table: Table[Any], shard: int) -> Footer:
+        footer = self._footer(file, table, shard)
+        if footer is None:
+            raise self.damage_error(table, shard)
+        status = os.fstat(file.fileno())
+        identity = (_path(table, shard), status.st_ino, status.st_size, status.st_mtime_ns)
+        if identity not in self._intact_files:
+            if not has_intact_data(file, footer):
+                raise self.damage_error(table, shard)
+            self._intact_files.add(identity)
+        return footer
+
+    @cached_property
+    def _intact_files(self) -> set[tuple[str, int, int, int]]:
+        """Return the path, inode, size and time of each file whose checksums were right."""
+        return set()
+
+
+def _missing_values(table: Table[Any], footer: Footer) -> dict[str, Any]:
+    """Return the values of the columns that an earlier version did not write.
+
+    Columns for which the record has a default value are left out.
+    """
+    present = readable_columns(table.kind, footer.schema)
+    assert present is not None, "`read_footer` returns no footer of another table"
+    fields = {field.name: field for field in dataclasses.fields(table.record)}
+    values: dict[str, Any] = {}
+    for name in table.schema.names:
+        if name in present:
+            continue
+        if name == "method":
+            values[name] = table.method
+        elif name in fields and not _has_default(fields[name]):
+            values[name] = None
+    return values
+
+
+def _has_default(field: dataclasses.Field[Any]) -> bool:
+    missing = dataclasses.MISSING
+    return field.default is not missing or field.default_factory is not missing
 
 
 def _path(table: Table[Any], shard: int) -> str:

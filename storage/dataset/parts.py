@@ -1,26 +1,35 @@
 """One Parquet part: written in row groups of bounded size and read in small batches.
 
-The footer of a part contains its part key: a digest of everything that could change its content.
+The footer of a part contains its part key, which is a digest of everything that could change its
+content, a digest of the content itself, and a seal: checksums of all bytes of the file. The pages
+have checksums too, which every Parquet reader can verify.
 """
 
+import hashlib
 import io
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import json
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.dataset import columns
+from storage.dataset.migrations import FORMAT, readable_columns
 from storage.dataset.rows import replace_surrogates
 
 __all__ = [
     "COMPRESSION",
     "Footer",
+    "has_intact_data",
     "read",
+    "read_column",
     "read_footer",
     "row_groups",
     "stepmark_version",
@@ -31,11 +40,31 @@ COMPRESSION = "zstd"
 # Bounds the memory of a writer.
 ROW_GROUP_BYTES = 64 << 20
 # Arrow stores at most 2 GiB of text in one array: with 256 rows, each can have 8 MiB of text.
+# The content digest is computed by batch, so another number changes it.
 BATCH_ROWS = 256
+# Columns that differ between two runs with the same results: not part of the content.
+TIMING_COLUMNS = frozenset({"seconds", "waited_seconds"})
 # Keys in the metadata of the footer. Existing datasets contain them.
 _PART_KEY = b"stepmark.fingerprint"
 _VERSION = b"stepmark.version"
+_CONTENT = b"stepmark.content"
+_FORMAT = b"stepmark.format"
+_TABLES = b"stepmark.tables"
+_FAILED = b"stepmark.failed"
+_SEAL = b"stepmark.seal"
+_ARROW_SCHEMA = b"ARROW:schema"
+# Parts of format 1 have no seal. The footer of another part without a seal is damaged.
+_FORMAT_1_KEYS = frozenset({_PART_KEY, _VERSION, _ARROW_SCHEMA})
 _MAGIC = b"PAR1"
+# 8 hexadecimal digits of the CRC-32 of the data, then 32 of the SHA-256 of the footer. CRC-32 finds
+# every error of up to 32 adjacent bits and takes a third of the time of SHA-256.
+_DATA_DIGITS = 8
+_SEAL_DIGITS = _DATA_DIGITS + 32
+# The bytes before the seal in the footer. In Thrift's compact protocol a text has one byte for its
+# type (0x18) and one for its length. Later formats must keep the seal where it is, so that older
+# versions can tell a newer part from a damaged one.
+_SEAL_PREFIX = _SEAL + bytes([0x18, _SEAL_DIGITS])
+_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,24 +77,77 @@ class Footer:
     """The number of rows."""
     version: str
     """The version of Stepmark that wrote the part; "" if the footer has none."""
+    content: str
+    """The digest of the rows without timing columns; the part key if the part is of format 1."""
+    format: int = FORMAT
+    """The format of the part; see `migrations`."""
+    tables: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    """The rows and the content of the parts that were written with this one, by kind."""
+    failed: int = 0
+    """The number of rows that failed for a reason that can pass."""
+    schema: pa.Schema = field(default_factory=lambda: pa.schema([]), compare=False, repr=False)
+    """The schema of the part, which can be an earlier one."""
+    data_checksum: str = field(default="", compare=False, repr=False)
+    """The checksum of all bytes before the footer; "" if the part is of format 1."""
 
 
-def write(file: BinaryIO, schema: pa.Schema, rows: Iterable[dict[str, Any]], part_key: str) -> int:
-    """Write a complete part and return the number of rows; memory holds one row group at a time."""
-    metadata = {_PART_KEY: part_key, _VERSION: stepmark_version()}
+def write(
+    file: BinaryIO,
+    schema: pa.Schema,
+    rows: Iterable[dict[str, Any]],
+    part_key: str,
+    *,
+    tables: Mapping[str, Footer] = MappingProxyType({}),
+    failed: int | Callable[[], int] = 0,
+) -> Footer:
+    """Write a complete part and return its footer; memory holds one row group at a time.
+
+    Args:
+        file: A file that can be read and written.
+        schema: The schema of the rows.
+        rows: The rows, which can be computed while they are written.
+        part_key: The part key.
+        tables: The footers of the parts that belong to this part, by kind.
+        failed: The number of failed rows, or a function that is called after the last row.
+    """
+    siblings = {kind: (footer.rows, footer.content) for kind, footer in tables.items()}
+    content = _content_hash(schema)
     count = 0
-    with pq.ParquetWriter(file, schema.with_metadata(metadata), compression=COMPRESSION) as writer:
-        for group in row_groups(schema, rows):
+    with pq.ParquetWriter(
+        file, schema, compression=COMPRESSION, write_page_checksum=True
+    ) as writer:
+        for group in row_groups(schema, rows, content):
             writer.write_table(group)
             count += group.num_rows
-    return count
+        footer = Footer(
+            part_key=part_key,
+            rows=count,
+            version=stepmark_version(),
+            content=content.hexdigest()[:32],
+            tables=siblings,
+            failed=failed if isinstance(failed, int) else failed(),
+            schema=schema,
+        )
+        writer.add_key_value_metadata(_to_metadata(footer))
+    _write_seal(file)
+    return footer
 
 
-def row_groups(schema: pa.Schema, rows: Iterable[dict[str, Any]]) -> Iterator[pa.Table]:
-    """Yield the rows as Arrow tables of about `ROW_GROUP_BYTES`; the last one is smaller."""
+def row_groups(
+    schema: pa.Schema, rows: Iterable[dict[str, Any]], content: Any = None
+) -> Iterator[pa.Table]:
+    """Yield the rows as Arrow tables of about `ROW_GROUP_BYTES`; the last one is smaller.
+
+    Args:
+        schema: The schema of the rows.
+        rows: The rows.
+        content: A hash that is updated with every row; None if it is not needed.
+    """
     batches: list[pa.RecordBatch] = []
     size = 0
     for batch in _batches(schema, rows):
+        if content is not None:
+            _update_content(content, batch)
         batches.append(batch)
         size += batch.nbytes
         if size >= ROW_GROUP_BYTES:
@@ -76,39 +158,74 @@ def row_groups(schema: pa.Schema, rows: Iterable[dict[str, Any]]) -> Iterator[pa
         yield pa.Table.from_batches(batches)
 
 
-def read_footer(file: BinaryIO, schema: pa.Schema) -> Footer | None:
+def read_footer(file: BinaryIO, kind: str) -> Footer | None:
     """Return the footer of a part, without reading the rest of the file.
 
-    None if the file is truncated, was not written by Stepmark, or has another schema. An error of
-    the file system is raised unchanged: a network error must not be reported as a corrupt part.
+    None if the file is truncated, the footer is damaged or was not written by Stepmark, or the
+    columns are not those of the kind. The columns of a part of a later format are not checked. An
+    error of the file system is raised unchanged: a network error must not be reported as a corrupt
+    part.
     """
     footer_bytes = _footer_bytes(file)
     if footer_bytes is None:
         return None
+    seal_start = footer_bytes.find(_SEAL_PREFIX) + len(_SEAL_PREFIX)
+    has_seal = seal_start >= len(_SEAL_PREFIX)
+    seal = footer_bytes[seal_start : seal_start + _SEAL_DIGITS] if has_seal else b""
+    if has_seal and seal[_DATA_DIGITS:] != _footer_digest(footer_bytes, seal_start):
+        return None
     try:
         parquet_footer = pq.read_metadata(pa.BufferReader(footer_bytes))
-        has_schema = parquet_footer.schema.to_arrow_schema().equals(schema)
-    except (pa.ArrowException, OSError):
+        metadata = parquet_footer.metadata or {}
+        if _PART_KEY not in metadata or not (has_seal or metadata.keys() <= _FORMAT_1_KEYS):
+            return None
+        footer = _from_metadata(parquet_footer, seal[:_DATA_DIGITS].decode())
+    except (pa.ArrowException, OSError, ValueError, TypeError):
         return None
-    metadata = parquet_footer.metadata or {}
-    if not has_schema or _PART_KEY not in metadata:
+    if footer.format <= FORMAT and readable_columns(kind, footer.schema) is None:
         return None
-    return Footer(
-        part_key=metadata[_PART_KEY].decode(),
-        rows=parquet_footer.num_rows,
-        version=metadata.get(_VERSION, b"").decode(),
-    )
+    return footer
 
 
-def read(file: BinaryIO) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a part, in batches of `BATCH_ROWS`.
+def has_intact_data(file: BinaryIO, footer: Footer) -> bool:
+    """Check the bytes before the footer; True for a part of format 1, which has no checksum."""
+    if not footer.data_checksum:
+        return True
+    return _data_checksum(file, _footer_start(file)) == footer.data_checksum
+
+
+def read(file: BinaryIO, kind: str, footer: Footer) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a part with current column names, in batches of `BATCH_ROWS`.
+
+    A column that the part lacks is missing in the rows if it was added later.
 
     Raises:
         pyarrow.ArrowException: The part is damaged. Arrow also raises OSError for this.
+        UnicodeDecodeError: A text is damaged.
     """
+    names = readable_columns(kind, footer.schema)
+    assert names is not None, "`read_footer` returns no footer of another table"
+    parquet_file = pq.ParquetFile(file, page_checksum_verification=True)
     # Without threads: distributing a few rows among them takes longer than decoding the rows.
-    for batch in pq.ParquetFile(file).iter_batches(batch_size=BATCH_ROWS, use_threads=False):
-        yield from columns.rows(batch)
+    batches = parquet_file.iter_batches(
+        batch_size=BATCH_ROWS, use_threads=False, columns=list(names.values())
+    )
+    current_names = {name: current_name for current_name, name in names.items()}
+    for batch in batches:
+        batch_names = [current_names[name] for name in batch.schema.names]
+        yield from columns.rows(batch.rename_columns(batch_names))
+
+
+def read_column(file: BinaryIO, name: str) -> list[Any]:
+    """Return the values of one column of a part.
+
+    Raises:
+        pyarrow.ArrowException: The part is damaged. Arrow also raises OSError for this.
+        UnicodeDecodeError: A text is damaged.
+    """
+    parquet_file = pq.ParquetFile(file, page_checksum_verification=True)
+    values: list[Any] = parquet_file.read([name], use_threads=False)[name].to_pylist()
+    return values
 
 
 @cache
@@ -127,15 +244,120 @@ def _batches(schema: pa.Schema, rows: Iterable[dict[str, Any]]) -> Iterator[pa.R
     iterator = iter(rows)
     while batch := list(islice(iterator, BATCH_ROWS)):
         try:
-            yield pa.RecordBatch.from_pylist(batch, schema=schema)
+            yield columns.record_batch(batch, schema)
         except UnicodeEncodeError:
             # Lone surrogates are rare, so rows are searched for them only after an error.
             encodable = [replace_surrogates(row) for row in batch]
-            yield pa.RecordBatch.from_pylist(encodable, schema=schema)
+            yield columns.record_batch(encodable, schema)
+
+
+def _content_hash(schema: pa.Schema) -> Any:
+    """Return a hash of the names and types of the columns that `_update_content` adds."""
+    content = hashlib.sha256()
+    for column in schema:
+        if column.name not in TIMING_COLUMNS:
+            content.update(f"{column.name}: {column.type}\n".encode())
+    return content
+
+
+def _update_content(content: Any, batch: pa.RecordBatch) -> None:
+    timing = [name for name in batch.schema.names if name in TIMING_COLUMNS]
+    # Arrow's own format of the batch: it contains the number of rows, and zeros for NULL.
+    content.update(batch.drop_columns(timing).serialize())
+
+
+def _to_metadata(footer: Footer) -> Mapping[bytes, str]:
+    return {
+        _PART_KEY: footer.part_key,
+        _VERSION: footer.version,
+        _CONTENT: footer.content,
+        _FORMAT: str(footer.format),
+        _TABLES: json.dumps(footer.tables, sort_keys=True),
+        _FAILED: str(footer.failed),
+        # `_write_seal` replaces the zeros.
+        _SEAL: "0" * _SEAL_DIGITS,
+    }
+
+
+def _from_metadata(parquet_footer: pq.FileMetaData, data_checksum: str) -> Footer:
+    """Return the footer.
+
+    Raises:
+        ValueError: An entry of the metadata is invalid.
+        TypeError: The same.
+    """
+    entries = {key: value.decode() for key, value in parquet_footer.metadata.items()}
+    part_format = int(entries.get(_FORMAT, "1"))
+    tables = {}
+    for kind, (rows, content) in json.loads(entries.get(_TABLES, "{}")).items():
+        tables[str(kind)] = (int(rows), str(content))
+    schema = pa.schema([])
+    # A later format may have types that this version of Arrow does not know.
+    if part_format <= FORMAT:
+        schema = parquet_footer.schema.to_arrow_schema().remove_metadata()
+    return Footer(
+        part_key=entries[_PART_KEY],
+        rows=parquet_footer.num_rows,
+        version=entries.get(_VERSION, ""),
+        content=entries.get(_CONTENT, entries[_PART_KEY]),
+        format=part_format,
+        tables=tables,
+        failed=int(entries.get(_FAILED, "0")),
+        schema=schema,
+        data_checksum=data_checksum,
+    )
+
+
+def _write_seal(file: BinaryIO) -> None:
+    """Replace the zeros of the seal by the checksums of the file."""
+    file.flush()
+    footer_start = _footer_start(file)
+    assert footer_start is not None, "the writer was closed"
+    data_checksum = _data_checksum(file, footer_start).encode()
+    file.seek(footer_start)
+    footer_bytes = file.read()
+    seal_start = footer_bytes.index(_SEAL_PREFIX) + len(_SEAL_PREFIX)
+    # The checksum of the data is part of the footer, so the digest of the footer covers it.
+    sealed = footer_bytes[:seal_start] + data_checksum + footer_bytes[seal_start + _DATA_DIGITS :]
+    file.seek(footer_start + seal_start)
+    file.write(data_checksum + _footer_digest(_MAGIC + sealed, len(_MAGIC) + seal_start))
+    file.seek(0, io.SEEK_END)
+
+
+def _footer_digest(footer_bytes: bytes, seal_start: int) -> bytes:
+    """Return the digest of the footer without the digits of the digest itself."""
+    digest = hashlib.sha256(footer_bytes[: seal_start + _DATA_DIGITS])
+    digest.update(footer_bytes[seal_start + _SEAL_DIGITS :])
+    return digest.hexdigest()[: _SEAL_DIGITS - _DATA_DIGITS].encode()
+
+
+def _data_checksum(file: BinaryIO, end: int | None) -> str:
+    """Return the CRC-32 of the first `end` bytes; "" if the file has no footer."""
+    if end is None:
+        return ""
+    file.seek(0)
+    checksum = 0
+    remaining = end
+    while remaining:
+        chunk = file.read(min(remaining, _CHUNK_BYTES))
+        if not chunk:
+            return ""
+        checksum = zlib.crc32(chunk, checksum)
+        remaining -= len(chunk)
+    return f"{checksum:0{_DATA_DIGITS}x}"
 
 
 def _footer_bytes(file: BinaryIO) -> bytes | None:
     """Return the end of the file as the smallest valid Parquet file; None if it is truncated."""
+    start = _footer_start(file)
+    if start is None:
+        return None
+    file.seek(start)
+    return _MAGIC + file.read()
+
+
+def _footer_start(file: BinaryIO) -> int | None:
+    """Return the position of the footer; None if the file is truncated."""
     # A Parquet file ends with its footer, the length of the footer in 4 bytes, and the magic bytes.
     size = file.seek(0, io.SEEK_END)
     if size < 3 * len(_MAGIC):
@@ -145,5 +367,4 @@ def _footer_bytes(file: BinaryIO) -> bytes | None:
     length = int.from_bytes(end[:4], "little") + 8
     if end[4:] != _MAGIC or length > size - len(_MAGIC):
         return None
-    file.seek(size - length)
-    return _MAGIC + file.read(length)
+    return size - length

@@ -22,11 +22,12 @@ from stepmark.records import (
     Problem,
     Rejected,
     Rollout,
+    StaleLabel,
     Trace,
     Verdict,
 )
 
-__all__ = ["replace_surrogates", "to_record", "to_row"]
+__all__ = ["InvalidRowError", "replace_surrogates", "to_record", "to_row"]
 
 Record = TypeVar("Record")
 Row = dict[str, Any]
@@ -40,6 +41,7 @@ _RECORD_TYPES: tuple[type[Any], ...] = (
     Critique,
     Annotation,
     Label,
+    StaleLabel,
 )
 _ADAPTERS: Mapping[type[Any], TypeAdapter[Any]] = {
     record_type: TypeAdapter(record_type) for record_type in _RECORD_TYPES
@@ -47,6 +49,10 @@ _ADAPTERS: Mapping[type[Any], TypeAdapter[Any]] = {
 # Nearly all values have one of these types, which need no conversion.
 _LEAVES = frozenset({str, int, float, bool, type(None), Verdict})
 _COST_FIELDS = tuple(field.name for field in dataclasses.fields(Cost))
+
+
+class InvalidRowError(DatasetError):
+    """A row that cannot be converted to a record."""
 
 
 def to_row(record: object) -> Row:
@@ -60,19 +66,20 @@ def to_row(record: object) -> Row:
 def to_record(record_type: type[Record], row: Row) -> Record:
     """Return the record of a table row; columns that the record does not have are ignored.
 
+    A missing column has the default value of the record.
+
     Raises:
-        DatasetError: A column is missing or has an invalid value.
+        InvalidRowError: A column without a default is missing, or a value is invalid.
     """
-    if record_type is Annotation:
+    if issubclass(record_type, Annotation):
         row = row | {"cost": {name: row[name] for name in _COST_FIELDS if name in row}}
     try:
         record: Record = _ADAPTERS[record_type].validate_python(row)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
-        raise DatasetError(
-            f"a row is not a valid {record_type.__name__}: {field}: {first['msg']};"
-            " delete the part and run again"
+        raise InvalidRowError(
+            f"a row is not a valid {record_type.__name__}: {field}: {first['msg']}"
         ) from error
     return record
 
@@ -94,7 +101,8 @@ def replace_surrogates(value: Any) -> Any:
 
 def _to_plain(value: Any) -> Any:
     if isinstance(value, tuple):
-        return [_to_plain(item) for item in value]
+        # Most tuples are texts, such as steps.
+        return [item if type(item) in _LEAVES else _to_plain(item) for item in value]
     # `dataclasses.fields` reads the same attribute, but takes three times as long: a run converts
     # millions of values.
     fields = getattr(value, "__dataclass_fields__", None)

@@ -1,7 +1,9 @@
 """The Arrow schemas of all tables.
 
-A part with another schema is invalid and is written again. Columns are NOT NULL unless wrapped in
-`_nullable`. The fields of an annotation's cost are separate columns, so that SQL can sum them.
+`migrations` lists the changes since earlier versions, whose parts stay readable. Columns are NOT
+NULL unless wrapped in `_nullable`: a column is nullable if a value can be missing, or if older
+versions did not write the column. The fields of an annotation's cost are separate columns, so that
+SQL can sum them.
 """
 
 from collections.abc import Mapping
@@ -10,7 +12,7 @@ from typing import TypeAlias
 
 import pyarrow as pa
 
-__all__ = ["SCHEMAS"]
+__all__ = ["ENTRIES", "SCHEMAS"]
 
 _Column: TypeAlias = pa.DataType | pa.Field
 
@@ -47,7 +49,11 @@ _FLAG = pa.bool_()
 _STEP = pa.int32()
 _COUNT = pa.int64()
 _REAL = pa.float64()
-_METADATA = pa.map_(_TEXT, _TEXT)
+# The keys of completions are digests of 128 bits.
+_KEY = pa.binary(16)
+
+ENTRIES = _list(_struct(key=_TEXT, value=_TEXT))
+"""The type of a mapping. The library `datasets` cannot read Arrow's own map type."""
 
 # Seeds are below 2**53 and token counts can be summed, so both are 64-bit.
 _SAMPLING = _struct(
@@ -70,13 +76,34 @@ _TRACE: Mapping[str, _Column] = {
     "final_answer": _nullable(_TEXT),
     "outcome": _TEXT,
     "outcome_reason": _TEXT,
+    "outcome_parts": _nullable(_list(_TEXT)),
     "model": _TEXT,
     "sampling": _nullable(_SAMPLING),
     "finish_reason": _TEXT,
     "prompt_tokens": _COUNT,
     "cached_tokens": _COUNT,
     "generated_tokens": _COUNT,
-    "metadata": _METADATA,
+    "metadata": ENTRIES,
+}
+
+_ANNOTATION: Mapping[str, _Column] = {
+    "trace_id": _TEXT,
+    "method": _TEXT,
+    "fingerprint": _TEXT,
+    "first_error": _nullable(_STEP),
+    "confidence": _nullable(_REAL),
+    "steps": _list(_STEP_ANNOTATION),
+    "neutral_steps": _nullable(_list(_STEP)),
+    "posterior": _list(_REAL),
+    "learned": _TEXT,
+    "rollouts": _COUNT,
+    "aborted": _COUNT,
+    "prompt_tokens": _COUNT,
+    "cached_tokens": _COUNT,
+    "generated_tokens": _COUNT,
+    "seconds": _REAL,
+    "waited_seconds": _nullable(_REAL),
+    "error": _nullable(_TEXT),
 }
 
 SCHEMAS: Mapping[str, pa.Schema] = MappingProxyType(
@@ -88,21 +115,29 @@ SCHEMAS: Mapping[str, pa.Schema] = MappingProxyType(
             domain=_TEXT,
             source=_TEXT,
             license=_TEXT,
-            metadata=_METADATA,
+            metadata=ENTRIES,
         ),
         "rejected": _schema(file=_TEXT, row=_COUNT, field=_TEXT, reason=_TEXT),
         "traces": _schema(**_TRACE),
         "discovered": _schema(
-            **_TRACE, found_by=_TEXT, parent_trace_id=_TEXT, parent_steps=_STEP, rollout_id=_TEXT
+            **_TRACE,
+            found_by=_TEXT,
+            method=_nullable(_TEXT),
+            parent_trace_id=_TEXT,
+            parent_steps=_STEP,
+            rollout_id=_TEXT,
         ),
         "rollouts": _schema(
+            method=_nullable(_TEXT),
             rollout_id=_TEXT,
             trace_id=_TEXT,
             prefix_steps=_STEP,
             text=_TEXT,
+            steps=_nullable(_list(_TEXT)),
             final_answer=_nullable(_TEXT),
             outcome=_TEXT,
             outcome_reason=_TEXT,
+            outcome_parts=_nullable(_list(_TEXT)),
             seed=_COUNT,
             finish_reason=_TEXT,
             prompt_tokens=_COUNT,
@@ -110,8 +145,12 @@ SCHEMAS: Mapping[str, pa.Schema] = MappingProxyType(
             generated_tokens=_COUNT,
         ),
         "critiques": _schema(
+            method=_nullable(_TEXT),
             trace_id=_TEXT,
             prompt=_TEXT,
+            system=_nullable(_TEXT),
+            request=_nullable(_TEXT),
+            model=_nullable(_TEXT),
             vote=_STEP,
             step=_nullable(_STEP),
             text=_TEXT,
@@ -122,23 +161,7 @@ SCHEMAS: Mapping[str, pa.Schema] = MappingProxyType(
             cached_tokens=_COUNT,
             generated_tokens=_COUNT,
         ),
-        "annotations": _schema(
-            trace_id=_TEXT,
-            method=_TEXT,
-            fingerprint=_TEXT,
-            first_error=_nullable(_STEP),
-            confidence=_nullable(_REAL),
-            steps=_list(_STEP_ANNOTATION),
-            posterior=_list(_REAL),
-            learned=_TEXT,
-            rollouts=_COUNT,
-            aborted=_COUNT,
-            prompt_tokens=_COUNT,
-            cached_tokens=_COUNT,
-            generated_tokens=_COUNT,
-            seconds=_REAL,
-            error=_nullable(_TEXT),
-        ),
+        "annotations": _schema(**_ANNOTATION),
         "labels": _schema(
             trace_id=_TEXT,
             first_error=_nullable(_STEP),
@@ -148,6 +171,26 @@ SCHEMAS: Mapping[str, pa.Schema] = MappingProxyType(
             reason=_TEXT,
             sources=_list(_TEXT),
             fingerprint=_TEXT,
+        ),
+        "stale_labels": _schema(
+            **_ANNOTATION,
+            problem_id=_TEXT,
+            reason=_TEXT,
+            is_carried_over=_FLAG,
+            step_texts=_list(_TEXT),
+        ),
+        # Not a table of parts: the files are those of `storage.completions`.
+        "completions": _schema(
+            key=_KEY,
+            model=_TEXT,
+            seed=_COUNT,
+            text=_TEXT,
+            finish_reason=_TEXT,
+            prompt_tokens=_COUNT,
+            cached_tokens=_COUNT,
+            generated_tokens=_COUNT,
+            logprobs=_nullable(_list(_REAL)),
+            revision=_STEP,
         ),
     }
 )

@@ -15,27 +15,36 @@ from stepmark.records import (
     Problem,
     Rejected,
     Rollout,
+    StaleLabel,
     Trace,
 )
 from storage.dataset.schemas import SCHEMAS
 
 __all__ = [
     "LABELS",
+    "ORACLE",
     "PER_METHOD",
     "PROBLEMS",
     "REJECTED",
     "SINGLE_TABLES",
+    "STALE_LABELS",
     "TRACES",
     "Table",
     "annotations",
     "critiques",
     "discovered",
+    "is_human",
+    "is_made_by_people",
     "is_method",
     "rollouts",
 ]
 
 Record = TypeVar("Record")
 
+ORACLE = "oracle"
+"""The method of true verdicts, which some problem sources know."""
+HUMAN = "human"
+"""The method of labels that people made."""
 # The name of a method is also the name of a folder and part of SQL column names, so it must be a
 # plain identifier.
 _METHOD = re.compile(r"[a-z][a-z0-9_]{0,62}")
@@ -75,8 +84,9 @@ PROBLEMS = Table("problems", Problem)
 REJECTED = Table("rejected", Rejected)
 TRACES = Table("traces", Trace)
 LABELS = Table("labels", Label)
+STALE_LABELS = Table("stale_labels", StaleLabel)
 
-SINGLE_TABLES: tuple[Table[Any], ...] = (PROBLEMS, REJECTED, TRACES, LABELS)
+SINGLE_TABLES: tuple[Table[Any], ...] = (PROBLEMS, REJECTED, TRACES, LABELS, STALE_LABELS)
 # The kinds that have one table per method.
 PER_METHOD = ("rollouts", "critiques", "discovered", "annotations")
 
@@ -103,6 +113,18 @@ def discovered(method: str) -> Table[Discovered]:
 def annotations(method: str) -> Table[Annotation]:
     """Return the table of the annotations that a method made."""
     return Table("annotations", Annotation, method)
+
+
+def is_human(method: str) -> bool:
+    """Check that a method is a person: `human`, or `human_NAME` for one of several raters."""
+    return method == HUMAN or method.startswith(f"{HUMAN}_")
+
+
+def is_made_by_people(table: Table[Any]) -> bool:
+    """Check that a table contains labels of people, which no command can make again."""
+    if table == STALE_LABELS:
+        return True
+    return table.kind == "annotations" and table.method is not None and is_human(table.method)
 
 
 def is_method(name: str) -> bool:

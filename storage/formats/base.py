@@ -35,6 +35,9 @@ class Example:
     problem: Problem
     trace: Trace
     label: Label
+    neutral_steps: tuple[int, ...] = ()
+    """The indices of the steps that the source of the label rates as neutral. The label has the
+    verdict that they are mapped to."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,9 @@
 
 The format is that of openai/prm800k (Lightman et al. 2023, arXiv 2305.20050). An imported row with
 human labels (`--labels human`) is exported with the same values; a missing or blank field is null.
-With other labels, and for other traces, a row has the form of phase 2: the steps are
-`pre_generated_steps`, and each is the only completion, rated 1, -1 or null, up to the first error.
+With other labels, for other traces, and if neutral steps are mapped to another verdict than correct
+(`--neutral`), a row has the form of phase 2: the steps are `pre_generated_steps`, and each is the
+only completion, rated 1, 0 (neutral and not mapped), -1 or null, up to the first error.
 
 What is not preserved: rejected rows (`give_up`, `bad_problem`), and the second row of a solution
 that several people rated.
@@ -22,6 +23,7 @@ __all__ = ["Prm800k"]
 
 HUMAN = "human"
 RATINGS = {Verdict.CORRECT: 1, Verdict.INCORRECT: -1, Verdict.UNKNOWN: None}
+NEUTRAL_RATING = 0
 BOOLEANS = {"true": True, "false": False}
 COMPLETION_FIELDS = {"text": pa.string(), "rating": pa.int64(), "flagged": pa.bool_()}
 HUMAN_COMPLETION_FIELDS = {
@@ -81,12 +83,17 @@ def _row(example: Example) -> Row | LeftOut:
         return LeftOut("it has no steps")
     if set(verdicts) == {Verdict.UNKNOWN}:
         return LeftOut("no step is decided")
-    if example.label.sources == (HUMAN,):
+    if example.label.sources == (HUMAN,) and _has_original_ratings(example, verdicts):
         # The import stores the completions of all steps, with their ratings, in the metadata.
         imported_steps = list_in(example.trace.metadata, "offered", STEPS)
         if imported_steps is not None:
             return _imported_row(example, imported_steps)
     return _phase_2_row(example, verdicts)
+
+
+def _has_original_ratings(example: Example, verdicts: list[Verdict]) -> bool:
+    """Return whether neutral steps have the verdict of the import, which becomes a 0 again."""
+    return all(verdicts[index] is Verdict.CORRECT for index in example.neutral_steps)
 
 
 def _imported_row(example: Example, steps: list[Any]) -> Row:
@@ -134,8 +141,11 @@ def _phase_2_row(example: Example, verdicts: list[Verdict]) -> Row:
     texts = written_steps(example.trace)
     steps = []
     # `rated` can be shorter than the texts.
-    for text, verdict in zip(texts, rated, strict=False):
-        completion = {"text": text, "rating": RATINGS[verdict], "flagged": None}
+    for index, (text, verdict) in enumerate(zip(texts, rated, strict=False)):
+        rating = RATINGS[verdict]
+        if index in example.neutral_steps and verdict is Verdict.CORRECT:
+            rating = NEUTRAL_RATING
+        completion = {"text": text, "rating": rating, "flagged": None}
         steps.append(
             {
                 "completions": [completion],

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from stepmark.errors import ConfigError, DatasetError
+from stepmark.records import Verdict
 from storage.dataset.dataset import Dataset
 from storage.dataset.parts import COMPRESSION, row_groups
 from storage.formats.base import Example, Format, HasValues, LeftOut
@@ -45,6 +46,7 @@ class ExportRequest:
 
     exporter: Format
     labels_by: str
+    neutral: Verdict
     values: StepValues | None
     merge: bool
 
@@ -60,6 +62,7 @@ def export(
     destination: str,
     *,
     labels_by: str = "",
+    neutral: Verdict = Verdict.CORRECT,
     values: StepValues | None = None,
     merge: bool = False,
     private: bool = True,
@@ -73,6 +76,8 @@ def export(
         exporter: The format.
         destination: A folder, or `hf://datasets/ORG/NAME`.
         labels_by: A method whose annotations are used instead of the labels; "" for the labels.
+        neutral: The label of steps that this method rates as neutral. The default is the verdict
+            that such steps have since their import.
         values: A formula that replaces the values of the labels.
         merge: Whether each trace is also exported with merged steps
             (`storage.publishing.merging`).
@@ -80,13 +85,18 @@ def export(
 
     Raises:
         ConfigError: The destination is invalid or contains files that no export wrote, the format
-            has no values to replace, or the dataset has no annotations by `labels_by`.
+            has no values to replace, the dataset has no annotations by `labels_by`, or `neutral`
+            is set without it: labels do not say which steps are neutral.
         DatasetError: There are no rows to export, or the destination cannot be written.
     """
     dataset.require()
     if values is not None and not isinstance(exporter, HasValues):
         raise ConfigError("this format has no values, only labels: export soft_labels or math_aps")
-    request = ExportRequest(exporter=exporter, labels_by=labels_by, values=values, merge=merge)
+    if neutral is not Verdict.CORRECT and not labels_by:
+        raise ConfigError("--neutral maps ratings of a method: name it with --labels")
+    request = ExportRequest(
+        exporter=exporter, labels_by=labels_by, neutral=neutral, values=values, merge=merge
+    )
     if destination.startswith(hub.PREFIX):
         return _to_hub(dataset, request, hub.repository_of(destination), private=private)
     if "://" in destination:
@@ -134,7 +144,7 @@ def _build(
     values = None
     if request.values is not None:
         values = values_by_trace(dataset, request.values)
-    joined = examples(dataset, labels_by=request.labels_by, values=values)
+    joined = examples(dataset, labels_by=request.labels_by, neutral=request.neutral, values=values)
     kept = _kept_examples(joined, statistics)
     if request.merge:
         kept = _with_merged(kept)

@@ -34,4 +34,6 @@ def _merge(example: Example, cuts: Sequence[int]) -> Example:
         example,
         trace=replace(example.trace, steps=steps),
         label=replace(example.label, steps=step_labels, first_error=first_error),
+        # The rating of a merged step is not known.
+        neutral_steps=(),
     )

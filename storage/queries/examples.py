@@ -5,9 +5,19 @@ Shard i of every table belongs to the same problems, so memory holds one shard a
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from stepmark.errors import ConfigError
-from stepmark.records import Annotation, Discovered, Label, Problem, StepLabel, Trace
+from stepmark.records import (
+    Annotation,
+    Discovered,
+    Label,
+    Problem,
+    StepLabel,
+    Trace,
+    Verdict,
+    with_neutral_steps_as,
+)
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import LABELS, PROBLEMS, TRACES, Table, annotations, discovered
 from storage.formats.base import Example, LeftOut
@@ -19,8 +29,19 @@ Values = Mapping[str, Sequence[float | None]]
 """One value per step, by trace id."""
 
 
+class _RatedLabel(NamedTuple):
+    """A label, and the steps that its source rates as neutral."""
+
+    label: Label
+    neutral_steps: tuple[int, ...] = ()
+
+
 def examples(
-    dataset: Dataset, *, labels_by: str = "", values: Values | None = None
+    dataset: Dataset,
+    *,
+    labels_by: str = "",
+    neutral: Verdict = Verdict.CORRECT,
+    values: Values | None = None,
 ) -> Iterator[Example | LeftOut]:
     """Yield every trace with its problem and its label.
 
@@ -28,6 +49,7 @@ def examples(
         dataset: The dataset.
         labels_by: A method whose annotations are used as labels. They are kept unless the method
             failed on the trace. "" for the labels of the dataset.
+        neutral: The label of steps that the method rates as neutral.
         values: Replace the values of the labels.
 
     Returns:
@@ -42,13 +64,15 @@ def examples(
         raise ConfigError(
             f"{dataset.uri} has no annotations of '{labels_by}' to export; it has: {listing}"
         )
-    joined = _joined_shards(dataset, labels_by)
+    joined = _joined_shards(dataset, labels_by, neutral)
     if values is None:
         return joined
     return (_with_values(item, values) for item in joined)
 
 
-def _joined_shards(dataset: Dataset, labels_by: str) -> Iterator[Example | LeftOut]:
+def _joined_shards(
+    dataset: Dataset, labels_by: str, neutral: Verdict
+) -> Iterator[Example | LeftOut]:
     problem_shards = set(dataset.shards(PROBLEMS))
     label_shards = set(dataset.shards(annotations(labels_by) if labels_by else LABELS))
     discovered_shards: dict[Table[Discovered], set[int]] = {}
@@ -61,7 +85,9 @@ def _joined_shards(dataset: Dataset, labels_by: str) -> Iterator[Example | LeftO
         if shard in problem_shards:
             for problem in dataset.read_part(PROBLEMS, shard):
                 problems[problem.problem_id] = problem
-        labels = _labels(dataset, shard, labels_by) if shard in label_shards else {}
+        labels: Mapping[str, _RatedLabel] = {}
+        if shard in label_shards:
+            labels = _labels(dataset, shard, labels_by, neutral)
         for trace in _traces(dataset, shard, discovered_shards):
             yield _joined(trace, problems.get(trace.problem_id), labels.get(trace.trace_id))
 
@@ -88,14 +114,17 @@ def _with_values(item: Example | LeftOut, values: Values) -> Example | LeftOut:
     return replace(item, label=replace(item.label, steps=steps))
 
 
-def _labels(dataset: Dataset, shard: int, labels_by: str) -> Mapping[str, Label]:
-    labels: dict[str, Label] = {}
+def _labels(
+    dataset: Dataset, shard: int, labels_by: str, neutral: Verdict
+) -> Mapping[str, _RatedLabel]:
+    labels: dict[str, _RatedLabel] = {}
     if labels_by:
         for annotation in dataset.read_part(annotations(labels_by), shard):
-            labels[annotation.trace_id] = _label_of(annotation)
+            label = _label_of(with_neutral_steps_as(annotation, neutral))
+            labels[annotation.trace_id] = _RatedLabel(label, annotation.neutral_steps)
     else:
         for label in dataset.read_part(LABELS, shard):
-            labels[label.trace_id] = label
+            labels[label.trace_id] = _RatedLabel(label)
     return labels
 
 
@@ -114,11 +143,13 @@ def _label_of(annotation: Annotation) -> Label:
     )
 
 
-def _joined(trace: Trace, problem: Problem | None, label: Label | None) -> Example | LeftOut:
+def _joined(trace: Trace, problem: Problem | None, rated: _RatedLabel | None) -> Example | LeftOut:
     if problem is None:
         return LeftOut("its problem is missing")
-    if label is None:
+    if rated is None:
         return LeftOut("it has no label")
-    if len(label.steps) != len(trace.steps):
+    if len(rated.label.steps) != len(trace.steps):
         return LeftOut("its label is of another number of steps")
-    return Example(problem=problem, trace=trace, label=label)
+    return Example(
+        problem=problem, trace=trace, label=rated.label, neutral_steps=rated.neutral_steps
+    )

@@ -8,9 +8,8 @@ time limit and a result of bounded size.
 import tempfile
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -18,9 +17,10 @@ import pyarrow as pa
 
 from stepmark.errors import ConfigError, DatasetError
 from storage.dataset.dataset import Dataset
-from storage.dataset.schemas import SCHEMAS
+from storage.dataset.schemas import ENTRIES, SCHEMAS
+from storage.queries.listing import TableParts, completion_locations, list_parts
 from storage.queries.mount import Mount
-from storage.queries.views import EMPTY, literal, locations, readable, tables, view_statements
+from storage.queries.views import EMPTY, kinds_read, literal, readable, view_statements
 
 __all__ = ["MAX_RESULT_BYTES", "RunQuery", "connect", "query", "query_session"]
 
@@ -39,24 +39,16 @@ def connect(dataset: Dataset) -> duckdb.DuckDBPyConnection:
     """Open a connection with the views of `storage.queries.views`, which the caller must close.
 
     The views include the parts that exist now. A part that is replaced later is read in its new
-    version; a removed part makes queries fail.
+    version; a removed part makes queries fail. DuckDB does not verify checksums, so those of all
+    parts on the disk are verified first.
 
     Raises:
         DatasetError: The dataset is missing, or a part is damaged.
     """
     dataset.require()
-    connection = duckdb.connect()
-    try:
-        _restrict(connection, dataset)
-        _create_views(connection, dataset)
-        connection.execute("SET lock_configuration = true")
-    except duckdb.Error as error:
-        connection.close()
-        raise DatasetError(
-            f"{dataset.uri} cannot be queried: {_one_line(error)};"
-            " delete damaged parts and run again"
-        ) from error
-    return connection
+    parts = list_parts(dataset)
+    _check_parts(dataset, parts, frozenset(SCHEMAS))
+    return _connect(dataset, parts)
 
 
 def query(dataset: Dataset, sql: str, timeout_s: float = 60.0) -> pa.Table:
@@ -74,9 +66,55 @@ def query(dataset: Dataset, sql: str, timeout_s: float = 60.0) -> pa.Table:
 
 @contextmanager
 def query_session(dataset: Dataset, timeout_s: float = 60.0) -> Iterator[RunQuery]:
-    """Open one connection for several queries: connecting takes longer than most queries."""
-    with connect(dataset) as connection:
-        yield partial(_run_query, connection, timeout_s)
+    """Open one connection for several queries: connecting takes longer than most queries.
+
+    The checksums of a table are verified before the first query that reads it.
+
+    Raises:
+        DatasetError: The dataset is missing, or a part is damaged.
+    """
+    dataset.require()
+    parts = list_parts(dataset)
+    checked_kinds: set[str] = set()
+    with _connect(dataset, parts) as connection:
+
+        def run_query(sql: str) -> pa.Table:
+            kinds = kinds_read(sql) - checked_kinds
+            _check_parts(dataset, parts, kinds)
+            checked_kinds.update(kinds)
+            return _run_query(connection, timeout_s, sql)
+
+        yield run_query
+
+
+def _check_parts(dataset: Dataset, parts: TableParts, kinds: frozenset[str]) -> None:
+    """Verify the checksums of the parts on the disk, which queries of these kinds read.
+
+    Raises:
+        DatasetError: A part is damaged.
+    """
+    if not dataset.folder.is_local:
+        return
+    for table, table_parts in parts.items():
+        if table.kind in kinds:
+            for part in table_parts:
+                dataset.check_part(table, part.shard)
+
+
+def _connect(dataset: Dataset, parts: TableParts) -> duckdb.DuckDBPyConnection:
+    completions = completion_locations(dataset)
+    connection = duckdb.connect()
+    try:
+        _restrict(connection, dataset, parts, completions)
+        _create_views(connection, parts, completions)
+        connection.execute("SET lock_configuration = true")
+    except duckdb.Error as error:
+        connection.close()
+        raise DatasetError(
+            f"{dataset.uri} cannot be queried: {_one_line(error)};"
+            " delete damaged parts and run again"
+        ) from error
+    return connection
 
 
 def _run_query(connection: duckdb.DuckDBPyConnection, timeout_s: float, sql: str) -> pa.Table:
@@ -90,11 +128,16 @@ def _run_query(connection: duckdb.DuckDBPyConnection, timeout_s: float, sql: str
             raise ConfigError(f"the query failed: {reason}") from error
 
 
-def _restrict(connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> None:
-    """Allow the connection to read the parts of the dataset and nothing else."""
-    part_locations: list[str] = []
-    for table in tables(dataset):
-        part_locations += locations(dataset, table)
+def _restrict(
+    connection: duckdb.DuckDBPyConnection,
+    dataset: Dataset,
+    parts: TableParts,
+    completions: Sequence[str],
+) -> None:
+    """Allow the connection to read the files of the dataset and nothing else."""
+    part_locations = list(completions)
+    for table_parts in parts.values():
+        part_locations.extend(part.location for part in table_parts)
     # DuckDB checks both the path in the query and the path to which its pattern resolves.
     allowed_paths = sorted({*part_locations, *map(readable, part_locations)})
     scratch = Path(tempfile.gettempdir(), f"stepmark-{uuid.uuid4().hex}")
@@ -114,20 +157,30 @@ def _restrict(connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> None:
     connection.execute("SET enable_external_access = false")
 
 
-def _create_views(connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> None:
+def _create_views(
+    connection: duckdb.DuckDBPyConnection, parts: TableParts, completions: Sequence[str]
+) -> None:
     connection.execute(f"CREATE SCHEMA {EMPTY}")
     for kind, schema in SCHEMAS.items():
         # A stream instead of a table: for a table DuckDB imports pandas to check its type, which
         # takes longer than everything else here.
-        typed = connection.from_arrow(pa.RecordBatchReader.from_batches(schema, []))
+        typed = connection.from_arrow(pa.RecordBatchReader.from_batches(_with_maps(schema), []))
         columns = ", ".join(
             f'NULL::{dtype} AS "{name}"'
             for name, dtype in zip(typed.columns, typed.types, strict=True)
         )
         # A view instead of a table: a SELECT can contain a DELETE or an INSERT in its WITH.
         connection.execute(f"CREATE VIEW {EMPTY}.{kind} AS SELECT {columns} WHERE false")
-    for statement in view_statements(dataset):
+    for statement in view_statements(parts, completions):
         connection.execute(statement)
+
+
+def _with_maps(schema: pa.Schema) -> pa.Schema:
+    """Return the schema with the types that the views have: `ENTRIES` is a map in SQL."""
+    for index, field in enumerate(schema):
+        if field.type == ENTRIES:
+            schema = schema.set(index, field.with_type(pa.map_(pa.string(), pa.string())))
+    return schema
 
 
 def _only_select(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statement:

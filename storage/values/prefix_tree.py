@@ -30,8 +30,9 @@ class PrefixTree:
           FROM traces
           UNION ALL
           SELECT problem_id, rollouts.outcome, length(start) AS free_from, start || text AS solution
-          FROM rollouts JOIN (SELECT trace_id, problem_id, steps FROM traces) USING (trace_id),
-            LATERAL (SELECT array_to_string(steps[:prefix_steps], '') AS start)
+          FROM rollouts
+            JOIN (SELECT trace_id, problem_id, steps AS prefix FROM traces) USING (trace_id),
+            LATERAL (SELECT array_to_string(prefix[:prefix_steps], '') AS start)
           WHERE NOT list_contains(but, method)
         ), node AS (
           SELECT trace_id, problem_id, (number - 1)::INTEGER AS step_index,

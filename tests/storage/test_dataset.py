@@ -54,13 +54,14 @@ def all_files(dataset: Dataset) -> list[Path]:
 
 def test_part_is_identified_by_key(dataset: Dataset) -> None:
     assert not dataset.has_part(PROBLEMS, 0, "f")
-    assert dataset.write_part(PROBLEMS, 0, [PROBLEM] * 3, "f") == 3
+    footer = dataset.write_part(PROBLEMS, 0, [PROBLEM] * 3, "f")
     assert dataset.has_part(PROBLEMS, 0, "f")
     assert not dataset.has_part(PROBLEMS, 0, "g")
     assert not dataset.has_part(PROBLEMS, 1, "f")
     assert not dataset.has_part(TRACES, 0, "f")
-    assert dataset.footer(PROBLEMS, 0) == parts.Footer(
-        part_key="f", rows=3, version=parts.stepmark_version()
+    assert dataset.footer(PROBLEMS, 0) == footer
+    assert footer == parts.Footer(
+        part_key="f", rows=3, version=parts.stepmark_version(), content=footer.content, format=2
     )
 
 
@@ -302,3 +303,7 @@ def test_file_uri_equals_path(tmp_path: Path) -> None:
     assert list(Dataset(f"file://{tmp_path}/x y").read(TRACES)) == list(
         Dataset(str(tmp_path / "x y")).read(TRACES)
     )
+
+
+def test_column_is_read_in_every_location(filled: Dataset) -> None:
+    assert filled.column(TRACES, 0, "trace_id") == [row.trace_id for row in filled.read(TRACES)]

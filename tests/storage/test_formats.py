@@ -216,6 +216,16 @@ def test_prm800k_rates_until_first_error() -> None:
     assert nothing == LeftOut("no step is decided")
 
 
+def test_prm800k_rates_neutral_steps_zero() -> None:
+    neutral = replace(example(GOOD, GOOD, BAD), neutral_steps=(1,))
+    mapped = [
+        replace(example(GOOD, BAD, BAD), neutral_steps=(1,)),
+        replace(example(GOOD, UNKNOWN, BAD), neutral_steps=(1,)),
+    ]
+    exported = rows(Prm800k(), neutral, *mapped)
+    assert [ratings(row) for row in exported] == [[1, 0, -1], [1, -1], [1, None, -1]]
+
+
 def ratings(row: Any) -> list[int | None]:
     return [step["completions"][0]["rating"] for step in row["label"]["steps"]]
 

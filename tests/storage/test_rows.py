@@ -17,6 +17,7 @@ from storage.dataset.tables import (
     LABELS,
     PROBLEMS,
     REJECTED,
+    STALE_LABELS,
     TRACES,
     Table,
     annotations,
@@ -32,6 +33,7 @@ from tests.storage.samples import (
     PROBLEM,
     REJECTED_ROW,
     ROLLOUT,
+    STALE_LABEL,
     TRACE,
 )
 
@@ -44,9 +46,13 @@ SAMPLES = [
     (critiques("judge"), CRITIQUE),
     (annotations("judge"), ANNOTATION),
     (LABELS, LABEL),
+    (STALE_LABELS, STALE_LABEL),
 ]
 BARE = [
     (critiques("judge"), replace(CRITIQUE, step=4, text="", verdicts=(), first_error=None)),
+    # The values of columns that older versions did not write.
+    (critiques("judge"), replace(CRITIQUE, method="", system=None, request=None)),
+    (rollouts("judge"), replace(ROLLOUT, method="", steps=None, outcome_parts=())),
     (PROBLEMS, replace(PROBLEM, answer=None, metadata={})),
     (TRACES, replace(TRACE, steps=(), final_answer=None, sampling=None, metadata={})),
     (annotations("judge"), Annotation(trace_id="t", method="judge", first_error=-1, steps=())),
@@ -64,9 +70,11 @@ def test_records_survive_the_round_trip(
 
 @pytest.mark.parametrize(("table", "record"), SAMPLES)
 def test_schema_fields_match_record_fields(table: Table[Any], record: Any) -> None:
-    fields = [f.name for f in dataclasses.fields(record) if f.name != "cost"]
+    fields = [f.name for f in dataclasses.fields(record)]
     if isinstance(record, Annotation):
-        fields[-1:-1] = [f.name for f in dataclasses.fields(Cost)]
+        # The fields of the cost are columns of the row.
+        index = fields.index("cost")
+        fields[index : index + 1] = [f.name for f in dataclasses.fields(Cost)]
     assert SCHEMAS[table.kind].names == fields
     assert set(to_row(record)) == set(fields)
 

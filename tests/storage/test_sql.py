@@ -1,5 +1,6 @@
 """SQL over a dataset: the views, and the limits of untrusted queries."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,10 @@ from stepmark.errors import ConfigError, DatasetError
 from stepmark.records import Verdict
 from storage.dataset.dataset import Dataset
 from storage.dataset.schemas import SCHEMAS
-from storage.dataset.tables import TRACES, annotations, discovered
+from storage.dataset.tables import TRACES, annotations, discovered, rollouts
 from storage.queries import sql
 from storage.queries.render import to_csv, to_json, values
-from storage.queries.sql import connect, query
+from storage.queries.sql import connect, query, query_session
 from tests.storage.samples import ANNOTATION, DISCOVERED, TRACE
 
 # The tables that have a view with their name.
@@ -71,28 +72,40 @@ def answer(dataset: Dataset, text: str) -> list[tuple[Any, ...]]:
     return list(values(query(dataset, text)))
 
 
+def answers(dataset: Dataset, texts: Iterable[str]) -> list[list[tuple[Any, ...]]]:
+    """Return the answers to several queries over one connection, which takes long to open."""
+    with query_session(dataset) as run_query:
+        return [list(values(run_query(text))) for text in texts]
+
+
 def test_views_exist_without_parts(dataset: Dataset) -> None:
     dataset.write_run_file("")
     assert {row[0] for row in answer(dataset, "SHOW TABLES")} == VIEWS
-    for view in VIEWS:
-        assert answer(dataset, f"SELECT count(*) FROM {view}") == [(0,)]
-    assert query(dataset, "FROM annotations").column_names == SCHEMAS["annotations"].names
-    for kind in ("rollouts", "critiques"):
-        assert query(dataset, f"FROM {kind}").column_names == ["method", *SCHEMAS[kind].names]
-    assert query(dataset, "FROM traces").column_names == SCHEMAS["discovered"].names
-    assert query(dataset, "FROM steps").column_names == PLAIN_STEPS
-    assert query(dataset, "FROM steps").schema.field("step_index").type == pa.int32()
+    with query_session(dataset) as run_query:
+        for view in VIEWS:
+            assert list(values(run_query(f"SELECT count(*) FROM {view}"))) == [(0,)]
+        assert run_query("FROM annotations").column_names == SCHEMAS["annotations"].names
+        for kind in ("rollouts", "critiques"):
+            assert run_query(f"FROM {kind}").column_names == SCHEMAS[kind].names
+        # In this view `found_by` is the method.
+        in_traces = [name for name in SCHEMAS["discovered"].names if name != "method"]
+        assert run_query("FROM traces").column_names == in_traces
+        assert run_query("FROM steps").column_names == PLAIN_STEPS
+        assert run_query("FROM steps").schema.field("step_index").type == pa.int32()
 
 
 def test_empty_views_have_same_types(filled: Dataset, tmp_path: Path) -> None:
     bare = Dataset(str(tmp_path / "bare"))
     bare.write_run_file("")
-    for view in TABLES:
-        assert answer(filled, f"DESCRIBE {view}") == answer(bare, f"DESCRIBE {view}")
+    descriptions = [f"DESCRIBE {view}" for view in TABLES]
+    assert answers(filled, descriptions) == answers(bare, descriptions)
 
 
 def test_views_contain_all_rows(filled: Dataset) -> None:
-    counts = {view: answer(filled, f"SELECT count(*) FROM {view}")[0][0] for view in VIEWS}
+    counts = dict[str, int]()
+    with query_session(filled) as run_query:
+        for view in VIEWS:
+            ((counts[view],),) = values(run_query(f"SELECT count(*) FROM {view}"))
     expected = {
         "problems": 1,
         "rejected": 1,
@@ -102,23 +115,26 @@ def test_views_contain_all_rows(filled: Dataset) -> None:
         "classes": 3,
         "estimates": 14,
         "step_values": 8,
+        "completions": 0,
+        "stale_labels": 0,
     }
     assert counts == expected | {"rollouts": 1, "critiques": 2, "annotations": 2}
-    assert answer(
-        filled,
+    queries = (
         "SELECT method, sum(rollouts), max(seconds) FROM annotations GROUP BY ALL ORDER BY ALL",
-    ) == [
-        ("formal", 4, 0.5),
-        ("judge", 4, 0.5),
+        "SELECT method, seed FROM rollouts",
+        "SELECT method, step, len(verdicts), first_error FROM critiques ORDER BY step",
+        "SELECT metadata['steps'] FROM problems",
+        "SELECT outcome_parts FROM rollouts",
+        "SELECT DISTINCT system, request FROM critiques",
+    )
+    assert answers(filled, queries) == [
+        [("formal", 4, 0.5), ("judge", 4, 0.5)],
+        [("judge", 2**53 - 1)],
+        [("judge", 1, 1, 1), ("judge", None, 3, 1)],
+        [("2",)],
+        [(["correct", "unknown"],)],
+        [("You judge.", "Is 2 + 3 = 5?")],
     ]
-    assert answer(filled, "SELECT method, seed FROM rollouts") == [("judge", 2**53 - 1)]
-    assert answer(
-        filled, "SELECT method, step, len(verdicts), first_error FROM critiques ORDER BY step"
-    ) == [
-        ("judge", 1, 1, 1),
-        ("judge", None, 3, 1),
-    ]
-    assert answer(filled, "SELECT metadata['steps'] FROM problems") == [("2",)]
 
 
 def test_flawed_positive_is_a_class(filled: Dataset) -> None:
@@ -155,6 +171,13 @@ def test_steps_has_columns_per_method(filled: Dataset) -> None:
         ("incorrect", None),
         ("unknown", None),
     ]
+
+
+def test_folder_names_method_of_old_parts(on_disk: Dataset) -> None:
+    """A column that a version did not write is null."""
+    (rollout,) = on_disk.read_part(rollouts("judge"), 0)
+    on_disk.write_part(rollouts("judge"), 0, [replace(rollout, method="")], "f")
+    assert answer(on_disk, "SELECT method, trace_id FROM rollouts") == [("judge", "t0")]
 
 
 def test_traces_include_discovered_traces(
@@ -277,7 +300,7 @@ def test_missing_dataset_is_an_error(dataset: Dataset) -> None:
 
 def test_damaged_part_is_an_error(on_disk: Dataset) -> None:
     Path(on_disk.uri, "traces/part-00000.parquet").write_bytes(b"PAR1")
-    with pytest.raises(DatasetError, match=r"cannot be queried: .*part-00000\.parquet"):
+    with pytest.raises(DatasetError, match=r"part-00000\.parquet is damaged: delete it"):
         query(on_disk, "FROM traces")
 
 

@@ -87,7 +87,8 @@ def write_dataset(
             rows.append(replace(annotation, steps=tuple(steps)))
         dataset.write_part(annotations(method), 0, rows, "f")
     for method, sampled in rollouts_by_method.items():
-        dataset.write_part(rollouts(method), 0, sampled, "f")
+        of_method = [replace(rollout, method=method) for rollout in sampled]
+        dataset.write_part(rollouts(method), 0, of_method, "f")
     return dataset
 
 

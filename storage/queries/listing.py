@@ -1,0 +1,79 @@
+"""The parts of a dataset as queries read them: listed once, with their footers."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from storage.completions.files import readable_files
+from storage.dataset.dataset import Dataset
+from storage.dataset.parts import Footer
+from storage.dataset.tables import Table
+from storage.queries.mount import PROTOCOL
+
+__all__ = ["Part", "TableParts", "completion_locations", "list_parts"]
+
+# A bucket answers each request after some 50 ms, and a dataset can have thousands of parts.
+_REMOTE_THREADS = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A part that a query can read."""
+
+    shard: int
+    footer: Footer
+    location: str
+    """The path on the disk, or in a `Mount`."""
+
+
+TableParts = Mapping[Table[Any], Sequence[Part]]
+"""The parts of every table of a dataset, in the order of the shards."""
+
+
+def list_parts(dataset: Dataset) -> TableParts:
+    """Return the parts of all tables, and read their footers.
+
+    A writer can add and replace parts at any time, so one connection must list them only once.
+
+    Raises:
+        DatasetError: A part is damaged, or a newer version of Stepmark wrote it.
+    """
+    shards = {table: dataset.shards(table) for table in dataset.tables()}
+    arguments = []
+    for table, table_shards in shards.items():
+        for shard in table_shards:
+            arguments.append((dataset, table, shard))
+    # On the disk threads would only wait for each other.
+    with ThreadPoolExecutor(1 if dataset.folder.is_local else _REMOTE_THREADS) as pool:
+        parts = list(pool.map(_part, *zip(*arguments, strict=True))) if arguments else []
+    by_table: dict[Table[Any], list[Part]] = {table: [] for table in shards}
+    for (_, table, _), part in zip(arguments, parts, strict=True):
+        if part is not None:
+            by_table[table].append(part)
+    return by_table
+
+
+def _part(dataset: Dataset, table: Table[Any], shard: int) -> Part | None:
+    """Return a part; None if it was removed since it was listed."""
+    path = dataset.path(table, shard)
+    footer = dataset.footer(table, shard)
+    if footer is None:
+        if not dataset.folder.has(path):
+            return None
+        raise dataset.damage_error(table, shard)
+    return Part(shard=shard, footer=footer, location=_location(dataset, path))
+
+
+def completion_locations(dataset: Dataset) -> Sequence[str]:
+    """Return the locations of the readable files of completions.
+
+    Call it once for a connection: a run adds and removes files all the time.
+    """
+    return [_location(dataset, file.path) for file in readable_files(dataset.folder)]
+
+
+def _location(dataset: Dataset, path: str) -> str:
+    folder = dataset.folder
+    root = folder.root if folder.is_local else f"{PROTOCOL}:/"
+    return f"{root}/{path}"
