@@ -33,7 +33,8 @@ class ImportedSolution:
     """A solution in a row.
 
     The concatenated `steps` are its text. If the row contains the steps as a list, `separator` was
-    appended to each of them except the last. `annotations` maps a method to one entry per step.
+    appended to each of them except the last. `annotations` maps a method to one entry per step, and
+    `neutral_steps` to the indices of the steps that its source rates as neutral.
     `column` is the column of the solution, for messages. `repeats` is true if several rows of the
     format share the solution; a repetition is then no error of the row.
     """
@@ -47,6 +48,7 @@ class ImportedSolution:
     outcome: Verdict = Verdict.UNKNOWN
     outcome_reason: str = NOT_GRADED
     annotations: Mapping[str, tuple[StepAnnotation, ...]] = field(default_factory=dict)
+    neutral_steps: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
     repeats: bool = False
 

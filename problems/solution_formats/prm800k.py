@@ -17,9 +17,10 @@ a person may have written the step; it is correct unless `corrected_rating` diff
 was chosen, the path ends with the first completion.
 
 A rating of 1 is correct; 0 ("neutral": no error, no progress) is correct too, with that word as its
-rationale; -1 is incorrect; null and a flagged step are unknown. So the first error is the first -1,
-and it is undecided after an unknown. A row is rejected if its labeler reported the problem as
-broken (`bad_problem`) or skipped it (`give_up`). Completions off the path are no traces; all
+rationale and the step in `neutral_steps`; -1 is incorrect; null and a flagged step are unknown. So
+the first error is the first -1, and it is undecided after an unknown. A row is rejected if its
+labeler reported the problem as broken (`bad_problem`) or skipped it (`give_up`). Completions off
+the path are no traces; all
 completions are stored as JSON in the metadata of the trace (`offered`).
 
 Not covered: the same solution rated by several labelers (quality control) is one trace, with the
@@ -97,6 +98,10 @@ class _Completion:
             return annotation_of(Verdict.UNKNOWN, "flagged by the labeler")
         return annotation_of(*VERDICTS[self.rating])
 
+    @property
+    def is_neutral(self) -> bool:
+        return self.rating == 0 and not self.flagged
+
     def to_dict(self) -> Mapping[str, Any]:
         return {"text": self.text, "rating": self.rating, "flagged": self.flagged}
 
@@ -115,7 +120,7 @@ class _RatedStep:
 class Prm800k:
     """One trace per row, annotated as `human`."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     domain: ClassVar[str] = "math"
     needed: ClassVar[Sequence[Sequence[str]]] = (("question.problem",), (STEPS,))
 
@@ -134,6 +139,10 @@ class Prm800k:
             trace = _chosen_path(rated_steps)
         steps, separator = append_separator(_checked_texts(trace))
         problem = _problem(row)
+        neutral_steps = list[int]()
+        for index, completion in enumerate(trace):
+            if completion.is_neutral:
+                neutral_steps.append(index)
         pre_generated_answer = number_or_text_at(row.value, "question.pre_generated_answer")
         yield ImportedSolution(
             problem=problem,
@@ -142,6 +151,7 @@ class Prm800k:
             separator=separator,
             final_answer=pre_generated_answer or _stated_answer(steps[-1]),
             annotations={HUMAN: tuple(completion.annotation for completion in trace)},
+            neutral_steps={HUMAN: tuple(neutral_steps)},
             metadata={
                 **metadata_at(row.value, *METADATA_PATHS),
                 "offered": json.dumps([step.content for step in rated_steps]),

@@ -196,6 +196,7 @@ def test_prm800k_phase_2_rates_steps() -> None:
         "",
         "not rated",
     ]
+    assert solution.neutral_steps == {"human": (1,)}
     assert (solution.final_answer, solution.problem.answer) == ("12", "35")
     assert solution.metadata["finish_reason"] == "found_error"
     assert (solution.metadata["generation"], solution.metadata["is_quality_control_question"]) == (
@@ -218,7 +219,14 @@ def test_prm800k_phase_1_follows_chosen_path() -> None:
 @pytest.mark.parametrize(
     ("rating", "flagged", "verdict"),
     # Neutral steps are correct; a flagged rating decides nothing.
-    [(1, None, "c"), (0, False, "c"), (-1, False, "i"), (None, None, "u"), (-1, True, "u")],
+    [
+        (1, None, "c"),
+        (0, False, "c"),
+        (-1, False, "i"),
+        (None, None, "u"),
+        (-1, True, "u"),
+        (0, True, "u"),
+    ],
 )
 def test_prm800k_ratings_become_verdicts(
     rating: int | None, flagged: bool | None, verdict: str
@@ -227,6 +235,8 @@ def test_prm800k_ratings_become_verdicts(
     row["label"]["steps"][2]["completions"][0] |= {"rating": rating, "flagged": flagged}
     [solution] = solutions("prm800k", row)
     assert verdicts(solution) == f"cc{verdict}u"
+    expected = (1, 2) if rating == 0 and not flagged else (1,)
+    assert solution.neutral_steps == {"human": expected}
 
 
 def test_prm800k_ratings_stop_after_other_choice() -> None:
