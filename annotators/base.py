@@ -35,7 +35,11 @@ class Annotator(Protocol):
     """An annotation method that works on one trace at a time."""
 
     needs: ClassVar[frozenset[str]]
-    """The engines that the method uses, a subset of {"engine", "judge_engine"}."""
+    """The engines that the method uses: a subset of {"engine", "judge_engine", "judge_engines"}.
+
+    "engine" writes and scores rollouts. "judge_engine" is a single judge, "judge_engines" are one
+    or more; a method declares at most one of the two.
+    """
 
     async def annotate(
         self, problem: Problem, trace: Trace, context: AnnotationContext

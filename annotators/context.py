@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from engines.base import Completion, Engine, Prompt, Scored
-from stepmark.identity import digest, seed_for
+from annotators.wait_clock import WaitClock
+from engines.base import Completion, Engine, Prompt, Scored, completion_keys
+from stepmark.identity import content_id, seed_for
 from stepmark.records import (
     Annotation,
     Cost,
@@ -20,8 +21,16 @@ from stepmark.records import (
     Verdict,
 )
 from verifiers.base import Claim, Finding
+from verifiers.isolation.pool import PASSING_REASONS
 
-__all__ = ["AnnotationContext", "Grade", "ProblemContext", "ProblemGroup", "RunServices"]
+__all__ = [
+    "AnnotationContext",
+    "Grade",
+    "ProblemContext",
+    "ProblemGroup",
+    "RunServices",
+    "rollout_seed",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,21 +40,25 @@ class Grade:
     final_answer: str | None
     outcome: Verdict
     reason: str
+    outcome_parts: tuple[Verdict, ...] = ()
+    """One verdict per test of a program; empty for other answers."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunServices:
     """Services that all traces of a run share.
 
-    `engine` writes rollouts and `judge_engine` writes verdicts. Either is None when no method of
-    the run needs it.
+    `engine` writes and scores rollouts, and `judges` write verdicts. They are None and empty for a
+    method that does not declare in `needs` that it uses them.
     """
 
     seed: int
     engine: Engine | None
-    judge_engine: Engine | None
+    judges: tuple[Engine, ...]
     solve_prompt: Callable[[Problem], Prompt]
     rollout_sampling: Sampling
+    split: Callable[[str], tuple[str, ...]]
+    """Split a text into steps without loss, as the run splits its traces."""
     grade: Callable[[str, str, str | None], Awaitable[Grade]]
     """Grade (whole text, finish reason, reference answer)."""
     verify: Callable[[str, Claim], Awaitable[Finding]]
@@ -64,13 +77,37 @@ class ProblemGroup:
     traces: dict[str, Trace]
     rollouts: list[Rollout] = field(default_factory=list)
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    discovered: list[Discovered] = field(default_factory=list)
+    """The traces that the method added to the problem, in the order of their discovery."""
+
+    def occurrence(self, trace: Trace, prefix: str) -> int:
+        """Return how many traces before this one begin with the prefix.
+
+        Seeds of rollouts contain this number, so that two traces with the same prefix get
+        independent rollouts. It depends on the text alone, not on how it is split into steps.
+        """
+        earlier = 0
+        for other in (*self.traces.values(), *self.discovered):
+            if other.trace_id == trace.trace_id:
+                break
+            earlier += "".join(other.steps).startswith(prefix)
+        return earlier
+
+
+def rollout_seed(run_seed: int, method: str, problem_id: str, prefix: str, occurrence: int) -> int:
+    """Return the seed of the first rollout of a method from a prefix; attempt i adds i.
+
+    Two methods that sample from the same prefix draw different rollouts, so their evidence is
+    independent. Step numbers are not part of the seed: a split into other steps keeps the rollouts
+    of the prefixes that remain.
+    """
+    return seed_for(run_seed, "rollout", method, problem_id, prefix, occurrence)
 
 
 class AnnotationContext:
     """What an annotator may use on one trace. It collects rollouts, critiques and costs.
 
-    Seeds depend on the method's name too. Two methods that sample from the same prefix draw
-    different rollouts, so their evidence is independent.
+    See `rollout_seed` for what the seeds of rollouts depend on.
     """
 
     def __init__(
@@ -91,8 +128,12 @@ class AnnotationContext:
         """The annotations of this trace by the methods that this one depends on."""
         self.sampled_rollouts: list[Rollout] = []
         self.critiques: list[Critique] = []
-        """The replies of judges. A method that asks a judge appends them."""
+        """The replies of judges. A method that asks a judge adds them: see `add_critiques`."""
         self.cost = Cost()
+        self.transient_findings = 0
+        """The number of claims that stayed unknown because the machine was busy."""
+        self.wait_clock = WaitClock()
+        """Measures `Cost.waited_seconds`. The contexts of a `ProblemContext` share one clock."""
         self._services = services
         self._method = method
         self._requested: Counter[int] = Counter()
@@ -115,23 +156,26 @@ class AnnotationContext:
         # Counted before the first await, so that concurrent requests from one prefix differ.
         earlier = self._requested[prefix_steps]
         self._requested[prefix_steps] += count
+        occurrence = self.group.occurrence(trace, prefix)
+        first_seed = rollout_seed(services.seed, self._method, trace.problem_id, prefix, occurrence)
         # Seeds are consecutive, as within one request, so that several small requests from a prefix
         # draw the same rollouts as a single large one.
-        first_seed = seed_for(services.seed, self._method, trace.trace_id, prefix_steps, 0)
-        seed = first_seed + earlier
-        sampling = replace(services.rollout_sampling, n=count, seed=seed)
+        sampling = replace(services.rollout_sampling, n=count, seed=first_seed + earlier)
         prompt = replace(self._prompt, prefix=prefix)
+        keys = completion_keys(services.engine.identity, prompt, sampling)
+        rollout_ids = [content_id("rollout", key.hex()) for key in keys]
         try:
-            completions = await services.engine.complete(prompt, sampling)
+            with self.wait_clock:
+                completions = await services.engine.complete(prompt, sampling)
         except asyncio.CancelledError:
             self.cost = replace(self.cost, aborted=self.cost.aborted + count)
             raise
         self._add_cost(completions, rollouts=count)
         try:
-            return await self._store(completions, prefix, prefix_steps, seed, earlier)
+            return await self._store(completions, prefix_steps, sampling.seed, rollout_ids)
         except asyncio.CancelledError:
             # The tokens are spent, so the completions are graded and stored before cancellation.
-            await self._store(completions, prefix, prefix_steps, seed, earlier)
+            await self._store(completions, prefix_steps, sampling.seed, rollout_ids)
             raise
 
     async def score(self, prefix_steps: int, opening: str, text: str) -> Scored:
@@ -139,22 +183,47 @@ class AnnotationContext:
         services = self._services
         assert services.engine is not None, "the pipeline sets the engine of methods that need one"
         prefix = "".join(self.trace.steps[:prefix_steps]) + opening
-        scored = await services.engine.score(replace(self._prompt, prefix=prefix), text)
+        with self.wait_clock:
+            scored = await services.engine.score(replace(self._prompt, prefix=prefix), text)
         self._add_cost([scored])
         return scored
 
-    async def ask(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
-        """Ask the judge engine; the seed is derived from the run, the trace and `sampling.seed`."""
+    @property
+    def judge_models(self) -> Sequence[str]:
+        """The model names of the judges; `ask` accepts the index of each."""
+        return [judge.model_name for judge in self._services.judges]
+
+    async def ask(self, prompt: Prompt, sampling: Sampling, judge: int = 0) -> Sequence[Completion]:
+        """Ask one of the judges.
+
+        Args:
+            prompt: The request.
+            sampling: Its parameters. The seed of the request is derived from the run, the trace
+                and `sampling.seed`, so it must differ between the requests of a trace, those to
+                different judges included: two judges can be the same model.
+            judge: The index of the judge in `judge_models`.
+        """
         services = self._services
-        assert services.judge_engine is not None, "the pipeline sets the judge of methods that ask"
+        assert services.judges, "the pipeline sets the judges of methods that ask"
         seed = seed_for(services.seed, self._method, self.trace.trace_id, sampling.seed)
-        completions = await services.judge_engine.complete(prompt, replace(sampling, seed=seed))
+        sampling = replace(sampling, seed=seed)
+        with self.wait_clock:
+            completions = await services.judges[judge].complete(prompt, sampling)
         self._add_cost(completions)
         return completions
 
+    def add_critiques(self, critiques: Sequence[Critique]) -> None:
+        """Store replies of a judge under the name of the method."""
+        for critique in critiques:
+            self.critiques.append(replace(critique, method=self._method))
+
     async def verify(self, verifier: str, claim: Claim) -> Finding:
         """Decide a claim in a worker process that is killed at its deadline."""
-        return await self._services.verify(verifier, claim)
+        with self.wait_clock:
+            finding = await self._services.verify(verifier, claim)
+        if finding.verdict is Verdict.UNKNOWN and finding.reason in PASSING_REASONS:
+            self.transient_findings += 1
+        return finding
 
     @cached_property
     def _prompt(self) -> Prompt:
@@ -164,37 +233,39 @@ class AnnotationContext:
     async def _store(
         self,
         completions: Sequence[Completion],
-        prefix: str,
         prefix_steps: int,
         seed: int,
-        earlier: int,
+        rollout_ids: Sequence[str],
     ) -> Sequence[Rollout]:
         """Grade the completions and store them as rollouts once all of them are graded."""
-        name = digest(self._services.seed, self._method, self.trace.trace_id, prefix_steps)
         rollouts = list[Rollout]()
         for index, completion in enumerate(completions):
-            rollout_id = f"{name}-{earlier + index}"
             rollouts.append(
-                await self._grade(completion, prefix, prefix_steps, seed + index, rollout_id)
+                await self._grade(completion, prefix_steps, seed + index, rollout_ids[index])
             )
         self.sampled_rollouts.extend(rollouts)
         self.group.rollouts.extend(rollouts)
         return rollouts
 
     async def _grade(
-        self, completion: Completion, prefix: str, prefix_steps: int, seed: int, rollout_id: str
+        self, completion: Completion, prefix_steps: int, seed: int, rollout_id: str
     ) -> Rollout:
-        grade = await self._services.grade(
-            prefix + completion.text, completion.finish_reason, self.problem.answer
-        )
+        prefix = "".join(self.trace.steps[:prefix_steps])
+        with self.wait_clock:
+            grade = await self._services.grade(
+                prefix + completion.text, completion.finish_reason, self.problem.answer
+            )
         return Rollout(
+            method=self._method,
             rollout_id=rollout_id,
             trace_id=self.trace.trace_id,
             prefix_steps=prefix_steps,
             text=completion.text,
+            steps=self._services.split(completion.text),
             final_answer=grade.final_answer,
             outcome=grade.outcome,
             outcome_reason=grade.reason,
+            outcome_parts=grade.outcome_parts,
             seed=seed,
             finish_reason=completion.finish_reason,
             prompt_tokens=completion.prompt_tokens,
@@ -203,17 +274,23 @@ class AnnotationContext:
         )
 
     def _add_cost(self, results: Sequence[Completion | Scored], rollouts: int = 0) -> None:
-        cost = self.cost
+        prompt_tokens = 0
+        cached_tokens = 0
+        generated_tokens = 0
         for result in results:
+            prompt_tokens += result.prompt_tokens
+            cached_tokens += result.cached_tokens
             # Scoring a text generates no tokens.
-            generated = result.generated_tokens if isinstance(result, Completion) else 0
-            cost = replace(
-                cost,
-                prompt_tokens=cost.prompt_tokens + result.prompt_tokens,
-                cached_tokens=cost.cached_tokens + result.cached_tokens,
-                generated_tokens=cost.generated_tokens + generated,
-            )
-        self.cost = replace(cost, rollouts=cost.rollouts + rollouts)
+            if isinstance(result, Completion):
+                generated_tokens += result.generated_tokens
+        cost = self.cost
+        self.cost = replace(
+            cost,
+            rollouts=cost.rollouts + rollouts,
+            prompt_tokens=cost.prompt_tokens + prompt_tokens,
+            cached_tokens=cost.cached_tokens + cached_tokens,
+            generated_tokens=cost.generated_tokens + generated_tokens,
+        )
 
 
 class ProblemContext:
@@ -222,17 +299,23 @@ class ProblemContext:
     def __init__(
         self,
         services: RunServices,
-        split: Callable[[str], tuple[str, ...]],
         method: str,
         contexts: Sequence[AnnotationContext],
     ) -> None:
         self.contexts = tuple(contexts)
         """The contexts of the sampled traces of the problem, one or more."""
-        self.discovered: list[Discovered] = []
+        self.wait_clock = WaitClock()
+        """The clock of all contexts: requests of different traces overlap too."""
         self._services = services
-        self._split = split
         self._method = method
         self._context_of = {context.trace.trace_id: context for context in contexts}
+        for context in contexts:
+            context.wait_clock = self.wait_clock
+
+    @property
+    def discovered(self) -> list[Discovered]:
+        """The traces that the method added to the problem, in the order of their discovery."""
+        return self.contexts[0].group.discovered
 
     @property
     def all_contexts(self) -> Sequence[AnnotationContext]:
@@ -246,10 +329,14 @@ class ProblemContext:
     def steps(self, trace: Trace, rollout: Rollout) -> tuple[str, ...]:
         """Return the steps of the solution that a rollout from a trace completes.
 
-        Only the rollout's own text is split. Splitting the whole solution again could change the
-        boundaries of the prefix that the rollout continued.
+        Only the rollout's own text is split, see `Rollout.steps`. Splitting the whole solution
+        again could change the boundaries of the prefix that the rollout continued.
         """
-        return trace.steps[: rollout.prefix_steps] + self._split(rollout.text)
+        steps = rollout.steps
+        if steps is None:
+            # The rollout was stored by a version that did not store its steps.
+            steps = self._services.split(rollout.text)
+        return trace.steps[: rollout.prefix_steps] + steps
 
     def is_policy_sample(self, trace: Trace) -> bool:
         """Return whether a trace was drawn from the distribution that rollouts are drawn from.
@@ -268,12 +355,13 @@ class ProblemContext:
         engine = self._services.engine
         assert engine is not None, "the rollout was sampled from the engine"
         discovered = Discovered(
-            trace_id=digest("trace", rollout.rollout_id),
+            trace_id=content_id("trace", rollout.rollout_id),
             problem_id=trace.problem_id,
             steps=self.steps(trace, rollout),
             final_answer=rollout.final_answer,
             outcome=rollout.outcome,
             outcome_reason=rollout.outcome_reason,
+            outcome_parts=rollout.outcome_parts,
             model=engine.model_name,
             sampling=replace(self._services.rollout_sampling, n=1, seed=rollout.seed),
             finish_reason=rollout.finish_reason,
@@ -281,13 +369,16 @@ class ProblemContext:
             cached_tokens=rollout.cached_tokens,
             generated_tokens=rollout.generated_tokens,
             found_by=self._method,
+            method=self._method,
             parent_trace_id=trace.trace_id,
             parent_steps=rollout.prefix_steps,
             rollout_id=rollout.rollout_id,
         )
         self.discovered.append(discovered)
         any_context = self.contexts[0]  # all contexts have the same problem and group
-        self._context_of[discovered.trace_id] = AnnotationContext(
+        context = AnnotationContext(
             self._services, self._method, any_context.problem, discovered, any_context.group
         )
+        context.wait_clock = self.wait_clock
+        self._context_of[discovered.trace_id] = context
         return discovered

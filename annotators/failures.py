@@ -32,8 +32,11 @@ def validate(trace: Trace, annotation: Annotation) -> Annotation:
     """Return the annotation unchanged if it has one entry per step of the trace.
 
     Raises:
-        ValueError: The number of step annotations differs from the number of steps.
+        ValueError: The number of step annotations differs from the number of steps, or a step is
+            neutral: labelers read verdicts only, and would take the step as correct.
     """
+    if annotation.neutral_steps:
+        raise ValueError("neutral steps, which only imported annotations can have")
     if len(annotation.steps) != len(trace.steps):
         raise ValueError(f"{len(annotation.steps)} step annotations for {len(trace.steps)} steps")
     return annotation

@@ -26,13 +26,19 @@ async def run(
     Retryable engine errors and errors that the user can fix propagate instead.
     """
     started = time.perf_counter()
+    # Fitting to the shard may have waited before; that time is not part of the annotation.
+    waited_before = context.wait_clock.seconds
     try:
         annotation = await _annotate(annotator, problem, trace, context)
     except Exception as error:  # a plugin may raise anything
         if should_propagate(error):
             raise
         annotation = failure(trace, error)
-    cost = replace(context.cost, seconds=time.perf_counter() - started)
+    cost = replace(
+        context.cost,
+        waited_seconds=context.wait_clock.seconds - waited_before,
+        seconds=time.perf_counter() - started,
+    )
     return replace(annotation, method=method, fingerprint=fingerprint, cost=cost)
 
 
@@ -62,11 +68,12 @@ async def run_problem(
         if should_propagate(error):
             raise
         annotations = [failure(item.trace, error) for item in context.all_contexts]
-    # The traces share the wall time equally, because it cannot be attributed to one of them.
+    # The traces share the times equally, because they cannot be attributed to one of them.
+    waited_seconds = context.wait_clock.seconds / len(annotations)
     seconds = (time.perf_counter() - started) / len(annotations)
     recorded = list[Annotation]()
     for annotation, item in zip(annotations, context.all_contexts, strict=True):
-        cost = replace(item.cost, seconds=seconds)
+        cost = replace(item.cost, seconds=seconds, waited_seconds=waited_seconds)
         recorded.append(replace(annotation, method=method, fingerprint=fingerprint, cost=cost))
     return recorded
 

@@ -32,6 +32,8 @@ class Vote:
 
     step_verdicts: tuple[StepVerdict, ...]
     replies: tuple[Completion, ...]
+    prompts: tuple[Prompt, ...]
+    """The request that each reply answers."""
 
     @property
     def first_error(self) -> int | None:
@@ -81,8 +83,8 @@ class Critic:
             prompts.append(self._prompt(problem, trace.steps[:length], critiques))
         return prompts
 
-    def vote(self, replies: Sequence[Completion], steps: int) -> Vote:
-        """Parse one reply to each of `prompts` into a vote on a trace of `steps` steps."""
+    def vote(self, prompts: Sequence[Prompt], replies: Sequence[Completion], steps: int) -> Vote:
+        """Parse one reply to each of the prompts into a vote on a trace of `steps` steps."""
         if self.uses("number"):
             step_verdicts = list[StepVerdict]()
             for index, reply in enumerate(replies):
@@ -91,12 +93,14 @@ class Critic:
         else:
             (reply,) = replies
             step_verdicts = list(_verdicts_in(reply, steps))
-        return Vote(step_verdicts=tuple(step_verdicts), replies=tuple(replies))
+        return Vote(
+            step_verdicts=tuple(step_verdicts), replies=tuple(replies), prompts=tuple(prompts)
+        )
 
     def critiques(self, trace: Trace, vote: Vote, number: int) -> Sequence[Critique]:
         """Return the records of the replies of a vote, which is the critic's vote `number`."""
         critiques = list[Critique]()
-        for index, reply in enumerate(vote.replies):
+        for index, (prompt, reply) in enumerate(zip(vote.prompts, vote.replies, strict=True)):
             step: int | None = None
             step_verdicts = vote.step_verdicts
             if self.uses("number"):
@@ -106,6 +110,8 @@ class Critic:
                 Critique(
                     trace_id=trace.trace_id,
                     prompt=self.name,
+                    system=prompt.system,
+                    request=prompt.user,
                     vote=number,
                     step=step,
                     text=reply.text[:MAX_REPLY_CHARS],

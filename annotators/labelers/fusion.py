@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -14,7 +14,7 @@ from annotators.first_error.label import abstain, label_from_posterior
 from annotators.label_fusion import em
 from annotators.label_fusion.model import CONFIDENCE_LEVELS, Report, ResponseRates, TracePattern
 from stepmark.errors import ConfigError
-from stepmark.records import Annotation, Label, Trace
+from stepmark.records import Annotation, Label, Trace, Verdict, with_neutral_steps_as
 
 __all__ = ["Fusion"]
 
@@ -45,6 +45,8 @@ class Fusion:
     """Methods that name only steps that are wrong."""
     gold: str = ""
     """Method (`oracle`, `human`) that gives the truth while rates are estimated, not for labels."""
+    neutral: Literal["correct", "incorrect", "unknown"] = "correct"
+    """What steps with a neutral rating in `gold` count as, such as the 0 of PRM800K."""
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.9
     """Keep a trace if its most likely first error has at least this posterior."""
     power: Annotated[float, Field(gt=0, le=1)] = 0.8
@@ -85,7 +87,8 @@ class Fusion:
                 provers.add(source)
         gold = None
         if self.gold in annotations:
-            gold = annotations[self.gold].first_error
+            truth = with_neutral_steps_as(annotations[self.gold], Verdict(self.neutral))
+            gold = truth.first_error
         return TracePattern(
             steps=len(trace.steps),
             outcome=trace.outcome,

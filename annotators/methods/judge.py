@@ -1,10 +1,10 @@
 """LLM judges: a model gives a verdict on every step several times, and its votes are counted."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from annotators.base import SampleCount
 from annotators.concurrency import gather_or_cancel
@@ -56,6 +56,9 @@ class Judge:
     meta-critique). The value, successes and trials of a step still count the votes, and the
     confidence is the share of readable votes that name the first error of the meta-critic.
 
+    With several judges, every prompt is sent to each of them: an ensemble of models, in which every
+    readable vote counts the same too. Only the first judge gets the prompt of the meta-critic.
+
     Every reply is stored as a `Critique`, including the unreadable ones.
     """
 
@@ -69,7 +72,7 @@ class Judge:
     meta_critic: Critic | None = field(init=False, repr=False)
 
     version: ClassVar[int] = 3
-    needs: ClassVar[frozenset[str]] = frozenset({"judge_engine"})
+    needs: ClassVar[frozenset[str]] = frozenset({"judge_engines"})
 
     def __post_init__(self) -> None:
         names = (self.prompt,) if isinstance(self.prompt, str) else self.prompt
@@ -113,20 +116,26 @@ class Judge:
     async def _collect_votes(
         self, critics: Sequence[Critic], problem: Problem, trace: Trace, context: AnnotationContext
     ) -> Sequence[Vote]:
-        """Ask all critics concurrently, store their replies and return their votes."""
+        """Ask all critics of all judges concurrently, store the replies and return the votes."""
         prompts_by_critic = [critic.prompts(problem, trace) for critic in critics]
-        # The seed is the number of the request, so that no two requests of a trace share one.
-        replies = await gather_or_cancel(
-            self._ask(context, prompt, self.votes, seed)
-            for seed, prompt in enumerate(chain.from_iterable(prompts_by_critic))
-        )
+        requests = list[Coroutine[Any, Any, Sequence[Completion]]]()
+        for judge in range(len(context.judge_models)):
+            for prompt in chain.from_iterable(prompts_by_critic):
+                # The seed is the number of the request, so that no two requests of a trace share
+                # one, even if two judges are the same model.
+                requests.append(self._ask(context, prompt, self.votes, len(requests), judge))
+        remaining_replies = iter(await gather_or_cancel(requests))
         votes = list[Vote]()
-        remaining_replies = iter(replies)
-        for critic, critic_prompts in zip(critics, prompts_by_critic, strict=True):
-            # One sequence of `votes` replies per prompt. Reply i to every prompt forms vote i.
-            replies_by_prompt = list(islice(remaining_replies, len(critic_prompts)))
-            for number, vote_replies in enumerate(zip(*replies_by_prompt, strict=True)):
-                votes.append(_store_vote(critic, vote_replies, number, trace, context))
+        for judge in range(len(context.judge_models)):
+            for critic, critic_prompts in zip(critics, prompts_by_critic, strict=True):
+                # One sequence of `votes` replies per prompt. Reply i to every prompt forms vote i.
+                replies_by_prompt = list(islice(remaining_replies, len(critic_prompts)))
+                # The votes of a prompt are numbered across all judges.
+                first_vote = judge * self.votes
+                for number, replies in enumerate(zip(*replies_by_prompt, strict=True), first_vote):
+                    vote = critic.vote(critic_prompts, replies, len(trace.steps))
+                    _store_vote(critic, vote, number, judge, trace, context)
+                    votes.append(vote)
         return votes
 
     async def _ask_meta_critic(
@@ -144,31 +153,31 @@ class Judge:
             if text:
                 reviews.append(f"Review {len(reviews) + 1}:\n{text}")
         if not reviews:
-            return Vote(step_verdicts=(StepVerdict(),) * len(trace.steps), replies=())
-        (prompt,) = critic.prompts(problem, trace, "\n\n".join(reviews))
-        replies = await self._ask(context, prompt, 1, META_SEED)
-        return _store_vote(critic, replies, 0, trace, context)
+            unknown = (StepVerdict(),) * len(trace.steps)
+            return Vote(step_verdicts=unknown, replies=(), prompts=())
+        prompts = critic.prompts(problem, trace, "\n\n".join(reviews))
+        (prompt,) = prompts
+        replies = await self._ask(context, prompt, 1, META_SEED, 0)
+        vote = critic.vote(prompts, replies, len(trace.steps))
+        _store_vote(critic, vote, 0, 0, trace, context)
+        return vote
 
     async def _ask(
-        self, context: AnnotationContext, prompt: Prompt, votes: int, seed: int
+        self, context: AnnotationContext, prompt: Prompt, votes: int, seed: int, judge: int
     ) -> Sequence[Completion]:
         sampling = Sampling(
             n=votes, temperature=self.temperature, max_tokens=self.max_tokens, seed=seed
         )
-        return await context.ask(prompt, sampling)
+        return await context.ask(prompt, sampling, judge)
 
 
 def _store_vote(
-    critic: Critic,
-    replies: Sequence[Completion],
-    number: int,
-    trace: Trace,
-    context: AnnotationContext,
-) -> Vote:
-    """Parse the replies that form one vote and add their critiques to the context."""
-    vote = critic.vote(replies, len(trace.steps))
-    context.critiques.extend(critic.critiques(trace, vote, number))
-    return vote
+    critic: Critic, vote: Vote, number: int, judge: int, trace: Trace, context: AnnotationContext
+) -> None:
+    """Add the critiques of a vote, which one of the judges wrote, to the context."""
+    model = context.judge_models[judge]
+    critiques = critic.critiques(trace, vote, number)
+    context.add_critiques([replace(critique, model=model) for critique in critiques])
 
 
 def _majority_annotation(trace: Trace, votes: Sequence[Vote]) -> Annotation:

@@ -3,7 +3,6 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 from annotators.base import ProblemAnnotator
 from annotators.context import AnnotationContext, ProblemContext, ProblemGroup
@@ -12,10 +11,17 @@ from engines.base import Completion, Prompt
 from engines.scripted import Scripted
 from stepmark.identity import SEED_SPACING
 from stepmark.records import Annotation, Problem, Rollout, Sampling, Trace
-from stepmark.steps import split
-from tests.annotators.simulated import PROBLEM, SAMPLING, WRONG, Respond, grade, recording, services
+from tests.annotators.simulated import (
+    PROBLEM,
+    SAMPLING,
+    WRONG,
+    Respond,
+    grade,
+    recording,
+    services,
+    split_lines,
+)
 
-split_lines = partial(split, how="line")
 LINES = 6
 """The number of lines of a solution before the line with its answer."""
 
@@ -113,6 +119,6 @@ async def annotate_problem(
     contexts = [
         AnnotationContext(run_services, "simulated", problem, trace, group) for trace in traces
     ]
-    context = ProblemContext(run_services, split_lines, "simulated", contexts)
+    context = ProblemContext(run_services, "simulated", contexts)
     annotations = await run_problem(method, "method", "fingerprint", context)
     return ProblemRun(traces=traces, annotations=annotations, context=context, requests=requests)

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from annotators.base import Annotator
 from annotators.context import AnnotationContext, Grade, ProblemGroup, RunServices
@@ -11,6 +12,7 @@ from engines.base import Completion, Engine, Prompt
 from engines.scripted import Scripted
 from stepmark import plugins
 from stepmark.records import NO_ERROR, Annotation, Problem, Sampling, Trace, Verdict
+from stepmark.steps import split
 from verifiers.base import Claim, Finding
 
 C = Verdict.CORRECT
@@ -18,6 +20,7 @@ I = Verdict.INCORRECT  # noqa: E741
 U = Verdict.UNKNOWN
 
 PROBLEM = Problem(problem_id="p", question="How many?", answer="4", domain="test", source="test")
+split_lines = partial(split, how="line")
 SAMPLING = Sampling(temperature=0.7, max_tokens=64)
 # How a scripted engine obtains its own reply when it scores a text; nothing is sampled.
 READING = Sampling(temperature=0.0)
@@ -101,16 +104,15 @@ async def verify(verifier: str, claim: Claim) -> Finding:
     return finding
 
 
-def services(
-    engine: Engine | None, judge_engine: Engine | None = None, seed: int = 1
-) -> RunServices:
+def services(engine: Engine | None, *judges: Engine, seed: int = 1) -> RunServices:
     """Return the services of a run with these engines."""
     return RunServices(
         seed=seed,
         engine=engine,
-        judge_engine=judge_engine,
+        judges=judges,
         solve_prompt=lambda problem: Prompt(user=problem.question),
         rollout_sampling=SAMPLING,
+        split=split_lines,
         grade=grade,
         verify=verify,
     )

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import pytest
 
@@ -122,9 +123,10 @@ def services_with(engine: Engine) -> RunServices:
     return RunServices(
         seed=1,
         engine=engine,
-        judge_engine=None,
+        judges=(),
         solve_prompt=lambda problem: Prompt(user=problem.question),
         rollout_sampling=Sampling(),
+        split=partial(split, how="line"),
         grade=grade_final_answer,
         verify=lambda *_: asyncio.sleep(0, None),
     )
@@ -287,7 +289,7 @@ async def test_equal_siblings_share_rollouts() -> None:
     twin = replace(trace, trace_id="twin")
     group = ProblemGroup(traces={trace.trace_id: trace, twin.trace_id: twin})
     services = services_with(Scripted(respond=solves_with(0.9)))
-    services = replace(services, grade=grade_last_word)
+    services = replace(services, grade=grade_last_word, seed=2)
     method = AdaptiveSearch(worth=0, confidence=0.9)
     rollouts = list[int]()
     for member in (trace, twin):

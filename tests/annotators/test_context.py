@@ -1,11 +1,12 @@
 """The context of an annotator: rollouts, seeds, ids, gradings and costs."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
-from annotators.context import AnnotationContext, Grade
+from annotators.context import AnnotationContext, Grade, ProblemGroup
 from engines.base import Completion, Prompt
 from engines.scripted import Scripted
 from stepmark.identity import SEED_SPACING
@@ -29,7 +30,7 @@ TRACE = trace_of(3)
 
 def context_of(engine: Scripted, trace: Trace = TRACE, seed: int = 1) -> AnnotationContext:
     return AnnotationContext(
-        services(engine, engine, seed), "test", PROBLEM, trace, problem_group_of(trace, (C, I))
+        services(engine, engine, seed=seed), "test", PROBLEM, trace, problem_group_of(trace, (C, I))
     )
 
 
@@ -53,6 +54,52 @@ async def test_rollout_continues_prefix_text() -> None:
     assert rollout.trace_id == TRACE.trace_id
     assert (rollout.prefix_steps, rollout.text, rollout.outcome) == (2, "yes", C)
     assert context.sampled_rollouts == [rollout]
+    assert rollout.method == "test"
+
+
+@pytest.mark.parametrize(
+    ("text", "steps"),
+    [
+        ("2\n\nthen 3\nyes", ("2\n\n", "then 3\n", "yes")),
+        # The prefix ends within a line, and the first step is the rest of that line.
+        (" more\nyes", (" more\n", "yes")),
+        ("\n", ("\n",)),
+        ("", ()),
+    ],
+)
+async def test_rollout_steps_split_own_text(text: str, steps: tuple[str, ...]) -> None:
+    context = context_of(Scripted(respond=lambda *_: text), replace(TRACE, steps=("one", "two")))
+    (rollout,) = await context.rollouts(1, 1)
+    assert rollout.steps == steps
+    assert "".join(steps) == rollout.text == text
+
+
+async def test_overlapping_requests_wait_once() -> None:
+    seconds = 0.05
+
+    class SlowEngine(Scripted):
+        async def complete(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
+            await asyncio.sleep(seconds)
+            return await super().complete(prompt, sampling)
+
+    context = context_of(SlowEngine(respond=last_sample_solves))
+    assert context.wait_clock.seconds == 0
+    await asyncio.gather(*[context.rollouts(prefix, 1) for prefix in (0, 1, 2)])
+    waited = context.wait_clock.seconds
+    assert seconds <= waited < 2 * seconds
+    # No request is outstanding.
+    await asyncio.sleep(seconds)
+    assert context.wait_clock.seconds == waited
+    await context.ask(Prompt(user="?"), SAMPLING)
+    assert waited + seconds <= context.wait_clock.seconds < waited + 2 * seconds
+
+
+async def test_cancelled_request_ends_waiting() -> None:
+    context = context_of(Scripted(respond=last_sample_solves))
+    with pytest.raises(asyncio.CancelledError), context.wait_clock:
+        raise asyncio.CancelledError
+    waited = context.wait_clock.seconds
+    assert waited == context.wait_clock.seconds
 
 
 async def test_whole_solution_is_graded() -> None:
@@ -118,14 +165,20 @@ async def test_completions_before_cancellation_are_kept() -> None:
 
 
 async def test_seeds_and_ids_depend_on_inputs() -> None:
-    """On the run's seed, the trace, the prefix and the number of the rollout."""
+    """On the run's seed, the text of the prefix and its occurrence among the traces."""
     engine = Scripted(replies={"": ("yes",)})
     base = context_of(engine, TRACE, 1)
     same = context_of(engine, TRACE, 1)
     other_seed = context_of(engine, TRACE, 2)
-    other_trace = context_of(engine, trace_of(4), 1)
+    # The second trace of the problem has the same steps, so its prefix occurs for the second time.
+    second = replace(base.trace, trace_id="second")
+    traces = {base.trace.trace_id: base.trace, "second": second}
+    services_of_second = services(engine, seed=1)
+    other_occurrence = AnnotationContext(
+        services_of_second, "test", PROBLEM, second, ProblemGroup(traces=traces)
+    )
     rollouts = list[Rollout]()
-    for context in (base, same, other_seed, other_trace):
+    for context in (base, same, other_seed, other_occurrence):
         rollouts.extend(await context.rollouts(1, 1))
     rollouts.extend(await base.rollouts(2, 1))
     ids = column(rollouts, "rollout_id")

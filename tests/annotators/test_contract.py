@@ -38,7 +38,8 @@ METHODS = [
 ENGINE_METHODS = [name for name in METHODS if load("annotators", name).needs]
 GENERATING_METHODS = [name for name in ENGINE_METHODS if name != "answer_likelihood"]
 """The methods that generate text; `answer_likelihood` only scores it."""
-ENGINES = frozenset({"engine", "judge_engine"})
+JUDGES = frozenset({"judge_engine", "judge_engines"})
+ENGINES = frozenset({"engine"}) | JUDGES
 PARAMETERS: dict[str, dict[str, Any]] = {
     "binary_search": {"right_answers": "search", "stop_early": True},
     "monte_carlo": {"stop_early": True},
@@ -232,9 +233,9 @@ async def test_only_declared_engines_are_used(name: str) -> None:
     scripted = Scripted(respond=judge_truthfully)
     for method in methods(name):
         engine = scripted if "engine" in method.needs else None
-        judge_engine = scripted if "judge_engine" in method.needs else None
+        judges = [scripted] if method.needs & JUDGES else []
         context = AnnotationContext(
-            services(engine, judge_engine),
+            services(engine, *judges),
             "contract",
             PROBLEM,
             trace,

@@ -4,7 +4,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import pytest
@@ -161,6 +161,16 @@ def test_labels_ignore_gold() -> None:
     for trace, annotations in sources.cases[:50]:
         with_wrong_gold = {**annotations, "human": annotate(trace, 0)}
         assert labeler.label(trace, with_wrong_gold) == labeler.label(trace, annotations)
+
+
+@pytest.mark.parametrize(("neutral", "gold"), [("correct", 2), ("incorrect", 1), ("unknown", None)])
+def test_neutral_gold_is_mapped(
+    neutral: Literal["correct", "incorrect", "unknown"], gold: int | None
+) -> None:
+    steps = tuple(StepAnnotation(verdict=verdict) for verdict in (C, C, I, U, U))
+    human = replace(annotate(TRACE, 2), steps=steps, neutral_steps=(1,))
+    pattern = Fusion(gold="human", neutral=neutral).pattern(TRACE, {"human": human})
+    assert pattern.gold == gold
 
 
 def test_unreliable_source_counts_less() -> None:

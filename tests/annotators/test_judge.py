@@ -24,6 +24,7 @@ from tests.annotators.simulated import (
     U,
     annotate_trace,
     problem_group_of,
+    recording,
     services,
     trace_of,
     verdicts,
@@ -125,7 +126,7 @@ async def test_step_requests_are_concurrent() -> None:
         return await Scripted(replies={"": ("Step 1: correct",)}).complete(prompt, sampling)
 
     trace = trace_of(3)
-    engine = cast(Engine, SimpleNamespace(complete=complete))
+    engine = cast(Engine, SimpleNamespace(complete=complete, model_name="slow"))
     context = AnnotationContext(
         services(None, engine), "method", PROBLEM, trace, problem_group_of(trace, ())
     )
@@ -164,6 +165,24 @@ async def test_ensemble_mixes_step_and_solution_prompts() -> None:
     done = await annotate_trace(Judge(votes=1, prompt=("judge", "step")), trace_of(3), respond)
     assert done.annotation.first_error == 1
     assert column(done.annotation.steps, "trials") == [2, 2, 2]
+
+
+async def test_meta_critic_is_the_first_judge() -> None:
+    first, first_requests = recording(
+        reply_by_prompt({"Several reviewers": vote("icc"), "Check a solution": [vote("ccc")]})
+    )
+    second, second_requests = recording(reply_by_prompt({"Check a solution": [vote("cic")]}))
+    trace = trace_of(3)
+    context = AnnotationContext(
+        services(None, first, second), "method", PROBLEM, trace, problem_group_of(trace, ())
+    )
+    annotation = await Judge(votes=1, meta="meta").annotate(PROBLEM, trace, context)
+    assert (annotation.first_error, annotation.confidence) == (0, 0.0)
+    assert column(annotation.steps, "successes", "trials") == [(2, 2), (1, 2), (2, 2)]
+    assert (len(first_requests), len(second_requests)) == (2, 1)
+    meta_prompt, _ = first_requests[1]
+    assert f"Review 2:\n{vote('cic')}\n" in meta_prompt.user
+    assert column(context.critiques, "prompt", "vote") == [("judge", 0), ("judge", 1), ("meta", 0)]
 
 
 REVIEWS = [vote("cic"), vote("ccc"), vote("cic"), "Hard to say."]
@@ -220,9 +239,14 @@ async def test_truncated_meta_critic_decides_nothing() -> None:
 async def test_every_reply_is_stored() -> None:
     replies = (vote("ci?"), vote("ccc"), "Hm.\ud800")
     done = await judge_trace(*replies)
+    ((prompt, _),) = done.requests
     first = Critique(
+        method="simulated",
         trace_id="3/-1",
         prompt="judge",
+        system="",
+        request=prompt.user,
+        model="scripted",
         vote=0,
         step=None,
         text=replies[0],
@@ -251,6 +275,17 @@ async def test_every_reply_is_stored() -> None:
         generated_tokens=1,
     )
     assert done.context.critiques == [first, second, third]
+
+
+async def test_requests_are_stored_with_replies() -> None:
+    judge = Judge(votes=2, prompt="step", meta="meta")
+    done = await annotate_trace(judge, trace_of(3), lambda *_: vote("ccc"))
+    prompts = [prompt for prompt, _ in done.requests]
+    # Two votes from the same three prompts, and then the reply of the meta-critic.
+    expected = [prompt.user for prompt in [*prompts[:3], *prompts[:3], *prompts[3:]]]
+    assert [critique.request for critique in done.context.critiques] == expected
+    assert len(set(expected)) == 4
+    assert {critique.system for critique in done.context.critiques} == {""}
 
 
 async def test_step_replies_are_stored_separately() -> None:

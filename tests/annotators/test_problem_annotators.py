@@ -109,7 +109,9 @@ async def test_prefix_boundaries_are_preserved() -> None:
 
     async def annotate(traces: Sequence[Trace], context: ProblemContext) -> Sequence[Annotation]:
         (rollout,) = await context.rollouts(traces[0], 1, 1)
-        discovered = context.discover(traces[0], replace(rollout, text="\n  \nthree\nfour"))
+        # As in a dataset of a version that did not store the steps of rollouts.
+        rollout = replace(rollout, text="\n  \nthree\nfour", steps=None)
+        discovered = context.discover(traces[0], rollout)
         assert discovered.steps == ("one\n", "\n  \nthree\n", "four")
         assert "".join(discovered.steps) == "one\n\n  \nthree\nfour"
         return abstentions([*traces, discovered])

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import pytest
@@ -58,8 +58,17 @@ async def test_provenance_and_cost_are_filled_in() -> None:
     annotation = await run_function(abstain)
     assert (annotation.method, annotation.fingerprint, annotation.error) == ("m", "f", None)
     assert (annotation.cost.rollouts, annotation.cost.generated_tokens) == (4, 4)
-    assert annotation.cost.seconds > 0
+    assert 0 < annotation.cost.waited_seconds < annotation.cost.seconds
     assert column(annotation.steps, "rationale") == ["why"] * 3
+
+
+async def test_neutral_steps_are_failures() -> None:
+    async def rate(context: AnnotationContext) -> Annotation:
+        return replace(abstention(TRACE, ""), neutral_steps=(0,))
+
+    annotation = await run_function(rate)
+    assert annotation.error == "ValueError: neutral steps, which only imported annotations can have"
+    assert annotation.neutral_steps == ()
 
 
 @pytest.mark.parametrize(

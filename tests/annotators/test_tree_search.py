@@ -164,6 +164,7 @@ async def test_discovered_traces_keep_lineage() -> None:
         assert "".join(discovered.steps) == "".join(prefix) + rollout.text
         assert discovered.outcome == rollout.outcome
         assert (discovered.problem_id, discovered.found_by) == ("p", "simulated")
+        assert discovered.method == discovered.found_by
 
 
 async def test_discovered_traces_are_decided_or_continued() -> None:
@@ -184,7 +185,10 @@ async def test_values_are_unbiased() -> None:
     method = TreeSearch(rollouts=4, searches=9)
     errors = list[float]()
     for seed in range(1, 50):
-        traces = await sample_traces(policy, 9, seed)
+        # Each round is a problem of its own: equal prefixes of one problem have equal rollouts.
+        traces = list[Trace]()
+        for trace in await sample_traces(policy, 9, seed):
+            traces.append(replace(trace, problem_id=f"problem {seed}"))
         run = await annotate_problem(method, traces, policy)
         # A state that several traces share counts once.
         steps_by_text = dict[str, tuple[int, StepAnnotation]]()
