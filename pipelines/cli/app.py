@@ -10,6 +10,7 @@ from pipelines.cli.commands.run import run
 from pipelines.cli.commands.schedule import schedule
 from pipelines.cli.commands.score import score
 from pipelines.cli.commands.sql import sql
+from pipelines.cli.commands.verify import verify
 
 __all__ = ["app"]
 
@@ -27,5 +28,6 @@ app.command("import")(import_)
 app.command("sql")(sql)
 app.command("score")(score)
 app.command("export")(export)
+app.command("verify")(verify)
 app.command("schedule")(schedule)
 app.command("list")(list_plugins)

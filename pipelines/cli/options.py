@@ -7,13 +7,26 @@ import typer
 
 from stepmark.errors import ConfigError
 
-__all__ = ["DatasetOption", "Overrides", "RunFileArgument", "assignments"]
+__all__ = ["DatasetOption", "Overrides", "RetryFailed", "RunFileArgument", "Workers", "assignments"]
 
 RunFileArgument = Annotated[str, typer.Argument(help="The run file (TOML).", metavar="RUN.toml")]
 Overrides = Annotated[
     list[str],
     typer.Option(
         "--set", help="Override a key of the run file: table.key=value.", metavar="KEY=VALUE"
+    ),
+]
+RetryFailed = Annotated[
+    bool,
+    typer.Option(
+        "--retry-failed",
+        help="Repeat what failed, or came out unknown, for a reason that can pass.",
+    ),
+]
+Workers = Annotated[
+    int,
+    typer.Option(
+        "--workers", min=1, help="The number of processes that make shards, each with its engines."
     ),
 ]
 DatasetOption = Annotated[

@@ -20,7 +20,14 @@ from stepmark.errors import ConfigError, InputError
 from stepmark.identity import content_digest, digest
 from stepmark.records import Annotation, Problem, Rejected, Trace
 from storage.dataset.dataset import Dataset
-from storage.dataset.tables import PROBLEMS, REJECTED, TRACES, Table, annotations
+from storage.dataset.tables import (
+    PROBLEMS,
+    REJECTED,
+    TRACES,
+    Table,
+    annotations,
+    is_made_by_people,
+)
 from verifiers.isolation.pool import VerifierPool
 
 __all__ = ["import_dataset"]
@@ -39,7 +46,8 @@ async def import_dataset(
 ) -> Mapping[str, int]:
     """Import files into the dataset at `uri`.
 
-    The other arguments are those of `import_traces`. Repeating an import changes nothing.
+    The other arguments are those of `import_traces`. Repeating an import writes only parts that are
+    missing or damaged; labels that people have added since stay.
 
     Returns:
         The number of problems, traces, labels by method, and rejected rows.
@@ -102,14 +110,10 @@ async def _write_dataset(
     for item in imported:
         labels.update(annotation.method for annotation in item.annotations)
     shards = _shards(imported)
-    # Traces, if there are any, come from this import, and other methods may have annotated them
-    # since: those annotations stay. Without traces, all annotations were left by a killed import.
-    methods = list(labels) if dataset.shards(TRACES) else dataset.methods("annotations")
-    part_keys = dict.fromkeys(range(len(shards)), fingerprint)
-    tables: list[Table[Any]] = [PROBLEMS, REJECTED, *map(annotations, methods)]
-    for table in tables:
-        dataset.keep(table, part_keys)
-    dataset.write_part(REJECTED, 0, rejected, fingerprint)
+    if not dataset.shards(TRACES):
+        _remove_other_import(dataset, fingerprint)
+    if not dataset.has_part(REJECTED, 0, fingerprint):
+        dataset.write_part(REJECTED, 0, rejected, fingerprint)
     async with VerifierPool() as workers:
         for shard, solutions in enumerate(shards):
             await _write_shard(dataset, shard, solutions, fingerprint, workers)
@@ -122,6 +126,28 @@ async def _write_dataset(
         counts[f"with a {method} label"] = labels[method]
     counts["rows set aside"] = len(rejected)
     return counts
+
+
+def _remove_other_import(dataset: Dataset, fingerprint: str) -> None:
+    """Remove what a killed import of other files or with other arguments left.
+
+    Call it only if the dataset has no traces. Other annotations stay: the traces may have been
+    lost, for instance because a damaged part was deleted.
+    """
+    problem_tables: tuple[Table[Any], ...] = (PROBLEMS, REJECTED)
+    for problem_table in problem_tables:
+        part_keys = dict.fromkeys(dataset.shards(problem_table), fingerprint)
+        dataset.keep(problem_table, part_keys)
+    for method in dataset.methods("annotations"):
+        labels = annotations(method)
+        for shard in dataset.shards(labels):
+            footer = dataset.footer(labels, shard)
+            if footer is None or footer.part_key == fingerprint:
+                continue
+            # The rows of an import have its part key as their fingerprint.
+            fingerprints = set(dataset.column(labels, shard, "fingerprint"))
+            if fingerprints <= {footer.part_key}:
+                dataset.remove_part(labels, shard)
 
 
 def _shards(imported: Sequence[Imported]) -> Sequence[Sequence[Imported]]:
@@ -145,7 +171,13 @@ async def _write_shard(
     fingerprint: str,
     workers: VerifierPool,
 ) -> None:
-    traces = await asyncio.gather(*(_graded_trace(workers, item) for item in solutions))
+    """Write the parts of a shard that are missing or damaged.
+
+    A part of labels stays even if it has another part key: people may have added labels since.
+
+    Raises:
+        DatasetError: A part with labels of people is damaged.
+    """
     problems = dict[str, Problem]()
     labels = dict[str, list[Annotation]]()
     for item in solutions:
@@ -153,12 +185,20 @@ async def _write_shard(
         for annotation in item.annotations:
             row = replace(annotation, fingerprint=fingerprint)
             labels.setdefault(annotation.method, []).append(row)
-    dataset.write_part(PROBLEMS, shard, problems.values(), fingerprint)
+    if not dataset.has_part(PROBLEMS, shard, fingerprint):
+        dataset.write_part(PROBLEMS, shard, problems.values(), fingerprint)
     for method, rows in labels.items():
-        dataset.write_part(annotations(method), shard, rows, fingerprint)
+        table = annotations(method)
+        if dataset.footer(table, shard) is None:
+            if is_made_by_people(table) and shard in dataset.shards(table):
+                # A damaged part can contain labels that are not in the files.
+                raise dataset.damage_error(table, shard)
+            dataset.write_part(table, shard, rows, fingerprint)
     # The traces come last: without them the dataset counts as empty, and an import that was killed
     # can be replaced by another one.
-    dataset.write_part(TRACES, shard, traces, fingerprint)
+    if not dataset.has_part(TRACES, shard, fingerprint):
+        traces = await asyncio.gather(*(_graded_trace(workers, item) for item in solutions))
+        dataset.write_part(TRACES, shard, traces, fingerprint)
 
 
 async def _graded_trace(workers: VerifierPool, item: Imported) -> Trace:

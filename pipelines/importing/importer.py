@@ -19,7 +19,7 @@ from stepmark import plugins
 from stepmark import steps as splitting
 from stepmark.errors import ConfigError
 from stepmark.final_answers import final_answer
-from stepmark.identity import digest
+from stepmark.identity import content_id
 from stepmark.records import Annotation, Problem, Rejected, Trace, first_error_of
 from storage.dataset.tables import is_method
 
@@ -153,7 +153,10 @@ class _Importer:
         if solution.separator is not None:
             metadata = {**metadata, splitting.SEPARATOR: solution.separator}
         trace = Trace(
-            trace_id=digest("trace", "imported", problem.problem_id, model, solution.steps),
+            # The text and not the steps: another split of the same solution is the same trace.
+            trace_id=content_id(
+                "trace", "imported", problem.problem_id, model, "".join(solution.steps)
+            ),
             problem_id=problem.problem_id,
             steps=solution.steps,
             final_answer=solution.final_answer or final_answer("".join(solution.steps)),
@@ -170,6 +173,7 @@ class _Importer:
                     method=method,
                     first_error=first_error_of([step.verdict for step in steps]),
                     steps=steps,
+                    neutral_steps=tuple(solution.neutral_steps.get(method, ())),
                 )
             )
         return Imported(problem=problem, trace=trace, annotations=tuple(annotations))

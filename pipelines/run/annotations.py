@@ -3,21 +3,27 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 from annotators.base import FitsPerShard, ProblemAnnotator
 from annotators.concurrency import gather_or_cancel
 from annotators.context import AnnotationContext, ProblemContext, ProblemGroup
 from annotators.running import run as annotate_trace
 from annotators.running import run_problem as annotate_problem
-from pipelines.run.plan import AnnotatorSpec
-from pipelines.run.resume import is_current
+from engines.base import Engine
+from pipelines.run.annotator_specs import AnnotatorSpec
+from pipelines.run.human_labels import set_aside_human_labels
+from pipelines.run.resume import annotations_part_key, is_current
 from pipelines.run.run_context import RunContext
+from pipelines.run.transient import is_transient
 from stepmark.records import Annotation, Critique, Discovered, Problem, Rollout, Trace
-from stepmark.steps import split
+from storage.dataset.parts import Footer
 from storage.dataset.tables import (
+    LABELS,
     TRACES,
+    Table,
     annotations,
     critiques,
     discovered,
@@ -34,8 +40,7 @@ async def make_annotations(run: RunContext, shard: int, method: str) -> None:
     completion of the method on this shard.
     """
     spec = run.plan.annotators[method]
-    traces_key = await asyncio.to_thread(run.reader.part_key, TRACES, shard)
-    part_key = run.fingerprints.annotations_part_key(spec, traces_key)
+    part_key = await asyncio.to_thread(annotations_part_key, run, spec, shard)
     if await asyncio.to_thread(is_current, run, annotations(method), shard, part_key):
         return
     # Read in a thread, like every file: the event loop serves the requests of all shards.
@@ -49,13 +54,11 @@ async def make_annotations(run: RunContext, shard: int, method: str) -> None:
         for context in problem_contexts:
             new_traces.extend(context.discovered)
             all_contexts.extend(context.all_contexts)
-        contexts = all_contexts
-        await asyncio.to_thread(
-            run.dataset.write_part, discovered(method), shard, new_traces, part_key
-        )
+        output = _Output(rows=rows, contexts=all_contexts, discovered=new_traces)
     else:
         rows = await _annotate_by_trace(run, spec, contexts)
-    await asyncio.to_thread(_write_parts, run, shard, method, part_key, contexts, rows)
+        output = _Output(rows=rows, contexts=contexts, discovered=None)
+    await asyncio.to_thread(_write_parts, run, shard, method, part_key, output)
 
 
 async def _annotate_by_trace(
@@ -71,7 +74,7 @@ async def _annotate_by_trace(
         annotation = await annotate_trace(
             annotator, spec.name, fingerprint, context.problem, context.trace, context
         )
-        run.meter.add_cost(annotation.cost)
+        run.meter.add_rollouts(annotation.cost)
         run.meter.finish(spec.name, failed=annotation.error is not None)
         return annotation
 
@@ -88,7 +91,7 @@ async def _annotate_by_problem(
     async def annotate(context: ProblemContext) -> Sequence[Annotation]:
         rows = await annotate_problem(annotator, spec.name, fingerprint, context)
         for annotation in rows:
-            run.meter.add_cost(annotation.cost)
+            run.meter.add_rollouts(annotation.cost)
         failed = any(annotation.error is not None for annotation in rows)
         # Only sampled traces were expected; discovered ones would exceed the total.
         run.meter.finish(spec.name, len(context.contexts), failed=failed)
@@ -139,10 +142,11 @@ def _add_upstream_rollouts(
     """Add the rollouts that the dependencies of an annotator sampled to the groups.
 
     Rollouts of another model are left out: they do not estimate what this annotator's engine would
-    write.
+    write. An annotator without an engine gets those of the engine that wrote the traces.
     """
+    engine = spec.engine or run.plan.engine
     for dependency in spec.depends_on:
-        if dependency.uses_prover != spec.uses_prover:
+        if not _is_same_model(dependency.engine, engine):
             continue
         table = rollouts(dependency.name)
         if run.dataset.footer(table, shard) is None:
@@ -153,6 +157,16 @@ def _add_upstream_rollouts(
                 group_of[rollout.trace_id].rollouts.append(rollout)
 
 
+def _is_same_model(engine: Engine | None, other: Engine | None) -> bool:
+    """Return whether two engines are the same model.
+
+    Identities are compared, as in fingerprints, because two names can stand for one model.
+    """
+    if engine is None or other is None:
+        return False
+    return engine is other or engine.identity == other.identity
+
+
 def _problem_contexts(
     run: RunContext, spec: AnnotatorSpec, contexts: Sequence[AnnotationContext]
 ) -> Sequence[ProblemContext]:
@@ -161,31 +175,59 @@ def _problem_contexts(
     for context in contexts:
         by_problem[context.problem.problem_id].append(context)
     services = run.services(spec)
-    split_text = partial(split, how=run.plan.run_file.generate.split)
     problem_contexts = list[ProblemContext]()
     for contexts_of_problem in by_problem.values():
-        problem_contexts.append(
-            ProblemContext(services, split_text, spec.name, contexts_of_problem)
-        )
+        problem_contexts.append(ProblemContext(services, spec.name, contexts_of_problem))
     return problem_contexts
 
 
-def _write_parts(
-    run: RunContext,
-    shard: int,
-    method: str,
-    part_key: str,
-    contexts: Sequence[AnnotationContext],
-    rows: Sequence[Annotation],
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class _Output:
+    """What a method returned for a shard."""
+
+    rows: Sequence[Annotation]
+    contexts: Sequence[AnnotationContext]
+    """The contexts of all annotated traces, which hold the rollouts and critiques."""
+    discovered: Sequence[Discovered] | None
+    """The traces that the method added; None for a method that cannot add traces."""
+
+
+def _write_parts(run: RunContext, shard: int, method: str, part_key: str, output: _Output) -> None:
+    """Write the tables of a method for one shard; the annotations come last and list the others."""
     sampled = list[Rollout]()
     replies = list[Critique]()
-    for context in contexts:
-        sampled.extend(context.sampled_rollouts)
+    for context in output.contexts:
+        # Sorted, because rollouts arrive in an order that depends on the engine: equal rollouts
+        # give an equal part.
+        sampled.extend(sorted(context.sampled_rollouts, key=_prefix_and_seed))
         replies.extend(context.critiques)
-    # A method that samples no rollouts, or asks no judge, has no such part.
-    if sampled:
-        run.dataset.write_part(rollouts(method), shard, sampled, part_key)
-    if replies:
-        run.dataset.write_part(critiques(method), shard, replies, part_key)
-    run.dataset.write_part(annotations(method), shard, rows, part_key)
+    footers = dict[str, Footer]()
+    # A method that samples no rollouts, asks no judge or adds no traces has no such part. One that
+    # an earlier version of the method left is removed.
+    siblings: Sequence[tuple[Table[Any], Sequence[Any] | None]] = (
+        (discovered(method), output.discovered),
+        (rollouts(method), sampled or None),
+        (critiques(method), replies or None),
+    )
+    if shard in run.dataset.shards(discovered(method)):
+        set_aside_human_labels(run, shard, {discovered(method): output.discovered or ()})
+    for table, records in siblings:
+        if records is None:
+            run.dataset.remove_part(table, shard)
+        else:
+            footers[table.kind] = run.dataset.write_part(table, shard, records, part_key)
+    failed = sum(row.error is not None for row in output.rows)
+    failed += sum(map(is_transient, sampled))
+    failed += sum(map(is_transient, replies))
+    failed += sum(context.transient_findings for context in output.contexts)
+    earlier = run.dataset.footer(annotations(method), shard)
+    written = run.dataset.write_part(
+        annotations(method), shard, output.rows, part_key, tables=footers, failed=failed
+    )
+    if earlier is not None and earlier.content != written.content:
+        # They contradict the new annotations, and another stage makes them again without cost.
+        run.dataset.remove_part(LABELS, shard)
+
+
+def _prefix_and_seed(rollout: Rollout) -> tuple[int, int]:
+    return rollout.prefix_steps, rollout.seed

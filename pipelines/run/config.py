@@ -52,9 +52,10 @@ class Generate(_Strict):
 
 
 class Shards(_Strict):
-    """How the work is divided. A shard is the unit of resuming: a killed run repeats at most that.
+    """How the work is divided. A shard is the unit of the parts and of the work of one worker.
 
-    Neither limit on the shards in flight changes a result.
+    `problems_per_shard` changes a result only of methods that are fitted to the traces of a shard,
+    such as `adaptive_search`. The other keys change none.
     """
 
     problems_per_shard: int = Field(default=64, ge=1, le=2**31 - 1)
@@ -63,6 +64,11 @@ class Shards(_Strict):
     """Start another shard while outstanding requests are expected to need fewer tokens than this.
 
     Prompts and completions are counted. Raise it to keep a larger engine, or several, busy.
+    """
+    flush_seconds: float = Field(default=5.0, ge=0)
+    """Completions are stored at most this many seconds after they arrived.
+
+    A killed run loses no more than that.
     """
     shards_in_flight: int = Field(default=32, ge=1)
     """The maximum number of unfinished shards, which bounds memory."""
@@ -84,6 +90,7 @@ class RunFile(_Strict):
     engine: Table | None = None
     judge_engine: Table | None = None
     prover_engine: Table | None = None
+    engines: Mapping[str, Table] | None = None
     generate: Generate = Generate()
     annotators: tuple[Table, ...] = ()
     label: Table | None = None
@@ -138,6 +145,8 @@ def _first_message(error: ValidationError) -> str:
     key_path = ".".join(str(part) for part in first["loc"])
     if first["loc"] in (("annotators",), ("filters",)):
         return f"{key_path}: write every one under its own [[{key_path}]]"
+    if first["loc"][0] == "engines":
+        return f"{key_path}: write every engine under its own [engines.NAME]"
     if first["type"] != "extra_forbidden":
         return f"{key_path}: {first['msg']}"
     *tables, key = first["loc"]

@@ -9,6 +9,7 @@ from annotators.base import AnnotatedTrace
 from stepmark.errors import DatasetError
 from stepmark.records import Annotation, Problem, Trace
 from storage.dataset.dataset import Dataset
+from storage.dataset.parts import Footer
 from storage.dataset.tables import PROBLEMS, TRACES, Table, annotations, discovered
 
 __all__ = ["DatasetReader"]
@@ -26,15 +27,19 @@ class DatasetReader:
     discovering_methods: Sequence[str]
     """The methods of the run that add discovered traces."""
 
-    def part_key(self, table: Table[Any], shard: int) -> str:
-        """Return the part key of a part that must exist."""
+    def content(self, table: Table[Any], shard: int) -> str:
+        """Return the digest of the rows of a part that must exist."""
+        return self.footer(table, shard).content
+
+    def footer(self, table: Table[Any], shard: int) -> Footer:
+        """Return the footer of a part that must exist."""
         footer = self.dataset.footer(table, shard)
         if footer is None:
             raise DatasetError(
                 f"{self.dataset.uri}/{table.folder} has no complete part {shard}: "
                 "run again to make it"
             )
-        return footer.part_key
+        return footer
 
     def trace_tables(self) -> Sequence[Table[Any]]:
         """Return the table of sampled traces, followed by those of discovered traces."""

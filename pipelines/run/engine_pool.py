@@ -1,57 +1,91 @@
-"""The engines of a run by role, and the wrapper that meters one shard's requests."""
+"""The engines of a run by name."""
 
-import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from engines.base import Engine
-from pipelines.run.token_budget import MeteredEngine, TokenBudget
+from pipelines.run.config import RunFile
+from stepmark import plugins
+from stepmark.errors import ConfigError, PluginError
+from storage.dataset.tables import is_method
 
-__all__ = ["EnginePool"]
+__all__ = ["ENGINE", "JUDGE", "PROVER", "ROLES", "EnginePool", "build_engines"]
+
+ENGINE = "engine"
+"""The engine that writes the traces and, by default, rollouts and verdicts."""
+JUDGE = "judge_engine"
+"""The engine that writes verdicts by default, if the run file has a table for it."""
+PROVER = "prover_engine"
+"""A second engine for rollouts."""
+ROLES = (ENGINE, JUDGE, PROVER)
+"""The names of the engines that have a table outside `[engines]`."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class EnginePool:
-    """The engines of a run. A role is None if the run file has no table for it."""
+class EnginePool(Mapping[str, Engine]):
+    """The engines of a run by name.
 
-    engine: Engine | None
-    """Writes the traces and, by default, the rollouts."""
-    judge_engine: Engine | None
-    """Writes the replies of judges; the same object as `engine` unless it has its own table."""
-    prover_engine: Engine | None
-    """Writes the rollouts of the annotators that select it."""
+    Args:
+        engines: The engines. Two names are two clients, even if their tables are equal.
+    """
 
-    def rollout_engine(self, *, uses_prover: bool) -> Engine | None:
-        """Return the engine that writes an annotator's rollouts."""
-        return self.prover_engine if uses_prover else self.engine
+    def __init__(self, engines: Mapping[str, Engine]) -> None:
+        self._engines = dict(engines)
+
+    def __getitem__(self, name: str) -> Engine:
+        """Return the engine of this name."""
+        return self._engines[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names."""
+        return iter(self._engines)
+
+    def __len__(self) -> int:
+        """Return the number of names."""
+        return len(self._engines)
 
     def distinct(self) -> Sequence[Engine]:
-        """Return every engine once, although one engine may have two roles."""
+        """Return every engine once, although code can give one engine several names."""
         distinct = list[Engine]()
-        for engine in (self.engine, self.judge_engine, self.prover_engine):
+        for engine in self._engines.values():
             # Compared by identity: two equal engines are two servers or processes.
-            if engine is not None and all(engine is not other for other in distinct):
+            if all(engine is not other for other in distinct):
                 distinct.append(engine)
         return distinct
 
-    def metered(self, budget: TokenBudget, first_request: asyncio.Event) -> "EnginePool":
-        """Return the pool as one shard uses it.
-
-        Every request is counted in `budget`, and the first one sets `first_request`.
-        """
-
-        def wrap(engine: Engine | None) -> Engine | None:
-            if engine is None:
-                return None
-            return MeteredEngine(engine=engine, budget=budget, first_request=first_request)
-
-        return EnginePool(
-            engine=wrap(self.engine),
-            judge_engine=wrap(self.judge_engine),
-            prover_engine=wrap(self.prover_engine),
-        )
+    def wrap(self, function: Callable[[Engine], Engine]) -> "EnginePool":
+        """Return a pool of the same names whose engines are those that `function` returns."""
+        return EnginePool({name: function(engine) for name, engine in self._engines.items()})
 
     async def close(self) -> None:
         """Close every engine once."""
         for engine in self.distinct():
             await engine.close()
+
+
+def build_engines(run_file: RunFile) -> EnginePool:
+    """Build every engine of a run file once.
+
+    Raises:
+        UserError: An engine cannot be built, or has an invalid name.
+    """
+    engines = dict[str, Engine]()
+    roles = {
+        ENGINE: run_file.engine,
+        JUDGE: run_file.judge_engine,
+        PROVER: run_file.prover_engine,
+    }
+    for role, table in roles.items():
+        # `--set engine={}` removes an engine, since TOML has no null.
+        if table:
+            engines[role] = plugins.build("engines", table)
+    for name, table in (run_file.engines or {}).items():
+        if not is_method(name) or name in ROLES:
+            raise ConfigError(
+                f"[engines.{name}]: use lower-case letters, digits and _ for the name of an "
+                f"engine, but not {', '.join(ROLES)}"
+            )
+        try:
+            engines[name] = plugins.build("engines", table)
+        except PluginError as error:
+            # Several tables can use the same plugin, so the message must name the table.
+            raise PluginError(f"[engines.{name}]: {error}") from error
+    return EnginePool(engines)

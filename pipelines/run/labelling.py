@@ -11,7 +11,7 @@ from functools import partial
 from itertools import chain
 from tempfile import TemporaryDirectory
 
-from annotators.base import FittableLabeler, Labeler
+from annotators.base import AnnotatedTrace, FittableLabeler, Labeler
 from filters.base import Candidate
 from pipelines.run.filtering import drop_reasons, mark_dropped
 from pipelines.run.resume import is_current, labels_part_keys
@@ -19,7 +19,7 @@ from pipelines.run.run_context import RunContext
 from stepmark.errors import ConfigError
 from stepmark.records import Label
 from storage.dataset.dataset import Dataset
-from storage.dataset.tables import LABELS, TRACES
+from storage.dataset.tables import LABELS, TRACES, annotations
 
 __all__ = ["Labelling"]
 
@@ -40,25 +40,27 @@ class Labelling:
 
     async def label_all(self) -> None:
         """Write the labels of all shards: fit the labeler, label, then apply the filters."""
-        traces_keys = dict[int, str]()
-        for shard in self.run.dataset.shards(TRACES):
-            traces_keys[shard] = self.run.reader.part_key(TRACES, shard)
-        part_keys = labels_part_keys(self.run, traces_keys)
+        await asyncio.to_thread(self._update_all)
+
+    def _update_all(self) -> None:
+        part_keys = labels_part_keys(self.run, self.run.dataset.shards(TRACES))
         if not all(is_current(self.run, LABELS, shard, key) for shard, key in part_keys.items()):
-            await asyncio.to_thread(self._write_all, part_keys)
+            self._write_all(part_keys)
 
     def _write_shard(self, shard: int, labeler: Labeler) -> None:
-        traces_key = self.run.reader.part_key(TRACES, shard)
-        part_key = labels_part_keys(self.run, {shard: traces_key})[shard]
+        part_key = labels_part_keys(self.run, [shard])[shard]
         if not is_current(self.run, LABELS, shard, part_key):
             self._write_labels(shard, part_key, self._labels(shard, labeler))
 
     def _write_all(self, part_keys: Mapping[int, str]) -> None:
         """Label all shards into a temporary dataset, filter, and write the result.
 
-        Nothing is written to the dataset before all filters have run, so a run that is killed in a
-        filter leaves no unfiltered labels.
+        Earlier labels are removed first, and nothing is written before all filters have run: a run
+        that is killed in a filter leaves no labels that other filters have passed.
         """
+        for shard, part_key in part_keys.items():
+            if not is_current(self.run, LABELS, shard, part_key):
+                self.run.dataset.remove_part(LABELS, shard)
         labeler = self._fitted_labeler(part_keys)
         # Drafts are on disk, so that memory stays bounded for datasets of any size.
         with TemporaryDirectory() as folder:
@@ -79,19 +81,23 @@ class Labelling:
         assert labeler is not None, "`plan.build` rejects filters without a labeler"
         if not isinstance(labeler, FittableLabeler):
             return labeler
-        methods = list(self.run.plan.annotators)
-        if labeler.gold:
-            if labeler.gold not in self.run.dataset.methods("annotations"):
-                raise ConfigError(
-                    f"[label] gold = '{labeler.gold}': {self.run.dataset.uri} has no annotations "
-                    "of that name"
-                )
-            methods.append(labeler.gold)
-        reader = self.run.reader
-        tables = reader.trace_tables()
-        by_shard = (reader.annotated_traces(shard, methods, tables) for shard in shards)
+        if labeler.gold and labeler.gold not in self.run.dataset.methods("annotations"):
+            raise ConfigError(
+                f"[label] gold = '{labeler.gold}': {self.run.dataset.uri} has no annotations "
+                "of that name"
+            )
+        by_shard = (self._traces_with_gold(shard, labeler.gold) for shard in shards)
         # Chained lazily, so that only one shard is in memory while the labeler reads.
         return labeler.fit(chain.from_iterable(by_shard))
+
+    def _traces_with_gold(self, shard: int, gold: str) -> Iterator[AnnotatedTrace]:
+        """Yield the traces of a shard with their annotations, and with the ground truth if any."""
+        methods = list(self.run.plan.annotators)
+        # People need not label traces of every shard.
+        if gold and shard in self.run.dataset.shards(annotations(gold)):
+            methods.append(gold)
+        reader = self.run.reader
+        return reader.annotated_traces(shard, methods, reader.trace_tables())
 
     def _candidates(self, drafts: Dataset) -> Iterator[Candidate]:
         """Yield every trace of the dataset with its problem and its drafted label."""
@@ -109,5 +115,5 @@ class Labelling:
             yield replace(labeler.label(trace, by_method), fingerprint=fingerprint)
 
     def _write_labels(self, shard: int, part_key: str, labels: Iterable[Label]) -> None:
-        written = self.run.dataset.write_part(LABELS, shard, labels, part_key)
-        self.run.meter.finish("labels", written)
+        footer = self.run.dataset.write_part(LABELS, shard, labels, part_key)
+        self.run.meter.finish("labels", footer.rows)

@@ -2,7 +2,9 @@
 
 import time
 from collections import Counter
+from collections.abc import Iterable
 
+from engines.base import Completion, Scored
 from stepmark.records import Cost
 
 __all__ = ["Meter"]
@@ -23,9 +25,19 @@ class Meter:
         self.aborted = 0
         """Completions whose request was cancelled."""
         self.prompt_tokens = 0
+        """Tokens that the engines of this run read; stored completions are not counted."""
         self.cached_tokens = 0
         """Prompt tokens that the engine had cached."""
         self.generated_tokens = 0
+        """Tokens that the engines of this run wrote; stored completions are not counted."""
+        self.reused = 0
+        """Completions that were stored by an earlier run, or by an earlier try of this one."""
+        self.reused_tokens = 0
+        """Generated tokens of the reused completions."""
+        self.removed: Counter[str] = Counter()
+        """Removed annotations by method: those of methods that the run file does not name."""
+        self.damaged: Counter[str] = Counter()
+        """Damaged files of completions, each as one line. Their completions are requested again."""
 
     def expect(self, stage: str, count: int) -> None:
         """Add items that a stage has to do."""
@@ -37,13 +49,28 @@ class Meter:
         if failed:
             self.failed[stage] += count
 
-    def add_cost(self, cost: Cost) -> None:
-        """Add the cost of finished items."""
+    def add_rollouts(self, cost: Cost) -> None:
+        """Add the rollouts of finished items, and those that were aborted."""
         self.rollouts += cost.rollouts
         self.aborted += cost.aborted
-        self.prompt_tokens += cost.prompt_tokens
-        self.cached_tokens += cost.cached_tokens
-        self.generated_tokens += cost.generated_tokens
+
+    def add_results(self, results: Iterable[Completion | Scored]) -> None:
+        """Add the tokens of what an engine returned."""
+        for result in results:
+            self.prompt_tokens += result.prompt_tokens
+            self.cached_tokens += result.cached_tokens
+            if isinstance(result, Completion):
+                self.generated_tokens += result.generated_tokens
+
+    def add_reused(self, completions: Iterable[Completion]) -> None:
+        """Add completions that were stored, so that no engine was asked for them."""
+        for completion in completions:
+            self.reused += 1
+            self.reused_tokens += completion.generated_tokens
+
+    def add_damaged(self, line: str) -> None:
+        """Add a damaged file of completions; the line names it."""
+        self.damaged[line] += 1
 
     @property
     def seconds(self) -> float:

@@ -8,11 +8,9 @@ from problems.base import Oracle
 from stepmark.identity import digest
 from stepmark.plugins import identity_of
 from stepmark.records import Annotation, Problem, StepAnnotation, Trace, first_error_of
-from storage.dataset.tables import annotations
+from storage.dataset.tables import ORACLE, PROBLEMS, annotations
 
 __all__ = ["ORACLE", "make_oracle"]
-
-ORACLE = "oracle"
 
 
 async def make_oracle(run: RunContext, shard: int) -> None:
@@ -28,8 +26,9 @@ async def make_oracle(run: RunContext, shard: int) -> None:
 def _write_oracle(run: RunContext, oracle: Oracle, shard: int) -> None:
     fingerprint = digest(ORACLE, identity_of(type(oracle)), getattr(oracle, "version", 0))
     tables = run.reader.trace_tables()
-    trace_keys = [run.reader.part_key(table, shard) for table in tables]
-    part_key = digest(fingerprint, *trace_keys)
+    # An oracle judges by the metadata of the problems.
+    contents = [run.reader.content(table, shard) for table in (PROBLEMS, *tables)]
+    part_key = digest(fingerprint, *contents)
     if is_current(run, annotations(ORACLE), shard, part_key):
         return
     rows = list[Annotation]()

@@ -1,63 +1,105 @@
 """The first stage of a run: write the problems of the source shard by shard."""
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 from annotators.concurrency import gather_or_cancel
-from pipelines.run.graders import grader_of, why_ungradable
+from pipelines.run.graders import why_ungradable
 from pipelines.run.resume import is_current
 from pipelines.run.run_context import RunContext
 from stepmark.errors import DatasetError
 from stepmark.identity import digest
 from stepmark.records import Problem, Rejected
-from storage.dataset.tables import PROBLEMS, REJECTED
+from storage.dataset.tables import PROBLEMS, REJECTED, TRACES
 
-__all__ = ["make_problems"]
+__all__ = ["ProblemShard", "has_traces", "make_problems", "problem_shards"]
 
 Row = Problem | Rejected
 
 
-async def make_problems(run: RunContext) -> Mapping[int, str]:
-    """Write the problems and the rejected rows, shard by shard.
+@dataclass(frozen=True, kw_only=True)
+class ProblemShard:
+    """The problems of one shard, as the source gives them now."""
 
-    A problem whose reference answer cannot be graded against is rejected as well, because no
-    solution of it could ever be labelled.
+    shard: int
+    part_key: str
+    """The digest of the rows. It does not depend on the source itself, so that a source that grows
+    keeps the shards that it had."""
+    problems: Sequence[Problem]
+    rejected: Sequence[Rejected]
 
-    Returns:
-        The part key of each shard's problems: the digest of its rows.
+
+async def problem_shards(run: RunContext) -> AsyncIterator[ProblemShard]:
+    """Yield the problems of the source, shard by shard.
+
+    A problem whose reference answer cannot be graded against is rejected, because no solution of it
+    could ever be labelled.
 
     Raises:
-        DatasetError: The source has no problem, or no usable one; nothing was changed.
+        DatasetError: The source has no problem, or no usable one.
     """
     source = run.plan.source
     assert source is not None, "`flow.prepare` requires [problems] for a run that makes problems"
     rows = enumerate(source.problems(), start=1)
-    part_keys = dict[int, str]()
-    rewriting = False
+    shard = 0
     while chunk := await _next_chunk(run, rows):
         problems = [row for row in chunk if isinstance(row, Problem)]
         rejected = [row for row in chunk if isinstance(row, Rejected)]
-        run.meter.finish("problems", len(problems))
-        run.meter.finish("rows set aside", len(rejected))
-        shard = len(part_keys)
-        # Derived from the rows, not from the source, so that a source that grows keeps the shards
-        # that it had.
+        if not problems and shard == 0:
+            raise DatasetError(_no_usable_problem(rejected[0]))
         part_key = await asyncio.to_thread(digest, "problems", problems, rejected)
-        if not rewriting and not await asyncio.to_thread(_has_shard, run, shard, part_key):
-            if not problems and shard == 0:
-                raise DatasetError(_no_usable_problem(rejected[0]))
-            # The parts of this and later shards come from another source. They are removed before
-            # the first new part is written, so that rows of two sources never mix.
-            await asyncio.to_thread(_keep_shards, run, part_keys)
-            rewriting = True
-        if rewriting:
-            await asyncio.to_thread(_write_shard, run, shard, part_key, problems, rejected)
-        part_keys[shard] = part_key
-    if not part_keys:
+        yield ProblemShard(shard=shard, part_key=part_key, problems=problems, rejected=rejected)
+        shard += 1
+    if shard == 0:
         raise DatasetError("the source has no problem; nothing was changed")
-    await asyncio.to_thread(_keep_shards, run, part_keys)
+
+
+async def make_problems(
+    run: RunContext, check_replacements: Callable[[], Awaitable[None]]
+) -> Sequence[str]:
+    """Write the problems and the rejected rows, shard by shard, and return their part keys.
+
+    A part whose rows are the same is not written again.
+
+    Args:
+        run: The run.
+        check_replacements: Called before anything is written, if anything in the dataset is
+            different from what this run makes.
+
+    Raises:
+        DatasetError: The source has no problem, or no usable one; nothing was changed.
+    """
+    part_keys = list[str]()
+    is_checked = False
+    async for item in problem_shards(run):
+        run.meter.finish("problems", len(item.problems))
+        run.meter.finish("rows set aside", len(item.rejected))
+        is_unchanged = await asyncio.to_thread(has_traces, run, item)
+        if not is_unchanged and not is_checked:
+            await check_replacements()
+            is_checked = True
+        if not is_unchanged and not await asyncio.to_thread(_has_problems, run, item):
+            await asyncio.to_thread(_write_shard, run, item)
+        part_keys.append(item.part_key)
+    last_shard = max(await asyncio.to_thread(run.dataset.shards, TRACES), default=0)
+    if last_shard >= len(part_keys) and not is_checked:
+        await check_replacements()
     return part_keys
+
+
+def has_traces(run: RunContext, item: ProblemShard) -> bool:
+    """Return whether the dataset has these problems, and the traces that this run would make."""
+    if not _has_problems(run, item):
+        return False
+    problems_content = run.reader.content(PROBLEMS, item.shard)
+    part_key = run.fingerprints.traces_part_key(problems_content)
+    return is_current(run, TRACES, item.shard, part_key)
+
+
+def _has_problems(run: RunContext, item: ProblemShard) -> bool:
+    return all(is_current(run, table, item.shard, item.part_key) for table in (PROBLEMS, REJECTED))
 
 
 async def _next_chunk(run: RunContext, rows: Iterator[tuple[int, Row]]) -> Sequence[Row]:
@@ -90,32 +132,16 @@ async def _reject_ungradable(run: RunContext, number: int, row: Row) -> Row:
     """
     if isinstance(row, Rejected) or row.answer is None:
         return row
-    grader = grader_of(run.plan.run_file)
-    reason = await why_ungradable(run.workers, row.answer, grader=grader)
+    reason = await why_ungradable(run.workers, row.answer, grader=run.plan.grader)
     if not reason:
         return row
     return Rejected(file=row.source, row=number, field="answer", reason=reason)
 
 
-def _has_shard(run: RunContext, shard: int, part_key: str) -> bool:
-    return all(is_current(run, table, shard, part_key) for table in (PROBLEMS, REJECTED))
-
-
-def _write_shard(
-    run: RunContext,
-    shard: int,
-    part_key: str,
-    problems: Sequence[Problem],
-    rejected: Sequence[Rejected],
-) -> None:
+def _write_shard(run: RunContext, item: ProblemShard) -> None:
     # The problems come last, so a run killed in between leaves no part that later stages could use.
-    run.dataset.write_part(REJECTED, shard, rejected, part_key)
-    run.dataset.write_part(PROBLEMS, shard, problems, part_key)
-
-
-def _keep_shards(run: RunContext, part_keys: Mapping[int, str]) -> None:
-    for table in (PROBLEMS, REJECTED):
-        run.dataset.keep(table, part_keys)
+    run.dataset.write_part(REJECTED, item.shard, item.rejected, item.part_key)
+    run.dataset.write_part(PROBLEMS, item.shard, item.problems, item.part_key)
 
 
 def _no_usable_problem(row: Rejected) -> str:

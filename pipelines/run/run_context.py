@@ -1,18 +1,29 @@
 """What the stages of a run share: the plan, the dataset, the meter and the verifier workers."""
 
 import asyncio
+import threading
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Self
 
 from annotators.context import RunServices
+from engines.base import Engine
+from pipelines.run.annotator_specs import AnnotatorSpec
 from pipelines.run.dataset_reader import DatasetReader
 from pipelines.run.fingerprints import Fingerprints
-from pipelines.run.graders import grade, grader_of
+from pipelines.run.graders import grade
 from pipelines.run.meter import Meter
-from pipelines.run.plan import AnnotatorSpec, Plan
-from pipelines.run.token_budget import TokenBudget
+from pipelines.run.options import RunOptions
+from pipelines.run.plan import Plan
+from pipelines.run.stored_engine import ShardCompletions, StoredEngine
+from pipelines.run.token_budget import MeteredEngine, TokenBudget
+from pipelines.run.transient import is_final
+from stepmark.records import StoredCompletion
+from storage.completions.files import list_files
+from storage.completions.store import CompletionStore, ShardStore
 from storage.dataset.dataset import Dataset
+from storage.dataset.tables import PROBLEMS
 from verifiers.isolation.pool import VerifierPool
 
 __all__ = ["RunContext"]
@@ -25,8 +36,31 @@ class RunContext:
     plan: Plan
     dataset: Dataset
     meter: Meter
+    options: RunOptions = field(default_factory=RunOptions)
     workers: VerifierPool = field(default_factory=VerifierPool)
     """Grade answers and run verifiers, in processes that can be killed."""
+    human_labels_lock: threading.Lock = field(default_factory=threading.Lock)
+    """Held while human labels are read and written: the methods of a shard run concurrently."""
+
+    store_lock: threading.Lock = field(default_factory=threading.Lock)
+    """Held while the store is opened: the shards that start together open it once."""
+
+    @cached_property
+    def _store(self) -> CompletionStore:
+        store = CompletionStore(
+            self.dataset,
+            flush_seconds=self.plan.run_file.shards.flush_seconds,
+            ignore=_is_not_final if self.options.retry_failed else None,
+            report=self.meter.add_damaged,
+        )
+        store.open()
+        return store
+
+    @property
+    def store(self) -> CompletionStore:
+        """The stored completions of the dataset; opening them reads the footers of all files."""
+        with self.store_lock:
+            return self._store
 
     @cached_property
     def fingerprints(self) -> Fingerprints:
@@ -43,27 +77,57 @@ class RunContext:
     def services(self, spec: AnnotatorSpec) -> RunServices:
         """Return the engines, grading and verifiers that an annotator uses."""
         seed = self.plan.run_file.seed
-        engines = self.plan.engines
         return RunServices(
             seed=seed,
-            engine=engines.rollout_engine(uses_prover=spec.uses_prover),
-            judge_engine=engines.judge_engine,
+            engine=spec.engine,
+            judges=spec.judges,
             solve_prompt=self.plan.solve_prompt,
             rollout_sampling=self.plan.sampling(n=1, seed=seed),
-            grade=partial(grade, self.workers, grader=grader_of(self.plan.run_file)),
+            split=self.plan.splitter,
+            grade=partial(grade, self.workers, grader=self.plan.grader),
             verify=self.workers.verify,
         )
 
-    def metered(self, budget: TokenBudget, first_request: asyncio.Event) -> Self:
-        """Return the same run with metered engines, for the stages of one shard.
+    def with_stored_engines(
+        self, completions: ShardCompletions, budget: TokenBudget, first_request: asyncio.Event
+    ) -> Self:
+        """Return the same run with the engines that the stages of one shard use.
 
-        See `EnginePool.metered`. Metering does not change an engine's identity, so fingerprints and
-        part keys stay the same.
+        A sample that is stored is not requested; requests are counted. Wrapping does not change an
+        engine's identity, so fingerprints and part keys stay the same.
         """
-        engines = self.plan.engines.metered(budget, first_request)
-        return replace(self, plan=self.plan.with_engines(engines))
+
+        def wrap(engine: Engine) -> Engine:
+            metered = MeteredEngine(
+                engine=engine, budget=budget, meter=self.meter, first_request=first_request
+            )
+            return StoredEngine(
+                engine=metered,
+                completions=completions,
+                meter=self.meter,
+                first_request=first_request,
+            )
+
+        return replace(self, plan=self.plan.with_engines(self.plan.engines.wrap(wrap)))
+
+    def completions(self, shard: int) -> ShardCompletions:
+        """Return the stored completions of the problems of a shard."""
+
+        def open_shard() -> ShardStore:
+            problems = self.dataset.read_part(PROBLEMS, shard)
+            return self.store.shard(shard, [problem.problem_id for problem in problems])
+
+        return ShardCompletions(open_shard)
+
+    def uncompacted_shards(self) -> Collection[int]:
+        """Return the shards that have stored completions in more than a compacted file."""
+        return {file.shard for file in list_files(self.dataset.folder) if not file.is_part}
 
     async def close(self) -> None:
         """Stop the workers and the engines."""
         await self.workers.close()
         await self.plan.engines.close()
+
+
+def _is_not_final(completion: StoredCompletion) -> bool:
+    return not is_final(completion.finish_reason)

@@ -44,6 +44,10 @@ DROPPED = """
 SELECT split_part(reason, ': ', 1), count(*) FROM labels
 WHERE NOT kept GROUP BY 1 ORDER BY 2 DESC, 1
 """
+CARRIED_OVER = "SELECT count(*) FROM stale_labels WHERE is_carried_over"
+SET_ASIDE = """
+SELECT reason, count(*) FROM stale_labels WHERE NOT is_carried_over GROUP BY 1 ORDER BY 2 DESC, 1
+"""
 AGREEMENT = """
 SELECT count(*) FILTER (a.first_error = b.first_error) / nullif(count(*), 0)
 FROM annotations a JOIN annotations b USING (trace_id)
@@ -67,8 +71,11 @@ def summary_rows(dataset: Dataset, meter: Meter, prices: Prices) -> Sequence[Map
         rows = [
             *_source_rows(ask),
             *_annotation_rows(ask),
+            *_removed_rows(meter),
+            *_human_label_rows(ask),
             *_label_rows(ask),
             *_token_rows(ask, prices),
+            *_damage_rows(meter),
             ("this run", _this_run(meter)),
         ]
     return [{"what": what, "count": count} for what, count in rows]
@@ -110,6 +117,29 @@ def _annotation_rows(ask: RunQuery) -> Sequence[Row]:
     return rows
 
 
+def _removed_rows(meter: Meter) -> Sequence[Row]:
+    """Return a row about annotations that this run removed and cannot make again."""
+    if not meter.removed:
+        return []
+    listing = ", ".join(f"{count} by {name}" for name, count in sorted(meter.removed.items()))
+    text = f"{listing}: their traces have changed, and the run file does not name these methods"
+    return [("annotations removed", text)]
+
+
+def _human_label_rows(ask: RunQuery) -> Sequence[Row]:
+    """Return the rows about labels of people that were made on other steps or traces."""
+    rows = list[Row]()
+    carried_over = _scalar(ask, CARRIED_OVER)
+    if carried_over:
+        rows.append(("human labels carried over", f"{carried_over}: made on other steps"))
+    reasons = _rows(ask, SET_ASIDE)
+    if reasons:
+        total = sum(count for _, count in reasons)
+        listing = ", ".join(f"{count} because {reason}" for reason, count in reasons)
+        rows.append(("human labels set aside", f"{total}: {listing} (table stale_labels)"))
+    return rows
+
+
 def _label_rows(ask: RunQuery) -> Sequence[Row]:
     """Return the rows about labels and filters."""
     rows = list[Row]()
@@ -146,12 +176,19 @@ def _token_rows(ask: RunQuery, prices: Prices) -> Sequence[Row]:
     return rows
 
 
+def _damage_rows(meter: Meter) -> Sequence[Row]:
+    """Return a row for each damaged file of completions, since a run requests these again."""
+    return [("damaged completions", line) for line in sorted(meter.damaged)]
+
+
 def _this_run(meter: Meter) -> str:
     """Return the time and throughput of this process."""
     rate = meter.generated_tokens / max(meter.seconds, 1e-9)
     text = f"{meter.seconds:.1f} s, {meter.generated_tokens} tokens written, {rate:.0f}/s"
     if meter.cached_tokens:
         text += f", {meter.cached_tokens / meter.prompt_tokens:.0%} of prompts cached"
+    if meter.reused:
+        text += f", {meter.reused} stored completions reused ({meter.reused_tokens} tokens)"
     if meter.aborted:
         text += f", {meter.aborted} completions aborted"
     return text

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from engines.base import Completion, Engine, EngineWrapper, Prompt, Scored
+from pipelines.run.meter import Meter
 from stepmark.records import Sampling
 
 __all__ = ["MeteredEngine", "TokenBudget"]
@@ -85,17 +86,25 @@ class TokenBudget:
 
 @dataclass(frozen=True, kw_only=True)
 class MeteredEngine(EngineWrapper):
-    """The engine as one shard uses it: requests are counted, the first sets `first_request`."""
+    """An engine whose requests are counted in a budget, and their tokens in a meter.
+
+    The first request sets `first_request`.
+    """
 
     budget: TokenBudget
+    meter: Meter
     first_request: asyncio.Event
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
         """Return the engine's completions."""
         self.first_request.set()
-        return await self.budget.complete(self.engine, prompt, sampling)
+        completions = await self.budget.complete(self.engine, prompt, sampling)
+        self.meter.add_results(completions)
+        return completions
 
     async def score(self, prompt: Prompt, continuation: str) -> Scored:
         """Return the engine's score."""
         self.first_request.set()
-        return await self.budget.score(self.engine, prompt, continuation)
+        scored = await self.budget.score(self.engine, prompt, continuation)
+        self.meter.add_results([scored])
+        return scored

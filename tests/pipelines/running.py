@@ -12,7 +12,6 @@ import tomli_w
 
 # The time after which a test gives up on another process. Nothing is measured.
 WAIT_SECONDS = 240
-COMMAND = (sys.executable, "-m", "pipelines")
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -59,8 +58,15 @@ def clean_environment(home: Path, **variables: str) -> dict[str, str]:
 
 def start(*arguments: str, environment: dict[str, str]) -> "subprocess.Popen[str]":
     """Start the command in a new session, as a terminal would."""
+    return start_module("pipelines", *arguments, environment=environment)
+
+
+def start_module(
+    module: str, *arguments: str, environment: dict[str, str]
+) -> "subprocess.Popen[str]":
+    """Start a module in a new session, as a terminal would."""
     return subprocess.Popen(
-        [*COMMAND, *arguments],
+        [sys.executable, "-m", module, *arguments],
         cwd=REPOSITORY,
         env=environment,
         stdout=subprocess.PIPE,

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,15 @@ from engines.base import Completion, Prompt
 from engines.scripted import Scripted
 from pipelines.run import plan as planning
 from pipelines.run.config import parse
+from pipelines.run.engine_pool import ENGINE, EnginePool
 from pipelines.run.job import Job
 from pipelines.run.meter import Meter
+from pipelines.run.options import RunOptions
+from pipelines.run.stages import run_stages
 from problems.sources.word_problems import WordProblems
 from stepmark.records import Problem, Sampling, Verdict
 from storage.dataset.dataset import Dataset
-from storage.dataset.tables import PROBLEMS, TRACES
+from storage.dataset.tables import PROBLEMS
 from verifiers.isolation.pool import VerifierPool
 
 Respond = Callable[[Prompt, Sampling, int], str | Completion]
@@ -112,13 +115,20 @@ def judgement(problem: Problem, request: str) -> str:
     return "\n".join(reply)
 
 
-def job_in(folder: Path, workers: VerifierPool, model: Model, **changes: Any) -> Job:
+def job_in(
+    folder: Path,
+    workers: VerifierPool,
+    model: Model,
+    options: RunOptions = RunOptions(recompute=True),  # noqa: B008
+    **changes: Any,
+) -> Job:
     """Return a job whose engines are the model.
 
     Args:
         folder: The folder of the dataset.
         workers: The pool of verifier workers.
         model: The model.
+        options: The options of the run; by default it may replace traces.
         **changes: Tables that replace those of `RUN`; None removes a table.
     """
     tables = dict[str, Any]()
@@ -126,24 +136,25 @@ def job_in(folder: Path, workers: VerifierPool, model: Model, **changes: Any) ->
         if table is not None:
             tables[name] = table
     plan = planning.build(parse({"dataset": str(folder), **tables}, "run.toml"))
-    # The context is large enough for all prompts of the tests.
-    engine = Scripted(respond=model.respond, context=100_000) if plan.engine else None
+    engines = dict(plan.engines)
+    if plan.engine is not None:
+        # The context is large enough for all prompts of the tests.
+        engines[ENGINE] = Scripted(respond=model.respond, context=100_000)
     return Job(
-        plan=replace(plan, engine=engine, judge_engine=engine),
+        plan=plan.with_engines(EnginePool(engines)),
         dataset=Dataset(str(folder)),
         meter=Meter(),
+        options=options,
         workers=workers,
     )
 
 
 async def run(job: Job) -> Job:
-    """Run all stages of all shards in order, as the flow does, and return the job."""
-    traces_keys = await traces_part_keys(job)
-    await job.check_engines(traces_keys)
-    job.remove_stale_parts(traces_keys)
-    for shard in traces_keys:
-        await job.make_traces(shard)
-    await _annotate(job, list(traces_keys), oracle=True)
+    """Run all stages, as the flow does but without Prefect, and return the job.
+
+    The workers and engines stay open for the next run.
+    """
+    await run_stages(_kept_open(job), makes_traces=True)
     return job
 
 
@@ -152,45 +163,40 @@ async def run_in(folder: Path, workers: VerifierPool, model: Model, **changes: A
     return await run(job_in(folder, workers, model, **changes))
 
 
-async def traces_part_keys(job: Job) -> Mapping[int, str]:
-    """Make the problems and return the part keys that the traces of each shard will have."""
-    part_keys = dict[int, str]()
-    for shard, problems_key in (await job.make_problems()).items():
-        part_keys[shard] = job.fingerprints.traces_part_key(problems_key)
-    return part_keys
-
-
 async def label(job: Job) -> Job:
     """Annotate and label the existing traces, as `stepmark label` does, and return the job."""
-    traces_keys = dict[int, str]()
-    for shard in job.dataset.shards(TRACES):
-        footer = job.dataset.footer(TRACES, shard)
-        assert footer is not None
-        traces_keys[shard] = footer.part_key
-    job.remove_stale_parts(traces_keys)
-    await _annotate(job, list(traces_keys), oracle=False)
+    await run_stages(_kept_open(job), makes_traces=False)
     return job
 
 
-async def _annotate(job: Job, shards: list[int], *, oracle: bool) -> None:
-    for shard in shards:
-        for method in job.plan.annotators:
-            await job.make_annotations(shard, method)
-        if oracle:
-            await job.make_oracle(shard)
-        if not job.plan.labels_need_all_shards:
-            await job.labelling.label(shard)
-    if job.plan.labels_need_all_shards:
-        await job.labelling.label_all()
+def _kept_open(job: Job) -> Job:
+    """Return the same job without an effect of `close`."""
+
+    class Open(Job):
+        async def close(self) -> None:
+            """Keep the workers and engines of the test."""
+
+    return Open(
+        plan=job.plan,
+        dataset=job.dataset,
+        meter=job.meter,
+        options=job.options,
+        workers=job.workers,
+    )
 
 
 Parts = Mapping[str, tuple[int, int]]
 
 
 def parts(folder: Path) -> Parts:
-    """Return the inode and modification time of every part, which change if it is rewritten."""
+    """Return the inode and modification time of every part, which change if it is rewritten.
+
+    Stored completions are left out: they only grow.
+    """
     files = dict[str, tuple[int, int]]()
     for path in sorted(folder.rglob("part-*.parquet")):
+        if path.parent.name == "completions":
+            continue
         # Parts are replaced by renaming a new file, which has another inode.
         files[str(path.relative_to(folder))] = (path.stat().st_ino, path.stat().st_mtime_ns)
     return files

@@ -342,9 +342,10 @@ async def _annotate(job: Job) -> None:
 
 
 def file_digests(folder: Path) -> Mapping[str, str]:
+    """Return the digest of every file but the lock, which names its last owner."""
     digests = dict[str, str]()
     for file in folder.rglob("*"):
-        if file.is_file():
+        if file.is_file() and file.name != ".lock":
             digests[str(file)] = hashlib.sha256(file.read_bytes()).hexdigest()
     return digests
 

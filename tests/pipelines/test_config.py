@@ -80,7 +80,7 @@ def test_resolved_run_file_contains_overrides(tmp_path: Path) -> None:
         (
             'dataset = "d"\nsede = 2',
             "unknown key 'sede'; known: dataset, seed, problems, engine, judge_engine, "
-            "prover_engine, generate, ",
+            "prover_engine, engines, generate, ",
         ),
         ('dataset = "d"\nseed = "one"', "seed: Input should be a valid integer"),
         (
@@ -128,6 +128,10 @@ def test_resolved_run_file_contains_overrides(tmp_path: Path) -> None:
         ('dataset = "d"\ngenerate = 5', "generate: "),
         ('dataset = "d"\nengine = "vllm"', "engine: Input should be a valid dictionary"),
         ('dataset = "d"\n[[engine]]\nuse = "vllm"', "engine: Input should be a valid dictionary"),
+        (
+            'dataset = "d"\n[engines]\nuse = "vllm"',
+            "engines.use: write every engine under its own [engines.NAME]",
+        ),
         (
             'dataset = "d"\nannotators = ["formal"]',
             "annotators.0: Input should be a valid dictionary",

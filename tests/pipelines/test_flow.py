@@ -6,7 +6,6 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from pipelines.run import flow
 from pipelines.run import plan as planning
 from pipelines.run import prefect_server as server_module
 from pipelines.run.config import RunFile
+from pipelines.run.engine_pool import ENGINE, EnginePool
 from pipelines.run.flow import stepmark_run
 from stepmark.errors import ConfigError, EngineError
 from stepmark.records import Sampling
@@ -88,7 +88,9 @@ def use_model(monkeypatch: pytest.MonkeyPatch) -> UseModel:
 
     def use(respond: Respond) -> list[str]:
         def build_with_engine(settings: RunFile) -> planning.Plan:
-            return replace(build(settings), engine=ClosableEngine(respond=respond))
+            plan = build(settings)
+            engines = {**plan.engines, ENGINE: ClosableEngine(respond=respond)}
+            return plan.with_engines(EnginePool(engines))
 
         monkeypatch.setattr(planning, "build", build_with_engine)
         return closed

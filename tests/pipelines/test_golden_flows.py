@@ -8,12 +8,7 @@ import pytest
 from tests.golden import flows
 from tests.golden.responses import Responses
 from tests.golden.rows import compare
-
-# Prefect's threads keep their connections beyond the event loop of a flow.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:unclosed <socket.socket:ResourceWarning",
-    "ignore:unclosed transport:ResourceWarning",
-)
+from tests.pipelines.without_prefect import run_without_prefect
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +22,9 @@ def test_flow_is_unchanged(
     flow: flows.Flow,
     responses: Responses,
     tmp_path: Path,
-    prefect_server: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    run_without_prefect(monkeypatch)
     monkeypatch.setattr(gc, "freeze", lambda: None)
     with flows.folder_of_flow(tmp_path), responses.engine():
         golden_sets = flow()

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,13 @@ import pytest
 from pipelines.importing.import_command import import_dataset
 from pipelines.run.config import Shards
 from pipelines.run.flow import prepare
-from stepmark.errors import ConfigError, InputError
+from stepmark.errors import ConfigError, DatasetError, InputError
 from stepmark.records import Annotation, Trace, Verdict
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import PROBLEMS, REJECTED, TRACES, Table, annotations
 from tests.pipelines.rows import column
 from tests.pipelines.running import run_file
+from tests.pipelines.simulated import parts
 
 C = Verdict.CORRECT
 I = Verdict.INCORRECT  # noqa: E741
@@ -159,6 +161,63 @@ async def test_repeated_import_keeps_other_annotations(tmp_path: Path) -> None:
     dataset.write_part(annotations("formal"), 0, human_labels(dataset), "another fingerprint")
     await import_files(folder, rows)
     assert dataset.methods("annotations") == ("formal", "human")
+
+
+async def test_repeated_import_writes_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    rows = write(tmp_path / "rows.jsonl", ROW | {"label": 0}, {"question": "?"})
+    first = await import_files(folder, rows)
+    dataset = Dataset(str(folder))
+    before = parts(folder)
+    assert await import_files(folder, rows) == first
+    assert parts(folder) == before
+    # A label that a person changed, and one by another person.
+    changed = [replace(row, confidence=0.5, fingerprint="") for row in human_labels(dataset)]
+    dataset.write_part(annotations("human"), 0, changed, "by hand")
+    dataset.write_part(annotations("human_ann"), 0, changed, "by hand")
+    before = parts(folder)
+    assert await import_files(folder, rows) == first
+    assert parts(folder) == before
+
+
+async def test_import_restores_lost_parts(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    rows = write(tmp_path / "rows.jsonl", ROW | {"label": 0})
+    await import_files(folder, rows)
+    dataset = Dataset(str(folder))
+    changed = [replace(row, confidence=0.5, fingerprint="") for row in human_labels(dataset)]
+    dataset.write_part(annotations("human"), 0, changed, "by hand")
+    traces = list(dataset.read(TRACES))
+    for table in (PROBLEMS, TRACES):
+        dataset.remove_part(table, 0)
+    await import_files(folder, rows)
+    assert list(dataset.read(TRACES)) == traces
+    assert human_labels(dataset) == changed
+    dataset.remove_part(annotations("human"), 0)
+    await import_files(folder, rows)
+    assert column(human_labels(dataset), "first_error") == [0]
+
+
+async def test_import_replaces_a_killed_one(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    rows = write(tmp_path / "rows.jsonl", ROW | {"label": 0})
+    await import_files(folder, rows)
+    dataset = Dataset(str(folder))
+    # The traces are written last.
+    dataset.remove_part(TRACES, 0)
+    await import_files(folder, rows, split="regex:#")
+    assert [len(row.steps) for row in human_labels(dataset)] == [1]
+
+
+async def test_import_never_replaces_damaged_labels(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    rows = write(tmp_path / "rows.jsonl", ROW | {"label": 0})
+    await import_files(folder, rows)
+    path = folder / "annotations" / "human" / "part-00000.parquet"
+    path.write_bytes(b"damaged")
+    with pytest.raises(DatasetError, match="labels of people cannot be made again"):
+        await import_files(folder, rows)
+    assert path.read_bytes() == b"damaged"
 
 
 async def test_machine_labels_have_their_method(

@@ -1,7 +1,6 @@
 """Plans: invalid run files are rejected, and part keys change with exactly their inputs."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +56,17 @@ def error_message(**changes: Any) -> str:
 
 def part_key(built: Plan, method: str, traces_key: str) -> str:
     """Return the part key of a method's annotations."""
-    return Fingerprints(built).annotations_part_key(built.annotators[method], traces_key)
+    return Fingerprints(built).annotations_part_key(built.annotators[method], [traces_key])
+
+
+def with_engine(built: Plan, engine: Engine) -> Plan:
+    """Return the plan with this engine in place of all others."""
+    return built.with_engines(built.engines.wrap(lambda _: engine))
 
 
 def labels_key(built: Plan, traces_key: str) -> str:
     """Return the part key of the labels of a dataset with one shard."""
-    return Fingerprints(built).labels_part_keys({0: traces_key}, {})[0]
+    return Fingerprints(built).labels_part_key([traces_key])
 
 
 def part_keys(built: Plan) -> Mapping[str, str]:
@@ -152,15 +156,16 @@ def test_annotators_have_unique_names() -> None:
         ),
         (
             {"annotators": [PROVER]},
-            "annotator 'prover' uses a language model: add an [prover_engine] table",
+            "annotator 'prover': engine = 'prover_engine': there is no engine of that name; "
+            "the engines are: engine",
         ),
         (
             {"annotators": [PROVER | {"engine": "judge_engine"}]},
-            "annotator 'prover': engine = 'judge_engine': a method that samples",
+            "annotator 'prover': engine = 'judge_engine': there is no engine of that name",
         ),
         (
             {"annotators": [{"use": "formal", "engine": "prover_engine"}]},
-            "annotator 'formal': engine = 'prover_engine': a method that",
+            "annotator 'formal': engine = 'prover_engine': the method samples and scores no",
         ),
         ({"generate": {"split": "words"}}, "split: no way of splitting called 'words'"),
         ({"generate": {"split": "regex:("}}, "is not a valid pattern"),
@@ -175,10 +180,12 @@ def test_invalid_run_file_is_rejected(changes: dict[str, Any], message: str) -> 
 
 
 def test_judge_engine_defaults_to_engine() -> None:
-    assert plan().judge_engine is not None
-    assert plan().judge_engine == plan().engine
+    built = plan()
+    (judge,) = built.annotators["judge"].judges
+    assert judge is built.engine
     with_judge = plan(judge_engine={"use": "scripted", "replies": {"": ["yes"]}})
-    assert with_judge.judge_engine != with_judge.engine
+    assert with_judge.annotators["judge"].judges == (with_judge.engines["judge_engine"],)
+    assert with_judge.engines["judge_engine"] != with_judge.engine
     judge_only = plan(
         engine=None, judge_engine=RUN["engine"], annotators=[{"use": "judge"}], label=None
     )
@@ -217,18 +224,15 @@ def test_fingerprints_cover_dependencies() -> None:
     assert changed == {"binary_search", "adaptive_search", "again"}
 
 
-def rollout_engine(built: Plan, method: str) -> Engine | None:
-    return built.engines.rollout_engine(uses_prover=built.annotators[method].uses_prover)
-
-
 def test_prover_serves_methods_that_select_it() -> None:
     prover = {"use": "scripted", "replies": {"": ["No."]}}
     with_engine = {"use": "monte_carlo", "name": "own", "engine": "engine"}
     annotators = [*RUN["annotators"], PROVER, with_engine]
     built = plan(annotators=annotators, prover_engine=prover)
-    assert rollout_engine(built, "prover") == built.prover_engine != built.engine
-    assert rollout_engine(built, "own") == built.engine
-    assert rollout_engine(built, "binary_search") == built.engine
+    assert built.annotators["prover"].engine is built.engines["prover_engine"]
+    assert built.engines["prover_engine"] != built.engine
+    assert built.annotators["own"].engine is built.engine
+    assert built.annotators["binary_search"].engine is built.engine
     same_engine = plan(annotators=annotators, prover_engine=RUN["engine"])
     check_changed(built, same_engine, {"prover"})
     with_judge = plan(annotators=annotators, prover_engine=RUN["engine"], judge_engine=prover)
@@ -239,7 +243,7 @@ def test_most_tables_are_optional() -> None:
     built = build(parse({"dataset": "d"}, ""))
     assert built.source is None
     assert built.engine is None
-    assert built.judge_engine is None
+    assert dict(built.engines) == {}
     assert dict(built.annotators) == {}
     assert built.labeler is None
 
@@ -286,8 +290,8 @@ REQUESTED = {*GENERATED, "judge"}
         ({"generate": {"max_tokens": 5}}, GENERATED),
         ({"generate": {"stop": ["END"]}}, GENERATED),
         ({"generate": {"prompt": "pocket"}}, GENERATED),
-        # These methods do not split their rollouts.
-        ({"generate": {"split": "sentence"}}, {"traces"}),
+        # Rollouts are stored in steps too.
+        ({"generate": {"split": "sentence"}}, GENERATED),
         ({"generate": {"grader": "code"}}, GENERATED),
         ({"generate": {"traces_per_problem": 2}}, {"traces"}),
         (
@@ -356,7 +360,7 @@ def test_text_of_prompt_file_is_covered(tmp_path: Path) -> None:
     [
         lambda built: part_key(built, "binary_search", "other traces"),
         lambda built: part_key(built, "thorough", "traces"),
-        lambda built: part_key(replace(built, engine=Scripted()), "binary_search", "traces"),
+        lambda built: part_key(with_engine(built, Scripted()), "binary_search", "traces"),
     ],
     ids=["traces", "method", "engine"],
 )

@@ -12,7 +12,7 @@ import pytest
 
 from annotators.context import Grade
 from pipelines.__main__ import main
-from pipelines.run.graders import grade, why_ungradable
+from pipelines.run.graders import GRADERS, grade, why_ungradable
 from stepmark.records import Verdict
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import PROBLEMS, REJECTED, TRACES, annotations
@@ -46,6 +46,15 @@ def test_programs_are_graded_by_tests(
         outcomes[questions[trace.problem_id]].append(trace.outcome)
         assert trace.final_answer
         assert trace.final_answer in "".join(trace.steps)
+        # The tests of an endless program may report nothing.
+        assert trace.outcome_parts or trace.outcome is Verdict.UNKNOWN
+        # The first test that does not pass decides the outcome.
+        not_passed = list[Verdict]()
+        for part in trace.outcome_parts:
+            if part is not Verdict.CORRECT:
+                not_passed.append(part)
+        if trace.outcome_parts:
+            assert [trace.outcome] == (not_passed or [Verdict.CORRECT])[:1]
     assert outcomes == {row["question"]: ["correct", row["verdict"]] for row in _rows()}
     assert column(dataset.read(REJECTED), "reason") == [
         "no answer could be compared with it: the reference: no tests: there is no assertion"
@@ -98,12 +107,15 @@ async def test_last_code_block_is_graded() -> None:
     text = "```python\ndef f(): return 1\n```\nBetter:\n```python\ndef f(): return 2\n```\n"
     reference = "assert f() == 2"
     async with VerifierPool(workers=1, deadline=20.0) as workers:
-        result = await grade(workers, text, "stop", reference, grader="code")
+        result = await grade(workers, text, "stop", reference, grader=GRADERS["code"])
         assert result == Grade(
-            final_answer="def f(): return 2\n", outcome=Verdict.CORRECT, reason="tests passed: 1"
+            final_answer="def f(): return 2\n",
+            outcome=Verdict.CORRECT,
+            reason="tests passed: 1",
+            outcome_parts=(Verdict.CORRECT,),
         )
-        result = await grade(workers, text, "length", reference, grader="code")
+        result = await grade(workers, text, "length", reference, grader=GRADERS["code"])
         assert result.reason == "truncated"
-        result = await grade(workers, "The answer is 2.", "stop", reference, grader="code")
+        result = await grade(workers, "The answer is 2.", "stop", reference, grader=GRADERS["code"])
         assert result.reason == "no final answer"
-        assert await why_ungradable(workers, reference, grader="code") == ""
+        assert await why_ungradable(workers, reference, grader=GRADERS["code"]) == ""

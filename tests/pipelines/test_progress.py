@@ -29,7 +29,9 @@ def meter(monkeypatch: pytest.MonkeyPatch) -> Meter:
     meter.expect("judge", 3)
     meter.finish("judge", failed=True)
     meter.expect("formal", 5)
-    meter.add_cost(Cost(rollouts=7, prompt_tokens=11, generated_tokens=13))
+    meter.add_rollouts(Cost(rollouts=7))
+    meter.prompt_tokens = 11
+    meter.generated_tokens = 13
     return meter
 
 

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from pipelines.importing.import_command import import_dataset
 from stepmark import plugins
 from stepmark.errors import ConfigError
+from stepmark.records import Verdict
 from stepmark.steps import append_separator, remove_separator
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import TRACES
@@ -234,6 +235,42 @@ async def test_prm800k_ratings_become_first_errors(tmp_path: Path) -> None:
     assert [row["final_answer_correct"] for row in exported] == [True, False]
     assert exported[1]["steps"] == original["question"]["pre_generated_steps"]
     assert exported[1]["problem"] == original["question"]["problem"]
+
+
+@pytest.mark.parametrize(
+    ("neutral", "first_errors", "ratings"),
+    [
+        # The first row has no neutral step, the second one at index 1 before the error at 2.
+        (Verdict.CORRECT, [-1, 2], [1, 0, -1]),
+        (Verdict.INCORRECT, [-1, 1], [1, -1]),
+        (Verdict.UNKNOWN, [-1], [1, None, -1]),
+    ],
+)
+async def test_neutral_ratings_are_mapped(
+    tmp_path: Path, neutral: Verdict, first_errors: list[int], ratings: list[int | None]
+) -> None:
+    source = SAMPLES / "prm800k.jsonl"
+    await round_trip(tmp_path, source, {"shape": "prm800k"}, {"use": "prm800k"}, "human")
+    dataset = Dataset(str(tmp_path / "data"))
+    for name in ("processbench", "prm800k"):
+        exporter = plugins.build("storage.formats", {"use": name})
+        folder = str(tmp_path / name)
+        export(dataset, exporter, folder, labels_by="human", neutral=neutral)
+    benchmark = pq.read_table(next((tmp_path / "processbench" / "data").iterdir())).to_pylist()
+    assert [row["label"] for row in benchmark] == first_errors
+    rated = pq.read_table(next((tmp_path / "prm800k" / "data").iterdir())).to_pylist()
+    texts = rows_of(source)[1]["question"]["pre_generated_steps"]
+    (row,) = [row for row in rated if row["question"]["pre_generated_steps"] == texts]
+    steps = row["label"]["steps"]
+    assert [step["completions"][0]["rating"] for step in steps] == ratings
+
+
+async def test_neutral_needs_method(tmp_path: Path) -> None:
+    exporter = plugins.build("storage.formats", {"use": "trl"})
+    dataset = Dataset(str(tmp_path / "data"))
+    dataset.write_run_file("")
+    with pytest.raises(ConfigError, match="--neutral maps ratings of a method"):
+        export(dataset, exporter, str(tmp_path / "out"), neutral=Verdict.UNKNOWN)
 
 
 async def test_export_by_missing_method_fails(tmp_path: Path) -> None:

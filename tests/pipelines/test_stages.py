@@ -61,7 +61,6 @@ from tests.pipelines.simulated import (
     problems_of,
     run,
     run_in,
-    traces_part_keys,
 )
 from verifiers.isolation.pool import VerifierPool
 
@@ -442,6 +441,7 @@ async def test_unnamed_method_stays_with_its_traces(done: Path, workers: Verifie
     # Another seed makes other traces, to which the old annotations do not belong.
     job = await run_in(done, workers, Model(), annotators=without_formal, seed=2)
     assert "formal" not in job.dataset.methods("annotations")
+    assert job.meter.removed == {"formal": 16}
     check_never_mixed(job.dataset)
 
 
@@ -467,11 +467,9 @@ async def test_damaged_parts_are_made_again(done: Path, workers: VerifierPool) -
         "annotations/judge/part-00000.parquet",
         "critiques/judge/part-00000.parquet",
     }
-    # Monte Carlo estimates every step but the last, whose value is the outcome.
-    prefixes = sum(len(trace.steps) - 1 for trace in job.dataset.read_part(TRACES, 1))
-    judged = len(list(job.dataset.read_part(TRACES, 0)))
-    requests = Counter(is_judging(prompt) for prompt, _ in model.requests)
-    assert requests == {False: prefixes, True: judged}
+    # The completions are stored.
+    assert model.requests == []
+    check_never_mixed(job.dataset)
 
 
 async def test_killed_run_leaves_no_mixed_evidence(done: Path, workers: VerifierPool) -> None:
@@ -485,9 +483,6 @@ async def test_killed_run_leaves_no_mixed_evidence(done: Path, workers: Verifier
         RUN["annotators"][3],
     ]
     job = job_in(done, workers, Model(), annotators=changed_annotators)
-    job.remove_stale_parts(await traces_part_keys(job))
-    assert job.dataset.shards(rollouts("monte_carlo")) == ()
-    assert job.dataset.shards(critiques("judge")) == ()
     await run(job)
     check_never_mixed(job.dataset)
 
@@ -496,22 +491,18 @@ async def test_run_resumes_after_engine_failure(folder: Path, workers: VerifierP
     def down_for_judging(prompt: Prompt, sampling: Sampling, index: int) -> str:
         return engine_down(prompt, sampling, index) if is_judging(prompt) else ""
 
-    job = job_in(folder, workers, Model(before=down_for_judging))
+    failing = Model(before=down_for_judging)
     with pytest.raises(EngineError, match="connection refused"):
-        await run(job)
-    # The annotators before the judge have finished, and the formal one after it has not started.
-    assert job.dataset.methods("annotations") == ("binary_search", "monte_carlo")
-    assert job.dataset.shards(LABELS) == ()
+        await run_in(folder, workers, failing)
     before = parts(folder)
+    answered = {request for request in failing.requests if not is_judging(request[0])}
+    assert answered
     model = Model()
     job = await run_in(folder, workers, model)
     assert before.items() <= parts(folder).items()
     assert job.dataset.count(LABELS) == 16
-    # The judge failed after the rollouts of the first shard, which are not sampled again.
-    finished = column(job.dataset.read_part(PROBLEMS, 0), "question")
-    for prompt, _ in model.requests:
-        if not is_judging(prompt):
-            assert not any(question in prompt.user for question in finished)
+    # What the engine had answered is stored, although no method had finished.
+    assert answered.isdisjoint(model.requests)
 
 
 async def test_failing_engine_costs_no_data(done: Path, workers: VerifierPool) -> None:
@@ -810,11 +801,13 @@ async def test_gold_changes_the_fitted_labels(folder: Path, workers: VerifierPoo
 async def test_new_gold_remakes_the_labels(folder: Path, workers: VerifierPool) -> None:
     job = await run_in(folder, workers, Model())
     labels_parts = list[Parts]()
-    # The second round repeats the first one, and the third changes only the part key.
-    for gold_key in ("first", "first", "second"):
+    # The second round repeats the first one, and the third has other ground truth.
+    for confidence in (None, None, 1.0):
         for shard in job.dataset.shards(TRACES):
-            truth = list(job.dataset.read_part(annotations("oracle"), shard))
-            job.dataset.write_part(annotations("human"), shard, truth, gold_key)
+            truth = list[Annotation]()
+            for row in job.dataset.read_part(annotations("oracle"), shard):
+                truth.append(replace(row, confidence=confidence))
+            job.dataset.write_part(annotations("human"), shard, truth, "imported")
         await run_in(folder, workers, Model(), label={**FUSION, "gold": "human"})
         made = parts(folder)
         labels_parts.append({name: made[name] for name in made if name.startswith("labels")})
@@ -989,7 +982,7 @@ async def test_event_loop_never_blocks(
 ) -> None:
     """File I/O, oracles and labelers run in threads."""
     job = job_in(folder, workers, Model())
-    traces_keys = await traces_part_keys(job)
+    shards = range(len(await job.make_problems()))
     loop_thread = threading.get_ident()
     calls = Counter[str]()
 
@@ -1007,7 +1000,7 @@ async def test_event_loop_never_blocks(
         watch(Folder, name)
     watch(oracle, "_oracle_annotation")
     watch(Consensus, "label")
-    for shard in traces_keys:
+    for shard in shards:
         await job.make_traces(shard)
         await job.make_oracle(shard)
         for method in job.plan.annotators:
@@ -1134,15 +1127,14 @@ async def test_change_remakes_discovered_traces(
     after = parts(tree)
     rewritten = {name for name, state in after.items() if before.get(name) != state}
     assert table_names(rewritten) == remade
-    assert bool(model.requests) == ("rollouts/tree_search" in remade)
+    # Fewer searches begin like more of them: all their completions are stored.
+    assert model.requests == []
     check_never_mixed(job.dataset)
 
 
 async def test_killed_run_mixes_no_discoveries(tree: Path, workers: VerifierPool) -> None:
     shutil.rmtree(tree / "annotations" / "tree_search")
     job = job_in(tree, workers, drifting_model(), **TREE, seed=2)
-    job.remove_stale_parts(await traces_part_keys(job))
-    assert job.dataset.methods("discovered") == ()
     check_never_mixed((await run(job)).dataset)
 
 

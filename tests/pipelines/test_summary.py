@@ -223,12 +223,14 @@ def test_cost_follows_from_prices(tmp_path: Path) -> None:
 def test_this_run_shows_the_meter(tmp_path: Path) -> None:
     dataset = example_dataset(tmp_path)
     meter = Meter()
-    meter.add_cost(Cost(rollouts=3, generated_tokens=70))
+    meter.generated_tokens = 70
     this_run = summary(dataset, meter=meter)["this run"]
     assert " s, 70 tokens written, " in this_run
     assert this_run.endswith("/s")
     # 50 of 200 prompt tokens are cached.
-    meter.add_cost(Cost(aborted=5, prompt_tokens=200, cached_tokens=50))
+    meter.add_rollouts(Cost(aborted=5))
+    meter.prompt_tokens = 200
+    meter.cached_tokens = 50
     this_run = summary(dataset, meter=meter)["this run"]
     assert this_run.endswith("/s, 25% of prompts cached, 5 completions aborted")
 

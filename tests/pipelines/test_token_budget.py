@@ -12,14 +12,15 @@ import pytest_asyncio
 
 from engines.base import Completion, Prompt
 from engines.scripted import Scripted
-from pipelines.run import flow
 from pipelines.run.job import Job
+from pipelines.run.meter import Meter
+from pipelines.run.stages import run_shards, untracked
 from pipelines.run.token_budget import CHARACTERS_PER_TOKEN, MeteredEngine, TokenBudget
 from stepmark.errors import EngineError
 from stepmark.identity import operational
 from stepmark.records import Sampling
 from storage.dataset.tables import LABELS
-from tests.pipelines.simulated import Model, job_in, traces_part_keys
+from tests.pipelines.simulated import Model, job_in
 from verifiers.isolation.pool import VerifierPool
 
 PROMPT = Prompt(user="x" * 40)
@@ -102,28 +103,28 @@ async def test_finished_requests_free_the_budget() -> None:
     assert budget.outstanding == 0
 
 
-async def test_metered_engine_signals_first_request() -> None:
-    engine = Scripted(replies={"": ("one",)})
+async def test_metered_engine_counts_requests() -> None:
+    engine = Scripted(replies={"": ("one two",)})
+    meter = Meter()
     first_request = asyncio.Event()
-    metered = MeteredEngine(engine=engine, budget=TokenBudget(1), first_request=first_request)
+    metered = MeteredEngine(
+        engine=engine, budget=TokenBudget(1), meter=meter, first_request=first_request
+    )
     assert metered.identity == engine.identity
     assert metered.model_name == engine.model_name
     assert not first_request.is_set()
     completions = await metered.complete(PROMPT, Sampling())
     assert completions == await engine.complete(PROMPT, Sampling())
     assert first_request.is_set()
+    assert meter.generated_tokens == 2
+    scored = await metered.score(PROMPT, "one")
+    assert meter.prompt_tokens == completions[0].prompt_tokens + scored.prompt_tokens
 
 
 @pytest_asyncio.fixture
 async def workers() -> AsyncIterator[VerifierPool]:
     async with VerifierPool() as isolated:
         yield isolated
-
-
-@pytest.fixture
-def no_prefect(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run the stages without Prefect tasks."""
-    monkeypatch.setattr(flow, "_task", lambda job, name, work: work)
 
 
 async def start_run(
@@ -137,9 +138,10 @@ async def start_run(
         "shards": {"problems_per_shard": 1, **shards},
     }
     job = job_in(folder, workers, Model(), **tables)
-    job = replace(job, plan=replace(job.plan, engine=engine, judge_engine=engine))
-    shard_numbers = list(await traces_part_keys(job))
-    return job, asyncio.create_task(flow._run_shards(job, shard_numbers, makes_traces=True))
+    engines = job.plan.engines.wrap(lambda _: engine)
+    job = replace(job, plan=job.plan.with_engines(engines))
+    shard_numbers = range(len(await job.make_problems()))
+    return job, asyncio.create_task(run_shards(job, untracked, shard_numbers, makes_traces=True))
 
 
 async def stable_problem_count(engine: BlockingEngine) -> int:
@@ -157,7 +159,6 @@ async def stable_problem_count(engine: BlockingEngine) -> int:
     return count
 
 
-@pytest.mark.usefixtures("no_prefect")
 @pytest.mark.parametrize(
     ("limits", "started"),
     # Room for the traces of three shards.
@@ -175,7 +176,6 @@ async def test_limits_bound_started_shards(
     assert job.dataset.shards(LABELS) == ALL_SHARDS
 
 
-@pytest.mark.usefixtures("no_prefect")
 async def test_slow_shard_blocks_no_other(tmp_path: Path, workers: VerifierPool) -> None:
     """With two shards in flight and the first one blocked, all others are labelled."""
     slow = Model().problems[0].question

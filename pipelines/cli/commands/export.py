@@ -8,6 +8,7 @@ from pipelines.cli.options import DatasetOption, assignments
 from pipelines.cli.tables import print_counts
 from stepmark import plugins
 from stepmark.errors import ConfigError
+from stepmark.records import Verdict
 
 __all__ = ["export"]
 
@@ -29,6 +30,12 @@ def export(
             "kept labels."
         ),
     ] = "",
+    neutral: Annotated[
+        Verdict,
+        typer.Option(
+            help="With --labels: what steps with a neutral rating (the 0 of PRM800K) count as."
+        ),
+    ] = Verdict.CORRECT,
     settings: Annotated[
         list[str],
         typer.Option(
@@ -74,6 +81,7 @@ def export(
         exporter,
         to,
         labels_by=labels,
+        neutral=neutral,
         values=formula,
         merge=merge,
         private=not public,

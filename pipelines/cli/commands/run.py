@@ -1,11 +1,47 @@
 """`stepmark run`."""
 
-from pipelines.cli.options import Overrides, RunFileArgument
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.options import Overrides, RetryFailed, RunFileArgument, Workers
 from pipelines.cli.run_flow import run_flow
 
 __all__ = ["run"]
 
 
-def run(run_file: RunFileArgument, overrides: Overrides = []) -> None:  # noqa: B006
-    """Run all stages of a run file. A rerun resumes where the last one stopped."""
-    run_flow(run_file, overrides, makes_traces=True)
+def run(
+    run_file: RunFileArgument,
+    overrides: Overrides = [],  # noqa: B006
+    recompute: Annotated[
+        bool,
+        typer.Option(
+            "--recompute",
+            help="Replace the traces of the dataset if the run file now makes other ones.",
+        ),
+    ] = False,
+    retry_failed: RetryFailed = False,
+    workers: Workers = 1,
+    regrade: Annotated[
+        bool,
+        typer.Option(
+            "--regrade",
+            help="Grade stored completions again if the grader has changed. A plain run does too.",
+        ),
+    ] = False,
+) -> None:
+    """Run all stages of a run file. A rerun resumes where the last one stopped.
+
+    Completions are stored: a rerun requests none of them again.
+    """
+    # Every run grades again what another grader, or another version of it, has graded. The option
+    # exists because users look for a command that does it.
+    del regrade
+    run_flow(
+        run_file,
+        overrides,
+        makes_traces=True,
+        recompute=recompute,
+        retry_failed=retry_failed,
+        workers=workers,
+    )

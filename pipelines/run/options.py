@@ -1,0 +1,17 @@
+"""Options of one run, which the command line sets and the run file does not contain."""
+
+from dataclasses import dataclass
+
+__all__ = ["RunOptions"]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Options of one run. No result depends on them."""
+
+    recompute: bool = False
+    """Whether traces may be replaced by other ones."""
+    retry_failed: bool = False
+    """Whether to repeat what failed, or came out unknown, for a reason that can pass."""
+    workers: int = 1
+    """The number of processes that make shards; with 1 the process of the command makes them."""

@@ -1,0 +1,226 @@
+"""The order of a run's stages: which shard and which method may start when.
+
+A stage is a coroutine of `Job`. `as_task` wraps it, so that Prefect can show and retry it; without
+Prefect the stages run as they are.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Protocol
+
+from annotators.concurrency import gather_or_cancel
+from pipelines.run.infrequent_gc import infrequent_gc
+from pipelines.run.job import Job
+from pipelines.run.migration import migrate
+from pipelines.run.progress import progress_bar
+from pipelines.run.token_budget import TokenBudget
+from stepmark.errors import DatasetError
+from storage.dataset.dataset import Dataset
+from storage.dataset.tables import TRACES
+
+__all__ = [
+    "AsTask",
+    "RunShards",
+    "Work",
+    "run_assigned_shards",
+    "run_shards",
+    "run_stages",
+    "untracked",
+]
+
+Work = Callable[..., Coroutine[Any, Any, Any]]
+AsTask = Callable[[str, Work], Work]
+"""Takes the name of a task, such as "traces-3", and its work; returns the work as a task."""
+
+
+def untracked(name: str, work: Work) -> Work:
+    """Return the work itself: a task that nothing shows or retries."""
+    del name
+    return work
+
+
+class RunShards(Protocol):
+    """A function that runs the stages of all shards, as `run_shards` does."""
+
+    async def __call__(
+        self, job: Job, as_task: AsTask, shards: Sequence[int], *, makes_traces: bool
+    ) -> None:
+        """Run the stages of all shards."""
+        ...
+
+
+async def run_stages(
+    job: Job,
+    as_task: AsTask = untracked,
+    *,
+    makes_traces: bool,
+    run_all: RunShards | None = None,
+) -> None:
+    """Run all stages of a job, and close its engines and workers.
+
+    Args:
+        job: The job.
+        as_task: Wraps a stage as a task.
+        makes_traces: Whether to make problems and traces, or to label those that exist.
+        run_all: Runs the stages of all shards; `run_shards` by default.
+
+    Raises:
+        ReplacesError: The run would replace traces; nothing was changed.
+        EngineError: An engine failed for longer than the tasks are retried.
+    """
+    try:
+        with job.dataset.writer_lock(), progress_bar(job.meter), infrequent_gc():
+            # Removes unfinished files of killed runs, which is safe only while the lock is held.
+            await asyncio.to_thread(job.dataset.sweep)
+            await migrate(job.dataset)
+            run_file = job.plan.run_file.to_toml()
+            if makes_traces:
+                problems_keys = await as_task("problems", job.make_problems)()
+                shards: Sequence[int] = range(len(problems_keys))
+                run_file = job.target(problems_keys) + run_file
+            else:
+                shards = await asyncio.to_thread(_existing_traces, job.dataset)
+            await asyncio.to_thread(
+                job.dataset.write_run_file, run_file, labels_only=not makes_traces
+            )
+            run_all = run_all or run_shards
+            await run_all(job, as_task, shards, makes_traces=makes_traces)
+            if makes_traces:
+                await asyncio.to_thread(job.remove_other_shards, shards)
+            # Before the labels: they can be fitted to human labels.
+            await asyncio.to_thread(job.restore_stale_labels)
+            if job.plan.labels_need_all_shards:
+                await as_task("labels", job.labelling.label_all)()
+            if job.plan.labeler is None:
+                await asyncio.to_thread(job.remove_labels)
+    finally:
+        await job.close()
+
+
+def _existing_traces(dataset: Dataset) -> Sequence[int]:
+    """Return the shards of a dataset that have traces.
+
+    Raises:
+        DatasetError: There are none, or the traces of a shard are damaged.
+    """
+    shards = dataset.shards(TRACES)
+    if not shards:
+        raise DatasetError(f"{dataset.uri} holds no traces: import some with `stepmark import`")
+    for shard in shards:
+        if dataset.footer(TRACES, shard) is None:
+            raise DatasetError(
+                f"{dataset.uri}/traces/part-{shard:05d}.parquet is damaged: import or run again"
+            )
+    return shards
+
+
+async def run_shards(
+    job: Job, as_task: AsTask, shards: Sequence[int], *, makes_traces: bool
+) -> None:
+    """Run the stages of all shards in this process; see `run_assigned_shards`."""
+    remaining = iter(shards)
+
+    async def next_shard() -> int | None:
+        return next(remaining, None)
+
+    await run_assigned_shards(job, as_task, next_shard, makes_traces=makes_traces)
+
+
+async def run_assigned_shards(
+    job: Job,
+    as_task: AsTask,
+    next_shard: Callable[[], Awaitable[int | None]],
+    finish: Callable[[int], None] = lambda shard: None,
+    *,
+    makes_traces: bool,
+) -> None:
+    """Run the stages of shards, several shards at a time.
+
+    The next shard is started as soon as the outstanding requests are below the token budget, so the
+    engines do not run idle while a shard waits for its last trace. A new shard is visible in the
+    budget from its first request on; the loop waits for that request before it checks the budget
+    again. After an error no further shard is started.
+
+    Args:
+        job: The job.
+        as_task: Wraps a stage as a task.
+        next_shard: Returns the shard to start next; None if no shard is left.
+        finish: Called when all parts of a shard and its completions are written.
+        makes_traces: Whether to make the traces of a shard.
+    """
+    limits = job.plan.run_file.shards
+    budget = TokenBudget(limits.tokens_in_flight)
+    slots = asyncio.Semaphore(limits.shards_in_flight)
+    uncompacted = await asyncio.to_thread(job.uncompacted_shards)
+
+    async def run_shard(shard: int, first_request: asyncio.Event) -> None:
+        completions = job.completions(shard)
+        stored = job.with_stored_engines(completions, budget, first_request)
+        finished = False
+        try:
+            await _run_shard(stored, as_task, shard, first_request, makes_traces=makes_traces)
+            if shard in uncompacted:
+                # An earlier run was killed before it compacted this shard. If all parts are
+                # complete, nothing else opens its completions.
+                await completions.store()
+            finished = True
+        finally:
+            # Completions are stored even if the shard fails or is cancelled: they have cost tokens.
+            await _run_to_end(completions.close(compact=finished))
+            # A shard that sends no request, or fails, must not block the loop below.
+            first_request.set()
+            slots.release()
+        finish(shard)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await slots.acquire()
+                await budget.wait_until_low()
+                shard = await next_shard()
+                if shard is None:
+                    break
+                first_request = asyncio.Event()
+                group.create_task(run_shard(shard, first_request))
+                await first_request.wait()
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from errors
+
+
+async def _run_to_end(work: Coroutine[Any, Any, None]) -> None:
+    """Await work, and wait for its end also if the caller is cancelled meanwhile.
+
+    When two shards fail at once, the failure of one cancels the other while it stores completions.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        task.result()  # raises the error of the work, if it failed
+        raise
+
+
+async def _run_shard(
+    job: Job,
+    as_task: AsTask,
+    shard: int,
+    first_request: asyncio.Event,
+    *,
+    makes_traces: bool,
+) -> None:
+    """Run all stages of one shard."""
+    if makes_traces:
+        await as_task(f"traces-{shard}", job.make_traces)(shard)
+    if not all(spec.plugin.needs for spec in job.plan.annotators.values()):
+        # A method without an engine may be busy for long before the first request, and its work is
+        # not in the budget.
+        first_request.set()
+    for wave in job.plan.waves:
+        await gather_or_cancel(
+            as_task(f"{spec.name}-{shard}", job.make_annotations)(shard, spec.name) for spec in wave
+        )
+    if makes_traces and job.plan.oracle is not None:
+        await as_task(f"oracle-{shard}", job.make_oracle)(shard)
+    if not job.plan.labels_need_all_shards:
+        await as_task(f"labels-{shard}", job.labelling.label)(shard)

@@ -1,0 +1,1 @@
+"""Several worker processes that make the shards of one dataset."""

@@ -1,0 +1,241 @@
+"""The coordinator of a run with several workers: it starts them and assigns shards to them.
+
+The coordinator is the process of the command. It makes the problems, holds the writer lock, makes
+labels that need all shards, and shows the progress of all workers together. A worker process makes
+the shards that are assigned to it (see `worker`). No two processes ever write one part: a shard is
+assigned again only when its worker has ended.
+
+A shard is one Prefect task, "shard-N", which ends when a worker has finished it. The stages of a
+shard are not tasks: a worker does not import Prefect, which takes seconds and 100 MB, and Prefect
+could show, but not retry, what runs in another process. Workers retry their stages themselves,
+after the same errors and as often as tasks are retried.
+
+A worker that dies is replaced, and its shards are assigned again, each of them once.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from pipelines.run.config import RunFile
+from pipelines.run.job import Job
+from pipelines.run.stages import AsTask
+from pipelines.run.workers.assignment import Assignment
+from pipelines.run.workers.protocol import MAX_LINE_BYTES, Start, add_change, encode, error_of
+from stepmark.errors import ConfigError, WorkerError
+
+__all__ = ["Retries", "run_in_workers"]
+
+COMMAND = (sys.executable, "-P", "-m", "pipelines.run.workers.worker")
+# Time for a worker to store its completions and to stop its engines.
+STOP_SECONDS = 20.0
+# A shard that loses a second worker probably is the reason.
+MAX_LOSSES = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retries:
+    """When workers repeat a stage after a retryable engine error."""
+
+    seconds: Sequence[float]
+    """The waits before the retries."""
+    before_first_answer: int
+    """The number of retries while no engine has answered."""
+
+
+async def run_in_workers(
+    job: Job,
+    as_task: AsTask,
+    shards: Sequence[int],
+    *,
+    makes_traces: bool,
+    retries: Retries,
+) -> None:
+    """Run the stages of all shards in as many worker processes as the job's options say.
+
+    The caller holds the writer lock.
+
+    Raises:
+        ConfigError: The dataset is in the memory of this process.
+        EngineError: An engine failed for longer than stages are retried.
+        UserError: A worker cannot go on.
+        WorkerError: A worker died before its first shard, or two died with the same shard.
+    """
+    if not shards:
+        return
+    count = min(job.options.workers, len(shards))
+    start = _start(job, count, makes_traces=makes_traces, retries=retries)
+    coordinator = _Coordinator(job, as_task, start, shards, count)
+    try:
+        await coordinator.run()
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from errors
+
+
+def _start(job: Job, count: int, *, makes_traces: bool, retries: Retries) -> Start:
+    folder = job.dataset.folder
+    if job.dataset.uri.startswith("memory://"):
+        raise ConfigError(
+            f"{job.dataset.uri} exists in one process only: workers need a folder or a bucket"
+        )
+    return Start(
+        run_file=_with_limits_of_one(job.plan.run_file, count).to_toml(),
+        makes_traces=makes_traces,
+        options=job.options,
+        lock_descriptor=folder.lock_descriptor,
+        ticket=folder.lease.ticket if folder.lease is not None else None,
+        retry_seconds=retries.seconds,
+        retries_before_first_answer=retries.before_first_answer,
+    )
+
+
+def _with_limits_of_one(run_file: RunFile, count: int) -> RunFile:
+    """Return the run file with what one of `count` workers may have in flight."""
+    shards = run_file.shards
+    limits = {
+        "tokens_in_flight": max(1, shards.tokens_in_flight // count),
+        "shards_in_flight": max(1, shards.shards_in_flight // count),
+    }
+    return run_file.model_copy(update={"shards": shards.model_copy(update=limits)})
+
+
+class _Coordinator:
+    """The workers of a run and what is assigned to them."""
+
+    def __init__(
+        self, job: Job, as_task: AsTask, start: Start, shards: Sequence[int], count: int
+    ) -> None:
+        self._count = count
+        self._job = job
+        self._as_task = as_task
+        self._start = start
+        self._assignment = Assignment[_WorkerProcess](shards, count, self._send_shard)
+        self._finished = {shard: asyncio.Event() for shard in shards}
+        self._shown = set[int]()
+        self._group = asyncio.TaskGroup()
+
+    async def run(self) -> None:
+        """Run workers until all shards are finished."""
+        async with self._group:
+            for _ in range(self._count):
+                self._group.create_task(self._run_workers())
+
+    async def _run_workers(self) -> None:
+        """Run one worker at a time, and replace it when it has died."""
+        while not self._assignment.is_finished:
+            async with _WorkerProcess(self._start) as worker:
+                await self._serve(worker)
+
+    async def _serve(self, worker: "_WorkerProcess") -> None:
+        """Read the messages of a worker until it has ended."""
+        while message := await worker.read():
+            match message.pop("kind"):
+                case "next":
+                    self._assignment.request(worker)
+                case "finished":
+                    self._finished[message["shard"]].set()
+                    self._assignment.finish(worker, message["shard"])
+                case "meter":
+                    add_change(self._job.meter, worker.counters, message)
+                    worker.counters = message
+                case "failed":
+                    raise error_of(message)
+                case "done":
+                    return
+        await self._replace(worker)
+
+    async def _replace(self, worker: "_WorkerProcess") -> None:
+        """Assign the shards of a worker that died to other workers."""
+        # Only a process that has ended cannot write any more.
+        reason = await worker.reason_of_end()
+        lost = self._assignment.lose(worker)
+        if lost is None and not worker.has_requested:
+            raise WorkerError(f"a worker process ended before its first shard: {reason}")
+        if lost is not None and lost[1] >= MAX_LOSSES:
+            raise WorkerError(
+                f"two worker processes ended while they made shard {lost[0]} (the last one:"
+                f" {reason}); finished parts are kept, run again"
+            )
+
+    def _send_shard(self, worker: "_WorkerProcess", shard: int | None) -> None:
+        worker.send("shard", shard=shard)
+        if shard is not None and shard not in self._shown:
+            self._shown.add(shard)
+            show = self._as_task(f"shard-{shard}", self._finished[shard].wait)
+            self._group.create_task(show())
+
+
+@dataclass(eq=False)
+class _WorkerProcess:
+    """A process that runs `pipelines.run.workers.worker`. Leaving the context ends it."""
+
+    start: Start
+    counters: dict[str, Any] = field(default_factory=dict)
+    """The counters of its meter that have been added up."""
+    has_requested: bool = False
+    """Whether it has ever requested a shard."""
+
+    async def __aenter__(self) -> Self:
+        # The worker finds plugins where this process does; an empty entry is the current folder.
+        path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
+        descriptor = self.start.lock_descriptor
+        self._process = await asyncio.create_subprocess_exec(
+            *COMMAND,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=MAX_LINE_BYTES,
+            env=os.environ | {"PYTHONPATH": path},
+            pass_fds=[] if descriptor is None else [descriptor],
+            start_new_session=True,  # so that only the coordinator handles Ctrl-C
+        )
+        self.send("start", **self.start.fields())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._process.returncode is None and error is not None:
+            self.send("stop")
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STOP_SECONDS):
+                    await self._process.wait()
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+            await self._process.wait()
+
+    def send(self, kind: str, **fields: object) -> None:
+        """Send a message. A worker that has ended does not get it."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(encode(kind, **fields))
+
+    async def read(self) -> dict[str, Any] | None:
+        """Return the next message; None if the process has ended."""
+        assert self._process.stdout is not None
+        line = await self._process.stdout.readline()
+        if not line.endswith(b"\n"):
+            return None
+        message: dict[str, Any] = json.loads(line)
+        self.has_requested = self.has_requested or message["kind"] == "next"
+        return message
+
+    async def reason_of_end(self) -> str:
+        """Wait until the process has ended, and return why."""
+        status = await self._process.wait()
+        if status >= 0:
+            return f"exit status {status}"
+        with contextlib.suppress(ValueError):
+            return f"killed by {signal.Signals(-status).name}"
+        return f"killed by signal {-status}"
