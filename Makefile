@@ -12,7 +12,7 @@ LOCKS = --constraint requirements/core.lock --constraint requirements/dev.lock
 # Imported files are then compiled once. With this variable set, every process would compile them again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint docs tests-of-vllm other-tests bench clean
+.PHONY: demo test lint docs tests-of-vllm other-tests bench torture clean
 
 demo: .venv/core
 	.venv/bin/stepmark run configs/pocket.toml
@@ -43,6 +43,10 @@ docs: .venv/dev
 
 bench: .venv/dev .venv/vllm
 	.venv/bin/python -m benchmarks
+
+# 100 kills of one run: about a quarter of an hour on two idle cores.
+torture: .venv/dev
+	.venv/bin/python -m benchmarks.torture
 
 .venv/core: pyproject.toml requirements/core.lock
 	$(PYTHON) -m venv .venv

@@ -1,10 +1,12 @@
 """Services for annotators that run outside a run."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from annotators.context import Grade, RunServices
 from engines.base import Engine, Prompt
 from stepmark.records import Sampling
+from stepmark.steps import split
 from verifiers.base import Claim, Finding
 
 __all__ = ["standalone_services"]
@@ -32,9 +34,10 @@ def standalone_services(
     return RunServices(
         seed=seed,
         engine=engine,
-        judge_engine=None,
+        judges=(),
         solve_prompt=lambda problem: Prompt(user=problem.question),
         rollout_sampling=Sampling(),
+        split=partial(split, how="line"),
         grade=grade,
         verify=verify,
     )

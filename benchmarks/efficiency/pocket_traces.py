@@ -54,9 +54,10 @@ async def sample_pocket_traces(
     plan = _plan(seed, wrong_traces, engine)
     assert plan.engine is not None
     cache = RolloutCache(engine=plan.engine, file=file)
+    plan = plan.with_engines(plan.engines.wrap(lambda _: cache))
     cache.load()
     with TemporaryDirectory(prefix="stepmark-efficiency-") as folder:
-        job = Job(plan=replace(plan, engine=cache), dataset=Dataset(folder), meter=Meter())
+        job = Job(plan=plan, dataset=Dataset(folder), meter=Meter())
         try:
             yield await _sample(job, cache, wrong_traces)
         finally:
@@ -69,7 +70,7 @@ async def _sample(job: Job, cache: RolloutCache, wrong_traces: int) -> GroundTru
     first_errors = dict[str, int]()
     formal = dict[str, Mapping[str, Annotation]]()
     selected: Sequence[Trace] = ()
-    for shard in await job.make_problems():
+    for shard in range(len(await job.make_problems())):
         await job.make_traces(shard)
         await job.make_oracle(shard)
         await job.make_annotations(shard, FORMAL)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
@@ -20,10 +21,11 @@ from benchmarks.common.environment import limit_numpy_threads, silence_libraries
 from benchmarks.common.run_files import build_plan
 from benchmarks.overhead.loop_monitor import LoopMonitor
 from benchmarks.overhead.paced_engine import PacedEngine, Sums
-from pipelines.run.flow import run_stages
+from pipelines.run.flow import prefect_task
 from pipelines.run.job import Job
 from pipelines.run.meter import Meter
 from pipelines.run.prefect_server import reachable_server
+from pipelines.run.stages import run_stages
 from stepmark.records import Annotation, Problem, Trace
 from storage.dataset.dataset import Dataset
 
@@ -70,7 +72,7 @@ def measure_run(
         async def run_monitored() -> None:
             watching = asyncio.create_task(monitor.watch())
             try:
-                await run_stages(job, makes_traces=True)
+                await run_stages(job, partial(prefect_task, job), makes_traces=True)
             finally:
                 watching.cancel()
 
@@ -119,7 +121,8 @@ def _job(engine: PacedEngine, traces: int, folder: str, method: str) -> Job:
         for name, spec in plan.annotators.items():
             annotators[name] = replace(spec, plugin=Abstaining())
     source = Sums(count=traces // TRACES_PER_PROBLEM)
-    plan = replace(plan, source=source, engine=engine, annotators=annotators)
+    plan = replace(plan, source=source, annotators=annotators)
+    plan = plan.with_engines(plan.engines.wrap(lambda _: engine))
     return Job(plan=plan, dataset=Dataset(folder), meter=Meter())
 
 

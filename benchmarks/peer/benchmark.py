@@ -121,7 +121,7 @@ async def _sample_traces(plan: Plan, folder: Path) -> Stage:
     """Write problems and traces, and return those that both labellers can label."""
     job = Job(plan=plan, dataset=Dataset(str(folder)), meter=Meter())
     try:
-        for shard in await job.make_problems():
+        for shard in range(len(await job.make_problems())):
             await job.make_traces(shard)
     finally:
         # Only the workers: the engine labels these traces afterwards.

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -55,7 +55,8 @@ class RunStage:
         self.stage.write_inputs(dataset)
         stopwatch = await _start_stopwatch(self.running)
         engine = _RecordingEngine(engine=self.plan.engine, stopwatch=stopwatch)
-        job = Job(plan=replace(self.plan, engine=engine), dataset=dataset, meter=Meter())
+        plan = self.plan.with_engines(self.plan.engines.wrap(lambda _: engine))
+        job = Job(plan=plan, dataset=dataset, meter=Meter())
         try:
             await self.stage.run(job)
             measured = stopwatch.read(engine.answers)
