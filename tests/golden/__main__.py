@@ -10,9 +10,12 @@ from pathlib import Path
 os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 
+import pytest
+
 from tests.golden import findings, flows, messages, posteriors
 from tests.golden.responses import Responses
 from tests.golden.rows import RECORDED, compare, record
+from tests.pipelines.without_prefect import run_without_prefect
 
 IN_MEMORY = {
     "findings": findings.golden_sets,
@@ -28,10 +31,12 @@ def record_flows() -> None:
     for recording in (True, False):
         responses.requested.clear()
         with (
+            pytest.MonkeyPatch.context() as monkeypatch,
             tempfile.TemporaryDirectory() as folder,
             flows.folder_of_flow(Path(folder)),
             responses.engine(recording=recording),
         ):
+            run_without_prefect(monkeypatch)
             for flow in flows.FLOWS:
                 for name, golden in flow().items():
                     (record if recording else compare)(name, golden)

@@ -33,7 +33,7 @@ LONGEST = 100
 HEAD = 60
 TEXT_COLUMNS = ("outcome_reason", "reason", "error", "rationale")
 """Wording, which may be rewritten. All other columns are decisions."""
-EXCLUDED_COLUMNS = ("seconds",)
+EXCLUDED_COLUMNS = ("seconds", "waited_seconds")
 """Wall time, which no two runs share."""
 PART_KEY = b"stepmark.fingerprint"
 VERSION = re.compile(r"Stepmark \d[\w.+-]*\w|Stepmark unknown")
@@ -74,16 +74,13 @@ def table_rows(dataset: Path, *, only: str = "") -> Golden:
     learned = dict[str, int]()
     for file in sorted(dataset.rglob("*.parquet")):
         name = file.relative_to(dataset).as_posix()
-        if not name.startswith(only):
+        # The texts of completions are those of traces, rollouts and critiques.
+        if not name.startswith(only) or name.startswith("completions/"):
             continue
         table = pq.read_table(file)
         key = (table.schema.metadata or {}).get(PART_KEY, b"").decode()
         golden.decisions.append({"part": name, "rows": table.num_rows, "part_key": key})
-        rows = table.to_pylist()
-        if name.startswith("rollouts/"):
-            # They are stored in the order of arrival, which the processor decides.
-            rows.sort(key=_rollout_order)
-        for number, row in enumerate(rows):
+        for number, row in enumerate(table.to_pylist()):
             _add_row(golden, learned, f"{name}:{number}", row)
     for file in sorted(dataset.glob("*.toml")):
         lines = file.read_text(encoding="utf-8").splitlines()
@@ -184,10 +181,6 @@ def _first(differences: Iterable[str | None]) -> str | None:
         if difference is not None:
             return difference
     return None
-
-
-def _rollout_order(row: dict[str, Any]) -> tuple[str, int, str]:
-    return row["trace_id"], row["prefix_steps"], row["rollout_id"]
 
 
 def _add_row(golden: Golden, learned: dict[str, int], at: str, row: dict[str, Any]) -> None:
