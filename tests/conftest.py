@@ -1,8 +1,14 @@
 """Settings for all tests."""
 
+import os
 import signal
 
 from hypothesis import settings
+
+from pipelines.__main__ import FRUGAL
+
+# The command sets these before NumPy is imported; here the test modules import it first.
+os.environ.update(FRUGAL)
 
 # Without a deadline: on a shared machine the time of an example varies too much.
 settings.register_profile("untimed", deadline=None)

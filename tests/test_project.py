@@ -9,6 +9,8 @@ import sysconfig
 import tomllib
 import venv
 import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -117,38 +119,89 @@ def relative_paths(folder: Path, pattern: str) -> set[str]:
     return {file.relative_to(ROOT).as_posix() for file in folder.rglob(pattern)}
 
 
-def test_wheel_runs_in_other_environment(installed: Path, tmp_path: Path) -> None:
-    environment = dict(clean_environment(tmp_path / "home"))
+@dataclass(frozen=True)
+class InstalledRun:
+    """A run of the installed command, and how to start further commands in its environment."""
+
+    command: Path
+    folder: Path
+    environment: Mapping[str, str]
+    status: int
+    out: str
+    errors: Sequence[str]
+
+    def execute(self, program: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run a program of the new environment in the folder of the run."""
+        return execute(program, *arguments, cwd=self.folder, environment=self.environment)
+
+
+def execute(
+    program: Path, *arguments: str, cwd: Path, environment: Mapping[str, str]
+) -> "subprocess.CompletedProcess[str]":
+    """Run a program, and return its exit status and output."""
+    return subprocess.run(
+        [program, *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=WAIT_SECONDS,
+    )
+
+
+@pytest.fixture(scope="module")
+def installed_run(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> InstalledRun:
+    """Run the installed command without a home folder and without a network.
+
+    Two tests share this run, because starting its private Prefect server takes most of the time.
+    """
+    folder = tmp_path_factory.mktemp("installed")
+    blocked = folder / "file"
+    blocked.write_text("")
+    # Port 9 of the local machine is the discard port, on which nothing listens.
+    proxies = {
+        "HTTPS_PROXY": "http://127.0.0.1:9",
+        "HTTP_PROXY": "http://127.0.0.1:9",
+        "NO_PROXY": "127.0.0.1,localhost",
+    }
+    environment = clean_environment(folder / "home", **proxies)
+    # A folder below a file cannot be created, not even by root.
+    environment["HOME"] = str(blocked / "home")
     # It would make the checkout importable.
     environment.pop("PYTHONPATH", None)
+    done = execute(installed, "run", run_file(folder), cwd=folder, environment=environment)
+    return InstalledRun(
+        command=installed,
+        folder=folder,
+        environment=environment,
+        status=done.returncode,
+        out=done.stdout,
+        errors=error_lines(done.stderr),
+    )
 
+
+def test_run_needs_no_home(installed_run: InstalledRun) -> None:
+    """The home folder cannot be created, and the network is unreachable."""
+    assert (installed_run.status, installed_run.errors) == (0, [])
+    assert "8 incorrect" in installed_run.out
+
+
+def test_wheel_runs_in_other_environment(installed_run: InstalledRun) -> None:
     def stepmark(*arguments: str) -> str:
-        done = subprocess.run(
-            [installed, *arguments],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=WAIT_SECONDS,
-        )
+        done = installed_run.execute(installed_run.command, *arguments)
         assert (done.returncode, error_lines(done.stderr)) == (0, [])
         return done.stdout
 
     code = "import engines, verifiers; print(engines.__file__, verifiers.__file__)"
-    imported = subprocess.run(
-        [installed.with_name("python"), "-c", code],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
+    imported = installed_run.execute(installed_run.command.with_name("python"), "-c", code)
     files = imported.stdout.split()
     assert len(files) == 2
     for file in files:
-        assert Path(file).is_relative_to(installed.parents[1])
+        assert Path(file).is_relative_to(installed_run.command.parents[1])
     plugin_list = stepmark("list")
     for name in ("word_problems", "pocket", "formal", "trl"):
         assert name in plugin_list
-    assert "8 incorrect" in stepmark("run", run_file(tmp_path))
+    assert (installed_run.status, installed_run.errors) == (0, [])
+    assert "8 incorrect" in installed_run.out
     count_labels = ["sql", "SELECT count(*) FROM labels", "--format", "csv"]
-    assert "8" in stepmark(*count_labels, "--dataset", str(tmp_path / "dataset"))
+    assert "8" in stepmark(*count_labels, "--dataset", str(installed_run.folder / "dataset"))

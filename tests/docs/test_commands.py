@@ -10,8 +10,7 @@ import re
 import shutil
 import sys
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,8 @@ from typer.exceptions import TyperException
 
 from pipelines.__main__ import main
 from pipelines.cli.app import app
-from pipelines.run import flow, prefect_server
 from pipelines.run import plan as planning
 from pipelines.run.config import RunFile, load, parse
-from pipelines.run.job import Job
 from stepmark.errors import UserError
 from tests.docs.markdown import (
     NEEDS,
@@ -37,6 +34,7 @@ from tests.docs.markdown import (
     pages,
     stepmark_arguments,
 )
+from tests.pipelines.without_prefect import run_without_prefect
 
 SAMPLES = ROOT / "tests" / "problems" / "samples"
 FILES = {
@@ -151,30 +149,9 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return Workspace(folder)
 
 
-@pytest.fixture
-def without_prefect(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run the stages of a job directly, in the order in which the flow runs them."""
-
-    async def perform(
-        job: Job, run_file: str, overrides: Sequence[str], *, makes_traces: bool
-    ) -> Sequence[Mapping[str, str]]:
-        return await flow.run_stages(job, makes_traces=makes_traces)
-
-    def task(job: Job, name: str, work: Callable[..., Any]) -> Callable[..., Any]:
-        return work
-
-    async def no_artifact(**content: object) -> None:
-        """Store nothing: there is no server."""
-
-    monkeypatch.setattr(flow, "perform", perform)
-    monkeypatch.setattr(flow, "_task", task)
-    monkeypatch.setattr(flow, "acreate_table_artifact", no_artifact)
-    monkeypatch.setattr(prefect_server, "reachable_server", nullcontext)
-
-
 @pytest.mark.parametrize("page", pages())
-@pytest.mark.usefixtures("without_prefect")
 def test_commands_run(page: str, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_without_prefect(monkeypatch)
     monkeypatch.chdir(workspace.folder)
     for block in blocks(page, "sh", "sql", "python"):
         if block.needs or "class " in block.text:
