@@ -134,7 +134,7 @@ def test_added_column_is_null(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         {"method": "judge", "outcome_reason": "cut", "seed": ROLLOUT.seed},
         {"method": "judge", "outcome_reason": None, "seed": ROLLOUT.seed},
     ]
-    assert query(dataset, "FROM rollouts").column_names[1:] == SCHEMAS["rollouts"].names
+    assert query(dataset, "FROM rollouts").column_names == SCHEMAS["rollouts"].names
 
 
 def test_added_column_has_record_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
