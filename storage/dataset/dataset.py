@@ -251,8 +251,8 @@ class Dataset:
     def keep(self, table: Table[Any], part_keys: Mapping[int, str]) -> frozenset[int]:
         """Remove every part that does not have the key expected for its shard.
 
-        Call this before writing the first part of a table, so that a table never contains rows of
-        two part keys.
+        An import calls it for tables that cost neither tokens nor human work. A run replaces parts
+        one by one instead, each when its successor is complete.
 
         Args:
             table: The table.
