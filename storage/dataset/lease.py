@@ -459,6 +459,6 @@ def _renew_until(lease: HeldLease, ended: threading.Event) -> None:
         except LeaseLostError:
             # The next `check` raises it.
             return
-        except OSError:
-            # The next renewal, or `check`, tries again.
+        except Exception:  # noqa: BLE001 - file systems raise other errors than OSError
+            # The next renewal tries again: without this thread the lease would expire.
             continue
