@@ -5,6 +5,7 @@ long for a row of steps, so rows are read column by column. A column of the type
 mappings: dictionaries in Python.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -17,23 +18,19 @@ __all__ = ["record_batch", "rows"]
 _MAP = pa.map_(ENTRIES.value_type.field("key").type, ENTRIES.value_type.field("value").type)
 
 
-def record_batch(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
-    """Return the rows as a batch.
+def record_batch(rows: Sequence[Sequence[Any]], schema: pa.Schema) -> pa.RecordBatch:
+    """Return one or more rows, with one value per column each, as a batch.
 
     Raises:
         UnicodeEncodeError: A text contains a lone surrogate.
     """
-    # Arrow converts dictionaries to its map type only.
-    built_schema = schema
-    for index, field in enumerate(schema):
-        if field.type == ENTRIES:
-            built_schema = built_schema.set(index, field.with_type(_MAP))
-    batch = pa.RecordBatch.from_pylist(rows, schema=built_schema)
-    if built_schema is schema:
-        return batch
     arrays = []
-    for array, field in zip(batch.columns, schema, strict=True):
-        arrays.append(_entries(array) if field.type == ENTRIES else array)
+    for field, values in zip(schema, zip(*rows, strict=True), strict=True):
+        if field.type == ENTRIES:
+            # Arrow converts dictionaries to its map type only.
+            arrays.append(_entries(pa.array(values, _MAP)))
+        else:
+            arrays.append(pa.array(values, field.type))
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 

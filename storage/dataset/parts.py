@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -94,7 +94,7 @@ class Footer:
 def write(
     file: BinaryIO,
     schema: pa.Schema,
-    rows: Iterable[dict[str, Any]],
+    rows: Iterable[Sequence[Any]],
     part_key: str,
     *,
     tables: Mapping[str, Footer] = MappingProxyType({}),
@@ -105,7 +105,7 @@ def write(
     Args:
         file: A file that can be read and written.
         schema: The schema of the rows.
-        rows: The rows, which can be computed while they are written.
+        rows: The rows with one value per column, which can be computed while they are written.
         part_key: The part key.
         tables: The footers of the parts that belong to this part, by kind.
         failed: The number of failed rows, or a function that is called after the last row.
@@ -134,13 +134,13 @@ def write(
 
 
 def row_groups(
-    schema: pa.Schema, rows: Iterable[dict[str, Any]], content: Any = None
+    schema: pa.Schema, rows: Iterable[Sequence[Any]], content: Any = None
 ) -> Iterator[pa.Table]:
     """Yield the rows as Arrow tables of about `ROW_GROUP_BYTES`; the last one is smaller.
 
     Args:
         schema: The schema of the rows.
-        rows: The rows.
+        rows: The rows with one value per column.
         content: A hash that is updated with every row; None if it is not needed.
     """
     batches: list[pa.RecordBatch] = []
@@ -240,7 +240,7 @@ def stepmark_version() -> str:
         return "unknown"
 
 
-def _batches(schema: pa.Schema, rows: Iterable[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
+def _batches(schema: pa.Schema, rows: Iterable[Sequence[Any]]) -> Iterator[pa.RecordBatch]:
     iterator = iter(rows)
     while batch := list(islice(iterator, BATCH_ROWS)):
         try:

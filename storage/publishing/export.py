@@ -210,7 +210,8 @@ def _write_shards(folder: Path, exporter: Format, rows: Iterable[dict[str, Any]]
     """
     folder.mkdir(parents=True)
     drafts: list[Path] = []
-    groups = row_groups(exporter.schema, rows)
+    names = exporter.schema.names
+    groups = row_groups(exporter.schema, ([row.get(name) for name in names] for row in rows))
     group = next(groups, None)
     while group is not None:
         drafts.append(folder / f"{len(drafts)}.tmp")

@@ -37,9 +37,9 @@ def cells(field: pa.Field) -> st.SearchStrategy[Any]:
 @given(st.data())
 def test_rows_survive_the_conversion(data: st.DataObject) -> None:
     schema = SCHEMAS[data.draw(st.sampled_from(sorted(SCHEMAS)))]
-    row = st.fixed_dictionaries({field.name: cells(field) for field in schema})
-    expected = data.draw(st.lists(row, max_size=5))
-    batch = record_batch(expected, schema)
+    rows_of = st.fixed_dictionaries({field.name: cells(field) for field in schema})
+    expected = data.draw(st.lists(rows_of, min_size=1, max_size=5))
+    batch = record_batch([[row[name] for name in schema.names] for row in expected], schema)
     assert batch.schema == schema
     batch.validate(full=True)
     start = data.draw(st.integers(0, len(expected)))
