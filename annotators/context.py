@@ -163,7 +163,7 @@ class AnnotationContext:
         sampling = replace(services.rollout_sampling, n=count, seed=first_seed + earlier)
         prompt = replace(self._prompt, prefix=prefix)
         keys = completion_keys(services.engine.identity, prompt, sampling)
-        rollout_ids = [content_id("rollout", key.hex()) for key in keys]
+        rollout_ids = [key.hex() for key in keys]
         try:
             with self.wait_clock:
                 completions = await services.engine.complete(prompt, sampling)
@@ -239,10 +239,12 @@ class AnnotationContext:
     ) -> Sequence[Rollout]:
         """Grade the completions and store them as rollouts once all of them are graded."""
         rollouts = list[Rollout]()
-        for index, completion in enumerate(completions):
-            rollouts.append(
-                await self._grade(completion, prefix_steps, seed + index, rollout_ids[index])
-            )
+        with self.wait_clock:
+            for index, completion in enumerate(completions):
+                rollout = await self._grade(
+                    completion, prefix_steps, seed + index, rollout_ids[index]
+                )
+                rollouts.append(rollout)
         self.sampled_rollouts.extend(rollouts)
         self.group.rollouts.extend(rollouts)
         return rollouts
@@ -251,10 +253,9 @@ class AnnotationContext:
         self, completion: Completion, prefix_steps: int, seed: int, rollout_id: str
     ) -> Rollout:
         prefix = "".join(self.trace.steps[:prefix_steps])
-        with self.wait_clock:
-            grade = await self._services.grade(
-                prefix + completion.text, completion.finish_reason, self.problem.answer
-            )
+        grade = await self._services.grade(
+            prefix + completion.text, completion.finish_reason, self.problem.answer
+        )
         return Rollout(
             method=self._method,
             rollout_id=rollout_id,

@@ -259,7 +259,7 @@ class _Migration:
         seeds = dict[str, int]()
         for method in self.dataset.methods("rollouts"):
             for rollout, key, seed in self._keyed_rollouts(method):
-                rollout_ids[rollout.rollout_id] = content_id("rollout", key.hex())
+                rollout_ids[rollout.rollout_id] = key.hex()
                 seeds[rollout.rollout_id] = seed
         trace_ids = dict(self._new_trace_ids)
         for method in self.dataset.methods("discovered"):
