@@ -178,16 +178,7 @@ async def fill(folder: str, rows: int) -> None:
 
 
 def _with_key(row: StoredCompletion, key: bytes) -> StoredCompletion:
-    return StoredCompletion(
-        key=key,
-        model=row.model,
-        seed=row.seed,
-        text=row.text,
-        finish_reason=row.finish_reason,
-        prompt_tokens=row.prompt_tokens,
-        cached_tokens=row.cached_tokens,
-        generated_tokens=row.generated_tokens,
-    )
+    return row._replace(key=key)
 
 
 async def read(folder: str) -> Mapping[str, Any]:

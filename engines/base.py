@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 from stepmark.identity import canonical_json
@@ -153,7 +154,10 @@ class EngineWrapper:
         """Do nothing: the owner of the wrapped engine closes it."""
 
 
-def completion_keys(identity: str, prompt: Prompt, sampling: Sampling) -> Sequence[bytes]:
+# A caller that names its samples by their keys computes them right before the request, and
+# `StoredEngine` computes them again.
+@lru_cache(maxsize=64)
+def completion_keys(identity: str, prompt: Prompt, sampling: Sampling) -> tuple[bytes, ...]:
     """Return the key of every sample of a request, in order.
 
     A key covers everything that determines what the engine returns for one sample: the engine's
@@ -180,7 +184,7 @@ def completion_keys(identity: str, prompt: Prompt, sampling: Sampling) -> Sequen
         sample_hash = request_hash.copy()
         sample_hash.update(b"%d" % seed)
         keys.append(sample_hash.digest())
-    return keys
+    return tuple(keys)
 
 
 def score_key(identity: str, prompt: Prompt, continuation: str) -> bytes:

@@ -8,6 +8,7 @@ are tokens of the model that wrote the text; seconds are wall time.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import NamedTuple
 
 __all__ = [
     "NO_ERROR",
@@ -88,9 +89,12 @@ class Sampling:
     seed: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredCompletion:
-    """One sample that an engine returned, or the log-probabilities of one text."""
+class StoredCompletion(NamedTuple):
+    """One sample that an engine returned, or the log-probabilities of one text.
+
+    A named tuple, because a run makes one per completion: creating it takes a fifth of the time of
+    a frozen dataclass.
+    """
 
     key: bytes
     """16 bytes: a digest of everything that could change the completion."""
@@ -139,6 +143,7 @@ class Rollout:
     method: str = ""
     """The method that sampled the rollout; "" in datasets of versions that did not store it."""
     rollout_id: str
+    """The key of its completion, in hexadecimal digits."""
     trace_id: str
     prefix_steps: int
     text: str

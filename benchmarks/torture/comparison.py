@@ -90,7 +90,7 @@ def _without_times(record: Any) -> Any:
 
 
 def _completion_differences(expected: Dataset, actual: Dataset) -> Iterator[str]:
-    columns = [field.name for field in dataclasses.fields(StoredCompletion)]
+    columns = StoredCompletion._fields
     expected_rows = dict[bytes, tuple[Any, ...]]()
     for row in _stored_rows(expected):
         expected_rows[row["key"]] = tuple(row[column] for column in columns)

@@ -170,11 +170,12 @@ class StoredEngine(EngineWrapper):
                 f"the engine returned {len(completions)} instead of {len(keys)} completions",
                 retryable=True,
             )
+        model = self.model_name
         rows = list[StoredCompletion]()
         for index, (key, completion) in enumerate(zip(keys, completions, strict=False)):
             row = StoredCompletion(
                 key=key,
-                model=self.model_name,
+                model=model,
                 seed=sampling.seed + index,
                 text=completion.text,
                 finish_reason=completion.finish_reason,

@@ -124,6 +124,7 @@ def _earlier_traces(run: RunContext, shard: int) -> Sequence[Trace]:
 async def _solve(run: RunContext, problem: Problem) -> Sequence[Trace]:
     """Sample the traces of one problem with a single request."""
     sampling = _sampling(run.plan, problem)
+    ids = trace_ids(run.plan, problem)
     try:
         completions = await _engine(run.plan).complete(run.plan.solve_prompt(problem), sampling)
     except EngineError as error:
@@ -131,7 +132,6 @@ async def _solve(run: RunContext, problem: Problem) -> Sequence[Trace]:
             raise
         completions = await _stored_or_rejected(run, problem, sampling, error)
     traces = list[Trace]()
-    ids = trace_ids(run.plan, problem)
     for index, (trace_id, completion) in enumerate(zip(ids, completions, strict=True)):
         sample = replace(sampling, n=1, seed=sampling.seed + index)
         traces.append(await _trace(run, problem, trace_id, completion, sample))

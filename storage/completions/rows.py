@@ -6,7 +6,6 @@ whichever file it is.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from operator import attrgetter
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -22,8 +21,6 @@ _ROW_BITS = 32
 _ROW_MASK = (1 << _ROW_BITS) - 1
 _NUMBERS = ("seed", "prompt_tokens", "cached_tokens", "generated_tokens")
 _TEXTS = ("model", "text", "finish_reason")
-# All columns but the last one, the revision, are fields of the record.
-_fields = attrgetter(*MEMORY_SCHEMA.names[:-1])
 
 
 class Revised(NamedTuple):
@@ -94,7 +91,9 @@ class IndexedRows:
 
     def revision(self, key: bytes) -> int:
         """Return the newest revision of a key, or -1 if there is none."""
-        position = self.index().get(key)
+        if self._indexed_tables < len(self._tables):
+            self.index()
+        position = self._position_of.get(key)
         if position is None:
             return NO_REVISION
         return self._revision(position)
@@ -143,9 +142,8 @@ class IndexedRows:
 
 def to_table(completions: Iterable[Revised]) -> pa.Table:
     """Return completions as a table with `MEMORY_SCHEMA`."""
-    rows = []
-    for completion, revision in completions:
-        rows.append((*_fields(completion), revision))
+    # The fields of the record are the first columns, in the same order.
+    rows = [(*completion, revision) for completion, revision in completions]
     arrays = []
     for field, values in zip(MEMORY_SCHEMA, zip(*rows, strict=True), strict=True):
         arrays.append(pa.array(values, field.type))
@@ -162,15 +160,5 @@ def encodable(completion: StoredCompletion) -> StoredCompletion:
         "".join(texts).encode()
     except UnicodeEncodeError:
         text, finish_reason, model = replace_surrogates(texts)
-        return StoredCompletion(
-            key=completion.key,
-            model=model,
-            seed=completion.seed,
-            text=text,
-            finish_reason=finish_reason,
-            prompt_tokens=completion.prompt_tokens,
-            cached_tokens=completion.cached_tokens,
-            generated_tokens=completion.generated_tokens,
-            logprobs=completion.logprobs,
-        )
+        return completion._replace(model=model, text=text, finish_reason=finish_reason)
     return completion

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,9 +66,9 @@ async def test_values_survive_the_round_trip(dataset: Dataset) -> None:
     rows = [
         completion(0, ""),
         completion(1, "é\n\0🎲", "error: 400 bad request"),
-        replace(completion(2), seed=-(2**63), prompt_tokens=2**62),
-        replace(completion(3), logprobs=()),
-        replace(completion(4), logprobs=(-math.inf, math.inf, -0.1, 5e-324)),
+        completion(2)._replace(seed=-(2**63), prompt_tokens=2**62),
+        completion(3)._replace(logprobs=()),
+        completion(4)._replace(logprobs=(-math.inf, math.inf, -0.1, 5e-324)),
     ]
     await append(dataset, rows)
     assert await stored(dataset, range(6)) == rows
@@ -79,7 +78,7 @@ async def test_values_survive_the_round_trip(dataset: Dataset) -> None:
 
 async def test_nan_and_surrogates_are_stored(dataset: Dataset) -> None:
     shard = open_shard(dataset)
-    await shard.put([replace(completion(0, "a\ud800b"), logprobs=(math.nan, -1.0))])
+    await shard.put([completion(0, "a\ud800b")._replace(logprobs=(math.nan, -1.0))])
     before = (await shard.get([key_of(0)]))[key_of(0)]
     await shard.close(compact=True)
     after = (await stored(dataset, range(1)))[0]
