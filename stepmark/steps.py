@@ -36,6 +36,7 @@ import regex  # type: ignore[import-untyped]
 from stepmark.errors import ConfigError
 
 __all__ = [
+    "RESPONSE_START",
     "SEPARATOR",
     "SPLIT_METHODS",
     "VERSION",
@@ -44,6 +45,7 @@ __all__ = [
     "remove_separator",
     "response_start",
     "split",
+    "thinking_metadata",
     "validate",
 ]
 
@@ -51,6 +53,8 @@ SPLIT_METHODS = ("line", "blank_line", "numbered", "sentence", "think", "regex:P
 
 # Increment when a text is cut at other places: existing traces are then made again.
 VERSION = 2
+RESPONSE_START = "response_from"
+"""The key in a trace's metadata for the index of its first step after the thinking."""
 SEPARATOR = "step_separator"
 """The key in a trace's metadata under which the separator of `append_separator` is stored."""
 PARAGRAPH_BREAK = "\n\n"
@@ -140,6 +144,17 @@ class Splitter:
         if short:
             joined.append("".join(short))
         return joined
+
+
+def thinking_metadata(steps: Sequence[str], how: str) -> Mapping[str, str]:
+    """Return the metadata of a trace whose thinking ends before a step, empty for other traces.
+
+    Args:
+        steps: The steps of a solution.
+        how: How it was split; only `think` keeps thinking and response apart.
+    """
+    start = response_start(steps) if how == THINK else None
+    return {} if start is None else {RESPONSE_START: str(start)}
 
 
 def response_start(steps: Sequence[str]) -> int | None:

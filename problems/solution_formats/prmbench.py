@@ -35,11 +35,11 @@ from problems.solution_formats.base import (
 from problems.tabular.columns import (
     MAX_CHARACTERS,
     UnusableError,
-    number_or_text_at,
     text_of,
     value_at,
 )
 from problems.tabular.readers import Row
+from problems.tabular.references import reference_at
 from stepmark.records import StepAnnotation, Verdict
 from stepmark.steps import append_separator
 
@@ -94,7 +94,7 @@ def _solution(row: Row, kind: str) -> ImportedSolution:
         else:
             annotations.append(annotation_of(Verdict.CORRECT))
     return ImportedSolution(
-        problem=problem_of(question, number_or_text_at(row.value, "ground_truth")),
+        problem=problem_of(question, reference_at(row.value, "ground_truth")),
         column=f"{kind}_process",
         steps=steps,
         separator=separator,

@@ -236,8 +236,8 @@ def test_split_of_blank_text(how: str) -> None:
 def test_split_takes_linear_time(how: str) -> None:
     for worst in WORST:
         started = time.process_time()
-        split(worst * (200_000 // len(worst)), how)
-        assert time.process_time() - started < 5, worst
+        split(worst * (100_000 // len(worst)), how)
+        assert time.process_time() - started < 3, worst
 
 
 @pytest.mark.parametrize("how", METHODS)
