@@ -50,6 +50,8 @@ class ProblemFormat:
     """
 
     columns: Mapping[str, str]
+    name: str = ""
+    """The key in `PROBLEM_FORMATS`; "" for plain columns."""
     solutions: Mapping[str, str] = field(default_factory=dict)
     read_answer: Callable[[str], str | None] = stated_reference
     domain: str = ""
@@ -184,7 +186,7 @@ def _named_format(name: str, *, with_solutions: bool) -> ProblemFormat:
             f"no {kind} is called '{name}'; there are: {listing};"
             " or map your own columns with fields"
         )
-    return formats[name]
+    return replace(formats[name], name=name)
 
 
 def metadata_of(row: Row, columns: Mapping[str, str]) -> Mapping[str, str]:
