@@ -19,13 +19,13 @@ from pipelines.importing.importer import (
     reader_of,
 )
 from pipelines.run.config import Shards
-from pipelines.run.graders import grade_answer
+from pipelines.run.graders import grade_answer, why_ungradable
 from problems.solution_formats.base import HUMAN, NOT_GRADED
 from problems.tabular.readers import expand
 from stepmark import steps as splitting
 from stepmark.errors import ConfigError, InputError
 from stepmark.identity import content_digest, digest
-from stepmark.records import Annotation, Problem, Rejected, Trace
+from stepmark.records import Annotation, Problem, Rejected, Trace, Verdict
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import (
     PROBLEMS,
@@ -38,6 +38,9 @@ from storage.dataset.tables import (
 from verifiers.isolation.pool import VerifierPool
 
 __all__ = ["import_dataset"]
+
+UNGRADABLE = "the reference answer: "
+"""The start of the reason of outcomes whose reference no answer could equal."""
 
 
 async def import_dataset(
@@ -152,6 +155,9 @@ async def _write_dataset(
         "problems": len({item.problem.problem_id for item in imported}),
         "traces": len(imported),
     }
+    ungradable = _ungradable_problems(dataset)
+    if ungradable:
+        counts["problems whose reference no answer can equal"] = ungradable
     # The number of human labels is shown even if it is zero.
     for method in sorted({HUMAN, *labels}):
         counts[f"with a {method} label"] = labels[method]
@@ -160,6 +166,17 @@ async def _write_dataset(
     if disagreements:
         counts["of these with other labels than the same trace"] = disagreements
     return counts
+
+
+def _ungradable_problems(dataset: Dataset) -> int:
+    problems = set[str]()
+    for shard in dataset.shards(TRACES):
+        reasons = dataset.column(TRACES, shard, "outcome_reason")
+        ids = dataset.column(TRACES, shard, "problem_id")
+        for problem_id, reason in zip(ids, reasons, strict=True):
+            if reason.startswith(UNGRADABLE):
+                problems.add(problem_id)
+    return len(problems)
 
 
 def _remove_other_import(dataset: Dataset, fingerprint: str) -> None:
@@ -240,5 +257,11 @@ async def _graded_trace(workers: VerifierPool, item: Imported) -> Trace:
     trace = item.trace
     if trace.outcome_reason != NOT_GRADED:
         return trace
-    grade = await grade_answer(workers, trace.final_answer, item.problem.answer)
-    return replace(trace, outcome=grade.outcome, outcome_reason=grade.reason)
+    reference = item.problem.answer
+    grade = await grade_answer(workers, trace.final_answer, reference)
+    reason = grade.reason
+    if reference is not None and grade.outcome is Verdict.UNKNOWN:
+        fault = await why_ungradable(workers, reference)
+        if fault:
+            reason = f"{UNGRADABLE}{fault}"
+    return replace(trace, outcome=grade.outcome, outcome_reason=reason)
