@@ -3,7 +3,7 @@ r"""Split a solution into steps without losing a byte: `"".join(split(text, how)
     line         after each line break
     blank_line   after each run of blank lines
     numbered     before each line that begins with a number of a step: "Step 2", "2.", "2)",
-                 "(2)", "[Step 2]", "步骤 2", also behind a list dash or Markdown's ** or ###
+                 "(2)", "2:", "[Step 2]", "步骤 2", also behind a list dash or Markdown's ** or ###
     sentence     after each sentence and each run of blank lines, never within mathematics
                  ($…$, $$…$$, \(…\), \[…\]) and not after the ellipsis or factorial of a sum
     think        after each run of blank lines, and between thinking (<think>…</think>) and response
@@ -249,13 +249,14 @@ _NUMBER = re.compile(
     (?: \\[a-z]{{1,16}}+ \*?+ (?: \{{ | [^\S\n]++ ) )?+   # \textbf{{, \item
     (?: \*\* | __ )?+
     (?:
-        [(\[<（【]?+ (?:{_STEP_WORDS}) [^\S\n]*+ [\#№-]?+ [^\S\n]*+
-        (?: \d{{1,4}}+ (?![a-z]) | (?:{_NUMBER_WORDS})\b | {_CHINESE_NUMBER} )
+        [(\[<（【]?+ (?:{_STEP_WORDS}) [^\S\n]*+ [\#№(\[-]?+ [^\S\n]*+
+        (?: \d{{1,4}}+ (?![a-z]) | [ivx]{{1,4}}+(?=[:.)]) | (?:{_NUMBER_WORDS})\b | {_CHINESE_NUMBER} )
       | 第 [^\S\n]*+ (?: \d{{1,4}}+ | {_CHINESE_NUMBER} ) [^\S\n]*+ 步
       | \d{{1,4}}+ [^\S\n]*+ 단계
       | \d{{1,4}}+ (?: [.)] (?= [\s*_] | $ ) | [、．）] )
       | [①-⑳]
-      | (?: \( (?P<ascii> \d{{1,3}}+ ) \) (?= [\s*_] | $ ) | （ (?P<wide> \d{{1,3}}+ ) ） )
+      | (?: [(\[]?+ (?P<weak> \d{{1,3}}+ ) [)\]:] (?= [\s*_] | $ )
+          | （ (?P<wide> \d{{1,3}}+ ) ） )
         (?! [^\S\n]*+ [-+*/×÷·−–=<>≤≥≈^.,;:)] )
     )
     """,
@@ -272,14 +273,14 @@ def _after_blank_lines(text: str) -> Iterator[int]:
 
 
 def _before_numbers(text: str) -> Iterator[int]:
-    # "(2)" at the start of a line can also be a reference to an equation, or a year: only numbers
-    # in brackets that count up from 1 are those of steps.
+    # "(2)" or "2:" at the start of a line can also be a reference to an equation, a year or a
+    # ratio: only such numbers that count up from 1 are those of steps.
     expected = 1
     for match in _NUMBER.finditer(text):
-        in_brackets = match["ascii"] or match["wide"]
-        if in_brackets is None:
+        weak_number = match["weak"] or match["wide"]
+        if weak_number is None:
             yield match.start()
-        elif int(in_brackets) == expected:
+        elif int(weak_number) == expected:
             expected += 1
             yield match.start()
 

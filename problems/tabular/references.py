@@ -68,7 +68,8 @@ def stated_reference(text: str) -> str:
     """
     if text.startswith(("{", "[", _BOX)) or _CODE_LINE.search(text):
         return text
-    if not (_HASHES.search(text) or _BOX in text or _ANSWER.search(text)):
+    is_short = "\n" not in text and _BOX not in text
+    if is_short and not (_HASHES.search(text) or _ANSWER.search(text)):
         return text
     return final_answer(text) or text
 

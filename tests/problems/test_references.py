@@ -57,6 +57,9 @@ def test_references_in_odd_shapes(value: object, expected: str | None) -> None:
         ("The final answer is: 9", "9"),
         (r"Adding, we get \boxed{\frac{1}{2}}.", r"\frac{1}{2}"),
         ("We add.\nAnswer: 9 apples", "9"),
+        ("We add.\nA: 9", "9"),
+        ("4 + 5 = <<4+5=9>>9\n#### 9", "9"),
+        ("4 + 5 = 9.\n\nThe final answer is $\\boxed{9}$. I hope it is correct.", "9"),
         # These are no worked solutions.
         ("9", "9"),
         ("3 or 4", "3 or 4"),
