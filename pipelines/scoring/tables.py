@@ -43,7 +43,8 @@ def score_table(scored: Mapping[tuple[str, str], Score], title: str, by: str = "
     table = Table(title=Text(visible(title)), title_justify="left")
     if by:
         table.add_column(by)
-    table.add_column("method")
+    # The headings are wrapped rather than the names.
+    table.add_column("method", min_width=max((len(method) for _, method in scored), default=0))
     for column in SCORE_COLUMNS:
         table.add_column(column, justify="right")
     for (part, method), score in scored.items():
