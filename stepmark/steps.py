@@ -324,8 +324,8 @@ _SIGN_AT_END = re.compile(
     rf"(?:\S[^\S\n]+[+×÷·=≤≥≈≠]|{_OPERAND}[^\S\n]+[-*/−–<>^]|[\d)}}\]][+×÷·−=≤≥≈≠]"
     rf"|\\(?:{'|'.join(_TEX_SIGNS)})){_LINE_END}"
 )
-# No minus sign and no asterisk, which are list dashes as well. A line that begins with "=" is a
-# step of its own: without a left side it cannot be false.
+# No minus sign and no asterisk, which are list dashes as well. A line that begins with "=" is
+# a separate step: without a left side it cannot be false.
 _SIGN_AT_START = re.compile(
     rf"\$?+\$?+&?+[^\S\n]*+(?:[×÷·]|/[^\S\n]|\\(?:{'|'.join(_TEX_OPERATORS)})(?![A-Za-z]))"
 )
@@ -455,7 +455,7 @@ def _next_in_line(text: str, position: int) -> str:
 
 
 def _is_factorial(text: str, start: int, end: int) -> bool:
-    """Check that an exclamation mark stands behind a number, a bracket or a single letter."""
+    """Check that an exclamation mark follows a number, a bracket or a single letter."""
     if text[start:end] not in ("!", "!!"):
         return False
     before = text[max(0, start - 2) : start]

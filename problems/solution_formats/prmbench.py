@@ -17,8 +17,8 @@ Several rows share an original, which becomes one trace. The modified trace stor
 what belongs to its row, including the original.
 
 About 2 of 100 published rows (53 of 3,096) have `error_steps` beyond the last step of
-`modified_process`, which is shorter than the process that was numbered. The other numbers of such a
-row cannot be trusted either, so the modified trace is rejected; the original one is kept. A few
+`modified_process`, which is shorter than the process that was numbered. The other numbers of these
+rows cannot be trusted either, so the modified trace is rejected; the original one is kept. A few
 rows have two equal processes, one without and one with errors: the second one is rejected as a
 trace with other labels.
 """

@@ -5,13 +5,13 @@ solution that a row gives as one text is split by `splitter`. If it has labels, 
 plain steps of that split: cut sums are not joined, and short steps are not either. `label` is the
 number of the first wrong step, or -1: the steps before it are correct, the steps after it unknown.
 `step_labels` has one entry per step: true, 1 or "+"; false, 0 or "-"; null for unknown. A null
-label, or a list of nulls, is no label. An example row with plain columns:
+label and a list of nulls count as no label. An example row with plain columns:
 
     {"question": "What is 2 + 2 * 3?", "answer": "8", "steps": ["2 * 3 = 6", "2 + 6 = 9"],
      "label": 1, "correct": false, "model": "my-model"}
 
-Labels are counted from 0, as here, or from 1 (`LABEL_BASES`). `LabelEvidence` tells which from the
-labels themselves.
+Labels are counted from 0, as here, or from 1 (`LABEL_BASES`). `LabelEvidence` derives it from
+the labels themselves.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -70,7 +70,7 @@ class LabelEvidence:
     no_error: int = 0
     """The labels that are `NO_ERROR`."""
     zeros_with_right_answer: int = 0
-    """The labels 0 of solutions that the file calls correct: 0 may mean that there is no error."""
+    """The labels 0 of solutions that the file calls correct: 0 may mean "no error"."""
 
     def add(
         self, label: int, count: int, *, first_error: int | None, has_right_answer: bool
@@ -142,7 +142,7 @@ class PlainColumns:
 
     @property
     def has_unknown_base(self) -> bool:
-        """Whether a label may be counted from 0 or 1: a named shape says which one it is."""
+        """Whether labels may be counted from 0 or 1; the labels of a named shape are not."""
         columns = self.shape.solutions
         is_named = bool(self.shape.name) and "label" not in self.fields
         return "label" in columns and not is_named

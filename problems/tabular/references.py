@@ -17,7 +17,7 @@ _LISTED_TEXT = re.compile(r"\[\s*+(?:(?P<json>\"(?:[^\"\\]|\\.)*+\")|'(?P<python
 _HASHES = re.compile(r"(?:^|\s)####")
 _ANSWER = re.compile(r"\banswer\b", re.IGNORECASE)
 _BOX = r"\boxed{"
-# A line of a program: tests for `grader = "code"` are no worked solution, whatever they contain.
+# A line of a program: tests for `grader = "code"` can contain all signs of a worked solution.
 _CODE_LINE = re.compile(
     r"^[^\S\n]*+(?:assert\b|(?:def|class) \w++ ?[(:]|import \w|from \S++ import\b|print\()",
     re.MULTILINE,
@@ -53,15 +53,15 @@ def reference_at(row: Mapping[str, Any], path: str) -> str | None:
     text = number_or_text(value, path)
     if text is None:
         return None
-    if isinstance(value, float | Decimal) and abs(value) < BIGGEST_NUMBER and "E" in text.upper():
-        return format(Decimal(text), "f")
     if isinstance(value, str):
         return _unlisted(text)
+    if "E" in text.upper() and abs(Decimal(text)) < BIGGEST_NUMBER:
+        return format(Decimal(text), "f")
     return text
 
 
 def stated_reference(text: str) -> str:
-    r"""Return the answer that a worked solution states, or the text if it is no worked solution.
+    r"""Return the answer that a worked solution states, or any other text unchanged.
 
     >>> stated_reference("4 + 5 = 9\n#### 9")
     '9'

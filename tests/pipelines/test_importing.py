@@ -248,7 +248,7 @@ def labelled(label: object, steps: int, question: str, **columns: object) -> dic
 @pytest.mark.parametrize(
     ("labels", "first_errors"),
     [
-        # (label, number of steps); 0 is no step counted from 1, and 3 is none of three from 0.
+        # (label, number of steps); 0 cannot be counted from 1, and 3 of three steps cannot from 0.
         ([(0, 3), (2, 3), (-1, 2)], [0, 2, -1]),
         ([(1, 3), (3, 3), (-1, 2)], [0, 2, -1]),
         ([(1, 1)], [0]),
@@ -300,7 +300,7 @@ def test_ambiguous_base_is_refused(tmp_path: Path, labels: list[tuple[int, int]]
                 assert item.annotations[0].first_error == (-1 if label == -1 else label - base)
 
 
-def test_zero_of_right_solutions_is_ambiguous(tmp_path: Path) -> None:
+def test_zeros_of_right_solutions(tmp_path: Path) -> None:
     rows = [
         labelled(0, 3, "a", correct=True),
         labelled(0, 3, "b", correct=True),
@@ -313,7 +313,7 @@ def test_zero_of_right_solutions_is_ambiguous(tmp_path: Path) -> None:
     assert len(imported(write(tmp_path / "y.jsonl", *rows))) == 4
 
 
-def test_step_labels_tell_the_base(tmp_path: Path) -> None:
+def test_step_labels_decide_the_base(tmp_path: Path) -> None:
     rows = [
         labelled(2, 3, "a", step_labels=[1, 0, None]),
         labelled(1, 3, "b", step_labels=[0, 1, 1]),
@@ -385,7 +385,7 @@ def test_null_step_labels_are_unknown(tmp_path: Path) -> None:
         ({"correct": True}, {}, ""),
     ],
 )
-def test_other_labels_of_same_trace_are_reported(
+def test_labels_of_repeated_trace_differ(
     tmp_path: Path, first: dict[str, object], second: dict[str, object], difference: str
 ) -> None:
     path = write(tmp_path / "x.jsonl", ROW | first, ROW | second)
@@ -399,7 +399,7 @@ def test_other_labels_of_same_trace_are_reported(
         assert repeated.reason.startswith("the same trace as an earlier one")
 
 
-def test_prmbench_with_equal_processes_is_reported(tmp_path: Path) -> None:
+def test_equal_prmbench_processes_are_reported(tmp_path: Path) -> None:
     lines = (SAMPLES / "prmbench.jsonl").read_text().splitlines()
     row = json.loads(lines[0])
     row["modified_question"] = row["original_question"]

@@ -182,7 +182,7 @@ def test_calibration_includes_undecided_cases() -> None:
     assert result.tokens == pytest.approx(60 / 7)
 
 
-def test_copies_count_once_among_distinct_texts() -> None:
+def test_copies_count_once() -> None:
     def copy(text: int, gold: int, predicted: int | None, confidence: float) -> Case:
         return Case(gold=gold, predicted=predicted, text=text, confidence=confidence)
 

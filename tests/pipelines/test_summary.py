@@ -141,7 +141,7 @@ def test_summary_describes_the_dataset(tmp_path: Path) -> None:
     }
 
 
-def test_copies_are_counted_once_as_distinct(tmp_path: Path) -> None:
+def test_copies_are_counted_once(tmp_path: Path) -> None:
     dataset = example_dataset(tmp_path)
     # All five traces have one text, of which the labels keep two copies.
     copies = [replace(trace, steps=TRACE.steps) for trace in trace_rows()]

@@ -205,7 +205,7 @@ def test_objects_of_columns(tmp_path: Path, content: bytes, values: list[object]
     assert values_or_reasons(write(tmp_path / "x.json", content)) == values
 
 
-def test_bad_line_of_json_file_rejects_itself(tmp_path: Path) -> None:
+def test_bad_json_line_rejects_itself(tmp_path: Path) -> None:
     for content in (b'{bad\n{"a": 1}\n', b'{"a": 1}\n{bad\n'):
         items = values_or_reasons(write(tmp_path / "x.json", content))
         assert {"a": 1} in items
