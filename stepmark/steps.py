@@ -2,20 +2,24 @@ r"""Split a solution into steps without losing a byte: `"".join(split(text, how)
 
     line         after each line break
     blank_line   after each run of blank lines
-    numbered     before each line that begins with "Step 2", "2." or "2)", also behind Markdown's
-                 ** or ###
+    numbered     before each line that begins with a number of a step: "Step 2", "2.", "2)",
+                 "(2)", "2:", "[Step 2]", "步骤 2", also behind a list dash or Markdown's ** or ###
     sentence     after each sentence and each run of blank lines, never within mathematics
-                 ($…$, $$…$$, \(…\), \[…\])
+                 ($…$, $$…$$, \(…\), \[…\]) and not after the ellipsis or factorial of a sum
+    think        after each run of blank lines, and between thinking (<think>…</think>) and response
     regex:…      after each match of the user's pattern, which matches separators: a separator
                  stays with the step before it
 
 Steps are never empty, and whitespace alone is not a step: it stays with the step before it, or at
 the start with the step after it. A text of nothing but whitespace is one step.
 
+A sum that goes on behind a line break ("1 + 2 +", then "3 = 6") is not cut, except by the user's
+pattern: neither part could be checked, and the second one alone may be false.
+
 Steps that are given as a list are joined to one text, and separated again, without loss either.
 
-What is not covered: code blocks, HTML, and the full stops of languages that do not write "." "!"
-or "?".
+What is not covered: code blocks, HTML, and a minus sign at the start of a line, which is taken for
+a list dash.
 """
 
 import re
@@ -32,24 +36,30 @@ import regex  # type: ignore[import-untyped]
 from stepmark.errors import ConfigError
 
 __all__ = [
+    "RESPONSE_START",
     "SEPARATOR",
     "SPLIT_METHODS",
     "VERSION",
     "Splitter",
     "append_separator",
     "remove_separator",
+    "response_start",
     "split",
+    "thinking_metadata",
     "validate",
 ]
 
-SPLIT_METHODS = ("line", "blank_line", "numbered", "sentence", "regex:PATTERN")
+SPLIT_METHODS = ("line", "blank_line", "numbered", "sentence", "think", "regex:PATTERN")
 
 # Increment when a text is cut at other places: existing traces are then made again.
-VERSION = 1
+VERSION = 2
+RESPONSE_START = "response_from"
+"""The key in a trace's metadata for the index of its first step after the thinking."""
 SEPARATOR = "step_separator"
 """The key in a trace's metadata under which the separator of `append_separator` is stored."""
 PARAGRAPH_BREAK = "\n\n"
 REGEX_PREFIX = "regex:"
+THINK = "think"
 # Seconds of processor time for all matches of the user's pattern in one text. Much more than needed
 # (1 MB takes 0.01 s), so that the cuts do not depend on the speed of the machine: a pattern that
 # exceeds the limit stops the run.
@@ -59,12 +69,14 @@ MAX_PATTERN = 500
 MAX_REPEATS = 1000
 
 
-def split(text: str, how: str) -> tuple[str, ...]:
+def split(text: str, how: str, *, join_sums: bool = True) -> tuple[str, ...]:
     r"""Split the text into steps.
 
     Args:
         text: A solution.
         how: One of `SPLIT_METHODS`.
+        join_sums: Do not cut where a sum goes on. Labels that a file gives for lines or paragraphs
+            need the plain cuts.
 
     Raises:
         ConfigError: `how` is not a split method, or its pattern is invalid or too slow.
@@ -72,31 +84,89 @@ def split(text: str, how: str) -> tuple[str, ...]:
     >>> split("Step 1: 2 + 2 = 4\n\nStep 2: 4 / 2 = 2", "line")
     ('Step 1: 2 + 2 = 4\n\n', 'Step 2: 4 / 2 = 2')
     """
-    if how == "line":
+    if how == "line" and not _MAYBE_CUT_SUM.search(text):
         # A run splits every rollout, mostly like this. This takes half of the time, and few texts
         # have blank lines.
         lines = _LINE.findall(text)
         if not any(map(str.isspace, lines)):
             return tuple(lines)
-    return tuple(_pieces(text, _cutter(how)(text)))
+    cuts = _cutter(how)(text)
+    if join_sums and how in _CUTTERS:
+        cuts = (cut for cut in cuts if not _cuts_sum(text, cut))
+    return tuple(_pieces(text, cuts))
 
 
 @dataclass(frozen=True)
 class Splitter:
     """A function that splits solutions into steps by one of `SPLIT_METHODS`.
 
+    A step with fewer than `min_step_chars` characters is joined with the steps after it, and the
+    last one with the step before it. Thinking and response stay apart.
+
     Raises:
         ConfigError: `how` is not a split method, or its pattern is invalid.
     """
 
     how: str
+    min_step_chars: int = 0
 
     def __post_init__(self) -> None:
         validate(self.how)
 
     def __call__(self, text: str) -> tuple[str, ...]:
         """Return the steps of a solution; see `split`."""
-        return split(text, self.how)
+        steps = split(text, self.how)
+        if not self.min_step_chars:
+            return steps
+        return tuple(self._join_short(steps))
+
+    def _join_short(self, steps: Iterable[str]) -> list[str]:
+        joined: list[str] = []
+        short: list[str] = []
+        # Without the white space around the steps.
+        length = 0
+        # Whether a short step may be appended to the last of `joined`.
+        may_append = False
+        for step in steps:
+            short.append(step)
+            length += len(step.strip())
+            ends_thinking = self.how == THINK and _ends_thinking(step)
+            if length < self.min_step_chars and not ends_thinking:
+                continue
+            if length < self.min_step_chars and may_append:
+                short.insert(0, joined.pop())
+            joined.append("".join(short))
+            may_append = not ends_thinking
+            short = []
+            length = 0
+        if short and may_append:
+            short.insert(0, joined.pop())
+        if short:
+            joined.append("".join(short))
+        return joined
+
+
+def thinking_metadata(steps: Sequence[str], how: str) -> Mapping[str, str]:
+    """Return the metadata of a trace whose thinking ends before a step, empty for other traces.
+
+    Args:
+        steps: The steps of a solution.
+        how: How it was split; only `think` keeps thinking and response apart.
+    """
+    start = response_start(steps) if how == THINK else None
+    return {} if start is None else {RESPONSE_START: str(start)}
+
+
+def response_start(steps: Sequence[str]) -> int | None:
+    """Return the index of the first step after the thinking; None if no thinking ends before one.
+
+    Args:
+        steps: The steps of a solution, split by `think`.
+    """
+    for index in range(len(steps) - 1, 0, -1):
+        if _ends_thinking(steps[index - 1]):
+            return index
+    return None
 
 
 def append_separator(steps: Sequence[str]) -> tuple[tuple[str, ...], str]:
@@ -164,10 +234,34 @@ def _pieces(text: str, cuts: Iterable[int]) -> Iterator[str]:
 _NEW_LINE = re.compile(r"\n")
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 _BLANK_LINES = re.compile(r"\n(?:[^\S\n]*+\n)+")
+# All languages are searched together: a word for "step" in front of a number means it in any text.
+_STEP_WORDS = (
+    "step|schritt|étape|etape|paso|passo|pasul|krok|stap|adım|langkah|bước|шаг|крок|βήμα"
+    "|步骤|步驟|ステップ|手順|단계|चरण|خطوة|الخطوة"
+)
+_NUMBER_WORDS = "one|two|three|four|five|six|seven|eight|nine|ten"
+_CHINESE_NUMBER = "[一二三四五六七八九十]{1,3}+"
 _NUMBER = re.compile(
-    r"^[^\S\n]*+(?:#{1,6}[^\S\n]++)?(?:\*\*|__)?"
-    r"(?:step[^\S\n]++\d{1,4}\b|\d{1,4}[.)](?=[\s*_]|$))",
-    re.MULTILINE | re.IGNORECASE,
+    rf"""
+    ^[^\S\n]*+
+    (?: [-*+•–>] [^\S\n]++ ){{0,3}}+                     # list dashes, quotation marks
+    (?: \#{{1,6}} [^\S\n]++ )?+
+    (?: \\[a-z]{{1,16}}+ \*?+ (?: \{{ | [^\S\n]++ ) )?+   # \textbf{{, \item
+    (?: \*\* | __ )?+
+    (?:
+        [(\[<（【]?+ (?:{_STEP_WORDS}) [^\S\n]*+ [\#№(\[-]?+ [^\S\n]*+
+        (?: \d{{1,4}}+ (?![a-z]) | [ivx]{{1,4}}+ (?= [:.)] )
+          | (?: {_NUMBER_WORDS} )\b | {_CHINESE_NUMBER} )
+      | 第 [^\S\n]*+ (?: \d{{1,4}}+ | {_CHINESE_NUMBER} ) [^\S\n]*+ 步
+      | \d{{1,4}}+ [^\S\n]*+ 단계
+      | \d{{1,4}}+ (?: [.)] (?= [\s*_] | $ ) | [、．）] )
+      | [①-⑳]
+      | (?: [(\[]?+ (?P<weak> \d{{1,3}}+ ) [)\]:] (?= [\s*_] | $ )
+          | （ (?P<wide> \d{{1,3}}+ ) ） )
+        (?! [^\S\n]*+ [-+*/×÷·−–=<>≤≥≈^.,;:)] )
+    )
+    """,
+    re.MULTILINE | re.IGNORECASE | re.VERBOSE,
 )
 
 
@@ -180,7 +274,91 @@ def _after_blank_lines(text: str) -> Iterator[int]:
 
 
 def _before_numbers(text: str) -> Iterator[int]:
-    return (match.start() for match in _NUMBER.finditer(text))
+    # "(2)" or "2:" at the start of a line can also be a reference to an equation, a year or a
+    # ratio: only such numbers that count up from 1 are those of steps.
+    expected = 1
+    for match in _NUMBER.finditer(text):
+        weak_number = match["weak"] or match["wide"]
+        if weak_number is None:
+            yield match.start()
+        elif int(weak_number) == expected:
+            expected += 1
+            yield match.start()
+
+
+# The markers of thinking of DeepSeek-R1 and Qwen, of Mistral, Kimi and OpenThoughts.
+_THINKING_STARTS = (
+    r"<(?:think|thinking|thought|reasoning)>|\[THINK\]|◁think▷|<\|begin_of_thought\|>"
+)
+_THINKING_ENDS = r"</(?:think|thinking|thought|reasoning)>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>"
+_THINKING_END = re.compile(_THINKING_ENDS)
+# White space behind a marker stays with it, and a marker that ends thinking with the text before.
+_THINKING_TOKEN = re.compile(
+    rf"(?P<start>{_THINKING_STARTS})\s*+"
+    rf"|(?P<end>{_THINKING_ENDS})\s*+"
+    rf"|\n(?:[^\S\n]*+\n)++(?![^\S\n]*+(?:{_THINKING_ENDS}))"
+)
+
+
+def _around_thinking(text: str) -> Iterator[int]:
+    for token in _THINKING_TOKEN.finditer(text):
+        if token["start"]:
+            yield token.start()
+        else:
+            yield token.end()
+
+
+def _ends_thinking(step: str) -> bool:
+    return _THINKING_END.search(step) is not None
+
+
+# The characters on both sides of a cut that decide whether a sum goes on: longer than any sign of
+# TeX between white space.
+_NEAR_CUT = 40
+_TEX_OPERATORS = ("times", "cdot", "div", "pm", "mp")
+_TEX_SIGNS = (*_TEX_OPERATORS, "approx", "equiv", "le", "leq", "ge", "geq", "ne", "neq")
+_OPERAND = r"(?:[\d)}\]%!…]|\.\.|\\[cl]?dots|(?<![^\W\d_])[^\W\d_])"
+_LINE_END = r"[^\S\n]*+\$?+\$?+(?:\\\\)?+$"
+# A sign is behind a space or a number: "5+", but not "C++", "A-", "**bold**" or "- OR -".
+_SIGN_AT_END = re.compile(
+    rf"(?:\S[^\S\n]+[+×÷·=≤≥≈≠]|{_OPERAND}[^\S\n]+[-*/−–<>^]|[\d)}}\]][+×÷·−=≤≥≈≠]"
+    rf"|\\(?:{'|'.join(_TEX_SIGNS)})){_LINE_END}"
+)
+# No minus sign and no asterisk, which are list dashes as well. A line that begins with "=" is
+# a separate step: without a left side it cannot be false.
+_SIGN_AT_START = re.compile(
+    rf"\$?+\$?+&?+[^\S\n]*+(?:[×÷·]|/[^\S\n]|\\(?:{'|'.join(_TEX_OPERATORS)})(?![A-Za-z]))"
+)
+_PLUS_AT_START = re.compile(r"\$?+\$?+&?+[^\S\n]*+\+(?!\+)")
+_OPERAND_AT_END = re.compile(_OPERAND + _LINE_END)
+# Matches in every text without blank lines in which `_cuts_sum` can be true. It begins with a line
+# break, which `re` finds fast, and looks back from there.
+_MAYBE_CUT_SUM = re.compile(
+    r"\n(?:(?<=[-+*/×÷·−–=<>≤≥≈≠^$\\\s]\n)"
+    + "".join(rf"|(?<=\\{name}\n)" for name in _TEX_SIGNS)
+    + r"|[^\S\n]*+[$&×÷·/+\\])"
+)
+
+
+def _cuts_sum(text: str, cut: int) -> bool:
+    """Check that a sum goes on at the position of a line break."""
+    before = text[max(0, cut - _NEAR_CUT) : cut].rstrip()
+    line_before = before.rpartition("\n")[2]
+    after = text[cut : cut + _NEAR_CUT].lstrip()
+    if not line_before or not after:
+        return False
+    if _SIGN_AT_END.search(line_before):
+        return True
+    if not _OPERAND_AT_END.search(line_before):
+        return False
+    if _SIGN_AT_START.match(after):
+        return True
+    if _PLUS_AT_START.match(after):
+        # A plus sign in front of each of two lines makes a list.
+        end = cut - len(text[max(0, cut - _NEAR_CUT) : cut]) + len(before)
+        line_start = text.rfind("\n", 0, end) + 1
+        return not _PLUS_AT_START.match(text, line_start)
+    return False
 
 
 # Alternatives either exclude their own opening token or are possessive, so that no character is
@@ -195,7 +373,9 @@ _SENTENCE_TOKEN = re.compile(
       )
     | \\.
     | (?P<blank> \n(?:[^\S\n]*+\n)+ )
+    | (?P<ellipsis> (?: \.{2,}+ | …++ | \.(?:[^\S\n]\.){2,}+ ) ["'”’)\]*_]*+ )
     | (?P<stop> [.!?]++ ["'”’)\]*_]*+ )
+    | (?P<wide_stop> [。！？｡]++ ["'”’)\]*_」』]*+ )
     """,
     re.VERBOSE | re.DOTALL,
 )
@@ -227,14 +407,61 @@ _MAYBE_ABBREVIATIONS = frozenset(
 )
 
 
+# A stop in front of one of these is part of a formula, such as the factorial in "5! = 120".
+_SIGNS = frozenset("=+×÷·≤≥≈≠^,;")
+# Behind a factorial, these go on with the formula too.
+_SIGNS_AFTER_FACTORIAL = _SIGNS | frozenset("-−–*/<>:)]}\\")
+# Longer than the white space between the words of a line.
+_LONGEST_GAP = 16
+
+
 def _after_sentences(text: str) -> Iterator[int]:
     # Tokens of mathematics and escaped characters yield no cut: they only hide their full stops.
     for token in _SENTENCE_TOKEN.finditer(text):
         if token["blank"]:
             yield token.end()
-        elif token["stop"] and _ends_sentence(text, token.start(), token.end()):
+            continue
+        if token["ellipsis"]:
+            is_end = _ellipsis_ends_sentence(text, token.start(), token.end())
+        elif token["stop"]:
+            is_end = _ends_sentence(text, token.start(), token.end())
+        else:
+            # Chinese and Japanese have no space after a stop.
+            is_end = bool(token["wide_stop"])
+        if is_end:
             gap = _GAP.match(text, token.end())
             yield gap.end() if gap else token.end()
+
+
+def _ellipsis_ends_sentence(text: str, start: int, end: int) -> bool:
+    """Check that an ellipsis is not part of a list or sum, as in "1 + 2 + ... + 9"."""
+    following = text[end : end + 1]
+    if following and not following.isspace():
+        return False
+    next_text = _next_in_line(text, end).lstrip("\"'(“‘*_")
+    if not next_text:
+        return True
+    before = text[max(0, start - _LONGEST_GAP) : start].rstrip()
+    if before.endswith((",", "+", "-", "−", "*", "×", "·", "=", "<", "≤", "/")):
+        # "A, B, ... Z are letters", but "2, 4, 6, ... The next one is 8".
+        return next_text[0].isupper() and next_text[1:2].islower()
+    return next_text[0].isupper()
+
+
+def _next_in_line(text: str, position: int) -> str:
+    """Return the beginning of the text after a position, "" if the line or text ends first."""
+    window = text[position : position + _LONGEST_GAP]
+    return window.partition("\n")[0].lstrip()
+
+
+def _is_factorial(text: str, start: int, end: int) -> bool:
+    """Check that an exclamation mark follows a number, a bracket or a single letter."""
+    if text[start:end] not in ("!", "!!"):
+        return False
+    before = text[max(0, start - 2) : start]
+    if before[-1:].isdigit() or before.endswith((")", "}")):
+        return True
+    return before[-1:].isalpha() and not before[:-1].isalpha()
 
 
 def _ends_sentence(text: str, start: int, end: int) -> bool:
@@ -242,6 +469,11 @@ def _ends_sentence(text: str, start: int, end: int) -> bool:
     following = text[end : end + 1]
     if following and not following.isspace():
         return False
+    next_character = _next_in_line(text, end)[:1]
+    if next_character in _SIGNS:
+        return False
+    if _is_factorial(text, start, end):
+        return not next_character.islower() and next_character not in _SIGNS_AFTER_FACTORIAL
     if text[start] != ".":
         return True
     word = _word_before(text, start)
@@ -274,6 +506,7 @@ _CUTTERS: Mapping[str, Callable[[str], Iterable[int]]] = {
     "blank_line": _after_blank_lines,
     "numbered": _before_numbers,
     "sentence": _after_sentences,
+    THINK: _around_thinking,
 }
 
 

@@ -11,14 +11,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pipelines.importing.importer import Imported, import_traces, reader_of
+from pipelines.importing.importer import (
+    OTHER_LABELS,
+    Imported,
+    import_traces,
+    label_base,
+    reader_of,
+)
 from pipelines.run.config import Shards
-from pipelines.run.graders import grade_answer
+from pipelines.run.graders import grade_answer, why_ungradable
 from problems.solution_formats.base import HUMAN, NOT_GRADED
 from problems.tabular.readers import expand
+from stepmark import steps as splitting
 from stepmark.errors import ConfigError, InputError
 from stepmark.identity import content_digest, digest
-from stepmark.records import Annotation, Problem, Rejected, Trace
+from stepmark.records import Annotation, Problem, Rejected, Trace, Verdict
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import (
     PROBLEMS,
@@ -32,6 +39,9 @@ from verifiers.isolation.pool import VerifierPool
 
 __all__ = ["import_dataset"]
 
+UNGRADABLE = "the reference answer: "
+"""The start of the reason of outcomes whose reference no answer could equal."""
+
 
 async def import_dataset(
     paths: Sequence[str],
@@ -42,7 +52,9 @@ async def import_dataset(
     split: str,
     domain: str,
     license: str,
+    min_step_chars: int = 0,
     labels_by: str = HUMAN,
+    labels_from: int | None = None,
 ) -> Mapping[str, int]:
     """Import files into the dataset at `uri`.
 
@@ -50,28 +62,47 @@ async def import_dataset(
     missing or damaged; labels that people have added since stay.
 
     Returns:
-        The number of problems, traces, labels by method, and rejected rows.
+        The number of problems, traces, labels by method, and rejected rows, and the numbers of what
+        the user should look at.
 
     Raises:
         ConfigError: The dataset has traces of another origin, or an argument is invalid.
         InputError: The files cannot be read or contain no usable solution.
     """
+    reader = reader_of(
+        shape, fields, split=split, min_step_chars=min_step_chars, labels_by=labels_by
+    )
+    base = label_base(reader, expand(paths), labels_from)
     rows = list(
         import_traces(
             paths,
             shape=shape,
             fields=fields,
             split=split,
+            min_step_chars=min_step_chars,
             domain=domain,
             license=license,
             labels_by=labels_by,
+            labels_from=base,
         )
     )
-    version = reader_of(shape, fields, split=split, labels_by=labels_by).version
     files = [content_digest(path) for path in expand(paths)]
     # An import is both the origin of its rows and the input of its parts, so its fingerprint is
     # the row fingerprint and the part key.
-    fingerprint = digest("import", version, files, shape, fields, split, domain, license, labels_by)
+    fingerprint = digest(
+        "import",
+        reader.version,
+        splitting.VERSION,
+        files,
+        shape,
+        fields,
+        split,
+        min_step_chars,
+        domain,
+        license,
+        labels_by,
+        base,
+    )
     imported = [row for row in rows if isinstance(row, Imported)]
     rejected = [row for row in rows if isinstance(row, Rejected)]
     if not imported:
@@ -80,7 +111,10 @@ async def import_dataset(
     dataset.check_writable()
     with dataset.writer_lock():
         _check_origin(dataset, fingerprint)
-        return await _write_dataset(dataset, imported, rejected, fingerprint)
+        counts = dict(await _write_dataset(dataset, imported, rejected, fingerprint))
+    if labels_from is None and base == 1:
+        counts["labels are counted from"] = base
+    return counts
 
 
 def _no_solution(paths: Sequence[str], rejected: Sequence[Rejected]) -> str:
@@ -121,11 +155,28 @@ async def _write_dataset(
         "problems": len({item.problem.problem_id for item in imported}),
         "traces": len(imported),
     }
+    ungradable = _ungradable_problems(dataset)
+    if ungradable:
+        counts["problems whose reference no answer can equal"] = ungradable
     # The number of human labels is shown even if it is zero.
     for method in sorted({HUMAN, *labels}):
         counts[f"with a {method} label"] = labels[method]
     counts["rows set aside"] = len(rejected)
+    disagreements = sum(row.reason.startswith(OTHER_LABELS) for row in rejected)
+    if disagreements:
+        counts["of these with other labels than the same trace"] = disagreements
     return counts
+
+
+def _ungradable_problems(dataset: Dataset) -> int:
+    problems = set[str]()
+    for shard in dataset.shards(TRACES):
+        reasons = dataset.column(TRACES, shard, "outcome_reason")
+        ids = dataset.column(TRACES, shard, "problem_id")
+        for problem_id, reason in zip(ids, reasons, strict=True):
+            if reason.startswith(UNGRADABLE):
+                problems.add(problem_id)
+    return len(problems)
 
 
 def _remove_other_import(dataset: Dataset, fingerprint: str) -> None:
@@ -206,5 +257,11 @@ async def _graded_trace(workers: VerifierPool, item: Imported) -> Trace:
     trace = item.trace
     if trace.outcome_reason != NOT_GRADED:
         return trace
-    grade = await grade_answer(workers, trace.final_answer, item.problem.answer)
-    return replace(trace, outcome=grade.outcome, outcome_reason=grade.reason)
+    reference = item.problem.answer
+    grade = await grade_answer(workers, trace.final_answer, reference)
+    reason = grade.reason
+    if reference is not None and grade.outcome is Verdict.UNKNOWN:
+        fault = await why_ungradable(workers, reference)
+        if fault:
+            reason = f"{UNGRADABLE}{fault}"
+    return replace(trace, outcome=grade.outcome, outcome_reason=reason)

@@ -42,7 +42,14 @@ class Generate(_Strict):
     prompt: str = "boxed"
     """The name of a file in `pipelines/prompts`, or the path of a text file with {question}."""
     split: str = "line"
-    """How a solution is split into steps: line, blank_line, numbered, sentence or regex:PATTERN."""
+    """How a solution is split into steps.
+
+    One of line, blank_line, numbered, sentence, think or regex:PATTERN.
+    """
+    min_step_chars: int = Field(default=0, ge=0, le=1_000_000)
+    """A step with fewer characters is joined with the steps after it, the last one with the step
+    before it.
+    """
     grader: Literal["answers", "code"] = "answers"
     """How the outcome of a solution is decided.
 

@@ -36,7 +36,8 @@ class Fingerprints:
     @cached_property
     def splitting(self) -> str:
         """The fingerprint of how solutions are split into steps."""
-        return digest(self.plan.splitter.how, steps.VERSION)
+        splitter = self.plan.splitter
+        return digest(splitter.how, splitter.min_step_chars, steps.VERSION)
 
     @cached_property
     def grading(self) -> str:

@@ -143,7 +143,7 @@ def build(run_file: RunFile) -> Plan:
         labeler=labeler,
         filters=[plugins.build("filters", table) for table in run_file.filters],
         template=read_template(generate.prompt, PROMPTS, ("question",)),
-        splitter=Splitter(generate.split),
+        splitter=Splitter(generate.split, generate.min_step_chars),
         grader=GRADERS[generate.grader],
     )
 

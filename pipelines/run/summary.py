@@ -33,10 +33,12 @@ SELECT method, count(*) AS traces, count(first_error) AS decided,
        sum(rollouts) AS rollouts, sum(generated_tokens) AS tokens
 FROM annotations WHERE method <> 'oracle' GROUP BY method ORDER BY method
 """
+# Samples of easy problems repeat: copies of a solution train nothing new.
 LABELS = """
 SELECT count(*) AS traces, count(*) FILTER (kept) AS kept,
-       count(*) FILTER (kept AND first_error >= 0) AS errors
-FROM labels
+       count(*) FILTER (kept AND first_error >= 0) AS errors,
+       count(DISTINCT hash(problem_id, array_to_string(traces.steps, ''))) FILTER (kept) AS distinct
+FROM labels LEFT JOIN traces USING (trace_id)
 """
 FLAWED_POSITIVES = "SELECT count(*) FROM classes WHERE kept AND class = 'flawed positive'"
 # The reason of a filter starts with the filter's name; the reasons of labelers do not.
@@ -143,10 +145,10 @@ def _human_label_rows(ask: RunQuery) -> Sequence[Row]:
 def _label_rows(ask: RunQuery) -> Sequence[Row]:
     """Return the rows about labels and filters."""
     rows = list[Row]()
-    traces, kept, errors = _rows(ask, LABELS)[0]
+    traces, kept, errors, distinct = _rows(ask, LABELS)[0]
     if traces:
         text = (
-            f"{kept} of {traces} ({kept / traces:.1%}): "
+            f"{kept} of {traces} ({kept / traces:.1%}), {distinct} distinct: "
             f"{errors} with a first error, {kept - errors} without"
         )
         rows.append(("labels kept", text))

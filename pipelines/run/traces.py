@@ -23,6 +23,7 @@ from pipelines.run.transient import is_transient
 from stepmark.errors import DatasetError, EngineError
 from stepmark.identity import content_id, seed_for
 from stepmark.records import Problem, Sampling, Trace
+from stepmark.steps import thinking_metadata
 from storage.dataset.tables import PROBLEMS, TRACES, Table, discovered
 
 __all__ = ["is_rejected", "make_traces", "trace_ids"]
@@ -172,10 +173,12 @@ async def _trace(
         problem.answer,
         grader=run.plan.grader,
     )
+    splitter = run.plan.splitter
+    steps = splitter(completion.text)
     return Trace(
         trace_id=trace_id,
         problem_id=problem.problem_id,
-        steps=run.plan.splitter(completion.text),
+        steps=steps,
         final_answer=graded.final_answer,
         outcome=graded.outcome,
         outcome_reason=graded.reason,
@@ -186,6 +189,7 @@ async def _trace(
         prompt_tokens=completion.prompt_tokens,
         cached_tokens=completion.cached_tokens,
         generated_tokens=completion.generated_tokens,
+        metadata=thinking_metadata(steps, splitter.how),
     )
 
 

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from annotators.estimates import value_drop
-from pipelines.scoring.metrics import Case, Score, score
+from pipelines.scoring.metrics import Case, Score, one_per_text, score
 from stepmark.records import Verdict
 from storage.dataset.dataset import Dataset
 from storage.queries.render import values
@@ -29,7 +29,8 @@ FROM (
   FROM labels
 ) JOIN traces USING (trace_id) JOIN problems USING (problem_id)
 SELECT trace_id, method, {by}, predicted, verdicts, step_values, believed, confidence, tokens,
-       outcome = 'correct'
+       outcome = 'correct', hash(problem_id, array_to_string(traces.steps, ''))
+ORDER BY trace_id
 """
 # The SQL expression of each column that scores can be broken down by.
 SPLITS: Mapping[str, str] = {"": "''", "domain": "domain", "source": "source", "model": "model"}
@@ -46,7 +47,7 @@ def scores(
 ) -> Mapping[tuple[str, str], Score]:
     """Score every method of a dataset, and its labels, against gold first errors.
 
-    Methods are compared at the share of the traces whose labels are kept
+    Methods are compared at the share of the distinct texts that have a kept label
     (`Score.exact_at_share`).
 
     Args:
@@ -70,8 +71,9 @@ def scores(
     kept_share = dict[str, float]()
     for (column, are_labels, _), cases in cases_of.items():
         if are_labels:
-            kept = sum(case.predicted is not None for case in cases)
-            kept_share[column] = kept / len(cases)
+            texts = one_per_text(cases)
+            kept = sum(case.predicted is not None for case in texts)
+            kept_share[column] = kept / len(texts)
     scored = dict[tuple[str, str], Score]()
     for (column, _, method), cases in sorted(cases_of.items(), key=lambda item: item[0]):
         scored[column, method] = score(cases, share=kept_share.get(column))
@@ -102,6 +104,7 @@ def _case(
     confidence: float | None,
     tokens: int,
     right_answer: bool,
+    text: int,
 ) -> Case:
     sureness = 0.0 if predicted is None else value_drop(step_values, predicted)
     return Case(
@@ -113,4 +116,5 @@ def _case(
         confidence=confidence,
         sureness=sureness,
         tokens=tokens,
+        text=text,
     )

@@ -9,8 +9,10 @@ the caller.
 Calibration covers every stated confidence, of labels that are not kept too: the expected
 calibration error over ten bins of equal width (Guo et al. 2017, arXiv 1706.04599, section 2).
 
-Methods that decide different numbers of traces are compared at an equal share of the traces: each
-on those of which it is most confident.
+Solutions of easy problems repeat, and copies make a method look better than it is. Therefore the
+share of exact labels is also computed with one copy of every distinct text, and methods that decide
+different numbers of traces are compared at an equal share of the distinct texts: each on those of
+which it is most confident.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,7 +20,7 @@ from dataclasses import dataclass
 
 from stepmark.records import NO_ERROR, Verdict
 
-__all__ = ["Bin", "Case", "Score", "score"]
+__all__ = ["Bin", "Case", "Score", "one_per_text", "score"]
 
 # Bins of equal width over [0, 1], for calibration.
 BINS = 10
@@ -43,6 +45,8 @@ class Case:
     """Ranks the traces that a method decides, if it states no confidence."""
     tokens: int = 0
     """The tokens generated for the prediction."""
+    text: int | None = None
+    """Identifies the problem and the text of the trace; None if no other trace has the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,10 +73,15 @@ class Score:
 
     For a consensus this is the precision of the kept labels.
     """
+    distinct: int
+    """The number of distinct texts of decided traces."""
+    exact_distinct: float | None
+    """The share of distinct texts with exactly the gold first error, by their first decided copy.
+    """
     exact_at_share: float | None
-    """The same for the most confident traces that make up a given share of all traces.
+    """The same for the most confident texts that make up a given share of all distinct texts.
 
-    None if fewer traces are decided, or no share is given.
+    None if fewer texts are decided, or no share is given.
     """
     accuracy_wrong: float | None
     """The share of traces with an error whose first error is named exactly."""
@@ -106,9 +115,11 @@ def score(cases: Iterable[Case], *, share: float | None = None) -> Score:
 
     Args:
         cases: The traces with a gold label.
-        share: The share of the traces, in [0, 1], for `Score.exact_at_share`.
+        share: The share of the distinct texts, in [0, 1], for `Score.exact_at_share`.
     """
     cases = list(cases)
+    texts = one_per_text(cases)
+    decided_texts = [case for case in texts if case.predicted is not None]
     wrong = [case for case in cases if case.gold != NO_ERROR]
     right = [case for case in cases if case.gold == NO_ERROR]
     decided = [case for case in cases if case.predicted is not None]
@@ -120,12 +131,14 @@ def score(cases: Iterable[Case], *, share: float | None = None) -> Score:
     step_recall = _share(correct_steps, len(wrong))
     exact_at_share = None
     if share is not None:
-        exact_at_share = _exact_of_most_confident(decided, round(share * len(cases)))
+        exact_at_share = _exact_of_most_confident(decided_texts, round(share * len(texts)))
     reliability = _bins(cases)
     return Score(
         traces=len(cases),
         decided=len(decided),
         exact=_share(_hits(decided), len(decided)),
+        distinct=len(decided_texts),
+        exact_distinct=_share(_hits(decided_texts), len(decided_texts)),
         exact_at_share=exact_at_share,
         accuracy_wrong=accuracy_wrong,
         accuracy_right=accuracy_right,
@@ -139,6 +152,20 @@ def score(cases: Iterable[Case], *, share: float | None = None) -> Score:
         calibration_error=_calibration_error(reliability),
         tokens=_share(sum(case.tokens for case in cases), len(cases)),
     )
+
+
+def one_per_text(cases: Iterable[Case]) -> list[Case]:
+    """Return the first decided case of every distinct text, or its first one if none is decided."""
+    first_cases = dict[int, Case]()
+    unique = list[Case]()
+    for case in cases:
+        if case.text is None:
+            unique.append(case)
+            continue
+        earlier = first_cases.get(case.text)
+        if earlier is None or (earlier.predicted is None and case.predicted is not None):
+            first_cases[case.text] = case
+    return [*unique, *first_cases.values()]
 
 
 def _exact_of_most_confident(decided: Sequence[Case], count: int) -> float | None:

@@ -14,6 +14,8 @@ SCORE_COLUMNS = (
     "traces",
     "decided",
     "exact",
+    "distinct",
+    "exact of distinct",
     "at equal share",
     "acc. wrong",
     "acc. right",
@@ -41,7 +43,8 @@ def score_table(scored: Mapping[tuple[str, str], Score], title: str, by: str = "
     table = Table(title=Text(visible(title)), title_justify="left")
     if by:
         table.add_column(by)
-    table.add_column("method")
+    # The headings are wrapped rather than the names.
+    table.add_column("method", min_width=max((len(method) for _, method in scored), default=0))
     for column in SCORE_COLUMNS:
         table.add_column(column, justify="right")
     for (part, method), score in scored.items():
@@ -55,6 +58,8 @@ def _cells(score: Score) -> list[str]:
         str(score.traces),
         str(score.decided),
         _percent(score.exact),
+        str(score.distinct),
+        _percent(score.exact_distinct),
         _percent(score.exact_at_share),
         _percent(score.accuracy_wrong),
         _percent(score.accuracy_right),

@@ -34,11 +34,11 @@ from problems.solution_formats.base import ImportedSolution, list_at, metadata_a
 from problems.tabular.columns import (
     MAX_CHARACTERS,
     UnusableError,
-    number_or_text_at,
     text_of,
     value_at,
 )
 from problems.tabular.readers import Row
+from problems.tabular.references import reference_at
 from stepmark.records import Problem, StepAnnotation, Verdict
 from stepmark.steps import append_separator
 
@@ -105,7 +105,7 @@ class MathAps:
         question = text_of(value_at(row.value, "question"), "question")
         is_tree = isinstance(value_at(row.value, TREE), Mapping)
         root = _root(row, question)
-        answer = number_or_text_at(row.value, "final_answer")
+        answer = reference_at(row.value, "final_answer")
         problem = _problem(question, answer, root)
         metadata = metadata_at(row.value, "question_id")
         for leaf in _checked_leaves(root):

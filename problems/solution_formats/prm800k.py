@@ -50,6 +50,7 @@ from problems.tabular.columns import (
     value_at,
 )
 from problems.tabular.readers import Row
+from problems.tabular.references import reference_at
 from stepmark.final_answers import final_answer
 from stepmark.records import Problem, StepAnnotation, Verdict
 from stepmark.steps import append_separator
@@ -178,7 +179,7 @@ def _checked_texts(trace: Sequence[_Completion]) -> list[str]:
 def _problem(row: Row) -> Problem:
     question = text_of(value_at(row.value, "question.problem"), "question.problem")
     solution = number_or_text_at(row.value, "question.ground_truth_solution")
-    answer = number_or_text_at(row.value, "question.ground_truth_answer")
+    answer = reference_at(row.value, "question.ground_truth_answer")
     if not answer and solution:
         answer = final_answer(solution)
     return problem_of(question, answer)

@@ -12,8 +12,11 @@ from stepmark.errors import InputError
 from stepmark.records import Rejected
 
 __all__ = [
+    "BIGGEST_NUMBER",
     "MAX_CHARACTERS",
     "UnusableError",
+    "is_missing",
+    "number_or_text",
     "number_or_text_at",
     "require_columns",
     "text_of",
@@ -108,16 +111,29 @@ def text_of(value: object, field: str) -> str:
     return value
 
 
-def number_or_text_at(value: Any, path: str) -> str | None:
-    """Return the text or the number at a path as stripped text.
+def is_missing(value: object) -> bool:
+    """Return whether a value is null or NaN, which pandas writes for null."""
+    return value is None or (isinstance(value, float | Decimal) and math.isnan(value))
 
-    None if it is absent, null or blank.
+
+def number_or_text_at(value: Any, path: str) -> str | None:
+    """Return the text or the number at a path as stripped text; see `number_or_text`."""
+    return number_or_text(value_at(value, path), path)
+
+
+def number_or_text(item: object, path: str) -> str | None:
+    """Return a text or a number as stripped text.
+
+    None if it is null, NaN or blank.
+
+    Args:
+        item: The value.
+        path: Where the row has it, for error messages.
 
     Raises:
         UnusableError: The value is an infinite or huge number, or no usable text.
     """
-    item = value_at(value, path)
-    if item is None or (isinstance(item, str) and not item.strip()):
+    if is_missing(item) or (isinstance(item, str) and not item.strip()):
         return None
     # A boolean is an int to Python, but no number here; `text_of` rejects it.
     if isinstance(item, int | float | Decimal) and not isinstance(item, bool):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from problems.base import problem_id_of
 from problems.tabular.columns import UnusableError, number_or_text_at, text_of, value_at
 from problems.tabular.readers import Row
+from problems.tabular.references import reference_at, stated_reference
 from stepmark import plugins
 from stepmark.errors import ConfigError
 from stepmark.final_answers import final_answer
@@ -32,10 +33,6 @@ SOLUTION_FIELDS = ("solution", "steps", "label", "step_labels", "correct", "mode
 METADATA = "metadata."
 
 
-def _as_written(answer: str) -> str | None:
-    return answer
-
-
 def _after_hashes(answer: str) -> str | None:
     if "####" not in answer:
         return None
@@ -53,8 +50,10 @@ class ProblemFormat:
     """
 
     columns: Mapping[str, str]
+    name: str = ""
+    """The key in `PROBLEM_FORMATS`; "" for plain columns."""
     solutions: Mapping[str, str] = field(default_factory=dict)
-    read_answer: Callable[[str], str | None] = _as_written
+    read_answer: Callable[[str], str | None] = stated_reference
     domain: str = ""
     license: str = ""
     source: str = ""
@@ -79,7 +78,9 @@ class ProblemFormat:
         )
 
     def _answer(self, row: Row) -> str | None:
-        text = self._text("answer", row)
+        text = None
+        if "answer" in self.columns:
+            text = reference_at(row.value, self.columns["answer"])
         if text is None:
             solution = self._text("reference_solution", row)
             if solution is None:
@@ -185,7 +186,7 @@ def _named_format(name: str, *, with_solutions: bool) -> ProblemFormat:
             f"no {kind} is called '{name}'; there are: {listing};"
             " or map your own columns with fields"
         )
-    return formats[name]
+    return replace(formats[name], name=name)
 
 
 def metadata_of(row: Row, columns: Mapping[str, str]) -> Mapping[str, str]:

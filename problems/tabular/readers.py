@@ -1,9 +1,11 @@
 """Rows of JSONL, Parquet, CSV and JSON files, one at a time.
 
 A row that cannot be read is yielded as `Rejected`, and reading continues with the next one. Memory
-is bounded by the longest row (for Parquet, by the pages of a row group); a .json file is one list
-and is read into memory completely. A file that cannot be read at all raises `InputError`. Rows are
-counted from 1: lines in JSONL, records without the header in CSV.
+is bounded by the longest row (for Parquet, by the pages of a row group); a .json file is read into
+memory completely, unless it has one object per line. It is a list of rows, or an object of columns:
+lists of equal length, or pandas' objects with the values by row number. A file that cannot be read
+at all raises `InputError`. Rows are counted from 1: lines in JSONL, records without the header in
+CSV.
 """
 
 import csv
@@ -26,6 +28,8 @@ __all__ = ["Row", "expand", "read"]
 MAX_LINE_BYTES = 16_000_000
 MAX_JSON_BYTES = 256_000_000
 PARQUET_BATCH = 256
+# Characters of the names and lengths of columns in an error message.
+MAX_LISTING = 200
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -145,6 +149,9 @@ def _rejected(path: Path, number: int, reason: str) -> Rejected:
 
 
 def _read_json(path: Path) -> Iterator[Row | Rejected]:
+    if _has_object_per_line(path):
+        yield from _read_jsonl(path)
+        return
     if path.stat().st_size > MAX_JSON_BYTES:
         raise InputError(
             f"{path} is read into memory and has more than {MAX_JSON_BYTES:,} bytes:"
@@ -156,10 +163,59 @@ def _read_json(path: Path) -> Iterator[Row | Rejected]:
         raise InputError(
             f"{path} is not JSON: {_one_line(error)} (one object per line is called .jsonl)"
         ) from error
-    if not isinstance(values, list):
+    if isinstance(values, dict):
+        values = _rows_of_object(path, values)
+    elif not isinstance(values, list):
         values = [values]
     for number, value in enumerate(values, start=1):
         yield _object_row(path, number, value)
+
+
+def _has_object_per_line(path: Path) -> bool:
+    """Return whether a .json file has the format of .jsonl, in spite of its name.
+
+    One of the first two lines is then an object by itself; the other one may be malformed.
+    """
+    with path.open("rb") as file:
+        lines = [file.readline(MAX_LINE_BYTES).removeprefix(BYTE_ORDER_MARK), b""]
+        while lines[0].isspace():
+            lines[0] = file.readline(MAX_LINE_BYTES)
+        while not lines[1] or lines[1].isspace():
+            lines[1] = file.readline(MAX_LINE_BYTES)
+            if not lines[1]:
+                # A single object is the same row in both formats, or an object of columns.
+                return False
+    return lines[0].lstrip().startswith(b"{") and any(map(_is_object, lines))
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _rows_of_object(path: Path, value: Mapping[str, Any]) -> Sequence[object]:
+    """Return the rows of an object of columns; any other object is the only row of its file."""
+    columns = list(value.values())
+    if columns and all(isinstance(column, list) for column in columns):
+        lengths = {len(column) for column in columns}
+        if len(lengths) > 1:
+            listing = ", ".join(f"{name!r} {len(column)}" for name, column in value.items())
+            raise InputError(f"{path} has columns of different lengths: {listing[:MAX_LISTING]}")
+        return [dict(zip(value, row, strict=True)) for row in zip(*columns, strict=True)]
+    if columns and all(_is_pandas_column(column) for column in columns):
+        rows: dict[str, dict[str, Any]] = {}
+        for name, column in value.items():
+            for index, item in column.items():
+                rows.setdefault(index, {})[name] = item
+        return list(rows.values())
+    return [value]
+
+
+def _is_pandas_column(column: object) -> bool:
+    """Return whether a column is `{"0": …, "1": …}`, the default of `DataFrame.to_json`."""
+    return isinstance(column, dict) and bool(column) and all(map(str.isdecimal, column))
 
 
 def _read_csv(path: Path) -> Iterator[Row | Rejected]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from huggingface_hub import DatasetCardData
 
+from stepmark.identity import digest
 from storage.dataset.parts import stepmark_version
 from storage.formats.base import Example
 
@@ -53,6 +54,8 @@ class ExportStatistics:
     labelled: int = 0
     kept: int = 0
     rows: int = 0
+    kept_texts: set[str] = field(default_factory=set)
+    """Digests of the distinct solutions with a kept label."""
     left_out: Counter[str] = field(default_factory=Counter)
     """The traces that are not exported, by reason."""
     models: Counter[str] = field(default_factory=Counter)
@@ -65,6 +68,9 @@ class ExportStatistics:
         """Count a labelled trace, whether its label is kept or not."""
         self.labelled += 1
         self.kept += example.label.kept
+        if example.label.kept:
+            text = "".join(example.trace.steps)
+            self.kept_texts.add(digest(example.trace.problem_id, text))
         self.models[example.trace.model] += 1
         self.sources[example.problem.source] += 1
         self.licenses[example.problem.license or "not stated"] += 1
@@ -89,7 +95,7 @@ def render(
         f"Process-supervision data in the format {_code(format_name)},"
         f" {MADE_BY} {stepmark_version()}.",
         f"{statistics.rows} rows. Of {labelled} labelled traces {statistics.kept} were kept"
-        f" ({kept_share:.1%}).",
+        f" ({kept_share:.1%}), {len(statistics.kept_texts)} of them distinct.",
         f"## Left out\n\n{_listed(statistics.left_out)}",
         "## How it was made",
         "Traces written by (their licences may bind what is trained on them):"

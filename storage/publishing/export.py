@@ -36,6 +36,8 @@ class ExportResult:
     """The result of an export: its rows, its destination, and the traces left out by reason."""
 
     rows: int
+    distinct: int
+    """The number of distinct solutions with a kept label."""
     left_out: Mapping[str, int]
     destination: str
 
@@ -114,7 +116,7 @@ def _to_hub(
     with tempfile.TemporaryDirectory(prefix="stepmark-") as scratch:
         statistics = _build(dataset, request, Path(scratch), title=repository)
         url = hub.push(Path(scratch), repository, private=private)
-    return ExportResult(rows=statistics.rows, left_out=dict(statistics.left_out), destination=url)
+    return _result(statistics, url)
 
 
 def _to_folder(dataset: Dataset, request: ExportRequest, folder: Path) -> ExportResult:
@@ -130,8 +132,15 @@ def _to_folder(dataset: Dataset, request: ExportRequest, folder: Path) -> Export
             Path(scratch, "new").rename(target)
     except OSError as error:
         raise DatasetError(f"cannot write {folder}: {error.strerror or error}") from error
+    return _result(statistics, str(folder))
+
+
+def _result(statistics: card.ExportStatistics, destination: str) -> ExportResult:
     return ExportResult(
-        rows=statistics.rows, left_out=dict(statistics.left_out), destination=str(folder)
+        rows=statistics.rows,
+        distinct=len(statistics.kept_texts),
+        left_out=dict(statistics.left_out),
+        destination=destination,
     )
 
 

@@ -100,6 +100,45 @@ async def test_missing_outcomes_are_graded(
     assert (trace.final_answer, trace.outcome, trace.outcome_reason) == (answer, outcome, reason)
 
 
+async def test_ungradable_references_are_reported(tmp_path: Path) -> None:
+    rows = [
+        ROW,
+        {**ROW, "question": "2 + 2?", "answer": "see the appendix <3>"},
+        {**ROW, "question": "3 + 3?", "answer": "see the appendix <3>", "correct": True},
+    ]
+    folder = tmp_path / "data"
+    counts = await import_files(folder, write(tmp_path / "rows.jsonl", *rows))
+    assert counts["problems whose reference no answer can equal"] == 1
+    assert await import_files(folder, str(tmp_path / "rows.jsonl")) == counts
+    reasons = column(Dataset(str(folder)).read(TRACES), "outcome_reason")
+    assert reasons[1].startswith("the reference answer: no answer could be compared with it")
+
+
+async def test_base_of_labels_is_reported(tmp_path: Path) -> None:
+    steps = ["a", "b"]
+    rows = [
+        {"question": "1", "steps": steps, "label": 2},
+        {"question": "2", "steps": steps, "label": 1},
+        {"question": "2", "steps": steps, "label": 2},
+    ]
+    path = write(tmp_path / "rows.jsonl", *rows)
+    counts = await import_files(tmp_path / "data", path)
+    assert counts == {
+        "problems": 2,
+        "traces": 2,
+        "with a human label": 2,
+        "rows set aside": 1,
+        "of these with other labels than the same trace": 1,
+        "labels are counted from": 1,
+    }
+    labels = human_labels(Dataset(str(tmp_path / "data")))
+    assert column(labels, "first_error") == [1, 0]
+    with pytest.raises(ConfigError, match="other traces already"):
+        await import_files(tmp_path / "data", path, labels_from=0)
+    stated = await import_files(tmp_path / "data", path, labels_from=1)
+    assert stated["traces"] == 2
+
+
 async def test_problem_stays_in_one_shard(tmp_path: Path) -> None:
     size = Shards().problems_per_shard
     rows = list[dict[str, str]]()

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.importing.importer import Imported, import_traces
+from pipelines.importing.importer import OTHER_LABELS, Imported, import_traces
 from problems.solution_formats.base import NOT_GRADED
 from stepmark import plugins
 from stepmark.errors import ConfigError, InputError
@@ -129,7 +129,9 @@ def test_fields_map_columns(tmp_path: Path) -> None:
         "final_answer": "out.gives",
     }
     fields |= {"label": "out.bad", "metadata.number": "no"}
-    item = import_row(tmp_path, row, fields=fields, split="sentence", labels_by="annotator_a")
+    item = import_row(
+        tmp_path, row, fields=fields, split="sentence", labels_by="annotator_a", labels_from=0
+    )
     assert item.trace.steps == ("It is 2. ", "Done.")
     assert (item.trace.outcome, item.trace.model, item.trace.final_answer) == (
         Verdict.CORRECT,
@@ -186,10 +188,10 @@ def test_listed_steps_get_separators(
         ({"steps": ["a" * 600_000] * 2}, "steps", "longer than 1,000,000 characters"),
         ({"label": 2}, "label", "2, but the 2 steps are 0 to 1, and -1 is no error"),
         ({"label": -2}, "label", "-2, but"),
-        ({"label": 0.5}, "label", "not the index of a step"),
+        ({"label": 0.5}, "label", "not the number of a step"),
         ({"label": True}, "label", "a bool, not text"),
-        ({"label": "first"}, "label", "not the index of a step"),
-        ({"label": float("nan")}, "label", "nan, not a number"),
+        ({"label": "first"}, "label", "not the number of a step"),
+        ({"label": float("inf")}, "label", "inf, not a number"),
         ({"steps": ["a", "b"], "step_labels": [True]}, "step_labels", "1 labels for 2 steps"),
         ({"correct": "maybe"}, "correct", "neither true nor false"),
         ({"correct": []}, "correct", "neither true nor false"),
@@ -199,7 +201,7 @@ def test_unusable_solution_is_rejected(
     tmp_path: Path, changed: dict[str, Any], field: str, reason: str
 ) -> None:
     path = write(tmp_path / "x.jsonl", {**ROW, **changed}, ROW)
-    bad, good = import_traces([path])
+    bad, good = import_traces([path], labels_from=0)
     assert isinstance(bad, Rejected)
     assert (bad.file, bad.row, bad.field) == (path, 1, field)
     assert bad.reason.startswith(reason)
@@ -237,10 +239,200 @@ def test_repeated_trace_is_rejected(tmp_path: Path) -> None:
     )
 
 
+def labelled(label: object, steps: int, question: str, **columns: object) -> dict[str, object]:
+    """Return a row with a label."""
+    texts = [f"step {index} of {question}" for index in range(steps)]
+    return {"question": question, "steps": texts, "label": label, **columns}
+
+
+@pytest.mark.parametrize(
+    ("labels", "first_errors"),
+    [
+        # (label, number of steps); 0 cannot be counted from 1, and 3 of three steps cannot from 0.
+        ([(0, 3), (2, 3), (-1, 2)], [0, 2, -1]),
+        ([(1, 3), (3, 3), (-1, 2)], [0, 2, -1]),
+        ([(1, 1)], [0]),
+        ([(2, 2), (1, 4), (None, 3)], [1, 0, None]),
+        ([("2.0", 2), (1.0, 4)], [1, 0]),
+        ([(-1, 2), (-1, 4)], [-1, -1]),
+        ([(0, 1), (5, 3)], [0, None]),
+    ],
+)
+def test_base_of_labels_is_found(
+    tmp_path: Path, labels: list[tuple[object, int]], first_errors: list[int | None]
+) -> None:
+    rows = [labelled(label, steps, str(n)) for n, (label, steps) in enumerate(labels)]
+    found = list[int | None]()
+    for item in import_traces([write(tmp_path / "x.jsonl", *rows)]):
+        if isinstance(item, Imported) and item.annotations:
+            found.append(item.annotations[0].first_error)
+        else:
+            found.append(None)
+    assert found == first_errors
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        # All fit both; some fit only 0 and others only 1; one fits neither.
+        [(1, 2)],
+        [(1, 3), (2, 3), (-1, 3)],
+        [(0, 3), (3, 3), (-1, 2)],
+        [(3, 3), (5, 3)],
+        [(1, 3), (9, 3)],
+    ],
+)
+def test_ambiguous_base_is_refused(tmp_path: Path, labels: list[tuple[int, int]]) -> None:
+    rows = [labelled(label, steps, str(n)) for n, (label, steps) in enumerate(labels)]
+    path = write(tmp_path / "x.jsonl", *rows)
+    with pytest.raises(InputError, match="add --labels-from 0 or --labels-from 1") as caught:
+        import_traces([path])
+    assert "\n" not in str(caught.value)
+    for base in (0, 1):
+        for (label, steps), item in zip(
+            labels, import_traces([path], labels_from=base), strict=True
+        ):
+            if label != -1 and not base <= label < base + steps:
+                assert isinstance(item, Rejected)
+                assert item.reason.startswith(f"{label}, but the {steps} steps are {base} to")
+            else:
+                assert isinstance(item, Imported)
+                assert item.annotations[0].first_error == (-1 if label == -1 else label - base)
+
+
+def test_zeros_of_right_solutions(tmp_path: Path) -> None:
+    rows = [
+        labelled(0, 3, "a", correct=True),
+        labelled(0, 3, "b", correct=True),
+        labelled(1, 3, "c", correct=False),
+    ]
+    with pytest.raises(InputError, match="2 labels 0 belong to correct solutions"):
+        import_traces([write(tmp_path / "x.jsonl", *rows)])
+    # With -1 for no error, 0 is a step.
+    rows.append(labelled(-1, 3, "d", correct=True))
+    assert len(imported(write(tmp_path / "y.jsonl", *rows))) == 4
+
+
+def test_step_labels_decide_the_base(tmp_path: Path) -> None:
+    rows = [
+        labelled(2, 3, "a", step_labels=[1, 0, None]),
+        labelled(1, 3, "b", step_labels=[0, 1, 1]),
+    ]
+    first_errors = [
+        item.annotations[0].first_error for item in imported(write(tmp_path / "x.jsonl", *rows))
+    ]
+    assert first_errors == [1, 0]
+
+
+def test_shape_defines_the_base(tmp_path: Path) -> None:
+    row = {"problem": "a", "steps": ["x", "y"], "label": 1}
+    path = write(tmp_path / "x.jsonl", row)
+    assert imported(path, shape="processbench")[0].annotations[0].first_error == 1
+    (item,) = imported(path, shape="processbench", labels_from=1)
+    assert item.annotations[0].first_error == 0
+    with pytest.raises(ConfigError, match="leave out --labels-from"):
+        import_traces([path], shape="prm800k", labels_from=1)
+    with pytest.raises(ConfigError, match="labels are counted from 0 or 1"):
+        import_traces([path], shape="processbench", labels_from=2)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"label": None},
+        {"label": float("nan")},
+        {"label": ""},
+        {"label": "None"},
+        {"label": "NaN"},
+        {"label": "N/A"},
+        {"step_labels": None},
+        {"step_labels": float("nan")},
+        {"step_labels": [None, None]},
+        {"step_labels": [None, float("nan")], "label": None},
+        {"correct": float("nan")},
+    ],
+)
+def test_null_labels_are_no_labels(tmp_path: Path, columns: dict[str, object]) -> None:
+    item = import_row(tmp_path, {**ROW, **columns})
+    assert item.annotations == ()
+    assert item.trace.outcome_reason == NOT_GRADED
+
+
+def test_null_step_labels_are_unknown(tmp_path: Path) -> None:
+    item = import_row(tmp_path, {**ROW, "step_labels": [1, float("nan")]})
+    assert column(item.annotations[0].steps, "verdict") == ["correct", "unknown"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "difference"),
+    [
+        ({"label": 0}, {"label": 1}, "the first error by human is step 1 here, step 0 there"),
+        ({"label": 0}, {"label": -1}, "the first error by human is none here, step 0 there"),
+        (
+            {"step_labels": [1, 1]},
+            {"step_labels": [1, 0]},
+            "the first error by human is step 1 here, none there",
+        ),
+        (
+            {"step_labels": [1, None]},
+            {"step_labels": [1, 1]},
+            "the first error by human is none here, undecided there",
+        ),
+        ({"label": None}, {"label": 1}, "human has labelled only this row"),
+        ({"correct": True}, {"correct": False}, "the answer is incorrect here, correct there"),
+        ({"label": 0}, {"label": 0}, ""),
+        ({"label": 0}, {"label": None}, ""),
+        ({"correct": True}, {}, ""),
+    ],
+)
+def test_labels_of_repeated_trace_differ(
+    tmp_path: Path, first: dict[str, object], second: dict[str, object], difference: str
+) -> None:
+    path = write(tmp_path / "x.jsonl", ROW | first, ROW | second)
+    kept, repeated = import_traces([path], labels_from=0)
+    assert isinstance(kept, Imported)
+    assert isinstance(repeated, Rejected)
+    if difference:
+        assert repeated.reason.startswith(f"{OTHER_LABELS} in row 1 of {path}, whose labels are")
+        assert difference in repeated.reason
+    else:
+        assert repeated.reason.startswith("the same trace as an earlier one")
+
+
+def test_equal_prmbench_processes_are_reported(tmp_path: Path) -> None:
+    lines = (SAMPLES / "prmbench.jsonl").read_text().splitlines()
+    row = json.loads(lines[0])
+    row["modified_question"] = row["original_question"]
+    row["modified_process"] = row["original_process"]
+    original, modified = import_traces([write(tmp_path / "x.jsonl", row)], shape="prmbench")
+    assert isinstance(original, Imported)
+    assert isinstance(modified, Rejected)
+    assert modified.reason.startswith(OTHER_LABELS)
+
+
+def test_labels_refer_to_plain_steps(tmp_path: Path) -> None:
+    text = "We add 1 + 2 +\n3 = 6.\nSo 7."
+    labelled_item = import_row(tmp_path, {**ROW, "solution": text, "label": 2}, labels_from=0)
+    assert len(labelled_item.trace.steps) == 3
+    item = import_row(tmp_path, {**ROW, "solution": text})
+    assert item.trace.steps == ("We add 1 + 2 +\n3 = 6.\n", "So 7.")
+    assert item.trace.trace_id == labelled_item.trace.trace_id
+    (joined,) = import_row(tmp_path, {**ROW, "solution": text}, min_step_chars=10).trace.steps
+    assert joined == text
+
+
+def test_thinking_and_response_are_apart(tmp_path: Path) -> None:
+    text = "<think>\nOne.\n\nTwo.\n</think>\n\nThe answer is 2."
+    item = import_row(tmp_path, {**ROW, "solution": text}, split="think")
+    assert item.trace.steps == ("<think>\nOne.\n\n", "Two.\n</think>\n\n", "The answer is 2.")
+    assert item.trace.metadata == {"response_from": "2"}
+
+
 def test_ids_depend_on_content(tmp_path: Path) -> None:
     first = import_row(tmp_path, ROW).trace
     assert (
-        import_row(tmp_path, {**ROW, "correct": True, "label": 0}).trace.trace_id == first.trace_id
+        import_row(tmp_path, {**ROW, "correct": True, "label": 0}, labels_from=0).trace.trace_id
+        == first.trace_id
     )
     # Another split of the same text is the same trace.
     assert import_row(tmp_path, ROW, split="blank_line").trace.trace_id == first.trace_id

@@ -37,6 +37,8 @@ def test_score_matches_hand_computation() -> None:
         traces=8,
         decided=6,
         exact=3 / 6,
+        distinct=6,
+        exact_distinct=3 / 6,
         exact_at_share=None,
         # Five cases have an error and three have none; an undecided case counts as wrong here.
         accuracy_wrong=2 / 5,
@@ -178,3 +180,24 @@ def test_calibration_includes_undecided_cases() -> None:
     assert (low.confidence, high.confidence) == pytest.approx((0.31, 0.9475))
     assert result.calibration_error == pytest.approx((2 * 0.31 + 4 * 0.1975) / 6)
     assert result.tokens == pytest.approx(60 / 7)
+
+
+def test_copies_count_once() -> None:
+    def copy(text: int, gold: int, predicted: int | None, confidence: float) -> Case:
+        return Case(gold=gold, predicted=predicted, text=text, confidence=confidence)
+
+    cases = [
+        # Three exact copies, one text whose first copy is undecided, and one text that is wrong.
+        *[copy(1, 0, 0, 0.9)] * 3,
+        copy(2, 1, None, 0.8),
+        copy(2, 1, 1, 0.8),
+        copy(3, 1, 0, 0.7),
+        copy(4, 1, None, 0.1),
+    ]
+    result = score(cases, share=0.75)
+    assert (result.traces, result.decided, result.exact) == (7, 5, 4 / 5)
+    assert (result.distinct, result.exact_distinct) == (3, 2 / 3)
+    # Three of four texts.
+    assert result.exact_at_share == 2 / 3
+    assert score(cases, share=0.5).exact_at_share == 1
+    assert score(cases, share=1).exact_at_share is None

@@ -82,7 +82,15 @@ def trace_rows(**models: str) -> Sequence[Trace]:
     rows = list[Trace]()
     for trace_id, outcome in OUTCOMES.items():
         model = models.get(trace_id, TRACE.model)
-        rows.append(replace(TRACE, trace_id=trace_id, outcome=outcome, model=model))
+        rows.append(
+            replace(
+                TRACE,
+                trace_id=trace_id,
+                steps=(*TRACE.steps[:-1], f"That is {trace_id}."),
+                outcome=outcome,
+                model=model,
+            )
+        )
     return rows
 
 
@@ -128,9 +136,22 @@ def test_summary_describes_the_dataset(tmp_path: Path) -> None:
         "second": "3 first errors, 1 without error, 1 undecided; 10 rollouts, 50 tokens",
         # t0, t1 and t2 are decided by both methods, which differ on t2.
         "agreement of two methods": "66.7% of their common traces",
-        "labels kept": "2 of 5 (40.0%): 1 with a first error, 1 without",
+        "labels kept": "2 of 5 (40.0%), 2 distinct: 1 with a first error, 1 without",
         "tokens": f"{read} read, {written} written",
     }
+
+
+def test_copies_are_counted_once(tmp_path: Path) -> None:
+    dataset = example_dataset(tmp_path)
+    # All five traces have one text, of which the labels keep two copies.
+    copies = [replace(trace, steps=TRACE.steps) for trace in trace_rows()]
+    dataset.write_part(TRACES, 0, copies, "f")
+    assert summary(dataset)["labels kept"] == (
+        "2 of 5 (40.0%), 1 distinct: 1 with a first error, 1 without"
+    )
+    scored = scores(dataset, first_errors(dataset, "oracle")[0], excluded_method="oracle")
+    labels = scored["", UNKNOWN_LABELER]
+    assert (labels.decided, labels.distinct, labels.exact_distinct) == (2, 1, 1.0)
 
 
 @pytest.mark.parametrize("gold", ["oracle", "human"])
@@ -340,6 +361,8 @@ def test_score_table_shows_percentages(tmp_path: Path) -> None:
             "5",
             "2",
             "100.0",
+            "2",
+            "100.0",
             "100.0",
             "33.3",
             "50.0",
@@ -355,6 +378,8 @@ def test_score_table_shows_percentages(tmp_path: Path) -> None:
             "5",
             "4",
             "75.0",
+            "4",
+            "75.0",
             "75.0",
             "66.7",
             "50.0",
@@ -366,7 +391,23 @@ def test_score_table_shows_percentages(tmp_path: Path) -> None:
             "–",
             "10",
         ],
-        "second": ["5", "0", "–", "–", "0.0", "0.0", "0.0", "–", "0.0", "–", "0/1", "–", "10"],
+        "second": [
+            "5",
+            "0",
+            "–",
+            "0",
+            "–",
+            "–",
+            "0.0",
+            "0.0",
+            "0.0",
+            "–",
+            "0.0",
+            "–",
+            "0/1",
+            "–",
+            "10",
+        ],
     }
 
 

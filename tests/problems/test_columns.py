@@ -65,13 +65,15 @@ def test_unusable_texts_are_rejected(value: object, reason: str) -> None:
         (Decimal("0.10"), "0.10"),
         ("", None),
         (None, None),
+        (float("nan"), None),
+        (Decimal("NaN"), None),
     ],
 )
 def test_numbers_become_texts(value: object, expected: str | None) -> None:
     assert number_or_text_at({"answer": value}, "answer") == expected
 
 
-@pytest.mark.parametrize("value", [True, float("nan"), float("inf"), [18], {"value": 18}])
+@pytest.mark.parametrize("value", [True, float("inf"), Decimal("Infinity"), [18], {"value": 18}])
 def test_other_types_are_rejected(value: object) -> None:
     with pytest.raises(UnusableError):
         number_or_text_at({"answer": value}, "answer")

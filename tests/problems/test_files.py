@@ -96,8 +96,10 @@ def test_dotted_columns_map_to_fields(tmp_path: Path) -> None:
         ({"question": 5, "answer": "2"}, "question", "a int, not text"),
         ({"question": "a\ud800"}, "question", "not UTF-8: a lone surrogate at character 2"),
         ({"question": "a" * 1_000_001}, "question", "longer than 1,000,000 characters"),
-        ({"question": "b", "answer": ["2"]}, "answer", "a list, not text"),
-        ({"question": "b", "answer": float("nan")}, "answer", "nan, not a number"),
+        ({"question": "b", "answer": ["2", "3"]}, "answer", "a list of 2 answers: map answer="),
+        ({"question": "b", "answer": [["2"]]}, "answer", "a list, not text"),
+        ({"question": "b", "answer": {"value": 2}}, "answer", "an object with the keys value: map"),
+        ({"question": "b", "answer": float("inf")}, "answer", "inf, not a number"),
         ({"question": "b", "answer": 10**400}, "answer", "a number of too many digits"),
         ({"question": "1 + 1?", "answer": "2"}, "question", "the same problem as an earlier row"),
         (["question"], "", "a JSON list, not an object"),
@@ -119,7 +121,15 @@ def test_gsm8k_without_hashes_is_rejected(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "row", [{"question": "b"}, {"question": "b", "answer": None}, {"question": "b", "answer": " "}]
+    "row",
+    [
+        {"question": "b"},
+        {"question": "b", "answer": None},
+        {"question": "b", "answer": " "},
+        {"question": "b", "answer": float("nan")},
+        {"question": "b", "answer": []},
+        {"question": "b", "answer": [None]},
+    ],
 )
 def test_answer_may_be_absent(tmp_path: Path, row: object) -> None:
     item = second_item(tmp_path, row)

@@ -153,7 +153,9 @@ def test_invalid_parquet_text_rejects_its_row(tmp_path: Path) -> None:
     [
         ("x.parquet", b"not parquet", "cannot be read: Parquet magic bytes not found"),
         ("x.parquet", b"", "cannot be read: "),
-        ("x.json", b'{"a": 1}\n{"a": 2}', "is not JSON: Extra data"),
+        ("x.json", b'{"a": 1} {"a": 2}', "is not JSON: Extra data"),
+        ("x.json", b'[\n{"a": 1}\n', "is not JSON: Expecting"),
+        ("x.json", b'{"a": [1, 2], "b": [1]}', "columns of different lengths: 'a' 2, 'b' 1"),
     ],
 )
 def test_unreadable_file_message_is_one_line(
@@ -163,6 +165,51 @@ def test_unreadable_file_message_is_one_line(
         rows_of(write(tmp_path / name, content))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"a": 1}\n{"a": 2}\n',
+        b'\xef\xbb\xbf{"a": 1}\n\n  {"a": 2}',
+        b'\n{"a": 1}\r\n{"a": 2}\r\n',
+        b'[{"a": 1}, {"a": 2}]',
+        b'[\n{"a": 1},\n{"a": 2}\n]',
+        b'{"a": [1, 2]}',
+        b'{\n  "a": [\n    1,\n    2\n  ]\n}\n',
+        b'{"a": {"0": 1, "1": 2}}',
+        b'\xef\xbb\xbf{"a": [1,\n2]}',
+    ],
+)
+def test_json_shapes_have_equal_rows(tmp_path: Path, content: bytes) -> None:
+    assert values_or_reasons(write(tmp_path / "x.json", content)) == [{"a": 1}, {"a": 2}]
+
+
+@pytest.mark.parametrize(
+    ("content", "values"),
+    [
+        (b'{"a": 1}', [{"a": 1}]),
+        (b'{"q": "x", "steps": ["a", "b"]}', [{"q": "x", "steps": ["a", "b"]}]),
+        (
+            b'{"q": ["x", "y"], "s": [["a"], ["b", "c"]]}',
+            [{"q": "x", "s": ["a"]}, {"q": "y", "s": ["b", "c"]}],
+        ),
+        (b'{"q": {"0": "x", "2": "y"}, "n": {"0": 1}}', [{"q": "x", "n": 1}, {"q": "y"}]),
+        (b'{"m": {"solution": "x"}}', [{"m": {"solution": "x"}}]),
+        (b'[\n{"a": 1}\n]', [{"a": 1}]),
+        (b"{}", [{}]),
+        (b'{"a": []}', []),
+    ],
+)
+def test_objects_of_columns(tmp_path: Path, content: bytes, values: list[object]) -> None:
+    assert values_or_reasons(write(tmp_path / "x.json", content)) == values
+
+
+def test_bad_json_line_rejects_itself(tmp_path: Path) -> None:
+    for content in (b'{bad\n{"a": 1}\n', b'{"a": 1}\n{bad\n'):
+        items = values_or_reasons(write(tmp_path / "x.json", content))
+        assert {"a": 1} in items
+        assert len(items) == 2
 
 
 @pytest.mark.parametrize("name", ["x.jsonl", "x.csv"])

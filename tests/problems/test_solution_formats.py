@@ -18,6 +18,7 @@ from problems.tabular.problem_formats import problem_format_of
 from problems.tabular.readers import Row
 from stepmark import plugins
 from stepmark.records import Problem, Verdict
+from stepmark.steps import Splitter
 from storage.dataset.tables import is_method
 
 KIND = "problems.shapes"
@@ -331,9 +332,10 @@ def test_prmbench_row_yields_two_traces() -> None:
 @pytest.mark.parametrize("number", [0, 3, -1, True, 1.5, "1", None])
 def test_prmbench_counts_steps_from_one(number: object) -> None:
     row = sample("prmbench")[4] | {"error_steps": [2, number]}
-    assert rejections("prmbench", row) == [
-        ("error_steps.1", "not the number of one of 2 steps, counted from 1")
-    ]
+    ((field, reason),) = rejections("prmbench", row)
+    assert field == "error_steps.1"
+    assert reason.startswith(f"{number!r}, not the number of one of 2 steps, counted from 1")
+    assert ("modified_process is shorter" in reason) is (number == 3)
     assert len(solutions("prmbench", row)) == 1
 
 
@@ -566,9 +568,9 @@ def test_math_aps_rejects_row_without_steps(tree: object) -> None:
 def read_plain(value: Mapping[str, Any], **fields: str) -> list[ImportedSolution | UnusableError]:
     shape = problem_format_of("", fields, with_solutions=True)
     return list(
-        PlainColumns(shape=shape, fields=fields, split="line", labels_by="human").solutions(
-            Row("file", 1, value)
-        )
+        PlainColumns(
+            shape=shape, fields=fields, splitter=Splitter("line"), labels_by="human"
+        ).solutions(Row("file", 1, value))
     )
 
 

@@ -215,7 +215,7 @@ def test_card_describes_the_export(on_disk: Dataset, tmp_path: Path) -> None:
         ],
     }
     for line in (
-        "2 rows. Of 3 labelled traces 2 were kept (66.7%).",
+        "2 rows. Of 3 labelled traces 2 were kept (66.7%), 2 of them distinct.",
         "- `its label is not kept`: 1",
         "- `some/model`: 3",
         "- `monte_carlo`: 3",

@@ -86,7 +86,7 @@ def export(
         merge=merge,
         private=not public,
     )
-    counts = {"rows": result.rows}
+    counts = {"rows": result.rows, "distinct solutions with a kept label": result.distinct}
     for reason, count in result.left_out.items():
         counts[f"left out: {reason}"] = count
     print_counts(f"exported to {result.destination}", counts)

@@ -35,10 +35,16 @@ def import_(
     split: Annotated[
         str,
         typer.Option(
-            help="How a solution is split into steps: line, blank_line, numbered, sentence or "
-            "regex:PATTERN."
+            help="How a solution is split into steps: line, blank_line, numbered, sentence, think "
+            "or regex:PATTERN."
         ),
     ] = "line",
+    min_step_chars: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Join a step of a text with fewer characters with the steps after it."
+        ),
+    ] = 0,
     domain: Annotated[
         str, typer.Option(help="The domain of the problems. Default: the domain of the shape.")
     ] = "",
@@ -48,6 +54,15 @@ def import_(
     labels_by: Annotated[
         str, typer.Option(help="The method that made the labels in mapped columns.")
     ] = "human",
+    labels_from: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="The number of the first step in mapped labels. Default: found out from the "
+            "labels; ambiguous ones are an error.",
+        ),
+    ] = None,
 ) -> None:
     """Import existing traces, with their labels, as a new dataset."""
     from pipelines.importing.import_command import import_dataset
@@ -59,9 +74,11 @@ def import_(
             shape=shape,
             fields=assignments("--map", fields, "OURS=YOURS"),
             split=split,
+            min_step_chars=min_step_chars,
             domain=domain,
             license=license,
             labels_by=labels_by,
+            labels_from=labels_from,
         )
     )
     print_counts(f"imported into {dataset}", counts)
