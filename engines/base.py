@@ -57,6 +57,8 @@ class Completion:
     prompt_tokens: int
     cached_tokens: int
     generated_tokens: int
+    reasoning: str | None = None
+    """The reasoning that a server returned apart from the text; None if there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

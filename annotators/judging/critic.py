@@ -117,6 +117,7 @@ class Critic:
                     text=reply.text[:MAX_REPLY_CHARS],
                     verdicts=tuple(step_verdict.verdict for step_verdict in step_verdicts),
                     first_error=vote.first_error,
+                    reasoning=reply.reasoning,
                     finish_reason=reply.finish_reason,
                     prompt_tokens=reply.prompt_tokens,
                     cached_tokens=reply.cached_tokens,

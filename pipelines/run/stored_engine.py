@@ -181,6 +181,7 @@ class StoredEngine(EngineWrapper):
                 prompt_tokens=completion.prompt_tokens,
                 cached_tokens=completion.cached_tokens,
                 generated_tokens=completion.generated_tokens,
+                reasoning=completion.reasoning,
             )
             rows.append(row)
         store = await self.completions.store()
@@ -195,6 +196,7 @@ def _completion(stored: StoredCompletion) -> Completion:
         prompt_tokens=stored.prompt_tokens,
         cached_tokens=stored.cached_tokens,
         generated_tokens=stored.generated_tokens,
+        reasoning=stored.reasoning,
     )
 
 

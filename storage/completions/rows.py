@@ -6,6 +6,7 @@ whichever file it is.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -42,9 +43,8 @@ class _Columns:
         # NumPy's views of numbers need no memory, and return values ten times as fast as Arrow.
         self._numbers = [table[name].to_numpy() for name in _NUMBERS]
         self._texts = [_single_chunk(table[name]) for name in _TEXTS]
-        self._logprobs = None
-        if table["logprobs"].null_count < table.num_rows:
-            self._logprobs = _single_chunk(table["logprobs"])
+        self._logprobs = _optional_column(table, "logprobs")
+        self._reasoning = _optional_column(table, "reasoning")
 
     def completion(self, key: bytes, row: int) -> StoredCompletion:
         """Return the completion in a row with this key."""
@@ -57,6 +57,9 @@ class _Columns:
             logprobs = self._logprobs[row].as_py()
         if logprobs is not None:
             logprobs = tuple(logprobs)
+        reasoning = None
+        if self._reasoning is not None:
+            reasoning = self._reasoning[row].as_py()
         return StoredCompletion(
             key=key,
             model=model,
@@ -67,7 +70,15 @@ class _Columns:
             cached_tokens=cached_tokens,
             generated_tokens=generated_tokens,
             logprobs=logprobs,
+            reasoning=reasoning,
         )
+
+
+def _optional_column(table: pa.Table, name: str) -> Any:
+    """Return a column; None if all of its values are null, as they are in most tables."""
+    if table[name].null_count == table.num_rows:
+        return None
+    return _single_chunk(table[name])
 
 
 def _single_chunk(column: pa.ChunkedArray) -> Any:
@@ -157,20 +168,21 @@ def encodable(completion: StoredCompletion) -> StoredCompletion:
 
     It is then equal before and after it is written.
     """
-    texts = (completion.text, completion.finish_reason, completion.model)
+    texts = (
+        completion.text,
+        completion.finish_reason,
+        completion.model,
+        completion.reasoning or "",
+    )
     try:
         "".join(texts).encode()
     except UnicodeEncodeError:
-        text, finish_reason, model = replace_surrogates(texts)
-        return StoredCompletion(
-            key=completion.key,
-            model=model,
-            seed=completion.seed,
+        text, finish_reason, model, reasoning = replace_surrogates(texts)
+        return replace(
+            completion,
             text=text,
             finish_reason=finish_reason,
-            prompt_tokens=completion.prompt_tokens,
-            cached_tokens=completion.cached_tokens,
-            generated_tokens=completion.generated_tokens,
-            logprobs=completion.logprobs,
+            model=model,
+            reasoning=reasoning or None,
         )
     return completion
