@@ -20,6 +20,7 @@ __all__ = [
     "ConfigError",
     "DatasetError",
     "EngineError",
+    "EngineWarning",
     "InputError",
     "InstallError",
     "PluginError",
@@ -76,3 +77,7 @@ class EngineError(StepmarkError):
     def __init__(self, message: str, *, retryable: bool) -> None:
         super().__init__(message)
         self.retryable = retryable
+
+
+class EngineWarning(UserWarning):
+    """A property of an engine that changes results, and that the user should know."""
