@@ -117,9 +117,10 @@ async def test_certain_continuation_is_not_probed() -> None:
         await engine.complete(PROMPT, SAMPLING)
         await engine.close()
         assert len(server.requests) == 1
-    assert await engine_at("http://nowhere.invalid", api="completions").check_continuation(
-        PROMPT
-    ) == []
+    assert (
+        await engine_at("http://nowhere.invalid", api="completions").check_continuation(PROMPT)
+        == []
+    )
 
 
 async def test_tokens_of_proof_are_counted() -> None:
