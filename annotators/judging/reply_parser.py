@@ -13,7 +13,13 @@ from typing import Any
 
 from stepmark.records import Verdict
 
-__all__ = ["MAX_REPLY_CHARS", "StepVerdict", "read_verdicts", "reply_schema"]
+__all__ = [
+    "MAX_REPLY_CHARS",
+    "StepVerdict",
+    "read_step_verdict",
+    "read_verdicts",
+    "reply_schema",
+]
 
 # About 70,000 tokens. Parsing takes linear time, and the worst reply of this length blocks the
 # event loop for some tenths of a second.
@@ -91,8 +97,8 @@ WORD = re.compile(r"[^\W\d_]+|\d+")
 # A backslash that JSON does not allow, or that is TeX: `\sqrt`, `\(`, `\frac`, `\beta`. No text has
 # a form feed or a backspace before a letter.
 JSON_ESCAPE = re.compile(r"\\(?:[\"\\/nrt]|[bf](?![A-Za-z])|u[0-9a-fA-F]{4})|\\")
-# The start of an object. Failed attempts may read this multiple of the reply in all, and each counts
-# as at least this share of the reply, because an error computes its line number: the search stays
+# The start of an object. Failed attempts may read this multiple of the reply in all. Each counts as
+# at least this share of the reply, because an error computes its line number: the search stays
 # linear.
 JSON_OBJECT = re.compile(r"\{\s*+\"")
 MAX_FAILED_READING = 8
@@ -131,17 +137,30 @@ def read_verdicts(reply: str, steps: int) -> Sequence[StepVerdict]:
     UNKNOWN when the reply is longer than `MAX_REPLY_CHARS`, or has a verdict on a step that does
     not exist: its numbers then mean other steps.
     """
-    if len(reply) > MAX_REPLY_CHARS:
+    verdicts_by_step = _verdicts_by_step(reply)
+    if not verdicts_by_step.keys() <= set(range(1, steps + 1)):
         return [StepVerdict()] * steps
+    return [_agreed_verdict(verdicts_by_step.get(number, [])) for number in range(1, steps + 1)]
+
+
+def read_step_verdict(reply: str, number: int) -> StepVerdict:
+    """Return the verdict of a reply on the only step that it was asked about.
+
+    Verdicts on other steps are ignored: the reply may repeat the example of the prompt.
+    """
+    return _agreed_verdict(_verdicts_by_step(reply).get(number, []))
+
+
+def _verdicts_by_step(reply: str) -> Mapping[int, Sequence[StepVerdict]]:
+    if len(reply) > MAX_REPLY_CHARS:
+        return {}
     answer = _without_thinking(reply)
     # Lines are read only from replies without a verdict in JSON.
     numbered_verdicts = list(_read_json(answer)) or list(_read_lines(answer))
     verdicts_by_step: dict[int, list[StepVerdict]] = {}
     for number, step_verdict in numbered_verdicts:
-        if not 1 <= number <= steps:
-            return [StepVerdict()] * steps
         verdicts_by_step.setdefault(number, []).append(step_verdict)
-    return [_agreed_verdict(verdicts_by_step.get(number, [])) for number in range(1, steps + 1)]
+    return verdicts_by_step
 
 
 def _without_thinking(reply: str) -> str:
