@@ -157,7 +157,7 @@ class ChecksContinuation(Protocol):
             The completions that were sampled for the proof; none if it has been made before.
 
         Raises:
-            ConfigError: The engine does not continue a prefix.
+            ContinuationError: The engine does not continue a prefix.
             EngineError: As `Engine.complete`.
         """
         ...

@@ -36,7 +36,7 @@ from engines.runtime.openai_replies import (
     read_usage,
 )
 from engines.runtime.request_splitting import complete_in_parts
-from stepmark.errors import ConfigError, EngineError, EngineWarning
+from stepmark.errors import ConfigError, ContinuationError, EngineError, EngineWarning
 from stepmark.identity import fingerprint, operational
 from stepmark.records import Sampling
 
@@ -166,7 +166,7 @@ class OpenAI:
                 if not proof.problem and proof.doubt:
                     self._warn(f"the server seems to continue answers, but {proof.doubt}")
         if self._proof_problem:
-            raise ConfigError(
+            raise ContinuationError(
                 f"engines.openai: {self.model} at {self.base_urls[0]} does not continue an answer"
                 f" ({self._proof_problem}), so rollouts would be other solutions;"
                 f" {CONTINUATION_CURE}"
@@ -299,7 +299,7 @@ class OpenAI:
 
     def _check_prefix(self, prompt: Prompt) -> None:
         if self.api == "chat" and prompt.prefix and self.continuation == "none":
-            raise ConfigError(
+            raise ContinuationError(
                 f"engines.openai: {self.model} has continuation = 'none' and cannot continue an"
                 f" answer; {CONTINUATION_CURE}"
             )

@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 
 from annotators.context import AnnotationContext, ProblemGroup
@@ -78,6 +79,9 @@ def describe_run(run: RunContext) -> Iterator[Finding]:
         yield Finding(what="filter", text=_settings(plugin))
 
 
+Check = Callable[[], Awaitable[Finding]]
+
+
 async def check_run(run: RunContext, seconds: float = LIMIT_SECONDS) -> AsyncIterator[Finding]:
     """Yield the result of each check, as soon as there is one."""
     budget = TokenBudget(run.plan.run_file.shards.tokens_in_flight)
@@ -116,26 +120,23 @@ class _Check:
         """Yield the findings in the order of the stages of a run."""
         plan = self.run.plan
         is_making_traces = plan.source is not None and plan.engine is not None
+        checks: list[tuple[str, Check]] = [("solution", self._stored_solution)]
         if is_making_traces:
             checks = [("problem", self._problem), ("solution", self._solution)]
-        else:
-            checks = [("solution", self._stored_solution)]
         for name, spec in plan.annotators.items():
             if isinstance(spec.plugin, Judge):
-                checks.append((name, lambda spec=spec: self._verdicts(spec)))
+                checks.append((name, partial(self._verdicts, spec)))
             elif isinstance(spec.plugin, AnswerLikelihood):
-                checks.append((name, lambda spec=spec: self._score(spec)))
+                checks.append((name, partial(self._score, spec)))
             elif spec.engine is not None:
-                checks.append((name, lambda spec=spec: self._continuation(spec)))
+                checks.append((name, partial(self._continuation, spec)))
         for what, check in checks:
             for finding in await self._checked(what, check):
                 yield finding
             if what in ("problem", "solution") and self.problem is None:
                 return
 
-    async def _checked(
-        self, what: str, check: Callable[[], Awaitable[Finding]]
-    ) -> Sequence[Finding]:
+    async def _checked(self, what: str, check: Check) -> Sequence[Finding]:
         """Return the finding of one check, or its failure, after the warnings about its engine."""
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", EngineWarning)

@@ -14,7 +14,7 @@ import tomli_w
 
 from pipelines.__main__ import main
 from storage.dataset.dataset import Dataset
-from storage.dataset.tables import TRACES, annotations, critiques, rollouts
+from storage.dataset.tables import LABELS, TRACES, annotations, critiques, rollouts
 from tests.engines.chat_server import LINES, ChatModel, serving
 from tests.engines.fake_server import refusing_url
 from tests.pipelines.without_prefect import run_without_prefect
@@ -183,7 +183,11 @@ def test_run_refuses_other_solutions(
         assert errors.count("\n") == 1
         assert "does not continue an answer" in errors
         assert "use api = 'completions'" in errors
-        # Methods without rollouts need no continuation, and the traces are stored.
+        # Methods without rollouts need no continuation.
+        dataset = Dataset(str(tmp_path / "data"))
+        assert [row.first_error for row in dataset.read(annotations("judge"))] == [-1] * 4
+        assert not dataset.shards(annotations("monte_carlo"))
+        assert not dataset.shards(LABELS)
         label = {"use": "consensus", "rule": "majority", "min_agreeing": 1}
         run_file = write_run_file(
             tmp_path, url, annotators=[{"use": "judge", "votes": 1}], label=label
