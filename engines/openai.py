@@ -75,8 +75,8 @@ class OpenAI:
 
     `api = "chat"` sends the prompt as turns, "completions" as plain text. `continuation` selects
     how a chat server is asked to continue its own unfinished turn: "vllm" (also SGLang:
-    `continue_final_message`), "prefix" (a flag on the message: DeepSeek), or "none", which rejects
-    prompts with a prefix. Before the first request with a prefix the engine proves that the server
+    `continue_final_message`), "prefix" (a flag on the message: DeepSeek, Mistral), or "none", which
+    rejects prompts with a prefix. Before the first request with a prefix the engine proves that the server
     continues it. List parameters that a server does not support in `omit`, and set
     `max_n = 1` for a server that returns a single choice per request. A server reports only the
     total tokens of a request with several choices; they are split evenly.

@@ -114,7 +114,6 @@ class _Check:
     deadline: float
     problem: Problem | None = None
     trace: Trace | None = None
-    checked_engines: set[str] = field(default_factory=set)
 
     async def findings(self) -> AsyncIterator[Finding]:
         """Yield the findings in the order of the stages of a run."""
