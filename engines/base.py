@@ -145,10 +145,10 @@ class ChecksContinuation(Protocol):
     """An engine that may start a new answer instead of continuing `Prompt.prefix`."""
 
     async def check_continuation(self, prompt: Prompt) -> Sequence[Completion]:
-        """Prove that the engine continues a prefix. Only the first call sends requests.
+        """Find out whether the engine continues a prefix. Only the first call sends requests.
 
-        `complete` calls it before the first request with a prefix. A caller that counts tokens
-        calls it itself.
+        `complete` calls it before the first request with a prefix, and raises `ContinuationError`
+        if the engine does not. A caller that counts tokens calls it before.
 
         Args:
             prompt: The request that is to be sent.
@@ -157,7 +157,6 @@ class ChecksContinuation(Protocol):
             The completions that were sampled for the proof; none if it has been made before.
 
         Raises:
-            ContinuationError: The engine does not continue a prefix.
             EngineError: As `Engine.complete`.
         """
         ...

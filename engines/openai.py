@@ -76,8 +76,8 @@ class OpenAI:
     `api = "chat"` sends the prompt as turns, "completions" as plain text. `continuation` selects
     how a chat server is asked to continue its own unfinished turn: "vllm" (also SGLang:
     `continue_final_message`), "prefix" (a flag on the message: DeepSeek, Mistral), or "none", which
-    rejects prompts with a prefix. Before the first request with a prefix the engine proves that the server
-    continues it. List parameters that a server does not support in `omit`, and set
+    rejects prompts with a prefix. Before the first request with a prefix the engine proves that the
+    server continues it. List parameters that a server does not support in `omit`, and set
     `max_n = 1` for a server that returns a single choice per request. A server reports only the
     total tokens of a request with several choices; they are split evenly.
     """
@@ -131,6 +131,7 @@ class OpenAI:
         self._check_prefix(prompt)
         if prompt.prefix:
             await self.check_continuation(prompt)
+            self._refuse_without_proof()
         return await self._complete(prompt, sampling)
 
     async def score(self, prompt: Prompt, continuation: str) -> Scored:
@@ -165,13 +166,15 @@ class OpenAI:
                 vars(self)["_proof_problem"] = proof.problem
                 if not proof.problem and proof.doubt:
                     self._warn(f"the server seems to continue answers, but {proof.doubt}")
+        return completions
+
+    def _refuse_without_proof(self) -> None:
         if self._proof_problem:
             raise ContinuationError(
                 f"engines.openai: {self.model} at {self.base_urls[0]} does not continue an answer"
                 f" ({self._proof_problem}), so rollouts would be other solutions;"
                 f" {CONTINUATION_CURE}"
             )
-        return completions
 
     async def close(self) -> None:
         """Close all connections."""

@@ -9,7 +9,7 @@ from engines.base import Prompt
 from engines.openai import OpenAI
 from pipelines.run.meter import Meter
 from pipelines.run.token_budget import MeteredEngine, TokenBudget
-from stepmark.errors import ConfigError, EngineWarning
+from stepmark.errors import ConfigError, ContinuationError, EngineWarning
 from stepmark.records import Sampling
 from tests.engines.chat_server import LINES, ChatModel, serving
 
@@ -139,3 +139,18 @@ async def test_tokens_of_proof_are_counted() -> None:
     proof_tokens = with_proof - completion.generated_tokens
     assert 0 < proof_tokens <= 12
     assert meter.generated_tokens == with_proof + completion.generated_tokens
+
+
+async def test_tokens_of_failed_proof_are_counted() -> None:
+    meter = Meter()
+    async with serving(ChatModel(turn="closed")) as server:
+        engine = MeteredEngine(
+            engine=engine_at(server.url),
+            budget=TokenBudget(1000),
+            meter=meter,
+            first_request=asyncio.Event(),
+        )
+        with pytest.raises(ContinuationError):
+            await engine.complete(PROMPT, SAMPLING)
+        await engine.engine.close()
+    assert 0 < meter.generated_tokens <= 12
