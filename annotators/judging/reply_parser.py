@@ -54,7 +54,7 @@ SENTENCE_BORDER = re.compile(
 )
 # The borders of its last clause.
 CLAUSE_BORDER = re.compile(r"[,:–]|(?<=\s)-(?=\s)")
-# The words that may stand between the last border and a verdict: "this is", "step 2 is", "\boxed".
+# The words that may occur between the last border and a verdict: "this is", "step 2 is", "\boxed".
 # A word that is not in the list can change the meaning: "far from", "only partially", "7 would be".
 FILLER_WORDS = """
 it this that which the step is are was am i find judge mark marked also again still clearly
@@ -186,7 +186,7 @@ def _read_json(reply: str) -> Iterator[tuple[int, StepVerdict]]:
 def _json_objects(reply: str) -> Iterator[Mapping[str, Any]]:
     """Yield the outermost JSON objects in a text.
 
-    Backslashes of TeX are taken as they are where a text is no JSON otherwise.
+    Backslashes of TeX are taken as they are where a text is not JSON otherwise.
     """
     decoder = json.JSONDecoder(object_pairs_hook=_object_of_unique_keys, strict=False)
     attempt_cost = len(reply) // ATTEMPTS_PER_READING + 1

@@ -1,8 +1,8 @@
 """Reading of the replies of servers with the API of OpenAI.
 
 Servers differ in everything around the text: names of finish reasons, content in parts, fields for
-reasoning, and counts of tokens, which can be missing. A reply is read from its JSON, because the
-client library neither checks the types of values nor has the fields that only some servers send.
+reasoning, and counts of tokens, which can be missing. A reply is read from its JSON: the client
+library does not check the types of values, and lacks the fields that only some servers send.
 """
 
 import json
@@ -118,7 +118,7 @@ NO_PROMPT_LOGPROBS = (
 
 
 class UnreadableReply(Exception):  # noqa: N818  # the engine turns it into an `EngineError`
-    """A reply with status 200 that is no answer.
+    """A reply with status 200 that cannot be used as an answer.
 
     Attributes:
         can_pass: Whether the same request can succeed later, after more than a few attempts.
@@ -153,7 +153,7 @@ def parse_reply(body: str) -> Mapping[str, Any]:
     """Return the JSON object of a reply.
 
     Raises:
-        UnreadableReply: It is no JSON object, or reports an error.
+        UnreadableReply: It is not a JSON object, or reports an error.
     """
     try:
         reply = json.loads(body)
@@ -340,7 +340,7 @@ def _text_in(part: Mapping[str, Any], names: Sequence[str]) -> str:
 
 
 def _reasoning_field(fields: Mapping[str, Any]) -> str:
-    """Return the reasoning beside the text: vLLM's and DeepSeek's field, or OpenRouter's."""
+    """Return the reasoning in its own field: that of vLLM and DeepSeek, or of OpenRouter."""
     for name in ("reasoning_content", "reasoning"):
         value = fields.get(name)
         if isinstance(value, str) and value:

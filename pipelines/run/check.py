@@ -36,8 +36,8 @@ MAX_ROWS = 1000
 MAX_CONTINUATION_TOKENS = 32
 EXCERPT_CHARACTERS = 60
 SETTING_CHARACTERS = 160
-# Any trace: it stands in where no solution can be requested.
-STAND_IN_STEPS = ("Let us begin with what is given.\n", "So we can go on.")
+# The steps that are continued where the engine returned no solution.
+FIXED_STEPS = ("Let us begin with what is given.\n", "So we can go on.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,11 +274,11 @@ class _Check:
         return self.run.plan.solve_prompt(self.problem)
 
     def _trace_with_steps(self) -> Trace:
-        """Return the solution, or one that stands in for it if the engine returned none."""
+        """Return the solution, or a fixed one if the engine returned none."""
         assert self.problem is not None, "`findings` ends without a problem"
         if self.trace is not None and self.trace.steps:
             return self.trace
-        return _trace(self.problem, STAND_IN_STEPS, "", Verdict.UNKNOWN)
+        return _trace(self.problem, FIXED_STEPS, "", Verdict.UNKNOWN)
 
 
 def _trace(problem: Problem, steps: tuple[str, ...], model: str, outcome: Verdict) -> Trace:

@@ -32,7 +32,8 @@ WITHOUT_TEXT = """
 SELECT count(*) FROM traces
 WHERE found_by IS NULL AND len(steps) = 0 AND NOT starts_with(finish_reason, 'error: ')
 """
-# Neither ended nor cut at its maximum length; `--retry-failed` requests these again.
+# Completions that did not end by themselves and were not cut at their maximum length.
+# `--retry-failed` requests them again.
 UNFINISHED = """
 SELECT finish_reason, count(*) FROM (
   SELECT finish_reason FROM traces WHERE found_by IS NULL

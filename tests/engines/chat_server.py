@@ -82,7 +82,7 @@ class ChatModel:
         solution = self.solutions[self.answered % len(self.solutions)]
         if prefix and self.turn == "closed":
             return "Let me start again. " + "".join(solution)
-        # A weak model continues whatever it does not know with its next line.
+        # A weak model continues every other text with its next line.
         rest = "".join(solution)
         if self.turn != "ignored" and not rest.startswith(prefix):
             return "".join(solution[prefix.count("\n") :])

@@ -32,7 +32,7 @@ def engine_at(url: str, **fields: Any) -> OpenAI:
         # A model that counts proves it with one request.
         (ChatModel(), 1),
         (ChatModel(usage=no_usage), 1),
-        # Others need an answer of their own and its continuation.
+        # Other models continue an answer that they have written.
         (ChatModel(knows_numbers=False), 3),
         (ChatModel(knows_numbers=False, usage=no_usage), 3),
         (ChatModel(knows_numbers=False, solutions=(OTHER_LINES,)), 3),
@@ -85,7 +85,7 @@ async def test_other_server_is_refused(model: ChatModel, reason: str) -> None:
 
 
 async def test_growing_prompt_is_weak_proof() -> None:
-    """Such a server may continue, but its model writes nothing that proves it."""
+    """The server may continue, but its model writes nothing that proves it."""
     model = ChatModel(knows_numbers=False, solutions=(("ha ha ha ha ha ha ha ha",),))
     async with serving(model) as server:
         engine = engine_at(server.url)
