@@ -1,15 +1,19 @@
 """The engine protocol: a language model that answers thousands of concurrent requests."""
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from stepmark.errors import EngineError
 from stepmark.identity import canonical_json
 from stepmark.records import Sampling
 
 __all__ = [
+    "MAX_LOGPROB",
+    "ChecksContinuation",
     "Completion",
     "Engine",
     "EngineWrapper",
@@ -19,6 +23,8 @@ __all__ = [
     "score_key",
 ]
 
+MAX_LOGPROB = 1e-3
+"""Rounding in an engine can push the logarithm of a probability above zero, but no further."""
 KEY_BYTES = 16
 """The size of a key: among 10**12 keys, two are equal with a probability below 10**-14."""
 
@@ -58,6 +64,8 @@ class Completion:
     prompt_tokens: int
     cached_tokens: int
     generated_tokens: int
+    reasoning: str | None = None
+    """The reasoning that a server returned apart from the text; None if there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,11 +75,21 @@ class Scored:
     `logprobs` has one natural logarithm per token, at temperature 1, conditioned on all tokens
     before it. Nothing is generated: `prompt_tokens` counts all tokens that were read. An engine
     that computes the complete text again reports no cached tokens.
+
+    Raises:
+        EngineError: A value is infinite, no number, or above 0 by more than rounding explains.
     """
 
     logprobs: tuple[float, ...]
     prompt_tokens: int
     cached_tokens: int
+
+    def __post_init__(self) -> None:
+        for logprob in self.logprobs:
+            if not math.isfinite(logprob) or logprob > MAX_LOGPROB:
+                raise EngineError(
+                    f"the engine returned {logprob}, which is no log-probability", retryable=False
+                )
 
 
 class Engine(Protocol):
@@ -120,6 +138,28 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """Release processes, sockets and memory. A later call starts the engine again."""
+        ...
+
+
+@runtime_checkable
+class ChecksContinuation(Protocol):
+    """An engine that may start a new answer instead of continuing `Prompt.prefix`."""
+
+    async def check_continuation(self, prompt: Prompt) -> Sequence[Completion]:
+        """Find out whether the engine continues a prefix. Only the first call sends requests.
+
+        `complete` calls it before the first request with a prefix, and raises `ContinuationError`
+        if the engine does not. A caller that counts tokens calls it before.
+
+        Args:
+            prompt: The request that is to be sent.
+
+        Returns:
+            The completions that were sampled for the proof; none if it has been made before.
+
+        Raises:
+            EngineError: As `Engine.complete`.
+        """
         ...
 
 

@@ -9,23 +9,34 @@ import itertools
 import json
 import os
 import sys
+import warnings
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias, TypeVar, cast
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, cast
 from urllib.parse import urlsplit
 
 import httpx2  # the HTTP client below openai; used only to set its limits
 import openai
 from openai import AsyncOpenAI
-from openai.types import CompletionUsage
-from openai.types.completion_choice import Logprobs
 from pydantic import Field
 
 from engines.base import Completion, Prompt, Scored
+from engines.runtime.continuation_probe import prove_continuation
 from engines.runtime.last_tokens import logprobs_of_ending
+from engines.runtime.openai_replies import (
+    Reply,
+    Token,
+    UnreadableReply,
+    Usage,
+    parse_reply,
+    read_echoed_tokens,
+    read_prompt_logprobs,
+    read_reply,
+    read_usage,
+)
 from engines.runtime.request_splitting import complete_in_parts
-from stepmark.errors import ConfigError, EngineError
+from stepmark.errors import ConfigError, ContinuationError, EngineError, EngineWarning
 from stepmark.identity import fingerprint, operational
 from stepmark.records import Sampling
 
@@ -45,16 +56,15 @@ USER_ERRORS = (openai.AuthenticationError, openai.PermissionDeniedError, openai.
 REQUEST_TIMEOUT_STATUS = 408
 # Open files that are no connections to servers.
 SPARE_FILES = 256
-# A larger count of tokens in a reply is an error of the server.
-MAX_TOKEN_COUNT = 2**40
-NO_PROMPT_LOGPROBS = (
-    "engines.openai: the server does not return prompt log-probabilities; vLLM does, and with"
-    " api = 'completions' so do servers that support `echo`"
+# Waits before an unreadable reply is requested again, doubled each time up to the second.
+FIRST_WAIT_SECONDS = 0.5
+MAX_WAIT_SECONDS = 8.0
+CONTINUATION_CURE = (
+    "use api = 'completions', another `continuation`, or a server that continues the assistant's"
+    " turn, such as vLLM or SGLang; methods without rollouts need none"
 )
 
 T = TypeVar("T")
-Token: TypeAlias = tuple[str, float | None]
-"""The text and the log-probability of a token."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +76,8 @@ class OpenAI:
     `api = "chat"` sends the prompt as turns, "completions" as plain text. `continuation` selects
     how a chat server is asked to continue its own unfinished turn: "vllm" (also SGLang:
     `continue_final_message`), "prefix" (a flag on the message: DeepSeek, Mistral), or "none", which
-    rejects prompts with a prefix. List parameters that a server does not support in `omit`, and set
+    rejects prompts with a prefix. Before the first request with a prefix the engine proves that the
+    server continues it. List parameters that a server does not support in `omit`, and set
     `max_n = 1` for a server that returns a single choice per request. A server reports only the
     total tokens of a request with several choices; they are split evenly.
     """
@@ -87,6 +98,8 @@ class OpenAI:
     timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] = operational(default=600.0)
     """Seconds until one answer must be complete."""
     retries: Annotated[int, Field(ge=0)] = operational(default=4)
+    trust_continuation: bool = operational(default=False)
+    """Whether to use a chat server without the proof that it continues an answer."""
 
     def __post_init__(self) -> None:
         if not self.base_urls:
@@ -112,18 +125,21 @@ class OpenAI:
 
         Raises:
             EngineError: See `Engine.complete`.
-            ConfigError: The server rejects the key, the address or the name of the model.
+            ConfigError: The server rejects the key, the address or the name of the model, or does
+                not continue a prefix.
         """
         self._check_prefix(prompt)
-        return await complete_in_parts(
-            lambda part: self._complete_part(prompt, part), sampling, self.max_n
-        )
+        if prompt.prefix:
+            await self.check_continuation(prompt)
+            self._refuse_without_proof()
+        return await self._complete(prompt, sampling)
 
     async def score(self, prompt: Prompt, continuation: str) -> Scored:
         """Score the continuation.
 
         With `api = "completions"` the server echoes the plain text with log-probabilities; with
-        "chat" it returns `prompt_logprobs`, as vLLM does.
+        "chat" it returns `prompt_logprobs`, as vLLM does. The tokens must spell the continuation,
+        which proves that the server has read it as the end of the text.
 
         Raises:
             ConfigError: The reply contains no log-probabilities.
@@ -133,26 +149,68 @@ class OpenAI:
         tokens, usage = await self._request(lambda client: self._read(client, full_prompt))
         return Scored(
             logprobs=logprobs_of_ending(tokens, continuation),
-            prompt_tokens=_prompt_tokens(usage),
-            cached_tokens=_cached_tokens(usage),
+            prompt_tokens=usage.prompt_tokens,
+            cached_tokens=usage.cached_tokens,
         )
+
+    async def check_continuation(self, prompt: Prompt) -> Sequence[Completion]:
+        """Prove that the server continues a prefix; see `ChecksContinuation`."""
+        # Plain text is always continued.
+        if self.api == "completions" or self.trust_continuation:
+            return []
+        async with self._proof_lock:
+            completions: list[Completion] = []
+            if self._proof_problem is None:
+                proof = await prove_continuation(self._ask, prompt)
+                completions = proof.completions
+                vars(self)["_proof_problem"] = proof.problem
+                if not proof.problem and proof.doubt:
+                    self._warn(f"the server seems to continue answers, but {proof.doubt}")
+        return completions
+
+    def _refuse_without_proof(self) -> None:
+        if self._proof_problem:
+            raise ContinuationError(
+                f"engines.openai: {self.model} at {self.base_urls[0]} does not continue an answer"
+                f" ({self._proof_problem}), so rollouts would be other solutions;"
+                f" {CONTINUATION_CURE}"
+            )
 
     async def close(self) -> None:
         """Close all connections."""
         state = vars(self)
-        for name in ("_turns", "_slots"):
+        for name in ("_turns", "_slots", "_proof_lock"):
             state.pop(name, None)
         for client in state.pop("_clients", ()):
             await client.close()
 
+    async def _complete(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
+        return await complete_in_parts(
+            lambda part: self._complete_part(prompt, part),
+            sampling,
+            min(self.max_n, *self._choice_counts),
+        )
+
     async def _complete_part(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
-        completions = await self._request(lambda client: self._send(client, prompt, sampling))
-        if len(completions) != sampling.n:
-            raise EngineError(
-                f"the server returned {len(completions)} of {sampling.n} choices; set max_n = 1",
-                retryable=False,
-            )
-        return completions
+        """Return the completions of one request, and of more where the server returns fewer."""
+        reply = await self._request(lambda client: self._send(client, prompt, sampling))
+        self._warn_about(reply)
+        count = len(reply.completions)
+        if count == sampling.n:
+            return reply.completions
+        self._warn(
+            f"the server returned {count} of {sampling.n} choices, and the others are requested"
+            " again; set max_n = 1"
+        )
+        self._choice_counts.append(count)
+        missing = replace(sampling, n=sampling.n - count, seed=sampling.seed + count)
+        return [*reply.completions, *await self._complete(prompt, missing)]
+
+    async def _ask(self, prompt: Prompt, max_tokens: int, seed: int) -> Completion:
+        """Return a greedy completion for the proof of continuation."""
+        sampling = Sampling(temperature=0.0, max_tokens=max_tokens, seed=seed)
+        (completion,) = await self._complete(prompt, sampling)
+        return completion
 
     async def _request(self, send: Callable[[AsyncOpenAI], Awaitable[T]]) -> T:
         """Return the answer to a request within the limit of concurrency.
@@ -164,55 +222,49 @@ class OpenAI:
                 return await self._first_answer(send)
             except openai.APIError as error:
                 raise _translated(error) from error
-            # A reply of another shape, such as the error page of a proxy. The client library does
-            # not validate replies, so they fail where they are used.
-            except (ValueError, TypeError, AttributeError, LookupError) as error:
-                raise EngineError(
-                    f"not understood: the reply is no completion ({type(error).__name__})",
-                    retryable=True,
-                ) from error
+            except UnreadableReply as error:
+                raise EngineError(f"not understood: {error}", retryable=error.can_pass) from error
 
     async def _first_answer(self, send: Callable[[AsyncOpenAI], Awaitable[T]]) -> T:
         """Try each server once, and the last one `retries` more times.
 
-        The client library waits between retries, as long as the server demands.
+        The client library waits between retries, as long as the server demands, but does not retry
+        after a reply that it could receive and that cannot be read.
         """
         start = next(self._turns)
         *first_clients, last_client = self._clients[start:] + self._clients[:start]
         for client in first_clients:
             try:
                 return await send(client.with_options(max_retries=0))
-            except BUSY:
+            except (*BUSY, UnreadableReply):
                 continue
+        wait = FIRST_WAIT_SECONDS
+        for _ in range(self.retries):
+            try:
+                return await send(last_client)
+            except UnreadableReply:
+                await asyncio.sleep(wait)
+                wait = min(2 * wait, MAX_WAIT_SECONDS)
         return await send(last_client)
 
-    async def _send(
-        self, client: AsyncOpenAI, prompt: Prompt, sampling: Sampling
-    ) -> Sequence[Completion]:
+    async def _send(self, client: AsyncOpenAI, prompt: Prompt, sampling: Sampling) -> Reply:
         body = self._body(prompt, sampling)
-        choices: list[tuple[str, str | None]] = []
         if self.api == "completions":
-            plain = await client.completions.create(
+            plain = await client.completions.with_raw_response.create(
                 model=self.model, prompt=prompt.text, extra_body=body
             )
-            for plain_choice in plain.choices:
-                choices.append((plain_choice.text, plain_choice.finish_reason))
-            return _completions(choices, plain.usage)
-        chat = await client.chat.completions.create(
+            return read_reply(parse_reply(plain.text), n=sampling.n, is_chat=False)
+        chat = await client.chat.completions.with_raw_response.create(
             model=self.model,
             messages=cast(Any, self._messages(prompt)),  # OpenAI's types have no `prefix`
             extra_body=body | self._continuation_flags(prompt),
         )
-        for choice in chat.choices:
-            choices.append((choice.message.content or "", choice.finish_reason))
-        return _completions(choices, chat.usage)
+        return read_reply(parse_reply(chat.text), n=sampling.n, is_chat=True)
 
-    async def _read(
-        self, client: AsyncOpenAI, prompt: Prompt
-    ) -> tuple[Sequence[Token], CompletionUsage | None]:
+    async def _read(self, client: AsyncOpenAI, prompt: Prompt) -> tuple[Sequence[Token], Usage]:
         """Return the tokens of a prompt with their log-probabilities."""
         if self.api == "completions":
-            plain = await client.completions.create(
+            plain = await client.completions.with_raw_response.create(
                 model=self.model,
                 prompt=prompt.text,
                 echo=True,
@@ -220,23 +272,39 @@ class OpenAI:
                 max_tokens=0,
                 extra_body=dict(self.extra_body),
             )
-            return _echoed_tokens(plain.choices[0].logprobs), plain.usage
+            reply = parse_reply(plain.text)
+            return read_echoed_tokens(reply), read_usage(reply)
         # A chat server must generate at least one token, which is discarded.
         body = {self.length_parameter: 1, "prompt_logprobs": 0} | dict(self.extra_body)
-        chat = await client.chat.completions.create(
+        chat = await client.chat.completions.with_raw_response.create(
             model=self.model,
             messages=cast(Any, self._messages(prompt)),
             extra_body=body | self._continuation_flags(prompt),
         )
-        extra_fields = chat.model_extra or {}
-        return _prompt_tokens_of_vllm(extra_fields.get("prompt_logprobs")), chat.usage
+        reply = parse_reply(chat.text)
+        return read_prompt_logprobs(reply), read_usage(reply)
+
+    def _warn_about(self, reply: Reply) -> None:
+        """Warn once about each unusual property of a server."""
+        for reason in reply.unknown_reasons:
+            self._warn(
+                f"the server ends answers with the finish reason {reason!r}, which Stepmark does"
+                " not know: these answers are stored, and their outcome and verdicts are unknown"
+            )
+        if not reply.has_usage:
+            self._warn("the server counts no tokens: the token counts of the run are too low")
+
+    def _warn(self, message: str) -> None:
+        # The registry of the module `warnings` is not enough: tests and tools reset it.
+        if message not in self._warnings:
+            self._warnings.add(message)
+            warnings.warn(f"engines.openai: {self.model}: {message}", EngineWarning, stacklevel=2)
 
     def _check_prefix(self, prompt: Prompt) -> None:
         if self.api == "chat" and prompt.prefix and self.continuation == "none":
-            raise EngineError(
-                "this server cannot continue an answer;"
-                " use api = 'completions' or another continuation",
-                retryable=False,
+            raise ContinuationError(
+                f"engines.openai: {self.model} has continuation = 'none' and cannot continue an"
+                f" answer; {CONTINUATION_CURE}"
             )
 
     def _body(self, prompt: Prompt, sampling: Sampling) -> dict[str, Any]:
@@ -288,6 +356,25 @@ class OpenAI:
     def _slots(self) -> asyncio.Semaphore:
         return asyncio.Semaphore(self.concurrency)
 
+    @cached_property
+    def _proof_lock(self) -> asyncio.Lock:
+        return asyncio.Lock()
+
+    # The result of the proof is remembered for the life of the process, also after `close`.
+    @cached_property
+    def _proof_problem(self) -> str | None:
+        """Why the server does not continue answers, "" if it does; None before the proof."""
+        return None
+
+    @cached_property
+    def _choice_counts(self) -> list[int]:
+        """The numbers of choices in replies that had fewer than were requested."""
+        return [self.max_n]
+
+    @cached_property
+    def _warnings(self) -> set[str]:
+        return set()
+
     def _client(self, url: str) -> AsyncOpenAI:
         limits = httpx2.Limits(
             max_connections=self.concurrency, max_keepalive_connections=self.concurrency
@@ -300,86 +387,6 @@ class OpenAI:
             max_retries=self.retries,
             http_client=openai.DefaultAsyncHttpxClient(limits=limits, timeout=timeout),
         )
-
-
-def _completions(
-    choices: Sequence[tuple[str, str | None]], usage: CompletionUsage | None
-) -> Sequence[Completion]:
-    """Return the completions of a reply.
-
-    Raises:
-        TypeError: A value has another type than in the API. The client library does not check.
-    """
-    for text, reason in choices:
-        if not isinstance(text, str) or not isinstance(reason, str | None):
-            raise TypeError("text or finish_reason")
-    generated = 0
-    if usage:
-        generated = _checked_count(usage.completion_tokens)
-    completions: list[Completion] = []
-    for index, (text, reason) in enumerate(choices):
-        # An even share of the tokens; the first choices receive the remainder.
-        tokens = generated // len(choices)
-        if index < generated % len(choices):
-            tokens += 1
-        completion = Completion(
-            text=text,
-            finish_reason=reason or "length",
-            prompt_tokens=_prompt_tokens(usage),
-            cached_tokens=_cached_tokens(usage),
-            generated_tokens=tokens,
-        )
-        completions.append(completion)
-    return completions
-
-
-def _echoed_tokens(logprobs: Logprobs | None) -> Sequence[Token]:
-    if logprobs is None or not logprobs.tokens or not logprobs.token_logprobs:
-        raise ConfigError(NO_PROMPT_LOGPROBS)
-    values = map(_checked_logprob, logprobs.token_logprobs)
-    return list(zip(logprobs.tokens, values, strict=True))
-
-
-def _prompt_tokens_of_vllm(entries: Any) -> Sequence[Token]:
-    """Return the tokens in vLLM's `prompt_logprobs`.
-
-    The entry of the first token is null. Every other entry maps the id of the token to its text and
-    log-probability, and contains no alternatives.
-    """
-    if not entries:
-        raise ConfigError(NO_PROMPT_LOGPROBS)
-    tokens: list[Token] = []
-    for entry in entries:
-        if not entry:
-            tokens.append(("", None))
-            continue
-        token = next(iter(entry.values()))
-        tokens.append((str(token["decoded_token"] or ""), _checked_logprob(token["logprob"])))
-    return tokens
-
-
-def _checked_logprob(value: object) -> float | None:
-    if not isinstance(value, float | int | None):
-        raise TypeError("logprob")
-    return value
-
-
-def _prompt_tokens(usage: CompletionUsage | None) -> int:
-    if not usage:
-        return 0
-    return _checked_count(usage.prompt_tokens)
-
-
-def _cached_tokens(usage: CompletionUsage | None) -> int:
-    if not usage or not usage.prompt_tokens_details:
-        return 0
-    return _checked_count(usage.prompt_tokens_details.cached_tokens or 0)
-
-
-def _checked_count(tokens: object) -> int:
-    if not isinstance(tokens, int) or not 0 <= tokens <= MAX_TOKEN_COUNT:
-        raise TypeError("usage")
-    return tokens
 
 
 def _response_format(schema: str) -> Mapping[str, object]:

@@ -6,7 +6,7 @@ import sys
 import warnings
 
 from pipelines.cli.environment_guard import check_names
-from pipelines.terminal import visible
+from pipelines.terminal import show_engine_warnings, visible
 from stepmark.errors import EngineError, UserError
 
 __all__ = ["main"]
@@ -38,6 +38,7 @@ def main() -> None:
         os.environ.setdefault(name, value)
     # Prefect works without its home directory, which may be on a read-only file system.
     warnings.filterwarnings("ignore", message="Failed to create the Prefect home directory")
+    show_engine_warnings()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # On a terminal that is not UTF-8, print unsupported characters as escapes.

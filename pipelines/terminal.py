@@ -1,8 +1,13 @@
-"""Escape control characters before untrusted text is printed on a terminal."""
+"""Output for a terminal: untrusted text without control characters, and warnings as lines."""
 
 import re
+import sys
+import warnings
+from typing import TextIO
 
-__all__ = ["visible"]
+from stepmark.errors import EngineWarning
+
+__all__ = ["show_engine_warnings", "visible"]
 
 # All control characters except tab and line feed, which only lay text out.
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -17,3 +22,25 @@ def visible(text: str) -> str:
     '\\x1b[31mred'
     """
     return CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+
+
+def show_engine_warnings() -> None:
+    """Print warnings about engines as one line each, as errors are printed."""
+    show_other_warning = warnings.showwarning
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if issubclass(category, EngineWarning):
+            print(f"stepmark: warning: {visible(str(message))}", file=sys.stderr)  # noqa: T201
+        else:
+            show_other_warning(message, category, filename, lineno, file, line)
+
+    warnings.showwarning = show
+    # Each engine warns once about a matter; two engines may warn about the same.
+    warnings.simplefilter("always", EngineWarning)

@@ -3,6 +3,7 @@
     StepmarkError
     ├── UserError            an error the user can fix: one line, exit status 2, no traceback
     │   ├── ConfigError      a run file or an option has an invalid value
+    │   │   └── ContinuationError   a server does not continue answers, which a method needs
     │   ├── PluginError      unknown plugin, or a parameter that the plugin does not have
     │   ├── InputError       an input file or data set cannot be read at all
     │   ├── DatasetError     the dataset folder is missing, damaged or not writable
@@ -18,8 +19,10 @@ never becomes a label: it stops the part, which is retried.
 
 __all__ = [
     "ConfigError",
+    "ContinuationError",
     "DatasetError",
     "EngineError",
+    "EngineWarning",
     "InputError",
     "InstallError",
     "PluginError",
@@ -40,6 +43,10 @@ class UserError(StepmarkError):
 
 class ConfigError(UserError):
     """A run file or a command-line option has an invalid value."""
+
+
+class ContinuationError(ConfigError):
+    """A server does not continue an unfinished answer. Methods without rollouts can go on."""
 
 
 class PluginError(UserError):
@@ -76,3 +83,7 @@ class EngineError(StepmarkError):
     def __init__(self, message: str, *, retryable: bool) -> None:
         super().__init__(message)
         self.retryable = retryable
+
+
+class EngineWarning(UserWarning):
+    """A property of an engine that changes results, and that the user should know."""

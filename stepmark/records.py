@@ -108,6 +108,8 @@ class StoredCompletion(NamedTuple):
     generated_tokens: int
     logprobs: tuple[float, ...] | None = None
     """The log-probabilities of a scored text; None for a completion."""
+    reasoning: str | None = None
+    """The reasoning that the server returned apart from the text; None if there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +130,8 @@ class Trace:
     """The model that wrote the solution."""
     sampling: Sampling | None = None
     """How the solution was sampled; None if it was imported."""
+    reasoning: str | None = None
+    """The reasoning that the server returned apart from the solution; None if there is none."""
     finish_reason: str = "stop"
     """One of "stop", "length", or "error: …" if the engine rejected the request."""
     prompt_tokens: int = 0
@@ -161,6 +165,8 @@ class Rollout:
     outcome_parts: tuple[Verdict, ...] = ()
     """As in `Trace`."""
     seed: int
+    reasoning: str | None = None
+    """As in `Trace`."""
     finish_reason: str
     prompt_tokens: int
     cached_tokens: int
@@ -217,6 +223,8 @@ class Critique:
     """The verdict of every step, or of `step` alone."""
     first_error: int | None
     """The first error according to the vote."""
+    reasoning: str | None = None
+    """The reasoning that the server returned apart from the reply; None if there is none."""
     finish_reason: str
     prompt_tokens: int
     cached_tokens: int

@@ -7,6 +7,7 @@ from pathlib import Path
 from annotators.judging.reply_parser import (
     MAX_REPLY_CHARS,
     StepVerdict,
+    read_step_verdict,
     read_verdicts,
     reply_schema,
 )
@@ -87,12 +88,11 @@ class Critic:
         """Parse one reply to each of the prompts into a vote on a trace of `steps` steps."""
         if self.uses("number"):
             step_verdicts = list[StepVerdict]()
-            for index, reply in enumerate(replies):
-                # Verdicts on steps other than the one in question are ignored.
-                step_verdicts.append(_verdicts_in(reply, steps)[index])
+            for number, reply in enumerate(replies, start=1):
+                step_verdicts.append(read_step_verdict(_readable_text(reply), number))
         else:
             (reply,) = replies
-            step_verdicts = list(_verdicts_in(reply, steps))
+            step_verdicts = list(read_verdicts(_readable_text(reply), steps))
         return Vote(
             step_verdicts=tuple(step_verdicts), replies=tuple(replies), prompts=tuple(prompts)
         )
@@ -117,6 +117,7 @@ class Critic:
                     text=reply.text[:MAX_REPLY_CHARS],
                     verdicts=tuple(step_verdict.verdict for step_verdict in step_verdicts),
                     first_error=vote.first_error,
+                    reasoning=reply.reasoning,
                     finish_reason=reply.finish_reason,
                     prompt_tokens=reply.prompt_tokens,
                     cached_tokens=reply.cached_tokens,
@@ -170,9 +171,9 @@ def read_meta_critic(prompt: str) -> Critic:
     return critic
 
 
-def _verdicts_in(reply: Completion, steps: int) -> Sequence[StepVerdict]:
+def _readable_text(reply: Completion) -> str:
     # A truncated reply has no verdicts: the missing rest might have changed them.
-    return read_verdicts(reply.text if _is_complete(reply) else "", steps)
+    return reply.text if _is_complete(reply) else ""
 
 
 def _is_complete(reply: Completion) -> bool:

@@ -1,7 +1,8 @@
 """Parsing of judge replies: the verdict on each step, in JSON or in lines of a fixed form.
 
-What is not covered: verdicts in prose, in another language or in any other wording. A step without
-a verdict in a known form is UNKNOWN.
+A verdict is read only where nothing around it negates or limits it. What is not covered: verdicts
+in prose, in another language or in any other wording. A step without a verdict in a known form is
+UNKNOWN.
 """
 
 import json
@@ -12,7 +13,13 @@ from typing import Any
 
 from stepmark.records import Verdict
 
-__all__ = ["MAX_REPLY_CHARS", "StepVerdict", "read_verdicts", "reply_schema"]
+__all__ = [
+    "MAX_REPLY_CHARS",
+    "StepVerdict",
+    "read_step_verdict",
+    "read_verdicts",
+    "reply_schema",
+]
 
 # About 70,000 tokens. Parsing takes linear time, and the worst reply of this length blocks the
 # event loop for some tenths of a second.
@@ -21,24 +28,81 @@ MAX_REPLY_CHARS = 1 << 18
 # Rationales are stored once per step; the critiques table contains the whole reply.
 MAX_RATIONALE_CHARS = 500
 
+# The end of reasoning in the text, which is a draft. A reply without its beginning had it in the
+# prompt: the chat templates of reasoning models write it.
+END_OF_THINKING = re.compile(
+    r"</(?:think|thinking|thought|reasoning|seed:think)>|\[/THINK\]|<\|channel\|>final<\|message\|>",
+    re.IGNORECASE,
+)
+START_OF_THINKING = re.compile(
+    r"<(?:think|thinking|thought|reasoning|seed:think)>|\[THINK\]|<\|channel\|>analysis",
+    re.IGNORECASE,
+)
+
 # A line on one step that ends with a verdict: "Step 3: ... correct", "**Step 3**: Incorrect.",
 # "Step 3: \boxed{incorrect}". A line that starts with a brace is JSON, hence the `{` in the first
 # class. Possessive quantifiers and classes without a line break keep the search linear, because a
 # hostile reply with a million line breaks must not block the event loop.
 VERDICT_LINE = re.compile(
     r"^(?:[^\w\n{]|_)*+step[^\w\n]*+(?P<number>\d{1,6})\b"
-    r"(?P<before>[^\n]*)\b(?P<verdict>correct|incorrect)\b[^\w\n]*$",
+    r"(?P<before>[^\n]*)\b(?P<verdict>correct|incorrect)\b(?P<after>[^\w\n]*)$",
     re.IGNORECASE | re.MULTILINE,
 )
-# Text that negates the verdict that follows, or offers an alternative: "not correct", "isn't quite
-# correct", "correct or incorrect", "correct/incorrect". A line with a hedge has no clear verdict.
-HEDGE = re.compile(
-    r"(?:\b(?:not|never|hardly)|n['’]t)[ *]+(?:[a-z]+[ *]+)?$|\bor[ *]+$|/[ *]*$", re.IGNORECASE
+# The borders of the sentence that states a verdict. A dot within a number is none.
+SENTENCE_BORDER = re.compile(
+    r"[.;!?|](?=[^\w]|$)|[→⇒—]|->|=>|\b(?:so|thus|hence|therefore)\b", re.IGNORECASE
 )
-# A hedge is short. Searching only the end of the text before a verdict keeps the time linear.
-HEDGE_CHARS = 40
-# The start of a code fence that contains a JSON object.
-JSON_FENCE = re.compile(r"```(?:json)?\s*+(?=\{)")
+# The borders of its last clause.
+CLAUSE_BORDER = re.compile(r"[,:–]|(?<=\s)-(?=\s)")
+# The words that may occur between the last border and a verdict: "this is", "step 2 is", "\boxed".
+# A word that is not in the list can change the meaning: "far from", "only partially", "7 would be".
+FILLER_WORDS = """
+it this that which the step is are was am i find judge mark marked also again still clearly
+definitely entirely completely fully all everything overall final my verdict judgement judgment
+assessment boxed text textbf mathbf mathrm b strong
+"""
+# What can be incorrect and makes the step incorrect, but is only a part of a correct step.
+PART_WORDS = """
+conclusion answer result value sum product calculation computation arithmetic equation statement
+claim reasoning
+"""
+FILLERS = {
+    Verdict.CORRECT: frozenset(FILLER_WORDS.split()),
+    Verdict.INCORRECT: frozenset(FILLER_WORDS.split() + PART_WORDS.split()),
+}
+# A condition or a doubt in the sentence: "if x > 0, this is correct", "might be: incorrect".
+HEDGE = re.compile(
+    r"\b(?:if|unless|assuming|provided|would|could|might|may|should|perhaps|maybe|possibly|probably"
+    r"|likely|unlikely|whether|unsure|uncertain|unclear|doubt\w*|seems?|appears?|looks?|almost"
+    r"|nearly|partially|partly|mostly|except|apart|cannot|can['’]?t)\b|\?|~~|/[ *]*$",
+    re.IGNORECASE,
+)
+# Words against the verdict "correct" anywhere in the line. "No errors" is none of them.
+AGAINST_CORRECT = re.compile(
+    r"\b(?:wrong|incorrect\w*|errors?|erroneous|mistakes?|mistaken|invalid|false|flaw\w*|fail\w*"
+    r"|not|never|no|nor|neither|hardly|without)\b|n['’]t\b|❌|✗|✘",
+    re.IGNORECASE,
+)
+NO_ERRORS = re.compile(
+    r"\b(?:no|without(?:\s+any)?)\s+(?:\w+\s+)?(?:errors?|mistakes?|flaws?)\b", re.IGNORECASE
+)
+# Words against "incorrect": "correct", unless it describes another word, as in "the correct sum".
+AGAINST_INCORRECT = re.compile(
+    r"\bcorrect(?:ly)?\b(?!\s+[^\W\d_])|\bcorrect\s+(?:and|but|or|nor|however|although|though|yet)\b"
+    r"|✓|✔|✅",
+    re.IGNORECASE,
+)
+WORD = re.compile(r"[^\W\d_]+|\d+")
+
+# A backslash that JSON does not allow, or that is TeX: `\sqrt`, `\(`, `\frac`, `\beta`. No text has
+# a form feed or a backspace before a letter.
+JSON_ESCAPE = re.compile(r"\\(?:[\"\\/nrt]|[bf](?![A-Za-z])|u[0-9a-fA-F]{4})|\\")
+# The start of an object. Failed attempts may read this multiple of the reply in all. Each counts as
+# at least this share of the reply, because an error computes its line number: the search stays
+# linear.
+JSON_OBJECT = re.compile(r"\{\s*+\"")
+MAX_FAILED_READING = 8
+ATTEMPTS_PER_READING = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,37 +133,87 @@ def reply_schema(steps: int) -> str:
 def read_verdicts(reply: str, steps: int) -> Sequence[StepVerdict]:
     """Return the verdicts of a reply on the steps 1 to `steps`.
 
-    A step is UNKNOWN where the reply has no verdict on it or two different ones, and every step is
-    UNKNOWN when the reply is longer than `MAX_REPLY_CHARS`.
+    A step is UNKNOWN where the reply has no verdict on it or two different ones. Every step is
+    UNKNOWN when the reply is longer than `MAX_REPLY_CHARS`, or has a verdict on a step that does
+    not exist: its numbers then mean other steps.
     """
-    if len(reply) > MAX_REPLY_CHARS:
+    verdicts_by_step = _verdicts_by_step(reply)
+    if not verdicts_by_step.keys() <= set(range(1, steps + 1)):
         return [StepVerdict()] * steps
-    # Lines are read only from replies without a verdict in JSON.
-    numbered_verdicts = list(_read_json(reply)) or list(_read_lines(reply))
-    verdicts_by_step: dict[int, list[StepVerdict]] = {}
-    for number, step_verdict in numbered_verdicts:
-        verdicts_by_step.setdefault(number, []).append(step_verdict)
     return [_agreed_verdict(verdicts_by_step.get(number, [])) for number in range(1, steps + 1)]
 
 
-def _read_json(reply: str) -> Iterator[tuple[int, StepVerdict]]:
-    """Yield (step number, verdict) from a JSON reply; parts that violate the schema are skipped.
+def read_step_verdict(reply: str, number: int) -> StepVerdict:
+    """Return the verdict of a reply on the only step that it was asked about.
 
-    The whole reply may be JSON, or it may end with a code fence that contains JSON.
+    Verdicts on other steps are ignored: the reply may repeat the example of the prompt.
     """
-    text = reply.strip()
-    if not text.startswith("{"):
-        text = JSON_FENCE.split(text)[-1].removesuffix("```")
-    try:
-        document = json.loads(text, object_pairs_hook=_object_of_unique_keys)
-        if not isinstance(document, dict) or not isinstance(document.get("steps"), list):
-            return
+    return _agreed_verdict(_verdicts_by_step(reply).get(number, []))
+
+
+def _verdicts_by_step(reply: str) -> Mapping[int, Sequence[StepVerdict]]:
+    if len(reply) > MAX_REPLY_CHARS:
+        return {}
+    answer = _without_thinking(reply)
+    # Lines are read only from replies without a verdict in JSON.
+    numbered_verdicts = list(_read_json(answer)) or list(_read_lines(answer))
+    verdicts_by_step: dict[int, list[StepVerdict]] = {}
+    for number, step_verdict in numbered_verdicts:
+        verdicts_by_step.setdefault(number, []).append(step_verdict)
+    return verdicts_by_step
+
+
+def _without_thinking(reply: str) -> str:
+    """Return the part of a reply after the model's reasoning; "" if the reasoning does not end."""
+    answer = END_OF_THINKING.split(reply)[-1]
+    return START_OF_THINKING.split(answer)[0]
+
+
+def _read_json(reply: str) -> Iterator[tuple[int, StepVerdict]]:
+    """Yield (step number, verdict) from all JSON in a reply; invalid parts are skipped.
+
+    The JSON may be in a code fence or between other text.
+    """
+    for document in _json_objects(reply):
+        if not isinstance(document.get("steps"), list):
+            continue
         for item in document["steps"]:
             numbered_verdict = _read_json_item(item)
             if numbered_verdict is not None:
                 yield numbered_verdict
-    except (ValueError, RecursionError):  # not JSON, too many digits, nested too deeply
-        return
+
+
+def _json_objects(reply: str) -> Iterator[Mapping[str, Any]]:
+    """Yield the outermost JSON objects in a text.
+
+    Backslashes of TeX are taken as they are where a text is not JSON otherwise.
+    """
+    decoder = json.JSONDecoder(object_pairs_hook=_object_of_unique_keys, strict=False)
+    attempt_cost = len(reply) // ATTEMPTS_PER_READING + 1
+    remaining = MAX_FAILED_READING * (len(reply) + 1)
+    position = 0
+    is_repaired = False
+    while remaining > 0 and (match := JSON_OBJECT.search(reply, position)):
+        start = match.start()
+        try:
+            document, position = decoder.raw_decode(reply, start)
+        except json.JSONDecodeError as error:
+            if "escape" in error.msg and not is_repaired:
+                is_repaired = True
+                reply = reply[:start] + JSON_ESCAPE.sub(_literal_backslash, reply[start:])
+                position = start
+                continue
+            remaining -= max(error.pos - start, attempt_cost)
+            position = start + 1
+        except (ValueError, RecursionError):  # too many digits, a duplicate key, nested too deeply
+            remaining -= len(reply) - start
+            position = start + 1
+        else:
+            yield document
+
+
+def _literal_backslash(escape: re.Match[str]) -> str:
+    return escape[0] if len(escape[0]) > 1 else r"\\"
 
 
 def _object_of_unique_keys(pairs: Sequence[tuple[str, Any]]) -> Mapping[str, Any]:
@@ -125,9 +239,30 @@ def _read_lines(reply: str) -> Iterator[tuple[int, StepVerdict]]:
     """Yield (step number, verdict) from every line of the form "Step k: ... correct"."""
     for match in VERDICT_LINE.finditer(reply):
         verdict = Verdict(match["verdict"].lower())
-        if HEDGE.search(match["before"][-HEDGE_CHARS:]):
+        if not _is_stated(verdict, match["before"], match["after"], match["number"]):
             verdict = Verdict.UNKNOWN
         yield int(match["number"]), StepVerdict(verdict, match[0].strip()[:MAX_RATIONALE_CHARS])
+
+
+def _is_stated(verdict: Verdict, before: str, after: str, number: str) -> bool:
+    """Return whether a line states its verdict without a doubt, a condition or a contradiction.
+
+    Args:
+        verdict: The last word of the line.
+        before: The line between the number of the step and the verdict.
+        after: The signs after the verdict.
+        number: The number of the step.
+    """
+    sentence = SENTENCE_BORDER.split(before)[-1]
+    if HEDGE.search(sentence) or HEDGE.search(after):
+        return False
+    words = WORD.findall(CLAUSE_BORDER.split(sentence)[-1].lower())
+    if not FILLERS[verdict].union([number]).issuperset(words):
+        return False
+    line = before + after
+    if verdict is Verdict.CORRECT:
+        return not AGAINST_CORRECT.search(NO_ERRORS.sub("", line))
+    return not AGAINST_INCORRECT.search(line)
 
 
 def _agreed_verdict(verdicts: Sequence[StepVerdict]) -> StepVerdict:

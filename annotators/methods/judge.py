@@ -41,9 +41,10 @@ class Judge:
       `reverse` checks a solution backwards from it (AURORA).
     - {schema}: the JSON schema of a reply, which engines with structured output enforce.
 
-    A reply may be JSON of this schema or contain, for each step, a line that begins with "Step k"
-    and ends with "correct" or "incorrect". A step without either, and every step of a truncated
-    reply, is UNKNOWN in that vote.
+    A reply may contain JSON of this schema, anywhere after the model's reasoning, or for each step
+    a line that begins with "Step k" and states "correct" or "incorrect" at its end, without
+    negation or doubt. A step without either is UNKNOWN in that vote. So is every step of a
+    truncated reply, and of a reply about steps that do not exist.
 
     The first error is the one that most votes name. Its share of the readable votes is the
     confidence; a tie is undecided. The verdict on a step is the majority of the votes on it, with
@@ -71,7 +72,7 @@ class Judge:
     critics: tuple[Critic, ...] = field(init=False, repr=False)
     meta_critic: Critic | None = field(init=False, repr=False)
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     needs: ClassVar[frozenset[str]] = frozenset({"judge_engines"})
 
     def __post_init__(self) -> None:

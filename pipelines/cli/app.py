@@ -2,6 +2,7 @@
 
 import typer
 
+from pipelines.cli.commands.check import check
 from pipelines.cli.commands.export import export
 from pipelines.cli.commands.import_ import import_
 from pipelines.cli.commands.label import label
@@ -22,6 +23,7 @@ app = typer.Typer(
     help="Label the steps of model-written solutions, and query, score and export the labels.",
 )
 
+app.command("check")(check)
 app.command("run")(run)
 app.command("label")(label)
 app.command("import")(import_)

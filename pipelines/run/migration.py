@@ -486,4 +486,5 @@ def _stored(
         prompt_tokens=row.prompt_tokens,
         cached_tokens=row.cached_tokens,
         generated_tokens=row.generated_tokens,
+        reasoning=row.reasoning,
     )

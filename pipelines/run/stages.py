@@ -9,12 +9,13 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 from annotators.concurrency import gather_or_cancel
+from pipelines.run.annotator_specs import AnnotatorSpec
 from pipelines.run.infrequent_gc import infrequent_gc
 from pipelines.run.job import Job
 from pipelines.run.migration import migrate
 from pipelines.run.progress import progress_bar
 from pipelines.run.token_budget import TokenBudget
-from stepmark.errors import DatasetError
+from stepmark.errors import ContinuationError, DatasetError
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import TRACES
 
@@ -139,7 +140,8 @@ async def run_assigned_shards(
     The next shard is started as soon as the outstanding requests are below the token budget, so the
     engines do not run idle while a shard waits for its last trace. A new shard is visible in the
     budget from its first request on; the loop waits for that request before it checks the budget
-    again. After an error no further shard is started.
+    again. After an error no further shard is started. The exception is a method that needs an
+    engine to continue answers, where it does not: all other methods annotate all shards first.
 
     Args:
         job: The job.
@@ -152,13 +154,19 @@ async def run_assigned_shards(
     budget = TokenBudget(limits.tokens_in_flight)
     slots = asyncio.Semaphore(limits.shards_in_flight)
     uncompacted = await asyncio.to_thread(job.uncompacted_shards)
+    refusals: list[ContinuationError] = []
 
     async def run_shard(shard: int, first_request: asyncio.Event) -> None:
         completions = job.completions(shard)
         stored = job.with_stored_engines(completions, budget, first_request)
         finished = False
         try:
-            await _run_shard(stored, as_task, shard, first_request, makes_traces=makes_traces)
+            refusal = await _run_shard(
+                stored, as_task, shard, first_request, makes_traces=makes_traces
+            )
+            if refusal is not None:
+                refusals.append(refusal)
+                return
             if shard in uncompacted:
                 # An earlier run was killed before it compacted this shard. If all parts are
                 # complete, nothing else opens its completions.
@@ -185,6 +193,8 @@ async def run_assigned_shards(
                 await first_request.wait()
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from errors
+    if refusals:
+        raise refusals[0]
 
 
 async def _run_to_end(work: Coroutine[Any, Any, None]) -> None:
@@ -208,19 +218,43 @@ async def _run_shard(
     first_request: asyncio.Event,
     *,
     makes_traces: bool,
-) -> None:
-    """Run all stages of one shard."""
+) -> ContinuationError | None:
+    """Run all stages of one shard.
+
+    Returns:
+        The error of a method whose engine does not continue answers. Methods that depend on it have
+        not run then, and there are no labels.
+    """
     if makes_traces:
         await as_task(f"traces-{shard}", job.make_traces)(shard)
     if not all(spec.plugin.needs for spec in job.plan.annotators.values()):
         # A method without an engine may be busy for long before the first request, and its work is
         # not in the budget.
         first_request.set()
-    for wave in job.plan.waves:
-        await gather_or_cancel(
-            as_task(f"{spec.name}-{shard}", job.make_annotations)(shard, spec.name) for spec in wave
-        )
+    refusal = await _annotate_shard(job, as_task, shard)
+    if refusal is not None:
+        return refusal
     if makes_traces and job.plan.oracle is not None:
         await as_task(f"oracle-{shard}", job.make_oracle)(shard)
     if not job.plan.labels_need_all_shards:
         await as_task(f"labels-{shard}", job.labelling.label)(shard)
+    return None
+
+
+async def _annotate_shard(job: Job, as_task: AsTask, shard: int) -> ContinuationError | None:
+    """Run all methods on one shard, and return the error of one that cannot; see `_run_shard`."""
+    refusals = dict[str, ContinuationError]()
+
+    async def annotate(spec: AnnotatorSpec) -> None:
+        for dependency in spec.depends_on:
+            if dependency.name in refusals:
+                refusals[spec.name] = refusals[dependency.name]
+                return
+        try:
+            await as_task(f"{spec.name}-{shard}", job.make_annotations)(shard, spec.name)
+        except ContinuationError as error:
+            refusals[spec.name] = error
+
+    for wave in job.plan.waves:
+        await gather_or_cancel(annotate(spec) for spec in wave)
+    return next(iter(refusals.values()), None)

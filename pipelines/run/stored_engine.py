@@ -1,7 +1,6 @@
 """An engine whose completions are stored: no sample is requested twice."""
 
 import asyncio
-import math
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -122,8 +121,7 @@ class StoredEngine(EngineWrapper):
         """Return the stored score of a text, or request and store it.
 
         Traces of one problem begin with the same text, so that equal requests often arrive
-        together: one of them is sent, and the others wait for its result. A score that is not a
-        number for each token is returned, but not stored.
+        together: one of them is sent, and the others wait for its result.
         """
         key = score_key(self.identity, prompt, continuation)
         async with self.completions.lock(key):
@@ -132,13 +130,10 @@ class StoredEngine(EngineWrapper):
     async def _score(self, key: bytes, prompt: Prompt, continuation: str) -> Scored:
         store = await self.completions.store()
         stored = (await store.get([key])).get(key)
-        if stored is not None and stored.logprobs is not None:
+        score = _score(stored)
+        if score is not None:
             self.first_request.set()
-            return Scored(
-                logprobs=stored.logprobs,
-                prompt_tokens=stored.prompt_tokens,
-                cached_tokens=stored.cached_tokens,
-            )
+            return score
         scored = await self.engine.score(prompt, continuation)
         row = StoredCompletion(
             key=key,
@@ -151,7 +146,7 @@ class StoredEngine(EngineWrapper):
             generated_tokens=0,
             logprobs=scored.logprobs,
         )
-        if scored.logprobs and not any(map(math.isnan, scored.logprobs)):
+        if scored.logprobs:
             await store.put([row])
         return scored
 
@@ -182,6 +177,7 @@ class StoredEngine(EngineWrapper):
                 prompt_tokens=completion.prompt_tokens,
                 cached_tokens=completion.cached_tokens,
                 generated_tokens=completion.generated_tokens,
+                reasoning=completion.reasoning,
             )
             rows.append(row)
         store = await self.completions.store()
@@ -196,7 +192,22 @@ def _completion(stored: StoredCompletion) -> Completion:
         prompt_tokens=stored.prompt_tokens,
         cached_tokens=stored.cached_tokens,
         generated_tokens=stored.generated_tokens,
+        reasoning=stored.reasoning,
     )
+
+
+def _score(stored: StoredCompletion | None) -> Scored | None:
+    """Return a stored score; None if there is none, or an earlier version stored a wrong number."""
+    if stored is None or stored.logprobs is None:
+        return None
+    try:
+        return Scored(
+            logprobs=stored.logprobs,
+            prompt_tokens=stored.prompt_tokens,
+            cached_tokens=stored.cached_tokens,
+        )
+    except EngineError:
+        return None
 
 
 def _gaps(count: int, present: Container[int]) -> Iterator[tuple[int, int]]:

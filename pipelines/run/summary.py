@@ -27,6 +27,32 @@ REJECTED_REQUESTS = """
 SELECT finish_reason, count(*) FROM traces
 WHERE starts_with(finish_reason, 'error: ') GROUP BY 1 ORDER BY 2 DESC, 1
 """
+# What an engine returned without text, so that nothing can be labelled.
+WITHOUT_TEXT = """
+SELECT count(*) FROM traces
+WHERE found_by IS NULL AND len(steps) = 0 AND NOT starts_with(finish_reason, 'error: ')
+"""
+# Completions that did not end by themselves and were not cut at their maximum length.
+# `--retry-failed` requests them again.
+UNFINISHED = """
+SELECT finish_reason, count(*) FROM (
+  SELECT finish_reason FROM traces WHERE found_by IS NULL
+  UNION ALL SELECT finish_reason FROM rollouts
+  UNION ALL SELECT finish_reason FROM critiques
+)
+WHERE finish_reason NOT IN ('stop', 'length') AND NOT starts_with(finish_reason, 'error: ')
+GROUP BY 1 ORDER BY 2 DESC, 1
+"""
+# A reply that gives no verdict on any step was not read, or decides nothing.
+UNREAD_REPLIES = """
+WITH replies AS (
+  SELECT *, len(list_intersect(verdicts, ['correct', 'incorrect'])) = 0 AS is_unread FROM critiques
+)
+SELECT method, count(*), count(*) FILTER (is_unread),
+  count(*) FILTER (is_unread AND finish_reason <> 'stop'),
+  first(text ORDER BY finish_reason <> 'stop', trace_id, prompt, vote) FILTER (is_unread)
+FROM replies GROUP BY method ORDER BY method
+"""
 METHODS = """
 SELECT method, count(*) AS traces, count(first_error) AS decided,
        count(*) FILTER (first_error >= 0) AS errors, count(error) AS failed,
@@ -62,6 +88,7 @@ TOKENS = """
 SELECT coalesce(sum(prompt_tokens), 0)::BIGINT, coalesce(sum(generated_tokens), 0)::BIGINT FROM {}
 """
 SAMPLED_TRACES = "traces WHERE found_by IS NULL"
+EXCERPT_CHARACTERS = 60
 PRICE_UNIT_TOKENS = 1_000_000
 
 Row = tuple[str, str]
@@ -98,6 +125,14 @@ def _source_rows(ask: RunQuery) -> Sequence[Row]:
         most_frequent = rejections[0][0]
         total = sum(count for _, count in rejections)
         rows.append(("rejected by the engine", f"{total}: {most_frequent}"))
+    without_text = _scalar(ask, WITHOUT_TEXT)
+    if without_text:
+        rows.append(("traces without text", str(without_text)))
+    unfinished = _rows(ask, UNFINISHED)
+    if unfinished:
+        listing = ", ".join(f"{count} {reason}" for reason, count in unfinished)
+        text = f"{listing}: their outcomes and verdicts are unknown"
+        rows.append(("unusual finish reasons", text))
     return rows
 
 
@@ -113,9 +148,24 @@ def _annotation_rows(ask: RunQuery) -> Sequence[Row]:
         rows.append((method, f"{text}; {rollouts} rollouts, {tokens} tokens"))
     for method, count, outcomes in _rows(ask, DISCOVERED):
         rows.append((f"discovered by {method}", f"{count}: {outcomes}"))
+    rows.extend(_unread_reply_rows(ask))
     agreement = _scalar(ask, AGREEMENT)
     if agreement is not None:
         rows.append(("agreement of two methods", f"{agreement:.1%} of their common traces"))
+    return rows
+
+
+def _unread_reply_rows(ask: RunQuery) -> Sequence[Row]:
+    """Return a row for each method with replies of judges that have no verdict."""
+    rows = list[Row]()
+    for method, total, unread, truncated, example in _rows(ask, UNREAD_REPLIES):
+        if not unread:
+            continue
+        text = f"{unread} of {total} ({unread / total:.1%})"
+        if truncated:
+            text += f", {truncated} of them not complete"
+        excerpt = " ".join(example.split())[:EXCERPT_CHARACTERS]
+        rows.append((f"unreadable replies of {method}", f"{text}; the first: {excerpt!r}"))
     return rows
 
 

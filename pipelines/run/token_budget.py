@@ -4,7 +4,14 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from engines.base import Completion, Engine, EngineWrapper, Prompt, Scored
+from engines.base import (
+    ChecksContinuation,
+    Completion,
+    Engine,
+    EngineWrapper,
+    Prompt,
+    Scored,
+)
 from pipelines.run.meter import Meter
 from stepmark.records import Sampling
 
@@ -96,8 +103,10 @@ class MeteredEngine(EngineWrapper):
     first_request: asyncio.Event
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
-        """Return the engine's completions."""
+        """Return the engine's completions, and count those of a proof before them."""
         self.first_request.set()
+        if prompt.prefix and isinstance(self.engine, ChecksContinuation):
+            self.meter.add_results(await self.engine.check_continuation(prompt))
         completions = await self.budget.complete(self.engine, prompt, sampling)
         self.meter.add_results(completions)
         return completions

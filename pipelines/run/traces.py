@@ -185,6 +185,7 @@ async def _trace(
         outcome_parts=graded.outcome_parts,
         model=_engine(run.plan).model_name,
         sampling=sampling,
+        reasoning=completion.reasoning,
         finish_reason=completion.finish_reason,
         prompt_tokens=completion.prompt_tokens,
         cached_tokens=completion.cached_tokens,

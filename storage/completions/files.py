@@ -49,7 +49,7 @@ __all__ = [
 FOLDER = "completions"
 SCHEMA = SCHEMAS["completions"]
 # A file with a higher format was written by a newer version. Increase it when columns change.
-FORMAT = 1
+FORMAT = 2
 _METADATA_KEY = b"stepmark.completions"
 _MAGIC = b"PAR1"
 # A Parquet file ends with its footer, the length of the footer in 4 bytes, and the magic bytes.
@@ -79,6 +79,7 @@ _ENCODINGS = {
     "key": "PLAIN",
     "seed": "BYTE_STREAM_SPLIT",
     "text": "PLAIN",
+    "reasoning": "PLAIN",
     "logprobs.list.element": "PLAIN",
 }
 # Level 9 makes the texts 10 % smaller and takes three times as long: the driver of a run would need
@@ -93,9 +94,14 @@ _PART_ENCODING: Mapping[str, Any] = {
 # A segment is written every few seconds for each shard and soon removed: half of the processor time
 # counts more than twice the size.
 _SEGMENT_ENCODING: Mapping[str, Any] = {
-    "compression": {"text": COMPRESSION},
+    "compression": {"text": COMPRESSION, "reasoning": COMPRESSION},
     "use_dictionary": False,
 }
+
+
+def _schema_of_format_1() -> pa.Schema:
+    # The column `reasoning` was added in format 2.
+    return SCHEMA.remove(SCHEMA.get_field_index("reasoning"))
 
 
 def _memory_schema() -> pa.Schema:
@@ -106,6 +112,9 @@ def _memory_schema() -> pa.Schema:
 
 MEMORY_SCHEMA = _memory_schema()
 """The schema of the tables in memory; only the type of `text` differs from that of the files."""
+
+
+_SCHEMA_OF = {1: _schema_of_format_1(), FORMAT: SCHEMA}
 
 
 class Damaged(Exception):  # noqa: N818  # it is a finding, which does not end a run
@@ -268,10 +277,18 @@ def read_table(folder: Folder, path: str) -> tuple[Header, pa.Table]:
         raise Damaged("its rows were changed")
     try:
         table = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
-        table = table.replace_schema_metadata(None).cast(MEMORY_SCHEMA)
+        table = _with_all_columns(table).replace_schema_metadata(None).cast(MEMORY_SCHEMA)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise Damaged(_first_line(error)) from error
     return _header(metadata), table
+
+
+def _with_all_columns(table: pa.Table) -> pa.Table:
+    """Return the table with the columns that its format lacks; their values are null."""
+    for index, field in enumerate(SCHEMA):
+        if field.name not in table.column_names:
+            table = table.add_column(index, field, pa.nulls(table.num_rows, field.type))
+    return table
 
 
 def _with_digests(content: bytes) -> bytes:
@@ -332,7 +349,7 @@ def _parse_footer(folder: Folder, path: str, content: bytes) -> dict[str, Any]:
             f"{folder.location(path)} was written by a newer Stepmark"
             f" (version {metadata['version']}): install it to read this dataset"
         )
-    if not schema.equals(SCHEMA):
+    if not schema.equals(_SCHEMA_OF.get(metadata["format"], SCHEMA)):
         raise Damaged("its columns are not those of completions")
     return metadata
 

@@ -39,9 +39,8 @@ class _Columns:
         # NumPy's views of numbers need no memory, and return values ten times as fast as Arrow.
         self._numbers = [table[name].to_numpy() for name in _NUMBERS]
         self._texts = [_single_chunk(table[name]) for name in _TEXTS]
-        self._logprobs = None
-        if table["logprobs"].null_count < table.num_rows:
-            self._logprobs = _single_chunk(table["logprobs"])
+        self._logprobs = _optional_column(table, "logprobs")
+        self._reasoning = _optional_column(table, "reasoning")
 
     def completion(self, key: bytes, row: int) -> StoredCompletion:
         """Return the completion in a row with this key."""
@@ -54,6 +53,9 @@ class _Columns:
             logprobs = self._logprobs[row].as_py()
         if logprobs is not None:
             logprobs = tuple(logprobs)
+        reasoning = None
+        if self._reasoning is not None:
+            reasoning = self._reasoning[row].as_py()
         return StoredCompletion(
             key=key,
             model=model,
@@ -64,7 +66,15 @@ class _Columns:
             cached_tokens=cached_tokens,
             generated_tokens=generated_tokens,
             logprobs=logprobs,
+            reasoning=reasoning,
         )
+
+
+def _optional_column(table: pa.Table, name: str) -> Any:
+    """Return a column; None if all of its values are null, as they are in most tables."""
+    if table[name].null_count == table.num_rows:
+        return None
+    return _single_chunk(table[name])
 
 
 def _single_chunk(column: pa.ChunkedArray) -> Any:
@@ -155,10 +165,17 @@ def encodable(completion: StoredCompletion) -> StoredCompletion:
 
     It is then equal before and after it is written.
     """
-    texts = (completion.text, completion.finish_reason, completion.model)
+    texts = (
+        completion.text,
+        completion.finish_reason,
+        completion.model,
+        completion.reasoning or "",
+    )
     try:
         "".join(texts).encode()
     except UnicodeEncodeError:
-        text, finish_reason, model = replace_surrogates(texts)
-        return completion._replace(model=model, text=text, finish_reason=finish_reason)
+        text, finish_reason, model, reasoning = replace_surrogates(texts)
+        return completion._replace(
+            text=text, finish_reason=finish_reason, model=model, reasoning=reasoning or None
+        )
     return completion

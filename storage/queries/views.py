@@ -87,8 +87,11 @@ FROM estimates WHERE method = source GROUP BY trace_id
 """
 # Keys with several rows are rare, so these are found first, from the keys alone, and their old rows
 # left out: a window over all rows takes twice as long and would hold all texts in memory.
+# Files of earlier versions lack columns, which the union with the empty view adds.
 COMPLETIONS = """
-WITH files AS (FROM read_parquet({files}, filename = true, file_row_number = true)),
+WITH files AS (
+  FROM read_parquet({files}, filename = true, file_row_number = true, union_by_name = true)
+),
 repeated AS (SELECT key FROM files GROUP BY key HAVING count(*) > 1),
 replaced AS (
   SELECT filename, file_row_number FROM files SEMI JOIN repeated USING (key)
@@ -96,6 +99,8 @@ replaced AS (
     PARTITION BY key ORDER BY revision DESC, filename, file_row_number
   ) > 1
 )
+FROM {empty}.completions
+UNION ALL BY NAME
 SELECT * EXCLUDE (filename, file_row_number)
 FROM files ANTI JOIN replaced USING (filename, file_row_number)
 """
@@ -219,7 +224,7 @@ def _completions_select(file_locations: Sequence[str]) -> str:
     # `read_parquet` requires at least one file.
     if not file_locations:
         return ""
-    return COMPLETIONS.format(files=literal(map(readable, file_locations)))
+    return COMPLETIONS.format(files=literal(map(readable, file_locations)), empty=EMPTY)
 
 
 def _source(parts: TableParts, table: Table[Any]) -> str:

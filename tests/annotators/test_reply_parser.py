@@ -55,7 +55,11 @@ def initials(reply: str, steps: int = 3) -> str:
         ("Step 1: incorrectly derived", "uuu"),
         ("Step 1.5x: correct\nStep 2nd: incorrect", "cuu"),
         # Step numbers out of range.
-        ("Step 0: incorrect\nStep 4: incorrect\nStep 999999: incorrect\nStep 1: correct", "cuu"),
+        ("Step 0: incorrect\nStep 1: correct\nStep 2: correct", "uuu"),
+        ("Step 1: correct\nStep 2: correct\nStep 3: correct\nStep 4: incorrect", "uuu"),
+        ("Step 999999: incorrect\nStep 1: correct", "uuu"),
+        # Fewer than all steps.
+        ("Step 1: correct\nStep 2: incorrect", "ciu"),
         ("Step 12345678: incorrect", "uuu"),
         # Two verdicts on one step.
         ("Step 1: correct\nStep 1: correct\nStep 2: correct\nStep 2: incorrect", "cuu"),
@@ -67,6 +71,92 @@ def initials(reply: str, steps: int = 3) -> str:
 )
 def test_verdict_lines_are_read(reply: str, expected: str) -> None:
     assert initials(reply) == expected
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "wrong, 3 + 4 = 7 would be correct",
+        "far from correct",
+        "it cannot be correct",
+        "only partially correct",
+        "this could be correct",
+        "might well be correct",
+        "I am not sure that this is correct",
+        "I doubt that this is correct",
+        "hardly anything here is correct",
+        "no part of it is correct",
+        "nothing but the last number is correct",
+        "the method is wrong; the sum is correct",
+        "an error in the sign, the arithmetic is correct",
+        "if x were positive, this would be correct",
+        "if x > 0, this is correct",
+        "unless x is 0, it is correct",
+        "it seems correct",
+        "apart from the unit, this is correct",
+        "correct?",
+        "is this correct?",
+        "is this step correct? ...",
+        "(not) correct",
+        "not: correct",
+        "in-correct",
+        "~~correct~~",
+        "incorrect -> correct",
+        "neither right nor correct",
+        "never correct",
+        "it isn't correct",
+        "everything except the sign is correct",
+        "correct, wrong: correct",
+        "❌ correct",
+    ],
+)
+def test_negated_verdict_is_not_correct(line: str) -> None:
+    assert initials(f"Step 1: correct\nStep 2: {line}")[:2] == "cu"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "not incorrect",
+        "it cannot be incorrect",
+        "might be incorrect",
+        "calling this incorrect",
+        "the sum is correct, so not incorrect",
+        "correct, incorrect",
+        "correct or incorrect",
+        "neither correct nor incorrect",
+        "I do not see why this would be incorrect",
+        "if x is 0, this is incorrect",
+        "incorrect?",
+        "nothing here is incorrect",
+        "✅ incorrect",
+    ],
+)
+def test_negated_verdict_is_not_incorrect(line: str) -> None:
+    assert initials(f"Step 1: correct\nStep 2: {line}")[:2] == "cu"
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("this is correct", "c"),
+        ("This step is also correct.", "c"),
+        ("If x = 3, then 2x = 6, so this is correct", "c"),
+        ("I find no errors. Correct!", "c"),
+        ("Without any mistakes: correct", "c"),
+        ("7 × 2 = 14 — correct", "c"),
+        ("[Verdict: **correct**]", "c"),
+        ("Verdict: \\textbf{Correct}", "c"),
+        ("The correct sum is 7, so this is incorrect", "i"),
+        ("3 + 4 is not 8: incorrect", "i"),
+        ("this is clearly incorrect.", "i"),
+        ("It cannot be 8, hence incorrect", "i"),
+        ("it would be 7. Therefore, the result is incorrect", "i"),
+        ("**Incorrect** ❌", "i"),
+    ],
+)
+def test_plain_verdict_is_read(line: str, expected: str) -> None:
+    assert initials(f"Step 1: correct\nStep 2: {line}")[:2] == f"c{expected}"
 
 
 @pytest.mark.parametrize(
@@ -85,6 +175,12 @@ def test_verdict_lines_are_read(reply: str, expected: str) -> None:
         "Step " + "1" * HUGE + ": correct",
         "Step 1: " + "/ " * (HUGE // 2) + "correct",
         "Step 1: correct\ud800incorrectly\0" * (HUGE // 32),
+        "Step 1: " + "no " * (HUGE // 3) + "correct",
+        "Step 1: no" + " " * HUGE + "correct",
+        "Step 1: " + "correct and " * (HUGE // 12) + "incorrect",
+        "Step 1: " + ". " * (HUGE // 2) + "if correct",
+        "Step 1: " + "- " * (HUGE // 2) + "x correct",
+        "<think>" * (HUGE // 7) + "Step 1: correct",
     ],
     ids=lambda reply: repr(reply[:16]),
 )
@@ -165,6 +261,60 @@ def test_json_replies_are_read(reply: str, expected: str) -> None:
     assert initials(reply) == expected
 
 
+DRAFT = json_reply(step(1, "incorrect"), step(2, "correct"))
+SHORT = json_reply(step(1, "correct"), step(2, "incorrect"))
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        f"<think>hm</think>\n{SHORT}",
+        f"<think>\n{DRAFT}\nStep 1: incorrect\n</think>\n\n{SHORT}",
+        f"{DRAFT}</think>{SHORT}",
+        f"[THINK]{DRAFT}[/THINK]{SHORT}",
+        f"<|channel|>analysis<|message|>{DRAFT}<|end|><|channel|>final<|message|>{SHORT}",
+        f"```json\n{SHORT}\n```\nDone.",
+        f"```JSON\n{SHORT}\n```\n\n```\nx\n```",
+        f"Here it is: {SHORT} I hope this helps {{x}}.",
+        f'{{not JSON}} {{"a": 1}} {SHORT}',
+        SHORT.replace("2 + 2 = 4", r"$\\sqrt{2}$"),
+        SHORT.replace("2 + 2 = 4", r"$\sqrt{2}$, \( x \), \frac12, \u"),
+        SHORT.replace("2 + 2 = 4", "two\nlines\tand a tab"),
+        f"{SHORT}\n{SHORT}",
+        "<think>Step 1: incorrect\n</think>Step 1: correct\nStep 2: incorrect",
+        "Step 1: incorrect\n</think>\nStep 1: correct\nStep 2: incorrect",
+    ],
+)
+def test_verdicts_are_read_anywhere(reply: str) -> None:
+    assert initials(reply) == "ciu"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        # Reasoning that does not end.
+        f"<think>{SHORT}",
+        f"</think><think>{SHORT}",
+        # Two replies that disagree.
+        f"{DRAFT}\n{SHORT}",
+        # Numbers of other steps.
+        json_reply(step(0, "correct"), step(1, "correct"), step(2, "incorrect")),
+        json_reply(
+            step(1, "correct"), step(2, "correct"), step(3, "correct"), step(4, "incorrect")
+        ),
+        json.dumps(SHORT),
+    ],
+)
+def test_unclear_json_has_no_verdict(reply: str) -> None:
+    assert initials(reply) == "uuu"
+
+
+def test_tex_in_json_is_kept() -> None:
+    reply = SHORT.replace("2 + 2 = 4", r"$\sqrt{2} = \frac{2}{\sqrt 2}$ \(\beta\)")
+    assert read_verdicts(reply, 1)[0].rationale == ""
+    assert read_verdicts(reply, 2)[0].rationale == r"$\sqrt{2} = \frac{2}{\sqrt 2}$ \(\beta\)"
+
+
 def test_rationale_is_the_replys_wording() -> None:
     assert read_verdicts(json_reply(step(1, "correct", " it\nholds ")), 1) == [
         StepVerdict(C, "it\nholds")
@@ -199,6 +349,12 @@ def test_rationale_is_the_replys_wording() -> None:
         "```json " * (MAX_REPLY_CHARS // 8),
         "```{" * (MAX_REPLY_CHARS // 4),
         "\0" * MAX_REPLY_CHARS,
+        '{"a": 1' * (MAX_REPLY_CHARS // 7),
+        '{"' * (MAX_REPLY_CHARS // 2),
+        '{"a": [' * (MAX_REPLY_CHARS // 7),
+        '{"steps": [1, ' * (MAX_REPLY_CHARS // 13),
+        '{"a": "' + "\\(" * (MAX_REPLY_CHARS // 2 - 10),
+        '{"a": {"a": 1, "a": 2}} ' * (MAX_REPLY_CHARS // 24),
     ],
     ids=lambda reply: repr(reply[:24]),
 )

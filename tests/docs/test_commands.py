@@ -116,7 +116,7 @@ def overrides_of(arguments: Sequence[str]) -> list[str]:
 
 def small(arguments: Sequence[str]) -> list[str]:
     """Return the options that shrink a run, and replace a model that a test does not have."""
-    if arguments[0] not in ("run", "label"):
+    if arguments[0] not in ("run", "label", "check"):
         return []
     run_file = load(Path(arguments[1]), overrides_of(arguments))
     overrides = []
@@ -212,7 +212,7 @@ def may_be_skipped(arguments: Sequence[str]) -> bool:
     """Return whether a command needs a server, the network or a model that tests lack."""
     if arguments[0] == "schedule" or any("hf://" in word for word in arguments):
         return True
-    if arguments[0] not in ("run", "label") or not Path(arguments[1]).exists():
+    if arguments[0] not in ("run", "label", "check") or not Path(arguments[1]).exists():
         return False
     run_file = load(Path(arguments[1]), overrides_of(arguments))
     engine = run_file.engine["use"] if run_file.engine else ""

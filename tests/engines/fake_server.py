@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,8 @@ __all__ = ["Answer", "FakeServer", "completion", "refusing_url"]
 @dataclass(frozen=True)
 class Answer:
     status: int = 200
-    body: Mapping[str, Any] = field(default_factory=dict)
+    body: Any = field(default_factory=dict)
+    """The JSON of the reply; bytes are sent as they are."""
     delay: float = 0.0
 
 
@@ -28,6 +29,8 @@ class FakeServer:
     active: int = 0
     most_concurrent: int = 0
     """The largest number of requests that were active at the same time."""
+    respond: Callable[[Mapping[str, Any]], Answer] | None = None
+    """Returns the answer to a request, in place of `answers`."""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one request, and close the connection even if the client disconnects."""
@@ -46,12 +49,17 @@ class FakeServer:
         )
         self.requests.append(json.loads(await reader.readexactly(length)))
         self.headers.append(head)
-        answer = self.answers[min(len(self.requests), len(self.answers)) - 1]
+        if self.respond is None:
+            answer = self.answers[min(len(self.requests), len(self.answers)) - 1]
+        else:
+            answer = self.respond(self.requests[-1])
         self.active += 1
         self.most_concurrent = max(self.most_concurrent, self.active)
         await asyncio.sleep(answer.delay)
         self.active -= 1
-        body = json.dumps(answer.body).encode()
+        body = answer.body
+        if not isinstance(body, bytes):
+            body = json.dumps(body).encode()
         fields = (
             f"content-type: application/json\r\nconnection: close\r\ncontent-length: {len(body)}"
         )
@@ -79,7 +87,10 @@ async def refusing_url() -> str:
     return f"http://127.0.0.1:{port}/v1"
 
 
-def completion(*texts: str, chat: bool = False, usage: Mapping[str, Any] | None = None) -> Answer:
+USAGE = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+
+
+def completion(*texts: str, chat: bool = False, usage: Any = USAGE) -> Answer:
     """Return a successful answer."""
     choices: list[dict[str, Any]] = []
     for index, text in enumerate(texts):

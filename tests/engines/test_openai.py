@@ -11,7 +11,7 @@ import pytest
 from engines.base import Prompt
 from engines.openai import OpenAI
 from stepmark import plugins
-from stepmark.errors import ConfigError, EngineError
+from stepmark.errors import ConfigError, EngineError, EngineWarning
 from stepmark.records import Sampling
 from tests.engines import shipped
 from tests.engines.fake_server import Answer, FakeServer, completion, refusing_url
@@ -150,6 +150,7 @@ async def test_chat_request_continues_the_prefix(
             server.url,
             api="chat",
             continuation=continuation,
+            trust_continuation=True,
             length_parameter="max_completion_tokens",
             omit=("seed", "top_p"),
         )
@@ -171,9 +172,8 @@ async def test_chat_request_continues_the_prefix(
 async def test_prefix_needs_continuation_support() -> None:
     # The domain `.invalid` is reserved, so a request could not succeed.
     engine = engine_at("http://nowhere.invalid", api="chat", continuation="none")
-    with pytest.raises(EngineError) as error:
+    with pytest.raises(ConfigError, match="use api = 'completions'"):
         await engine.complete(PROMPT, SAMPLING)
-    assert not error.value.retryable
 
 
 async def test_chat_without_prefix_is_one_turn() -> None:
@@ -213,13 +213,30 @@ async def test_large_request_parts_have_consecutive_seeds() -> None:
     ]
 
 
-async def test_missing_choices_are_an_error() -> None:
-    async with FakeServer.answering(completion("x")) as server:
+async def test_missing_choices_are_requested_again() -> None:
+    async with FakeServer.answering(completion("x"), completion("y"), completion("z")) as server:
         engine = engine_at(server.url)
-        with pytest.raises(EngineError, match="set max_n = 1") as error:
-            await engine.complete(PROMPT, replace(SAMPLING, n=3))
+        with pytest.warns(EngineWarning, match="returned 1 of 3 choices.* set max_n = 1"):
+            completions = await engine.complete(PROMPT, replace(SAMPLING, n=3))
+        # From now on, each request is for a single choice.
+        await engine.complete(PROMPT, replace(SAMPLING, n=2))
         await engine.close()
-    assert not error.value.retryable
+    assert sorted(choice.text for choice in completions) == ["x", "y", "z"]
+    requests = [(body["n"], body["seed"] - SAMPLING.seed) for body in server.requests]
+    assert requests == [(3, 0), (1, 1), (1, 2), (1, 0), (1, 1)]
+
+
+@pytest.mark.parametrize("count", [0, 3])
+async def test_wrong_number_of_choices_is_retried(count: int) -> None:
+    async with FakeServer.answering(completion(*"xyz"[:count]), completion("a", "b")) as server:
+        engine = engine_at(server.url)
+        with pytest.raises(EngineError, match=f"has {count} instead of 2 choices") as error:
+            await engine.complete(PROMPT, replace(SAMPLING, n=2))
+        assert error.value.retryable
+        await engine.close()
+        engine = engine_at(server.url, retries=1)
+        assert len(await engine.complete(PROMPT, replace(SAMPLING, n=2))) == 2
+        await engine.close()
 
 
 async def test_key_is_read_from_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -379,7 +396,7 @@ async def test_malformed_scores_are_retryable_errors(api: str, answer: Answer) -
 
 async def test_scoring_turns_needs_continuation_support() -> None:
     engine = engine_at(await refusing_url(), api="chat", continuation="none")
-    with pytest.raises(EngineError, match="cannot continue an answer"):
+    with pytest.raises(ConfigError, match="cannot continue an answer"):
         await engine.score(Prompt(user="Q"), "42")
 
 

@@ -29,9 +29,17 @@ from stepmark.records import (
     Verdict,
 )
 from storage.dataset.dataset import Dataset
-from storage.dataset.tables import LABELS, PROBLEMS, REJECTED, TRACES, annotations, discovered
+from storage.dataset.tables import (
+    LABELS,
+    PROBLEMS,
+    REJECTED,
+    TRACES,
+    annotations,
+    critiques,
+    discovered,
+)
 from tests.pipelines.rows import column
-from tests.storage.samples import DISCOVERED, PROBLEM, TRACE
+from tests.storage.samples import CRITIQUE, DISCOVERED, PROBLEM, TRACE
 
 C = Verdict.CORRECT
 I = Verdict.INCORRECT  # noqa: E741
@@ -170,6 +178,32 @@ def test_summary_counts_failures(tmp_path: Path) -> None:
     assert rows["rows set aside"] == "2"
     assert rows["first"] == (
         "0 first errors, 0 without error, 5 undecided, 5 failed; 10 rollouts, 50 tokens"
+    )
+
+
+def test_unreadable_replies_are_counted(tmp_path: Path) -> None:
+    dataset = example_dataset(tmp_path)
+    assert "unreadable replies of judge" not in summary(dataset)
+    unread = replace(CRITIQUE, verdicts=(U, U, U), text="Well\x1b, \n I\tcannot say. " * 9)
+    cut = replace(unread, finish_reason="length", vote=0, text="Step 1")
+    dataset.write_part(critiques("judge"), 0, [CRITIQUE, cut, unread], "f")
+    excerpt = r"'Well\x1b, I cannot say. Well\x1b, I cannot say. Well\x1b, I cannot sa'"
+    assert summary(dataset)["unreadable replies of judge"] == (
+        f"2 of 3 (66.7%), 1 of them not complete; the first: {excerpt}"
+    )
+
+
+def test_unusual_endings_are_counted(tmp_path: Path) -> None:
+    dataset = example_dataset(tmp_path)
+    rows = [*trace_rows()]
+    rows[0] = replace(rows[0], steps=(), finish_reason="content_filter")
+    rows[1] = replace(rows[1], finish_reason="ran_dry")
+    dataset.write_part(TRACES, 0, rows, "f")
+    dataset.write_part(critiques("judge"), 0, [replace(CRITIQUE, finish_reason="ran_dry")], "f")
+    counted = summary(dataset)
+    assert counted["traces without text"] == "1"
+    assert counted["unusual finish reasons"] == (
+        "2 ran_dry, 1 content_filter: their outcomes and verdicts are unknown"
     )
 
 

@@ -25,6 +25,7 @@ from pipelines.run.meter import Meter
 from pipelines.run.stages import Work, run_assigned_shards
 from pipelines.run.workers.protocol import Start, encode, error_fields, meter_values
 from pipelines.run.workers.retries import with_retries
+from pipelines.terminal import show_engine_warnings
 from stepmark.errors import EngineError, UserError
 from storage.dataset.dataset import Dataset
 
@@ -38,6 +39,7 @@ COORDINATOR_ENDED = 1
 
 def main() -> None:
     """Make the shards that the coordinator assigns through standard input."""
+    show_engine_warnings()
     requests, replies = _take_standard_streams()
     messages = _messages(requests)
     coordinator = _Coordinator(messages, replies)

@@ -1,6 +1,7 @@
 """Damaged files and files of others are skipped and kept; newer ones are refused."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,13 +10,16 @@ import pytest
 
 from stepmark.errors import DatasetError
 from storage.completions import files
+from storage.completions.rows import Revised, to_table
 from storage.completions.store import CompletionStore
 from storage.dataset.dataset import Dataset
 from storage.dataset.folder import Folder
+from storage.dataset.schemas import SCHEMAS
 from storage.queries.sql import connect, query
 from tests.storage.completions.samples import (
     PROBLEMS,
     append,
+    completion,
     completions,
     expected_rows,
     file_kinds,
@@ -110,6 +114,26 @@ async def test_newer_file_is_refused(dataset: Dataset, monkeypatch: pytest.Monke
             query(dataset, "FROM completions")
 
 
+@pytest.mark.parametrize("with_new_file", [False, True])
+async def test_format_1_is_read(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch, with_new_file: bool
+) -> None:
+    """Files of format 1 have no column `reasoning`."""
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "FORMAT", 1)
+        rows = to_table([Revised(row, 0) for row in completions(0, 2)]).drop_columns("reasoning")
+        with dataset.folder.writing(files.part_file(0).path) as file:
+            files.write_table(file, rows, files.Header(0, PROBLEMS), is_part=True)
+    expected = completions(0, 2)
+    if with_new_file:
+        new = replace(completion(2, "text 2"), reasoning="because")
+        await append(dataset, [new])
+        expected.append(new)
+    assert await stored(dataset, range(3)) == expected
+    assert view_rows(dataset) == expected_rows(expected)
+    assert query(dataset, "FROM completions").column_names == SCHEMAS["completions"].names
+
+
 async def test_file_system_error_is_not_damage(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,6 +192,7 @@ async def test_view_shows_all_columns(dataset: Dataset) -> None:
             "cached_tokens": 3,
             "generated_tokens": 11,
             "logprobs": None,
+            "reasoning": None,
             "revision": 0,
         }
     ]

@@ -1,0 +1,208 @@
+"""A proof that a chat server continues the assistant's turn instead of starting a new answer.
+
+A server that ignores the request to continue returns another solution, and rollouts would estimate
+the value of nothing. Two probes show which of the two happens:
+
+1. A list that breaks off within a word. The continuation is the rest of the word; a new answer
+   starts the list again, or the word.
+2. The model's own greedy answer to the first request of the run, cut at the end of a line or of a
+   word. The continuation is the rest of that answer; a new answer starts as that answer does. Weak
+   models and models with another language are thus probed with what they can write.
+
+Where the texts decide nothing, the tokens of the prompt do: a prefix that the server reads makes
+the prompt longer.
+"""
+
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+from engines.base import Completion, Prompt
+from stepmark.errors import EngineError
+
+__all__ = ["Proof", "prove_continuation"]
+
+Ask = Callable[[Prompt, int, int], Awaitable[Completion]]
+"""Return a greedy completion of a prompt, given the maximum number of its tokens and the seed."""
+
+LIST_PROBE = Prompt(
+    user="Count from one to twenty in words, in lower case, separated by commas.",
+    prefix="one, two, three, fo",
+)
+REST_OF_WORD = "ur"
+NEW_STARTS = ("one", "four")
+NEW_ANSWER = "it starts a new answer"
+PROBE_TOKENS = 12
+# Enough for a line of a solution, so that the cut is a place where a step ends.
+ANSWER_TOKENS = 48
+MAX_CUTS = 3
+# Servers that ignore temperature 0 return different answers, of which several must be compared.
+MORE_ANSWERS = 2
+# Two texts are the same if they agree in this many characters that are not white space, or in fewer
+# if one of them ends, but not in so few that chance explains it.
+SAME_CHARACTERS = 12
+FEWEST_CHARACTERS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proof:
+    """The result of the probes."""
+
+    problem: str
+    """Why the server does not continue a prefix; "" if it does."""
+    doubt: str
+    """Why the proof is incomplete; "" if it is complete."""
+    completions: list[Completion]
+    """The completions of all probes."""
+
+
+async def prove_continuation(ask: Ask, prompt: Prompt) -> Proof:
+    """Return whether a server continues a prefix.
+
+    Args:
+        ask: Sends a request to the server.
+        prompt: The first request of the run that has a prefix.
+
+    Raises:
+        EngineError: The server failed, or rejects the request also without a prefix.
+    """
+    probes = _Probes(ask=ask, prompt=prompt)
+    problem = await probes.continue_list()
+    for attempt in range(MAX_CUTS):
+        if problem is None:
+            problem = await probes.continue_own_answer(attempt)
+    if problem is None:
+        problem = await probes.compare_with_more_answers()
+    doubt = ""
+    if problem is None:
+        problem = probes.judge_growth()
+        doubt = "only the growing number of prompt tokens shows it"
+    return Proof(problem=problem, doubt=doubt, completions=probes.completions)
+
+
+@dataclass(kw_only=True)
+class _Probes:
+    """The probes of one server. Each returns the problem, "" for a proof, None if undecided."""
+
+    ask: Ask
+    prompt: Prompt
+    completions: list[Completion] = field(default_factory=list)
+    beginnings: list[str] = field(default_factory=list)
+    """The texts of all answers without a prefix."""
+    rests: list[str] = field(default_factory=list)
+    """The texts of all continuations of own answers."""
+    growth: list[int] = field(default_factory=list)
+    """By how many tokens each prefix made the prompt longer, as far as the server counts them."""
+
+    async def continue_list(self) -> str | None:
+        """Probe with a list that breaks off within a word."""
+        try:
+            completion = await self._sample(LIST_PROBE)
+        except EngineError as error:
+            if error.retryable:
+                raise
+            # The server may reject this prompt for another reason than its unfinished answer.
+            return None
+        text = completion.text.strip().lower()
+        reasoning = (completion.reasoning or "").strip().lower()
+        if text.startswith(REST_OF_WORD):
+            return ""
+        if text.startswith(NEW_STARTS):
+            return NEW_ANSWER
+        if not text and reasoning.startswith(REST_OF_WORD):
+            return "it returns the continuation as reasoning: start it without a reasoning parser"
+        return None
+
+    async def continue_own_answer(self, attempt: int) -> str | None:
+        """Probe with the model's own answer, with another cut and seed in each attempt."""
+        question = replace(self.prompt, prefix="")
+        answer = await self._sample(question, ANSWER_TOKENS, attempt)
+        if not answer.text.strip():
+            # A model that reasons first has no text yet, but every server can count the list.
+            question = replace(LIST_PROBE, prefix="")
+            answer = await self._sample(question, ANSWER_TOKENS, attempt)
+            answer = replace(answer, text=LIST_PROBE.prefix)
+        self.beginnings.append(answer.text)
+        cuts = list(_cuts(answer.text))
+        cut = len(answer.text) // 2
+        if cuts:
+            cut = cuts[attempt % len(cuts)]
+        try:
+            prompt = replace(question, prefix=answer.text[:cut])
+            rest = await self._sample(prompt, PROBE_TOKENS, attempt)
+        except EngineError as error:
+            if error.retryable:
+                raise
+            return f"it rejects an unfinished answer: {error}"
+        if rest.prompt_tokens and answer.prompt_tokens:
+            self.growth.append(rest.prompt_tokens - answer.prompt_tokens)
+        if not cuts:
+            return None
+        self.rests.append(rest.text)
+        if self._starts_new_answer():
+            return NEW_ANSWER
+        if _is_same(rest.text, answer.text[cut:]):
+            return ""
+        return None
+
+    async def compare_with_more_answers(self) -> str | None:
+        """Compare the continuations with more answers, which cannot be proofs."""
+        for seed in range(MAX_CUTS, MAX_CUTS + MORE_ANSWERS):
+            answer = await self._sample(replace(self.prompt, prefix=""), PROBE_TOKENS, seed)
+            self.beginnings.append(answer.text)
+        return NEW_ANSWER if self._starts_new_answer() else None
+
+    def judge_growth(self) -> str:
+        """Return the problem that the counts of prompt tokens show; "" if there is none."""
+        if not self.growth:
+            return (
+                "nothing shows that it does: the texts differ, and it counts no tokens;"
+                " if you are sure, set trust_continuation = true"
+            )
+        if max(self.growth) <= 0:
+            return "the beginning of an answer adds no tokens to the prompt"
+        return ""
+
+    def _starts_new_answer(self) -> bool:
+        for rest in self.rests:
+            if any(_is_same(rest, beginning) for beginning in self.beginnings):
+                return True
+        return False
+
+    async def _sample(
+        self, prompt: Prompt, tokens: int = PROBE_TOKENS, seed: int = 0
+    ) -> Completion:
+        completion = await self.ask(prompt, tokens, seed)
+        self.completions.append(completion)
+        return completion
+
+
+def _cuts(answer: str) -> Iterator[int]:
+    """Yield the positions that split an answer into two parts that begin differently.
+
+    The ends of lines come first, because steps end there, and then the ends of words, the middle of
+    the answer first.
+    """
+    lines: list[int] = []
+    words: list[int] = []
+    for index in range(1, len(answer)):
+        if answer[index - 1] == "\n" and not answer[index].isspace():
+            lines.append(index)
+        elif answer[index] == " " and not answer[index - 1].isspace():
+            words.append(index)
+    words.sort(key=lambda index: abs(index - len(answer) // 2))
+    for position in (*lines, *words):
+        rest = _start(answer[position:])
+        if len(rest) >= FEWEST_CHARACTERS and not _is_same(rest, answer):
+            yield position
+
+
+def _is_same(text: str, expected: str) -> bool:
+    """Return whether two texts begin alike, except for white space."""
+    first = _start(text)
+    second = _start(expected)
+    length = min(len(first), len(second))
+    return length >= FEWEST_CHARACTERS and first[:length] == second[:length]
+
+
+def _start(text: str) -> str:
+    return "".join(text[:ANSWER_TOKENS].split())[:SAME_CHARACTERS]

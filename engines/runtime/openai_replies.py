@@ -1,0 +1,416 @@
+"""Reading of the replies of servers with the API of OpenAI.
+
+Servers differ in everything around the text: names of finish reasons, content in parts, fields for
+reasoning, and counts of tokens, which can be missing. A reply is read from its JSON: the client
+library does not check the types of values, and lacks the fields that only some servers send.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from engines.base import MAX_LOGPROB, Completion
+from stepmark.errors import ConfigError
+
+__all__ = [
+    "LENGTH",
+    "STOP",
+    "Reply",
+    "Token",
+    "UnreadableReply",
+    "Usage",
+    "parse_reply",
+    "read_echoed_tokens",
+    "read_prompt_logprobs",
+    "read_reply",
+    "read_usage",
+]
+
+Token: TypeAlias = tuple[str, float | None]
+"""The text and the log-probability of a token."""
+
+STOP = "stop"
+LENGTH = "length"
+# The names of a complete answer: OpenAI, vLLM, SGLang, llama.cpp and Ollama ("stop"), TGI
+# ("eos_token", "stop_sequence"), Together ("eos"), Anthropic ("end_turn"), Cohere ("complete"),
+# TensorRT-LLM ("end_id", "stop_words") and LM Studio ("eosFound", "stopStringFound"). Upper and
+# lower case are not distinguished.
+STOP_REASONS = frozenset(
+    {
+        STOP,
+        "eos",
+        "eos_token",
+        "stop_sequence",
+        "stop_token",
+        "stop_string",
+        "stop_str",
+        "stop_words",
+        "end_id",
+        "end_turn",
+        "end_of_turn",
+        "end_of_text",
+        "endoftext",
+        "complete",
+        "completed",
+        "eosfound",
+        "stopstringfound",
+    }
+)
+# The names of an answer that was cut at a limit, by the same servers, Mistral and Gemini.
+LENGTH_REASONS = frozenset(
+    {
+        LENGTH,
+        "max_tokens",
+        "max_length",
+        "max_new_tokens",
+        "max_output_tokens",
+        "model_length",
+        "context_length",
+        "limit",
+        "maxpredictedtokensreached",
+        "contextlengthreached",
+        "model_context_window_exceeded",
+    }
+)
+# The names of an answer that did not end by itself: the model called a tool, a filter or an error
+# ended the request, or a limit on a repeated text did. They are stored as they are, and the outcome
+# is unknown.
+UNFINISHED_REASONS = frozenset(
+    {
+        "abort",
+        "aborted",
+        "cancelled",
+        "canceled",
+        "content_filter",
+        "content_filtered",
+        "error",
+        "error_limit",
+        "error_toxic",
+        "function_call",
+        "guardrail_intervened",
+        "insufficient_system_resource",
+        "pause_turn",
+        "recitation",
+        "refusal",
+        "repetition",
+        "safety",
+        "timeout",
+        "tool_calls",
+        "tool_use",
+    }
+)
+REFUSAL = "refusal"
+# Characters of an unknown finish reason, or of a server's message, that are kept.
+EXCERPT = 200
+# A larger count of tokens in a reply is an error of the server.
+MAX_TOKEN_COUNT = 2**40
+# The status in an error from which on another attempt can succeed, and two below it that ask for a
+# later retry: a timeout and a limit of the rate.
+SERVER_ERROR_STATUS = 500
+PASSING_STATUSES = frozenset({408, 409, 425, 429})
+CLIENT_ERROR_STATUS = 400
+NO_PROMPT_LOGPROBS = (
+    "engines.openai: the server does not return prompt log-probabilities; vLLM does, and with"
+    " api = 'completions' so do servers that support `echo`"
+)
+
+
+class UnreadableReply(Exception):  # noqa: N818  # the engine turns it into an `EngineError`
+    """A reply with status 200 that cannot be used as an answer.
+
+    Attributes:
+        can_pass: Whether the same request can succeed later, after more than a few attempts.
+    """
+
+    def __init__(self, message: str, *, can_pass: bool = True) -> None:
+        super().__init__(message)
+        self.can_pass = can_pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """The completions in a reply, and what the user should know about the server."""
+
+    completions: Sequence[Completion]
+    unknown_reasons: tuple[str, ...]
+    """Finish reasons that no known server sends, and "null" for a missing one."""
+    has_usage: bool
+    """Whether the reply has counts of tokens."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """The counts of tokens of a request; 0 where the server sends none."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    generated_tokens: int = 0
+
+
+def parse_reply(body: str) -> Mapping[str, Any]:
+    """Return the JSON object of a reply.
+
+    Raises:
+        UnreadableReply: It is not a JSON object, or reports an error.
+    """
+    try:
+        reply = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise UnreadableReply("the reply is no JSON") from error
+    if not isinstance(reply, dict):
+        raise UnreadableReply("the reply is no JSON object")
+    if reply.get("error"):
+        raise _reported_error(reply["error"])
+    return reply
+
+
+def read_reply(reply: Mapping[str, Any], *, n: int, is_chat: bool) -> Reply:
+    """Return the completions of a request for `n` choices, in the order of their index.
+
+    Raises:
+        UnreadableReply: There are none or more than `n`, or a value is not as in the API.
+    """
+    choices = _ordered_choices(reply.get("choices"), n)
+    usage = read_usage(reply)
+    completions: list[Completion] = []
+    unknown_reasons: list[str] = []
+    for index, choice in enumerate(choices):
+        if choice.get("error"):
+            raise _reported_error(choice["error"])
+        text, reasoning, is_refusal = _read_texts(choice, is_chat)
+        reason = _finish_reason(choice.get("finish_reason"), unknown_reasons)
+        if is_refusal and not text:
+            reason = REFUSAL
+        # An even share of the tokens; the first choices receive the remainder.
+        tokens = usage.generated_tokens // len(choices)
+        if index < usage.generated_tokens % len(choices):
+            tokens += 1
+        completion = Completion(
+            text=text,
+            finish_reason=reason,
+            prompt_tokens=usage.prompt_tokens,
+            cached_tokens=usage.cached_tokens,
+            generated_tokens=tokens,
+            reasoning=reasoning or None,
+        )
+        completions.append(completion)
+    return Reply(
+        completions=completions,
+        unknown_reasons=tuple(unknown_reasons),
+        has_usage=usage != Usage(),
+    )
+
+
+def read_usage(reply: Mapping[str, Any]) -> Usage:
+    """Return the counts of tokens in a reply.
+
+    Raises:
+        UnreadableReply: A count is not a number of tokens.
+    """
+    usage = reply.get("usage")
+    if usage is None:
+        return Usage()
+    if not isinstance(usage, dict):
+        raise UnreadableReply("usage is no object")
+    prompt_tokens = _count(usage, "prompt_tokens")
+    generated_tokens = _count(usage, "completion_tokens")
+    if not generated_tokens:
+        generated_tokens = max(0, _count(usage, "total_tokens") - prompt_tokens)
+    details = usage.get("prompt_tokens_details")
+    cached_tokens = 0
+    if isinstance(details, dict):
+        cached_tokens = _count(details, "cached_tokens")
+    return Usage(
+        prompt_tokens=prompt_tokens,
+        cached_tokens=cached_tokens,
+        generated_tokens=generated_tokens,
+    )
+
+
+def read_echoed_tokens(reply: Mapping[str, Any]) -> Sequence[Token]:
+    """Return the tokens of a prompt that the server echoed.
+
+    Raises:
+        ConfigError: The reply has no log-probabilities.
+        UnreadableReply: A value is not as in the API.
+    """
+    (choice,) = _ordered_choices(reply.get("choices"), 1)
+    logprobs = choice.get("logprobs")
+    if logprobs is not None and not isinstance(logprobs, dict):
+        raise UnreadableReply("logprobs is no object")
+    if not logprobs or not logprobs.get("tokens") or not logprobs.get("token_logprobs"):
+        raise ConfigError(NO_PROMPT_LOGPROBS)
+    texts = logprobs["tokens"]
+    values = logprobs["token_logprobs"]
+    if not isinstance(texts, list) or not isinstance(values, list) or len(texts) != len(values):
+        raise UnreadableReply("there are not as many log-probabilities as tokens")
+    tokens: list[Token] = []
+    for text, value in zip(texts, values, strict=True):
+        tokens.append((_checked_text(text), _checked_logprob(value)))
+    return tokens
+
+
+def read_prompt_logprobs(reply: Mapping[str, Any]) -> Sequence[Token]:
+    """Return the tokens in vLLM's `prompt_logprobs`.
+
+    The entry of the first token is null. Every other entry maps the id of the token to its text and
+    log-probability, and contains no alternatives.
+
+    Raises:
+        ConfigError: The reply has no log-probabilities.
+        UnreadableReply: A value is not as in the API.
+    """
+    entries = reply.get("prompt_logprobs")
+    if not entries:
+        raise ConfigError(NO_PROMPT_LOGPROBS)
+    if not isinstance(entries, list):
+        raise UnreadableReply("prompt_logprobs is no list")
+    tokens: list[Token] = []
+    for entry in entries:
+        if not entry:
+            tokens.append(("", None))
+            continue
+        if not isinstance(entry, dict):
+            raise UnreadableReply("an entry of prompt_logprobs is no object")
+        token = next(iter(entry.values()))
+        if not isinstance(token, dict) or "decoded_token" not in token:
+            raise UnreadableReply("an entry of prompt_logprobs has no token")
+        text = _checked_text(token["decoded_token"] or "")
+        tokens.append((text, _checked_logprob(token.get("logprob"))))
+    return tokens
+
+
+def _ordered_choices(choices: Any, n: int) -> Sequence[Mapping[str, Any]]:
+    if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
+        raise UnreadableReply("choices is no list of objects")
+    if not 0 < len(choices) <= n:
+        raise UnreadableReply(f"the reply has {len(choices)} instead of {n} choices")
+    indices = [choice.get("index") for choice in choices]
+    if all(type(index) is int for index in indices):
+        return sorted(choices, key=lambda choice: int(choice["index"]))
+    return choices
+
+
+def _read_texts(choice: Mapping[str, Any], is_chat: bool) -> tuple[str, str, bool]:
+    """Return the text and the reasoning of a choice, and whether it contains a refusal."""
+    if not is_chat:
+        text = _checked_text(choice.get("text"))
+        return text, _reasoning_field(choice), False
+    message = choice.get("message")
+    if not isinstance(message, dict):
+        raise UnreadableReply("a choice has no message")
+    text, reasoning = _read_content(message.get("content"))
+    return text, reasoning or _reasoning_field(message), bool(message.get("refusal"))
+
+
+def _read_content(content: Any) -> tuple[str, str]:
+    """Return the text and the reasoning in a message: a string, null, or a list of parts."""
+    if content is None:
+        return "", ""
+    if isinstance(content, str):
+        return content, ""
+    if not isinstance(content, list):
+        raise UnreadableReply("the content of a message is no text")
+    texts: list[str] = []
+    reasoning: list[str] = []
+    for part in content:
+        if isinstance(part, str):
+            texts.append(part)
+        elif isinstance(part, dict):
+            kind = part.get("type", "text")
+            if kind in ("thinking", "reasoning"):
+                reasoning.append(_text_in(part, ("thinking", "reasoning", "text")))
+            elif kind in ("text", "output_text"):
+                texts.append(_checked_text(part.get("text")))
+        else:
+            raise UnreadableReply("a part of a message is no text")
+    return "".join(texts), "".join(reasoning)
+
+
+def _text_in(part: Mapping[str, Any], names: Sequence[str]) -> str:
+    """Return the text in the first field that has one, also as a list of parts (Mistral)."""
+    for name in names:
+        value = part.get(name)
+        if value:
+            text, reasoning = _read_content(value)
+            return text or reasoning
+    return ""
+
+
+def _reasoning_field(fields: Mapping[str, Any]) -> str:
+    """Return the reasoning in its own field: that of vLLM and DeepSeek, or of OpenRouter."""
+    for name in ("reasoning_content", "reasoning"):
+        value = fields.get(name)
+        if isinstance(value, str) and value:
+            return value
+    return ""
+
+
+def _finish_reason(reason: Any, unknown_reasons: list[str]) -> str:
+    """Return the finish reason in the words of `Completion`; unknown ones are added to the list."""
+    # SGLang's own API has an object here.
+    if isinstance(reason, dict):
+        reason = reason.get("type")
+    if reason is None:
+        # The text may be complete, but nothing shows it.
+        unknown_reasons.append("null")
+        return LENGTH
+    if not isinstance(reason, str):
+        raise UnreadableReply("finish_reason is no text")
+    name = reason.strip().lower()
+    if name in STOP_REASONS:
+        return STOP
+    if name in LENGTH_REASONS:
+        return LENGTH
+    if name in UNFINISHED_REASONS:
+        return name
+    unknown_reasons.append(reason[:EXCERPT])
+    # A colon would make it look like a rejected request.
+    return name[:EXCERPT].replace(":", " ") or "unknown"
+
+
+def _reported_error(error: Any) -> UnreadableReply:
+    """Return the error that a server sends with status 200, as OpenRouter and proxies do."""
+    message: Any = error
+    status: Any = None
+    if isinstance(error, dict):
+        message = error.get("message") or error
+        status = error.get("code") or error.get("status")
+    text = " ".join(str(message).split())[:EXCERPT]
+    is_final = (
+        type(status) is int
+        and CLIENT_ERROR_STATUS <= status < SERVER_ERROR_STATUS
+        and status not in PASSING_STATUSES
+    )
+    return UnreadableReply(f"the server reports an error: {text}", can_pass=not is_final)
+
+
+def _count(fields: Mapping[str, Any], name: str) -> int:
+    """Return a count of tokens; 0 if it is missing or null."""
+    value = fields.get(name)
+    if value is None:
+        return 0
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if type(value) is not int or not 0 <= value <= MAX_TOKEN_COUNT:
+        raise UnreadableReply(f"{name} is no number of tokens: {value!r:.40}", can_pass=False)
+    return value
+
+
+def _checked_text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise UnreadableReply("a text is missing")
+    return value
+
+
+def _checked_logprob(value: Any) -> float | None:
+    if value is None:
+        return None
+    if type(value) not in (float, int):
+        raise UnreadableReply("a log-probability is no number")
+    number = float(value)
+    if not math.isfinite(number) or number > MAX_LOGPROB:
+        raise UnreadableReply(f"{number} is no log-probability", can_pass=False)
+    return number

@@ -1,0 +1,156 @@
+"""The proof that a chat server continues an answer, with servers that do and that do not."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from engines.base import Prompt
+from engines.openai import OpenAI
+from pipelines.run.meter import Meter
+from pipelines.run.token_budget import MeteredEngine, TokenBudget
+from stepmark.errors import ConfigError, ContinuationError, EngineWarning
+from stepmark.records import Sampling
+from tests.engines.chat_server import LINES, ChatModel, serving
+
+PROMPT = Prompt(user="Add 3 and 4, then double.", prefix=LINES[0])
+SAMPLING = Sampling(max_tokens=60, seed=7)
+OTHER_LINES = ("First add: 3 + 4 = 7.\n", "Then double it: 14.\n", "So \\boxed{14}.")
+
+
+def no_usage(prompt: int, generated: int) -> Any:
+    return None
+
+
+def engine_at(url: str, **fields: Any) -> OpenAI:
+    return OpenAI(model="m", base_urls=(url,), retries=0, **fields)
+
+
+@pytest.mark.parametrize(
+    ("model", "requests"),
+    [
+        # A model that counts proves it with one request.
+        (ChatModel(), 1),
+        (ChatModel(usage=no_usage), 1),
+        # Other models continue an answer that they have written.
+        (ChatModel(knows_numbers=False), 3),
+        (ChatModel(knows_numbers=False, usage=no_usage), 3),
+        (ChatModel(knows_numbers=False, solutions=(OTHER_LINES,)), 3),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:engines.openai. m. the server counts no tokens")
+async def test_continuing_server_is_proven_once(model: ChatModel, requests: int) -> None:
+    async with serving(model) as server:
+        engine = engine_at(server.url)
+        results = await asyncio.gather(*(engine.complete(PROMPT, SAMPLING) for _ in range(4)))
+        await engine.close()
+        await engine.complete(PROMPT, SAMPLING)
+        await engine.close()
+    texts = {completion.text for (completion,) in results}
+    assert texts == {"".join(model.solutions[0][1:])}
+    assert len(server.requests) == requests + 5
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        (ChatModel(turn="ignored"), "it starts a new answer"),
+        (ChatModel(turn="ignored", usage=no_usage), "it starts a new answer"),
+        (ChatModel(turn="ignored", knows_numbers=False), "it starts a new answer"),
+        (
+            ChatModel(turn="ignored", knows_numbers=False, solutions=(LINES, OTHER_LINES)),
+            "it starts a new answer",
+        ),
+        (ChatModel(turn="closed"), "it starts a new answer"),
+        (ChatModel(turn="repeated"), "it starts a new answer"),
+        (ChatModel(turn="rejected"), "the last message must be of the user"),
+        (ChatModel(turn="reasoning"), "without a reasoning parser"),
+        (ChatModel(turn="closed", knows_numbers=False, usage=no_usage), "trust_continuation"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:engines.openai. m. the server counts no tokens")
+async def test_other_server_is_refused(model: ChatModel, reason: str) -> None:
+    async with serving(model) as server:
+        engine = engine_at(server.url)
+        with pytest.raises(ConfigError, match=reason) as error:
+            await engine.complete(PROMPT, SAMPLING)
+        count = len(server.requests)
+        with pytest.raises(ConfigError, match="rollouts would be other solutions; use api ="):
+            await engine.complete(PROMPT, SAMPLING)
+        # Requests without a prefix need no continuation.
+        assert await engine.complete(Prompt(user="Q"), SAMPLING)
+        await engine.close()
+    assert len(server.requests) == count + 1
+    assert "\n" not in str(error.value)
+
+
+async def test_growing_prompt_is_weak_proof() -> None:
+    """The server may continue, but its model writes nothing that proves it."""
+    model = ChatModel(knows_numbers=False, solutions=(("ha ha ha ha ha ha ha ha",),))
+    async with serving(model) as server:
+        engine = engine_at(server.url)
+        with pytest.warns(EngineWarning, match="seems to continue answers, but only the growing"):
+            await engine.complete(PROMPT, SAMPLING)
+        await engine.close()
+    model = ChatModel(turn="ignored", knows_numbers=False, solutions=model.solutions)
+    async with serving(model) as server:
+        engine = engine_at(server.url)
+        with pytest.raises(ConfigError, match="adds no tokens to the prompt"):
+            await engine.complete(PROMPT, SAMPLING)
+        await engine.close()
+
+
+async def test_reasoning_model_is_probed() -> None:
+    """The answer of a model that reasons has no text within the tokens of the probe."""
+    model = ChatModel(content=lambda text: None, fields={"reasoning": "Let me see"})
+    async with serving(model) as server:
+        engine = engine_at(server.url)
+        with pytest.warns(EngineWarning, match="only the growing number of prompt tokens"):
+            (completion,) = await engine.complete(PROMPT, SAMPLING)
+        await engine.close()
+    assert (completion.text, completion.reasoning) == ("", "Let me see")
+
+
+async def test_certain_continuation_is_not_probed() -> None:
+    async with serving(ChatModel(turn="ignored")) as server:
+        engine = engine_at(server.url, trust_continuation=True)
+        await engine.complete(PROMPT, SAMPLING)
+        await engine.close()
+        assert len(server.requests) == 1
+    assert (
+        await engine_at("http://nowhere.invalid", api="completions").check_continuation(PROMPT)
+        == []
+    )
+
+
+async def test_tokens_of_proof_are_counted() -> None:
+    meter = Meter()
+    async with serving(ChatModel()) as server:
+        engine = MeteredEngine(
+            engine=engine_at(server.url),
+            budget=TokenBudget(1000),
+            meter=meter,
+            first_request=asyncio.Event(),
+        )
+        (completion,) = await engine.complete(PROMPT, SAMPLING)
+        with_proof = meter.generated_tokens
+        await engine.complete(PROMPT, SAMPLING)
+        await engine.engine.close()
+    proof_tokens = with_proof - completion.generated_tokens
+    assert 0 < proof_tokens <= 12
+    assert meter.generated_tokens == with_proof + completion.generated_tokens
+
+
+async def test_tokens_of_failed_proof_are_counted() -> None:
+    meter = Meter()
+    async with serving(ChatModel(turn="closed")) as server:
+        engine = MeteredEngine(
+            engine=engine_at(server.url),
+            budget=TokenBudget(1000),
+            meter=meter,
+            first_request=asyncio.Event(),
+        )
+        with pytest.raises(ContinuationError):
+            await engine.complete(PROMPT, SAMPLING)
+        await engine.engine.close()
+    assert 0 < meter.generated_tokens <= 12
