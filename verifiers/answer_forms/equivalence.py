@@ -21,6 +21,8 @@ from verifiers.math.syntax import UnreadError, names
 MAX_PARTS = 64
 # In lists and sets, every part is compared with every part.
 MAX_LISTED = 24
+# Different names of the same function.
+FUNCTION_OF_X = frozenset(["y", "f(x)", "g(x)", "h(x)", "p(x)", "P(x)", "y(x)"])
 CORRECT = Verdict.CORRECT
 INCORRECT = Verdict.INCORRECT
 UNKNOWN = Verdict.UNKNOWN
@@ -38,6 +40,9 @@ def equivalent(left: Form, right: Form) -> Judgement:
             if names(other.tree):
                 return UNKNOWN, "different variables"
             return INCORRECT, "infinity and a number"
+    for form, other in ((left, right), (right, left)):
+        if isinstance(form, forms.Assignments) and isinstance(other, forms.Several | forms.Bracketed):
+            return _judge_tuple(form, other)
     if type(left) is type(right):
         return JUDGES[type(left)](left, right)
     return UNKNOWN, "different kinds of answers"
@@ -76,6 +81,10 @@ def _judge_assigned(left: forms.Assigned, right: Form) -> Judgement:
     if isinstance(right, forms.Assigned):
         if left.name == right.name:
             return equivalent(left.form, right.form)
+        if "y" in (left.name, right.name) and FUNCTION_OF_X.issuperset((left.name, right.name)):
+            judgement = equivalent(left.form, right.form)
+            if judgement[0] is CORRECT:
+                return judgement
         return _judge_as_equations(left.equation, right.equation, "different names")
     if isinstance(right, forms.Equation):
         return _judge_as_equations(left.equation, right, "an equation and a value")
@@ -150,6 +159,9 @@ def _judge_brackets(left: forms.Bracketed, right: forms.Bracketed) -> Judgement:
     if is_interval and _included_ends(left) != _included_ends(right):
         return INCORRECT, "an end that belongs to one interval only"
     if left.is_interval is not right.is_interval:
+        # An inequality has the meaning of an interval, so the same ends are not a point.
+        if left.bounds or right.bounds:
+            return CORRECT, "the same interval"
         return UNKNOWN, "an interval and possibly a point"
     if not is_interval and left.brackets != right.brackets:
         return UNKNOWN, "an interval and possibly a point"
@@ -185,6 +197,21 @@ def _judge_assignments(left: forms.Assignments, right: forms.Assignments) -> Jud
     if left.names != right.names:
         return UNKNOWN, "different names"
     return _judge_in_order(left.items, right.items)
+
+
+def _judge_tuple(left: forms.Assignments, right: forms.Several | forms.Bracketed) -> Judgement:
+    """Compare `x = 5, y = 2` with `(5, 2)`, whose values are in the order of the names."""
+    is_interval = isinstance(right, forms.Bracketed) and right.is_interval
+    is_set = isinstance(right, forms.Several) and right.is_set
+    if is_interval or is_set or len(left.items) != len(right.items):
+        return UNKNOWN, "different kinds of answers"
+    judgement = _judge_in_order(left.items, right.items)
+    if judgement[0] is CORRECT:
+        return judgement
+    rows = _verdicts(left.items, right.items)
+    if any(set(line) == {INCORRECT} for line in (*rows, *zip(*rows, strict=True))):
+        return INCORRECT, "a value that is missing on one side"
+    return UNKNOWN, "values that may belong to other names"
 
 
 def _judge_words(left: forms.Words, right: forms.Words) -> Judgement:

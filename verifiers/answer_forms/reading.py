@@ -25,7 +25,10 @@ CLOSING = (")", "]", "}", "\\}", "\\end")
 SIGNS = ("\\pm", "\\mp")
 RELATIONS = ("=", "<", ">", "\\le", "\\ge")
 OPTION = re.compile(
-    r"(?:option|choice)?\s*(?:\(\s*([A-J])\s*\)|([A-J])\s*[.):](?=\s|$)|([A-J])$)\s*(.*)", re.DOTALL
+    r"(?i:option|choice)?\s*(?:\(\s*([A-J])\s*\)"
+    # `C Cecile` is an option with its text; `A cat` and `I see` may be words.
+    r"|([A-J])(?:\s*[.):](?=\s|$)|(?<![AI])\s(?=[A-Z][a-z]))|([A-J])$)\s*(.*)",
+    re.DOTALL,
 )
 WORDS = re.compile(r"[A-Za-z][A-Za-z'’-]*(?: +[A-Za-z'’-]+)*")
 # Words of fewer than three letters that are answers; other short words are names.
@@ -46,7 +49,14 @@ INEQUALITIES = {
     "\\ge": (True, False),
 }
 INFINITIES = ("\\infty", "+\\infty", "-\\infty")
-UNIT_SIGNS = ("^", "{", "}", "2", "3", "/")
+# Words behind a number that change its value, besides those of the lexicon.
+VALUE_WORD = re.compile(
+    r"tens|scores?|factorial|past|short|except|pct"
+    r"|\w*(?:four|fif|six|seven|eigh|nin|ten|eleven|twelf|teen|tie|hundred|thousand|illion)ths?"
+)
+# Shorter words in capitals are names of points.
+MIN_PROSE_CAPITALS = 5
+UNIT_SIGNS = ("^", "{", "}", "/")
 SHAPES = {Kind.NAME: "N", Kind.WORD: "T", Kind.NUMBER: "D"}
 # The shapes of the tokens of a name: `x`, `x_1`, `f(x, y)`, `(x, y)`, `AB`, `Area`, `angle A`.
 NAMED = re.compile(r"\(N(?:,N)+\)|(?:T*N(?:_(?:[DN]|\{[DN,]*\}))?|T+)(?:\([DN](?:,[DN])*\))?")
@@ -282,6 +292,9 @@ def _equated(sequence: Tokens, depth: int) -> Form:
 def _common_value(sides: Sequence[Tokens]) -> forms.Quantity | None:
     """Return the last of several closed sides that are equal; None if one has variables."""
     quantities = [_quantity(side) for side in sides]
+    # `1 = 1` computes nothing.
+    if isinstance(quantities[0].tree, Number):
+        raise UnreadError("an identity")
     if any(names(quantity.tree) for quantity in quantities):
         return None
     for left, right in pairwise(quantities):
@@ -358,10 +371,11 @@ def _bracketed(sequence: Tokens, depth: int) -> Form | None:
     r"""Read `(a, b)`, `[a, b)` or `\{a, b\}`; None if the brackets do not enclose a list."""
     opening = sequence[0].text
     closing = sequence[-1].text
-    is_set = opening == "\\{"
-    if opening not in ("(", "[", "\\{") or closing not in (")", "]", "\\}"):
+    # `{1, 2}` is a set, too.
+    is_set = opening in ("\\{", "{")
+    if opening not in ("(", "[", "\\{", "{") or closing not in (")", "]", "\\}", "}"):
         return None
-    if is_set is not (closing == "\\}"):
+    if is_set is not (closing in ("\\}", "}")):
         return None
     for token, level in _with_depths(sequence)[:-1]:
         if level < 1 or (level == 1 and token.text in CLOSING):
@@ -410,13 +424,23 @@ def _without_unit(sequence: Tokens) -> tuple[Tokens, set[str]]:
     while start < len(sequence) and sequence[start].kind is not Kind.WORD:
         start += 1
     words = list[str]()
+    before = ""
     for token in sequence[start:]:
         if token.kind is Kind.WORD:
-            words += token.text.lower().split()
+            words += token.text.split()
+        elif token.text in ("2", "3") and before in ("^", "{"):
+            # Square and cubic units.
+            pass
         elif token.text not in UNIT_SIGNS:
             return sequence, set()
+        before = token.text
     if start == 0:
         return sequence, set()
+    if any(len(word) < MIN_PROSE_CAPITALS and word.isupper() for word in words):
+        raise UnreadError("a name behind a number")
+    if any(VALUE_WORD.fullmatch(word.lower()) for word in words):
+        raise UnreadError("a word that changes the value")
+    words = [word.lower() for word in words]
     if len(words) > 1 and words[0] in ("square", "cubic"):
         words = words[1:]
     if any(word in lexicon.COUNTING or word in lexicon.MATHEMATICAL for word in words):

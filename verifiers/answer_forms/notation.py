@@ -1,0 +1,241 @@
+r"""Notations of numbers and sentences around answers, as people and programs write them.
+
+`normalized` replaces spellings that have one meaning: `2.5e-05`, `1 000`, `,\!`, `>=`, `percent`.
+`other_readings` returns what else a text may mean: `12.500` may be 12500, `2,5` may be 2.5.
+`compound_of` reads what looks like a difference and usually is none: dates, ranges, scores, times,
+ratios and numbers in another base. `asserted_value` returns the only value in a sentence.
+
+All patterns take linear time on the texts that `verifiers.answers` passes, of 2,000 characters.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from stepmark.records import Verdict
+from verifiers.math.findings import Judgement
+
+# Longer texts are no sentences with one value.
+MAX_SENTENCE = 300
+
+SCIENTIFIC = re.compile(r"(?<![\w.\\}])(\d+(?:\.\d+)?|\.\d+)[eE]([+-]?)(\d{1,3})(?![\w.])")
+REPLACEMENTS: Sequence[tuple[str, re.Pattern[str], str]] = [
+    # JSON that was escaped twice.
+    ("\\\\", re.compile(r"\\\\(?=[A-Za-z]{2})(?!.*\\begin)", re.DOTALL), r"\\"),
+    ("\\", re.compile(r"(?<!\\)\\$"), ""),
+    ("\\!", re.compile(r"(?<=\d),\\!\s*(?=\d{3})"), ","),
+    ("^", re.compile(r"\^\{([23])\}"), r"^\1"),
+    (">=", re.compile(r">=(?!>)"), r"\\ge "),
+    ("<=", re.compile(r"<=(?![=>])"), r"\\le "),
+    ("per", re.compile(r"\\text\{ ?per ?cent\}|\bper ?cent\b"), r"\\%"),
+    ("**", re.compile(r"(?<=[\w)])\*\*(?=[\w(-])"), "^"),
+    ("10", re.compile(r"(?<=\d) ?[xX×] ?10 ?\^"), r"\\times 10^"),
+    ("approx", re.compile(r"(?<=[\w)}]) ?\\approx ?-?\d+(?:\.\d+)?\.?$"), ""),
+    ("≈", re.compile(r"(?<=[\w)}]) ?≈ ?-?\d+(?:\.\d+)?\.?$"), ""),
+    ("_", re.compile(r"(?<=\d)_\{(\d{1,2})\}"), r"_\1"),
+    ("$", re.compile(r"^([\d.,]+) ?\\?\$$"), r"\\$\1"),
+]
+APPROXIMATED_NAME = re.compile(r"[^\W\d_]")
+# Groups of thousands that no other notation uses.
+GROUPED = re.compile(
+    r"(?P<before>[-−]?\\?[$€£]? ?[-−]?)(?P<number>\d{1,3}(?:[ '’_\u00a0\u2009\u202f]\d{3})+"
+    r"|\d{1,3}(?:\.\d{3}){2,}|\d{1,2}(?:,\d{2})+,\d{3})(?P<after>(?:,\d{1,2})?(?: ?[^\W\d_]+)*)"
+)
+# A group does not begin with zero, so this comma is a decimal one.
+DECIMAL_COMMA = re.compile(r"(?<![\d.,])0,(?=\d+(?![\d.,]))")
+DOT_GROUP = re.compile(r"[-−]?\\?[$€£]? ?[1-9]\d{0,2}\.\d{3}(?!\d)(?: ?[€£$%]| ?\\[%$]| [^\W\d_]+)*")
+COMMA_NUMBER = re.compile(r"[-−]?\\?[$€£]? ?\d+,\d+(?!\d)(?: ?[€£$%]| ?\\[%$]| [^\W\d_]+)*")
+AMBIGUOUS_EXPONENT = re.compile(r"(?<![\w.])(\d+)e-(\d)(?!\w)")
+
+DATE = re.compile(r"(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})")
+DATE_YEAR_LAST = re.compile(r"(\d{1,2})[-/.](\d{1,2})[-/.](\d{4})")
+HYPHENS = re.compile(
+    r"(?P<left>\\?[$€£]?\d[\d.,]*)(?P<hyphen> ?[-–—] ?|--)(?P<right>\\?[$€£]?\d[\d.,]*)"
+    r"(?P<more>(?:[-–—]\d[\d.,]*)*)(?P<unit> ?(?:\\?%|[^\W\d_]+(?: [^\W\d_]+){0,4})?)"
+)
+COLONS = re.compile(r"(?:[^=\d]{0,30}=\s*)?(\d{1,6}(?:\s?:\s?\d{1,6}){1,3})(?P<unit> ?[^\W\d_.]*\.?m?\.?)")
+RATIO_NAME = re.compile(r"^[^=]{1,60}:[^=]{1,60}=\s*(?=\d{1,6}\s?:)")
+BASED = re.compile(r"([0-9A-Fa-f]{1,60})_(\d{1,2})")
+
+
+@dataclass(frozen=True, slots=True)
+class Compound:
+    """An answer of several numbers: its kind, its numbers as written, and the words behind it."""
+
+    kind: str
+    parts: tuple[str, ...]
+    unit: str = ""
+    spaced: bool = False
+
+    @property
+    def is_difference(self) -> bool:
+        """Whether it is written like `5 - 2`, with spaces and the larger number first."""
+        if self.kind != "hyphen" or not self.spaced or len(self.parts) != 2:
+            return False
+        numbers = _numbers(self.parts)
+        return numbers is not None and numbers[0] > numbers[1]
+
+
+def normalized(text: str) -> str:
+    """Return the text in the notation that the dialects read."""
+    for needle, pattern, replacement in REPLACEMENTS:
+        if needle in text:
+            changed = pattern.sub(replacement, text)
+            # `x \approx 11` states nothing else than the rounded value.
+            if needle in ("approx", "≈") and APPROXIMATED_NAME.fullmatch(changed.strip(" $")):
+                continue
+            text = changed
+    if "," in text:
+        text = DECIMAL_COMMA.sub("0.", text)
+    grouped = GROUPED.fullmatch(text.strip())
+    if grouped:
+        digits = re.sub(r"\D", "", grouped["number"])
+        text = grouped["before"] + digits + grouped["after"].replace(",", ".")
+    return text
+
+
+def with_powers(text: str) -> str:
+    """Return the text with `2.5e-05` as a product with a power of ten."""
+    return SCIENTIFIC.sub(_scientific, text)
+
+
+def _scientific(match: re.Match[str]) -> str:
+    mantissa, sign, digits = match.groups()
+    return rf"{mantissa}\times 10^{{{sign.replace('+', '')}{int(digits)}}}"
+
+
+def other_readings(text: str) -> Sequence[tuple[str, bool]]:
+    """Return other readings of an answer, each with whether it is as likely as the first.
+
+    A reading that is as likely makes an answer correct; the others only make it unknown.
+    """
+    text = text.strip()
+    readings = list[tuple[str, bool]]()
+    if DOT_GROUP.fullmatch(text):
+        readings.append((text.replace(".", ""), False))
+    if COMMA_NUMBER.fullmatch(text):
+        groups = re.search(r"(?<!\d)[1-9]\d{0,2},\d{3}(?!\d)", text)
+        readings.append((text.replace(",", "."), groups is None))
+    if AMBIGUOUS_EXPONENT.search(text):
+        readings.append((AMBIGUOUS_EXPONENT.sub(r"\1e - \2", text), False))
+    return readings
+
+
+def compound_of(text: str) -> Compound | None:
+    """Return the dates, ranges, scores, times, ratios and based numbers; else None."""
+    text = text.strip().strip("$").strip()
+    for pattern in (DATE, DATE_YEAR_LAST):
+        match = pattern.fullmatch(text)
+        if match:
+            parts = tuple([str(int(part)) for part in match.groups()])
+            return Compound("date" if pattern is DATE else "date with the year last", parts)
+    match = HYPHENS.fullmatch(text)
+    if match:
+        parts = (match["left"], match["right"])
+        if match["more"]:
+            parts += tuple(re.split("[-–—]", match["more"])[1:])
+        return Compound("hyphen", parts, match["unit"].strip(), " " in match["hyphen"])
+    match = COLONS.fullmatch(RATIO_NAME.sub("", text))
+    if match:
+        parts = tuple([part.strip() for part in match[1].split(":")])
+        return Compound("colon", parts, match["unit"].strip(" .").lower().replace(".", ""))
+    match = BASED.fullmatch(text)
+    if match:
+        return Compound("base", (match[1].lower().lstrip("0") or "0", str(int(match[2]))))
+    return None
+
+
+def judge_compounds(left: Compound | None, right: Compound | None) -> Judgement | None:
+    """Compare two answers of which at least one is compound; None if neither is."""
+    if left is None and right is None:
+        return None
+    if left is None or right is None:
+        compound = left or right
+        assert compound is not None, "one of them is compound"
+        # `5 - 2` is a number.
+        return None if compound.is_difference else (Verdict.UNKNOWN, _doubt(compound))
+    if left.kind != right.kind or len(left.parts) != len(right.parts):
+        return Verdict.UNKNOWN, "different notations"
+    if left.parts == right.parts and left.unit == right.unit:
+        return Verdict.CORRECT, "the same numbers"
+    if left.kind == "date":
+        return Verdict.INCORRECT, "different dates"
+    if left.kind == "base" and left.parts[1] == right.parts[1]:
+        return Verdict.INCORRECT, "different numbers in one base"
+    if left.kind in ("hyphen", "colon") and _differ_in_all_readings(left, right):
+        return Verdict.INCORRECT, "different numbers"
+    return Verdict.UNKNOWN, _doubt(left)
+
+
+def _differ_in_all_readings(left: Compound, right: Compound) -> bool:
+    """Return whether two pairs differ as ranges, in reverse order, as differences and ratios."""
+    if left.unit != right.unit or len(left.parts) != 2:
+        return False
+    a = _numbers(left.parts)
+    b = _numbers(right.parts)
+    if a is None or b is None or sorted(a) == sorted(b):
+        return False
+    return a[0] - a[1] != b[0] - b[1] and a[0] * b[1] != a[1] * b[0]
+
+
+def _numbers(parts: Sequence[str]) -> Sequence[Fraction] | None:
+    try:
+        return [Fraction(part.lstrip("\\$€£").replace(",", "").rstrip(".")) for part in parts]
+    except (ValueError, ZeroDivisionError):
+        return None
+
+
+def _doubt(compound: Compound) -> str:
+    match compound.kind:
+        case "hyphen":
+            return "a hyphen may be a minus sign, a range or a score"
+        case "colon":
+            return "a colon may be a time or a ratio"
+        case "base":
+            return "a number in another base"
+        case _:
+            return "a date"
+
+
+# Words that deny, bound, weaken or count: the value after them is not asserted as it is written.
+NOT_ASSERTED = re.compile(
+    r"\b(?:not|no|never|neither|nor|cannot|if|unless|whether|suppose|assum\w+|least|most|more|less"
+    r"|fewer|than|between|about|approximately|around|roughly|nearly|almost|maybe|perhaps|possibly"
+    r"|might|may|could|would|should|guess|except|but|or|and|twice|thrice|half|double|triple|times"
+    r"|two|three|four|five|six|seven|eight|nine|ten|dozen|hundred|thousand|million|wrong|incorrect"
+    r"|negative|minus|other|false|contradict\w*|impossible|first|second|third|step)\b|n['’]t\b",
+    re.IGNORECASE,
+)
+FORMULA = re.compile(r"\$\$[^$]+\$\$|\$[^$]+\$|\\\((?:(?!\\\)).)+\\\)|\\\[(?:(?!\\\]).)+\\\]", re.DOTALL)
+BEFORE_FORMULA = re.compile(
+    r"(?:[^\d$\\]*\b(?:is|are|equals?|equal to|that|get|have|obtain|find|gives?|yields?|answer|therefore|thus|hence|so)"
+    r"|[A-Za-z ]{1,40}:|)[:\s]*",
+    re.IGNORECASE,
+)
+AFTER_FORMULA = re.compile(
+    r"\s*(?:(?:is|as) (?:the|our|my) (?:final )?(?:answer|solution|result))?[\s.]*", re.IGNORECASE
+)
+SUBJECT = re.compile(r"[^\d.;!?]*\b(?:is|are|equals|equal to) +(?:equal to +)?", re.IGNORECASE)
+
+
+def asserted_value(text: str) -> str | None:
+    """Return the only value that a sentence asserts; None if it denies or weakens it."""
+    text = text.strip()
+    if len(text) > MAX_SENTENCE or " " not in text:
+        return None
+    formulas = list(FORMULA.finditer(text))
+    if len(formulas) == 1:
+        formula = formulas[0]
+        before = text[: formula.start()]
+        after = text[formula.end() :]
+        words = before + after
+        if words.strip(" .") and not NOT_ASSERTED.search(words):
+            if BEFORE_FORMULA.fullmatch(before) and AFTER_FORMULA.fullmatch(after):
+                return formula[0]
+    subject = SUBJECT.match(text)
+    if subject is None or NOT_ASSERTED.search(text):
+        return None
+    value = text[subject.end() :]
+    # A further word than a unit may change the value.
+    return value if re.fullmatch(r"[^\s]*\d[^\s]*(?: [^\W\d_]+)?", value) else None
