@@ -122,11 +122,13 @@ CHECKING = re.compile(
     re.IGNORECASE,
 )
 # What may stand between the boxes of one answer, besides a name and an equals sign.
-JOINING = re.compile(r"[\s$]*(?:\\[)(\]\[])?[\s$]*(?:,|;|&|,? ?\b(?:and|or)\b|\\text\{ ?(?:and|or) ?\})")
 NAME_BEFORE_BOX = r"(?:[^\W\d_](?:_\{?\w\}?)?(?:\([^\W\d_]\))? ?= ?)"
-BETWEEN_BOXES = re.compile(rf"{JOINING.pattern}[\s$]*(?:\\[(\[])?[\s$]*{NAME_BEFORE_BOX}?")
+BLANK = r"(?:\s|\$|\\q?quad|\\[)(\]\[, ])*"
+BETWEEN_BOXES = re.compile(
+    rf"{BLANK}(?:,|;|&|,? ?\b(?:and|or)\b|,? ?\\text ?\{{ ?(?:and|or) ?\}}){BLANK}{NAME_BEFORE_BOX}?"
+)
 NAMED_BOX = re.compile(rf"(?<![^\W\d_\\]){NAME_BEFORE_BOX}\Z")
-MATH_DELIMITER = re.compile(r"\$|\\[()\[\]]")
+BLANKS = re.compile(r"\$|\\[()\[\], ]|\\q?quad")
 # Words that make a box the conclusion from another in its sentence.
 CONCLUDING = re.compile(
     r"\b(?:so|thus|therefore|hence|answer|total|gives?|then|finally|result|equals)\b|=|⇒|→|\\implies",
@@ -420,7 +422,7 @@ def _decide_unexplained(text: str, earlier: Statement, last: Statement, between:
     order = ("phrase", "words", "box", "final", "hashes", "tag")
     is_phrase_again = earlier.kind == last.kind == "phrase"
     if is_phrase_again or order.index(earlier.kind) < order.index(last.kind):
-        if earlier.kind == "phrase" or last.kind == "tag":
+        if earlier.kind == "phrase" or last.kind in ("tag", "final"):
             return Search(last.answer)
     return both
 
@@ -441,7 +443,7 @@ def _joined_boxes(text: str, statements: Sequence[Statement]) -> str | None:
     joined = (name[0] if name else "") + (row[0].answer or "")
     for box, following in zip(row, row[1:], strict=False):
         joined += text[box.end : following.start] + (following.answer or "")
-    return " ".join(MATH_DELIMITER.sub(" ", joined).split())
+    return " ".join(BLANKS.sub(" ", joined).split())
 
 
 def _is_same(left: str, right: str) -> bool:

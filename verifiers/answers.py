@@ -76,7 +76,7 @@ NOT_A_NUMBER = re.compile(
     r"|\[[^\[\],;]*\d[^\[\],;]*\]",
     re.IGNORECASE,
 )
-FLOOR_BRACKETS = re.compile(r"(?<!sqrt)\[[^\[\],;]*\d[^\[\],;]*\](?!\()")
+FLOOR_BRACKETS = re.compile(r"(?<!sqrt)(?<!\\)\[[^\[\],;&]*\d[^\[\],;&]*\](?!\()")
 # Points and other names in capitals behind a number are factors and no units.
 NAMES_BEHIND_NUMBER = re.compile(r"\d ?[A-Z]{2,4}\b")
 CURRENCY = re.compile(

@@ -11,7 +11,7 @@ from stepmark.records import Verdict
 from verifiers.math.findings import Judgement
 from verifiers.math.syntax import Combined, Negated, Number, Tree
 
-MIN_DOUBLE_DIGITS = 15
+DOUBLE_DIGITS = range(15, 18)
 # The precision of a double is 2^-53; a result of a few operations may be off by some of these.
 DOUBLE_PRECISION = Fraction(1, 2**50)
 # A longer computation loses more digits: such a value is neither equal nor different.
@@ -52,7 +52,7 @@ def literal(tree: Tree) -> Literal | None:
 def is_double(tree: Tree) -> bool:
     """Return whether the tree is a decimal with as many digits as a printed double."""
     decimal = literal(tree)
-    return decimal is not None and not decimal.is_integer and decimal.digits >= MIN_DOUBLE_DIGITS
+    return decimal is not None and not decimal.is_integer and decimal.digits in DOUBLE_DIGITS
 
 
 def near(left: Fraction, right: Fraction) -> Judgement | None:

@@ -8,6 +8,7 @@ Expressions and equations are compared by `verifiers.answer_forms.formulas`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from stepmark.records import Verdict
@@ -43,6 +44,9 @@ def equivalent(left: Form, right: Form) -> Judgement:
     for form, other in ((left, right), (right, left)):
         if isinstance(form, forms.Assignments) and isinstance(other, forms.Several | forms.Bracketed):
             return _judge_tuple(form, other)
+        if isinstance(form, forms.Union) and isinstance(other, forms.Bracketed):
+            if _is_unbounded(form) and not _is_unbounded(other):
+                return INCORRECT, "an unbounded set and a bounded one"
     if type(left) is type(right):
         return JUDGES[type(left)](left, right)
     return UNKNOWN, "different kinds of answers"
@@ -115,6 +119,8 @@ def _judge_in_order(left: Sequence[Form], right: Sequence[Form]) -> Judgement:
 
 
 def _judge_lists(left: forms.Several, right: forms.Several) -> Judgement:
+    left = _without_repeated_points(left)
+    right = _without_repeated_points(right)
     if max(len(left.items), len(right.items)) > MAX_LISTED:
         raise UnreadError("too many parts")
     are_sets = left.is_set and right.is_set
@@ -134,11 +140,19 @@ def _judge_lists(left: forms.Several, right: forms.Several) -> Judgement:
     if are_sets:
         return CORRECT, "the same values"
     are_equal_in_order = all(row[index] is CORRECT for index, row in enumerate(rows))
-    if left.ordered and right.ordered and not are_equal_in_order:
+    # Points are the solutions of an equation, in any order.
+    are_points = all(isinstance(item, forms.Bracketed) for item in (*left.items, *right.items))
+    if left.ordered and right.ordered and not are_points and not are_equal_in_order:
         return UNKNOWN, "the same values in another order"
     if not are_equal_in_order and any(row.count(CORRECT) != 1 for row in rows):
         return UNKNOWN, "values that repeat"
     return CORRECT, "the same values"
+
+
+def _without_repeated_points(several: forms.Several) -> forms.Several:
+    if not all(isinstance(item, forms.Bracketed) for item in several.items):
+        return several
+    return replace(several, items=tuple(dict.fromkeys(several.items)))
 
 
 def _verdicts(left: Sequence[Form], right: Sequence[Form]) -> Sequence[Sequence[Verdict]]:
@@ -174,6 +188,14 @@ def _included_ends(interval: forms.Bracketed) -> tuple[bool, bool]:
     includes_low = interval.brackets[0] == "[" and not isinstance(low, forms.Infinite)
     includes_high = interval.brackets[1] == "]" and not isinstance(high, forms.Infinite)
     return includes_low, includes_high
+
+
+def _is_unbounded(form: Form) -> bool:
+    if isinstance(form, forms.Union):
+        return any(_is_unbounded(piece) for piece in form.items)
+    if not isinstance(form, forms.Bracketed):
+        return False
+    return any(isinstance(end, forms.Infinite) for end in form.items)
 
 
 def _judge_unions(left: forms.Union, right: forms.Union) -> Judgement:

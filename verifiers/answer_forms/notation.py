@@ -20,9 +20,8 @@ from verifiers.math.findings import Judgement
 MAX_SENTENCE = 300
 
 SCIENTIFIC = re.compile(r"(?<![\w.\\}])(\d+(?:\.\d+)?|\.\d+)[eE]([+-]?)(\d{1,3})(?![\w.])")
+TWO_BACKSLASHES = re.compile(r"\\\\(?=[A-Za-z]{2})")
 REPLACEMENTS: Sequence[tuple[str, re.Pattern[str], str]] = [
-    # JSON that was escaped twice.
-    ("\\\\", re.compile(r"\\\\(?=[A-Za-z]{2})(?!.*\\begin)", re.DOTALL), r"\\"),
     ("\\", re.compile(r"(?<!\\)\\$"), ""),
     ("\\!", re.compile(r"(?<=\d),\\!\s*(?=\d{3})"), ","),
     ("^", re.compile(r"\^\{([23])\}"), r"^\1"),
@@ -34,6 +33,8 @@ REPLACEMENTS: Sequence[tuple[str, re.Pattern[str], str]] = [
     ("approx", re.compile(r"(?<=[\w)}]) ?\\approx ?-?\d+(?:\.\d+)?\.?$"), ""),
     ("≈", re.compile(r"(?<=[\w)}]) ?≈ ?-?\d+(?:\.\d+)?\.?$"), ""),
     ("_", re.compile(r"(?<=\d)_\{(\d{1,2})\}"), r"_\1"),
+    ("array", re.compile(r"\\left *[\[(]\s*\\begin\{array\}\{[clr| ]*\}"), r"\\begin{pmatrix}"),
+    ("array", re.compile(r"\\end\{array\}\s*\\right *[\])]"), r"\\end{pmatrix}"),
     ("$", re.compile(r"^([\d.,]+) ?\\?\$$"), r"\\$\1"),
 ]
 APPROXIMATED_NAME = re.compile(r"[^\W\d_]")
@@ -43,7 +44,7 @@ GROUPED = re.compile(
     r"|\d{1,3}(?:\.\d{3}){2,}|\d{1,2}(?:,\d{2})+,\d{3})(?P<after>(?:,\d{1,2})?(?: ?[^\W\d_]+)*)"
 )
 # A group does not begin with zero, so this comma is a decimal one.
-DECIMAL_COMMA = re.compile(r"(?<![\d.,])0,(?=\d+(?![\d.,]))")
+DECIMAL_COMMA = re.compile(r"[-−]?\\?[$€£]? ?0,\d{2,}(?: ?[€£$%]| ?\\[%$]| [^\W\d_]+)*")
 DOT_GROUP = re.compile(r"[-−]?\\?[$€£]? ?[1-9]\d{0,2}\.\d{3}(?!\d)(?: ?[€£$%]| ?\\[%$]| [^\W\d_]+)*")
 COMMA_NUMBER = re.compile(r"[-−]?\\?[$€£]? ?\d+,\d+(?!\d)(?: ?[€£$%]| ?\\[%$]| [^\W\d_]+)*")
 AMBIGUOUS_EXPONENT = re.compile(r"(?<![\w.])(\d+)e-(\d)(?!\w)")
@@ -79,6 +80,9 @@ class Compound:
 
 def normalized(text: str) -> str:
     """Return the text in the notation that the dialects read."""
+    # JSON that was escaped twice; in matrices, two backslashes end a row.
+    if "\\\\" in text and "\\begin" not in text:
+        text = TWO_BACKSLASHES.sub(r"\\", text)
     for needle, pattern, replacement in REPLACEMENTS:
         if needle in text:
             changed = pattern.sub(replacement, text)
@@ -86,8 +90,8 @@ def normalized(text: str) -> str:
             if needle in ("approx", "≈") and APPROXIMATED_NAME.fullmatch(changed.strip(" $")):
                 continue
             text = changed
-    if "," in text:
-        text = DECIMAL_COMMA.sub("0.", text)
+    if DECIMAL_COMMA.fullmatch(text.strip()):
+        text = text.replace(",", ".")
     grouped = GROUPED.fullmatch(text.strip())
     if grouped:
         digits = re.sub(r"\D", "", grouped["number"])
@@ -116,7 +120,9 @@ def other_readings(text: str) -> Sequence[tuple[str, bool]]:
         readings.append((text.replace(".", ""), False))
     if COMMA_NUMBER.fullmatch(text):
         groups = re.search(r"(?<!\d)[1-9]\d{0,2},\d{3}(?!\d)", text)
-        readings.append((text.replace(",", "."), groups is None))
+        # `1,2` is rather a list.
+        has_one_decimal = re.search(r",\d(?!\d)", text)
+        readings.append((text.replace(",", "."), not groups and not has_one_decimal))
     if AMBIGUOUS_EXPONENT.search(text):
         readings.append((AMBIGUOUS_EXPONENT.sub(r"\1e - \2", text), False))
     return readings
@@ -155,6 +161,11 @@ def judge_compounds(left: Compound | None, right: Compound | None) -> Judgement 
         assert compound is not None, "one of them is compound"
         # `5 - 2` is a number.
         return None if compound.is_difference else (Verdict.UNKNOWN, _doubt(compound))
+    if left.kind == right.kind == "colon" and left.unit == right.unit:
+        shorter, longer = sorted((left.parts, right.parts), key=len)
+        # `20:34` is `20:34:00`.
+        if len(shorter) == 2 and longer == (*shorter, "00"):
+            return Verdict.CORRECT, "the same time"
     if left.kind != right.kind or len(left.parts) != len(right.parts):
         return Verdict.UNKNOWN, "different notations"
     if left.parts == right.parts and left.unit == right.unit:
@@ -208,6 +219,7 @@ NOT_ASSERTED = re.compile(
     re.IGNORECASE,
 )
 FORMULA = re.compile(r"\$\$[^$]+\$\$|\$[^$]+\$|\\\((?:(?!\\\)).)+\\\)|\\\[(?:(?!\\\]).)+\\\]", re.DOTALL)
+NAMING_FORMULA = re.compile(r"\$[A-Za-z' ]{1,40}\$|\\\( ?[A-Za-z' ]{1,40}\\\)")
 BEFORE_FORMULA = re.compile(
     r"(?:[^\d$\\]*\b(?:is|are|equals?|equal to|that|get|have|obtain|find|gives?|yields?|answer|therefore|thus|hence|so)"
     r"|[A-Za-z ]{1,40}:|)[:\s]*",
@@ -224,6 +236,9 @@ def asserted_value(text: str) -> str | None:
     text = text.strip()
     if len(text) > MAX_SENTENCE or " " not in text:
         return None
+    # Formulas that only name what the sentence is about.
+    if len(FORMULA.findall(text)) > 1:
+        text = NAMING_FORMULA.sub("x", text)
     formulas = list(FORMULA.finditer(text))
     if len(formulas) == 1:
         formula = formulas[0]

@@ -59,7 +59,7 @@ MIN_PROSE_CAPITALS = 5
 UNIT_SIGNS = ("^", "{", "}", "/")
 SHAPES = {Kind.NAME: "N", Kind.WORD: "T", Kind.NUMBER: "D"}
 # The shapes of the tokens of a name: `x`, `x_1`, `f(x, y)`, `(x, y)`, `AB`, `Area`, `angle A`.
-NAMED = re.compile(r"\(N(?:,N)+\)|(?:T*N(?:_(?:[DN]|\{[DN,]*\}))?|T+)(?:\([DN](?:,[DN])*\))?")
+NAMED = re.compile(r"\(N(?:,N)+\)|(?:T*N(?:_(?:[DN]|\{[DN,]*\}))?|T+)(?:\([DN](?:,[DN])*\))?|\|[NT]+\|")
 
 Tokens = Sequence[Token]
 
@@ -393,8 +393,21 @@ def _bracketed(sequence: Tokens, depth: int) -> Form | None:
 
 
 def _interval(sequence: Tokens, depth: int) -> Form:
-    form = _form(sequence, depth + 1)
+    form = _form(_without_grouping(sequence), depth + 1)
     return replace(form, bounds=True) if isinstance(form, forms.Bracketed) else form
+
+
+def _without_grouping(sequence: Tokens) -> Tokens:
+    """Return the two ends of `(12,102)`: an interval does not consist of one number."""
+    tokens = list[Token]()
+    for token in sequence:
+        if token.kind is Kind.NUMBER and token.text.count(",") == 1:
+            low, high = token.text.split(",")
+            tokens += [Token(Kind.NUMBER, low), Token(Kind.STOP, ","), Token(Kind.NUMBER, high)]
+        else:
+            tokens.append(token)
+    has_one_comma = sum(token.text == "," for token in tokens) == 1
+    return tokens if has_one_comma else sequence
 
 
 def _quantity(sequence: Tokens) -> forms.Quantity:
