@@ -140,8 +140,9 @@ def _judge_lists(left: forms.Several, right: forms.Several) -> Judgement:
     if are_sets:
         return CORRECT, "the same values"
     are_equal_in_order = all(row[index] is CORRECT for index, row in enumerate(rows))
-    # Points are the solutions of an equation, in any order.
-    are_points = all(isinstance(item, forms.Bracketed) for item in (*left.items, *right.items))
+    # Three points or more are the solutions of an equation, in any order; two may have names.
+    are_points = len(left.items) > 2
+    are_points &= all(isinstance(item, forms.Bracketed) for item in (*left.items, *right.items))
     if left.ordered and right.ordered and not are_points and not are_equal_in_order:
         return UNKNOWN, "the same values in another order"
     if not are_equal_in_order and any(row.count(CORRECT) != 1 for row in rows):
