@@ -13,12 +13,13 @@ from typing import Any
 
 from pipelines.importing.importer import Imported, import_traces, reader_of
 from pipelines.run.config import Shards
-from pipelines.run.graders import grade_answer
+from pipelines.run.graders import grade_answer, why_ungradable
 from problems.solution_formats.base import HUMAN, NOT_GRADED
 from problems.tabular.readers import expand
 from stepmark.errors import ConfigError, InputError
+from stepmark.final_answers import why_no_answer
 from stepmark.identity import content_digest, digest
-from stepmark.records import Annotation, Problem, Rejected, Trace
+from stepmark.records import Annotation, Problem, Rejected, Trace, Verdict
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import (
     PROBLEMS,
@@ -117,6 +118,7 @@ async def _write_dataset(
     async with VerifierPool() as workers:
         for shard, solutions in enumerate(shards):
             await _write_shard(dataset, shard, solutions, fingerprint, workers)
+        ungradable = await _ungradable_references(workers, imported)
     counts = {
         "problems": len({item.problem.problem_id for item in imported}),
         "traces": len(imported),
@@ -125,6 +127,8 @@ async def _write_dataset(
     for method in sorted({HUMAN, *labels}):
         counts[f"with a {method} label"] = labels[method]
     counts["rows set aside"] = len(rejected)
+    if ungradable:
+        counts["references that no answer can equal"] = ungradable
     return counts
 
 
@@ -206,5 +210,18 @@ async def _graded_trace(workers: VerifierPool, item: Imported) -> Trace:
     trace = item.trace
     if trace.outcome_reason != NOT_GRADED:
         return trace
-    grade = await grade_answer(workers, trace.final_answer, item.problem.answer)
-    return replace(trace, outcome=grade.outcome, outcome_reason=grade.reason)
+    reference = item.problem.answer
+    grade = await grade_answer(workers, trace.final_answer, reference)
+    reason = grade.reason
+    if grade.outcome is Verdict.UNKNOWN and reference is not None:
+        if trace.final_answer is None:
+            reason = why_no_answer("".join(trace.steps)) or reason
+        reason = await why_ungradable(workers, reference) or reason
+    return replace(trace, outcome=grade.outcome, outcome_reason=reason)
+
+
+async def _ungradable_references(workers: VerifierPool, imported: Sequence[Imported]) -> int:
+    """Return the number of reference answers that no answer could equal."""
+    references = {item.problem.answer for item in imported if item.problem.answer is not None}
+    reasons = await asyncio.gather(*(why_ungradable(workers, text) for text in references))
+    return sum(bool(reason) for reason in reasons)
