@@ -18,9 +18,10 @@ What is not covered: answers in words before the phrase ("18 is the answer").
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from typing import NamedTuple
 
 __all__ = ["VERSION", "final_answer", "why_no_answer"]
@@ -125,7 +126,8 @@ CHECKING = re.compile(
 NAME_BEFORE_BOX = r"(?:[^\W\d_](?:_\{?\w\}?)?(?:\([^\W\d_]\))? ?= ?)"
 BLANK = r"(?:\s|\$|\\q?quad|\\[)(\]\[, ])*"
 BETWEEN_BOXES = re.compile(
-    rf"{BLANK}(?:,|;|&|,? ?\b(?:and|or)\b|,? ?\\text ?\{{ ?(?:and|or) ?\}}){BLANK}{NAME_BEFORE_BOX}?"
+    rf"{BLANK}(?:,|;|&|,? ?\b(?:and|or)\b|,? ?\\text ?\{{ ?(?:and|or) ?\}})"
+    rf"{BLANK}{NAME_BEFORE_BOX}?"
 )
 NAMED_BOX = re.compile(rf"(?<![^\W\d_\\]){NAME_BEFORE_BOX}\Z")
 BLANKS = re.compile(r"\$|\\[()\[\], ]|\\q?quad")
@@ -355,7 +357,9 @@ def _phrases(text: str) -> Iterator[Statement]:
         count += 1
         start = phrase.start()
         statement = _stated_by(text, phrase)
-        if statement is not None and not SUPPOSING.search(text[max(0, start - SUPPOSING_CHARS) : start]):
+        if statement is not None and not SUPPOSING.search(
+            text[max(0, start - SUPPOSING_CHARS) : start]
+        ):
             yield statement
 
 
@@ -421,10 +425,9 @@ def _decide_unexplained(text: str, earlier: Statement, last: Statement, between:
     # An intermediate answer comes before a box, a tag or a final answer.
     order = ("phrase", "words", "box", "final", "hashes", "tag")
     is_phrase_again = earlier.kind == last.kind == "phrase"
-    if is_phrase_again or order.index(earlier.kind) < order.index(last.kind):
-        if earlier.kind == "phrase" or last.kind in ("tag", "final"):
-            return Search(last.answer)
-    return both
+    is_later = is_phrase_again or order.index(earlier.kind) < order.index(last.kind)
+    is_final = earlier.kind == "phrase" or last.kind in ("tag", "final")
+    return Search(last.answer) if is_later and is_final else both
 
 
 def _joined_boxes(text: str, statements: Sequence[Statement]) -> str | None:
@@ -441,7 +444,7 @@ def _joined_boxes(text: str, statements: Sequence[Statement]) -> str | None:
     line_start = text.rfind("\n", 0, row[0].start) + 1
     name = NAMED_BOX.search(text[max(line_start, row[0].start - 12) : row[0].start])
     joined = (name[0] if name else "") + (row[0].answer or "")
-    for box, following in zip(row, row[1:], strict=False):
+    for box, following in pairwise(row):
         joined += text[box.end : following.start] + (following.answer or "")
     return " ".join(BLANKS.sub(" ", joined).split())
 

@@ -337,18 +337,28 @@ def _compare(answer: Tree, reference: Tree, *, is_directed: bool) -> Judgement |
         return Verdict.CORRECT, "equal numbers"
     if value == -reference_value and (is_directed or units or reference_units):
         return Verdict.UNKNOWN, "the opposite sign, with words"
-    # A unit on one side only may be another one of its family.
-    converts = False
-    if value != 0 and reference_value != 0:
-        factors = (reference_value / value, value / reference_value)
-        converts = not FACTORS.isdisjoint(factors)
-    if converts and not FAMILIES.keys().isdisjoint(units ^ reference_units):
+    has_family = not FAMILIES.keys().isdisjoint(units ^ reference_units)
+    if has_family and _may_be_converted(value, reference_value):
         return Verdict.UNKNOWN, "a unit that may have been converted"
-    distance = abs(value - reference_value)
+    return _judge_different(answer, reference, value, reference_value)
+
+
+def _may_be_converted(value: Fraction, other: Fraction) -> bool:
+    """Return whether a unit on one side only may be another one of its family."""
+    if value == 0 or other == 0:
+        return False
+    return not FACTORS.isdisjoint((other / value, value / other))
+
+
+def _judge_different(
+    answer: Tree, reference: Tree, value: Fraction, reference_value: Fraction
+) -> Judgement:
+    """Judge two values that differ: one may be the other, rounded."""
     if is_double(answer) or is_double(reference):
-        doubt = near(value, reference_value)
-        if doubt is not None:
-            return doubt
+        judgement = near(value, reference_value)
+        if judgement is not None:
+            return judgement
+    distance = abs(value - reference_value)
     for rounded, exact in ((answer, reference), (reference, answer)):
         if _may_be_rounded(rounded, exact, distance):
             return Verdict.UNKNOWN, "equal when rounded"

@@ -27,6 +27,7 @@ FUNCTION_OF_X = frozenset(["y", "f(x)", "g(x)", "h(x)", "p(x)", "P(x)", "y(x)"])
 CORRECT = Verdict.CORRECT
 INCORRECT = Verdict.INCORRECT
 UNKNOWN = Verdict.UNKNOWN
+DIFFERENT_KINDS: Judgement = (UNKNOWN, "different kinds of answers")
 
 
 def equivalent(left: Form, right: Form) -> Judgement:
@@ -41,15 +42,20 @@ def equivalent(left: Form, right: Form) -> Judgement:
             if names(other.tree):
                 return UNKNOWN, "different variables"
             return INCORRECT, "infinity and a number"
-    for form, other in ((left, right), (right, left)):
-        if isinstance(form, forms.Assignments) and isinstance(other, forms.Several | forms.Bracketed):
-            return _judge_tuple(form, other)
-        if isinstance(form, forms.Union) and isinstance(other, forms.Bracketed):
-            if _is_unbounded(form) and not _is_unbounded(other):
-                return INCORRECT, "an unbounded set and a bounded one"
     if type(left) is type(right):
         return JUDGES[type(left)](left, right)
-    return UNKNOWN, "different kinds of answers"
+    return _judge_kinds(left, right) or _judge_kinds(right, left) or DIFFERENT_KINDS
+
+
+def _judge_kinds(left: Form, right: Form) -> Judgement | None:
+    """Compare forms of different types, where the right one has the meaning of the left one."""
+    match left, right:
+        case forms.Assignments(), forms.Several() | forms.Bracketed():
+            return _judge_tuple(left, right)
+        case forms.Union(), forms.Bracketed():
+            if _is_unbounded(left) and not _is_unbounded(right):
+                return INCORRECT, "an unbounded set and a bounded one"
+    return None
 
 
 def all_have_values(form: Form) -> bool:
@@ -227,7 +233,7 @@ def _judge_tuple(left: forms.Assignments, right: forms.Several | forms.Bracketed
     is_interval = isinstance(right, forms.Bracketed) and right.is_interval
     is_set = isinstance(right, forms.Several) and right.is_set
     if is_interval or is_set or len(left.items) != len(right.items):
-        return UNKNOWN, "different kinds of answers"
+        return DIFFERENT_KINDS
     judgement = _judge_in_order(left.items, right.items)
     if judgement[0] is CORRECT:
         return judgement

@@ -45,7 +45,9 @@ GROUPED = re.compile(
 )
 # A group does not begin with zero, so this comma is a decimal one.
 DECIMAL_COMMA = re.compile(r"[-−]?\\?[$€£]? ?0,\d{2,}(?: ?[€£$%]| ?\\[%$]| [^\W\d_]+)*")
-DOT_GROUP = re.compile(r"[-−]?\\?[$€£]? ?[1-9]\d{0,2}\.\d{3}(?!\d)(?: ?[€£$%]| ?\\[%$]| [^\W\d_]+)*")
+DOT_GROUP = re.compile(
+    r"[-−]?\\?[$€£]? ?[1-9]\d{0,2}\.\d{3}(?!\d)(?: ?[€£$%]| ?\\[%$]| [^\W\d_]+)*"
+)
 COMMA_NUMBER = re.compile(r"[-−]?\\?[$€£]? ?\d+,\d+(?!\d)(?: ?[€£$%]| ?\\[%$]| [^\W\d_]+)*")
 AMBIGUOUS_EXPONENT = re.compile(r"(?<![\w.])(\d+)e-(\d)(?!\w)")
 
@@ -55,7 +57,9 @@ HYPHENS = re.compile(
     r"(?P<left>\\?[$€£]?\d[\d.,]*)(?P<hyphen> ?[-–—] ?|--)(?P<right>\\?[$€£]?\d[\d.,]*)"
     r"(?P<more>(?:[-–—]\d[\d.,]*)*)(?P<unit>(?: ?\\?%| ?[^\W\d_]{2,}(?: [^\W\d_]+){0,4})?)"
 )
-COLONS = re.compile(r"(?:[^=\d]{0,30}=\s*)?(\d{1,6}(?:\s?:\s?\d{1,6}){1,3})(?P<unit> ?[^\W\d_.]*\.?m?\.?)")
+COLONS = re.compile(
+    r"(?:[^=\d]{0,30}=\s*)?(\d{1,6}(?:\s?:\s?\d{1,6}){1,3})(?P<unit> ?[^\W\d_.]*\.?m?\.?)"
+)
 RATIO_NAME = re.compile(r"^[^=]{1,60}:[^=]{1,60}=\s*(?=\d{1,6}\s?:)")
 BASED = re.compile(r"([0-9A-Fa-f]{1,60})_(\d{1,2})")
 
@@ -218,10 +222,13 @@ NOT_ASSERTED = re.compile(
     r"|negative|minus|other|false|contradict\w*|impossible|first|second|third|step)\b|n['’]t\b",
     re.IGNORECASE,
 )
-FORMULA = re.compile(r"\$\$[^$]+\$\$|\$[^$]+\$|\\\((?:(?!\\\)).)+\\\)|\\\[(?:(?!\\\]).)+\\\]", re.DOTALL)
+FORMULA = re.compile(
+    r"\$\$[^$]+\$\$|\$[^$]+\$|\\\((?:(?!\\\)).)+\\\)|\\\[(?:(?!\\\]).)+\\\]", re.DOTALL
+)
 NAMING_FORMULA = re.compile(r"\$[A-Za-z' ]{1,40}\$|\\\( ?[A-Za-z' ]{1,40}\\\)")
 BEFORE_FORMULA = re.compile(
-    r"(?:[^\d$\\]*\b(?:is|are|equals?|equal to|that|get|have|obtain|find|gives?|yields?|answer|therefore|thus|hence|so)"
+    r"(?:[^\d$\\]*\b(?:is|are|equals?|equal to|that|get|have|obtain|find|gives?|yields?"
+    r"|answer|therefore|thus|hence|so)"
     r"|[A-Za-z ]{1,40}:|)[:\s]*",
     re.IGNORECASE,
 )
@@ -245,9 +252,10 @@ def asserted_value(text: str) -> str | None:
         before = text[: formula.start()]
         after = text[formula.end() :]
         words = before + after
-        if words.strip(" .") and not NOT_ASSERTED.search(words):
-            if BEFORE_FORMULA.fullmatch(before) and AFTER_FORMULA.fullmatch(after):
-                return formula[0]
+        is_denied = not words.strip(" .") or NOT_ASSERTED.search(words)
+        is_statement = BEFORE_FORMULA.fullmatch(before) and AFTER_FORMULA.fullmatch(after)
+        if is_statement and not is_denied:
+            return formula[0]
     subject = SUBJECT.match(text)
     if subject is None or NOT_ASSERTED.search(text):
         return None

@@ -34,6 +34,8 @@ WORDS = re.compile(r"[A-Za-z][A-Za-z'’-]*(?: +[A-Za-z'’-]+)*")
 # Words of fewer than three letters that are answers; other short words are names.
 SHORT_WORDS = ("no", "am", "pm")
 TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mathbf|mbox)\s*\{([^{}\\]*)\}")
+# Around the letters of options.
+FONT = re.compile(r"\\(?:rm|bf|left|right)(?![A-Za-z]) ?")
 SYMBOLS = {
     "\\emptyset": "empty set",
     "\\varnothing": "empty set",
@@ -59,7 +61,9 @@ MIN_PROSE_CAPITALS = 5
 UNIT_SIGNS = ("^", "{", "}", "/")
 SHAPES = {Kind.NAME: "N", Kind.WORD: "T", Kind.NUMBER: "D"}
 # The shapes of the tokens of a name: `x`, `x_1`, `f(x, y)`, `(x, y)`, `AB`, `Area`, `angle A`.
-NAMED = re.compile(r"\(N(?:,N)+\)|(?:T*N(?:_(?:[DN]|\{[DN,]*\}))?|T+)(?:\([DN](?:,[DN])*\))?|\|[NT]+\|")
+NAMED = re.compile(
+    r"\(N(?:,N)+\)|(?:T*N(?:_(?:[DN]|\{[DN,]*\}))?|T+)(?:\([DN](?:,[DN])*\))?|\|[NT]+\|"
+)
 
 Tokens = Sequence[Token]
 
@@ -69,7 +73,7 @@ def form_of(text: str) -> Form:
     if len(text) > MAX_CHARS:
         raise UnreadError("too long")
     plain = TEXT.sub(r" \1 ", text).strip()
-    option = OPTION.fullmatch(plain)
+    option = OPTION.fullmatch(FONT.sub("", plain).strip())
     if option is not None:
         return _option(option)
     words = SYMBOLS.get(plain.replace(" ", ""), plain)
@@ -436,26 +440,35 @@ def _without_unit(sequence: Tokens) -> tuple[Tokens, set[str]]:
     start = 0
     while start < len(sequence) and sequence[start].kind is not Kind.WORD:
         start += 1
-    words = list[str]()
-    before = ""
-    for token in sequence[start:]:
-        if token.kind is Kind.WORD:
-            words += token.text.split()
-        elif token.text in ("2", "3") and before in ("^", "{"):
-            # Square and cubic units.
-            pass
-        elif token.text not in UNIT_SIGNS:
-            return sequence, set()
-        before = token.text
-    if start == 0:
+    words = _unit_words(sequence[start:])
+    if start == 0 or words is None:
         return sequence, set()
     if any(len(word) < MIN_PROSE_CAPITALS and word.isupper() for word in words):
         raise UnreadError("a name behind a number")
-    if any(VALUE_WORD.fullmatch(word.lower()) for word in words):
+    lower = [word.lower() for word in words]
+    if len(lower) > 1 and lower[0] in ("square", "cubic"):
+        lower = lower[1:]
+    if any(_changes_value(word) for word in lower):
         raise UnreadError("a word that changes the value")
-    words = [word.lower() for word in words]
-    if len(words) > 1 and words[0] in ("square", "cubic"):
-        words = words[1:]
-    if any(word in lexicon.COUNTING or word in lexicon.MATHEMATICAL for word in words):
-        raise UnreadError("a word that changes the value")
-    return sequence[:start], {lexicon.singular(word) for word in words if word not in lexicon.PROSE}
+    return sequence[:start], {lexicon.singular(word) for word in lower if word not in lexicon.PROSE}
+
+
+def _unit_words(sequence: Tokens) -> Sequence[str] | None:
+    """Return the words of a unit such as `cm^2` or `miles / hour`; None for anything else."""
+    words = list[str]()
+    before = ""
+    for token in sequence:
+        # Square and cubic units.
+        is_exponent = token.text in ("2", "3") and before in ("^", "{")
+        if token.kind is Kind.WORD:
+            words += token.text.split()
+        elif token.text not in UNIT_SIGNS and not is_exponent:
+            return None
+        before = token.text
+    return words
+
+
+def _changes_value(word: str) -> bool:
+    if word in lexicon.COUNTING or word in lexicon.MATHEMATICAL:
+        return True
+    return VALUE_WORD.fullmatch(word) is not None
