@@ -78,7 +78,8 @@ MEANINGFUL_WORDS = re.compile(
     r"|minus|divided|multiplied|over|percent|per ?cent|percentage|than|pi|squared|cubed|roots?"
     r"|factorial|degrees?|radians?|below|under|above|negative|short|past|before|after|until|till"
     r"|ago|early|late|loss|debt|deficit|least|most|about|approximately|roughly|if|unless|when|but"
-    r"|not|instead|except|plus|base|binary|old|o'clock"
+    r"|not|instead|except|plus|base|binary|old|o'clock|fold|noon|midnight"
+    r"|january|february|march|april|may|june|july|august|september|october|november|december"
     r"|cents?|penn(?:y|ies)|pence|nickels?|dimes?|dollars?|bucks?|euros?|pounds?|yen|rupees?|yuan"
     r"|pesos?|francs?|seconds?|secs?|minutes?|mins?|hours?|hrs?|days?|weeks?|months?|years?"
     r"|inch(?:es)?|feet|foot|ft|yards?|yd|miles?|mi|\w*met(?:er|re)s?|[cmk]m|\w*grams?|kgs?|mg"
@@ -106,17 +107,23 @@ NEXT_QUESTION = re.compile(
 TAKEN_BACK = re.compile(
     r"\b(?:wait|oops|hold on|scratch that|sorry|apologi[sz]e|correction|mistaken?|wrong|incorrect"
     r"|not (?:right|correct)|let(?: me|'s) (?:re|correct|fix|try again)"
-    r"|misread|forgot|miscalculated|actually|instead|rather)\b|\bno[,:.!]",
+    r"|misread|forgot|miscalculated|actually|instead|rather|but)\b|\bno[,:.!]",
     re.IGNORECASE,
 )
 TAKEN_BACK_AT_END = re.compile(
     r"\b(?:wait|oops|hold on|scratch that|correction:"
     r"|(?:that|this|it|which|answer)(?:'s| is| was| seems| looks)"
-    r" (?:wrong|incorrect|not (?:right|correct)|a mistake|mistaken)"
+    r" (?:a )?(?:wrong|incorrect|not (?:right|correct)|mistake|mistaken)"
     r"|(?:made|making) (?:a|an|some) \w*\s?(?:mistake|error|slip)s?|I was wrong|I miscalculated"
-    r"|let me (?:redo|recalculate|recompute|reconsider|correct|fix|try again))\b|\bno, ",
+    r"|let me (?:redo|retry|recalculate|recompute|reconsider|correct|fix|try again))\b|\bno, ",
     re.IGNORECASE,
 )
+# Directly behind a statement, these words deny or limit it.
+DENIED_BEHIND = re.compile(
+    r"[\s$.)\]\\]*(?:(?:is|was|seems|looks) (?:wrong|incorrect|not|too)\b|But\b|However\b)"
+)
+DENIED_BEFORE = re.compile(r"\b(?:not|never|n't|cannot be)[\s$*]*(?:\\[(\[])?\s*\Z")
+DENIED_CHARS = 20
 CHECKING = re.compile(
     r"\b(?:check|checks|checking|double-check|verif\w+|substitut\w+ back|plug\w* (?:\w+ )?back"
     r"|back into|sanity|confirm\w*|indeed)\b",
@@ -280,6 +287,8 @@ def _boxes(text: str) -> Iterator[Statement]:
         # The inner of two nested boxes is yielded instead.
         if next_start < end:
             continue
+        if DENIED_BEFORE.search(text, max(0, start - DENIED_CHARS), start):
+            continue
         content = text[content_start:end] if end < len(text) else ""
         yield Statement(start, min(end + 1, len(text)), "box", _strip_wrapping(content))
 
@@ -395,7 +404,8 @@ def _decide(text: str, statements: Sequence[Statement]) -> Search:
     # "The answer is Friday" counts if nothing else is stated.
     statements = values or statements
     last = statements[-1]
-    if last.kind != "line" and TAKEN_BACK_AT_END.search(text, last.end):
+    is_denied = DENIED_BEHIND.match(text, last.end) or TAKEN_BACK_AT_END.search(text, last.end)
+    if is_denied and last.kind != "line":
         return Search(None, "the answer is taken back")
     joined = _joined_boxes(text, statements)
     if joined is not None:

@@ -66,7 +66,7 @@ UNITS = "|".join(sorted([*FAMILIES, *SHORT_UNITS, "st", "nd", "rd", "th", "mph",
 NOT_A_NUMBER = re.compile(
     r"(?<![A-Za-z\\])x(?![A-Za-z])"
     r"|[(\[]\s*\d{1,3}(?:,\d{3})+\s*[)\]]"
-    r"|\b(?:base|binary|ternary|octal|hexadecimal|below|under|ago|loss|debt|least|most|tens|scores?"
+    r"|\b(?:base|binary|ternary|octal|hexadecimal|below|under|negative|fold|ago|loss|debt|least|most|tens|scores?"
     r"|factorial|past|short|except|lakhs?|crores?|grand|bn|mn|halves|third|quarters?"
     r"|(?:\w*(?:four|fif|six|seven|eigh|nin|ten|eleven|twelf|teen|tie|hundred|thousand|illion))ths?"
     r"|\w*thirds)\b"
@@ -152,8 +152,8 @@ def _judge_readings(answer: str, reference: str) -> Judgement:
 
 
 def _judge_texts(answer: str, reference: str) -> Judgement:
-    answer = notation.with_powers(answer)
-    reference = notation.with_powers(reference)
+    answer = notation.in_digits(answer)
+    reference = notation.in_digits(reference)
     directions = _directions(answer)
     reference_directions = _directions(reference)
     if directions and reference_directions and directions != reference_directions:
@@ -191,7 +191,7 @@ def _judge_reference(reference: str) -> Judgement:
     if not _plain(reference):
         return Verdict.UNKNOWN, "empty"
     compound = notation.compound_of(reference)
-    reference = notation.with_powers(reference)
+    reference = notation.in_digits(reference)
     if compound is not None:
         return Verdict.CORRECT, compound.kind
     number = _number(reference)

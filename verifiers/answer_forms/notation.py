@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from stepmark.records import Verdict
+from verifiers.math import lexicon
 from verifiers.math.findings import Judgement
 
 # Longer texts are no sentences with one value.
@@ -51,11 +52,28 @@ DOT_GROUP = re.compile(
 COMMA_NUMBER = re.compile(r"[-−]?\\?[$€£]? ?\d+,\d+(?!\d)(?: ?[€£$%]| ?\\[%$]| [^\W\d_]+)*")
 AMBIGUOUS_EXPONENT = re.compile(r"(?<![\w.])(\d+)e-(\d)(?!\w)")
 
+# `3 dozen eggs`, `$1.5 million`
+SCALED = re.compile(
+    r"(?P<before>[-−]?\\?[$€£]? ?)(?P<number>\d+(?:\.\d+)?) (?P<scale>dozen|hundred|thousand"
+    r"|million|billion|trillion)(?P<after>(?: [^\W\d_]+){0,3})",
+    re.IGNORECASE,
+)
+SCALES = {"dozen": 12, "hundred": 100, "thousand": 1_000}
+SCALES |= {"million": 10**6, "billion": 10**9, "trillion": 10**12}
+REPEATING = re.compile(
+    r"(?<![\w.,])(\d{1,30})\.(\d{0,30})"
+    r"(?:\\overline\{(\d{1,30})\}|\((\d{1,30})\))"
+)
+TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+NUMBER_WORD = re.compile(
+    rf"({'|'.join(TENS)})(?:[- ]({'|'.join(lexicon.NUMBER_WORDS[1:10])}))?", re.IGNORECASE
+)
+
 DATE = re.compile(r"(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})")
 DATE_YEAR_LAST = re.compile(r"(\d{1,2})[-/.](\d{1,2})[-/.](\d{4})")
 HYPHENS = re.compile(
-    r"(?P<left>\\?[$€£]?\d[\d.,]*)(?P<hyphen> ?[-–—] ?|--)(?P<right>\\?[$€£]?\d[\d.,]*)"
-    r"(?P<more>(?:[-–—]\d[\d.,]*)*)(?P<unit>(?: ?\\?%| ?[^\W\d_]{2,}(?: [^\W\d_]+){0,4})?)"
+    r"(?P<left>\\?[$€£]?\d(?:[\d.,]*\d)?)(?P<hyphen> ?[-–—] ?|--)(?P<right>\\?[$€£]?\d(?:[\d.,]*\d)?)"
+    r"(?P<more>(?:[-–—]\d+)*)(?P<unit>(?: ?\\?%| ?[^\W\d_]{2,}(?: [^\W\d_]+){0,4})?)"
 )
 COLONS = re.compile(
     r"(?:[^=\d]{0,30}=\s*)?(\d{1,6}(?:\s?:\s?\d{1,6}){1,3})(?P<unit> ?[^\W\d_.]*\.?m?\.?)"
@@ -103,8 +121,35 @@ def normalized(text: str) -> str:
     return text
 
 
-def with_powers(text: str) -> str:
-    """Return the text with `2.5e-05` as a product with a power of ten."""
+def _with_scale(text: str) -> str:
+    """Return `1.5 million` and `twenty-one` in digits."""
+    words = NUMBER_WORD.fullmatch(text)
+    if words:
+        tens = TENS.index(words[1].lower()) * 10 + 20
+        return str(tens + lexicon.NUMBER_WORDS.index((words[2] or "zero").lower()))
+    scaled = SCALED.fullmatch(text)
+    if scaled is None:
+        return text
+    value = Fraction(scaled["number"]) * SCALES[scaled["scale"].lower()]
+    if value.denominator != 1:
+        return text
+    return f"{scaled['before']}{value}{scaled['after']}"
+
+
+def _repeating(match: re.Match[str]) -> str:
+    whole, digits, *repeated = match.groups()
+    period = repeated[0] or repeated[1]
+    scale = 10 ** len(digits)
+    value = Fraction(int(whole + digits), scale)
+    value += Fraction(int(period), scale * (10 ** len(period) - 1))
+    return rf"\frac{{{value.numerator}}}{{{value.denominator}}}"
+
+
+def in_digits(text: str) -> str:
+    """Return the text with `2.5e-05` as a product, and `3 million` in digits."""
+    text = _with_scale(text.strip())
+    if "." in text:
+        text = REPEATING.sub(_repeating, text)
     return SCIENTIFIC.sub(_scientific, text)
 
 
@@ -127,6 +172,10 @@ def other_readings(text: str) -> Sequence[tuple[str, bool]]:
         # `1,2` is rather a list.
         has_one_decimal = re.search(r",\d(?!\d)", text)
         readings.append((text.replace(",", "."), not groups and not has_one_decimal))
+    scaled = SCALED.fullmatch(text)
+    if scaled:
+        # The question may ask for millions.
+        readings.append((f"{scaled['before']}{scaled['number']}{scaled['after']}", False))
     if AMBIGUOUS_EXPONENT.search(text):
         readings.append((AMBIGUOUS_EXPONENT.sub(r"\1e - \2", text), False))
     return readings
@@ -219,7 +268,8 @@ NOT_ASSERTED = re.compile(
     r"|fewer|than|between|about|approximately|around|roughly|nearly|almost|maybe|perhaps|possibly"
     r"|might|may|could|would|should|guess|except|but|or|and|twice|thrice|half|double|triple|times"
     r"|two|three|four|five|six|seven|eight|nine|ten|dozen|hundred|thousand|million|wrong|incorrect"
-    r"|negative|minus|other|false|contradict\w*|impossible|first|second|third|step)\b|n['’]t\b",
+    r"|negative|minus|other|none|nobody|nothing|opposite|inverse|reciprocal|complement|error|mistake"
+    r"|previous|earlier|false|contradict\w*|impossible|first|second|third|step)\b|n['’]t\b",
     re.IGNORECASE,
 )
 FORMULA = re.compile(

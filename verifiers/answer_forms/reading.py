@@ -73,6 +73,8 @@ def form_of(text: str) -> Form:
     if len(text) > MAX_CHARS:
         raise UnreadError("too long")
     plain = TEXT.sub(r" \1 ", text).strip()
+    if plain.startswith(("~", "≈")):
+        raise UnreadError("an approximation")
     option = OPTION.fullmatch(FONT.sub("", plain).strip())
     if option is not None:
         return _option(option)
