@@ -28,16 +28,21 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from stepmark.records import Verdict
+from verifiers.answer_forms import notation
+from verifiers.answer_forms.decimals import is_double, literal, near
 from verifiers.arithmetic_rules.equality import has_percent_sign, mixes_percentages, units_of
 from verifiers.base import AnswerClaim, Claim, Finding, ReferenceClaim
 from verifiers.math.dialects.arithmetic import parse, tokens
 from verifiers.math.exact import exact_value
 from verifiers.math.findings import Judgement
-from verifiers.math.lexicon import FAMILIES
+from verifiers.math.lexicon import FAMILIES, SHORT_UNITS
 from verifiers.math.syntax import Tree, UndefinedError, UnreadError, numbers, signed_number
+
+if TYPE_CHECKING:
+    from verifiers.answer_forms.forms import Form
 
 __all__ = ["Answers"]
 
@@ -54,15 +59,31 @@ SPELLINGS: Sequence[tuple[re.Pattern[str], str]] = [
     (re.compile(r" ?([^\w\s\\.]) ?"), r"\1"),
 ]
 LETTERS = re.compile(r"[^\W\d_]+")
+# Units that may follow a digit without a space.
+UNITS = "|".join(sorted([*FAMILIES, *SHORT_UNITS, "st", "nd", "rd", "th", "mph", "g", "percent"]))
 # A variable `x` that would be read as "times", a comma that may separate two numbers, and words
 # that change the value of a number.
 NOT_A_NUMBER = re.compile(
     r"(?<![A-Za-z\\])x(?![A-Za-z])"
     r"|[(\[]\s*\d{1,3}(?:,\d{3})+\s*[)\]]"
-    r"|\b(?:base|binary|ternary|octal|hexadecimal|below|under|ago|loss|debt|least|most|tenths?"
-    r"|hundredths?|thousandths?|millionths?|lakhs?|crores?|grand|bn|mn)\b",
+    r"|\b(?:base|binary|ternary|octal|hexadecimal|below|under|negative|fold|ago|loss|debt|least|most|tens|scores?"
+    r"|factorial|past|short|except|lakhs?|crores?|grand|bn|mn|halves|third|quarters?"
+    r"|(?:\w*(?:four|fif|six|seven|eigh|nin|ten|eleven|twelf|teen|tie|hundred|thousand|illion))ths?"
+    r"|\w*thirds)\b"
+    # An ellipsis, the imaginary unit, names in brackets or behind a digit, and floor brackets.
+    r"|\.\.|…|dots|(?<![A-Za-z\\])[ij](?![A-Za-z])|[\d})]\([A-Za-z]"
+    rf"|\d(?!(?:{UNITS})(?![A-Za-z]))(?!%)[A-Za-z]"
+    r"|\[[^\[\],;]*\d[^\[\],;]*\]",
     re.IGNORECASE,
 )
+FLOOR_BRACKETS = re.compile(r"(?<!sqrt)(?<!\\)\[[^\[\],;&]*\d[^\[\],;&]*\](?!\()")
+# Points and other names in capitals behind a number are factors and no units.
+NAMES_BEHIND_NUMBER = re.compile(r"\d ?[A-Z]{2,4}\b")
+CURRENCY = re.compile(
+    r"(\$|€|£|¥|₹|%)|(?i:\b(dollar|euro|pound sterling|yen|rupee|yuan|cent|buck)s?\b)"
+)
+CURRENCY_NAMES = {"$": "dollar", "€": "euro", "£": "pound", "¥": "yen", "₹": "rupee"}
+CURRENCY_NAMES |= {"buck": "dollar", "pound sterling": "pound", "cent": "dollar"}
 # Words that state in which direction a number counts.
 DIRECTION = re.compile(
     r"\b(?:more|less|fewer|greater|smaller|higher|lower|taller|shorter|older|younger|faster|slower"
@@ -79,7 +100,7 @@ FACTORS |= {1_760, 2_000, 3_600, 5_280, 1_000_000}
 class Answers:
     """A symmetric comparison of numbers, formulas, lists, intervals, matrices, options, words."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def verify(self, claim: Claim) -> Finding:
         """Return the finding; a reference is correct if other answers can be compared with it."""
@@ -96,16 +117,49 @@ class Answers:
 def _judge(answer: str, reference: str) -> Judgement:
     if max(len(answer), len(reference)) > MAX_CHARS:
         return Verdict.UNKNOWN, "too long"
+    answer = notation.normalized(_unwrap(answer))
+    reference = notation.normalized(_unwrap(reference))
     plain = _plain(answer)
     plain_reference = _plain(reference)
     if not plain or not plain_reference:
         return Verdict.UNKNOWN, "empty"
     if _is_same_text(plain, plain_reference):
         return Verdict.CORRECT, "the same text"
+    left = notation.compound_of(answer)
+    right = notation.compound_of(reference)
+    judgement = notation.judge_compounds(left, right)
+    if judgement is None:
+        judgement = _judge_readings(answer, reference)
+    return judgement
+
+
+def _judge_readings(answer: str, reference: str) -> Judgement:
+    """Judge the first reading of both texts, then the other ones."""
+    first = _judge_texts(answer, reference)
+    if first[0] is Verdict.CORRECT:
+        return first
+    others = list[tuple[Judgement, bool]]()
+    for text, is_as_likely in notation.other_readings(answer):
+        others.append((_judge_texts(text, reference), is_as_likely))
+    for text, is_as_likely in notation.other_readings(reference):
+        others.append((_judge_texts(answer, text), is_as_likely))
+    for other, is_as_likely in others:
+        if other[0] is Verdict.CORRECT and is_as_likely:
+            return other
+        if other[0] is not Verdict.INCORRECT and first[0] is Verdict.INCORRECT:
+            return Verdict.UNKNOWN, "a number that can be read in two ways"
+    return first
+
+
+def _judge_texts(answer: str, reference: str) -> Judgement:
+    answer = notation.in_digits(answer)
+    reference = notation.in_digits(reference)
     directions = _directions(answer)
     reference_directions = _directions(reference)
     if directions and reference_directions and directions != reference_directions:
         return Verdict.UNKNOWN, "words that differ"
+    if _have_different_currencies(answer, reference):
+        return Verdict.UNKNOWN, "different currencies"
     number = _number(answer)
     reference_number = _number(reference)
     if number is not None and reference_number is not None:
@@ -116,11 +170,30 @@ def _judge(answer: str, reference: str) -> Judgement:
     return _compare_forms(answer, reference)
 
 
+def _have_different_currencies(answer: str, reference: str) -> bool:
+    """Return whether both state a currency, and not the same, or one a percentage instead."""
+    currencies = _currencies(answer)
+    reference_currencies = _currencies(reference)
+    return bool(currencies and reference_currencies and currencies != reference_currencies)
+
+
+def _currencies(text: str) -> set[str]:
+    names = set[str]()
+    for sign, word in CURRENCY.findall(text):
+        names.add(CURRENCY_NAMES.get(sign or word.lower().removesuffix("s"), word.lower()))
+    return names
+
+
 def _judge_reference(reference: str) -> Judgement:
     if len(reference) > MAX_CHARS:
         return Verdict.UNKNOWN, "too long"
+    reference = notation.normalized(_unwrap(reference))
     if not _plain(reference):
         return Verdict.UNKNOWN, "empty"
+    compound = notation.compound_of(reference)
+    reference = notation.in_digits(reference)
+    if compound is not None:
+        return Verdict.CORRECT, compound.kind
     number = _number(reference)
     if number is not None and exact_value(number) is not None:
         return Verdict.CORRECT, "a number"
@@ -131,22 +204,36 @@ def _judge_reference(reference: str) -> Judgement:
 # half a second to import.
 def _compare_forms(answer: str, reference: str) -> Judgement:
     from verifiers.answer_forms.equivalence import equivalent
-    from verifiers.answer_forms.reading import form_of
 
+    if FLOOR_BRACKETS.search(answer) or FLOOR_BRACKETS.search(reference):
+        return Verdict.UNKNOWN, "square brackets may be a floor"
     try:
-        return equivalent(form_of(_unwrap(answer)), form_of(_unwrap(reference)))
+        return equivalent(_form(answer), _form(reference))
     except UnreadError as error:
         return Verdict.UNKNOWN, f"different texts, not both understood: {error}"
     except UndefinedError:
         return Verdict.UNKNOWN, "no value"
 
 
-def _judge_form(reference: str) -> Judgement:
-    from verifiers.answer_forms.equivalence import all_have_values
+def _form(text: str) -> "Form":
+    """Return the form of an answer, or of the only value that a sentence asserts."""
     from verifiers.answer_forms.reading import form_of
 
+    text = _unwrap(text)
     try:
-        form = form_of(_unwrap(reference))
+        return form_of(text)
+    except UnreadError:
+        value = notation.asserted_value(text)
+        if value is None:
+            raise
+        return form_of(_unwrap(value))
+
+
+def _judge_form(reference: str) -> Judgement:
+    from verifiers.answer_forms.equivalence import all_have_values
+
+    try:
+        form = _form(reference)
         if all_have_values(form):
             return Verdict.CORRECT, type(form).__name__.lower()
     except UnreadError as error:
@@ -161,13 +248,18 @@ def _plain(text: str) -> str:
     text = _unwrap(text)
     for pattern, spelling in SPELLINGS:
         text = pattern.sub(spelling, text)
-    return _without_delimiters(text.strip().removesuffix("."))
+    return _without_delimiters(_without_stop(text))
 
 
 def _unwrap(text: str) -> str:
     """Return the text without delimiters and full stops around it."""
-    text = _without_delimiters(text.strip().removesuffix(".").strip())
-    return text.removesuffix(".").strip()
+    return _without_stop(_without_delimiters(_without_stop(text)))
+
+
+def _without_stop(text: str) -> str:
+    """Return the text without a full stop at its end; an ellipsis stays."""
+    text = text.strip()
+    return text if text.endswith("..") else text.removesuffix(".").strip()
 
 
 def _without_delimiters(text: str) -> str:
@@ -209,7 +301,7 @@ def _directions(text: str) -> frozenset[str]:
 def _number(text: str) -> Tree | None:
     """Return the tree of a text that is one closed expression with at most one unit."""
     text = _unwrap(text)
-    if NOT_A_NUMBER.search(text):
+    if NOT_A_NUMBER.search(text) or NAMES_BEHIND_NUMBER.search(text):
         return None
     words = tokens(text)
     parsed = parse(words)
@@ -217,6 +309,9 @@ def _number(text: str) -> Tree | None:
         return None
     tree, length = parsed
     if length < len(words) or mixes_percentages(tree):
+        return None
+    # `1/2 %` is a half percent, and no quotient of 1 and 2 %.
+    if has_percent_sign(tree) and signed_number(tree) is None:
         return None
     units = {number.unit for number in numbers(tree) if number.unit}
     return tree if len(units) < 2 else None
@@ -242,13 +337,27 @@ def _compare(answer: Tree, reference: Tree, *, is_directed: bool) -> Judgement |
         return Verdict.CORRECT, "equal numbers"
     if value == -reference_value and (is_directed or units or reference_units):
         return Verdict.UNKNOWN, "the opposite sign, with words"
-    # A unit on one side only may be another one of its family.
-    converts = False
-    if value != 0 and reference_value != 0:
-        factors = (reference_value / value, value / reference_value)
-        converts = not FACTORS.isdisjoint(factors)
-    if converts and not FAMILIES.keys().isdisjoint(units ^ reference_units):
+    has_family = not FAMILIES.keys().isdisjoint(units ^ reference_units)
+    if has_family and _may_be_converted(value, reference_value):
         return Verdict.UNKNOWN, "a unit that may have been converted"
+    return _judge_different(answer, reference, value, reference_value)
+
+
+def _may_be_converted(value: Fraction, other: Fraction) -> bool:
+    """Return whether a unit on one side only may be another one of its family."""
+    if value == 0 or other == 0:
+        return False
+    return not FACTORS.isdisjoint((other / value, value / other))
+
+
+def _judge_different(
+    answer: Tree, reference: Tree, value: Fraction, reference_value: Fraction
+) -> Judgement:
+    """Judge two values that differ: one may be the other, rounded."""
+    if is_double(answer) or is_double(reference):
+        judgement = near(value, reference_value)
+        if judgement is not None:
+            return judgement
     distance = abs(value - reference_value)
     for rounded, exact in ((answer, reference), (reference, answer)):
         if _may_be_rounded(rounded, exact, distance):
@@ -267,10 +376,13 @@ def _values(tree: Tree) -> Sequence[Fraction]:
 
 
 def _may_be_rounded(rounded: Tree, exact: Tree, distance: Fraction) -> bool:
-    number = signed_number(rounded)
-    if number is None or not number.may_round(signed_number(exact)):
+    decimal = literal(rounded)
+    if decimal is None:
         return False
-    tolerance = number.last_digit
-    if number.percent:
+    number = signed_number(rounded)
+    if number is not None and not number.may_round(signed_number(exact)):
+        return False
+    tolerance = decimal.last_digit
+    if number is not None and number.percent:
         tolerance /= 100
     return distance < tolerance

@@ -24,6 +24,7 @@ from problems.solution_formats.base import HUMAN, NOT_GRADED
 from problems.tabular.readers import expand
 from stepmark import steps as splitting
 from stepmark.errors import ConfigError, InputError
+from stepmark.final_answers import why_no_answer
 from stepmark.identity import content_digest, digest
 from stepmark.records import Annotation, Problem, Rejected, Trace, Verdict
 from storage.dataset.dataset import Dataset
@@ -261,6 +262,8 @@ async def _graded_trace(workers: VerifierPool, item: Imported) -> Trace:
     grade = await grade_answer(workers, trace.final_answer, reference)
     reason = grade.reason
     if reference is not None and grade.outcome is Verdict.UNKNOWN:
+        if trace.final_answer is None:
+            reason = why_no_answer("".join(trace.steps)) or reason
         fault = await why_ungradable(workers, reference)
         if fault:
             reason = f"{UNGRADABLE}{fault}"

@@ -14,8 +14,10 @@ from stepmark.errors import ConfigError
 __all__ = ["Generate", "Prices", "RunFile", "Shards", "load", "parse"]
 
 Table = dict[str, Any]
+GraderName = Literal["answers", "code"]
 # TOML guarantees signed 64-bit integers: 63 bits and the sign.
 INTEGER_BITS = 63
+TYPES_IN_PLACES = ("literal[", "tuple[")
 # Characters of a rejected value that an error message quotes.
 QUOTED_CHARACTERS = 20
 
@@ -50,11 +52,11 @@ class Generate(_Strict):
     """A step with fewer characters is joined with the steps after it, the last one with the step
     before it.
     """
-    grader: Literal["answers", "code"] = "answers"
+    grader: GraderName | tuple[GraderName, ...] = "answers"
     """How the outcome of a solution is decided.
 
     `answers` compares the stated answer with the reference; `code` runs the final program against
-    the tests that are the reference.
+    the tests that are the reference. Of a list, the first grader that can decide an outcome does.
     """
 
 
@@ -149,7 +151,9 @@ def parse(raw: Mapping[str, Any], file_name: str) -> RunFile:
 
 def _first_message(error: ValidationError) -> str:
     first = error.errors()[0]
-    key_path = ".".join(str(part) for part in first["loc"])
+    # Of a key with several types, pydantic adds the type to the place of the error.
+    place = [str(part) for part in first["loc"] if not str(part).startswith(TYPES_IN_PLACES)]
+    key_path = ".".join(place)
     if first["loc"] in (("annotators",), ("filters",)):
         return f"{key_path}: write every one under its own [[{key_path}]]"
     if first["loc"][0] == "engines":

@@ -42,8 +42,10 @@ class Fingerprints:
     @cached_property
     def grading(self) -> str:
         """The fingerprint of how solutions are graded."""
-        grader = self.plan.grader
-        return digest(grader.verifier_id, grader.extractor_version, grader.fingerprint)
+        parts = list[str | int]()
+        for grader in self.plan.grader.chain():
+            parts += [grader.verifier_id, grader.extractor_version, grader.fingerprint]
+        return digest(*parts)
 
     def solutions(self, engine: Engine | None) -> str:
         """Return the fingerprint of the solutions and rollouts that an engine writes."""

@@ -449,7 +449,9 @@ def _traces_of_format_1(plan: Plan) -> str:
 def _solutions_of_format_1(plan: Plan, engine: Engine | None) -> str:
     """Return the fingerprint that the solutions of an engine and their grades had in format 1."""
     generate = plan.run_file.generate
-    extractor, verifier = GRADERS[generate.grader]
+    # Format 1 had no chains of graders.
+    name = generate.grader if isinstance(generate.grader, str) else generate.grader[0]
+    extractor, verifier = GRADERS[name]
     return digest(
         engine.identity if engine is not None else "",
         plan.run_file.seed,

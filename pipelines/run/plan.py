@@ -11,7 +11,7 @@ from filters.base import Filter
 from pipelines.run.annotator_specs import AnnotatorSpec, build_annotators
 from pipelines.run.config import RunFile
 from pipelines.run.engine_pool import ENGINE, EnginePool, build_engines
-from pipelines.run.graders import GRADERS, Grader
+from pipelines.run.graders import Grader, grader_named
 from problems.base import Oracle, Source
 from stepmark import plugins
 from stepmark.errors import ConfigError
@@ -144,7 +144,7 @@ def build(run_file: RunFile) -> Plan:
         filters=[plugins.build("filters", table) for table in run_file.filters],
         template=read_template(generate.prompt, PROMPTS, ("question",)),
         splitter=Splitter(generate.split, generate.min_step_chars),
-        grader=GRADERS[generate.grader],
+        grader=grader_named(generate.grader),
     )
 
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from annotators.context import Grade
-from pipelines.run.graders import grade, grade_answer, why_ungradable
+from pipelines.run.graders import grade, grade_answer, grader_named, why_ungradable
+from stepmark.errors import ConfigError
 from stepmark.records import Verdict
 from verifiers.answers import Answers
 from verifiers.base import AnswerClaim, Claim, Finding, ReferenceClaim
@@ -135,3 +136,24 @@ async def test_ungradable_reference_has_a_reason(
     workers: VerifierPool, reference: str, reason: str
 ) -> None:
     assert await why_ungradable(workers, reference) == reason
+
+
+async def test_ambiguous_answer_has_a_reason(workers: VerifierPool) -> None:
+    text = "So it is \\boxed{6}.\nCheck: 2 * 6 + 1 = \\boxed{13}."
+    result = await grade(workers, text, "stop", "6")
+    assert result == Grade(final_answer=None, outcome=U, reason="a check states another value")
+
+
+async def test_chain_uses_first_deciding_grader(workers: VerifierPool) -> None:
+    chain = grader_named(["code", "answers"])
+    assert (await grade(workers, "The answer is 4.", "stop", "4", grader=chain)).outcome is C
+    assert (await grade(workers, "The answer is 5.", "stop", "4", grader=chain)).outcome is I
+    undecided = await grade(workers, "Nothing.", "stop", "4", grader=chain)
+    assert (undecided.outcome, undecided.final_answer) == (U, None)
+    assert await why_ungradable(workers, "1/2", grader=chain) == ""
+
+
+async def test_chain_of_one_is_the_grader() -> None:
+    assert grader_named(["answers"]) == grader_named("answers")
+    with pytest.raises(ConfigError, match="at least one grader"):
+        grader_named([])

@@ -27,7 +27,9 @@ CASES = [
     ("The answer is $18.", "$18"),
     (r"The answer is \$18 per day", r"\$18"),
     # The next sentence and the unit are not part of the answer.
-    ("The answer is 18 dollars. Because 3 * 6 = 18.", "18"),
+    ("The answer is 18 books. Because 3 * 6 = 18.", "18"),
+    # A unit that converts into others stays.
+    ("The answer is 18 dollars. Because 3 * 6 = 18.", "18 dollars"),
     ("The answer is: \\(5\\).", "5"),
     ("the final answer is $5$.", "5"),
     ("Answer: 3.5.", "3.5"),
@@ -41,11 +43,12 @@ CASES = [
     ("The answer is 2 million dollars", "2 million dollars"),
     # Closing sentences are not part of the answer.
     ("The answer is Friday. I hope it is correct.", "Friday"),
-    ("Final Answer: The final answer is 161 minutes. I hope it is correct.", "161"),
+    ("Final Answer: The final answer is 161 minutes. I hope it is correct.", "161 minutes"),
     ("The answer is 3. Wait. The answer is 4.", "4"),
     (r"\fbox{7}", "7"),
     (r"\boxed {7}", "7"),
-    (r"so x = \boxed{3} and y = \boxed{4}", "4"),
+    # Boxes in a row are one answer.
+    (r"so x = \boxed{3} and y = \boxed{4}", "x = 3 and y = 4"),
     # A Markdown heading is not an answer.
     ("#### Step 2: Simplify\nIt is 5.\nThe answer is 5.", "5"),
     ("#### 5\nThat was all.", "5"),

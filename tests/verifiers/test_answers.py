@@ -18,6 +18,8 @@ from verifiers.base import AnswerClaim, Finding, ReferenceClaim
 from verifiers.isolation.pool import VerifierPool
 
 PAIRS = rows(DATA / "answer_pairs.jsonl")
+# Kinds of answers that other graders get wrong. `expect` contains the allowed verdicts.
+KINDS = rows(DATA / "answer_kinds.jsonl")
 # Abstaining is always allowed; a verdict must agree with the truth.
 ALLOWED = {
     "equal": ("correct", "unknown"),
@@ -41,6 +43,30 @@ def _reference(text: str) -> Finding:
 def test_pair_in_both_orders(case: dict[str, Any]) -> None:
     assert _verdict(case["answer"], case["reference"]) == case["verdict"]
     assert _verdict(case["reference"], case["answer"]) == case["verdict"]
+
+
+def _case_id(case: dict[str, Any]) -> str:
+    return f"{case['kind']}: {case.get('solution', case.get('answer'))} | {case['reference']}"
+
+
+@pytest.mark.parametrize("case", KINDS, ids=_case_id)
+def test_kinds_of_answers(case: dict[str, Any]) -> None:
+    answer = case["answer"] if "answer" in case else final_answer(case["solution"])
+    verdict = Verdict.UNKNOWN
+    if answer is not None:
+        verdict = _verdict(answer, case["reference"])
+        assert _verdict(case["reference"], answer) is verdict
+    assert verdict.value in case["expect"].split("|")
+
+
+@pytest.mark.parametrize("exact", ["22/9", "1/7", "-2/3", "10/3", "1/30000", "2^{70}/3"])
+@pytest.mark.parametrize("places", [None, 2, 6, 12])
+def test_float_is_never_incorrect(exact: str, places: int | None) -> None:
+    value = float(Fraction(exact.replace("2^{70}", str(2**70))))
+    if places is None:
+        assert _verdict(repr(value), exact) is Verdict.CORRECT
+    else:
+        assert _verdict(str(round(value, places)), exact) is not Verdict.INCORRECT
 
 
 def test_case_table_is_sound() -> None:

@@ -8,6 +8,7 @@ Expressions and equations are compared by `verifiers.answer_forms.formulas`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from stepmark.records import Verdict
@@ -21,9 +22,12 @@ from verifiers.math.syntax import UnreadError, names
 MAX_PARTS = 64
 # In lists and sets, every part is compared with every part.
 MAX_LISTED = 24
+# Different names of the same function.
+FUNCTION_OF_X = frozenset(["y", "f(x)", "g(x)", "h(x)", "p(x)", "P(x)", "y(x)"])
 CORRECT = Verdict.CORRECT
 INCORRECT = Verdict.INCORRECT
 UNKNOWN = Verdict.UNKNOWN
+DIFFERENT_KINDS: Judgement = (UNKNOWN, "different kinds of answers")
 
 
 def equivalent(left: Form, right: Form) -> Judgement:
@@ -40,7 +44,18 @@ def equivalent(left: Form, right: Form) -> Judgement:
             return INCORRECT, "infinity and a number"
     if type(left) is type(right):
         return JUDGES[type(left)](left, right)
-    return UNKNOWN, "different kinds of answers"
+    return _judge_kinds(left, right) or _judge_kinds(right, left) or DIFFERENT_KINDS
+
+
+def _judge_kinds(left: Form, right: Form) -> Judgement | None:
+    """Compare forms of different types, where the right one has the meaning of the left one."""
+    match left, right:
+        case forms.Assignments(), forms.Several() | forms.Bracketed():
+            return _judge_tuple(left, right)
+        case forms.Union(), forms.Bracketed():
+            if _is_unbounded(left) and not _is_unbounded(right):
+                return INCORRECT, "an unbounded set and a bounded one"
+    return None
 
 
 def all_have_values(form: Form) -> bool:
@@ -76,6 +91,10 @@ def _judge_assigned(left: forms.Assigned, right: Form) -> Judgement:
     if isinstance(right, forms.Assigned):
         if left.name == right.name:
             return equivalent(left.form, right.form)
+        if "y" in (left.name, right.name) and FUNCTION_OF_X.issuperset((left.name, right.name)):
+            judgement = equivalent(left.form, right.form)
+            if judgement[0] is CORRECT:
+                return judgement
         return _judge_as_equations(left.equation, right.equation, "different names")
     if isinstance(right, forms.Equation):
         return _judge_as_equations(left.equation, right, "an equation and a value")
@@ -106,6 +125,8 @@ def _judge_in_order(left: Sequence[Form], right: Sequence[Form]) -> Judgement:
 
 
 def _judge_lists(left: forms.Several, right: forms.Several) -> Judgement:
+    left = _without_repeated_points(left)
+    right = _without_repeated_points(right)
     if max(len(left.items), len(right.items)) > MAX_LISTED:
         raise UnreadError("too many parts")
     are_sets = left.is_set and right.is_set
@@ -125,11 +146,20 @@ def _judge_lists(left: forms.Several, right: forms.Several) -> Judgement:
     if are_sets:
         return CORRECT, "the same values"
     are_equal_in_order = all(row[index] is CORRECT for index, row in enumerate(rows))
-    if left.ordered and right.ordered and not are_equal_in_order:
+    # Three points or more are the solutions of an equation, in any order; two may have names.
+    are_points = len(left.items) > 2
+    are_points &= all(isinstance(item, forms.Bracketed) for item in (*left.items, *right.items))
+    if left.ordered and right.ordered and not are_points and not are_equal_in_order:
         return UNKNOWN, "the same values in another order"
     if not are_equal_in_order and any(row.count(CORRECT) != 1 for row in rows):
         return UNKNOWN, "values that repeat"
     return CORRECT, "the same values"
+
+
+def _without_repeated_points(several: forms.Several) -> forms.Several:
+    if not all(isinstance(item, forms.Bracketed) for item in several.items):
+        return several
+    return replace(several, items=tuple(dict.fromkeys(several.items)))
 
 
 def _verdicts(left: Sequence[Form], right: Sequence[Form]) -> Sequence[Sequence[Verdict]]:
@@ -150,6 +180,9 @@ def _judge_brackets(left: forms.Bracketed, right: forms.Bracketed) -> Judgement:
     if is_interval and _included_ends(left) != _included_ends(right):
         return INCORRECT, "an end that belongs to one interval only"
     if left.is_interval is not right.is_interval:
+        # An inequality has the meaning of an interval, so the same ends are not a point.
+        if left.bounds or right.bounds:
+            return CORRECT, "the same interval"
         return UNKNOWN, "an interval and possibly a point"
     if not is_interval and left.brackets != right.brackets:
         return UNKNOWN, "an interval and possibly a point"
@@ -162,6 +195,14 @@ def _included_ends(interval: forms.Bracketed) -> tuple[bool, bool]:
     includes_low = interval.brackets[0] == "[" and not isinstance(low, forms.Infinite)
     includes_high = interval.brackets[1] == "]" and not isinstance(high, forms.Infinite)
     return includes_low, includes_high
+
+
+def _is_unbounded(form: Form) -> bool:
+    if isinstance(form, forms.Union):
+        return any(_is_unbounded(piece) for piece in form.items)
+    if not isinstance(form, forms.Bracketed):
+        return False
+    return any(isinstance(end, forms.Infinite) for end in form.items)
 
 
 def _judge_unions(left: forms.Union, right: forms.Union) -> Judgement:
@@ -185,6 +226,21 @@ def _judge_assignments(left: forms.Assignments, right: forms.Assignments) -> Jud
     if left.names != right.names:
         return UNKNOWN, "different names"
     return _judge_in_order(left.items, right.items)
+
+
+def _judge_tuple(left: forms.Assignments, right: forms.Several | forms.Bracketed) -> Judgement:
+    """Compare `x = 5, y = 2` with `(5, 2)`, whose values are in the order of the names."""
+    is_interval = isinstance(right, forms.Bracketed) and right.is_interval
+    is_set = isinstance(right, forms.Several) and right.is_set
+    if is_interval or is_set or len(left.items) != len(right.items):
+        return DIFFERENT_KINDS
+    judgement = _judge_in_order(left.items, right.items)
+    if judgement[0] is CORRECT:
+        return judgement
+    rows = _verdicts(left.items, right.items)
+    if any(set(line) == {INCORRECT} for line in (*rows, *zip(*rows, strict=True))):
+        return INCORRECT, "a value that is missing on one side"
+    return UNKNOWN, "values that may belong to other names"
 
 
 def _judge_words(left: forms.Words, right: forms.Words) -> Judgement:

@@ -12,8 +12,15 @@ from random import Random
 
 from stepmark.records import Verdict
 from verifiers.answer_forms import second_opinion
+from verifiers.answer_forms.decimals import (
+    DOUBLE_PRECISION,
+    LOST_PRECISION,
+    is_double,
+    literal,
+)
 from verifiers.answer_forms.forms import Equation, Quantity
 from verifiers.math import syntax
+from verifiers.math.exact import exact_value
 from verifiers.math.findings import Judgement
 from verifiers.math.intervals import Evaluator, Value, excludes_zero, parts
 from verifiers.math.lexicon import FAMILIES, PARAMETERS
@@ -140,6 +147,10 @@ def _judge_different(left: Quantity, right: Quantity) -> Judgement:
         return Verdict.UNKNOWN, "a mixed number or a product"
     if syntax.BARE_LOG in functions(a) | functions(b):
         return Verdict.UNKNOWN, LOGARITHM
+    for side, other in ((a, b), (b, a)):
+        judgement = _judge_double(side, other)
+        if judgement is not None:
+            return judgement
     units = left.unit | right.unit
     if left.unit != right.unit and not FAMILIES.keys().isdisjoint(units):
         return Verdict.UNKNOWN, "a unit that may have been converted"
@@ -150,14 +161,29 @@ def _judge_different(left: Quantity, right: Quantity) -> Judgement:
     return Verdict.INCORRECT, "different numbers"
 
 
+def _judge_double(double: Tree, exact: Tree) -> Judgement | None:
+    """Compare a printed double; None if it is none, or differs by more than its precision."""
+    if not is_double(double):
+        return None
+    value = exact_value(double)
+    if value is None:
+        return None
+    if within(double, exact, abs(value) * DOUBLE_PRECISION):
+        return Verdict.CORRECT, "equal within the precision of a double"
+    if within(double, exact, abs(value) * LOST_PRECISION):
+        return Verdict.UNKNOWN, "nearly equal"
+    return None
+
+
 def _may_be_rounded(rounded: Tree, exact: Tree) -> bool:
     """Return whether `rounded` is a decimal that may be `exact` with fewer digits."""
     while isinstance(rounded, Negated):
         rounded = rounded.operand
         exact = exact.operand if isinstance(exact, Negated) else Negated(exact)
-    if not isinstance(rounded, syntax.Number) or not rounded.may_round(exact):
+    if isinstance(rounded, syntax.Number) and not rounded.may_round(exact):
         return False
-    return within(rounded, exact, rounded.last_digit)
+    decimal = literal(rounded)
+    return decimal is not None and within(rounded, exact, decimal.last_digit)
 
 
 def _judge_at_points(left: Quantity, right: Quantity) -> Judgement:

@@ -25,12 +25,17 @@ CLOSING = (")", "]", "}", "\\}", "\\end")
 SIGNS = ("\\pm", "\\mp")
 RELATIONS = ("=", "<", ">", "\\le", "\\ge")
 OPTION = re.compile(
-    r"(?:option|choice)?\s*(?:\(\s*([A-J])\s*\)|([A-J])\s*[.):](?=\s|$)|([A-J])$)\s*(.*)", re.DOTALL
+    r"(?i:option|choice)?\s*(?:\(\s*([A-J])\s*\)"
+    # `C Cecile` is an option with its text; `A cat` and `I see` may be words.
+    r"|([A-J])(?:\s*[.):](?=\s|$)|(?<![AI])\s(?=[A-Z][a-z]))|([A-J])$)\s*(.*)",
+    re.DOTALL,
 )
 WORDS = re.compile(r"[A-Za-z][A-Za-z'’-]*(?: +[A-Za-z'’-]+)*")
 # Words of fewer than three letters that are answers; other short words are names.
 SHORT_WORDS = ("no", "am", "pm")
 TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mathbf|mbox)\s*\{([^{}\\]*)\}")
+# Around the letters of options.
+FONT = re.compile(r"\\(?:rm|bf|left|right)(?![A-Za-z]) ?")
 SYMBOLS = {
     "\\emptyset": "empty set",
     "\\varnothing": "empty set",
@@ -46,10 +51,19 @@ INEQUALITIES = {
     "\\ge": (True, False),
 }
 INFINITIES = ("\\infty", "+\\infty", "-\\infty")
-UNIT_SIGNS = ("^", "{", "}", "2", "3", "/")
+# Words behind a number that change its value, besides those of the lexicon.
+VALUE_WORD = re.compile(
+    r"tens|scores?|factorial|past|short|except|pct"
+    r"|\w*(?:four|fif|six|seven|eigh|nin|ten|eleven|twelf|teen|tie|hundred|thousand|illion)ths?"
+)
+# Shorter words in capitals are names of points.
+MIN_PROSE_CAPITALS = 5
+UNIT_SIGNS = ("^", "{", "}", "/")
 SHAPES = {Kind.NAME: "N", Kind.WORD: "T", Kind.NUMBER: "D"}
 # The shapes of the tokens of a name: `x`, `x_1`, `f(x, y)`, `(x, y)`, `AB`, `Area`, `angle A`.
-NAMED = re.compile(r"\(N(?:,N)+\)|(?:T*N(?:_(?:[DN]|\{[DN,]*\}))?|T+)(?:\([DN](?:,[DN])*\))?")
+NAMED = re.compile(
+    r"\(N(?:,N)+\)|(?:T*N(?:_(?:[DN]|\{[DN,]*\}))?|T+)(?:\([DN](?:,[DN])*\))?|\|[NT]+\|"
+)
 
 Tokens = Sequence[Token]
 
@@ -59,7 +73,9 @@ def form_of(text: str) -> Form:
     if len(text) > MAX_CHARS:
         raise UnreadError("too long")
     plain = TEXT.sub(r" \1 ", text).strip()
-    option = OPTION.fullmatch(plain)
+    if plain.startswith(("~", "≈")):
+        raise UnreadError("an approximation")
+    option = OPTION.fullmatch(FONT.sub("", plain).strip())
     if option is not None:
         return _option(option)
     words = SYMBOLS.get(plain.replace(" ", ""), plain)
@@ -282,6 +298,9 @@ def _equated(sequence: Tokens, depth: int) -> Form:
 def _common_value(sides: Sequence[Tokens]) -> forms.Quantity | None:
     """Return the last of several closed sides that are equal; None if one has variables."""
     quantities = [_quantity(side) for side in sides]
+    # `1 = 1` computes nothing.
+    if isinstance(quantities[0].tree, Number):
+        raise UnreadError("an identity")
     if any(names(quantity.tree) for quantity in quantities):
         return None
     for left, right in pairwise(quantities):
@@ -358,10 +377,11 @@ def _bracketed(sequence: Tokens, depth: int) -> Form | None:
     r"""Read `(a, b)`, `[a, b)` or `\{a, b\}`; None if the brackets do not enclose a list."""
     opening = sequence[0].text
     closing = sequence[-1].text
-    is_set = opening == "\\{"
-    if opening not in ("(", "[", "\\{") or closing not in (")", "]", "\\}"):
+    # `{1, 2}` is a set, too.
+    is_set = opening in ("\\{", "{")
+    if opening not in ("(", "[", "\\{", "{") or closing not in (")", "]", "\\}", "}"):
         return None
-    if is_set is not (closing == "\\}"):
+    if is_set is not (closing in ("\\}", "}")):
         return None
     for token, level in _with_depths(sequence)[:-1]:
         if level < 1 or (level == 1 and token.text in CLOSING):
@@ -379,8 +399,21 @@ def _bracketed(sequence: Tokens, depth: int) -> Form | None:
 
 
 def _interval(sequence: Tokens, depth: int) -> Form:
-    form = _form(sequence, depth + 1)
+    form = _form(_without_grouping(sequence), depth + 1)
     return replace(form, bounds=True) if isinstance(form, forms.Bracketed) else form
+
+
+def _without_grouping(sequence: Tokens) -> Tokens:
+    """Return the two ends of `(12,102)`: an interval does not consist of one number."""
+    tokens = list[Token]()
+    for token in sequence:
+        if token.kind is Kind.NUMBER and token.text.count(",") == 1:
+            low, high = token.text.split(",")
+            tokens += [Token(Kind.NUMBER, low), Token(Kind.STOP, ","), Token(Kind.NUMBER, high)]
+        else:
+            tokens.append(token)
+    has_one_comma = sum(token.text == "," for token in tokens) == 1
+    return tokens if has_one_comma else sequence
 
 
 def _quantity(sequence: Tokens) -> forms.Quantity:
@@ -409,16 +442,35 @@ def _without_unit(sequence: Tokens) -> tuple[Tokens, set[str]]:
     start = 0
     while start < len(sequence) and sequence[start].kind is not Kind.WORD:
         start += 1
-    words = list[str]()
-    for token in sequence[start:]:
-        if token.kind is Kind.WORD:
-            words += token.text.lower().split()
-        elif token.text not in UNIT_SIGNS:
-            return sequence, set()
-    if start == 0:
+    words = _unit_words(sequence[start:])
+    if start == 0 or words is None:
         return sequence, set()
-    if len(words) > 1 and words[0] in ("square", "cubic"):
-        words = words[1:]
-    if any(word in lexicon.COUNTING or word in lexicon.MATHEMATICAL for word in words):
+    if any(len(word) < MIN_PROSE_CAPITALS and word.isupper() for word in words):
+        raise UnreadError("a name behind a number")
+    lower = [word.lower() for word in words]
+    if len(lower) > 1 and lower[0] in ("square", "cubic"):
+        lower = lower[1:]
+    if any(_changes_value(word) for word in lower):
         raise UnreadError("a word that changes the value")
-    return sequence[:start], {lexicon.singular(word) for word in words if word not in lexicon.PROSE}
+    return sequence[:start], {lexicon.singular(word) for word in lower if word not in lexicon.PROSE}
+
+
+def _unit_words(sequence: Tokens) -> Sequence[str] | None:
+    """Return the words of a unit such as `cm^2` or `miles / hour`; None for anything else."""
+    words = list[str]()
+    before = ""
+    for token in sequence:
+        # Square and cubic units.
+        is_exponent = token.text in ("2", "3") and before in ("^", "{")
+        if token.kind is Kind.WORD:
+            words += token.text.split()
+        elif token.text not in UNIT_SIGNS and not is_exponent:
+            return None
+        before = token.text
+    return words
+
+
+def _changes_value(word: str) -> bool:
+    if word in lexicon.COUNTING or word in lexicon.MATHEMATICAL:
+        return True
+    return VALUE_WORD.fullmatch(word) is not None

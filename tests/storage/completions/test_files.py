@@ -126,7 +126,7 @@ async def test_format_1_is_read(
             files.write_table(file, rows, files.Header(0, PROBLEMS), is_part=True)
     expected = completions(0, 2)
     if with_new_file:
-        new = replace(completion(2, "text 2"), reasoning="because")
+        new = completion(2, "text 2")._replace(reasoning="because")
         await append(dataset, [new])
         expected.append(new)
     assert await stored(dataset, range(3)) == expected
