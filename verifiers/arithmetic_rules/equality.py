@@ -256,7 +256,8 @@ def _assumptions(
     if left_value == -right_value and not COMPARING.isdisjoint(equation.text.split()):
         yield SIGNED_DIFFERENCE
     # `2 + 3 = 5 + 4 = 9`: the result is carried on.
-    if equation.continues and numbers(right)[0].value == left_value:
+    starts_with_result = numbers(right)[0].value == left_value and not equation.opens_bracket
+    if equation.continues and starts_with_result:
         yield NOT_CARRIED_ON
     if signed_number(left) is not None:
         yield NUMBER_FIRST

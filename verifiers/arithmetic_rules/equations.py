@@ -55,7 +55,8 @@ class Equation:
 
     `sides` is None if a side is not understood. `is_approximate` is set by "≈" and words such as
     "about". `continues` means that another equals sign follows the right side directly.
-    `starts_text` means that nothing but layout precedes it.
+    `starts_text` means that nothing but layout precedes it. `opens_bracket` means that the right
+    side begins with a bracket.
     """
 
     text: str
@@ -64,6 +65,7 @@ class Equation:
     continues: bool
     assumptions: tuple[str, ...] = ()
     starts_text: bool = False
+    opens_bracket: bool = False
     reason: str = "not closed arithmetic"
     """Why the equation has no sides."""
 
@@ -126,6 +128,7 @@ def _equations_of(text: str) -> Iterator[Equation]:
                         *_assumptions_of_signs(right.tokens),
                     )
                 ),
+                opens_bracket=bool(right.tokens) and right.tokens[0].kind is Kind.OPEN,
                 starts_text=index == 0 and len(left.tokens) == len(_without_bullet(before)),
             )
 

@@ -16,7 +16,8 @@ NOT_TRIED = "the equation is claimed, not tried"
 
 TRIED = re.compile(
     r"\b(?:suppos\w+|assum\w+|wait|oops|hmm|hm|sorry|correction|try|tries|trying|trial"
-    r"|test\w*|guess\w*|pretend\w*|imagine|hypothe\w+|verify|verifying|check|checking"
+    r"|testing|test (?:if|whether)|guess\w*|pretend\w*|imagine"
+    r"|hypothe\w+|verify|verifying|check|checking"
     r"|(?:if|when|let's see if) (?:we|you|i) (?:plug|substitut|set|take|put)\w*)\b",
     re.IGNORECASE,
 )
@@ -27,11 +28,11 @@ DEFINED_OPERATION = re.compile(
 )
 OTHER_SYSTEM = re.compile(
     r"\b(?:boolean|bitwise|xor|nand|nor|GF ?\(|finite field|field with|residues?|legendre"
-    r"|0x[0-9a-f]+|clocks?|nim)\b|GF\(",
+    r"|0x[0-9a-f]+|nim)\b|GF\(",
     re.IGNORECASE,
 )
 CALENDAR = re.compile(
-    r"\b(?:hours?|o'clock|noon|midnight|days?|weeks?|dates?|months?|calendar|angles?|degrees?"
+    r"\b(?:clocks?|hours?|o'clock|noon|midnight|days?|weeks?|dates?|months?|calendar|angles?|degrees?"
     r"|january|february|march|april|june|july|august|september|october|november|december"
     r"|monday|tuesday|wednesday|thursday|friday|saturday|sunday)\b",
     re.IGNORECASE,
