@@ -9,6 +9,7 @@ The checker decides, in plain text, LaTeX and Unicode:
   sympy's polynomials;
 - equations and inequalities that are transformed or solved: `2x + 3 = 7, so x = 3`;
 - two consecutive values of one name: `S = 9 · 6`, and then `S = 45`;
+- whole numbers in words: primes, squares, multiples, congruences, greatest common divisors;
 - known values and definitions that are substituted: `x = 3` before, and then `x^2 + 2x = 9 + 5`;
   `f(x) = x^2 + 1` in the question, and then `f(3) = 11`.
 
@@ -29,6 +30,7 @@ from stepmark.records import Verdict
 from verifiers.algebra_rules.closed_forms import judge_closed, judge_complex
 from verifiers.algebra_rules.consequences import contradictions
 from verifiers.algebra_rules.contexts import Context
+from verifiers.algebra_rules.number_facts import CONGRUENCE, number_facts
 from verifiers.algebra_rules.rewritings import CONDITION, judge_rewriting
 from verifiers.algebra_rules.statements import Link
 from verifiers.algebra_rules.substitutions import judge_function_value, judge_substitution
@@ -60,8 +62,6 @@ class Algebra:
         context = Context(claim)
         if sum(len(chain.relations) for chain in context.chains) > MAX_LINKS:
             return unknown("too many statements")
-        if not context.chains:
-            return unknown("no statement")
         return conclude(_judgements(context), "no statement")
 
 
@@ -73,7 +73,10 @@ def _judgements(context: Context) -> Iterator[tuple[str, Judgement]]:
             if judgement is not None:
                 is_first = index == 0 and link.index == 0
                 yield link.text, _with_doubts(judgement, context, is_first=is_first)
-    for statement, judgement in contradictions(context):
+    if context.chains:
+        for statement, judgement in contradictions(context):
+            yield statement, _with_doubts(judgement, context)
+    for statement, judgement in number_facts(context.claim.step):
         yield statement, _with_doubts(judgement, context)
 
 
@@ -82,7 +85,10 @@ def _with_doubts(judgement: Judgement, context: Context, *, is_first: bool = Fal
     if judgement.verdict is not Verdict.INCORRECT:
         return judgement
     assumptions = [*judgement.assumptions, *doubts.of_claim(context.claim)]
-    if context.has_other_arithmetic and doubts.ORDINARY_ARITHMETIC not in assumptions:
+    if judgement.rule == CONGRUENCE:
+        # A congruence says itself that it is one.
+        assumptions = [name for name in assumptions if name != doubts.ORDINARY_ARITHMETIC]
+    elif context.has_other_arithmetic and doubts.ORDINARY_ARITHMETIC not in assumptions:
         assumptions.append(doubts.ORDINARY_ARITHMETIC)
     if is_first and doubts.may_continue(context.claim):
         assumptions.append(STARTS_TEXT)

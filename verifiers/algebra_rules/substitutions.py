@@ -13,6 +13,7 @@ defined by cases or have several variables.
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 
+from stepmark.records import Verdict
 from verifiers.algebra_rules.contexts import Context
 from verifiers.algebra_rules.rewritings import CONDITION
 from verifiers.algebra_rules.statements import Chain, Link
@@ -31,6 +32,7 @@ WORDS_BEFORE = 3
 CONSTANTS = frozenset(["e", "i"])
 SUBSTITUTION = "substitution"
 FUNCTION_VALUE = "function value"
+STILL_HOLDS = "a value that was stated before still holds"
 Equation = tuple[Tree, Tree]
 
 
@@ -45,7 +47,12 @@ def judge_substitution(link: Link, left: Tree, right: Tree, context: Context) ->
     if not variables <= values.keys() or not (shows_work or variables <= stated.keys()):
         return undecided(CONDITION)
     reason = ", ".join([f"{name} = {values[name]}" for name in sorted(variables)])
-    return _compare(SUBSTITUTION, (left, right), values, context, reason)
+    of_step = _stated_values(context.chains, is_question=False, initial={})
+    is_carried = not variables <= of_step.keys()
+    judgement = _compare(SUBSTITUTION, (left, right), values, context, reason)
+    if is_carried and judgement.verdict is Verdict.INCORRECT:
+        return judgement._replace(assumptions=(*judgement.assumptions, STILL_HOLDS))
+    return judgement
 
 
 def judge_function_value(left: Name, right: Tree, context: Context) -> Judgement | None:

@@ -21,6 +21,9 @@ RELIABLE_RULES = frozenset(
         "consequence",
         "reversed inequality",
         "value of a name",
+        "number predicate",
+        "congruence",
+        "divisors",
     ]
 )
 RELIABLE_ASSUMPTIONS = frozenset(
