@@ -64,6 +64,7 @@ class Solution:
     """A solution, the first error that people marked (-1 for none), and what was found."""
 
     row_id: str
+    source: str
     label: int
     annotation: Annotation
     alarms: Sequence[Alarm]
@@ -84,8 +85,8 @@ class Solution:
 
     @property
     def subset(self) -> str:
-        """The subset that the id begins with: `gsm8k` for `gsm8k-12`."""
-        return self.row_id.rpartition("-")[0] or self.row_id
+        """The name of the source, or what the id begins with: `gsm8k` for `gsm8k-12`."""
+        return self.source or self.row_id.rpartition("-")[0] or self.row_id
 
 
 async def check_file(path: Path) -> Sequence[Solution]:
@@ -114,6 +115,7 @@ def _rows(lines: Iterable[str], name: str) -> Iterator[Mapping[str, Any]]:
             steps = split(row.get("solution") or row["answer"], "line")
         yield {
             "id": row.get("id", f"{name}-{number}"),
+            "source": row.get("source", ""),
             "question": row.get("question") or row["problem"],
             "steps": tuple(steps),
             "label": row.get("label", NO_ERROR),
@@ -152,7 +154,13 @@ async def _check(
     async with semaphore:
         annotation = await run(Formal(), "formal", "", problem, trace, context)
     alarms.sort(key=lambda alarm: (alarm.step, alarm.finding.reason))
-    return Solution(row_id=row["id"], label=row["label"], annotation=annotation, alarms=alarms)
+    return Solution(
+        row_id=row["id"],
+        source=row["source"],
+        label=row["label"],
+        annotation=annotation,
+        alarms=alarms,
+    )
 
 
 def read_slips(path: Path = SLIPS) -> frozenset[tuple[str, int]]:

@@ -14,7 +14,7 @@ from fractions import Fraction
 from itertools import product
 
 from stepmark.records import Verdict
-from verifiers.arithmetic_rules.equations import Equation
+from verifiers.arithmetic_rules.equations import WORDS_AFTER, Equation
 from verifiers.arithmetic_rules.notations import other_notations
 from verifiers.math import syntax
 from verifiers.math.exact import OPERATIONS, bit_size, exact_value
@@ -38,7 +38,6 @@ FLOAT_ERROR = Fraction(1, 10**14)
 # Longer numbers would fill the reason.
 MAX_SHOWN_BITS = 128
 
-COMPARING = frozenset(["more", "less", "fewer"])
 # Factors between common units, and of percent.
 UNIT_FACTORS = (12, 24, 60, 100, 1000, 1440, 3600, 10**6, 10**9)
 SMALL_EXPONENTS = (2, 3, 4)
@@ -253,7 +252,9 @@ def _assumptions(
         yield MIXED_PERCENTAGES
     if _is_percentage_of(left, right) or _is_percentage_of(right, left):
         yield PERCENTAGE_OF
-    if left_value == -right_value and not COMPARING.isdisjoint(equation.text.split()):
+    # `5 - 8 = 3 short`: the words give the sign.
+    has_words = bool(units_of(right)) or WORDS_AFTER in equation.assumptions
+    if left_value == -right_value and has_words:
         yield SIGNED_DIFFERENCE
     # `2 + 3 = 5 + 4 = 9`: the result is carried on.
     starts_with_result = numbers(right)[0].value == left_value and not equation.opens_bracket

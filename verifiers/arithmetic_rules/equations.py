@@ -26,6 +26,7 @@ OPERANDS = (*NUMERIC, Kind.OPEN, Kind.CLOSE, Kind.PERCENT, Kind.CURRENCY)
 OPERATIVE = (Kind.OPERATOR, Kind.COMMAND, Kind.PERCENT)
 # A step has a few equals signs; an endless row of them would take seconds.
 MAX_RELATIONS = 1_000
+QUOTES = ('"', "“", "”")
 # A number within this many tokens of an expression may belong to it.
 NEAR = 4
 
@@ -46,6 +47,8 @@ IMPLICIT_PRODUCT = "a number before a bracket multiplies"
 UNITS = "units are skipped"
 REMARKS = "a remark in brackets is skipped"
 ANNOTATION = "an annotation is an equation"
+QUOTATION = "an equation in quotation marks is claimed"
+CARET = "a caret is a power"
 STARTS_TEXT = "the equation does not start in the step before"
 
 
@@ -153,6 +156,9 @@ def _assumptions_of_signs(expression: Sequence[Token]) -> Iterator[str]:
             yield LETTER_MEANS_TIMES
         elif token.text == lexer.WORD_TIMES:
             yield WORD_MEANS_TIMES
+        elif token.text == "^" and not token.glued and not expression[index + 1].glued:
+            # In programs, `5 ^ 3` is another operation.
+            yield CARET
         elif token.text == "[":
             yield SQUARE_BRACKETS
         elif token.text == "{" and not _is_argument(before):
@@ -324,6 +330,8 @@ def _assumptions_before(
             yield NOT_DENIED
         if words[-1].text.lower() in MATHEMATICAL:
             yield UNDERSTOOD_WORD
+    elif outside and outside[-1].text in QUOTES:
+        yield QUOTATION
     has_number_before = _has_number(words[-NEAR:])
     if not words and len(outside) > 1:
         number, stop = outside[-2:]

@@ -17,18 +17,21 @@ NOT_TRIED = "the equation is claimed, not tried"
 TRIED = re.compile(
     r"\b(?:suppos\w+|assum\w+|wait|oops|hmm|hm|sorry|correction|try|tries|trying|trial"
     r"|testing|test (?:if|whether)|guess\w*|pretend\w*|imagine"
-    r"|hypothe\w+|verify|verifying|check|checking"
+    r"|re-?check\w*|re-?comput\w*|re-?calculat\w*|double[- ]check\w*|redo|no(?=, )|hypothe\w+"
+    r"|verify|verifying|check|checking"
     r"|(?:if|when|let's see if) (?:we|you|i) (?:plug|substitut|set|take|put)\w*)\b",
     re.IGNORECASE,
 )
 # An operation that the problem defines for two names: `a * b = a^b + b^a`.
 DEFINED_OPERATION = re.compile(
     r"(?<![\w^*\\])[a-zA-Z]\$? ?(?:\\(?:ast|star|circ|bullet|cdot|times)|[*#@&∗⋆∘∙]) ?"
-    r"\$?[a-zA-Z]\$? ?(?:=|is defined|means|denotes?)|\\boxed"
+    r"\$?[a-zA-Z]\$? ?(?:=|equals?|is defined|means|denotes?)|\\boxed"
+    r"|(?<!order of )\boperations?\b|\bsymbol\b"
+    r"|[-+*/×÷#@&^]\$? (?:denotes?|stands? for|means|represents?)\b"
 )
 OTHER_SYSTEM = re.compile(
     r"\b(?:boolean|bitwise|xor|nand|nor|GF ?\(|finite field|field with|residues?|legendre"
-    r"|0x[0-9a-f]+|nim)\b|GF\(",
+    r"|0x[0-9a-f]+|nim)\b|GF\(|\b(?:true|false) ?[+*×·∧∨]",
     re.IGNORECASE,
 )
 CALENDAR = re.compile(
@@ -38,6 +41,12 @@ CALENDAR = re.compile(
     re.IGNORECASE,
 )
 PERIODS = (7, 12, 24, 28, 29, 30, 31, 60, 360, 365)
+# Words with which a step quotes what somebody else says.
+REPORTED = re.compile(
+    r"\b(?:claims?|claimed|wrote|writes|thought|thinks|believe[ds]?|some say|miscalculat\w*"
+    r"|misread\w*|slogan|(?:student|pupil)s? (?:\w+ )?(?:computed|found|got|said)|is what \w+ (?:got|said))\b",
+    re.IGNORECASE,
+)
 CONTRADICTION = re.compile(r"\b(?:contradict\w*|contrary|absurd\w*)\b", re.IGNORECASE)
 # The end of a step whose formula continues in the next one.
 UNFINISHED = re.compile(r"(?:[-+*/^=×÷·(\[{<>≤≥&]|\\(?:cdot|times|div|[lc]?dots)|\\\\)[\s$&]*$")
@@ -53,7 +62,8 @@ def of_claim(claim: StepClaim) -> Iterator[str]:
     is_defined = DEFINED_OPERATION.search(claim.question) is not None
     if is_defined or any(map(is_other_arithmetic, texts)):
         yield ORDINARY_ARITHMETIC
-    if REFUTATION.search(claim.step) or any(map(CONTRADICTION.search, texts)):
+    is_quoted = REFUTATION.search(claim.step) or REPORTED.search(claim.step)
+    if is_quoted or any(map(CONTRADICTION.search, texts)):
         yield NOT_QUOTED
     if TRIED.search(claim.step):
         yield NOT_TRIED

@@ -43,7 +43,7 @@ MATHEMATICAL = words(
     " thousand thousands million millions billion trillion dozen dozens couple pair pairs score"
     " gross decade decades century centuries fortnight abs det perimeter area remainder over not"
     " never if whether unless suppose assume assuming instead cannot tens ones tenths hundredths"
-    " thousandths units digit digits"
+    " thousandths units digit digits scores lakh lakhs crore crores"
 ) | set(NUMBER_WORDS)
 
 # Words after a number that are no units.
