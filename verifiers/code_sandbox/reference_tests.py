@@ -118,12 +118,13 @@ def _listed_tests(setup: Sequence[str], tests: Sequence[str]) -> AssertionTests:
 def _accepted_results(output: Any, *, are_wrapped: bool) -> Sequence[Any]:
     """Return the results that match an output of APPS.
 
-    JSON has no tuples, and some problems of APPS wrap every output in a list of length one.
+    JSON has no tuples, and some outputs of APPS are wrapped in a list of length one. A number in
+    a list may be the list itself, unless all outputs of the problem are wrapped.
     """
     if not isinstance(output, list):
         return [output]
     accepted = [output, tuple(output)]
-    if are_wrapped:
+    if len(output) == 1 and (are_wrapped or isinstance(output[0], list)):
         accepted.append(output[0])
     return accepted
 

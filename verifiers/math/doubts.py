@@ -44,7 +44,8 @@ PERIODS = (7, 12, 24, 28, 29, 30, 31, 60, 360, 365)
 # Words with which a step quotes what somebody else says.
 REPORTED = re.compile(
     r"\b(?:claims?|claimed|wrote|writes|thought|thinks|believe[ds]?|some say|miscalculat\w*"
-    r"|misread\w*|slogan|(?:student|pupil)s? (?:\w+ )?(?:computed|found|got|said)|is what \w+ (?:got|said))\b",
+    r"|misread\w*|slogan|(?:student|pupil)s? (?:\w+ )?(?:computed|found|got|said)"
+    r"|is what \w+ (?:got|said))\b",
     re.IGNORECASE,
 )
 CONTRADICTION = re.compile(r"\b(?:contradict\w*|contrary|absurd\w*)\b", re.IGNORECASE)
