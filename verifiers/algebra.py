@@ -84,7 +84,7 @@ def _with_doubts(judgement: Judgement, context: Context, *, is_first: bool = Fal
     """Return a false statement with what the words and the steps before may change about it."""
     if judgement.verdict is not Verdict.INCORRECT:
         return judgement
-    assumptions = [*judgement.assumptions, *doubts.of_claim(context.claim)]
+    assumptions = [*judgement.assumptions, *context.doubts]
     if judgement.rule == CONGRUENCE:
         # A congruence says itself that it is one.
         assumptions = [name for name in assumptions if name != doubts.ORDINARY_ARITHMETIC]

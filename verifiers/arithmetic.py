@@ -46,17 +46,20 @@ class Arithmetic:
 
 def _judgements(claim: StepClaim) -> Iterator[tuple[str, Judgement]]:
     """Yield the equations of a step and their judgements."""
+    words: tuple[str, ...] | None = None
     for equation in equations(claim.step):
         judgement = judge(equation)
         if judgement.verdict is Verdict.INCORRECT:
-            assumptions = (*judgement.assumptions, *_assumptions(claim, equation))
+            # All texts are searched once, and only if an equation is false.
+            if words is None:
+                words = tuple(doubts.of_claim(claim))
+            assumptions = (*judgement.assumptions, *words, *_assumptions(claim, equation))
             judgement = judgement._replace(assumptions=assumptions)
         yield equation.text, judgement
 
 
 def _assumptions(claim: StepClaim, equation: Equation) -> Iterator[str]:
-    """Yield what the words and the steps before may change about a false equation."""
-    yield from doubts.of_claim(claim)
+    """Yield what a false equation has in common with right ones in this step."""
     if not DIVISION.isdisjoint(equation.text) and REMAINDER.search(claim.step):
         yield "a division has no remainder"
     if equation.starts_text and doubts.may_continue(claim):

@@ -7,6 +7,7 @@ from functools import cached_property
 
 from verifiers.algebra_rules.statements import Chain, chains
 from verifiers.base import StepClaim
+from verifiers.math import doubts
 from verifiers.math.lexicon import RESTATING
 from verifiers.math.syntax import Tree, names
 
@@ -71,6 +72,11 @@ class Context:
     def has_other_arithmetic(self) -> bool:
         """Whether another arithmetic than that of numbers may be meant."""
         return any(ABSTRACT_ALGEBRA.search(text) for text in self._texts)
+
+    @cached_property
+    def doubts(self) -> Sequence[str]:
+        """What a rule assumes about the words of the step and of those before it."""
+        return tuple(doubts.of_claim(self.claim))
 
     @cached_property
     def supposed(self) -> str:

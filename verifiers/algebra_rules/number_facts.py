@@ -84,9 +84,11 @@ def _judge(
 def _judge_multiple(
     match: re.Match[str], number: int, verb: str, relation: str, other: int
 ) -> Iterator[tuple[str, Judgement]]:
-    multiple, divisor = number, other
+    divisor = other
+    multiple = number
     if relation in ("a factor of", "a divisor of"):
-        multiple, divisor = other, number
+        divisor = number
+        multiple = other
     if divisor > 0:
         yield from _judge(match, multiple % divisor == 0, verb, PREDICATE)
 
@@ -128,7 +130,8 @@ def _congruences(text: str) -> Iterator[tuple[str, Judgement]]:
         if is_cut and not outside:
             values[0] = None
         for index in range(1, len(sides)):
-            left, right = values[index - 1], values[index]
+            left = values[index - 1]
+            right = values[index]
             if left is None or right is None:
                 continue
             statement = f"{sides[index - 1].strip()} ≡ {sides[index].strip()} (mod {modulus})"
