@@ -7,7 +7,8 @@
 
 A block opens with three or more backticks or tildes, optionally followed by a language. It closes
 with at least as many of the same character alone on a line. The final program of a solution is its
-last block labelled as Python or, without one, its last block that has no language.
+last block labelled as Python or, without one, its last block that has no language. A block that
+only shows the use of an earlier one does not count.
 
 What is not covered: code without a fence, blocks indented by spaces, a fence that is never closed.
 """
@@ -19,11 +20,15 @@ from dataclasses import dataclass
 __all__ = ["VERSION", "Block", "final_program", "python_blocks"]
 
 # Increment when another program is extracted from a text: existing grades are then recomputed.
-VERSION = 1
+VERSION = 2
 FENCE_CHARACTERS = "`~"
 # The minimum length of a fence in CommonMark.
 MIN_FENCE_LENGTH = 3
 LANGUAGE = re.compile(r"[\w+#.-]*")
+# A function or a class at the top level of a block.
+DEFINITION = re.compile(r"^(?:async )?(?:def|class) (\w+)", re.MULTILINE)
+NAME = re.compile(r"[^\W\d]\w*")
+READS_INPUT = re.compile(r"\binput\(|\bstdin\b")
 PYTHON = frozenset(("python", "py", "python3", "py3", "pycon"))
 
 
@@ -87,12 +92,24 @@ def python_blocks(text: str) -> Sequence[Block]:
 
 
 def final_program(text: str) -> str | None:
-    """Return the code of the final program, or None if the text has no block of Python."""
+    """Return the code of the final program, or None if the text has no block of Python.
+
+    A last block that defines nothing and uses a definition of an earlier block is an example of its
+    use: then the program is the last block with definitions. If the last block reads the input, the
+    two are one program.
+    """
     blocks = python_blocks(text)
     if not blocks:
         return None
     named = [block for block in blocks if block.named]
-    return (named or blocks)[-1].code
+    *earlier, last = [block.code for block in named or blocks]
+    if DEFINITION.search(last):
+        return last
+    for code in reversed(earlier):
+        definitions = set(DEFINITION.findall(code))
+        if definitions & set(NAME.findall(last)):
+            return code + last if READS_INPUT.search(last) else code
+    return last
 
 
 def _parse_fence(line: str) -> _Fence | None:

@@ -300,6 +300,10 @@ class Annotation:
     """
     learned: str = ""
     """The parameters that the method fitted to the data of the run, as JSON."""
+    claims_checked: int | None = None
+    """The number of statements that a formal checker decided; None for other methods."""
+    claims_holding: int | None = None
+    """The number of those statements that are true."""
     cost: Cost = Cost()
     error: str | None = None
     """The reason why the method failed on the trace; the annotation is then undecided."""

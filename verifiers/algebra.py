@@ -9,6 +9,7 @@ The checker decides, in plain text, LaTeX and Unicode:
   sympy's polynomials;
 - equations and inequalities that are transformed or solved: `2x + 3 = 7, so x = 3`;
 - two consecutive values of one name: `S = 9 · 6`, and then `S = 45`;
+- whole numbers in words: primes, squares, multiples, congruences, greatest common divisors;
 - known values and definitions that are substituted: `x = 3` before, and then `x^2 + 2x = 9 + 5`;
   `f(x) = x^2 + 1` in the question, and then `f(3) = 11`.
 
@@ -23,18 +24,20 @@ calculus, remainders.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar
 
 from stepmark.records import Verdict
 from verifiers.algebra_rules.closed_forms import judge_closed, judge_complex
 from verifiers.algebra_rules.consequences import contradictions
 from verifiers.algebra_rules.contexts import Context
+from verifiers.algebra_rules.number_facts import CONGRUENCE, number_facts
 from verifiers.algebra_rules.rewritings import CONDITION, judge_rewriting
 from verifiers.algebra_rules.statements import Link
 from verifiers.algebra_rules.substitutions import judge_function_value, judge_substitution
+from verifiers.arithmetic_rules.equations import STARTS_TEXT
 from verifiers.base import Claim, Finding, StepClaim
-from verifiers.math.findings import Judgement, conclude, unknown
+from verifiers.math import doubts
+from verifiers.math.findings import Judgement, conclude, undecided, unknown
 from verifiers.math.syntax import PI, Call, Combined, Name, Negated, Tree, names, walk
 
 __all__ = ["Algebra"]
@@ -48,7 +51,7 @@ RELATIONS = ("=", "≈", "<", ">", "≤", "≥", "≠")
 class Algebra:
     """A checker of every formula in a step."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def verify(self, claim: Claim) -> Finding:
         """Return the finding; its reason names the false statement or counts the true ones."""
@@ -59,29 +62,37 @@ class Algebra:
         context = Context(claim)
         if sum(len(chain.relations) for chain in context.chains) > MAX_LINKS:
             return unknown("too many statements")
-        if not context.chains:
-            return unknown("no statement")
-        return conclude(_judgements(context), partial(_doubt_of, context), "no statement")
+        return conclude(_judgements(context), "no statement")
 
 
 def _judgements(context: Context) -> Iterator[tuple[str, Judgement]]:
     """Yield the statements and their judgements, then the contradictions."""
-    for chain in context.chains:
+    for index, chain in enumerate(context.chains):
         for link in chain.links():
             judgement = _judge(link, context)
             if judgement is not None:
-                yield link.text, judgement
-    for statement, reason in contradictions(context):
-        yield statement, (Verdict.INCORRECT, reason)
+                is_first = index == 0 and link.index == 0
+                yield link.text, _with_doubts(judgement, context, is_first=is_first)
+    if context.chains:
+        for statement, judgement in contradictions(context):
+            yield statement, _with_doubts(judgement, context)
+    for statement, judgement in number_facts(context.claim.step):
+        yield statement, _with_doubts(judgement, context)
 
 
-def _doubt_of(context: Context, _statement: str) -> str:
-    """Return why the step may not claim a false statement, or an empty string."""
-    if context.has_other_arithmetic:
-        return "another arithmetic may be meant"
-    if context.is_refuted:
-        return "a refuted equation may be quoted"
-    return ""
+def _with_doubts(judgement: Judgement, context: Context, *, is_first: bool = False) -> Judgement:
+    """Return a false statement with what the words and the steps before may change about it."""
+    if judgement.verdict is not Verdict.INCORRECT:
+        return judgement
+    assumptions = [*judgement.assumptions, *context.doubts]
+    if judgement.rule == CONGRUENCE:
+        # A congruence says itself that it is one.
+        assumptions = [name for name in assumptions if name != doubts.ORDINARY_ARITHMETIC]
+    elif context.has_other_arithmetic and doubts.ORDINARY_ARITHMETIC not in assumptions:
+        assumptions.append(doubts.ORDINARY_ARITHMETIC)
+    if is_first and doubts.may_continue(context.claim):
+        assumptions.append(STARTS_TEXT)
+    return judgement._replace(assumptions=tuple(dict.fromkeys(assumptions)))
 
 
 def _judge(link: Link, context: Context) -> Judgement | None:
@@ -89,21 +100,21 @@ def _judge(link: Link, context: Context) -> Judgement | None:
     left = link.left.tree
     right = link.right.tree
     if left is None or right is None or link.relation not in RELATIONS:
-        return Verdict.UNKNOWN, "not understood"
+        return undecided("not understood")
     if _mixes_angle_units(left, right):
-        return Verdict.UNKNOWN, "angles in different units"
+        return undecided("angles in different units")
     if not names(left) and not names(right):
         return judge_closed(link, left, right, context)
     if link.relation != "=":
-        return Verdict.UNKNOWN, CONDITION
+        return undecided(CONDITION)
     if isinstance(left, Name):
         return judge_function_value(left, right, context)
     if names(left) | names(right) == {"i"} and context.is_complex:
-        return judge_complex(left, right)
+        return judge_complex(left, right, context)
     if not names(right):
         return judge_substitution(link, left, right, context)
     if isinstance(right, Name):
-        return Verdict.UNKNOWN, CONDITION
+        return undecided(CONDITION)
     return judge_rewriting(link, left, right, context)
 
 

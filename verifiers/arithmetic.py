@@ -1,7 +1,8 @@
 """The arithmetic of a step: incorrect if an equation in closed arithmetic is false as written.
 
 Chains are read link by link, decimals may be rounded to the digits shown, and units are allowed.
-The verdict is unknown if an equation is not understood, unless another one is clearly false.
+A step whose equations hold is unknown, with their number as the reason: it need not follow from the
+steps before.
 
 What is not covered: whether the step follows, equations with variables and inequalities
 (`algebra`), number words, mixed numbers, unit conversions, percentages of something that is not a
@@ -9,19 +10,22 @@ number, and other arithmetic (number bases, remainders), where no equation is ca
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar
 
+from stepmark.records import Verdict
 from verifiers.arithmetic_rules.equality import judge
-from verifiers.arithmetic_rules.equations import equations
+from verifiers.arithmetic_rules.equations import STARTS_TEXT, Equation, equations
 from verifiers.base import Claim, Finding, StepClaim
-from verifiers.math.findings import conclude, unknown
-from verifiers.math.lexicon import OTHER_ARITHMETIC, REFUTATION
+from verifiers.math import doubts
+from verifiers.math.exact import exact_value
+from verifiers.math.findings import Judgement, conclude, unknown
 
 __all__ = ["Arithmetic"]
 
 MAX_CHARS = 100_000
+DIVISION = frozenset("/÷")
 REMAINDER = re.compile(r"\b(?:remainders?|left ?over|leftover)\b", re.IGNORECASE)
 
 
@@ -29,7 +33,7 @@ REMAINDER = re.compile(r"\b(?:remainders?|left ?over|leftover)\b", re.IGNORECASE
 class Arithmetic:
     """A checker of every closed equation in a step."""
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     def verify(self, claim: Claim) -> Finding:
         """Return the finding; its reason names the false equation or counts the true ones."""
@@ -37,17 +41,30 @@ class Arithmetic:
             return unknown("not a step")
         if len(claim.step) > MAX_CHARS:
             return unknown("too long")
-        judgements = ((equation.text, judge(equation)) for equation in equations(claim.step))
-        return conclude(judgements, partial(_doubt_of, claim), "no equation")
+        return conclude(_judgements(claim), "no equation")
 
 
-def _doubt_of(claim: StepClaim, equation: str) -> str:
-    """Return why the step may not claim a false equation, or an empty string."""
-    for text in (claim.question, *claim.previous, claim.step):
-        if OTHER_ARITHMETIC.search(text):
-            return "another arithmetic may be meant"
-    if "/" in equation and REMAINDER.search(claim.step):
-        return "a division with a remainder"
-    if REFUTATION.search(claim.step):
-        return "a refuted equation may be quoted"
-    return ""
+def _judgements(claim: StepClaim) -> Iterator[tuple[str, Judgement]]:
+    """Yield the equations of a step and their judgements."""
+    words: tuple[str, ...] | None = None
+    for equation in equations(claim.step):
+        judgement = judge(equation)
+        if judgement.verdict is Verdict.INCORRECT:
+            # All texts are searched once, and only if an equation is false.
+            if words is None:
+                words = tuple(doubts.of_claim(claim))
+            assumptions = (*judgement.assumptions, *words, *_assumptions(claim, equation))
+            judgement = judgement._replace(assumptions=assumptions)
+        yield equation.text, judgement
+
+
+def _assumptions(claim: StepClaim, equation: Equation) -> Iterator[str]:
+    """Yield what a false equation has in common with right ones in this step."""
+    if not DIVISION.isdisjoint(equation.text) and REMAINDER.search(claim.step):
+        yield "a division has no remainder"
+    if equation.starts_text and doubts.may_continue(claim):
+        yield STARTS_TEXT
+    if equation.sides is not None and doubts.is_calendar(claim):
+        left, right = map(exact_value, equation.sides)
+        if left is not None and right is not None and doubts.differ_by_period(left - right):
+            yield "numbers do not start again, as on a clock"

@@ -33,6 +33,8 @@ class StepClaim:
     question: str
     previous: tuple[str, ...]
     step: str
+    omitted: int = 0
+    """The number of earlier steps that `previous` lacks because the trace is long."""
 
 
 Claim = AnswerClaim | ReferenceClaim | StepClaim
@@ -51,6 +53,14 @@ class Finding:
     be counted: they do not parse, or a limit ended them. The parts explain the verdict and do not
     decide it.
     """
+    rule: str = ""
+    """The rule that found the step false, or suspects it; empty for other findings."""
+    assumptions: tuple[str, ...] = ()
+    """What the rule assumed in order to read the text."""
+    checked: int = 0
+    """The number of statements of the step that the verifier understood and decided."""
+    holding: int = 0
+    """The number of those statements that are true."""
 
 
 class Verifier(Protocol):
@@ -63,6 +73,8 @@ class Verifier(Protocol):
     - `proves: ClassVar[bool] = True`: a correct verdict on a step means that the whole step follows
       from the problem and the previous steps, so a trace of such steps has no error. Without it, a
       correct verdict covers only the part of the step that the verifier can parse.
+    - `context_steps: ClassVar[int]` and `context_chars: ClassVar[int]`: how much of the previous
+      steps a claim must contain. The defaults are those of `annotators.methods.formal`.
     """
 
     def verify(self, claim: Claim) -> Finding:

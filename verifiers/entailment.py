@@ -70,6 +70,7 @@ class Entailment:
 
     version: ClassVar[int] = 1
     proves: ClassVar[bool] = True
+    context_steps: ClassVar[int] = MAX_STEPS
 
     def verify(self, claim: Claim) -> Finding:
         """Decide a step.
@@ -85,7 +86,7 @@ class Entailment:
         problem = parse_problem(claim.question)
         if problem is None:
             return _unknown("the problem is not in the language")
-        if len(claim.previous) > MAX_STEPS:
+        if claim.omitted > 0 or len(claim.previous) > MAX_STEPS:
             return _unknown("too many steps")
         if may_contradict(problem.facts):
             return _unknown("the problem contradicts itself, or may")
@@ -136,10 +137,8 @@ def _verify_step(context: _ProofContext, step: LogicStep | LogicAnswer) -> Findi
     facts = context.problem.facts
     if context.problem.is_puzzle and prove(facts, unproven).verdict is INCORRECT:
         countermodel = find_countermodel(facts, unproven)
-        return Finding(
-            verdict=INCORRECT,
-            reason=f"a premise does not follow from the problem: {countermodel}",
-        )
+        reason = f"a premise does not follow from the problem: {countermodel}"
+        return Finding(verdict=INCORRECT, reason=reason, rule="premise")
     result = prove(step.premises, step.conclusion)
     if result.verdict is INCORRECT:
         return _refute(context, step)
@@ -175,7 +174,7 @@ def _refute(context: _ProofContext, step: LogicStep) -> Finding:
         if result.verdict is not INCORRECT:
             return _unknown(result.reason or "follows from more than the step names")
     countermodel = find_countermodel(premises, step.conclusion)
-    return Finding(verdict=INCORRECT, reason=f"does not follow: {countermodel}")
+    return Finding(verdict=INCORRECT, reason=f"does not follow: {countermodel}", rule="conclusion")
 
 
 def _verify_answer(context: _ProofContext, answer: str) -> Finding:
@@ -199,7 +198,7 @@ def _verify_answer(context: _ProofContext, answer: str) -> Finding:
         expected = "false"
         required = negation
     if answer != expected:
-        return Finding(verdict=INCORRECT, reason=f"the hypothesis is {expected}")
+        return Finding(verdict=INCORRECT, reason=f"the hypothesis is {expected}", rule="answer")
     if not all(_is_shown(context, clause) for clause in required):
         return _unknown("the answer was not shown")
     return Finding(verdict=CORRECT, reason=f"the hypothesis is {expected}")

@@ -36,6 +36,9 @@ Features: TypeAlias = npt.NDArray[np.intp]
 QUARTERS = 4
 VERDICTS = (Verdict.CORRECT, Verdict.UNKNOWN, Verdict.INCORRECT)
 FEATURES_PER_METHOD = len(VERDICTS) * QUARTERS
+# A suspicion of a formal checker, which has no values, uses a feature of its own: its prior rates
+# are those of an unknown step, which hardly differ between the states.
+SUSPICION_QUARTER = 1
 NO_FEATURE = -1
 STATES = ("before", "at", "after")
 PRIOR_VERDICT_RATES = ((0.70, 0.27, 0.03), (0.25, 0.35, 0.40), (0.40, 0.35, 0.25))
@@ -60,7 +63,8 @@ def encode(steps: int, annotations: Sequence[Annotation | None]) -> Features:
         if annotation is None:
             rows.append(_features([StepAnnotation()] * steps))
         else:
-            rows.append(_features(annotation.steps))
+            is_formal = annotation.claims_checked is not None
+            rows.append(_features(annotation.steps, is_formal=is_formal))
     features = np.array(rows, dtype=np.intp).reshape(len(rows), steps)
     offsets = FEATURES_PER_METHOD * np.arange(len(rows), dtype=np.intp)[:, None]
     return np.where(features == NO_FEATURE, NO_FEATURE, features + offsets)
@@ -132,8 +136,12 @@ def count_features(features: Features) -> Floats:
     return states.reshape(len(states), -1)
 
 
-def _features(steps: Sequence[StepAnnotation]) -> Sequence[int]:
-    """Return the feature index of every step of one method, before the method's offset."""
+def _features(steps: Sequence[StepAnnotation], *, is_formal: bool = False) -> Sequence[int]:
+    """Return the feature index of every step of one method, before the method's offset.
+
+    A formal checker gives no verdict on a step whose statements hold, or of which it only suspects
+    one. The counts of the statements tell the three kinds of unknown steps apart.
+    """
     # A missing value counts as 1, the value of a step that is certainly right.
     previous = 1.0
     features = list[int]()
@@ -143,8 +151,15 @@ def _features(steps: Sequence[StepAnnotation]) -> Sequence[int]:
             value = 1.0
         drop = max(0.0, previous - value)
         quarter = min(int(QUARTERS * drop), QUARTERS - 1)
-        features.append(VERDICTS.index(step.verdict) * QUARTERS + quarter)
+        verdict = step.verdict
+        if is_formal and verdict is Verdict.UNKNOWN and step.trials > 0:
+            if step.successes == step.trials:
+                verdict = Verdict.CORRECT
+            else:
+                quarter = SUSPICION_QUARTER
+        features.append(VERDICTS.index(verdict) * QUARTERS + quarter)
         previous = value
-    if steps and steps[-1].verdict is Verdict.UNKNOWN and steps[-1].value is None:
+    is_abstention = features[-1:] == [VERDICTS.index(Verdict.UNKNOWN) * QUARTERS]
+    if is_abstention and steps[-1].value is None:
         features[-1] = NO_FEATURE
     return features

@@ -32,6 +32,9 @@ class Consensus:
     `formal_veto` drops a trace if a formal checker refutes a step before the agreed first error, or
     proves all steps although one is named. A trace with a wrong answer is never kept as free of
     errors. Steps after the first error are UNKNOWN.
+
+    A label never rests on formal checkers alone, unless `trust` is "verdicts" or they prove every
+    step. Suspicions of formal checkers are no verdicts, and never count.
     """
 
     rule: Literal["mc_and_judge", "majority"] = "mc_and_judge"
@@ -51,8 +54,11 @@ class Consensus:
     """Whether formal checkers can drop a trace."""
     min_agreeing: int = 2
     """Fewest methods that must agree under `majority`."""
+    trust: Literal["agreement", "verdicts"] = "agreement"
+    """Whether a formal verdict alone is enough for a label ("verdicts"), or another method must
+    agree."""
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     def check(self, methods: Sequence[str]) -> None:
         """Raise `ConfigError` if the rule can keep no trace of a run with these methods."""
@@ -82,6 +88,10 @@ class Consensus:
             first_error, sources, reason = self._majority(decided)
         if first_error is None:
             return abstain(trace, reason, sources)
+        if self._rests_on_formal(first_error, sources):
+            return abstain(
+                trace, "formal alone: no other method agrees (trust = 'verdicts' keeps it)", sources
+            )
         veto = self._veto(trace, first_error, decided)
         if veto is not None:
             return abstain(trace, veto, sources)
@@ -96,6 +106,12 @@ class Consensus:
             reason=reason,
             sources=sources,
         )
+
+    def _rests_on_formal(self, first_error: int, sources: Sequence[str]) -> bool:
+        """Return whether the label is a formal verdict that no other method supports."""
+        if self.trust == "verdicts" or first_error == NO_ERROR:
+            return False
+        return set(sources) <= set(self.formal)
 
     def _mc_and_judge(self, decided: Mapping[str, int]) -> _Decision:
         """Compare the first Monte Carlo method that decides with the judge."""

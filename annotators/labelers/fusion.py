@@ -43,6 +43,8 @@ class Fusion:
     """Groups of methods. The first method of a group that decides represents the group."""
     provers: tuple[str, ...] = ("formal",)
     """Methods that name only steps that are wrong."""
+    trust: Literal["agreement", "verdicts"] = "agreement"
+    """Whether a first error that only `provers` report is enough for a label ("verdicts")."""
     gold: str = ""
     """Method (`oracle`, `human`) that gives the truth while rates are estimated, not for labels."""
     neutral: Literal["correct", "incorrect", "unknown"] = "correct"
@@ -53,7 +55,7 @@ class Fusion:
     """Exponent of the joint probability of first error and reports; 1 treats the sources as
     independent."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def check(self, methods: Sequence[str]) -> None:
         """Raise `ConfigError` if fewer than two sources are among the methods of the run.
@@ -119,6 +121,8 @@ class FittedFusion:
                     sources.append(method)
         if not sources:
             return abstain(trace, "undecided: every source")
+        if self.fusion.trust == "agreement" and set(sources) <= set(self.fusion.provers):
+            return abstain(trace, "formal alone: no other source decides", tuple(sources))
         # A label must not depend on the gold first error, only the rates may.
         pattern = self.fusion.pattern(trace, annotations)._replace(gold=None)
         posterior = self.rates.posterior(pattern, self.fusion.power)

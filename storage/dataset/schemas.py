@@ -97,6 +97,8 @@ _ANNOTATION: Mapping[str, _Column] = {
     "neutral_steps": _nullable(_list(_STEP)),
     "posterior": _list(_REAL),
     "learned": _TEXT,
+    "claims_checked": _nullable(_STEP),
+    "claims_holding": _nullable(_STEP),
     "rollouts": _COUNT,
     "aborted": _COUNT,
     "prompt_tokens": _COUNT,

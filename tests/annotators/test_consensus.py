@@ -13,7 +13,7 @@ from tests.annotators.simulated import C, I, U, trace_of
 
 TRACE = replace(trace_of(4, 2), outcome=U)
 MAJORITY = Consensus(rule="majority")
-SINGLE = Consensus(rule="majority", min_agreeing=1, formal_veto=False)
+SINGLE = Consensus(rule="majority", min_agreeing=1, formal_veto=False, trust="verdicts")
 NO_VETO = Consensus(formal_veto=False)
 THREE_AGREEING = Consensus(rule="majority", min_agreeing=3)
 RENAMED = Consensus(judge="other_judge", monte_carlo=("binary_search",))
@@ -189,6 +189,17 @@ def test_correct_steps_need_confirming_source(
     rule: Consensus, reports: dict[str, Annotation], labels: list[Verdict]
 ) -> None:
     assert [step.label for step in rule.label(TRACE, reports).steps] == labels
+
+
+def test_formal_alone_gives_no_label() -> None:
+    rule = replace(SINGLE, trust="agreement")
+    label = rule.label(TRACE, annotations(f=1))
+    assert not label.kept
+    assert label.reason.startswith("formal alone: ")
+    # Another method that agrees, or a proof of all steps, is enough.
+    assert rule.label(TRACE, annotations(f=1, j=1)).kept
+    assert rule.label(TRACE, annotations(f=NO_ERROR)).kept
+    assert SINGLE.label(TRACE, annotations(f=1)).kept
 
 
 def test_dropped_trace_lists_its_sources() -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from annotators.methods.formal import Formal
+from annotators.methods.formal import CONTEXT_CHARS, CONTEXT_STEPS, FIRST_STEPS, Formal
 from stepmark import plugins
 from stepmark.errors import PluginError, UserError
 from stepmark.identity import fingerprint
@@ -53,10 +53,11 @@ def constant_verifier(initial: str) -> Callable[[object, Claim], Finding]:
 @pytest.mark.parametrize(
     ("steps", "first_error", "expected"),
     [
-        (("2 + 2 = 4\n", "3 + 3 = 7\n", "1 + 1 = 3\n"), 1, "cii"),
+        (("2 + 2 = 4\n", "3 + 3 = 7\n", "1 + 1 = 3\n"), 1, "uii"),
         (("words\n", "2 * 3 = 5\n"), 1, "ui"),
-        (("2 + 2 = 4\n", "so 4\n"), None, "cu"),
-        (("2 + 2 = 4\n", "4 * 2 = 8\n"), None, "cc"),
+        # Equations that hold do not make a step correct.
+        (("2 + 2 = 4\n", "so 4\n"), None, "uu"),
+        (("2 + 2 = 4\n", "4 * 2 = 8\n"), None, "uu"),
         (("words",), None, "u"),
     ],
 )
@@ -113,7 +114,49 @@ async def test_algebra_is_a_default_verifier() -> None:
         "We have (x + 1)^2 = x^2 + 2x + 1.", "Expanding, (x + 1)(x + 2) = x^2 + 3x + 3."
     )
     done = await annotate_trace(Formal(), trace, last_sample_solves)
-    assert (done.annotation.first_error, verdicts(done.annotation)) == (1, "ci")
+    assert (done.annotation.first_error, verdicts(done.annotation)) == (1, "ui")
+
+
+async def test_statements_are_counted() -> None:
+    trace = trace_with("2 + 2 = 4 and 3 + 3 = 6\n", "words\n", "We suppose this: 1 + 1 = 3.")
+    method = Formal(verifiers=("arithmetic",))
+    annotation = (await annotate_trace(method, trace, last_sample_solves)).annotation
+    assert (annotation.claims_checked, annotation.claims_holding) == (3, 2)
+    assert column(annotation.steps, "trials") == [2, 0, 1]
+    assert column(annotation.steps, "successes") == [2, 0, 0]
+    rationales = column(annotation.steps, "rationale")
+    assert rationales[0] == "arithmetic: holds: 2 of 2 equations"
+    assert rationales[2].startswith("arithmetic: suspicion (equation; ")
+    assert verdicts(annotation) == "uuu"
+
+
+async def test_claims_of_long_traces_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    claims: list[StepClaim] = []
+
+    def record_claim(_self: Arithmetic, claim: StepClaim) -> Finding:
+        claims.append(claim)
+        return Finding(verdict=Verdict.UNKNOWN, reason="recorded")
+
+    monkeypatch.setattr(Arithmetic, "verify", record_claim)
+    steps = tuple(f"{number}\n" for number in range(300))
+    await annotate_trace(Formal(verifiers=("arithmetic",)), trace_with(*steps), last_sample_solves)
+    last = claims[-1]
+    assert last.previous == steps[:FIRST_STEPS] + steps[299 - CONTEXT_STEPS : 299]
+    assert last.omitted + len(last.previous) == 299
+
+
+async def test_context_is_bounded_by_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    claims: list[StepClaim] = []
+
+    def record_claim(_self: Arithmetic, claim: StepClaim) -> Finding:
+        claims.append(claim)
+        return Finding(verdict=Verdict.UNKNOWN, reason="recorded")
+
+    monkeypatch.setattr(Arithmetic, "verify", record_claim)
+    steps = tuple(f"{number} " + "a" * CONTEXT_CHARS for number in range(5))
+    await annotate_trace(Formal(verifiers=("arithmetic",)), trace_with(*steps), last_sample_solves)
+    assert claims[-1].previous == steps[3:4]
+    assert claims[-1].omitted == 3
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,24 @@ TEXTS = {
     "code on one line": ("```python x = 1```\n", None),
     # A form feed and U+2028 end no line, although `str.splitlines` splits there.
     "odd line ends in a text": ("```python\nx = 'a\x0cb\u2028c'\n```", "x = 'a\x0cb\u2028c'\n"),
+    # A block that only shows the use of an earlier one is not the program.
+    "an example": (
+        "```python\ndef f(x):\n    return x\n```\n```python\nprint(f(1))\n```",
+        "def f(x):\n    return x\n",
+    ),
+    "an example of a class": (
+        "```python\nclass A:\n    pass\n```\nUse:\n```python\na = A()\n```",
+        "class A:\n    pass\n",
+    ),
+    "a later definition": (
+        "```python\ndef f(): pass\n```\n```python\ndef g(): f()\n```",
+        "def g(): f()\n",
+    ),
+    "a main part that reads": (
+        "```python\ndef f(x): return x\n```\n```python\nprint(f(input()))\n```",
+        "def f(x): return x\nprint(f(input()))\n",
+    ),
+    "an unrelated last block": ("```python\ndef f(): pass\n```\n```python\nx = 2\n```", "x = 2\n"),
     "nothing in it": ("```python\n```\n", ""),
 }
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepmark.records import Verdict
-from tests.verifiers.cases import DATA, SHARED, rows
+from tests.verifiers.cases import DATA, SHARED, meets, result_of, rows
 from verifiers.algebra import MAX_CHARS, MAX_LINKS, Algebra
 from verifiers.arithmetic import Arithmetic
 from verifiers.base import Finding, StepClaim
@@ -28,12 +28,12 @@ def _finding(step: str, question: str = "", previous: tuple[str, ...] = ()) -> F
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["step"])
 def test_case(case: dict[str, Any]) -> None:
     previous = tuple(case.get("previous", ()))
-    assert _finding(case["step"], case.get("question", ""), previous).verdict == case["verdict"]
+    assert meets(_finding(case["step"], case.get("question", ""), previous), case["verdict"])
 
 
 @pytest.mark.parametrize("case", rows(DATA / "real_algebra.jsonl"), ids=lambda case: case["source"])
 def test_real_step(case: dict[str, Any]) -> None:
-    assert _finding(case["step"]).verdict == case["verdict"]
+    assert meets(_finding(case["step"]), case["verdict"])
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,8 @@ def test_real_step(case: dict[str, Any]) -> None:
         ("3x = 51, so x = 16", "x = 16: it does not follow from 3x = 51"),
         (
             "(x+1)^2 = x^2 + 2x + 2",
-            "(x+1)^2 = x^2 + 2x + 2: the sides differ, as at x = 12",
+            "suspicion (no solution; an equation without solution is a rewriting):"
+            " (x+1)^2 = x^2 + 2x + 2: the sides differ, as at x = 12",
         ),
     ],
 )
@@ -81,8 +82,8 @@ def test_roots_of_quadratic_equation(first: int, second: int, scale: int) -> Non
 @given(ROOTS, ROOTS, ROOTS, FRAMES)
 def test_expansion(a: int, b: int, error: int, frame: str) -> None:
     product = f"(x + {a})(x + {b}) = x^2 + {a + b}x + {a * b + error}".replace("+ -", "- ")
-    expected = Verdict.INCORRECT if error else Verdict.CORRECT
-    assert _finding(frame.format(product)).verdict is expected
+    expected = "suspicion" if error else "correct"
+    assert result_of(_finding(frame.format(product))) == expected
 
 
 def test_processbench_against_human_labels() -> None:

@@ -814,3 +814,46 @@ async def test_slow_program_outlives_pool_deadline() -> None:
     async with VerifierPool(workers=1, deadline=1.0) as pool:
         finding = await pool.verify("code", claim)
     assert finding == Finding(verdict=CORRECT, reason="tests passed: 1", parts=(CORRECT,))
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "print(int(input()) ** 2)\nexit()",
+        "print(int(input()) ** 2)\nquit()",
+        "print(int(input()) ** 2)\nexit(0)",
+        "import sys\nprint(int(input()) ** 2)\nsys.exit()",
+        "n = int(input())\nif n == 0:\n    print(0)\n    exit()\nprint(n * n)",
+    ],
+)
+def test_script_may_exit(program: str) -> None:
+    tests = json.dumps({"inputs": ["3\n", "0\n"], "outputs": ["9\n", "0\n"]})
+    finding = Code().verify(AnswerClaim(answer=program, reference=tests))
+    assert finding.verdict is CORRECT, finding.reason
+
+
+def test_single_result_is_no_list() -> None:
+    tests = json.dumps({"inputs": [[[1, 2]], [[5]]], "outputs": [[2, 4], [10]], "fn_name": "f"})
+    unwrapping = "def f(xs):\n    r = [2 * x for x in xs]\n    return r if len(r) > 1 else r[0]"
+    finding = Code().verify(AnswerClaim(answer=unwrapping, reference=tests))
+    assert finding.verdict is INCORRECT
+    finding = Code().verify(
+        AnswerClaim(answer="def f(xs):\n    return [2 * x for x in xs]", reference=tests)
+    )
+    assert finding.verdict is CORRECT
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "It fails, as we said.",
+        "This shows the bug.",
+        "The result is wrong here.",
+        "This raises an AssertionError.",
+        "So the claim does not hold.",
+    ],
+)
+def test_expected_failure_is_unknown(text: str) -> None:
+    step = f"We try:\n```python\nassert 3 + 4 == 8\n```\n{text}"
+    claim = StepClaim(question="", previous=(), step=step)
+    assert Code().verify(claim).verdict is UNKNOWN

@@ -11,18 +11,38 @@ from stepmark.records import Verdict
 from verifiers.algebra_rules import values
 from verifiers.algebra_rules.contexts import Context
 from verifiers.algebra_rules.identities import SQUARE_OF_I
-from verifiers.algebra_rules.ratios import difference, ratios
+from verifiers.algebra_rules.ratios import MAX_DEGREE, difference, ratios
 from verifiers.algebra_rules.statements import Link
+from verifiers.arithmetic_rules.equality import NUMBER_FIRST
+from verifiers.arithmetic_rules.equations import LETTER_MEANS_TIMES
+from verifiers.arithmetic_rules.notations import other_notations
 from verifiers.math import syntax
-from verifiers.math.findings import Judgement
+from verifiers.math.exact import exact_value
+from verifiers.math.findings import HOLDS, Judgement, false, undecided
 from verifiers.math.intervals import Real
 from verifiers.math.lexicon import ROUNDING
-from verifiers.math.syntax import PI, Negated, Number, Tree, UndefinedError, functions, has_decimals
+from verifiers.math.syntax import (
+    PI,
+    Combined,
+    Name,
+    Negated,
+    Number,
+    Tree,
+    UndefinedError,
+    functions,
+    has_decimals,
+)
 
 # The relative error up to which a rounded value, or one with decimals, is not false.
 CLOSE = Fraction(1, 20)
 # The relative error up to which "≈" is not false.
 ROUGHLY = Fraction(1, 10)
+CLOSED_FORM = "closed form"
+COMPARISON = "comparison"
+COMPLEX = "complex number"
+DECIMALS = "decimals on the way are exact"
+APPROXIMATE = "an approximation is close"
+PERIOD_OF_I = 4
 # A logarithm without a base may be decimal, binary or natural; e is given to forty digits.
 NATURAL_BASE = Fraction("2.718281828459045235360287471352662497757")
 BASES = (values.DECIMAL_BASE, Fraction(2), NATURAL_BASE)
@@ -35,25 +55,56 @@ def judge_closed(link: Link, left: Tree, right: Tree, context: Context) -> Judge
     bases = BASES if syntax.BARE_LOG in functions(left) | functions(right) else BASES[:1]
     judgements = [_judge(link, left, right, base, context) for base in bases]
     for judgement in judgements:
-        if judgement is None or judgement[0] is not Verdict.INCORRECT:
+        if judgement is None or judgement.verdict is not Verdict.INCORRECT:
             return judgement
     return judgements[0]
 
 
-def judge_complex(left: Tree, right: Tree) -> Judgement:
+def judge_complex(left: Tree, right: Tree, context: Context) -> Judgement:
     """Judge `left = right` if `i` is the imaginary unit and the only name."""
+    if context.gives_i_a_value:
+        return undecided("i may be a variable")
+    left = _with_small_powers_of_i(left)
+    right = _with_small_powers_of_i(right)
     fractions = ratios(left, right, SQUARE_OF_I)
-    if fractions is None or functions(left) or functions(right):
-        return Verdict.UNKNOWN, "not understood"
+    if fractions is None or functions(left) or functions(right) or _has_large_power(left, right):
+        return undecided("not understood")
     first, second, square = fractions
     for ratio in (first, second):
         if not ratio.denominator.rem(square.numerator):
-            return Verdict.UNKNOWN, "no value"
+            return undecided("no value")
     if not difference(first, second).rem(square.numerator):
-        return Verdict.CORRECT, ""
+        return HOLDS
     if has_decimals(left, right) or "i" not in syntax.names(left):
-        return Verdict.UNKNOWN, "a condition, or off by rounding"
-    return Verdict.INCORRECT, "the sides differ where i² = -1"
+        return undecided("a condition, or off by rounding")
+    return false(COMPLEX, "the sides differ where i² = -1")
+
+
+def _with_small_powers_of_i(tree: Tree) -> Tree:
+    """Return the tree with the exponents of `i` reduced modulo 4."""
+    match tree:
+        case Combined("^", Name("i") as base, exponent):
+            power = exact_value(exponent)
+            if power is not None and power.denominator == 1:
+                return Combined("^", base, Number(power % PERIOD_OF_I))
+            return tree
+        case Combined(operator, left, right):
+            return Combined(operator, _with_small_powers_of_i(left), _with_small_powers_of_i(right))
+        case Negated(operand):
+            return Negated(_with_small_powers_of_i(operand))
+        case _:
+            return tree
+
+
+def _has_large_power(*trees: Tree) -> bool:
+    """Return whether a power has an exponent that is no small whole number."""
+    for tree in trees:
+        for part in syntax.walk(tree):
+            if syntax.is_power(part):
+                power = exact_value(part.right)
+                if power is None or power.denominator != 1 or abs(power) > MAX_DEGREE:
+                    return True
+    return False
 
 
 def _judge(
@@ -62,17 +113,18 @@ def _judge(
     try:
         side_values = (values.evaluate(left, {}, base), values.evaluate(right, {}, base))
     except UndefinedError:
-        return Verdict.UNKNOWN, "no value"
+        return undecided("no value")
     sign = values.difference_sign(*side_values)
     if sign is None:
-        return Verdict.UNKNOWN, "too close to decide"
+        return undecided("too close to decide")
     if link.relation in ("=", "≈"):
         return _judge_equation(link, (left, right), side_values, sign, context)
     if sign in values.HOLDING_SIGNS[link.relation]:
-        return Verdict.CORRECT, ""
-    if context.is_supposed or link.index > 0 or has_decimals(left, right):
-        return Verdict.UNKNOWN, "it may be tried or denied"
-    return Verdict.INCORRECT, f"{_format(side_values[0])} against {_format(side_values[1])}"
+        return HOLDS
+    if link.index > 0 or has_decimals(left, right):
+        return undecided("it may be off by rounding")
+    reason = f"{_format(side_values[0])} against {_format(side_values[1])}"
+    return false(COMPARISON, reason, context.supposed)
 
 
 def _judge_equation(
@@ -88,15 +140,30 @@ def _judge_equation(
     if sign == 0 or _is_rounded(left, b, a) or _is_rounded(right, a, b):
         if isinstance(left, Number) and isinstance(right, Number):
             return None
-        return Verdict.CORRECT, ""
+        return HOLDS
     if _may_be_rounded(link, sides, side_values, context):
-        return Verdict.UNKNOWN, "off by rounding at most"
+        return undecided("off by rounding at most")
     if not (_is_closed_form(left) or _is_closed_form(right)):
-        return Verdict.UNKNOWN, "plain arithmetic"
+        return undecided("plain arithmetic")
     if isinstance(left, Negated | Number) and isinstance(right, Negated | Number):
-        return Verdict.UNKNOWN, "two numbers"
+        return undecided("two numbers")
+    for other_left, other_right in other_notations(left, right):
+        try:
+            if values.order(other_left, other_right, {}) == 0:
+                return undecided("true in another notation")
+        except UndefinedError:
+            continue
     reason = f"the left side is {_format(side_values[0])}, the right side {_format(side_values[1])}"
-    return Verdict.INCORRECT, reason
+    is_first_number = syntax.signed_number(left) is not None
+    return false(
+        CLOSED_FORM,
+        reason,
+        NUMBER_FIRST if is_first_number else "",
+        DECIMALS if has_decimals(left, right) else "",
+        APPROXIMATE if link.relation == "≈" else "",
+        LETTER_MEANS_TIMES if link.reads_letter_as_times else "",
+        context.supposed,
+    )
 
 
 def _may_be_rounded(

@@ -25,9 +25,15 @@ from verifiers.algebra_rules.identities import Equality, compare
 from verifiers.algebra_rules.ratios import Polynomial, difference, ratios
 from verifiers.algebra_rules.statements import Chain, Link
 from verifiers.math import lexicon, syntax
+from verifiers.math.findings import Judgement, false
 from verifiers.math.syntax import Name, Number, Tree, UndefinedError, has_decimals, names, walk
 
+VALUE_OF_NAME = "value of a name"
+REVERSED = "reversed inequality"
+CONSEQUENCE = "consequence"
 ALTERNATIVE = frozenset(["or", "and"])
+# "Solving 2x - 4 = 8" states another equation.
+STARTING = (("solving",), ("solve",))
 # With one of these words, `7x = 50, so x = 7` may be meant.
 WHOLE = lexicon.ROUNDING | {"integer", "integers", "whole", "most", "least"}
 MAX_WORDS = 24
@@ -43,43 +49,44 @@ CONVERSIONS = frozenset(Fraction(factor) for factor in (12, 24, 60, 100, 1000, 3
 Equation = tuple[Tree, Tree]
 
 
-def contradictions(context: Context) -> Iterator[tuple[str, str]]:
-    """Yield every false statement with the reason."""
-    if context.is_refuted:
-        return
+def contradictions(context: Context) -> Iterator[tuple[str, Judgement]]:
+    """Yield every false statement with its judgement."""
     for before, after in pairwise((*context.last_before, *context.chains)):
         words = after.before
-        if not _is_passage(words):
+        if not _is_passage(words) or words[-1:] in STARTING:
             continue
-        if not ALTERNATIVE.isdisjoint((*before.before[-2:], *after.after[:2])):
+        near = (*before.before[-2:], *after.before, *after.after[:2])
+        if not ALTERNATIVE.isdisjoint(near):
             continue
         changes_both_sides = not lexicon.OPERATING.isdisjoint(words) and "sides" in words
         is_restated = changes_both_sides or not lexicon.RESTATING.isdisjoint(words)
-        reason = _contradiction(before, after, context, is_restated=is_restated)
-        if reason and (is_restated or before in context.chains):
-            yield after.text, reason
+        judgement = _contradiction(before, after, context, is_restated=is_restated)
+        if judgement is not None and (is_restated or before in context.chains):
+            yield after.text, judgement
 
 
-def _contradiction(before: Chain, after: Chain, context: Context, *, is_restated: bool) -> str:
-    if context.is_supposed:
-        return ""
+def _contradiction(
+    before: Chain, after: Chain, context: Context, *, is_restated: bool
+) -> Judgement | None:
+    assumptions = (context.supposed, context.cases)
     if _describe_same_name(before, after):
-        if context.has_cases:
-            return ""
-        return _contradiction_of_values(before, after, is_restated=is_restated)
+        reason = _contradiction_of_values(before, after, is_restated=is_restated)
+        return false(VALUE_OF_NAME, reason, *assumptions) if reason else None
     reason = f"it does not follow from {before.text}"
-    is_concluded = not lexicon.CONCLUDING.isdisjoint(after.before) and not context.has_cases
+    is_concluded = not lexicon.CONCLUDING.isdisjoint(after.before)
     may_follow = is_restated or is_concluded
     is_next = not after.before and before.sides[0] != after.sides[0]
     if (is_next or may_follow) and _is_reversed(before, after):
-        return reason
+        return false(REVERSED, reason, context.supposed)
     if not may_follow:
-        return ""
+        return None
     words = context.claim.step.lower().split()
     is_rounded = not WHOLE.isdisjoint(words)
     if _does_not_follow(before, after, is_restated=is_restated, is_rounded=is_rounded):
-        return reason
-    return ""
+        if not is_restated:
+            return false(CONSEQUENCE, reason, *assumptions)
+        return false(CONSEQUENCE, reason, context.supposed)
+    return None
 
 
 def _is_passage(words: Sequence[str]) -> bool:

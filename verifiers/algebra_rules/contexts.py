@@ -7,7 +7,8 @@ from functools import cached_property
 
 from verifiers.algebra_rules.statements import Chain, chains
 from verifiers.base import StepClaim
-from verifiers.math.lexicon import OTHER_ARITHMETIC, REFUTATION, RESTATING
+from verifiers.math import doubts
+from verifiers.math.lexicon import RESTATING
 from verifiers.math.syntax import Tree, names
 
 # The question and the previous steps are searched from their end for at most this many characters.
@@ -19,7 +20,7 @@ ENDINGS = frozenset([".", ",", ":", ";", "\n"])
 COMPLEX = re.compile(r"complex|imaginary|conjugate|modulus|\bi ?\^ ?\{?2|a \+ bi", re.IGNORECASE)
 ABSTRACT_ALGEBRA = re.compile(
     r"roots? of unity|\\omega|ω|primitive root|finite field|\\mathbb\{?[FZ]_|matri(?:x|ces)"
-    r"|\\\\?mathbf|\\vec",
+    r"|\\\\?mathbf|\\vec|(?:\\pi|π) ?\( ?[a-z] ?\)",
     re.IGNORECASE,
 )
 SUPPOSED = re.compile(
@@ -29,6 +30,9 @@ SUPPOSED = re.compile(
     r"|whether|verify|check|test\b|try\b|trial|let's see",
     re.IGNORECASE,
 )
+NOT_SUPPOSED = "the statement is claimed, not supposed"
+ONE_CASE = "a name has one value in all cases"
+GIVEN_I = re.compile(r"(?<![\w^{\\])i\$? ?= ?\$?-?\d|\\sum_\{? ?i\b")
 CASES = re.compile(
     r"\b(?:either|cases?|otherwise|respectively|swap\w*|replac\w+|increment\w*|updat\w+|iterat\w+"
     r"|new)\b",
@@ -67,25 +71,27 @@ class Context:
     @cached_property
     def has_other_arithmetic(self) -> bool:
         """Whether another arithmetic than that of numbers may be meant."""
-        for text in self._texts:
-            if OTHER_ARITHMETIC.search(text) or ABSTRACT_ALGEBRA.search(text):
-                return True
-        return False
+        return any(ABSTRACT_ALGEBRA.search(text) for text in self._texts)
 
     @cached_property
-    def is_refuted(self) -> bool:
-        """Whether the step may state something in order to deny it."""
-        return REFUTATION.search(self.claim.step) is not None
+    def doubts(self) -> Sequence[str]:
+        """What a rule assumes about the words of the step and of those before it."""
+        return tuple(doubts.of_claim(self.claim))
 
     @cached_property
-    def is_supposed(self) -> bool:
-        """Whether the step may state something in order to try it."""
-        return SUPPOSED.search(self.claim.step) is not None
+    def supposed(self) -> str:
+        """The assumption that the step claims its statements; empty if it only claims."""
+        return NOT_SUPPOSED if SUPPOSED.search(self.claim.step) else ""
 
     @cached_property
-    def has_cases(self) -> bool:
-        """Whether a name may have several meanings in the step."""
-        return CASES.search(self.claim.step) is not None
+    def cases(self) -> str:
+        """The assumption that names have one meaning; empty if the step has no cases."""
+        return ONE_CASE if CASES.search(self.claim.step) else ""
+
+    @cached_property
+    def gives_i_a_value(self) -> bool:
+        """Whether `i` is a name that has a value, or counts."""
+        return any(GIVEN_I.search(text) for text in self._texts)
 
     @cached_property
     def is_complex(self) -> bool:

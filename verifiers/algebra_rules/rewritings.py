@@ -10,12 +10,12 @@ have the same variables and much in common, and if it is not the first link of a
 import re
 from fractions import Fraction
 
-from stepmark.records import Verdict
 from verifiers.algebra_rules import ratios
 from verifiers.algebra_rules.contexts import Condition, Context
 from verifiers.algebra_rules.identities import Equality, Relation, compare
 from verifiers.algebra_rules.statements import Link
-from verifiers.math.findings import Judgement
+from verifiers.arithmetic_rules.equations import LETTER_MEANS_TIMES
+from verifiers.math.findings import HOLDS, Judgement, false, undecided
 from verifiers.math.syntax import Call, Tree, has_decimals, names
 
 # Beginnings of words that announce a rewriting, and of words that announce an equation.
@@ -30,25 +30,36 @@ ALIKE = Fraction(1, 2)
 # With several variables, one may replace another by a condition that is stated in words only.
 ALIKE_IN_ONE_VARIABLE = Fraction(1, 4)
 CONDITION = "a condition on variables"
-SUPPOSED = "it may be tried or denied"
+RADICANDS = "radicands"
+NO_SOLUTION = "no solution"
+REWRITING_RULE = "rewriting"
+# The assumptions.
+NO_EQUATION = "an equation without solution is a rewriting"
+NO_CONDITION = "no condition on the names makes it true"
 
 
 def judge_rewriting(link: Link, left: Tree, right: Tree, context: Context) -> Judgement:
     """Return the verdict and the reason."""
     relation = compare(left, right)
     if relation.equality is Equality.ALWAYS:
-        return Verdict.CORRECT, ""
+        return HOLDS
     if has_decimals(left, right):
-        return Verdict.UNKNOWN, "decimals may be rounded"
-    if relation.equality is Equality.NEVER or _have_different_radicands(left, right):
-        doubt = SUPPOSED if context.is_supposed else ""
-    elif relation.equality is Equality.NEVER_SEEN:
-        doubt = _doubt(link, (left, right), relation, context)
-    else:
-        doubt = CONDITION
-    if doubt:
-        return Verdict.UNKNOWN, doubt
-    return Verdict.INCORRECT, f"the sides differ, as at {relation.counterexample}"
+        return undecided("decimals may be rounded")
+    assumptions = (context.supposed, LETTER_MEANS_TIMES if link.reads_letter_as_times else "")
+    reason = f"the sides differ, as at {relation.counterexample}"
+    if _have_different_radicands(left, right):
+        return false(RADICANDS, reason, *assumptions)
+    if relation.equality is Equality.NEVER:
+        is_claimed = link.index > 0 or _has_announcing_words(link)
+        return false(NO_SOLUTION, reason, "" if is_claimed else NO_EQUATION, *assumptions)
+    if relation.equality is not Equality.NEVER_SEEN or not _is_rewriting(
+        link, left, right, relation
+    ):
+        return undecided(CONDITION)
+    for condition in context.conditions:
+        if _restricts(condition, (left, right)):
+            return false(REWRITING_RULE, reason, NO_CONDITION, *assumptions)
+    return false(REWRITING_RULE, reason, *assumptions)
 
 
 def _have_different_radicands(left: Tree, right: Tree) -> bool:
@@ -59,30 +70,25 @@ def _have_different_radicands(left: Tree, right: Tree) -> bool:
             return False
 
 
-def _doubt(link: Link, sides: tuple[Tree, Tree], relation: Relation, context: Context) -> str:
-    """Return why an equation that fails at every sample point may hold, or an empty string."""
-    if names(sides[0]) != names(sides[1]) or relation.left is None:
-        return CONDITION
-    if context.is_supposed:
-        return SUPPOSED
+def _is_rewriting(link: Link, left: Tree, right: Tree, relation: Relation) -> bool:
+    """Return whether an equation is meant to hold for all values of its names."""
+    if names(left) != names(right) or relation.left is None:
+        return False
     if link.index == 0:
-        is_rewriting = _is_announced(link, relation)
-    else:
-        is_rewriting = _look_alike(relation)
-    if not is_rewriting:
-        return CONDITION
-    for condition in context.conditions:
-        if _restricts(condition, sides):
-            return "a condition may make it true"
-    return ""
+        return _is_announced(link, relation)
+    return _look_alike(relation)
 
 
 def _is_announced(link: Link, relation: Relation) -> bool:
     """Return whether the words before a chain announce a rewriting and no equation."""
-    text = " ".join(link.before[-WORDS_BEFORE:])
-    if not REWRITING.search(text) or EQUATION.search(text):
+    if not _has_announcing_words(link):
         return False
     return ratios.shared_terms(relation.left, relation.right) >= ALIKE
+
+
+def _has_announcing_words(link: Link) -> bool:
+    text = " ".join(link.before[-WORDS_BEFORE:])
+    return REWRITING.search(text) is not None and EQUATION.search(text) is None
 
 
 def _look_alike(relation: Relation) -> bool:

@@ -12,8 +12,8 @@ from functools import lru_cache
 from itertools import pairwise
 
 from verifiers.math.dialects.algebra import parse, tokens
-from verifiers.math.lexer import Kind, Token, written
-from verifiers.math.lexicon import MATHEMATICAL
+from verifiers.math.lexer import LETTER_TIMES, Kind, Token, written
+from verifiers.math.lexicon import MATHEMATICAL, PASSAGE, PROSE
 from verifiers.math.syntax import Name, Tree
 
 BREAKS = (Kind.WORD, Kind.STOP, Kind.ROW, Kind.DELIMITER, Kind.ARROW)
@@ -22,6 +22,8 @@ DISPLAYED = ("\\[", "\\]", "$$")
 # A formula continues over at most this many delimiters and line ends in a row.
 MAX_LAYOUT = 6
 MAX_UNIT_WORDS = 5
+# A longer word in capitals is prose, a shorter one the name of points: `ABCD`.
+MAX_POINT_NAME = 4
 # Every step is read again as part of the previous steps of the following ones.
 CACHED_TEXTS = 64
 # How many words after a chain are kept.
@@ -53,6 +55,8 @@ class Link:
     right: Side
     index: int
     before: tuple[str, ...]
+    reads_letter_as_times: bool = False
+    """Whether the letter x between numbers is read as times."""
 
     @property
     def text(self) -> str:
@@ -72,6 +76,7 @@ class Chain:
     relations: tuple[str, ...]
     before: tuple[str, ...]
     after: tuple[str, ...]
+    reads_letter_as_times: bool = False
 
     @property
     def text(self) -> str:
@@ -82,7 +87,14 @@ class Chain:
     def links(self) -> Iterator[Link]:
         """Yield the links from left to right."""
         for index, relation in enumerate(self.relations):
-            yield Link(self.sides[index], relation, self.sides[index + 1], index, self.before)
+            yield Link(
+                left=self.sides[index],
+                relation=relation,
+                right=self.sides[index + 1],
+                index=index,
+                before=self.before,
+                reads_letter_as_times=self.reads_letter_as_times,
+            )
 
 
 @lru_cache(maxsize=CACHED_TEXTS)
@@ -117,8 +129,12 @@ def _is_inside_formula(sequence: Sequence[Token], index: int) -> bool:
     if after < len(sequence) and sequence[after].kind is Kind.OPERATOR:
         # At the start of a row or a displayed formula, `-` may be a sign.
         is_displayed = False
-        for token in sequence[before + 1 : after]:
+        layout = sequence[before + 1 : after]
+        for token in layout:
             is_displayed = is_displayed or token.kind is Kind.ROW or token.text in DISPLAYED
+        # One formula ends and another one begins: `\(x = 1\) \(-x = -1\)`.
+        if sum(token.kind is Kind.DELIMITER for token in layout) > 1:
+            is_displayed = True
         if sequence[after].text in "+*/" or (sequence[after].text in "^-" and not is_displayed):
             return True
     token = sequence[before]
@@ -149,6 +165,8 @@ def _chain(sequence: Sequence[Token], start: int, end: int, last: int) -> Chain:
     name_length = 0
     if cuts[0] == 0:
         sides[0], name_length = _name_in_words(sequence[last:start])
+    elif _is_cut(sequence, start):
+        sides[0] = replace(sides[0], tree=None, parsed=None)
     elif _may_belong(sequence, start - 1, -1):
         sides[0] = replace(sides[0], tree=None)
     if _is_continued(sequence, end):
@@ -158,6 +176,7 @@ def _chain(sequence: Sequence[Token], start: int, end: int, last: int) -> Chain:
         relations=tuple([content[cut].text for cut in cuts]),
         before=_words(sequence[last : start - name_length]),
         after=_words(sequence[end : end + WORDS_AFTER]),
+        reads_letter_as_times=any(token.text == LETTER_TIMES for token in content),
     )
 
 
@@ -176,6 +195,23 @@ def _name_in_words(before: Sequence[Token]) -> tuple[Side, int]:
     if words and (start == 0 or before[start - 1].kind in (Kind.STOP, *LAYOUT)):
         return Side(words, Name(f"“{words.lower()}”"), None), len(before) - start
     return Side(words, None, None), 0
+
+
+def _is_cut(sequence: Sequence[Token], start: int) -> bool:
+    """Return whether the first signs of a clause belong to the word before it: `AB - 3C`."""
+    if start == 0:
+        return False
+    before = sequence[start - 1]
+    token = sequence[start]
+    if before.kind is not Kind.WORD:
+        return False
+    if token.kind is Kind.OPERATOR:
+        is_sign = not token.glued and start + 1 < len(sequence) and sequence[start + 1].glued
+        return not is_sign
+    # A function that is not known: `arcsec (2)`.
+    if token.kind is Kind.OPEN:
+        return token.glued or before.text.lower() not in PROSE | PASSAGE
+    return False
 
 
 def _is_continued(sequence: Sequence[Token], end: int) -> bool:
@@ -199,7 +235,9 @@ def _may_belong(sequence: Sequence[Token], index: int, step: int) -> bool:
         index += step
     if not 0 <= index < len(sequence) or sequence[index].kind is not Kind.WORD:
         return False
-    return sequence[index].text.lower() in REACHING
+    word = sequence[index].text
+    is_segment = word.isupper() and 1 < len(word) <= MAX_POINT_NAME
+    return is_segment or word.lower() in REACHING
 
 
 def _words(tokens: Sequence[Token]) -> tuple[str, ...]:

@@ -15,11 +15,11 @@ from fractions import Fraction
 
 from stepmark.records import Verdict
 from verifiers.algebra_rules.contexts import Context
-from verifiers.algebra_rules.rewritings import CONDITION, SUPPOSED
+from verifiers.algebra_rules.rewritings import CONDITION
 from verifiers.algebra_rules.statements import Chain, Link
 from verifiers.algebra_rules.values import evaluate, order
 from verifiers.math import syntax
-from verifiers.math.findings import Judgement
+from verifiers.math.findings import HOLDS, Judgement, false, undecided
 from verifiers.math.intervals import Real
 from verifiers.math.lexicon import words
 from verifiers.math.syntax import Name, Tree, UndefinedError, functions, has_decimals, names, walk
@@ -30,6 +30,10 @@ SUPPOSING = words("if suppose assume case when try let's say consider")
 # How many words before a statement may make it a supposition.
 WORDS_BEFORE = 3
 CONSTANTS = frozenset(["e", "i"])
+SUBSTITUTION = "substitution"
+FUNCTION_VALUE = "function value"
+STILL_HOLDS = "a value that was stated before still holds"
+Equation = tuple[Tree, Tree]
 
 
 def judge_substitution(link: Link, left: Tree, right: Tree, context: Context) -> Judgement:
@@ -37,13 +41,18 @@ def judge_substitution(link: Link, left: Tree, right: Tree, context: Context) ->
     variables = names(left)
     shows_work = any(isinstance(part, syntax.Combined | syntax.Call) for part in walk(right))
     if variables & CONSTANTS or has_decimals(left, right) or not (shows_work or link.index > 0):
-        return Verdict.UNKNOWN, CONDITION
+        return undecided(CONDITION)
     stated = _stated_values(context.question, is_question=True, initial={})
     values = _stated_values(context.all_chains, is_question=False, initial=stated)
     if not variables <= values.keys() or not (shows_work or variables <= stated.keys()):
-        return Verdict.UNKNOWN, CONDITION
+        return undecided(CONDITION)
     reason = ", ".join([f"{name} = {values[name]}" for name in sorted(variables)])
-    return _compare(left, right, values, context, reason)
+    of_step = _stated_values(context.chains, is_question=False, initial={})
+    is_carried = not variables <= of_step.keys()
+    judgement = _compare(SUBSTITUTION, (left, right), values, context, reason)
+    if is_carried and judgement.verdict is Verdict.INCORRECT:
+        return judgement._replace(assumptions=(*judgement.assumptions, STILL_HOLDS))
+    return judgement
 
 
 def judge_function_value(left: Name, right: Tree, context: Context) -> Judgement | None:
@@ -63,23 +72,25 @@ def judge_function_value(left: Name, right: Tree, context: Context) -> Judgement
         values = {variable: evaluate(left.argument, {})}
     except UndefinedError:
         return None
-    return _compare(body, right, values, context, f"{letter}({variable}) is defined")
+    reason = f"{letter}({variable}) is defined"
+    return _compare(FUNCTION_VALUE, (body, right), values, context, reason)
 
 
 def _compare(
-    left: Tree, right: Tree, values: Mapping[str, Real], context: Context, reason: str
+    rule: str, sides: Equation, values: Mapping[str, Real], context: Context, reason: str
 ) -> Judgement:
+    left, right = sides
     try:
         sign = order(left, right, values)
     except UndefinedError:
-        return Verdict.UNKNOWN, "no value"
+        return undecided("no value")
     if sign == 0:
-        return Verdict.CORRECT, ""
+        return HOLDS
     # A name inside a sine may be an angle in any unit.
-    is_doubtful = sign is None or context.is_supposed or context.has_cases
-    if is_doubtful or has_decimals(left) or functions(left) & syntax.TRIGONOMETRIC:
-        return Verdict.UNKNOWN, SUPPOSED
-    return Verdict.INCORRECT, f"it is another number where {reason}"
+    if sign is None or has_decimals(left) or functions(left) & syntax.TRIGONOMETRIC:
+        return undecided("off by rounding, or an angle")
+    reason = f"it is another number where {reason}"
+    return false(rule, reason, context.supposed, context.cases)
 
 
 def _is_defined(letter: str, question: Sequence[Chain]) -> bool:
@@ -125,7 +136,9 @@ def _stated_values(
         if not isinstance(subject, Name) or chain.relations[0] != "=":
             continue
         number = _final_number(chain)
-        is_supposed = not is_question and not SUPPOSING.isdisjoint(chain.before[-WORDS_BEFORE:])
+        words = chain.before[-WORDS_BEFORE:]
+        # "Find x when y = 3" asks about another moment than the one that the values are of.
+        is_supposed = "when" in words or (not is_question and not SUPPOSING.isdisjoint(words))
         if is_supposed and values.get(subject.text) != {number}:
             number = None
         if "or" in chain.after[:1]:

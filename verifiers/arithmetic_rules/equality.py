@@ -9,17 +9,27 @@ What is not covered: conversions between units that are not in the lexicon; only
 units distinguish the sides.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from fractions import Fraction
 from itertools import product
 
 from stepmark.records import Verdict
-from verifiers.arithmetic_rules.equations import Equation
+from verifiers.arithmetic_rules.equations import WORDS_AFTER, Equation
+from verifiers.arithmetic_rules.notations import other_notations
 from verifiers.math import syntax
 from verifiers.math.exact import OPERATIONS, bit_size, exact_value
-from verifiers.math.findings import Judgement
-from verifiers.math.lexicon import FAMILIES
-from verifiers.math.syntax import Combined, Negated, Number, Tree, numbers, signed_number, walk
+from verifiers.math.findings import HOLDS, Judgement, false, undecided
+from verifiers.math.lexicon import FACTORS_BY_FAMILY, FAMILIES
+from verifiers.math.syntax import (
+    Combined,
+    Negated,
+    Number,
+    Tree,
+    is_power,
+    numbers,
+    signed_number,
+    walk,
+)
 
 # The relative error up to which an approximate equation is not false.
 ABOUT = Fraction(1, 10)
@@ -28,31 +38,67 @@ FLOAT_ERROR = Fraction(1, 10**14)
 # Longer numbers would fill the reason.
 MAX_SHOWN_BITS = 128
 
-COMPARING = frozenset(["more", "less", "fewer"])
+# Factors between common units, and of percent.
+UNIT_FACTORS = (12, 24, 60, 100, 1000, 1440, 3600, 10**6, 10**9)
+SMALL_EXPONENTS = (2, 3, 4)
 Interval = tuple[Fraction, Fraction]
+
+RULE = "equation"
+# The assumptions.
+PERCENT = "percent signs are hundredths or units"
+MIXED_PERCENTAGES = "a percentage is added to a number"
+PERCENTAGE_OF = "a percentage of nothing else"
+SIGNED_DIFFERENCE = "the sign of a difference is meant"
+NOT_CARRIED_ON = "no result is carried on"
+NUMBER_FIRST = "the number before the equals sign is equal, not worth"
+FRACTION_FIRST = "the fraction before the equals sign is equal, not worth"
+SAME_UNIT = "the sides have the same unit"
+DECIMALS = "decimals are not rounded further"
+NO_CONVERSION = "units are not converted"
+DIFFERENT_TERMS = "terms with different units are added"
+DIFFERENT_SIDES = "the units of the sides do not matter"
 
 
 def judge(equation: Equation) -> Judgement:
     """Return the verdict and, unless it is correct, the reason."""
     if equation.sides is None:
-        return Verdict.UNKNOWN, equation.doubt or "not closed arithmetic"
+        return undecided(equation.reason)
     left, right = equation.sides
     readings = _readings(left, right)
     if not readings:
-        return Verdict.UNKNOWN, "no value"
+        return undecided("no value")
+    verdict = _verdict(left, right, readings, equation.is_approximate)
+    if verdict is Verdict.CORRECT:
+        if _is_trivial(left, right):
+            return undecided("no arithmetic in it")
+        return HOLDS
+    if verdict is Verdict.UNKNOWN:
+        return undecided("off by rounding at most")
+    if signed_number(left) is not None and signed_number(right) is not None:
+        return undecided("two numbers, no arithmetic")
+    for other_left, other_right in other_notations(left, right):
+        other_readings = _readings(other_left, other_right)
+        other = _verdict(other_left, other_right, other_readings, equation.is_approximate)
+        if other is not Verdict.INCORRECT:
+            return undecided("true in another notation")
+    left_value, right_value = readings[0]
+    assumptions = (
+        *equation.assumptions,
+        *_assumptions(equation, left, right, left_value, right_value),
+    )
+    return false(RULE, f"the left side is {_format(left_value)}", *assumptions)
+
+
+def _verdict(
+    left: Tree, right: Tree, readings: Sequence[Interval], is_approximate: bool
+) -> Verdict:
+    """Return the best verdict of the readings."""
     verdicts = set[Verdict]()
     for left_value, right_value in readings:
-        verdicts.add(_compare(left, right, left_value, right_value, equation.is_approximate))
+        verdicts.add(_compare(left, right, left_value, right_value, is_approximate))
     if Verdict.CORRECT in verdicts:
-        if _is_trivial(left, right):
-            return Verdict.UNKNOWN, "no arithmetic in it"
-        return Verdict.CORRECT, ""
-    if Verdict.UNKNOWN in verdicts:
-        return Verdict.UNKNOWN, "off by rounding at most"
-    doubt = equation.doubt or _doubt_of(equation, left, right)
-    if doubt:
-        return Verdict.UNKNOWN, doubt
-    return Verdict.INCORRECT, f"the left side is {_format(readings[0][0])}"
+        return Verdict.CORRECT
+    return Verdict.UNKNOWN if Verdict.UNKNOWN in verdicts else Verdict.INCORRECT
 
 
 def _readings(left: Tree, right: Tree) -> Sequence[Interval]:
@@ -88,11 +134,11 @@ def _compare(left: Tree, right: Tree, a: Fraction, b: Fraction, is_approximate: 
 
 def _rounds_to(exact: Fraction, side: Tree, rounded: Fraction, is_approximate: bool) -> bool:
     """Return whether `side` shows `exact` rounded; whole numbers only if approximate."""
+    last = _last_digit(side, rounded)
     number = signed_number(side)
-    if number is None:
+    if last is None:
         return False
-    last = number.last_digit
-    if number.decimals > 0:
+    if number is None or number.decimals > 0:
         if abs(exact - rounded) <= FLOAT_ERROR * abs(exact):
             return True
     elif is_approximate:
@@ -101,7 +147,7 @@ def _rounds_to(exact: Fraction, side: Tree, rounded: Fraction, is_approximate: b
             last *= 10
     else:
         return False
-    return abs(exact - rounded) <= last * _scale(number, rounded) / 2
+    return abs(exact - rounded) <= last / 2
 
 
 def _is_nearly(exact: Fraction, side: Tree, rounded: Fraction) -> bool:
@@ -109,16 +155,24 @@ def _is_nearly(exact: Fraction, side: Tree, rounded: Fraction) -> bool:
 
     This is the case if the digits are cut off or rounded in the other direction.
     """
-    number = signed_number(side)
-    if number is None:
+    last = _last_digit(side, rounded)
+    if last is None:
         return False
-    last = number.last_digit * _scale(number, rounded)
     return (exact / last).denominator != 1 and abs(exact - rounded) < last
 
 
-def _scale(number: Number, rounded: Fraction) -> Fraction:
-    """Return the value of one unit of the number: 1, or 1/100 for a percentage read so."""
-    return abs(rounded) / number.value if number.value else Fraction(1)
+def _last_digit(side: Tree, shown: Fraction) -> Fraction | None:
+    r"""Return the value of the last digit of a number or of `5.3 \times 10^{-20}`, else None.
+
+    `shown` is the value of the side: a percentage may be read as a hundredth.
+    """
+    number = signed_number(side)
+    if number is None and isinstance(side, Combined) and side.operator == "*":
+        is_power_of_ten = is_power(side.right) and exact_value(side.right.left) == 10
+        number = signed_number(side.left) if is_power_of_ten else None
+    if number is None:
+        return None
+    return number.last_digit * (abs(shown) / number.value if number.value else 1)
 
 
 def _may_have_lost_digits(left: Tree, right: Tree) -> bool:
@@ -160,6 +214,10 @@ def _span(tree: Tree) -> Interval:
         case Negated(operand):
             low, high = _span(operand)
             return -high, -low
+        case Combined("^", base, Number(exponent)) if exponent in SMALL_EXPONENTS:
+            low, high = _span(base)
+            if low >= 0:
+                return low ** int(exponent), high ** int(exponent)
         case Combined(operator, left, right) if operator != "^":
             left_span = _span(left)
             right_span = _span(right)
@@ -183,22 +241,59 @@ def _format(number: Fraction) -> str:
     return decimal if Fraction(decimal) == number else f"{number} (about {decimal})"
 
 
-def _doubt_of(equation: Equation, left: Tree, right: Tree) -> str:
-    """Return why an equation whose numbers disagree may not be false, or an empty string."""
-    if signed_number(left) is not None and signed_number(right) is not None:
-        return "two numbers, no arithmetic"
+def _assumptions(
+    equation: Equation, left: Tree, right: Tree, left_value: Fraction, right_value: Fraction
+) -> Iterator[str]:
+    """Yield the reasons why an equation whose numbers disagree may not be false."""
+    units = units_of(left) | units_of(right)
+    if has_percent_sign(left) or has_percent_sign(right):
+        yield PERCENT
     if mixes_percentages(left) or mixes_percentages(right):
-        return "a percentage is added to a number"
+        yield MIXED_PERCENTAGES
     if _is_percentage_of(left, right) or _is_percentage_of(right, left):
-        return "a percentage of something"
-    value = exact_value(left)
-    opposite = exact_value(right)
-    if value == -(opposite or 0) and not COMPARING.isdisjoint(equation.text.split()):
-        return "a difference without its sign"
+        yield PERCENTAGE_OF
+    # `5 - 8 = 3 short`: the words give the sign.
+    has_words = bool(units_of(right)) or WORDS_AFTER in equation.assumptions
+    if left_value == -right_value and has_words:
+        yield SIGNED_DIFFERENCE
     # `2 + 3 = 5 + 4 = 9`: the result is carried on.
-    if equation.continues and numbers(right)[0].value == value:
-        return "a running calculation"
-    return _doubt_about_units(left, right)
+    starts_with_result = numbers(right)[0].value == left_value and not equation.opens_bracket
+    if equation.continues and starts_with_result:
+        yield NOT_CARRIED_ON
+    if signed_number(left) is not None:
+        yield NUMBER_FIRST
+    if _is_proper_fraction(left) and not 0 < right_value < 1:
+        yield FRACTION_FIRST
+    if _may_be_converted(left, right) and _differ_by_factor(left_value, right_value, units):
+        yield SAME_UNIT
+    if syntax.has_decimals(left, right):
+        yield DECIMALS
+    yield from _assumptions_about_units(left, right)
+
+
+def _is_proper_fraction(tree: Tree) -> bool:
+    """Return whether the tree is a fraction of two numbers below 1, as in `2/5 = 30 pages`."""
+    match tree:
+        case Combined("/", Number(upper), Number(lower)):
+            return 0 < upper < lower
+        case _:
+            return False
+
+
+def _may_be_converted(left: Tree, right: Tree) -> bool:
+    """Return whether the sides need not have the same unit: `$32 - $20 = $300` has one."""
+    known = [units_of(side) & FAMILIES.keys() for side in (left, right)]
+    return not known[0] or known[0] != known[1]
+
+
+def _differ_by_factor(a: Fraction, b: Fraction, units: Collection[str]) -> bool:
+    """Return whether one value is the other in another unit: in minutes, cents or percent."""
+    if a == 0 or b == 0:
+        return False
+    factors = set(UNIT_FACTORS)
+    for unit in units:
+        factors.update(FACTORS_BY_FAMILY.get(FAMILIES.get(unit, ""), ()))
+    return not factors.isdisjoint((abs(a / b), abs(b / a)))
 
 
 def _is_trivial(left: Tree, right: Tree) -> bool:
@@ -231,17 +326,16 @@ def units_of(tree: Tree) -> set[str]:
     return units
 
 
-def _doubt_about_units(left: Tree, right: Tree) -> str:
+def _assumptions_about_units(left: Tree, right: Tree) -> Iterator[str]:
     left_units = units_of(left)
     right_units = units_of(right)
     families = [FAMILIES[unit] for unit in left_units | right_units if unit in FAMILIES]
     if len(families) > len(set(families)):
-        return "units that convert into one another"
+        yield NO_CONVERSION
     if _adds_different_units(left) or _adds_different_units(right):
-        return "different units are added"
+        yield DIFFERENT_TERMS
     if left_units and right_units and left_units.isdisjoint(right_units):
-        return "the sides have different units"
-    return ""
+        yield DIFFERENT_SIDES
 
 
 def _is_percentage_of(result: Tree, side: Tree) -> bool:

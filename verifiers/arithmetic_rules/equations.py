@@ -4,14 +4,15 @@ A side is the longest closed expression that touches the equals sign. A side tha
 (`Total = …`, `x = …`) makes the equation a definition, which is skipped. A side that contains both
 numbers and something that is not understood gives an equation without trees.
 
-An equation may have a doubt: the reason why its reading may be wrong. A wrong reading is hardly
-ever true by accident, so that a doubt only prevents the verdict "incorrect".
+The assumptions of an equation are the reasons why its reading may be wrong. A wrong reading is
+hardly ever true by accident, so they matter only for an equation that is false.
 """
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from verifiers.math import lexer, lexicon
 from verifiers.math.dialects.arithmetic import MAX_TOKENS, parse, tokens
 from verifiers.math.lexer import Kind, Token, written
 from verifiers.math.lexicon import ABOUT, LEADING, MATHEMATICAL, REFUTING
@@ -25,8 +26,30 @@ OPERANDS = (*NUMERIC, Kind.OPEN, Kind.CLOSE, Kind.PERCENT, Kind.CURRENCY)
 OPERATIVE = (Kind.OPERATOR, Kind.COMMAND, Kind.PERCENT)
 # A step has a few equals signs; an endless row of them would take seconds.
 MAX_RELATIONS = 1_000
+QUOTES = ('"', "“", "”")
 # A number within this many tokens of an expression may belong to it.
 NEAR = 4
+
+# The assumptions.
+WORDS_BEFORE = "words precede it"
+WORDS_AFTER = "words follow it"
+UNDERSTOOD_WORD = "a word before it belongs to the sentence"
+NOT_A_NAME = "a number after a word is no name"
+NOT_DENIED = "it is not supposed or denied"
+NUMBER_BEFORE = "a number before it does not belong to it"
+NUMBER_AFTER = "a number after it does not belong to it"
+BRACKET_AFTER_WORD = "a bracket after a word groups"
+SQUARE_BRACKETS = "square brackets group"
+BRACES = "braces group"
+LETTER_MEANS_TIMES = "the letter x means times"
+WORD_MEANS_TIMES = "the word times is an operator"
+IMPLICIT_PRODUCT = "a number before a bracket multiplies"
+UNITS = "units are skipped"
+REMARKS = "a remark in brackets is skipped"
+ANNOTATION = "an annotation is an equation"
+QUOTATION = "an equation in quotation marks is claimed"
+CARET = "a caret is a power"
+STARTS_TEXT = "the equation does not start in the step before"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +58,26 @@ class Equation:
 
     `sides` is None if a side is not understood. `is_approximate` is set by "≈" and words such as
     "about". `continues` means that another equals sign follows the right side directly.
+    `starts_text` means that nothing but layout precedes it. `opens_bracket` means that the right
+    side begins with a bracket.
     """
 
     text: str
     sides: tuple[Tree, Tree] | None
     is_approximate: bool
     continues: bool
-    doubt: str
+    assumptions: tuple[str, ...] = ()
+    starts_text: bool = False
+    opens_bracket: bool = False
+    reason: str = "not closed arithmetic"
+    """Why the equation has no sides."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Side:
     tokens: Sequence[Token]
     tree: Tree | None
-    doubt: str = ""
+    assumptions: tuple[str, ...] = ()
     is_name: bool = False
     is_approximate: bool = False
 
@@ -57,7 +86,8 @@ def equations(text: str) -> Iterator[Equation]:
     """Yield all equations in text order, those in GSM8K's annotations `<<a=b>>` last."""
     yield from _equations_of(CALCULATOR_ANNOTATION.sub("", text))
     for annotation in CALCULATOR_ANNOTATION.findall(text):
-        yield from _equations_of(annotation)
+        for equation in _equations_of(annotation):
+            yield replace(equation, assumptions=(*equation.assumptions, ANNOTATION))
 
 
 def _equations_of(text: str) -> Iterator[Equation]:
@@ -71,8 +101,8 @@ def _equations_of(text: str) -> Iterator[Equation]:
             segments[-1].append(token)
     if len(relations) > MAX_RELATIONS:
         count = f"{len(relations):,} equals signs"
-        doubt = f"more than {MAX_RELATIONS:,} are not checked"
-        yield Equation(count, None, is_approximate=False, continues=False, doubt=doubt)
+        reason = f"more than {MAX_RELATIONS:,} are not checked"
+        yield Equation(count, None, is_approximate=False, continues=False, reason=reason)
         return
     for index, relation in enumerate(relations):
         before = segments[index]
@@ -93,8 +123,63 @@ def _equations_of(text: str) -> Iterator[Equation]:
                 sides=sides,
                 is_approximate=relation.text not in ("=", "==") or right.is_approximate,
                 continues=continues,
-                doubt=left.doubt or right.doubt,
+                assumptions=_unique(
+                    (
+                        *left.assumptions,
+                        *_assumptions_of_signs(left.tokens),
+                        *right.assumptions,
+                        *_assumptions_of_signs(right.tokens),
+                    )
+                ),
+                opens_bracket=bool(right.tokens) and right.tokens[0].kind is Kind.OPEN,
+                starts_text=index == 0 and len(left.tokens) == len(_without_bullet(before)),
             )
+
+
+def _unique(assumptions: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(assumptions))
+
+
+def _without_bullet(segment: Sequence[Token]) -> Sequence[Token]:
+    """Return the segment without layout at its ends and without the bullet of a list item."""
+    inner = _without_layout(segment)
+    if inner and inner[0].text == "•":
+        inner = inner[1:]
+    return inner
+
+
+def _assumptions_of_signs(expression: Sequence[Token]) -> Iterator[str]:
+    """Yield the assumptions that reading the signs of an expression takes."""
+    for index, token in enumerate(expression):
+        before = expression[index - 1] if index > 0 else None
+        if token.text == lexer.LETTER_TIMES:
+            yield LETTER_MEANS_TIMES
+        elif token.text == lexer.WORD_TIMES:
+            yield WORD_MEANS_TIMES
+        elif token.text == "^" and not token.glued and not expression[index + 1].glued:
+            # In programs, `5 ^ 3` is another operation.
+            yield CARET
+        elif token.text == "[":
+            yield SQUARE_BRACKETS
+        elif token.text == "{" and not _is_argument(before):
+            yield BRACES
+        elif token.kind is Kind.WORD:
+            yield UNITS
+            if before is not None and before.kind is Kind.OPEN:
+                yield REMARKS
+        elif token.text == "(" and token.glued and before is not None and _multiplies(before):
+            yield IMPLICIT_PRODUCT
+
+
+def _multiplies(token: Token) -> bool:
+    return token.kind in (Kind.NUMBER, Kind.CLOSE, Kind.PERCENT)
+
+
+def _is_argument(before: Token | None) -> bool:
+    """Return whether `{` behind a token encloses an argument or an exponent, or is only doubled."""
+    return before is not None and (
+        before.kind in (Kind.COMMAND, Kind.CLOSE, Kind.OPEN) or before.text == "^"
+    )
 
 
 def _without_inner_delimiters(sequence: Sequence[Token]) -> Iterator[Token]:
@@ -141,14 +226,17 @@ def _last_expression(segment: Sequence[Token], *, is_first: bool) -> _Side:
     words = clause[:start]
     if words and signed_number(tree) is not None:
         has_unit = isinstance(tree, Number) and bool(tree.unit)
-        doubt = "a number after a word may be a name"
-        return _Side(expression, tree, doubt, is_name=has_unit)
+        return _Side(expression, tree, (NOT_A_NAME,), is_name=has_unit)
     # Mathematics may continue over the delimiter or line end before an expression.
     reaching = _without_layout(outside)
     is_cut = not words and 0 < len(reaching) < len(outside)
     if is_cut and reaching[-1].kind in (Kind.OPERATOR, Kind.OTHER, Kind.CLOSE):
         return _Side(expression, None)
-    return _Side(expression, tree, _doubt_before(words, outside, is_first=is_first))
+    if words and words[-1].kind is Kind.WORD and expression[0].kind is Kind.OPEN:
+        is_prose = words[-1].text.lower() in lexicon.PROSE | lexicon.CONCLUDING
+        if expression[0].glued or not is_prose:
+            return _Side(expression, tree, (BRACKET_AFTER_WORD,))
+    return _Side(expression, tree, tuple(_assumptions_before(words, outside, is_first=is_first)))
 
 
 def _first_expression(segment: Sequence[Token]) -> _Side:
@@ -161,7 +249,7 @@ def _first_expression(segment: Sequence[Token]) -> _Side:
     outside = inner[cut:]
     start = 0
     is_approximate = False
-    while start < len(clause) and clause[start].text.lower() in LEADING:
+    while start < len(clause) and _is_leading(clause[start]):
         is_approximate = is_approximate or clause[start].text.lower() in ABOUT
         start += 1
     parsed = parse(clause[start:])
@@ -171,8 +259,22 @@ def _first_expression(segment: Sequence[Token]) -> _Side:
     end = start + length
     if end < len(clause) and not _may_follow(clause, end):
         return _Side(clause, None)
-    doubt = _doubt_after(clause[:end], clause[end:], outside)
-    return _Side(clause[start:end], tree, doubt, is_approximate=is_approximate)
+    if end == len(clause) and _continues_behind_layout(outside):
+        return _Side(clause, None)
+    assumptions = tuple(_assumptions_after(clause[:end], clause[end:], outside))
+    return _Side(clause[start:end], tree, assumptions, is_approximate=is_approximate)
+
+
+def _is_leading(token: Token) -> bool:
+    return token.kind is Kind.WORD and token.text.lower() in LEADING
+
+
+def _continues_behind_layout(outside: Sequence[Token]) -> bool:
+    r"""Return whether an operator follows the delimiters and line ends behind an expression."""
+    following = _without_layout(outside)
+    if not following or len(following) == len(outside):
+        return False
+    return following[0].kind in (Kind.OPERATOR, Kind.OTHER)
 
 
 def _without_layout(segment: Sequence[Token]) -> Sequence[Token]:
@@ -219,33 +321,39 @@ def _may_follow(clause: Sequence[Token], end: int) -> bool:
     return token.kind is Kind.OTHER and clause[end - 1].kind is Kind.WORD
 
 
-def _doubt_before(words: Sequence[Token], outside: Sequence[Token], *, is_first: bool) -> str:
-    for token in words:
-        if token.text.lower() in REFUTING:
-            return "it may be supposed or denied"
-    if words and words[-1].text.lower() in MATHEMATICAL:
-        return f"'{words[-1].text}' may belong to it"
-    if _has_number(words[-NEAR:]):
-        return "a number precedes it"
-    if is_first and not words and len(outside) > 1:
+def _assumptions_before(
+    words: Sequence[Token], outside: Sequence[Token], *, is_first: bool
+) -> Iterator[str]:
+    if words:
+        yield WORDS_BEFORE
+        if any(token.text.lower() in REFUTING for token in words):
+            yield NOT_DENIED
+        if words[-1].text.lower() in MATHEMATICAL:
+            yield UNDERSTOOD_WORD
+    elif outside and outside[-1].text in QUOTES:
+        yield QUOTATION
+    has_number_before = _has_number(words[-NEAR:])
+    if not words and len(outside) > 1:
         number, stop = outside[-2:]
-        if stop.text not in ":.\n" and number.kind in NUMERIC:
-            return "a number precedes it"
-    return ""
+        is_stop = stop.text == ":" or (is_first and stop.text not in ".\n")
+        has_number_before = is_stop and number.kind in NUMERIC
+    if has_number_before:
+        yield NUMBER_BEFORE
 
 
-def _doubt_after(
+def _assumptions_after(
     expression: Sequence[Token], rest: Sequence[Token], outside: Sequence[Token]
-) -> str:
-    if _has_number(rest[:NEAR]):
-        return "a number follows it"
+) -> Iterator[str]:
+    if rest:
+        yield WORDS_AFTER
     # After a unit, the comma may separate two parts of one amount: `= 3 hours, 20 minutes`.
+    has_number_after = _has_number(rest[:NEAR])
     ends_with_unit = not rest and expression[-1].kind is Kind.WORD
     if ends_with_unit and len(outside) > 1:
         comma, number = outside[:2]
-        if comma.text == "," and number.kind in NUMERIC:
-            return "a number follows it"
-    return ""
+        has_number_after = comma.text == "," and number.kind in NUMERIC
+    if has_number_after:
+        yield NUMBER_AFTER
 
 
 def _has_number(sequence: Sequence[Token]) -> bool:

@@ -99,6 +99,8 @@ def _watch_refusals() -> list[str]:
 
 def _execute(code: str, name: str) -> tuple[types.ModuleType, Message]:
     """Execute code as a module of that name; return the module and how the execution ended."""
+    # The module `site`, which the sandbox does not import, adds these for scripts.
+    vars(builtins).update(exit=sys.exit, quit=sys.exit)
     module = types.ModuleType(name)
     sys.modules[name] = module  # dataclasses and pickle look the module up
     try:

@@ -98,8 +98,10 @@ def _parse_pairs(inputs: Any, outputs: Any, function: Any) -> AssertionTests | O
         return OutputTests(pairs=tuple(pairs))
     name = _require_identifier(function)
     assertions = list[str]()
+    are_wrapped = all(isinstance(output, list) and len(output) == 1 for output in outputs)
     for arguments, output in zip(inputs, outputs, strict=True):
-        assertions.append(f"assert {name}(*{arguments!r}) in {_accepted_results(output)!r}")
+        accepted = _accepted_results(output, are_wrapped=are_wrapped)
+        assertions.append(f"assert {name}(*{arguments!r}) in {accepted!r}")
     return _listed_tests([], assertions)
 
 
@@ -113,15 +115,16 @@ def _listed_tests(setup: Sequence[str], tests: Sequence[str]) -> AssertionTests:
     return AssertionTests(code=_require_assertion(code), starts=tuple(starts))
 
 
-def _accepted_results(output: Any) -> Sequence[Any]:
+def _accepted_results(output: Any, *, are_wrapped: bool) -> Sequence[Any]:
     """Return the results that match an output of APPS.
 
-    JSON has no tuples, and some outputs of APPS are wrapped in a list of length one.
+    JSON has no tuples, and some outputs of APPS are wrapped in a list of length one. A number in
+    a list may be the list itself, unless all outputs of the problem are wrapped.
     """
     if not isinstance(output, list):
         return [output]
     accepted = [output, tuple(output)]
-    if len(output) == 1:
+    if len(output) == 1 and (are_wrapped or isinstance(output[0], list)):
         accepted.append(output[0])
     return accepted
 

@@ -284,8 +284,17 @@ class _Worker:
             TimeoutError: The worker's timer killed it.
             EOFError: The worker died for another reason.
         """
-        verdict, reason, *parts = json.loads(await self._read_line())
-        return Finding(verdict=Verdict(verdict), reason=reason, parts=tuple(map(Verdict, parts)))
+        reply = json.loads(await self._read_line())
+        verdict, reason, parts, rule, assumptions, checked, holding = reply
+        return Finding(
+            verdict=Verdict(verdict),
+            reason=reason,
+            parts=tuple(map(Verdict, parts)),
+            rule=rule,
+            assumptions=tuple(assumptions),
+            checked=checked,
+            holding=holding,
+        )
 
     async def _read_line(self) -> bytes:
         assert self._process.stdout is not None

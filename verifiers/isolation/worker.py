@@ -79,9 +79,21 @@ def _serve(requests: BinaryIO, replies: TextIO, deadline: float) -> None:
             verifier = loaded[verifier_id]
             _set_timer(max(deadline, getattr(verifier, "deadline", 0.0)))
             finding = _decide(verifier, claim)
-            reply = [finding.verdict, finding.reason[:MAX_REASON_CHARS], *finding.parts]
-            print(json.dumps(reply), file=replies, flush=True)
+            print(json.dumps(_reply(finding)), file=replies, flush=True)
         _set_timer(0)
+
+
+def _reply(finding: Finding) -> list[object]:
+    """Return the fields of a finding in order, with a bound on the reason."""
+    return [
+        finding.verdict,
+        finding.reason[:MAX_REASON_CHARS],
+        finding.parts,
+        finding.rule,
+        finding.assumptions,
+        finding.checked,
+        finding.holding,
+    ]
 
 
 def _read_batch(requests: BinaryIO) -> list[ClaimRequest] | None:

@@ -1,38 +1,104 @@
-"""The finding about a step, from the judgements of its statements."""
+"""The finding about a step, from the judgements of its statements.
 
-from collections.abc import Callable, Iterable
+A statement that is false as read is a verdict only if the rule and all assumptions are reliable
+(see `verifiers.math.reliability`). Otherwise it is a suspicion: the finding is unknown, and its
+reason, rule and assumptions say what was found. True statements do not make a step correct, because
+the step need not follow from them: the finding is unknown and counts them.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import NamedTuple
 
 from stepmark.records import Verdict
 from verifiers.base import Finding
+from verifiers.math.reliability import is_reliable
 
-# The verdict, and its reason unless it is correct.
-Judgement = tuple[Verdict, str]
+SUSPICION = "suspicion"
+"""The first word of the reason of a suspicion."""
 
 
-def conclude(
-    judgements: Iterable[tuple[str, Judgement]], doubt_of: Callable[[str], str], nothing: str
-) -> Finding:
-    """Return the finding; its reason names the false statement or counts the true ones.
+class Judgement(NamedTuple):
+    """The verdict on one statement.
 
-    `judgements` contains the statements with their judgements, `doubt_of` returns why the step may
-    not claim a false statement, and `nothing` is the reason for a step without statements.
+    A correct statement has no reason. An incorrect one has a rule, and the assumptions of its
+    reading.
+    """
+
+    verdict: Verdict
+    reason: str = ""
+    rule: str = ""
+    assumptions: tuple[str, ...] = ()
+
+
+HOLDS = Judgement(Verdict.CORRECT)
+
+
+def undecided(reason: str) -> Judgement:
+    """Return the judgement on a statement that is not decided."""
+    return Judgement(Verdict.UNKNOWN, reason)
+
+
+def false(rule: str, reason: str, *assumptions: str) -> Judgement:
+    """Return the judgement on a statement that is false as read; empty assumptions are left out."""
+    named = tuple([assumption for assumption in assumptions if assumption])
+    return Judgement(Verdict.INCORRECT, reason, rule, named)
+
+
+def conclude(judgements: Iterable[tuple[str, Judgement]], nothing: str) -> Finding:
+    """Return the finding about a step.
+
+    Args:
+        judgements: The statements of the step with their judgements.
+        nothing: The reason for a step without statements.
     """
     checked = 0
-    unknown_reason = ""
-    for statement, (verdict, reason) in judgements:
-        if verdict is Verdict.INCORRECT:
-            doubt = doubt_of(statement)
-            if doubt:
-                return unknown(doubt)
-            return Finding(verdict=verdict, reason=f"{statement}: {reason}")
+    holding = 0
+    statements = 0
+    incorrect: Finding | None = None
+    suspicion: Finding | None = None
+    first_reason = ""
+    for statement, judgement in judgements:
+        statements += 1
+        if judgement.verdict is Verdict.UNKNOWN:
+            first_reason = first_reason or f"{statement}: {judgement.reason}"
+            continue
         checked += 1
-        if verdict is Verdict.UNKNOWN and not unknown_reason:
-            unknown_reason = f"{statement}: {reason}"
-    if unknown_reason or checked == 0:
-        return unknown(unknown_reason or nothing)
-    return Finding(verdict=Verdict.CORRECT, reason=f"{checked} checked")
+        if judgement.verdict is Verdict.CORRECT:
+            holding += 1
+        elif is_reliable(judgement.rule, judgement.assumptions):
+            incorrect = incorrect or _false_finding(statement, judgement)
+        else:
+            suspicion = suspicion or _suspicion(statement, judgement)
+    counts = {"checked": checked, "holding": holding}
+    if incorrect is not None:
+        return replace(incorrect, **counts)
+    if suspicion is not None:
+        return replace(suspicion, **counts)
+    if holding > 0:
+        return replace(unknown(f"holds: {holding} of {statements} equations"), **counts)
+    return unknown(first_reason or nothing)
 
 
 def unknown(reason: str) -> Finding:
     """Return the finding that a claim is not decided."""
     return Finding(verdict=Verdict.UNKNOWN, reason=reason)
+
+
+def _false_finding(statement: str, judgement: Judgement) -> Finding:
+    return Finding(
+        verdict=Verdict.INCORRECT,
+        reason=f"{statement}: {judgement.reason}",
+        rule=judgement.rule,
+        assumptions=judgement.assumptions,
+    )
+
+
+def _suspicion(statement: str, judgement: Judgement) -> Finding:
+    doubts = "; ".join([judgement.rule, *judgement.assumptions])
+    return Finding(
+        verdict=Verdict.UNKNOWN,
+        reason=f"{SUSPICION} ({doubts}): {statement}: {judgement.reason}",
+        rule=judgement.rule,
+        assumptions=judgement.assumptions,
+    )

@@ -60,12 +60,24 @@ def text_command(names: str) -> Rule:
 
 # Token patterns of several dialects.
 NUMBER = r"(?<![\d.,]) \d{1,3}(?:,\d{3})+(?![\d,]) (?:\.\d+)? | \d+ (?:\.\d+)? | \.\d+"
-OPERATOR = r"\*\* | \\(?:times|cdot|div|ast)(?![A-Za-z]) | \\\* | [-+*/^×÷·⋅∙∗−–⁄²³]"
+OPERATOR = (
+    r"\*\* | [\ue001\ue002] | \\(?:times|cdot|div|ast)(?![A-Za-z]) | \\\* | [-+*/^×÷·⋅∙∗−–⁄²³]"
+)
 OPEN = r"[(\[{]"
 CLOSE = r"[)\]}]"
 ROW = r"\\\\"
 STOP = r"[.,;:\n•—“”\"?]"
 OTHER = r"\\[A-Za-z]+ | \S"
+
+# Signs that are kept apart from `*` and `/`, because reading them takes an assumption: `÷` before a
+# fraction, and the letter or the word that means times. The last two do not occur in texts.
+OBELUS = "÷"
+LETTER_TIMES = "\ue001"
+WORD_TIMES = "\ue002"
+# The letter x between numbers, with or without spaces around it, and no number in base 16.
+GLUED_X = r"(?<=[\d)%])(?<!\b0)[xX](?=\d)"
+SPACED_X = r"(?<=[\w)%}$!] )[xX](?= [\d$(.\\])"
+READABLE = str.maketrans({LETTER_TIMES: "*", WORD_TIMES: "*"})
 
 # Operators by their other spellings.
 OPERATORS = {
@@ -131,4 +143,5 @@ class Lexer:
 
 def written(tokens: Sequence[Token]) -> str:
     """Return the tokens as text that a person can read."""
-    return "".join([token.text if token.glued else " " + token.text for token in tokens]).strip()
+    text = "".join([token.text if token.glued else " " + token.text for token in tokens])
+    return text.translate(READABLE).strip()

@@ -42,7 +42,8 @@ MATHEMATICAL = words(
     " floor ceil choose factorial thirty forty fifty sixty seventy eighty ninety hundred hundreds"
     " thousand thousands million millions billion trillion dozen dozens couple pair pairs score"
     " gross decade decades century centuries fortnight abs det perimeter area remainder over not"
-    " never if whether unless suppose assume assuming instead cannot"
+    " never if whether unless suppose assume assuming instead cannot tens ones tenths hundredths"
+    " thousandths units digit digits scores lakh lakhs crore crores"
 ) | set(NUMBER_WORDS)
 
 # Words after a number that are no units.
@@ -156,6 +157,16 @@ UNITS_BY_FAMILY = {
     "money": "cent penny pence nickel dime quarter dollar buck euro",
     "data": "kb mb gb kilobyte megabyte gigabyte",
     "angle": "degree radian",
+}
+# The factors between the units of a family.
+FACTORS_BY_FAMILY = {
+    "time": (7, 12, 24, 30, 31, 52, 60, 168, 360, 365, 366, 1440, 3600, 10_080, 86_400),
+    "length": (10, 12, 36, 100, 1000, 1760, 5280, 63_360, 10**6),
+    "mass": (16, 1000, 2000, 10**6),
+    "volume": (4, 8, 16, 32, 128, 1000),
+    "money": (4, 10, 20, 100),
+    "data": (1000, 1024),
+    "angle": (60, 3600),
 }
 # The families of units that convert into one another.
 FAMILIES: dict[str, str] = {}

@@ -19,13 +19,23 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import ClassVar
 
+from verifiers.math import lexer
 from verifiers.math.lexer import COMMANDS, Kind, Token
 from verifiers.math.syntax import Call, Combined, Name, Negated, Number, Tree, UnreadError
 
 SQUARE = Number(Fraction(2))
 END = Token(Kind.END, "")
 BRACKETS = ("()", "[]", "{}")
-MULTIPLICATION = {"*": "*", "/": "/", "\\times": "*", "\\cdot": "*", "\\div": "/"}
+MULTIPLICATION = {
+    "*": "*",
+    "/": "/",
+    "\\times": "*",
+    "\\cdot": "*",
+    "\\div": "/",
+    lexer.OBELUS: "/",
+    lexer.LETTER_TIMES: "*",
+    lexer.WORD_TIMES: "*",
+}
 
 
 class Parser:
@@ -165,13 +175,15 @@ class Parser:
         """Read a number."""
         if self.kind() is not Kind.NUMBER:
             raise UnreadError("no number")
-        digits = self.take().text.replace(",", "")
+        written = self.take().text
+        digits = written.replace(",", "")
         if len(digits) > self.max_digits:
             raise UnreadError("too many digits")
         # int is several times as fast as Fraction in reading digits.
         if "." not in digits:
-            return Number(Fraction(int(digits)))
-        return Number(Fraction(digits), len(digits.partition(".")[2]))
+            return Number(Fraction(int(digits)), has_commas=digits != written)
+        decimals = len(digits.partition(".")[2])
+        return Number(Fraction(digits), decimals, has_commas=digits != written)
 
     def name(self, depth: int) -> Tree:
         """Read a name as an operand."""

@@ -3,8 +3,8 @@
 Nodes are immutable and compare by structure.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TypeGuard
 
@@ -26,13 +26,15 @@ class Number:
     """A number as written.
 
     `value` is the number before its percent sign, `decimals` counts the digits after the decimal
-    point, and `unit` contains the words of the unit, singular and in lower case.
+    point, and `unit` contains the words of the unit, singular and in lower case. `has_commas` says
+    whether commas group the digits.
     """
 
     value: Fraction
     decimals: int = 0
     percent: bool = False
     unit: tuple[str, ...] = ()
+    has_commas: bool = field(default=False, compare=False)
 
     @property
     def last_digit(self) -> Fraction:
@@ -127,6 +129,22 @@ def walk(tree: Tree) -> Iterator[Tree]:
 def numbers(tree: Tree) -> list[Number]:
     """Return the numbers from left to right."""
     return [part for part in walk(tree) if isinstance(part, Number)]
+
+
+def map_numbers(tree: Tree, change: Callable[[Number], Tree]) -> Tree:
+    """Return the tree with every number replaced by `change(number)`."""
+    match tree:
+        case Number():
+            return change(tree)
+        case Negated(operand):
+            return Negated(map_numbers(operand, change))
+        case Combined(operator, left, right):
+            return Combined(operator, map_numbers(left, change), map_numbers(right, change))
+        case Call(function, arguments):
+            changed = [map_numbers(argument, change) for argument in arguments]
+            return Call(function, tuple(changed))
+        case _:
+            return tree
 
 
 def functions(tree: Tree) -> set[str]:

@@ -52,11 +52,14 @@ SYMBOLS = {letter: f"\\{GREEK[letter]}" for letter in GREEK}
 
 class _Lexer(Lexer):
     cleaning = (
+        rule("\ue001", "[\ue001\ue002]", " "),
+        rule("\ue002", "[\ue001\ue002]", " "),
         rule("[asy]", r"\[asy\](?s:.{0,5000}?)\[/asy\]", " "),
         rule("<<", r"<<[^<>\n]{0,200}>>", ""),
         rule("\\begin", r"\\begin" + DISPLAY, r"\\["),
         rule("\\end", r"\\end" + DISPLAY, r"\\]"),
-        text_command("text|textbf|textit|textrm|mathrm|mbox|operatorname"),
+        text_command("text|textbf|textit|textrm|mathrm|mbox"),
+        rule("x", lexer.SPACED_X.replace("[xX]", "x"), lexer.LETTER_TIMES),
         rule("\\", lexer.DEGREE_SIGN, "°"),
         lexer.BRACED_COMMA,
         lexer.DIGITS_AFTER_FRAC,
@@ -93,7 +96,8 @@ class _Lexer(Lexer):
         # Words come early because most tokens are words.
         WORD=r"[^\W\d_²³]+ (?:['’][^\W\d_²³]+)*",
         NUMBER=lexer.NUMBER,
-        RATIO=r"""(?<=\d) [:'"] (?=\d) | \.\.+ | …""",
+        RATIO=r"""(?<=\d) [:'"] (?=\d) | (?<=\d)\ :\ (?=\W?[\d(\\]) | \.\.+ | …
+            | (?<=\d)\ ?\.\ ?(?=\\(?:overline|dot|bar|overset)|\(\d)""",
         ARROW=(
             r"=+> | -+> | <-+ | [→⇒⟹⇔] | \\(?:to|Rightarrow|rightarrow|implies|iff|Leftrightarrow"
             r"|Longrightarrow|longrightarrow)(?![A-Za-z])"
@@ -172,6 +176,10 @@ def _with_indices(tokens: Sequence[Token]) -> Sequence[Token]:
     while position < len(tokens):
         token = tokens[position]
         position += 1
+        if _is_glued_to_number(tokens, position):
+            # `R12` is one name, and `x2` may be a power.
+            joined.append(token._replace(kind=Kind.OTHER))
+            continue
         if token.kind is not Kind.NAME:
             joined.append(token)
             continue
@@ -182,6 +190,13 @@ def _with_indices(tokens: Sequence[Token]) -> Sequence[Token]:
         else:
             joined.append(token._replace(text=token.text + index))
     return joined
+
+
+def _is_glued_to_number(tokens: Sequence[Token], after: int) -> bool:
+    """Return whether letters are followed by a number without space; `after` is its position."""
+    if tokens[after - 1].kind not in (Kind.NAME, Kind.WORD) or after >= len(tokens):
+        return False
+    return tokens[after].kind is Kind.NUMBER and tokens[after].glued
 
 
 def _index(tokens: Sequence[Token], position: int) -> tuple[str, int]:

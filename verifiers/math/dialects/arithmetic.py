@@ -8,10 +8,19 @@ scientific notation.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
 
 from verifiers.math import lexer
 from verifiers.math.lexer import Kind, Lexer, Token, rule, text_command, token_pattern
-from verifiers.math.lexicon import CONNECTIVES, MATHEMATICAL, PROSE, SHORT_UNITS, singular
+from verifiers.math.lexicon import (
+    CONNECTIVES,
+    FAMILIES,
+    MATHEMATICAL,
+    PROSE,
+    SHORT_UNITS,
+    singular,
+)
 from verifiers.math.parser import Parser
 from verifiers.math.syntax import Call, Number, Tree, UnreadError, is_power
 
@@ -20,18 +29,23 @@ MAX_TOKENS = 256
 MAX_UNIT_WORDS = 6
 # A longer word in capitals is prose, a shorter one the name of points: `ABCD`.
 MAX_POINT_NAME = 4
+# The longest product of names: `abcd`.
+MAX_NAMES = 4
+BOXES = ("boxed", "fbox")
 
 
 class _Lexer(Lexer):
     cleaning = (
-        text_command("text|textbf|textit|textrm|mathrm|mathbf|mbox|operatorname"),
+        rule("\ue001", "[\ue001\ue002]", " "),
+        rule("\ue002", "[\ue001\ue002]", " "),
+        text_command("text|textbf|textit|textrm|mathrm|mathbf|mbox"),
         rule("\\", lexer.DEGREE_SIGN, "°"),
         rule("°", "°", " degrees "),
         lexer.BRACED_COMMA,
         lexer.DIGITS_AFTER_FRAC,
         lexer.THIN_SPACE_IN_NUMBER,
         rule("\\", r"(?<!\\)\\[,!;: ]|\\quad|\\qquad|~(?=[\\ ])|&", " "),
-        rule("\\", lexer.SIZES + r"|boxed|fbox)(?![A-Za-z])", ""),
+        rule("\\", lexer.SIZES + r")(?![A-Za-z])", ""),
         lexer.BACKTICK,
         # Bold text: two stars that are not a power.
         rule(
@@ -45,21 +59,27 @@ class _Lexer(Lexer):
         rule("otal of", r"\b[Tt]otal of\b", "total"),
         rule("percent", r"\bpercent\b", "%"),
         rule("of", r"(?<=%) of (?=\\?[$€£]? ?\(?\d)|(?<=\d/\d) of (?=\\?[$€£]?\(?\d)", " * "),
-        rule("times", r"(?<=\d )times(?= [\d$(])", "*"),
-        rule("multiplied by", r"(?<=\d )multiplied by(?= [\d$(])", "*"),
+        rule("times", r"(?<=\d )times(?= [\d$(])", lexer.WORD_TIMES),
+        rule("multiplied by", r"(?<=\d )multiplied by(?= [\d$(])", lexer.WORD_TIMES),
         rule("plus", r"(?<=\d )plus(?= [\d$(])", "+"),
         rule("minus", r"(?<=\d )minus(?= [\d$(])", "-"),
         rule("divided by", r"(?<=\d )divided by(?= [\d$(])", "/"),
-        rule("x", r"(?<=\d)(\s*)x(\s*)(?=[\d$(.])|(?<=[\w%)]\s)x(?=\s[\d$(.])", r"\1*\2"),
-        rule("X", r"(?<=\d)(\s*)X(\s*)(?=[\d$(.])|(?<=[\w%)]\s)X(?=\s[\d$(.])", r"\1*\2"),
+        rule("x", f"{lexer.GLUED_X}|{lexer.SPACED_X}", lexer.LETTER_TIMES),
+        rule("X", f"{lexer.GLUED_X}|{lexer.SPACED_X}", lexer.LETTER_TIMES),
     )
     pattern = token_pattern(
         # The letter a at the end of a phrase is a variable and not an article.
         LETTER=r"(?<![^\W\d_]) [aA] (?!\w|\ [^\W\d_])",
         # Words come first because most tokens are words.
-        WORD=r"(?![²³]) [^\W\d_]+ (?:[-'’][^\W\d_]+)*",
+        # A hyphen joins words, and not the letters of a formula: `5x-y`.
+        WORD=(
+            r"(?![²³]) (?: (?<!\d) (?:[^\W\d_]{2,}|[A-Z]) (?:-[^\W\d_]{2,})+"
+            r" | [^\W\d_]+ (?:['’][^\W\d_]+)* )"
+        ),
         NUMBER=lexer.NUMBER,
-        RATIO=r"""(?<=\d) [:,'"] (?=\d) | \.\.+ | …""",
+        # `0.\overline{5}` has more digits, and `12 : 18` is a ratio, as `3/-` is an amount.
+        RATIO=r"""(?<=\d) [:,'"] (?=\d) | (?<=\d)\ :\ (?=\W?[\d(\\]) | \.\.+ | …
+            | (?<=\d)\ ?\.\ ?(?=\\(?:overline|dot|bar|overset)|\(\d) | /-(?!\d)""",
         # Relations that are not equality end an expression, as arrows do.
         ARROW=(
             r"(?<!=)=+> | <=+ | >= | := | != | /= | <-+ | -+> | -{2,} | [<>≤≥≠→⇒≡]"
@@ -67,7 +87,7 @@ class _Lexer(Lexer):
             r"|therefore|because|Longrightarrow|longrightarrow|newline)(?![A-Za-z])"
         ),
         RELATION=r"==? | [≈≃≅∼] | \\(?:approx|simeq|cong)(?![A-Za-z])",
-        COMMAND=r"\\[dt]?frac(?![A-Za-z]) | \\sqrt(?![A-Za-z\[]) | √",
+        COMMAND=r"\\(?:[dt]?frac|boxed|fbox)(?![A-Za-z]) | \\sqrt(?![A-Za-z\[]) | √",
         OPERATOR=lexer.OPERATOR,
         OPEN=lexer.OPEN,
         CLOSE=lexer.CLOSE,
@@ -79,12 +99,14 @@ class _Lexer(Lexer):
         STOP=lexer.STOP,
         OTHER=lexer.OTHER,
     )
-    spellings = lexer.OPERATORS
+    spellings = lexer.OPERATORS | dict.fromkeys(("÷", "\\div"), lexer.OBELUS)
     groups = lexer.KINDS | dict.fromkeys(("RATIO", "LETTER", "QUESTION"), Kind.OTHER)
 
     def add(self, tokens: list[Token], group: str, text: str, glued: bool, math: bool) -> None:
         if group == "WORD":
-            kind = Kind.WORD if _is_prose(text, glued) else Kind.OTHER
+            follows_number = glued and tokens and tokens[-1].kind in (Kind.NUMBER, Kind.CLOSE)
+            is_prose = _is_prose(text, glued) and not (follows_number and _may_be_names(text))
+            kind = Kind.WORD if is_prose else Kind.OTHER
             tokens.append(Token(kind, text, glued))
         else:
             super().add(tokens, group, text, glued, math)
@@ -95,12 +117,30 @@ def _is_prose(word: str, glued: bool) -> bool:
     lower = word.lower()
     if lower in MATHEMATICAL or (word.isupper() and 1 < len(word) <= MAX_POINT_NAME):
         return False
+    # The imaginary unit, in `2 i × 2 i`.
+    if word == "i" or _are_neighbours(lower):
+        return False
     if len(lower) <= 2:
         return lower in SHORT_UNITS and not (glued and len(lower) == 1)
     return True
 
 
+def _may_be_names(word: str) -> bool:
+    """Return whether letters behind a number may be a product of names, as in `2abc`."""
+    lower = word.lower()
+    is_unit = lower in SHORT_UNITS or singular(lower) in FAMILIES
+    return word.isascii() and len(word) <= MAX_NAMES and not is_unit
+
+
+def _are_neighbours(word: str) -> bool:
+    """Return whether a short word is a product of names that follow in the alphabet: `mnp`."""
+    if not (2 < len(word) <= MAX_NAMES and word.isascii()):
+        return False
+    return all(0 < ord(after) - ord(before) <= 2 for before, after in pairwise(word))
+
+
 class _Parser(Parser):
+    functions = frozenset(BOXES)
     max_depth = 32
     max_digits = 60
     accepts_prefix = True
@@ -114,6 +154,10 @@ class _Parser(Parser):
         if is_power(tree):
             raise UnreadError("a negated power")
         return tree
+
+    def function(self, function: str, depth: int) -> Tree:
+        # The box around a final answer.
+        return self.argument(depth)
 
     def root(self, depth: int) -> Tree:
         return Call("root", (self.argument(depth),))
@@ -130,7 +174,7 @@ class _Parser(Parser):
         # A glued bracket multiplies, and is no remark.
         if not self.multiplies():
             unit += self._unit()
-        return Number(number.value, number.decimals, is_percentage, unit)
+        return replace(number, percent=is_percentage, unit=unit)
 
     def measured(self, tree: Tree) -> Tree:
         self._unit()
@@ -159,13 +203,14 @@ class _Parser(Parser):
         return tuple(unit)
 
     def _pass_remark(self) -> None:
-        """Pass a remark in brackets, such as `(pencils)`."""
-        if self.kind() is not Kind.OPEN:
+        """Pass a remark in brackets, such as `(pencils)`; a glued bracket may be a factor."""
+        if not self.at(Kind.OPEN, "(") or self.tokens[self.position].glued:
             return
         end = self.position + 1
         while True:
-            word = self.tokens[end].text
-            if len(word) < 2 or not word.isalpha():
+            word = self.tokens[end]
+            # Letters in capitals are points, as in `1/2 (PQ)`.
+            if len(word.text) < 2 or not word.text.isalpha() or word.text.isupper():
                 break
             end += 1
         has_words = end > self.position + 1

@@ -1,0 +1,155 @@
+r"""Judge what a step says about whole numbers: predicates in words, congruences, divisors.
+
+Examples: `91 is prime`, `84 is divisible by 5`, `17 ≡ 3 (mod 7)`, `\gcd(12, 18) = 6`. A number
+counts only where a clause begins with it, or where it follows a word that no number depends on, or
+`=`: "the sum of 3 and 4 is odd" says nothing about 4.
+
+What is not covered: plurals ("3 and 9 are prime"), names, numbers of more than 7 digits.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterator
+
+from verifiers.math.dialects.arithmetic import parse, tokens
+from verifiers.math.exact import exact_value
+from verifiers.math.findings import HOLDS, Judgement, false
+
+PREDICATE = "number predicate"
+CONGRUENCE = "congruence"
+DIVISORS = "divisors"
+
+# Trial division of a larger number would take too long.
+MAX_DIGITS = 7
+# What may precede the number: the start of a clause, or one of these words.
+START = (
+    r"(?:^|[.;:!?=\n] ?|\b(?:[Ss]ince|[Bb]ecause|that|[Ss]o|[Tt]hus|[Tt]hen|[Tt]herefore|[Hh]ence"
+    r"|[Bb]ut|[Cc]learly|[Nn]ow|[Nn]umber),? )[$(]{0,3} ?"
+)
+NUMBER = rf"(?<![\w.,^_{{])(\d{{1,{MAX_DIGITS}}})(?![\w.,]?\d|[\w^%!/*+])"
+CLOSE = r" ?(?:\\\))?\$?,? "
+NOT = r"(is|is not|isn't) (?:indeed |also |itself |clearly |exactly )?"
+KIND = (
+    r"(?:an? )?(prime|composite|even|odd|perfect square|perfect cube)"
+    r"(?: number)?(?![\w-]| (?:factor|divisor|power|multiple|number of|function|and|or|if|when|to))"
+)
+OF_NUMBER = (
+    rf"(divisible by|a multiple of|a factor of|a divisor of) ?(?:\\\(|\$)?\s*{NUMBER}"
+    r"(?!\$? (?:and|or|if|when|to)| ?\$? ?[-+*/^=,])"
+)
+IS_KIND = re.compile(f"{START}{NUMBER}{CLOSE}{NOT}{KIND}")
+IS_OF_NUMBER = re.compile(f"{START}{NUMBER}{CLOSE}{NOT}{OF_NUMBER}")
+MODULUS = re.compile(
+    r"(?:\\pmod ?\{? ?|\( ?(?:\\text\{)?mod\}? ?\}? ?|\\bmod ?\{? ?)(\d{1,9}) ?[})]?"
+)
+# So many characters before a modulus may be a congruence.
+MAX_CONGRUENCE = 200
+BORDER = re.compile(r"[.,;:!?\n$]|\\\(|\\\[")
+LEADING = re.compile(
+    r" ?(?:(?:[Ss]o|[Tt]hus|[Tt]hen|[Tt]herefore|[Hh]ence|[Ss]ince|[Nn]ow|[Aa]nd|[Tt]hat"
+    r"|[Ww]e (?:have|get)) ){0,4}"
+)
+SIGN = re.compile(r"\\equiv(?![A-Za-z])|≡")
+GCD = re.compile(
+    r"\\?(?:operatorname\{|text\{|mathrm\{)?(?<![A-Za-z])(gcd|lcm|GCD|LCM|HCF)\}? ?(?:\\left)?\( ?"
+    r"(\d{1,12}) ?, ?(\d{1,12}) ?(?:\\right)?\) ?= ?(\d{1,12})(?![\d.,]?\d|\s*[-+*/^!\\(])"
+)
+
+
+def number_facts(text: str) -> Iterator[tuple[str, Judgement]]:
+    """Yield what a text says about whole numbers, with the judgements."""
+    for match in IS_KIND.finditer(text):
+        number, verb, kind = match.groups()
+        yield from _judge(match, PREDICATES[kind](int(number)), verb, PREDICATE)
+    for match in IS_OF_NUMBER.finditer(text):
+        number, verb, relation, other = match.groups()
+        yield from _judge_multiple(match, int(number), verb, relation, int(other))
+    for match in GCD.finditer(text):
+        function = math.lcm if match[1].lower() == "lcm" else math.gcd
+        holds = function(int(match[2]), int(match[3])) == int(match[4])
+        yield from _judge(match, holds, "is", DIVISORS)
+    yield from _congruences(text)
+
+
+def _judge(
+    match: re.Match[str], holds: bool, verb: str, rule: str
+) -> Iterator[tuple[str, Judgement]]:
+    statement = " ".join(match[0].split()).lstrip(".;:!?( $")
+    if holds is (verb == "is"):
+        yield statement, HOLDS
+    else:
+        yield statement, false(rule, "it is not so")
+
+
+def _judge_multiple(
+    match: re.Match[str], number: int, verb: str, relation: str, other: int
+) -> Iterator[tuple[str, Judgement]]:
+    divisor = other
+    multiple = number
+    if relation in ("a factor of", "a divisor of"):
+        divisor = number
+        multiple = other
+    if divisor > 0:
+        yield from _judge(match, multiple % divisor == 0, verb, PREDICATE)
+
+
+def _is_prime(number: int) -> bool:
+    if number < 2:
+        return False
+    return all(number % divisor for divisor in range(2, math.isqrt(number) + 1))
+
+
+def _is_cube(number: int) -> bool:
+    root = round(number ** (1 / 3))
+    return any(candidate**3 == number for candidate in (root - 1, root, root + 1))
+
+
+PREDICATES: dict[str, Callable[[int], bool]] = {
+    "prime": _is_prime,
+    "composite": lambda number: number > 1 and not _is_prime(number),
+    "even": lambda number: number % 2 == 0,
+    "odd": lambda number: number % 2 == 1,
+    "perfect square": lambda number: math.isqrt(number) ** 2 == number,
+    "perfect cube": _is_cube,
+}
+
+
+def _congruences(text: str) -> Iterator[tuple[str, Judgement]]:
+    """Yield congruences between closed formulas: `2^{10} ≡ 4 ≡ 1 (mod 3)`."""
+    start = 0
+    for match in MODULUS.finditer(text):
+        chunk = text[max(start, match.start() - MAX_CONGRUENCE) : match.start()]
+        is_cut = match.start() - start > MAX_CONGRUENCE
+        start = match.end()
+        modulus = int(match[1])
+        if modulus == 0:
+            continue
+        *outside, inside = BORDER.split(chunk)
+        sides = SIGN.split(LEADING.sub("", inside, count=1))
+        values = [_whole_value(side) for side in sides]
+        if is_cut and not outside:
+            values[0] = None
+        for index in range(1, len(sides)):
+            left = values[index - 1]
+            right = values[index]
+            if left is None or right is None:
+                continue
+            statement = f"{sides[index - 1].strip()} ≡ {sides[index].strip()} (mod {modulus})"
+            if (left - right) % modulus == 0:
+                yield statement, HOLDS
+            else:
+                yield statement, false(CONGRUENCE, f"they differ by {left - right}")
+
+
+def _whole_value(side: str) -> int | None:
+    """Return the value of a closed formula without units if it is whole and is all of the text."""
+    sequence = tokens(side.strip())
+    parsed = parse(sequence)
+    if (
+        parsed is None
+        or parsed[1] != len(sequence)
+        or any(token.text.isalpha() for token in sequence)
+    ):
+        return None
+    value = exact_value(parsed[0])
+    return int(value) if value is not None and value.denominator == 1 else None

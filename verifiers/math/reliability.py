@@ -1,0 +1,44 @@
+"""The rules and assumptions that are reliable enough for a verdict, by measurement.
+
+`python -m benchmarks.formal` measures them and writes the table in `docs/methods/formal.md`. A rule
+or an assumption is listed here if at least 99 % of its decided alarms were true. Everything that is
+not listed gives a suspicion.
+"""
+
+from collections.abc import Sequence
+
+RELIABLE_RULES = frozenset(
+    [
+        "equation",
+        "closed form",
+        "comparison",
+        "complex number",
+        "rewriting",
+        "no solution",
+        "radicands",
+        "function value",
+        "substitution",
+        "consequence",
+        "reversed inequality",
+        "value of a name",
+        "number predicate",
+        "congruence",
+        "divisors",
+    ]
+)
+RELIABLE_ASSUMPTIONS = frozenset(
+    [
+        "words precede it",
+        "words follow it",
+        "units are skipped",
+        "a number before a bracket multiplies",
+        "decimals are not rounded further",
+        "a remark in brackets is skipped",
+        "percent signs are hundredths or units",
+    ]
+)
+
+
+def is_reliable(rule: str, assumptions: Sequence[str]) -> bool:
+    """Return whether a false statement, read with these assumptions, is a verdict."""
+    return rule in RELIABLE_RULES and RELIABLE_ASSUMPTIONS.issuperset(assumptions)
