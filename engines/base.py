@@ -77,7 +77,7 @@ class Scored:
     that computes the complete text again reports no cached tokens.
 
     Raises:
-        EngineError: A value is infinite, no number, or above 0 by more than rounding explains.
+        EngineError: A value is infinite, not a number, or above 0 by more than rounding explains.
     """
 
     logprobs: tuple[float, ...]
@@ -88,7 +88,7 @@ class Scored:
         for logprob in self.logprobs:
             if not math.isfinite(logprob) or logprob > MAX_LOGPROB:
                 raise EngineError(
-                    f"the engine returned {logprob}, which is no log-probability", retryable=False
+                    f"the engine returned {logprob}, which is not a log-probability", retryable=False
                 )
 
 

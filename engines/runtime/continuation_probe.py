@@ -102,13 +102,14 @@ class _Probes:
                 raise
             # The server may reject this prompt for another reason than its unfinished answer.
             return None
-        text = completion.text.strip().lower()
+        # A space before "four" is a continuation: weak models do not complete the word.
+        text = completion.text.lower()
         reasoning = (completion.reasoning or "").strip().lower()
         if text.startswith(REST_OF_WORD):
             return ""
         if text.startswith(NEW_STARTS):
             return NEW_ANSWER
-        if not text and reasoning.startswith(REST_OF_WORD):
+        if not text.strip() and reasoning.startswith(REST_OF_WORD):
             return "it returns the continuation as reasoning: start it without a reasoning parser"
         return None
 

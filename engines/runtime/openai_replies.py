@@ -158,9 +158,9 @@ def parse_reply(body: str) -> Mapping[str, Any]:
     try:
         reply = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise UnreadableReply("the reply is no JSON") from error
+        raise UnreadableReply("the reply is not JSON") from error
     if not isinstance(reply, dict):
-        raise UnreadableReply("the reply is no JSON object")
+        raise UnreadableReply("the reply is not a JSON object")
     if reply.get("error"):
         raise _reported_error(reply["error"])
     return reply
@@ -213,7 +213,7 @@ def read_usage(reply: Mapping[str, Any]) -> Usage:
     if usage is None:
         return Usage()
     if not isinstance(usage, dict):
-        raise UnreadableReply("usage is no object")
+        raise UnreadableReply("usage is not an object")
     prompt_tokens = _count(usage, "prompt_tokens")
     generated_tokens = _count(usage, "completion_tokens")
     if not generated_tokens:
@@ -239,7 +239,7 @@ def read_echoed_tokens(reply: Mapping[str, Any]) -> Sequence[Token]:
     (choice,) = _ordered_choices(reply.get("choices"), 1)
     logprobs = choice.get("logprobs")
     if logprobs is not None and not isinstance(logprobs, dict):
-        raise UnreadableReply("logprobs is no object")
+        raise UnreadableReply("logprobs is not an object")
     if not logprobs or not logprobs.get("tokens") or not logprobs.get("token_logprobs"):
         raise ConfigError(NO_PROMPT_LOGPROBS)
     texts = logprobs["tokens"]
@@ -266,14 +266,14 @@ def read_prompt_logprobs(reply: Mapping[str, Any]) -> Sequence[Token]:
     if not entries:
         raise ConfigError(NO_PROMPT_LOGPROBS)
     if not isinstance(entries, list):
-        raise UnreadableReply("prompt_logprobs is no list")
+        raise UnreadableReply("prompt_logprobs is not a list")
     tokens: list[Token] = []
     for entry in entries:
         if not entry:
             tokens.append(("", None))
             continue
         if not isinstance(entry, dict):
-            raise UnreadableReply("an entry of prompt_logprobs is no object")
+            raise UnreadableReply("an entry of prompt_logprobs is not an object")
         token = next(iter(entry.values()))
         if not isinstance(token, dict) or "decoded_token" not in token:
             raise UnreadableReply("an entry of prompt_logprobs has no token")
@@ -284,7 +284,7 @@ def read_prompt_logprobs(reply: Mapping[str, Any]) -> Sequence[Token]:
 
 def _ordered_choices(choices: Any, n: int) -> Sequence[Mapping[str, Any]]:
     if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
-        raise UnreadableReply("choices is no list of objects")
+        raise UnreadableReply("choices is not a list of objects")
     if not 0 < len(choices) <= n:
         raise UnreadableReply(f"the reply has {len(choices)} instead of {n} choices")
     indices = [choice.get("index") for choice in choices]
@@ -312,7 +312,7 @@ def _read_content(content: Any) -> tuple[str, str]:
     if isinstance(content, str):
         return content, ""
     if not isinstance(content, list):
-        raise UnreadableReply("the content of a message is no text")
+        raise UnreadableReply("the content of a message is not text")
     texts: list[str] = []
     reasoning: list[str] = []
     for part in content:
@@ -325,7 +325,7 @@ def _read_content(content: Any) -> tuple[str, str]:
             elif kind in ("text", "output_text"):
                 texts.append(_checked_text(part.get("text")))
         else:
-            raise UnreadableReply("a part of a message is no text")
+            raise UnreadableReply("a part of a message is not text")
     return "".join(texts), "".join(reasoning)
 
 
@@ -358,7 +358,7 @@ def _finish_reason(reason: Any, unknown_reasons: list[str]) -> str:
         unknown_reasons.append("null")
         return LENGTH
     if not isinstance(reason, str):
-        raise UnreadableReply("finish_reason is no text")
+        raise UnreadableReply("finish_reason is not text")
     name = reason.strip().lower()
     if name in STOP_REASONS:
         return STOP
@@ -395,7 +395,7 @@ def _count(fields: Mapping[str, Any], name: str) -> int:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if type(value) is not int or not 0 <= value <= MAX_TOKEN_COUNT:
-        raise UnreadableReply(f"{name} is no number of tokens: {value!r:.40}", can_pass=False)
+        raise UnreadableReply(f"{name} is not a number of tokens: {value!r:.40}", can_pass=False)
     return value
 
 
@@ -409,8 +409,8 @@ def _checked_logprob(value: Any) -> float | None:
     if value is None:
         return None
     if type(value) not in (float, int):
-        raise UnreadableReply("a log-probability is no number")
+        raise UnreadableReply("a log-probability is not a number")
     number = float(value)
     if not math.isfinite(number) or number > MAX_LOGPROB:
-        raise UnreadableReply(f"{number} is no log-probability", can_pass=False)
+        raise UnreadableReply(f"{number} is not a log-probability", can_pass=False)
     return number

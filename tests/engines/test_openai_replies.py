@@ -231,7 +231,7 @@ async def test_impossible_logprob_is_an_error(api: Any, logprob: str) -> None:
         body = f'{{"choices": [{{"text": "Q 42", "logprobs": {values}}}]}}'
     async with FakeServer.answering(Answer(body=body.encode())) as server:
         engine = OpenAI(model="m", base_urls=(server.url,), api=api, retries=0)
-        with pytest.raises(EngineError, match="is no log-probability") as error:
+        with pytest.raises(EngineError, match="is not a log-probability") as error:
             await engine.score(Prompt(user="Q"), " 42")
         await engine.close()
     assert not error.value.retryable
@@ -239,7 +239,7 @@ async def test_impossible_logprob_is_an_error(api: Any, logprob: str) -> None:
 
 @pytest.mark.parametrize("logprob", [float("nan"), float("inf"), -float("inf"), 0.01])
 def test_no_engine_returns_impossible_logprobs(logprob: float) -> None:
-    with pytest.raises(EngineError, match="no log-probability"):
+    with pytest.raises(EngineError, match="not a log-probability"):
         Scored(logprobs=(-1.0, logprob), prompt_tokens=2, cached_tokens=0)
     # Rounding explains a value slightly above 0.
     Scored(logprobs=(0.0, 1e-6), prompt_tokens=2, cached_tokens=0)
