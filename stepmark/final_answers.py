@@ -390,7 +390,8 @@ def _stated_by(text: str, phrase: re.Match[str]) -> Statement | None:
     kind = "phrase" if VALUE.match(answer or "") or _has_digit(answer) else "words"
     if text[: phrase.start()].lower().endswith("final "):
         kind = "final"
-    end = min(len(text), phrase.end() + len(first_sentence))
+    # The sentence is found again, because what was stripped before it has any length.
+    end = text.find(first_sentence, phrase.end()) + len(first_sentence)
     return Statement(phrase.start(), end, kind, answer)
 
 

@@ -3,10 +3,13 @@ r"""Decide whether a final answer equals the reference: exactly, and form by for
     1,000 = 1000.0 = \$1000      1/2 = 0.5 = 50% = \frac12 = \frac{2}{4}      0.1 ≠ 0.10000001
     x = 5 is 5      2\frac12 = 2.5      \{1, 2\} = \{2, 1\}      (1, 2) ≠ (2, 1)      (A) = A. ≠ B
     \frac{\sqrt7}{14} = \frac{1}{2\sqrt7}      (x+1)^2 = x^2 + 2x + 1      2x - y = 3 is y = 2x - 3
-    [0, 1) ≠ [0, 1]      5 hours ? 300 minutes      0.33 ? 1/3
+    [0, 1) ≠ [0, 1]      5 hours ? 300 minutes      0.33 ? 1/3      2.4444444444444446 = 22/9
+    2e-05 = 0.00002      x = 5, y = 2 is (5, 2)     2 < x < 7 is (2, 7)      12.500 ? 12,500
+    3-1 ? 2     2024-05-01 ≠ 2024-01-05     1.5 million = 1500000     312_4 ≠ 313_4     $5 ? €5
 
 Correct: equal texts, except for spacing, `$…$`, `\text{…}` and the capitals of a word; equal
-rational numbers; and forms that are equal part by part (see `verifiers.answer_forms`). Expressions
+rational numbers; a decimal of 15 to 17 digits and what it is the double of; and forms that are
+equal part by part (see `verifiers.answer_forms`). Expressions
 that are not rational numbers must be equal twice: in exact or interval arithmetic on the project's
 own reading, and according to math-verify.
 
@@ -17,11 +20,16 @@ two options, days, months, yes and no.
 Unknown: everything else. A percent sign or a unit may be missing on one side, but two different
 units are unknown, as is a unit that another may replace; a decimal that may be the other value,
 rounded; a list in another order; a formula in several variables, or in one that may be a
-parameter; a point that may be an interval; and whatever math-verify does not confirm.
+parameter; a point that may be an interval; and whatever math-verify does not confirm. A text that
+can be read in two ways is unknown unless all readings agree: a hyphen may be a minus sign, a range,
+a score or a part of a date, a dot or a comma may group thousands, a colon may be a time or a ratio,
+square brackets may be a floor. Different currencies are unknown, as is a currency and a percentage.
+
+A sentence counts as the only value that it asserts, if no word in it denies, bounds or weakens it.
 
 What is not covered: equality under the conditions of the problem, unit conversion, sums,
-integrals, other number bases, conditions (`n \ge 2`) next to a value, answers in sentences. A
-reference without a unit is assumed to have the unit of the answer.
+integrals, conversion between number bases, conditions (`n \ge 2`) next to a value. A reference
+without a unit is assumed to have the unit of the answer.
 """
 
 import re

@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from stepmark.final_answers import final_answer
+from stepmark.final_answers import final_answer, why_no_answer
 
 CASES = [
     (r"so \boxed{\frac{1}{2}}.", r"\frac{1}{2}"),
@@ -95,12 +95,35 @@ HOSTILE = {
     "digits": "The answer is " + "1" * 1_000_000 + " apples",
     "spaces": "The answer is " + " " * 1_000_000 + "x",
     "line ends": "\n" * 1_000_000,
+    "questions": "The answer is 5\n" + "Question:\n" * 100_000 + "The answer is 6",
+    "blanks between boxes": r"\boxed{1}" + " $" * 500_000 + r"\boxed{2}",
+    "tags": "<answer>" * 125_000,
+    "thoughts": "<think>" * 140_000,
+    "suppositions": "if the answer is 5 " * 50_000,
+    "words behind a number": "The answer is 5 " + "ty " * 330_000,
+    "words behind a box": r"\boxed{5} " + "made a " * 140_000,
 }
 
 
 @pytest.mark.parametrize(("text", "answer"), CASES)
 def test_final_answer(text: str, answer: str | None) -> None:
     assert final_answer(text) == answer
+
+
+REASONS = [
+    ("2 + 2 = 4", "no final answer"),
+    ("<think>The answer is 5.", "the thinking has no end"),
+    (r"\boxed{5} and so on. Check: \boxed{6}.", "a check states another value"),
+    ("The answer is 5. Wait, that is wrong.", "the answer is taken back"),
+    ("\\boxed{5}\nThe answer is 7.", "two answers: 5 and 7"),
+    (r"\boxed{5}", ""),
+]
+
+
+@pytest.mark.parametrize(("text", "reason"), REASONS)
+def test_missing_answer_has_a_reason(text: str, reason: str) -> None:
+    assert why_no_answer(text) == reason
+    assert (final_answer(text) is None) is bool(reason)
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -72,7 +72,8 @@ NUMBER_WORD = re.compile(
 DATE = re.compile(r"(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})")
 DATE_YEAR_LAST = re.compile(r"(\d{1,2})[-/.](\d{1,2})[-/.](\d{4})")
 HYPHENS = re.compile(
-    r"(?P<left>\\?[$€£]?\d(?:[\d.,]*\d)?)(?P<hyphen> ?[-–—] ?|--)(?P<right>\\?[$€£]?\d(?:[\d.,]*\d)?)"
+    r"(?P<left>\\?[$€£]?\d(?:[\d.,]*\d)?)(?P<hyphen> ?[-–—] ?|--)"
+    r"(?P<right>\\?[$€£]?\d(?:[\d.,]*\d)?)"
     r"(?P<more>(?:[-–—]\d+)*)(?P<unit>(?: ?\\?%| ?[^\W\d_]{2,}(?: [^\W\d_]+){0,4})?)"
 )
 COLONS = re.compile(
