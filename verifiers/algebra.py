@@ -37,7 +37,7 @@ from verifiers.algebra_rules.substitutions import judge_function_value, judge_su
 from verifiers.arithmetic_rules.equations import STARTS_TEXT
 from verifiers.base import Claim, Finding, StepClaim
 from verifiers.math import doubts
-from verifiers.math.findings import Judgement, conclude, undecided, unknown
+from verifiers.math.findings import StepJudgement, conclude, undecided, unknown
 from verifiers.math.syntax import PI, Call, Combined, Name, Negated, Tree, names, walk
 
 __all__ = ["Algebra"]
@@ -65,7 +65,7 @@ class Algebra:
         return conclude(_judgements(context), "no statement")
 
 
-def _judgements(context: Context) -> Iterator[tuple[str, Judgement]]:
+def _judgements(context: Context) -> Iterator[tuple[str, StepJudgement]]:
     """Yield the statements and their judgements, then the contradictions."""
     for index, chain in enumerate(context.chains):
         for link in chain.links():
@@ -80,7 +80,9 @@ def _judgements(context: Context) -> Iterator[tuple[str, Judgement]]:
         yield statement, _with_doubts(judgement, context)
 
 
-def _with_doubts(judgement: Judgement, context: Context, *, is_first: bool = False) -> Judgement:
+def _with_doubts(
+    judgement: StepJudgement, context: Context, *, is_first: bool = False
+) -> StepJudgement:
     """Return a false statement with what the words and the steps before may change about it."""
     if judgement.verdict is not Verdict.INCORRECT:
         return judgement
@@ -95,7 +97,7 @@ def _with_doubts(judgement: Judgement, context: Context, *, is_first: bool = Fal
     return judgement._replace(assumptions=tuple(dict.fromkeys(assumptions)))
 
 
-def _judge(link: Link, context: Context) -> Judgement | None:
+def _judge(link: Link, context: Context) -> StepJudgement | None:
     """Return the verdict and the reason; None for a link that only gives a name a value."""
     left = link.left.tree
     right = link.right.tree

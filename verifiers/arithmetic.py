@@ -20,7 +20,7 @@ from verifiers.arithmetic_rules.equations import STARTS_TEXT, Equation, equation
 from verifiers.base import Claim, Finding, StepClaim
 from verifiers.math import doubts
 from verifiers.math.exact import exact_value
-from verifiers.math.findings import Judgement, conclude, unknown
+from verifiers.math.findings import StepJudgement, conclude, unknown
 
 __all__ = ["Arithmetic"]
 
@@ -44,7 +44,7 @@ class Arithmetic:
         return conclude(_judgements(claim), "no equation")
 
 
-def _judgements(claim: StepClaim) -> Iterator[tuple[str, Judgement]]:
+def _judgements(claim: StepClaim) -> Iterator[tuple[str, StepJudgement]]:
     """Yield the equations of a step and their judgements."""
     words: tuple[str, ...] | None = None
     for equation in equations(claim.step):

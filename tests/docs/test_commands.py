@@ -249,7 +249,12 @@ def whole_run_file(tables: dict[str, Any]) -> RunFile:
     }
     if "label" not in tables and "filters" in tables:
         base["annotators"] = [{"use": "formal"}]
-        base["label"] = {"use": "consensus", "rule": "majority", "min_agreeing": 1}
+        base["label"] = {
+            "use": "consensus",
+            "rule": "majority",
+            "min_agreeing": 1,
+            "trust": "verdicts",
+        }
     return parse({**base, **tables}, "run file")
 
 

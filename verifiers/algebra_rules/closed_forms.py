@@ -18,7 +18,7 @@ from verifiers.arithmetic_rules.equations import LETTER_MEANS_TIMES
 from verifiers.arithmetic_rules.notations import other_notations
 from verifiers.math import syntax
 from verifiers.math.exact import exact_value
-from verifiers.math.findings import HOLDS, Judgement, false, undecided
+from verifiers.math.findings import HOLDS, StepJudgement, false, undecided
 from verifiers.math.intervals import Real
 from verifiers.math.lexicon import ROUNDING
 from verifiers.math.syntax import (
@@ -50,7 +50,7 @@ BASES = (values.DECIMAL_BASE, Fraction(2), NATURAL_BASE)
 MAX_SHOWN = 10**15
 
 
-def judge_closed(link: Link, left: Tree, right: Tree, context: Context) -> Judgement | None:
+def judge_closed(link: Link, left: Tree, right: Tree, context: Context) -> StepJudgement | None:
     """Judge a relation between closed formulas; None if both sides are the same plain number."""
     bases = BASES if syntax.BARE_LOG in functions(left) | functions(right) else BASES[:1]
     judgements = [_judge(link, left, right, base, context) for base in bases]
@@ -60,7 +60,7 @@ def judge_closed(link: Link, left: Tree, right: Tree, context: Context) -> Judge
     return judgements[0]
 
 
-def judge_complex(left: Tree, right: Tree, context: Context) -> Judgement:
+def judge_complex(left: Tree, right: Tree, context: Context) -> StepJudgement:
     """Judge `left = right` if `i` is the imaginary unit and the only name."""
     if context.gives_i_a_value:
         return undecided("i may be a variable")
@@ -109,7 +109,7 @@ def _has_large_power(*trees: Tree) -> bool:
 
 def _judge(
     link: Link, left: Tree, right: Tree, base: Fraction, context: Context
-) -> Judgement | None:
+) -> StepJudgement | None:
     try:
         side_values = (values.evaluate(left, {}, base), values.evaluate(right, {}, base))
     except UndefinedError:
@@ -133,7 +133,7 @@ def _judge_equation(
     side_values: tuple[Real, Real],
     sign: int,
     context: Context,
-) -> Judgement | None:
+) -> StepJudgement | None:
     left, right = sides
     a = values.midpoint(side_values[0])
     b = values.midpoint(side_values[1])

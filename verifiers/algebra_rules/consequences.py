@@ -25,7 +25,7 @@ from verifiers.algebra_rules.identities import Equality, compare
 from verifiers.algebra_rules.ratios import Polynomial, difference, ratios
 from verifiers.algebra_rules.statements import Chain, Link
 from verifiers.math import lexicon, syntax
-from verifiers.math.findings import Judgement, false
+from verifiers.math.findings import StepJudgement, false
 from verifiers.math.syntax import Name, Number, Tree, UndefinedError, has_decimals, names, walk
 
 VALUE_OF_NAME = "value of a name"
@@ -49,7 +49,7 @@ CONVERSIONS = frozenset(Fraction(factor) for factor in (12, 24, 60, 100, 1000, 3
 Equation = tuple[Tree, Tree]
 
 
-def contradictions(context: Context) -> Iterator[tuple[str, Judgement]]:
+def contradictions(context: Context) -> Iterator[tuple[str, StepJudgement]]:
     """Yield every false statement with its judgement."""
     for before, after in pairwise((*context.last_before, *context.chains)):
         words = after.before
@@ -67,7 +67,7 @@ def contradictions(context: Context) -> Iterator[tuple[str, Judgement]]:
 
 def _contradiction(
     before: Chain, after: Chain, context: Context, *, is_restated: bool
-) -> Judgement | None:
+) -> StepJudgement | None:
     assumptions = (context.supposed, context.cases)
     if _describe_same_name(before, after):
         reason = _contradiction_of_values(before, after, is_restated=is_restated)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 from verifiers.math.dialects.arithmetic import parse, tokens
 from verifiers.math.exact import exact_value
-from verifiers.math.findings import HOLDS, Judgement, false
+from verifiers.math.findings import HOLDS, StepJudgement, false
 
 PREDICATE = "number predicate"
 CONGRUENCE = "congruence"
@@ -56,7 +56,7 @@ GCD = re.compile(
 )
 
 
-def number_facts(text: str) -> Iterator[tuple[str, Judgement]]:
+def number_facts(text: str) -> Iterator[tuple[str, StepJudgement]]:
     """Yield what a text says about whole numbers, with the judgements."""
     for match in IS_KIND.finditer(text):
         number, verb, kind = match.groups()
@@ -73,7 +73,7 @@ def number_facts(text: str) -> Iterator[tuple[str, Judgement]]:
 
 def _judge(
     match: re.Match[str], holds: bool, verb: str, rule: str
-) -> Iterator[tuple[str, Judgement]]:
+) -> Iterator[tuple[str, StepJudgement]]:
     statement = " ".join(match[0].split()).lstrip(".;:!?( $")
     if holds is (verb == "is"):
         yield statement, HOLDS
@@ -83,7 +83,7 @@ def _judge(
 
 def _judge_multiple(
     match: re.Match[str], number: int, verb: str, relation: str, other: int
-) -> Iterator[tuple[str, Judgement]]:
+) -> Iterator[tuple[str, StepJudgement]]:
     divisor = other
     multiple = number
     if relation in ("a factor of", "a divisor of"):
@@ -114,7 +114,7 @@ PREDICATES: dict[str, Callable[[int], bool]] = {
 }
 
 
-def _congruences(text: str) -> Iterator[tuple[str, Judgement]]:
+def _congruences(text: str) -> Iterator[tuple[str, StepJudgement]]:
     """Yield congruences between closed formulas: `2^{10} ≡ 4 ≡ 1 (mod 3)`."""
     start = 0
     for match in MODULUS.finditer(text):

@@ -15,7 +15,7 @@ from verifiers.algebra_rules.contexts import Condition, Context
 from verifiers.algebra_rules.identities import Equality, Relation, compare
 from verifiers.algebra_rules.statements import Link
 from verifiers.arithmetic_rules.equations import LETTER_MEANS_TIMES
-from verifiers.math.findings import HOLDS, Judgement, false, undecided
+from verifiers.math.findings import HOLDS, StepJudgement, false, undecided
 from verifiers.math.syntax import Call, Tree, has_decimals, names
 
 # Beginnings of words that announce a rewriting, and of words that announce an equation.
@@ -38,7 +38,7 @@ NO_EQUATION = "an equation without solution is a rewriting"
 NO_CONDITION = "no condition on the names makes it true"
 
 
-def judge_rewriting(link: Link, left: Tree, right: Tree, context: Context) -> Judgement:
+def judge_rewriting(link: Link, left: Tree, right: Tree, context: Context) -> StepJudgement:
     """Return the verdict and the reason."""
     relation = compare(left, right)
     if relation.equality is Equality.ALWAYS:

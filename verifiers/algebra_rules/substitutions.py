@@ -19,7 +19,7 @@ from verifiers.algebra_rules.rewritings import CONDITION
 from verifiers.algebra_rules.statements import Chain, Link
 from verifiers.algebra_rules.values import evaluate, order
 from verifiers.math import syntax
-from verifiers.math.findings import HOLDS, Judgement, false, undecided
+from verifiers.math.findings import HOLDS, StepJudgement, false, undecided
 from verifiers.math.intervals import Real
 from verifiers.math.lexicon import words
 from verifiers.math.syntax import Name, Tree, UndefinedError, functions, has_decimals, names, walk
@@ -36,7 +36,7 @@ STILL_HOLDS = "a value that was stated before still holds"
 Equation = tuple[Tree, Tree]
 
 
-def judge_substitution(link: Link, left: Tree, right: Tree, context: Context) -> Judgement:
+def judge_substitution(link: Link, left: Tree, right: Tree, context: Context) -> StepJudgement:
     """Judge a formula in names that is said to be a number."""
     variables = names(left)
     shows_work = any(isinstance(part, syntax.Combined | syntax.Call) for part in walk(right))
@@ -55,7 +55,7 @@ def judge_substitution(link: Link, left: Tree, right: Tree, context: Context) ->
     return judgement
 
 
-def judge_function_value(left: Name, right: Tree, context: Context) -> Judgement | None:
+def judge_function_value(left: Name, right: Tree, context: Context) -> StepJudgement | None:
     """Judge `f(3) = 10`; None if the function is not known."""
     if left.argument is None:
         return None
@@ -78,7 +78,7 @@ def judge_function_value(left: Name, right: Tree, context: Context) -> Judgement
 
 def _compare(
     rule: str, sides: Equation, values: Mapping[str, Real], context: Context, reason: str
-) -> Judgement:
+) -> StepJudgement:
     left, right = sides
     try:
         sign = order(left, right, values)

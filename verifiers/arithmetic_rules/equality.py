@@ -18,7 +18,7 @@ from verifiers.arithmetic_rules.equations import WORDS_AFTER, Equation
 from verifiers.arithmetic_rules.notations import other_notations
 from verifiers.math import syntax
 from verifiers.math.exact import OPERATIONS, bit_size, exact_value
-from verifiers.math.findings import HOLDS, Judgement, false, undecided
+from verifiers.math.findings import HOLDS, StepJudgement, false, undecided
 from verifiers.math.lexicon import FACTORS_BY_FAMILY, FAMILIES
 from verifiers.math.syntax import (
     Combined,
@@ -59,7 +59,7 @@ DIFFERENT_TERMS = "terms with different units are added"
 DIFFERENT_SIDES = "the units of the sides do not matter"
 
 
-def judge(equation: Equation) -> Judgement:
+def judge(equation: Equation) -> StepJudgement:
     """Return the verdict and, unless it is correct, the reason."""
     if equation.sides is None:
         return undecided(equation.reason)

@@ -18,8 +18,12 @@ SUSPICION = "suspicion"
 """The first word of the reason of a suspicion."""
 
 
-class Judgement(NamedTuple):
-    """The verdict on one statement.
+Judgement = tuple[Verdict, str]
+"""The verdict on an answer, and its reason unless it is correct."""
+
+
+class StepJudgement(NamedTuple):
+    """The verdict on one statement of a step.
 
     A correct statement has no reason. An incorrect one has a rule, and the assumptions of its
     reading.
@@ -31,21 +35,21 @@ class Judgement(NamedTuple):
     assumptions: tuple[str, ...] = ()
 
 
-HOLDS = Judgement(Verdict.CORRECT)
+HOLDS = StepJudgement(Verdict.CORRECT)
 
 
-def undecided(reason: str) -> Judgement:
+def undecided(reason: str) -> StepJudgement:
     """Return the judgement on a statement that is not decided."""
-    return Judgement(Verdict.UNKNOWN, reason)
+    return StepJudgement(Verdict.UNKNOWN, reason)
 
 
-def false(rule: str, reason: str, *assumptions: str) -> Judgement:
+def false(rule: str, reason: str, *assumptions: str) -> StepJudgement:
     """Return the judgement on a statement that is false as read; empty assumptions are left out."""
     named = tuple([assumption for assumption in assumptions if assumption])
-    return Judgement(Verdict.INCORRECT, reason, rule, named)
+    return StepJudgement(Verdict.INCORRECT, reason, rule, named)
 
 
-def conclude(judgements: Iterable[tuple[str, Judgement]], nothing: str) -> Finding:
+def conclude(judgements: Iterable[tuple[str, StepJudgement]], nothing: str) -> Finding:
     """Return the finding about a step.
 
     Args:
@@ -70,14 +74,12 @@ def conclude(judgements: Iterable[tuple[str, Judgement]], nothing: str) -> Findi
             incorrect = incorrect or _false_finding(statement, judgement)
         else:
             suspicion = suspicion or _suspicion(statement, judgement)
-    counts = {"checked": checked, "holding": holding}
-    if incorrect is not None:
-        return replace(incorrect, **counts)
-    if suspicion is not None:
-        return replace(suspicion, **counts)
-    if holding > 0:
-        return replace(unknown(f"holds: {holding} of {statements} equations"), **counts)
-    return unknown(first_reason or nothing)
+    finding = incorrect or suspicion
+    if finding is None and holding > 0:
+        finding = unknown(f"holds: {holding} of {statements} equations")
+    if finding is None:
+        return unknown(first_reason or nothing)
+    return replace(finding, checked=checked, holding=holding)
 
 
 def unknown(reason: str) -> Finding:
@@ -85,7 +87,7 @@ def unknown(reason: str) -> Finding:
     return Finding(verdict=Verdict.UNKNOWN, reason=reason)
 
 
-def _false_finding(statement: str, judgement: Judgement) -> Finding:
+def _false_finding(statement: str, judgement: StepJudgement) -> Finding:
     return Finding(
         verdict=Verdict.INCORRECT,
         reason=f"{statement}: {judgement.reason}",
@@ -94,7 +96,7 @@ def _false_finding(statement: str, judgement: Judgement) -> Finding:
     )
 
 
-def _suspicion(statement: str, judgement: Judgement) -> Finding:
+def _suspicion(statement: str, judgement: StepJudgement) -> Finding:
     doubts = "; ".join([judgement.rule, *judgement.assumptions])
     return Finding(
         verdict=Verdict.UNKNOWN,

@@ -42,9 +42,11 @@ MATHEMATICAL = words(
     " floor ceil choose factorial thirty forty fifty sixty seventy eighty ninety hundred hundreds"
     " thousand thousands million millions billion trillion dozen dozens couple pair pairs score"
     " gross decade decades century centuries fortnight abs det perimeter area remainder over not"
-    " never if whether unless suppose assume assuming instead cannot tens ones tenths hundredths"
-    " thousandths units digit digits scores lakh lakhs crore crores"
+    " never if whether unless suppose assume assuming instead cannot"
 ) | set(NUMBER_WORDS)
+
+# Words after a number in a sum that multiply it.
+MULTIPLYING = words("tens ones tenths hundredths thousandths scores lakh lakhs crore crores")
 
 # Words after a number that are no units.
 PROSE = words(

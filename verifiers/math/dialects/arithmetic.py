@@ -17,6 +17,7 @@ from verifiers.math.lexicon import (
     CONNECTIVES,
     FAMILIES,
     MATHEMATICAL,
+    MULTIPLYING,
     PROSE,
     SHORT_UNITS,
     singular,
@@ -117,8 +118,8 @@ def _is_prose(word: str, glued: bool) -> bool:
     lower = word.lower()
     if lower in MATHEMATICAL or (word.isupper() and 1 < len(word) <= MAX_POINT_NAME):
         return False
-    # The imaginary unit, in `2 i × 2 i`.
-    if word == "i" or _are_neighbours(lower):
+    # `i` is the imaginary unit, in `2 i × 2 i`.
+    if word == "i" or lower in MULTIPLYING or _are_neighbours(lower):
         return False
     if len(lower) <= 2:
         return lower in SHORT_UNITS and not (glued and len(lower) == 1)
