@@ -1,7 +1,6 @@
 """Damaged files and files of others are skipped and kept; newer ones are refused."""
 
 import random
-from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
