@@ -87,7 +87,8 @@ class Scored:
         for logprob in self.logprobs:
             if not math.isfinite(logprob) or logprob > MAX_LOGPROB:
                 raise EngineError(
-                    f"the engine returned {logprob}, which is not a log-probability", retryable=False
+                    f"the engine returned {logprob}, which is not a log-probability",
+                    retryable=False,
                 )
 
 
