@@ -257,12 +257,11 @@ def _first_statement_end(text: str) -> int:
 def _statements(text: str) -> Sequence[Statement]:
     """Return the last statements in their order, without those inside of others."""
     found = [*_boxes(text), *_tags(text), *_hashes(text), *_phrases(text)]
-    if not found:
-        stripped = text.rstrip()
-        start = stripped.rfind("\n") + 1
-        stated = LAST_LINE.fullmatch(stripped, start)
-        if stated:
-            found.append(Statement(start, len(text), "line", _strip_wrapping(stated["answer"])))
+    stripped = text.rstrip()
+    line_start = stripped.rfind("\n") + 1
+    stated = LAST_LINE.fullmatch(stripped, line_start)
+    if stated and not BOX.search(stated["answer"]):
+        found.append(Statement(line_start, len(text), "hashes", _strip_wrapping(stated["answer"])))
     found.sort()
     tags = [statement for statement in found if statement.kind == "tag"]
     statements = list[Statement]()
@@ -406,7 +405,7 @@ def _decide(text: str, statements: Sequence[Statement]) -> Search:
     statements = values or statements
     last = statements[-1]
     is_denied = DENIED_BEHIND.match(text, last.end) or TAKEN_BACK_AT_END.search(text, last.end)
-    if is_denied and last.kind != "line":
+    if is_denied:
         return Search(None, "the answer is taken back")
     joined = _joined_boxes(text, statements)
     if joined is not None:

@@ -24,6 +24,8 @@ CASES = [
     ("#### ", None),
     ("Half of it is 9.\nA: 9", "9"),
     ("A: 1\nB: 2", None),
+    ("So the answer is 8 without Tom.\nA: 9", "9"),
+    ("Half of it is 9.\nA: The answer is 9.", "9"),
     ("The answer is $18.", "$18"),
     (r"The answer is \$18 per day", r"\$18"),
     # The next sentence and the unit are not part of the answer.
