@@ -66,7 +66,7 @@ SMALL_METHODS = {
 }
 """Fields that shrink a run of the pocket model. Other models are replaced: see `REPLIES`."""
 QUESTIONS = '{"question": "What is 1 + 1?", "answer": "2"}\n'
-REPLY = r"Step 1: 1 + 1 = 2 is correct\nStep 2: the answer \\boxed{2} is correct"
+REPLY = r"Step 1: 1 + 1 = 2. This is correct\nStep 2: the answer is \\boxed{2}. Correct"
 REPLIES = f'engine={{use="scripted", replies={{""=["{REPLY}"]}}}}'
 """A solution of the question that is also a readable reply of a judge."""
 MODELS = {"vllm", "openai"}
