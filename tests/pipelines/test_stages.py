@@ -729,6 +729,7 @@ async def test_gold_is_never_a_source(gold: str, done: Path, workers: VerifierPo
         "use": "consensus",
         "rule": "majority",
         "min_agreeing": 1,
+        "trust": "verdicts",
         "formal": [gold],
         "monte_carlo": [gold],
         "judge": gold,
@@ -748,7 +749,12 @@ async def test_existing_traces_need_no_engine(done: Path, workers: VerifierPool)
         "engine": None,
         "problems": None,
         "annotators": [{"use": "formal"}],
-        "label": {"use": "consensus", "rule": "majority", "min_agreeing": 1},
+        "label": {
+            "use": "consensus",
+            "rule": "majority",
+            "min_agreeing": 1,
+            "trust": "verdicts",
+        },
     }
     job = await label(job_in(done, workers, Model(), **changes))
     assert changed_tables(before, parts(done)) == {"labels"}

@@ -195,12 +195,12 @@ async def test_thousands_of_real_claims() -> None:
 def test_pool_works_outside_main_thread() -> None:
     async def decide() -> Finding:
         async with VerifierPool(workers=1) as pool:
-            return await pool.verify("arithmetic", _claim("1 + 1 = 2"))
+            return await pool.verify("arithmetic", _claim("1 + 1 = 3"))
 
     async def decide_in_thread() -> Finding:
         return await asyncio.to_thread(asyncio.run, decide())
 
-    assert asyncio.run(decide_in_thread()).verdict is Verdict.CORRECT
+    assert asyncio.run(decide_in_thread()).verdict is Verdict.INCORRECT
 
 
 # Two workers return their process ids, and one of them is busy when the parent is killed.
