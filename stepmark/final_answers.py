@@ -28,9 +28,10 @@ __all__ = ["VERSION", "final_answer", "why_no_answer"]
 
 # Increment when another answer is extracted from a text: existing grades are then recomputed.
 VERSION = 3
-# A solution whose last line states a short integer and which states nothing else is the most
-# frequent one, and needs none of the rules. Nothing else is stated without one of these words.
+# A solution whose last line or sentence states a short integer and which states nothing else is the
+# most frequent one, and needs none of the rules. Nothing else is stated without one of these words.
 PLAIN_LAST_LINE = re.compile(r"(?:The (?:final )?answer is:? |#### |A: )(-?\d{1,18})\.?", re.ASCII)
+PLAIN_LAST_SENTENCE = re.compile(r"The (?:final )?answer is:? (-?\d{1,18})\.?", re.ASCII)
 STATING = ("nswer", "boxed", "fbox", "####", "NSWER", "orrect ", "think", "答案")
 
 BOX = re.compile(r"\\(?:boxed|fbox) ?\{")
@@ -186,9 +187,14 @@ def final_answer(text: str) -> str | None:
     '18'
     """
     plain = text.rstrip()
-    last_line_start = plain.rfind("\n") + 1
-    stated = PLAIN_LAST_LINE.fullmatch(plain, last_line_start)
-    if stated and not any(part in text[:last_line_start] for part in STATING):
+    start = plain.rfind("\n") + 1
+    pattern = PLAIN_LAST_LINE
+    sentence_border = plain.rfind(". ", start)
+    if sentence_border >= 0:
+        start = sentence_border + len(". ")
+        pattern = PLAIN_LAST_SENTENCE
+    stated = pattern.fullmatch(plain, start)
+    if stated and not any(part in text[:start] for part in STATING):
         return stated[1]
     return _search(text).answer
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from engines.base import (
     ChecksContinuation,
@@ -102,11 +103,16 @@ class MeteredEngine(EngineWrapper):
     meter: Meter
     first_request: asyncio.Event
 
+    @cached_property
+    def _checked_engine(self) -> ChecksContinuation | None:
+        """The engine if it may not continue a prefix. Cached, because checking a type is slow."""
+        return self.engine if isinstance(self.engine, ChecksContinuation) else None
+
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
         """Return the engine's completions, and count those of a proof before them."""
         self.first_request.set()
-        if prompt.prefix and isinstance(self.engine, ChecksContinuation):
-            self.meter.add_results(await self.engine.check_continuation(prompt))
+        if prompt.prefix and self._checked_engine is not None:
+            self.meter.add_results(await self._checked_engine.check_continuation(prompt))
         completions = await self.budget.complete(self.engine, prompt, sampling)
         self.meter.add_results(completions)
         return completions
