@@ -58,6 +58,7 @@ async def make_annotations(run: RunContext, shard: int, method: str) -> None:
     else:
         rows = await _annotate_by_trace(run, spec, contexts)
         output = _Output(rows=rows, contexts=contexts, discovered=None)
+    await run.flush_completions()
     await asyncio.to_thread(_write_parts, run, shard, method, part_key, output)
 
 

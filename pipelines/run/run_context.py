@@ -45,6 +45,9 @@ class RunContext:
     store_lock: threading.Lock = field(default_factory=threading.Lock)
     """Held while the store is opened: the shards that start together open it once."""
 
+    shard_completions: ShardCompletions | None = None
+    """The stored completions of the shard whose stages are run; see `with_stored_engines`."""
+
     @cached_property
     def _store(self) -> CompletionStore:
         store = CompletionStore(
@@ -108,7 +111,17 @@ class RunContext:
                 first_request=first_request,
             )
 
-        return replace(self, plan=self.plan.with_engines(self.plan.engines.wrap(wrap)))
+        plan = self.plan.with_engines(self.plan.engines.wrap(wrap))
+        return replace(self, plan=plan, shard_completions=completions)
+
+    async def flush_completions(self) -> None:
+        """Write the completions of the shard that are only in memory, before a part that uses them.
+
+        No stage requests the completions of a complete part again. If a kill lost them, the next
+        grader or splitter would have to pay for them a second time.
+        """
+        if self.shard_completions is not None:
+            await self.shard_completions.flush()
 
     def completions(self, shard: int) -> ShardCompletions:
         """Return the stored completions of the problems of a shard."""

@@ -60,6 +60,11 @@ class ShardCompletions:
                 self._store = await asyncio.to_thread(self._open_shard)
             return self._store
 
+    async def flush(self) -> None:
+        """Write the completions that are only in memory."""
+        if self._store is not None:
+            await self._store.flush()
+
     async def close(self, *, compact: bool) -> None:
         """Write what was put, and merge the files of the shard into one if `compact` is set."""
         if self._store is not None:

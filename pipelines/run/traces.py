@@ -47,6 +47,7 @@ async def make_traces(run: RunContext, shard: int) -> None:
     solved = await gather_or_cancel(_solve(run, problem) for problem in problems)
     await asyncio.to_thread(_fail_if_all_rejected, run, solved)
     traces = list(chain.from_iterable(solved))
+    await run.flush_completions()
     await asyncio.to_thread(_replace_traces, run, shard, traces, part_key)
 
 

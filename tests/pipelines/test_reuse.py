@@ -1,7 +1,7 @@
 """Stored completions: no sample is requested twice, whatever changes in the run file."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,11 @@ from pipelines.run.job import Job
 from pipelines.run.options import RunOptions
 from pipelines.run.summary import summary_rows
 from stepmark.errors import EngineError, ReplacesError
-from stepmark.records import Problem, Rejected, Sampling, Verdict
-from storage.dataset.tables import LABELS, TRACES, annotations, rollouts
+from stepmark.records import Critique, Problem, Rejected, Rollout, Sampling, Trace, Verdict
+from storage.completions.files import list_files, read_table
+from storage.dataset.dataset import Dataset
+from storage.dataset.parts import Footer
+from storage.dataset.tables import LABELS, TRACES, Table, annotations, rollouts
 from storage.dataset.verify import verify
 from tests.pipelines.rows import column
 from tests.pipelines.simulated import RUN, Model, changed_tables, is_judging, parts, run_in
@@ -57,6 +60,48 @@ async def test_no_sample_is_requested_twice(tmp_path: Path, workers: VerifierPoo
     # Everything is stored under a key of its own.
     stored = job.dataset.folder.files("completions")
     assert stored == ["part-00000.parquet", "part-00001.parquet"]
+
+
+async def test_completions_are_written_before_parts(
+    tmp_path: Path, workers: VerifierPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A complete part is not made again, so a kill after it must not lose its completions."""
+    missing = dict[str, set[str]]()
+    write_part = Dataset.write_part
+
+    def write(
+        dataset: Dataset,
+        table: Table[Any],
+        shard: int,
+        records: Iterable[Any],
+        *args: Any,
+        **kwargs: Any,
+    ) -> Footer:
+        rows = list(records)
+        texts = set[str]()
+        for row in rows:
+            if isinstance(row, Trace):
+                texts.add("".join(row.steps))
+            elif isinstance(row, Rollout | Critique):
+                texts.add(row.text)
+        if texts:
+            missing[f"{table.folder} {shard}"] = texts - written_texts(dataset)
+        return write_part(dataset, table, shard, rows, *args, **kwargs)
+
+    monkeypatch.setattr(Dataset, "write_part", write)
+    # The completions of a run that takes less than `flush_seconds` are written by no timer.
+    await run_in(tmp_path, workers, Model(), options=CAREFUL)
+    # Traces, the rollouts of two methods and critiques, of two shards.
+    assert len(missing) == 8
+    assert not any(missing.values()), missing
+
+
+def written_texts(dataset: Dataset) -> set[str]:
+    texts = set[str]()
+    for file in list_files(dataset.folder):
+        _, table = read_table(dataset.folder, file.path)
+        texts.update(table["text"].to_pylist())
+    return texts
 
 
 async def test_another_grader_version_needs_no_request(
