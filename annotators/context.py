@@ -239,23 +239,28 @@ class AnnotationContext:
     ) -> Sequence[Rollout]:
         """Grade the completions and store them as rollouts once all of them are graded."""
         rollouts = list[Rollout]()
+        prefix = "".join(self.trace.steps[:prefix_steps])
         with self.wait_clock:
             for index, completion in enumerate(completions):
-                rollout = await self._grade(
-                    completion, prefix_steps, seed + index, rollout_ids[index]
+                grade = await self._services.grade(
+                    prefix + completion.text, completion.finish_reason, self.problem.answer
+                )
+                rollout = self._rollout(
+                    completion, grade, prefix_steps, seed + index, rollout_ids[index]
                 )
                 rollouts.append(rollout)
         self.sampled_rollouts.extend(rollouts)
         self.group.rollouts.extend(rollouts)
         return rollouts
 
-    async def _grade(
-        self, completion: Completion, prefix_steps: int, seed: int, rollout_id: str
+    def _rollout(
+        self,
+        completion: Completion,
+        grade: Grade,
+        prefix_steps: int,
+        seed: int,
+        rollout_id: str,
     ) -> Rollout:
-        prefix = "".join(self.trace.steps[:prefix_steps])
-        grade = await self._services.grade(
-            prefix + completion.text, completion.finish_reason, self.problem.answer
-        )
         return Rollout(
             method=self._method,
             rollout_id=rollout_id,
