@@ -7,7 +7,7 @@ UNKNOWN.
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -344,7 +344,7 @@ def _is_stated(verdict: Verdict, before: str, after: str, number: str) -> bool:
     return not AGAINST_INCORRECT.search(line)
 
 
-def _has_step_as_subject(sentence: str, fillers: Set[str]) -> bool:
+def _has_step_as_subject(sentence: str, fillers: frozenset[str]) -> bool:
     """Return whether the words before a verdict state it on the step.
 
     Args:
@@ -365,7 +365,7 @@ def _has_step_as_subject(sentence: str, fillers: Set[str]) -> bool:
     return words[0] not in VERBS or not label_words
 
 
-def _is_on_other_step(before: str, fillers: Set[str], number: str) -> bool:
+def _is_on_other_step(before: str, fillers: frozenset[str], number: str) -> bool:
     """Return whether a line states its verdict on another step that it mentions."""
     if RANGE.match(before):
         return True

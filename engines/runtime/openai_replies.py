@@ -422,11 +422,12 @@ def _checked_text(value: Any) -> str:
     """Return a text; a lone surrogate, which no later request could contain, becomes U+FFFD."""
     if not isinstance(value, str):
         raise UnreadableReply("a text is missing")
+    text: str = value
     try:
-        value.encode()
+        text.encode()
     except UnicodeEncodeError:
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return value
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def _checked_logprob(value: Any) -> float | None:
