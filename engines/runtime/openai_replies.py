@@ -372,15 +372,15 @@ def _finish_reason(reason: Any, unknown_reasons: list[str]) -> str:
         return LENGTH
     if not isinstance(reason, str):
         raise UnreadableReply("finish_reason is not text")
-    reason = _checked_text(reason)
-    name = reason.strip().lower()
+    name_as_sent = _checked_text(reason)
+    name = name_as_sent.strip().lower()
     if name in STOP_REASONS:
         return STOP
     if name in LENGTH_REASONS:
         return LENGTH
     if name in UNFINISHED_REASONS:
         return name
-    unknown_reasons.append(reason[:EXCERPT])
+    unknown_reasons.append(name_as_sent[:EXCERPT])
     # A colon would make it look like a rejected request.
     return name[:EXCERPT].replace(":", " ") or "unknown"
 
