@@ -22,7 +22,7 @@ from openai import AsyncOpenAI
 from pydantic import Field
 
 from engines.base import Completion, Prompt, Scored
-from engines.runtime.continuation_probe import prove_continuation
+from engines.runtime.continuation_probe import prove_continuation, prove_plain_continuation
 from engines.runtime.last_tokens import logprobs_of_ending
 from engines.runtime.openai_replies import (
     Reply,
@@ -50,8 +50,9 @@ BUSY = (
     openai.InternalServerError,
     openai.ConflictError,
 )
-# Errors that the user can fix in the run file or the environment.
-USER_ERRORS = (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError)
+# Errors that the user can fix in the run file, in the environment, or with the provider: no or
+# a wrong key, no credit, no permission, a wrong address or model.
+USER_ERROR_STATUSES = frozenset({401, 402, 403, 404, 405})
 # The only other status with which a server asks for a later retry.
 REQUEST_TIMEOUT_STATUS = 408
 # Open files that are no connections to servers.
@@ -62,6 +63,10 @@ MAX_WAIT_SECONDS = 8.0
 CONTINUATION_CURE = (
     "use api = 'completions', another `continuation`, or a server that continues the assistant's"
     " turn, such as vLLM or SGLang; methods without rollouts need none"
+)
+PLAIN_CONTINUATION_CURE = (
+    "it reads plain text as a turn of a chat: use api = 'chat', or a server that continues plain"
+    " text, such as vLLM, SGLang or llama.cpp; methods without rollouts need none"
 )
 
 T = TypeVar("T")
@@ -99,7 +104,7 @@ class OpenAI:
     """Seconds until one answer must be complete."""
     retries: Annotated[int, Field(ge=0)] = operational(default=4)
     trust_continuation: bool = operational(default=False)
-    """Whether to use a chat server without the proof that it continues an answer."""
+    """Whether to use a server without the proof that it continues an answer."""
 
     def __post_init__(self) -> None:
         if not self.base_urls:
@@ -155,13 +160,15 @@ class OpenAI:
 
     async def check_continuation(self, prompt: Prompt) -> Sequence[Completion]:
         """Prove that the server continues a prefix; see `ChecksContinuation`."""
-        # Plain text is always continued.
-        if self.api == "completions" or self.trust_continuation:
+        if self.trust_continuation:
             return []
+        prove = prove_continuation
+        if self.api == "completions":
+            prove = prove_plain_continuation
         async with self._proof_lock:
             completions: list[Completion] = []
             if self._proof_problem is None:
-                proof = await prove_continuation(self._ask, prompt)
+                proof = await prove(self._ask, prompt)
                 completions = proof.completions
                 vars(self)["_proof_problem"] = proof.problem
                 if not proof.problem and proof.doubt:
@@ -169,12 +176,15 @@ class OpenAI:
         return completions
 
     def _refuse_without_proof(self) -> None:
-        if self._proof_problem:
-            raise ContinuationError(
-                f"engines.openai: {self.model} at {self.base_urls[0]} does not continue an answer"
-                f" ({self._proof_problem}), so rollouts would be other solutions;"
-                f" {CONTINUATION_CURE}"
-            )
+        if not self._proof_problem:
+            return
+        cure = CONTINUATION_CURE
+        if self.api == "completions":
+            cure = PLAIN_CONTINUATION_CURE
+        raise ContinuationError(
+            f"engines.openai: {self.model} at {self.base_urls[0]} does not continue an answer"
+            f" ({self._proof_problem}), so rollouts would be other solutions; {cure}"
+        )
 
     async def close(self) -> None:
         """Close all connections."""
@@ -400,11 +410,12 @@ def _translated(error: openai.APIError) -> EngineError | ConfigError:
     """Return the error of Stepmark for an exception of the client library."""
     message = " ".join(str(error).split())
     url = error.request.url
-    if isinstance(error, USER_ERRORS):
-        return ConfigError(
-            f"engines.openai: refused by {url}: {message}; check base_urls, model and api_key_env"
-        )
     if isinstance(error, openai.APIStatusError):
+        if error.status_code in USER_ERROR_STATUSES:
+            return ConfigError(
+                f"engines.openai: refused by {url}: {message};"
+                " check base_urls, model and api_key_env, and your account there"
+            )
         retryable = isinstance(error, BUSY) or error.status_code == REQUEST_TIMEOUT_STATUS
         return EngineError(f"refused by {url}: {message}", retryable=retryable)
     if isinstance(error, openai.APIConnectionError):

@@ -34,6 +34,7 @@ from typing import Any
 import regex  # type: ignore[import-untyped]
 
 from stepmark.errors import ConfigError
+from stepmark.thinking import THINKING_ENDS, THINKING_STARTS
 
 __all__ = [
     "RESPONSE_START",
@@ -286,17 +287,12 @@ def _before_numbers(text: str) -> Iterator[int]:
             yield match.start()
 
 
-# The markers of thinking of DeepSeek-R1 and Qwen, of Mistral, Kimi and OpenThoughts.
-_THINKING_STARTS = (
-    r"<(?:think|thinking|thought|reasoning)>|\[THINK\]|◁think▷|<\|begin_of_thought\|>"
-)
-_THINKING_ENDS = r"</(?:think|thinking|thought|reasoning)>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>"
-_THINKING_END = re.compile(_THINKING_ENDS)
+_THINKING_END = re.compile(THINKING_ENDS)
 # White space behind a marker stays with it, and a marker that ends thinking with the text before.
 _THINKING_TOKEN = re.compile(
-    rf"(?P<start>{_THINKING_STARTS})\s*+"
-    rf"|(?P<end>{_THINKING_ENDS})\s*+"
-    rf"|\n(?:[^\S\n]*+\n)++(?![^\S\n]*+(?:{_THINKING_ENDS}))"
+    rf"(?P<start>{THINKING_STARTS})\s*+"
+    rf"|(?P<end>{THINKING_ENDS})\s*+"
+    rf"|\n(?:[^\S\n]*+\n)++(?![^\S\n]*+(?:{THINKING_ENDS}))"
 )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stepmark.records import Verdict
+from stepmark.thinking import THINKING_ENDS, THINKING_STARTS
 
 __all__ = [
     "MAX_REPLY_CHARS",
@@ -28,16 +29,10 @@ MAX_REPLY_CHARS = 1 << 18
 # Rationales are stored once per step; the critiques table contains the whole reply.
 MAX_RATIONALE_CHARS = 500
 
-# The end of reasoning in the text, which is a draft. A reply without its beginning had it in the
-# prompt: the chat templates of reasoning models write it.
-END_OF_THINKING = re.compile(
-    r"</(?:think|thinking|thought|reasoning|seed:think)>|\[/THINK\]|<\|channel\|>final<\|message\|>",
-    re.IGNORECASE,
-)
-START_OF_THINKING = re.compile(
-    r"<(?:think|thinking|thought|reasoning|seed:think)>|\[THINK\]|<\|channel\|>analysis",
-    re.IGNORECASE,
-)
+# Reasoning is a draft. A reply without its beginning had it in the prompt: the chat templates of
+# reasoning models write it.
+END_OF_THINKING = re.compile(THINKING_ENDS, re.IGNORECASE)
+START_OF_THINKING = re.compile(THINKING_STARTS, re.IGNORECASE)
 
 # A line on one step that ends with a verdict: "Step 3: ... correct", "**Step 3**: Incorrect.",
 # "Step 3: \boxed{incorrect}". A line that starts with a brace is JSON, hence the `{` in the first
@@ -48,12 +43,39 @@ VERDICT_LINE = re.compile(
     r"(?P<before>[^\n]*)\b(?P<verdict>correct|incorrect)\b(?P<after>[^\w\n]*)$",
     re.IGNORECASE | re.MULTILINE,
 )
+# Between the number and the verdict of a line on several steps ("Step 1-3: incorrect"), which
+# leaves open which of them is meant, or on a part of a step ("Step 2.1").
+RANGE = re.compile(
+    r"\.\d|\s*(?:[-–—&,]|(?:and|to|or|through|until)\b)\s*(?:steps?\s*)?\d+\s*"
+    r"(?:[:|)]|(?:is|are)\b|$)",
+    re.IGNORECASE,
+)
+# A step that a line mentions: "unlike step 1, which is incorrect" is no verdict on another one.
+STEP_MENTION = re.compile(
+    r"\bsteps?[^\w\n]*+(?P<number>\d{1,6})(?:\s*(?:[-–,&]|and|to|or)\s*\d{1,6})*+"
+    r"|\b(?:previous|earlier|preceding|prior|other|last|next|following)\s+(?:step|line|one)s?\b",
+    re.IGNORECASE,
+)
 # The borders of the sentence that states a verdict. A dot within a number is none.
 SENTENCE_BORDER = re.compile(
     r"[.;!?|](?=[^\w]|$)|[→⇒—]|->|=>|\b(?:so|thus|hence|therefore)\b", re.IGNORECASE
 )
 # The borders of its last clause.
 CLAUSE_BORDER = re.compile(r"[,:–]|(?<=\s)-(?=\s)")
+# What is left of the verdict by its nearest border, in words: "Method: correct" is no verdict on
+# the step, but a longer text is an explanation.
+MAX_LABEL_WORDS = 3
+# A clause that states the verdict on something before it, not on the step.
+RELATIVE_WORDS = frozenset(("which", "that"))
+VERBS = frozenset(("is", "are", "was"))
+# Words for the step of the line, also behind the name of another step.
+OWN_SUBJECTS = frozenset(("this", "it"))
+FORMULA = re.compile(r"[\d=<>]")
+CONTRAST = re.compile(
+    r"\b(?:not|no|never|without|avoids?|avoiding|unlike|instead|rather|but|however|although|though"
+    r"|while|whereas|reference|actual|actually|really)\b|n['’]t\b",
+    re.IGNORECASE,
+)
 # The words that may occur between the last border and a verdict: "this is", "step 2 is", "\boxed".
 # A word that is not in the list can change the meaning: "far from", "only partially", "7 would be".
 FILLER_WORDS = """
@@ -74,23 +96,38 @@ FILLERS = {
 HEDGE = re.compile(
     r"\b(?:if|unless|assuming|provided|would|could|might|may|should|perhaps|maybe|possibly|probably"
     r"|likely|unlikely|whether|unsure|uncertain|unclear|doubt\w*|seems?|appears?|looks?|almost"
-    r"|nearly|partially|partly|mostly|except|apart|cannot|can['’]?t)\b|\?|~~|/[ *]*$",
+    r"|nearly|partially|partly|mostly|except|apart|cannot|can['’]?t|according|reviews?|reviewers?"
+    r"|critiques?|graders?|otherwise|suppos\w*)\b|\?|~~|/[ *]*$",
     re.IGNORECASE,
 )
 # Words against the verdict "correct" anywhere in the line. "No errors" is none of them.
 AGAINST_CORRECT = re.compile(
     r"\b(?:wrong|incorrect\w*|errors?|erroneous|mistakes?|mistaken|invalid|false|flaw\w*|fail\w*"
-    r"|not|never|no|nor|neither|hardly|without)\b|n['’]t\b|❌|✗|✘",
+    r"|not|never|no|nor|neither|hardly|without|instead|slips?|typos?|should\s+(?:be|have)"
+    r"|correct(?:ed|ing|ions?)|fix(?:ed|ing|es)?)\b|n['’]t\b|[❌✗✘✖✕👎☐]|\[\s\]",
     re.IGNORECASE,
 )
 NO_ERRORS = re.compile(
-    r"\b(?:no|without(?:\s+any)?)\s+(?:\w+\s+)?(?:errors?|mistakes?|flaws?)\b", re.IGNORECASE
+    r"\b(?:no|any|without|free\s+of)\s+(?:\w+\s+)?(?:errors?|mistakes?|flaws?)\b",
+    re.IGNORECASE,
 )
 # Words against "incorrect": "correct", unless it describes another word, as in "the correct sum".
 AGAINST_INCORRECT = re.compile(
     r"\bcorrect(?:ly)?\b(?!\s+[^\W\d_])|\bcorrect\s+(?:and|but|or|nor|however|although|though|yet)\b"
-    r"|✓|✔|✅",
+    r"|[✓✔✅👍☐]|\[\s\]",
     re.IGNORECASE,
+)
+# What a reply writes after its verdicts: a verdict on the step before is withdrawn, or the last
+# words speak of an error or of none.
+RETRACTION = re.compile(
+    r"^[^\w\n]*+(?:wait|actually|hmm+|sorry|oops|correction|no(?=[,.!])|scratch that"
+    r"|on second thought|on reflection)\b",
+    re.IGNORECASE | re.MULTILINE,
+)
+NO_JUDGEMENT = re.compile(r"\b(?:cannot|can['’]?t|unable to)\s+(?:\w+\s+)?(?:judge|decide|tell)\b")
+ERROR_WORD = re.compile(r"\b(?:wrong|incorrect|errors?|mistakes?|mistaken|flawed|invalid)\b", re.I)
+ALL_CORRECT = re.compile(
+    r"\b(?:all|every)\s+(?:of\s+)?(?:the\s+)?(?:\w+\s+)?steps?\s+(?:is|are)\s+correct\b", re.I
 )
 WORD = re.compile(r"[^\W\d_]+|\d+")
 
@@ -152,15 +189,47 @@ def read_step_verdict(reply: str, number: int) -> StepVerdict:
 
 
 def _verdicts_by_step(reply: str) -> Mapping[int, Sequence[StepVerdict]]:
+    """Return all verdicts of a reply by step number; none if its last words contradict them."""
     if len(reply) > MAX_REPLY_CHARS:
         return {}
-    answer = _without_thinking(reply)
-    # Lines are read only from replies without a verdict in JSON.
-    numbered_verdicts = list(_read_json(answer)) or list(_read_lines(answer))
+    documents, text, end_of_documents = _separate_json(_without_thinking(reply))
+    numbered_verdicts: list[tuple[int, StepVerdict]] = []
+    for document in documents:
+        numbered_verdicts.extend(_read_json(document))
+    lines = list(VERDICT_LINE.finditer(text))
+    numbered_verdicts.extend(_read_lines(lines, text))
     verdicts_by_step: dict[int, list[StepVerdict]] = {}
+    incorrect = set[int]()
     for number, step_verdict in numbered_verdicts:
         verdicts_by_step.setdefault(number, []).append(step_verdict)
+        if step_verdict.verdict is Verdict.INCORRECT:
+            incorrect.add(number)
+    end_of_verdicts = end_of_documents
+    if lines:
+        end_of_verdicts = max(end_of_verdicts, lines[-1].end())
+    if _contradicts(text[end_of_verdicts:], incorrect):
+        return {}
     return verdicts_by_step
+
+
+def _contradicts(last_words: str, incorrect: set[int]) -> bool:
+    """Return whether the words after all verdicts contradict them.
+
+    Args:
+        last_words: The text after the verdicts.
+        incorrect: The numbers of the steps that they call incorrect.
+    """
+    if NO_JUDGEMENT.search(last_words):
+        return True
+    if not ERROR_WORD.search(NO_ERRORS.sub("", last_words)):
+        return bool(incorrect) and ALL_CORRECT.search(last_words) is not None
+    mentioned = set[int]()
+    for mention in STEP_MENTION.finditer(last_words):
+        if mention["number"]:
+            mentioned.add(int(mention["number"]))
+    if not incorrect:
+        return True
+    return bool(mentioned) and not mentioned & incorrect
 
 
 def _without_thinking(reply: str) -> str:
@@ -169,28 +238,30 @@ def _without_thinking(reply: str) -> str:
     return START_OF_THINKING.split(answer)[0]
 
 
-def _read_json(reply: str) -> Iterator[tuple[int, StepVerdict]]:
-    """Yield (step number, verdict) from all JSON in a reply; invalid parts are skipped.
-
-    The JSON may be in a code fence or between other text.
-    """
-    for document in _json_objects(reply):
-        if not isinstance(document.get("steps"), list):
-            continue
-        for item in document["steps"]:
-            numbered_verdict = _read_json_item(item)
-            if numbered_verdict is not None:
-                yield numbered_verdict
+def _read_json(document: Mapping[str, Any]) -> Iterator[tuple[int, StepVerdict]]:
+    """Yield (step number, verdict) from a JSON object; invalid parts are skipped."""
+    if not isinstance(document.get("steps"), list):
+        return
+    for item in document["steps"]:
+        numbered_verdict = _read_json_item(item)
+        if numbered_verdict is not None:
+            yield numbered_verdict
 
 
-def _json_objects(reply: str) -> Iterator[Mapping[str, Any]]:
-    """Yield the outermost JSON objects in a text.
+def _separate_json(reply: str) -> tuple[Sequence[Mapping[str, Any]], str, int]:
+    """Return the outermost JSON objects in a text, which may be in a code fence or between words.
 
     Backslashes of TeX are taken as they are where a text is not JSON otherwise.
+
+    Returns:
+        The objects, the text around them, and the position of the last object in this text.
     """
     decoder = json.JSONDecoder(object_pairs_hook=_object_of_unique_keys, strict=False)
     attempt_cost = len(reply) // ATTEMPTS_PER_READING + 1
     remaining = MAX_FAILED_READING * (len(reply) + 1)
+    documents: list[Mapping[str, Any]] = []
+    texts: list[str] = []
+    text_start = 0
     position = 0
     is_repaired = False
     while remaining > 0 and (match := JSON_OBJECT.search(reply, position)):
@@ -209,7 +280,11 @@ def _json_objects(reply: str) -> Iterator[Mapping[str, Any]]:
             remaining -= len(reply) - start
             position = start + 1
         else:
-            yield document
+            documents.append(document)
+            texts.append(reply[text_start:start])
+            text_start = position
+    before = "\n".join(texts)
+    return documents, f"{before}\n{reply[text_start:]}", len(before)
 
 
 def _literal_backslash(escape: re.Match[str]) -> str:
@@ -235,13 +310,17 @@ def _read_json_item(item: object) -> tuple[int, StepVerdict] | None:
     return None
 
 
-def _read_lines(reply: str) -> Iterator[tuple[int, StepVerdict]]:
+def _read_lines(lines: Sequence[re.Match[str]], text: str) -> Iterator[tuple[int, StepVerdict]]:
     """Yield (step number, verdict) from every line of the form "Step k: ... correct"."""
-    for match in VERDICT_LINE.finditer(reply):
-        verdict = Verdict(match["verdict"].lower())
-        if not _is_stated(verdict, match["before"], match["after"], match["number"]):
+    for index, line in enumerate(lines):
+        next_start = len(text)
+        if index + 1 < len(lines):
+            next_start = lines[index + 1].start()
+        verdict = Verdict(line["verdict"].lower())
+        is_stated = _is_stated(verdict, line["before"], line["after"], line["number"])
+        if not is_stated or RETRACTION.search(text, line.end(), next_start):
             verdict = Verdict.UNKNOWN
-        yield int(match["number"]), StepVerdict(verdict, match[0].strip()[:MAX_RATIONALE_CHARS])
+        yield int(line["number"]), StepVerdict(verdict, line[0].strip()[:MAX_RATIONALE_CHARS])
 
 
 def _is_stated(verdict: Verdict, before: str, after: str, number: str) -> bool:
@@ -256,13 +335,48 @@ def _is_stated(verdict: Verdict, before: str, after: str, number: str) -> bool:
     sentence = SENTENCE_BORDER.split(before)[-1]
     if HEDGE.search(sentence) or HEDGE.search(after):
         return False
-    words = WORD.findall(CLAUSE_BORDER.split(sentence)[-1].lower())
-    if not FILLERS[verdict].union([number]).issuperset(words):
+    fillers = FILLERS[verdict].union([number])
+    if not _has_step_as_subject(sentence, fillers) or _is_on_other_step(before, fillers, number):
         return False
     line = before + after
     if verdict is Verdict.CORRECT:
         return not AGAINST_CORRECT.search(NO_ERRORS.sub("", line))
     return not AGAINST_INCORRECT.search(line)
+
+
+def _has_step_as_subject(sentence: str, fillers: frozenset[str]) -> bool:
+    """Return whether the words before a verdict state it on the step.
+
+    Args:
+        sentence: The last sentence before the verdict.
+        fillers: The words that may occur between the last border and the verdict.
+    """
+    *clauses, last_clause = CLAUSE_BORDER.split(sentence)
+    words = WORD.findall(last_clause.lower())
+    if not fillers.issuperset(words):
+        return False
+    label = clauses[-1].lower() if clauses else ""
+    label_words = WORD.findall(label)
+    if not words:
+        is_short = len(label_words) <= MAX_LABEL_WORDS and not NO_ERRORS.search(label)
+        return FORMULA.search(label) is not None or not is_short or fillers.issuperset(label_words)
+    if words[0] in RELATIVE_WORDS:
+        return not CONTRAST.search(sentence)
+    return words[0] not in VERBS or not label_words
+
+
+def _is_on_other_step(before: str, fillers: frozenset[str], number: str) -> bool:
+    """Return whether a line states its verdict on another step that it mentions."""
+    if RANGE.match(before):
+        return True
+    end: int | None = None
+    for mention in STEP_MENTION.finditer(before):
+        if mention["number"] != number:
+            end = mention.end()
+    if end is None:
+        return False
+    words = set(WORD.findall(before[end:].lower()))
+    return words <= fillers and not words & OWN_SUBJECTS
 
 
 def _agreed_verdict(verdicts: Sequence[StepVerdict]) -> StepVerdict:

@@ -121,7 +121,14 @@ class Running:
         return final
 
     def tokenize(self, prompt: Prompt) -> Sequence[int]:
-        """Return the token ids of a prompt, through the chat template for a chat model."""
+        """Return the token ids of a prompt, through the chat template for a chat model.
+
+        Raises:
+            EngineError: The template rejects the prompt, such as a system turn, or changes the
+                beginning of an answer so that it cannot be continued.
+        """
+        from jinja2 import TemplateError
+
         tokenizer: Any = self.llm.get_tokenizer()
         if not self.chat:
             return list(tokenizer.encode(prompt.text))
@@ -131,14 +138,19 @@ class Running:
         if prompt.prefix:
             messages.append({"role": "assistant", "content": prompt.prefix})
         is_continued = bool(prompt.prefix)
-        return list(
-            tokenizer.apply_chat_template(
-                messages,
-                add_generation_prompt=not is_continued,
-                continue_final_message=is_continued,
-                return_dict=False,
+        try:
+            return list(
+                tokenizer.apply_chat_template(
+                    messages,
+                    add_generation_prompt=not is_continued,
+                    continue_final_message=is_continued,
+                    return_dict=False,
+                )
             )
-        )
+        except (TemplateError, ValueError) as error:
+            raise EngineError(
+                f"the chat template rejects the prompt: {_one_line(error)}", retryable=False
+            ) from error
 
 
 async def start(arguments: Mapping[str, Any], chat: bool | None) -> Running:

@@ -1,7 +1,8 @@
-"""A proof that a chat server continues the assistant's turn instead of starting a new answer.
+"""A proof that a server continues an unfinished answer instead of starting a new one.
 
 A server that ignores the request to continue returns another solution, and rollouts would estimate
-the value of nothing. Two probes show which of the two happens:
+the value of nothing. That can also happen with plain text: Ollama and OpenRouter put it into
+a user's turn of a chat. Two probes show which of the two happens:
 
 1. A list that breaks off within a word. The continuation is the rest of the word; a new answer
    starts the list again, or the word.
@@ -10,7 +11,10 @@ the value of nothing. Two probes show which of the two happens:
    models and models with another language are thus probed with what they can write.
 
 Where the texts decide nothing, the tokens of the prompt do: a prefix that the server reads makes
-the prompt longer.
+the prompt longer. They also show a server that ends the turn of the prefix and starts another one,
+in which a strong model goes on as if it had not ended: the prompt then grows by more tokens than
+the prefix has. Not covered: such a server that counts no tokens, or whose template marks the end of
+a turn with one or two tokens.
 """
 
 from collections.abc import Awaitable, Callable, Iterator
@@ -19,7 +23,7 @@ from dataclasses import dataclass, field, replace
 from engines.base import Completion, Prompt
 from stepmark.errors import EngineError
 
-__all__ = ["Proof", "prove_continuation"]
+__all__ = ["Proof", "prove_continuation", "prove_plain_continuation"]
 
 Ask = Callable[[Prompt, int, int], Awaitable[Completion]]
 """Return a greedy completion of a prompt, given the maximum number of its tokens and the seed."""
@@ -31,6 +35,13 @@ LIST_PROBE = Prompt(
 REST_OF_WORD = "ur"
 NEW_STARTS = ("one", "four")
 NEW_ANSWER = "it starts a new answer"
+ENDED_TURN = (
+    "it ends the turn of an unfinished answer: the prompt grows by {} more tokens than the answer"
+    " has; if you are sure that it does not, set trust_continuation = true"
+)
+# Chat templates end a turn and start another one with 5 tokens (ChatML, Llama 3, Gemma). An answer
+# that is cut within a character can have two tokens more when it is read again.
+ENDED_TURN_TOKENS = 3
 PROBE_TOKENS = 12
 # Enough for a line of a solution, so that the cut is a place where a step ends.
 ANSWER_TOKENS = 48
@@ -56,7 +67,7 @@ class Proof:
 
 
 async def prove_continuation(ask: Ask, prompt: Prompt) -> Proof:
-    """Return whether a server continues a prefix.
+    """Return whether a chat server continues a prefix.
 
     Args:
         ask: Sends a request to the server.
@@ -76,7 +87,21 @@ async def prove_continuation(ask: Ask, prompt: Prompt) -> Proof:
     if problem is None:
         problem = probes.judge_growth()
         doubt = "only the growing number of prompt tokens shows it"
+    if not problem:
+        problem = await probes.find_ended_turn()
     return Proof(problem=problem, doubt=doubt, completions=probes.completions)
+
+
+async def prove_plain_continuation(ask: Ask, prompt: Prompt) -> Proof:
+    """Return whether a server of plain text continues it; where nothing shows it, it does.
+
+    Arguments and exceptions are those of `prove_continuation`.
+    """
+    probes = _Probes(ask=ask, prompt=prompt)
+    problem = await probes.continue_list()
+    if problem is None:
+        problem = await probes.continue_own_answer(0)
+    return Proof(problem=problem or "", doubt="", completions=probes.completions)
 
 
 @dataclass(kw_only=True)
@@ -90,6 +115,8 @@ class _Probes:
     """The texts of all answers without a prefix."""
     rests: list[str] = field(default_factory=list)
     """The texts of all continuations of own answers."""
+    answers: list[tuple[Prompt, Completion]] = field(default_factory=list)
+    """The requests without a prefix that were answered with a text, and the answers."""
     growth: list[int] = field(default_factory=list)
     """By how many tokens each prefix made the prompt longer, as far as the server counts them."""
 
@@ -117,7 +144,9 @@ class _Probes:
         """Probe with the model's own answer, with another cut and seed in each attempt."""
         question = replace(self.prompt, prefix="")
         answer = await self._sample(question, ANSWER_TOKENS, attempt)
-        if not answer.text.strip():
+        if answer.text.strip():
+            self.answers.append((question, answer))
+        else:
             # A model that reasons first has no text yet, but every server can count the list.
             question = replace(LIST_PROBE, prefix="")
             answer = await self._sample(question, ANSWER_TOKENS, attempt)
@@ -151,6 +180,21 @@ class _Probes:
             answer = await self._sample(replace(self.prompt, prefix=""), PROBE_TOKENS, seed)
             self.beginnings.append(answer.text)
         return NEW_ANSWER if self._starts_new_answer() else None
+
+    async def find_ended_turn(self) -> str:
+        """Return the problem that the tokens of a complete own answer show; "" if there is none."""
+        if not any(completion.prompt_tokens for completion in self.completions):
+            return ""
+        if not self.answers:
+            question = replace(self.prompt, prefix="")
+            self.answers.append((question, await self._sample(question, ANSWER_TOKENS)))
+        question, answer = self.answers[0]
+        if not (answer.text.strip() and answer.prompt_tokens and answer.generated_tokens):
+            return ""
+        rest = await self._sample(replace(question, prefix=answer.text.rstrip()), tokens=1)
+        # Reasoning apart from the text is generated too, so this can only be too low.
+        added = rest.prompt_tokens - answer.prompt_tokens - answer.generated_tokens
+        return ENDED_TURN.format(added) if added >= ENDED_TURN_TOKENS else ""
 
     def judge_growth(self) -> str:
         """Return the problem that the counts of prompt tokens show; "" if there is none."""

@@ -81,6 +81,7 @@ UNFINISHED_REASONS = frozenset(
     {
         "abort",
         "aborted",
+        "blocklist",
         "cancelled",
         "canceled",
         "content_filter",
@@ -91,11 +92,14 @@ UNFINISHED_REASONS = frozenset(
         "function_call",
         "guardrail_intervened",
         "insufficient_system_resource",
+        "malformed_function_call",
         "pause_turn",
+        "prohibited_content",
         "recitation",
         "refusal",
         "repetition",
         "safety",
+        "spii",
         "timeout",
         "tool_calls",
         "tool_use",
@@ -104,13 +108,20 @@ UNFINISHED_REASONS = frozenset(
 REFUSAL = "refusal"
 # Characters of an unknown finish reason, or of a server's message, that are kept.
 EXCERPT = 200
+SHORT_EXCERPT = 60
 # A larger count of tokens in a reply is an error of the server.
 MAX_TOKEN_COUNT = 2**40
-# The status in an error from which on another attempt can succeed, and two below it that ask for a
+# The status in an error from which on another attempt can succeed, and some below it that ask for a
 # later retry: a timeout and a limit of the rate.
 SERVER_ERROR_STATUS = 500
 PASSING_STATUSES = frozenset({408, 409, 425, 429})
 CLIENT_ERROR_STATUS = 400
+# The names of errors that occur again, where a server sends no status with them.
+FINAL_ERRORS = frozenset(
+    {"invalid_request_error", "context_length_exceeded", "badrequesterror", "invalid_argument"}
+)
+# The fields in which servers report an error outside of `error`: vLLM and FastAPI.
+MESSAGE_FIELDS = ("message", "detail")
 NO_PROMPT_LOGPROBS = (
     "engines.openai: the server does not return prompt log-probabilities; vLLM does, and with"
     " api = 'completions' so do servers that support `echo`"
@@ -158,11 +169,13 @@ def parse_reply(body: str) -> Mapping[str, Any]:
     try:
         reply = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise UnreadableReply("the reply is not JSON") from error
+        raise UnreadableReply(f"the reply is not JSON but {body[:SHORT_EXCERPT]!r}") from error
     if not isinstance(reply, dict):
         raise UnreadableReply("the reply is not a JSON object")
     if reply.get("error"):
         raise _reported_error(reply["error"])
+    if "choices" not in reply and any(reply.get(name) for name in MESSAGE_FIELDS):
+        raise _reported_error(reply)
     return reply
 
 
@@ -310,14 +323,14 @@ def _read_content(content: Any) -> tuple[str, str]:
     if content is None:
         return "", ""
     if isinstance(content, str):
-        return content, ""
+        return _checked_text(content), ""
     if not isinstance(content, list):
         raise UnreadableReply("the content of a message is not text")
     texts: list[str] = []
     reasoning: list[str] = []
     for part in content:
         if isinstance(part, str):
-            texts.append(part)
+            texts.append(_checked_text(part))
         elif isinstance(part, dict):
             kind = part.get("type", "text")
             if kind in ("thinking", "reasoning"):
@@ -344,7 +357,7 @@ def _reasoning_field(fields: Mapping[str, Any]) -> str:
     for name in ("reasoning_content", "reasoning"):
         value = fields.get(name)
         if isinstance(value, str) and value:
-            return value
+            return _checked_text(value)
     return ""
 
 
@@ -359,14 +372,15 @@ def _finish_reason(reason: Any, unknown_reasons: list[str]) -> str:
         return LENGTH
     if not isinstance(reason, str):
         raise UnreadableReply("finish_reason is not text")
-    name = reason.strip().lower()
+    name_as_sent = _checked_text(reason)
+    name = name_as_sent.strip().lower()
     if name in STOP_REASONS:
         return STOP
     if name in LENGTH_REASONS:
         return LENGTH
     if name in UNFINISHED_REASONS:
         return name
-    unknown_reasons.append(reason[:EXCERPT])
+    unknown_reasons.append(name_as_sent[:EXCERPT])
     # A colon would make it look like a rejected request.
     return name[:EXCERPT].replace(":", " ") or "unknown"
 
@@ -374,17 +388,22 @@ def _finish_reason(reason: Any, unknown_reasons: list[str]) -> str:
 def _reported_error(error: Any) -> UnreadableReply:
     """Return the error that a server sends with status 200, as OpenRouter and proxies do."""
     message: Any = error
-    status: Any = None
+    is_final = False
     if isinstance(error, dict):
-        message = error.get("message") or error
-        status = error.get("code") or error.get("status")
+        message = error.get("message") or error.get("detail") or error
+        is_final = any(_is_final(error.get(name)) for name in ("code", "status", "type"))
     text = " ".join(str(message).split())[:EXCERPT]
-    is_final = (
-        type(status) is int
-        and CLIENT_ERROR_STATUS <= status < SERVER_ERROR_STATUS
-        and status not in PASSING_STATUSES
-    )
     return UnreadableReply(f"the server reports an error: {text}", can_pass=not is_final)
+
+
+def _is_final(name: Any) -> bool:
+    """Return whether the status or the name of an error means that the request fails again."""
+    text = str(name).lower()
+    if text in FINAL_ERRORS:
+        return True
+    if not text.isdecimal() or int(text[:4]) in PASSING_STATUSES:
+        return False
+    return CLIENT_ERROR_STATUS <= int(text[:4]) < SERVER_ERROR_STATUS
 
 
 def _count(fields: Mapping[str, Any], name: str) -> int:
@@ -400,9 +419,15 @@ def _count(fields: Mapping[str, Any], name: str) -> int:
 
 
 def _checked_text(value: Any) -> str:
+    """Return a text; a lone surrogate, which no later request could contain, becomes U+FFFD."""
     if not isinstance(value, str):
         raise UnreadableReply("a text is missing")
-    return value
+    text: str = value
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def _checked_logprob(value: Any) -> float | None:

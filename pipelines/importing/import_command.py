@@ -74,35 +74,22 @@ async def import_dataset(
         shape, fields, split=split, min_step_chars=min_step_chars, labels_by=labels_by
     )
     base = label_base(reader, expand(paths), labels_from)
-    rows = list(
-        import_traces(
-            paths,
-            shape=shape,
-            fields=fields,
-            split=split,
-            min_step_chars=min_step_chars,
-            domain=domain,
-            license=license,
-            labels_by=labels_by,
-            labels_from=base,
-        )
-    )
+    # In the order of the fingerprint.
+    options: Mapping[str, Any] = {
+        "shape": shape,
+        "fields": fields,
+        "split": split,
+        "min_step_chars": min_step_chars,
+        "domain": domain,
+        "license": license,
+        "labels_by": labels_by,
+    }
+    rows = list(import_traces(paths, **options, labels_from=base))
     files = [content_digest(path) for path in expand(paths)]
     # An import is both the origin of its rows and the input of its parts, so its fingerprint is
     # the row fingerprint and the part key.
     fingerprint = digest(
-        "import",
-        reader.version,
-        splitting.VERSION,
-        files,
-        shape,
-        fields,
-        split,
-        min_step_chars,
-        domain,
-        license,
-        labels_by,
-        base,
+        "import", reader.version, splitting.VERSION, files, *options.values(), base
     )
     imported = [row for row in rows if isinstance(row, Imported)]
     rejected = [row for row in rows if isinstance(row, Rejected)]

@@ -10,8 +10,9 @@ CSV.
 
 import csv
 import json
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from glob import has_magic
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TextIO
@@ -30,6 +31,10 @@ MAX_JSON_BYTES = 256_000_000
 PARQUET_BATCH = 256
 # Characters of the names and lengths of columns in an error message.
 MAX_LISTING = 200
+# Python converts at most 4,300 digits to an integer, and raises an error for all of the text.
+MAX_DIGITS = 4300
+# The lines of a .json file that are searched for one that is an object by itself.
+LINES_SEARCHED = 100
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -39,6 +44,13 @@ class Row(NamedTuple):
     file: str
     number: int
     value: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _RepeatedKey:
+    """Stands for a JSON object in which a key occurs twice, so that it may have two values."""
+
+    key: str
 
 
 def expand(patterns: Sequence[str]) -> tuple[Path, ...]:
@@ -71,15 +83,18 @@ def read(path: Path) -> Iterator[Row | Rejected]:
 
 def _matches(pattern: str) -> Sequence[Path]:
     path = Path(pattern)
-    # A file whose own name contains the characters of a glob is found by its name.
-    if path.exists() or not has_magic(pattern):
-        paths: Sequence[Path] = [path]
-    else:
-        paths = _glob(path)
+    try:
+        # A file whose own name contains the characters of a glob is found by its name.
+        if path.exists() or not has_magic(pattern):
+            paths: Sequence[Path] = [path]
+        else:
+            paths = _glob(path)
+        for match in paths:
+            _check_readable(match)
+    except OSError as error:  # such as a name that is too long
+        raise InputError(f"{pattern[:MAX_LISTING]} cannot be read: {error.strerror}") from error
     if not paths:
         raise InputError(f"no file matches {pattern}")
-    for match in paths:
-        _check_readable(match)
     return paths
 
 
@@ -125,7 +140,7 @@ def _lines(file: BinaryIO) -> Iterator[bytes | None]:
 
 def _json_row(path: Path, number: int, line: bytes) -> Row | Rejected:
     try:
-        value = json.loads(line.decode())
+        value = _loads(line.decode())
     except UnicodeDecodeError as error:
         reason = f"not UTF-8: {error.reason} at byte {error.start + 1}"
     except RecursionError:
@@ -137,9 +152,29 @@ def _json_row(path: Path, number: int, line: bytes) -> Row | Rejected:
     return _rejected(path, number, reason)
 
 
+def _loads(text: str) -> Any:
+    """Return the value of a JSON text; an unusable part does not affect the others."""
+    return json.loads(text, object_pairs_hook=_object_of, parse_int=_integer)
+
+
+def _object_of(pairs: Sequence[tuple[str, Any]]) -> Mapping[str, Any] | _RepeatedKey:
+    values = dict(pairs)
+    if len(values) == len(pairs):
+        return values
+    (key, _) = Counter(key for key, _ in pairs).most_common(1)[0]
+    return _RepeatedKey(key)
+
+
+def _integer(digits: str) -> int | float:
+    """Return an integer; infinity, which no field accepts, for one of too many digits."""
+    return int(digits) if len(digits) <= MAX_DIGITS else float(digits)
+
+
 def _object_row(path: Path, number: int, value: object) -> Row | Rejected:
     if isinstance(value, dict):
         return Row(str(path), number, value)
+    if isinstance(value, _RepeatedKey):
+        return _rejected(path, number, f"the key {value.key[:MAX_LISTING]!r} occurs twice")
     kind = _JSON_KINDS.get(type(value), "number")
     return _rejected(path, number, f"a JSON {kind}, not an object")
 
@@ -158,7 +193,7 @@ def _read_json(path: Path) -> Iterator[Row | Rejected]:
             " convert it to .jsonl"
         )
     try:
-        values = json.loads(path.read_bytes().decode("utf-8-sig"))
+        values = _loads(path.read_bytes().decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise InputError(
             f"{path} is not JSON: {_one_line(error)} (one object per line is called .jsonl)"
@@ -174,18 +209,17 @@ def _read_json(path: Path) -> Iterator[Row | Rejected]:
 def _has_object_per_line(path: Path) -> bool:
     """Return whether a .json file has the format of .jsonl, in spite of its name.
 
-    One of the first two lines is then an object by itself; the other one may be malformed.
+    One of its first lines is then an object by itself, and it has others, which may be malformed.
     """
+    lines: list[bytes] = []
     with path.open("rb") as file:
-        lines = [file.readline(MAX_LINE_BYTES).removeprefix(BYTE_ORDER_MARK), b""]
-        while lines[0].isspace():
-            lines[0] = file.readline(MAX_LINE_BYTES)
-        while not lines[1] or lines[1].isspace():
-            lines[1] = file.readline(MAX_LINE_BYTES)
-            if not lines[1]:
-                # A single object is the same row in both formats, or an object of columns.
-                return False
-    return lines[0].lstrip().startswith(b"{") and any(map(_is_object, lines))
+        while len(lines) < LINES_SEARCHED and (line := file.readline(MAX_LINE_BYTES)):
+            if not line.isspace():
+                lines.append(line.removeprefix(BYTE_ORDER_MARK))
+            # A single object is the same row in both formats, or an object of columns.
+            if len(lines) > 1 and (_is_object(lines[-1]) or _is_object(lines[0])):
+                return lines[0].lstrip().startswith(b"{")
+    return False
 
 
 def _is_object(line: bytes) -> bool:
@@ -224,15 +258,19 @@ def _read_csv(path: Path) -> Iterator[Row | Rejected]:
     csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
     # Bytes that are not UTF-8 become surrogates, so that only their own rows are rejected, later.
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        records = _records(csv.reader(_truncated_lines(file)))
+        records = _records(_truncated_lines(file))
         header = next(records, [])
         if isinstance(header, str):
             raise InputError(f"{path} has no usable header: {header}")
-        duplicates = [name for name, count in Counter(header).items() if count > 1]
-        if duplicates:
-            raise InputError(f"{path} has two columns called {duplicates[0]!r}")
+        _check_column_names(path, header)
         for number, record in enumerate(records, start=1):
             yield _csv_row(path, number, header, record)
+
+
+def _check_column_names(path: Path, names: Sequence[str]) -> None:
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise InputError(f"{path} has two columns called {name!r}")
 
 
 def _truncated_lines(file: TextIO) -> Iterator[str]:
@@ -247,18 +285,49 @@ def _truncated_lines(file: TextIO) -> Iterator[str]:
             line = file.readline(MAX_LINE_BYTES)
 
 
-def _records(reader: Iterator[list[str]]) -> Iterator[list[str] | str]:
-    """Yield the records of a CSV file without empty lines; a malformed record as its reason."""
+def _records(lines: Iterable[str]) -> Iterator[list[str] | str]:
+    """Yield the records of a CSV file without empty lines; a malformed record as its reason.
+
+    A quotation mark that is never closed would make one field of all that follows. Reading goes on
+    behind the line in which a malformed record begins.
+    """
+    source = _RecordLines(lines)
+    # Without `strict`, the end of the file closes a quotation.
+    reader = csv.reader(source, strict=True)
     while True:
         try:
             record = next(reader)
         except csv.Error as error:
             yield f"not CSV: {error}"
+            source.go_back()
         except StopIteration:
             return
         else:
+            source.lines_of_record.clear()
             if record:
                 yield record
+
+
+class _RecordLines:
+    """The lines of a CSV file, of which those of a malformed record can be read again."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._lines = iter(lines)
+        self._repeated = deque[str]()
+        self.lines_of_record: list[str] = []
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._repeated.popleft() if self._repeated else next(self._lines)
+        self.lines_of_record.append(line)
+        return line
+
+    def go_back(self) -> None:
+        """Go back to the second line of the record."""
+        self._repeated.extendleft(reversed(self.lines_of_record[1:]))
+        self.lines_of_record.clear()
 
 
 def _csv_row(
@@ -277,6 +346,7 @@ def _csv_row(
 def _read_parquet(path: Path) -> Iterator[Row | Rejected]:
     number = 0
     with pq.ParquetFile(path) as file:
+        _check_column_names(path, file.schema_arrow.names)
         for batch in file.iter_batches(batch_size=PARQUET_BATCH):
             for value in _batch_values(batch):
                 number += 1

@@ -42,7 +42,7 @@ def initials(reply: str, steps: int = 3) -> str:
         ),
         # These "or" and "not" do not belong to the verdict.
         ("Step 1: x = 3 or -3, correct\nStep 2: it is not nine: incorrect", "ciu"),
-        ("Step 3: builds on step 2, which is incorrect", "uui"),
+        ("Step 3: builds on step 2, which is incorrect", "uuu"),
         # No line of this form.
         ("", "uuu"),
         ("All steps are correct.", "uuu"),
@@ -53,7 +53,7 @@ def initials(reply: str, steps: int = 3) -> str:
         ("The first step, Step 1: correct", "uuu"),
         ("Step 1: correct because 2 + 2 = 4", "uuu"),
         ("Step 1: incorrectly derived", "uuu"),
-        ("Step 1.5x: correct\nStep 2nd: incorrect", "cuu"),
+        ("Step 1.5x: correct\nStep 2nd: incorrect", "uuu"),
         # Step numbers out of range.
         ("Step 0: incorrect\nStep 1: correct\nStep 2: correct", "uuu"),
         ("Step 1: correct\nStep 2: correct\nStep 3: correct\nStep 4: incorrect", "uuu"),
@@ -160,6 +160,65 @@ def test_plain_verdict_is_read(line: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        # A verdict on several steps, on a part of a step, or on another step.
+        ("Step 1: fine. Step 2: incorrect\nStep 3: incorrect", "uui"),
+        ("| Step 1 | ok | Step 2 | incorrect |\nStep 3: OK, step 2: incorrect", "uuu"),
+        (
+            "Step 1 → Step 2: incorrect\nStep 2 to 3: incorrect\nStep 3: as step 2: correct",
+            "uuu",
+        ),
+        ("Step 1-3: incorrect\nStep 2–3: incorrect\nStep 3 - 3 + 4 = 7: correct", "uuc"),
+        (
+            "Step 1 & 2: incorrect\nStep 2 through 3 are incorrect\nStep 3, so this is correct",
+            "uuc",
+        ),
+        ("Step 2.1: correct\nStep 2.2: the sum is off\nStep 3/3: incorrect", "uui"),
+        ("Step 1: correct\nStep 2: fine, unlike step 1, which is incorrect", "cuu"),
+        ("Step 2: independent of the previous step, which is incorrect", "uuu"),
+        ("Step 2: uses 5 from step 1, and 5 + 2 = 8, which is incorrect", "uiu"),
+        ("Step 2: it follows from step 1, so this is correct", "ucu"),
+        # A verdict on a part, on a correction, or by somebody else.
+        (
+            "Step 1: Method: correct\nStep 2: It is bad. Logic: correct\nStep 3: nein, correct",
+            "uuu",
+        ),
+        ("Step 1: Review 1: incorrect\nStep 2: According to the key: incorrect", "uuu"),
+        ("Step 1: should be 7 instead of 8. With this change: correct", "uuu"),
+        (
+            "Step 1: should be 7 → correct\nStep 2: otherwise: correct\nStep 3: corrected: correct",
+            "uuu",
+        ),
+        ("Step 1: a slip (7 and not 8). The rest: correct\nStep 2: Suppose: correct", "uuu"),
+        ("Step 1: Any other value, such as 8, is incorrect", "uuu"),
+        ("Step 1: It avoids dividing by zero, which is incorrect", "uuu"),
+        ("Step 1: They wrote 8 but the sum is 7, which is correct", "uuu"),
+        (
+            "Step 1: It has 3 + 4 = 8, which is incorrect\nStep 2: 2 * 7 = 14, which is correct",
+            "icu",
+        ),
+        ("Step 1: [ ] correct\nStep 2: ☐ incorrect\nStep 3: ✖ correct", "uuu"),
+        # A verdict that is withdrawn, or that the last words contradict.
+        ("Step 1: correct\nStep 2: correct\nWait, 12 is not 13.\nStep 3: incorrect", "cui"),
+        ("Step 1: incorrect\nHmm, let me check. It is fine.\nStep 2: correct", "ucu"),
+        ("Step 1: correct\nStep 2: correct\n\nThe first error is in step 2.", "uuu"),
+        ("Step 1: correct\nStep 2: correct\n\nOverall: the solution is incorrect.", "uuu"),
+        ("Step 1: correct\nStep 2: incorrect\n\nAll the steps are correct.", "uuu"),
+        ("Step 1: correct\nStep 2: incorrect\nStep 3: correct\n\nThe error is in step 3.", "uuu"),
+        ("Step 1: correct\nStep 2: incorrect\nis the form, but I cannot judge this.", "uuu"),
+        (
+            "Step 1: correct\nStep 2: incorrect\nStep 3: incorrect\nThe error of step 2 stays.",
+            "cii",
+        ),
+        ("Step 1: correct\nStep 2: correct\nThe solution does not contain any mistakes.", "ccu"),
+    ],
+)
+def test_verdict_must_be_on_the_step(reply: str, expected: str) -> None:
+    assert initials(reply) == expected
+
+
+@pytest.mark.parametrize(
     "reply",
     [
         "\n" * HUGE,
@@ -177,6 +236,9 @@ def test_plain_verdict_is_read(line: str, expected: str) -> None:
         "Step 1: correct\ud800incorrectly\0" * (HUGE // 32),
         "Step 1: " + "no " * (HUGE // 3) + "correct",
         "Step 1: no" + " " * HUGE + "correct",
+        "Step 1: step 1" + ",1" * (HUGE // 2) + " correct?",
+        "Step 1 and" + " " * HUGE + "correct?",
+        "Step 1: correct\n" + "all the " * (HUGE // 8) + "cannot judge",
         "Step 1: " + "correct and " * (HUGE // 12) + "incorrect",
         "Step 1: " + ". " * (HUGE // 2) + "if correct",
         "Step 1: " + "- " * (HUGE // 2) + "x correct",
@@ -273,6 +335,9 @@ SHORT = json_reply(step(1, "correct"), step(2, "incorrect"))
         f"{DRAFT}</think>{SHORT}",
         f"[THINK]{DRAFT}[/THINK]{SHORT}",
         f"<|channel|>analysis<|message|>{DRAFT}<|end|><|channel|>final<|message|>{SHORT}",
+        f"◁think▷{DRAFT}◁/think▷{SHORT}",
+        f"<|begin_of_thought|>{DRAFT}<|end_of_thought|>{SHORT}",
+        f"<scratchpad>Step 1: incorrect\n</scratchpad>{SHORT}",
         f"```json\n{SHORT}\n```\nDone.",
         f"```JSON\n{SHORT}\n```\n\n```\nx\n```",
         f"Here it is: {SHORT} I hope this helps {{x}}.",
@@ -295,8 +360,11 @@ def test_verdicts_are_read_anywhere(reply: str) -> None:
         # Reasoning that does not end.
         f"<think>{SHORT}",
         f"</think><think>{SHORT}",
-        # Two replies that disagree.
+        f"◁think▷{SHORT}",
+        # Two replies that disagree, and last words that do.
         f"{DRAFT}\n{SHORT}",
+        f"{SHORT}\nThe first error is in step 1.",
+        f"{SHORT}\nStep 1: incorrect\nStep 2: correct",
         # Numbers of other steps.
         json_reply(step(0, "correct"), step(1, "correct"), step(2, "incorrect")),
         json_reply(

@@ -1,21 +1,49 @@
 """The proof that a chat server continues an answer, with servers that do and that do not."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from engines.base import Prompt
 from engines.openai import OpenAI
+from engines.runtime.continuation_probe import LIST_PROBE
 from pipelines.run.meter import Meter
 from pipelines.run.token_budget import MeteredEngine, TokenBudget
 from stepmark.errors import ConfigError, ContinuationError, EngineWarning
 from stepmark.records import Sampling
 from tests.engines.chat_server import LINES, ChatModel, serving
+from tests.engines.fake_server import Answer
 
 PROMPT = Prompt(user="Add 3 and 4, then double.", prefix=LINES[0])
 SAMPLING = Sampling(max_tokens=60, seed=7)
 OTHER_LINES = ("First add: 3 + 4 = 7.\n", "Then double it: 14.\n", "So \\boxed{14}.")
+
+
+class StrongModel(ChatModel):
+    """A model that goes on with an answer whose turn has ended, where it can."""
+
+    def _text(self, user: str, prefix: str) -> str:
+        if "Count from" in user and prefix:
+            return "ur, five, six"
+        return super()._text(user, prefix)
+
+
+class PlainModel(ChatModel):
+    """The model behind a server of plain text, which may put the text into a turn of a chat."""
+
+    def respond(self, request: Mapping[str, Any]) -> Answer:
+        """Return the reply to a request."""
+        text = request["prompt"]
+        user = next(user for user in (PROMPT.user, LIST_PROBE.user) if text.startswith(user))
+        messages = [{"role": "user", "content": user}]
+        if text != user:
+            messages.append({"role": "assistant", "content": text.removeprefix(user)})
+        answer = super().respond({**request, "messages": messages})
+        for choice in answer.body["choices"]:
+            choice["text"] = choice.pop("message")["content"]
+        return answer
 
 
 def no_usage(prompt: int, generated: int) -> Any:
@@ -29,13 +57,13 @@ def engine_at(url: str, **fields: Any) -> OpenAI:
 @pytest.mark.parametrize(
     ("model", "requests"),
     [
-        # A model that counts proves it with one request.
-        (ChatModel(), 1),
+        # A model that counts proves it with one request, and its tokens with two.
+        (ChatModel(), 3),
         (ChatModel(usage=no_usage), 1),
         # Other models continue an answer that they have written.
-        (ChatModel(knows_numbers=False), 3),
+        (ChatModel(knows_numbers=False), 4),
         (ChatModel(knows_numbers=False, usage=no_usage), 3),
-        (ChatModel(knows_numbers=False, solutions=(OTHER_LINES,)), 3),
+        (ChatModel(knows_numbers=False, solutions=(OTHER_LINES,)), 4),
     ],
 )
 @pytest.mark.filterwarnings("ignore:engines.openai. m. the server counts no tokens")
@@ -62,6 +90,7 @@ async def test_continuing_server_is_proven_once(model: ChatModel, requests: int)
             "it starts a new answer",
         ),
         (ChatModel(turn="closed"), "it starts a new answer"),
+        (StrongModel(turn="closed"), "it ends the turn of an unfinished answer: the prompt grows"),
         (ChatModel(turn="repeated"), "it starts a new answer"),
         (ChatModel(turn="rejected"), "the last message must be of the user"),
         (ChatModel(turn="reasoning"), "without a reasoning parser"),
@@ -82,6 +111,25 @@ async def test_other_server_is_refused(model: ChatModel, reason: str) -> None:
         await engine.close()
     assert len(server.requests) == count + 1
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("knows_numbers", [True, False])
+async def test_plain_text_can_become_a_turn(knows_numbers: bool) -> None:
+    async with serving(PlainModel(turn="ignored", knows_numbers=knows_numbers)) as server:
+        engine = engine_at(server.url, api="completions")
+        with pytest.raises(ContinuationError, match="it reads plain text as a turn of a chat"):
+            await engine.complete(PROMPT, SAMPLING)
+        await engine.close()
+    async with serving(PlainModel(knows_numbers=knows_numbers)) as server:
+        engine = engine_at(server.url, api="completions")
+        (completion,) = await engine.complete(PROMPT, SAMPLING)
+        await engine.close()
+    assert completion.text == "".join(LINES[1:])
+    # Plain text is usually continued, so what shows nothing is no fault.
+    async with serving(PlainModel(knows_numbers=False, solutions=(LINES, OTHER_LINES))) as server:
+        engine = engine_at(server.url, api="completions")
+        assert await engine.complete(PROMPT, SAMPLING)
+        await engine.close()
 
 
 async def test_growing_prompt_is_weak_proof() -> None:
@@ -117,10 +165,6 @@ async def test_certain_continuation_is_not_probed() -> None:
         await engine.complete(PROMPT, SAMPLING)
         await engine.close()
         assert len(server.requests) == 1
-    assert (
-        await engine_at("http://nowhere.invalid", api="completions").check_continuation(PROMPT)
-        == []
-    )
 
 
 async def test_tokens_of_proof_are_counted() -> None:
@@ -137,7 +181,8 @@ async def test_tokens_of_proof_are_counted() -> None:
         await engine.complete(PROMPT, SAMPLING)
         await engine.engine.close()
     proof_tokens = with_proof - completion.generated_tokens
-    assert 0 < proof_tokens <= 12
+    # The model's answer has 13 words.
+    assert 12 < proof_tokens <= 12 + 13 + 1
     assert meter.generated_tokens == with_proof + completion.generated_tokens
 
 

@@ -23,7 +23,10 @@ ERROR_BODY = {"error": {"message": "not\nso", "type": "x", "code": None}}
 
 
 def engine_at(*urls: str, **fields: object) -> OpenAI:
-    engine = OpenAI(model="m", base_urls=urls, api="completions", retries=0)
+    # Without the requests of the proof of continuation.
+    engine = OpenAI(
+        model="m", base_urls=urls, api="completions", retries=0, trust_continuation=True
+    )
     return replace(engine, **fields)  # type: ignore[arg-type]  # any field may be set
 
 
@@ -43,7 +46,7 @@ async def test_status_determines_retryability(status: int, retryable: bool) -> N
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("status", [401, 403, 404])
+@pytest.mark.parametrize("status", [401, 402, 403, 404, 405])
 async def test_user_errors_become_config_errors(status: int) -> None:
     async with FakeServer.answering(Answer(status, ERROR_BODY)) as server:
         engine = engine_at(server.url)
@@ -150,7 +153,6 @@ async def test_chat_request_continues_the_prefix(
             server.url,
             api="chat",
             continuation=continuation,
-            trust_continuation=True,
             length_parameter="max_completion_tokens",
             omit=("seed", "top_p"),
         )

@@ -117,6 +117,13 @@ def test_texts_and_reasoning_are_kept_apart(message: Any, text: str, reasoning: 
     assert texts_of(message) == (text, reasoning)
 
 
+def test_lone_surrogates_are_replaced() -> None:
+    """A later request contains the text, and cannot contain half of a character."""
+    for content in ("a \ud800", ["a \ud800"], [{"type": "text", "text": "a \ud800"}]):
+        message = {"content": content, "reasoning": "\udfff b"}
+        assert texts_of(message) == ("a \ufffd", "\ufffd b")
+
+
 def test_refusal_is_not_an_answer() -> None:
     (read,) = read_chat({"content": None, "refusal": "I cannot"}).completions
     assert (read.text, read.finish_reason) == ("", "refusal")
@@ -180,6 +187,13 @@ ERRORS: list[tuple[Any, bool]] = [
     ({"error": {"message": "slow down", "code": 429}}, True),
     ({"error": "the engine restarts"}, True),
     ({"error": {"message": "prompt too long", "code": 400}}, False),
+    ({"error": {"message": "prompt too long", "code": "400"}}, False),
+    ({"error": {"message": "prompt too long", "type": "invalid_request_error"}}, False),
+    ({"error": {"message": "too long", "code": "context_length_exceeded"}}, False),
+    ({"error": {"message": "slow down", "code": "429", "type": "rate_limit_exceeded"}}, True),
+    ({"object": "error", "message": "prompt too long", "code": 400}, False),
+    ({"detail": "busy"}, True),
+    (b'data: {"choices": []}\n\ndata: [DONE]\n', True),
     ({"choices": None, "usage": USAGE}, True),
     ({"choices": [None], "usage": USAGE}, True),
     ({"choices": [{"index": 0, "finish_reason": "stop"}]}, True),
@@ -203,6 +217,14 @@ async def test_error_with_status_200(body: Any, retryable: bool) -> None:
     assert error.value.retryable is retryable
     assert "\n" not in str(error.value)
     assert len(server.requests) == 2
+
+
+async def test_unreadable_reply_is_quoted() -> None:
+    async with FakeServer.answering(Answer(body=b"<html>\nsign in</html>")) as server:
+        engine = OpenAI(model="m", base_urls=(server.url,), retries=0)
+        with pytest.raises(EngineError, match=r"not JSON but '<html>\\nsign in</html>'"):
+            await engine.complete(Prompt(user="Q"), Sampling())
+        await engine.close()
 
 
 async def test_unreadable_reply_is_retried() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jinja2 import TemplateError
 
 from engines.base import Completion, Prompt
 from engines.pocket import SHIPPED
@@ -48,6 +49,26 @@ async def test_folder_without_model_is_user_error(tmp_path: Path, vllm_imported:
         await engine.complete(PROMPT, GREEDY)
     assert "\n" not in str(error.value)
     await engine.close()
+
+
+@pytest.mark.parametrize(
+    "error", [TemplateError("no system\nrole"), ValueError("no final\nmessage")]
+)
+def test_rejecting_template_is_engine_error(error: Exception) -> None:
+    class Tokenizer:
+        def apply_chat_template(self, messages: object, **options: object) -> list[int]:
+            raise error
+
+    class Model:
+        def get_tokenizer(self) -> Tokenizer:
+            return Tokenizer()
+
+    running = async_llm.Running(llm=Model(), chat=True, watchdog=None)  # type: ignore[arg-type]
+    with pytest.raises(
+        EngineError, match=r"template rejects the prompt: no [a-z]+ [a-z]+$"
+    ) as raised:
+        running.tokenize(PROMPT)
+    assert not raised.value.retryable
 
 
 def test_identity_depends_on_contents_not_path(tmp_path: Path) -> None:

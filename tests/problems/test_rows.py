@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from problems.tabular import readers
+from problems.tabular.columns import UnusableError, text_of
 from problems.tabular.readers import Row, expand, read
 from stepmark.errors import InputError
 from stepmark.records import Rejected
@@ -80,7 +82,7 @@ def test_all_file_formats_agree(tmp_path: Path, written: Callable[[Path], Path])
         (b"null", "a JSON null, not an object"),
         (b'{"question": "\xff"}', "not UTF-8: invalid start byte at byte 15"),
         (b"[" * 100_000, "nested too deeply"),
-        (b'{"answer": ' + b"9" * 5000 + b"}", "not JSON: Exceeds the limit"),
+        (b'{"label": 0, "a": 1, "label": -1}', "the key 'label' occurs twice"),
     ],
 )
 def test_bad_line_rejects_only_itself(tmp_path: Path, line: bytes, reason: str) -> None:
@@ -131,7 +133,44 @@ def test_malformed_csv_text_skips_onlyreaders(tmp_path: Path) -> None:
     first, broken, *rest = rows_of(path)
     assert first == Row(str(path), 1, {"a": "\udcff", "b": "2"})
     assert isinstance(broken, Rejected)
-    assert [row.value for row in rest if isinstance(row, Row)][-1] == {"a": "5", "b": "6"}
+    # The quotation mark that is never closed loses no other row.
+    assert [row.value for row in rest if isinstance(row, Row)] == [{"a": "5", "b": "6"}] * 20
+
+
+@pytest.mark.parametrize(
+    ("records", "reason"),
+    [
+        (b'"x,1\n2,"y\nz"\n', "',' expected after '\"'"),
+        (b'2,"y\nz"\n"x" y,1\n', "',' expected after '\"'"),
+        (b'2,"y\nz"\n3,"x\n', "unexpected end of data"),
+    ],
+)
+def test_open_quotation_loses_no_record(tmp_path: Path, records: bytes, reason: str) -> None:
+    items = values_or_reasons(write(tmp_path / "x.csv", b"a,b\n" + records))
+    assert len(items) == 2
+    assert {"a": "2", "b": "y\nz"} in items
+    assert f"not CSV: {reason}" in items
+
+
+def test_bad_json_value_rejects_itself(tmp_path: Path) -> None:
+    """An integer of too many digits and a repeated key do not make the file unreadable."""
+    big = b'{"a": -' + b"9" * 5000 + b"}"
+    double = b'{"a": {"b": 1, "b": 2}}'
+    for content in (b"[" + big + b"," + double + b"]", big + b"\n" + double):
+        name = "x.json" if content.startswith(b"[") else "x.jsonl"
+        first, second = rows_of(write(tmp_path / name, content))
+        assert isinstance(first, Row)
+        assert isinstance(second, Row)
+        assert first.value == {"a": -math.inf}
+        with pytest.raises(UnusableError, match="not text"):
+            text_of(second.value["a"], "a")
+
+
+def test_repeated_parquet_columns_are_rejected(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.Table.from_arrays([pa.array(["1"]), pa.array(["2"])], names=["a", "a"]), path)
+    with pytest.raises(InputError, match="two columns called 'a'"):
+        rows_of(path)
 
 
 def test_invalid_parquet_text_rejects_its_row(tmp_path: Path) -> None:
@@ -206,10 +245,10 @@ def test_objects_of_columns(tmp_path: Path, content: bytes, values: list[object]
 
 
 def test_bad_json_line_rejects_itself(tmp_path: Path) -> None:
-    for content in (b'{bad\n{"a": 1}\n', b'{"a": 1}\n{bad\n'):
+    for content in (b'{bad\n{"a": 1}\n', b'{"a": 1}\n{bad\n', b'{bad\n\n{bad\n{"a": 1}\n'):
         items = values_or_reasons(write(tmp_path / "x.json", content))
         assert {"a": 1} in items
-        assert len(items) == 2
+        assert len(items) == len(content.replace(b": ", b":").split())
 
 
 @pytest.mark.parametrize("name", ["x.jsonl", "x.csv"])
@@ -235,6 +274,7 @@ def test_globs_are_sorted_and_unique(tmp_path: Path) -> None:
         ("none.jsonl", "none.jsonl does not exist"),
         ("*.csv", r"no file matches .*\*\.csv"),
         ("x.txt", "the known ones are: .jsonl, .ndjson, .parquet, .csv, .json"),
+        ("x" * 300 + ".jsonl", "cannot be read: File name too long"),
         ("**x", "is not a pattern for files: Invalid pattern"),
         ("", r"is a folder: name its files, such as .*\*\.jsonl"),
     ],

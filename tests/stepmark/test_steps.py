@@ -177,6 +177,9 @@ COUNTS: dict[str, list[tuple[str, int]]] = {
         ("<thinking>One.\n\nTwo.</thinking>\nIt is 7.", 3),
         ("<think>2 +</think>3 = 5", 2),
         ("<think>a</think>\nb\n<think>c</think>\nd", 4),
+        ("[THINK]a\n\nb[/THINK]c", 3),
+        ("◁think▷a◁/think▷b", 2),
+        ("<|channel|>analysis<|message|>a<|channel|>final<|message|>b", 2),
     ],
 }
 

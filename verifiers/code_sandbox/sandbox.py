@@ -22,7 +22,6 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
-from types import TracebackType
 from typing import IO, Any, Self
 
 from verifiers.code_sandbox.sandbox_main import NO_SANDBOX, START_CODE
@@ -154,12 +153,7 @@ class Sandbox:
         """Return the sandbox."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         for process in self._processes:
             process.close()
         self._temporary.cleanup()
