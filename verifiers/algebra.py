@@ -8,6 +8,8 @@ The checker decides, in plain text, LaTeX and Unicode:
 - rewritings of expressions with variables, such as `(x + 1)^2 = x^2 + 2x + 1`: by sample points and
   sympy's polynomials;
 - equations and inequalities that are transformed or solved: `2x + 3 = 7, so x = 3`;
+- claimed values that do not solve a stated equation: `2x + 1 = 7`, and some words later `x = 4`;
+- equations that are derived from another one and have other roots;
 - two consecutive values of one name: `S = 9 · 6`, and then `S = 45`;
 - whole numbers in words: primes, squares, multiples, congruences, greatest common divisors;
 - known values and definitions that are substituted: `x = 3` before, and then `x^2 + 2x = 9 + 5`;
@@ -27,11 +29,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from stepmark.records import Verdict
+from verifiers.algebra_rules.claimed_solutions import claimed_solutions
 from verifiers.algebra_rules.closed_forms import judge_closed, judge_complex
 from verifiers.algebra_rules.consequences import contradictions
 from verifiers.algebra_rules.contexts import Context
 from verifiers.algebra_rules.number_facts import CONGRUENCE, number_facts
 from verifiers.algebra_rules.rewritings import CONDITION, judge_rewriting
+from verifiers.algebra_rules.solution_sets import solution_sets
 from verifiers.algebra_rules.statements import Link
 from verifiers.algebra_rules.substitutions import judge_function_value, judge_substitution
 from verifiers.arithmetic_rules.equations import STARTS_TEXT
@@ -51,7 +55,7 @@ RELATIONS = ("=", "≈", "<", ">", "≤", "≥", "≠")
 class Algebra:
     """A checker of every formula in a step."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def verify(self, claim: Claim) -> Finding:
         """Return the finding; its reason names the false statement or counts the true ones."""
@@ -76,6 +80,9 @@ def _judgements(context: Context) -> Iterator[tuple[str, StepJudgement]]:
     if context.chains:
         for statement, judgement in contradictions(context):
             yield statement, _with_doubts(judgement, context)
+        for rule in (claimed_solutions, solution_sets):
+            for statement, judgement in rule(context):
+                yield statement, _with_doubts(judgement, context)
     for statement, judgement in number_facts(context.claim.step):
         yield statement, _with_doubts(judgement, context)
 

@@ -1,0 +1,101 @@
+"""Judge a claimed value of a name by the equations that are stated in this name.
+
+Example: `2x + 1 = 7`, some words, and `x = 4`.
+
+Assumptions: the equation and the claim mean the same by the letter. An equation is therefore left
+out if another stated equation in the same name has no common root with it: the two belong to
+different cases, or one of them is a mistake that other rules find.
+
+What is not covered: rounded values, equations with decimals, inequalities.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from verifiers.algebra_rules import values
+from verifiers.algebra_rules.contexts import Context
+from verifiers.algebra_rules.stated_equations import (
+    ClaimedValue,
+    StatedEquation,
+    claimed_values,
+    converts_unit,
+    equation_of,
+    equations_before,
+    equations_here,
+    exclude_each_other,
+    in_line,
+    is_supposed,
+)
+from verifiers.math import lexicon
+from verifiers.math.findings import StepJudgement, false
+from verifiers.math.syntax import UndefinedError
+
+CLAIMED_SOLUTION = "claimed solution"
+AFTER_CLAIM = "the equation that follows a claimed solution holds"
+# With one of these words, `7x = 50, so x = 7` may be meant.
+WHOLE = lexicon.ROUNDING | {"integer", "integers", "whole", "most", "least"}
+
+
+def claimed_solutions(context: Context) -> Iterator[tuple[str, StepJudgement]]:
+    """Yield every claimed value that does not solve a stated equation, with the judgement."""
+    claims = claimed_values(context)
+    if not claims or not WHOLE.isdisjoint(context.claim.step.lower().split()):
+        return
+    equations = (*equations_before(context), *equations_here(context))
+    positions = {id(chain): index for index, chain in enumerate(context.chains)}
+    for claim in claims:
+        about = [equation for equation in equations if equation.names == {claim.name}]
+        if not about:
+            continue
+        candidates = about
+        if claim.is_alternative or _has_other_value(claim, claims):
+            candidates = _directly_before(claim, claims, context)
+        for equation in candidates:
+            if _holds(equation, claim) is not False:
+                continue
+            if any(exclude_each_other(equation, other) for other in about):
+                continue
+            if converts_unit(equation.chain, claim.chain):
+                continue
+            is_after = positions.get(id(equation.chain), -1) > claim.index
+            judgement = false(
+                CLAIMED_SOLUTION,
+                f"it does not solve {equation.chain.text}",
+                equation.assumption,
+                AFTER_CLAIM if is_after else "",
+                in_line(equation.chain),
+                context.supposed,
+                context.cases,
+            )
+            yield claim.chain.text, judgement
+
+
+def _has_other_value(claim: ClaimedValue, claims: Sequence[ClaimedValue]) -> bool:
+    for other in claims:
+        if other.name == claim.name and values.difference_sign(other.value, claim.value) != 0:
+            return True
+    return False
+
+
+def _directly_before(
+    claim: ClaimedValue, claims: Sequence[ClaimedValue], context: Context
+) -> Sequence[StatedEquation]:
+    """Return the equation directly before a list of values: `x² = 4, so x = 2 or x = -2`."""
+    start = claim.index
+    indices = {other.index for other in claims if other.name == claim.name}
+    while start - 1 in indices:
+        start -= 1
+    before = context.chains[start - 1 : start] or context.last_before
+    equations = list[StatedEquation]()
+    for chain in before:
+        equation = None if is_supposed(chain) else equation_of(chain)
+        if equation is not None and equation.names == {claim.name}:
+            equations.append(equation)
+    return equations
+
+
+def _holds(equation: StatedEquation, claim: ClaimedValue) -> bool | None:
+    try:
+        sign = values.order(equation.left, equation.right, {claim.name: claim.value})
+    except UndefinedError:
+        return None
+    return None if sign is None else sign == 0
