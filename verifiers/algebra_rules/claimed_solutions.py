@@ -15,12 +15,10 @@ from verifiers.algebra_rules import values
 from verifiers.algebra_rules.contexts import Context
 from verifiers.algebra_rules.stated_equations import (
     ClaimedValue,
+    Stated,
     StatedEquation,
-    claimed_values,
     converts_unit,
     equation_of,
-    equations_before,
-    equations_here,
     exclude_each_other,
     in_line,
     is_supposed,
@@ -35,38 +33,45 @@ AFTER_CLAIM = "the equation that follows a claimed solution holds"
 WHOLE = lexicon.ROUNDING | {"integer", "integers", "whole", "most", "least"}
 
 
-def claimed_solutions(context: Context) -> Iterator[tuple[str, StepJudgement]]:
+def claimed_solutions(stated: Stated) -> Iterator[tuple[str, StepJudgement]]:
     """Yield every claimed value that does not solve a stated equation, with the judgement."""
-    claims = claimed_values(context)
+    context = stated.context
+    claims = stated.claims
     if not claims or not WHOLE.isdisjoint(context.claim.step.lower().split()):
         return
-    equations = (*equations_before(context), *equations_here(context))
-    positions = {id(chain): index for index, chain in enumerate(context.chains)}
     for claim in claims:
-        about = [equation for equation in equations if equation.names == {claim.name}]
-        if not about:
-            continue
-        candidates = about
-        if claim.is_alternative or _has_other_value(claim, claims):
-            candidates = _directly_before(claim, claims, context)
-        for equation in candidates:
-            if _holds(equation, claim) is not False:
-                continue
-            if any(exclude_each_other(equation, other) for other in about):
-                continue
-            if converts_unit(equation.chain, claim.chain):
-                continue
-            is_after = positions.get(id(equation.chain), -1) > claim.index
+        for equation in _equations_for(claim, stated):
             judgement = false(
                 CLAIMED_SOLUTION,
                 f"it does not solve {equation.chain.text}",
                 equation.assumption,
-                AFTER_CLAIM if is_after else "",
+                AFTER_CLAIM if _is_behind(equation, claim, context) else "",
                 in_line(equation.chain),
                 context.supposed,
                 context.cases,
             )
             yield claim.chain.text, judgement
+
+
+def _equations_for(claim: ClaimedValue, stated: Stated) -> Iterator[StatedEquation]:
+    """Yield the equations that the claim should solve and does not."""
+    about = list[StatedEquation]()
+    for equation in (*stated.before, *stated.here):
+        if equation.names == {claim.name} and not equation.is_value:
+            about.append(equation)
+    candidates: Sequence[StatedEquation] = about
+    if claim.is_alternative or _has_other_value(claim, stated.claims):
+        candidates = _directly_before(claim, stated)
+    for equation in candidates:
+        if _holds(equation, claim) is not False or converts_unit(equation.chain, claim.chain):
+            continue
+        if not any(exclude_each_other(equation, other) for other in about):
+            yield equation
+
+
+def _is_behind(equation: StatedEquation, claim: ClaimedValue, context: Context) -> bool:
+    """Return whether an equation of the step follows the claim."""
+    return any(chain is equation.chain for chain in context.chains[claim.index :])
 
 
 def _has_other_value(claim: ClaimedValue, claims: Sequence[ClaimedValue]) -> bool:
@@ -76,15 +81,13 @@ def _has_other_value(claim: ClaimedValue, claims: Sequence[ClaimedValue]) -> boo
     return False
 
 
-def _directly_before(
-    claim: ClaimedValue, claims: Sequence[ClaimedValue], context: Context
-) -> Sequence[StatedEquation]:
+def _directly_before(claim: ClaimedValue, stated: Stated) -> Sequence[StatedEquation]:
     """Return the equation directly before a list of values: `x² = 4, so x = 2 or x = -2`."""
     start = claim.index
-    indices = {other.index for other in claims if other.name == claim.name}
+    indices = {other.index for other in stated.claims if other.name == claim.name}
     while start - 1 in indices:
         start -= 1
-    before = context.chains[start - 1 : start] or context.last_before
+    before = stated.context.chains[start - 1 : start] or stated.context.last_before
     equations = list[StatedEquation]()
     for chain in before:
         equation = None if is_supposed(chain) else equation_of(chain)

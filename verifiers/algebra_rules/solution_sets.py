@@ -11,10 +11,9 @@ two equations with something else between them.
 from collections.abc import Iterator
 from itertools import pairwise
 
-from verifiers.algebra_rules.contexts import Context
 from verifiers.algebra_rules.ratios import Polynomial
 from verifiers.algebra_rules.stated_equations import (
-    CHINESE,
+    Stated,
     StatedEquation,
     converts_unit,
     equation_of,
@@ -35,10 +34,9 @@ SIGNS = words(", . : ; • ( ) \\quad \\qquad") | {"\n"}
 ARROWS = words("=> -> \\Rightarrow \\implies \\rightarrow ⇒ → ⟹ ∴")
 
 
-def solution_sets(context: Context) -> Iterator[tuple[str, StepJudgement]]:
+def solution_sets(stated: Stated) -> Iterator[tuple[str, StepJudgement]]:
     """Yield every derived equation whose solution set contradicts the equation before it."""
-    if CHINESE.search(context.claim.step):
-        return
+    context = stated.context
     for before, after in pairwise((*context.last_before, *context.chains)):
         if not _is_passage(before, after) or converts_unit(before, after):
             continue

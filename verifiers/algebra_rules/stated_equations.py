@@ -11,6 +11,8 @@ words, steps before this one that distinguish cases or refute something, words i
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
 from itertools import pairwise
 
 from verifiers.algebra_rules.contexts import CASES, SUPPOSED, Context
@@ -58,6 +60,8 @@ FLATTENED = re.compile(r"[)\]}] ?\d")
 # Of `96/x - 4`, the divisor may be `x - 4`.
 DIVISION_IN_LINE = "a fraction in a line ends at the next sign"
 DIGITS = re.compile(r"\bdigits?\b")
+# A step before with one of these words distinguishes cases, tries or refutes something.
+DOUBTFUL = (CASES, SUPPOSED, REFUTATION, doubts.TRIED)
 CHINESE = re.compile("[\u4e00-\u9fff]")
 # Functions whose values need no unit of angles.
 PLAIN_FUNCTIONS = frozenset(["root", "abs"])
@@ -79,6 +83,8 @@ class StatedEquation:
     right: Tree
     names: frozenset[str]
     assumption: str = ""
+    is_value: bool = False
+    """Whether it is a name and its value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +97,11 @@ class ClaimedValue:
     index: int
     is_alternative: bool
     """Whether it is one of several values: `x = 2 or x = 3`."""
+
+
+def is_chinese(context: Context) -> bool:
+    """Return whether the step is in Chinese, whose words are not understood."""
+    return CHINESE.search(context.claim.step) is not None
 
 
 def names_alternative(words_around: Sequence[str]) -> bool:
@@ -185,51 +196,94 @@ def _has_division_inside(tree: Tree) -> bool:
     return False
 
 
-def equations_before(context: Context) -> Sequence[StatedEquation]:
-    """Return the equations of the question and of the steps before, in text order."""
-    equations = list[StatedEquation]()
-    for chain in context.question:
-        # What follows the question are options.
+@dataclass(frozen=True)
+class Stated:
+    """What is stated about names, in a step and before it."""
+
+    context: Context
+
+    @cached_property
+    def here(self) -> Sequence[StatedEquation]:
+        """The equations and values of the step, in text order."""
+        return _statements(self.context.chains, "")
+
+    @cached_property
+    def before(self) -> Sequence[StatedEquation]:
+        """The equations and values of the question and of the steps before, in text order.
+
+        Steps before one that distinguishes cases or refutes something do not count.
+        """
+        question = self.context.claim.question
+        equations = list[StatedEquation]()
+        # In "AB = 1B", letters are digits.
+        if not DIGITS.search(question):
+            equations += _statements(_before_options(self.context.question), OF_QUESTION)
+        # A value of one case need not solve the equations of the others.
+        if any(is_supposed(chain) for chain in self.context.chains):
+            return equations
+        of_steps = list[StatedEquation]()
+        assumption = OF_STEP_BEFORE
+        for text in reversed(self.context.claim.previous[-MAX_STEPS_BEFORE:]):
+            sequence = chains(text[-MAX_STEP_CHARS:])
+            if any(map(is_supposed, sequence)) or any(word.search(text) for word in DOUBTFUL):
+                break
+            of_steps = [*_statements(sequence, assumption), *of_steps]
+            assumption = OF_EARLIER_STEP
+        return (equations + of_steps)[-MAX_EQUATIONS:]
+
+    @cached_property
+    def claims(self) -> Sequence[ClaimedValue]:
+        """The values that the step claims, in text order."""
+        claims = list[ClaimedValue]()
+        alternatives = _alternatives(self.context.chains)
+        for index, chain in enumerate(self.context.chains):
+            value = None if _is_discussed(chain) else _final_value(chain)
+            name = chain.sides[0].tree
+            if value is not None and isinstance(name, Name):
+                is_alternative = index in alternatives
+                claims.append(ClaimedValue(chain, name.text, value, index, is_alternative))
+        return claims
+
+
+def _before_options(sequence: Sequence[Chain]) -> Sequence[Chain]:
+    """Return the chains of a question before its question mark, behind which the options are."""
+    for index, chain in enumerate(sequence):
         if "?" in chain.before:
-            break
-        if DIGITS.search(context.claim.question) or "or" in chain.before[-WORDS_BEFORE:]:
+            return sequence[:index]
+    return sequence
+
+
+def _statements(sequence: Sequence[Chain], assumption: str) -> Sequence[StatedEquation]:
+    """Return the equations and values that are neither supposed nor one of several."""
+    equations = list[StatedEquation]()
+    alternatives = _alternatives(sequence)
+    for index, chain in enumerate(sequence):
+        if index in alternatives:
             continue
-        equation = equation_of(chain, OF_QUESTION)
-        if equation is not None:
-            equations.append(equation)
-    # A value of one case need not solve the equations of the others.
-    if any(is_supposed(chain) for chain in context.chains):
-        return equations
-    previous = context.claim.previous[-MAX_STEPS_BEFORE:]
-    for number, text in enumerate(previous, start=1):
-        is_last = number == len(previous)
-        assumption = OF_STEP_BEFORE if is_last else OF_EARLIER_STEP
-        equations += _equations_of_step(text[-MAX_STEP_CHARS:], assumption)
-    return equations[-MAX_EQUATIONS:]
-
-
-def _equations_of_step(text: str, assumption: str) -> Sequence[StatedEquation]:
-    """Return the equations of a step before, or nothing if it has cases or refutes something."""
-    if any(pattern.search(text) for pattern in (CASES, SUPPOSED, REFUTATION, doubts.TRIED)):
-        return ()
-    equations = list[StatedEquation]()
-    for chain in chains(text):
-        if is_supposed(chain):
-            return ()
-        equation = equation_of(chain, assumption)
+        # What a question supposes is given: "if 2x + 3 = 7".
+        is_case = assumption != OF_QUESTION and is_supposed(chain)
+        equation = None if is_case else equation_of(chain, assumption)
+        if equation is None and not _is_discussed(chain):
+            equation = _value_equation(chain, assumption)
         if equation is not None:
             equations.append(equation)
     return equations
 
 
-def equations_here(context: Context) -> Sequence[StatedEquation]:
-    """Return the equations of the step that are not supposed, in text order."""
-    equations = list[StatedEquation]()
-    for chain in context.chains:
-        equation = None if is_supposed(chain) else equation_of(chain)
-        if equation is not None:
-            equations.append(equation)
-    return equations
+def _value_equation(chain: Chain, assumption: str) -> StatedEquation | None:
+    name = chain.sides[0].tree
+    value = _final_value(chain)
+    if not isinstance(name, Name) or not isinstance(value, Fraction):
+        return None
+    number = Number(value)
+    return StatedEquation(chain, name, number, names(name), assumption, is_value=True)
+
+
+def _is_discussed(chain: Chain) -> bool:
+    """Return whether a value is supposed, chosen or discussed, and not claimed."""
+    if not (SUPPOSING | CHOOSING).isdisjoint(chain.before[-WORDS_BEFORE:]):
+        return True
+    return not DISCUSSING.isdisjoint(chain.after[:1])
 
 
 def polynomials(*trees: Tree) -> Sequence[Polynomial] | None:
@@ -259,27 +313,6 @@ def exclude_each_other(first: StatedEquation, second: StatedEquation) -> bool:
     return bool(pair[0].gcd(pair[1]).is_ground)
 
 
-def claimed_values(context: Context) -> Sequence[ClaimedValue]:
-    """Return the values that the step claims, in text order."""
-    claims = list[ClaimedValue]()
-    if CHINESE.search(context.claim.step):
-        return claims
-    alternatives = _alternatives(context.chains)
-    for index, chain in enumerate(context.chains):
-        name = chain.sides[0].tree
-        words_before = chain.before[-WORDS_BEFORE:]
-        if not isinstance(name, Name) or not (SUPPOSING | CHOOSING).isdisjoint(words_before):
-            continue
-        if not DISCUSSING.isdisjoint(chain.after[:1]):
-            continue
-        if not is_letter(name.text) or not _is_bordered(chain):
-            continue
-        value = _final_value(chain)
-        if value is not None:
-            claims.append(ClaimedValue(chain, name.text, value, index, index in alternatives))
-    return claims
-
-
 def _alternatives(sequence: Sequence[Chain]) -> set[int]:
     """Return the positions of chains that "or" joins, also in lists: `a = 0, b = 1, or c = 2`."""
     alternatives = set[int]()
@@ -292,8 +325,11 @@ def _alternatives(sequence: Sequence[Chain]) -> set[int]:
 
 
 def _final_value(chain: Chain) -> Real | None:
-    """Return the value at the end of a chain of equations if all closed sides have this value."""
-    if set(chain.relations) != {"="}:
+    """Return the value of a letter, with which a chain begins and which all closed sides have."""
+    subject = chain.sides[0].tree
+    if not isinstance(subject, Name) or not is_letter(subject.text):
+        return None
+    if set(chain.relations) != {"="} or not _is_bordered(chain):
         return None
     value: Real | None = None
     for side in chain.sides[1:]:
@@ -313,7 +349,11 @@ def _final_value(chain: Chain) -> Real | None:
 
 
 def _is_bordered(chain: Chain) -> bool:
-    """Return whether the word before a chain does not belong to its first side."""
+    """Return whether the signs next to a chain do not belong to its first and last sides."""
+    after = "".join(chain.after[:1])
+    # `DB : DC = AB : AC` is a proportion, and a letter without mathematics around it a factor.
+    if after == ":" or (len(after) == 1 and after.isalpha()):
+        return False
     word = "".join(chain.before[-1:])
     if word in BORDERS or not (word.isalpha() or word.startswith("\\")):
         return True

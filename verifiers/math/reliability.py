@@ -26,6 +26,7 @@ RELIABLE_RULES = frozenset(
         "divisors",
         "claimed solution",
         "solution sets",
+        "linear system",
     ]
 )
 RELIABLE_ASSUMPTIONS = frozenset(
