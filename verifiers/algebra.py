@@ -11,6 +11,7 @@ The checker decides, in plain text, LaTeX and Unicode:
 - claimed values that do not solve a stated equation: `2x + 1 = 7`, and some words later `x = 4`;
 - equations that are derived from another one and have other roots;
 - linear equations and values that leave no common solution: `a + b = 7`, `a = 4` and `b = 2`;
+- the sum and the product of the roots of a polynomial;
 - two consecutive values of one name: `S = 9 · 6`, and then `S = 45`;
 - whole numbers in words: primes, squares, multiples, congruences, greatest common divisors;
 - known values and definitions that are substituted: `x = 3` before, and then `x^2 + 2x = 9 + 5`;
@@ -41,6 +42,7 @@ from verifiers.algebra_rules.stated_equations import Stated, is_chinese
 from verifiers.algebra_rules.statements import Link
 from verifiers.algebra_rules.substitutions import judge_function_value, judge_substitution
 from verifiers.algebra_rules.systems import linear_systems
+from verifiers.algebra_rules.vieta import root_sums
 from verifiers.arithmetic_rules.equations import STARTS_TEXT
 from verifiers.base import Claim, Finding, StepClaim
 from verifiers.math import doubts
@@ -52,6 +54,8 @@ __all__ = ["Algebra"]
 MAX_CHARS = 20_000
 MAX_LINKS = 300
 RELATIONS = ("=", "≈", "<", ">", "≤", "≥", "≠")
+# The rules that compare what a step states with what it and the steps before state.
+STATED_RULES = (claimed_solutions, solution_sets, linear_systems, root_sums)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,11 +87,11 @@ def _judgements(context: Context) -> Iterator[tuple[str, StepJudgement]]:
     if context.chains:
         for statement, judgement in contradictions(context):
             yield statement, _with_doubts(judgement, context)
-        if not is_chinese(context):
-            stated = Stated(context)
-            for rule in (claimed_solutions, solution_sets, linear_systems):
-                for statement, judgement in rule(stated):
-                    yield statement, _with_doubts(judgement, context)
+    if not is_chinese(context):
+        stated = Stated(context)
+        for rule in STATED_RULES if context.chains else (root_sums,):
+            for statement, judgement in rule(stated):
+                yield statement, _with_doubts(judgement, context)
     for statement, judgement in number_facts(context.claim.step):
         yield statement, _with_doubts(judgement, context)
 

@@ -27,6 +27,7 @@ RELIABLE_RULES = frozenset(
         "claimed solution",
         "solution sets",
         "linear system",
+        "sum or product of roots",
     ]
 )
 RELIABLE_ASSUMPTIONS = frozenset(
