@@ -39,8 +39,20 @@ BATCH = 1_000
 # The last row of the table.
 ALL = "all"
 ON_CORRECT = "on right traces"
-COLUMNS = ("traces", "with errors", "named", "exact", "later", "earlier", ON_CORRECT)
-COLUMN_WIDTH = 16
+SUSPECTED = "exact or suspected"
+SUSPECTED_ON_CORRECT = "or suspected"
+COLUMNS = (
+    "traces",
+    "with errors",
+    "named",
+    "exact",
+    "later",
+    "earlier",
+    ON_CORRECT,
+    SUSPECTED,
+    SUSPECTED_ON_CORRECT,
+)
+COLUMN_WIDTH = 18
 # Alarms on steps that people accept or that are published as right, with the proof that they are
 # true: one row per alarm.
 SLIPS = Path(__file__).parent / "data" / "formal_slips.jsonl"
@@ -82,6 +94,16 @@ class Solution:
         if first_error > self.label:
             return "later"
         return "earlier"
+
+    @property
+    def suspicion_agreement(self) -> str:
+        """As `agreement`, for the first step with a verdict or a suspicion: a column, or ""."""
+        if not self.alarms:
+            return ""
+        if self.label == NO_ERROR:
+            return SUSPECTED_ON_CORRECT
+        first_step = min(alarm.step for alarm in self.alarms)
+        return SUSPECTED if first_step == self.label else ""
 
     @property
     def subset(self) -> str:
@@ -286,6 +308,8 @@ def count_by_subset(solutions: Iterable[Solution]) -> Mapping[str, Mapping[str, 
             if solution.agreement:
                 counter["named"] += 1
                 counter[solution.agreement] += 1
+            if solution.suspicion_agreement:
+                counter[solution.suspicion_agreement] += 1
     counts = dict[str, Mapping[str, int]]()
     for subset in sorted(counters, key=lambda subset: subset == ALL):
         counts[subset] = {column: counters[subset][column] for column in COLUMNS}

@@ -8,6 +8,10 @@ The checker decides, in plain text, LaTeX and Unicode:
 - rewritings of expressions with variables, such as `(x + 1)^2 = x^2 + 2x + 1`: by sample points and
   sympy's polynomials;
 - equations and inequalities that are transformed or solved: `2x + 3 = 7, so x = 3`;
+- claimed values that do not solve a stated equation: `2x + 1 = 7`, and some words later `x = 4`;
+- equations that are derived from another one and have other roots;
+- linear equations and values that leave no common solution: `a + b = 7`, `a = 4` and `b = 2`;
+- the sum and the product of the roots of a polynomial;
 - two consecutive values of one name: `S = 9 · 6`, and then `S = 45`;
 - whole numbers in words: primes, squares, multiples, congruences, greatest common divisors;
 - known values and definitions that are substituted: `x = 3` before, and then `x^2 + 2x = 9 + 5`;
@@ -18,8 +22,8 @@ rewriting, if decimals may be rounded, if a condition stated before may make an 
 the words try, deny or distinguish cases, or if another arithmetic may be meant. False sums and
 products of plain numbers are left to the checker `arithmetic`.
 
-What is not covered: whether the step follows, systems of equations, vectors and matrices, sets,
-calculus, remainders.
+What is not covered: whether the step follows, systems of equations that are not linear, vectors and
+matrices, sets, calculus, remainders.
 """
 
 from collections.abc import Iterator
@@ -27,13 +31,18 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from stepmark.records import Verdict
+from verifiers.algebra_rules.claimed_solutions import claimed_solutions
 from verifiers.algebra_rules.closed_forms import judge_closed, judge_complex
 from verifiers.algebra_rules.consequences import contradictions
 from verifiers.algebra_rules.contexts import Context
 from verifiers.algebra_rules.number_facts import CONGRUENCE, number_facts
 from verifiers.algebra_rules.rewritings import CONDITION, judge_rewriting
+from verifiers.algebra_rules.solution_sets import solution_sets
+from verifiers.algebra_rules.stated_equations import Stated, is_chinese
 from verifiers.algebra_rules.statements import Link
 from verifiers.algebra_rules.substitutions import judge_function_value, judge_substitution
+from verifiers.algebra_rules.systems import linear_systems
+from verifiers.algebra_rules.vieta import root_sums
 from verifiers.arithmetic_rules.equations import STARTS_TEXT
 from verifiers.base import Claim, Finding, StepClaim
 from verifiers.math import doubts
@@ -45,13 +54,15 @@ __all__ = ["Algebra"]
 MAX_CHARS = 20_000
 MAX_LINKS = 300
 RELATIONS = ("=", "≈", "<", ">", "≤", "≥", "≠")
+# The rules that compare what a step states with what it and the steps before state.
+STATED_RULES = (claimed_solutions, solution_sets, linear_systems, root_sums)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Algebra:
     """A checker of every formula in a step."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def verify(self, claim: Claim) -> Finding:
         """Return the finding; its reason names the false statement or counts the true ones."""
@@ -76,6 +87,11 @@ def _judgements(context: Context) -> Iterator[tuple[str, StepJudgement]]:
     if context.chains:
         for statement, judgement in contradictions(context):
             yield statement, _with_doubts(judgement, context)
+    if not is_chinese(context):
+        stated = Stated(context)
+        for rule in STATED_RULES if context.chains else (root_sums,):
+            for statement, judgement in rule(stated):
+                yield statement, _with_doubts(judgement, context)
     for statement, judgement in number_facts(context.claim.step):
         yield statement, _with_doubts(judgement, context)
 

@@ -4,12 +4,16 @@ import json
 from pathlib import Path
 
 from benchmarks.formal import (
+    ALL,
     SLIPS,
+    SUSPECTED,
+    SUSPECTED_ON_CORRECT,
     TABLE_END,
     TABLE_START,
     Alarm,
     Reliability,
     Solution,
+    count_by_subset,
     is_true,
     measure_rules,
     read_slips,
@@ -39,6 +43,19 @@ def test_alarm_is_judged_by_label() -> None:
     assert is_true(_solution(NO_ERROR), alarm, SLIP) is False
     assert is_true(_solution(1), alarm, SLIP) is None
     assert is_true(_solution(NO_ERROR, row_id="a-1"), _alarm(0), SLIP) is True
+
+
+def test_suspicions_are_counted_beside_verdicts() -> None:
+    solutions = [
+        _solution(1, _alarm(1)),
+        _solution(2, _alarm(1), _alarm(2)),
+        _solution(NO_ERROR, _alarm(0)),
+        _solution(NO_ERROR),
+    ]
+    counts = count_by_subset(solutions)[ALL]
+    assert counts[SUSPECTED] == 1
+    assert counts[SUSPECTED_ON_CORRECT] == 1
+    assert counts["named"] == 0
 
 
 def test_assumption_is_measured_alone() -> None:

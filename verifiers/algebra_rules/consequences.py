@@ -22,7 +22,14 @@ from itertools import pairwise
 from verifiers.algebra_rules import values
 from verifiers.algebra_rules.contexts import Context
 from verifiers.algebra_rules.identities import Equality, compare
-from verifiers.algebra_rules.ratios import Polynomial, difference, ratios
+from verifiers.algebra_rules.ratios import Polynomial
+from verifiers.algebra_rules.stated_equations import (
+    FLATTENED,
+    converts_unit,
+    has_lost_bar,
+    in_line,
+    polynomials,
+)
 from verifiers.algebra_rules.statements import Chain, Link
 from verifiers.math import lexicon, syntax
 from verifiers.math.findings import StepJudgement, false
@@ -83,9 +90,10 @@ def _contradiction(
     words = context.claim.step.lower().split()
     is_rounded = not WHOLE.isdisjoint(words)
     if _does_not_follow(before, after, is_restated=is_restated, is_rounded=is_rounded):
+        division = in_line(before, after)
         if not is_restated:
-            return false(CONSEQUENCE, reason, *assumptions)
-        return false(CONSEQUENCE, reason, context.supposed)
+            return false(CONSEQUENCE, reason, division, *assumptions)
+        return false(CONSEQUENCE, reason, division, context.supposed)
     return None
 
 
@@ -102,12 +110,12 @@ def _is_passage(words: Sequence[str]) -> bool:
 def _does_not_follow(before: Chain, after: Chain, *, is_restated: bool, is_rounded: bool) -> bool:
     first = _equation(before)
     second = _equation(after)
-    if first is None or second is None:
+    if first is None or second is None or has_lost_bar(first, second):
         return False
     variables = names(first[0]) | names(first[1])
     if variables != names(second[0]) | names(second[1]):
         return False
-    made = _polynomials(first, second)
+    made = polynomials(*first, *second)
     if made is None:
         return False
     p, q = made
@@ -116,7 +124,7 @@ def _does_not_follow(before: Chain, after: Chain, *, is_restated: bool, is_round
     decimals = has_decimals(*first, *second)
     if len(variables) > 1:
         return is_restated and not decimals
-    if _converts_unit(before, after):
+    if converts_unit(before, after):
         return False
     return not ((decimals or is_rounded) and _may_have_close_roots(p, q))
 
@@ -127,31 +135,9 @@ def _equation(chain: Chain) -> Equation | None:
     right = chain.sides[1].tree
     if left is None or right is None:
         return None
-    if any(relation != "=" for relation in chain.relations):
+    if any(relation != "=" for relation in chain.relations) or FLATTENED.search(chain.text):
         return None
     return (left, right) if len(chain.sides) == 2 or isinstance(left, Name) else None
-
-
-def _is_polynomial(tree: Tree) -> bool:
-    """Return whether the tree has no functions, names in words or variables in exponents."""
-    for part in walk(tree):
-        if syntax.is_power(part) and not isinstance(part.right, Number):
-            return False
-        if isinstance(part, Name) and ("(" in part.text or "“" in part.text):
-            return False
-    return not syntax.functions(tree)
-
-
-def _polynomials(first: Equation, second: Equation) -> tuple[Polynomial, Polynomial] | None:
-    """Return the polynomials whose roots solve the equations, or None if they are not rational."""
-    trees = (*first, *second)
-    if not all(_is_polynomial(tree) for tree in trees):
-        return None
-    fractions = ratios(*trees)
-    if fractions is None:
-        return None
-    left, right, other_left, other_right = fractions
-    return difference(left, right), difference(other_left, other_right)
 
 
 def _may_have_close_roots(p: Polynomial, q: Polynomial) -> bool:
@@ -232,17 +218,11 @@ def _contradiction_of_values(before: Chain, after: Chain, *, is_restated: bool) 
         is_result = _operations(first) > _operations(second)
         # `9 apples` after `9 apples + 4 apples` is a part of it.
         is_part = before.sides[-1].text.startswith(f"{after.sides[1].text} ")
-        is_comparable = is_result and not is_part and not _converts_unit(before, after)
+        is_comparable = is_result and not is_part and not converts_unit(before, after)
         is_false = is_comparable and _differ(first, second)
     if not is_false:
         return ""
     return f"it was {before.sides[-1].text}"
-
-
-def _converts_unit(before: Chain, after: Chain) -> bool:
-    """Return whether the second chain has another unit: `60x = 1 hour`, `x = 1 minute`."""
-    unit = lexicon.singular("".join(after.after[:1]))
-    return unit in lexicon.FAMILIES and unit != lexicon.singular("".join(before.after[:1]))
 
 
 def _differ(first: Tree, second: Tree) -> bool:

@@ -24,6 +24,10 @@ RELIABLE_RULES = frozenset(
         "number predicate",
         "congruence",
         "divisors",
+        "claimed solution",
+        "solution sets",
+        "linear system",
+        "sum or product of roots",
     ]
 )
 RELIABLE_ASSUMPTIONS = frozenset(
@@ -35,6 +39,8 @@ RELIABLE_ASSUMPTIONS = frozenset(
         "decimals are not rounded further",
         "a remark in brackets is skipped",
         "percent signs are hundredths or units",
+        "an equation of the step before still holds",
+        "an equation without words follows from the one before it",
     ]
 )
 
