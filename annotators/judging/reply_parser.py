@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stepmark.records import Verdict
+from stepmark.thinking import after_thinking
 
 __all__ = [
     "MAX_REPLY_CHARS",
@@ -27,17 +28,6 @@ MAX_REPLY_CHARS = 1 << 18
 """The number of characters of a reply that are stored; a longer reply is not parsed."""
 # Rationales are stored once per step; the critiques table contains the whole reply.
 MAX_RATIONALE_CHARS = 500
-
-# The end of reasoning in the text, which is a draft. A reply without its beginning had it in the
-# prompt: the chat templates of reasoning models write it.
-END_OF_THINKING = re.compile(
-    r"</(?:think|thinking|thought|reasoning|seed:think)>|\[/THINK\]|<\|channel\|>final<\|message\|>",
-    re.IGNORECASE,
-)
-START_OF_THINKING = re.compile(
-    r"<(?:think|thinking|thought|reasoning|seed:think)>|\[THINK\]|<\|channel\|>analysis",
-    re.IGNORECASE,
-)
 
 # A line on one step that ends with a verdict: "Step 3: ... correct", "**Step 3**: Incorrect.",
 # "Step 3: \boxed{incorrect}". A line that starts with a brace is JSON, hence the `{` in the first
@@ -154,19 +144,15 @@ def read_step_verdict(reply: str, number: int) -> StepVerdict:
 def _verdicts_by_step(reply: str) -> Mapping[int, Sequence[StepVerdict]]:
     if len(reply) > MAX_REPLY_CHARS:
         return {}
-    answer = _without_thinking(reply)
+    answer = after_thinking(reply)
+    if answer is None:
+        return {}
     # Lines are read only from replies without a verdict in JSON.
     numbered_verdicts = list(_read_json(answer)) or list(_read_lines(answer))
     verdicts_by_step: dict[int, list[StepVerdict]] = {}
     for number, step_verdict in numbered_verdicts:
         verdicts_by_step.setdefault(number, []).append(step_verdict)
     return verdicts_by_step
-
-
-def _without_thinking(reply: str) -> str:
-    """Return the part of a reply after the model's reasoning; "" if the reasoning does not end."""
-    answer = END_OF_THINKING.split(reply)[-1]
-    return START_OF_THINKING.split(answer)[0]
 
 
 def _read_json(reply: str) -> Iterator[tuple[int, StepVerdict]]:
