@@ -8,7 +8,7 @@ r"""Decide whether a final answer equals the reference: exactly, and form by for
     3-1 ? 2     2024-05-01 ≠ 2024-01-05     1.5 million = 1500000     312_4 ≠ 313_4     $5 ? €5
 
 Correct: equal texts, except for spacing, `$…$`, `\text{…}` and the capitals of a word; equal
-rational numbers; a decimal of 15 to 17 digits and what it is the double of; and forms that are
+rational numbers; a decimal of 12 to 17 digits and what it is the double of; and forms that are
 equal part by part (see `verifiers.answer_forms`). Expressions
 that are not rational numbers must be equal twice: in exact or interval arithmetic on the project's
 own reading, and according to math-verify.
