@@ -297,6 +297,22 @@ def compare(
     return Comparison(error < tiny or None, exact=False)
 
 
+def order(left: Tree, right: Tree) -> int:
+    """Return -1, 0 or 1: whether the left closed real value is smaller, equal or larger.
+
+    Raises UndefinedError for values that are not real, and UnreadError if intervals do not decide.
+    """
+    _, difference = _difference(left, right, {}, "+", real=True)
+    re, im = parts(difference)
+    if im != 0:
+        raise UndefinedError
+    if excludes_zero(re):
+        return 1 if re > 0 else -1
+    if not isinstance(re, Fraction) and compare(left, right, {}).equal is not True:
+        raise syntax.UnreadError("too close to distinguish")
+    return 0
+
+
 def within(left: Tree, right: Tree, tolerance: Fraction) -> bool:
     """Return whether two closed real formulas may differ by less than the tolerance."""
     evaluator, difference = _difference(left, right, {}, "+", real=False)

@@ -14,6 +14,7 @@ from fractions import Fraction
 
 from stepmark.records import Verdict
 from verifiers.math.findings import Judgement
+from verifiers.math.lexicon import words
 
 # Longer texts are no measures, and more parts than hours, minutes and seconds are not usual.
 MAX_CHARS = 120
@@ -60,7 +61,7 @@ SIZES: Mapping[str, Mapping[str, Fraction | int]] = {
     "money": {"cent ¢": 1, "dollar buck": 100},
     "length per time": {"mph": MILE / 3_600, "kmh kph": Fraction(1_000, 3_600)},
 }
-IMPERIAL = frozenset("inch in foot feet ft yard yd mile mi acre ounce oz pound lb mph".split())
+IMPERIAL = words("inch in foot feet ft yard yd mile mi acre ounce oz pound lb mph")
 # Variables as well: a unit only if the other measure has a longer name.
 LETTERS = frozenset("smhgl")
 
@@ -116,7 +117,7 @@ class Measure:
     @property
     def names(self) -> frozenset[str]:
         """The names of all units."""
-        return frozenset([name for unit in self.units for name in unit.names])
+        return frozenset().union(*(unit.names for unit in self.units))
 
     @property
     def dimension(self) -> str:

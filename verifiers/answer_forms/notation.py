@@ -36,6 +36,12 @@ REPLACEMENTS: Sequence[tuple[str, re.Pattern[str], str]] = [
     ("_", re.compile(r"(?<=\d)_\{(\d{1,2})\}"), r"_\1"),
     ("array", re.compile(r"\\left *[\[(]\s*\\begin\{array\}\{[clr| ]*\}"), r"\\begin{pmatrix}"),
     ("array", re.compile(r"\\end\{array\}\s*\\right *[\])]"), r"\\end{pmatrix}"),
+    (
+        "\\{",
+        re.compile(r"(?:\\left *)?\\\{ *\\begin\{(?:array\}\{[clr| ]*|aligned)\}"),
+        r"\\begin{cases}",
+    ),
+    ("\\right", re.compile(r"\\end\{(?:array|aligned)\} *\\right *\."), r"\\end{cases}"),
     ("$", re.compile(r"^([\d.,]+) ?\\?\$$"), r"\\$\1"),
 ]
 APPROXIMATED_NAME = re.compile(r"[^\W\d_]")

@@ -33,7 +33,8 @@ UNICODE = str.maketrans(
     {
         "−": "-", "–": "-", "×": "\\times ", "·": "\\cdot ", "⋅": "\\cdot ", "÷": "\\div ",
         "√": "\\sqrt ", "π": "\\pi ", "θ": "\\theta ", "∞": "\\infty ", "≤": "\\le ", "≥": "\\ge ",
-        "∪": "\\cup ", "∈": "\\in ", "±": "\\pm ", "∓": "\\mp ", "²": "^2 ", "³": "^3 ",
+        "≠": "\\ne ", "∪": "\\cup ", "∈": "\\in ", "±": "\\pm ", "∓": "\\mp ",
+        "²": "^2 ", "³": "^3 ",
         "½": "\\frac{1}{2}", "¼": "\\frac{1}{4}", "¾": "\\frac{3}{4}", "⅓": "\\frac{1}{3}",
         "⅔": "\\frac{2}{3}",
     }
@@ -43,7 +44,7 @@ COMMAND_KINDS = {
     **dict.fromkeys(("frac", "sqrt", "pi", "infty", "binom"), Kind.COMMAND),
     **dict.fromkeys(("begin", "end", "{", "}", "$"), Kind.COMMAND),
     **dict.fromkeys(("times", "cdot", "div", "pm", "mp", "cup"), Kind.OPERATOR),
-    **dict.fromkeys(("le", "ge", "in", "<", ">"), Kind.RELATION),
+    **dict.fromkeys(("le", "ge", "ne", "in", "<", ">"), Kind.RELATION),
     **dict.fromkeys(("and", "or"), Kind.WORD),
     "circ": Kind.DEGREES,
     "%": Kind.PERCENT,
@@ -55,7 +56,7 @@ COMMAND_KINDS = {
 PLAIN_COMMANDS = ("<", ">", "and", "or", "|", "i")
 # Commands by their other spellings.
 SYNONYMS = {
-    "leq": "le", "leqslant": "le", "geq": "ge", "geqslant": "ge", "lt": "<", "gt": ">",
+    "neq": "ne", "leq": "le", "leqslant": "le", "geq": "ge", "geqslant": "ge", "lt": "<", "gt": ">",
     "land": "and", "lor": "or", "imath": "i", "dfrac": "frac", "tfrac": "frac", "cfrac": "frac",
     "tbinom": "binom", "dbinom": "binom", "ast": "cdot", "lbrace": "{", "rbrace": "}",
     "lvert": "|", "rvert": "|", "vert": "|",
