@@ -28,9 +28,9 @@ square brackets may be a floor. Different currencies are unknown, as is a curren
 
 A sentence counts as the only value that it asserts, if no word in it denies, bounds or weakens it.
 
-What is not covered: equality under the conditions of the problem, sums, integrals, conversion
-between number bases, conditions (`n \ge 2`) next to a value. A reference without a unit is assumed
-to have the unit of the answer.
+What is not covered: equality under the conditions of the problem, integrals, infinite sums,
+conversion between number bases, conditions (`n \ge 2`) next to a value. A reference without a unit
+is assumed to have the unit of the answer.
 """
 
 import re
