@@ -49,6 +49,15 @@ PHRASE = re.compile(
     r"|correct (?:option|choice|answer) is\b:?|答案(?:[是为]|[:：])[:：]?)",
     re.IGNORECASE,
 )
+# In French, Spanish, Portuguese, Italian, German, Dutch, Russian, Japanese and Korean.
+OTHER_LANGUAGES = re.compile(
+    r"(?<![^\W\d_])(?:réponse|respuesta|resposta|risposta|antwort|antwoord|ответ|答え|정답)"
+    r"(?: (?:finale?|correcte?|correcta|correta|corretta))?"
+    r"(?: ?\*{0,2}[:：]| (?:est|es|é|è|ist|lautet|is|equals)(?= )| ?[は은])",
+    re.IGNORECASE,
+)
+# A statement in another language is searched at the end only.
+MAX_ENDING_CHARS = 300
 # Parts of the beginnings of PHRASE and their distance from it: `str.rfind` is much faster than
 # searching with a regular expression.
 OPENINGS = (("nswer", 1), ("NSWER", 1), ("orrect ", 1), ("答案", 0))
@@ -269,6 +278,8 @@ def _statements(text: str) -> Sequence[Statement]:
         if stated and not BOX.search(stated["answer"]):
             answer = _strip_wrapping(stated["answer"])
             found.append(Statement(line_start, len(text), "hashes", answer))
+    if not found:
+        return _stated_in_other_language(text)
     if len(found) < 2:
         return found
     found.sort()
@@ -389,6 +400,15 @@ def _phrases(text: str) -> Iterator[Statement]:
             text[max(0, start - SUPPOSING_CHARS) : start]
         ):
             yield statement
+
+
+def _stated_in_other_language(text: str) -> Sequence[Statement]:
+    """Return the last statement near the end of a text that has none in English or Chinese."""
+    phrase = None
+    for match in OTHER_LANGUAGES.finditer(text, max(0, len(text) - MAX_ENDING_CHARS)):
+        phrase = match
+    statement = _stated_by(text, phrase) if phrase else None
+    return [] if statement is None else [statement]
 
 
 def _stated_by(text: str, phrase: re.Match[str]) -> Statement | None:

@@ -309,6 +309,9 @@ def _judge_words(left: forms.Words, right: forms.Words) -> Judgement:
     if left == right:
         return CORRECT, "the same words"
     words = {left.words.lower(), right.words.lower()}
+    pairs = {tuple(sorted(text.split(" and "))) for text in words}
+    if len(pairs) == 1 and len(pairs.pop()) == 2:
+        return CORRECT, "the same two names"
     if len(words) == 2 and any(words <= choice for choice in VOCABULARIES):
         return INCORRECT, "different words"
     return UNKNOWN, "different words"

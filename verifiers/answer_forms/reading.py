@@ -237,7 +237,9 @@ def _name_before(sequence: Tokens, relations: Sequence[str]) -> tuple[str, int]:
         return "", 0
     if contains(sequence[end + 1 :], relations):
         return "", 0
-    return "".join([token.text for token in sequence[:end]]), end + 1
+    name = "".join([token.text for token in sequence[:end]])
+    # `x_{1}` is `x_1`.
+    return name.replace("{", "").replace("}", ""), end + 1
 
 
 def _equated(sequence: Tokens, depth: int) -> Form:

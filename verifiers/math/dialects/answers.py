@@ -211,6 +211,8 @@ class _Parser(Parser):
         return self.power(depth)
 
     def postfix(self, depth: int) -> Tree:
+        if self.kind() is Kind.OPEN:
+            return super().postfix(depth)
         tree = super().postfix(depth)
         # In `2 1/2^3` and `\\sin x^2`, the exponent may belong to a part only.
         is_call = isinstance(tree, Call) and tree.function not in ("!", "root", "binom")
