@@ -143,7 +143,10 @@ def _is_region(form: Form) -> bool:
 
 
 def _assigned_set(variable: str, real_set: forms.Union) -> forms.Assigned:
-    """Return a set of values of a variable; a single interval is no union."""
+    """Return a set of values of a variable; a single interval is no union, and a point a value."""
     if len(real_set.items) == 1:
+        value = real_sets.only_value(real_set)
+        if value is not None:
+            return forms.Assigned(variable, value)
         return forms.Assigned(variable, real_set.items[0])
     return forms.Assigned(variable, real_set)

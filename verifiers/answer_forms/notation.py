@@ -30,6 +30,7 @@ REPLACEMENTS: Sequence[tuple[str, re.Pattern[str], str]] = [
     (">=", re.compile(r">=(?!>)"), r"\\ge "),
     ("<=", re.compile(r"<=(?![=>])"), r"\\le "),
     ("per", re.compile(r"\\text\{ ?per ?cent\}|\bper ?cent\b"), r"\\%"),
+    ("\\lg", re.compile(r"\\lg(?![A-Za-z])"), r"\\log_{10}"),
     ("**", re.compile(r"(?<=[\w)])\*\*(?=[\w(-])"), "^"),
     ("10", re.compile(r"(?<=\d) ?[xX×] ?10 ?\^"), r"\\times 10^"),
     ("approx", re.compile(r"(?<=[\w)}]) ?\\approx ?-?\d+(?:\.\d+)?\.?$"), ""),

@@ -25,8 +25,19 @@ FUNCTIONS = "sin|cos|tan|cot|sec|csc|sinh|cosh|tanh|ln|log|exp|arcsin|arccos|arc
 INVERSES = {"asin": "arcsin", "acos": "arccos", "atan": "arctan"}
 CALL = re.compile(
     r"(?<![\\A-Za-z_])(?P<name>[aA]bs|binomial|factorial|cbrt|root|[mM]atrix|asin|acos|atan"
+    r"|[sS]um|[pP]roduct"
     rf"|{FUNCTIONS})\("
 )
+
+# LaTeX by the name of a function and its number of arguments.
+TEMPLATES = {
+    ("abs", 1): r"\left|%s\right|",
+    ("binomial", 2): r"\binom{%s}{%s}",
+    ("factorial", 1): "((%s)!)",
+    ("cbrt", 1): r"\sqrt[3]{%s}",
+    ("root", 1): r"\sqrt{%s}",
+}
+SERIES = {"sum": r"\sum", "product": r"\prod"}
 
 # A number with a counting word, such as `5个`.
 COUNTED = re.compile(
@@ -108,24 +119,31 @@ def _closing(text: str, start: int) -> int | None:
 
 def _latex(name: str, inner: str, is_power: bool) -> str:
     arguments = _arguments(inner)
-    match name.lower(), arguments:
-        case "abs", [argument]:
-            return rf"\left|{argument}\right|"
-        case "binomial", [upper, lower]:
-            return rf"\binom{{{upper}}}{{{lower}}}"
-        case "factorial", [argument]:
-            return f"(({argument})!)"
-        case "cbrt", [argument]:
-            return rf"\sqrt[3]{{{argument}}}"
-        case "root", [argument]:
-            return rf"\sqrt{{{argument}}}"
-        case "root", [argument, degree]:
-            return rf"\sqrt[{degree}]{{{argument}}}"
-        case "matrix", _:
-            return _matrix(arguments) or f"{name}({inner})"
+    kind = name.lower()
+    template = TEMPLATES.get((kind, len(arguments)))
+    if template is not None:
+        return template % tuple(arguments)
+    latex: str | None = None
+    if kind == "matrix":
+        latex = _matrix(arguments)
+    elif kind in SERIES:
+        latex = _series(SERIES[kind], arguments)
+    if latex is not None:
+        return latex
     function = INVERSES.get(name, name)
     # Programs write `sin(x)^2` for the square of the sine.
     return f"({function}({inner}))" if is_power else f"{function}({inner})"
+
+
+def _series(command: str, arguments: Sequence[str]) -> str | None:
+    """Return `sum(k^2, k, 1, 10)` or `Sum(k**2, (k, 1, 10))` as a sum."""
+    term, *bounds = arguments
+    if len(bounds) == 1 and bounds[0].startswith("(") and bounds[0].endswith(")"):
+        bounds = list(_arguments(bounds[0][1:-1]))
+    if len(bounds) != 3:
+        return None
+    index, first, last = bounds
+    return rf"({command}_{{{index}={first}}}^{{{last}}}({term}))"
 
 
 def _matrix(arguments: Sequence[str]) -> str | None:

@@ -206,7 +206,7 @@ def _single(sequence: Tokens, depth: int) -> Form:
 
 def _unrelated(sequence: Tokens, outer: Sequence[str], depth: int) -> Form:
     """Read an answer without a relation."""
-    if is_group(sequence) and contains(sequence, tuple(INEQUALITIES)):
+    if is_group(sequence) and contains(sequence, RELATIONS):
         return _form(sequence[1:-1], depth + 1)
     if "\\cup" in outer:
         pieces = cut(sequence, ("\\cup",))
@@ -268,11 +268,11 @@ def _equated(sequence: Tokens, depth: int) -> Form:
 def _common_value(sides: Sequence[Tokens]) -> forms.Quantity | None:
     """Return the last of several closed sides that are equal; None if one has variables."""
     quantities = [read_quantity(side) for side in sides]
+    if any(names(quantity.tree) for quantity in quantities):
+        return None
     # `1 = 1` computes nothing.
     if isinstance(quantities[0].tree, Number):
         raise UnreadError("an identity")
-    if any(names(quantity.tree) for quantity in quantities):
-        return None
     for left, right in pairwise(quantities):
         if compare(left.tree, right.tree, {}).equal is not True:
             raise UnreadError("an equation that does not hold")

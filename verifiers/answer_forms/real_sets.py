@@ -121,6 +121,14 @@ def intersection(left: forms.Union, right: forms.Union) -> forms.Union:
     return union(pieces)
 
 
+def only_value(real_set: forms.Union) -> Form | None:
+    """Return the only number of a set; None if there is none, or another one."""
+    pieces = _pieces(real_set)
+    if len(pieces) != 1 or _order_of_ends(*pieces[0].items) != 0:
+        return None
+    return pieces[0].items[0]
+
+
 def without_point(point: Form) -> forms.Union:
     """Return all real numbers except one."""
     return forms.Union((interval(LOW, point, "()"), interval(point, HIGH, "()")))

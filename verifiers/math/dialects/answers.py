@@ -81,6 +81,8 @@ SYNONYMS = {
 }  # fmt: skip
 # The commands, besides functions, that multiply without a sign what is before them.
 FACTOR_COMMANDS = frozenset(["\\frac", "\\sqrt", "\\pi", "\\binom", *SERIES])
+# Greek letters without a backslash. `psi` is a unit, and shorter names are products or words.
+GREEK_WORDS = frozenset([name for name in GREEK if len(name) > 2]) - {"psi", "Psi"}
 WORD_COMMANDS = {"pi": "\\pi", "sqrt": "\\sqrt"}
 WORD_COMMANDS |= dict.fromkeys(("infinity", "inf", "oo", "infty"), "\\infty")
 
@@ -165,6 +167,8 @@ def _add_word(tokens: list[Token], word: str, glued: bool) -> None:
     is_product = len(word) == 1 or FACTORS.issuperset(word)
     if word in FUNCTIONS:
         tokens.append(Token(Kind.COMMAND, "\\" + word, glued))
+    elif word in GREEK_WORDS:
+        tokens.append(Token(Kind.NAME, "\\" + word, glued))
     elif word in WORD_COMMANDS:
         tokens.append(Token(Kind.COMMAND, WORD_COMMANDS[word], glued))
     elif word in PRODUCTS or (len(word) < 3 and word not in NOT_PRODUCTS and is_product):
