@@ -19,22 +19,26 @@ What is not covered: answers in words before the phrase ("18 is the answer").
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from typing import NamedTuple
 
+from stepmark.thinking import after_thinking
+
 __all__ = ["VERSION", "final_answer", "why_no_answer"]
 
 # Increment when another answer is extracted from a text: existing grades are then recomputed.
-VERSION = 3
+VERSION = 4
 # A solution whose last line or sentence states a short integer and which states nothing else is the
-# most frequent one, and needs none of the rules. Nothing else is stated without one of these words.
+# most frequent one, and needs none of the rules.
 PLAIN_LAST_LINE = re.compile(r"(?:The (?:final )?answer is:? |#### |A: )(-?\d{1,18})\.?", re.ASCII)
 PLAIN_LAST_SENTENCE = re.compile(r"The (?:final )?answer is:? (-?\d{1,18})\.?", re.ASCII)
-STATING = ("nswer", "boxed", "fbox", "####", "NSWER", "orrect ", "think", "答案")
+# Every statement contains one of these. Single signs come first, because Python searches them fast.
+STATING = ("\\", "#", "案", "nswer", "NSWER", "orrect ")
 
 BOX = re.compile(r"\\(?:boxed|fbox) ?\{")
+# A brace, or an escaped sign.
+BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 HASHES = "####"
 HEADING = re.compile(r"[^\W\d_]{4,}")
 """A word. `#### Step 3` with text below it is a heading, `#### 18` states an answer."""
@@ -45,6 +49,15 @@ PHRASE = re.compile(
     r"|correct (?:option|choice|answer) is\b:?|答案(?:[是为]|[:：])[:：]?)",
     re.IGNORECASE,
 )
+# In French, Spanish, Portuguese, Italian, German, Dutch, Russian, Japanese and Korean.
+OTHER_LANGUAGES = re.compile(
+    r"(?<![^\W\d_])(?:réponse|respuesta|resposta|risposta|antwort|antwoord|ответ|答え|정답)"
+    r"(?: (?:finale?|correcte?|correcta|correta|corretta))?"
+    r"(?: ?\*{0,2}[:：]| (?:est|es|é|è|ist|lautet|is|equals)(?= )| ?[は은])",
+    re.IGNORECASE,
+)
+# A statement in another language is searched at the end only.
+MAX_ENDING_CHARS = 300
 # Parts of the beginnings of PHRASE and their distance from it: `str.rfind` is much faster than
 # searching with a regular expression.
 OPENINGS = (("nswer", 1), ("NSWER", 1), ("orrect ", 1), ("答案", 0))
@@ -92,17 +105,15 @@ MEANINGFUL_WORDS = re.compile(
 RATE = re.compile(r"\b(?:per|an?|each|every) (?!hundred|thousand|cent\b)\w+")
 # Names of points or units.
 NAMES_IN_CAPITALS = re.compile(r"\b[A-Z]{2,}\b")
-THINKING_MARK = "</think>"
-THINKING_PARTS = ("</", "<th", "<rea", "<scr", "◁", "<|channel")
-THOUGHTS = "think|thinking|thought|reasoning|scratchpad"
-THINKING_END = re.compile(rf"</(?:{THOUGHTS})>|◁/think▷|<\|channel\|>final<\|message\|>")
-THINKING_START = re.compile(rf"<(?:{THOUGHTS})>|◁think▷")
-# The beginning of another question, which a model adds when it does not stop.
+# The beginning of another question, which a model adds when it does not stop. Both patterns begin
+# with a sign that is found quickly.
 NEXT_QUESTION = re.compile(
-    r"^[#* ]*(?:Question|Problem|Exercise|Example|Human|User|Q)\b[^\n:]{0,12}:"
-    r"|<\|(?:im_start|start_header_id)\|>user|<\|(?:user|im_end|eot_id|end|endoftext)\|>|</s>"
-    r"|\[INST\]|^### Instruction",
-    re.MULTILINE,
+    r"\n(?:[#* ]*(?:Question|Problem|Exercise|Example|Human|User|Q)\b[^\n:]{0,12}:"
+    r"|### Instruction)"
+)
+NEXT_TURN = re.compile(
+    r"<(?:\|(?:im_start|start_header_id)\|>user|\|(?:user|im_end|eot_id|end|endoftext)\|>|/s>)"
+    r"|\[INST\]"
 )
 # Text that takes back what is before it. After the last statement, only clear words count.
 TAKEN_BACK = re.compile(
@@ -123,6 +134,7 @@ TAKEN_BACK_AT_END = re.compile(
 DENIED_BEHIND = re.compile(
     r"[\s$.)\]\\]*(?:(?:is|was|seems|looks) (?:wrong|incorrect|not|too)\b|But\b|However\b)"
 )
+ENDING_SIGNS = " \n$.*)]}\\"
 DENIED_BEFORE = re.compile(r"\b(?:not|never|n't|cannot be)[\s$*]*(?:\\[(\[])?\s*\Z")
 DENIED_CHARS = 20
 CHECKING = re.compile(
@@ -167,8 +179,7 @@ class Statement(NamedTuple):
     answer: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Search:
+class Search(NamedTuple):
     """The final answer of a text, or the reason why there is none."""
 
     answer: str | None
@@ -194,7 +205,7 @@ def final_answer(text: str) -> str | None:
         start = sentence_border + len(". ")
         pattern = PLAIN_LAST_SENTENCE
     stated = pattern.fullmatch(plain, start)
-    if stated and not any(part in text[:start] for part in STATING):
+    if stated and _states_nothing(text[:start]):
         return stated[1]
     return _search(text).answer
 
@@ -205,8 +216,16 @@ def why_no_answer(text: str) -> str:
     return "" if search.answer is not None else search.reason or "no final answer"
 
 
+def _states_nothing(text: str) -> bool:
+    """Return whether a text certainly has no statement and no thinking."""
+    for part in STATING:
+        if part in text:
+            return False
+    return after_thinking(text) == text
+
+
 def _search(text: str) -> Search:
-    visible = _without_thinking(text)
+    visible = after_thinking(text)
     if visible is None:
         return Search(None, "the thinking has no end")
     statements = _statements(visible)
@@ -220,31 +239,19 @@ def _search(text: str) -> Search:
     return _decide(visible, statements)
 
 
-def _without_thinking(text: str) -> str | None:
-    """Return the text after the thinking; None if the thinking has no end."""
-    if "<" not in text and "◁" not in text:
-        return text
-    end = text.rfind(THINKING_MARK) + 1
-    if end:
-        end += len(THINKING_MARK) - 1
-    # Other names than `think` are rare, and a regular expression is slow.
-    if any(text.rfind(part, end) >= 0 for part in THINKING_PARTS):
-        for match in THINKING_END.finditer(text, end):
-            end = match.end()
-        if THINKING_START.search(text, end):
-            return None
-    return text[end:] if end else text
-
-
 def _before_next_question(text: str) -> str:
     """Return the text before a further question, if an answer is stated before it."""
-    first: int | None = None
-    for match in NEXT_QUESTION.finditer(text):
-        if first is None:
-            first = _first_statement_end(text)
-        if match.start() >= first:
-            return text[: match.start()]
-    return text
+    if not NEXT_QUESTION.search(text) and not NEXT_TURN.search(text):
+        return text
+    first = _first_statement_end(text)
+    end = len(text)
+    question = NEXT_QUESTION.search(text, first - 1)
+    if question:
+        end = question.start() + 1
+    turn = NEXT_TURN.search(text, first)
+    if turn:
+        end = min(end, turn.start())
+    return text[:end]
 
 
 def _first_statement_end(text: str) -> int:
@@ -262,12 +269,19 @@ def _first_statement_end(text: str) -> int:
 
 def _statements(text: str) -> Sequence[Statement]:
     """Return the last statements in their order, without those inside of others."""
-    found = [*_boxes(text), *_tags(text), *_hashes(text), *_phrases(text)]
+    found = _inner_statements(text)
+    found += _tags(text)
     stripped = text.rstrip()
     line_start = stripped.rfind("\n") + 1
-    stated = LAST_LINE.fullmatch(stripped, line_start)
-    if stated and not BOX.search(stated["answer"]):
-        found.append(Statement(line_start, len(text), "hashes", _strip_wrapping(stated["answer"])))
+    if stripped.startswith("A:", line_start):
+        stated = LAST_LINE.fullmatch(stripped, line_start)
+        if stated and not BOX.search(stated["answer"]):
+            answer = _strip_wrapping(stated["answer"])
+            found.append(Statement(line_start, len(text), "hashes", answer))
+    if not found:
+        return _stated_in_other_language(text)
+    if len(found) < 2:
+        return found
     found.sort()
     tags = [statement for statement in found if statement.kind == "tag"]
     statements = list[Statement]()
@@ -281,10 +295,20 @@ def _statements(text: str) -> Sequence[Statement]:
     return statements
 
 
+def _inner_statements(text: str) -> list[Statement]:
+    """Return the last statements of each kind, apart from tags."""
+    found = list[Statement]()
+    # Python searches single signs much faster than words.
+    if "\\" in text and "box" in text:
+        found += _boxes(text)
+    if "#" in text:
+        found += _hashes(text)
+    found += _phrases(text)
+    return found
+
+
 def _boxes(text: str) -> Iterator[Statement]:
     """Yield the last boxes, of nested ones the innermost; a box without an end has no answer."""
-    if text.rfind("box") < 0:
-        return
     starts = [(match.start(), match.end()) for match in BOX.finditer(text)][-MAX_STATEMENTS:]
     for index, (start, content_start) in enumerate(starts):
         next_start = starts[index + 1][0] if index + 1 < len(starts) else len(text)
@@ -292,7 +316,8 @@ def _boxes(text: str) -> Iterator[Statement]:
         # The inner of two nested boxes is yielded instead.
         if next_start < end:
             continue
-        if DENIED_BEFORE.search(text, max(0, start - DENIED_CHARS), start):
+        before = text[max(0, start - DENIED_CHARS) : start]
+        if ("not" in before or "never" in before) and DENIED_BEFORE.search(before):
             continue
         content = text[content_start:end] if end < len(text) else ""
         yield Statement(start, min(end + 1, len(text)), "box", _strip_wrapping(content))
@@ -301,22 +326,22 @@ def _boxes(text: str) -> Iterator[Statement]:
 def _closing_brace(text: str, start: int) -> int:
     """Return the position of the brace that closes the one before `start`; the end without one."""
     depth = 1
-    for token in re.finditer(r"\\.|[{}]", text[start:], re.DOTALL):
-        if token[0] == "{":
+    for brace in BRACE.finditer(text, start):
+        if brace[0] == "{":
             depth += 1
-        elif token[0] == "}":
+        elif brace[0] == "}":
             depth -= 1
         if depth == 0:
-            return start + token.start()
+            return brace.start()
     return len(text)
 
 
 def _tags(text: str) -> Iterator[Statement]:
-    if text.rfind("<answer") < 0:
+    if "<" not in text or "<answer" not in text:
         return
     for match in [*TAG.finditer(text)][-MAX_STATEMENTS:]:
         inner = match[1]
-        statements = [*_boxes(inner), *_hashes(inner), *_phrases(inner)]
+        statements = _inner_statements(inner)
         answer = _strip_wrapping(inner)
         if statements:
             answer = _decide(inner, sorted(statements)).answer
@@ -377,9 +402,20 @@ def _phrases(text: str) -> Iterator[Statement]:
             yield statement
 
 
+def _stated_in_other_language(text: str) -> Sequence[Statement]:
+    """Return the last statement near the end of a text that has none in English or Chinese."""
+    phrase = None
+    for match in OTHER_LANGUAGES.finditer(text, max(0, len(text) - MAX_ENDING_CHARS)):
+        phrase = match
+    statement = _stated_by(text, phrase) if phrase else None
+    return [] if statement is None else [statement]
+
+
 def _stated_by(text: str, phrase: re.Match[str]) -> Statement | None:
     """Return the statement of a phrase; None for a question, or a box, which states it itself."""
     after = text[phrase.end() : phrase.end() + MAX_PHRASE_CHARS].strip().lstrip("*").lstrip()
+    if after.lstrip("$\\([ ").startswith(("boxed{", "boxed {")):
+        return None
     while filler := FILLER.match(after):
         after = after[filler.end() :]
     formula = _display_formula(after)
@@ -392,7 +428,7 @@ def _stated_by(text: str, phrase: re.Match[str]) -> Statement | None:
         answer = _strip_unit(_strip_wrapping(first_sentence))
     if first_sentence.endswith("?") or "boxed" in first_sentence or "<answer>" in first_sentence:
         return None
-    kind = "phrase" if VALUE.match(answer or "") or _has_digit(answer) else "words"
+    kind = "phrase" if _has_value(answer) else "words"
     if text[: phrase.start()].lower().endswith("final "):
         kind = "final"
     # The sentence is found again, because what was stripped before it has any length.
@@ -400,24 +436,31 @@ def _stated_by(text: str, phrase: re.Match[str]) -> Statement | None:
     return Statement(phrase.start(), end, kind, answer)
 
 
-def _has_digit(answer: str | None) -> bool:
-    return any(character.isdigit() or character == "\\" for character in answer or "")
+def _has_value(answer: str | None) -> bool:
+    if answer is None:
+        return False
+    return bool(VALUE.match(answer)) or "\\" in answer or any(map(str.isdigit, answer))
 
 
 def _decide(text: str, statements: Sequence[Statement]) -> Search:
     """Return the answer of the statement that counts."""
-    values = [statement for statement in statements if statement.kind != "words"]
-    # "The answer is Friday" counts if nothing else is stated.
-    statements = values or statements
+    if len(statements) > 1:
+        values = [statement for statement in statements if statement.kind != "words"]
+        # "The answer is Friday" counts if nothing else is stated.
+        statements = values or statements
     last = statements[-1]
-    is_denied = DENIED_BEHIND.match(text, last.end) or TAKEN_BACK_AT_END.search(text, last.end)
-    if is_denied:
+    # Most texts end behind the statement, apart from signs.
+    if text[last.end :].strip(ENDING_SIGNS) and (
+        DENIED_BEHIND.match(text, last.end) or TAKEN_BACK_AT_END.search(text, last.end)
+    ):
         return Search(None, "the answer is taken back")
+    if len(statements) == 1:
+        return Search(last.answer)
     joined = _joined_boxes(text, statements)
     if joined is not None:
         return Search(joined)
-    if last.answer is None or len(statements) == 1:
-        return Search(last.answer)
+    if last.answer is None:
+        return Search(None)
     earlier = statements[-2]
     if earlier.answer is None or _is_same(earlier.answer, last.answer):
         return Search(last.answer)

@@ -3,12 +3,12 @@ r"""Decide whether a final answer equals the reference: exactly, and form by for
     1,000 = 1000.0 = \$1000      1/2 = 0.5 = 50% = \frac12 = \frac{2}{4}      0.1 ≠ 0.10000001
     x = 5 is 5      2\frac12 = 2.5      \{1, 2\} = \{2, 1\}      (1, 2) ≠ (2, 1)      (A) = A. ≠ B
     \frac{\sqrt7}{14} = \frac{1}{2\sqrt7}      (x+1)^2 = x^2 + 2x + 1      2x - y = 3 is y = 2x - 3
-    [0, 1) ≠ [0, 1]      5 hours ? 300 minutes      0.33 ? 1/3      2.4444444444444446 = 22/9
+    [0, 1) ≠ [0, 1]      5 hours = 300 minutes      0.33 ? 1/3      2.4444444444444446 = 22/9
     2e-05 = 0.00002      x = 5, y = 2 is (5, 2)     2 < x < 7 is (2, 7)      12.500 ? 12,500
     3-1 ? 2     2024-05-01 ≠ 2024-01-05     1.5 million = 1500000     312_4 ≠ 313_4     $5 ? €5
 
 Correct: equal texts, except for spacing, `$…$`, `\text{…}` and the capitals of a word; equal
-rational numbers; a decimal of 15 to 17 digits and what it is the double of; and forms that are
+rational numbers; a decimal of 12 to 17 digits and what it is the double of; and forms that are
 equal part by part (see `verifiers.answer_forms`). Expressions
 that are not rational numbers must be equal twice: in exact or interval arithmetic on the project's
 own reading, and according to math-verify.
@@ -17,8 +17,9 @@ Incorrect: two closed values that differ, or parts in the same place of the same
 in one variable that differ wherever both are defined; two linear equations that are no multiples;
 two options, days, months, yes and no.
 
-Unknown: everything else. A percent sign or a unit may be missing on one side, but two different
-units are unknown, as is a unit that another may replace; a decimal that may be the other value,
+Unknown: everything else. A percent sign or a unit may be missing on one side. Different units are
+converted (see `verifiers.answer_forms.measures`), or unknown without one exact ratio, as is a
+number without a unit that may be one in another unit; a decimal that may be the other value,
 rounded; a list in another order; a formula in several variables, or in one that may be a
 parameter; a point that may be an interval; and whatever math-verify does not confirm. A text that
 can be read in two ways is unknown unless all readings agree: a hyphen may be a minus sign, a range,
@@ -27,9 +28,9 @@ square brackets may be a floor. Different currencies are unknown, as is a curren
 
 A sentence counts as the only value that it asserts, if no word in it denies, bounds or weakens it.
 
-What is not covered: equality under the conditions of the problem, unit conversion, sums,
-integrals, conversion between number bases, conditions (`n \ge 2`) next to a value. A reference
-without a unit is assumed to have the unit of the answer.
+What is not covered: equality under the conditions of the problem, integrals, infinite sums,
+conversion between number bases, conditions (`n \ge 2`) next to a value. A reference without a unit
+is assumed to have the unit of the answer.
 """
 
 import re
@@ -41,6 +42,7 @@ from typing import TYPE_CHECKING, ClassVar
 from stepmark.records import Verdict
 from verifiers.answer_forms import notation
 from verifiers.answer_forms.decimals import is_double, literal, near
+from verifiers.answer_forms.measures import judge_measures, measure_of
 from verifiers.arithmetic_rules.equality import has_percent_sign, mixes_percentages, units_of
 from verifiers.base import AnswerClaim, Claim, Finding, ReferenceClaim
 from verifiers.math.dialects.arithmetic import parse, tokens
@@ -108,7 +110,7 @@ FACTORS |= {1_760, 2_000, 3_600, 5_280, 1_000_000}
 class Answers:
     """A symmetric comparison of numbers, formulas, lists, intervals, matrices, options, words."""
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     def verify(self, claim: Claim) -> Finding:
         """Return the finding; a reference is correct if other answers can be compared with it."""
@@ -136,6 +138,8 @@ def _judge(answer: str, reference: str) -> Judgement:
     left = notation.compound_of(answer)
     right = notation.compound_of(reference)
     judgement = notation.judge_compounds(left, right)
+    if judgement is None:
+        judgement = judge_measures(answer, reference)
     if judgement is None:
         judgement = _judge_readings(answer, reference)
     return judgement
@@ -202,6 +206,8 @@ def _judge_reference(reference: str) -> Judgement:
     reference = notation.in_digits(reference)
     if compound is not None:
         return Verdict.CORRECT, compound.kind
+    if measure_of(reference) is not None:
+        return Verdict.CORRECT, "a number with units"
     number = _number(reference)
     if number is not None and exact_value(number) is not None:
         return Verdict.CORRECT, "a number"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stepmark.records import Verdict
-from stepmark.thinking import THINKING_ENDS, THINKING_STARTS
+from stepmark.thinking import after_thinking
 
 __all__ = [
     "MAX_REPLY_CHARS",
@@ -28,11 +28,6 @@ MAX_REPLY_CHARS = 1 << 18
 """The number of characters of a reply that are stored; a longer reply is not parsed."""
 # Rationales are stored once per step; the critiques table contains the whole reply.
 MAX_RATIONALE_CHARS = 500
-
-# Reasoning is a draft. A reply without its beginning had it in the prompt: the chat templates of
-# reasoning models write it.
-END_OF_THINKING = re.compile(THINKING_ENDS, re.IGNORECASE)
-START_OF_THINKING = re.compile(THINKING_STARTS, re.IGNORECASE)
 
 # A line on one step that ends with a verdict: "Step 3: ... correct", "**Step 3**: Incorrect.",
 # "Step 3: \boxed{incorrect}". A line that starts with a brace is JSON, hence the `{` in the first
@@ -192,7 +187,10 @@ def _verdicts_by_step(reply: str) -> Mapping[int, Sequence[StepVerdict]]:
     """Return all verdicts of a reply by step number; none if its last words contradict them."""
     if len(reply) > MAX_REPLY_CHARS:
         return {}
-    documents, text, end_of_documents = _separate_json(_without_thinking(reply))
+    answer = after_thinking(reply)
+    if answer is None:
+        return {}
+    documents, text, end_of_documents = _separate_json(answer)
     numbered_verdicts: list[tuple[int, StepVerdict]] = []
     for document in documents:
         numbered_verdicts.extend(_read_json(document))
@@ -230,12 +228,6 @@ def _contradicts(last_words: str, incorrect: set[int]) -> bool:
     if not incorrect:
         return True
     return bool(mentioned) and not mentioned & incorrect
-
-
-def _without_thinking(reply: str) -> str:
-    """Return the part of a reply after the model's reasoning; "" if the reasoning does not end."""
-    answer = END_OF_THINKING.split(reply)[-1]
-    return START_OF_THINKING.split(answer)[0]
 
 
 def _read_json(document: Mapping[str, Any]) -> Iterator[tuple[int, StepVerdict]]:

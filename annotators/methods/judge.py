@@ -72,7 +72,7 @@ class Judge:
     critics: tuple[Critic, ...] = field(init=False, repr=False)
     meta_critic: Critic | None = field(init=False, repr=False)
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     needs: ClassVar[frozenset[str]] = frozenset({"judge_engines"})
 
     def __post_init__(self) -> None:

@@ -2,9 +2,10 @@
 
 import json
 import sys
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = ["print_json", "print_progress"]
+__all__ = ["print_json", "print_progress", "print_table"]
 
 
 def print_progress(text: str) -> None:
@@ -17,3 +18,11 @@ def print_progress(text: str) -> None:
 def print_json(results: Any) -> None:
     """Print the results of a benchmark to standard output."""
     sys.stdout.write(json.dumps(results, indent=2) + "\n")
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table in Markdown to standard output."""
+    lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
+    for row in rows:
+        lines.append("| " + " | ".join([str(cell) for cell in row]) + " |")
+    sys.stdout.write("\n".join(lines) + "\n\n")

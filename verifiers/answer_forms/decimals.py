@@ -1,7 +1,7 @@
 """Decimals as written: their last digit, and floats as programs print them.
 
-A double has 15 to 17 significant digits. A decimal with as many is taken for a printed double: it
-equals what it may be the double of.
+A printed double has up to 17 significant digits, and fewer if the last ones are zeros. A decimal
+with at least 12 is taken for one: it equals what it may be the double of.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from stepmark.records import Verdict
 from verifiers.math.findings import Judgement
 from verifiers.math.syntax import Combined, Negated, Number, Tree
 
-DOUBLE_DIGITS = range(15, 18)
+DOUBLE_DIGITS = range(12, 18)
 # The precision of a double is 2^-53; a result of a few operations may be off by some of these.
 DOUBLE_PRECISION = Fraction(1, 2**50)
 # A longer computation loses more digits: such a value is neither equal nor different.

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from stepmark.records import Verdict
-from verifiers.answer_forms import forms
+from verifiers.answer_forms import forms, real_sets
 from verifiers.answer_forms.forms import Form
 from verifiers.answer_forms.formulas import has_value, judge_equations, judge_quantities
 from verifiers.math.findings import Judgement
@@ -23,6 +23,8 @@ MAX_PARTS = 64
 # In lists and sets, every part is compared with every part.
 MAX_LISTED = 24
 # Different names of the same function.
+# For whole numbers, n > 1 is n >= 2.
+WHOLE_NUMBERS = frozenset("ijklmnpqNMK")
 FUNCTION_OF_X = frozenset(["y", "f(x)", "g(x)", "h(x)", "p(x)", "P(x)", "y(x)"])
 CORRECT = Verdict.CORRECT
 INCORRECT = Verdict.INCORRECT
@@ -42,6 +44,9 @@ def equivalent(left: Form, right: Form) -> Judgement:
             if names(other.tree):
                 return UNKNOWN, "different variables"
             return INCORRECT, "infinity and a number"
+    judgement = _judge_sets(left, right)
+    if judgement is not None:
+        return judgement
     if type(left) is type(right):
         return JUDGES[type(left)](left, right)
     return _judge_kinds(left, right) or _judge_kinds(right, left) or DIFFERENT_KINDS
@@ -56,6 +61,23 @@ def _judge_kinds(left: Form, right: Form) -> Judgement | None:
             if _is_unbounded(left) and not _is_unbounded(right):
                 return INCORRECT, "an unbounded set and a bounded one"
     return None
+
+
+def _judge_sets(left: Form, right: Form) -> Judgement | None:
+    """Compare two sets of real numbers, of which one is a union; None for other forms."""
+    if not isinstance(left, forms.Union) and not isinstance(right, forms.Union):
+        return None
+    if isinstance(left, forms.Quantity) or isinstance(right, forms.Quantity):
+        return None
+    left_set = real_sets.set_of(left)
+    right_set = real_sets.set_of(right)
+    if left_set is None or right_set is None:
+        return None
+    if len(left_set.items) == len(right_set.items):
+        return _judge_in_order(left_set.items, right_set.items)
+    if real_sets.may_be_rounded(left_set) or real_sets.may_be_rounded(right_set):
+        return UNKNOWN, "sets with decimals"
+    return INCORRECT, "different sets"
 
 
 def all_have_values(form: Form) -> bool:
@@ -88,6 +110,14 @@ def _judge_option(left: forms.Option, right: Form) -> Judgement:
 
 
 def _judge_assigned(left: forms.Assigned, right: Form) -> Judgement:
+    judgement = _judge_named(left, right)
+    is_set = isinstance(left.form, forms.Bracketed | forms.Union)
+    if is_set and left.name in WHOLE_NUMBERS and judgement[0] is INCORRECT:
+        return UNKNOWN, "possibly a set of whole numbers"
+    return judgement
+
+
+def _judge_named(left: forms.Assigned, right: Form) -> Judgement:
     if isinstance(right, forms.Assigned):
         if left.name == right.name:
             return equivalent(left.form, right.form)
@@ -243,10 +273,45 @@ def _judge_tuple(left: forms.Assignments, right: forms.Several | forms.Bracketed
     return UNKNOWN, "values that may belong to other names"
 
 
+def _judge_inequalities(left: forms.Inequality, right: forms.Inequality) -> Judgement:
+    names = {name for name, _ in left.terms}
+    if names != {name for name, _ in right.terms}:
+        return UNKNOWN, "different variables"
+    if left == right:
+        return CORRECT, "the same inequality"
+    return INCORRECT, "different linear inequalities"
+
+
+def _judge_cases(left: forms.Cases, right: forms.Cases) -> Judgement:
+    """Compare cases in any order; different rows may describe the same function or system."""
+    if len(left.rows) != len(right.rows) or len(left.rows) > MAX_LISTED:
+        return UNKNOWN, "other cases"
+    unmatched = list(right.rows)
+    for row in left.rows:
+        match = _find_case(row, unmatched)
+        if match is None:
+            return UNKNOWN, "other cases"
+        unmatched.remove(match)
+    return CORRECT, "the same cases"
+
+
+def _find_case(
+    row: tuple[Form, Form], rows: Sequence[tuple[Form, Form]]
+) -> tuple[Form, Form] | None:
+    for other in rows:
+        judgements = [equivalent(a, b) for a, b in zip(row, other, strict=True)]
+        if all(verdict is CORRECT for verdict, _ in judgements):
+            return other
+    return None
+
+
 def _judge_words(left: forms.Words, right: forms.Words) -> Judgement:
     if left == right:
         return CORRECT, "the same words"
     words = {left.words.lower(), right.words.lower()}
+    pairs = {tuple(sorted(text.split(" and "))) for text in words}
+    if len(pairs) == 1 and len(pairs.pop()) == 2:
+        return CORRECT, "the same two names"
     if len(words) == 2 and any(words <= choice for choice in VOCABULARIES):
         return INCORRECT, "different words"
     return UNKNOWN, "different words"
@@ -269,4 +334,6 @@ JUDGES: Mapping[type[Form], Callable[[Any, Any], Judgement]] = {
     forms.Matrix: _judge_matrices,
     forms.Assignments: _judge_assignments,
     forms.Words: _judge_words,
+    forms.Inequality: _judge_inequalities,
+    forms.Cases: _judge_cases,
 }

@@ -5,9 +5,12 @@ x = 5, x \in [0, 1)              Assigned         x > 2, 1 < x \le 3     Assigne
 (1, 2)    [0, \infty)            Bracketed        (0, 1) \cup (4, 5)     Union
 \begin{pmatrix} … \end{pmatrix}  Matrix           2x + 3y = 7            Equation
 (A)    B.    (C) 5               Option           Sunday                 Words
+x < 1 or x > 3                   Assigned, Union  2x + 3y < 7            Inequality
+\begin{cases} … \end{cases}      Cases
 """
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 from verifiers.math.syntax import Tree
 
@@ -84,6 +87,25 @@ class Equation(Form):
 
     difference: Tree
     source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inequality(Form):
+    """A linear inequality in several variables.
+
+    The sum of all terms is positive, or not negative unless `is_strict`. The terms are names in
+    alphabetical order with their coefficients, of which the first is 1 or -1; "" is the constant.
+    """
+
+    terms: tuple[tuple[str, Fraction], ...]
+    is_strict: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Cases(Form):
+    """A function in cases: pairs of a value and the condition under which it is taken."""
+
+    rows: tuple[tuple[Form, Form], ...]
 
 
 @dataclass(frozen=True, slots=True)

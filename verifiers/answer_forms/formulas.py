@@ -22,9 +22,19 @@ from verifiers.answer_forms.forms import Equation, Quantity
 from verifiers.math import syntax
 from verifiers.math.exact import exact_value
 from verifiers.math.findings import Judgement
-from verifiers.math.intervals import Evaluator, Value, excludes_zero, parts
+from verifiers.math.intervals import Complex, Evaluator, Value, excludes_zero, parts
 from verifiers.math.lexicon import FAMILIES, PARAMETERS
-from verifiers.math.syntax import Combined, I, Negated, Tree, UndefinedError, functions, names, walk
+from verifiers.math.syntax import (
+    Call,
+    Combined,
+    I,
+    Negated,
+    Tree,
+    UndefinedError,
+    functions,
+    names,
+    walk,
+)
 
 Point = Mapping[str, Fraction]
 # Half of the points are positive, half have mixed signs; half of each are below 1.
@@ -60,10 +70,28 @@ class _MeasuringEvaluator(Evaluator):
     total_size = 0
 
     def value(self, tree: Tree) -> Value:
-        value = super().value(tree)
+        value = self._exponential_of_complex(tree)
+        if value is None:
+            value = super().value(tree)
         re, im = parts(value)
         self.total_size += self.size(re) + self.size(im)
         return value
+
+    def _exponential_of_complex(self, tree: Tree) -> Value | None:
+        """Return e to a power that is not real, by Euler's formula; None for anything else."""
+        match tree:
+            case Combined("^", syntax.E, exponent) | Call("exp", (exponent,)) if I in walk(
+                exponent
+            ):
+                power = super().value(exponent)
+            case _:
+                return None
+        if not isinstance(power, Complex):
+            return None
+        size = self.interval(self.exponential(power.re))
+        re = size * self.interval(self.function("cos", power.im))
+        im = size * self.interval(self.function("sin", power.im))
+        return Complex(re, im)
 
 
 def judge_quantities(left: Quantity, right: Quantity) -> Judgement:
@@ -295,6 +323,22 @@ def compare(
     tiny = evaluator.context.mpf(2) ** -(evaluator.bits // 2)
     error = max(abs(evaluator.interval(re)).b, abs(evaluator.interval(im)).b)
     return Comparison(error < tiny or None, exact=False)
+
+
+def order(left: Tree, right: Tree) -> int:
+    """Return -1, 0 or 1: whether the left closed real value is smaller, equal or larger.
+
+    Raises UndefinedError for values that are not real, and UnreadError if intervals do not decide.
+    """
+    _, difference = _difference(left, right, {}, "+", real=True)
+    re, im = parts(difference)
+    if im != 0:
+        raise UndefinedError
+    if excludes_zero(re):
+        return 1 if re > 0 else -1
+    if not isinstance(re, Fraction) and compare(left, right, {}).equal is not True:
+        raise syntax.UnreadError("too close to distinguish")
+    return 0
 
 
 def within(left: Tree, right: Tree, tolerance: Fraction) -> bool:

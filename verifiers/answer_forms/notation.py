@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from stepmark.records import Verdict
+from verifiers.answer_forms.printed import readable
 from verifiers.math import lexicon
 from verifiers.math.findings import Judgement
 
@@ -29,6 +30,7 @@ REPLACEMENTS: Sequence[tuple[str, re.Pattern[str], str]] = [
     (">=", re.compile(r">=(?!>)"), r"\\ge "),
     ("<=", re.compile(r"<=(?![=>])"), r"\\le "),
     ("per", re.compile(r"\\text\{ ?per ?cent\}|\bper ?cent\b"), r"\\%"),
+    ("\\lg", re.compile(r"\\lg(?![A-Za-z])"), r"\\log_{10}"),
     ("**", re.compile(r"(?<=[\w)])\*\*(?=[\w(-])"), "^"),
     ("10", re.compile(r"(?<=\d) ?[xX×] ?10 ?\^"), r"\\times 10^"),
     ("approx", re.compile(r"(?<=[\w)}]) ?\\approx ?-?\d+(?:\.\d+)?\.?$"), ""),
@@ -36,6 +38,12 @@ REPLACEMENTS: Sequence[tuple[str, re.Pattern[str], str]] = [
     ("_", re.compile(r"(?<=\d)_\{(\d{1,2})\}"), r"_\1"),
     ("array", re.compile(r"\\left *[\[(]\s*\\begin\{array\}\{[clr| ]*\}"), r"\\begin{pmatrix}"),
     ("array", re.compile(r"\\end\{array\}\s*\\right *[\])]"), r"\\end{pmatrix}"),
+    (
+        "\\{",
+        re.compile(r"(?:\\left *)?\\\{ *\\begin\{(?:array\}\{[clr| ]*|aligned)\}"),
+        r"\\begin{cases}",
+    ),
+    ("\\right", re.compile(r"\\end\{(?:array|aligned)\} *\\right *\."), r"\\end{cases}"),
     ("$", re.compile(r"^([\d.,]+) ?\\?\$$"), r"\\$\1"),
 ]
 APPROXIMATED_NAME = re.compile(r"[^\W\d_]")
@@ -80,7 +88,17 @@ COLONS = re.compile(
     r"(?:[^=\d]{0,30}=\s*)?(\d{1,6}(?:\s?:\s?\d{1,6}){1,3})(?P<unit> ?[^\W\d_.]*\.?m?\.?)"
 )
 RATIO_NAME = re.compile(r"^[^=]{1,60}:[^=]{1,60}=\s*(?=\d{1,6}\s?:)")
-BASED = re.compile(r"([0-9A-Fa-f]{1,60})_(\d{1,2})")
+BASED = re.compile(r"(-?)([0-9A-Fa-f]{1,60})(?:\.([0-9A-Fa-f]{1,60}))?_(\d{1,2})")
+# `June 20, 2020` and `20 June`, also with the first letters of the month.
+MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+MONTH = r"(?P<month>[A-Z][a-z]{2,8})\.?"
+DAY = r"(?P<day>\d{1,2})(?:st|nd|rd|th)?"
+DAY_IN_WORDS = (
+    re.compile(rf"{MONTH} {DAY}(?:,? (?P<year>\d{{4}}))?"),
+    re.compile(rf"(?:the )?{DAY}(?: of)? {MONTH}(?:,? (?P<year>\d{{4}}))?"),
+)
+MONTH_NAMES = frozenset(lexicon.VOCABULARIES[-1]) | frozenset(MONTHS) | {"sept"}
+WHOLE_TEXT = re.compile(r"\\(?:text|textbf|textrm|mathrm|mbox) ?\{([^{}\\]*)\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +121,7 @@ class Compound:
 
 def normalized(text: str) -> str:
     """Return the text in the notation that the dialects read."""
+    text = readable(text)
     # JSON that was escaped twice; in matrices, two backslashes end a row.
     if "\\\\" in text and "\\begin" not in text:
         text = TWO_BACKSLASHES.sub(r"\\", text)
@@ -185,6 +204,9 @@ def other_readings(text: str) -> Sequence[tuple[str, bool]]:
 def compound_of(text: str) -> Compound | None:
     """Return the dates, ranges, scores, times, ratios and based numbers; else None."""
     text = text.strip().strip("$").strip()
+    words = WHOLE_TEXT.fullmatch(text)
+    if words:
+        text = words[1].strip()
     for pattern in (DATE, DATE_YEAR_LAST):
         match = pattern.fullmatch(text)
         if match:
@@ -202,8 +224,31 @@ def compound_of(text: str) -> Compound | None:
         return Compound("colon", parts, match["unit"].strip(" .").lower().replace(".", ""))
     match = BASED.fullmatch(text)
     if match:
-        return Compound("base", (match[1].lower().lstrip("0") or "0", str(int(match[2]))))
+        sign, whole, decimals, base = match.groups()
+        return Compound("base", (sign, whole.lower(), (decimals or "").lower(), str(int(base))))
+    return _day_in_words(text)
+
+
+def _day_in_words(text: str) -> Compound | None:
+    for pattern in DAY_IN_WORDS:
+        match = pattern.fullmatch(text)
+        if match and match["month"].lower() in MONTH_NAMES:
+            month = MONTHS.index(match["month"][:3].lower()) + 1
+            parts = [str(month), str(int(match["day"]))]
+            if match["year"]:
+                parts.append(match["year"])
+            return Compound("day", tuple(parts))
     return None
+
+
+def _based_value(parts: Sequence[str]) -> Fraction | None:
+    """Return the value of a number in a base; None if a digit does not exist in the base."""
+    sign, whole, decimals, base = parts
+    try:
+        value = Fraction(int(whole + decimals, int(base)), int(base) ** len(decimals))
+    except ValueError:
+        return None
+    return -value if sign else value
 
 
 def judge_compounds(left: Compound | None, right: Compound | None) -> Judgement | None:
@@ -222,15 +267,23 @@ def judge_compounds(left: Compound | None, right: Compound | None) -> Judgement 
             return Verdict.CORRECT, "the same time"
     if left.kind != right.kind or len(left.parts) != len(right.parts):
         return Verdict.UNKNOWN, "different notations"
+    if left.kind == "base":
+        return _judge_based(_based_value(left.parts), _based_value(right.parts))
     if left.parts == right.parts and left.unit == right.unit:
         return Verdict.CORRECT, "the same numbers"
-    if left.kind == "date":
+    if left.kind in ("date", "day"):
         return Verdict.INCORRECT, "different dates"
-    if left.kind == "base" and left.parts[1] == right.parts[1]:
-        return Verdict.INCORRECT, "different numbers in one base"
     if left.kind in ("hyphen", "colon") and _differ_in_all_readings(left, right):
         return Verdict.INCORRECT, "different numbers"
     return Verdict.UNKNOWN, _doubt(left)
+
+
+def _judge_based(left: Fraction | None, right: Fraction | None) -> Judgement:
+    if left is None or right is None:
+        return Verdict.UNKNOWN, "a number in another base"
+    if left == right:
+        return Verdict.CORRECT, "the same number"
+    return Verdict.INCORRECT, "different numbers"
 
 
 def _differ_in_all_readings(left: Compound, right: Compound) -> bool:

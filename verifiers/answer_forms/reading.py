@@ -12,6 +12,23 @@ from itertools import pairwise
 from verifiers.answer_forms import forms
 from verifiers.answer_forms.forms import Form
 from verifiers.answer_forms.formulas import compare
+from verifiers.answer_forms.inequalities import (
+    INEQUALITIES,
+    combined_sets,
+    read_inequality,
+    read_unequal,
+)
+from verifiers.answer_forms.quantities import read_quantity
+from verifiers.answer_forms.sequences import (
+    CLOSING,
+    Tokens,
+    contains,
+    cut,
+    is_group,
+    outside_brackets,
+    split,
+    with_depths,
+)
 from verifiers.math import lexicon
 from verifiers.math.dialects.answers import parse, tokens
 from verifiers.math.lexer import Kind, Token
@@ -20,10 +37,10 @@ from verifiers.math.syntax import Combined, Number, UnreadError, names
 MAX_CHARS = 1_000
 MAX_NESTING = 3
 MAX_WORDS = 12
-OPENING = ("(", "[", "{", "\\{", "\\begin")
-CLOSING = (")", "]", "}", "\\}", "\\end")
 SIGNS = ("\\pm", "\\mp")
-RELATIONS = ("=", "<", ">", "\\le", "\\ge")
+SEPARATORS = (",", ";", "and", "or")
+RELATIONS = ("=", "<", ">", "\\le", "\\ge", "\\ne")
+RELATIONS_AND_MEMBERSHIP = frozenset([*RELATIONS, "\\in"])
 OPTION = re.compile(
     r"(?i:option|choice)?\s*(?:\(\s*([A-J])\s*\)"
     # `C Cecile` is an option with its text; `A cat` and `I see` may be words.
@@ -43,29 +60,12 @@ SYMBOLS = {
     "\\{\\}": "empty set",
     "\\mathbb{R}": "all real numbers",
 }
-# Whether the bound belongs to the interval, and whether the greater side is on the right.
-INEQUALITIES = {
-    "<": (False, True),
-    "\\le": (True, True),
-    ">": (False, False),
-    "\\ge": (True, False),
-}
 INFINITIES = ("\\infty", "+\\infty", "-\\infty")
-# Words behind a number that change its value, besides those of the lexicon.
-VALUE_WORD = re.compile(
-    r"tens|scores?|factorial|past|short|except|pct"
-    r"|\w*(?:four|fif|six|seven|eigh|nin|ten|eleven|twelf|teen|tie|hundred|thousand|illion)ths?"
-)
-# Shorter words in capitals are names of points.
-MIN_PROSE_CAPITALS = 5
-UNIT_SIGNS = ("^", "{", "}", "/")
 SHAPES = {Kind.NAME: "N", Kind.WORD: "T", Kind.NUMBER: "D"}
 # The shapes of the tokens of a name: `x`, `x_1`, `f(x, y)`, `(x, y)`, `AB`, `Area`, `angle A`.
 NAMED = re.compile(
     r"\(N(?:,N)+\)|(?:T*N(?:_(?:[DN]|\{[DN,]*\}))?|T+)(?:\([DN](?:,[DN])*\))?|\|[NT]+\|"
 )
-
-Tokens = Sequence[Token]
 
 
 def form_of(text: str) -> Form:
@@ -111,57 +111,37 @@ def _form(sequence: Tokens, depth: int) -> Form:
         raise UnreadError("too deep")
     if not sequence:
         raise UnreadError("empty")
-    parts, separators = _split(sequence)
+    alternatives = split(sequence, ("or",))[0]
+    if len(alternatives) > 1 and contains(sequence, RELATIONS):
+        form = _alternatives(alternatives, depth)
+        if form is not None:
+            return form
+    parts, separators = split(sequence, SEPARATORS)
     if separators:
-        return _several(parts, is_unordered="or" in separators, depth=depth)
+        return _several(parts, separators, depth)
     if any(token.text in SIGNS for token in sequence):
         return _plus_minus(sequence)
     return _single(sequence, depth)
 
 
-def _split(sequence: Tokens) -> tuple[Sequence[Tokens], Sequence[str]]:
-    """Return the parts between separators outside brackets, and the separators."""
-    parts: list[list[Token]] = [[]]
-    separators = list[str]()
-    for token, depth in _with_depths(sequence):
-        separator = token.text.lower()
-        separates = separator in (",", ";")
-        if token.kind is Kind.WORD:
-            separates = separator in ("and", "or")
-        if depth > 0 or not separates:
-            parts[-1].append(token)
-            continue
-        # `1, and 2` has two separators in a row.
-        if parts[-1] or not separators:
-            parts.append([])
-        separators.append(separator)
-    if not all(parts):
-        raise UnreadError("an empty part")
-    return parts, separators
+def _alternatives(parts: Sequence[Tokens], depth: int) -> Form | None:
+    """Read `x < 1 or x > 3` and `x = 1, y = 2 or x = 3, y = 4`; None for other lists."""
+    items = [_form(part, depth + 1) for part in parts]
+    if all(isinstance(item, forms.Assignments) for item in items):
+        return forms.Several(tuple(items), is_set=False, ordered=False)
+    return combined_sets(items, ["or"])
 
 
-def _with_depths(sequence: Tokens) -> Sequence[tuple[Token, int]]:
-    """Return every token with the number of brackets around it, its own included."""
-    depth = environments = 0
-    tokens = list[tuple[Token, int]]()
-    for token in sequence:
-        environments += (token.text == "\\begin") - (token.text == "\\end")
-        depth += token.text in OPENING
-        tokens.append((token, depth))
-        depth -= token.text in CLOSING
-        if depth < 0:
-            raise UnreadError("unbalanced")
-    if depth > 0 or environments != 0:
-        raise UnreadError("unbalanced")
-    return tokens
-
-
-def _several(parts: Sequence[Tokens], *, is_unordered: bool, depth: int) -> Form:
+def _several(parts: Sequence[Tokens], separators: Sequence[str], depth: int) -> Form:
+    is_unordered = "or" in separators
     name, start = _name_before(parts[0], ("=", "\\in"))
-    if name and not any(_contains(part, ("=",)) for part in parts[1:]):
+    if name and not any(contains(part, ("=",)) for part in parts[1:]):
         items = [_form(part, depth + 1) for part in (parts[0][start:], *parts[1:])]
         return forms.Assigned(name, _list_of(items, is_unordered))
     items = [_form(part, depth + 1) for part in parts]
+    combined = combined_sets(items, separators)
+    if combined is not None:
+        return combined
     assigned = [form for form in items if isinstance(form, forms.Assigned)]
     if len(assigned) == len(items):
         assigned.sort(key=lambda form: form.name)
@@ -175,10 +155,6 @@ def _several(parts: Sequence[Tokens], *, is_unordered: bool, depth: int) -> Form
     if any(isinstance(form, unlisted) for form in items):
         raise UnreadError("a list of different kinds")
     return _list_of(items, is_unordered)
-
-
-def _contains(sequence: Tokens, texts: Sequence[str]) -> bool:
-    return any(token.text in texts for token in sequence)
 
 
 def _list_of(parts: Sequence[Form], is_unordered: bool) -> forms.Several:
@@ -197,8 +173,8 @@ def _plus_minus(sequence: Tokens) -> Form:
     """Read `a ± b` as two values."""
     name, start = _name_before(sequence, ("=",))
     body = sequence[start:]
-    _with_depths(body)
-    if _contains(body, RELATIONS):
+    with_depths(body)
+    if contains(body, RELATIONS):
         raise UnreadError("an ambiguous sign in an equation")
     values = list[Form]()
     for signs in ({"\\pm": "+", "\\mp": "-"}, {"\\pm": "-", "\\mp": "+"}):
@@ -207,50 +183,42 @@ def _plus_minus(sequence: Tokens) -> Form:
             if token.text in signs:
                 token = Token(Kind.OPERATOR, signs[token.text])
             tokens.append(token)
-        values.append(_quantity(tokens))
+        values.append(read_quantity(tokens))
     several = forms.Several(tuple(values), is_set=False, ordered=False)
     return forms.Assigned(name, several) if name else several
 
 
 def _single(sequence: Tokens, depth: int) -> Form:
-    outer = [token.text for token in _outside_brackets(sequence)]
+    outer = [token.text for token in outside_brackets(sequence)]
+    if RELATIONS_AND_MEMBERSHIP.isdisjoint(outer):
+        return _unrelated(sequence, outer, depth)
     if "=" in outer:
         return _equated(sequence, depth)
     if not INEQUALITIES.keys().isdisjoint(outer):
-        return _bounded(sequence)
-    if "\\in" in outer:
-        name, start = _name_before(sequence, ("\\in",))
-        if not name:
-            raise UnreadError("a membership")
-        return forms.Assigned(name, _interval(sequence[start:], depth))
+        return read_inequality(sequence)
+    if "\\ne" in outer:
+        return read_unequal(sequence)
+    name, start = _name_before(sequence, ("\\in",))
+    if not name:
+        raise UnreadError("a membership")
+    return forms.Assigned(name, _interval(sequence[start:], depth))
+
+
+def _unrelated(sequence: Tokens, outer: Sequence[str], depth: int) -> Form:
+    """Read an answer without a relation."""
+    if is_group(sequence) and contains(sequence, RELATIONS):
+        return _form(sequence[1:-1], depth + 1)
     if "\\cup" in outer:
-        pieces = _cut(sequence, ("\\cup",))
+        pieces = cut(sequence, ("\\cup",))
         return forms.Union(tuple([_interval(piece, depth) for piece in pieces]))
     if sequence[0].text == "\\begin":
+        if sequence[2:3] and sequence[2].text == "cases":
+            return _cases(sequence, depth)
         return _matrix(sequence, depth)
     text = "".join([token.text for token in sequence])
     if text in INFINITIES:
         return forms.Infinite(positive=text != "-\\infty")
-    return _bracketed(sequence, depth) or _quantity(sequence)
-
-
-def _outside_brackets(sequence: Tokens) -> Tokens:
-    """Return the tokens outside brackets that are not words."""
-    tokens = _with_depths(sequence)
-    return [token for token, depth in tokens if depth == 0 and token.kind is not Kind.WORD]
-
-
-def _cut(sequence: Tokens, texts: Sequence[str]) -> Sequence[Tokens]:
-    """Return the parts between the given tokens outside brackets."""
-    parts: list[list[Token]] = [[]]
-    for token, depth in _with_depths(sequence):
-        if depth == 0 and token.text in texts and token.kind is not Kind.WORD:
-            parts.append([])
-        else:
-            parts[-1].append(token)
-    if not all(parts):
-        raise UnreadError("an empty side")
-    return parts
+    return _bracketed(sequence, depth) or read_quantity(sequence)
 
 
 def _name_before(sequence: Tokens, relations: Sequence[str]) -> tuple[str, int]:
@@ -267,14 +235,16 @@ def _name_before(sequence: Tokens, relations: Sequence[str]) -> tuple[str, int]:
     shape = "".join([SHAPES.get(token.kind, token.text[:1]) for token in sequence[:end]])
     if end == len(sequence) or not NAMED.fullmatch(shape):
         return "", 0
-    if _contains(sequence[end + 1 :], relations):
+    if contains(sequence[end + 1 :], relations):
         return "", 0
-    return "".join([token.text for token in sequence[:end]]), end + 1
+    name = "".join([token.text for token in sequence[:end]])
+    # `x_{1}` is `x_1`.
+    return name.replace("{", "").replace("}", ""), end + 1
 
 
 def _equated(sequence: Tokens, depth: int) -> Form:
     """Read `x = 5`, `2 + 3 = 5` or an equation."""
-    sides = _cut(sequence, ("=",))
+    sides = cut(sequence, ("=",))
     # `5 = x` assigns as well.
     ends_with_name = len(sides) == 2 and [token.kind for token in sides[1]] == [Kind.NAME]
     if ends_with_name and not any(token.kind in (Kind.NAME, Kind.WORD) for token in sides[0]):
@@ -297,12 +267,12 @@ def _equated(sequence: Tokens, depth: int) -> Form:
 
 def _common_value(sides: Sequence[Tokens]) -> forms.Quantity | None:
     """Return the last of several closed sides that are equal; None if one has variables."""
-    quantities = [_quantity(side) for side in sides]
+    quantities = [read_quantity(side) for side in sides]
+    if any(names(quantity.tree) for quantity in quantities):
+        return None
     # `1 = 1` computes nothing.
     if isinstance(quantities[0].tree, Number):
         raise UnreadError("an identity")
-    if any(names(quantity.tree) for quantity in quantities):
-        return None
     for left, right in pairwise(quantities):
         if compare(left.tree, right.tree, {}).equal is not True:
             raise UnreadError("an equation that does not hold")
@@ -320,40 +290,6 @@ def _equation(sides: Sequence[Tokens]) -> forms.Equation | None:
     return forms.Equation(Combined("-", left, right), f"{left_source} = {right_source}")
 
 
-def _bounded(sequence: Tokens) -> Form:
-    r"""Read `x > 2` and `1 < x \le 3` as intervals."""
-    sides = list(_cut(sequence, tuple(INEQUALITIES)))
-    outer = [token.text for token in _outside_brackets(sequence)]
-    signs = [text for text in outer if text in INEQUALITIES]
-    directions = {INEQUALITIES[sign][1] for sign in signs}
-    if directions == {False}:
-        sides.reverse()
-        signs.reverse()
-    named = list[int]()
-    for index, side in enumerate(sides):
-        if len(side) == 1 and side[0].kind is Kind.NAME and side[0].text not in ("e", "i"):
-            named.append(index)
-    is_bound = len(named) == 1 and len(directions) == 1 and len(sides) <= 3
-    if not is_bound or (len(sides) == 3 and named != [1]):
-        raise UnreadError("an inequality that does not bound a name")
-    low: Form = forms.Infinite(False)
-    high: Form = forms.Infinite(True)
-    opening = "("
-    closing = ")"
-    for index, sign in enumerate(signs):
-        is_closed = INEQUALITIES[sign][0]
-        if index < named[0]:
-            low = _quantity(sides[index])
-            if is_closed:
-                opening = "["
-        else:
-            high = _quantity(sides[index + 1])
-            if is_closed:
-                closing = "]"
-    variable = sides[named[0]][0].text
-    return forms.Assigned(variable, forms.Bracketed((low, high), opening + closing, bounds=True))
-
-
 def _matrix(sequence: Tokens, depth: int) -> Form:
     head = [token.text for token in sequence[1:4]]
     tail = [token.text for token in sequence[-4:]]
@@ -364,13 +300,61 @@ def _matrix(sequence: Tokens, depth: int) -> Form:
         inner = inner[:-1]
     cells = list[Form]()
     lengths = set[int]()
-    for row in _cut(inner, ("\\\\",)):
-        columns = [_form(cell, depth + 1) for cell in _cut(row, ("&",))]
+    for row in cut(inner, ("\\\\",)):
+        columns = [_form(cell, depth + 1) for cell in cut(row, ("&",))]
         lengths.add(len(columns))
         cells += columns
     if len(lengths) != 1:
         raise UnreadError("rows of different lengths")
     return forms.Matrix(tuple(cells), lengths.pop())
+
+
+def _cases(sequence: Tokens, depth: int) -> Form:
+    """Read the rows of `cases`: values with their conditions, or statements that hold together."""
+    if [token.text for token in sequence[-4:]] != ["\\end", "{", "cases", "}"]:
+        raise UnreadError("an environment")
+    inner = sequence[4:-4]
+    if inner and inner[-1].text == "\\\\":
+        inner = inner[:-1]
+    rows = [_cut_case(row) for row in cut(inner, ("\\\\",))]
+    if all(len(row) == 1 for row in rows):
+        return _statements([row[0] for row in rows], depth)
+    cases = list[tuple[Form, Form]]()
+    for row in rows:
+        if len(row) != 2:
+            raise UnreadError("cases that are not understood")
+        cases.append((_form(row[0], depth + 1), _condition(row[1], depth)))
+    return forms.Cases(tuple(cases))
+
+
+def _cut_case(row: Tokens) -> Sequence[Tokens]:
+    """Return the value and the condition of a row, or the whole row."""
+    cells = [_without_comma(cell) for cell in cut(row, ("&",))]
+    if len(cells) == 1:
+        parts = cut(cells[0], (",",))
+        if len(parts) == 2 and contains(parts[1], tuple(INEQUALITIES)):
+            return parts
+    return cells
+
+
+def _without_comma(cell: Tokens) -> Tokens:
+    return cell[:-1] if len(cell) > 1 and cell[-1].text in (",", ";") else cell
+
+
+def _statements(rows: Sequence[Tokens], depth: int) -> Form:
+    """Read the values of several names, or the equations of a system."""
+    items = [_form(row, depth + 1) for row in rows]
+    if all(isinstance(item, forms.Assigned) for item in items):
+        return _several(rows, [","], depth)
+    return forms.Cases(tuple([(item, forms.Words("and")) for item in items]))
+
+
+def _condition(cell: Tokens, depth: int) -> Form:
+    if cell[0].kind is Kind.WORD and cell[0].text.lower() in ("if", "for", "when"):
+        cell = cell[1:]
+    if len(cell) == 1 and cell[0].kind is Kind.WORD:
+        return forms.Words(cell[0].text.lower())
+    return _form(cell, depth + 1)
 
 
 def _bracketed(sequence: Tokens, depth: int) -> Form | None:
@@ -383,11 +367,11 @@ def _bracketed(sequence: Tokens, depth: int) -> Form | None:
         return None
     if is_set is not (closing in ("\\}", "}")):
         return None
-    for token, level in _with_depths(sequence)[:-1]:
+    for token, level in with_depths(sequence)[:-1]:
         if level < 1 or (level == 1 and token.text in CLOSING):
             return None
     inner = sequence[1:-1]
-    parts = _cut(inner, (",", ";")) if inner else ()
+    parts = cut(inner, (",", ";")) if inner else ()
     if any(token.kind is Kind.NUMBER and "," in token.text for token in inner):
         raise UnreadError("an ambiguous comma")
     if not is_set and len(parts) < 2:
@@ -414,63 +398,3 @@ def _without_grouping(sequence: Tokens) -> Tokens:
             tokens.append(token)
     has_one_comma = sum(token.text == "," for token in tokens) == 1
     return tokens if has_one_comma else sequence
-
-
-def _quantity(sequence: Tokens) -> forms.Quantity:
-    """Read an expression with a currency before it and a percent sign or a unit after it."""
-    has_currency = len(sequence) > 1 and sequence[0].text in ("\\$", "$")
-    if has_currency:
-        sequence = sequence[1:]
-    sequence, unit = _without_unit(sequence)
-    if has_currency:
-        unit.add("dollar")
-    percent = len(sequence) > 1 and sequence[-1].kind is Kind.PERCENT
-    if percent:
-        sequence = sequence[:-1]
-    tree, source = parse(sequence)
-    if percent and isinstance(tree, Combined) and tree.operator in "+-":
-        raise UnreadError("a percentage in a sum")
-    return forms.Quantity(tree, source, frozenset(unit), percent)
-
-
-def _without_unit(sequence: Tokens) -> tuple[Tokens, set[str]]:
-    r"""Return the part before the unit of `5 \text{ cm}^2` or `90^\circ`, and the unit."""
-    if sequence[-1].text == "\\circ":
-        commands = {token.text[1:] for token in sequence if token.kind is Kind.COMMAND}
-        if commands.isdisjoint(lexicon.FUNCTIONS):
-            return sequence[:-1], {"degree"}
-    start = 0
-    while start < len(sequence) and sequence[start].kind is not Kind.WORD:
-        start += 1
-    words = _unit_words(sequence[start:])
-    if start == 0 or words is None:
-        return sequence, set()
-    if any(len(word) < MIN_PROSE_CAPITALS and word.isupper() for word in words):
-        raise UnreadError("a name behind a number")
-    lower = [word.lower() for word in words]
-    if len(lower) > 1 and lower[0] in ("square", "cubic"):
-        lower = lower[1:]
-    if any(_changes_value(word) for word in lower):
-        raise UnreadError("a word that changes the value")
-    return sequence[:start], {lexicon.singular(word) for word in lower if word not in lexicon.PROSE}
-
-
-def _unit_words(sequence: Tokens) -> Sequence[str] | None:
-    """Return the words of a unit such as `cm^2` or `miles / hour`; None for anything else."""
-    words = list[str]()
-    before = ""
-    for token in sequence:
-        # Square and cubic units.
-        is_exponent = token.text in ("2", "3") and before in ("^", "{")
-        if token.kind is Kind.WORD:
-            words += token.text.split()
-        elif token.text not in UNIT_SIGNS and not is_exponent:
-            return None
-        before = token.text
-    return words
-
-
-def _changes_value(word: str) -> bool:
-    if word in lexicon.COUNTING or word in lexicon.MATHEMATICAL:
-        return True
-    return VALUE_WORD.fullmatch(word) is not None

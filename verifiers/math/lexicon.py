@@ -130,6 +130,9 @@ COUNTING = words(
     "am pm base binary octal hexadecimal below under ago bc ad loss debt least most and or"
     " tenth tenths hundredth hundredths thousandth thousandths millionth millionths"
     " lakh lakhs crore crores grand bn mn more less fewer"
+    " mil mille tausend hundert mio mrd millones milhões millionen milliarde milliarden miljoen"
+    " milioni douzaine douzaines docena docenas dutzend dozzina tercio tercios tiers cuarto cuartos"
+    " quarts drittel viertel prozent pourcent percento ciento"
 )
 
 # Names of arbitrary constants or integers: a family of answers can be written in many ways.

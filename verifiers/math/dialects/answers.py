@@ -1,10 +1,11 @@
 r"""The dialect of final answers: one formula, plain or LaTeX, read in full or not at all.
 
-Unknown text raises UnreadError: macros, primes, dots, sums, integrals, other alphabets. Tokens have
-one spelling each, in LaTeX: `\dfrac`, `½`, `$…$` and `\left(` are replaced.
+Unknown text raises UnreadError: macros, primes, dots, integrals, other alphabets. Tokens have one
+spelling each, in LaTeX: `\dfrac`, `½`, `$…$` and `\left(` are replaced. A sum or a product of a few
+hundred terms is the sum of its terms.
 
-What is not covered: functions that are not listed in the lexicon, sums, integrals, limits, floors,
-indices except those of names (`x_1`), number bases.
+What is not covered: functions that are not listed in the lexicon, infinite sums, integrals, limits,
+floors, indices except those of names (`x_1`), number bases.
 """
 
 import re
@@ -12,12 +13,29 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from verifiers.math import lexer, syntax
+from verifiers.math.exact import exact_value
 from verifiers.math.lexer import Kind, Lexer, Token, rule, token_pattern
 from verifiers.math.lexicon import FUNCTIONS, GREEK, NOT_PRODUCTS, PRODUCTS
-from verifiers.math.parser import Parser
-from verifiers.math.syntax import PI, Call, E, I, Mixed, Name, Negated, Number, Tree, UnreadError
+from verifiers.math.parser import MULTIPLICATION, Parser
+from verifiers.math.syntax import (
+    PI,
+    Call,
+    Combined,
+    E,
+    I,
+    Mixed,
+    Name,
+    Negated,
+    Number,
+    Tree,
+    UnreadError,
+)
 
 MAX_TOKENS = 400
+# The most terms of a sum, and the most parts of all its terms together.
+MAX_TERMS = 300
+MAX_PARTS = 6_000
+SERIES = {"\\sum": "+", "\\prod": "*"}
 # The tokens of the fraction in a mixed number, up to 23 digits each.
 PART = re.compile(
     r"\\frac \{ (?P<numerator>\d{1,23}) \} \{ (?P<denominator>\d{1,23}) \} "
@@ -33,17 +51,18 @@ UNICODE = str.maketrans(
     {
         "−": "-", "–": "-", "×": "\\times ", "·": "\\cdot ", "⋅": "\\cdot ", "÷": "\\div ",
         "√": "\\sqrt ", "π": "\\pi ", "θ": "\\theta ", "∞": "\\infty ", "≤": "\\le ", "≥": "\\ge ",
-        "∪": "\\cup ", "∈": "\\in ", "±": "\\pm ", "∓": "\\mp ", "²": "^2 ", "³": "^3 ",
+        "≠": "\\ne ", "∪": "\\cup ", "∈": "\\in ", "±": "\\pm ", "∓": "\\mp ",
+        "²": "^2 ", "³": "^3 ",
         "½": "\\frac{1}{2}", "¼": "\\frac{1}{4}", "¾": "\\frac{3}{4}", "⅓": "\\frac{1}{3}",
         "⅔": "\\frac{2}{3}",
     }
 )  # fmt: skip
 # The commands that are understood besides functions and Greek letters.
 COMMAND_KINDS = {
-    **dict.fromkeys(("frac", "sqrt", "pi", "infty", "binom"), Kind.COMMAND),
+    **dict.fromkeys(("frac", "sqrt", "pi", "infty", "binom", "sum", "prod"), Kind.COMMAND),
     **dict.fromkeys(("begin", "end", "{", "}", "$"), Kind.COMMAND),
     **dict.fromkeys(("times", "cdot", "div", "pm", "mp", "cup"), Kind.OPERATOR),
-    **dict.fromkeys(("le", "ge", "in", "<", ">"), Kind.RELATION),
+    **dict.fromkeys(("le", "ge", "ne", "in", "<", ">"), Kind.RELATION),
     **dict.fromkeys(("and", "or"), Kind.WORD),
     "circ": Kind.DEGREES,
     "%": Kind.PERCENT,
@@ -55,11 +74,15 @@ COMMAND_KINDS = {
 PLAIN_COMMANDS = ("<", ">", "and", "or", "|", "i")
 # Commands by their other spellings.
 SYNONYMS = {
-    "leq": "le", "leqslant": "le", "geq": "ge", "geqslant": "ge", "lt": "<", "gt": ">",
+    "neq": "ne", "leq": "le", "leqslant": "le", "geq": "ge", "geqslant": "ge", "lt": "<", "gt": ">",
     "land": "and", "lor": "or", "imath": "i", "dfrac": "frac", "tfrac": "frac", "cfrac": "frac",
     "tbinom": "binom", "dbinom": "binom", "ast": "cdot", "lbrace": "{", "rbrace": "}",
     "lvert": "|", "rvert": "|", "vert": "|",
 }  # fmt: skip
+# The commands, besides functions, that multiply without a sign what is before them.
+FACTOR_COMMANDS = frozenset(["\\frac", "\\sqrt", "\\pi", "\\binom", *SERIES])
+# Greek letters without a backslash. `psi` is a unit, and shorter names are products or words.
+GREEK_WORDS = frozenset([name for name in GREEK if len(name) > 2]) - {"psi", "Psi"}
 WORD_COMMANDS = {"pi": "\\pi", "sqrt": "\\sqrt"}
 WORD_COMMANDS |= dict.fromkeys(("infinity", "inf", "oo", "infty"), "\\infty")
 
@@ -144,6 +167,8 @@ def _add_word(tokens: list[Token], word: str, glued: bool) -> None:
     is_product = len(word) == 1 or FACTORS.issuperset(word)
     if word in FUNCTIONS:
         tokens.append(Token(Kind.COMMAND, "\\" + word, glued))
+    elif word in GREEK_WORDS:
+        tokens.append(Token(Kind.NAME, "\\" + word, glued))
     elif word in WORD_COMMANDS:
         tokens.append(Token(Kind.COMMAND, WORD_COMMANDS[word], glued))
     elif word in PRODUCTS or (len(word) < 3 and word not in NOT_PRODUCTS and is_product):
@@ -180,7 +205,7 @@ class _Parser(Parser):
                 return self.open_bars == 0
             case Kind.COMMAND:
                 text = self.text()
-                return text[1:] in FUNCTIONS or text in ("\\frac", "\\sqrt", "\\pi", "\\binom")
+                return text[1:] in FUNCTIONS or text in FACTOR_COMMANDS
             case _:
                 return False
 
@@ -190,6 +215,8 @@ class _Parser(Parser):
         return self.power(depth)
 
     def postfix(self, depth: int) -> Tree:
+        if self.kind() is Kind.OPEN:
+            return super().postfix(depth)
         tree = super().postfix(depth)
         # In `2 1/2^3` and `\\sin x^2`, the exponent may belong to a part only.
         is_call = isinstance(tree, Call) and tree.function not in ("!", "root", "binom")
@@ -219,7 +246,40 @@ class _Parser(Parser):
         if self.text() == "\\pi":
             self.take()
             return PI
+        if self.text() in SERIES:
+            return self._series(SERIES[self.take().text], depth)
         return super().command(depth)
+
+    def _series(self, operator: str, depth: int) -> Tree:
+        r"""Read what follows `\sum` or `\prod` with whole bounds, as all its terms."""
+        self._expect("_{")
+        index = self.take()
+        self._expect("=")
+        first = _whole(self.expression(depth + 1))
+        self._expect("}^")
+        last = _whole(self.argument(depth, self.max_bare_digits))
+        if operator == "+":
+            body = self.term(depth + 1)
+        else:
+            body = self.power(depth + 1)
+        follows_factor = operator == "*" and (self.multiplies() or self.text() in MULTIPLICATION)
+        if self.at(Kind.OPERATOR, "+-") or follows_factor:
+            raise UnreadError("the end of a sum is ambiguous")
+        terms = last - first + 1
+        if index.kind is not Kind.NAME or not 0 < terms <= MAX_TERMS:
+            raise UnreadError("a sum without a few terms")
+        if sum(1 for _ in syntax.walk(body)) * terms > MAX_PARTS:
+            raise UnreadError("a sum that is too long")
+        if any(_has_index(part, index.text) for part in syntax.walk(body)):
+            raise UnreadError("a sum of unknown terms")
+        values = [Number(Fraction(value)) for value in range(first, last + 1)]
+        return _balanced(operator, [_substituted(body, index.text, value) for value in values])
+
+    def _expect(self, texts: str) -> None:
+        """Pass tokens of one character each."""
+        for text in texts:
+            if self.take().text != text:
+                raise UnreadError("a sum that is not understood")
 
     def degree(self, depth: int) -> Tree:
         degree = self.bracket(depth)
@@ -312,6 +372,45 @@ class _Parser(Parser):
         if tree is None or self.text() in ("(", "/", "\\div", "|"):
             raise UnreadError("the end of a function's argument is ambiguous")
         return tree
+
+
+def _whole(tree: Tree) -> int:
+    value = exact_value(tree)
+    if value is None or value.denominator != 1:
+        raise UnreadError("a sum without whole bounds")
+    return int(value)
+
+
+def _has_index(tree: Tree, name: str) -> bool:
+    """Return whether a tree is a name with the index of a sum, such as `a_k`."""
+    return isinstance(tree, Name) and name in tree.text.partition("_")[2]
+
+
+def _substituted(tree: Tree, name: str, value: Number) -> Tree:
+    """Return the tree with the value of a name in its place; the name may be `i` or `e`."""
+    match tree:
+        case Name(text, argument=None) if text == name:
+            # A negative number needs a sign of its own.
+            return value if value.value >= 0 else Negated(Number(-value.value))
+        case Negated(operand):
+            return Negated(_substituted(operand, name, value))
+        case Combined(operator, left, right):
+            left = _substituted(left, name, value)
+            return Combined(operator, left, _substituted(right, name, value))
+        case Call(function, arguments):
+            substituted = [_substituted(argument, name, value) for argument in arguments]
+            return Call(function, tuple(substituted))
+        case _:
+            return tree
+
+
+def _balanced(operator: str, terms: Sequence[Tree]) -> Tree:
+    """Return all terms combined, in a tree of small depth."""
+    if len(terms) == 1:
+        return terms[0]
+    middle = len(terms) // 2
+    left = _balanced(operator, terms[:middle])
+    return Combined(operator, left, _balanced(operator, terms[middle:]))
 
 
 tokens = _Lexer().tokens
