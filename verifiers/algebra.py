@@ -30,8 +30,10 @@ from stepmark.records import Verdict
 from verifiers.algebra_rules.closed_forms import judge_closed, judge_complex
 from verifiers.algebra_rules.consequences import contradictions
 from verifiers.algebra_rules.contexts import Context
+from verifiers.algebra_rules.function_formulas import judge_function_formula
 from verifiers.algebra_rules.number_facts import CONGRUENCE, number_facts
 from verifiers.algebra_rules.rewritings import CONDITION, judge_rewriting
+from verifiers.algebra_rules.stated_identities import judge_stated_identity
 from verifiers.algebra_rules.statements import Link
 from verifiers.algebra_rules.substitutions import judge_function_value, judge_substitution
 from verifiers.arithmetic_rules.equations import STARTS_TEXT
@@ -110,14 +112,18 @@ def _judge(link: Link, context: Context) -> StepJudgement | None:
     if link.relation != "=":
         return undecided(CONDITION)
     if isinstance(left, Name):
-        return judge_function_value(left, right, context)
+        value = judge_function_value(left, right, context)
+        return value or judge_function_formula(link, left, right, context)
     if names(left) | names(right) == {"i"} and context.is_complex:
         return judge_complex(left, right, context)
     if not names(right):
         return judge_substitution(link, left, right, context)
     if isinstance(right, Name):
         return undecided(CONDITION)
-    return judge_rewriting(link, left, right, context)
+    judgement = judge_rewriting(link, left, right, context)
+    if judgement.verdict is Verdict.UNKNOWN:
+        return judge_stated_identity(link, left, right, context) or judgement
+    return judgement
 
 
 def _mixes_angle_units(left: Tree, right: Tree) -> bool:

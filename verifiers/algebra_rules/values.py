@@ -1,12 +1,22 @@
 """The real values of formulas, and their order."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
 from verifiers.math import syntax
 from verifiers.math.intervals import Evaluator, Real
-from verifiers.math.syntax import PI, TRIGONOMETRIC, Call, Tree, UndefinedError, UnreadError, walk
+from verifiers.math.syntax import (
+    PI,
+    TRIGONOMETRIC,
+    Call,
+    Combined,
+    Negated,
+    Tree,
+    UndefinedError,
+    UnreadError,
+    walk,
+)
 
 DIGITS = 40
 # The precision of intervals: `DIGITS` decimal digits.
@@ -38,10 +48,7 @@ class _RealEvaluator(Evaluator):
         if function not in TRIGONOMETRIC:
             return super().call(function, arguments)
         angle = arguments[0]
-        in_degrees = in_radians = False
-        for part in walk(angle):
-            in_degrees = in_degrees or (isinstance(part, Call) and part.function == "degrees")
-            in_radians = in_radians or part == PI
+        in_degrees, in_radians = _angle_units(angle)
         if in_degrees == in_radians and (in_degrees or not syntax.names(angle)):
             raise UndefinedError
         number = self.real(angle)
@@ -51,6 +58,48 @@ class _RealEvaluator(Evaluator):
 
     def function(self, function: str, number: Real) -> Real:
         return number if function == "degrees" else super().function(function, number)
+
+
+def with_equal_angle_units(*trees: Tree) -> Sequence[Tree]:
+    """Return the trees with all angles in degrees if one of them is.
+
+    In `cos(90° - x) = sin x`, both angles are in degrees. Raises UnreadError if a variable is an
+    angle in degrees in one place and in radians in another one.
+    """
+    units = set[tuple[bool, bool]]()
+    for tree in trees:
+        for part in walk(tree):
+            if isinstance(part, Call) and part.function in TRIGONOMETRIC:
+                units.add(_angle_units(part.arguments[0]))
+    if not any(in_degrees for in_degrees, _ in units):
+        return trees
+    if any(in_radians for _, in_radians in units):
+        raise UnreadError("angles in different units")
+    return [_in_degrees(tree) for tree in trees]
+
+
+def _angle_units(angle: Tree) -> tuple[bool, bool]:
+    """Return whether an angle contains degrees, and whether it contains pi."""
+    in_degrees = in_radians = False
+    for part in walk(angle):
+        in_degrees = in_degrees or (isinstance(part, Call) and part.function == "degrees")
+        in_radians = in_radians or part == PI
+    return in_degrees, in_radians
+
+
+def _in_degrees(tree: Tree) -> Tree:
+    match tree:
+        case Call(function, (angle,)) if function in TRIGONOMETRIC:
+            in_degrees, _ = _angle_units(angle)
+            return tree if in_degrees else Call(function, (Call("degrees", (angle,)),))
+        case Call(function, arguments):
+            return Call(function, tuple([_in_degrees(argument) for argument in arguments]))
+        case Combined(operator, left, right):
+            return Combined(operator, _in_degrees(left), _in_degrees(right))
+        case Negated(operand):
+            return Negated(_in_degrees(operand))
+        case _:
+            return tree
 
 
 def evaluate(tree: Tree, environment: Mapping[str, Real], log_base: Fraction | None = None) -> Real:

@@ -36,6 +36,7 @@ DISPLAY = r"\{(?:align|aligned|equation|gather|gathered|split|multline|eqnarray)
 LIST_ITEM = (
     r"^[ \t]*(?:[-*•–][ \t]+|#+ |(?:\d{1,3}|[a-zA-Z])[.)][ \t]+|\((?:\d{1,3}|[a-zA-Z])\)[ \t]+)"
 )
+NO_FUNCTION = r"(?! \\(?:sin|cos|tan|cot|sec|csc|ln|log)(?![A-Za-z]))"
 MATRIX = re.compile(r"\\begin\{[^{}]{1,20}\}.{0,2000}?\\end\{[^{}]{1,20}\}", re.DOTALL)
 RELATIONS = {
     **dict.fromkeys(("\\leq", "\\le", "<=", "\\leqslant"), "≤"),
@@ -59,7 +60,8 @@ class _Lexer(Lexer):
         rule("\\begin", r"\\begin" + DISPLAY, r"\\["),
         rule("\\end", r"\\end" + DISPLAY, r"\\]"),
         text_command("text|textbf|textit|textrm|mathrm|mbox"),
-        rule("x", lexer.SPACED_X.replace("[xX]", "x"), lexer.LETTER_TIMES),
+        # In `sin x cos x`, the letter is a name.
+        rule("x", lexer.SPACED_X.replace("[xX]", "x") + NO_FUNCTION, lexer.LETTER_TIMES),
         rule("\\", lexer.DEGREE_SIGN, "°"),
         lexer.BRACED_COMMA,
         lexer.DIGITS_AFTER_FRAC,
