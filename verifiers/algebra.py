@@ -9,9 +9,11 @@ The checker decides, in plain text, LaTeX and Unicode:
   sympy's polynomials;
 - equations and inequalities that are transformed or solved: `2x + 3 = 7, so x = 3`;
 - two consecutive values of one name: `S = 9 · 6`, and then `S = 45`;
+- identities of functions that the words announce: `recall that \sin 2x = 2 \sin x \cos x`;
+- finite sums and products, with an index or with dots: `1 + 2 + \cdots + 100 = 5050`;
 - whole numbers in words: primes, squares, multiples, congruences, greatest common divisors;
 - known values and definitions that are substituted: `x = 3` before, and then `x^2 + 2x = 9 + 5`;
-  `f(x) = x^2 + 1` in the question, and then `f(3) = 11`.
+  `f(x) = x^2 + 1` in the question, and then `f(3) = 11` or `f(x + 1) = x^2 + 2x + 3`.
 
 The verdict is unknown if a side is not understood, if an equation may be a condition and not a
 rewriting, if decimals may be rounded, if a condition stated before may make an equation true, if
@@ -30,6 +32,7 @@ from stepmark.records import Verdict
 from verifiers.algebra_rules.closed_forms import judge_closed, judge_complex
 from verifiers.algebra_rules.consequences import contradictions
 from verifiers.algebra_rules.contexts import Context
+from verifiers.algebra_rules.finite_sums import judge_sum_formula
 from verifiers.algebra_rules.function_formulas import judge_function_formula
 from verifiers.algebra_rules.number_facts import CONGRUENCE, number_facts
 from verifiers.algebra_rules.rewritings import CONDITION, judge_rewriting
@@ -120,10 +123,19 @@ def _judge(link: Link, context: Context) -> StepJudgement | None:
         return judge_substitution(link, left, right, context)
     if isinstance(right, Name):
         return undecided(CONDITION)
+    return _judge_formula(link, left, right, context)
+
+
+def _judge_formula(link: Link, left: Tree, right: Tree, context: Context) -> StepJudgement:
+    """Judge an equation between formulas with names; the rule that decides it is the first one."""
     judgement = judge_rewriting(link, left, right, context)
-    if judgement.verdict is Verdict.UNKNOWN:
-        return judge_stated_identity(link, left, right, context) or judgement
-    return judgement
+    if judgement.verdict is not Verdict.UNKNOWN:
+        return judgement
+    return (
+        judge_stated_identity(link, left, right, context)
+        or judge_sum_formula(left, right, context)
+        or judgement
+    )
 
 
 def _mixes_angle_units(left: Tree, right: Tree) -> bool:

@@ -6,11 +6,13 @@ from typing import Any
 
 from verifiers.math import syntax
 from verifiers.math.intervals import Evaluator, Real
+from verifiers.math.series import SERIES, SUM
 from verifiers.math.syntax import (
     PI,
     TRIGONOMETRIC,
     Call,
     Combined,
+    Constant,
     Negated,
     Tree,
     UndefinedError,
@@ -25,6 +27,8 @@ BITS = 136
 HUGE = 10**300
 # The relative width up to which two intervals that overlap show equal values.
 NARROW = Fraction(1, 10 ** (DIGITS // 2))
+# The largest number of terms of all series in a formula.
+MAX_TERMS = 2_000
 # The base of a logarithm without one, where only one reading is tried.
 DECIMAL_BASE = Fraction(10)
 # The signs of `left - right` under which a relation holds.
@@ -44,7 +48,44 @@ class _RealEvaluator(Evaluator):
     max_choice = 1_000
     is_real = True
 
+    def __init__(self, bits: int, environment: Mapping[str, Real]) -> None:
+        super().__init__(bits, environment)
+        self.terms = 0
+
+    def constant(self, name: str) -> Any:
+        # The index of a series has a value while its terms are added.
+        return self.environment[name] if name in self.environment else super().constant(name)
+
+    def series(self, function: str, arguments: tuple[Tree, ...]) -> Real:
+        """Return the value of a sum or a product, within the bounds of all series together."""
+        index, lower, upper, term = arguments
+        assert isinstance(index, Constant)
+        start = self.whole(lower)
+        end = self.whole(upper)
+        self.terms += max(0, end - start + 1)
+        if end < start or self.terms > MAX_TERMS:
+            raise UndefinedError
+        outside = self.environment
+        operator = "+" if function == SUM else "*"
+        total: Real | None = None
+        for number in range(start, end + 1):
+            self.environment = {**outside, index.text: Fraction(number)}
+            value = self.real(term)
+            total = value if total is None else self.combined(operator, total, value)
+            self.size(total)
+        self.environment = outside
+        return total
+
+    def whole(self, tree: Tree) -> int:
+        """Return the value of a tree as a whole number. Raises UndefinedError if it is not one."""
+        number = self.real(tree)
+        if not isinstance(number, Fraction) or number.denominator != 1:
+            raise UndefinedError
+        return int(number)
+
     def call(self, function: str, arguments: tuple[Tree, ...]) -> Any:
+        if function in SERIES:
+            return self.series(function, arguments)
         if function not in TRIGONOMETRIC:
             return super().call(function, arguments)
         angle = arguments[0]

@@ -16,6 +16,7 @@ RELIABLE_RULES = frozenset(
         "rewriting",
         "no solution",
         "radicands",
+        "finite sum",
         "function formula",
         "function value",
         "stated identity",
