@@ -142,11 +142,11 @@ def _exponent(tree: Tree, base: Tree) -> Tree:
         case _ if tree == base:
             return ONE
         case Number(value) if isinstance(base, Number) and base.value > 1:
-            exponent = 0
-            while base.value**exponent < value:
-                exponent += 1
-            if base.value**exponent == value:
-                return Number(Fraction(exponent))
+            power = 0
+            while base.value**power < value:
+                power += 1
+            if base.value**power == value:
+                return Number(Fraction(power))
     raise UnreadError("no power of the base")
 
 
