@@ -12,6 +12,7 @@ The checker decides, in plain text, LaTeX and Unicode:
 - identities of functions that the words announce: `recall that \sin 2x = 2 \sin x \cos x`;
 - finite sums and products, with an index or with dots: `1 + 2 + \cdots + 100 = 5050`;
 - whole numbers in words: primes, squares, multiples, congruences, greatest common divisors;
+- the number, the sum and the product of items that the step lists;
 - known values and definitions that are substituted: `x = 3` before, and then `x^2 + 2x = 9 + 5`;
   `f(x) = x^2 + 1` in the question, and then `f(3) = 11` or `f(x + 1) = x^2 + 2x + 3`.
 
@@ -34,6 +35,7 @@ from verifiers.algebra_rules.consequences import contradictions
 from verifiers.algebra_rules.contexts import Context
 from verifiers.algebra_rules.finite_sums import judge_sum_formula
 from verifiers.algebra_rules.function_formulas import judge_function_formula
+from verifiers.algebra_rules.listed_items import listed_items
 from verifiers.algebra_rules.number_facts import CONGRUENCE, number_facts
 from verifiers.algebra_rules.rewritings import CONDITION, judge_rewriting
 from verifiers.algebra_rules.stated_identities import judge_stated_identity
@@ -82,6 +84,8 @@ def _judgements(context: Context) -> Iterator[tuple[str, StepJudgement]]:
         for statement, judgement in contradictions(context):
             yield statement, _with_doubts(judgement, context)
     for statement, judgement in number_facts(context.claim.step):
+        yield statement, _with_doubts(judgement, context)
+    for statement, judgement in listed_items(context.claim.step):
         yield statement, _with_doubts(judgement, context)
 
 

@@ -9,7 +9,7 @@ from verifiers.algebra_rules.listed_items import listed_items
 
 TRUE = (
     "The divisors of 6 are 1, 2, 3, 6, so there are 4 divisors.",
-    "The positive divisors of 12 are 1, 2, 3, 4, 6, and 12. There are six positive divisors of 12.",
+    "The positive divisors of 12 are 1, 2, 3, 4, 6, and 12. There are six positive divisors.",
     "There are three primes between 10 and 18: 11, 13, and 17.",
     "There are $4$ such numbers: $12$, $15$, $18$ and $21$.",
     "There are 3 composites (4, 6, 8).",
@@ -19,10 +19,13 @@ TRUE = (
     "The possible values are -1, 0, 1; the sum of these values is 0.",
     "The digits are 1,5,6, so there are 3 of them.",
     "The squares are 1, 4, 9. The sum of these is $1 + 4 + 9 = 14$.",
+    "The squares are: \\(1^2 = 1, 2^2 = 4, 3^2 = 9\\). So, there are 3 squares.",
+    "There are 4 primes less than 10. They are 2, 3, 5, 7.",
+    "The three even numbers are 2, 4 and 6.",
 )
 FALSE = (
     "The divisors of 6 are 1, 2, 3, 6, so there are 5 divisors.",
-    "The positive divisors of 12 are 1, 2, 3, 4, 6, and 12. There are five positive divisors of 12.",
+    "The positive divisors of 12 are 1, 2, 3, 4, 6, and 12. There are five positive divisors.",
     "There are four primes between 10 and 18: 11, 13, and 17.",
     "There are $3$ such numbers: $12$, $15$, $18$ and $21$.",
     "There are 4 composites (4, 6, 8).",
@@ -31,6 +34,9 @@ FALSE = (
     "The prime factors are 2, 3, and 37. The product of these factors is 202.",
     "The digits are 1,5,6, so there are 4 of them.",
     "The squares are 1, 4, 9. The sum of these is $1 + 4 + 8 = 13$.",
+    "The squares are: \\(1^2 = 1, 2^2 = 4, 3^2 = 9\\). So, there are 4 squares.",
+    "There are 5 primes less than 10. They are 2, 3, 5, 7.",
+    "The three even numbers are 2, 4, 6 and 8.",
 )
 NOT_UNDERSTOOD = (
     # Parts of a list.
@@ -61,6 +67,11 @@ NOT_UNDERSTOOD = (
     "The roots are x = 1, 2. There are 5 roots.",
     "The primes are 2, 3 and the composites are 4, 6. Their sum is 15.",
     "The ages are 3, 4 and 5. Their average is 4.",
+    "There are 4 roots: $\\pm 1, 2$.",
+    "The numbers are 3, 4 and 5. Their sum is 2 digits long.",
+    "The numbers are 3, 4 and 5. Their sum is 3 more than 9.",
+    "There are 4 roots: 1, -1 (each of multiplicity 2).",
+    "There are three primes (2, 3, 5, 7) and more.",
     "The numbers are 2, 3, 5. The sum of the first two is 5.",
 )
 HOSTILE = (

@@ -27,6 +27,8 @@ RELIABLE_RULES = frozenset(
         "number predicate",
         "congruence",
         "divisors",
+        "count of listed items",
+        "sum or product of listed items",
     ]
 )
 RELIABLE_ASSUMPTIONS = frozenset(
