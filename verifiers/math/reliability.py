@@ -10,6 +10,7 @@ from collections.abc import Sequence
 RELIABLE_RULES = frozenset(
     [
         "equation",
+        "unit conversion",
         "closed form",
         "comparison",
         "complex number",
