@@ -13,9 +13,12 @@ The checker decides, in plain text, LaTeX and Unicode:
 - linear equations and values that leave no common solution: `a + b = 7`, `a = 4` and `b = 2`;
 - the sum and the product of the roots of a polynomial;
 - two consecutive values of one name: `S = 9 · 6`, and then `S = 45`;
+- identities of functions that the words announce: `recall that \sin 2x = 2 \sin x \cos x`;
+- finite sums and products, with an index or with dots: `1 + 2 + \cdots + 100 = 5050`;
 - whole numbers in words: primes, squares, multiples, congruences, greatest common divisors;
+- the number, the sum and the product of items that the step lists;
 - known values and definitions that are substituted: `x = 3` before, and then `x^2 + 2x = 9 + 5`;
-  `f(x) = x^2 + 1` in the question, and then `f(3) = 11`.
+  `f(x) = x^2 + 1` in the question, and then `f(3) = 11` or `f(x + 1) = x^2 + 2x + 3`.
 
 The verdict is unknown if a side is not understood, if an equation may be a condition and not a
 rewriting, if decimals may be rounded, if a condition stated before may make an equation true, if
@@ -35,10 +38,14 @@ from verifiers.algebra_rules.claimed_solutions import claimed_solutions
 from verifiers.algebra_rules.closed_forms import judge_closed, judge_complex
 from verifiers.algebra_rules.consequences import contradictions
 from verifiers.algebra_rules.contexts import Context
+from verifiers.algebra_rules.finite_sums import judge_sum_formula
+from verifiers.algebra_rules.function_formulas import judge_function_formula
+from verifiers.algebra_rules.listed_items import listed_items
 from verifiers.algebra_rules.number_facts import CONGRUENCE, number_facts
 from verifiers.algebra_rules.rewritings import CONDITION, judge_rewriting
 from verifiers.algebra_rules.solution_sets import solution_sets
 from verifiers.algebra_rules.stated_equations import Stated, is_chinese
+from verifiers.algebra_rules.stated_identities import judge_stated_identity
 from verifiers.algebra_rules.statements import Link
 from verifiers.algebra_rules.substitutions import judge_function_value, judge_substitution
 from verifiers.algebra_rules.systems import linear_systems
@@ -94,6 +101,8 @@ def _judgements(context: Context) -> Iterator[tuple[str, StepJudgement]]:
                 yield statement, _with_doubts(judgement, context)
     for statement, judgement in number_facts(context.claim.step):
         yield statement, _with_doubts(judgement, context)
+    for statement, judgement in listed_items(context.claim.step):
+        yield statement, _with_doubts(judgement, context)
 
 
 def _with_doubts(
@@ -126,14 +135,27 @@ def _judge(link: Link, context: Context) -> StepJudgement | None:
     if link.relation != "=":
         return undecided(CONDITION)
     if isinstance(left, Name):
-        return judge_function_value(left, right, context)
+        value = judge_function_value(left, right, context)
+        return value or judge_function_formula(link, left, right, context)
     if names(left) | names(right) == {"i"} and context.is_complex:
         return judge_complex(left, right, context)
     if not names(right):
         return judge_substitution(link, left, right, context)
     if isinstance(right, Name):
         return undecided(CONDITION)
-    return judge_rewriting(link, left, right, context)
+    return _judge_formula(link, left, right, context)
+
+
+def _judge_formula(link: Link, left: Tree, right: Tree, context: Context) -> StepJudgement:
+    """Judge an equation between formulas with names; the rule that decides it is the first one."""
+    judgement = judge_rewriting(link, left, right, context)
+    if judgement.verdict is not Verdict.UNKNOWN:
+        return judgement
+    return (
+        judge_stated_identity(link, left, right, context)
+        or judge_sum_formula(left, right, context)
+        or judgement
+    )
 
 
 def _mixes_angle_units(left: Tree, right: Tree) -> bool:

@@ -1,12 +1,13 @@
 """The arithmetic of a step: incorrect if an equation in closed arithmetic is false as written.
 
 Chains are read link by link, decimals may be rounded to the digits shown, and units are allowed.
+Between sums of quantities, such as `2 hours = 120 minutes`, units are converted.
 A step whose equations hold is unknown, with their number as the reason: it need not follow from the
 steps before.
 
 What is not covered: whether the step follows, equations with variables and inequalities
-(`algebra`), number words, mixed numbers, unit conversions, percentages of something that is not a
-number, and other arithmetic (number bases, remainders), where no equation is called false.
+(`algebra`), number words, mixed numbers, other unit conversions, percentages of something that is
+not a number, and other arithmetic (number bases, remainders), where no equation is called false.
 """
 
 import re
@@ -15,7 +16,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from stepmark.records import Verdict
-from verifiers.arithmetic_rules.equality import judge
+from verifiers.arithmetic_rules.conversions import (
+    CONVERSION,
+    assumptions,
+    converted_sides,
+    quantity_equations,
+)
+from verifiers.arithmetic_rules.equality import judge, judge_conversion
 from verifiers.arithmetic_rules.equations import STARTS_TEXT, Equation, equations
 from verifiers.base import Claim, Finding, StepClaim
 from verifiers.math import doubts
@@ -47,24 +54,40 @@ class Arithmetic:
 def _judgements(claim: StepClaim) -> Iterator[tuple[str, StepJudgement]]:
     """Yield the equations of a step and their judgements."""
     words: tuple[str, ...] | None = None
-    for equation in equations(claim.step):
-        judgement = judge(equation)
+    for equation in (*equations(claim.step), *quantity_equations(claim.step)):
+        judgement = _judge(equation, claim)
         if judgement.verdict is Verdict.INCORRECT:
             # All texts are searched once, and only if an equation is false.
             if words is None:
                 words = tuple(doubts.of_claim(claim))
-            assumptions = (*judgement.assumptions, *words, *_assumptions(claim, equation))
+            assumptions = (
+                *judgement.assumptions,
+                *words,
+                *_assumptions(claim, equation, judgement.rule),
+            )
             judgement = judgement._replace(assumptions=assumptions)
         yield equation.text, judgement
 
 
-def _assumptions(claim: StepClaim, equation: Equation) -> Iterator[str]:
+def _judge(equation: Equation, claim: StepClaim) -> StepJudgement:
+    """Judge an equation by its numbers, and by its units if these can be converted."""
+    sides = converted_sides(equation)
+    if sides is None:
+        return judge(equation)
+    judgement = judge_conversion(sides)
+    if judgement.verdict is not Verdict.INCORRECT:
+        return judgement
+    assumed = (*equation.assumptions, *assumptions(equation, claim))
+    return judgement._replace(assumptions=assumed)
+
+
+def _assumptions(claim: StepClaim, equation: Equation, rule: str) -> Iterator[str]:
     """Yield what a false equation has in common with right ones in this step."""
     if not DIVISION.isdisjoint(equation.text) and REMAINDER.search(claim.step):
         yield "a division has no remainder"
     if equation.starts_text and doubts.may_continue(claim):
         yield STARTS_TEXT
-    if equation.sides is not None and doubts.is_calendar(claim):
+    if rule != CONVERSION and equation.sides is not None and doubts.is_calendar(claim):
         left, right = map(exact_value, equation.sides)
         if left is not None and right is not None and doubts.differ_by_period(left - right):
             yield "numbers do not start again, as on a clock"

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from annotators.first_error.numerics import Floats
+from annotators.suspicions import counts_statements, is_suspected
 from stepmark.records import Annotation, StepAnnotation, Verdict
 
 __all__ = [
@@ -63,7 +64,7 @@ def encode(steps: int, annotations: Sequence[Annotation | None]) -> Features:
         if annotation is None:
             rows.append(_features([StepAnnotation()] * steps))
         else:
-            is_formal = annotation.claims_checked is not None
+            is_formal = counts_statements(annotation)
             rows.append(_features(annotation.steps, is_formal=is_formal))
     features = np.array(rows, dtype=np.intp).reshape(len(rows), steps)
     offsets = FEATURES_PER_METHOD * np.arange(len(rows), dtype=np.intp)[:, None]
@@ -152,11 +153,10 @@ def _features(steps: Sequence[StepAnnotation], *, is_formal: bool = False) -> Se
         drop = max(0.0, previous - value)
         quarter = min(int(QUARTERS * drop), QUARTERS - 1)
         verdict = step.verdict
-        if is_formal and verdict is Verdict.UNKNOWN and step.trials > 0:
-            if step.successes == step.trials:
-                verdict = Verdict.CORRECT
-            else:
-                quarter = SUSPICION_QUARTER
+        if is_formal and is_suspected(step):
+            quarter = SUSPICION_QUARTER
+        elif is_formal and verdict is Verdict.UNKNOWN and step.trials > 0:
+            verdict = Verdict.CORRECT
         features.append(VERDICTS.index(verdict) * QUARTERS + quarter)
         previous = value
     is_abstention = features[-1:] == [VERDICTS.index(Verdict.UNKNOWN) * QUARTERS]

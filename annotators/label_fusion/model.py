@@ -27,10 +27,10 @@ a few rates:
     if it is not: is it before the correct step?               (asked only if there are steps on
                                                                both sides)
 
-The last two questions are not asked if T = 1. A response that leaves several steps possible gives
-each of them the same probability: P(e | o) divides by T if e is a step; a step reported on a trace
-without an error is uniform over all T steps; a wrong step is uniform over the steps before, or
-after, the correct one.
+The questions about the correct step are not asked if T = 1. A response that leaves several steps
+possible gives each of them the same probability: P(e | o) divides by T if e is a step; a step
+reported on a trace without an error is uniform over all T steps; a wrong step is uniform over the
+steps before, or after, the correct one.
 
 What is not covered: sources whose errors are correlated (put methods that share rollouts into one
 group, of which the first that decides is used), and rates that depend on the problem.
@@ -76,6 +76,9 @@ class QuestionKind(StrEnum):
     EARLY = "names an earlier step"
     EXACT_OF_PROVER = "names the correct step (prover)"
     EARLY_OF_PROVER = "names an earlier step (prover)"
+    SUSPECTS = "suspects a step"
+    SUSPECTS_CORRECTLY = "suspects the correct step"
+    SUSPECTS_EARLIER = "suspects an earlier step"
     MISPLACED = "names a wrong step"
     """Replaces `EARLY` where wrong steps are possible on one side only. It has one answer."""
 
@@ -92,6 +95,11 @@ PRIOR_RATES: Mapping[QuestionKind, float] = {
     # abstains on many steps, so the first error may be an earlier one.
     QuestionKind.EXACT_OF_PROVER: 0.5,
     QuestionKind.EARLY_OF_PROVER: 0.02,
+    # The same for traces with and without errors: whether a suspicion shows an error is learned.
+    QuestionKind.SUSPECTS: 0.1,
+    # Of 98 suspicions on solutions in which people marked the first error, 26 were at it, 5 before.
+    QuestionKind.SUSPECTS_CORRECTLY: 0.25,
+    QuestionKind.SUSPECTS_EARLIER: 0.1,
     QuestionKind.MISPLACED: 1.0,
 }
 """Prior probability of the answer True."""
@@ -132,6 +140,8 @@ class TracePattern(NamedTuple):
     """The sources that name only steps that are wrong."""
     gold: int | None = None
     """The true first error, if it is given."""
+    suspicions: tuple[tuple[int, int | None], ...] = ()
+    """The sources that suspect steps, with the first step that each suspects on this trace."""
 
 
 @dataclass(frozen=True)
@@ -188,6 +198,8 @@ def responses_of(pattern: TracePattern, first_error: int) -> Iterator[Response]:
         else:
             yield Response(question, report.level)
             yield from _report_responses(pattern, source, report, first_error)
+    for source, suspected in pattern.suspicions:
+        yield from _suspicion_responses(pattern.steps, source, suspected, first_error)
 
 
 def prior_counts(question: Question) -> Mapping[Hashable, float]:
@@ -237,14 +249,38 @@ def _step_responses(
         early = QuestionKind.EARLY_OF_PROVER
     is_exact = report.first_error == first_error
     yield Response(Question(exact, source, report.level), is_exact)
-    if is_exact:
-        return
+    if not is_exact:
+        is_early = report.first_error < first_error
+        yield _misplacement(Question(early, source), is_early, pattern.steps, first_error)
 
+
+def _suspicion_responses(
+    steps: int, source: int, suspected: int | None, first_error: int
+) -> Iterator[Response]:
+    """Yield the responses to the questions about the first suspicion of a source on a trace.
+
+    They are those about a report, without a confidence level. A suspicion never excludes a first
+    error.
+    """
+    no_error = first_error == NO_ERROR
+    question = Question(QuestionKind.SUSPECTS, source, no_error)
+    if suspected is None:
+        yield Response(question, False)
+        return
+    yield Response(question, True, steps if no_error else 1)
+    if no_error or steps == 1:
+        return
+    is_exact = suspected == first_error
+    yield Response(Question(QuestionKind.SUSPECTS_CORRECTLY, source), is_exact)
+    if not is_exact:
+        question = Question(QuestionKind.SUSPECTS_EARLIER, source)
+        yield _misplacement(question, suspected < first_error, steps, first_error)
+
+
+def _misplacement(question: Question, is_early: bool, steps: int, first_error: int) -> Response:
+    """Return the response to the question on which side of the first error a wrong step is."""
     steps_before = first_error
-    steps_after = pattern.steps - 1 - first_error
+    steps_after = steps - 1 - first_error
     if not steps_before or not steps_after:
-        yield Response(Question(QuestionKind.MISPLACED), True, steps_before + steps_after)
-    elif report.first_error < first_error:
-        yield Response(Question(early, source), True, steps_before)
-    else:
-        yield Response(Question(early, source), False, steps_after)
+        return Response(Question(QuestionKind.MISPLACED), True, steps_before + steps_after)
+    return Response(question, is_early, steps_before if is_early else steps_after)

@@ -13,6 +13,7 @@ from annotators.estimates import value_drop
 from annotators.first_error.label import abstain, label_from_posterior
 from annotators.label_fusion import em
 from annotators.label_fusion.model import CONFIDENCE_LEVELS, Report, ResponseRates, TracePattern
+from annotators.suspicions import counts_statements, first_suspicion
 from stepmark.errors import ConfigError
 from stepmark.records import Annotation, Label, Trace, Verdict, with_neutral_steps_as
 
@@ -25,6 +26,9 @@ MAX_FITTED_TRACES = 100_000
 @dataclass(frozen=True, kw_only=True)
 class Fusion:
     """Keep a trace if its most likely first error has a posterior of at least `threshold`.
+
+    The suspicions of formal checkers count as evidence, with estimated rates. They decide nothing
+    by themselves: a trace on which no source reports a first error has no label.
 
     The error rates of the sources and the first errors of the traces are estimated together by EM
     (see `label_fusion.model`). The value of a step is the probability that it and all
@@ -55,7 +59,7 @@ class Fusion:
     """Exponent of the joint probability of first error and reports; 1 treats the sources as
     independent."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def check(self, methods: Sequence[str]) -> None:
         """Raise `ConfigError` if fewer than two sources are among the methods of the run.
@@ -76,15 +80,27 @@ class Fusion:
         for trace, annotations in islice(cases, MAX_FITTED_TRACES):
             if trace.steps:
                 patterns[self.pattern(trace, annotations)] += 1
-        return FittedFusion(fusion=self, rates=em.fit(patterns))
+        suspecting = set[int]()
+        for pattern in patterns:
+            suspecting.update(source for source, step in pattern.suspicions if step is not None)
+        sources = frozenset(suspecting)
+        reduced = Counter[TracePattern]()
+        for pattern, count in patterns.items():
+            reduced[with_suspicions_of(sources, pattern)] += count
+        return FittedFusion(fusion=self, rates=em.fit(reduced), suspecting=sources)
 
     def pattern(self, trace: Trace, annotations: Mapping[str, Annotation]) -> TracePattern:
         """Return the reports on a trace, with the gold first error if there is one."""
         reports = list[Report | None]()
         provers = set[int]()
+        suspicions = list[tuple[int, int | None]]()
         for source, group in enumerate(self.sources):
             present = [annotations[method] for method in group if method in annotations]
             reports.append(_report(present))
+            for annotation in present:
+                if counts_statements(annotation):
+                    suspicions.append((source, first_suspicion(annotation)))
+                    break
             if set(group) <= set(self.provers):
                 provers.add(source)
         gold = None
@@ -97,6 +113,7 @@ class Fusion:
             reports=tuple(reports),
             provers=frozenset(provers),
             gold=gold,
+            suspicions=tuple(suspicions),
         )
 
 
@@ -106,6 +123,8 @@ class FittedFusion:
 
     fusion: Fusion
     rates: ResponseRates
+    suspecting: frozenset[int] = frozenset()
+    """The sources whose suspicions have estimated rates."""
 
     def check(self, methods: Sequence[str]) -> None:
         """Raise `ConfigError` in the same cases as `Fusion`."""
@@ -125,8 +144,15 @@ class FittedFusion:
             return abstain(trace, "formal alone: no other source decides", tuple(sources))
         # A label must not depend on the gold first error, only the rates may.
         pattern = self.fusion.pattern(trace, annotations)._replace(gold=None)
+        pattern = with_suspicions_of(self.suspecting, pattern)
         posterior = self.rates.posterior(pattern, self.fusion.power)
         return label_from_posterior(trace, posterior, self.fusion.threshold, tuple(sources))
+
+
+def with_suspicions_of(sources: frozenset[int], pattern: TracePattern) -> TracePattern:
+    """Return the pattern without the suspicions of other sources than these."""
+    suspicions = [entry for entry in pattern.suspicions if entry[0] in sources]
+    return pattern._replace(suspicions=tuple(suspicions))
 
 
 def _report(group: Sequence[Annotation]) -> Report | None:

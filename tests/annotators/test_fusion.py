@@ -322,3 +322,115 @@ def test_two_sources_are_accepted() -> None:
 
 def test_fusion_is_fitted_before_labelling() -> None:
     assert isinstance(Fusion(), FittableLabeler)
+
+
+def suspect(trace: Trace, step: int | None) -> Annotation:
+    """Return the annotation of a formal checker that decides nothing and may suspect a step."""
+    steps = list[StepAnnotation]()
+    for index in range(len(trace.steps)):
+        holding = 0 if index == step else 1
+        steps.append(StepAnnotation(successes=holding, trials=1))
+    return Annotation(
+        trace_id=trace.trace_id,
+        method="",
+        first_error=None,
+        steps=tuple(steps),
+        claims_checked=len(steps),
+        claims_holding=sum(step.successes for step in steps),
+    )
+
+
+def cases_with_suspicions(correct_share: float, traces: int = 400) -> Sequence[AnnotatedTrace]:
+    """Return simulated cases in which a formal checker suspects one step of each wrong trace.
+
+    With a share below 1, it also suspects as many steps of the other traces.
+    """
+    sources = SimulatedSources(7, traces)
+    chance = random.Random(3)
+    cases = list[AnnotatedTrace]()
+    for trace, annotations in sources.cases:
+        first_error = sources.first_errors[trace.trace_id]
+        step: int | None = chance.randrange(len(trace.steps))
+        if chance.random() < correct_share:
+            step = None if first_error == NO_ERROR else first_error
+        cases.append((trace, {**annotations, "formal": suspect(trace, step)}))
+    return cases
+
+
+def posterior_at(cases: Sequence[AnnotatedTrace], suspected: int | None, step: int) -> float:
+    """Return the posterior that a step is the first error, if two other sources disagree."""
+    labeler = Fusion().fit(cases)
+    annotations = {**annotate_all(TRACE, {"monte_carlo": 1, "judge": 3})}
+    annotations["formal"] = suspect(TRACE, suspected)
+    values = [step.value for step in labeler.label(TRACE, annotations).steps]
+    before = 1.0 if step == 0 else values[step - 1]
+    assert before is not None
+    value = values[step]
+    assert value is not None
+    return before - value
+
+
+def test_reliable_suspicions_count() -> None:
+    cases = cases_with_suspicions(1.0)
+    assert posterior_at(cases, 3, 3) > posterior_at(cases, None, 3) + 0.2
+    assert posterior_at(cases, 3, 3) > 0.7
+    assert posterior_at(cases, 1, 1) > 0.7
+
+
+def test_random_suspicions_hardly_count() -> None:
+    cases = cases_with_suspicions(0.0)
+    assert posterior_at(cases, 3, 3) == pytest.approx(posterior_at(cases, 1, 3), abs=0.15)
+
+
+def test_suspicion_is_no_veto() -> None:
+    annotations = {**annotate_all(TRACE, {"monte_carlo": 1, "judge": 1})}
+    annotations["formal"] = suspect(TRACE, 3)
+    label_of_trace = Fusion().fit(cases_with_suspicions(0.5)).label(TRACE, annotations)
+    assert label_of_trace.first_error == 1
+
+
+def test_suspicion_alone_decides_nothing() -> None:
+    labeler = Fusion(trust="verdicts").fit(cases_with_suspicions(1.0))
+    result = labeler.label(TRACE, {"formal": suspect(TRACE, 3)})
+    assert result.reason == "undecided: every source"
+
+
+def test_labels_without_suspicions_are_unchanged() -> None:
+    """A formal checker that suspects nothing changes no rate and no posterior."""
+    sources = SimulatedSources(7, 200)
+    labels = list[Sequence[Label]]()
+    for has_counts in (False, True):
+        cases = list[AnnotatedTrace]()
+        for trace, annotations in sources.cases:
+            formal = annotations["formal"]
+            if has_counts:
+                formal = replace(formal, claims_checked=3, claims_holding=3)
+            cases.append((trace, {**annotations, "formal": formal}))
+        labeler = Fusion().fit(cases)
+        labels.append([labeler.label(trace, annotations) for trace, annotations in cases])
+    assert labels[0] == labels[1]
+
+
+def test_suspicion_behind_verdict_is_left_out() -> None:
+    annotation = suspect(TRACE, 3)
+    steps = [*annotation.steps]
+    steps[1] = replace(steps[1], verdict=I, successes=0)
+    annotation = replace(annotation, first_error=1, steps=tuple(steps))
+    assert Fusion().pattern(TRACE, {"formal": annotation}).suspicions == ((2, None),)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+@pytest.mark.parametrize("first_error", [NO_ERROR, 0, 1, 4])
+def test_suspicion_probabilities_sum_to_one(steps: int, first_error: int) -> None:
+    if first_error >= steps:
+        return
+    rates = ResponseRates({})
+    total = 0.0
+    for suspected in (None, *range(steps)):
+        pattern = TracePattern(steps, U, (), suspicions=((0, suspected),))
+        _, *chain = responses_of(pattern, first_error)
+        probability = 1.0
+        for response in chain:
+            probability *= rates.share(response) / response.choices
+        total += probability
+    assert total == pytest.approx(1.0)

@@ -10,6 +10,7 @@ from fractions import Fraction
 from stepmark.records import Verdict
 from verifiers.algebra_rules import values
 from verifiers.algebra_rules.contexts import Context
+from verifiers.algebra_rules.finite_sums import FINITE_SUM, has_series
 from verifiers.algebra_rules.identities import SQUARE_OF_I
 from verifiers.algebra_rules.ratios import MAX_DEGREE, difference, ratios
 from verifiers.algebra_rules.statements import Link
@@ -124,7 +125,8 @@ def _judge(
     if link.index > 0 or has_decimals(left, right):
         return undecided("it may be off by rounding")
     reason = f"{_format(side_values[0])} against {_format(side_values[1])}"
-    return false(COMPARISON, reason, context.supposed)
+    rule = FINITE_SUM if has_series(left, right) else COMPARISON
+    return false(rule, reason, context.supposed)
 
 
 def _judge_equation(
@@ -156,7 +158,7 @@ def _judge_equation(
     reason = f"the left side is {_format(side_values[0])}, the right side {_format(side_values[1])}"
     is_first_number = syntax.signed_number(left) is not None
     return false(
-        CLOSED_FORM,
+        FINITE_SUM if has_series(left, right) else CLOSED_FORM,
         reason,
         NUMBER_FIRST if is_first_number else "",
         DECIMALS if has_decimals(left, right) else "",

@@ -3,7 +3,9 @@
 Sample points of every sort (whole, between 0 and 1, negative, large) show "never"; for ratios of
 polynomials the numerator of the difference proves it. "Always" is a proof for ratios of
 polynomials, and for other formulas an agreement to twenty digits at every sample point. In a
-formula with `i`, both a variable and the imaginary unit are considered.
+formula with `i`, both a variable and the imaginary unit are considered. Applications of unknown
+functions are variables; functions such as sine are always evaluated, and never taken as independent
+of each other.
 """
 
 from collections.abc import Sequence
@@ -11,6 +13,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from fractions import Fraction
 
+from verifiers.algebra_rules.applications import applied_letters, without_applications
 from verifiers.algebra_rules.ratios import (
     Polynomial,
     difference,
@@ -18,8 +21,17 @@ from verifiers.algebra_rules.ratios import (
     ratios,
     vanishes_only_at_poles,
 )
-from verifiers.algebra_rules.values import DECIMAL_BASE, order
-from verifiers.math.syntax import Combined, Name, Number, Tree, UndefinedError, functions, names
+from verifiers.algebra_rules.values import DECIMAL_BASE, order, with_equal_angle_units
+from verifiers.math.syntax import (
+    Combined,
+    Name,
+    Number,
+    Tree,
+    UndefinedError,
+    UnreadError,
+    functions,
+    names,
+)
 
 MAX_NAMES = 6
 POINTS = 8
@@ -63,9 +75,10 @@ class Relation:
 
 def compare(left: Tree, right: Tree) -> Relation:
     """Return how the two formulas relate."""
-    variables = sorted(names(left) | names(right))
-    if len(variables) > MAX_NAMES or any("(" in name for name in variables):
+    comparable = _comparable(left, right)
+    if comparable is None:
         return Relation(Equality.UNKNOWN)
+    left, right, variables = comparable
     fractions = ratios(left, right)
     if fractions is None:
         equality, counterexample = _compare_at_samples(left, right, variables)
@@ -85,6 +98,27 @@ def compare(left: Tree, right: Tree) -> Relation:
         if vanishes_only_at_poles(remainder, *fractions):
             equality = Equality.NEVER
     return Relation(equality, first, second, counterexample)
+
+
+def _comparable(left: Tree, right: Tree) -> tuple[Tree, Tree, Sequence[str]] | None:
+    """Return the formulas with angles in one unit and without unknown functions, and their names.
+
+    The result is None if they cannot be compared.
+    """
+    is_applied = bool(applied_letters(left, right))
+    try:
+        left, right = with_equal_angle_units(left, right)
+        if is_applied:
+            left, right = without_applications(left, right)
+    except UnreadError:
+        return None
+    variables = sorted(names(left) | names(right))
+    if len(variables) > MAX_NAMES or any("(" in name for name in variables):
+        return None
+    # The values of an unknown function may be imaginary.
+    if is_applied and IMAGINARY_UNIT.text in variables:
+        return None
+    return left, right, variables
 
 
 def _vanishes_at_i(left: Tree, right: Tree) -> bool:

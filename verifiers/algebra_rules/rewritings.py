@@ -8,9 +8,11 @@ have the same variables and much in common, and if it is not the first link of a
 """
 
 import re
+from collections.abc import Iterable
 from fractions import Fraction
 
 from verifiers.algebra_rules import ratios
+from verifiers.algebra_rules.applications import applied_letters
 from verifiers.algebra_rules.contexts import Condition, Context
 from verifiers.algebra_rules.identities import Equality, Relation, compare
 from verifiers.algebra_rules.statements import Link
@@ -62,6 +64,16 @@ def judge_rewriting(link: Link, left: Tree, right: Tree, context: Context) -> St
     return false(REWRITING_RULE, reason, *assumptions)
 
 
+def condition_on(variables: frozenset[str], conditions: Iterable[Condition]) -> str:
+    """Return the assumption that no condition restricts the names; empty if none does."""
+    for condition in conditions:
+        if not condition.names <= variables:
+            continue
+        if compare(condition.left, condition.right).equality is not Equality.ALWAYS:
+            return NO_CONDITION
+    return ""
+
+
 def _have_different_radicands(left: Tree, right: Tree) -> bool:
     match left, right:
         case Call("root", (first, *degree)), Call("root", (second, *other)) if degree == other:
@@ -103,9 +115,12 @@ def _look_alike(relation: Relation) -> bool:
 
 def _restricts(condition: Condition, sides: tuple[Tree, Tree]) -> bool:
     """Return whether a condition restricts the variables so that the sides may be equal."""
-    if not condition.names <= names(sides[0]):
-        return False
     if {condition.left, condition.right} == set(sides):
+        return False
+    # An equation about a function may restrict its values at all arguments.
+    if not applied_letters(*sides).isdisjoint(applied_letters(condition.left, condition.right)):
+        return True
+    if not condition.names <= names(sides[0]):
         return False
     if compare(condition.left, condition.right).equality is Equality.ALWAYS:
         return False

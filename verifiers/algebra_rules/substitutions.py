@@ -60,13 +60,13 @@ def judge_function_value(left: Name, right: Tree, context: Context) -> StepJudge
     if left.argument is None:
         return None
     letter = left.text.partition("(")[0]
-    definitions = _definitions(letter, context.all_chains)
-    if names(left.argument) or names(right) or len(definitions) != 1:
+    stated = definitions(letter, context.all_chains)
+    if names(left.argument) or names(right) or len(stated) != 1:
         return None
-    variable, body = definitions.pop()
+    variable, body = stated.pop()
     if body is None or names(body) != {variable} or has_decimals(left.argument, right):
         return None
-    if not _is_defined(letter, context.question):
+    if not is_defined(letter, context.question):
         return None
     try:
         values = {variable: evaluate(left.argument, {})}
@@ -93,14 +93,14 @@ def _compare(
     return false(rule, reason, context.supposed, context.cases)
 
 
-def _is_defined(letter: str, question: Sequence[Chain]) -> bool:
+def is_defined(letter: str, question: Sequence[Chain]) -> bool:
     """Return whether the question defines the function.
 
     It may instead ask where the function has a value, or state an equation that it satisfies.
     """
     is_defined = False
     for chain in question:
-        if _definitions(letter, (chain,)):
+        if definitions(letter, (chain,)):
             is_defined = True
             if not ASKING.isdisjoint(chain.before):
                 return False
@@ -164,14 +164,14 @@ def _final_number(chain: Chain) -> Fraction | None:
     return value if isinstance(value, Fraction) else None
 
 
-def _definitions(letter: str, chains: Iterable[Chain]) -> set[tuple[str, Tree | None]]:
+def definitions(letter: str, chains: Iterable[Chain]) -> set[tuple[str, Tree | None]]:
     """Return the variables and formulas that are stated as the value of a function."""
-    definitions = set[tuple[str, Tree | None]]()
+    stated = set[tuple[str, Tree | None]]()
     for chain in chains:
         name = chain.sides[0].parsed
         if not isinstance(name, Name) or not isinstance(name.argument, Name):
             continue
         if name.text.partition("(")[0] == letter:
             body = chain.sides[1].tree if chain.relations[0] == "=" else None
-            definitions.add((name.argument.text, body))
-    return definitions
+            stated.add((name.argument.text, body))
+    return stated

@@ -14,6 +14,7 @@ from fractions import Fraction
 from itertools import product
 
 from stepmark.records import Verdict
+from verifiers.arithmetic_rules.conversions import CONVERSION
 from verifiers.arithmetic_rules.equations import WORDS_AFTER, Equation
 from verifiers.arithmetic_rules.notations import other_notations
 from verifiers.math import syntax
@@ -87,6 +88,22 @@ def judge(equation: Equation) -> StepJudgement:
         *_assumptions(equation, left, right, left_value, right_value),
     )
     return false(RULE, f"the left side is {_format(left_value)}", *assumptions)
+
+
+def judge_conversion(sides: tuple[Tree, Tree]) -> StepJudgement:
+    """Judge an equation between quantities; its sides are in one unit."""
+    left, right = sides
+    readings = _readings(left, right)
+    if not readings:
+        return undecided("no value")
+    verdict = _verdict(left, right, readings, is_approximate=False)
+    if verdict is Verdict.CORRECT:
+        return HOLDS
+    if verdict is Verdict.UNKNOWN:
+        return undecided("off by rounding at most")
+    left_value, right_value = readings[0]
+    reason = f"in one unit, the sides are {_format(left_value)} and {_format(right_value)}"
+    return false(CONVERSION, reason)
 
 
 def _verdict(

@@ -10,13 +10,17 @@ from collections.abc import Sequence
 RELIABLE_RULES = frozenset(
     [
         "equation",
+        "unit conversion",
         "closed form",
         "comparison",
         "complex number",
         "rewriting",
         "no solution",
         "radicands",
+        "finite sum",
+        "function formula",
         "function value",
+        "stated identity",
         "substitution",
         "consequence",
         "reversed inequality",
@@ -28,6 +32,8 @@ RELIABLE_RULES = frozenset(
         "solution sets",
         "linear system",
         "sum or product of roots",
+        "count of listed items",
+        "sum or product of listed items",
     ]
 )
 RELIABLE_ASSUMPTIONS = frozenset(

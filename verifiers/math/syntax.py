@@ -147,6 +147,24 @@ def map_numbers(tree: Tree, change: Callable[[Number], Tree]) -> Tree:
             return tree
 
 
+def map_names(tree: Tree, change: Callable[[Name], Tree]) -> Tree:
+    """Return the tree with every name that is no constant replaced by `change(name)`."""
+    match tree:
+        case Constant():
+            return tree
+        case Name():
+            return change(tree)
+        case Negated(operand):
+            return Negated(map_names(operand, change))
+        case Combined(operator, left, right):
+            return Combined(operator, map_names(left, change), map_names(right, change))
+        case Call(function, arguments):
+            changed = [map_names(argument, change) for argument in arguments]
+            return Call(function, tuple(changed))
+        case _:
+            return tree
+
+
 def functions(tree: Tree) -> set[str]:
     """Return the names of all known functions; a logarithm may be `BARE_LOG`."""
     called = set[str]()

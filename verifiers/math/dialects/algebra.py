@@ -5,16 +5,16 @@ single letter is a name inside mathematics (`$…$`), and in running text if an 
 or a digit touches it. A name is one letter with its index, several capitals (a segment `AB`), or
 an unknown function `f(…)`.
 
-What is not covered: vectors, matrices, sets, derivatives, integrals, sums, limits, remainders,
-floors, inverse functions written as powers.
+What is not covered: vectors, matrices, sets, derivatives, integrals, infinite sums, limits,
+remainders, floors, inverse functions written as powers.
 """
 
 import re
 from collections.abc import Sequence
 
-from verifiers.math import lexer, syntax
+from verifiers.math import lexer, series, syntax
 from verifiers.math.lexer import Kind, Lexer, Token, rule, text_command, token_pattern
-from verifiers.math.parser import Parser
+from verifiers.math.parser import MULTIPLICATION, Parser
 from verifiers.math.syntax import PI, TRIGONOMETRIC, Call, Name, Negated, Tree, UnreadError
 
 # The length of the longest formula.
@@ -36,6 +36,7 @@ DISPLAY = r"\{(?:align|aligned|equation|gather|gathered|split|multline|eqnarray)
 LIST_ITEM = (
     r"^[ \t]*(?:[-*•–][ \t]+|#+ |(?:\d{1,3}|[a-zA-Z])[.)][ \t]+|\((?:\d{1,3}|[a-zA-Z])\)[ \t]+)"
 )
+NO_FUNCTION = r"(?! \\(?:sin|cos|tan|cot|sec|csc|ln|log)(?![A-Za-z]))"
 MATRIX = re.compile(r"\\begin\{[^{}]{1,20}\}.{0,2000}?\\end\{[^{}]{1,20}\}", re.DOTALL)
 RELATIONS = {
     **dict.fromkeys(("\\leq", "\\le", "<=", "\\leqslant"), "≤"),
@@ -46,6 +47,11 @@ RELATIONS = {
     "\\gt": ">",
     "\\cong": "≅",
 }
+DOTS = "…"
+DOTS_SPELLINGS = dict.fromkeys(
+    ("\\cdots", "\\ldots", "\\dots", "\\dotsb", "\\dotsc", "\\dotsm", "...", "⋯"), DOTS
+)
+SERIES = {"\\sum": series.SUM, "\\prod": series.PRODUCT}
 GREEK = {"π": "pi", "θ": "theta", "α": "alpha", "β": "beta", "ω": "omega", "λ": "lambda"}
 SYMBOLS = {letter: f"\\{GREEK[letter]}" for letter in GREEK}
 
@@ -59,7 +65,8 @@ class _Lexer(Lexer):
         rule("\\begin", r"\\begin" + DISPLAY, r"\\["),
         rule("\\end", r"\\end" + DISPLAY, r"\\]"),
         text_command("text|textbf|textit|textrm|mathrm|mbox"),
-        rule("x", lexer.SPACED_X.replace("[xX]", "x"), lexer.LETTER_TIMES),
+        # In `sin x cos x`, the letter is a name.
+        rule("x", lexer.SPACED_X.replace("[xX]", "x") + NO_FUNCTION, lexer.LETTER_TIMES),
         rule("\\", lexer.DEGREE_SIGN, "°"),
         lexer.BRACED_COMMA,
         lexer.DIGITS_AFTER_FRAC,
@@ -86,7 +93,8 @@ class _Lexer(Lexer):
     )
     pattern = token_pattern(
         COMMAND=(
-            r"\\(?:[dt]?frac|sqrt|[dt]?binom|sin|cos|tan|cot|sec|csc|ln|log|exp)(?![A-Za-z]) | √"
+            r"\\(?:[dt]?frac|sqrt|[dt]?binom|sin|cos|tan|cot|sec|csc|ln|log|exp|sum|prod)"
+            r"(?![A-Za-z]) | √"
             r"| (?<![A-Za-z\\])(?:sqrt|sin|cos|tan|ln|log)(?=[ (_^])"
         ),
         SYMBOL=(
@@ -95,6 +103,7 @@ class _Lexer(Lexer):
         ),
         # Words come early because most tokens are words.
         WORD=r"[^\W\d_²³]+ (?:['’][^\W\d_²³]+)*",
+        DOTS=r"\\(?:[cl]dots|dots[bcm]?)(?![A-Za-z]) | \.\.\.+ | … | ⋯",
         NUMBER=lexer.NUMBER,
         RATIO=r"""(?<=\d) [:'"] (?=\d) | (?<=\d)\ :\ (?=\W?[\d(\\]) | \.\.+ | …
             | (?<=\d)\ ?\.\ ?(?=\\(?:overline|dot|bar|overset)|\(\d)""",
@@ -119,8 +128,13 @@ class _Lexer(Lexer):
         STOP=lexer.STOP + r" | \\q?quad(?![A-Za-z])",
         OTHER=lexer.OTHER,
     )
-    spellings = lexer.OPERATORS | lexer.COMMANDS | RELATIONS | SYMBOLS
-    groups = lexer.KINDS | {"RATIO": Kind.OTHER, "SET": Kind.OTHER, "SYMBOL": Kind.NAME}
+    spellings = lexer.OPERATORS | lexer.COMMANDS | RELATIONS | SYMBOLS | DOTS_SPELLINGS
+    groups = lexer.KINDS | {
+        "RATIO": Kind.OTHER,
+        "SET": Kind.OTHER,
+        "SYMBOL": Kind.NAME,
+        "DOTS": Kind.COMMAND,
+    }
 
     def tokens(self, text: str) -> Sequence[Token]:
         tokens = list[Token]()
@@ -143,7 +157,7 @@ class _Lexer(Lexer):
             elif group != "CURRENCY":
                 self.add(tokens, group, word, glued, in_math)
             group_before = group
-        return _with_indices(tokens)
+        return _with_ranges(_with_indices(tokens))
 
     def clean(self, text: str) -> str:
         text = super().clean(text)
@@ -192,6 +206,16 @@ def _with_indices(tokens: Sequence[Token]) -> Sequence[Token]:
     return joined
 
 
+def _with_ranges(tokens: Sequence[Token]) -> Sequence[Token]:
+    r"""Return the tokens with the equals sign of every range `_{k=1}` as an operator."""
+    changed = list(tokens)
+    for position in range(3, len(tokens)):
+        texts = (tokens[position - 3].text, tokens[position - 2].text, tokens[position].text)
+        if texts == ("_", "{", "="):
+            changed[position] = tokens[position]._replace(kind=Kind.OPERATOR)
+    return changed
+
+
 def _is_glued_to_number(tokens: Sequence[Token], after: int) -> bool:
     """Return whether letters are followed by a number without space; `after` is its position."""
     if tokens[after - 1].kind not in (Kind.NAME, Kind.WORD) or after >= len(tokens):
@@ -236,6 +260,97 @@ def _touches_mathematics(tokens: Sequence[Token], position: int) -> bool:
 
 class _Parser(Parser):
     functions = TRIGONOMETRIC | {"ln", "log", "exp"}
+
+    def __init__(self, tokens: Sequence[Token]) -> None:
+        super().__init__(tokens)
+        self.has_dots = any(token.text == DOTS for token in tokens)
+
+    def expression(self, depth: int) -> Tree:
+        if not self.has_dots:
+            return super().expression(depth)
+        self.check_depth(depth)
+        operators = list[str]()
+        terms = [self.leading_term(depth)]
+        dots = 0
+        while self.at(Kind.OPERATOR, "+-"):
+            operators.append(self.take().text)
+            if self.text() == DOTS:
+                if dots:
+                    raise UnreadError("dots twice")
+                self.take()
+                dots = len(terms)
+            else:
+                terms.append(self.term(depth))
+        return _combined(series.SUM, terms, operators, dots)
+
+    def term(self, depth: int) -> Tree:
+        if not self.has_dots:
+            return super().term(depth)
+        operators = list[str]()
+        factors = [self.factor(depth)]
+        dots = 0
+        while True:
+            operator = MULTIPLICATION.get(self.text(), "")
+            if self.text() == DOTS or (operator and self.tokens[self.position + 1].text == DOTS):
+                if dots:
+                    raise UnreadError("dots twice")
+                dots = len(factors)
+                self._pass_dots()
+                factors.append(self.factor(depth))
+            elif operator:
+                self.take()
+                operators.append(operator)
+                factors.append(self.factor(depth))
+            elif self.multiplies():
+                if "/" in operators or dots:
+                    raise UnreadError("a product after a division or dots")
+                operators.append("*")
+                factors.append(self.power(depth))
+            else:
+                return _combined(series.PRODUCT, factors, operators, dots)
+
+    def _pass_dots(self) -> None:
+        """Pass the dots of a product, and the signs around them."""
+        has_sign = self.text() != DOTS
+        if has_sign:
+            self.take()
+        self.take()
+        if has_sign or self.text() in MULTIPLICATION:
+            if MULTIPLICATION.get(self.text()) != "*":
+                raise UnreadError("dots between other signs")
+            self.take()
+
+    def command(self, depth: int) -> Tree:
+        if self.text() not in SERIES:
+            return super().command(depth)
+        self.check_depth(depth)
+        function = SERIES[self.take().text]
+        bounds = dict[str, Sequence[Tree]]()
+        while self.at(Kind.OPERATOR, "_^") and len(bounds) < 2:
+            sign = self.take().text
+            bounds[sign] = self._range(depth) if sign == "_" else [self.argument(depth)]
+        if len(bounds) < 2:
+            raise UnreadError("a series without bounds")
+        index, start = bounds["_"]
+        term = self.term(depth + 1)
+        # `\sum k + 1` may be `\sum (k + 1)`.
+        if self.at(Kind.OPERATOR, "+-") and self.tokens[self.position + 1].text not in SERIES:
+            raise UnreadError("the end of a series is ambiguous")
+        if not isinstance(index, Name):
+            raise UnreadError("no index")
+        return series.series(function, index, (start, bounds["^"][0]), term)
+
+    def _range(self, depth: int) -> Sequence[Tree]:
+        """Read the index and the first value: `{k=1}`."""
+        if self.take().text != "{" or self.kind() is not Kind.NAME:
+            raise UnreadError("no index")
+        index = self.simple_name()
+        if self.take().text != "=":
+            raise UnreadError("no index")
+        start = self.expression(depth + 1)
+        if self.take().text != "}":
+            raise UnreadError("unbalanced")
+        return (index, start)
 
     def multiplies(self) -> bool:
         token = self.tokens[self.position]
@@ -320,6 +435,18 @@ class _Parser(Parser):
             return tree
         self.take()
         return Call("degrees", (tree,))
+
+
+def _combined(function: str, operands: Sequence[Tree], operators: Sequence[str], dots: int) -> Tree:
+    """Return the sum or product of operands, with dots behind the first `dots` of them, if any."""
+    if dots:
+        if not set(operators) <= {"+" if function == series.SUM else "*"}:
+            raise UnreadError("dots between other signs")
+        return series.continued_series(function, operands[:dots], operands[dots:])
+    tree = operands[0]
+    for operator, operand in zip(operators, operands[1:], strict=True):
+        tree = syntax.Combined(operator, tree, operand)
+    return tree
 
 
 tokens = _Lexer().tokens
