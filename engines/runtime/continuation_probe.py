@@ -6,8 +6,8 @@ a user's turn of a chat. Two probes show which of the two happens:
 
 1. A list that breaks off within a word. The continuation is the rest of the word; a new answer
    starts the list again, or the word.
-2. The model's own greedy answer to the first request of the run, cut at the end of a line or of a
-   word. The continuation is the rest of that answer; a new answer starts as that answer does. Weak
+2. The model's own greedy answer to the first request of the run, cut at the end of a word or of a
+   line. The continuation is the rest of that answer; a new answer starts as that answer does. Weak
    models and models with another language are thus probed with what they can write.
 
 Where the texts decide nothing, the tokens of the prompt do: a prefix that the server reads makes
@@ -43,7 +43,7 @@ ENDED_TURN = (
 # that is cut within a character can have two tokens more when it is read again.
 ENDED_TURN_TOKENS = 3
 PROBE_TOKENS = 12
-# Enough for a line of a solution, so that the cut is a place where a step ends.
+# Enough for a line of a solution, so that both parts of it have several words.
 ANSWER_TOKENS = 48
 MAX_CUTS = 3
 # Servers that ignore temperature 0 return different answers, of which several must be compared.
@@ -224,8 +224,9 @@ class _Probes:
 def _cuts(answer: str) -> Iterator[int]:
     """Yield the positions that split an answer into two parts that begin differently.
 
-    The ends of lines come first, because steps end there, and then the ends of words, the middle of
-    the answer first.
+    The ends of words come first, the middle of the answer before its ends: a word has the same
+    tokens with and without the text after it. White space at the end of a prefix can have other
+    tokens than within a text (SmolLM2: a blank line), so that the model goes on differently.
     """
     lines: list[int] = []
     words: list[int] = []
@@ -235,7 +236,7 @@ def _cuts(answer: str) -> Iterator[int]:
         elif answer[index] == " " and not answer[index - 1].isspace():
             words.append(index)
     words.sort(key=lambda index: abs(index - len(answer) // 2))
-    for position in (*lines, *words):
+    for position in (*words, *lines):
         rest = _start(answer[position:])
         if len(rest) >= FEWEST_CHARACTERS and not _is_same(rest, answer):
             yield position

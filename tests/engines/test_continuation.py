@@ -132,6 +132,24 @@ async def test_plain_text_can_become_a_turn(knows_numbers: bool) -> None:
         await engine.close()
 
 
+async def test_answers_are_cut_between_words() -> None:
+    """White space at the end of a prefix can have other tokens than within a text."""
+
+    class SensitiveModel(ChatModel):
+        def _text(self, user: str, prefix: str) -> str:
+            if prefix.endswith("\n"):
+                return "1. Another line."
+            return super()._text(user, prefix)
+
+    async with serving(SensitiveModel(knows_numbers=False)) as server:
+        engine = engine_at(server.url)
+        completions = await engine.check_continuation(PROMPT)
+        assert len(completions) == 3
+        assert completions[-1].text.startswith(" ")
+        await engine.complete(PROMPT, SAMPLING)
+        await engine.close()
+
+
 async def test_growing_prompt_is_weak_proof() -> None:
     """The server may continue, but its model writes nothing that proves it."""
     model = ChatModel(knows_numbers=False, solutions=(("ha ha ha ha ha ha ha ha",),))
