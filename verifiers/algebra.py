@@ -84,25 +84,27 @@ class Algebra:
 
 
 def _judgements(context: Context) -> Iterator[tuple[str, StepJudgement]]:
-    """Yield the statements and their judgements, then the contradictions."""
+    """Yield the statements and their judgements: of each formula, then of all of them together."""
     for index, chain in enumerate(context.chains):
         for link in chain.links():
             judgement = _judge(link, context)
             if judgement is not None:
                 is_first = index == 0 and link.index == 0
                 yield link.text, _with_doubts(judgement, context, is_first=is_first)
+    for statement, judgement in _joint_judgements(context):
+        yield statement, _with_doubts(judgement, context)
+
+
+def _joint_judgements(context: Context) -> Iterator[tuple[str, StepJudgement]]:
+    """Yield the judgements that need several formulas, or words."""
     if context.chains:
-        for statement, judgement in contradictions(context):
-            yield statement, _with_doubts(judgement, context)
+        yield from contradictions(context)
     if not is_chinese(context):
         stated = Stated(context)
         for rule in STATED_RULES if context.chains else (root_sums,):
-            for statement, judgement in rule(stated):
-                yield statement, _with_doubts(judgement, context)
-    for statement, judgement in number_facts(context.claim.step):
-        yield statement, _with_doubts(judgement, context)
-    for statement, judgement in listed_items(context.claim.step):
-        yield statement, _with_doubts(judgement, context)
+            yield from rule(stated)
+    yield from number_facts(context.claim.step)
+    yield from listed_items(context.claim.step)
 
 
 def _with_doubts(
