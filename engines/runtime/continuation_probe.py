@@ -13,8 +13,8 @@ a user's turn of a chat. Two probes show which of the two happens:
 Where the texts decide nothing, the tokens of the prompt do: a prefix that the server reads makes
 the prompt longer. They also show a server that ends the turn of the prefix and starts another one,
 in which a strong model goes on as if it had not ended: the prompt then grows by more tokens than
-the prefix has. Not covered: such a server that counts no tokens, or whose template marks the end of
-a turn with one or two tokens.
+the prefix has. Not covered: such a server that counts no tokens, or whose template ends a turn and
+starts another one with fewer than five tokens.
 """
 
 from collections.abc import Awaitable, Callable, Iterator
@@ -36,12 +36,13 @@ REST_OF_WORD = "ur"
 NEW_STARTS = ("one", "four")
 NEW_ANSWER = "it starts a new answer"
 ENDED_TURN = (
-    "it ends the turn of an unfinished answer: the prompt grows by {} more tokens than the answer"
-    " has; if you are sure that it does not, set trust_continuation = true"
+    "it adds {} tokens to an unfinished answer, as a server does that ends its turn; if you are"
+    " sure that it continues, set trust_continuation = true"
 )
-# Chat templates end a turn and start another one with 5 tokens (ChatML, Llama 3, Gemma). An answer
-# that is cut within a character can have two tokens more when it is read again.
-ENDED_TURN_TOKENS = 3
+# Chat templates end a turn and start another one with 5 tokens (ChatML, Llama 3, Gemma). One of
+# them is generated, too, where an answer is complete. An answer that is cut within a character can
+# have two tokens more when it is read again.
+ENDED_TURN_TOKENS = 4
 PROBE_TOKENS = 12
 # Enough for a line of a solution, so that the cut is a place where a step ends.
 ANSWER_TOKENS = 48
