@@ -79,6 +79,9 @@ async def prove_continuation(ask: Ask, prompt: Prompt) -> Proof:
     """
     probes = _Probes(ask=ask, prompt=prompt)
     problem = await probes.continue_list()
+    if problem == "":
+        # Some servers and templates continue within a word, but not after a line.
+        problem = await probes.continue_own_answer(0) or ""
     for attempt in range(MAX_CUTS):
         if problem is None:
             problem = await probes.continue_own_answer(attempt)
@@ -100,7 +103,7 @@ async def prove_plain_continuation(ask: Ask, prompt: Prompt) -> Proof:
     """
     probes = _Probes(ask=ask, prompt=prompt)
     problem = await probes.continue_list()
-    if problem is None:
+    if not problem:
         problem = await probes.continue_own_answer(0)
     return Proof(problem=problem or "", doubt="", completions=probes.completions)
 
@@ -184,13 +187,10 @@ class _Probes:
 
     async def find_ended_turn(self) -> str:
         """Return the problem that the tokens of a complete own answer show; "" if there is none."""
-        if not any(completion.prompt_tokens for completion in self.completions):
-            return ""
         if not self.answers:
-            question = replace(self.prompt, prefix="")
-            self.answers.append((question, await self._sample(question, ANSWER_TOKENS)))
+            return ""
         question, answer = self.answers[0]
-        if not (answer.text.strip() and answer.prompt_tokens and answer.generated_tokens):
+        if not (answer.prompt_tokens and answer.generated_tokens):
             return ""
         rest = await self._sample(replace(question, prefix=answer.text.rstrip()), tokens=1)
         # Reasoning apart from the text is generated too, so this can only be too low.
