@@ -218,7 +218,7 @@ def test_quirks_change_no_label(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert {critique.reasoning for critique in dataset.read(critiques("judge"))} == {"I think."}
 
 
-def test_lone_surrogates_do_not_end_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lone_surrogates_end_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The text of a trace is in the requests of the methods, which cannot contain a surrogate."""
     with served(JudgingModel(content=lambda text: f"{text} \ud800")) as url:
         assert stepmark(monkeypatch, "check", write_run_file(tmp_path, url)) == 0
