@@ -25,6 +25,8 @@ from engines.base import Completion, Prompt, Scored
 from engines.runtime.continuation_probe import prove_continuation, prove_plain_continuation
 from engines.runtime.last_tokens import logprobs_of_ending
 from engines.runtime.openai_replies import (
+    USER_ERROR_CURE,
+    USER_ERROR_STATUSES,
     Reply,
     Token,
     UnreadableReply,
@@ -50,9 +52,6 @@ BUSY = (
     openai.InternalServerError,
     openai.ConflictError,
 )
-# Errors that the user can fix in the run file, in the environment, or with the provider: no or
-# a wrong key, no credit, no permission, a wrong address or model.
-USER_ERROR_STATUSES = frozenset({401, 402, 403, 404, 405})
 # The only other status with which a server asks for a later retry.
 REQUEST_TIMEOUT_STATUS = 408
 # Open files that are no connections to servers.
@@ -412,10 +411,7 @@ def _translated(error: openai.APIError) -> EngineError | ConfigError:
     url = error.request.url
     if isinstance(error, openai.APIStatusError):
         if error.status_code in USER_ERROR_STATUSES:
-            return ConfigError(
-                f"engines.openai: refused by {url}: {message};"
-                " check base_urls, model and api_key_env, and your account there"
-            )
+            return ConfigError(f"engines.openai: refused by {url}: {message}; {USER_ERROR_CURE}")
         retryable = isinstance(error, BUSY) or error.status_code == REQUEST_TIMEOUT_STATUS
         return EngineError(f"refused by {url}: {message}", retryable=retryable)
     if isinstance(error, openai.APIConnectionError):

@@ -51,6 +51,9 @@ STEP_MENTION = re.compile(
     r"|\b(?:previous|earlier|preceding|prior|other|last|next|following)\s+(?:step|line|one)s?\b",
     re.IGNORECASE,
 )
+# What is before the name of another step that begins a statement, and after one that ends it.
+HEADING_START = re.compile(r"(?:^|[.;:!?|,→])[^\w.;:!?|,→]*+\Z")
+SENTENCE_END = re.compile(r"[.;!]\s")
 # The borders of the sentence that states a verdict. A dot within a number is none.
 SENTENCE_BORDER = re.compile(
     r"[.;!?|](?=[^\w]|$)|[→⇒—]|->|=>|\b(?:so|thus|hence|therefore)\b", re.IGNORECASE
@@ -361,13 +364,18 @@ def _is_on_other_step(before: str, fillers: frozenset[str], number: str) -> bool
     """Return whether a line states its verdict on another step that it mentions."""
     if RANGE.match(before):
         return True
-    end: int | None = None
+    last_mention: re.Match[str] | None = None
     for mention in STEP_MENTION.finditer(before):
         if mention["number"] != number:
-            end = mention.end()
-    if end is None:
+            last_mention = mention
+    if last_mention is None:
         return False
-    words = set(WORD.findall(before[end:].lower()))
+    rest = before[last_mention.end() :]
+    # "It builds on step 2. Correct." ends the sentence on the other step, unlike "Step 2. Correct."
+    is_heading = HEADING_START.search(before, 0, last_mention.start()) is not None
+    if SENTENCE_END.match(rest) and not is_heading:
+        return False
+    words = set(WORD.findall(rest.lower()))
     return words <= fillers and not words & OWN_SUBJECTS
 
 

@@ -13,8 +13,8 @@ a user's turn of a chat. Two probes show which of the two happens:
 Where the texts decide nothing, the tokens of the prompt do: a prefix that the server reads makes
 the prompt longer. They also show a server that ends the turn of the prefix and starts another one,
 in which a strong model goes on as if it had not ended: the prompt then grows by more tokens than
-the prefix has. Not covered: such a server that counts no tokens, or whose template marks the end of
-a turn with one or two tokens.
+the prefix has. Not covered: such a server that counts no tokens, or whose template ends a turn and
+starts another one with fewer than five tokens.
 """
 
 from collections.abc import Awaitable, Callable, Iterator
@@ -36,12 +36,13 @@ REST_OF_WORD = "ur"
 NEW_STARTS = ("one", "four")
 NEW_ANSWER = "it starts a new answer"
 ENDED_TURN = (
-    "it ends the turn of an unfinished answer: the prompt grows by {} more tokens than the answer"
-    " has; if you are sure that it does not, set trust_continuation = true"
+    "it adds {} tokens to an unfinished answer, as a server does that ends its turn; if you are"
+    " sure that it continues, set trust_continuation = true"
 )
-# Chat templates end a turn and start another one with 5 tokens (ChatML, Llama 3, Gemma). An answer
-# that is cut within a character can have two tokens more when it is read again.
-ENDED_TURN_TOKENS = 3
+# Chat templates end a turn and start another one with 5 tokens (ChatML, Llama 3, Gemma). One of
+# them is generated, too, where an answer is complete. An answer that is cut within a character can
+# have two tokens more when it is read again.
+ENDED_TURN_TOKENS = 4
 PROBE_TOKENS = 12
 # Enough for a line of a solution, so that both parts of it have several words.
 ANSWER_TOKENS = 48
@@ -78,6 +79,9 @@ async def prove_continuation(ask: Ask, prompt: Prompt) -> Proof:
     """
     probes = _Probes(ask=ask, prompt=prompt)
     problem = await probes.continue_list()
+    if problem == "":
+        # Some servers and templates continue within a word, but not after a line.
+        problem = await probes.continue_own_answer(0) or ""
     for attempt in range(MAX_CUTS):
         if problem is None:
             problem = await probes.continue_own_answer(attempt)
@@ -99,7 +103,7 @@ async def prove_plain_continuation(ask: Ask, prompt: Prompt) -> Proof:
     """
     probes = _Probes(ask=ask, prompt=prompt)
     problem = await probes.continue_list()
-    if problem is None:
+    if not problem:
         problem = await probes.continue_own_answer(0)
     return Proof(problem=problem or "", doubt="", completions=probes.completions)
 
@@ -183,13 +187,10 @@ class _Probes:
 
     async def find_ended_turn(self) -> str:
         """Return the problem that the tokens of a complete own answer show; "" if there is none."""
-        if not any(completion.prompt_tokens for completion in self.completions):
-            return ""
         if not self.answers:
-            question = replace(self.prompt, prefix="")
-            self.answers.append((question, await self._sample(question, ANSWER_TOKENS)))
+            return ""
         question, answer = self.answers[0]
-        if not (answer.text.strip() and answer.prompt_tokens and answer.generated_tokens):
+        if not (answer.prompt_tokens and answer.generated_tokens):
             return ""
         rest = await self._sample(replace(question, prefix=answer.text.rstrip()), tokens=1)
         # Reasoning apart from the text is generated too, so this can only be too low.

@@ -17,6 +17,8 @@ from stepmark.errors import ConfigError
 __all__ = [
     "LENGTH",
     "STOP",
+    "USER_ERROR_CURE",
+    "USER_ERROR_STATUSES",
     "Reply",
     "Token",
     "UnreadableReply",
@@ -114,8 +116,13 @@ MAX_TOKEN_COUNT = 2**40
 # The status in an error from which on another attempt can succeed, and some below it that ask for a
 # later retry: a timeout and a limit of the rate.
 SERVER_ERROR_STATUS = 500
+STATUS_DIGITS = 3
 PASSING_STATUSES = frozenset({408, 409, 425, 429})
 CLIENT_ERROR_STATUS = 400
+# Errors that the user can fix in the run file, in the environment, or with the provider: no or
+# a wrong key, no credit, no permission, a wrong address or model.
+USER_ERROR_STATUSES = frozenset({401, 402, 403, 404, 405})
+USER_ERROR_CURE = "check base_urls, model and api_key_env, and your account there"
 # The names of errors that occur again, where a server sends no status with them.
 FINAL_ERRORS = frozenset(
     {"invalid_request_error", "context_length_exceeded", "badrequesterror", "invalid_argument"}
@@ -165,6 +172,7 @@ def parse_reply(body: str) -> Mapping[str, Any]:
 
     Raises:
         UnreadableReply: It is not a JSON object, or reports an error.
+        ConfigError: It reports an error that the user can fix.
     """
     try:
         reply = json.loads(body)
@@ -184,6 +192,7 @@ def read_reply(reply: Mapping[str, Any], *, n: int, is_chat: bool) -> Reply:
 
     Raises:
         UnreadableReply: There are none or more than `n`, or a value is not as in the API.
+        ConfigError: A choice reports an error that the user can fix.
     """
     choices = _ordered_choices(reply.get("choices"), n)
     usage = read_usage(reply)
@@ -385,25 +394,23 @@ def _finish_reason(reason: Any, unknown_reasons: list[str]) -> str:
     return name[:EXCERPT].replace(":", " ") or "unknown"
 
 
-def _reported_error(error: Any) -> UnreadableReply:
+def _reported_error(error: Any) -> UnreadableReply | ConfigError:
     """Return the error that a server sends with status 200, as OpenRouter and proxies do."""
     message: Any = error
-    is_final = False
+    names: list[str] = []
     if isinstance(error, dict):
         message = error.get("message") or error.get("detail") or error
-        is_final = any(_is_final(error.get(name)) for name in ("code", "status", "type"))
+        names = [str(error.get(name)).lower() for name in ("code", "status", "type")]
     text = " ".join(str(message).split())[:EXCERPT]
+    statuses = {int(name) for name in names if name.isdecimal() and len(name) == STATUS_DIGITS}
+    if statuses & USER_ERROR_STATUSES:
+        return ConfigError(
+            f"engines.openai: the server reports an error: {text}; {USER_ERROR_CURE}"
+        )
+    is_final = not FINAL_ERRORS.isdisjoint(names)
+    for status in statuses - PASSING_STATUSES:
+        is_final = is_final or CLIENT_ERROR_STATUS <= status < SERVER_ERROR_STATUS
     return UnreadableReply(f"the server reports an error: {text}", can_pass=not is_final)
-
-
-def _is_final(name: Any) -> bool:
-    """Return whether the status or the name of an error means that the request fails again."""
-    text = str(name).lower()
-    if text in FINAL_ERRORS:
-        return True
-    if not text.isdecimal() or int(text[:4]) in PASSING_STATUSES:
-        return False
-    return CLIENT_ERROR_STATUS <= int(text[:4]) < SERVER_ERROR_STATUS
 
 
 def _count(fields: Mapping[str, Any], name: str) -> int:

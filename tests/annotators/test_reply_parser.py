@@ -179,6 +179,7 @@ def test_plain_verdict_is_read(line: str, expected: str) -> None:
         ("Step 2: independent of the previous step, which is incorrect", "uuu"),
         ("Step 2: uses 5 from step 1, and 5 + 2 = 8, which is incorrect", "uiu"),
         ("Step 2: it follows from step 1, so this is correct", "ucu"),
+        ("Step 2: It builds on step 1. Correct.\nStep 3: Fine. Step 1. Incorrect.", "ucu"),
         # A verdict on a part, on a correction, or by somebody else.
         (
             "Step 1: Method: correct\nStep 2: It is bad. Logic: correct\nStep 3: nein, correct",
@@ -238,6 +239,7 @@ def test_verdict_must_be_on_the_step(reply: str, expected: str) -> None:
         "Step 1: no" + " " * HUGE + "correct",
         "Step 1: step 1" + ",1" * (HUGE // 2) + " correct?",
         "Step 1 and" + " " * HUGE + "correct?",
+        "Step 1: " + ". " * (HUGE // 2 - 9) + "x step 2 correct",
         "Step 1: correct\n" + "all the " * (HUGE // 8) + "cannot judge",
         "Step 1: " + "correct and " * (HUGE // 12) + "incorrect",
         "Step 1: " + ". " * (HUGE // 2) + "if correct",

@@ -30,6 +30,13 @@ class StrongModel(ChatModel):
         return super()._text(user, prefix)
 
 
+class WithinLines(ChatModel):
+    """A model behind a server that continues an answer only within a line."""
+
+    def _text(self, user: str, prefix: str) -> str:
+        return super()._text(user, "" if prefix.endswith("\n") else prefix)
+
+
 class PlainModel(ChatModel):
     """The model behind a server of plain text, which may put the text into a turn of a chat."""
 
@@ -57,10 +64,10 @@ def engine_at(url: str, **fields: Any) -> OpenAI:
 @pytest.mark.parametrize(
     ("model", "requests"),
     [
-        # A model that counts proves it with one request, and its tokens with two.
-        (ChatModel(), 3),
-        (ChatModel(usage=no_usage), 1),
-        # Other models continue an answer that they have written.
+        # A list, an own answer in two requests, and its tokens.
+        (ChatModel(), 4),
+        (ChatModel(usage=no_usage), 3),
+        # Without the list, the own answer is the proof.
         (ChatModel(knows_numbers=False), 4),
         (ChatModel(knows_numbers=False, usage=no_usage), 3),
         (ChatModel(knows_numbers=False, solutions=(OTHER_LINES,)), 4),
@@ -90,8 +97,12 @@ async def test_continuing_server_is_proven_once(model: ChatModel, requests: int)
             "it starts a new answer",
         ),
         (ChatModel(turn="closed"), "it starts a new answer"),
-        (StrongModel(turn="closed"), "it ends the turn of an unfinished answer: the prompt grows"),
+        (
+            StrongModel(turn="closed"),
+            r"it adds \d tokens to an unfinished answer, as a server does that ends",
+        ),
         (ChatModel(turn="repeated"), "it starts a new answer"),
+        (WithinLines(), "it starts a new answer"),
         (ChatModel(turn="rejected"), "the last message must be of the user"),
         (ChatModel(turn="reasoning"), "without a reasoning parser"),
         (ChatModel(turn="closed", knows_numbers=False, usage=no_usage), "trust_continuation"),
@@ -199,8 +210,8 @@ async def test_tokens_of_proof_are_counted() -> None:
         await engine.complete(PROMPT, SAMPLING)
         await engine.engine.close()
     proof_tokens = with_proof - completion.generated_tokens
-    # The model's answer has 13 words.
-    assert 12 < proof_tokens <= 12 + 13 + 1
+    # The model's answer has 13 words, and its continuations fewer.
+    assert 12 < proof_tokens <= 12 + 13 + 12 + 1
     assert meter.generated_tokens == with_proof + completion.generated_tokens
 
 

@@ -7,7 +7,7 @@ import pytest
 from engines.base import Prompt, Scored
 from engines.openai import OpenAI
 from engines.runtime.openai_replies import UnreadableReply, parse_reply, read_reply, read_usage
-from stepmark.errors import EngineError, EngineWarning
+from stepmark.errors import ConfigError, EngineError, EngineWarning
 from stepmark.records import Sampling
 from tests.engines.fake_server import USAGE, Answer, FakeServer, completion
 
@@ -217,6 +217,17 @@ async def test_error_with_status_200(body: Any, retryable: bool) -> None:
     assert error.value.retryable is retryable
     assert "\n" not in str(error.value)
     assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("code", [401, "402", 404])
+async def test_user_error_with_status_200(code: Any) -> None:
+    body = {"error": {"message": "no\nkey", "code": code}}
+    async with FakeServer.answering(Answer(body=body)) as server:
+        engine = OpenAI(model="m", base_urls=(server.url,), retries=1)
+        with pytest.raises(ConfigError, match="reports an error: no key; check base_urls"):
+            await engine.complete(Prompt(user="Q"), Sampling())
+        await engine.close()
+    assert len(server.requests) == 1
 
 
 async def test_unreadable_reply_is_quoted() -> None:

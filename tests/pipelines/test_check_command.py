@@ -216,3 +216,12 @@ def test_quirks_change_no_label(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert [step.value for step in row.steps] == [1.0, 1.0, 1.0]
     assert {rollout.reasoning for rollout in dataset.read(rollouts("monte_carlo"))} == {"I think."}
     assert {critique.reasoning for critique in dataset.read(critiques("judge"))} == {"I think."}
+
+
+def test_lone_surrogates_end_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The text of a trace is in the requests of the methods, which cannot contain a surrogate."""
+    with served(JudgingModel(content=lambda text: f"{text} \ud800")) as url:
+        assert stepmark(monkeypatch, "check", write_run_file(tmp_path, url)) == 0
+        assert stepmark(monkeypatch, "run", write_run_file(tmp_path, url)) == 0
+    dataset = Dataset(str(tmp_path / "data"))
+    assert {trace.steps[-1][-2:] for trace in dataset.read(TRACES)} == {" \ufffd"}
