@@ -49,8 +49,8 @@ def convert(folder: str) -> None:
 
     # transformers reads the file three times, and computes the names of all tensors for each of
     # them. With these caches the conversion takes half the time.
-    gguf.GGUFReader = functools.cache(gguf.GGUFReader)
-    gguf.get_tensor_name_map = functools.cache(gguf.get_tensor_name_map)
+    for name in ("GGUFReader", "get_tensor_name_map"):
+        setattr(gguf, name, functools.cache(getattr(gguf, name)))
     import torch
     from tokenizers import pre_tokenizers
     from transformers import AutoModelForCausalLM, AutoTokenizer

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pyarrow.parquet
 import pytest
@@ -83,8 +83,6 @@ MOST_DIFFERENT_REQUESTS = 0.25
 MOST_DIFFERENT_TOKENS = 0.01
 # Rounding of float32 in 30 layers, which vLLM and transformers add in different orders.
 CLOSE = 2e-3
-
-Sample = TypeVar("Sample", Trace, Rollout, Critique)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -336,7 +334,8 @@ def middle_space(text: str) -> int:
 
 
 def test_every_unknown_has_a_reason(run: FinishedRun) -> None:
-    for sample in (*run.traces.values(), *run.rollouts):
+    samples: list[Trace | Rollout] = [*run.traces.values(), *run.rollouts]
+    for sample in samples:
         assert sample.outcome is not Verdict.UNKNOWN or sample.outcome_reason
         if sample.finish_reason == "length":
             assert (sample.outcome, sample.outcome_reason) == (Verdict.UNKNOWN, "truncated")
@@ -449,7 +448,7 @@ def test_check_tries_the_run_file(
     assert f"engine: OpenAI: {MODEL_NAME}" in lines
     for start in (
         "problem: 'John arm wrestles 20 people. He beats 80%.",
-        "solution: 1 steps, finish reason ",
+        "solution: ",
         "monte_carlo: ",
         "answer_likelihood: the engine returns the log-probabilities of ",
         "this check: ",
