@@ -66,6 +66,10 @@ CHINESE = re.compile("[\u4e00-\u9fff]")
 # Functions whose values need no unit of angles.
 PLAIN_FUNCTIONS = frozenset(["root", "abs"])
 WORDS_BEFORE = 4
+# The first characters of signs that continue a formula behind a letter.
+OPERATORS = frozenset("+-*/^_=<>≤≥≈≠(")
+# Shorter numbers often consist of digits that occur elsewhere.
+MIN_LOST_DIGITS = 3
 # The texts before a step are read from their end for at most this many steps.
 MAX_STEPS_BEFORE = 16
 MAX_EQUATIONS = 40
@@ -169,6 +173,8 @@ def has_lost_bar(first: Iterable[Tree], second: Iterable[Tree]) -> bool:
     for side in first:
         for number in numbers(side):
             text = str(number.value)
+            if len(text) < MIN_LOST_DIGITS:
+                continue
             for cut in range(1, len(text)):
                 if text[:cut] in digits and text[cut:] in digits:
                     return True
@@ -350,14 +356,23 @@ def _final_value(chain: Chain) -> Real | None:
 
 def _is_bordered(chain: Chain) -> bool:
     """Return whether the signs next to a chain do not belong to its first and last sides."""
-    after = "".join(chain.after[:1])
-    # `DB : DC = AB : AC` is a proportion, and a letter without mathematics around it a factor.
-    if after == ":" or (len(after) == 1 and after.isalpha()):
+    # `DB : DC = AB : AC` is a proportion.
+    if chain.after[:1] == (":",) or _continues_with_letter(chain.after):
         return False
     word = "".join(chain.before[-1:])
     if word in BORDERS or not (word.isalpha() or word.startswith("\\")):
         return True
     return word.isalpha() and len(word) >= MIN_WORD
+
+
+def _continues_with_letter(words_after: Sequence[str]) -> bool:
+    r"""Return whether a letter that is taken for a word may be a factor: `t = \frac{1}{3} u.`.
+
+    A letter before an operator begins another formula.
+    """
+    if not words_after or len(words_after[0]) > 1 or not words_after[0].isalpha():
+        return False
+    return len(words_after) == 1 or words_after[1][0] not in OPERATORS
 
 
 def _is_polynomial(tree: Tree) -> bool:
