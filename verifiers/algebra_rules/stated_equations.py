@@ -1,8 +1,8 @@
 """The equations that a text states about names, and the values that a step claims for them.
 
-An equation counts if it is understood, is one link, contains an operation, and is neither supposed
-nor one of several alternatives. A claimed value is an exact number at the end of a chain that
-begins with a name: `x = 9/3 = 3`.
+An equation counts if it is understood, and if it is not supposed and not one of several
+alternatives. A claimed value is an exact number at the end of a chain that begins with a name:
+`x = 9/3 = 3`.
 
 What is not covered: decimals, inequalities, angles, lists of values (`x = 1, 2`), relations in
 words, steps before this one that distinguish cases or refute something, words in Chinese.
@@ -126,7 +126,7 @@ def is_supposed(chain: Chain) -> bool:
 def equation_of(chain: Chain, assumption: str = "") -> StatedEquation | None:
     """Return the equation that a chain states about names, or None.
 
-    A longer chain continues with values: `x - 6 = 3 · 18 = 54`. A value of a name is no equation.
+    A longer chain continues with values: `x - 6 = 3 · 18 = 54`. Values of names are left out.
     """
     if set(chain.relations) != {"="} or FLATTENED.search(chain.text) or not _is_bordered(chain):
         return None
@@ -152,7 +152,7 @@ def is_letter(name: str) -> bool:
 
 
 def _is_plain(tree: Tree) -> bool:
-    """Return whether a tree has exact numbers and neither angles nor unusual functions."""
+    """Return whether a tree has only exact numbers, no angles and no unusual functions."""
     return not has_decimals(tree) and PI not in walk(tree) and functions(tree) <= PLAIN_FUNCTIONS
 
 
@@ -260,7 +260,7 @@ def _before_options(sequence: Sequence[Chain]) -> Sequence[Chain]:
 
 
 def _statements(sequence: Sequence[Chain], assumption: str) -> Sequence[StatedEquation]:
-    """Return the equations and values that are neither supposed nor one of several."""
+    """Return the equations and values that are claimed, and not one of several."""
     equations = list[StatedEquation]()
     alternatives = _alternatives(sequence)
     for index, chain in enumerate(sequence):
@@ -295,7 +295,7 @@ def _is_discussed(chain: Chain) -> bool:
 def polynomials(*trees: Tree) -> Sequence[Polynomial] | None:
     """Return the polynomials whose roots solve the equations of two trees each.
 
-    They are elements of one ring. The result is None if a tree is no ratio of polynomials.
+    They are elements of one ring. The result is None unless all trees are ratios of polynomials.
     """
     if not all(_is_polynomial(tree) for tree in trees):
         return None
