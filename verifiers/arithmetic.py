@@ -22,12 +22,13 @@ from verifiers.arithmetic_rules.conversions import (
     converted_sides,
     quantity_equations,
 )
-from verifiers.arithmetic_rules.equality import judge, judge_conversion
+from verifiers.arithmetic_rules.equality import NUMBER_FIRST, judge, judge_conversion
 from verifiers.arithmetic_rules.equations import STARTS_TEXT, Equation, equations
 from verifiers.base import Claim, Finding, StepClaim
 from verifiers.math import doubts
 from verifiers.math.exact import exact_value
 from verifiers.math.findings import StepJudgement, conclude, unknown
+from verifiers.math.syntax import Number
 
 __all__ = ["Arithmetic"]
 
@@ -40,7 +41,7 @@ REMAINDER = re.compile(r"\b(?:remainders?|left ?over|leftover)\b", re.IGNORECASE
 class Arithmetic:
     """A checker of every closed equation in a step."""
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
 
     def verify(self, claim: Claim) -> Finding:
         """Return the finding; its reason names the false equation or counts the true ones."""
@@ -54,19 +55,34 @@ class Arithmetic:
 def _judgements(claim: StepClaim) -> Iterator[tuple[str, StepJudgement]]:
     """Yield the equations of a step and their judgements."""
     words: tuple[str, ...] | None = None
+    judged = []
     for equation in (*equations(claim.step), *quantity_equations(claim.step)):
-        judgement = _judge(equation, claim)
+        judged.append((equation, _judge(equation, claim)))
+    # After `1 = 66`, the numbers of a step count shares: then `4 + 16 = 280` may be right.
+    is_worth = any(_counts_shares(equation) for equation, _ in judged)
+    for equation, judgement in judged:
         if judgement.verdict is Verdict.INCORRECT:
             # All texts are searched once, and only if an equation is false.
             if words is None:
                 words = tuple(doubts.of_claim(claim))
-            assumptions = (
-                *judgement.assumptions,
-                *words,
-                *_assumptions(claim, equation, judgement.rule),
-            )
-            judgement = judgement._replace(assumptions=assumptions)
-        yield equation.text, judgement
+            assumed = [*judgement.assumptions, *words]
+            assumed.extend(_assumptions(claim, equation, judgement.rule))
+            if is_worth:
+                assumed.append(NUMBER_FIRST)
+            yield equation.text, judgement._replace(assumptions=tuple(dict.fromkeys(assumed)))
+        else:
+            yield equation.text, judgement
+
+
+def _counts_shares(equation: Equation) -> bool:
+    """Return whether a number without unit is said to be another number: `1 = 66`."""
+    if equation.sides is None:
+        return False
+    left, right = equation.sides
+    if not isinstance(left, Number) or not isinstance(right, Number):
+        return False
+    is_whole = left.decimals == 0 and right.decimals == 0
+    return is_whole and not left.unit and not left.percent and left.value != right.value
 
 
 def _judge(equation: Equation, claim: StepClaim) -> StepJudgement:

@@ -92,7 +92,7 @@ def test_doubtful_solution_is_unknown(step: str) -> None:
 
 
 @pytest.mark.parametrize(("previous", "step"), UNDECIDED_AFTER_STEP)
-def test_equation_of_other_case_is_not_used(previous: tuple[str, ...], step: str) -> None:
+def test_equation_of_other_case_is_unused(previous: tuple[str, ...], step: str) -> None:
     assert _finding(step, previous).verdict is Verdict.UNKNOWN
 
 

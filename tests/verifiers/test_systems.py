@@ -64,9 +64,7 @@ def test_contradiction_is_found(previous: tuple[str, ...], step: str) -> None:
 
 
 @pytest.mark.parametrize(("previous", "step"), FALSE)
-def test_contradiction_with_near_statements_is_verdict(
-    previous: tuple[str, ...], step: str
-) -> None:
+def test_near_contradiction_is_verdict(previous: tuple[str, ...], step: str) -> None:
     expected = Verdict.INCORRECT if len(previous) < 2 else Verdict.UNKNOWN
     assert _finding(previous, step).verdict is expected
 

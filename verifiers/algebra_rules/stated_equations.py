@@ -1,8 +1,8 @@
 """The equations that a text states about names, and the values that a step claims for them.
 
-An equation counts if it is understood, is one link, contains an operation, and is neither supposed
-nor one of several alternatives. A claimed value is an exact number at the end of a chain that
-begins with a name: `x = 9/3 = 3`.
+An equation counts if it is understood, and if it is not supposed and not one of several
+alternatives. A claimed value is an exact number at the end of a chain that begins with a name:
+`x = 9/3 = 3`.
 
 What is not covered: decimals, inequalities, angles, lists of values (`x = 1, 2`), relations in
 words, steps before this one that distinguish cases or refute something, words in Chinese.
@@ -66,6 +66,10 @@ CHINESE = re.compile("[\u4e00-\u9fff]")
 # Functions whose values need no unit of angles.
 PLAIN_FUNCTIONS = frozenset(["root", "abs"])
 WORDS_BEFORE = 4
+# The first characters of signs that continue a formula behind a letter.
+OPERATORS = frozenset("+-*/^_=<>≤≥≈≠(")
+# Shorter numbers often consist of digits that occur elsewhere.
+MIN_LOST_DIGITS = 3
 # The texts before a step are read from their end for at most this many steps.
 MAX_STEPS_BEFORE = 16
 MAX_EQUATIONS = 40
@@ -122,7 +126,7 @@ def is_supposed(chain: Chain) -> bool:
 def equation_of(chain: Chain, assumption: str = "") -> StatedEquation | None:
     """Return the equation that a chain states about names, or None.
 
-    A longer chain continues with values: `x - 6 = 3 · 18 = 54`. A value of a name is no equation.
+    A longer chain continues with values: `x - 6 = 3 · 18 = 54`. Values of names are left out.
     """
     if set(chain.relations) != {"="} or FLATTENED.search(chain.text) or not _is_bordered(chain):
         return None
@@ -148,7 +152,7 @@ def is_letter(name: str) -> bool:
 
 
 def _is_plain(tree: Tree) -> bool:
-    """Return whether a tree has exact numbers and neither angles nor unusual functions."""
+    """Return whether a tree has only exact numbers, no angles and no unusual functions."""
     return not has_decimals(tree) and PI not in walk(tree) and functions(tree) <= PLAIN_FUNCTIONS
 
 
@@ -169,6 +173,8 @@ def has_lost_bar(first: Iterable[Tree], second: Iterable[Tree]) -> bool:
     for side in first:
         for number in numbers(side):
             text = str(number.value)
+            if len(text) < MIN_LOST_DIGITS:
+                continue
             for cut in range(1, len(text)):
                 if text[:cut] in digits and text[cut:] in digits:
                     return True
@@ -254,7 +260,7 @@ def _before_options(sequence: Sequence[Chain]) -> Sequence[Chain]:
 
 
 def _statements(sequence: Sequence[Chain], assumption: str) -> Sequence[StatedEquation]:
-    """Return the equations and values that are neither supposed nor one of several."""
+    """Return the equations and values that are claimed, and not one of several."""
     equations = list[StatedEquation]()
     alternatives = _alternatives(sequence)
     for index, chain in enumerate(sequence):
@@ -289,7 +295,7 @@ def _is_discussed(chain: Chain) -> bool:
 def polynomials(*trees: Tree) -> Sequence[Polynomial] | None:
     """Return the polynomials whose roots solve the equations of two trees each.
 
-    They are elements of one ring. The result is None if a tree is no ratio of polynomials.
+    They are elements of one ring. The result is None unless all trees are ratios of polynomials.
     """
     if not all(_is_polynomial(tree) for tree in trees):
         return None
@@ -350,14 +356,23 @@ def _final_value(chain: Chain) -> Real | None:
 
 def _is_bordered(chain: Chain) -> bool:
     """Return whether the signs next to a chain do not belong to its first and last sides."""
-    after = "".join(chain.after[:1])
-    # `DB : DC = AB : AC` is a proportion, and a letter without mathematics around it a factor.
-    if after == ":" or (len(after) == 1 and after.isalpha()):
+    # `DB : DC = AB : AC` is a proportion.
+    if chain.after[:1] == (":",) or _continues_with_letter(chain.after):
         return False
     word = "".join(chain.before[-1:])
     if word in BORDERS or not (word.isalpha() or word.startswith("\\")):
         return True
     return word.isalpha() and len(word) >= MIN_WORD
+
+
+def _continues_with_letter(words_after: Sequence[str]) -> bool:
+    r"""Return whether a letter that is taken for a word may be a factor: `t = \frac{1}{3} u.`.
+
+    A letter before an operator begins another formula.
+    """
+    if not words_after or len(words_after[0]) > 1 or not words_after[0].isalpha():
+        return False
+    return len(words_after) == 1 or words_after[1][0] not in OPERATORS
 
 
 def _is_polynomial(tree: Tree) -> bool:

@@ -125,7 +125,7 @@ def _sum(left: Form, right: Form, factor: Fraction) -> Form:
 
 
 class _System:
-    """Linear equations without contradiction, each solved for a name of its own."""
+    """Linear equations without contradiction, each solved for another name."""
 
     def __init__(self) -> None:
         self.solved = dict[str, Form]()
