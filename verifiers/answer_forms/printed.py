@@ -126,6 +126,8 @@ def _latex(name: str, inner: str, is_power: bool) -> str:
     latex: str | None = None
     if kind == "matrix":
         latex = _matrix(arguments)
+    elif kind == "root" and len(arguments) == 2:
+        latex = rf"\sqrt[{arguments[1]}]{{{arguments[0]}}}"
     elif kind in SERIES:
         latex = _series(SERIES[kind], arguments)
     if latex is not None:
