@@ -41,14 +41,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 from stepmark.records import Verdict
 from verifiers.answer_forms import notation
-from verifiers.answer_forms.decimals import is_double, literal, near
+from verifiers.answer_forms.decimals import LOST_PRECISION, is_double, literal, near
 from verifiers.answer_forms.measures import judge_measures, measure_of
 from verifiers.arithmetic_rules.equality import has_percent_sign, mixes_percentages, units_of
 from verifiers.base import AnswerClaim, Claim, Finding, ReferenceClaim
 from verifiers.math.dialects.arithmetic import parse, tokens
 from verifiers.math.exact import exact_value
 from verifiers.math.findings import Judgement
-from verifiers.math.lexicon import FAMILIES, SHORT_UNITS
+from verifiers.math.lexicon import FACTORS_BY_FAMILY, FAMILIES, SHORT_UNITS, singular
 from verifiers.math.syntax import Tree, UndefinedError, UnreadError, numbers, signed_number
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ SPELLINGS: Sequence[tuple[re.Pattern[str], str]] = [
     (re.compile(r"(?<=\d)(?: ,|, | , )(?=\d{3}(?!\d))"), ";"),
     (re.compile(r" ?([^\w\s\\.]) ?"), r"\1"),
 ]
+FACTORS_OF_UNITS = set().union(*FACTORS_BY_FAMILY.values())
 LETTERS = re.compile(r"[^\W\d_]+")
 # Units that may follow a digit without a space.
 UNITS = "|".join(sorted([*FAMILIES, *SHORT_UNITS, "st", "nd", "rd", "th", "mph", "g", "percent"]))
@@ -101,9 +102,9 @@ DIRECTION = re.compile(
     r"|profit|gain|clockwise|counterclockwise)\b",
     re.IGNORECASE,
 )
-FACTORS = frozenset([3, 4, 5, 7, 10, 12, 16, 20, 24, 36, 52, 60, 100, 365, 1_000, 1_440])
-FACTORS |= {1_760, 2_000, 3_600, 5_280, 1_000_000}
-"""Factors between units of one family."""
+FACTORS = frozenset([3, 4, 5, 20, 36, 144, 1_728, 5_280, 100_000, 604_800, *FACTORS_OF_UNITS])
+"""Factors between units of one family, and between their squares."""
+UNIT_WORDS = FAMILIES.keys() | {"in", "yd", "hr", "gal", "pt", "qt", "acre", "hectare"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,8 +176,12 @@ def _judge_texts(answer: str, reference: str) -> Judgement:
     number = _number(answer)
     reference_number = _number(reference)
     if number is not None and reference_number is not None:
-        is_directed = bool(directions or reference_directions)
-        judgement = _compare(number, reference_number, is_directed=is_directed)
+        judgement = _compare(
+            number,
+            reference_number,
+            is_directed=bool(directions or reference_directions),
+            may_be_converted=_units_in(answer) != _units_in(reference),
+        )
         if judgement is not None:
             return judgement
     return _compare_forms(answer, reference)
@@ -331,7 +336,14 @@ def _number(text: str) -> Tree | None:
     return tree if len(units) < 2 else None
 
 
-def _compare(answer: Tree, reference: Tree, *, is_directed: bool) -> Judgement | None:
+def _units_in(text: str) -> set[str]:
+    """Return the units that may convert, which the tree of a number may have lost."""
+    return {singular(word) for word in LETTERS.findall(text)} & UNIT_WORDS
+
+
+def _compare(
+    answer: Tree, reference: Tree, *, is_directed: bool, may_be_converted: bool
+) -> Judgement | None:
     """Compare two numbers; None if one of them has no rational value."""
     units = units_of(answer)
     reference_units = units_of(reference)
@@ -351,17 +363,19 @@ def _compare(answer: Tree, reference: Tree, *, is_directed: bool) -> Judgement |
         return Verdict.CORRECT, "equal numbers"
     if value == -reference_value and (is_directed or units or reference_units):
         return Verdict.UNKNOWN, "the opposite sign, with words"
-    has_family = not FAMILIES.keys().isdisjoint(units ^ reference_units)
-    if has_family and _may_be_converted(value, reference_value):
+    has_other_unit = not FAMILIES.keys().isdisjoint(units ^ reference_units)
+    if (may_be_converted or has_other_unit) and _differ_by_factor(value, reference_value):
         return Verdict.UNKNOWN, "a unit that may have been converted"
     return _judge_different(answer, reference, value, reference_value)
 
 
-def _may_be_converted(value: Fraction, other: Fraction) -> bool:
-    """Return whether a unit on one side only may be another one of its family."""
+def _differ_by_factor(value: Fraction, other: Fraction) -> bool:
+    """Return whether one value may be the other one in another unit of its family."""
     if value == 0 or other == 0:
         return False
-    return not FACTORS.isdisjoint((other / value, value / other))
+    ratio = max(other / value, value / other)
+    # One of them may be a rounded double.
+    return any(abs(ratio - factor) <= factor * LOST_PRECISION for factor in FACTORS)
 
 
 def _judge_different(

@@ -174,6 +174,28 @@ PIECES += [r"\frac", r"\sqrt", r"\binom", r"\left(", r"\right)", r"\{", r"\}", r
 PIECES += [r"\cup", r"\in", r"\infty", r"\pi", r"\le", r"\text{", r"\begin{pmatrix}"]
 PIECES += [r"\end{pmatrix}", r"\sin", r"\ln", r"\log_", r"^\circ", r"\def\a{", r"\input{"]
 PIECES += [r"\boxed{", "!!!", "^9^9^9", "99999999", "10^{", "__import__('os')", "lambda:"]
+PIECES += [
+    r"\sum_{k=1}^{",
+    r"\prod_{i=1}^{9}",
+    r"\begin{cases}",
+    r"\end{cases}",
+    r"\ne ",
+    "ft",
+    "in",
+]
+PIECES += [
+    " cents",
+    " hours",
+    " per ",
+    "abs(",
+    "sum(",
+    "Matrix([[",
+    "%pi",
+    r"\lg ",
+    "_2",
+    '["',
+    "个",
+]
 PIECES += [" and ", " or ", "(A)", "yes", "million", "1,000", "½", "²", "∞", "√", "x = "]
 
 
@@ -193,6 +215,70 @@ def test_hostile_text_is_never_correct(text: str) -> None:
 @given(_hostile(), _hostile())
 def test_hostile_text_is_compared_symmetrically(a: str, b: str) -> None:
     assert _verdict(a, b) is _verdict(b, a)
+
+
+# Units by their size in the smallest one.
+UNITS = (
+    {"mm": 1, "cm": 10, "meters": 1_000, "km": 1_000_000},
+    {"seconds": 1, "minutes": 60, "hours": 3_600, "days": 86_400},
+    {"in": 1, "feet": 12, "yards": 36, "miles": 63_360},
+    {"cents": 1, "dollars": 100},
+)
+
+
+def _measure(random: Random, size: Fraction, units: dict[str, int]) -> str:
+    unit = random.choice(list(units))
+    value = size / units[unit]
+    if value.denominator == 1 or random.random() < 0.5:
+        return f"{value} {unit}"
+    return f"{float(value)!r} {unit}"
+
+
+@given(st.integers(min_value=0))
+def test_measures_are_compared_by_size(seed: int) -> None:
+    random = Random(seed)
+    units = random.choice(UNITS)
+    size = Fraction(random.randrange(1, 10_000))
+    other = size + random.randrange(1, 100)
+    first = _measure(random, size, units)
+    assert _verdict(first, _measure(random, size, units)) is not Verdict.INCORRECT
+    assert _verdict(first, _measure(random, other, units)) is not Verdict.CORRECT
+
+
+def _half_line(random: Random, bound: int, *, above: bool, closed: bool) -> str:
+    """Return one of the spellings of x > bound and the like."""
+    scale = random.choice([1, 2, -3])
+    sign = ">" if above is (scale > 0) else "<"
+    sign = {">": r"\ge", "<": r"\le"}[sign] if closed else sign
+    left = "x" if scale == 1 else f"{scale}x"
+    return f"{left} + 5 {sign} {scale * bound + 5}"
+
+
+@given(st.integers(min_value=0))
+def test_inequalities_are_compared_as_sets(seed: int) -> None:
+    random = Random(seed)
+    low = random.randrange(-9, 9)
+    high = low + random.randrange(1, 9)
+    closed = random.random() < 0.5
+    outside = [
+        _half_line(random, low, above=False, closed=closed),
+        _half_line(random, high, above=True, closed=False),
+    ]
+    random.shuffle(outside)
+    union = " or ".join(outside)
+    end = "]" if closed else ")"
+    other_end = ")" if closed else "]"
+    infinite = rf"({high}, \infty)"
+    assert _verdict(union, rf"(-\infty, {low}{end} \cup {infinite}") is Verdict.CORRECT
+    assert _verdict(union, rf"(-\infty, {low}{other_end} \cup {infinite}") is Verdict.INCORRECT
+    assert _verdict(union, rf"{infinite} \cup (-\infty, {low - 1}{end}") is Verdict.INCORRECT
+    inside = [
+        _half_line(random, low, above=True, closed=closed),
+        _half_line(random, high, above=False, closed=False),
+    ]
+    start = "[" if closed else "("
+    assert _verdict(" and ".join(inside), f"{start}{low}, {high})") is Verdict.CORRECT
+    assert _verdict(" and ".join(inside), union) is Verdict.INCORRECT
 
 
 # Most of these texts need too much time, memory or stack in a simple implementation.
@@ -218,6 +304,18 @@ HOSTILE = (
     "x = " * 400 + "1",
     "1 < " * 400 + "x",
     "(1, " * 300 + "1" + ")" * 300,
+    r"\sum_{k=1}^{300}\sin(kx)",
+    r"\sum_{k=1}^{300}x^k",
+    r"\prod_{k=1}^{300}10^{60}",
+    "+".join([r"(\sum_{k=1}^{99}\sqrt{k})"] * 20),
+    " and ".join(rf"x \ne \sqrt{{{n}}}" for n in range(2, 60)),
+    " or ".join(rf"x < \sqrt[7]{{{n}}}" for n in range(2, 60)),
+    "(" * 300 + "x < 1" + ")" * 300,
+    "abs(" * 490,
+    "Matrix([[" + ",".join("1" * 300) + "]])",
+    "5 ft " * 24,
+    r"\begin{cases}" + r"x & x > 1 \\" * 60 + r"\end{cases}",
+    "e^{" * 20 + "i" + "}" * 20,
     "\0\ud800\u202e",
 )
 

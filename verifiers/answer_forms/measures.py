@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from stepmark.records import Verdict
+from verifiers.answer_forms.decimals import DOUBLE_DIGITS, near
 from verifiers.math.findings import Judgement
 from verifiers.math.lexicon import words
 
@@ -113,6 +114,8 @@ class Measure:
     last_digit: Fraction
     """The size of the last decimal place; 0 for whole numbers and fractions."""
     units: tuple[Unit, ...]
+    is_double: bool = False
+    """Whether the number has as many digits as a printed double."""
 
     @property
     def names(self) -> frozenset[str]:
@@ -137,6 +140,9 @@ def judge_measures(left_text: str, right_text: str) -> Judgement | None:
         return None
     if left.value == right.value:
         return Verdict.CORRECT, "equal after a conversion of units"
+    judgement = near(left.value, right.value) if left.is_double or right.is_double else None
+    if judgement is not None:
+        return judgement
     if IMPERIAL.isdisjoint(left.names) is not IMPERIAL.isdisjoint(right.names):
         return Verdict.UNKNOWN, "a metric and an imperial unit"
     if abs(left.value - right.value) < max(left.last_digit, right.last_digit):
@@ -186,12 +192,14 @@ def _part(text: str, position: int, before: Sequence[Measure]) -> tuple[Measure,
     if unit.names == ("m",) and before and before[-1].dimension == "time":
         unit = Unit("time", Fraction(60), ("min",))
     last_digit = Fraction(0)
+    is_double = False
     if "." in (number["decimal"] or ""):
         last_digit = unit.size / 10 ** len(number["decimal"].partition(".")[2])
+        is_double = len(re.sub(r"\D", "", number["decimal"]).lstrip("0")) in DOUBLE_DIGITS
     value = _number(number)
     if value is None:
         return None
-    return Measure(value * unit.size, last_digit, (unit,)), position
+    return Measure(value * unit.size, last_digit, (unit,), is_double), position
 
 
 def _number(number: re.Match[str]) -> Fraction | None:
@@ -275,5 +283,6 @@ def _sum(parts: Sequence[Measure]) -> Measure | None:
         return None
     if len(parts) > 1 and (first.value < 0 or any(part.last_digit for part in parts[:-1])):
         return None
+    value = sum([part.value for part in parts], Fraction(0))
     units = tuple([part.units[0] for part in parts])
-    return Measure(sum([part.value for part in parts], Fraction(0)), parts[-1].last_digit, units)
+    return Measure(value, parts[-1].last_digit, units, parts[-1].is_double)

@@ -30,7 +30,6 @@ REPLACEMENTS: Sequence[tuple[str, re.Pattern[str], str]] = [
     (">=", re.compile(r">=(?!>)"), r"\\ge "),
     ("<=", re.compile(r"<=(?![=>])"), r"\\le "),
     ("per", re.compile(r"\\text\{ ?per ?cent\}|\bper ?cent\b"), r"\\%"),
-    ("\\lg", re.compile(r"\\lg(?![A-Za-z])"), r"\\log_{10}"),
     ("**", re.compile(r"(?<=[\w)])\*\*(?=[\w(-])"), "^"),
     ("10", re.compile(r"(?<=\d) ?[xX×] ?10 ?\^"), r"\\times 10^"),
     ("approx", re.compile(r"(?<=[\w)}]) ?\\approx ?-?\d+(?:\.\d+)?\.?$"), ""),
@@ -58,6 +57,7 @@ DOT_GROUP = re.compile(
     r"[-−]?\\?[$€£]? ?[1-9]\d{0,2}\.\d{3}(?!\d)(?: ?[€£$%]| ?\\[%$]| [^\W\d_]+)*"
 )
 COMMA_NUMBER = re.compile(r"[-−]?\\?[$€£]? ?\d+,\d+(?!\d)(?: ?[€£$%]| ?\\[%$]| [^\W\d_]+)*")
+LG = re.compile(r"\\lg(?![A-Za-z])")
 AMBIGUOUS_EXPONENT = re.compile(r"(?<![\w.])(\d+)e-(\d)(?!\w)")
 
 # `3 dozen eggs`, `$1.5 million`
@@ -170,6 +170,7 @@ def in_digits(text: str) -> str:
     text = _with_scale(text.strip())
     if "." in text:
         text = REPEATING.sub(_repeating, text)
+    text = LG.sub(r"\\log_{10}", text)
     return SCIENTIFIC.sub(_scientific, text)
 
 
@@ -196,6 +197,9 @@ def other_readings(text: str) -> Sequence[tuple[str, bool]]:
     if scaled:
         # The question may ask for millions.
         readings.append((f"{scaled['before']}{scaled['number']}{scaled['after']}", False))
+    if LG.search(text):
+        # In computer science, the base is 2.
+        readings.append((LG.sub(r"\\log_{2}", text), False))
     if AMBIGUOUS_EXPONENT.search(text):
         readings.append((AMBIGUOUS_EXPONENT.sub(r"\1e - \2", text), False))
     return readings

@@ -44,8 +44,10 @@ COUNTED = re.compile(
     r"\s*(?P<number>[-−]?\d[\d,]*(?:\.\d+)?(?:/\d+)?) ?(?P<word>[\u4e00-\u9fff]{1,4})[。.]?\s*"
 )
 # Signs that change the value, state a bound, or name a unit with several meanings.
-VALUE_SIGNS = frozenset("万亿千百十兆半倍多余几负点不以上下至到约第一二三四五六七八九零两双打成折")
-VALUE_SIGNS |= frozenset("前后早晚过差未内外大小高低比分角毛斤吨月年度时")
+VALUE_SIGNS = frozenset(
+    "万亿千百十兆半倍多余几负点不以上下至到约第一二三四五六七八九零两双对副打成折"
+)
+VALUE_SIGNS |= frozenset("两双对副打成折前后早晚过差未内外大小高低比分角毛斤吨月年度时")
 EAST_ASIAN_UNITS = {
     "小时": "hours", "分钟": "minutes", "秒": "seconds", "秒钟": "seconds", "天": "days",
     "米": "meters", "厘米": "centimeters", "毫米": "millimeters", "千米": "kilometers",
@@ -126,6 +128,8 @@ def _latex(name: str, inner: str, is_power: bool) -> str:
     latex: str | None = None
     if kind == "matrix":
         latex = _matrix(arguments)
+    elif kind == "root" and len(arguments) == 2:
+        latex = rf"\sqrt[{arguments[1]}]{{{arguments[0]}}}"
     elif kind in SERIES:
         latex = _series(SERIES[kind], arguments)
     if latex is not None:

@@ -32,9 +32,12 @@ from verifiers.math.syntax import (
 )
 
 MAX_TOKENS = 400
-# The most terms of a sum, and the most parts of all its terms together.
+# The most terms of a sum, and the most parts of the terms of all sums together. Terms that are not
+# rational are evaluated in intervals, with a precision that grows with their number.
 MAX_TERMS = 300
-MAX_PARTS = 6_000
+MAX_PARTS = 3_000
+MAX_IRRATIONAL_PARTS = 60
+RATIONAL_FUNCTIONS = frozenset(["!", "binom"])
 SERIES = {"\\sum": "+", "\\prod": "*"}
 # The tokens of the fraction in a mixed number, up to 23 digits each.
 PART = re.compile(
@@ -185,6 +188,7 @@ class _Parser(Parser):
 
     def __init__(self, tokens: Sequence[Token]) -> None:
         super().__init__(tokens)
+        self.parts_of_sums = 0
         # The LaTeX of the tokens.
         self.texts = [token.text.replace(",", "") for token in tokens]
 
@@ -268,7 +272,9 @@ class _Parser(Parser):
         terms = last - first + 1
         if index.kind is not Kind.NAME or not 0 < terms <= MAX_TERMS:
             raise UnreadError("a sum without a few terms")
-        if sum(1 for _ in syntax.walk(body)) * terms > MAX_PARTS:
+        self.parts_of_sums += sum(1 for _ in syntax.walk(body)) * terms
+        limit = MAX_PARTS if _is_rational(body, index.text) else MAX_IRRATIONAL_PARTS
+        if self.parts_of_sums > limit:
             raise UnreadError("a sum that is too long")
         if any(_has_index(part, index.text) for part in syntax.walk(body)):
             raise UnreadError("a sum of unknown terms")
@@ -379,6 +385,28 @@ def _whole(tree: Tree) -> int:
     if value is None or value.denominator != 1:
         raise UnreadError("a sum without whole bounds")
     return int(value)
+
+
+def _is_rational(tree: Tree, index: str) -> bool:
+    """Return whether all values are rational if those of the names are; the index may be `i`."""
+    if not syntax.functions(tree) <= RATIONAL_FUNCTIONS:
+        return False
+    for part in syntax.walk(tree):
+        if isinstance(part, syntax.Constant) and part.text != index:
+            return False
+        if syntax.is_power(part) and not _is_whole(part.right):
+            return False
+    return True
+
+
+def _is_whole(exponent: Tree) -> bool:
+    """Return whether an exponent is whole if the values of its names are."""
+    for part in syntax.walk(exponent):
+        if isinstance(part, Mixed) or (isinstance(part, Combined) and part.operator in "/^"):
+            return False
+        if isinstance(part, Number) and part.value.denominator != 1:
+            return False
+    return True
 
 
 def _has_index(tree: Tree, name: str) -> bool:
