@@ -58,7 +58,7 @@ RELATIONS = ("=", "≈", "<", ">", "≤", "≥", "≠")
 class Algebra:
     """A checker of every formula in a step."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def verify(self, claim: Claim) -> Finding:
         """Return the finding; its reason names the false statement or counts the true ones."""
