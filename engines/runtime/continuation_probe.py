@@ -80,8 +80,9 @@ async def prove_continuation(ask: Ask, prompt: Prompt) -> Proof:
     probes = _Probes(ask=ask, prompt=prompt)
     problem = await probes.continue_list()
     if problem == "":
-        # Some servers and templates continue within a word, but not after a line.
-        problem = await probes.continue_own_answer(0) or ""
+        # Some servers and templates continue within a word, but not after a line. Only a new answer
+        # shows that: a model need not go on as before there (see `_cuts`).
+        problem = await probes.continue_own_answer(0, lines_first=True) or ""
     for attempt in range(MAX_CUTS):
         if problem is None:
             problem = await probes.continue_own_answer(attempt)
@@ -144,7 +145,7 @@ class _Probes:
             return "it returns the continuation as reasoning: start it without a reasoning parser"
         return None
 
-    async def continue_own_answer(self, attempt: int) -> str | None:
+    async def continue_own_answer(self, attempt: int, *, lines_first: bool = False) -> str | None:
         """Probe with the model's own answer, with another cut and seed in each attempt."""
         question = replace(self.prompt, prefix="")
         answer = await self._sample(question, ANSWER_TOKENS, attempt)
@@ -156,7 +157,7 @@ class _Probes:
             answer = await self._sample(question, ANSWER_TOKENS, attempt)
             answer = replace(answer, text=LIST_PROBE.prefix)
         self.beginnings.append(answer.text)
-        cuts = list(_cuts(answer.text))
+        cuts = list(_cuts(answer.text, lines_first=lines_first))
         cut = len(answer.text) // 2
         if cuts:
             cut = cuts[attempt % len(cuts)]
@@ -222,12 +223,16 @@ class _Probes:
         return completion
 
 
-def _cuts(answer: str) -> Iterator[int]:
+def _cuts(answer: str, *, lines_first: bool) -> Iterator[int]:
     """Yield the positions that split an answer into two parts that begin differently.
 
-    The ends of words come first, the middle of the answer before its ends: a word has the same
-    tokens with and without the text after it. White space at the end of a prefix can have other
-    tokens than within a text (SmolLM2: a blank line), so that the model goes on differently.
+    Of the ends of words, those in the middle of the answer come first. A word has the same tokens
+    with and without the text after it. White space at the end of a prefix can have other tokens
+    than within a text (SmolLM2: a blank line), so that the model goes on differently there.
+
+    Args:
+        answer: An answer.
+        lines_first: Yield the ends of lines before those of words, and not after them.
     """
     lines: list[int] = []
     words: list[int] = []
@@ -237,7 +242,7 @@ def _cuts(answer: str) -> Iterator[int]:
         elif answer[index] == " " and not answer[index - 1].isspace():
             words.append(index)
     words.sort(key=lambda index: abs(index - len(answer) // 2))
-    for position in (*words, *lines):
+    for position in (*lines, *words) if lines_first else (*words, *lines):
         rest = _start(answer[position:])
         if len(rest) >= FEWEST_CHARACTERS and not _is_same(rest, answer):
             yield position
