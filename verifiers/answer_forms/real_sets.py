@@ -34,7 +34,8 @@ CONSTANT = ""
 
 def interval(low: Form, high: Form, brackets: str) -> Bracketed:
     """Return an interval; an infinite end does not belong to it."""
-    opening, closing = brackets
+    opening = brackets[0]
+    closing = brackets[1]
     if isinstance(low, Infinite):
         opening = "("
     if isinstance(high, Infinite):
