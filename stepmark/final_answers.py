@@ -232,9 +232,9 @@ def _search(text: str) -> Search:
     if not statements:
         return Search(None, "no final answer")
     if len(statements) > 1:
-        own = _before_next_question(visible)
-        if own != visible:
-            visible = own
+        answered = _before_next_question(visible)
+        if answered != visible:
+            visible = answered
             statements = _statements(visible)
     return _decide(visible, statements)
 
@@ -269,23 +269,23 @@ def _first_statement_end(text: str) -> int:
 
 def _statements(text: str) -> Sequence[Statement]:
     """Return the last statements in their order, without those inside of others."""
-    found = _inner_statements(text)
-    found += _tags(text)
+    candidates = _inner_statements(text)
+    candidates += _tags(text)
     stripped = text.rstrip()
     line_start = stripped.rfind("\n") + 1
     if stripped.startswith("A:", line_start):
         stated = LAST_LINE.fullmatch(stripped, line_start)
         if stated and not BOX.search(stated["answer"]):
             answer = _strip_wrapping(stated["answer"])
-            found.append(Statement(line_start, len(text), "hashes", answer))
-    if not found:
+            candidates.append(Statement(line_start, len(text), "hashes", answer))
+    if not candidates:
         return _stated_in_other_language(text)
-    if len(found) < 2:
-        return found
-    found.sort()
-    tags = [statement for statement in found if statement.kind == "tag"]
+    if len(candidates) < 2:
+        return candidates
+    candidates.sort()
+    tags = [statement for statement in candidates if statement.kind == "tag"]
     statements = list[Statement]()
-    for statement in found[-MAX_STATEMENTS:]:
+    for statement in candidates[-MAX_STATEMENTS:]:
         if any(tag.start < statement.start and statement.end <= tag.end for tag in tags):
             continue
         # "Final answer: the answer is 5" states one answer.
@@ -297,14 +297,14 @@ def _statements(text: str) -> Sequence[Statement]:
 
 def _inner_statements(text: str) -> list[Statement]:
     """Return the last statements of each kind, apart from tags."""
-    found = list[Statement]()
+    candidates = list[Statement]()
     # Python searches single signs much faster than words.
     if "\\" in text and "box" in text:
-        found += _boxes(text)
+        candidates += _boxes(text)
     if "#" in text:
-        found += _hashes(text)
-    found += _phrases(text)
-    return found
+        candidates += _hashes(text)
+    candidates += _phrases(text)
+    return candidates
 
 
 def _boxes(text: str) -> Iterator[Statement]:
@@ -407,8 +407,12 @@ def _stated_in_other_language(text: str) -> Sequence[Statement]:
     phrase = None
     for match in OTHER_LANGUAGES.finditer(text, max(0, len(text) - MAX_ENDING_CHARS)):
         phrase = match
-    statement = _stated_by(text, phrase) if phrase else None
-    return [] if statement is None else [statement]
+    if phrase is None:
+        return []
+    statement = _stated_by(text, phrase)
+    if statement is None:
+        return []
+    return [statement]
 
 
 def _stated_by(text: str, phrase: re.Match[str]) -> Statement | None:

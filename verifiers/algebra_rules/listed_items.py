@@ -136,12 +136,12 @@ def _count_after(
     numeral, phrase = match.groups()
     head_words = {singular(word) for word in re.findall(r"[\w-]+", head)}
     counted = [singular(word) for word in phrase.split()]
-    others = [word for word in counted if word not in head_words | FILLERS]
+    other_words = [word for word in counted if word not in head_words | FILLERS]
     is_named = (
         any(word in head_words for word in counted) or "them" in counted or "these" in counted
     )
     nouns = [word for word in counted if word in TUPLES] or counted[-1:]
-    if is_named and not others and _are_of_kind(items, nouns[0]):
+    if is_named and not other_words and _are_of_kind(items, nouns[0]):
         statement = f"{head.strip()} are {listed.strip()}{match[0].rstrip()}"
         yield statement, _judge_count(numeral, items)
 

@@ -120,11 +120,11 @@ def combined_sets(items: Sequence[Form], separators: Sequence[str]) -> forms.Ass
     if not any(_is_region(item.form) for item in assigned):
         return None
     sets = [real_sets.set_of(item.form) for item in assigned]
-    known = [real_set for real_set in sets if real_set is not None]
-    if len(known) < len(sets):
+    known_sets = [real_set for real_set in sets if real_set is not None]
+    if len(known_sets) < len(sets):
         return None
-    total = known[0]
-    for real_set in known[1:]:
+    total = known_sets[0]
+    for real_set in known_sets[1:]:
         if "or" in separators:
             total = real_sets.union([*total.items, *real_set.items])
         else:

@@ -214,10 +214,10 @@ def _number(number: re.Match[str]) -> Fraction | None:
             value = Fraction(int(fields["left"]), int(fields["right"]))
         else:
             value = Fraction(int(upper), int(lower))
-            whole = fields["whole"] or fields["before"]
-            if whole and value >= 1:
+            whole_part = fields["whole"] or fields["before"]
+            if whole_part and value >= 1:
                 return None
-            value += int(whole or 0)
+            value += int(whole_part or 0)
     except ZeroDivisionError:
         return None
     return -value if fields["sign"] else value

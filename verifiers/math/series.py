@@ -85,12 +85,12 @@ def _fits(count: Tree, term: Tree, before: Sequence[Tree], after: Sequence[Tree]
         number = exact_value(count)
         if number is None or number.denominator != 1 or number <= len(before) + len(after):
             return False
-    for position, shown in enumerate(before, start=1):
-        if not _are_equal(_at(term, Number(Fraction(position))), shown):
+    for position, shown_term in enumerate(before, start=1):
+        if not _are_equal(_at(term, Number(Fraction(position))), shown_term):
             return False
-    for position, shown in enumerate(reversed(after)):
+    for position, shown_term in enumerate(reversed(after)):
         index = Combined("-", count, Number(Fraction(position)))
-        if not _are_equal(_at(term, index), shown):
+        if not _are_equal(_at(term, index), shown_term):
             return False
     return True
 
