@@ -21,11 +21,11 @@ CASES = (
     ("$\\sum_{k=1}^{n} k = \\frac{n(n+1)}{2}$", "correct"),
     ("$\\sum_{k=0}^{n} x^k = \\frac{x^{n+1} - 1}{x - 1}$", "correct"),
     ("$\\sum_{k=0}^{4} \\binom{4}{k} = 16$", "correct"),
-    ("$\\sum_{k=1}^{5} k^2 = 50$", "incorrect"),
-    ("$\\sum_{n=0}^{9} 2^n = 1024$", "incorrect"),
-    ("$\\prod_{k=1}^{5} k = 125$", "incorrect"),
-    ("$2 \\cdot \\sum_{k=1}^{10} k = 100$", "incorrect"),
-    ("$\\sum_{k=0}^{4} \\binom{4}{k} = 15$", "incorrect"),
+    ("$\\sum_{k=1}^{5} k^2 = 50$", "suspicion"),
+    ("$\\sum_{n=0}^{9} 2^n = 1024$", "suspicion"),
+    ("$\\prod_{k=1}^{5} k = 125$", "suspicion"),
+    ("$2 \\cdot \\sum_{k=1}^{10} k = 100$", "suspicion"),
+    ("$\\sum_{k=0}^{4} \\binom{4}{k} = 15$", "suspicion"),
     ("$\\sum_{k=1}^{n} k = \\frac{n(n-1)}{2}$", "suspicion"),
     # Without end, without numbers, too long, or with two meanings.
     ("$\\sum_{k=1}^\\infty \\frac{1}{2^k} = 2$", "unknown"),
@@ -55,11 +55,11 @@ CASES = (
     ("$100 + 99 + \\cdots + 1 = 5050$", "correct"),
     ("$5 \\cdot 4 \\cdot 3 \\cdots 1 = 120$", "correct"),
     ("$\\frac{1}{2} \\cdot \\frac{2}{3} \\cdots \\frac{99}{100} = \\frac{1}{100}$", "correct"),
-    ("$1 + 2 + \\cdots + 100 = 5000$", "incorrect"),
-    ("The sum is $1 + 3 + 5 + ... + 99 = 2600$.", "incorrect"),
-    ("$1^2 + 2^2 + \\cdots + 10^2 = 380$", "incorrect"),
-    ("$1 + 2 + 4 + \\cdots + 512 = 1024$", "incorrect"),
-    ("$5 + 10 + 15 + \\cdots + 100 = \\frac{20 \\cdot 100}{2}$", "incorrect"),
+    ("$1 + 2 + \\cdots + 100 = 5000$", "suspicion"),
+    ("The sum is $1 + 3 + 5 + ... + 99 = 2600$.", "suspicion"),
+    ("$1^2 + 2^2 + \\cdots + 10^2 = 380$", "suspicion"),
+    ("$1 + 2 + 4 + \\cdots + 512 = 1024$", "suspicion"),
+    ("$5 + 10 + 15 + \\cdots + 100 = \\frac{20 \\cdot 100}{2}$", "suspicion"),
     # The terms show no way to continue, or several.
     ("$1 + 2 + \\cdots + 64 = 127$", "unknown"),
     ("$2 + 3 + 5 + 7 + \\cdots + 29 = 129$", "unknown"),
@@ -106,7 +106,7 @@ def test_arithmetic_series(first: int, step: int, count: int, error: int) -> Non
     shown = [f"({term})" for term in terms]
     text = f"{' + '.join(shown[:3])} + \\cdots + {shown[-1]} = {sum(terms) + error}"
     result = result_of(_finding(f"${text}$"))
-    assert result == ("incorrect" if error else "correct")
+    assert result == ("suspicion" if error else "correct")
 
 
 @pytest.mark.parametrize("step", HOSTILE, ids=lambda step: step[:20])

@@ -57,16 +57,10 @@ def _finding(previous: tuple[str, ...], step: str) -> Finding:
 
 
 @pytest.mark.parametrize(("previous", "step"), FALSE)
-def test_contradiction_is_found(previous: tuple[str, ...], step: str) -> None:
+def test_contradiction_is_suspected(previous: tuple[str, ...], step: str) -> None:
     finding = _finding(previous, step)
-    assert result_of(finding) in ("incorrect", "suspicion")
+    assert result_of(finding) == "suspicion"
     assert finding.rule == LINEAR_SYSTEM
-
-
-@pytest.mark.parametrize(("previous", "step"), FALSE)
-def test_near_contradiction_is_verdict(previous: tuple[str, ...], step: str) -> None:
-    expected = Verdict.INCORRECT if len(previous) < 2 else Verdict.UNKNOWN
-    assert _finding(previous, step).verdict is expected
 
 
 @pytest.mark.parametrize(("previous", "step"), TRUE)
@@ -88,4 +82,4 @@ def test_long_texts_take_bounded_time(text: str) -> None:
 
 def test_reason_names_smallest_contradiction() -> None:
     finding = _finding(("$a + b = 7$, $c + d = 1$.",), "Since $a = 4$, we get $b = 2$.")
-    assert finding.reason == "b = 2: it contradicts a + b = 7 and a = 4"
+    assert finding.reason.endswith("b = 2: it contradicts a + b = 7 and a = 4")

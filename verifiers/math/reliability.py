@@ -3,6 +3,11 @@
 `python -m benchmarks.formal` measures them and writes the table in `docs/methods/formal.md`. A rule
 or an assumption is listed here if at least 99 % of its decided alarms were true. Everything that is
 not listed gives a suspicion.
+
+Few alarms prove little. The rules for claimed solutions, solution sets, linear systems, roots,
+listed items, finite sums, function formulas, stated identities and units had at most six judged
+alarms each, all true. On 440 steps that were written to mislead them, they raised 108 alarms, of
+which about 95 were false: after `2x = 15`, "thus x = 8 boxes are needed". They give suspicions.
 """
 
 from collections.abc import Sequence
@@ -10,17 +15,13 @@ from collections.abc import Sequence
 RELIABLE_RULES = frozenset(
     [
         "equation",
-        "unit conversion",
         "closed form",
         "comparison",
         "complex number",
         "rewriting",
         "no solution",
         "radicands",
-        "finite sum",
-        "function formula",
         "function value",
-        "stated identity",
         "substitution",
         "consequence",
         "reversed inequality",
@@ -28,12 +29,6 @@ RELIABLE_RULES = frozenset(
         "number predicate",
         "congruence",
         "divisors",
-        "claimed solution",
-        "solution sets",
-        "linear system",
-        "sum or product of roots",
-        "count of listed items",
-        "sum or product of listed items",
     ]
 )
 RELIABLE_ASSUMPTIONS = frozenset(
