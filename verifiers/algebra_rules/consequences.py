@@ -28,6 +28,7 @@ from verifiers.algebra_rules.stated_equations import (
     converts_unit,
     has_lost_bar,
     in_line,
+    may_be_rounded,
     polynomials,
 )
 from verifiers.algebra_rules.statements import Chain, Link
@@ -41,8 +42,6 @@ CONSEQUENCE = "consequence"
 ALTERNATIVE = frozenset(["or", "and"])
 # "Solving 2x - 4 = 8" states another equation.
 STARTING = (("solving",), ("solve",))
-# With one of these words, `7x = 50, so x = 7` may be meant.
-WHOLE = lexicon.ROUNDING | {"integer", "integers", "whole", "most", "least"}
 MAX_WORDS = 24
 # Half-integers are so dense that only inequalities whose bounds nearly meet look opposite.
 DENSE_POINTS = [Fraction(halves, 2) for halves in range(-25, 26)]
@@ -87,8 +86,7 @@ def _contradiction(
         return false(REVERSED, reason, context.supposed)
     if not may_follow:
         return None
-    words = context.claim.step.lower().split()
-    is_rounded = not WHOLE.isdisjoint(words)
+    is_rounded = may_be_rounded(context.claim.step)
     if _does_not_follow(before, after, is_restated=is_restated, is_rounded=is_rounded):
         division = in_line(before, after)
         if not is_restated:
