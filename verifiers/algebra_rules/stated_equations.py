@@ -23,6 +23,7 @@ from verifiers.math import doubts, lexicon
 from verifiers.math.intervals import Real
 from verifiers.math.lexicon import PASSAGE, PROSE, REFUTATION, words
 from verifiers.math.syntax import (
+    MAYBE_CONSTANT,
     PI,
     Combined,
     Name,
@@ -76,8 +77,6 @@ MIN_LOST_DIGITS = 3
 MAX_STEPS_BEFORE = 16
 MAX_EQUATIONS = 40
 MAX_STEP_CHARS = 8_000
-# Letters that are constants where they have no index.
-CONSTANTS = frozenset(["e", "i"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +154,7 @@ def equation_of(chain: Chain, assumption: str = "") -> StatedEquation | None:
 
 def is_letter(name: str) -> bool:
     """Return whether a name is a letter with or without index, and no function or constant."""
-    return "(" not in name and "“" not in name and name not in CONSTANTS
+    return "(" not in name and "“" not in name and name not in MAYBE_CONSTANT
 
 
 def _is_plain(tree: Tree) -> bool:

@@ -156,6 +156,17 @@ def evaluate(tree: Tree, environment: Mapping[str, Real], log_base: Fraction | N
         raise UndefinedError from error
 
 
+def rational_value(tree: Tree) -> Fraction | None:
+    """Return the value of a closed formula without decimals; None if it is not rational."""
+    if syntax.names(tree) or syntax.has_decimals(tree):
+        return None
+    try:
+        value = evaluate(tree, {})
+    except UndefinedError:
+        return None
+    return value if isinstance(value, Fraction) else None
+
+
 def order(
     left: Tree, right: Tree, environment: Mapping[str, Real], log_base: Fraction | None = None
 ) -> int | None:
