@@ -155,7 +155,7 @@ def _judge_formula(link: Link, left: Tree, right: Tree, context: Context) -> Ste
         return judgement
     return (
         judge_stated_identity(link, left, right, context)
-        or judge_sum_formula(left, right, context)
+        or judge_sum_formula(left, right)
         or judgement
     )
 

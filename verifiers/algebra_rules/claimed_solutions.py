@@ -51,7 +51,6 @@ def claimed_solutions(stated: Stated) -> Iterator[tuple[str, StepJudgement]]:
             equation.assumption,
             AFTER_CLAIM if _is_behind(equation, claim, context) else "",
             in_line(equation.chain),
-            context.supposed,
             context.cases,
         )
         yield claim.chain.text, judgement

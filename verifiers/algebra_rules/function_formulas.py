@@ -74,7 +74,6 @@ def judge_function_formula(
         FUNCTION_FORMULA,
         f"{reason} {relation.counterexample}",
         condition_on(names(expected), _other_conditions(letter, context)),
-        context.supposed,
         context.cases,
     )
 

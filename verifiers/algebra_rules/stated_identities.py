@@ -67,7 +67,6 @@ def judge_stated_identity(
         reason,
         "" if ANNOUNCED.search(words) else KNOWN_TO_HOLD,
         condition_on(variables, _other_conditions((left, right), context)),
-        context.supposed,
     )
 
 

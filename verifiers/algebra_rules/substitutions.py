@@ -15,6 +15,7 @@ from fractions import Fraction
 
 from stepmark.records import Verdict
 from verifiers.algebra_rules.contexts import Context
+from verifiers.algebra_rules.finite_sums import all_terms_of
 from verifiers.algebra_rules.rewritings import CONDITION
 from verifiers.algebra_rules.statements import Chain, Link
 from verifiers.algebra_rules.values import evaluate, order, rational_value
@@ -48,11 +49,8 @@ def judge_substitution(link: Link, left: Tree, right: Tree, context: Context) ->
     """Judge a formula in names that is said to be a number."""
     variables = names(left)
     shows_work = any(isinstance(part, syntax.Combined | syntax.Call) for part in walk(right))
-    if (
-        variables & MAYBE_CONSTANT
-        or has_decimals(left, right)
-        or not (shows_work or link.index > 0)
-    ):
+    is_claimed = shows_work or link.index > 0
+    if variables & MAYBE_CONSTANT or has_decimals(left, right) or not is_claimed:
         return undecided(CONDITION)
     stated = _stated_values(context.question, is_question=True, initial={})
     values = _stated_values(context.all_chains, is_question=False, initial=stated)
@@ -102,7 +100,7 @@ def _compare(
     if sign is None or has_decimals(left) or functions(left) & syntax.TRIGONOMETRIC:
         return undecided("off by rounding, or an angle")
     reason = f"it is another number where {reason}"
-    return false(rule, reason, context.supposed, context.cases)
+    return false(rule, reason, context.cases, all_terms_of(left, right))
 
 
 def is_defined(letter: str, question: Sequence[Chain]) -> bool:

@@ -71,7 +71,7 @@ def root_sums(stated: Stated) -> Iterator[tuple[str, StepJudgement]]:
             yield statement, HOLDS
             continue
         reason = f"it is {value} for {polynomial}"
-        yield statement, false(VIETA, reason, assumption, context.supposed, context.cases)
+        yield statement, false(VIETA, reason, assumption, context.cases)
 
 
 def _last_value(formula: str) -> Fraction | None:
