@@ -25,6 +25,7 @@ from verifiers.algebra_rules.finite_sums import all_terms_of
 from verifiers.algebra_rules.identities import Equality, compare
 from verifiers.algebra_rules.ratios import Polynomial
 from verifiers.algebra_rules.stated_equations import (
+    DISCUSSING,
     FLATTENED,
     converts_unit,
     has_lost_bar,
@@ -52,6 +53,12 @@ CLOSE = Fraction(1, 50)
 # The relative error of a float.
 EXACT = Fraction(1, 10**12)
 NOT_ROUNDED = "a value that is not whole is not rounded"
+SAME_MEANING = "the words behind a statement do not change its meaning"
+# Words directly behind a statement that discuss it or make it one about something else: after
+# `2x = 10`, "then x = 4 after giving one away" may be right.
+CHANGING = DISCUSSING | lexicon.words(
+    "after before if when once for with without until unless by at in per instead"
+)
 # Factors between common units.
 CONVERSIONS = frozenset(Fraction(factor) for factor in (12, 24, 60, 100, 1000, 3600))
 Equation = tuple[Tree, Tree]
@@ -103,6 +110,8 @@ def _assumptions(before: Chain, after: Chain) -> Iterator[str]:
     yield all_terms_of(*[tree for tree in sides if tree is not None])
     if _may_be_rounded_to_whole(before, after):
         yield NOT_ROUNDED
+    if not CHANGING.isdisjoint(after.after[:1]):
+        yield SAME_MEANING
 
 
 def _may_be_rounded_to_whole(before: Chain, after: Chain) -> bool:

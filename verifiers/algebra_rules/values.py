@@ -27,8 +27,10 @@ BITS = 136
 HUGE = 10**300
 # The relative width up to which two intervals that overlap show equal values.
 NARROW = Fraction(1, 10 ** (DIGITS // 2))
-# The largest number of terms of all series in a formula.
+# The largest number of terms of all series in a formula. A term that is an interval counts more,
+# because it takes more time.
 MAX_TERMS = 2_000
+INTERVAL_TERMS = 10
 # The base of a logarithm without one, where only one reading is tried.
 DECIMAL_BASE = Fraction(10)
 # The signs of `left - right` under which a relation holds.
@@ -71,6 +73,10 @@ class _RealEvaluator(Evaluator):
         for number in range(start, end + 1):
             self.environment = {**outside, index.text: Fraction(number)}
             value = self.real(term)
+            if not isinstance(value, Fraction):
+                self.terms += INTERVAL_TERMS
+            if self.terms > MAX_TERMS:
+                raise UndefinedError
             total = value if total is None else self.combined(operator, total, value)
             self.size(total)
         self.environment = outside
