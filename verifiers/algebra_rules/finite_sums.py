@@ -1,4 +1,4 @@
-r"""Suspect what is stated about finite sums and products: `\sum_{k=1}^{5} k^2 = 55`.
+r"""Judge what is stated about finite sums and products: `\sum_{k=1}^{5} k^2 = 55`.
 
 How they are read, also those with dots, is described in `verifiers.math.series`. Closed ones are
 evaluated term by term, within a bound. A sum up to a name, such as `1 + 2 + \cdots + n`, is
