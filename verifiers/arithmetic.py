@@ -1,7 +1,8 @@
 """The arithmetic of a step: incorrect if an equation in closed arithmetic is false as written.
 
 Chains are read link by link, decimals may be rounded to the digits shown, and units are allowed.
-Between sums of quantities, such as `2 hours = 120 minutes`, units are converted.
+Between sums of quantities, such as `2 hours = 120 minutes`, units are converted. What is false then
+is a suspicion and no verdict.
 A step whose equations hold is unknown, with their number as the reason: it need not follow from the
 steps before.
 

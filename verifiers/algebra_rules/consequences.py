@@ -21,13 +21,16 @@ from itertools import pairwise
 
 from verifiers.algebra_rules import values
 from verifiers.algebra_rules.contexts import Context
+from verifiers.algebra_rules.finite_sums import all_terms_of
 from verifiers.algebra_rules.identities import Equality, compare
 from verifiers.algebra_rules.ratios import Polynomial
 from verifiers.algebra_rules.stated_equations import (
+    DISCUSSING,
     FLATTENED,
     converts_unit,
     has_lost_bar,
     in_line,
+    may_be_rounded,
     polynomials,
 )
 from verifiers.algebra_rules.statements import Chain, Link
@@ -41,8 +44,6 @@ CONSEQUENCE = "consequence"
 ALTERNATIVE = frozenset(["or", "and"])
 # "Solving 2x - 4 = 8" states another equation.
 STARTING = (("solving",), ("solve",))
-# With one of these words, `7x = 50, so x = 7` may be meant.
-WHOLE = lexicon.ROUNDING | {"integer", "integers", "whole", "most", "least"}
 MAX_WORDS = 24
 # Half-integers are so dense that only inequalities whose bounds nearly meet look opposite.
 DENSE_POINTS = [Fraction(halves, 2) for halves in range(-25, 26)]
@@ -51,6 +52,13 @@ POINTS = [*DENSE_POINTS, Fraction(-301), Fraction(-40), Fraction(40), Fraction(3
 CLOSE = Fraction(1, 50)
 # The relative error of a float.
 EXACT = Fraction(1, 10**12)
+NOT_ROUNDED = "a value that is not whole is not rounded"
+SAME_MEANING = "the words behind a statement do not change its meaning"
+# Words directly behind a statement that discuss it or make it one about something else: after
+# `2x = 10`, "then x = 4 after giving one away" may be right.
+CHANGING = DISCUSSING | lexicon.words(
+    "after before if when once for with without until unless by at in per instead"
+)
 # Factors between common units.
 CONVERSIONS = frozenset(Fraction(factor) for factor in (12, 24, 60, 100, 1000, 3600))
 Equation = tuple[Tree, Tree]
@@ -75,26 +83,59 @@ def contradictions(context: Context) -> Iterator[tuple[str, StepJudgement]]:
 def _contradiction(
     before: Chain, after: Chain, context: Context, *, is_restated: bool
 ) -> StepJudgement | None:
-    assumptions = (context.supposed, context.cases)
     if _describe_same_name(before, after):
         reason = _contradiction_of_values(before, after, is_restated=is_restated)
-        return false(VALUE_OF_NAME, reason, *assumptions) if reason else None
+        if not reason:
+            return None
+        return false(VALUE_OF_NAME, reason, context.cases, *_assumptions(before, after))
     reason = f"it does not follow from {before.text}"
     is_concluded = not lexicon.CONCLUDING.isdisjoint(after.before)
     may_follow = is_restated or is_concluded
     is_next = not after.before and before.sides[0] != after.sides[0]
     if (is_next or may_follow) and _is_reversed(before, after):
-        return false(REVERSED, reason, context.supposed)
+        return false(REVERSED, reason, *_assumptions(before, after))
     if not may_follow:
         return None
-    words = context.claim.step.lower().split()
-    is_rounded = not WHOLE.isdisjoint(words)
+    is_rounded = may_be_rounded(context.claim.step)
     if _does_not_follow(before, after, is_restated=is_restated, is_rounded=is_rounded):
+        cases = "" if is_restated else context.cases
         division = in_line(before, after)
-        if not is_restated:
-            return false(CONSEQUENCE, reason, division, *assumptions)
-        return false(CONSEQUENCE, reason, division, context.supposed)
+        return false(CONSEQUENCE, reason, division, cases, *_assumptions(before, after))
     return None
+
+
+def _assumptions(before: Chain, after: Chain) -> Iterator[str]:
+    """Yield the reasons why a statement that contradicts the one before it may be right."""
+    sides = [side.tree for chain in (before, after) for side in chain.sides]
+    yield all_terms_of(*[tree for tree in sides if tree is not None])
+    if _may_be_rounded_to_whole(before, after):
+        yield NOT_ROUNDED
+    if not CHANGING.isdisjoint(after.after[:1]):
+        yield SAME_MEANING
+
+
+def _may_be_rounded_to_whole(before: Chain, after: Chain) -> bool:
+    """Return whether a whole number is next to the value that the statement before gives its name.
+
+    After `2x = 15`, "so x = 8 boxes are needed" may be right.
+    """
+    left = before.sides[0].tree
+    right = before.sides[-1].tree
+    name = after.sides[0].tree
+    number = after.sides[-1].tree
+    if left is None or right is None or number is None or set(before.relations) != {"="}:
+        return False
+    value = values.rational_value(number)
+    if not isinstance(name, Name) or value is None or value.denominator != 1:
+        return False
+    signs = set[int | None]()
+    for neighbour in (value - 1, value + 1):
+        try:
+            signs.add(values.order(left, right, {name.text: neighbour}))
+        except UndefinedError:
+            return False
+    # A root between the two is no whole number, because the value between them is no root.
+    return signs == {-1, 1}
 
 
 def _is_passage(words: Sequence[str]) -> bool:

@@ -75,13 +75,9 @@ class Context:
 
     @cached_property
     def doubts(self) -> Sequence[str]:
-        """What a rule assumes about the words of the step and of those before it."""
-        return tuple(doubts.of_claim(self.claim))
-
-    @cached_property
-    def supposed(self) -> str:
-        """The assumption that the step claims its statements; empty if it only claims."""
-        return NOT_SUPPOSED if SUPPOSED.search(self.claim.step) else ""
+        """What every rule assumes about the words of the step and of those before it."""
+        supposed = [NOT_SUPPOSED] if SUPPOSED.search(self.claim.step) else []
+        return (*supposed, *doubts.of_claim(self.claim))
 
     @cached_property
     def cases(self) -> str:

@@ -14,6 +14,7 @@ from fractions import Fraction
 from verifiers.algebra_rules import ratios
 from verifiers.algebra_rules.applications import applied_letters
 from verifiers.algebra_rules.contexts import Condition, Context
+from verifiers.algebra_rules.finite_sums import all_terms_of
 from verifiers.algebra_rules.identities import Equality, Relation, compare
 from verifiers.algebra_rules.statements import Link
 from verifiers.arithmetic_rules.equations import LETTER_MEANS_TIMES
@@ -47,7 +48,10 @@ def judge_rewriting(link: Link, left: Tree, right: Tree, context: Context) -> St
         return HOLDS
     if has_decimals(left, right):
         return undecided("decimals may be rounded")
-    assumptions = (context.supposed, LETTER_MEANS_TIMES if link.reads_letter_as_times else "")
+    assumptions = (
+        LETTER_MEANS_TIMES if link.reads_letter_as_times else "",
+        all_terms_of(left, right),
+    )
     reason = f"the sides differ, as at {relation.counterexample}"
     if _have_different_radicands(left, right):
         return false(RADICANDS, reason, *assumptions)
@@ -58,10 +62,11 @@ def judge_rewriting(link: Link, left: Tree, right: Tree, context: Context) -> St
         link, left, right, relation
     ):
         return undecided(CONDITION)
-    for condition in context.conditions:
-        if _restricts(condition, (left, right)):
-            return false(REWRITING_RULE, reason, NO_CONDITION, *assumptions)
-    return false(REWRITING_RULE, reason, *assumptions)
+    # Words, such as "f is odd", may restrict a function as well.
+    is_restricted = bool(applied_letters(left, right)) or any(
+        _restricts(condition, (left, right)) for condition in context.conditions
+    )
+    return false(REWRITING_RULE, reason, NO_CONDITION if is_restricted else "", *assumptions)
 
 
 def condition_on(variables: frozenset[str], conditions: Iterable[Condition]) -> str:
@@ -117,9 +122,6 @@ def _restricts(condition: Condition, sides: tuple[Tree, Tree]) -> bool:
     """Return whether a condition restricts the variables so that the sides may be equal."""
     if {condition.left, condition.right} == set(sides):
         return False
-    # An equation about a function may restrict its values at all arguments.
-    if not applied_letters(*sides).isdisjoint(applied_letters(condition.left, condition.right)):
-        return True
     if not condition.names <= names(sides[0]):
         return False
     if compare(condition.left, condition.right).equality is Equality.ALWAYS:

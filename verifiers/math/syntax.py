@@ -106,6 +106,8 @@ Tree = Number | Mixed | Name | Negated | Combined | Call
 PI = Constant("\\pi")
 E = Constant("e")
 I = Constant("i")  # noqa: E741 - the mathematical name
+# Names that the dialect of running text reads as variables, and that are usually constants.
+MAYBE_CONSTANT = frozenset([E.text, I.text])
 # A logarithm without a base, among the names of functions.
 BARE_LOG = "log without base"
 TRIGONOMETRIC = frozenset(["sin", "cos", "tan", "cot", "sec", "csc"])
