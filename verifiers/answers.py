@@ -138,12 +138,7 @@ def _judge(answer: str, reference: str) -> Judgement:
         return Verdict.CORRECT, "the same text"
     left = notation.compound_of(answer)
     right = notation.compound_of(reference)
-    judgement = notation.judge_compounds(left, right)
-    if judgement is None:
-        judgement = judge_measures(answer, reference)
-    if judgement is None:
-        judgement = _judge_readings(answer, reference)
-    return judgement
+    return notation.judge_compounds(left, right) or _judge_readings(answer, reference)
 
 
 def _judge_readings(answer: str, reference: str) -> Judgement:
@@ -167,6 +162,9 @@ def _judge_readings(answer: str, reference: str) -> Judgement:
 def _judge_texts(answer: str, reference: str) -> Judgement:
     answer = notation.in_digits(answer)
     reference = notation.in_digits(reference)
+    judgement = judge_measures(answer, reference)
+    if judgement is not None:
+        return judgement
     directions = _directions(answer)
     reference_directions = _directions(reference)
     if directions and reference_directions and directions != reference_directions:
