@@ -22,9 +22,9 @@ from verifiers.math.syntax import UnreadError, names
 MAX_PARTS = 64
 # In lists and sets, every part is compared with every part.
 MAX_LISTED = 24
-# Different names of the same function.
-# For whole numbers, n > 1 is n >= 2.
+# Names of whole numbers, for which n > 1 is n >= 2.
 WHOLE_NUMBERS = frozenset("ijklmnpqNMK")
+# Different names of the same function.
 FUNCTION_OF_X = frozenset(["y", "f(x)", "g(x)", "h(x)", "p(x)", "P(x)", "y(x)"])
 CORRECT = Verdict.CORRECT
 INCORRECT = Verdict.INCORRECT
@@ -43,6 +43,8 @@ def equivalent(left: Form, right: Form) -> Judgement:
         if isinstance(form, forms.Infinite) and isinstance(other, forms.Quantity):
             if names(other.tree):
                 return UNKNOWN, "different variables"
+            if not has_value(other.tree):
+                return UNKNOWN, "no value"
             return INCORRECT, "infinity and a number"
     judgement = _judge_sets(left, right)
     if judgement is not None:
@@ -308,10 +310,11 @@ def _find_case(
 def _judge_words(left: forms.Words, right: forms.Words) -> Judgement:
     if left == right:
         return CORRECT, "the same words"
-    words = {left.words.lower(), right.words.lower()}
-    pairs = {tuple(sorted(text.split(" and "))) for text in words}
+    # The capitals matter: `A and b` may be two points.
+    pairs = {tuple(sorted(form.words.split(" and "))) for form in (left, right)}
     if len(pairs) == 1 and len(pairs.pop()) == 2:
         return CORRECT, "the same two names"
+    words = {left.words.lower(), right.words.lower()}
     if len(words) == 2 and any(words <= choice for choice in VOCABULARIES):
         return INCORRECT, "different words"
     return UNKNOWN, "different words"

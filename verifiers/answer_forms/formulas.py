@@ -22,7 +22,14 @@ from verifiers.answer_forms.forms import Equation, Quantity
 from verifiers.math import syntax
 from verifiers.math.exact import exact_value
 from verifiers.math.findings import Judgement
-from verifiers.math.intervals import Complex, Evaluator, Value, excludes_zero, parts
+from verifiers.math.intervals import (
+    INVERSES,
+    Complex,
+    Evaluator,
+    Value,
+    excludes_zero,
+    parts,
+)
 from verifiers.math.lexicon import FAMILIES, PARAMETERS
 from verifiers.math.syntax import (
     Call,
@@ -175,6 +182,8 @@ def _judge_different(left: Quantity, right: Quantity) -> Judgement:
         return Verdict.UNKNOWN, "a mixed number or a product"
     if syntax.BARE_LOG in functions(a) | functions(b):
         return Verdict.UNKNOWN, LOGARITHM
+    if _are_equal_in_degrees(a, b):
+        return Verdict.UNKNOWN, "possibly an angle in degrees"
     for side, other in ((a, b), (b, a)):
         judgement = _judge_double(side, other)
         if judgement is not None:
@@ -187,6 +196,25 @@ def _judge_different(left: Quantity, right: Quantity) -> Judgement:
     if _may_be_rounded(a, b) or _may_be_rounded(b, a):
         return Verdict.UNKNOWN, "equal when rounded"
     return Verdict.INCORRECT, "different numbers"
+
+
+def _are_equal_in_degrees(left: Tree, right: Tree) -> bool:
+    r"""Return whether closed values may be equal if plain angles are in degrees: `\sin 30`."""
+    a = syntax.map_calls(left, _in_degrees)
+    b = syntax.map_calls(right, _in_degrees)
+    if (a, b) == (left, right):
+        return False
+    may_be_equal = compare(a, b, {}).equal is not False
+    return may_be_equal or _may_be_rounded(a, b) or _may_be_rounded(b, a)
+
+
+def _in_degrees(call: Call) -> Tree:
+    if call.function in syntax.TRIGONOMETRIC and exact_value(call.arguments[0]) is not None:
+        return Call(call.function, (Call("degrees", call.arguments),))
+    if call.function in INVERSES:
+        one_degree = Call("degrees", (syntax.Number(Fraction(1)),))
+        return Combined("/", call, one_degree)
+    return call
 
 
 def _judge_double(double: Tree, exact: Tree) -> Judgement | None:
