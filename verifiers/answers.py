@@ -34,7 +34,7 @@ is assumed to have the unit of the answer.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, ClassVar
@@ -104,6 +104,10 @@ DIRECTION = re.compile(
 )
 FACTORS = frozenset([3, 4, 5, 20, 36, 144, 1_728, 5_280, 100_000, 604_800, *FACTORS_OF_UNITS])
 """Factors between units of one family, and between their squares."""
+FACTORS_OF_AREAS = FACTORS | {27, 640, 4_840, 10_000, 43_560, 46_656}
+"""Factors between acres, hectares and volumes."""
+# The word "square" is read as a formula, whose units are compared elsewhere.
+AREAS = frozenset(["cubic", "acre", "hectare"])
 UNIT_WORDS = FAMILIES.keys() | {"in", "yd", "hr", "gal", "pt", "qt", "acre", "hectare"}
 
 
@@ -362,18 +366,19 @@ def _compare(
     if value == -reference_value and (is_directed or units or reference_units):
         return Verdict.UNKNOWN, "the opposite sign, with words"
     has_other_unit = not FAMILIES.keys().isdisjoint(units ^ reference_units)
-    if (may_be_converted or has_other_unit) and _differ_by_factor(value, reference_value):
+    factors = FACTORS if AREAS.isdisjoint(units | reference_units) else FACTORS_OF_AREAS
+    if (may_be_converted or has_other_unit) and _differ_by_factor(value, reference_value, factors):
         return Verdict.UNKNOWN, "a unit that may have been converted"
     return _judge_different(answer, reference, value, reference_value)
 
 
-def _differ_by_factor(value: Fraction, other: Fraction) -> bool:
+def _differ_by_factor(value: Fraction, other: Fraction, factors: Collection[int]) -> bool:
     """Return whether one value may be the other one in another unit of its family."""
     if value == 0 or other == 0:
         return False
     ratio = max(other / value, value / other)
     # One of them may be a rounded double.
-    return any(abs(ratio - factor) <= factor * LOST_PRECISION for factor in FACTORS)
+    return any(abs(ratio - factor) <= factor * LOST_PRECISION for factor in factors)
 
 
 def _judge_different(
