@@ -113,9 +113,12 @@ def _judge_option(left: forms.Option, right: Form) -> Judgement:
 
 def _judge_assigned(left: forms.Assigned, right: Form) -> Judgement:
     judgement = _judge_named(left, right)
-    is_set = isinstance(left.form, forms.Bracketed | forms.Union)
-    if is_set and left.name in WHOLE_NUMBERS and judgement[0] is INCORRECT:
-        return UNKNOWN, "possibly a set of whole numbers"
+    if judgement[0] is INCORRECT and isinstance(left.form, forms.Bracketed | forms.Union):
+        is_whole = left.name in WHOLE_NUMBERS
+        if isinstance(right, forms.Assigned):
+            is_whole |= real_sets.have_same_whole_numbers(left.form, right.form)
+        if is_whole:
+            return UNKNOWN, "possibly a set of whole numbers"
     return judgement
 
 
@@ -281,6 +284,10 @@ def _judge_inequalities(left: forms.Inequality, right: forms.Inequality) -> Judg
         return UNKNOWN, "different variables"
     if left == right:
         return CORRECT, "the same inequality"
+    # The last term is the constant: m + n > 3 is m + n >= 4 for whole numbers.
+    differ_in_constant = left.terms != right.terms and left.terms[:-1] == right.terms[:-1]
+    if differ_in_constant and left.is_strict is not right.is_strict:
+        return UNKNOWN, "possibly an inequality of whole numbers"
     return INCORRECT, "different linear inequalities"
 
 
