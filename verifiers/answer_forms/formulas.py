@@ -15,6 +15,7 @@ from verifiers.answer_forms import second_opinion
 from verifiers.answer_forms.decimals import (
     DOUBLE_PRECISION,
     LOST_PRECISION,
+    NEARLY_EQUAL,
     is_double,
     literal,
 )
@@ -48,6 +49,7 @@ Point = Mapping[str, Fraction]
 POINTS = 12
 # The number of points at which both formulas must have a value.
 MIN_POINTS = 3
+ZERO = syntax.Number(Fraction(0))
 HUNDRED = syntax.Number(Fraction(100))
 LOGARITHM = "a logarithm without a base"
 # The precision of the first evaluation, which measures the sizes.
@@ -227,7 +229,10 @@ def _judge_double(double: Tree, exact: Tree) -> Judgement | None:
     if within(double, exact, abs(value) * DOUBLE_PRECISION):
         return Verdict.CORRECT, "equal within the precision of a double"
     if within(double, exact, abs(value) * LOST_PRECISION):
-        return Verdict.UNKNOWN, "nearly equal"
+        return Verdict.UNKNOWN, NEARLY_EQUAL
+    # A computation whose result is zero prints 1.2246467991473532e-16.
+    if abs(value) <= LOST_PRECISION and compare(exact, ZERO, {}).equal is not False:
+        return Verdict.UNKNOWN, NEARLY_EQUAL
     return None
 
 

@@ -342,7 +342,8 @@ NOT_ASSERTED = re.compile(
     r"|might|may|could|would|should|guess|except|but|or|and|twice|thrice|half|double|triple|times"
     r"|two|three|four|five|six|seven|eight|nine|ten|dozen|hundred|thousand|million|wrong|incorrect"
     r"|negative|minus|other|none|nobody|nothing|opposite|inverse|reciprocal|complement|error|mistake"
-    r"|previous|earlier|false|contradict\w*|impossible|first|second|third|step)\b|n['’]t\b",
+    r"|previous|earlier|false|contradict\w*|impossible|first|second|third|step|loss|loses?|lost"
+    r"|debt|deficit|below|ago|drop\w*|decreas\w+|declin\w+)\b|n['’]t\b",
     re.IGNORECASE,
 )
 FORMULA = re.compile(
