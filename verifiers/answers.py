@@ -15,7 +15,8 @@ own reading, and according to math-verify.
 
 Incorrect: two closed values that differ, or parts in the same place of the same form; two formulas
 in one variable that differ wherever both are defined; two linear equations that are no multiples;
-two options, days, months, yes and no.
+two linear inequalities, unless whole numbers may not distinguish them; two options, days, months,
+yes and no.
 
 Unknown: everything else. A percent sign or a unit may be missing on one side. Different units are
 converted (see `verifiers.answer_forms.measures`), or unknown without one exact ratio, as is a
@@ -24,13 +25,14 @@ rounded; a list in another order; a formula in several variables, or in one that
 parameter; a point that may be an interval; and whatever math-verify does not confirm. A text that
 can be read in two ways is unknown unless all readings agree: a hyphen may be a minus sign, a range,
 a score or a part of a date, a dot or a comma may group thousands, a colon may be a time or a ratio,
-square brackets may be a floor. Different currencies are unknown, as is a currency and a percentage.
+square brackets may be a floor, a plain angle may be in degrees. Different currencies are unknown,
+as is a currency and a percentage.
 
 A sentence counts as the only value that it asserts, if no word in it denies, bounds or weakens it.
 
-What is not covered: equality under the conditions of the problem, integrals, infinite sums,
-conversion between number bases, conditions (`n \ge 2`) next to a value. A reference without a unit
-is assumed to have the unit of the answer.
+What is not covered: equality under the conditions of the problem, integrals, infinite sums, a
+number in another base without its base, conditions (`n \ge 2`) next to a value. A reference without
+a unit is assumed to have the unit of the answer.
 """
 
 import re
