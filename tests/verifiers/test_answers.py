@@ -137,6 +137,21 @@ def test_answers_keep_units_that_convert(unit: str) -> None:
     assert final_answer(f"The answer is 5 {unit}.") == f"5 {unit}"
 
 
+def test_ratios_of_units_agree_with_steps() -> None:
+    # Steps convert within one system, answers between systems, and both have tables.
+    sizes = dict[str, Fraction]()
+    for spellings in measures.SIZES.values():
+        for names, size in spellings.items():
+            sizes[names.split()[0]] = Fraction(size)
+    compared = 0
+    for dimension in conversions.TABLE:
+        common = sorted(dimension.keys() & sizes.keys())
+        ratios = {sizes[name] / dimension[name] for name in common}
+        assert len(ratios) <= 1, common
+        compared += len(common)
+    assert compared >= 24
+
+
 FRACTIONS = st.fractions(min_value=-(10**9), max_value=10**9)
 
 
