@@ -167,6 +167,20 @@ def map_names(tree: Tree, change: Callable[[Name], Tree]) -> Tree:
             return tree
 
 
+def map_calls(tree: Tree, change: Callable[[Call], Tree]) -> Tree:
+    """Return the tree with every call replaced by `change(call)`, inner calls first."""
+    match tree:
+        case Negated(operand):
+            return Negated(map_calls(operand, change))
+        case Combined(operator, left, right):
+            return Combined(operator, map_calls(left, change), map_calls(right, change))
+        case Call(function, arguments):
+            changed = [map_calls(argument, change) for argument in arguments]
+            return change(Call(function, tuple(changed)))
+        case _:
+            return tree
+
+
 def functions(tree: Tree) -> set[str]:
     """Return the names of all known functions; a logarithm may be `BARE_LOG`."""
     called = set[str]()
