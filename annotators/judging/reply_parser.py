@@ -181,8 +181,9 @@ def read_verdicts(reply: str, steps: int) -> Sequence[StepVerdict]:
     """Return the verdicts of a reply on the steps 1 to `steps`.
 
     A step is UNKNOWN where the reply has no verdict on it or two different ones. Every step is
-    UNKNOWN when the reply is longer than `MAX_REPLY_CHARS`, or has a verdict on a step that does
-    not exist: its numbers then mean other steps.
+    UNKNOWN when the reply is longer than `MAX_REPLY_CHARS`, when its last words contradict or
+    withdraw its verdicts, or when it has a verdict on a step that does not exist: its numbers then
+    mean other steps.
     """
     verdicts_by_step = _verdicts_by_step(reply)
     if not verdicts_by_step.keys() <= set(range(1, steps + 1)):
@@ -199,7 +200,7 @@ def read_step_verdict(reply: str, number: int) -> StepVerdict:
 
 
 def _verdicts_by_step(reply: str) -> Mapping[int, Sequence[StepVerdict]]:
-    """Return all verdicts of a reply by step number; none if its last words contradict them."""
+    """Return all verdicts of a reply by step number; none if its last words do not agree."""
     if len(reply) > MAX_REPLY_CHARS:
         return {}
     answer = after_thinking(reply)
