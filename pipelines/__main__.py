@@ -2,10 +2,12 @@
 
 import io
 import os
+import signal
 import sys
 import warnings
 
 from pipelines.cli.environment_guard import check_names
+from pipelines.stop_signals import StoppedError
 from pipelines.terminal import show_engine_warnings, visible
 from stepmark.errors import EngineError, UserError
 
@@ -13,9 +15,8 @@ __all__ = ["main"]
 
 # The exit status of an error that the user can fix; the same as for a wrong command line.
 USER_ERROR = 2
-# 128 plus the signal's number, as shells report it.
-INTERRUPTED = 130
-TERMINATED = 143
+# Added to the number of a signal, as shells do.
+SIGNAL_STATUS = 128
 # Defaults for Prefect and the model libraries, which read them when they are imported: no
 # telemetry, no downloads in the background, and no tracebacks for errors printed as one line.
 QUIET = {
@@ -53,13 +54,9 @@ def main() -> None:
         print(f"stepmark: {visible(' '.join(str(error).split()))}", file=sys.stderr)  # noqa: T201
         raise SystemExit(USER_ERROR) from None
     except KeyboardInterrupt:
-        raise SystemExit(INTERRUPTED) from None
-    except BaseException as error:
-        # Prefect's exception for SIGTERM. Importing Prefect to compare the class would slow down
-        # every command.
-        if type(error).__name__ == "TerminationSignal":
-            raise SystemExit(TERMINATED) from None
-        raise
+        raise SystemExit(SIGNAL_STATUS + signal.SIGINT) from None
+    except StoppedError as stopped:
+        raise SystemExit(SIGNAL_STATUS + stopped.number) from None
 
 
 if __name__ == "__main__":

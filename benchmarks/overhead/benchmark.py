@@ -8,11 +8,8 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
-
-from prefect import flow
 
 from annotators.context import AnnotationContext
 from annotators.failures import abstention
@@ -21,11 +18,11 @@ from benchmarks.common.environment import limit_numpy_threads, silence_libraries
 from benchmarks.common.run_files import build_plan
 from benchmarks.overhead.loop_monitor import LoopMonitor
 from benchmarks.overhead.paced_engine import PacedEngine, Sums
-from pipelines.run.flow import prefect_task
+from benchmarks.overhead.start import measure_start
 from pipelines.run.job import Job
 from pipelines.run.meter import Meter
-from pipelines.run.prefect_server import reachable_server
-from pipelines.run.stages import run_stages
+from pipelines.run.retries import RETRIES, with_retries
+from pipelines.run.stages import Work, run_stages
 from stepmark.records import Annotation, Problem, Trace
 from storage.dataset.dataset import Dataset
 
@@ -66,19 +63,23 @@ def measure_run(
     """
     engine = PacedEngine(tokens_per_second=pace * tokens_per_second)
     monitor = LoopMonitor()
-    with TemporaryDirectory(prefix="stepmark-overhead-") as folder, reachable_server():
+    with TemporaryDirectory(prefix="stepmark-overhead-") as folder:
         job = _job(engine, traces, folder, method)
+
+        def as_task(name: str, work: Work) -> Work:
+            del name
+            return with_retries(work, job.meter, RETRIES)
 
         async def run_monitored() -> None:
             watching = asyncio.create_task(monitor.watch())
             try:
-                await run_stages(job, partial(prefect_task, job), makes_traces=True)
+                await run_stages(job, as_task, makes_traces=True)
             finally:
                 watching.cancel()
 
         started = time.perf_counter()
         cpu_started = time.process_time()
-        asyncio.run(flow(name="overhead")(run_monitored)())
+        asyncio.run(run_monitored())
         seconds = time.perf_counter() - started
         cpu_seconds = time.process_time() - cpu_started - engine.cpu_seconds
     delays = [1000 * delay for delay in monitor.delays]
@@ -176,13 +177,22 @@ def _options() -> argparse.Namespace:
         default=1.0,
         help="accelerate the engine by this factor, for a faster measurement",
     )
+    parser.add_argument(
+        "--start",
+        type=int,
+        metavar="ROUNDS",
+        help="measure only the start of the commands, so many times each",
+    )
     return parser.parse_args()
 
 
 def main() -> None:
-    """Measure and print JSON; the exit status is 1 if the last run misses the target."""
+    """Measure and print JSON; the exit status is 1 if a target is missed."""
     options = _options()
-    # The process of each run inherits the variables before it imports Prefect and NumPy.
+    if options.start:
+        _measure_start(options.start)
+        return
+    # The process of each run inherits the variables before it imports NumPy.
     silence_libraries()
     limit_numpy_threads()
     runs = list[Mapping[str, Any]]()
@@ -193,3 +203,12 @@ def main() -> None:
     print_json(summarize(options, runs))
     if runs[-1]["driver_share"] > TARGET:
         raise SystemExit(1)
+
+
+def _measure_start(rounds: int) -> None:
+    figures = measure_start(rounds)
+    print_json(figures)
+    for name in ("run", "label"):
+        command = figures["commands"][name]
+        if any(command[key] > target for key, target in figures["targets"].items()):
+            raise SystemExit(1)

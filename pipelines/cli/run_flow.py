@@ -1,16 +1,24 @@
-"""Execution of a run file in a Prefect flow, for the commands `run` and `label`."""
+"""Execution of a run file, for the commands `run` and `label`."""
 
 import asyncio
+import contextlib
 import gc
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from pipelines.cli.tables import print_summary
 from pipelines.run.options import RunOptions
+from pipelines.stop_signals import StoppedError, run_until_stopped, stop_signals_raise
+from pipelines.terminal import visible
 from stepmark.errors import ReplacesError
+
+if TYPE_CHECKING:
+    from pipelines.run.job import Job
 
 __all__ = ["run_flow"]
 
@@ -24,7 +32,7 @@ def run_flow(
     retry_failed: bool = False,
     workers: int = 1,
 ) -> None:
-    """Prepare a run file, run its flow, and print the summary.
+    """Prepare a run file, run its stages, and print the summary.
 
     On a terminal, ask before traces are replaced by other ones.
 
@@ -32,23 +40,65 @@ def run_flow(
         ReplacesError: Traces would be replaced, and neither `recompute` nor the user allowed it.
     """
     options = RunOptions(recompute=recompute, retry_failed=retry_failed, workers=workers)
-    try:
-        _run(run_file, overrides, makes_traces, options)
-    except ReplacesError as error:
-        if not sys.stdin.isatty() or not typer.confirm(f"{error}\nReplace them now?", err=True):
-            raise
-        _run(run_file, overrides, makes_traces, replace(options, recompute=True))
+    with stop_signals_raise():
+        try:
+            _run(run_file, overrides, makes_traces, options)
+        except ReplacesError as error:
+            if not sys.stdin.isatty() or not typer.confirm(f"{error}\nReplace them now?", err=True):
+                raise
+            _run(run_file, overrides, makes_traces, replace(options, recompute=True))
 
 
 def _run(run_file: str, overrides: Sequence[str], makes_traces: bool, options: RunOptions) -> None:
-    # Imported late: importing Prefect would slow down every command, `stepmark --help` included.
-    from pipelines.run import flow
-    from pipelines.run.prefect_server import reachable_server
+    # Imported late: other commands, and the check of the run file, need none of these.
+    from pipelines.run.config import load
 
-    # Without this the interpreter takes seconds at exit to scan the objects that importing Prefect
-    # has created.
-    gc.freeze()
-    job = flow.prepare(run_file, overrides, options, makes_traces=makes_traces)
-    with reachable_server():
-        rows = asyncio.run(flow.perform(job, run_file, overrides, makes_traces=makes_traces))
+    settings = load(Path(run_file), overrides)
+    # The rest of the preparation takes a second, or longer with a large model.
+    command = "run" if makes_traces else "label"
+    print(visible(f"{command} {run_file} into {settings.dataset}"), flush=True)  # noqa: T201
+    from pipelines.run.preparation import prepare
+
+    job = prepare(settings, options, makes_traces=makes_traces)
+    try:
+        rows = _perform(job, run_file, overrides, makes_traces=makes_traces)
+    except (KeyboardInterrupt, StoppedError) as stopped:
+        # The terminal may have been closed.
+        with contextlib.suppress(OSError):
+            print(f"stepmark: {_stopped_line(job, stopped)}", file=sys.stderr)  # noqa: T201
+        raise
     print_summary(job.dataset.uri, rows)
+
+
+def _perform(
+    job: "Job", run_file: str, overrides: Sequence[str], *, makes_traces: bool
+) -> Sequence[Mapping[str, str]]:
+    """Run the stages, in a Prefect flow if a server is configured; return the summary's rows."""
+    from pipelines.run.prefect_server import configured_url, reachable_server
+
+    url = configured_url()
+    if url is None:
+        from pipelines.run.execution import run_without_server
+
+        return run_until_stopped(run_without_server(job, makes_traces=makes_traces))
+    with reachable_server(url):
+        from prefect.exceptions import TerminationSignal
+
+        from pipelines.run import flow
+
+        # Without this the interpreter takes seconds at exit to scan the objects that importing
+        # Prefect has created.
+        gc.freeze()
+        try:
+            return asyncio.run(flow.perform(job, run_file, overrides, makes_traces=makes_traces))
+        except TerminationSignal as terminated:
+            raise StoppedError(terminated.signal) from None
+
+
+def _stopped_line(job: "Job", stopped: BaseException) -> str:
+    name = str(stopped) if isinstance(stopped, StoppedError) else "Ctrl-C"
+    return (
+        f"stopped by {name}: finished parts and all completions"
+        f" ({job.meter.generated_tokens} generated tokens of this run) are stored in"
+        f" {visible(job.dataset.uri)}; run the same command again to go on"
+    )

@@ -41,7 +41,7 @@ async def problem_shards(run: RunContext) -> AsyncIterator[ProblemShard]:
         DatasetError: The source has no problem, or no usable one.
     """
     source = run.plan.source
-    assert source is not None, "`flow.prepare` requires [problems] for a run that makes problems"
+    assert source is not None, "`prepare` requires [problems] for a run that makes problems"
     rows = enumerate(source.problems(), start=1)
     shard = 0
     while chunk := await _next_chunk(run, rows):

@@ -36,7 +36,7 @@ from stepmark.records import Annotation, Critique, Problem, Rollout, Sampling, T
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import LABELS, PROBLEMS, TRACES, annotations, critiques, rollouts
 from tests.chat_model.conftest import MODEL_NAME, ServedModel
-from tests.pipelines.without_prefect import run_without_prefect
+from tests.pipelines.one_verifier import use_one_verifier
 from verifiers.isolation.pool import VerifierPool
 
 pytestmark = pytest.mark.vllm
@@ -438,7 +438,7 @@ def test_check_tries_the_run_file(
     run: FinishedRun, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(check.check_run, "__defaults__", (CHECK_SECONDS,))
-    run_without_prefect(monkeypatch)
+    use_one_verifier(monkeypatch)
     settings = ["--set", "generate.max_tokens=24", "--set", "annotators.2.max_tokens=24"]
     monkeypatch.setattr(sys, "argv", ["stepmark", "check", run.run_file, *settings])
     with pytest.raises(SystemExit):

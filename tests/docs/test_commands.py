@@ -34,7 +34,7 @@ from tests.docs.markdown import (
     pages,
     stepmark_arguments,
 )
-from tests.pipelines.without_prefect import run_without_prefect
+from tests.pipelines.one_verifier import use_one_verifier
 
 SAMPLES = ROOT / "tests" / "problems" / "samples"
 FILES = {
@@ -151,7 +151,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 @pytest.mark.parametrize("page", pages())
 def test_commands_run(page: str, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_without_prefect(monkeypatch)
+    use_one_verifier(monkeypatch)
     monkeypatch.chdir(workspace.folder)
     for block in blocks(page, "sh", "sql", "python"):
         if block.needs or "class " in block.text:

@@ -15,7 +15,7 @@ import pytest
 from tests.golden import findings, flows, messages, posteriors
 from tests.golden.responses import Responses
 from tests.golden.rows import RECORDED, compare, record
-from tests.pipelines.without_prefect import run_without_prefect
+from tests.pipelines.one_verifier import use_one_verifier
 
 IN_MEMORY = {
     "findings": findings.golden_sets,
@@ -36,7 +36,7 @@ def record_flows() -> None:
             flows.folder_of_flow(Path(folder)),
             responses.engine(recording=recording),
         ):
-            run_without_prefect(monkeypatch)
+            use_one_verifier(monkeypatch)
             for flow in flows.FLOWS:
                 for name, golden in flow().items():
                     (record if recording else compare)(name, golden)

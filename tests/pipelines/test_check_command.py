@@ -17,7 +17,7 @@ from storage.dataset.dataset import Dataset
 from storage.dataset.tables import LABELS, TRACES, annotations, critiques, rollouts
 from tests.engines.chat_server import LINES, ChatModel, serving
 from tests.engines.fake_server import refusing_url
-from tests.pipelines.without_prefect import run_without_prefect
+from tests.pipelines.one_verifier import use_one_verifier
 
 QUESTIONS = ("Add 3 and 4, then double.", "Three plus four, times two?")
 VERDICTS = "Step 1: correct\nStep 2: correct\nStep 3: correct"
@@ -83,7 +83,7 @@ def write_run_file(folder: Path, url: str, **tables: Any) -> str:
 
 def stepmark(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     """Run a command and return its exit status."""
-    run_without_prefect(monkeypatch)
+    use_one_verifier(monkeypatch)
     monkeypatch.setattr(sys, "argv", ["stepmark", *arguments])
     with pytest.raises(SystemExit) as ended:
         main()

@@ -7,27 +7,27 @@ import asyncio
 import gc
 import hashlib
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pipelines.__main__ import main
 from pipelines.importing.import_command import import_dataset
-from pipelines.run import flow
+from pipelines.run import execution
+from pipelines.run.config import load
 from pipelines.run.job import Job
+from pipelines.run.preparation import prepare
+from pipelines.run.retries import RETRIES
 from stepmark import plugins
 from stepmark.records import Problem
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import PROBLEMS, REJECTED, TRACES
 from tests.pipelines.running import run_file
-
-# Prefect's threads keep their connections beyond the event loop of a flow.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:unclosed <socket.socket:ResourceWarning", "ignore:unclosed transport:ResourceWarning"
-)
 
 MEGABYTE = 2**20
 QUESTION = '{"question": "1 + 1?", "answer": "2"}\n'
@@ -138,7 +138,7 @@ SETTINGS = {
     "dataset nowhere": ("dataset=zz://x", "zz://x is not a location for a dataset"),
 }
 # Errors that are detected only after the flow has started.
-IN_THE_FLOW = {
+IN_THE_RUN = {
     "refused every time": (
         'engine={use="scripted",context=1}',
         "the engine rejected every problem: the prompt has ",
@@ -325,7 +325,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
             [str(solutions)], str(dataset), shape="", fields={}, split="line", domain="", license=""
         )
     )
-    asyncio.run(_annotate(flow.prepare(run_file(folder, engine={}), [], makes_traces=False)))
+    asyncio.run(_annotate(prepare(load(Path(run_file(folder, engine={}))), makes_traces=False)))
     return dataset
 
 
@@ -353,6 +353,8 @@ def file_digests(folder: Path) -> Mapping[str, str]:
 def check_user_error(result: tuple[int, str, str], reason: str) -> None:
     """Check that a command failed with one line that contains the reason."""
     status, out, err = result
+    # The first line of a run is printed before the run is prepared.
+    out = re.sub(r"\A(?:run|label) .* into .*\n", "", out)
     assert (status, out, err.count("\n")) == (2, "", 1), (out, err)
     assert err.startswith("stepmark: ")
     assert reason in err
@@ -391,16 +393,16 @@ def test_wrong_usage_is_explained(case: str, stepmark: Stepmark) -> None:
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("case", IN_THE_FLOW)
+@pytest.mark.parametrize("case", IN_THE_RUN)
 def test_runtime_error_is_one_line(
-    case: str, stepmark: Stepmark, prefect_server: str, monkeypatch: pytest.MonkeyPatch
+    case: str, stepmark: Stepmark, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(flow, "RETRY_SECONDS", (0.0, 0.0, 0.0))
-    setting, reason = IN_THE_FLOW[case]
+    monkeypatch.setattr(execution, "RETRIES", replace(RETRIES, seconds=(0.0, 0.0, 0.0)))
+    setting, reason = IN_THE_RUN[case]
     check_user_error(stepmark("run", "run.toml", "--set", setting), reason)
 
 
-def test_run_skips_unusable_rows(stepmark: Stepmark, prefect_server: str) -> None:
+def test_run_skips_unusable_rows(stepmark: Stepmark) -> None:
     good = [
         {"question": "1 + 1?", "answer": "2"},
         {"question": "a" * (MEGABYTE - 2**17), "answer": "1"},
@@ -429,7 +431,7 @@ def test_run_skips_unusable_rows(stepmark: Stepmark, prefect_server: str) -> Non
     assert dataset.count(TRACES) == 2 * len(good)
 
 
-def test_megabyte_step_is_kept(stepmark: Stepmark, prefect_server: str) -> None:
+def test_megabyte_step_is_kept(stepmark: Stepmark) -> None:
     reply = "1 + 1 = 2 " * (MEGABYTE // 10) + "\nThe answer is \\boxed{2}."
     run_file(
         Path.cwd(),

@@ -6,6 +6,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,12 @@ from engines.scripted import Scripted
 from pipelines.run import flow
 from pipelines.run import plan as planning
 from pipelines.run import prefect_server as server_module
-from pipelines.run.config import RunFile
+from pipelines.run.config import RunFile, load
 from pipelines.run.engine_pool import ENGINE, EnginePool
+from pipelines.run.execution import run_without_server
 from pipelines.run.flow import stepmark_run
+from pipelines.run.preparation import prepare
+from pipelines.run.retries import RETRIES
 from stepmark.errors import ConfigError, EngineError
 from stepmark.records import Sampling
 from storage.dataset.dataset import Dataset
@@ -78,7 +82,7 @@ def busy(message: str = "busy") -> EngineError:
 @pytest.fixture
 def use_model(monkeypatch: pytest.MonkeyPatch) -> UseModel:
     # The same number of retries without the delays.
-    monkeypatch.setattr(flow, "RETRY_SECONDS", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(flow, "RETRIES", replace(RETRIES, seconds=(0.0, 0.0, 0.0)))
     build = planning.build
     closed = list[str]()
 
@@ -121,8 +125,8 @@ def request_json(send: Callable[[], httpx.Response]) -> Any:
     return response.json()
 
 
-def flow_run(url: str, path: str) -> Any:
-    (result,) = post(url, "flow_runs/filter", flow_runs={"name": {"any_": [f"run {path}"]}})
+def flow_run(url: str, path: str, command: str = "run") -> Any:
+    (result,) = post(url, "flow_runs/filter", flow_runs={"name": {"any_": [f"{command} {path}"]}})
     return result
 
 
@@ -159,6 +163,16 @@ def test_run_is_visible_through_api(tmp_path: Path, prefect_server: str) -> None
     assert summary["description"] == str(tmp_path / "dataset")
 
 
+def test_command_runs_flow_on_server(tmp_path: Path, server_url: str) -> None:
+    path = run_file(tmp_path)
+    asyncio.run(run_without_server(prepare(load(Path(path)), makes_traces=True), makes_traces=True))
+    environment = clean_environment(tmp_path / "home", PREFECT_API_URL=server_url)
+    status, out, err = finish(start("label", path, environment=environment))
+    assert (status, err) == (0, "")
+    assert "labels kept" in out
+    assert flow_run(server_url, path, "label")["state_type"] == "COMPLETED"
+
+
 def test_retry_repeats_one_part(tmp_path: Path, prefect_server: str, use_model: UseModel) -> None:
     # The requests of the first shard fail twice: its first one, and one of the first retry.
     closed = use_model(FailingModel(0, 2, error=busy()))
@@ -178,14 +192,14 @@ def test_silent_engine_is_given_up_early(
     use_model(model)
     with pytest.raises(EngineError, match="connection refused"):
         run(run_file(tmp_path, problems={"use": "word_problems", "count": 1}))
-    assert model.requests == 1 + flow.RETRIES_BEFORE_FIRST_ANSWER
+    assert model.requests == 1 + RETRIES.before_first_answer
 
 
 def test_answering_engine_gets_all_retries(
     tmp_path: Path, prefect_server: str, use_model: UseModel
 ) -> None:
-    retries = len(flow.RETRY_SECONDS)
-    assert retries > flow.RETRIES_BEFORE_FIRST_ANSWER
+    retries = len(RETRIES.seconds)
+    assert retries > RETRIES.before_first_answer
     # The first request is answered, and all retries but the last one of the next shard fail.
     model = FailingModel(*range(1, 1 + retries), error=busy())
     use_model(model)
@@ -233,7 +247,7 @@ def test_label_changes_only_labels(
     labels = part_contents(dataset, LABELS)
     labeler = {"use": "consensus", "rule": "majority", "min_agreeing": 1, "formal_veto": False}
     path = run_file(tmp_path, engine={}, label=labeler)
-    job = flow.prepare(path, (), makes_traces=False)
+    job = prepare(load(Path(path)), makes_traces=False)
     # A second preparation would fail.
     monkeypatch.delattr(flow, "prepare")
     asyncio.run(flow.perform(job, path, (), makes_traces=False))
@@ -258,13 +272,12 @@ def test_dataset_wide_labels_come_last(
     assert Dataset(str(tmp_path / "dataset")).count(LABELS) == 8
 
 
-@pytest.mark.usefixtures("prefect_server")
-def test_lost_server_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lost_server_is_one_line(server_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     exits = list[str]()
     monkeypatch.setattr(server_module, "_exit_soon", lambda: exits.append("exit"))
     with (
         pytest.raises(ConfigError, match=r"the Prefect server at .* stopped answering"),
-        server_module.reachable_server(),
+        server_module.reachable_server(server_url),
     ):
         raise httpx.ConnectError("refused")
     assert exits == ["exit"]

@@ -8,7 +8,7 @@ import pytest
 from tests.golden import flows
 from tests.golden.responses import Responses
 from tests.golden.rows import compare
-from tests.pipelines.without_prefect import run_without_prefect
+from tests.pipelines.one_verifier import use_one_verifier
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def test_flow_is_unchanged(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    run_without_prefect(monkeypatch)
+    use_one_verifier(monkeypatch)
     monkeypatch.setattr(gc, "freeze", lambda: None)
     with flows.folder_of_flow(tmp_path), responses.engine():
         golden_sets = flow()

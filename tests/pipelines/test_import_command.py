@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from pipelines.importing.import_command import import_dataset
-from pipelines.run.config import Shards
-from pipelines.run.flow import prepare
+from pipelines.run.config import Shards, load
+from pipelines.run.preparation import prepare
 from stepmark.errors import ConfigError, DatasetError, InputError
 from stepmark.records import Annotation, Trace, Verdict
 from storage.dataset.dataset import Dataset
@@ -281,8 +281,8 @@ async def test_run_over_import_is_rejected(tmp_path: Path) -> None:
     await import_files(tmp_path / "dataset", write(tmp_path / "rows.jsonl", ROW))
     path = run_file(tmp_path)
     with pytest.raises(ConfigError, match="holds imported traces: run into another folder"):
-        prepare(path, (), makes_traces=True)
-    assert prepare(path, (), makes_traces=False).dataset.count(TRACES) == 1
+        prepare(load(Path(path)), makes_traces=True)
+    assert prepare(load(Path(path)), makes_traces=False).dataset.count(TRACES) == 1
 
 
 async def test_killed_import_leaves_no_rows(tmp_path: Path) -> None:

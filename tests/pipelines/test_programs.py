@@ -36,9 +36,7 @@ def _rows() -> list[Mapping[str, Any]]:
     return [json.loads(line) for line in PROGRAMS.read_text().splitlines()]
 
 
-def test_programs_are_graded_by_tests(
-    tmp_path: Path, prefect_server: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_programs_are_graded_by_tests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = _run_programs(tmp_path, monkeypatch)
     questions = {problem.problem_id: problem.question for problem in dataset.read(PROBLEMS)}
     outcomes = defaultdict[str, list[str]](list)

@@ -20,10 +20,11 @@ from pipelines.run.config import load
 from pipelines.run.job import Job
 from pipelines.run.meter import Meter
 from pipelines.run.options import RunOptions
+from pipelines.run.retries import Retries, with_retries
 from pipelines.run.stages import AsTask, Work, run_shards, run_stages, untracked
 from pipelines.run.workers import coordinator as coordinator_module
 from pipelines.run.workers.assignment import Assignment
-from pipelines.run.workers.coordinator import Retries, run_in_workers
+from pipelines.run.workers.coordinator import run_in_workers
 from pipelines.run.workers.protocol import (
     Start,
     add_change,
@@ -32,7 +33,6 @@ from pipelines.run.workers.protocol import (
     error_of,
     meter_values,
 )
-from pipelines.run.workers.retries import with_retries
 from stepmark import errors
 from stepmark.errors import ConfigError, DatasetError, EngineError, StepmarkError, WorkerError
 from storage.dataset.dataset import DamagedPartError, Dataset
@@ -79,7 +79,7 @@ Contents = Mapping[str, Sequence[str]]
 
 
 def job_of(path: str, workers: int = 2) -> Job:
-    """Return the job of a run file, as `flow.prepare` does."""
+    """Return the job of a run file, as `prepare` does."""
     settings = load(Path(path))
     return Job(
         plan=planning.build(settings),
@@ -255,7 +255,9 @@ def test_interrupted_command_ends_workers(tmp_path: Path) -> None:
     children = process.children(recursive=True)
     os.killpg(command.pid, signal.SIGINT)
     status, out, err = finish(command)
-    assert (status, out, error_lines(err)) == (130, "", [])
+    assert (status, out.count("\n")) == (130, 1)
+    (line,) = error_lines(err)
+    assert line.startswith("stepmark: stopped by Ctrl-C: ")
     _, alive = psutil.wait_procs(children, timeout=WAIT_SECONDS)
     assert not alive
 
@@ -389,7 +391,7 @@ def test_stages_are_retried_like_tasks(
         if len(calls) <= failures:
             raise EngineError("busy", retryable=retryable)
 
-    work = with_retries(stage, meter, (0.0, 0.0, 0.0), 1)
+    work = with_retries(stage, meter, Retries(seconds=(0.0, 0.0, 0.0), before_first_answer=1))
     if failures < tries:
         asyncio.run(work(3))
     else:

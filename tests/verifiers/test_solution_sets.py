@@ -2,7 +2,6 @@
 
 import pytest
 
-from stepmark.records import Verdict
 from tests.verifiers.cases import result_of
 from verifiers.algebra import Algebra
 from verifiers.base import Finding, StepClaim

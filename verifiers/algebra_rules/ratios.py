@@ -10,9 +10,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from sympy import QQ
-from sympy.polys.rings import ring
-
 from verifiers.math.syntax import Combined, Negated, Number, Tree, UnreadError
 
 MAX_TERMS = 300
@@ -37,6 +34,10 @@ def ratios(*trees: Tree) -> Sequence[Ratio] | None:
         _collect_atoms(tree, atoms)
     if len(atoms) > MAX_VARIABLES:
         return None
+    # Imported late: a process that builds this verifier to identify it needs no polynomials.
+    from sympy import QQ
+    from sympy.polys.rings import ring
+
     symbols = [f"v{index}" for index in range(max(1, len(atoms)))]
     domain, *generators = ring(symbols, QQ)
     builder = _RatioBuilder(domain, dict(zip(atoms, generators, strict=False)))
@@ -125,7 +126,7 @@ class _RatioBuilder:
     def ratio(self, tree: Tree) -> Ratio:
         match tree:
             case Number(value):
-                number = self.domain(QQ(value.numerator, value.denominator))
+                number = self.domain(self.domain.domain(value.numerator, value.denominator))
                 return Ratio(number, self.domain.one)
             case Negated(operand):
                 ratio = self.ratio(operand)

@@ -24,8 +24,10 @@ def schedule(
     """
     from prefect.client.schemas.schedules import CronSchedule
 
-    from pipelines.run.flow import prepare, stepmark_run
+    from pipelines.run.config import load
+    from pipelines.run.flow import stepmark_run
     from pipelines.run.prefect_server import configured_url, reachable_server
+    from pipelines.run.preparation import prepare
 
     try:
         CronSchedule(cron=cron)
@@ -34,14 +36,15 @@ def schedule(
             f"--cron '{cron}' is not a cron expression; '0 2 * * *' is every night at two"
         ) from error
     # Reports errors of the run file now instead of at the first scheduled run.
-    prepare(run_file, overrides, makes_traces=True)
-    if configured_url() is None:
+    prepare(load(Path(run_file), overrides), makes_traces=True)
+    url = configured_url()
+    if url is None:
         raise ConfigError(
             "a schedule needs a Prefect server: start one with `prefect server start` "
             "and set PREFECT_API_URL to its address"
         )
     path = Path(run_file).resolve()
-    with reachable_server():
+    with reachable_server(url):
         stepmark_run.serve(
             name=Path(run_file).stem,
             cron=cron,

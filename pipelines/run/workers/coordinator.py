@@ -5,10 +5,10 @@ labels that need all shards, and shows the progress of all workers together. A w
 the shards that are assigned to it (see `worker`). No two processes ever write one part: a shard is
 assigned again only when its worker has ended.
 
-A shard is one Prefect task, "shard-N", which ends when a worker has finished it. The stages of a
-shard are not tasks: a worker does not import Prefect, which takes seconds and 100 MB, and Prefect
-could show, but not retry, what runs in another process. Workers retry their stages themselves,
-after the same errors and as often as tasks are retried.
+A shard is one task, "shard-N", which ends when a worker has finished it. The stages of a shard are
+not tasks: a worker does not import Prefect, which takes seconds and 100 MB, and Prefect could show,
+but not retry, what runs in another process. Workers retry their stages themselves, after the same
+errors and as often as tasks are retried.
 
 A worker that dies is replaced, and its shards are assigned again, each of them once.
 """
@@ -26,28 +26,19 @@ from typing import Any, Self
 
 from pipelines.run.config import RunFile
 from pipelines.run.job import Job
+from pipelines.run.retries import Retries
 from pipelines.run.stages import AsTask
 from pipelines.run.workers.assignment import Assignment
 from pipelines.run.workers.protocol import MAX_LINE_BYTES, Start, add_change, encode, error_of
 from stepmark.errors import ConfigError, WorkerError
 
-__all__ = ["Retries", "run_in_workers"]
+__all__ = ["run_in_workers"]
 
 COMMAND = (sys.executable, "-P", "-m", "pipelines.run.workers.worker")
 # Time for a worker to store its completions and to stop its engines.
 STOP_SECONDS = 20.0
 # A shard that loses a second worker probably is the reason.
 MAX_LOSSES = 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class Retries:
-    """When workers repeat a stage after a retryable engine error."""
-
-    seconds: Sequence[float]
-    """The waits before the retries."""
-    before_first_answer: int
-    """The number of retries while no engine has answered."""
 
 
 async def run_in_workers(

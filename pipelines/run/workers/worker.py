@@ -22,9 +22,9 @@ from pipelines.run.config import parse
 from pipelines.run.infrequent_gc import infrequent_gc
 from pipelines.run.job import Job
 from pipelines.run.meter import Meter
+from pipelines.run.retries import Retries, with_retries
 from pipelines.run.stages import Work, run_assigned_shards
 from pipelines.run.workers.protocol import Start, encode, error_fields, meter_values
-from pipelines.run.workers.retries import with_retries
 from pipelines.terminal import show_engine_warnings
 from stepmark.errors import EngineError, UserError
 from storage.dataset.dataset import Dataset
@@ -131,10 +131,13 @@ class _Coordinator:
 async def _work(start: Start, coordinator: _Coordinator) -> None:
     coordinator.listen()
     job = _job(start)
+    retries = Retries(
+        seconds=start.retry_seconds, before_first_answer=start.retries_before_first_answer
+    )
 
     def as_task(name: str, work: Work) -> Work:
         del name
-        return with_retries(work, job.meter, start.retry_seconds, start.retries_before_first_answer)
+        return with_retries(work, job.meter, retries)
 
     def finish(shard: int) -> None:
         # The counters come first, so that a finished shard is always counted.

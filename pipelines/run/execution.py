@@ -1,0 +1,49 @@
+"""The execution of a prepared run: all stages, and then the summary.
+
+`stepmark run` and `stepmark label` do this directly, or within a Prefect flow if a Prefect server
+is configured (see `pipelines.run.flow`).
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from pipelines.run.job import Job
+from pipelines.run.retries import RETRIES, with_retries
+from pipelines.run.stages import AsTask, RunShards, Work, run_shards, run_stages
+from pipelines.run.workers.coordinator import run_in_workers
+
+__all__ = ["run_job", "run_without_server"]
+
+
+async def run_without_server(job: Job, *, makes_traces: bool) -> Sequence[Mapping[str, str]]:
+    """Run all stages, and return the rows of the summary.
+
+    Raises:
+        ReplacesError: The run would replace traces; nothing was changed.
+        EngineError: An engine failed for longer than the stages are retried.
+    """
+
+    def as_task(name: str, work: Work) -> Work:
+        del name
+        return with_retries(work, job.meter, RETRIES)
+
+    return await run_job(job, as_task, makes_traces=makes_traces)
+
+
+async def run_job(job: Job, as_task: AsTask, *, makes_traces: bool) -> Sequence[Mapping[str, str]]:
+    """Run all stages as tasks, and return the rows of the summary."""
+    await run_stages(job, as_task, makes_traces=makes_traces, run_all=_shard_runner(job))
+    # Imported late: Prefect keeps the module of a flow alive until the process exits, and DuckDB
+    # objects that the module references would then be reported as leaked.
+    from pipelines.run.summary import summary_rows
+
+    prices = job.plan.run_file.prices
+    return await asyncio.to_thread(summary_rows, job.dataset, job.meter, prices)
+
+
+def _shard_runner(job: Job) -> RunShards:
+    """Return the function that runs the shards: in this process, or in several workers."""
+    if job.options.workers == 1:
+        return run_shards
+    return partial(run_in_workers, retries=RETRIES)

@@ -1,0 +1,69 @@
+"""The start of a command: its first line, what it imports, and whether it uses a server."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines.run.prefect_server import configured_url
+from tests.pipelines.running import REPOSITORY, WAIT_SECONDS, clean_environment, run_file
+
+URL = "http://127.0.0.1:9/api"
+
+
+def test_run_imports_only_what_it_needs(tmp_path: Path) -> None:
+    path = run_file(tmp_path)
+    environment = clean_environment(tmp_path / "home")
+    for command in ("run", "label"):
+        done = subprocess.run(
+            [sys.executable, "-X", "importtime", "-m", "pipelines", command, path],
+            cwd=REPOSITORY,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=WAIT_SECONDS,
+            check=True,
+        )
+        assert done.stdout.splitlines()[0] == f"{command} {path} into {tmp_path / 'dataset'}"
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    # Everything is finished, so that neither a server nor a prover is needed.
+    assert "pipelines.run.execution" in imported
+    assert imported.isdisjoint({"prefect", "sympy", "z3", "math_verify", "openai"})
+
+
+def test_no_server_is_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PREFECT_API_URL", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert configured_url() is None
+
+
+FILES = {
+    "profiles.toml": f'active = "mine"\n[profiles.mine]\nPREFECT_API_URL = "{URL}"\n',
+    "prefect.toml": f'[api]\nurl = "{URL}"\n',
+    "pyproject.toml": f'[tool.prefect.api]\nurl = "{URL}"\n',
+    ".env": f"PREFECT_API_URL={URL}\n",
+}
+
+
+@pytest.mark.parametrize("name", [*FILES, "PREFECT_API_URL"])
+def test_configured_server_is_found(name: str, tmp_path: Path) -> None:
+    # Prefect reads its settings when it is imported, which this process may have done.
+    environment = clean_environment(tmp_path, PREFECT_HOME=".", PYTHONPATH=str(REPOSITORY))
+    if name in FILES:
+        (tmp_path / name).write_text(FILES[name])
+    else:
+        environment[name] = URL
+    code = "from pipelines.run.prefect_server import configured_url; print(configured_url())"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=WAIT_SECONDS,
+        check=True,
+    )
+    assert done.stdout.strip() == URL
