@@ -106,7 +106,7 @@ def _contradiction(
 
 def _assumptions(before: Chain, after: Chain) -> Iterator[str]:
     """Yield the reasons why a statement that contradicts the one before it may be right."""
-    sides = [side.tree for chain in (before, after) for side in chain.sides]
+    sides = [side.tree for side in (*before.sides, *after.sides)]
     yield all_terms_of(*[tree for tree in sides if tree is not None])
     if _may_be_rounded_to_whole(before, after):
         yield NOT_ROUNDED
