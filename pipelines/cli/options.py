@@ -7,7 +7,15 @@ import typer
 
 from stepmark.errors import ConfigError
 
-__all__ = ["DatasetOption", "Overrides", "RetryFailed", "RunFileArgument", "Workers", "assignments"]
+__all__ = [
+    "DatasetOption",
+    "JsonProgress",
+    "Overrides",
+    "RetryFailed",
+    "RunFileArgument",
+    "Workers",
+    "assignments",
+]
 
 RunFileArgument = Annotated[str, typer.Argument(help="The run file (TOML).", metavar="RUN.toml")]
 Overrides = Annotated[
@@ -27,6 +35,12 @@ Workers = Annotated[
     int,
     typer.Option(
         "--workers", min=1, help="The number of processes that make shards, each with its engines."
+    ),
+]
+JsonProgress = Annotated[
+    bool,
+    typer.Option(
+        "--json-progress", help="Write the progress to standard error as one JSON object a line."
     ),
 ]
 DatasetOption = Annotated[

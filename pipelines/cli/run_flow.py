@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,15 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = ["run_flow"]
 
+# The run is complete, but a method failed on too many traces.
+FAILURES_STATUS = 1
+
 
 def run_flow(
-    run_file: str,
-    overrides: Sequence[str],
-    *,
-    makes_traces: bool,
-    recompute: bool = False,
-    retry_failed: bool = False,
-    workers: int = 1,
+    run_file: str, overrides: Sequence[str], options: RunOptions, *, makes_traces: bool
 ) -> None:
     """Prepare a run file, run its stages, and print the summary.
 
@@ -38,18 +36,22 @@ def run_flow(
 
     Raises:
         ReplacesError: Traces would be replaced, and neither `recompute` nor the user allowed it.
+        SystemExit: A method failed on a larger share of the traces than the run file allows.
     """
-    options = RunOptions(recompute=recompute, retry_failed=retry_failed, workers=workers)
     with stop_signals_raise():
         try:
-            _run(run_file, overrides, makes_traces, options)
+            _run(run_file, overrides, options, makes_traces=makes_traces)
         except ReplacesError as error:
-            if not sys.stdin.isatty() or not typer.confirm(f"{error}\nReplace them now?", err=True):
+            question = f"{error}\nReplace them now?"
+            if not sys.stdin.isatty() or not typer.confirm(question, err=True):
                 raise
-            _run(run_file, overrides, makes_traces, replace(options, recompute=True))
+            options = replace(options, recompute=True)
+            _run(run_file, overrides, options, makes_traces=makes_traces)
 
 
-def _run(run_file: str, overrides: Sequence[str], makes_traces: bool, options: RunOptions) -> None:
+def _run(
+    run_file: str, overrides: Sequence[str], options: RunOptions, *, makes_traces: bool
+) -> None:
     # Imported late: other commands, and the check of the run file, need none of these.
     from pipelines.run.config import load
 
@@ -68,6 +70,8 @@ def _run(run_file: str, overrides: Sequence[str], makes_traces: bool, options: R
             print(f"stepmark: {_stopped_line(job, stopped)}", file=sys.stderr)  # noqa: T201
         raise
     print_summary(job.dataset.uri, rows)
+    _print_next_commands(job)
+    _exit_if_methods_failed(job)
 
 
 def _perform(
@@ -102,3 +106,31 @@ def _stopped_line(job: "Job", stopped: BaseException) -> str:
         f" ({job.meter.generated_tokens} generated tokens of this run) are stored in"
         f" {visible(job.dataset.uri)}; run the same command again to go on"
     )
+
+
+def _print_next_commands(job: "Job") -> None:
+    """Print what can be done with the dataset now."""
+    dataset = shlex.quote(visible(job.dataset.uri))
+    lines = [f'stepmark sql "SELECT method, count(*) FROM annotations GROUP BY 1" -d {dataset}']
+    if job.plan.labeler is not None:
+        lines.append(f"stepmark export trl -d {dataset} --to FOLDER")
+    for index, line in enumerate(lines):
+        start = "next: " if index == 0 else "      "
+        print(f"{start}{line}")  # noqa: T201
+
+
+def _exit_if_methods_failed(job: "Job") -> None:
+    """End the command with a line and an exit status if methods failed on too many traces."""
+    from pipelines.run.summary import failed_methods
+
+    allowed = job.plan.run_file.limits.failed_share
+    failed = failed_methods(job.dataset, allowed)
+    if not failed:
+        return
+    listing = ", ".join(f"{method} on {share:.0%}" for method, share in failed.items())
+    line = (
+        f"stepmark: methods failed on more than {allowed:.0%} of the traces"
+        f" (limits.failed_share): {visible(listing)}; `--retry-failed` repeats them"
+    )
+    print(line, file=sys.stderr)  # noqa: T201
+    raise SystemExit(FAILURES_STATUS)

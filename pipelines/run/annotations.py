@@ -15,7 +15,7 @@ from annotators.running import run_problem as annotate_problem
 from engines.base import Engine
 from pipelines.run.annotator_specs import AnnotatorSpec
 from pipelines.run.human_labels import set_aside_human_labels
-from pipelines.run.resume import annotations_part_key, is_current
+from pipelines.run.resume import annotations_part_key, current_footer
 from pipelines.run.run_context import RunContext
 from pipelines.run.transient import is_transient
 from stepmark.records import Annotation, Critique, Discovered, Problem, Rollout, Trace
@@ -41,11 +41,14 @@ async def make_annotations(run: RunContext, shard: int, method: str) -> None:
     """
     spec = run.plan.annotators[method]
     part_key = await asyncio.to_thread(annotations_part_key, run, spec, shard)
-    if await asyncio.to_thread(is_current, run, annotations(method), shard, part_key):
+    footer = await asyncio.to_thread(current_footer, run, annotations(method), shard, part_key)
+    if footer is not None:
+        # Discovered traces have annotations, too, but only sampled ones are expected.
+        sampled = await asyncio.to_thread(run.reader.footer, TRACES, shard)
+        run.meter.skip(method, sampled.rows)
         return
     # Read in a thread, like every file: the event loop serves the requests of all shards.
     contexts = await asyncio.to_thread(_annotation_contexts, run, shard, spec)
-    run.meter.expect(method, len(contexts))
     if isinstance(spec.plugin, ProblemAnnotator):
         problem_contexts = _problem_contexts(run, spec, contexts)
         rows = await _annotate_by_problem(run, spec, problem_contexts)

@@ -83,11 +83,32 @@ class Shards(_Strict):
     """The maximum number of unfinished shards, which bounds memory."""
 
 
+# The number of tokens that prices are for.
+PRICE_UNIT_TOKENS = 1_000_000
+
+
 class Prices(_Strict):
     """The prices of a million tokens, for the cost in the summary. With 0 no cost is printed."""
 
     prompt: float = Field(default=0.0, ge=0)
     generated: float = Field(default=0.0, ge=0)
+
+    def of(self, prompt_tokens: int, generated_tokens: int) -> float | None:
+        """Return the price of these tokens; None without prices."""
+        if not (self.prompt or self.generated):
+            return None
+        cost = prompt_tokens * self.prompt + generated_tokens * self.generated
+        return cost / PRICE_UNIT_TOKENS
+
+
+class Limits(_Strict):
+    """Limits of a run."""
+
+    failed_share: float = Field(default=0.05, ge=0, le=1)
+    """The largest share of traces on which a method may fail.
+
+    Above it the command ends with exit status 1, when all other work is done.
+    """
 
 
 class RunFile(_Strict):
@@ -106,13 +127,20 @@ class RunFile(_Strict):
     filters: tuple[Table, ...] = ()
     shards: Shards = Shards()
     prices: Prices = Prices()
+    limits: Limits = Limits()
+    """[Limits](#limits), above which a run counts as failed."""
 
     def to_toml(self) -> str:
         """Return the run file with defaults and overrides, as it is stored in the dataset."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
 
-TABLES: Mapping[str, type[BaseModel]] = {"generate": Generate, "shards": Shards, "prices": Prices}
+TABLES: Mapping[str, type[BaseModel]] = {
+    "generate": Generate,
+    "shards": Shards,
+    "prices": Prices,
+    "limits": Limits,
+}
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> RunFile:

@@ -115,5 +115,11 @@ class Labelling:
             yield replace(labeler.label(trace, by_method), fingerprint=fingerprint)
 
     def _write_labels(self, shard: int, part_key: str, labels: Iterable[Label]) -> None:
-        footer = self.run.dataset.write_part(LABELS, shard, labels, part_key)
+        footer = self.run.dataset.write_part(LABELS, shard, self._counted(labels), part_key)
         self.run.meter.finish("labels", footer.rows)
+
+    def _counted(self, labels: Iterable[Label]) -> Iterator[Label]:
+        """Yield the labels, and count those that are kept."""
+        for label in labels:
+            self.run.meter.kept += label.kept
+            yield label

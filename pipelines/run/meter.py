@@ -18,9 +18,13 @@ class Meter:
         self.done: Counter[str] = Counter()
         """Finished items by stage: "problems", "traces", a method's name, "labels"."""
         self.total: Counter[str] = Counter()
-        """Items to do by stage, as far as they are known."""
+        """Items of the whole run by stage, of stages whose items are known in advance."""
+        self.skipped: Counter[str] = Counter()
+        """Items by stage whose parts were complete when the run came to them."""
         self.failed: Counter[str] = Counter()
         """Finished items by stage that failed."""
+        self.kept = 0
+        """Labels that were kept, of all in `done`."""
         self.rollouts = 0
         self.aborted = 0
         """Completions whose request was cancelled."""
@@ -40,8 +44,12 @@ class Meter:
         """Damaged files of completions, each as one line. Their completions are requested again."""
 
     def expect(self, stage: str, count: int) -> None:
-        """Add items that a stage has to do."""
-        self.total[stage] += count
+        """Set the number of items of a stage in the whole run."""
+        self.total[stage] = count
+
+    def skip(self, stage: str, count: int) -> None:
+        """Add items of a stage whose part is complete."""
+        self.skipped[stage] += count
 
     def finish(self, stage: str, count: int = 1, *, failed: bool = False) -> None:
         """Add items that a stage has done."""
@@ -71,6 +79,29 @@ class Meter:
     def add_damaged(self, line: str) -> None:
         """Add a damaged file of completions; the line names it."""
         self.damaged[line] += 1
+
+    def finished(self, stage: str) -> int:
+        """Return the number of finished items of a stage, those of earlier runs included."""
+        finished = self.done[stage] + self.skipped[stage]
+        # A stage that is retried counts items again.
+        return min(finished, self.total[stage]) if stage in self.total else finished
+
+    @property
+    def seconds_left(self) -> float | None:
+        """The estimated time to the end of the slowest stage, in seconds.
+
+        Each stage is assumed to go on at its mean rate of this run. None until all stages have a
+        rate; a stage waits for the stages before it.
+        """
+        left = 0.0
+        for stage, total in list(self.total.items()):
+            remaining = total - self.finished(stage)
+            if remaining <= 0:
+                continue
+            if not self.done[stage]:
+                return None
+            left = max(left, remaining * self.seconds / self.done[stage])
+        return left
 
     @property
     def seconds(self) -> float:

@@ -13,5 +13,7 @@ class RunOptions:
     """Whether traces may be replaced by other ones."""
     retry_failed: bool = False
     """Whether to repeat what failed, or came out unknown, for a reason that can pass."""
+    json_progress: bool = False
+    """Whether to write the progress as lines of JSON."""
     workers: int = 1
     """The number of processes that make shards; with 1 the process of the command makes them."""

@@ -1,16 +1,21 @@
-"""Live progress of a run: bars on a terminal, a line every few seconds in a log."""
+"""Live progress of a run: bars on a terminal, a line every few seconds in a log, or JSON."""
 
+import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from pipelines.run.config import Prices
 from pipelines.run.meter import Meter
 
-__all__ = ["progress_bar"]
+__all__ = ["Progress", "show_progress"]
 
 REFRESH_SECONDS = 0.5
 LOG_SECONDS = 15.0
@@ -18,15 +23,21 @@ BAR_CHARACTERS = 24
 
 
 @contextmanager
-def progress_bar(meter: Meter, console: Console | None = None) -> Iterator[None]:
-    """Show the meter on standard error while the block runs.
+def show_progress(
+    progress: "Progress", console: Console | None = None, *, as_json: bool = False
+) -> Iterator[None]:
+    """Show the progress on standard error while the block runs.
 
     A thread does it, so that a busy event loop does not stop the display.
     """
     console = console or Console(stderr=True)
+    display: Callable[[Console, Progress, threading.Event], None] = _show_bars
+    if as_json:
+        display = _write_json
+    elif not console.is_terminal:
+        display = _log_lines
     finished = threading.Event()
-    display = _show_bars if console.is_terminal else _log_lines
-    thread = threading.Thread(target=display, args=(console, meter, finished), daemon=True)
+    thread = threading.Thread(target=display, args=(console, progress, finished), daemon=True)
     thread.start()
     try:
         yield
@@ -35,53 +46,119 @@ def progress_bar(meter: Meter, console: Console | None = None) -> Iterator[None]
         thread.join()
 
 
-def _show_bars(console: Console, meter: Meter, finished: threading.Event) -> None:
+def _show_bars(console: Console, progress: "Progress", finished: threading.Event) -> None:
     with Live(console=console, transient=True, auto_refresh=False) as live:
         while not finished.wait(REFRESH_SECONDS):
-            live.update(_bars(meter), refresh=True)
+            live.update(progress.bars(), refresh=True)
 
 
-def _log_lines(console: Console, meter: Meter, finished: threading.Event) -> None:
+def _log_lines(console: Console, progress: "Progress", finished: threading.Event) -> None:
     while not finished.wait(LOG_SECONDS):
-        counts = "".join(f"{stage} {_count(meter, stage)}, " for stage in _started_stages(meter))
-        console.print(f"{counts}{_rates(meter)}", markup=False, highlight=False, soft_wrap=True)
+        _print(console, progress.line())
 
 
-def _bars(meter: Meter) -> Table:
-    table = Table.grid(padding=(0, 2))
-    for stage in _started_stages(meter):
-        done = meter.done[stage]
-        # A stage without a known total, such as the problems of a source, gets a full bar.
-        total = meter.total.get(stage, done)
-        filled = BAR_CHARACTERS * done // max(total, 1)
-        bar = "━" * filled + "╌" * (BAR_CHARACTERS - filled)
-        table.add_row(stage, bar, _count(meter, stage))
-    table.add_row("", _rates(meter), "")
-    return table
+def _write_json(console: Console, progress: "Progress", finished: threading.Event) -> None:
+    while not finished.wait(REFRESH_SECONDS):
+        _print(console, json.dumps(progress.fields()))
+    # The last line has the final counts.
+    _print(console, json.dumps(progress.fields()))
 
 
-def _started_stages(meter: Meter) -> Sequence[str]:
-    """Return the stages that have started, in the order of the run."""
-    # Copied before the loop: the run adds stages in another thread meanwhile.
-    stages = dict.fromkeys([*meter.done, *meter.total])
-    return [stage for stage in stages if meter.done[stage] or meter.total[stage]]
+def _print(console: Console, line: str) -> None:
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _count(meter: Meter, stage: str) -> str:
-    text = str(meter.done[stage])
-    total = meter.total.get(stage)
-    if total:
-        text += f"/{total}"
-    failed = meter.failed[stage]
-    if failed:
-        text += f" ({failed} failed)"
-    return text
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """The counters of a run in the forms in which they are displayed."""
+
+    meter: Meter
+    prices: Prices
+
+    def bars(self) -> Table:
+        """Return a bar for each stage that has started, and the totals."""
+        table = Table.grid(padding=(0, 2))
+        for stage in self._stages():
+            finished = self.meter.finished(stage)
+            # A stage without a known total, such as the problems of a source, gets a full bar.
+            total = self.meter.total.get(stage, finished)
+            filled = BAR_CHARACTERS * finished // max(total, 1)
+            bar = "━" * filled + "╌" * (BAR_CHARACTERS - filled)
+            table.add_row(stage, bar, self._count(stage))
+        for text in self._totals():
+            table.add_row("", text, "")
+        return table
+
+    def line(self) -> str:
+        """Return all counts in one line."""
+        counts = [f"{stage} {self._count(stage)}" for stage in self._stages()]
+        return ", ".join([*counts, *self._totals()])
+
+    def fields(self) -> Mapping[str, Any]:
+        """Return all counts as a JSON object; an unknown value is null."""
+        stages = dict[str, Mapping[str, Any]]()
+        for stage in self._stages():
+            stages[stage] = {
+                "done": self.meter.finished(stage),
+                "total": self.meter.total.get(stage),
+                "failed": self.meter.failed[stage],
+                "done_by_this_run": self.meter.done[stage],
+            }
+        return {
+            "seconds": round(self.meter.seconds, 1),
+            "seconds_left": _rounded(self.meter.seconds_left),
+            "stages": stages,
+            "rollouts": self.meter.rollouts,
+            "prompt_tokens": self.meter.prompt_tokens,
+            "generated_tokens": self.meter.generated_tokens,
+            "cost": _rounded(self.cost),
+            "labels_kept": self.meter.kept,
+        }
+
+    def _stages(self) -> Sequence[str]:
+        """Return the stages that have started, in the order of the run."""
+        # Copied before the loop: the run adds stages in another thread meanwhile.
+        stages = dict.fromkeys([*self.meter.done, *self.meter.total])
+        return [stage for stage in stages if self.meter.done[stage] or self.meter.total[stage]]
+
+    def _count(self, stage: str) -> str:
+        text = str(self.meter.finished(stage))
+        total = self.meter.total.get(stage)
+        if total:
+            text += f"/{total}"
+        failed = self.meter.failed[stage]
+        if failed:
+            text += f" ({failed} failed)"
+        if stage == "labels" and self.meter.done[stage]:
+            text += f" ({self.meter.kept / self.meter.done[stage]:.0%} kept)"
+        return text
+
+    def _totals(self) -> Sequence[str]:
+        """Return texts about the tokens, their price, and the time."""
+        meter = self.meter
+        rate = meter.generated_tokens / max(meter.seconds, 1e-9)
+        tokens = (
+            f"{meter.rollouts} rollouts, {meter.generated_tokens} tokens written ({rate:.0f}/s), "
+            f"{meter.prompt_tokens} read"
+        )
+        if self.cost is not None:
+            tokens += f", cost {self.cost:.2f}"
+        left = meter.seconds_left
+        time = _duration(meter.seconds)
+        if left:
+            time += f", about {_duration(left)} left at the mean rate so far"
+        return [tokens, time]
+
+    @property
+    def cost(self) -> float | None:
+        """The price of the tokens of this run; None without prices."""
+        return self.prices.of(self.meter.prompt_tokens, self.meter.generated_tokens)
 
 
-def _rates(meter: Meter) -> str:
-    seconds = max(meter.seconds, 1e-9)
-    return (
-        f"{meter.rollouts} rollouts, "
-        f"{meter.generated_tokens} tokens written ({meter.generated_tokens / seconds:.0f}/s), "
-        f"{meter.prompt_tokens} read, {meter.seconds:.0f} s"
-    )
+def _duration(seconds: float) -> str:
+    """Return a time as `[D days, ]H:MM:SS`."""
+    return str(timedelta(seconds=round(seconds)))
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)

@@ -14,6 +14,7 @@ from typing import Any
 
 from pipelines.run.annotator_specs import AnnotatorSpec
 from pipelines.run.run_context import RunContext
+from storage.dataset.parts import Footer
 from storage.dataset.tables import (
     LABELS,
     ORACLE,
@@ -31,6 +32,7 @@ from storage.dataset.tables import (
 
 __all__ = [
     "annotations_part_key",
+    "current_footer",
     "is_current",
     "labels_part_keys",
     "remove_derived_parts",
@@ -41,9 +43,14 @@ __all__ = [
 
 
 def is_current(run: RunContext, table: Table[Any], shard: int, part_key: str) -> bool:
-    """Return whether a part is complete and has the key that this run expects.
+    """Return whether a part is complete and has the key that this run expects."""
+    return current_footer(run, table, shard, part_key) is not None
 
-    If so, the stage that makes the part skips it. Only footers are read. The annotations of a
+
+def current_footer(run: RunContext, table: Table[Any], shard: int, part_key: str) -> Footer | None:
+    """Return the footer of a part that is complete and has the key that this run expects, or None.
+
+    The stage that makes the part skips it then. Only footers are read. The annotations of a
     method are complete only together with the rollouts, critiques and discovered traces that were
     written with them. With `retry_failed`, a part with rows that may succeed now is not current.
 
@@ -55,14 +62,14 @@ def is_current(run: RunContext, table: Table[Any], shard: int, part_key: str) ->
     """
     footer = run.dataset.footer(table, shard)
     if footer is None or footer.part_key != part_key:
-        return False
+        return None
     if run.options.retry_failed and footer.failed:
-        return False
+        return None
     for kind, (_, content) in footer.tables.items():
         written = run.dataset.footer(Table(kind, object, table.method), shard)
         if written is None or written.content != content:
-            return False
-    return True
+            return None
+    return footer
 
 
 def annotations_part_key(run: RunContext, spec: AnnotatorSpec, shard: int) -> str:

@@ -6,6 +6,7 @@ Prefect the stages run as they are.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from annotators.concurrency import gather_or_cancel
@@ -13,11 +14,10 @@ from pipelines.run.annotator_specs import AnnotatorSpec
 from pipelines.run.infrequent_gc import infrequent_gc
 from pipelines.run.job import Job
 from pipelines.run.migration import migrate
-from pipelines.run.progress import progress_bar
+from pipelines.run.progress import Progress, show_progress
 from pipelines.run.token_budget import TokenBudget
 from stepmark.errors import ContinuationError, DatasetError
-from storage.dataset.dataset import Dataset
-from storage.dataset.tables import TRACES
+from storage.dataset.tables import PROBLEMS, TRACES
 
 __all__ = [
     "AsTask",
@@ -70,7 +70,7 @@ async def run_stages(
         EngineError: An engine failed for longer than the tasks are retried.
     """
     try:
-        with job.dataset.writer_lock(), progress_bar(job.meter), infrequent_gc():
+        with job.dataset.writer_lock(), _progress(job), infrequent_gc():
             # Removes unfinished files of killed runs, which is safe only while the lock is held.
             await asyncio.to_thread(job.dataset.sweep)
             await migrate(job.dataset)
@@ -78,9 +78,10 @@ async def run_stages(
             if makes_traces:
                 problems_keys = await as_task("problems", job.make_problems)()
                 shards: Sequence[int] = range(len(problems_keys))
+                await asyncio.to_thread(_expect_traces, job, shards)
                 run_file = job.target(problems_keys) + run_file
             else:
-                shards = await asyncio.to_thread(_existing_traces, job.dataset)
+                shards = await asyncio.to_thread(_existing_traces, job)
             await asyncio.to_thread(
                 job.dataset.write_run_file, run_file, labels_only=not makes_traces
             )
@@ -98,20 +99,43 @@ async def run_stages(
         await job.close()
 
 
-def _existing_traces(dataset: Dataset) -> Sequence[int]:
-    """Return the shards of a dataset that have traces.
+def _progress(job: Job) -> AbstractContextManager[None]:
+    progress = Progress(meter=job.meter, prices=job.plan.run_file.prices)
+    return show_progress(progress, as_json=job.options.json_progress)
+
+
+def _expect_traces(job: Job, shards: Sequence[int]) -> None:
+    """Set what the run has to do: the traces of all problems."""
+    problems = sum(job.reader.footer(PROBLEMS, shard).rows for shard in shards)
+    traces = problems * job.plan.run_file.generate.traces_per_problem
+    job.meter.expect("traces", traces)
+    _expect_annotations(job, traces)
+
+
+def _expect_annotations(job: Job, traces: int) -> None:
+    for method in job.plan.annotators:
+        job.meter.expect(method, traces)
+
+
+def _existing_traces(job: Job) -> Sequence[int]:
+    """Return the shards that have traces, and set what the run has to do.
 
     Raises:
         DatasetError: There are none, or the traces of a shard are damaged.
     """
+    dataset = job.dataset
     shards = dataset.shards(TRACES)
     if not shards:
         raise DatasetError(f"{dataset.uri} holds no traces: import some with `stepmark import`")
+    traces = 0
     for shard in shards:
-        if dataset.footer(TRACES, shard) is None:
+        footer = dataset.footer(TRACES, shard)
+        if footer is None:
             raise DatasetError(
                 f"{dataset.uri}/traces/part-{shard:05d}.parquet is damaged: import or run again"
             )
+        traces += footer.rows
+    _expect_annotations(job, traces)
     return shards
 
 

@@ -10,7 +10,7 @@ from storage.dataset.dataset import Dataset
 from storage.queries.render import values
 from storage.queries.sql import RunQuery, query_session
 
-__all__ = ["summary_rows"]
+__all__ = ["failed_methods", "summary_rows"]
 
 # Discovered traces are excluded: they are rollouts of their method and counted there.
 OUTCOMES = """
@@ -59,6 +59,21 @@ SELECT method, count(*) AS traces, count(first_error) AS decided,
        sum(rollouts) AS rollouts, sum(generated_tokens) AS tokens
 FROM annotations WHERE method <> 'oracle' GROUP BY method ORDER BY method
 """
+# The most frequent error of each method.
+ERRORS = """
+SELECT method, arg_max(error, n), max(n) FROM (
+  SELECT method, error, count(*) AS n FROM annotations WHERE error IS NOT NULL GROUP BY ALL
+)
+GROUP BY method ORDER BY method
+"""
+UNKNOWN_OUTCOMES = """
+SELECT outcome_reason, count(*) FROM traces
+WHERE found_by IS NULL AND outcome = 'unknown' GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 3
+"""
+FAILED_SHARES = """
+SELECT method, count(error) / count(*) FROM annotations
+WHERE method <> 'oracle' GROUP BY method ORDER BY method
+"""
 # Samples of easy problems repeat: copies of a solution train nothing new.
 LABELS = """
 SELECT count(*) AS traces, count(*) FILTER (kept) AS kept,
@@ -89,7 +104,6 @@ SELECT coalesce(sum(prompt_tokens), 0)::BIGINT, coalesce(sum(generated_tokens), 
 """
 SAMPLED_TRACES = "traces WHERE found_by IS NULL"
 EXCERPT_CHARACTERS = 60
-PRICE_UNIT_TOKENS = 1_000_000
 
 Row = tuple[str, str]
 
@@ -110,6 +124,13 @@ def summary_rows(dataset: Dataset, meter: Meter, prices: Prices) -> Sequence[Map
     return [{"what": what, "count": count} for what, count in rows]
 
 
+def failed_methods(dataset: Dataset, failed_share: float) -> Mapping[str, float]:
+    """Return the share of failures by method, for the methods that failed more often than that."""
+    with query_session(dataset) as ask:
+        shares = dict(_rows(ask, FAILED_SHARES))
+    return {method: share for method, share in shares.items() if share > failed_share}
+
+
 def _source_rows(ask: RunQuery) -> Sequence[Row]:
     """Return the rows about problems and traces."""
     rows = [("problems", str(_scalar(ask, "SELECT count(*) FROM problems")))]
@@ -120,6 +141,10 @@ def _source_rows(ask: RunQuery) -> Sequence[Row]:
     total = sum(count for _, count in outcomes)
     listing = ", ".join(f"{count} {outcome}" for outcome, count in outcomes)
     rows.append(("traces", f"{total}: {listing}"))
+    reasons = _rows(ask, UNKNOWN_OUTCOMES)
+    if reasons:
+        listing = "; ".join(f"{count}: {_excerpt(reason)}" for reason, count in reasons)
+        rows.append(("unknown outcomes", listing))
     rejections = _rows(ask, REJECTED_REQUESTS)
     if rejections:
         most_frequent = rejections[0][0]
@@ -146,6 +171,8 @@ def _annotation_rows(ask: RunQuery) -> Sequence[Row]:
         if failed:
             text += f", {failed} failed"
         rows.append((method, f"{text}; {rollouts} rollouts, {tokens} tokens"))
+    for method, error, count in _rows(ask, ERRORS):
+        rows.append((f"failures of {method}", f"most often ({count}): {_excerpt(error)}"))
     for method, count, outcomes in _rows(ask, DISCOVERED):
         rows.append((f"discovered by {method}", f"{count}: {outcomes}"))
     rows.extend(_unread_reply_rows(ask))
@@ -164,8 +191,8 @@ def _unread_reply_rows(ask: RunQuery) -> Sequence[Row]:
         text = f"{unread} of {total} ({unread / total:.1%})"
         if truncated:
             text += f", {truncated} of them not complete"
-        excerpt = " ".join(example.split())[:EXCERPT_CHARACTERS]
-        rows.append((f"unreadable replies of {method}", f"{text}; the first: {excerpt!r}"))
+        example = _excerpt(example)
+        rows.append((f"unreadable replies of {method}", f"{text}; the first: {example!r}"))
     return rows
 
 
@@ -222,8 +249,8 @@ def _token_rows(ask: RunQuery, prices: Prices) -> Sequence[Row]:
         prompt += table_prompt
         generated += table_generated
     rows = [("tokens", f"{prompt} read, {generated} written")]
-    if prices.prompt or prices.generated:
-        cost = (prompt * prices.prompt + generated * prices.generated) / PRICE_UNIT_TOKENS
+    cost = prices.of(prompt, generated)
+    if cost is not None:
         rows.append(("cost", f"{cost:.2f}"))
     return rows
 
@@ -245,6 +272,11 @@ def _this_run(meter: Meter) -> str:
     if meter.aborted:
         text += f", {meter.aborted} completions aborted"
     return text
+
+
+def _excerpt(text: str) -> str:
+    """Return the beginning of a text in one line."""
+    return " ".join(text.split())[:EXCERPT_CHARACTERS]
 
 
 def _rows(ask: RunQuery, sql: str) -> Sequence[tuple[Any, ...]]:

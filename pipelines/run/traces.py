@@ -12,7 +12,7 @@ from pipelines.run.graders import grade
 from pipelines.run.human_labels import set_aside_human_labels
 from pipelines.run.plan import Plan
 from pipelines.run.resume import (
-    is_current,
+    current_footer,
     remove_derived_parts,
     remove_method,
     unnamed_methods,
@@ -40,10 +40,11 @@ async def make_traces(run: RunContext, shard: int) -> None:
     """
     problems_content = await asyncio.to_thread(run.reader.content, PROBLEMS, shard)
     part_key = run.fingerprints.traces_part_key(problems_content)
-    if await asyncio.to_thread(is_current, run, TRACES, shard, part_key):
+    footer = await asyncio.to_thread(current_footer, run, TRACES, shard, part_key)
+    if footer is not None:
+        run.meter.skip("traces", footer.rows)
         return
     problems = await asyncio.to_thread(lambda: list(run.dataset.read_part(PROBLEMS, shard)))
-    run.meter.expect("traces", len(problems) * run.plan.run_file.generate.traces_per_problem)
     solved = await gather_or_cancel(_solve(run, problem) for problem in problems)
     await asyncio.to_thread(_fail_if_all_rejected, run, solved)
     traces = list(chain.from_iterable(solved))

@@ -26,7 +26,7 @@ from pipelines.run.retries import RETRIES
 from stepmark import plugins
 from stepmark.records import Problem
 from storage.dataset.dataset import Dataset
-from storage.dataset.tables import PROBLEMS, REJECTED, TRACES
+from storage.dataset.tables import LABELS, PROBLEMS, REJECTED, TRACES
 from tests.pipelines.running import run_file
 
 MEGABYTE = 2**20
@@ -400,6 +400,31 @@ def test_runtime_error_is_one_line(
     monkeypatch.setattr(execution, "RETRIES", replace(RETRIES, seconds=(0.0, 0.0, 0.0)))
     setting, reason = IN_THE_RUN[case]
     check_user_error(stepmark("run", "run.toml", "--set", setting), reason)
+
+
+def test_failed_method_sets_exit_status(stepmark: Stepmark) -> None:
+    judge = {"use": "scripted", "error": "no credit", "retryable": False}
+    run_file(Path.cwd(), annotators=[{"use": "judge"}, {"use": "formal"}], judge_engine=judge)
+    status, out, err = stepmark("run", "run.toml")
+    assert status == 1
+    assert "most often (8): " in out
+    assert err == (
+        "stepmark: methods failed on more than 5% of the traces (limits.failed_share): judge on"
+        " 100%; `--retry-failed` repeats them\n"
+    )
+    assert Dataset("dataset").count(LABELS) == 8
+    status, _, err = stepmark("label", "run.toml", "--set", "limits.failed_share=1")
+    assert (status, err) == (0, "")
+
+
+def test_json_progress_ends_with_totals(stepmark: Stepmark) -> None:
+    status, out, err = stepmark("run", "run.toml", "--json-progress")
+    assert status == 0
+    assert "next: stepmark sql " in out
+    lines = [json.loads(line) for line in err.splitlines()]
+    stage = {"done": 8, "total": 8, "failed": 0, "done_by_this_run": 8}
+    assert lines[-1]["stages"]["formal"] == stage
+    assert lines[-1]["seconds_left"] == 0
 
 
 def test_run_skips_unusable_rows(stepmark: Stepmark) -> None:

@@ -1,6 +1,7 @@
 """Live progress: bars that leave a clean terminal, and plain lines in a log."""
 
 import io
+import json
 import threading
 import time
 
@@ -8,7 +9,9 @@ import pytest
 from rich.console import Console
 
 from pipelines.run import progress
+from pipelines.run.config import Prices
 from pipelines.run.meter import Meter
+from pipelines.run.progress import Progress, show_progress
 from stepmark.records import Cost
 
 HIDE_CURSOR = "\x1b[?25l"
@@ -17,7 +20,7 @@ ERASE_LINE = "\x1b[2K"
 
 
 @pytest.fixture
-def meter(monkeypatch: pytest.MonkeyPatch) -> Meter:
+def shown(monkeypatch: pytest.MonkeyPatch) -> Progress:
     # Short intervals, so that the tests need not wait for a refresh.
     monkeypatch.setattr(progress, "REFRESH_SECONDS", 0.01)
     monkeypatch.setattr(progress, "LOG_SECONDS", 0.01)
@@ -29,10 +32,11 @@ def meter(monkeypatch: pytest.MonkeyPatch) -> Meter:
     meter.expect("judge", 3)
     meter.finish("judge", failed=True)
     meter.expect("formal", 5)
+    meter.skip("formal", 2)
     meter.add_rollouts(Cost(rollouts=7))
     meter.prompt_tokens = 11
     meter.generated_tokens = 13
-    return meter
+    return Progress(meter=meter, prices=Prices())
 
 
 def wait_for(screen: io.StringIO, text: str) -> None:
@@ -47,16 +51,16 @@ def terminal() -> tuple[io.StringIO, Console]:
     return screen, Console(file=screen, force_terminal=True, width=120, _environ={"TERM": "xterm"})
 
 
-def test_terminal_shows_started_stages(meter: Meter) -> None:
+def test_terminal_shows_started_stages(shown: Progress) -> None:
     screen, console = terminal()
-    with progress.progress_bar(meter, console):
+    with show_progress(shown, console):
         wait_for(screen, "13 tokens written")
     output = screen.getvalue()
     for stage, bar, count in [
         # A bar has 24 characters. Problems have no known total, so their bar is full.
         ("problems", "━" * 24, "4"),
         ("traces", "━" * 18 + "╌" * 6, "6/8"),
-        ("formal", "╌" * 24, "0/5"),
+        ("formal", "━" * 9 + "╌" * 15, "2/5"),
     ]:
         lines = set[str]()
         for line in output.splitlines():
@@ -70,11 +74,11 @@ def test_terminal_shows_started_stages(meter: Meter) -> None:
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_bars_are_erased_at_exit(meter: Meter, fails: bool) -> None:
+def test_bars_are_erased_at_exit(shown: Progress, fails: bool) -> None:
     screen, console = terminal()
     threads = threading.active_count()
     try:
-        with progress.progress_bar(meter, console):
+        with show_progress(shown, console):
             wait_for(screen, "traces")
             if fails:
                 raise KeyboardInterrupt
@@ -86,21 +90,70 @@ def test_bars_are_erased_at_exit(meter: Meter, fails: bool) -> None:
     assert "━" not in output[output.rindex(ERASE_LINE) :]
 
 
-def test_log_contains_plain_lines(meter: Meter) -> None:
+def test_log_contains_plain_lines(shown: Progress) -> None:
     screen = io.StringIO()
-    with progress.progress_bar(meter, Console(file=screen)):
+    with show_progress(shown, Console(file=screen)):
         wait_for(screen, "\n")
     line = screen.getvalue().splitlines()[0]
     assert line.startswith(
-        "problems 4, traces 6/8, judge 1/3 (1 failed), formal 0/5, 7 rollouts, 13 tokens written"
+        "problems 4, traces 6/8, judge 1/3 (1 failed), formal 2/5, 7 rollouts, 13 tokens written"
     )
     assert "\x1b" not in screen.getvalue()
 
 
-def test_short_run_logs_nothing(meter: Meter, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_short_run_logs_nothing(shown: Progress, monkeypatch: pytest.MonkeyPatch) -> None:
     # An interval that the run does not reach.
     monkeypatch.setattr(progress, "LOG_SECONDS", 3600)
     screen = io.StringIO()
-    with progress.progress_bar(meter, Console(file=screen)):
+    with show_progress(shown, Console(file=screen)):
         pass
     assert screen.getvalue() == ""
+
+
+def test_json_lines_end_with_final_counts(shown: Progress, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Only the last line is written.
+    monkeypatch.setattr(progress, "REFRESH_SECONDS", 3600)
+    screen = io.StringIO()
+    with show_progress(shown, Console(file=screen), as_json=True):
+        shown.meter.finish("formal", 3)
+    (line,) = screen.getvalue().splitlines()
+    fields = json.loads(line)
+    assert fields["stages"]["formal"] == {
+        "done": 5,
+        "total": 5,
+        "failed": 0,
+        "done_by_this_run": 3,
+    }
+    assert fields["stages"]["problems"]["total"] is None
+    assert (fields["generated_tokens"], fields["cost"]) == (13, None)
+    assert fields["seconds_left"] > 0
+
+
+def test_time_left_is_that_of_slowest_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Meter, "seconds", 60.0)
+    meter = Meter()
+    assert meter.seconds_left == 0
+    meter.expect("traces", 100)
+    meter.expect("judge", 100)
+    meter.skip("judge", 40)
+    meter.finish("traces", 50)
+    # No trace is judged yet.
+    assert meter.seconds_left is None
+    meter.finish("judge", 20)
+    assert meter.seconds_left == 40 * 60 / 20
+    # A stage that is retried counts its items again.
+    meter.finish("judge", 90)
+    assert meter.finished("judge") == 100
+    assert meter.seconds_left == 60.0
+    text = Progress(meter=meter, prices=Prices()).line()
+    assert text.endswith("0:01:00, about 0:01:00 left at the mean rate so far")
+
+
+def test_cost_and_kept_share_are_shown() -> None:
+    meter = Meter()
+    meter.generated_tokens = 3_000_000
+    meter.kept = 3
+    meter.finish("labels", 4)
+    line = Progress(meter=meter, prices=Prices(generated=0.5)).line()
+    assert line.startswith("labels 4 (75% kept), ")
+    assert ", cost 1.50, " in line

@@ -301,6 +301,8 @@ async def test_rerun_does_nothing(done: Path, workers: VerifierPool) -> None:
     # Inodes and modification times are compared, so a part with equal bytes counts as rewritten.
     assert parts(done) == before
     assert not {"traces", "labels", *METHODS} & job.meter.done.keys()
+    assert job.meter.skipped == job.meter.total == {"traces": 16, **dict.fromkeys(METHODS, 16)}
+    assert job.meter.seconds_left == 0
 
 
 # The tables that are made from the traces.

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from pipelines.run.config import Prices
 from pipelines.run.meter import Meter
-from pipelines.run.summary import summary_rows
+from pipelines.run.summary import failed_methods, summary_rows
 from pipelines.scoring.dataset_scores import UNKNOWN_LABELER, scores
 from pipelines.scoring.gold import first_errors
 from pipelines.scoring.metrics import Score
@@ -140,6 +140,7 @@ def test_summary_describes_the_dataset(tmp_path: Path) -> None:
         "this run": ANY,
         "problems": "1",
         "traces": "5: 2 correct, 2 incorrect, 1 unknown",
+        "unknown outcomes": "1: equal",
         "first": "3 first errors, 1 without error, 1 undecided; 10 rollouts, 50 tokens",
         "second": "3 first errors, 1 without error, 1 undecided; 10 rollouts, 50 tokens",
         # t0, t1 and t2 are decided by both methods, which differ on t2.
@@ -470,3 +471,15 @@ def test_reliability_table_contains_bars(tmp_path: Path) -> None:
     (row,) = [row for row in cells if "70–80" in row]
     bar = "█" * 8 + "·" * 22 + "|" + "·" * 9
     assert row == ["first", "70–80", "5", "75.0", "20.0", bar]
+
+
+def test_failures_of_methods_are_counted(tmp_path: Path) -> None:
+    dataset = example_dataset(tmp_path)
+    failed = ["busy", "out of memory\nhere", "busy", None, None]
+    rows = list[Annotation]()
+    for (trace_id, first_error), error in zip(FIRST.items(), failed, strict=True):
+        rows.append(replace(annotation_row(trace_id, "first", first_error), error=error))
+    dataset.write_part(annotations("first"), 0, rows, "f")
+    assert summary(dataset)["failures of first"] == "most often (2): busy"
+    assert failed_methods(dataset, 0.5) == {"first": 0.6}
+    assert failed_methods(dataset, 0.6) == {}

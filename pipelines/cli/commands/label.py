@@ -1,7 +1,8 @@
 """`stepmark label`."""
 
-from pipelines.cli.options import Overrides, RetryFailed, RunFileArgument, Workers
+from pipelines.cli.options import JsonProgress, Overrides, RetryFailed, RunFileArgument, Workers
 from pipelines.cli.run_flow import run_flow
+from pipelines.run.options import RunOptions
 
 __all__ = ["label"]
 
@@ -11,6 +12,8 @@ def label(
     overrides: Overrides = [],  # noqa: B006
     retry_failed: RetryFailed = False,
     workers: Workers = 1,
+    json_progress: JsonProgress = False,
 ) -> None:
     """Annotate and label the existing traces of a dataset."""
-    run_flow(run_file, overrides, makes_traces=False, retry_failed=retry_failed, workers=workers)
+    options = RunOptions(retry_failed=retry_failed, json_progress=json_progress, workers=workers)
+    run_flow(run_file, overrides, options, makes_traces=False)

@@ -4,8 +4,9 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.options import Overrides, RetryFailed, RunFileArgument, Workers
+from pipelines.cli.options import JsonProgress, Overrides, RetryFailed, RunFileArgument, Workers
 from pipelines.cli.run_flow import run_flow
+from pipelines.run.options import RunOptions
 
 __all__ = ["run"]
 
@@ -22,6 +23,7 @@ def run(
     ] = False,
     retry_failed: RetryFailed = False,
     workers: Workers = 1,
+    json_progress: JsonProgress = False,
     regrade: Annotated[
         bool,
         typer.Option(
@@ -37,11 +39,10 @@ def run(
     # Every run grades again what another grader, or another version of it, has graded. The option
     # exists because users look for a command that does it.
     del regrade
-    run_flow(
-        run_file,
-        overrides,
-        makes_traces=True,
+    options = RunOptions(
         recompute=recompute,
         retry_failed=retry_failed,
+        json_progress=json_progress,
         workers=workers,
     )
+    run_flow(run_file, overrides, options, makes_traces=True)
