@@ -110,7 +110,7 @@ def test_short_run_logs_nothing(shown: Progress, monkeypatch: pytest.MonkeyPatch
     assert screen.getvalue() == ""
 
 
-def test_json_lines_end_with_final_counts(shown: Progress, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_last_json_line_is_final(shown: Progress, monkeypatch: pytest.MonkeyPatch) -> None:
     # Only the last line is written.
     monkeypatch.setattr(progress, "REFRESH_SECONDS", 3600)
     screen = io.StringIO()
@@ -129,7 +129,7 @@ def test_json_lines_end_with_final_counts(shown: Progress, monkeypatch: pytest.M
     assert fields["seconds_left"] > 0
 
 
-def test_time_left_is_that_of_slowest_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slowest_stage_decides_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Meter, "seconds", 60.0)
     meter = Meter()
     assert meter.seconds_left == 0
