@@ -13,6 +13,7 @@ not a number, and other arithmetic (number bases, remainders), where no equation
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import ClassVar
 
 from stepmark.records import Verdict
@@ -22,7 +23,13 @@ from verifiers.arithmetic_rules.conversions import (
     converted_sides,
     quantity_equations,
 )
-from verifiers.arithmetic_rules.equality import NUMBER_FIRST, judge, judge_conversion
+from verifiers.arithmetic_rules.equality import (
+    NUMBER_FIRST,
+    is_difference,
+    is_range,
+    judge,
+    judge_conversion,
+)
 from verifiers.arithmetic_rules.equations import STARTS_TEXT, Equation, equations
 from verifiers.base import Claim, Finding, StepClaim
 from verifiers.math import doubts
@@ -34,6 +41,8 @@ __all__ = ["Arithmetic"]
 
 MAX_CHARS = 100_000
 DIVISION = frozenset("/÷")
+# The relative error up to which whole numbers may be rounded, where the words say so.
+ROUGHLY = Fraction(1, 10)
 REMAINDER = re.compile(r"\b(?:remainders?|left ?over|leftover)\b", re.IGNORECASE)
 
 
@@ -103,7 +112,18 @@ def _assumptions(claim: StepClaim, equation: Equation, rule: str) -> Iterator[st
         yield "a division has no remainder"
     if equation.starts_text and doubts.may_continue(claim):
         yield STARTS_TEXT
-    if rule != CONVERSION and equation.sides is not None and doubts.is_calendar(claim):
-        left, right = map(exact_value, equation.sides)
-        if left is not None and right is not None and doubts.differ_by_period(left - right):
-            yield "numbers do not start again, as on a clock"
+    if rule == CONVERSION or equation.sides is None:
+        return
+    left, right = map(exact_value, equation.sides)
+    if left is None or right is None:
+        return
+    if doubts.differ_by_period(claim, left - right):
+        yield "numbers do not start again, as on a clock"
+    # `10 - 2 = 4` hours, from 10 in the morning to 2 in the afternoon.
+    if is_range(equation.sides[0], left + right) or (
+        doubts.is_calendar(claim) and is_difference(equation.sides[0]) and (left + right) % 12 == 0
+    ):
+        yield "a dash between two numbers subtracts"
+    is_close = abs(left - right) <= ROUGHLY * max(abs(left), abs(right))
+    if is_close and doubts.may_be_rounded(claim, right):
+        yield "numbers are not rounded further than shown"

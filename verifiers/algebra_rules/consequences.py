@@ -1,14 +1,17 @@
 r"""Find statements that contradict the statement directly before them.
 
-Examples: `2x + 3 = 7, so 2x = 5`; `-2x > 4, so x > -2`; `S = 9 · 6`, and then `S = 45`. Between the
-two statements are only words of rewriting ("simplifying we get", "so", "⇒", "subtracting 3 from
-both sides") or nothing. The second is false if
+Examples: `2x + 3 = 7` simplifies to `2x = 5`; `-2x > 4`, dividing both sides by -2, `x > -2`;
+`S = 9 · 6`, and in the next row `S = 45`. Between the two statements are only words of rewriting
+("simplifying we get", "so", "⇒", "subtracting 3 from both sides") or nothing. The second is false if
 
 - no root of the first, as a polynomial in one variable, is a root of the second;
 - the two have several variables and no common factor;
 - an inequality in one variable holds exactly at those sample points where the first does not;
 - it gives the same name another value, and of two numbers the first contains more arithmetic: the
   second is its result. A number that is 60 or 100 times the other may have another unit.
+
+Words such as "so" and arrows may begin another thought: `3x = 20, so x = 7 buses`, `n = 3 → n = 10`.
+With them only, the second statement need not follow from the first.
 
 What is not covered: systems of equations, equations with roots or functions, inequalities that are
 wrong but not reversed, names whose value changes (running totals, a product that is computed factor
@@ -31,6 +34,7 @@ from verifiers.algebra_rules.stated_equations import (
     polynomials,
 )
 from verifiers.algebra_rules.statements import Chain, Link
+from verifiers.arithmetic_rules.notations import other_notations
 from verifiers.math import lexicon, syntax
 from verifiers.math.findings import StepJudgement, false
 from verifiers.math.syntax import Name, Number, Tree, UndefinedError, has_decimals, names, walk
@@ -38,9 +42,17 @@ from verifiers.math.syntax import Name, Number, Tree, UndefinedError, has_decima
 VALUE_OF_NAME = "value of a name"
 REVERSED = "reversed inequality"
 CONSEQUENCE = "consequence"
+ARROWS = lexicon.words("⇒ → ⟹ \\rightarrow \\implies \\longrightarrow")
 ALTERNATIVE = frozenset(["or", "and"])
-# "Solving 2x - 4 = 8" states another equation.
-STARTING = (("solving",), ("solve",))
+# "Solving 2x - 4 = 8" and "simplifying 2x - 4 = 8" state another equation.
+STARTING = lexicon.words(
+    "solving solve simplifying simplify expanding expand combining combine rearranging rearrange"
+    " rewriting rewrite factoring factor"
+)
+NO_NEW_THOUGHT = "a conclusion is drawn from the statement before it"
+NO_WORDS_AFTER = "the words after a conclusion do not change it"
+NOT_ROUNDED = "whole numbers are not rounded"
+SAME_UNIT = "the sides have the same unit"
 # With one of these words, `7x = 50, so x = 7` may be meant.
 WHOLE = lexicon.ROUNDING | {"integer", "integers", "whole", "most", "least"}
 MAX_WORDS = 24
@@ -60,7 +72,7 @@ def contradictions(context: Context) -> Iterator[tuple[str, StepJudgement]]:
     """Yield every false statement with its judgement."""
     for before, after in pairwise((*context.last_before, *context.chains)):
         words = after.before
-        if not _is_passage(words) or words[-1:] in STARTING:
+        if not _is_passage(words) or (words and words[-1] in STARTING):
             continue
         near = (*before.before[-2:], *after.before, *after.after[:2])
         if not ALTERNATIVE.isdisjoint(near):
@@ -69,13 +81,29 @@ def contradictions(context: Context) -> Iterator[tuple[str, StepJudgement]]:
         is_restated = changes_both_sides or not lexicon.RESTATING.isdisjoint(words)
         judgement = _contradiction(before, after, context, is_restated=is_restated)
         if judgement is not None and (is_restated or before in context.chains):
-            yield after.text, judgement
+            yield after.text, _with_doubts(judgement, after, changes_both_sides=changes_both_sides)
+
+
+def _with_doubts(
+    judgement: StepJudgement, after: Chain, *, changes_both_sides: bool
+) -> StepJudgement:
+    """Return a judgement with what the words around the second statement may change about it."""
+    assumptions = list(judgement.assumptions)
+    words = set(after.before)
+    is_row = not words and judgement.rule != CONSEQUENCE
+    if not (is_row or changes_both_sides or words & (lexicon.RESTATING - ARROWS)):
+        assumptions.append(NO_NEW_THOUGHT)
+    following = "".join(after.after[:1])
+    is_word = len(following) > 1 and following.isalpha()
+    if is_word and following not in lexicon.CONCLUDING | lexicon.RESTATING | lexicon.CONNECTIVES:
+        assumptions.append(NO_WORDS_AFTER)
+    return judgement._replace(assumptions=tuple(assumptions))
 
 
 def _contradiction(
     before: Chain, after: Chain, context: Context, *, is_restated: bool
 ) -> StepJudgement | None:
-    assumptions = (context.supposed, context.cases)
+    assumptions = (context.supposed, context.cases, context.renamed)
     if _describe_same_name(before, after):
         reason = _contradiction_of_values(before, after, is_restated=is_restated)
         return false(VALUE_OF_NAME, reason, *assumptions) if reason else None
@@ -84,17 +112,64 @@ def _contradiction(
     may_follow = is_restated or is_concluded
     is_next = not after.before and before.sides[0] != after.sides[0]
     if (is_next or may_follow) and _is_reversed(before, after):
-        return false(REVERSED, reason, context.supposed)
+        return false(REVERSED, reason, context.supposed, context.renamed)
     if not may_follow:
         return None
     words = context.claim.step.lower().split()
     is_rounded = not WHOLE.isdisjoint(words)
+    if _follows_from_others(before, after, context):
+        return None
     if _does_not_follow(before, after, is_restated=is_restated, is_rounded=is_rounded):
+        doubts = _numeric_doubts(before, after)
         division = in_line(before, after)
-        if not is_restated:
-            return false(CONSEQUENCE, reason, division, *assumptions)
-        return false(CONSEQUENCE, reason, division, context.supposed)
+        return false(CONSEQUENCE, reason, division, context.supposed, context.renamed, *doubts)
     return None
+
+
+def _follows_from_others(before: Chain, after: Chain, context: Context) -> bool:
+    """Return whether a statement follows from an earlier equation of the step, also added to the last.
+
+    In `x - 3 = 0, x + 4 = 0, so x = 3 …`, it follows from the first one.
+    """
+    last = _equation(before)
+    second = _equation(after)
+    if last is None or second is None:
+        return False
+    for chain in context.chains:
+        if chain is after:
+            return False
+        other = _equation(chain)
+        if chain is before or other is None:
+            continue
+        made = polynomials(*last, *second, *other)
+        if made is None or any(polynomial.is_ground for polynomial in made):
+            continue
+        p, q, r = made
+        if len(names(second[0]) | names(second[1])) == 1:
+            if not q.gcd(r).is_ground:
+                return True
+        elif any(not combined.is_ground and not q.rem(combined) for combined in (p + r, p - r)):
+            return True
+    return False
+
+
+def _numeric_doubts(before: Chain, after: Chain) -> Iterator[str]:
+    """Yield why one number may stand for another one: it is rounded, or has another unit."""
+    first = _equation(before)
+    second = _equation(after)
+    assert first is not None
+    assert second is not None
+    made = polynomials(*first, *second)
+    assert made is not None
+    if any(sum(monomial) > 1 for p in made for monomial in p.itermonoms()):
+        return
+    if len(names(first[0]) | names(first[1])) > 1:
+        return
+    roots = [_root(polynomial) for polynomial in made]
+    if roots[1].denominator == 1 and roots[0].denominator != 1 and abs(roots[0] - roots[1]) < 1:
+        yield NOT_ROUNDED
+    if all(roots) and not CONVERSIONS.isdisjoint((abs(roots[0] / roots[1]), abs(roots[1] / roots[0]))):
+        yield SAME_UNIT
 
 
 def _is_passage(words: Sequence[str]) -> bool:
@@ -165,7 +240,10 @@ def _is_reversed(before: Chain, after: Chain) -> bool:
         if link.left.tree is None or link.right.tree is None:
             return False
         variables |= names(link.left.tree) | names(link.right.tree)
-    if len(links) > 2 or len(variables) != 1:
+    if len(links) > 2 or len(variables) != 1 or _has_new_strictness(links):
+        return False
+    # `x < 3`, and then `x > 3`: the other part of the line.
+    if isinstance(links[0].left.tree, Name) and not names(links[0].right.tree or links[0].left.tree):
         return False
     variable = variables.pop()
     if "(" in variable:
@@ -180,6 +258,11 @@ def _is_reversed(before: Chain, after: Chain) -> bool:
             return False
         outcomes.add(first_holds)
     return len(outcomes) == 2
+
+
+def _has_new_strictness(links: Sequence[Link]) -> bool:
+    """Return whether one of `x > 5` and `x ≤ 5` is the negation of the other."""
+    return len({link.relation in "<>" for link in links}) > 1
 
 
 def _holds(link: Link, environment: Mapping[str, Fraction]) -> bool | None:
@@ -220,6 +303,9 @@ def _contradiction_of_values(before: Chain, after: Chain, *, is_restated: bool) 
         is_part = before.sides[-1].text.startswith(f"{after.sides[1].text} ")
         is_comparable = is_result and not is_part and not converts_unit(before, after)
         is_false = is_comparable and _differ(first, second)
+        is_false = is_false and not any(
+            _are_equal(*sides) for sides in other_notations(first, second)
+        )
     if not is_false:
         return ""
     return f"it was {before.sides[-1].text}"
@@ -234,6 +320,9 @@ def _differ(first: Tree, second: Tree) -> bool:
     is_rounded = has_decimals(first, second) or a.denominator != 1
     if abs(a - b) <= (CLOSE if is_rounded else EXACT) * max(abs(a), abs(b)):
         return False
+    # A whole number of boxes, and the size of a difference.
+    if (b.denominator == 1 and a.denominator != 1 and abs(a - b) < 1) or a == -b:
+        return False
     # The second may continue from the first: `left = 50 - 10`, `left = 40 - 5`.
     is_calculation = not isinstance(second, Number | syntax.Negated)
     if is_calculation and syntax.numbers(second)[0].value == a:
@@ -241,6 +330,13 @@ def _differ(first: Tree, second: Tree) -> bool:
     if a == 0 or b == 0:
         return True
     return CONVERSIONS.isdisjoint((abs(a / b), abs(b / a)))
+
+
+def _are_equal(first: Tree, second: Tree) -> bool:
+    try:
+        return values.order(first, second, {}) == 0
+    except UndefinedError:
+        return False
 
 
 def _operations(tree: Tree) -> int:

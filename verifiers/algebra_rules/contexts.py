@@ -38,6 +38,13 @@ CASES = re.compile(
     r"|new)\b",
     re.IGNORECASE,
 )
+# Words with which a letter or a graph becomes another one.
+RENAMED = re.compile(
+    r"\b(?:invers\w+|swap\w*|interchang\w+|exchang\w+|reflect\w+|shift\w*|translat\w+|map(?:s|ping)?"
+    r"|perpendicular|parallel)\b",
+    re.IGNORECASE,
+)
+SAME_LETTER = "a letter keeps its meaning"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +94,12 @@ class Context:
     def cases(self) -> str:
         """The assumption that names have one meaning; empty if the step has no cases."""
         return ONE_CASE if CASES.search(self.claim.step) else ""
+
+    @cached_property
+    def renamed(self) -> str:
+        """The assumption that letters keep their meaning; empty if nothing changes it."""
+        texts = (self.claim.question, self.claim.step)
+        return SAME_LETTER if any(map(RENAMED.search, texts)) else ""
 
     @cached_property
     def gives_i_a_value(self) -> bool:

@@ -28,19 +28,26 @@ START = (
 )
 NUMBER = rf"(?<![\w.,^_{{])(\d{{1,{MAX_DIGITS}}})(?![\w.,]?\d|[\w^%!/*+])"
 CLOSE = r" ?(?:\\\))?\$?,? "
+# What may follow a statement: the end of a clause, or a word that begins another one. In "even more",
+# "divisible by 2 primes" and `= 2 · 3`, the statement continues.
+END = (
+    r"(?=(?:\\?[)\]])? ?\$?(?:[.,;:)\n=](?!\d)|\s*$"
+    r"| (?:and|so|but|because|since|as|while|then|hence|thus|therefore|which)\b))"
+)
 NOT = r"(is|is not|isn't) (?:indeed |also |itself |clearly |exactly )?"
 KIND = (
     r"(?:an? )?(prime|composite|even|odd|perfect square|perfect cube)"
-    r"(?: number)?(?![\w-]| (?:factor|divisor|power|multiple|number of|function|and|or|if|when|to))"
+    rf"(?: number)?{END}"
 )
 OF_NUMBER = (
     rf"(divisible by|a multiple of|a factor of|a divisor of) ?(?:\\\(|\$)?\s*{NUMBER}"
-    r"(?!\$? (?:and|or|if|when|to)| ?\$? ?[-+*/^=,])"
+    rf"(?! ?[=,])(?!\$? and\b){END}"
 )
 IS_KIND = re.compile(f"{START}{NUMBER}{CLOSE}{NOT}{KIND}")
 IS_OF_NUMBER = re.compile(f"{START}{NUMBER}{CLOSE}{NOT}{OF_NUMBER}")
 MODULUS = re.compile(
-    r"(?:\\pmod ?\{? ?|\( ?(?:\\text\{)?mod\}? ?\}? ?|\\bmod ?\{? ?)(\d{1,9}) ?[})]?"
+    r"(?:\\pmod ?\{? ?|\( ?(?:\\text\{)?mod\}? ?\}? ?|\\bmod ?\{? ?)(\d{1,9})"
+    r" ?(?:[})]|(?! ?[-+*/^·!\w\\]))"
 )
 # So many characters before a modulus may be a congruence.
 MAX_CONGRUENCE = 200
@@ -50,9 +57,12 @@ LEADING = re.compile(
     r"|[Ww]e (?:have|get)) ){0,4}"
 )
 SIGN = re.compile(r"\\equiv(?![A-Za-z])|≡")
+# Words before a greatest common divisor that no number depends on.
+BEFORE_GCD = r"(?:\b(?:[Tt]he|[Ww]e (?:get|have|find)|[Gg]et|and|is|where|[Ff]ind) ?)"
 GCD = re.compile(
+    rf"(?:{START}|{BEFORE_GCD})[$(]{{0,3}} ?"
     r"\\?(?:operatorname\{|text\{|mathrm\{)?(?<![A-Za-z])(gcd|lcm|GCD|LCM|HCF)\}? ?(?:\\left)?\( ?"
-    r"(\d{1,12}) ?, ?(\d{1,12}) ?(?:\\right)?\) ?= ?(\d{1,12})(?![\d.,]?\d|\s*[-+*/^!\\(])"
+    rf"(\d{{1,12}}) ?, ?(\d{{1,12}}) ?(?:\\right)?\) ?= ?(\d{{1,12}})(?![\d.,]?\d){END}"
 )
 
 

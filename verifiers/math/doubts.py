@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from verifiers.base import StepClaim
-from verifiers.math.lexicon import OTHER_ARITHMETIC, REFUTATION
+from verifiers.math.lexicon import OTHER_ARITHMETIC, REFUTATION, ROUNDING
 
 ORDINARY_ARITHMETIC = "ordinary arithmetic is meant"
 NOT_QUOTED = "no refuted equation is quoted"
@@ -31,7 +31,9 @@ DEFINED_OPERATION = re.compile(
 )
 OTHER_SYSTEM = re.compile(
     r"\b(?:boolean|bitwise|xor|nand|nor|GF ?\(|finite field|field with|residues?|legendre"
-    r"|0x[0-9a-f]+|nim)\b|GF\(|\b(?:true|false) ?[+*×·∧∨]",
+    r"|0x[0-9a-f]+|nim|characteristic \d|dual numbers|split-complex|hyperbolic|half-?adders?"
+    r"|concatenat\w*|juxtapos\w*|side by side|(?:in|as) (?:units|multiples) of)\b"
+    r"|GF\(|\b(?:true|false) ?[+*×·∧∨]|\b[ZF](?: ?/ ?\d|_)",
     re.IGNORECASE,
 )
 CALENDAR = re.compile(
@@ -40,13 +42,24 @@ CALENDAR = re.compile(
     r"|monday|tuesday|wednesday|thursday|friday|saturday|sunday)\b",
     re.IGNORECASE,
 )
-PERIODS = (7, 12, 24, 28, 29, 30, 31, 60, 360, 365)
+# Words for numbers that start again, with the differences after which they do.
+PERIODS = (
+    (CALENDAR, (7, 12, 24, 28, 29, 30, 31, 60, 360, 365)),
+    # Only the last digits of a number are written, or what is left after a carry.
+    (re.compile(r"\bdigits?\b|\bcarry(?:ing)? (?:the )?(?:\d|one\b)|\ba carry\b", re.I), (10, 100, 1000)),
+    (re.compile(r"\bparit(?:y|ies)\b|\bodd ?\+ ?(?:odd|even)\b", re.IGNORECASE), (2,)),
+    (re.compile(r"\bdigital roots?\b|\bnines\b", re.IGNORECASE), (9,)),
+)
 # Words with which a step quotes what somebody else says.
 REPORTED = re.compile(
     r"\b(?:claims?|claimed|wrote|writes|thought|thinks|believe[ds]?|some say|miscalculat\w*"
     r"|misread\w*|slogan|(?:student|pupil)s? (?:\w+ )?(?:computed|found|got|said)"
     r"|is what \w+ (?:got|said))\b",
     re.IGNORECASE,
+)
+WORD = re.compile(r"[a-z]+")
+ROUND_NUMBERS = re.compile(
+    r"\b(?:in|to) round (?:numbers|figures)\b|\bexact (?:numbers?|values?|figures?)\b", re.IGNORECASE
 )
 CONTRADICTION = re.compile(r"\b(?:contradict\w*|contrary|absurd\w*)\b", re.IGNORECASE)
 # The end of a step whose formula continues in the next one.
@@ -90,8 +103,26 @@ def is_calendar(claim: StepClaim) -> bool:
     return bool(CALENDAR.search(claim.question) or CALENDAR.search(claim.step))
 
 
-def differ_by_period(difference: Fraction) -> bool:
-    """Return whether numbers that start again are the same: hours, days, degrees."""
+def differ_by_period(claim: StepClaim, difference: Fraction) -> bool:
+    """Return whether numbers that start again are the same: hours, days, degrees, last digits."""
     if difference.denominator != 1:
         return False
-    return any(difference % period == 0 for period in PERIODS)
+    for pattern, periods in PERIODS:
+        if pattern.search(claim.question) or pattern.search(claim.step):
+            if any(difference % period == 0 for period in periods):
+                return True
+    return False
+
+
+def may_be_rounded(claim: StepClaim, number: Fraction) -> bool:
+    """Return whether a number may be rounded more than its digits show.
+
+    The question or the step is about rounding, and the number ends with a zero. Decimals may be
+    rounded if other numbers are the exact ones.
+    """
+    for text in (claim.question, claim.step):
+        if number % 10 == 0 and not ROUNDING.isdisjoint(WORD.findall(text.lower())):
+            return True
+        if ROUND_NUMBERS.search(text):
+            return True
+    return False

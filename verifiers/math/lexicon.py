@@ -67,6 +67,7 @@ REFUTING = words(
 # Text in which another arithmetic than that of plain numbers may be meant.
 OTHER_ARITHMETIC = re.compile(
     r"\b(?:p?mod|modul[oa]r?|modulus|congruent|(?:in )?base[- ]\\?[($]*\d+|bases|binary|ternary"
+    r"|base[- ](?:two|three|four|five|six|seven|eight|nine|twelve|sixteen|twenty)|numerals?"
     r"|octal|hexadecimal|operation [$\\\\(*#@]"
     r"|o'clock|\d ?[ap]\.?m)\b|\bdefin\w*[^.\n]{0,60}\w ?(?:[*@#&×]|\\cdot) ?\w"
     r"|\\(?:star|ast|oplus|ominus|otimes|odot|diamond|bigstar|[a-z]+suit)(?![a-z])",
@@ -78,7 +79,8 @@ REFUTATION = re.compile(
     r"\b(?:incorrect\w*|wrong\w*|mistake\w*|error|errors|contradict\w*|impossible|should be"
     r"|should have been|not equal|false|cannot be"
     r"|not true|extraneous|no (?:real |integer )?solutions?|inconsistent|absurd|not possible"
-    r"|not valid|invalid"
+    r"|not valid|invalid|nonsense|spurious|falsehood|untrue|fails?|violat\w*|rule[sd]? out|exclud\w+"
+    r"|cannot happen|not so|not the case|would (?:need|require|imply|follow)"
     r"|(?:does(?: not|n't)|do(?: not|n't)|not) (?:satisfy|hold|work|equal|match))\b",
     re.IGNORECASE,
 )
@@ -88,7 +90,8 @@ ABOUT = words("about approximately around roughly nearly almost")
 
 # A step with one of these words may round whole numbers.
 ROUNDING = ABOUT | words(
-    "round rounded rounding nearest estimate estimated approximate approximation decimal"
+    "round rounded rounding rounds nearest estimate estimates estimated estimating estimation"
+    " approximate approximation decimal significant figure figures truncated truncating"
 )
 
 # Words between two equations of which the second is the first in another form.

@@ -16,19 +16,13 @@ RELIABLE_RULES = frozenset(
     [
         "equation",
         "closed form",
-        "comparison",
         "complex number",
         "rewriting",
         "no solution",
         "radicands",
-        "function value",
-        "substitution",
         "consequence",
         "reversed inequality",
         "value of a name",
-        "number predicate",
-        "congruence",
-        "divisors",
     ]
 )
 RELIABLE_ASSUMPTIONS = frozenset(

@@ -15,7 +15,16 @@ from collections.abc import Sequence
 from verifiers.math import lexer, series, syntax
 from verifiers.math.lexer import Kind, Lexer, Token, rule, text_command, token_pattern
 from verifiers.math.parser import MULTIPLICATION, Parser
-from verifiers.math.syntax import PI, TRIGONOMETRIC, Call, Name, Negated, Tree, UnreadError
+from verifiers.math.syntax import (
+    PI,
+    TRIGONOMETRIC,
+    Call,
+    Name,
+    Negated,
+    Number,
+    Tree,
+    UnreadError,
+)
 
 # The length of the longest formula.
 MAX_TOKENS = 256
@@ -30,6 +39,8 @@ CALLED = frozenset("fg")
 # Letters that are known to be multiplied by a bracket.
 MULTIPLIED = frozenset("abcdeijklmnoxyz")
 DIFFERENTIALS = frozenset(["x", "y", "t", "u", "r", "s", "\\theta"])
+# Words of two letters that are written inside mathematics: `x = 1 \text{ or } x = 2`.
+WORDS_IN_MATH = frozenset(["or", "if", "so", "to", "is", "of"])
 TOUCHING = (Kind.OPERATOR, Kind.RELATION)
 
 DISPLAY = r"\{(?:align|aligned|equation|gather|gathered|split|multline|eqnarray)\*?\}"
@@ -174,6 +185,8 @@ def _add_letters(tokens: list[Token], word: str, glued: bool, in_math: bool, tou
     is_name = len(word) == 1 or (in_math and word.isupper() and len(word) <= MAX_POINT_NAME)
     if is_name:
         tokens.append(Token(Kind.NAME, word, glued, in_math))
+    elif in_math and word in WORDS_IN_MATH:
+        tokens.append(Token(Kind.WORD, word, glued, in_math))
     elif in_math and is_product and (len(word) == 2 or glued or not word.islower()):
         for index, letter in enumerate(word):
             tokens.append(Token(Kind.NAME, letter, glued or index > 0, in_math))
@@ -410,11 +423,20 @@ class _Parser(Parser):
     def function_argument(self, depth: int) -> Tree:
         """Read a bracket, or the product that follows the function directly."""
         if self.kind() is Kind.OPEN:
-            return self.bracket(depth)
+            tree = self.bracket(depth)
+            if self.at(Kind.OPEN, "(") and self.tokens[self.position].glued:
+                raise UnreadError("the end of a function's argument is ambiguous")
+            return tree
         tree = self._simple_factor(depth)
         while self.kind() in (Kind.NAME, Kind.NUMBER):
+            if self.kind() is Kind.NUMBER and isinstance(tree, Number):
+                raise UnreadError("two numbers side by side")
             tree = syntax.Combined("*", tree, self._simple_factor(depth))
         is_function = self.text().removeprefix("\\") in self.functions
+        # `\ln 2 * 3` may be `\ln 6`.
+        is_product = isinstance(tree, Number) and self.text() == "*"
+        if is_product and self.kind(1) is Kind.NUMBER:
+            raise UnreadError("the end of a function's argument is ambiguous")
         if self.at(Kind.OPERATOR, "/^!") or self.kind() is Kind.OPEN:
             raise UnreadError("the end of a function's argument is ambiguous")
         if self.kind() is Kind.COMMAND and not is_function:
