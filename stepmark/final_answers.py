@@ -76,7 +76,7 @@ FILLER = re.compile(
 # What follows a phrase that states a value, and no property of the answer ("is correct").
 VALUE = re.compile(r"\d|\\|\(?[A-J]\)?(?!\w)|(?:yes|no|true|false)\b", re.IGNORECASE)
 # A full stop within a number or an abbreviation is not followed by white space.
-SENTENCE_END = re.compile(r"\.(?=\s|$)")
+SENTENCE_END = re.compile(r"\.(?=\s|$)|。")
 DELIMITERS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"))
 NUMBER_AND_WORDS = re.compile(
     r"(?P<number>[-−]?(?:\\?[$€£] ?)?[-−]?\d[\d,]*(?:\.\d+)?(?:/\d+)?) +(?P<words>[^\d]+)"
@@ -95,10 +95,16 @@ MEANINGFUL_WORDS = re.compile(
     r"|not|instead|except|plus|base|binary|old|o'clock|fold|noon|midnight"
     r"|january|february|march|april|may|june|july|august|september|october|november|december"
     r"|cents?|penn(?:y|ies)|pence|nickels?|dimes?|dollars?|bucks?|euros?|pounds?|yen|rupees?|yuan"
-    r"|pesos?|francs?|seconds?|secs?|minutes?|mins?|hours?|hrs?|days?|weeks?|months?|years?"
-    r"|inch(?:es)?|feet|foot|ft|yards?|yd|miles?|mi|\w*met(?:er|re)s?|[cmk]m|\w*grams?|kgs?|mg"
-    r"|ounces?|oz|lbs?|tons?|tonnes?|\w*lit(?:er|re)s?|ml|cups?|pints?|quarts?|gallons?|\w*bytes?"
-    r"|[kmg]b)\b",
+    r"|pesos?|francs?|seconds?|secs?|minutes?|mins?|hours?|hrs?|days?|weeks?|wks?"
+    r"|months?|years?|yrs?|decades?|century|centuries"
+    r"|inch(?:es)?|feet|foot|ft|yards?|yds?|miles?|mi|\w*met(?:er|re)s?|[cdkm]ms?|\w*grams?|kgs?"
+    r"|kilos?|mgs?|ounces?|ozs?|lbs?|tons?|tonnes?|\w*lit(?:er|re)s?|[cdm]ls?|cups?|pints?|pts?"
+    r"|quarts?|qts?|gallons?|gals?|(?:tea|table)spoons?|tsps?|tbsps?|acres?|hectares?|ha|[mk]ph"
+    r"|kmh|\w*bytes?"
+    # The units of physics, with the prefixes for thousands; single letters are above.
+    r"|[kmg](?:b|w|j|a|v|n)|[kmg]?(?:wh|ev|pa|hz|cal|mol)|[mn]s"
+    r"|(?:kilo|mega|giga|milli|micro|nano)\w+"
+    r"|watts?|joules?|pascals?|hertz|amperes?|volts?|newtons?|calories?|moles?)\b",
     re.IGNORECASE,
 )
 # Rates, such as `per day`, are no units that convert.
@@ -135,7 +141,9 @@ DENIED_BEHIND = re.compile(
     r"[\s$.)\]\\]*(?:(?:is|was|seems|looks) (?:wrong|incorrect|not|too)\b|But\b|However\b)"
 )
 ENDING_SIGNS = " \n$.*)]}\\"
-DENIED_BEFORE = re.compile(r"\b(?:not|never|n't|cannot be)[\s$*]*(?:\\[(\[])?\s*\Z")
+# Every match contains one of the words, which Python searches faster than a pattern.
+DENIALS = ("not", "never", "n't", "n’t")
+DENIED_BEFORE = re.compile(r"(?:\b(?:not|never|cannot be)|n['’]t)[\s$*]*(?:\\[(\[])?\s*\Z")
 DENIED_CHARS = 20
 CHECKING = re.compile(
     r"\b(?:check|checks|checking|double-check|verif\w+|substitut\w+ back|plug\w* (?:\w+ )?back"
@@ -317,7 +325,7 @@ def _boxes(text: str) -> Iterator[Statement]:
         if next_start < end:
             continue
         before = text[max(0, start - DENIED_CHARS) : start]
-        if ("not" in before or "never" in before) and DENIED_BEFORE.search(before):
+        if any(word in before for word in DENIALS) and DENIED_BEFORE.search(before):
             continue
         content = text[content_start:end] if end < len(text) else ""
         yield Statement(start, min(end + 1, len(text)), "box", _strip_wrapping(content))

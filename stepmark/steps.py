@@ -40,7 +40,6 @@ __all__ = [
     "RESPONSE_START",
     "SEPARATOR",
     "SPLIT_METHODS",
-    "VERSION",
     "Splitter",
     "append_separator",
     "remove_separator",
@@ -54,6 +53,8 @@ SPLIT_METHODS = ("line", "blank_line", "numbered", "sentence", "think", "regex:P
 
 # Increment when a text is cut at other places: existing traces are then made again.
 VERSION = 2
+# The same for `think`, which alone depends on the markers of thinking.
+THINK_VERSION = 3
 RESPONSE_START = "response_from"
 """The key in a trace's metadata for the index of its first step after the thinking."""
 SEPARATOR = "step_separator"
@@ -113,6 +114,11 @@ class Splitter:
 
     def __post_init__(self) -> None:
         validate(self.how)
+
+    @property
+    def version(self) -> int:
+        """The version of the places at which a text is cut."""
+        return THINK_VERSION if self.how == THINK else VERSION
 
     def __call__(self, text: str) -> tuple[str, ...]:
         """Return the steps of a solution; see `split`."""
@@ -287,12 +293,13 @@ def _before_numbers(text: str) -> Iterator[int]:
             yield match.start()
 
 
-_THINKING_END = re.compile(THINKING_ENDS)
+_THINKING_END = re.compile(THINKING_ENDS, re.IGNORECASE)
 # White space behind a marker stays with it, and a marker that ends thinking with the text before.
 _THINKING_TOKEN = re.compile(
     rf"(?P<start>{THINKING_STARTS})\s*+"
     rf"|(?P<end>{THINKING_ENDS})\s*+"
-    rf"|\n(?:[^\S\n]*+\n)++(?![^\S\n]*+(?:{THINKING_ENDS}))"
+    rf"|\n(?:[^\S\n]*+\n)++(?![^\S\n]*+(?:{THINKING_ENDS}))",
+    re.IGNORECASE,
 )
 
 

@@ -8,17 +8,22 @@ The checker decides, in plain text, LaTeX and Unicode:
 - rewritings of expressions with variables, such as `(x + 1)^2 = x^2 + 2x + 1`: by sample points and
   sympy's polynomials;
 - equations and inequalities that are transformed or solved: `2x + 3 = 7, so x = 3`;
+- two consecutive values of one name: `S = 9 · 6`, and then `S = 45`;
+- whole numbers in words: primes, squares, multiples, congruences, greatest common divisors;
+- known values and definitions that are substituted: `x = 3` before, and then `x^2 + 2x = 9 + 5`;
+  `f(x) = x^2 + 1` in the question, and then `f(3) = 11`.
+
+What it finds false among the following is a suspicion and no verdict (see
+`verifiers.math.reliability`):
+
 - claimed values that do not solve a stated equation: `2x + 1 = 7`, and some words later `x = 4`;
 - equations that are derived from another one and have other roots;
 - linear equations and values that leave no common solution: `a + b = 7`, `a = 4` and `b = 2`;
 - the sum and the product of the roots of a polynomial;
-- two consecutive values of one name: `S = 9 · 6`, and then `S = 45`;
 - identities of functions that the words announce: `recall that \sin 2x = 2 \sin x \cos x`;
 - finite sums and products, with an index or with dots: `1 + 2 + \cdots + 100 = 5050`;
-- whole numbers in words: primes, squares, multiples, congruences, greatest common divisors;
 - the number, the sum and the product of items that the step lists;
-- known values and definitions that are substituted: `x = 3` before, and then `x^2 + 2x = 9 + 5`;
-  `f(x) = x^2 + 1` in the question, and then `f(3) = 11` or `f(x + 1) = x^2 + 2x + 3`.
+- formulas for the value of a defined function: `f(x + 1) = x^2 + 2x + 3`.
 
 The verdict is unknown if a side is not understood, if an equation may be a condition and not a
 rewriting, if decimals may be rounded, if a condition stated before may make an equation true, if
@@ -38,7 +43,7 @@ from verifiers.algebra_rules.claimed_solutions import claimed_solutions
 from verifiers.algebra_rules.closed_forms import judge_closed, judge_complex
 from verifiers.algebra_rules.consequences import contradictions
 from verifiers.algebra_rules.contexts import Context
-from verifiers.algebra_rules.finite_sums import judge_sum_formula
+from verifiers.algebra_rules.finite_sums import has_series, judge_sum_formula
 from verifiers.algebra_rules.function_formulas import judge_function_formula
 from verifiers.algebra_rules.listed_items import listed_items
 from verifiers.algebra_rules.number_facts import CONGRUENCE, number_facts
@@ -60,6 +65,8 @@ __all__ = ["Algebra"]
 
 MAX_CHARS = 20_000
 MAX_LINKS = 300
+# A series is added term by term, at several sample points.
+MAX_SERIES = 16
 RELATIONS = ("=", "≈", "<", ">", "≤", "≥", "≠")
 # The rules that compare what a step states with what it and the steps before state.
 STATED_RULES = (claimed_solutions, solution_sets, linear_systems, root_sums)
@@ -80,7 +87,18 @@ class Algebra:
         context = Context(claim)
         if sum(len(chain.relations) for chain in context.chains) > MAX_LINKS:
             return unknown("too many statements")
+        if _count_series(context) > MAX_SERIES:
+            return unknown("too many sums and products")
         return conclude(_judgements(context), "no statement")
+
+
+def _count_series(context: Context) -> int:
+    """Return the number of sides in which a sum or a product over an index occurs."""
+    count = 0
+    for chain in context.chains:
+        for side in chain.sides:
+            count += side.tree is not None and has_series(side.tree)
+    return count
 
 
 def _judgements(context: Context) -> Iterator[tuple[str, StepJudgement]]:
@@ -97,11 +115,10 @@ def _judgements(context: Context) -> Iterator[tuple[str, StepJudgement]]:
 
 def _joint_judgements(context: Context) -> Iterator[tuple[str, StepJudgement]]:
     """Yield the judgements that need several formulas, or words."""
-    if context.chains:
-        yield from contradictions(context)
+    yield from contradictions(context)
     if not is_chinese(context):
         stated = Stated(context)
-        for rule in STATED_RULES if context.chains else (root_sums,):
+        for rule in STATED_RULES:
             yield from rule(stated)
     yield from number_facts(context.claim.step)
     yield from listed_items(context.claim.step)
@@ -155,7 +172,7 @@ def _judge_formula(link: Link, left: Tree, right: Tree, context: Context) -> Ste
         return judgement
     return (
         judge_stated_identity(link, left, right, context)
-        or judge_sum_formula(left, right, context)
+        or judge_sum_formula(left, right)
         or judgement
     )
 

@@ -15,7 +15,8 @@ own reading, and according to math-verify.
 
 Incorrect: two closed values that differ, or parts in the same place of the same form; two formulas
 in one variable that differ wherever both are defined; two linear equations that are no multiples;
-two options, days, months, yes and no.
+two linear inequalities, unless whole numbers may not distinguish them; two options, days, months,
+yes and no.
 
 Unknown: everything else. A percent sign or a unit may be missing on one side. Different units are
 converted (see `verifiers.answer_forms.measures`), or unknown without one exact ratio, as is a
@@ -24,17 +25,18 @@ rounded; a list in another order; a formula in several variables, or in one that
 parameter; a point that may be an interval; and whatever math-verify does not confirm. A text that
 can be read in two ways is unknown unless all readings agree: a hyphen may be a minus sign, a range,
 a score or a part of a date, a dot or a comma may group thousands, a colon may be a time or a ratio,
-square brackets may be a floor. Different currencies are unknown, as is a currency and a percentage.
+square brackets may be a floor, a plain angle may be in degrees. Different currencies are unknown,
+as is a currency and a percentage.
 
 A sentence counts as the only value that it asserts, if no word in it denies, bounds or weakens it.
 
-What is not covered: equality under the conditions of the problem, integrals, infinite sums,
-conversion between number bases, conditions (`n \ge 2`) next to a value. A reference without a unit
-is assumed to have the unit of the answer.
+What is not covered: equality under the conditions of the problem, integrals, infinite sums, a
+number in another base without its base, conditions (`n \ge 2`) next to a value. A reference without
+a unit is assumed to have the unit of the answer.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, ClassVar
@@ -104,6 +106,10 @@ DIRECTION = re.compile(
 )
 FACTORS = frozenset([3, 4, 5, 20, 36, 144, 1_728, 5_280, 100_000, 604_800, *FACTORS_OF_UNITS])
 """Factors between units of one family, and between their squares."""
+FACTORS_OF_AREAS = FACTORS | {27, 640, 4_840, 10_000, 43_560, 46_656}
+"""Factors between acres, hectares and volumes."""
+# The word "square" is read as a formula, whose units are compared elsewhere.
+AREAS = frozenset(["cubic", "acre", "hectare"])
 UNIT_WORDS = FAMILIES.keys() | {"in", "yd", "hr", "gal", "pt", "qt", "acre", "hectare"}
 
 
@@ -138,12 +144,7 @@ def _judge(answer: str, reference: str) -> Judgement:
         return Verdict.CORRECT, "the same text"
     left = notation.compound_of(answer)
     right = notation.compound_of(reference)
-    judgement = notation.judge_compounds(left, right)
-    if judgement is None:
-        judgement = judge_measures(answer, reference)
-    if judgement is None:
-        judgement = _judge_readings(answer, reference)
-    return judgement
+    return notation.judge_compounds(left, right) or _judge_readings(answer, reference)
 
 
 def _judge_readings(answer: str, reference: str) -> Judgement:
@@ -167,6 +168,9 @@ def _judge_readings(answer: str, reference: str) -> Judgement:
 def _judge_texts(answer: str, reference: str) -> Judgement:
     answer = notation.in_digits(answer)
     reference = notation.in_digits(reference)
+    judgement = judge_measures(answer, reference)
+    if judgement is not None:
+        return judgement
     directions = _directions(answer)
     reference_directions = _directions(reference)
     if directions and reference_directions and directions != reference_directions:
@@ -364,18 +368,19 @@ def _compare(
     if value == -reference_value and (is_directed or units or reference_units):
         return Verdict.UNKNOWN, "the opposite sign, with words"
     has_other_unit = not FAMILIES.keys().isdisjoint(units ^ reference_units)
-    if (may_be_converted or has_other_unit) and _differ_by_factor(value, reference_value):
+    factors = FACTORS if AREAS.isdisjoint(units | reference_units) else FACTORS_OF_AREAS
+    if (may_be_converted or has_other_unit) and _differ_by_factor(value, reference_value, factors):
         return Verdict.UNKNOWN, "a unit that may have been converted"
     return _judge_different(answer, reference, value, reference_value)
 
 
-def _differ_by_factor(value: Fraction, other: Fraction) -> bool:
+def _differ_by_factor(value: Fraction, other: Fraction, factors: Collection[int]) -> bool:
     """Return whether one value may be the other one in another unit of its family."""
     if value == 0 or other == 0:
         return False
     ratio = max(other / value, value / other)
     # One of them may be a rounded double.
-    return any(abs(ratio - factor) <= factor * LOST_PRECISION for factor in FACTORS)
+    return any(abs(ratio - factor) <= factor * LOST_PRECISION for factor in factors)
 
 
 def _judge_different(

@@ -1,7 +1,8 @@
 """The arithmetic of a step: incorrect if an equation in closed arithmetic is false as written.
 
 Chains are read link by link, decimals may be rounded to the digits shown, and units are allowed.
-Between sums of quantities, such as `2 hours = 120 minutes`, units are converted.
+Between sums of quantities, such as `2 hours = 120 minutes`, units are converted. What is false then
+is a suspicion and no verdict.
 A step whose equations hold is unknown, with their number as the reason: it need not follow from the
 steps before.
 
@@ -31,6 +32,7 @@ from verifiers.arithmetic_rules.equality import (
     judge_conversion,
 )
 from verifiers.arithmetic_rules.equations import STARTS_TEXT, Equation, equations
+from verifiers.arithmetic_rules.other_systems import may_be_other_arithmetic
 from verifiers.base import Claim, Finding, StepClaim
 from verifiers.math import doubts
 from verifiers.math.exact import exact_value
@@ -117,7 +119,9 @@ def _assumptions(claim: StepClaim, equation: Equation, rule: str) -> Iterator[st
     left, right = map(exact_value, equation.sides)
     if left is None or right is None:
         return
-    if doubts.differ_by_period(claim, left - right):
+    if may_be_other_arithmetic(*equation.sides):
+        yield doubts.ORDINARY_ARITHMETIC
+    if doubts.start_again(claim, left, right):
         yield "numbers do not start again, as on a clock"
     # `10 - 2 = 4` hours, from 10 in the morning to 2 in the afternoon.
     if is_range(equation.sides[0], left + right) or (

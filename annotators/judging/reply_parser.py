@@ -115,17 +115,29 @@ AGAINST_INCORRECT = re.compile(
     r"|[✓✔✅👍☐]|\[\s\]",
     re.IGNORECASE,
 )
-# What a reply writes after its verdicts: a verdict on the step before is withdrawn, or the last
-# words speak of an error or of none.
+# What a reply writes after its verdicts: the verdict before is withdrawn, or the last words speak
+# of an error or of none.
 RETRACTION = re.compile(
     r"^[^\w\n]*+(?:wait|actually|hmm+|sorry|oops|correction|no(?=[,.!])|scratch that"
     r"|on second thought|on reflection)\b",
     re.IGNORECASE | re.MULTILINE,
 )
-NO_JUDGEMENT = re.compile(r"\b(?:cannot|can['’]?t|unable to)\s+(?:\w+\s+)?(?:judge|decide|tell)\b")
-ERROR_WORD = re.compile(r"\b(?:wrong|incorrect|errors?|mistakes?|mistaken|flawed|invalid)\b", re.I)
+NO_JUDGEMENT = re.compile(
+    r"\b(?:cannot|can['’]?t|unable to)\s+(?:\w+\s+)?(?:judge|decide|tell)\b", re.IGNORECASE
+)
+ERROR_WORD = re.compile(
+    r"\b(?:wrong|incorrect\w*|errors?|erroneous|mistakes?|mistaken|flaw\w*|invalid|false|fail\w*"
+    r"|slips?)\b",
+    re.IGNORECASE,
+)
 ALL_CORRECT = re.compile(
-    r"\b(?:all|every)\s+(?:of\s+)?(?:the\s+)?(?:\w+\s+)?steps?\s+(?:is|are)\s+correct\b", re.I
+    r"\b(?:all|every)\s+(?:of\s+)?(?:the\s+)?(?:\w+\s+)?steps?\s+(?:is|are)\s+correct\b",
+    re.IGNORECASE,
+)
+# "Step 2 is actually correct", but not "step 2 is not correct".
+STEP_CORRECT = re.compile(
+    r"\bstep\s+(?P<number>\d{1,6})\s+(?:is|was)\s+(?:(?!(?:not|never|no)\b)\w+\s+){0,2}?correct\b",
+    re.IGNORECASE,
 )
 WORD = re.compile(r"[^\W\d_]+|\d+")
 
@@ -169,8 +181,9 @@ def read_verdicts(reply: str, steps: int) -> Sequence[StepVerdict]:
     """Return the verdicts of a reply on the steps 1 to `steps`.
 
     A step is UNKNOWN where the reply has no verdict on it or two different ones. Every step is
-    UNKNOWN when the reply is longer than `MAX_REPLY_CHARS`, or has a verdict on a step that does
-    not exist: its numbers then mean other steps.
+    UNKNOWN when the reply is longer than `MAX_REPLY_CHARS`, when its last words contradict or
+    withdraw its verdicts, or when it has a verdict on a step that does not exist: its numbers then
+    mean other steps.
     """
     verdicts_by_step = _verdicts_by_step(reply)
     if not verdicts_by_step.keys() <= set(range(1, steps + 1)):
@@ -187,7 +200,7 @@ def read_step_verdict(reply: str, number: int) -> StepVerdict:
 
 
 def _verdicts_by_step(reply: str) -> Mapping[int, Sequence[StepVerdict]]:
-    """Return all verdicts of a reply by step number; none if its last words contradict them."""
+    """Return all verdicts of a reply by step number; none if its last words do not agree."""
     if len(reply) > MAX_REPLY_CHARS:
         return {}
     answer = after_thinking(reply)
@@ -214,14 +227,17 @@ def _verdicts_by_step(reply: str) -> Mapping[int, Sequence[StepVerdict]]:
 
 
 def _contradicts(last_words: str, incorrect: set[int]) -> bool:
-    """Return whether the words after all verdicts contradict them.
+    """Return whether the words after all verdicts contradict or withdraw them.
 
     Args:
         last_words: The text after the verdicts.
         incorrect: The numbers of the steps that they call incorrect.
     """
-    if NO_JUDGEMENT.search(last_words):
+    if NO_JUDGEMENT.search(last_words) or RETRACTION.search(last_words):
         return True
+    for statement in STEP_CORRECT.finditer(last_words):
+        if int(statement["number"]) in incorrect:
+            return True
     if not ERROR_WORD.search(NO_ERRORS.sub("", last_words)):
         return bool(incorrect) and ALL_CORRECT.search(last_words) is not None
     mentioned = set[int]()

@@ -44,7 +44,8 @@ class Judge:
     A reply may contain JSON of this schema, anywhere after the model's reasoning, or for each step
     a line that begins with "Step k" and states "correct" or "incorrect" at its end, without
     negation or doubt. A step without either is UNKNOWN in that vote. So is every step of a
-    truncated reply, and of a reply about steps that do not exist.
+    truncated reply, of a reply about steps that do not exist, and of one whose last words
+    contradict or withdraw its verdicts.
 
     The first error is the one that most votes name. Its share of the readable votes is the
     confidence; a tie is undecided. The verdict on a step is the majority of the votes on it, with

@@ -6,9 +6,10 @@ a user's turn of a chat. Two probes show which of the two happens:
 
 1. A list that breaks off within a word. The continuation is the rest of the word; a new answer
    starts the list again, or the word.
-2. The model's own greedy answer to the first request of the run, cut at the end of a word or of a
-   line. The continuation is the rest of that answer; a new answer starts as that answer does. Weak
-   models and models with another language are thus probed with what they can write.
+2. The model's own greedy answer to the first request of the run, cut at the end of a word. The
+   continuation is the rest of that answer; a new answer starts as that answer does. Weak models and
+   models with another language are thus probed with what they can write. A chat server must not
+   start a new answer at the end of a line either, because most steps end there.
 
 Where the texts decide nothing, the tokens of the prompt do: a prefix that the server reads makes
 the prompt longer. They also show a server that ends the turn of the prefix and starts another one,
@@ -39,10 +40,10 @@ ENDED_TURN = (
     "it adds {} tokens to an unfinished answer, as a server does that ends its turn; if you are"
     " sure that it continues, set trust_continuation = true"
 )
-# Chat templates end a turn and start another one with 5 tokens (ChatML, Llama 3, Gemma). One of
-# them is generated, too, where an answer is complete. An answer that is cut within a character can
-# have two tokens more when it is read again.
-ENDED_TURN_TOKENS = 4
+# Chat templates end a turn and start another one with 5 tokens (ChatML, Llama 3, Gemma). A server
+# that continues adds 4 where its template begins each given answer with an empty thinking (Qwen3).
+# An answer that is cut within a character can have two tokens more when it is read again.
+ENDED_TURN_TOKENS = 5
 PROBE_TOKENS = 12
 # Enough for a line of a solution, so that both parts of it have several words.
 ANSWER_TOKENS = 48
@@ -79,10 +80,6 @@ async def prove_continuation(ask: Ask, prompt: Prompt) -> Proof:
     """
     probes = _Probes(ask=ask, prompt=prompt)
     problem = await probes.continue_list()
-    if problem == "":
-        # Some servers and templates continue within a word, but not after a line. Only a new answer
-        # shows that: a model need not go on as before there (see `_cuts`).
-        problem = await probes.continue_own_answer(0, lines_first=True) or ""
     for attempt in range(MAX_CUTS):
         if problem is None:
             problem = await probes.continue_own_answer(attempt)
@@ -92,6 +89,10 @@ async def prove_continuation(ask: Ask, prompt: Prompt) -> Proof:
     if problem is None:
         problem = probes.judge_growth()
         doubt = "only the growing number of prompt tokens shows it"
+    if not problem:
+        # Some servers and templates continue within a word or a line, but not after a line. Only
+        # a new answer shows that: a model need not go on as before there (see `_cuts`).
+        problem = await probes.continue_own_answer(0, lines_first=True) or ""
     if not problem:
         problem = await probes.find_ended_turn()
     return Proof(problem=problem, doubt=doubt, completions=probes.completions)
@@ -120,8 +121,8 @@ class _Probes:
     """The texts of all answers without a prefix."""
     rests: list[str] = field(default_factory=list)
     """The texts of all continuations of own answers."""
-    answers: list[tuple[Prompt, Completion]] = field(default_factory=list)
-    """The requests without a prefix that were answered with a text, and the answers."""
+    answers: dict[int, tuple[Prompt, Completion]] = field(default_factory=dict)
+    """A request without a prefix and its answer, which has a text, by attempt."""
     growth: list[int] = field(default_factory=list)
     """By how many tokens each prefix made the prompt longer, as far as the server counts them."""
 
@@ -147,16 +148,7 @@ class _Probes:
 
     async def continue_own_answer(self, attempt: int, *, lines_first: bool = False) -> str | None:
         """Probe with the model's own answer, with another cut and seed in each attempt."""
-        question = replace(self.prompt, prefix="")
-        answer = await self._sample(question, ANSWER_TOKENS, attempt)
-        if answer.text.strip():
-            self.answers.append((question, answer))
-        else:
-            # A model that reasons first has no text yet, but every server can count the list.
-            question = replace(LIST_PROBE, prefix="")
-            answer = await self._sample(question, ANSWER_TOKENS, attempt)
-            answer = replace(answer, text=LIST_PROBE.prefix)
-        self.beginnings.append(answer.text)
+        question, answer = await self._own_answer(attempt)
         cuts = list(_cuts(answer.text, lines_first=lines_first))
         cut = len(answer.text) // 2
         if cuts:
@@ -179,6 +171,21 @@ class _Probes:
             return ""
         return None
 
+    async def _own_answer(self, attempt: int) -> tuple[Prompt, Completion]:
+        """Return a request without a prefix and its answer; it is sent once."""
+        if attempt in self.answers:
+            return self.answers[attempt]
+        question = replace(self.prompt, prefix="")
+        answer = await self._sample(question, ANSWER_TOKENS, attempt)
+        if not answer.text.strip():
+            # A model that reasons first has no text yet, but every server can count the list.
+            question = replace(LIST_PROBE, prefix="")
+            answer = await self._sample(question, ANSWER_TOKENS, attempt)
+            answer = replace(answer, text=LIST_PROBE.prefix)
+        self.beginnings.append(answer.text)
+        self.answers[attempt] = question, answer
+        return question, answer
+
     async def compare_with_more_answers(self) -> str | None:
         """Compare the continuations with more answers, which cannot be proofs."""
         for seed in range(MAX_CUTS, MAX_CUTS + MORE_ANSWERS):
@@ -188,14 +195,23 @@ class _Probes:
 
     async def find_ended_turn(self) -> str:
         """Return the problem that the tokens of a complete own answer show; "" if there is none."""
-        if not self.answers:
-            return ""
-        question, answer = self.answers[0]
-        if not (answer.prompt_tokens and answer.generated_tokens):
-            return ""
-        rest = await self._sample(replace(question, prefix=answer.text.rstrip()), tokens=1)
+        for question, answer in self.answers.values():
+            # The text of an answer to the list is not what was generated.
+            is_counted = answer.prompt_tokens > 0 and answer.generated_tokens > 0
+            if is_counted and question.user != LIST_PROBE.user:
+                return await self._compare_tokens(question, answer)
+        return ""
+
+    async def _compare_tokens(self, question: Prompt, answer: Completion) -> str:
+        prefix = answer.text.rstrip()
+        rest = await self._sample(replace(question, prefix=prefix), tokens=1)
         # Reasoning apart from the text is generated too, so this can only be too low.
         added = rest.prompt_tokens - answer.prompt_tokens - answer.generated_tokens
+        # Generated tokens that are not in the prefix: the end of an answer, and white space.
+        if answer.finish_reason == "stop":
+            added += 1
+        if prefix != answer.text:
+            added += 1
         return ENDED_TURN.format(added) if added >= ENDED_TURN_TOKENS else ""
 
     def judge_growth(self) -> str:

@@ -18,7 +18,6 @@ from engines.base import Engine
 from filters.base import HasExternalInput
 from pipelines.run.annotator_specs import AnnotatorSpec
 from pipelines.run.plan import Plan
-from stepmark import steps
 from stepmark.identity import digest, fingerprint
 
 __all__ = ["Fingerprints"]
@@ -37,7 +36,7 @@ class Fingerprints:
     def splitting(self) -> str:
         """The fingerprint of how solutions are split into steps."""
         splitter = self.plan.splitter
-        return digest(splitter.how, splitter.min_step_chars, steps.VERSION)
+        return digest(splitter.how, splitter.min_step_chars, splitter.version)
 
     @cached_property
     def grading(self) -> str:

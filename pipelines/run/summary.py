@@ -237,7 +237,8 @@ def _this_run(meter: Meter) -> str:
     """Return the time and throughput of this process."""
     rate = meter.generated_tokens / max(meter.seconds, 1e-9)
     text = f"{meter.seconds:.1f} s, {meter.generated_tokens} tokens written, {rate:.0f}/s"
-    if meter.cached_tokens:
+    # A server can count cached tokens and leave out those of the prompt.
+    if meter.cached_tokens and meter.prompt_tokens:
         text += f", {meter.cached_tokens / meter.prompt_tokens:.0%} of prompts cached"
     if meter.reused:
         text += f", {meter.reused} stored completions reused ({meter.reused_tokens} tokens)"

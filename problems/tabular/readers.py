@@ -33,6 +33,10 @@ PARQUET_BATCH = 256
 MAX_LISTING = 200
 # Python converts at most 4,300 digits to an integer, and raises an error for all of the text.
 MAX_DIGITS = 4300
+# Malformed records in CSV are read again from their second line on. In files that people and
+# programs write, that is about as much as the file; a file can be made of records that are all open
+# to its end, which would take quadratic time.
+MAX_REPEATED_READING = 8
 # The lines of a .json file that are searched for one that is an object by itself.
 LINES_SEARCHED = 100
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -211,14 +215,20 @@ def _has_object_per_line(path: Path) -> bool:
 
     One of its first lines is then an object by itself, and it has others, which may be malformed.
     """
-    lines: list[bytes] = []
+    has_object = False
+    count = 0
     with path.open("rb") as file:
-        while len(lines) < LINES_SEARCHED and (line := file.readline(MAX_LINE_BYTES)):
-            if not line.isspace():
-                lines.append(line.removeprefix(BYTE_ORDER_MARK))
+        while count < LINES_SEARCHED and (line := file.readline(MAX_LINE_BYTES)):
+            if line.isspace():
+                continue
+            count += 1
+            line = line.removeprefix(BYTE_ORDER_MARK)
+            if count == 1 and not line.lstrip().startswith(b"{"):
+                return False
+            has_object = has_object or _is_object(line)
             # A single object is the same row in both formats, or an object of columns.
-            if len(lines) > 1 and (_is_object(lines[-1]) or _is_object(lines[0])):
-                return lines[0].lstrip().startswith(b"{")
+            if has_object and count > 1:
+                return True
     return False
 
 
@@ -258,7 +268,7 @@ def _read_csv(path: Path) -> Iterator[Row | Rejected]:
     csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
     # Bytes that are not UTF-8 become surrogates, so that only their own rows are rejected, later.
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        records = _records(_truncated_lines(file))
+        records = _records(path, _truncated_lines(file))
         header = next(records, [])
         if isinstance(header, str):
             raise InputError(f"{path} has no usable header: {header}")
@@ -285,11 +295,14 @@ def _truncated_lines(file: TextIO) -> Iterator[str]:
             line = file.readline(MAX_LINE_BYTES)
 
 
-def _records(lines: Iterable[str]) -> Iterator[list[str] | str]:
+def _records(path: Path, lines: Iterable[str]) -> Iterator[list[str] | str]:
     """Yield the records of a CSV file without empty lines; a malformed record as its reason.
 
     A quotation mark that is never closed would make one field of all that follows. Reading goes on
     behind the line in which a malformed record begins.
+
+    Raises:
+        InputError: It would be read again more than `MAX_REPEATED_READING` times.
     """
     source = _RecordLines(lines)
     # Without `strict`, the end of the file closes a quotation.
@@ -300,6 +313,10 @@ def _records(lines: Iterable[str]) -> Iterator[list[str] | str]:
         except csv.Error as error:
             yield f"not CSV: {error}"
             source.go_back()
+            if source.repeated_characters > MAX_REPEATED_READING * source.characters:
+                raise InputError(
+                    f"{path} has too many quotation marks that are never closed"
+                ) from error
         except StopIteration:
             return
         else:
@@ -315,18 +332,28 @@ class _RecordLines:
         self._lines = iter(lines)
         self._repeated = deque[str]()
         self.lines_of_record: list[str] = []
+        self.characters = 0
+        """The characters of the lines that were read."""
+        self.repeated_characters = 0
+        """The characters that are read again, each as often as that."""
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
-        line = self._repeated.popleft() if self._repeated else next(self._lines)
+        if self._repeated:
+            line = self._repeated.popleft()
+        else:
+            line = next(self._lines)
+            self.characters += len(line)
         self.lines_of_record.append(line)
         return line
 
     def go_back(self) -> None:
         """Go back to the second line of the record."""
-        self._repeated.extendleft(reversed(self.lines_of_record[1:]))
+        repeated = self.lines_of_record[1:]
+        self._repeated.extendleft(reversed(repeated))
+        self.repeated_characters += sum(map(len, repeated))
         self.lines_of_record.clear()
 
 

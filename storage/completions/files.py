@@ -106,12 +106,15 @@ def _schema_of_format_1() -> pa.Schema:
 
 def _memory_schema() -> pa.Schema:
     # Arrow arrays of `string` are limited to 2 GiB, which the texts of one shard can exceed.
-    index = SCHEMA.get_field_index("text")
-    return SCHEMA.set(index, pa.field("text", pa.large_string(), nullable=False))
+    schema = SCHEMA
+    for name in ("text", "reasoning"):
+        index = schema.get_field_index(name)
+        schema = schema.set(index, schema.field(index).with_type(pa.large_string()))
+    return schema
 
 
 MEMORY_SCHEMA = _memory_schema()
-"""The schema of the tables in memory; only the type of `text` differs from that of the files."""
+"""The schema of the tables in memory; only the types of long texts differ from the files."""
 
 
 _SCHEMA_OF = {1: _schema_of_format_1(), FORMAT: SCHEMA}

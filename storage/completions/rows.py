@@ -9,21 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from stepmark.records import StoredCompletion
 from storage.completions.files import MEMORY_SCHEMA
 from storage.dataset.rows import replace_surrogates
 
-__all__ = [
-    "NO_REVISION",
-    "IndexedRows",
-    "Revised",
-    "encodable",
-    "has_repeated_keys",
-    "in_order_of_seeds",
-    "to_table",
-]
+__all__ = ["NO_REVISION", "IndexedRows", "Revised", "encodable", "to_table"]
 
 NO_REVISION = -1
 _ROW_BITS = 32
@@ -122,19 +113,18 @@ class IndexedRows:
         position = self.index()[key]
         return self._tables[position >> _ROW_BITS].completion(key, position & _ROW_MASK)
 
-    def all_rows(self) -> pa.Table:
-        """Return the rows of all tables, without copying them."""
-        return pa.concat_tables(columns.table for columns in self._tables)
-
     def newest_rows(self) -> pa.Table:
-        """Return the newest row of each key."""
+        """Return the newest row of each key, in order of the seeds."""
+        tables = [columns.table for columns in self._tables]
         starts = [0]
-        for columns in self._tables:
-            starts.append(starts[-1] + columns.table.num_rows)
+        for table in tables:
+            starts.append(starts[-1] + table.num_rows)
         rows = []
         for position in self.index().values():
             rows.append(starts[position >> _ROW_BITS] + (position & _ROW_MASK))
-        return self.all_rows().take(pa.array(rows, pa.int64()))
+        newest = pa.concat_tables(tables).take(pa.array(rows, pa.int64()))
+        # Samples of one request become neighbours, so that their seeds and texts compress better.
+        return newest.sort_by("seed")
 
     def index(self) -> Mapping[bytes, int]:
         """Return the position of the newest row of each key.
@@ -158,19 +148,6 @@ class IndexedRows:
 
     def _revision(self, position: int) -> int:
         return int(self._tables[position >> _ROW_BITS].revision[position & _ROW_MASK])
-
-
-def has_repeated_keys(table: pa.Table) -> bool:
-    """Return whether two rows of a table have the same key."""
-    return bool(pc.count_distinct(table["key"]).as_py() < table.num_rows)
-
-
-def in_order_of_seeds(table: pa.Table) -> pa.Table:
-    """Return the rows in order of their seeds.
-
-    Samples of one request become neighbours, so that their seeds and texts compress better.
-    """
-    return table.sort_by("seed")
 
 
 def to_table(completions: Iterable[Revised]) -> pa.Table:

@@ -34,8 +34,6 @@ from storage.completions.rows import (
     IndexedRows,
     Revised,
     encodable,
-    has_repeated_keys,
-    in_order_of_seeds,
     to_table,
 )
 from storage.dataset.dataset import Dataset
@@ -220,7 +218,7 @@ class ShardStore:
         self._covering_files: list[_LoadedFile] = []
         self._pending: dict[bytes, Revised] = {}
         self._writing: dict[bytes, Revised] = {}
-        # Keys that were put here.
+        # Keys that were put here; needed only to know what must not be ignored.
         self._put_keys: set[bytes] = set()
         # The attributes below are used by the event loop only.
         self._load_lock = asyncio.Lock()
@@ -237,8 +235,6 @@ class ShardStore:
         await self._load()
         found: dict[bytes, StoredCompletion] = {}
         with self._lock:
-            if self._are_missing(keys):
-                return found
             for key in keys:
                 current = self._current(key)
                 if current is not None and not self._is_ignored(current.completion):
@@ -252,18 +248,9 @@ class ShardStore:
             DatasetError: The file system failed. The completions remain in memory.
         """
         await self._load()
-        rows = [encodable(completion) for completion in completions]
-        keys = [row.key for row in rows]
-        assert all(len(key) == _KEY_BYTES for key in keys), keys
         with self._lock:
-            # Needed only to know what must not be ignored.
-            if self._store.ignore is not None:
-                self._put_keys.update(keys)
-            if self._are_missing(keys):
-                self._pending.update((row.key, Revised(row, 0)) for row in rows)
-            else:
-                for row in rows:
-                    self._put(row)
+            for completion in completions:
+                self._put(encodable(completion))
             has_pending = bool(self._pending)
         if self._background_failed:
             # Memory must not grow without limit, so a failure that lasts ends the run.
@@ -314,21 +301,6 @@ class ShardStore:
                         self._covering_files.append(loaded)
                 self._is_loaded = True
 
-    def _are_missing(self, keys: Sequence[bytes]) -> bool:
-        """Return whether nothing is stored under any of the keys; the caller holds the lock.
-
-        Most requests of a run are new. For them, this takes a tenth of the time of looking up each
-        key.
-        """
-        stored: list[Mapping[bytes, object]] = [
-            self._pending,
-            self._writing,
-            self._own_rows.index(),
-        ]
-        for loaded in self._covering_files:
-            stored.append(loaded.rows.index())
-        return all(mapping.keys().isdisjoint(keys) for mapping in stored)
-
     def _current(self, key: bytes) -> Revised | None:
         """Return the newest completion of a key; the caller holds the lock."""
         current = self._pending.get(key) or self._writing.get(key)
@@ -353,6 +325,9 @@ class ShardStore:
 
     def _put(self, completion: StoredCompletion) -> None:
         """Add a completion to the pending ones; the caller holds the lock."""
+        assert len(completion.key) == _KEY_BYTES, completion.key
+        if self._store.ignore is not None:
+            self._put_keys.add(completion.key)
         current = self._current(completion.key)
         if current is None:
             self._pending[completion.key] = Revised(completion, 0)
@@ -428,13 +403,10 @@ class ShardStore:
         if self._store.is_damaged(target):
             # A damaged file is not replaced: its owner may want to recover it.
             target = segment_file(self._header.shard)
+        with self._lock:
+            self._own_rows.index()
         # Without the lock, which would stop the event loop: no rows are added meanwhile.
-        rows = self._own_rows.all_rows()
-        if has_repeated_keys(rows):
-            with self._lock:
-                self._own_rows.index()
-            rows = self._own_rows.newest_rows()
-        newest = in_order_of_seeds(rows)
+        newest = self._own_rows.newest_rows()
         merged = self._store.write(target, Header(self._header.shard, tuple(problem_ids)), newest)
         with self._lock:
             self._own_rows = IndexedRows([newest])

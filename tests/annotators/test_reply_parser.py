@@ -208,6 +208,11 @@ def test_plain_verdict_is_read(line: str, expected: str) -> None:
         ("Step 1: correct\nStep 2: incorrect\n\nAll the steps are correct.", "uuu"),
         ("Step 1: correct\nStep 2: incorrect\nStep 3: correct\n\nThe error is in step 3.", "uuu"),
         ("Step 1: correct\nStep 2: incorrect\nis the form, but I cannot judge this.", "uuu"),
+        ("Step 1: correct\nStep 2: correct\nUnable to judge.", "uuu"),
+        ("Step 1: correct\nStep 2: correct\n\nI found a slip in step 2.", "uuu"),
+        ("Step 1: correct\nStep 2: incorrect\n\nHowever, step 2 is in fact correct.", "uuu"),
+        ("Step 1: correct\nStep 2: incorrect\n\nIn all, step 2 is not correct.", "ciu"),
+        ("Step 1: correct\nStep 2: correct\nActually, 12 is not 13.", "uuu"),
         (
             "Step 1: correct\nStep 2: incorrect\nStep 3: incorrect\nThe error of step 2 stays.",
             "cii",
@@ -366,6 +371,7 @@ def test_verdicts_are_read_anywhere(reply: str) -> None:
         # Two replies that disagree, and last words that do.
         f"{DRAFT}\n{SHORT}",
         f"{SHORT}\nThe first error is in step 1.",
+        f"{SHORT}\nWait, 2 + 2 is 4.",
         f"{SHORT}\nStep 1: incorrect\nStep 2: correct",
         # Numbers of other steps.
         json_reply(step(0, "correct"), step(1, "correct"), step(2, "incorrect")),

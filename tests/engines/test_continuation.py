@@ -37,6 +37,17 @@ class WithinLines(ChatModel):
         return super()._text(user, "" if prefix.endswith("\n") else prefix)
 
 
+class EmptyThinking(ChatModel):
+    """A model whose template begins every given answer with an empty thinking."""
+
+    def respond(self, request: Mapping[str, Any]) -> Answer:
+        """Return the reply to a request."""
+        answer = super().respond(request)
+        if request["messages"][-1]["role"] == "assistant":
+            answer.body["usage"]["prompt_tokens"] += 4
+        return answer
+
+
 class PlainModel(ChatModel):
     """The model behind a server of plain text, which may put the text into a turn of a chat."""
 
@@ -67,10 +78,10 @@ def engine_at(url: str, **fields: Any) -> OpenAI:
         # A list, an own answer in two requests, and its tokens.
         (ChatModel(), 4),
         (ChatModel(usage=no_usage), 3),
-        # Without the list, the own answer is the proof.
-        (ChatModel(knows_numbers=False), 4),
-        (ChatModel(knows_numbers=False, usage=no_usage), 3),
-        (ChatModel(knows_numbers=False, solutions=(OTHER_LINES,)), 4),
+        # Without the list, the own answer is the proof; it is cut at the end of a line, too.
+        (ChatModel(knows_numbers=False), 5),
+        (ChatModel(knows_numbers=False, usage=no_usage), 4),
+        (ChatModel(knows_numbers=False, solutions=(OTHER_LINES,)), 5),
     ],
 )
 @pytest.mark.filterwarnings("ignore:engines.openai. m. the server counts no tokens")
@@ -103,6 +114,8 @@ async def test_continuing_server_is_proven_once(model: ChatModel, requests: int)
         ),
         (ChatModel(turn="repeated"), "it starts a new answer"),
         (WithinLines(), "it starts a new answer"),
+        (WithinLines(knows_numbers=False), "it starts a new answer"),
+        (WithinLines(knows_numbers=False, usage=no_usage), "it starts a new answer"),
         (ChatModel(turn="rejected"), "the last message must be of the user"),
         (ChatModel(turn="reasoning"), "without a reasoning parser"),
         (ChatModel(turn="closed", knows_numbers=False, usage=no_usage), "trust_continuation"),
@@ -122,6 +135,15 @@ async def test_other_server_is_refused(model: ChatModel, reason: str) -> None:
         await engine.close()
     assert len(server.requests) == count + 1
     assert "\n" not in str(error.value)
+
+
+async def test_empty_thinking_is_no_turn() -> None:
+    """The template of Qwen3 adds 4 tokens before an answer, but does not end its turn."""
+    long_lines = ("Let me see what is asked. " * 10 + "\n", *LINES)
+    async with serving(EmptyThinking(solutions=(long_lines,))) as server:
+        engine = engine_at(server.url)
+        assert await engine.complete(PROMPT, SAMPLING)
+        await engine.close()
 
 
 @pytest.mark.parametrize("knows_numbers", [True, False])
@@ -155,8 +177,8 @@ async def test_answers_are_cut_between_words() -> None:
     async with serving(SensitiveModel(knows_numbers=False)) as server:
         engine = engine_at(server.url)
         completions = await engine.check_continuation(PROMPT)
-        # A list, an own answer in two requests, and its tokens.
-        assert len(completions) == 4
+        # A list, an own answer in two requests, the end of its line, and its tokens.
+        assert len(completions) == 5
         assert completions[2].text.startswith(" ")
         await engine.complete(PROMPT, SAMPLING)
         await engine.close()

@@ -288,6 +288,9 @@ def test_this_run_shows_the_meter(tmp_path: Path) -> None:
     meter.cached_tokens = 50
     this_run = summary(dataset, meter=meter)["this run"]
     assert this_run.endswith("/s, 25% of prompts cached, 5 completions aborted")
+    meter.prompt_tokens = 0
+    this_run = summary(dataset, meter=meter)["this run"]
+    assert this_run.endswith("/s, 5 completions aborted")
 
 
 def scores_by_method(dataset: Dataset, gold: str) -> Mapping[str, Score]:

@@ -152,6 +152,28 @@ def test_open_quotation_loses_no_record(tmp_path: Path, records: bytes, reason: 
     assert f"not CSV: {reason}" in items
 
 
+def test_open_records_take_linear_time(tmp_path: Path) -> None:
+    """Each of these records is open to the end of the file."""
+    path = write(tmp_path / "x.csv", b"a,b\n" + b'x",",y\n' * 100_000)
+    with pytest.raises(InputError, match=r"x\.csv has too many quotation marks that are never"):
+        rows_of(path)
+
+
+def test_blank_lines_are_searched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No line of a .json file is parsed again for each blank line that follows it."""
+    parsed = list[bytes]()
+    is_object = readers._is_object
+
+    def count(line: bytes) -> bool:
+        parsed.append(line)
+        return is_object(line)
+
+    monkeypatch.setattr(readers, "_is_object", count)
+    path = write(tmp_path / "x.json", b'{"a": 1,\n"b": 2,\n' + b"\n" * 1000 + b'"c": 3}')
+    assert values_or_reasons(path) == [{"a": 1, "b": 2, "c": 3}]
+    assert len(parsed) == 3
+
+
 def test_bad_json_value_rejects_itself(tmp_path: Path) -> None:
     """An integer of too many digits and a repeated key do not make the file unreadable."""
     big = b'{"a": -' + b"9" * 5000 + b"}"

@@ -32,6 +32,9 @@ CASES = [
     ("The answer is 18 books. Because 3 * 6 = 18.", "18"),
     # A unit that converts into others stays.
     ("The answer is 18 dollars. Because 3 * 6 = 18.", "18 dollars"),
+    ("The answer is 8 qt. Because 2 * 4 = 8.", "8 qt"),
+    ("The answer is 5 kW.", "5 kW"),
+    ("The answer is 3 decades.", "3 decades"),
     ("The answer is: \\(5\\).", "5"),
     ("the final answer is $5$.", "5"),
     ("Answer: 3.5.", "3.5"),
@@ -49,6 +52,10 @@ CASES = [
     ("The answer is 3. Wait. The answer is 4.", "4"),
     (r"\fbox{7}", "7"),
     (r"\boxed {7}", "7"),
+    # A denied box states nothing.
+    (r"It isn't \boxed{5}.", None),
+    (r"It isn’t $\boxed{5}$. It is \boxed{6}.", "6"),
+    ("答案是5。", "5"),
     # Boxes in a row are one answer.
     (r"so x = \boxed{3} and y = \boxed{4}", "x = 3 and y = 4"),
     # A Markdown heading is not an answer.

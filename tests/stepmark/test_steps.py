@@ -175,6 +175,7 @@ COUNTS: dict[str, list[tuple[str, int]]] = {
         ("<think>\nOne.\n\nTwo is cut", 2),
         ("No thinking.\n\nIt is 7.", 2),
         ("<thinking>One.\n\nTwo.</thinking>\nIt is 7.", 3),
+        ("<THINK>One.</THINK>It is 7.", 2),
         ("<think>2 +</think>3 = 5", 2),
         ("<think>a</think>\nb\n<think>c</think>\nd", 4),
         ("[THINK]a\n\nb[/THINK]c", 3),
@@ -263,6 +264,8 @@ def test_short_steps_are_joined(how: str, text: str, least: int) -> None:
 
 def test_joined_steps_keep_the_response_apart() -> None:
     splitter = Splitter("think", min_step_chars=40)
+    # Its cuts changed without those of the other methods.
+    assert splitter.version > Splitter("line").version
     text = "<think>\nA.\n\nB.\n</think>\n\nSo it is 7.\n\nDone."
     assert splitter(text) == ("<think>\nA.\n\nB.\n</think>\n\n", "So it is 7.\n\nDone.")
     assert Splitter("line", min_step_chars=8)("Step 1:\n3 + 4 = 7\n\nSo 7.\nIt is 7.\nOK") == (

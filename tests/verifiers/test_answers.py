@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from stepmark.final_answers import final_answer
 from stepmark.records import Verdict
 from tests.verifiers.cases import DATA, SHARED, rows
-from verifiers.answer_forms import second_opinion
+from verifiers.answer_forms import measures, second_opinion
 from verifiers.answers import Answers
+from verifiers.arithmetic_rules import conversions
 from verifiers.base import AnswerClaim, Finding, ReferenceClaim
 from verifiers.isolation.pool import VerifierPool
+from verifiers.math.lexicon import FAMILIES
 
 PAIRS = rows(DATA / "answer_pairs.jsonl")
 # Kinds of answers that other graders get wrong. `expect` contains the allowed verdicts.
@@ -116,6 +118,38 @@ def test_equal_formulas_need_second_opinion(monkeypatch: pytest.MonkeyPatch, agr
     assert _verdict(r"\sqrt{12}", r"2\sqrt{3}") is expected
     # Unequal values need no second opinion.
     assert _verdict(r"\sqrt{12}", r"3\sqrt{2}") is Verdict.INCORRECT
+
+
+def _unit_names() -> list[str]:
+    """Return the names of all units that convert, in answers and in steps."""
+    names = {*FAMILIES, *conversions.SPELLINGS}
+    for dimension in conversions.TABLE:
+        names.update(dimension)
+    for sizes in measures.SIZES.values():
+        for spellings in sizes:
+            names.update(spellings.split())
+    # The lexicon's names of plurals without their s are no words.
+    return sorted(names - {"centurie", "inche", "pennie"})
+
+
+@pytest.mark.parametrize("unit", _unit_names())
+def test_answers_keep_units_that_convert(unit: str) -> None:
+    assert final_answer(f"The answer is 5 {unit}.") == f"5 {unit}"
+
+
+def test_ratios_of_units_agree_with_steps() -> None:
+    # Steps convert within one system, answers between systems, and both have tables.
+    sizes = dict[str, Fraction]()
+    for spellings in measures.SIZES.values():
+        for names, size in spellings.items():
+            sizes[names.split()[0]] = Fraction(size)
+    compared = 0
+    for dimension in conversions.TABLE:
+        common = sorted(dimension.keys() & sizes.keys())
+        ratios = {sizes[name] / dimension[name] for name in common}
+        assert len(ratios) <= 1, common
+        compared += len(common)
+    assert compared >= 24
 
 
 FRACTIONS = st.fractions(min_value=-(10**9), max_value=10**9)

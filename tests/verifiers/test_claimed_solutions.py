@@ -1,5 +1,7 @@
 """Claimed values of names against the equations that are stated about them."""
 
+import time
+
 import pytest
 
 from stepmark.records import Verdict
@@ -63,6 +65,14 @@ UNDECIDED_AFTER_STEP = (
     (("In case 1, $3c + 1 = 10$.",), "In the other one, $c = 4$."),
     (("Suppose $3c + 1 = 10$.",), "Therefore $c = 4$."),
 )
+HOSTILE = (
+    "We have $2x + 1 = 7$. " * 32 + "Then $x = 4$. " * 32,
+    "".join([f"We have ${number}x + 1 = {3 * number + 1}$. " for number in range(2, 34)])
+    + "Then $x = 4$. " * 32,
+    "".join([f"It is $(x - 3)({number}x + 1)^{{12}} = 0$. " for number in range(2, 34)])
+    + "Then $x = 4$. " * 32,
+    "So $x^2 = 4$. Then $x = 3$ or $x = 5$. " * 100,
+)
 
 
 def _finding(step: str, previous: tuple[str, ...] = (), question: str = "") -> Finding:
@@ -90,12 +100,16 @@ def test_true_solution_is_accepted(step: str) -> None:
 
 @pytest.mark.parametrize("step", UNDECIDED)
 def test_doubtful_solution_is_unknown(step: str) -> None:
-    assert _finding(step).verdict is Verdict.UNKNOWN
+    finding = _finding(step)
+    assert finding.verdict is Verdict.UNKNOWN
+    assert finding.rule != CLAIMED_SOLUTION
 
 
 @pytest.mark.parametrize(("previous", "step"), UNDECIDED_AFTER_STEP)
 def test_equation_of_other_case_is_unused(previous: tuple[str, ...], step: str) -> None:
-    assert _finding(step, previous).verdict is Verdict.UNKNOWN
+    finding = _finding(step, previous)
+    assert finding.verdict is Verdict.UNKNOWN
+    assert finding.rule != CLAIMED_SOLUTION
 
 
 def test_earlier_equation_gives_suspicion() -> None:
@@ -105,3 +119,10 @@ def test_earlier_equation_gives_suspicion() -> None:
     assert result_of(_finding("We get x = 4.", question=question)) == "suspicion"
     options = "Which one is right? A) x + 1 = 4 B) x + 1 = 5"
     assert result_of(_finding("We get x = 4.", question=options)) == "unknown"
+
+
+@pytest.mark.parametrize("step", HOSTILE, ids=lambda step: step[:20])
+def test_long_texts_take_bounded_time(step: str) -> None:
+    started = time.process_time()
+    _finding(step)
+    assert time.process_time() - started < 5

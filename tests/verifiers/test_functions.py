@@ -80,9 +80,9 @@ def _finding(step: str, question: str = "", previous: tuple[str, ...] = ()) -> F
 
 
 def _meets(finding: Finding, expected: str) -> bool:
-    """Return whether the result is expected; a false statement is incorrect or a suspicion."""
+    """Return whether the result is expected; a false statement is suspected."""
     if expected == "false":
-        return result_of(finding) in ("incorrect", "suspicion")
+        return result_of(finding) == "suspicion"
     return result_of(finding) == expected
 
 

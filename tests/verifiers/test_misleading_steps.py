@@ -29,6 +29,21 @@ STEPS = (
     # The dots leave out all but some terms.
     ("", r"The sum of the divisors of 24 is $1 + 2 + 3 + \cdots + 24 = 60$."),
     ("", r"The sum of the odd primes is $3 + 5 + 7 + \cdots + 19 = 75$."),
+    ("", r"The sum of the divisors of 24 is $S = 1 + 2 + 3 + \cdots + 24$, so $S = 60$."),
+    (r"The sum of the divisors is $S = 1 + 2 + 3 + \cdots + 24$.", "Simplifying, $S = 60$."),
+    ("", r"With the divisors of 24, $y = x + (1 + 2 + 3 + \cdots + 24) = x + 60$."),
+    # The value is rounded in the same sentence.
+    ("", "2x = 15, so x = 8 boxes are needed."),
+    ("", "3x = 50 => x = 17, the integer part plus one."),
+    ("", "The share is n = 15 / 2, so n = 8 teams are needed."),
+    # The words behind a value change what it is the value of.
+    ("", "x = 10 + 5. Then x = 13 after giving 2 away."),
+    ("", "2x = 10. Then x = 4 after giving one away."),
+    ("", "x + 3 = 7. Then x = 5 if we add one."),
+    ("", "S = 1 + 2 + 3. So S = 12 for two copies."),
+    ("", "2x = 8, so x = 5 would be too large."),
+    # The function has few values.
+    ("", "As f has only the values 0 and 1, simplifying gives $f(x)^2 + 1 = f(x) + 1$."),
     # The units are those of a drawing, or count things.
     ("", "On the plan, 3 inches = 15 feet."),
     ("", "30 nickels - 18 dimes = 12 nickels"),

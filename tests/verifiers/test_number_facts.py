@@ -5,7 +5,10 @@ import time
 import pytest
 
 from stepmark.records import Verdict
+from tests.verifiers.cases import result_of
+from verifiers.algebra import Algebra
 from verifiers.algebra_rules.number_facts import number_facts
+from verifiers.base import StepClaim
 
 TRUE = (
     "97 is prime.",
@@ -37,6 +40,8 @@ FALSE = (
 )
 NOT_UNDERSTOOD = (
     "the sum of 3 and 4 is odd",
+    "One might hope that 51 is prime.",
+    "Nobody can say that 51 is prime.",
     "2n + 7 is odd for even n",
     "If 9 is prime",
     "3x ≡ 4 \\pmod 7",
@@ -50,6 +55,21 @@ NOT_UNDERSTOOD = (
     "15 is prime to 4",
     "21 is a prime factor of n",
     "20 is even or odd",
+)
+# Supposed, asked or denied.
+SUPPOSED = (
+    "If gcd(12, 18) = 9, then 9 divides 12.",
+    "If n = 51 is prime, we stop.",
+    "Unless $17 \\equiv 4 \\pmod 7$, we stop.",
+    "It is not the case, we see that 51 is prime.",
+    "So 51 is prime? It is 3 times 17.",
+)
+# The supposition is that of another sentence.
+CLAIMED = (
+    "If n is odd, we stop. So 51 is prime.",
+    "We stop unless n is odd. 51 is prime.",
+    "We stop if n is odd.\n51 is prime.",
+    "We know that 51 is prime.",
 )
 HOSTILE = (
     "9999991 is prime. " * 5_000,
@@ -83,6 +103,20 @@ def test_false_fact_is_found(text: str) -> None:
 @pytest.mark.parametrize("text", NOT_UNDERSTOOD)
 def test_other_text_is_left_out(text: str) -> None:
     assert _verdicts(text) == set()
+
+
+def _result(text: str) -> str:
+    return result_of(Algebra().verify(StepClaim(question="", previous=(), step=text)))
+
+
+@pytest.mark.parametrize("text", SUPPOSED)
+def test_supposed_fact_is_suspected(text: str) -> None:
+    assert _result(text) == "suspicion"
+
+
+@pytest.mark.parametrize("text", CLAIMED)
+def test_claimed_fact_is_incorrect(text: str) -> None:
+    assert _result(text) == "incorrect"
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: text[:10])

@@ -41,6 +41,7 @@ UNDECIDED = (
     "For $x^2 - 5x + 3 = 0$, the sum of the roots is 2.5 times 2.",
 )
 HOSTILE = (
+    "For $x^2 - 5x + 3 = 0$ it is. " * 100 + "the sum of the roots is 3. " * 500,
     "sum of the roots of " * 5_000,
     "sum of the roots is $" + "1" * 100_000,
     "the sum of the roots of $" + "x" * 100_000,

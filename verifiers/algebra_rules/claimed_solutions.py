@@ -6,7 +6,7 @@ Assumptions: the equation and the claim mean the same by the letter. An equation
 out if another stated equation in the same name has no common root with it: the two belong to
 different cases, or one of them is a mistake that other rules find.
 
-What is not covered: rounded values, equations with decimals, inequalities.
+What is not covered: rounded values, equations with decimals, inequalities, steps with many claims.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,51 +22,67 @@ from verifiers.algebra_rules.stated_equations import (
     exclude_each_other,
     in_line,
     is_supposed,
+    may_be_rounded,
 )
-from verifiers.math import lexicon
 from verifiers.math.findings import StepJudgement, false
 from verifiers.math.syntax import UndefinedError
 
 CLAIMED_SOLUTION = "claimed solution"
 AFTER_CLAIM = "the equation that follows a claimed solution holds"
-# With one of these words, `7x = 50, so x = 7` may be meant.
-WHOLE = lexicon.ROUNDING | {"integer", "integers", "whole", "most", "least"}
+# Every claim is compared with every equation, and the equations with each other.
+MAX_CLAIMS = 32
+MAX_EQUATIONS = 32
 
 
 def claimed_solutions(stated: Stated) -> Iterator[tuple[str, StepJudgement]]:
     """Yield every claimed value that does not solve a stated equation, with the judgement."""
     context = stated.context
     claims = stated.claims
-    if not claims or not WHOLE.isdisjoint(context.claim.step.lower().split()):
+    if not 0 < len(claims) <= MAX_CLAIMS or may_be_rounded(context.claim.step):
         return
+    equations = _Equations(stated)
     for claim in claims:
-        for equation in _equations_for(claim, stated):
-            judgement = false(
-                CLAIMED_SOLUTION,
-                f"it does not solve {equation.chain.text}",
-                equation.assumption,
-                AFTER_CLAIM if _is_behind(equation, claim, context) else "",
-                in_line(equation.chain),
-                context.supposed,
-                context.cases,
-            )
-            yield claim.chain.text, judgement
-
-
-def _equations_for(claim: ClaimedValue, stated: Stated) -> Iterator[StatedEquation]:
-    """Yield the equations that the claim should solve and does not."""
-    about = list[StatedEquation]()
-    for equation in (*stated.before, *stated.here):
-        if equation.names == {claim.name} and not equation.is_value:
-            about.append(equation)
-    candidates: Sequence[StatedEquation] = about
-    if claim.is_alternative or _has_other_value(claim, stated.claims):
-        candidates = _directly_before(claim, stated)
-    for equation in candidates:
-        if _holds(equation, claim) is not False or converts_unit(equation.chain, claim.chain):
+        equation = equations.contradicting(claim)
+        if equation is None:
             continue
-        if not any(exclude_each_other(equation, other) for other in about):
-            yield equation
+        judgement = false(
+            CLAIMED_SOLUTION,
+            f"it does not solve {equation.chain.text}",
+            equation.assumption,
+            AFTER_CLAIM if _is_behind(equation, claim, context) else "",
+            in_line(equation.chain),
+            context.cases,
+        )
+        yield claim.chain.text, judgement
+
+
+class _Equations:
+    """The stated equations nearest to the step, and which of them exclude each other."""
+
+    def __init__(self, stated: Stated) -> None:
+        self.stated = stated
+        equations = [other for other in (*stated.before, *stated.here) if not other.is_value]
+        self.equations = equations[-MAX_EQUATIONS:]
+        self.excluded = dict[StatedEquation, bool]()
+
+    def contradicting(self, claim: ClaimedValue) -> StatedEquation | None:
+        """Return the first equation that a claim should solve and does not, or None."""
+        candidates: Sequence[StatedEquation] = self.equations
+        if claim.is_alternative or _has_other_value(claim, self.stated.claims):
+            candidates = _directly_before(claim, self.stated)
+        for equation in candidates:
+            if equation.names != {claim.name} or converts_unit(equation.chain, claim.chain):
+                continue
+            if _holds(equation, claim) is False and not self._is_excluded(equation):
+                return equation
+        return None
+
+    def _is_excluded(self, equation: StatedEquation) -> bool:
+        """Return whether another equation in the same name has no common root with this one."""
+        if equation not in self.excluded:
+            others = (exclude_each_other(equation, other) for other in self.equations)
+            self.excluded[equation] = any(others)
+        return self.excluded[equation]
 
 
 def _is_behind(equation: StatedEquation, claim: ClaimedValue, context: Context) -> bool:
@@ -91,7 +107,7 @@ def _directly_before(claim: ClaimedValue, stated: Stated) -> Sequence[StatedEqua
     equations = list[StatedEquation]()
     for chain in before:
         equation = None if is_supposed(chain) else equation_of(chain)
-        if equation is not None and equation.names == {claim.name}:
+        if equation is not None:
             equations.append(equation)
     return equations
 

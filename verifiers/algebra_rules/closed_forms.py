@@ -149,7 +149,7 @@ def _judge(
         return undecided("it may be off by rounding")
     reason = f"{_format(side_values[0])} against {_format(side_values[1])}"
     rule = FINITE_SUM if has_series(left, right) else COMPARISON
-    return false(rule, reason, context.supposed)
+    return false(rule, reason)
 
 
 def _judge_equation(
@@ -187,7 +187,6 @@ def _judge_equation(
         DECIMALS if has_decimals(left, right) else "",
         APPROXIMATE if link.relation == "≈" else "",
         LETTER_MEANS_TIMES if link.reads_letter_as_times else "",
-        context.supposed,
     )
 
 

@@ -2,7 +2,8 @@ r"""Find statements that contradict the statement directly before them.
 
 Examples: `2x + 3 = 7` simplifies to `2x = 5`; `-2x > 4`, dividing both sides by -2, `x > -2`;
 `S = 9 · 6`, and in the next row `S = 45`. Between the two statements are only words of rewriting
-("simplifying we get", "so", "⇒", "subtracting 3 from both sides") or nothing. The second is false if
+("simplifying we get", "so", "⇒", "subtracting 3 from both sides") or nothing. The second is false
+if
 
 - no root of the first, as a polynomial in one variable, is a root of the second;
 - the two have several variables and no common factor;
@@ -10,8 +11,8 @@ Examples: `2x + 3 = 7` simplifies to `2x = 5`; `-2x > 4`, dividing both sides by
 - it gives the same name another value, and of two numbers the first contains more arithmetic: the
   second is its result. A number that is 60 or 100 times the other may have another unit.
 
-Words such as "so" and arrows may begin another thought: `3x = 20, so x = 7 buses`, `n = 3 → n = 10`.
-With them only, the second statement need not follow from the first.
+Words such as "so" and simple arrows may begin another thought: `3x = 20, so x = 7 buses`,
+`n = 3 → n = 10`. With them only, the second statement need not follow from the first.
 
 What is not covered: systems of equations, equations with roots or functions, inequalities that are
 wrong but not reversed, names whose value changes (running totals, a product that is computed factor
@@ -24,6 +25,7 @@ from itertools import pairwise
 
 from verifiers.algebra_rules import values
 from verifiers.algebra_rules.contexts import Context
+from verifiers.algebra_rules.finite_sums import all_terms_of
 from verifiers.algebra_rules.identities import Equality, compare
 from verifiers.algebra_rules.ratios import Polynomial
 from verifiers.algebra_rules.stated_equations import (
@@ -31,10 +33,10 @@ from verifiers.algebra_rules.stated_equations import (
     converts_unit,
     has_lost_bar,
     in_line,
+    may_be_rounded,
     polynomials,
 )
-from verifiers.algebra_rules.statements import Chain, Link
-from verifiers.arithmetic_rules.notations import other_notations
+from verifiers.algebra_rules.statements import Chain, Link, Side
 from verifiers.math import lexicon, syntax
 from verifiers.math.findings import StepJudgement, false
 from verifiers.math.syntax import Name, Number, Tree, UndefinedError, has_decimals, names, walk
@@ -42,7 +44,6 @@ from verifiers.math.syntax import Name, Number, Tree, UndefinedError, has_decima
 VALUE_OF_NAME = "value of a name"
 REVERSED = "reversed inequality"
 CONSEQUENCE = "consequence"
-ARROWS = lexicon.words("⇒ → ⟹ \\rightarrow \\implies \\longrightarrow")
 ALTERNATIVE = frozenset(["or", "and"])
 # "Solving 2x - 4 = 8" and "simplifying 2x - 4 = 8" state another equation.
 STARTING = lexicon.words(
@@ -50,11 +51,6 @@ STARTING = lexicon.words(
     " rewriting rewrite factoring factor"
 )
 NO_NEW_THOUGHT = "a conclusion is drawn from the statement before it"
-NO_WORDS_AFTER = "the words after a conclusion do not change it"
-NOT_ROUNDED = "whole numbers are not rounded"
-SAME_UNIT = "the sides have the same unit"
-# With one of these words, `7x = 50, so x = 7` may be meant.
-WHOLE = lexicon.ROUNDING | {"integer", "integers", "whole", "most", "least"}
 MAX_WORDS = 24
 # Half-integers are so dense that only inequalities whose bounds nearly meet look opposite.
 DENSE_POINTS = [Fraction(halves, 2) for halves in range(-25, 26)]
@@ -63,6 +59,8 @@ POINTS = [*DENSE_POINTS, Fraction(-301), Fraction(-40), Fraction(40), Fraction(3
 CLOSE = Fraction(1, 50)
 # The relative error of a float.
 EXACT = Fraction(1, 10**12)
+NOT_ROUNDED = "a value that is not whole is not rounded"
+SAME_MEANING = "the words behind a statement do not change its meaning"
 # Factors between common units.
 CONVERSIONS = frozenset(Fraction(factor) for factor in (12, 24, 60, 100, 1000, 3600))
 Equation = tuple[Tree, Tree]
@@ -81,95 +79,92 @@ def contradictions(context: Context) -> Iterator[tuple[str, StepJudgement]]:
         is_restated = changes_both_sides or not lexicon.RESTATING.isdisjoint(words)
         judgement = _contradiction(before, after, context, is_restated=is_restated)
         if judgement is not None and (is_restated or before in context.chains):
-            yield after.text, _with_doubts(judgement, after, changes_both_sides=changes_both_sides)
-
-
-def _with_doubts(
-    judgement: StepJudgement, after: Chain, *, changes_both_sides: bool
-) -> StepJudgement:
-    """Return a judgement with what the words around the second statement may change about it."""
-    assumptions = list(judgement.assumptions)
-    words = set(after.before)
-    is_row = not words and judgement.rule != CONSEQUENCE
-    if not (is_row or changes_both_sides or words & (lexicon.RESTATING - ARROWS)):
-        assumptions.append(NO_NEW_THOUGHT)
-    following = "".join(after.after[:1])
-    is_word = len(following) > 1 and following.isalpha()
-    if is_word and following not in lexicon.CONCLUDING | lexicon.RESTATING | lexicon.CONNECTIVES:
-        assumptions.append(NO_WORDS_AFTER)
-    return judgement._replace(assumptions=tuple(assumptions))
+            yield after.text, judgement
 
 
 def _contradiction(
     before: Chain, after: Chain, context: Context, *, is_restated: bool
 ) -> StepJudgement | None:
-    assumptions = (context.supposed, context.cases, context.renamed)
+    assumptions = tuple(_assumptions(before, after, is_restated=is_restated))
     if _describe_same_name(before, after):
         reason = _contradiction_of_values(before, after, is_restated=is_restated)
-        return false(VALUE_OF_NAME, reason, *assumptions) if reason else None
+        if not reason:
+            return None
+        return false(VALUE_OF_NAME, reason, context.cases, *assumptions)
     reason = f"it does not follow from {before.text}"
     is_concluded = not lexicon.CONCLUDING.isdisjoint(after.before)
     may_follow = is_restated or is_concluded
     is_next = not after.before and before.sides[0] != after.sides[0]
     if (is_next or may_follow) and _is_reversed(before, after):
-        return false(REVERSED, reason, context.supposed, context.renamed)
+        return false(REVERSED, reason, *assumptions)
     if not may_follow:
         return None
-    words = context.claim.step.lower().split()
-    is_rounded = not WHOLE.isdisjoint(words)
-    if _follows_from_others(before, after, context):
+    is_rounded = may_be_rounded(context.claim.step)
+    if not _does_not_follow(before, after, is_restated=is_restated, is_rounded=is_rounded):
         return None
-    if _does_not_follow(before, after, is_restated=is_restated, is_rounded=is_rounded):
-        doubts = _numeric_doubts(before, after)
-        division = in_line(before, after)
-        return false(CONSEQUENCE, reason, division, context.supposed, context.renamed, *doubts)
-    return None
+    if _follows_from_earlier(before, after, context):
+        return None
+    division = in_line(before, after)
+    return false(CONSEQUENCE, reason, division, *assumptions)
 
 
-def _follows_from_others(before: Chain, after: Chain, context: Context) -> bool:
-    """Return whether a statement follows from an earlier equation of the step, also added to the last.
+def _follows_from_earlier(before: Chain, after: Chain, context: Context) -> bool:
+    """Return whether a statement follows from an earlier equation of the step.
 
-    In `x - 3 = 0, x + 4 = 0, so x = 3 …`, it follows from the first one.
+    It may be one of its roots, or its sum or difference with the last statement: "Adding both
+    sides" after two equations.
     """
     last = _equation(before)
     second = _equation(after)
-    if last is None or second is None:
-        return False
-    for chain in context.chains:
-        if chain is after:
-            return False
-        other = _equation(chain)
-        if chain is before or other is None:
+    for chain in context.chains[: context.chains.index(after)]:
+        earlier = _equation(chain)
+        if last is None or second is None or earlier is None:
             continue
-        made = polynomials(*last, *second, *other)
-        if made is None or any(polynomial.is_ground for polynomial in made):
+        made = polynomials(*last, *second, *earlier)
+        if made is None:
             continue
         p, q, r = made
-        if len(names(second[0]) | names(second[1])) == 1:
-            if not q.gcd(r).is_ground:
-                return True
-        elif any(not combined.is_ground and not q.rem(combined) for combined in (p + r, p - r)):
+        if any(not combined.gcd(q).is_ground for combined in (r, r + p, r - p) if combined):
             return True
     return False
 
 
-def _numeric_doubts(before: Chain, after: Chain) -> Iterator[str]:
-    """Yield why one number may stand for another one: it is rounded, or has another unit."""
-    first = _equation(before)
-    second = _equation(after)
-    assert first is not None
-    assert second is not None
-    made = polynomials(*first, *second)
-    assert made is not None
-    if any(sum(monomial) > 1 for p in made for monomial in p.itermonoms()):
-        return
-    if len(names(first[0]) | names(first[1])) > 1:
-        return
-    roots = [_root(polynomial) for polynomial in made]
-    if roots[1].denominator == 1 and roots[0].denominator != 1 and abs(roots[0] - roots[1]) < 1:
+def _assumptions(before: Chain, after: Chain, *, is_restated: bool) -> Iterator[str]:
+    """Yield the reasons why a statement that contradicts the one before it may be right."""
+    if after.before and not is_restated:
+        yield NO_NEW_THOUGHT
+    sides = [side.tree for chain in (before, after) for side in chain.sides]
+    yield all_terms_of(*[tree for tree in sides if tree is not None])
+    if _may_be_rounded_to_whole(before, after):
         yield NOT_ROUNDED
-    if all(roots) and not CONVERSIONS.isdisjoint((abs(roots[0] / roots[1]), abs(roots[1] / roots[0]))):
-        yield SAME_UNIT
+    following = "".join(after.after[:1])
+    is_word = len(following) > 1 and following.isalpha()
+    if is_word and following not in lexicon.CONCLUDING | lexicon.RESTATING | lexicon.CONNECTIVES:
+        yield SAME_MEANING
+
+
+def _may_be_rounded_to_whole(before: Chain, after: Chain) -> bool:
+    """Return whether a whole number is next to the value that the statement before gives its name.
+
+    After `2x = 15`, "so x = 8 boxes are needed" may be right.
+    """
+    left = before.sides[0].tree
+    right = before.sides[-1].tree
+    name = after.sides[0].tree
+    number = after.sides[-1].tree
+    if left is None or right is None or number is None or set(before.relations) != {"="}:
+        return False
+    value = values.rational_value(number)
+    if not isinstance(name, Name) or value is None or value.denominator != 1:
+        return False
+    signs = set[int | None]()
+    for neighbour in (value - 1, value + 1):
+        try:
+            signs.add(values.order(left, right, {name.text: neighbour}))
+        except UndefinedError:
+            return False
+    # A root between the two is no whole number, because the value between them is no root.
+    return signs == {-1, 1}
 
 
 def _is_passage(words: Sequence[str]) -> bool:
@@ -240,10 +235,10 @@ def _is_reversed(before: Chain, after: Chain) -> bool:
         if link.left.tree is None or link.right.tree is None:
             return False
         variables |= names(link.left.tree) | names(link.right.tree)
-    if len(links) > 2 or len(variables) != 1 or _has_new_strictness(links):
+    if len(links) > 2 or len(variables) != 1:
         return False
     # `x < 3`, and then `x > 3`: the other part of the line.
-    if isinstance(links[0].left.tree, Name) and not names(links[0].right.tree or links[0].left.tree):
+    if isinstance(before.sides[0].tree, Name) and _is_closed(before.sides[1]):
         return False
     variable = variables.pop()
     if "(" in variable:
@@ -260,9 +255,8 @@ def _is_reversed(before: Chain, after: Chain) -> bool:
     return len(outcomes) == 2
 
 
-def _has_new_strictness(links: Sequence[Link]) -> bool:
-    """Return whether one of `x > 5` and `x ≤ 5` is the negation of the other."""
-    return len({link.relation in "<>" for link in links}) > 1
+def _is_closed(side: Side) -> bool:
+    return side.tree is not None and not names(side.tree)
 
 
 def _holds(link: Link, environment: Mapping[str, Fraction]) -> bool | None:
@@ -303,9 +297,6 @@ def _contradiction_of_values(before: Chain, after: Chain, *, is_restated: bool) 
         is_part = before.sides[-1].text.startswith(f"{after.sides[1].text} ")
         is_comparable = is_result and not is_part and not converts_unit(before, after)
         is_false = is_comparable and _differ(first, second)
-        is_false = is_false and not any(
-            _are_equal(*sides) for sides in other_notations(first, second)
-        )
     if not is_false:
         return ""
     return f"it was {before.sides[-1].text}"
@@ -320,9 +311,6 @@ def _differ(first: Tree, second: Tree) -> bool:
     is_rounded = has_decimals(first, second) or a.denominator != 1
     if abs(a - b) <= (CLOSE if is_rounded else EXACT) * max(abs(a), abs(b)):
         return False
-    # A whole number of boxes, and the size of a difference.
-    if (b.denominator == 1 and a.denominator != 1 and abs(a - b) < 1) or a == -b:
-        return False
     # The second may continue from the first: `left = 50 - 10`, `left = 40 - 5`.
     is_calculation = not isinstance(second, Number | syntax.Negated)
     if is_calculation and syntax.numbers(second)[0].value == a:
@@ -330,13 +318,6 @@ def _differ(first: Tree, second: Tree) -> bool:
     if a == 0 or b == 0:
         return True
     return CONVERSIONS.isdisjoint((abs(a / b), abs(b / a)))
-
-
-def _are_equal(first: Tree, second: Tree) -> bool:
-    try:
-        return values.order(first, second, {}) == 0
-    except UndefinedError:
-        return False
 
 
 def _operations(tree: Tree) -> int:

@@ -19,7 +19,7 @@ MAX_WORDS = 16
 ENDINGS = frozenset([".", ",", ":", ";", "\n"])
 COMPLEX = re.compile(r"complex|imaginary|conjugate|modulus|\bi ?\^ ?\{?2|a \+ bi", re.IGNORECASE)
 ABSTRACT_ALGEBRA = re.compile(
-    r"roots? of unity|\\omega|ω|primitive root|finite field|\\mathbb\{?[FZ]_|matri(?:x|ces)"
+    r"roots? of unity|\\omega|ω|primitive root|finite field|\\mathbb\{?[FZ]_|matri(?:x|ces)|\bvectors?\b"
     r"|\\\\?mathbf|\\vec|(?:\\pi|π) ?\( ?[a-z] ?\)",
     re.IGNORECASE,
 )
@@ -38,13 +38,6 @@ CASES = re.compile(
     r"|new)\b",
     re.IGNORECASE,
 )
-# Words with which a letter or a graph becomes another one.
-RENAMED = re.compile(
-    r"\b(?:invers\w+|swap\w*|interchang\w+|exchang\w+|reflect\w+|shift\w*|translat\w+|map(?:s|ping)?"
-    r"|perpendicular|parallel)\b",
-    re.IGNORECASE,
-)
-SAME_LETTER = "a letter keeps its meaning"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,24 +75,14 @@ class Context:
 
     @cached_property
     def doubts(self) -> Sequence[str]:
-        """What a rule assumes about the words of the step and of those before it."""
-        return tuple(doubts.of_claim(self.claim))
-
-    @cached_property
-    def supposed(self) -> str:
-        """The assumption that the step claims its statements; empty if it only claims."""
-        return NOT_SUPPOSED if SUPPOSED.search(self.claim.step) else ""
+        """What every rule assumes about the words of the step and of those before it."""
+        supposed = [NOT_SUPPOSED] if SUPPOSED.search(self.claim.step) else []
+        return (*supposed, *doubts.of_claim(self.claim))
 
     @cached_property
     def cases(self) -> str:
         """The assumption that names have one meaning; empty if the step has no cases."""
         return ONE_CASE if CASES.search(self.claim.step) else ""
-
-    @cached_property
-    def renamed(self) -> str:
-        """The assumption that letters keep their meaning; empty if nothing changes it."""
-        texts = (self.claim.question, self.claim.step)
-        return SAME_LETTER if any(map(RENAMED.search, texts)) else ""
 
     @cached_property
     def gives_i_a_value(self) -> bool:

@@ -3,15 +3,18 @@ r"""Judge what is stated about finite sums and products: `\sum_{k=1}^{5} k^2 = 5
 How they are read, also those with dots, is described in `verifiers.math.series`. Closed ones are
 evaluated term by term, within a bound. A sum up to a name, such as `1 + 2 + \cdots + n`, is
 compared with a formula in the same name at natural numbers.
+
+Whichever rule finds a statement about a series false, it gives a suspicion: in "the sum of the
+divisors of 24 is 1 + 2 + 3 + … + 24", the dots do not stand for all numbers.
 """
 
-from verifiers.algebra_rules.contexts import Context
 from verifiers.algebra_rules.identities import Equality, compare
 from verifiers.math.findings import StepJudgement, false
 from verifiers.math.series import SERIES
 from verifiers.math.syntax import Call, Tree, functions, names
 
 FINITE_SUM = "finite sum"
+ALL_TERMS = "a series has all terms that its dots or its index suggest"
 FOR_ALL = "a formula for a sum holds for all values of its names"
 
 
@@ -20,7 +23,12 @@ def has_series(*trees: Tree) -> bool:
     return any(not SERIES.isdisjoint(functions(tree)) for tree in trees)
 
 
-def judge_sum_formula(left: Tree, right: Tree, context: Context) -> StepJudgement | None:
+def all_terms_of(*trees: Tree) -> str:
+    """Return the assumption that series are read with all their terms; empty without series."""
+    return ALL_TERMS if has_series(*trees) else ""
+
+
+def judge_sum_formula(left: Tree, right: Tree) -> StepJudgement | None:
     """Judge a formula for a sum or a product; None if it is none that is false everywhere."""
     if not isinstance(left, Call) or left.function not in SERIES or has_series(right):
         return None
@@ -33,4 +41,4 @@ def judge_sum_formula(left: Tree, right: Tree, context: Context) -> StepJudgemen
     if relation.equality not in (Equality.NEVER, Equality.NEVER_SEEN):
         return None
     reason = f"the sides differ, as at {relation.counterexample}"
-    return false(FINITE_SUM, reason, FOR_ALL, context.supposed)
+    return false(FINITE_SUM, reason, FOR_ALL)

@@ -18,10 +18,19 @@ from verifiers.algebra_rules.contexts import Condition, Context
 from verifiers.algebra_rules.identities import Equality, compare
 from verifiers.algebra_rules.rewritings import condition_on
 from verifiers.algebra_rules.statements import Link
-from verifiers.algebra_rules.substitutions import CONSTANTS, definitions, is_defined
+from verifiers.algebra_rules.substitutions import definitions, is_defined
 from verifiers.math.findings import HOLDS, StepJudgement, false, undecided
 from verifiers.math.lexicon import words
-from verifiers.math.syntax import Name, Tree, UnreadError, has_decimals, map_names, names, walk
+from verifiers.math.syntax import (
+    MAYBE_CONSTANT,
+    Name,
+    Tree,
+    UnreadError,
+    has_decimals,
+    map_names,
+    names,
+    walk,
+)
 
 FUNCTION_FORMULA = "function formula"
 # The share of common terms of two formulas that are meant to be the same one.
@@ -50,7 +59,7 @@ def judge_function_formula(
         claimed = _apply(right, letter, variable, formula)
     except UnreadError:
         return None
-    if not names(expected) or names(expected) != names(claimed) or names(expected) & CONSTANTS:
+    if not names(expected) or names(expected) != names(claimed) or names(expected) & MAYBE_CONSTANT:
         return None
     relation = compare(expected, claimed)
     if relation.equality is Equality.ALWAYS:
@@ -65,7 +74,6 @@ def judge_function_formula(
         FUNCTION_FORMULA,
         f"{reason} {relation.counterexample}",
         condition_on(names(expected), _other_conditions(letter, context)),
-        context.supposed,
         context.cases,
     )
 

@@ -2,7 +2,8 @@ r"""Judge what a step says about whole numbers: predicates in words, congruences
 
 Examples: `91 is prime`, `84 is divisible by 5`, `17 ≡ 3 (mod 7)`, `\gcd(12, 18) = 6`. A number
 counts only where a clause begins with it, or where it follows a word that no number depends on, or
-`=`: "the sum of 3 and 4 is odd" says nothing about 4.
+`=`: "the sum of 3 and 4 is odd" says nothing about 4. What its sentence supposes or denies before
+it, as in "if 9 is prime", is a suspicion.
 
 What is not covered: plurals ("3 and 9 are prime"), names, numbers of more than 7 digits.
 """
@@ -11,25 +12,31 @@ import math
 import re
 from collections.abc import Callable, Iterator
 
+from verifiers.algebra_rules.contexts import NOT_SUPPOSED
 from verifiers.math.dialects.arithmetic import parse, tokens
 from verifiers.math.exact import exact_value
 from verifiers.math.findings import HOLDS, StepJudgement, false
+from verifiers.math.lexicon import REFUTING
 
 PREDICATE = "number predicate"
 CONGRUENCE = "congruence"
 DIVISORS = "divisors"
 
+# How much text before a statement may suppose or deny it.
+MAX_BEFORE = 120
+SENTENCE_END = re.compile(r"[.;!?](?=\s)|\n")
+WORD = re.compile(r"[A-Za-z']+")
 # Trial division of a larger number would take too long.
 MAX_DIGITS = 7
 # What may precede the number: the start of a clause, or one of these words.
 START = (
-    r"(?:^|[.;:!?=\n] ?|\b(?:[Ss]ince|[Bb]ecause|that|[Ss]o|[Tt]hus|[Tt]hen|[Tt]herefore|[Hh]ence"
-    r"|[Bb]ut|[Cc]learly|[Nn]ow|[Nn]umber),? )[$(]{0,3} ?"
+    r"(?:^|[.;:!?=\n] ?|\b(?:[Ss]ince|[Bb]ecause|(?:[Nn]ote|see|know|follows) that|[Ss]o|[Tt]hus"
+    r"|[Tt]hen|[Tt]herefore|[Hh]ence|[Bb]ut|[Cc]learly|[Nn]ow|[Nn]umber),? )[$(]{0,3} ?"
 )
 NUMBER = rf"(?<![\w.,^_{{])(\d{{1,{MAX_DIGITS}}})(?![\w.,]?\d|[\w^%!/*+])"
 CLOSE = r" ?(?:\\\))?\$?,? "
-# What may follow a statement: the end of a clause, or a word that begins another one. In "even more",
-# "divisible by 2 primes" and `= 2 · 3`, the statement continues.
+# What may follow a statement: the end of a clause, or a word that begins another one. In "even
+# more", "divisible by 2 primes" and `= 2 · 3`, the statement continues.
 END = (
     r"(?=(?:\\?[)\]])? ?\$?(?:[.,;:)\n=](?!\d)|\s*$"
     r"| (?:and|so|but|because|since|as|while|then|hence|thus|therefore|which)\b))"
@@ -88,7 +95,17 @@ def _judge(
     if holds is (verb == "is"):
         yield statement, HOLDS
     else:
-        yield statement, false(rule, "it is not so")
+        yield statement, false(rule, "it is not so", _supposition(match))
+
+
+def _supposition(match: re.Match[str]) -> str:
+    """Return the assumption that a statement is claimed, if words before it suppose or deny it."""
+    # A match may begin with the end of the sentence before it.
+    start = match.start(1)
+    before = match.string[max(0, start - MAX_BEFORE) : start]
+    sentence = SENTENCE_END.split(before)[-1]
+    is_supposed = not REFUTING.isdisjoint(WORD.findall(sentence.lower()))
+    return NOT_SUPPOSED if is_supposed else ""
 
 
 def _judge_multiple(
@@ -148,7 +165,8 @@ def _congruences(text: str) -> Iterator[tuple[str, StepJudgement]]:
             if (left - right) % modulus == 0:
                 yield statement, HOLDS
             else:
-                yield statement, false(CONGRUENCE, f"they differ by {left - right}")
+                reason = f"they differ by {left - right}"
+                yield statement, false(CONGRUENCE, reason, _supposition(match))
 
 
 def _whole_value(side: str) -> int | None:

@@ -14,6 +14,7 @@ from fractions import Fraction
 from verifiers.algebra_rules import ratios
 from verifiers.algebra_rules.applications import applied_letters
 from verifiers.algebra_rules.contexts import Condition, Context
+from verifiers.algebra_rules.finite_sums import all_terms_of
 from verifiers.algebra_rules.identities import Equality, Relation, compare
 from verifiers.algebra_rules.statements import Link
 from verifiers.arithmetic_rules.equations import LETTER_MEANS_TIMES
@@ -35,14 +36,8 @@ CONDITION = "a condition on variables"
 RADICANDS = "radicands"
 NO_SOLUTION = "no solution"
 REWRITING_RULE = "rewriting"
-# Words with which terms are left out.
-APPROXIMATING = re.compile(
-    r"\b(?:(?:first|second|leading|lowest)[- ]order|order of|neglect\w*|ignor\w+|drop\w*|asymptotic\w*"
-    r"|big[- ]?O|approximat\w*|(?:small|large) [a-z]|grows)\b",
-    re.IGNORECASE,
-)
 # The assumptions.
-EXACT = "no terms are left out"
+ALL_POWERS = "no higher powers are left out"
 NO_EQUATION = "an equation without solution is a rewriting"
 NO_CONDITION = "no condition on the names makes it true"
 
@@ -56,9 +51,9 @@ def judge_rewriting(link: Link, left: Tree, right: Tree, context: Context) -> St
         return undecided("decimals may be rounded")
     assumptions = (
         NO_EQUATION if _are_normal(left, right, relation) else "",
-        EXACT if APPROXIMATING.search(context.claim.step) else "",
-        context.supposed,
+        ALL_POWERS if _is_truncated(relation) else "",
         LETTER_MEANS_TIMES if link.reads_letter_as_times else "",
+        all_terms_of(left, right),
     )
     reason = f"the sides differ, as at {relation.counterexample}"
     if _have_different_radicands(left, right):
@@ -71,10 +66,11 @@ def judge_rewriting(link: Link, left: Tree, right: Tree, context: Context) -> St
         link, left, right, relation
     ):
         return undecided(CONDITION)
-    for condition in context.conditions:
-        if _restricts(condition, (left, right)):
-            return false(REWRITING_RULE, reason, NO_CONDITION, *assumptions)
-    return false(REWRITING_RULE, reason, *assumptions)
+    # Words, such as "f is odd", may restrict a function as well.
+    is_restricted = bool(applied_letters(left, right)) or any(
+        _restricts(condition, (left, right)) for condition in context.conditions
+    )
+    return false(REWRITING_RULE, reason, NO_CONDITION if is_restricted else "", *assumptions)
 
 
 def _are_normal(left: Tree, right: Tree, relation: Relation) -> bool:
@@ -90,6 +86,16 @@ def _are_normal(left: Tree, right: Tree, relation: Relation) -> bool:
     if is_multiple and relation.left.monoms() == relation.right.monoms():
         return False
     return is_normal(left) and is_normal(right)
+
+
+def _is_truncated(relation: Relation) -> bool:
+    """Return whether one side lacks only the highest powers of the other: `(1 + x)^3 = 1 + 3x`."""
+    if relation.left is None or relation.right is None:
+        return False
+    missing = relation.left - relation.right
+    lowest = min(map(sum, missing.itermonoms()))
+    degrees = [max(map(sum, side.itermonoms())) for side in (relation.left, relation.right)]
+    return min(degrees) < lowest
 
 
 def is_normal(tree: Tree) -> bool:
@@ -187,9 +193,6 @@ def _restricts(condition: Condition, sides: tuple[Tree, Tree]) -> bool:
     """Return whether a condition restricts the variables so that the sides may be equal."""
     if {condition.left, condition.right} == set(sides):
         return False
-    # An equation about a function may restrict its values at all arguments.
-    if not applied_letters(*sides).isdisjoint(applied_letters(condition.left, condition.right)):
-        return True
     if not condition.names <= names(sides[0]):
         return False
     if compare(condition.left, condition.right).equality is Equality.ALWAYS:

@@ -57,7 +57,6 @@ def solution_sets(stated: Stated) -> Iterator[tuple[str, StepJudgement]]:
                 f"its roots are not those of {before.text}",
                 "" if has_words else WITHOUT_WORDS,
                 in_line(before, after),
-                context.supposed,
                 context.cases,
             )
             yield after.text, judgement

@@ -23,6 +23,7 @@ from verifiers.math import doubts, lexicon
 from verifiers.math.intervals import Real
 from verifiers.math.lexicon import PASSAGE, PROSE, REFUTATION, words
 from verifiers.math.syntax import (
+    MAYBE_CONSTANT,
     PI,
     Combined,
     Name,
@@ -60,6 +61,8 @@ FLATTENED = re.compile(r"[)\]}] ?\d")
 # Of `96/x - 4`, the divisor may be `x - 4`.
 DIVISION_IN_LINE = "a fraction in a line ends at the next sign"
 DIGITS = re.compile(r"\bdigits?\b")
+# With one of these words, `7x = 50, so x = 7` may be meant.
+WHOLE = lexicon.ROUNDING | {"integer", "integers", "whole", "most", "least"}
 # A step before with one of these words distinguishes cases, tries or refutes something.
 DOUBTFUL = (CASES, SUPPOSED, REFUTATION, doubts.TRIED)
 CHINESE = re.compile("[\u4e00-\u9fff]")
@@ -74,8 +77,6 @@ MIN_LOST_DIGITS = 3
 MAX_STEPS_BEFORE = 16
 MAX_EQUATIONS = 40
 MAX_STEP_CHARS = 8_000
-# Letters that are constants where they have no index.
-CONSTANTS = frozenset(["e", "i"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,11 @@ def is_chinese(context: Context) -> bool:
     return CHINESE.search(context.claim.step) is not None
 
 
+def may_be_rounded(step: str) -> bool:
+    """Return whether a step may round values to whole numbers."""
+    return not WHOLE.isdisjoint(step.lower().split())
+
+
 def names_alternative(words_around: Sequence[str]) -> bool:
     r"""Return whether "or" is among words; inside mathematics, `\text{or}` becomes two letters."""
     if not ALTERNATIVES.isdisjoint(words_around):
@@ -117,9 +123,9 @@ def names_alternative(words_around: Sequence[str]) -> bool:
 
 def is_supposed(chain: Chain) -> bool:
     """Return whether the words around a chain suppose it, or make it one of several."""
-    if not SUPPOSING.isdisjoint(chain.before[-WORDS_BEFORE:]):
-        return True
     near = chain.before[-WORDS_BEFORE:]
+    if not SUPPOSING.isdisjoint(near):
+        return True
     return names_alternative(near) or names_alternative(chain.after)
 
 
@@ -148,7 +154,7 @@ def equation_of(chain: Chain, assumption: str = "") -> StatedEquation | None:
 
 def is_letter(name: str) -> bool:
     """Return whether a name is a letter with or without index, and no function or constant."""
-    return "(" not in name and "“" not in name and name not in CONSTANTS
+    return "(" not in name and "“" not in name and name not in MAYBE_CONSTANT
 
 
 def _is_plain(tree: Tree) -> bool:

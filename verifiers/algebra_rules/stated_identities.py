@@ -17,7 +17,14 @@ from verifiers.algebra_rules.identities import Equality, compare
 from verifiers.algebra_rules.rewritings import condition_on
 from verifiers.algebra_rules.statements import Link
 from verifiers.math.findings import StepJudgement, false
-from verifiers.math.syntax import BARE_LOG, TRIGONOMETRIC, Tree, functions, names
+from verifiers.math.syntax import (
+    BARE_LOG,
+    MAYBE_CONSTANT,
+    TRIGONOMETRIC,
+    Tree,
+    functions,
+    names,
+)
 
 IDENTITY = "stated identity"
 KNOWN_TO_HOLD = "what is known is an identity"
@@ -35,8 +42,6 @@ GIVEN = re.compile(
 # How many words before an equation may announce it.
 WORDS_BEFORE = 9
 KNOWN = TRIGONOMETRIC | {"ln", "log", "exp", "root"}
-# Names that are usually constants.
-CONSTANTS = frozenset(["e", "i"])
 
 
 def judge_stated_identity(
@@ -45,7 +50,7 @@ def judge_stated_identity(
     """Judge an equation that is not true; None if it is no identity that is false everywhere."""
     variables = names(left)
     called = functions(left) | functions(right)
-    if variables != names(right) or variables & CONSTANTS or called.isdisjoint(KNOWN):
+    if variables != names(right) or variables & MAYBE_CONSTANT or called.isdisjoint(KNOWN):
         return None
     words = " ".join(link.before[-WORDS_BEFORE:])
     # A bare logarithm may have any base, and another one may make the equation true.
@@ -62,7 +67,6 @@ def judge_stated_identity(
         reason,
         "" if ANNOUNCED.search(words) else KNOWN_TO_HOLD,
         condition_on(variables, _other_conditions((left, right), context)),
-        context.supposed,
     )
 
 

@@ -15,21 +15,30 @@ from fractions import Fraction
 
 from stepmark.records import Verdict
 from verifiers.algebra_rules.contexts import Context
+from verifiers.algebra_rules.finite_sums import all_terms_of
 from verifiers.algebra_rules.rewritings import CONDITION
 from verifiers.algebra_rules.statements import Chain, Link
-from verifiers.algebra_rules.values import evaluate, order
+from verifiers.algebra_rules.values import evaluate, order, rational_value
 from verifiers.math import syntax
 from verifiers.math.findings import HOLDS, StepJudgement, false, undecided
 from verifiers.math.intervals import Real
 from verifiers.math.lexicon import words
-from verifiers.math.syntax import Name, Tree, UndefinedError, functions, has_decimals, names, walk
+from verifiers.math.syntax import (
+    MAYBE_CONSTANT,
+    Name,
+    Tree,
+    UndefinedError,
+    functions,
+    has_decimals,
+    names,
+    walk,
+)
 
 # Words before `f(x) = …` that make it an equation and not a definition.
 ASKING = words("such satisfies satisfy satisfying solve find which equation when")
 SUPPOSING = words("if suppose assume case when try let's say consider")
 # How many words before a statement may make it a supposition.
 WORDS_BEFORE = 3
-CONSTANTS = frozenset(["e", "i"])
 SUBSTITUTION = "substitution"
 FUNCTION_VALUE = "function value"
 STILL_HOLDS = "a value that was stated before still holds"
@@ -40,7 +49,8 @@ def judge_substitution(link: Link, left: Tree, right: Tree, context: Context) ->
     """Judge a formula in names that is said to be a number."""
     variables = names(left)
     shows_work = any(isinstance(part, syntax.Combined | syntax.Call) for part in walk(right))
-    if variables & CONSTANTS or has_decimals(left, right) or not (shows_work or link.index > 0):
+    is_claimed = shows_work or link.index > 0
+    if variables & MAYBE_CONSTANT or has_decimals(left, right) or not is_claimed:
         return undecided(CONDITION)
     stated = _stated_values(context.question, is_question=True, initial={})
     values = _stated_values(context.all_chains, is_question=False, initial=stated)
@@ -90,7 +100,7 @@ def _compare(
     if sign is None or has_decimals(left) or functions(left) & syntax.TRIGONOMETRIC:
         return undecided("off by rounding, or an angle")
     reason = f"it is another number where {reason}"
-    return false(rule, reason, context.supposed, context.cases)
+    return false(rule, reason, context.cases, all_terms_of(left, right))
 
 
 def is_defined(letter: str, question: Sequence[Chain]) -> bool:
@@ -155,13 +165,9 @@ def _stated_values(
 def _final_number(chain: Chain) -> Fraction | None:
     """Return the exact number at the end of a chain of equations."""
     tree = chain.sides[-1].tree
-    if tree is None or names(tree) or has_decimals(tree) or set(chain.relations) != {"="}:
+    if tree is None or set(chain.relations) != {"="}:
         return None
-    try:
-        value = evaluate(tree, {})
-    except UndefinedError:
-        return None
-    return value if isinstance(value, Fraction) else None
+    return rational_value(tree)
 
 
 def definitions(letter: str, chains: Iterable[Chain]) -> set[tuple[str, Tree | None]]:

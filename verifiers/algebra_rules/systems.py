@@ -70,7 +70,6 @@ def _judgement(
         *dict.fromkeys([other.assumption for other in core]),
         ARE_NUMBERS if are_coordinates else "",
         in_line(*involved),
-        context.supposed,
         ONE_CASE if has_cases else "",
     )
 

@@ -27,8 +27,10 @@ BITS = 136
 HUGE = 10**300
 # The relative width up to which two intervals that overlap show equal values.
 NARROW = Fraction(1, 10 ** (DIGITS // 2))
-# The largest number of terms of all series in a formula.
+# The largest number of terms of all series in a formula. A term that is an interval counts more,
+# because it takes more time.
 MAX_TERMS = 2_000
+INTERVAL_TERMS = 10
 # The base of a logarithm without one, where only one reading is tried.
 DECIMAL_BASE = Fraction(10)
 # The signs of `left - right` under which a relation holds.
@@ -71,6 +73,10 @@ class _RealEvaluator(Evaluator):
         for number in range(start, end + 1):
             self.environment = {**outside, index.text: Fraction(number)}
             value = self.real(term)
+            if not isinstance(value, Fraction):
+                self.terms += INTERVAL_TERMS
+            if self.terms > MAX_TERMS:
+                raise UndefinedError
             total = value if total is None else self.combined(operator, total, value)
             self.size(total)
         self.environment = outside
@@ -154,6 +160,17 @@ def evaluate(tree: Tree, environment: Mapping[str, Real], log_base: Fraction | N
         return value
     except (ArithmeticError, ValueError, UnreadError) as error:
         raise UndefinedError from error
+
+
+def rational_value(tree: Tree) -> Fraction | None:
+    """Return the value of a closed formula without decimals; None if it is not rational."""
+    if syntax.names(tree) or syntax.has_decimals(tree):
+        return None
+    try:
+        value = evaluate(tree, {})
+    except UndefinedError:
+        return None
+    return value if isinstance(value, Fraction) else None
 
 
 def order(

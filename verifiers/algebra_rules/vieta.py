@@ -23,10 +23,9 @@ from verifiers.algebra_rules.stated_equations import (
     polynomials,
 )
 from verifiers.algebra_rules.statements import chains
-from verifiers.algebra_rules.values import evaluate
+from verifiers.algebra_rules.values import rational_value
 from verifiers.math.dialects.algebra import parse, tokens
 from verifiers.math.findings import HOLDS, StepJudgement, false
-from verifiers.math.syntax import UndefinedError, has_decimals, names
 
 VIETA = "sum or product of roots"
 # A formula in dollars or brackets; its length is bounded for the time of the search.
@@ -55,13 +54,15 @@ def root_sums(stated: Stated) -> Iterator[tuple[str, StepJudgement]]:
     """Yield what the step says about the sum and the product of roots, with the judgement."""
     context = stated.context
     step = context.claim.step
-    if "roots" not in step and "zeros" not in step:
+    matches = list(CLAIM.finditer(step))
+    if not matches or RESTRICTED.search(step):
         return
-    for match in CLAIM.finditer(step):
+    nearby = _sums_nearby(stated)
+    for match in matches:
         named = match[2] or match[3]
         claimed = _last_value(match[4] or match[5] or match[6])
-        stated_sums = _sums_of_formula(named) if named else _sums_nearby(stated)
-        if claimed is None or stated_sums is None or RESTRICTED.search(step):
+        stated_sums = _sums_of_formula(named) if named else nearby
+        if claimed is None or stated_sums is None:
             continue
         sums, polynomial, assumption = stated_sums
         statement = " ".join(match[0].split())
@@ -70,20 +71,14 @@ def root_sums(stated: Stated) -> Iterator[tuple[str, StepJudgement]]:
             yield statement, HOLDS
             continue
         reason = f"it is {value} for {polynomial}"
-        yield statement, false(VIETA, reason, assumption, context.supposed, context.cases)
+        yield statement, false(VIETA, reason, assumption, context.cases)
 
 
 def _last_value(formula: str) -> Fraction | None:
     """Return the value of the last side of a chain of equations, if it is a closed formula."""
     side = BOX.sub(r"\1", formula).rpartition("=")[2]
     tree = parse([token for token in tokens(f"${side.strip()}$") if token.text != "$"])
-    if tree is None or names(tree) or has_decimals(tree):
-        return None
-    try:
-        value = evaluate(tree, {})
-    except UndefinedError:
-        return None
-    return value if isinstance(value, Fraction) else None
+    return None if tree is None else rational_value(tree)
 
 
 def _sums_of_formula(formula: str) -> tuple[Sums, str, str] | None:

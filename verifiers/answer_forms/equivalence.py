@@ -22,9 +22,9 @@ from verifiers.math.syntax import UnreadError, names
 MAX_PARTS = 64
 # In lists and sets, every part is compared with every part.
 MAX_LISTED = 24
-# Different names of the same function.
-# For whole numbers, n > 1 is n >= 2.
+# Names of whole numbers, for which n > 1 is n >= 2.
 WHOLE_NUMBERS = frozenset("ijklmnpqNMK")
+# Different names of the same function.
 FUNCTION_OF_X = frozenset(["y", "f(x)", "g(x)", "h(x)", "p(x)", "P(x)", "y(x)"])
 CORRECT = Verdict.CORRECT
 INCORRECT = Verdict.INCORRECT
@@ -43,6 +43,8 @@ def equivalent(left: Form, right: Form) -> Judgement:
         if isinstance(form, forms.Infinite) and isinstance(other, forms.Quantity):
             if names(other.tree):
                 return UNKNOWN, "different variables"
+            if not has_value(other.tree):
+                return UNKNOWN, "no value"
             return INCORRECT, "infinity and a number"
     judgement = _judge_sets(left, right)
     if judgement is not None:
@@ -111,9 +113,12 @@ def _judge_option(left: forms.Option, right: Form) -> Judgement:
 
 def _judge_assigned(left: forms.Assigned, right: Form) -> Judgement:
     judgement = _judge_named(left, right)
-    is_set = isinstance(left.form, forms.Bracketed | forms.Union)
-    if is_set and left.name in WHOLE_NUMBERS and judgement[0] is INCORRECT:
-        return UNKNOWN, "possibly a set of whole numbers"
+    if judgement[0] is INCORRECT and isinstance(left.form, forms.Bracketed | forms.Union):
+        is_whole = left.name in WHOLE_NUMBERS
+        if isinstance(right, forms.Assigned):
+            is_whole |= real_sets.have_same_whole_numbers(left.form, right.form)
+        if is_whole:
+            return UNKNOWN, "possibly a set of whole numbers"
     return judgement
 
 
@@ -279,6 +284,10 @@ def _judge_inequalities(left: forms.Inequality, right: forms.Inequality) -> Judg
         return UNKNOWN, "different variables"
     if left == right:
         return CORRECT, "the same inequality"
+    # The last term is the constant: m + n > 3 is m + n >= 4 for whole numbers.
+    differ_in_constant = left.terms != right.terms and left.terms[:-1] == right.terms[:-1]
+    if differ_in_constant and left.is_strict is not right.is_strict:
+        return UNKNOWN, "possibly an inequality of whole numbers"
     return INCORRECT, "different linear inequalities"
 
 
@@ -308,10 +317,11 @@ def _find_case(
 def _judge_words(left: forms.Words, right: forms.Words) -> Judgement:
     if left == right:
         return CORRECT, "the same words"
-    words = {left.words.lower(), right.words.lower()}
-    pairs = {tuple(sorted(text.split(" and "))) for text in words}
+    # The capitals matter: `A and b` may be two points.
+    pairs = {tuple(sorted(form.words.split(" and "))) for form in (left, right)}
     if len(pairs) == 1 and len(pairs.pop()) == 2:
         return CORRECT, "the same two names"
+    words = {left.words.lower(), right.words.lower()}
     if len(words) == 2 and any(words <= choice for choice in VOCABULARIES):
         return INCORRECT, "different words"
     return UNKNOWN, "different words"

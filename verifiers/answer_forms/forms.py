@@ -94,7 +94,8 @@ class Inequality(Form):
     """A linear inequality in several variables.
 
     The sum of all terms is positive, or not negative unless `is_strict`. The terms are names in
-    alphabetical order with their coefficients, of which the first is 1 or -1; "" is the constant.
+    alphabetical order with their coefficients, of which the first is 1 or -1; the last term is the
+    constant, whose name is "".
     """
 
     terms: tuple[tuple[str, Fraction], ...]

@@ -15,6 +15,7 @@ from verifiers.answer_forms import second_opinion
 from verifiers.answer_forms.decimals import (
     DOUBLE_PRECISION,
     LOST_PRECISION,
+    NEARLY_EQUAL,
     is_double,
     literal,
 )
@@ -22,7 +23,14 @@ from verifiers.answer_forms.forms import Equation, Quantity
 from verifiers.math import syntax
 from verifiers.math.exact import exact_value
 from verifiers.math.findings import Judgement
-from verifiers.math.intervals import Complex, Evaluator, Value, excludes_zero, parts
+from verifiers.math.intervals import (
+    INVERSES,
+    Complex,
+    Evaluator,
+    Value,
+    excludes_zero,
+    parts,
+)
 from verifiers.math.lexicon import FAMILIES, PARAMETERS
 from verifiers.math.syntax import (
     Call,
@@ -41,6 +49,7 @@ Point = Mapping[str, Fraction]
 POINTS = 12
 # The number of points at which both formulas must have a value.
 MIN_POINTS = 3
+ZERO = syntax.Number(Fraction(0))
 HUNDRED = syntax.Number(Fraction(100))
 LOGARITHM = "a logarithm without a base"
 # The precision of the first evaluation, which measures the sizes.
@@ -175,6 +184,8 @@ def _judge_different(left: Quantity, right: Quantity) -> Judgement:
         return Verdict.UNKNOWN, "a mixed number or a product"
     if syntax.BARE_LOG in functions(a) | functions(b):
         return Verdict.UNKNOWN, LOGARITHM
+    if _are_equal_in_degrees(a, b):
+        return Verdict.UNKNOWN, "possibly an angle in degrees"
     for side, other in ((a, b), (b, a)):
         judgement = _judge_double(side, other)
         if judgement is not None:
@@ -189,6 +200,25 @@ def _judge_different(left: Quantity, right: Quantity) -> Judgement:
     return Verdict.INCORRECT, "different numbers"
 
 
+def _are_equal_in_degrees(left: Tree, right: Tree) -> bool:
+    r"""Return whether closed values may be equal if plain angles are in degrees: `\sin 30`."""
+    a = syntax.map_calls(left, _in_degrees)
+    b = syntax.map_calls(right, _in_degrees)
+    if (a, b) == (left, right):
+        return False
+    may_be_equal = compare(a, b, {}).equal is not False
+    return may_be_equal or _may_be_rounded(a, b) or _may_be_rounded(b, a)
+
+
+def _in_degrees(call: Call) -> Tree:
+    if call.function in syntax.TRIGONOMETRIC and exact_value(call.arguments[0]) is not None:
+        return Call(call.function, (Call("degrees", call.arguments),))
+    if call.function in INVERSES:
+        one_degree = Call("degrees", (syntax.Number(Fraction(1)),))
+        return Combined("/", call, one_degree)
+    return call
+
+
 def _judge_double(double: Tree, exact: Tree) -> Judgement | None:
     """Compare a printed double; None if it is none, or differs by more than its precision."""
     if not is_double(double):
@@ -199,7 +229,10 @@ def _judge_double(double: Tree, exact: Tree) -> Judgement | None:
     if within(double, exact, abs(value) * DOUBLE_PRECISION):
         return Verdict.CORRECT, "equal within the precision of a double"
     if within(double, exact, abs(value) * LOST_PRECISION):
-        return Verdict.UNKNOWN, "nearly equal"
+        return Verdict.UNKNOWN, NEARLY_EQUAL
+    # A computation whose result is zero prints 1.2246467991473532e-16.
+    if abs(value) <= LOST_PRECISION and compare(exact, ZERO, {}).equal is not False:
+        return Verdict.UNKNOWN, NEARLY_EQUAL
     return None
 
 

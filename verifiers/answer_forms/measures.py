@@ -140,6 +140,8 @@ def judge_measures(left_text: str, right_text: str) -> Judgement | None:
         return None
     if left.value == right.value:
         return Verdict.CORRECT, "equal after a conversion of units"
+    if left.value == -right.value:
+        return Verdict.UNKNOWN, "the opposite sign, with words"
     judgement = near(left.value, right.value) if left.is_double or right.is_double else None
     if judgement is not None:
         return judgement

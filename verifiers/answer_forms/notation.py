@@ -45,7 +45,13 @@ REPLACEMENTS: Sequence[tuple[str, re.Pattern[str], str]] = [
     ("\\right", re.compile(r"\\end\{(?:array|aligned)\} *\\right *\."), r"\\end{cases}"),
     ("$", re.compile(r"^([\d.,]+) ?\\?\$$"), r"\\$\1"),
 ]
-APPROXIMATED_NAME = re.compile(r"[^\W\d_]")
+# What a closed value consists of, besides digits and signs. Other letters may be names.
+CLOSED_PARTS = re.compile(
+    r"\\(?:[dt]?frac|sqrt|pi|cdot|times|left|right|ln|log|sin|cos|tan)(?![A-Za-z])"
+    r"|\\(?:text|textrm|mathrm|mbox) ?\{[^{}\\]*\}|(?<![A-Za-z])(?:e|pi|sqrt|ln|log)(?![A-Za-z])|π"
+)
+NAME_SIGN = re.compile(r"[^\W\d_]|_")
+VALUE_SIGN = re.compile(r"\d|pi|π")
 # Groups of thousands that no other notation uses.
 GROUPED = re.compile(
     r"(?P<before>[-−]?\\?[$€£]? ?[-−]?)(?P<number>\d{1,3}(?:[ '’_\u00a0\u2009\u202f]\d{3})+"
@@ -88,7 +94,8 @@ COLONS = re.compile(
     r"(?:[^=\d]{0,30}=\s*)?(\d{1,6}(?:\s?:\s?\d{1,6}){1,3})(?P<unit> ?[^\W\d_.]*\.?m?\.?)"
 )
 RATIO_NAME = re.compile(r"^[^=]{1,60}:[^=]{1,60}=\s*(?=\d{1,6}\s?:)")
-BASED = re.compile(r"(-?)([0-9A-Fa-f]{1,60})(?:\.([0-9A-Fa-f]{1,60}))?_(\d{1,2})")
+# A single letter with an index is a name: `a_12`.
+BASED = re.compile(r"(-?)(?![A-Fa-f]_)([0-9A-Fa-f]{1,60})(?:\.([0-9A-Fa-f]{1,60}))?_(\d{1,2})")
 # `June 20, 2020` and `20 June`, also with the first letters of the month.
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 MONTH = r"(?P<month>[A-Z][a-z]{2,8})\.?"
@@ -128,8 +135,8 @@ def normalized(text: str) -> str:
     for needle, pattern, replacement in REPLACEMENTS:
         if needle in text:
             changed = pattern.sub(replacement, text)
-            # `x \approx 11` states nothing else than the rounded value.
-            if needle in ("approx", "≈") and APPROXIMATED_NAME.fullmatch(changed.strip(" $")):
+            # `x \approx 11` and `AB \approx 11` state nothing else than the rounded value.
+            if needle in ("approx", "≈") and not _is_closed(changed):
                 continue
             text = changed
     if DECIMAL_COMMA.fullmatch(text.strip()):
@@ -139,6 +146,14 @@ def normalized(text: str) -> str:
         digits = re.sub(r"\D", "", grouped["number"])
         text = grouped["before"] + digits + grouped["after"].replace(",", ".")
     return text
+
+
+def _is_closed(text: str) -> bool:
+    """Return whether the text, or what is behind its last equals sign, is a value without names."""
+    value = text.rpartition("=")[2]
+    if not VALUE_SIGN.search(value):
+        return False
+    return not NAME_SIGN.search(CLOSED_PARTS.sub(" ", value))
 
 
 def _with_scale(text: str) -> str:
@@ -327,7 +342,8 @@ NOT_ASSERTED = re.compile(
     r"|might|may|could|would|should|guess|except|but|or|and|twice|thrice|half|double|triple|times"
     r"|two|three|four|five|six|seven|eight|nine|ten|dozen|hundred|thousand|million|wrong|incorrect"
     r"|negative|minus|other|none|nobody|nothing|opposite|inverse|reciprocal|complement|error|mistake"
-    r"|previous|earlier|false|contradict\w*|impossible|first|second|third|step)\b|n['’]t\b",
+    r"|previous|earlier|false|contradict\w*|impossible|first|second|third|step|loss|loses?|lost"
+    r"|debt|deficit|below|ago|drop\w*|decreas\w+|declin\w+)\b|n['’]t\b",
     re.IGNORECASE,
 )
 FORMULA = re.compile(

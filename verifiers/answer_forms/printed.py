@@ -46,13 +46,18 @@ COUNTED = re.compile(
 # Signs that change the value, state a bound, or name a unit with several meanings.
 VALUE_SIGNS = frozenset(
     "万亿千百十兆半倍多余几负点不以上下至到约第一二三四五六七八九零两双对副打成折"
+    "前后早晚过差未内外大小高低比分角毛斤吨月年度时間刻"
 )
-VALUE_SIGNS |= frozenset("两双对副打成折前后早晚过差未内外大小高低比分角毛斤吨月年度时")
 EAST_ASIAN_UNITS = {
     "小时": "hours", "分钟": "minutes", "秒": "seconds", "秒钟": "seconds", "天": "days",
+    "周": "weeks", "星期": "weeks", "日": "days",
     "米": "meters", "厘米": "centimeters", "毫米": "millimeters", "千米": "kilometers",
     "公里": "kilometers", "克": "grams", "千克": "kilograms", "公斤": "kilograms",
-    "升": "liters", "毫升": "milliliters", "元": "yuan",
+    "升": "liters", "毫升": "milliliters", "元": "yuan", "美元": "dollars", "公尺": "meters",
+    "英寸": "inches", "英尺": "feet", "码": "yards", "英里": "miles", "磅": "pounds",
+    "盎司": "ounces", "品脱": "pints", "夸脱": "quarts", "加仑": "gallons",
+    "平方米": "square meters", "平方厘米": "square centimeters", "公顷": "hectares",
+    "立方米": "cubic meters", "立方厘米": "cubic centimeters", "度": "degrees",
 }  # fmt: skip
 
 
@@ -80,7 +85,7 @@ def _counted(text: str) -> str:
     counted = COUNTED.fullmatch(text)
     if counted is None:
         return text
-    unit = EAST_ASIAN_UNITS.get(counted["word"])
+    unit = EAST_ASIAN_UNITS.get(counted["word"].removeprefix("个"))
     if unit is None:
         if not VALUE_SIGNS.isdisjoint(counted["word"]):
             return text
@@ -127,7 +132,7 @@ def _latex(name: str, inner: str, is_power: bool) -> str:
         return template % tuple(arguments)
     latex: str | None = None
     if kind == "matrix":
-        latex = _matrix(arguments)
+        latex = _matrix(arguments, has_columns=name == "Matrix")
     elif kind == "root" and len(arguments) == 2:
         latex = rf"\sqrt[{arguments[1]}]{{{arguments[0]}}}"
     elif kind in SERIES:
@@ -150,11 +155,16 @@ def _series(command: str, arguments: Sequence[str]) -> str | None:
     return rf"({command}_{{{index}={first}}}^{{{last}}}({term}))"
 
 
-def _matrix(arguments: Sequence[str]) -> str | None:
-    """Return `[[1, 2], [3, 4]]`, or its rows, as an environment."""
+def _matrix(arguments: Sequence[str], *, has_columns: bool) -> str | None:
+    """Return `[[1, 2], [3, 4]]`, or its rows, as an environment.
+
+    With `has_columns`, a single plain list is a column, as in SymPy.
+    """
     rows = list(arguments)
     if len(rows) == 1 and rows[0].startswith("[[") and rows[0].endswith("]]"):
         rows = list(_arguments(rows[0][1:-1]))
+    elif len(rows) == 1 and has_columns and rows[0].startswith("[") and rows[0].endswith("]"):
+        rows = [f"[{cell}]" for cell in _arguments(rows[0][1:-1])]
     if not all(row.startswith("[") and row.endswith("]") for row in rows):
         return None
     lines = [" & ".join(_arguments(row[1:-1])) for row in rows]

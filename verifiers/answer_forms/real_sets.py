@@ -122,6 +122,37 @@ def intersection(left: forms.Union, right: forms.Union) -> forms.Union:
     return union(pieces)
 
 
+def have_same_whole_numbers(left: Form, right: Form) -> bool:
+    """Return whether two sets with whole ends have the same whole numbers: x > 1 and x >= 2."""
+    left_set = set_of(left)
+    right_set = set_of(right)
+    if left_set is None or right_set is None:
+        return False
+    whole_numbers = _whole_numbers(left_set)
+    return whole_numbers is not None and whole_numbers == _whole_numbers(right_set)
+
+
+def _whole_numbers(real_set: forms.Union) -> Sequence[tuple[int | None, int | None]] | None:
+    """Return the first and the last whole number of every piece; None if an end is not whole.
+
+    The first or last number of an unbounded piece is None.
+    """
+    bounds = list[tuple[int | None, int | None]]()
+    for piece in _pieces(real_set):
+        ends = list[int | None]()
+        # An end in a round bracket does not belong to the piece, but its neighbour does.
+        for end, bracket, inwards in zip(piece.items, piece.brackets, (1, -1), strict=True):
+            if isinstance(end, Infinite):
+                ends.append(None)
+                continue
+            value = exact_value(end.tree) if isinstance(end, Quantity) else None
+            if value is None or value.denominator != 1:
+                return None
+            ends.append(int(value) + inwards if bracket in "()" else int(value))
+        bounds.append((ends[0], ends[1]))
+    return bounds
+
+
 def only_value(real_set: forms.Union) -> Form | None:
     """Return the only number of a set; None if there is none, or another one."""
     pieces = _pieces(real_set)

@@ -31,8 +31,8 @@ DEFINED_OPERATION = re.compile(
 )
 OTHER_SYSTEM = re.compile(
     r"\b(?:boolean|bitwise|xor|nand|nor|GF ?\(|finite field|field with|residues?|legendre"
-    r"|0x[0-9a-f]+|nim|characteristic \d|dual numbers|split-complex|hyperbolic|half-?adders?"
-    r"|concatenat\w*|juxtapos\w*|side by side|(?:in|as) (?:units|multiples) of)\b"
+    r"|0x[0-9a-f]+|nim|characteristic \d|digital roots?|casting out|in units of"
+    r"|(?:in|as) multiples of)\b"
     r"|GF\(|\b(?:true|false) ?[+*×·∧∨]|\b[ZF](?: ?/ ?\d|_)",
     re.IGNORECASE,
 )
@@ -42,14 +42,9 @@ CALENDAR = re.compile(
     r"|monday|tuesday|wednesday|thursday|friday|saturday|sunday)\b",
     re.IGNORECASE,
 )
-# Words for numbers that start again, with the differences after which they do.
-PERIODS = (
-    (CALENDAR, (7, 12, 24, 28, 29, 30, 31, 60, 360, 365)),
-    # Only the last digits of a number are written, or what is left after a carry.
-    (re.compile(r"\bdigits?\b|\bcarry(?:ing)? (?:the )?(?:\d|one\b)|\ba carry\b", re.I), (10, 100, 1000)),
-    (re.compile(r"\bparit(?:y|ies)\b|\bodd ?\+ ?(?:odd|even)\b", re.IGNORECASE), (2,)),
-    (re.compile(r"\bdigital roots?\b|\bnines\b", re.IGNORECASE), (9,)),
-)
+DIGITS = re.compile(r"\bdigits?\b", re.IGNORECASE)
+# Numbers at which clocks, calendars and angles start again, or of which only the last digits count.
+PERIODS = ((CALENDAR, (7, 12, 24, 28, 29, 30, 31, 60, 360, 365)), (DIGITS, (10, 100, 1000)))
 # Words with which a step quotes what somebody else says.
 REPORTED = re.compile(
     r"\b(?:claims?|claimed|wrote|writes|thought|thinks|believe[ds]?|some say|miscalculat\w*"
@@ -58,9 +53,6 @@ REPORTED = re.compile(
     re.IGNORECASE,
 )
 WORD = re.compile(r"[a-z]+")
-ROUND_NUMBERS = re.compile(
-    r"\b(?:in|to) round (?:numbers|figures)\b|\bexact (?:numbers?|values?|figures?)\b", re.IGNORECASE
-)
 CONTRADICTION = re.compile(r"\b(?:contradict\w*|contrary|absurd\w*)\b", re.IGNORECASE)
 # The end of a step whose formula continues in the next one.
 UNFINISHED = re.compile(r"(?:[-+*/^=×÷·(\[{<>≤≥&]|\\(?:cdot|times|div|[lc]?dots)|\\\\)[\s$&]*$")
@@ -103,13 +95,13 @@ def is_calendar(claim: StepClaim) -> bool:
     return bool(CALENDAR.search(claim.question) or CALENDAR.search(claim.step))
 
 
-def differ_by_period(claim: StepClaim, difference: Fraction) -> bool:
-    """Return whether numbers that start again are the same: hours, days, degrees, last digits."""
-    if difference.denominator != 1:
-        return False
+def start_again(claim: StepClaim, value: Fraction, shown: Fraction) -> bool:
+    """Return whether a value may be shown as what is left of it on a clock, or as last digits."""
     for pattern, periods in PERIODS:
-        if pattern.search(claim.question) or pattern.search(claim.step):
-            if any(difference % period == 0 for period in periods):
+        if not (pattern.search(claim.question) or pattern.search(claim.step)):
+            continue
+        for period in periods:
+            if abs(shown) <= period and (value - shown) % period == 0:
                 return True
     return False
 
@@ -117,12 +109,7 @@ def differ_by_period(claim: StepClaim, difference: Fraction) -> bool:
 def may_be_rounded(claim: StepClaim, number: Fraction) -> bool:
     """Return whether a number may be rounded more than its digits show.
 
-    The question or the step is about rounding, and the number ends with a zero. Decimals may be
-    rounded if other numbers are the exact ones.
+    The question or the step is about rounding, and the number ends with a zero.
     """
-    for text in (claim.question, claim.step):
-        if number % 10 == 0 and not ROUNDING.isdisjoint(WORD.findall(text.lower())):
-            return True
-        if ROUND_NUMBERS.search(text):
-            return True
-    return False
+    text = f"{claim.question} {claim.step}".lower()
+    return number % 10 == 0 and not ROUNDING.isdisjoint(WORD.findall(text))

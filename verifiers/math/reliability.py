@@ -34,8 +34,6 @@ RELIABLE_ASSUMPTIONS = frozenset(
         "decimals are not rounded further",
         "a remark in brackets is skipped",
         "percent signs are hundredths or units",
-        "an equation of the step before still holds",
-        "an equation without words follows from the one before it",
     ]
 )
 

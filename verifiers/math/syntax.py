@@ -106,6 +106,8 @@ Tree = Number | Mixed | Name | Negated | Combined | Call
 PI = Constant("\\pi")
 E = Constant("e")
 I = Constant("i")  # noqa: E741 - the mathematical name
+# Names that the dialect of running text reads as variables, and that are usually constants.
+MAYBE_CONSTANT = frozenset([E.text, I.text])
 # A logarithm without a base, among the names of functions.
 BARE_LOG = "log without base"
 TRIGONOMETRIC = frozenset(["sin", "cos", "tan", "cot", "sec", "csc"])
@@ -161,6 +163,20 @@ def map_names(tree: Tree, change: Callable[[Name], Tree]) -> Tree:
         case Call(function, arguments):
             changed = [map_names(argument, change) for argument in arguments]
             return Call(function, tuple(changed))
+        case _:
+            return tree
+
+
+def map_calls(tree: Tree, change: Callable[[Call], Tree]) -> Tree:
+    """Return the tree with every call replaced by `change(call)`, inner calls first."""
+    match tree:
+        case Negated(operand):
+            return Negated(map_calls(operand, change))
+        case Combined(operator, left, right):
+            return Combined(operator, map_calls(left, change), map_calls(right, change))
+        case Call(function, arguments):
+            changed = [map_calls(argument, change) for argument in arguments]
+            return change(Call(function, tuple(changed)))
         case _:
             return tree
 

@@ -41,6 +41,13 @@ def read_file(dataset: Dataset, name: str) -> bytes:
         return file.read()
 
 
+def test_long_texts_can_exceed_two_gigabytes() -> None:
+    """Arrow cannot sort a table in which a column of the type `string` has more than 2 GiB."""
+    for name in ("text", "reasoning"):
+        assert files.MEMORY_SCHEMA.field(name).type == pa.large_string()
+        assert SCHEMAS["completions"].field(name).type == pa.string()
+
+
 async def fill_part(dataset: Dataset, start: int = 0, stop: int = 20) -> bytes:
     """Write a part and return its content."""
     dataset.write_run_file("")

@@ -39,8 +39,6 @@ CALLED = frozenset("fg")
 # Letters that are known to be multiplied by a bracket.
 MULTIPLIED = frozenset("abcdeijklmnoxyz")
 DIFFERENTIALS = frozenset(["x", "y", "t", "u", "r", "s", "\\theta"])
-# Words of two letters that are written inside mathematics: `x = 1 \text{ or } x = 2`.
-WORDS_IN_MATH = frozenset(["or", "if", "so", "to", "is", "of"])
 TOUCHING = (Kind.OPERATOR, Kind.RELATION)
 
 DISPLAY = r"\{(?:align|aligned|equation|gather|gathered|split|multline|eqnarray)\*?\}"
@@ -185,8 +183,6 @@ def _add_letters(tokens: list[Token], word: str, glued: bool, in_math: bool, tou
     is_name = len(word) == 1 or (in_math and word.isupper() and len(word) <= MAX_POINT_NAME)
     if is_name:
         tokens.append(Token(Kind.NAME, word, glued, in_math))
-    elif in_math and word in WORDS_IN_MATH:
-        tokens.append(Token(Kind.WORD, word, glued, in_math))
     elif in_math and is_product and (len(word) == 2 or glued or not word.islower()):
         for index, letter in enumerate(word):
             tokens.append(Token(Kind.NAME, letter, glued or index > 0, in_math))
