@@ -19,7 +19,8 @@ MAX_WORDS = 16
 ENDINGS = frozenset([".", ",", ":", ";", "\n"])
 COMPLEX = re.compile(r"complex|imaginary|conjugate|modulus|\bi ?\^ ?\{?2|a \+ bi", re.IGNORECASE)
 ABSTRACT_ALGEBRA = re.compile(
-    r"roots? of unity|\\omega|ω|primitive root|finite field|\\mathbb\{?[FZ]_|matri(?:x|ces)|\bvectors?\b"
+    r"roots? of unity|\\omega|ω|primitive root|finite field|\\mathbb\{?[FZ]_|matri(?:x|ces)"
+    r"|\bvectors?\b"
     r"|\\\\?mathbf|\\vec|(?:\\pi|π) ?\( ?[a-z] ?\)",
     re.IGNORECASE,
 )

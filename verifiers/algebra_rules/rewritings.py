@@ -90,12 +90,12 @@ def _are_normal(left: Tree, right: Tree, relation: Relation) -> bool:
 
 def _is_truncated(relation: Relation) -> bool:
     """Return whether one side lacks only the highest powers of the other: `(1 + x)^3 = 1 + 3x`."""
-    if relation.left is None or relation.right is None:
+    if not relation.left or not relation.right:
         return False
     missing = relation.left - relation.right
     lowest = min(map(sum, missing.itermonoms()))
     degrees = [max(map(sum, side.itermonoms())) for side in (relation.left, relation.right)]
-    return min(degrees) < lowest
+    return 0 < min(degrees) < lowest
 
 
 def is_normal(tree: Tree) -> bool:
