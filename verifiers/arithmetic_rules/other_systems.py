@@ -5,8 +5,8 @@
 - `1 + 1 = 1`: the numbers are truth values.
 - `3 + 4 = 34`: the digits are written side by side.
 
-The text need not name the system: in the measured sets, no true alarm has one of these forms. Longer
-numbers in other bases are not covered, because ordinary mistakes look like them.
+The text need not name the system: in the measured sets, no true alarm has one of these forms.
+Longer numbers in other bases are not covered, because ordinary mistakes look like them.
 """
 
 from fractions import Fraction
