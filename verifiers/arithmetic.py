@@ -27,7 +27,6 @@ from verifiers.arithmetic_rules.conversions import (
 from verifiers.arithmetic_rules.equality import (
     NUMBER_FIRST,
     is_difference,
-    is_range,
     judge,
     judge_conversion,
 )
@@ -37,7 +36,7 @@ from verifiers.base import Claim, Finding, StepClaim
 from verifiers.math import doubts
 from verifiers.math.exact import exact_value
 from verifiers.math.findings import StepJudgement, conclude, unknown
-from verifiers.math.syntax import Number
+from verifiers.math.syntax import Number, Tree
 
 __all__ = ["Arithmetic"]
 
@@ -114,19 +113,23 @@ def _assumptions(claim: StepClaim, equation: Equation, rule: str) -> Iterator[st
         yield "a division has no remainder"
     if equation.starts_text and doubts.may_continue(claim):
         yield STARTS_TEXT
-    if rule == CONVERSION or equation.sides is None:
-        return
-    left, right = map(exact_value, equation.sides)
+    if rule != CONVERSION and equation.sides is not None:
+        yield from _assumptions_about_values(claim, *equation.sides)
+
+
+def _assumptions_about_values(claim: StepClaim, left_side: Tree, right_side: Tree) -> Iterator[str]:
+    left = exact_value(left_side)
+    right = exact_value(right_side)
     if left is None or right is None:
         return
-    if may_be_other_arithmetic(*equation.sides):
+    if may_be_other_arithmetic(left_side, right_side):
         yield doubts.ORDINARY_ARITHMETIC
     if doubts.start_again(claim, left, right):
         yield "numbers do not start again, as on a clock"
-    # `10 - 2 = 4` hours, from 10 in the morning to 2 in the afternoon.
-    if is_range(equation.sides[0], left + right) or (
-        doubts.is_calendar(claim) and is_difference(equation.sides[0]) and (left + right) % 12 == 0
-    ):
+    # Pages `12 - 20 = 9`, with both of them, and hours `10 - 2 = 4`, over noon.
+    is_range = left < 0 and left + right == 1
+    is_over_noon = doubts.is_calendar(claim) and (left + right) % 12 == 0
+    if is_difference(left_side) and (is_range or is_over_noon):
         yield "a dash between two numbers subtracts"
     is_close = abs(left - right) <= ROUGHLY * max(abs(left), abs(right))
     if is_close and doubts.may_be_rounded(claim, right):

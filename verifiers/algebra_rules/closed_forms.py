@@ -2,7 +2,8 @@
 
 A whole number may be a rounded irrational one, and every decimal may be rounded: an equation is
 false only if rounding does not explain it. Plain arithmetic is confirmed if it is true, and left
-to the checker `arithmetic` if it is not.
+to the checker `arithmetic` if it is not. A false comparison is a suspicion: "the triangle
+inequality requires 1 + 2 > 4" is right.
 """
 
 from collections.abc import Iterator
@@ -83,10 +84,8 @@ def judge_complex(left: Tree, right: Tree, context: Context) -> StepJudgement:
         return HOLDS
     if has_decimals(left, right) or "i" not in syntax.names(left):
         return undecided("a condition, or off by rounding")
-    is_condition = True
-    for side in (left, right):
-        is_condition = is_condition and is_normal(side) and not _multiplies_i(side)
     # `2i - 1 = i + 3` gives the letter a value.
+    is_condition = all(is_normal(side) and not _multiplies_i(side) for side in (left, right))
     return false(COMPLEX, "the sides differ where i² = -1", NO_LETTER if is_condition else "")
 
 

@@ -1,7 +1,7 @@
 r"""Find statements that contradict the statement directly before them.
 
 Examples: `2x + 3 = 7` simplifies to `2x = 5`; `-2x > 4`, dividing both sides by -2, `x > -2`;
-`S = 9 · 6`, and in the next row `S = 45`. Between the two statements are only words of rewriting
+`S = 9 · 6`, and directly behind it `S = 45`. Between the two statements are only words of rewriting
 ("simplifying we get", "so", "⇒", "subtracting 3 from both sides") or nothing. The second is false
 if
 
@@ -11,8 +11,8 @@ if
 - it gives the same name another value, and of two numbers the first contains more arithmetic: the
   second is its result. A number that is 60 or 100 times the other may have another unit.
 
-Words such as "so" and simple arrows may begin another thought: `3x = 20, so x = 7 buses`,
-`n = 3 → n = 10`. With them only, the second statement need not follow from the first.
+After words such as "so", a simple arrow or the end of a sentence, the second statement may use
+another fact: `3x = 20, so x = 7 buses`, `n = 3 → n = 10`. What is false then is a suspicion.
 
 What is not covered: systems of equations, equations with roots or functions, inequalities that are
 wrong but not reversed, names whose value changes (running totals, a product that is computed factor
@@ -50,8 +50,10 @@ STARTING = lexicon.words(
     "solving solve simplifying simplify expanding expand combining combine rearranging rearrange"
     " rewriting rewrite factoring factor"
 )
-NO_NEW_THOUGHT = "a conclusion is drawn from the statement before it"
+NO_OTHER_FACT = "a conclusion is drawn from the statement before it"
 MAX_WORDS = 24
+# So many statements before a false one are compared with it.
+MAX_EARLIER = 8
 # Half-integers are so dense that only inequalities whose bounds nearly meet look opposite.
 DENSE_POINTS = [Fraction(halves, 2) for halves in range(-25, 26)]
 POINTS = [*DENSE_POINTS, Fraction(-301), Fraction(-40), Fraction(40), Fraction(301)]
@@ -116,7 +118,8 @@ def _follows_from_earlier(before: Chain, after: Chain, context: Context) -> bool
     """
     last = _equation(before)
     second = _equation(after)
-    for chain in context.chains[: context.chains.index(after)]:
+    index = context.chains.index(after)
+    for chain in context.chains[max(0, index - MAX_EARLIER) : index]:
         earlier = _equation(chain)
         if last is None or second is None or earlier is None:
             continue
@@ -132,7 +135,7 @@ def _follows_from_earlier(before: Chain, after: Chain, context: Context) -> bool
 def _assumptions(before: Chain, after: Chain, *, is_restated: bool) -> Iterator[str]:
     """Yield the reasons why a statement that contradicts the one before it may be right."""
     if after.before and not is_restated:
-        yield NO_NEW_THOUGHT
+        yield NO_OTHER_FACT
     sides = [side.tree for chain in (before, after) for side in chain.sides]
     yield all_terms_of(*[tree for tree in sides if tree is not None])
     if _may_be_rounded_to_whole(before, after):

@@ -1,9 +1,11 @@
-r"""Judge what a step says about whole numbers: predicates in words, congruences, divisors.
+r"""Suspect what a step says about whole numbers: predicates in words, congruences, divisors.
 
 Examples: `91 is prime`, `84 is divisible by 5`, `17 ≡ 3 (mod 7)`, `\gcd(12, 18) = 6`. A number
 counts only where a clause begins with it, or where it follows a word that no number depends on, or
-`=`: "the sum of 3 and 4 is odd" says nothing about 4. What its sentence supposes or denies before
-it, as in "if 9 is prime", is a suspicion.
+`=`: "the sum of 3 and 4 is odd" says nothing about 4. The statement must end there: "15 is
+divisible by 2 more than 3" is not read. What is false is a suspicion, because the words around a
+number often change what is said about it. What its sentence supposes or denies before it, as in
+"if n = 9 is prime", is a further doubt.
 
 What is not covered: plurals ("3 and 9 are prime"), names, numbers of more than 7 digits.
 """

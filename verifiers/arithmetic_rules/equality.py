@@ -299,17 +299,6 @@ def is_difference(tree: Tree) -> bool:
     )
 
 
-def is_range(left: Tree, total: Fraction) -> bool:
-    """Return whether the left side may be a range, such as the pages `12 - 20 = 9` pages.
-
-    `total` is the sum of the values of both sides.
-    """
-    if not is_difference(left):
-        return False
-    first, last = numbers(left)
-    return first.value < last.value and total == 1
-
-
 def _is_proper_fraction(tree: Tree) -> bool:
     """Return whether the tree is a fraction of two numbers below 1, as in `2/5 = 30 pages`."""
     match tree:

@@ -33,7 +33,7 @@ OTHER_SYSTEM = re.compile(
     r"\b(?:boolean|bitwise|xor|nand|nor|GF ?\(|finite field|field with|residues?|legendre"
     r"|0x[0-9a-f]+|nim|characteristic \d|digital roots?|casting out|in units of"
     r"|(?:in|as) multiples of)\b"
-    r"|GF\(|\b(?:true|false) ?[+*×·∧∨]|\b[ZF](?: ?/ ?\d|_)",
+    r"|GF\(|\b(?:true|false) ?[+*×·∧∨]|(?-i:\bZ_\d)",
     re.IGNORECASE,
 )
 CALENDAR = re.compile(
@@ -107,9 +107,6 @@ def start_again(claim: StepClaim, value: Fraction, shown: Fraction) -> bool:
 
 
 def may_be_rounded(claim: StepClaim, number: Fraction) -> bool:
-    """Return whether a number may be rounded more than its digits show.
-
-    The question or the step is about rounding, and the number ends with a zero.
-    """
+    """Return whether a number ends with a zero in a text about rounding."""
     text = f"{claim.question} {claim.step}".lower()
     return number % 10 == 0 and not ROUNDING.isdisjoint(WORD.findall(text))
