@@ -18,8 +18,18 @@ from verifiers.algebra_rules.finite_sums import all_terms_of
 from verifiers.algebra_rules.identities import Equality, Relation, compare
 from verifiers.algebra_rules.statements import Link
 from verifiers.arithmetic_rules.equations import LETTER_MEANS_TIMES
+from verifiers.math.exact import exact_value
 from verifiers.math.findings import HOLDS, StepJudgement, false, undecided
-from verifiers.math.syntax import Call, Combined, Negated, Tree, has_decimals, names
+from verifiers.math.syntax import (
+    TRIGONOMETRIC,
+    Call,
+    Combined,
+    Negated,
+    Tree,
+    has_decimals,
+    names,
+    walk,
+)
 
 # Beginnings of words that announce a rewriting, and of words that announce an equation.
 REWRITING = re.compile("factor|expand|simplif|rewrit|distribut|rationaliz|combin|multiply out")
@@ -99,7 +109,10 @@ def _is_truncated(relation: Relation) -> bool:
 
 
 def is_normal(tree: Tree) -> bool:
-    """Return whether the tree is a sum of different terms, or a fraction of two in lowest terms."""
+    """Return whether the tree is a sum of different terms, or a fraction of two in lowest terms.
+
+    Nothing in it can be expanded, collected, cancelled or evaluated.
+    """
     match tree:
         case Combined("/", upper, lower) if names(lower):
             fractions = ratios.ratios(upper, lower)
@@ -111,7 +124,7 @@ def is_normal(tree: Tree) -> bool:
             terms = list(_terms(tree))
             if fractions is None or len(fractions[0].numerator) != len(terms):
                 return False
-            return not any(map(_contains_sum, terms))
+            return not any(_contains_sum(term) or _can_be_evaluated(term) for term in terms)
 
 
 def _terms(tree: Tree) -> Iterator[Tree]:
@@ -138,6 +151,17 @@ def _contains_sum(term: Tree) -> bool:
             return _contains_sum(operand)
         case _:
             return False
+
+
+def _can_be_evaluated(term: Tree) -> bool:
+    """Return whether a part of a term is plain arithmetic or a sine: `2 * 3x`, `x cos 60°`."""
+    for part in walk(term):
+        match part:
+            case Combined("*" | "^") if exact_value(part) is not None:
+                return True
+            case Call(function) if function in TRIGONOMETRIC and not names(part):
+                return True
+    return False
 
 
 def condition_on(variables: frozenset[str], conditions: Iterable[Condition]) -> str:
