@@ -136,7 +136,7 @@ def _assumptions(before: Chain, after: Chain, *, is_restated: bool) -> Iterator[
     """Yield the reasons why a statement that contradicts the one before it may be right."""
     if after.before and not is_restated:
         yield NO_OTHER_FACT
-    sides = [side.tree for chain in (before, after) for side in chain.sides]
+    sides = [side.tree for side in (*before.sides, *after.sides)]
     yield all_terms_of(*[tree for tree in sides if tree is not None])
     if _may_be_rounded_to_whole(before, after):
         yield NOT_ROUNDED
