@@ -1,21 +1,22 @@
-r"""The algebra of a step: incorrect if a formula, a comparison or a rewriting is false as written.
+r"""The algebra of a step: incorrect if a formula or a rewriting is false as written.
 
 The checker decides, in plain text, LaTeX and Unicode:
 
 - closed forms with roots, pi, sines at angles, logarithms, factorials, binomials and the imaginary
   unit, such as `\sqrt{50} = 5\sqrt{2}`: by exact fractions or intervals of forty digits;
-- comparisons of closed forms: `3/7 > 0.4`;
 - rewritings of expressions with variables, such as `(x + 1)^2 = x^2 + 2x + 1`: by sample points and
   sympy's polynomials;
-- equations and inequalities that are transformed or solved: `2x + 3 = 7, so x = 3`;
-- two consecutive values of one name: `S = 9 · 6`, and then `S = 45`;
-- whole numbers in words: primes, squares, multiples, congruences, greatest common divisors;
-- known values and definitions that are substituted: `x = 3` before, and then `x^2 + 2x = 9 + 5`;
-  `f(x) = x^2 + 1` in the question, and then `f(3) = 11`.
+- equations and inequalities that are transformed or solved: `2x + 3 = 7 ⇒ x = 3`;
+- two consecutive values of one name: `S = 9 · 6 ⇒ S = 45`.
 
 What it finds false among the following is a suspicion and no verdict (see
 `verifiers.math.reliability`):
 
+- comparisons of closed forms: `3/7 < 0.4`;
+- conclusions that only words such as "so" announce: `2x + 3 = 7, so x = 3`;
+- whole numbers in words: primes, squares, multiples, congruences, greatest common divisors;
+- known values and definitions that are substituted: `x = 3` before, and then `x^2 + 2x = 9 + 5`;
+  `f(x) = x^2 + 1` in the question, and then `f(3) = 11`;
 - claimed values that do not solve a stated equation: `2x + 1 = 7`, and some words later `x = 4`;
 - equations that are derived from another one and have other roots;
 - linear equations and values that leave no common solution: `a + b = 7`, `a = 4` and `b = 2`;

@@ -14,6 +14,7 @@ not a number, and other arithmetic (number bases, remainders), where no equation
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import ClassVar
 
 from stepmark.records import Verdict
@@ -23,18 +24,26 @@ from verifiers.arithmetic_rules.conversions import (
     converted_sides,
     quantity_equations,
 )
-from verifiers.arithmetic_rules.equality import NUMBER_FIRST, judge, judge_conversion
+from verifiers.arithmetic_rules.equality import (
+    NUMBER_FIRST,
+    is_difference,
+    judge,
+    judge_conversion,
+)
 from verifiers.arithmetic_rules.equations import STARTS_TEXT, Equation, equations
+from verifiers.arithmetic_rules.other_systems import may_be_other_arithmetic
 from verifiers.base import Claim, Finding, StepClaim
 from verifiers.math import doubts
 from verifiers.math.exact import exact_value
 from verifiers.math.findings import StepJudgement, conclude, unknown
-from verifiers.math.syntax import Number
+from verifiers.math.syntax import Number, Tree
 
 __all__ = ["Arithmetic"]
 
 MAX_CHARS = 100_000
 DIVISION = frozenset("/÷")
+# The relative error up to which whole numbers may be rounded, where the words say so.
+ROUGHLY = Fraction(1, 10)
 REMAINDER = re.compile(r"\b(?:remainders?|left ?over|leftover)\b", re.IGNORECASE)
 
 
@@ -104,7 +113,24 @@ def _assumptions(claim: StepClaim, equation: Equation, rule: str) -> Iterator[st
         yield "a division has no remainder"
     if equation.starts_text and doubts.may_continue(claim):
         yield STARTS_TEXT
-    if rule != CONVERSION and equation.sides is not None and doubts.is_calendar(claim):
-        left, right = map(exact_value, equation.sides)
-        if left is not None and right is not None and doubts.differ_by_period(left - right):
-            yield "numbers do not start again, as on a clock"
+    if rule != CONVERSION and equation.sides is not None:
+        yield from _assumptions_about_values(claim, *equation.sides)
+
+
+def _assumptions_about_values(claim: StepClaim, left_side: Tree, right_side: Tree) -> Iterator[str]:
+    left = exact_value(left_side)
+    right = exact_value(right_side)
+    if left is None or right is None:
+        return
+    if may_be_other_arithmetic(left_side, right_side):
+        yield doubts.ORDINARY_ARITHMETIC
+    if doubts.start_again(claim, left, right):
+        yield "numbers do not start again, as on a clock"
+    # Pages `12 - 20 = 9`, with both of them, and hours `10 - 2 = 4`, over noon.
+    is_range = left < 0 and left + right == 1
+    is_over_noon = doubts.is_calendar(claim) and (left + right) % 12 == 0
+    if is_difference(left_side) and (is_range or is_over_noon):
+        yield "a dash between two numbers subtracts"
+    is_close = abs(left - right) <= ROUGHLY * max(abs(left), abs(right))
+    if is_close and doubts.may_be_rounded(claim, right):
+        yield "numbers are not rounded further than shown"

@@ -44,7 +44,12 @@ def test_real_step(case: dict[str, Any]) -> None:
             r"\sqrt{50} = 2\sqrt{5}: the left side is 7.07107, the right side 4.47214",
         ),
         # The reason names the statement from which it does not follow.
-        ("3x = 51, so x = 16", "x = 16: it does not follow from 3x = 51"),
+        ("3x = 51 ⇒ x = 16", "x = 16: it does not follow from 3x = 51"),
+        (
+            "3x = 51, so x = 16",
+            "suspicion (consequence; a conclusion is drawn from the statement before it):"
+            " x = 16: it does not follow from 3x = 51",
+        ),
         (
             "(x+1)^2 = x^2 + 2x + 2",
             "suspicion (no solution; an equation without solution is a rewriting):"
@@ -75,8 +80,12 @@ def test_roots_of_quadratic_equation(first: int, second: int, scale: int) -> Non
     constant = scale * first * second
     equation = f"{scale}x^2 + {linear}x + {constant} = 0".replace("+ -", "- ")
     wrong = max(first, second) + 1
-    assert _finding(f"${equation}$, so $x = {first}$.").verdict is not Verdict.INCORRECT
-    assert _finding(f"${equation}$, so $x = {wrong}$.").verdict is Verdict.INCORRECT
+    assert result_of(_finding(f"${equation}$, so $x = {first}$.")) != "suspicion"
+    assert result_of(_finding(f"${equation}$, so $x = {wrong}$.")) == "suspicion"
+    right = rf"${equation} \Rightarrow x = {first}$."
+    assert _finding(right).verdict is not Verdict.INCORRECT
+    wrong_root = rf"${equation} \Rightarrow x = {wrong}$."
+    assert _finding(wrong_root).verdict is Verdict.INCORRECT
 
 
 @given(ROOTS, ROOTS, ROOTS, FRAMES)

@@ -47,6 +47,58 @@ STEPS = (
     # The units are those of a drawing, or count things.
     ("", "On the plan, 3 inches = 15 feet."),
     ("", "30 nickels - 18 dimes = 12 nickels"),
+    ("", "5 ft + 8 in = 68 in."),
+    # The arithmetic is another one.
+    ("", "In column addition, 8 + 7 = 5, carry 1."),
+    ("", "Odd + odd = even, so 1 + 1 = 0."),
+    ("", "Logic: 1 + 1 = 1, 1 · 0 = 0."),
+    ("", "Two half-adders: 1 + 1 = 10."),
+    ("", "Writing digits side by side, 1 + 2 = 12."),
+    ("", "The abacus shows 25 + 36 = 63 in base eight."),
+    ("", "Find the sum of the digits: 30 + 80 = 10."),
+    # Numbers are rounded, or a dash is no minus sign.
+    ("", "To the nearest ten, 48 + 33 = 80."),
+    ("", "33% × 3 = 100%"),
+    ("", "She read pages 45 - 60 = 16 pages."),
+    ("", "The shop is open 8 - 6 = 10 hours."),
+    ("", "The gap between them: 12 - 20 = 8."),
+    ("", "The final score was 21 - 15 = 7 points? No: 21 - 15 = 6."),
+    # Roots reach further, an exclamation mark ends the sentence, and angles are in degrees.
+    ("", "√9/16 = 3/4"),
+    ("", "√3² + 4² = 5"),
+    ("", "5√32 = 2"),
+    ("", "⁴√16 = 2"),
+    ("", "log 2 8 = 3"),
+    ("", "log(50)(2) = 2"),
+    ("", "ln 2 · 3 = ln 6"),
+    ("", "We have $5! = 120!$ orders."),
+    ("", "2π = 360"),
+    ("", "Take π = 22/7."),
+    # The letter i is a variable.
+    ("", "A complex with i rooms: 2i - 1 = i + 3"),
+    ("", "As a complex number, its length is 3 + 4i = 5."),
+    # A comparison is required, denied or tried.
+    ("", "The triangle inequality requires 1 + 2 > 4."),
+    ("", "7 + 8 ≠ 15 on a clock"),
+    # The equation has no solution, or some, and is no rewriting.
+    ("", "Simplifying: 2x + 1 = 2x + 4, so ∅."),
+    ("", "The curves meet where y = x^2 + 2x = x^2 + 6."),
+    ("", "\\sqrt{x+2} = \\sqrt{x+5} has none"),
+    ("", "Keeping linear terms, expanding gives (1 + h)^2 = 1 + 2h"),
+    ("", "For perpendicular vectors, expanding, (a + b)^2 = a^2 + b^2"),
+    # The second statement is another thought, or follows from an earlier one.
+    ("", "2x = 8 so x = 4 then 3x = 15 so x = 5."),
+    ("", "60t = 30, so t = 30 because a minute is a sixtieth."),
+    ("", "x = √9 + 16, so x = 5"),
+    ("", "d = 3 + 4 ⇒ d = 14 round trip"),
+    ("", "2x + 3y = 12\n3x + 2y = 13\nAdding both sides:\n5x + 5y = 25"),
+    ("", "$x<0$ $\\Rightarrow$ left, $x>0$ $\\Rightarrow$ right"),
+    ("", "x = 3 at t = 0. At t = 1, 2x + 1 = 2·5 + 1 = 11."),
+    # The words behind a number belong to it.
+    ("", "So 15 is divisible by 2 more than 3."),
+    ("", "So 12 is a perfect square times 3."),
+    ("", "The square of gcd(12, 18) = 36."),
+    ("", "100 ≡ 1 (mod 7), no; 100 ≡ 2 (mod 7), yes."),
 )
 
 

@@ -7,8 +7,9 @@ import pytest
 from stepmark.records import Verdict
 from tests.verifiers.cases import result_of
 from verifiers.algebra import Algebra
+from verifiers.algebra_rules.contexts import NOT_SUPPOSED
 from verifiers.algebra_rules.number_facts import number_facts
-from verifiers.base import StepClaim
+from verifiers.base import Finding, StepClaim
 
 TRUE = (
     "97 is prime.",
@@ -55,14 +56,14 @@ NOT_UNDERSTOOD = (
     "15 is prime to 4",
     "21 is a prime factor of n",
     "20 is even or odd",
-)
-# Supposed, asked or denied.
-SUPPOSED = (
     "If gcd(12, 18) = 9, then 9 divides 12.",
+    "So 51 is prime? It is 3 times 17.",
+)
+# Supposed or denied.
+SUPPOSED = (
     "If n = 51 is prime, we stop.",
     "Unless $17 \\equiv 4 \\pmod 7$, we stop.",
     "It is not the case, we see that 51 is prime.",
-    "So 51 is prime? It is 3 times 17.",
 )
 # The supposition is that of another sentence.
 CLAIMED = (
@@ -105,18 +106,20 @@ def test_other_text_is_left_out(text: str) -> None:
     assert _verdicts(text) == set()
 
 
-def _result(text: str) -> str:
-    return result_of(Algebra().verify(StepClaim(question="", previous=(), step=text)))
+def _suspicion(text: str) -> Finding:
+    finding = Algebra().verify(StepClaim(question="", previous=(), step=text))
+    assert result_of(finding) == "suspicion"
+    return finding
 
 
 @pytest.mark.parametrize("text", SUPPOSED)
 def test_supposed_fact_is_suspected(text: str) -> None:
-    assert _result(text) == "suspicion"
+    assert NOT_SUPPOSED in _suspicion(text).assumptions
 
 
 @pytest.mark.parametrize("text", CLAIMED)
-def test_claimed_fact_is_incorrect(text: str) -> None:
-    assert _result(text) == "incorrect"
+def test_claimed_fact_is_suspected(text: str) -> None:
+    assert _suspicion(text).assumptions == ()
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: text[:10])

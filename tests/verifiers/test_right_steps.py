@@ -27,7 +27,7 @@ FALSE_STEPS = (
     "So the total is 3 + 40 = 44.",
     "5! / 3! = 21",
     "\\sqrt{50} = 2\\sqrt{5}",
-    "2x + 3 = 7, so 2x = 5",
+    "2x + 3 = 7 ⇒ 2x = 5",
 )
 
 

@@ -2,9 +2,11 @@
 
 A whole number may be a rounded irrational one, and every decimal may be rounded: an equation is
 false only if rounding does not explain it. Plain arithmetic is confirmed if it is true, and left
-to the checker `arithmetic` if it is not.
+to the checker `arithmetic` if it is not. A false comparison is a suspicion: "the triangle
+inequality requires 1 + 2 > 4" is right.
 """
 
+from collections.abc import Iterator
 from fractions import Fraction
 
 from stepmark.records import Verdict
@@ -13,6 +15,7 @@ from verifiers.algebra_rules.contexts import Context
 from verifiers.algebra_rules.finite_sums import FINITE_SUM, has_series
 from verifiers.algebra_rules.identities import SQUARE_OF_I
 from verifiers.algebra_rules.ratios import MAX_DEGREE, difference, ratios
+from verifiers.algebra_rules.rewritings import is_normal
 from verifiers.algebra_rules.statements import Link
 from verifiers.arithmetic_rules.equality import NUMBER_FIRST
 from verifiers.arithmetic_rules.equations import LETTER_MEANS_TIMES
@@ -42,11 +45,14 @@ CLOSED_FORM = "closed form"
 COMPARISON = "comparison"
 COMPLEX = "complex number"
 DECIMALS = "decimals on the way are exact"
+NO_LETTER = "the letter i is no variable"
 APPROXIMATE = "an approximation is close"
 PERIOD_OF_I = 4
 # A logarithm without a base may be decimal, binary or natural; e is given to forty digits.
 NATURAL_BASE = Fraction("2.718281828459045235360287471352662497757")
 BASES = (values.DECIMAL_BASE, Fraction(2), NATURAL_BASE)
+# The degrees of an angle of pi.
+HALF_TURN = Fraction(180)
 # Larger numbers are shown with an exponent.
 MAX_SHOWN = 10**15
 
@@ -78,7 +84,23 @@ def judge_complex(left: Tree, right: Tree, context: Context) -> StepJudgement:
         return HOLDS
     if has_decimals(left, right) or "i" not in syntax.names(left):
         return undecided("a condition, or off by rounding")
-    return false(COMPLEX, "the sides differ where i² = -1")
+    # `2i - 1 = i + 3` gives the letter a value.
+    is_condition = all(is_normal(side) and not _multiplies_i(side) for side in (left, right))
+    return false(COMPLEX, "the sides differ where i² = -1", NO_LETTER if is_condition else "")
+
+
+def _multiplies_i(tree: Tree) -> bool:
+    """Return whether `i` is in a power or a divisor, or multiplied by something with `i`."""
+    for part in syntax.walk(tree):
+        match part:
+            case Combined("^", base, _) if "i" in syntax.names(base):
+                return True
+            case Combined("/", _, divisor) if "i" in syntax.names(divisor):
+                return True
+            case Combined("*", first, second):
+                if "i" in syntax.names(first) & syntax.names(second):
+                    return True
+    return False
 
 
 def _with_small_powers_of_i(tree: Tree) -> Tree:
@@ -149,7 +171,7 @@ def _judge_equation(
         return undecided("plain arithmetic")
     if isinstance(left, Negated | Number) and isinstance(right, Negated | Number):
         return undecided("two numbers")
-    for other_left, other_right in other_notations(left, right):
+    for other_left, other_right in (*other_notations(left, right), *_with_degrees(left, right)):
         try:
             if values.order(other_left, other_right, {}) == 0:
                 return undecided("true in another notation")
@@ -173,6 +195,9 @@ def _may_be_rounded(
     a = values.midpoint(side_values[0])
     b = values.midpoint(side_values[1])
     error = abs(a - b) / max(abs(a), abs(b))
+    # `π = 22/7`: the value that is used.
+    if PI in sides and error <= CLOSE:
+        return True
     if link.relation == "≈" and error <= ROUGHLY:
         return True
     shows_number = isinstance(sides[0], Number) or isinstance(sides[1], Number)
@@ -184,6 +209,24 @@ def _may_be_rounded(
     if shows_number and not is_whole and not ROUNDING.isdisjoint(words):
         return True
     return error <= CLOSE and (has_decimals(*sides) or (shows_number and not is_exact))
+
+
+def _with_degrees(left: Tree, right: Tree) -> Iterator[tuple[Tree, Tree]]:
+    r"""Yield the sides with 180 for pi, if one side has none: `\pi/6 = 30`, in degrees."""
+    if (PI in syntax.walk(left)) is not (PI in syntax.walk(right)):
+        yield _in_degrees(left), _in_degrees(right)
+
+
+def _in_degrees(tree: Tree) -> Tree:
+    if tree == PI:
+        return Number(HALF_TURN)
+    match tree:
+        case Negated(operand):
+            return Negated(_in_degrees(operand))
+        case Combined(operator, left, right):
+            return Combined(operator, _in_degrees(left), _in_degrees(right))
+        case _:
+            return tree
 
 
 def _is_rounded(side: Tree, exact: Fraction, rounded: Fraction) -> bool:

@@ -1,14 +1,18 @@
 r"""Find statements that contradict the statement directly before them.
 
-Examples: `2x + 3 = 7, so 2x = 5`; `-2x > 4, so x > -2`; `S = 9 · 6`, and then `S = 45`. Between the
-two statements are only words of rewriting ("simplifying we get", "so", "⇒", "subtracting 3 from
-both sides") or nothing. The second is false if
+Examples: `2x + 3 = 7` simplifies to `2x = 5`; `-2x > 4`, dividing both sides by -2, `x > -2`;
+`S = 9 · 6`, and directly behind it `S = 45`. Between the two statements are only words of rewriting
+("simplifying we get", "so", "⇒", "subtracting 3 from both sides") or nothing. The second is false
+if
 
 - no root of the first, as a polynomial in one variable, is a root of the second;
 - the two have several variables and no common factor;
 - an inequality in one variable holds exactly at those sample points where the first does not;
 - it gives the same name another value, and of two numbers the first contains more arithmetic: the
   second is its result. A number that is 60 or 100 times the other may have another unit.
+
+After words such as "so", a simple arrow or the end of a sentence, the second statement may use
+another fact: `3x = 20, so x = 7 buses`, `n = 3 → n = 10`. What is false then is a suspicion.
 
 What is not covered: systems of equations, equations with roots or functions, inequalities that are
 wrong but not reversed, names whose value changes (running totals, a product that is computed factor
@@ -25,7 +29,6 @@ from verifiers.algebra_rules.finite_sums import all_terms_of
 from verifiers.algebra_rules.identities import Equality, compare
 from verifiers.algebra_rules.ratios import Polynomial
 from verifiers.algebra_rules.stated_equations import (
-    DISCUSSING,
     FLATTENED,
     converts_unit,
     has_lost_bar,
@@ -33,7 +36,7 @@ from verifiers.algebra_rules.stated_equations import (
     may_be_rounded,
     polynomials,
 )
-from verifiers.algebra_rules.statements import Chain, Link
+from verifiers.algebra_rules.statements import Chain, Link, Side
 from verifiers.math import lexicon, syntax
 from verifiers.math.findings import StepJudgement, false
 from verifiers.math.syntax import Name, Number, Tree, UndefinedError, has_decimals, names, walk
@@ -42,9 +45,15 @@ VALUE_OF_NAME = "value of a name"
 REVERSED = "reversed inequality"
 CONSEQUENCE = "consequence"
 ALTERNATIVE = frozenset(["or", "and"])
-# "Solving 2x - 4 = 8" states another equation.
-STARTING = (("solving",), ("solve",))
+# "Solving 2x - 4 = 8" and "simplifying 2x - 4 = 8" state another equation.
+STARTING = lexicon.words(
+    "solving solve simplifying simplify expanding expand combining combine rearranging rearrange"
+    " rewriting rewrite factoring factor"
+)
+NO_OTHER_FACT = "a conclusion is drawn from the statement before it"
 MAX_WORDS = 24
+# So many statements before a false one are compared with it.
+MAX_EARLIER = 8
 # Half-integers are so dense that only inequalities whose bounds nearly meet look opposite.
 DENSE_POINTS = [Fraction(halves, 2) for halves in range(-25, 26)]
 POINTS = [*DENSE_POINTS, Fraction(-301), Fraction(-40), Fraction(40), Fraction(301)]
@@ -54,11 +63,6 @@ CLOSE = Fraction(1, 50)
 EXACT = Fraction(1, 10**12)
 NOT_ROUNDED = "a value that is not whole is not rounded"
 SAME_MEANING = "the words behind a statement do not change its meaning"
-# Words directly behind a statement that discuss it or make it one about something else: after
-# `2x = 10`, "then x = 4 after giving one away" may be right.
-CHANGING = DISCUSSING | lexicon.words(
-    "after before if when once for with without until unless by at in per instead"
-)
 # Factors between common units.
 CONVERSIONS = frozenset(Fraction(factor) for factor in (12, 24, 60, 100, 1000, 3600))
 Equation = tuple[Tree, Tree]
@@ -68,7 +72,7 @@ def contradictions(context: Context) -> Iterator[tuple[str, StepJudgement]]:
     """Yield every false statement with its judgement."""
     for before, after in pairwise((*context.last_before, *context.chains)):
         words = after.before
-        if not _is_passage(words) or words[-1:] in STARTING:
+        if not _is_passage(words) or (words and words[-1] in STARTING):
             continue
         near = (*before.before[-2:], *after.before, *after.after[:2])
         if not ALTERNATIVE.isdisjoint(near):
@@ -83,34 +87,62 @@ def contradictions(context: Context) -> Iterator[tuple[str, StepJudgement]]:
 def _contradiction(
     before: Chain, after: Chain, context: Context, *, is_restated: bool
 ) -> StepJudgement | None:
+    assumptions = tuple(_assumptions(before, after, is_restated=is_restated))
     if _describe_same_name(before, after):
         reason = _contradiction_of_values(before, after, is_restated=is_restated)
         if not reason:
             return None
-        return false(VALUE_OF_NAME, reason, context.cases, *_assumptions(before, after))
+        return false(VALUE_OF_NAME, reason, context.cases, *assumptions)
     reason = f"it does not follow from {before.text}"
     is_concluded = not lexicon.CONCLUDING.isdisjoint(after.before)
     may_follow = is_restated or is_concluded
     is_next = not after.before and before.sides[0] != after.sides[0]
     if (is_next or may_follow) and _is_reversed(before, after):
-        return false(REVERSED, reason, *_assumptions(before, after))
+        return false(REVERSED, reason, *assumptions)
     if not may_follow:
         return None
     is_rounded = may_be_rounded(context.claim.step)
-    if _does_not_follow(before, after, is_restated=is_restated, is_rounded=is_rounded):
-        cases = "" if is_restated else context.cases
-        division = in_line(before, after)
-        return false(CONSEQUENCE, reason, division, cases, *_assumptions(before, after))
-    return None
+    if not _does_not_follow(before, after, is_restated=is_restated, is_rounded=is_rounded):
+        return None
+    if _follows_from_earlier(before, after, context):
+        return None
+    division = in_line(before, after)
+    return false(CONSEQUENCE, reason, division, *assumptions)
 
 
-def _assumptions(before: Chain, after: Chain) -> Iterator[str]:
+def _follows_from_earlier(before: Chain, after: Chain, context: Context) -> bool:
+    """Return whether a statement follows from an earlier equation of the step.
+
+    It may be one of its roots, or its sum or difference with the last statement: "Adding both
+    sides" after two equations.
+    """
+    last = _equation(before)
+    second = _equation(after)
+    index = context.chains.index(after)
+    for chain in context.chains[max(0, index - MAX_EARLIER) : index]:
+        earlier = _equation(chain)
+        if last is None or second is None or earlier is None:
+            continue
+        made = polynomials(*last, *second, *earlier)
+        if made is None:
+            continue
+        p, q, r = made
+        if any(not combined.gcd(q).is_ground for combined in (r, r + p, r - p) if combined):
+            return True
+    return False
+
+
+def _assumptions(before: Chain, after: Chain, *, is_restated: bool) -> Iterator[str]:
     """Yield the reasons why a statement that contradicts the one before it may be right."""
+    if after.before and not is_restated:
+        yield NO_OTHER_FACT
     sides = [side.tree for side in (*before.sides, *after.sides)]
     yield all_terms_of(*[tree for tree in sides if tree is not None])
     if _may_be_rounded_to_whole(before, after):
         yield NOT_ROUNDED
-    if not CHANGING.isdisjoint(after.after[:1]):
+    following = "".join(after.after[:1])
+    is_word = len(following) > 1 and following.isalpha()
+    if is_word and following not in lexicon.CONCLUDING | lexicon.RESTATING | lexicon.CONNECTIVES:
         yield SAME_MEANING
 
 
@@ -208,6 +240,9 @@ def _is_reversed(before: Chain, after: Chain) -> bool:
         variables |= names(link.left.tree) | names(link.right.tree)
     if len(links) > 2 or len(variables) != 1:
         return False
+    # `x < 3`, and then `x > 3`: the other part of the line.
+    if isinstance(before.sides[0].tree, Name) and _is_closed(before.sides[1]):
+        return False
     variable = variables.pop()
     if "(" in variable:
         return False
@@ -221,6 +256,10 @@ def _is_reversed(before: Chain, after: Chain) -> bool:
             return False
         outcomes.add(first_holds)
     return len(outcomes) == 2
+
+
+def _is_closed(side: Side) -> bool:
+    return side.tree is not None and not names(side.tree)
 
 
 def _holds(link: Link, environment: Mapping[str, Fraction]) -> bool | None:

@@ -20,7 +20,7 @@ ENDINGS = frozenset([".", ",", ":", ";", "\n"])
 COMPLEX = re.compile(r"complex|imaginary|conjugate|modulus|\bi ?\^ ?\{?2|a \+ bi", re.IGNORECASE)
 ABSTRACT_ALGEBRA = re.compile(
     r"roots? of unity|\\omega|ω|primitive root|finite field|\\mathbb\{?[FZ]_|matri(?:x|ces)"
-    r"|\\\\?mathbf|\\vec|(?:\\pi|π) ?\( ?[a-z] ?\)",
+    r"|\bvectors?\b|\\\\?mathbf|\\vec|(?:\\pi|π) ?\( ?[a-z] ?\)",
     re.IGNORECASE,
 )
 SUPPOSED = re.compile(

@@ -1,9 +1,11 @@
-r"""Judge what a step says about whole numbers: predicates in words, congruences, divisors.
+r"""Suspect what a step says about whole numbers: predicates in words, congruences, divisors.
 
 Examples: `91 is prime`, `84 is divisible by 5`, `17 ≡ 3 (mod 7)`, `\gcd(12, 18) = 6`. A number
 counts only where a clause begins with it, or where it follows a word that no number depends on, or
-`=`: "the sum of 3 and 4 is odd" says nothing about 4. What its sentence supposes or denies before
-it, as in "if 9 is prime", is a suspicion.
+`=`: "the sum of 3 and 4 is odd" says nothing about 4. The statement must end there: "15 is
+divisible by 2 more than 3" is not read. What is false is a suspicion, because the words around a
+number often change what is said about it. What its sentence supposes or denies before it, as in
+"if n = 9 is prime", is a further doubt.
 
 What is not covered: plurals ("3 and 9 are prime"), names, numbers of more than 7 digits.
 """
@@ -35,19 +37,26 @@ START = (
 )
 NUMBER = rf"(?<![\w.,^_{{])(\d{{1,{MAX_DIGITS}}})(?![\w.,]?\d|[\w^%!/*+])"
 CLOSE = r" ?(?:\\\))?\$?,? "
+# What may follow a statement: the end of a clause, or a word that begins another one. In "even
+# more", "divisible by 2 primes" and `= 2 · 3`, the statement continues.
+END = (
+    r"(?=(?:\\?[)\]])? ?\$?(?:[.,;:)\n=](?!\d)|\s*$"
+    r"| (?:and|so|but|because|since|as|while|then|hence|thus|therefore|which)\b))"
+)
 NOT = r"(is|is not|isn't) (?:indeed |also |itself |clearly |exactly )?"
 KIND = (
     r"(?:an? )?(prime|composite|even|odd|perfect square|perfect cube)"
-    r"(?: number)?(?![\w-]| (?:factor|divisor|power|multiple|number of|function|and|or|if|when|to))"
+    rf"(?: number)?{END}"
 )
 OF_NUMBER = (
     rf"(divisible by|a multiple of|a factor of|a divisor of) ?(?:\\\(|\$)?\s*{NUMBER}"
-    r"(?!\$? (?:and|or|if|when|to)| ?\$? ?[-+*/^=,])"
+    rf"(?! ?[=,])(?!\$? and\b){END}"
 )
 IS_KIND = re.compile(f"{START}{NUMBER}{CLOSE}{NOT}{KIND}")
 IS_OF_NUMBER = re.compile(f"{START}{NUMBER}{CLOSE}{NOT}{OF_NUMBER}")
 MODULUS = re.compile(
-    r"(?:\\pmod ?\{? ?|\( ?(?:\\text\{)?mod\}? ?\}? ?|\\bmod ?\{? ?)(\d{1,9}) ?[})]?"
+    r"(?:\\pmod ?\{? ?|\( ?(?:\\text\{)?mod\}? ?\}? ?|\\bmod ?\{? ?)(\d{1,9})"
+    r" ?(?:[})]|(?! ?[-+*/^·!\w\\]))"
 )
 # So many characters before a modulus may be a congruence.
 MAX_CONGRUENCE = 200
@@ -57,9 +66,12 @@ LEADING = re.compile(
     r"|[Ww]e (?:have|get)) ){0,4}"
 )
 SIGN = re.compile(r"\\equiv(?![A-Za-z])|≡")
+# Words before a greatest common divisor that no number depends on.
+BEFORE_GCD = r"(?:\b(?:[Tt]he|[Ww]e (?:get|have|find)|[Gg]et|and|is|where|[Ff]ind) ?)"
 GCD = re.compile(
+    rf"(?:{START}|{BEFORE_GCD})[$(]{{0,3}} ?"
     r"\\?(?:operatorname\{|text\{|mathrm\{)?(?<![A-Za-z])(gcd|lcm|GCD|LCM|HCF)\}? ?(?:\\left)?\( ?"
-    r"(\d{1,12}) ?, ?(\d{1,12}) ?(?:\\right)?\) ?= ?(\d{1,12})(?![\d.,]?\d|\s*[-+*/^!\\(])"
+    rf"(\d{{1,12}}) ?, ?(\d{{1,12}}) ?(?:\\right)?\) ?= ?(\d{{1,12}})(?![\d.,]?\d){END}"
 )
 
 

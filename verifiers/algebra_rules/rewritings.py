@@ -8,7 +8,7 @@ have the same variables and much in common, and if it is not the first link of a
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
 from verifiers.algebra_rules import ratios
@@ -18,8 +18,18 @@ from verifiers.algebra_rules.finite_sums import all_terms_of
 from verifiers.algebra_rules.identities import Equality, Relation, compare
 from verifiers.algebra_rules.statements import Link
 from verifiers.arithmetic_rules.equations import LETTER_MEANS_TIMES
+from verifiers.math.exact import exact_value
 from verifiers.math.findings import HOLDS, StepJudgement, false, undecided
-from verifiers.math.syntax import Call, Tree, has_decimals, names
+from verifiers.math.syntax import (
+    TRIGONOMETRIC,
+    Call,
+    Combined,
+    Negated,
+    Tree,
+    has_decimals,
+    names,
+    walk,
+)
 
 # Beginnings of words that announce a rewriting, and of words that announce an equation.
 REWRITING = re.compile("factor|expand|simplif|rewrit|distribut|rationaliz|combin|multiply out")
@@ -37,6 +47,7 @@ RADICANDS = "radicands"
 NO_SOLUTION = "no solution"
 REWRITING_RULE = "rewriting"
 # The assumptions.
+ALL_POWERS = "no higher powers are left out"
 NO_EQUATION = "an equation without solution is a rewriting"
 NO_CONDITION = "no condition on the names makes it true"
 
@@ -49,6 +60,8 @@ def judge_rewriting(link: Link, left: Tree, right: Tree, context: Context) -> St
     if has_decimals(left, right):
         return undecided("decimals may be rounded")
     assumptions = (
+        NO_EQUATION if _are_normal(left, right, relation) else "",
+        ALL_POWERS if _is_truncated(relation) else "",
         LETTER_MEANS_TIMES if link.reads_letter_as_times else "",
         all_terms_of(left, right),
     )
@@ -57,7 +70,8 @@ def judge_rewriting(link: Link, left: Tree, right: Tree, context: Context) -> St
         return false(RADICANDS, reason, *assumptions)
     if relation.equality is Equality.NEVER:
         is_claimed = link.index > 0 or _has_announcing_words(link)
-        return false(NO_SOLUTION, reason, "" if is_claimed else NO_EQUATION, *assumptions)
+        doubt = "" if is_claimed or NO_EQUATION in assumptions else NO_EQUATION
+        return false(NO_SOLUTION, reason, doubt, *assumptions)
     if relation.equality is not Equality.NEVER_SEEN or not _is_rewriting(
         link, left, right, relation
     ):
@@ -67,6 +81,87 @@ def judge_rewriting(link: Link, left: Tree, right: Tree, context: Context) -> St
         _restricts(condition, (left, right)) for condition in context.conditions
     )
     return false(REWRITING_RULE, reason, NO_CONDITION if is_restricted else "", *assumptions)
+
+
+def _are_normal(left: Tree, right: Tree, relation: Relation) -> bool:
+    """Return whether nothing can be expanded, collected or cancelled on either side.
+
+    Then `x + 2 = x + 5` or `x^2 + 2x = x^2 + 6` is an equation and no rewriting. `2x = 3x` is one.
+    """
+    match left, right:
+        case Call("root", (first, *_)), Call("root", (second, *_)):
+            return is_normal(first) and is_normal(second)
+    polynomials = (relation.left, relation.right)
+    is_multiple = all(polynomial is not None and len(polynomial) == 1 for polynomial in polynomials)
+    if is_multiple and relation.left.monoms() == relation.right.monoms():
+        return False
+    return is_normal(left) and is_normal(right)
+
+
+def _is_truncated(relation: Relation) -> bool:
+    """Return whether one side lacks only the highest powers of the other: `(1 + x)^3 = 1 + 3x`."""
+    if not relation.left or not relation.right:
+        return False
+    missing = relation.left - relation.right
+    lowest = min(map(sum, missing.itermonoms()))
+    degrees = [max(map(sum, side.itermonoms())) for side in (relation.left, relation.right)]
+    return 0 < min(degrees) < lowest
+
+
+def is_normal(tree: Tree) -> bool:
+    """Return whether the tree is a sum of different terms, or a fraction of two in lowest terms.
+
+    Nothing in it can be expanded, collected, cancelled or evaluated.
+    """
+    match tree:
+        case Combined("/", upper, lower) if names(lower):
+            fractions = ratios.ratios(upper, lower)
+            if fractions is None or not (is_normal(upper) and is_normal(lower)):
+                return False
+            return bool(fractions[0].numerator.gcd(fractions[1].numerator).is_ground)
+        case _:
+            fractions = ratios.ratios(tree)
+            terms = list(_terms(tree))
+            if fractions is None or len(fractions[0].numerator) != len(terms):
+                return False
+            return not any(_contains_sum(term) or _can_be_evaluated(term) for term in terms)
+
+
+def _terms(tree: Tree) -> Iterator[Tree]:
+    match tree:
+        case Negated(operand):
+            yield from _terms(operand)
+        case Combined("+" | "-", left, right):
+            yield from _terms(left)
+            yield from _terms(right)
+        case _:
+            yield tree
+
+
+def _contains_sum(term: Tree) -> bool:
+    """Return whether a term has a sum outside functions and exponents."""
+    match term:
+        case Combined("^", base, _):
+            return _contains_sum(base)
+        case Combined("+" | "-"):
+            return True
+        case Combined(_, left, right):
+            return _contains_sum(left) or _contains_sum(right)
+        case Negated(operand):
+            return _contains_sum(operand)
+        case _:
+            return False
+
+
+def _can_be_evaluated(term: Tree) -> bool:
+    """Return whether a part of a term is plain arithmetic or a sine: `2 * 3x`, `x cos 60°`."""
+    for part in walk(term):
+        match part:
+            case Combined("*" | "^") if exact_value(part) is not None:
+                return True
+            case Call(function) if function in TRIGONOMETRIC and not names(part):
+                return True
+    return False
 
 
 def condition_on(variables: frozenset[str], conditions: Iterable[Condition]) -> str:

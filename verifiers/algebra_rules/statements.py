@@ -30,7 +30,9 @@ CACHED_TEXTS = 64
 WORDS_AFTER = 4
 # Words that, next to a formula, may belong to it.
 REACHING = MATHEMATICAL - {"if", "whether", "over", "not", "by"}
-REACHING |= {"degrees", "percent", "equation"}
+REACHING |= {"degrees", "percent", "equation", "pi", "π", "\\pi"}
+# The degree of a root: `⁴√16`.
+REACHING |= set("⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True, slots=True)

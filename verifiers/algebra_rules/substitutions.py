@@ -4,7 +4,8 @@ A name has a value if exactly one number is stated for it, up to and including t
 unknown function is known if the question defines it by one formula: `f(x) = x² + 1`, and then
 `f(3) = 10`. An equation between a formula in known names and a number is false only if the right
 side still shows the arithmetic, as a substitution does, or if the question states the values and a
-chain continues with the number.
+chain continues with the number. What is false is a suspicion: in "x = 3 at t = 0. At t = 1,
+2x + 1 = 2 · 5 + 1", the name has another value.
 
 What is not covered: decimals, values that a case or a supposition gives, functions that are
 defined by cases or have several variables.

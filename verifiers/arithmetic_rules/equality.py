@@ -41,6 +41,8 @@ MAX_SHOWN_BITS = 128
 
 # Factors between common units, and of percent.
 UNIT_FACTORS = (12, 24, 60, 100, 1000, 1440, 3600, 10**6, 10**9)
+# Percentages that are thirds, rounded.
+THIRDS = (33, 66, 67)
 SMALL_EXPONENTS = (2, 3, 4)
 Interval = tuple[Fraction, Fraction]
 
@@ -224,7 +226,8 @@ def _span(tree: Tree) -> Interval:
     match tree:
         case Number():
             slack = Fraction(0)
-            if tree.decimals >= syntax.MIN_ROUNDED_DECIMALS:
+            is_third = tree.percent and tree.value in THIRDS
+            if tree.decimals >= syntax.MIN_ROUNDED_DECIMALS or is_third:
                 slack = tree.last_digit / 2
             ends = (tree.value - slack, tree.value + slack)
             return (ends[0] / 100, ends[1] / 100) if tree.percent else ends
@@ -269,9 +272,10 @@ def _assumptions(
         yield MIXED_PERCENTAGES
     if _is_percentage_of(left, right) or _is_percentage_of(right, left):
         yield PERCENTAGE_OF
-    # `5 - 8 = 3 short`: the words give the sign.
+    # `5 - 8 = 3 short`, `the gap is 5 - 8 = 3`: the words give the sign.
     has_words = bool(units_of(right)) or WORDS_AFTER in equation.assumptions
-    if left_value == -right_value and has_words:
+    is_named = is_difference(left) and not equation.starts_text
+    if left_value == -right_value and (has_words or is_named):
         yield SIGNED_DIFFERENCE
     # `2 + 3 = 5 + 4 = 9`: the result is carried on.
     starts_with_result = numbers(right)[0].value == left_value and not equation.opens_bracket
@@ -286,6 +290,13 @@ def _assumptions(
     if syntax.has_decimals(left, right):
         yield DECIMALS
     yield from _assumptions_about_units(left, right)
+
+
+def is_difference(tree: Tree) -> bool:
+    """Return whether the tree is a difference of two plain numbers: `5 - 8`."""
+    return isinstance(tree, Combined) and (
+        tree.operator == "-" and isinstance(tree.left, Number) and isinstance(tree.right, Number)
+    )
 
 
 def _is_proper_fraction(tree: Tree) -> bool:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from verifiers.math import lexer, lexicon
 from verifiers.math.dialects.arithmetic import MAX_TOKENS, parse, tokens
+from verifiers.math.doubts import NOT_TRIED
 from verifiers.math.lexer import Kind, Token, written
 from verifiers.math.lexicon import ABOUT, LEADING, MATHEMATICAL, REFUTING
 from verifiers.math.syntax import Number, Tree, signed_number
@@ -346,6 +347,8 @@ def _assumptions_after(
 ) -> Iterator[str]:
     if rest:
         yield WORDS_AFTER
+    if any(token.text == "?" for token in (*rest, *outside[:1])):
+        yield NOT_TRIED
     # After a unit, the comma may separate two parts of one amount: `= 3 hours, 20 minutes`.
     has_number_after = _has_number(rest[:NEAR])
     ends_with_unit = not rest and expression[-1].kind is Kind.WORD

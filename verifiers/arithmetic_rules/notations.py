@@ -4,6 +4,9 @@
 - `100,105 = 100 + 5`: the comma separates two items of a list.
 - `6 ÷ 1/8 = 48`, `85/40*45`: all that follows a division sign is the divisor.
 - `720*4 = 2880120*6*4`: the result and the next number are run together.
+- `√9/16 = 3/4`, `√100 - 64 = 6`: the root reaches to the end of the side.
+- `3√8 = 2`: the number before the root is its degree.
+- `2 + 3! = 8!`: the last sign ends the sentence.
 """
 
 from collections.abc import Iterator
@@ -30,6 +33,9 @@ def other_notations(left: Tree, right: Tree) -> Iterator[Sides]:
         yield divided
         yield divided[0], right
         yield left, divided[1]
+    yield from _with_other_roots(left, right)
+    if isinstance(right, Call) and right.function == "!":
+        yield left, right.arguments[0]
     value = exact_value(left)
     if value is not None and _are_run_together(value, right):
         yield left, Number(value)
@@ -42,6 +48,27 @@ def _are_run_together(value: Fraction, right: Tree) -> bool:
         return False
     first = numbers(right)[0].value
     return first != value and str(first).startswith(digits)
+
+
+def _with_other_roots(left: Tree, right: Tree) -> Iterator[Sides]:
+    """Yield the sides with longer roots, and with numbers before roots as their degrees."""
+    radicand = _long_radicand(left)
+    if radicand is not None:
+        yield Call("root", (radicand,)), right
+    match left:
+        case Combined("*", Number() as degree, Call("root", (radicand,))):
+            yield Call("root", (radicand, degree)), right
+
+
+def _long_radicand(tree: Tree) -> Tree | None:
+    """Return the tree without the square root of a number with which it begins, if it does."""
+    match tree:
+        case Combined("+" | "-" | "*" | "/" | "^", Call("root", (Number() as number,)), right):
+            return Combined(tree.operator, number, right)
+        case Combined(operator, left, right):
+            inner = _long_radicand(left)
+            return None if inner is None else Combined(operator, inner, right)
+    return None
 
 
 def _with_grouping_dots(number: Number) -> Number:
@@ -71,6 +98,12 @@ def _without_list_items(left: Tree, right: Tree) -> Iterator[Sides]:
 def _with_long_divisors(tree: Tree) -> Tree:
     """Return the tree with `a / b * c` read as `a / (b * c)`, and `a / b / c` as `a / (b / c)`."""
     match tree:
+        case Combined("*", Combined("*", _, _) as product, factor):
+            dividend = _with_long_divisors(product)
+            if isinstance(dividend, Combined) and dividend.operator == "/":
+                divisor = Combined("*", dividend.right, _with_long_divisors(factor))
+                return Combined("/", dividend.left, divisor)
+            return Combined("*", dividend, _with_long_divisors(factor))
         case Combined(("*" | "/") as operator, Combined("/", dividend, divisor), factor):
             inner = Combined(operator, _with_long_divisors(divisor), _with_long_divisors(factor))
             return Combined("/", _with_long_divisors(dividend), inner)

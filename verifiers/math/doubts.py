@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from verifiers.base import StepClaim
-from verifiers.math.lexicon import OTHER_ARITHMETIC, REFUTATION
+from verifiers.math.lexicon import OTHER_ARITHMETIC, REFUTATION, ROUNDING
 
 ORDINARY_ARITHMETIC = "ordinary arithmetic is meant"
 NOT_QUOTED = "no refuted equation is quoted"
@@ -31,7 +31,9 @@ DEFINED_OPERATION = re.compile(
 )
 OTHER_SYSTEM = re.compile(
     r"\b(?:boolean|bitwise|xor|nand|nor|GF ?\(|finite field|field with|residues?|legendre"
-    r"|0x[0-9a-f]+|nim)\b|GF\(|\b(?:true|false) ?[+*×·∧∨]",
+    r"|0x[0-9a-f]+|nim|characteristic \d|digital roots?|casting out|in units of"
+    r"|(?:in|as) multiples of)\b"
+    r"|GF\(|\b(?:true|false) ?[+*×·∧∨]|(?-i:\bZ_\d)",
     re.IGNORECASE,
 )
 CALENDAR = re.compile(
@@ -40,7 +42,9 @@ CALENDAR = re.compile(
     r"|monday|tuesday|wednesday|thursday|friday|saturday|sunday)\b",
     re.IGNORECASE,
 )
-PERIODS = (7, 12, 24, 28, 29, 30, 31, 60, 360, 365)
+DIGITS = re.compile(r"\bdigits?\b", re.IGNORECASE)
+# Numbers at which clocks, calendars and angles start again, or of which only the last digits count.
+PERIODS = ((CALENDAR, (7, 12, 24, 28, 29, 30, 31, 60, 360, 365)), (DIGITS, (10, 100, 1000)))
 # Words with which a step quotes what somebody else says.
 REPORTED = re.compile(
     r"\b(?:claims?|claimed|wrote|writes|thought|thinks|believe[ds]?|some say|miscalculat\w*"
@@ -48,6 +52,7 @@ REPORTED = re.compile(
     r"|is what \w+ (?:got|said))\b",
     re.IGNORECASE,
 )
+WORD = re.compile(r"[a-z]+")
 CONTRADICTION = re.compile(r"\b(?:contradict\w*|contrary|absurd\w*)\b", re.IGNORECASE)
 # The end of a step whose formula continues in the next one.
 UNFINISHED = re.compile(r"(?:[-+*/^=×÷·(\[{<>≤≥&]|\\(?:cdot|times|div|[lc]?dots)|\\\\)[\s$&]*$")
@@ -90,8 +95,18 @@ def is_calendar(claim: StepClaim) -> bool:
     return bool(CALENDAR.search(claim.question) or CALENDAR.search(claim.step))
 
 
-def differ_by_period(difference: Fraction) -> bool:
-    """Return whether numbers that start again are the same: hours, days, degrees."""
-    if difference.denominator != 1:
-        return False
-    return any(difference % period == 0 for period in PERIODS)
+def start_again(claim: StepClaim, value: Fraction, shown: Fraction) -> bool:
+    """Return whether a value may be shown as what is left of it on a clock, or as last digits."""
+    for pattern, periods in PERIODS:
+        if not (pattern.search(claim.question) or pattern.search(claim.step)):
+            continue
+        for period in periods:
+            if abs(shown) <= period and (value - shown) % period == 0:
+                return True
+    return False
+
+
+def may_be_rounded(claim: StepClaim, number: Fraction) -> bool:
+    """Return whether a number ends with a zero in a text about rounding."""
+    text = f"{claim.question} {claim.step}".lower()
+    return number % 10 == 0 and not ROUNDING.isdisjoint(WORD.findall(text))

@@ -66,7 +66,8 @@ REFUTING = words(
 
 # Text in which another arithmetic than that of plain numbers may be meant.
 OTHER_ARITHMETIC = re.compile(
-    r"\b(?:p?mod|modul[oa]r?|modulus|congruent|(?:in )?base[- ]\\?[($]*\d+|bases|binary|ternary"
+    r"\b(?:p?mod|modul[oa]r?|modulus|congruent|(?:in )?base[- ]\\?[($]*\d+|in base|bases"
+    r"|binary|ternary"
     r"|octal|hexadecimal|operation [$\\\\(*#@]"
     r"|o'clock|\d ?[ap]\.?m)\b|\bdefin\w*[^.\n]{0,60}\w ?(?:[*@#&×]|\\cdot) ?\w"
     r"|\\(?:star|ast|oplus|ominus|otimes|odot|diamond|bigstar|[a-z]+suit)(?![a-z])",
@@ -78,7 +79,7 @@ REFUTATION = re.compile(
     r"\b(?:incorrect\w*|wrong\w*|mistake\w*|error|errors|contradict\w*|impossible|should be"
     r"|should have been|not equal|false|cannot be"
     r"|not true|extraneous|no (?:real |integer )?solutions?|inconsistent|absurd|not possible"
-    r"|not valid|invalid"
+    r"|not valid|invalid|nonsense|spurious|untrue"
     r"|(?:does(?: not|n't)|do(?: not|n't)|not) (?:satisfy|hold|work|equal|match))\b",
     re.IGNORECASE,
 )
@@ -88,7 +89,8 @@ ABOUT = words("about approximately around roughly nearly almost")
 
 # A step with one of these words may round whole numbers.
 ROUNDING = ABOUT | words(
-    "round rounded rounding nearest estimate estimated approximate approximation decimal"
+    "round rounded rounding rounds nearest estimate estimates estimated estimating estimation"
+    " approximate approximation decimal significant truncated truncating"
 )
 
 # Words between two equations of which the second is the first in another form.
@@ -96,7 +98,7 @@ RESTATING = words(
     "simplifying simplifies simplify simplified expanding expand combining combine distributing"
     " distribute rearranging rearrange rearranged rewriting rewritten rewrite factoring factor"
     " factored factors collecting equivalent equivalently"
-    " ⇒ → ⟹ \\rightarrow \\implies \\longrightarrow"
+    " ⇒ ⟹ \\rightarrow \\implies \\longrightarrow"
 )
 
 # Words that have this meaning together with "both sides".
@@ -104,7 +106,7 @@ OPERATING = words("subtracting subtract adding add multiplying multiply dividing
 
 # Words between two equations of which the second follows from the first.
 CONCLUDING = words(
-    "so thus therefore hence then gives giving get yields have obtain solving solve which"
+    "so thus therefore hence then gives giving get yields have obtain solving solve which →"
 )
 
 CONNECTING = words(

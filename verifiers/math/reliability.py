@@ -8,6 +8,10 @@ Few alarms prove little. The rules for claimed solutions, solution sets, linear 
 listed items, finite sums, function formulas, stated identities and units had at most six judged
 alarms each, all true. On 440 steps that were written to mislead them, they raised 108 alarms, of
 which about 95 were false: after `2x = 15`, "thus x = 8 boxes are needed". They give suspicions.
+
+So do the rules for comparisons, function values, substitutions, number predicates, congruences and
+divisors, which had no judged alarm. On 716 steps that were written to mislead them, they raised 282
+alarms, nearly all false: "15 is divisible by 2 more than 3".
 """
 
 from collections.abc import Sequence
@@ -16,19 +20,13 @@ RELIABLE_RULES = frozenset(
     [
         "equation",
         "closed form",
-        "comparison",
         "complex number",
         "rewriting",
         "no solution",
         "radicands",
-        "function value",
-        "substitution",
         "consequence",
         "reversed inequality",
         "value of a name",
-        "number predicate",
-        "congruence",
-        "divisors",
     ]
 )
 RELIABLE_ASSUMPTIONS = frozenset(

@@ -15,7 +15,16 @@ from collections.abc import Sequence
 from verifiers.math import lexer, series, syntax
 from verifiers.math.lexer import Kind, Lexer, Token, rule, text_command, token_pattern
 from verifiers.math.parser import MULTIPLICATION, Parser
-from verifiers.math.syntax import PI, TRIGONOMETRIC, Call, Name, Negated, Tree, UnreadError
+from verifiers.math.syntax import (
+    PI,
+    TRIGONOMETRIC,
+    Call,
+    Name,
+    Negated,
+    Number,
+    Tree,
+    UnreadError,
+)
 
 # The length of the longest formula.
 MAX_TOKENS = 256
@@ -410,11 +419,20 @@ class _Parser(Parser):
     def function_argument(self, depth: int) -> Tree:
         """Read a bracket, or the product that follows the function directly."""
         if self.kind() is Kind.OPEN:
-            return self.bracket(depth)
+            tree = self.bracket(depth)
+            if self.at(Kind.OPEN, "(") and self.tokens[self.position].glued:
+                raise UnreadError("the end of a function's argument is ambiguous")
+            return tree
         tree = self._simple_factor(depth)
         while self.kind() in (Kind.NAME, Kind.NUMBER):
+            if self.kind() is Kind.NUMBER and isinstance(tree, Number):
+                raise UnreadError("two numbers side by side")
             tree = syntax.Combined("*", tree, self._simple_factor(depth))
         is_function = self.text().removeprefix("\\") in self.functions
+        # `\ln 2 * 3` may be `\ln 6`.
+        is_product = isinstance(tree, Number) and self.text() == "*"
+        if is_product and self.kind(1) is Kind.NUMBER:
+            raise UnreadError("the end of a function's argument is ambiguous")
         if self.at(Kind.OPERATOR, "/^!") or self.kind() is Kind.OPEN:
             raise UnreadError("the end of a function's argument is ambiguous")
         if self.kind() is Kind.COMMAND and not is_function:

@@ -200,6 +200,9 @@ class _Parser(Parser):
         if words and self.at(Kind.OPERATOR, "^") and exponent.text in ("2", "3"):
             self.position += 2
         self._pass_remark()
+        # `5 ft + 8 in = 68 in`, but `68 in total`.
+        if words == ["in"]:
+            return ("inch",)
         unit = [singular(word) for word in words if word != "/" and word.lower() not in PROSE]
         return tuple(unit)
 
