@@ -28,7 +28,7 @@ from stepmark.thinking import after_thinking
 __all__ = ["VERSION", "final_answer", "why_no_answer"]
 
 # Increment when another answer is extracted from a text: existing grades are then recomputed.
-VERSION = 4
+VERSION = 5
 # A solution whose last line or sentence states a short integer and which states nothing else is the
 # most frequent one, and needs none of the rules.
 PLAIN_LAST_LINE = re.compile(r"(?:The (?:final )?answer is:? |#### |A: )(-?\d{1,18})\.?", re.ASCII)

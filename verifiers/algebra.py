@@ -77,7 +77,7 @@ STATED_RULES = (claimed_solutions, solution_sets, linear_systems, root_sums)
 class Algebra:
     """A checker of every formula in a step."""
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
 
     def verify(self, claim: Claim) -> Finding:
         """Return the finding; its reason names the false statement or counts the true ones."""

@@ -117,7 +117,7 @@ UNIT_WORDS = FAMILIES.keys() | {"in", "yd", "hr", "gal", "pt", "qt", "acre", "he
 class Answers:
     """A symmetric comparison of numbers, formulas, lists, intervals, matrices, options, words."""
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
 
     def verify(self, claim: Claim) -> Finding:
         """Return the finding; a reference is correct if other answers can be compared with it."""

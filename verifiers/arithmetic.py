@@ -51,7 +51,7 @@ REMAINDER = re.compile(r"\b(?:remainders?|left ?over|leftover)\b", re.IGNORECASE
 class Arithmetic:
     """A checker of every closed equation in a step."""
 
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
 
     def verify(self, claim: Claim) -> Finding:
         """Return the finding; its reason names the false equation or counts the true ones."""
