@@ -47,6 +47,8 @@ __all__ = ["OpenAI"]
 CONNECT_SECONDS = 10.0
 # Open files that are no connections to servers.
 SPARE_FILES = 256
+# Enough that the beginning of an answer is rarely white space alone.
+PROBE_TOKENS = 8
 CONTINUATION_CURE = (
     "use api = 'completions', another `continuation`, or a server that continues the assistant's"
     " turn, such as vLLM or SGLang; methods without rollouts need none"
@@ -85,7 +87,7 @@ class OpenAI:
     extra_body: Mapping[str, Any] = field(default_factory=dict)
     base_urls: tuple[str, ...] = operational(default=("http://127.0.0.1:8000/v1",))
     base_urls_file: str = operational(default="")
-    """A text file with one address per line, in place of `base_urls`; read again when it changes."""
+    """A file with one address per line, in place of `base_urls`; read again when it changes."""
     api_key_env: str = operational(default="")
     """The environment variable with the key; empty if the server needs none."""
     concurrency: Annotated[int, Field(ge=1, le=65536)] = operational(default=2048)
@@ -211,24 +213,31 @@ class OpenAI:
 
     async def _complete_part(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
         """Return the completions of one request, and of more for what it lacks."""
+        doubted: list[str] = []
+        probed = replace(sampling, n=1, max_tokens=PROBE_TOKENS)
 
-        async def send(client: AsyncOpenAI) -> Reply:
+        async def send(client: AsyncOpenAI) -> tuple[Reply, Mapping[int, str]]:
             reply = await self._send(client, prompt, sampling)
             doubts = self._doubts.about(reply, sampling.max_tokens)
             if len(doubts) == len(reply.completions):
+                doubted.append(doubts[0])
                 raise DoubtfulReply(reply, doubts[0])
-            return reply
+            return reply, doubts
 
-        def probe(client: AsyncOpenAI) -> Awaitable[Reply]:
-            return self._send(client, prompt, replace(sampling, n=1, max_tokens=1, seed=0))
+        async def probe(client: AsyncOpenAI) -> None:
+            reply = await self._send(client, prompt, probed)
+            doubts = self._doubts.about(reply, PROBE_TOKENS)
+            if doubts:
+                raise DoubtfulReply(reply, doubts[0])
 
         try:
-            reply = await self._request(send, prompt, probe=probe)
-            doubts = self._doubts.about(reply, sampling.max_tokens)
+            reply, doubts = await self._request(send, prompt, probe=probe)
+            self._doubts.refuted.update(doubted)
         except DoubtfulReply as error:
             # It came again and again, so it is the answer of the model.
             reply = error.reply
             doubts = {}
+            self._doubts.confirmed[error.kind.name] += 1
         self._doubts.learn(reply)
         self._warn_about(reply)
         self._learn_choices(len(reply.completions), sampling.n)

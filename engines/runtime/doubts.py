@@ -4,8 +4,9 @@ An empty text can be the answer of a model that ends at once, so it is not an er
 a server that stops returns one too. It is requested again, and believed when it comes again.
 """
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from engines.base import Completion
 from engines.runtime.faults import FaultKind, kind_named
@@ -19,6 +20,10 @@ NO_FINISH_REASON = "no finish reason"
 CUT_TEXT = "cut text"
 # Counts of the same text can differ by a token, for instance one that ends it.
 TOLERANCE_TOKENS = 1
+# A kind of reply is usual, and not requested again, after this many that came again and again, and
+# if hardly any other reply came instead: weak models often return an empty text.
+CONFIRMED = 3
+CONFIRMED_PER_REFUTED = 10
 
 
 class DoubtfulReply(Exception):  # noqa: N818  # the engine returns the reply if it comes again
@@ -43,8 +48,13 @@ class Doubts:
     """The most tokens that one text had."""
     most_total: int = 0
     """The most tokens that a prompt and one text had together."""
-    sends_no_reasons: bool = False
-    """Whether the server leaves finish reasons out, and not only a few of them."""
+    confirmed: Counter[str] = field(default_factory=Counter)
+    """How often the same kind of reply came again and again, by kind of doubt."""
+    refuted: Counter[str] = field(default_factory=Counter)
+    """How often another reply came instead, by kind of doubt."""
+    with_reason: int = 0
+    """The number of texts with a finish reason."""
+    without_reason: int = 0
 
     def about(self, reply: Reply, max_tokens: int) -> Mapping[int, str]:
         """Return the kind of doubt by the position of each doubtful text in the reply.
@@ -53,6 +63,8 @@ class Doubts:
             reply: A reply.
             max_tokens: The largest number of tokens that the request allows for each text.
         """
+        self.without_reason += len(reply.without_reason)
+        self.with_reason += len(reply.completions) - len(reply.without_reason)
         cut_short = self._is_cut_short(reply, max_tokens)
         doubts: dict[int, str] = {}
         for index, completion in enumerate(reply.completions):
@@ -61,14 +73,19 @@ class Doubts:
                 kind = kind or NO_FINISH_REASON
             elif completion.finish_reason == LENGTH and cut_short:
                 kind = kind or CUT_TEXT
-            if kind is not None and not (kind == NO_FINISH_REASON and self.sends_no_reasons):
+            if kind is not None and not self._is_usual(kind):
                 doubts[index] = kind
         return doubts
 
+    def _is_usual(self, kind: str) -> bool:
+        """Return whether the model, or its server, has shown that it replies so."""
+        if kind == NO_FINISH_REASON and not self.with_reason:
+            return self.without_reason > CONFIRMED
+        enough = max(CONFIRMED, CONFIRMED_PER_REFUTED * self.refuted[kind])
+        return self.confirmed[kind] >= enough
+
     def learn(self, reply: Reply) -> None:
         """Learn from a reply that is used."""
-        if len(reply.without_reason) == len(reply.completions):
-            self.sends_no_reasons = True
         prompt, generated = _tokens(reply)
         mean = generated // len(reply.completions)
         self.most_generated = max(self.most_generated, mean)

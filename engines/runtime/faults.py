@@ -11,8 +11,8 @@ from enum import Enum
 
 __all__ = [
     "CONFIRMATIONS",
-    "MAX_WAITS",
     "FAULT_KINDS",
+    "MAX_WAITS",
     "Action",
     "Fault",
     "FaultKind",
@@ -21,17 +21,19 @@ __all__ = [
     "kind_of_status",
 ]
 
-CONFIRMATIONS = 3
+CONFIRMATIONS = 4
 """How often a request is repeated before a rejection or a doubtful reply is believed.
 
-A sick server or a proxy rejects valid requests at random: of 1,000 requests to a server that
-rejects every twentieth, all four attempts of one in 160 such runs fail.
+A sick server or a proxy rejects valid requests at random. If it rejects every fifth, all five
+attempts fail for one request in 3,000, and for one in three million if it rejects every twentieth.
 """
 MAX_WAITS = 100
 """How often a request is repeated that one server after the other refuses as busy.
 
 Some limits of a rate can never be met, for instance by a prompt with more tokens than a minute has.
 """
+# The part of an error in which words are searched for.
+EXCERPT = 300
 
 
 class Action(Enum):
@@ -41,11 +43,11 @@ class Action(Enum):
     """The server is busy or not running, and hardly ever because of the request."""
     REPEAT = "repeated up to `retries` times; then the failure of the request"
     """The server failed at the request, perhaps because of the request."""
-    CONFIRM = "repeated up to 3 times; then the failure of the request"
+    CONFIRM = "repeated up to 4 times; then the failure of the request"
     """The server rejects the request."""
-    STOP = "repeated up to 3 times; then the end of the run"
+    STOP = "repeated up to 4 times; then the end of the run"
     """The server rejects all requests, because a setting is wrong."""
-    DOUBT = "requested again up to 3 times; then stored as it is"
+    DOUBT = "requested again up to 4 times; then stored as it is"
     """The reply is complete, but a model rarely answers so."""
 
 
@@ -220,4 +222,5 @@ def kind_of_error(statuses: Iterable[int], text: str) -> FaultKind:
 
 
 def _matches(name: str, text: str) -> bool:
-    return re.search(FAULT_KINDS[name].words, text, re.IGNORECASE) is not None
+    # Errors can quote a prompt, which begins later.
+    return re.search(FAULT_KINDS[name].words, text[:EXCERPT], re.IGNORECASE) is not None

@@ -5,7 +5,7 @@ meet on one server, whose cache then has it, until that server is much busier th
 a fault it goes to another server at once, and to the same one after a wait (see `faults`).
 
 A server that fails several times in a row is down: it gets no requests but single probes. A probe
-repeats a request that was answered, for one token. So it shows whether the server fails, or the
+repeats a request that was answered, for a few tokens. So it shows whether the server fails, or the
 request before it did, and costs little where a server hangs. While all servers are down all
 requests wait, which is a circuit breaker, and `patience` limits how long.
 """
@@ -28,10 +28,10 @@ Client = TypeVar("Client")
 Reply = TypeVar("Reply")
 
 Probe = Callable[[Client], Awaitable[object]]
-"""Sends a request for one token that the same server, or an equal one, has answered before."""
+"""Sends a request for a few tokens that a server of the fleet has answered before."""
 
 MAX_WAIT_SECONDS = 8.0
-# A server that is starting answers a token within seconds once it has loaded the model.
+# A server that runs answers a few tokens within seconds, if it is not overloaded.
 PROBE_SECONDS = 30.0
 # If no server has ever answered, the address or the server is probably wrong.
 FIRST_CONTACT_SECONDS = 30.0
@@ -118,7 +118,7 @@ class Fleet(Generic[Client]):
         Args:
             send: Sends the request. An exception is a fault; see `fault_of`.
             affinity: Requests with the same text are sent to the same server where possible.
-            probe: Sends a request for one token that is answered if this one is.
+            probe: Sends a request for a few tokens that is answered if this one is.
 
         Raises:
             Exception: The error of a fault that lasts: not retryable if other requests are
@@ -269,16 +269,16 @@ class Fleet(Generic[Client]):
             fault = self._record(server, error, started, is_probe=True)
             if fault is None:
                 raise
-            if fault.action in (Action.CONFIRM, Action.STOP):
-                # It rejects a request that was answered before.
+            if fault.action in AMBIGUOUS:
+                # The same request was answered before, so the server is the cause.
                 self._record_failure(server, fault, started, is_probe=True)
-            if fault.action is not Action.DOUBT:
-                return False
+            return False
+        else:
+            server.pass_probe()
+            self._wake_all()
+            return True
         finally:
             server.finish(is_probe=is_probe)
-        server.pass_probe()
-        self._wake_all()
-        return True
 
     def _record(
         self, server: Server[Client], error: Exception, started: float, *, is_probe: bool
@@ -355,19 +355,22 @@ class Fleet(Generic[Client]):
             is_final = True
         if not is_final or self._has_untried_server(attempts):
             return
-        if fault.action is Action.DOUBT:
-            raise fault.error
-        is_alone = len(self.servers) <= 1
-        if self._probe is not None and not (fault.action is Action.STOP and is_alone):
+        if not await self._is_well(server, fault):
             # A server that answers nothing more is no reason to give this request up.
-            if not await self._passes_probe(server, self._probe):
-                attempts.by_action.clear()
-                return
+            attempts.by_action.clear()
+            return
         if fault.action in AMBIGUOUS:
             raise fault.error
         if is_first_contact:
             raise EngineUnavailableError(str(fault.error)) from fault.error
         raise EngineError(str(fault.error), retryable=False) from fault.error
+
+    async def _is_well(self, server: Server[Client], fault: Fault) -> bool:
+        """Return whether a server answers other requests, as far as a probe can tell."""
+        is_key_rejected = fault.action is Action.STOP and len(self.servers) <= 1
+        if self._probe is None or is_key_rejected:
+            return True
+        return await self._passes_probe(server, self._probe)
 
     def _limit(self, action: Action) -> int:
         """Return how often a request is repeated."""
@@ -404,8 +407,8 @@ class Fleet(Generic[Client]):
                 raise EngineUnavailableError(cause)
         elif seconds >= self.patience:
             raise EngineUnavailableError(
-                f"{self.name}: no server has answered for {seconds:.0f} s (`patience`), and what is"
-                f" finished is stored: run again when one does; the last error: {cause}"
+                f"{self.name}: no server has answered for {self.patience:.0f} s (`patience`); what"
+                f" is finished is stored, run again when one does; the last error: {cause}"
             )
         elif not self._is_paused:
             self._is_paused = True

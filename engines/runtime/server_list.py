@@ -54,7 +54,9 @@ def read_urls(path: Path) -> Sequence[str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
-        raise ConfigError(f"engines.openai: base_urls_file {path} cannot be read: {error}") from error
+        raise ConfigError(
+            f"engines.openai: base_urls_file {path} cannot be read: {error}"
+        ) from error
     urls: list[str] = []
     for line in lines:
         url = line.partition("#")[0].strip()

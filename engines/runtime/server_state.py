@@ -86,9 +86,11 @@ class Server(Generic[Client]):
             self.limit = min(self.concurrency, self.limit + step)
 
     def pass_probe(self) -> None:
-        """Record the answer to a probe, which does not show that the server answers all others."""
+        """Record the answer to a probe. Until the server answers a request, one failure is enough
+        for it to be down again.
+        """
         self.health = Health.UP
-        self._failures = 0
+        self._failures = OUTAGE_FAILURES - 1
 
     def lower_limit(self, now: float, started: float) -> None:
         """Allow half as many requests, once for all requests that were open together."""

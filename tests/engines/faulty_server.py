@@ -71,6 +71,12 @@ def cut_text(content: dict[str, Any]) -> None:
     content["usage"]["completion_tokens"] //= 2
 
 
+def drop_texts(content: dict[str, Any]) -> None:
+    """Remove the texts of all choices."""
+    for choice in content["choices"]:
+        del choice["text"]
+
+
 def repeat_choice(content: dict[str, Any]) -> None:
     """Add a choice that nobody requested."""
     content["choices"].append(dict(content["choices"][0], index=len(content["choices"])))
@@ -101,7 +107,7 @@ FAULTS: Mapping[str, Fault] = {
     "other fewer choices": body(lambda content: content["choices"].pop(0)),
     "more choices": body(repeat_choice),
     "choices in reverse": body(lambda content: content["choices"].reverse()),
-    "no text": body(lambda content: [choice.pop("text") for choice in content["choices"]]),
+    "no text": body(drop_texts),
     "null text": choices(text=None),
     "blank text": choices(text="\n"),
     "one blank text": body(lambda content: content["choices"][-1].update(text="")),
@@ -135,8 +141,10 @@ class FaultyModel:
     kinds: Sequence[str] = tuple(FAULTS)
     """The kinds of faults, equally frequent."""
     seed: int = 0
-    fails: Callable[[Mapping[str, Any]], Answer | None] = lambda request: None
+    special: Callable[[Mapping[str, Any]], Answer | None] = lambda request: None
     """Returns the answer to a request in place of the model's; None for the model's."""
+    texts: Callable[[Mapping[str, Any]], Sequence[str]] = lambda request: texts_of(request)
+    """Returns the texts of the model for a request."""
     attempts: Counter[str] = field(default_factory=Counter)
     """How often each request was sent."""
     answered: Counter[str] = field(default_factory=Counter)
@@ -144,8 +152,12 @@ class FaultyModel:
     faults: Counter[str] = field(default_factory=Counter)
 
     def respond(self, request: Mapping[str, Any]) -> Answer:
-        """Return the reply to a request for plain text."""
-        special = self.fails(request)
+        """Return the reply to a request for plain text or for a turn."""
+        answer = self._respond(request)
+        return as_turns(answer) if "messages" in request else answer
+
+    def _respond(self, request: Mapping[str, Any]) -> Answer:
+        special = self.special(request)
         if special is not None:
             return special
         name = json.dumps(request, sort_keys=True)
@@ -161,12 +173,25 @@ class FaultyModel:
 
     def _answer(self, request: Mapping[str, Any]) -> Answer:
         replies: list[dict[str, Any]] = []
-        texts = texts_of(request)
+        texts = self.texts(request)
         for index, text in enumerate(texts):
             replies.append({"index": index, "text": text, "finish_reason": "stop"})
         generated = sum(len(text.split(" ")) for text in texts)
-        usage = {"prompt_tokens": len(request["prompt"]), "completion_tokens": generated}
+        usage = {"prompt_tokens": len(str(request)), "completion_tokens": generated}
         return Answer(body={"choices": replies, "usage": usage})
+
+
+def as_turns(answer: Answer) -> Answer:
+    """Return an answer with plain texts as one with turns of a chat."""
+    if not isinstance(answer.body, dict) or not isinstance(answer.body.get("choices"), list):
+        return answer
+    choices: list[dict[str, Any]] = []
+    for choice in answer.body["choices"]:
+        message = {"role": "assistant"}
+        if "text" in choice:
+            message["content"] = choice["text"]
+        choices.append({**choice, "message": message})
+    return replace(answer, body={**answer.body, "choices": choices})
 
 
 def texts_of(request: Mapping[str, Any]) -> Sequence[str]:

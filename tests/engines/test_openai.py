@@ -90,17 +90,21 @@ async def test_dead_server_is_reported_once() -> None:
         FakeServer.answering(completion("x")) as second,
     ):
         engine = engine_at(first.url, second.url, await refusing_url(), retries=1)
-        with pytest.warns(EngineWarning, match="gets no requests until it answers") as warned:
+
+        async def complete_all() -> None:
             for number in range(20):
                 prompt = Prompt(user=f"Q{number}")
                 await asyncio.gather(*(engine.complete(prompt, SAMPLING) for _ in range(3)))
+
+        with pytest.warns(EngineWarning, match="gets no requests until it answers") as warned:
+            await complete_all()
         await engine.close()
     assert len(warned) == 1
     users = [{body["prompt"] for body in server.requests} for server in (first, second)]
     assert all(users)
     assert users[0].isdisjoint(users[1]), "requests with one beginning meet on one server"
-    # Besides probes, which are requests for one token.
-    sent = [body for body in first.requests + second.requests if body["max_tokens"] > 1]
+    # Besides probes, which are requests for fewer tokens.
+    sent = [body for body in first.requests + second.requests if body["max_tokens"] == 9]
     assert len(sent) == 60
 
 

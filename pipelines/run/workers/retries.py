@@ -5,6 +5,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from pipelines.run.meter import Meter
+from pipelines.run.transient import may_repeat_stage
 from stepmark.errors import EngineError
 
 __all__ = ["has_answered", "with_retries"]
@@ -20,7 +21,7 @@ def has_answered(meter: Meter) -> bool:
 def with_retries(
     work: Work, meter: Meter, seconds: Sequence[float], before_first_answer: int
 ) -> Work:
-    """Return work that is repeated after retryable engine errors only.
+    """Return work that is repeated after errors that allow it; see `may_repeat_stage`.
 
     Args:
         work: A stage of one shard.
@@ -35,7 +36,7 @@ def with_retries(
                 return await work(*arguments)
             except EngineError as error:
                 is_pointless = not has_answered(meter) and retries >= before_first_answer
-                if not error.retryable or is_pointless:
+                if not may_repeat_stage(error) or is_pointless:
                     raise
             await asyncio.sleep(wait)
         return await work(*arguments)
