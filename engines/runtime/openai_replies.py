@@ -189,10 +189,7 @@ def read_reply(reply: Mapping[str, Any], *, n: int, is_chat: bool) -> Reply:
             reports an error.
     """
     choices = _ordered_choices(reply.get("choices"), n)
-    indices = [choice.get("index") for choice in choices]
-    # Servers that return fewer choices can leave out any of them.
-    if not _are_indices(indices) or indices[-1] >= n:
-        indices = list(range(len(choices)))
+    indices = _indices_of(choices, n)
     usage = read_usage(reply)
     without_reason: list[int] = []
     completions: list[Completion] = []
@@ -318,11 +315,16 @@ def _ordered_choices(choices: Any, n: int) -> Sequence[Mapping[str, Any]]:
     return choices
 
 
-def _are_indices(values: Sequence[Any]) -> bool:
-    """Return whether sorted values are different numbers from 0."""
-    if not all(type(value) is int for value in values):
-        return False
-    return len(set(values)) == len(values) and bool(values[0] >= 0)
+def _indices_of(choices: Sequence[Mapping[str, Any]], n: int) -> Sequence[int]:
+    """Return which of `n` choices these are; the first ones if the server does not number them."""
+    indices: list[int] = []
+    for choice in choices:
+        index = choice.get("index")
+        # Servers that return fewer choices can leave out any of them.
+        if type(index) is not int or not 0 <= index < n or index in indices:
+            return range(len(choices))
+        indices.append(index)
+    return indices
 
 
 def _read_texts(choice: Mapping[str, Any], is_chat: bool) -> tuple[str, str, bool]:

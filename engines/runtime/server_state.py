@@ -86,11 +86,12 @@ class Server(Generic[Client]):
             self.limit = min(self.concurrency, self.limit + step)
 
     def pass_probe(self) -> None:
-        """Record the answer to a probe. Until the server answers a request, one failure is enough
-        for it to be down again.
+        """Record the answer to a probe.
+
+        Until the server answers a request, further outages make the waits before probes longer.
         """
         self.health = Health.UP
-        self._failures = OUTAGE_FAILURES - 1
+        self._failures = 0
 
     def lower_limit(self, now: float, started: float) -> None:
         """Allow half as many requests, once for all requests that were open together."""

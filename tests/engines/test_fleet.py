@@ -110,11 +110,11 @@ class Simulation:
             patience=self.patience,
         )
 
-    async def send(self, request: str) -> str:
+    async def send(self, request: str, affinity: str = "") -> str:
         """Send a request and return its answer."""
         return await self.fleet.request(
             lambda server: server.answer(request),
-            affinity=request,
+            affinity=affinity or request,
             probe=lambda server: server.answer("probe"),
         )
 
@@ -328,15 +328,8 @@ def test_prefixes_meet_unless_busy() -> None:
         simulation = Simulation([healthy] * 3)
         for number in range(60):
             prefix = f"prefix {number % 20}"
-            answers = [
-                simulation.fleet.request(
-                    lambda server, request=f"{prefix}/{rollout}": server.answer(request),
-                    affinity=prefix,
-                    probe=lambda server: server.answer("probe"),
-                )
-                for rollout in range(4)
-            ]
-            await asyncio.gather(*answers)
+            requests = [f"{prefix}/{rollout}" for rollout in range(4)]
+            await asyncio.gather(*(simulation.send(request, prefix) for request in requests))
         return simulation
 
     simulation = run_in_virtual_time(run())
@@ -348,15 +341,8 @@ def test_prefixes_meet_unless_busy() -> None:
 
     async def crowd() -> Simulation:
         simulation = Simulation([healthy] * 3)
-        requests = [
-            simulation.fleet.request(
-                lambda server, number=number: server.answer(str(number)),
-                affinity="one",
-                probe=lambda server: server.answer("probe"),
-            )
-            for number in range(90)
-        ]
-        await asyncio.gather(*requests)
+        requests = [str(number) for number in range(90)]
+        await asyncio.gather(*(simulation.send(request, "one") for request in requests))
         return simulation
 
     counts = [len(server.answered) for server in run_in_virtual_time(crowd()).servers.values()]
