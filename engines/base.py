@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol, runtime_checkable
@@ -15,6 +15,7 @@ __all__ = [
     "MAX_LOGPROB",
     "ChecksContinuation",
     "Completion",
+    "CountsFaults",
     "Engine",
     "EngineWrapper",
     "Prompt",
@@ -161,6 +162,15 @@ class ChecksContinuation(Protocol):
         Raises:
             EngineError: As `Engine.complete`.
         """
+        ...
+
+
+@runtime_checkable
+class CountsFaults(Protocol):
+    """An engine that repeats requests by itself, and counts the faults that made it do so."""
+
+    def take_faults(self) -> Mapping[str, int]:
+        """Return the number of faults by kind since the last call."""
         ...
 
 

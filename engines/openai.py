@@ -5,7 +5,6 @@ another `model` here; otherwise old and new results are mixed.
 """
 
 import asyncio
-import itertools
 import json
 import os
 import sys
@@ -13,8 +12,8 @@ import warnings
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, cast
-from urllib.parse import urlsplit
 
 import httpx2  # the HTTP client below openai; used only to set its limits
 import openai
@@ -23,13 +22,13 @@ from pydantic import Field
 
 from engines.base import Completion, Prompt, Scored
 from engines.runtime.continuation_probe import prove_continuation, prove_plain_continuation
+from engines.runtime.doubts import DoubtfulReply, Doubts
+from engines.runtime.fleet import Fleet
 from engines.runtime.last_tokens import logprobs_of_ending
+from engines.runtime.openai_faults import fault_of
 from engines.runtime.openai_replies import (
-    USER_ERROR_CURE,
-    USER_ERROR_STATUSES,
     Reply,
     Token,
-    UnreadableReply,
     Usage,
     parse_reply,
     read_echoed_tokens,
@@ -38,27 +37,18 @@ from engines.runtime.openai_replies import (
     read_usage,
 )
 from engines.runtime.request_splitting import complete_in_parts
-from stepmark.errors import ConfigError, ContinuationError, EngineError, EngineWarning
+from engines.runtime.server_list import ServerList, check_url, read_urls
+from stepmark.errors import ConfigError, ContinuationError, EngineWarning
 from stepmark.identity import fingerprint, operational
 from stepmark.records import Sampling
 
 __all__ = ["OpenAI"]
 
 CONNECT_SECONDS = 10.0
-# Errors after which another server, or the same one later, may answer.
-BUSY = (
-    openai.APIConnectionError,
-    openai.RateLimitError,
-    openai.InternalServerError,
-    openai.ConflictError,
-)
-# The only other status with which a server asks for a later retry.
-REQUEST_TIMEOUT_STATUS = 408
 # Open files that are no connections to servers.
 SPARE_FILES = 256
-# Waits before an unreadable reply is requested again, doubled each time up to the second.
-FIRST_WAIT_SECONDS = 0.5
-MAX_WAIT_SECONDS = 8.0
+# Enough that the beginning of an answer is rarely white space alone.
+PROBE_TOKENS = 8
 CONTINUATION_CURE = (
     "use api = 'completions', another `continuation`, or a server that continues the assistant's"
     " turn, such as vLLM or SGLang; methods without rollouts need none"
@@ -73,9 +63,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class OpenAI:
-    """A model behind one or more equal servers, which are used in turn.
+    """A model behind one or more equal servers.
 
-    A server that does not answer is skipped.
+    Requests are repeated after faults, on another server first; see `engines/runtime/faults.py`.
 
     `api = "chat"` sends the prompt as turns, "completions" as plain text. `continuation` selects
     how a chat server is asked to continue its own unfinished turn: "vllm" (also SGLang:
@@ -96,12 +86,18 @@ class OpenAI:
     max_n: Annotated[int, Field(ge=1)] = 128
     extra_body: Mapping[str, Any] = field(default_factory=dict)
     base_urls: tuple[str, ...] = operational(default=("http://127.0.0.1:8000/v1",))
+    base_urls_file: str = operational(default="")
+    """A file with one address per line, in place of `base_urls`; read again when it changes."""
     api_key_env: str = operational(default="")
     """The environment variable with the key; empty if the server needs none."""
     concurrency: Annotated[int, Field(ge=1, le=65536)] = operational(default=2048)
     timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] = operational(default=600.0)
     """Seconds until one answer must be complete."""
-    retries: Annotated[int, Field(ge=0)] = operational(default=4)
+    retries: Annotated[int, Field(ge=0)] = operational(default=8)
+    """How often a request is repeated that a server fails to answer."""
+    patience: Annotated[float, Field(ge=0, allow_inf_nan=False)] = operational(default=900.0)
+    """Seconds for which the run waits while no server answers, and the longest wait that a server
+    can ask for."""
     trust_continuation: bool = operational(default=False)
     """Whether to use a server without the proof that it continues an answer."""
 
@@ -112,7 +108,9 @@ class OpenAI:
                 " such as http://127.0.0.1:8000/v1"
             )
         for url in self.base_urls:
-            _check_url(url)
+            check_url(url, "base_urls")
+        if self.base_urls_file:
+            read_urls(Path(self.base_urls_file))
 
     @property
     def model_name(self) -> str:
@@ -150,7 +148,12 @@ class OpenAI:
         """
         full_prompt = replace(prompt, prefix=prompt.prefix + continuation)
         self._check_prefix(full_prompt)
-        tokens, usage = await self._request(lambda client: self._read(client, full_prompt))
+
+        def read(client: AsyncOpenAI) -> Awaitable[tuple[Sequence[Token], Usage]]:
+            return self._read(client, full_prompt)
+
+        # A score generates at most one token, so it is a probe, too.
+        tokens, usage = await self._request(read, prompt, probe=read)
         return Scored(
             logprobs=logprobs_of_ending(tokens, continuation),
             prompt_tokens=usage.prompt_tokens,
@@ -181,17 +184,25 @@ class OpenAI:
         if self.api == "completions":
             cure = PLAIN_CONTINUATION_CURE
         raise ContinuationError(
-            f"engines.openai: {self.model} at {self.base_urls[0]} does not continue an answer"
+            f"engines.openai: {self.model} at {self._fleet.first_url} does not continue an answer"
             f" ({self._proof_problem}), so rollouts would be other solutions; {cure}"
         )
 
     async def close(self) -> None:
         """Close all connections."""
         state = vars(self)
-        for name in ("_turns", "_slots", "_proof_lock"):
+        for name in ("_slots", "_proof_lock"):
             state.pop(name, None)
-        for client in state.pop("_clients", ()):
-            await client.close()
+        fleet = state.pop("_fleet", None)
+        if fleet is not None:
+            for client in fleet.clients:
+                await client.close()
+
+    def take_faults(self) -> Mapping[str, int]:
+        """Return the number of faults by kind since the last call; see `CountsFaults`."""
+        faults = dict(self._fleet.faults)
+        self._fleet.faults.clear()
+        return faults
 
     async def _complete(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
         return await complete_in_parts(
@@ -201,19 +212,53 @@ class OpenAI:
         )
 
     async def _complete_part(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
-        """Return the completions of one request, and of more where the server returns fewer."""
-        reply = await self._request(lambda client: self._send(client, prompt, sampling))
+        """Return the completions of one request, and of more for what it lacks."""
+        doubted: list[str] = []
+        probed = replace(sampling, n=1, max_tokens=PROBE_TOKENS)
+
+        async def send(client: AsyncOpenAI) -> tuple[Reply, Mapping[int, str]]:
+            reply = await self._send(client, prompt, sampling)
+            doubts = self._doubts.about(reply, sampling.max_tokens)
+            if len(doubts) == len(reply.completions):
+                doubted.append(doubts[0])
+                raise DoubtfulReply(reply, doubts[0])
+            return reply, doubts
+
+        async def probe(client: AsyncOpenAI) -> None:
+            reply = await self._send(client, prompt, probed)
+            doubts = self._doubts.about(reply, PROBE_TOKENS)
+            if doubts:
+                raise DoubtfulReply(reply, doubts[0])
+
+        try:
+            reply, doubts = await self._request(send, prompt, probe=probe)
+            self._doubts.refuted.update(doubted)
+        except DoubtfulReply as error:
+            # It came again and again, so it is the answer of the model.
+            reply = error.reply
+            doubts = {}
+            self._doubts.confirmed[error.kind.name] += 1
+        self._doubts.learn(reply)
         self._warn_about(reply)
-        count = len(reply.completions)
-        if count == sampling.n:
-            return reply.completions
-        self._warn(
-            f"the server returned {count} of {sampling.n} choices, and the others are requested"
-            " again; set max_n = 1"
-        )
-        self._choice_counts.append(count)
-        missing = replace(sampling, n=sampling.n - count, seed=sampling.seed + count)
-        return [*reply.completions, *await self._complete(prompt, missing)]
+        self._learn_choices(len(reply.completions), sampling.n)
+        completions: dict[int, Completion] = {}
+        for position, completion in enumerate(reply.completions):
+            if position not in doubts:
+                completions[reply.indices[position]] = completion
+        for start, end in list(_gaps(sampling.n, completions)):
+            part = replace(sampling, n=end - start, seed=sampling.seed + start)
+            completions.update(enumerate(await self._complete(prompt, part), start))
+        return [completions[index] for index in range(sampling.n)]
+
+    def _learn_choices(self, count: int, requested: int) -> None:
+        """Request fewer choices from a server that never returns as many as are requested."""
+        if self._most_choices <= count < requested:
+            self._warn(
+                f"the server returned {count} of {requested} choices, and the others are requested"
+                " again; set max_n = 1"
+            )
+            self._choice_counts.append(count)
+        vars(self)["_most_choices"] = max(count, self._most_choices)
 
     async def _ask(self, prompt: Prompt, max_tokens: int, seed: int) -> Completion:
         """Return a greedy completion for the proof of continuation."""
@@ -221,40 +266,21 @@ class OpenAI:
         (completion,) = await self._complete(prompt, sampling)
         return completion
 
-    async def _request(self, send: Callable[[AsyncOpenAI], Awaitable[T]]) -> T:
+    async def _request(
+        self,
+        send: Callable[[AsyncOpenAI], Awaitable[T]],
+        prompt: Prompt,
+        *,
+        probe: Callable[[AsyncOpenAI], Awaitable[object]],
+    ) -> T:
         """Return the answer to a request within the limit of concurrency.
 
-        The exceptions of the client library become errors of Stepmark.
+        Requests of one problem meet on one server: their prefixes begin with the same text.
         """
         async with self._slots:
-            try:
-                return await self._first_answer(send)
-            except openai.APIError as error:
-                raise _translated(error) from error
-            except UnreadableReply as error:
-                raise EngineError(f"not understood: {error}", retryable=error.can_pass) from error
-
-    async def _first_answer(self, send: Callable[[AsyncOpenAI], Awaitable[T]]) -> T:
-        """Try each server once, and the last one `retries` more times.
-
-        The client library waits between retries, as long as the server demands, but does not retry
-        after a reply that it could receive and that cannot be read.
-        """
-        start = next(self._turns)
-        *first_clients, last_client = self._clients[start:] + self._clients[:start]
-        for client in first_clients:
-            try:
-                return await send(client.with_options(max_retries=0))
-            except (*BUSY, UnreadableReply):
-                continue
-        wait = FIRST_WAIT_SECONDS
-        for _ in range(self.retries):
-            try:
-                return await send(last_client)
-            except UnreadableReply:
-                await asyncio.sleep(wait)
-                wait = min(2 * wait, MAX_WAIT_SECONDS)
-        return await send(last_client)
+            return await self._fleet.request(
+                send, affinity=prompt.system + prompt.user, probe=probe
+            )
 
     async def _send(self, client: AsyncOpenAI, prompt: Prompt, sampling: Sampling) -> Reply:
         body = self._body(prompt, sampling)
@@ -307,7 +333,10 @@ class OpenAI:
         # The registry of the module `warnings` is not enough: tests and tools reset it.
         if message not in self._warnings:
             self._warnings.add(message)
-            warnings.warn(f"engines.openai: {self.model}: {message}", EngineWarning, stacklevel=2)
+            self._announce(message)
+
+    def _announce(self, message: str) -> None:
+        warnings.warn(f"engines.openai: {self.model}: {message}", EngineWarning, stacklevel=2)
 
     def _check_prefix(self, prompt: Prompt) -> None:
         if self.api == "chat" and prompt.prefix and self.continuation == "none":
@@ -353,13 +382,21 @@ class OpenAI:
     # Created on first use. A frozen dataclass allows cached properties, since these write to the
     # instance dictionary directly.
     @cached_property
-    def _clients(self) -> list[AsyncOpenAI]:
+    def _fleet(self) -> Fleet[AsyncOpenAI]:
         _allow_open_files(self.concurrency + SPARE_FILES)
-        return [self._client(url) for url in self.base_urls]
-
-    @cached_property
-    def _turns(self) -> Iterator[int]:
-        return itertools.cycle(range(len(self.base_urls)))
+        urls: Callable[[], Sequence[str]] = lambda: self.base_urls  # noqa: E731
+        if self.base_urls_file:
+            urls = ServerList(path=Path(self.base_urls_file), report=self._announce).urls
+        return Fleet(
+            name=f"engines.openai: {self.model}",
+            connect=self._client,
+            urls=urls,
+            fault_of=fault_of,
+            report=self._announce,
+            concurrency=self.concurrency,
+            retries=self.retries,
+            patience=self.patience,
+        )
 
     @cached_property
     def _slots(self) -> asyncio.Semaphore:
@@ -381,6 +418,15 @@ class OpenAI:
         return [self.max_n]
 
     @cached_property
+    def _most_choices(self) -> int:
+        """The largest number of choices that a reply had."""
+        return 0
+
+    @cached_property
+    def _doubts(self) -> Doubts:
+        return Doubts()
+
+    @cached_property
     def _warnings(self) -> set[str]:
         return set()
 
@@ -393,7 +439,7 @@ class OpenAI:
             base_url=url,
             api_key=_key(self.api_key_env),
             timeout=timeout,
-            max_retries=self.retries,
+            max_retries=0,  # `Fleet` repeats requests
             http_client=openai.DefaultAsyncHttpxClient(limits=limits, timeout=timeout),
         )
 
@@ -405,40 +451,16 @@ def _response_format(schema: str) -> Mapping[str, object]:
     }
 
 
-def _translated(error: openai.APIError) -> EngineError | ConfigError:
-    """Return the error of Stepmark for an exception of the client library."""
-    message = " ".join(str(error).split())
-    url = error.request.url
-    if isinstance(error, openai.APIStatusError):
-        if error.status_code in USER_ERROR_STATUSES:
-            return ConfigError(f"engines.openai: refused by {url}: {message}; {USER_ERROR_CURE}")
-        retryable = isinstance(error, BUSY) or error.status_code == REQUEST_TIMEOUT_STATUS
-        return EngineError(f"refused by {url}: {message}", retryable=retryable)
-    if isinstance(error, openai.APIConnectionError):
-        return EngineError(
-            f"no answer from {url}: {message} Is the server running there?",
-            retryable=True,
-        )
-    return EngineError(f"not understood by {url}: {message}", retryable=False)
-
-
-def _check_url(url: str) -> None:
-    if not _is_usable_url(url):
-        raise ConfigError(
-            f"engines.openai: {url!r} in base_urls is no address;"
-            " write it as http://127.0.0.1:8000/v1"
-        )
-
-
-def _is_usable_url(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:  # unbalanced brackets, or a port that is too large
-        return False
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        return False
-    return port != 0 and url.isprintable()
+def _gaps(count: int, present: Mapping[int, object]) -> Iterator[tuple[int, int]]:
+    """Yield the ranges of consecutive indices below `count` that are not present."""
+    start: int | None = None
+    for index in range(count + 1):
+        is_missing = index < count and index not in present
+        if is_missing and start is None:
+            start = index
+        elif not is_missing and start is not None:
+            yield start, index
+            start = None
 
 
 def _key(variable: str) -> str:

@@ -11,6 +11,7 @@
     │   ├── InstallError     a package is missing, or another distribution owns one of our names
     │   └── WorkerError      worker processes of a run have died
     └── EngineError          a language model did not answer; `retryable` if a retry can help
+        └── EngineUnavailableError   no server answers, for longer than the engine waits
 
 A single invalid row is not an error: it becomes a `Rejected` record. A method that fails on one
 trace does not raise either: it returns an annotation whose `error` is set. A retryable engine error
@@ -22,6 +23,7 @@ __all__ = [
     "ContinuationError",
     "DatasetError",
     "EngineError",
+    "EngineUnavailableError",
     "EngineWarning",
     "InputError",
     "InstallError",
@@ -83,6 +85,16 @@ class EngineError(StepmarkError):
     def __init__(self, message: str, *, retryable: bool) -> None:
         super().__init__(message)
         self.retryable = retryable
+
+
+class EngineUnavailableError(EngineError):
+    """No server answers, for longer than the engine waits: the run ends, and can be resumed.
+
+    The engine has repeated its requests itself, so no stage repeats them.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retryable=True)
 
 
 class EngineWarning(UserWarning):

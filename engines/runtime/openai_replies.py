@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from engines.base import MAX_LOGPROB, Completion
-from stepmark.errors import ConfigError
+from engines.runtime.faults import FaultKind, kind_named, kind_of_error
 
 __all__ = [
+    "INTERRUPTED_REASONS",
     "LENGTH",
     "STOP",
-    "USER_ERROR_CURE",
-    "USER_ERROR_STATUSES",
     "Reply",
     "Token",
     "UnreadableReply",
@@ -76,10 +75,9 @@ LENGTH_REASONS = frozenset(
         "model_context_window_exceeded",
     }
 )
-# The names of an answer that did not end by itself: the model called a tool, a filter or an error
-# ended the request, or a limit on a repeated text did. They are stored as they are, and the outcome
-# is unknown.
-UNFINISHED_REASONS = frozenset(
+# The names of an answer that an error, an abort or a filter ended. They are stored as they are, and
+# the outcome is unknown.
+INTERRUPTED_REASONS = frozenset(
     {
         "abort",
         "aborted",
@@ -91,46 +89,38 @@ UNFINISHED_REASONS = frozenset(
         "error",
         "error_limit",
         "error_toxic",
-        "function_call",
         "guardrail_intervened",
         "insufficient_system_resource",
-        "malformed_function_call",
-        "pause_turn",
         "prohibited_content",
         "recitation",
-        "refusal",
-        "repetition",
         "safety",
         "spii",
         "timeout",
-        "tool_calls",
-        "tool_use",
     }
 )
+# The names of an answer that the model ended in another way than by its end: it called a tool,
+# refused, or repeated a text up to a limit. They are stored as they are, too.
+UNFINISHED_REASONS = INTERRUPTED_REASONS | {
+    "function_call",
+    "malformed_function_call",
+    "pause_turn",
+    "refusal",
+    "repetition",
+    "tool_calls",
+    "tool_use",
+}
 REFUSAL = "refusal"
 # Characters of an unknown finish reason, or of a server's message, that are kept.
 EXCERPT = 200
 SHORT_EXCERPT = 60
 # A larger count of tokens in a reply is an error of the server.
 MAX_TOKEN_COUNT = 2**40
-# The status in an error from which on another attempt can succeed, and some below it that ask for a
-# later retry: a timeout and a limit of the rate.
-SERVER_ERROR_STATUS = 500
+# The length of a status in an error.
 STATUS_DIGITS = 3
-PASSING_STATUSES = frozenset({408, 409, 425, 429})
-CLIENT_ERROR_STATUS = 400
-# Errors that the user can fix in the run file, in the environment, or with the provider: no or
-# a wrong key, no credit, no permission, a wrong address or model.
-USER_ERROR_STATUSES = frozenset({401, 402, 403, 404, 405})
-USER_ERROR_CURE = "check base_urls, model and api_key_env, and your account there"
-# The names of errors that occur again, where a server sends no status with them.
-FINAL_ERRORS = frozenset(
-    {"invalid_request_error", "context_length_exceeded", "badrequesterror", "invalid_argument"}
-)
 # The fields in which servers report an error outside of `error`: vLLM and FastAPI.
 MESSAGE_FIELDS = ("message", "detail")
 NO_PROMPT_LOGPROBS = (
-    "engines.openai: the server does not return prompt log-probabilities; vLLM does, and with"
+    "the server does not return prompt log-probabilities; vLLM does, and with"
     " api = 'completions' so do servers that support `echo`"
 )
 
@@ -138,13 +128,14 @@ NO_PROMPT_LOGPROBS = (
 class UnreadableReply(Exception):  # noqa: N818  # the engine turns it into an `EngineError`
     """A reply with status 200 that cannot be used as an answer.
 
-    Attributes:
-        can_pass: Whether the same request can succeed later, after more than a few attempts.
+    Args:
+        message: What is wrong with it.
+        kind: The name of the kind of fault.
     """
 
-    def __init__(self, message: str, *, can_pass: bool = True) -> None:
+    def __init__(self, message: str, kind: str = "unreadable reply") -> None:
         super().__init__(message)
-        self.can_pass = can_pass
+        self.kind = kind_named(kind)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,8 +143,12 @@ class Reply:
     """The completions in a reply, and what the user should know about the server."""
 
     completions: Sequence[Completion]
+    indices: Sequence[int]
+    """Which of the requested choices each completion is."""
     unknown_reasons: tuple[str, ...]
     """Finish reasons that no known server sends, and "null" for a missing one."""
+    without_reason: frozenset[int]
+    """The positions of the completions without a finish reason."""
     has_usage: bool
     """Whether the reply has counts of tokens."""
 
@@ -172,7 +167,6 @@ def parse_reply(body: str) -> Mapping[str, Any]:
 
     Raises:
         UnreadableReply: It is not a JSON object, or reports an error.
-        ConfigError: It reports an error that the user can fix.
     """
     try:
         reply = json.loads(body)
@@ -191,11 +185,13 @@ def read_reply(reply: Mapping[str, Any], *, n: int, is_chat: bool) -> Reply:
     """Return the completions of a request for `n` choices, in the order of their index.
 
     Raises:
-        UnreadableReply: There are none or more than `n`, or a value is not as in the API.
-        ConfigError: A choice reports an error that the user can fix.
+        UnreadableReply: There are none or more than `n`, a value is not as in the API, or a choice
+            reports an error.
     """
     choices = _ordered_choices(reply.get("choices"), n)
+    indices = _indices_of(choices, n)
     usage = read_usage(reply)
+    without_reason: list[int] = []
     completions: list[Completion] = []
     unknown_reasons: list[str] = []
     for index, choice in enumerate(choices):
@@ -203,6 +199,8 @@ def read_reply(reply: Mapping[str, Any], *, n: int, is_chat: bool) -> Reply:
             raise _reported_error(choice["error"])
         text, reasoning, is_refusal = _read_texts(choice, is_chat)
         reason = _finish_reason(choice.get("finish_reason"), unknown_reasons)
+        if choice.get("finish_reason") is None:
+            without_reason.append(index)
         if is_refusal and not text:
             reason = REFUSAL
         # An even share of the tokens; the first choices receive the remainder.
@@ -220,7 +218,9 @@ def read_reply(reply: Mapping[str, Any], *, n: int, is_chat: bool) -> Reply:
         completions.append(completion)
     return Reply(
         completions=completions,
+        indices=indices,
         unknown_reasons=tuple(unknown_reasons),
+        without_reason=frozenset(without_reason),
         has_usage=usage != Usage(),
     )
 
@@ -255,15 +255,14 @@ def read_echoed_tokens(reply: Mapping[str, Any]) -> Sequence[Token]:
     """Return the tokens of a prompt that the server echoed.
 
     Raises:
-        ConfigError: The reply has no log-probabilities.
-        UnreadableReply: A value is not as in the API.
+        UnreadableReply: The reply has no log-probabilities, or a value is not as in the API.
     """
     (choice,) = _ordered_choices(reply.get("choices"), 1)
     logprobs = choice.get("logprobs")
     if logprobs is not None and not isinstance(logprobs, dict):
         raise UnreadableReply("logprobs is not an object")
     if not logprobs or not logprobs.get("tokens") or not logprobs.get("token_logprobs"):
-        raise ConfigError(NO_PROMPT_LOGPROBS)
+        raise UnreadableReply(NO_PROMPT_LOGPROBS, "no log-probabilities")
     texts = logprobs["tokens"]
     values = logprobs["token_logprobs"]
     if not isinstance(texts, list) or not isinstance(values, list) or len(texts) != len(values):
@@ -281,12 +280,11 @@ def read_prompt_logprobs(reply: Mapping[str, Any]) -> Sequence[Token]:
     log-probability, and contains no alternatives.
 
     Raises:
-        ConfigError: The reply has no log-probabilities.
-        UnreadableReply: A value is not as in the API.
+        UnreadableReply: The reply has no log-probabilities, or a value is not as in the API.
     """
     entries = reply.get("prompt_logprobs")
     if not entries:
-        raise ConfigError(NO_PROMPT_LOGPROBS)
+        raise UnreadableReply(NO_PROMPT_LOGPROBS, "no log-probabilities")
     if not isinstance(entries, list):
         raise UnreadableReply("prompt_logprobs is not a list")
     tokens: list[Token] = []
@@ -308,11 +306,25 @@ def _ordered_choices(choices: Any, n: int) -> Sequence[Mapping[str, Any]]:
     if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
         raise UnreadableReply("choices is not a list of objects")
     if not 0 < len(choices) <= n:
-        raise UnreadableReply(f"the reply has {len(choices)} instead of {n} choices")
+        raise UnreadableReply(
+            f"the reply has {len(choices)} instead of {n} choices", "wrong number of choices"
+        )
     indices = [choice.get("index") for choice in choices]
     if all(type(index) is int for index in indices):
         return sorted(choices, key=lambda choice: int(choice["index"]))
     return choices
+
+
+def _indices_of(choices: Sequence[Mapping[str, Any]], n: int) -> Sequence[int]:
+    """Return which of `n` choices these are; the first ones if the server does not number them."""
+    indices: list[int] = []
+    for choice in choices:
+        index = choice.get("index")
+        # Servers that return fewer choices can leave out any of them.
+        if type(index) is not int or not 0 <= index < n or index in indices:
+            return range(len(choices))
+        indices.append(index)
+    return indices
 
 
 def _read_texts(choice: Mapping[str, Any], is_chat: bool) -> tuple[str, str, bool]:
@@ -394,7 +406,7 @@ def _finish_reason(reason: Any, unknown_reasons: list[str]) -> str:
     return name[:EXCERPT].replace(":", " ") or "unknown"
 
 
-def _reported_error(error: Any) -> UnreadableReply | ConfigError:
+def _reported_error(error: Any) -> UnreadableReply:
     """Return the error that a server sends with status 200, as OpenRouter and proxies do."""
     message: Any = error
     names: list[str] = []
@@ -402,15 +414,9 @@ def _reported_error(error: Any) -> UnreadableReply | ConfigError:
         message = error.get("message") or error.get("detail") or error
         names = [str(error.get(name)).lower() for name in ("code", "status", "type")]
     text = " ".join(str(message).split())[:EXCERPT]
-    statuses = {int(name) for name in names if name.isdecimal() and len(name) == STATUS_DIGITS}
-    if statuses & USER_ERROR_STATUSES:
-        return ConfigError(
-            f"engines.openai: the server reports an error: {text}; {USER_ERROR_CURE}"
-        )
-    is_final = not FINAL_ERRORS.isdisjoint(names)
-    for status in statuses - PASSING_STATUSES:
-        is_final = is_final or CLIENT_ERROR_STATUS <= status < SERVER_ERROR_STATUS
-    return UnreadableReply(f"the server reports an error: {text}", can_pass=not is_final)
+    statuses = [int(name) for name in names if name.isdecimal() and len(name) == STATUS_DIGITS]
+    kind: FaultKind = kind_of_error(statuses, " ".join([text, *names]))
+    return UnreadableReply(f"the server reports an error: {text}", kind.name)
 
 
 def _count(fields: Mapping[str, Any], name: str) -> int:
@@ -421,7 +427,9 @@ def _count(fields: Mapping[str, Any], name: str) -> int:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if type(value) is not int or not 0 <= value <= MAX_TOKEN_COUNT:
-        raise UnreadableReply(f"{name} is not a number of tokens: {value!r:.40}", can_pass=False)
+        raise UnreadableReply(
+            f"{name} is not a number of tokens: {value!r:.40}", "impossible number"
+        )
     return value
 
 
@@ -444,5 +452,5 @@ def _checked_logprob(value: Any) -> float | None:
         raise UnreadableReply("a log-probability is not a number")
     number = float(value)
     if not math.isfinite(number) or number > MAX_LOGPROB:
-        raise UnreadableReply(f"{number} is not a log-probability", can_pass=False)
+        raise UnreadableReply(f"{number} is not a log-probability", "impossible number")
     return number

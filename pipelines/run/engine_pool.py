@@ -51,6 +51,10 @@ class EnginePool(Mapping[str, Engine]):
                 distinct.append(engine)
         return distinct
 
+    def name_of(self, engine: Engine) -> str:
+        """Return the first name of an engine of this pool."""
+        return next(name for name, other in self._engines.items() if other is engine)
+
     def wrap(self, function: Callable[[Engine], Engine]) -> "EnginePool":
         """Return a pool of the same names whose engines are those that `function` returns."""
         return EnginePool({name: function(engine) for name, engine in self._engines.items()})

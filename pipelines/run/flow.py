@@ -21,7 +21,7 @@ from pipelines.run.job import Job
 from pipelines.run.preparation import prepare
 from pipelines.run.prepared_job import get_prepared_job, set_prepared_job
 from pipelines.run.retries import RETRIES
-from stepmark.errors import EngineError
+from pipelines.run.transient import may_repeat_stage
 
 __all__ = ["perform", "prefect_task", "stepmark_label", "stepmark_run"]
 
@@ -100,8 +100,6 @@ def prefect_task(
 async def _failed_with_retryable_error(state: State[Any]) -> bool:
     try:
         await state.aresult()
-    except EngineError as error:
-        return error.retryable
-    except Exception:  # noqa: BLE001  # a retry would only repeat any other error
-        return False
+    except Exception as error:  # noqa: BLE001  # a retry would only repeat any other error
+        return may_repeat_stage(error)
     return False

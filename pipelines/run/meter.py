@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from engines.base import Completion, Scored
 from stepmark.records import Cost
@@ -42,6 +42,8 @@ class Meter:
         """Removed annotations by method: those of methods that the run file does not name."""
         self.damaged: Counter[str] = Counter()
         """Damaged files of completions, each as one line. Their completions are requested again."""
+        self.faults: Counter[str] = Counter()
+        """Faults of engines that repeated requests, by engine and kind: "judge_engine: busy"."""
 
     def expect(self, stage: str, count: int) -> None:
         """Set the number of items of a stage in the whole run."""
@@ -75,6 +77,11 @@ class Meter:
         for completion in completions:
             self.reused += 1
             self.reused_tokens += completion.generated_tokens
+
+    def add_faults(self, engine: str, faults: Mapping[str, int]) -> None:
+        """Add the faults of an engine by kind."""
+        for kind, count in faults.items():
+            self.faults[f"{engine}: {kind}"] += count
 
     def add_damaged(self, line: str) -> None:
         """Add a damaged file of completions; the line names it."""

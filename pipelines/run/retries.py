@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.run.meter import Meter
+from pipelines.run.transient import may_repeat_stage
 from stepmark.errors import EngineError
 
 __all__ = ["RETRIES", "Retries", "with_retries"]
@@ -34,7 +35,7 @@ RETRIES = Retries(seconds=(2.0, 10.0, 60.0), before_first_answer=2)
 
 
 def with_retries(work: Work, meter: Meter, retries: Retries) -> Work:
-    """Return work that is repeated after retryable engine errors only.
+    """Return work that is repeated after errors that allow it; see `may_repeat_stage`.
 
     Args:
         work: A stage of one shard.
@@ -47,7 +48,7 @@ def with_retries(work: Work, meter: Meter, retries: Retries) -> Work:
             try:
                 return await work(*arguments)
             except EngineError as error:
-                if not error.retryable or retries.are_pointless(meter, done):
+                if not may_repeat_stage(error) or retries.are_pointless(meter, done):
                     raise
             await asyncio.sleep(wait)
         return await work(*arguments)

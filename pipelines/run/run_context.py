@@ -102,7 +102,11 @@ class RunContext:
 
         def wrap(engine: Engine) -> Engine:
             metered = MeteredEngine(
-                engine=engine, budget=budget, meter=self.meter, first_request=first_request
+                engine=engine,
+                budget=budget,
+                meter=self.meter,
+                first_request=first_request,
+                name=self.plan.engines.name_of(engine),
             )
             return StoredEngine(
                 engine=metered,

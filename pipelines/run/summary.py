@@ -119,6 +119,7 @@ def summary_rows(dataset: Dataset, meter: Meter, prices: Prices) -> Sequence[Map
             *_label_rows(ask),
             *_token_rows(ask, prices),
             *_damage_rows(meter),
+            *_fault_rows(meter),
             ("this run", _this_run(meter)),
         ]
     return [{"what": what, "count": count} for what, count in rows]
@@ -258,6 +259,18 @@ def _token_rows(ask: RunQuery, prices: Prices) -> Sequence[Row]:
 def _damage_rows(meter: Meter) -> Sequence[Row]:
     """Return a row for each damaged file of completions, since a run requests these again."""
     return [("damaged completions", line) for line in sorted(meter.damaged)]
+
+
+def _fault_rows(meter: Meter) -> Sequence[Row]:
+    """Return a row about the faults of the engines in this run, the most frequent first."""
+    if not meter.faults:
+        return []
+    by_engine = dict[str, list[str]]()
+    for name, count in meter.faults.most_common():
+        engine, _, kind = name.partition(": ")
+        by_engine.setdefault(engine, []).append(f"{count} {kind}")
+    listing = [f"{engine}: {', '.join(kinds)}" for engine, kinds in sorted(by_engine.items())]
+    return [("faults of engines", "; ".join(listing))]
 
 
 def _this_run(meter: Meter) -> str:

@@ -1,19 +1,23 @@
 """Count the tokens of outstanding requests, and start the next shard when few remain."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from engines.base import (
     ChecksContinuation,
     Completion,
+    CountsFaults,
     Engine,
     EngineWrapper,
     Prompt,
     Scored,
 )
+from pipelines.run.engine_pool import ENGINE
 from pipelines.run.meter import Meter
+from stepmark.errors import EngineError
 from stepmark.records import Sampling
 
 __all__ = ["MeteredEngine", "TokenBudget"]
@@ -94,7 +98,7 @@ class TokenBudget:
 
 @dataclass(frozen=True, kw_only=True)
 class MeteredEngine(EngineWrapper):
-    """An engine whose requests are counted in a budget, and their tokens in a meter.
+    """An engine whose requests are counted in a budget, and their tokens and faults in a meter.
 
     The first request sets `first_request`.
     """
@@ -102,24 +106,46 @@ class MeteredEngine(EngineWrapper):
     budget: TokenBudget
     meter: Meter
     first_request: asyncio.Event
+    name: str = ENGINE
+    """The name of the engine in the run file."""
 
     @cached_property
     def _checked_engine(self) -> ChecksContinuation | None:
         """The engine if it may not continue a prefix. Cached, because checking a type is slow."""
         return self.engine if isinstance(self.engine, ChecksContinuation) else None
 
+    @cached_property
+    def _counting_engine(self) -> CountsFaults | None:
+        return self.engine if isinstance(self.engine, CountsFaults) else None
+
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
         """Return the engine's completions, and count those of a proof before them."""
         self.first_request.set()
-        if prompt.prefix and self._checked_engine is not None:
-            self.meter.add_results(await self._checked_engine.check_continuation(prompt))
-        completions = await self.budget.complete(self.engine, prompt, sampling)
+        with self._counted_faults():
+            if prompt.prefix and self._checked_engine is not None:
+                self.meter.add_results(await self._checked_engine.check_continuation(prompt))
+            completions = await self.budget.complete(self.engine, prompt, sampling)
         self.meter.add_results(completions)
         return completions
 
     async def score(self, prompt: Prompt, continuation: str) -> Scored:
         """Return the engine's score."""
         self.first_request.set()
-        scored = await self.budget.score(self.engine, prompt, continuation)
+        with self._counted_faults():
+            scored = await self.budget.score(self.engine, prompt, continuation)
         self.meter.add_results([scored])
         return scored
+
+    @contextmanager
+    def _counted_faults(self) -> Iterator[None]:
+        """Add the faults of a request to the meter, also if it fails."""
+        try:
+            yield
+        except EngineError as error:
+            if self._counting_engine is None:
+                kind = "retryable" if error.retryable else "rejected"
+                self.meter.add_faults(self.name, {kind: 1})
+            raise
+        finally:
+            if self._counting_engine is not None:
+                self.meter.add_faults(self.name, self._counting_engine.take_faults())

@@ -5,10 +5,11 @@ rejected, and for a grade that a busy machine prevented. A completion that was c
 length would be cut again, so it is not a failure that can pass.
 """
 
+from stepmark.errors import EngineError, EngineUnavailableError
 from stepmark.records import Critique, Rollout, Trace
 from verifiers.isolation.pool import PASSING_REASONS
 
-__all__ = ["SCORED", "is_final", "is_transient"]
+__all__ = ["SCORED", "is_final", "is_transient", "may_repeat_stage"]
 
 SCORED = "scored"
 """The finish reason of a stored text that was scored and not generated."""
@@ -18,6 +19,17 @@ FINAL_REASONS = frozenset({"stop", "length", SCORED})
 def is_final(finish_reason: str) -> bool:
     """Return whether another request would give a completion that ends in the same way."""
     return finish_reason in FINAL_REASONS
+
+
+def may_repeat_stage(error: Exception) -> bool:
+    """Return whether a stage is repeated after an error.
+
+    Only for engines that do not repeat their requests themselves: one that does has waited as long
+    as the user wants.
+    """
+    if isinstance(error, EngineUnavailableError):
+        return False
+    return isinstance(error, EngineError) and error.retryable
 
 
 def is_transient(row: Trace | Rollout | Critique) -> bool:

@@ -16,6 +16,12 @@ class Answer:
     body: Any = field(default_factory=dict)
     """The JSON of the reply; bytes are sent as they are."""
     delay: float = 0.0
+    headers: Mapping[str, str] = field(default_factory=dict)
+    sent_bytes: int | None = None
+    """The number of bytes of the body after which the connection is closed; None for all.
+
+    With -1 the connection is closed before the status is sent.
+    """
 
 
 @dataclass
@@ -35,7 +41,10 @@ class FakeServer:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one request, and close the connection even if the client disconnects."""
         try:
-            with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            # The end of a test cancels requests that hang.
+            with contextlib.suppress(
+                asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError
+            ):
                 await self._answer(reader, writer)
         finally:
             writer.close()
@@ -60,10 +69,16 @@ class FakeServer:
         body = answer.body
         if not isinstance(body, bytes):
             body = json.dumps(body).encode()
-        fields = (
-            f"content-type: application/json\r\nconnection: close\r\ncontent-length: {len(body)}"
-        )
-        writer.write(f"HTTP/1.1 {answer.status} x\r\n{fields}\r\n\r\n".encode() + body)
+        if answer.sent_bytes == -1:
+            return
+        fields = [
+            "content-type: application/json",
+            "connection: close",
+            f"content-length: {len(body)}",
+        ]
+        fields += [f"{name}: {value}" for name, value in answer.headers.items()]
+        head = "\r\n".join([f"HTTP/1.1 {answer.status} x", *fields, "", ""])
+        writer.write(head.encode() + body[: answer.sent_bytes])
         await writer.drain()
 
     @classmethod

@@ -84,17 +84,28 @@ async def test_busy_server_is_retried() -> None:
     assert len(server.requests) == 2
 
 
-async def test_servers_rotate_and_skip_dead() -> None:
+async def test_dead_server_is_reported_once() -> None:
     async with (
         FakeServer.answering(completion("x")) as first,
         FakeServer.answering(completion("x")) as second,
     ):
-        engine = engine_at(first.url, second.url, await refusing_url())
-        # Two requests start at each server; the dead server's two go to the same live server.
-        for _ in range(6):
-            await engine.complete(PROMPT, SAMPLING)
+        engine = engine_at(first.url, second.url, await refusing_url(), retries=1)
+
+        async def complete_all() -> None:
+            for number in range(20):
+                prompt = Prompt(user=f"Q{number}")
+                await asyncio.gather(*(engine.complete(prompt, SAMPLING) for _ in range(3)))
+
+        with pytest.warns(EngineWarning, match="gets no requests until it answers") as warned:
+            await complete_all()
         await engine.close()
-    assert sorted([len(first.requests), len(second.requests)]) == [2, 4]
+    assert len(warned) == 1
+    users = [{body["prompt"] for body in server.requests} for server in (first, second)]
+    assert all(users)
+    assert users[0].isdisjoint(users[1]), "requests with one beginning meet on one server"
+    # Besides probes, which are requests for fewer tokens.
+    sent = [body for body in first.requests + second.requests if body["max_tokens"] == 9]
+    assert len(sent) == 60
 
 
 async def test_plain_request_contains_all_parameters() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from engines.base import Prompt, Scored
 from engines.openai import OpenAI
+from engines.runtime.faults import Action
 from engines.runtime.openai_replies import UnreadableReply, parse_reply, read_reply, read_usage
 from stepmark.errors import ConfigError, EngineError, EngineWarning
 from stepmark.records import Sampling
@@ -154,7 +155,7 @@ def test_partial_usage_is_read(usage: Any, expected: tuple[int, int, int]) -> No
 def test_impossible_counts_are_errors(name: str, number: Any) -> None:
     with pytest.raises(UnreadableReply, match=name) as error:
         read_chat({"content": "x"}, usage={**USAGE, name: number})
-    assert not error.value.can_pass
+    assert error.value.kind.action is Action.CONFIRM
 
 
 async def test_missing_usage_is_warned_about() -> None:
@@ -227,7 +228,7 @@ async def test_user_error_with_status_200(code: Any) -> None:
         with pytest.raises(ConfigError, match="reports an error: no key; check base_urls"):
             await engine.complete(Prompt(user="Q"), Sampling())
         await engine.close()
-    assert len(server.requests) == 1
+    assert len(server.requests) == 2
 
 
 async def test_unreadable_reply_is_quoted() -> None:

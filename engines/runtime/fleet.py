@@ -1,0 +1,438 @@
+"""Requests to several equal servers: each is sent until one answers, and no other is repeated.
+
+A request goes to the server with the fewest open requests, except that requests with one beginning
+meet on one server, whose cache then has it, until that server is much busier than the others. After
+a fault it goes to another server at once, and to the same one after a wait (see `faults`).
+
+A server that fails several times in a row is down: it gets no requests but single probes. A probe
+repeats a request that was answered, for a few tokens. So it shows whether the server fails, or the
+request before it did, and costs little where a server hangs. While all servers are down all
+requests wait, which is a circuit breaker, and `patience` limits how long.
+"""
+
+import asyncio
+import hashlib
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from engines.runtime.backoff import full_jitter
+from engines.runtime.faults import CONFIRMATIONS, MAX_WAITS, Action, Fault
+from engines.runtime.server_state import Health, Server
+from stepmark.errors import EngineError, EngineUnavailableError
+
+__all__ = ["Fleet", "Probe"]
+
+Client = TypeVar("Client")
+Reply = TypeVar("Reply")
+
+Probe = Callable[[Client], Awaitable[object]]
+"""Sends a request for a few tokens that a server of the fleet has answered before."""
+
+MAX_WAIT_SECONDS = 8.0
+# A server that runs answers a few tokens within seconds, if it is not overloaded.
+PROBE_SECONDS = 30.0
+# If no server has ever answered, the address or the server is probably wrong.
+FIRST_CONTACT_SECONDS = 30.0
+# A favourite server may have this many more open requests than the least busy one: a quarter more,
+# and a few so that single requests do not scatter. A cached prefix saves less time than that.
+BUSIER_FACTOR = 1.25
+BUSIER_REQUESTS = 8
+# How often the list of servers is read again, and waiting requests look for a server.
+REFRESH_SECONDS = 1.0
+# Faults that do not show whether the server or the request is the cause. The server is, if another
+# one answers the same request.
+AMBIGUOUS = frozenset({Action.CONFIRM, Action.STOP, Action.DOUBT})
+
+
+@dataclass(kw_only=True)
+class _Attempts(Generic[Client]):
+    """The faults of one request."""
+
+    started: float
+    by_action: Counter[Action] = field(default_factory=Counter)
+    faults: dict[Server[Client], Fault] = field(default_factory=dict)
+    """The last fault of each server."""
+    counts: Counter[Server[Client]] = field(default_factory=Counter)
+    """The number of faults of each server."""
+    not_before: dict[Server[Client], float] = field(default_factory=dict)
+    """When the request may be sent to a server again."""
+
+    def add(self, server: Server[Client], fault: Fault, not_before: float) -> None:
+        """Add a fault."""
+        self.by_action[fault.action] += 1
+        self.faults[server] = fault
+        self.counts[server] += 1
+        self.not_before[server] = not_before
+
+    def may_use(self, server: Server[Client], now: float) -> bool:
+        """Return whether the request may be sent to a server now."""
+        return now >= self.not_before.get(server, 0.0)
+
+
+@dataclass(kw_only=True)
+class Fleet(Generic[Client]):
+    """Equal servers behind one engine.
+
+    Args:
+        name: What messages call the fleet.
+        connect: Returns the client of a URL.
+        urls: Returns the URLs of the servers; called again and again, because they may change.
+        fault_of: Returns the fault that an exception shows; None for an error in this program.
+        report: Tells the user something.
+        concurrency: The most requests that one server may ever have open.
+        retries: How often a request is repeated after faults that it may have caused.
+        patience: The seconds for which requests wait while no server answers.
+    """
+
+    name: str
+    connect: Callable[[str], Client]
+    urls: Callable[[], Sequence[str]]
+    fault_of: Callable[[Exception], Fault | None]
+    report: Callable[[str], None]
+    concurrency: int
+    retries: int
+    patience: float
+    faults: Counter[str] = field(default_factory=Counter)
+    """The number of faults by kind."""
+    has_answered: bool = False
+    """Whether any server has ever answered."""
+    _servers: dict[str, Server[Client]] = field(default_factory=dict)
+    _refreshed: float | None = None
+    _probe: Probe[Client] | None = None
+    _failing_since: float | None = None
+    """The time of the first failure after the last answer of any server."""
+    _last_fault: Fault | None = None
+    _is_paused: bool = False
+    _reports: set[str] = field(default_factory=set)
+    """What was reported once and for all."""
+    _waiters: dict["asyncio.Future[None]", None] = field(default_factory=dict)
+    """The requests that wait for a server, the first one first."""
+
+    async def request(
+        self, send: Callable[[Client], Awaitable[Reply]], *, affinity: str, probe: Probe[Client]
+    ) -> Reply:
+        """Return the reply to one request.
+
+        Args:
+            send: Sends the request. An exception is a fault; see `fault_of`.
+            affinity: Requests with the same text are sent to the same server where possible.
+            probe: Sends a request for a few tokens that is answered if this one is.
+
+        Raises:
+            Exception: The error of a fault that lasts: not retryable if other requests are
+                answered meanwhile.
+            EngineUnavailableError: No server answers, for longer than `patience`.
+        """
+        key = hashlib.blake2b(affinity.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        attempts = _Attempts[Client](started=_now())
+        while True:
+            server = await self._next_server(key, attempts)
+            if not await self._is_up(server):
+                continue
+            started = _now()
+            is_probe = server.start()
+            try:
+                reply = await send(server.client)
+            except Exception as error:
+                fault = self._record(server, error, started, is_probe=is_probe)
+                if fault is None:
+                    raise
+            else:
+                self._record_answer(server, attempts, probe)
+                return reply
+            finally:
+                server.finish(is_probe=is_probe)
+                self._wake()
+            wait = full_jitter(attempts.counts[server], MAX_WAIT_SECONDS)
+            attempts.add(server, fault, _now() + max(wait, self._retry_after(fault)))
+            await self._fail_if_final(server, fault, attempts)
+
+    @property
+    def servers(self) -> Sequence[Server[Client]]:
+        """The servers that may get requests."""
+        return [server for server in self._servers.values() if not server.is_draining]
+
+    @property
+    def first_url(self) -> str:
+        """The address of a server, for messages."""
+        return next(iter(self.urls()), "no server")
+
+    @property
+    def clients(self) -> Sequence[Client]:
+        """The clients of all servers, also of those that were removed."""
+        return [server.client for server in self._servers.values()]
+
+    async def _next_server(self, key: bytes, attempts: _Attempts[Client]) -> Server[Client]:
+        """Return a server that takes the request, as soon as there is one."""
+        while True:
+            self._refresh()
+            server = self._choose(key, attempts)
+            if server is not None:
+                return server
+            if not any(server.health is Health.UP for server in self.servers):
+                self._pause_or_give_up()
+            await self._wait(attempts)
+
+    def _choose(self, key: bytes, attempts: _Attempts[Client]) -> Server[Client] | None:
+        """Return the server for a request; None if none takes it now."""
+        now = _now()
+        able: list[Server[Client]] = []
+        for server in self.servers:
+            if server.can_start(now) and attempts.may_use(server, now):
+                able.append(server)
+        if len(able) <= 1:
+            return able[0] if able else None
+        fewest = min(attempts.counts[server] for server in able)
+        able = [server for server in able if attempts.counts[server] == fewest]
+        least = min(server.outstanding for server in able)
+        most = BUSIER_FACTOR * least + BUSIER_REQUESTS
+        able = [server for server in able if server.outstanding <= most]
+        # Rendezvous hashing: when a server leaves, only its requests change their server.
+        return max(able, key=lambda server: hashlib.blake2b(key + server.url.encode()).digest())
+
+    async def _wait(self, attempts: _Attempts[Client]) -> None:
+        """Wait until there may be a server for the request."""
+        now = _now()
+        times: list[float] = []
+        for server in self.servers:
+            time = attempts.not_before.get(server, 0.0)
+            if server.health is Health.DOWN:
+                time = max(time, server.probe_at)
+            times.append(time)
+        next_look = now + REFRESH_SECONDS
+        next_look = min([next_look, *(time for time in times if time > now)])
+        if times and min(times) > now:
+            # It waits for a time and not for another request to end.
+            await asyncio.sleep(next_look - now)
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters[waiter] = None
+        try:
+            async with asyncio.timeout_at(next_look):
+                await waiter
+        except TimeoutError:
+            return
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                # It was woken for a server that another request can use now.
+                self._wake()
+            raise
+        finally:
+            self._waiters.pop(waiter, None)
+
+    def _wake(self) -> None:
+        """Let the request that has waited longest look for a server."""
+        for waiter in self._waiters:
+            del self._waiters[waiter]
+            if not waiter.done():
+                waiter.set_result(None)
+            return
+
+    def _wake_all(self) -> None:
+        while self._waiters:
+            self._wake()
+
+    def _refresh(self) -> None:
+        """Follow the list of servers: connect new ones, and send nothing more to removed ones."""
+        now = _now()
+        if self._refreshed is not None and now < self._refreshed + REFRESH_SECONDS:
+            return
+        urls = self.urls()
+        for url in urls:
+            if url not in self._servers:
+                self._servers[url] = Server(
+                    url=url, client=self.connect(url), concurrency=self.concurrency
+                )
+        for url, server in self._servers.items():
+            server.is_draining = url not in urls
+        self._refreshed = now
+
+    async def _is_up(self, server: Server[Client]) -> bool:
+        """Return whether a server is up, and probe it if it was not.
+
+        Before the first answer there is nothing to probe with, and a request takes its place.
+        """
+        if server.health is Health.UP or self._probe is None:
+            return True
+        return await self._passes_probe(server, self._probe)
+
+    async def _passes_probe(self, server: Server[Client], probe: Probe[Client]) -> bool:
+        """Return whether a server answers a probe. If not, it is down."""
+        started = _now()
+        is_probe = server.start()
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                await probe(server.client)
+        except Exception as error:
+            fault = self._record(server, error, started, is_probe=True)
+            if fault is None:
+                raise
+            if fault.action in AMBIGUOUS:
+                # The same request was answered before, so the server is the cause.
+                self._record_failure(server, fault, started, is_probe=True)
+            return False
+        else:
+            server.pass_probe()
+            self._wake_all()
+            return True
+        finally:
+            server.finish(is_probe=is_probe)
+
+    def _record(
+        self, server: Server[Client], error: Exception, started: float, *, is_probe: bool
+    ) -> Fault | None:
+        """Count a fault; None if the exception is none."""
+        fault = self.fault_of(error)
+        if fault is None:
+            return None
+        self.faults[fault.kind.name] += 1
+        if fault.action not in AMBIGUOUS:
+            self._record_failure(server, fault, started, is_probe=is_probe)
+        elif is_probe:
+            # It answers, if only with a rejection.
+            server.pass_probe()
+        return fault
+
+    def _record_failure(
+        self, server: Server[Client], fault: Fault, started: float, *, is_probe: bool
+    ) -> None:
+        """Record a failure that can be the server's fault."""
+        now = _now()
+        if fault.kind.lowers_concurrency:
+            server.lower_limit(now, started)
+        server.fail(
+            now,
+            is_outage=fault.kind.is_outage,
+            is_probe=is_probe,
+            retry_after=self._retry_after(fault),
+        )
+        self._last_fault = fault
+        if self._failing_since is None:
+            self._failing_since = now
+        if fault.retry_after is not None and fault.retry_after > self.patience:
+            self._report_once(
+                f"{server.url} asks for a wait of {fault.retry_after:.0f} s; it is asked again"
+                f" after {self.patience:.0f} s, as `patience` says"
+            )
+        server.cause = f"{fault.kind.name}: {fault.error}"
+        self._report_outages()
+
+    def _record_answer(
+        self, server: Server[Client], attempts: _Attempts[Client], probe: Probe[Client]
+    ) -> None:
+        """Record a reply, and the failures of the servers that did not give it."""
+        was_up = server.health is Health.UP
+        server.answer()
+        self.has_answered = True
+        self._probe = probe
+        self._failing_since = None
+        if self._is_paused:
+            self._is_paused = False
+            self.report(f"{server.url} answers, and the run goes on")
+        elif server.was_reported:
+            self.report(f"{server.url} answers again and gets requests")
+        server.was_reported = False
+        if not was_up:
+            self._wake_all()
+        self._report_outages()
+        for other, fault in attempts.faults.items():
+            if other is not server and fault.action in AMBIGUOUS:
+                self._record_failure(other, fault, attempts.started, is_probe=False)
+                self._failing_since = None
+
+    async def _fail_if_final(
+        self, server: Server[Client], fault: Fault, attempts: _Attempts[Client]
+    ) -> None:
+        """Raise the error of a fault after which the request is not sent again."""
+        is_first_contact = not self.has_answered
+        limit = self._limit(fault.action)
+        if is_first_contact and fault.action is Action.WAIT:
+            limit = self.retries
+        is_final = attempts.by_action[fault.action] > limit
+        if is_first_contact and _now() >= attempts.started + FIRST_CONTACT_SECONDS:
+            is_final = True
+        if not is_final or self._has_untried_server(attempts):
+            return
+        if not await self._is_well(server, fault):
+            # A server that answers nothing more is no reason to give this request up.
+            attempts.by_action.clear()
+            return
+        if fault.action in AMBIGUOUS:
+            raise fault.error
+        if is_first_contact:
+            raise EngineUnavailableError(str(fault.error)) from fault.error
+        raise EngineError(str(fault.error), retryable=False) from fault.error
+
+    async def _is_well(self, server: Server[Client], fault: Fault) -> bool:
+        """Return whether a server answers other requests, as far as a probe can tell."""
+        is_key_rejected = fault.action is Action.STOP and len(self.servers) <= 1
+        if self._probe is None or is_key_rejected:
+            return True
+        return await self._passes_probe(server, self._probe)
+
+    def _limit(self, action: Action) -> int:
+        """Return how often a request is repeated."""
+        if action is Action.WAIT:
+            return MAX_WAITS
+        if action is Action.REPEAT:
+            return self.retries
+        return min(CONFIRMATIONS, self.retries)
+
+    def _has_untried_server(self, attempts: _Attempts[Client]) -> bool:
+        for server in self.servers:
+            if server.health is Health.UP and not attempts.counts[server]:
+                return True
+        return False
+
+    def _retry_after(self, fault: Fault) -> float:
+        """Return the seconds that a server asks for, but no more than `patience`."""
+        return min(fault.retry_after or 0.0, self.patience)
+
+    def _pause_or_give_up(self) -> None:
+        """Let requests wait while all servers are down, or raise an error after `patience`."""
+        now = _now()
+        if self._failing_since is None:
+            self._failing_since = now
+        seconds = now - self._failing_since
+        cause = "no server is listed"
+        if self.servers:
+            cause = f"no answer from {self.servers[0].url}"
+            if self._last_fault is not None:
+                cause = str(self._last_fault.error)
+        if not self.has_answered:
+            is_tried = all(server.failed_probes > self.retries for server in self.servers)
+            if is_tried or seconds >= min(self.patience, FIRST_CONTACT_SECONDS):
+                raise EngineUnavailableError(cause)
+        elif seconds >= self.patience:
+            raise EngineUnavailableError(
+                f"{self.name}: no server has answered for {self.patience:.0f} s (`patience`); what"
+                f" is finished is stored, run again when one does; the last error: {cause}"
+            )
+        elif not self._is_paused:
+            self._is_paused = True
+            self.report(
+                f"the run pauses for up to {self.patience:.0f} s until a server answers: {cause}"
+            )
+
+    def _report_outages(self) -> None:
+        """Report each server that is down, unless all are, or none has ever answered."""
+        if not self.has_answered or len(self.servers) <= 1:
+            return
+        for server in self.servers:
+            if server.health is Health.DOWN and not server.was_reported:
+                server.was_reported = True
+                self.report(
+                    f"{server.url} gets no requests until it answers a probe ({server.cause}); the"
+                    " other servers get them"
+                )
+
+    def _report_once(self, message: str) -> None:
+        if message not in self._reports:
+            self._reports.add(message)
+            self.report(message)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
