@@ -41,6 +41,7 @@ from engines.runtime.request_splitting import complete_in_parts
 from stepmark.errors import ConfigError, ContinuationError, EngineError, EngineWarning
 from stepmark.identity import fingerprint, operational
 from stepmark.records import Sampling
+from stepmark.secrets import is_variable_name, redact, secrets_in, without_secrets
 
 __all__ = ["OpenAI"]
 
@@ -113,6 +114,12 @@ class OpenAI:
             )
         for url in self.base_urls:
             _check_url(url)
+        if self.api_key_env and not _is_variable(self.api_key_env):
+            # Not quoted: it can be a key that was written in place of the name.
+            raise ConfigError(
+                "engines.openai: api_key_env is the name of an environment variable that contains"
+                " the key, such as OPENAI_API_KEY, not the key"
+            )
 
     @property
     def model_name(self) -> str:
@@ -230,9 +237,14 @@ class OpenAI:
             try:
                 return await self._first_answer(send)
             except openai.APIError as error:
-                raise _translated(error) from error
+                failure: EngineError | ConfigError = _translated(error)
             except UnreadableReply as error:
-                raise EngineError(f"not understood: {error}", retryable=error.can_pass) from error
+                failure = EngineError(f"not understood: {error}", retryable=error.can_pass)
+            except ConfigError as error:
+                failure = error
+        # A server can quote the key in its reply, and so can the exceptions of the client library.
+        failure.args = (redact(str(failure), self._secrets),)
+        raise failure from None
 
     async def _first_answer(self, send: Callable[[AsyncOpenAI], Awaitable[T]]) -> T:
         """Try each server once, and the last one `retries` more times.
@@ -384,6 +396,13 @@ class OpenAI:
     def _warnings(self) -> set[str]:
         return set()
 
+    @cached_property
+    def _secrets(self) -> frozenset[str]:
+        """What no message may contain."""
+        settings = {"base_urls": self.base_urls, "extra_body": self.extra_body}
+        key = os.environ.get(self.api_key_env, "")
+        return secrets_in(settings) | ({key} if key else set())
+
     def _client(self, url: str) -> AsyncOpenAI:
         limits = httpx2.Limits(
             max_connections=self.concurrency, max_keepalive_connections=self.concurrency
@@ -425,9 +444,21 @@ def _translated(error: openai.APIError) -> EngineError | ConfigError:
 def _check_url(url: str) -> None:
     if not _is_usable_url(url):
         raise ConfigError(
-            f"engines.openai: {url!r} in base_urls is no address;"
+            f"engines.openai: {_public_address(url)!r} in base_urls is no address;"
             " write it as http://127.0.0.1:8000/v1"
         )
+
+
+def _public_address(url: str) -> str:
+    """Return an address without its secrets, also one without a scheme."""
+    if "://" not in url:
+        return without_secrets(f"http://{url}").removeprefix("http://")
+    return without_secrets(url)
+
+
+def _is_variable(name: str) -> bool:
+    """Return whether a text names an environment variable, one with small letters if it is set."""
+    return is_variable_name(name) or name in os.environ
 
 
 def _is_usable_url(url: str) -> bool:

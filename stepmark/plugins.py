@@ -9,6 +9,7 @@ import ast
 import dataclasses
 import importlib
 import importlib.util
+import json
 import pkgutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -71,12 +72,13 @@ def load(kind: str, name: str) -> type[Any]:
     return plugin
 
 
-def build(kind: str, table: Mapping[str, Any]) -> Any:
+def build(kind: str, table: Mapping[str, Any], *, from_texts: bool = False) -> Any:
     """Build the plugin that a table of a run file describes.
 
     Args:
         kind: A key of `PLUGIN_PACKAGES`.
         table: `use` is the plugin's id, every other key is one of its fields.
+        from_texts: Whether the values are texts of the command line, also those of numbers.
 
     Raises:
         PluginError: `use` is missing or unknown, or a field is unknown or has an invalid value.
@@ -92,8 +94,12 @@ def build(kind: str, table: Mapping[str, Any]) -> Any:
     # Pydantic is imported late: it takes half of the start-up time of a command that lists plugins.
     from pydantic import TypeAdapter, ValidationError
 
+    adapter = TypeAdapter(plugin)
     try:
-        return TypeAdapter(plugin).validate_python(parameters)
+        if from_texts:
+            return adapter.validate_python(parameters)
+        # As JSON, in which lists are tuples and texts are choices, but `true` and "4" no numbers.
+        return adapter.validate_json(json.dumps(parameters), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "its fields"

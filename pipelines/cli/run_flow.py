@@ -43,12 +43,15 @@ def run_flow(
 def _run(run_file: str, overrides: Sequence[str], makes_traces: bool, options: RunOptions) -> None:
     # Imported late: importing Prefect would slow down every command, `stepmark --help` included.
     from pipelines.run import flow
+    from pipelines.run.config import public_override
     from pipelines.run.prefect_server import reachable_server
 
     # Without this the interpreter takes seconds at exit to scan the objects that importing Prefect
     # has created.
     gc.freeze()
     job = flow.prepare(run_file, overrides, options, makes_traces=makes_traces)
+    # Prefect stores and displays the parameters of a flow; the prepared job has the values.
+    shown = [public_override(override) for override in overrides]
     with reachable_server():
-        rows = asyncio.run(flow.perform(job, run_file, overrides, makes_traces=makes_traces))
+        rows = asyncio.run(flow.perform(job, run_file, shown, makes_traces=makes_traces))
     print_summary(job.dataset.uri, rows)

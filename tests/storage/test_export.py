@@ -240,13 +240,14 @@ def test_unknown_licence_is_other(licenses: dict[str, int]) -> None:
 )
 def test_hostile_text_stays_inside_code(hostile: str) -> None:
     statistics = ExportStatistics(models=Counter({hostile: 1}), left_out=Counter({hostile: 1}))
+    run_file = f"x = '''{hostile}'''"
     card = render(
-        statistics, title=hostile, format_name=hostile, split="train", run_files=[hostile]
+        statistics, title=hostile, format_name=hostile, split="train", run_files=[run_file]
     )
     assert front_matter(card)["license"] == "other"
     fence = card.split("## Run file\n\n")[1].partition("toml\n")[0]
     inside = card.split(f"{fence}toml\n")[1].removesuffix(f"\n{fence}\n")
-    assert inside == hostile.rstrip()
+    assert inside == run_file
     assert fence not in inside
     headings = [line for line in card.split("## Run file")[0].splitlines() if line.startswith("#")]
     assert len(headings) == 3

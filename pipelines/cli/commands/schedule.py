@@ -24,6 +24,7 @@ def schedule(
     """
     from prefect.client.schemas.schedules import CronSchedule
 
+    from pipelines.run.config import public_override
     from pipelines.run.flow import prepare, stepmark_run
     from pipelines.run.prefect_server import configured_url, reachable_server
 
@@ -35,6 +36,12 @@ def schedule(
         ) from error
     # Reports errors of the run file now instead of at the first scheduled run.
     prepare(run_file, overrides, makes_traces=True)
+    for override in overrides:
+        if public_override(override) != override:
+            raise ConfigError(
+                f"--set {override.partition('=')[0]}: Prefect would store and display this secret: "
+                "write it in the run file"
+            )
     if configured_url() is None:
         raise ConfigError(
             "a schedule needs a Prefect server: start one with `prefect server start` "
