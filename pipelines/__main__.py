@@ -6,8 +6,9 @@ import sys
 import warnings
 
 from pipelines.cli.environment_guard import check_names
-from pipelines.terminal import show_engine_warnings, visible
+from pipelines.terminal import show_engine_warnings
 from stepmark.errors import EngineError, UserError
+from stepmark.visible_text import visible
 
 __all__ = ["main"]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from pipelines.cli.options import Overrides, RunFileArgument
-from pipelines.terminal import visible
+from stepmark.visible_text import visible
 
 if TYPE_CHECKING:
     from pipelines.run.check import Finding
