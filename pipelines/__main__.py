@@ -14,6 +14,8 @@ __all__ = ["main"]
 
 # The exit status of an error that the user can fix; the same as for a wrong command line.
 USER_ERROR = 2
+# A message can quote a name, a reply or a row of any length.
+MAX_MESSAGE_CHARS = 4000
 # 128 plus the signal's number, as shells report it.
 INTERRUPTED = 130
 TERMINATED = 143
@@ -51,7 +53,7 @@ def main() -> None:
 
         app(prog_name="stepmark")
     except (UserError, EngineError) as error:
-        print(f"stepmark: {visible(' '.join(str(error).split()))}", file=sys.stderr)  # noqa: T201
+        print(f"stepmark: {_line(str(error))}", file=sys.stderr)  # noqa: T201
         raise SystemExit(USER_ERROR) from None
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED) from None
@@ -61,6 +63,15 @@ def main() -> None:
         if type(error).__name__ == "TerminationSignal":
             raise SystemExit(TERMINATED) from None
         raise
+
+
+def _line(message: str) -> str:
+    """Return a message as one line that can be printed, shortened in its middle."""
+    line = visible(" ".join(message.split()))
+    if len(line) <= MAX_MESSAGE_CHARS:
+        return line
+    half = MAX_MESSAGE_CHARS // 2
+    return f"{line[:half]} … {line[-half:]}"
 
 
 if __name__ == "__main__":

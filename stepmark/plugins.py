@@ -32,6 +32,8 @@ PLUGIN_PACKAGES: Mapping[str, str] = {
 }
 """The package that holds the plugins of each kind."""
 
+# Characters of a name that an error message quotes.
+QUOTED_CHARACTERS = 100
 IDENTITY_NAMESPACES: Mapping[str, str] = {"labelers": "annotators"}
 """Kinds with another name in fingerprints, so that datasets of earlier versions stay valid."""
 
@@ -56,7 +58,8 @@ def load(kind: str, name: str) -> type[Any]:
         InstallError: The plugin imports a package that is not installed.
     """
     if name not in available(kind):
-        raise PluginError(f"{kind} has no '{name}'; it has: {', '.join(available(kind))}")
+        shown = name[:QUOTED_CHARACTERS]
+        raise PluginError(f"{kind} has no '{shown}'; it has: {', '.join(available(kind))}")
     try:
         module = importlib.import_module(_module(kind, name))
     except ModuleNotFoundError as error:
@@ -87,7 +90,9 @@ def build(kind: str, table: Mapping[str, Any], *, from_texts: bool = False) -> A
         raise PluginError(
             f"a table for {kind} needs `use = …`, one of: {', '.join(available(kind))}"
         )
-    name = str(table["use"])
+    name = table["use"]
+    if not isinstance(name, str):
+        raise PluginError(f"a table for {kind}: use is the id of a plugin, a text")
     plugin = load(kind, name)
     parameters = {key: value for key, value in table.items() if key != "use"}
     _reject_unknown_fields(f"{kind}.{name}", parameters, plugin)
@@ -130,7 +135,8 @@ def _reject_unknown_fields(
     for key in parameters:
         if key not in fields:
             listing = ", ".join(fields) or "none"
-            raise PluginError(f"{plugin_id} has no parameter '{key}'; it has: {listing}")
+            shown = key[:QUOTED_CHARACTERS]
+            raise PluginError(f"{plugin_id} has no parameter '{shown}'; it has: {listing}")
 
 
 def _first_line(module: str) -> str:

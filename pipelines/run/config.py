@@ -31,6 +31,7 @@ QUOTED_CHARACTERS = 200
 MAX_FILE_BYTES = 16 << 20
 MAX_DEPTH = 32
 # The index of an entry of a list in an override.
+KEY_PATH = re.compile(r"[\w.]{1,100}")
 INDEX = re.compile(r"\d{1,9}", re.ASCII)
 
 
@@ -223,9 +224,10 @@ def _first_message(error: ValidationError) -> str:
 
 def _apply_override(raw: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
-    # The value is not quoted in a message, since it can be a secret.
+    # The value is not quoted in a message, since it can be a secret. Without "=", all may be one.
     if not equals or not path:
-        raise ConfigError(f"--set {_short(path)}: write it as table.key=value")
+        shown = path if KEY_PATH.fullmatch(path) else ""
+        raise ConfigError(f"--set {shown}: write it as table.key=value")
     *parents, key = path.split(".")
     if len(parents) > MAX_DEPTH:
         raise ConfigError(f"--set {_short(path)}: nested too deeply")

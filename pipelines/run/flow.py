@@ -88,7 +88,7 @@ def prepare(
         UserError: Something is missing or invalid. Nothing has been started.
     """
     settings = load(Path(run_file), overrides)
-    plan = planning.build(settings)
+    plan = planning.build(settings, run_file)
     dataset = Dataset(settings.dataset)
     job = Job(plan=plan, dataset=dataset, meter=Meter(), options=options or RunOptions())
     if makes_traces:

@@ -161,7 +161,7 @@ def _changed_keys(run: RunContext) -> str:
     try:
         # Earlier versions stored the secrets of a run file too.
         earlier = dict(_flat(without_secrets(tomllib.loads(run_files[0]))))
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return "the run file in the dataset cannot be read"
     current = dict(_flat(tomllib.loads(run.plan.run_file.to_toml())))
     changed = list[str]()

@@ -15,6 +15,7 @@ from huggingface_hub import DatasetCardData
 
 from stepmark.identity import digest
 from stepmark.secrets import redact_urls, without_secrets
+from stepmark.visible_text import visible
 from storage.dataset.parts import stepmark_version
 from storage.formats.base import Example
 
@@ -151,7 +152,7 @@ def _listed(counts: Counter[str]) -> str:
 
 def _code(text: str) -> str:
     """Return the text as an inline code span: one line of at most `MAX_NAME_LENGTH` characters."""
-    line = redact_urls(" ".join(text.split()))[:MAX_NAME_LENGTH] or "(empty)"
+    line = visible(redact_urls(" ".join(text.split())))[:MAX_NAME_LENGTH] or "(empty)"
     if "`" not in line:
         return f"`{line}`"
     # Markdown: a code span ends at the next run of as many backticks as it began with.
@@ -161,6 +162,7 @@ def _code(text: str) -> str:
 
 def _fenced(text: str) -> str:
     """Return the text in a fence that is longer than any run of backticks in it."""
+    text = visible(text)
     fence = "`" * max(3, _longest_run_of_backticks(text.splitlines()) + 1)
     return f"{fence}toml\n{text.rstrip()}\n{fence}"
 

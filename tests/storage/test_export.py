@@ -259,6 +259,14 @@ def test_backticks_cannot_end_code_span() -> None:
     assert "\n- ``` a ` b `` c ```: 1\n" in card
 
 
+def test_hidden_characters_are_escaped() -> None:
+    statistics = ExportStatistics(models=Counter({"a\x1b[31m\x00\u202eb": 1}))
+    run_file = 'x = "\u202e\x9b"'
+    card = render(statistics, title="x", format_name="trl", split="train", run_files=[run_file])
+    assert r"- `a\x1b[31m\x00\u202eb`: 1" in card
+    assert card.isascii()
+
+
 def test_long_lists_are_truncated() -> None:
     statistics = ExportStatistics(models=Counter({f"model {index}": 1 for index in range(1000)}))
     card = render(statistics, title="x", format_name="trl", split="train", run_files=["x" * 10])

@@ -35,7 +35,7 @@ def check(run_file: RunFileArgument, overrides: Overrides = []) -> None:  # noqa
 
     settings = load(Path(run_file), overrides)
     run = RunContext(
-        plan=planning.build(settings), dataset=Dataset(settings.dataset), meter=Meter()
+        plan=planning.build(settings, run_file), dataset=Dataset(settings.dataset), meter=Meter()
     )
     for finding in describe_run(run):
         _print(finding)
