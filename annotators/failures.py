@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from stepmark.errors import EngineError, UserError
 from stepmark.records import Annotation, StepAnnotation, Trace
+from stepmark.secrets import redact_urls
 
 __all__ = ["abstention", "failure", "should_propagate", "validate"]
 
@@ -16,7 +17,8 @@ def abstention(trace: Trace, reason: str) -> Annotation:
 
 def failure(trace: Trace, error: Exception) -> Annotation:
     """Return the record of a method's failure on a trace: no labels, and `error` set."""
-    return replace(abstention(trace, ""), error=f"{type(error).__name__}: {error}")
+    message = redact_urls(f"{type(error).__name__}: {error}")
+    return replace(abstention(trace, ""), error=message)
 
 
 def should_propagate(error: Exception) -> bool:

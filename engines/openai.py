@@ -38,9 +38,10 @@ from engines.runtime.openai_replies import (
 )
 from engines.runtime.request_splitting import complete_in_parts
 from engines.runtime.server_list import ServerList, check_url, read_urls
-from stepmark.errors import ConfigError, ContinuationError, EngineWarning
+from stepmark.errors import ConfigError, ContinuationError, EngineError, EngineWarning
 from stepmark.identity import fingerprint, operational
 from stepmark.records import Sampling
+from stepmark.secrets import is_variable_name, redact, secrets_in
 
 __all__ = ["OpenAI"]
 
@@ -111,6 +112,12 @@ class OpenAI:
             check_url(url, "base_urls")
         if self.base_urls_file:
             read_urls(Path(self.base_urls_file))
+        if self.api_key_env and not _is_variable(self.api_key_env):
+            # Not quoted: it can be a key that was written in place of the name.
+            raise ConfigError(
+                "engines.openai: api_key_env is the name of an environment variable that contains"
+                " the key, such as OPENAI_API_KEY, not the key"
+            )
 
     @property
     def model_name(self) -> str:
@@ -183,10 +190,11 @@ class OpenAI:
         cure = CONTINUATION_CURE
         if self.api == "completions":
             cure = PLAIN_CONTINUATION_CURE
-        raise ContinuationError(
+        message = (
             f"engines.openai: {self.model} at {self._fleet.first_url} does not continue an answer"
             f" ({self._proof_problem}), so rollouts would be other solutions; {cure}"
         )
+        raise ContinuationError(self._redacted(message))
 
     async def close(self) -> None:
         """Close all connections."""
@@ -278,9 +286,14 @@ class OpenAI:
         Requests of one problem meet on one server: their prefixes begin with the same text.
         """
         async with self._slots:
-            return await self._fleet.request(
-                send, affinity=prompt.system + prompt.user, probe=probe
-            )
+            try:
+                return await self._fleet.request(
+                    send, affinity=prompt.system + prompt.user, probe=probe
+                )
+            except (EngineError, ConfigError) as error:
+                # A server can quote the key in its reply, and so can the client library.
+                error.args = (self._redacted(str(error)),)
+                raise error from None
 
     async def _send(self, client: AsyncOpenAI, prompt: Prompt, sampling: Sampling) -> Reply:
         body = self._body(prompt, sampling)
@@ -336,7 +349,8 @@ class OpenAI:
             self._announce(message)
 
     def _announce(self, message: str) -> None:
-        warnings.warn(f"engines.openai: {self.model}: {message}", EngineWarning, stacklevel=2)
+        text = self._redacted(f"engines.openai: {self.model}: {message}")
+        warnings.warn(text, EngineWarning, stacklevel=2)
 
     def _check_prefix(self, prompt: Prompt) -> None:
         if self.api == "chat" and prompt.prefix and self.continuation == "none":
@@ -430,6 +444,12 @@ class OpenAI:
     def _warnings(self) -> set[str]:
         return set()
 
+    def _redacted(self, message: str) -> str:
+        """Return a message without the secrets of the settings and of the list of servers."""
+        settings = {"base_urls": tuple(self._fleet.urls()), "extra_body": self.extra_body}
+        key = os.environ.get(self.api_key_env, "")
+        return redact(message, secrets_in(settings) | ({key} if key else set()))
+
     def _client(self, url: str) -> AsyncOpenAI:
         limits = httpx2.Limits(
             max_connections=self.concurrency, max_keepalive_connections=self.concurrency
@@ -461,6 +481,11 @@ def _gaps(count: int, present: Mapping[int, object]) -> Iterator[tuple[int, int]
         elif not is_missing and start is not None:
             yield start, index
             start = None
+
+
+def _is_variable(name: str) -> bool:
+    """Return whether a text names an environment variable, one with small letters if it is set."""
+    return is_variable_name(name) or name in os.environ
 
 
 def _key(variable: str) -> str:

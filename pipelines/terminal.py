@@ -1,27 +1,13 @@
-"""Output for a terminal: untrusted text without control characters, and warnings as lines."""
+"""Output for a terminal: warnings as lines. Untrusted text is printed as `visible` text."""
 
-import re
 import sys
 import warnings
 from typing import TextIO
 
 from stepmark.errors import EngineWarning
+from stepmark.visible_text import visible
 
-__all__ = ["show_engine_warnings", "visible"]
-
-# All control characters except tab and line feed, which only lay text out.
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-
-
-def visible(text: str) -> str:
-    r"""Return the text with its control characters written as `\xNN`.
-
-    Text of models, data sets and servers could otherwise move the cursor or change colours.
-
-    >>> visible("\x1b[31mred")
-    '\\x1b[31mred'
-    """
-    return CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+__all__ = ["show_engine_warnings"]
 
 
 def show_engine_warnings() -> None:

@@ -16,7 +16,11 @@
 A single invalid row is not an error: it becomes a `Rejected` record. A method that fails on one
 trace does not raise either: it returns an annotation whose `error` is set. A retryable engine error
 never becomes a label: it stops the part, which is retried.
+
+Messages are stored, shown in Prefect and printed, so the URLs in them lose their secrets.
 """
+
+from stepmark.secrets import redact_urls
 
 __all__ = [
     "ConfigError",
@@ -37,6 +41,9 @@ __all__ = [
 
 class StepmarkError(Exception):
     """Base class of all errors that Stepmark raises on purpose."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(redact_urls(message))
 
 
 class UserError(StepmarkError):
@@ -99,3 +106,6 @@ class EngineUnavailableError(EngineError):
 
 class EngineWarning(UserWarning):
     """A property of an engine that changes results, and that the user should know."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(redact_urls(message))

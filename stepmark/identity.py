@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from stepmark.plugins import identity_of
+from stepmark.secrets import without_secrets
 
 __all__ = [
     "SEED_SPACING",
@@ -87,14 +88,19 @@ def fingerprint(plugin: object, *upstream: str) -> str:
 
 
 def _result_fields(plugin: object) -> Mapping[str, object]:
-    """Return the values of all fields that are not operational, by name."""
+    """Return the values of all fields that are not operational, by name.
+
+    A table of free keys, such as the body of requests, can contain a password or key. It changes no
+    result, and a digest of it would help to guess it.
+    """
     if not dataclasses.is_dataclass(plugin):
         return {}
-    return {
-        field.name: getattr(plugin, field.name)
-        for field in dataclasses.fields(plugin)
-        if not field.metadata.get("operational")
-    }
+    values = dict[str, object]()
+    for field in dataclasses.fields(plugin):
+        if not field.metadata.get("operational"):
+            value = getattr(plugin, field.name)
+            values[field.name] = without_secrets(value) if isinstance(value, Mapping) else value
+    return values
 
 
 def _to_json(value: object) -> object:

@@ -9,6 +9,7 @@ import ast
 import dataclasses
 import importlib
 import importlib.util
+import json
 import pkgutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,6 +32,8 @@ PLUGIN_PACKAGES: Mapping[str, str] = {
 }
 """The package that holds the plugins of each kind."""
 
+# Characters of a name that an error message quotes.
+QUOTED_CHARACTERS = 100
 IDENTITY_NAMESPACES: Mapping[str, str] = {"labelers": "annotators"}
 """Kinds with another name in fingerprints, so that datasets of earlier versions stay valid."""
 
@@ -55,7 +58,8 @@ def load(kind: str, name: str) -> type[Any]:
         InstallError: The plugin imports a package that is not installed.
     """
     if name not in available(kind):
-        raise PluginError(f"{kind} has no '{name}'; it has: {', '.join(available(kind))}")
+        shown = name[:QUOTED_CHARACTERS]
+        raise PluginError(f"{kind} has no '{shown}'; it has: {', '.join(available(kind))}")
     try:
         module = importlib.import_module(_module(kind, name))
     except ModuleNotFoundError as error:
@@ -71,12 +75,13 @@ def load(kind: str, name: str) -> type[Any]:
     return plugin
 
 
-def build(kind: str, table: Mapping[str, Any]) -> Any:
+def build(kind: str, table: Mapping[str, Any], *, from_texts: bool = False) -> Any:
     """Build the plugin that a table of a run file describes.
 
     Args:
         kind: A key of `PLUGIN_PACKAGES`.
         table: `use` is the plugin's id, every other key is one of its fields.
+        from_texts: Whether the values are texts of the command line, also those of numbers.
 
     Raises:
         PluginError: `use` is missing or unknown, or a field is unknown or has an invalid value.
@@ -85,15 +90,21 @@ def build(kind: str, table: Mapping[str, Any]) -> Any:
         raise PluginError(
             f"a table for {kind} needs `use = …`, one of: {', '.join(available(kind))}"
         )
-    name = str(table["use"])
+    name = table["use"]
+    if not isinstance(name, str):
+        raise PluginError(f"a table for {kind}: use is the id of a plugin, a text")
     plugin = load(kind, name)
     parameters = {key: value for key, value in table.items() if key != "use"}
     _reject_unknown_fields(f"{kind}.{name}", parameters, plugin)
     # Pydantic is imported late: it takes half of the start-up time of a command that lists plugins.
     from pydantic import TypeAdapter, ValidationError
 
+    adapter = TypeAdapter(plugin)
     try:
-        return TypeAdapter(plugin).validate_python(parameters)
+        if from_texts:
+            return adapter.validate_python(parameters)
+        # As JSON, in which lists are tuples and texts are choices, but `true` and "4" no numbers.
+        return adapter.validate_json(json.dumps(parameters), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "its fields"
@@ -124,7 +135,8 @@ def _reject_unknown_fields(
     for key in parameters:
         if key not in fields:
             listing = ", ".join(fields) or "none"
-            raise PluginError(f"{plugin_id} has no parameter '{key}'; it has: {listing}")
+            shown = key[:QUOTED_CHARACTERS]
+            raise PluginError(f"{plugin_id} has no parameter '{shown}'; it has: {listing}")
 
 
 def _first_line(module: str) -> str:

@@ -13,18 +13,22 @@ from annotators.judging.reply_parser import (
 )
 from engines.base import Completion, Prompt
 from stepmark.errors import ConfigError
+from stepmark.identity import digest
 from stepmark.prompt_templates import fill, placeholders_in, read_template
 from stepmark.records import Critique, Problem, Trace, first_error_of
 
 __all__ = ["Critic", "Vote", "read_critic", "read_meta_critic"]
 
 PROMPTS = Path(__file__).parents[1] / "prompts"
-PLACEHOLDERS = ("question", "steps", "numbered", "answer", "number", "schema")
+PLACEHOLDERS = ("question", "steps", "numbered", "answer", "number", "schema", "boundary")
 # A meta-critic sends a single request about all steps, so it cannot use {number}.
-META_PLACEHOLDERS = ("question", "steps", "numbered", "answer", "schema", "critiques")
+META_PLACEHOLDERS = ("question", "steps", "numbered", "answer", "schema", "critiques", "boundary")
 # Prompts for each step with all steps before it have quadratic size in total, and the grammar of a
 # schema that counts the steps grows at least as fast.
 MAX_STEPS = 256
+INDENT = " " * 4
+# The ten digits as letters that are no hexadecimal digits.
+LETTERS = str.maketrans("0123456789", "ghijklmnop")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +61,7 @@ class Critic:
     request that shows the steps up to it; the requests of a trace share their beginnings, so an
     engine with a prefix cache processes these once. With {answer} the prompt contains the reference
     answer, with {schema} the JSON schema of a reply, which engines with structured output enforce.
+    {boundary} is a mark for delimiters that the solution cannot contain.
     """
 
     name: str
@@ -77,22 +82,27 @@ class Critic:
 
     def prompts(self, problem: Problem, trace: Trace, critiques: str = "") -> Sequence[Prompt]:
         """Return the requests for one vote: one per step with {number}, else one for all steps."""
+        # Of all steps, so that the requests of a trace share their beginnings.
+        boundary = _boundary(problem, trace.steps, critiques)
         if not self.uses("number"):
-            return [self._prompt(problem, trace.steps, critiques)]
+            return [self._prompt(problem, trace.steps, critiques, boundary)]
         prompts = list[Prompt]()
         for length in range(1, len(trace.steps) + 1):
-            prompts.append(self._prompt(problem, trace.steps[:length], critiques))
+            prompts.append(self._prompt(problem, trace.steps[:length], critiques, boundary))
         return prompts
 
-    def vote(self, prompts: Sequence[Prompt], replies: Sequence[Completion], steps: int) -> Vote:
-        """Parse one reply to each of the prompts into a vote on a trace of `steps` steps."""
+    def vote(
+        self, prompts: Sequence[Prompt], replies: Sequence[Completion], steps: Sequence[str]
+    ) -> Vote:
+        """Parse one reply to each of the prompts into a vote on a trace with these steps."""
         if self.uses("number"):
             step_verdicts = list[StepVerdict]()
             for number, reply in enumerate(replies, start=1):
-                step_verdicts.append(read_step_verdict(_readable_text(reply), number))
+                text = _readable_text(reply)
+                step_verdicts.append(read_step_verdict(text, number, steps[:number]))
         else:
             (reply,) = replies
-            step_verdicts = list(read_verdicts(_readable_text(reply), steps))
+            step_verdicts = list(read_verdicts(_readable_text(reply), len(steps), steps))
         return Vote(
             step_verdicts=tuple(step_verdicts), replies=tuple(replies), prompts=tuple(prompts)
         )
@@ -126,14 +136,18 @@ class Critic:
             )
         return critiques
 
-    def _prompt(self, problem: Problem, steps: Sequence[str], critiques: str) -> Prompt:
+    def _prompt(
+        self, problem: Problem, steps: Sequence[str], critiques: str, boundary: str
+    ) -> Prompt:
         schema = ""
         if self.uses("schema"):
             # A request for a single step gets a verdict on that step only.
             schema = reply_schema(1 if self.uses("number") else len(steps))
-        numbered_steps = [
-            f"Step {number}: {step.strip()}" for number, step in enumerate(steps, start=1)
-        ]
+        numbered_steps = list[str]()
+        for number, step in enumerate(steps, start=1):
+            # Indented, so that no line of a step begins like a step.
+            lines = f"\n{INDENT}".join(step.strip().splitlines())
+            numbered_steps.append(f"Step {number}: {lines}")
         user = fill(
             self.template,
             question=problem.question,
@@ -144,8 +158,19 @@ class Critic:
             number=str(len(steps)),
             schema=schema,
             critiques=critiques,
+            boundary=boundary,
         )
         return Prompt(user=user, schema=schema)
+
+
+def _boundary(problem: Problem, steps: Sequence[str], critiques: str) -> str:
+    """Return a mark that no text of the prompt can contain: a digest of these texts.
+
+    A request has the same mark whenever it is sent, so its completion is found in the store. A
+    text with the digest of itself and of the others cannot be constructed. Letters alone, because
+    digits could be taken for a part of the mathematics.
+    """
+    return digest("boundary", problem.question, problem.answer, steps, critiques).translate(LETTERS)
 
 
 def read_critic(prompt: str) -> Critic:

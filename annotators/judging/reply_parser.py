@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from annotators.judging.quotations import Quotations
 from stepmark.records import Verdict
 from stepmark.thinking import after_thinking
 
@@ -177,53 +178,95 @@ def reply_schema(steps: int) -> str:
     return json.dumps(_object_schema({"steps": step_list}))
 
 
-def read_verdicts(reply: str, steps: int) -> Sequence[StepVerdict]:
+def read_verdicts(reply: str, steps: int, solution: Sequence[str] = ()) -> Sequence[StepVerdict]:
     """Return the verdicts of a reply on the steps 1 to `steps`.
 
     A step is UNKNOWN where the reply has no verdict on it or two different ones. Every step is
     UNKNOWN when the reply is longer than `MAX_REPLY_CHARS`, when its last words contradict or
     withdraw its verdicts, or when it has a verdict on a step that does not exist: its numbers then
     mean other steps.
+
+    Args:
+        reply: The text of the reply.
+        steps: The number of steps.
+        solution: The steps that the request contains. Verdicts that the reply copies from them, and
+            those in quotations, are not the judge's own (see `quotations`).
     """
-    verdicts_by_step = _verdicts_by_step(reply)
+    verdicts_by_step = _verdicts_by_step(reply, solution)
     if not verdicts_by_step.keys() <= set(range(1, steps + 1)):
         return [StepVerdict()] * steps
     return [_agreed_verdict(verdicts_by_step.get(number, [])) for number in range(1, steps + 1)]
 
 
-def read_step_verdict(reply: str, number: int) -> StepVerdict:
+def read_step_verdict(reply: str, number: int, solution: Sequence[str] = ()) -> StepVerdict:
     """Return the verdict of a reply on the only step that it was asked about.
 
     Verdicts on other steps are ignored: the reply may repeat the example of the prompt.
     """
-    return _agreed_verdict(_verdicts_by_step(reply).get(number, []))
+    return _agreed_verdict(_verdicts_by_step(reply, solution).get(number, []))
 
 
-def _verdicts_by_step(reply: str) -> Mapping[int, Sequence[StepVerdict]]:
+def _verdicts_by_step(reply: str, solution: Sequence[str]) -> Mapping[int, Sequence[StepVerdict]]:
     """Return all verdicts of a reply by step number; none if its last words do not agree."""
     if len(reply) > MAX_REPLY_CHARS:
         return {}
     answer = after_thinking(reply)
     if answer is None:
         return {}
+    quotations = Quotations.of(solution)
+    answer = quotations.removed_from(answer)
     documents, text, end_of_documents = _separate_json(answer)
-    numbered_verdicts: list[tuple[int, StepVerdict]] = []
+    own = list[tuple[int, StepVerdict]]()
+    quoted = list[tuple[int, StepVerdict]]()
+    copied_documents = _documents_in(solution) if documents else ()
     for document in documents:
+        numbered_verdicts = quoted if document in copied_documents else own
         numbered_verdicts.extend(_read_json(document))
-    lines = list(VERDICT_LINE.finditer(text))
-    numbered_verdicts.extend(_read_lines(lines, text))
-    verdicts_by_step: dict[int, list[StepVerdict]] = {}
-    incorrect = set[int]()
-    for number, step_verdict in numbered_verdicts:
-        verdicts_by_step.setdefault(number, []).append(step_verdict)
-        if step_verdict.verdict is Verdict.INCORRECT:
-            incorrect.add(number)
+    lines = [line for line in VERDICT_LINE.finditer(text) if not quotations.has_copied(line[0])]
+    for line, numbered_verdict in zip(lines, _read_lines(lines, text), strict=True):
+        numbered_verdicts = quoted if quotations.may_be_copied(line[0]) else own
+        numbered_verdicts.append(numbered_verdict)
+    verdicts_by_step = _preferred(own, quoted, len(solution))
     end_of_verdicts = end_of_documents
     if lines:
         end_of_verdicts = max(end_of_verdicts, lines[-1].end())
-    if _contradicts(text[end_of_verdicts:], incorrect):
+    if _contradicts(text[end_of_verdicts:], _incorrect_steps(verdicts_by_step)):
         return {}
     return verdicts_by_step
+
+
+def _documents_in(solution: Sequence[str]) -> Sequence[Mapping[str, Any]]:
+    """Return the JSON objects that a solution contains."""
+    documents, _, _ = _separate_json("".join(solution)[:MAX_REPLY_CHARS])
+    return documents
+
+
+def _preferred(
+    own: Sequence[tuple[int, StepVerdict]],
+    quoted: Sequence[tuple[int, StepVerdict]],
+    steps: int,
+) -> Mapping[int, Sequence[StepVerdict]]:
+    """Return the verdicts by step: the own ones, and quoted ones where there is no own one.
+
+    A judge can write its verdicts in the form of a quotation, and with the words of the solution.
+    Quoted verdicts on steps that do not exist are not the judge's mistake.
+    """
+    verdicts_by_step: dict[int, list[StepVerdict]] = {}
+    for number, step_verdict in own:
+        verdicts_by_step.setdefault(number, []).append(step_verdict)
+    with_own = frozenset(verdicts_by_step)
+    for number, step_verdict in quoted:
+        if number not in with_own and (number <= steps or not steps):
+            verdicts_by_step.setdefault(number, []).append(step_verdict)
+    return verdicts_by_step
+
+
+def _incorrect_steps(verdicts_by_step: Mapping[int, Sequence[StepVerdict]]) -> set[int]:
+    incorrect = set[int]()
+    for number, step_verdicts in verdicts_by_step.items():
+        if any(step_verdict.verdict is Verdict.INCORRECT for step_verdict in step_verdicts):
+            incorrect.add(number)
+    return incorrect
 
 
 def _contradicts(last_words: str, incorrect: set[int]) -> bool:

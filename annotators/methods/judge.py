@@ -32,7 +32,8 @@ class Judge:
     prompt determine its requests:
 
     - {question}; {steps}, as written, with one line break at the end; {numbered}, with a line
-      "Step k: ..." per step.
+      "Step k: ..." per step, whose further lines are indented.
+    - {boundary}: a mark for the delimiters of these texts, which none of them can contain.
     - {number}: each step is judged in a separate request that shows the steps before it. All T
       requests of a trace run concurrently and cost votes * T completions. They do not stop at an
       incorrect step, because the dissenting votes would then be incomplete and the confidence of
@@ -45,7 +46,8 @@ class Judge:
     a line that begins with "Step k" and states "correct" or "incorrect" at its end, without
     negation or doubt. A step without either is UNKNOWN in that vote. So is every step of a
     truncated reply, of a reply about steps that do not exist, and of one whose last words
-    contradict or withdraw its verdicts.
+    contradict or withdraw its verdicts. A line or a JSON object that the reply copies from the
+    solution is no verdict of the judge.
 
     The first error is the one that most votes name. Its share of the readable votes is the
     confidence; a tie is undecided. The verdict on a step is the majority of the votes on it, with
@@ -73,7 +75,7 @@ class Judge:
     critics: tuple[Critic, ...] = field(init=False, repr=False)
     meta_critic: Critic | None = field(init=False, repr=False)
 
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     needs: ClassVar[frozenset[str]] = frozenset({"judge_engines"})
 
     def __post_init__(self) -> None:
@@ -135,7 +137,7 @@ class Judge:
                 # The votes of a prompt are numbered across all judges.
                 first_vote = judge * self.votes
                 for number, replies in enumerate(zip(*replies_by_prompt, strict=True), first_vote):
-                    vote = critic.vote(critic_prompts, replies, len(trace.steps))
+                    vote = critic.vote(critic_prompts, replies, trace.steps)
                     _store_vote(critic, vote, number, judge, trace, context)
                     votes.append(vote)
         return votes
@@ -160,7 +162,7 @@ class Judge:
         prompts = critic.prompts(problem, trace, "\n\n".join(reviews))
         (prompt,) = prompts
         replies = await self._ask(context, prompt, 1, META_SEED, 0)
-        vote = critic.vote(prompts, replies, len(trace.steps))
+        vote = critic.vote(prompts, replies, trace.steps)
         _store_vote(critic, vote, 0, 0, trace, context)
         return vote
 

@@ -15,8 +15,8 @@ import typer
 from pipelines.cli.tables import print_summary
 from pipelines.run.options import RunOptions
 from pipelines.stop_signals import StoppedError, run_until_stopped, stop_signals_raise
-from pipelines.terminal import visible
 from stepmark.errors import ReplacesError
+from stepmark.visible_text import visible
 
 if TYPE_CHECKING:
     from pipelines.run.job import Job
@@ -61,7 +61,7 @@ def _run(
     print(visible(f"{command} {run_file} into {settings.dataset}"), flush=True)  # noqa: T201
     from pipelines.run.preparation import prepare
 
-    job = prepare(settings, options, makes_traces=makes_traces)
+    job = prepare(settings, options, run_file=run_file, makes_traces=makes_traces)
     try:
         rows = _perform(job, run_file, overrides, makes_traces=makes_traces)
     except (KeyboardInterrupt, StoppedError) as stopped:
@@ -89,12 +89,15 @@ def _perform(
         from prefect.exceptions import TerminationSignal
 
         from pipelines.run import flow
+        from pipelines.run.config import public_override
 
         # Without this the interpreter takes seconds at exit to scan the objects that importing
         # Prefect has created.
         gc.freeze()
+        # Prefect stores and displays the parameters of a flow; the prepared job has the values.
+        shown = [public_override(override) for override in overrides]
         try:
-            return asyncio.run(flow.perform(job, run_file, overrides, makes_traces=makes_traces))
+            return asyncio.run(flow.perform(job, run_file, shown, makes_traces=makes_traces))
         except TerminationSignal as terminated:
             raise StoppedError(terminated.signal) from None
 

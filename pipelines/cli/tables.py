@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.terminal import visible
+from stepmark.visible_text import visible
 
 __all__ = ["output_console", "print_counts", "print_summary"]
 

@@ -9,12 +9,15 @@ from engines.base import Engine
 from pipelines.run.engine_pool import ENGINE, JUDGE, ROLES, EnginePool
 from stepmark import plugins
 from stepmark.errors import ConfigError
+from stepmark.secrets import without_secrets
 from storage.dataset.tables import is_method
 
 __all__ = ["AnnotatorSpec", "build_annotators"]
 
 # Names of ground truth: the oracle of a problem source, and labels made by people.
 RESERVED = ("oracle", "human")
+# Characters of a value that an error message quotes.
+QUOTED_CHARACTERS = 100
 # These keys of an [[annotators]] table belong to the run, all others are fields of the plugin.
 ANNOTATOR_KEYS = ("name", "engine", "judge")
 # What a method that asks judges declares in `needs`: a single one, or one or more.
@@ -66,7 +69,9 @@ def build_annotators(
     """
     specs = dict[str, AnnotatorSpec]()
     for table in tables:
-        name = str(table.get("name", table.get("use", "")))
+        name = table.get("name", table.get("use", ""))
+        if not isinstance(name, str):
+            raise ConfigError("[[annotators]] name and use are texts")
         if table.get("use") in plugins.available("labelers"):
             raise ConfigError(f"'{name}' labels, it does not annotate: put it in [label]")
         parameters = {key: value for key, value in table.items() if key not in ANNOTATOR_KEYS}
@@ -97,8 +102,8 @@ def _engine_name(
     if "engine" not in plugin.needs:
         if "engine" in table:
             raise ConfigError(
-                f"annotator '{name}': engine = {table['engine']!r}: the method samples and scores "
-                f"no rollouts; its keys are: {_listing(_keys(plugin))}"
+                f"annotator '{name}': engine = {_shown(table['engine'])}: the method samples "
+                f"and scores no rollouts; its keys are: {_listing(_keys(plugin))}"
             )
         return None
     if "engine" not in table:
@@ -114,7 +119,7 @@ def _judge_names(
     if not plugin.needs & JUDGES:
         if "judge" in table:
             raise ConfigError(
-                f"annotator '{name}': judge = {table['judge']!r}: the method asks no judge; "
+                f"annotator '{name}': judge = {_shown(table['judge'])}: the method asks no judge; "
                 f"its keys are: {_listing(_keys(plugin))}"
             )
         return ()
@@ -130,7 +135,8 @@ def _judge_names(
         )
     if len(judges) > 1 and "judge_engines" not in plugin.needs:
         raise ConfigError(
-            f"annotator '{name}': judge = {judges!r}: the method asks a single judge; name one"
+            f"annotator '{name}': judge = {_shown(judges)}: the method asks a single judge; "
+            "name one"
         )
     return tuple(judges)
 
@@ -149,7 +155,7 @@ def _check_name(name: str, key: str, engine: object, engines: EnginePool) -> Non
     """Check that the value of `engine` or `judge` in a method's table names an engine."""
     if not isinstance(engine, str) or engine not in engines:
         raise ConfigError(
-            f"annotator '{name}': {key} = {engine!r}: there is no engine of that name; "
+            f"annotator '{name}': {key} = {_shown(engine)}: there is no engine of that name; "
             f"the engines are: {_listing(engines)}"
         )
 
@@ -167,6 +173,11 @@ def _keys(plugin: Method) -> Sequence[str]:
         if field.init:
             keys.append(field.name)
     return keys
+
+
+def _shown(value: object) -> str:
+    """Return a value of any type as an error message quotes it."""
+    return repr(without_secrets(value))[:QUOTED_CHARACTERS]
 
 
 def _listing(names: Iterable[str]) -> str:

@@ -64,7 +64,8 @@ async def _run(
     """Run all stages as tasks, publish the summary as a Prefect artifact and return its rows."""
     job = get_prepared_job()
     if job is None:
-        job = prepare(load(Path(run_file), overrides), makes_traces=makes_traces)
+        settings = load(Path(run_file), overrides)
+        job = prepare(settings, run_file=run_file, makes_traces=makes_traces)
     rows = await execution.run_job(job, partial(prefect_task, job), makes_traces=makes_traces)
     await acreate_table_artifact(
         table=[dict(row) for row in rows], key="stepmark-summary", description=job.dataset.uri

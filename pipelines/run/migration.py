@@ -167,7 +167,7 @@ def _plans(dataset: Dataset) -> Sequence[Plan]:
     for text in dataset.read_run_files():
         try:
             plans.append(planning.build(parse(tomllib.loads(text), "run.toml")))
-        except (UserError, tomllib.TOMLDecodeError):
+        except (UserError, ValueError, RecursionError):
             continue
     return plans
 

@@ -14,7 +14,7 @@ from pipelines.run.engine_pool import ENGINE, EnginePool, build_engines
 from pipelines.run.graders import Grader, grader_named
 from problems.base import Oracle, Source
 from stepmark import plugins
-from stepmark.errors import ConfigError
+from stepmark.errors import ConfigError, UserError
 from stepmark.prompt_templates import fill, read_template
 from stepmark.records import Problem, Sampling
 from stepmark.steps import Splitter
@@ -118,13 +118,22 @@ class Plan:
         return [name for name, spec in self.annotators.items() if spec.discovers_traces]
 
 
-def build(run_file: RunFile) -> Plan:
-    """Build all plugins that a run file names.
+def build(run_file: RunFile, file_name: str = "") -> Plan:
+    """Build all plugins that a run file names; error messages start with `file_name`.
 
     Raises:
         UserError: A plugin cannot be built, or the run file contradicts itself. Nothing has been
             started or written at that point.
     """
+    try:
+        return _build(run_file)
+    except UserError as error:
+        if not file_name:
+            raise
+        raise type(error)(f"{file_name}: {error}") from error
+
+
+def _build(run_file: RunFile) -> Plan:
     generate = run_file.generate
     engines = build_engines(run_file)
     annotators = build_annotators(run_file.annotators, engines)

@@ -14,19 +14,31 @@ from storage.dataset.tables import TRACES
 __all__ = ["prepare"]
 
 
-def prepare(settings: RunFile, options: RunOptions | None = None, *, makes_traces: bool) -> Job:
+def prepare(
+    settings: RunFile,
+    options: RunOptions | None = None,
+    *,
+    run_file: str = "run file",
+    makes_traces: bool,
+) -> Job:
     """Build the plugins of a run file, and check its input files, models and dataset.
+
+    Args:
+        settings: The content of the run file.
+        options: The options of the command.
+        run_file: What error messages call the run file.
+        makes_traces: Whether the run makes traces, or labels those that exist.
 
     Raises:
         UserError: Something is missing or invalid. Nothing has been started.
     """
-    plan = planning.build(settings)
+    plan = planning.build(settings, run_file)
     dataset = Dataset(settings.dataset)
     job = Job(plan=plan, dataset=dataset, meter=Meter(), options=options or RunOptions())
     if makes_traces:
         if plan.source is None or plan.engine is None:
             raise ConfigError(
-                "a run needs [problems] and [engine] in its run file; "
+                f"{run_file}: a run needs [problems] and [engine]; "
                 "to label traces that exist use `stepmark label`"
             )
         # Fails if the weights of a local model cannot be read.

@@ -15,6 +15,7 @@ from pipelines.run.run_context import RunContext
 from pipelines.run.traces import trace_ids
 from stepmark.errors import ReplacesError
 from stepmark.identity import digest
+from stepmark.secrets import without_secrets
 from storage.dataset.tables import TRACES, annotations, discovered, is_human
 
 __all__ = ["check_replacements", "target"]
@@ -158,8 +159,9 @@ def _changed_keys(run: RunContext) -> str:
     if not run_files:
         return "the dataset has no run file"
     try:
-        earlier = dict(_flat(tomllib.loads(run_files[0])))
-    except tomllib.TOMLDecodeError:
+        # Earlier versions stored the secrets of a run file too.
+        earlier = dict(_flat(without_secrets(tomllib.loads(run_files[0]))))
+    except (ValueError, RecursionError):
         return "the run file in the dataset cannot be read"
     current = dict(_flat(tomllib.loads(run.plan.run_file.to_toml())))
     changed = list[str]()

@@ -88,7 +88,7 @@ def _labels_name(dataset: Dataset) -> str:
     for text in reversed(dataset.read_run_files()):
         try:
             label = tomllib.loads(text).get("label")
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(label, Mapping):
             return f"labels ({label.get('use')})"

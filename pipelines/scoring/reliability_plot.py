@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.scoring.metrics import BINS, Score
-from pipelines.terminal import visible
 from stepmark.errors import ConfigError, InstallError
+from stepmark.visible_text import visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.scoring.metrics import Bin, Score
-from pipelines.terminal import visible
+from stepmark.visible_text import visible
 
 __all__ = ["reliability_table", "score_table"]
 

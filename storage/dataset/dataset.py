@@ -28,12 +28,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO, TypeVar, cast
 
 import pyarrow as pa
 
-from stepmark.errors import DatasetError
+from stepmark.errors import ConfigError, DatasetError
 from storage.dataset.folder import Folder
 from storage.dataset.migrations import FORMAT, readable_columns
 from storage.dataset.parts import (
@@ -110,8 +111,12 @@ class Dataset:
         """Create the folder and check that a file can be written to it.
 
         Raises:
+            ConfigError: It would be the current folder, in which the tables would lie among other
+                files. A folder `problems` there also hides the package of that name.
             DatasetError: It cannot.
         """
+        if self.folder.is_local and Path(self.folder.root) == Path.cwd() and not self.exists():
+            raise ConfigError(f"{self.uri} is the current folder: name a folder for the dataset")
         with self.folder.writing(".writable") as file:
             file.write(b"")
         self.folder.remove(".writable")

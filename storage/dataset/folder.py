@@ -18,6 +18,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from stepmark.errors import ConfigError, DatasetError, InstallError
+from stepmark.secrets import without_secrets
 from storage.dataset.lease import (
     HeldLease,
     Lease,
@@ -27,10 +28,14 @@ from storage.dataset.lease import (
     local_lock,
     renewing,
 )
+from storage.dataset.translated import Translated, reason_of
 
 __all__ = ["Folder"]
 
 _DRAFT_SUFFIX = ".tmp"
+LOCAL_SCHEMES = frozenset({"file", "local", "memory"})
+# Characters of an invalid URI that an error message quotes.
+QUOTED_CHARACTERS = 200
 
 
 class Folder:
@@ -212,16 +217,17 @@ class Folder:
         try:
             yield
         except OSError as error:
-            reason = error.strerror or str(error).partition("\n")[0] or type(error).__name__
-            raise DatasetError(f"cannot {verb} {self.location(path)}: {reason}") from error
+            raise DatasetError(
+                f"cannot {verb} {self.location(path)}: {reason_of(error)}"
+            ) from error
 
 
 def _resolve(uri: str) -> tuple[Any, str]:
     """Return the file system of a URI and the path in it."""
-    # fsspec reads '::' as a chain of file systems and would ignore a part of the folder's name.
-    if not uri or "::" in uri or "\0" in uri:
+    reason = _why_unusable(uri)
+    if reason:
         raise ConfigError(
-            f"{uri!r} is not a location for a dataset;"
+            f"{uri[:QUOTED_CHARACTERS]!a} is not a location for a dataset: {reason};"
             " name a folder or a URI such as s3://bucket/folder"
         )
     scheme = uri.partition("://")[0]
@@ -229,6 +235,27 @@ def _resolve(uri: str) -> tuple[Any, str]:
         fs, root = fsspec.core.url_to_fs(uri)
     except ImportError as error:
         raise InstallError(f"{scheme}:// needs a package that is not installed: {error}") from error
-    except ValueError as error:
-        raise ConfigError(f"{uri} is not a location for a dataset: {error}") from error
-    return fs, str(root)
+    # The constructors of file systems raise any type of error for a URI that they cannot use.
+    except Exception as error:
+        raise ConfigError(
+            f"{uri[:QUOTED_CHARACTERS]} is not a location for a dataset: {reason_of(error)}"
+        ) from error
+    return (fs if isinstance(fs, LocalFileSystem) else Translated(fs)), str(root)
+
+
+def _why_unusable(uri: str) -> str:
+    """Return why a URI cannot be the location of a dataset, "" if it can."""
+    # Line breaks, control characters, those that change the direction of text, and surrogates.
+    if not uri.isprintable():
+        return "it has characters that cannot be printed"
+    scheme, separator, rest = uri.rpartition("://")
+    if not rest.strip("/ ") or (separator and not scheme):
+        return "it has no name"
+    # fsspec reads '::' as a chain of file systems and would ignore a part of the folder's name.
+    if "::" in uri:
+        return "it is a chain"
+    # Locations are printed and stored. Buckets take credentials from the environment.
+    is_remote = separator and scheme not in LOCAL_SCHEMES
+    if is_remote and without_secrets(uri) != uri:
+        return "it contains a password or key, which belongs in the environment"
+    return ""

@@ -200,11 +200,11 @@ def _earlier_methods(dataset: Dataset) -> Collection[str]:
     named = {"oracle"}
     for text in run_files:
         try:
-            tables = tomllib.loads(text).get("annotators", [])
-        except tomllib.TOMLDecodeError:
-            # It is unknown which methods the run file has.
+            for table in tomllib.loads(text).get("annotators", []):
+                named.add(table.get("name") or table["use"])
+        # It is unknown which methods a damaged run file has.
+        except (ValueError, RecursionError, TypeError, AttributeError, KeyError):
             return ()
-        named.update(table.get("name") or table["use"] for table in tables)
     return {*dataset.methods("annotations")} - named
 
 

@@ -5,13 +5,17 @@ YAML block that contains it.
 """
 
 import re
+import tomllib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+import tomli_w
 from huggingface_hub import DatasetCardData
 
 from stepmark.identity import digest
+from stepmark.secrets import redact_urls, without_secrets
+from stepmark.visible_text import visible
 from storage.dataset.parts import stepmark_version
 from storage.formats.base import Example
 
@@ -107,10 +111,20 @@ def render(
         "## Run file",
     ]
     if run_files:
-        blocks.extend(_fenced(run_file) for run_file in run_files)
+        blocks.extend(_fenced(_public(run_file)) for run_file in run_files)
     else:
         blocks.append("The dataset has none: it was imported.")
     return "\n\n".join(blocks) + "\n"
+
+
+def _public(run_file: str) -> str:
+    """Return a run file without secrets, which earlier versions stored with it."""
+    try:
+        tables = tomllib.loads(run_file)
+    except (ValueError, RecursionError):
+        return "# The run file cannot be read."
+    public = without_secrets(tables)
+    return run_file if public == tables else tomli_w.dumps(public)
 
 
 def _front_matter(statistics: ExportStatistics, split: str) -> str:
@@ -138,7 +152,7 @@ def _listed(counts: Counter[str]) -> str:
 
 def _code(text: str) -> str:
     """Return the text as an inline code span: one line of at most `MAX_NAME_LENGTH` characters."""
-    line = " ".join(text.split())[:MAX_NAME_LENGTH] or "(empty)"
+    line = visible(redact_urls(" ".join(text.split())))[:MAX_NAME_LENGTH] or "(empty)"
     if "`" not in line:
         return f"`{line}`"
     # Markdown: a code span ends at the next run of as many backticks as it began with.
@@ -148,6 +162,7 @@ def _code(text: str) -> str:
 
 def _fenced(text: str) -> str:
     """Return the text in a fence that is longer than any run of backticks in it."""
+    text = visible(text)
     fence = "`" * max(3, _longest_run_of_backticks(text.splitlines()) + 1)
     return f"{fence}toml\n{text.rstrip()}\n{fence}"
 

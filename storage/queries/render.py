@@ -4,15 +4,24 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
 
 from stepmark.errors import ConfigError
+from stepmark.visible_text import HIDDEN, visible
 
-__all__ = ["to_csv", "to_json", "values"]
+__all__ = ["csv_rows", "json_rows", "to_csv", "to_json", "values"]
+
+# What a spreadsheet takes for a formula, also in the wide characters of Asian keyboards. A number
+# with a sign is none.
+FORMULA = re.compile(r"(?![+-][\d.,]+\Z)[=+\-@\t＝＋－＠]")
+# JSON itself escapes the control characters below the space.
+HIDDEN_CHARACTER = re.compile(f"[{HIDDEN}]")
 
 
 def values(table: pa.Table) -> Iterator[tuple[Any, ...]]:
@@ -28,26 +37,43 @@ def values(table: pa.Table) -> Iterator[tuple[Any, ...]]:
 
 
 def to_json(table: pa.Table) -> str:
-    """Return a JSON array with one object per line.
-
-    NaN and infinities become null and dates ISO text. A repeated column `a` becomes `a_1`.
-    """
-    names = _distinct(table.column_names)
-    lines = []
-    for row in values(table):
-        plain = _plain(dict(zip(names, row, strict=True)))
-        lines.append("\n  " + json.dumps(plain, ensure_ascii=False))
-    return "[" + ",".join(lines) + "\n]\n"
+    """Return the text of `json_rows`."""
+    return "".join(json_rows(table))
 
 
 def to_csv(table: pa.Table) -> str:
-    """Return CSV with a header line; NULL is empty, lists and structs are JSON."""
+    """Return the text of `csv_rows`."""
+    return "".join(csv_rows(table))
+
+
+def json_rows(table: pa.Table) -> Iterator[str]:
+    """Yield a JSON array with one object per line, row by row.
+
+    NaN and infinities become null and dates ISO text. A repeated column `a` becomes `a_1`. Control
+    characters and those that change the direction of text are escaped.
+    """
+    names = _distinct(table.column_names)
+    separator = "["
+    for row in values(table):
+        plain = _plain(dict(zip(names, row, strict=True)))
+        yield f"{separator}\n  {_json(plain)}"
+        separator = ","
+    yield "[\n]\n" if separator == "[" else "\n]\n"
+
+
+def csv_rows(table: pa.Table) -> Iterator[str]:
+    r"""Yield CSV, row by row, after a header line; NULL is empty, lists and structs are JSON.
+
+    Control characters are written as `\xNN`, and a text that a spreadsheet would execute as
+    a formula begins with an apostrophe.
+    """
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(table.column_names)
-    for row in values(table):
+    for row in chain([table.column_names], values(table)):
         writer.writerow(map(_cell, row))
-    return out.getvalue()
+        yield out.getvalue()
+        out.seek(0)
+        out.truncate()
 
 
 def _python_values(name: str, column: Any) -> list[Any]:
@@ -69,8 +95,19 @@ def _python_values(name: str, column: Any) -> list[Any]:
 
 def _cell(value: Any) -> Any:
     if isinstance(value, (bool, list, Mapping)):
-        return json.dumps(_plain(value), ensure_ascii=False)
-    return value.hex() if isinstance(value, bytes) else value
+        return _json(_plain(value))
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, str):
+        text = visible(value)
+        return f"'{text}" if FORMULA.match(text) else text
+    return value
+
+
+def _json(value: Any) -> str:
+    return HIDDEN_CHARACTER.sub(
+        lambda match: f"\\u{ord(match[0]):04x}", json.dumps(value, ensure_ascii=False)
+    )
 
 
 def _plain(value: Any) -> Any:

@@ -1,12 +1,14 @@
 """SQL over a dataset: DuckDB, restricted so that a query can only read the dataset's parts.
 
 No connection can access files outside the dataset, the network, extensions, Python variables or the
-configuration, and there is nothing to write to. `query` accepts untrusted SQL: one SELECT, with a
-time limit and a result of bounded size.
+configuration, and there is nothing to write to. `query` accepts untrusted SQL: one SELECT with
+limits on its length, time, memory, threads and disk, and a result of bounded size (see `limits`).
 """
 
+import shutil
 import tempfile
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +20,7 @@ import pyarrow as pa
 from stepmark.errors import ConfigError, DatasetError
 from storage.dataset.dataset import Dataset
 from storage.dataset.schemas import ENTRIES, SCHEMAS
+from storage.queries.limits import MAX_SQL_CHARS, MEMORY_MIB, settings
 from storage.queries.listing import TableParts, completion_locations, list_parts
 from storage.queries.mount import Mount
 from storage.queries.views import EMPTY, kinds_read, literal, readable, view_statements
@@ -30,9 +33,12 @@ MAX_RESULT_BYTES = 1 << 30
 RunQuery = Callable[[str], pa.Table]
 """A function that returns the result of a query."""
 
+OUT_OF_MEMORY = (duckdb.OutOfMemoryException, pa.ArrowMemoryError, MemoryError)
 # The result is checked against its limit after each batch.
 _BATCH_ROWS = 10_000
 _INTERRUPT_INTERVAL_S = 0.1
+# DuckDB ends most queries within this time after an interrupt.
+_GRACE_S = 5.0
 
 
 def connect(dataset: Dataset) -> duckdb.DuckDBPyConnection:
@@ -48,27 +54,51 @@ def connect(dataset: Dataset) -> duckdb.DuckDBPyConnection:
     dataset.require()
     parts = list_parts(dataset)
     _check_parts(dataset, parts, frozenset(SCHEMAS))
-    return _connect(dataset, parts)
+    return _connect(dataset, parts, MEMORY_MIB, _scratch_folder())
 
 
-def query(dataset: Dataset, sql: str, timeout_s: float = 60.0) -> pa.Table:
+def query(
+    dataset: Dataset,
+    sql: str,
+    timeout_s: float = 60.0,
+    *,
+    memory_mib: int = MEMORY_MIB,
+    on_overdue: Callable[[], None] | None = None,
+) -> pa.Table:
     """Return the result of one SELECT (or DESCRIBE, SHOW, SUMMARIZE, VALUES, FROM).
 
     Column names can be repeated, as in SQL.
 
+    Args:
+        dataset: The dataset.
+        sql: The statement.
+        timeout_s: The time after which the query is interrupted.
+        memory_mib: What it may hold in memory; the rest is written to the disk (see `limits`).
+        on_overdue: Called in another thread if the query cannot be interrupted, as within some
+            functions of DuckDB. It can only end the process.
+
     Raises:
-        ConfigError: The SQL is another statement or invalid, takes longer than `timeout_s` seconds,
-            or has a result larger than `MAX_RESULT_BYTES`.
+        ConfigError: The SQL is another statement, invalid or too long, exceeds a limit, or has a
+            result larger than `MAX_RESULT_BYTES`.
     """
-    with query_session(dataset, timeout_s) as run_query:
+    with query_session(
+        dataset, timeout_s, memory_mib=memory_mib, on_overdue=on_overdue
+    ) as run_query:
         return run_query(sql)
 
 
 @contextmanager
-def query_session(dataset: Dataset, timeout_s: float = 60.0) -> Iterator[RunQuery]:
+def query_session(
+    dataset: Dataset,
+    timeout_s: float = 60.0,
+    *,
+    memory_mib: int = MEMORY_MIB,
+    on_overdue: Callable[[], None] | None = None,
+) -> Iterator[RunQuery]:
     """Open one connection for several queries: connecting takes longer than most queries.
 
-    The checksums of a table are verified before the first query that reads it.
+    The checksums of a table are verified before the first query that reads it. The arguments are
+    those of `query`.
 
     Raises:
         DatasetError: The dataset is missing, or a part is damaged.
@@ -76,13 +106,31 @@ def query_session(dataset: Dataset, timeout_s: float = 60.0) -> Iterator[RunQuer
     dataset.require()
     parts = list_parts(dataset)
     checked_kinds: set[str] = set()
-    with _connect(dataset, parts) as connection:
+    scratch = _scratch_folder()
+
+    def end_process() -> None:
+        if on_overdue is not None:
+            # DuckDB removes the folder only with the connection.
+            shutil.rmtree(scratch, ignore_errors=True)
+            on_overdue()
+
+    with _connect(dataset, parts, memory_mib, scratch) as connection:
 
         def run_query(sql: str) -> pa.Table:
             kinds = kinds_read(sql) - checked_kinds
             _check_parts(dataset, parts, kinds)
             checked_kinds.update(kinds)
-            return _run_query(connection, timeout_s, sql)
+            with _deadline(connection, timeout_s, end_process) as passed:
+                try:
+                    return _run_query(connection, sql)
+                # While rows are fetched, Arrow converts DuckDB's errors to OSError.
+                except (duckdb.Error, pa.ArrowException, OSError, MemoryError) as error:
+                    reason = _one_line(error)
+                    if passed.is_set():
+                        reason = f"it took longer than {timeout_s:g} s"
+                    elif isinstance(error, OUT_OF_MEMORY):
+                        reason = f"it needs more memory than {memory_mib} MiB and more disk"
+                    raise ConfigError(f"the query failed: {reason}") from error
 
         yield run_query
 
@@ -101,9 +149,16 @@ def _check_parts(dataset: Dataset, parts: TableParts, kinds: frozenset[str]) -> 
                 dataset.check_part(table, part.shard)
 
 
-def _connect(dataset: Dataset, parts: TableParts) -> duckdb.DuckDBPyConnection:
+def _scratch_folder() -> Path:
+    """Return a name for the folder that DuckDB creates when a query exceeds the memory."""
+    return Path(tempfile.gettempdir(), f"stepmark-{uuid.uuid4().hex}")
+
+
+def _connect(
+    dataset: Dataset, parts: TableParts, memory_mib: int, scratch: Path
+) -> duckdb.DuckDBPyConnection:
     completions = completion_locations(dataset)
-    connection = duckdb.connect()
+    connection = duckdb.connect(config=settings(memory_mib, scratch))
     try:
         _restrict(connection, dataset, parts, completions)
         _create_views(connection, parts, completions)
@@ -117,15 +172,9 @@ def _connect(dataset: Dataset, parts: TableParts) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def _run_query(connection: duckdb.DuckDBPyConnection, timeout_s: float, sql: str) -> pa.Table:
-    with _deadline(connection, timeout_s) as passed:
-        try:
-            statement = _only_select(connection, sql)
-            return _bounded(connection.sql(statement).to_arrow_reader(_BATCH_ROWS))
-        # While rows are fetched, Arrow converts DuckDB's errors to OSError.
-        except (duckdb.Error, pa.ArrowException, OSError) as error:
-            reason = f"it took longer than {timeout_s:g} s" if passed.is_set() else _one_line(error)
-            raise ConfigError(f"the query failed: {reason}") from error
+def _run_query(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
+    statement = _only_select(connection, sql)
+    return _bounded(connection.sql(statement).to_arrow_reader(_BATCH_ROWS))
 
 
 def _restrict(
@@ -140,12 +189,9 @@ def _restrict(
         part_locations.extend(part.location for part in table_parts)
     # DuckDB checks both the path in the query and the path to which its pattern resolves.
     allowed_paths = sorted({*part_locations, *map(readable, part_locations)})
-    scratch = Path(tempfile.gettempdir(), f"stepmark-{uuid.uuid4().hex}")
     if not dataset.folder.is_local:
         connection.execute("SET enable_external_file_cache = false")
         connection.register_filesystem(Mount(dataset.folder))
-    # DuckDB creates the folder when a query exceeds the memory, and removes it with the connection.
-    connection.execute(f"SET temp_directory = {literal([str(scratch)])}[1]")
     connection.execute(f"SET allowed_paths = {literal(allowed_paths)}")
     for setting in (
         "autoinstall_known_extensions",
@@ -189,6 +235,8 @@ def _only_select(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Stat
         sql.encode()
     except UnicodeEncodeError as error:
         raise ConfigError("the query is not UTF-8") from error
+    if len(sql) > MAX_SQL_CHARS:
+        raise ConfigError(f"the query has more than {MAX_SQL_CHARS:,} characters")
     statements = connection.extract_statements(sql)
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         kinds = ", ".join(statement.type.name for statement in statements) or "nothing"
@@ -210,18 +258,27 @@ def _bounded(reader: pa.RecordBatchReader) -> pa.Table:
 
 
 @contextmanager
-def _deadline(connection: duckdb.DuckDBPyConnection, seconds: float) -> Iterator[threading.Event]:
-    """Interrupt the connection after some seconds, and then set the event that is yielded."""
+def _deadline(
+    connection: duckdb.DuckDBPyConnection, seconds: float, on_overdue: Callable[[], None]
+) -> Iterator[threading.Event]:
+    """Interrupt the connection after some seconds, and then set the event that is yielded.
+
+    Call `on_overdue` once if the block has not ended soon after.
+    """
     done = threading.Event()
     passed = threading.Event()
 
     def interrupt_after_deadline() -> None:
         # An interrupt that arrives before the query has started is lost, so it is repeated.
         wait = seconds
+        overdue = time.monotonic() + seconds + _GRACE_S
         while not done.wait(wait):
             passed.set()
             connection.interrupt()
             wait = _INTERRUPT_INTERVAL_S
+            if time.monotonic() > overdue:
+                overdue = float("inf")
+                on_overdue()
 
     watcher = threading.Thread(target=interrupt_after_deadline, name="query-deadline", daemon=True)
     watcher.start()

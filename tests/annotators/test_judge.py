@@ -104,7 +104,9 @@ async def test_step_prompt_judges_each_step_separately() -> None:
     assert len({sampling.seed for _, sampling in done.requests}) == 3
     for number, (prompt, _) in enumerate(done.requests, start=1):
         last_step = f"Step {number}: sound {number - 1}"
-        assert prompt.user.endswith(f"\n{last_step}\n\nCheck step {number}.\n")
+        shown, _, _ = prompt.user.rpartition("\n\n</solution_so_far ")
+        assert shown.endswith(f"\n{last_step}")
+        assert prompt.user.endswith(f">\nCheck step {number}.\n")
         assert f"sound {number}" not in prompt.user
 
 
@@ -211,7 +213,7 @@ async def test_meta_critic_decides_and_votes_remain(
     assert counts == [(1.0, 3, 3, 1), (1 / 3, 1, 3, 1), (1.0, 3, 3, 1)]
     (_, (meta_prompt, sampling)) = done.requests
     for number, review in enumerate(REVIEWS, start=1):
-        assert f"\n\nReview {number}:\n{review}\n" in meta_prompt.user
+        assert f"\nReview {number}:\n{review}\n" in meta_prompt.user
     assert sampling.n == 1
 
 

@@ -240,13 +240,14 @@ def test_unknown_licence_is_other(licenses: dict[str, int]) -> None:
 )
 def test_hostile_text_stays_inside_code(hostile: str) -> None:
     statistics = ExportStatistics(models=Counter({hostile: 1}), left_out=Counter({hostile: 1}))
+    run_file = f"x = '''{hostile}'''"
     card = render(
-        statistics, title=hostile, format_name=hostile, split="train", run_files=[hostile]
+        statistics, title=hostile, format_name=hostile, split="train", run_files=[run_file]
     )
     assert front_matter(card)["license"] == "other"
     fence = card.split("## Run file\n\n")[1].partition("toml\n")[0]
     inside = card.split(f"{fence}toml\n")[1].removesuffix(f"\n{fence}\n")
-    assert inside == hostile.rstrip()
+    assert inside == run_file
     assert fence not in inside
     headings = [line for line in card.split("## Run file")[0].splitlines() if line.startswith("#")]
     assert len(headings) == 3
@@ -256,6 +257,14 @@ def test_backticks_cannot_end_code_span() -> None:
     statistics = ExportStatistics(models=Counter({"a ` b\n`` c": 1}))
     card = render(statistics, title="x", format_name="trl", split="train", run_files=[])
     assert "\n- ``` a ` b `` c ```: 1\n" in card
+
+
+def test_hidden_characters_are_escaped() -> None:
+    statistics = ExportStatistics(models=Counter({"a\x1b[31m\x00\u202eb": 1}))
+    run_file = 'x = "\u202e\x9b"'
+    card = render(statistics, title="x", format_name="trl", split="train", run_files=[run_file])
+    assert r"- `a\x1b[31m\x00\u202eb`: 1" in card
+    assert card.isascii()
 
 
 def test_long_lists_are_truncated() -> None:

@@ -1,5 +1,10 @@
 """SQL over a dataset: the views, and the limits of untrusted queries."""
 
+import contextlib
+import json
+import subprocess
+import sys
+import threading
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +18,8 @@ from stepmark.records import Verdict
 from storage.dataset.dataset import Dataset
 from storage.dataset.schemas import SCHEMAS
 from storage.dataset.tables import TRACES, annotations, discovered, rollouts
-from storage.queries import sql
+from storage.queries import limits, sql
+from storage.queries.limits import MAX_SQL_CHARS
 from storage.queries.render import to_csv, to_json, values
 from storage.queries.sql import connect, query, query_session
 from tests.storage.samples import ANNOTATION, DISCOVERED, TRACE
@@ -285,6 +291,58 @@ def test_early_deadline_interrupts_the_query(filled: Dataset) -> None:
         )
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT list(i) FROM range(100_000_000) t(i)",
+        "SELECT string_agg(i::VARCHAR, ',') FROM range(100_000_000) t(i)",
+    ],
+)
+def test_memory_is_limited(filled: Dataset, text: str) -> None:
+    with pytest.raises(ConfigError, match="it needs more memory than 64 MiB and more disk"):
+        query(filled, text, memory_mib=64)
+
+
+def test_disk_is_limited(filled: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_SPILL_MIB", 16)
+    text = "SELECT current_setting('max_temp_directory_size'), current_setting('memory_limit')"
+    with query_session(filled, memory_mib=64) as run_query:
+        assert list(values(run_query(text))) == [("16.0 MiB", "64.0 MiB")]
+
+
+def test_threads_are_limited(filled: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_THREADS", 1)
+    assert answer(filled, "SELECT current_setting('threads')") == [(1,)]
+
+
+def test_long_query_is_rejected(filled: Dataset) -> None:
+    text = f"SELECT 1 IN ({','.join(['1'] * MAX_SQL_CHARS)})"
+    with pytest.raises(ConfigError, match="the query has more than 262,144 characters"):
+        query(filled, text)
+
+
+def test_query_that_ignores_interrupts_is_reported(
+    filled: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sql, "_GRACE_S", 0.0)
+    overdue = threading.Event()
+    # A function of constants is evaluated before the query can be interrupted.
+    text = "SELECT regexp_replace(repeat('a', 5_000_000), 'a', 'bb', 'g') IS NULL"
+    with contextlib.suppress(ConfigError):
+        query(filled, text, timeout_s=1e-3, on_overdue=overdue.set)
+    assert overdue.is_set()
+
+
+def test_command_limits_its_process(on_disk: Dataset) -> None:
+    # Allocated by a function, which DuckDB's own limit does not cover.
+    text = "SELECT len(range(1_000_000_000))"
+    command = [sys.executable, "-m", "pipelines", "sql", text, "--dataset", on_disk.uri]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("stepmark: the query failed: it needs more memory than 2048 MiB")
+    assert ended.stderr.count("\n") == 1
+
+
 def test_large_result_is_rejected(filled: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sql, "MAX_RESULT_BYTES", 1 << 20)
     with pytest.raises(
@@ -350,3 +408,36 @@ def test_csv_has_header_and_json(filled: Dataset) -> None:
         to_csv(query(filled, text))
         == 't,z,f,l,s,x,x\n"a,b\n""c""",,true,"[1, 2]","{""k"": ""é""}",0.5,1\n'
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("=1+1", "'=1+1"),
+        ("+cmd|' /C calc'!A0", "'+cmd|' /C calc'!A0"),
+        ("-x", "'-x"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("\t=1", "'\t=1"),
+        ("-5", "-5"),
+        ("+1.5", "+1.5"),
+        ("a=b", "a=b"),
+        ("\x1b[31m\x07\x85", r"\x1b[31m\x07\x85"),
+        ("a\u202eb", r"a\u202eb"),
+    ],
+)
+def test_csv_is_safe_to_open(filled: Dataset, text: str, cell: str) -> None:
+    quoted = text.replace("'", "''")
+    assert to_csv(query(filled, f"SELECT '{quoted}' AS t")) == f"t\n{cell}\n"
+
+
+def test_json_escapes_hidden_characters(filled: Dataset) -> None:
+    hidden = "\x1b\x00\x7f\x9b\u202e\u2066\u2028"
+    text = to_json(
+        query(
+            filled,
+            "SELECT chr(27) || chr(0) || chr(127) || chr(155) || chr(8238)"
+            " || chr(8294) || chr(8232) AS t",
+        )
+    )
+    assert json.loads(text) == [{"t": hidden}]
+    assert text.isascii()

@@ -99,6 +99,40 @@ def test_folder_is_deleted_on_exit() -> None:
             "the code writes too much",
         ),
         (
+            # Deleted files take up the disk as long as they are open.
+            "import os, time\n"
+            "files = [open(str(n), 'wb', buffering=0) for n in range(8)]\n"
+            "for n, file in enumerate(files):\n"
+            "    file.write(bytes(2**20))\n"
+            "    os.unlink(str(n))\n"
+            "time.sleep(1e6)",
+            "the code writes too much",
+        ),
+        (
+            # Or mapped.
+            "import mmap, os, time\n"
+            "maps = []\n"
+            "for n in range(8):\n"
+            "    with open(str(n), 'wb+') as file:\n"
+            "        file.truncate(2**20)\n"
+            "        maps.append(mmap.mmap(file.fileno(), 2**20))\n"
+            "    os.unlink(str(n))\n"
+            "time.sleep(1e6)",
+            "the code writes too much",
+        ),
+        (
+            "import time\nfor n in range(1100): open(str(n), 'wb').close()\ntime.sleep(1e6)",
+            "the code writes too much",
+        ),
+        (
+            # With the default size, their stacks would exceed the memory first.
+            "import threading, time\n"
+            "threading.stack_size(2**16)\n"
+            "for _ in range(100): threading.Thread(target=time.sleep, args=(1e6,)).start()\n"
+            "time.sleep(1e6)",
+            "the code starts too many threads",
+        ),
+        (
             # 32 MiB; a file may have 16 MiB.
             "def f(): open('x', 'wb').write(bytes(2**25))",
             "the program raises OSError: [Errno 27] File too large",

@@ -2,6 +2,7 @@
 
 import pytest
 
+from stepmark.records import Verdict
 from tests.verifiers.cases import result_of
 from verifiers.algebra import Algebra
 from verifiers.algebra_rules.solution_sets import SOLUTION_SETS

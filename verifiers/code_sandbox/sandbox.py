@@ -16,10 +16,12 @@ import json
 import os
 import secrets
 import signal
+import stat
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO, Any, Self
@@ -38,10 +40,15 @@ CPU_SECONDS = 2
 # machine may be busy.
 WALL_SECONDS = 8.0
 MAX_FOLDER_BYTES = 2**26
+# More files take longer to delete than a claim may take, and more threads slow down the machine.
+MAX_FILES = 1000
+MAX_THREADS = 64
 MAX_REPORT_BYTES = 2**16
 # Polling starts short, for quick programs, and doubles up to the longer interval.
 SHORTEST_POLL_SECONDS = 0.002
 LONGEST_POLL_SECONDS = 0.05
+# How `/proc/PID/maps` marks a mapped file that was deleted.
+DELETED = " (deleted)"
 NO_REPORT = "the code ended the process"
 REASON_OF_SIGNAL: Mapping[int, str] = {
     signal.SIGXCPU: "timeout",
@@ -191,19 +198,71 @@ class Sandbox:
         while process.process.poll() is None:
             if time.monotonic() > self._until:
                 return "timeout"
-            if _folder_bytes(self.folder) > MAX_FOLDER_BYTES:
-                return "the code writes too much"
+            excess = self._excess()
+            if excess:
+                return excess
             time.sleep(interval)
             interval = min(2 * interval, LONGEST_POLL_SECONDS)
         return ""
 
+    def _excess(self) -> str:
+        """Return which limit on files or threads the processes exceed, "" if none.
 
-def _folder_bytes(folder: str) -> int:
-    """Return the size of a folder that cannot contain folders, because `mkdir` is refused."""
-    total = 0
+        The kernel has such limits only for all processes of a user together.
+        """
+        running = [item.process.pid for item in self._processes if item.process.poll() is None]
+        if sum(map(_threads, running)) > MAX_THREADS:
+            return "the code starts too many threads"
+        files, size = _folder_usage(self.folder)
+        deleted = dict[int, int]()
+        for pid in running:
+            deleted |= _deleted_files(pid, self.folder)
+        if files > MAX_FILES or size + sum(deleted.values()) > MAX_FOLDER_BYTES:
+            return "the code writes too much"
+        return ""
+
+
+def _folder_usage(folder: str) -> tuple[int, int]:
+    """Return the number of files in a folder and their size; counting stops above the limit.
+
+    It cannot contain folders, because `mkdir` is refused.
+    """
+    count = 0
+    size = 0
     with os.scandir(folder) as entries:
-        for entry in entries:
+        for entry in islice(entries, MAX_FILES + 1):
+            count += 1
             # The code may delete a file while the folder is read.
             with contextlib.suppress(OSError):
-                total += entry.stat(follow_symlinks=False).st_size
-    return total
+                size += entry.stat(follow_symlinks=False).st_size
+    return count, size
+
+
+def _deleted_files(pid: int, folder: str) -> dict[int, int]:
+    """Return the sizes of the files, by inode, that a process has deleted and still uses.
+
+    They take up the disk while they are open or mapped. The files of the job and the report are
+    among them.
+    """
+    sizes = dict[int, int]()
+    # The process may end, and close files, meanwhile.
+    with contextlib.suppress(OSError), os.scandir(f"/proc/{pid}/fd") as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):
+                status = entry.stat()
+                if stat.S_ISREG(status.st_mode) and status.st_nlink == 0:
+                    sizes[status.st_ino] = status.st_size
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines():
+            if folder in line and line.endswith(DELETED):
+                addresses, _, _, _, inode, _ = line.split(maxsplit=5)
+                first, last = (int(address, 16) for address in addresses.split("-"))
+                sizes[int(inode)] = max(sizes.get(int(inode), 0), last - first)
+    return sizes
+
+
+def _threads(pid: int) -> int:
+    try:
+        return len(os.listdir(f"/proc/{pid}/task"))  # noqa: PTH208 - as many strings as threads
+    except OSError:
+        return 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from pipelines.cli.options import Overrides, RunFileArgument
-from pipelines.terminal import visible
+from stepmark.visible_text import visible
 
 if TYPE_CHECKING:
     from pipelines.run.check import Finding
@@ -35,7 +35,7 @@ def check(run_file: RunFileArgument, overrides: Overrides = []) -> None:  # noqa
 
     settings = load(Path(run_file), overrides)
     run = RunContext(
-        plan=planning.build(settings), dataset=Dataset(settings.dataset), meter=Meter()
+        plan=planning.build(settings, run_file), dataset=Dataset(settings.dataset), meter=Meter()
     )
     for finding in describe_run(run):
         _print(finding)

@@ -70,12 +70,14 @@ def export(
     from storage.dataset.dataset import Dataset
     from storage.publishing.export import export as write_export
 
-    exporter = plugins.build("storage.formats", {**assignments("--set", settings), "use": format_})
+    fields = {**assignments("--set", settings), "use": format_}
+    exporter = plugins.build("storage.formats", fields, from_texts=True)
     if with_ and not values:
         raise ConfigError("--with sets a field of the values: select them with --values")
     formula = None
     if values:
-        formula = plugins.build("storage.values", {**assignments("--with", with_), "use": values})
+        fields = {**assignments("--with", with_), "use": values}
+        formula = plugins.build("storage.values", fields, from_texts=True)
     result = write_export(
         Dataset(dataset),
         exporter,

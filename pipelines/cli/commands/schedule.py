@@ -24,7 +24,7 @@ def schedule(
     """
     from prefect.client.schemas.schedules import CronSchedule
 
-    from pipelines.run.config import load
+    from pipelines.run.config import load, public_override
     from pipelines.run.flow import stepmark_run
     from pipelines.run.prefect_server import configured_url, reachable_server
     from pipelines.run.preparation import prepare
@@ -36,7 +36,13 @@ def schedule(
             f"--cron '{cron}' is not a cron expression; '0 2 * * *' is every night at two"
         ) from error
     # Reports errors of the run file now instead of at the first scheduled run.
-    prepare(load(Path(run_file), overrides), makes_traces=True)
+    prepare(load(Path(run_file), overrides), run_file=run_file, makes_traces=True)
+    for override in overrides:
+        if public_override(override) != override:
+            raise ConfigError(
+                f"--set {override.partition('=')[0]}: Prefect would store and display this secret: "
+                "write it in the run file"
+            )
     url = configured_url()
     if url is None:
         raise ConfigError(

@@ -9,7 +9,7 @@ import typer
 
 from pipelines.cli.options import DatasetOption
 from pipelines.cli.tables import output_console
-from pipelines.terminal import visible
+from stepmark.visible_text import visible
 
 __all__ = ["score"]
 

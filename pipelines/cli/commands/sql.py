@@ -1,5 +1,6 @@
 """`stepmark sql`."""
 
+import os
 import sys
 from enum import StrEnum
 from typing import Annotated, Any
@@ -10,12 +11,16 @@ from rich.text import Text
 
 from pipelines.cli.options import DatasetOption
 from pipelines.cli.tables import output_console
-from pipelines.terminal import visible
+from stepmark.errors import ConfigError
+from stepmark.visible_text import visible
+from storage.queries.limits import MAX_SQL_CHARS, MEMORY_MIB, bound_process
 
 __all__ = ["sql"]
 
 # Rich renders a table as a whole, in memory.
 MAX_TABLE_ROWS = 1000
+# The exit status of an error that the user can fix.
+USER_ERROR = 2
 
 
 class Layout(StrEnum):
@@ -33,6 +38,15 @@ def sql(
     *,
     dataset: DatasetOption,
     layout: Annotated[Layout, typer.Option("--format")] = Layout.table,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, max=86400, help="The seconds after which the query is ended.")
+    ] = 60.0,
+    memory: Annotated[
+        int,
+        typer.Option(
+            min=64, help="The MiB that the query may hold; what is more is written to the disk."
+        ),
+    ] = MEMORY_MIB,
 ) -> None:
     """Query a dataset with SQL.
 
@@ -40,14 +54,30 @@ def sql(
     step_values and rejected.
     """
     from storage.dataset.dataset import Dataset
-    from storage.queries import render
     from storage.queries.sql import query as run_query
 
-    answer = run_query(Dataset(dataset), query or sys.stdin.read())
+    def end() -> None:
+        message = f"stepmark: the query failed: it took longer than {timeout:g} s\n"
+        os.write(sys.stderr.fileno(), message.encode())
+        os._exit(USER_ERROR)
+
+    text = query or sys.stdin.read(MAX_SQL_CHARS + 1)
+    try:
+        # This process has no other task, so its memory can be limited as a whole.
+        with bound_process(memory):
+            answer = run_query(Dataset(dataset), text, timeout, memory_mib=memory, on_overdue=end)
+            _write(answer, layout)
+    except MemoryError as error:
+        raise ConfigError("the answer does not fit into the memory; add a LIMIT") from error
+
+
+def _write(answer: Any, layout: Layout) -> None:
+    from storage.queries import render
+
     if layout is Layout.json:
-        sys.stdout.write(render.to_json(answer))
+        sys.stdout.writelines(render.json_rows(answer))
     elif layout is Layout.csv:
-        sys.stdout.write(render.to_csv(answer))
+        sys.stdout.writelines(render.csv_rows(answer))
     else:
         first_rows = render.values(answer.slice(0, MAX_TABLE_ROWS))
         console = output_console()

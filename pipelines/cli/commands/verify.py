@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from pipelines.cli.options import DatasetOption
-from pipelines.terminal import visible
+from stepmark.visible_text import visible
 
 __all__ = ["verify"]
 

@@ -77,7 +77,7 @@ def _start(job: Job, count: int, *, makes_traces: bool, retries: Retries) -> Sta
             f"{job.dataset.uri} exists in one process only: workers need a folder or a bucket"
         )
     return Start(
-        run_file=_with_limits_of_one(job.plan.run_file, count).to_toml(),
+        run_file=_with_limits_of_one(job.plan.run_file, count).to_toml(with_secrets=True),
         makes_traces=makes_traces,
         options=job.options,
         lock_descriptor=folder.lock_descriptor,

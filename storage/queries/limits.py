@@ -1,0 +1,80 @@
+"""Bounds on the memory, disk, threads and time of a query.
+
+DuckDB bounds what its operators hold. It does not bound what functions allocate, such as `repeat`,
+and does not interrupt the parser or a function. `bound_process` limits the process for these.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["MAX_SQL_CHARS", "MEMORY_MIB", "bound_process", "settings"]
+
+MIB = 1 << 20
+# The memory that suits a laptop and a dataset of a million traces.
+MEMORY_MIB = 2 << 10
+"""What DuckDB's operators hold in memory by default. What is more is written to the disk."""
+# Parsing and binding a query of this length takes about a second.
+MAX_SQL_CHARS = 1 << 18
+# More threads hold more memory, and are not faster on parts of a usual size.
+MAX_THREADS = 8
+MAX_SPILL_MIB = 32 << 10
+# What a process holds besides DuckDB's operators: the interpreter, libraries, and the result.
+PROCESS_MIB = 2 << 10
+
+
+def settings(memory_mib: int, scratch: Path) -> dict[str, str]:
+    """Return the settings of DuckDB.
+
+    Args:
+        memory_mib: What its operators may hold in memory.
+        scratch: The folder for what does not fit into the memory. At most half of what is free on
+            its disk is used.
+    """
+    free_mib = shutil.disk_usage(scratch.parent).free // MIB
+    return {
+        "memory_limit": f"{min(memory_mib, _physical_mib() // 2)}MiB",
+        "max_temp_directory_size": f"{min(MAX_SPILL_MIB, free_mib // 2)}MiB",
+        "temp_directory": str(scratch),
+        "threads": str(min(_processors(), MAX_THREADS)),
+    }
+
+
+@contextmanager
+def bound_process(memory_mib: int) -> Iterator[None]:
+    """Limit the memory of this process, which must have no other task than a query meanwhile.
+
+    An allocation beyond the limit fails, and with it the query. Without effect on other systems
+    than Linux.
+    """
+    if sys.platform != "linux":
+        yield
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = (memory_mib + PROCESS_MIB) * MIB
+    for existing in (soft, hard):
+        if existing != resource.RLIM_INFINITY:
+            limit = min(limit, existing)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def _physical_mib() -> int:
+    if sys.platform == "win32":
+        return sys.maxsize
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // MIB
+
+
+def _processors() -> int:
+    """Return the number of processors that this process may use."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
