@@ -8,6 +8,7 @@
     │   ├── InputError       an input file or data set cannot be read at all
     │   ├── DatasetError     the dataset folder is missing, damaged or not writable
     │   │   └── ReplacesError   a run would replace data that cost tokens or human work
+    │   ├── BudgetError      a run has used its budget
     │   ├── InstallError     a package is missing, or another distribution owns one of our names
     │   └── WorkerError      worker processes of a run have died
     └── EngineError          a language model did not answer; `retryable` if a retry can help
@@ -23,6 +24,7 @@ Messages are stored, shown in Prefect and printed, so the URLs in them lose thei
 from stepmark.secrets import redact_urls
 
 __all__ = [
+    "BudgetError",
     "ConfigError",
     "ContinuationError",
     "DatasetError",
@@ -72,6 +74,10 @@ class DatasetError(UserError):
 
 class ReplacesError(DatasetError):
     """A run would replace traces that cost tokens or human work, and was not told to do so."""
+
+
+class BudgetError(UserError):
+    """A run has used its budget; the same run file continues it."""
 
 
 class InstallError(UserError):

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["run_flow"]
 
-# The run is complete, but a method failed on too many traces.
-FAILURES_STATUS = 1
+# A budget ended the run, or a method failed on too many traces.
+INCOMPLETE_STATUS = 1
 
 
 def run_flow(
@@ -36,7 +36,8 @@ def run_flow(
 
     Raises:
         ReplacesError: Traces would be replaced, and neither `recompute` nor the user allowed it.
-        SystemExit: A method failed on a larger share of the traces than the run file allows.
+        SystemExit: The run has used its budget, or a method failed on a larger share of the traces
+            than the run file allows.
     """
     with stop_signals_raise():
         try:
@@ -70,6 +71,8 @@ def _run(
             print(f"stepmark: {_stopped_line(job, stopped)}", file=sys.stderr)  # noqa: T201
         raise
     print_summary(job.dataset.uri, rows)
+    if job.meter.stopped:
+        raise SystemExit(INCOMPLETE_STATUS)
     _print_next_commands(job)
     _exit_if_methods_failed(job)
 
@@ -136,4 +139,4 @@ def _exit_if_methods_failed(job: "Job") -> None:
         f" (limits.failed_share): {visible(listing)}; `--retry-failed` repeats them"
     )
     print(line, file=sys.stderr)  # noqa: T201
-    raise SystemExit(FAILURES_STATUS)
+    raise SystemExit(INCOMPLETE_STATUS)

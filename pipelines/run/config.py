@@ -114,6 +114,17 @@ class Prices(_Strict):
         return cost / PRICE_UNIT_TOKENS
 
 
+class Budget(_Strict):
+    """What one run may use; 0 is no limit. A run that reaches a limit stops, and can be resumed."""
+
+    tokens: int = Field(default=0, ge=0)
+    """Prompt tokens and generated tokens of all engines together."""
+    cost: float = Field(default=0.0, ge=0)
+    """In the currency of `prices`, which it needs."""
+    hours: float = Field(default=0.0, ge=0)
+    """The time after which no further request is sent."""
+
+
 class Limits(_Strict):
     """Limits of a run."""
 
@@ -140,6 +151,8 @@ class RunFile(_Strict):
     filters: tuple[Table, ...] = ()
     shards: Shards = Shards()
     prices: Prices = Prices()
+    budget: Budget = Budget()
+    """The [budget](#budget) of one run."""
     limits: Limits = Limits()
     """[Limits](#limits), above which a run counts as failed."""
 
@@ -157,6 +170,7 @@ TABLES: Mapping[str, type[BaseModel]] = {
     "generate": Generate,
     "shards": Shards,
     "prices": Prices,
+    "budget": Budget,
     "limits": Limits,
 }
 

@@ -12,6 +12,7 @@ from pipelines.run.job import Job
 from pipelines.run.retries import RETRIES, with_retries
 from pipelines.run.stages import AsTask, RunShards, Work, run_shards, run_stages
 from pipelines.run.workers.coordinator import run_in_workers
+from stepmark.errors import BudgetError
 
 __all__ = ["run_job", "run_without_server"]
 
@@ -32,8 +33,14 @@ async def run_without_server(job: Job, *, makes_traces: bool) -> Sequence[Mappin
 
 
 async def run_job(job: Job, as_task: AsTask, *, makes_traces: bool) -> Sequence[Mapping[str, str]]:
-    """Run all stages as tasks, and return the rows of the summary."""
-    await run_stages(job, as_task, makes_traces=makes_traces, run_all=_shard_runner(job))
+    """Run all stages as tasks, and return the rows of the summary.
+
+    A run that reaches its budget stops; `Meter.stopped` says so.
+    """
+    try:
+        await run_stages(job, as_task, makes_traces=makes_traces, run_all=_shard_runner(job))
+    except BudgetError as error:
+        job.meter.stopped = str(error)
     # Imported late: Prefect keeps the module of a flow alive until the process exits, and DuckDB
     # objects that the module references would then be reported as leaked.
     from pipelines.run.summary import summary_rows

@@ -23,6 +23,8 @@ class Meter:
         """Items by stage whose parts were complete when the run came to them."""
         self.failed: Counter[str] = Counter()
         """Finished items by stage that failed."""
+        self.stopped = ""
+        """Why the run stopped before its end; empty if it did not."""
         self.kept = 0
         """Labels that were kept, of all in `done`."""
         self.rollouts = 0

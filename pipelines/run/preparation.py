@@ -32,6 +32,8 @@ def prepare(
     Raises:
         UserError: Something is missing or invalid. Nothing has been started.
     """
+    if settings.budget.cost and settings.prices.of(1, 1) is None:
+        raise ConfigError(f"{run_file}: budget.cost needs the prices of tokens: set [prices]")
     plan = planning.build(settings, run_file)
     dataset = Dataset(settings.dataset)
     job = Job(plan=plan, dataset=dataset, meter=Meter(), options=options or RunOptions())

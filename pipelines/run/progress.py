@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from pipelines.run.config import Prices
 from pipelines.run.meter import Meter
+from pipelines.run.spending import Spending
 
 __all__ = ["Progress", "show_progress"]
 
@@ -73,7 +73,7 @@ class Progress:
     """The counters of a run in the forms in which they are displayed."""
 
     meter: Meter
-    prices: Prices
+    spending: Spending
 
     def bars(self) -> Table:
         """Return a bar for each stage that has started, and the totals."""
@@ -112,6 +112,7 @@ class Progress:
             "prompt_tokens": self.meter.prompt_tokens,
             "generated_tokens": self.meter.generated_tokens,
             "cost": _rounded(self.cost),
+            "budget_used": _rounded(self.spending.used_share),
             "labels_kept": self.meter.kept,
         }
 
@@ -143,6 +144,9 @@ class Progress:
         )
         if self.cost is not None:
             tokens += f", cost {self.cost:.2f}"
+        used = self.spending.used_share
+        if used:
+            tokens += f", {used:.0%} of the budget used"
         left = meter.seconds_left
         time = _duration(meter.seconds)
         if left:
@@ -152,7 +156,7 @@ class Progress:
     @property
     def cost(self) -> float | None:
         """The price of the tokens of this run; None without prices."""
-        return self.prices.of(self.meter.prompt_tokens, self.meter.generated_tokens)
+        return self.spending.prices.of(self.meter.prompt_tokens, self.meter.generated_tokens)
 
 
 def _duration(seconds: float) -> str:

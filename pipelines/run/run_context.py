@@ -16,6 +16,7 @@ from pipelines.run.graders import grade
 from pipelines.run.meter import Meter
 from pipelines.run.options import RunOptions
 from pipelines.run.plan import Plan
+from pipelines.run.spending import Spending
 from pipelines.run.stored_engine import ShardCompletions, StoredEngine
 from pipelines.run.token_budget import MeteredEngine, TokenBudget
 from pipelines.run.transient import is_final
@@ -77,6 +78,12 @@ class RunContext:
             dataset=self.dataset, discovering_methods=self.plan.discovering_methods
         )
 
+    @property
+    def spending(self) -> Spending:
+        """What the run has used of its budget."""
+        run_file = self.plan.run_file
+        return Spending(budget=run_file.budget, prices=run_file.prices, meter=self.meter)
+
     def services(self, spec: AnnotatorSpec) -> RunServices:
         """Return the engines, grading and verifiers that an annotator uses."""
         seed = self.plan.run_file.seed
@@ -107,6 +114,7 @@ class RunContext:
                 meter=self.meter,
                 first_request=first_request,
                 name=self.plan.engines.name_of(engine),
+                spending=self.spending,
             )
             return StoredEngine(
                 engine=metered,

@@ -100,7 +100,7 @@ async def run_stages(
 
 
 def _progress(job: Job) -> AbstractContextManager[None]:
-    progress = Progress(meter=job.meter, prices=job.plan.run_file.prices)
+    progress = Progress(meter=job.meter, spending=job.spending)
     return show_progress(progress, as_json=job.options.json_progress)
 
 

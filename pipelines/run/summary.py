@@ -121,6 +121,7 @@ def summary_rows(dataset: Dataset, meter: Meter, prices: Prices) -> Sequence[Map
             *_damage_rows(meter),
             *_fault_rows(meter),
             ("this run", _this_run(meter)),
+            *_stopped_rows(meter),
         ]
     return [{"what": what, "count": count} for what, count in rows]
 
@@ -271,6 +272,13 @@ def _fault_rows(meter: Meter) -> Sequence[Row]:
         by_engine.setdefault(engine, []).append(f"{count} {kind}")
     listing = [f"{engine}: {', '.join(kinds)}" for engine, kinds in sorted(by_engine.items())]
     return [("faults of engines", "; ".join(listing))]
+
+
+def _stopped_rows(meter: Meter) -> Sequence[Row]:
+    """Return a row that says why the run stopped before its end, if it did."""
+    if not meter.stopped:
+        return []
+    return [("stopped", f"{meter.stopped}; the same command continues the run")]
 
 
 def _this_run(meter: Meter) -> str:

@@ -17,7 +17,8 @@ from engines.base import (
 )
 from pipelines.run.engine_pool import ENGINE
 from pipelines.run.meter import Meter
-from stepmark.errors import EngineError
+from pipelines.run.spending import Spending
+from stepmark.errors import BudgetError, EngineError
 from stepmark.records import Sampling
 
 __all__ = ["MeteredEngine", "TokenBudget"]
@@ -43,6 +44,7 @@ class TokenBudget:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        self._open_requests = 0
         self._prompt_tokens = 0
         self._open_samples = 0
         self._open_max_tokens = 0
@@ -61,6 +63,12 @@ class TokenBudget:
     async def wait_until_low(self) -> None:
         """Wait until fewer tokens than the limit are outstanding."""
         while self.outstanding >= self._limit:
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def wait_until_idle(self) -> None:
+        """Wait until no request is open."""
+        while self._open_requests:
             self._changed.clear()
             await self._changed.wait()
 
@@ -91,6 +99,7 @@ class TokenBudget:
 
     def _count(self, prompt: Prompt, sampling: Sampling, sign: int) -> None:
         """Add (`sign` +1) or remove (-1) one request."""
+        self._open_requests += sign
         self._prompt_tokens += sign * (len(prompt.text) // CHARACTERS_PER_TOKEN)
         self._open_samples += sign * sampling.n
         self._open_max_tokens += sign * sampling.n * sampling.max_tokens
@@ -108,6 +117,8 @@ class MeteredEngine(EngineWrapper):
     first_request: asyncio.Event
     name: str = ENGINE
     """The name of the engine in the run file."""
+    spending: Spending | None = None
+    """The budget of the run, if its requests have one."""
 
     @cached_property
     def _checked_engine(self) -> ChecksContinuation | None:
@@ -121,6 +132,7 @@ class MeteredEngine(EngineWrapper):
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
         """Return the engine's completions, and count those of a proof before them."""
         self.first_request.set()
+        await self._stop_at_budget()
         with self._counted_faults():
             if prompt.prefix and self._checked_engine is not None:
                 self.meter.add_results(await self._checked_engine.check_continuation(prompt))
@@ -131,10 +143,24 @@ class MeteredEngine(EngineWrapper):
     async def score(self, prompt: Prompt, continuation: str) -> Scored:
         """Return the engine's score."""
         self.first_request.set()
+        await self._stop_at_budget()
         with self._counted_faults():
             scored = await self.budget.score(self.engine, prompt, continuation)
         self.meter.add_results([scored])
         return scored
+
+    async def _stop_at_budget(self) -> None:
+        """Raise an error if the budget is used, once all open requests have been answered.
+
+        Cancelling them would waste the tokens that they have cost.
+
+        Raises:
+            BudgetError: A limit is reached.
+        """
+        if self.spending is None or not self.spending.reached:
+            return
+        await self.budget.wait_until_idle()
+        raise BudgetError(f"the run has reached {self.spending.reached}")
 
     @contextmanager
     def _counted_faults(self) -> Iterator[None]:

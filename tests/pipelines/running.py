@@ -35,6 +35,7 @@ def run_file(folder: Path, **tables: object) -> str:
         "label": {"use": "consensus", "rule": "majority", "min_agreeing": 1},
         "shards": {"problems_per_shard": 2},
     }
+    folder.mkdir(exist_ok=True)
     path = folder / "run.toml"
     path.write_text(tomli_w.dumps({**content, **tables}), encoding="utf-8")
     return str(path)

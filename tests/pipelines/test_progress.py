@@ -9,14 +9,22 @@ import pytest
 from rich.console import Console
 
 from pipelines.run import progress
-from pipelines.run.config import Prices
+from pipelines.run.config import Budget, Prices
 from pipelines.run.meter import Meter
 from pipelines.run.progress import Progress, show_progress
+from pipelines.run.spending import Spending
 from stepmark.records import Cost
 
 HIDE_CURSOR = "\x1b[?25l"
 SHOW_CURSOR = "\x1b[?25h"
 ERASE_LINE = "\x1b[2K"
+
+
+def progress_of(
+    meter: Meter, prices: Prices | None = None, budget: Budget | None = None
+) -> Progress:
+    spending = Spending(budget=budget or Budget(), prices=prices or Prices(), meter=meter)
+    return Progress(meter=meter, spending=spending)
 
 
 @pytest.fixture
@@ -36,7 +44,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> Progress:
     meter.add_rollouts(Cost(rollouts=7))
     meter.prompt_tokens = 11
     meter.generated_tokens = 13
-    return Progress(meter=meter, prices=Prices())
+    return progress_of(meter)
 
 
 def wait_for(screen: io.StringIO, text: str) -> None:
@@ -145,7 +153,7 @@ def test_slowest_stage_decides_time_left(monkeypatch: pytest.MonkeyPatch) -> Non
     meter.finish("judge", 90)
     assert meter.finished("judge") == 100
     assert meter.seconds_left == 60.0
-    text = Progress(meter=meter, prices=Prices()).line()
+    text = progress_of(meter).line()
     assert text.endswith("0:01:00, about 0:01:00 left at the mean rate so far")
 
 
@@ -154,6 +162,6 @@ def test_cost_and_kept_share_are_shown() -> None:
     meter.generated_tokens = 3_000_000
     meter.kept = 3
     meter.finish("labels", 4)
-    line = Progress(meter=meter, prices=Prices(generated=0.5)).line()
+    line = progress_of(meter, Prices(generated=0.5), Budget(cost=2)).line()
     assert line.startswith("labels 4 (75% kept), ")
-    assert ", cost 1.50, " in line
+    assert ", cost 1.50, 75% of the budget used, " in line

@@ -20,8 +20,8 @@ from stepmark.identity import fingerprint
 from stepmark.secrets import REDACTED
 from storage.publishing.card import ExportStatistics, render
 from tests.engines.fake_server import Answer
+from tests.pipelines.one_verifier import use_one_verifier
 from tests.pipelines.test_check_command import JudgingModel, served, write_run_file
-from tests.pipelines.without_prefect import run_without_prefect
 
 # Prefect's threads keep their connections beyond the event loop of a flow.
 pytestmark = pytest.mark.filterwarnings(
@@ -137,7 +137,7 @@ def test_secrets_reach_no_record(
 
 
 def test_engine_receives_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_without_prefect(monkeypatch)
+    use_one_verifier(monkeypatch)
     monkeypatch.setenv(VARIABLE, KEY)
     model = JudgingModel()
     requests = list[Mapping[str, Any]]()
@@ -218,7 +218,7 @@ def test_rejected_override_is_not_quoted(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    run_without_prefect(monkeypatch)
+    use_one_verifier(monkeypatch)
     run_file = write_run_file(tmp_path, "http://127.0.0.1:9/v1")
     stepmark(monkeypatch, "run", run_file, "--set", setting)
     output = capsys.readouterr()

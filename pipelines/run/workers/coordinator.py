@@ -88,13 +88,21 @@ def _start(job: Job, count: int, *, makes_traces: bool, retries: Retries) -> Sta
 
 
 def _with_limits_of_one(run_file: RunFile, count: int) -> RunFile:
-    """Return the run file with what one of `count` workers may have in flight."""
+    """Return the run file with what one of `count` workers may have in flight and may use."""
     shards = run_file.shards
+    budget = run_file.budget
+    # A limit of 0 tokens would be none.
+    parts = {"tokens": -(-budget.tokens // count), "cost": budget.cost / count}
     limits = {
         "tokens_in_flight": max(1, shards.tokens_in_flight // count),
         "shards_in_flight": max(1, shards.shards_in_flight // count),
     }
-    return run_file.model_copy(update={"shards": shards.model_copy(update=limits)})
+    return run_file.model_copy(
+        update={
+            "shards": shards.model_copy(update=limits),
+            "budget": budget.model_copy(update=parts),
+        }
+    )
 
 
 class _Coordinator:
