@@ -18,6 +18,9 @@ trace does not raise either: it returns an annotation whose `error` is set. A re
 never becomes a label: it stops the part, which is retried.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 __all__ = [
     "ConfigError",
     "ContinuationError",
@@ -80,11 +83,14 @@ class EngineError(StepmarkError):
 
     Attributes:
         retryable: Whether the same request can succeed later.
+        completions: The samples of the request that were answered all the same, by their index:
+            completions of the engine.
     """
 
     def __init__(self, message: str, *, retryable: bool) -> None:
         super().__init__(message)
         self.retryable = retryable
+        self.completions: Mapping[int, Any] = {}
 
 
 class EngineUnavailableError(EngineError):
