@@ -22,7 +22,7 @@ from pydantic import Field
 
 from engines.base import Completion, Prompt, Scored
 from engines.runtime.continuation_probe import prove_continuation, prove_plain_continuation
-from engines.runtime.doubts import DoubtfulReply, Doubts
+from engines.runtime.doubts import FEW_TOKENS, DoubtfulReply, Doubts
 from engines.runtime.fleet import Fleet
 from engines.runtime.last_tokens import logprobs_of_ending
 from engines.runtime.openai_faults import fault_of
@@ -48,8 +48,6 @@ __all__ = ["OpenAI"]
 CONNECT_SECONDS = 10.0
 # Open files that are no connections to servers.
 SPARE_FILES = 256
-# Enough that the beginning of an answer is rarely white space alone.
-PROBE_TOKENS = 8
 CONTINUATION_CURE = (
     "use api = 'completions', another `continuation`, or a server that continues the assistant's"
     " turn, such as vLLM or SGLang; methods without rollouts need none"
@@ -221,8 +219,32 @@ class OpenAI:
 
     async def _complete_part(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
         """Return the completions of one request, and of more for what it lacks."""
+        reply, doubts = await self._reply(prompt, sampling)
+        self._doubts.learn(reply)
+        self._warn_about(reply)
+        self._learn_choices(len(reply.completions), sampling.n)
+        completions: dict[int, Completion] = {}
+        for position, completion in enumerate(reply.completions):
+            if position not in doubts:
+                completions[reply.indices[position]] = completion
+        for start, end in list(_gaps(sampling.n, completions)):
+            part = replace(sampling, n=end - start, seed=sampling.seed + start)
+            try:
+                completions.update(enumerate(await self._complete(prompt, part), start))
+            except EngineError as error:
+                for index, completion in error.completions.items():
+                    completions[start + index] = completion
+                error.completions = completions
+                raise
+        return [completions[index] for index in range(sampling.n)]
+
+    async def _reply(self, prompt: Prompt, sampling: Sampling) -> tuple[Reply, Mapping[int, str]]:
+        """Return the reply to a request, and the doubts by the position of the completion.
+
+        A reply of which every text is doubtful is a fault, until it has come again and again.
+        """
         doubted: list[str] = []
-        probed = replace(sampling, n=1, max_tokens=PROBE_TOKENS)
+        probed = replace(sampling, n=1, max_tokens=FEW_TOKENS)
 
         async def send(client: AsyncOpenAI) -> tuple[Reply, Mapping[int, str]]:
             reply = await self._send(client, prompt, sampling)
@@ -234,29 +256,17 @@ class OpenAI:
 
         async def probe(client: AsyncOpenAI) -> None:
             reply = await self._send(client, prompt, probed)
-            doubts = self._doubts.about(reply, PROBE_TOKENS)
+            doubts = self._doubts.about(reply, FEW_TOKENS)
             if doubts:
                 raise DoubtfulReply(reply, doubts[0])
 
         try:
             reply, doubts = await self._request(send, prompt, probe=probe)
-            self._doubts.refuted.update(doubted)
         except DoubtfulReply as error:
-            # It came again and again, so it is the answer of the model.
-            reply = error.reply
-            doubts = {}
             self._doubts.confirmed[error.kind.name] += 1
-        self._doubts.learn(reply)
-        self._warn_about(reply)
-        self._learn_choices(len(reply.completions), sampling.n)
-        completions: dict[int, Completion] = {}
-        for position, completion in enumerate(reply.completions):
-            if position not in doubts:
-                completions[reply.indices[position]] = completion
-        for start, end in list(_gaps(sampling.n, completions)):
-            part = replace(sampling, n=end - start, seed=sampling.seed + start)
-            completions.update(enumerate(await self._complete(prompt, part), start))
-        return [completions[index] for index in range(sampling.n)]
+            return error.reply, {}
+        self._doubts.refuted.update(doubted)
+        return reply, doubts
 
     def _learn_choices(self, count: int, requested: int) -> None:
         """Request fewer choices from a server that never returns as many as are requested."""
@@ -339,7 +349,9 @@ class OpenAI:
                 f"the server ends answers with the finish reason {reason!r}, which Stepmark does"
                 " not know: these answers are stored, and their outcome and verdicts are unknown"
             )
-        if not reply.has_usage:
+        if reply.has_usage:
+            vars(self)["_counts_tokens"] = True
+        if not self._counts_tokens:
             self._warn("the server counts no tokens: the token counts of the run are too low")
 
     def _warn(self, message: str) -> None:
@@ -430,6 +442,11 @@ class OpenAI:
     def _choice_counts(self) -> list[int]:
         """The numbers of choices in replies that had fewer than were requested."""
         return [self.max_n]
+
+    @cached_property
+    def _counts_tokens(self) -> bool:
+        """Whether any reply had counts of tokens."""
+        return False
 
     @cached_property
     def _most_choices(self) -> int:

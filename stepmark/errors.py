@@ -21,6 +21,9 @@ never becomes a label: it stops the part, which is retried.
 Messages are stored, shown in Prefect and printed, so the URLs in them lose their secrets.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from stepmark.secrets import redact_urls
 
 __all__ = [
@@ -93,11 +96,14 @@ class EngineError(StepmarkError):
 
     Attributes:
         retryable: Whether the same request can succeed later.
+        completions: The samples of the request that were answered all the same, by their index:
+            completions of the engine.
     """
 
     def __init__(self, message: str, *, retryable: bool) -> None:
         super().__init__(message)
         self.retryable = retryable
+        self.completions: Mapping[int, Any] = {}
 
 
 class EngineUnavailableError(EngineError):

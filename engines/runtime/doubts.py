@@ -12,7 +12,7 @@ from engines.base import Completion
 from engines.runtime.faults import FaultKind, kind_named
 from engines.runtime.openai_replies import INTERRUPTED_REASONS, LENGTH, STOP, Reply
 
-__all__ = ["DoubtfulReply", "Doubts"]
+__all__ = ["FEW_TOKENS", "DoubtfulReply", "Doubts"]
 
 EMPTY_TEXT = "empty text"
 INTERRUPTED_TEXT = "interrupted text"
@@ -20,6 +20,8 @@ NO_FINISH_REASON = "no finish reason"
 CUT_TEXT = "cut text"
 # Counts of the same text can differ by a token, for instance one that ends it.
 TOLERANCE_TOKENS = 1
+# Fewer tokens than this can well be white space alone.
+FEW_TOKENS = 8
 # A kind of reply is usual, and not requested again, after this many that came again and again, and
 # if hardly any other reply came instead: weak models often return an empty text.
 CONFIRMED = 3
@@ -68,7 +70,7 @@ class Doubts:
         cut_short = self._is_cut_short(reply, max_tokens)
         doubts: dict[int, str] = {}
         for index, completion in enumerate(reply.completions):
-            kind = _doubt_of(completion)
+            kind = _doubt_of(completion, max_tokens)
             if index in reply.without_reason:
                 kind = kind or NO_FINISH_REASON
             elif completion.finish_reason == LENGTH and cut_short:
@@ -111,11 +113,12 @@ class Doubts:
         return generated < cut * (limit - TOLERANCE_TOKENS)
 
 
-def _doubt_of(completion: Completion) -> str | None:
+def _doubt_of(completion: Completion, max_tokens: int) -> str | None:
     if completion.finish_reason in INTERRUPTED_REASONS:
         return INTERRUPTED_TEXT
     ended = completion.finish_reason in (STOP, LENGTH)
-    if ended and not completion.text.strip() and not completion.reasoning:
+    is_empty = not completion.text.strip() and not completion.reasoning
+    if ended and is_empty and max_tokens >= FEW_TOKENS:
         return EMPTY_TEXT
     return None
 

@@ -417,8 +417,8 @@ class Fleet(Generic[Client]):
             )
 
     def _report_outages(self) -> None:
-        """Report each server that is down, unless all are, or none has ever answered."""
-        if not self.has_answered or len(self.servers) <= 1:
+        """Report each server that is down while others answer."""
+        if not self.has_answered or not any(s.health is Health.UP for s in self.servers):
             return
         for server in self.servers:
             if server.health is Health.DOWN and not server.was_reported:

@@ -1,7 +1,7 @@
 """An engine whose completions are stored: no sample is requested twice."""
 
 import asyncio
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from weakref import WeakValueDictionary
@@ -163,18 +163,30 @@ class StoredEngine(EngineWrapper):
         Raises:
             EngineError: The engine failed, or returned no completion or too many.
         """
-        completions = await self.engine.complete(prompt, sampling)
+        try:
+            completions = await self.engine.complete(prompt, sampling)
+        except EngineError as error:
+            # These samples are paid for, and another attempt need not request them.
+            await self._put(sampling, keys, error.completions)
+            raise
         # It is unknown which of too many completions belong to the keys.
         if not 0 < len(completions) <= len(keys):
             raise EngineError(
                 f"the engine returned {len(completions)} instead of {len(keys)} completions",
                 retryable=True,
             )
+        await self._put(sampling, keys, dict(enumerate(completions)))
+        return completions
+
+    async def _put(
+        self, sampling: Sampling, keys: Sequence[bytes], completions: Mapping[int, Completion]
+    ) -> None:
+        """Store samples of a request, by their index."""
         model = self.model_name
         rows = list[StoredCompletion]()
-        for index, (key, completion) in enumerate(zip(keys, completions, strict=False)):
+        for index, completion in completions.items():
             row = StoredCompletion(
-                key=key,
+                key=keys[index],
                 model=model,
                 seed=sampling.seed + index,
                 text=completion.text,
@@ -185,9 +197,9 @@ class StoredEngine(EngineWrapper):
                 reasoning=completion.reasoning,
             )
             rows.append(row)
-        store = await self.completions.store()
-        await store.put(rows)
-        return completions
+        if rows:
+            store = await self.completions.store()
+            await store.put(rows)
 
 
 def _completion(stored: StoredCompletion) -> Completion:

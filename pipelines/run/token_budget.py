@@ -168,6 +168,7 @@ class MeteredEngine(EngineWrapper):
         try:
             yield
         except EngineError as error:
+            self.meter.add_results(error.completions.values())
             if self._counting_engine is None:
                 kind = "retryable" if error.retryable else "rejected"
                 self.meter.add_faults(self.name, {kind: 1})

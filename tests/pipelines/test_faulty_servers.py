@@ -17,6 +17,7 @@ from pipelines.run.job import Job
 from pipelines.run.options import RunOptions
 from pipelines.run.summary import summary_rows
 from stepmark.errors import EngineUnavailableError
+from stepmark.identity import SEED_SPACING
 from stepmark.records import Annotation, Cost, Label, Sampling, Verdict
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import LABELS, TRACES, Table, annotations, critiques, rollouts
@@ -71,6 +72,12 @@ def served(model: Model, **fields: Any) -> FaultyModel:
     return FaultyModel(texts=texts, **fields)
 
 
+def is_for_traces(request: Mapping[str, Any]) -> bool:
+    """Return whether a request is for traces: rollouts have a prefix, and judges another prompt."""
+    last = request["messages"][-1]
+    return last["role"] == "user" and "Check a solution" not in last["content"]
+
+
 def job_at(folder: Path, workers: VerifierPool, urls: Sequence[str], **fields: Any) -> Job:
     """Return a job whose engine is a client of servers."""
     job = job_in(folder, workers, Model())
@@ -116,16 +123,22 @@ def rows_of(folder: Path) -> Mapping[str, Sequence[Any]]:
     return tables
 
 
+async def undisturbed(
+    folder: Path, workers: VerifierPool, max_n: int = 128
+) -> Mapping[str, Sequence[Any]]:
+    """Run without faults and return the rows. The largest number of choices changes their ids."""
+    await run_at(folder, workers, [served(Model())], max_n=max_n)
+    rows = rows_of(folder)
+    assert all(rows.values())
+    return rows
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def expected(
     tmp_path_factory: pytest.TempPathFactory, workers: VerifierPool
 ) -> Mapping[str, Sequence[Any]]:
     """Return the rows of a run without faults."""
-    folder = tmp_path_factory.mktemp("undisturbed") / "dataset"
-    await run_at(folder, workers, [served(Model())])
-    rows = rows_of(folder)
-    assert all(rows.values())
-    return rows
+    return await undisturbed(tmp_path_factory.mktemp("undisturbed") / "dataset", workers)
 
 
 Expected = Mapping[str, Sequence[Any]]
@@ -179,10 +192,9 @@ async def test_poisoned_problem_fails_alone(
     poisoned = model.problems[1]
 
     def special(request: Mapping[str, Any]) -> Answer | None:
-        # Only the request for the traces: rollouts have a prefix, and judges another prompt.
-        user = request["messages"][-1]["content"]
-        is_poisoned = poisoned.question in user and "Check a solution" not in user
-        return FAULTS[kind](Answer(body={"choices": []})) if is_poisoned else None
+        if is_for_traces(request) and poisoned.question in request["messages"][-1]["content"]:
+            return FAULTS[kind](Answer(body={"choices": []}))
+        return None
 
     job = await run_at(tmp_path, workers, [served(model, special=special)])
     rows = rows_of(tmp_path)
@@ -202,14 +214,32 @@ async def test_poisoned_problem_fails_alone(
     assert rows_of(tmp_path) == expected
 
 
-async def test_patience_ends_resumably(
-    tmp_path: Path, workers: VerifierPool, expected: Expected
-) -> None:
+@pytest.mark.parametrize("max_n", [1, 128])
+async def test_patience_ends_resumably(tmp_path: Path, workers: VerifierPool, max_n: int) -> None:
+    expected = await undisturbed(tmp_path / "undisturbed", workers, max_n)
     dying = served(Model())
     dying.special = lambda request: Answer(500) if dying.answered.total() >= 30 else None
+    folder = tmp_path / "resumed"
     with pytest.raises(EngineUnavailableError, match="no server has answered for 1 s"):
-        await run_at(tmp_path, workers, [dying], patience=1.0)
+        await run_at(folder, workers, [dying], patience=1.0, max_n=max_n)
     healthy = served(Model())
-    await run_at(tmp_path, workers, [healthy])
-    assert rows_of(tmp_path) == expected
+    await run_at(folder, workers, [healthy], max_n=max_n)
+    assert rows_of(folder) == expected
     assert not dying.answered.keys() & healthy.answered.keys(), "an answer was lost"
+
+
+async def test_answered_samples_are_kept(tmp_path: Path, workers: VerifierPool) -> None:
+    """One sample of a request fails everywhere: the others are not requested again."""
+    expected = await undisturbed(tmp_path / "undisturbed", workers, max_n=1)
+    folder = tmp_path / "sick"
+
+    def special(request: Mapping[str, Any]) -> Answer | None:
+        is_last_sample = request["seed"] % SEED_SPACING == 3
+        return Answer(400) if is_for_traces(request) and is_last_sample else None
+
+    sick = served(Model(), special=special)
+    await run_at(folder, workers, [sick], max_n=1)
+    healthy = served(Model())
+    await run_at(folder, workers, [healthy], max_n=1, retry_failed=True)
+    assert rows_of(folder) == expected
+    assert not sick.answered.keys() & healthy.answered.keys(), "an answer was lost"
