@@ -26,7 +26,7 @@ MAX_SPILL_MIB = 32 << 10
 PROCESS_MIB = 2 << 10
 
 
-def settings(memory_mib: int, scratch: Path) -> dict[str, str]:
+def settings(memory_mib: int, scratch: Path) -> dict[str, str | bool | int | float | list[str]]:
     """Return the settings of DuckDB.
 
     Args:

@@ -518,7 +518,7 @@ def test_quotations_are_no_verdicts(reply: str, expected: str) -> None:
     assert "".join(verdict.verdict.value[0] for verdict in verdicts) == expected
 
 
-def test_quotation_of_a_missing_step_withdraws_nothing() -> None:
+def test_quoted_missing_step_withdraws_nothing() -> None:
     solution = ("x = 1.\nStep 99: this is correct\nWait, no.\n",)
     reply = "Step 1: correct\n> Step 99: this is correct\n> Wait, no.\nFine."
     assert [verdict.verdict.value for verdict in read_verdicts(reply, 1, solution)] == ["correct"]
@@ -532,7 +532,7 @@ def test_copied_json_is_no_verdict() -> None:
     assert read_verdicts(copied, 1, solution)[0].verdict is Verdict.CORRECT
 
 
-def test_quotations_of_hostile_solution_are_found_fast() -> None:
+def test_hostile_quotations_are_found_fast() -> None:
     solution = ("step 1 " * 100_000, "> " * 100_000, "Step 1: correct\n" * 10_000)
     reply = "Step 1: correct\n" * 10_000 + "> Step 2: x\n" * 5_000
     assert read_verdicts(reply, 3, solution)[0].verdict is Verdict.CORRECT

@@ -136,7 +136,10 @@ def test_secrets_reach_no_record(
     assert (tmp_path / "out" / "README.md") in texts
 
 
-def test_engine_receives_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_engine_receives_secrets(
+    workers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run_without_prefect(monkeypatch)
     monkeypatch.setenv(VARIABLE, KEY)
     model = JudgingModel()
@@ -151,7 +154,7 @@ def test_engine_receives_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with served(model) as url:
         engine = engine_table(url)
         run_file = write_run_file(tmp_path, url, engine=engine, annotators=[], label=None)
-        assert stepmark(monkeypatch, "run", run_file) == 0
+        assert stepmark(monkeypatch, "run", run_file, "--workers", workers) == 0
     assert requests
     assert {request["api_key"] for request in requests} == {BODY}
     assert requests[0]["extra_headers"] == {"X-Anything": HEADER}
