@@ -198,7 +198,7 @@ def test_rejected_address_is_not_quoted(url: str) -> None:
 
 
 @pytest.mark.parametrize("key", [f"sk-{CANARY}", f"hf_{CANARY}", f"{CANARY}.x"])
-def test_key_in_place_of_variable_is_rejected(key: str) -> None:
+def test_pasted_key_is_rejected(key: str) -> None:
     with pytest.raises(ConfigError, match="name of an environment variable") as caught:
         plugins.build("engines", {"use": "openai", "model": "m", "api_key_env": key})
     check_text(str(caught.value), key)
@@ -240,7 +240,7 @@ def test_schedule_rejects_secret_override(
     check_text(error, "standard error")
 
 
-def test_card_of_earlier_dataset_has_no_secret() -> None:
+def test_card_of_old_dataset_is_redacted() -> None:
     run_file = tomli_w.dumps({"dataset": "d", "engine": engine_table("http://host/v1")})
     statistics = ExportStatistics()
     statistics.sources[f"https://{USER}@host/x.jsonl?sig={QUERY}"] = 1
