@@ -21,9 +21,11 @@ REDACTED = "REDACTED"
 
 # A shorter value occurs in messages by chance.
 MIN_SECRET_CHARS = 4
-# The scheme is bounded so that the search stays linear in a long text.
-URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]{0,30})://(?P<rest>[^\s\"'`<>]*)")
-WHOLE_URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]{0,30})://(?P<rest>.*)", re.DOTALL)
+# The scheme is bounded so that the search stays linear in a long text. A URL that was taken for
+# a path has one slash.
+START = r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]{0,30})(?P<slashes>://?)"
+URL = re.compile(START + r"(?P<rest>[^\s\"'`<>]*)")
+WHOLE_URL = re.compile(START + r"(?P<rest>.*)", re.DOTALL)
 # The end of the host of a URL.
 AUTHORITY_END = re.compile(r"[/?#]")
 AUTHORITY = re.compile(r"(?:[^:@\[\]]*|\[[^\[\]@]*\])(?::\d*)?")
@@ -170,7 +172,7 @@ def _redact_url(match: re.Match[str], secrets: list[str]) -> str:
     """Return a URL without its secrets, and add them to a list."""
     scheme = match["scheme"]
     user, host, query = _parts(scheme.lower(), match["rest"])
-    url = f"{scheme}://"
+    url = f"{scheme}{match['slashes']}"
     if user:
         secrets += _forms_of_user(user)
         url += f"{REDACTED}@"

@@ -212,6 +212,10 @@ def test_pasted_key_is_rejected(key: str) -> None:
         f"seed={CANARY}",
         f"nope.api_key={CANARY}",
         f"engine.base_urls.0=http://{USER}@host",
+        f'problems.paths=["https://{USER}@host/x.jsonl?sig={QUERY}"]',
+        f"generate.prompt=https://{USER}@host/x.txt",
+        f"dataset=s3://{USER}@bucket/x",
+        f"dataset=http://host/x?sig={QUERY}",
         f"engine.extra_body.api_key={'[' * 5000}{CANARY}",
     ],
 )
