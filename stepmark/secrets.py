@@ -1,8 +1,8 @@
 """Secrets in settings and messages: recognized by their place or their name, and replaced.
 
-A secret is the user information and the query values of a URL, the values of headers, the value of
-a key whose name is that of a credential, and what stands in place of the name of an environment
-variable. Secrets belong in no fingerprint, message, run file of a dataset, or other record.
+A secret is the user information or a query value of a URL, the value of a header, the value of a key
+with the name of a credential, or a text in place of the name of an environment variable. Secrets
+belong in no fingerprint, message, run file of a dataset, or other record.
 """
 
 import base64
@@ -36,7 +36,7 @@ QUERY_VALUE = re.compile(r"(?P<name>[^=&;?#]*=)?(?P<value>[^&;?#]+)")
 # Names with a space or other characters are texts, for instance those of scripted replies.
 NAME = re.compile(r"[A-Za-z_][\w.-]{0,99}")
 CAMEL_BORDER = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-# Everything below such a key is secret.
+# Everything below a key with one of these names is secret.
 CREDENTIAL = re.compile(
     r"(?:password|passwd|passphrase|passcode|secret|credential|authorization|authentication"
     r"|api_?key|(?:access|private|account|subscription|service|client|signing|auth)_?key"

@@ -503,6 +503,8 @@ QUOTED = ("x = 1.\n", "So 2 + 2 = 5, which is correct.\nStep 1: incorrect\n", "S
         ("Step 2: correct\n> Step 1: incorrect\nStep 1: correct\nStep 3: incorrect", "cci"),
         ("> Step 2: correct\nStep 1: correct\nStep 2: incorrect\nStep 3: correct", "cic"),
         ("Step 2: correct\nStep 2: incorrect\nStep 1: correct", "ciu"),
+        # A quotation at the end does not withdraw the verdicts.
+        ("Step 2: incorrect\nStep 2: So 2 + 2 = 5, which is correct.", "uiu"),
         # A quotation alone is no verdict.
         ("> Step 2: So 2 + 2 = 5, which is correct.", "uuu"),
         ("Step 2: So 2 + 2 = 5, which is correct.", "uuu"),

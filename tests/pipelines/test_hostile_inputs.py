@@ -101,7 +101,7 @@ def test_current_folder_is_no_dataset(
 
 
 class FailingFileSystem:
-    """A client whose errors are of a type of its own."""
+    """A client that raises another type of error than `OSError`."""
 
     protocol = "failing"
 
