@@ -1,8 +1,8 @@
 """Secrets in settings and messages: recognized by their place or their name, and replaced.
 
-A secret is the user information and the query values of a URL, the values of headers, the value of
-a key whose name is that of a credential, and what stands in place of the name of an environment
-variable. Secrets belong in no fingerprint, message, run file of a dataset, or other record.
+A secret is the user information or a query value of a URL, the value of a header, the value of a key
+with the name of a credential, or a text in place of the name of an environment variable. Secrets
+belong in no fingerprint, message, run file of a dataset, or other record.
 """
 
 import base64
@@ -21,9 +21,11 @@ REDACTED = "REDACTED"
 
 # A shorter value occurs in messages by chance.
 MIN_SECRET_CHARS = 4
-# The scheme is bounded so that the search stays linear in a long text.
-URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]{0,30})://(?P<rest>[^\s\"'`<>]*)")
-WHOLE_URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]{0,30})://(?P<rest>.*)", re.DOTALL)
+# The scheme is bounded so that the search stays linear in a long text. A URL that was taken for
+# a path has one slash.
+START = r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]{0,30})(?P<slashes>://?)"
+URL = re.compile(START + r"(?P<rest>[^\s\"'`<>]*)")
+WHOLE_URL = re.compile(START + r"(?P<rest>.*)", re.DOTALL)
 # The end of the host of a URL.
 AUTHORITY_END = re.compile(r"[/?#]")
 AUTHORITY = re.compile(r"(?:[^:@\[\]]*|\[[^\[\]@]*\])(?::\d*)?")
@@ -34,7 +36,7 @@ QUERY_VALUE = re.compile(r"(?P<name>[^=&;?#]*=)?(?P<value>[^&;?#]+)")
 # Names with a space or other characters are texts, for instance those of scripted replies.
 NAME = re.compile(r"[A-Za-z_][\w.-]{0,99}")
 CAMEL_BORDER = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-# Everything below such a key is secret.
+# Everything below a key with one of these names is secret.
 CREDENTIAL = re.compile(
     r"(?:password|passwd|passphrase|passcode|secret|credential|authorization|authentication"
     r"|api_?key|(?:access|private|account|subscription|service|client|signing|auth)_?key"
@@ -170,7 +172,7 @@ def _redact_url(match: re.Match[str], secrets: list[str]) -> str:
     """Return a URL without its secrets, and add them to a list."""
     scheme = match["scheme"]
     user, host, query = _parts(scheme.lower(), match["rest"])
-    url = f"{scheme}://"
+    url = f"{scheme}{match['slashes']}"
     if user:
         secrets += _forms_of_user(user)
         url += f"{REDACTED}@"

@@ -1,4 +1,4 @@
-"""Text that a judge's reply quotes from the solution, and that is no statement of the judge.
+"""Quotations from the solution in a judge's reply, which do not state the judge's opinion.
 
 A solution can contain lines such as "Step 2: 3 + 4 = 8, which is correct". A judge that quotes them
 has not given a verdict.

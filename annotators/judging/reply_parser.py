@@ -222,7 +222,11 @@ def _verdicts_by_step(reply: str, solution: Sequence[str]) -> Mapping[int, Seque
     for document in documents:
         numbered_verdicts = quoted if document in copied_documents else own
         numbered_verdicts.extend(_read_json(document))
-    lines = [line for line in VERDICT_LINE.finditer(text) if not quotations.has_copied(line[0])]
+    # Blank lines of the same length, because `end_of_documents` is a position in the text.
+    text = VERDICT_LINE.sub(
+        lambda line: " " * len(line[0]) if quotations.has_copied(line[0]) else line[0], text
+    )
+    lines = list(VERDICT_LINE.finditer(text))
     for line, numbered_verdict in zip(lines, _read_lines(lines, text), strict=True):
         numbered_verdicts = quoted if quotations.may_be_copied(line[0]) else own
         numbered_verdicts.append(numbered_verdict)

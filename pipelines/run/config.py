@@ -340,7 +340,7 @@ def _check_values(value: Any, key_path: str, depth: int = 0) -> None:
 
 
 def _check_text(text: str, key_path: str) -> None:
-    """Reject surrogates, which stand for bytes of the command line that are not UTF-8."""
+    """Reject surrogates: Python's form of bytes in the command line that are not UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -1,7 +1,7 @@
 """File systems of libraries, whose exceptions become `OSError`.
 
-Clients of buckets and hubs raise exceptions of their own, of many types. A caller would have to
-know all of them.
+Clients of buckets and hubs raise exceptions of many types, and a caller would have to know all of
+them.
 """
 
 import functools

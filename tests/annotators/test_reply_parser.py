@@ -503,6 +503,8 @@ QUOTED = ("x = 1.\n", "So 2 + 2 = 5, which is correct.\nStep 1: incorrect\n", "S
         ("Step 2: correct\n> Step 1: incorrect\nStep 1: correct\nStep 3: incorrect", "cci"),
         ("> Step 2: correct\nStep 1: correct\nStep 2: incorrect\nStep 3: correct", "cic"),
         ("Step 2: correct\nStep 2: incorrect\nStep 1: correct", "ciu"),
+        # A quotation at the end does not withdraw the verdicts.
+        ("Step 2: incorrect\nStep 2: So 2 + 2 = 5, which is correct.", "uiu"),
         # A quotation alone is no verdict.
         ("> Step 2: So 2 + 2 = 5, which is correct.", "uuu"),
         ("Step 2: So 2 + 2 = 5, which is correct.", "uuu"),
@@ -518,7 +520,7 @@ def test_quotations_are_no_verdicts(reply: str, expected: str) -> None:
     assert "".join(verdict.verdict.value[0] for verdict in verdicts) == expected
 
 
-def test_quotation_of_a_missing_step_withdraws_nothing() -> None:
+def test_quoted_missing_step_withdraws_nothing() -> None:
     solution = ("x = 1.\nStep 99: this is correct\nWait, no.\n",)
     reply = "Step 1: correct\n> Step 99: this is correct\n> Wait, no.\nFine."
     assert [verdict.verdict.value for verdict in read_verdicts(reply, 1, solution)] == ["correct"]
@@ -532,7 +534,7 @@ def test_copied_json_is_no_verdict() -> None:
     assert read_verdicts(copied, 1, solution)[0].verdict is Verdict.CORRECT
 
 
-def test_quotations_of_hostile_solution_are_found_fast() -> None:
+def test_hostile_quotations_are_found_fast() -> None:
     solution = ("step 1 " * 100_000, "> " * 100_000, "Step 1: correct\n" * 10_000)
     reply = "Step 1: correct\n" * 10_000 + "> Step 2: x\n" * 5_000
     assert read_verdicts(reply, 3, solution)[0].verdict is Verdict.CORRECT

@@ -66,9 +66,10 @@ SMALL_METHODS = {
 }
 """Fields that shrink a run of the pocket model. Other models are replaced: see `REPLIES`."""
 QUESTIONS = '{"question": "What is 1 + 1?", "answer": "2"}\n'
-REPLY = r"Step 1: 1 + 1 = 2. This is correct\nStep 2: the answer is \\boxed{2}. Correct"
+REPLY = r"Step 1: correct\nStep 2: \\boxed{2} correct"
 REPLIES = f'engine={{use="scripted", replies={{""=["{REPLY}"]}}}}'
-"""A solution of the question that is also a readable reply of a judge."""
+"""A solution of the question that is also a readable reply of a judge: verdicts and no more, since
+other lines that a judge copies from a solution are not its own."""
 MODELS = {"vllm", "openai"}
 
 

@@ -180,7 +180,8 @@ def prepared_only() -> Iterator[None]:
 def fault_of(case: Case, folder: Path) -> str:
     """Run a case in a folder, which is the current one; return what is wrong with the result."""
     (folder / "run.toml").write_bytes(case.run_file)
-    out, err = io.StringIO(), io.StringIO()
+    out = io.StringIO()
+    err = io.StringIO()
     with (
         mock.patch.object(sys, "argv", ["stepmark", *case.arguments]),
         contextlib.redirect_stdout(out),

@@ -102,7 +102,7 @@ def is_judging(prompt: Prompt) -> bool:
 
 def judgement(problem: Problem, request: str) -> str:
     """Return the oracle's verdicts in the form that the judge's prompt asks for."""
-    solution = request.partition("Solution:\n")[2].partition("\n\nFor each step")[0]
+    solution = request.partition("<solution ")[2].partition(">\n")[2].partition("\n</solution ")[0]
     steps = list[str]()
     for line in solution.splitlines():
         step = line.partition(": ")[2]

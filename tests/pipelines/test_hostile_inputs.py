@@ -88,7 +88,7 @@ def test_location_has_no_secret(uri: str) -> None:
 
 
 @pytest.mark.parametrize("uri", [".", "./", "file://."])
-def test_dataset_is_not_made_in_current_folder(
+def test_current_folder_is_no_dataset(
     uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -101,7 +101,7 @@ def test_dataset_is_not_made_in_current_folder(
 
 
 class FailingFileSystem:
-    """A client whose errors are of a type of its own."""
+    """A client that raises another type of error than `OSError`."""
 
     protocol = "failing"
 

@@ -3,6 +3,7 @@
 import base64
 import json
 import sys
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -47,9 +48,9 @@ class QuotingModel(JudgingModel):
     def respond(self, request: Mapping[str, Any]) -> Answer:
         user = request["messages"][-1]["content"]
         quoted = " ".join([*SECRETS, json.dumps(request), f"http://{USER}@h/v1?api-key={QUERY}"])
-        # One of two problems is refused, and so is the judge of the other one's second solution.
-        if "Three plus four" in user or ("Check a solution" in user and self.answered % 2):
-            self.answered += 1
+        # One of two problems is refused, and so are some requests to judge.
+        is_judged = "Check a solution" in user and zlib.crc32(user.encode()) % 2
+        if "Three plus four" in user or is_judged:
             return Answer(400, {"error": {"message": f"refused: {quoted}"}})
         return super().respond(request)
 
@@ -108,6 +109,7 @@ def test_secrets_reach_no_record(
     capsys: pytest.CaptureFixture[str],
     prefect_server: str,
 ) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", prefect_server)
     monkeypatch.setenv(VARIABLE, KEY)
     setting = f"engine.extra_body.secret={OVERRIDE}"
     model = QuotingModel()
@@ -126,7 +128,9 @@ def test_secrets_reach_no_record(
     texts = dict(contents(data)) | dict(contents(tmp_path / "out"))
     for path, text in texts.items():
         check_text(text, path)
-    for kind, text in prefect_records(prefect_server):
+    records = dict(prefect_records(prefect_server))
+    assert run_file in records["flow_runs"]
+    for kind, text in records.items():
         check_text(text, kind)
     # The run stored what the server refused, and where the secrets were.
     everything = "".join(texts.values())
@@ -136,7 +140,10 @@ def test_secrets_reach_no_record(
     assert (tmp_path / "out" / "README.md") in texts
 
 
-def test_engine_receives_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_engine_receives_secrets(
+    workers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     use_one_verifier(monkeypatch)
     monkeypatch.setenv(VARIABLE, KEY)
     model = JudgingModel()
@@ -151,7 +158,7 @@ def test_engine_receives_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with served(model) as url:
         engine = engine_table(url)
         run_file = write_run_file(tmp_path, url, engine=engine, annotators=[], label=None)
-        assert stepmark(monkeypatch, "run", run_file) == 0
+        assert stepmark(monkeypatch, "run", run_file, "--workers", workers) == 0
     assert requests
     assert {request["api_key"] for request in requests} == {BODY}
     assert requests[0]["extra_headers"] == {"X-Anything": HEADER}
@@ -195,7 +202,7 @@ def test_rejected_address_is_not_quoted(url: str) -> None:
 
 
 @pytest.mark.parametrize("key", [f"sk-{CANARY}", f"hf_{CANARY}", f"{CANARY}.x"])
-def test_key_in_place_of_variable_is_rejected(key: str) -> None:
+def test_pasted_key_is_rejected(key: str) -> None:
     with pytest.raises(ConfigError, match="name of an environment variable") as caught:
         plugins.build("engines", {"use": "openai", "model": "m", "api_key_env": key})
     check_text(str(caught.value), key)
@@ -209,6 +216,10 @@ def test_key_in_place_of_variable_is_rejected(key: str) -> None:
         f"seed={CANARY}",
         f"nope.api_key={CANARY}",
         f"engine.base_urls.0=http://{USER}@host",
+        f'problems.paths=["https://{USER}@host/x.jsonl?sig={QUERY}"]',
+        f"generate.prompt=https://{USER}@host/x.txt",
+        f"dataset=s3://{USER}@bucket/x",
+        f"dataset=http://host/x?sig={QUERY}",
         f"engine.extra_body.api_key={'[' * 5000}{CANARY}",
     ],
 )
@@ -237,7 +248,7 @@ def test_schedule_rejects_secret_override(
     check_text(error, "standard error")
 
 
-def test_card_of_earlier_dataset_has_no_secret() -> None:
+def test_card_of_old_dataset_is_redacted() -> None:
     run_file = tomli_w.dumps({"dataset": "d", "engine": engine_table("http://host/v1")})
     statistics = ExportStatistics()
     statistics.sources[f"https://{USER}@host/x.jsonl?sig={QUERY}"] = 1

@@ -236,7 +236,7 @@ def test_unknown_licence_is_other(licenses: dict[str, int]) -> None:
 
 @pytest.mark.parametrize(
     "hostile",
-    ["```\n# Owned\n```", "`````", "a\n---\nlicense: mit\n---\n", "``` ~~~ `````` \n# x", "\r\n`"],
+    ["```\n# Owned\n```", "`````", "a\n---\nlicense: mit\n---\n", "``` ~~~ `````` \n# x", "\n`"],
 )
 def test_hostile_text_stays_inside_code(hostile: str) -> None:
     statistics = ExportStatistics(models=Counter({hostile: 1}), left_out=Counter({hostile: 1}))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from pipelines.cli.options import Overrides, RunFileArgument
+from stepmark.secrets import redact_urls
 from stepmark.visible_text import visible
 
 if TYPE_CHECKING:
@@ -56,4 +57,4 @@ async def _print_all(findings: "AsyncIterator[Finding]") -> int:
 
 def _print(finding: "Finding") -> None:
     mark = "FAULT " if finding.is_fault else ""
-    typer.echo(visible(f"{finding.what}: {mark}{finding.text}"))
+    typer.echo(visible(redact_urls(f"{finding.what}: {mark}{finding.text}")))
