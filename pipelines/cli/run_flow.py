@@ -16,6 +16,7 @@ from pipelines.cli.tables import print_summary
 from pipelines.run.options import RunOptions
 from pipelines.stop_signals import StoppedError, run_until_stopped, stop_signals_raise
 from stepmark.errors import ReplacesError
+from stepmark.secrets import without_secrets
 from stepmark.visible_text import visible
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ def _run(
     settings = load(Path(run_file), overrides)
     # The rest of the preparation takes a second, or longer with a large model.
     command = "run" if makes_traces else "label"
-    print(visible(f"{command} {run_file} into {settings.dataset}"), flush=True)  # noqa: T201
+    line = f"{command} {run_file} into {without_secrets(settings.dataset)}"
+    print(visible(line), flush=True)  # noqa: T201
     from pipelines.run.preparation import prepare
 
     job = prepare(settings, options, run_file=run_file, makes_traces=makes_traces)
