@@ -269,16 +269,26 @@ class Fleet(Generic[Client]):
             fault = self._record(server, error, started, is_probe=True)
             if fault is None:
                 raise
-            if fault.action in AMBIGUOUS:
-                # The same request was answered before, so the server is the cause.
-                self._record_failure(server, fault, started, is_probe=True)
-            return False
-        else:
-            server.pass_probe()
-            self._wake_all()
-            return True
+            if not self._is_passed(server, fault):
+                if fault.action in AMBIGUOUS:
+                    # The same request was answered before, so the server is the cause.
+                    self._record_failure(server, fault, started, is_probe=True)
+                return False
         finally:
             server.finish(is_probe=is_probe)
+        server.pass_probe()
+        self._wake_all()
+        return True
+
+    def _is_passed(self, server: Server[Client], fault: Fault) -> bool:
+        """Return whether a probe with a fault is passed all the same.
+
+        A doubtful text of a few tokens can be the model's. While no other server answers, the probe
+        stays the same, and would never be passed.
+        """
+        others = [other for other in self.servers if other is not server]
+        is_needed = not any(other.health is Health.UP for other in others)
+        return fault.action is Action.DOUBT and is_needed
 
     def _record(
         self, server: Server[Client], error: Exception, started: float, *, is_probe: bool

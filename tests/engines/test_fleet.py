@@ -270,6 +270,23 @@ def test_poisoned_request_fails_alone(kind: str, count: int) -> None:
     assert simulation.answered.total() == count + 1
 
 
+def test_doubtful_probe_is_no_outage() -> None:
+    """The request that is the probe has an answer that begins with white space."""
+
+    def restarting(now: float, request: str) -> ServerError | None:
+        if 5 <= now < 20:
+            return ServerError("unreachable")
+        return ServerError("empty text") if request == "probe" else None
+
+    async def run() -> None:
+        simulation = Simulation([restarting])
+        answers = await simulation.send_all(300, at_once=30)
+        assert answers == [f"request {number}" for number in range(300)]
+        assert asyncio.get_running_loop().time() < 120
+
+    run_in_virtual_time(run())
+
+
 def test_wrong_key_ends_the_run() -> None:
     async def run() -> int:
         simulation = Simulation([always("no access")])

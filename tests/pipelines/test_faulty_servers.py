@@ -214,17 +214,16 @@ async def test_poisoned_problem_fails_alone(
     assert rows_of(tmp_path) == expected
 
 
-@pytest.mark.parametrize("max_n", [1, 128])
-async def test_patience_ends_resumably(tmp_path: Path, workers: VerifierPool, max_n: int) -> None:
-    expected = await undisturbed(tmp_path / "undisturbed", workers, max_n)
+async def test_patience_ends_resumably(
+    tmp_path: Path, workers: VerifierPool, expected: Expected
+) -> None:
     dying = served(Model())
     dying.special = lambda request: Answer(500) if dying.answered.total() >= 30 else None
-    folder = tmp_path / "resumed"
     with pytest.raises(EngineUnavailableError, match="no server has answered for 1 s"):
-        await run_at(folder, workers, [dying], patience=1.0, max_n=max_n)
+        await run_at(tmp_path, workers, [dying], patience=1.0)
     healthy = served(Model())
-    await run_at(folder, workers, [healthy], max_n=max_n)
-    assert rows_of(folder) == expected
+    await run_at(tmp_path, workers, [healthy])
+    assert rows_of(tmp_path) == expected
     assert not dying.answered.keys() & healthy.answered.keys(), "an answer was lost"
 
 
