@@ -1,8 +1,8 @@
 """Secrets in settings and messages: recognized by their place or their name, and replaced.
 
-A secret is the user information or a query value of a URL, the value of a header, the value of a key
-with the name of a credential, or a text in place of the name of an environment variable. Secrets
-belong in no fingerprint, message, run file of a dataset, or other record.
+A secret is the user information or a query value of a URL, the value of a header, the value of
+a key with the name of a credential, or a text in place of the name of an environment variable.
+Secrets belong in no fingerprint, message, run file of a dataset, or other record.
 """
 
 import base64
