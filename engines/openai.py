@@ -41,7 +41,7 @@ from engines.runtime.request_splitting import complete_in_parts
 from stepmark.errors import ConfigError, ContinuationError, EngineError, EngineWarning
 from stepmark.identity import fingerprint, operational
 from stepmark.records import Sampling
-from stepmark.secrets import is_variable_name, redact, secrets_in, without_secrets
+from stepmark.secrets import is_variable_name, public_address, redact, secrets_in
 
 __all__ = ["OpenAI"]
 
@@ -445,16 +445,9 @@ def _translated(error: openai.APIError) -> EngineError | ConfigError:
 def _check_url(url: str) -> None:
     if not _is_usable_url(url):
         raise ConfigError(
-            f"engines.openai: {_public_address(url)!r} in base_urls is no address;"
+            f"engines.openai: {public_address(url)!r} in base_urls is no address;"
             " write it as http://127.0.0.1:8000/v1"
         )
-
-
-def _public_address(url: str) -> str:
-    """Return an address without its secrets, also one without a scheme."""
-    if "://" not in url:
-        return without_secrets(f"http://{url}").removeprefix("http://")
-    return without_secrets(url)
 
 
 def _is_variable(name: str) -> bool:
