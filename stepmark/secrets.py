@@ -1,7 +1,7 @@
 """Secrets in settings and messages: recognized by their place or their name, and replaced.
 
-A secret is the user information or a query value of a URL, the value of a header, the value of a
-key with the name of a credential, or a text in place of the name of an environment variable.
+A secret is the user information or a query value of a URL, the value of a header, the value of
+a key with the name of a credential, or a text in place of the name of an environment variable.
 Secrets belong in no fingerprint, message, run file of a dataset, or other record.
 """
 
@@ -12,7 +12,15 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
-__all__ = ["REDACTED", "is_variable_name", "redact", "redact_urls", "secrets_in", "without_secrets"]
+__all__ = [
+    "REDACTED",
+    "is_variable_name",
+    "public_address",
+    "redact",
+    "redact_urls",
+    "secrets_in",
+    "without_secrets",
+]
 
 T = TypeVar("T")
 
@@ -85,6 +93,17 @@ def redact(text: str, secrets: Collection[str]) -> str:
         if len(secret) >= MIN_SECRET_CHARS:
             text = text.replace(secret, REDACTED)
     return redact_urls(text)
+
+
+def public_address(url: str) -> str:
+    """Return the address of a server without its secrets, also one without a scheme.
+
+    >>> public_address("me:pw@host/v1")
+    'REDACTED@host/v1'
+    """
+    if "://" in url:
+        return without_secrets(url)
+    return without_secrets(f"http://{url}").removeprefix("http://")
 
 
 def without_secrets(settings: T) -> T:

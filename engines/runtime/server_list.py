@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from stepmark.errors import ConfigError
-from stepmark.secrets import without_secrets
+from stepmark.secrets import public_address
 
 __all__ = ["ServerList", "check_url", "read_urls"]
 
@@ -79,16 +79,9 @@ def check_url(url: str, place: str) -> None:
     """
     if not _is_usable_url(url):
         raise ConfigError(
-            f"engines.openai: {_public_address(url)!r} in {place} is no address; write it as"
+            f"engines.openai: {public_address(url)!r} in {place} is no address; write it as"
             " http://127.0.0.1:8000/v1"
         )
-
-
-def _public_address(url: str) -> str:
-    """Return an address without its secrets, also one without a scheme."""
-    if "://" not in url:
-        return without_secrets(f"http://{url}").removeprefix("http://")
-    return without_secrets(url)
 
 
 def _is_usable_url(url: str) -> bool:
