@@ -10,14 +10,12 @@ from pipelines.cli.environment_guard import check_names
 from pipelines.stop_signals import StoppedError
 from pipelines.terminal import show_engine_warnings
 from stepmark.errors import EngineError, UserError
-from stepmark.visible_text import visible
+from stepmark.visible_text import one_line
 
 __all__ = ["main"]
 
 # The exit status of an error that the user can fix; the same as for a wrong command line.
 USER_ERROR = 2
-# A message can quote a name, a reply or a row of any length.
-MAX_MESSAGE_CHARS = 4000
 # Added to the number of a signal, as shells do.
 SIGNAL_STATUS = 128
 # Defaults for Prefect and the model libraries, which read them when they are imported: no
@@ -54,21 +52,12 @@ def main() -> None:
 
         app(prog_name="stepmark")
     except (UserError, EngineError) as error:
-        print(f"stepmark: {_line(str(error))}", file=sys.stderr)  # noqa: T201
+        print(f"stepmark: {one_line(str(error))}", file=sys.stderr)  # noqa: T201
         raise SystemExit(USER_ERROR) from None
     except KeyboardInterrupt:
         raise SystemExit(SIGNAL_STATUS + signal.SIGINT) from None
     except StoppedError as stopped:
         raise SystemExit(SIGNAL_STATUS + stopped.number) from None
-
-
-def _line(message: str) -> str:
-    """Return a message as one line that can be printed, shortened in its middle."""
-    line = visible(" ".join(message.split()))
-    if len(line) <= MAX_MESSAGE_CHARS:
-        return line
-    half = MAX_MESSAGE_CHARS // 2
-    return f"{line[:half]} … {line[-half:]}"
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from pipelines.run.options import RunOptions
 from pipelines.stop_signals import StoppedError, run_until_stopped, stop_signals_raise
 from stepmark.errors import ReplacesError
 from stepmark.secrets import without_secrets
-from stepmark.visible_text import visible
+from stepmark.visible_text import one_line, visible
 
 if TYPE_CHECKING:
     from pipelines.run.job import Job
@@ -61,7 +61,7 @@ def _run(
     # The rest of the preparation takes a second, or longer with a large model.
     command = "run" if makes_traces else "label"
     line = f"{command} {run_file} into {without_secrets(settings.dataset)}"
-    print(visible(line), flush=True)  # noqa: T201
+    print(one_line(line), flush=True)  # noqa: T201
     from pipelines.run.preparation import prepare
 
     job = prepare(settings, options, run_file=run_file, makes_traces=makes_traces)

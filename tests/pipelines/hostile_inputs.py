@@ -13,7 +13,7 @@ import random
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -203,7 +203,7 @@ def _fault(status: object, out: str, err: str) -> str:
     if re.search(f"[{HIDDEN}]", err):
         return f"hidden characters: {err!r}"
     # The first line of a run is printed before the run is prepared.
-    rest = re.sub(r"\A(?:run|label) .* into .*\n", "", out)
+    rest = re.sub(r"\A(?:run|label) .* into.*\n", "", out)
     return f"output: {rest}" if rest else ""
 
 

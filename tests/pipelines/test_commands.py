@@ -354,7 +354,7 @@ def check_user_error(result: tuple[int, str, str], reason: str) -> None:
     """Check that a command failed with one line that contains the reason."""
     status, out, err = result
     # The first line of a run is printed before the run is prepared.
-    out = re.sub(r"\A(?:run|label) .* into .*\n", "", out)
+    out = re.sub(r"\A(?:run|label) .* into.*\n", "", out)
     assert (status, out, err.count("\n")) == (2, "", 1), (out, err)
     assert err.startswith("stepmark: ")
     assert reason in err
