@@ -56,7 +56,9 @@ class _Fence:
     def language(self) -> str:
         """Return the first word of the info string, as in `python` or `{.python}`."""
         word = LANGUAGE.match(self.info.lstrip("{ ."))
-        return word[0].lower() if word else ""
+        if word is None:
+            return ""
+        return word[0].lower()
 
     def closes(self, opening: "_Fence") -> bool:
         """Check that the fence has at least the marks of `opening` and nothing else."""

@@ -221,7 +221,9 @@ def final_answer(text: str) -> str | None:
 def why_no_answer(text: str) -> str:
     """Return why `final_answer` returns None for a text; "" if it returns an answer."""
     search = _search(text)
-    return "" if search.answer is not None else search.reason or "no final answer"
+    if search.answer is not None:
+        return ""
+    return search.reason or "no final answer"
 
 
 def _states_nothing(text: str) -> bool:
@@ -380,7 +382,9 @@ def _line_after_hashes(text: str, position: int) -> str | None:
         return text[start:]
     line = text[start:line_end]
     has_text_below = not text[line_end : line_end + MAX_PHRASE_CHARS].isspace()
-    return None if has_text_below and HEADING.search(line) else line
+    if has_text_below and HEADING.search(line):
+        return None
+    return line
 
 
 def _phrases(text: str) -> Iterator[Statement]:
@@ -498,7 +502,9 @@ def _decide_unexplained(text: str, earlier: Statement, last: Statement, between:
     is_phrase_again = earlier.kind == last.kind == "phrase"
     is_later = is_phrase_again or order.index(earlier.kind) < order.index(last.kind)
     is_final = earlier.kind == "phrase" or last.kind in ("tag", "final")
-    return Search(last.answer) if is_later and is_final else both
+    if is_later and is_final:
+        return Search(last.answer)
+    return both
 
 
 def _joined_boxes(text: str, statements: Sequence[Statement]) -> str | None:
@@ -582,4 +588,6 @@ def _strip_wrapping(answer: str) -> str | None:
 
 def _strip_stop(answer: str) -> str:
     """Remove a full stop; an ellipsis belongs to the number before it."""
-    return answer if answer.endswith("..") else answer.removesuffix(".")
+    if answer.endswith(".."):
+        return answer
+    return answer.removesuffix(".")

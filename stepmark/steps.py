@@ -160,8 +160,12 @@ def thinking_metadata(steps: Sequence[str], how: str) -> Mapping[str, str]:
         steps: The steps of a solution.
         how: How it was split; only `think` keeps thinking and response apart.
     """
-    start = response_start(steps) if how == THINK else None
-    return {} if start is None else {RESPONSE_START: str(start)}
+    if how != THINK:
+        return {}
+    start = response_start(steps)
+    if start is None:
+        return {}
+    return {RESPONSE_START: str(start)}
 
 
 def response_start(steps: Sequence[str]) -> int | None:
