@@ -8,7 +8,7 @@ have the same variables and much in common, and if it is not the first link of a
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from fractions import Fraction
 
 from verifiers.algebra_rules import ratios
@@ -28,6 +28,7 @@ from verifiers.math.syntax import (
     Tree,
     has_decimals,
     names,
+    terms,
     walk,
 )
 
@@ -121,21 +122,10 @@ def is_normal(tree: Tree) -> bool:
             return bool(fractions[0].numerator.gcd(fractions[1].numerator).is_ground)
         case _:
             fractions = ratios.ratios(tree)
-            terms = list(_terms(tree))
-            if fractions is None or len(fractions[0].numerator) != len(terms):
+            parts = list(terms(tree))
+            if fractions is None or len(fractions[0].numerator) != len(parts):
                 return False
-            return not any(_contains_sum(term) or _can_be_evaluated(term) for term in terms)
-
-
-def _terms(tree: Tree) -> Iterator[Tree]:
-    match tree:
-        case Negated(operand):
-            yield from _terms(operand)
-        case Combined("+" | "-", left, right):
-            yield from _terms(left)
-            yield from _terms(right)
-        case _:
-            yield tree
+            return not any(_contains_sum(term) or _can_be_evaluated(term) for term in parts)
 
 
 def _contains_sum(term: Tree) -> bool:

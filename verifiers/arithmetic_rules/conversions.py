@@ -15,7 +15,7 @@ from fractions import Fraction
 from verifiers.arithmetic_rules.equations import Equation
 from verifiers.base import StepClaim
 from verifiers.math.lexicon import singular
-from verifiers.math.syntax import Combined, Negated, Number, Tree, numbers
+from verifiers.math.syntax import Combined, Negated, Number, Tree, numbers, terms
 
 CONVERSION = "unit conversion"
 # The assumptions.
@@ -81,7 +81,7 @@ def converted_sides(equation: Equation) -> tuple[Tree, Tree] | None:
     if equation.sides is None or equation.is_approximate or CHANGING.search(equation.text):
         return None
     left, right = equation.sides
-    sizes = _sizes((*_terms(left), *_terms(right)))
+    sizes = _sizes((*terms(left), *terms(right)))
     if len(set(sizes.values())) < 2:
         return None
     target = min(sizes.values())
@@ -120,25 +120,13 @@ def assumptions(equation: Equation, claim: StepClaim) -> Iterator[str]:
         yield NO_SCALE
 
 
-def _terms(tree: Tree) -> Iterator[Number | None]:
-    """Yield the numbers of a sum; None for every other term."""
-    match tree:
-        case Number():
-            yield tree
-        case Negated(operand):
-            yield from _terms(operand)
-        case Combined("+" | "-", left, right):
-            yield from _terms(left)
-            yield from _terms(right)
-        case _:
-            yield None
-
-
-def _sizes(terms: Sequence[Number | None]) -> Mapping[str, int]:
+def _sizes(all_terms: Sequence[Tree]) -> Mapping[str, int]:
     """Return the units of all terms with their sizes; nothing if they have no common dimension."""
     units = set[str]()
-    for term in terms:
-        unit = "" if term is None or term.percent else _unit(term)
+    for term in all_terms:
+        unit = ""
+        if isinstance(term, Number) and not term.percent:
+            unit = _unit(term)
         units.add(unit)
     for dimension in TABLE:
         if units <= dimension.keys():

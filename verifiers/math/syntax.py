@@ -133,6 +133,18 @@ def numbers(tree: Tree) -> list[Number]:
     return [part for part in walk(tree) if isinstance(part, Number)]
 
 
+def terms(tree: Tree) -> Iterator[Tree]:
+    """Yield the terms of a sum or difference, without their signs, from left to right."""
+    match tree:
+        case Negated(operand):
+            yield from terms(operand)
+        case Combined("+" | "-", left, right):
+            yield from terms(left)
+            yield from terms(right)
+        case _:
+            yield tree
+
+
 def map_numbers(tree: Tree, change: Callable[[Number], Tree]) -> Tree:
     """Return the tree with every number replaced by `change(number)`."""
     match tree:
