@@ -91,8 +91,8 @@ def use_model(monkeypatch: pytest.MonkeyPatch) -> UseModel:
             closed.append("closed")
 
     def use(respond: Respond) -> list[str]:
-        def build_with_engine(settings: RunFile) -> planning.Plan:
-            plan = build(settings)
+        def build_with_engine(settings: RunFile, file_name: str) -> planning.Plan:
+            plan = build(settings, file_name)
             engines = {**plan.engines, ENGINE: ClosableEngine(respond=respond)}
             return plan.with_engines(EnginePool(engines))
 
