@@ -356,7 +356,6 @@ class OpenAI:
 
     def _warn(self, message: str) -> None:
         # The registry of the module `warnings` is not enough: tests and tools reset it.
-        message = redact(message, self._secrets)
         if message not in self._warnings:
             self._warnings.add(message)
             self._announce(message)
