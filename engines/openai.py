@@ -295,10 +295,17 @@ class OpenAI:
 
         Requests of one problem meet on one server: their prefixes begin with the same text.
         """
+
+        async def send_in_time(client: AsyncOpenAI) -> T:
+            # The client limits the time between two bytes, and a server can send blanks forever.
+            # The time to connect is not part of the answer's.
+            async with asyncio.timeout(self.timeout + CONNECT_SECONDS):
+                return await send(client)
+
         async with self._slots:
             try:
                 return await self._fleet.request(
-                    send, affinity=prompt.system + prompt.user, probe=probe
+                    send_in_time, affinity=prompt.system + prompt.user, probe=probe
                 )
             except (EngineError, ConfigError) as error:
                 # A server can quote the key in its reply, and so can the client library.

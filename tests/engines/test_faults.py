@@ -1,6 +1,7 @@
 """Requests to servers with faults: every answer is that of a server without faults."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from engines.openai import OpenAI
 from engines.runtime import backoff, fleet
 from engines.runtime.backoff import read_retry_after
 from engines.runtime.faults import FAULT_KINDS, kind_of_status
-from stepmark.errors import ConfigError, EngineWarning
+from stepmark.errors import ConfigError, EngineError, EngineWarning
 from stepmark.records import Sampling
 from tests.engines.fake_server import FakeServer
 from tests.engines.faulty_server import FAULTS, FaultyModel, serving_faulty, texts_of
@@ -90,6 +91,36 @@ async def test_frequent_refusals_change_no_answer(kind: str, share: float) -> No
         assert await complete_all(servers, 80) == expected_texts(80)
     requested = [count for name, count in model.answered.items() if '"max_tokens": 64' in name]
     assert max(requested) == 1, "an answered request was sent again, and not as a probe"
+
+
+async def test_endless_reply_is_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that sends a blank again and again, as proxies do to keep a connection open."""
+    monkeypatch.setattr("engines.openai.CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr(fleet, "PROBE_SECONDS", 0.5)
+
+    async def send_blanks(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 x\r\ncontent-length: 100000\r\n\r\n")
+            while True:
+                writer.write(b" ")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+        writer.close()
+
+    async with await asyncio.start_server(send_blanks, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        engine = OpenAI(
+            model="m",
+            base_urls=(f"http://127.0.0.1:{port}/v1",),
+            api="completions",
+            timeout=0.2,
+            retries=0,
+        )
+        with pytest.raises(EngineError, match="did not complete an answer in time"):
+            async with asyncio.timeout(10):
+                await engine.complete(Prompt(user="a"), Sampling(max_tokens=8))
+        await engine.close()
 
 
 async def test_file_of_servers_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
