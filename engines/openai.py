@@ -107,7 +107,7 @@ class OpenAI:
                 " such as http://127.0.0.1:8000/v1"
             )
         for url in self.base_urls:
-            check_url(url, "base_urls")
+            check_url(url)
         if self.base_urls_file:
             read_urls(Path(self.base_urls_file))
         if self.api_key_env and not _is_variable(self.api_key_env):
@@ -470,7 +470,9 @@ class OpenAI:
 
     def _redacted(self, message: str) -> str:
         """Return a message without the secrets of the settings and of the list of servers."""
-        settings = {"base_urls": tuple(self._fleet.urls()), "extra_body": self.extra_body}
+        # Also of servers that were removed from the list: they can answer later.
+        urls = {*self._fleet.urls(), *self._fleet.known_urls}
+        settings = {"base_urls": tuple(urls), "extra_body": self.extra_body}
         key = os.environ.get(self.api_key_env, "")
         return redact(message, secrets_in(settings) | ({key} if key else set()))
 

@@ -167,6 +167,11 @@ class Fleet(Generic[Client]):
         return next(iter(self.urls()), "no server")
 
     @property
+    def known_urls(self) -> Sequence[str]:
+        """The addresses of all servers, also of those that were removed."""
+        return list(self._servers)
+
+    @property
     def clients(self) -> Sequence[Client]:
         """The clients of all servers, also of those that were removed."""
         return [server.client for server in self._servers.values()]
