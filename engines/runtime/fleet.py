@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from engines.runtime.backoff import full_jitter
-from engines.runtime.faults import CONFIRMATIONS, MAX_WAITS, Action, Fault
+from engines.runtime.faults import CONFIRMATIONS, MAX_WAITS, Action, Fault, kind_named
 from engines.runtime.server_state import Health, Server
 from stepmark.errors import EngineError, EngineUnavailableError
 
@@ -382,8 +382,9 @@ class Fleet(Generic[Client]):
             return
         if self._has_untried_server(attempts) or self._is_working():
             return
-        # The probe shows whether the request is the cause, which it is not where it has to wait.
-        if fault.action is Action.WAIT or not await self._passes_probe(server, probe):
+        # The answer to the request can be too long for the timeout, also at each further run.
+        is_slow = fault.kind is kind_named("timeout")
+        if not is_slow or not await self._passes_probe(server, probe):
             raise EngineUnavailableError(str(fault.error)) from fault.error
         self.has_answered = True
         self._probe = probe
