@@ -38,7 +38,14 @@ from engines.runtime.openai_replies import (
 )
 from engines.runtime.request_splitting import complete_in_parts
 from engines.runtime.server_list import ServerList, check_url, read_urls
-from stepmark.errors import ConfigError, ContinuationError, EngineError, EngineWarning
+from stepmark.errors import (
+    ConfigError,
+    ContinuationError,
+    EngineError,
+    EngineWarning,
+    answered_samples,
+    keep_answered,
+)
 from stepmark.identity import fingerprint, operational
 from stepmark.records import Sampling
 from stepmark.secrets import is_variable_name, redact, secrets_in
@@ -231,10 +238,10 @@ class OpenAI:
             part = replace(sampling, n=end - start, seed=sampling.seed + start)
             try:
                 completions.update(enumerate(await self._complete(prompt, part), start))
-            except EngineError as error:
-                for index, completion in error.completions.items():
+            except (EngineError, asyncio.CancelledError) as error:
+                for index, completion in answered_samples(error).items():
                     completions[start + index] = completion
-                error.completions = completions
+                keep_answered(error, completions)
                 raise
         return [completions[index] for index in range(sampling.n)]
 
