@@ -38,7 +38,14 @@ from engines.runtime.openai_replies import (
 )
 from engines.runtime.request_splitting import complete_in_parts
 from engines.runtime.server_list import ServerList, check_url, read_urls
-from stepmark.errors import ConfigError, ContinuationError, EngineError, EngineWarning
+from stepmark.errors import (
+    ConfigError,
+    ContinuationError,
+    EngineError,
+    EngineWarning,
+    answered_samples,
+    keep_answered,
+)
 from stepmark.identity import fingerprint, operational
 from stepmark.records import Sampling
 from stepmark.secrets import is_variable_name, redact, secrets_in
@@ -107,7 +114,7 @@ class OpenAI:
                 " such as http://127.0.0.1:8000/v1"
             )
         for url in self.base_urls:
-            check_url(url, "base_urls")
+            check_url(url)
         if self.base_urls_file:
             read_urls(Path(self.base_urls_file))
         if self.api_key_env and not _is_variable(self.api_key_env):
@@ -231,10 +238,10 @@ class OpenAI:
             part = replace(sampling, n=end - start, seed=sampling.seed + start)
             try:
                 completions.update(enumerate(await self._complete(prompt, part), start))
-            except EngineError as error:
-                for index, completion in error.completions.items():
+            except (EngineError, asyncio.CancelledError) as error:
+                for index, completion in answered_samples(error).items():
                     completions[start + index] = completion
-                error.completions = completions
+                keep_answered(error, completions)
                 raise
         return [completions[index] for index in range(sampling.n)]
 
@@ -295,10 +302,17 @@ class OpenAI:
 
         Requests of one problem meet on one server: their prefixes begin with the same text.
         """
+
+        async def send_in_time(client: AsyncOpenAI) -> T:
+            # The client limits the time between two bytes, and a server can send blanks forever.
+            # The time to connect is not part of the answer's.
+            async with asyncio.timeout(self.timeout + CONNECT_SECONDS):
+                return await send(client)
+
         async with self._slots:
             try:
                 return await self._fleet.request(
-                    send, affinity=prompt.system + prompt.user, probe=probe
+                    send_in_time, affinity=prompt.system + prompt.user, probe=probe
                 )
             except (EngineError, ConfigError) as error:
                 # A server can quote the key in its reply, and so can the client library.
@@ -463,7 +477,9 @@ class OpenAI:
 
     def _redacted(self, message: str) -> str:
         """Return a message without the secrets of the settings and of the list of servers."""
-        settings = {"base_urls": tuple(self._fleet.urls()), "extra_body": self.extra_body}
+        # Also of servers that were removed from the list: they can answer later.
+        urls = {*self._fleet.urls(), *self._fleet.known_urls}
+        settings = {"base_urls": tuple(urls), "extra_body": self.extra_body}
         key = os.environ.get(self.api_key_env, "")
         return redact(message, secrets_in(settings) | ({key} if key else set()))
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from engines.runtime.backoff import full_jitter
-from engines.runtime.faults import CONFIRMATIONS, MAX_WAITS, Action, Fault
+from engines.runtime.faults import CONFIRMATIONS, MAX_WAITS, Action, Fault, kind_named
 from engines.runtime.server_state import Health, Server
 from stepmark.errors import EngineError, EngineUnavailableError
 
@@ -44,6 +44,9 @@ REFRESH_SECONDS = 1.0
 # Faults that do not show whether the server or the request is the cause. The server is, if another
 # one answers the same request.
 AMBIGUOUS = frozenset({Action.CONFIRM, Action.STOP, Action.DOUBT})
+# How often a request that has used up its attempts starts again, because its server was down. A
+# request that crashes each server that it is sent to would otherwise be sent forever.
+MAX_RESTARTS = 2
 
 
 @dataclass(kw_only=True)
@@ -58,6 +61,8 @@ class _Attempts(Generic[Client]):
     """The number of faults of each server."""
     not_before: dict[Server[Client], float] = field(default_factory=dict)
     """When the request may be sent to a server again."""
+    restarts: int = 0
+    """How often the faults stopped counting, because a server was down."""
 
     def add(self, server: Server[Client], fault: Fault, not_before: float) -> None:
         """Add a fault."""
@@ -101,8 +106,8 @@ class Fleet(Generic[Client]):
     _servers: dict[str, Server[Client]] = field(default_factory=dict)
     _refreshed: float | None = None
     _probe: Probe[Client] | None = None
-    _failing_since: float | None = None
-    """The time of the first failure after the last answer of any server."""
+    _all_down_since: float | None = None
+    """When a request first found no server that is up, after the last answer of any server."""
     _last_fault: Fault | None = None
     _is_paused: bool = False
     _reports: set[str] = field(default_factory=set)
@@ -147,6 +152,8 @@ class Fleet(Generic[Client]):
                 self._wake()
             wait = full_jitter(attempts.counts[server], MAX_WAIT_SECONDS)
             attempts.add(server, fault, _now() + max(wait, self._retry_after(fault)))
+            if not self.has_answered and fault.action not in AMBIGUOUS:
+                await self._make_first_contact(server, fault, attempts, probe)
             await self._fail_if_final(server, fault, attempts)
 
     @property
@@ -158,6 +165,11 @@ class Fleet(Generic[Client]):
     def first_url(self) -> str:
         """The address of a server, for messages."""
         return next(iter(self.urls()), "no server")
+
+    @property
+    def known_urls(self) -> Sequence[str]:
+        """The addresses of all servers, also of those that were removed."""
+        return list(self._servers)
 
     @property
     def clients(self) -> Sequence[Client]:
@@ -277,6 +289,10 @@ class Fleet(Generic[Client]):
         finally:
             server.finish(is_probe=is_probe)
         server.pass_probe()
+        if self._last_fault is not None and self._last_fault.action is not Action.WAIT:
+            # It runs, so the requests are the cause, and their number of attempts limits the time.
+            # A busy or crashing server could answer probes, and no request within hours.
+            self._all_down_since = None
         self._wake_all()
         return True
 
@@ -319,8 +335,6 @@ class Fleet(Generic[Client]):
             retry_after=self._retry_after(fault),
         )
         self._last_fault = fault
-        if self._failing_since is None:
-            self._failing_since = now
         if fault.retry_after is not None and fault.retry_after > self.patience:
             self._report_once(
                 f"{server.url} asks for a wait of {fault.retry_after:.0f} s; it is asked again"
@@ -337,7 +351,7 @@ class Fleet(Generic[Client]):
         server.answer()
         self.has_answered = True
         self._probe = probe
-        self._failing_since = None
+        self._all_down_since = None
         if self._is_paused:
             self._is_paused = False
             self.report(f"{server.url} answers, and the run goes on")
@@ -350,29 +364,53 @@ class Fleet(Generic[Client]):
         for other, fault in attempts.faults.items():
             if other is not server and fault.action in AMBIGUOUS:
                 self._record_failure(other, fault, attempts.started, is_probe=False)
-                self._failing_since = None
+
+    async def _make_first_contact(
+        self,
+        server: Server[Client],
+        fault: Fault,
+        attempts: _Attempts[Client],
+        probe: Probe[Client],
+    ) -> None:
+        """Find out whether a server answers at all, once a first request has failed for some time.
+
+        Raises:
+            EngineUnavailableError: It answers nothing.
+        """
+        is_late = _now() >= attempts.started + FIRST_CONTACT_SECONDS
+        if not is_late and attempts.by_action[fault.action] <= self.retries:
+            return
+        if self._has_untried_server(attempts) or self._is_working():
+            return
+        # The answer to the request can be too long for the timeout, also at each further run.
+        is_slow = fault.kind is kind_named("timeout")
+        if not is_slow or not await self._passes_probe(server, probe):
+            raise EngineUnavailableError(str(fault.error)) from fault.error
+        self.has_answered = True
+        self._probe = probe
+
+    def _is_working(self) -> bool:
+        """Return whether a server has a request that it may still answer, apart from probes."""
+        for server in self.servers:
+            probes = 1 if server.health is Health.PROBING else 0
+            if server.outstanding > probes:
+                return True
+        return False
 
     async def _fail_if_final(
         self, server: Server[Client], fault: Fault, attempts: _Attempts[Client]
     ) -> None:
         """Raise the error of a fault after which the request is not sent again."""
-        is_first_contact = not self.has_answered
-        limit = self._limit(fault.action)
-        if is_first_contact and fault.action is Action.WAIT:
-            limit = self.retries
-        is_final = attempts.by_action[fault.action] > limit
-        if is_first_contact and _now() >= attempts.started + FIRST_CONTACT_SECONDS:
-            is_final = True
+        is_final = attempts.by_action[fault.action] > self._limit(fault.action)
         if not is_final or self._has_untried_server(attempts):
             return
-        if not await self._is_well(server, fault):
+        if attempts.restarts < MAX_RESTARTS and not await self._is_well(server, fault):
             # A server that answers nothing more is no reason to give this request up.
             attempts.by_action.clear()
+            attempts.restarts += 1
             return
         if fault.action in AMBIGUOUS:
             raise fault.error
-        if is_first_contact:
-            raise EngineUnavailableError(str(fault.error)) from fault.error
         raise EngineError(str(fault.error), retryable=False) from fault.error
 
     async def _is_well(self, server: Server[Client], fault: Fault) -> bool:
@@ -403,9 +441,9 @@ class Fleet(Generic[Client]):
     def _pause_or_give_up(self) -> None:
         """Let requests wait while all servers are down, or raise an error after `patience`."""
         now = _now()
-        if self._failing_since is None:
-            self._failing_since = now
-        seconds = now - self._failing_since
+        if self._all_down_since is None:
+            self._all_down_since = now
+        seconds = now - self._all_down_since
         cause = "no server is listed"
         if self.servers:
             cause = f"no answer from {self.servers[0].url}"
@@ -413,7 +451,8 @@ class Fleet(Generic[Client]):
                 cause = str(self._last_fault.error)
         if not self.has_answered:
             is_tried = all(server.failed_probes > self.retries for server in self.servers)
-            if is_tried or seconds >= min(self.patience, FIRST_CONTACT_SECONDS):
+            is_late = seconds >= min(self.patience, FIRST_CONTACT_SECONDS)
+            if (is_tried or is_late) and not self._is_working():
                 raise EngineUnavailableError(cause)
         elif seconds >= self.patience:
             raise EngineUnavailableError(

@@ -31,7 +31,7 @@ def fault_of(error: Exception) -> Fault | None:
         text = f"not understood by {error.request.url}: {message}"
         return Fault(kind=kind_named("unreadable reply"), error=EngineError(text, retryable=True))
     if isinstance(error, TimeoutError):
-        text = "a server did not answer a probe in time"
+        text = "a server did not complete an answer in time"
         return Fault(kind=kind_named("timeout"), error=EngineError(text, retryable=True))
     return None
 

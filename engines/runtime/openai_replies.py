@@ -7,6 +7,7 @@ library does not check the types of values, and lacks the fields that only some 
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -113,6 +114,7 @@ REFUSAL = "refusal"
 # Characters of an unknown finish reason, or of a server's message, that are kept.
 EXCERPT = 200
 SHORT_EXCERPT = 60
+CUT_WORD = re.compile(r"\S*\Z")
 # A larger count of tokens in a reply is an error of the server.
 MAX_TOKEN_COUNT = 2**40
 # The length of a status in an error.
@@ -171,7 +173,8 @@ def parse_reply(body: str) -> Mapping[str, Any]:
     try:
         reply = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise UnreadableReply(f"the reply is not JSON but {body[:SHORT_EXCERPT]!r}") from error
+        beginning = _excerpt(body, SHORT_EXCERPT)
+        raise UnreadableReply(f"the reply is not JSON but {beginning!r}") from error
     if not isinstance(reply, dict):
         raise UnreadableReply("the reply is not a JSON object")
     if reply.get("error"):
@@ -413,10 +416,20 @@ def _reported_error(error: Any) -> UnreadableReply:
     if isinstance(error, dict):
         message = error.get("message") or error.get("detail") or error
         names = [str(error.get(name)).lower() for name in ("code", "status", "type")]
-    text = " ".join(str(message).split())[:EXCERPT]
+    text = _excerpt(" ".join(str(message).split()), EXCERPT)
     statuses = [int(name) for name in names if name.isdecimal() and len(name) == STATUS_DIGITS]
     kind: FaultKind = kind_of_error(statuses, " ".join([text, *names]))
     return UnreadableReply(f"the server reports an error: {text}", kind.name)
+
+
+def _excerpt(text: str, length: int) -> str:
+    """Return the beginning of a text, without a word that would be cut.
+
+    The word can be a secret, which is recognized only as a whole.
+    """
+    if len(text) <= length:
+        return text
+    return CUT_WORD.sub("", text[: length + 1]).rstrip()
 
 
 def _count(fields: Mapping[str, Any], name: str) -> int:

@@ -1,12 +1,11 @@
 """Splitting of one request into parts that an engine accepts in one call."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import cast
 
 from engines.base import Completion
-from stepmark.errors import EngineError
+from stepmark.errors import EngineError, answered_samples, keep_answered
 from stepmark.records import Sampling
 
 __all__ = ["complete_in_parts"]
@@ -24,7 +23,8 @@ async def complete_in_parts(
     on the first completion only.
 
     Raises:
-        EngineError: A part failed; `completions` has those of the parts that did not.
+        EngineError: A part failed. `answered_samples` returns what was answered all the same, also
+            for the `CancelledError` of a request that is cancelled.
     """
     if not sampling.temperature:
         single = await complete_part(replace(sampling, n=1))
@@ -33,38 +33,35 @@ async def complete_in_parts(
     for start in range(0, sampling.n, max_n):
         size = min(max_n, sampling.n - start)
         parts.append(replace(sampling, n=size, seed=sampling.seed + start))
-    tasks = [asyncio.ensure_future(complete_part(part)) for part in parts]
+    answered: dict[int, Completion] = {}
+
+    async def request(part: Sampling) -> Sequence[Completion]:
+        start = part.seed - sampling.seed
+        try:
+            completions = await complete_part(part)
+        except (EngineError, asyncio.CancelledError) as error:
+            for index, completion in answered_samples(error).items():
+                answered[start + index] = completion
+            raise
+        answered.update(enumerate(completions, start))
+        return completions
+
+    tasks = [asyncio.ensure_future(request(part)) for part in parts]
     try:
         results = await asyncio.gather(*tasks)
     except BaseException as error:
         # The request fails, so the other parts would only use up tokens and slots.
         for task in tasks:
             task.cancel()
-        ended = await asyncio.gather(*tasks, return_exceptions=True)
-        if isinstance(error, EngineError):
-            error.completions = _answered(parts, ended, sampling.seed)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if isinstance(error, EngineError | asyncio.CancelledError):
+            counted = _with_prompt_counted_once(list(answered.values()))
+            keep_answered(error, dict(zip(answered, counted, strict=True)))
         raise
     completions: list[Completion] = []
     for result in results:
         completions.extend(result)
     return _with_prompt_counted_once(completions)
-
-
-def _answered(
-    parts: Sequence[Sampling], results: Sequence[object], first_seed: int
-) -> Mapping[int, Completion]:
-    """Return the completions of the parts that were answered, by their index in the request."""
-    answered: dict[int, Completion] = {}
-    for part, result in zip(parts, results, strict=True):
-        completions: Mapping[int, Completion] = {}
-        if isinstance(result, EngineError):
-            completions = result.completions
-        elif not isinstance(result, BaseException):
-            completions = dict(enumerate(cast("Sequence[Completion]", result)))
-        for index, completion in completions.items():
-            answered[part.seed - first_seed + index] = completion
-    counted = _with_prompt_counted_once(list(answered.values()))
-    return dict(zip(answered, counted, strict=True))
 
 
 def _with_prompt_counted_once(completions: list[Completion]) -> list[Completion]:

@@ -10,6 +10,8 @@ from stepmark.secrets import public_address
 
 __all__ = ["ServerList", "check_url", "read_urls"]
 
+CURE = "write it as http://127.0.0.1:8000/v1"
+
 Signature = tuple[int, int, int]
 """The inode, the time of the last change and the size of a file."""
 
@@ -53,34 +55,34 @@ def read_urls(path: Path) -> Sequence[str]:
         ConfigError: The file cannot be read, or a line is no address.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Some editors write a byte order mark.
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"engines.openai: base_urls_file {path} cannot be read: {error}"
         ) from error
     urls: list[str] = []
-    for line in lines:
+    for number, line in enumerate(lines, start=1):
         url = line.partition("#")[0].strip()
+        if url and not _is_usable_url(url):
+            # Not quoted: it can be a key, or the part of a password.
+            raise ConfigError(
+                f"engines.openai: line {number} of base_urls_file {path} is no address; {CURE}"
+            )
         if url and url not in urls:
-            check_url(url, f"base_urls_file {path}")
             urls.append(url)
     return urls
 
 
-def check_url(url: str, place: str) -> None:
-    """Check an address.
-
-    Args:
-        url: The address.
-        place: Where it is written, for the error.
+def check_url(url: str) -> None:
+    """Check an address in `base_urls`.
 
     Raises:
         ConfigError: It is none.
     """
     if not _is_usable_url(url):
         raise ConfigError(
-            f"engines.openai: {public_address(url)!r} in {place} is no address; write it as"
-            " http://127.0.0.1:8000/v1"
+            f"engines.openai: {public_address(url)!r} in base_urls is no address; {CURE}"
         )
 
 
@@ -92,4 +94,4 @@ def _is_usable_url(url: str) -> bool:
         return False
     if parts.scheme not in ("http", "https") or not parts.hostname:
         return False
-    return port != 0 and url.isprintable()
+    return port != 0 and url.isprintable() and " " not in url

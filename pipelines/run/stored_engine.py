@@ -16,7 +16,7 @@ from engines.base import (
 )
 from pipelines.run.meter import Meter
 from pipelines.run.transient import SCORED
-from stepmark.errors import EngineError
+from stepmark.errors import EngineError, answered_samples
 from stepmark.records import Sampling, StoredCompletion
 from storage.completions.store import ShardStore
 
@@ -165,9 +165,9 @@ class StoredEngine(EngineWrapper):
         """
         try:
             completions = await self.engine.complete(prompt, sampling)
-        except EngineError as error:
+        except (EngineError, asyncio.CancelledError) as error:
             # These samples are paid for, and another attempt need not request them.
-            await self._put(sampling, keys, error.completions)
+            await self._put(sampling, keys, answered_samples(error))
             raise
         # It is unknown which of too many completions belong to the keys.
         if not 0 < len(completions) <= len(keys):

@@ -18,7 +18,7 @@ from engines.base import (
 from pipelines.run.engine_pool import ENGINE
 from pipelines.run.meter import Meter
 from pipelines.run.spending import Spending
-from stepmark.errors import BudgetError, EngineError
+from stepmark.errors import BudgetError, EngineError, answered_samples
 from stepmark.records import Sampling
 
 __all__ = ["MeteredEngine", "TokenBudget"]
@@ -167,8 +167,11 @@ class MeteredEngine(EngineWrapper):
         """Add the faults of a request to the meter, also if it fails."""
         try:
             yield
+        except asyncio.CancelledError as error:
+            self.meter.add_results(answered_samples(error).values())
+            raise
         except EngineError as error:
-            self.meter.add_results(error.completions.values())
+            self.meter.add_results(answered_samples(error).values())
             if self._counting_engine is None:
                 kind = "retryable" if error.retryable else "rejected"
                 self.meter.add_faults(self.name, {kind: 1})

@@ -1,6 +1,8 @@
 """Requests to servers with faults: every answer is that of a server without faults."""
 
 import asyncio
+import contextlib
+import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,9 +15,11 @@ from engines.openai import OpenAI
 from engines.runtime import backoff, fleet
 from engines.runtime.backoff import read_retry_after
 from engines.runtime.faults import FAULT_KINDS, kind_of_status
-from stepmark.errors import ConfigError, EngineWarning
+from engines.runtime.openai_replies import UnreadableReply, parse_reply
+from engines.runtime.server_list import read_urls
+from stepmark.errors import ConfigError, EngineError, EngineWarning
 from stepmark.records import Sampling
-from tests.engines.fake_server import FakeServer
+from tests.engines.fake_server import FakeServer, completion
 from tests.engines.faulty_server import FAULTS, FaultyModel, serving_faulty, texts_of
 
 # As many requests as the torture tests of a run of 12 problems sent.
@@ -92,6 +96,36 @@ async def test_frequent_refusals_change_no_answer(kind: str, share: float) -> No
     assert max(requested) == 1, "an answered request was sent again, and not as a probe"
 
 
+async def test_endless_reply_is_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that sends a blank again and again, as proxies do to keep a connection open."""
+    monkeypatch.setattr("engines.openai.CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr(fleet, "PROBE_SECONDS", 0.5)
+
+    async def send_blanks(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 x\r\ncontent-length: 100000\r\n\r\n")
+            while True:
+                writer.write(b" ")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+        writer.close()
+
+    async with await asyncio.start_server(send_blanks, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        engine = OpenAI(
+            model="m",
+            base_urls=(f"http://127.0.0.1:{port}/v1",),
+            api="completions",
+            timeout=0.2,
+            retries=0,
+        )
+        with pytest.raises(EngineError, match="did not complete an answer in time"):
+            async with asyncio.timeout(10):
+                await engine.complete(Prompt(user="a"), Sampling(max_tokens=8))
+        await engine.close()
+
+
 async def test_file_of_servers_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fleet, "REFRESH_SECONDS", 0.0)
     models = [FaultyModel(), FaultyModel()]
@@ -119,6 +153,63 @@ async def test_file_of_servers_is_followed(tmp_path: Path, monkeypatch: pytest.M
         with pytest.warns(EngineWarning, match="No such file"):
             await complete("d")
         assert [model.answered.total() for model in models] == [1, 3]
+        await engine.close()
+
+
+SECRET = "c4n4ry"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        SECRET,
+        f"http://me:{SECRET}",
+        f"http://me:{SECRET}#1@host/v1",
+        f"http://me:{SECRET} @host/v1",
+        f"http://host/v1 key={SECRET}",
+        f"http://host:{SECRET}/v1",
+        f"http://host/v1\tBearer {SECRET}",
+    ],
+)
+def test_bad_line_is_not_quoted(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "servers.txt"
+    path.write_text(f"http://host/v1  # the first\n{line}\n")
+    with pytest.raises(ConfigError, match=r"line 2 of base_urls_file .* is no address") as caught:
+        read_urls(path)
+    assert SECRET not in str(caught.value)
+
+
+def test_byte_order_mark_is_ignored(tmp_path: Path) -> None:
+    path = tmp_path / "servers.txt"
+    path.write_text("\ufeffhttp://host/v1  # the first\n")
+    assert list(read_urls(path)) == ["http://host/v1"]
+
+
+@pytest.mark.parametrize(
+    "text", [f"{'x' * 190} {SECRET}-password", f"{'x' * 195}{SECRET}-password"]
+)
+def test_secret_is_not_cut(text: str) -> None:
+    """A part of a secret is not recognized as one."""
+    for body in (text, json.dumps({"error": {"message": text}})):
+        with pytest.raises(UnreadableReply) as caught:
+            parse_reply(body)
+        assert SECRET not in str(caught.value)
+
+
+async def test_secret_of_removed_server_is_redacted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet, "REFRESH_SECONDS", 0.0)
+    path = tmp_path / "servers.txt"
+    async with FakeServer.answering(completion("a b")) as server:
+        path.write_text(server.url.replace("http://", f"http://me:{SECRET}@"))
+        engine = OpenAI(model="m", base_urls_file=str(path), api="completions")
+        await engine.complete(Prompt(user="a"), Sampling())
+        path.write_text(server.url)
+        await engine.complete(Prompt(user="b"), Sampling())
+        # A request to the removed server could end now.
+        with pytest.warns(EngineWarning, match="no user with REDACTED"):
+            engine._announce(f"no user with {SECRET}")
         await engine.close()
 
 

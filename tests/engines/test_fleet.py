@@ -270,6 +270,85 @@ def test_poisoned_request_fails_alone(kind: str, count: int) -> None:
     assert simulation.answered.total() == count + 1
 
 
+async def late_fault(simulation: Simulation, kind: str, seconds: float, *, times: int) -> str:
+    """Send a request that fails some times, each time after some seconds of work."""
+    failures = 0
+
+    async def send(server: SimulatedServer) -> str:
+        nonlocal failures
+        if failures < times:
+            failures += 1
+            await asyncio.sleep(seconds)
+            raise ServerError(kind)
+        return await server.answer("late")
+
+    return await simulation.fleet.request(
+        send, affinity="late", probe=lambda server: server.answer("probe")
+    )
+
+
+@pytest.mark.parametrize("kind", ["connection lost", "busy", "server error", "rejected"])
+def test_slow_first_answers_are_awaited(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first answers take a minute, and one of the requests fails before them."""
+    monkeypatch.setattr("tests.engines.test_fleet.SECOND_OF_WORK", 60.0)
+
+    async def run() -> None:
+        simulation = Simulation([healthy], slots=1000)
+        others = asyncio.create_task(simulation.send_all(9, at_once=9))
+        assert await late_fault(simulation, kind, 35.0, times=1) == "late"
+        assert await others == [f"request {number}" for number in range(9)]
+
+    run_in_virtual_time(run())
+
+
+@pytest.mark.parametrize("has_answered", [True, False])
+def test_request_beyond_timeout_fails_alone(has_answered: bool) -> None:
+    """The only open request takes longer than ten minutes at every attempt."""
+
+    async def run() -> None:
+        simulation = Simulation([healthy])
+        if has_answered:
+            await simulation.send("first")
+        with pytest.raises(EngineError, match="it is timeout") as error:
+            await late_fault(simulation, "timeout", 600.0, times=1000)
+        assert not error.value.retryable
+        assert asyncio.get_running_loop().time() < 10 * 601 + PATIENCE
+
+    run_in_virtual_time(run())
+
+
+def test_crashing_request_is_given_up() -> None:
+    """Each server that gets a request crashes, and starts again within a minute."""
+
+    async def run() -> None:
+        simulation = Simulation([healthy] * 8)
+        crashes = Counter[str]()
+        up_at = Counter[str]()
+
+        def crash(server: SimulatedServer) -> Behaviour:
+            def behaviour(now: float, request: str) -> ServerError | None:
+                if now < up_at[server.url]:
+                    return ServerError("unreachable")
+                if request != "poison":
+                    return None
+                crashes[server.url] += 1
+                up_at[server.url] = int(now) + 60
+                return ServerError("connection lost")
+
+            return behaviour
+
+        for server in simulation.servers.values():
+            server.behaviour = crash(server)
+        others = asyncio.create_task(simulation.send_all(5000, at_once=8))
+        await asyncio.sleep(10)
+        with pytest.raises(EngineError, match="it is connection lost"):
+            await asyncio.wait_for(simulation.send("poison"), 7200)
+        assert crashes.total() <= 27
+        others.cancel()
+
+    run_in_virtual_time(run())
+
+
 def test_doubtful_probe_is_no_outage() -> None:
     """The request that is the probe has an answer that begins with white space."""
 
