@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import TypeVar
@@ -24,13 +24,16 @@ class StoppedError(BaseException):
 
 @contextmanager
 def stop_signals_raise() -> Iterator[None]:
-    """Raise `StoppedError` in the main thread at a signal within the block."""
+    """Raise `StoppedError` in the main thread at a signal within the block.
+
+    A signal that the process ignores, as `nohup` makes it, is ignored within the block, too.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
         del frame
         raise StoppedError(number)
 
-    handlers = {number: signal.signal(number, stop) for number in SIGNALS}
+    handlers = {number: signal.signal(number, stop) for number in _handled_signals()}
     try:
         yield
     finally:
@@ -38,10 +41,15 @@ def stop_signals_raise() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _handled_signals() -> Sequence[signal.Signals]:
+    return [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+
+
 def run_until_stopped(work: Coroutine[None, None, Result]) -> Result:
     """Run a coroutine in a new event loop and return its result.
 
-    Ctrl-C and the signals cancel it, so that it can store what it has.
+    Ctrl-C and the signals cancel it, so that it can store what it has. Further signals do not
+    interrupt it then.
 
     Raises:
         KeyboardInterrupt: Ctrl-C cancelled it.
@@ -58,10 +66,13 @@ async def _cancelled_by_signals(work: Coroutine[None, None, Result]) -> Result:
 
     def stop(number: int) -> None:
         received.append(number)
-        task.cancel()
+        # A second cancellation would interrupt the storing.
+        if not task.cancelling():
+            task.cancel()
 
+    handlers = {number: signal.getsignal(number) for number in _handled_signals()}
     # An exception that a handler of `signal` raises could end the event loop itself.
-    for number in SIGNALS:
+    for number in handlers:
         loop.add_signal_handler(number, stop, number)
     try:
         return await work
@@ -70,5 +81,7 @@ async def _cancelled_by_signals(work: Coroutine[None, None, Result]) -> Result:
             raise StoppedError(received[0]) from None
         raise
     finally:
-        for number in SIGNALS:
+        for number, handler in handlers.items():
+            # This installs the default handler, which ends the process.
             loop.remove_signal_handler(number)
+            signal.signal(number, handler)
