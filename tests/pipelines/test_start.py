@@ -32,6 +32,20 @@ def test_run_imports_only_what_it_needs(tmp_path: Path) -> None:
     assert imported.isdisjoint({"prefect", "sympy", "z3", "math_verify", "openai"})
 
 
+def test_closed_output_is_no_error(tmp_path: Path) -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m pipelines list >&-",
+        shell=True,
+        cwd=REPOSITORY,
+        env=clean_environment(tmp_path / "home"),
+        capture_output=True,
+        text=True,
+        timeout=WAIT_SECONDS,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_no_server_is_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PREFECT_API_URL", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH"):
         monkeypatch.delenv(name, raising=False)
