@@ -37,13 +37,18 @@ def test_limits_are_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     meter.prompt_tokens = 400_000
     meter.generated_tokens = 100_000
     assert spending(meter).used_share == 0
-    assert spending(meter).reached == ""
+    assert spending(meter).reached_after(0, 0) == ""
     assert spending(meter, tokens=1_000_000).used_share == 0.5
-    assert spending(meter, tokens=500_000).reached == "budget.tokens = 500000"
+    assert spending(meter, tokens=500_000).reached_after(0, 0) == "budget.tokens = 500000"
     assert spending(meter, cost=1.2).used_share == pytest.approx(0.5)
-    assert spending(meter, cost=0.5, tokens=1_000_000).reached == "budget.cost = 0.5"
+    assert spending(meter, cost=0.5, tokens=1_000_000).reached_after(0, 0) == "budget.cost = 0.5"
     assert spending(meter, hours=1).used_share == 0.5
-    assert spending(meter, hours=0.5).reached == "budget.hours = 0.5"
+    assert spending(meter, hours=0.5).reached_after(0, 0) == "budget.hours = 0.5"
+    # Open requests count, those of the hours at the rate so far.
+    assert spending(meter, tokens=1_000_000).reached_after(499_999, 0) == ""
+    assert spending(meter, tokens=1_000_000).reached_after(400_000, 100_000) != ""
+    assert spending(meter, hours=1).reached_after(0, 99_999) == ""
+    assert spending(meter, hours=1).reached_after(0, 100_000) == "budget.hours = 1"
 
 
 async def test_open_requests_are_answered_first() -> None:
@@ -63,6 +68,33 @@ async def test_open_requests_are_answered_first() -> None:
         await engine.complete(PROMPT, Sampling(n=1))
     assert open_request.done()
     assert len(open_request.result()) == 2
+
+
+async def test_waiting_requests_are_not_sent() -> None:
+    requests = list[str]()
+
+    def respond(prompt: Prompt, sampling: Sampling, index: int) -> str:
+        del sampling, index
+        requests.append(prompt.user)
+        return REPLY
+
+    meter = Meter()
+    engine = MeteredEngine(
+        engine=Scripted(respond=respond, delay=0.01),
+        budget=TokenBudget(1000),
+        meter=meter,
+        first_request=asyncio.Event(),
+        spending=spending(meter, tokens=30),
+    )
+    sampling = Sampling(n=1, max_tokens=10)
+    results = await asyncio.gather(
+        *(engine.complete(PROMPT, sampling) for _ in range(100)), return_exceptions=True
+    )
+    stopped = [result for result in results if isinstance(result, BudgetError)]
+    assert len(stopped) + len(requests) == 100
+    used = meter.prompt_tokens + meter.generated_tokens
+    # At most one request begins before the limit and ends after it.
+    assert 30 <= used < 30 + used / len(requests)
 
 
 def settings(folder: Path, **tables: Any) -> RunFile:
