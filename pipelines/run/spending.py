@@ -13,7 +13,7 @@ SECONDS_PER_HOUR = 3600
 
 @dataclass(frozen=True, kw_only=True)
 class Spending:
-    """What a run has used of its budget."""
+    """What a run has used of its budget. A run that has stopped has none left."""
 
     budget: Budget
     prices: Prices
@@ -26,6 +26,8 @@ class Spending:
 
     def reached_after(self, prompt_tokens: int, generated_tokens: int) -> str:
         """Return which limit is reached after these further tokens, as a text; empty if none is."""
+        if self.meter.stopped:
+            return self.meter.stopped
         for text, share in self._shares(prompt_tokens, generated_tokens).items():
             if share >= 1:
                 return text

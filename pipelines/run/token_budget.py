@@ -35,8 +35,8 @@ class TokenBudget:
     generated per completion so far. Before the first completion each sample counts as
     `max_tokens`.
 
-    The estimate decides when another shard is started, so that the engines stay busy and memory stays
-    bounded. It delays a request only if the run has a budget that is nearly used; see `admit`.
+    The estimate decides when another shard is started, so that the engines stay busy and memory
+    stays bounded. It delays a request only if the budget of the run is nearly used; see `admit`.
 
     Args:
         limit: Further shards wait until fewer tokens than this are outstanding.

@@ -1,6 +1,7 @@
 """The budget of a run: it stops without losing a completion, and the next run continues."""
 
 import asyncio
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from pipelines.run.options import RunOptions
 from pipelines.run.preparation import prepare
 from pipelines.run.spending import Spending
 from pipelines.run.token_budget import MeteredEngine, TokenBudget
+from pipelines.run.workers import coordinator
 from stepmark.errors import BudgetError, ConfigError
 from stepmark.records import Sampling
 from storage.dataset.dataset import Dataset
@@ -125,6 +127,33 @@ async def test_stopped_run_continues(tmp_path: Path, workers: int) -> None:
     both: list[Dataset] = [whole.dataset, finished.dataset]
     labels = [[label.trace_id for label in dataset.read(LABELS)] for dataset in both]
     assert labels[0] == labels[1]
+
+
+async def test_workers_answer_open_requests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = Counter[str]()
+    send = coordinator._WorkerProcess.send
+
+    def counted_send(worker: coordinator._WorkerProcess, kind: str, **fields: object) -> None:
+        sent[kind] += 1
+        send(worker, kind, **fields)
+
+    monkeypatch.setattr(coordinator._WorkerProcess, "send", counted_send)
+    engine = {"use": "scripted", "replies": {"": [REPLY]}, "delay": 0.1}
+    shards = {"problems_per_shard": 1}
+    content = settings(tmp_path, engine=engine, shards=shards, budget={"tokens": 2})
+    job = await run(content, workers=2)
+    reason = "the run has reached budget.tokens = 1, the limit of one of 2 workers"
+    assert job.meter.stopped == reason
+    # `stop` would cancel the open requests of the other worker.
+    assert (sent["budget"], sent["stop"]) == (1, 0)
+
+
+def test_stopped_meter_leaves_no_budget() -> None:
+    meter = Meter()
+    meter.stopped = "another worker has reached a limit"
+    assert spending(meter).reached_after(0, 0) == meter.stopped
 
 
 def test_cost_needs_prices(tmp_path: Path) -> None:
