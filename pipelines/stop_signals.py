@@ -2,12 +2,13 @@
 
 import asyncio
 import signal
+import threading
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import TypeVar
 
-__all__ = ["StoppedError", "run_until_stopped", "stop_signals_raise"]
+__all__ = ["StoppedError", "cancelled_by_signals", "run_until_stopped", "stop_signals_raise"]
 
 SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
@@ -42,6 +43,8 @@ def stop_signals_raise() -> Iterator[None]:
 
 
 def _handled_signals() -> Sequence[signal.Signals]:
+    if threading.current_thread() is not threading.main_thread():
+        return []  # only the main thread can install handlers
     return [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
 
 
@@ -55,10 +58,11 @@ def run_until_stopped(work: Coroutine[None, None, Result]) -> Result:
         KeyboardInterrupt: Ctrl-C cancelled it.
         StoppedError: A signal cancelled it.
     """
-    return asyncio.run(_cancelled_by_signals(work))
+    return asyncio.run(cancelled_by_signals(work))
 
 
-async def _cancelled_by_signals(work: Coroutine[None, None, Result]) -> Result:
+async def cancelled_by_signals(work: Coroutine[None, None, Result]) -> Result:
+    """Await a coroutine in the current task, which the signals cancel; see `run_until_stopped`."""
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     assert task is not None, "a coroutine runs in a task"
