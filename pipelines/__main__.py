@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import warnings
+from pathlib import Path
 
 from pipelines.cli.environment_guard import check_names
 from pipelines.stop_signals import StoppedError
@@ -41,6 +42,7 @@ def main() -> None:
     # Prefect works without its home directory, which may be on a read-only file system.
     warnings.filterwarnings("ignore", message="Failed to create the Prefect home directory")
     show_engine_warnings()
+    _replace_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # On a terminal that is not UTF-8, print unsupported characters as escapes.
@@ -58,6 +60,15 @@ def main() -> None:
         raise SystemExit(SIGNAL_STATUS + signal.SIGINT) from None
     except StoppedError as stopped:
         raise SystemExit(SIGNAL_STATUS + stopped.number) from None
+
+
+def _replace_closed_streams() -> None:
+    """Discard output for which the command got no stream (`>&-`), so that it can be written."""
+    null = Path(os.devnull)
+    if sys.stdout is None:
+        sys.stdout = null.open("w", encoding="utf-8")
+    if sys.stderr is None:
+        sys.stderr = null.open("w", encoding="utf-8")
 
 
 if __name__ == "__main__":

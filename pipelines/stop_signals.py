@@ -2,12 +2,13 @@
 
 import asyncio
 import signal
-from collections.abc import Coroutine, Iterator
+import threading
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import TypeVar
 
-__all__ = ["StoppedError", "run_until_stopped", "stop_signals_raise"]
+__all__ = ["StoppedError", "cancelled_by_signals", "run_until_stopped", "stop_signals_raise"]
 
 SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
@@ -24,13 +25,16 @@ class StoppedError(BaseException):
 
 @contextmanager
 def stop_signals_raise() -> Iterator[None]:
-    """Raise `StoppedError` in the main thread at a signal within the block."""
+    """Raise `StoppedError` in the main thread at a signal within the block.
+
+    A signal that the process ignores, as `nohup` makes it, is ignored within the block, too.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
         del frame
         raise StoppedError(number)
 
-    handlers = {number: signal.signal(number, stop) for number in SIGNALS}
+    handlers = {number: signal.signal(number, stop) for number in _handled_signals()}
     try:
         yield
     finally:
@@ -38,19 +42,27 @@ def stop_signals_raise() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _handled_signals() -> Sequence[signal.Signals]:
+    if threading.current_thread() is not threading.main_thread():
+        return []  # only the main thread can install handlers
+    return [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+
+
 def run_until_stopped(work: Coroutine[None, None, Result]) -> Result:
     """Run a coroutine in a new event loop and return its result.
 
-    Ctrl-C and the signals cancel it, so that it can store what it has.
+    Ctrl-C and the signals cancel it, so that it can store what it has. Further signals do not
+    interrupt it then.
 
     Raises:
         KeyboardInterrupt: Ctrl-C cancelled it.
         StoppedError: A signal cancelled it.
     """
-    return asyncio.run(_cancelled_by_signals(work))
+    return asyncio.run(cancelled_by_signals(work))
 
 
-async def _cancelled_by_signals(work: Coroutine[None, None, Result]) -> Result:
+async def cancelled_by_signals(work: Coroutine[None, None, Result]) -> Result:
+    """Await a coroutine in the current task, which the signals cancel; see `run_until_stopped`."""
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     assert task is not None, "a coroutine runs in a task"
@@ -58,10 +70,13 @@ async def _cancelled_by_signals(work: Coroutine[None, None, Result]) -> Result:
 
     def stop(number: int) -> None:
         received.append(number)
-        task.cancel()
+        # A second cancellation would interrupt the storing.
+        if not task.cancelling():
+            task.cancel()
 
+    handlers = {number: signal.getsignal(number) for number in _handled_signals()}
     # An exception that a handler of `signal` raises could end the event loop itself.
-    for number in SIGNALS:
+    for number in handlers:
         loop.add_signal_handler(number, stop, number)
     try:
         return await work
@@ -70,5 +85,7 @@ async def _cancelled_by_signals(work: Coroutine[None, None, Result]) -> Result:
             raise StoppedError(received[0]) from None
         raise
     finally:
-        for number in SIGNALS:
+        for number, handler in handlers.items():
+            # This installs the default handler, which ends the process.
             loop.remove_signal_handler(number)
+            signal.signal(number, handler)

@@ -1,13 +1,25 @@
 """Output for a terminal: warnings as lines. Untrusted text is printed as `visible` text."""
 
+import select
 import sys
 import warnings
-from typing import TextIO
+from typing import IO, TextIO
 
 from stepmark.errors import EngineWarning
 from stepmark.visible_text import visible
 
-__all__ = ["show_engine_warnings"]
+__all__ = ["is_writable", "show_engine_warnings"]
+
+
+def is_writable(stream: IO[str], seconds: float = 0.0) -> bool:
+    """Return whether a line can be written without blocking, after waiting for at most a time.
+
+    A write blocks if a terminal is paused (Ctrl-S), or the reader of a full pipe reads no more.
+    """
+    try:
+        return bool(select.select([], [stream], [], seconds)[1])
+    except ValueError:
+        return True  # it is in memory, and has no descriptor
 
 
 def show_engine_warnings() -> None:

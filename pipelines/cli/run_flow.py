@@ -15,6 +15,7 @@ import typer
 from pipelines.cli.tables import print_summary
 from pipelines.run.options import RunOptions
 from pipelines.stop_signals import StoppedError, run_until_stopped, stop_signals_raise
+from pipelines.terminal import is_writable
 from stepmark.errors import ReplacesError
 from stepmark.secrets import without_secrets
 from stepmark.visible_text import one_line, visible
@@ -26,6 +27,8 @@ __all__ = ["run_flow"]
 
 # A budget ended the run, or a method failed on too many traces.
 INCOMPLETE_STATUS = 1
+# Long enough for a reader that is only slow.
+STOPPED_LINE_SECONDS = 5.0
 
 
 def run_flow(
@@ -68,9 +71,7 @@ def _run(
     try:
         rows = _perform(job, run_file, overrides, makes_traces=makes_traces)
     except (KeyboardInterrupt, StoppedError) as stopped:
-        # The terminal may have been closed.
-        with contextlib.suppress(OSError):
-            print(f"stepmark: {_stopped_line(job, stopped)}", file=sys.stderr)  # noqa: T201
+        _print_stopped_line(job, stopped)
         raise
     print_summary(job.dataset.uri, rows)
     if job.meter.stopped:
@@ -107,13 +108,17 @@ def _perform(
             raise StoppedError(terminated.signal) from None
 
 
-def _stopped_line(job: "Job", stopped: BaseException) -> str:
+def _print_stopped_line(job: "Job", stopped: BaseException) -> None:
     name = str(stopped) if isinstance(stopped, StoppedError) else "Ctrl-C"
-    return (
-        f"stopped by {name}: finished parts and all completions"
+    line = (
+        f"stepmark: stopped by {name}: finished parts and all completions"
         f" ({job.meter.generated_tokens} generated tokens of this run) are stored in"
         f" {visible(job.dataset.uri)}; run the same command again to go on"
     )
+    # The terminal may be closed, or paused.
+    with contextlib.suppress(OSError):
+        if is_writable(sys.stderr, STOPPED_LINE_SECONDS):
+            print(line, file=sys.stderr)  # noqa: T201
 
 
 def _print_next_commands(job: "Job") -> None:
@@ -132,12 +137,12 @@ def _exit_if_methods_failed(job: "Job") -> None:
     from pipelines.run.summary import failed_methods
 
     allowed = job.plan.run_file.limits.failed_share
-    failed = failed_methods(job.dataset, allowed)
+    failed = failed_methods(job.dataset, list(job.plan.annotators), allowed)
     if not failed:
         return
-    listing = ", ".join(f"{method} on {share:.0%}" for method, share in failed.items())
+    listing = ", ".join(f"{method} on {100 * share:.3g}%" for method, share in failed.items())
     line = (
-        f"stepmark: methods failed on more than {allowed:.0%} of the traces"
+        f"stepmark: methods failed on more than {100 * allowed:g}% of the traces"
         f" (limits.failed_share): {visible(listing)}; `--retry-failed` repeats them"
     )
     print(line, file=sys.stderr)  # noqa: T201

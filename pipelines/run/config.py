@@ -117,18 +117,18 @@ class Prices(_Strict):
 class Budget(_Strict):
     """What one run may use; 0 is no limit. A run that reaches a limit stops, and can be resumed."""
 
-    tokens: int = Field(default=0, ge=0)
+    tokens: Integer = Field(default=0, ge=0)
     """Prompt tokens and generated tokens of all engines together."""
-    cost: float = Field(default=0.0, ge=0)
+    cost: Number = Field(default=0.0, ge=0)
     """In the currency of `prices`, which it needs."""
-    hours: float = Field(default=0.0, ge=0)
+    hours: Number = Field(default=0.0, ge=0)
     """The time after which no further request is sent."""
 
 
 class Limits(_Strict):
     """Limits of a run."""
 
-    failed_share: float = Field(default=0.05, ge=0, le=1)
+    failed_share: Number = Field(default=0.05, ge=0, le=1)
     """The largest share of traces on which a method may fail.
 
     Above it the command ends with exit status 1, when all other work is done.

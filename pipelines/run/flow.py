@@ -14,6 +14,7 @@ from prefect import flow, task
 from prefect.artifacts import acreate_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.exceptions import TerminationSignal
 
 from pipelines.run import execution
 from pipelines.run.config import load
@@ -22,6 +23,7 @@ from pipelines.run.preparation import prepare
 from pipelines.run.prepared_job import get_prepared_job, set_prepared_job
 from pipelines.run.retries import RETRIES
 from pipelines.run.transient import may_repeat_stage
+from pipelines.stop_signals import StoppedError, cancelled_by_signals
 
 __all__ = ["perform", "prefect_task", "stepmark_label", "stepmark_run"]
 
@@ -66,7 +68,12 @@ async def _run(
     if job is None:
         settings = load(Path(run_file), overrides)
         job = prepare(settings, run_file=run_file, makes_traces=makes_traces)
-    rows = await execution.run_job(job, partial(prefect_task, job), makes_traces=makes_traces)
+    work = execution.run_job(job, partial(prefect_task, job), makes_traces=makes_traces)
+    try:
+        # Prefect's own handler raises an error wherever the event loop is, and can lose it there.
+        rows = await cancelled_by_signals(work)
+    except StoppedError as stopped:
+        raise TerminationSignal(stopped.number) from None
     await acreate_table_artifact(
         table=[dict(row) for row in rows], key="stepmark-summary", description=job.dataset.uri
     )

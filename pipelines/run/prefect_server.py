@@ -23,12 +23,24 @@ USER_ERROR_STATUS = 2
 
 
 def configured_url() -> str | None:
-    """Return the URL of the server that the environment, a profile or a file configures."""
+    """Return the URL of the server that the environment, a profile or a file configures.
+
+    Raises:
+        ConfigError: Prefect cannot read its settings.
+    """
     if not _has_settings():
         return None
-    from prefect.settings import get_current_settings
+    try:
+        # Prefect reads its settings when this is imported.
+        from prefect.settings import get_current_settings
 
-    return get_current_settings().api.url
+        return get_current_settings().api.url
+    except (OSError, ValueError) as error:
+        # The error may quote a secret.
+        raise ConfigError(
+            "Prefect cannot read its settings (PREFECT_* variables, a profile or a file): "
+            "`prefect config view` prints the reason"
+        ) from error
 
 
 def _has_settings() -> bool:

@@ -1,5 +1,6 @@
 """Live progress of a run: bars on a terminal, a line every few seconds in a log, or JSON."""
 
+import contextlib
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,12 +15,26 @@ from rich.table import Table
 
 from pipelines.run.meter import Meter
 from pipelines.run.spending import Spending
+from pipelines.terminal import is_writable
 
 __all__ = ["Progress", "show_progress"]
 
 REFRESH_SECONDS = 0.5
 LOG_SECONDS = 15.0
 BAR_CHARACTERS = 24
+# Long enough for a reader that is only slow.
+LAST_WRITE_SECONDS = 5.0
+
+
+class _StandardError(Console):
+    """Standard error; a reader that has ended makes it quiet."""
+
+    def __init__(self) -> None:
+        super().__init__(stderr=True)
+
+    def on_broken_pipe(self) -> None:
+        """Write nothing more. Rich would discard the output of the process and end the thread."""
+        self.quiet = True
 
 
 @contextmanager
@@ -28,16 +43,23 @@ def show_progress(
 ) -> Iterator[None]:
     """Show the progress on standard error while the block runs.
 
-    A thread does it, so that a busy event loop does not stop the display.
+    A thread does it, so that a busy event loop does not stop the display. The run goes on without a
+    display if nothing can be written.
     """
-    console = console or Console(stderr=True)
+    console = console or _StandardError()
     display: Callable[[Console, Progress, threading.Event], None] = _show_bars
     if as_json:
         display = _write_json
     elif not console.is_terminal:
         display = _log_lines
     finished = threading.Event()
-    thread = threading.Thread(target=display, args=(console, progress, finished), daemon=True)
+
+    def show() -> None:
+        # The terminal may be closed, or the disk full.
+        with contextlib.suppress(OSError):
+            display(console, progress, finished)
+
+    thread = threading.Thread(target=show, daemon=True)
     thread.start()
     try:
         yield
@@ -47,9 +69,13 @@ def show_progress(
 
 
 def _show_bars(console: Console, progress: "Progress", finished: threading.Event) -> None:
+    _wait_until_writable(console)
     with Live(console=console, transient=True, auto_refresh=False) as live:
         while not finished.wait(REFRESH_SECONDS):
-            live.update(progress.bars(), refresh=True)
+            if is_writable(console.file):
+                live.update(progress.bars(), refresh=True)
+        # The end of the block erases the bars.
+        _wait_until_writable(console)
 
 
 def _log_lines(console: Console, progress: "Progress", finished: threading.Event) -> None:
@@ -61,11 +87,19 @@ def _write_json(console: Console, progress: "Progress", finished: threading.Even
     while not finished.wait(REFRESH_SECONDS):
         _print(console, json.dumps(progress.fields()))
     # The last line has the final counts.
+    _wait_until_writable(console)
     _print(console, json.dumps(progress.fields()))
 
 
 def _print(console: Console, line: str) -> None:
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if is_writable(console.file):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _wait_until_writable(console: Console) -> None:
+    """Wait until the console can be written without blocking; make it quiet if that takes long."""
+    if not is_writable(console.file, LAST_WRITE_SECONDS):
+        console.quiet = True
 
 
 @dataclass(frozen=True, kw_only=True)

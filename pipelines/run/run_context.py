@@ -10,6 +10,7 @@ from typing import Self
 from annotators.context import RunServices
 from engines.base import Engine
 from pipelines.run.annotator_specs import AnnotatorSpec
+from pipelines.run.config import Budget
 from pipelines.run.dataset_reader import DatasetReader
 from pipelines.run.fingerprints import Fingerprints
 from pipelines.run.graders import grade
@@ -106,6 +107,8 @@ class RunContext:
         A sample that is stored is not requested; requests are counted. Wrapping does not change an
         engine's identity, so fingerprints and part keys stay the same.
         """
+        # Without a limit no request waits for its admission.
+        spending = self.spending if self.plan.run_file.budget != Budget() else None
 
         def wrap(engine: Engine) -> Engine:
             metered = MeteredEngine(
@@ -114,7 +117,7 @@ class RunContext:
                 meter=self.meter,
                 first_request=first_request,
                 name=self.plan.engines.name_of(engine),
-                spending=self.spending,
+                spending=spending,
             )
             return StoredEngine(
                 engine=metered,

@@ -71,8 +71,7 @@ SELECT outcome_reason, count(*) FROM traces
 WHERE found_by IS NULL AND outcome = 'unknown' GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 3
 """
 FAILED_SHARES = """
-SELECT method, count(error) / count(*) FROM annotations
-WHERE method <> 'oracle' GROUP BY method ORDER BY method
+SELECT method, count(error) / count(*) FROM annotations GROUP BY method
 """
 # Samples of easy problems repeat: copies of a solution train nothing new.
 LABELS = """
@@ -126,11 +125,21 @@ def summary_rows(dataset: Dataset, meter: Meter, prices: Prices) -> Sequence[Map
     return [{"what": what, "count": count} for what, count in rows]
 
 
-def failed_methods(dataset: Dataset, failed_share: float) -> Mapping[str, float]:
-    """Return the share of failures by method, for the methods that failed more often than that."""
+def failed_methods(
+    dataset: Dataset, methods: Sequence[str], failed_share: float
+) -> Mapping[str, float]:
+    """Return the share of failures by method, for the methods that failed more often than that.
+
+    The dataset may have annotations of methods that the run file no longer names.
+    """
     with query_session(dataset) as ask:
         shares = dict(_rows(ask, FAILED_SHARES))
-    return {method: share for method, share in shares.items() if share > failed_share}
+    failed = dict[str, float]()
+    for method in methods:
+        share = shares.get(method, 0.0)
+        if share > failed_share:
+            failed[method] = share
+    return failed
 
 
 def _source_rows(ask: RunQuery) -> Sequence[Row]:

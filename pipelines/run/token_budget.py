@@ -35,8 +35,8 @@ class TokenBudget:
     generated per completion so far. Before the first completion each sample counts as
     `max_tokens`.
 
-    The budget never delays a request. It only decides when another shard is started, so that the
-    engines stay busy and memory stays bounded.
+    The estimate decides when another shard is started, so that the engines stay busy and memory
+    stays bounded. It delays a request only if the budget of the run is nearly used; see `admit`.
 
     Args:
         limit: Further shards wait until fewer tokens than this are outstanding.
@@ -51,6 +51,7 @@ class TokenBudget:
         self._completions = 0
         self._generated_tokens = 0
         self._changed = asyncio.Event()
+        self._admission = asyncio.Lock()
 
     @property
     def outstanding(self) -> int:
@@ -66,11 +67,39 @@ class TokenBudget:
             self._changed.clear()
             await self._changed.wait()
 
-    async def wait_until_idle(self) -> None:
-        """Wait until no request is open."""
-        while self._open_requests:
-            self._changed.clear()
-            await self._changed.wait()
+    async def admit(self, spending: Spending) -> None:
+        """Wait while the open requests will probably use what is left of a budget.
+
+        Many requests wait inside an engine for a free slot. Without this the requests of a whole
+        shard would be sent after the budget is used.
+
+        Raises:
+            BudgetError: A limit is reached, and all open requests have been answered. Cancelling
+                them would waste the tokens that they have cost.
+        """
+        # One request waits for a change, and the others for the lock, in their order.
+        async with self._admission:
+            while self._open_requests:
+                generated = self._probable_generated_tokens()
+                if not spending.reached_after(self._prompt_tokens, generated):
+                    return
+                self._changed.clear()
+                await self._changed.wait()
+            limit = spending.reached_after(0, 0)
+            if limit:
+                raise BudgetError(f"the run has reached {limit}")
+
+    def _probable_generated_tokens(self) -> int:
+        """Return the probable number of tokens that the open requests generate.
+
+        Each open sample counts as the mean of the finished ones, and of the open ones at their
+        maximum: short completions are finished first.
+        """
+        samples = self._open_samples + self._completions
+        if not samples:
+            return 0
+        tokens = self._open_max_tokens + self._generated_tokens
+        return self._open_samples * tokens // samples
 
     async def complete(
         self, engine: Engine, prompt: Prompt, sampling: Sampling
@@ -132,7 +161,8 @@ class MeteredEngine(EngineWrapper):
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
         """Return the engine's completions, and count those of a proof before them."""
         self.first_request.set()
-        await self._stop_at_budget()
+        if self.spending is not None:
+            await self.budget.admit(self.spending)
         with self._counted_faults():
             if prompt.prefix and self._checked_engine is not None:
                 self.meter.add_results(await self._checked_engine.check_continuation(prompt))
@@ -143,24 +173,12 @@ class MeteredEngine(EngineWrapper):
     async def score(self, prompt: Prompt, continuation: str) -> Scored:
         """Return the engine's score."""
         self.first_request.set()
-        await self._stop_at_budget()
+        if self.spending is not None:
+            await self.budget.admit(self.spending)
         with self._counted_faults():
             scored = await self.budget.score(self.engine, prompt, continuation)
         self.meter.add_results([scored])
         return scored
-
-    async def _stop_at_budget(self) -> None:
-        """Raise an error if the budget is used, once all open requests have been answered.
-
-        Cancelling them would waste the tokens that they have cost.
-
-        Raises:
-            BudgetError: A limit is reached.
-        """
-        if self.spending is None or not self.spending.reached:
-            return
-        await self.budget.wait_until_idle()
-        raise BudgetError(f"the run has reached {self.spending.reached}")
 
     @contextmanager
     def _counted_faults(self) -> Iterator[None]:

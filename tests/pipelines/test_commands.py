@@ -415,6 +415,10 @@ def test_failed_method_sets_exit_status(stepmark: Stepmark) -> None:
     assert Dataset("dataset").count(LABELS) == 8
     status, _, err = stepmark("label", "run.toml", "--set", "limits.failed_share=1")
     assert (status, err) == (0, "")
+    # The annotations of the method stay, but the run file no longer names it.
+    formal = 'annotators=[{use="formal"}]'
+    status, _, err = stepmark("label", "run.toml", "--set", formal)
+    assert (status, err) == (0, "")
 
 
 def test_json_progress_ends_with_totals(stepmark: Stepmark) -> None:

@@ -83,6 +83,9 @@ def test_resolved_run_file_contains_overrides(tmp_path: Path) -> None:
             "prover_engine, engines, generate, ",
         ),
         ('dataset = "d"\nseed = "one"', "seed: Input should be a valid integer"),
+        ('dataset = "d"\nbudget.tokens = "5"', "budget.tokens: Input should be a valid integer"),
+        ('dataset = "d"\nbudget.hours = true', "budget.hours: Input should be a valid number"),
+        ('dataset = "d"\nlimits.failed_share = true', "limits.failed_share: Input should be"),
         (
             'dataset = "d"\n[generate]\ntemprature = 1',
             "unknown key 'temprature' in [generate]; known: traces_per_problem, temperature",

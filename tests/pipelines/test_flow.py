@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import time
 from collections import Counter
@@ -12,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+from prefect.exceptions import TerminationSignal
 
 from engines.base import Prompt
 from engines.scripted import Scripted
@@ -24,6 +26,7 @@ from pipelines.run.execution import run_without_server
 from pipelines.run.flow import stepmark_run
 from pipelines.run.preparation import prepare
 from pipelines.run.retries import RETRIES
+from pipelines.stop_signals import StoppedError, stop_signals_raise
 from stepmark.errors import ConfigError, EngineError
 from stepmark.records import Sampling
 from storage.dataset.dataset import Dataset
@@ -224,6 +227,25 @@ def test_user_error_is_not_retried(
     run(path)
     assert dataset.shards(LABELS) == (0, 1, 2)
     assert model.requests == 4, "finished parts are not requested again"
+
+
+def test_signal_is_not_lost(tmp_path: Path, prefect_server: str, use_model: UseModel) -> None:
+    class Deleted:
+        def __del__(self) -> None:
+            # Python ignores what a handler raises here.
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    objects = [Deleted()]
+
+    def respond(prompt: Prompt, sampling: Sampling, index: int) -> str:
+        del prompt, sampling, index
+        objects.clear()
+        return REPLY
+
+    use_model(respond)
+    with pytest.raises((StoppedError, TerminationSignal)), stop_signals_raise():
+        run(run_file(tmp_path))
+    assert Dataset(str(tmp_path / "dataset")).count(LABELS) == 0
 
 
 def test_rejected_request_is_not_retried(

@@ -1,7 +1,10 @@
 """Live progress: bars that leave a clean terminal, and plain lines in a log."""
 
+import contextlib
 import io
 import json
+import os
+import sys
 import threading
 import time
 
@@ -135,6 +138,42 @@ def test_last_json_line_is_final(shown: Progress, monkeypatch: pytest.MonkeyPatc
     assert fields["stages"]["problems"]["total"] is None
     assert (fields["generated_tokens"], fields["cost"]) == (13, None)
     assert fields["seconds_left"] > 0
+
+
+def full_pipe() -> tuple[int, int]:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, bytes(4096))
+    os.set_blocking(writer, True)
+    return reader, writer
+
+
+@pytest.mark.parametrize(("as_json", "bars"), [(True, False), (False, True), (False, False)])
+def test_blocked_output_stops_no_run(
+    shown: Progress, monkeypatch: pytest.MonkeyPatch, as_json: bool, bars: bool
+) -> None:
+    monkeypatch.setattr(progress, "LAST_WRITE_SECONDS", 0.01)
+    reader, writer = full_pipe()
+    with os.fdopen(writer, "w", encoding="utf-8") as screen:
+        console = Console(file=screen, force_terminal=bars, _environ={"TERM": "xterm"})
+        with show_progress(shown, console, as_json=as_json):
+            time.sleep(0.1)
+        os.close(reader)
+
+
+def test_ended_reader_leaves_standard_output(
+    shown: Progress, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with contextlib.suppress(BrokenPipeError), os.fdopen(writer, "w", encoding="utf-8") as closed:
+        monkeypatch.setattr(sys, "stderr", closed)
+        with show_progress(shown, as_json=True):
+            time.sleep(0.1)
+    os.write(1, b"the summary")
+    assert capfd.readouterr().out == "the summary"
 
 
 def test_slowest_stage_decides_time_left(monkeypatch: pytest.MonkeyPatch) -> None:

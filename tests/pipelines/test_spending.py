@@ -1,6 +1,7 @@
 """The budget of a run: it stops without losing a completion, and the next run continues."""
 
 import asyncio
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from pipelines.run.options import RunOptions
 from pipelines.run.preparation import prepare
 from pipelines.run.spending import Spending
 from pipelines.run.token_budget import MeteredEngine, TokenBudget
+from pipelines.run.workers import coordinator
 from stepmark.errors import BudgetError, ConfigError
 from stepmark.records import Sampling
 from storage.dataset.dataset import Dataset
@@ -37,13 +39,18 @@ def test_limits_are_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     meter.prompt_tokens = 400_000
     meter.generated_tokens = 100_000
     assert spending(meter).used_share == 0
-    assert spending(meter).reached == ""
+    assert spending(meter).reached_after(0, 0) == ""
     assert spending(meter, tokens=1_000_000).used_share == 0.5
-    assert spending(meter, tokens=500_000).reached == "budget.tokens = 500000"
+    assert spending(meter, tokens=500_000).reached_after(0, 0) == "budget.tokens = 500000"
     assert spending(meter, cost=1.2).used_share == pytest.approx(0.5)
-    assert spending(meter, cost=0.5, tokens=1_000_000).reached == "budget.cost = 0.5"
+    assert spending(meter, cost=0.5, tokens=1_000_000).reached_after(0, 0) == "budget.cost = 0.5"
     assert spending(meter, hours=1).used_share == 0.5
-    assert spending(meter, hours=0.5).reached == "budget.hours = 0.5"
+    assert spending(meter, hours=0.5).reached_after(0, 0) == "budget.hours = 0.5"
+    # Open requests count, those of the hours at the rate so far.
+    assert spending(meter, tokens=1_000_000).reached_after(499_999, 0) == ""
+    assert spending(meter, tokens=1_000_000).reached_after(400_000, 100_000) != ""
+    assert spending(meter, hours=1).reached_after(0, 99_999) == ""
+    assert spending(meter, hours=1).reached_after(0, 100_000) == "budget.hours = 1"
 
 
 async def test_open_requests_are_answered_first() -> None:
@@ -63,6 +70,33 @@ async def test_open_requests_are_answered_first() -> None:
         await engine.complete(PROMPT, Sampling(n=1))
     assert open_request.done()
     assert len(open_request.result()) == 2
+
+
+async def test_waiting_requests_are_not_sent() -> None:
+    requests = list[str]()
+
+    def respond(prompt: Prompt, sampling: Sampling, index: int) -> str:
+        del sampling, index
+        requests.append(prompt.user)
+        return REPLY
+
+    meter = Meter()
+    engine = MeteredEngine(
+        engine=Scripted(respond=respond, delay=0.01),
+        budget=TokenBudget(1000),
+        meter=meter,
+        first_request=asyncio.Event(),
+        spending=spending(meter, tokens=30),
+    )
+    sampling = Sampling(n=1, max_tokens=10)
+    results = await asyncio.gather(
+        *(engine.complete(PROMPT, sampling) for _ in range(100)), return_exceptions=True
+    )
+    stopped = [result for result in results if isinstance(result, BudgetError)]
+    assert len(stopped) + len(requests) == 100
+    used = meter.prompt_tokens + meter.generated_tokens
+    # At most one request begins before the limit and ends after it.
+    assert 30 <= used < 30 + used / len(requests)
 
 
 def settings(folder: Path, **tables: Any) -> RunFile:
@@ -93,6 +127,33 @@ async def test_stopped_run_continues(tmp_path: Path, workers: int) -> None:
     both: list[Dataset] = [whole.dataset, finished.dataset]
     labels = [[label.trace_id for label in dataset.read(LABELS)] for dataset in both]
     assert labels[0] == labels[1]
+
+
+async def test_workers_answer_open_requests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = Counter[str]()
+    send = coordinator._WorkerProcess.send
+
+    def counted_send(worker: coordinator._WorkerProcess, kind: str, **fields: object) -> None:
+        sent[kind] += 1
+        send(worker, kind, **fields)
+
+    monkeypatch.setattr(coordinator._WorkerProcess, "send", counted_send)
+    engine = {"use": "scripted", "replies": {"": [REPLY]}, "delay": 0.1}
+    shards = {"problems_per_shard": 1}
+    content = settings(tmp_path, engine=engine, shards=shards, budget={"tokens": 2})
+    job = await run(content, workers=2)
+    reason = "the run has reached budget.tokens = 1, the limit of one of 2 workers"
+    assert job.meter.stopped == reason
+    # `stop` would cancel the open requests of the other worker.
+    assert (sent["budget"], sent["stop"]) == (1, 0)
+
+
+def test_stopped_meter_leaves_no_budget() -> None:
+    meter = Meter()
+    meter.stopped = "another worker has reached a limit"
+    assert spending(meter).reached_after(0, 0) == meter.stopped
 
 
 def test_cost_needs_prices(tmp_path: Path) -> None:

@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from pipelines.run.prefect_server import configured_url
-from tests.pipelines.running import REPOSITORY, WAIT_SECONDS, clean_environment, run_file
+from tests.pipelines.running import (
+    REPOSITORY,
+    WAIT_SECONDS,
+    clean_environment,
+    finish,
+    run_file,
+    start,
+)
 
 URL = "http://127.0.0.1:9/api"
 
@@ -32,12 +39,40 @@ def test_run_imports_only_what_it_needs(tmp_path: Path) -> None:
     assert imported.isdisjoint({"prefect", "sympy", "z3", "math_verify", "openai"})
 
 
+def test_closed_output_is_no_error(tmp_path: Path) -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m pipelines list >&-",
+        shell=True,
+        cwd=REPOSITORY,
+        env=clean_environment(tmp_path / "home"),
+        capture_output=True,
+        text=True,
+        timeout=WAIT_SECONDS,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_no_server_is_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PREFECT_API_URL", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     assert configured_url() is None
+
+
+@pytest.mark.parametrize("profiles", ["broken = = [", None])
+def test_broken_settings_are_no_traceback(profiles: str | None, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    environment = clean_environment(home, PREFECT_HOME=str(home))
+    if profiles is None:
+        environment["PREFECT_API_URL"] = "http://[::1"
+    else:
+        (home / "profiles.toml").write_text(profiles)
+    status, _, err = finish(start("run", run_file(tmp_path), environment=environment))
+    assert (status, "Traceback" in err) == (2, False)
+    # Prefect may print warnings before it.
+    assert err.splitlines()[-1].startswith("stepmark: Prefect cannot read its settings")
 
 
 FILES = {

@@ -35,6 +35,54 @@ def test_signal_outside_the_loop_raises() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
+def test_signal_after_the_loop_raises() -> None:
+    async def work() -> None:
+        return
+
+    with stop_signals_raise():
+        run_until_stopped(work())
+        with pytest.raises(StoppedError):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_second_signal_does_not_interrupt(first: signal.Signals) -> None:
+    stored = list[str]()
+
+    async def work() -> None:
+        loop = asyncio.get_running_loop()
+        loop.call_soon(os.kill, os.getpid(), first)
+        try:
+            await asyncio.sleep(60)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+            # Long enough for the loop to handle the second signal.
+            for _ in range(10):
+                await asyncio.sleep(0.01)
+            stored.append("all")
+
+    with pytest.raises(StoppedError), stop_signals_raise():
+        run_until_stopped(work())
+    assert stored == ["all"]
+
+
+def test_ignored_signal_stays_ignored() -> None:
+    async def work() -> str:
+        os.kill(os.getpid(), signal.SIGHUP)
+        await asyncio.sleep(0.01)
+        return "finished"
+
+    # As `nohup` starts a command.
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_signals_raise():
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert run_until_stopped(work()) == "finished"
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_other_cancellation_is_no_stop() -> None:
     async def work() -> None:
         raise asyncio.CancelledError

@@ -11,6 +11,9 @@ but not retry, what runs in another process. Workers retry their stages themselv
 errors and as often as tasks are retried.
 
 A worker that dies is replaced, and its shards are assigned again, each of them once.
+
+The first worker that has used its part of the budget ends the run: the others send no further
+request, and end when their open requests are answered.
 """
 
 import asyncio
@@ -30,7 +33,7 @@ from pipelines.run.retries import Retries
 from pipelines.run.stages import AsTask
 from pipelines.run.workers.assignment import Assignment
 from pipelines.run.workers.protocol import MAX_LINE_BYTES, Start, add_change, encode, error_of
-from stepmark.errors import ConfigError, WorkerError
+from stepmark.errors import BudgetError, ConfigError, WorkerError
 
 __all__ = ["run_in_workers"]
 
@@ -54,6 +57,7 @@ async def run_in_workers(
     The caller holds the writer lock.
 
     Raises:
+        BudgetError: A worker has used its part of the budget.
         ConfigError: The dataset is in the memory of this process.
         EngineError: An engine failed for longer than stages are retried.
         UserError: A worker cannot go on.
@@ -118,6 +122,8 @@ class _Coordinator:
         self._assignment = Assignment[_WorkerProcess](shards, count, self._send_shard)
         self._finished = {shard: asyncio.Event() for shard in shards}
         self._shown = set[int]()
+        self._workers = list[_WorkerProcess]()
+        self._budget_error: BudgetError | None = None
         self._group = asyncio.TaskGroup()
 
     async def run(self) -> None:
@@ -128,9 +134,13 @@ class _Coordinator:
 
     async def _run_workers(self) -> None:
         """Run one worker at a time, and replace it when it has died."""
-        while not self._assignment.is_finished:
+        while not self._assignment.is_finished and self._budget_error is None:
             async with _WorkerProcess(self._start) as worker:
+                self._workers.append(worker)
                 await self._serve(worker)
+                self._workers.remove(worker)
+        if self._budget_error is not None and not self._workers:
+            raise self._budget_error
 
     async def _serve(self, worker: "_WorkerProcess") -> None:
         """Read the messages of a worker until it has ended."""
@@ -145,10 +155,24 @@ class _Coordinator:
                     add_change(self._job.meter, worker.counters, message)
                     worker.counters = message
                 case "failed":
-                    raise error_of(message)
+                    error = error_of(message)
+                    if not isinstance(error, BudgetError):
+                        raise error
+                    self._stop_at_budget(worker, error)
+                    return
                 case "done":
                     return
         await self._replace(worker)
+
+    def _stop_at_budget(self, worker: "_WorkerProcess", error: BudgetError) -> None:
+        """Let the other workers end like this one, when their open requests are answered."""
+        if self._budget_error is None:
+            self._budget_error = BudgetError(f"{error}, the limit of one of {self._count} workers")
+            for other in self._workers:
+                if other is not worker:
+                    other.send("budget", limit=str(self._budget_error))
+        # A worker that waits for these shards ends at its first request.
+        self._assignment.lose(worker)
 
     async def _replace(self, worker: "_WorkerProcess") -> None:
         """Assign the shards of a worker that died to other workers."""

@@ -2,6 +2,8 @@
 
     coordinator -> worker   start     the run file and what else a `Start` contains, once
                             shard     the answer to `next`: a shard, or null if none is left
+                            budget    another worker has reached a limit of the budget: send no
+                                      further request
                             stop      store completions and end
     worker -> coordinator   next      requests a shard
                             finished  all parts of a shard are written

@@ -97,8 +97,11 @@ class _Coordinator:
         del message["kind"]
         return message
 
-    def listen(self) -> None:
-        """Read further messages in a thread, and cancel the current task at `stop`."""
+    def listen(self, meter: Meter) -> None:
+        """Read further messages in a thread, and cancel the current task at `stop`.
+
+        At `budget` the meter says why the run stops, so that no further request is sent.
+        """
         loop = asyncio.get_running_loop()
         task = asyncio.current_task()
         assert task is not None
@@ -109,6 +112,8 @@ class _Coordinator:
                 for message in self.messages:
                     if message["kind"] == "stop":
                         loop.call_soon_threadsafe(task.cancel)
+                    elif message["kind"] == "budget":
+                        meter.stopped = message["limit"]
                     else:
                         loop.call_soon_threadsafe(self._shards.put_nowait, message["shard"])
             # Another run may acquire the lock now, so nothing more may be written.
@@ -129,8 +134,9 @@ class _Coordinator:
 
 
 async def _work(start: Start, coordinator: _Coordinator) -> None:
-    coordinator.listen()
-    job = _job(start)
+    meter = Meter()
+    coordinator.listen(meter)
+    job = _job(start, meter)
     retries = Retries(
         seconds=start.retry_seconds, before_first_answer=start.retries_before_first_answer
     )
@@ -160,13 +166,13 @@ async def _work(start: Start, coordinator: _Coordinator) -> None:
         coordinator.send("meter", **meter_values(job.meter))
 
 
-def _job(start: Start) -> Job:
+def _job(start: Start, meter: Meter) -> Job:
     run_file = parse(tomllib.loads(start.run_file), "run.toml")
     dataset = Dataset(run_file.dataset)
     if start.ticket is not None:
         dataset.folder.watch_lease(start.ticket)
     plan = planning.build(run_file)
-    return Job(plan=plan, dataset=dataset, meter=Meter(), options=start.options)
+    return Job(plan=plan, dataset=dataset, meter=meter, options=start.options)
 
 
 async def _report(meter: Meter, coordinator: _Coordinator) -> None:
