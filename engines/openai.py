@@ -21,6 +21,7 @@ from openai import AsyncOpenAI
 from pydantic import Field
 
 from engines.base import Completion, Prompt, Scored
+from engines.runtime.answered_samples import answered_samples, keep_answered
 from engines.runtime.continuation_probe import prove_continuation, prove_plain_continuation
 from engines.runtime.doubts import FEW_TOKENS, DoubtfulReply, Doubts
 from engines.runtime.fleet import Fleet
@@ -43,8 +44,6 @@ from stepmark.errors import (
     ContinuationError,
     EngineError,
     EngineWarning,
-    answered_samples,
-    keep_answered,
 )
 from stepmark.identity import fingerprint, operational
 from stepmark.records import Sampling

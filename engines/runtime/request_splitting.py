@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from engines.base import Completion
-from stepmark.errors import EngineError, answered_samples, keep_answered
+from engines.runtime.answered_samples import answered_samples, keep_answered
+from stepmark.errors import EngineError
 from stepmark.records import Sampling
 
 __all__ = ["complete_in_parts"]

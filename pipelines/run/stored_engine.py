@@ -14,9 +14,10 @@ from engines.base import (
     completion_keys,
     score_key,
 )
+from engines.runtime.answered_samples import answered_samples
 from pipelines.run.meter import Meter
 from pipelines.run.transient import SCORED
-from stepmark.errors import EngineError, answered_samples
+from stepmark.errors import EngineError
 from stepmark.records import Sampling, StoredCompletion
 from storage.completions.store import ShardStore
 

@@ -15,10 +15,11 @@ from engines.base import (
     Prompt,
     Scored,
 )
+from engines.runtime.answered_samples import answered_samples
 from pipelines.run.engine_pool import ENGINE
 from pipelines.run.meter import Meter
 from pipelines.run.spending import Spending
-from stepmark.errors import BudgetError, EngineError, answered_samples
+from stepmark.errors import BudgetError, EngineError
 from stepmark.records import Sampling
 
 __all__ = ["MeteredEngine", "TokenBudget"]

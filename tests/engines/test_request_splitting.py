@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from engines.base import Completion
+from engines.runtime.answered_samples import answered_samples
 from engines.runtime.request_splitting import complete_in_parts
-from stepmark.errors import EngineError, answered_samples
+from stepmark.errors import EngineError
 from stepmark.records import Sampling
 
 
