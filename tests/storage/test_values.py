@@ -418,8 +418,9 @@ def test_invalid_parameter_is_rejected() -> None:
         PluginError,
         match=r"storage\.values\.rpe: threshold: Input should be less than or equal to 1",
     ):
-        plugins.build(KIND, {"use": "rpe", "threshold": "1.5"})
-    assert plugins.build(KIND, {"use": "er_prm", "eta": "10"}) == ErPrm(eta=10)
+        plugins.build(KIND, {"use": "rpe", "threshold": "1.5"}, from_texts=True)
+    built = plugins.build(KIND, {"use": "er_prm", "eta": "10"}, from_texts=True)
+    assert built == ErPrm(eta=10)
 
 
 def test_values_are_exported_per_step(sample: Connected, tmp_path: Path) -> None:
