@@ -12,21 +12,24 @@ LOCKS = --constraint requirements/core.lock --constraint requirements/dev.lock
 # Imported files are then compiled once. With this variable set, every process would compile them again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint docs tests-of-vllm other-tests bench torture clean
+.PHONY: demo test lint docs other-tests tests-of-pipelines tests-of-vllm bench torture clean
 
 demo: .venv/core
 	.venv/bin/stepmark run configs/pocket.toml
 	.venv/bin/stepmark score --dataset data/pocket
 
-# Two jobs at a time, the longest first: the vLLM tests spend half of their time waiting for vLLM's processes.
+# Two jobs at a time, the longest first, so that both cores finish at about the same time.
 test: .venv/dev .venv/vllm .venv/chat-model
-	$(MAKE) --no-print-directory --jobs=2 other-tests tests-of-vllm lint
+	$(MAKE) --no-print-directory --jobs=2 other-tests tests-of-pipelines tests-of-vllm lint
 
 tests-of-vllm: .venv/dev .venv/vllm .venv/chat-model
 	.venv/bin/python -m pytest --quiet -m vllm
 
+tests-of-pipelines: .venv/dev
+	.venv/bin/python -m pytest --quiet -m "not vllm" tests/pipelines
+
 other-tests: .venv/dev .venv/vllm
-	.venv/bin/python -m pytest --quiet -m "not vllm"
+	.venv/bin/python -m pytest --quiet -m "not vllm" --ignore tests/pipelines
 
 lint: .venv/dev
 	.venv/bin/ruff check .
