@@ -161,7 +161,11 @@ class AnnotationContext:
         # Seeds are consecutive, as within one request, so that several small requests from a prefix
         # draw the same rollouts as a single large one.
         sampling = replace(services.rollout_sampling, n=count, seed=first_seed + earlier)
-        prompt = replace(self._prompt, prefix=prefix)
+        # Tokenizers join a space to the next word. After a prefix that ends with a space, models
+        # therefore go on as they never do within a text, and values would be biased.
+        sent_prefix = prefix.rstrip(" ")
+        spaces = prefix[len(sent_prefix) :]
+        prompt = replace(self._prompt, prefix=sent_prefix)
         keys = completion_keys(services.engine.identity, prompt, sampling)
         rollout_ids = [key.hex() for key in keys]
         try:
@@ -171,6 +175,11 @@ class AnnotationContext:
             self.cost = replace(self.cost, aborted=self.cost.aborted + count)
             raise
         self._add_cost(completions, rollouts=count)
+        if spaces:
+            completions = [
+                replace(completion, text=completion.text.removeprefix(spaces))
+                for completion in completions
+            ]
         try:
             return await self._store(completions, prefix_steps, sampling.seed, rollout_ids)
         except asyncio.CancelledError:

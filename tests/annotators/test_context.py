@@ -164,6 +164,23 @@ async def test_completions_before_cancellation_are_kept() -> None:
     assert (context.cost.rollouts, context.cost.aborted) == (3, 0)
 
 
+@pytest.mark.parametrize(("reply", "text"), [(" yes", "yes"), ("yes", "yes"), ("\nyes", "\nyes")])
+async def test_prefix_is_sent_without_final_spaces(reply: str, text: str) -> None:
+    """The space that `sentence` leaves behind a step is the beginning of the model's next token."""
+    prefixes = list[str]()
+
+    def respond(prompt: Prompt, sampling: Sampling, index: int) -> str:
+        prefixes.append(prompt.prefix)
+        return reply
+
+    trace = replace(TRACE, steps=("One apple. ", "Two apples.\n\n", "Three apples."))
+    context = context_of(Scripted(respond=respond), trace)
+    (rollout,) = await context.rollouts(1, 1)
+    await context.rollouts(2, 1)
+    assert prefixes == ["One apple.", "One apple. Two apples.\n\n"]
+    assert (rollout.text, rollout.outcome) == (text, C)
+
+
 async def test_seeds_and_ids_depend_on_inputs() -> None:
     """On the run's seed, the text of the prefix and its occurrence among the traces."""
     engine = Scripted(replies={"": ("yes",)})
