@@ -36,6 +36,8 @@ class Meter:
         """Prompt tokens that the engine had cached."""
         self.generated_tokens = 0
         """Tokens that the engines of this run wrote; stored completions are not counted."""
+        self.prompt_tokens_by_engine: Counter[str] = Counter()
+        self.generated_tokens_by_engine: Counter[str] = Counter()
         self.reused = 0
         """Completions that were stored by an earlier run, or by an earlier try of this one."""
         self.reused_tokens = 0
@@ -66,13 +68,15 @@ class Meter:
         self.rollouts += cost.rollouts
         self.aborted += cost.aborted
 
-    def add_results(self, results: Iterable[Completion | Scored]) -> None:
+    def add_results(self, results: Iterable[Completion | Scored], engine: str = "") -> None:
         """Add the tokens of what an engine returned."""
         for result in results:
             self.prompt_tokens += result.prompt_tokens
             self.cached_tokens += result.cached_tokens
+            self.prompt_tokens_by_engine[engine] += result.prompt_tokens
             if isinstance(result, Completion):
                 self.generated_tokens += result.generated_tokens
+                self.generated_tokens_by_engine[engine] += result.generated_tokens
 
     def add_reused(self, completions: Iterable[Completion]) -> None:
         """Add completions that were stored, so that no engine was asked for them."""

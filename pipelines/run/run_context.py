@@ -10,6 +10,7 @@ from typing import Self
 from annotators.context import RunServices
 from engines.base import Engine
 from pipelines.run.annotator_specs import AnnotatorSpec
+from pipelines.run.batches import price_factor, price_factors
 from pipelines.run.config import Budget
 from pipelines.run.dataset_reader import DatasetReader
 from pipelines.run.fingerprints import Fingerprints
@@ -83,7 +84,12 @@ class RunContext:
     def spending(self) -> Spending:
         """What the run has used of its budget."""
         run_file = self.plan.run_file
-        return Spending(budget=run_file.budget, prices=run_file.prices, meter=self.meter)
+        return Spending(
+            budget=run_file.budget,
+            prices=run_file.prices,
+            meter=self.meter,
+            price_factors=price_factors(self.plan.engines),
+        )
 
     def services(self, spec: AnnotatorSpec) -> RunServices:
         """Return the engines, grading and verifiers that an annotator uses."""
@@ -118,6 +124,7 @@ class RunContext:
                 first_request=first_request,
                 name=self.plan.engines.name_of(engine),
                 spending=spending,
+                batch_price_factor=price_factor(engine),
             )
             return StoredEngine(
                 engine=metered,

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from annotators.concurrency import gather_or_cancel
 from pipelines.run.annotator_specs import AnnotatorSpec
+from pipelines.run.batches import forget_batches, record_batches
 from pipelines.run.infrequent_gc import infrequent_gc
 from pipelines.run.job import Job
 from pipelines.run.migration import migrate
@@ -178,6 +179,7 @@ async def run_assigned_shards(
     budget = TokenBudget(limits.tokens_in_flight)
     slots = asyncio.Semaphore(limits.shards_in_flight)
     uncompacted = await asyncio.to_thread(job.uncompacted_shards)
+    record_batches(job.plan.engines, job.dataset)
     refusals: list[ContinuationError] = []
 
     async def run_shard(shard: int, first_request: asyncio.Event) -> None:
@@ -219,6 +221,8 @@ async def run_assigned_shards(
         raise errors.exceptions[0] from errors
     if refusals:
         raise refusals[0]
+    # All completions of the shards are written now.
+    await forget_batches(job.plan.engines)
 
 
 async def _run_to_end(work: Coroutine[Any, Any, None]) -> None:
