@@ -4,12 +4,20 @@ import json
 from collections.abc import Mapping, Sequence
 
 from engines.base import Engine, SendsBatches
-from pipelines.run.engine_pool import EnginePool
+from pipelines.run.engine_pool import ENGINE, EnginePool
+from pipelines.run.plan import Plan
 from stepmark.errors import DatasetError
 from storage.dataset.batch_files import BatchFiles
 from storage.dataset.dataset import Dataset
 
-__all__ = ["forget_batches", "open_batches", "price_factor", "price_factors", "record_batches"]
+__all__ = [
+    "forget_batches",
+    "open_batches",
+    "price_factor",
+    "price_factors",
+    "price_factors_by_method",
+    "record_batches",
+]
 
 
 def record_batches(engines: EnginePool, dataset: Dataset) -> None:
@@ -51,6 +59,19 @@ def price_factors(engines: EnginePool) -> Mapping[str, float]:
         factor = price_factor(engine)
         if factor is not None:
             factors[name] = factor
+    return factors
+
+
+def price_factors_by_method(plan: Plan) -> Mapping[str, float]:
+    """Return the price of a token as a part of the usual one, by method; "" is that of traces."""
+    factors_of_engines = price_factors(plan.engines)
+    factors = {"": factors_of_engines.get(ENGINE, 1.0)}
+    for name, spec in plan.annotators.items():
+        used = [engine for engine in (spec.engine_name, *spec.judge_names) if engine is not None]
+        engine_factors = [factors_of_engines.get(engine, 1.0) for engine in used]
+        if engine_factors:
+            # The judges of an ensemble get the same number of requests.
+            factors[name] = sum(engine_factors) / len(engine_factors)
     return factors
 
 
