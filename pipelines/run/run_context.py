@@ -21,6 +21,7 @@ from pipelines.run.plan import Plan
 from pipelines.run.spending import Spending
 from pipelines.run.stored_engine import ShardCompletions, StoredEngine
 from pipelines.run.token_budget import MeteredEngine, TokenBudget
+from pipelines.run.tracing import NO_TRACING, Tracing
 from pipelines.run.transient import is_final
 from stepmark.records import StoredCompletion
 from storage.completions.files import list_files
@@ -42,6 +43,8 @@ class RunContext:
     options: RunOptions = field(default_factory=RunOptions)
     workers: VerifierPool = field(default_factory=VerifierPool)
     """Grade answers and run verifiers, in processes that can be killed."""
+    tracing: Tracing = NO_TRACING
+    """The spans of OpenTelemetry, where they are exported."""
     human_labels_lock: threading.Lock = field(default_factory=threading.Lock)
     """Held while human labels are read and written: the methods of a shard run concurrently."""
 
@@ -125,6 +128,7 @@ class RunContext:
                 name=self.plan.engines.name_of(engine),
                 spending=spending,
                 batch_price_factor=price_factor(engine),
+                tracing=self.tracing,
             )
             return StoredEngine(
                 engine=metered,
@@ -162,6 +166,7 @@ class RunContext:
         """Stop the workers and the engines."""
         await self.workers.close()
         await self.plan.engines.close()
+        await asyncio.to_thread(self.tracing.close)
 
 
 def _is_not_final(completion: StoredCompletion) -> bool:

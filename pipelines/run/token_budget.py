@@ -19,6 +19,7 @@ from engines.runtime.answered_samples import answered_samples
 from pipelines.run.engine_pool import ENGINE
 from pipelines.run.meter import Meter
 from pipelines.run.spending import Spending
+from pipelines.run.tracing import NO_TRACING, Attributes, Span, Tracing
 from stepmark.errors import BudgetError, EngineError
 from stepmark.records import Sampling
 
@@ -192,6 +193,7 @@ class MeteredEngine(EngineWrapper):
     """The budget of the run, if its requests have one."""
     batch_price_factor: float | None = None
     """The price of a token in a batch; None if the engine sends single requests."""
+    tracing: Tracing = NO_TRACING
 
     @cached_property
     def _checked_engine(self) -> ChecksContinuation | None:
@@ -207,13 +209,14 @@ class MeteredEngine(EngineWrapper):
         self.first_request.set()
         if self.spending is not None:
             await self.budget.admit(self.spending)
-        with self._counted_faults():
+        with self._request_span(sampling.n) as span, self._counted_faults():
             if prompt.prefix and self._checked_engine is not None:
                 proof = await self._checked_engine.check_continuation(prompt)
                 self.meter.add_results(proof, self.name)
             completions = await self.budget.complete(
                 self.engine, prompt, sampling, batch_price_factor=self.batch_price_factor
             )
+            span.set_usage(completions)
         self.meter.add_results(completions, self.name)
         return completions
 
@@ -222,10 +225,25 @@ class MeteredEngine(EngineWrapper):
         self.first_request.set()
         if self.spending is not None:
             await self.budget.admit(self.spending)
-        with self._counted_faults():
+        with self._request_span(0) as span, self._counted_faults():
             scored = await self.budget.score(self.engine, prompt, continuation)
+            span.set_usage([scored])
         self.meter.add_results([scored], self.name)
         return scored
+
+    @contextmanager
+    def _request_span(self, samples: int) -> Iterator[Span]:
+        """Trace and time a request."""
+        attributes: Attributes = {
+            "stepmark.engine": self.name,
+            "stepmark.samples": samples,
+            "gen_ai.request.model": self.model_name,
+        }
+        with (
+            self.meter.timed_request(self.name),
+            self.tracing.span("stepmark.request", attributes) as span,
+        ):
+            yield span
 
     @contextmanager
     def _counted_faults(self) -> Iterator[None]:
