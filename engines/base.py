@@ -13,6 +13,7 @@ from stepmark.records import Sampling
 
 __all__ = [
     "MAX_LOGPROB",
+    "BatchRecords",
     "ChecksContinuation",
     "Completion",
     "CountsFaults",
@@ -20,6 +21,7 @@ __all__ = [
     "EngineWrapper",
     "Prompt",
     "Scored",
+    "SendsBatches",
     "completion_keys",
     "score_key",
 ]
@@ -171,6 +173,54 @@ class CountsFaults(Protocol):
 
     def take_faults(self) -> Mapping[str, int]:
         """Return the number of faults by kind since the last call."""
+        ...
+
+
+class BatchRecords(Protocol):
+    """Small files in which engines record their batches, so that a later run finds them again.
+
+    All methods read or write files, and may raise `DatasetError`.
+    """
+
+    def names(self) -> Sequence[str]:
+        """Return the names of all records."""
+        ...
+
+    def location(self, name: str) -> str:
+        """Return the path of a record, for messages."""
+        ...
+
+    def read(self, name: str) -> bytes | None:
+        """Return the content of a record; None if another process has removed it."""
+        ...
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a record, and replace an earlier one of the same name."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Remove a record."""
+        ...
+
+
+@runtime_checkable
+class SendsBatches(Protocol):
+    """An engine that can gather requests into batches, which take hours and cost less.
+
+    It sends single requests until `record_batches` is called.
+    """
+
+    @property
+    def batch_price_factor(self) -> float | None:
+        """The price of a token as a part of the usual one; None if it sends no batches."""
+        ...
+
+    def record_batches(self, records: BatchRecords) -> None:
+        """Send batches from now on, and record each of them before its answers are awaited."""
+        ...
+
+    async def forget_batches(self) -> None:
+        """Remove the records of batches whose answers were all returned, and are stored now."""
         ...
 
 

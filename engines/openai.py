@@ -20,8 +20,12 @@ import openai
 from openai import AsyncOpenAI
 from pydantic import Field
 
-from engines.base import Completion, Prompt, Scored
+from engines.base import BatchRecords, Completion, Prompt, Scored, completion_keys
 from engines.runtime.answered_samples import answered_samples, keep_answered
+from engines.runtime.batch_api import BatchApi, Endpoint, read_a_batch
+from engines.runtime.batch_queue import BatchLimits, BatchQueue
+from engines.runtime.batch_record import BatchRecord
+from engines.runtime.batch_repeats import request_in_batches
 from engines.runtime.continuation_probe import prove_continuation, prove_plain_continuation
 from engines.runtime.doubts import FEW_TOKENS, DoubtfulReply, Doubts
 from engines.runtime.fleet import Fleet
@@ -43,11 +47,12 @@ from stepmark.errors import (
     ConfigError,
     ContinuationError,
     EngineError,
+    EngineUnavailableError,
     EngineWarning,
 )
 from stepmark.identity import fingerprint, operational
 from stepmark.records import Sampling
-from stepmark.secrets import is_variable_name, redact, secrets_in
+from stepmark.secrets import is_variable_name, redact, redact_urls, secrets_in
 
 __all__ = ["OpenAI"]
 
@@ -58,6 +63,7 @@ CONTINUATION_CURE = (
     "use api = 'completions', another `continuation`, or a server that continues the assistant's"
     " turn, such as vLLM or SGLang; methods without rollouts need none"
 )
+BATCH_CURE = "use another engine for it: `batch = true` is for judges and traces"
 PLAIN_CONTINUATION_CURE = (
     "it reads plain text as a turn of a chat: use api = 'chat', or a server that continues plain"
     " text, such as vLLM, SGLang or llama.cpp; methods without rollouts need none"
@@ -79,6 +85,9 @@ class OpenAI:
     server continues it. List parameters that a server does not support in `omit`, and set
     `max_n = 1` for a server that returns a single choice per request. A server reports only the
     total tokens of a request with several choices; they are split evenly.
+
+    With `batch` the requests of a run are gathered and sent by `/v1/batches`. No result depends on
+    it.
     """
 
     version: ClassVar[int] = 1
@@ -105,6 +114,20 @@ class OpenAI:
     can ask for."""
     trust_continuation: bool = operational(default=False)
     """Whether to use a server without the proof that it continues an answer."""
+    batch: bool = operational(default=False)
+    """Whether requests are sent in batches, which a provider answers within a day for less."""
+    batch_requests: Annotated[int, Field(ge=1, le=50_000)] = operational(default=50_000)
+    """Most requests in one batch."""
+    batch_gather_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = operational(
+        default=60.0
+    )
+    """Seconds from the first request of a batch until the batch is submitted, if it is not full."""
+    batch_poll_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = operational(
+        default=60.0
+    )
+    """Seconds between two readings of the status of a batch."""
+    batch_price: Annotated[float, Field(ge=0, allow_inf_nan=False)] = operational(default=0.5)
+    """Price of a token in a batch, as a part of the one in `[prices]`."""
 
     def __post_init__(self) -> None:
         if not self.base_urls:
@@ -116,6 +139,11 @@ class OpenAI:
             check_url(url)
         if self.base_urls_file:
             read_urls(Path(self.base_urls_file))
+        if self.batch and (len(self.base_urls) > 1 or self.base_urls_file):
+            raise ConfigError(
+                "engines.openai: batch = true needs a single address in base_urls: a batch belongs"
+                " to one server"
+            )
         if self.api_key_env and not _is_variable(self.api_key_env):
             # Not quoted: it can be a key that was written in place of the name.
             raise ConfigError(
@@ -173,6 +201,7 @@ class OpenAI:
 
     async def check_continuation(self, prompt: Prompt) -> Sequence[Completion]:
         """Prove that the server continues a prefix; see `ChecksContinuation`."""
+        self._check_prefix(prompt)
         if self.trust_continuation:
             return []
         prove = prove_continuation
@@ -200,9 +229,27 @@ class OpenAI:
         )
         raise ContinuationError(self._redacted(message))
 
+    @property
+    def batch_price_factor(self) -> float | None:
+        """The price of a token in a batch; see `SendsBatches`."""
+        return self.batch_price if self.batch else None
+
+    def record_batches(self, records: BatchRecords) -> None:
+        """Send requests in batches from now on, if `batch` is set; see `SendsBatches`."""
+        if self.batch:
+            vars(self)["_batch_records"] = records
+
+    async def forget_batches(self) -> None:
+        """Remove the records of batches whose answers were all returned; see `SendsBatches`."""
+        if self._batch_records is not None:
+            await self._batch_queue.forget()
+
     async def close(self) -> None:
         """Close all connections."""
         state = vars(self)
+        queue = state.pop("_batch_queue", None)
+        if queue is not None:
+            await queue.close()
         for name in ("_slots", "_proof_lock"):
             state.pop(name, None)
         fleet = state.pop("_fleet", None)
@@ -252,13 +299,18 @@ class OpenAI:
         doubted: list[str] = []
         probed = replace(sampling, n=1, max_tokens=FEW_TOKENS)
 
-        async def send(client: AsyncOpenAI) -> tuple[Reply, Mapping[int, str]]:
-            reply = await self._send(client, prompt, sampling)
+        def examine(reply: Reply) -> tuple[Reply, Mapping[int, str]]:
             doubts = self._doubts.about(reply, sampling.max_tokens)
             if len(doubts) == len(reply.completions):
                 doubted.append(doubts[0])
                 raise DoubtfulReply(reply, doubts[0])
             return reply, doubts
+
+        async def send(client: AsyncOpenAI) -> tuple[Reply, Mapping[int, str]]:
+            return examine(await self._send(client, prompt, sampling))
+
+        async def send_in_batch() -> tuple[Reply, Mapping[int, str]]:
+            return examine(await self._reply_in_batch(prompt, sampling))
 
         async def probe(client: AsyncOpenAI) -> None:
             reply = await self._send(client, prompt, probed)
@@ -267,7 +319,10 @@ class OpenAI:
                 raise DoubtfulReply(reply, doubts[0])
 
         try:
-            reply, doubts = await self._request(send, prompt, probe=probe)
+            if self._batch_records is None:
+                reply, doubts = await self._request(send, prompt, probe=probe)
+            else:
+                reply, doubts = await self._request_in_batches(send_in_batch)
         except DoubtfulReply as error:
             self._doubts.confirmed[error.kind.name] += 1
             return error.reply, {}
@@ -317,6 +372,29 @@ class OpenAI:
                 # A server can quote the key in its reply, and so can the client library.
                 error.args = (self._redacted(str(error)),)
                 raise error from None
+
+    async def _request_in_batches(self, send: Callable[[], Awaitable[T]]) -> T:
+        try:
+            return await request_in_batches(
+                send, fault_of=fault_of, retries=self.retries, faults=self._fleet.faults
+            )
+        except (EngineError, ConfigError) as error:
+            error.args = (self._redacted(str(error)),)
+            raise
+
+    async def _reply_in_batch(self, prompt: Prompt, sampling: Sampling) -> Reply:
+        """Return the reply to a request of a batch."""
+        body: dict[str, Any] = {"model": self.model}
+        if self.api == "completions":
+            body["prompt"] = prompt.text
+        else:
+            body["messages"] = self._messages(prompt)
+        body |= self._body(prompt, sampling)
+        # The same in each run, and different for the samples of two traces with the same text.
+        keys = completion_keys(self.identity, prompt, sampling)
+        name = f"{keys[0].hex()}x{len(keys)}"
+        reply = await self._batch_queue.result(name, body)
+        return read_reply(reply, n=sampling.n, is_chat=self.api == "chat")
 
     async def _send(self, client: AsyncOpenAI, prompt: Prompt, sampling: Sampling) -> Reply:
         body = self._body(prompt, sampling)
@@ -378,6 +456,11 @@ class OpenAI:
         warnings.warn(text, EngineWarning, stacklevel=2)
 
     def _check_prefix(self, prompt: Prompt) -> None:
+        if self.batch and prompt.prefix:
+            raise ContinuationError(
+                f"engines.openai: {self.model} has batch = true, and a batch cannot show that it"
+                f" continues an answer; {BATCH_CURE}"
+            )
         if self.api == "chat" and prompt.prefix and self.continuation == "none":
             raise ContinuationError(
                 f"engines.openai: {self.model} has continuation = 'none' and cannot continue an"
@@ -436,6 +519,47 @@ class OpenAI:
             retries=self.retries,
             patience=self.patience,
         )
+
+    @cached_property
+    def _batch_records(self) -> BatchRecords | None:
+        """Where batches are recorded; None while single requests are sent."""
+        return None
+
+    @cached_property
+    def _batch_queue(self) -> BatchQueue:
+        assert self._batch_records is not None, "batches are sent only when they are recorded"
+        endpoint: Endpoint = "/v1/chat/completions"
+        if self.api == "completions":
+            endpoint = "/v1/completions"
+        owner = BatchRecord(
+            identity=self.identity,
+            model=self.model,
+            server=redact_urls(self.base_urls[0]),
+            input_file_id="",
+            requests=(),
+        )
+        limits = BatchLimits(
+            requests=self.batch_requests,
+            gather_seconds=self.batch_gather_seconds,
+            poll_seconds=self.batch_poll_seconds,
+        )
+        return BatchQueue(
+            api=BatchApi(call=self._call_server, endpoint=endpoint),
+            records=self._batch_records,
+            owner=owner,
+            limits=limits,
+            report=self._announce,
+        )
+
+    async def _call_server(self, send: Callable[[AsyncOpenAI], Awaitable[T]]) -> T:
+        """Return the answer to a request about files or batches, which is repeated after faults."""
+        try:
+            return await self._request(send, Prompt(user="batches"), probe=read_a_batch)
+        except EngineUnavailableError:
+            raise
+        except EngineError as error:
+            # Not an error of the requests in the batch, whose answers are collected later.
+            raise EngineUnavailableError(f"{self.model}: no batches: {error}") from None
 
     @cached_property
     def _slots(self) -> asyncio.Semaphore:

@@ -141,6 +141,11 @@ FAULT_KINDS: Mapping[str, FaultKind] = {
             meaning="not JSON, truncated, or without a text",
         ),
         FaultKind(
+            name="no result",
+            action=Action.REPEAT,
+            meaning="a request of a batch that expired, or whose result files lack the request",
+        ),
+        FaultKind(
             name="wrong number of choices",
             action=Action.REPEAT,
             meaning="no choices or too many; where some are missing, those are requested again",

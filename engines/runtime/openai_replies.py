@@ -23,6 +23,8 @@ __all__ = [
     "Token",
     "UnreadableReply",
     "Usage",
+    "check_reply",
+    "excerpt",
     "parse_reply",
     "read_echoed_tokens",
     "read_prompt_logprobs",
@@ -173,8 +175,17 @@ def parse_reply(body: str) -> Mapping[str, Any]:
     try:
         reply = json.loads(body)
     except (ValueError, RecursionError) as error:
-        beginning = _excerpt(body, SHORT_EXCERPT)
+        beginning = excerpt(body, SHORT_EXCERPT)
         raise UnreadableReply(f"the reply is not JSON but {beginning!r}") from error
+    return check_reply(reply)
+
+
+def check_reply(reply: Any) -> Mapping[str, Any]:
+    """Return a reply that was parsed.
+
+    Raises:
+        UnreadableReply: It is not a JSON object, or reports an error.
+    """
     if not isinstance(reply, dict):
         raise UnreadableReply("the reply is not a JSON object")
     if reply.get("error"):
@@ -416,13 +427,13 @@ def _reported_error(error: Any) -> UnreadableReply:
     if isinstance(error, dict):
         message = error.get("message") or error.get("detail") or error
         names = [str(error.get(name)).lower() for name in ("code", "status", "type")]
-    text = _excerpt(" ".join(str(message).split()), EXCERPT)
+    text = excerpt(" ".join(str(message).split()), EXCERPT)
     statuses = [int(name) for name in names if name.isdecimal() and len(name) == STATUS_DIGITS]
     kind: FaultKind = kind_of_error(statuses, " ".join([text, *names]))
     return UnreadableReply(f"the server reports an error: {text}", kind.name)
 
 
-def _excerpt(text: str, length: int) -> str:
+def excerpt(text: str, length: int) -> str:
     """Return the beginning of a text, without a word that would be cut.
 
     The word can be a secret, which is recognized only as a whole.

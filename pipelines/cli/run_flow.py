@@ -109,11 +109,20 @@ def _perform(
 
 
 def _print_stopped_line(job: "Job", stopped: BaseException) -> None:
+    from pipelines.run.batches import open_batches
+
     name = str(stopped) if isinstance(stopped, StoppedError) else "Ctrl-C"
+    batches = open_batches(job.dataset)
+    in_batches = ""
+    if batches:
+        in_batches = (
+            f"; batches at the provider ({batches}) go on, and the same command collects their"
+            " answers"
+        )
     line = (
         f"stepmark: stopped by {name}: finished parts and all completions"
         f" ({job.meter.generated_tokens} generated tokens of this run) are stored in"
-        f" {visible(job.dataset.uri)}; run the same command again to go on"
+        f" {visible(job.dataset.uri)}; run the same command again to go on{in_batches}"
     )
     # The terminal may be closed, or paused.
     with contextlib.suppress(OSError):

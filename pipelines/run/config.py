@@ -15,7 +15,16 @@ from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError
 from stepmark.errors import ConfigError
 from stepmark.secrets import REDACTED, secrets_in, without_secrets
 
-__all__ = ["Generate", "Prices", "RunFile", "Shards", "load", "parse", "public_override"]
+__all__ = [
+    "Generate",
+    "Prices",
+    "RunFile",
+    "RunSettings",
+    "Shards",
+    "load",
+    "parse",
+    "public_override",
+]
 
 Table = dict[str, Any]
 # Pydantic would otherwise take `true` and "4" for numbers.
@@ -135,6 +144,15 @@ class Limits(_Strict):
     """
 
 
+class RunSettings(_Strict):
+    """How a run is carried out. No result depends on it."""
+
+    metrics_port: Integer = Field(default=0, ge=0, le=65535)
+    """The port of the [metrics](metrics.md) for Prometheus; 0 for none."""
+    metrics_host: str = Field(default="127.0.0.1", min_length=1)
+    """The address at which the metrics are served. Anyone who reaches it can read them."""
+
+
 class RunFile(_Strict):
     """A complete run file. `plan.build` builds the tables of plugins; here they stay untyped."""
 
@@ -155,6 +173,8 @@ class RunFile(_Strict):
     """The [budget](#budget) of one run."""
     limits: Limits = Limits()
     """[Limits](#limits), above which a run counts as failed."""
+    run: RunSettings = RunSettings()
+    """[How the run is carried out](#run)."""
 
     def to_toml(self, *, with_secrets: bool = False) -> str:
         """Return the run file with defaults and overrides, as it is stored in the dataset.
@@ -162,7 +182,9 @@ class RunFile(_Strict):
         Secrets, such as the password in a URL, are replaced. Only workers, which get the text
         through a pipe, need them.
         """
-        tables = self.model_dump(mode="json", exclude_none=True)
+        # Of [run] only what was set: the dataset does not depend on it.
+        without = {"run"} if self.run == RunSettings() else set[str]()
+        tables = self.model_dump(mode="json", exclude_none=True, exclude=without)
         return tomli_w.dumps(tables if with_secrets else without_secrets(tables))
 
 
@@ -172,6 +194,7 @@ TABLES: Mapping[str, type[BaseModel]] = {
     "prices": Prices,
     "budget": Budget,
     "limits": Limits,
+    "run": RunSettings,
 }
 
 

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from functools import partial
 
+from pipelines.run.batches import price_factors_by_method
 from pipelines.run.job import Job
 from pipelines.run.retries import RETRIES, with_retries
 from pipelines.run.stages import AsTask, RunShards, Work, run_shards, run_stages
@@ -46,7 +47,8 @@ async def run_job(job: Job, as_task: AsTask, *, makes_traces: bool) -> Sequence[
     from pipelines.run.summary import summary_rows
 
     prices = job.plan.run_file.prices
-    return await asyncio.to_thread(summary_rows, job.dataset, job.meter, prices)
+    factors = price_factors_by_method(job.plan)
+    return await asyncio.to_thread(summary_rows, job.dataset, job.meter, prices, factors)
 
 
 def _shard_runner(job: Job) -> RunShards:

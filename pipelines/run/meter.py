@@ -1,13 +1,19 @@
 """Counters of a run, updated as it proceeds; progress display and summary read them."""
 
 import time
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 from engines.base import Completion, Scored
 from stepmark.records import Cost
 
-__all__ = ["Meter"]
+__all__ = ["DURATION_BOUNDS", "MILLISECONDS", "Meter"]
+
+DURATION_BOUNDS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3600.0, 14400.0, 86400.0)
+"""The upper bounds of the buckets of request durations, in seconds. A batch takes hours."""
+MILLISECONDS = 1000.0
 
 
 class Meter:
@@ -36,6 +42,14 @@ class Meter:
         """Prompt tokens that the engine had cached."""
         self.generated_tokens = 0
         """Tokens that the engines of this run wrote; stored completions are not counted."""
+        self.prompt_tokens_by_engine: Counter[str] = Counter()
+        self.generated_tokens_by_engine: Counter[str] = Counter()
+        self.open_requests: Counter[str] = Counter()
+        """Requests without an answer by engine."""
+        self.request_durations: Counter[str] = Counter()
+        """Requests that have ended, by "engine: bucket"; a bucket is an index of the bounds."""
+        self.request_milliseconds: Counter[str] = Counter()
+        """The time of all requests that have ended, by engine."""
         self.reused = 0
         """Completions that were stored by an earlier run, or by an earlier try of this one."""
         self.reused_tokens = 0
@@ -66,13 +80,28 @@ class Meter:
         self.rollouts += cost.rollouts
         self.aborted += cost.aborted
 
-    def add_results(self, results: Iterable[Completion | Scored]) -> None:
+    def add_results(self, results: Iterable[Completion | Scored], engine: str = "") -> None:
         """Add the tokens of what an engine returned."""
         for result in results:
             self.prompt_tokens += result.prompt_tokens
             self.cached_tokens += result.cached_tokens
+            self.prompt_tokens_by_engine[engine] += result.prompt_tokens
             if isinstance(result, Completion):
                 self.generated_tokens += result.generated_tokens
+                self.generated_tokens_by_engine[engine] += result.generated_tokens
+
+    @contextmanager
+    def timed_request(self, engine: str) -> Iterator[None]:
+        """Count a request that is open while the block runs, and the time that it takes."""
+        started = time.perf_counter()
+        self.open_requests[engine] += 1
+        try:
+            yield
+        finally:
+            seconds = time.perf_counter() - started
+            self.open_requests[engine] -= 1
+            self.request_durations[f"{engine}: {bisect_left(DURATION_BOUNDS, seconds)}"] += 1
+            self.request_milliseconds[engine] += round(MILLISECONDS * seconds)
 
     def add_reused(self, completions: Iterable[Completion]) -> None:
         """Add completions that were stored, so that no engine was asked for them."""

@@ -7,6 +7,7 @@ from pipelines.run.config import RunFile
 from pipelines.run.job import Job
 from pipelines.run.meter import Meter
 from pipelines.run.options import RunOptions
+from pipelines.run.tracing import configured_tracing
 from stepmark.errors import ConfigError
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import TRACES
@@ -36,7 +37,13 @@ def prepare(
         raise ConfigError(f"{run_file}: budget.cost needs the prices of tokens: set [prices]")
     plan = planning.build(settings, run_file)
     dataset = Dataset(settings.dataset)
-    job = Job(plan=plan, dataset=dataset, meter=Meter(), options=options or RunOptions())
+    job = Job(
+        plan=plan,
+        dataset=dataset,
+        meter=Meter(),
+        options=options or RunOptions(),
+        tracing=configured_tracing(),
+    )
     if makes_traces:
         if plan.source is None or plan.engine is None:
             raise ConfigError(

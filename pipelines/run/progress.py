@@ -190,7 +190,7 @@ class Progress:
     @property
     def cost(self) -> float | None:
         """The price of the tokens of this run; None without prices."""
-        return self.spending.prices.of(self.meter.prompt_tokens, self.meter.generated_tokens)
+        return self.spending.cost
 
 
 def _duration(seconds: float) -> str:

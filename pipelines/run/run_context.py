@@ -10,6 +10,7 @@ from typing import Self
 from annotators.context import RunServices
 from engines.base import Engine
 from pipelines.run.annotator_specs import AnnotatorSpec
+from pipelines.run.batches import price_factor, price_factors
 from pipelines.run.config import Budget
 from pipelines.run.dataset_reader import DatasetReader
 from pipelines.run.fingerprints import Fingerprints
@@ -20,6 +21,7 @@ from pipelines.run.plan import Plan
 from pipelines.run.spending import Spending
 from pipelines.run.stored_engine import ShardCompletions, StoredEngine
 from pipelines.run.token_budget import MeteredEngine, TokenBudget
+from pipelines.run.tracing import NO_TRACING, Tracing
 from pipelines.run.transient import is_final
 from stepmark.records import StoredCompletion
 from storage.completions.files import list_files
@@ -41,6 +43,8 @@ class RunContext:
     options: RunOptions = field(default_factory=RunOptions)
     workers: VerifierPool = field(default_factory=VerifierPool)
     """Grade answers and run verifiers, in processes that can be killed."""
+    tracing: Tracing = NO_TRACING
+    """The spans of OpenTelemetry, where they are exported."""
     human_labels_lock: threading.Lock = field(default_factory=threading.Lock)
     """Held while human labels are read and written: the methods of a shard run concurrently."""
 
@@ -83,7 +87,12 @@ class RunContext:
     def spending(self) -> Spending:
         """What the run has used of its budget."""
         run_file = self.plan.run_file
-        return Spending(budget=run_file.budget, prices=run_file.prices, meter=self.meter)
+        return Spending(
+            budget=run_file.budget,
+            prices=run_file.prices,
+            meter=self.meter,
+            price_factors=price_factors(self.plan.engines),
+        )
 
     def services(self, spec: AnnotatorSpec) -> RunServices:
         """Return the engines, grading and verifiers that an annotator uses."""
@@ -118,6 +127,8 @@ class RunContext:
                 first_request=first_request,
                 name=self.plan.engines.name_of(engine),
                 spending=spending,
+                batch_price_factor=price_factor(engine),
+                tracing=self.tracing,
             )
             return StoredEngine(
                 engine=metered,
@@ -155,6 +166,7 @@ class RunContext:
         """Stop the workers and the engines."""
         await self.workers.close()
         await self.plan.engines.close()
+        await asyncio.to_thread(self.tracing.close)
 
 
 def _is_not_final(completion: StoredCompletion) -> bool:

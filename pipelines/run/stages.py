@@ -11,12 +11,16 @@ from typing import Any, Protocol
 
 from annotators.concurrency import gather_or_cancel
 from pipelines.run.annotator_specs import AnnotatorSpec
+from pipelines.run.batches import forget_batches, record_batches
 from pipelines.run.infrequent_gc import infrequent_gc
 from pipelines.run.job import Job
+from pipelines.run.metrics import serve_metrics
 from pipelines.run.migration import migrate
 from pipelines.run.progress import Progress, show_progress
 from pipelines.run.token_budget import TokenBudget
+from pipelines.run.tracing import Attributes
 from stepmark.errors import ContinuationError, DatasetError
+from stepmark.secrets import without_secrets
 from storage.dataset.tables import PROBLEMS, TRACES
 
 __all__ = [
@@ -70,7 +74,14 @@ async def run_stages(
         EngineError: An engine failed for longer than the tasks are retried.
     """
     try:
-        with job.dataset.writer_lock(), _progress(job), infrequent_gc():
+        with (
+            job.tracing.parent(),
+            job.tracing.span("stepmark.run", _run_attributes(job)),
+            serve_metrics(job.plan.run_file.run, job.spending),
+            job.dataset.writer_lock(),
+            _progress(job),
+            infrequent_gc(),
+        ):
             # Removes unfinished files of killed runs, which is safe only while the lock is held.
             await asyncio.to_thread(job.dataset.sweep)
             await migrate(job.dataset)
@@ -97,6 +108,13 @@ async def run_stages(
                 await asyncio.to_thread(job.remove_labels)
     finally:
         await job.close()
+
+
+def _run_attributes(job: Job) -> Attributes:
+    return {
+        "stepmark.dataset": without_secrets(job.dataset.uri),
+        "stepmark.workers": job.options.workers,
+    }
 
 
 def _progress(job: Job) -> AbstractContextManager[None]:
@@ -178,6 +196,7 @@ async def run_assigned_shards(
     budget = TokenBudget(limits.tokens_in_flight)
     slots = asyncio.Semaphore(limits.shards_in_flight)
     uncompacted = await asyncio.to_thread(job.uncompacted_shards)
+    record_batches(job.plan.engines, job.dataset)
     refusals: list[ContinuationError] = []
 
     async def run_shard(shard: int, first_request: asyncio.Event) -> None:
@@ -185,9 +204,10 @@ async def run_assigned_shards(
         stored = job.with_stored_engines(completions, budget, first_request)
         finished = False
         try:
-            refusal = await _run_shard(
-                stored, as_task, shard, first_request, makes_traces=makes_traces
-            )
+            with job.tracing.span("stepmark.shard", {"stepmark.shard": shard}):
+                refusal = await _run_shard(
+                    stored, as_task, shard, first_request, makes_traces=makes_traces
+                )
             if refusal is not None:
                 refusals.append(refusal)
                 return
@@ -219,6 +239,8 @@ async def run_assigned_shards(
         raise errors.exceptions[0] from errors
     if refusals:
         raise refusals[0]
+    # All completions of the shards are written now.
+    await forget_batches(job.plan.engines)
 
 
 async def _run_to_end(work: Coroutine[Any, Any, None]) -> None:
@@ -274,8 +296,10 @@ async def _annotate_shard(job: Job, as_task: AsTask, shard: int) -> Continuation
             if dependency.name in refusals:
                 refusals[spec.name] = refusals[dependency.name]
                 return
+        attributes: Attributes = {"stepmark.method": spec.name, "stepmark.shard": shard}
         try:
-            await as_task(f"{spec.name}-{shard}", job.make_annotations)(shard, spec.name)
+            with job.tracing.span("stepmark.method", attributes):
+                await as_task(f"{spec.name}-{shard}", job.make_annotations)(shard, spec.name)
         except ContinuationError as error:
             refusals[spec.name] = error
 

@@ -99,16 +99,34 @@ WHERE a.method < b.method
 """
 # The sum of a BIGINT column is a HUGEINT, which Arrow would return as a Decimal.
 TOKENS = """
-SELECT coalesce(sum(prompt_tokens), 0)::BIGINT, coalesce(sum(generated_tokens), 0)::BIGINT FROM {}
+SELECT method, coalesce(sum(prompt_tokens), 0)::BIGINT, coalesce(sum(generated_tokens), 0)::BIGINT
+FROM (
+    SELECT '' AS method, prompt_tokens, generated_tokens FROM traces WHERE found_by IS NULL
+    UNION ALL
+    SELECT method, prompt_tokens, generated_tokens FROM annotations
+)
+GROUP BY method
 """
-SAMPLED_TRACES = "traces WHERE found_by IS NULL"
 EXCERPT_CHARACTERS = 60
 
 Row = tuple[str, str]
 
 
-def summary_rows(dataset: Dataset, meter: Meter, prices: Prices) -> Sequence[Mapping[str, str]]:
-    """Return the content of a dataset and the cost of this run, as rows of `what` and `count`."""
+def summary_rows(
+    dataset: Dataset,
+    meter: Meter,
+    prices: Prices,
+    price_factors: Mapping[str, float] | None = None,
+) -> Sequence[Mapping[str, str]]:
+    """Return the content of a dataset and the cost of this run, as rows of `what` and `count`.
+
+    Args:
+        dataset: The dataset.
+        meter: The counters of this run.
+        prices: The prices of tokens.
+        price_factors: The price of a token as a part of the usual one, by method; "" is that of the
+            traces. It is 1 where it is missing.
+    """
     with query_session(dataset) as ask:
         rows = [
             *_source_rows(ask),
@@ -116,7 +134,7 @@ def summary_rows(dataset: Dataset, meter: Meter, prices: Prices) -> Sequence[Map
             *_removed_rows(meter),
             *_human_label_rows(ask),
             *_label_rows(ask),
-            *_token_rows(ask, prices),
+            *_token_rows(ask, prices, price_factors or {}),
             *_damage_rows(meter),
             *_fault_rows(meter),
             ("this run", _this_run(meter)),
@@ -251,17 +269,18 @@ def _label_rows(ask: RunQuery) -> Sequence[Row]:
     return rows
 
 
-def _token_rows(ask: RunQuery, prices: Prices) -> Sequence[Row]:
+def _token_rows(ask: RunQuery, prices: Prices, price_factors: Mapping[str, float]) -> Sequence[Row]:
     """Return the rows about all tokens of the dataset and their price."""
     prompt = 0
     generated = 0
-    for table in (SAMPLED_TRACES, "annotations"):
-        table_prompt, table_generated = _rows(ask, TOKENS.format(table))[0]
-        prompt += table_prompt
-        generated += table_generated
+    cost = 0.0
+    for method, method_prompt, method_generated in _rows(ask, TOKENS):
+        prompt += method_prompt
+        generated += method_generated
+        full_price = prices.of(method_prompt, method_generated) or 0.0
+        cost += price_factors.get(method, 1.0) * full_price
     rows = [("tokens", f"{prompt} read, {generated} written")]
-    cost = prices.of(prompt, generated)
-    if cost is not None:
+    if prices.of(prompt, generated) is not None:
         rows.append(("cost", f"{cost:.2f}"))
     return rows
 

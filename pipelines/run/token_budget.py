@@ -19,6 +19,7 @@ from engines.runtime.answered_samples import answered_samples
 from pipelines.run.engine_pool import ENGINE
 from pipelines.run.meter import Meter
 from pipelines.run.spending import Spending
+from pipelines.run.tracing import NO_TRACING, Attributes, Span, Tracing
 from stepmark.errors import BudgetError, EngineError
 from stepmark.records import Sampling
 
@@ -27,6 +28,28 @@ __all__ = ["MeteredEngine", "TokenBudget"]
 # A rough estimate for prompts. Engines report prompt tokens only in their answer, and prompts are
 # the smaller part of the work.
 CHARACTERS_PER_TOKEN = 4
+
+
+@dataclass(kw_only=True)
+class _OpenRequests:
+    """Requests without an answer, and what they may need."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    samples: int = 0
+    max_tokens: int = 0
+
+    def count(self, prompt: Prompt, sampling: Sampling, sign: int) -> None:
+        """Add (`sign` +1) or remove (-1) one request."""
+        self.requests += sign
+        self.prompt_tokens += sign * (len(prompt.text) // CHARACTERS_PER_TOKEN)
+        self.samples += sign * sampling.n
+        self.max_tokens += sign * sampling.n * sampling.max_tokens
+
+    @property
+    def most_tokens(self) -> int:
+        """The most tokens that the requests can use."""
+        return self.prompt_tokens + self.max_tokens
 
 
 class TokenBudget:
@@ -38,6 +61,8 @@ class TokenBudget:
 
     The estimate decides when another shard is started, so that the engines stay busy and memory
     stays bounded. It delays a request only if the budget of the run is nearly used; see `admit`.
+    Requests that wait for a batch do not delay another shard: the batch takes hours, and the more
+    shards have started, the more requests it contains.
 
     Args:
         limit: Further shards wait until fewer tokens than this are outstanding.
@@ -45,10 +70,9 @@ class TokenBudget:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._open_requests = 0
-        self._prompt_tokens = 0
-        self._open_samples = 0
-        self._open_max_tokens = 0
+        self._single = _OpenRequests()
+        self._batched = _OpenRequests()
+        self._batch_price_factor = 1.0
         self._completions = 0
         self._generated_tokens = 0
         self._changed = asyncio.Event()
@@ -58,9 +82,9 @@ class TokenBudget:
     def outstanding(self) -> int:
         """The estimated number of outstanding tokens, prompts included."""
         if self._completions == 0:
-            return self._prompt_tokens + self._open_max_tokens
-        expected = self._open_samples * self._generated_tokens // self._completions
-        return self._prompt_tokens + expected
+            return self._single.most_tokens
+        expected = self._single.samples * self._generated_tokens // self._completions
+        return self._single.prompt_tokens + expected
 
     async def wait_until_low(self) -> None:
         """Wait until fewer tokens than the limit are outstanding."""
@@ -80,9 +104,10 @@ class TokenBudget:
         """
         # One request waits for a change, and the others for the lock, in their order.
         async with self._admission:
-            while self._open_requests:
+            while self._single.requests or self._batched.requests:
+                prompt = self._single.prompt_tokens + self._batched.prompt_tokens
                 generated = self._probable_generated_tokens()
-                if not spending.reached_after(self._prompt_tokens, generated):
+                if not spending.reached_after(prompt, generated, self._price_factor()):
                     return
                 self._changed.clear()
                 await self._changed.wait()
@@ -96,21 +121,45 @@ class TokenBudget:
         Each open sample counts as the mean of the finished ones, and of the open ones at their
         maximum: short completions are finished first.
         """
-        samples = self._open_samples + self._completions
+        open_samples = self._single.samples + self._batched.samples
+        samples = open_samples + self._completions
         if not samples:
             return 0
-        tokens = self._open_max_tokens + self._generated_tokens
-        return self._open_samples * tokens // samples
+        tokens = self._single.max_tokens + self._batched.max_tokens + self._generated_tokens
+        return open_samples * tokens // samples
+
+    def _price_factor(self) -> float:
+        """Return the mean price of a token of the open requests, as a part of the usual one."""
+        tokens = self._single.most_tokens + self._batched.most_tokens
+        saved = (1.0 - self._batch_price_factor) * self._batched.most_tokens
+        return 1.0 - saved / max(tokens, 1)
 
     async def complete(
-        self, engine: Engine, prompt: Prompt, sampling: Sampling
+        self,
+        engine: Engine,
+        prompt: Prompt,
+        sampling: Sampling,
+        *,
+        batch_price_factor: float | None = None,
     ) -> Sequence[Completion]:
-        """Request completions from the engine and count the request while it is open."""
-        self._count(prompt, sampling, +1)
+        """Request completions from the engine and count the request while it is open.
+
+        Args:
+            engine: The engine.
+            prompt: The request.
+            sampling: Its parameters.
+            batch_price_factor: The price of a token in a batch; None for a single request.
+        """
+        counted = self._single
+        if batch_price_factor is not None:
+            counted = self._batched
+            # Engines with different prices are rare, and this is an estimate.
+            self._batch_price_factor = batch_price_factor
+        counted.count(prompt, sampling, +1)
         try:
             completions = await engine.complete(prompt, sampling)
         finally:
-            self._count(prompt, sampling, -1)
+            counted.count(prompt, sampling, -1)
             self._changed.set()
         self._completions += len(completions)
         self._generated_tokens += sum(completion.generated_tokens for completion in completions)
@@ -120,19 +169,12 @@ class TokenBudget:
         """Score a text with the engine and count it as a prompt without samples."""
         text = replace(prompt, prefix=prompt.prefix + continuation)
         no_samples = Sampling(n=0)
-        self._count(text, no_samples, +1)
+        self._single.count(text, no_samples, +1)
         try:
             return await engine.score(prompt, continuation)
         finally:
-            self._count(text, no_samples, -1)
+            self._single.count(text, no_samples, -1)
             self._changed.set()
-
-    def _count(self, prompt: Prompt, sampling: Sampling, sign: int) -> None:
-        """Add (`sign` +1) or remove (-1) one request."""
-        self._open_requests += sign
-        self._prompt_tokens += sign * (len(prompt.text) // CHARACTERS_PER_TOKEN)
-        self._open_samples += sign * sampling.n
-        self._open_max_tokens += sign * sampling.n * sampling.max_tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +191,9 @@ class MeteredEngine(EngineWrapper):
     """The name of the engine in the run file."""
     spending: Spending | None = None
     """The budget of the run, if its requests have one."""
+    batch_price_factor: float | None = None
+    """The price of a token in a batch; None if the engine sends single requests."""
+    tracing: Tracing = NO_TRACING
 
     @cached_property
     def _checked_engine(self) -> ChecksContinuation | None:
@@ -164,11 +209,15 @@ class MeteredEngine(EngineWrapper):
         self.first_request.set()
         if self.spending is not None:
             await self.budget.admit(self.spending)
-        with self._counted_faults():
+        with self._request_span(sampling.n) as span, self._counted_faults():
             if prompt.prefix and self._checked_engine is not None:
-                self.meter.add_results(await self._checked_engine.check_continuation(prompt))
-            completions = await self.budget.complete(self.engine, prompt, sampling)
-        self.meter.add_results(completions)
+                proof = await self._checked_engine.check_continuation(prompt)
+                self.meter.add_results(proof, self.name)
+            completions = await self.budget.complete(
+                self.engine, prompt, sampling, batch_price_factor=self.batch_price_factor
+            )
+            span.set_usage(completions)
+        self.meter.add_results(completions, self.name)
         return completions
 
     async def score(self, prompt: Prompt, continuation: str) -> Scored:
@@ -176,10 +225,25 @@ class MeteredEngine(EngineWrapper):
         self.first_request.set()
         if self.spending is not None:
             await self.budget.admit(self.spending)
-        with self._counted_faults():
+        with self._request_span(0) as span, self._counted_faults():
             scored = await self.budget.score(self.engine, prompt, continuation)
-        self.meter.add_results([scored])
+            span.set_usage([scored])
+        self.meter.add_results([scored], self.name)
         return scored
+
+    @contextmanager
+    def _request_span(self, samples: int) -> Iterator[Span]:
+        """Trace and time a request."""
+        attributes: Attributes = {
+            "stepmark.engine": self.name,
+            "stepmark.samples": samples,
+            "gen_ai.request.model": self.model_name,
+        }
+        with (
+            self.meter.timed_request(self.name),
+            self.tracing.span("stepmark.request", attributes) as span,
+        ):
+            yield span
 
     @contextmanager
     def _counted_faults(self) -> Iterator[None]:
@@ -187,10 +251,10 @@ class MeteredEngine(EngineWrapper):
         try:
             yield
         except asyncio.CancelledError as error:
-            self.meter.add_results(answered_samples(error).values())
+            self.meter.add_results(answered_samples(error).values(), self.name)
             raise
         except EngineError as error:
-            self.meter.add_results(answered_samples(error).values())
+            self.meter.add_results(answered_samples(error).values(), self.name)
             if self._counting_engine is None:
                 kind = "retryable" if error.retryable else "rejected"
                 self.meter.add_faults(self.name, {kind: 1})

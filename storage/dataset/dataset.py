@@ -8,6 +8,7 @@
             annotations/<method>/part-00000.parquet
             labels/part-00000.parquet
             rejected/part-00000.parquet
+            batches/<name>.json      batches of requests at providers; see `batch_files`
             run.toml                 the run file that made the dataset
             label.toml               the run file of a later `stepmark label`
 
@@ -35,6 +36,7 @@ from typing import Any, BinaryIO, TypeVar, cast
 import pyarrow as pa
 
 from stepmark.errors import ConfigError, DatasetError
+from storage.dataset.batch_files import BATCHES
 from storage.dataset.folder import Folder
 from storage.dataset.migrations import FORMAT, readable_columns
 from storage.dataset.parts import (
@@ -136,6 +138,7 @@ class Dataset:
         """
         self.folder.sweep()
         # Other folders of the user are not touched.
+        self.folder.sweep(BATCHES)
         for kind in SCHEMAS.keys() & set(self.folder.folders()):
             self.folder.sweep(kind)
             for name in self.folder.folders(kind):

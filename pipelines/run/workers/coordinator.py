@@ -22,7 +22,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -135,7 +135,7 @@ class _Coordinator:
     async def _run_workers(self) -> None:
         """Run one worker at a time, and replace it when it has died."""
         while not self._assignment.is_finished and self._budget_error is None:
-            async with _WorkerProcess(self._start) as worker:
+            async with _WorkerProcess(self._start, self._job.tracing.environment()) as worker:
                 self._workers.append(worker)
                 await self._serve(worker)
                 self._workers.remove(worker)
@@ -178,6 +178,9 @@ class _Coordinator:
         """Assign the shards of a worker that died to other workers."""
         # Only a process that has ended cannot write any more.
         reason = await worker.reason_of_end()
+        # Its requests have ended with it.
+        open_requests = dict.fromkeys(worker.counters.get("open_requests", {}), 0)
+        add_change(self._job.meter, worker.counters, {"open_requests": open_requests})
         lost = self._assignment.lose(worker)
         if lost is None and not worker.has_requested:
             raise WorkerError(f"a worker process ended before its first shard: {reason}")
@@ -200,6 +203,8 @@ class _WorkerProcess:
     """A process that runs `pipelines.run.workers.worker`. Leaving the context ends it."""
 
     start: Start
+    environment: Mapping[str, str]
+    """Variables that its spans of OpenTelemetry need."""
     counters: dict[str, Any] = field(default_factory=dict)
     """The counters of its meter that have been added up."""
     has_requested: bool = False
@@ -214,7 +219,7 @@ class _WorkerProcess:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=MAX_LINE_BYTES,
-            env=os.environ | {"PYTHONPATH": path},
+            env={**os.environ, **self.environment, "PYTHONPATH": path},
             pass_fds=[] if descriptor is None else [descriptor],
             start_new_session=True,  # so that only the coordinator handles Ctrl-C
         )

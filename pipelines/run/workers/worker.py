@@ -24,6 +24,7 @@ from pipelines.run.job import Job
 from pipelines.run.meter import Meter
 from pipelines.run.retries import Retries, with_retries
 from pipelines.run.stages import Work, run_assigned_shards
+from pipelines.run.tracing import configured_tracing
 from pipelines.run.workers.protocol import Start, encode, error_fields, meter_values
 from pipelines.terminal import show_engine_warnings
 from stepmark.errors import EngineError, UserError
@@ -152,7 +153,7 @@ async def _work(start: Start, coordinator: _Coordinator) -> None:
 
     reporting = asyncio.create_task(_report(job.meter, coordinator))
     try:
-        with infrequent_gc():
+        with infrequent_gc(), job.tracing.parent():
             await run_assigned_shards(
                 job,
                 as_task,
@@ -172,7 +173,13 @@ def _job(start: Start, meter: Meter) -> Job:
     if start.ticket is not None:
         dataset.folder.watch_lease(start.ticket)
     plan = planning.build(run_file)
-    return Job(plan=plan, dataset=dataset, meter=meter, options=start.options)
+    return Job(
+        plan=plan,
+        dataset=dataset,
+        meter=meter,
+        options=start.options,
+        tracing=configured_tracing(),
+    )
 
 
 async def _report(meter: Meter, coordinator: _Coordinator) -> None:
