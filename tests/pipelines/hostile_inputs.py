@@ -166,7 +166,7 @@ def prepared_only() -> Iterator[None]:
         mock.patch("pipelines.cli.run_flow._perform", side_effect=SystemExit(0)),
         mock.patch("pipelines.cli.commands.check._print_all", no_check),
         # It reads the files of all installed packages.
-        mock.patch("pipelines.__main__.check_names"),
+        mock.patch("pipelines.cli.environment_guard.check_names"),
         mock.patch("gc.freeze"),
     ):
         yield
