@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ from openai import AsyncOpenAI
 from pydantic import Field
 
 from engines.base import BatchRecords, Completion, Prompt, Scored, completion_keys
-from engines.runtime.answered_samples import answered_samples, keep_answered
+from engines.runtime.answered_samples import answered_samples, keep_answered, missing_ranges
 from engines.runtime.batch_api import BatchApi, Endpoint, read_a_batch
 from engines.runtime.batch_queue import BatchLimits, BatchQueue
 from engines.runtime.batch_record import BatchRecord
@@ -35,6 +35,7 @@ from engines.runtime.openai_replies import (
     Reply,
     Token,
     Usage,
+    decode_reply,
     parse_reply,
     read_echoed_tokens,
     read_prompt_logprobs,
@@ -280,11 +281,11 @@ class OpenAI:
         for position, completion in enumerate(reply.completions):
             if position not in doubts:
                 completions[reply.indices[position]] = completion
-        for start, end in list(_gaps(sampling.n, completions)):
+        for start, end in list(missing_ranges(sampling.n, completions)):
             part = replace(sampling, n=end - start, seed=sampling.seed + start)
             try:
                 completions.update(enumerate(await self._complete(prompt, part), start))
-            except (EngineError, asyncio.CancelledError) as error:
+            except (Exception, asyncio.CancelledError) as error:
                 for index, completion in answered_samples(error).items():
                     completions[start + index] = completion
                 keep_answered(error, completions)
@@ -402,13 +403,13 @@ class OpenAI:
             plain = await client.completions.with_raw_response.create(
                 model=self.model, prompt=prompt.text, extra_body=body
             )
-            return read_reply(parse_reply(plain.text), n=sampling.n, is_chat=False)
+            return read_reply(_parse(plain.http_response), n=sampling.n, is_chat=False)
         chat = await client.chat.completions.with_raw_response.create(
             model=self.model,
             messages=cast(Any, self._messages(prompt)),  # OpenAI's types have no `prefix`
             extra_body=body | self._continuation_flags(prompt),
         )
-        return read_reply(parse_reply(chat.text), n=sampling.n, is_chat=True)
+        return read_reply(_parse(chat.http_response), n=sampling.n, is_chat=True)
 
     async def _read(self, client: AsyncOpenAI, prompt: Prompt) -> tuple[Sequence[Token], Usage]:
         """Return the tokens of a prompt with their log-probabilities."""
@@ -421,7 +422,7 @@ class OpenAI:
                 max_tokens=0,
                 extra_body=dict(self.extra_body),
             )
-            reply = parse_reply(plain.text)
+            reply = _parse(plain.http_response)
             return read_echoed_tokens(reply), read_usage(reply)
         # A chat server must generate at least one token, which is discarded.
         body = {self.length_parameter: 1, "prompt_logprobs": 0} | dict(self.extra_body)
@@ -430,7 +431,7 @@ class OpenAI:
             messages=cast(Any, self._messages(prompt)),
             extra_body=body | self._continuation_flags(prompt),
         )
-        reply = parse_reply(chat.text)
+        reply = _parse(chat.http_response)
         return read_prompt_logprobs(reply), read_usage(reply)
 
     def _warn_about(self, reply: Reply) -> None:
@@ -616,8 +617,20 @@ class OpenAI:
             api_key=_key(self.api_key_env),
             timeout=timeout,
             max_retries=0,  # `Fleet` repeats requests
-            http_client=openai.DefaultAsyncHttpxClient(limits=limits, timeout=timeout),
+            http_client=openai.DefaultAsyncHttpxClient(
+                limits=limits, timeout=timeout, event_hooks={"response": [_read_errors_as_utf8]}
+            ),
         )
+
+
+def _parse(response: httpx2.Response) -> Mapping[str, Any]:
+    return parse_reply(decode_reply(response.content, response.encoding or "utf-8"))
+
+
+async def _read_errors_as_utf8(response: httpx2.Response) -> None:
+    """Ignore the character set of an error: the client library fails if it is a false one."""
+    if response.is_error:
+        response.encoding = "utf-8"
 
 
 def _response_format(schema: str) -> Mapping[str, object]:
@@ -625,18 +638,6 @@ def _response_format(schema: str) -> Mapping[str, object]:
         "type": "json_schema",
         "json_schema": {"name": "reply", "strict": True, "schema": json.loads(schema)},
     }
-
-
-def _gaps(count: int, present: Mapping[int, object]) -> Iterator[tuple[int, int]]:
-    """Yield the ranges of consecutive indices below `count` that are not present."""
-    start: int | None = None
-    for index in range(count + 1):
-        is_missing = index < count and index not in present
-        if is_missing and start is None:
-            start = index
-        elif not is_missing and start is not None:
-            yield start, index
-            start = None
 
 
 def _is_variable(name: str) -> bool:

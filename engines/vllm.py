@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -21,6 +22,12 @@ __all__ = ["VLLM"]
 MAX_N = SEED_SPACING
 # Enough of a weights file to distinguish two trainings; reading all of it would take minutes.
 HEAD_BYTES = 1 << 20
+# Files of a model folder that describe the model, and that vLLM does not read. All other files
+# count: an unknown one may change outputs.
+DESCRIPTION = re.compile(
+    r"\..*|(?:readme|licen[cs]e|notice|citation|use_policy).*|.*\.(?:md|rst|pdf|png|jpe?g|svg|gif)",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +62,7 @@ class VLLM:
 
     @cached_property
     def identity(self) -> str:
-        """A digest of the fields, and for a folder of its name and files.
+        """A digest of the fields, and for a folder of its name and the files that vLLM reads.
 
         A Hub name without `revision` is assumed to always mean the same weights.
         """
@@ -129,6 +136,8 @@ def _folder_digest(folder: Path) -> str:
     content = hashlib.blake2b(digest_size=8)
     files = [path for path in folder.iterdir() if path.is_file()]
     for path in sorted(files):
+        if DESCRIPTION.fullmatch(path.name):
+            continue
         content.update(f"{path.name}:{path.stat().st_size}:".encode())
         with path.open("rb") as file:
             content.update(file.read(HEAD_BYTES))

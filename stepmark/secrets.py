@@ -39,6 +39,13 @@ AUTHORITY_END = re.compile(r"[/?#]")
 AUTHORITY = re.compile(r"(?:[^:@\[\]]*|\[[^\[\]@]*\])(?::\d*)?")
 # Schemes in whose paths `@` does not occur, as it does in hf://datasets/x/y@main.
 WEB_SCHEMES = frozenset({"http", "https", "ftp", "ftps", "ws", "wss"})
+# What follows the host is a port, or a secret in its place. Five digits are at most a wrong port;
+# a message can continue after the address.
+PORT = re.compile(
+    r"\A(?P<host>\[[^\]]*\]|[^:/?#\[\]]*):(?!\d{0,5}\W*(?:[/?#]|\Z))(?P<port>[^/?#]*)"
+)
+# User information of an address without a scheme, in a message.
+BARE_USER = re.compile(r"(?<![\w:/])[\w.%+-]{1,100}:[^\s\"'`<>@/:]{1,100}@(?=[\w\[])")
 QUERY_VALUE = re.compile(r"(?P<name>[^=&;?#]*=)?(?P<value>[^&;?#]+)")
 
 # Names with a space or other characters are texts, for instance those of scripted replies.
@@ -75,12 +82,13 @@ def is_variable_name(text: str) -> bool:
 
 
 def redact_urls(text: str) -> str:
-    """Return a text in which the URLs have no user information and no query values.
+    """Return a message in which the URLs have no user information and no query values.
 
     >>> redact_urls("no answer from http://me:pw@host/v1?key=k&v=1")
     'no answer from http://REDACTED@host/v1?key=REDACTED&v=REDACTED'
     """
-    return URL.sub(lambda match: _redact_url(match, []), text)
+    text = URL.sub(lambda match: _redact_url(match, []), text)
+    return BARE_USER.sub(f"{REDACTED}@", text)
 
 
 def redact(text: str, secrets: Collection[str]) -> str:
@@ -195,6 +203,11 @@ def _redact_url(match: re.Match[str], secrets: list[str]) -> str:
     if user:
         secrets += _forms_of_user(user)
         url += f"{REDACTED}@"
+
+    port = PORT.match(host) if scheme.lower() in WEB_SCHEMES else None
+    if port is not None:
+        secrets += [port["port"], unquote(port["port"])]
+        host = f"{port['host']}:{REDACTED}{host[port.end() :]}"
 
     def redact_value(pair: re.Match[str]) -> str:
         secrets.extend({pair["value"], unquote(pair["value"])})

@@ -142,7 +142,8 @@ class Critic:
         schema = ""
         if self.uses("schema"):
             # A request for a single step gets a verdict on that step only.
-            schema = reply_schema(1 if self.uses("number") else len(steps))
+            first = len(steps) if self.uses("number") else 1
+            schema = reply_schema(len(steps), first)
         numbered_steps = list[str]()
         for number, step in enumerate(steps, start=1):
             # Indented, so that no line of a step begins like a step.

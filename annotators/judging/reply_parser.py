@@ -161,19 +161,20 @@ class StepVerdict:
     rationale: str = ""
 
 
-def reply_schema(steps: int) -> str:
-    """Return the JSON schema of a reply on `steps` steps, as text.
+def reply_schema(last: int, first: int = 1) -> str:
+    """Return the JSON schema of a reply on the steps `first` to `last`, as text.
 
     Each step has a critique followed by a verdict ("correct", "incorrect" or "unknown"). The
     critique comes first, so that a model reasons before it decides.
     """
     step = _object_schema(
         {
-            "step": {"type": "integer"},
+            "step": {"type": "integer", "minimum": first, "maximum": last},
             "critique": {"type": "string"},
             "verdict": {"type": "string", "enum": list(Verdict)},
         }
     )
+    steps = last - first + 1
     step_list = {"type": "array", "minItems": steps, "maxItems": steps, "items": step}
     return json.dumps(_object_schema({"steps": step_list}))
 

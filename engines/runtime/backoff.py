@@ -33,7 +33,8 @@ def full_jitter(attempt: int, limit: float) -> float:
 def read_retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds in `Retry-After` or `Retry-After-Ms`; None without a valid value.
 
-    `Retry-After` is a number of seconds or an HTTP date (RFC 9110, section 10.2.3).
+    `Retry-After` is a number of seconds or an HTTP date (RFC 9110, section 10.2.3). A date is by
+    the clock of the server, which `Date` tells.
     """
     milliseconds = _number(headers.get("retry-after-ms"))
     if milliseconds is not None:
@@ -42,13 +43,21 @@ def read_retry_after(headers: Mapping[str, str]) -> float | None:
     seconds = _number(value)
     if seconds is not None or value is None:
         return seconds
+    date = _timestamp(value)
+    if date is None:
+        return None
+    now = _timestamp(headers.get("date"))
+    return max(0.0, date - (time.time() if now is None else now))
+
+
+def _timestamp(value: str | None) -> float | None:
     try:
-        date = email.utils.parsedate_to_datetime(value)
+        date = email.utils.parsedate_to_datetime(value or "")
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
     if date.tzinfo is None:
         date = date.replace(tzinfo=UTC)  # as all HTTP dates are
-    return max(0.0, date.timestamp() - time.time())
+    return date.timestamp()
 
 
 def _number(value: str | None) -> float | None:

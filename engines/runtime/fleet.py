@@ -7,7 +7,8 @@ a fault it goes to another server at once, and to the same one after a wait (see
 A server that fails several times in a row is down: it gets no requests but single probes. A probe
 repeats a request that was answered, for a few tokens. So it shows whether the server fails, or the
 request before it did, and costs little where a server hangs. While all servers are down all
-requests wait, which is a circuit breaker, and `patience` limits how long.
+requests wait, which is a circuit breaker, and `patience` limits how long. A request is given up
+if its prompt was the only one of a server that died, twice: it would end each further run, too.
 """
 
 import asyncio
@@ -44,6 +45,10 @@ REFRESH_SECONDS = 1.0
 # Faults that do not show whether the server or the request is the cause. The server is, if another
 # one answers the same request.
 AMBIGUOUS = frozenset({Action.CONFIRM, Action.STOP, Action.DOUBT})
+# A server that fails in one of these ways at its only request may have been killed by it.
+FATAL_KINDS = frozenset({"connection lost", "timeout", "server error", "restarting"})
+# So many deaths with the same request as the only one are no chance.
+MAX_KILLS = 2
 # How often a request that has used up its attempts starts again, because its server was down. A
 # request that crashes each server that it is sent to would otherwise be sent forever.
 MAX_RESTARTS = 2
@@ -110,6 +115,12 @@ class Fleet(Generic[Client]):
     """When a request first found no server that is up, after the last answer of any server."""
     _last_fault: Fault | None = None
     _is_paused: bool = False
+    _suspects: dict[Server[Client], bytes] = field(default_factory=dict)
+    """The only prompt of a server that has failed at it, until the server answers or is dead."""
+    _kills: Counter[bytes] = field(default_factory=Counter)
+    """How often a server died with a prompt as its only one."""
+    _has_died: bool = False
+    """Whether a server was killed by a request, so that its address is right."""
     _reports: set[str] = field(default_factory=set)
     """What was reported once and for all."""
     _waiters: dict["asyncio.Future[None]", None] = field(default_factory=dict)
@@ -137,21 +148,28 @@ class Fleet(Generic[Client]):
             if not await self._is_up(server):
                 continue
             started = _now()
-            is_probe = server.start()
+            is_probe = server.start(key)
+            was_alone = server.has_one_group
+            meetings = server.meetings
             try:
                 reply = await send(server.client)
             except Exception as error:
                 fault = self._record(server, error, started, is_probe=is_probe)
                 if fault is None:
                     raise
+                was_alone &= server.meetings == meetings
+                if was_alone and fault.kind.name in FATAL_KINDS:
+                    self._suspects[server] = key
             else:
                 self._record_answer(server, attempts, probe)
+                self._kills.pop(key, None)
                 return reply
             finally:
-                server.finish(is_probe=is_probe)
+                server.finish(key, is_probe=is_probe)
                 self._wake()
             wait = full_jitter(attempts.counts[server], MAX_WAIT_SECONDS)
             attempts.add(server, fault, _now() + max(wait, self._retry_after(fault)))
+            self._fail_if_deadly(server, fault, key)
             if not self.has_answered and fault.action not in AMBIGUOUS:
                 await self._make_first_contact(server, fault, attempts, probe)
             await self._fail_if_final(server, fault, attempts)
@@ -289,6 +307,7 @@ class Fleet(Generic[Client]):
         finally:
             server.finish(is_probe=is_probe)
         server.pass_probe()
+        self._suspects.pop(server, None)
         if self._last_fault is not None and self._last_fault.action is not Action.WAIT:
             # It runs, so the requests are the cause, and their number of attempts limits the time.
             # A busy or crashing server could answer probes, and no request within hours.
@@ -335,6 +354,11 @@ class Fleet(Generic[Client]):
             retry_after=self._retry_after(fault),
         )
         self._last_fault = fault
+        # A server without a known probe gets the request itself, which can be what it fails at.
+        is_dead = fault.kind.is_outage or (is_probe and self._probe is not None)
+        if is_dead and server in self._suspects:
+            self._kills[self._suspects.pop(server)] += 1
+            self._has_died = True
         if fault.retry_after is not None and fault.retry_after > self.patience:
             self._report_once(
                 f"{server.url} asks for a wait of {fault.retry_after:.0f} s; it is asked again"
@@ -349,6 +373,7 @@ class Fleet(Generic[Client]):
         """Record a reply, and the failures of the servers that did not give it."""
         was_up = server.health is Health.UP
         server.answer()
+        self._suspects.pop(server, None)
         self.has_answered = True
         self._probe = probe
         self._all_down_since = None
@@ -380,7 +405,7 @@ class Fleet(Generic[Client]):
         is_late = _now() >= attempts.started + FIRST_CONTACT_SECONDS
         if not is_late and attempts.by_action[fault.action] <= self.retries:
             return
-        if self._has_untried_server(attempts) or self._is_working():
+        if self._has_untried_server(attempts) or self._is_working() or self._has_died:
             return
         # The answer to the request can be too long for the timeout, also at each further run.
         is_slow = fault.kind is kind_named("timeout")
@@ -396,6 +421,20 @@ class Fleet(Generic[Client]):
             if server.outstanding > probes:
                 return True
         return False
+
+    def _fail_if_deadly(self, server: Server[Client], fault: Fault, key: bytes) -> None:
+        """Raise an error for a request whose prompt kills the servers."""
+        if self._kills.get(key, 0) < MAX_KILLS:
+            return
+        # Another request with the prompt is given up after one more.
+        self._kills[key] -= 1
+        # This outage has a cause, and other requests may wait for its end as long as for any other.
+        self._all_down_since = None
+        raise EngineError(
+            f"{server.url} went down {MAX_KILLS} times with this prompt as its only one:"
+            f" {fault.error}",
+            retryable=False,
+        ) from fault.error
 
     async def _fail_if_final(
         self, server: Server[Client], fault: Fault, attempts: _Attempts[Client]
@@ -449,7 +488,7 @@ class Fleet(Generic[Client]):
             cause = f"no answer from {self.servers[0].url}"
             if self._last_fault is not None:
                 cause = str(self._last_fault.error)
-        if not self.has_answered:
+        if not self.has_answered and not self._has_died:
             is_tried = all(server.failed_probes > self.retries for server in self.servers)
             is_late = seconds >= min(self.patience, FIRST_CONTACT_SECONDS)
             if (is_tried or is_late) and not self._is_working():

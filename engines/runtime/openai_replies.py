@@ -24,6 +24,7 @@ __all__ = [
     "UnreadableReply",
     "Usage",
     "check_reply",
+    "decode_reply",
     "excerpt",
     "parse_reply",
     "read_echoed_tokens",
@@ -164,6 +165,19 @@ class Usage:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     generated_tokens: int = 0
+
+
+def decode_reply(body: bytes, charset: str) -> str:
+    """Return the text of a reply.
+
+    Raises:
+        UnreadableReply: It is not in the character set that its header names.
+    """
+    try:
+        return body.decode(charset)
+    except (UnicodeError, LookupError) as error:
+        # Some names, such as "hex", are those of codecs that return no text.
+        raise UnreadableReply(f"the reply is not in its character set {charset!r}") from error
 
 
 def parse_reply(body: str) -> Mapping[str, Any]:

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from engines.base import Completion
 from engines.runtime.answered_samples import answered_samples, keep_answered
-from stepmark.errors import EngineError
 from stepmark.records import Sampling
 
 __all__ = ["complete_in_parts"]
@@ -24,7 +23,7 @@ async def complete_in_parts(
     on the first completion only.
 
     Raises:
-        EngineError: A part failed. `answered_samples` returns what was answered all the same, also
+        Exception: A part failed. `answered_samples` returns what was answered all the same, also
             for the `CancelledError` of a request that is cancelled.
     """
     if not sampling.temperature:
@@ -40,7 +39,7 @@ async def complete_in_parts(
         start = part.seed - sampling.seed
         try:
             completions = await complete_part(part)
-        except (EngineError, asyncio.CancelledError) as error:
+        except (Exception, asyncio.CancelledError) as error:
             for index, completion in answered_samples(error).items():
                 answered[start + index] = completion
             raise
@@ -55,9 +54,8 @@ async def complete_in_parts(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if isinstance(error, EngineError | asyncio.CancelledError):
-            counted = _with_prompt_counted_once(list(answered.values()))
-            keep_answered(error, dict(zip(answered, counted, strict=True)))
+        counted = _with_prompt_counted_once(list(answered.values()))
+        keep_answered(error, dict(zip(answered, counted, strict=True)))
         raise
     completions: list[Completion] = []
     for result in results:

@@ -1,5 +1,6 @@
 """One model server as its client sees it: whether it answers, and how many requests it takes."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Generic, TypeVar
@@ -53,6 +54,9 @@ class Server(Generic[Client]):
     """Whether its outage was reported to the user."""
     limit: float = field(init=False)
     """How many requests may be open at the same time."""
+    meetings: int = 0
+    """How often a request was sent while one of another group was open."""
+    _open_groups: Counter[bytes] = field(default_factory=Counter)
     _failures: int = 0
     _lowered_at: float = 0.0
 
@@ -67,9 +71,12 @@ class Server(Generic[Client]):
             return now >= self.probe_at
         return self.outstanding < max(1.0, self.limit)
 
-    def start(self) -> bool:
-        """Count a request that is sent now, and return whether it is a probe."""
+    def start(self, group: bytes = b"") -> bool:
+        """Count a request of a group that is sent now, and return whether it is a probe."""
         self.outstanding += 1
+        self._open_groups[group] += 1
+        if not self.has_one_group:
+            self.meetings += 1
         is_probe = self.health is Health.DOWN
         if is_probe:
             self.health = Health.PROBING
@@ -119,9 +126,17 @@ class Server(Generic[Client]):
             self.probe_at = now + max(wait, retry_after)
             self.failed_probes += 1
 
-    def finish(self, *, is_probe: bool) -> None:
+    @property
+    def has_one_group(self) -> bool:
+        """Whether all open requests are of one group."""
+        return len(self._open_groups) == 1
+
+    def finish(self, group: bytes = b"", *, is_probe: bool) -> None:
         """Count a request that has ended."""
         self.outstanding -= 1
+        self._open_groups[group] -= 1
+        if not self._open_groups[group]:
+            del self._open_groups[group]
         if is_probe and self.health is Health.PROBING:
             # It was cancelled: the next request is the probe.
             self.health = Health.DOWN

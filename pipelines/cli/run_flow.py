@@ -10,8 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from pipelines.cli.tables import print_summary
 from pipelines.run.options import RunOptions
 from pipelines.stop_signals import StoppedError, run_until_stopped, stop_signals_raise
@@ -47,11 +45,16 @@ def run_flow(
         try:
             _run(run_file, overrides, options, makes_traces=makes_traces)
         except ReplacesError as error:
-            question = f"{error}\nReplace them now?"
-            if not sys.stdin.isatty() or not typer.confirm(question, err=True):
+            if not sys.stdin.isatty() or not _is_confirmed(f"{error}\nReplace them now?"):
                 raise
             options = replace(options, recompute=True)
             _run(run_file, overrides, options, makes_traces=makes_traces)
+
+
+def _is_confirmed(question: str) -> bool:
+    """Ask a question on the terminal. Ctrl-C interrupts the command, unlike in `typer.confirm`."""
+    print(f"{question} [y/N]: ", end="", file=sys.stderr, flush=True)  # noqa: T201
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _run(
@@ -64,7 +67,9 @@ def _run(
     # The rest of the preparation takes a second, or longer with a large model.
     command = "run" if makes_traces else "label"
     line = f"{command} {run_file} into {without_secrets(settings.dataset)}"
-    print(one_line(line), flush=True)  # noqa: T201
+    # The run is worth more than its output, which is written again at the end.
+    with contextlib.suppress(OSError):
+        print(one_line(line), flush=True)  # noqa: T201
     from pipelines.run.preparation import prepare
 
     job = prepare(settings, options, run_file=run_file, makes_traces=makes_traces)

@@ -71,9 +71,15 @@ def reachable_server(url: str) -> Iterator[None]:
     """
     try:
         if not _answers(url):
+            cure = "unset PREFECT_API_URL"
+            if "PREFECT_API_URL" not in os.environ:
+                cure = (
+                    "remove PREFECT_API_URL from Prefect's settings, of which"
+                    " `prefect config view --show-sources` prints the place"
+                )
             raise ConfigError(
-                f"no Prefect server answers at {url}: start it with `prefect server start`, "
-                "or unset PREFECT_API_URL"
+                f"no Prefect server answers at {url}: start it with `prefect server start`, or"
+                f" {cure}"
             )
         yield
     except httpx.TransportError as error:

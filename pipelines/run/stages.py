@@ -21,7 +21,8 @@ from pipelines.run.token_budget import TokenBudget
 from pipelines.run.tracing import Attributes
 from stepmark.errors import ContinuationError, DatasetError
 from stepmark.secrets import without_secrets
-from storage.dataset.tables import PROBLEMS, TRACES
+from storage.dataset.dataset import Dataset
+from storage.dataset.tables import PROBLEMS, TRACES, Table
 
 __all__ = [
     "AsTask",
@@ -139,12 +140,15 @@ def _existing_traces(job: Job) -> Sequence[int]:
     """Return the shards that have traces, and set what the run has to do.
 
     Raises:
-        DatasetError: There are none, or the traces of a shard are damaged.
+        DatasetError: There are none, or the traces of a shard are damaged or missing.
     """
     dataset = job.dataset
     shards = dataset.shards(TRACES)
     if not shards:
         raise DatasetError(f"{dataset.uri} holds no traces: import some with `stepmark import`")
+    for table in dataset.tables():
+        if table.kind in ("annotations", "labels"):
+            _check_traces_of(dataset, table, shards)
     traces = 0
     for shard in shards:
         footer = dataset.footer(TRACES, shard)
@@ -155,6 +159,16 @@ def _existing_traces(job: Job) -> Sequence[int]:
         traces += footer.rows
     _expect_annotations(job, traces)
     return shards
+
+
+def _check_traces_of(dataset: Dataset, table: Table[Any], shards: Sequence[int]) -> None:
+    """Raise an error if a table has a part of traces that are lost."""
+    for shard in dataset.shards(table):
+        if shard not in shards:
+            raise DatasetError(
+                f"{dataset.uri}/{dataset.path(TRACES, shard)} is missing, but there is"
+                f" {dataset.path(table, shard)}: import or run again"
+            )
 
 
 async def run_shards(

@@ -1,7 +1,7 @@
 """An engine whose completions are stored: no sample is requested twice."""
 
 import asyncio
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from weakref import WeakValueDictionary
@@ -14,7 +14,7 @@ from engines.base import (
     completion_keys,
     score_key,
 )
-from engines.runtime.answered_samples import answered_samples
+from engines.runtime.answered_samples import answered_samples, missing_ranges
 from pipelines.run.meter import Meter
 from pipelines.run.transient import SCORED
 from stepmark.errors import EngineError
@@ -98,7 +98,7 @@ class StoredEngine(EngineWrapper):
         keys = completion_keys(self.identity, prompt, sampling)
         completions = await self._stored(keys)
         self.meter.add_reused(completions.values())
-        for start, end in list(_gaps(sampling.n, completions)):
+        for start, end in list(missing_ranges(sampling.n, completions)):
             # A server may return fewer samples than requested: the others are requested then.
             while start < end:
                 part = sampling
@@ -166,7 +166,7 @@ class StoredEngine(EngineWrapper):
         """
         try:
             completions = await self.engine.complete(prompt, sampling)
-        except (EngineError, asyncio.CancelledError) as error:
+        except (Exception, asyncio.CancelledError) as error:
             # These samples are paid for, and another attempt need not request them.
             await self._put(sampling, keys, answered_samples(error))
             raise
@@ -226,17 +226,3 @@ def _score(stored: StoredCompletion | None) -> Scored | None:
         )
     except EngineError:
         return None
-
-
-def _gaps(count: int, present: Container[int]) -> Iterator[tuple[int, int]]:
-    """Yield the ranges of consecutive indices below `count` that are not present."""
-    start: int | None = None
-    for index in range(count):
-        if index in present:
-            if start is not None:
-                yield start, index
-            start = None
-        elif start is None:
-            start = index
-    if start is not None:
-        yield start, count

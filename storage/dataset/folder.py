@@ -185,6 +185,24 @@ class Folder:
                 return []
         return sorted(names)
 
+    def entries_without_content(self, path: str) -> list[str]:
+        """Return the sorted names of what is no file in a subfolder of the local disk.
+
+        These are folders, links to nothing, sockets; a bucket has none of them.
+        """
+        if not self.is_local:
+            return []
+        names = []
+        with self._dataset_errors("list", path):
+            try:
+                with os.scandir(Path(self.root, path)) as entries:
+                    for entry in entries:
+                        if not entry.is_file():
+                            names.append(entry.name)
+            except (FileNotFoundError, NotADirectoryError):
+                return []
+        return sorted(names)
+
     @contextmanager
     def _local_draft(self, full: str) -> Iterator[BinaryIO]:
         target = Path(full)

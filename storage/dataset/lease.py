@@ -12,6 +12,10 @@ Renewals need no condition, since nothing but the owner writes an object after i
 owner has lost its lease when a higher number exists. It checks that before it writes or removes a
 file, unless it has confirmed its lease within two renewals.
 
+A process measures its own intervals with a clock that nobody sets. Only the age of the lease of
+another process depends on the clocks of both. A lease from the future, which an owner whose clock
+was wrong has left, is taken over when it was not renewed during `EXPIRY_SECONDS`.
+
 What is not covered:
 
 - The Hugging Face Hub (`hf://`), where every renewal would be a commit, and folders on Windows:
@@ -72,6 +76,13 @@ MAX_OWNER_BYTES = 10_000
 _LEASE = re.compile(r"\.lease-(\d{8})\.json", re.ASCII)
 
 Clock = Callable[[], float]
+
+
+def _elapsed() -> float:
+    """Return seconds that count on while the machine is suspended, and when its clock is set."""
+    if sys.platform == "linux":
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
 
 
 class LeaseLostError(DatasetError):
@@ -310,33 +321,43 @@ class HeldLease:
     ticket: Ticket
     owner: Owner
     clock: Clock
+    """The time for other processes."""
+    timer: Clock
+    """The time for intervals of this process."""
     _confirmed: float = 0.0
     _lost: LeaseLostError | None = None
     # The thread that renews and the threads that write use one lease.
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
-    def acquire(cls, fs: Any, root: str, clock: Clock = time.time) -> Self:
+    def acquire(cls, fs: Any, root: str, clock: Clock | None = None) -> Self:
         """Acquire the lease on a folder, or take over an expired one.
+
+        Args:
+            fs: The file system.
+            root: The folder.
+            clock: Replaces the clocks of the system, in tests.
 
         Raises:
             DatasetError: Another process holds it.
             OSError: The file system failed.
         """
+        wall_clock = clock or time.time
+        timer = clock or _elapsed
         objects = _LeaseObjects(fs, root)
         newest = objects.newest()
         number = 1
         if newest is not None:
             number = newest[0] + 1
             state = newest[1]
-            if not state.released and clock() - state.renewed < EXPIRY_SECONDS:
-                raise DatasetError(_bucket_refusal(objects.location, state, clock()))
+            if not state.released and not _has_expired(objects, state, wall_clock):
+                raise DatasetError(_bucket_refusal(objects.location, state, wall_clock()))
         owner = Owner.current()
         ticket = Ticket(number=number, token=uuid.uuid4().hex)
-        lease = cls(objects=objects, ticket=ticket, owner=owner, clock=clock)
+        lease = cls(objects=objects, ticket=ticket, owner=owner, clock=wall_clock, timer=timer)
         if not objects.create(number, lease._state()):
             raise DatasetError(_refusal(objects.location, None))
-        lease._confirmed = clock()
+        lease._confirmed = timer()
         objects.remove_before(number)
         return lease
 
@@ -345,14 +366,14 @@ class HeldLease:
         with self._lock:
             if self._lost is not None:
                 raise self._lost
-            is_late = self.clock() - self._confirmed > 2 * RENEW_SECONDS
+            is_late = self.timer() - self._confirmed > 2 * RENEW_SECONDS
         if not is_late:
             return
         try:
             self.renew()
         except OSError as error:
             # The time that is left covers the request that follows.
-            if self.clock() - self._confirmed > EXPIRY_SECONDS - RENEW_SECONDS:
+            if self.timer() - self._confirmed > EXPIRY_SECONDS - RENEW_SECONDS:
                 raise LeaseLostError(
                     f"{self.objects.location}: the lease of this run cannot be renewed: {error}"
                 ) from error
@@ -367,7 +388,7 @@ class HeldLease:
         with self._lock:
             if self._lost is not None:
                 raise self._lost
-            started = self.clock()
+            started = self.timer()
             try:
                 _check_newest(self.objects, self.ticket)
             except LeaseLostError as error:
@@ -395,8 +416,11 @@ class WatchedLease:
 
     objects: _LeaseObjects
     ticket: Ticket
-    clock: Clock = time.time
+    clock: Clock = _elapsed
     _confirmed: float = 0.0
+    """When the coordinator was last seen to hold its lease."""
+    _renewed: float | None = None
+    """The last renewal that was seen, by the coordinator's clock."""
 
     @classmethod
     def of(cls, fs: Any, root: str, ticket: Ticket) -> Self:
@@ -409,9 +433,26 @@ class WatchedLease:
         if now - self._confirmed <= 2 * RENEW_SECONDS:
             return
         state = _check_newest(self.objects, self.ticket)
-        if now - state.renewed >= EXPIRY_SECONDS:
+        if state.renewed != self._renewed:
+            self._renewed = state.renewed
+            self._confirmed = now
+        elif now - self._confirmed >= EXPIRY_SECONDS:
             raise LeaseLostError(f"{self.objects.location}: the lease of this run has expired")
-        self._confirmed = now
+
+
+def _has_expired(objects: _LeaseObjects, state: _State, clock: Clock) -> bool:
+    """Return whether another process may take over a lease."""
+    age = clock() - state.renewed
+    # Clocks differ a little. A lease that is further in the future has no age.
+    if age >= -EXPIRY_SECONDS:
+        return age >= EXPIRY_SECONDS
+    started = _elapsed()
+    while _elapsed() - started < EXPIRY_SECONDS:
+        time.sleep(min(RENEW_SECONDS, EXPIRY_SECONDS))
+        newest = objects.newest()
+        if newest is None or newest[1] != state:
+            return False
+    return True
 
 
 def _check_newest(objects: _LeaseObjects, ticket: Ticket) -> _State:

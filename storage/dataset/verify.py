@@ -148,6 +148,8 @@ def _unknown_files(dataset: Dataset) -> Iterator[Finding]:
     for table in dataset.tables():
         for path in dataset.other_files(table):
             yield Finding(path=path, fault="not a part of the table", remedy=remedy)
+        for name in dataset.folder.entries_without_content(table.folder):
+            yield Finding(path=f"{table.folder}/{name}", fault="not a file", remedy=remedy)
     for kind in PER_METHOD:
         for name in dataset.folder.folders(kind):
             if not is_method(name):

@@ -17,9 +17,9 @@ from stepmark.visible_text import HIDDEN, visible
 
 __all__ = ["csv_rows", "json_rows", "to_csv", "to_json", "values"]
 
-# What a spreadsheet takes for a formula, also in the wide characters of Asian keyboards. A number
-# with a sign is none.
-FORMULA = re.compile(r"(?![+-][\d.,]+\Z)[=+\-@\t＝＋－＠]")
+# What a spreadsheet takes for a formula, also in the wide characters of Asian keyboards, and white
+# space that hides one ("CSV injection", OWASP). A number with a sign is no formula.
+FORMULA = re.compile(r"(?![+-][\d.,]+\Z)[=+\-@\t\n\r＝＋－＠]")
 # JSON itself escapes the control characters below the space.
 HIDDEN_CHARACTER = re.compile(f"[{HIDDEN}]")
 
@@ -99,8 +99,7 @@ def _cell(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, str):
-        text = visible(value)
-        return f"'{text}" if FORMULA.match(text) else text
+        return f"'{visible(value)}" if FORMULA.match(value) else visible(value)
     return value
 
 

@@ -487,6 +487,9 @@ def test_schema_puts_critique_before_verdict() -> None:
     steps = schema["properties"]["steps"]
     assert (steps["minItems"], steps["maxItems"]) == (3, 3)
     assert list(steps["items"]["properties"]) == ["step", "critique", "verdict"]
+    # A verdict on a step that does not exist makes the whole reply unreadable.
+    number = steps["items"]["properties"]["step"]
+    assert (number["minimum"], number["maximum"]) == (1, 3)
     assert steps["items"]["properties"]["verdict"]["enum"] == ["correct", "incorrect", "unknown"]
 
 

@@ -231,6 +231,15 @@ def test_bad_file_of_servers_is_refused(tmp_path: Path, content: str | None) -> 
         ({"retry-after-ms": "250"}, 0.25),
         ({"retry-after": "Thu, 01 Jan 1970 00:00:00 GMT"}, 0.0),
         ({"retry-after": "Fri, 01 Jan 2100 00:01:40 GMT"}, 100.0),
+        # A date is by the clock of the server.
+        (
+            {
+                "retry-after": "Thu, 01 Jan 1970 00:01:40 GMT",
+                "date": "Thu, 01 Jan 1970 00:01:00 GMT",
+            },
+            40.0,
+        ),
+        ({"retry-after": "Fri, 01 Jan 2100 00:01:40 GMT", "date": "soon"}, 100.0),
         ({"retry-after": "-1"}, None),
         ({"retry-after": "nan"}, None),
         ({"retry-after": "1e999"}, None),

@@ -349,6 +349,62 @@ def test_crashing_request_is_given_up() -> None:
     run_in_virtual_time(run())
 
 
+def killed_by_poison(restart: float) -> tuple[Behaviour, list[float]]:
+    """Return a server that a request kills, and that starts again, and the times of its deaths."""
+    deaths: list[float] = []
+
+    def behaviour(now: float, request: str) -> ServerError | None:
+        if deaths and now < deaths[-1] + restart:
+            return ServerError("unreachable")
+        if request.startswith("poison"):
+            deaths.append(now)
+            return ServerError("connection lost")
+        return None
+
+    return behaviour, deaths
+
+
+@pytest.mark.parametrize("restart", [20.0, 150.0, 600.0])
+@pytest.mark.parametrize("has_answered", [True, False])
+def test_lone_deadly_request_fails_alone(restart: float, has_answered: bool) -> None:
+    """It kills the only server, also when a run is continued for it."""
+    behaviour, deaths = killed_by_poison(restart)
+
+    async def run() -> None:
+        simulation = Simulation([behaviour])
+        if has_answered:
+            await simulation.send("first")
+        # Two samples of one prompt.
+        both = [simulation.send(f"poison {number}", "prompt") for number in range(2)]
+        errors = await asyncio.gather(*both, return_exceptions=True)
+        for error in errors:
+            assert isinstance(error, EngineError)
+            assert not error.retryable
+            assert "went down 2 times with this prompt as its only one" in str(error)
+        assert await simulation.send("another") == "another"
+
+    run_in_virtual_time(run())
+    assert len(deaths) <= 6
+
+
+def test_request_survives_chance_deaths() -> None:
+    """The server dies twice while it has a request, and other requests too."""
+    deaths = [5.0, 65.0]
+
+    def mortal(now: float, request: str) -> ServerError | None:
+        for death in deaths:
+            if death <= now < death + 30:
+                return ServerError("connection lost" if now < death + 1 else "unreachable")
+        return None
+
+    async def run() -> None:
+        simulation = Simulation([mortal], slots=1000)
+        answers = await simulation.send_all(300, at_once=4)
+        assert answers == [f"request {number}" for number in range(300)]
+
+    run_in_virtual_time(run())
+
+
 def test_doubtful_probe_is_no_outage() -> None:
     """The request that is the probe has an answer that begins with white space."""
 

@@ -10,6 +10,7 @@ import pytest
 
 from engines.base import Prompt
 from engines.openai import OpenAI
+from engines.runtime.answered_samples import answered_samples
 from stepmark import plugins
 from stepmark.errors import ConfigError, EngineError, EngineWarning
 from stepmark.records import Sampling
@@ -52,6 +53,23 @@ async def test_user_errors_become_config_errors(status: int) -> None:
         engine = engine_at(server.url)
         with pytest.raises(ConfigError, match="check base_urls, model and api_key_env"):
             await engine.complete(PROMPT, SAMPLING)
+        await engine.close()
+
+
+@pytest.mark.parametrize("charset", ["utf-16", "idna", "hex", "ascii"])
+@pytest.mark.parametrize("status", [200, 500])
+async def test_false_character_set_is_retried(charset: str, status: int) -> None:
+    wrong = replace(
+        completion("é"),
+        status=status,
+        body=json.dumps(completion("é").body, ensure_ascii=False).encode(),
+        headers={"content-type": f"application/json; charset={charset}"},
+    )
+    async with FakeServer.answering(wrong, completion("right")) as server:
+        engine = engine_at(server.url, retries=1)
+        (answer,) = await engine.complete(PROMPT, SAMPLING)
+        kind = "unreadable reply" if status == 200 else "server error"
+        assert (answer.text, engine.take_faults()) == ("right", {kind: 1})
         await engine.close()
 
 
@@ -237,6 +255,17 @@ async def test_missing_choices_are_requested_again() -> None:
     assert sorted(choice.text for choice in completions) == ["x", "y", "z"]
     requests = [(body["n"], body["seed"] - SAMPLING.seed) for body in server.requests]
     assert requests == [(3, 0), (1, 1), (1, 2), (1, 0), (1, 1)]
+
+
+async def test_answers_before_wrong_key_are_kept() -> None:
+    """The key expires in the middle of a request that was split."""
+    async with FakeServer.answering(completion("a"), Answer(401, ERROR_BODY)) as server:
+        engine = engine_at(server.url, max_n=1, concurrency=1)
+        with pytest.raises(ConfigError) as caught:
+            await engine.complete(PROMPT, replace(SAMPLING, n=3))
+        await engine.close()
+    (answer,) = answered_samples(caught.value).values()
+    assert answer.text == "a"
 
 
 @pytest.mark.parametrize("count", [0, 3])

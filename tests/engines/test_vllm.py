@@ -81,6 +81,11 @@ def test_identity_depends_on_contents_not_path(tmp_path: Path) -> None:
     assert VLLM(model=str(there)).identity == before
     assert VLLM(model=str(here), resources={"max_num_seqs": 8}).identity == before
     assert VLLM(model=str(here), options={"max_model_len": 8}).identity != before
+    for name in ("README.md", "LICENSE", "NOTICE.txt", ".gitattributes", "figure.png"):
+        (here / name).write_text("about the model")
+    assert VLLM(model=str(here)).identity == before
+    (there / "merges.txt").write_text("a b")
+    assert VLLM(model=str(there)).identity != before
     (here / "model.safetensors").write_bytes(b"two")
     assert VLLM(model=str(here)).identity != before
 

@@ -3,7 +3,8 @@
     python -m tests.pipelines.hostile_inputs --count 5000 --seed 1
 
 Each one must be accepted, or be rejected in one line with exit status 2. Nothing is run: a run file
-that is accepted is only prepared.
+that is accepted is only prepared. Damaged datasets, of which there are fewer, are really read; see
+`hostile_datasets`.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import contextlib
 import io
 import random
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -24,6 +26,7 @@ import tomli_w
 from pipelines.__main__ import main
 from stepmark.visible_text import HIDDEN
 from storage.dataset.folder import LOCAL_SCHEMES
+from tests.pipelines import hostile_datasets
 
 __all__ = ["Case", "cases", "fault_of", "prepared_only"]
 
@@ -166,7 +169,7 @@ def prepared_only() -> Iterator[None]:
         mock.patch("pipelines.cli.run_flow._perform", side_effect=SystemExit(0)),
         mock.patch("pipelines.cli.commands.check._print_all", no_check),
         # It reads the files of all installed packages.
-        mock.patch("pipelines.__main__.check_names"),
+        mock.patch("pipelines.cli.environment_guard.check_names"),
         mock.patch("gc.freeze"),
     ):
         yield
@@ -220,9 +223,29 @@ def _search(seed: int, count: int) -> int:
     return faults
 
 
+def _search_datasets(seed: int, count: int) -> int:
+    """Print the faults of commands on damaged datasets, and return their number."""
+    faults = 0
+    with tempfile.TemporaryDirectory() as name:
+        original = Path(name, "original")
+        hostile_datasets.make_dataset(original)
+        for number, case in enumerate(hostile_datasets.cases(original, seed, count)):
+            folder = Path(name, str(number))
+            fault = hostile_datasets.fault_of(case, original, folder)
+            if fault:
+                faults += 1
+                print(repr(case)[:500], fault[:1500], sep="\n  ", flush=True)  # noqa: T201
+            shutil.rmtree(folder)
+    print(f"{count} datasets, {faults} faults")  # noqa: T201
+    return faults
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=5000)
+    parser.add_argument("--datasets", type=int, help="The number of damaged datasets: 1 in 20.")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    raise SystemExit(1 if _search(options.seed, options.count) else 0)
+    datasets = options.count // 20 if options.datasets is None else options.datasets
+    found = _search(options.seed, options.count) + _search_datasets(options.seed, datasets)
+    raise SystemExit(1 if found else 0)

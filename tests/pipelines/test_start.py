@@ -1,5 +1,8 @@
 """The start of a command: its first line, what it imports, and whether it uses a server."""
 
+import os
+import pty
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +54,88 @@ def test_closed_output_is_no_error(tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("output", "status", "error"),
+    [
+        (">/dev/full", 2, "stepmark: the output cannot be written: No space left on device\n"),
+        (">/dev/full 2>/dev/full", 2, ""),
+        ("| true; exit ${PIPESTATUS[0]}", 1, ""),
+    ],
+)
+def test_failing_output_is_one_line(output: str, status: int, error: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m pipelines list {output}"],
+        cwd=REPOSITORY,
+        env=clean_environment(tmp_path / "home"),
+        capture_output=True,
+        text=True,
+        timeout=WAIT_SECONDS,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (status, error)
+
+
+INTERRUPTED = """
+import os, signal, sys
+
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == "{module}":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupt())
+sys.argv = ["stepmark", "list"]
+from pipelines.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize("module", ["pipelines.terminal", "pipelines.cli.app", "typer"])
+def test_interrupted_import_is_silent(module: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED.format(module=module)],
+        cwd=REPOSITORY,
+        env=clean_environment(tmp_path / "home"),
+        capture_output=True,
+        text=True,
+        timeout=WAIT_SECONDS,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_interrupted_question_changes_nothing(tmp_path: Path) -> None:
+    path = run_file(tmp_path)
+    environment = clean_environment(tmp_path / "home")
+    assert finish(start("run", path, environment=environment))[0] == 0
+    before = sorted((tmp_path / "dataset").rglob("*.parquet"))
+    terminal, stdin = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipelines", "run", path, "--set", "seed=5"],
+        cwd=REPOSITORY,
+        env=environment,
+        stdin=stdin,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        assert process.stderr is not None
+        question = b""
+        while not question.endswith(b"Replace them now? [y/N]: "):
+            part = os.read(process.stderr.fileno(), 1000)
+            assert part, question
+            question += part
+        process.send_signal(signal.SIGINT)
+        assert process.wait(WAIT_SECONDS) == 130
+        assert process.stderr.read() == b""
+    finally:
+        process.kill()
+        process.communicate()
+        os.close(terminal)
+        os.close(stdin)
+    assert sorted((tmp_path / "dataset").rglob("*.parquet")) == before
 
 
 def test_no_server_is_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,9 @@ from stepmark.secrets import redact, redact_urls, secrets_in, without_secrets
         ("http://host/#access_token=k", "http://host/#access_token=REDACTED"),
         ("http://host/v1?mail=a@b", "http://host/v1?mail=REDACTED"),
         ("http://[::1]:8000/v1", "http://[::1]:8000/v1"),
+        ("http://host:s3cret/v1", "http://host:REDACTED/v1"),
+        ("http://[::1]:8000s3cret", "http://[::1]:REDACTED"),
+        ("http://host:99999/v1", "http://host:99999/v1"),
         ("hf://datasets/org/name@main/x", "hf://datasets/org/name@main/x"),
         ("no URL: a@b?c=d", "no URL: a@b?c=d"),
     ],
@@ -80,6 +83,9 @@ def test_quoted_secrets_are_found() -> None:
 def test_messages_have_no_secrets() -> None:
     assert "pw" not in str(ConfigError("no answer from http://me:pw@host"))
     assert "pw" not in str(EngineWarning("no answer from http://me:pw@host"))
+    assert str(ConfigError("no engine 'me:pw@host'")) == "no engine 'REDACTED@host'"
+    message = "no answer from http://host:8000: refused (http://host:8000)"
+    assert str(ConfigError(message)) == message
 
 
 def test_long_texts_are_searched_fast() -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,14 @@ import pytest
 from stepmark.errors import DatasetError
 from storage.dataset import lease as lease_module
 from storage.dataset.dataset import Dataset
-from storage.dataset.lease import EXPIRY_SECONDS, HeldLease, LeaseLostError, Owner, WatchedLease
+from storage.dataset.lease import (
+    EXPIRY_SECONDS,
+    HeldLease,
+    LeaseLostError,
+    Owner,
+    WatchedLease,
+    renewing,
+)
 from storage.dataset.tables import PROBLEMS
 from tests.pipelines.running import REPOSITORY
 from tests.storage.samples import PROBLEM
@@ -119,6 +127,46 @@ def test_expired_lease_is_taken_over(fs: Any, root: str, clock: Clock) -> None:
     second.check()
     second.renew()
     assert fs.ls(root, detail=False) == [f"{root}/.lease-{second.ticket.number:08d}.json"]
+
+
+@pytest.fixture
+def short_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease_module, "RENEW_SECONDS", 0.02)
+    monkeypatch.setattr(lease_module, "EXPIRY_SECONDS", 1.0)
+
+
+@pytest.mark.usefixtures("short_intervals")
+def test_dead_lease_from_the_future_expires(fs: Any, root: str, clock: Clock) -> None:
+    """The clock of the owner, which is dead, was a day ahead."""
+    clock.now = time.time() + 86_400
+    dead = HeldLease.acquire(fs, root, clock)
+    alive = HeldLease.acquire(fs, root)
+    assert alive.ticket.number == dead.ticket.number + 1
+
+
+@pytest.mark.usefixtures("short_intervals")
+def test_live_lease_from_the_future_is_refused(fs: Any, root: str, clock: Clock) -> None:
+    lease = HeldLease.acquire(fs, root, clock)
+    lease.clock = lambda: time.time() + 86_400
+    lease.timer = time.monotonic
+    lease.renew()
+    with renewing(lease), pytest.raises(DatasetError, match="another run is writing here"):
+        HeldLease.acquire(fs, root)
+
+
+@pytest.mark.parametrize("jump", [-86_400.0, 86_400.0])
+def test_set_clock_loses_no_lease(
+    jump: float, fs: Any, root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = HeldLease.acquire(fs, root)
+    watched = WatchedLease.of(fs, root, held.ticket)
+    watched.check()
+    now = time.time()
+    monkeypatch.setattr(lease_module.time, "time", lambda: now + jump)
+    held.clock = lease_module.time.time
+    monkeypatch.setattr(lease_module, "RENEW_SECONDS", -1.0)  # each check reads the lease
+    held.check()
+    watched.check()
 
 
 def test_late_lease_is_renewed(fs: Any, root: str, clock: Clock) -> None:

@@ -418,6 +418,8 @@ def test_csv_has_header_and_json(filled: Dataset) -> None:
         ("-x", "'-x"),
         ("@SUM(A1)", "'@SUM(A1)"),
         ("\t=1", "'\t=1"),
+        ("\n=1", '"\'\n=1"'),
+        ("\r=1", r"'\x0d=1"),
         ("-5", "-5"),
         ("+1.5", "+1.5"),
         ("a=b", "a=b"),
