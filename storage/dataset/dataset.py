@@ -27,7 +27,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO, TypeVar, cast
@@ -39,10 +39,12 @@ from storage.dataset.folder import Folder
 from storage.dataset.migrations import FORMAT, readable_columns
 from storage.dataset.parts import (
     Footer,
+    TraceIndex,
     has_intact_data,
     read,
     read_column,
     read_footer,
+    read_trace_index,
     write,
 )
 from storage.dataset.rows import InvalidRowError, to_record, to_row
@@ -62,6 +64,7 @@ from storage.dataset.tables import (
 __all__ = ["LABEL_FILE", "RUN_FILE", "DamagedPartError", "Dataset"]
 
 Record = TypeVar("Record")
+Value = TypeVar("Value")
 
 RUN_FILE = "run.toml"
 LABEL_FILE = "label.toml"
@@ -232,10 +235,23 @@ class Dataset:
         Raises:
             DatasetError: As for `read_part`.
         """
+        return self._read_checked(table, shard, partial(read_column, name=name))
+
+    def trace_index(self, table: Table[Any], shard: int) -> TraceIndex:
+        """Return the trace ids and the number of steps of a part of traces, annotations or labels.
+
+        Raises:
+            DatasetError: As for `read_part`.
+        """
+        return self._read_checked(table, shard, read_trace_index)
+
+    def _read_checked(
+        self, table: Table[Any], shard: int, read_file: Callable[[BinaryIO], Value]
+    ) -> Value:
         with self._whole_part(table, shard) as file:
             self._checked_footer(file, table, shard)
             try:
-                return read_column(file, name)
+                return read_file(file)
             except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
                 raise self.damage_error(table, shard) from error
 

@@ -15,7 +15,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from types import MappingProxyType
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -27,10 +27,12 @@ from storage.dataset.rows import replace_surrogates
 __all__ = [
     "COMPRESSION",
     "Footer",
+    "TraceIndex",
     "has_intact_data",
     "read",
     "read_column",
     "read_footer",
+    "read_trace_index",
     "row_groups",
     "stepmark_version",
     "write",
@@ -89,6 +91,13 @@ class Footer:
     """The schema of the part, which can be an earlier one."""
     data_checksum: str = field(default="", compare=False, repr=False)
     """The checksum of all bytes before the footer; "" if the part is of format 1."""
+
+
+class TraceIndex(NamedTuple):
+    """Which traces the rows of a part are about, and how many steps they have together."""
+
+    trace_ids: pa.ChunkedArray
+    steps: int
 
 
 def write(
@@ -226,6 +235,24 @@ def read_column(file: BinaryIO, name: str) -> list[Any]:
     parquet_file = pq.ParquetFile(file, page_checksum_verification=True)
     values: list[Any] = parquet_file.read([name], use_threads=False)[name].to_pylist()
     return values
+
+
+def read_trace_index(file: BinaryIO) -> TraceIndex:
+    """Return the index of a part with the columns `trace_id` and `steps`; reads only the ids.
+
+    Raises:
+        pyarrow.ArrowException: As for `read_column`, also OSError.
+    """
+    parquet_file = pq.ParquetFile(file, page_checksum_verification=True)
+    trace_ids = parquet_file.read(["trace_id"], use_threads=False)["trace_id"]
+    metadata = parquet_file.metadata
+    names = [metadata.schema.column(index).path for index in range(metadata.num_columns)]
+    # The footer counts the values in the columns below `steps`; a row without steps counts as one.
+    column = next(index for index, name in enumerate(names) if name.startswith("steps."))
+    steps = 0
+    for group in range(metadata.num_row_groups):
+        steps += metadata.row_group(group).column(column).num_values
+    return TraceIndex(trace_ids, steps)
 
 
 @cache
