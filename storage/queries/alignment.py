@@ -95,4 +95,15 @@ def _shards_of_equal_size(rows: Mapping[int, int], other_rows: Mapping[int, int]
 def _has_equal_traces(dataset: Dataset, shard: int, tables: Sequence[Table[Any]]) -> bool:
     """Return whether the tables have the ids of the traces in the same order, and as many steps."""
     expected = dataset.trace_index(TRACES, shard)
-    return all(dataset.trace_index(table, shard) == expected for table in tables)
+    for table in tables:
+        index = dataset.trace_index(table, shard)
+        if index.steps != expected.steps:
+            return False
+        # Equal ids are encoded differently where the row groups of a large part end elsewhere.
+        if index.encoded_ids != expected.encoded_ids and not _has_equal_ids(dataset, shard, table):
+            return False
+    return True
+
+
+def _has_equal_ids(dataset: Dataset, shard: int, table: Table[Any]) -> bool:
+    return dataset.column(table, shard, "trace_id") == dataset.column(TRACES, shard, "trace_id")

@@ -9,6 +9,7 @@ import pytest
 
 from stepmark.errors import DatasetError
 from stepmark.records import Annotation, Label, StepAnnotation, StepLabel, Trace
+from storage.dataset import parts
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import LABELS, TRACES, annotations, discovered
 from storage.queries.alignment import NO_ALIGNMENT, align
@@ -117,6 +118,16 @@ def test_other_numbers_of_steps_are_joined(tmp_path: Path) -> None:
     assert list(align(dataset, list_parts(dataset)).shards) == [1]
 
 
+def test_row_groups_need_not_be_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = Dataset(str(tmp_path / "data"))
+    write_shard(dataset, 0)
+    labels = labels_of(traces_of(0))
+    monkeypatch.setattr(parts, "BATCH_ROWS", 7)
+    monkeypatch.setattr(parts, "ROW_GROUP_BYTES", 1)
+    dataset.write_part(LABELS, 0, labels, "f")
+    assert list(align(dataset, list_parts(dataset)).shards) == [0]
+
+
 def test_tables_of_buckets_are_joined(dataset: Dataset) -> None:
     for shard in range(2):
         write_shard(dataset, shard)
@@ -125,9 +136,9 @@ def test_tables_of_buckets_are_joined(dataset: Dataset) -> None:
 
 
 def test_aligned_rows_are_not_copied(mixed: Dataset) -> None:
-    parts = list_parts(mixed)
+    listed = list_parts(mixed)
     with connect(mixed) as connection:
-        connection.execute(create_steps_view(parts, align(mixed, parts)))
+        connection.execute(create_steps_view(listed, align(mixed, listed)))
         ((_, plan),) = connection.sql("EXPLAIN SELECT label, judge_value FROM steps").fetchall()
     # The operator that would copy the rows is the positional join.
     assert "Positional Scan" in plan
