@@ -59,6 +59,8 @@ WORDINGS = (
     "We divide the {a} into groups of {b} and get {c}, because {a} / {b} = {c}.\n",
 )
 LAST_STEP = "All parts of the question are answered. The answer is {c}."
+# What the scripted engine replies if the run file is run: some steps, so that there are rollouts.
+REPLY = "1 + 1 = 2\n2 + 2 = 4\n4 + 4 = 8\nThe answer is \\boxed{8}."
 METHODS = ("monte_carlo", "judge", "formal")
 
 
@@ -88,7 +90,7 @@ class SyntheticDataset:
         return {
             "dataset": self.dataset.uri,
             "problems": {"use": "files", "paths": [str(self._problems_file)]},
-            "engine": {"use": "scripted", "replies": {"": [LAST_STEP.format(c=1)]}},
+            "engine": {"use": "scripted", "replies": {"": [REPLY]}},
             "generate": {"traces_per_problem": TRACES_PER_PROBLEM, "split": "line"},
             "annotators": [
                 {"use": "monte_carlo", "rollouts": ROLLOUTS_PER_PREFIX},
@@ -110,10 +112,7 @@ class SyntheticDataset:
 
     def write(self, shards: Sequence[int] | None = None) -> None:
         """Write the file of problems, and all parts of all shards, or of some."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with self._problems_file.open("w", encoding="utf-8") as file:
-            for number in range(self._problems):
-                file.write(json.dumps(_problem_row(number)) + "\n")
+        self.write_problems()
         if shards is None:
             shards = range(self.shards)
         processes = min(len(shards), os.cpu_count() or 1)
@@ -124,6 +123,17 @@ class SyntheticDataset:
             for _ in pool.map(self.write_parts, chunks):
                 pass
         self.dataset.write_run_file(self.job().plan.run_file.to_toml())
+
+    def write_problems(self) -> None:
+        """Write the file of problems, for a run that makes the dataset."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._problems_file.open("w", encoding="utf-8") as file:
+            for number in range(self._problems):
+                file.write(json.dumps(_problem_row(number)) + "\n")
+
+    def remove_last_labels(self) -> None:
+        """Remove the labels of the last shard, so that a run has something left to do."""
+        self.dataset.remove_part(LABELS, self.shards - 1)
 
     def write_parts(self, shards: Sequence[int]) -> None:
         """Write all parts of some shards."""
