@@ -41,8 +41,9 @@ QUERIES: Mapping[str, tuple[str, float]] = {
 # for other programs.
 ROUNDS = 3
 SAMPLE_SECONDS = 0.1
-# Two sizes of a run show how its memory grows.
-MEMORY_TRACES = (4_000, 16_000)
+# Two sizes of a run show how its memory grows. In the smaller one as many shards are unfinished at
+# once as a run allows: 32 shards of 64 problems and 4 traces each.
+MEMORY_TRACES = (16_000, 48_000)
 WORKERS = 2
 
 
@@ -152,7 +153,8 @@ def measure_memory(sizes: Sequence[int]) -> Mapping[str, Any]:
     usages = list[Usage]()
     for traces in sizes:
         with tempfile.TemporaryDirectory(prefix="stepmark-scale-") as folder:
-            data = SyntheticDataset(folder=Path(folder), traces=traces)
+            # Few rollouts, because only the number of traces matters.
+            data = SyntheticDataset(folder=Path(folder), traces=traces, rollouts_per_prefix=1)
             data.write_problems()
             arguments = ["run", str(_write_run_file(data)), "--workers", str(WORKERS)]
             usages.append(run_command(arguments, data.folder))

@@ -72,13 +72,15 @@ class SyntheticDataset:
         folder: The folder, which gets the dataset, the file of problems and the run file.
         traces: The number of traces.
         problems_per_shard: As in the run file.
-        has_rollouts: Whether `monte_carlo` has rollouts: `ROLLOUTS_PER_PREFIX` per step.
+        has_rollouts: Whether `monte_carlo` has rollouts.
+        rollouts_per_prefix: The number of rollouts in the run file.
     """
 
     folder: Path
     traces: int
     problems_per_shard: int = 64
     has_rollouts: bool = False
+    rollouts_per_prefix: int = ROLLOUTS_PER_PREFIX
 
     @property
     def dataset(self) -> Dataset:
@@ -93,7 +95,7 @@ class SyntheticDataset:
             "engine": {"use": "scripted", "replies": {"": [REPLY]}},
             "generate": {"traces_per_problem": TRACES_PER_PROBLEM, "split": "line"},
             "annotators": [
-                {"use": "monte_carlo", "rollouts": ROLLOUTS_PER_PREFIX},
+                {"use": "monte_carlo", "rollouts": self.rollouts_per_prefix},
                 {"use": "judge", "votes": 1},
                 {"use": "formal"},
             ],
@@ -110,18 +112,25 @@ class SyntheticDataset:
         """Return the number of shards."""
         return -(-self._problems // self.problems_per_shard)
 
-    def write(self, shards: Sequence[int] | None = None) -> None:
-        """Write the file of problems, and all parts of all shards, or of some."""
+    def write(self, processes: int | None = None) -> None:
+        """Write the dataset.
+
+        Args:
+            processes: The number of processes; by default one for each processor. With 1 this
+                process writes everything.
+        """
         self.write_problems()
-        if shards is None:
-            shards = range(self.shards)
-        processes = min(len(shards), os.cpu_count() or 1)
-        # Each process reads all problems, so each gets its shards at once.
-        chunks = [shards[start::processes] for start in range(processes)]
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(processes, mp_context=context) as pool:
-            for _ in pool.map(self.write_parts, chunks):
-                pass
+        if processes is None:
+            processes = min(self.shards, os.cpu_count() or 1)
+        if processes == 1:
+            self.write_parts(range(self.shards))
+        else:
+            # Each process reads all problems, so each gets its shards at once.
+            chunks = [range(start, self.shards, processes) for start in range(processes)]
+            context = multiprocessing.get_context("spawn")
+            with ProcessPoolExecutor(processes, mp_context=context) as pool:
+                for _ in pool.map(self.write_parts, chunks):
+                    pass
         self.dataset.write_run_file(self.job().plan.run_file.to_toml())
 
     def write_problems(self) -> None:
@@ -168,7 +177,7 @@ class SyntheticDataset:
             siblings = dict[str, Footer]()
             if self.has_rollouts and method == "monte_carlo":
                 table = rollouts(method)
-                rows = _rollouts(traces, rng)
+                rows = _rollouts(traces, self.rollouts_per_prefix, rng)
                 siblings["rollouts"] = dataset.write_part(table, shard, rows, part_key)
             fingerprint = job.fingerprints.annotations(spec)
             annotated = _annotations(method, fingerprint, traces, rng)
@@ -285,10 +294,10 @@ def _verdicts(count: int, rng: random.Random) -> Sequence[Verdict]:
     return [Verdict.CORRECT] * count
 
 
-def _rollouts(traces: Sequence[Trace], rng: random.Random) -> Iterator[Rollout]:
+def _rollouts(traces: Sequence[Trace], per_prefix: int, rng: random.Random) -> Iterator[Rollout]:
     for trace in traces:
         for prefix_steps in range(1, len(trace.steps)):
-            for index in range(ROLLOUTS_PER_PREFIX):
+            for index in range(per_prefix):
                 steps = _steps(rng, len(trace.steps) - prefix_steps)
                 yield Rollout(
                     method="monte_carlo",
