@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -93,14 +94,20 @@ def _result_fields(plugin: object) -> Mapping[str, object]:
     A table of free keys, such as the body of requests, can contain a password or key. It changes no
     result, and a digest of it would help to guess it.
     """
-    if not dataclasses.is_dataclass(plugin):
-        return {}
     values = dict[str, object]()
-    for field in dataclasses.fields(plugin):
-        if not field.metadata.get("operational"):
-            value = getattr(plugin, field.name)
-            values[field.name] = without_secrets(value) if isinstance(value, Mapping) else value
+    for name in _result_field_names(type(plugin)):
+        value = getattr(plugin, name)
+        values[name] = without_secrets(value) if isinstance(value, Mapping) else value
     return values
+
+
+@cache
+def _result_field_names(cls: type) -> tuple[str, ...]:
+    # Cached, because a run digests hundreds of thousands of records of a few types.
+    if not dataclasses.is_dataclass(cls):
+        return ()
+    fields = dataclasses.fields(cls)
+    return tuple(field.name for field in fields if not field.metadata.get("operational"))
 
 
 def _to_json(value: object) -> object:

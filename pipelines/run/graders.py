@@ -25,6 +25,7 @@ __all__ = [
     "grade",
     "grade_answer",
     "grader_named",
+    "is_plainly_gradable",
     "why_ungradable",
 ]
 
@@ -177,7 +178,7 @@ async def why_ungradable(workers: VerifierPool, reference: str, *, grader: Grade
     """
     reason = ""
     for link in grader.chain():
-        if link.verifier_id == ANSWERS.verifier_id and CANONICAL_INTEGER.fullmatch(reference):
+        if is_plainly_gradable(reference, grader=link):
             return ""
         claim = ReferenceClaim(reference=reference)
         finding = await workers.verify(link.verifier_id, claim)
@@ -185,6 +186,12 @@ async def why_ungradable(workers: VerifierPool, reference: str, *, grader: Grade
             return ""
         reason = reason or f"no answer could be compared with it: {finding.reason}"
     return reason
+
+
+def is_plainly_gradable(reference: str, *, grader: Grader = ANSWERS) -> bool:
+    """Return whether a grader needs no verifier to accept a reference: most are integers."""
+    is_for_answers = grader.verifier_id == ANSWERS.verifier_id
+    return is_for_answers and CANONICAL_INTEGER.fullmatch(reference) is not None
 
 
 def _are_canonical_integers(answer: str, reference: str) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from annotators.concurrency import gather_or_cancel
-from pipelines.run.graders import why_ungradable
+from pipelines.run.graders import is_plainly_gradable, why_ungradable
 from pipelines.run.resume import is_current
 from pipelines.run.run_context import RunContext
 from stepmark.errors import DatasetError
@@ -114,12 +114,31 @@ async def _next_chunk(run: RunContext, rows: Iterator[tuple[int, Row]]) -> Seque
         numbered = await asyncio.to_thread(list, islice(rows, missing))
         if not numbered:
             break
-        checked = await gather_or_cancel(
-            _reject_ungradable(run, number, row) for number, row in numbered
-        )
+        checked = await _reject_all_ungradable(run, numbered)
         chunk.extend(checked)
         problems += sum(isinstance(row, Problem) for row in checked)
     return chunk
+
+
+async def _reject_all_ungradable(
+    run: RunContext, numbered: Sequence[tuple[int, Row]]
+) -> Sequence[Row]:
+    """Return the rows, rejected if their reference answers cannot be graded against."""
+    checked = [row for _, row in numbered]
+    # A task for each of a million problems would take longer than everything else here.
+    positions = [index for index, row in enumerate(checked) if _needs_verifier(run, row)]
+    results = await gather_or_cancel(
+        _reject_ungradable(run, *numbered[position]) for position in positions
+    )
+    for position, row in zip(positions, results, strict=True):
+        checked[position] = row
+    return checked
+
+
+def _needs_verifier(run: RunContext, row: Row) -> bool:
+    if isinstance(row, Rejected) or row.answer is None:
+        return False
+    return not is_plainly_gradable(row.answer, grader=run.plan.grader)
 
 
 async def _reject_ungradable(run: RunContext, number: int, row: Row) -> Row:

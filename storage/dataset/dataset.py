@@ -25,13 +25,14 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import Any, BinaryIO, TypeAlias, TypeVar, cast
 
 import pyarrow as pa
 
@@ -41,10 +42,12 @@ from storage.dataset.folder import Folder
 from storage.dataset.migrations import FORMAT, readable_columns
 from storage.dataset.parts import (
     Footer,
+    TraceIndex,
     has_intact_data,
     read,
     read_column,
     read_footer,
+    read_trace_index,
     write,
 )
 from storage.dataset.rows import InvalidRowError, to_record, to_row
@@ -64,9 +67,11 @@ from storage.dataset.tables import (
 __all__ = ["LABEL_FILE", "RUN_FILE", "DamagedPartError", "Dataset"]
 
 Record = TypeVar("Record")
+Value = TypeVar("Value")
 
 RUN_FILE = "run.toml"
 LABEL_FILE = "label.toml"
+SETTLED_NS = 2_000_000_000
 # Only the names that `_path` writes: five digits, or more without a leading zero.
 _PART = re.compile(r"part-(\d{5}|[1-9]\d{5,})\.parquet", re.ASCII)
 
@@ -184,6 +189,11 @@ class Dataset:
             DatasetError: A newer version of Stepmark wrote the part.
         """
         path = _path(table, shard)
+        if self.folder.is_local:
+            # Most footers are needed several times, and reading one takes 50 times as long.
+            known = self._footers.get(self._identity(path))
+            if known is not None:
+                return known
         if not self.folder.has(path):
             return None
         with self.folder.reading(path) as file:
@@ -235,10 +245,23 @@ class Dataset:
         Raises:
             DatasetError: As for `read_part`.
         """
+        return self._read_checked(table, shard, partial(read_column, name=name))
+
+    def trace_index(self, table: Table[Any], shard: int) -> TraceIndex:
+        """Return which traces a part of traces, annotations or labels is about.
+
+        Raises:
+            DatasetError: As for `read_part`.
+        """
+        return self._read_checked(table, shard, read_trace_index)
+
+    def _read_checked(
+        self, table: Table[Any], shard: int, read_file: Callable[[BinaryIO], Value]
+    ) -> Value:
         with self._whole_part(table, shard) as file:
             self._checked_footer(file, table, shard)
             try:
-                return read_column(file, name)
+                return read_file(file)
             except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
                 raise self.damage_error(table, shard) from error
 
@@ -367,6 +390,14 @@ class Dataset:
                 yield cast(BinaryIO, copy)
 
     def _footer(self, file: BinaryIO, table: Table[Any], shard: int) -> Footer | None:
+        """Return the footer of an open part; that of an unchanged file is read once."""
+        identity = None
+        if self.folder.is_local:
+            status = os.fstat(file.fileno())
+            if _is_settled(status):
+                identity = _identity_of(status, _path(table, shard))
+        if identity in self._footers:
+            return self._footers[identity]
         footer = read_footer(file, table.kind)
         if footer is not None and footer.format > FORMAT:
             location = self.folder.location(_path(table, shard))
@@ -374,24 +405,57 @@ class Dataset:
                 f"{location} was written by a newer Stepmark (version {footer.version}):"
                 " install it to read this dataset"
             )
+        if footer is not None and identity is not None:
+            if footer.schema.equals(table.schema):
+                # One schema for all parts: thousands of them would take more than all the rest.
+                footer = dataclasses.replace(footer, schema=table.schema)
+            self._footers[identity] = footer
         return footer
 
     def _checked_footer(self, file: BinaryIO, table: Table[Any], shard: int) -> Footer:
         footer = self._footer(file, table, shard)
         if footer is None:
             raise self.damage_error(table, shard)
-        status = os.fstat(file.fileno())
-        identity = (_path(table, shard), status.st_ino, status.st_size, status.st_mtime_ns)
+        identity = _identity_of(os.fstat(file.fileno()), _path(table, shard))
         if identity not in self._intact_files:
             if not has_intact_data(file, footer):
                 raise self.damage_error(table, shard)
             self._intact_files.add(identity)
         return footer
 
+    def _identity(self, path: str) -> "_FileIdentity | None":
+        """Return the identity of a local file; None if there is none."""
+        try:
+            return _identity_of(Path(self.folder.root, path).stat(), path)
+        except OSError:
+            return None
+
     @cached_property
-    def _intact_files(self) -> set[tuple[str, int, int, int]]:
-        """Return the path, inode, size and time of each file whose checksums were right."""
+    def _footers(self) -> "dict[_FileIdentity | None, Footer]":
+        """Return the footers of the local parts that were read, by file."""
+        return {}
+
+    @cached_property
+    def _intact_files(self) -> "set[_FileIdentity]":
+        """Return the files whose checksums were right."""
         return set()
+
+
+_FileIdentity: TypeAlias = tuple[str, int, int, int]
+"""The path, inode, size and time of a file: other content has another identity."""
+
+
+def _is_settled(status: os.stat_result) -> bool:
+    """Return whether a file is old enough for its identity to change with its content.
+
+    The clock of a file system ticks every few milliseconds at best, and every second or two at
+    worst: within a tick, content can change in place and keep its time.
+    """
+    return time.time_ns() - status.st_mtime_ns > SETTLED_NS
+
+
+def _identity_of(status: os.stat_result, path: str) -> _FileIdentity:
+    return path, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _missing_values(table: Table[Any], footer: Footer) -> dict[str, Any]:

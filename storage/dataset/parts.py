@@ -15,7 +15,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from types import MappingProxyType
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -27,10 +27,12 @@ from storage.dataset.rows import replace_surrogates
 __all__ = [
     "COMPRESSION",
     "Footer",
+    "TraceIndex",
     "has_intact_data",
     "read",
     "read_column",
     "read_footer",
+    "read_trace_index",
     "row_groups",
     "stepmark_version",
     "write",
@@ -89,6 +91,14 @@ class Footer:
     """The schema of the part, which can be an earlier one."""
     data_checksum: str = field(default="", compare=False, repr=False)
     """The checksum of all bytes before the footer; "" if the part is of format 1."""
+
+
+class TraceIndex(NamedTuple):
+    """Which traces the rows of a part are about, and how many steps they have together."""
+
+    encoded_ids: bytes
+    """The column `trace_id` as it is stored: equal bytes are equal ids, and fast to compare."""
+    steps: int
 
 
 def write(
@@ -226,6 +236,31 @@ def read_column(file: BinaryIO, name: str) -> list[Any]:
     parquet_file = pq.ParquetFile(file, page_checksum_verification=True)
     values: list[Any] = parquet_file.read([name], use_threads=False)[name].to_pylist()
     return values
+
+
+def read_trace_index(file: BinaryIO) -> TraceIndex:
+    """Return the index of a part that has the columns `trace_id` and `steps`.
+
+    Raises:
+        pyarrow.ArrowException: As for `read_column`, also OSError.
+    """
+    metadata = pq.read_metadata(file)
+    paths = [metadata.schema.column(index).path for index in range(metadata.num_columns)]
+    ids = paths.index("trace_id")
+    below_steps = next(index for index, path in enumerate(paths) if path.startswith("steps."))
+    encoded_ids = []
+    steps = 0
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        chunk = group.column(ids)
+        start = chunk.data_page_offset
+        if chunk.dictionary_page_offset is not None:
+            start = chunk.dictionary_page_offset
+        file.seek(start)
+        encoded_ids.append(file.read(chunk.total_compressed_size))
+        # A row without steps counts as one value.
+        steps += group.column(below_steps).num_values
+    return TraceIndex(b"".join(encoded_ids), steps)
 
 
 @cache

@@ -9,6 +9,7 @@ replaces it with U+FFFD.
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from operator import attrgetter
 from typing import Any, Self, TypeVar, get_args, get_type_hints
 
@@ -43,9 +44,6 @@ _RECORD_TYPES: tuple[type[Any], ...] = (
     Label,
     StaleLabel,
 )
-_ADAPTERS: Mapping[type[Any], TypeAdapter[Any]] = {
-    record_type: TypeAdapter(record_type) for record_type in _RECORD_TYPES
-}
 _COST_FIELDS = tuple(field.name for field in dataclasses.fields(Cost))
 
 
@@ -115,7 +113,7 @@ def to_record(record_type: type[Record], row: Mapping[str, Any]) -> Record:
     if issubclass(record_type, Annotation):
         row = {**row, "cost": {name: row[name] for name in _COST_FIELDS if name in row}}
     try:
-        record: Record = _ADAPTERS[record_type].validate_python(row)
+        record: Record = _adapter(record_type).validate_python(row)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
@@ -123,6 +121,12 @@ def to_record(record_type: type[Record], row: Mapping[str, Any]) -> Record:
             f"a row is not a valid {record_type.__name__}: {field}: {first['msg']}"
         ) from error
     return record
+
+
+@cache
+def _adapter(record_type: type[Any]) -> TypeAdapter[Any]:
+    """Return what validates the records of a type; commands that read none do not build it."""
+    return TypeAdapter(record_type)
 
 
 def replace_surrogates(value: Any) -> Any:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["MAX_SQL_CHARS", "MEMORY_MIB", "bound_process", "settings"]
+__all__ = ["MAX_SQL_CHARS", "MEMORY_MIB", "bound_process", "settings", "thread_count"]
 
 MIB = 1 << 20
 # The memory that suits a laptop and a dataset of a million traces.
@@ -39,8 +39,13 @@ def settings(memory_mib: int, scratch: Path) -> dict[str, str | bool | int | flo
         "memory_limit": f"{min(memory_mib, _physical_mib() // 2)}MiB",
         "max_temp_directory_size": f"{min(MAX_SPILL_MIB, free_mib // 2)}MiB",
         "temp_directory": str(scratch),
-        "threads": str(min(_processors(), MAX_THREADS)),
+        "threads": str(thread_count()),
     }
+
+
+def thread_count() -> int:
+    """Return the number of threads of a query."""
+    return min(_processors(), MAX_THREADS)
 
 
 @contextmanager

@@ -11,8 +11,11 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -20,10 +23,13 @@ import pyarrow as pa
 from stepmark.errors import ConfigError, DatasetError
 from storage.dataset.dataset import Dataset
 from storage.dataset.schemas import ENTRIES, SCHEMAS
-from storage.queries.limits import MAX_SQL_CHARS, MEMORY_MIB, settings
+from storage.dataset.tables import Table
+from storage.queries.alignment import align
+from storage.queries.limits import MAX_SQL_CHARS, MEMORY_MIB, settings, thread_count
 from storage.queries.listing import TableParts, completion_locations, list_parts
 from storage.queries.mount import Mount
-from storage.queries.views import EMPTY, kinds_read, literal, readable, view_statements
+from storage.queries.sources import EMPTY, literal, readable
+from storage.queries.views import create_steps_view, kinds_read, reads_steps, view_statements
 
 __all__ = ["MAX_RESULT_BYTES", "RunQuery", "connect", "query", "query_session"]
 
@@ -116,10 +122,16 @@ def query_session(
 
     with _connect(dataset, parts, memory_mib, scratch) as connection:
 
+        @cache
+        def align_steps() -> None:
+            connection.execute(create_steps_view(parts, align(dataset, parts)))
+
         def run_query(sql: str) -> pa.Table:
             kinds = kinds_read(sql) - checked_kinds
             _check_parts(dataset, parts, kinds)
             checked_kinds.update(kinds)
+            if reads_steps(sql):
+                align_steps()
             with _deadline(connection, timeout_s, end_process) as passed:
                 try:
                     return _run_query(connection, sql)
@@ -143,10 +155,13 @@ def _check_parts(dataset: Dataset, parts: TableParts, kinds: frozenset[str]) -> 
     """
     if not dataset.folder.is_local:
         return
+    to_check = list[tuple[Table[Any], int]]()
     for table, table_parts in parts.items():
         if table.kind in kinds:
-            for part in table_parts:
-                dataset.check_part(table, part.shard)
+            to_check.extend((table, part.shard) for part in table_parts)
+    with ThreadPoolExecutor(thread_count()) as pool:
+        for _ in pool.map(lambda part: dataset.check_part(*part), to_check):
+            pass
 
 
 def _scratch_folder() -> Path:

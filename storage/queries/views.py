@@ -32,24 +32,25 @@ write is NULL in the rows of its parts.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
-from storage.dataset.migrations import readable_columns
-from storage.dataset.schemas import ENTRIES, SCHEMAS
-from storage.dataset.tables import (
-    SINGLE_TABLES,
-    TRACES,
-    Table,
-    annotations,
-    critiques,
-    discovered,
-    rollouts,
+from storage.dataset.schemas import SCHEMAS
+from storage.dataset.tables import SINGLE_TABLES, TRACES, annotations, critiques, rollouts
+from storage.queries.alignment import NO_ALIGNMENT, Alignment
+from storage.queries.listing import TableParts
+from storage.queries.sources import (
+    EMPTY,
+    WITHOUT_METHOD,
+    literal,
+    methods_with,
+    readable,
+    table_source,
+    traces_select,
 )
-from storage.queries.listing import Part, TableParts
+from storage.queries.steps_view import steps_select
 from storage.values.base import StepValues, arguments, call, macros
 
-__all__ = ["EMPTY", "kinds_read", "literal", "readable", "view_statements"]
+__all__ = ["create_steps_view", "kinds_read", "reads_steps", "view_statements"]
 
 CLASSES = """
 CREATE VIEW classes AS SELECT trace_id, problem_id, outcome, first_error, kept, reason,
@@ -104,11 +105,6 @@ UNION ALL BY NAME
 SELECT * EXCLUDE (filename, file_row_number)
 FROM files ANTI JOIN replaced USING (filename, file_row_number)
 """
-# In the view `traces`, `found_by` is the method. A second column of that name would be ambiguous in
-# every join with annotations.
-_WITHOUT_METHOD = "SELECT * EXCLUDE (method)"
-# The DuckDB schema of the empty views.
-EMPTY = "empty"
 
 
 def view_statements(parts: TableParts, completions: Sequence[str]) -> Iterator[str]:
@@ -124,7 +120,7 @@ def view_statements(parts: TableParts, completions: Sequence[str]) -> Iterator[s
     empty_selects["annotations"] = f"FROM {EMPTY}.annotations"
     empty_selects["completions"] = f"FROM {EMPTY}.completions"
     empty_selects[TRACES.kind] = (
-        f"FROM {EMPTY}.traces UNION ALL BY NAME FROM ({_WITHOUT_METHOD} FROM {EMPTY}.discovered)"
+        f"FROM {EMPTY}.traces UNION ALL BY NAME FROM ({WITHOUT_METHOD} FROM {EMPTY}.discovered)"
     )
     for kind in ("rollouts", "critiques"):
         empty_selects[kind] = f"FROM {EMPTY}.{kind}"
@@ -148,47 +144,59 @@ def view_statements(parts: TableParts, completions: Sequence[str]) -> Iterator[s
     selects["completions"] = _completions_select(completions)
     for kind, select in selects.items():
         yield f"CREATE OR REPLACE VIEW {kind} AS {select or empty_selects[kind]}"
-    yield _steps_view(parts)
+    yield create_steps_view(parts, NO_ALIGNMENT)
+
+
+def create_steps_view(parts: TableParts, alignment: Alignment) -> str:
+    """Return the statement that creates the view `steps`, or replaces it."""
+    return f"CREATE OR REPLACE VIEW steps AS {steps_select(parts, alignment)}"
+
+
+def reads_steps(sql: str) -> bool:
+    """Return whether a query can read the view `steps`."""
+    return "steps" in _words(sql)
 
 
 def kinds_read(sql: str) -> frozenset[str]:
     """Return the kinds of tables that a query can read: those whose names occur in it.
 
-    All kinds if another name of a view or macro occurs, or a function that takes the name of a
-    table as text.
+    All kinds if the name of a formula or of a view on formulas occurs, or a function that takes the
+    name of a table as text.
     """
-    words = set(re.findall(r"\w+", sql.lower()))
-    composed = {"steps", "classes", "estimates", "step_values", "trace_scores", *macros()}
-    if words & (composed | {"query", "query_table"}):
+    words = _words(sql)
+    if words & {"estimates", "step_values", "trace_scores", "query", "query_table", *macros()}:
         return frozenset(SCHEMAS)
     kinds = words & SCHEMAS.keys()
+    if "classes" in words:
+        kinds |= {"traces", "labels"}
+    if "steps" in words:
+        kinds |= {"traces", "labels", "annotations"}
     if TRACES.kind in kinds:
         kinds.add("discovered")
     return frozenset(kinds)
 
 
+def _words(sql: str) -> set[str]:
+    return set(re.findall(r"\w+", sql.lower()))
+
+
 def _selects(parts: TableParts) -> dict[str, str]:
     """Return the SELECT over the parts of each kind of table; "" if there are none."""
-    selects = {table.kind: f"FROM {_source(parts, table)}" for table in SINGLE_TABLES}
-    selects[TRACES.kind] = _traces_select(parts)
+    selects = {table.kind: f"FROM {table_source(parts, table)}" for table in SINGLE_TABLES}
+    selects[TRACES.kind] = traces_select(parts)
     for kind, table_of in (("rollouts", rollouts), ("critiques", critiques)):
         method_selects = []
-        for method in _methods(parts, kind):
-            source = _source(parts, table_of(method))
+        for method in methods_with(parts, kind):
+            source = table_source(parts, table_of(method))
             # The folder names the method in parts of versions that did not store the column.
             replaced = f"REPLACE (coalesce(nullif(method, ''), '{method}') AS method)"
             method_selects.append(f"SELECT * {replaced} FROM {source}")
         selects[kind] = " UNION ALL BY NAME ".join(method_selects)
     annotation_selects = []
-    for method in _methods(parts, "annotations"):
-        annotation_selects.append(f"FROM {_source(parts, annotations(method))}")
+    for method in methods_with(parts, "annotations"):
+        annotation_selects.append(f"FROM {table_source(parts, annotations(method))}")
     selects["annotations"] = " UNION ALL ".join(annotation_selects)
     return selects
-
-
-def _methods(parts: TableParts, kind: str) -> Sequence[str]:
-    """Return the methods that have a table of a kind."""
-    return [table.method for table in parts if table.kind == kind and table.method is not None]
 
 
 def _step_values_view(formulas: Mapping[str, type[StepValues]]) -> str:
@@ -209,85 +217,8 @@ def _step_values_view(formulas: Mapping[str, type[StepValues]]) -> str:
     )
 
 
-def readable(location: str) -> str:
-    """Escape `*`, `?` and `[` in a path, which DuckDB would read as patterns."""
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in location)
-
-
-def literal(texts: Iterable[str]) -> str:
-    """Return a list of texts as an SQL literal."""
-    quoted = ["'" + text.replace("'", "''") + "'" for text in texts]
-    return f"[{', '.join(quoted)}]"
-
-
 def _completions_select(file_locations: Sequence[str]) -> str:
     # `read_parquet` requires at least one file.
     if not file_locations:
         return ""
     return COMPLETIONS.format(files=literal(map(readable, file_locations)), empty=EMPTY)
-
-
-def _source(parts: TableParts, table: Table[Any]) -> str:
-    """Return the FROM item for a table: its parts, or the empty view."""
-    by_schema: dict[str, list[Part]] = {}
-    for part in parts.get(table, ()):
-        by_schema.setdefault(str(part.footer.schema), []).append(part)
-    if not by_schema:
-        return f"{EMPTY}.{table.kind}"
-    selects = [_select(table.kind, same_schema) for same_schema in by_schema.values()]
-    has_all_columns = all(
-        len(readable_columns(table.kind, same_schema[0].footer.schema) or ()) == len(table.schema)
-        for same_schema in by_schema.values()
-    )
-    if len(selects) == 1 and has_all_columns:
-        return f"({selects[0]})"
-    # The empty view adds the missing columns, and its columns determine their order.
-    return f"(FROM {EMPTY}.{table.kind} UNION ALL BY NAME {' UNION ALL BY NAME '.join(selects)})"
-
-
-def _select(kind: str, same_schema: Sequence[Part]) -> str:
-    """Return the SELECT over parts that have the same schema."""
-    schema = same_schema[0].footer.schema
-    names = readable_columns(kind, schema)
-    assert names is not None, "`list_parts` returns no other parts"
-    columns = []
-    for current_name, name in names.items():
-        expression = f'"{name}"'
-        if schema.field(name).type == ENTRIES:
-            expression = f"map_from_entries({expression})"
-        columns.append(f'{expression} AS "{current_name}"')
-    paths = literal(readable(part.location) for part in same_schema)
-    return f"SELECT {', '.join(columns)} FROM read_parquet({paths})"
-
-
-def _traces_select(parts: TableParts) -> str:
-    selects = [f"FROM {_source(parts, TRACES)}"]
-    # The empty view adds the columns of discovered traces, which are NULL for other traces.
-    sources = [f"{EMPTY}.discovered"]
-    for method in _methods(parts, "discovered"):
-        sources.append(_source(parts, discovered(method)))
-    for source in sources:
-        selects.append(f"{_WITHOUT_METHOD} FROM {source}")
-    return " UNION ALL BY NAME ".join(selects)
-
-
-def _steps_view(parts: TableParts) -> str:
-    # Lists that are unnested in the same SELECT are zipped. WITH ORDINALITY would number them too,
-    # but is many times slower.
-    lists = ""
-    joins = ""
-    columns = ""
-    for method in _methods(parts, "annotations"):
-        source = _source(parts, annotations(method))
-        lists += f', unnest("by {method}".steps) AS "of {method}"'
-        joins += f' LEFT JOIN (FROM {source}) AS "by {method}" USING (trace_id)'
-        columns += f', "of {method}".verdict AS {method}_verdict'
-        columns += f', "of {method}".value AS {method}_value'
-    return (
-        "CREATE VIEW steps AS SELECT trace_id, problem_id, step_index, text,"
-        f" of_label.label AS label, of_label.value AS value{columns}"
-        " FROM (SELECT trace_id, problem_id,"
-        " unnest(range(len(traces.steps)))::INTEGER AS step_index,"
-        " unnest(traces.steps) AS text, unnest(labels.steps) AS of_label"
-        f"{lists} FROM traces LEFT JOIN labels USING (trace_id){joins})"
-    )

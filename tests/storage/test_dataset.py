@@ -14,6 +14,7 @@ import pytest
 
 from stepmark.errors import ConfigError, DatasetError, InstallError
 from stepmark.records import Problem, Trace
+from storage.dataset import dataset as dataset_module
 from storage.dataset import parts
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import (
@@ -50,6 +51,21 @@ def part_file(dataset: Dataset, name: str) -> Path:
 def all_files(dataset: Dataset) -> list[Path]:
     """Return the sorted paths of all files of a local dataset."""
     return sorted(path for path in Path(dataset.uri).rglob("*") if path.is_file())
+
+
+def test_footer_of_unchanged_file_is_kept(
+    on_disk: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = part_file(on_disk, "traces/part-00000.parquet")
+    os.utime(path, (1, 1))
+    footer = on_disk.footer(TRACES, 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(dataset_module, "read_footer", lambda *_: pytest.fail("read again"))
+        assert on_disk.footer(TRACES, 0) == footer
+    on_disk.write_part(TRACES, 0, [TRACE], "g")
+    assert on_disk.has_part(TRACES, 0, "g")
+    path.write_bytes(path.read_bytes()[:-1])
+    assert on_disk.footer(TRACES, 0) is None
 
 
 def test_part_is_identified_by_key(dataset: Dataset) -> None:

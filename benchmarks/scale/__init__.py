@@ -1,0 +1,1 @@
+"""Measure a dataset of a million traces: SQL, resuming, and the memory of a run."""

@@ -1,0 +1,160 @@
+"""Runs on a fleet of fake servers with faults of every kind, compared with an undisturbed run."""
+
+import asyncio
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common.console import print_progress
+from engines.base import Prompt
+from engines.openai import OpenAI
+from engines.runtime import backoff
+from pipelines.run.engine_pool import ENGINE, EnginePool
+from stepmark.records import Annotation, Cost, Sampling
+from storage.dataset.dataset import Dataset
+from tests.engines.faulty_server import FAULTS, FaultyModel, serving_faulty
+from tests.pipelines.simulated import Model, job_in, run
+from verifiers.isolation.pool import VerifierPool
+
+__all__ = ["FaultResult", "FaultSettings", "run_with_faults"]
+
+# The share of requests that fail.
+SHARE = 0.2
+SERVERS = 3
+# A hanging request is given up after this time. An answer takes milliseconds.
+TIMEOUT_SECONDS = 2.0
+# Repeated requests wait for a fiftieth of the usual time.
+FIRST_WAIT_SECONDS = 0.01
+# A run has about 100 requests: 20 faults. A run that never counts any must not go on for ever.
+MOST_RUNS = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaultSettings:
+    """How many faults there are, and the seed of the first run; each further run has the next."""
+
+    faults: int
+    seed: int
+    fewest_of_a_kind: int = 1
+    """Runs go on until every kind of fault has happened so often."""
+
+
+@dataclass(kw_only=True)
+class FaultResult:
+    """The faults that happened, and what they changed."""
+
+    runs: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    errors: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> Mapping[str, Any]:
+        """Return the result as a table of plain values."""
+        return {
+            "runs": self.runs,
+            "faults": self.faults.total(),
+            "kinds": len(self.faults),
+            "fewest_of_a_kind": min((self.faults[kind] for kind in FAULTS), default=0),
+            "errors": self.errors,
+        }
+
+
+def run_with_faults(settings: FaultSettings) -> FaultResult:
+    """Run on faulty servers until there were enough faults, and compare the tables of each run."""
+    first_wait = backoff.FIRST_WAIT_SECONDS
+    backoff.FIRST_WAIT_SECONDS = FIRST_WAIT_SECONDS
+    try:
+        return asyncio.run(_run_until_enough(settings))
+    finally:
+        backoff.FIRST_WAIT_SECONDS = first_wait
+
+
+async def _run_until_enough(settings: FaultSettings) -> FaultResult:
+    result = FaultResult()
+    with tempfile.TemporaryDirectory(prefix="stepmark-torture-") as temporary:
+        async with VerifierPool(workers=1) as workers:
+            calm = Path(temporary, "undisturbed")
+            await _run(calm, workers, [_served(0, share=0.0)])
+            expected = _rows(calm)
+            while not _is_enough(settings, result):
+                seed = settings.seed + result.runs
+                models = [_served(seed * SERVERS + index) for index in range(SERVERS)]
+                folder = Path(temporary, str(seed))
+                try:
+                    await _run(folder, workers, models)
+                except Exception as error:  # noqa: BLE001  # whatever ends a run is a result
+                    result.errors.append(f"seed {seed}: {type(error).__name__}: {error}")
+                else:
+                    result.errors.extend(_differences(expected, _rows(folder), seed))
+                result.runs += 1
+                for model in models:
+                    result.faults.update(model.faults)
+                print_progress(f"faults of seed {seed}: {result.faults.total()} until now")
+    return result
+
+
+def _is_enough(settings: FaultSettings, result: FaultResult) -> bool:
+    if result.runs >= MOST_RUNS:
+        return True
+    fewest = min(result.faults[kind] for kind in FAULTS)
+    return result.faults.total() >= settings.faults and fewest >= settings.fewest_of_a_kind
+
+
+def _served(seed: int, share: float = SHARE) -> FaultyModel:
+    """Return the simulated model behind a chat server with faults."""
+    model = Model()
+
+    def texts(request: Mapping[str, Any]) -> Sequence[str]:
+        turns = {message["role"]: message["content"] for message in request["messages"]}
+        prompt = Prompt(
+            user=turns["user"],
+            prefix=turns.get("assistant", ""),
+            system=turns.get("system", ""),
+        )
+        sampling = Sampling(n=request["n"], seed=request["seed"])
+        return [str(model.respond(prompt, sampling, index)) for index in range(sampling.n)]
+
+    return FaultyModel(texts=texts, share=share, seed=seed)
+
+
+async def _run(folder: Path, workers: VerifierPool, models: Sequence[FaultyModel]) -> None:
+    async with serving_faulty(*models) as servers:
+        job = job_in(folder, workers, Model())
+        engine = OpenAI(
+            model="m",
+            base_urls=tuple(server.url for server in servers),
+            trust_continuation=True,
+            timeout=TIMEOUT_SECONDS,
+        )
+        job = replace(job, plan=job.plan.with_engines(EnginePool({ENGINE: engine})))
+        try:
+            await run(job)
+        finally:
+            await job.plan.engines.close()
+
+
+def _rows(folder: Path) -> Mapping[str, Sequence[Any]]:
+    """Return the rows of all tables, without times and counts of tokens, which faults change."""
+    dataset = Dataset(str(folder))
+    rows_of = dict[str, Sequence[Any]]()
+    for table in dataset.tables():
+        rows = list[Any]()
+        for row in dataset.read(table):
+            if isinstance(row, Annotation):
+                rows.append(replace(row, cost=Cost(rollouts=row.cost.rollouts)))
+            elif hasattr(row, "generated_tokens"):
+                rows.append(replace(row, prompt_tokens=0, cached_tokens=0, generated_tokens=0))
+            else:
+                rows.append(row)
+        rows_of[table.folder] = rows
+    return rows_of
+
+
+def _differences(
+    expected: Mapping[str, Sequence[Any]], actual: Mapping[str, Sequence[Any]], seed: int
+) -> Iterator[str]:
+    for table in sorted(expected.keys() | actual.keys()):
+        if expected.get(table) != actual.get(table):
+            yield f"seed {seed}: {table} is different"

@@ -1,0 +1,30 @@
+"""Runs on faulty servers, which `make torture` compares with an undisturbed run."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.torture import faults
+from benchmarks.torture.faults import FaultSettings, run_with_faults
+from tests.engines.faulty_server import FaultyModel
+from verifiers.isolation.pool import VerifierPool
+
+
+def test_faults_are_counted_and_harmless() -> None:
+    result = run_with_faults(FaultSettings(faults=10, seed=7, fewest_of_a_kind=0))
+    assert result.errors == []
+    assert result.faults.total() >= 10
+    assert result.to_dict()["runs"] == result.runs >= 1
+
+
+def test_failing_run_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = faults._run
+
+    async def fail(folder: Path, workers: VerifierPool, models: list[FaultyModel]) -> None:
+        await run(folder, workers, models)
+        if folder.name != "undisturbed":
+            raise RuntimeError("it broke")
+
+    monkeypatch.setattr(faults, "_run", fail)
+    result = run_with_faults(FaultSettings(faults=1, seed=7, fewest_of_a_kind=0))
+    assert result.errors == ["seed 7: RuntimeError: it broke"]
