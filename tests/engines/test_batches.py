@@ -312,6 +312,39 @@ async def test_short_result_file_is_read_again(records: BatchFiles) -> None:
     assert len(server.batches) == 1
 
 
+async def test_late_result_file_is_awaited(records: BatchFiles) -> None:
+    """A completed batch can lack its file for a moment."""
+
+    def hide(method: str, path: str, number: int) -> Answer | None:
+        if (method, path, number) != ("GET", "/batches/batch_0", 0):
+            return None
+        batch = dict(server.batches["batch_0"], status="completed")
+        return Answer(body={**batch, "request_counts": {"completed": 6, "failed": 0}})
+
+    async with BatchServer.running(polls=0) as server:
+        server.fault = hide
+        assert await ask_once(server, records) == EXPECTED
+    assert len(server.batches) == 1
+
+
+async def test_records_contain_no_secret(records: BatchFiles) -> None:
+    """A password in the address is sent, and is not recorded."""
+    async with BatchServer.running(polls=10**9) as server:
+        server.url = server.url.replace("http://", "http://me:c4n4ry@")
+        engine = engine_at(server, records)
+        waiting = asyncio.create_task(ask(engine))
+        while not server.batches or server.batches["batch_0"]["polls"] < 1:
+            await asyncio.sleep(0.01)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        await engine.close()
+        (name,) = records.names()
+        assert b"c4n4ry" not in (records.read(name) or b"")
+        server.polls = 0
+        assert await ask_once(server, records) == EXPECTED
+    assert len(server.batches) == 1
+
+
 async def test_invalid_request_fails_alone(records: BatchFiles) -> None:
     """A request that makes the provider refuse the batch is recorded, and the others go on."""
 
