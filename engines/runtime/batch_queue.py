@@ -36,7 +36,7 @@ __all__ = ["BatchLimits", "BatchQueue"]
 MAX_FILE_BYTES = 190_000_000
 # The code of a batch that would exceed what an account may have in open batches together.
 TOO_MANY_TOKENS = "token_limit_exceeded"
-# After such a refusal the waits double up to an hour: other batches must end first.
+# After a refusal the waits double up to an hour: other batches must end first.
 MAX_WAIT_SECONDS = 3600.0
 # How often files of results are downloaded that have fewer lines than the server counts.
 DOWNLOADS = 5

@@ -237,7 +237,7 @@ async def test_stopped_run_collects_its_batch(records: BatchFiles) -> None:
         with pytest.warns(EngineWarning, match="waiting for the batch batch_0 of 6 requests again"):
             assert await ask_once(server, records) == EXPECTED
     assert len(server.batches) == 1
-    assert len(server.processed) == len(PROMPTS), "nothing is paid twice"
+    assert len(server.processed) == len(PROMPTS), "nothing is sent twice"
     assert records.names() == []
 
 
@@ -298,7 +298,7 @@ async def test_calls_are_repeated_after_faults(records: BatchFiles) -> None:
 
 
 async def test_short_result_file_is_read_again(records: BatchFiles) -> None:
-    """A file with fewer lines than the provider counts would let answers be paid twice."""
+    """A file with fewer lines than the provider counts would let requests be sent twice."""
 
     def shorten(method: str, path: str, number: int) -> Answer | None:
         del method
@@ -391,7 +391,7 @@ async def test_server_without_batches_ends_the_run(records: BatchFiles) -> None:
 
 
 async def test_unknown_batch_names_its_record(records: BatchFiles) -> None:
-    """With another key the batch is not found: its answers are not paid a second time."""
+    """With another key the batch is not found: its requests are not sent a second time."""
     async with BatchServer.running(polls=10**9) as server:
         engine = engine_at(server, records)
         waiting = asyncio.create_task(ask(engine))
