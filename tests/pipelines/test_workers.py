@@ -172,8 +172,8 @@ def test_killed_worker_is_replaced(tmp_path: Path, undisturbed: Job) -> None:
             if name == "shard-1":
                 victim = worker_processes(psutil.Process())[0]
                 killed.append(victim.pid)
-                # Time to send requests, but not for an answer.
-                await asyncio.sleep(0.2)
+                # Time to send requests and to report them, but not for an answer.
+                await asyncio.sleep(0.7)
                 victim.kill()
             return await work(*arguments)
 
@@ -181,6 +181,7 @@ def test_killed_worker_is_replaced(tmp_path: Path, undisturbed: Job) -> None:
 
     run(job, as_task)
     assert len(killed) == 1
+    assert sum(job.meter.open_requests.values()) == 0, "its requests have ended with it"
     assert contents(job.dataset) == contents(undisturbed.dataset)
     assert worker_processes(psutil.Process()) == []
 
