@@ -40,7 +40,7 @@ class BatchError:
     code: str
     message: str
     line: int | None
-    """The line of the request that is invalid, from 1; None if it is no single request."""
+    """The line of the request that is invalid, from 1; None if the reason is another one."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,10 +36,10 @@ __all__ = ["BatchLimits", "BatchQueue"]
 MAX_FILE_BYTES = 190_000_000
 # The code of a batch that would exceed what an account may have in open batches together.
 TOO_MANY_TOKENS = "token_limit_exceeded"
-# After such a refusal the waits double up to an hour: other batches must end first.
+# After a refusal the waits double up to an hour: other batches must end first.
 MAX_WAIT_SECONDS = 3600.0
 # How often files of results are downloaded that have fewer lines than the server counts.
-DOWNLOADS = 3
+DOWNLOADS = 5
 # An answer passes through a few tasks until it is stored, each of which needs a turn of the loop.
 LOOP_TURNS = 100
 
@@ -386,9 +386,11 @@ class BatchQueue:
         """Return the lines of the results; fewer than the server counts are downloaded again."""
         lines: dict[str, Line] = {}
         for download in range(DOWNLOADS):
-            if download:
-                await asyncio.sleep(self._limits.poll_seconds)
             try:
+                if download:
+                    # The files may not have been listed yet.
+                    await asyncio.sleep(self._limits.poll_seconds)
+                    state = await self._api.retrieve(state.batch_id)
                 contents = [await self._api.download(name) for name in state.result_file_ids]
             except ConfigError as error:
                 raise self._lost(batch, error) from None

@@ -30,7 +30,7 @@ def read_lines(contents: Iterable[bytes]) -> dict[str, Line]:
     """Return the lines of result files by their `custom_id`.
 
     An answer takes precedence over an error with the same id, and the first answer over others.
-    Text that is no such line is left out, so its request has no result.
+    Other text is left out, so its request has no result.
     """
     lines: dict[str, Line] = {}
     for content in contents:
@@ -79,7 +79,7 @@ def is_answer(line: Line) -> bool:
 
 
 def was_processed(line: Line | None) -> bool:
-    """Return whether the batch came to a request before it expired or was cancelled."""
+    """Return whether a request was processed before its batch expired or was cancelled."""
     if line is None:
         return False
     error = line.get("error")

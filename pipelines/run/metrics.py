@@ -209,7 +209,7 @@ def serve_metrics(settings: RunSettings, spending: Spending) -> Iterator[None]:
         raise InstallError(
             "run.metrics_port needs the package prometheus_client: pip install 'stepmark[metrics]'"
         ) from error
-    # A registry of its own: the default one also has metrics of the process, and of Prefect.
+    # The default registry also has metrics of the process, and of Prefect.
     registry = prometheus.CollectorRegistry()
     registry.register(_Collector(core, spending))
     address = f"{settings.metrics_host}:{settings.metrics_port}"

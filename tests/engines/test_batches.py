@@ -237,7 +237,7 @@ async def test_stopped_run_collects_its_batch(records: BatchFiles) -> None:
         with pytest.warns(EngineWarning, match="waiting for the batch batch_0 of 6 requests again"):
             assert await ask_once(server, records) == EXPECTED
     assert len(server.batches) == 1
-    assert len(server.processed) == len(PROMPTS), "nothing is paid twice"
+    assert len(server.processed) == len(PROMPTS), "nothing is sent twice"
     assert records.names() == []
 
 
@@ -298,7 +298,7 @@ async def test_calls_are_repeated_after_faults(records: BatchFiles) -> None:
 
 
 async def test_short_result_file_is_read_again(records: BatchFiles) -> None:
-    """A file with fewer lines than the provider counts would let answers be paid twice."""
+    """A file with fewer lines than the provider counts would let requests be sent twice."""
 
     def shorten(method: str, path: str, number: int) -> Answer | None:
         del method
@@ -308,6 +308,39 @@ async def test_short_result_file_is_read_again(records: BatchFiles) -> None:
 
     async with BatchServer.running() as server:
         server.fault = shorten
+        assert await ask_once(server, records) == EXPECTED
+    assert len(server.batches) == 1
+
+
+async def test_late_result_file_is_awaited(records: BatchFiles) -> None:
+    """A completed batch can lack its file for a moment."""
+
+    def hide(method: str, path: str, number: int) -> Answer | None:
+        if (method, path, number) != ("GET", "/batches/batch_0", 0):
+            return None
+        batch = dict(server.batches["batch_0"], status="completed")
+        return Answer(body={**batch, "request_counts": {"completed": 6, "failed": 0}})
+
+    async with BatchServer.running(polls=0) as server:
+        server.fault = hide
+        assert await ask_once(server, records) == EXPECTED
+    assert len(server.batches) == 1
+
+
+async def test_records_contain_no_secret(records: BatchFiles) -> None:
+    """A password in the address is sent, and is not recorded."""
+    async with BatchServer.running(polls=10**9) as server:
+        server.url = server.url.replace("http://", "http://me:c4n4ry@")
+        engine = engine_at(server, records)
+        waiting = asyncio.create_task(ask(engine))
+        while not server.batches or server.batches["batch_0"]["polls"] < 1:
+            await asyncio.sleep(0.01)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        await engine.close()
+        (name,) = records.names()
+        assert b"c4n4ry" not in (records.read(name) or b"")
+        server.polls = 0
         assert await ask_once(server, records) == EXPECTED
     assert len(server.batches) == 1
 
@@ -358,7 +391,7 @@ async def test_server_without_batches_ends_the_run(records: BatchFiles) -> None:
 
 
 async def test_unknown_batch_names_its_record(records: BatchFiles) -> None:
-    """With another key the batch is not found: its answers are not paid a second time."""
+    """With another key the batch is not found: its requests are not sent a second time."""
     async with BatchServer.running(polls=10**9) as server:
         engine = engine_at(server, records)
         waiting = asyncio.create_task(ask(engine))

@@ -1,4 +1,4 @@
-"""Runs whose judges send batches: they can be killed, and no request is paid twice."""
+"""Runs whose judges send batches: they can be killed, and no request is sent twice."""
 
 import asyncio
 import signal
@@ -56,7 +56,7 @@ def run_file_at(folder: Path, server: BatchServer, **judge: object) -> str:
 
 
 class Command:
-    """A run of the command in another process, beside a server in this one."""
+    """A run of the command in another process, with a server in this one."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
@@ -120,7 +120,7 @@ async def test_killed_run_collects_its_batch(tmp_path: Path) -> None:
         names = Counter(line["custom_id"] for line in server.processed)
         assert len(server.batches) == 1, "the batch has the requests of all shards"
         assert len(names) == 8
-        assert set(names.values()) == {1}, "nothing is paid twice"
+        assert set(names.values()) == {1}, "nothing is sent twice"
         assert not list((tmp_path / "batch" / "dataset" / "batches").iterdir())
 
         single = run_file_at(tmp_path / "single", server)
