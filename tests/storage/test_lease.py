@@ -162,8 +162,8 @@ def test_set_clock_loses_no_lease(
     watched = WatchedLease.of(fs, root, held.ticket)
     watched.check()
     now = time.time()
-    monkeypatch.setattr(lease_module.time, "time", lambda: now + jump)
-    held.clock = lease_module.time.time
+    monkeypatch.setattr(time, "time", lambda: now + jump)
+    held.clock = time.time
     monkeypatch.setattr(lease_module, "RENEW_SECONDS", -1.0)  # each check reads the lease
     held.check()
     watched.check()
