@@ -306,9 +306,7 @@ def test_lost_server_is_one_line(server_url: str, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("is_lost", [True, False])
-def test_other_errors_of_lost_servers_are_one_line(
-    is_lost: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_errors_after_loss_are_one_line(is_lost: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Prefect raises this when a task starts after the server was killed."""
     answers = [True, not is_lost]
     monkeypatch.setattr(server_module, "_answers", lambda url: answers.pop(0))

@@ -18,7 +18,7 @@ from stepmark.records import Verdict
 from storage.dataset.dataset import Dataset
 from storage.dataset.schemas import SCHEMAS
 from storage.dataset.tables import TRACES, annotations, discovered, rollouts
-from storage.queries import limits, sql
+from storage.queries import limits, listing, sql
 from storage.queries.limits import MAX_SQL_CHARS
 from storage.queries.render import to_csv, to_json, values
 from storage.queries.sql import connect, query, query_session
@@ -445,15 +445,13 @@ def test_json_escapes_hidden_characters(filled: Dataset) -> None:
     assert text.isascii()
 
 
-def test_files_removed_by_a_run_are_no_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_removed_files_are_listed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run removes a file that a query has listed, three times in a row."""
     dataset = Dataset(str(tmp_path / "data"))
     fill(dataset)
     table = rollouts("judge")
     (row,) = dataset.read_part(table, 0)
-    list_parts = sql.list_parts
+    list_parts = listing.list_parts
     shard = 0
 
     def list_and_move(dataset: Dataset) -> Any:
