@@ -14,7 +14,7 @@ from tests.pipelines import hostile_datasets
 from tests.pipelines.hostile_inputs import cases, fault_of, prepared_only
 
 CASES_PER_SEED = 250
-DAMAGED_DATASETS = 25
+DAMAGED_DATASETS = 15
 
 
 @pytest.mark.parametrize("seed", range(4))
