@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from stepmark.errors import ConfigError
+from stepmark.errors import ConfigError, StepmarkError
 
 __all__ = ["configured_url", "reachable_server"]
 
@@ -82,7 +82,12 @@ def reachable_server(url: str) -> Iterator[None]:
                 f" {cure}"
             )
         yield
-    except httpx.TransportError as error:
+    except StepmarkError:
+        raise
+    except Exception as error:
+        # Prefect raises errors of many types when it does not reach its server.
+        if not isinstance(error, httpx.TransportError) and _answers(url):
+            raise
         _exit_soon()
         raise ConfigError(
             f"the Prefect server at {url} stopped answering ({error}): finished parts are kept, "

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from stepmark.errors import DatasetError
+from storage.completions.files import FOLDER as COMPLETIONS
 from storage.completions.files import Damaged, list_files, read_table
 from storage.dataset.dataset import LABEL_FILE, RUN_FILE, DamagedPartError, Dataset
 from storage.dataset.parts import Footer
@@ -148,8 +149,9 @@ def _unknown_files(dataset: Dataset) -> Iterator[Finding]:
     for table in dataset.tables():
         for path in dataset.other_files(table):
             yield Finding(path=path, fault="not a part of the table", remedy=remedy)
-        for name in dataset.folder.entries_without_content(table.folder):
-            yield Finding(path=f"{table.folder}/{name}", fault="not a file", remedy=remedy)
+    for folder in (COMPLETIONS, *[table.folder for table in dataset.tables()]):
+        for name in dataset.folder.entries_without_content(folder):
+            yield Finding(path=f"{folder}/{name}", fault="not a file", remedy=remedy)
     for kind in PER_METHOD:
         for name in dataset.folder.folders(kind):
             if not is_method(name):

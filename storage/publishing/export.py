@@ -4,8 +4,11 @@ The exported folder can be read with `datasets.load_dataset`.
 """
 
 import re
+import shutil
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,8 @@ __all__ = ["ExportResult", "export"]
 
 # Arrow bytes after which the next file begins; zstd compresses them to about a quarter.
 SHARD_BYTES = 512 << 20
+# In the folder of an export that is not finished.
+LOCK_FILE = "export.lock"
 # The files that an export writes.
 _EXPORT_FILE = re.compile(r"README\.md|data|data/\w+-\d{5,}-of-\d{5,}\.parquet")
 
@@ -124,8 +129,7 @@ def _to_folder(dataset: Dataset, request: ExportRequest, folder: Path) -> Export
     _check_replaceable(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        # In the same folder as the target, so that both renames stay within one file system.
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
+        with _scratch_folder(target) as scratch:
             statistics = _build(dataset, request, Path(scratch, "new"), title=target.name)
             if target.exists():
                 target.rename(Path(scratch, "old"))
@@ -133,6 +137,44 @@ def _to_folder(dataset: Dataset, request: ExportRequest, folder: Path) -> Export
     except OSError as error:
         raise DatasetError(f"cannot write {folder}: {error.strerror or error}") from error
     return _result(statistics, str(folder))
+
+
+@contextmanager
+def _scratch_folder(target: Path) -> Iterator[str]:
+    """Create a folder beside the target, and remove those that killed exports have left there.
+
+    Beside it, so that renames stay within one file system. An export locks its folder, and the
+    lock ends with its process.
+    """
+    prefix = f".{target.name}-"
+    for folder in target.parent.iterdir():
+        if folder.name.startswith(prefix):
+            with _locked_file(folder / LOCK_FILE, "r+b") as is_locked:
+                if is_locked:
+                    shutil.rmtree(folder, ignore_errors=True)
+    with (
+        tempfile.TemporaryDirectory(prefix=prefix, dir=target.parent) as scratch,
+        _locked_file(Path(scratch, LOCK_FILE), "x+b"),
+    ):
+        yield scratch
+
+
+@contextmanager
+def _locked_file(path: Path, mode: str) -> Iterator[bool]:
+    """Yield whether this process has locked a file, until the end of the block."""
+    if sys.platform == "win32":
+        yield False
+        return
+    import fcntl
+
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(path.open(mode))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+        else:
+            yield True
 
 
 def _result(statistics: card.ExportStatistics, destination: str) -> ExportResult:

@@ -1,17 +1,19 @@
 """The parts of a dataset as queries read them: listed once, with their footers."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from storage.completions.files import readable_files
+from storage.completions.files import list_files, readable_files
 from storage.dataset.dataset import Dataset
 from storage.dataset.parts import Footer
 from storage.dataset.tables import Table
 from storage.queries.mount import PROTOCOL
 
-__all__ = ["Part", "TableParts", "completion_locations", "list_parts"]
+__all__ = ["Part", "TableParts", "completion_locations", "files_of", "list_parts"]
 
 # A bucket answers each request after some 50 ms, and a dataset can have thousands of parts.
 _REMOTE_THREADS = 16
@@ -71,6 +73,24 @@ def completion_locations(dataset: Dataset) -> Sequence[str]:
     Call it once for a connection: a run adds and removes files all the time.
     """
     return [_location(dataset, file.path) for file in readable_files(dataset.folder)]
+
+
+def files_of(dataset: Dataset) -> frozenset[tuple[str, int]]:
+    """Return the paths of all files that a query can read, with their last change on the disk.
+
+    The time is 0 in a bucket and for a file that was removed meanwhile.
+    """
+    paths = [file.path for file in list_files(dataset.folder)]
+    for table in dataset.tables():
+        paths.extend(dataset.paths(table))
+    files = []
+    for path in paths:
+        changed = 0
+        if dataset.folder.is_local:
+            with contextlib.suppress(OSError):
+                changed = Path(dataset.folder.root, path).stat().st_mtime_ns
+        files.append((path, changed))
+    return frozenset(files)
 
 
 def _location(dataset: Dataset, path: str) -> str:

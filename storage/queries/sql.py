@@ -26,7 +26,7 @@ from storage.dataset.schemas import ENTRIES, SCHEMAS
 from storage.dataset.tables import Table
 from storage.queries.alignment import align
 from storage.queries.limits import MAX_SQL_CHARS, MEMORY_MIB, settings, thread_count
-from storage.queries.listing import TableParts, completion_locations, list_parts
+from storage.queries.listing import TableParts, completion_locations, files_of, list_parts
 from storage.queries.mount import Mount
 from storage.queries.sources import EMPTY, literal, readable
 from storage.queries.views import create_steps_view, kinds_read, reads_steps, view_statements
@@ -39,6 +39,8 @@ MAX_RESULT_BYTES = 1 << 30
 RunQuery = Callable[[str], pa.Table]
 """A function that returns the result of a query."""
 
+# Errors of a query whose files were removed after they had been listed.
+FILE_ERRORS = (duckdb.IOException, duckdb.PermissionException, OSError)
 OUT_OF_MEMORY = (duckdb.OutOfMemoryException, pa.ArrowMemoryError, MemoryError)
 # The result is checked against its limit after each batch.
 _BATCH_ROWS = 10_000
@@ -87,10 +89,22 @@ def query(
         ConfigError: The SQL is another statement, invalid or too long, exceeds a limit, or has a
             result larger than `MAX_RESULT_BYTES`.
     """
-    with query_session(
-        dataset, timeout_s, memory_mib=memory_mib, on_overdue=on_overdue
-    ) as run_query:
-        return run_query(sql)
+    files: frozenset[tuple[str, int]] | None = None
+    while True:
+        try:
+            with query_session(
+                dataset, timeout_s, memory_mib=memory_mib, on_overdue=on_overdue
+            ) as run_query:
+                return run_query(sql)
+        except (ConfigError, DatasetError) as error:
+            if not isinstance(error.__cause__, FILE_ERRORS):
+                raise
+            # A run replaces and removes files while the query reads them. If none of them has
+            # changed since the last attempt, the error has another cause.
+            current = files_of(dataset)
+            if current == files:
+                raise
+            files = current
 
 
 @contextmanager

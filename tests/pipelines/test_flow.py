@@ -305,6 +305,35 @@ def test_lost_server_is_one_line(server_url: str, monkeypatch: pytest.MonkeyPatc
     assert exits == ["exit"]
 
 
+@pytest.mark.parametrize("is_lost", [True, False])
+def test_errors_after_loss_are_one_line(is_lost: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prefect raises this when a task starts after the server was killed."""
+    answers = [True, not is_lost]
+    monkeypatch.setattr(server_module, "_answers", lambda url: answers.pop(0))
+    monkeypatch.setattr(server_module, "_exit_soon", lambda: None)
+    expected: type[Exception] = ConfigError if is_lost else RuntimeError
+    with (
+        pytest.raises(expected, match="Failed to reach API"),
+        server_module.reachable_server("http://127.0.0.1:9/api"),
+    ):
+        raise RuntimeError("Failed to reach API")
+
+
+@pytest.mark.parametrize("place", ["variable", "profile"])
+def test_unreachable_server_names_its_setting(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "_answers", lambda url: False)
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    cure = "prefect config view --show-sources"
+    if place == "variable":
+        monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+        cure = "or unset PREFECT_API_URL"
+    with (
+        pytest.raises(ConfigError, match=cure),
+        server_module.reachable_server("http://127.0.0.1:9/api"),
+    ):
+        pass
+
+
 def test_schedule_serves_runs(tmp_path: Path, server_url: str) -> None:
     path = run_file(tmp_path)
     environment = clean_environment(

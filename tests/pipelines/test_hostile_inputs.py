@@ -10,9 +10,11 @@ from stepmark.errors import ConfigError, DatasetError, UserError
 from storage.dataset.dataset import Dataset
 from storage.dataset.folder import Folder
 from storage.dataset.translated import Translated
+from tests.pipelines import hostile_datasets
 from tests.pipelines.hostile_inputs import cases, fault_of, prepared_only
 
 CASES_PER_SEED = 250
+DAMAGED_DATASETS = 15
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -27,6 +29,18 @@ def test_generated_inputs_end_in_one_line(
             fault = fault_of(case, tmp_path)
             if fault:
                 faults.append((case, fault))
+    assert faults == []
+
+
+def test_damaged_datasets_end_in_one_line(tmp_path: Path) -> None:
+    """Each damage is named or repaired; `python -m tests.pipelines.hostile_inputs` tries more."""
+    original = tmp_path / "original"
+    hostile_datasets.make_dataset(original)
+    faults = list[tuple[object, str]]()
+    for number, case in enumerate(hostile_datasets.cases(original, 1, DAMAGED_DATASETS)):
+        fault = hostile_datasets.fault_of(case, original, tmp_path / str(number))
+        if fault:
+            faults.append((case, fault))
     assert faults == []
 
 

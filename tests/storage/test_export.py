@@ -1,6 +1,8 @@
 """Exports can be loaded with `datasets`, and hostile text cannot break their cards."""
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +22,7 @@ from storage.formats.trl import Trl
 from storage.publishing import export as export_module
 from storage.publishing.card import ExportStatistics, render
 from storage.publishing.export import export
+from tests.pipelines.running import REPOSITORY
 from tests.storage.samples import ANNOTATION, DISCOVERED, GOOD, LABEL, PROBLEM, TRACE, labelled
 
 
@@ -134,6 +137,32 @@ def test_export_is_sharded_and_replaced(
     export(dataset, Trl(), str(out))
     assert file_names(out / "data") == ["train-00000-of-00001.parquet"]
     assert not any(name.startswith(".") for name in file_names(tmp_path))
+
+
+# An export that ends without a chance to clean up.
+KILLED_EXPORT = """
+import os, sys
+from pathlib import Path
+from storage.publishing import export
+with export._scratch_folder(Path(sys.argv[1])) as scratch:
+    Path(scratch, "new").mkdir()
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_leftovers_of_killed_exports_are_removed(filled: Dataset, tmp_path: Path) -> None:
+    target = tmp_path / "new" / "train"
+    target.parent.mkdir()
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", KILLED_EXPORT, target], cwd=REPOSITORY, check=False)
+    (leftover,) = file_names(target.parent)
+    (target.parent / ".train-of-mine").mkdir()
+    # Another export runs.
+    with export_module._scratch_folder(target) as running:
+        export(filled, Trl(), str(target))
+        names = {".train-of-mine", Path(running).name, "train"}
+        assert set(file_names(target.parent)) == names
+    assert leftover not in names
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "data/train.csv", ".git/config"])

@@ -136,7 +136,7 @@ def short_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("short_intervals")
-def test_dead_lease_from_the_future_expires(fs: Any, root: str, clock: Clock) -> None:
+def test_dead_future_lease_expires(fs: Any, root: str, clock: Clock) -> None:
     """The clock of the owner, which is dead, was a day ahead."""
     clock.now = time.time() + 86_400
     dead = HeldLease.acquire(fs, root, clock)
@@ -145,7 +145,7 @@ def test_dead_lease_from_the_future_expires(fs: Any, root: str, clock: Clock) ->
 
 
 @pytest.mark.usefixtures("short_intervals")
-def test_live_lease_from_the_future_is_refused(fs: Any, root: str, clock: Clock) -> None:
+def test_live_future_lease_is_refused(fs: Any, root: str, clock: Clock) -> None:
     lease = HeldLease.acquire(fs, root, clock)
     lease.clock = lambda: time.time() + 86_400
     lease.timer = time.monotonic
@@ -162,8 +162,8 @@ def test_set_clock_loses_no_lease(
     watched = WatchedLease.of(fs, root, held.ticket)
     watched.check()
     now = time.time()
-    monkeypatch.setattr(lease_module.time, "time", lambda: now + jump)
-    held.clock = lease_module.time.time
+    monkeypatch.setattr(time, "time", lambda: now + jump)
+    held.clock = time.time
     monkeypatch.setattr(lease_module, "RENEW_SECONDS", -1.0)  # each check reads the lease
     held.check()
     watched.check()

@@ -18,11 +18,11 @@ from stepmark.records import Verdict
 from storage.dataset.dataset import Dataset
 from storage.dataset.schemas import SCHEMAS
 from storage.dataset.tables import TRACES, annotations, discovered, rollouts
-from storage.queries import limits, sql
+from storage.queries import limits, listing, sql
 from storage.queries.limits import MAX_SQL_CHARS
 from storage.queries.render import to_csv, to_json, values
 from storage.queries.sql import connect, query, query_session
-from tests.storage.samples import ANNOTATION, DISCOVERED, TRACE
+from tests.storage.samples import ANNOTATION, DISCOVERED, TRACE, fill
 
 # The tables that have a view with their name.
 TABLES = [kind for kind in SCHEMAS if kind != "discovered"]
@@ -443,3 +443,26 @@ def test_json_escapes_hidden_characters(filled: Dataset) -> None:
     )
     assert json.loads(text) == [{"t": hidden}]
     assert text.isascii()
+
+
+def test_removed_files_are_listed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run removes a file that a query has listed, three times in a row."""
+    dataset = Dataset(str(tmp_path / "data"))
+    fill(dataset)
+    table = rollouts("judge")
+    (row,) = dataset.read_part(table, 0)
+    list_parts = listing.list_parts
+    shard = 0
+
+    def list_and_move(dataset: Dataset) -> Any:
+        nonlocal shard
+        parts = list_parts(dataset)
+        if shard < 3:
+            dataset.remove_part(table, shard)
+            shard += 1
+            dataset.write_part(table, shard, [row], "f")
+        return parts
+
+    monkeypatch.setattr(sql, "list_parts", list_and_move)
+    assert answer(dataset, "SELECT rollout_id FROM rollouts") == [(row.rollout_id,)]
+    assert shard == 3

@@ -46,6 +46,18 @@ def write_method(dataset: Dataset, shard: int, trace_id: str) -> None:
     dataset.write_part(annotations("judge"), shard, [row], "f", tables=siblings)
 
 
+@pytest.mark.parametrize("dataset", ["disk"], indirect=True)
+def test_part_without_content_is_found(consistent: Dataset) -> None:
+    """A missing part is no fault by itself, but a link to nothing in its place is."""
+    folder = Path(consistent.folder.root)
+    consistent.remove_part(LABELS, 0)
+    consistent.remove_part(LABELS, 1)
+    (folder / consistent.path(LABELS, 0)).symlink_to(folder / "nothing")
+    (folder / consistent.path(LABELS, 1)).mkdir()
+    found = [(finding.path, finding.fault) for finding in verify(consistent)]
+    assert found == [(consistent.path(LABELS, shard), "not a file") for shard in (0, 1)]
+
+
 @pytest.fixture
 def consistent(dataset: Dataset) -> Dataset:
     """Write a dataset of two shards without any fault."""
