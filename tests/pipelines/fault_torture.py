@@ -1,26 +1,32 @@
-"""Runs on a fleet of fake servers with faults of every kind, compared with an undisturbed run."""
+"""Runs on a fleet of fake servers with faults of every kind, compared with an undisturbed run.
 
+`make torture` runs it with 1,000 faults: `python -m tests.pipelines.fault_torture --faults 1000`.
+"""
+
+import argparse
 import asyncio
 import tempfile
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common.console import print_progress
+from benchmarks.common.console import print_json, print_progress
 from engines.base import Prompt
 from engines.openai import OpenAI
 from engines.runtime import backoff
 from pipelines.run.engine_pool import ENGINE, EnginePool
 from pipelines.run.options import RunOptions
+from stepmark.errors import EngineWarning
 from stepmark.records import Annotation, Cost, Sampling
 from storage.dataset.dataset import Dataset
 from tests.engines.faulty_server import FAULTS, FaultyModel, serving_faulty
 from tests.pipelines.simulated import Model, job_in, run
 from verifiers.isolation.pool import VerifierPool
 
-__all__ = ["FaultResult", "FaultSettings", "run_with_faults"]
+__all__ = ["FaultResult", "FaultSettings", "main", "run_with_faults"]
 
 # The share of requests that fail.
 SHARE = 0.2
@@ -186,3 +192,21 @@ def _differences(
     for table in sorted(expected.keys() | actual.keys()):
         if expected.get(table) != actual.get(table):
             yield f"seed {seed}: {table} is different"
+
+
+def main() -> None:
+    """Print the faults and differences as JSON; the exit status is 1 if there is a difference."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--faults", type=int, default=1000, help="the number of faults")
+    parser.add_argument("--seed", type=int, default=1, help="the seed of the first run")
+    options = parser.parse_args()
+    # Faulty servers cause one warning each.
+    warnings.simplefilter("ignore", EngineWarning)
+    result = run_with_faults(FaultSettings(faults=options.faults, seed=options.seed))
+    print_json(result.to_dict())
+    if result.errors:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.torture import faults
-from benchmarks.torture.faults import FaultSettings, run_with_faults
 from tests.engines.faulty_server import FaultyModel
+from tests.pipelines import fault_torture as faults
+from tests.pipelines.fault_torture import FaultSettings, run_with_faults
 from verifiers.isolation.pool import VerifierPool
 
 
