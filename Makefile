@@ -49,6 +49,7 @@ bench: .venv/dev .venv/vllm
 
 # 100 kills of one run and 1,000 faults of servers: less than twenty minutes on two idle cores.
 torture: .venv/dev
+	.venv/bin/python -m tests.pipelines.fault_torture --faults 1000 --seed 1
 	.venv/bin/python -m benchmarks.torture
 
 .venv/core: pyproject.toml requirements/core.lock

@@ -95,7 +95,8 @@ def _result_fields(plugin: object) -> Mapping[str, object]:
     result, and a digest of it would help to guess it.
     """
     values = dict[str, object]()
-    for name in _result_field_names(type(plugin)):
+    cls: Any = type(plugin)
+    for name in _result_field_names(cls):
         value = getattr(plugin, name)
         values[name] = without_secrets(value) if isinstance(value, Mapping) else value
     return values

@@ -20,7 +20,6 @@ import tomli_w
 from benchmarks.common.console import print_json, print_progress
 from benchmarks.common.run_files import pocket_generation
 from benchmarks.torture.comparison import differences, stored_completions
-from benchmarks.torture.faults import FaultSettings, run_with_faults
 from benchmarks.torture.process import COMMAND, STAGES
 from benchmarks.torture.token_log import TokenCounts, read_counts
 from storage.dataset.dataset import Dataset
@@ -337,15 +336,12 @@ def _options() -> argparse.Namespace:
         default=20,
         help="one start of this many is the command with Prefect; 0 for none",
     )
-    parser.add_argument(
-        "--faults", type=int, default=1000, help="the number of simulated faults of servers"
-    )
     parser.add_argument("--keep", type=Path, help="an empty folder in which the datasets are kept")
     return parser.parse_args()
 
 
 def main() -> None:
-    """Torture runs by kills and faults and print JSON; exit status 1 if a target is missed."""
+    """Torture a run and print JSON; the exit status is 1 if a target is missed."""
     options = _options()
     with tempfile.TemporaryDirectory(prefix="stepmark-torture-") as temporary:
         folder = options.keep or Path(temporary)
@@ -359,9 +355,7 @@ def main() -> None:
         started = time.monotonic()
         settings = TortureSettings(problems=options.problems, flush_seconds=options.flush_seconds)
         result = torture.run(settings)
-        faults = run_with_faults(FaultSettings(faults=options.faults, seed=options.seed))
     seconds = round(time.monotonic() - started)
-    results = {"problems": options.problems, "seconds": seconds, **result.to_dict()}
-    print_json(results | {"faults": faults.to_dict()})
-    if result.errors or faults.errors or result.ratio > TARGET:
+    print_json({"problems": options.problems, "seconds": seconds, **result.to_dict()})
+    if result.errors or result.ratio > TARGET:
         raise SystemExit(1)

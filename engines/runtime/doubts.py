@@ -18,6 +18,7 @@ EMPTY_TEXT = "empty text"
 INTERRUPTED_TEXT = "interrupted text"
 NO_FINISH_REASON = "no finish reason"
 CUT_TEXT = "cut text"
+EARLY_CUT = "text cut early"
 # Counts of the same text can differ by a token, for instance one that ends it.
 TOLERANCE_TOKENS = 1
 # Fewer tokens than this can well be white space alone.
@@ -67,14 +68,14 @@ class Doubts:
         """
         self.without_reason += len(reply.without_reason)
         self.with_reason += len(reply.completions) - len(reply.without_reason)
-        cut_short = self._is_cut_short(reply, max_tokens)
+        cut = self._doubt_of_cuts(reply, max_tokens)
         doubts: dict[int, str] = {}
         for index, completion in enumerate(reply.completions):
             kind = _doubt_of(completion, max_tokens)
             if index in reply.without_reason:
                 kind = kind or NO_FINISH_REASON
-            elif completion.finish_reason == LENGTH and cut_short:
-                kind = kind or CUT_TEXT
+            elif completion.finish_reason == LENGTH:
+                kind = kind or cut
             if kind is not None and not self._is_usual(kind):
                 doubts[index] = kind
         return doubts
@@ -93,24 +94,30 @@ class Doubts:
         self.most_generated = max(self.most_generated, mean)
         self.most_total = max(self.most_total, prompt + mean)
 
-    def _is_cut_short(self, reply: Reply, max_tokens: int) -> bool:
-        """Return whether texts were cut that are shorter than all limits that texts have met.
+    def _doubt_of_cuts(self, reply: Reply, max_tokens: int) -> str | None:
+        """Return the kind of doubt about the texts of a reply that were cut; None if there is none.
 
         The limits are those of the request, of the server and of the context, of which the last two
-        are at least what earlier texts needed.
+        are at least what earlier texts needed. A text that is shorter than all of them was not cut
+        by a limit. One that is only shorter than the requested limit was cut by another one, or by
+        a fault: early in a run, no other text shows which.
         """
         cut = 0
         for index, completion in enumerate(reply.completions):
             if completion.reasoning:
                 # Some servers do not count it.
-                return False
+                return None
             if completion.finish_reason == LENGTH and index not in reply.without_reason:
                 cut += 1
         prompt, generated = _tokens(reply)
         if not generated:
-            return False
-        limit = min(max_tokens, self.most_generated, self.most_total - prompt)
-        return generated < cut * (limit - TOLERANCE_TOKENS)
+            return None
+        known_limit = min(max_tokens, self.most_generated, self.most_total - prompt)
+        if generated < cut * (known_limit - TOLERANCE_TOKENS):
+            return CUT_TEXT
+        if generated < cut * (max_tokens - TOLERANCE_TOKENS):
+            return EARLY_CUT
+        return None
 
 
 def _doubt_of(completion: Completion, max_tokens: int) -> str | None:

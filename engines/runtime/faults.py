@@ -175,6 +175,11 @@ FAULT_KINDS: Mapping[str, FaultKind] = {
             action=Action.DOUBT,
             meaning="a text that was cut although longer ones were not",
         ),
+        FaultKind(
+            name="text cut early",
+            action=Action.DOUBT,
+            meaning="a text that was cut before it had as many tokens as were requested",
+        ),
     )
 }
 """The table, in the order in which an error is compared with the kinds."""

@@ -7,11 +7,11 @@ replaces it with U+FFFD.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from operator import attrgetter
-from typing import Any, Self, TypeVar, get_args, get_type_hints
+from typing import Any, Self, TypeVar, cast, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -113,7 +113,7 @@ def to_record(record_type: type[Record], row: Mapping[str, Any]) -> Record:
     if issubclass(record_type, Annotation):
         row = {**row, "cost": {name: row[name] for name in _COST_FIELDS if name in row}}
     try:
-        record: Record = _adapter(record_type).validate_python(row)
+        record: Record = _adapter(cast(Hashable, record_type)).validate_python(row)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
@@ -124,7 +124,7 @@ def to_record(record_type: type[Record], row: Mapping[str, Any]) -> Record:
 
 
 @cache
-def _adapter(record_type: type[Any]) -> TypeAdapter[Any]:
+def _adapter(record_type: Any) -> TypeAdapter[Any]:
     """Return what validates the records of a type; commands that read none do not build it."""
     return TypeAdapter(record_type)
 

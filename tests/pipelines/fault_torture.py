@@ -1,25 +1,32 @@
-"""Runs on a fleet of fake servers with faults of every kind, compared with an undisturbed run."""
+"""Runs on a fleet of fake servers with faults of every kind, compared with an undisturbed run.
 
+`make torture` runs it with 1,000 faults: `python -m tests.pipelines.fault_torture --faults 1000`.
+"""
+
+import argparse
 import asyncio
 import tempfile
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common.console import print_progress
+from benchmarks.common.console import print_json, print_progress
 from engines.base import Prompt
 from engines.openai import OpenAI
 from engines.runtime import backoff
 from pipelines.run.engine_pool import ENGINE, EnginePool
+from pipelines.run.options import RunOptions
+from stepmark.errors import EngineWarning
 from stepmark.records import Annotation, Cost, Sampling
 from storage.dataset.dataset import Dataset
 from tests.engines.faulty_server import FAULTS, FaultyModel, serving_faulty
 from tests.pipelines.simulated import Model, job_in, run
 from verifiers.isolation.pool import VerifierPool
 
-__all__ = ["FaultResult", "FaultSettings", "run_with_faults"]
+__all__ = ["FaultResult", "FaultSettings", "main", "run_with_faults"]
 
 # The share of requests that fail.
 SHARE = 0.2
@@ -47,6 +54,8 @@ class FaultResult:
     """The faults that happened, and what they changed."""
 
     runs: int = 0
+    runs_with_failed_rows: int = 0
+    """Runs after which `--retry-failed` had something to do."""
     faults: Counter[str] = field(default_factory=Counter)
     errors: list[str] = field(default_factory=list)
 
@@ -54,6 +63,7 @@ class FaultResult:
         """Return the result as a table of plain values."""
         return {
             "runs": self.runs,
+            "runs_with_failed_rows": self.runs_with_failed_rows,
             "faults": self.faults.total(),
             "kinds": len(self.faults),
             "fewest_of_a_kind": min((self.faults[kind] for kind in FAULTS), default=0),
@@ -84,6 +94,11 @@ async def _run_until_enough(settings: FaultSettings) -> FaultResult:
                 folder = Path(temporary, str(seed))
                 try:
                     await _run(folder, workers, models)
+                    if _failed_rows(folder):
+                        # All servers rejected one request. That is stored as a failure, which the
+                        # option for it requests again.
+                        result.runs_with_failed_rows += 1
+                        await _run(folder, workers, [_served(0, share=0.0)], retry_failed=True)
                 except Exception as error:  # noqa: BLE001  # whatever ends a run is a result
                     result.errors.append(f"seed {seed}: {type(error).__name__}: {error}")
                 else:
@@ -119,9 +134,16 @@ def _served(seed: int, share: float = SHARE) -> FaultyModel:
     return FaultyModel(texts=texts, share=share, seed=seed)
 
 
-async def _run(folder: Path, workers: VerifierPool, models: Sequence[FaultyModel]) -> None:
+async def _run(
+    folder: Path,
+    workers: VerifierPool,
+    models: Sequence[FaultyModel],
+    *,
+    retry_failed: bool = False,
+) -> None:
     async with serving_faulty(*models) as servers:
-        job = job_in(folder, workers, Model())
+        options = RunOptions(recompute=True, retry_failed=retry_failed)
+        job = job_in(folder, workers, Model(), options)
         engine = OpenAI(
             model="m",
             base_urls=tuple(server.url for server in servers),
@@ -133,6 +155,18 @@ async def _run(folder: Path, workers: VerifierPool, models: Sequence[FaultyModel
             await run(job)
         finally:
             await job.plan.engines.close()
+
+
+def _failed_rows(folder: Path) -> int:
+    """Return the number of rows that are stored as failures."""
+    dataset = Dataset(str(folder))
+    failed = 0
+    for table in dataset.tables():
+        for shard in dataset.shards(table):
+            footer = dataset.footer(table, shard)
+            assert footer is not None, "the run is complete"
+            failed += footer.failed
+    return failed
 
 
 def _rows(folder: Path) -> Mapping[str, Sequence[Any]]:
@@ -158,3 +192,21 @@ def _differences(
     for table in sorted(expected.keys() | actual.keys()):
         if expected.get(table) != actual.get(table):
             yield f"seed {seed}: {table} is different"
+
+
+def main() -> None:
+    """Print the faults and differences as JSON; the exit status is 1 if there is a difference."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--faults", type=int, default=1000, help="the number of faults")
+    parser.add_argument("--seed", type=int, default=1, help="the seed of the first run")
+    options = parser.parse_args()
+    # Faulty servers cause one warning each.
+    warnings.simplefilter("ignore", EngineWarning)
+    result = run_with_faults(FaultSettings(faults=options.faults, seed=options.seed))
+    print_json(result.to_dict())
+    if result.errors:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
