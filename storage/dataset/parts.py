@@ -31,6 +31,7 @@ __all__ = [
     "read",
     "read_column",
     "read_footer",
+    "row_bytes",
     "row_groups",
     "stepmark_version",
     "write",
@@ -229,6 +230,16 @@ def read_column(file: BinaryIO, name: str) -> list[Any]:
 
 
 @cache
+def row_bytes(file: BinaryIO) -> int:
+    """Return the size of the rows of a Parquet file as they are compressed, without its footer."""
+    metadata = pq.read_metadata(file)
+    size = 0
+    for group in range(metadata.num_row_groups):
+        for column in range(metadata.num_columns):
+            size += metadata.row_group(group).column(column).total_compressed_size
+    return size
+
+
 def stepmark_version() -> str:
     """Return the installed version, or "unknown" in a checkout that is not installed.
 
