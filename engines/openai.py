@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, cast
 
@@ -37,6 +38,7 @@ from engines.runtime.openai_replies import (
     read_reply,
     read_usage,
 )
+from engines.runtime.rate_limit import RateLimit, reserved_tokens
 from engines.runtime.request_splitting import complete_in_parts
 from engines.runtime.server_list import ServerList, check_url, read_urls
 from stepmark.errors import (
@@ -103,6 +105,12 @@ class OpenAI:
     patience: Annotated[float, Field(ge=0, allow_inf_nan=False)] = operational(default=900.0)
     """Seconds for which the run waits while no server answers, and the longest wait that a server
     can ask for."""
+    requests_per_minute: Annotated[float, Field(ge=0, allow_inf_nan=False)] = operational(
+        default=0.0
+    )
+    """The most requests that are sent per minute, evenly; 0 for no limit."""
+    tokens_per_minute: Annotated[float, Field(ge=0, allow_inf_nan=False)] = operational(default=0.0)
+    """The most tokens of prompts and answers per minute; 0 for no limit."""
     trust_continuation: bool = operational(default=False)
     """Whether to use a server without the proof that it continues an answer."""
 
@@ -164,7 +172,13 @@ class OpenAI:
             return self._read(client, full_prompt)
 
         # A score generates at most one token, so it is a probe, too.
-        tokens, usage = await self._request(read, prompt, probe=read)
+        tokens, usage = await self._request(
+            read,
+            prompt,
+            probe=read,
+            reserved=reserved_tokens(full_prompt, Sampling(n=1, max_tokens=1)),
+            used=lambda result: result[1].prompt_tokens,
+        )
         return Scored(
             logprobs=logprobs_of_ending(tokens, continuation),
             prompt_tokens=usage.prompt_tokens,
@@ -203,7 +217,7 @@ class OpenAI:
     async def close(self) -> None:
         """Close all connections."""
         state = vars(self)
-        for name in ("_slots", "_proof_lock"):
+        for name in ("_slots", "_proof_lock", "_rate_limit"):
             state.pop(name, None)
         fleet = state.pop("_fleet", None)
         if fleet is not None:
@@ -267,7 +281,13 @@ class OpenAI:
                 raise DoubtfulReply(reply, doubts[0])
 
         try:
-            reply, doubts = await self._request(send, prompt, probe=probe)
+            reply, doubts = await self._request(
+                send,
+                prompt,
+                probe=probe,
+                reserved=reserved_tokens(prompt, sampling),
+                used=lambda result: _tokens_of(result[0]),
+            )
         except DoubtfulReply as error:
             self._doubts.confirmed[error.kind.name] += 1
             return error.reply, {}
@@ -296,22 +316,43 @@ class OpenAI:
         prompt: Prompt,
         *,
         probe: Callable[[AsyncOpenAI], Awaitable[object]],
+        reserved: int,
+        used: Callable[[T], int],
     ) -> T:
-        """Return the answer to a request within the limit of concurrency.
+        """Return the answer to a request within the limits of concurrency and rate.
 
         Requests of one problem meet on one server: their prefixes begin with the same text.
+
+        Args:
+            send: Sends the request.
+            prompt: Its prompt.
+            probe: Sends a request for a few tokens that is answered if this one is.
+            reserved: The tokens that the request has at most.
+            used: Returns the tokens that an answer has cost.
         """
+        attempts = count()
 
         async def send_in_time(client: AsyncOpenAI) -> T:
+            if next(attempts):
+                # The first attempt has waited before a server was chosen for it.
+                await self._rate_limit.reserve(reserved)
             # The client limits the time between two bytes, and a server can send blanks forever.
             # The time to connect is not part of the answer's.
             async with asyncio.timeout(self.timeout + CONNECT_SECONDS):
-                return await send(client)
+                result = await send(client)
+            self._rate_limit.correct(reserved, used(result))
+            return result
+
+        async def counted_probe(client: AsyncOpenAI) -> object:
+            # It does not wait: a server that is down gets no requests meanwhile.
+            self._rate_limit.take(FEW_TOKENS)
+            return await probe(client)
 
         async with self._slots:
+            await self._rate_limit.reserve(reserved)
             try:
                 return await self._fleet.request(
-                    send_in_time, affinity=prompt.system + prompt.user, probe=probe
+                    send_in_time, affinity=prompt.system + prompt.user, probe=counted_probe
                 )
             except (EngineError, ConfigError) as error:
                 # A server can quote the key in its reply, and so can the client library.
@@ -442,6 +483,10 @@ class OpenAI:
         return asyncio.Semaphore(self.concurrency)
 
     @cached_property
+    def _rate_limit(self) -> RateLimit:
+        return RateLimit(self.requests_per_minute, self.tokens_per_minute)
+
+    @cached_property
     def _proof_lock(self) -> asyncio.Lock:
         return asyncio.Lock()
 
@@ -494,6 +539,10 @@ class OpenAI:
             max_retries=0,  # `Fleet` repeats requests
             http_client=openai.DefaultAsyncHttpxClient(limits=limits, timeout=timeout),
         )
+
+
+def _tokens_of(reply: Reply) -> int:
+    return sum(item.prompt_tokens + item.generated_tokens for item in reply.completions)
 
 
 def _response_format(schema: str) -> Mapping[str, object]:

@@ -261,7 +261,15 @@ def _sampled(
     if sample.scores is not None and sample.scores.expected is not None:
         calls = sample.scores.expected * left - stored.scores / share
         scores = Amount(expected=max(0.0, calls))
-    return StageEstimate(problems_left=left, scores=scores, basis=sample.basis, **amounts)
+    return StageEstimate(
+        problems_left=left,
+        rollouts=amounts["rollouts"],
+        replies=amounts["replies"],
+        scores=scores,
+        prompt_tokens=amounts["prompt_tokens"],
+        generated_tokens=amounts["generated_tokens"],
+        basis=sample.basis,
+    )
 
 
 def _bound_of_traces(

@@ -22,12 +22,14 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from engines.runtime.rate_limit import SHARED_FIELDS
 from pipelines.run.config import RunFile
+from pipelines.run.engine_pool import ROLES
 from pipelines.run.job import Job
 from pipelines.run.retries import Retries
 from pipelines.run.stages import AsTask
@@ -105,8 +107,26 @@ def _with_limits_of_one(run_file: RunFile, count: int) -> RunFile:
         update={
             "shards": shards.model_copy(update=limits),
             "budget": budget.model_copy(update=parts),
+            **_engines_of_one(run_file, count),
         }
     )
+
+
+def _engines_of_one(run_file: RunFile, count: int) -> Mapping[str, object]:
+    """Return the tables of the engines with the rate limits of one of `count` workers."""
+
+    def divided(table: Mapping[str, Any]) -> Mapping[str, Any]:
+        limits = {key: table[key] / count for key in SHARED_FIELDS if key in table}
+        return {**table, **limits}
+
+    tables = dict[str, object]()
+    for role in ROLES:
+        table = getattr(run_file, role)
+        if table:
+            tables[role] = divided(table)
+    if run_file.engines:
+        tables["engines"] = {name: divided(table) for name, table in run_file.engines.items()}
+    return tables
 
 
 class _Coordinator:
