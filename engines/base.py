@@ -18,8 +18,10 @@ __all__ = [
     "CountsFaults",
     "Engine",
     "EngineWrapper",
+    "HasServers",
     "Prompt",
     "Scored",
+    "ServersHealth",
     "completion_keys",
     "score_key",
 ]
@@ -171,6 +173,29 @@ class CountsFaults(Protocol):
 
     def take_faults(self) -> Mapping[str, int]:
         """Return the number of faults by kind since the last call."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServersHealth:
+    """The state of the servers of an engine."""
+
+    up: int
+    """Servers that get requests."""
+    down: int
+    """Servers that get no requests until they answer a probe."""
+    is_paused: bool
+    """Whether all requests wait, because no server answers."""
+    in_flight: int
+    """Requests that were sent and are not answered."""
+
+
+@runtime_checkable
+class HasServers(Protocol):
+    """An engine that sends its requests to servers."""
+
+    def servers_health(self) -> ServersHealth | None:
+        """Return the state of the servers; None before the first request. Safe in any thread."""
         ...
 
 

@@ -21,7 +21,7 @@ import openai
 from openai import AsyncOpenAI
 from pydantic import Field
 
-from engines.base import Completion, Prompt, Scored
+from engines.base import Completion, Prompt, Scored, ServersHealth
 from engines.runtime.answered_samples import answered_samples, keep_answered
 from engines.runtime.continuation_probe import prove_continuation, prove_plain_continuation
 from engines.runtime.doubts import FEW_TOKENS, DoubtfulReply, Doubts
@@ -229,6 +229,11 @@ class OpenAI:
         faults = dict(self._fleet.faults)
         self._fleet.faults.clear()
         return faults
+
+    def servers_health(self) -> ServersHealth | None:
+        """Return the state of the servers; see `HasServers`."""
+        fleet: Fleet[AsyncOpenAI] | None = vars(self).get("_fleet")
+        return None if fleet is None else fleet.health
 
     async def _complete(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
         return await complete_in_parts(

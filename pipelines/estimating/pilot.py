@@ -152,7 +152,7 @@ async def _run_stages(pilot: PilotJob) -> None:
         del name
         return with_retries(work, pilot.meter, RETRIES)
 
-    progress = Progress(meter=pilot.meter, spending=pilot.spending)
+    progress = Progress(meter=pilot.meter, spending=pilot.spending, servers=pilot.servers)
     with show_progress(progress, as_json=pilot.options.json_progress), infrequent_gc():
         await run_shards(pilot, as_task, [SHARD], makes_traces=makes_traces(pilot))
 

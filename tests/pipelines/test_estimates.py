@@ -140,9 +140,7 @@ async def test_finished_work_is_subtracted(tmp_path: Path, runs: Runs) -> None:
     assert {row["count"] for row in rows(estimate) if row["what"] in METHODS} == {"finished"}
 
 
-async def test_stored_samples_are_subtracted(
-    tmp_path: Path, runs: Runs
-) -> None:
+async def test_stored_samples_are_subtracted(tmp_path: Path, runs: Runs) -> None:
     shards = {"problems_per_shard": 4}
     whole = await runs.finished(tmp_path / "whole", Model(), shards=shards)
     model = Model()

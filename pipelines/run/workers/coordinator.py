@@ -10,7 +10,8 @@ not tasks: a worker does not import Prefect, which takes seconds and 100 MB, and
 but not retry, what runs in another process. Workers retry their stages themselves, after the same
 errors and as often as tasks are retried.
 
-A worker that dies is replaced, and its shards are assigned again, each of them once.
+A worker that dies is replaced, and its shards are assigned again, each of them once. The new worker
+has what the old one has left of its part of the budget.
 
 The first worker that has used its part of the budget ends the run: the others send no further
 request, and end when their open requests are answered.
@@ -23,10 +24,11 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
+from engines.base import ServersHealth
 from engines.runtime.rate_limit import SHARED_FIELDS
 from pipelines.run.config import RunFile
 from pipelines.run.engine_pool import ROLES
@@ -34,7 +36,14 @@ from pipelines.run.job import Job
 from pipelines.run.retries import Retries
 from pipelines.run.stages import AsTask
 from pipelines.run.workers.assignment import Assignment
-from pipelines.run.workers.protocol import MAX_LINE_BYTES, Start, add_change, encode, error_of
+from pipelines.run.workers.protocol import (
+    MAX_LINE_BYTES,
+    USED,
+    Start,
+    add_change,
+    encode,
+    error_of,
+)
 from stepmark.errors import BudgetError, ConfigError, WorkerError
 
 __all__ = ["run_in_workers"]
@@ -154,11 +163,18 @@ class _Coordinator:
 
     async def _run_workers(self) -> None:
         """Run one worker at a time, and replace it when it has died."""
+        used = dict.fromkeys(USED, 0)
         while not self._assignment.is_finished and self._budget_error is None:
-            async with _WorkerProcess(self._start) as worker:
+            start = replace(self._start, used=used, seconds=self._job.meter.seconds)
+            # What earlier workers used is in the meter of the run already.
+            async with _WorkerProcess(start, counters=dict(used)) as worker:
                 self._workers.append(worker)
-                await self._serve(worker)
+                try:
+                    await self._serve(worker)
+                finally:
+                    self._job.meter.worker_servers.pop(id(worker), None)
                 self._workers.remove(worker)
+            used = {name: worker.counters[name] for name in USED}
         if self._budget_error is not None and not self._workers:
             raise self._budget_error
 
@@ -174,6 +190,11 @@ class _Coordinator:
                 case "meter":
                     add_change(self._job.meter, worker.counters, message)
                     worker.counters = message
+                case "servers":
+                    servers = dict[str, ServersHealth]()
+                    for name, values in message["engines"].items():
+                        servers[name] = ServersHealth(**values)
+                    self._job.meter.worker_servers[id(worker)] = servers
                 case "failed":
                     error = error_of(message)
                     if not isinstance(error, BudgetError):
