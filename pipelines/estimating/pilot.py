@@ -28,6 +28,7 @@ from storage.completions.files import Header, list_files, read_headers
 from storage.completions.store import CompletionStore
 from storage.dataset.dataset import Dataset
 from storage.dataset.parts import row_bytes
+from storage.dataset.tables import TRACES
 
 __all__ = ["PILOT_SHARD", "Pilot", "Sizes", "run_pilot"]
 
@@ -133,6 +134,12 @@ async def run_pilot(job: Job, remaining: Remaining) -> AsyncIterator[Pilot]:
             problem_ids=problem_ids,
             pilot_store=store,
         )
+        traces = target.count(TRACES)
+        if makes_traces(job):
+            traces = len(problem_ids) * job.plan.run_file.generate.traces_per_problem
+            pilot.meter.expect("traces", traces)
+        for method in job.plan.annotators:
+            pilot.meter.expect(method, traces)
         started = time.perf_counter()
         await _run_stages(pilot)
         yield Pilot(

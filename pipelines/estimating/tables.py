@@ -85,17 +85,21 @@ def _tokens(generated: Amount | None, prompt: Amount | None) -> str:
         return f"tokens {UNKNOWN}"
     if not any(_is_positive(amount) for amount in (generated, prompt)):
         return "no tokens"
-    return f"{_text(generated, '{:,.0f}')} generated tokens, {_text(prompt, '{:,.0f}')} read"
+    texts = list[str]()
+    for amount, noun in ((generated, "generated tokens"), (prompt, "prompt tokens")):
+        if amount is None:
+            texts.append(f"{noun} {UNKNOWN}")
+        else:
+            texts.append(f"{_text(amount, '{:,.0f}')} {noun}")
+    return ", ".join(texts)
 
 
 def _is_positive(amount: Amount | None) -> bool:
     return amount is None or bool(amount.expected or amount.high)
 
 
-def _text(amount: Amount | None, form: str) -> str:
+def _text(amount: Amount, form: str) -> str:
     """Return a number with its range, or a bound."""
-    if amount is None:
-        return UNKNOWN
     if amount.expected is None:
         return f"at most {form.format(amount.high or 0.0)}"
     text = form.format(amount.expected)
