@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,13 +10,9 @@ import pytest
 from engines.base import Prompt
 from engines.openai import OpenAI
 from engines.runtime.rate_limit import RateLimit
-from pipelines.run.config import load
-from pipelines.run.plan import build
-from pipelines.run.workers.coordinator import _with_limits_of_one
 from stepmark.records import Sampling
 from tests.engines.fake_server import Answer, FakeServer, completion
 from tests.engines.virtual_time import VirtualSelector, run_in_virtual_time
-from tests.pipelines.running import run_file
 
 
 async def send_times(limit: RateLimit, requests: int, tokens: int, used: int) -> Sequence[float]:
@@ -128,22 +123,3 @@ async def test_attempts_count_as_requests(monkeypatch: pytest.MonkeyPatch) -> No
         await engine.close()
     # Two tokens of the prompt and nine of the answer; the server has counted one each.
     assert calls == [("reserve", (11,)), ("reserve", (11,)), ("correct", (11, 2))]
-
-
-def test_workers_divide_limits(tmp_path: Path) -> None:
-    table = {"use": "openai", "model": "m"}
-    path = run_file(
-        tmp_path,
-        engine={**table, "requests_per_minute": 30, "tokens_per_minute": 1000},
-        engines={"hosted": {**table, "requests_per_minute": 3.0}},
-        annotators=[{"use": "judge", "judge": "hosted"}],
-    )
-    content = load(Path(path))
-    engines = build(_with_limits_of_one(content, 4)).engines
-    assert [engine.requests_per_minute for engine in engines.values()] == [7.5, 0.75]  # type: ignore[attr-defined]
-    assert engines["engine"].tokens_per_minute == 250  # type: ignore[attr-defined]
-    # Limits change no result.
-    whole = build(content).engines
-    assert {name: engine.identity for name, engine in engines.items()} == {
-        name: engine.identity for name, engine in whole.items()
-    }

@@ -435,6 +435,25 @@ def test_start_crosses_the_pipe() -> None:
     assert Start.of(message) == sent
 
 
+def test_workers_divide_limits(tmp_path: Path) -> None:
+    table = {"use": "openai", "model": "m"}
+    path = run_file(
+        tmp_path,
+        engine={**table, "requests_per_minute": 30, "tokens_per_minute": 1000},
+        engines={"hosted": {**table, "requests_per_minute": 3.0}},
+        annotators=[{"use": "judge", "judge": "hosted"}],
+    )
+    content = load(Path(path))
+    engines = planning.build(coordinator_module._with_limits_of_one(content, 4)).engines
+    assert [engine.requests_per_minute for engine in engines.values()] == [7.5, 0.75]  # type: ignore[attr-defined]
+    assert engines["engine"].tokens_per_minute == 250  # type: ignore[attr-defined]
+    # Limits change no result.
+    whole = planning.build(content).engines
+    assert {name: engine.identity for name, engine in engines.items()} == {
+        name: engine.identity for name, engine in whole.items()
+    }
+
+
 def test_meters_of_workers_add_up() -> None:
     total = Meter()
     total.finish("problems", 3)
