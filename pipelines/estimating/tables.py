@@ -109,6 +109,8 @@ def _text(amount: Amount, form: str) -> str:
 
 
 def _time(estimate: Estimate) -> str:
+    if not _is_positive(estimate.generated_tokens):
+        return "none"
     seconds = estimate.seconds
     rate = estimate.tokens_per_second
     if seconds is None or seconds.expected is None or rate is None:

@@ -90,6 +90,8 @@ with open("LOG", "a") as log:
     log.write(line)
 print('{"kind": "next"}', flush=True)
 sys.stdin.readline()
+health = {"up": 1, "down": 0, "is_paused": False, "in_flight": 2}
+print(json.dumps({"kind": "servers", "engines": {"engine": health}}), flush=True)
 used["prompt_tokens"] += 2
 used["generated_tokens"] += 5
 print(json.dumps({"kind": "meter", **used}), flush=True)
@@ -384,6 +386,8 @@ def test_replaced_worker_keeps_its_budget(tmp_path: Path, monkeypatch: pytest.Mo
         assert 0 < start["seconds"] <= job.meter.seconds
     assert used[:2] == [{"prompt_tokens": 0, "generated_tokens": 0}] * 2
     assert used[2] == {"prompt_tokens": 2, "generated_tokens": 5}
+    # A worker that has ended has no servers.
+    assert job.meter.servers() == {}
     # What a worker took over is not counted again.
     assert job.meter.generated_tokens % 5 == 0
     assert job.meter.generated_tokens <= 5 * len(used)

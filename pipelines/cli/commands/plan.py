@@ -8,7 +8,7 @@ import typer
 
 from pipelines.cli.options import Overrides, RunFileArgument
 from pipelines.cli.tables import print_summary
-from pipelines.stop_signals import run_until_stopped, stop_signals_raise
+from pipelines.stop_signals import StoppedError, run_until_stopped, stop_signals_raise
 from stepmark.secrets import without_secrets
 from stepmark.visible_text import one_line
 
@@ -54,7 +54,13 @@ def plan(
         built = planning.build(settings, run_file)
         job = Job(plan=built, dataset=Dataset(settings.dataset), meter=Meter())
     with stop_signals_raise():
-        estimate = run_until_stopped(estimate_run(job, pilot))
+        try:
+            estimate = run_until_stopped(estimate_run(job, pilot))
+        except (KeyboardInterrupt, StoppedError):
+            if pilot:
+                line = "stepmark: stopped; all completions of the pilot are stored, and the same"
+                typer.echo(f"{line} command or a run requests none of them again", err=True)
+            raise
     if as_json:
         typer.echo(json.dumps(json_fields(estimate), indent=2))
     else:
