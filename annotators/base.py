@@ -6,6 +6,7 @@ idle.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, ClassVar, Protocol, runtime_checkable
 
 from pydantic import Field
@@ -17,9 +18,11 @@ from stepmark.records import Annotation, Label, Problem, Trace
 __all__ = [
     "AnnotatedTrace",
     "Annotator",
+    "CostBound",
     "DependsOnAnnotators",
     "FitsPerShard",
     "FittableLabeler",
+    "HasCostBound",
     "Labeler",
     "Method",
     "ProblemAnnotator",
@@ -98,6 +101,33 @@ class FitsPerShard(Protocol):
         """Return the annotator fitted to these traces.
 
         Rollouts that fitting samples are stored in the context of their trace.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostBound:
+    """The most that a method requests for one problem; see `HasCostBound`."""
+
+    rollouts: int = 0
+    replies: int = 0
+    """Replies of judges."""
+    reply_tokens: int = 0
+    """The most tokens that all replies together can have."""
+    scores: int = 0
+    """Scoring calls, which generate no tokens."""
+
+
+@runtime_checkable
+class HasCostBound(Protocol):
+    """A method that declares what it costs at most; `stepmark plan` prints it before a run."""
+
+    def cost_bound(self, steps: Sequence[int], judges: int) -> CostBound:
+        """Return the most that the method requests for one problem.
+
+        Args:
+            steps: The number of steps of each trace of the problem.
+            judges: The number of engines that judge for the method.
         """
         ...
 

@@ -19,9 +19,11 @@ __all__ = [
     "CountsFaults",
     "Engine",
     "EngineWrapper",
+    "HasServers",
     "Prompt",
     "Scored",
     "SendsBatches",
+    "ServersHealth",
     "completion_keys",
     "score_key",
 ]
@@ -221,6 +223,29 @@ class SendsBatches(Protocol):
 
     async def forget_batches(self) -> None:
         """Remove the records of batches whose answers were all returned, and are stored now."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServersHealth:
+    """The state of the servers of an engine."""
+
+    up: int
+    """Servers that get requests."""
+    down: int
+    """Servers that get no requests until they answer a probe."""
+    is_paused: bool
+    """Whether all requests wait, because no server answers."""
+    in_flight: int
+    """Requests that were sent and are not answered."""
+
+
+@runtime_checkable
+class HasServers(Protocol):
+    """An engine that sends its requests to servers."""
+
+    def servers_health(self) -> ServersHealth | None:
+        """Return the state of the servers; None before the first request. Safe in any thread."""
         ...
 
 

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, cast
 
@@ -20,7 +21,7 @@ import openai
 from openai import AsyncOpenAI
 from pydantic import Field
 
-from engines.base import BatchRecords, Completion, Prompt, Scored, completion_keys
+from engines.base import BatchRecords, Completion, Prompt, Scored, ServersHealth, completion_keys
 from engines.runtime.answered_samples import answered_samples, keep_answered, missing_ranges
 from engines.runtime.batch_api import BatchApi, Endpoint, read_a_batch
 from engines.runtime.batch_queue import BatchLimits, BatchQueue
@@ -42,6 +43,7 @@ from engines.runtime.openai_replies import (
     read_reply,
     read_usage,
 )
+from engines.runtime.rate_limit import RateLimit, reserved_tokens
 from engines.runtime.request_splitting import complete_in_parts
 from engines.runtime.server_list import ServerList, check_url, read_urls
 from stepmark.errors import (
@@ -113,6 +115,12 @@ class OpenAI:
     patience: Annotated[float, Field(ge=0, allow_inf_nan=False)] = operational(default=900.0)
     """Seconds for which the run waits while no server answers, and the longest wait that a server
     can ask for."""
+    requests_per_minute: Annotated[float, Field(ge=0, allow_inf_nan=False)] = operational(
+        default=0.0
+    )
+    """The most requests that are sent per minute, evenly; 0 for no limit."""
+    tokens_per_minute: Annotated[float, Field(ge=0, allow_inf_nan=False)] = operational(default=0.0)
+    """The most tokens of prompts and answers per minute; 0 for no limit."""
     trust_continuation: bool = operational(default=False)
     """Whether to use a server without the proof that it continues an answer."""
     batch: bool = operational(default=False)
@@ -193,7 +201,13 @@ class OpenAI:
             return self._read(client, full_prompt)
 
         # A score generates at most one token, so it is a probe, too.
-        tokens, usage = await self._request(read, prompt, probe=read)
+        tokens, usage = await self._request(
+            read,
+            prompt,
+            probe=read,
+            reserved=reserved_tokens(full_prompt, Sampling(n=1, max_tokens=1)),
+            used=lambda result: result[1].prompt_tokens,
+        )
         return Scored(
             logprobs=logprobs_of_ending(tokens, continuation),
             prompt_tokens=usage.prompt_tokens,
@@ -251,7 +265,7 @@ class OpenAI:
         queue = state.pop("_batch_queue", None)
         if queue is not None:
             await queue.close()
-        for name in ("_slots", "_proof_lock"):
+        for name in ("_slots", "_proof_lock", "_rate_limit"):
             state.pop(name, None)
         fleet = state.pop("_fleet", None)
         if fleet is not None:
@@ -263,6 +277,11 @@ class OpenAI:
         faults = dict(self._fleet.faults)
         self._fleet.faults.clear()
         return faults
+
+    def servers_health(self) -> ServersHealth | None:
+        """Return the state of the servers; see `HasServers`."""
+        fleet: Fleet[AsyncOpenAI] | None = vars(self).get("_fleet")
+        return None if fleet is None else fleet.health
 
     async def _complete(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
         return await complete_in_parts(
@@ -321,7 +340,13 @@ class OpenAI:
 
         try:
             if self._batch_records is None:
-                reply, doubts = await self._request(send, prompt, probe=probe)
+                reply, doubts = await self._request(
+                    send,
+                    prompt,
+                    probe=probe,
+                    reserved=reserved_tokens(prompt, sampling),
+                    used=lambda result: _tokens_of(result[0]),
+                )
             else:
                 reply, doubts = await self._request_in_batches(send_in_batch)
         except DoubtfulReply as error:
@@ -352,22 +377,43 @@ class OpenAI:
         prompt: Prompt,
         *,
         probe: Callable[[AsyncOpenAI], Awaitable[object]],
+        reserved: int,
+        used: Callable[[T], int],
     ) -> T:
-        """Return the answer to a request within the limit of concurrency.
+        """Return the answer to a request within the limits of concurrency and rate.
 
         Requests of one problem meet on one server: their prefixes begin with the same text.
+
+        Args:
+            send: Sends the request.
+            prompt: Its prompt.
+            probe: Sends a request for a few tokens that is answered if this one is.
+            reserved: The tokens that the request has at most.
+            used: Returns the tokens that an answer has cost.
         """
+        attempts = count()
 
         async def send_in_time(client: AsyncOpenAI) -> T:
+            if next(attempts):
+                # The first attempt has waited before a server was chosen for it.
+                await self._rate_limit.reserve(reserved)
             # The client limits the time between two bytes, and a server can send blanks forever.
             # The time to connect is not part of the answer's.
             async with asyncio.timeout(self.timeout + CONNECT_SECONDS):
-                return await send(client)
+                result = await send(client)
+            self._rate_limit.correct(reserved, used(result))
+            return result
+
+        async def counted_probe(client: AsyncOpenAI) -> object:
+            # It does not wait: a server that is down gets no requests meanwhile.
+            self._rate_limit.take(FEW_TOKENS)
+            return await probe(client)
 
         async with self._slots:
+            await self._rate_limit.reserve(reserved)
             try:
                 return await self._fleet.request(
-                    send_in_time, affinity=prompt.system + prompt.user, probe=probe
+                    send_in_time, affinity=prompt.system + prompt.user, probe=counted_probe
                 )
             except (EngineError, ConfigError) as error:
                 # A server can quote the key in its reply, and so can the client library.
@@ -555,7 +601,14 @@ class OpenAI:
     async def _call_server(self, send: Callable[[AsyncOpenAI], Awaitable[T]]) -> T:
         """Return the answer to a request about files or batches, which is repeated after faults."""
         try:
-            return await self._request(send, Prompt(user="batches"), probe=read_a_batch)
+            return await self._request(
+                send,
+                Prompt(user="batches"),
+                probe=read_a_batch,
+                # The limits are for single requests: providers count batches apart.
+                reserved=0,
+                used=lambda _: 0,
+            )
         except EngineUnavailableError:
             raise
         except EngineError as error:
@@ -565,6 +618,10 @@ class OpenAI:
     @cached_property
     def _slots(self) -> asyncio.Semaphore:
         return asyncio.Semaphore(self.concurrency)
+
+    @cached_property
+    def _rate_limit(self) -> RateLimit:
+        return RateLimit(self.requests_per_minute, self.tokens_per_minute)
 
     @cached_property
     def _proof_lock(self) -> asyncio.Lock:
@@ -631,6 +688,10 @@ async def _read_errors_as_utf8(response: httpx2.Response) -> None:
     """Ignore the character set of an error: the client library fails if it is a false one."""
     if response.is_error:
         response.encoding = "utf-8"
+
+
+def _tokens_of(reply: Reply) -> int:
+    return sum(item.prompt_tokens + item.generated_tokens for item in reply.completions)
 
 
 def _response_format(schema: str) -> Mapping[str, object]:

@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from annotators.base import Annotator, SampleCount
+from annotators.base import Annotator, CostBound, SampleCount
 from annotators.concurrency import gather_or_cancel
 from annotators.context import AnnotationContext
 from annotators.estimates import monte_carlo_estimate
@@ -98,6 +98,11 @@ class AdaptiveSearch:
         wrong.sort(key=lambda context: context.trace.trace_id)
         await gather_or_cancel(map(pilot_search.run_pilot, wrong[: self.pilots]))
         return await asyncio.to_thread(pilot_search.fitted, wrong)
+
+    def cost_bound(self, steps: Sequence[int], judges: int) -> CostBound:
+        """Return the budget of every trace."""
+        del judges
+        return CostBound(rollouts=self.budget * len(steps))
 
     async def annotate(
         self, problem: Problem, trace: Trace, context: AnnotationContext

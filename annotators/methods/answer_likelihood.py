@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from annotators.base import CostBound
 from annotators.concurrency import gather_or_cancel
 from annotators.context import AnnotationContext
 from annotators.estimates import verdict_from_first_error
@@ -54,6 +55,11 @@ class AnswerLikelihood:
                 f"annotators.answer_likelihood: probe = {self.probe!r}"
                 f" must contain {PLACEHOLDER} exactly once"
             )
+
+    def cost_bound(self, steps: Sequence[int], judges: int) -> CostBound:
+        """Return one scoring call for every prefix, the empty one and the whole trace included."""
+        del judges
+        return CostBound(scores=sum(count + 1 for count in steps))
 
     async def annotate(
         self, problem: Problem, trace: Trace, context: AnnotationContext

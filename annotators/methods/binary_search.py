@@ -1,9 +1,10 @@
 """Binary search for the first error: the step at which the Monte Carlo value drops to zero."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from annotators.base import SampleCount
+from annotators.base import CostBound, SampleCount
 from annotators.context import AnnotationContext
 from annotators.estimates import monte_carlo_estimate
 from annotators.failures import abstention
@@ -37,6 +38,18 @@ class BinarySearch:
 
     version: ClassVar[int] = 1
     needs: ClassVar[frozenset[str]] = frozenset({"engine"})
+
+    def cost_bound(self, steps: Sequence[int], judges: int) -> CostBound:
+        """Return `rollouts` for every probe of the bisections, as if all traces were wrong."""
+        del judges
+        probes = 0
+        for count in steps:
+            # The ceiling of the binary logarithm.
+            bisection = max(0, count - 1).bit_length()
+            if self.right_answers == "search" and count > 1:
+                bisection = max(bisection, 1 + (count - 2).bit_length())
+            probes += bisection
+        return CostBound(rollouts=self.rollouts * probes)
 
     async def annotate(
         self, problem: Problem, trace: Trace, context: AnnotationContext

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import Any, ClassVar
 
-from annotators.base import SampleCount
+from annotators.base import CostBound, SampleCount
 from annotators.concurrency import gather_or_cancel
 from annotators.context import AnnotationContext
 from annotators.failures import abstention
@@ -89,6 +89,18 @@ class Judge:
         # The dataclass is frozen, and these fields are derived from the others.
         object.__setattr__(self, "critics", critics)
         object.__setattr__(self, "meta_critic", meta_critic)
+
+    def cost_bound(self, steps: Sequence[int], judges: int) -> CostBound:
+        """Return `votes` replies to every prompt from every judge, and one of the meta-critic."""
+        replies = 0
+        for critic in self.critics:
+            for count in steps:
+                # A prompt with {number} is sent for each step.
+                replies += count if critic.uses("number") else 1
+        replies *= self.votes * judges
+        if self.meta_critic is not None:
+            replies += len(steps)
+        return CostBound(replies=replies, reply_tokens=replies * self.max_tokens)
 
     async def annotate(
         self, problem: Problem, trace: Trace, context: AnnotationContext

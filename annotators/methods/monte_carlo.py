@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from annotators.base import SampleCount
+from annotators.base import CostBound, SampleCount
 from annotators.concurrency import gather_or_cancel
 from annotators.context import AnnotationContext
 from annotators.estimates import monte_carlo_estimate
@@ -41,6 +41,12 @@ class MonteCarlo:
 
     version: ClassVar[int] = 1
     needs: ClassVar[frozenset[str]] = frozenset({"engine"})
+
+    def cost_bound(self, steps: Sequence[int], judges: int) -> CostBound:
+        """Return `rollouts` from every prefix but the empty one and the whole trace."""
+        del judges
+        prefixes = sum(max(0, count - 1) for count in steps)
+        return CostBound(rollouts=self.rollouts * prefixes)
 
     async def annotate(
         self, problem: Problem, trace: Trace, context: AnnotationContext

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from annotators.base import SampleCount
+from annotators.base import CostBound, SampleCount
 from annotators.context import ProblemContext
 from annotators.failures import abstention
 from annotators.search.solution_tree import SolutionPath, SolutionTree
@@ -52,6 +52,18 @@ class TreeSearch:
 
     version: ClassVar[int] = 1
     needs: ClassVar[frozenset[str]] = frozenset({"engine"})
+
+    def cost_bound(self, steps: Sequence[int], judges: int) -> CostBound:
+        """Return the budget, or what all searches need in solutions as long as the longest trace.
+
+        The searches share their probes, so that most problems cost far less.
+        """
+        del judges
+        probes = max(0, max(steps, default=0) - 1).bit_length()
+        rollouts = self.searches * probes * self.rollouts
+        if self.budget is not None:
+            rollouts = min(rollouts, self.budget)
+        return CostBound(rollouts=rollouts)
 
     async def annotate_problem(
         self, problem: Problem, traces: Sequence[Trace], context: ProblemContext

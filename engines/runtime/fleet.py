@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from engines.base import ServersHealth
 from engines.runtime.backoff import full_jitter
 from engines.runtime.faults import CONFIRMATIONS, MAX_WAITS, Action, Fault, kind_named
 from engines.runtime.server_state import Health, Server
@@ -193,6 +194,23 @@ class Fleet(Generic[Client]):
     def clients(self) -> Sequence[Client]:
         """The clients of all servers, also of those that were removed."""
         return [server.client for server in self._servers.values()]
+
+    @property
+    def health(self) -> ServersHealth:
+        """The state of the servers that may get requests. Safe in any thread."""
+        up = 0
+        down = 0
+        in_flight = 0
+        # Copied at once: the event loop adds servers meanwhile.
+        for server in list(self._servers.values()):
+            in_flight += server.outstanding
+            if server.is_draining:
+                continue
+            if server.health is Health.UP:
+                up += 1
+            else:
+                down += 1
+        return ServersHealth(up=up, down=down, is_paused=self._is_paused, in_flight=in_flight)
 
     async def _next_server(self, key: bytes, attempts: _Attempts[Client]) -> Server[Client]:
         """Return a server that takes the request, as soon as there is one."""

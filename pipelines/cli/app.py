@@ -7,6 +7,7 @@ from pipelines.cli.commands.export import export
 from pipelines.cli.commands.import_ import import_
 from pipelines.cli.commands.label import label
 from pipelines.cli.commands.list import list_plugins
+from pipelines.cli.commands.plan import plan
 from pipelines.cli.commands.run import run
 from pipelines.cli.commands.schedule import schedule
 from pipelines.cli.commands.score import score
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 
 app.command("check")(check)
+app.command("plan")(plan)
 app.command("run")(run)
 app.command("label")(label)
 app.command("import")(import_)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from engines.base import Engine
+from engines.base import Engine, HasServers, ServersHealth
 from pipelines.run.config import RunFile
 from stepmark import plugins
 from stepmark.errors import ConfigError, PluginError
@@ -58,6 +58,16 @@ class EnginePool(Mapping[str, Engine]):
     def wrap(self, function: Callable[[Engine], Engine]) -> "EnginePool":
         """Return a pool of the same names whose engines are those that `function` returns."""
         return EnginePool({name: function(engine) for name, engine in self._engines.items()})
+
+    def servers(self) -> Mapping[str, ServersHealth]:
+        """Return the state of the servers by the name of the engine, of engines that have some."""
+        servers = dict[str, ServersHealth]()
+        for name, engine in self._engines.items():
+            if isinstance(engine, HasServers):
+                health = engine.servers_health()
+                if health is not None:
+                    servers[name] = health
+        return servers
 
     async def close(self) -> None:
         """Close every engine once."""

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
-from engines.base import Completion, Scored
+from engines.base import Completion, Scored, ServersHealth
 from stepmark.records import Cost
 
 __all__ = ["DURATION_BOUNDS", "MILLISECONDS", "Meter"]
@@ -61,6 +61,9 @@ class Meter:
         self.faults: Counter[str] = Counter()
         """Faults of engines that repeated requests, by engine and kind: "judge_engine: busy"."""
 
+        self.worker_servers: dict[int, Mapping[str, ServersHealth]] = {}
+        """The servers by the name of the engine, as each worker process sees them."""
+
     def expect(self, stage: str, count: int) -> None:
         """Set the number of items of a stage in the whole run."""
         self.total[stage] = count
@@ -114,9 +117,39 @@ class Meter:
         for kind, count in faults.items():
             self.faults[f"{engine}: {kind}"] += count
 
+    def faults_of(self, engine: str) -> Mapping[str, int]:
+        """Return the faults of an engine by kind."""
+        prefix = f"{engine}: "
+        # Copied at once: the display reads them in another thread.
+        counts = dict(self.faults)
+        return {
+            name.removeprefix(prefix): count
+            for name, count in counts.items()
+            if name.startswith(prefix)
+        }
+
     def add_damaged(self, line: str) -> None:
         """Add a damaged file of completions; the line names it."""
         self.damaged[line] += 1
+
+    def servers(self) -> Mapping[str, ServersHealth]:
+        """Return the servers by the name of the engine, as all workers together see them.
+
+        Workers have the same servers. One that any worker finds down counts as down.
+        """
+        servers = dict[str, ServersHealth]()
+        for engines in list(self.worker_servers.values()):
+            for name, health in engines.items():
+                other = servers.get(name)
+                if other is not None:
+                    health = ServersHealth(
+                        up=min(health.up, other.up),
+                        down=max(health.down, other.down),
+                        is_paused=health.is_paused or other.is_paused,
+                        in_flight=health.in_flight + other.in_flight,
+                    )
+                servers[name] = health
+        return servers
 
     def finished(self, stage: str) -> int:
         """Return the number of finished items of a stage, those of earlier runs included."""

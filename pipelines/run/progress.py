@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from engines.base import ServersHealth
 from pipelines.run.meter import Meter
 from pipelines.run.spending import Spending
 from pipelines.terminal import is_writable
@@ -108,6 +109,8 @@ class Progress:
 
     meter: Meter
     spending: Spending
+    servers: Callable[[], Mapping[str, ServersHealth]] = dict
+    """Returns the servers by the name of the engine, of engines that have some."""
 
     def bars(self) -> Table:
         """Return a bar for each stage that has started, and the totals."""
@@ -148,7 +151,20 @@ class Progress:
             "cost": _rounded(self.cost),
             "budget_used": _rounded(self.spending.used_share),
             "labels_kept": self.meter.kept,
+            "engines": self._engines(),
         }
+
+    def _engines(self) -> Mapping[str, Mapping[str, Any]]:
+        engines = dict[str, Mapping[str, Any]]()
+        for name, health in self.servers().items():
+            engines[name] = {
+                "servers_up": health.up,
+                "servers_down": health.down,
+                "paused": health.is_paused,
+                "in_flight": health.in_flight,
+                "faults": self.meter.faults_of(name),
+            }
+        return engines
 
     def _stages(self) -> Sequence[str]:
         """Return the stages that have started, in the order of the run."""
@@ -185,7 +201,23 @@ class Progress:
         time = _duration(meter.seconds)
         if left:
             time += f", about {_duration(left)} left at the mean rate so far"
-        return [tokens, time]
+        return [tokens, time, *self._server_lines()]
+
+    def _server_lines(self) -> Sequence[str]:
+        """Return a text about the servers of each engine that has some."""
+        lines = list[str]()
+        for name, health in self.servers().items():
+            text = (
+                f"{name}: {health.up} of {health.up + health.down} servers up,"
+                f" {health.in_flight} requests open"
+            )
+            faults = sum(self.meter.faults_of(name).values())
+            if faults:
+                text += f", {faults} faults so far"
+            if health.is_paused:
+                text += ", paused until a server answers"
+            lines.append(text)
+        return lines
 
     @property
     def cost(self) -> float | None:

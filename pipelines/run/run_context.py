@@ -2,13 +2,13 @@
 
 import asyncio
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Self
 
 from annotators.context import RunServices
-from engines.base import Engine
+from engines.base import Engine, ServersHealth
 from pipelines.run.annotator_specs import AnnotatorSpec
 from pipelines.run.batches import price_factor, price_factors
 from pipelines.run.config import Budget
@@ -93,6 +93,10 @@ class RunContext:
             meter=self.meter,
             price_factors=price_factors(self.plan.engines),
         )
+
+    def servers(self) -> Mapping[str, ServersHealth]:
+        """Return the servers by the name of the engine: of this process, or of its workers."""
+        return {**self.plan.engines.servers(), **self.meter.servers()}
 
     def services(self, spec: AnnotatorSpec) -> RunServices:
         """Return the engines, grading and verifiers that an annotator uses."""

@@ -119,7 +119,7 @@ def _run_attributes(job: Job) -> Attributes:
 
 
 def _progress(job: Job) -> AbstractContextManager[None]:
-    progress = Progress(meter=job.meter, spending=job.spending)
+    progress = Progress(meter=job.meter, spending=job.spending, servers=job.servers)
     return show_progress(progress, as_json=job.options.json_progress)
 
 

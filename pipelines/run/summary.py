@@ -7,6 +7,7 @@ from pipelines.run.config import Prices
 from pipelines.run.meter import Meter
 from stepmark.plugins import available
 from storage.dataset.dataset import Dataset
+from storage.queries.format_rows import count_format_rows
 from storage.queries.render import values
 from storage.queries.sql import RunQuery, query_session
 
@@ -262,6 +263,10 @@ def _label_rows(ask: RunQuery) -> Sequence[Row]:
     if flawed:
         text = f"{flawed} of the kept labels: a correct answer with an incorrect step"
         rows.append(("flawed positives", text))
+    if kept:
+        counts = count_format_rows(ask)
+        listing = ", ".join(f"{name} {count}" for name, count in counts.items())
+        rows.append(("trainable rows per format", listing))
     filters = available("filters")
     for name, count in _rows(ask, DROPPED):
         if name in filters:

@@ -28,6 +28,8 @@ __all__ = ["MeteredEngine", "TokenBudget"]
 # A rough estimate for prompts. Engines report prompt tokens only in their answer, and prompts are
 # the smaller part of the work.
 CHARACTERS_PER_TOKEN = 4
+# What the check of a continuation generates at most; most engines need less (see docs/engines.md).
+CHECK = Sampling(n=1, max_tokens=380)
 
 
 @dataclass(kw_only=True)
@@ -77,6 +79,8 @@ class TokenBudget:
         self._generated_tokens = 0
         self._changed = asyncio.Event()
         self._admission = asyncio.Lock()
+        self._check = asyncio.Lock()
+        self._checked = set[str]()
 
     @property
     def outstanding(self) -> int:
@@ -165,6 +169,40 @@ class TokenBudget:
         self._generated_tokens += sum(completion.generated_tokens for completion in completions)
         return completions
 
+    async def check_continuation(
+        self, name: str, engine: ChecksContinuation, prompt: Prompt, spending: Spending | None
+    ) -> Sequence[Completion]:
+        """Have an engine check once whether it continues a prefix, and return the completions.
+
+        The check is admitted and counted as other requests are. The requests that wait for it are
+        not: they are admitted when they are sent.
+
+        Args:
+            name: The name of the engine.
+            engine: The engine.
+            prompt: The first request with a prefix.
+            spending: The budget of the run, if it has one.
+
+        Raises:
+            BudgetError: A limit is reached.
+            EngineError: The engine failed; the next request checks it again.
+        """
+        if name in self._checked:
+            return []
+        async with self._check:
+            if name in self._checked:
+                return []
+            if spending is not None:
+                await self.admit(spending)
+            self._single.count(prompt, CHECK, +1)
+            try:
+                completions = await engine.check_continuation(prompt)
+            finally:
+                self._single.count(prompt, CHECK, -1)
+                self._changed.set()
+            self._checked.add(name)
+            return completions
+
     async def score(self, engine: Engine, prompt: Prompt, continuation: str) -> Scored:
         """Score a text with the engine and count it as a prompt without samples."""
         text = replace(prompt, prefix=prompt.prefix + continuation)
@@ -207,12 +245,15 @@ class MeteredEngine(EngineWrapper):
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
         """Return the engine's completions, and count those of a proof before them."""
         self.first_request.set()
+        if prompt.prefix and self._checked_engine is not None:
+            with self._counted_faults():
+                checks = await self.budget.check_continuation(
+                    self.name, self._checked_engine, prompt, self.spending
+                )
+            self.meter.add_results(checks, self.name)
         if self.spending is not None:
             await self.budget.admit(self.spending)
         with self._request_span(sampling.n) as span, self._counted_faults():
-            if prompt.prefix and self._checked_engine is not None:
-                proof = await self._checked_engine.check_continuation(prompt)
-                self.meter.add_results(proof, self.name)
             completions = await self.budget.complete(
                 self.engine, prompt, sampling, batch_price_factor=self.batch_price_factor
             )

@@ -125,6 +125,10 @@ class CompletionStore:
                     shards_of[problem_id] = (*shards, file.shard)
         self._shards_of = shards_of
 
+    def covers(self, problem_id: str) -> bool:
+        """Return whether a file was written for a shard with this problem; see `open`."""
+        return problem_id in self._shards_of
+
     def shard(self, shard: int, problem_ids: Sequence[str]) -> "ShardStore":
         """Return the store of one shard, which nothing else may write at the same time.
 

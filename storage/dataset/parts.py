@@ -33,6 +33,7 @@ __all__ = [
     "read_column",
     "read_footer",
     "read_trace_index",
+    "row_bytes",
     "row_groups",
     "stepmark_version",
     "write",
@@ -261,6 +262,16 @@ def read_trace_index(file: BinaryIO) -> TraceIndex:
         # A row without steps counts as one value.
         steps += group.column(below_steps).num_values
     return TraceIndex(b"".join(encoded_ids), steps)
+
+
+def row_bytes(file: BinaryIO) -> int:
+    """Return the size of the rows of a Parquet file as they are compressed, without its footer."""
+    metadata = pq.read_metadata(file)
+    size = 0
+    for group in range(metadata.num_row_groups):
+        for column in range(metadata.num_columns):
+            size += metadata.row_group(group).column(column).total_compressed_size
+    return size
 
 
 @cache

@@ -13,6 +13,7 @@ from stepmark.steps import SEPARATOR, remove_separator
 __all__ = [
     "Example",
     "Format",
+    "HasRowCount",
     "HasValues",
     "LeftOut",
     "Row",
@@ -61,6 +62,17 @@ class Format(Protocol):
     def rows(self, examples: Iterable[Example]) -> Iterator[Row | LeftOut]:
         """Yield the rows of the examples, and a `LeftOut` for each that cannot be represented."""
         ...
+
+
+@runtime_checkable
+class HasRowCount(Protocol):
+    """A format whose rows can be counted by SQL, for the summary of a run."""
+
+    row_count: ClassVar[str]
+    """An aggregate over the kept labels: the number of rows with the default parameters.
+
+    The columns are those of `storage.queries.format_rows`.
+    """
 
 
 @runtime_checkable

@@ -33,6 +33,10 @@ class MathAps:
 
     version: ClassVar[int] = 1
     split: ClassVar[str] = "train"
+    row_count: ClassVar[str] = (
+        # Consecutive traces are a row, and those that a method discovered follow the others.
+        "count(DISTINCT (problem_id, found_by, metadata['question_id'])) FILTER (has_value)"
+    )
     value_column: ClassVar[str] = "mc_value"
     schema: ClassVar[pa.Schema] = pa.schema(
         {

@@ -31,6 +31,11 @@ class MathShepherd:
 
     version: ClassVar[int] = 2
     split: ClassVar[str] = "train"
+    row_count: ClassVar[str] = (
+        "count(*) FILTER (is_supervised"
+        f" AND NOT contains(question, '{FIRST_STEP}') AND NOT contains(question, '{MARKER}')"
+        f" AND NOT list_bool_or([contains(text, '{MARKER}') FOR text IN supervised_texts]))"
+    )
     schema: ClassVar[pa.Schema] = pa.schema(
         {"input": pa.string(), "label": pa.string(), "task": pa.string()}
     )

@@ -58,6 +58,9 @@ class Prm800k:
 
     version: ClassVar[int] = 1
     split: ClassVar[str] = "train"
+    row_count: ClassVar[str] = (
+        "count(*) FILTER (list_bool_or([verdict <> 'unknown' FOR verdict IN verdicts]))"
+    )
     schema: ClassVar[pa.Schema] = pa.schema(
         {
             "labeler": pa.string(),

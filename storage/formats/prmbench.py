@@ -35,6 +35,9 @@ class PrmBench:
 
     version: ClassVar[int] = 1
     split: ClassVar[str] = "test"
+    row_count: ClassVar[str] = (
+        "count(*) FILTER (is_supervised AND metadata['process'] IS DISTINCT FROM 'original')"
+    )
     schema: ClassVar[pa.Schema] = pa.schema(
         {
             **dict.fromkeys(TEXTS, pa.string()),

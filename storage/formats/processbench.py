@@ -22,6 +22,7 @@ class ProcessBench:
 
     version: ClassVar[int] = 3
     split: ClassVar[str] = "test"
+    row_count: ClassVar[str] = "count(*) FILTER (has_first_error AND outcome <> 'unknown')"
     schema: ClassVar[pa.Schema] = pa.schema(
         {
             "id": pa.string(),

@@ -22,6 +22,7 @@ class SoftLabels:
 
     version: ClassVar[int] = 1
     split: ClassVar[str] = "train"
+    row_count: ClassVar[str] = "count(*) FILTER (has_value AND NOT has_blank_step)"
     value_column: ClassVar[str] = "values"
     schema: ClassVar[pa.Schema] = pa.schema(
         {

@@ -28,6 +28,7 @@ class Trl:
 
     version: ClassVar[int] = 2
     split: ClassVar[str] = "train"
+    row_count: ClassVar[str] = "count(*) FILTER (is_supervised)"
     schema: ClassVar[pa.Schema] = pa.schema(
         {
             "prompt": pa.string(),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from engines.base import ServersHealth
 from engines.runtime.faults import Fault, kind_named
 from engines.runtime.fleet import Fleet
 from engines.runtime.server_state import Health
@@ -555,3 +556,34 @@ def test_random_faults_lose_nothing(share: float, count: int) -> None:
         assert answers == [f"request {number}" for number in range(count)]
 
     run_in_virtual_time(run())
+
+
+def test_health_counts_servers_and_requests() -> None:
+    async def run() -> tuple[ServersHealth, ServersHealth, ServersHealth]:
+        simulation = Simulation([healthy, healthy, always("unreachable")])
+        before = simulation.fleet.health
+        requests = asyncio.create_task(simulation.send_all(40, at_once=20))
+        # An answer takes a second.
+        await asyncio.sleep(1.5)
+        meanwhile = simulation.fleet.health
+        await requests
+        return before, meanwhile, simulation.fleet.health
+
+    before, meanwhile, after = run_in_virtual_time(run())
+    assert before == ServersHealth(up=0, down=0, is_paused=False, in_flight=0)
+    assert (meanwhile.up, meanwhile.down, meanwhile.in_flight) == (2, 1, 20)
+    assert after == ServersHealth(up=2, down=1, is_paused=False, in_flight=0)
+
+
+def test_health_shows_a_pause() -> None:
+    async def run() -> ServersHealth:
+        simulation = Simulation([down_between(10, 100)])
+        await simulation.send("first")
+        requests = asyncio.create_task(simulation.send_all(400, at_once=20))
+        await asyncio.sleep(60)
+        health = simulation.fleet.health
+        await requests
+        return health
+
+    health = run_in_virtual_time(run())
+    assert (health.up, health.down, health.is_paused) == (0, 1, True)

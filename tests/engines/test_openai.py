@@ -8,7 +8,7 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from engines.base import Prompt
+from engines.base import HasServers, Prompt, ServersHealth
 from engines.openai import OpenAI
 from engines.runtime.answered_samples import answered_samples
 from stepmark import plugins
@@ -486,3 +486,15 @@ async def test_server_aborts_cancelled_calls(vllm_server: str) -> None:
         await engine.close()
     gc.collect()  # httpx drops connections that are cancelled while they close
     assert 0 < written < calls * sampling.n * sampling.max_tokens / 2
+
+
+async def test_health_of_servers_is_known() -> None:
+    async with FakeServer.answering(completion("x")) as server:
+        engine = engine_at(server.url)
+        assert isinstance(engine, HasServers)
+        # Asking does not open connections.
+        assert engine.servers_health() is None
+        await engine.complete(PROMPT, SAMPLING)
+        health = ServersHealth(up=1, down=0, is_paused=False, in_flight=0)
+        assert engine.servers_health() == health
+        await engine.close()

@@ -154,7 +154,7 @@ async def run(job: Job) -> Job:
 
     The workers and engines stay open for the next run.
     """
-    await run_stages(_kept_open(job), makes_traces=True)
+    await run_stages(kept_open(job), makes_traces=True)
     return job
 
 
@@ -165,11 +165,11 @@ async def run_in(folder: Path, workers: VerifierPool, model: Model, **changes: A
 
 async def label(job: Job) -> Job:
     """Annotate and label the existing traces, as `stepmark label` does, and return the job."""
-    await run_stages(_kept_open(job), makes_traces=False)
+    await run_stages(kept_open(job), makes_traces=False)
     return job
 
 
-def _kept_open(job: Job) -> Job:
+def kept_open(job: Job) -> Job:
     """Return the same job without an effect of `close`."""
 
     class Open(Job):

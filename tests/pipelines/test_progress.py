@@ -7,10 +7,12 @@ import os
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
+from engines.base import ServersHealth
 from pipelines.run import progress
 from pipelines.run.config import Budget, Prices
 from pipelines.run.meter import Meter
@@ -204,3 +206,28 @@ def test_cost_and_kept_share_are_shown() -> None:
     line = progress_of(meter, Prices(generated=0.5), Budget(cost=2)).line()
     assert line.startswith("labels 4 (75% kept), ")
     assert ", cost 1.50, 75% of the budget used, " in line
+
+
+def test_servers_of_engines_are_shown() -> None:
+    meter = Meter()
+    meter.add_faults("judge_engine", {"busy": 3, "unreachable": 2})
+    meter.add_faults("other", {"busy": 1})
+    healthy = ServersHealth(up=3, down=0, is_paused=False, in_flight=40)
+    outage = ServersHealth(up=2, down=1, is_paused=False, in_flight=2)
+    meter.worker_servers = {1: {"judge_engine": healthy}, 2: {"judge_engine": outage}}
+    shown = replace(progress_of(meter), servers=meter.servers)
+    text = "judge_engine: 2 of 3 servers up, 42 requests open, 5 faults so far"
+    assert shown.line().endswith(text)
+    assert shown.fields()["engines"] == {
+        "judge_engine": {
+            "servers_up": 2,
+            "servers_down": 1,
+            "paused": False,
+            "in_flight": 42,
+            "faults": {"busy": 3, "unreachable": 2},
+        }
+    }
+    meter.worker_servers = {1: {"judge_engine": replace(outage, is_paused=True)}}
+    assert shown.line().endswith(f"{text.replace('42', '2')}, paused until a server answers")
+    # An engine without servers is not shown.
+    assert progress_of(meter).fields()["engines"] == {}

@@ -12,11 +12,13 @@ import pytest_asyncio
 
 from engines.base import Completion, Prompt
 from engines.scripted import Scripted
+from pipelines.run.config import Budget, Prices
 from pipelines.run.job import Job
 from pipelines.run.meter import Meter
+from pipelines.run.spending import Spending
 from pipelines.run.stages import run_shards, untracked
-from pipelines.run.token_budget import CHARACTERS_PER_TOKEN, MeteredEngine, TokenBudget
-from stepmark.errors import EngineError
+from pipelines.run.token_budget import CHARACTERS_PER_TOKEN, CHECK, MeteredEngine, TokenBudget
+from stepmark.errors import BudgetError, EngineError
 from stepmark.identity import operational
 from stepmark.records import Sampling
 from storage.dataset.tables import LABELS
@@ -190,3 +192,63 @@ async def test_slow_shard_blocks_no_other(tmp_path: Path, workers: VerifierPool)
     engine.release.set()
     await asyncio.wait_for(running, TIMEOUT_S)
     assert job.dataset.shards(LABELS) == ALL_SHARDS
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckedEngine(BlockingEngine):
+    """An engine that has to check that it continues a prefix."""
+
+    checks: list[Prompt] = operational(default_factory=list)  # noqa: RUF009
+
+    async def check_continuation(self, prompt: Prompt) -> Sequence[Completion]:
+        """Wait until `release` is set, and return a completion."""
+        self.checks.append(prompt)
+        await self.release.wait()
+        return await Scripted.complete(self, prompt, Sampling(n=1))
+
+
+async def test_check_of_continuation_is_counted() -> None:
+    budget = TokenBudget(1)
+    engine = CheckedEngine(replies={"": ("one two three",)}, blocks=lambda prompt: False)
+    meter = Meter()
+    metered = MeteredEngine(
+        engine=engine, budget=budget, meter=meter, first_request=asyncio.Event()
+    )
+    prompt = replace(PROMPT, prefix="y" * 20)
+    requests = [
+        asyncio.create_task(metered.complete(prompt, Sampling(n=1, max_tokens=10)))
+        for _ in range(3)
+    ]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    # The check is open, and the requests wait for it.
+    assert budget.outstanding == 60 // CHARACTERS_PER_TOKEN + CHECK.max_tokens
+    engine.release.set()
+    await asyncio.gather(*requests)
+    assert budget.outstanding == 0
+    assert len(engine.checks) == 1
+    # Three tokens of the check, and of each answer.
+    assert meter.generated_tokens == 4 * 3
+
+
+async def test_check_of_continuation_is_admitted() -> None:
+    engine = CheckedEngine(replies={"": ("one two three",)})
+    meter = Meter()
+    metered = MeteredEngine(
+        engine=engine,
+        budget=TokenBudget(1),
+        meter=meter,
+        first_request=asyncio.Event(),
+        spending=Spending(budget=Budget(tokens=5), prices=Prices(), meter=meter),
+    )
+    meter.generated_tokens = 5
+    with pytest.raises(BudgetError):
+        await metered.complete(replace(PROMPT, prefix="y"), Sampling(n=1))
+    assert not engine.checks
+    # Requests that wait for the check are not sent when it has used the rest.
+    meter.generated_tokens = 3
+    engine.release.set()
+    requests = [metered.complete(replace(PROMPT, prefix="y"), Sampling(n=1)) for _ in range(3)]
+    results = await asyncio.gather(*requests, return_exceptions=True)
+    assert [type(result) for result in results] == [BudgetError] * 3
+    assert (len(engine.checks), engine.requests.total()) == (1, 0)

@@ -23,6 +23,7 @@ from pipelines.run.options import RunOptions
 from pipelines.run.retries import Retries, with_retries
 from pipelines.run.stages import AsTask, Work, run_shards, run_stages, untracked
 from pipelines.run.workers import coordinator as coordinator_module
+from pipelines.run.workers import worker as worker_module
 from pipelines.run.workers.assignment import Assignment
 from pipelines.run.workers.coordinator import run_in_workers
 from pipelines.run.workers.protocol import (
@@ -34,7 +35,14 @@ from pipelines.run.workers.protocol import (
     meter_values,
 )
 from stepmark import errors
-from stepmark.errors import ConfigError, DatasetError, EngineError, StepmarkError, WorkerError
+from stepmark.errors import (
+    BudgetError,
+    ConfigError,
+    DatasetError,
+    EngineError,
+    StepmarkError,
+    WorkerError,
+)
 from storage.dataset.dataset import DamagedPartError, Dataset
 from storage.dataset.lease import Ticket
 from tests.pipelines.running import (
@@ -73,9 +81,34 @@ print('{"kind": "next"}', flush=True)
 sys.stdin.readline()
 os.kill(os.getpid(), signal.SIGKILL)
 """
+# A worker that writes down how it was started, and has used some tokens more when it ends.
+COUNTS_AND_DIES = """
+import json, os, signal, sys
+line = sys.stdin.readline()
+used = json.loads(line)["used"]
+with open("LOG", "a") as log:
+    log.write(line)
+print('{"kind": "next"}', flush=True)
+sys.stdin.readline()
+health = {"up": 1, "down": 0, "is_paused": False, "in_flight": 2}
+print(json.dumps({"kind": "servers", "engines": {"engine": health}}), flush=True)
+used["prompt_tokens"] += 2
+used["generated_tokens"] += 5
+print(json.dumps({"kind": "meter", **used}), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
 DIES_AT_ONCE = "raise SystemExit(7)"
 
 Contents = Mapping[str, Sequence[str]]
+
+
+class SilentCoordinator(worker_module._Coordinator):
+    """A coordinator whose messages are known in advance."""
+
+    def listen(self, meter: Meter) -> None:
+        """Read all messages at once: the end of the messages would end this process."""
+        for message in self.messages:
+            self._shards.put_nowait(message["shard"])
 
 
 def job_of(path: str, workers: int = 2) -> Job:
@@ -351,6 +384,54 @@ def test_errors_cross_the_pipe(error: StepmarkError) -> None:
     assert str(received) == str(error)
 
 
+def test_replaced_worker_keeps_its_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = tmp_path / "log"
+    script = COUNTS_AND_DIES.replace("LOG", str(log))
+    monkeypatch.setattr(coordinator_module, "COMMAND", (sys.executable, "-c", script))
+    job = job_of(run_file(tmp_path, **TABLES))
+    with pytest.raises(WorkerError, match="two worker processes ended"):
+        run(job)
+    used = list[Mapping[str, int]]()
+    for line in log.read_text().splitlines():
+        start = json.loads(line)
+        used.append(start["used"])
+        assert 0 < start["seconds"] <= job.meter.seconds
+    assert used[:2] == [{"prompt_tokens": 0, "generated_tokens": 0}] * 2
+    assert used[2] == {"prompt_tokens": 2, "generated_tokens": 5}
+    # A worker that has ended has no servers.
+    assert job.meter.servers() == {}
+    # What a worker took over is not counted again.
+    assert job.meter.generated_tokens % 5 == 0
+    assert job.meter.generated_tokens <= 5 * len(used)
+
+
+async def test_worker_starts_with_used_budget(tmp_path: Path) -> None:
+    path = run_file(tmp_path, **TABLES, budget={"tokens": 10})
+    job = job_of(path)
+    await job.make_problems()
+    await job.close()
+    start = Start(
+        run_file=job.plan.run_file.to_toml(with_secrets=True),
+        makes_traces=True,
+        options=job.options,
+        lock_descriptor=None,
+        ticket=None,
+        retry_seconds=[],
+        retries_before_first_answer=0,
+        used={"prompt_tokens": 4, "generated_tokens": 6},
+        seconds=60.0,
+    )
+    reader, writer = os.pipe()
+    messages = iter([{"kind": "shard", "shard": 0}])
+    with pytest.raises(BudgetError, match=r"the run has reached budget\.tokens = 10"):
+        await worker_module._work(start, SilentCoordinator(messages, writer))
+    sent = os.read(reader, 2**16).decode()
+    counters = json.loads(sent.splitlines()[-1])
+    assert (counters["prompt_tokens"], counters["generated_tokens"]) == (4, 6)
+    os.close(reader)
+    os.close(writer)
+
+
 def test_internal_error_becomes_its_base() -> None:
     assert type(error_of(error_fields(DamagedPartError("damaged")))) is DatasetError
 
@@ -368,6 +449,25 @@ def test_start_crosses_the_pipe() -> None:
     message = json.loads(encode("start", **sent.fields()))
     assert message.pop("kind") == "start"
     assert Start.of(message) == sent
+
+
+def test_workers_divide_limits(tmp_path: Path) -> None:
+    table = {"use": "openai", "model": "m"}
+    path = run_file(
+        tmp_path,
+        engine={**table, "requests_per_minute": 30, "tokens_per_minute": 1000},
+        engines={"hosted": {**table, "requests_per_minute": 3.0}},
+        annotators=[{"use": "judge", "judge": "hosted"}],
+    )
+    content = load(Path(path))
+    engines = planning.build(coordinator_module._with_limits_of_one(content, 4)).engines
+    assert [engine.requests_per_minute for engine in engines.values()] == [7.5, 0.75]  # type: ignore[attr-defined]
+    assert engines["engine"].tokens_per_minute == 250  # type: ignore[attr-defined]
+    # Limits change no result.
+    whole = planning.build(content).engines
+    assert {name: engine.identity for name, engine in engines.items()} == {
+        name: engine.identity for name, engine in whole.items()
+    }
 
 
 def test_meters_of_workers_add_up() -> None:

@@ -10,7 +10,8 @@ not tasks: a worker does not import Prefect, which takes seconds and 100 MB, and
 but not retry, what runs in another process. Workers retry their stages themselves, after the same
 errors and as often as tasks are retried.
 
-A worker that dies is replaced, and its shards are assigned again, each of them once.
+A worker that dies is replaced, and its shards are assigned again, each of them once. The new worker
+has what the old one has left of its part of the budget.
 
 The first worker that has used its part of the budget ends the run: the others send no further
 request, and end when their open requests are answered.
@@ -23,16 +24,26 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
+from engines.base import ServersHealth
+from engines.runtime.rate_limit import SHARED_FIELDS
 from pipelines.run.config import RunFile
+from pipelines.run.engine_pool import ROLES
 from pipelines.run.job import Job
 from pipelines.run.retries import Retries
 from pipelines.run.stages import AsTask
 from pipelines.run.workers.assignment import Assignment
-from pipelines.run.workers.protocol import MAX_LINE_BYTES, Start, add_change, encode, error_of
+from pipelines.run.workers.protocol import (
+    MAX_LINE_BYTES,
+    USED,
+    Start,
+    add_change,
+    encode,
+    error_of,
+)
 from stepmark.errors import BudgetError, ConfigError, WorkerError
 
 __all__ = ["run_in_workers"]
@@ -105,8 +116,26 @@ def _with_limits_of_one(run_file: RunFile, count: int) -> RunFile:
         update={
             "shards": shards.model_copy(update=limits),
             "budget": budget.model_copy(update=parts),
+            **_engines_of_one(run_file, count),
         }
     )
+
+
+def _engines_of_one(run_file: RunFile, count: int) -> Mapping[str, object]:
+    """Return the tables of the engines with the rate limits of one of `count` workers."""
+
+    def divided(table: Mapping[str, Any]) -> Mapping[str, Any]:
+        limits = {key: table[key] / count for key in SHARED_FIELDS if key in table}
+        return {**table, **limits}
+
+    tables = dict[str, object]()
+    for role in ROLES:
+        table = getattr(run_file, role)
+        if table:
+            tables[role] = divided(table)
+    if run_file.engines:
+        tables["engines"] = {name: divided(table) for name, table in run_file.engines.items()}
+    return tables
 
 
 class _Coordinator:
@@ -134,11 +163,19 @@ class _Coordinator:
 
     async def _run_workers(self) -> None:
         """Run one worker at a time, and replace it when it has died."""
+        used = dict.fromkeys(USED, 0)
         while not self._assignment.is_finished and self._budget_error is None:
-            async with _WorkerProcess(self._start, self._job.tracing.environment()) as worker:
+            start = replace(self._start, used=used, seconds=self._job.meter.seconds)
+            environment = self._job.tracing.environment()
+            # What earlier workers used is in the meter of the run already.
+            async with _WorkerProcess(start, environment, counters=dict(used)) as worker:
                 self._workers.append(worker)
-                await self._serve(worker)
+                try:
+                    await self._serve(worker)
+                finally:
+                    self._job.meter.worker_servers.pop(id(worker), None)
                 self._workers.remove(worker)
+            used = {name: worker.counters[name] for name in USED}
         if self._budget_error is not None and not self._workers:
             raise self._budget_error
 
@@ -154,6 +191,11 @@ class _Coordinator:
                 case "meter":
                     add_change(self._job.meter, worker.counters, message)
                     worker.counters = message
+                case "servers":
+                    servers = dict[str, ServersHealth]()
+                    for name, values in message["engines"].items():
+                        servers[name] = ServersHealth(**values)
+                    self._job.meter.worker_servers[id(worker)] = servers
                 case "failed":
                     error = error_of(message)
                     if not isinstance(error, BudgetError):

@@ -8,6 +8,7 @@
     worker -> coordinator   next      requests a shard
                             finished  all parts of a shard are written
                             meter     all counters of the worker's meter
+                            servers   the state of the servers of the worker's engines
                             failed    the run cannot go on; the worker ends
                             done      no shard is left; the worker ends
 
@@ -18,7 +19,7 @@ without `failed` or `done` means that the worker has died.
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from pipelines.run.meter import Meter
@@ -29,6 +30,7 @@ from storage.dataset.lease import Ticket
 
 __all__ = [
     "MAX_LINE_BYTES",
+    "USED",
     "Start",
     "add_change",
     "encode",
@@ -41,6 +43,9 @@ __all__ = [
 MAX_LINE_BYTES = 2**24
 
 Values = Mapping[str, Any]
+
+USED = ("prompt_tokens", "generated_tokens")
+"""The counters of a meter that count for the budget."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +64,10 @@ class Start:
     """The waits before the retries of a stage."""
     retries_before_first_answer: int
     """The number of retries while no engine has answered."""
+    used: Mapping[str, int] = field(default_factory=dict)
+    """The tokens that the workers have used which this one replaces, by counter of the meter."""
+    seconds: float = 0.0
+    """The time since the start of the run, in seconds."""
 
     def fields(self) -> dict[str, Any]:
         """Return the fields of the message `start`."""

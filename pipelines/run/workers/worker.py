@@ -13,10 +13,11 @@ import json
 import os
 import threading
 import tomllib
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from engines.base import ServersHealth
 from pipelines.run import plan as planning
 from pipelines.run.config import parse
 from pipelines.run.infrequent_gc import infrequent_gc
@@ -136,6 +137,10 @@ class _Coordinator:
 
 async def _work(start: Start, coordinator: _Coordinator) -> None:
     meter = Meter()
+    # The budget is that of the run: the worker goes on where the one that it replaces ended.
+    meter.started -= start.seconds
+    for name, count in start.used.items():
+        setattr(meter, name, count)
     coordinator.listen(meter)
     job = _job(start, meter)
     retries = Retries(
@@ -151,7 +156,7 @@ async def _work(start: Start, coordinator: _Coordinator) -> None:
         coordinator.send("meter", **meter_values(job.meter))
         coordinator.send("finished", shard=shard)
 
-    reporting = asyncio.create_task(_report(job.meter, coordinator))
+    reporting = asyncio.create_task(_report(job, coordinator))
     try:
         with infrequent_gc(), job.tracing.parent():
             await run_assigned_shards(
@@ -182,12 +187,18 @@ def _job(start: Start, meter: Meter) -> Job:
     )
 
 
-async def _report(meter: Meter, coordinator: _Coordinator) -> None:
-    """Send the counters whenever they have changed."""
+async def _report(job: Job, coordinator: _Coordinator) -> None:
+    """Send the counters and the state of the servers whenever they have changed."""
     sent = dict[str, Any]()
+    sent_servers: Mapping[str, ServersHealth] = {}
     while True:
         await asyncio.sleep(REPORT_SECONDS)
-        values = meter_values(meter)
+        servers = job.servers()
+        if servers != sent_servers:
+            engines = {name: asdict(health) for name, health in servers.items()}
+            coordinator.send("servers", engines=engines)
+            sent_servers = servers
+        values = meter_values(job.meter)
         if values != sent:
             coordinator.send("meter", **values)
             sent = values

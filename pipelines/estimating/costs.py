@@ -1,0 +1,100 @@
+"""What problems have cost, by stage, read from the parts of a shard."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage.dataset.dataset import Dataset
+from storage.dataset.tables import (
+    PROBLEMS,
+    TRACES,
+    Table,
+    annotations,
+    critiques,
+    discovered,
+)
+
+__all__ = ["QUANTITIES", "Costs", "read_costs", "read_step_counts"]
+
+QUANTITIES = ("rollouts", "replies", "prompt_tokens", "generated_tokens")
+"""The columns of costs: a number of samples, or of tokens."""
+
+Costs = NDArray[np.float64]
+"""Costs [problem, quantity] of one stage."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """Columns of a part that exist in every dataset."""
+
+    dataset: Dataset
+    shard: int
+
+    def column(self, table: Table[Any], name: str) -> Sequence[Any]:
+        return self.dataset.column(table, self.shard, name)
+
+    def exists(self, table: Table[Any]) -> bool:
+        return self.dataset.footer(table, self.shard) is not None
+
+
+def read_costs(dataset: Dataset, shards: Iterable[int], stage: str) -> Costs:
+    """Return the costs of one stage for each problem of some shards, which have its parts.
+
+    Completions that were reused count as requested ones.
+    """
+    rows = list[Sequence[float]]()
+    for shard in shards:
+        part = _Part(dataset=dataset, shard=shard)
+        costs = {
+            problem_id: [0.0] * len(QUANTITIES)
+            for problem_id in part.column(PROBLEMS, "problem_id")
+        }
+        if stage == "traces":
+            _add_tokens(costs, part, TRACES, part.column(TRACES, "problem_id"))
+        else:
+            _add_method(costs, part, stage)
+        rows.extend(costs.values())
+    return np.array(rows, dtype=np.float64).reshape(-1, len(QUANTITIES))
+
+
+def _add_method(costs: Mapping[str, list[float]], part: _Part, method: str) -> None:
+    problem_of = dict(
+        zip(part.column(TRACES, "trace_id"), part.column(TRACES, "problem_id"), strict=True)
+    )
+    table: Table[Any] = discovered(method)
+    if part.exists(table):
+        problem_of.update(
+            zip(part.column(table, "trace_id"), part.column(table, "problem_id"), strict=True)
+        )
+    table = annotations(method)
+    problems = [problem_of[trace_id] for trace_id in part.column(table, "trace_id")]
+    _add_tokens(costs, part, table, problems)
+    for problem_id, rollouts in zip(problems, part.column(table, "rollouts"), strict=True):
+        costs[problem_id][0] += rollouts
+    if part.exists(critiques(method)):
+        for trace_id in part.column(critiques(method), "trace_id"):
+            costs[problem_of[trace_id]][1] += 1
+
+
+def _add_tokens(
+    costs: Mapping[str, list[float]], part: _Part, table: Table[Any], problems: Sequence[str]
+) -> None:
+    for index, name in enumerate(QUANTITIES):
+        if name.endswith("_tokens"):
+            for problem_id, tokens in zip(problems, part.column(table, name), strict=True):
+                costs[problem_id][index] += tokens
+
+
+def read_step_counts(dataset: Dataset, shards: Iterable[int]) -> Sequence[Sequence[int]]:
+    """Return the number of steps of each sampled trace, for each problem of some shards."""
+    counts = defaultdict[tuple[int, str], list[int]](list)
+    for shard in shards:
+        part = _Part(dataset=dataset, shard=shard)
+        problems = part.column(TRACES, "problem_id")
+        for problem_id, steps in zip(problems, part.column(TRACES, "steps"), strict=True):
+            counts[shard, problem_id].append(len(steps))
+    return list(counts.values())

@@ -1,0 +1,424 @@
+"""The estimate of what a run still costs, from a pilot, from finished shards, or as a bound.
+
+The mean cost of the problems of a sample is multiplied by the number of problems that a stage has
+left, and what the store has of them is subtracted. The range is that of a bootstrap over the
+problems of the sample: 90 % of the means of as many problems, drawn with replacement, are in it.
+Problems that are in the sample themselves are not drawn: their costs are known.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from annotators.base import CostBound, HasCostBound, ProblemAnnotator
+from pipelines.estimating.costs import QUANTITIES, Costs, read_costs, read_step_counts
+from pipelines.estimating.pilot import Pilot, run_pilot
+from pipelines.estimating.remaining import (
+    CHARACTERS_PER_TOKEN,
+    Remaining,
+    find_remaining,
+    makes_traces,
+)
+from pipelines.estimating.stored import StoredCosts, stored_costs
+from pipelines.run.annotator_specs import AnnotatorSpec
+from pipelines.run.config import PRICE_UNIT_TOKENS
+from pipelines.run.job import Job
+from storage.completions.store import CompletionStore
+
+__all__ = ["TYPICAL_STEPS", "Amount", "Estimate", "StageEstimate", "estimate_run"]
+
+RESAMPLES = 1000
+# The percentiles of the resampled means that a range begins and ends with.
+RANGE = (5.0, 95.0)
+TYPICAL_STEPS = (5, 10, 20)
+"""Numbers of steps for which a bound is printed while the steps of the traces are unknown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Amount:
+    """An expected number with its range; without an expected one, `high` is an upper bound."""
+
+    expected: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageEstimate:
+    """What a stage still costs; None is unknown."""
+
+    problems_left: int
+    rollouts: Amount | None = None
+    replies: Amount | None = None
+    scores: Amount | None = None
+    prompt_tokens: Amount | None = None
+    generated_tokens: Amount | None = None
+    basis: str
+    bound_by_steps: Mapping[int, CostBound] | None = None
+    """The bound for a trace of so many steps, while the steps of the traces are unknown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What a run still costs; None is unknown."""
+
+    problems: int
+    rejected: int
+    traces: int
+    shards: int
+    stages: Mapping[str, StageEstimate]
+    """By stage: "traces" if the run makes them, and every method."""
+    stored_completions: int
+    """Completions of unfinished shards that are stored, and are subtracted."""
+    stored_tokens: int
+    """Their generated tokens."""
+    prompt_tokens: Amount | None
+    generated_tokens: Amount | None
+    cost: Amount | None
+    seconds: Amount | None
+    tokens_per_second: float | None
+    """The rate of the pilot."""
+    files: int
+    """The files of the finished dataset."""
+    bytes: float | None
+    """Their size."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sample:
+    """The costs of some problems, [problem, quantity]."""
+
+    costs: Costs
+    scores: Amount | None
+    known: int
+    """How many of its problems the stage has left itself."""
+    basis: str
+
+
+class _Totals:
+    """The sum of the stages: expected tokens, and tokens of every resample."""
+
+    def __init__(self) -> None:
+        self.expected = np.zeros(len(QUANTITIES))
+        self.resampled = np.zeros((RESAMPLES, len(QUANTITIES)))
+        self.has_ranges = True
+        self.bounds = dict[str, float]()
+        """Upper bounds by quantity, of stages without a sample."""
+        self.unknown = set[str]()
+
+    def amount(self, name: str) -> Amount | None:
+        """Return the total of a quantity."""
+        if name in self.unknown:
+            return None
+        index = QUANTITIES.index(name)
+        amount = _amount(self.expected[index], self.resampled[:, index], self.has_ranges)
+        if name not in self.bounds:
+            return amount
+        high = amount.expected if amount.high is None else amount.high
+        return Amount(high=(high or 0.0) + self.bounds[name])
+
+
+async def estimate_run(job: Job, pilot_problems: int) -> Estimate:
+    """Estimate what a run still costs.
+
+    Without a pilot nothing is written or requested. With one, the caller has prepared the run, and
+    the completions of the pilot are stored in its dataset.
+
+    Args:
+        job: The run. Its engines and workers are closed.
+        pilot_problems: The number of problems of the pilot; 0 for none.
+    """
+    try:
+        async with AsyncExitStack() as stack:
+            if pilot_problems:
+                stack.enter_context(job.dataset.writer_lock())
+            store = CompletionStore(job.dataset)
+            await asyncio.to_thread(store.open)
+            remaining = await find_remaining(job, store, pilot_problems)
+            pilot: Pilot | None = None
+            if remaining.pilot:
+                pilot = await stack.enter_async_context(run_pilot(job, remaining))
+                # It has stored completions since.
+                await asyncio.to_thread(store.open)
+                remaining = await find_remaining(job, store, pilot_problems)
+            stored = await stored_costs(job, store, remaining)
+            return await asyncio.to_thread(_estimate, job, remaining, stored, pilot)
+    finally:
+        await job.close()
+
+
+def _estimate(
+    job: Job, remaining: Remaining, stored: Mapping[str, StoredCosts], pilot: Pilot | None
+) -> Estimate:
+    share = remaining.looked_up_share or 1.0
+    totals = _Totals()
+    stages = dict[str, StageEstimate]()
+    completions = 0.0
+    for stage in _stages(job):
+        of_stage = stored[stage]
+        completions += float(of_stage.costs[0] + of_stage.costs[1]) / share
+        sample = _sample(job, remaining, stage, pilot)
+        if sample is not None:
+            stages[stage] = _sampled(remaining, stage, sample, of_stage, share, totals)
+        elif stage == "traces":
+            stages[stage] = _bound_of_traces(job, remaining, of_stage, share, totals)
+        else:
+            stages[stage] = _bound_of_method(job, remaining, stage, of_stage, share, totals)
+    tokens_per_second: float | None = None
+    if pilot is not None and pilot.generated_tokens:
+        tokens_per_second = pilot.generated_tokens / pilot.seconds
+    generated = totals.amount("generated_tokens")
+    prompt = totals.amount("prompt_tokens")
+    files, size = _files(job, remaining, pilot)
+    index = QUANTITIES.index("generated_tokens")
+    return Estimate(
+        problems=remaining.problems,
+        rejected=remaining.rejected,
+        traces=remaining.traces,
+        shards=remaining.shards,
+        stages=stages,
+        stored_completions=round(completions),
+        stored_tokens=round(sum(float(entry.costs[index]) for entry in stored.values()) / share),
+        prompt_tokens=prompt,
+        generated_tokens=generated,
+        cost=_cost(job, totals),
+        seconds=_scaled(generated, tokens_per_second),
+        tokens_per_second=tokens_per_second,
+        files=files,
+        bytes=size,
+    )
+
+
+def _stages(job: Job) -> Sequence[str]:
+    stages = list(job.plan.annotators)
+    return ["traces", *stages] if makes_traces(job) else stages
+
+
+def _sample(job: Job, remaining: Remaining, stage: str, pilot: Pilot | None) -> _Sample | None:
+    """Return the costs of the problems of the pilot, or of finished shards; None without any."""
+    if pilot is not None:
+        scores = pilot.scores.get(stage, 0) / pilot.problems
+        return _Sample(
+            costs=read_costs(pilot.dataset, [0], stage),
+            scores=Amount(expected=scores),
+            known=remaining.pilot_left[stage],
+            basis=f"a pilot of {_problems(pilot.problems)}",
+        )
+    shards = remaining.finished[stage]
+    if not shards:
+        return None
+    costs = read_costs(job.dataset, shards, stage)
+    return _Sample(
+        costs=costs,
+        scores=_scores_of_finished(job, shards, stage),
+        known=0,
+        basis=f"{_problems(len(costs))} of finished shards",
+    )
+
+
+def _scores_of_finished(job: Job, shards: Sequence[int], stage: str) -> Amount | None:
+    """Return the scoring calls of a problem, which no table contains, as the method declares."""
+    if stage == "traces":
+        return Amount(expected=0.0)
+    spec = job.plan.annotators[stage]
+    bound = _mean_bound(
+        spec, read_step_counts(job.dataset, shards), job.plan.run_file.generate.traces_per_problem
+    )
+    return None if bound is None else Amount(expected=bound["scores"])
+
+
+def _sampled(
+    remaining: Remaining,
+    stage: str,
+    sample: _Sample,
+    stored: StoredCosts,
+    share: float,
+    totals: _Totals,
+) -> StageEstimate:
+    left = remaining.left[stage]
+    mean = sample.costs.mean(axis=0)
+    known = min(sample.known, left)
+    # Equal numbers of problems are drawn alike, so that the stages of one sample vary together.
+    generator = np.random.default_rng(len(sample.costs))
+    drawn = generator.integers(len(sample.costs), size=(RESAMPLES, len(sample.costs)))
+    means = sample.costs[drawn].mean(axis=1)
+    reused = stored.costs / share
+    expected = np.maximum(0.0, mean * left - reused)
+    resampled = np.maximum(0.0, mean * known + means * (left - known) - reused)
+    # One problem shows no range.
+    has_range = len(sample.costs) > 1 or left == known
+    totals.expected += expected
+    totals.resampled += resampled
+    totals.has_ranges = totals.has_ranges and has_range
+    amounts = dict[str, Amount]()
+    for index, name in enumerate(QUANTITIES):
+        amounts[name] = _amount(expected[index], resampled[:, index], has_range)
+    scores: Amount | None = None
+    if sample.scores is not None and sample.scores.expected is not None:
+        calls = sample.scores.expected * left - stored.scores / share
+        scores = Amount(expected=max(0.0, calls))
+    return StageEstimate(
+        problems_left=left,
+        rollouts=amounts["rollouts"],
+        replies=amounts["replies"],
+        scores=scores,
+        prompt_tokens=amounts["prompt_tokens"],
+        generated_tokens=amounts["generated_tokens"],
+        basis=sample.basis,
+    )
+
+
+def _bound_of_traces(
+    job: Job, remaining: Remaining, stored: StoredCosts, share: float, totals: _Totals
+) -> StageEstimate:
+    generate = job.plan.run_file.generate
+    left = remaining.left["traces"]
+    most = left * generate.traces_per_problem * generate.max_tokens
+    generated = max(0.0, most - float(stored.costs[QUANTITIES.index("generated_tokens")]) / share)
+    prompt = remaining.prompt_characters / CHARACTERS_PER_TOKEN
+    totals.bounds["generated_tokens"] = totals.bounds.get("generated_tokens", 0.0) + generated
+    totals.expected[QUANTITIES.index("prompt_tokens")] += prompt
+    totals.has_ranges = False
+    return StageEstimate(
+        problems_left=left,
+        prompt_tokens=Amount(expected=prompt),
+        generated_tokens=Amount(high=generated),
+        basis=f"max_tokens of each trace, and {CHARACTERS_PER_TOKEN} characters per prompt token",
+    )
+
+
+def _bound_of_method(
+    job: Job,
+    remaining: Remaining,
+    stage: str,
+    stored: StoredCosts,
+    share: float,
+    totals: _Totals,
+) -> StageEstimate:
+    spec = job.plan.annotators[stage]
+    left = remaining.left[stage]
+    generate = job.plan.run_file.generate
+    step_counts = read_step_counts(job.dataset, remaining.finished["traces"])
+    bound = _mean_bound(spec, step_counts, generate.traces_per_problem)
+    if bound is None:
+        totals.unknown |= {"prompt_tokens", "generated_tokens"}
+        by_steps = _bound_by_steps(spec)
+        basis = "the method declares no bound"
+        if by_steps is not None:
+            basis = "a bound that depends on the number of steps"
+        return StageEstimate(problems_left=left, basis=basis, bound_by_steps=by_steps)
+    tokens = bound["rollouts"] * generate.max_tokens + bound["reply_tokens"]
+    index = QUANTITIES.index("generated_tokens")
+    generated = max(0.0, tokens * left - float(stored.costs[index]) / share)
+    totals.bounds["generated_tokens"] = totals.bounds.get("generated_tokens", 0.0) + generated
+    prompt: Amount | None = Amount(high=0.0)
+    if left and spec.plugin.needs:
+        prompt = None
+        totals.unknown.add("prompt_tokens")
+    rollouts = bound["rollouts"] * left - float(stored.costs[0]) / share
+    replies = bound["replies"] * left - float(stored.costs[1]) / share
+    scores = bound["scores"] * left - stored.scores / share
+    return StageEstimate(
+        problems_left=left,
+        rollouts=Amount(high=max(0.0, rollouts)),
+        replies=Amount(high=max(0.0, replies)),
+        scores=Amount(high=max(0.0, scores)),
+        prompt_tokens=prompt,
+        generated_tokens=Amount(high=generated),
+        basis="the bound that the method declares",
+    )
+
+
+def _mean_bound(
+    spec: AnnotatorSpec, step_counts: Sequence[Sequence[int]], traces: int
+) -> Mapping[str, float] | None:
+    """Return the mean of a method's bounds over problems; None if it has none, or they are unknown.
+
+    Args:
+        spec: The method.
+        step_counts: The steps of each trace of each problem; empty if there are no traces yet.
+        traces: The number of traces of a problem then.
+    """
+    if not spec.plugin.needs:
+        return _mean([CostBound()])
+    if not isinstance(spec.plugin, HasCostBound):
+        return None
+    judges = len(spec.judge_names)
+    if step_counts:
+        return _mean([spec.plugin.cost_bound(steps, judges) for steps in step_counts])
+    bounds = {spec.plugin.cost_bound([steps] * traces, judges) for steps in TYPICAL_STEPS}
+    # The number of steps may not matter.
+    return _mean(list(bounds)) if len(bounds) == 1 else None
+
+
+def _mean(bounds: Sequence[CostBound]) -> Mapping[str, float]:
+    names = ("rollouts", "replies", "reply_tokens", "scores")
+    return {name: sum(getattr(bound, name) for bound in bounds) / len(bounds) for name in names}
+
+
+def _bound_by_steps(spec: AnnotatorSpec) -> Mapping[int, CostBound] | None:
+    if not isinstance(spec.plugin, HasCostBound):
+        return None
+    judges = len(spec.judge_names)
+    return {count: spec.plugin.cost_bound([count], judges) for count in TYPICAL_STEPS}
+
+
+def _amount(expected: float, resampled: NDArray[np.float64], has_range: bool) -> Amount:
+    if not has_range:
+        return Amount(expected=float(expected))
+    low, high = np.percentile(resampled, RANGE)
+    return Amount(expected=float(expected), low=float(low), high=float(high))
+
+
+def _cost(job: Job, totals: _Totals) -> Amount | None:
+    """Return the price of the tokens that are left; None without prices or if they are unknown."""
+    prices = job.plan.run_file.prices
+    prompt = totals.amount("prompt_tokens")
+    generated = totals.amount("generated_tokens")
+    if prices.of(1, 1) is None or prompt is None or generated is None:
+        return None
+    weights = np.zeros(len(QUANTITIES))
+    weights[QUANTITIES.index("prompt_tokens")] = prices.prompt / PRICE_UNIT_TOKENS
+    weights[QUANTITIES.index("generated_tokens")] = prices.generated / PRICE_UNIT_TOKENS
+    expected = float(totals.expected @ weights)
+    if totals.bounds:
+        bounds = np.array([totals.bounds.get(name, 0.0) for name in QUANTITIES])
+        return Amount(high=expected + float(bounds @ weights))
+    return _amount(expected, totals.resampled @ weights, totals.has_ranges)
+
+
+def _scaled(tokens: Amount | None, per_second: float | None) -> Amount | None:
+    """Return the seconds in which tokens are generated."""
+    if tokens is None or per_second is None:
+        return None
+
+    def seconds(count: float | None) -> float | None:
+        return None if count is None else count / per_second
+
+    return Amount(
+        expected=seconds(tokens.expected), low=seconds(tokens.low), high=seconds(tokens.high)
+    )
+
+
+def _files(job: Job, remaining: Remaining, pilot: Pilot | None) -> tuple[int, float | None]:
+    """Return the number of files of the finished dataset, and their size from a pilot."""
+    # Rows that were set aside, labels, and the stored completions.
+    others = 1 + makes_traces(job) + (job.plan.labeler is not None)
+    if pilot is not None:
+        files = (pilot.sizes.files + others) * remaining.shards
+        size = files * pilot.sizes.file_bytes + remaining.problems * pilot.sizes.row_bytes
+        return files, size
+    # At most: a method need not have rollouts, replies or new traces.
+    tables = 2 + others + (job.plan.oracle is not None)
+    for spec in job.plan.annotators.values():
+        tables += 1 + (spec.engine_name is not None) + bool(spec.judge_names)
+        tables += isinstance(spec.plugin, ProblemAnnotator)
+    return tables * remaining.shards, None
+
+
+def _problems(count: int) -> str:
+    return f"{count} problem" if count == 1 else f"{count} problems"

@@ -1,0 +1,238 @@
+"""Estimates of a run: the pilot's completions are reused, and what is stored is subtracted."""
+
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import pytest_asyncio
+
+from annotators.base import CostBound, HasCostBound
+from annotators.context import AnnotationContext
+from annotators.methods.judge import Judge
+from annotators.methods.tree_search import TreeSearch
+from pipelines.estimating.estimate import Estimate, estimate_run
+from pipelines.estimating.tables import rows
+from stepmark import plugins
+from stepmark.errors import BudgetError
+from stepmark.records import Annotation, Problem, Trace
+from storage.dataset.dataset import Dataset
+from storage.dataset.tables import LABELS, TRACES, annotations
+from storage.dataset.verify import verify
+from tests.pipelines.simulated import Model, job_in, kept_open, run
+from verifiers.isolation.pool import VerifierPool
+
+METHODS = ("monte_carlo", "binary_search", "judge")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def workers() -> AsyncIterator[VerifierPool]:
+    async with VerifierPool() as isolated:
+        yield isolated
+
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Runs and estimates that share their verifiers."""
+
+    workers: VerifierPool
+
+    async def estimated(
+        self, folder: Path, model: Model, pilot: int = 0, **changes: Any
+    ) -> Estimate:
+        job = job_in(folder, self.workers, model, **changes)
+        return await estimate_run(kept_open(job), pilot)
+
+    async def finished(self, folder: Path, model: Model, **changes: Any) -> int:
+        """Run all stages and return the number of tokens that were generated."""
+        job = job_in(folder, self.workers, model, **changes)
+        with contextlib.suppress(BudgetError):
+            await run(job)
+        return job.meter.generated_tokens
+
+
+@pytest.fixture
+def runs(workers: VerifierPool) -> Runs:
+    return Runs(workers)
+
+
+def samples(model: Model) -> Counter[tuple[str, str, int]]:
+    counts = Counter[tuple[str, str, int]]()
+    for prompt, sampling in model.requests:
+        for seed in range(sampling.seed, sampling.seed + sampling.n):
+            counts[prompt.user, prompt.prefix, seed] += 1
+    return counts
+
+
+def label_rows(folder: Path) -> list[Any]:
+    return list(Dataset(str(folder)).read(LABELS))
+
+
+async def test_pilot_completions_are_reused(tmp_path: Path, runs: Runs) -> None:
+    model = Model()
+    estimate = await runs.estimated(tmp_path / "piloted", model, pilot=3)
+    requested = len(model.requests)
+    assert requested
+    # No part of a table: a run could take it for a finished shard.
+    files = [path for path in (tmp_path / "piloted").rglob("*") if path.is_file()]
+    assert {path.parent.name for path in files if path.suffix == ".parquet"} == {"completions"}
+    stored = [path.read_bytes() for path in files if path.parent.name == "completions"]
+
+    await runs.finished(tmp_path / "piloted", model)
+    assert max(samples(model).values()) == 1
+    assert len(model.requests) > requested
+    assert estimate.stored_completions < samples(model).total()
+    for path in files:
+        if path.parent.name == "completions":
+            assert path.read_bytes() in stored
+    assert not list(verify(Dataset(str(tmp_path / "piloted"))))
+
+    undisturbed = Model()
+    await runs.finished(tmp_path / "undisturbed", undisturbed)
+    assert samples(model) == samples(undisturbed)
+    assert label_rows(tmp_path / "piloted") == label_rows(tmp_path / "undisturbed")
+
+
+async def test_repeated_pilot_requests_nothing(tmp_path: Path, runs: Runs) -> None:
+    model = Model()
+    first = await runs.estimated(tmp_path, model, pilot=2)
+    requested = len(model.requests)
+    second = await runs.estimated(tmp_path, model, pilot=2)
+    assert len(model.requests) == requested
+    assert second.generated_tokens == first.generated_tokens
+    # A larger pilot has the problems of a smaller one.
+    await runs.estimated(tmp_path, model, pilot=3)
+    assert max(samples(model).values()) == 1
+
+
+async def test_pilot_of_all_problems_is_exact(tmp_path: Path, runs: Runs) -> None:
+    generated = await runs.finished(tmp_path / "whole", Model())
+    estimate = await runs.estimated(tmp_path / "piloted", Model(), pilot=4)
+    assert estimate.stored_tokens == generated
+    total = estimate.generated_tokens
+    assert total is not None
+    assert (total.expected, total.low, total.high) == (0, 0, 0)
+
+
+async def test_finished_work_is_subtracted(tmp_path: Path, runs: Runs) -> None:
+    model = Model()
+    half = {"problems": {"use": "word_problems", "count": 2, "max_steps": 4}}
+    generated = await runs.finished(tmp_path, model, **half)
+    requested = len(model.requests)
+    estimate = await runs.estimated(tmp_path, model)
+    assert len(model.requests) == requested
+    assert {stage.problems_left for stage in estimate.stages.values()} == {2}
+    assert {stage.basis for stage in estimate.stages.values()} == {"2 problems of finished shards"}
+    total = estimate.generated_tokens
+    assert total is not None
+    # Two problems of four are finished, and the other two are expected to cost as much.
+    assert total.expected == pytest.approx(generated)
+    await runs.finished(tmp_path, model)
+    estimate = await runs.estimated(tmp_path, model)
+    assert estimate.generated_tokens is not None
+    assert estimate.generated_tokens.expected == 0
+    assert {row["count"] for row in rows(estimate) if row["what"] in METHODS} == {"finished"}
+
+
+async def test_stored_samples_are_subtracted(tmp_path: Path, runs: Runs) -> None:
+    shards = {"problems_per_shard": 4}
+    whole = await runs.finished(tmp_path / "whole", Model(), shards=shards)
+    model = Model()
+    used = await runs.finished(tmp_path / "half", model, shards=shards, budget={"tokens": 2500})
+    assert 0 < used < whole
+    assert Dataset(str(tmp_path / "half")).count(annotations("judge")) == 0
+    estimate = await runs.estimated(tmp_path / "half", model, shards=shards)
+    # The traces of the shard may be finished.
+    traces = sum(trace.generated_tokens for trace in Dataset(str(tmp_path / "half")).read(TRACES))
+    assert estimate.stored_tokens in (used, used - traces)
+    # All samples are keyed by the run file: those of another one are none of its own.
+    other = await runs.estimated(tmp_path / "half", model, shards=shards, seed=2)
+    assert other.stored_tokens == 0
+
+
+async def test_labelling_is_estimated(tmp_path: Path, runs: Runs) -> None:
+    model = Model()
+    await runs.finished(tmp_path, model, annotators=[{"use": "formal"}], label=None)
+    changes: Any = {
+        "problems": None,
+        "label": None,
+        "annotators": [{"use": "monte_carlo", "rollouts": 2}],
+    }
+    bound = await runs.estimated(tmp_path, model, **changes)
+    traces = list(Dataset(str(tmp_path)).read(TRACES))
+    prefixes = sum(len(trace.steps) - 1 for trace in traces)
+    assert list(bound.stages) == ["monte_carlo"]
+    most = bound.stages["monte_carlo"].rollouts
+    assert most is not None
+    assert most.high == pytest.approx(2 * prefixes)
+    exact = await runs.estimated(tmp_path, model, pilot=4, **changes)
+    assert exact.stored_completions == 2 * prefixes
+    assert Dataset(str(tmp_path)).count(annotations("monte_carlo")) == 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithoutBound:
+    """A method that does not declare what it costs."""
+
+    version: ClassVar[int] = 1
+    needs: ClassVar[frozenset[str]] = frozenset({"engine"})
+
+    async def annotate(
+        self, problem: Problem, trace: Trace, context: AnnotationContext
+    ) -> Annotation:
+        raise NotImplementedError
+
+
+async def test_estimates_without_a_pilot_are_bounds(tmp_path: Path, runs: Runs) -> None:
+    model = Model()
+    estimate = await runs.estimated(tmp_path / "dataset", model)
+    assert not model.requests
+    assert not (tmp_path / "dataset").exists()
+    generated = estimate.stages["traces"].generated_tokens
+    assert generated is not None
+    assert generated.high == 16 * 512
+    judge = estimate.stages["judge"].replies
+    assert judge is not None
+    assert judge.high == 16 * 2
+    assert estimate.generated_tokens is None
+    by_steps = estimate.stages["monte_carlo"].bound_by_steps
+    assert by_steps is not None
+    assert by_steps[10] == CostBound(rollouts=4 * 9)
+
+    job = kept_open(job_in(tmp_path, runs.workers, model))
+    spec = replace(job.plan.annotators["monte_carlo"], plugin=WithoutBound())
+    plan = replace(job.plan, annotators={**job.plan.annotators, "monte_carlo": spec})
+    undeclared = await estimate_run(replace(job, plan=plan), 0)
+    lines = {row["what"]: row["count"] for row in rows(undeclared)}
+    assert lines["monte_carlo"] == "tokens unknown without a pilot"
+    assert lines["formal"] == "no tokens"
+
+
+async def test_costs_are_within_declared_bounds(tmp_path: Path, runs: Runs) -> None:
+    methods: list[dict[str, Any]] = [
+        {"use": "monte_carlo", "rollouts": 3},
+        {"use": "binary_search", "rollouts": 3, "right_answers": "search"},
+        {"use": "adaptive_search", "budget": 5},
+        {"use": "tree_search", "rollouts": 2, "searches": 3},
+        {"use": "judge", "votes": 2},
+    ]
+    await runs.finished(tmp_path, Model(), annotators=methods, label=None)
+    dataset = Dataset(str(tmp_path))
+    steps = {trace.trace_id: len(trace.steps) for trace in dataset.read(TRACES)}
+    for table in methods:
+        method = plugins.build("annotators", table)
+        assert isinstance(method, HasCostBound)
+        costs = [row.cost for row in dataset.read(annotations(table["use"]))]
+        # All traces as one problem: a tree search then has one budget.
+        bound = method.cost_bound(list(steps.values()), 1)
+        if isinstance(method, TreeSearch):
+            bound = CostBound(rollouts=4 * bound.rollouts)
+        assert sum(cost.rollouts for cost in costs) <= bound.rollouts
+        if isinstance(method, Judge):
+            assert sum(cost.generated_tokens for cost in costs) <= bound.reply_tokens

@@ -1,0 +1,97 @@
+"""The summary counts the rows of a format as an export makes them."""
+
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stepmark import plugins
+from stepmark.records import Discovered, Label, Problem, StepLabel, Trace
+from storage.dataset.dataset import Dataset
+from storage.dataset.tables import LABELS, PROBLEMS, TRACES, discovered
+from storage.formats.base import HasRowCount, LeftOut
+from storage.queries.examples import examples
+from storage.queries.format_rows import count_format_rows
+from storage.queries.sql import query_session
+from tests.storage.samples import BAD, DISCOVERED, GOOD, LABEL, PROBLEM, TRACE, UNKNOWN
+
+FORMATS = plugins.available("storage.formats")
+# Blank ones as Python and Unicode have them, and texts that a format cannot hold.
+STEPS = ["a = 1\n", "b = 2\n", "c\n\n", " \n", "\x0b\x1c", "\u2003\x85", "", "к", "и", "a ки b"]
+QUESTIONS = ["How many?", "Step 1: how many?", "How many ки?"]
+
+
+def labelled(chance: random.Random, trace: Any) -> tuple[Any, Label]:
+    """Return a trace with random steps, and a label of them."""
+    count = chance.choice([0, 1, 1, 2, 3, 4])
+    weights = [chance.choice([1, 8]), 1, chance.choice([0, 1])]
+    verdicts = chance.choices([GOOD, BAD, UNKNOWN], weights, k=count)
+    has_values = chance.random() < 0.7
+    steps = list[StepLabel]()
+    for verdict in verdicts:
+        value = chance.choice([None, 0.5]) if has_values else None
+        steps.append(StepLabel(label=verdict, value=value))
+    trace = replace(
+        trace,
+        steps=tuple(chance.choices(STEPS, [9, 9, 9, *[1] * 7], k=count)),
+        outcome=chance.choice([GOOD, BAD, UNKNOWN]),
+        metadata=chance.choice([{}, {}, {"process": "original"}, {"question_id": "7"}]),
+    )
+    label = replace(LABEL, trace_id=trace.trace_id, steps=tuple(steps), kept=chance.random() < 0.8)
+    return trace, label
+
+
+def write_random_dataset(dataset: Dataset, seed: int) -> None:
+    chance = random.Random(seed)
+    for shard in range(2):
+        problems = list[Problem]()
+        traces = list[Trace]()
+        found = list[Discovered]()
+        labels = list[Label]()
+        for index in range(20):
+            name = f"{shard}-{index}"
+            question = chance.choice([QUESTIONS[0], *QUESTIONS])
+            problems.append(replace(PROBLEM, problem_id=name, question=question))
+            # Imported question ids divide the traces of a problem in order.
+            of_problem = [
+                labelled(chance, replace(TRACE, trace_id=f"{name}-{n}", problem_id=name))
+                for n in range(4)
+            ]
+            of_problem.sort(key=lambda item: item[0].metadata.get("question_id", ""))
+            for trace, label in of_problem:
+                traces.append(trace)
+                labels.append(label)
+            if chance.random() < 0.3:
+                record, label = labelled(
+                    chance, replace(DISCOVERED, trace_id=f"{name}-d", problem_id=name)
+                )
+                found.append(record)
+                labels.append(label)
+        dataset.write_part(PROBLEMS, shard, problems, "f")
+        dataset.write_part(TRACES, shard, traces, "f")
+        dataset.write_part(discovered("tree_search"), shard, found, "f")
+        dataset.write_part(LABELS, shard, labels, "f")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_counts_equal_exported_rows(tmp_path: Path, seed: int) -> None:
+    dataset = Dataset(str(tmp_path))
+    write_random_dataset(dataset, seed)
+    with query_session(dataset) as run_query:
+        counts = count_format_rows(run_query)
+    exported = dict[str, int]()
+    for name in FORMATS:
+        kept = [item for item in examples(dataset) if not isinstance(item, LeftOut)]
+        items = plugins.load("storage.formats", name)().rows(
+            [item for item in kept if item.label.kept]
+        )
+        exported[name] = sum(not isinstance(item, LeftOut) for item in items)
+    assert counts == exported
+    assert min(counts.values()) > 0
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_formats_declare_their_count(name: str) -> None:
+    assert isinstance(plugins.load("storage.formats", name), HasRowCount)
