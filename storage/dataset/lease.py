@@ -40,7 +40,7 @@ from typing import Any, Protocol, Self
 
 import psutil  # type: ignore[import-untyped]
 
-from stepmark.errors import DatasetError
+from stepmark.errors import DatasetBusyError, DatasetError
 
 __all__ = [
     "HeldLease",
@@ -145,7 +145,7 @@ def local_lock(descriptor: int, location: str) -> Iterator[None]:
             owner = Owner.parse(os.pread(descriptor, MAX_OWNER_BYTES, 0))
             is_ending = owner is not None and owner.is_dead_here
             if not is_ending or time.monotonic() > deadline:
-                raise DatasetError(_refusal(location, owner))
+                raise DatasetBusyError(_refusal(location, owner))
             time.sleep(POLL_SECONDS)
         _write_owner(descriptor, json.dumps(asdict(Owner.current())))
         yield
@@ -330,12 +330,12 @@ class HeldLease:
             number = newest[0] + 1
             state = newest[1]
             if not state.released and clock() - state.renewed < EXPIRY_SECONDS:
-                raise DatasetError(_bucket_refusal(objects.location, state, clock()))
+                raise DatasetBusyError(_bucket_refusal(objects.location, state, clock()))
         owner = Owner.current()
         ticket = Ticket(number=number, token=uuid.uuid4().hex)
         lease = cls(objects=objects, ticket=ticket, owner=owner, clock=clock)
         if not objects.create(number, lease._state()):
-            raise DatasetError(_refusal(objects.location, None))
+            raise DatasetBusyError(_refusal(objects.location, None))
         lease._confirmed = clock()
         objects.remove_before(number)
         return lease
