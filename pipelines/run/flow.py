@@ -6,6 +6,8 @@ killed makes only what is missing when it is started again, by hand or by Prefec
 """
 
 import asyncio
+import signal
+import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -23,6 +25,7 @@ from pipelines.run.config import RunFile, load, parse
 from pipelines.run.flow_control import CancelledInPrefectError, stopped_by_server
 from pipelines.run.flow_display import FlowDisplay, displayed
 from pipelines.run.job import Job
+from pipelines.run.options import RunOptions
 from pipelines.run.preparation import prepare
 from pipelines.run.prepared_job import PreparedJob, get_prepared_job, set_prepared_job
 from pipelines.run.retries import RETRIES
@@ -104,10 +107,13 @@ async def _run(
     makes_traces: bool,
 ) -> Rows | State[Any]:
     """Run all stages as tasks while the server displays them; see `stepmark_run`."""
+    _leave_ctrl_c_to_parent()
     prepared = get_prepared_job()
     if prepared is None:
         run_settings = _settings(run_file, overrides, timezone, settings)
-        job = prepare(run_settings, run_file=run_file, makes_traces=makes_traces)
+        # The log of the flow run has the progress.
+        options = RunOptions(shows_progress=False)
+        job = prepare(run_settings, options, run_file=run_file, makes_traces=makes_traces)
         prepared = PreparedJob(job=job)
         is_deployed = True
     else:
@@ -140,6 +146,22 @@ async def _run(
 
     await display.finish(rows, await asyncio.to_thread(label_table, job.dataset))
     return await asyncio.to_thread(_final_state, job, rows)
+
+
+def _leave_ctrl_c_to_parent() -> None:
+    """Ignore Ctrl-C in a process that a worker or `stepmark schedule` has started.
+
+    A terminal sends it to both. The parent then sends SIGTERM, after which the run stores what it
+    has and its state is set; Ctrl-C would end the process before that.
+    """
+    context = FlowRunContext.get()
+    is_child = (
+        context is not None
+        and context.flow_run is not None
+        and context.flow_run.deployment_id is not None
+    )
+    if is_child and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _settings(

@@ -6,7 +6,7 @@ Prefect the stages run as they are.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 from annotators.concurrency import gather_or_cancel
@@ -100,6 +100,8 @@ async def run_stages(
 
 
 def _progress(job: Job) -> AbstractContextManager[None]:
+    if not job.options.shows_progress:
+        return nullcontext()
     progress = Progress(meter=job.meter, spending=job.spending)
     return show_progress(progress, as_json=job.options.json_progress)
 

@@ -32,7 +32,7 @@ from stepmark.errors import ConfigError, EngineError, EngineWarning
 from stepmark.records import Sampling
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import LABELS, TRACES, Table
-from tests.pipelines.running import clean_environment, finish, run_file, start, wait_for
+from tests.pipelines.running import clean_environment, finish, run_file, start
 
 # Prefect's threads keep their connections after the event loop of a flow has ended.
 pytestmark = pytest.mark.filterwarnings(
@@ -372,36 +372,3 @@ def test_lost_server_is_one_line(server_url: str, monkeypatch: pytest.MonkeyPatc
     ):
         raise httpx.ConnectError("refused")
     assert exits == ["exit"]
-
-
-def test_schedule_serves_runs(tmp_path: Path, server_url: str) -> None:
-    path = run_file(tmp_path)
-    environment = clean_environment(
-        tmp_path / "home", PREFECT_API_URL=server_url, PREFECT_RUNNER_POLL_FREQUENCY="1"
-    )
-    served = start(
-        "schedule", path, "--cron", "0 2 * * *", "--set", "seed=7", environment=environment
-    )
-    try:
-        wait_for(lambda: post(server_url, "deployments/filter"), served)
-        (deployment,) = post(server_url, "deployments/filter")
-        assert deployment["name"] == "run"
-        assert deployment["parameters"] == {"run_file": path, "overrides": ["seed=7"]}
-        (schedule,) = deployment["schedules"]
-        assert schedule["active"] is True
-        assert schedule["schedule"]["cron"] == "0 2 * * *"
-        create_run = f"deployments/{deployment['id']}/create_flow_run"
-        triggered = post(server_url, create_run, state={"type": "SCHEDULED"})
-        run_url = f"{server_url}/flow_runs/{triggered['id']}"
-
-        def state() -> Any:
-            return request_json(lambda: httpx.get(run_url))["state_type"]
-
-        wait_for(lambda: state() in (*FINAL_STATES, "CANCELLED"), served)
-        assert state() == "COMPLETED"
-        assert Dataset(str(tmp_path / "dataset")).count(LABELS) == 8
-    finally:
-        served.send_signal(signal.SIGINT)
-        status, out, err = finish(served)
-    assert "Traceback" not in out + err
-    assert status in (0, 130)
