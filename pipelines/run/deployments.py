@@ -20,8 +20,9 @@ from prefect.client.schemas.objects import (
     WorkPool,
 )
 from prefect.client.schemas.schedules import CronSchedule, RRuleSchedule
-from prefect.deployments.runner import EntrypointType, RunnerDeployment
+from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound, PrefectException
+from prefect.flows import EntrypointType
 from prefect.runner import Runner
 from prefect.schedules import Cron, Interval, RRule, Schedule
 
@@ -143,7 +144,7 @@ def build(
     dataset_tag = f"dataset:{run_file.dataset}"
     tags = [tag for tag in tags_of(run_file) if tag != dataset_tag or DATE not in template]
     return RunnerDeployment.from_flow(
-        stepmark_run,  # type: ignore[arg-type]
+        stepmark_run,
         name=options.name or default_name(template),
         schedule=options.schedule.schedule(),
         concurrency_limit=ConcurrencyLimitConfig(

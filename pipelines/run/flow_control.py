@@ -42,7 +42,8 @@ async def stopped_by_server(work: Coroutine[Any, Any, Result]) -> Result:
     context = FlowRunContext.get()
     assert context is not None, "the work belongs to a flow run"
     assert context.flow_run is not None, "a flow that runs has a flow run"
-    watch = _Watch(context.client, context.flow_run)  # type: ignore[arg-type]
+    assert isinstance(context.client, PrefectClient), "the flow is asynchronous"
+    watch = _Watch(context.client, context.flow_run)
     task = asyncio.current_task()
     assert task is not None, "a coroutine runs in a task"
     watcher = asyncio.create_task(watch.cancel_when_stopped(task))

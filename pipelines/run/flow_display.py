@@ -20,6 +20,7 @@ from prefect.artifacts import (
     acreate_table_artifact,
     aupdate_progress_artifact,
 )
+from prefect.client.orchestration import PrefectClient
 from prefect.context import FlowRunContext
 from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
@@ -59,12 +60,14 @@ class FlowDisplay:
         """Name and tag the flow run, and publish the effective run file."""
         run_file = self.job.plan.run_file
         context = _context()
+        client = context.client
+        assert isinstance(client, PrefectClient), "the flow is asynchronous"
         if context.flow_run is None:
             return
         name = f"{self.command} {self.dataset}"
         tags = sorted({*context.flow_run.tags, *tags_of(run_file)})
         with contextlib.suppress(*UNREACHABLE):
-            await context.client.update_flow_run(context.flow_run.id, name=name, tags=tags)
+            await client.update_flow_run(context.flow_run.id, name=name, tags=tags)
         self.log(f"{name}: {', '.join(tags_of(run_file)[1:])}")
         with contextlib.suppress(*UNREACHABLE):
             await acreate_markdown_artifact(

@@ -5,7 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-import yaml
+import ruamel.yaml
 from prefect.client.schemas.objects import WorkPool
 
 from pipelines.run.config import parse
@@ -108,7 +108,7 @@ def test_container_must_keep_the_dataset() -> None:
 
 
 def test_prefect_yaml_names_existing_things() -> None:
-    content = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
+    content = ruamel.yaml.YAML(typ="safe").load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
     (deployment,) = content["deployments"]
     module = f"{stepmark_run.fn.__module__}.{stepmark_run.fn.__name__}"
     assert deployment["entrypoint"] == module

@@ -7,7 +7,7 @@ import signal
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from stepmark.errors import ConfigError, EngineError, EngineWarning
 from stepmark.records import Sampling
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import LABELS, TRACES, Table
+from tests.pipelines.prefect_api import MAX_POLLS, POLL_SECONDS, post
 from tests.pipelines.running import clean_environment, finish, run_file, start
 
 # Prefect's threads keep their connections after the event loop of a flow has ended.
@@ -40,10 +41,6 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 REPLY = "1 + 1 = 2\nThe answer is \\boxed{2}."
-# Often enough for a short test, seldom enough for a busy server.
-POLL_SECONDS = 0.2
-# Polls until a test gives up on the server, about a minute.
-MAX_POLLS = 300
 TASKS = {
     "problems",
     "traces-0",
@@ -106,27 +103,8 @@ def use_model(monkeypatch: pytest.MonkeyPatch) -> UseModel:
     return use
 
 
-def run(path: str) -> Sequence[Any]:
+def run(path: str) -> Any:
     return asyncio.run(stepmark_run(path))
-
-
-def post(url: str, path: str, **body: object) -> Any:
-    return request_json(lambda: httpx.post(f"{url}/{path}", json=body))
-
-
-def request_json(send: Callable[[], httpx.Response]) -> Any:
-    """Return the server's answer.
-
-    While its database is busy the server reports that it is unavailable. The request is then
-    repeated, as Prefect's own clients do.
-    """
-    for _ in range(MAX_POLLS):
-        response = send()
-        if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
-            break
-        time.sleep(POLL_SECONDS)
-    assert response.is_success, response.text
-    return response.json()
 
 
 def flow_run(url: str, path: str, command: str = "run") -> Any:
