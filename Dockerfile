@@ -1,7 +1,7 @@
 # An image with Stepmark for docker and kubernetes work pools, built without the network from a
 # wheelhouse. Make the wheelhouse on a machine of the same platform that has the network:
 #
-#   python -m pip wheel --wheel-dir wheels --constraint requirements/core.lock .
+#   pip wheel --wheel-dir wheels --constraint requirements/core.lock .
 #   docker build --network none --tag stepmark .
 #
 # The base image must be present: docker pull python:3.11-slim, or docker load.

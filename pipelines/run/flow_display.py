@@ -33,7 +33,7 @@ from stepmark.errors import EngineWarning
 from stepmark.secrets import redact, secrets_in, without_secrets
 from stepmark.visible_text import one_line
 
-__all__ = ["FlowDisplay", "displayed", "tags_of"]
+__all__ = ["FlowDisplay", "code_block", "displayed", "tags_of"]
 
 # Often enough for a person who watches, seldom against the requests of the tasks.
 REPORT_SECONDS = 15.0
@@ -71,7 +71,7 @@ class FlowDisplay:
         self.log(f"{name}: {', '.join(tags_of(run_file)[1:])}")
         with contextlib.suppress(*UNREACHABLE):
             await acreate_markdown_artifact(
-                markdown=_fenced(run_file.to_toml(), "toml"),
+                markdown=code_block(run_file.to_toml(), "toml"),
                 key="stepmark-run-file",
                 description=f"The run file of {self.dataset}, with defaults and overrides.",
             )
@@ -203,7 +203,7 @@ def _context() -> FlowRunContext:
     return context
 
 
-def _fenced(text: str, language: str) -> str:
+def code_block(text: str, language: str) -> str:
     """Return a text as a code block of Markdown, also if it contains such blocks itself."""
     longest = max((len(match[0]) for match in FENCE.finditer(text)), default=2)
     fence = "`" * (longest + 1)

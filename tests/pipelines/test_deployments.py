@@ -110,8 +110,9 @@ def test_container_must_keep_the_dataset() -> None:
 def test_prefect_yaml_names_existing_things() -> None:
     content = ruamel.yaml.YAML(typ="safe").load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
     (deployment,) = content["deployments"]
-    module = f"{stepmark_run.fn.__module__}.{stepmark_run.fn.__name__}"
-    assert deployment["entrypoint"] == module
+    file_name, _, name = deployment["entrypoint"].partition(":")
+    assert f"import {name}" in (ROOT / file_name).read_text(encoding="utf-8")
+    assert name == stepmark_run.fn.__name__
     assert deployment["parameters"].keys() <= set(stepmark_run.parameters.properties)
     assert (ROOT / deployment["parameters"]["run_file"]).exists()
     assert deployment["concurrency_limit"]["collision_strategy"] == "CANCEL_NEW"

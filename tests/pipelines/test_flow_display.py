@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pipelines.run.config import parse
-from pipelines.run.flow_display import _fenced, tags_of
+from pipelines.run.flow_display import code_block, tags_of
 
 CANARY = "canary-7f3d"
 
@@ -38,5 +38,5 @@ def test_tags_have_no_secrets(tmp_path: Path) -> None:
 
 def test_code_block_contains_code_blocks() -> None:
     text = "a\n````\nb\n"
-    lines = _fenced(text, "toml").splitlines()
+    lines = code_block(text, "toml").splitlines()
     assert (lines[0], lines[-1]) == ("`````toml", "`````")

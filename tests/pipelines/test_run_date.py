@@ -18,7 +18,7 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-def test_date_is_replaced_in_dataset_and_paths(tmp_path: Path) -> None:
+def test_date_replaced_in_dataset_and_paths(tmp_path: Path) -> None:
     path = write(
         tmp_path,
         'dataset = "s3://bucket/{date}/nightly-{date}"\n'
@@ -55,12 +55,12 @@ def test_other_placeholders_are_refused(dataset: str) -> None:
         with_date({"dataset": dataset}, DAY, "run.toml")
 
 
-def test_values_of_other_types_are_left_to_validation() -> None:
+def test_other_types_are_left_to_validation() -> None:
     raw = {"dataset": 3, "problems": {"paths": [1, {"x": "{date}"}]}}
     assert with_date(raw, DAY, "run.toml") == raw
 
 
-def test_date_of_a_moment_depends_on_the_zone() -> None:
+def test_date_depends_on_time_zone() -> None:
     moment = datetime(2026, 11, 30, 23, 30, tzinfo=UTC)
     assert date_in("UTC", moment) == date(2026, 11, 30)
     assert date_in("Europe/Berlin", moment) == date(2026, 12, 1)
