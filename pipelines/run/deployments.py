@@ -22,9 +22,9 @@ from prefect.client.schemas.objects import (
 from prefect.client.schemas.schedules import CronSchedule, RRuleSchedule
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound, PrefectException
-from prefect.flows import EntrypointType
 from prefect.runner import Runner
 from prefect.schedules import Cron, Interval, RRule, Schedule
+from prefect.types.entrypoint import EntrypointType
 
 from pipelines.run.config import RunFile
 from pipelines.run.flow import stepmark_run
