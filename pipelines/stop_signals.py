@@ -18,9 +18,14 @@ Result = TypeVar("Result")
 class StoppedError(BaseException):
     """A signal has asked the command to end; as `KeyboardInterrupt`, it is no `Exception`."""
 
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
+    def __init__(self, number: int, reason: str = "") -> None:
+        super().__init__(reason or signal.Signals(number).name)
         self.number = number
+
+    @classmethod
+    def of_server(cls, reason: str) -> "StoppedError":
+        """Return the error of a command that a server has stopped, as SIGTERM would."""
+        return cls(signal.SIGTERM, reason)
 
 
 @contextmanager

@@ -7,6 +7,7 @@
     │   ├── PluginError      unknown plugin, or a parameter that the plugin does not have
     │   ├── InputError       an input file or data set cannot be read at all
     │   ├── DatasetError     the dataset folder is missing, damaged or not writable
+    │   │   ├── DatasetBusyError   another run is writing into the dataset
     │   │   └── ReplacesError   a run would replace data that cost tokens or human work
     │   ├── BudgetError      a run has used its budget
     │   ├── InstallError     a package is missing, or another distribution owns one of our names
@@ -30,6 +31,7 @@ __all__ = [
     "BudgetError",
     "ConfigError",
     "ContinuationError",
+    "DatasetBusyError",
     "DatasetError",
     "EngineError",
     "EngineUnavailableError",
@@ -73,6 +75,10 @@ class InputError(UserError):
 
 class DatasetError(UserError):
     """The dataset folder is missing, damaged or not writable."""
+
+
+class DatasetBusyError(DatasetError):
+    """Another run is writing into the dataset."""
 
 
 class ReplacesError(DatasetError):

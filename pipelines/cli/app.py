@@ -3,6 +3,7 @@
 import typer
 
 from pipelines.cli.commands.check import check
+from pipelines.cli.commands.deploy import deploy
 from pipelines.cli.commands.export import export
 from pipelines.cli.commands.import_ import import_
 from pipelines.cli.commands.label import label
@@ -34,4 +35,5 @@ app.command("score")(score)
 app.command("export")(export)
 app.command("verify")(verify)
 app.command("schedule")(schedule)
+app.command("deploy")(deploy)
 app.command("list")(list_plugins)

@@ -8,11 +8,18 @@ import typer
 from stepmark.errors import ConfigError
 
 __all__ = [
+    "Concurrency",
+    "Cron",
     "DatasetOption",
+    "Day",
+    "DeploymentName",
+    "Interval",
     "JsonProgress",
     "Overrides",
+    "RRule",
     "RetryFailed",
     "RunFileArgument",
+    "Timezone",
     "Workers",
     "assignments",
 ]
@@ -45,6 +52,40 @@ JsonProgress = Annotated[
 ]
 DatasetOption = Annotated[
     str, typer.Option("--dataset", "-d", help="The dataset: a folder or an fsspec URI.")
+]
+
+Day = Annotated[
+    str | None,
+    typer.Option(
+        "--date",
+        help="The day that replaces {date} in the run file; today by default.",
+        metavar="YYYY-MM-DD",
+    ),
+]
+Cron = Annotated[
+    str | None,
+    typer.Option("--cron", help='A cron expression: "0 2 * * *" is every night at two.'),
+]
+Interval = Annotated[
+    str | None, typer.Option("--interval", help="The time between two starts: 30m, 6h or 1d.")
+]
+RRule = Annotated[
+    str | None,
+    typer.Option("--rrule", help='A recurrence rule: "FREQ=WEEKLY;BYDAY=MO;BYHOUR=2;BYMINUTE=0".'),
+]
+Timezone = Annotated[
+    str | None,
+    typer.Option("--timezone", help="The time zone of the schedule and of {date}; UTC by default."),
+]
+DeploymentName = Annotated[
+    str | None,
+    typer.Option("--name", help="The name of the deployment. The default depends on the dataset."),
+]
+Concurrency = Annotated[
+    int,
+    typer.Option(
+        "--concurrency", min=1, help="The number of runs at a time. Further ones are skipped."
+    ),
 ]
 
 

@@ -30,11 +30,23 @@ STOPPED_LINE_SECONDS = 5.0
 
 
 def run_flow(
-    run_file: str, overrides: Sequence[str], options: RunOptions, *, makes_traces: bool
+    run_file: str,
+    overrides: Sequence[str],
+    options: RunOptions,
+    *,
+    makes_traces: bool,
+    day: str | None = None,
 ) -> None:
     """Prepare a run file, run its stages, and print the summary.
 
     On a terminal, ask before traces are replaced by other ones.
+
+    Args:
+        run_file: The path of the run file.
+        overrides: Assignments that override keys of the run file.
+        options: The options of the command.
+        makes_traces: Whether to make traces, or to label those that exist.
+        day: The date that replaces `{date}` in the run file; today by default.
 
     Raises:
         ReplacesError: Traces would be replaced, and neither `recompute` nor the user allowed it.
@@ -43,12 +55,12 @@ def run_flow(
     """
     with stop_signals_raise():
         try:
-            _run(run_file, overrides, options, makes_traces=makes_traces)
+            _run(run_file, overrides, options, makes_traces=makes_traces, day=day)
         except ReplacesError as error:
             if not sys.stdin.isatty() or not _is_confirmed(f"{error}\nReplace them now?"):
                 raise
             options = replace(options, recompute=True)
-            _run(run_file, overrides, options, makes_traces=makes_traces)
+            _run(run_file, overrides, options, makes_traces=makes_traces, day=day)
 
 
 def _is_confirmed(question: str) -> bool:
@@ -58,12 +70,18 @@ def _is_confirmed(question: str) -> bool:
 
 
 def _run(
-    run_file: str, overrides: Sequence[str], options: RunOptions, *, makes_traces: bool
+    run_file: str,
+    overrides: Sequence[str],
+    options: RunOptions,
+    *,
+    makes_traces: bool,
+    day: str | None,
 ) -> None:
     # Imported late: other commands, and the check of the run file, need none of these.
     from pipelines.run.config import load
+    from pipelines.run.run_date import parse_date
 
-    settings = load(Path(run_file), overrides)
+    settings = load(Path(run_file), overrides, day=parse_date(day) if day else None)
     # The rest of the preparation takes a second, or longer with a large model.
     command = "run" if makes_traces else "label"
     line = f"{command} {run_file} into {without_secrets(settings.dataset)}"
@@ -97,7 +115,7 @@ def _perform(
 
         return run_until_stopped(run_without_server(job, makes_traces=makes_traces))
     with reachable_server(url):
-        from prefect.exceptions import TerminationSignal
+        from prefect.exceptions import Pause, TerminationSignal
 
         from pipelines.run import flow
         from pipelines.run.config import public_override
@@ -111,6 +129,8 @@ def _perform(
             return asyncio.run(flow.perform(job, run_file, shown, makes_traces=makes_traces))
         except TerminationSignal as terminated:
             raise StoppedError(terminated.signal) from None
+        except Pause:
+            raise StoppedError.of_server("a pause in Prefect") from None
 
 
 def _print_stopped_line(job: "Job", stopped: BaseException) -> None:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError
 
+from pipelines.run.run_date import with_date
 from stepmark.errors import ConfigError
 from stepmark.secrets import REDACTED, secrets_in, without_secrets
 
@@ -22,6 +23,7 @@ __all__ = [
     "RunSettings",
     "Shards",
     "load",
+    "load_tables",
     "parse",
     "public_override",
 ]
@@ -198,16 +200,28 @@ TABLES: Mapping[str, type[BaseModel]] = {
 }
 
 
-def load(path: Path, overrides: Sequence[str] = ()) -> RunFile:
+def load(path: Path, overrides: Sequence[str] = (), *, day: date | None = None) -> RunFile:
     """Read a run file.
 
     Args:
         path: The TOML file.
         overrides: Assignments `table.key=value` with a TOML value. An entry of a list is selected
             by its index: `annotators.0.rollouts=4`.
+        day: The date that replaces `{date}`; today by default.
 
     Raises:
         ConfigError: The file cannot be read, is not TOML, or contains an invalid key or value.
+    """
+    raw = load_tables(path, overrides)
+    # The local date is what a person expects who starts a run by hand.
+    return parse(with_date(raw, day or date.today(), str(path)), str(path))
+
+
+def load_tables(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the tables of a run file with its overrides, before `{date}` is replaced.
+
+    Raises:
+        ConfigError: As `load`; tables that no run can have are found by `parse`.
     """
     raw = _read(path)
     for override in overrides:
@@ -218,7 +232,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> RunFile:
             f"{path}: {REDACTED} stands for a secret that was removed when the file was stored: "
             "write the secret in its place"
         )
-    return parse(raw, str(path))
+    return raw
 
 
 def parse(raw: Mapping[str, Any], file_name: str) -> RunFile:

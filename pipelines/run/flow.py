@@ -5,78 +5,200 @@ method). Progress is recorded on disk alone, by parts and stored completions, so
 killed makes only what is missing when it is started again, by hand or by Prefect.
 """
 
+import asyncio
+import signal
+import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from prefect import flow, task
-from prefect.artifacts import acreate_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.context import FlowRunContext
 from prefect.exceptions import TerminationSignal
+from prefect.states import Cancelled, Completed, Failed
 
 from pipelines.run import execution
-from pipelines.run.config import load
+from pipelines.run.config import RunFile, load, parse
+from pipelines.run.flow_control import CancelledInPrefectError, stopped_by_server
+from pipelines.run.flow_display import FlowDisplay, displayed
 from pipelines.run.job import Job
+from pipelines.run.options import RunOptions
 from pipelines.run.preparation import prepare
-from pipelines.run.prepared_job import get_prepared_job, set_prepared_job
+from pipelines.run.prepared_job import PreparedJob, get_prepared_job, set_prepared_job
 from pipelines.run.retries import RETRIES
+from pipelines.run.run_date import date_in, with_date
 from pipelines.run.transient import may_repeat_stage
 from pipelines.stop_signals import StoppedError, cancelled_by_signals
+from stepmark.errors import DatasetBusyError
 
 __all__ = ["perform", "prefect_task", "stepmark_label", "stepmark_run"]
 
+Rows = Sequence[Mapping[str, str]]
+
 
 @flow(name="stepmark-run", flow_run_name="run {run_file}", validate_parameters=False)
-async def stepmark_run(run_file: str, overrides: Sequence[str] = ()) -> Sequence[Mapping[str, str]]:
-    """Run all stages of a run file and return the rows of the summary.
+async def stepmark_run(
+    run_file: str,
+    overrides: Sequence[str] = (),
+    timezone: str = "UTC",
+    settings: Mapping[str, Any] | None = None,
+) -> Rows | State[Any]:
+    """Run all stages of a run file, and return the rows of the summary.
 
-    `stepmark run` and schedules start this flow.
+    `stepmark run`, schedules and deployments start this flow.
+
+    Args:
+        run_file: The path of the run file.
+        overrides: Assignments `table.key=value` that override keys of the run file.
+        timezone: The time zone in which the scheduled time of the flow run becomes `{date}`.
+        settings: The content of the run file, for machines that do not have it.
+
+    Returns:
+        The rows, or a state that says why the dataset is not complete.
     """
-    return await _run(run_file, overrides, makes_traces=True)
+    return await _run(run_file, overrides, timezone, settings, makes_traces=True)
 
 
 @flow(name="stepmark-label", flow_run_name="label {run_file}", validate_parameters=False)
 async def stepmark_label(
-    run_file: str, overrides: Sequence[str] = ()
-) -> Sequence[Mapping[str, str]]:
-    """Annotate and label the traces of a dataset and return the rows of the summary.
+    run_file: str,
+    overrides: Sequence[str] = (),
+    timezone: str = "UTC",
+    settings: Mapping[str, Any] | None = None,
+) -> Rows | State[Any]:
+    """Annotate and label the traces of a dataset, and return the rows of the summary.
 
-    `stepmark label` starts this flow.
+    `stepmark label` starts this flow. The arguments and the result are those of `stepmark_run`.
     """
-    return await _run(run_file, overrides, makes_traces=False)
+    return await _run(run_file, overrides, timezone, settings, makes_traces=False)
 
 
-async def perform(
-    job: Job, run_file: str, overrides: Sequence[str], *, makes_traces: bool
-) -> Sequence[Mapping[str, str]]:
+async def perform(job: Job, run_file: str, overrides: Sequence[str], *, makes_traces: bool) -> Rows:
     """Run the flow on a job that was prepared from the same arguments.
 
     Models and evaluation sets, which can be large, are thus read only once.
+
+    Raises:
+        StoppedError: The run was cancelled on the server.
+        Pause: The run was paused on the server.
     """
-    set_prepared_job(job)
+    prepared = PreparedJob(job=job)
+    set_prepared_job(prepared)
     stepmark_flow = stepmark_run if makes_traces else stepmark_label
-    return await stepmark_flow(run_file, overrides)
+    state: State[Any] = await stepmark_flow(run_file, overrides, return_state=True)
+    if prepared.rows is None:
+        if state.is_cancelled():
+            raise StoppedError.of_server("a cancellation in Prefect")
+        # The error that ended the flow.
+        await state.aresult()
+        raise AssertionError(f"a flow without a summary ended as {state.name}")
+    return prepared.rows
 
 
 async def _run(
-    run_file: str, overrides: Sequence[str], *, makes_traces: bool
-) -> Sequence[Mapping[str, str]]:
-    """Run all stages as tasks, publish the summary as a Prefect artifact and return its rows."""
-    job = get_prepared_job()
-    if job is None:
-        settings = load(Path(run_file), overrides)
-        job = prepare(settings, run_file=run_file, makes_traces=makes_traces)
+    run_file: str,
+    overrides: Sequence[str],
+    timezone: str,
+    settings: Mapping[str, Any] | None,
+    *,
+    makes_traces: bool,
+) -> Rows | State[Any]:
+    """Run all stages as tasks while the server displays them; see `stepmark_run`."""
+    _leave_ctrl_c_to_parent()
+    prepared = get_prepared_job()
+    if prepared is None:
+        run_settings = _settings(run_file, overrides, timezone, settings)
+        # The log of the flow run has the progress.
+        options = RunOptions(shows_progress=False)
+        job = prepare(run_settings, options, run_file=run_file, makes_traces=makes_traces)
+        prepared = PreparedJob(job=job)
+        is_deployed = True
+    else:
+        job = prepared.job
+        is_deployed = False
+    display = FlowDisplay(job=job, command="run" if makes_traces else "label")
+    if not is_deployed and display.url is not None:
+        print(f"flow run: {display.url}", flush=True)  # noqa: T201
     work = execution.run_job(job, partial(prefect_task, job), makes_traces=makes_traces)
     try:
-        # Prefect's own handler raises an error wherever the event loop is, and can lose it there.
-        rows = await cancelled_by_signals(work)
+        async with displayed(display):
+            # Prefect's own handler raises an error wherever the event loop is, and can lose it
+            # there.
+            rows = await stopped_by_server(cancelled_by_signals(work))
     except StoppedError as stopped:
+        display.log(_stopped_line(job, str(stopped)), warning=True)
         raise TerminationSignal(stopped.number) from None
-    await acreate_table_artifact(
-        table=[dict(row) for row in rows], key="stepmark-summary", description=job.dataset.uri
+    except CancelledInPrefectError:
+        line = _stopped_line(job, "a cancellation in Prefect")
+        display.log(line, warning=True)
+        return Cancelled(message=line)
+    except DatasetBusyError as busy:
+        if not is_deployed:
+            raise
+        display.log(f"skipped: {busy}", warning=True)
+        return Cancelled(name="Skipped", message=str(busy))
+    prepared.rows = rows
+    # Imported late for the reason that `execution.run_job` has.
+    from pipelines.run.label_table import label_table
+
+    await display.finish(rows, await asyncio.to_thread(label_table, job.dataset))
+    return await asyncio.to_thread(_final_state, job, rows)
+
+
+def _leave_ctrl_c_to_parent() -> None:
+    """Ignore Ctrl-C in a process that a worker or `stepmark schedule` has started.
+
+    A terminal sends it to both. The parent then sends SIGTERM, after which the run stores what it
+    has and its state is set; Ctrl-C would end the process before that.
+    """
+    context = FlowRunContext.get()
+    is_child = (
+        context is not None
+        and context.flow_run is not None
+        and context.flow_run.deployment_id is not None
     )
+    if is_child and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _settings(
+    run_file: str, overrides: Sequence[str], timezone: str, settings: Mapping[str, Any] | None
+) -> RunFile:
+    """Return the settings of a flow run that a deployment has started."""
+    context = FlowRunContext.get()
+    scheduled = None
+    if context is not None and context.flow_run is not None:
+        # The same when the run is repeated or resumed.
+        scheduled = context.flow_run.expected_start_time
+    day = date_in(timezone, scheduled)
+    if settings is not None:
+        return parse(with_date(settings, day, run_file), run_file)
+    return load(Path(run_file), overrides, day=day)
+
+
+def _stopped_line(job: Job, reason: str) -> str:
+    return (
+        f"stopped by {reason}: finished parts and all completions"
+        f" ({job.meter.generated_tokens} generated tokens of this run) are stored in"
+        f" {job.dataset.uri}; the next run of it goes on"
+    )
+
+
+def _final_state(job: Job, rows: Rows) -> Rows | State[Any]:
+    """Return the rows, or the state of a run that is not complete, or failed in part."""
+    if job.meter.stopped:
+        message = f"{job.meter.stopped}; the next run of {job.dataset.uri} goes on"
+        return Completed(name="BudgetUsed", message=message)
+    from pipelines.run.summary import failed_methods
+
+    allowed = job.plan.run_file.limits.failed_share
+    failed = failed_methods(job.dataset, list(job.plan.annotators), allowed)
+    if failed:
+        methods = ", ".join(f"{method} on {100 * share:.3g}%" for method, share in failed.items())
+        return Failed(message=f"methods failed on too many traces (limits.failed_share): {methods}")
     return rows
 
 

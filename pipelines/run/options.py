@@ -13,6 +13,8 @@ class RunOptions:
     """Whether traces may be replaced by other ones."""
     retry_failed: bool = False
     """Whether to repeat what failed, or came out unknown, for a reason that can pass."""
+    shows_progress: bool = True
+    """Whether to show the progress on standard error."""
     json_progress: bool = False
     """Whether to write the progress as lines of JSON."""
     workers: int = 1

@@ -6,7 +6,7 @@ Prefect the stages run as they are.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 from annotators.concurrency import gather_or_cancel
@@ -119,6 +119,8 @@ def _run_attributes(job: Job) -> Attributes:
 
 
 def _progress(job: Job) -> AbstractContextManager[None]:
+    if not job.options.shows_progress:
+        return nullcontext()
     progress = Progress(meter=job.meter, spending=job.spending, servers=job.servers)
     return show_progress(progress, as_json=job.options.json_progress)
 

@@ -44,7 +44,7 @@ from typing import Any, Protocol, Self
 
 import psutil  # type: ignore[import-untyped]
 
-from stepmark.errors import DatasetError
+from stepmark.errors import DatasetBusyError, DatasetError
 
 __all__ = [
     "HeldLease",
@@ -156,7 +156,7 @@ def local_lock(descriptor: int, location: str) -> Iterator[None]:
             owner = Owner.parse(os.pread(descriptor, MAX_OWNER_BYTES, 0))
             is_ending = owner is not None and owner.is_dead_here
             if not is_ending or time.monotonic() > deadline:
-                raise DatasetError(_refusal(location, owner))
+                raise DatasetBusyError(_refusal(location, owner))
             time.sleep(POLL_SECONDS)
         _write_owner(descriptor, json.dumps(asdict(Owner.current())))
         yield
@@ -351,12 +351,12 @@ class HeldLease:
             number = newest[0] + 1
             state = newest[1]
             if not state.released and not _has_expired(objects, state, wall_clock):
-                raise DatasetError(_bucket_refusal(objects.location, state, wall_clock()))
+                raise DatasetBusyError(_bucket_refusal(objects.location, state, wall_clock()))
         owner = Owner.current()
         ticket = Ticket(number=number, token=uuid.uuid4().hex)
         lease = cls(objects=objects, ticket=ticket, owner=owner, clock=wall_clock, timer=timer)
         if not objects.create(number, lease._state()):
-            raise DatasetError(_refusal(objects.location, None))
+            raise DatasetBusyError(_refusal(objects.location, None))
         lease._confirmed = timer()
         objects.remove_before(number)
         return lease

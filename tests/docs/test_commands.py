@@ -211,7 +211,7 @@ def stepmark_mistakes(arguments: Sequence[str]) -> list[str]:
 
 def may_be_skipped(arguments: Sequence[str]) -> bool:
     """Return whether a command needs a server, the network or a model that tests lack."""
-    if arguments[0] == "schedule" or any("hf://" in word for word in arguments):
+    if arguments[0] in ("schedule", "deploy") or any("hf://" in word for word in arguments):
         return True
     if arguments[0] not in ("run", "label", "check") or not Path(arguments[1]).exists():
         return False

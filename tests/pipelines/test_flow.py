@@ -5,15 +5,16 @@ import json
 import os
 import signal
 import time
+import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from prefect.exceptions import TerminationSignal
+from prefect.exceptions import CancelledRun, FailedRun, TerminationSignal
 
 from engines.base import Prompt
 from engines.scripted import Scripted
@@ -27,11 +28,12 @@ from pipelines.run.flow import stepmark_run
 from pipelines.run.preparation import prepare
 from pipelines.run.retries import RETRIES
 from pipelines.stop_signals import StoppedError, stop_signals_raise
-from stepmark.errors import ConfigError, EngineError
+from stepmark.errors import ConfigError, EngineError, EngineWarning
 from stepmark.records import Sampling
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import LABELS, TRACES, Table
-from tests.pipelines.running import clean_environment, finish, run_file, start, wait_for
+from tests.pipelines.prefect_api import MAX_POLLS, POLL_SECONDS, post
+from tests.pipelines.running import clean_environment, finish, run_file, start
 
 # Prefect's threads keep their connections after the event loop of a flow has ended.
 pytestmark = pytest.mark.filterwarnings(
@@ -39,10 +41,6 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 REPLY = "1 + 1 = 2\nThe answer is \\boxed{2}."
-# Often enough for a short test, seldom enough for a busy server.
-POLL_SECONDS = 0.2
-# Polls until a test gives up on the server, about a minute.
-MAX_POLLS = 300
 TASKS = {
     "problems",
     "traces-0",
@@ -105,31 +103,14 @@ def use_model(monkeypatch: pytest.MonkeyPatch) -> UseModel:
     return use
 
 
-def run(path: str) -> Sequence[Any]:
+def run(path: str) -> Any:
     return asyncio.run(stepmark_run(path))
 
 
-def post(url: str, path: str, **body: object) -> Any:
-    return request_json(lambda: httpx.post(f"{url}/{path}", json=body))
-
-
-def request_json(send: Callable[[], httpx.Response]) -> Any:
-    """Return the server's answer.
-
-    While its database is busy the server reports that it is unavailable. The request is then
-    repeated, as Prefect's own clients do.
-    """
-    for _ in range(MAX_POLLS):
-        response = send()
-        if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
-            break
-        time.sleep(POLL_SECONDS)
-    assert response.is_success, response.text
-    return response.json()
-
-
 def flow_run(url: str, path: str, command: str = "run") -> Any:
-    (result,) = post(url, "flow_runs/filter", flow_runs={"name": {"any_": [f"{command} {path}"]}})
+    """Return the flow run of a run file: it is named by the dataset."""
+    name = f"{command} {load(Path(path)).dataset}"
+    (result,) = post(url, "flow_runs/filter", flow_runs={"name": {"any_": [name]}})
     return result
 
 
@@ -148,22 +129,87 @@ def task_runs(url: str, path: str, expected: int) -> dict[str, int]:
     raise AssertionError([(task["name"], task["state_name"]) for task in tasks])
 
 
+def artifacts_of(url: str, flow_run_id: str) -> dict[str, Any]:
+    artifacts = post(url, "artifacts/filter", flow_runs={"id": {"any_": [flow_run_id]}})
+    return {artifact["key"]: artifact for artifact in artifacts}
+
+
+def log_lines(url: str, flow_run_id: str, last: str) -> list[str]:
+    """Return the log lines of a flow run, when one of them begins with a text.
+
+    Prefect sends them with a delay.
+    """
+    query = {"flow_run_id": {"any_": [flow_run_id]}}
+    for _ in range(MAX_POLLS):
+        lines = [entry["message"] for entry in post(url, "logs/filter", logs=query)]
+        if any(line.startswith(last) for line in lines):
+            return lines
+        time.sleep(POLL_SECONDS)
+    raise AssertionError(lines)
+
+
 def part_contents(dataset: Dataset, table: Table[Any]) -> list[bytes]:
     return [Path(dataset.uri, part).read_bytes() for part in dataset.paths(table)]
 
 
-def test_run_is_visible_through_api(tmp_path: Path, prefect_server: str) -> None:
-    path = run_file(tmp_path)
-    rows = run(path)
+def test_run_is_visible_through_api(
+    tmp_path: Path, prefect_server: str, use_model: UseModel
+) -> None:
+    canary = "canary-5c1e"
+
+    def respond(prompt: Prompt, sampling: Sampling, index: int) -> str:
+        del prompt, sampling, index
+        warnings.warn(f"the key {canary} is old", EngineWarning, stacklevel=1)
+        return REPLY
+
+    use_model(respond)
+    urls = [f"http://me:{canary}@127.0.0.1:9/v1"]
+    path = run_file(tmp_path, engine={"use": "openai", "model": "m", "base_urls": urls})
+    with pytest.warns(EngineWarning, match="is old"):
+        rows = run(path)
     result = flow_run(prefect_server, path)
     assert result["state_type"] == "COMPLETED"
-    assert result["parameters"] == {"run_file": path, "overrides": []}
+    assert result["parameters"]["run_file"] == path
+    dataset = str(tmp_path / "dataset")
+    tags = [f"dataset:{dataset}", "method:formal", "model:m"]
+    assert sorted(result["tags"]) == tags
     assert task_runs(prefect_server, path, len(TASKS)) == dict.fromkeys(TASKS, 1)
-    artifacts = post(prefect_server, "artifacts/filter", flow_runs={"id": {"any_": [result["id"]]}})
-    (summary,) = [item for item in artifacts if item["key"] == "stepmark-summary"]
-    assert json.loads(summary["data"]) == rows
+    artifacts = artifacts_of(prefect_server, result["id"])
+    assert json.loads(artifacts["stepmark-summary"]["data"]) == rows
     assert {"what": "problems", "count": "4"} in rows
-    assert summary["description"] == str(tmp_path / "dataset")
+    assert artifacts["stepmark-summary"]["description"] == dataset
+    assert 'use = "word_problems"' in artifacts["stepmark-run-file"]["data"]
+    assert "top_p = 1.0" in artifacts["stepmark-run-file"]["data"], "defaults are shown"
+    (labels,) = json.loads(artifacts["stepmark-labels"]["data"])
+    assert (labels["label"], labels["traces"], labels["kept"]) == ("undecided", 8, False)
+    assert artifacts["stepmark-progress-traces"]["data"] == 100
+    lines = log_lines(prefect_server, result["id"], "labels kept")
+    assert any(line.startswith("problems 4, traces 8/8") for line in lines)
+    assert "the key REDACTED is old" in lines
+    assert "REDACTED@127.0.0.1:9" in artifacts["stepmark-run-file"]["data"]
+    assert canary not in json.dumps([result, artifacts, lines])
+
+
+def test_busy_dataset_skips_run_of_deployment(tmp_path: Path, prefect_server: str) -> None:
+    path = run_file(tmp_path)
+    with Dataset(str(tmp_path / "dataset")).writer_lock(), pytest.raises(CancelledRun):
+        # Without a prepared job, as a deployment starts it.
+        run(path)
+    state = flow_run(prefect_server, path)["state"]
+    assert (state["type"], state["name"]) == ("CANCELLED", "Skipped")
+    assert "another run is writing here" in state["message"]
+
+
+def test_failed_methods_fail_the_flow_run(tmp_path: Path, prefect_server: str) -> None:
+    judge = {"use": "scripted", "error": "no credit", "retryable": False}
+    path = run_file(tmp_path, annotators=[{"use": "judge"}], judge_engine=judge)
+    with pytest.raises(FailedRun, match="judge on 100%"):
+        run(path)
+    assert flow_run(prefect_server, path)["state_type"] == "FAILED"
+    # The command reads the share itself, and prints the summary.
+    job = prepare(load(Path(path)), makes_traces=True)
+    rows = asyncio.run(flow.perform(job, path, (), makes_traces=True))
+    assert {"what": "problems", "count": "4"} in rows
 
 
 def test_command_runs_flow_on_server(tmp_path: Path, server_url: str) -> None:
@@ -173,6 +219,7 @@ def test_command_runs_flow_on_server(tmp_path: Path, server_url: str) -> None:
     status, out, err = finish(start("label", path, environment=environment))
     assert (status, err) == (0, "")
     assert "labels kept" in out
+    assert f"flow run: {server_url.removesuffix('/api')}/runs/flow-run/" in out
     assert flow_run(server_url, path, "label")["state_type"] == "COMPLETED"
 
 
@@ -332,36 +379,3 @@ def test_unreachable_server_names_its_setting(place: str, monkeypatch: pytest.Mo
         server_module.reachable_server("http://127.0.0.1:9/api"),
     ):
         pass
-
-
-def test_schedule_serves_runs(tmp_path: Path, server_url: str) -> None:
-    path = run_file(tmp_path)
-    environment = clean_environment(
-        tmp_path / "home", PREFECT_API_URL=server_url, PREFECT_RUNNER_POLL_FREQUENCY="1"
-    )
-    served = start(
-        "schedule", path, "--cron", "0 2 * * *", "--set", "seed=7", environment=environment
-    )
-    try:
-        wait_for(lambda: post(server_url, "deployments/filter"), served)
-        (deployment,) = post(server_url, "deployments/filter")
-        assert deployment["name"] == "run"
-        assert deployment["parameters"] == {"run_file": path, "overrides": ["seed=7"]}
-        (schedule,) = deployment["schedules"]
-        assert schedule["active"] is True
-        assert schedule["schedule"]["cron"] == "0 2 * * *"
-        create_run = f"deployments/{deployment['id']}/create_flow_run"
-        triggered = post(server_url, create_run, state={"type": "SCHEDULED"})
-        run_url = f"{server_url}/flow_runs/{triggered['id']}"
-
-        def state() -> Any:
-            return request_json(lambda: httpx.get(run_url))["state_type"]
-
-        wait_for(lambda: state() in (*FINAL_STATES, "CANCELLED"), served)
-        assert state() == "COMPLETED"
-        assert Dataset(str(tmp_path / "dataset")).count(LABELS) == 8
-    finally:
-        served.send_signal(signal.SIGINT)
-        status, out, err = finish(served)
-    assert "Traceback" not in out + err
-    assert status in (0, 130)

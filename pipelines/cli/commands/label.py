@@ -1,6 +1,13 @@
 """`stepmark label`."""
 
-from pipelines.cli.options import JsonProgress, Overrides, RetryFailed, RunFileArgument, Workers
+from pipelines.cli.options import (
+    Day,
+    JsonProgress,
+    Overrides,
+    RetryFailed,
+    RunFileArgument,
+    Workers,
+)
 from pipelines.cli.run_flow import run_flow
 from pipelines.run.options import RunOptions
 
@@ -13,7 +20,8 @@ def label(
     retry_failed: RetryFailed = False,
     workers: Workers = 1,
     json_progress: JsonProgress = False,
+    day: Day = None,
 ) -> None:
     """Annotate and label the existing traces of a dataset."""
     options = RunOptions(retry_failed=retry_failed, json_progress=json_progress, workers=workers)
-    run_flow(run_file, overrides, options, makes_traces=False)
+    run_flow(run_file, overrides, options, makes_traces=False, day=day)

@@ -4,7 +4,14 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.options import JsonProgress, Overrides, RetryFailed, RunFileArgument, Workers
+from pipelines.cli.options import (
+    Day,
+    JsonProgress,
+    Overrides,
+    RetryFailed,
+    RunFileArgument,
+    Workers,
+)
 from pipelines.cli.run_flow import run_flow
 from pipelines.run.options import RunOptions
 
@@ -24,6 +31,7 @@ def run(
     retry_failed: RetryFailed = False,
     workers: Workers = 1,
     json_progress: JsonProgress = False,
+    day: Day = None,
     regrade: Annotated[
         bool,
         typer.Option(
@@ -45,4 +53,4 @@ def run(
         json_progress=json_progress,
         workers=workers,
     )
-    run_flow(run_file, overrides, options, makes_traces=True)
+    run_flow(run_file, overrides, options, makes_traces=True, day=day)

@@ -1,59 +1,68 @@
 """`stepmark schedule`."""
 
+import asyncio
+import os
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from pipelines.cli.options import Overrides, RunFileArgument
+from pipelines.cli.options import (
+    Concurrency,
+    Cron,
+    DeploymentName,
+    Interval,
+    Overrides,
+    RRule,
+    RunFileArgument,
+    Timezone,
+)
 from stepmark.errors import ConfigError
+from stepmark.visible_text import visible
 
 __all__ = ["schedule"]
+
+CONSOLE_LEVEL = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"
 
 
 def schedule(
     run_file: RunFileArgument,
-    cron: Annotated[
-        str, typer.Option(help='A cron expression: "0 2 * * *" is every night at two.')
-    ],
+    cron: Cron = None,
+    interval: Interval = None,
+    rrule: RRule = None,
+    timezone: Timezone = None,
+    name: DeploymentName = None,
+    concurrency: Concurrency = 1,
     overrides: Overrides = [],  # noqa: B006
 ) -> None:
     """Run all stages of a run file on a schedule, until stopped.
 
-    Needs a Prefect server (PREFECT_API_URL).
+    Needs a Prefect server (PREFECT_API_URL). With {date} in `dataset`, every day makes a dataset of
+    its own; without it, every run continues the same one.
     """
-    from prefect.client.schemas.schedules import CronSchedule
-
-    from pipelines.run.config import load, public_override
-    from pipelines.run.flow import stepmark_run
-    from pipelines.run.prefect_server import configured_url, reachable_server
+    # The lines of the scheduled runs, which `QUIET` hides for other commands. Prefect reads the
+    # level when it is imported.
+    if os.environ.get(CONSOLE_LEVEL) == "CRITICAL":
+        os.environ[CONSOLE_LEVEL] = "INFO"
+    from pipelines.cli.deployed import check_overrides, required_server
+    from pipelines.run.config import load, load_tables
+    from pipelines.run.deployments import DeploymentOptions, ScheduleOptions, build, serve
+    from pipelines.run.prefect_server import reachable_server
     from pipelines.run.preparation import prepare
+    from pipelines.run.run_date import DATE
 
-    try:
-        CronSchedule(cron=cron)
-    except ValueError as error:
-        raise ConfigError(
-            f"--cron '{cron}' is not a cron expression; '0 2 * * *' is every night at two"
-        ) from error
+    times = ScheduleOptions(cron=cron, interval=interval, rrule=rrule, timezone=timezone)
+    if times.schedule() is None:
+        raise ConfigError("give a schedule: --cron, --interval or --rrule")
     # Reports errors of the run file now instead of at the first scheduled run.
-    prepare(load(Path(run_file), overrides), run_file=run_file, makes_traces=True)
-    for override in overrides:
-        if public_override(override) != override:
-            raise ConfigError(
-                f"--set {override.partition('=')[0]}: Prefect would store and display this secret: "
-                "write it in the run file"
-            )
-    url = configured_url()
-    if url is None:
-        raise ConfigError(
-            "a schedule needs a Prefect server: start one with `prefect server start` "
-            "and set PREFECT_API_URL to its address"
-        )
-    path = Path(run_file).resolve()
+    settings = load(Path(run_file), overrides)
+    prepare(settings, run_file=run_file, makes_traces=True)
+    check_overrides(overrides)
+    url = required_server("a schedule")
+    template = load_tables(Path(run_file), overrides)["dataset"]
+    options = DeploymentOptions(schedule=times, name=name, concurrency=concurrency)
+    parameters = {"run_file": str(Path(run_file).resolve()), "overrides": list(overrides)}
     with reachable_server(url):
-        stepmark_run.serve(
-            name=Path(run_file).stem,
-            cron=cron,
-            parameters={"run_file": str(path), "overrides": overrides},
-            print_starting_message=True,
-        )
+        deployment = build(settings, template, options, parameters)
+        print(f"schedule {deployment.name}: {times}, into {visible(template)}")  # noqa: T201
+        if DATE not in template:
+            print(f"every run continues this dataset; {DATE} in its name makes one a day")  # noqa: T201
+        print(f"run it now: prefect deployment run '{deployment.full_name}'", flush=True)  # noqa: T201
+        asyncio.run(serve(deployment))
