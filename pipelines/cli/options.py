@@ -13,6 +13,7 @@ __all__ = [
     "Overrides",
     "RetryFailed",
     "RunFileArgument",
+    "Shards",
     "Workers",
     "assignments",
 ]
@@ -35,6 +36,14 @@ Workers = Annotated[
     int,
     typer.Option(
         "--workers", min=1, help="The number of processes that make shards, each with its engines."
+    ),
+]
+Shards = Annotated[
+    str,
+    typer.Option(
+        "--shards",
+        help="Make a slice of the shards, for one of several machines: 0/8 to 7/8.",
+        metavar="INDEX/COUNT",
     ),
 ]
 JsonProgress = Annotated[

@@ -43,8 +43,11 @@ async def run_job(job: Job, as_task: AsTask, *, makes_traces: bool) -> Sequence[
         job.meter.stopped = str(error)
     # Imported late: Prefect keeps the module of a flow alive until the process exits, and DuckDB
     # objects that the module references would then be reported as leaked.
-    from pipelines.run.summary import summary_rows
+    from pipelines.run.summary import slice_rows, summary_rows
 
+    if job.options.slice is not None:
+        # Other slices replace parts while a query would read them.
+        return slice_rows(job.meter, job.options.slice)
     prices = job.plan.run_file.prices
     return await asyncio.to_thread(summary_rows, job.dataset, job.meter, prices)
 

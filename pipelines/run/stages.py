@@ -13,7 +13,7 @@ from annotators.concurrency import gather_or_cancel
 from pipelines.run.annotator_specs import AnnotatorSpec
 from pipelines.run.infrequent_gc import infrequent_gc
 from pipelines.run.job import Job
-from pipelines.run.migration import migrate
+from pipelines.run.migration import migrate, shards_of_format_1
 from pipelines.run.progress import Progress, show_progress
 from pipelines.run.token_budget import TokenBudget
 from stepmark.errors import ContinuationError, DatasetError
@@ -69,15 +69,14 @@ async def run_stages(
         ReplacesError: The run would replace traces; nothing was changed.
         EngineError: An engine failed for longer than the tasks are retried.
     """
+    part = job.options.slice
     try:
-        with job.dataset.writer_lock(), _progress(job), infrequent_gc():
-            # Removes unfinished files of killed runs, which is safe only while the lock is held.
-            await asyncio.to_thread(job.dataset.sweep)
-            await migrate(job.dataset)
+        with job.dataset.writer_lock(part), _progress(job), infrequent_gc():
+            await _prepare_dataset(job)
             run_file = job.plan.run_file.to_toml()
             if makes_traces:
                 problems_keys = await as_task("problems", job.make_problems)()
-                shards: Sequence[int] = range(len(problems_keys))
+                shards = _own_shards(job, range(len(problems_keys)))
                 await asyncio.to_thread(_expect_traces, job, shards)
                 run_file = job.target(problems_keys) + run_file
             else:
@@ -87,16 +86,44 @@ async def run_stages(
             )
             run_all = run_all or run_shards
             await run_all(job, as_task, shards, makes_traces=makes_traces)
-            if makes_traces:
-                await asyncio.to_thread(job.remove_other_shards, shards)
-            # Before the labels: they can be fitted to human labels.
-            await asyncio.to_thread(job.restore_stale_labels)
-            if job.plan.labels_need_all_shards:
-                await as_task("labels", job.labelling.label_all)()
-            if job.plan.labeler is None:
-                await asyncio.to_thread(job.remove_labels)
+            # What needs all shards is left to a run of the whole dataset.
+            if part is None:
+                await _finish_dataset(job, as_task, shards, makes_traces=makes_traces)
     finally:
         await job.close()
+
+
+async def _prepare_dataset(job: Job) -> None:
+    """Remove or migrate what earlier runs and versions left; the caller holds the writer lock."""
+    if job.options.slice is None:
+        # Removes unfinished files of killed runs. Those of other slices can be in use.
+        await asyncio.to_thread(job.dataset.sweep)
+        await migrate(job.dataset)
+    elif await asyncio.to_thread(shards_of_format_1, job.dataset):
+        raise DatasetError(
+            f"{job.dataset.uri} was written by an older version: migrate it with one run without"
+            " --shards"
+        )
+
+
+async def _finish_dataset(
+    job: Job, as_task: AsTask, shards: Sequence[int], *, makes_traces: bool
+) -> None:
+    """Do what needs the stages of all shards to be finished."""
+    if makes_traces:
+        await asyncio.to_thread(job.remove_other_shards, shards)
+    # Before the labels: they can be fitted to human labels.
+    await asyncio.to_thread(job.restore_stale_labels)
+    if job.plan.labels_need_all_shards:
+        await as_task("labels", job.labelling.label_all)()
+    if job.plan.labeler is None:
+        await asyncio.to_thread(job.remove_labels)
+
+
+def _own_shards(job: Job, shards: Sequence[int]) -> Sequence[int]:
+    """Return the shards that this run makes."""
+    part = job.options.slice
+    return [shard for shard in shards if part is None or shard in part]
 
 
 def _progress(job: Job) -> AbstractContextManager[None]:
@@ -118,15 +145,15 @@ def _expect_annotations(job: Job, traces: int) -> None:
 
 
 def _existing_traces(job: Job) -> Sequence[int]:
-    """Return the shards that have traces, and set what the run has to do.
+    """Return the shards of this run that have traces, and set what the run has to do.
 
     Raises:
         DatasetError: There are none, or the traces of a shard are damaged.
     """
     dataset = job.dataset
-    shards = dataset.shards(TRACES)
-    if not shards:
+    if not dataset.shards(TRACES):
         raise DatasetError(f"{dataset.uri} holds no traces: import some with `stepmark import`")
+    shards = _own_shards(job, dataset.shards(TRACES))
     traces = 0
     for shard in shards:
         footer = dataset.footer(TRACES, shard)

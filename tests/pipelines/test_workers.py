@@ -348,7 +348,7 @@ def test_start_crosses_the_pipe() -> None:
         run_file="seed = 1\n# é",
         makes_traces=True,
         options=RunOptions(recompute=True, workers=2),
-        lock_descriptor=None,
+        lock_descriptors=[],
         ticket=Ticket(number=3, token="a"),
         retry_seconds=[2.0, 10.0],
         retries_before_first_answer=2,

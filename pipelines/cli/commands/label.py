@@ -1,6 +1,13 @@
 """`stepmark label`."""
 
-from pipelines.cli.options import JsonProgress, Overrides, RetryFailed, RunFileArgument, Workers
+from pipelines.cli.options import (
+    JsonProgress,
+    Overrides,
+    RetryFailed,
+    RunFileArgument,
+    Shards,
+    Workers,
+)
 from pipelines.cli.run_flow import run_flow
 from pipelines.run.options import RunOptions
 
@@ -12,8 +19,11 @@ def label(
     overrides: Overrides = [],  # noqa: B006
     retry_failed: RetryFailed = False,
     workers: Workers = 1,
+    shards: Shards = "",
     json_progress: JsonProgress = False,
 ) -> None:
     """Annotate and label the existing traces of a dataset."""
-    options = RunOptions(retry_failed=retry_failed, json_progress=json_progress, workers=workers)
+    options = RunOptions(
+        retry_failed=retry_failed, json_progress=json_progress, workers=workers, shards=shards
+    )
     run_flow(run_file, overrides, options, makes_traces=False)

@@ -4,7 +4,14 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.options import JsonProgress, Overrides, RetryFailed, RunFileArgument, Workers
+from pipelines.cli.options import (
+    JsonProgress,
+    Overrides,
+    RetryFailed,
+    RunFileArgument,
+    Shards,
+    Workers,
+)
 from pipelines.cli.run_flow import run_flow
 from pipelines.run.options import RunOptions
 
@@ -23,6 +30,7 @@ def run(
     ] = False,
     retry_failed: RetryFailed = False,
     workers: Workers = 1,
+    shards: Shards = "",
     json_progress: JsonProgress = False,
     regrade: Annotated[
         bool,
@@ -44,5 +52,6 @@ def run(
         retry_failed=retry_failed,
         json_progress=json_progress,
         workers=workers,
+        shards=shards,
     )
     run_flow(run_file, overrides, options, makes_traces=True)

@@ -84,7 +84,7 @@ def _start(job: Job, count: int, *, makes_traces: bool, retries: Retries) -> Sta
         run_file=_with_limits_of_one(job.plan.run_file, count).to_toml(with_secrets=True),
         makes_traces=makes_traces,
         options=job.options,
-        lock_descriptor=folder.lock_descriptor,
+        lock_descriptors=folder.lock_descriptors,
         ticket=folder.lease.ticket if folder.lease is not None else None,
         retry_seconds=retries.seconds,
         retries_before_first_answer=retries.before_first_answer,
@@ -208,14 +208,13 @@ class _WorkerProcess:
     async def __aenter__(self) -> Self:
         # The worker finds plugins where this process does; an empty entry is the current folder.
         path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
-        descriptor = self.start.lock_descriptor
         self._process = await asyncio.create_subprocess_exec(
             *COMMAND,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=MAX_LINE_BYTES,
             env=os.environ | {"PYTHONPATH": path},
-            pass_fds=[] if descriptor is None else [descriptor],
+            pass_fds=self.start.lock_descriptors,
             start_new_session=True,  # so that only the coordinator handles Ctrl-C
         )
         self.send("start", **self.start.fields())

@@ -51,8 +51,8 @@ class Start:
     """The resolved run file; its limits on what is in flight are those of one worker."""
     makes_traces: bool
     options: RunOptions
-    lock_descriptor: int | None
-    """The locked file of a local dataset, which the worker inherits."""
+    lock_descriptors: Sequence[int]
+    """The locked files of a local dataset, which the worker inherits."""
     ticket: Ticket | None
     """The lease on a bucket."""
     retry_seconds: Sequence[float]

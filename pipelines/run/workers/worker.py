@@ -45,9 +45,9 @@ def main() -> None:
     coordinator = _Coordinator(messages, replies)
     try:
         start = Start.of(coordinator.read_start())
-        if start.lock_descriptor is not None:
+        for descriptor in start.lock_descriptors:
             # Processes that this one starts do not hold the lock.
-            os.set_inheritable(start.lock_descriptor, False)
+            os.set_inheritable(descriptor, False)
         asyncio.run(_work(start, coordinator))
         coordinator.send("done")
     except (UserError, EngineError) as error:
