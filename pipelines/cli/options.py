@@ -33,9 +33,11 @@ RetryFailed = Annotated[
     ),
 ]
 Workers = Annotated[
-    int,
+    int | None,
     typer.Option(
-        "--workers", min=1, help="The number of processes that make shards, each with its engines."
+        "--workers",
+        min=1,
+        help="The number of processes that make shards, each with its engines; see [run].",
     ),
 ]
 Shards = Annotated[

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError
 from stepmark.errors import ConfigError
 from stepmark.secrets import REDACTED, secrets_in, without_secrets
 
-__all__ = ["Generate", "Prices", "RunFile", "Shards", "load", "parse", "public_override"]
+__all__ = ["Generate", "Prices", "Run", "RunFile", "Shards", "load", "parse", "public_override"]
 
 Table = dict[str, Any]
 # Pydantic would otherwise take `true` and "4" for numbers.
@@ -135,6 +135,21 @@ class Limits(_Strict):
     """
 
 
+class Run(_Strict):
+    """Where the shards are made. No result depends on it."""
+
+    workers: Integer = Field(default=1, ge=1, le=10_000)
+    """The number of processes that make shards, each with its engines, as with `--workers`."""
+    runner: Literal["local", "ray", "dask"] = "local"
+    """Where these processes run: on this machine, or on a Ray or Dask cluster."""
+    address: str = ""
+    """The address of the cluster. For Ray the default is the cluster of this machine."""
+    cpus_per_worker: Number = Field(default=1.0, ge=0)
+    """The processors that Ray reserves for a worker."""
+    gpus_per_worker: Number = Field(default=0.0, ge=0)
+    """The GPUs that Ray reserves for a worker; for Dask, its resource `GPU`."""
+
+
 class RunFile(_Strict):
     """A complete run file. `plan.build` builds the tables of plugins; here they stay untyped."""
 
@@ -155,6 +170,8 @@ class RunFile(_Strict):
     """The [budget](#budget) of one run."""
     limits: Limits = Limits()
     """[Limits](#limits), above which a run counts as failed."""
+    run: Run = Run()
+    """[Where the shards are made](#run)."""
 
     def to_toml(self, *, with_secrets: bool = False) -> str:
         """Return the run file with defaults and overrides, as it is stored in the dataset.
@@ -172,6 +189,7 @@ TABLES: Mapping[str, type[BaseModel]] = {
     "prices": Prices,
     "budget": Budget,
     "limits": Limits,
+    "run": Run,
 }
 
 

@@ -54,6 +54,7 @@ async def run_job(job: Job, as_task: AsTask, *, makes_traces: bool) -> Sequence[
 
 def _shard_runner(job: Job) -> RunShards:
     """Return the function that runs the shards: in this process, or in several workers."""
-    if job.options.workers == 1:
+    # With one process, the process of the command makes the shards, unless they are made elsewhere.
+    if job.worker_count == 1 and job.plan.run_file.run.runner == "local":
         return run_shards
     return partial(run_in_workers, retries=RETRIES)

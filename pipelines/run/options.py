@@ -17,8 +17,8 @@ class RunOptions:
     """Whether to repeat what failed, or came out unknown, for a reason that can pass."""
     json_progress: bool = False
     """Whether to write the progress as lines of JSON."""
-    workers: int = 1
-    """The number of processes that make shards; with 1 the process of the command makes them."""
+    workers: int | None = None
+    """The number of processes that make shards; None for the number in the run file."""
     shards: str = ""
     """The slice of the shards that this process makes, such as "0/8"; empty for all shards."""
 

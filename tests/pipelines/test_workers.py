@@ -92,7 +92,7 @@ def job_of(path: str, workers: int = 2) -> Job:
 def run(job: Job, as_task: AsTask = untracked, *, makes_traces: bool = True) -> None:
     """Run all stages in workers if the job has more than one, otherwise in this process."""
     run_all = run_shards
-    if job.options.workers > 1:
+    if job.worker_count > 1:
         run_all = partial(run_in_workers, retries=RETRIES)
     asyncio.run(run_stages(job, as_task, makes_traces=makes_traces, run_all=run_all))
 

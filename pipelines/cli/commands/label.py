@@ -18,7 +18,7 @@ def label(
     run_file: RunFileArgument,
     overrides: Overrides = [],  # noqa: B006
     retry_failed: RetryFailed = False,
-    workers: Workers = 1,
+    workers: Workers = None,
     shards: Shards = "",
     json_progress: JsonProgress = False,
 ) -> None:

@@ -29,7 +29,7 @@ def run(
         ),
     ] = False,
     retry_failed: RetryFailed = False,
-    workers: Workers = 1,
+    workers: Workers = None,
     shards: Shards = "",
     json_progress: JsonProgress = False,
     regrade: Annotated[
