@@ -6,6 +6,7 @@ is not called for `silence_seconds` kills its worker, because the coordinator ha
 the shards of the worker to another one.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -50,8 +51,10 @@ class Relay:
             env=os.environ | {"PYTHONPATH": path},
             start_new_session=True,  # so that its children can be killed with it
         )
-        threading.Thread(target=self._read, daemon=True).start()
-        threading.Thread(target=self._watch, daemon=True).start()
+        self._reading = threading.Thread(target=self._read, daemon=True)
+        self._watching = threading.Thread(target=self._watch, daemon=True)
+        self._reading.start()
+        self._watching.start()
 
     def exchange(self, messages: bytes, wait_seconds: float) -> Reply:
         """Send messages to the worker and wait for messages of it.
@@ -70,6 +73,18 @@ class Relay:
         self._called = time.monotonic()
         return self._session, output, self._process.wait() if has_ended else None
 
+    def close(self) -> None:
+        """Kill the worker and its children, if they run, and wait for its end."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._reading.join()
+        self._watching.join()
+        assert self._process.stdin is not None
+        # What was not sent before the end is lost.
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+
     def _send(self, messages: bytes) -> None:
         assert self._process.stdin is not None
         try:
@@ -81,11 +96,11 @@ class Relay:
 
     def _read(self) -> None:
         assert self._process.stdout is not None
-        descriptor = self._process.stdout.fileno()
-        while data := os.read(descriptor, READ_BYTES):
-            with self._changed:
-                self._output += data
-                self._changed.notify_all()
+        with self._process.stdout as stdout:
+            while data := os.read(stdout.fileno(), READ_BYTES):
+                with self._changed:
+                    self._output += data
+                    self._changed.notify_all()
         with self._changed:
             self._has_ended = True
             self._changed.notify_all()
@@ -93,6 +108,7 @@ class Relay:
     def _watch(self) -> None:
         while self._process.poll() is None:
             if time.monotonic() - self._called > self._silence_seconds:
-                os.killpg(self._process.pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self._process.pid, signal.SIGKILL)
                 return
             time.sleep(WATCH_SECONDS)

@@ -48,6 +48,7 @@ SILENCE_SECONDS = 30.0
 SILENCE_MARGIN_SECONDS = 3.0
 EXCHANGE_SECONDS = 1.0
 CONNECT_SECONDS = 60
+CLOSE_SECONDS = 5.0
 
 
 class Worker(Protocol):
@@ -358,7 +359,11 @@ class _DaskRelay:
         return reply
 
     async def kill(self) -> None:
-        # The relay is dropped; it kills its worker when nothing calls it.
+        # A relay that cannot be reached ends its worker when nothing calls it.
+        if self.actor is not None:
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await self.actor.close()
         await self.future.cancel()
 
 
