@@ -55,6 +55,8 @@ if __name__ == "__main__":
     sys.stdin.read()
     cluster.close()
 """
+# A worker per node. The object store is not used; a large one is slow to start.
+NODE = {"num_cpus": 1, "object_store_memory": 80 << 20}
 # Long enough that a node is killed while it makes a shard.
 SLOW_ENGINE = {
     "use": "scripted",
@@ -79,9 +81,7 @@ def ray_cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     # Its processes find modules and this interpreter as the test does.
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    cluster = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
-    )
+    cluster = Cluster(initialize_head=True, head_node_args={"include_dashboard": False, **NODE})
     yield cluster
     cluster.shutdown()
 
@@ -127,7 +127,7 @@ def run_with_loss(
 
 
 def test_killed_ray_node_is_replaced(ray_cluster: Any, tmp_path: Path, undisturbed: Job) -> None:
-    node = ray_cluster.add_node(num_cpus=1)
+    node = ray_cluster.add_node(**NODE)
 
     def kill() -> None:
         # As when a machine is taken away: all processes of the node are killed.

@@ -185,9 +185,7 @@ async def test_abandoned_worker_is_not_awaited() -> None:
         assert await worker.read() is None
 
 
-def test_machines_that_never_work_end_the_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_broken_machines_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken(Cluster):
         def worker(self, start: Start) -> RemoteWorker:
             return worker_of(FakeHandle([OSError("no such machine")]))

@@ -89,7 +89,7 @@ def test_slice_without_shards_does_nothing(tmp_path: Path) -> None:
     assert job.dataset.read_run_files()
 
 
-def test_slice_keeps_shards_of_a_larger_run(tmp_path: Path) -> None:
+def test_slice_keeps_shards_of_others(tmp_path: Path) -> None:
     run(job_of(run_file(tmp_path), workers=1))
     fewer: dict[str, Any] = {"problems": {"use": "word_problems", "count": 2}}
     job = replace(

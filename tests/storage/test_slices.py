@@ -75,7 +75,7 @@ def test_suspended_writer_loses_its_lease(
                 lease.check()
 
 
-def test_workers_watch_the_lease_of_a_slice() -> None:
+def test_workers_watch_lease_of_slice() -> None:
     uri = f"memory://{uuid.uuid4().hex}/dataset"
     coordinator = Dataset(uri)
     worker = Dataset(uri)
