@@ -38,7 +38,9 @@ class VLLM:
     become turns; None means that they do if the tokenizer has a chat template. `options` are passed
     to vLLM's `AsyncEngineArgs`. Arguments that only limit the use of the machine
     (`gpu_memory_utilization`, `max_num_seqs`) belong in `resources`, which does not change the
-    fingerprint. A script that uses this engine needs the usual `if __name__ == "__main__"`.
+    fingerprint. With `replicas`, vLLM starts several engines, each with the model on its own GPUs,
+    and sends each request to one of them (data parallelism). A script that uses this engine needs
+    the usual `if __name__ == "__main__"`.
     """
 
     version: ClassVar[int] = 1
@@ -49,6 +51,13 @@ class VLLM:
     chat: bool | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     resources: Mapping[str, Any] = operational(default_factory=dict)
+    replicas: int = operational(default=1)
+    """Engines on this machine, each with the model on a GPU, or on as many as
+    `tensor_parallel_size` in `resources` says. The result does not depend on it."""
+
+    def __post_init__(self) -> None:
+        if self.replicas < 1:
+            raise ConfigError("engines.vllm: replicas is the number of engines, from 1 on")
 
     @property
     def model_name(self) -> str:
@@ -114,11 +123,15 @@ class VLLM:
                 f"engines.vllm: there is no folder {self.model};"
                 " give the folder of a model or its name on the Hub"
             )
+        replicas: Mapping[str, Any] = {}
+        if self.replicas > 1:
+            replicas = {"data_parallel_size": self.replicas}
         # The fields of this class override equal keys in `options` and `resources`.
         return {
             "enable_prefix_caching": True,
             **self.resources,
             **self.options,
+            **replicas,
             "model": self.model,
             "revision": self.revision,
             "dtype": self.dtype,

@@ -19,6 +19,7 @@ __all__ = [
     "RRule",
     "RetryFailed",
     "RunFileArgument",
+    "Shards",
     "Timezone",
     "Workers",
     "assignments",
@@ -39,9 +40,19 @@ RetryFailed = Annotated[
     ),
 ]
 Workers = Annotated[
-    int,
+    int | None,
     typer.Option(
-        "--workers", min=1, help="The number of processes that make shards, each with its engines."
+        "--workers",
+        min=1,
+        help="The number of processes that make shards, each with its engines; see [run].",
+    ),
+]
+Shards = Annotated[
+    str,
+    typer.Option(
+        "--shards",
+        help="Make a slice of the shards, for one of several machines: 0/8 to 7/8.",
+        metavar="INDEX/COUNT",
     ),
 ]
 JsonProgress = Annotated[

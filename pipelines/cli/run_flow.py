@@ -85,6 +85,8 @@ def _run(
     # The rest of the preparation takes a second, or longer with a large model.
     command = "run" if makes_traces else "label"
     line = f"{command} {run_file} into {without_secrets(settings.dataset)}"
+    if options.slice is not None:
+        line += f", shards {options.slice}"
     # The run is worth more than its output, which is written again at the end.
     with contextlib.suppress(OSError):
         print(one_line(line), flush=True)  # noqa: T201
@@ -99,6 +101,11 @@ def _run(
     print_summary(job.dataset.uri, rows)
     if job.meter.stopped:
         raise SystemExit(INCOMPLETE_STATUS)
+    if options.slice is not None:
+        # The command for the whole dataset also checks the share of failures.
+        shown = shlex.quote(visible(run_file))
+        print(f"next: when all slices are made: stepmark {command} {shown}")  # noqa: T201
+        return
     _print_next_commands(job)
     _exit_if_methods_failed(job)
 

@@ -149,6 +149,16 @@ class Limits(_Strict):
 class RunSettings(_Strict):
     """How a run is carried out. No result depends on it."""
 
+    workers: Integer = Field(default=1, ge=1, le=10_000)
+    """The number of processes that make shards, each with its engines, as with `--workers`."""
+    runner: Literal["local", "ray", "dask"] = "local"
+    """Where these processes run: on this machine, or on a Ray or Dask cluster."""
+    address: str = ""
+    """The address of the cluster. For Ray the default is the cluster of this machine."""
+    cpus_per_worker: Number = Field(default=1.0, ge=0)
+    """The processors that Ray reserves for a worker."""
+    gpus_per_worker: Number = Field(default=0.0, ge=0)
+    """The GPUs that Ray reserves for a worker; for Dask, its resource `GPU`."""
     metrics_port: Integer = Field(default=0, ge=0, le=65535)
     """The port of the [metrics](metrics.md) for Prometheus; 0 for none."""
     metrics_host: str = Field(default="127.0.0.1", min_length=1)

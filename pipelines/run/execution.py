@@ -44,8 +44,11 @@ async def run_job(job: Job, as_task: AsTask, *, makes_traces: bool) -> Sequence[
         job.meter.stopped = str(error)
     # Imported late: Prefect keeps the module of a flow alive until the process exits, and DuckDB
     # objects that the module references would then be reported as leaked.
-    from pipelines.run.summary import summary_rows
+    from pipelines.run.summary import slice_rows, summary_rows
 
+    if job.options.slice is not None:
+        # Other slices replace parts while a query would read them.
+        return slice_rows(job.meter, job.options.slice)
     prices = job.plan.run_file.prices
     factors = price_factors_by_method(job.plan)
     return await asyncio.to_thread(summary_rows, job.dataset, job.meter, prices, factors)
@@ -53,6 +56,7 @@ async def run_job(job: Job, as_task: AsTask, *, makes_traces: bool) -> Sequence[
 
 def _shard_runner(job: Job) -> RunShards:
     """Return the function that runs the shards: in this process, or in several workers."""
-    if job.options.workers == 1:
+    # With one process, the process of the command makes the shards, unless they are made elsewhere.
+    if job.worker_count == 1 and job.plan.run_file.run.runner == "local":
         return run_shards
     return partial(run_in_workers, retries=RETRIES)

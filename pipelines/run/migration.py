@@ -56,7 +56,7 @@ from storage.dataset.tables import (
     rollouts,
 )
 
-__all__ = ["migrate"]
+__all__ = ["migrate", "shards_of_format_1"]
 
 FORMAT = 1
 """The format of the parts that are migrated."""
@@ -75,7 +75,7 @@ async def migrate(dataset: Dataset) -> int:
     The caller must hold the writer lock. Does nothing if the dataset has another format, or if the
     run file in it cannot be read by this version.
     """
-    shards = await asyncio.to_thread(_shards_of_format_1, dataset)
+    shards = await asyncio.to_thread(shards_of_format_1, dataset)
     plans = await asyncio.to_thread(_plans, dataset) if shards else []
     if not plans:
         return 0
@@ -149,7 +149,8 @@ def _write_ids(dataset: Dataset, shard: int, ids: _Ids) -> None:
         file.write(json.dumps(asdict(ids)).encode())
 
 
-def _shards_of_format_1(dataset: Dataset) -> Sequence[int]:
+def shards_of_format_1(dataset: Dataset) -> Sequence[int]:
+    """Return the shards whose problems are of format 1."""
     shards = list[int]()
     for shard in dataset.shards(PROBLEMS):
         footer = dataset.footer(PROBLEMS, shard)

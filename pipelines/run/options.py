@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from storage.dataset.slices import Slice
+
 __all__ = ["RunOptions"]
 
 
@@ -17,5 +19,12 @@ class RunOptions:
     """Whether to show the progress on standard error."""
     json_progress: bool = False
     """Whether to write the progress as lines of JSON."""
-    workers: int = 1
-    """The number of processes that make shards; with 1 the process of the command makes them."""
+    workers: int | None = None
+    """The number of processes that make shards; None for the number in the run file."""
+    shards: str = ""
+    """The slice of the shards that this process makes, such as "0/8"; empty for all shards."""
+
+    @property
+    def slice(self) -> Slice | None:
+        """The slice of the shards that this process makes; None for all shards."""
+        return Slice.parse(self.shards) if self.shards else None

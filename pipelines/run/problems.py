@@ -61,7 +61,8 @@ async def make_problems(
 ) -> Sequence[str]:
     """Write the problems and the rejected rows, shard by shard, and return their part keys.
 
-    A part whose rows are the same is not written again.
+    A part whose rows are the same is not written again. Of a slice of the shards, only these are
+    written: the others are read to know which problems are in which shard.
 
     Args:
         run: The run.
@@ -73,7 +74,11 @@ async def make_problems(
     """
     part_keys = list[str]()
     is_checked = False
+    slice_of_run = run.options.slice
     async for item in problem_shards(run):
+        part_keys.append(item.part_key)
+        if slice_of_run is not None and item.shard not in slice_of_run:
+            continue
         run.meter.finish("problems", len(item.problems))
         run.meter.finish("rows set aside", len(item.rejected))
         is_unchanged = await asyncio.to_thread(has_traces, run, item)
@@ -82,7 +87,6 @@ async def make_problems(
             is_checked = True
         if not is_unchanged and not await asyncio.to_thread(_has_problems, run, item):
             await asyncio.to_thread(_write_shard, run, item)
-        part_keys.append(item.part_key)
     last_shard = max(await asyncio.to_thread(run.dataset.shards, TRACES), default=0)
     if last_shard >= len(part_keys) and not is_checked:
         await check_replacements()

@@ -84,6 +84,11 @@ class RunContext:
         )
 
     @property
+    def worker_count(self) -> int:
+        """The number of processes that make shards."""
+        return self.options.workers or self.plan.run_file.run.workers
+
+    @property
     def spending(self) -> Spending:
         """What the run has used of its budget."""
         run_file = self.plan.run_file

@@ -15,7 +15,7 @@ from pipelines.run.batches import forget_batches, record_batches
 from pipelines.run.infrequent_gc import infrequent_gc
 from pipelines.run.job import Job
 from pipelines.run.metrics import serve_metrics
-from pipelines.run.migration import migrate
+from pipelines.run.migration import migrate, shards_of_format_1
 from pipelines.run.progress import Progress, show_progress
 from pipelines.run.token_budget import TokenBudget
 from pipelines.run.tracing import Attributes
@@ -74,22 +74,21 @@ async def run_stages(
         ReplacesError: The run would replace traces; nothing was changed.
         EngineError: An engine failed for longer than the tasks are retried.
     """
+    part = job.options.slice
     try:
         with (
             job.tracing.parent(),
             job.tracing.span("stepmark.run", _run_attributes(job)),
             serve_metrics(job.plan.run_file.run, job.spending),
-            job.dataset.writer_lock(),
+            job.dataset.writer_lock(part),
             _progress(job),
             infrequent_gc(),
         ):
-            # Removes unfinished files of killed runs, which is safe only while the lock is held.
-            await asyncio.to_thread(job.dataset.sweep)
-            await migrate(job.dataset)
+            await _prepare_dataset(job)
             run_file = job.plan.run_file.to_toml()
             if makes_traces:
                 problems_keys = await as_task("problems", job.make_problems)()
-                shards: Sequence[int] = range(len(problems_keys))
+                shards = _own_shards(job, range(len(problems_keys)))
                 await asyncio.to_thread(_expect_traces, job, shards)
                 run_file = job.target(problems_keys) + run_file
             else:
@@ -99,14 +98,9 @@ async def run_stages(
             )
             run_all = run_all or run_shards
             await run_all(job, as_task, shards, makes_traces=makes_traces)
-            if makes_traces:
-                await asyncio.to_thread(job.remove_other_shards, shards)
-            # Before the labels: they can be fitted to human labels.
-            await asyncio.to_thread(job.restore_stale_labels)
-            if job.plan.labels_need_all_shards:
-                await as_task("labels", job.labelling.label_all)()
-            if job.plan.labeler is None:
-                await asyncio.to_thread(job.remove_labels)
+            # What needs all shards is left to a run of the whole dataset.
+            if part is None:
+                await _finish_dataset(job, as_task, shards, makes_traces=makes_traces)
     finally:
         await job.close()
 
@@ -114,8 +108,41 @@ async def run_stages(
 def _run_attributes(job: Job) -> Attributes:
     return {
         "stepmark.dataset": without_secrets(job.dataset.uri),
-        "stepmark.workers": job.options.workers,
+        "stepmark.workers": job.worker_count,
     }
+
+
+async def _prepare_dataset(job: Job) -> None:
+    """Remove or migrate what earlier runs and versions left; the caller holds the writer lock."""
+    if job.options.slice is None:
+        # Removes unfinished files of killed runs. Those of other slices can be in use.
+        await asyncio.to_thread(job.dataset.sweep)
+        await migrate(job.dataset)
+    elif await asyncio.to_thread(shards_of_format_1, job.dataset):
+        raise DatasetError(
+            f"{job.dataset.uri} was written by an older version: migrate it with one run without"
+            " --shards"
+        )
+
+
+async def _finish_dataset(
+    job: Job, as_task: AsTask, shards: Sequence[int], *, makes_traces: bool
+) -> None:
+    """Do what needs the stages of all shards to be finished."""
+    if makes_traces:
+        await asyncio.to_thread(job.remove_other_shards, shards)
+    # Before the labels: they can be fitted to human labels.
+    await asyncio.to_thread(job.restore_stale_labels)
+    if job.plan.labels_need_all_shards:
+        await as_task("labels", job.labelling.label_all)()
+    if job.plan.labeler is None:
+        await asyncio.to_thread(job.remove_labels)
+
+
+def _own_shards(job: Job, shards: Sequence[int]) -> Sequence[int]:
+    """Return the shards that this run makes."""
+    part = job.options.slice
+    return [shard for shard in shards if part is None or shard in part]
 
 
 def _progress(job: Job) -> AbstractContextManager[None]:
@@ -139,18 +166,19 @@ def _expect_annotations(job: Job, traces: int) -> None:
 
 
 def _existing_traces(job: Job) -> Sequence[int]:
-    """Return the shards that have traces, and set what the run has to do.
+    """Return the shards of this run that have traces, and set what the run has to do.
 
     Raises:
         DatasetError: There are none, or the traces of a shard are damaged or missing.
     """
     dataset = job.dataset
-    shards = dataset.shards(TRACES)
-    if not shards:
+    all_shards = dataset.shards(TRACES)
+    if not all_shards:
         raise DatasetError(f"{dataset.uri} holds no traces: import some with `stepmark import`")
     for table in dataset.tables():
         if table.kind in ("annotations", "labels"):
-            _check_traces_of(dataset, table, shards)
+            _check_traces_of(dataset, table, all_shards)
+    shards = _own_shards(job, all_shards)
     traces = 0
     for shard in shards:
         footer = dataset.footer(TRACES, shard)

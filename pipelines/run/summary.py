@@ -7,11 +7,12 @@ from pipelines.run.config import Prices
 from pipelines.run.meter import Meter
 from stepmark.plugins import available
 from storage.dataset.dataset import Dataset
+from storage.dataset.slices import Slice
 from storage.queries.format_rows import count_format_rows
 from storage.queries.render import values
 from storage.queries.sql import RunQuery, query_session
 
-__all__ = ["failed_methods", "summary_rows"]
+__all__ = ["failed_methods", "slice_rows", "summary_rows"]
 
 # Discovered traces are excluded: they are rollouts of their method and counted there.
 OUTCOMES = """
@@ -141,6 +142,21 @@ def summary_rows(
             ("this run", _this_run(meter)),
             *_stopped_rows(meter),
         ]
+    return [{"what": what, "count": count} for what, count in rows]
+
+
+def slice_rows(meter: Meter, part: Slice) -> Sequence[Mapping[str, str]]:
+    """Return what this run has made of a slice of the shards, as rows of `what` and `count`."""
+    rows = [("shards", str(part))]
+    for stage in sorted(meter.done.keys() | meter.skipped.keys()):
+        text = str(meter.finished(stage))
+        if meter.failed[stage]:
+            text += f", {meter.failed[stage]} failed"
+        rows.append((stage, text))
+    rows.extend(_damage_rows(meter))
+    rows.extend(_fault_rows(meter))
+    rows.append(("this run", _this_run(meter)))
+    rows.extend(_stopped_rows(meter))
     return [{"what": what, "count": count} for what, count in rows]
 
 

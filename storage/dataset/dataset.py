@@ -52,6 +52,7 @@ from storage.dataset.parts import (
 )
 from storage.dataset.rows import InvalidRowError, to_record, to_row
 from storage.dataset.schemas import SCHEMAS
+from storage.dataset.slices import Slice
 from storage.dataset.tables import (
     PER_METHOD,
     SINGLE_TABLES,
@@ -128,13 +129,16 @@ class Dataset:
             file.write(b"")
         self.folder.remove(".writable")
 
-    def writer_lock(self) -> AbstractContextManager[None]:
+    def writer_lock(self, part: Slice | None = None) -> AbstractContextManager[None]:
         """Acquire the writer lock: a lock file in a local folder, a lease in a bucket.
+
+        Args:
+            part: The slice whose shards are written; None for all shards.
 
         Raises:
             DatasetError: Another process holds the lock.
         """
-        return self.folder.locked(".lock")
+        return self.folder.locked(".lock", part)
 
     def sweep(self) -> None:
         """Remove the incomplete files of killed runs, which only take up space.

@@ -28,6 +28,14 @@ from storage.dataset.lease import (
     local_lock,
     renewing,
 )
+from storage.dataset.slices import FOLDER as SLICES
+from storage.dataset.slices import (
+    Slice,
+    acquire_slice_lease,
+    local_slice_lock,
+    slice_owner,
+    take_over,
+)
 from storage.dataset.translated import Translated, reason_of
 
 __all__ = ["Folder"]
@@ -50,8 +58,8 @@ class Folder:
         self.root = root.rstrip("/")
         self.lease: Lease | None = None
         """The lease on a bucket that this process, or its coordinator, holds."""
-        self.lock_descriptor: int | None = None
-        """The locked file of a local folder, which workers inherit."""
+        self.lock_descriptors: tuple[int, ...] = ()
+        """The locked files of a local folder, which workers inherit."""
 
     @property
     def is_local(self) -> bool:
@@ -105,8 +113,8 @@ class Folder:
                 return
 
     @contextmanager
-    def locked(self, path: str) -> Iterator[None]:
-        """Hold the writer lock of the folder while the block runs; see `lease`.
+    def locked(self, path: str, part: Slice | None = None) -> Iterator[None]:
+        """Hold the writer lock of the folder while the block runs; see `lease` and `slices`.
 
         Without effect in a local folder on Windows and on the Hugging Face Hub, which have no such
         locks. While the block runs in a bucket, no file is written or removed once the lease is
@@ -114,36 +122,59 @@ class Folder:
 
         Args:
             path: The lock file of a local folder.
+            part: The slice whose shards are written; None for all shards.
 
         Raises:
             DatasetError: Another process holds the lock.
         """
         if not self.is_local and can_lease(self.fs):
-            with self._dataset_errors("write", path):
-                lease = HeldLease.acquire(self.fs, self.root)
-            self.lease = lease
-            try:
-                with renewing(lease):
-                    yield
-            finally:
-                self.lease = None
-            return
-        if not self.is_local or sys.platform == "win32":
-            yield
-            return
-        with self._dataset_errors("write", path):
-            Path(self.root).mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(Path(self.root, path), os.O_RDWR | os.O_CREAT)
-        with local_lock(descriptor, self.root):
-            self.lock_descriptor = descriptor
-            try:
+            with self._leased(path, part):
                 yield
-            finally:
-                self.lock_descriptor = None
+        elif not self.is_local or sys.platform == "win32":
+            yield
+        else:
+            with self._locally_locked(path, part) as descriptors:
+                self.lock_descriptors = descriptors
+                try:
+                    yield
+                finally:
+                    self.lock_descriptors = ()
+
+    @contextmanager
+    def _leased(self, path: str, part: Slice | None) -> Iterator[None]:
+        with self._dataset_errors("write", path):
+            if part is None:
+                lease = HeldLease.acquire(self.fs, self.root)
+            else:
+                lease = acquire_slice_lease(self.fs, self.root, part)
+        self.lease = lease
+        try:
+            with renewing(lease):
+                if part is None:
+                    with self._dataset_errors("write", path):
+                        take_over(self.fs, self.root)
+                yield
+        finally:
+            self.lease = None
+
+    @contextmanager
+    def _locally_locked(self, path: str, part: Slice | None) -> Iterator[tuple[int, ...]]:
+        root = Path(self.root)
+        with self._dataset_errors("write", path):
+            root.mkdir(parents=True, exist_ok=True)
+            if part is not None:
+                (root / SLICES).mkdir(exist_ok=True)
+            descriptor = os.open(root / path, os.O_RDWR | os.O_CREAT)
+        if part is not None:
+            with local_slice_lock(root, part, descriptor) as descriptors:
+                yield descriptors
+            return
+        with local_lock(descriptor, self.root, shared_owner=lambda: slice_owner(root)):
+            yield (descriptor,)
 
     def watch_lease(self, ticket: Ticket) -> None:
         """Write only while the coordinator of this process holds the lease with this ticket."""
-        self.lease = WatchedLease.of(self.fs, self.root, ticket)
+        self.lease = WatchedLease.of(self.fs, ticket.root or self.root, ticket)
 
     def sweep(self, path: str = "") -> None:
         """Remove the temporary files that killed runs left in a subfolder.

@@ -40,6 +40,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any, Protocol, Self
 
 import psutil  # type: ignore[import-untyped]
@@ -54,6 +55,8 @@ __all__ = [
     "Ticket",
     "WatchedLease",
     "can_lease",
+    "check_unlocked",
+    "ensure_free",
     "local_lock",
     "renewing",
 ]
@@ -140,25 +143,35 @@ def _command() -> str:
 
 
 @contextmanager
-def local_lock(descriptor: int, location: str) -> Iterator[None]:
-    """Hold an exclusive lock on an open local file, and close it when the block ends.
+def local_lock(
+    descriptor: int,
+    location: str,
+    *,
+    is_shared: bool = False,
+    shared_owner: Callable[[], Owner | None] = lambda: None,
+) -> Iterator[None]:
+    """Hold a lock on an open local file, and close it when the block ends.
 
     Args:
-        descriptor: The file, open for reading and writing. It will contain the owner.
+        descriptor: The file, open for reading and writing. It will contain the owner, unless the
+            lock is shared.
         location: The locked folder, for messages.
+        is_shared: Whether other processes may share the lock.
+        shared_owner: Returns a process that shares the lock, for the message that it is held.
 
     Raises:
         DatasetError: Another process holds the lock.
     """
     try:
         deadline = time.monotonic() + ORPHANS_SECONDS
-        while not _try_lock(descriptor):
-            owner = Owner.parse(os.pread(descriptor, MAX_OWNER_BYTES, 0))
+        while not _try_lock(descriptor, is_shared=is_shared):
+            owner = Owner.parse(os.pread(descriptor, MAX_OWNER_BYTES, 0)) or shared_owner()
             is_ending = owner is not None and owner.is_dead_here
             if not is_ending or time.monotonic() > deadline:
                 raise DatasetBusyError(_refusal(location, owner))
             time.sleep(POLL_SECONDS)
-        _write_owner(descriptor, json.dumps(asdict(Owner.current())))
+        # A killed owner has left its name.
+        _write_owner(descriptor, "" if is_shared else json.dumps(asdict(Owner.current())))
         yield
         _write_owner(descriptor, "")
     finally:
@@ -166,12 +179,28 @@ def local_lock(descriptor: int, location: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _try_lock(descriptor: int) -> bool:
+def check_unlocked(path: Path, location: str) -> None:
+    """Check that no process holds an exclusive lock on a local file.
+
+    Raises:
+        DatasetError: A process holds it.
+    """
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        if not _try_lock(descriptor):
+            owner = Owner.parse(os.pread(descriptor, MAX_OWNER_BYTES, 0))
+            raise DatasetError(_refusal(location, owner))
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(descriptor: int, *, is_shared: bool = False) -> bool:
     # Windows does not have this module.
     import fcntl
 
+    operation = fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
     except OSError:
         return False
     return True
@@ -198,6 +227,8 @@ class Ticket:
     number: int
     token: str
     """Random; tells apart two owners that created the same object."""
+    root: str = ""
+    """The folder of the lease objects; "" if it is that of the dataset."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,6 +326,31 @@ def can_lease(fs: Any) -> bool:
     return UNLEASED_PROTOCOLS.isdisjoint(_protocols(fs))
 
 
+def ensure_free(fs: Any, root: str, clock: Clock = time.time) -> None:
+    """Check that no process holds the lease on a folder, and take it over if it has expired.
+
+    Raises:
+        DatasetError: A process holds it.
+        OSError: The file system failed.
+    """
+    objects = _LeaseObjects(fs, root)
+    newest = objects.newest()
+    if newest is None or newest[1].released:
+        return
+    number, state = newest
+    if _has_expired(objects, state, clock):
+        # Its owner, which can be suspended, finds that the lease is lost.
+        successor = _State(
+            token=uuid.uuid4().hex, owner=Owner.current(), renewed=clock(), released=True
+        )
+        objects.create(number + 1, successor)
+        newest = objects.newest()
+        if newest is None or newest[1].released:
+            return
+        state = newest[1]
+    raise DatasetBusyError(_bucket_refusal(objects.location, state, clock()))
+
+
 class Lease(Protocol):
     """A right to write that can be lost."""
 
@@ -353,7 +409,7 @@ class HeldLease:
             if not state.released and not _has_expired(objects, state, wall_clock):
                 raise DatasetBusyError(_bucket_refusal(objects.location, state, wall_clock()))
         owner = Owner.current()
-        ticket = Ticket(number=number, token=uuid.uuid4().hex)
+        ticket = Ticket(number=number, token=uuid.uuid4().hex, root=root)
         lease = cls(objects=objects, ticket=ticket, owner=owner, clock=wall_clock, timer=timer)
         if not objects.create(number, lease._state()):
             raise DatasetBusyError(_refusal(objects.location, None))

@@ -90,6 +90,26 @@ def test_identity_depends_on_contents_not_path(tmp_path: Path) -> None:
     assert VLLM(model=str(here)).identity != before
 
 
+async def test_replicas_are_data_parallel(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = list[Mapping[str, Any]]()
+
+    async def start(arguments: Mapping[str, Any], chat: bool | None) -> async_llm.Running:
+        started.append(arguments)
+        raise ConfigError("no GPU")
+
+    monkeypatch.setattr(async_llm, "start", start)
+    one = VLLM(model="org/name", resources={"tensor_parallel_size": 2})
+    several = replace(one, replicas=4)
+    for engine in (one, several):
+        with pytest.raises(ConfigError, match="no GPU"):
+            await engine.complete(PROMPT, GREEDY)
+    assert "data_parallel_size" not in started[0]
+    assert (started[1]["data_parallel_size"], started[1]["tensor_parallel_size"]) == (4, 2)
+    assert several.identity == one.identity
+    with pytest.raises(ConfigError, match="from 1 on"):
+        replace(one, replicas=0)
+
+
 def test_model_name_contains_revision(tmp_path: Path) -> None:
     assert VLLM(model="org/name", revision="abc").model_name == "org/name@abc"
     assert VLLM(model=str(tmp_path)).model_name == tmp_path.name

@@ -125,7 +125,7 @@ def job_of(path: str, workers: int = 2) -> Job:
 def run(job: Job, as_task: AsTask = untracked, *, makes_traces: bool = True) -> None:
     """Run all stages in workers if the job has more than one, otherwise in this process."""
     run_all = run_shards
-    if job.options.workers > 1:
+    if job.worker_count > 1:
         run_all = partial(run_in_workers, retries=RETRIES)
     asyncio.run(run_stages(job, as_task, makes_traces=makes_traces, run_all=run_all))
 
@@ -441,7 +441,7 @@ def test_start_crosses_the_pipe() -> None:
         run_file="seed = 1\n# é",
         makes_traces=True,
         options=RunOptions(recompute=True, workers=2),
-        lock_descriptor=None,
+        lock_descriptors=[],
         ticket=Ticket(number=3, token="a"),
         retry_seconds=[2.0, 10.0],
         retries_before_first_answer=2,

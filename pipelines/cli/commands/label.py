@@ -6,6 +6,7 @@ from pipelines.cli.options import (
     Overrides,
     RetryFailed,
     RunFileArgument,
+    Shards,
     Workers,
 )
 from pipelines.cli.run_flow import run_flow
@@ -18,10 +19,13 @@ def label(
     run_file: RunFileArgument,
     overrides: Overrides = [],  # noqa: B006
     retry_failed: RetryFailed = False,
-    workers: Workers = 1,
+    workers: Workers = None,
+    shards: Shards = "",
     json_progress: JsonProgress = False,
     day: Day = None,
 ) -> None:
     """Annotate and label the existing traces of a dataset."""
-    options = RunOptions(retry_failed=retry_failed, json_progress=json_progress, workers=workers)
+    options = RunOptions(
+        retry_failed=retry_failed, json_progress=json_progress, workers=workers, shards=shards
+    )
     run_flow(run_file, overrides, options, makes_traces=False, day=day)

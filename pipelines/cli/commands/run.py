@@ -10,6 +10,7 @@ from pipelines.cli.options import (
     Overrides,
     RetryFailed,
     RunFileArgument,
+    Shards,
     Workers,
 )
 from pipelines.cli.run_flow import run_flow
@@ -29,7 +30,8 @@ def run(
         ),
     ] = False,
     retry_failed: RetryFailed = False,
-    workers: Workers = 1,
+    workers: Workers = None,
+    shards: Shards = "",
     json_progress: JsonProgress = False,
     day: Day = None,
     regrade: Annotated[
@@ -52,5 +54,6 @@ def run(
         retry_failed=retry_failed,
         json_progress=json_progress,
         workers=workers,
+        shards=shards,
     )
     run_flow(run_file, overrides, options, makes_traces=True, day=day)

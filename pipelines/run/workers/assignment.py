@@ -47,6 +47,11 @@ class Assignment(Generic[Worker]):
             self._workers_to_wait_for = 0
             self._distribute()
 
+    def wait_for_no_more(self) -> None:
+        """Assign shards to the workers that have requested one, although others have not."""
+        self._workers_to_wait_for = 0
+        self._distribute()
+
     def finish(self, worker: Worker, shard: int) -> None:
         """Record that a worker has finished its shard."""
         assert self._worker_of.get(shard) is worker, shard

@@ -26,6 +26,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Self
 
 from engines.base import ServersHealth
@@ -44,15 +45,23 @@ from pipelines.run.workers.protocol import (
     encode,
     error_of,
 )
+from pipelines.run.workers.relay import WORKER_MODULE
+from pipelines.run.workers.runners import (
+    MAX_LOSSES,
+    STOP_SECONDS,
+    Runner,
+    Worker,
+    remote_runner,
+)
 from stepmark.errors import BudgetError, ConfigError, WorkerError
 
 __all__ = ["run_in_workers"]
 
-COMMAND = (sys.executable, "-P", "-m", "pipelines.run.workers.worker")
-# Time for a worker to store its completions and to stop its engines.
-STOP_SECONDS = 20.0
-# A shard that loses a second worker probably is the reason.
-MAX_LOSSES = 2
+COMMAND = (sys.executable, "-P", "-m", WORKER_MODULE)
+# Machines that a cluster loses again and again before they do any work.
+MAX_FAILED_STARTS = 10
+# A cluster can have fewer machines than a run has workers.
+WAIT_FOR_WORKERS_SECONDS = 60.0
 
 
 async def run_in_workers(
@@ -76,11 +85,12 @@ async def run_in_workers(
     """
     if not shards:
         return
-    count = min(job.options.workers, len(shards))
+    count = min(job.worker_count, len(shards))
     start = _start(job, count, makes_traces=makes_traces, retries=retries)
-    coordinator = _Coordinator(job, as_task, start, shards, count)
+    runner = remote_runner(job.plan.run_file.run) or _LocalRunner()
     try:
-        await coordinator.run()
+        async with runner:
+            await _Coordinator(job, as_task, start, shards, count, runner).run()
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from errors
 
@@ -95,7 +105,7 @@ def _start(job: Job, count: int, *, makes_traces: bool, retries: Retries) -> Sta
         run_file=_with_limits_of_one(job.plan.run_file, count).to_toml(with_secrets=True),
         makes_traces=makes_traces,
         options=job.options,
-        lock_descriptor=folder.lock_descriptor,
+        lock_descriptors=folder.lock_descriptors,
         ticket=folder.lease.ticket if folder.lease is not None else None,
         retry_seconds=retries.seconds,
         retries_before_first_answer=retries.before_first_answer,
@@ -142,33 +152,51 @@ class _Coordinator:
     """The workers of a run and what is assigned to them."""
 
     def __init__(
-        self, job: Job, as_task: AsTask, start: Start, shards: Sequence[int], count: int
+        self,
+        job: Job,
+        as_task: AsTask,
+        start: Start,
+        shards: Sequence[int],
+        count: int,
+        runner: Runner,
     ) -> None:
         self._count = count
+        self._runner = runner
         self._job = job
         self._as_task = as_task
         self._start = start
-        self._assignment = Assignment[_WorkerProcess](shards, count, self._send_shard)
+        self._assignment = Assignment[Worker](shards, count, self._send_shard)
         self._finished = {shard: asyncio.Event() for shard in shards}
         self._shown = set[int]()
-        self._workers = list[_WorkerProcess]()
+        self._workers = list[Worker]()
         self._budget_error: BudgetError | None = None
+        self._failed_starts = 0
         self._group = asyncio.TaskGroup()
 
     async def run(self) -> None:
         """Run workers until all shards are finished."""
-        async with self._group:
-            for _ in range(self._count):
-                self._group.create_task(self._run_workers())
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(WAIT_FOR_WORKERS_SECONDS, self._assignment.wait_for_no_more)
+        try:
+            async with self._group:
+                for _ in range(self._count):
+                    self._group.create_task(self._run_workers())
+        finally:
+            timer.cancel()
 
     async def _run_workers(self) -> None:
         """Run one worker at a time, and replace it when it has died."""
         used = dict.fromkeys(USED, 0)
         while not self._assignment.is_finished and self._budget_error is None:
-            start = replace(self._start, used=used, seconds=self._job.meter.seconds)
-            environment = self._job.tracing.environment()
-            # What earlier workers used is in the meter of the run already.
-            async with _WorkerProcess(start, environment, counters=dict(used)) as worker:
+            start = replace(
+                self._start,
+                used=used,
+                seconds=self._job.meter.seconds,
+                span=self._job.tracing.environment(),
+            )
+            async with self._runner.worker(start) as worker:
+                # What earlier workers used is in the meter of the run already.
+                worker.counters.update(used)
                 self._workers.append(worker)
                 try:
                     await self._serve(worker)
@@ -179,23 +207,23 @@ class _Coordinator:
         if self._budget_error is not None and not self._workers:
             raise self._budget_error
 
-    async def _serve(self, worker: "_WorkerProcess") -> None:
+    async def _serve(self, worker: Worker) -> None:
         """Read the messages of a worker until it has ended."""
         while message := await worker.read():
             match message.pop("kind"):
                 case "next":
+                    self._failed_starts = 0
                     self._assignment.request(worker)
                 case "finished":
                     self._finished[message["shard"]].set()
                     self._assignment.finish(worker, message["shard"])
+                    if self._assignment.is_finished:
+                        self._abandon_starting_workers()
                 case "meter":
                     add_change(self._job.meter, worker.counters, message)
                     worker.counters = message
                 case "servers":
-                    servers = dict[str, ServersHealth]()
-                    for name, values in message["engines"].items():
-                        servers[name] = ServersHealth(**values)
-                    self._job.meter.worker_servers[id(worker)] = servers
+                    self._job.meter.worker_servers[id(worker)] = _servers_of(message["engines"])
                 case "failed":
                     error = error_of(message)
                     if not isinstance(error, BudgetError):
@@ -206,18 +234,27 @@ class _Coordinator:
                     return
         await self._replace(worker)
 
-    def _stop_at_budget(self, worker: "_WorkerProcess", error: BudgetError) -> None:
+    def _stop_at_budget(self, worker: Worker, error: BudgetError) -> None:
         """Let the other workers end like this one, when their open requests are answered."""
         if self._budget_error is None:
             self._budget_error = BudgetError(f"{error}, the limit of one of {self._count} workers")
             for other in self._workers:
                 if other is not worker:
                     other.send("budget", limit=str(self._budget_error))
+            self._abandon_starting_workers()
         # A worker that waits for these shards ends at its first request.
         self._assignment.lose(worker)
 
-    async def _replace(self, worker: "_WorkerProcess") -> None:
+    def _abandon_starting_workers(self) -> None:
+        """Do not wait for machines that no shard is left for."""
+        for worker in self._workers:
+            if not worker.has_requested:
+                worker.abandon()
+
+    async def _replace(self, worker: Worker) -> None:
         """Assign the shards of a worker that died to other workers."""
+        if self._assignment.is_finished:
+            return
         # Only a process that has ended cannot write any more.
         reason = await worker.reason_of_end()
         # Its requests have ended with it.
@@ -225,14 +262,17 @@ class _Coordinator:
         add_change(self._job.meter, worker.counters, {"open_requests": open_requests})
         lost = self._assignment.lose(worker)
         if lost is None and not worker.has_requested:
-            raise WorkerError(f"a worker process ended before its first shard: {reason}")
-        if lost is not None and lost[1] >= MAX_LOSSES:
+            self._failed_starts += 1
+            if worker.max_losses == MAX_LOSSES or self._failed_starts >= MAX_FAILED_STARTS:
+                raise WorkerError(f"a worker process ended before its first shard: {reason}")
+        if lost is not None and lost[1] >= worker.max_losses:
+            count = "two" if lost[1] == MAX_LOSSES else str(lost[1])
             raise WorkerError(
-                f"two worker processes ended while they made shard {lost[0]} (the last one:"
+                f"{count} worker processes ended while they made shard {lost[0]} (the last one:"
                 f" {reason}); finished parts are kept, run again"
             )
 
-    def _send_shard(self, worker: "_WorkerProcess", shard: int | None) -> None:
+    def _send_shard(self, worker: Worker, shard: int | None) -> None:
         worker.send("shard", shard=shard)
         if shard is not None and shard not in self._shown:
             self._shown.add(shard)
@@ -240,35 +280,53 @@ class _Coordinator:
             self._group.create_task(show())
 
 
+def _servers_of(engines: Mapping[str, Mapping[str, Any]]) -> dict[str, ServersHealth]:
+    servers = dict[str, ServersHealth]()
+    for name, values in engines.items():
+        servers[name] = ServersHealth(**values)
+    return servers
+
+
+class _LocalRunner(contextlib.AbstractAsyncContextManager["_LocalRunner"]):
+    """This machine."""
+
+    async def __aexit__(self, *_: object) -> None:
+        """Do nothing: the workers have ended."""
+
+    def worker(self, start: Start) -> "_WorkerProcess":
+        """Return a worker process."""
+        return _WorkerProcess(start)
+
+
 @dataclass(eq=False)
 class _WorkerProcess:
     """A process that runs `pipelines.run.workers.worker`. Leaving the context ends it."""
 
     start: Start
-    environment: Mapping[str, str]
-    """Variables that its spans of OpenTelemetry need."""
     counters: dict[str, Any] = field(default_factory=dict)
     """The counters of its meter that have been added up."""
     has_requested: bool = False
     """Whether it has ever requested a shard."""
+    max_losses: int = MAX_LOSSES
 
     async def __aenter__(self) -> Self:
         # The worker finds plugins where this process does; an empty entry is the current folder.
         path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
-        descriptor = self.start.lock_descriptor
         self._process = await asyncio.create_subprocess_exec(
             *COMMAND,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=MAX_LINE_BYTES,
-            env={**os.environ, **self.environment, "PYTHONPATH": path},
-            pass_fds=[] if descriptor is None else [descriptor],
+            env=os.environ | {"PYTHONPATH": path},
+            pass_fds=self.start.lock_descriptors,
             start_new_session=True,  # so that only the coordinator handles Ctrl-C
         )
         self.send("start", **self.start.fields())
         return self
 
-    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+    async def __aexit__(
+        self, kind: object, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._process.returncode is None and error is not None:
             self.send("stop")
         try:
@@ -294,6 +352,9 @@ class _WorkerProcess:
         message: dict[str, Any] = json.loads(line)
         self.has_requested = self.has_requested or message["kind"] == "next"
         return message
+
+    def abandon(self) -> None:
+        """Do nothing: the process starts soon, and finds that no shard is left."""
 
     async def reason_of_end(self) -> str:
         """Wait until the process has ended, and return why."""

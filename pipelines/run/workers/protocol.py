@@ -56,8 +56,8 @@ class Start:
     """The resolved run file; its limits on what is in flight are those of one worker."""
     makes_traces: bool
     options: RunOptions
-    lock_descriptor: int | None
-    """The locked file of a local dataset, which the worker inherits."""
+    lock_descriptors: Sequence[int]
+    """The locked files of a local dataset, which the worker inherits."""
     ticket: Ticket | None
     """The lease on a bucket."""
     retry_seconds: Sequence[float]
@@ -68,6 +68,8 @@ class Start:
     """The tokens that the workers have used which this one replaces, by counter of the meter."""
     seconds: float = 0.0
     """The time since the start of the run, in seconds."""
+    span: Mapping[str, str] = field(default_factory=dict)
+    """The coordinator's span, to which those of the worker belong; see `Tracing.environment`."""
 
     def fields(self) -> dict[str, Any]:
         """Return the fields of the message `start`."""

@@ -47,9 +47,9 @@ def main() -> None:
     coordinator = _Coordinator(messages, replies)
     try:
         start = Start.of(coordinator.read_start())
-        if start.lock_descriptor is not None:
+        for descriptor in start.lock_descriptors:
             # Processes that this one starts do not hold the lock.
-            os.set_inheritable(start.lock_descriptor, False)
+            os.set_inheritable(descriptor, False)
         asyncio.run(_work(start, coordinator))
         coordinator.send("done")
     except (UserError, EngineError) as error:
@@ -158,7 +158,7 @@ async def _work(start: Start, coordinator: _Coordinator) -> None:
 
     reporting = asyncio.create_task(_report(job, coordinator))
     try:
-        with infrequent_gc(), job.tracing.parent():
+        with infrequent_gc(), job.tracing.parent(start.span):
             await run_assigned_shards(
                 job,
                 as_task,
