@@ -414,7 +414,7 @@ async def test_worker_starts_with_used_budget(tmp_path: Path) -> None:
         run_file=job.plan.run_file.to_toml(with_secrets=True),
         makes_traces=True,
         options=job.options,
-        lock_descriptor=None,
+        lock_descriptors=(),
         ticket=None,
         retry_seconds=[],
         retries_before_first_answer=0,
