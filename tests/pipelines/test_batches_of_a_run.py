@@ -13,6 +13,7 @@ import pytest
 
 from engines.base import Prompt
 from engines.scripted import Scripted
+from pipelines.estimating.estimate import estimate_run
 from pipelines.run.batches import open_batches
 from pipelines.run.config import Budget, Prices, load
 from pipelines.run.execution import run_without_server
@@ -140,6 +141,17 @@ async def test_killed_run_collects_its_batch(tmp_path: Path) -> None:
     # Eight requests of 10 + 2 * 2 tokens, at half of a price of 0.001 per token. The scripted
     # engine of the traces has the usual price.
     assert single_cost - batch_cost == pytest.approx(0.5 * 8 * 14 * 0.001, abs=0.011)
+
+
+async def test_pilot_sends_single_requests(tmp_path: Path) -> None:
+    """An estimate does not wait for a batch, which would be recorded in its temporary dataset."""
+    async with BatchServer.running(reply=verdicts, polls=10**9) as server:
+        path = run_file_at(tmp_path, server, batch=True)
+        job = prepare(load(Path(path)), makes_traces=True)
+        async with asyncio.timeout(WAIT_SECONDS):
+            await estimate_run(job, 1)
+    assert ("POST", "/chat/completions") in server.calls
+    assert server.batches == {}
 
 
 def spending_of(meter: Meter) -> Spending:
