@@ -223,17 +223,17 @@ async def test_repeated_request_is_collected_twice(records: BatchFiles) -> None:
 @pytest.mark.parametrize("call", ["POST /files", "POST /batches", "GET /batches", "GET /files"])
 @pytest.mark.parametrize("is_processed", [True, False])
 async def test_killed_at_each_call(records: BatchFiles, call: str, is_processed: bool) -> None:
-    """Whatever call a run is killed at, each request is answered once."""
+    """Each request is answered once, at whichever call the run is killed."""
     is_killed = asyncio.Event()
 
-    def hang(method: str, path: str, number: int) -> Answer | None:
+    def kill(method: str, path: str, number: int) -> Answer | None:
         del number
         if is_killed.is_set() or not f"{method} {path}".startswith(call):
             return None
         is_killed.set()
         return Answer(sent_bytes=-1) if is_processed else Answer(503, {})
 
-    async with BatchServer.running(fault=hang, polls=0) as server:
+    async with BatchServer.running(fault=kill, polls=0) as server:
         engine = engine_at(server, records, batch_requests=4)
         waiting = asyncio.create_task(ask(engine))
         await is_killed.wait()
@@ -321,7 +321,7 @@ async def test_lost_reply_makes_one_batch(records: BatchFiles) -> None:
     assert len(server.batches) == 1
 
 
-async def test_lost_batch_is_looked_for(records: BatchFiles) -> None:
+async def test_failed_creation_makes_one_batch(records: BatchFiles) -> None:
     """A batch whose creation seems to fail exists: a further attempt in the same run finds it."""
 
     def lose(method: str, path: str, number: int) -> Answer | None:
@@ -456,7 +456,7 @@ async def test_refused_batch_ends_the_run(records: BatchFiles) -> None:
     assert records.names() == [], "it has cost nothing"
 
 
-async def test_error_of_no_request_ends_the_run(records: BatchFiles) -> None:
+async def test_error_of_unknown_line_ends_run(records: BatchFiles) -> None:
     """A provider that blames a line that the file lacks would refuse each further batch."""
     error = {"code": "invalid", "message": "no newline at the end", "line": 7}
     async with BatchServer.running(refuse=lambda number, lines: [error]) as server:
