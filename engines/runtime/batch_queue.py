@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import json
 import secrets
+import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -38,7 +39,7 @@ MAX_FILE_BYTES = 190_000_000
 TOO_MANY_TOKENS = "token_limit_exceeded"
 # After a refusal the waits double up to an hour: other batches must end first.
 MAX_WAIT_SECONDS = 3600.0
-# How often files of results are downloaded that have fewer lines than the server counts.
+# How often files of results are downloaded that have fewer lines than there should be.
 DOWNLOADS = 5
 # An answer passes through a few tasks until it is stored, each of which needs a turn of the loop.
 LOOP_TURNS = 100
@@ -74,7 +75,9 @@ class _OpenBatch:
     """The name of its record."""
     record: BatchRecord
     is_new: bool
-    """Whether this run has made it."""
+    """Whether this run has recorded it."""
+    may_exist: bool = True
+    """Whether the server may have made the batch already."""
     unclaimed: dict[str, deque[str]] = field(default_factory=lambda: defaultdict(deque))
     """The ids of requests whose results this run has not returned, by key."""
     waiting: list[_Request] = field(default_factory=list)
@@ -192,15 +195,14 @@ class BatchQueue:
                         await self._is_full.wait()
             requests = [request for request in self._gathered if not request.answer.done()]
             self._gathered.clear()
-            await self._submit(requests)
+            try:
+                await self._submit(requests)
+            except Exception as error:  # noqa: BLE001  # each waiting request raises it
+                _fail(requests, error)
 
     async def _submit(self, requests: Sequence[_Request]) -> None:
         """Let requests wait for recorded batches that contain them, and for new ones."""
-        try:
-            await self._read_records()
-        except Exception as error:  # noqa: BLE001  # each waiting request raises it
-            _fail(requests, error)
-            return
+        await self._read_records()
         new = [request for request in requests if not self._claim(request)]
         for batch in list(self._batches.values()):
             if batch.lines is not None and batch.waiting:
@@ -270,7 +272,9 @@ class BatchQueue:
 
     async def _make_batch(self, requests: Sequence[_Request]) -> None:
         """Upload requests, record them, and start to make a batch of them."""
-        name = f"batch-{secrets.token_hex(8)}"
+        # The oldest batch is the first in a listing: a request that was repeated has its first
+        # result in an older batch than its second.
+        name = f"batch-{time.time_ns():020}-{secrets.token_hex(4)}"
         content = b"".join(request.line for request in requests)
         for request in requests:
             request.line = b""
@@ -282,7 +286,7 @@ class BatchQueue:
         )
         # Before the batch is made: a later run finds the batch by its file.
         await asyncio.to_thread(self._records.write, name, encode(record))
-        batch = _OpenBatch(name, record, is_new=True, waiting=list(requests))
+        batch = _OpenBatch(name, record, is_new=True, may_exist=False, waiting=list(requests))
         self._batches[name] = batch
         batch.collecting = self._start(self._collect(batch))
 
@@ -314,7 +318,7 @@ class BatchQueue:
         """Return the state of a batch, which is made if this run has just recorded it.
 
         Returns:
-            None if an earlier run was killed before it made the batch.
+            None if the batch was recorded before, and the server has not made it.
         """
         record = batch.record
         count = len(record.requests)
@@ -324,10 +328,12 @@ class BatchQueue:
                 return await self._api.retrieve(record.batch_id)
             except ConfigError as error:
                 raise self._lost(batch, error) from None
-        if batch.is_new:
-            state: Batch | None = await self._api.create(record.input_file_id)
-        else:
+        if batch.may_exist:
             state = await self._api.find(record.input_file_id)
+        else:
+            # If this fails, requests that come again look for the batch.
+            batch.may_exist = True
+            state = await self._api.create(record.input_file_id)
         if state is not None:
             await self._update(batch, batch_id=state.batch_id)
             self._report(
@@ -368,7 +374,8 @@ class BatchQueue:
                 )
             await self._take_back(batch)
             return
-        if not any(error.line for error in state.errors):
+        lines = range(1, len(batch.record.requests) + 1)
+        if not any(error.line in lines for error in state.errors):
             await asyncio.to_thread(self._records.remove, batch.name)
             self._batches.pop(batch.name, None)
             raise ConfigError(f"the server refuses the batch {state.batch_id}: {message}")
@@ -383,8 +390,9 @@ class BatchQueue:
         return any(other.waiting for other in others)
 
     async def _results(self, batch: _OpenBatch, state: Batch) -> Mapping[str, Line]:
-        """Return the lines of the results; fewer than the server counts are downloaded again."""
+        """Return the lines of the results; fewer than there should be are downloaded again."""
         lines: dict[str, Line] = {}
+        custom_ids = set(batch.record.requests)
         for download in range(DOWNLOADS):
             try:
                 if download:
@@ -395,7 +403,11 @@ class BatchQueue:
             except ConfigError as error:
                 raise self._lost(batch, error) from None
             lines |= read_lines(contents)
-            if len(lines) >= state.results:
+            expected = state.results
+            if state.status == "completed":
+                # Some servers do not count results. What is missing is requested a second time.
+                expected = len(custom_ids)
+            if len(custom_ids & lines.keys()) >= expected:
                 break
         return lines
 

@@ -75,6 +75,7 @@ async def run_stages(
         EngineError: An engine failed for longer than the tasks are retried.
     """
     part = job.options.slice
+    record_batches(job.plan.engines, job.dataset)
     try:
         with (
             job.tracing.parent(),
@@ -240,7 +241,6 @@ async def run_assigned_shards(
     budget = TokenBudget(limits.tokens_in_flight)
     slots = asyncio.Semaphore(limits.shards_in_flight)
     uncompacted = await asyncio.to_thread(job.uncompacted_shards)
-    record_batches(job.plan.engines, job.dataset)
     refusals: list[ContinuationError] = []
 
     async def run_shard(shard: int, first_request: asyncio.Event) -> None:

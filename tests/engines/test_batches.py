@@ -204,6 +204,47 @@ async def test_expired_batch_keeps_its_answers(records: BatchFiles) -> None:
     assert sizes(server) == [6, 2]
 
 
+async def test_repeated_request_is_collected_twice(records: BatchFiles) -> None:
+    """After a kill, a request finds its fault in the first batch and its answer in the second."""
+
+    def drop(number: int, lines: list[Line]) -> list[Line]:
+        return lines[:-2] if number == 0 else lines
+
+    async with BatchServer.running(edit=drop) as server:
+        engine = engine_at(server, records)
+        assert await ask(engine) == EXPECTED
+        await engine.close()
+        assert len(records.names()) == 2
+        assert await ask_once(server, records) == EXPECTED
+    assert sizes(server) == [6, 2]
+    assert records.names() == []
+
+
+@pytest.mark.parametrize("call", ["POST /files", "POST /batches", "GET /batches", "GET /files"])
+@pytest.mark.parametrize("is_processed", [True, False])
+async def test_killed_at_each_call(records: BatchFiles, call: str, is_processed: bool) -> None:
+    """Each request is answered once, at whichever call the run is killed."""
+    is_killed = asyncio.Event()
+
+    def kill(method: str, path: str, number: int) -> Answer | None:
+        del number
+        if is_killed.is_set() or not f"{method} {path}".startswith(call):
+            return None
+        is_killed.set()
+        return Answer(sent_bytes=-1) if is_processed else Answer(503, {})
+
+    async with BatchServer.running(fault=kill, polls=0) as server:
+        engine = engine_at(server, records, batch_requests=4)
+        waiting = asyncio.create_task(ask(engine))
+        await is_killed.wait()
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        await engine.close()
+        assert await ask_once(server, records) == EXPECTED
+    assert len(server.processed) == len(PROMPTS)
+    assert records.names() == []
+
+
 async def test_cancelled_batch_stops_the_run(records: BatchFiles) -> None:
     """A user who cancels a batch does not want it again, before the command is repeated."""
 
@@ -280,6 +321,23 @@ async def test_lost_reply_makes_one_batch(records: BatchFiles) -> None:
     assert len(server.batches) == 1
 
 
+async def test_failed_creation_makes_one_batch(records: BatchFiles) -> None:
+    """A batch whose creation seems to fail exists: a further attempt in the same run finds it."""
+
+    def lose(method: str, path: str, number: int) -> Answer | None:
+        if (method, path, number) == ("POST", "/batches", 0):
+            return Answer(sent_bytes=-1)
+        return Answer(404, {}) if (method, path) == ("GET", "/batches") else None
+
+    async with BatchServer.running(fault=lose) as server:
+        engine = engine_at(server, records)
+        assert all(isinstance(error, ConfigError) for error in await ask(engine))
+        server.fault = lambda *call: None
+        assert await ask(engine) == EXPECTED
+        await engine.close()
+    assert len(server.batches) == 1
+
+
 async def test_calls_are_repeated_after_faults(records: BatchFiles) -> None:
     """Each call fails once with another fault; a file that breaks off is downloaded again."""
 
@@ -320,6 +378,20 @@ async def test_late_result_file_is_awaited(records: BatchFiles) -> None:
             return None
         batch = dict(server.batches["batch_0"], status="completed")
         return Answer(body={**batch, "request_counts": {"completed": 6, "failed": 0}})
+
+    async with BatchServer.running(polls=0) as server:
+        server.fault = hide
+        assert await ask_once(server, records) == EXPECTED
+    assert len(server.batches) == 1
+
+
+async def test_late_result_file_without_counts(records: BatchFiles) -> None:
+    """A completed batch has a result for each request, also if the provider counts none."""
+
+    def hide(method: str, path: str, number: int) -> Answer | None:
+        if (method, path, number) != ("GET", "/batches/batch_0", 0):
+            return None
+        return Answer(body={**server.batches["batch_0"], "status": "completed"})
 
     async with BatchServer.running(polls=0) as server:
         server.fault = hide
@@ -382,6 +454,15 @@ async def test_refused_batch_ends_the_run(records: BatchFiles) -> None:
     assert all(isinstance(error, ConfigError) for error in texts)
     assert "the model m has no batches" in str(texts[0])
     assert records.names() == [], "it has cost nothing"
+
+
+async def test_error_of_unknown_line_ends_run(records: BatchFiles) -> None:
+    """A provider that blames a line that the file lacks would refuse each further batch."""
+    error = {"code": "invalid", "message": "no newline at the end", "line": 7}
+    async with BatchServer.running(refuse=lambda number, lines: [error]) as server:
+        texts = await ask_once(server, records)
+    assert "no newline at the end" in str(texts[0])
+    assert len(server.batches) == 1
 
 
 async def test_server_without_batches_ends_the_run(records: BatchFiles) -> None:

@@ -13,11 +13,15 @@ import pytest
 
 from engines.base import Prompt
 from engines.scripted import Scripted
+from pipelines.estimating.estimate import estimate_run
 from pipelines.run.batches import open_batches
-from pipelines.run.config import Budget, Prices
+from pipelines.run.config import Budget, Prices, load
+from pipelines.run.execution import run_without_server
 from pipelines.run.meter import Meter
+from pipelines.run.preparation import prepare
 from pipelines.run.spending import Spending
 from pipelines.run.token_budget import MeteredEngine, TokenBudget
+from stepmark.errors import EngineWarning
 from stepmark.records import Annotation, Sampling
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import annotations, critiques
@@ -100,43 +104,54 @@ def rows_of(path: Path) -> Sequence[Any]:
     return rows
 
 
+async def cost_of_run(path: str, *overrides: str) -> float:
+    """Run a run file in this process, and return the cost in the summary."""
+    job = prepare(load(Path(path), overrides), makes_traces=True)
+    rows = await run_without_server(job, makes_traces=True)
+    (cost,) = [row["count"] for row in rows if row["what"] == "cost"]
+    return float(cost)
+
+
 async def test_killed_run_collects_its_batch(tmp_path: Path) -> None:
     """A run that is killed, stopped and repeated equals one with single requests."""
+    # The first run gathers the requests of all shards, and the others find them in its record.
+    soon = "judge_engine.batch_gather_seconds=0.1"
     async with BatchServer.running(reply=verdicts, polls=10**9) as server:
         path = run_file_at(tmp_path / "batch", server, batch=True)
         killed = await Command.start(tmp_path, path)
         await killed.wait_for_poll(server)
         await killed.end(signal.SIGKILL)
-        stopped = await Command.start(tmp_path, path, "--workers", "1")
+        stopped = await Command.start(tmp_path, path, "--workers", "1", "--set", soon)
         await stopped.wait_for_poll(server)
         assert open_batches(Dataset(str(tmp_path / "batch" / "dataset"))) == 1
         status, _, err = await stopped.end(signal.SIGINT)
         assert status == 130
         assert "batches at the provider (1) go on" in err
         server.polls = 0
-        status, out, err = await (await Command.start(tmp_path, path)).end()
-        assert status == 0, err
-        assert "waiting for the batch batch_0 of 8 requests again" in err
+        with pytest.warns(EngineWarning, match="waiting for the batch batch_0 of 8 requests again"):
+            batch_cost = await cost_of_run(path, soon)
         names = Counter(line["custom_id"] for line in server.processed)
         assert len(server.batches) == 1, "the batch has the requests of all shards"
         assert len(names) == 8
         assert set(names.values()) == {1}, "nothing is sent twice"
         assert not list((tmp_path / "batch" / "dataset" / "batches").iterdir())
 
-        single = run_file_at(tmp_path / "single", server)
-        status, single_out, err = await (await Command.start(tmp_path, single)).end()
-        assert status == 0, err
+        single_cost = await cost_of_run(run_file_at(tmp_path / "single", server))
     assert rows_of(tmp_path / "batch") == rows_of(tmp_path / "single")
     # Eight requests of 10 + 2 * 2 tokens, at half of a price of 0.001 per token. The scripted
     # engine of the traces has the usual price.
-    saved = cost_in(single_out) - cost_in(out)
-    assert saved == pytest.approx(0.5 * 8 * 14 * 0.001, abs=0.011)
+    assert single_cost - batch_cost == pytest.approx(0.5 * 8 * 14 * 0.001, abs=0.011)
 
 
-def cost_in(output: str) -> float:
-    """Return the cost in the summary of a run."""
-    (line,) = [line for line in output.splitlines() if " cost " in line]
-    return float(line.strip("│ \n").split()[-1])
+async def test_pilot_sends_single_requests(tmp_path: Path) -> None:
+    """An estimate does not wait for a batch, which would be recorded in its temporary dataset."""
+    async with BatchServer.running(reply=verdicts, polls=10**9) as server:
+        path = run_file_at(tmp_path, server, batch=True)
+        job = prepare(load(Path(path)), makes_traces=True)
+        async with asyncio.timeout(WAIT_SECONDS):
+            await estimate_run(job, 1)
+    assert ("POST", "/chat/completions") in server.calls
+    assert server.batches == {}
 
 
 def spending_of(meter: Meter) -> Spending:

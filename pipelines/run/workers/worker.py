@@ -19,6 +19,7 @@ from typing import Any
 
 from engines.base import ServersHealth
 from pipelines.run import plan as planning
+from pipelines.run.batches import record_batches
 from pipelines.run.config import parse
 from pipelines.run.infrequent_gc import infrequent_gc
 from pipelines.run.job import Job
@@ -143,6 +144,7 @@ async def _work(start: Start, coordinator: _Coordinator) -> None:
         setattr(meter, name, count)
     coordinator.listen(meter)
     job = _job(start, meter)
+    record_batches(job.plan.engines, job.dataset)
     retries = Retries(
         seconds=start.retry_seconds, before_first_answer=start.retries_before_first_answer
     )
