@@ -605,7 +605,7 @@ class OpenAI:
                 send,
                 Prompt(user="batches"),
                 probe=read_a_batch,
-                # The limits are for single requests: providers count batches apart.
+                # Providers count the tokens of batches apart.
                 reserved=0,
                 used=lambda _: 0,
             )
