@@ -691,7 +691,9 @@ async def _read_errors_as_utf8(response: httpx2.Response) -> None:
 
 
 def _tokens_of(reply: Reply) -> int:
-    return sum(item.prompt_tokens + item.generated_tokens for item in reply.completions)
+    """Return the tokens of a request; each of its completions has those of its only prompt."""
+    generated = sum(completion.generated_tokens for completion in reply.completions)
+    return reply.completions[0].prompt_tokens + generated
 
 
 def _response_format(schema: str) -> Mapping[str, object]:
