@@ -61,7 +61,7 @@ class StageEstimate:
     generated_tokens: Amount | None = None
     basis: str
     bound_by_steps: Mapping[int, CostBound] | None = None
-    """The bound for a trace of so many steps, while the steps of the traces are unknown."""
+    """The bound for a trace by its number of steps, while the steps of the traces are unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)

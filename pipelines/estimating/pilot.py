@@ -99,7 +99,7 @@ class Sizes:
 
 @dataclass(frozen=True, kw_only=True)
 class Failures:
-    """The traces of a pilot on which a stage failed. The costs of such a trace are incomplete."""
+    """The traces of a pilot on which a stage failed; the costs of these traces are incomplete."""
 
     failed: int
     traces: int
