@@ -44,18 +44,11 @@ SHARD = 0
 class PilotJob(Job):
     """The stages of a run on the problems of a pilot, in a temporary dataset."""
 
-    run_dataset: Dataset
-    """The dataset of the run."""
     problem_ids: Sequence[str]
     pilot_store: CompletionStore
     """The stored completions of the dataset of the run."""
     scores: dict[str, int] = field(default_factory=dict)
     """Scoring calls by method."""
-
-    @property
-    def batch_dataset(self) -> Dataset:
-        """The dataset of the run, which collects the batches of a pilot that was stopped."""
-        return self.run_dataset
 
     def completions(self, shard: int) -> ShardCompletions:
         """Return the stored completions of the pilot."""
@@ -152,7 +145,6 @@ async def run_pilot(job: Job, remaining: Remaining) -> AsyncIterator[Pilot]:
             meter=job.meter,
             options=job.options,
             workers=job.workers,
-            run_dataset=job.dataset,
             problem_ids=problem_ids,
             pilot_store=store,
         )
@@ -170,7 +162,7 @@ async def run_pilot(job: Job, remaining: Remaining) -> AsyncIterator[Pilot]:
             scores=pilot.scores,
             generated_tokens=pilot.meter.generated_tokens,
             seconds=time.perf_counter() - started,
-            sizes=await asyncio.to_thread(_sizes, pilot),
+            sizes=await asyncio.to_thread(_sizes, pilot, job.dataset),
             failures=await asyncio.to_thread(_failures, pilot),
         )
 
@@ -204,7 +196,7 @@ def _failures(pilot: PilotJob) -> Mapping[str, Failures]:
     return failures
 
 
-def _sizes(pilot: PilotJob) -> Sizes:
+def _sizes(pilot: PilotJob, dataset: Dataset) -> Sizes:
     """Return the sizes of the parts in the temporary dataset, and of the pilot's completions."""
     files = 0
     total = 0
@@ -216,10 +208,9 @@ def _sizes(pilot: PilotJob) -> Sizes:
                 total += file.seek(0, os.SEEK_END)
             files += 1
     per_problem = rows / len(pilot.problem_ids)
-    folder = pilot.run_dataset.folder
-    stored_files = list(list_files(folder, [PILOT_SHARD]))
-    for stored, header in read_headers(folder, stored_files):
+    stored_files = list(list_files(dataset.folder, [PILOT_SHARD]))
+    for stored, header in read_headers(dataset.folder, stored_files):
         if isinstance(header, Header):
-            with folder.reading(stored.path) as file:
+            with dataset.folder.reading(stored.path) as file:
                 per_problem += row_bytes(file) / len(header.problem_ids)
     return Sizes(files=files, file_bytes=(total - rows) / files, row_bytes=per_problem)

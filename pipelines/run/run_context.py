@@ -89,11 +89,6 @@ class RunContext:
         return self.options.workers or self.plan.run_file.run.workers
 
     @property
-    def batch_dataset(self) -> Dataset:
-        """The dataset that batches are recorded in."""
-        return self.dataset
-
-    @property
     def spending(self) -> Spending:
         """What the run has used of its budget."""
         run_file = self.plan.run_file

@@ -240,7 +240,7 @@ async def run_assigned_shards(
     budget = TokenBudget(limits.tokens_in_flight)
     slots = asyncio.Semaphore(limits.shards_in_flight)
     uncompacted = await asyncio.to_thread(job.uncompacted_shards)
-    record_batches(job.plan.engines, job.batch_dataset)
+    record_batches(job.plan.engines, job.dataset)
     refusals: list[ContinuationError] = []
 
     async def run_shard(shard: int, first_request: asyncio.Event) -> None:

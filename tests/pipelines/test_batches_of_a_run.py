@@ -62,11 +62,9 @@ class Command:
         self.process = process
 
     @classmethod
-    async def start(
-        cls, tmp_path: Path, path: str, *arguments: str, name: str = "run"
-    ) -> "Command":
+    async def start(cls, tmp_path: Path, path: str, *arguments: str) -> "Command":
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "pipelines", name, path, *arguments),
+            *(sys.executable, "-m", "pipelines", "run", path, *arguments),
             cwd=REPOSITORY,
             env=clean_environment(tmp_path / "home"),
             stdout=asyncio.subprocess.PIPE,
@@ -133,21 +131,6 @@ async def test_killed_run_collects_its_batch(tmp_path: Path) -> None:
     # engine of the traces has the usual price.
     saved = cost_in(single_out) - cost_in(out)
     assert saved == pytest.approx(0.5 * 8 * 14 * 0.001, abs=0.011)
-
-
-async def test_killed_pilot_loses_no_batch(tmp_path: Path) -> None:
-    async with BatchServer.running(reply=verdicts, polls=10**9) as server:
-        path = run_file_at(tmp_path / "batch", server, batch=True)
-        killed = await Command.start(tmp_path, path, "--pilot", "4", name="plan")
-        await killed.wait_for_poll(server)
-        await killed.end(signal.SIGKILL)
-        server.polls = 0
-        status, _, err = await (await Command.start(tmp_path, path)).end()
-        assert status == 0, err
-        names = Counter(line["custom_id"] for line in server.processed)
-        assert len(server.batches) == 1, "the run collects the batch of the pilot"
-        assert len(names) == 8
-        assert set(names.values()) == {1}, "nothing is sent twice"
 
 
 def cost_in(output: str) -> float:
