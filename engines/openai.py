@@ -605,7 +605,7 @@ class OpenAI:
                 send,
                 Prompt(user="batches"),
                 probe=read_a_batch,
-                # The limits are for single requests: providers count batches apart.
+                # Providers count the tokens of batches apart.
                 reserved=0,
                 used=lambda _: 0,
             )
@@ -691,7 +691,9 @@ async def _read_errors_as_utf8(response: httpx2.Response) -> None:
 
 
 def _tokens_of(reply: Reply) -> int:
-    return sum(item.prompt_tokens + item.generated_tokens for item in reply.completions)
+    """Return the tokens of a request; each of its completions has those of its only prompt."""
+    generated = sum(completion.generated_tokens for completion in reply.completions)
+    return reply.completions[0].prompt_tokens + generated
 
 
 def _response_format(schema: str) -> Mapping[str, object]:

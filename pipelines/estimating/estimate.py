@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from annotators.base import CostBound, HasCostBound, ProblemAnnotator
 from pipelines.estimating.costs import QUANTITIES, Costs, read_costs, read_step_counts
-from pipelines.estimating.pilot import Pilot, run_pilot
+from pipelines.estimating.pilot import Failures, Pilot, run_pilot
 from pipelines.estimating.remaining import (
     CHARACTERS_PER_TOKEN,
     Remaining,
@@ -25,7 +25,8 @@ from pipelines.estimating.remaining import (
 )
 from pipelines.estimating.stored import StoredCosts, stored_costs
 from pipelines.run.annotator_specs import AnnotatorSpec
-from pipelines.run.config import PRICE_UNIT_TOKENS
+from pipelines.run.batches import price_factors_by_method
+from pipelines.run.config import PRICE_UNIT_TOKENS, Prices
 from pipelines.run.job import Job
 from storage.completions.store import CompletionStore
 
@@ -34,6 +35,7 @@ __all__ = ["TYPICAL_STEPS", "Amount", "Estimate", "StageEstimate", "estimate_run
 RESAMPLES = 1000
 # The percentiles of the resampled means that a range begins and ends with.
 RANGE = (5.0, 95.0)
+COLUMNS = (*QUANTITIES, "cost")
 TYPICAL_STEPS = (5, 10, 20)
 """Numbers of steps for which a bound is printed while the steps of the traces are unknown."""
 
@@ -59,13 +61,17 @@ class StageEstimate:
     generated_tokens: Amount | None = None
     basis: str
     bound_by_steps: Mapping[int, CostBound] | None = None
-    """The bound for a trace of so many steps, while the steps of the traces are unknown."""
+    """The bound for a trace by its number of steps, while the steps of the traces are unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
     """What a run still costs; None is unknown."""
 
+    pilot_problems: int
+    """The number of problems of the pilot; 0 without one."""
+    failures: Mapping[str, Failures]
+    """What failed in the pilot, by stage."""
     problems: int
     rejected: int
     traces: int
@@ -100,26 +106,57 @@ class _Sample:
 
 
 class _Totals:
-    """The sum of the stages: expected tokens, and tokens of every resample."""
+    """The sums of the stages: expected numbers, and those of every resample.
 
-    def __init__(self) -> None:
-        self.expected = np.zeros(len(QUANTITIES))
-        self.resampled = np.zeros((RESAMPLES, len(QUANTITIES)))
-        self.has_ranges = True
-        self.bounds = dict[str, float]()
-        """Upper bounds by quantity, of stages without a sample."""
+    The columns are the quantities and the price.
+
+    Args:
+        prices: The prices of tokens.
+        price_factors: The price of a token as a part of the usual one, by stage; 1 by default.
+    """
+
+    def __init__(self, prices: Prices, price_factors: Mapping[str, float]) -> None:
+        self._prices = np.zeros(len(QUANTITIES))
+        self._prices[QUANTITIES.index("prompt_tokens")] = prices.prompt / PRICE_UNIT_TOKENS
+        self._prices[QUANTITIES.index("generated_tokens")] = prices.generated / PRICE_UNIT_TOKENS
+        self._price_factors = price_factors
+        self._expected = np.zeros(len(COLUMNS))
+        self._resampled = np.zeros((RESAMPLES, len(COLUMNS)))
+        self._has_ranges = True
+        self._bounds = np.zeros(len(COLUMNS))
         self.unknown = set[str]()
+        """Quantities that no stage can have a bound of."""
+
+    def add(self, stage: str, expected: Costs, resampled: Costs, *, has_range: bool) -> None:
+        """Add the costs of a stage, [quantity] and [resample, quantity]."""
+        self._expected += self._priced(stage, expected)
+        self._resampled += self._priced(stage, resampled)
+        self._has_ranges = self._has_ranges and has_range
+
+    def add_bound(self, stage: str, most: Costs) -> None:
+        """Add the upper bounds [quantity] of a stage without a sample."""
+        self._bounds += self._priced(stage, most)
 
     def amount(self, name: str) -> Amount | None:
-        """Return the total of a quantity."""
-        if name in self.unknown:
+        """Return the total of a quantity, or the "cost"."""
+        needed = {name}
+        if name == "cost":
+            # An unknown number of tokens without a price costs nothing.
+            needed = {QUANTITIES[index] for index in np.flatnonzero(self._prices)}
+        if needed & self.unknown:
             return None
-        index = QUANTITIES.index(name)
-        amount = _amount(self.expected[index], self.resampled[:, index], self.has_ranges)
-        if name not in self.bounds:
+        index = COLUMNS.index(name)
+        amount = _amount(self._expected[index], self._resampled[:, index], self._has_ranges)
+        bound = float(self._bounds[index])
+        if not bound:
             return amount
         high = amount.expected if amount.high is None else amount.high
-        return Amount(high=(high or 0.0) + self.bounds[name])
+        return Amount(high=(high or 0.0) + bound)
+
+    def _priced(self, stage: str, costs: Costs) -> Costs:
+        """Return costs [..., quantity] with their price as one more column."""
+        price = self._price_factors.get(stage, 1.0) * (costs @ self._prices)
+        return np.concatenate([costs, np.expand_dims(price, -1)], axis=-1)
 
 
 async def estimate_run(job: Job, pilot_problems: int) -> Estimate:
@@ -155,7 +192,9 @@ def _estimate(
     job: Job, remaining: Remaining, stored: Mapping[str, StoredCosts], pilot: Pilot | None
 ) -> Estimate:
     share = remaining.looked_up_share or 1.0
-    totals = _Totals()
+    price_factors = dict(price_factors_by_method(job.plan))
+    price_factors["traces"] = price_factors.pop("")
+    totals = _Totals(job.plan.run_file.prices, price_factors)
     stages = dict[str, StageEstimate]()
     completions = 0.0
     for stage in _stages(job):
@@ -172,10 +211,19 @@ def _estimate(
     if pilot is not None and pilot.generated_tokens:
         tokens_per_second = pilot.generated_tokens / pilot.seconds
     generated = totals.amount("generated_tokens")
-    prompt = totals.amount("prompt_tokens")
+    cost: Amount | None = None
+    if job.plan.run_file.prices.of(1, 1) is not None:
+        cost = totals.amount("cost")
+    pilot_problems = 0
+    failures: Mapping[str, Failures] = {}
+    if pilot is not None:
+        pilot_problems = pilot.problems
+        failures = pilot.failures
     files, size = _files(job, remaining, pilot)
     index = QUANTITIES.index("generated_tokens")
     return Estimate(
+        pilot_problems=pilot_problems,
+        failures=failures,
         problems=remaining.problems,
         rejected=remaining.rejected,
         traces=remaining.traces,
@@ -183,9 +231,9 @@ def _estimate(
         stages=stages,
         stored_completions=round(completions),
         stored_tokens=round(sum(float(entry.costs[index]) for entry in stored.values()) / share),
-        prompt_tokens=prompt,
+        prompt_tokens=totals.amount("prompt_tokens"),
         generated_tokens=generated,
-        cost=_cost(job, totals),
+        cost=cost,
         seconds=_scaled(generated, tokens_per_second),
         tokens_per_second=tokens_per_second,
         files=files,
@@ -251,9 +299,7 @@ def _sampled(
     resampled = np.maximum(0.0, mean * known + means * (left - known) - reused)
     # One problem shows no range.
     has_range = len(sample.costs) > 1 or left == known
-    totals.expected += expected
-    totals.resampled += resampled
-    totals.has_ranges = totals.has_ranges and has_range
+    totals.add(stage, expected, resampled, has_range=has_range)
     amounts = dict[str, Amount]()
     for index, name in enumerate(QUANTITIES):
         amounts[name] = _amount(expected[index], resampled[:, index], has_range)
@@ -280,9 +326,9 @@ def _bound_of_traces(
     most = left * generate.traces_per_problem * generate.max_tokens
     generated = max(0.0, most - float(stored.costs[QUANTITIES.index("generated_tokens")]) / share)
     prompt = remaining.prompt_characters / CHARACTERS_PER_TOKEN
-    totals.bounds["generated_tokens"] = totals.bounds.get("generated_tokens", 0.0) + generated
-    totals.expected[QUANTITIES.index("prompt_tokens")] += prompt
-    totals.has_ranges = False
+    costs = _quantity("prompt_tokens", prompt)
+    totals.add("traces", costs, costs, has_range=False)
+    totals.add_bound("traces", _quantity("generated_tokens", generated))
     return StageEstimate(
         problems_left=left,
         prompt_tokens=Amount(expected=prompt),
@@ -314,7 +360,7 @@ def _bound_of_method(
     tokens = bound["rollouts"] * generate.max_tokens + bound["reply_tokens"]
     index = QUANTITIES.index("generated_tokens")
     generated = max(0.0, tokens * left - float(stored.costs[index]) / share)
-    totals.bounds["generated_tokens"] = totals.bounds.get("generated_tokens", 0.0) + generated
+    totals.add_bound(stage, _quantity("generated_tokens", generated))
     prompt: Amount | None = Amount(high=0.0)
     if left and spec.plugin.needs:
         prompt = None
@@ -367,28 +413,18 @@ def _bound_by_steps(spec: AnnotatorSpec) -> Mapping[int, CostBound] | None:
     return {count: spec.plugin.cost_bound([count], judges) for count in TYPICAL_STEPS}
 
 
+def _quantity(name: str, value: float) -> Costs:
+    """Return costs [quantity] of one quantity."""
+    costs = np.zeros(len(QUANTITIES))
+    costs[QUANTITIES.index(name)] = value
+    return costs
+
+
 def _amount(expected: float, resampled: NDArray[np.float64], has_range: bool) -> Amount:
     if not has_range:
         return Amount(expected=float(expected))
     low, high = np.percentile(resampled, RANGE)
     return Amount(expected=float(expected), low=float(low), high=float(high))
-
-
-def _cost(job: Job, totals: _Totals) -> Amount | None:
-    """Return the price of the tokens that are left; None without prices or if they are unknown."""
-    prices = job.plan.run_file.prices
-    prompt = totals.amount("prompt_tokens")
-    generated = totals.amount("generated_tokens")
-    if prices.of(1, 1) is None or prompt is None or generated is None:
-        return None
-    weights = np.zeros(len(QUANTITIES))
-    weights[QUANTITIES.index("prompt_tokens")] = prices.prompt / PRICE_UNIT_TOKENS
-    weights[QUANTITIES.index("generated_tokens")] = prices.generated / PRICE_UNIT_TOKENS
-    expected = float(totals.expected @ weights)
-    if totals.bounds:
-        bounds = np.array([totals.bounds.get(name, 0.0) for name in QUANTITIES])
-        return Amount(high=expected + float(bounds @ weights))
-    return _amount(expected, totals.resampled @ weights, totals.has_ranges)
 
 
 def _scaled(tokens: Amount | None, per_second: float | None) -> Amount | None:

@@ -9,6 +9,7 @@ when it is finished; every shard with a problem of the pilot finds them through 
 import asyncio
 import os
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -17,20 +18,21 @@ from tempfile import TemporaryDirectory
 from engines.base import EngineWrapper, Prompt, Scored
 from pipelines.estimating.remaining import Remaining, makes_traces
 from pipelines.estimating.stored import write_problems
-from pipelines.run import annotations
+from pipelines.run.annotations import make_annotations
 from pipelines.run.infrequent_gc import infrequent_gc
 from pipelines.run.job import Job
 from pipelines.run.progress import Progress, show_progress
 from pipelines.run.retries import RETRIES, with_retries
 from pipelines.run.stages import Work, run_shards
 from pipelines.run.stored_engine import ShardCompletions
+from pipelines.run.traces import is_rejected
 from storage.completions.files import Header, list_files, read_headers
 from storage.completions.store import CompletionStore
 from storage.dataset.dataset import Dataset
 from storage.dataset.parts import row_bytes
-from storage.dataset.tables import TRACES
+from storage.dataset.tables import TRACES, annotations
 
-__all__ = ["PILOT_SHARD", "Pilot", "Sizes", "run_pilot"]
+__all__ = ["PILOT_SHARD", "Failures", "Pilot", "Sizes", "run_pilot"]
 
 PILOT_SHARD = 999_999_999
 """The shard of the pilot's completions: no dataset has so many."""
@@ -62,7 +64,7 @@ class PilotJob(Job):
 
         engines = self.plan.engines.wrap(lambda engine: _CountedScores(engine=engine, count=count))
         run = replace(self, plan=self.plan.with_engines(engines))
-        await annotations.make_annotations(run, shard, method)
+        await make_annotations(run, shard, method)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +91,16 @@ class Sizes:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Failures:
+    """The traces of a pilot on which a stage failed; the costs of these traces are incomplete."""
+
+    failed: int
+    traces: int
+    error: str
+    """The most frequent error."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Pilot:
     """A finished pilot. Its dataset is removed when the context of `run_pilot` ends."""
 
@@ -100,6 +112,8 @@ class Pilot:
     """Tokens that the pilot requested; stored ones are left out."""
     seconds: float
     sizes: Sizes
+    failures: Mapping[str, Failures]
+    """By stage, for the stages that failed on a trace."""
 
 
 @asynccontextmanager
@@ -149,6 +163,7 @@ async def run_pilot(job: Job, remaining: Remaining) -> AsyncIterator[Pilot]:
             generated_tokens=pilot.meter.generated_tokens,
             seconds=time.perf_counter() - started,
             sizes=await asyncio.to_thread(_sizes, pilot, job.dataset),
+            failures=await asyncio.to_thread(_failures, pilot),
         )
 
 
@@ -162,6 +177,23 @@ async def _run_stages(pilot: PilotJob) -> None:
     progress = Progress(meter=pilot.meter, spending=pilot.spending, servers=pilot.servers)
     with show_progress(progress, as_json=pilot.options.json_progress), infrequent_gc():
         await run_shards(pilot, as_task, [SHARD], makes_traces=makes_traces(pilot))
+
+
+def _failures(pilot: PilotJob) -> Mapping[str, Failures]:
+    """Return on how many traces each stage failed, where it did."""
+    errors = dict[str, Counter[str]]()
+    traces = list(pilot.dataset.read_part(TRACES, SHARD))
+    if makes_traces(pilot):
+        errors["traces"] = Counter(trace.finish_reason for trace in filter(is_rejected, traces))
+    for method in pilot.plan.annotators:
+        column = pilot.dataset.column(annotations(method), SHARD, "error")
+        errors[method] = Counter(error for error in column if error is not None)
+    failures = dict[str, Failures]()
+    for stage, counts in errors.items():
+        if counts:
+            ((error, _),) = counts.most_common(1)
+            failures[stage] = Failures(failed=counts.total(), traces=len(traces), error=error)
+    return failures
 
 
 def _sizes(pilot: PilotJob, dataset: Dataset) -> Sizes:

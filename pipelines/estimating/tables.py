@@ -7,10 +7,13 @@ from typing import Any
 
 from annotators.base import CostBound
 from pipelines.estimating.estimate import Amount, Estimate, StageEstimate
+from stepmark.visible_text import one_line
 
 __all__ = ["json_fields", "rows"]
 
 UNKNOWN = "unknown without a pilot"
+NO_RATE = "unknown: the pilot has generated no tokens that were not stored"
+NOTHING_GENERATED = "unknown: scoring calls generate no tokens"
 UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -26,14 +29,21 @@ def rows(estimate: Estimate) -> Sequence[Mapping[str, str]]:
         problems += f", {estimate.rejected:,} rows set aside"
     lines = [("problems", problems), ("traces", f"{estimate.traces:,}")]
     for name, stage in estimate.stages.items():
-        what = "sampling of traces" if name == "traces" else name
-        lines.append((what, _stage(stage, estimate.problems)))
+        lines.append((_STAGES.get(name, name), _stage(stage, estimate.problems)))
     if estimate.stored_completions:
         text = (
             f"{estimate.stored_completions:,} completions of {estimate.stored_tokens:,} generated"
             " tokens are stored and subtracted"
         )
         lines.append(("reused", text))
+    for name, failures in estimate.failures.items():
+        if not estimate.stages[name].problems_left:
+            continue
+        text = (
+            f"on {failures.failed:,} of {failures.traces:,} traces of the pilot, so that the"
+            f" estimate is too low; most often: {one_line(failures.error)}"
+        )
+        lines.append((f"failures of {_STAGES.get(name, name)}", text))
     lines.append(("tokens left", _tokens(estimate.generated_tokens, estimate.prompt_tokens)))
     if estimate.cost is not None:
         lines.append(("cost left", _text(estimate.cost, "{:,.2f}")))
@@ -66,6 +76,7 @@ def _stage(stage: StageEstimate, problems: int) -> str:
     return "; ".join(parts)
 
 
+_STAGES = {"traces": "sampling of traces"}
 _NOUNS = {"rollouts": "rollouts", "replies": "replies", "scores": "scoring calls"}
 
 
@@ -100,9 +111,9 @@ def _is_positive(amount: Amount | None) -> bool:
 
 def _text(amount: Amount, form: str) -> str:
     """Return a number with its range, or a bound."""
-    if amount.expected is None:
-        return f"at most {form.format(amount.high or 0.0)}"
-    text = form.format(amount.expected)
+    if amount.expected is None and amount.high:
+        return f"at most {form.format(amount.high)}"
+    text = form.format(amount.expected or 0.0)
     if amount.low is None or amount.high is None or amount.low == amount.high:
         return text
     return f"{text} ({form.format(amount.low)} to {form.format(amount.high)})"
@@ -110,11 +121,11 @@ def _text(amount: Amount, form: str) -> str:
 
 def _time(estimate: Estimate) -> str:
     if not _is_positive(estimate.generated_tokens):
-        return "none"
+        return NOTHING_GENERATED if _is_positive(estimate.prompt_tokens) else "none"
     seconds = estimate.seconds
     rate = estimate.tokens_per_second
     if seconds is None or seconds.expected is None or rate is None:
-        return UNKNOWN
+        return NO_RATE if estimate.pilot_problems else UNKNOWN
     text = _duration(seconds.expected)
     if seconds.low is not None and seconds.high is not None:
         text += f" ({_duration(seconds.low)} to {_duration(seconds.high)})"

@@ -21,6 +21,7 @@ def prepare(
     *,
     run_file: str = "run file",
     makes_traces: bool,
+    writes: bool = True,
 ) -> Job:
     """Build the plugins of a run file, and check its input files, models and dataset.
 
@@ -29,6 +30,7 @@ def prepare(
         options: The options of the command.
         run_file: What error messages call the run file.
         makes_traces: Whether the run makes traces, or labels those that exist.
+        writes: Whether the dataset must be writable.
 
     Raises:
         UserError: Something is missing or invalid. Nothing has been started.
@@ -61,7 +63,8 @@ def prepare(
             f"{dataset.uri} holds imported traces: run into another folder, "
             "or label them with `stepmark label`"
         )
-    dataset.check_writable()
+    if writes:
+        dataset.check_writable()
     return job
 
 

@@ -115,11 +115,13 @@ async def test_attempts_count_as_requests(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(RateLimit, "reserve", reserve)
     monkeypatch.setattr(RateLimit, "correct", correct)
-    async with FakeServer.answering(Answer(500, {}), completion("x")) as server:
+    usage = {"prompt_tokens": 3, "completion_tokens": 4}
+    answers = (Answer(500, {}), completion("x", "y", usage=usage))
+    async with FakeServer.answering(*answers) as server:
         engine = OpenAI(
             model="m", base_urls=(server.url,), api="completions", requests_per_minute=6000
         )
-        await engine.complete(Prompt(user="12345678"), Sampling(n=1, max_tokens=9))
+        await engine.complete(Prompt(user="12345678"), Sampling(n=2, max_tokens=9))
         await engine.close()
-    # Two tokens of the prompt and nine of the answer; the server has counted one each.
-    assert calls == [("reserve", (11,)), ("reserve", (11,)), ("correct", (11, 2))]
+    # Two tokens of the prompt and nine of each answer; the server has counted other ones.
+    assert calls == [("reserve", (20,)), ("reserve", (20,)), ("correct", (20, 7))]

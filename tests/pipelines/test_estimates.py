@@ -14,15 +14,16 @@ from annotators.base import CostBound, HasCostBound
 from annotators.context import AnnotationContext
 from annotators.methods.judge import Judge
 from annotators.methods.tree_search import TreeSearch
+from engines.base import Prompt
 from pipelines.estimating.estimate import Estimate, estimate_run
 from pipelines.estimating.tables import rows
 from stepmark import plugins
-from stepmark.errors import BudgetError
-from stepmark.records import Annotation, Problem, Trace
+from stepmark.errors import BudgetError, EngineError
+from stepmark.records import Annotation, Problem, Sampling, Trace
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import LABELS, TRACES, annotations
 from storage.dataset.verify import verify
-from tests.pipelines.simulated import Model, job_in, kept_open, run
+from tests.pipelines.simulated import Model, is_judging, job_in, kept_open, run
 from verifiers.isolation.pool import VerifierPool
 
 METHODS = ("monte_carlo", "binary_search", "judge")
@@ -68,6 +69,13 @@ def samples(model: Model) -> Counter[tuple[str, str, int]]:
         for seed in range(sampling.seed, sampling.seed + sampling.n):
             counts[prompt.user, prompt.prefix, seed] += 1
     return counts
+
+
+def tokens_of_stage(dataset: Dataset, stage: str) -> int:
+    """Return the generated tokens of a finished stage."""
+    if stage == "traces":
+        return sum(trace.generated_tokens for trace in dataset.read(TRACES))
+    return sum(row.cost.generated_tokens for row in dataset.read(annotations(stage)))
 
 
 def label_rows(folder: Path) -> list[Any]:
@@ -146,11 +154,16 @@ async def test_stored_samples_are_subtracted(tmp_path: Path, runs: Runs) -> None
     model = Model()
     used = await runs.finished(tmp_path / "half", model, shards=shards, budget={"tokens": 2500})
     assert 0 < used < whole
-    assert Dataset(str(tmp_path / "half")).count(annotations("judge")) == 0
     estimate = await runs.estimated(tmp_path / "half", model, shards=shards)
-    # The traces of the shard may be finished.
-    traces = sum(trace.generated_tokens for trace in Dataset(str(tmp_path / "half")).read(TRACES))
-    assert estimate.stored_tokens in (used, used - traces)
+    # Which stages are finished when the budget is reached depends on the machine. Parts that were
+    # being written are complete by now.
+    assert any(stage.problems_left for stage in estimate.stages.values())
+    dataset = Dataset(str(tmp_path / "half"))
+    finished = 0
+    for name, stage in estimate.stages.items():
+        if not stage.problems_left:
+            finished += tokens_of_stage(dataset, name)
+    assert estimate.stored_tokens == used - finished
     # All samples are keyed by the run file: those of another one are none of its own.
     other = await runs.estimated(tmp_path / "half", model, shards=shards, seed=2)
     assert other.stored_tokens == 0
@@ -212,6 +225,52 @@ async def test_estimates_without_a_pilot_are_bounds(tmp_path: Path, runs: Runs) 
     lines = {row["what"]: row["count"] for row in rows(undeclared)}
     assert lines["monte_carlo"] == "tokens unknown without a pilot"
     assert lines["formal"] == "no tokens"
+
+
+async def test_failures_of_a_pilot_are_shown(tmp_path: Path, runs: Runs) -> None:
+    def refuse(prompt: Prompt, sampling: Sampling, index: int) -> str:
+        if is_judging(prompt):
+            raise EngineError("context too long", retryable=False)
+        return ""
+
+    methods = [{"use": "judge", "votes": 2}]
+    model = Model(before=refuse)
+    estimate = await runs.estimated(tmp_path, model, pilot=1, annotators=methods, label=None)
+    failures = estimate.failures["judge"]
+    assert list(estimate.failures) == ["judge"]
+    assert (failures.failed, failures.traces) == (4, 4)
+    lines = {row["what"]: row["count"] for row in rows(estimate)}
+    assert lines["failures of judge"].startswith("on 4 of 4 traces of the pilot")
+    assert lines["failures of judge"].endswith("EngineError: context too long")
+
+
+async def test_scores_have_no_time(tmp_path: Path, runs: Runs) -> None:
+    methods = [{"use": "formal"}]
+    await runs.finished(tmp_path, Model(), annotators=methods, label=None)
+    methods = [{"use": "answer_likelihood"}]
+    changes: Any = {"problems": None, "label": None, "annotators": methods}
+    for pilot in (0, 1):
+        estimate = await runs.estimated(tmp_path, Model(), pilot=pilot, **changes)
+        lines = {row["what"]: row["count"] for row in rows(estimate)}
+        assert "scoring calls" in lines["answer_likelihood"]
+        assert lines["time left"] == "unknown: scoring calls generate no tokens"
+
+
+async def test_batches_have_their_price(tmp_path: Path, runs: Runs) -> None:
+    estimate = await runs.estimated(
+        tmp_path,
+        Model(),
+        judge_engine={"use": "openai", "model": "judge", "batch": True, "batch_price": 0.25},
+        annotators=[{"use": "judge", "votes": 2, "max_tokens": 100}],
+        label=None,
+        # The prompt tokens of the judge are unknown, but cost nothing.
+        prices={"generated": 1e6},
+    )
+    assert estimate.prompt_tokens is None
+    assert estimate.generated_tokens is not None
+    assert estimate.generated_tokens.high == 16 * 512 + 16 * 2 * 100
+    assert estimate.cost is not None
+    assert estimate.cost.high == 16 * 512 + 0.25 * 16 * 2 * 100
 
 
 async def test_costs_are_within_declared_bounds(tmp_path: Path, runs: Runs) -> None:

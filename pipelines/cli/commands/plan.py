@@ -36,23 +36,15 @@ def plan(
     """
     from pipelines.estimating.estimate import estimate_run
     from pipelines.estimating.tables import json_fields, rows
-    from pipelines.run import plan as planning
     from pipelines.run.config import load
-    from pipelines.run.job import Job
-    from pipelines.run.meter import Meter
     from pipelines.run.preparation import prepare
-    from storage.dataset.dataset import Dataset
 
     settings = load(Path(run_file), overrides)
     if not as_json:
         # The source of problems can take long.
         typer.echo(one_line(f"plan {run_file} for {without_secrets(settings.dataset)}"))
-    if pilot:
-        makes_traces = settings.problems is not None and bool(settings.engine)
-        job = prepare(settings, run_file=run_file, makes_traces=makes_traces)
-    else:
-        built = planning.build(settings, run_file)
-        job = Job(plan=built, dataset=Dataset(settings.dataset), meter=Meter())
+    makes_traces = settings.problems is not None and bool(settings.engine)
+    job = prepare(settings, run_file=run_file, makes_traces=makes_traces, writes=pilot > 0)
     with stop_signals_raise():
         try:
             estimate = run_until_stopped(estimate_run(job, pilot))
