@@ -20,10 +20,10 @@ from pipelines.run.stages import run_stages
 from pipelines.run.workers import coordinator as coordinator_module
 from pipelines.run.workers import runners
 from pipelines.run.workers.coordinator import run_in_workers
-from pipelines.run.workers.protocol import Start
+from pipelines.run.workers.protocol import Start, encode, error_fields
 from pipelines.run.workers.relay import Relay
 from pipelines.run.workers.runners import RemoteWorker, remote_runner
-from stepmark.errors import ConfigError, InstallError, UserError, WorkerError
+from stepmark.errors import BudgetError, ConfigError, InstallError, UserError, WorkerError
 from tests.pipelines.running import REPOSITORY, WAIT_SECONDS, run_file
 from tests.pipelines.test_workers import RETRIES, TABLES, contents, job_of, run, worker_processes
 
@@ -193,6 +193,23 @@ def test_broken_machines_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(coordinator_module, "remote_runner", lambda run: Broken())
     with pytest.raises(WorkerError, match=r"before its first shard: .*no such machine"):
         run(job_of(run_file(tmp_path)))
+
+
+def test_budget_abandons_missing_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workers = coordinator_module.MAX_FAILED_STARTS + 2
+    failed = encode("failed", **error_fields(BudgetError("the budget is used")))
+    handles = [FakeHandle([("a", encode("next"), None), ("a", failed, 0)])]
+    # No machine becomes free for the others.
+    handles.extend(FakeHandle([]) for _ in range(workers - 1))
+
+    class Small(Cluster):
+        def worker(self, start: Start) -> RemoteWorker:
+            return worker_of(handles.pop(0))
+
+    monkeypatch.setattr(coordinator_module, "remote_runner", lambda run: Small())
+    problems = {"use": "word_problems", "count": 2 * workers}
+    with pytest.raises(BudgetError, match=f"the limit of one of {workers} workers"):
+        run(job_of(run_file(tmp_path, problems=problems), workers=workers))
 
 
 @pytest.mark.parametrize(
