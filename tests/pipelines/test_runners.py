@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil  # type: ignore[import-untyped]
@@ -183,6 +184,25 @@ async def test_abandoned_worker_is_not_awaited() -> None:
     async with worker_of(FakeHandle([])) as worker:
         asyncio.get_running_loop().call_later(0.01, worker.abandon)
         assert await worker.read() is None
+
+
+async def test_lost_cluster_ends_its_worker() -> None:
+    async def create() -> FakeHandle:
+        raise ValueError("the client\nis closed")
+
+    async with RemoteWorker(START, create) as worker:
+        assert await worker.read() is None
+        assert await worker.reason_of_end() == "its machine was lost: the client is closed"
+
+
+@pytest.mark.parametrize("status", ["running", "closed"])
+async def test_lost_scheduler_is_not_awaited(status: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runners, "EXCHANGE_SECONDS", 0.01)
+    client = SimpleNamespace(status=status)
+    relay = runners._DaskRelay(client, asyncio.get_running_loop().create_future())
+    asyncio.get_running_loop().call_later(0.05, setattr, client, "status", "closed")
+    with pytest.raises(ConnectionError, match="the scheduler has ended"):
+        await relay.exchange(b"", 0.0)
 
 
 def test_broken_machines_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
