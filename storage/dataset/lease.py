@@ -135,11 +135,12 @@ class Owner:
 
 
 def _command() -> str:
-    """Return the command of this process without options and their values, which can be secret."""
+    """Return the command of this process up to its first option: values can be secret."""
     arguments = ["stepmark"]
     for argument in sys.argv[1:]:
-        if not argument.startswith("-") and "=" not in argument:
-            arguments.append(argument)
+        if argument.startswith("-"):
+            break
+        arguments.append(argument)
     return " ".join(arguments)
 
 
