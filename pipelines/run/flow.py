@@ -141,10 +141,14 @@ async def _run(
         display.log(f"skipped: {busy}", warning=True)
         return Cancelled(name="Skipped", message=str(busy))
     prepared.rows = rows
-    # Imported late for the reason that `execution.run_job` has.
-    from pipelines.run.label_table import label_table
+    labels: Sequence[Mapping[str, Any]] = ()
+    # Other slices replace parts while a query would read them.
+    if job.options.slice is None:
+        # Imported late for the reason that `execution.run_job` has.
+        from pipelines.run.label_table import label_table
 
-    await display.finish(rows, await asyncio.to_thread(label_table, job.dataset))
+        labels = await asyncio.to_thread(label_table, job.dataset)
+    await display.finish(rows, labels)
     return await asyncio.to_thread(_final_state, job, rows)
 
 
@@ -192,6 +196,9 @@ def _final_state(job: Job, rows: Rows) -> Rows | State[Any]:
     if job.meter.stopped:
         message = f"{job.meter.stopped}; the next run of {job.dataset.uri} goes on"
         return Completed(name="BudgetUsed", message=message)
+    if job.options.slice is not None:
+        # The run of the whole dataset checks the share of failures.
+        return rows
     from pipelines.run.summary import failed_methods
 
     allowed = job.plan.run_file.limits.failed_share

@@ -178,7 +178,8 @@ def _existing_traces(job: Job) -> Sequence[int]:
         raise DatasetError(f"{dataset.uri} holds no traces: import some with `stepmark import`")
     for table in dataset.tables():
         if table.kind in ("annotations", "labels"):
-            _check_traces_of(dataset, table, all_shards)
+            # Other slices can be writing theirs.
+            _check_traces_of(dataset, table, _own_shards(job, dataset.shards(table)), all_shards)
     shards = _own_shards(job, all_shards)
     traces = 0
     for shard in shards:
@@ -192,10 +193,12 @@ def _existing_traces(job: Job) -> Sequence[int]:
     return shards
 
 
-def _check_traces_of(dataset: Dataset, table: Table[Any], shards: Sequence[int]) -> None:
-    """Raise an error if a table has a part of traces that are lost."""
-    for shard in dataset.shards(table):
-        if shard not in shards:
+def _check_traces_of(
+    dataset: Dataset, table: Table[Any], shards: Sequence[int], shards_with_traces: Sequence[int]
+) -> None:
+    """Raise an error if one of a table's shards has lost its traces."""
+    for shard in shards:
+        if shard not in shards_with_traces:
             raise DatasetError(
                 f"{dataset.uri}/{dataset.path(TRACES, shard)} is missing, but there is"
                 f" {dataset.path(table, shard)}: import or run again"

@@ -57,6 +57,7 @@ __all__ = [
     "can_lease",
     "check_unlocked",
     "ensure_free",
+    "is_locked",
     "local_lock",
     "renewing",
 ]
@@ -134,11 +135,12 @@ class Owner:
 
 
 def _command() -> str:
-    """Return the command of this process without options and their values, which can be secret."""
+    """Return the command of this process up to its first option: values can be secret."""
     arguments = ["stepmark"]
     for argument in sys.argv[1:]:
-        if not argument.startswith("-") and "=" not in argument:
-            arguments.append(argument)
+        if argument.startswith("-"):
+            break
+        arguments.append(argument)
     return " ".join(arguments)
 
 
@@ -183,13 +185,18 @@ def check_unlocked(path: Path, location: str) -> None:
     """Check that no process holds an exclusive lock on a local file.
 
     Raises:
-        DatasetError: A process holds it.
+        DatasetBusyError: A process holds it.
     """
+    if is_locked(path):
+        raise DatasetBusyError(_refusal(location, Owner.parse(path.read_bytes())))
+
+
+def is_locked(path: Path) -> bool:
+    """Return whether a process holds an exclusive lock on a local file."""
     descriptor = os.open(path, os.O_RDWR)
     try:
-        if not _try_lock(descriptor):
-            owner = Owner.parse(os.pread(descriptor, MAX_OWNER_BYTES, 0))
-            raise DatasetError(_refusal(location, owner))
+        # Shared, so that two processes can check a file at the same moment.
+        return not _try_lock(descriptor, is_shared=True)
     finally:
         os.close(descriptor)
 

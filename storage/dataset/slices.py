@@ -28,6 +28,7 @@ from storage.dataset.lease import (
     Owner,
     check_unlocked,
     ensure_free,
+    is_locked,
     local_lock,
 )
 
@@ -100,9 +101,10 @@ def local_slice_lock(root: Path, part: Slice, shared: int) -> Iterator[tuple[int
 
 
 def slice_owner(root: Path) -> Owner | None:
-    """Return the owner that the lock file of a slice names; None if none does."""
+    """Return the owner of a slice whose lock is held; None if no lock names one."""
     for path in sorted((root / FOLDER).glob("*.lock")):
-        owner = Owner.parse(path.read_bytes())
+        # The lock file of a killed slice still names its owner.
+        owner = Owner.parse(path.read_bytes()) if is_locked(path) else None
         if owner is not None:
             return owner
     return None

@@ -1,11 +1,12 @@
-"""Workers on a Ray cluster of two nodes, of which one is killed, and on a Dask cluster."""
+"""Workers on a Ray cluster of two nodes, of which one is killed, and in a Dask cluster."""
 
+import asyncio
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from pipelines.run.job import Job
+from pipelines.run.stages import run_stages
+from pipelines.run.workers import runners
+from pipelines.run.workers.coordinator import run_in_workers
 from pipelines.run.workers.relay import WORKER_MODULE
 from storage.dataset.dataset import Dataset
 from tests.pipelines.running import (
@@ -23,10 +27,9 @@ from tests.pipelines.running import (
     run_file,
     wait_for,
 )
-from tests.pipelines.test_workers import TABLES, contents, job_of, run
+from tests.pipelines.test_workers import RETRIES, TABLES, contents, job_of, run
 
-# Runs a run file, and prints why workers were lost. The wait before the shards of a lost worker are
-# assigned again is shorter than usual.
+# Runs a run file, and prints why workers were lost.
 DRIVER = """
 import asyncio, sys
 from functools import partial
@@ -34,7 +37,7 @@ from pipelines.run.stages import run_stages
 from pipelines.run.workers import runners
 from pipelines.run.workers.coordinator import run_in_workers
 from tests.pipelines.test_workers import RETRIES, job_of
-runners.SILENCE_SECONDS = 10.0
+runners.SILENCE_SECONDS = float(sys.argv[2])
 reason_of_end = runners.RemoteWorker.reason_of_end
 async def reported(worker):
     reason = await reason_of_end(worker)
@@ -44,17 +47,9 @@ runners.RemoteWorker.reason_of_end = reported
 run_all = partial(run_in_workers, retries=RETRIES)
 asyncio.run(run_stages(job_of(sys.argv[1]), makes_traces=True, run_all=run_all))
 """
-# The scheduler and two workers of a Dask cluster; the first line is the address.
-DASK_CLUSTER = """
-import sys
-from distributed import LocalCluster
-if __name__ == "__main__":
-    cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
-    print(cluster.scheduler_address, flush=True)
-    print(*(worker.pid for worker in cluster.workers.values()), flush=True)
-    sys.stdin.read()
-    cluster.close()
-"""
+# The shards of a lost worker are assigned again sooner than usual.
+SILENCE_SECONDS = 5.0
+CLUSTER_VARIABLE = "STEPMARK_TEST_CLUSTER"
 # A worker per node. The object store is not used; a large one is slow to start.
 NODE = {"num_cpus": 1, "object_store_memory": 80 << 20}
 # Long enough that a node is killed while it makes a shard.
@@ -86,18 +81,34 @@ def ray_cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     cluster.shutdown()
 
 
+@pytest.fixture(autouse=True)
+def _mark_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the processes of the cluster inherit a variable that distinguishes them from others."""
+    monkeypatch.setenv(CLUSTER_VARIABLE, str(tmp_path))
+
+
 def worker_pids() -> set[int]:
-    """Return the worker processes of this machine that work for a relay."""
+    """Return the worker processes of this cluster, also those whose machine was killed."""
     pids = set[int]()
-    for process in psutil.process_iter(["cmdline"]):
-        if WORKER_MODULE in (process.info["cmdline"] or ()):
+    for process in psutil.process_iter(["cmdline", "environ"]):
+        environment = process.info["environ"] or {}
+        is_of_cluster = environment.get(CLUSTER_VARIABLE) == os.environ[CLUSTER_VARIABLE]
+        if is_of_cluster and WORKER_MODULE in (process.info["cmdline"] or ()):
             pids.add(process.pid)
     return pids
 
 
+def expect_no_workers() -> None:
+    """Wait until no worker is left: a relay that Dask starts again is never called."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while worker_pids() and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert worker_pids() == set()
+
+
 def start_driver(path: str, environment: dict[str, str]) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-c", DRIVER, path],
+        [sys.executable, "-c", DRIVER, path, str(SILENCE_SECONDS)],
         cwd=REPOSITORY,
         env=environment,
         stdout=subprocess.PIPE,
@@ -118,11 +129,7 @@ def run_with_loss(
     status, out, err = finish(command)
     assert status == 0, err
     assert contents(dataset) == contents(undisturbed.dataset)
-    # A relay that Dask has started again ends its worker when nothing calls it.
-    deadline = time.monotonic() + WAIT_SECONDS
-    while worker_pids() and time.monotonic() < deadline:
-        time.sleep(0.5)
-    assert worker_pids() == set()
+    expect_no_workers()
     return out
 
 
@@ -138,22 +145,39 @@ def test_killed_ray_node_is_replaced(ray_cluster: Any, tmp_path: Path, undisturb
     assert "its machine was lost: " in out
 
 
-def test_killed_dask_worker_is_replaced(tmp_path: Path, undisturbed: Job) -> None:
-    script = tmp_path / "cluster.py"
-    script.write_text(DASK_CLUSTER, encoding="utf-8")
-    cluster = subprocess.Popen(
-        [sys.executable, str(script)],
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
+def test_closed_dask_worker_is_replaced(
+    tmp_path: Path, undisturbed: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from distributed import LocalCluster
+
+    reasons = list[str]()
+    reason_of_end = runners.RemoteWorker.reason_of_end
+
+    async def recorded(worker: runners.RemoteWorker) -> str:
+        reasons.append(await reason_of_end(worker))
+        return reasons[-1]
+
+    monkeypatch.setattr(runners.RemoteWorker, "reason_of_end", recorded)
+    monkeypatch.setattr(runners, "SILENCE_SECONDS", SILENCE_SECONDS)
+    # The scheduler and the workers of Dask are threads of this process: starting processes for them
+    # takes longer than the run. Only their relays start processes.
+    cluster = LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=False, protocol="tcp", dashboard_address=None
     )
-    assert cluster.stdout is not None
-    address = cluster.stdout.readline().strip()
-    victim = int(cluster.stdout.readline().split()[0])
-    try:
-        runner = {"runner": "dask", "address": address}
-        out = run_with_loss(tmp_path, runner, lambda: os.kill(victim, signal.SIGKILL), undisturbed)
-        assert "its machine was lost: " in out
-    finally:
-        cluster.communicate(timeout=WAIT_SECONDS)
+    with cluster:
+        runner = {"runner": "dask", "address": cluster.scheduler_address}
+        job = job_of(run_file(tmp_path, **TABLES, engine=SLOW_ENGINE, run=runner))
+
+        async def run_and_close() -> None:
+            run_all = partial(run_in_workers, retries=RETRIES)
+            running = asyncio.create_task(run_stages(job, makes_traces=True, run_all=run_all))
+            while not job.dataset.folder.files("traces") and not running.done():
+                await asyncio.sleep(0.05)
+            await asyncio.to_thread(cluster.sync, cluster.workers[0].close)
+            await running
+
+        asyncio.run(run_and_close())
+    (reason,) = reasons
+    assert reason.startswith("its machine was lost: ")
+    assert contents(job.dataset) == contents(undisturbed.dataset)
+    expect_no_workers()

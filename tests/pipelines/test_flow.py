@@ -25,6 +25,7 @@ from pipelines.run.config import RunFile, load
 from pipelines.run.engine_pool import ENGINE, EnginePool
 from pipelines.run.execution import run_without_server
 from pipelines.run.flow import stepmark_run
+from pipelines.run.options import RunOptions
 from pipelines.run.preparation import prepare
 from pipelines.run.retries import RETRIES
 from pipelines.stop_signals import StoppedError, stop_signals_raise
@@ -210,6 +211,17 @@ def test_failed_methods_fail_the_flow_run(tmp_path: Path, prefect_server: str) -
     job = prepare(load(Path(path)), makes_traces=True)
     rows = asyncio.run(flow.perform(job, path, (), makes_traces=True))
     assert {"what": "problems", "count": "4"} in rows
+
+
+def test_slice_leaves_failures_to_last_run(tmp_path: Path, prefect_server: str) -> None:
+    judge = {"use": "scripted", "error": "no credit", "retryable": False}
+    path = run_file(tmp_path, annotators=[{"use": "judge"}], judge_engine=judge)
+    job = prepare(load(Path(path)), RunOptions(shards="0/2"), makes_traces=True)
+    rows = asyncio.run(flow.perform(job, path, (), makes_traces=True))
+    assert {"what": "judge", "count": "4, 4 failed"} in rows
+    result = flow_run(prefect_server, path)
+    assert result["state_type"] == "COMPLETED"
+    assert "stepmark-labels" not in artifacts_of(prefect_server, result["id"])
 
 
 def test_command_runs_flow_on_server(tmp_path: Path, server_url: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil  # type: ignore[import-untyped]
@@ -20,10 +21,10 @@ from pipelines.run.stages import run_stages
 from pipelines.run.workers import coordinator as coordinator_module
 from pipelines.run.workers import runners
 from pipelines.run.workers.coordinator import run_in_workers
-from pipelines.run.workers.protocol import Start
+from pipelines.run.workers.protocol import Start, encode, error_fields
 from pipelines.run.workers.relay import Relay
 from pipelines.run.workers.runners import RemoteWorker, remote_runner
-from stepmark.errors import ConfigError, InstallError, UserError, WorkerError
+from stepmark.errors import BudgetError, ConfigError, InstallError, UserError, WorkerError
 from tests.pipelines.running import REPOSITORY, WAIT_SECONDS, run_file
 from tests.pipelines.test_workers import RETRIES, TABLES, contents, job_of, run, worker_processes
 
@@ -185,6 +186,25 @@ async def test_abandoned_worker_is_not_awaited() -> None:
         assert await worker.read() is None
 
 
+async def test_lost_cluster_ends_its_worker() -> None:
+    async def create() -> FakeHandle:
+        raise ValueError("the client\nis closed")
+
+    async with RemoteWorker(START, create) as worker:
+        assert await worker.read() is None
+        assert await worker.reason_of_end() == "its machine was lost: the client is closed"
+
+
+@pytest.mark.parametrize("status", ["running", "closed"])
+async def test_lost_scheduler_is_not_awaited(status: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runners, "EXCHANGE_SECONDS", 0.01)
+    client = SimpleNamespace(status=status)
+    relay = runners._DaskRelay(client, asyncio.get_running_loop().create_future())
+    asyncio.get_running_loop().call_later(0.05, setattr, client, "status", "closed")
+    with pytest.raises(ConnectionError, match="the scheduler has ended"):
+        await relay.exchange(b"", 0.0)
+
+
 def test_broken_machines_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken(Cluster):
         def worker(self, start: Start) -> RemoteWorker:
@@ -193,6 +213,23 @@ def test_broken_machines_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(coordinator_module, "remote_runner", lambda run: Broken())
     with pytest.raises(WorkerError, match=r"before its first shard: .*no such machine"):
         run(job_of(run_file(tmp_path)))
+
+
+def test_budget_abandons_missing_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workers = coordinator_module.MAX_FAILED_STARTS + 2
+    failed = encode("failed", **error_fields(BudgetError("the budget is used")))
+    handles = [FakeHandle([("a", encode("next"), None), ("a", failed, 0)])]
+    # No machine becomes free for the others.
+    handles.extend(FakeHandle([]) for _ in range(workers - 1))
+
+    class Small(Cluster):
+        def worker(self, start: Start) -> RemoteWorker:
+            return worker_of(handles.pop(0))
+
+    monkeypatch.setattr(coordinator_module, "remote_runner", lambda run: Small())
+    problems = {"use": "word_problems", "count": 2 * workers}
+    with pytest.raises(BudgetError, match=f"the limit of one of {workers} workers"):
+        run(job_of(run_file(tmp_path, problems=problems), workers=workers))
 
 
 @pytest.mark.parametrize(

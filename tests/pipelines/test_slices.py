@@ -8,6 +8,7 @@ import pytest
 
 from pipelines.run.job import Job
 from pipelines.run.options import RunOptions
+from stepmark.errors import DatasetError
 from storage.dataset.dataset import Dataset
 from storage.dataset.slices import Slice
 from storage.dataset.tables import LABELS, PROBLEMS, TRACES
@@ -100,6 +101,19 @@ def test_slice_keeps_shards_of_others(tmp_path: Path) -> None:
     last = replace(job_of(run_file(tmp_path, **fewer)), options=RunOptions(recompute=True))
     run(last)
     assert last.dataset.shards(TRACES) == (0,)
+
+
+def test_slice_ignores_unfinished_shards_of_others(tmp_path: Path) -> None:
+    path = run_file(tmp_path)
+    job = job_of(path, workers=1)
+    run(job)
+    # As listed before another slice wrote the traces, and its annotations since.
+    job.dataset.remove_part(TRACES, 1)
+    job.dataset.remove_part(LABELS, 0)
+    run(slice_of(path, "0/2"), makes_traces=False)
+    assert job.dataset.shards(LABELS) == (0, 1)
+    with pytest.raises(DatasetError, match=r"traces/part-00001\.parquet is missing"):
+        run(job_of(path, workers=1), makes_traces=False)
 
 
 def test_invalid_slice_is_one_line(tmp_path: Path) -> None:

@@ -248,3 +248,9 @@ def test_lost_lease_writes_no_part(monkeypatch: pytest.MonkeyPatch) -> None:
     footer = second.footer(PROBLEMS, 0)
     assert footer is not None
     assert footer.part_key == "second"
+
+
+def test_owner_has_no_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ["stepmark", "run", "run.toml", "--shards", "0/2", "--set", "engine.key=canary"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    assert Owner.current().command == "stepmark run run.toml"

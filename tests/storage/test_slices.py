@@ -1,16 +1,20 @@
 """Slices: several processes write different shards; nothing else writes meanwhile."""
 
+import fcntl
+import json
+import os
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
-from stepmark.errors import ConfigError, DatasetError
+from stepmark.errors import ConfigError, DatasetBusyError, DatasetError
 from storage.dataset import lease as lease_module
 from storage.dataset.dataset import Dataset
-from storage.dataset.lease import LeaseLostError, WatchedLease
+from storage.dataset.lease import LeaseLostError, Owner, WatchedLease
 from storage.dataset.slices import Slice
 
 Open = Callable[[], Dataset]
@@ -36,7 +40,7 @@ def held(reopened: Open) -> Iterator[ExitStack]:
 
 @pytest.mark.parametrize("part", [None, Slice(0, 3), Slice(5, 6)], ids=["all", "same", "other"])
 def test_slices_exclude_other_writers(held: ExitStack, reopened: Open, part: Slice | None) -> None:
-    with pytest.raises(DatasetError, match=r"another run is writing here: pid \d+ on host"):
+    with pytest.raises(DatasetBusyError, match=r"another run is writing here: pid \d+ on host"):
         reopened().writer_lock(part).__enter__()
     with reopened().writer_lock(Slice(2, 3)):
         pass
@@ -54,6 +58,30 @@ def test_whole_writer_excludes_slices(reopened: Open) -> None:
         pass
     with reopened().writer_lock(Slice(0, 2)):
         pass
+
+
+def test_slices_start_at_the_same_moment(tmp_path: Path) -> None:
+    dataset = Dataset(str(tmp_path))
+    with dataset.writer_lock(Slice(0, 4)):
+        pass
+    # The other slice checks the lock of an earlier division.
+    with (tmp_path / ".slices" / "0-of-4.lock").open("r+b") as checked:
+        fcntl.flock(checked, fcntl.LOCK_SH)
+        with dataset.writer_lock(Slice(0, 2)):
+            pass
+
+
+def test_killed_slice_is_not_the_owner(tmp_path: Path) -> None:
+    with Dataset(str(tmp_path)).writer_lock(Slice(1, 2)):
+        # No process has a number as high as this.
+        owner = replace(Owner.current(), pid=2**31 - 1)
+        killed = tmp_path / ".slices" / "0-of-2.lock"
+        killed.write_text(json.dumps(asdict(owner)), encoding="utf-8")
+        with (
+            pytest.raises(DatasetError, match=f"is writing here: pid {os.getpid()} "),
+            Dataset(str(tmp_path)).writer_lock(),
+        ):
+            pass
 
 
 @pytest.mark.parametrize("first", [None, Slice(0, 2)], ids=["whole", "slice"])

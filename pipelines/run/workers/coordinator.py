@@ -261,6 +261,9 @@ class _Coordinator:
         open_requests = dict.fromkeys(worker.counters.get("open_requests", {}), 0)
         add_change(self._job.meter, worker.counters, {"open_requests": open_requests})
         lost = self._assignment.lose(worker)
+        if self._budget_error is not None:
+            # The run ends anyway, and machines that it waited for were abandoned.
+            return
         if lost is None and not worker.has_requested:
             self._failed_starts += 1
             if worker.max_losses == MAX_LOSSES or self._failed_starts >= MAX_FAILED_STARTS:

@@ -148,7 +148,12 @@ class RemoteWorker:
         return MAX_MACHINE_LOSSES if self._lost else MAX_LOSSES
 
     async def __aenter__(self) -> Self:
-        self._relay = await self.create()
+        try:
+            self._relay = await self.create()
+        # The cluster itself can be lost.
+        except Exception as error:  # noqa: BLE001
+            self._lost = _reason(error)
+            return self
         # The lock of a folder cannot be inherited by a process of another machine.
         start = replace(self.start, lock_descriptors=())
         self.send("start", **start.fields())
@@ -157,7 +162,8 @@ class RemoteWorker:
     async def __aexit__(
         self, kind: object, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._relay is not None
+        if self._relay is None:
+            return
         try:
             if error is not None and self.has_requested:
                 self.send("stop")
@@ -219,7 +225,7 @@ class RemoteWorker:
             self._receive(*call.result())
         # Ray, Dask and their connections raise errors of many types.
         except Exception as error:  # noqa: BLE001
-            self._lost = " ".join(str(error).split())[:200] or type(error).__name__
+            self._lost = _reason(error)
         finally:
             call.cancel()
             abandoned.cancel()
@@ -234,6 +240,10 @@ class RemoteWorker:
         *lines, self._partial = (self._partial + output).split(b"\n")
         self._lines.extend(lines)
         self._status = status
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 class RayRunner:
@@ -344,17 +354,18 @@ class DaskRunner:
         future = self._client.submit(
             Relay, str(Path.cwd()), SILENCE_SECONDS, actor=True, pure=False, resources=resources
         )
-        return _DaskRelay(future)
+        return _DaskRelay(self._client, future)
 
 
 @dataclass
 class _DaskRelay:
+    client: Any
     future: Any
     actor: Any = None
 
     async def exchange(self, messages: bytes, wait_seconds: float) -> tuple[str, bytes, int | None]:
         if self.actor is None:
-            self.actor = await self.future
+            self.actor = await self._started_actor()
         reply: tuple[str, bytes, int | None] = await self.actor.exchange(messages, wait_seconds)
         return reply
 
@@ -365,6 +376,18 @@ class _DaskRelay:
                 async with asyncio.timeout(CLOSE_SECONDS):
                     await self.actor.close()
         await self.future.cancel()
+
+    async def _started_actor(self) -> Any:
+        started = asyncio.ensure_future(self.future)
+        try:
+            while not started.done():
+                # Dask leaves the future pending when it can no longer reach the scheduler.
+                if self.client.status == "closed":
+                    raise ConnectionError("the scheduler has ended")
+                await asyncio.wait([started], timeout=EXCHANGE_SECONDS)
+            return started.result()
+        finally:
+            started.cancel()
 
 
 def remote_runner(run: RunSettings) -> Runner | None:
