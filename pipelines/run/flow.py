@@ -132,20 +132,20 @@ async def _run(
         display.log(_stopped_line(job, str(stopped)), warning=True)
         raise TerminationSignal(stopped.number) from None
     except CancelledInPrefectError:
-        line = _stopped_line(job, "a cancellation in Prefect")
+        line = display.public(_stopped_line(job, "a cancellation in Prefect"))
         display.log(line, warning=True)
         return Cancelled(message=line)
     except DatasetBusyError as busy:
         if not is_deployed:
             raise
         display.log(f"skipped: {busy}", warning=True)
-        return Cancelled(name="Skipped", message=str(busy))
+        return Cancelled(name="Skipped", message=display.public(str(busy)))
     prepared.rows = rows
     # Imported late for the reason that `execution.run_job` has.
     from pipelines.run.label_table import label_table
 
     await display.finish(rows, await asyncio.to_thread(label_table, job.dataset))
-    return await asyncio.to_thread(_final_state, job, rows)
+    return await asyncio.to_thread(_final_state, display, rows)
 
 
 def _leave_ctrl_c_to_parent() -> None:
@@ -187,10 +187,11 @@ def _stopped_line(job: Job, reason: str) -> str:
     )
 
 
-def _final_state(job: Job, rows: Rows) -> Rows | State[Any]:
+def _final_state(display: FlowDisplay, rows: Rows) -> Rows | State[Any]:
     """Return the rows, or the state of a run that is not complete, or failed in part."""
+    job = display.job
     if job.meter.stopped:
-        message = f"{job.meter.stopped}; the next run of {job.dataset.uri} goes on"
+        message = f"{job.meter.stopped}; the next run of {display.dataset} goes on"
         return Completed(name="BudgetUsed", message=message)
     from pipelines.run.summary import failed_methods
 
