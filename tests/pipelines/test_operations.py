@@ -106,7 +106,7 @@ def finished_shards(dataset: Dataset) -> int:
 def test_schedule_skips_overlaps_and_is_cancelled(tmp_path: Path, server_url: str) -> None:
     path = slow_run_file(tmp_path, 400, dataset=str(tmp_path / "nightly-{date}"))
     environment = clean_environment(tmp_path / "home", PREFECT_API_URL=server_url, **EAGER)
-    command = ["schedule", path, "--interval", "8s", "--timezone", "Asia/Tokyo", "--name", "often"]
+    command = ["schedule", path, "--interval", "5s", "--timezone", "Asia/Tokyo", "--name", "often"]
     served = start(*command, environment=environment)
 
     def runs(*types: str) -> list[Any]:
