@@ -24,6 +24,7 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.runner import Runner
 from prefect.schedules import Cron, Interval, RRule, Schedule
+from prefect.types import BANNED_CHARACTERS
 from prefect.types.entrypoint import EntrypointType
 
 from pipelines.run.config import RunFile
@@ -32,6 +33,7 @@ from pipelines.run.flow_display import tags_of
 from pipelines.run.run_date import DATE, date_in
 from pipelines.stop_signals import StoppedError, cancelled_by_signals
 from stepmark.errors import ConfigError
+from stepmark.secrets import without_secrets
 
 __all__ = [
     "DeploymentOptions",
@@ -140,18 +142,23 @@ def build(
         options: The options of the command.
         parameters: The parameters of the flow.
         job_variables: Variables of the infrastructure that a work pool starts.
+
+    Raises:
+        ConfigError: The schedule or the name is invalid.
     """
-    dataset_tag = f"dataset:{run_file.dataset}"
+    # The name and the description are displayed.
+    public_template = without_secrets(template)
+    dataset_tag = f"dataset:{without_secrets(run_file.dataset)}"
     tags = [tag for tag in tags_of(run_file) if tag != dataset_tag or DATE not in template]
     return RunnerDeployment.from_flow(
         stepmark_run,
-        name=options.name or default_name(template),
+        name=_valid_name(options.name or default_name(public_template)),
         schedule=options.schedule.schedule(),
         concurrency_limit=ConcurrencyLimitConfig(
             limit=options.concurrency, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
         ),
         parameters={**parameters, "timezone": options.schedule.zone},
-        description=f"Makes the dataset {template}.",
+        description=f"Makes the dataset {public_template}.",
         tags=tags,
         job_variables=dict(job_variables or {}),
         # Stepmark is installed where the flow runs, so no code is copied.
@@ -251,6 +258,16 @@ def job_variables_for(
             "mount a folder with --job-variable 'volumes=[\"/data:/app/data\"]'"
         )
     return given
+
+
+def _valid_name(name: str) -> str:
+    """Return the name, after a check that Prefect accepts it and commands can select it."""
+    banned = [character for character in BANNED_CHARACTERS if character in name]
+    if banned or not name.isprintable() or not name.strip():
+        raise ConfigError(
+            f"--name '{name}': a name is text without {' '.join(BANNED_CHARACTERS)} and line breaks"
+        )
+    return name
 
 
 def _duration(text: str) -> timedelta:

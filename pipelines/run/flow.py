@@ -132,14 +132,14 @@ async def _run(
         display.log(_stopped_line(job, str(stopped)), warning=True)
         raise TerminationSignal(stopped.number) from None
     except CancelledInPrefectError:
-        line = _stopped_line(job, "a cancellation in Prefect")
+        line = display.public(_stopped_line(job, "a cancellation in Prefect"))
         display.log(line, warning=True)
         return Cancelled(message=line)
     except DatasetBusyError as busy:
         if not is_deployed:
             raise
         display.log(f"skipped: {busy}", warning=True)
-        return Cancelled(name="Skipped", message=str(busy))
+        return Cancelled(name="Skipped", message=display.public(str(busy)))
     prepared.rows = rows
     labels: Sequence[Mapping[str, Any]] = ()
     # Other slices replace parts while a query would read them.
@@ -149,7 +149,7 @@ async def _run(
 
         labels = await asyncio.to_thread(label_table, job.dataset)
     await display.finish(rows, labels)
-    return await asyncio.to_thread(_final_state, job, rows)
+    return await asyncio.to_thread(_final_state, display, rows)
 
 
 def _leave_ctrl_c_to_parent() -> None:
@@ -191,10 +191,11 @@ def _stopped_line(job: Job, reason: str) -> str:
     )
 
 
-def _final_state(job: Job, rows: Rows) -> Rows | State[Any]:
+def _final_state(display: FlowDisplay, rows: Rows) -> Rows | State[Any]:
     """Return the rows, or the state of a run that is not complete, or failed in part."""
+    job = display.job
     if job.meter.stopped:
-        message = f"{job.meter.stopped}; the next run of {job.dataset.uri} goes on"
+        message = f"{job.meter.stopped}; the next run of {display.dataset} goes on"
         return Completed(name="BudgetUsed", message=message)
     if job.options.slice is not None:
         # The run of the whole dataset checks the share of failures.

@@ -105,7 +105,11 @@ class FlowDisplay:
     def log(self, line: str, *, warning: bool = False) -> None:
         """Log a line, without secrets, in the flow run."""
         log = self._logger.warning if warning else self._logger.info
-        log("%s", one_line(redact(line, self._secrets)))
+        log("%s", self.public(line))
+
+    def public(self, text: str) -> str:
+        """Return a text as one line without secrets, for logs and the messages of states."""
+        return one_line(redact(text, self._secrets))
 
     @property
     def dataset(self) -> str:

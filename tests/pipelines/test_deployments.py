@@ -87,6 +87,21 @@ def test_deployment_skips_overlaps() -> None:
     assert deployment.entrypoint == "pipelines.run.flow.stepmark_run"
 
 
+@pytest.mark.parametrize("name", ["a/b", "100%", "a\nb", " "])
+def test_invalid_name_is_one_line(name: str) -> None:
+    run_file = parse({"dataset": "data/x", "engine": {"use": "pocket"}}, "run.toml")
+    options = DeploymentOptions(schedule=ScheduleOptions(), name=name)
+    with pytest.raises(ConfigError, match="a name is text without"):
+        build(run_file, "data/x", options, {})
+
+
+def test_deployment_shows_no_secret() -> None:
+    template = "https://me:canary-9b1f@host/data"
+    run_file = parse({"dataset": template, "engine": {"use": "pocket"}}, "run.toml")
+    deployment = build(run_file, template, DeploymentOptions(schedule=ScheduleOptions()), {})
+    assert "canary-9b1f" not in deployment.model_dump_json()
+
+
 def test_process_runs_in_the_current_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,7 +29,7 @@ from pipelines.run.options import RunOptions
 from pipelines.run.preparation import prepare
 from pipelines.run.retries import RETRIES
 from pipelines.stop_signals import StoppedError, stop_signals_raise
-from stepmark.errors import ConfigError, EngineError, EngineWarning
+from stepmark.errors import ConfigError, DatasetBusyError, EngineError, EngineWarning
 from stepmark.records import Sampling
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import LABELS, TRACES, Table
@@ -199,6 +199,30 @@ def test_busy_dataset_skips_run_of_deployment(tmp_path: Path, prefect_server: st
     state = flow_run(prefect_server, path)["state"]
     assert (state["type"], state["name"]) == ("CANCELLED", "Skipped")
     assert "another run is writing here" in state["message"]
+
+
+def test_state_has_no_secrets(
+    tmp_path: Path, prefect_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    canary = "canary-8d20"
+
+    async def refuse(*arguments: object, **options: object) -> None:
+        raise DatasetBusyError(f"another run writes to https://me:{canary}@host/data")
+
+    monkeypatch.setattr(flow.execution, "run_job", refuse)
+    path = run_file(tmp_path)
+    with pytest.raises(CancelledRun):
+        run(path)
+    message = flow_run(prefect_server, path)["state"]["message"]
+    assert message == "another run writes to https://REDACTED@host/data"
+
+
+def test_used_budget_is_a_state(tmp_path: Path, prefect_server: str) -> None:
+    path = run_file(tmp_path, budget={"tokens": 1})
+    run(path)
+    state = flow_run(prefect_server, path)["state"]
+    assert (state["type"], state["name"]) == ("COMPLETED", "BudgetUsed")
+    assert state["message"].endswith(f"; the next run of {tmp_path / 'dataset'} goes on")
 
 
 def test_failed_methods_fail_the_flow_run(tmp_path: Path, prefect_server: str) -> None:

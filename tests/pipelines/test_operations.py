@@ -31,16 +31,23 @@ EAGER = {
     "PREFECT_WORKER_PREFETCH_SECONDS": "1",
     "PYTHONPATH": str(REPOSITORY),
 }
+SHARD_SECONDS = 1.5
+# The pause takes effect within `flow_control.POLL_SECONDS`, in the middle of these shards.
+PAUSED_SHARDS = 12
 Process = subprocess.Popen[str]
 
 
 def slow_run_file(folder: Path, problems: int, **tables: object) -> str:
-    """Write a run file of one problem per shard, and half a second per shard."""
+    """Write a run file of one problem per shard.
+
+    A shard takes so long that the tests see the middle of a run with few shards: each one costs
+    Prefect several tasks.
+    """
     reply = "1 + 1 = 2\nThe answer is \\boxed{2}."
     return run_file(
         folder,
         problems={"use": "word_problems", "count": problems},
-        engine={"use": "scripted", "replies": {"": [reply]}, "delay": 0.5},
+        engine={"use": "scripted", "replies": {"": [reply]}, "delay": SHARD_SECONDS},
         shards={"problems_per_shard": 1, "shards_in_flight": 1},
         **tables,
     )
@@ -99,7 +106,7 @@ def finished_shards(dataset: Dataset) -> int:
 def test_schedule_skips_overlaps_and_is_cancelled(tmp_path: Path, server_url: str) -> None:
     path = slow_run_file(tmp_path, 400, dataset=str(tmp_path / "nightly-{date}"))
     environment = clean_environment(tmp_path / "home", PREFECT_API_URL=server_url, **EAGER)
-    command = ["schedule", path, "--interval", "8s", "--timezone", "Asia/Tokyo", "--name", "often"]
+    command = ["schedule", path, "--interval", "5s", "--timezone", "Asia/Tokyo", "--name", "often"]
     served = start(*command, environment=environment)
 
     def runs(*types: str) -> list[Any]:
@@ -129,7 +136,7 @@ def test_schedule_skips_overlaps_and_is_cancelled(tmp_path: Path, server_url: st
 
 
 def test_killed_worker_loses_nothing(tmp_path: Path, server_url: str) -> None:
-    path = slow_run_file(tmp_path, 24)
+    path = slow_run_file(tmp_path, PAUSED_SHARDS)
     dataset = Dataset(str(tmp_path / "dataset"))
     environment = clean_environment(tmp_path / "home", PREFECT_API_URL=server_url, **EAGER)
     template = ProcessWorker.get_default_base_job_template()
@@ -156,7 +163,7 @@ def test_killed_worker_loses_nothing(tmp_path: Path, server_url: str) -> None:
         # The group contains the process of the run.
         os.killpg(worker.pid, signal.SIGKILL)
         worker.communicate()
-    assert finished_shards(dataset) < 24
+    assert finished_shards(dataset) < PAUSED_SHARDS
 
     worker = _start_worker(environment)
     try:
@@ -166,7 +173,7 @@ def test_killed_worker_loses_nothing(tmp_path: Path, server_url: str) -> None:
     finally:
         worker.send_signal(signal.SIGTERM)
         finish(worker)
-    assert dataset.count(TRACES) == dataset.count(LABELS) == 48
+    assert dataset.count(TRACES) == dataset.count(LABELS) == 2 * PAUSED_SHARDS
 
 
 def test_cancelled_command_ends(tmp_path: Path, server_url: str) -> None:
