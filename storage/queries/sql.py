@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
@@ -93,7 +93,11 @@ def query(
     while True:
         try:
             with query_session(
-                dataset, timeout_s, memory_mib=memory_mib, on_overdue=on_overdue
+                dataset,
+                timeout_s,
+                memory_mib=memory_mib,
+                on_overdue=on_overdue,
+                kinds=kinds_read(sql),
             ) as run_query:
                 return run_query(sql)
         except (ConfigError, DatasetError) as error:
@@ -114,17 +118,22 @@ def query_session(
     *,
     memory_mib: int = MEMORY_MIB,
     on_overdue: Callable[[], None] | None = None,
+    kinds: Set[str] = frozenset(SCHEMAS),
 ) -> Iterator[RunQuery]:
     """Open one connection for several queries: connecting takes longer than most queries.
 
-    The checksums of a table are verified before the first query that reads it. The arguments are
-    those of `query`.
+    The checksums of a table are verified before the first query that reads it. The other arguments
+    are those of `query`.
+
+    Args:
+        kinds: The kinds of tables that the queries can read (see `kinds_read`). All other tables
+            have no rows.
 
     Raises:
         DatasetError: The dataset is missing, or a part is damaged.
     """
     dataset.require()
-    parts = list_parts(dataset)
+    parts = list_parts(dataset, kinds)
     checked_kinds: set[str] = set()
     scratch = _scratch_folder()
 
@@ -141,9 +150,9 @@ def query_session(
             connection.execute(create_steps_view(parts, align(dataset, parts)))
 
         def run_query(sql: str) -> pa.Table:
-            kinds = kinds_read(sql) - checked_kinds
-            _check_parts(dataset, parts, kinds)
-            checked_kinds.update(kinds)
+            unchecked_kinds = kinds_read(sql) - checked_kinds
+            _check_parts(dataset, parts, unchecked_kinds)
+            checked_kinds.update(unchecked_kinds)
             if reads_steps(sql):
                 align_steps()
             with _deadline(connection, timeout_s, end_process) as passed:

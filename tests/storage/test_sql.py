@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -454,9 +454,9 @@ def test_removed_files_are_listed_again(tmp_path: Path, monkeypatch: pytest.Monk
     list_parts = listing.list_parts
     shard = 0
 
-    def list_and_move(dataset: Dataset) -> Any:
+    def list_and_move(dataset: Dataset, kinds: Set[str]) -> Any:
         nonlocal shard
-        parts = list_parts(dataset)
+        parts = list_parts(dataset, kinds)
         if shard < 3:
             dataset.remove_part(table, shard)
             shard += 1
