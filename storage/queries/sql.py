@@ -114,7 +114,7 @@ def query(
 @contextmanager
 def query_session(
     dataset: Dataset,
-    timeout_s: float = 60.0,
+    timeout_s: float | None = None,
     *,
     memory_mib: int = MEMORY_MIB,
     on_overdue: Callable[[], None] | None = None,
@@ -122,10 +122,14 @@ def query_session(
 ) -> Iterator[RunQuery]:
     """Open one connection for several queries: connecting takes longer than most queries.
 
-    The checksums of a table are verified before the first query that reads it. The other arguments
-    are those of `query`.
+    The checksums of a table are verified before the first query that reads it.
 
     Args:
+        dataset: The dataset.
+        timeout_s: The time after which a query is interrupted. None for queries of Stepmark itself,
+            which can take minutes on a large dataset.
+        memory_mib: As for `query`.
+        on_overdue: As for `query`.
         kinds: The kinds of tables that the queries can read (see `kinds_read`). All other tables
             have no rows.
 
@@ -161,7 +165,7 @@ def query_session(
                 # While rows are fetched, Arrow converts DuckDB's errors to OSError.
                 except (duckdb.Error, pa.ArrowException, OSError, MemoryError) as error:
                     reason = _one_line(error)
-                    if passed.is_set():
+                    if timeout_s is not None and passed.is_set():
                         reason = f"it took longer than {timeout_s:g} s"
                     elif isinstance(error, OUT_OF_MEMORY):
                         reason = f"it needs more memory than {memory_mib} MiB and more disk"
@@ -297,14 +301,17 @@ def _bounded(reader: pa.RecordBatchReader) -> pa.Table:
 
 @contextmanager
 def _deadline(
-    connection: duckdb.DuckDBPyConnection, seconds: float, on_overdue: Callable[[], None]
+    connection: duckdb.DuckDBPyConnection, seconds: float | None, on_overdue: Callable[[], None]
 ) -> Iterator[threading.Event]:
     """Interrupt the connection after some seconds, and then set the event that is yielded.
 
-    Call `on_overdue` once if the block has not ended soon after.
+    Call `on_overdue` once if the block has not ended soon after. None is no deadline.
     """
-    done = threading.Event()
     passed = threading.Event()
+    if seconds is None:
+        yield passed
+        return
+    done = threading.Event()
 
     def interrupt_after_deadline() -> None:
         # An interrupt that arrives before the query has started is lost, so it is repeated.

@@ -86,7 +86,7 @@ SELECT trace_id, min(value) AS least, product(value) AS product,
   count(*) - count(value) AS unknown_steps
 FROM estimates WHERE method = source GROUP BY trace_id
 """
-# The functions of DuckDB that take a query or the name of a table as text, which a query can compute.
+# The functions of DuckDB that take a query, or the name of a table, as a text that is computed.
 FUNCTIONS_OF_TEXT = ("query", "query_table", "json_execute_serialized_sql")
 # Keys with several rows are rare, so these are found first, from the keys alone, and their old rows
 # left out: a window over all rows takes twice as long and would hold all texts in memory.
