@@ -112,8 +112,8 @@ GROUP BY method
 """
 EXCERPT_CHARACTERS = 60
 # The summary is made in the process of the run, whose memory must not grow with the dataset. DuckDB
-# writes what is more to the disk.
-MEMORY_MIB = 256
+# writes what is more to the disk; this is enough for a million traces without it.
+MEMORY_MIB = 512
 
 Row = tuple[str, str]
 
