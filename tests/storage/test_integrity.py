@@ -132,7 +132,7 @@ def test_query_verifies_only_its_tables(on_disk: Dataset) -> None:
                 run_query(text)
 
 
-def test_query_reads_only_footers_of_its_tables(on_disk: Dataset) -> None:
+def test_query_reads_footers_of_tables(on_disk: Dataset) -> None:
     path = Path(on_disk.uri, "annotations/judge/part-00000.parquet")
     flip(path, path.stat().st_size - 20, 0)
     assert query(on_disk, "SELECT count(*) FROM traces").to_pylist() == [{"count_star()": 3}]
