@@ -98,7 +98,10 @@ def _result_fields(plugin: object) -> Mapping[str, object]:
     cls: Any = type(plugin)
     for name in _result_field_names(cls):
         value = getattr(plugin, name)
-        values[name] = without_secrets(value) if isinstance(value, Mapping) else value
+        # Texts come first: most fields are texts, for which the test of a protocol is slow.
+        if not isinstance(value, str) and isinstance(value, Mapping):
+            value = without_secrets(value)
+        values[name] = value
     return values
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from storage.dataset.dataset import Dataset
 from storage.queries.render import values
 from storage.queries.sql import query_session
+from storage.queries.views import kinds_read
 
 __all__ = ["label_table"]
 
@@ -27,7 +28,7 @@ MAX_ROWS = 100
 
 def label_table(dataset: Dataset) -> Sequence[Mapping[str, Any]]:
     """Return a row for each label, with the number of its traces; none without labels."""
-    with query_session(dataset) as ask:
+    with query_session(dataset, kinds=kinds_read(COUNTS)) as ask:
         table = ask(f"FROM ({COUNTS}) LIMIT {MAX_ROWS}")
         names = table.column_names
         return [dict(zip(names, row, strict=True)) for row in values(table)]

@@ -11,6 +11,7 @@ from storage.dataset.slices import Slice
 from storage.queries.format_rows import count_format_rows
 from storage.queries.render import values
 from storage.queries.sql import RunQuery, query_session
+from storage.queries.views import kinds_read
 
 __all__ = ["failed_methods", "slice_rows", "summary_rows"]
 
@@ -110,6 +111,9 @@ FROM (
 GROUP BY method
 """
 EXCERPT_CHARACTERS = 60
+# The summary is made in the process of the run, whose memory must not grow with the dataset. DuckDB
+# writes what is more to the disk; this is enough for a million traces without it.
+MEMORY_MIB = 512
 
 Row = tuple[str, str]
 
@@ -129,7 +133,7 @@ def summary_rows(
         price_factors: The price of a token as a part of the usual one, by method; "" is that of the
             traces. It is 1 where it is missing.
     """
-    with query_session(dataset) as ask:
+    with query_session(dataset, memory_mib=MEMORY_MIB) as ask:
         rows = [
             *_source_rows(ask),
             *_annotation_rows(ask),
@@ -167,7 +171,7 @@ def failed_methods(
 
     The dataset may have annotations of methods that the run file no longer names.
     """
-    with query_session(dataset) as ask:
+    with query_session(dataset, memory_mib=MEMORY_MIB, kinds=kinds_read(FAILED_SHARES)) as ask:
         shares = dict(_rows(ask, FAILED_SHARES))
     failed = dict[str, float]()
     for method in methods:

@@ -158,7 +158,7 @@ def _json_row(path: Path, number: int, line: bytes) -> Row | Rejected:
 
 def _loads(text: str) -> Any:
     """Return the value of a JSON text; an unusable part does not affect the others."""
-    return json.loads(text, object_pairs_hook=_object_of, parse_int=_integer)
+    return _DECODER.decode(text)
 
 
 def _object_of(pairs: Sequence[tuple[str, Any]]) -> Mapping[str, Any] | _RepeatedKey:
@@ -172,6 +172,10 @@ def _object_of(pairs: Sequence[tuple[str, Any]]) -> Mapping[str, Any] | _Repeate
 def _integer(digits: str) -> int | float:
     """Return an integer; infinity, which no field accepts, for one of too many digits."""
     return int(digits) if len(digits) <= MAX_DIGITS else float(digits)
+
+
+# `json.loads` with these arguments would build a decoder for each row of a file.
+_DECODER = json.JSONDecoder(object_pairs_hook=_object_of, parse_int=_integer)
 
 
 def _object_row(path: Path, number: int, value: object) -> Row | Rejected:

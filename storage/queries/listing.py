@@ -1,7 +1,7 @@
 """The parts of a dataset as queries read them: listed once, with their footers."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 from storage.completions.files import list_files, readable_files
 from storage.dataset.dataset import Dataset
 from storage.dataset.parts import Footer
+from storage.dataset.schemas import SCHEMAS
 from storage.dataset.tables import Table
 from storage.queries.mount import PROTOCOL
 
@@ -33,27 +34,38 @@ TableParts = Mapping[Table[Any], Sequence[Part]]
 """The parts of every table of a dataset, in the order of the shards."""
 
 
-def list_parts(dataset: Dataset) -> TableParts:
-    """Return the parts of all tables, and read their footers.
+def list_parts(dataset: Dataset, kinds: Set[str] = frozenset(SCHEMAS)) -> TableParts:
+    """Return the parts of the tables of some kinds, and read their footers.
 
+    All other tables are listed without parts: reading the footers takes longer than most queries.
     A writer can add and replace parts at any time, so one connection must list them only once.
 
     Raises:
         DatasetError: A part is damaged, or a newer version of Stepmark wrote it.
     """
-    shards = {table: dataset.shards(table) for table in dataset.tables()}
-    arguments = []
-    for table, table_shards in shards.items():
-        for shard in table_shards:
-            arguments.append((dataset, table, shard))
-    # On the disk threads would only wait for each other.
-    with ThreadPoolExecutor(1 if dataset.folder.is_local else _REMOTE_THREADS) as pool:
-        parts = list(pool.map(_part, *zip(*arguments, strict=True))) if arguments else []
-    by_table: dict[Table[Any], list[Part]] = {table: [] for table in shards}
-    for (_, table, _), part in zip(arguments, parts, strict=True):
+    by_table: dict[Table[Any], list[Part]] = {table: [] for table in dataset.tables()}
+    shards_to_read = list[tuple[Table[Any], int]]()
+    for table in by_table:
+        if table.kind in kinds:
+            shards_to_read.extend((table, shard) for shard in dataset.shards(table))
+    for table, part in _read_parts(dataset, shards_to_read):
         if part is not None:
             by_table[table].append(part)
     return by_table
+
+
+def _read_parts(
+    dataset: Dataset, shards: Sequence[tuple[Table[Any], int]]
+) -> Iterator[tuple[Table[Any], Part | None]]:
+    if dataset.folder.is_local:
+        # Handing a footer to a thread takes as long as reading it.
+        for table, shard in shards:
+            yield table, _part(dataset, table, shard)
+        return
+    with ThreadPoolExecutor(_REMOTE_THREADS) as pool:
+        parts = pool.map(lambda item: _part(dataset, *item), shards)
+        for (table, _), part in zip(shards, parts, strict=True):
+            yield table, part
 
 
 def _part(dataset: Dataset, table: Table[Any], shard: int) -> Part | None:

@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
@@ -93,7 +93,11 @@ def query(
     while True:
         try:
             with query_session(
-                dataset, timeout_s, memory_mib=memory_mib, on_overdue=on_overdue
+                dataset,
+                timeout_s,
+                memory_mib=memory_mib,
+                on_overdue=on_overdue,
+                kinds=kinds_read(sql),
             ) as run_query:
                 return run_query(sql)
         except (ConfigError, DatasetError) as error:
@@ -110,21 +114,30 @@ def query(
 @contextmanager
 def query_session(
     dataset: Dataset,
-    timeout_s: float = 60.0,
+    timeout_s: float | None = None,
     *,
     memory_mib: int = MEMORY_MIB,
     on_overdue: Callable[[], None] | None = None,
+    kinds: Set[str] = frozenset(SCHEMAS),
 ) -> Iterator[RunQuery]:
     """Open one connection for several queries: connecting takes longer than most queries.
 
-    The checksums of a table are verified before the first query that reads it. The arguments are
-    those of `query`.
+    The checksums of a table are verified before the first query that reads it.
+
+    Args:
+        dataset: The dataset.
+        timeout_s: The time after which a query is interrupted. None for queries of Stepmark itself,
+            which can take minutes on a large dataset.
+        memory_mib: As for `query`.
+        on_overdue: As for `query`.
+        kinds: The kinds of tables that the queries can read (see `kinds_read`). All other tables
+            have no rows.
 
     Raises:
         DatasetError: The dataset is missing, or a part is damaged.
     """
     dataset.require()
-    parts = list_parts(dataset)
+    parts = list_parts(dataset, kinds)
     checked_kinds: set[str] = set()
     scratch = _scratch_folder()
 
@@ -141,9 +154,9 @@ def query_session(
             connection.execute(create_steps_view(parts, align(dataset, parts)))
 
         def run_query(sql: str) -> pa.Table:
-            kinds = kinds_read(sql) - checked_kinds
-            _check_parts(dataset, parts, kinds)
-            checked_kinds.update(kinds)
+            unchecked_kinds = kinds_read(sql) - checked_kinds
+            _check_parts(dataset, parts, unchecked_kinds)
+            checked_kinds.update(unchecked_kinds)
             if reads_steps(sql):
                 align_steps()
             with _deadline(connection, timeout_s, end_process) as passed:
@@ -152,7 +165,7 @@ def query_session(
                 # While rows are fetched, Arrow converts DuckDB's errors to OSError.
                 except (duckdb.Error, pa.ArrowException, OSError, MemoryError) as error:
                     reason = _one_line(error)
-                    if passed.is_set():
+                    if timeout_s is not None and passed.is_set():
                         reason = f"it took longer than {timeout_s:g} s"
                     elif isinstance(error, OUT_OF_MEMORY):
                         reason = f"it needs more memory than {memory_mib} MiB and more disk"
@@ -288,14 +301,17 @@ def _bounded(reader: pa.RecordBatchReader) -> pa.Table:
 
 @contextmanager
 def _deadline(
-    connection: duckdb.DuckDBPyConnection, seconds: float, on_overdue: Callable[[], None]
+    connection: duckdb.DuckDBPyConnection, seconds: float | None, on_overdue: Callable[[], None]
 ) -> Iterator[threading.Event]:
     """Interrupt the connection after some seconds, and then set the event that is yielded.
 
-    Call `on_overdue` once if the block has not ended soon after.
+    Call `on_overdue` once if the block has not ended soon after. None is no deadline.
     """
-    done = threading.Event()
     passed = threading.Event()
+    if seconds is None:
+        yield passed
+        return
+    done = threading.Event()
 
     def interrupt_after_deadline() -> None:
         # An interrupt that arrives before the query has started is lost, so it is repeated.

@@ -86,6 +86,8 @@ SELECT trace_id, min(value) AS least, product(value) AS product,
   count(*) - count(value) AS unknown_steps
 FROM estimates WHERE method = source GROUP BY trace_id
 """
+# The functions of DuckDB that take a query, or the name of a table, as a text that is computed.
+FUNCTIONS_OF_TEXT = ("query", "query_table", "json_execute_serialized_sql")
 # Keys with several rows are rare, so these are found first, from the keys alone, and their old rows
 # left out: a window over all rows takes twice as long and would hold all texts in memory.
 # Files of earlier versions lack columns, which the union with the empty view adds.
@@ -164,7 +166,7 @@ def kinds_read(sql: str) -> frozenset[str]:
     name of a table as text.
     """
     words = _words(sql)
-    if words & {"estimates", "step_values", "trace_scores", "query", "query_table", *macros()}:
+    if words & {"estimates", "step_values", "trace_scores", *FUNCTIONS_OF_TEXT, *macros()}:
         return frozenset(SCHEMAS)
     kinds = words & SCHEMAS.keys()
     if "classes" in words:

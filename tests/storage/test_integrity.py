@@ -121,9 +121,27 @@ def test_query_verifies_only_its_tables(on_disk: Dataset) -> None:
     flip(path, 20, 0)
     with query_session(on_disk) as run_query:
         assert run_query("SELECT count(*) FROM traces").to_pylist() == [{"count_star()": 3}]
-        for text in ("FROM Annotations", "FROM steps", "FROM query_table('anno' || 'tations')"):
+        serialized = "json_serialize_sql('SELECT * FROM anno' || 'tations')"
+        for text in (
+            "FROM Annotations",
+            "FROM steps",
+            "FROM query_table('anno' || 'tations')",
+            f"FROM json_execute_serialized_sql({serialized})",
+        ):
             with pytest.raises(DamagedPartError, match="annotations/judge"):
                 run_query(text)
+
+
+def test_query_reads_footers_of_tables(on_disk: Dataset) -> None:
+    path = Path(on_disk.uri, "annotations/judge/part-00000.parquet")
+    flip(path, path.stat().st_size - 20, 0)
+    assert query(on_disk, "SELECT count(*) FROM traces").to_pylist() == [{"count_star()": 3}]
+    # Views of tables that are not read keep their columns.
+    columns = "SELECT column_name FROM information_schema.columns WHERE table_name = 'st' || 'eps'"
+    assert "judge_verdict" in query(on_disk, columns).column(0).to_pylist()
+    for text in ("FROM annotations", "FROM steps", "FROM estimates"):
+        with pytest.raises(DamagedPartError, match="annotations/judge"):
+            query(on_disk, text)
 
 
 def test_old_parts_have_no_traceback(tmp_path: Path) -> None:
