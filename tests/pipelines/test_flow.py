@@ -209,7 +209,7 @@ def test_state_has_no_secrets(
     async def refuse(*arguments: object, **options: object) -> None:
         raise DatasetBusyError(f"another run writes to https://me:{canary}@host/data")
 
-    monkeypatch.setattr(flow.execution, "run_job", refuse)
+    monkeypatch.setattr("pipelines.run.execution.run_job", refuse)
     path = run_file(tmp_path)
     with pytest.raises(CancelledRun):
         run(path)
