@@ -28,12 +28,17 @@ def get(url: str, path: str) -> Any:
 def _answer(method: str, url: str, body: object) -> Any:
     """Return the server's answer.
 
-    While its database is busy the server reports that it is unavailable. The request is then
-    repeated, as Prefect's own clients do.
+    While its database is busy the server reports that it is unavailable, or does not answer. The
+    request is then repeated, as Prefect's own clients do.
     """
     for _ in range(MAX_POLLS):
         # Loading the certificates takes longer than the request, and plain http needs none.
-        response = httpx.request(method, url, json=body, timeout=TIMEOUT_SECONDS, verify=False)
+        try:
+            response = httpx.request(method, url, json=body, timeout=TIMEOUT_SECONDS, verify=False)
+        except httpx.ReadTimeout:
+            if method == "GET":
+                continue
+            raise
         if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
             break
         time.sleep(POLL_SECONDS)

@@ -26,7 +26,16 @@ from pipelines.run.workers.relay import Relay
 from pipelines.run.workers.runners import RemoteWorker, remote_runner
 from stepmark.errors import BudgetError, ConfigError, InstallError, UserError, WorkerError
 from tests.pipelines.running import REPOSITORY, WAIT_SECONDS, run_file
-from tests.pipelines.test_workers import RETRIES, TABLES, contents, job_of, run, worker_processes
+from tests.pipelines.test_workers import (
+    RETRIES,
+    TABLES,
+    contents,
+    job_of,
+    run,
+    searching_job,
+    stop_during_search,
+    worker_processes,
+)
 
 Reply = tuple[str, bytes, int | None]
 REPLIES = {"": ["1 + 1 = 2\nThe answer is \\boxed{2}."]}
@@ -118,22 +127,7 @@ def test_relays_make_the_same_tables(cluster: None, tmp_path: Path) -> None:
 
 
 def test_stopped_relays_store_completions(cluster: None, tmp_path: Path) -> None:
-    engine = {"use": "scripted", "replies": REPLIES, "delay": 2.0}
-    # Only the end of a worker stores completions.
-    shards = {"problems_per_shard": 2, "flush_seconds": 600}
-    job = job_of(run_file(tmp_path, **{**TABLES, "engine": engine, "shards": shards}))
-
-    async def stop_after_first_answer() -> None:
-        run_all = partial(run_in_workers, retries=RETRIES)
-        running = asyncio.create_task(run_stages(job, makes_traces=True, run_all=run_all))
-        while not job.meter.generated_tokens and not running.done():
-            await asyncio.sleep(0.05)
-        running.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await running
-
-    asyncio.run(stop_after_first_answer())
-    assert job.dataset.folder.files("completions")
+    assert asyncio.run(stop_during_search(searching_job(tmp_path)))
     assert worker_processes(psutil.Process()) == []
 
 

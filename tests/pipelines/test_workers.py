@@ -1,13 +1,14 @@
 """Several worker processes on one dataset, without Prefect except where the command is tested."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ from stepmark.errors import (
 )
 from storage.dataset.dataset import DamagedPartError, Dataset
 from storage.dataset.lease import Ticket
+from storage.dataset.tables import TRACES
 from tests.pipelines.running import (
     REPOSITORY,
     WAIT_SECONDS,
@@ -151,10 +153,10 @@ def worker_processes(process: psutil.Process) -> list[psutil.Process]:
     """Return the running workers of a coordinator."""
     workers = []
     for child in process.children():
-        # A process has no command line while it ends.
-        with_command = " ".join(child.cmdline()) if child.is_running() else ""
-        if "pipelines.run.workers.worker" in with_command:
-            workers.append(child)
+        # A process has no command line while it ends, and when its parent has not waited for it.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "pipelines.run.workers.worker" in " ".join(child.cmdline()):
+                workers.append(child)
     return workers
 
 
@@ -244,25 +246,44 @@ def test_engine_error_ends_the_run(tmp_path: Path) -> None:
 
 
 def test_stopped_workers_store_completions(tmp_path: Path) -> None:
-    engine = {"use": "scripted", "replies": {"": ["1 + 1 = 2\nThe answer is \\boxed{2}."]}}
-    # Only the end of a worker stores completions.
-    shards = {"problems_per_shard": 2, "flush_seconds": 600}
-    tables = {**TABLES, "engine": {**engine, "delay": 2.0}, "shards": shards}
-    job = job_of(run_file(tmp_path, **tables))
-
-    async def stop_after_first_answer() -> None:
-        run_all = partial(run_in_workers, retries=RETRIES)
-        running = asyncio.create_task(run_stages(job, makes_traces=True, run_all=run_all))
-        while not job.meter.generated_tokens and not running.done():
-            await asyncio.sleep(0.05)
-        assert job.dataset.folder.files("completions") == []
-        running.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await running
-
-    asyncio.run(stop_after_first_answer())
-    assert job.dataset.folder.files("completions")
+    job = searching_job(tmp_path)
+    assert asyncio.run(stop_during_search(job))
     assert worker_processes(psutil.Process()) == []
+
+
+def searching_job(folder: Path) -> Job:
+    """Return a job whose method requests rollouts several times, and stores none before its end."""
+    questions = folder / "questions.jsonl"
+    rows = [json.dumps({"question": f"{index}. 1 + 1?", "answer": "2"}) for index in range(6)]
+    questions.write_text("\n".join(rows))
+    # A search needs a wrong trace, and another one that shows that the problem can be solved.
+    steps = "1 + 1 = 2\n" * 8
+    replies = [f"{steps}The answer is \\boxed{{{answer}}}." for answer in (3, 2)]
+    tables = {
+        "problems": {"use": "files", "paths": [str(questions)]},
+        "engine": {"use": "scripted", "replies": {"": replies}, "delay": 2.0},
+        "annotators": [{"use": "binary_search"}],
+        # Only the end of a worker stores completions.
+        "shards": {"problems_per_shard": 2, "flush_seconds": 600},
+    }
+    return job_of(run_file(folder, **tables))
+
+
+async def stop_during_search(job: Job) -> Set[str]:
+    """Stop a run after its first rollouts, and return the files of completions that this adds."""
+    run_all = partial(run_in_workers, retries=RETRIES)
+    running = asyncio.create_task(run_stages(job, makes_traces=True, run_all=run_all))
+    while not running.done():
+        traces = list(job.dataset.read(TRACES))
+        trace_tokens = sum(trace.generated_tokens for trace in traces)
+        if len(job.dataset.shards(TRACES)) == 3 and job.meter.generated_tokens > trace_tokens:
+            break
+        await asyncio.sleep(0.05)
+    before = set(job.dataset.folder.files("completions"))
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    return set(job.dataset.folder.files("completions")) - before
 
 
 def test_dataset_in_memory_is_refused(tmp_path: Path) -> None:

@@ -189,7 +189,7 @@ def test_newer_part_is_refused(tmp_path: Path) -> None:
         lambda: dataset.count(TRACES),
         lambda: list(dataset.read(TRACES)),
         lambda: connect(dataset),
-        lambda: query(dataset, "SELECT 1"),
+        lambda: query(dataset, "SELECT count(*) FROM traces"),
         lambda: export(dataset, Trl(), str(tmp_path / "out")),
         lambda: list(verify(dataset)),
     ]
