@@ -12,15 +12,15 @@ LOCKS = --constraint requirements/core.lock --constraint requirements/dev.lock
 # Imported files are then compiled once. With this variable set, every process would compile them again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint docs other-tests tests-of-pipelines tests-of-vllm bench torture clean
+.PHONY: demo test lint docs other-tests tests-of-pipelines tests-of-verifiers tests-of-vllm bench torture clean
 
 demo: .venv/core
 	.venv/bin/stepmark run configs/pocket.toml
 	.venv/bin/stepmark score --dataset data/pocket
 
-# Two jobs at a time, the longest first, so that both cores finish at about the same time.
+# Two jobs at a time, in an order in which both cores finish at about the same time.
 test: .venv/dev .venv/vllm .venv/chat-model
-	$(MAKE) --no-print-directory --jobs=2 other-tests tests-of-pipelines tests-of-vllm lint
+	$(MAKE) --no-print-directory --jobs=2 tests-of-pipelines other-tests tests-of-vllm tests-of-verifiers lint
 
 tests-of-vllm: .venv/dev .venv/vllm .venv/chat-model
 	.venv/bin/python -m pytest --quiet -m vllm
@@ -28,8 +28,11 @@ tests-of-vllm: .venv/dev .venv/vllm .venv/chat-model
 tests-of-pipelines: .venv/dev
 	.venv/bin/python -m pytest --quiet -m "not vllm" tests/pipelines
 
+tests-of-verifiers: .venv/dev
+	.venv/bin/python -m pytest --quiet -m "not vllm" tests/verifiers
+
 other-tests: .venv/dev .venv/vllm
-	.venv/bin/python -m pytest --quiet -m "not vllm" --ignore tests/pipelines
+	.venv/bin/python -m pytest --quiet -m "not vllm" --ignore tests/pipelines --ignore tests/verifiers
 
 lint: .venv/dev
 	.venv/bin/ruff check .
