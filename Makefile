@@ -18,7 +18,7 @@ demo: .venv/core
 	.venv/bin/stepmark run configs/pocket.toml
 	.venv/bin/stepmark score --dataset data/pocket
 
-# Two jobs at a time, in an order in which both cores finish at about the same time.
+# Two jobs at a time. The longest start first, so that no core waits long for the other.
 test: .venv/dev .venv/vllm .venv/chat-model
 	$(MAKE) --no-print-directory --jobs=2 tests-of-pipelines other-tests tests-of-vllm tests-of-verifiers lint
 
@@ -50,7 +50,7 @@ docs: .venv/dev
 bench: .venv/dev .venv/vllm
 	.venv/bin/python -m benchmarks
 
-# 100 kills of one run and 1,000 faults of servers: less than twenty minutes on two idle cores.
+# 100 kills of one run, and runs with 1,000 faults of servers.
 torture: .venv/dev
 	.venv/bin/python -m tests.pipelines.fault_torture --faults 1000 --seed 1
 	.venv/bin/python -m benchmarks.torture
