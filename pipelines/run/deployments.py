@@ -53,6 +53,8 @@ UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 NOT_IN_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 NAME_CHARACTERS = 60
 DIGEST_CHARACTERS = 8
+# How often the runs of a stopped schedule are cancelled again.
+CANCEL_SECONDS = 1.0
 CONTAINER_POOLS = ("docker", "kubernetes")
 
 
@@ -198,9 +200,18 @@ async def serve(deployment: RunnerDeployment) -> None:
     try:
         await cancelled_by_signals(wait())
     except (asyncio.CancelledError, StoppedError):
-        await runner.astop()
-        await serving
+        await _stop(runner, serving)
         raise
+
+
+async def _stop(runner: Runner, serving: asyncio.Task[None]) -> None:
+    """Stop polling and cancel all runs, also one that is being started."""
+    await runner.astop()
+    # Prefect cancels the processes that it has started so far, and then waits for all others.
+    while not serving.done():
+        await runner.cancel_all()
+        await asyncio.wait([serving], timeout=CANCEL_SECONDS)
+    await serving
 
 
 class _Runner(Runner):

@@ -1,6 +1,9 @@
 """The names, schedules and checks of deployments; `test_operations` runs them on a server."""
 
+import asyncio
+import os
 import re
+import signal
 from datetime import timedelta
 from pathlib import Path
 
@@ -8,6 +11,7 @@ import pytest
 import ruamel.yaml
 from prefect.client.schemas.objects import WorkPool
 
+from pipelines.run import deployments
 from pipelines.run.config import parse
 from pipelines.run.deployments import (
     DeploymentOptions,
@@ -15,8 +19,10 @@ from pipelines.run.deployments import (
     build,
     default_name,
     job_variables_for,
+    serve,
 )
 from pipelines.run.flow import stepmark_run
+from pipelines.stop_signals import StoppedError
 from stepmark.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -144,3 +150,37 @@ def test_image_is_built_without_network() -> None:
     ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").split("\n")
     copied = [command.split()[1].rstrip("/") for command in commands if command.startswith("COPY")]
     assert [name for name in copied if f"!{name}" not in ignored] == []
+
+
+class RunnerWithLateRun:
+    """A runner whose flow run gets its process only when the runner has been stopped."""
+
+    def __init__(self, **options: object) -> None:
+        self.is_stopped = asyncio.Event()
+        self.is_cancelled = asyncio.Event()
+
+    async def aadd_deployment(self, deployment: object) -> None:
+        asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGTERM)
+
+    async def start(self) -> None:
+        await self.is_stopped.wait()
+        await self.is_cancelled.wait()
+
+    async def astop(self) -> None:
+        self.is_stopped.set()
+
+    async def cancel_all(self) -> None:
+        self.is_cancelled.set()
+
+
+def test_run_that_starts_at_the_stop_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deployments, "_Runner", RunnerWithLateRun)
+    run_file = parse({"dataset": "data/x", "engine": {"use": "pocket"}}, "run.toml")
+    options = DeploymentOptions(schedule=ScheduleOptions())
+    deployment = build(run_file, "data/x", options, {})
+
+    async def serve_in_time() -> None:
+        await asyncio.wait_for(serve(deployment), timeout=60)
+
+    with pytest.raises(StoppedError):
+        asyncio.run(serve_in_time())
