@@ -114,7 +114,7 @@ def test_schedule_skips_overlaps_and_is_cancelled(tmp_path: Path, server_url: st
 
     try:
         wait_for(lambda: list(tmp_path.glob("nightly-*/traces/*")), served)
-        (folder,) = tmp_path.glob("nightly-*")
+        folder = next(tmp_path.glob("nightly-*/traces")).parent
         (first,) = runs("RUNNING")
         wait_until(lambda: runs("CANCELLED"), served)
         assert runs("CANCELLED")[0]["state"]["message"] == "Deployment concurrency limit reached."

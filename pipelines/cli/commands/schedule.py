@@ -46,13 +46,13 @@ def schedule(
     from pipelines.run.deployments import DeploymentOptions, ScheduleOptions, build, serve
     from pipelines.run.prefect_server import reachable_server
     from pipelines.run.preparation import prepare
-    from pipelines.run.run_date import DATE
+    from pipelines.run.run_date import DATE, date_in
 
     times = ScheduleOptions(cron=cron, interval=interval, rrule=rrule, timezone=timezone)
     if times.schedule() is None:
         raise ConfigError("give a schedule: --cron, --interval or --rrule")
     # Reports errors of the run file now instead of at the first scheduled run.
-    settings = load(Path(run_file), overrides)
+    settings = load(Path(run_file), overrides, day=date_in(times.zone, None))
     prepare(settings, run_file=run_file, makes_traces=True)
     check_overrides(overrides)
     url = required_server("a schedule")
