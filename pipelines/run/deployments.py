@@ -53,7 +53,7 @@ UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 NOT_IN_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 NAME_CHARACTERS = 60
 DIGEST_CHARACTERS = 8
-# How often the runs of a stopped schedule are cancelled again.
+# How often the remaining runs of a stopped schedule are cancelled again.
 CANCEL_SECONDS = 1.0
 CONTAINER_POOLS = ("docker", "kubernetes")
 
@@ -200,25 +200,27 @@ async def serve(deployment: RunnerDeployment) -> None:
     try:
         await cancelled_by_signals(wait())
     except (asyncio.CancelledError, StoppedError):
-        await _stop(runner, serving)
+        await runner.astop()
+        await serving
         raise
 
 
-async def _stop(runner: Runner, serving: asyncio.Task[None]) -> None:
-    """Stop polling and cancel all runs, also one that is being started."""
-    await runner.astop()
-    # Prefect cancels the processes that it has started so far, and then waits for all others.
-    while not serving.done():
-        await runner.cancel_all()
-        await asyncio.wait([serving], timeout=CANCEL_SECONDS)
-    await serving
-
-
 class _Runner(Runner):
-    """Prefect's runner, whose own handler of SIGTERM starts a coroutine that nothing awaits."""
+    """Prefect's runner without two of its mistakes at the end.
+
+    Its own handler of SIGTERM starts a coroutine that nothing awaits. And while it stops it does
+    not cancel a run that has no process yet, but waits until this run is complete.
+    """
 
     def handle_sigterm(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing: the event loop handles the signal, see `serve`."""
+
+    async def cancel_all(self) -> None:
+        """Cancel the runs that have a process, until no run is left."""
+        await super().cancel_all()
+        while self._scheduled_run_poller._submitting_flow_run_ids:
+            await asyncio.sleep(CANCEL_SECONDS)
+            await super().cancel_all()
 
 
 async def check_pool(name: str) -> WorkPool:

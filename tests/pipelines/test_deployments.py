@@ -1,9 +1,7 @@
 """The names, schedules and checks of deployments; `test_operations` runs them on a server."""
 
 import asyncio
-import os
 import re
-import signal
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,10 +17,8 @@ from pipelines.run.deployments import (
     build,
     default_name,
     job_variables_for,
-    serve,
 )
 from pipelines.run.flow import stepmark_run
-from pipelines.stop_signals import StoppedError
 from stepmark.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -152,35 +148,24 @@ def test_image_is_built_without_network() -> None:
     assert [name for name in copied if f"!{name}" not in ignored] == []
 
 
-class RunnerWithLateRun:
-    """A runner whose flow run gets its process only when the runner has been stopped."""
+class LateRun:
+    """A run that has no process yet when all runs are cancelled for the first time."""
 
-    def __init__(self, **options: object) -> None:
-        self.is_stopped = asyncio.Event()
-        self.is_cancelled = asyncio.Event()
-
-    async def aadd_deployment(self, deployment: object) -> None:
-        asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGTERM)
-
-    async def start(self) -> None:
-        await self.is_stopped.wait()
-        await self.is_cancelled.wait()
-
-    async def astop(self) -> None:
-        self.is_stopped.set()
+    def __init__(self) -> None:
+        self._submitting_flow_run_ids = {"run"}
+        self.cancellations = 0
 
     async def cancel_all(self) -> None:
-        self.is_cancelled.set()
+        self.cancellations += 1
+        if self.cancellations > 1:
+            self._submitting_flow_run_ids.clear()
 
 
-def test_run_that_starts_at_the_stop_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deployments, "_Runner", RunnerWithLateRun)
-    run_file = parse({"dataset": "data/x", "engine": {"use": "pocket"}}, "run.toml")
-    options = DeploymentOptions(schedule=ScheduleOptions())
-    deployment = build(run_file, "data/x", options, {})
-
-    async def serve_in_time() -> None:
-        await asyncio.wait_for(serve(deployment), timeout=60)
-
-    with pytest.raises(StoppedError):
-        asyncio.run(serve_in_time())
+def test_run_without_process_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deployments, "CANCEL_SECONDS", 0.0)
+    runner = deployments._Runner(name="r")
+    late = LateRun()
+    monkeypatch.setattr(runner, "_scheduled_run_poller", late, raising=False)
+    monkeypatch.setattr(runner, "_cancellation_manager", late, raising=False)
+    asyncio.run(runner.cancel_all())
+    assert late.cancellations == 2
