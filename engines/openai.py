@@ -28,7 +28,7 @@ from engines.runtime.batch_queue import BatchLimits, BatchQueue
 from engines.runtime.batch_record import BatchRecord
 from engines.runtime.batch_repeats import request_in_batches
 from engines.runtime.continuation_probe import prove_continuation, prove_plain_continuation
-from engines.runtime.doubts import FEW_TOKENS, DoubtfulReply, Doubts
+from engines.runtime.doubts import FEW_TOKENS, DoubtfulReply, Doubts, RequestDoubts
 from engines.runtime.fleet import Fleet
 from engines.runtime.last_tokens import logprobs_of_ending
 from engines.runtime.openai_faults import fault_of
@@ -316,21 +316,16 @@ class OpenAI:
 
         A reply of which every text is doubtful is a fault, until it has come again and again.
         """
-        doubted: list[str] = []
+        request_doubts = RequestDoubts(doubts=self._doubts, max_tokens=sampling.max_tokens)
         probed = replace(sampling, n=1, max_tokens=FEW_TOKENS)
 
-        def examine(reply: Reply) -> tuple[Reply, Mapping[int, str]]:
-            doubts = self._doubts.about(reply, sampling.max_tokens)
-            if len(doubts) == len(reply.completions):
-                doubted.append(doubts[0])
-                raise DoubtfulReply(reply, doubts[0])
-            return reply, doubts
-
         async def send(client: AsyncOpenAI) -> tuple[Reply, Mapping[int, str]]:
-            return examine(await self._send(client, prompt, sampling))
+            reply = await self._send(client, prompt, sampling)
+            return reply, request_doubts.examine(reply)
 
         async def send_in_batch() -> tuple[Reply, Mapping[int, str]]:
-            return examine(await self._reply_in_batch(prompt, sampling))
+            reply = await self._reply_in_batch(prompt, sampling)
+            return reply, request_doubts.examine(reply)
 
         async def probe(client: AsyncOpenAI) -> None:
             reply = await self._send(client, prompt, probed)
@@ -352,7 +347,6 @@ class OpenAI:
         except DoubtfulReply as error:
             self._doubts.confirmed[error.kind.name] += 1
             return error.reply, {}
-        self._doubts.refuted.update(doubted)
         return reply, doubts
 
     def _learn_choices(self, count: int, requested: int) -> None:
