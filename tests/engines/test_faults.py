@@ -77,6 +77,25 @@ async def test_each_fault_changes_no_answer(kind: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::stepmark.errors.EngineWarning")
+@pytest.mark.parametrize("kind", FAULTS)
+async def test_first_requests_fail(kind: str) -> None:
+    """Nothing is known of the server yet, and the first requests are for 1 to 4 texts."""
+    model = FaultyModel(first=4, kinds=[kind])
+    async with serving_faulty(model) as servers:
+        assert await complete_all(servers, 4) == expected_texts(4)
+    assert model.faults[kind] == 4
+
+
+@pytest.mark.filterwarnings("ignore::stepmark.errors.EngineWarning")
+@pytest.mark.parametrize("kind", FAULTS)
+async def test_sick_server_among_two(kind: str) -> None:
+    sick = FaultyModel(share=1.0, kinds=[kind])
+    async with serving_faulty(sick, FaultyModel()) as servers:
+        assert await complete_all(servers, 12) == expected_texts(12)
+    assert sick.faults[kind] > 0
+
+
+@pytest.mark.filterwarnings("ignore::stepmark.errors.EngineWarning")
 @pytest.mark.parametrize("seed", range(3))
 async def test_mixed_faults_change_no_answer(seed: int) -> None:
     model = FaultyModel(share=0.2, seed=seed)

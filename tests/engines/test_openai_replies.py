@@ -234,7 +234,7 @@ async def test_user_error_with_status_200(code: Any) -> None:
 async def test_unreadable_reply_is_quoted() -> None:
     async with FakeServer.answering(Answer(body=b"<html>\nsign in</html>")) as server:
         engine = OpenAI(model="m", base_urls=(server.url,), retries=0)
-        with pytest.raises(EngineError, match=r"not JSON but '<html>\\nsign in</html>'"):
+        with pytest.raises(EngineError, match=r"characters is not JSON: '<html>\\nsign in</html>'"):
             await engine.complete(Prompt(user="Q"), Sampling())
         await engine.close()
 
