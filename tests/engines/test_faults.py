@@ -69,9 +69,9 @@ async def complete_all(
 @pytest.mark.filterwarnings("ignore::stepmark.errors.EngineWarning")
 @pytest.mark.parametrize("kind", FAULTS)
 async def test_each_fault_changes_no_answer(kind: str) -> None:
-    model = FaultyModel(share=0.05, kinds=[kind])
+    model = FaultyModel(share=0.1, kinds=[kind])
     async with serving_faulty(model) as servers:
-        assert await complete_all(servers, 80) == expected_texts(80)
+        assert await complete_all(servers, 40) == expected_texts(40)
     assert model.faults[kind] > 0
     assert max(model.answered.values()) == 1, "an answered request was sent again"
 
