@@ -254,7 +254,9 @@ async def test_unreadable_reply_is_retried() -> None:
         await engine.close()
 
 
-@pytest.mark.parametrize("logprob", ["NaN", "Infinity", "-Infinity", "1e999", "0.5", "3"])
+@pytest.mark.parametrize(
+    "logprob", ["NaN", "Infinity", "-Infinity", "1e999", "0.5", "3", "9" * 400, f"-{'9' * 400}"]
+)
 @pytest.mark.parametrize("api", ["chat", "completions"])
 async def test_impossible_logprob_is_an_error(api: Any, logprob: str) -> None:
     if api == "chat":
