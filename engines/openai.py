@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -28,13 +29,14 @@ from engines.runtime.batch_queue import BatchLimits, BatchQueue
 from engines.runtime.batch_record import BatchRecord
 from engines.runtime.batch_repeats import request_in_batches
 from engines.runtime.continuation_probe import prove_continuation, prove_plain_continuation
-from engines.runtime.doubts import FEW_TOKENS, DoubtfulReply, Doubts
+from engines.runtime.doubts import FEW_TOKENS, DoubtfulReply, Doubts, RequestDoubts
 from engines.runtime.fleet import Fleet
 from engines.runtime.last_tokens import logprobs_of_ending
 from engines.runtime.openai_faults import fault_of
 from engines.runtime.openai_replies import (
     Reply,
     Token,
+    UnreadableReply,
     Usage,
     decode_reply,
     parse_reply,
@@ -60,6 +62,9 @@ from stepmark.secrets import is_variable_name, redact, redact_urls, secrets_in
 __all__ = ["OpenAI"]
 
 CONNECT_SECONDS = 10.0
+# So many replies without all of their choices show that the server never returns more; a fault can
+# do the same to one of them.
+SHORT_REPLIES = 2
 # Open files that are no connections to servers.
 SPARE_FILES = 256
 CONTINUATION_CURE = (
@@ -316,21 +321,16 @@ class OpenAI:
 
         A reply of which every text is doubtful is a fault, until it has come again and again.
         """
-        doubted: list[str] = []
+        request_doubts = RequestDoubts(doubts=self._doubts, max_tokens=sampling.max_tokens)
         probed = replace(sampling, n=1, max_tokens=FEW_TOKENS)
 
-        def examine(reply: Reply) -> tuple[Reply, Mapping[int, str]]:
-            doubts = self._doubts.about(reply, sampling.max_tokens)
-            if len(doubts) == len(reply.completions):
-                doubted.append(doubts[0])
-                raise DoubtfulReply(reply, doubts[0])
-            return reply, doubts
-
         async def send(client: AsyncOpenAI) -> tuple[Reply, Mapping[int, str]]:
-            return examine(await self._send(client, prompt, sampling))
+            reply = await self._send(client, prompt, sampling)
+            return reply, request_doubts.examine(reply)
 
         async def send_in_batch() -> tuple[Reply, Mapping[int, str]]:
-            return examine(await self._reply_in_batch(prompt, sampling))
+            reply = await self._reply_in_batch(prompt, sampling)
+            return reply, request_doubts.examine(reply)
 
         async def probe(client: AsyncOpenAI) -> None:
             reply = await self._send(client, prompt, probed)
@@ -352,18 +352,20 @@ class OpenAI:
         except DoubtfulReply as error:
             self._doubts.confirmed[error.kind.name] += 1
             return error.reply, {}
-        self._doubts.refuted.update(doubted)
         return reply, doubts
 
     def _learn_choices(self, count: int, requested: int) -> None:
         """Request fewer choices from a server that never returns as many as are requested."""
-        if self._most_choices <= count < requested:
+        vars(self)["_most_choices"] = max(count, self._most_choices)
+        if count == requested:
+            return
+        self._short_replies[count] += 1
+        if count == self._most_choices and self._short_replies[count] == SHORT_REPLIES:
             self._warn(
                 f"the server returned {count} of {requested} choices, and the others are requested"
                 " again; set max_n = 1"
             )
             self._choice_counts.append(count)
-        vars(self)["_most_choices"] = max(count, self._most_choices)
 
     async def _ask(self, prompt: Prompt, max_tokens: int, seed: int) -> Completion:
         """Return a greedy completion for the proof of continuation."""
@@ -400,7 +402,11 @@ class OpenAI:
             # The client limits the time between two bytes, and a server can send blanks forever.
             # The time to connect is not part of the answer's.
             async with asyncio.timeout(self.timeout + CONNECT_SECONDS):
-                result = await send(client)
+                try:
+                    result = await send(client)
+                except UnreadableReply as error:
+                    error.url = str(client.base_url).rstrip("/")
+                    raise
             self._rate_limit.correct(reserved, used(result))
             return result
 
@@ -487,10 +493,23 @@ class OpenAI:
                 f"the server ends answers with the finish reason {reason!r}, which Stepmark does"
                 " not know: these answers are stored, and their outcome and verdicts are unknown"
             )
+        self._compare_model(reply.model)
         if reply.has_usage:
             vars(self)["_counts_tokens"] = True
         if not self._counts_tokens:
             self._warn("the server counts no tokens: the token counts of the run are too low")
+
+    def _compare_model(self, name: str) -> None:
+        """Warn if the model that answered is not the one of earlier answers."""
+        names = self._model_names
+        if not name or name in names or len(names) > 1:
+            return
+        names.append(name)
+        if len(names) > 1:
+            self._warn(
+                f"some answers are of the model {names[0]!r} and others of {name!r}; if these are"
+                " not the same weights, results are mixed: use a dataset for each of them"
+            )
 
     def _warn(self, message: str) -> None:
         # The registry of the module `warnings` is not enough: tests and tools reset it.
@@ -639,6 +658,16 @@ class OpenAI:
         return [self.max_n]
 
     @cached_property
+    def _short_replies(self) -> Counter[int]:
+        """How many replies had fewer choices than were requested, by the number of choices."""
+        return Counter()
+
+    @cached_property
+    def _model_names(self) -> list[str]:
+        """The first two names of models in replies."""
+        return []
+
+    @cached_property
     def _counts_tokens(self) -> bool:
         """Whether any reply had counts of tokens."""
         return False
@@ -681,7 +710,7 @@ class OpenAI:
 
 
 def _parse(response: httpx2.Response) -> Mapping[str, Any]:
-    return parse_reply(decode_reply(response.content, response.encoding or "utf-8"))
+    return parse_reply(decode_reply(response.content))
 
 
 async def _read_errors_as_utf8(response: httpx2.Response) -> None:

@@ -2,8 +2,12 @@
 
 An empty text can be the answer of a model that ends at once, so it is not an error. But a proxy or
 a server that stops returns one too. It is requested again, and believed when it comes again.
+
+A text that was cut can have reached a limit of the server. One request shows the limit if its text
+is cut at the same place again, and no text at the limit is requested again after that.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +16,7 @@ from engines.base import Completion
 from engines.runtime.faults import FaultKind, kind_named
 from engines.runtime.openai_replies import INTERRUPTED_REASONS, LENGTH, STOP, Reply
 
-__all__ = ["FEW_TOKENS", "DoubtfulReply", "Doubts"]
+__all__ = ["FEW_TOKENS", "DoubtfulReply", "Doubts", "RequestDoubts"]
 
 EMPTY_TEXT = "empty text"
 INTERRUPTED_TEXT = "interrupted text"
@@ -51,13 +55,14 @@ class Doubts:
     """The most tokens that one text had."""
     most_total: int = 0
     """The most tokens that a prompt and one text had together."""
+    limit_of_generated: float = math.inf
+    """The tokens of a text after which the server was seen to cut; infinite if it was not."""
+    limit_of_total: float = math.inf
+    """The same for the prompt and a text together, as at the end of a context."""
     confirmed: Counter[str] = field(default_factory=Counter)
-    """How often the same kind of reply came again and again, by kind of doubt."""
+    """How many requests got such a reply again and again, by kind of doubt."""
     refuted: Counter[str] = field(default_factory=Counter)
-    """How often another reply came instead, by kind of doubt."""
-    with_reason: int = 0
-    """The number of texts with a finish reason."""
-    without_reason: int = 0
+    """How many requests got another reply instead, by kind of doubt."""
 
     def about(self, reply: Reply, max_tokens: int) -> Mapping[int, str]:
         """Return the kind of doubt by the position of each doubtful text in the reply.
@@ -66,24 +71,28 @@ class Doubts:
             reply: A reply.
             max_tokens: The largest number of tokens that the request allows for each text.
         """
-        self.without_reason += len(reply.without_reason)
-        self.with_reason += len(reply.completions) - len(reply.without_reason)
-        cut = self._doubt_of_cuts(reply, max_tokens)
         doubts: dict[int, str] = {}
+        for index, kind in self.kinds_of(reply, max_tokens).items():
+            if not self._is_usual(kind):
+                doubts[index] = kind
+        return doubts
+
+    def kinds_of(self, reply: Reply, max_tokens: int) -> Mapping[int, str]:
+        """Return the same as `about`, also of kinds that are usual by now."""
+        cut = self._doubt_of_cuts(reply, max_tokens)
+        kinds: dict[int, str] = {}
         for index, completion in enumerate(reply.completions):
             kind = _doubt_of(completion, max_tokens)
             if index in reply.without_reason:
                 kind = kind or NO_FINISH_REASON
             elif completion.finish_reason == LENGTH:
                 kind = kind or cut
-            if kind is not None and not self._is_usual(kind):
-                doubts[index] = kind
-        return doubts
+            if kind is not None:
+                kinds[index] = kind
+        return kinds
 
     def _is_usual(self, kind: str) -> bool:
         """Return whether the model, or its server, has shown that it replies so."""
-        if kind == NO_FINISH_REASON and not self.with_reason:
-            return self.without_reason > CONFIRMED
         enough = max(CONFIRMED, CONFIRMED_PER_REFUTED * self.refuted[kind])
         return self.confirmed[kind] >= enough
 
@@ -93,6 +102,33 @@ class Doubts:
         mean = generated // len(reply.completions)
         self.most_generated = max(self.most_generated, mean)
         self.most_total = max(self.most_total, prompt + mean)
+        # A longer text shows that the limit is another one.
+        if self.most_generated > self.limit_of_generated + TOLERANCE_TOKENS:
+            self.limit_of_generated = math.inf
+        if self.most_total > self.limit_of_total + TOLERANCE_TOKENS:
+            self.limit_of_total = math.inf
+
+    def learn_limit(self, first: Reply, second: Reply) -> bool:
+        """Learn a limit of the server from two replies to one request, if they show one.
+
+        A fault cuts each reply at another place. Which limit it is, that of the text or that of the
+        context, later texts show.
+        """
+        if not (_is_all_cut(first) and _is_all_cut(second)):
+            return False
+        prompt, generated = _tokens(second)
+        count = len(second.completions)
+        difference = abs(_tokens(first)[1] - generated)
+        if not generated or difference > TOLERANCE_TOKENS * count:
+            return False
+        mean = generated // count
+        is_longest = mean >= self.most_generated - TOLERANCE_TOKENS
+        if is_longest:
+            self.limit_of_generated = mean
+        is_longest_in_total = prompt + mean >= self.most_total - TOLERANCE_TOKENS
+        if is_longest_in_total:
+            self.limit_of_total = prompt + mean
+        return is_longest or is_longest_in_total
 
     def _doubt_of_cuts(self, reply: Reply, max_tokens: int) -> str | None:
         """Return the kind of doubt about the texts of a reply that were cut; None if there is none.
@@ -100,7 +136,7 @@ class Doubts:
         The limits are those of the request, of the server and of the context, of which the last two
         are at least what earlier texts needed. A text that is shorter than all of them was not cut
         by a limit. One that is only shorter than the requested limit was cut by another one, or by
-        a fault: early in a run, no other text shows which.
+        a fault, unless earlier texts have shown that limit.
         """
         cut = 0
         for index, completion in enumerate(reply.completions):
@@ -112,12 +148,49 @@ class Doubts:
         prompt, generated = _tokens(reply)
         if not generated:
             return None
-        known_limit = min(max_tokens, self.most_generated, self.most_total - prompt)
-        if generated < cut * (known_limit - TOLERANCE_TOKENS):
+        possible_limit = min(max_tokens, self.most_generated, self.most_total - prompt)
+        if generated < cut * (possible_limit - TOLERANCE_TOKENS):
             return CUT_TEXT
-        if generated < cut * (max_tokens - TOLERANCE_TOKENS):
+        known_limit = min(max_tokens, self.limit_of_generated, self.limit_of_total - prompt)
+        if generated < cut * (known_limit - TOLERANCE_TOKENS):
             return EARLY_CUT
         return None
+
+
+@dataclass(kw_only=True)
+class RequestDoubts:
+    """The doubts about the replies to one request, which is repeated until one is believed."""
+
+    doubts: Doubts
+    max_tokens: int
+    """The largest number of tokens that the request allows for each text."""
+    _kinds: set[str] = field(default_factory=set)
+    _last: Reply | None = None
+
+    def examine(self, reply: Reply) -> Mapping[int, str]:
+        """Return the kind of doubt by the position of each doubtful text in a reply.
+
+        Raises:
+            DoubtfulReply: All of its texts are doubtful.
+        """
+        if self._last is not None and self.doubts.learn_limit(self._last, reply):
+            self._kinds.discard(EARLY_CUT)
+        doubts = self.doubts.about(reply, self.max_tokens)
+        if len(doubts) == len(reply.completions):
+            self._last = reply
+            self._kinds.add(doubts[0])
+            raise DoubtfulReply(reply, doubts[0])
+        # A kind that has become usual meanwhile is not refuted by a reply of this kind.
+        again = self.doubts.kinds_of(reply, self.max_tokens).values()
+        self.doubts.refuted.update(self._kinds.difference(again))
+        return doubts
+
+
+def _is_all_cut(reply: Reply) -> bool:
+    """Return whether a limit has cut every text of a reply."""
+    if reply.without_reason:
+        return False
+    return all(completion.finish_reason == LENGTH for completion in reply.completions)
 
 
 def _doubt_of(completion: Completion, max_tokens: int) -> str | None:

@@ -122,8 +122,12 @@ class Fleet(Generic[Client]):
     """How often a server died with a prompt as its only one."""
     _has_died: bool = False
     """Whether a server was killed by a request, so that its address is right."""
-    _reports: set[str] = field(default_factory=set)
-    """What was reported once and for all."""
+    _pauses: int = 0
+    """How often all servers were down."""
+    _outages: Counter[Server[Client]] = field(default_factory=Counter)
+    """How often each server was down while others were not."""
+    _long_waits: set[Server[Client]] = field(default_factory=set)
+    """The servers of which a wait beyond `patience` was reported."""
     _waiters: dict["asyncio.Future[None]", None] = field(default_factory=dict)
     """The requests that wait for a server, the first one first."""
 
@@ -378,10 +382,7 @@ class Fleet(Generic[Client]):
             self._kills[self._suspects.pop(server)] += 1
             self._has_died = True
         if fault.retry_after is not None and fault.retry_after > self.patience:
-            self._report_once(
-                f"{server.url} asks for a wait of {fault.retry_after:.0f} s; it is asked again"
-                f" after {self.patience:.0f} s, as `patience` says"
-            )
+            self._report_long_wait(server, fault.retry_after)
         server.cause = f"{fault.kind.name}: {fault.error}"
         self._report_outages()
 
@@ -397,9 +398,11 @@ class Fleet(Generic[Client]):
         self._all_down_since = None
         if self._is_paused:
             self._is_paused = False
-            self.report(f"{server.url} answers, and the run goes on")
+            self._report_some(self._pauses, f"{server.url} answers, and the run goes on")
         elif server.was_reported:
-            self.report(f"{server.url} answers again and gets requests")
+            self._report_some(
+                self._outages[server], f"{server.url} answers again and gets requests"
+            )
         server.was_reported = False
         if not was_up:
             self._wake_all()
@@ -518,8 +521,10 @@ class Fleet(Generic[Client]):
             )
         elif not self._is_paused:
             self._is_paused = True
-            self.report(
-                f"the run pauses for up to {self.patience:.0f} s until a server answers: {cause}"
+            self._pauses += 1
+            self._report_some(
+                self._pauses,
+                f"the run pauses for up to {self.patience:.0f} s until a server answers: {cause}",
             )
 
     def _report_outages(self) -> None:
@@ -529,15 +534,30 @@ class Fleet(Generic[Client]):
         for server in self.servers:
             if server.health is Health.DOWN and not server.was_reported:
                 server.was_reported = True
-                self.report(
+                self._outages[server] += 1
+                self._report_some(
+                    self._outages[server],
                     f"{server.url} gets no requests until it answers a probe ({server.cause}); the"
-                    " other servers get them"
+                    " other servers get them",
                 )
 
-    def _report_once(self, message: str) -> None:
-        if message not in self._reports:
-            self._reports.add(message)
-            self.report(message)
+    def _report_some(self, times: int, message: str) -> None:
+        """Report what has happened so many times, but only the 1st, 2nd, 4th, 8th … time.
+
+        A server that fails again and again would hide all other messages.
+        """
+        if times & (times - 1):
+            return
+        self.report(message if times == 1 else f"{message} (time {times})")
+
+    def _report_long_wait(self, server: Server[Client], seconds: float) -> None:
+        if server in self._long_waits:
+            return
+        self._long_waits.add(server)
+        self.report(
+            f"{server.url} asks for a wait of {seconds:.0f} s; it is asked again after"
+            f" {self.patience:.0f} s, as `patience` says"
+        )
 
 
 def _now() -> float:

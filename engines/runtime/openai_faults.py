@@ -43,7 +43,9 @@ def _fault_of_reply(error: UnreadableReply) -> Fault:
         )
     if error.kind.action is Action.STOP:
         return Fault(kind=error.kind, error=ConfigError(f"engines.openai: {error}"))
-    return Fault(kind=error.kind, error=_request_error(f"not understood: {error}", error.kind))
+    source = f" by {error.url}" if error.url else ""
+    text = f"not understood{source}: {error}"
+    return Fault(kind=error.kind, error=_request_error(text, error.kind))
 
 
 def _fault_of_status(error: openai.APIStatusError) -> Fault:

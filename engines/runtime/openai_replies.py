@@ -6,8 +6,8 @@ library does not check the types of values, and lacks the fields that only some 
 """
 
 import json
-import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -141,6 +141,8 @@ class UnreadableReply(Exception):  # noqa: N818  # the engine turns it into an `
     def __init__(self, message: str, kind: str = "unreadable reply") -> None:
         super().__init__(message)
         self.kind = kind_named(kind)
+        self.url = ""
+        """The address of the server; empty if it is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +158,8 @@ class Reply:
     """The positions of the completions without a finish reason."""
     has_usage: bool
     """Whether the reply has counts of tokens."""
+    model: str = ""
+    """The name of the model that answered; empty if the reply has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,17 +171,19 @@ class Usage:
     generated_tokens: int = 0
 
 
-def decode_reply(body: bytes, charset: str) -> str:
-    """Return the text of a reply.
+def decode_reply(body: bytes) -> str:
+    """Return the text of a reply, whatever character set its header names.
+
+    JSON is in UTF-8, rarely in UTF-16 or UTF-32, and its media type has no other character sets
+    (RFC 8259, sections 8.1 and 11). Some servers name another one all the same.
 
     Raises:
-        UnreadableReply: It is not in the character set that its header names.
+        UnreadableReply: It is not in one of these.
     """
     try:
-        return body.decode(charset)
-    except (UnicodeError, LookupError) as error:
-        # Some names, such as "hex", are those of codecs that return no text.
-        raise UnreadableReply(f"the reply is not in its character set {charset!r}") from error
+        return body.decode(json.detect_encoding(body))
+    except UnicodeError as error:
+        raise UnreadableReply("the reply is not in UTF-8") from error
 
 
 def parse_reply(body: str) -> Mapping[str, Any]:
@@ -190,7 +196,9 @@ def parse_reply(body: str) -> Mapping[str, Any]:
         reply = json.loads(body)
     except (ValueError, RecursionError) as error:
         beginning = excerpt(body, SHORT_EXCERPT)
-        raise UnreadableReply(f"the reply is not JSON but {beginning!r}") from error
+        raise UnreadableReply(
+            f"the reply of {len(body)} characters is not JSON: {beginning!r}"
+        ) from error
     return check_reply(reply)
 
 
@@ -250,6 +258,7 @@ def read_reply(reply: Mapping[str, Any], *, n: int, is_chat: bool) -> Reply:
         unknown_reasons=tuple(unknown_reasons),
         without_reason=frozenset(without_reason),
         has_usage=usage != Usage(),
+        model=_model_name(reply.get("model")),
     )
 
 
@@ -434,6 +443,10 @@ def _finish_reason(reason: Any, unknown_reasons: list[str]) -> str:
     return name[:EXCERPT].replace(":", " ") or "unknown"
 
 
+def _model_name(name: Any) -> str:
+    return name[:EXCERPT] if isinstance(name, str) else ""
+
+
 def _reported_error(error: Any) -> UnreadableReply:
     """Return the error that a server sends with status 200, as OpenRouter and proxies do."""
     message: Any = error
@@ -488,7 +501,7 @@ def _checked_logprob(value: Any) -> float | None:
         return None
     if type(value) not in (float, int):
         raise UnreadableReply("a log-probability is not a number")
-    number = float(value)
-    if not math.isfinite(number) or number > MAX_LOGPROB:
-        raise UnreadableReply(f"{number} is not a log-probability", "impossible number")
-    return number
+    # An integer can be too large for a float.
+    if not -sys.float_info.max <= value <= MAX_LOGPROB:
+        raise UnreadableReply(f"{value!r:.40} is not a log-probability", "impossible number")
+    return float(value)

@@ -22,6 +22,8 @@ class Answer:
 
     With -1 the connection is closed before the status is sent.
     """
+    head: bytes | None = None
+    """What is sent in place of the status and the headers; None for those."""
 
 
 @dataclass
@@ -77,8 +79,10 @@ class FakeServer:
             f"content-length: {len(body)}",
         ]
         fields += [f"{name}: {value}" for name, value in answer.headers.items()]
-        head = "\r\n".join([f"HTTP/1.1 {answer.status} x", *fields, "", ""])
-        writer.write(head.encode() + body[: answer.sent_bytes])
+        sent_head = "\r\n".join([f"HTTP/1.1 {answer.status} x", *fields, "", ""]).encode()
+        if answer.head is not None:
+            sent_head = answer.head
+        writer.write(sent_head + body[: answer.sent_bytes])
         await writer.drain()
 
     @classmethod

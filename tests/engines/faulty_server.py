@@ -15,7 +15,7 @@ __all__ = ["FAULTS", "HANG_SECONDS", "FaultyModel", "serving_faulty", "texts_of"
 
 # Longer than the timeout of the engines in the tests.
 HANG_SECONDS = 30.0
-WORDS = ("so", "then", "add", "seven", "times", "minus", "gives", "four", "half", "it")
+WORDS = ("so", "then", "add", "seven", "times", "minus", "gives", "four", "½", "it")
 
 Fault = Callable[[Answer], Answer]
 
@@ -63,6 +63,20 @@ def truncate_json(answer: Answer) -> Answer:
     return replace(answer, body=text[: len(text) // 2])
 
 
+def break_character(answer: Answer) -> Answer:
+    """Return a reply in which the first byte of a character is missing."""
+    text = json.dumps(answer.body).encode()
+    return replace(answer, body=text.replace(b'"so', b'"\xbdso').replace(b'"index"', b'"\xbd"'))
+
+
+def name_false_character_set(answer: Answer) -> Answer:
+    """Return a reply in UTF-8 whose header names another character set."""
+    text = json.dumps(answer.body, ensure_ascii=False).encode()
+    return replace(
+        answer, body=text, headers={"content-type": "application/json; charset=iso-8859-1"}
+    )
+
+
 def cut_text(content: dict[str, Any]) -> None:
     """Cut the texts as at a maximum length that was not requested."""
     for choice in content["choices"]:
@@ -98,6 +112,14 @@ FAULTS: Mapping[str, Fault] = {
     "slow": lambda answer: replace(answer, delay=0.05),
     "truncated JSON": truncate_json,
     "page with status 200": page(200),
+    "broken character": break_character,
+    "false character set": name_false_character_set,
+    "deep JSON": lambda answer: replace(answer, body=b"[" * 100_000),
+    "stream of events": lambda answer: replace(answer, body=b"data: {}\n\ndata: [DONE]\n\n"),
+    "no body": lambda answer: replace(answer, body=b""),
+    "no HTTP": lambda answer: replace(answer, head=b"SSH-2.0-OpenSSH_9.9\r\n\r\n", body=b""),
+    "endless header": lambda answer: replace(answer, headers={"x-trace": "x" * 200_000}),
+    "false compression": lambda answer: replace(answer, headers={"content-encoding": "gzip"}),
     "error with status 200": lambda answer: Answer(body={"error": {"message": "engine died"}}),
     "401 with status 200": lambda answer: Answer(body={"error": {"message": "no", "code": 401}}),
     "400 with status 200": lambda answer: Answer(body={"error": {"message": "no", "code": 400}}),
@@ -112,6 +134,12 @@ FAULTS: Mapping[str, Fault] = {
     "blank text": choices(text="\n"),
     "one blank text": body(lambda content: content["choices"][-1].update(text="")),
     "odd usage": body(lambda content: content.update(usage={"prompt_tokens": -3})),
+    "usage that is no number": body(
+        lambda content: content.update(usage={"completion_tokens": float("nan")})
+    ),
+    "endless usage": body(lambda content: content.update(usage={"total_tokens": 10**4000})),
+    "equal indices": choices(index=0),
+    "error in a choice": choices(error={"message": "out of memory"}),
     "no usage": body(lambda content: content.pop("usage")),
     "content filter": choices(text="", finish_reason="content_filter"),
     "abort": choices(text="so", finish_reason="abort"),
@@ -138,6 +166,8 @@ class FaultyModel:
 
     share: float = 0.0
     """The share of requests that fail."""
+    first: int = 0
+    """So many requests fail at the beginning, whatever the share is."""
     kinds: Sequence[str] = tuple(FAULTS)
     """The kinds of faults, equally frequent."""
     seed: int = 0
@@ -164,7 +194,8 @@ class FaultyModel:
         chance = random.Random(f"{self.seed}/{self.attempts[name]}/{name}")
         self.attempts[name] += 1
         answer = self._answer(request)
-        if chance.random() >= self.share:
+        is_first = self.attempts.total() <= self.first
+        if chance.random() >= self.share and not is_first:
             self.answered[name] += 1
             return answer
         kind = chance.choice(self.kinds)

@@ -69,11 +69,30 @@ async def complete_all(
 @pytest.mark.filterwarnings("ignore::stepmark.errors.EngineWarning")
 @pytest.mark.parametrize("kind", FAULTS)
 async def test_each_fault_changes_no_answer(kind: str) -> None:
-    model = FaultyModel(share=0.05, kinds=[kind])
+    model = FaultyModel(share=0.1, kinds=[kind])
     async with serving_faulty(model) as servers:
-        assert await complete_all(servers, 80) == expected_texts(80)
+        assert await complete_all(servers, 40) == expected_texts(40)
     assert model.faults[kind] > 0
     assert max(model.answered.values()) == 1, "an answered request was sent again"
+
+
+@pytest.mark.filterwarnings("ignore::stepmark.errors.EngineWarning")
+@pytest.mark.parametrize("kind", FAULTS)
+async def test_first_requests_fail(kind: str) -> None:
+    """Nothing is known of the server yet, and the first requests are for 1 to 4 texts."""
+    model = FaultyModel(first=4, kinds=[kind])
+    async with serving_faulty(model) as servers:
+        assert await complete_all(servers, 4) == expected_texts(4)
+    assert model.faults[kind] == 4
+
+
+@pytest.mark.filterwarnings("ignore::stepmark.errors.EngineWarning")
+@pytest.mark.parametrize("kind", FAULTS)
+async def test_sick_server_among_two(kind: str) -> None:
+    sick = FaultyModel(share=1.0, kinds=[kind])
+    async with serving_faulty(sick, FaultyModel()) as servers:
+        assert await complete_all(servers, 12) == expected_texts(12)
+    assert sick.faults[kind] > 0
 
 
 @pytest.mark.filterwarnings("ignore::stepmark.errors.EngineWarning")

@@ -451,6 +451,72 @@ def test_retry_after_is_honoured_and_capped() -> None:
     assert any("asks for a wait of 3600 s" in report for report in simulation.reports)
 
 
+def test_long_wait_is_reported_once() -> None:
+    """A date in `Retry-After` comes nearer, so that no two waits are equal."""
+
+    def limited(now: float, request: str) -> ServerError | None:
+        return ServerError("busy", 90_000.0 - now) if now < 100 else None
+
+    async def run() -> Simulation:
+        simulation = Simulation([limited, healthy], patience=10.0)
+        await simulation.send_all(400, at_once=2)
+        return simulation
+
+    reports = run_in_virtual_time(run()).reports
+    assert sum("asks for a wait" in report for report in reports) == 1
+
+
+@pytest.mark.parametrize("servers", [1, 2])
+def test_flapping_server_is_reported_rarely(servers: int) -> None:
+    """One server answers nothing for ten seconds in every twenty."""
+
+    def flapping(now: float, request: str) -> ServerError | None:
+        return ServerError("unreachable") if int(now / 10) % 2 else None
+
+    async def run() -> Simulation:
+        simulation = Simulation([flapping, healthy][:servers])
+        await simulation.send_all(400, at_once=2)
+        return simulation
+
+    reports = run_in_virtual_time(run()).reports
+    assert any("(time 8)" in report for report in reports)
+    # Of ten to forty outages: the 1st, 2nd, 4th, 8th, 16th and 32nd one, and the end of each.
+    assert len(reports) <= 2 * 6
+
+
+def rejecting_half(seed: int) -> Behaviour:
+    """Return a server that rejects half of all requests at random."""
+    chance = random.Random(seed)
+    in_work = set[str]()
+
+    def behaviour(now: float, request: str) -> ServerError | None:
+        if request in in_work:
+            # What was accepted is answered.
+            in_work.remove(request)
+            return None
+        if chance.random() < 0.5:
+            return ServerError("rejected")
+        in_work.add(request)
+        return None
+
+    return behaviour
+
+
+def test_random_rejections_lose_few_requests() -> None:
+    """Each server is down when others answer what it has rejected; requests wait meanwhile."""
+
+    async def run() -> int:
+        simulation = Simulation([rejecting_half(seed) for seed in range(3)])
+        answers = await simulation.send_all(1000, at_once=60)
+        errors = [answer for answer in answers if isinstance(answer, BaseException)]
+        assert {type(error) for error in errors} <= {EngineError}
+        assert asyncio.get_running_loop().time() < 200
+        return len(errors)
+
+    # Of requests that are sent five times, chance alone rejects one in 32.
+    assert run_in_virtual_time(run()) <= 1000 / 32
+
+
 def test_concurrency_falls_and_recovers() -> None:
     """A server takes 16 requests at once, and later 128."""
 

@@ -56,21 +56,56 @@ async def test_user_errors_become_config_errors(status: int) -> None:
         await engine.close()
 
 
-@pytest.mark.parametrize("charset", ["utf-16", "idna", "hex", "ascii"])
+@pytest.mark.parametrize("charset", ["iso-8859-1", "utf-16", "utf-7", "unicode_escape", "hex"])
 @pytest.mark.parametrize("status", [200, 500])
-async def test_false_character_set_is_retried(charset: str, status: int) -> None:
-    wrong = replace(
+async def test_false_character_set_is_ignored(charset: str, status: int) -> None:
+    falsely_named = replace(
         completion("é"),
         status=status,
         body=json.dumps(completion("é").body, ensure_ascii=False).encode(),
         headers={"content-type": f"application/json; charset={charset}"},
     )
-    async with FakeServer.answering(wrong, completion("right")) as server:
+    async with FakeServer.answering(falsely_named, completion("é")) as server:
         engine = engine_at(server.url, retries=1)
         (answer,) = await engine.complete(PROMPT, SAMPLING)
-        kind = "unreadable reply" if status == 200 else "server error"
-        assert (answer.text, engine.take_faults()) == ("right", {kind: 1})
+        faults = {} if status == 200 else {"server error": 1}
+        assert (answer.text, engine.take_faults()) == ("é", faults)
         await engine.close()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+async def test_encodings_of_json_are_read(encoding: str) -> None:
+    body = json.dumps(completion("é").body, ensure_ascii=False).encode(encoding)
+    async with FakeServer.answering(replace(completion(), body=body)) as server:
+        engine = engine_at(server.url)
+        (answer,) = await engine.complete(PROMPT, SAMPLING)
+        await engine.close()
+    assert answer.text == "é"
+
+
+async def test_change_of_model_is_reported() -> None:
+    answers: list[Answer] = []
+    for name in ("small", "small", "large", "largest"):
+        answers.append(replace(completion("x"), body={**completion("x").body, "model": name}))
+    async with FakeServer.answering(*answers) as server:
+        engine = engine_at(server.url)
+        await engine.complete(PROMPT, SAMPLING)
+        await engine.complete(PROMPT, SAMPLING)
+        with pytest.warns(EngineWarning, match="of the model 'small' and others of 'large'"):
+            await engine.complete(PROMPT, SAMPLING)
+        # Once is enough.
+        await engine.complete(PROMPT, SAMPLING)
+        await engine.close()
+
+
+async def test_short_reply_by_a_fault_is_forgotten() -> None:
+    answers = [completion("x"), completion("y", "z"), completion("a", "b", "c")]
+    async with FakeServer.answering(*answers) as server:
+        engine = engine_at(server.url)
+        for _ in range(2):
+            await engine.complete(PROMPT, replace(SAMPLING, n=3))
+        await engine.close()
+    assert [body["n"] for body in server.requests] == [3, 2, 3]
 
 
 async def test_unreachable_server_message_contains_url() -> None:
@@ -247,14 +282,14 @@ async def test_large_request_parts_have_consecutive_seeds() -> None:
 async def test_missing_choices_are_requested_again() -> None:
     async with FakeServer.answering(completion("x"), completion("y"), completion("z")) as server:
         engine = engine_at(server.url)
-        with pytest.warns(EngineWarning, match="returned 1 of 3 choices.* set max_n = 1"):
+        with pytest.warns(EngineWarning, match="returned 1 of 2 choices.* set max_n = 1"):
             completions = await engine.complete(PROMPT, replace(SAMPLING, n=3))
-        # From now on, each request is for a single choice.
+        # The second short reply shows that it is no fault: each request is for a single choice.
         await engine.complete(PROMPT, replace(SAMPLING, n=2))
         await engine.close()
     assert sorted(choice.text for choice in completions) == ["x", "y", "z"]
     requests = [(body["n"], body["seed"] - SAMPLING.seed) for body in server.requests]
-    assert requests == [(3, 0), (1, 1), (1, 2), (1, 0), (1, 1)]
+    assert requests == [(3, 0), (2, 1), (1, 2), (1, 0), (1, 1)]
 
 
 async def test_answers_before_wrong_key_are_kept() -> None:

@@ -234,7 +234,7 @@ async def test_user_error_with_status_200(code: Any) -> None:
 async def test_unreadable_reply_is_quoted() -> None:
     async with FakeServer.answering(Answer(body=b"<html>\nsign in</html>")) as server:
         engine = OpenAI(model="m", base_urls=(server.url,), retries=0)
-        with pytest.raises(EngineError, match=r"not JSON but '<html>\\nsign in</html>'"):
+        with pytest.raises(EngineError, match=r"characters is not JSON: '<html>\\nsign in</html>'"):
             await engine.complete(Prompt(user="Q"), Sampling())
         await engine.close()
 
@@ -254,7 +254,9 @@ async def test_unreadable_reply_is_retried() -> None:
         await engine.close()
 
 
-@pytest.mark.parametrize("logprob", ["NaN", "Infinity", "-Infinity", "1e999", "0.5", "3"])
+@pytest.mark.parametrize(
+    "logprob", ["NaN", "Infinity", "-Infinity", "1e999", "0.5", "3", "9" * 400, f"-{'9' * 400}"]
+)
 @pytest.mark.parametrize("api", ["chat", "completions"])
 async def test_impossible_logprob_is_an_error(api: Any, logprob: str) -> None:
     if api == "chat":

@@ -9,30 +9,29 @@ import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmarks.common.console import print_json, print_progress
-from engines.base import Prompt
-from engines.openai import OpenAI
 from engines.runtime import backoff
-from pipelines.run.engine_pool import ENGINE, EnginePool
-from pipelines.run.options import RunOptions
 from stepmark.errors import EngineWarning
-from stepmark.records import Annotation, Cost, Sampling
 from storage.dataset.dataset import Dataset
-from tests.engines.faulty_server import FAULTS, FaultyModel, serving_faulty
-from tests.pipelines.simulated import Model, job_in, run
+from tests.engines.faulty_server import FAULTS, FaultyModel
+from tests.pipelines.faulty_runs import Rows, rows_of, run_at, served
+from tests.pipelines.simulated import Model
 from verifiers.isolation.pool import VerifierPool
 
 __all__ = ["FaultResult", "FaultSettings", "main", "run_with_faults"]
 
-# The share of requests that fail.
-SHARE = 0.2
 SERVERS = 3
-# A hanging request is given up after this time. An answer takes milliseconds.
-TIMEOUT_SECONDS = 2.0
+# Faults come in so many orders: everywhere, at the beginning, or at one server alone.
+ORDERS = 3
+# The share of requests that fail everywhere, or at one server alone.
+SHARE = 0.2
+SICK_SHARE = 0.6
+# So many requests fail at the beginning, some of them twice.
+FIRST = 24
 # Repeated requests wait for a fiftieth of the usual time.
 FIRST_WAIT_SECONDS = 0.01
 # A run has about 100 requests: 20 faults. A run that never counts any must not go on for ever.
@@ -89,26 +88,28 @@ async def _run_until_enough(settings: FaultSettings) -> FaultResult:
     with tempfile.TemporaryDirectory(prefix="stepmark-torture-") as temporary:
         async with VerifierPool(workers=1) as workers:
             calm = Path(temporary, "undisturbed")
-            await _run(calm, workers, [_served(0, share=0.0)])
-            expected = _rows(calm)
+            await run_at(calm, workers, [served(Model())])
+            expected = rows_of(calm)
             while not _is_enough(settings, result):
                 seed = settings.seed + result.runs
-                models = [_served(seed * SERVERS + index) for index in range(SERVERS)]
+                models = _models(seed)
                 folder = Path(temporary, str(seed))
                 try:
-                    await _run(folder, workers, models)
+                    await run_at(folder, workers, models)
                     if _failed_rows(folder):
                         # All servers rejected one request. That is stored as a failure, which the
                         # option for it requests again.
                         result.runs_with_failed_rows += 1
-                        await _run(folder, workers, [_served(0, share=0.0)], retry_failed=True)
+                        await run_at(folder, workers, [served(Model())], retry_failed=True)
                 except Exception as error:  # noqa: BLE001  # whatever ends a run is a result
                     result.errors.append(f"seed {seed}: {type(error).__name__}: {error}")
                 else:
-                    result.errors.extend(_differences(expected, _rows(folder), seed))
+                    result.errors.extend(_differences(expected, rows_of(folder), seed))
                 result.runs += 1
                 for model in models:
                     result.faults.update(model.faults)
+                    # Servers can have one model.
+                    model.faults.clear()
                 print_progress(f"faults of seed {seed}: {result.faults.total()} until now")
     return result
 
@@ -120,44 +121,19 @@ def _is_enough(settings: FaultSettings, result: FaultResult) -> bool:
     return result.faults.total() >= settings.faults and fewest >= settings.fewest_of_a_kind
 
 
-def _served(seed: int, share: float = SHARE) -> FaultyModel:
-    """Return the simulated model behind a chat server with faults."""
-    model = Model()
+def _models(seed: int) -> Sequence[FaultyModel]:
+    """Return the model behind each server, with faults in one of several orders.
 
-    def texts(request: Mapping[str, Any]) -> Sequence[str]:
-        turns = {message["role"]: message["content"] for message in request["messages"]}
-        prompt = Prompt(
-            user=turns["user"],
-            prefix=turns.get("assistant", ""),
-            system=turns.get("system", ""),
-        )
-        sampling = Sampling(n=request["n"], seed=request["seed"])
-        return [str(model.respond(prompt, sampling, index)) for index in range(sampling.n)]
-
-    return FaultyModel(texts=texts, share=share, seed=seed)
-
-
-async def _run(
-    folder: Path,
-    workers: VerifierPool,
-    models: Sequence[FaultyModel],
-    *,
-    retry_failed: bool = False,
-) -> None:
-    async with serving_faulty(*models) as servers:
-        options = RunOptions(recompute=True, retry_failed=retry_failed)
-        job = job_in(folder, workers, Model(), options)
-        engine = OpenAI(
-            model="m",
-            base_urls=tuple(server.url for server in servers),
-            trust_continuation=True,
-            timeout=TIMEOUT_SECONDS,
-        )
-        job = replace(job, plan=job.plan.with_engines(EnginePool({ENGINE: engine})))
-        try:
-            await run(job)
-        finally:
-            await job.plan.engines.close()
+    Whether a request fails does not depend on the server, whose address changes from run to run,
+    except where one server alone has faults.
+    """
+    order = seed % ORDERS
+    if order == 0:
+        return [served(Model(), share=SHARE, seed=seed)] * SERVERS
+    if order == 1:
+        return [served(Model(), first=FIRST, seed=seed)] * SERVERS
+    sick = served(Model(), share=SICK_SHARE, seed=seed)
+    return [sick, *[served(Model())] * (SERVERS - 1)]
 
 
 def _failed_rows(folder: Path) -> int:
@@ -172,26 +148,7 @@ def _failed_rows(folder: Path) -> int:
     return failed
 
 
-def _rows(folder: Path) -> Mapping[str, Sequence[Any]]:
-    """Return the rows of all tables, without times and counts of tokens, which faults change."""
-    dataset = Dataset(str(folder))
-    rows_of = dict[str, Sequence[Any]]()
-    for table in dataset.tables():
-        rows = list[Any]()
-        for row in dataset.read(table):
-            if isinstance(row, Annotation):
-                rows.append(replace(row, cost=Cost(rollouts=row.cost.rollouts)))
-            elif hasattr(row, "generated_tokens"):
-                rows.append(replace(row, prompt_tokens=0, cached_tokens=0, generated_tokens=0))
-            else:
-                rows.append(row)
-        rows_of[table.folder] = rows
-    return rows_of
-
-
-def _differences(
-    expected: Mapping[str, Sequence[Any]], actual: Mapping[str, Sequence[Any]], seed: int
-) -> Iterator[str]:
+def _differences(expected: Rows, actual: Rows, seed: int) -> Iterator[str]:
     for table in sorted(expected.keys() | actual.keys()):
         if expected.get(table) != actual.get(table):
             yield f"seed {seed}: {table} is different"
