@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from stepmark import plugins
 from storage.formats.base import HasRowCount
+from storage.formats.verifiers.tasks import TAGS
 from storage.queries.render import values
 from storage.queries.sql import RunQuery
 
@@ -73,6 +74,10 @@ examples AS (
       AND NOT coalesce(list_bool_or(are_blank[1:first_incorrect]), false)
       AS is_supervised_with_mask,
     coalesce(list_bool_or(are_blank), false) AS has_blank_step,
+    list_bool_or([
+      contains(text, '{TAGS[0]}') OR contains(text, '{TAGS[1]}')
+      FOR text IN list_concat([question, coalesce(answer, '')], texts)
+    ]) AS has_paragraph_tag,
     coalesce(list_bool_or([value IS NOT NULL FOR value IN step_values]), false) AS has_value
   FROM positions
 )
