@@ -1,6 +1,6 @@
 """`stepmark export`."""
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -12,14 +12,14 @@ from stepmark.records import Verdict
 
 __all__ = ["export"]
 
+# One process makes the rows of this many traces in some two seconds, in which another one starts.
+MANY_TRACES = 20_000
+
 
 def export(
     format_: Annotated[
         str,
-        typer.Argument(
-            help="trl, math_shepherd, processbench, prm800k, prmbench, math_aps or soft_labels.",
-            metavar="FORMAT",
-        ),
+        typer.Argument(help="One of storage.formats in `stepmark list`.", metavar="FORMAT"),
     ],
     dataset: DatasetOption,
     to: Annotated[str, typer.Option(help="A new folder, or hf://datasets/ORG/NAME.")],
@@ -46,7 +46,7 @@ def export(
         str,
         typer.Option(
             help="Export the values of this formula, one of storage.values in `stepmark list`, "
-            "with soft_labels or math_aps."
+            "as soft labels."
         ),
     ] = "",
     with_: Annotated[
@@ -55,40 +55,120 @@ def export(
             "--with", help="Set a field of the values: field=value.", metavar="FIELD=VALUE"
         ),
     ] = [],  # noqa: B006
+    soft: Annotated[
+        bool,
+        typer.Option("--soft", help="Export the values of the steps as labels, not the verdicts."),
+    ] = False,
+    after_error: Annotated[
+        Literal["drop", "mask", "keep"] | None,
+        typer.Option(
+            help="What happens to the steps after the first error. Default: as the format has it."
+        ),
+    ] = None,
+    where: Annotated[
+        str,
+        typer.Option(
+            help="Export the traces that this query selects, by its column trace_id.",
+            metavar="SQL",
+        ),
+    ] = "",
+    limit: Annotated[int | None, typer.Option(min=1, help="Export at most so many rows.")] = None,
+    balance: Annotated[
+        bool,
+        typer.Option(
+            "--balance", help="Export as many rows with an error as without one, at random."
+        ),
+    ] = False,
+    validation: Annotated[
+        float,
+        typer.Option(
+            min=0.0, max=0.99, help="The share of the problems that become the split validation."
+        ),
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(help="The seed of --balance and --validation.")] = 0,
+    with_ids: Annotated[
+        bool, typer.Option("--with-ids", help="Add the columns trace_id and problem_id.")
+    ] = False,
     merge: Annotated[
         bool,
         typer.Option(
             "--merge", help="Add a second copy of every trace with neighbouring steps merged."
         ),
     ] = False,
+    processes: Annotated[
+        int | None,
+        typer.Option(min=1, help="The number of processes. Default: one for small datasets."),
+    ] = None,
     public: Annotated[
         bool,
         typer.Option("--public", help="Create a public Hub repository. Default: private."),
     ] = False,
 ) -> None:
     """Write labelled traces in a trainer's format to a folder or the Hugging Face Hub."""
+    from pipelines.run.infrequent_gc import infrequent_gc
     from storage.dataset.dataset import Dataset
     from storage.publishing.export import export as write_export
+    from storage.publishing.format_fields import label_fields
+    from storage.publishing.row_options import RowOptions
 
-    fields = {**assignments("--set", settings), "use": format_}
-    exporter = plugins.build("storage.formats", fields, from_texts=True)
     if with_ and not values:
         raise ConfigError("--with sets a field of the values: select them with --values")
+    label_options = label_fields(format_, soft=soft or bool(values), after_error=after_error)
+    fields = {**assignments("--set", settings), **label_options, "use": format_}
+    exporter = plugins.build("storage.formats", fields, from_texts=True)
     formula = None
     if values:
         fields = {**assignments("--with", with_), "use": values}
         formula = plugins.build("storage.values", fields, from_texts=True)
-    result = write_export(
-        Dataset(dataset),
-        exporter,
-        to,
-        labels_by=labels,
-        neutral=neutral,
-        values=formula,
-        merge=merge,
-        private=not public,
+    options = RowOptions(
+        traces=_selected_traces(dataset, where) if where else None,
+        limit=limit,
+        balance=balance,
+        validation=validation,
+        seed=seed,
+        with_ids=with_ids,
     )
-    counts = {"rows": result.rows, "distinct solutions with a kept label": result.distinct}
+    source = Dataset(dataset)
+    with infrequent_gc():
+        result = write_export(
+            source,
+            exporter,
+            to,
+            labels_by=labels,
+            neutral=neutral,
+            values=formula,
+            merge=merge,
+            private=not public,
+            options=options,
+            processes=processes or _suitable_processes(source, limit),
+        )
+    counts: dict[str, int | str] = {
+        "rows": result.rows,
+        "distinct solutions with a kept label": result.distinct,
+        "trainable rows": result.trainable_rows(),
+    }
+    if validation:
+        counts.update({f"rows of {name}": rows for name, rows in result.split_rows.items()})
     for reason, count in result.left_out.items():
         counts[f"left out: {reason}"] = count
     print_counts(f"exported to {result.destination}", counts)
+
+
+def _suitable_processes(dataset: Any, limit: int | None) -> int:
+    """Return one process for a small export: starting another one takes longer."""
+    from storage.dataset.tables import TRACES
+    from storage.queries.limits import thread_count
+
+    # The parts of a bucket would each be asked for their size first.
+    if not dataset.folder.is_local or (limit is not None and limit < MANY_TRACES):
+        return 1
+    if dataset.count(TRACES) < MANY_TRACES:
+        return 1
+    return thread_count()
+
+
+def _selected_traces(dataset: str, where: str) -> frozenset[str]:
+    from pipelines.cli.bounded_query import bounded_query
+    from storage.queries.selected_traces import trace_ids_of
+
+    return trace_ids_of(bounded_query(dataset, where))
