@@ -12,10 +12,10 @@ class PrefixTree:
 
     The method is P2T of TEMPO (Tran et al. 2025, arXiv 2509.18314). Leaves are the problem's traces
     and all rollouts of any method except those in `but`, which another model wrote. A discovered
-    trace is a leaf by its rollout, and not a second time by itself. The leaves of a
-    prefix are those that begin with its text and were free to diverge from it: a rollout from a
-    longer prefix is excluded, because that prefix was fixed. In a full tree with equal numbers of
-    children, as in TreeRPO (Yang et al. 2025, arXiv 2506.05183), the value is its mean of means.
+    trace is a leaf by its rollout, and not a second time by itself. The leaves of a prefix are
+    those that begin with its text and were free to diverge from it: a rollout from a longer prefix
+    is excluded, because that prefix was fixed. In a full tree with equal numbers of children, as in
+    TreeRPO (Yang et al. 2025, arXiv 2506.05183), the value is its mean of means.
     Unknown outcomes are excluded from the mean and counted in `unknowns`. Searches that choose
     prefixes by earlier outcomes introduce a small bias.
     """
