@@ -1,7 +1,8 @@
 """The next steps that a problem's solutions try after the same prefix, as SQL text.
 
 A prefix is the exact list of its steps. The solutions are the sampled or imported traces and all
-stored rollouts. A discovered trace is not counted beside its rollout, but its labels are used.
+stored rollouts. A discovered
+trace counts once, as its rollout; its labels are used.
 """
 
 __all__ = ["CONTINUATIONS", "SIBLINGS", "SOLUTIONS"]

@@ -11,8 +11,8 @@ class Delta:
     """r_t = v_t - v_t+1, and r_T = v_T for the last step.
 
     Similar to Delta of Gao et al. (2024, arXiv 2410.15115), which treats the last step of a
-    solution separately. The sum from a step to the last one is the value of that step, whatever
-    the number of steps. A value is unknown if either of the two is.
+    solution separately. The sum from a step to the last one is the value of that step. A value is
+    unknown if either of the two is.
     """
 
     source: str = "monte_carlo"

@@ -207,7 +207,7 @@ def test_siblings_match_loops(tmp_path: Path, seed: int) -> None:
     draw = random.Random(seed)
     traces = []
     labels = []
-    sampled = []
+    sampled = list[Rollout]()
     for number in range(12):
         steps = [draw.choice("abc") for _ in range(draw.randrange(1, 5))]
         solution = replace(
