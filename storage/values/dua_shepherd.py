@@ -14,8 +14,8 @@ class DuaShepherd:
     of the run), as 1 or 0. Potential is the share of correct rollouts. The product is defined if
     both are known, and is 0 if either is 0.
 
-    Similar to DuaShepherd (Wu et al. 2025, arXiv 2506.17533), which multiplies what two heads of a
-    model predict, and trains the first one on labels of people.
+    Similar to DuaShepherd (Wu et al. 2025, arXiv 2506.17533), which labels steps by two reward
+    models, trained on PRM800K and on Math-Shepherd, and multiplies the predictions of two heads.
     """
 
     correctness_by: str = "judge"
