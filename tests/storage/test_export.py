@@ -17,9 +17,10 @@ from stepmark.errors import ConfigError, DatasetError
 from storage.dataset import parts
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import LABELS, PROBLEMS, TRACES, annotations, discovered
-from storage.formats.base import HasValues
+from storage.formats.base import HasSoftLabels
 from storage.formats.trl import Trl
 from storage.publishing import export as export_module
+from storage.publishing import files
 from storage.publishing.card import ExportStatistics, render
 from storage.publishing.export import export
 from tests.pipelines.running import REPOSITORY
@@ -45,7 +46,7 @@ def front_matter(card: str) -> Any:
 def test_datasets_loads_the_export(filled: Dataset, tmp_path: Path, name: str) -> None:
     exporter = plugins.load("storage.formats", name)()
     done = export(filled, exporter, str(tmp_path / "out"))
-    if isinstance(exporter, HasValues):
+    if isinstance(exporter, HasSoftLabels) and exporter.soft:
         # One of the two kept labels has no values, so that it has no row in these formats.
         assert done.rows == 1
         assert done.left_out == {"its label is not kept": 1, "no step has a value": 1}
@@ -125,7 +126,7 @@ def test_export_is_sharded_and_replaced(
     with monkeypatch.context() as small:
         small.setattr(parts, "ROW_GROUP_BYTES", 1)
         small.setattr(parts, "BATCH_ROWS", 50)
-        small.setattr(export_module, "SHARD_BYTES", 1)
+        small.setattr(files, "SHARD_BYTES", 1)
         export(dataset, Trl(), str(out))
     assert file_names(out / "data") == [
         "train-00000-of-00004.parquet",
@@ -259,7 +260,7 @@ def test_card_describes_the_export(on_disk: Dataset, tmp_path: Path) -> None:
 )
 def test_unknown_licence_is_other(licenses: dict[str, int]) -> None:
     statistics = ExportStatistics(licenses=Counter(licenses))
-    card = render(statistics, title="x", format_name="trl", split="train", run_files=[])
+    card = render(statistics, title="x", format_name="trl", splits=["train"], run_files=[])
     assert front_matter(card)["license"] == "other"
 
 
@@ -271,7 +272,7 @@ def test_hostile_text_stays_inside_code(hostile: str) -> None:
     statistics = ExportStatistics(models=Counter({hostile: 1}), left_out=Counter({hostile: 1}))
     run_file = f"x = '''{hostile}'''"
     card = render(
-        statistics, title=hostile, format_name=hostile, split="train", run_files=[run_file]
+        statistics, title=hostile, format_name=hostile, splits=["train"], run_files=[run_file]
     )
     assert front_matter(card)["license"] == "other"
     fence = card.split("## Run file\n\n")[1].partition("toml\n")[0]
@@ -284,21 +285,21 @@ def test_hostile_text_stays_inside_code(hostile: str) -> None:
 
 def test_backticks_cannot_end_code_span() -> None:
     statistics = ExportStatistics(models=Counter({"a ` b\n`` c": 1}))
-    card = render(statistics, title="x", format_name="trl", split="train", run_files=[])
+    card = render(statistics, title="x", format_name="trl", splits=["train"], run_files=[])
     assert "\n- ``` a ` b `` c ```: 1\n" in card
 
 
 def test_hidden_characters_are_escaped() -> None:
     statistics = ExportStatistics(models=Counter({"a\x1b[31m\x00\u202eb": 1}))
     run_file = 'x = "\u202e\x9b"'
-    card = render(statistics, title="x", format_name="trl", split="train", run_files=[run_file])
+    card = render(statistics, title="x", format_name="trl", splits=["train"], run_files=[run_file])
     assert r"- `a\x1b[31m\x00\u202eb`: 1" in card
     assert card.isascii()
 
 
 def test_long_lists_are_truncated() -> None:
     statistics = ExportStatistics(models=Counter({f"model {index}": 1 for index in range(1000)}))
-    card = render(statistics, title="x", format_name="trl", split="train", run_files=["x" * 10])
+    card = render(statistics, title="x", format_name="trl", splits=["train"], run_files=["x" * 10])
     assert "- 980 more" in card
     assert len(card) < 3000
 

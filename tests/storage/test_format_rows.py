@@ -11,8 +11,8 @@ from stepmark import plugins
 from stepmark.records import Discovered, Label, Problem, StepLabel, Trace
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import LABELS, PROBLEMS, TRACES, discovered
-from storage.formats.base import HasRowCount, LeftOut
-from storage.queries.examples import examples
+from storage.formats.base import Example, HasRowCount, LeftOut, ReadsEvidence, exported_rows
+from storage.queries.examples import ExampleJoin
 from storage.queries.format_rows import count_format_rows
 from storage.queries.sql import query_session
 from tests.storage.samples import BAD, DISCOVERED, GOOD, LABEL, PROBLEM, TRACE, UNKNOWN
@@ -83,10 +83,13 @@ def test_counts_equal_exported_rows(tmp_path: Path, seed: int) -> None:
         counts = count_format_rows(run_query)
     exported = dict[str, int]()
     for name in FORMATS:
-        kept = [item for item in examples(dataset) if not isinstance(item, LeftOut)]
-        items = plugins.load("storage.formats", name)().rows(
-            [item for item in kept if item.label.kept]
-        )
+        exporter = plugins.load("storage.formats", name)()
+        reads = exporter.reads if isinstance(exporter, ReadsEvidence) else frozenset()
+        kept = list[Example]()
+        for item in ExampleJoin(dataset=dataset, reads=reads).examples():
+            if isinstance(item, Example) and item.label.kept:
+                kept.append(item)
+        items = exported_rows(exporter, kept)
         exported[name] = sum(not isinstance(item, LeftOut) for item in items)
     assert counts == exported
     assert min(counts.values()) > 0

@@ -11,7 +11,7 @@ import pytest
 from stepmark import plugins
 from stepmark.records import StepLabel, Verdict
 from storage.dataset.rows import replace_surrogates
-from storage.formats.base import Example, Format, LeftOut
+from storage.formats.base import Example, Format, LeftOut, ProblemFormat, exported_rows
 from storage.formats.math_aps import MathAps
 from storage.formats.math_shepherd import MathShepherd
 from storage.formats.prm800k import Prm800k
@@ -30,7 +30,10 @@ def example(*verdicts: Verdict) -> Example:
 
 
 def rows(exporter: Format, *examples: Example) -> list[Any]:
-    return list(exporter.rows(examples))
+    items = list[Any]()
+    for item in exported_rows(exporter, examples):
+        items.append(item if isinstance(item, LeftOut) else item.row)
+    return items
 
 
 def with_steps(*steps: str) -> Example:
@@ -45,7 +48,10 @@ def test_formats_are_frozen_dataclasses(name: str) -> None:
     assert plugin.__dataclass_params__.frozen
     assert isinstance(plugin.version, int)
     assert re.fullmatch(r"\w+", plugin.split)
-    assert "examples" in get_type_hints(plugin.rows)
+    if isinstance(plugin(), ProblemFormat):
+        assert "examples" in get_type_hints(plugin.problem_rows)
+    else:
+        assert "example" in get_type_hints(plugin.rows)
 
 
 @pytest.mark.parametrize("name", plugins.available(KIND))
@@ -111,7 +117,7 @@ def test_training_ends_at_first_error(
 
 def test_decided_steps_after_error_remain() -> None:
     decided, undecided = rows(
-        Trl(cut_after_error=False), example(GOOD, BAD, GOOD), example(GOOD, BAD, UNKNOWN)
+        Trl(after_error="keep"), example(GOOD, BAD, GOOD), example(GOOD, BAD, UNKNOWN)
     )
     assert decided["labels"] == [True, False, True]
     assert undecided == LeftOut("a step is undecided")
@@ -231,7 +237,7 @@ def ratings(row: Any) -> list[int | None]:
 
 
 def test_prmbench_numbers_steps_from_one() -> None:
-    exporter = PrmBench(cut_after_error=False)
+    exporter = PrmBench(after_error="keep")
     exported = rows(exporter, example(GOOD, BAD, BAD), RIGHT, example(GOOD, UNKNOWN))
     assert [row["error_steps"] for row in exported[:2]] == [[2, 3], []]
     assert [row["original_process"] for row in exported[:2]] == [None, None]

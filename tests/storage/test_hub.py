@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 PREAMBLE = """
 import sys
 from stepmark.errors import UserError
-from storage.publishing import export as module
+from storage.publishing import files as module
 from storage.dataset import parts
 from storage.dataset.dataset import Dataset
 from storage.publishing.export import export
