@@ -18,7 +18,8 @@ NOT_BLANK = r"[^\s\x0b\x1c-\x1f\x85\p{Z}]"
 # The kept labels with their traces and problems. `verdicts` and `step_values` are those of the
 # steps, `texts` the steps themselves. `has_first_error`: all steps are correct, or the first other
 # one is incorrect; `supervised_texts` are the steps up to it. `is_supervised`: a trainer of hard
-# labels can use them (see `storage.formats.base.supervised_steps`).
+# labels can use them (see `storage.formats.base.supervised_steps`). `is_right`: the solution is one
+# to imitate (see `storage.formats.solutions.conversations`).
 EXAMPLES = f"""
 WITH joined AS (
   SELECT problem_id, found_by, outcome, traces.metadata AS metadata, question,
@@ -45,6 +46,8 @@ examples AS (
     has_first_error AND NOT coalesce(list_bool_or(are_blank[1:first_other]), false)
       AS is_supervised,
     coalesce(list_bool_or(are_blank), false) AS has_blank_step,
+    NOT coalesce(list_bool_and(are_blank), true) AS has_text,
+    has_text AND outcome = 'correct' AND NOT list_contains(verdicts, 'incorrect') AS is_right,
     coalesce(list_bool_or([value IS NOT NULL FOR value IN step_values]), false) AS has_value
   FROM positions
 )

@@ -11,10 +11,10 @@ class RestMcts:
     """V_t = max(0, V_t-1 + (1 - V_t-1) · r_t / m_t), with V = 0 for the question.
 
     The formula is that of ReST-MCTS* (Zhang et al. 2024, arXiv 2406.03816), as its code computes it
-    for a finished tree. r is 1 if a correct solution begins with the prefix, and -1 otherwise. m is 1
-    + the least number of steps from the prefix to the end of a correct solution. A prefix that
-    begins none has the m of its longest part that begins one. If no solution of the problem is
-    correct, there are no values.
+    for a finished tree. r is 1 if a correct solution begins with the prefix, and -1 otherwise. m is
+    one more than the least number of steps from the prefix to the end of a correct solution. A
+    prefix that begins none has the m of its longest part that begins one. If no solution of the
+    problem is correct, there are no values.
 
     The leaves of the tree are the problem's traces and all rollouts of any method except those in
     `but`. A wrong outcome alone makes r = -1: from a prefix on whose solutions are undecided, the

@@ -20,7 +20,8 @@ from tests.storage.samples import BAD, DISCOVERED, GOOD, LABEL, PROBLEM, TRACE, 
 FORMATS = plugins.available("storage.formats")
 # Blank ones as Python and Unicode have them, and texts that a format cannot hold.
 STEPS = ["a = 1\n", "b = 2\n", "c\n\n", " \n", "\x0b\x1c", "\u2003\x85", "", "к", "и", "a ки b"]
-QUESTIONS = ["How many?", "Step 1: how many?", "How many ки?"]
+STEPS += ["a\n\n\n\n\nb", "a\n\n\n\n\n"]
+QUESTIONS = ["How many?", "Step 1: how many?", "How many ки?", "How\n\n\n\n\nmany?"]
 
 
 def labelled(chance: random.Random, trace: Any) -> tuple[Any, Label]:
@@ -35,7 +36,7 @@ def labelled(chance: random.Random, trace: Any) -> tuple[Any, Label]:
         steps.append(StepLabel(label=verdict, value=value))
     trace = replace(
         trace,
-        steps=tuple(chance.choices(STEPS, [9, 9, 9, *[1] * 7], k=count)),
+        steps=tuple(chance.choices(STEPS, [9, 9, 9, *[1] * 9], k=count)),
         outcome=chance.choice([GOOD, BAD, UNKNOWN]),
         metadata=chance.choice([{}, {}, {"process": "original"}, {"question_id": "7"}]),
     )
@@ -82,7 +83,7 @@ def test_counts_equal_exported_rows(tmp_path: Path, seed: int) -> None:
     with query_session(dataset) as run_query:
         counts = count_format_rows(run_query)
     exported = dict[str, int]()
-    for name in FORMATS:
+    for name in counts:
         exporter = plugins.load("storage.formats", name)()
         reads = exporter.reads if isinstance(exporter, ReadsEvidence) else frozenset()
         kept = list[Example]()
@@ -97,4 +98,9 @@ def test_counts_equal_exported_rows(tmp_path: Path, seed: int) -> None:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_formats_declare_their_count(name: str) -> None:
-    assert isinstance(plugins.load("storage.formats", name), HasRowCount)
+    plugin = plugins.load("storage.formats", name)
+    # Counting rollouts, or pairs of their steps, would take a run's summary too long.
+    reads_rollouts = isinstance(plugin, ReadsEvidence) and bool(
+        plugin.reads & {"rollouts", "annotations"}
+    )
+    assert isinstance(plugin, HasRowCount) or reads_rollouts
