@@ -4,6 +4,9 @@ The PRocess cOnsistency Filter (Ye et al. 2025, "Beyond Correctness", arXiv 2509
 correct answers with a high mean step value and incorrect answers with a low one, in equal numbers
 if there are enough. For 5 correct and 3 incorrect answers, half of the traces are kept by removing
 the 3 lowest correct ones and the highest incorrect one.
+
+The rule is that of the paper, its input is not: the paper scores all samples of a policy with a
+process reward model. Here the step values are those of the labels, and only kept traces count.
 """
 
 from collections import defaultdict

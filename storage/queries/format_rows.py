@@ -24,7 +24,8 @@ NOT_BLANK = r"[^\s\x0b\x1c-\x1f\x85\p{Z}]"
 # `replies` are the requests that judges replied to, one for each reply, and `agreements` says
 # whether the reply agrees with the label (see "first_error" in
 # `storage.formats.verifiers.agreement`): NULL if it cannot be compared. Both are NULL without
-# replies.
+# replies. `is_right`: the solution is one to imitate (see
+# `storage.formats.solutions.conversations`).
 EXAMPLES = f"""
 WITH critiques_by_trace AS (
   SELECT trace_id, list({{
@@ -78,6 +79,8 @@ examples AS (
       contains(text, '{TAGS[0]}') OR contains(text, '{TAGS[1]}')
       FOR text IN list_concat([question, coalesce(answer, '')], texts)
     ]) AS has_paragraph_tag,
+    NOT coalesce(list_bool_and(are_blank), true) AS has_text,
+    has_text AND outcome = 'correct' AND NOT list_contains(verdicts, 'incorrect') AS is_right,
     coalesce(list_bool_or([value IS NOT NULL FOR value IN step_values]), false) AS has_value
   FROM positions
 )

@@ -18,13 +18,20 @@ Views:
                                  value, and `<method>_verdict` and `<method>_value` for each method
                                  with annotations
     estimates                    one row per step and method, where 'the labels' is also a method:
-                                 verdict, value, trials, unknowns, the value `before` the step, and
-                                 `pass_rate`, the share of the problem's traces that are correct
+                                 verdict, value, successes, trials, unknowns, the value `before` the
+                                 step, and `pass_rate`, the share of the problem's traces that are
+                                 correct
+    solutions                    the sampled or imported traces, and all rollouts with the prefix
+                                 that they continue
+    continuations                one row per prefix and next step: the verdict of the labels, and
+                                 the outcomes of the solutions with that step
+    siblings                     pairs of next steps after one prefix, the better one first
     step_values                  one row per step, with all formulas of `storage/values` as columns
                                  `<name>` and `<name>_<column>`
 
-Table macros: one for each formula, `FROM rpe(threshold := 0.5)`, and
-`trace_scores(source := 'monte_carlo')`, which aggregates the values of a trace's steps.
+Table macros: one for each formula, `FROM rpe(threshold := 0.5)`;
+`trace_scores(source := 'monte_carlo')`, which aggregates the values of a trace's steps; and
+`continuations` and `siblings` with the verdicts of a method, `FROM siblings(source := 'judge')`.
 
 A table without parts is read from an empty view with its schema, so all views exist with their
 column types as soon as the dataset exists. A column that an earlier version of Stepmark did not
@@ -38,6 +45,7 @@ from storage.dataset.schemas import SCHEMAS
 from storage.dataset.tables import SINGLE_TABLES, TRACES, annotations, critiques, rollouts
 from storage.queries.alignment import NO_ALIGNMENT, Alignment
 from storage.queries.listing import TableParts
+from storage.queries.siblings import CONTINUATIONS, SIBLINGS, SOLUTIONS
 from storage.queries.sources import (
     EMPTY,
     WITHOUT_METHOD,
@@ -59,7 +67,7 @@ CREATE VIEW classes AS SELECT trace_id, problem_id, outcome, first_error, kept, 
 FROM labels JOIN traces USING (trace_id)
 """
 ESTIMATES = """
-SELECT trace_id, problem_id, method, step_index, verdict, value, trials, unknowns,
+SELECT trace_id, problem_id, method, step_index, verdict, value, successes, trials, unknowns,
   lag(value) OVER (PARTITION BY method, trace_id ORDER BY step_index) AS before, pass_rate
 FROM (
   SELECT trace_id, method, unnest(range(len(steps)))::INTEGER AS step_index,
@@ -86,6 +94,12 @@ SELECT trace_id, min(value) AS least, product(value) AS product,
   count(*) - count(value) AS unknown_steps
 FROM estimates WHERE method = source GROUP BY trace_id
 """
+SELECTS_FOR_MACROS = {"estimates": ESTIMATES, "solutions": SOLUTIONS}
+# With the default values of its parameters, each of these macros is also a view.
+MACROS_WITH_VIEWS = {"continuations": CONTINUATIONS, "siblings": SIBLINGS}
+VIEWS_ON_ALL_TABLES = frozenset(
+    {"step_values", "trace_scores", *SELECTS_FOR_MACROS, *MACROS_WITH_VIEWS}
+)
 # The functions of DuckDB that take a query, or the name of a table, as a text that is computed.
 FUNCTIONS_OF_TEXT = ("query", "query_table", "json_execute_serialized_sql")
 # Keys with several rows are rare, so these are found first, from the keys alone, and their old rows
@@ -129,18 +143,23 @@ def view_statements(parts: TableParts, completions: Sequence[str]) -> Iterator[s
     for kind, select in empty_selects.items():
         yield f"CREATE VIEW {kind} AS {select}"
 
-    # A table in place of the view: it need not be resolved again for each of the macros below.
-    yield f"CREATE TABLE {EMPTY}.estimates AS {ESTIMATES}"
-    yield f"CREATE VIEW estimates AS FROM {EMPTY}.estimates"
+    # Tables in place of the views: they need not be resolved again for each of the macros below.
+    for name, select in SELECTS_FOR_MACROS.items():
+        yield f"CREATE TABLE {EMPTY}.{name} AS {select}"
+        yield f"CREATE VIEW {name} AS FROM {EMPTY}.{name}"
     yield CLASSES
     yield TRACE_SCORES
+    for name, macro in MACROS_WITH_VIEWS.items():
+        yield macro
+        yield f"CREATE VIEW {name} AS FROM {name}()"
     formulas = macros()
     # The default values of the plugin's fields are those of the macro's parameters.
     for name, formula in formulas.items():
         yield f"CREATE MACRO {name}({arguments(formula())}) AS TABLE {formula.sql}"
     yield _step_values_view(formulas)
-    yield f"CREATE OR REPLACE VIEW estimates AS {ESTIMATES}"
-    yield f"DROP TABLE {EMPTY}.estimates"
+    for name, select in SELECTS_FOR_MACROS.items():
+        yield f"CREATE OR REPLACE VIEW {name} AS {select}"
+        yield f"DROP TABLE {EMPTY}.{name}"
 
     selects = _selects(parts)
     selects["completions"] = _completions_select(completions)
@@ -162,11 +181,11 @@ def reads_steps(sql: str) -> bool:
 def kinds_read(sql: str) -> frozenset[str]:
     """Return the kinds of tables that a query can read: those whose names occur in it.
 
-    All kinds if the name of a formula or of a view on formulas occurs, or a function that takes the
-    name of a table as text.
+    All kinds if the name of a formula or of a view on estimates or solutions occurs, or a function
+    that takes the name of a table as text.
     """
     words = _words(sql)
-    if words & {"estimates", "step_values", "trace_scores", *FUNCTIONS_OF_TEXT, *macros()}:
+    if words & {*VIEWS_ON_ALL_TABLES, *FUNCTIONS_OF_TEXT, *macros()}:
         return frozenset(SCHEMAS)
     kinds = words & SCHEMAS.keys()
     if "classes" in words:

@@ -10,10 +10,12 @@ __all__ = ["DuaShepherd"]
 class DuaShepherd:
     """Correctness, potential and their product, the compound probability.
 
-    The labels are those of DuaShepherd (Wu et al. 2025, arXiv 2506.17533). Correctness is the
-    verdict of a method that reads the step (`judge`, `formal`, or `the labels` of the run), as 1 or
-    0. Potential is the share of correct rollouts. The product is defined if both are known, and is
-    0 if either is 0.
+    Correctness is the verdict of a method that reads the step (`judge`, `formal`, or `the labels`
+    of the run), as 1 or 0. Potential is the share of correct rollouts. The product is defined if
+    both are known, and is 0 if either is 0.
+
+    Similar to DuaShepherd (Wu et al. 2025, arXiv 2506.17533), which labels steps by two reward
+    models, trained on PRM800K and on Math-Shepherd, and multiplies the predictions of two heads.
     """
 
     correctness_by: str = "judge"

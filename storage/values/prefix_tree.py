@@ -11,23 +11,24 @@ class PrefixTree:
     """The mean outcome of a prefix's leaves in the tree of a problem's solutions.
 
     The method is P2T of TEMPO (Tran et al. 2025, arXiv 2509.18314). Leaves are the problem's traces
-    and all rollouts of any method except those in `but`, which another model wrote. The leaves of a
-    prefix are those that begin with its text and were free to diverge from it: a rollout from a
-    longer prefix is excluded, because that prefix was fixed. In a full tree with equal numbers of
-    children, as in TreeRPO (Yang et al. 2025, arXiv 2506.05183), the value is its mean of means.
+    and all rollouts of any method except those in `but`, which another model wrote. A discovered
+    trace is a leaf by its rollout, and not a second time by itself. The leaves of a prefix are
+    those that begin with its text and were free to diverge from it: a rollout from a longer prefix
+    is excluded, because that prefix was fixed. In a full tree with equal numbers of children, as in
+    TreeRPO (Yang et al. 2025, arXiv 2506.05183), the value is its mean of means.
     Unknown outcomes are excluded from the mean and counted in `unknowns`. Searches that choose
     prefixes by earlier outcomes introduce a small bias.
     """
 
     but: tuple[str, ...] = ("prover",)
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     columns: ClassVar[tuple[str, ...]] = ("leaves", "unknowns")
     # `free_from` is the length of the text that a leaf had to begin with.
     sql: ClassVar[str] = """
         WITH leaf AS (
           SELECT problem_id, outcome, 0 AS free_from, array_to_string(steps, '') AS solution
-          FROM traces
+          FROM traces WHERE found_by IS NULL
           UNION ALL
           SELECT problem_id, rollouts.outcome, length(start) AS free_from, start || text AS solution
           FROM rollouts

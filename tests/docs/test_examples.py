@@ -35,19 +35,34 @@ def install(
     return plugin
 
 
-@pytest.mark.parametrize("page", ["README.md", EXTENDING])
 @pytest.mark.parametrize(("outcome", "first_error"), OUTCOMES)
 async def test_method_example_annotates(
-    page: str,
     outcome: Verdict,
     first_error: int | None,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    method = install(page, "Outcome", "annotators", tmp_path, monkeypatch)
+    method = install("README.md", "Outcome", "annotators", tmp_path, monkeypatch)
     done = await annotate_trace(method, replace(trace_of(3), outcome=outcome), last_sample_solves)
     assert [step.verdict for step in done.annotation.steps] == [outcome] * 3
     assert (done.annotation.first_error, done.annotation.error) == (first_error, None)
+
+
+@pytest.mark.parametrize(
+    ("third_step", "first_error"), [("  Wait, 2 + 2 is 4.", 1), ("So wait for it.", None)]
+)
+async def test_retractions_example_finds_step(
+    third_step: str,
+    first_error: int | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    method = install(EXTENDING, "Retractions", "annotators", tmp_path, monkeypatch)
+    trace = replace(trace_of(3), steps=("2 is even.\n", "2 + 2 is 5.\n", third_step))
+    annotation = (await annotate_trace(method, trace, last_sample_solves)).annotation
+    assert (annotation.first_error, annotation.error) == (first_error, None)
+    is_wrong = [step.verdict is Verdict.INCORRECT for step in annotation.steps]
+    assert is_wrong == [False, first_error == 1, False]
 
 
 def test_filter_example_drops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,21 @@ from storage.dataset.tables import (
     rollouts,
 )
 
+SOLUTION_FORMATS = (
+    "er_prm",
+    "kto",
+    "openr",
+    "outcomes",
+    "pairs",
+    "prefix_values",
+    "refinement",
+    "rollouts",
+    "sft",
+    "step_pairs",
+    "visualprm",
+)
+"""The formats that need more than this dataset has: values, wrong solutions or trials."""
+
 GOOD = Verdict.CORRECT
 BAD = Verdict.INCORRECT
 UNKNOWN = Verdict.UNKNOWN

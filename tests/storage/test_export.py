@@ -24,7 +24,21 @@ from storage.publishing import files
 from storage.publishing.card import ExportStatistics, render
 from storage.publishing.export import export
 from tests.pipelines.running import REPOSITORY
-from tests.storage.samples import ANNOTATION, DISCOVERED, GOOD, LABEL, PROBLEM, TRACE, labelled
+from tests.storage.samples import (
+    ANNOTATION,
+    DISCOVERED,
+    GOOD,
+    LABEL,
+    PROBLEM,
+    SOLUTION_FORMATS,
+    TRACE,
+    labelled,
+)
+
+LABEL_FORMATS = [
+    name for name in plugins.available("storage.formats") if name not in SOLUTION_FORMATS
+]
+"""The formats of labels alone; `tests.storage.test_solution_formats` loads the others."""
 
 
 def load(folder: Path, split: str = "train") -> Any:
@@ -42,7 +56,7 @@ def front_matter(card: str) -> Any:
     return DatasetCard(card).data.to_dict()  # type: ignore[no-untyped-call]
 
 
-@pytest.mark.parametrize("name", plugins.available("storage.formats"))
+@pytest.mark.parametrize("name", LABEL_FORMATS)
 def test_datasets_loads_the_export(filled: Dataset, tmp_path: Path, name: str) -> None:
     exporter = plugins.load("storage.formats", name)()
     done = export(filled, exporter, str(tmp_path / "out"))

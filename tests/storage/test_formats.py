@@ -9,7 +9,14 @@ import pyarrow as pa
 import pytest
 
 from stepmark import plugins
-from stepmark.records import Label, StepLabel, Trace, Verdict, first_error_of
+from stepmark.records import (
+    Label,
+    StepAnnotation,
+    StepLabel,
+    Trace,
+    Verdict,
+    first_error_of,
+)
 from storage.dataset.rows import replace_surrogates
 from storage.formats.base import Example, Format, LeftOut, ProblemFormat, exported_rows
 from storage.formats.math_aps import MathAps
@@ -18,9 +25,26 @@ from storage.formats.prm800k import Prm800k
 from storage.formats.prmbench import PrmBench
 from storage.formats.processbench import ProcessBench
 from storage.formats.trl import Trl
-from tests.storage.samples import BAD, CRITIQUE, GOOD, LABEL, PROBLEM, TRACE, UNKNOWN, labelled
+from tests.storage.samples import (
+    ANNOTATION,
+    BAD,
+    CRITIQUE,
+    GOOD,
+    LABEL,
+    PROBLEM,
+    ROLLOUT,
+    TRACE,
+    UNKNOWN,
+    labelled,
+)
 
 KIND = "storage.formats"
+MONTE_CARLO = replace(
+    ANNOTATION,
+    method="monte_carlo",
+    error=None,
+    steps=(StepAnnotation(verdict=GOOD, value=0.5, successes=1, trials=2),) * 3,
+)
 
 
 def judged(trace: Trace, label: Label) -> Example:
@@ -31,7 +55,15 @@ def judged(trace: Trace, label: Label) -> Example:
     return Example(problem=PROBLEM, trace=trace, label=label, critiques=(disagreeing, agreeing))
 
 
-RIGHT = judged(TRACE, LABEL)
+RIGHT = replace(judged(TRACE, LABEL), rollouts=(ROLLOUT,), annotations=(MONTE_CARLO,))
+VALUED_LABEL = replace(LABEL, steps=(*LABEL.steps[:2], StepLabel(label=GOOD, value=0.25)))
+WRONG = Example(
+    problem=PROBLEM,
+    trace=replace(TRACE, trace_id="wrong", steps=("2 + 3 = 6\n", "The answer is 6."), outcome=BAD),
+    label=replace(
+        LABEL, trace_id="wrong", steps=(StepLabel(label=BAD), StepLabel()), first_error=0
+    ),
+)
 
 
 def example(*verdicts: Verdict) -> Example:
@@ -66,7 +98,8 @@ def test_formats_are_frozen_dataclasses(name: str) -> None:
 @pytest.mark.parametrize("name", plugins.available(KIND))
 def test_rows_match_the_schema(name: str) -> None:
     plugin = plugins.load(KIND, name)
-    items = rows(plugin(), RIGHT, example(GOOD, BAD, UNKNOWN))
+    valued = replace(RIGHT, label=VALUED_LABEL)
+    items = rows(plugin(), RIGHT, valued, example(GOOD, BAD, UNKNOWN), WRONG)
     exported = [item for item in items if not isinstance(item, LeftOut)]
     assert exported
     table = pa.Table.from_pylist(exported, schema=plugin.schema)
@@ -84,7 +117,7 @@ def test_left_out_examples_have_reasons(name: str) -> None:
         example(GOOD, UNKNOWN, BAD),
         example(BAD),
     )
-    # One row can contain several examples, and an example can have several rows.
+    # A row is made of several examples, of one, or of one of their nine steps.
     assert 2 <= len(exported) <= 10
     assert all(item.reason for item in exported if isinstance(item, LeftOut))
     assert LeftOut("it has no steps") in exported
@@ -330,11 +363,10 @@ def test_invalid_imported_metadata_is_ignored(name: str) -> None:
             RIGHT,
             problem=replace(PROBLEM, metadata=metadata),
             trace=replace(TRACE, metadata=metadata),
-            label=replace(LABEL, sources=("human",)),
+            label=replace(VALUED_LABEL, sources=("human",)),
         )
-        exported = list[Any]()
-        for item in rows(plugin(), imported):
-            if not isinstance(item, LeftOut):
-                exported.append(replace_surrogates(item))
+        wrong = replace(WRONG, problem=imported.problem)
+        items = rows(plugin(), imported, wrong)
+        exported = [replace_surrogates(item) for item in items if not isinstance(item, LeftOut)]
         assert exported
         pa.Table.from_pylist(exported, schema=plugin.schema).validate(full=True)

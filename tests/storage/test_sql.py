@@ -26,7 +26,8 @@ from tests.storage.samples import ANNOTATION, DISCOVERED, TRACE, fill
 
 # The tables that have a view with their name.
 TABLES = [kind for kind in SCHEMAS if kind != "discovered"]
-VIEWS = {*TABLES, "steps", "classes", "estimates", "step_values"}
+SIBLING_VIEWS = {"solutions", "continuations", "siblings"}
+VIEWS = {*TABLES, *SIBLING_VIEWS, "steps", "classes", "estimates", "step_values"}
 PLAIN_STEPS = ["trace_id", "problem_id", "step_index", "text", "label", "value"]
 
 STATEMENTS = [
@@ -123,6 +124,9 @@ def test_views_contain_all_rows(filled: Dataset) -> None:
         "step_values": 8,
         "completions": 0,
         "stale_labels": 0,
+        "solutions": 4,
+        "continuations": 8,
+        "siblings": 0,
     }
     assert counts == expected | {"rollouts": 1, "critiques": 2, "annotations": 2}
     queries = (

@@ -5,8 +5,8 @@ import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import dataclass, field, replace
+from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,14 @@ from stepmark import plugins
 from stepmark.errors import ConfigError, PluginError
 from stepmark.records import Rollout, StepAnnotation, StepLabel, Trace, Verdict, first_error_of
 from storage.dataset.dataset import Dataset
-from storage.dataset.tables import LABELS, PROBLEMS, TRACES, annotations, rollouts
+from storage.dataset.tables import (
+    LABELS,
+    PROBLEMS,
+    TRACES,
+    annotations,
+    discovered,
+    rollouts,
+)
 from storage.formats.base import Example
 from storage.formats.soft_labels import SoftLabels
 from storage.formats.trl import Trl
@@ -25,13 +32,29 @@ from storage.publishing.export import export
 from storage.publishing.merging import merged_examples
 from storage.queries import sql
 from storage.values.base import KIND, StepValues, call
+from storage.values.clip import Clip
+from storage.values.delta import Delta
 from storage.values.dua_shepherd import DuaShepherd
 from storage.values.er_prm import ErPrm
 from storage.values.pqm import Pqm
 from storage.values.prefix_tree import PrefixTree
 from storage.values.progress import Progress
+from storage.values.rest_mcts import RestMcts
 from storage.values.rpe import Rpe
-from tests.storage.samples import ANNOTATION, BAD, GOOD, LABEL, PROBLEM, ROLLOUT, TRACE, UNKNOWN
+from storage.values.softmin import Softmin
+from storage.values.td import Td
+from storage.values.wilson_interval import WilsonInterval
+from tests.storage.samples import (
+    ANNOTATION,
+    BAD,
+    DISCOVERED,
+    GOOD,
+    LABEL,
+    PROBLEM,
+    ROLLOUT,
+    TRACE,
+    UNKNOWN,
+)
 
 NAMES = plugins.available(KIND)
 
@@ -41,12 +64,14 @@ def trace(name: str, steps: Sequence[str], outcome: Verdict) -> Trace:
 
 
 def rollout(of: Trace, prefix_steps: int, text: str, outcome: Verdict, number: int) -> Rollout:
+    """Build a rollout whose steps are the lines of its text."""
     return replace(
         ROLLOUT,
         rollout_id=f"r{number}",
         trace_id=of.trace_id,
         prefix_steps=prefix_steps,
         text=text,
+        steps=tuple(text.splitlines(keepends=True)),
         outcome=outcome,
     )
 
@@ -217,6 +242,168 @@ def test_correctness_can_be_the_labels(sample: Connected) -> None:
     ]
 
 
+def test_clip_counts_what_is_missing(sample: Connected) -> None:
+    # 0.75 and 0.5 reach the default threshold.
+    assert sample.values(Clip()) == [0.0, 0.0, -0.5, -0.5]
+    assert sample.values(Clip(threshold=1)) == [-0.25, -0.5, -1.0, -1.0]
+    assert sample.values(Clip(source="prover")) == [-0.25, None, 0.0, -0.5]
+
+
+def test_differences_sum_to_first_value(sample: Connected) -> None:
+    differences = sample.values(Delta())
+    assert differences == [0.25, 0.5, 0.0, 0.0]
+    assert sum(differences) == 0.75
+    # The last step has no next one; the second one has an unknown value.
+    assert sample.values(Delta(source="prover")) == [None, None, 0.75, 0.0]
+
+
+def test_softmin_credits_worst_step(sample: Connected) -> None:
+    # With r = 2v - 1: 0.5, 0, -1 and -1.
+    assert sample.values(Softmin(temperature=0.01)) == pytest.approx([0, 0, -0.5, -0.5])
+    # The mean for a large temperature, by hand.
+    assert sample.values(Softmin(temperature=100))[0] == pytest.approx(0.5 / 4, abs=2e-3)
+    assert sample.values(Softmin(source="prover"))[1] is None
+
+
+def test_interval_bounds_solve_score_equation(sample: Connected) -> None:
+    z = WilsonInterval().z
+    rows = sample.values(WilsonInterval(), "value, low, high, trials")
+    assert [(row[0], row[3]) for row in rows] == [(0.75, 4), (0.5, 4), (0.0, 3), (0.0, 1)]
+    for share, low, high, trials in rows:
+        assert 0 <= low <= share <= high <= 1
+        for bound in (low, high):
+            # The bounds are where the score test rejects: |p - b| = z · sqrt(b(1 - b) / n).
+            distance = z * math.sqrt(bound * (1 - bound) / trials)
+            assert abs(share - bound) == pytest.approx(distance, abs=1e-12)
+    # A step without decided rollouts has no interval.
+    undecided = sample.values(WilsonInterval(source="prover"), "value, low, high, trials")[1]
+    assert undecided == (None, None, None, 0)
+
+
+def test_td_matches_published_advantage(tmp_path: Path) -> None:
+    """Compare with TEMPO's advantage by hand, on sampled solutions alone."""
+    right = trace("right", ["a\n", "b\n", "x"], GOOD)
+    with connect_to(write_dataset(tmp_path, [T, U, right, CUT], {})) as connection:
+        # V is 2/3 for the question and a, 1/2 for ab, 0 for abc.
+        changes = [0, 1 / 2 - 2 / 3, -1 / 2, 0]
+        assert connection.values(Td()) == pytest.approx(changes)
+        # The outcomes 0, 1 and 1 have the mean 2/3 and the standard deviation sqrt(1/3).
+        expected = [(0 - 2 / 3 + change) / (math.sqrt(1 / 3) + 1e-6) for change in changes]
+        assert connection.values(Td(), "advantage") == pytest.approx(expected)
+        ((undecided,),) = connection.query(
+            "SELECT count(advantage) FROM td() WHERE trace_id = 'cut'"
+        )
+        assert undecided == 0
+
+
+def test_td_starts_at_question(tmp_path: Path) -> None:
+    rollouts_by_method = {"monte_carlo": [rollout(T, 0, "z\n", GOOD, 1)]}
+    with connect_to(write_dataset(tmp_path, [T], {}, rollouts_by_method)) as connection:
+        # The rollout from the question has the value of the question 1/2, and leaves the first
+        # step with T alone.
+        assert connection.values(Td()) == [-0.5, 0, 0, 0]
+        # One trace has no standard deviation.
+        assert connection.values(Td(), "advantage") == [None] * 4
+
+
+def test_discovered_traces_are_counted_once(tmp_path: Path) -> None:
+    branch = rollout(T, 1, "q", BAD, 1)
+    dataset = write_dataset(tmp_path, [T, U], {}, {"tree_search": [branch]})
+    found = replace(DISCOVERED, trace_id="f", steps=("a\n", "q"), outcome=BAD, parent_trace_id="t")
+    dataset.write_part(discovered("tree_search"), 0, [found], "f")
+    with connect_to(dataset) as connection:
+        # U is correct; T and the rollout are not.
+        assert connection.values(PrefixTree(), "value, leaves")[0] == (pytest.approx(1 / 3), 3)
+        assert connection.query("SELECT count(*) FROM solutions") == [(3,)]
+
+
+def test_progress_to_correct_answer(tmp_path: Path) -> None:
+    # From ab it takes 2 steps to the end of the rollout, from a 2 steps to that of U.
+    rollouts_by_method = {
+        "monte_carlo": [rollout(T, 2, "r\ns", GOOD, 1)],
+        "prover": [rollout(T, 4, "e", GOOD, 2)],
+    }
+    with connect_to(write_dataset(tmp_path, [T, U], {}, rollouts_by_method)) as connection:
+        # m: 3, 3, then 3 of the prefix ab for the two wrong prefixes below it.
+        a = 1 / 3
+        ab = a + (1 - a) / 3
+        abc = ab - (1 - ab) / 3
+        expected = [a, ab, abc, abc - (1 - abc) / 3]
+        assert connection.values(RestMcts()) == pytest.approx(expected)
+        # With the prover's rollout all prefixes are correct.
+        assert connection.values(RestMcts(but=()))[-1] == pytest.approx(
+            1 - 2 / 3 * 2 / 3 * 2 / 3 / 2
+        )
+
+
+def test_unknown_leaves_give_no_progress(tmp_path: Path) -> None:
+    with connect_to(write_dataset(tmp_path, [T, U, CUT], {})) as connection:
+        # No correct solution begins with ab, and CUT may be one.
+        assert connection.values(RestMcts()) == [pytest.approx(1 / 3), None, None, None]
+    with connect_to(write_dataset(tmp_path / "wrong", [T], {})) as connection:
+        assert connection.values(RestMcts()) == [None] * 4
+
+
+@dataclass
+class TreeNode:
+    """A prefix in the tree of a problem's solutions, with what ReST-MCTS* computes for it."""
+
+    children: dict[str, "TreeNode"] = field(default_factory=dict)
+    is_correct_end: bool = False
+    value: float = 0.0
+
+    def steps_to_correct(self) -> float:
+        """Return 1 for the end of a correct solution, one more for every step before it."""
+        distances = [child.steps_to_correct() + 1 for child in self.children.values()]
+        return min([1 if self.is_correct_end else math.inf, *distances])
+
+    def set_values(self, inherited: float = math.inf) -> None:
+        """Compute the values below this prefix, whose own value is set."""
+        distance = self.steps_to_correct()
+        if distance == math.inf:
+            distance = inherited
+        for child in self.children.values():
+            is_correct = child.steps_to_correct() < math.inf
+            remaining = child.steps_to_correct() if is_correct else distance
+            sign = 1 if is_correct else -1
+            child.value = max(0, self.value + (1 - self.value) * sign / remaining)
+            child.set_values(distance)
+
+
+def test_progress_matches_published_recursion(tmp_path: Path) -> None:
+    """Compare with the recursion over a tree, on random trees of one problem each."""
+    draw = random.Random(20_261_130)
+    traces = []
+    roots = []
+    for number in range(200):
+        root = TreeNode()
+        problem = replace(PROBLEM, problem_id=f"p{number}")
+        for solution in range(draw.randrange(1, 6)):
+            steps = [draw.choice("ab") for _ in range(draw.randrange(1, 7))]
+            outcome = draw.choice([GOOD, BAD, BAD])
+            sampled = trace(f"t{number}.{solution}", steps, outcome)
+            traces.append(replace(sampled, problem_id=problem.problem_id))
+            node = root
+            for step in steps:
+                node = node.children.setdefault(step, TreeNode())
+            node.is_correct_end = node.is_correct_end or outcome is GOOD
+        root.set_values()
+        roots.append(root)
+    with connect_to(write_dataset(tmp_path, traces, {})) as connection:
+        computed = dict[tuple[str, int], float | None]()
+        for trace_id, step_index, value in connection.query(
+            "SELECT trace_id, step_index, value FROM rest_mcts()"
+        ):
+            computed[trace_id, step_index] = value
+    for sampled in traces:
+        node = roots[int(sampled.problem_id[1:])]
+        has_correct = node.steps_to_correct() < math.inf
+        for index, step in enumerate(sampled.steps):
+            node = node.children[step]
+            expected = pytest.approx(node.value) if has_correct else None
+            assert computed[sampled.trace_id, index] == expected
+
+
 def test_leaves_count_for_unforced_prefixes(
     tmp_path: Path,
 ) -> None:
@@ -287,7 +474,7 @@ def test_formulas_match_reference_implementations(
     methods = ("monte_carlo", "prover", "judge")
     dataset = write_dataset(tmp_path, traces, dict.fromkeys(methods, steps_by_trace))
 
-    columns = "trace_id, step_index, er_prm, progress, rpe, pqm, dua_shepherd"
+    columns = "trace_id, step_index, er_prm, progress, rpe, pqm, dua_shepherd, clip, delta, softmin"
     computed = {}
     with connect_to(dataset) as connection:
         for trace_id, step_index, *values in connection.query(f"SELECT {columns} FROM step_values"):
@@ -302,6 +489,9 @@ def test_formulas_match_reference_implementations(
             ratios(steps, pass_rate),
             ranks(steps),
             products(steps),
+            shortfalls(steps),
+            losses(steps),
+            shares_of_worst(steps),
             strict=True,
         )
         for index, expected in enumerate(references):
@@ -375,6 +565,35 @@ def products(steps: Sequence[StepAnnotation]) -> Iterator[float | None]:
             yield None
         else:
             yield step.value if step.verdict is GOOD else 0.0
+
+
+def shortfalls(steps: Sequence[StepAnnotation]) -> Iterator[float | None]:
+    """Compute `clip`."""
+    for step in steps:
+        yield None if step.value is None else min(step.value - 0.5, 0)
+
+
+def losses(steps: Sequence[StepAnnotation]) -> Iterator[float | None]:
+    """Compute `delta`."""
+    for step, following in zip_longest(steps, steps[1:], fillvalue=StepAnnotation(value=0)):
+        if step.value is None or following.value is None:
+            yield None
+        else:
+            yield step.value - following.value
+
+
+def shares_of_worst(steps: Sequence[StepAnnotation]) -> Iterator[float | None]:
+    """Compute `softmin`."""
+    total = 0.0
+    for step in steps:
+        if step.value is not None:
+            total += math.exp(-(2 * step.value - 1) / 0.1)
+    for step in steps:
+        if step.value is None:
+            yield None
+        else:
+            reward = 2 * step.value - 1
+            yield reward * math.exp(-reward / 0.1) / total
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,0 +1,62 @@
+"""OpenR's training rows: a chain of steps with five line feeds after each, and a list of signs.
+
+The format is read by `prm/code/finetune_qwen.py` of OpenR (openreasoner/openr at 54ae004): its
+preprocessing was read, and is repeated in the tests. It finds the steps by the token of the marker,
+so a text that contains the marker is left out. It truncates at 2,048 tokens, and drops the labels
+of the steps behind that without a warning.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import pyarrow as pa
+
+from storage.formats.base import Example, LeftOut, Row, SupervisedStep, supervised_steps
+
+__all__ = ["OpenR"]
+
+LINE_FEEDS = "\n\n\n\n\n"
+# The space belongs to the token that the trainer looks for.
+MARKER = f" {LINE_FEEDS}"
+# A character that is not white space, as `str.strip` finds it.
+NOT_BLANK = r"[^\s\x0b\x1c-\x1f\x85\p{Z}]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenR:
+    """One row per trace.
+
+    With `after_error` "keep", the steps after the first error are included if all are decided.
+    """
+
+    after_error: Literal["drop", "keep"] = "drop"
+
+    version: ClassVar[int] = 1
+    split: ClassVar[str] = "train"
+    # White space at the ends of a step is not exported.
+    row_count: ClassVar[str] = (
+        "count(*) FILTER (is_supervised AND NOT contains(question, repeat(chr(10), 5))"
+        " AND NOT list_bool_or(["
+        rf"regexp_matches(text, '(?s){NOT_BLANK}.*\n{{5}}.*{NOT_BLANK}')"
+        " FOR text IN supervised_texts]))"
+    )
+    schema: ClassVar[pa.Schema] = pa.schema(
+        {"question": pa.string(), "process": pa.string(), "label": pa.list_(pa.string())}
+    )
+
+    def rows(self, example: Example) -> Iterator[Row | LeftOut]:
+        """Yield the row."""
+        steps = supervised_steps(example, after_error=self.after_error)
+        yield steps if isinstance(steps, LeftOut) else _row(example, steps)
+
+
+def _row(example: Example, steps: Sequence[SupervisedStep]) -> Row | LeftOut:
+    question = example.problem.question
+    if any(LINE_FEEDS in text for text in (question, *(step.text for step in steps))):
+        return LeftOut("its text holds five line feeds")
+    return {
+        "question": question,
+        "process": "".join(step.text + MARKER for step in steps),
+        "label": ["+" if step.target == 1 else "-" for step in steps],
+    }

@@ -1,0 +1,1 @@
+"""What several formats share: conversations, right solutions, pairs of steps, trials."""
