@@ -1,6 +1,7 @@
 """Render the result of a query as JSON or CSV. The command line renders tables for people."""
 
 import csv
+import dataclasses
 import io
 import json
 import math
@@ -15,7 +16,7 @@ import pyarrow as pa
 from stepmark.errors import ConfigError
 from stepmark.visible_text import HIDDEN, visible
 
-__all__ = ["csv_rows", "json_rows", "to_csv", "to_json", "values"]
+__all__ = ["csv_rows", "json_rows", "to_csv", "to_json", "to_json_object", "values"]
 
 # What a spreadsheet takes for a formula, also in the wide characters of Asian keyboards, and white
 # space that hides one ("CSV injection", OWASP). A number with a sign is no formula.
@@ -44,6 +45,11 @@ def to_json(table: pa.Table) -> str:
 def to_csv(table: pa.Table) -> str:
     """Return the text of `csv_rows`."""
     return "".join(csv_rows(table))
+
+
+def to_json_object(record: Any) -> str:
+    """Return a dataclass as a JSON object over several lines, with the values of `json_rows`."""
+    return _json(_plain(dataclasses.asdict(record)), indent=2)
 
 
 def json_rows(table: pa.Table) -> Iterator[str]:
@@ -103,10 +109,9 @@ def _cell(value: Any) -> Any:
     return value
 
 
-def _json(value: Any) -> str:
-    return HIDDEN_CHARACTER.sub(
-        lambda match: f"\\u{ord(match[0]):04x}", json.dumps(value, ensure_ascii=False)
-    )
+def _json(value: Any, indent: int | None = None) -> str:
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    return HIDDEN_CHARACTER.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def _plain(value: Any) -> Any:
@@ -120,7 +125,7 @@ def _plain(value: Any) -> Any:
         return int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return value.hex() if isinstance(value, bytes) else str(value)
 

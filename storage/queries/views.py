@@ -15,8 +15,11 @@ Views:
                                  flawed positive (correct answer, incorrect step); dropped traces
                                  are included
     steps                        one row per step: trace_id, problem_id, step_index, text, label,
-                                 value, and `<method>_verdict` and `<method>_value` for each method
-                                 with annotations
+                                 value, and `<method>_verdict`, `<method>_value` and
+                                 `<method>_rationale` for each method with annotations
+    verdicts                     one row per trace: outcome, label, and for each method
+                                 `<method>_first_error`, `<method>_confidence`,
+                                 `<method>_verdicts`, `<method>_values` and `<method>_error`
     estimates                    one row per step and method, where 'the labels' is also a method:
                                  verdict, value, trials, unknowns, the value `before` the step, and
                                  `pass_rate`, the share of the problem's traces that are correct
@@ -48,6 +51,7 @@ from storage.queries.sources import (
     traces_select,
 )
 from storage.queries.steps_view import steps_select
+from storage.queries.verdicts_view import verdicts_select
 from storage.values.base import StepValues, arguments, call, macros
 
 __all__ = ["create_steps_view", "kinds_read", "reads_steps", "view_statements"]
@@ -147,6 +151,7 @@ def view_statements(parts: TableParts, completions: Sequence[str]) -> Iterator[s
     for kind, select in selects.items():
         yield f"CREATE OR REPLACE VIEW {kind} AS {select or empty_selects[kind]}"
     yield create_steps_view(parts, NO_ALIGNMENT)
+    yield f"CREATE VIEW verdicts AS {verdicts_select(parts)}"
 
 
 def create_steps_view(parts: TableParts, alignment: Alignment) -> str:
@@ -171,7 +176,7 @@ def kinds_read(sql: str) -> frozenset[str]:
     kinds = words & SCHEMAS.keys()
     if "classes" in words:
         kinds |= {"traces", "labels"}
-    if "steps" in words:
+    if words & {"steps", "verdicts"}:
         kinds |= {"traces", "labels", "annotations"}
     if TRACES.kind in kinds:
         kinds.add("discovered")
