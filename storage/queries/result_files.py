@@ -44,7 +44,7 @@ def write_result(table: pa.Table, uri: str) -> None:
 
 
 def _suffix(uri: str) -> str:
-    return PurePosixPath(uri).suffix.lower()
+    return PurePosixPath(uri.rpartition("/")[2]).suffix.lower()
 
 
 def _write_parquet(table: pa.Table, file: BinaryIO) -> None:
