@@ -147,7 +147,7 @@ def _overview(
     for start in range(0, len(details.trace.steps), cells):
         indices = range(start, min(start + cells, len(details.trace.steps)))
         table = Table.grid(padding=(0, 1, 0, 0))
-        table.add_column(min_width=name_width, no_wrap=True)
+        table.add_column(min_width=name_width, overflow="fold")
         for _ in indices:
             table.add_column(justify="right", min_width=CELL_WIDTH - 1, no_wrap=True)
         table.add_row(_text(""), *[_text(str(index), "dim") for index in indices])
@@ -179,11 +179,9 @@ def _step(
     yield title
     yield Padding(_text(details.trace.steps[index].rstrip("\n")), (0, 0, 0, INDENT))
     table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
-    # The reason takes the remaining width and is wrapped.
-    table.add_column(overflow="fold")
+    # The method, its verdict, its value, and its reason, which takes the remaining width.
+    for _ in range(4):
+        table.add_column(overflow="fold")
     if details.label is not None and index < len(details.label.steps):
         step = details.label.steps[index]
         table.add_row(_text(LABEL), *_verdict(step.label, step.value, symbols), "")

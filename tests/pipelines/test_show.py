@@ -47,7 +47,7 @@ def details(dataset: Dataset) -> TraceDetails:
 
 def rendered(details: TraceDetails, width: int = 80, encoding: str = "utf-8") -> str:
     """Return the display with critiques and rollouts, without colours."""
-    file = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    file = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="backslashreplace")
     console = Console(file=file, width=width)
     console.print(TraceDisplay(details=details, critiques=True, rollouts=True))
     file.seek(0)
@@ -104,21 +104,24 @@ def test_condition_selects_traces(dataset: Dataset) -> None:
     assert select("kept -- and more") == ({"t0", "t1"}, 2)
     assert select("judge_first_error IS NULL AND judge_error IS NOT NULL") == ({"t0"}, 1)
     assert select("false") == (set(), 0)
-    chosen = {next(iter(select("kept", 1, at_random=True)[0])) for _ in range(20)}
-    assert chosen == {"t0", "t1"}
+    chosen, count = select("kept", 1, at_random=True)
+    assert (len(chosen), count) == (1, 2)
+    assert chosen < {"t0", "t1"}
     with pytest.raises(ConfigError, match="the query failed"):
         select("nothing = 1")
-    with pytest.raises(ConfigError, match="a query is one SELECT"):
+    with pytest.raises(ConfigError, match="the query failed"):
         select("true); DROP TABLE x; SELECT (1")
 
 
 def test_display_contains_every_text(details: TraceDetails) -> None:
-    for width in (20, 80, 160):
-        text = "".join(rendered(details, width).split())
+    named = replace(ANNOTATION, method="m" * 63)
+    for width in (80, 160):
+        long = replace(details, annotations=[named])
+        text = "".join(rendered(long, width).split())
         expected = [PROBLEM.question, *TRACE.steps, "because", "agree", "itbroke", "some/model"]
         expected += [CRITIQUE.text, ROLLOUT.text, "1of2,3unknown", "neutralinthesource"]
         for part in expected:
-            assert "".join(part.split()) in text, (width, part)
+            assert "".join(part.split()) in text, (width, part, text)
     assert max(map(len, rendered(details).splitlines())) <= 80
 
 
@@ -143,8 +146,9 @@ def test_long_traces_have_several_overviews(details: TraceDetails) -> None:
     judge = replace(ANNOTATION, steps=(ANNOTATION.steps[0],) * 40)
     long = replace(details, trace=trace, label=label, annotations=[judge], critiques=[])
     lines = [line.split() for line in rendered(long).splitlines()]
-    marks = [len(line) - 1 for line in lines if line[:1] == ["judge"] and line[1:2] == ["✓"]]
-    assert sum(count for count in marks if count > 4) == 40
+    marks = [len(line) - 1 for line in lines if line[:1] == ["judge"] and set(line[1:]) == {"✓"}]
+    assert len(marks) > 1
+    assert sum(marks) == 40
 
 
 def test_hostile_text_is_visible(dataset: Dataset) -> None:

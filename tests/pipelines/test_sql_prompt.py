@@ -124,7 +124,8 @@ def test_errors_are_one_line(prompt: Prompt, console: Console) -> None:
 
 
 def test_ctrl_c_stops_a_query(prompt: Prompt, console: Console) -> None:
-    timer = threading.Timer(0.5, signal.raise_signal, [signal.SIGINT])
+    main_thread = threading.main_thread().ident
+    timer = threading.Timer(0.5, signal.pthread_kill, [main_thread, signal.SIGINT])
     timer.start()
     assert execute(prompt, console, ENDLESS) == "stopped\n"
     timer.join()
@@ -150,7 +151,7 @@ def completions(completer: SqlCompleter, before: str, after: str = "") -> list[s
 
 def test_completion(runner: QueryRunner) -> None:
     completer = SqlCompleter(read_vocabulary(runner.dataset), ["\\d", "\\q"])
-    assert completions(completer, "FROM ste") == ["steps", "step_values"]
+    assert completions(completer, "FROM ste") == ["step_values", "steps"]
     assert "verdicts" in completions(completer, "SELECT 1 FROM ")
     assert completions(completer, "SELECT judge_r", " FROM steps") == ["judge_rationale"]
     assert completions(completer, "SELECT judge_r", " FROM labels") == []
@@ -174,9 +175,9 @@ def test_wide_results_are_vertical() -> None:
     assert "row 1\ncolumn_0  xxxx" in text_of(wide)
     assert "row 1" not in text_of(wide, Expanded.off)
     # One long text beside a short one is wrapped.
-    narrow = pa.table({"id": ["a"], "text": ["x" * 500]})
+    narrow = pa.table({"id": ["a"], "text": ["y" * 500]})
     assert "row 1" not in text_of(narrow)
-    assert text_of(narrow).count("x") == 500
+    assert text_of(narrow).count("y") == 500
     assert text_of(wide).count("x") == 200
 
 
