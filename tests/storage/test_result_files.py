@@ -57,7 +57,7 @@ def test_unwritable_file_is_an_error() -> None:
         write_result(TABLE, "/proc/x.csv")
 
 
-def test_relative_names_are_in_the_current_folder(
+def test_relative_names_are_below_current_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
