@@ -292,7 +292,7 @@ def _section(title: str) -> Rule:
 
 
 def _fields() -> Table:
-    """Return a table for names and values; long values are wrapped beside their names."""
+    """Return a table for names and values; long values are wrapped in their column."""
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(style="dim")
     table.add_column(overflow="fold")

@@ -101,7 +101,7 @@ def select_traces(
         DatasetError: As for `find_trace`.
     """
     order = "random()" if at_random else "trace_id"
-    # On a line of its own, because it can end in a comment.
+    # On a separate line, because it can end in a comment.
     source = f"verdicts WHERE (\n{where}\n)" if where else "traces"
     selected = query(
         dataset,

@@ -15,7 +15,7 @@ def verdicts_select(parts: TableParts) -> str:
     )
     joins = f" LEFT JOIN (FROM {table_source(parts, LABELS)}) AS labels USING (trace_id)"
     for method in methods_with(parts, "annotations"):
-        # With a space, so that it is no other name in the query.
+        # With a space, because no other name in the query has one.
         name = f'"of {method}"'
         columns += (
             f", {name}.first_error AS {method}_first_error"

@@ -87,7 +87,7 @@ def test_trace_is_found_in_its_shard(dataset: Dataset) -> None:
 
 def test_prefix_must_be_unique(dataset: Dataset) -> None:
     dataset.write_part(TRACES, 1, [replace(TRACE, trace_id="t01")], "f")
-    # A whole id is no prefix of another one.
+    # The id of a trace names this trace, although another id begins with it.
     assert find_trace(dataset, "t0").trace_id == "t0"
     with pytest.raises(ConfigError, match="4 traces have an id that begins with 't', such as t0, "):
         find_trace(dataset, "t")
