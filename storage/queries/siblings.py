@@ -24,7 +24,7 @@ WHERE steps IS NOT NULL
 # Verdicts count up to the first step that is not correct: what follows an error continues no sound
 # prefix.
 CONTINUATIONS = """
-CREATE MACRO continuations(source := 'the labels', but := ['prover']::VARCHAR[]) AS TABLE
+CREATE OR REPLACE MACRO continuations(source := 'the labels', but := ['prover']::VARCHAR[]) AS TABLE
 WITH tried AS (
   SELECT problem_id, steps[:place] AS prefix, steps[place + 1] AS next_step,
     count(*) FILTER (place >= given_steps) AS samples,
@@ -65,7 +65,7 @@ FROM tried FULL JOIN judged USING (problem_id, prefix, next_step)
 # Every pair occurs once: the order of two steps follows from their verdicts, else from their
 # values. An incorrect step is never the chosen one.
 SIBLINGS = r"""
-CREATE MACRO siblings(source := 'the labels', but := ['prover']::VARCHAR[]) AS TABLE
+CREATE OR REPLACE MACRO siblings(source := 'the labels', but := ['prover']::VARCHAR[]) AS TABLE
 WITH step AS MATERIALIZED (
   SELECT *, regexp_replace(next_step, '^\s+|\s+$', '', 'g') AS words
   FROM continuations(source := source, but := but)
