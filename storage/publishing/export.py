@@ -15,6 +15,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from stepmark import plugins
 from stepmark.errors import ConfigError, DatasetError
 from stepmark.records import Verdict
 from storage.dataset.dataset import Dataset
@@ -59,7 +60,9 @@ class ExportRequest:
 
     def name(self) -> str:
         """Return the name of the format, with the formula if it replaces the labels' values."""
-        name = type(self.exporter).__module__.rpartition(".")[2]
+        kind_and_id = plugins.kind_and_id_of(type(self.exporter))
+        assert kind_and_id is not None, "a format is a plugin"
+        name = kind_and_id[1]
         return f"{name}, values {call(self.values)}" if self.values else name
 
 

@@ -48,7 +48,7 @@ from storage.queries.sources import (
     traces_select,
 )
 from storage.queries.steps_view import steps_select
-from storage.values.base import StepValues, arguments, call, macros
+from storage.values.base import StepValues, call, macro_statement, macros
 
 __all__ = ["create_steps_view", "kinds_read", "reads_steps", "view_statements"]
 
@@ -135,9 +135,8 @@ def view_statements(parts: TableParts, completions: Sequence[str]) -> Iterator[s
     yield CLASSES
     yield TRACE_SCORES
     formulas = macros()
-    # The default values of the plugin's fields are those of the macro's parameters.
     for name, formula in formulas.items():
-        yield f"CREATE MACRO {name}({arguments(formula())}) AS TABLE {formula.sql}"
+        yield macro_statement(name, formula)
     yield _step_values_view(formulas)
     yield f"CREATE OR REPLACE VIEW estimates AS {ESTIMATES}"
     yield f"DROP TABLE {EMPTY}.estimates"

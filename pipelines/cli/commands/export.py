@@ -1,5 +1,7 @@
 """`stepmark export`."""
 
+from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -71,13 +73,15 @@ def export(
     from storage.publishing.export import export as write_export
 
     fields = {**assignments("--set", settings), "use": format_}
-    exporter = plugins.build("storage.formats", fields, from_texts=True)
+    # The user has named a plugin file in the command, so it may be executed.
+    build_plugin = partial(plugins.build, from_texts=True, code_folder=Path())
+    exporter = build_plugin("storage.formats", fields)
     if with_ and not values:
         raise ConfigError("--with sets a field of the values: select them with --values")
     formula = None
     if values:
         fields = {**assignments("--with", with_), "use": values}
-        formula = plugins.build("storage.values", fields, from_texts=True)
+        formula = build_plugin("storage.values", fields)
     result = write_export(
         Dataset(dataset),
         exporter,

@@ -42,6 +42,7 @@ def schedule(
     if os.environ.get(CONSOLE_LEVEL) == "CRITICAL":
         os.environ[CONSOLE_LEVEL] = "INFO"
     from pipelines.cli.deployed import check_overrides, required_server
+    from pipelines.run.code_folder import code_folder_of
     from pipelines.run.config import load, load_tables
     from pipelines.run.deployments import DeploymentOptions, ScheduleOptions, build, serve
     from pipelines.run.prefect_server import reachable_server
@@ -53,7 +54,8 @@ def schedule(
         raise ConfigError("give a schedule: --cron, --interval or --rrule")
     # Reports errors of the run file now instead of at the first scheduled run.
     settings = load(Path(run_file), overrides)
-    prepare(settings, run_file=run_file, makes_traces=True)
+    code_folder = code_folder_of(Path(run_file))
+    prepare(settings, run_file=run_file, makes_traces=True, code_folder=code_folder)
     check_overrides(overrides)
     url = required_server("a schedule")
     template = load_tables(Path(run_file), overrides)["dataset"]

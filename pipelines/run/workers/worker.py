@@ -15,6 +15,7 @@ import threading
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from engines.base import ServersHealth
@@ -179,7 +180,8 @@ def _job(start: Start, meter: Meter) -> Job:
     dataset = Dataset(run_file.dataset)
     if start.ticket is not None:
         dataset.folder.watch_lease(start.ticket)
-    plan = planning.build(run_file)
+    code_folder = Path(start.code_folder) if start.code_folder else None
+    plan = planning.build(run_file, code_folder=code_folder)
     return Job(
         plan=plan,
         dataset=dataset,
