@@ -46,7 +46,7 @@ class InstalledPlugin:
         """
         where = f"the entry point {self.group}.{self.name} of {self.package}"
         try:
-            plugin = EntryPoint(self.name, self.target, self.group).load()
+            plugin: type[Any] = EntryPoint(self.name, self.target, self.group).load()
         except ModuleNotFoundError as error:
             raise InstallError(
                 f"{where} needs the package '{error.name}', which is not installed"

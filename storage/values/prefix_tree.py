@@ -20,6 +20,7 @@ class PrefixTree:
     """
 
     but: tuple[str, ...] = ("prover",)
+    """The methods whose rollouts are excluded."""
 
     version: ClassVar[int] = 1
     columns: ClassVar[tuple[str, ...]] = ("leaves", "unknowns")
