@@ -3,6 +3,7 @@
 import typer
 
 from pipelines.cli.commands.check import check
+from pipelines.cli.commands.contract import check_plugin
 from pipelines.cli.commands.deploy import deploy
 from pipelines.cli.commands.export import export
 from pipelines.cli.commands.import_ import import_
@@ -37,3 +38,4 @@ app.command("verify")(verify)
 app.command("schedule")(schedule)
 app.command("deploy")(deploy)
 app.command("list")(list_plugins)
+app.command("test-plugin")(check_plugin)

@@ -193,7 +193,9 @@ class Constant:
     number: float = 0.5
     version: ClassVar[int] = 1
     columns: ClassVar[tuple[str, ...]] = ()
-    sql: ClassVar[str] = "SELECT trace_id, step_index, number AS value FROM estimates WHERE method = 'outcome'"
+    sql: ClassVar[str] = """
+        SELECT trace_id, step_index, number AS value FROM estimates WHERE method = 'outcome'
+    """
 '''
 
 
