@@ -15,7 +15,15 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-__all__ = ["PluginField", "default_text", "docstrings_of_fields", "fields_of", "type_text"]
+__all__ = [
+    "REQUIRED",
+    "PluginField",
+    "default_text",
+    "docstrings_of_fields",
+    "fields_of",
+    "type_text",
+    "without_links",
+]
 
 TYPE_NAMES: Mapping[object, str] = {
     str: "string",
@@ -50,7 +58,7 @@ class PluginField:
     @property
     def plain_meaning(self) -> str:
         """The meaning without links."""
-        return LINK.sub(r"\1", self.meaning)
+        return without_links(self.meaning)
 
 
 def fields_of(plugin: type[Any]) -> Sequence[PluginField]:
@@ -77,6 +85,15 @@ def fields_of(plugin: type[Any]) -> Sequence[PluginField]:
             )
         )
     return described
+
+
+def without_links(text: str) -> str:
+    """Return a Markdown text with the text of its links in their place.
+
+    >>> without_links("the [budget](#budget)")
+    'the budget'
+    """
+    return LINK.sub(r"\1", text)
 
 
 def type_text(hint: Any) -> str:

@@ -12,6 +12,7 @@ from pipelines.cli.commands.list import list_plugins
 from pipelines.cli.commands.plan import plan
 from pipelines.cli.commands.run import run
 from pipelines.cli.commands.schedule import schedule
+from pipelines.cli.commands.schema import schema
 from pipelines.cli.commands.score import score
 from pipelines.cli.commands.sql import sql
 from pipelines.cli.commands.verify import verify
@@ -38,4 +39,5 @@ app.command("verify")(verify)
 app.command("schedule")(schedule)
 app.command("deploy")(deploy)
 app.command("list")(list_plugins)
+app.command("schema")(schema)
 app.command("test-plugin")(check_plugin)

@@ -3,7 +3,6 @@
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -34,8 +33,7 @@ def list_plugins(
     for listed in [what] if what else plugins.PLUGIN_PACKAGES:
         for name, description in plugins.describe(listed).items():
             table.add_row(listed, name, Text(visible(description)))
-    # The width is independent of the terminal, so that lines are not broken.
-    Console(width=160).print(table)
+    output_console().print(table)
 
 
 def _describe(plugin: str, kind: str) -> None:
