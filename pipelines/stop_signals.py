@@ -1,6 +1,8 @@
-"""SIGTERM and SIGHUP end a command as Ctrl-C does: what was made is stored first."""
+"""SIGTERM and SIGHUP end a command as Ctrl-C does: what was made is stored first.
 
-import asyncio
+Every command imports this module, and few of them need an event loop: asyncio is imported late.
+"""
+
 import signal
 import threading
 from collections.abc import Coroutine, Iterator, Sequence
@@ -63,11 +65,15 @@ def run_until_stopped(work: Coroutine[None, None, Result]) -> Result:
         KeyboardInterrupt: Ctrl-C cancelled it.
         StoppedError: A signal cancelled it.
     """
+    import asyncio
+
     return asyncio.run(cancelled_by_signals(work))
 
 
 async def cancelled_by_signals(work: Coroutine[None, None, Result]) -> Result:
     """Await a coroutine in the current task, which the signals cancel; see `run_until_stopped`."""
+    import asyncio
+
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     assert task is not None, "a coroutine runs in a task"

@@ -105,7 +105,7 @@ def test_wheel_contains_all_needed_files(wheel: Path) -> None:
     (metadata,) = [folder for folder in top_folders if folder.endswith(".dist-info")]
     assert top_folders == {metadata, *PACKAGES}
     for package in PACKAGES:
-        for pattern in ("*.py", "py.typed", "*.txt"):
+        for pattern in ("*.py", "py.typed", "*.txt", "*.sql"):
             assert relative_paths(ROOT / package, pattern) <= names
     model = ROOT / "engines" / "pocket_model"
     for file in ("config.json", "tokenizer.json", "ctranslate2/model.bin"):

@@ -14,6 +14,7 @@ from pipelines.cli.commands.run import run
 from pipelines.cli.commands.schedule import schedule
 from pipelines.cli.commands.schema import schema
 from pipelines.cli.commands.score import score
+from pipelines.cli.commands.show import show
 from pipelines.cli.commands.sql import sql
 from pipelines.cli.commands.verify import verify
 
@@ -32,6 +33,7 @@ app.command("plan")(plan)
 app.command("run")(run)
 app.command("label")(label)
 app.command("import")(import_)
+app.command("show")(show)
 app.command("sql")(sql)
 app.command("score")(score)
 app.command("export")(export)

@@ -29,6 +29,7 @@ from stepmark.identity import content_digest, digest
 from stepmark.plugin_files import id_of
 from stepmark.records import Annotation, Problem, Rejected, Trace, Verdict
 from storage.dataset.dataset import Dataset
+from storage.dataset.readme import write_readme
 from storage.dataset.tables import (
     PROBLEMS,
     REJECTED,
@@ -102,6 +103,7 @@ async def import_dataset(
     with dataset.writer_lock():
         _check_origin(dataset, fingerprint)
         counts = dict(await _write_dataset(dataset, imported, rejected, fingerprint))
+        write_readme(dataset)
     if labels_from is None and base == 1:
         counts["labels are counted from"] = base
     return counts

@@ -22,6 +22,7 @@ from pipelines.run.tracing import Attributes
 from stepmark.errors import ContinuationError, DatasetError
 from stepmark.secrets import without_secrets
 from storage.dataset.dataset import Dataset
+from storage.dataset.readme import write_readme
 from storage.dataset.tables import PROBLEMS, TRACES, Table
 
 __all__ = [
@@ -138,6 +139,7 @@ async def _finish_dataset(
         await as_task("labels", job.labelling.label_all)()
     if job.plan.labeler is None:
         await asyncio.to_thread(job.remove_labels)
+    await asyncio.to_thread(write_readme, job.dataset)
 
 
 def _own_shards(job: Job, shards: Sequence[int]) -> Sequence[int]:

@@ -225,8 +225,16 @@ class Dataset:
                 shards.append(int(match[1]))
         return tuple(sorted(shards))
 
-    def read_part(self, table: Table[Record], shard: int) -> Iterator[Record]:
+    def read_part(
+        self, table: Table[Record], shard: int, equal: tuple[str, str] | None = None
+    ) -> Iterator[Record]:
         """Yield the records of one part, with a few in memory at a time.
+
+        Args:
+            table: The table.
+            shard: The shard.
+            equal: The name of a text column, and its value in the records to be returned. Other
+                rows are not converted, which takes most of the time. None for all records.
 
         Raises:
             DatasetError: The part is missing or damaged, or Stepmark did not write it, or a newer
@@ -236,7 +244,7 @@ class Dataset:
             footer = self._checked_footer(file, table, shard)
             missing_values = _missing_values(table, footer)
             try:
-                for row in read(file, table.kind, footer):
+                for row in read(file, table.kind, footer, equal):
                     yield to_record(table.record, missing_values | row)
             except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
                 raise self.damage_error(table, shard) from error

@@ -43,8 +43,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-import psutil  # type: ignore[import-untyped]
-
 from stepmark.errors import DatasetBusyError, DatasetError
 
 __all__ = [
@@ -127,6 +125,9 @@ class Owner:
     @property
     def is_dead_here(self) -> bool:
         """Whether it was a process of this machine and has ended."""
+        # Imported late: readers of a dataset need no lock.
+        import psutil  # type: ignore[import-untyped]
+
         return self.host == socket.gethostname() and not psutil.pid_exists(self.pid)
 
     def __str__(self) -> str:

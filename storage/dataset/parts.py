@@ -205,10 +205,18 @@ def has_intact_data(file: BinaryIO, footer: Footer) -> bool:
     return _data_checksum(file, _footer_start(file)) == footer.data_checksum
 
 
-def read(file: BinaryIO, kind: str, footer: Footer) -> Iterator[dict[str, Any]]:
+def read(
+    file: BinaryIO, kind: str, footer: Footer, equal: tuple[str, str] | None = None
+) -> Iterator[dict[str, Any]]:
     """Yield the rows of a part with current column names, in batches of `BATCH_ROWS`.
 
     A column that the part lacks is missing in the rows if it was added later.
+
+    Args:
+        file: The part.
+        kind: The kind of its table.
+        footer: Its footer.
+        equal: The name of a column, and its value in the rows to be returned; None for all rows.
 
     Raises:
         pyarrow.ArrowException: The part is damaged. Arrow also raises OSError for this.
@@ -224,7 +232,10 @@ def read(file: BinaryIO, kind: str, footer: Footer) -> Iterator[dict[str, Any]]:
     current_names = {name: current_name for current_name, name in names.items()}
     for batch in batches:
         batch_names = [current_names[name] for name in batch.schema.names]
-        yield from columns.rows(batch.rename_columns(batch_names))
+        batch = batch.rename_columns(batch_names)
+        if equal is not None:
+            batch = _rows_with(batch, *equal)
+        yield from columns.rows(batch)
 
 
 def read_column(file: BinaryIO, name: str) -> list[Any]:
@@ -284,6 +295,13 @@ def stepmark_version() -> str:
         return version("stepmark")
     except PackageNotFoundError:
         return "unknown"
+
+
+def _rows_with(batch: pa.RecordBatch, name: str, value: str) -> pa.RecordBatch:
+    # Few commands need it, and it is not part of the start of `pyarrow`.
+    import pyarrow.compute as pc
+
+    return batch.filter(pc.equal(batch[name], value))
 
 
 def _batches(schema: pa.Schema, rows: Iterable[Sequence[Any]]) -> Iterator[pa.RecordBatch]:

@@ -1,6 +1,10 @@
-"""Render the result of a query as JSON or CSV. The command line renders tables for people."""
+"""Render the result of a query as JSON, JSON lines or CSV.
+
+The command line renders tables for people.
+"""
 
 import csv
+import dataclasses
 import io
 import json
 import math
@@ -15,7 +19,16 @@ import pyarrow as pa
 from stepmark.errors import ConfigError
 from stepmark.visible_text import HIDDEN, visible
 
-__all__ = ["csv_rows", "json_rows", "to_csv", "to_json", "values"]
+__all__ = [
+    "csv_rows",
+    "distinct_names",
+    "json_lines",
+    "json_rows",
+    "to_csv",
+    "to_json",
+    "to_json_object",
+    "values",
+]
 
 # What a spreadsheet takes for a formula, also in the wide characters of Asian keyboards, and white
 # space that hides one ("CSV injection", OWASP). A number with a sign is no formula.
@@ -46,19 +59,28 @@ def to_csv(table: pa.Table) -> str:
     return "".join(csv_rows(table))
 
 
+def to_json_object(record: Any) -> str:
+    """Return a dataclass as a JSON object over several lines, with the values of `json_rows`."""
+    return _json(_plain(dataclasses.asdict(record)), indent=2)
+
+
 def json_rows(table: pa.Table) -> Iterator[str]:
     """Yield a JSON array with one object per line, row by row.
 
     NaN and infinities become null and dates ISO text. A repeated column `a` becomes `a_1`. Control
     characters and those that change the direction of text are escaped.
     """
-    names = _distinct(table.column_names)
     separator = "["
-    for row in values(table):
-        plain = _plain(dict(zip(names, row, strict=True)))
-        yield f"{separator}\n  {_json(plain)}"
+    for row in _json_objects(table):
+        yield f"{separator}\n  {row}"
         separator = ","
     yield "[\n]\n" if separator == "[" else "\n]\n"
+
+
+def json_lines(table: pa.Table) -> Iterator[str]:
+    """Yield one JSON object per row and line, with the values of `json_rows`."""
+    for row in _json_objects(table):
+        yield f"{row}\n"
 
 
 def csv_rows(table: pa.Table) -> Iterator[str]:
@@ -74,6 +96,12 @@ def csv_rows(table: pa.Table) -> Iterator[str]:
         yield out.getvalue()
         out.seek(0)
         out.truncate()
+
+
+def _json_objects(table: pa.Table) -> Iterator[str]:
+    names = distinct_names(table.column_names)
+    for row in values(table):
+        yield _json(_plain(dict(zip(names, row, strict=True))))
 
 
 def _python_values(name: str, column: Any) -> list[Any]:
@@ -103,10 +131,9 @@ def _cell(value: Any) -> Any:
     return value
 
 
-def _json(value: Any) -> str:
-    return HIDDEN_CHARACTER.sub(
-        lambda match: f"\\u{ord(match[0]):04x}", json.dumps(value, ensure_ascii=False)
-    )
+def _json(value: Any, indent: int | None = None) -> str:
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    return HIDDEN_CHARACTER.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def _plain(value: Any) -> Any:
@@ -120,13 +147,13 @@ def _plain(value: Any) -> Any:
         return int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return value.hex() if isinstance(value, bytes) else str(value)
 
 
-def _distinct(names: Sequence[str]) -> list[str]:
-    """Append the first free number to every repeated name."""
+def distinct_names(names: Sequence[str]) -> list[str]:
+    """Return the names, with the first free number appended to every repeated one."""
     # The keys of a dictionary are ordered, and fast to search in a result with many columns.
     distinct: dict[str, None] = {}
     for name in names:

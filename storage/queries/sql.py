@@ -10,25 +10,27 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Protocol
 
 import duckdb
 import pyarrow as pa
 
 from stepmark.errors import ConfigError, DatasetError
 from storage.dataset.dataset import Dataset
-from storage.dataset.schemas import ENTRIES, SCHEMAS
+from storage.dataset.schemas import SCHEMAS
 from storage.dataset.tables import Table
 from storage.queries.alignment import align
+from storage.queries.empty_views import empty_view_statements
 from storage.queries.limits import MAX_SQL_CHARS, MEMORY_MIB, settings, thread_count
 from storage.queries.listing import TableParts, completion_locations, files_of, list_parts
 from storage.queries.mount import Mount
-from storage.queries.sources import EMPTY, literal, readable
+from storage.queries.sources import literal, readable
 from storage.queries.views import create_steps_view, kinds_read, reads_steps, view_statements
 
 __all__ = ["MAX_RESULT_BYTES", "RunQuery", "connect", "query", "query_session"]
@@ -36,8 +38,16 @@ __all__ = ["MAX_RESULT_BYTES", "RunQuery", "connect", "query", "query_session"]
 MAX_RESULT_BYTES = 1 << 30
 """The maximum size of a result of `query`, as Arrow batches."""
 
-RunQuery = Callable[[str], pa.Table]
-"""A function that returns the result of a query."""
+NO_PARAMETERS: Mapping[str, str] = MappingProxyType({})
+
+
+class RunQuery(Protocol):
+    """A function that returns the result of a query."""
+
+    def __call__(self, sql: str, parameters: Mapping[str, str] = NO_PARAMETERS, /) -> pa.Table:
+        """Return the result of a query, in which `$name` is the parameter of that name."""
+        ...
+
 
 # Errors of a query whose files were removed after they had been listed.
 FILE_ERRORS = (duckdb.IOException, duckdb.PermissionException, OSError)
@@ -70,8 +80,10 @@ def query(
     sql: str,
     timeout_s: float = 60.0,
     *,
+    parameters: Mapping[str, str] = NO_PARAMETERS,
     memory_mib: int = MEMORY_MIB,
     on_overdue: Callable[[], None] | None = None,
+    stop: threading.Event | None = None,
 ) -> pa.Table:
     """Return the result of one SELECT (or DESCRIBE, SHOW, SUMMARIZE, VALUES, FROM).
 
@@ -81,9 +93,11 @@ def query(
         dataset: The dataset.
         sql: The statement.
         timeout_s: The time after which the query is interrupted.
+        parameters: The values of `$name` in the statement, by name. They are never a part of it.
         memory_mib: What it may hold in memory; the rest is written to the disk (see `limits`).
         on_overdue: Called in another thread if the query cannot be interrupted, as within some
             functions of DuckDB. It can only end the process.
+        stop: Interrupts the query when it is set by another thread.
 
     Raises:
         ConfigError: The SQL is another statement, invalid or too long, exceeds a limit, or has a
@@ -97,9 +111,10 @@ def query(
                 timeout_s,
                 memory_mib=memory_mib,
                 on_overdue=on_overdue,
+                stop=stop,
                 kinds=kinds_read(sql),
             ) as run_query:
-                return run_query(sql)
+                return run_query(sql, parameters)
         except (ConfigError, DatasetError) as error:
             if not isinstance(error.__cause__, FILE_ERRORS):
                 raise
@@ -118,6 +133,7 @@ def query_session(
     *,
     memory_mib: int = MEMORY_MIB,
     on_overdue: Callable[[], None] | None = None,
+    stop: threading.Event | None = None,
     kinds: Set[str] = frozenset(SCHEMAS),
 ) -> Iterator[RunQuery]:
     """Open one connection for several queries: connecting takes longer than most queries.
@@ -130,6 +146,7 @@ def query_session(
             which can take minutes on a large dataset.
         memory_mib: As for `query`.
         on_overdue: As for `query`.
+        stop: As for `query`.
         kinds: The kinds of tables that the queries can read (see `kinds_read`). All other tables
             have no rows.
 
@@ -153,15 +170,15 @@ def query_session(
         def align_steps() -> None:
             connection.execute(create_steps_view(parts, align(dataset, parts)))
 
-        def run_query(sql: str) -> pa.Table:
+        def run_query(sql: str, parameters: Mapping[str, str] = NO_PARAMETERS, /) -> pa.Table:
             unchecked_kinds = kinds_read(sql) - checked_kinds
             _check_parts(dataset, parts, unchecked_kinds)
             checked_kinds.update(unchecked_kinds)
             if reads_steps(sql):
                 align_steps()
-            with _deadline(connection, timeout_s, end_process) as passed:
+            with _deadline(connection, timeout_s, end_process, stop) as passed:
                 try:
-                    return _run_query(connection, sql)
+                    return _run_query(connection, sql, parameters)
                 # While rows are fetched, Arrow converts DuckDB's errors to OSError.
                 except (duckdb.Error, pa.ArrowException, OSError, MemoryError) as error:
                     reason = _one_line(error)
@@ -214,9 +231,12 @@ def _connect(
     return connection
 
 
-def _run_query(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
+def _run_query(
+    connection: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, str]
+) -> pa.Table:
     statement = _only_select(connection, sql)
-    return _bounded(connection.sql(statement).to_arrow_reader(_BATCH_ROWS))
+    relation = connection.sql(statement, params=dict(parameters) or None)
+    return _bounded(relation.to_arrow_reader(_BATCH_ROWS))
 
 
 def _restrict(
@@ -248,27 +268,10 @@ def _restrict(
 def _create_views(
     connection: duckdb.DuckDBPyConnection, parts: TableParts, completions: Sequence[str]
 ) -> None:
-    connection.execute(f"CREATE SCHEMA {EMPTY}")
-    for kind, schema in SCHEMAS.items():
-        # A stream instead of a table: for a table DuckDB imports pandas to check its type, which
-        # takes longer than everything else here.
-        typed = connection.from_arrow(pa.RecordBatchReader.from_batches(_with_maps(schema), []))
-        columns = ", ".join(
-            f'NULL::{dtype} AS "{name}"'
-            for name, dtype in zip(typed.columns, typed.types, strict=True)
-        )
-        # A view instead of a table: a SELECT can contain a DELETE or an INSERT in its WITH.
-        connection.execute(f"CREATE VIEW {EMPTY}.{kind} AS SELECT {columns} WHERE false")
+    for statement in empty_view_statements(connection):
+        connection.execute(statement)
     for statement in view_statements(parts, completions):
         connection.execute(statement)
-
-
-def _with_maps(schema: pa.Schema) -> pa.Schema:
-    """Return the schema with the types that the views have: `ENTRIES` is a map in SQL."""
-    for index, field in enumerate(schema):
-        if field.type == ENTRIES:
-            schema = schema.set(index, field.with_type(pa.map_(pa.string(), pa.string())))
-    return schema
 
 
 def _only_select(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statement:
@@ -301,31 +304,40 @@ def _bounded(reader: pa.RecordBatchReader) -> pa.Table:
 
 @contextmanager
 def _deadline(
-    connection: duckdb.DuckDBPyConnection, seconds: float | None, on_overdue: Callable[[], None]
+    connection: duckdb.DuckDBPyConnection,
+    seconds: float | None,
+    on_overdue: Callable[[], None],
+    stop: threading.Event | None,
 ) -> Iterator[threading.Event]:
     """Interrupt the connection after some seconds, and then set the event that is yielded.
 
-    Call `on_overdue` once if the block has not ended soon after. None is no deadline.
+    Interrupt it also when `stop` is set. Call `on_overdue` once if the block has not ended soon
+    after. None is no deadline.
     """
     passed = threading.Event()
-    if seconds is None:
+    if seconds is None and stop is None:
         yield passed
         return
+    deadline = float("inf") if seconds is None else time.monotonic() + seconds
     done = threading.Event()
 
-    def interrupt_after_deadline() -> None:
-        # An interrupt that arrives before the query has started is lost, so it is repeated.
-        wait = seconds
-        overdue = time.monotonic() + seconds + _GRACE_S
-        while not done.wait(wait):
-            passed.set()
+    def watch() -> None:
+        overdue: float | None = None
+        while not done.wait(_INTERRUPT_INTERVAL_S):
+            now = time.monotonic()
+            if now >= deadline:
+                passed.set()
+            elif stop is None or not stop.is_set():
+                continue
+            # An interrupt that arrives before the query has started is lost, so it is repeated.
             connection.interrupt()
-            wait = _INTERRUPT_INTERVAL_S
-            if time.monotonic() > overdue:
+            if overdue is None:
+                overdue = now + _GRACE_S
+            elif now > overdue:
                 overdue = float("inf")
                 on_overdue()
 
-    watcher = threading.Thread(target=interrupt_after_deadline, name="query-deadline", daemon=True)
+    watcher = threading.Thread(target=watch, name="query-deadline", daemon=True)
     watcher.start()
     try:
         yield passed

@@ -106,6 +106,7 @@ def _columns(parts: TableParts, place: str = "") -> str:
         else:
             columns.append(f"{step}.verdict AS {table.method}_verdict")
             columns.append(f"{step}.value AS {table.method}_value")
+            columns.append(f"{step}.rationale AS {table.method}_rationale")
     return ", ".join(columns)
 
 

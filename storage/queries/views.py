@@ -15,8 +15,11 @@ Views:
                                  flawed positive (correct answer, incorrect step); dropped traces
                                  are included
     steps                        one row per step: trace_id, problem_id, step_index, text, label,
-                                 value, and `<method>_verdict` and `<method>_value` for each method
-                                 with annotations
+                                 value, and `<method>_verdict`, `<method>_value` and
+                                 `<method>_rationale` for each method with annotations
+    verdicts                     one row per trace: outcome, label, and for each method
+                                 `<method>_first_error`, `<method>_confidence`,
+                                 `<method>_verdicts`, `<method>_values` and `<method>_error`
     estimates                    one row per step and method, where 'the labels' is also a method:
                                  verdict, value, trials, unknowns, the value `before` the step, and
                                  `pass_rate`, the share of the problem's traces that are correct
@@ -48,12 +51,13 @@ from storage.queries.sources import (
     traces_select,
 )
 from storage.queries.steps_view import steps_select
+from storage.queries.verdicts_view import verdicts_select
 from storage.values.base import StepValues, call, macro_statement, macros
 
 __all__ = ["create_steps_view", "kinds_read", "reads_steps", "view_statements"]
 
 CLASSES = """
-CREATE VIEW classes AS SELECT trace_id, problem_id, outcome, first_error, kept, reason,
+CREATE OR REPLACE VIEW classes AS SELECT trace_id, problem_id, outcome, first_error, kept, reason,
   CASE WHEN first_error IS NULL THEN 'undecided' WHEN first_error < 0 THEN 'positive'
        WHEN outcome = 'correct' THEN 'flawed positive' ELSE 'negative' END AS class
 FROM labels JOIN traces USING (trace_id)
@@ -80,7 +84,7 @@ FROM (
 # PURE (Cheng et al. 2025, arXiv 2504.15275) scores a trace by the minimum of its step values; the
 # other aggregates are in common use.
 TRACE_SCORES = """
-CREATE MACRO trace_scores(source := 'monte_carlo') AS TABLE
+CREATE OR REPLACE MACRO trace_scores(source := 'monte_carlo') AS TABLE
 SELECT trace_id, min(value) AS least, product(value) AS product,
   last(value ORDER BY step_index) AS last, avg(value) AS mean,
   count(*) - count(value) AS unknown_steps
@@ -127,11 +131,11 @@ def view_statements(parts: TableParts, completions: Sequence[str]) -> Iterator[s
     for kind in ("rollouts", "critiques"):
         empty_selects[kind] = f"FROM {EMPTY}.{kind}"
     for kind, select in empty_selects.items():
-        yield f"CREATE VIEW {kind} AS {select}"
+        yield f"CREATE OR REPLACE VIEW {kind} AS {select}"
 
     # A table in place of the view: it need not be resolved again for each of the macros below.
-    yield f"CREATE TABLE {EMPTY}.estimates AS {ESTIMATES}"
-    yield f"CREATE VIEW estimates AS FROM {EMPTY}.estimates"
+    yield f"CREATE OR REPLACE TABLE {EMPTY}.estimates AS {ESTIMATES}"
+    yield f"CREATE OR REPLACE VIEW estimates AS FROM {EMPTY}.estimates"
     yield CLASSES
     yield TRACE_SCORES
     formulas = macros()
@@ -146,6 +150,7 @@ def view_statements(parts: TableParts, completions: Sequence[str]) -> Iterator[s
     for kind, select in selects.items():
         yield f"CREATE OR REPLACE VIEW {kind} AS {select or empty_selects[kind]}"
     yield create_steps_view(parts, NO_ALIGNMENT)
+    yield f"CREATE OR REPLACE VIEW verdicts AS {verdicts_select(parts)}"
 
 
 def create_steps_view(parts: TableParts, alignment: Alignment) -> str:
@@ -170,7 +175,7 @@ def kinds_read(sql: str) -> frozenset[str]:
     kinds = words & SCHEMAS.keys()
     if "classes" in words:
         kinds |= {"traces", "labels"}
-    if "steps" in words:
+    if words & {"steps", "verdicts"}:
         kinds |= {"traces", "labels", "annotations"}
     if TRACES.kind in kinds:
         kinds.add("discovered")
@@ -213,7 +218,8 @@ def _step_values_view(formulas: Mapping[str, type[StepValues]]) -> str:
         " unnest(steps) AS text FROM traces"
     )
     return (
-        f"CREATE VIEW step_values AS SELECT trace_id, problem_id, step_index, text{columns}"
+        "CREATE OR REPLACE VIEW step_values AS"
+        f" SELECT trace_id, problem_id, step_index, text{columns}"
         f" FROM ({steps}){joins}"
     )
 

@@ -55,7 +55,7 @@ def macro_statement(name: str, formula: type[StepValues]) -> str:
 
     The default values of the plugin's fields are those of the macro's parameters.
     """
-    return f"CREATE MACRO {name}({arguments(formula())}) AS TABLE {formula.sql}"
+    return f"CREATE OR REPLACE MACRO {name}({arguments(formula())}) AS TABLE {formula.sql}"
 
 
 def missing_macro(values: StepValues) -> str:

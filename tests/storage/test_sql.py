@@ -26,7 +26,7 @@ from tests.storage.samples import ANNOTATION, DISCOVERED, TRACE, fill
 
 # The tables that have a view with their name.
 TABLES = [kind for kind in SCHEMAS if kind != "discovered"]
-VIEWS = {*TABLES, "steps", "classes", "estimates", "step_values"}
+VIEWS = {*TABLES, "steps", "verdicts", "classes", "estimates", "step_values"}
 PLAIN_STEPS = ["trace_id", "problem_id", "step_index", "text", "label", "value"]
 
 STATEMENTS = [
@@ -118,6 +118,7 @@ def test_views_contain_all_rows(filled: Dataset) -> None:
         "traces": 3,
         "labels": 3,
         "steps": 8,
+        "verdicts": 3,
         "classes": 3,
         "estimates": 14,
         "step_values": 8,
@@ -159,8 +160,13 @@ def test_steps_has_columns_per_method(filled: Dataset) -> None:
         *PLAIN_STEPS,
         "formal_verdict",
         "formal_value",
+        "formal_rationale",
         "judge_verdict",
         "judge_value",
+        "judge_rationale",
+    ]
+    assert answer(filled, "SELECT judge_rationale FROM steps WHERE judge_rationale <> ''") == [
+        ("because",)
     ]
     columns = "step_index, text, label, value, judge_verdict, judge_value, formal_verdict"
     select = f"SELECT {columns} FROM steps"
@@ -177,6 +183,39 @@ def test_steps_has_columns_per_method(filled: Dataset) -> None:
         ("incorrect", None),
         ("unknown", None),
     ]
+
+
+def test_verdicts_has_columns_per_method(filled: Dataset) -> None:
+    columns = "trace_id, outcome, steps, first_error, kept"
+    of_judge = "judge_confidence, judge_verdicts, judge_values, judge_error, formal_verdicts"
+    assert answer(filled, f"SELECT {columns}, {of_judge} FROM verdicts ORDER BY 1") == [
+        (
+            *("t0", "correct", 3, -1, True),
+            *(0.25, ["correct", "incorrect", "unknown"], [0.5, 0.0, None], "it broke", None),
+        ),
+        (
+            *("t1", "correct", 3, 1, True),
+            *(None, None, None, None, ["correct", "incorrect", "unknown"]),
+        ),
+        ("t2", "correct", 2, None, False, None, None, None, None, None),
+    ]
+
+
+def test_parameters_are_values_only(filled: Dataset) -> None:
+    hostile = "x' OR true --"
+    sql = "SELECT $text AS text, count(*) AS traces FROM traces WHERE trace_id = $text"
+    assert query(filled, sql, parameters={"text": hostile}).to_pylist() == [
+        {"text": hostile, "traces": 0}
+    ]
+    with pytest.raises(ConfigError, match="parameters: text"):
+        query(filled, sql)
+
+
+def test_event_stops_a_query(on_disk: Dataset) -> None:
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(ConfigError, match="INTERRUPT"):
+        query(on_disk, "SELECT count(*) FROM range(1000000000000)", stop=stop)
 
 
 def test_folder_names_method_of_old_parts(on_disk: Dataset) -> None:

@@ -1,6 +1,5 @@
 """`stepmark check`."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
@@ -25,6 +24,7 @@ def check(run_file: RunFileArgument, overrides: Overrides = []) -> None:  # noqa
     Prints what the run will do and takes less than a minute. Writes nothing into the dataset. Exit
     status 2 if a run would fail.
     """
+    import asyncio
     from pathlib import Path
 
     from pipelines.run import plan as planning

@@ -1,6 +1,5 @@
 """`stepmark deploy`."""
 
-import asyncio
 import json
 from collections.abc import Sequence
 from datetime import date
@@ -55,6 +54,8 @@ def deploy(
     The server gets the content of the run file, so the workers do not need the file. Files that it
     names, such as problems, must exist where the workers run.
     """
+    import asyncio
+
     from pipelines.run import deployments
     from pipelines.run.config import load_tables, parse
     from pipelines.run.prefect_server import reachable_server

@@ -1,6 +1,5 @@
 """`stepmark import`."""
 
-import asyncio
 from typing import Annotated
 
 import typer
@@ -65,6 +64,8 @@ def import_(
     ] = None,
 ) -> None:
     """Import existing traces, with their labels, as a new dataset."""
+    import asyncio
+
     from pipelines.importing.import_command import import_dataset
 
     counts = asyncio.run(

@@ -9,8 +9,6 @@ from pipelines.cli.options import (
     Shards,
     Workers,
 )
-from pipelines.cli.run_flow import run_flow
-from pipelines.run.options import RunOptions
 
 __all__ = ["label"]
 
@@ -25,6 +23,9 @@ def label(
     day: Day = None,
 ) -> None:
     """Annotate and label the existing traces of a dataset."""
+    from pipelines.cli.run_flow import run_flow
+    from pipelines.run.options import RunOptions
+
     options = RunOptions(
         retry_failed=retry_failed, json_progress=json_progress, workers=workers, shards=shards
     )

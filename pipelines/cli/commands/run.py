@@ -13,8 +13,6 @@ from pipelines.cli.options import (
     Shards,
     Workers,
 )
-from pipelines.cli.run_flow import run_flow
-from pipelines.run.options import RunOptions
 
 __all__ = ["run"]
 
@@ -49,6 +47,9 @@ def run(
     # Every run grades again what another grader, or another version of it, has graded. The option
     # exists because users look for a command that does it.
     del regrade
+    from pipelines.cli.run_flow import run_flow
+    from pipelines.run.options import RunOptions
+
     options = RunOptions(
         recompute=recompute,
         retry_failed=retry_failed,

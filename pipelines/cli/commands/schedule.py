@@ -1,6 +1,5 @@
 """`stepmark schedule`."""
 
-import asyncio
 import os
 from pathlib import Path
 
@@ -41,6 +40,8 @@ def schedule(
     # level when it is imported.
     if os.environ.get(CONSOLE_LEVEL) == "CRITICAL":
         os.environ[CONSOLE_LEVEL] = "INFO"
+    import asyncio
+
     from pipelines.cli.deployed import check_overrides, required_server
     from pipelines.run.code_folder import code_folder_of
     from pipelines.run.config import load, load_tables

@@ -1,26 +1,17 @@
 """`stepmark sql`."""
 
-import os
 import sys
 from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from pipelines.cli.options import DatasetOption
 from pipelines.cli.tables import output_console
 from stepmark.errors import ConfigError
-from stepmark.visible_text import visible
-from storage.queries.limits import MAX_SQL_CHARS, MEMORY_MIB, bound_process
+from storage.queries.limits import MAX_SQL_CHARS, MEMORY_MIB
 
 __all__ = ["sql"]
-
-# Rich renders a table as a whole, in memory.
-MAX_TABLE_ROWS = 1000
-# The exit status of an error that the user can fix.
-USER_ERROR = 2
 
 
 class Layout(StrEnum):
@@ -28,16 +19,42 @@ class Layout(StrEnum):
 
     table = "table"
     json = "json"
+    jsonl = "jsonl"
     csv = "csv"
 
 
 def sql(
     query: Annotated[
-        str, typer.Argument(help="One SELECT statement. Default: read from standard input.")
+        str,
+        typer.Argument(
+            help="One SELECT statement, or the name of a query such as :kappa. Default: a prompt "
+            "on a terminal, else standard input."
+        ),
     ] = "",
+    arguments: Annotated[
+        list[str], typer.Argument(help="The arguments of a named query; see --list.")
+    ] = [],  # noqa: B006
     *,
-    dataset: DatasetOption,
+    dataset: DatasetOption = "",
     layout: Annotated[Layout, typer.Option("--format")] = Layout.table,
+    output: Annotated[
+        str,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Write the result to a file: .parquet, .csv, .json or .jsonl.",
+            metavar="FILE",
+        ),
+    ] = "",
+    named: Annotated[
+        bool, typer.Option("--list", help="List the named queries and their parameters.")
+    ] = False,
+    ddl: Annotated[
+        bool,
+        typer.Option(
+            "--ddl", help="Print the views as SQL that any DuckDB can execute, and run no query."
+        ),
+    ] = False,
     timeout: Annotated[
         float, typer.Option(min=0.1, max=86400, help="The seconds after which the query is ended.")
     ] = 60.0,
@@ -50,50 +67,62 @@ def sql(
 ) -> None:
     """Query a dataset with SQL.
 
-    The views are problems, traces, steps, rollouts, critiques, annotations, labels, classes,
-    step_values and rejected.
+    The views are problems, traces, steps, verdicts, rollouts, critiques, annotations, labels,
+    classes, estimates, step_values and rejected.
     """
+    if named:
+        _print_named_queries()
+        return
+    if not dataset:
+        raise ConfigError("name the dataset: --dataset FOLDER")
+    from pipelines.sql_prompt.runner import QueryRunner
     from storage.dataset.dataset import Dataset
-    from storage.queries.sql import query as run_query
 
-    def end() -> None:
-        message = f"stepmark: the query failed: it took longer than {timeout:g} s\n"
-        os.write(sys.stderr.fileno(), message.encode())
-        os._exit(USER_ERROR)
+    runner = QueryRunner(dataset=Dataset(dataset), timeout=timeout, memory=memory)
+    if ddl:
+        from storage.queries.ddl import ddl as ddl_of
 
-    text = query or sys.stdin.read(MAX_SQL_CHARS + 1)
-    try:
-        # This process has no other task, so its memory can be limited as a whole.
-        with bound_process(memory):
-            answer = run_query(Dataset(dataset), text, timeout, memory_mib=memory, on_overdue=end)
-            _write(answer, layout)
-    except MemoryError as error:
-        raise ConfigError("the answer does not fit into the memory; add a LIMIT") from error
+        sys.stdout.write(ddl_of(runner.dataset))
+    elif not query and not output and sys.stdin.isatty() and sys.stdout.isatty():
+        from pipelines.sql_prompt.prompt import Prompt
+
+        Prompt(runner).run()
+    else:
+        if output:
+            from storage.queries.result_files import check_result_file
+
+            check_result_file(output)
+        text = query or sys.stdin.read(MAX_SQL_CHARS + 1)
+        _write(runner.run(text, arguments), layout, output)
 
 
-def _write(answer: Any, layout: Layout) -> None:
+def _write(answer: Any, layout: Layout, output: str) -> None:
     from storage.queries import render
 
-    if layout is Layout.json:
+    if output:
+        from storage.queries.result_files import write_result
+
+        write_result(answer, output)
+    elif layout is Layout.json:
         sys.stdout.writelines(render.json_rows(answer))
+    elif layout is Layout.jsonl:
+        sys.stdout.writelines(render.json_lines(answer))
     elif layout is Layout.csv:
         sys.stdout.writelines(render.csv_rows(answer))
     else:
-        first_rows = render.values(answer.slice(0, MAX_TABLE_ROWS))
+        from pipelines.sql_prompt.output import result_output
+
         console = output_console()
-        console.print(_table(answer.column_names, first_rows))
-        if answer.num_rows > MAX_TABLE_ROWS:
-            console.print(
-                f"the first {MAX_TABLE_ROWS} of {answer.num_rows} rows; "
-                "--format csv or json writes them all"
-            )
+        for renderable in result_output(answer, console):
+            console.print(renderable)
 
 
-def _table(column_names: Any, rows: Any) -> Table:
-    table = Table()
-    for name in column_names:
-        table.add_column(Text(visible(name)))
-    for row in rows:
-        cells = ["" if value is None else visible(str(value)) for value in row]
-        table.add_row(*map(Text, cells))
-    return table
+def _print_named_queries() -> None:
+    from storage.queries.named_queries import named_queries
+
+    for named in named_queries().values():
+        typer.echo(named.usage)
+        typer.echo(f"    {named.description}")
+        for parameter in named.parameters:
+            default = f" (default: {parameter.default})" if parameter.default else ""
+            typer.echo(f"    {parameter.name.upper()}: {parameter.description}{default}")
