@@ -9,6 +9,7 @@ from pipelines.cli.commands.export import export
 from pipelines.cli.commands.import_ import import_
 from pipelines.cli.commands.label import label
 from pipelines.cli.commands.list import list_plugins
+from pipelines.cli.commands.new import new
 from pipelines.cli.commands.plan import plan
 from pipelines.cli.commands.run import run
 from pipelines.cli.commands.schedule import schedule
@@ -28,6 +29,7 @@ app = typer.Typer(
     help="Label the steps of model-written solutions, and query, score and export the labels.",
 )
 
+app.command("new")(new)
 app.command("check")(check)
 app.command("plan")(plan)
 app.command("run")(run)
