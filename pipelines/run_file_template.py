@@ -84,7 +84,7 @@ use = "openai"
 {model}
 {base_urls}
 api = "chat"                       # "completions" for a base model
-continuation = "vllm"              # how vLLM and SGLang continue an answer; "none" where nothing does
+continuation = "vllm"              # how vLLM and SGLang continue an answer; "none" for others
 # api_key_env = "MY_API_KEY"       # the environment variable with the key
 """
 IN_PROCESS = """
@@ -97,7 +97,7 @@ max_model_len = 8192               # any argument of vLLM's AsyncEngineArgs
 """
 GENERATE = """
 [generate]
-{traces}max_tokens = 2048                  # a longer {text} is truncated, and its outcome is unknown
+{traces}max_tokens = 2048                  # a longer {text} is cut, and its outcome is unknown
 temperature = 0.7
 split = "line"                     # or blank_line, numbered, sentence, think, regex:PATTERN
 """

@@ -223,8 +223,8 @@ def test_interrupt_in_a_notebook_cancels(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_import_returns_the_dataset(tmp_path: Path) -> None:
     path = tmp_path / "solutions.jsonl"
-    path.write_text(json.dumps({"question": "1 + 1?", "solution": "1 + 1 = 2
-So 2."}))
+    row = {"question": "1 + 1?", "solution": "1 + 1 = 2\nSo 2."}
+    path.write_text(json.dumps(row))
     imported = api.import_solutions(str(path), str(tmp_path / "data"))
     assert len(imported.table("traces")) == 1
     assert len(imported.trace(imported.table("traces").rows()[0][0]).details.trace.steps) == 2
