@@ -34,14 +34,14 @@ class EngineChoice(StrEnum):
 
 
 class Effort(StrEnum):
-    """How many tokens the methods may generate for a solution of eight steps."""
+    """How many completions the methods may request for a solution."""
 
     small = "small"
-    """About a hundred tokens: rollouts where they tell most."""
+    """A few rollouts, where they tell most; at most 32."""
     medium = "medium"
-    """A few thousand tokens: a search for the first error, and a judge."""
+    """A search for the first error, and a judge: 26 completions for a wrong solution of 8 steps."""
     large = "large"
-    """Ten thousand tokens and more: rollouts from every step, and a judge."""
+    """Rollouts from every step, and a judge: 60 completions for a solution of 8 steps."""
 
 
 @dataclass(frozen=True, kw_only=True)

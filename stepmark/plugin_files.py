@@ -15,15 +15,15 @@ from types import CodeType, ModuleType
 
 from stepmark.errors import InstallError, PluginError
 
-__all__ = ["ID", "file_plugin_of", "id_of", "is_file", "load_module", "module_path"]
+__all__ = ["ID", "content_digest_of", "file_plugin_of", "id_of", "is_file", "load_module"]
 
 ID = re.compile(r"[a-z][a-z0-9_]{0,62}")
 """An id of a plugin."""
 SUFFIX = ".py"
-# The modules of plugin files are stepmark_files.KIND.DIGEST.ID. The digest is that of the path and
-# the content, so an edited file is another module, and two files never share one.
+# The modules of plugin files are stepmark_files.KIND.DIGEST_OF_PATH.DIGEST_OF_CONTENT.ID: an edited
+# file is another module, and two files never share one.
 PACKAGE = "stepmark_files"
-MODULE = re.compile(rf"{PACKAGE}\.([a-z.]+)\.[0-9a-f]+\.({ID.pattern})")
+MODULE = re.compile(rf"{PACKAGE}\.([a-z.]+)\.[0-9a-f]+\.([0-9a-f]+)\.({ID.pattern})")
 DIGEST_BYTES = 8
 # Characters of a path or an error that a message quotes.
 QUOTED_CHARACTERS = 200
@@ -46,14 +46,13 @@ def id_of(use: str) -> str:
 def file_plugin_of(module_name: str) -> tuple[str, str] | None:
     """Return the kind and id of the plugin file that became a module; None for other modules."""
     match = MODULE.fullmatch(module_name)
-    return (match[1], match[2]) if match else None
+    return (match[1], match[3]) if match else None
 
 
-def module_path(plugin: type) -> Path | None:
-    """Return the path of the file that a plugin class was loaded from; None for other classes."""
-    if file_plugin_of(plugin.__module__) is None:
-        return None
-    return Path(str(sys.modules[plugin.__module__].__file__))
+def content_digest_of(plugin: type) -> str:
+    """Return the digest of the file that a plugin class was loaded from; "" for other classes."""
+    match = MODULE.fullmatch(plugin.__module__)
+    return match[2] if match else ""
 
 
 def load_module(kind: str, path: Path) -> ModuleType:
@@ -82,9 +81,12 @@ def load_module(kind: str, path: Path) -> ModuleType:
 
 
 def _module_name(kind: str, path: Path, content: bytes) -> str:
-    key = str(path.resolve()).encode("utf-8", "surrogateescape") + b"\0" + content
-    digest = hashlib.blake2b(key, digest_size=DIGEST_BYTES).hexdigest()
-    return f"{PACKAGE}.{kind}.{digest}.{path.stem}"
+    path_digest = _digest(str(path.resolve()).encode("utf-8", "surrogateescape"))
+    return f"{PACKAGE}.{kind}.{path_digest}.{_digest(content)}.{path.stem}"
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=DIGEST_BYTES).hexdigest()
 
 
 class _Loader(SourceFileLoader):

@@ -4,7 +4,7 @@ import html
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.table import Table
@@ -14,11 +14,8 @@ from pipelines.trace_display import TraceDisplay
 from stepmark.visible_text import visible
 from storage.dataset.dataset import Dataset
 from storage.queries import sql
-from storage.queries.relation import Relation
+from storage.queries.relation import Connection, Relation
 from storage.queries.trace_details import TraceDetails, find_trace, read_details
-
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
 
 __all__ = ["OpenDataset", "Rows", "TraceView", "open_dataset", "to_html"]
 
@@ -127,7 +124,7 @@ class OpenDataset:
         quoted = name.replace('"', '""')
         return self.sql(f'FROM "{quoted}"')
 
-    def connect(self) -> "DuckDBPyConnection":
+    def connect(self) -> Connection:
         """Return a connection to all views, for results of any size. Close it after use.
 
         It can read the files of the dataset, and no other files.

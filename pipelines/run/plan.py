@@ -1,6 +1,6 @@
 """The plan of a run: everything that a run file names, built, resolved and checked."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from pipelines.run.graders import Grader, grader_named
 from problems.base import Oracle, Source
 from stepmark import plugins
 from stepmark.errors import ConfigError, UserError
+from stepmark.plugin_files import content_digest_of
 from stepmark.prompt_templates import fill, read_template
 from stepmark.records import Problem, Sampling
 from stepmark.steps import Splitter
@@ -54,6 +55,23 @@ class Plan:
     def engine(self) -> Engine | None:
         """The engine that writes the traces; None if the run file has no [engine]."""
         return self.engines.get(ENGINE)
+
+    def plugin_classes(self) -> Iterator[type]:
+        """Yield the classes of all plugins."""
+        annotators = [spec.plugin for spec in self.annotators.values()]
+        for plugin in (self.source, self.labeler, *self.engines.values(), *annotators):
+            if plugin is not None:
+                yield type(plugin)
+        yield from map(type, self.filters)
+
+    def plugin_files(self) -> Mapping[str, str]:
+        """Return the digests of the plugin files, by the identity of the plugin."""
+        digests = dict[str, str]()
+        for cls in self.plugin_classes():
+            digest = content_digest_of(cls)
+            if digest:
+                digests[plugins.identity_of(cls)] = digest
+        return digests
 
     def with_engines(self, engines: EnginePool) -> "Plan":
         """Return the same plan with other engines of the same names."""
@@ -172,13 +190,10 @@ def _build(run_file: RunFile, code_folder: Path | None) -> Plan:
 
 def _check_ids(plan: Plan) -> None:
     """Check that no two plugin files have one id: fingerprints would not tell them apart."""
-    annotators = [spec.plugin for spec in plan.annotators.values()]
     classes = dict[str, type]()
-    for plugin in (plan.source, plan.labeler, *plan.engines.values(), *annotators, *plan.filters):
-        if plugin is None:
-            continue
-        identity = plugins.identity_of(type(plugin))
-        if classes.setdefault(identity, type(plugin)) is not type(plugin):
+    for cls in plan.plugin_classes():
+        identity = plugins.identity_of(cls)
+        if classes.setdefault(identity, cls) is not cls:
             raise ConfigError(
                 f"two plugin files have the id {identity}, because the file name is the id: "
                 "rename one of them"

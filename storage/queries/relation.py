@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import pyarrow as pa
 
 from stepmark.errors import InstallError
@@ -11,9 +12,11 @@ from storage.queries.render import values
 if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
-    from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
-__all__ = ["Relation"]
+__all__ = ["Connection", "Relation"]
+
+Connection = duckdb.DuckDBPyConnection
+"""A connection of DuckDB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,14 +55,12 @@ class Relation:
         assert isinstance(frame, pl.DataFrame), "a table becomes a frame"
         return frame
 
-    def duckdb(self, connection: "DuckDBPyConnection | None" = None) -> "DuckDBPyRelation":
+    def duckdb(self, connection: Connection | None = None) -> duckdb.DuckDBPyRelation:
         """Return the rows as a relation of DuckDB, which further SQL can read.
 
         Args:
             connection: The connection of the relation; that of the module `duckdb` by default.
         """
-        import duckdb
-
         return duckdb.from_arrow(self.table, connection=connection or duckdb.default_connection())
 
     def rows(self) -> list[tuple[Any, ...]]:

@@ -6,6 +6,7 @@ import shutil
 import sys
 import tomllib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -90,6 +91,14 @@ def test_workers_load_the_same_file(finished: Path) -> None:
     assert start.code_folder == str(finished)
     worker_plan = worker._job(start, Meter()).plan
     assert worker_plan.filters == job.plan.filters
+    edited = replace(start, plugin_files={**start.plugin_files, "filters.short": "0"})
+    with pytest.raises(ConfigError, match=r"the plugin file of filters.short in .* is not the one"):
+        worker._job(edited, Meter())
+
+
+def test_finished_dataset_is_verified(finished: Path, stepmark: Stepmark) -> None:
+    status, output = stepmark("verify", "--dataset", str(finished / "dataset"))
+    assert status == 0, output
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:

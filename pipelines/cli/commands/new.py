@@ -37,8 +37,8 @@ def new(
     effort: Annotated[
         Effort | None,
         typer.Option(
-            help="How many tokens a solution may cost: about a hundred, a few thousand, or ten "
-            "thousand and more. Default: medium."
+            help="How many completions a solution of 8 steps may cost: a few, about 26, or about 60."
+            " Default: medium."
         ),
     ] = None,
     dataset: Annotated[
@@ -67,7 +67,11 @@ def new(
     if effort is None:
         effort = Effort.medium
         if engine is not EngineChoice.none and sys.stdin.isatty():
-            effort = _ask_choice("How many tokens for a solution?", Effort, "--effort")
+            effort = _ask_choice(
+                "How many completions for a solution: a few, about 26, or about 60?",
+                Effort,
+                "--effort",
+            )
     answers = Answers(
         input=what,
         file=file,
