@@ -37,8 +37,8 @@ def new(
     effort: Annotated[
         Effort | None,
         typer.Option(
-            help="How many completions a solution of 8 steps may cost: a few, about 26, or about 60."
-            " Default: medium."
+            help="How many completions a solution of 8 steps may cost: a few, 26 or 60. "
+            "Default: medium."
         ),
     ] = None,
     dataset: Annotated[
