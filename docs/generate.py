@@ -12,19 +12,14 @@ written by hand in the page, and this program keeps it. A row without a meaning 
 """
 
 import ast
-import dataclasses
 import inspect
 import re
 import sys
 import tempfile
-import textwrap
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
-from itertools import pairwise
 from pathlib import Path
-from types import NoneType, UnionType
 from typing import Any
 
 import typer
@@ -34,6 +29,13 @@ from pydantic.fields import FieldInfo
 from pipelines.cli.app import app
 from pipelines.run.config import RunFile
 from stepmark import plugins
+from stepmark.plugin_fields import (
+    PluginField,
+    default_text,
+    docstrings_of_fields,
+    fields_of,
+    type_text,
+)
 from storage.dataset.dataset import Dataset
 from storage.queries.sql import query
 from storage.values.base import arguments
@@ -72,33 +74,10 @@ BLOCK = re.compile(
 )
 # A pipe with a backslash belongs to the text of a cell.
 CELL = re.compile(r"(?<!\\)\|")
-TYPE_NAMES: Mapping[object, str] = {
-    str: "string",
-    int: "integer",
-    float: "number",
-    bool: "boolean",
-    Any: "any",
-}
-BOUND_SIGNS: Mapping[str, str] = {
-    "ge": "≥",
-    "gt": ">",
-    "le": "≤",
-    "lt": "<",
-}
 
 
 class GenerationError(Exception):
     """A generated part cannot be written; the message names the page and the reason."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parameter:
-    """A field of a plugin or of a table of the run file, ready to print."""
-
-    name: str
-    type: str
-    default: str
-    meaning: str
 
 
 def pages() -> Sequence[Path]:
@@ -141,12 +120,7 @@ def meanings(old: str) -> Mapping[str, str]:
 
 def parameters(old: Mapping[str, str], kind: str, name: str) -> str:
     """Return the table of a plugin's parameters."""
-    plugin = plugins.load(KINDS[kind], name)
-    rows = []
-    for field in dataclasses.fields(plugin):
-        # A field without `init` is internal state, which a run file cannot set.
-        if field.init:
-            rows.append(_plugin_parameter(plugin, field))
+    rows = fields_of(plugins.load(KINDS[kind], name))
     if not rows:
         return "No parameters."
     return _parameter_table(rows, old)
@@ -159,15 +133,15 @@ def run_file_table(old: Mapping[str, str], table: str = "") -> str:
         annotation = RunFile.model_fields[table].annotation
         assert isinstance(annotation, type)
         model = annotation
-    documentation = _field_docstrings(model)
+    documentation = docstrings_of_fields(model)
     rows = []
     for key, field in model.model_fields.items():
         default = "required"
         if not field.is_required():
-            default = _default(field.get_default())
-        type_name = _type_name(_annotated(field))
+            default = default_text(field.get_default())
+        type_name = type_text(_annotated(field))
         meaning = documentation.get(key, "")
-        parameter = Parameter(
+        parameter = PluginField(
             name=key,
             type=type_name,
             default=default,
@@ -267,27 +241,7 @@ def main(options: Sequence[str]) -> int:
     return 0
 
 
-def _plugin_parameter(
-    plugin: type[Any],
-    field: "dataclasses.Field[Any]",
-) -> Parameter:
-    # The extras are the bounds of `Annotated`, which belong to the printed type.
-    hints = typing.get_type_hints(plugin, include_extras=True)
-    default = "required"
-    if field.default is not dataclasses.MISSING:
-        default = _default(field.default)
-    elif field.default_factory is not dataclasses.MISSING:
-        default = _default(field.default_factory())
-    documentation = _field_docstrings(plugin).get(field.name, "")
-    return Parameter(
-        name=field.name,
-        type=_type_name(hints[field.name]),
-        default=default,
-        meaning=documentation,
-    )
-
-
-def _parameter_table(rows: Sequence[Parameter], old: Mapping[str, str]) -> str:
+def _parameter_table(rows: Sequence[PluginField], old: Mapping[str, str]) -> str:
     lines = ["| key | type | default | meaning |", "|---|---|---|---|"]
     for row in rows:
         meaning = _meaning(row.name, row.meaning, old)
@@ -316,88 +270,6 @@ def _annotated(field: FieldInfo) -> Any:
     if not field.metadata:
         return field.annotation
     return typing.Annotated[(field.annotation, *field.metadata)]
-
-
-def _type_name(hint: Any) -> str:
-    """Return a type as a reader of TOML knows it, with its bounds."""
-    if hint in TYPE_NAMES:
-        return TYPE_NAMES[hint]
-    origin = typing.get_origin(hint)
-    parts = typing.get_args(hint)
-    if origin is typing.Annotated:
-        type_name = _type_name(parts[0])
-        return ", ".join([type_name, *_bounds(hint.__metadata__)])
-    if origin is typing.Literal:
-        return _code_list([_default(value) for value in parts])
-    if origin in (typing.Union, UnionType):
-        # TOML has no null: an optional key is left out, and its default is printed as `unset`.
-        names = [_type_name(part) for part in parts if part is not NoneType]
-        return " or ".join(names)
-    if origin in (tuple, list):
-        return f"list of {_type_name(parts[0])}"
-    if isinstance(hint, type) and issubclass(hint, BaseModel):
-        return "table"
-    if isinstance(origin, type) and issubclass(origin, Mapping):
-        return "table"
-    if origin is not None:
-        return "code only"  # functions, which TOML cannot express
-    return str(getattr(hint, "__name__", hint))
-
-
-def _bounds(metadata: Sequence[Any]) -> Sequence[str]:
-    """Return the bounds that pydantic's constraints set, such as "≥ 1"."""
-    constraints: list[Any] = []
-    for item in metadata:
-        # A `Field` holds its constraints in a list; pydantic's models hold them directly.
-        if isinstance(item, FieldInfo):
-            constraints.extend(item.metadata)
-        else:
-            constraints.append(item)
-    bounds = []
-    for constraint in constraints:
-        for attribute, sign in BOUND_SIGNS.items():
-            value = getattr(constraint, attribute, None)
-            if value is not None:
-                bounds.append(f"{sign} {value}")
-    return bounds
-
-
-def _default(value: Any) -> str:
-    """Return a default as TOML writes it; a value that TOML cannot express as `unset`."""
-    if value is None:
-        return "unset"
-    # Before integers, because a boolean of Python is an integer too.
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return f'"{value}"'
-    if isinstance(value, int | float):
-        return str(value)
-    if isinstance(value, Sequence):
-        items = ", ".join(_default(item) for item in value)
-        return f"[{items}]"
-    if isinstance(value, BaseModel):
-        return "defaults"
-    return "{}"
-
-
-def _field_docstrings(owner: type[Any]) -> Mapping[str, str]:
-    """Return the docstrings that follow the fields of a class, each on one line."""
-    # Dataclasses and pydantic do not keep these docstrings, so they are read from the source.
-    source = textwrap.dedent(inspect.getsource(owner))
-    definition = ast.parse(source).body[0]
-    assert isinstance(definition, ast.ClassDef)
-    statements = definition.body
-    texts: dict[str, str] = {}
-    for field, below in pairwise(statements):
-        if not isinstance(field, ast.AnnAssign):
-            continue
-        if not isinstance(field.target, ast.Name):
-            continue
-        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
-            docstring = str(below.value.value)
-            texts[field.target.id] = " ".join(docstring.split())
-    return texts
 
 
 def _command_section(name: str, command: Any) -> str:

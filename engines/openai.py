@@ -101,18 +101,29 @@ class OpenAI:
     version: ClassVar[int] = 1
 
     model: str
+    """The model's name on the server."""
     api: Literal["chat", "completions"] = "chat"
+    """`chat` sends turns, `completions` sends plain text."""
     continuation: Literal["vllm", "prefix", "none"] = "vllm"
+    """How a chat server continues an assistant turn: `vllm` sets `continue_final_message`,
+    `prefix` marks the message, `none` rejects prompts with a prefix.
+    """
     length_parameter: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """The name of the parameter that limits the completion."""
     omit: tuple[Literal["seed", "top_p", "temperature", "stop", "response_format"], ...] = ()
+    """Parameters that the server does not accept."""
     max_n: Annotated[int, Field(ge=1)] = 128
+    """Largest number of choices in one request; larger requests are split."""
     extra_body: Mapping[str, Any] = field(default_factory=dict)
+    """Further keys for every request body."""
     base_urls: tuple[str, ...] = operational(default=("http://127.0.0.1:8000/v1",))
+    """Addresses of equal servers, used in turn."""
     base_urls_file: str = operational(default="")
     """A file with one address per line, in place of `base_urls`; read again when it changes."""
     api_key_env: str = operational(default="")
     """The environment variable with the key; empty if the server needs none."""
     concurrency: Annotated[int, Field(ge=1, le=65536)] = operational(default=2048)
+    """Most requests that are open at the same time."""
     timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] = operational(default=600.0)
     """Seconds until one answer must be complete."""
     retries: Annotated[int, Field(ge=0)] = operational(default=8)

@@ -41,15 +41,22 @@ class Scripted:
     version: ClassVar[int] = 1
 
     replies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Table from a text in the prompt to a list of replies.
+
+    The longest matching key wins; the key `""` matches every prompt.
+    """
     finish_reason: str = "stop"
+    """The finish reason of every reply."""
     context: int = 4096
     """The context size: a prompt must have fewer tokens."""
     error: str = ""
     """If set, every call fails with this message."""
     retryable: bool = True
+    """Whether that error is retryable."""
     respond: Callable[[Prompt, Sampling, int], str | Completion] | None = operational(  # noqa: RUF009
         default=None
     )
+    """A function that replies; only code can set it."""
     delay: Annotated[float, Field(ge=0)] = operational(default=0.0)
     """Seconds before each answer."""
 

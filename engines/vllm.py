@@ -46,11 +46,19 @@ class VLLM:
     version: ClassVar[int] = 1
 
     model: str
+    """Hub name or folder of the model."""
     revision: str | None = None
+    """Commit or branch on the Hub. Pin it, so that a repeated run uses the same weights."""
     dtype: str = "auto"
+    """Number type of the weights, as vLLM names it."""
     chat: bool | None = None
+    """Whether prompts become chat turns; unset uses the chat template where the tokenizer has
+    one.
+    """
     options: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments for vLLM's `AsyncEngineArgs` that may change results, such as `max_model_len`."""
     resources: Mapping[str, Any] = operational(default_factory=dict)
+    """Arguments that only use more or less of the machine, such as `gpu_memory_utilization`."""
     replicas: int = operational(default=1)
     """Engines on this machine, each with the model on a GPU, or on as many as
     `tensor_parallel_size` in `resources` says. The result does not depend on it."""

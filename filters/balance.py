@@ -24,6 +24,7 @@ class Balance:
     """
 
     negatives_per_positive: Annotated[float, Field(gt=0)] = 1.0
+    """The number of negative traces that are kept for each positive one."""
 
     version: ClassVar[int] = 1
 

@@ -14,6 +14,7 @@ class Confidence:
     """Drop a trace whose label's confidence is below `threshold` or unknown."""
 
     threshold: Share = 0.9
+    """Lowest confidence that is kept."""
 
     version: ClassVar[int] = 1
 

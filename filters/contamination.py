@@ -60,8 +60,11 @@ class Contamination:
     """
 
     against: Annotated[tuple[Mapping[str, Any], ...], Field(min_length=1)]
+    """Evaluation sets, each a [problem source](run-file.md#problem-sources)."""
     ngram: Annotated[int, Field(ge=1)] = 8
+    """Words per n-gram."""
     share: Share = 0.5
+    """Share of the evaluation question's words that may be covered."""
 
     version: ClassVar[int] = 1
 

@@ -68,8 +68,13 @@ class Duplicates:
         "questions",
         "traces",
     )
+    """What is compared: `questions`, `traces`, or both."""
     threshold: Annotated[float, Field(ge=0.1, le=0.95)] = 0.7
+    """Jaccard similarity from which two texts are near copies; the estimate has a standard
+    deviation of 0.04.
+    """
     shingle_tokens: Annotated[int, Field(ge=1)] = 3
+    """Tokens per shingle."""
 
     version: ClassVar[int] = 1
 

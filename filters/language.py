@@ -37,7 +37,9 @@ class Language:
     """
 
     scripts: Annotated[tuple[str, ...], Field(min_length=1)] = ("Latin", "Greek")
+    """Expected Unicode scripts. Greek is included because formulas use it."""
     max_share: Share = 0.05
+    """Largest share of other letters."""
 
     version: ClassVar[int] = 1
 

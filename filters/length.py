@@ -25,9 +25,13 @@ class Length:
     """
 
     min_steps: Count = 1
+    """Fewest steps."""
     max_steps: Count = 64
+    """Most steps."""
     max_step_characters: Count = 4_000
+    """Longest step."""
     max_repeated_lines: Share = 0.5
+    """Largest share of lines that are repetitions of earlier lines."""
 
     version: ClassVar[int] = 1
 

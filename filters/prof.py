@@ -45,7 +45,9 @@ class Prof:
     """
 
     keep: Share = 0.5
+    """Share of each problem's traces that is kept."""
     right: Share = 0.5
+    """Share of the kept traces that have a correct answer."""
 
     version: ClassVar[int] = 1
 

@@ -43,6 +43,10 @@ class AnswerLikelihood:
     """
 
     probe: str = ""
+    r"""The forced text with the placeholder `{answer}`.
+
+    Empty for "The answer is {answer}.", or the boxed form where the trace uses `\boxed`.
+    """
     fall: Annotated[float, Field(gt=0)] = 3.0
     """The smallest drop, in nats per token, that marks a first error."""
 

@@ -33,8 +33,17 @@ class BinarySearch:
     """
 
     rollouts: SampleCount = 8
+    """k, the completions per probe."""
     stop_early: bool = False
+    """Sample a probe in growing waves and stop at the first correct rollout.
+
+    The probe then has no value.
+    """
     right_answers: Literal["skip", "search"] = "skip"
+    """`search` also searches traces with a correct answer for a hidden wrong step: it probes
+    the prefix before the last step, and bisects when nothing correct follows. The paper does
+    not do this.
+    """
 
     version: ClassVar[int] = 1
     needs: ClassVar[frozenset[str]] = frozenset({"engine"})

@@ -58,6 +58,7 @@ class Formal:
     """
 
     verifiers: tuple[str, ...] = ("arithmetic", "algebra")
+    """The verifiers that decide each step."""
     decides: tuple[str, ...] = field(init=False, repr=False)
     """The fingerprints of the verifiers, because their verdicts may change with their versions."""
     proving: frozenset[str] = field(init=False, repr=False)

@@ -67,10 +67,15 @@ class Judge:
     """
 
     votes: SampleCount = 4
+    """Replies per prompt and model."""
     temperature: float = 1.0
+    """Sampling temperature of the replies."""
     max_tokens: int = 1024
+    """Longest reply. A truncated reply is unknown for all steps."""
     prompt: str | tuple[str, ...] = "judge"
+    """Prompt file by name or path, or a list of them (an ensemble)."""
     meta: str = ""
+    """Prompt that reads all critiques and gives the final verdicts; empty for none."""
     # The fingerprint covers these two fields, and with them the text of the prompts.
     critics: tuple[Critic, ...] = field(init=False, repr=False)
     meta_critic: Critic | None = field(init=False, repr=False)

@@ -37,7 +37,9 @@ class MonteCarlo:
     """
 
     rollouts: SampleCount = 8
+    """K, the completions per prefix."""
     stop_early: bool = False
+    """Hard labels only, in growing waves until a rollout is correct."""
 
     version: ClassVar[int] = 1
     needs: ClassVar[frozenset[str]] = frozenset({"engine"})

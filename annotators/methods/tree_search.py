@@ -43,12 +43,19 @@ class TreeSearch:
     """
 
     rollouts: SampleCount = 8
+    """k, the completions per probe."""
     searches: PositiveInt = 100
+    """Most bisections per problem."""
     budget: PositiveInt | None = None
+    """Most rollouts per problem; unset for no limit."""
     alpha: UnitInterval = 0.5
+    """Base of the preference for states with a high value."""
     beta: UnitInterval = 0.9
+    """Base of the preference for short rollouts."""
     length: PositiveInt = 500
+    """Tokens after which a rollout counts as long."""
     c_puct: Annotated[float, Field(ge=0)] = 0.125
+    """Weight of exploration."""
 
     version: ClassVar[int] = 1
     needs: ClassVar[frozenset[str]] = frozenset({"engine"})

@@ -90,9 +90,16 @@ def _run(
     # The run is worth more than its output, which is written again at the end.
     with contextlib.suppress(OSError):
         print(one_line(line), flush=True)  # noqa: T201
+    from pipelines.run.code_folder import code_folder_of
     from pipelines.run.preparation import prepare
 
-    job = prepare(settings, options, run_file=run_file, makes_traces=makes_traces)
+    job = prepare(
+        settings,
+        options,
+        run_file=run_file,
+        makes_traces=makes_traces,
+        code_folder=code_folder_of(Path(run_file)),
+    )
     try:
         rows = _perform(job, run_file, overrides, makes_traces=makes_traces)
     except (KeyboardInterrupt, StoppedError) as stopped:

@@ -26,6 +26,7 @@ from stepmark import steps as splitting
 from stepmark.errors import ConfigError, InputError
 from stepmark.final_answers import why_no_answer
 from stepmark.identity import content_digest, digest
+from stepmark.plugin_files import id_of
 from stepmark.records import Annotation, Problem, Rejected, Trace, Verdict
 from storage.dataset.dataset import Dataset
 from storage.dataset.readme import write_readme
@@ -88,9 +89,10 @@ async def import_dataset(
     rows = list(import_traces(paths, **options, labels_from=base))
     files = [content_digest(path) for path in expand(paths)]
     # An import is both the origin of its rows and the input of its parts, so its fingerprint is
-    # the row fingerprint and the part key.
+    # the row fingerprint and the part key. A plugin file may move.
+    identifying = {**options, "shape": id_of(shape)}
     fingerprint = digest(
-        "import", reader.version, splitting.VERSION, files, *options.values(), base
+        "import", reader.version, splitting.VERSION, files, *identifying.values(), base
     )
     imported = [row for row in rows if isinstance(row, Imported)]
     rejected = [row for row in rows if isinstance(row, Rejected)]

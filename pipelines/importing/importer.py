@@ -20,6 +20,7 @@ from stepmark import steps as splitting
 from stepmark.errors import ConfigError, InputError
 from stepmark.final_answers import final_answer
 from stepmark.identity import content_id
+from stepmark.plugin_files import is_file
 from stepmark.records import (
     NO_ERROR,
     Annotation,
@@ -157,7 +158,7 @@ def reader_of(
             f"{labels_by[:QUOTED_CHARACTERS]!r} cannot name the method that made the labels; "
             "use a-z, 0-9 and _, at most 63, a letter first"
         )
-    if shape not in plugins.available(SHAPES):
+    if shape not in plugins.available(SHAPES) and not is_file(shape):
         flat = problem_format_of(shape, fields, with_solutions=True)
         return PlainColumns(
             shape=replace(flat, domain=""),
@@ -171,7 +172,8 @@ def reader_of(
             f"the shape {shape} defines its columns and the method of its labels: "
             "leave out --map and --labels-by"
         )
-    reader: SolutionFormat = plugins.build(SHAPES, {"use": shape})
+    # The user has named a plugin file in the command, so it may be executed.
+    reader: SolutionFormat = plugins.build(SHAPES, {"use": shape}, code_folder=Path())
     return reader
 
 

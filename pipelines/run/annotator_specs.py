@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 from annotators.base import DependsOnAnnotators, Method, ProblemAnnotator
@@ -57,11 +58,12 @@ class AnnotatorSpec:
 
 
 def build_annotators(
-    tables: Sequence[Mapping[str, Any]], engines: EnginePool
+    tables: Sequence[Mapping[str, Any]], engines: EnginePool, code_folder: Path | None
 ) -> Mapping[str, AnnotatorSpec]:
     """Build the annotators by method name.
 
-    The method name is the plugin's id, or `name` where a run uses one plugin twice.
+    The method name is the plugin's id, or `name` where a run uses one plugin twice. `code_folder`
+    is that of `plugins.build`.
 
     Raises:
         UserError: A plugin cannot be built, an engine or a dependency does not exist, or an engine
@@ -69,13 +71,14 @@ def build_annotators(
     """
     specs = dict[str, AnnotatorSpec]()
     for table in tables:
-        name = table.get("name", table.get("use", ""))
+        use = table.get("use", "")
+        name = table.get("name", plugins.id_of(use) if isinstance(use, str) else use)
         if not isinstance(name, str):
             raise ConfigError("[[annotators]] name and use are texts")
-        if table.get("use") in plugins.available("labelers"):
+        if use in plugins.available("labelers"):
             raise ConfigError(f"'{name}' labels, it does not annotate: put it in [label]")
         parameters = {key: value for key, value in table.items() if key not in ANNOTATOR_KEYS}
-        plugin: Method = plugins.build("annotators", parameters)
+        plugin: Method = plugins.build("annotators", parameters, code_folder=code_folder)
         if not is_method(name) or name in RESERVED:
             raise ConfigError(
                 f"[[annotators]] name = '{name}': use lower-case letters, digits and _, "

@@ -1,6 +1,7 @@
 """The engines of a run by name."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 from engines.base import Engine, HasServers, ServersHealth
 from pipelines.run.config import RunFile
@@ -75,8 +76,8 @@ class EnginePool(Mapping[str, Engine]):
             await engine.close()
 
 
-def build_engines(run_file: RunFile) -> EnginePool:
-    """Build every engine of a run file once.
+def build_engines(run_file: RunFile, code_folder: Path | None) -> EnginePool:
+    """Build every engine of a run file once. `code_folder` is that of `plugins.build`.
 
     Raises:
         UserError: An engine cannot be built, or has an invalid name.
@@ -90,7 +91,7 @@ def build_engines(run_file: RunFile) -> EnginePool:
     for role, table in roles.items():
         # `--set engine={}` removes an engine, since TOML has no null.
         if table:
-            engines[role] = plugins.build("engines", table)
+            engines[role] = plugins.build("engines", table, code_folder=code_folder)
     for name, table in (run_file.engines or {}).items():
         if not is_method(name) or name in ROLES:
             raise ConfigError(
@@ -98,7 +99,7 @@ def build_engines(run_file: RunFile) -> EnginePool:
                 f"engine, but not {', '.join(ROLES)}"
             )
         try:
-            engines[name] = plugins.build("engines", table)
+            engines[name] = plugins.build("engines", table, code_folder=code_folder)
         except PluginError as error:
             # Several tables can use the same plugin, so the message must name the table.
             raise PluginError(f"[engines.{name}]: {error}") from error

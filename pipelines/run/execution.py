@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from pipelines.run.batches import price_factors_by_method
+from pipelines.run.filtering import filter_name
 from pipelines.run.job import Job
 from pipelines.run.retries import RETRIES, with_retries
 from pipelines.run.stages import AsTask, RunShards, Work, run_shards, run_stages
@@ -51,7 +52,8 @@ async def run_job(job: Job, as_task: AsTask, *, makes_traces: bool) -> Sequence[
         return slice_rows(job.meter, job.options.slice)
     prices = job.plan.run_file.prices
     factors = price_factors_by_method(job.plan)
-    return await asyncio.to_thread(summary_rows, job.dataset, job.meter, prices, factors)
+    filters = [filter_name(item) for item in job.plan.filters]
+    return await asyncio.to_thread(summary_rows, job.dataset, job.meter, prices, factors, filters)
 
 
 def _shard_runner(job: Job) -> RunShards:

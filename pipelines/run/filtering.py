@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from filters.base import Candidate, Filter
+from stepmark import plugins
 from stepmark.records import Label, StepLabel
 
-__all__ = ["drop_reasons", "mark_dropped"]
+__all__ = ["drop_reasons", "filter_name", "mark_dropped"]
 
 
 def drop_reasons(
@@ -28,11 +29,18 @@ def drop_reasons(
                 yield candidate
 
     for item in filters:
-        # The module's name is the plugin's id. SQL splits the reason at the first ": ".
-        plugin_id = type(item).__module__.rpartition(".")[2]
+        name = filter_name(item)
         for trace_id, reason in item.drop(remaining).items():
-            reasons[trace_id] = f"{plugin_id}: {reason}"
+            # SQL splits the reason at the first ": ".
+            reasons[trace_id] = f"{name}: {reason}"
     return reasons
+
+
+def filter_name(item: Filter) -> str:
+    """Return the id of a filter, which is the name in its reasons."""
+    kind_and_id = plugins.kind_and_id_of(type(item))
+    # A class that is no plugin, which only code can pass, is named by its module.
+    return kind_and_id[1] if kind_and_id else type(item).__module__.rpartition(".")[2]
 
 
 def mark_dropped(label: Label, reason: str | None) -> Label:

@@ -21,6 +21,7 @@ from prefect.exceptions import TerminationSignal
 from prefect.states import Cancelled, Completed, Failed
 
 from pipelines.run import execution
+from pipelines.run.code_folder import code_folder_of
 from pipelines.run.config import RunFile, load, parse
 from pipelines.run.flow_control import CancelledInPrefectError, stopped_by_server
 from pipelines.run.flow_display import FlowDisplay, displayed
@@ -113,7 +114,13 @@ async def _run(
         run_settings = _settings(run_file, overrides, timezone, settings)
         # The log of the flow run has the progress.
         options = RunOptions(shows_progress=False)
-        job = prepare(run_settings, options, run_file=run_file, makes_traces=makes_traces)
+        job = prepare(
+            run_settings,
+            options,
+            run_file=run_file,
+            makes_traces=makes_traces,
+            code_folder=code_folder_of(Path(run_file)),
+        )
         prepared = PreparedJob(job=job)
         is_deployed = True
     else:

@@ -30,6 +30,7 @@ from pipelines.run.config import RunFile
 from pipelines.run.job import Job
 from pipelines.run.progress import Progress
 from stepmark.errors import EngineWarning
+from stepmark.plugin_files import id_of
 from stepmark.secrets import redact, secrets_in, without_secrets
 from stepmark.visible_text import one_line
 
@@ -164,7 +165,9 @@ def tags_of(run_file: RunFile) -> list[str]:
     engines = [tables[name] for name in ENGINE_TABLES if name in tables]
     engines.extend(tables.get("engines", {}).values())
     models = [str(engine.get("model") or engine.get("use", "")) for engine in engines]
-    methods = [str(table.get("name") or table.get("use", "")) for table in tables["annotators"]]
+    methods = [
+        str(table.get("name") or id_of(str(table.get("use", "")))) for table in tables["annotators"]
+    ]
     tags = [f"dataset:{tables['dataset']}"]
     tags.extend(f"model:{model}" for model in models)
     tags.extend(f"method:{method}" for method in methods)

@@ -1,7 +1,8 @@
 """The plan of a run: everything that a run file names, built, resolved and checked."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pipelines.run.graders import Grader, grader_named
 from problems.base import Oracle, Source
 from stepmark import plugins
 from stepmark.errors import ConfigError, UserError
+from stepmark.plugin_files import content_digest_of
 from stepmark.prompt_templates import fill, read_template
 from stepmark.records import Problem, Sampling
 from stepmark.steps import Splitter
@@ -46,11 +48,30 @@ class Plan:
     """Splits solutions into steps."""
     grader: Grader
     """Decides the outcomes of solutions."""
+    code_folder: Path | None = None
+    """The folder from which the paths of plugin files start; None if none may be loaded."""
 
     @property
     def engine(self) -> Engine | None:
         """The engine that writes the traces; None if the run file has no [engine]."""
         return self.engines.get(ENGINE)
+
+    def plugin_classes(self) -> Iterator[type]:
+        """Yield the classes of all plugins."""
+        annotators = [spec.plugin for spec in self.annotators.values()]
+        for plugin in (self.source, self.labeler, *self.engines.values(), *annotators):
+            if plugin is not None:
+                yield type(plugin)
+        yield from map(type, self.filters)
+
+    def plugin_files(self) -> Mapping[str, str]:
+        """Return the digests of the plugin files, by the identity of the plugin."""
+        digests = dict[str, str]()
+        for cls in self.plugin_classes():
+            digest = content_digest_of(cls)
+            if digest:
+                digests[plugins.identity_of(cls)] = digest
+        return digests
 
     def with_engines(self, engines: EnginePool) -> "Plan":
         """Return the same plan with other engines of the same names."""
@@ -118,26 +139,35 @@ class Plan:
         return [name for name, spec in self.annotators.items() if spec.discovers_traces]
 
 
-def build(run_file: RunFile, file_name: str = "") -> Plan:
-    """Build all plugins that a run file names; error messages start with `file_name`.
+def build(run_file: RunFile, file_name: str = "", *, code_folder: Path | None = None) -> Plan:
+    """Build all plugins that a run file names.
+
+    Args:
+        run_file: The content of the run file.
+        file_name: What error messages start with.
+        code_folder: The folder from which the paths of plugin files start. Without it the run file
+            may name none, as one that is stored in a dataset.
 
     Raises:
         UserError: A plugin cannot be built, or the run file contradicts itself. Nothing has been
             started or written at that point.
     """
     try:
-        return _build(run_file)
+        plan = _build(run_file, code_folder)
+        _check_ids(plan)
+        return plan
     except UserError as error:
         if not file_name:
             raise
         raise type(error)(f"{file_name}: {error}") from error
 
 
-def _build(run_file: RunFile) -> Plan:
+def _build(run_file: RunFile, code_folder: Path | None) -> Plan:
     generate = run_file.generate
-    engines = build_engines(run_file)
-    annotators = build_annotators(run_file.annotators, engines)
-    labeler = _labeler(run_file.label)
+    build_plugin = partial(plugins.build, code_folder=code_folder)
+    engines = build_engines(run_file, code_folder)
+    annotators = build_annotators(run_file.annotators, engines, code_folder)
+    labeler = _labeler(run_file.label, code_folder)
     if labeler is not None:
         labeler.check(list(annotators))
     elif run_file.filters:
@@ -146,23 +176,38 @@ def _build(run_file: RunFile) -> Plan:
         )
     return Plan(
         run_file=run_file,
-        source=plugins.build("problems", run_file.problems) if run_file.problems else None,
+        source=build_plugin("problems", run_file.problems) if run_file.problems else None,
         engines=engines,
         annotators=annotators,
         labeler=labeler,
-        filters=[plugins.build("filters", table) for table in run_file.filters],
+        filters=[build_plugin("filters", table) for table in run_file.filters],
         template=read_template(generate.prompt, PROMPTS, ("question",)),
         splitter=Splitter(generate.split, generate.min_step_chars),
         grader=grader_named(generate.grader),
+        code_folder=code_folder,
     )
 
 
-def _labeler(table: Mapping[str, Any] | None) -> Labeler | FittableLabeler | None:
+def _check_ids(plan: Plan) -> None:
+    """Check that no two plugin files have one id: fingerprints would not tell them apart."""
+    classes = dict[str, type]()
+    for cls in plan.plugin_classes():
+        identity = plugins.identity_of(cls)
+        if classes.setdefault(identity, cls) is not cls:
+            raise ConfigError(
+                f"two plugin files have the id {identity}, because the file name is the id: "
+                "rename one of them"
+            )
+
+
+def _labeler(
+    table: Mapping[str, Any] | None, code_folder: Path | None
+) -> Labeler | FittableLabeler | None:
     if table is None:
         return None
     if table.get("use") in plugins.available("annotators"):
         raise ConfigError(
             f"[label] use = '{table['use']}' annotates, it does not label: put it in [[annotators]]"
         )
-    labeler: Labeler | FittableLabeler = plugins.build("labelers", table)
+    labeler: Labeler | FittableLabeler = plugins.build("labelers", table, code_folder=code_folder)
     return labeler

@@ -1,6 +1,7 @@
 """Preparation of a run: its plugins are built, its input files, models and dataset checked."""
 
 from itertools import islice
+from pathlib import Path
 
 from pipelines.run import plan as planning
 from pipelines.run.config import RunFile
@@ -22,6 +23,7 @@ def prepare(
     run_file: str = "run file",
     makes_traces: bool,
     writes: bool = True,
+    code_folder: Path | None = None,
 ) -> Job:
     """Build the plugins of a run file, and check its input files, models and dataset.
 
@@ -31,13 +33,15 @@ def prepare(
         run_file: What error messages call the run file.
         makes_traces: Whether the run makes traces, or labels those that exist.
         writes: Whether the dataset must be writable.
+        code_folder: The folder from which the paths of plugin files start; without it the run file
+            may name none.
 
     Raises:
         UserError: Something is missing or invalid. Nothing has been started.
     """
     if settings.budget.cost and settings.prices.of(1, 1) is None:
         raise ConfigError(f"{run_file}: budget.cost needs the prices of tokens: set [prices]")
-    plan = planning.build(settings, run_file)
+    plan = planning.build(settings, run_file, code_folder=code_folder)
     dataset = Dataset(settings.dataset)
     job = Job(
         plan=plan,

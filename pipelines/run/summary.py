@@ -1,6 +1,6 @@
 """The summary of a run: what the dataset contains, read back by SQL, and what the run cost."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pipelines.run.config import Prices
@@ -123,6 +123,7 @@ def summary_rows(
     meter: Meter,
     prices: Prices,
     price_factors: Mapping[str, float] | None = None,
+    filters: Collection[str] = (),
 ) -> Sequence[Mapping[str, str]]:
     """Return the content of a dataset and the cost of this run, as rows of `what` and `count`.
 
@@ -132,6 +133,7 @@ def summary_rows(
         prices: The prices of tokens.
         price_factors: The price of a token as a part of the usual one, by method; "" is that of the
             traces. It is 1 where it is missing.
+        filters: The ids of filters from plugin files; those of other filters are known.
     """
     with query_session(dataset, memory_mib=MEMORY_MIB) as ask:
         rows = [
@@ -139,7 +141,7 @@ def summary_rows(
             *_annotation_rows(ask),
             *_removed_rows(meter),
             *_human_label_rows(ask),
-            *_label_rows(ask),
+            *_label_rows(ask, {*available("filters"), *filters}),
             *_token_rows(ask, prices, price_factors or {}),
             *_damage_rows(meter),
             *_fault_rows(meter),
@@ -269,8 +271,8 @@ def _human_label_rows(ask: RunQuery) -> Sequence[Row]:
     return rows
 
 
-def _label_rows(ask: RunQuery) -> Sequence[Row]:
-    """Return the rows about labels and filters."""
+def _label_rows(ask: RunQuery, filters: Collection[str]) -> Sequence[Row]:
+    """Return the rows about labels and filters, of which `filters` are the ids."""
     rows = list[Row]()
     traces, kept, errors, distinct = _rows(ask, LABELS)[0]
     if traces:
@@ -287,7 +289,6 @@ def _label_rows(ask: RunQuery) -> Sequence[Row]:
         counts = count_format_rows(ask)
         listing = ", ".join(f"{name} {count}" for name, count in counts.items())
         rows.append(("trainable rows per format", listing))
-    filters = available("filters")
     for name, count in _rows(ask, DROPPED):
         if name in filters:
             rows.append((f"dropped by {name}", str(count)))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from annotators.estimates import value_drop
 from pipelines.scoring.metrics import Case, Score, one_per_text, score
+from stepmark.plugin_files import id_of
 from stepmark.records import Verdict
 from storage.dataset.dataset import Dataset
 from storage.queries.render import values
@@ -91,7 +92,7 @@ def _labels_name(dataset: Dataset) -> str:
         except (ValueError, RecursionError):
             continue
         if isinstance(label, Mapping):
-            return f"labels ({label.get('use')})"
+            return f"labels ({id_of(str(label.get('use')))})"
     return UNKNOWN_LABELER
 
 

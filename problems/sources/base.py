@@ -29,9 +29,12 @@ class GeneratedSource(ABC):
     """
 
     count: Annotated[int, Field(ge=1)] = 100
+    """Number of problems; all are different."""
     seed: int = 1
+    """Seed of the generator."""
     min_steps: int
     max_steps: int = 6
+    """Most steps of a gold solution, at most 8."""
 
     plugin_name: ClassVar[str]
     """The name of the source in error messages."""
@@ -74,9 +77,17 @@ class TabularSource:
     """
 
     shape: str = ""
+    """`gsm8k`, `gsm8k_solutions`, `math` or `processbench`; empty for columns named `question`
+    and `answer`.
+    """
     fields: Mapping[str, str] = field(default_factory=dict)
+    """Table from our field (`question`, `answer`, `reference_solution`, `domain`, `license`,
+    `source`, `metadata.NAME`) to your column; dots reach into objects.
+    """
     domain: str = ""
+    """Domain of the problems."""
     license: str = ""
+    """Licence of the problems, for the dataset card."""
     limit: int | None = None
     """The maximum number of problems; rejected rows do not count."""
 

@@ -23,6 +23,7 @@ class Files(TabularSource):
     """
 
     paths: tuple[str, ...]
+    """Files: JSONL, Parquet, CSV or JSON; patterns such as `train/*.jsonl` are allowed."""
 
     version: ClassVar[int] = 1
 

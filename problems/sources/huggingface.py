@@ -26,9 +26,13 @@ class HuggingFace(TabularSource):
     """
 
     name: str
+    """Hub id, such as `openai/gsm8k`, or a folder in that layout."""
     config: str | None = None
+    """Configuration of the data set."""
     split: str = "train"
+    """Split of the data set."""
     revision: str | None = None
+    """Commit. Pin it, so that a repeated run reads the same rows."""
 
     version: ClassVar[int] = 1
 

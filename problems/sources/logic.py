@@ -26,6 +26,7 @@ class Logic(GeneratedSource):
     """
 
     min_steps: int = 1
+    """Fewest deductions of a gold solution, 1 or more."""
 
     version: ClassVar[int] = 1
     plugin_name: ClassVar[str] = "logic"

@@ -29,6 +29,7 @@ class WordProblems(GeneratedSource):
     """
 
     min_steps: int = 2
+    """Fewest steps of a gold solution, 2 or more."""
 
     version: ClassVar[int] = 1
     plugin_name: ClassVar[str] = "word_problems"

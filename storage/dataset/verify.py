@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from stepmark.errors import DatasetError
+from stepmark.plugin_files import id_of
 from storage.completions.files import FOLDER as COMPLETIONS
 from storage.completions.files import Damaged, list_files, read_table
 from storage.dataset.dataset import LABEL_FILE, RUN_FILE, DamagedPartError, Dataset
@@ -205,7 +206,7 @@ def _earlier_methods(dataset: Dataset) -> Collection[str]:
     for text in run_files:
         try:
             for table in tomllib.loads(text).get("annotators", []):
-                named.add(table.get("name") or table["use"])
+                named.add(table.get("name") or id_of(table["use"]))
         # It is unknown which methods a damaged run file has.
         except (ValueError, RecursionError, TypeError, AttributeError, KeyError):
             return ()

@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from stepmark import plugins
 from stepmark.errors import ConfigError, DatasetError
 from stepmark.records import Verdict
 from storage.dataset.dataset import Dataset
@@ -68,7 +69,9 @@ class ExportRequest:
     @property
     def format_name(self) -> str:
         """The name of the format."""
-        return type(self.exporter).__module__.rpartition(".")[2]
+        kind_and_id = plugins.kind_and_id_of(type(self.exporter))
+        assert kind_and_id is not None, "a format is a plugin"
+        return kind_and_id[1]
 
     def name(self) -> str:
         """Return the name of the format, with the options that change its rows."""

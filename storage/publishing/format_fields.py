@@ -1,6 +1,7 @@
 """The options of `stepmark export` that are fields of formats, and the formats that have them."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from stepmark import plugins
@@ -12,20 +13,24 @@ __all__ = ["KIND", "label_fields", "soft_formats"]
 KIND = "storage.formats"
 
 
-def label_fields(name: str, *, soft: bool, after_error: AfterError | None) -> Mapping[str, Any]:
+def label_fields(
+    name: str, *, soft: bool, after_error: AfterError | None, code_folder: Path | None = None
+) -> Mapping[str, Any]:
     """Return the fields of a format that these options set.
 
     Args:
-        name: The id of the format.
+        name: The id of the format, or its file.
         soft: Whether labels are the values of the steps.
         after_error: What happens to the steps after the first error; None for the default of the
             format.
+        code_folder: The folder from which the paths of plugin files start. Without it no file is
+            loaded.
 
     Raises:
         ConfigError: The format cannot contain such labels.
         PluginError: There is no such format.
     """
-    plugin = plugins.load(KIND, name)
+    plugin = plugins.load(KIND, name, code_folder=code_folder)
     fields = dict[str, Any]()
     if soft:
         if not hasattr(plugin, "soft"):

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from storage.dataset.dataset import Dataset
 from storage.queries import sql
-from storage.values.base import StepValues, call
+from storage.values.base import StepValues, call, missing_macro
 
 __all__ = ["values_by_trace"]
 
@@ -15,6 +15,9 @@ def values_by_trace(dataset: Dataset, values: StepValues) -> Mapping[str, Sequen
     The values of the whole dataset are held in memory, one number per step.
     """
     with sql.connect(dataset) as connection:
+        macro = missing_macro(values)
+        if macro:
+            connection.execute(macro)
         result = connection.sql(
             "SELECT trace_id, list(derived.value ORDER BY step_index)"
             " FROM (SELECT trace_id, step_index FROM steps)"

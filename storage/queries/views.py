@@ -60,7 +60,7 @@ from storage.queries.sources import (
 )
 from storage.queries.steps_view import steps_select
 from storage.queries.verdicts_view import verdicts_select
-from storage.values.base import StepValues, arguments, call, macros
+from storage.values.base import StepValues, call, macro_statement, macros
 
 __all__ = ["create_steps_view", "kinds_read", "reads_steps", "view_statements"]
 
@@ -157,9 +157,8 @@ def view_statements(parts: TableParts, completions: Sequence[str]) -> Iterator[s
         yield macro
         yield f"CREATE OR REPLACE VIEW {name} AS FROM {name}()"
     formulas = macros()
-    # The default values of the plugin's fields are those of the macro's parameters.
     for name, formula in formulas.items():
-        yield f"CREATE OR REPLACE MACRO {name}({arguments(formula())}) AS TABLE {formula.sql}"
+        yield macro_statement(name, formula)
     yield _step_values_view(formulas)
     for name, select in SELECTS_FOR_MACROS.items():
         yield f"CREATE OR REPLACE VIEW {name} AS {select}"

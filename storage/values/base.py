@@ -11,7 +11,15 @@ from typing import ClassVar, Protocol
 
 from stepmark import plugins
 
-__all__ = ["KIND", "StepValues", "arguments", "call", "macros"]
+__all__ = [
+    "KIND",
+    "StepValues",
+    "arguments",
+    "call",
+    "macro_statement",
+    "macros",
+    "missing_macro",
+]
 
 KIND = "storage.values"
 
@@ -39,14 +47,36 @@ def macros() -> Mapping[str, type[StepValues]]:
 
 def call(values: StepValues) -> str:
     """Return the SQL call of the macro with the values of the plugin's fields."""
-    name = type(values).__module__.rpartition(".")[2]
-    return f"{name}({arguments(values)})"
+    return f"{_name_of(values)}({arguments(values)})"
+
+
+def macro_statement(name: str, formula: type[StepValues]) -> str:
+    """Return the statement that creates the macro of a formula.
+
+    The default values of the plugin's fields are those of the macro's parameters.
+    """
+    return f"CREATE OR REPLACE MACRO {name}({arguments(formula())}) AS TABLE {formula.sql}"
+
+
+def missing_macro(values: StepValues) -> str:
+    """Return the statement that creates the macro of a formula, if it is from a plugin file.
+
+    All other macros exist already; "" for these.
+    """
+    name = _name_of(values)
+    return "" if name in plugins.available(KIND) else macro_statement(name, type(values))
 
 
 def arguments(values: StepValues) -> str:
     """Return the values of the plugin's fields as named SQL arguments."""
     fields = dataclasses.fields(values)  # type: ignore[arg-type]  # a plugin is a dataclass
     return ", ".join(f"{field.name} := {_literal(getattr(values, field.name))}" for field in fields)
+
+
+def _name_of(values: StepValues) -> str:
+    kind_and_id = plugins.kind_and_id_of(type(values))
+    assert kind_and_id is not None, "a formula is a plugin"
+    return kind_and_id[1]
 
 
 def _literal(value: str | float | Sequence[str]) -> str:

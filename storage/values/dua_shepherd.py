@@ -19,7 +19,9 @@ class DuaShepherd:
     """
 
     correctness_by: str = "judge"
+    """The method whose verdicts are the correctness; `the labels` for the labels of the run."""
     potential_by: str = "monte_carlo"
+    """The method whose values are the potential."""
 
     version: ClassVar[int] = 1
     columns: ClassVar[tuple[str, ...]] = ("correctness", "potential")

@@ -18,7 +18,9 @@ class ErPrm:
     """
 
     eta: Annotated[float, Field(gt=0, le=100)] = 2.0
+    """The inverse temperature: a large one weighs correct rollouts more."""
     source: str = "monte_carlo"
+    """The method whose estimates are read."""
 
     version: ClassVar[int] = 1
     columns: ClassVar[tuple[str, ...]] = ()

@@ -17,6 +17,7 @@ class Pqm:
     """
 
     source: str = "monte_carlo"
+    """The method whose verdicts are read."""
 
     version: ClassVar[int] = 1
     columns: ClassVar[tuple[str, ...]] = ()

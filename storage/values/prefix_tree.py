@@ -21,6 +21,7 @@ class PrefixTree:
     """
 
     but: tuple[str, ...] = ("prover",)
+    """The methods whose rollouts are excluded."""
 
     version: ClassVar[int] = 2
     columns: ClassVar[tuple[str, ...]] = ("leaves", "unknowns")

@@ -17,6 +17,7 @@ class Progress:
     """
 
     prover: str = "prover"
+    """The Monte Carlo method that samples from the prover."""
 
     version: ClassVar[int] = 1
     columns: ClassVar[tuple[str, ...]] = ()

@@ -18,7 +18,9 @@ class Rpe:
     """
 
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.8
+    """The smallest P of a step with the label 1."""
     source: str = "monte_carlo"
+    """The method whose estimates are read."""
 
     version: ClassVar[int] = 1
     columns: ClassVar[tuple[str, ...]] = ("label",)

@@ -154,6 +154,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 def test_commands_run(page: str, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     use_one_verifier(monkeypatch)
     monkeypatch.chdir(workspace.folder)
+    # The Python blocks of a page are one program.
+    namespace = dict[str, Any]()
     for block in blocks(page, "sh", "sql", "python"):
         if block.needs or "class " in block.text:
             continue
@@ -163,7 +165,7 @@ def test_commands_run(page: str, workspace: Workspace, monkeypatch: pytest.Monke
         elif block.language == "python":
             dataset = block.notes.get("dataset", "data/pocket")
             workspace.stepmark(["sql", "SELECT 1", "--dataset", dataset], monkeypatch)
-            exec(compile(block.text, str(block), "exec"), {})
+            exec(compile(block.text, str(block), "exec"), namespace)
         else:
             for words in command_lines(block):
                 arguments = stepmark_arguments(words)
@@ -238,7 +240,9 @@ def test_run_files_are_valid(
 ) -> None:
     monkeypatch.chdir(workspace.folder)
     for block in blocks(page, "toml"):
-        planning.build(whole_run_file(tomllib.loads(block.text)))
+        run_file = whole_run_file(tomllib.loads(block.text))
+        # A page can show a plugin file, which the workspace has.
+        planning.build(run_file, code_folder=workspace.folder)
 
 
 def whole_run_file(tables: dict[str, Any]) -> RunFile:

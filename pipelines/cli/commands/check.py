@@ -29,15 +29,15 @@ def check(run_file: RunFileArgument, overrides: Overrides = []) -> None:  # noqa
 
     from pipelines.run import plan as planning
     from pipelines.run.check import check_run, describe_run
+    from pipelines.run.code_folder import code_folder_of
     from pipelines.run.config import load
     from pipelines.run.meter import Meter
     from pipelines.run.run_context import RunContext
     from storage.dataset.dataset import Dataset
 
     settings = load(Path(run_file), overrides)
-    run = RunContext(
-        plan=planning.build(settings, run_file), dataset=Dataset(settings.dataset), meter=Meter()
-    )
+    plan = planning.build(settings, run_file, code_folder=code_folder_of(Path(run_file)))
+    run = RunContext(plan=plan, dataset=Dataset(settings.dataset), meter=Meter())
     for finding in describe_run(run):
         _print(finding)
     typer.echo()

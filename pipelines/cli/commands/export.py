@@ -1,5 +1,7 @@
 """`stepmark export`."""
 
+from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -113,13 +115,17 @@ def export(
 
     if with_ and not values:
         raise ConfigError("--with sets a field of the values: select them with --values")
-    label_options = label_fields(format_, soft=soft or bool(values), after_error=after_error)
+    # The user has named a plugin file in the command, so it may be executed.
+    build_plugin = partial(plugins.build, from_texts=True, code_folder=Path())
+    label_options = label_fields(
+        format_, soft=soft or bool(values), after_error=after_error, code_folder=Path()
+    )
     fields = {**assignments("--set", settings), **label_options, "use": format_}
-    exporter = plugins.build("storage.formats", fields, from_texts=True)
+    exporter = build_plugin("storage.formats", fields)
     formula = None
     if values:
         fields = {**assignments("--with", with_), "use": values}
-        formula = plugins.build("storage.values", fields, from_texts=True)
+        formula = build_plugin("storage.values", fields)
     options = RowOptions(
         traces=_selected_traces(dataset, where) if where else None,
         limit=limit,

@@ -36,6 +36,7 @@ def plan(
     """
     from pipelines.estimating.estimate import estimate_run
     from pipelines.estimating.tables import json_fields, rows
+    from pipelines.run.code_folder import code_folder_of
     from pipelines.run.config import load
     from pipelines.run.preparation import prepare
 
@@ -44,7 +45,13 @@ def plan(
         # The source of problems can take long.
         typer.echo(one_line(f"plan {run_file} for {without_secrets(settings.dataset)}"))
     makes_traces = settings.problems is not None and bool(settings.engine)
-    job = prepare(settings, run_file=run_file, makes_traces=makes_traces, writes=pilot > 0)
+    job = prepare(
+        settings,
+        run_file=run_file,
+        makes_traces=makes_traces,
+        writes=pilot > 0,
+        code_folder=code_folder_of(Path(run_file)),
+    )
     with stop_signals_raise():
         try:
             estimate = run_until_stopped(estimate_run(job, pilot))

@@ -43,6 +43,7 @@ def schedule(
     import asyncio
 
     from pipelines.cli.deployed import check_overrides, required_server
+    from pipelines.run.code_folder import code_folder_of
     from pipelines.run.config import load, load_tables
     from pipelines.run.deployments import DeploymentOptions, ScheduleOptions, build, serve
     from pipelines.run.prefect_server import reachable_server
@@ -54,7 +55,8 @@ def schedule(
         raise ConfigError("give a schedule: --cron, --interval or --rrule")
     # Reports errors of the run file now instead of at the first scheduled run.
     settings = load(Path(run_file), overrides, day=date_in(times.zone, None))
-    prepare(settings, run_file=run_file, makes_traces=True)
+    code_folder = code_folder_of(Path(run_file))
+    prepare(settings, run_file=run_file, makes_traces=True, code_folder=code_folder)
     check_overrides(overrides)
     url = required_server("a schedule")
     template = load_tables(Path(run_file), overrides)["dataset"]

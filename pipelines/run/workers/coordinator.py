@@ -103,6 +103,8 @@ def _start(job: Job, count: int, *, makes_traces: bool, retries: Retries) -> Sta
         )
     return Start(
         run_file=_with_limits_of_one(job.plan.run_file, count).to_toml(with_secrets=True),
+        code_folder=str(job.plan.code_folder) if job.plan.code_folder else None,
+        plugin_files=job.plan.plugin_files(),
         makes_traces=makes_traces,
         options=job.options,
         lock_descriptors=folder.lock_descriptors,

@@ -54,6 +54,10 @@ class Start:
 
     run_file: str
     """The resolved run file; its limits on what is in flight are those of one worker."""
+    code_folder: str | None = None
+    """The absolute path of the folder from which paths of plugin files start, on every machine."""
+    plugin_files: Mapping[str, str] = field(default_factory=dict)
+    """The digests of these files; see `Plan.plugin_files`."""
     makes_traces: bool
     options: RunOptions
     lock_descriptors: Sequence[int]

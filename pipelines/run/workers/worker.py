@@ -11,10 +11,12 @@ import asyncio
 import contextlib
 import json
 import os
+import platform
 import threading
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from engines.base import ServersHealth
@@ -29,7 +31,7 @@ from pipelines.run.stages import Work, run_assigned_shards
 from pipelines.run.tracing import configured_tracing
 from pipelines.run.workers.protocol import Start, encode, error_fields, meter_values
 from pipelines.terminal import show_engine_warnings
-from stepmark.errors import EngineError, UserError
+from stepmark.errors import ConfigError, EngineError, UserError
 from storage.dataset.dataset import Dataset
 
 __all__ = ["main"]
@@ -179,7 +181,15 @@ def _job(start: Start, meter: Meter) -> Job:
     dataset = Dataset(run_file.dataset)
     if start.ticket is not None:
         dataset.folder.watch_lease(start.ticket)
-    plan = planning.build(run_file)
+    code_folder = Path(start.code_folder) if start.code_folder else None
+    plan = planning.build(run_file, code_folder=code_folder)
+    for identity, content in plan.plugin_files().items():
+        # Another copy on this machine, or one that was edited after the start of the run.
+        if start.plugin_files.get(identity) != content:
+            raise ConfigError(
+                f"the plugin file of {identity} in {code_folder} on {platform.node()} is not the "
+                "one that the run was started with: copy it there, or start the run again"
+            )
     return Job(
         plan=plan,
         dataset=dataset,

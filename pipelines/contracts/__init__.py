@@ -1,0 +1,1 @@
+"""Contract tests for the authors of plugins: `stepmark test-plugin`."""

@@ -1,0 +1,21 @@
+"""The folder from which the paths of plugin files in a run file start."""
+
+from pathlib import Path
+
+from storage.dataset.dataset import Dataset
+from storage.dataset.tables import PROBLEMS, TRACES
+
+__all__ = ["code_folder_of"]
+
+
+def code_folder_of(run_file: Path) -> Path | None:
+    """Return the folder of a run file; None if it may load no plugin files.
+
+    A user who runs a run file chooses to execute the files that it names. A dataset is different:
+    it is data, often from others, and its folder has a run file and could have code too.
+    """
+    folder = run_file.resolve().parent
+    dataset = Dataset(str(folder))
+    if dataset.shards(PROBLEMS) or dataset.shards(TRACES):
+        return None
+    return folder
