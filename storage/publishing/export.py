@@ -20,7 +20,8 @@ from stepmark.records import Verdict
 from storage.dataset.dataset import Dataset
 from storage.dataset.parts import COMPRESSION, row_groups
 from storage.formats.base import Example, Format, HasValues, LeftOut
-from storage.publishing import card, hub
+from storage.publishing import card, card_file, hub
+from storage.publishing.facts import facts_of
 from storage.publishing.merging import merged_examples
 from storage.queries.derived import values_by_trace
 from storage.queries.examples import examples
@@ -30,10 +31,15 @@ __all__ = ["ExportResult", "export"]
 
 # Arrow bytes after which the next file begins; zstd compresses them to about a quarter.
 SHARD_BYTES = 512 << 20
+# The folder of the data files in a folder with one config.
+FOLDER = "data"
 # In the folder of an export that is not finished.
 LOCK_FILE = "export.lock"
+# `datasets` makes a folder of this name.
+_CONFIG = re.compile(r"[\w-]{1,80}", re.ASCII)
 # The files that an export writes.
-_EXPORT_FILE = re.compile(r"README\.md|data|data/\w+-\d{5,}-of-\d{5,}\.parquet")
+_DATA_FILE = re.compile(r"\w+-\d{5,}-of-\d{5,}\.parquet")
+_EXPORT_FILE = re.compile(rf"{re.escape(hub.CARD)}|{FOLDER}|{FOLDER}/{_DATA_FILE.pattern}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,11 +62,17 @@ class ExportRequest:
     neutral: Verdict
     values: StepValues | None
     merge: bool
+    config: str
 
     def name(self) -> str:
         """Return the name of the format, with the formula if it replaces the labels' values."""
-        name = type(self.exporter).__module__.rpartition(".")[2]
+        name = format_name(self.exporter)
         return f"{name}, values {call(self.values)}" if self.values else name
+
+
+def format_name(exporter: Format) -> str:
+    """Return the id of the plugin."""
+    return type(exporter).__module__.rpartition(".")[2]
 
 
 def export(
@@ -73,6 +85,9 @@ def export(
     values: StepValues | None = None,
     merge: bool = False,
     private: bool = True,
+    config: str = "",
+    revision: str = hub.MAIN,
+    tag: str = "",
 ) -> ExportResult:
     """Write every trace with a kept label in a trainer's format.
 
@@ -89,6 +104,10 @@ def export(
         merge: Whether each trace is also exported with merged steps
             (`storage.publishing.merging`).
         private: The visibility of a Hub repository that does not exist yet.
+        config: The name of the config; "" for that of the format. A repository has several configs,
+            of which an export replaces one.
+        revision: The branch of a Hub repository; it is created if it does not exist.
+        tag: The tag of the version in a Hub repository; "" for none.
 
     Raises:
         ConfigError: The destination is invalid or contains files that no export wrote, the format
@@ -102,10 +121,21 @@ def export(
     if neutral is not Verdict.CORRECT and not labels_by:
         raise ConfigError("--neutral maps ratings of a method: name it with --labels")
     request = ExportRequest(
-        exporter=exporter, labels_by=labels_by, neutral=neutral, values=values, merge=merge
+        exporter=exporter,
+        labels_by=labels_by,
+        neutral=neutral,
+        values=values,
+        merge=merge,
+        config=config or format_name(exporter),
     )
+    if not _CONFIG.fullmatch(request.config):
+        raise ConfigError(f"{config[:80]!r} cannot name a config; use letters, digits, _ and -")
     if destination.startswith(hub.PREFIX):
-        return _to_hub(dataset, request, hub.repository_of(destination), private=private)
+        name = hub.repository_of(destination)
+        repository = hub.Repository(name=name, revision=revision, tag=tag, private=private)
+        return _to_hub(dataset, request, repository)
+    if tag or revision != hub.MAIN:
+        raise ConfigError("--tag and --revision are for hf://datasets/ORG/NAME: leave them out")
     if "://" in destination:
         raise ConfigError(
             f"cannot export to {destination}; name a folder or hf://datasets/ORG/NAME"
@@ -113,15 +143,38 @@ def export(
     return _to_folder(dataset, request, Path(destination))
 
 
-def _to_hub(
-    dataset: Dataset, request: ExportRequest, repository: str, *, private: bool
-) -> ExportResult:
-    # A missing token is reported before the export, which can take long.
-    hub.token()
+def _to_hub(dataset: Dataset, request: ExportRequest, repository: hub.Repository) -> ExportResult:
+    # What the Hub would reject is reported before the export, which can take long.
+    hub.check(repository)
     with tempfile.TemporaryDirectory(prefix="stepmark-") as scratch:
-        statistics = _build(dataset, request, Path(scratch), title=repository)
-        url = hub.push(Path(scratch), repository, private=private)
+        data = Path(scratch, FOLDER)
+        statistics = _write_data(dataset, request, data)
+        config = card.Config(
+            name=request.config,
+            source=repository.name,
+            folder=request.config,
+            description=request.name(),
+            revision=repository.tag or repository.branch,
+        )
+        facts = facts_of(dataset)
+        files = {f"{config.folder}/{file.name}": file for file in sorted(data.iterdir())}
+        upload = hub.Upload(
+            repository=repository,
+            files=files,
+            replaces=lambda path, earlier: _is_replaced(path, config, earlier),
+            card_of=lambda earlier: card_file.render(config, statistics, facts, earlier),
+        )
+        url = upload.run()
     return _result(statistics, url)
+
+
+def _is_replaced(path: str, config: card.Config, earlier_card: str) -> bool:
+    """Return whether an export replaces a file of a repository."""
+    folder, _, name = path.rpartition("/")
+    if not _DATA_FILE.fullmatch(name):
+        return False
+    is_of_earlier_version = folder == FOLDER and card_file.has_one_config(earlier_card)
+    return folder == config.folder or is_of_earlier_version
 
 
 def _to_folder(dataset: Dataset, request: ExportRequest, folder: Path) -> ExportResult:
@@ -130,10 +183,19 @@ def _to_folder(dataset: Dataset, request: ExportRequest, folder: Path) -> Export
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with _scratch_folder(target) as scratch:
-            statistics = _build(dataset, request, Path(scratch, "new"), title=target.name)
+            new = Path(scratch, "new")
+            statistics = _write_data(dataset, request, new / FOLDER)
+            config = card.Config(
+                name=request.config,
+                source=f"./{target.name}",
+                folder=FOLDER,
+                description=request.name(),
+            )
+            text = card_file.render(config, statistics, facts_of(dataset))
+            (new / hub.CARD).write_text(text, encoding="utf-8")
             if target.exists():
                 target.rename(Path(scratch, "old"))
-            Path(scratch, "new").rename(target)
+            new.rename(target)
     except OSError as error:
         raise DatasetError(f"cannot write {folder}: {error.strerror or error}") from error
     return _result(statistics, str(folder))
@@ -186,10 +248,8 @@ def _result(statistics: card.ExportStatistics, destination: str) -> ExportResult
     )
 
 
-def _build(
-    dataset: Dataset, request: ExportRequest, folder: Path, *, title: str
-) -> card.ExportStatistics:
-    """Write the files of the export to a folder and return its statistics."""
+def _write_data(dataset: Dataset, request: ExportRequest, folder: Path) -> card.ExportStatistics:
+    """Write the data files of the export to a folder and return its statistics."""
     statistics = card.ExportStatistics()
     exporter = request.exporter
     values = None
@@ -199,19 +259,11 @@ def _build(
     kept = _kept_examples(joined, statistics)
     if request.merge:
         kept = _with_merged(kept)
-    rows = _count_rows(exporter.rows(kept), statistics)
-    _write_shards(folder / "data", exporter, rows)
+    rows = _count_rows(exporter.rows(kept), exporter.split, statistics)
+    _write_shards(folder, exporter, rows)
     # No trainer can load an empty data set.
     if not statistics.rows:
         raise DatasetError(f"nothing to export: {_reasons(statistics.left_out)}")
-    text = card.render(
-        statistics,
-        title=title,
-        format_name=request.name(),
-        split=exporter.split,
-        run_files=dataset.read_run_files(),
-    )
-    (folder / "README.md").write_text(text, encoding="utf-8")
     return statistics
 
 
@@ -237,14 +289,14 @@ def _with_merged(kept: Iterable[Example]) -> Iterator[Example]:
 
 
 def _count_rows(
-    items: Iterable[Any], statistics: card.ExportStatistics
+    items: Iterable[Any], split: str, statistics: card.ExportStatistics
 ) -> Iterator[dict[str, Any]]:
     """Yield the rows of the format, and count them and the examples that it leaves out."""
     for item in items:
         if isinstance(item, LeftOut):
             statistics.left_out[item.reason] += 1
         else:
-            statistics.rows += 1
+            statistics.split_rows[split] += 1
             yield dict(item)
 
 
@@ -266,7 +318,13 @@ def _write_shards(folder: Path, exporter: Format, rows: Iterable[dict[str, Any]]
     group = next(groups, None)
     while group is not None:
         drafts.append(folder / f"{len(drafts)}.tmp")
-        with pq.ParquetWriter(drafts[-1], exporter.schema, compression=COMPRESSION) as writer:
+        with pq.ParquetWriter(
+            drafts[-1],
+            exporter.schema,
+            compression=COMPRESSION,
+            # Pages end at the same rows in the next export, so that the Hub stores only new ones.
+            use_content_defined_chunking=True,
+        ) as writer:
             size = 0
             while group is not None and size < SHARD_BYTES:
                 writer.write_table(group)
@@ -288,7 +346,7 @@ def _check_replaceable(target: Path) -> None:
                 f"cannot export to {target}: it holds {name}, which no export wrote;"
                 " name a new folder"
             )
-    if target.exists() and any(target.iterdir()) and card.MADE_BY not in _card_text(target):
+    if target.exists() and any(target.iterdir()) and card_file.MADE_BY not in _card_text(target):
         raise ConfigError(
             f"cannot export to {target}: it holds files that no export wrote; name a new folder"
         )

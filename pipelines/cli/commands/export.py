@@ -65,6 +65,18 @@ def export(
         bool,
         typer.Option("--public", help="Create a public Hub repository. Default: private."),
     ] = False,
+    config: Annotated[
+        str,
+        typer.Option(
+            help="The name of the config, which replaces the one of this name in a Hub repository. "
+            "Default: the format."
+        ),
+    ] = "",
+    revision: Annotated[
+        str,
+        typer.Option(help="The branch of the Hub repository; created if it does not exist."),
+    ] = "main",
+    tag: Annotated[str, typer.Option(help="Tag this version in the Hub repository: v1.")] = "",
 ) -> None:
     """Write labelled traces in a trainer's format to a folder or the Hugging Face Hub."""
     from storage.dataset.dataset import Dataset
@@ -87,6 +99,9 @@ def export(
         values=formula,
         merge=merge,
         private=not public,
+        config=config,
+        revision=revision,
+        tag=tag,
     )
     counts = {"rows": result.rows, "distinct solutions with a kept label": result.distinct}
     for reason, count in result.left_out.items():
