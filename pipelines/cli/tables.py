@@ -30,6 +30,6 @@ def print_summary(title: str, rows: Sequence[Mapping[str, str]]) -> None:
     console.print(table)
 
 
-def print_counts(title: str, counts: Mapping[str, int]) -> None:
-    """Print a title and a table of counts by name."""
+def print_counts(title: str, counts: Mapping[str, object]) -> None:
+    """Print a title and a table of counts, or of short texts, by name."""
     print_summary(title, [{"what": what, "count": str(count)} for what, count in counts.items()])

@@ -33,6 +33,7 @@ __all__ = [
     "read_column",
     "read_footer",
     "read_trace_index",
+    "record_batches",
     "row_bytes",
     "row_groups",
     "stepmark_version",
@@ -156,7 +157,7 @@ def row_groups(
     """
     batches: list[pa.RecordBatch] = []
     size = 0
-    for batch in _batches(schema, rows):
+    for batch in record_batches(schema, rows):
         if content is not None:
             _update_content(content, batch)
         batches.append(batch)
@@ -286,7 +287,8 @@ def stepmark_version() -> str:
         return "unknown"
 
 
-def _batches(schema: pa.Schema, rows: Iterable[Sequence[Any]]) -> Iterator[pa.RecordBatch]:
+def record_batches(schema: pa.Schema, rows: Iterable[Sequence[Any]]) -> Iterator[pa.RecordBatch]:
+    """Yield the rows as batches of at most `BATCH_ROWS`; lone surrogates become U+FFFD."""
     iterator = iter(rows)
     while batch := list(islice(iterator, BATCH_ROWS)):
         try:

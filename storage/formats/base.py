@@ -1,22 +1,47 @@
 """The protocol of trainer formats, and the functions that formats share."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import (
+    Any,
+    ClassVar,
+    Literal,
+    NamedTuple,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    runtime_checkable,
+)
 
 import pyarrow as pa
 
-from stepmark.records import NO_ERROR, Label, Problem, Trace, Verdict, first_error_of
+from stepmark.records import (
+    Annotation,
+    Critique,
+    Label,
+    Problem,
+    Rollout,
+    StepLabel,
+    Trace,
+    Verdict,
+)
 from stepmark.steps import SEPARATOR, remove_separator
 
 __all__ = [
+    "AfterError",
     "Example",
+    "ExportedRow",
     "Format",
     "HasRowCount",
-    "HasValues",
+    "HasSoftLabels",
     "LeftOut",
+    "ProblemFormat",
+    "ReadsEvidence",
     "Row",
+    "SupervisedStep",
+    "TraceFormat",
+    "exported_rows",
     "list_in",
     "number_in",
     "supervised_steps",
@@ -27,6 +52,19 @@ Row = Mapping[str, Any]
 Number = TypeVar("Number", int, float)
 # Columns of whole numbers are signed 64-bit integers.
 NUMBER_LIMIT = 2**63
+HARD_TARGETS: Mapping[Verdict, float | None] = {
+    Verdict.CORRECT: 1.0,
+    Verdict.INCORRECT: 0.0,
+    Verdict.UNKNOWN: None,
+}
+
+
+AfterError: TypeAlias = Literal["drop", "mask", "keep"]
+"""What happens to the steps after the first error: the trace ends there, or they are in the text
+and train nothing, or they train with their own labels.
+
+Steps that build on an error cannot be judged as correct or incorrect (Qwen, arXiv 2501.07301).
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,11 +77,18 @@ class Example:
     neutral_steps: tuple[int, ...] = ()
     """The indices of the steps that the source of the label rates as neutral. The label has the
     verdict that they are mapped to."""
+    critiques: Sequence[Critique] = ()
+    """The replies of judges on the trace. Like the tables below, empty unless the format reads it
+    (`ReadsEvidence`)."""
+    rollouts: Sequence[Rollout] = ()
+    """The rollouts from prefixes of the trace."""
+    annotations: Sequence[Annotation] = ()
+    """The annotations of the trace by all methods."""
 
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """An example that is not exported.
+    """An example, or a part of one, that is not exported.
 
     `reason` is one of a few fixed texts, so that exports can count the reasons.
     """
@@ -51,17 +96,51 @@ class LeftOut:
     reason: str
 
 
+class ExportedRow(NamedTuple):
+    """A row, and the examples that it was made of: those whose text it contains."""
+
+    row: Row
+    examples: Sequence[Example]
+
+
 class Format(Protocol):
-    """A trainer's format, written as Parquet with the schema `schema`."""
+    """A trainer's format, written as Parquet with the schema `schema`.
+
+    A format is either a `TraceFormat` or a `ProblemFormat`. It can have these fields, which options
+    of `stepmark export` set, with the types that restrict them to what the format can express:
+    `after_error: AfterError` and `soft: bool`.
+    """
 
     version: ClassVar[int]
     schema: ClassVar[pa.Schema]
     split: ClassVar[str]
     """The split of the exported rows: "train", or "test" for a benchmark."""
 
-    def rows(self, examples: Iterable[Example]) -> Iterator[Row | LeftOut]:
-        """Yield the rows of the examples, and a `LeftOut` for each that cannot be represented."""
+
+@runtime_checkable
+class TraceFormat(Format, Protocol):
+    """A format whose rows are each made of one trace."""
+
+    def rows(self, example: Example) -> Iterable[Row | LeftOut]:
+        """Return the rows of an example, and a `LeftOut` for each that cannot be represented."""
         ...
+
+
+@runtime_checkable
+class ProblemFormat(Format, Protocol):
+    """A format whose rows are made of several traces of a problem, for instance of pairs."""
+
+    def problem_rows(self, examples: Sequence[Example]) -> Iterable[ExportedRow | LeftOut]:
+        """Return the rows of all examples of one problem; otherwise as `TraceFormat.rows`."""
+        ...
+
+
+@runtime_checkable
+class ReadsEvidence(Protocol):
+    """A format that needs more than the label: its examples contain the rows of these tables."""
+
+    reads: ClassVar[frozenset[str]]
+    """Some of "critiques", "rollouts" and "annotations"."""
 
 
 @runtime_checkable
@@ -76,10 +155,35 @@ class HasRowCount(Protocol):
 
 
 @runtime_checkable
-class HasValues(Protocol):
-    """A format that contains the values of the steps; other formats contain only their labels."""
+class HasSoftLabels(Protocol):
+    """A format that can contain the values of the steps; other formats contain only verdicts."""
 
-    value_column: ClassVar[str]
+    soft: bool
+    """Whether it contains values: a field, or a constant if it never contains verdicts."""
+
+
+class SupervisedStep(NamedTuple):
+    """A step of a training text."""
+
+    text: str
+    target: float | None
+    """1 for a correct step and 0 for an incorrect one, or the value of the step as a soft label.
+    None if the step is masked: it is a part of the text, and trains nothing."""
+
+
+def exported_rows(exporter: Format, examples: Iterable[Example]) -> Iterator[ExportedRow | LeftOut]:
+    """Yield the rows of a format; `examples` are all those of some problems."""
+    if isinstance(exporter, ProblemFormat):
+        by_problem: dict[str, list[Example]] = {}
+        for example in examples:
+            by_problem.setdefault(example.problem.problem_id, []).append(example)
+        for problem_examples in by_problem.values():
+            yield from exporter.problem_rows(problem_examples)
+        return
+    assert isinstance(exporter, TraceFormat), "a format has `rows` or `problem_rows`"
+    for example in examples:
+        for item in exporter.rows(example):
+            yield item if isinstance(item, LeftOut) else ExportedRow(item, (example,))
 
 
 def number_in(
@@ -118,29 +222,47 @@ def written_steps(trace: Trace) -> list[str]:
 
 
 def supervised_steps(
-    example: Example, *, cut_after_error: bool
-) -> list[tuple[str, bool]] | LeftOut:
-    """Return the steps to train on, as (text, is correct).
+    example: Example,
+    *,
+    after_error: AfterError = "drop",
+    soft: bool = False,
+    can_mask: bool = False,
+) -> list[SupervisedStep] | LeftOut:
+    """Return the steps to train on.
 
     Args:
         example: A labelled trace.
-        cut_after_error: Whether the trace ends at its first error. Steps that build on an error
-            cannot be judged as correct or incorrect (Qwen, arXiv 2501.07301).
+        after_error: What happens to the steps after the first one that is labelled incorrect.
+        soft: Whether the targets are the values of the label instead of its verdicts.
+        can_mask: Whether the format can represent a step that trains nothing. Otherwise an
+            undecided step would be a gap, so the trace is left out.
 
     Returns:
-        The steps, or the reason to leave the trace out: a trace with an undecided step would have a
-        gap.
+        The steps, or the reason to leave the trace out.
     """
-    verdicts = [step.label for step in example.label.steps]
-    first_error = first_error_of(verdicts)
-    if cut_after_error and first_error is not None and first_error != NO_ERROR:
-        verdicts = verdicts[: first_error + 1]
-    if not verdicts:
+    step_labels = example.label.steps
+    end = _end_of_supervision(step_labels)
+    targets: list[float | None] = []
+    for index, step_label in enumerate(step_labels):
+        if index < end or after_error == "keep":
+            targets.append(step_label.value if soft else HARD_TARGETS[step_label.label])
+        elif after_error == "mask":
+            targets.append(None)
+    if not targets:
         return LeftOut("it has no steps")
-    if Verdict.UNKNOWN in verdicts:
-        return LeftOut("a step is undecided")
-    texts = written_steps(example.trace)[: len(verdicts)]
+    if None in targets and not can_mask:
+        return LeftOut("a step has no value" if soft else "a step is undecided")
+    if all(target is None for target in targets):
+        return LeftOut("no step has a value" if soft else "no step is decided")
+    texts = written_steps(example.trace)[: len(targets)]
     if not all(text.strip() for text in texts):
         return LeftOut("a step is blank")
-    correct = [verdict is Verdict.CORRECT for verdict in verdicts]
-    return list(zip(texts, correct, strict=True))
+    return list(map(SupervisedStep, texts, targets))
+
+
+def _end_of_supervision(step_labels: Sequence[StepLabel]) -> int:
+    """Return the index after the first step that is labelled incorrect."""
+    for index, step_label in enumerate(step_labels):
+        if step_label.label is Verdict.INCORRECT:
+            return index + 1
+    return len(step_labels)

@@ -11,14 +11,22 @@ contain a recursive type; a list cannot represent a node that continues after a 
 of another node without being its child.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import ClassVar
 
 import pyarrow as pa
 
-from storage.formats.base import Example, LeftOut, Row, list_in, number_in, written_steps
+from stepmark.records import Discovered, Trace
+from storage.formats.base import (
+    Example,
+    ExportedRow,
+    LeftOut,
+    Row,
+    list_in,
+    number_in,
+    written_steps,
+)
 
 __all__ = ["MathAps"]
 
@@ -29,15 +37,14 @@ Prefix = tuple[str, float | None]
 
 @dataclass(frozen=True, kw_only=True)
 class MathAps:
-    """One row per problem, made of its consecutive traces."""
+    """One row per problem; the traces that a method discovered are a row of their own."""
 
     version: ClassVar[int] = 1
     split: ClassVar[str] = "train"
     row_count: ClassVar[str] = (
-        # Consecutive traces are a row, and those that a method discovered follow the others.
         "count(DISTINCT (problem_id, found_by, metadata['question_id'])) FILTER (has_value)"
     )
-    value_column: ClassVar[str] = "mc_value"
+    soft: ClassVar[bool] = True
     schema: ClassVar[pa.Schema] = pa.schema(
         {
             "question": pa.string(),
@@ -49,24 +56,24 @@ class MathAps:
         }
     )
 
-    def rows(self, examples: Iterable[Example]) -> Iterator[Row | LeftOut]:
-        """Yield the rows; the traces that are left out of a row precede it."""
-        for _, group in groupby(examples, key=_problem_key):
-            with_values: list[Example] = []
-            for example in group:
-                if not example.trace.steps:
-                    yield LeftOut("it has no steps")
-                elif all(step.value is None for step in example.label.steps):
-                    yield LeftOut("no step has a value")
-                else:
-                    with_values.append(example)
-            if with_values:
-                yield _row(with_values)
+    def problem_rows(self, examples: Sequence[Example]) -> Iterator[ExportedRow | LeftOut]:
+        """Yield the rows; the traces that are left out precede them."""
+        by_row: dict[tuple[str, str | None], list[Example]] = {}
+        for example in examples:
+            if not example.trace.steps:
+                yield LeftOut("it has no steps")
+            elif all(step.value is None for step in example.label.steps):
+                yield LeftOut("no step has a value")
+            else:
+                by_row.setdefault(_row_key(example.trace), []).append(example)
+        for with_values in by_row.values():
+            yield ExportedRow(_row(with_values), with_values)
 
 
-def _problem_key(example: Example) -> tuple[str, str | None]:
+def _row_key(trace: Trace) -> tuple[str, str | None]:
+    found_by = trace.found_by if isinstance(trace, Discovered) else ""
     # Imported rows with the same question are one problem, but have different question ids.
-    return example.problem.problem_id, example.trace.metadata.get("question_id")
+    return found_by, trace.metadata.get("question_id")
 
 
 def _row(examples: Sequence[Example]) -> Row:

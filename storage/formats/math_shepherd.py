@@ -6,13 +6,19 @@ contains either would be read incorrectly and is left out.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import pyarrow as pa
 
-from storage.formats.base import Example, LeftOut, Row, supervised_steps
+from storage.formats.base import (
+    Example,
+    LeftOut,
+    Row,
+    SupervisedStep,
+    supervised_steps,
+)
 
 __all__ = ["MathShepherd"]
 
@@ -24,10 +30,10 @@ FIRST_STEP = "Step 1:"
 class MathShepherd:
     """One row per trace.
 
-    Without `cut_after_error`, steps after the first error are included if all are decided.
+    With `after_error` "keep", the steps after the first error are included if all are decided.
     """
 
-    cut_after_error: bool = True
+    after_error: Literal["drop", "keep"] = "drop"
 
     version: ClassVar[int] = 2
     split: ClassVar[str] = "train"
@@ -40,26 +46,22 @@ class MathShepherd:
         {"input": pa.string(), "label": pa.string(), "task": pa.string()}
     )
 
-    def rows(self, examples: Iterable[Example]) -> Iterator[Row | LeftOut]:
-        """Yield the rows; `task` is the imported one, or the domain of the problem."""
-        for example in examples:
-            steps = supervised_steps(example, cut_after_error=self.cut_after_error)
-            if isinstance(steps, LeftOut):
-                yield steps
-            else:
-                yield _row(example, steps)
+    def rows(self, example: Example) -> Iterator[Row | LeftOut]:
+        """Yield the row; `task` is the imported one, or the domain of the problem."""
+        steps = supervised_steps(example, after_error=self.after_error)
+        yield steps if isinstance(steps, LeftOut) else _row(example, steps)
 
 
-def _row(example: Example, steps: list[tuple[str, bool]]) -> Row | LeftOut:
+def _row(example: Example, steps: Sequence[SupervisedStep]) -> Row | LeftOut:
     question = example.problem.question
     # Readers would find more steps, or another end of the question.
-    texts = [text for text, _ in steps]
+    texts = [step.text for step in steps]
     if any(MARKER in text for text in (question, *texts)):
         return LeftOut(f"its text holds the marker {MARKER}")
     if FIRST_STEP in question:
         return LeftOut(f'its question holds "{FIRST_STEP}"')
     numbered = [_with_number(number, text) for number, text in enumerate(texts, start=1)]
-    signs = ["+" if is_correct else "-" for _, is_correct in steps]
+    signs = ["+" if step.target == 1 else "-" for step in steps]
     return {
         "input": _joined(question, numbered, [MARKER] * len(steps)),
         "label": _joined(question, numbered, signs),

@@ -10,7 +10,7 @@ What is not preserved: rejected rows (`give_up`, `bad_problem`), and the second 
 that several people rated.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -75,9 +75,9 @@ class Prm800k:
         }
     )
 
-    def rows(self, examples: Iterable[Example]) -> Iterator[Row | LeftOut]:
-        """Yield the rows."""
-        return map(_row, examples)
+    def rows(self, example: Example) -> Iterator[Row | LeftOut]:
+        """Yield the row."""
+        yield _row(example)
 
 
 def _row(example: Example) -> Row | LeftOut:

@@ -1,7 +1,7 @@
 """The PRMBench format: a solution, the numbers of its incorrect steps, and the original solution.
 
 The format is that of hitsmy/PRMBench_Preview (Song et al. 2025, arXiv 2501.03124). An imported row
-is exported with the same values (`--labels human --set cut_after_error=false`); a missing or blank
+is exported with the same values (`--labels human --after-error keep`); a missing or blank
 field is null. The original is not a separate row. The fields of the original are null for traces
 that were not made from another trace. Steps are numbered from 1.
 
@@ -9,13 +9,20 @@ What is not preserved: rejected rows, whose incorrect steps do not exist, and th
 with the same modified solution.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import pyarrow as pa
 
-from storage.formats.base import Example, LeftOut, Row, list_in, supervised_steps
+from storage.formats.base import (
+    Example,
+    LeftOut,
+    Row,
+    SupervisedStep,
+    list_in,
+    supervised_steps,
+)
 
 __all__ = ["PrmBench"]
 
@@ -28,10 +35,10 @@ LISTS = {"original_process": pa.list_(pa.string()), "modified_steps": pa.list_(p
 class PrmBench:
     """One row per trace.
 
-    Without `cut_after_error`, steps after the first error are included if all are decided.
+    With `after_error` "keep", the steps after the first error are included if all are decided.
     """
 
-    cut_after_error: bool = True
+    after_error: Literal["drop", "keep"] = "drop"
 
     version: ClassVar[int] = 1
     split: ClassVar[str] = "test"
@@ -49,29 +56,28 @@ class PrmBench:
         }
     )
 
-    def rows(self, examples: Iterable[Example]) -> Iterator[Row | LeftOut]:
-        """Yield the rows; an original solution is a field in the rows of its modifications."""
-        for example in examples:
-            steps = supervised_steps(example, cut_after_error=self.cut_after_error)
-            if example.trace.metadata.get("process") == "original":
-                yield LeftOut("it is the original of others")
-            elif isinstance(steps, LeftOut):
-                yield steps
-            else:
-                yield _row(example, steps)
+    def rows(self, example: Example) -> Iterator[Row | LeftOut]:
+        """Yield the row; an original solution is a field in the rows of its modifications."""
+        steps = supervised_steps(example, after_error=self.after_error)
+        if example.trace.metadata.get("process") == "original":
+            yield LeftOut("it is the original of others")
+        elif isinstance(steps, LeftOut):
+            yield steps
+        else:
+            yield _row(example, steps)
 
 
-def _row(example: Example, steps: list[tuple[str, bool]]) -> Row:
+def _row(example: Example, steps: Sequence[SupervisedStep]) -> Row:
     metadata = example.trace.metadata
     error_steps = []
-    for number, (_, is_correct) in enumerate(steps, start=1):
-        if not is_correct:
+    for number, step in enumerate(steps, start=1):
+        if step.target == 0:
             error_steps.append(number)
     return {
         **{name: metadata.get(name) for name in TEXTS},
         **{name: list_in(metadata, name, kind) for name, kind in LISTS.items()},
         "modified_question": example.problem.question,
-        "modified_process": [text for text, _ in steps],
+        "modified_process": [step.text for step in steps],
         "error_steps": error_steps,
         "ground_truth": example.problem.answer,
     }

@@ -4,7 +4,7 @@ The format is that of QwenLM/ProcessBench (arXiv 2412.06559), a benchmark: with 
 human, scores measure the agreement with those labels. An imported row keeps its `id`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -34,12 +34,12 @@ class ProcessBench:
         }
     )
 
-    def rows(self, examples: Iterable[Example]) -> Iterator[Row | LeftOut]:
-        """Yield the rows.
+    def rows(self, example: Example) -> Iterator[Row | LeftOut]:
+        """Yield the row.
 
         A trace is left out if its first error or its final answer is undecided.
         """
-        return map(_row, examples)
+        yield _row(example)
 
 
 def _row(example: Example) -> Row | LeftOut:

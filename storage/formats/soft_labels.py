@@ -5,25 +5,27 @@ The values are those of the labels, or of a formula of `storage/values`
 for trainers that use numbers: a loss on the mean, a margin on ranks, an advantage.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 import pyarrow as pa
 
-from storage.formats.base import Example, LeftOut, Row, written_steps
+from storage.formats.base import AfterError, Example, LeftOut, Row, supervised_steps
 
 __all__ = ["SoftLabels"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SoftLabels:
-    """One row per trace with all its steps, also after an error; unknown values are null."""
+    """One row per trace; unknown values, and those that `after_error` masks, are null."""
+
+    after_error: AfterError = "keep"
 
     version: ClassVar[int] = 1
     split: ClassVar[str] = "train"
     row_count: ClassVar[str] = "count(*) FILTER (has_value AND NOT has_blank_step)"
-    value_column: ClassVar[str] = "values"
+    soft: ClassVar[bool] = True
     schema: ClassVar[pa.Schema] = pa.schema(
         {
             "prompt": pa.string(),
@@ -32,18 +34,14 @@ class SoftLabels:
         }
     )
 
-    def rows(self, examples: Iterable[Example]) -> Iterator[Row | LeftOut]:
-        """Yield the rows; a trace without any value is left out."""
-        return map(_row, examples)
-
-
-def _row(example: Example) -> Row | LeftOut:
-    if not example.trace.steps:
-        return LeftOut("it has no steps")
-    values = [step.value for step in example.label.steps]
-    if all(value is None for value in values):
-        return LeftOut("no step has a value")
-    completions = written_steps(example.trace)
-    if not all(text.strip() for text in completions):
-        return LeftOut("a step is blank")
-    return {"prompt": example.problem.question, "completions": completions, "values": values}
+    def rows(self, example: Example) -> Iterator[Row | LeftOut]:
+        """Yield the row; a trace without any value is left out."""
+        steps = supervised_steps(example, after_error=self.after_error, soft=True, can_mask=True)
+        if isinstance(steps, LeftOut):
+            yield steps
+            return
+        yield {
+            "prompt": example.problem.question,
+            "completions": [step.text for step in steps],
+            "values": [step.target for step in steps],
+        }

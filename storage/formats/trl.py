@@ -6,13 +6,19 @@ exported without their final line break. It truncates at `max_length` tokens wit
 increase `max_length`, or the labels of late steps of long traces are lost.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import pyarrow as pa
 
-from storage.formats.base import Example, LeftOut, Row, supervised_steps
+from storage.formats.base import (
+    Example,
+    LeftOut,
+    Row,
+    SupervisedStep,
+    supervised_steps,
+)
 
 __all__ = ["Trl"]
 
@@ -21,10 +27,10 @@ __all__ = ["Trl"]
 class Trl:
     """One row per trace.
 
-    Without `cut_after_error`, steps after the first error are included if all are decided.
+    With `after_error` "keep", the steps after the first error are included if all are decided.
     """
 
-    cut_after_error: bool = True
+    after_error: Literal["drop", "keep"] = "drop"
 
     version: ClassVar[int] = 2
     split: ClassVar[str] = "train"
@@ -37,19 +43,15 @@ class Trl:
         }
     )
 
-    def rows(self, examples: Iterable[Example]) -> Iterator[Row | LeftOut]:
-        """Yield the rows; labels are booleans, because the trainer would round soft values down."""
-        for example in examples:
-            steps = supervised_steps(example, cut_after_error=self.cut_after_error)
-            if isinstance(steps, LeftOut):
-                yield steps
-            else:
-                yield _row(example, steps)
+    def rows(self, example: Example) -> Iterator[Row | LeftOut]:
+        """Yield the row; labels are booleans, because the trainer would round soft values down."""
+        steps = supervised_steps(example, after_error=self.after_error)
+        yield steps if isinstance(steps, LeftOut) else _row(example, steps)
 
 
-def _row(example: Example, steps: list[tuple[str, bool]]) -> Row:
+def _row(example: Example, steps: Sequence[SupervisedStep]) -> Row:
     return {
         "prompt": example.problem.question,
-        "completions": [text for text, _ in steps],
-        "labels": [is_correct for _, is_correct in steps],
+        "completions": [step.text for step in steps],
+        "labels": [step.target == 1 for step in steps],
     }

@@ -11,26 +11,25 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import pyarrow.parquet as pq
+import pyarrow as pa
 
 from stepmark.errors import ConfigError, DatasetError
 from stepmark.records import Verdict
 from storage.dataset.dataset import Dataset
-from storage.dataset.parts import COMPRESSION, row_groups
-from storage.formats.base import Example, Format, HasValues, LeftOut
+from storage.formats.base import Format, HasSoftLabels, ReadsEvidence
 from storage.publishing import card, card_file, hub
 from storage.publishing.facts import facts_of
-from storage.publishing.merging import merged_examples
+from storage.publishing.files import ExportFiles
+from storage.publishing.format_fields import soft_formats
+from storage.publishing.row_options import ALL_ROWS, VALIDATION, RowOptions
+from storage.publishing.shard_rows import ShardRows
 from storage.queries.derived import values_by_trace
-from storage.queries.examples import examples
+from storage.queries.examples import ExampleJoin
 from storage.values.base import StepValues, call
 
 __all__ = ["ExportResult", "export"]
 
-# Arrow bytes after which the next file begins; zstd compresses them to about a quarter.
-SHARD_BYTES = 512 << 20
 # The folder of the data files in a folder with one config.
 FOLDER = "data"
 # In the folder of an export that is not finished.
@@ -46,11 +45,20 @@ _EXPORT_FILE = re.compile(rf"{re.escape(hub.CARD)}|{FOLDER}|{FOLDER}/{_DATA_FILE
 class ExportResult:
     """The result of an export: its rows, its destination, and the traces left out by reason."""
 
+    format_name: str
     rows: int
+    split_rows: Mapping[str, int]
+    """The rows of each split."""
     distinct: int
     """The number of distinct solutions with a kept label."""
     left_out: Mapping[str, int]
     destination: str
+
+    def trainable_rows(self) -> str:
+        """Return how many of the possible rows the export has, and why it lacks the others."""
+        possible_rows = self.rows + sum(self.left_out.values())
+        text = f"{self.rows} of {possible_rows} in {self.format_name}"
+        return f"{text} ({_reasons(self.left_out)})" if self.left_out else text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,17 +70,27 @@ class ExportRequest:
     neutral: Verdict
     values: StepValues | None
     merge: bool
+    options: RowOptions
     config: str
+    """The name of the config; "" for that of the format."""
+
+    @property
+    def config_name(self) -> str:
+        """The name of the config."""
+        return self.config or self.format_name
+
+    @property
+    def format_name(self) -> str:
+        """The name of the format."""
+        return type(self.exporter).__module__.rpartition(".")[2]
 
     def name(self) -> str:
-        """Return the name of the format, with the formula if it replaces the labels' values."""
-        name = format_name(self.exporter)
-        return f"{name}, values {call(self.values)}" if self.values else name
-
-
-def format_name(exporter: Format) -> str:
-    """Return the id of the plugin."""
-    return type(exporter).__module__.rpartition(".")[2]
+        """Return the name of the format, with the options that change its rows."""
+        options = list[str]()
+        if self.values is not None:
+            options.append(f"values {call(self.values)}")
+        options.extend(self.options.describe())
+        return ", ".join([self.format_name, *options])
 
 
 def export(
@@ -85,6 +103,7 @@ def export(
     values: StepValues | None = None,
     merge: bool = False,
     private: bool = True,
+    options: RowOptions = ALL_ROWS,
     config: str = "",
     revision: str = hub.MAIN,
     tag: str = "",
@@ -104,6 +123,7 @@ def export(
         merge: Whether each trace is also exported with merged steps
             (`storage.publishing.merging`).
         private: The visibility of a Hub repository that does not exist yet.
+        options: Which rows are exported, in which splits.
         config: The name of the config; "" for that of the format. A repository has several configs,
             of which an export replaces one.
         revision: The branch of a Hub repository; it is created if it does not exist.
@@ -111,13 +131,16 @@ def export(
 
     Raises:
         ConfigError: The destination is invalid or contains files that no export wrote, the format
-            has no values to replace, the dataset has no annotations by `labels_by`, or `neutral`
-            is set without it: labels do not say which steps are neutral.
+            has no values to replace, the dataset has no annotations by `labels_by`, `neutral` is
+            set without it (labels do not say which steps are neutral), or an option does not fit
+            the format.
         DatasetError: There are no rows to export, or the destination cannot be written.
     """
     dataset.require()
-    if values is not None and not isinstance(exporter, HasValues):
-        raise ConfigError("this format has no values, only labels: export soft_labels or math_aps")
+    if values is not None and not (isinstance(exporter, HasSoftLabels) and exporter.soft):
+        listing = ", ".join(soft_formats())
+        raise ConfigError(f"this format has no values, only labels: export {listing}")
+    options.check(exporter)
     if neutral is not Verdict.CORRECT and not labels_by:
         raise ConfigError("--neutral maps ratings of a method: name it with --labels")
     request = ExportRequest(
@@ -126,9 +149,10 @@ def export(
         neutral=neutral,
         values=values,
         merge=merge,
-        config=config or format_name(exporter),
+        options=options,
+        config=config,
     )
-    if not _CONFIG.fullmatch(request.config):
+    if not _CONFIG.fullmatch(request.config_name):
         raise ConfigError(f"{config[:80]!r} cannot name a config; use letters, digits, _ and -")
     if destination.startswith(hub.PREFIX):
         name = hub.repository_of(destination)
@@ -149,23 +173,22 @@ def _to_hub(dataset: Dataset, request: ExportRequest, repository: hub.Repository
     with tempfile.TemporaryDirectory(prefix="stepmark-") as scratch:
         data = Path(scratch, FOLDER)
         statistics = _write_data(dataset, request, data)
+        facts = facts_of(dataset)
         config = card.Config(
-            name=request.config,
+            name=request.config_name,
             source=repository.name,
-            folder=request.config,
+            folder=request.config_name,
             description=request.name(),
             revision=repository.tag or repository.branch,
         )
-        facts = facts_of(dataset)
-        files = {f"{config.folder}/{file.name}": file for file in sorted(data.iterdir())}
         upload = hub.Upload(
             repository=repository,
-            files=files,
-            replaces=lambda path, earlier: _is_replaced(path, config, earlier),
+            files={f"{config.folder}/{file.name}": file for file in sorted(data.iterdir())},
             card_of=lambda earlier: card_file.render(config, statistics, facts, earlier),
+            replaces=lambda path, earlier: _is_replaced(path, config, earlier),
         )
         url = upload.run()
-    return _result(statistics, url)
+    return _result(request, statistics, url)
 
 
 def _is_replaced(path: str, config: card.Config, earlier_card: str) -> bool:
@@ -186,7 +209,7 @@ def _to_folder(dataset: Dataset, request: ExportRequest, folder: Path) -> Export
             new = Path(scratch, "new")
             statistics = _write_data(dataset, request, new / FOLDER)
             config = card.Config(
-                name=request.config,
+                name=request.config_name,
                 source=f"./{target.name}",
                 folder=FOLDER,
                 description=request.name(),
@@ -198,7 +221,7 @@ def _to_folder(dataset: Dataset, request: ExportRequest, folder: Path) -> Export
             new.rename(target)
     except OSError as error:
         raise DatasetError(f"cannot write {folder}: {error.strerror or error}") from error
-    return _result(statistics, str(folder))
+    return _result(request, statistics, str(folder))
 
 
 @contextmanager
@@ -239,9 +262,13 @@ def _locked_file(path: Path, mode: str) -> Iterator[bool]:
             yield True
 
 
-def _result(statistics: card.ExportStatistics, destination: str) -> ExportResult:
+def _result(
+    request: ExportRequest, statistics: card.ExportStatistics, destination: str
+) -> ExportResult:
     return ExportResult(
+        format_name=request.format_name,
         rows=statistics.rows,
+        split_rows=dict(statistics.split_rows),
         distinct=len(statistics.kept_texts),
         left_out=dict(statistics.left_out),
         destination=destination,
@@ -251,87 +278,110 @@ def _result(statistics: card.ExportStatistics, destination: str) -> ExportResult
 def _write_data(dataset: Dataset, request: ExportRequest, folder: Path) -> card.ExportStatistics:
     """Write the data files of the export to a folder and return its statistics."""
     statistics = card.ExportStatistics()
+    shard_rows = _shard_rows(dataset, request)
+    _write_rows(shard_rows, folder, statistics)
+    # No trainer can load an empty data set.
+    if not statistics.rows:
+        raise DatasetError(f"nothing to export: {_reasons(statistics.left_out)}")
+    _check_splits(request, statistics)
+    return statistics
+
+
+def _shard_rows(dataset: Dataset, request: ExportRequest) -> ShardRows:
     exporter = request.exporter
     values = None
     if request.values is not None:
         values = values_by_trace(dataset, request.values)
-    joined = examples(dataset, labels_by=request.labels_by, neutral=request.neutral, values=values)
-    kept = _kept_examples(joined, statistics)
-    if request.merge:
-        kept = _with_merged(kept)
-    rows = _count_rows(exporter.rows(kept), exporter.split, statistics)
-    _write_shards(folder, exporter, rows)
-    # No trainer can load an empty data set.
-    if not statistics.rows:
-        raise DatasetError(f"nothing to export: {_reasons(statistics.left_out)}")
-    return statistics
+    join = ExampleJoin(
+        dataset=dataset,
+        labels_by=request.labels_by,
+        neutral=request.neutral,
+        values=values,
+        reads=exporter.reads if isinstance(exporter, ReadsEvidence) else frozenset(),
+    )
+    return ShardRows(join=join, exporter=exporter, merge=request.merge, options=request.options)
 
 
-def _kept_examples(
-    items: Iterable[Example | LeftOut], statistics: card.ExportStatistics
-) -> Iterator[Example]:
-    """Yield the examples with a kept label, and count all of them."""
-    for item in items:
-        if isinstance(item, LeftOut):
-            statistics.left_out[item.reason] += 1
-            continue
-        statistics.add(item)
-        if item.label.kept:
-            yield item
-        else:
-            statistics.left_out["its label is not kept"] += 1
+def _write_rows(shard_rows: ShardRows, folder: Path, statistics: card.ExportStatistics) -> None:
+    """Write the rows of all shards, and count them."""
+    options = shard_rows.options
+    if options.balance:
+        _write_balanced(shard_rows, folder, statistics)
+        return
+    files = ExportFiles(folder, shard_rows.schema)
+    remaining = options.limit
+    for shard in shard_rows.join.shards:
+        for split, rows in shard_rows.rows(shard, statistics).items():
+            batches = rows.batches
+            if remaining is not None:
+                batches, remaining = _first_rows(batches, remaining, statistics)
+            files.write(split, batches)
+        if remaining == 0:
+            break
+    statistics.split_rows.update(files.finish())
 
 
-def _with_merged(kept: Iterable[Example]) -> Iterator[Example]:
-    for example in kept:
-        yield example
-        yield from merged_examples(example)
+def _first_rows(
+    batches: Iterable[pa.RecordBatch], limit: int, statistics: card.ExportStatistics
+) -> tuple[list[pa.RecordBatch], int]:
+    """Return the first rows, and how many may follow; count the others."""
+    first = list[pa.RecordBatch]()
+    for batch in batches:
+        if limit:
+            first.append(batch.slice(0, limit))
+        if batch.num_rows > limit:
+            statistics.left_out["beyond the limit"] += batch.num_rows - limit
+        limit = max(0, limit - batch.num_rows)
+    return first, limit
 
 
-def _count_rows(
-    items: Iterable[Any], split: str, statistics: card.ExportStatistics
-) -> Iterator[dict[str, Any]]:
-    """Yield the rows of the format, and count them and the examples that it leaves out."""
-    for item in items:
-        if isinstance(item, LeftOut):
-            statistics.left_out[item.reason] += 1
-        else:
-            statistics.split_rows[split] += 1
-            yield dict(item)
+def _write_balanced(shard_rows: ShardRows, folder: Path, statistics: card.ExportStatistics) -> None:
+    """Write as many rows with an error as without one.
+
+    All rows are written first: making them a second time takes longer than reading them again.
+    """
+    all_files = ExportFiles(folder.with_name("all"), shard_rows.schema)
+    have_error = dict[str, bytearray]()
+    for shard in shard_rows.join.shards:
+        for split, rows in shard_rows.rows(shard, statistics).items():
+            all_files.write(split, rows.batches)
+            have_error.setdefault(split, bytearray()).extend(rows.have_error)
+    all_files.finish()
+    is_kept = shard_rows.options.balanced_rows(b"".join(have_error.values()))
+    files = ExportFiles(folder, shard_rows.schema)
+    start = 0
+    for split in have_error:
+        for batch in all_files.read(split):
+            end = start + batch.num_rows
+            mask = pa.array(map(bool, is_kept[start:end]), pa.bool_())
+            files.write(split, [batch.filter(mask)])
+            start = end
+    shutil.rmtree(all_files.folder, ignore_errors=True)
+    statistics.split_rows.update(files.finish())
+    surplus = is_kept.count(0)
+    if surplus:
+        statistics.left_out["dropped by the balance"] += surplus
+
+
+def _check_splits(request: ExportRequest, statistics: card.ExportStatistics) -> None:
+    """Check that every split has rows.
+
+    Raises:
+        DatasetError: One has none.
+    """
+    if not request.options.validation:
+        return
+    for split in (request.exporter.split, VALIDATION):
+        if not statistics.split_rows[split]:
+            raise DatasetError(
+                f"no row is in the split {split}: choose another --validation share or --seed"
+            )
 
 
 def _reasons(left_out: Mapping[str, int]) -> str:
     if not left_out:
         return "the dataset has no traces"
     return ", ".join(f"{count} × {reason}" for reason, count in left_out.items())
-
-
-def _write_shards(folder: Path, exporter: Format, rows: Iterable[dict[str, Any]]) -> None:
-    """Write the rows as files of about `SHARD_BYTES`.
-
-    The names of the files contain the number of files, which is known only at the end.
-    """
-    folder.mkdir(parents=True)
-    drafts: list[Path] = []
-    names = exporter.schema.names
-    groups = row_groups(exporter.schema, ([row.get(name) for name in names] for row in rows))
-    group = next(groups, None)
-    while group is not None:
-        drafts.append(folder / f"{len(drafts)}.tmp")
-        with pq.ParquetWriter(
-            drafts[-1],
-            exporter.schema,
-            compression=COMPRESSION,
-            # Pages end at the same rows in the next export, so that the Hub stores only new ones.
-            use_content_defined_chunking=True,
-        ) as writer:
-            size = 0
-            while group is not None and size < SHARD_BYTES:
-                writer.write_table(group)
-                size += group.nbytes
-                group = next(groups, None)
-    for number, draft in enumerate(drafts):
-        draft.rename(folder / f"{exporter.split}-{number:05d}-of-{len(drafts):05d}.parquet")
 
 
 def _check_replaceable(target: Path) -> None:

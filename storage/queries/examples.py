@@ -3,14 +3,16 @@
 Shard i of every table belongs to the same problems, so memory holds one shard at a time.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import NamedTuple
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import chain
+from typing import Any, NamedTuple
 
 from stepmark.errors import ConfigError
 from stepmark.records import (
     Annotation,
-    Discovered,
     Label,
     Problem,
     StepLabel,
@@ -19,14 +21,25 @@ from stepmark.records import (
     with_neutral_steps_as,
 )
 from storage.dataset.dataset import Dataset
-from storage.dataset.tables import LABELS, PROBLEMS, TRACES, Table, annotations, discovered
+from storage.dataset.tables import (
+    LABELS,
+    PROBLEMS,
+    TRACES,
+    Table,
+    annotations,
+    critiques,
+    discovered,
+    rollouts,
+)
 from storage.formats.base import Example, LeftOut
 
-__all__ = ["examples"]
+__all__ = ["ExampleJoin", "Values"]
 
 
 Values = Mapping[str, Sequence[float | None]]
 """One value per step, by trace id."""
+_Evidence = Mapping[str, Mapping[str, Sequence[Any]]]
+"""The rows of further tables, by the kind of table and by trace id."""
 
 
 class _RatedLabel(NamedTuple):
@@ -36,14 +49,13 @@ class _RatedLabel(NamedTuple):
     neutral_steps: tuple[int, ...] = ()
 
 
-def examples(
-    dataset: Dataset,
-    *,
-    labels_by: str = "",
-    neutral: Verdict = Verdict.CORRECT,
-    values: Values | None = None,
-) -> Iterator[Example | LeftOut]:
-    """Yield every trace with its problem and its label.
+# The tables that a format can read, by the name of the field of an example.
+_EVIDENCE_TABLES = {"critiques": critiques, "rollouts": rollouts, "annotations": annotations}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExampleJoin:
+    """The join of the traces of a dataset with their problems, labels and evidence.
 
     Args:
         dataset: The dataset.
@@ -51,81 +63,115 @@ def examples(
             failed on the trace. "" for the labels of the dataset.
         neutral: The label of steps that the method rates as neutral.
         values: Replace the values of the labels.
-
-    Returns:
-        For each trace an example, or the reason why its problem or label is missing.
+        reads: The kinds of further tables whose rows are joined: "critiques", "rollouts" and
+            "annotations".
 
     Raises:
         ConfigError: The dataset has no annotations by `labels_by`.
     """
-    methods = dataset.methods("annotations") if labels_by else ()
-    if labels_by and labels_by not in methods:
-        listing = ", ".join(methods) or "none"
-        raise ConfigError(
-            f"{dataset.uri} has no annotations of '{labels_by}' to export; it has: {listing}"
-        )
-    joined = _joined_shards(dataset, labels_by, neutral)
-    if values is None:
-        return joined
-    return (_with_values(item, values) for item in joined)
 
+    dataset: Dataset
+    labels_by: str = ""
+    neutral: Verdict = Verdict.CORRECT
+    values: Values | None = None
+    reads: Set[str] = frozenset()
 
-def _joined_shards(
-    dataset: Dataset, labels_by: str, neutral: Verdict
-) -> Iterator[Example | LeftOut]:
-    problem_shards = set(dataset.shards(PROBLEMS))
-    label_shards = set(dataset.shards(annotations(labels_by) if labels_by else LABELS))
-    discovered_shards: dict[Table[Discovered], set[int]] = {}
-    for method in dataset.methods("discovered"):
-        table = discovered(method)
-        discovered_shards[table] = set(dataset.shards(table))
+    def __post_init__(self) -> None:
+        methods = self.dataset.methods("annotations") if self.labels_by else ()
+        if self.labels_by and self.labels_by not in methods:
+            listing = ", ".join(methods) or "none"
+            raise ConfigError(
+                f"{self.dataset.uri} has no annotations of '{self.labels_by}' to export;"
+                f" it has: {listing}"
+            )
 
-    for shard in dataset.shards(TRACES):
+    @property
+    def shards(self) -> Sequence[int]:
+        """The shards that have traces."""
+        return self.dataset.shards(TRACES)
+
+    def examples(self) -> Iterator[Example | LeftOut]:
+        """Yield the examples of all shards."""
+        return chain.from_iterable(map(self.shard, self.shards))
+
+    def shard(self, shard: int) -> Iterator[Example | LeftOut]:
+        """Yield for each trace an example, or the reason why its problem or label is missing."""
         problems: dict[str, Problem] = {}
-        if shard in problem_shards:
-            for problem in dataset.read_part(PROBLEMS, shard):
-                problems[problem.problem_id] = problem
-        labels: Mapping[str, _RatedLabel] = {}
-        if shard in label_shards:
-            labels = _labels(dataset, shard, labels_by, neutral)
-        for trace in _traces(dataset, shard, discovered_shards):
-            yield _joined(trace, problems.get(trace.problem_id), labels.get(trace.trace_id))
+        for problem in self._rows([PROBLEMS], shard):
+            problems[problem.problem_id] = problem
+        labels = self._labels(shard)
+        evidence = self._evidence(shard)
+        # The sampled or imported traces, then the discovered ones by method.
+        for trace in self._rows([TRACES, *self._discovered_tables], shard):
+            item = _joined(trace, problems.get(trace.problem_id), labels.get(trace.trace_id))
+            if isinstance(item, Example) and self.values is not None:
+                item = _with_values(item, self.values)
+            if isinstance(item, Example) and evidence:
+                item = _with_evidence(item, evidence)
+            yield item
+
+    def _labels(self, shard: int) -> Mapping[str, _RatedLabel]:
+        labels: dict[str, _RatedLabel] = {}
+        if self.labels_by:
+            for annotation in self._rows([annotations(self.labels_by)], shard):
+                label = _label_of(with_neutral_steps_as(annotation, self.neutral))
+                labels[annotation.trace_id] = _RatedLabel(label, annotation.neutral_steps)
+        else:
+            for label in self._rows([LABELS], shard):
+                labels[label.trace_id] = _RatedLabel(label)
+        return labels
+
+    def _evidence(self, shard: int) -> _Evidence:
+        evidence = dict[str, Mapping[str, Sequence[Any]]]()
+        for kind, tables in self._evidence_tables.items():
+            by_trace = defaultdict[str, list[Any]](list)
+            for row in self._rows(tables, shard):
+                by_trace[row.trace_id].append(row)
+            evidence[kind] = by_trace
+        return evidence
+
+    def _rows(self, tables: Sequence[Table[Any]], shard: int) -> Iterator[Any]:
+        """Yield the rows of a shard; a table without a part of the shard has none."""
+        for table in tables:
+            if shard in self._shards_by_table[table]:
+                yield from self.dataset.read_part(table, shard)
+
+    @cached_property
+    def _discovered_tables(self) -> Sequence[Table[Any]]:
+        return [discovered(method) for method in self.dataset.methods("discovered")]
+
+    @cached_property
+    def _evidence_tables(self) -> Mapping[str, Sequence[Table[Any]]]:
+        tables = dict[str, Sequence[Table[Any]]]()
+        for kind in self.reads:
+            table_of = _EVIDENCE_TABLES[kind]
+            tables[kind] = [table_of(method) for method in self.dataset.methods(kind)]
+        return tables
+
+    @cached_property
+    def _shards_by_table(self) -> Mapping[Table[Any], Set[int]]:
+        """Return the shards that a table has: listing them takes a request for each table."""
+        tables: list[Table[Any]] = [PROBLEMS, TRACES, LABELS, *self._discovered_tables]
+        if self.labels_by:
+            tables.append(annotations(self.labels_by))
+        for evidence_tables in self._evidence_tables.values():
+            tables.extend(evidence_tables)
+        return {table: frozenset(self.dataset.shards(table)) for table in tables}
 
 
-def _traces(
-    dataset: Dataset, shard: int, discovered_shards: Mapping[Table[Discovered], set[int]]
-) -> Iterator[Trace]:
-    """Yield the sampled or imported traces of a shard, then the discovered ones by method."""
-    yield from dataset.read_part(TRACES, shard)
-    for table, shards in discovered_shards.items():
-        if shard in shards:
-            yield from dataset.read_part(table, shard)
-
-
-def _with_values(item: Example | LeftOut, values: Values) -> Example | LeftOut:
-    if isinstance(item, LeftOut):
-        return item
-    step_labels = item.label.steps
+def _with_values(example: Example, values: Values) -> Example:
+    step_labels = example.label.steps
     # A trace without steps has no row in a formula.
-    step_values = values.get(item.trace.trace_id, [None] * len(step_labels))
+    step_values = values.get(example.trace.trace_id, [None] * len(step_labels))
     steps = tuple(
         replace(step, value=value) for step, value in zip(step_labels, step_values, strict=True)
     )
-    return replace(item, label=replace(item.label, steps=steps))
+    return replace(example, label=replace(example.label, steps=steps))
 
 
-def _labels(
-    dataset: Dataset, shard: int, labels_by: str, neutral: Verdict
-) -> Mapping[str, _RatedLabel]:
-    labels: dict[str, _RatedLabel] = {}
-    if labels_by:
-        for annotation in dataset.read_part(annotations(labels_by), shard):
-            label = _label_of(with_neutral_steps_as(annotation, neutral))
-            labels[annotation.trace_id] = _RatedLabel(label, annotation.neutral_steps)
-    else:
-        for label in dataset.read_part(LABELS, shard):
-            labels[label.trace_id] = _RatedLabel(label)
-    return labels
+def _with_evidence(example: Example, evidence: _Evidence) -> Example:
+    rows = {kind: by_trace.get(example.trace.trace_id, ()) for kind, by_trace in evidence.items()}
+    return replace(example, **rows)
 
 
 def _label_of(annotation: Annotation) -> Label:

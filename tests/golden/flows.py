@@ -22,11 +22,11 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 IMPORTED = Path(__file__).with_name("data") / "imported.jsonl"
 FORMATS: Mapping[str, Sequence[str]] = {
     "trl": (),
-    "trl_whole": ("--set", "cut_after_error=false"),
+    "trl_whole": ("--after-error", "keep"),
     "trl_merged": ("--merge",),
     "trl_of_monte_carlo": ("--labels", "monte_carlo"),
     "math_shepherd": (),
-    "math_shepherd_whole": ("--set", "cut_after_error=false"),
+    "math_shepherd_whole": ("--after-error", "keep"),
     "processbench": (),
     "prm800k": (),
     "prmbench": (),

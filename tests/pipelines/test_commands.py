@@ -217,7 +217,7 @@ COMMANDS = {
     ),
     "export an unknown field": (
         ["export", "trl", "--dataset", "made", "--to", "out", "--set", "x=1"],
-        "storage.formats.trl has no parameter 'x'; it has: cut_after_error",
+        "storage.formats.trl has no parameter 'x'; it has: after_error",
     ),
     "export a field unset": (
         ["export", "trl", "--dataset", "made", "--to", "out", "--set", "x"],

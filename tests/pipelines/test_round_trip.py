@@ -116,7 +116,7 @@ async def test_processbench(tmp_path: Path, source: Path) -> None:
 
 async def test_math_shepherd_with_later_labels(tmp_path: Path) -> None:
     source = SAMPLES / "math_shepherd.jsonl"
-    format_table = {"use": "math_shepherd", "cut_after_error": False}
+    format_table = {"use": "math_shepherd", "after_error": "keep"}
     exported = await round_trip(
         tmp_path, source, {"shape": "math_shepherd"}, format_table, "math_shepherd"
     )
@@ -133,7 +133,7 @@ async def test_prm800k_in_both_phases(tmp_path: Path) -> None:
 
 async def test_prmbench_with_original_solutions(tmp_path: Path) -> None:
     source = SAMPLES / "prmbench.jsonl"
-    format_table = {"use": "prmbench", "cut_after_error": False}
+    format_table = {"use": "prmbench", "after_error": "keep"}
     exported = await round_trip(tmp_path, source, {"shape": "prmbench"}, format_table, "human")
     # The last row names a step that does not exist.
     expected = rows_of(source)[:4]
@@ -201,7 +201,7 @@ async def test_trl_with_mapped_columns(tmp_path: Path) -> None:
         tmp_path,
         source,
         {"fields": COLUMNS, "labels_by": "trl_labels"},
-        {"use": "trl", "cut_after_error": False},
+        {"use": "trl", "after_error": "keep"},
         "trl_labels",
     )
     assert exported == TRL

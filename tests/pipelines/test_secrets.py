@@ -252,6 +252,6 @@ def test_card_of_old_dataset_is_redacted() -> None:
     run_file = tomli_w.dumps({"dataset": "d", "engine": engine_table("http://host/v1")})
     statistics = ExportStatistics()
     statistics.sources[f"https://{USER}@host/x.jsonl?sig={QUERY}"] = 1
-    card = render(statistics, title="x", format_name="trl", split="train", run_files=[run_file])
+    card = render(statistics, title="x", format_name="trl", splits=["train"], run_files=[run_file])
     check_text(card, "card")
     assert 'model = "m"' in card

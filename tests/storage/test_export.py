@@ -15,9 +15,10 @@ from stepmark.errors import ConfigError, DatasetError
 from storage.dataset import parts
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import LABELS, PROBLEMS, TRACES, annotations, discovered
-from storage.formats.base import HasValues
+from storage.formats.base import HasSoftLabels
 from storage.formats.trl import Trl
 from storage.publishing import export as export_module
+from storage.publishing import files
 from storage.publishing.export import export
 from tests.pipelines.running import REPOSITORY
 from tests.storage.samples import ANNOTATION, DISCOVERED, GOOD, LABEL, PROBLEM, TRACE, labelled
@@ -38,7 +39,7 @@ def file_names(folder: Path) -> list[str]:
 def test_datasets_loads_the_export(filled: Dataset, tmp_path: Path, name: str) -> None:
     exporter = plugins.load("storage.formats", name)()
     done = export(filled, exporter, str(tmp_path / "out"))
-    if isinstance(exporter, HasValues):
+    if isinstance(exporter, HasSoftLabels) and exporter.soft:
         # One of the two kept labels has no values, so that it has no row in these formats.
         assert done.rows == 1
         assert done.left_out == {"its label is not kept": 1, "no step has a value": 1}
@@ -118,7 +119,7 @@ def test_export_is_sharded_and_replaced(
     with monkeypatch.context() as small:
         small.setattr(parts, "ROW_GROUP_BYTES", 1)
         small.setattr(parts, "BATCH_ROWS", 50)
-        small.setattr(export_module, "SHARD_BYTES", 1)
+        small.setattr(files, "SHARD_BYTES", 1)
         export(dataset, Trl(), str(out))
     assert file_names(out / "data") == [
         "train-00000-of-00004.parquet",

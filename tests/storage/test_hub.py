@@ -16,7 +16,7 @@ from storage.dataset.dataset import Dataset
 from storage.formats.base import Format
 from storage.formats.processbench import ProcessBench
 from storage.formats.trl import Trl
-from storage.publishing import export as export_module
+from storage.publishing import files
 from storage.publishing.export import export
 from tests.storage.hub_client import Connection, connected
 from tests.storage.hub_server import GOOD_TOKEN, Fault, Repository
@@ -55,7 +55,7 @@ def card_of(client: Connection, revision: str = "main") -> DatasetCard:
 
 
 def one_row_per_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export_module, "SHARD_BYTES", 1)
+    monkeypatch.setattr(files, "SHARD_BYTES", 1)
     monkeypatch.setattr(parts, "BATCH_ROWS", 1)
     monkeypatch.setattr(parts, "ROW_GROUP_BYTES", 1)
 
@@ -119,7 +119,7 @@ def test_files_of_people_stay(client: Connection, on_disk: Dataset) -> None:
     files = dict(repository(client).commits[-1].files)
     files |= {"notes.txt": b"n", "trl/notes.txt": b"n", "data/train-00000-of-00001.parquet": b"p"}
     repository(client).commit("main", files, [])
-    export(on_disk, Trl(cut_after_error=False), URI)
+    export(on_disk, Trl(after_error="keep"), URI)
     kept = set(repository(client).commits[-1].files)
     assert {"notes.txt", "trl/notes.txt", "data/train-00000-of-00001.parquet"} <= kept
 
@@ -243,7 +243,7 @@ def test_concurrent_commit_is_kept(
         return create_commit(*arguments, **options)
 
     monkeypatch.setattr(HfApi, "create_commit", after_another_commit)
-    export(on_disk, Trl(cut_after_error=False), URI)
+    export(on_disk, Trl(after_error="keep"), URI)
     names = [config["config_name"] for config in card_of(client).data.to_dict()["configs"]]
     assert sorted(names) == ["processbench", "trl"]
 
@@ -265,7 +265,7 @@ def test_each_config_is_loaded(client: Connection, on_disk: Dataset) -> None:
     formats: list[Format] = [Trl(), ProcessBench()]
     for exporter in formats:
         export(on_disk, exporter, URI)
-    export(on_disk, Trl(cut_after_error=False), URI, tag="v1", config="uncut")
+    export(on_disk, Trl(after_error="keep"), URI, tag="v1", config="uncut")
     done = run(client, LOAD, on_disk)
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)
@@ -291,7 +291,7 @@ def test_branch_has_its_own_files(client: Connection, on_disk: Dataset) -> None:
 def test_existing_tag_is_rejected(client: Connection, on_disk: Dataset) -> None:
     export(on_disk, Trl(), URI, tag="v1")
     with pytest.raises(ConfigError, match="has the tag v1 already; choose another one"):
-        export(on_disk, Trl(cut_after_error=False), URI, tag="v1")
+        export(on_disk, Trl(after_error="keep"), URI, tag="v1")
     assert len(repository(client).changes()) == 1
 
 

@@ -428,7 +428,7 @@ def test_values_are_exported_per_step(sample: Connected, tmp_path: Path) -> None
         sample.dataset, SoftLabels(), str(tmp_path / "out"), labels_by="judge", values=Pqm()
     )
     assert (done.rows, done.left_out) == (1, {"no step has a value": 2})
-    [row] = list(SoftLabels().rows([labelled("t", [GOOD] * 4, [1.0, 2.0, -1.0, None])]))
+    [row] = list(SoftLabels().rows(labelled("t", [GOOD] * 4, [1.0, 2.0, -1.0, None])))
     assert row == {
         "prompt": PROBLEM.question,
         "completions": ["a", "b", "c", "d"],
@@ -438,7 +438,7 @@ def test_values_are_exported_per_step(sample: Connected, tmp_path: Path) -> None
         tmp_path / "out" / "README.md"
     ).read_text(encoding="utf-8")
     with pytest.raises(
-        ConfigError, match="this format has no values, only labels: export soft_labels"
+        ConfigError, match="this format has no values, only labels: export math_aps, "
     ):
         export(sample.dataset, Trl(), str(tmp_path / "other"), labels_by="judge", values=Pqm())
 

@@ -1,6 +1,6 @@
 """`stepmark export`."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -16,10 +16,7 @@ __all__ = ["export"]
 def export(
     format_: Annotated[
         str,
-        typer.Argument(
-            help="trl, math_shepherd, processbench, prm800k, prmbench, math_aps or soft_labels.",
-            metavar="FORMAT",
-        ),
+        typer.Argument(help="One of storage.formats in `stepmark list`.", metavar="FORMAT"),
     ],
     dataset: DatasetOption,
     to: Annotated[str, typer.Option(help="A new folder, or hf://datasets/ORG/NAME.")],
@@ -46,7 +43,7 @@ def export(
         str,
         typer.Option(
             help="Export the values of this formula, one of storage.values in `stepmark list`, "
-            "with soft_labels or math_aps."
+            "as soft labels."
         ),
     ] = "",
     with_: Annotated[
@@ -55,6 +52,40 @@ def export(
             "--with", help="Set a field of the values: field=value.", metavar="FIELD=VALUE"
         ),
     ] = [],  # noqa: B006
+    soft: Annotated[
+        bool,
+        typer.Option("--soft", help="Export the values of the steps as labels, not the verdicts."),
+    ] = False,
+    after_error: Annotated[
+        Literal["drop", "mask", "keep"] | None,
+        typer.Option(
+            help="What happens to the steps after the first error. Default: as the format has it."
+        ),
+    ] = None,
+    where: Annotated[
+        str,
+        typer.Option(
+            help="Export the traces that this query selects, by its column trace_id.",
+            metavar="SQL",
+        ),
+    ] = "",
+    limit: Annotated[int | None, typer.Option(min=1, help="Export at most so many rows.")] = None,
+    balance: Annotated[
+        bool,
+        typer.Option(
+            "--balance", help="Export as many rows with an error as without one, at random."
+        ),
+    ] = False,
+    validation: Annotated[
+        float,
+        typer.Option(
+            min=0.0, max=0.99, help="The share of the problems that become the split validation."
+        ),
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(help="The seed of --balance and --validation.")] = 0,
+    with_ids: Annotated[
+        bool, typer.Option("--with-ids", help="Add the columns trace_id and problem_id.")
+    ] = False,
     merge: Annotated[
         bool,
         typer.Option(
@@ -73,23 +104,33 @@ def export(
         ),
     ] = "",
     revision: Annotated[
-        str,
-        typer.Option(help="The branch of the Hub repository; created if it does not exist."),
+        str, typer.Option(help="The branch of the Hub repository; created if it does not exist.")
     ] = "main",
     tag: Annotated[str, typer.Option(help="Tag this version in the Hub repository: v1.")] = "",
 ) -> None:
     """Write labelled traces in a trainer's format to a folder or the Hugging Face Hub."""
     from storage.dataset.dataset import Dataset
     from storage.publishing.export import export as write_export
+    from storage.publishing.format_fields import label_fields
+    from storage.publishing.row_options import RowOptions
 
-    fields = {**assignments("--set", settings), "use": format_}
-    exporter = plugins.build("storage.formats", fields, from_texts=True)
     if with_ and not values:
         raise ConfigError("--with sets a field of the values: select them with --values")
+    label_options = label_fields(format_, soft=soft or bool(values), after_error=after_error)
+    fields = {**assignments("--set", settings), **label_options, "use": format_}
+    exporter = plugins.build("storage.formats", fields, from_texts=True)
     formula = None
     if values:
         fields = {**assignments("--with", with_), "use": values}
         formula = plugins.build("storage.values", fields, from_texts=True)
+    options = RowOptions(
+        traces=_selected_traces(dataset, where) if where else None,
+        limit=limit,
+        balance=balance,
+        validation=validation,
+        seed=seed,
+        with_ids=with_ids,
+    )
     result = write_export(
         Dataset(dataset),
         exporter,
@@ -102,8 +143,22 @@ def export(
         config=config,
         revision=revision,
         tag=tag,
+        options=options,
     )
-    counts = {"rows": result.rows, "distinct solutions with a kept label": result.distinct}
+    counts: dict[str, int | str] = {
+        "rows": result.rows,
+        "distinct solutions with a kept label": result.distinct,
+        "trainable rows": result.trainable_rows(),
+    }
+    if validation:
+        counts.update({f"rows of {name}": rows for name, rows in result.split_rows.items()})
     for reason, count in result.left_out.items():
         counts[f"left out: {reason}"] = count
     print_counts(f"exported to {result.destination}", counts)
+
+
+def _selected_traces(dataset: str, where: str) -> frozenset[str]:
+    from pipelines.cli.bounded_query import bounded_query
+    from storage.queries.selected_traces import trace_ids_of
+
+    return trace_ids_of(bounded_query(dataset, where))

@@ -1,0 +1,97 @@
+"""The Parquet files of an export: a series of files for each split."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from storage.dataset import parts
+
+__all__ = ["ExportFiles"]
+
+# Arrow bytes after which the next file begins; zstd compresses them to about a quarter.
+SHARD_BYTES = 512 << 20
+
+
+@dataclass
+class ExportFiles:
+    """The files of an export in a folder; memory holds one row group for each split."""
+
+    folder: Path
+    schema: pa.Schema
+    _files: dict[str, "_SplitFiles"] = field(default_factory=dict)
+
+    def write(self, split: str, batches: Iterable[pa.RecordBatch]) -> None:
+        """Append rows to a split."""
+        for batch in batches:
+            if split not in self._files:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self._files[split] = _SplitFiles(self.folder, split, self.schema)
+            self._files[split].write(batch)
+
+    def finish(self) -> Mapping[str, int]:
+        """Write the remaining rows, give the files their names, and return the rows by split."""
+        return {split: files.finish() for split, files in self._files.items()}
+
+    def read(self, split: str) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a split in order, after `finish`."""
+        for path in sorted(self.folder.glob(f"{split}-*.parquet")):
+            yield from pq.ParquetFile(path).iter_batches()
+
+
+class _SplitFiles:
+    """The files of one split, in drafts: the name of a file contains the number of files."""
+
+    def __init__(self, folder: Path, split: str, schema: pa.Schema) -> None:
+        self._folder = folder
+        self._split = split
+        self._schema = schema
+        self._drafts: list[Path] = []
+        self._writer: pq.ParquetWriter | None = None
+        self._file_bytes = 0
+        self._group: list[pa.RecordBatch] = []
+        self._group_bytes = 0
+        self._rows = 0
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        self._group.append(batch)
+        self._group_bytes += batch.nbytes
+        self._rows += batch.num_rows
+        if self._group_bytes >= parts.ROW_GROUP_BYTES:
+            self._write_group()
+
+    def finish(self) -> int:
+        self._write_group()
+        self._close_file()
+        for number, draft in enumerate(self._drafts):
+            name = f"{self._split}-{number:05d}-of-{len(self._drafts):05d}.parquet"
+            draft.rename(self._folder / name)
+        return self._rows
+
+    def _write_group(self) -> None:
+        if not self._group:
+            return
+        if self._writer is None:
+            draft = self._folder / f"{self._split}-{len(self._drafts)}.tmp"
+            self._drafts.append(draft)
+            self._writer = pq.ParquetWriter(
+                draft,
+                self._schema,
+                compression=parts.COMPRESSION,
+                # Pages end at the same rows in the next export: the Hub stores only new pages.
+                use_content_defined_chunking=True,
+            )
+        self._writer.write_table(pa.Table.from_batches(self._group))
+        self._file_bytes += self._group_bytes
+        self._group = []
+        self._group_bytes = 0
+        if self._file_bytes >= SHARD_BYTES:
+            self._close_file()
+
+    def _close_file(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        self._writer = None
+        self._file_bytes = 0

@@ -1,0 +1,52 @@
+"""The options of `stepmark export` that are fields of formats, and the formats that have them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from stepmark import plugins
+from stepmark.errors import ConfigError
+from storage.formats.base import AfterError
+
+__all__ = ["KIND", "label_fields", "soft_formats"]
+
+KIND = "storage.formats"
+
+
+def label_fields(name: str, *, soft: bool, after_error: AfterError | None) -> Mapping[str, Any]:
+    """Return the fields of a format that these options set.
+
+    Args:
+        name: The id of the format.
+        soft: Whether labels are the values of the steps.
+        after_error: What happens to the steps after the first error; None for the default of the
+            format.
+
+    Raises:
+        ConfigError: The format cannot contain such labels.
+        PluginError: There is no such format.
+    """
+    plugin = plugins.load(KIND, name)
+    fields = dict[str, Any]()
+    if soft:
+        if not hasattr(plugin, "soft"):
+            raise ConfigError(
+                f"{name} contains verdicts, no soft labels; formats with soft labels:"
+                f" {', '.join(soft_formats())}"
+            )
+        # A format that contains only soft labels has no field for it.
+        if "soft" in plugin.__dataclass_fields__:
+            fields["soft"] = True
+    if after_error is not None:
+        if not hasattr(plugin, "after_error"):
+            raise ConfigError(
+                f"{name} has no labels after the first error to drop, mask or keep:"
+                " leave out --after-error"
+            )
+        fields["after_error"] = after_error
+    return fields
+
+
+def soft_formats() -> tuple[str, ...]:
+    """Return the ids of the formats that can contain soft labels."""
+    names = plugins.available(KIND)
+    return tuple(name for name in names if hasattr(plugins.load(KIND, name), "soft"))
