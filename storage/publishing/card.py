@@ -41,6 +41,8 @@ class Config:
     """The folder of its files in the repository."""
     description: str
     """The format, with the options that change its rows."""
+    file_type: str
+    """The ending of its files."""
     revision: str = ""
     """The branch or tag that contains it; "" for the main branch."""
 

@@ -131,7 +131,8 @@ def _config_entry(
 ) -> dict[str, Any]:
     data_files = []
     for split in statistics.split_rows:
-        data_files.append({"split": split, "path": f"{config.folder}/{split}-*.parquet"})
+        path = f"{config.folder}/{split}-*.{config.file_type}"
+        data_files.append({"split": split, "path": path})
     entry: dict[str, Any] = {"config_name": config.name, "data_files": data_files}
     # `load_dataset` without a config loads this one: the first that was exported.
     if not any(other.get("default") for other in others):

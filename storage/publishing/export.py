@@ -20,7 +20,7 @@ from storage.dataset.dataset import Dataset
 from storage.formats.base import Format, HasSoftLabels, ReadsEvidence
 from storage.publishing import card, card_file, hub
 from storage.publishing.facts import facts_of
-from storage.publishing.files import ExportFiles
+from storage.publishing.files import ExportFiles, file_type_of
 from storage.publishing.format_fields import soft_formats
 from storage.publishing.row_options import ALL_ROWS, VALIDATION, RowOptions
 from storage.publishing.shard_rows import ShardRows
@@ -37,7 +37,7 @@ LOCK_FILE = "export.lock"
 # `datasets` makes a folder of this name.
 _CONFIG = re.compile(r"[\w-]{1,80}", re.ASCII)
 # The files that an export writes.
-_DATA_FILE = re.compile(r"\w+-\d{5,}-of-\d{5,}\.parquet")
+_DATA_FILE = re.compile(r"\w+-\d{5,}-of-\d{5,}\.(?:parquet|jsonl)")
 _EXPORT_FILE = re.compile(rf"{re.escape(hub.CARD)}|{FOLDER}|{FOLDER}/{_DATA_FILE.pattern}")
 
 
@@ -179,6 +179,7 @@ def _to_hub(dataset: Dataset, request: ExportRequest, repository: hub.Repository
             source=repository.name,
             folder=request.config_name,
             description=request.name(),
+            file_type=file_type_of(request.exporter),
             revision=repository.tag or repository.branch,
         )
         upload = hub.Upload(
@@ -213,6 +214,7 @@ def _to_folder(dataset: Dataset, request: ExportRequest, folder: Path) -> Export
                 source=f"./{target.name}",
                 folder=FOLDER,
                 description=request.name(),
+                file_type=file_type_of(request.exporter),
             )
             text = card_file.render(config, statistics, facts_of(dataset))
             (new / hub.CARD).write_text(text, encoding="utf-8")
@@ -308,7 +310,7 @@ def _write_rows(shard_rows: ShardRows, folder: Path, statistics: card.ExportStat
     if options.balance:
         _write_balanced(shard_rows, folder, statistics)
         return
-    files = ExportFiles(folder, shard_rows.schema)
+    files = ExportFiles(folder, shard_rows.schema, file_type_of(shard_rows.exporter))
     remaining = options.limit
     for shard in shard_rows.join.shards:
         for split, rows in shard_rows.rows(shard, statistics).items():
@@ -348,7 +350,7 @@ def _write_balanced(shard_rows: ShardRows, folder: Path, statistics: card.Export
             have_error.setdefault(split, bytearray()).extend(rows.have_error)
     all_files.finish()
     is_kept = shard_rows.options.balanced_rows(b"".join(have_error.values()))
-    files = ExportFiles(folder, shard_rows.schema)
+    files = ExportFiles(folder, shard_rows.schema, file_type_of(shard_rows.exporter))
     start = 0
     for split in have_error:
         for batch in all_files.read(split):

@@ -31,6 +31,9 @@ def connected(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Iterator[Connecti
         clock = SimpleNamespace(sleep=connection.waits.append, monotonic=time.monotonic)
         monkeypatch.setattr("huggingface_hub.utils._http.time", clock)
         monkeypatch.setattr(upload, "time", clock)
+        template = huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE
+        template = template.replace(huggingface_hub.constants.ENDPOINT, address)
+        monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", address)
         # Files are sent as plain HTTP requests; the fake server has no Xet storage.
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)

@@ -23,7 +23,7 @@ from storage.publishing.export import export
 from storage.publishing.facts import Facts, MethodQuality, facts_of, wilson_interval
 from tests.storage.samples import ANNOTATION, BAD, GOOD, PROBLEM, TRACE, labelled
 
-CONFIG = Config(name="trl", source="org/name", folder="trl", description="trl")
+CONFIG = Config(name="trl", source="org/name", folder="trl", description="trl", file_type="parquet")
 STATISTICS = ExportStatistics(split_rows=Counter(train=1), licenses=Counter(MIT=1))
 
 
