@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import HUMAN, ORACLE
 from storage.queries.render import values
-from storage.queries.sql import query
+from storage.queries.sql import query_session
 
 __all__ = ["Facts", "MethodCost", "MethodQuality", "facts_of", "wilson_interval"]
 
 # The 97.5 % quantile of the normal distribution, for intervals of 95 %.
 NORMAL_QUANTILE = 1.959964
+# The tables that the queries read.
+TABLES = frozenset({"traces", "discovered", "annotations", "labels"})
 # The tokens of a discovered trace are those of a rollout, which are part of the cost of its method.
 COSTS = """
 SELECT method, count(*), sum(rollouts)::BIGINT, sum(prompt_tokens)::BIGINT,
@@ -37,8 +39,8 @@ predictions AS (
   UNION ALL
   SELECT trace_id, '' AS method, CASE WHEN kept THEN first_error END FROM labels
 )
-SELECT method, count(*), count(predicted), count_if(coalesce(predicted = gold, false)),
-  count_if(gold >= 0), count_if(coalesce(gold >= 0 AND predicted = gold, false))
+SELECT method, count(*), count(predicted), count(*) FILTER (predicted = gold),
+  count(*) FILTER (gold >= 0), count(*) FILTER (gold >= 0 AND predicted = gold)
 FROM predictions JOIN gold USING (trace_id) JOIN traces USING (trace_id)
 GROUP BY method ORDER BY method = '', method
 """
@@ -105,11 +107,12 @@ def facts_of(dataset: Dataset) -> Facts:
     elif HUMAN in methods:
         gold = HUMAN
     quality = []
-    if gold:
-        for row in values(query(dataset, QUALITY.format(gold=gold))):
-            quality.append(MethodQuality(*row))
-    costs = [MethodCost(*row) for row in values(query(dataset, COSTS))]
-    ((contaminated,),) = values(query(dataset, CONTAMINATED))
+    with query_session(dataset, kinds=TABLES) as run_query:
+        if gold:
+            for row in values(run_query(QUALITY.format(gold=gold))):
+                quality.append(MethodQuality(*row))
+        costs = [MethodCost(*row) for row in values(run_query(COSTS))]
+        ((contaminated,),) = values(run_query(CONTAMINATED))
     return Facts(
         run_files=run_files,
         costs=costs,

@@ -8,9 +8,10 @@ from types import SimpleNamespace
 
 import huggingface_hub.constants
 import pytest
+from huggingface_hub import HfFileSystem
 
 from storage.publishing import hub as upload
-from tests.storage.hub_server import GOOD_TOKEN, Hub, serving
+from tests.storage.hub_server import GOOD_TOKEN, Handler, Hub, serving
 
 __all__ = ["Connection", "connected"]
 
@@ -24,9 +25,13 @@ class Connection:
     waits: list[float] = field(default_factory=list)
 
 
-def connected(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Iterator[Connection]:
+def connected(
+    monkeypatch: pytest.MonkeyPatch, cache: Path, handler: type[Handler] = Handler
+) -> Iterator[Connection]:
     """Connect the client to an empty server; it records waits and does not wait."""
-    with serving() as (address, hub):
+    # Instances keep the address of the server.
+    HfFileSystem.clear_instance_cache()
+    with serving(handler) as (address, hub):
         connection = Connection(hub, address)
         clock = SimpleNamespace(sleep=connection.waits.append, monotonic=time.monotonic)
         monkeypatch.setattr("huggingface_hub.utils._http.time", clock)
@@ -35,7 +40,7 @@ def connected(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Iterator[Connecti
         template = template.replace(huggingface_hub.constants.ENDPOINT, address)
         monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", address)
-        # Files are sent as plain HTTP requests; the fake server has no Xet storage.
+        # Files of repositories are sent as plain HTTP requests.
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(cache))
         monkeypatch.setenv("HF_TOKEN", GOOD_TOKEN)

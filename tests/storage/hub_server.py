@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from huggingface_hub.utils.sha import git_hash
 
-__all__ = ["GOOD_TOKEN", "Fault", "Hub", "Repository", "serving"]
+__all__ = ["GOOD_TOKEN", "REPOSITORY", "ROUTES", "Fault", "Handler", "Hub", "Repository", "serving"]
 
 GOOD_TOKEN = "hf_good"
 MAIN = "main"
@@ -107,6 +107,7 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     hub: Hub
+    routes: "ClassVar[list[Route]]"
 
     def log_message(self, *_: object) -> None:
         return
@@ -150,7 +151,7 @@ class Handler(BaseHTTPRequestHandler):
             return self._send(
                 401, b'{"error": "Invalid credentials"}', {"X-Error-Message": "Invalid credentials"}
             )
-        for verbs, pattern, act in ROUTES:
+        for verbs, pattern, act in self.routes:
             match = re.fullmatch(pattern, path)
             if match and verb in verbs:
                 groups = [None if group is None else unquote(group) for group in match.groups()]
@@ -383,7 +384,9 @@ REPOSITORY = r"([\w.-]+/[\w.-]+)"
 DATASET = f"/api/datasets/{REPOSITORY}"
 # A branch, a tag or a commit; `/` in a name is quoted.
 REVISION = "([^/]+)"
-ROUTES: list[tuple[set[str], str, Callable[..., None]]] = [
+Route = tuple[set[str], str, Callable[..., None]]
+"""The verbs and the pattern of the path of a request, and its handler."""
+ROUTES: list[Route] = [
     ({"POST"}, "/api/repos/create", Handler.create),
     ({"POST"}, "/api/validate-yaml", Handler.validate_yaml),
     ({"POST"}, f"{DATASET}/branch/{REVISION}", Handler.create_branch),
@@ -401,11 +404,14 @@ ROUTES: list[tuple[set[str], str, Callable[..., None]]] = [
 ]
 
 
+Handler.routes = ROUTES
+
+
 @contextmanager
-def serving() -> Iterator[tuple[str, Hub]]:
+def serving(handler_class: type[Handler] = Handler) -> Iterator[tuple[str, Hub]]:
     """Serve an empty Hub while the block runs; yield its address and its content."""
     hub = Hub()
-    handler = type("BoundHandler", (Handler,), {"hub": hub})
+    handler = type("BoundHandler", (handler_class,), {"hub": hub})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()

@@ -1,10 +1,12 @@
 """Export to the Hub and back: the real client, and a fake server of its HTTP API with faults."""
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,8 +18,9 @@ from storage.dataset.dataset import Dataset
 from storage.formats.base import Format
 from storage.formats.processbench import ProcessBench
 from storage.formats.trl import Trl
-from storage.publishing import files
+from storage.publishing import files, hub
 from storage.publishing.export import export
+from storage.publishing.hub import Upload
 from tests.storage.hub_client import Connection, connected
 from tests.storage.hub_server import GOOD_TOKEN, Fault, Repository
 
@@ -52,12 +55,6 @@ def card_of(client: Connection, revision: str = "main") -> DatasetCard:
     commit = repository(client).at(revision)
     assert commit is not None
     return DatasetCard(commit.files["README.md"].decode())  # type: ignore[no-untyped-call]
-
-
-def one_row_per_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "SHARD_BYTES", 1)
-    monkeypatch.setattr(parts, "BATCH_ROWS", 1)
-    monkeypatch.setattr(parts, "ROW_GROUP_BYTES", 1)
 
 
 def run(client: Connection, code: str, dataset: Dataset) -> subprocess.CompletedProcess[str]:
@@ -95,7 +92,10 @@ def test_second_export_replaces_files(
     client: Connection, on_disk: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as small:
-        one_row_per_file(small)
+        # One row per file, so that the first export has two files.
+        small.setattr(files, "SHARD_BYTES", 1)
+        small.setattr(parts, "BATCH_ROWS", 1)
+        small.setattr(parts, "ROW_GROUP_BYTES", 1)
         export(on_disk, Trl(), f"{URI}/", private=False)
     assert repository(client).visibility == "public"
     export(on_disk, Trl(), URI)
@@ -107,11 +107,10 @@ def test_second_export_replaces_files(
 
 
 def test_equal_export_makes_no_commit(client: Connection, on_disk: Dataset) -> None:
-    export(on_disk, Trl(), URI)
-    export(on_disk, Trl(), URI, tag="v1")
+    for _ in range(2):
+        export(on_disk, Trl(), URI)
     assert len(repository(client).changes()) == 1
     assert client.hub.count("PUT .*") == 1
-    assert repository(client).tags == {"v1": repository(client).branches["main"]}
 
 
 def test_files_of_people_stay(client: Connection, on_disk: Dataset) -> None:
@@ -146,61 +145,74 @@ FAULTS = {
 }
 
 
+def upload_of(folder: Path, count: int = 1) -> Upload:
+    """Return an upload of small files, with a tag."""
+    files = {}
+    for number in range(count):
+        file = folder / f"{number}.parquet"
+        file.write_bytes(bytes([number]) * 1000)
+        files[f"trl/{file.name}"] = file
+    return Upload(
+        repository=hub.Repository(name=NAME, tag="v1"),
+        files=files,
+        card_of=lambda earlier: f"{earlier}# Card\n",
+        replaces=lambda path, card: False,
+    )
+
+
 @pytest.mark.parametrize("request_pattern", REQUESTS)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_upload_survives_fault(
-    client: Connection, on_disk: Dataset, request_pattern: str, fault: str
+    client: Connection, tmp_path: Path, request_pattern: str, fault: str
 ) -> None:
-    kind = FAULTS[fault]
-    # With an earlier export, so that there is a card to read.
-    export(on_disk, ProcessBench(), URI)
-    client.hub.faults.append(
-        Fault(
-            pattern=request_pattern,
-            status=kind.status,
-            headers=kind.headers,
-            is_served=kind.is_served,
-        )
-    )
-    export(on_disk, Trl(), URI, tag="v1")
+    # A card that the upload reads.
+    existing = Repository("private")
+    existing.commit("main", {"README.md": b"# Earlier\n"}, [])
+    client.hub.repositories[NAME] = existing
+    upload = upload_of(tmp_path)
+    client.hub.faults.append(replace(FAULTS[fault], pattern=request_pattern))
+    hub.check(upload.repository)
+    upload.run()
     assert client.hub.faults == []
-    assert repository(client).changes()[1:] == [
-        ["file README.md", "lfsFile trl/train-00000-of-00001.parquet"]
-    ]
-    assert set(repository(client).tags) == {"v1"}
+    assert existing.changes() == [["file README.md", "lfsFile trl/0.parquet"]]
+    assert existing.commits[-1].files["README.md"] == b"# Earlier\n# Card\n"
+    assert existing.tags == {"v1": existing.branches["main"]}
     if fault == "rate limit":
         assert max(client.waits) >= 7
 
 
 def test_many_files_are_sent_once(
-    client: Connection, on_disk: Dataset, monkeypatch: pytest.MonkeyPatch
+    client: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one_row_per_file(monkeypatch)
-    monkeypatch.setattr("storage.publishing.hub._BATCH_FILES", 1)
-    # More failures than the client itself survives, in the middle of the second file.
+    monkeypatch.setattr(hub, "_BATCH_FILES", 2)
+    # More failures than the client itself survives.
     client.hub.faults += [Fault(pattern=r"PUT /lfs/\w+", status=503)] * 6
     client.hub.faults += [Fault(pattern="POST .*/commit/main")] * 2
-    export(on_disk, Trl(), URI)
-    assert client.hub.count(r"PUT /lfs/\w+") == 8
-    assert len(client.hub.blobs) == 2
+    upload_of(tmp_path, count=9).run()
+    assert client.hub.faults == []
+    assert client.hub.count(r"PUT /lfs/\w+") == 9 + 6
     assert len(repository(client).changes()) == 1
 
 
 def test_failed_upload_continues(
-    client: Connection, on_disk: Dataset, monkeypatch: pytest.MonkeyPatch
+    client: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one_row_per_file(monkeypatch)
-    client.hub.faults += [Fault(pattern="POST .*/commit/main", status=503)] * 5
+    monkeypatch.setattr(hub, "_BATCH_FILES", 2)
+    # The last of the files is refused as long as the upload tries.
+    last = hashlib.sha256(bytes([4]) * 1000).hexdigest()
+    client.hub.faults += [Fault(pattern=f"PUT /lfs/{last}", status=503)] * 100
     with pytest.raises(
         DatasetError,
-        match=r"^cannot write to hf://datasets/org/name: .*503.*; 2 of 2 files are stored, none of "
+        match=r"^cannot write to hf://datasets/org/name: .*503.*; 4 of 5 files are stored, none of "
         r"them is visible\. The same command continues from there$",
     ):
-        export(on_disk, Trl(), URI)
-    assert client.waits == [1, 4, 16, 60]
+        upload_of(tmp_path, count=5).run()
+    assert [wait for wait in client.waits if isinstance(wait, float)] == [1, 4, 16, 60]
     assert repository(client).changes() == []
-    export(on_disk, Trl(), URI)
-    assert client.hub.count(r"PUT /lfs/\w+") == 2
+    client.hub.faults.clear()
+    client.hub.requests.clear()
+    upload_of(tmp_path, count=5).run()
+    assert client.hub.count(r"PUT /lfs/\w+") == 1
     assert len(repository(client).changes()) == 1
 
 
