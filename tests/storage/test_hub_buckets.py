@@ -4,12 +4,14 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from huggingface_hub import HfApi
 
 from stepmark.errors import DatasetError
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import LABELS, TRACES
+from storage.publishing.files import ExportFiles
 from storage.queries.sql import query
 from tests.storage.hub_buckets import BucketHandler
 from tests.storage.hub_client import Connection, connected
@@ -21,6 +23,7 @@ URI = f"hf://buckets/{NAME}/first"
 
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Connection]:
+    (tmp_path / "xet").mkdir()
     monkeypatch.setattr(BucketHandler, "store", tmp_path / "xet", raising=False)
     monkeypatch.setattr(BucketHandler, "buckets", {NAME: {}})
     monkeypatch.setenv("HF_XET_CACHE", str(tmp_path / "cache"))
