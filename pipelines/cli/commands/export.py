@@ -169,6 +169,10 @@ def _suitable_processes(dataset: Any, limit: int | None) -> int:
 
 def _selected_traces(dataset: str, where: str) -> frozenset[str]:
     from pipelines.cli.bounded_query import bounded_query
-    from storage.queries.selected_traces import trace_ids_of
+    from storage.queries.selected_traces import EXAMPLE, trace_ids_of
 
-    return trace_ids_of(bounded_query(dataset, where))
+    try:
+        answer = bounded_query(dataset, where)
+    except ConfigError as error:
+        raise ConfigError(f"--where: {error}; write it as {EXAMPLE}") from error
+    return trace_ids_of(answer)
