@@ -7,12 +7,10 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-import pyarrow as pa
 
 from stepmark.errors import ConfigError, DatasetError
 from stepmark.records import Verdict
@@ -20,9 +18,10 @@ from storage.dataset.dataset import Dataset
 from storage.formats.base import Format, HasSoftLabels, ReadsEvidence
 from storage.publishing import card, card_file, hub
 from storage.publishing.facts import facts_of
-from storage.publishing.files import ExportFiles, file_type_of
+from storage.publishing.files import file_type_of
 from storage.publishing.format_fields import soft_formats
 from storage.publishing.row_options import ALL_ROWS, VALIDATION, RowOptions
+from storage.publishing.row_writer import write_rows
 from storage.publishing.shard_rows import ShardRows
 from storage.queries.derived import values_by_trace
 from storage.queries.examples import ExampleJoin
@@ -71,6 +70,7 @@ class ExportRequest:
     values: StepValues | None
     merge: bool
     options: RowOptions
+    processes: int
     config: str
     """The name of the config; "" for that of the format."""
 
@@ -107,6 +107,7 @@ def export(
     config: str = "",
     revision: str = hub.MAIN,
     tag: str = "",
+    processes: int = 1,
 ) -> ExportResult:
     """Write every trace with a kept label in a trainer's format.
 
@@ -128,6 +129,8 @@ def export(
             of which an export replaces one.
         revision: The branch of a Hub repository; it is created if it does not exist.
         tag: The tag of the version in a Hub repository; "" for none.
+        processes: The number of processes that make rows. More than one need a main module that
+            can be imported, as everywhere in Python.
 
     Raises:
         ConfigError: The destination is invalid or contains files that no export wrote, the format
@@ -140,6 +143,8 @@ def export(
     if values is not None and not (isinstance(exporter, HasSoftLabels) and exporter.soft):
         listing = ", ".join(soft_formats())
         raise ConfigError(f"this format has no values, only labels: export {listing}")
+    if merge and isinstance(exporter, ReadsEvidence):
+        raise ConfigError("--merge changes the steps, and this format has stored texts about them")
     options.check(exporter)
     if neutral is not Verdict.CORRECT and not labels_by:
         raise ConfigError("--neutral maps ratings of a method: name it with --labels")
@@ -151,6 +156,7 @@ def export(
         merge=merge,
         options=options,
         config=config,
+        processes=processes,
     )
     if not _CONFIG.fullmatch(request.config_name):
         raise ConfigError(f"{config[:80]!r} cannot name a config; use letters, digits, _ and -")
@@ -279,9 +285,7 @@ def _result(
 
 def _write_data(dataset: Dataset, request: ExportRequest, folder: Path) -> card.ExportStatistics:
     """Write the data files of the export to a folder and return its statistics."""
-    statistics = card.ExportStatistics()
-    shard_rows = _shard_rows(dataset, request)
-    _write_rows(shard_rows, folder, statistics)
+    statistics = write_rows(_shard_rows(dataset, request), folder, request.processes)
     # No trainer can load an empty data set.
     if not statistics.rows:
         raise DatasetError(f"nothing to export: {_reasons(statistics.left_out)}")
@@ -302,67 +306,6 @@ def _shard_rows(dataset: Dataset, request: ExportRequest) -> ShardRows:
         reads=exporter.reads if isinstance(exporter, ReadsEvidence) else frozenset(),
     )
     return ShardRows(join=join, exporter=exporter, merge=request.merge, options=request.options)
-
-
-def _write_rows(shard_rows: ShardRows, folder: Path, statistics: card.ExportStatistics) -> None:
-    """Write the rows of all shards, and count them."""
-    options = shard_rows.options
-    if options.balance:
-        _write_balanced(shard_rows, folder, statistics)
-        return
-    files = ExportFiles(folder, shard_rows.schema, file_type_of(shard_rows.exporter))
-    remaining = options.limit
-    for shard in shard_rows.join.shards:
-        for split, rows in shard_rows.rows(shard, statistics).items():
-            batches = rows.batches
-            if remaining is not None:
-                batches, remaining = _first_rows(batches, remaining, statistics)
-            files.write(split, batches)
-        if remaining == 0:
-            break
-    statistics.split_rows.update(files.finish())
-
-
-def _first_rows(
-    batches: Iterable[pa.RecordBatch], limit: int, statistics: card.ExportStatistics
-) -> tuple[list[pa.RecordBatch], int]:
-    """Return the first rows, and how many may follow; count the others."""
-    first = list[pa.RecordBatch]()
-    for batch in batches:
-        if limit:
-            first.append(batch.slice(0, limit))
-        if batch.num_rows > limit:
-            statistics.left_out["beyond the limit"] += batch.num_rows - limit
-        limit = max(0, limit - batch.num_rows)
-    return first, limit
-
-
-def _write_balanced(shard_rows: ShardRows, folder: Path, statistics: card.ExportStatistics) -> None:
-    """Write as many rows with an error as without one.
-
-    All rows are written first: making them a second time takes longer than reading them again.
-    """
-    all_files = ExportFiles(folder.with_name("all"), shard_rows.schema)
-    have_error = dict[str, bytearray]()
-    for shard in shard_rows.join.shards:
-        for split, rows in shard_rows.rows(shard, statistics).items():
-            all_files.write(split, rows.batches)
-            have_error.setdefault(split, bytearray()).extend(rows.have_error)
-    all_files.finish()
-    is_kept = shard_rows.options.balanced_rows(b"".join(have_error.values()))
-    files = ExportFiles(folder, shard_rows.schema, file_type_of(shard_rows.exporter))
-    start = 0
-    for split in have_error:
-        for batch in all_files.read(split):
-            end = start + batch.num_rows
-            mask = pa.array(map(bool, is_kept[start:end]), pa.bool_())
-            files.write(split, [batch.filter(mask)])
-            start = end
-    shutil.rmtree(all_files.folder, ignore_errors=True)
-    statistics.split_rows.update(files.finish())
-    surplus = is_kept.count(0)
-    if surplus:
-        statistics.left_out["dropped by the balance"] += surplus
 
 
 def _check_splits(request: ExportRequest, statistics: card.ExportStatistics) -> None:
