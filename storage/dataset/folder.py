@@ -42,6 +42,7 @@ __all__ = ["Folder"]
 
 _DRAFT_SUFFIX = ".tmp"
 LOCAL_SCHEMES = frozenset({"file", "local", "memory"})
+HUB_SCHEME = "hf://"
 # Characters of an invalid URI that an error message quotes.
 QUOTED_CHARACTERS = 200
 
@@ -56,6 +57,11 @@ class Folder:
         self.uri = uri
         self.fs, root = _resolve(uri)
         self.root = root.rstrip("/")
+        if self.is_on_hub:
+            from huggingface_hub.utils import disable_progress_bars
+
+            # Several bars for each part of a table would hide the progress of the run.
+            disable_progress_bars()
         self.lease: Lease | None = None
         """The lease on a bucket that this process, or its coordinator, holds."""
         self.lock_descriptors: tuple[int, ...] = ()
@@ -65,6 +71,11 @@ class Folder:
     def is_local(self) -> bool:
         """Check that the folder is on the local disk."""
         return isinstance(self.fs, LocalFileSystem)
+
+    @property
+    def is_on_hub(self) -> bool:
+        """Check that the folder is on the Hugging Face Hub."""
+        return self.uri.startswith(HUB_SCHEME)
 
     def location(self, path: str) -> str:
         """Return the full path, with its protocol unless the folder is local."""
@@ -266,9 +277,11 @@ class Folder:
         try:
             yield
         except OSError as error:
-            raise DatasetError(
-                f"cannot {verb} {self.location(path)}: {reason_of(error)}"
-            ) from error
+            reason = reason_of(error)
+            # The client of the Hub only quotes the path.
+            if verb == "write" and self.is_on_hub and isinstance(error, FileNotFoundError):
+                reason = "there is no such bucket or repository, or HF_TOKEN may not see it"
+            raise DatasetError(f"cannot {verb} {self.location(path)}: {reason}") from error
 
 
 def _resolve(uri: str) -> tuple[Any, str]:

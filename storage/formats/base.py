@@ -32,6 +32,7 @@ __all__ = [
     "Example",
     "ExportedRow",
     "Format",
+    "HasFileType",
     "HasRowCount",
     "HasSoftLabels",
     "LeftOut",
@@ -159,6 +160,14 @@ class HasSoftLabels(Protocol):
 
     soft: bool
     """Whether it contains values: a field, or a constant if it never contains verdicts."""
+
+
+@runtime_checkable
+class HasFileType(Protocol):
+    """A format for a tool that does not read Parquet."""
+
+    file_type: ClassVar[str]
+    """The ending of the files: "jsonl"."""
 
 
 class SupervisedStep(NamedTuple):

@@ -30,17 +30,16 @@ TURNS: Mapping[str, tuple[str, str]] = {"signs": ("+", "-"), "words": ("correct"
 
 @dataclass(frozen=True, kw_only=True)
 class ChatSteps:
-    """One row per trace.
-
-    A masked step, for instance an undecided one, has no turn of the assistant with `mask` "join":
-    its text begins the next turn of the user, and is left out at the end. No trainer can learn a
-    verdict from it. With `mask` "loss" it has the turns of a correct step, as in RLHFlow's history
-    of a chat, with `loss` false: only for trainers that know the key.
-    """
+    """One row per trace."""
 
     after_error: AfterError = "drop"
+    """Drop the steps after the first wrong one, mask them, or keep their turns."""
     wording: Literal["signs", "words"] = "signs"
+    """The verdicts: + and -, or correct and incorrect."""
     mask: Literal["join", "loss"] = "join"
+    """How a masked step is represented, for instance an undecided one. `join`: its text begins the
+    next turn of the user, so no trainer can learn a verdict from it. `loss`: it has the turns of a
+    correct step, with `loss` false, only for trainers that know the key."""
 
     version: ClassVar[int] = 1
     split: ClassVar[str] = "train"

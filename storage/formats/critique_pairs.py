@@ -26,11 +26,12 @@ __all__ = ["CritiquePairs"]
 class CritiquePairs:
     """One row per pair; every reply is in at most one pair.
 
-    The first reply that agrees with the label on `agreement` is paired with the first one that
-    disagrees, the second one with the second one, and so on.
+    The first reply that agrees with the label is paired with the first one that disagrees, the
+    second one with the second one, and so on.
     """
 
     agreement: Agreement = "first_error"
+    """What the chosen reply agrees on; as for `verification`."""
 
     version: ClassVar[int] = 1
     split: ClassVar[str] = "train"

@@ -28,13 +28,13 @@ __all__ = ["Verification"]
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """One row per reply that agrees with the label on `agreement`.
-
-    `prompt` restricts the rows to replies to this prompt of the judge; "" for all prompts.
-    """
+    """One row per reply that agrees with the label."""
 
     agreement: Agreement = "first_error"
+    """What a reply must agree on: the verdict of each step with a decided label, the first error,
+    or that there is one if and only if the final answer is incorrect."""
     prompt: str = ""
+    """The prompt of the judge whose replies are exported; all prompts by default."""
 
     version: ClassVar[int] = 1
     split: ClassVar[str] = "train"

@@ -19,12 +19,10 @@ __all__ = ["VerificationTasks"]
 
 @dataclass(frozen=True, kw_only=True)
 class VerificationTasks:
-    """One row per trace.
-
-    `prompt` is the name of a file in `storage/formats/verifiers/prompts`, or the path of your own.
-    """
+    """One row per trace."""
 
     prompt: str = "first_error"
+    """The request: a file in `storage/formats/verifiers/prompts`, or the path of your own."""
     template: str = field(init=False, repr=False)
 
     version: ClassVar[int] = 1

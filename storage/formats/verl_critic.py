@@ -20,14 +20,12 @@ __all__ = ["VerlCritic"]
 
 @dataclass(frozen=True, kw_only=True)
 class VerlCritic:
-    """One row per trace.
-
-    `prompt` is the name of a file in `storage/formats/verifiers/prompts`, or the path of your own.
-    `data_source` selects the reward function.
-    """
+    """One row per trace."""
 
     prompt: str = "first_error_with_answer"
+    """The request: a file in `storage/formats/verifiers/prompts`, or the path of your own."""
     data_source: str = "fapo_critic"
+    """The name by which verl selects the reward function."""
     template: str = field(init=False, repr=False)
 
     version: ClassVar[int] = 1

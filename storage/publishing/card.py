@@ -1,56 +1,50 @@
-"""The dataset card: a README.md with the content of the export, its origin and its licences.
+"""The section of a dataset card that describes one config: its content, origin and quality."""
 
-Text from models, datasets or run files is rendered as code, so that it cannot end the fence or the
-YAML block that contains it.
-"""
-
-import re
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from hashlib import blake2b
 
 import tomli_w
-from huggingface_hub import DatasetCardData
 
-from stepmark.secrets import redact_urls, without_secrets
-from stepmark.visible_text import visible
+from stepmark.records import NO_ERROR
+from stepmark.secrets import without_secrets
 from storage.dataset.parts import stepmark_version
 from storage.formats.base import Example
+from storage.publishing.facts import Facts, MethodQuality, wilson_interval
+from storage.publishing.markdown import code_span, fenced, table
 
-__all__ = ["MADE_BY", "ExportStatistics", "render"]
+__all__ = ["Config", "ExportStatistics", "section"]
 
-# Marks a folder as an earlier export, which a new export may replace.
-MADE_BY = "made with Stepmark"
 # The maximum number of models, sources or reasons that a list names.
 MAX_LISTED = 20
 # 64 bits: among a million solutions, two equal digests have a probability of 3 * 10**-8.
 DIGEST_BYTES = 8
-# The maximum number of characters of a name.
-MAX_NAME_LENGTH = 200
-# Identifiers of common data licences that the Hub accepts; other licences are named in the text.
-KNOWN_LICENSES = frozenset(
-    {
-        "apache-2.0",
-        "bsd-3-clause",
-        "cc0-1.0",
-        "cc-by-2.0",
-        "cc-by-3.0",
-        "cc-by-4.0",
-        "cc-by-sa-3.0",
-        "cc-by-sa-4.0",
-        "cc-by-nc-4.0",
-        "cc-by-nc-sa-4.0",
-        "cdla-permissive-2.0",
-        "gpl-3.0",
-        "mit",
-        "odbl",
-        "odc-by",
-        "pddl",
-        "unlicense",
-    }
-)
+LIMITS = """\
+- The label of a step is the output of the methods above. It is human judgement only if one of them
+  is `human`.
+- Steps after the first error build on it; their labels are less certain than that of the error.
+- An undecided step is never a negative. A method that decides more easy traces than difficult ones
+  leaves a set that is easier than its problems.
+- Problems and solutions can contain personal data or offensive text of their sources."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """A config of a data set: the exported rows of one format."""
+
+    name: str
+    source: str
+    """What `load_dataset` loads: `ORG/NAME` or a folder."""
+    folder: str
+    """The folder of its files in the repository."""
+    description: str
+    """The format, with the options that change its rows."""
+    file_type: str
+    """The ending of its files."""
+    revision: str = ""
+    """The branch or tag that contains it; "" for the main branch."""
 
 
 @dataclass(slots=True)
@@ -65,6 +59,10 @@ class ExportStatistics:
     """Digests of the distinct solutions with a kept label."""
     left_out: Counter[str] = field(default_factory=Counter)
     """The traces that are not exported, by reason."""
+    domains: Counter[str] = field(default_factory=Counter)
+    """The kept traces by domain."""
+    first_errors: Counter[str] = field(default_factory=Counter)
+    """The kept traces by what their label says about the first error."""
     models: Counter[str] = field(default_factory=Counter)
     sources: Counter[str] = field(default_factory=Counter)
     licenses: Counter[str] = field(default_factory=Counter)
@@ -80,6 +78,8 @@ class ExportStatistics:
             text = "\0".join((example.trace.problem_id, "".join(example.trace.steps)))
             encoded = text.encode("utf-8", "surrogatepass")
             self.kept_texts.add(blake2b(encoded, digest_size=DIGEST_BYTES).digest())
+            self.domains[example.problem.domain or "not stated"] += 1
+            self.first_errors[_error_class(example.label.first_error)] += 1
         self.models[example.trace.model] += 1
         self.sources[example.problem.source] += 1
         self.licenses[example.problem.license or "not stated"] += 1
@@ -108,39 +108,132 @@ class ExportStatistics:
                 total.update(added)
 
 
-def render(
-    statistics: ExportStatistics,
-    *,
-    title: str,
-    format_name: str,
-    splits: Sequence[str],
-    run_files: Sequence[str],
-) -> str:
-    """Return the text of the card."""
+def _error_class(first_error: int | None) -> str:
+    if first_error is None:
+        return "undecided"
+    return "without an error" if first_error == NO_ERROR else "with an error"
+
+
+def section(config: Config, statistics: ExportStatistics, facts: Facts) -> str:
+    """Return the section of a config.
+
+    Args:
+        config: The exported config.
+        statistics: The counts of the export.
+        facts: What the dataset says about its origin, its quality and its cost.
+    """
+    return "\n\n".join(
+        [
+            f"## Config {config.name}",
+            *_content(config, statistics),
+            f"### Left out\n\n{_listed(statistics.left_out)}",
+            f"### Label quality\n\n{_quality(facts)}",
+            *_origin(statistics),
+            f"### Decontamination\n\n{_decontamination(facts)}",
+            f"### Cost\n\n{_costs(facts)}",
+            f"### Limits\n\n{LIMITS}",
+            "### Run file",
+            *_run_files(facts),
+        ]
+    )
+
+
+def _content(config: Config, statistics: ExportStatistics) -> Iterator[str]:
     labelled = statistics.labelled
     kept_share = statistics.kept / labelled if labelled else 0.0
-    blocks = [
-        f"---\n{_front_matter(statistics, splits)}\n---",
-        f"# {_code(title)}",
-        f"Process-supervision data in the format {_code(format_name)},"
-        f" {MADE_BY} {stepmark_version()}.",
+    yield f"Labelled steps of solutions, in the format {code_span(config.description)}."
+    yield fenced(_loading_code(config, statistics), "python")
+    yield table(
+        ["split", "rows"], [[split, f"{rows:,}"] for split, rows in statistics.split_rows.items()]
+    )
+    yield (
         f"{statistics.rows} rows. Of {labelled} labelled traces {statistics.kept} were kept"
-        f" ({kept_share:.1%}), {len(statistics.kept_texts)} of them distinct.",
-        f"## Left out\n\n{_listed(statistics.left_out)}",
-        "## How it was made",
-        "Traces written by (their licences may bind what is trained on them):"
-        f"\n\n{_listed(statistics.models)}",
-        f"Problems from:\n\n{_listed(statistics.sources)}",
-        f"Licences of the problems:\n\n{_listed(statistics.licenses)}",
-        f"Labels are based on:\n\n{_listed(statistics.methods)}",
-        f"Fingerprint of the labels:\n\n{_listed(statistics.fingerprints)}",
-        "## Run file",
-    ]
-    if run_files:
-        blocks.extend(_fenced(_public(run_file)) for run_file in run_files)
+        f" ({kept_share:.1%}), {len(statistics.kept_texts)} of them distinct."
+    )
+    yield f"Kept traces by domain:\n\n{_listed(statistics.domains)}"
+    yield f"Kept traces by label:\n\n{_listed(statistics.first_errors)}"
+
+
+def _loading_code(config: Config, statistics: ExportStatistics) -> str:
+    lines = ["from datasets import load_dataset", ""]
+    for split in statistics.split_rows:
+        # `ascii` writes any name of a folder as Python reads it.
+        arguments = [ascii(config.source), ascii(config.name), f"split={split!r}"]
+        if config.revision:
+            arguments.append(f"revision={config.revision!a}")
+        lines.append(f"{split} = load_dataset({', '.join(arguments)})")
+    return "\n".join(lines)
+
+
+def _quality(facts: Facts) -> str:
+    if not facts.gold:
+        return (
+            "Not measured: the dataset has no gold labels, neither of an oracle nor of people."
+            " Measure it with `stepmark score` and labels of your own."
+        )
+    rows = [_quality_row(quality) for quality in facts.quality]
+    header = ["method", "traces", "decided", "exact first error", "95 % interval", "F1"]
+    return (
+        f"All traces of the dataset that {code_span(facts.gold)} labels, as `stepmark score` counts"
+        " them. *Exact* is the share of the decided traces whose first error is exactly the gold"
+        " one; F1 is that of ProcessBench, which counts undecided traces as misses.\n\n"
+        + table(header, rows)
+    )
+
+
+def _quality_row(quality: MethodQuality) -> list[str]:
+    name = code_span(quality.method) if quality.method else "kept labels"
+    row = [name, f"{quality.traces:,}", f"{quality.decided:,}"]
+    if quality.decided:
+        low, high = wilson_interval(quality.exact, quality.decided)
+        row += [f"{quality.exact / quality.decided:.1%}", f"{low:.1%} to {high:.1%}"]
     else:
-        blocks.append("The dataset has none: it was imported.")
-    return "\n\n".join(blocks) + "\n"
+        row += ["", ""]
+    f1 = quality.f1
+    return [*row, "" if f1 is None else f"{100 * f1:.1f}"]
+
+
+def _origin(statistics: ExportStatistics) -> Iterator[str]:
+    yield (
+        f"### How it was made\n\nWith Stepmark {stepmark_version()}, from the run file below."
+        f" Labels are based on these methods:\n\n{_listed(statistics.methods)}"
+    )
+    yield f"Fingerprint of the labels:\n\n{_listed(statistics.fingerprints)}"
+    yield f"Problems from:\n\n{_listed(statistics.sources)}"
+    yield (
+        "### Models and licences\n\nTraces written by (their licences may bind what is trained on"
+        f" them):\n\n{_listed(statistics.models)}"
+    )
+    yield f"Licences of the problems:\n\n{_listed(statistics.licenses)}"
+
+
+def _decontamination(facts: Facts) -> str:
+    if facts.is_decontaminated:
+        return (
+            f"The filter `contamination` of the run file dropped {facts.contaminated:,} traces. The"
+            " run file names the evaluation sets and the threshold; paraphrases are not found."
+        )
+    return (
+        "None: no run file of the dataset has the filter `contamination`. Evaluation sets may"
+        " contain the same problems."
+    )
+
+
+def _costs(facts: Facts) -> str:
+    rows = []
+    for cost in facts.costs:
+        name = code_span(cost.method) if cost.method else "traces"
+        counts = [cost.rows, cost.rollouts, cost.prompt_tokens, cost.generated_tokens]
+        rows.append([name, *[f"{count:,}" for count in counts]])
+    header = ["of", "rows", "rollouts", "prompt tokens", "generated tokens"]
+    return f"The whole dataset, what was left out included.\n\n{table(header, rows)}"
+
+
+def _run_files(facts: Facts) -> Iterator[str]:
+    for run_file in facts.run_files:
+        yield fenced(_public(run_file), "toml")
+    if not facts.run_files:
+        yield "The dataset has none: it was imported."
 
 
 def _public(run_file: str) -> str:
@@ -153,47 +246,8 @@ def _public(run_file: str) -> str:
     return run_file if public == tables else tomli_w.dumps(public)
 
 
-def _front_matter(statistics: ExportStatistics, splits: Sequence[str]) -> str:
-    names = [name.lower() for name in statistics.licenses]
-    # The Hub's metadata has one licence, so several licences are "other".
-    license_id = "other"
-    if len(names) == 1 and names[0] in KNOWN_LICENSES:
-        license_id = names[0]
-    data_files = [{"split": split, "path": f"data/{split}-*.parquet"} for split in splits]
-    config = {"config_name": "default", "data_files": data_files}
-    metadata = DatasetCardData(
-        license=license_id, tags=["process-supervision", "prm", "stepmark"], configs=[config]
-    )
-    return metadata.to_yaml().strip()
-
-
 def _listed(counts: Counter[str]) -> str:
-    lines = [f"- {_code(name)}: {count}" for name, count in counts.most_common(MAX_LISTED)]
+    lines = [f"- {code_span(name)}: {count}" for name, count in counts.most_common(MAX_LISTED)]
     if len(counts) > MAX_LISTED:
         lines.append(f"- {len(counts) - MAX_LISTED} more")
     return "\n".join(lines) or "- nothing"
-
-
-def _code(text: str) -> str:
-    """Return the text as an inline code span: one line of at most `MAX_NAME_LENGTH` characters."""
-    line = visible(redact_urls(" ".join(text.split())))[:MAX_NAME_LENGTH] or "(empty)"
-    if "`" not in line:
-        return f"`{line}`"
-    # Markdown: a code span ends at the next run of as many backticks as it began with.
-    ticks = "`" * (_longest_run_of_backticks([line]) + 1)
-    return f"{ticks} {line} {ticks}"
-
-
-def _fenced(text: str) -> str:
-    """Return the text in a fence that is longer than any run of backticks in it."""
-    text = visible(text)
-    fence = "`" * max(3, _longest_run_of_backticks(text.splitlines()) + 1)
-    return f"{fence}toml\n{text.rstrip()}\n{fence}"
-
-
-def _longest_run_of_backticks(lines: Iterable[str]) -> int:
-    longest = 0
-    for line in lines:
-        for run in re.findall("`+", line):
-            longest = max(longest, len(run))
-    return longest

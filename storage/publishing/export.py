@@ -17,7 +17,9 @@ from stepmark.errors import ConfigError, DatasetError
 from stepmark.records import Verdict
 from storage.dataset.dataset import Dataset
 from storage.formats.base import Format, HasSoftLabels, ReadsEvidence
-from storage.publishing import card, hub
+from storage.publishing import card, card_file, hub
+from storage.publishing.facts import facts_of
+from storage.publishing.files import file_type_of
 from storage.publishing.format_fields import soft_formats
 from storage.publishing.row_options import ALL_ROWS, VALIDATION, RowOptions
 from storage.publishing.row_writer import write_rows
@@ -28,10 +30,15 @@ from storage.values.base import StepValues, call
 
 __all__ = ["ExportResult", "export"]
 
+# The folder of the data files in a folder with one config.
+FOLDER = "data"
 # In the folder of an export that is not finished.
 LOCK_FILE = "export.lock"
+# `datasets` makes a folder of this name.
+_CONFIG = re.compile(r"[\w-]{1,80}", re.ASCII)
 # The files that an export writes.
-_EXPORT_FILE = re.compile(r"README\.md|data|data/\w+-\d{5,}-of-\d{5,}\.parquet")
+_DATA_FILE = re.compile(r"\w+-\d{5,}-of-\d{5,}\.(?:parquet|jsonl)")
+_EXPORT_FILE = re.compile(rf"{re.escape(hub.CARD)}|{FOLDER}|{FOLDER}/{_DATA_FILE.pattern}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +72,13 @@ class ExportRequest:
     merge: bool
     options: RowOptions
     processes: int
+    config: str
+    """The name of the config; "" for that of the format."""
+
+    @property
+    def config_name(self) -> str:
+        """The name of the config."""
+        return self.config or self.format_name
 
     @property
     def format_name(self) -> str:
@@ -93,6 +107,9 @@ def export(
     merge: bool = False,
     private: bool = True,
     options: RowOptions = ALL_ROWS,
+    config: str = "",
+    revision: str = hub.MAIN,
+    tag: str = "",
     processes: int = 1,
 ) -> ExportResult:
     """Write every trace with a kept label in a trainer's format.
@@ -111,6 +128,10 @@ def export(
             (`storage.publishing.merging`).
         private: The visibility of a Hub repository that does not exist yet.
         options: Which rows are exported, in which splits.
+        config: The name of the config; "" for that of the format. A repository has several configs,
+            of which an export replaces one.
+        revision: The branch of a Hub repository; it is created if it does not exist.
+        tag: The tag of the version in a Hub repository; "" for none.
         processes: The number of processes that make rows. More than one need a main module that
             can be imported, as everywhere in Python.
 
@@ -137,10 +158,17 @@ def export(
         values=values,
         merge=merge,
         options=options,
+        config=config,
         processes=processes,
     )
+    if not _CONFIG.fullmatch(request.config_name):
+        raise ConfigError(f"{config[:80]!r} cannot name a config; use letters, digits, _ and -")
     if destination.startswith(hub.PREFIX):
-        return _to_hub(dataset, request, hub.repository_of(destination), private=private)
+        name = hub.repository_of(destination)
+        repository = hub.Repository(name=name, revision=revision, tag=tag, private=private)
+        return _to_hub(dataset, request, repository)
+    if tag or revision != hub.MAIN:
+        raise ConfigError("--tag and --revision are for hf://datasets/ORG/NAME: leave them out")
     if "://" in destination:
         raise ConfigError(
             f"cannot export to {destination}; name a folder or hf://datasets/ORG/NAME"
@@ -148,15 +176,38 @@ def export(
     return _to_folder(dataset, request, Path(destination))
 
 
-def _to_hub(
-    dataset: Dataset, request: ExportRequest, repository: str, *, private: bool
-) -> ExportResult:
-    # A missing token is reported before the export, which can take long.
-    hub.token()
+def _to_hub(dataset: Dataset, request: ExportRequest, repository: hub.Repository) -> ExportResult:
+    # What the Hub would reject is reported before the export, which can take long.
+    hub.check(repository)
     with tempfile.TemporaryDirectory(prefix="stepmark-") as scratch:
-        statistics = _build(dataset, request, Path(scratch), title=repository)
-        url = hub.push(Path(scratch), repository, private=private)
+        data = Path(scratch, FOLDER)
+        statistics = _write_data(dataset, request, data)
+        facts = facts_of(dataset)
+        config = card.Config(
+            name=request.config_name,
+            source=repository.name,
+            folder=request.config_name,
+            description=request.name(),
+            file_type=file_type_of(request.exporter),
+            revision=repository.tag or repository.branch,
+        )
+        upload = hub.Upload(
+            repository=repository,
+            files={f"{config.folder}/{file.name}": file for file in sorted(data.iterdir())},
+            card_of=lambda earlier: card_file.render(config, statistics, facts, earlier),
+            replaces=lambda path, earlier: _is_replaced(path, config, earlier),
+        )
+        url = upload.run()
     return _result(request, statistics, url)
+
+
+def _is_replaced(path: str, config: card.Config, earlier_card: str) -> bool:
+    """Return whether an export replaces a file of a repository."""
+    folder, _, name = path.rpartition("/")
+    if not _DATA_FILE.fullmatch(name):
+        return False
+    is_of_earlier_version = folder == FOLDER and card_file.has_one_config(earlier_card)
+    return folder == config.folder or is_of_earlier_version
 
 
 def _to_folder(dataset: Dataset, request: ExportRequest, folder: Path) -> ExportResult:
@@ -165,10 +216,20 @@ def _to_folder(dataset: Dataset, request: ExportRequest, folder: Path) -> Export
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with _scratch_folder(target) as scratch:
-            statistics = _build(dataset, request, Path(scratch, "new"), title=target.name)
+            new = Path(scratch, "new")
+            statistics = _write_data(dataset, request, new / FOLDER)
+            config = card.Config(
+                name=request.config_name,
+                source=f"./{target.name}",
+                folder=FOLDER,
+                description=request.name(),
+                file_type=file_type_of(request.exporter),
+            )
+            text = card_file.render(config, statistics, facts_of(dataset))
+            (new / hub.CARD).write_text(text, encoding="utf-8")
             if target.exists():
                 target.rename(Path(scratch, "old"))
-            Path(scratch, "new").rename(target)
+            new.rename(target)
     except OSError as error:
         raise DatasetError(f"cannot write {folder}: {error.strerror or error}") from error
     return _result(request, statistics, str(folder))
@@ -225,23 +286,13 @@ def _result(
     )
 
 
-def _build(
-    dataset: Dataset, request: ExportRequest, folder: Path, *, title: str
-) -> card.ExportStatistics:
-    """Write the files of the export to a folder and return its statistics."""
-    statistics = write_rows(_shard_rows(dataset, request), folder / "data", request.processes)
+def _write_data(dataset: Dataset, request: ExportRequest, folder: Path) -> card.ExportStatistics:
+    """Write the data files of the export to a folder and return its statistics."""
+    statistics = write_rows(_shard_rows(dataset, request), folder, request.processes)
     # No trainer can load an empty data set.
     if not statistics.rows:
         raise DatasetError(f"nothing to export: {_reasons(statistics.left_out)}")
     _check_splits(request, statistics)
-    text = card.render(
-        statistics,
-        title=title,
-        format_name=request.name(),
-        splits=list(statistics.split_rows),
-        run_files=dataset.read_run_files(),
-    )
-    (folder / "README.md").write_text(text, encoding="utf-8")
     return statistics
 
 
@@ -293,7 +344,7 @@ def _check_replaceable(target: Path) -> None:
                 f"cannot export to {target}: it holds {name}, which no export wrote;"
                 " name a new folder"
             )
-    if target.exists() and any(target.iterdir()) and card.MADE_BY not in _card_text(target):
+    if target.exists() and any(target.iterdir()) and card_file.MADE_BY not in _card_text(target):
         raise ConfigError(
             f"cannot export to {target}: it holds files that no export wrote; name a new folder"
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from storage.publishing.card import ExportStatistics
-from storage.publishing.files import ExportFiles
+from storage.publishing.files import ExportFiles, file_type_of
 from storage.publishing.shard_processes import rows_of_shards
 from storage.publishing.shard_rows import ShardRows
 
@@ -29,7 +29,7 @@ def write_rows(shard_rows: ShardRows, folder: Path, processes: int) -> ExportSta
     if shard_rows.options.balance:
         return _write_balanced(shard_rows, folder, processes)
     statistics = ExportStatistics()
-    files = ExportFiles(folder, shard_rows.schema)
+    files = ExportFiles(folder, shard_rows.schema, file_type_of(shard_rows.exporter))
     remaining = shard_rows.options.limit
     with closing(rows_of_shards(shard_rows, processes)) as shards:
         for rows_by_split, shard_statistics in shards:
@@ -64,7 +64,7 @@ def _write_balanced(shard_rows: ShardRows, folder: Path, processes: int) -> Expo
                 have_error.setdefault(split, bytearray()).extend(rows.have_error)
     all_files.finish()
     is_kept = shard_rows.options.balanced_rows(b"".join(have_error.values()))
-    files = ExportFiles(folder, shard_rows.schema)
+    files = ExportFiles(folder, shard_rows.schema, file_type_of(shard_rows.exporter))
     # Rows are numbered in the order of the splits, as in `is_kept`.
     start = 0
     for split in have_error:

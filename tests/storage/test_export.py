@@ -3,14 +3,12 @@
 import json
 import subprocess
 import sys
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from huggingface_hub import DatasetCard
 
 from stepmark import plugins
 from stepmark.errors import ConfigError, DatasetError
@@ -21,7 +19,6 @@ from storage.formats.base import HasSoftLabels
 from storage.formats.trl import Trl
 from storage.publishing import export as export_module
 from storage.publishing import files
-from storage.publishing.card import ExportStatistics, render
 from storage.publishing.export import export
 from tests.pipelines.running import REPOSITORY
 from tests.storage.samples import (
@@ -50,10 +47,6 @@ def load(folder: Path, split: str = "train") -> Any:
 
 def file_names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
-
-
-def front_matter(card: str) -> Any:
-    return DatasetCard(card).data.to_dict()  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize("name", LABEL_FORMATS)
@@ -243,79 +236,6 @@ def test_missing_dataset_is_not_exported(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no dataset at "):
         export(Dataset(str(tmp_path / "none")), Trl(), str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
-
-
-def test_card_describes_the_export(on_disk: Dataset, tmp_path: Path) -> None:
-    export(on_disk, Trl(), str(tmp_path / "out"))
-    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
-    assert front_matter(card) == {
-        "license": "mit",
-        "tags": ["process-supervision", "prm", "stepmark"],
-        "configs": [
-            {
-                "config_name": "default",
-                "data_files": [{"split": "train", "path": "data/train-*.parquet"}],
-            }
-        ],
-    }
-    for line in (
-        "2 rows. Of 3 labelled traces 2 were kept (66.7%), 2 of them distinct.",
-        "- `its label is not kept`: 1",
-        "- `some/model`: 3",
-        "- `monte_carlo`: 3",
-        "- `f`: 3",
-        '```toml\ndataset = "x"\n```',
-    ):
-        assert line in card
-
-
-@pytest.mark.parametrize(
-    "licenses", [{"MIT": 1, "CC-BY-4.0": 1}, {"evil\nlicense: mit": 1}, {"not stated": 1}]
-)
-def test_unknown_licence_is_other(licenses: dict[str, int]) -> None:
-    statistics = ExportStatistics(licenses=Counter(licenses))
-    card = render(statistics, title="x", format_name="trl", splits=["train"], run_files=[])
-    assert front_matter(card)["license"] == "other"
-
-
-@pytest.mark.parametrize(
-    "hostile",
-    ["```\n# Owned\n```", "`````", "a\n---\nlicense: mit\n---\n", "``` ~~~ `````` \n# x", "\n`"],
-)
-def test_hostile_text_stays_inside_code(hostile: str) -> None:
-    statistics = ExportStatistics(models=Counter({hostile: 1}), left_out=Counter({hostile: 1}))
-    run_file = f"x = '''{hostile}'''"
-    card = render(
-        statistics, title=hostile, format_name=hostile, splits=["train"], run_files=[run_file]
-    )
-    assert front_matter(card)["license"] == "other"
-    fence = card.split("## Run file\n\n")[1].partition("toml\n")[0]
-    inside = card.split(f"{fence}toml\n")[1].removesuffix(f"\n{fence}\n")
-    assert inside == run_file
-    assert fence not in inside
-    headings = [line for line in card.split("## Run file")[0].splitlines() if line.startswith("#")]
-    assert len(headings) == 3
-
-
-def test_backticks_cannot_end_code_span() -> None:
-    statistics = ExportStatistics(models=Counter({"a ` b\n`` c": 1}))
-    card = render(statistics, title="x", format_name="trl", splits=["train"], run_files=[])
-    assert "\n- ``` a ` b `` c ```: 1\n" in card
-
-
-def test_hidden_characters_are_escaped() -> None:
-    statistics = ExportStatistics(models=Counter({"a\x1b[31m\x00\u202eb": 1}))
-    run_file = 'x = "\u202e\x9b"'
-    card = render(statistics, title="x", format_name="trl", splits=["train"], run_files=[run_file])
-    assert r"- `a\x1b[31m\x00\u202eb`: 1" in card
-    assert card.isascii()
-
-
-def test_long_lists_are_truncated() -> None:
-    statistics = ExportStatistics(models=Counter({f"model {index}": 1 for index in range(1000)}))
-    card = render(statistics, title="x", format_name="trl", splits=["train"], run_files=["x" * 10])
-    assert "- 980 more" in card
-    assert len(card) < 3000
 
 
 def test_exported_parquet_has_plain_schema(on_disk: Dataset, tmp_path: Path) -> None:

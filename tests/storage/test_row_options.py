@@ -166,7 +166,9 @@ def test_query_selects_traces(many: Dataset, tmp_path: Path) -> None:
     assert (done.rows, done.left_out) == (60, {"it is not selected": 180})
     assert not any(all(row["labels"]) for row in rows_of(tmp_path / "out"))
     for sql in ("SELECT 1", "SELECT 1 AS trace_id", "SELECT '' AS trace_id, '' AS trace_id"):
-        with pytest.raises(ConfigError, match=r"--where is a query for .* SELECT trace_id FROM"):
+        with pytest.raises(
+            ConfigError, match=r"the query has no column trace_id .* SELECT trace_id FROM"
+        ):
             trace_ids_of(query(many, sql))
 
 

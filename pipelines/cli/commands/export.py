@@ -105,6 +105,17 @@ def export(
         bool,
         typer.Option("--public", help="Create a public Hub repository. Default: private."),
     ] = False,
+    config: Annotated[
+        str,
+        typer.Option(
+            help="The name of the config, which replaces the one of this name in a Hub repository. "
+            "Default: the format."
+        ),
+    ] = "",
+    revision: Annotated[
+        str, typer.Option(help="The branch of the Hub repository; created if it does not exist.")
+    ] = "main",
+    tag: Annotated[str, typer.Option(help="Tag this version in the Hub repository: v1.")] = "",
 ) -> None:
     """Write labelled traces in a trainer's format to a folder or the Hugging Face Hub."""
     from pipelines.run.infrequent_gc import infrequent_gc
@@ -145,6 +156,9 @@ def export(
             values=formula,
             merge=merge,
             private=not public,
+            config=config,
+            revision=revision,
+            tag=tag,
             options=options,
             processes=processes or _suitable_processes(source, limit),
         )
@@ -175,6 +189,10 @@ def _suitable_processes(dataset: Any, limit: int | None) -> int:
 
 def _selected_traces(dataset: str, where: str) -> frozenset[str]:
     from pipelines.cli.bounded_query import bounded_query
-    from storage.queries.selected_traces import trace_ids_of
+    from storage.queries.selected_traces import EXAMPLE, trace_ids_of
 
-    return trace_ids_of(bounded_query(dataset, where))
+    try:
+        answer = bounded_query(dataset, where)
+    except ConfigError as error:
+        raise ConfigError(f"--where: {error}; write it as {EXAMPLE}") from error
+    return trace_ids_of(answer)

@@ -1,11 +1,14 @@
 """`stepmark import`."""
 
+import sys
 from typing import Annotated
 
 import typer
 
 from pipelines.cli.options import DatasetOption, assignments
 from pipelines.cli.tables import print_counts
+from stepmark.errors import ConfigError
+from stepmark.visible_text import visible
 
 __all__ = ["import_"]
 
@@ -20,7 +23,8 @@ def import_(
         str,
         typer.Option(
             help="The format of the rows: gsm8k_solutions, processbench or one of problems.shapes "
-            "in `stepmark list`. Default: plain columns."
+            "in `stepmark list`. potato adds labels of people to the traces of the dataset. "
+            "Default: plain columns."
         ),
     ] = "",
     fields: Annotated[
@@ -62,10 +66,26 @@ def import_(
             "labels; ambiguous ones are an error.",
         ),
     ] = None,
+    zero_is_neutral: Annotated[
+        bool,
+        typer.Option(
+            "--zero-is-neutral",
+            help="With --shape potato: the reward 0 is a neutral rating, not an unmarked step.",
+        ),
+    ] = False,
 ) -> None:
-    """Import existing traces, with their labels, as a new dataset."""
+    """Import existing traces, with their labels, as a new dataset; or labels of its traces."""
     import asyncio
 
+    from pipelines.importing.annotation_import import POTATO
+
+    if shape == POTATO:
+        if fields or license or domain or labels_by != "human" or labels_from is not None:
+            raise ConfigError("--shape potato adds labels only: leave out the options of solutions")
+        _import_annotations(paths, dataset, zero_is_neutral=zero_is_neutral)
+        return
+    if zero_is_neutral:
+        raise ConfigError("--zero-is-neutral is for --shape potato: leave it out")
     from pipelines.importing.import_command import import_dataset
 
     counts = asyncio.run(
@@ -83,3 +103,14 @@ def import_(
         )
     )
     print_counts(f"imported into {dataset}", counts)
+
+
+def _import_annotations(paths: list[str], dataset: str, *, zero_is_neutral: bool) -> None:
+    from pipelines.importing.annotation_import import import_annotations
+
+    done = import_annotations(paths, dataset, zero_is_neutral=zero_is_neutral)
+    for row in done.rejected:
+        message = f"set aside: {row.file}, row {row.row}, field '{row.field}': {row.reason}"
+        print(visible(message), file=sys.stderr)  # noqa: T201
+    counts = {f"labels by {method}": count for method, count in sorted(done.labelled.items())}
+    print_counts(f"imported into {dataset}", {**counts, "rows set aside": len(done.rejected)})

@@ -1,0 +1,86 @@
+"""Potato's step annotations: the items that people label, with the labels that exist.
+
+Potato 2.7 labels the steps of a trace with the scheme `process_reward`. A row is an item of its
+data file (`id`, `text`, `cot_steps`) and a row of its PRM export (`instance_id`, `annotator`,
+`mode`, `steps`), so that `stepmark import --shape potato` reads both what Potato and what this
+format writes. Labels that no person made are suggestions: `source` is "ai", `verified` is false.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import pyarrow as pa
+
+from stepmark.records import Verdict
+from storage.dataset.tables import HUMAN, is_human
+from storage.formats.base import Example, LeftOut, Row, written_steps
+
+__all__ = ["Potato"]
+
+REWARDS: Mapping[Verdict, int | None] = {
+    Verdict.CORRECT: 1,
+    Verdict.INCORRECT: -1,
+    Verdict.UNKNOWN: None,
+}
+NEUTRAL = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Potato:
+    """One row per trace; its `id` is the id of the trace."""
+
+    version: ClassVar[int] = 1
+    split: ClassVar[str] = "train"
+    file_type: ClassVar[str] = "jsonl"
+    row_count: ClassVar[str] = "count(*) FILTER (len(texts) > 0)"
+    schema: ClassVar[pa.Schema] = pa.schema(
+        {
+            "id": pa.string(),
+            "text": pa.string(),
+            "cot_steps": pa.list_(pa.struct({"index": pa.int64(), "text": pa.string()})),
+            "instance_id": pa.string(),
+            "annotator": pa.string(),
+            "mode": pa.string(),
+            "steps": pa.list_(
+                pa.struct(
+                    {
+                        "index": pa.int64(),
+                        "reward": pa.int64(),
+                        "source": pa.string(),
+                        "verified": pa.bool_(),
+                    }
+                )
+            ),
+        }
+    )
+
+    def rows(self, example: Example) -> Iterator[Row | LeftOut]:
+        """Yield the item of a trace."""
+        if not example.trace.steps:
+            yield LeftOut("it has no steps")
+            return
+        texts = written_steps(example.trace)
+        sources = example.label.sources
+        is_by_people = bool(sources) and all(map(is_human, sources))
+        steps = [_step(example, index, is_by_people) for index in range(len(texts))]
+        yield {
+            "id": example.trace.trace_id,
+            "text": example.problem.question,
+            "cot_steps": [{"index": index, "text": text} for index, text in enumerate(texts)],
+            "instance_id": example.trace.trace_id,
+            "annotator": ", ".join(source.removeprefix(f"{HUMAN}_") for source in sources),
+            "mode": "per_step",
+            "steps": steps,
+        }
+
+
+def _step(example: Example, index: int, is_by_people: bool) -> dict[str, Any]:
+    reward = REWARDS[example.label.steps[index].label]
+    if index in example.neutral_steps:
+        reward = NEUTRAL
+    step: dict[str, Any] = {"index": index, "reward": reward}
+    if reward is not None:
+        step["source"] = "human" if is_by_people else "ai"
+        step["verified"] = is_by_people
+    return step

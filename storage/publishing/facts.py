@@ -1,0 +1,152 @@
+"""What a dataset says about its origin, its cost and the quality of its labels, by SQL."""
+
+import math
+import tomllib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from storage.dataset.dataset import Dataset
+from storage.dataset.tables import HUMAN, ORACLE
+from storage.queries.render import values
+from storage.queries.sql import query_session
+
+__all__ = ["Facts", "MethodCost", "MethodQuality", "facts_of", "wilson_interval"]
+
+# The 97.5 % quantile of the normal distribution, for intervals of 95 %.
+NORMAL_QUANTILE = 1.959964
+# The tables that the queries read.
+TABLES = frozenset({"traces", "discovered", "annotations", "labels"})
+# The tokens of a discovered trace are those of a rollout, which are part of the cost of its method.
+COSTS = """
+SELECT method, count(*), sum(rollouts)::BIGINT, sum(prompt_tokens)::BIGINT,
+  sum(generated_tokens)::BIGINT
+FROM (
+  SELECT '' AS method, 0 AS rollouts, prompt_tokens, generated_tokens
+  FROM traces WHERE found_by IS NULL
+  UNION ALL
+  SELECT method, rollouts, prompt_tokens, generated_tokens FROM annotations
+) GROUP BY method ORDER BY method
+"""
+# The labels, with the method '', come last. Labels that are not kept are undecided.
+QUALITY = """
+WITH gold AS (
+  SELECT trace_id, first_error AS gold FROM annotations
+  WHERE method = '{gold}' AND first_error IS NOT NULL
+),
+predictions AS (
+  SELECT trace_id, method, first_error AS predicted FROM annotations WHERE method <> '{gold}'
+  UNION ALL
+  SELECT trace_id, '' AS method, CASE WHEN kept THEN first_error END FROM labels
+)
+SELECT method, count(*), count(predicted), count(*) FILTER (predicted = gold),
+  count(*) FILTER (gold >= 0), count(*) FILTER (gold >= 0 AND predicted = gold)
+FROM predictions JOIN gold USING (trace_id) JOIN traces USING (trace_id)
+GROUP BY method ORDER BY method = '', method
+"""
+CONTAMINATED = "SELECT count(*) FROM labels WHERE starts_with(reason, 'contamination: ')"
+
+
+class MethodCost(NamedTuple):
+    """What the rows of a method cost; "" is the generation of the traces."""
+
+    method: str
+    rows: int
+    rollouts: int
+    prompt_tokens: int
+    generated_tokens: int
+
+
+class MethodQuality(NamedTuple):
+    """How often a method names the gold first error; "" is the labels that are kept."""
+
+    method: str
+    traces: int
+    """The traces with a gold label and a row of the method."""
+    decided: int
+    exact: int
+    """The traces whose first error is exactly the gold one."""
+    wrong: int
+    """The traces with an error, according to the gold labels."""
+    exact_wrong: int
+
+    @property
+    def f1(self) -> float | None:
+        """The F1 of ProcessBench: the harmonic mean of the accuracies with and without an error."""
+        right = self.traces - self.wrong
+        if not self.wrong or not right:
+            return None
+        accuracy_wrong = self.exact_wrong / self.wrong
+        accuracy_right = (self.exact - self.exact_wrong) / right
+        total = accuracy_wrong + accuracy_right
+        return 2 * accuracy_wrong * accuracy_right / total if total else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """The facts of a dataset that a card states."""
+
+    run_files: Sequence[str] = ()
+    costs: Sequence[MethodCost] = ()
+    gold: str = ""
+    """The method of the gold labels; "" if there are none."""
+    quality: Sequence[MethodQuality] = ()
+    is_decontaminated: bool = False
+    """Whether a run file has the filter `contamination`."""
+    contaminated: int = 0
+    """The number of traces that this filter dropped."""
+
+
+def facts_of(dataset: Dataset) -> Facts:
+    """Return the facts of a dataset."""
+    run_files = dataset.read_run_files()
+    methods = dataset.methods("annotations")
+    gold = ""
+    if ORACLE in methods:
+        gold = ORACLE
+    elif HUMAN in methods:
+        gold = HUMAN
+    quality = []
+    with query_session(dataset, kinds=TABLES) as run_query:
+        if gold:
+            for row in values(run_query(QUALITY.format(gold=gold))):
+                quality.append(MethodQuality(*row))
+        costs = [MethodCost(*row) for row in values(run_query(COSTS))]
+        ((contaminated,),) = values(run_query(CONTAMINATED))
+    return Facts(
+        run_files=run_files,
+        costs=costs,
+        gold=gold,
+        quality=quality,
+        is_decontaminated=any(_has_filter(text, "contamination") for text in run_files),
+        contaminated=contaminated,
+    )
+
+
+def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
+    """Return Wilson's interval of 95 % of a share.
+
+    >>> [round(bound, 3) for bound in wilson_interval(9, 10)]
+    [0.596, 0.982]
+    """
+    share = successes / trials
+    z = NORMAL_QUANTILE
+    center = share + z * z / (2 * trials)
+    margin = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    scale = 1 + z * z / trials
+    return max(0.0, (center - margin) / scale), min(1.0, (center + margin) / scale)
+
+
+def _has_filter(run_file: str, name: str) -> bool:
+    return any(table.get("use") == name for table in _filters(run_file))
+
+
+def _filters(run_file: str) -> Iterator[dict[str, Any]]:
+    try:
+        tables = tomllib.loads(run_file).get("filters")
+    except (ValueError, RecursionError):
+        return
+    if isinstance(tables, list):
+        for table in tables:
+            if isinstance(table, dict):
+                yield table
