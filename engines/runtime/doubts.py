@@ -78,7 +78,7 @@ class Doubts:
         return doubts
 
     def kinds_of(self, reply: Reply, max_tokens: int) -> Mapping[int, str]:
-        """Return the same as `about`, also of kinds that are usual by now."""
+        """Return what `about` returns, and also the kinds that are usual by now."""
         cut = self._doubt_of_cuts(reply, max_tokens)
         kinds: dict[int, str] = {}
         for index, completion in enumerate(reply.completions):

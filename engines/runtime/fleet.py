@@ -546,7 +546,8 @@ class Fleet(Generic[Client]):
 
         A server that fails again and again would hide all other messages.
         """
-        if times & (times - 1):
+        is_power_of_two = times & (times - 1) == 0
+        if not is_power_of_two:
             return
         self.report(message if times == 1 else f"{message} (time {times})")
 

@@ -37,13 +37,13 @@ def fault_of(error: Exception) -> Fault | None:
 
 
 def _fault_of_reply(error: UnreadableReply) -> Fault:
+    # The results of a batch have no address.
+    source = f" by {error.url}" if error.url else ""
     if error.kind.name == "no access":
-        return Fault(
-            kind=error.kind, error=ConfigError(f"engines.openai: {error}; {USER_ERROR_CURE}")
-        )
+        text = f"engines.openai: refused{source}: {error}; {USER_ERROR_CURE}"
+        return Fault(kind=error.kind, error=ConfigError(text))
     if error.kind.action is Action.STOP:
         return Fault(kind=error.kind, error=ConfigError(f"engines.openai: {error}"))
-    source = f" by {error.url}" if error.url else ""
     text = f"not understood{source}: {error}"
     return Fault(kind=error.kind, error=_request_error(text, error.kind))
 

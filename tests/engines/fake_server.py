@@ -70,7 +70,8 @@ class FakeServer:
         self.active -= 1
         body = answer.body
         if not isinstance(body, bytes):
-            body = json.dumps(body).encode()
+            # As real servers do. A lone surrogate cannot be encoded, and is escaped.
+            body = json.dumps(body, ensure_ascii=False).encode(errors="backslashreplace")
         if answer.sent_bytes == -1:
             return
         fields = [

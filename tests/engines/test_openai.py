@@ -98,7 +98,7 @@ async def test_change_of_model_is_reported() -> None:
         await engine.close()
 
 
-async def test_short_reply_by_a_fault_is_forgotten() -> None:
+async def test_single_short_reply_is_forgotten() -> None:
     answers = [completion("x"), completion("y", "z"), completion("a", "b", "c")]
     async with FakeServer.answering(*answers) as server:
         engine = engine_at(server.url)

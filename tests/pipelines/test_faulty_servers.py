@@ -48,7 +48,7 @@ async def undisturbed(folder: Path, workers: VerifierPool, max_n: int = 128) -> 
     await run_at(folder, workers, [served(Model())], max_n=max_n)
     rows = rows_of(folder)
     empty = [table for table, rows_of_table in rows.items() if not rows_of_table]
-    assert empty == ["rejected"]
+    assert empty == ["rejected", "stale_labels"]
     return rows
 
 
