@@ -26,7 +26,6 @@ from storage.publishing.export import export
 from tests.pipelines.running import REPOSITORY
 from tests.storage.samples import ANNOTATION, DISCOVERED, GOOD, LABEL, PROBLEM, TRACE, labelled
 
-
 # Formats of replies of judges, of which `filled` has none that agrees with its labels. They are
 # loaded in `tests.storage.test_verifier_formats`.
 REPLY_FORMATS = {"critique_pairs", "verification"}
