@@ -1,5 +1,6 @@
 """The options of `stepmark export` that are fields of formats, and the formats that have them."""
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ def label_fields(
                 f" {', '.join(soft_formats())}"
             )
         # A format that contains only soft labels has no field for it.
-        if "soft" in plugin.__dataclass_fields__:
+        if "soft" in {field.name for field in dataclasses.fields(plugin)}:
             fields["soft"] = True
     if after_error is not None:
         if not hasattr(plugin, "after_error"):

@@ -32,8 +32,13 @@ from tests.storage.samples import (
     labelled,
 )
 
+# Formats of replies of judges, of which `filled` has none that agrees with its labels. They are
+# loaded in `tests.storage.test_verifier_formats`.
+REPLY_FORMATS = {"critique_pairs", "verification"}
 LABEL_FORMATS = [
-    name for name in plugins.available("storage.formats") if name not in SOLUTION_FORMATS
+    name
+    for name in plugins.available("storage.formats")
+    if name not in {*REPLY_FORMATS, *SOLUTION_FORMATS}
 ]
 """The formats of labels alone; `tests.storage.test_solution_formats` loads the others."""
 
