@@ -35,7 +35,6 @@ from tests.storage.samples import (
     labelled,
 )
 
-
 LABEL_FORMATS = [
     name for name in plugins.available("storage.formats") if name not in SOLUTION_FORMATS
 ]
