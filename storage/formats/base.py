@@ -22,7 +22,6 @@ from stepmark.records import (
     Label,
     Problem,
     Rollout,
-    StepLabel,
     Trace,
     Verdict,
 )
@@ -240,29 +239,24 @@ def supervised_steps(
     Returns:
         The steps, or the reason to leave the trace out.
     """
-    step_labels = example.label.steps
-    end = _end_of_supervision(step_labels)
-    targets: list[float | None] = []
-    for index, step_label in enumerate(step_labels):
-        if index < end or after_error == "keep":
-            targets.append(step_label.value if soft else HARD_TARGETS[step_label.label])
-        elif after_error == "mask":
-            targets.append(None)
+    targets: list[float | None]
+    verdicts = [step.label for step in example.label.steps]
+    if soft:
+        targets = [step.value for step in example.label.steps]
+    else:
+        targets = [HARD_TARGETS[verdict] for verdict in verdicts]
+    if after_error != "keep" and Verdict.INCORRECT in verdicts:
+        end = verdicts.index(Verdict.INCORRECT) + 1
+        masked_steps = len(targets) - end if after_error == "mask" else 0
+        targets[end:] = [None] * masked_steps
     if not targets:
         return LeftOut("it has no steps")
-    if None in targets and not can_mask:
-        return LeftOut("a step has no value" if soft else "a step is undecided")
-    if all(target is None for target in targets):
-        return LeftOut("no step has a value" if soft else "no step is decided")
+    if None in targets:
+        if not can_mask:
+            return LeftOut("a step has no value" if soft else "a step is undecided")
+        if targets.count(None) == len(targets):
+            return LeftOut("no step has a value" if soft else "no step is decided")
     texts = written_steps(example.trace)[: len(targets)]
-    if not all(text.strip() for text in texts):
+    if not all(map(str.strip, texts)):
         return LeftOut("a step is blank")
     return list(map(SupervisedStep, texts, targets))
-
-
-def _end_of_supervision(step_labels: Sequence[StepLabel]) -> int:
-    """Return the index after the first step that is labelled incorrect."""
-    for index, step_label in enumerate(step_labels):
-        if step_label.label is Verdict.INCORRECT:
-            return index + 1
-    return len(step_labels)

@@ -33,12 +33,10 @@ LISTS = {"original_process": pa.list_(pa.string()), "modified_steps": pa.list_(p
 
 @dataclass(frozen=True, kw_only=True)
 class PrmBench:
-    """One row per trace.
-
-    With `after_error` "keep", the steps after the first error are included if all are decided.
-    """
+    """One row per trace."""
 
     after_error: Literal["drop", "keep"] = "drop"
+    """End a trace at its first wrong step, or keep the later steps if all of them are decided."""
 
     version: ClassVar[int] = 1
     split: ClassVar[str] = "test"

@@ -18,9 +18,10 @@ __all__ = ["SoftLabels"]
 
 @dataclass(frozen=True, kw_only=True)
 class SoftLabels:
-    """One row per trace; unknown values, and those that `after_error` masks, are null."""
+    """One row per trace; unknown and masked values are null."""
 
     after_error: AfterError = "keep"
+    """Drop the steps after the first wrong one, mask their values, or keep them."""
 
     version: ClassVar[int] = 1
     split: ClassVar[str] = "train"

@@ -25,12 +25,10 @@ __all__ = ["Trl"]
 
 @dataclass(frozen=True, kw_only=True)
 class Trl:
-    """One row per trace.
-
-    With `after_error` "keep", the steps after the first error are included if all are decided.
-    """
+    """One row per trace."""
 
     after_error: Literal["drop", "keep"] = "drop"
+    """End a trace at its first wrong step, or keep the later steps if all of them are decided."""
 
     version: ClassVar[int] = 2
     split: ClassVar[str] = "train"

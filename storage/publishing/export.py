@@ -7,21 +7,19 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-import pyarrow as pa
 
 from stepmark.errors import ConfigError, DatasetError
 from stepmark.records import Verdict
 from storage.dataset.dataset import Dataset
 from storage.formats.base import Format, HasSoftLabels, ReadsEvidence
 from storage.publishing import card, hub
-from storage.publishing.files import ExportFiles
 from storage.publishing.format_fields import soft_formats
 from storage.publishing.row_options import ALL_ROWS, VALIDATION, RowOptions
+from storage.publishing.row_writer import write_rows
 from storage.publishing.shard_rows import ShardRows
 from storage.queries.derived import values_by_trace
 from storage.queries.examples import ExampleJoin
@@ -65,6 +63,7 @@ class ExportRequest:
     values: StepValues | None
     merge: bool
     options: RowOptions
+    processes: int
 
     @property
     def format_name(self) -> str:
@@ -91,6 +90,7 @@ def export(
     merge: bool = False,
     private: bool = True,
     options: RowOptions = ALL_ROWS,
+    processes: int = 1,
 ) -> ExportResult:
     """Write every trace with a kept label in a trainer's format.
 
@@ -108,6 +108,8 @@ def export(
             (`storage.publishing.merging`).
         private: The visibility of a Hub repository that does not exist yet.
         options: Which rows are exported, in which splits.
+        processes: The number of processes that make rows. More than one need a main module that
+            can be imported, as everywhere in Python.
 
     Raises:
         ConfigError: The destination is invalid or contains files that no export wrote, the format
@@ -120,6 +122,8 @@ def export(
     if values is not None and not (isinstance(exporter, HasSoftLabels) and exporter.soft):
         listing = ", ".join(soft_formats())
         raise ConfigError(f"this format has no values, only labels: export {listing}")
+    if merge and isinstance(exporter, ReadsEvidence):
+        raise ConfigError("--merge changes the steps, and this format has stored texts about them")
     options.check(exporter)
     if neutral is not Verdict.CORRECT and not labels_by:
         raise ConfigError("--neutral maps ratings of a method: name it with --labels")
@@ -130,6 +134,7 @@ def export(
         values=values,
         merge=merge,
         options=options,
+        processes=processes,
     )
     if destination.startswith(hub.PREFIX):
         return _to_hub(dataset, request, hub.repository_of(destination), private=private)
@@ -221,9 +226,7 @@ def _build(
     dataset: Dataset, request: ExportRequest, folder: Path, *, title: str
 ) -> card.ExportStatistics:
     """Write the files of the export to a folder and return its statistics."""
-    statistics = card.ExportStatistics()
-    shard_rows = _shard_rows(dataset, request)
-    _write_rows(shard_rows, folder / "data", statistics)
+    statistics = write_rows(_shard_rows(dataset, request), folder / "data", request.processes)
     # No trainer can load an empty data set.
     if not statistics.rows:
         raise DatasetError(f"nothing to export: {_reasons(statistics.left_out)}")
@@ -252,67 +255,6 @@ def _shard_rows(dataset: Dataset, request: ExportRequest) -> ShardRows:
         reads=exporter.reads if isinstance(exporter, ReadsEvidence) else frozenset(),
     )
     return ShardRows(join=join, exporter=exporter, merge=request.merge, options=request.options)
-
-
-def _write_rows(shard_rows: ShardRows, folder: Path, statistics: card.ExportStatistics) -> None:
-    """Write the rows of all shards, and count them."""
-    options = shard_rows.options
-    if options.balance:
-        _write_balanced(shard_rows, folder, statistics)
-        return
-    files = ExportFiles(folder, shard_rows.schema)
-    remaining = options.limit
-    for shard in shard_rows.join.shards:
-        for split, rows in shard_rows.rows(shard, statistics).items():
-            batches = rows.batches
-            if remaining is not None:
-                batches, remaining = _first_rows(batches, remaining, statistics)
-            files.write(split, batches)
-        if remaining == 0:
-            break
-    statistics.split_rows.update(files.finish())
-
-
-def _first_rows(
-    batches: Iterable[pa.RecordBatch], limit: int, statistics: card.ExportStatistics
-) -> tuple[list[pa.RecordBatch], int]:
-    """Return the first rows, and how many may follow; count the others."""
-    first = list[pa.RecordBatch]()
-    for batch in batches:
-        if limit:
-            first.append(batch.slice(0, limit))
-        if batch.num_rows > limit:
-            statistics.left_out["beyond the limit"] += batch.num_rows - limit
-        limit = max(0, limit - batch.num_rows)
-    return first, limit
-
-
-def _write_balanced(shard_rows: ShardRows, folder: Path, statistics: card.ExportStatistics) -> None:
-    """Write as many rows with an error as without one.
-
-    All rows are written first: making them a second time takes longer than reading them again.
-    """
-    all_files = ExportFiles(folder.with_name("all"), shard_rows.schema)
-    have_error = dict[str, bytearray]()
-    for shard in shard_rows.join.shards:
-        for split, rows in shard_rows.rows(shard, statistics).items():
-            all_files.write(split, rows.batches)
-            have_error.setdefault(split, bytearray()).extend(rows.have_error)
-    all_files.finish()
-    is_kept = shard_rows.options.balanced_rows(b"".join(have_error.values()))
-    files = ExportFiles(folder, shard_rows.schema)
-    start = 0
-    for split in have_error:
-        for batch in all_files.read(split):
-            end = start + batch.num_rows
-            mask = pa.array(map(bool, is_kept[start:end]), pa.bool_())
-            files.write(split, [batch.filter(mask)])
-            start = end
-    shutil.rmtree(all_files.folder, ignore_errors=True)
-    statistics.split_rows.update(files.finish())
-    surplus = is_kept.count(0)
-    if surplus:
-        statistics.left_out["dropped by the balance"] += surplus
 
 
 def _check_splits(request: ExportRequest, statistics: card.ExportStatistics) -> None:

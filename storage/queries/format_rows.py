@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from stepmark import plugins
 from storage.formats.base import HasRowCount
+from storage.formats.verifiers.tasks import TAGS
 from storage.queries.render import values
 from storage.queries.sql import RunQuery
 
@@ -17,16 +18,30 @@ KIND = "storage.formats"
 NOT_BLANK = r"[^\s\x0b\x1c-\x1f\x85\p{Z}]"
 # The kept labels with their traces and problems. `verdicts` and `step_values` are those of the
 # steps, `texts` the steps themselves. `has_first_error`: all steps are correct, or the first other
-# one is incorrect; `supervised_texts` are the steps up to it. `is_supervised`: a trainer of hard
-# labels can use them (see `storage.formats.base.supervised_steps`). `is_right`: the solution is one
-# to imitate (see `storage.formats.solutions.conversations`).
+# one is incorrect, and `first_error` is -1 or its index; `supervised_texts` are the steps up to it.
+# `is_supervised`: a trainer of hard labels can use them (see `supervised_steps` in
+# `storage.formats.base`), and `is_supervised_with_mask`: one that can mask undecided steps.
+# `replies` are the requests that judges replied to, one for each reply, and `agreements` says
+# whether the reply agrees with the label (see "first_error" in
+# `storage.formats.verifiers.agreement`): NULL if it cannot be compared. Both are NULL without
+# replies. `is_right`: the solution is one to imitate (see
+# `storage.formats.solutions.conversations`).
 EXAMPLES = f"""
-WITH joined AS (
+WITH critiques_by_trace AS (
+  SELECT trace_id, list({{
+    'request': {{'method': method, 'prompt': prompt, 'step': step}}, 'step': step,
+    'verdicts': verdicts, 'first_error': first_error,
+    'is_usable': request IS NOT NULL AND finish_reason = 'stop'
+  }}) AS critiques
+  FROM critiques GROUP BY trace_id
+),
+joined AS (
   SELECT problem_id, found_by, outcome, traces.metadata AS metadata, question,
     traces.steps AS texts,
     [step.label FOR step IN labels.steps] AS verdicts,
-    [step.value FOR step IN labels.steps] AS step_values
+    [step.value FOR step IN labels.steps] AS step_values, answer, critiques
   FROM labels JOIN traces USING (trace_id) JOIN problems USING (problem_id)
+    LEFT JOIN critiques_by_trace USING (trace_id)
   WHERE kept AND len(labels.steps) = len(traces.steps)
 ),
 positions AS (
@@ -36,6 +51,7 @@ positions AS (
       nullif(list_position([verdict = 'correct' FOR verdict IN verdicts], false), 0),
       len(verdicts) + 1
     ) AS first_other,
+    coalesce(nullif(list_position(verdicts, 'incorrect'), 0), len(verdicts)) AS first_incorrect,
     [NOT regexp_matches(text, '{NOT_BLANK}') FOR text IN texts] AS are_blank
   FROM joined
 ),
@@ -43,9 +59,26 @@ examples AS (
   SELECT *,
     texts[1:first_other] AS supervised_texts,
     len(texts) > 0 AND coalesce(verdicts[first_other] = 'incorrect', true) AS has_first_error,
+    CASE WHEN has_first_error AND first_other > len(texts) THEN -1
+      WHEN has_first_error THEN first_other - 1 END AS first_error,
+    [critique.request FOR critique IN critiques] AS replies,
+    [CASE
+      WHEN NOT critique.is_usable THEN NULL
+      WHEN critique.step IS NULL THEN critique.first_error = first_error
+      WHEN critique.step < 0 OR len(critique.verdicts) <> 1 THEN NULL
+      WHEN 'unknown' IN (verdicts[critique.step + 1], critique.verdicts[1]) THEN NULL
+      ELSE critique.verdicts[1] = verdicts[critique.step + 1]
+    END FOR critique IN critiques] AS agreements,
     has_first_error AND NOT coalesce(list_bool_or(are_blank[1:first_other]), false)
       AS is_supervised,
+    coalesce(list_bool_or([verdict <> 'unknown' FOR verdict IN verdicts]), false)
+      AND NOT coalesce(list_bool_or(are_blank[1:first_incorrect]), false)
+      AS is_supervised_with_mask,
     coalesce(list_bool_or(are_blank), false) AS has_blank_step,
+    list_bool_or([
+      contains(text, '{TAGS[0]}') OR contains(text, '{TAGS[1]}')
+      FOR text IN list_concat([question, coalesce(answer, '')], texts)
+    ]) AS has_paragraph_tag,
     NOT coalesce(list_bool_and(are_blank), true) AS has_text,
     has_text AND outcome = 'correct' AND NOT list_contains(verdicts, 'incorrect') AS is_right,
     coalesce(list_bool_or([value IS NOT NULL FOR value IN step_values]), false) AS has_value

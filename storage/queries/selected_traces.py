@@ -4,8 +4,10 @@ import pyarrow as pa
 
 from stepmark.errors import ConfigError
 
-__all__ = ["trace_ids_of"]
+__all__ = ["EXAMPLE", "trace_ids_of"]
 
+EXAMPLE = "SELECT trace_id FROM labels WHERE confidence > 0.9"
+"""A query that selects traces, for messages."""
 COLUMN = "trace_id"
 
 
@@ -17,7 +19,6 @@ def trace_ids_of(answer: pa.Table) -> frozenset[str]:
     """
     if answer.column_names.count(COLUMN) != 1 or answer[COLUMN].type != pa.string():
         raise ConfigError(
-            "--where is a query for the ids of the traces, with a column trace_id:"
-            " SELECT trace_id FROM labels WHERE confidence > 0.9"
+            f"the query has no column {COLUMN} with the ids of the traces: write it as {EXAMPLE}"
         )
     return frozenset(answer[COLUMN].drop_null().to_pylist())

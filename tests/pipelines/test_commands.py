@@ -219,6 +219,30 @@ COMMANDS = {
         ["export", "trl", "--dataset", "made", "--to", "out", "--set", "x=1"],
         "storage.formats.trl has no parameter 'x'; it has: after_error",
     ),
+    "export soft labels as verdicts": (
+        ["export", "trl", "--dataset", "made", "--to", "out", "--soft"],
+        "trl contains verdicts, no soft labels; formats with soft labels: ",
+    ),
+    "export values as verdicts": (
+        ["export", "trl", "--dataset", "made", "--to", "out", "--values", "pqm"],
+        "trl contains verdicts, no soft labels; formats with soft labels: ",
+    ),
+    "export masked steps of trl": (
+        ["export", "trl", "--dataset", "made", "--to", "out", "--after-error", "mask"],
+        "storage.formats.trl: after_error: Input should be 'drop' or 'keep'",
+    ),
+    "export what a condition selects": (
+        ["export", "trl", "--dataset", "made", "--to", "out", "--where", "confidence > 0.9"],
+        "--where: the query failed: Parser Error: ",
+    ),
+    "export what no query selects": (
+        ["export", "trl", "--dataset", "made", "--to", "out", "--where", "SELECT 1"],
+        "the query has no column trace_id with the ids of the traces: write it as SELECT trace_id",
+    ),
+    "export and write a file": (
+        ["export", "trl", "-d", "made", "--to", "out", "--where", "COPY traces TO 'out'"],
+        "--where: a query is one SELECT statement; this is COPY; write it as SELECT trace_id",
+    ),
     "export a field unset": (
         ["export", "trl", "--dataset", "made", "--to", "out", "--set", "x"],
         "--set x: write it as FIELD=VALUE",

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from stepmark import plugins
-from stepmark.records import Discovered, Label, Problem, StepLabel, Trace
+from stepmark.records import Critique, Discovered, Label, Problem, StepLabel, Trace
 from storage.dataset.dataset import Dataset
-from storage.dataset.tables import LABELS, PROBLEMS, TRACES, discovered
+from storage.dataset.tables import LABELS, PROBLEMS, TRACES, critiques, discovered
 from storage.formats.base import Example, HasRowCount, LeftOut, ReadsEvidence, exported_rows
 from storage.queries.examples import ExampleJoin
 from storage.queries.format_rows import count_format_rows
 from storage.queries.sql import query_session
-from tests.storage.samples import BAD, DISCOVERED, GOOD, LABEL, PROBLEM, TRACE, UNKNOWN
+from tests.storage.samples import BAD, CRITIQUE, DISCOVERED, GOOD, LABEL, PROBLEM, TRACE, UNKNOWN
 
 FORMATS = plugins.available("storage.formats")
 # Blank ones as Python and Unicode have them, and texts that a format cannot hold.
@@ -44,6 +44,28 @@ def labelled(chance: random.Random, trace: Any) -> tuple[Any, Label]:
     return trace, label
 
 
+def replies(chance: random.Random, trace_id: str, steps: int) -> list[Critique]:
+    """Return random replies of two judges: about all steps, and about one that may not exist."""
+    critiques = list[Critique]()
+    for vote in range(chance.choice([0, 0, 2, 4])):
+        first_error = chance.choice([None, -1, -1, 0, 1])
+        step = chance.choice([None, None, 0, 1, 7, -1])
+        verdicts = tuple(chance.choices([GOOD, BAD, UNKNOWN], k=steps if step is None else 1))
+        critique = replace(
+            CRITIQUE,
+            trace_id=trace_id,
+            vote=vote,
+            prompt=chance.choice(["judge", "judge", "other"]),
+            step=step,
+            verdicts=verdicts,
+            first_error=first_error,
+            request=chance.choice(["Is it right?"] * 5 + [None]),
+            finish_reason=chance.choice(["stop"] * 5 + ["length"]),
+        )
+        critiques.append(critique)
+    return critiques
+
+
 def write_random_dataset(dataset: Dataset, seed: int) -> None:
     chance = random.Random(seed)
     for shard in range(2):
@@ -51,6 +73,7 @@ def write_random_dataset(dataset: Dataset, seed: int) -> None:
         traces = list[Trace]()
         found = list[Discovered]()
         labels = list[Label]()
+        judged = list[Critique]()
         for index in range(20):
             name = f"{shard}-{index}"
             question = chance.choice([QUESTIONS[0], *QUESTIONS])
@@ -73,6 +96,9 @@ def write_random_dataset(dataset: Dataset, seed: int) -> None:
         dataset.write_part(PROBLEMS, shard, problems, "f")
         dataset.write_part(TRACES, shard, traces, "f")
         dataset.write_part(discovered("tree_search"), shard, found, "f")
+        for trace in [*traces, *found]:
+            judged.extend(replies(chance, trace.trace_id, len(trace.steps)))
+        dataset.write_part(critiques("judge"), shard, judged, "f")
         dataset.write_part(LABELS, shard, labels, "f")
 
 

@@ -9,7 +9,14 @@ import pyarrow as pa
 import pytest
 
 from stepmark import plugins
-from stepmark.records import StepAnnotation, StepLabel, Verdict
+from stepmark.records import (
+    Label,
+    StepAnnotation,
+    StepLabel,
+    Trace,
+    Verdict,
+    first_error_of,
+)
 from storage.dataset.rows import replace_surrogates
 from storage.formats.base import Example, Format, LeftOut, ProblemFormat, exported_rows
 from storage.formats.math_aps import MathAps
@@ -21,6 +28,7 @@ from storage.formats.trl import Trl
 from tests.storage.samples import (
     ANNOTATION,
     BAD,
+    CRITIQUE,
     GOOD,
     LABEL,
     PROBLEM,
@@ -37,9 +45,17 @@ MONTE_CARLO = replace(
     error=None,
     steps=(StepAnnotation(verdict=GOOD, value=0.5, successes=1, trials=2),) * 3,
 )
-RIGHT = Example(
-    problem=PROBLEM, trace=TRACE, label=LABEL, rollouts=(ROLLOUT,), annotations=(MONTE_CARLO,)
-)
+
+
+def judged(trace: Trace, label: Label) -> Example:
+    """Return an example with a reply that agrees with the label, and one that does not."""
+    verdicts = tuple(step.label for step in label.steps)
+    agreeing = replace(CRITIQUE, verdicts=verdicts, first_error=first_error_of(verdicts))
+    disagreeing = replace(CRITIQUE, vote=2, text="No.", verdicts=verdicts, first_error=77)
+    return Example(problem=PROBLEM, trace=trace, label=label, critiques=(disagreeing, agreeing))
+
+
+RIGHT = replace(judged(TRACE, LABEL), rollouts=(ROLLOUT,), annotations=(MONTE_CARLO,))
 VALUED_LABEL = replace(LABEL, steps=(*LABEL.steps[:2], StepLabel(label=GOOD, value=0.25)))
 WRONG = Example(
     problem=PROBLEM,
@@ -51,8 +67,7 @@ WRONG = Example(
 
 
 def example(*verdicts: Verdict) -> Example:
-    trace, label = labelled("t", *verdicts)
-    return Example(problem=PROBLEM, trace=trace, label=label)
+    return judged(*labelled("t", *verdicts))
 
 
 def rows(exporter: Format, *examples: Example) -> list[Any]:
@@ -103,7 +118,7 @@ def test_left_out_examples_have_reasons(name: str) -> None:
         example(BAD),
     )
     # A row is made of several examples, of one, or of one of their nine steps.
-    assert 2 <= len(exported) <= 9
+    assert 2 <= len(exported) <= 10
     assert all(item.reason for item in exported if isinstance(item, LeftOut))
     assert LeftOut("it has no steps") in exported
 

@@ -1,6 +1,6 @@
 """`stepmark export`."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -11,6 +11,9 @@ from stepmark.errors import ConfigError
 from stepmark.records import Verdict
 
 __all__ = ["export"]
+
+# One process makes the rows of this many traces in some two seconds, in which another one starts.
+MANY_TRACES = 20_000
 
 
 def export(
@@ -92,12 +95,17 @@ def export(
             "--merge", help="Add a second copy of every trace with neighbouring steps merged."
         ),
     ] = False,
+    processes: Annotated[
+        int | None,
+        typer.Option(min=1, help="The number of processes. Default: one for small datasets."),
+    ] = None,
     public: Annotated[
         bool,
         typer.Option("--public", help="Create a public Hub repository. Default: private."),
     ] = False,
 ) -> None:
     """Write labelled traces in a trainer's format to a folder or the Hugging Face Hub."""
+    from pipelines.run.infrequent_gc import infrequent_gc
     from storage.dataset.dataset import Dataset
     from storage.publishing.export import export as write_export
     from storage.publishing.format_fields import label_fields
@@ -120,17 +128,20 @@ def export(
         seed=seed,
         with_ids=with_ids,
     )
-    result = write_export(
-        Dataset(dataset),
-        exporter,
-        to,
-        labels_by=labels,
-        neutral=neutral,
-        values=formula,
-        merge=merge,
-        private=not public,
-        options=options,
-    )
+    source = Dataset(dataset)
+    with infrequent_gc():
+        result = write_export(
+            source,
+            exporter,
+            to,
+            labels_by=labels,
+            neutral=neutral,
+            values=formula,
+            merge=merge,
+            private=not public,
+            options=options,
+            processes=processes or _suitable_processes(source, limit),
+        )
     counts: dict[str, int | str] = {
         "rows": result.rows,
         "distinct solutions with a kept label": result.distinct,
@@ -143,8 +154,25 @@ def export(
     print_counts(f"exported to {result.destination}", counts)
 
 
+def _suitable_processes(dataset: Any, limit: int | None) -> int:
+    """Return one process for a small export: starting another one takes longer."""
+    from storage.dataset.tables import TRACES
+    from storage.queries.limits import thread_count
+
+    # The parts of a bucket would each be asked for their size first.
+    if not dataset.folder.is_local or (limit is not None and limit < MANY_TRACES):
+        return 1
+    if dataset.count(TRACES) < MANY_TRACES:
+        return 1
+    return thread_count()
+
+
 def _selected_traces(dataset: str, where: str) -> frozenset[str]:
     from pipelines.cli.bounded_query import bounded_query
-    from storage.queries.selected_traces import trace_ids_of
+    from storage.queries.selected_traces import EXAMPLE, trace_ids_of
 
-    return trace_ids_of(bounded_query(dataset, where))
+    try:
+        answer = bounded_query(dataset, where)
+    except ConfigError as error:
+        raise ConfigError(f"--where: {error}; write it as {EXAMPLE}") from error
+    return trace_ids_of(answer)

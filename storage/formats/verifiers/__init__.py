@@ -1,0 +1,1 @@
+"""Data for generative verifiers: models that reply to a request with verdicts on the steps."""

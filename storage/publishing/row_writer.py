@@ -1,0 +1,97 @@
+"""Write the rows of a dataset to files: all of them, the first ones, or balanced ones."""
+
+import shutil
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import pyarrow as pa
+
+from storage.publishing.card import ExportStatistics
+from storage.publishing.files import ExportFiles
+from storage.publishing.shard_processes import rows_of_shards
+from storage.publishing.shard_rows import ShardRows
+
+__all__ = ["write_rows"]
+
+
+def write_rows(shard_rows: ShardRows, folder: Path, processes: int) -> ExportStatistics:
+    """Write the rows to a new folder and return their statistics.
+
+    Args:
+        shard_rows: The conversion of a shard to rows.
+        folder: The folder. During the export there is another one beside it.
+        processes: The number of processes that make rows.
+
+    Raises:
+        DatasetError: A part of the dataset is damaged, or a process died.
+    """
+    if shard_rows.options.balance:
+        return _write_balanced(shard_rows, folder, processes)
+    statistics = ExportStatistics()
+    files = ExportFiles(folder, shard_rows.schema)
+    remaining = shard_rows.options.limit
+    with closing(rows_of_shards(shard_rows, processes)) as shards:
+        for rows_by_split, shard_statistics in shards:
+            statistics.update(shard_statistics)
+            for split, rows in rows_by_split.items():
+                batches: Sequence[pa.RecordBatch] = rows.batches
+                if remaining is not None:
+                    batches = _first_rows(batches, remaining)
+                    written = _count(batches)
+                    remaining -= written
+                    _add_left_out(statistics, "beyond the limit", _count(rows.batches) - written)
+                files.write(split, batches)
+            if remaining == 0:
+                break
+    statistics.split_rows.update(files.finish())
+    return statistics
+
+
+def _write_balanced(shard_rows: ShardRows, folder: Path, processes: int) -> ExportStatistics:
+    """Write as many rows with an error as without one.
+
+    All rows are written first: making them a second time takes longer than reading them again.
+    """
+    statistics = ExportStatistics()
+    all_files = ExportFiles(folder.with_name("all"), shard_rows.schema)
+    have_error = dict[str, bytearray]()
+    with closing(rows_of_shards(shard_rows, processes)) as shards:
+        for rows_by_split, shard_statistics in shards:
+            statistics.update(shard_statistics)
+            for split, rows in rows_by_split.items():
+                all_files.write(split, rows.batches)
+                have_error.setdefault(split, bytearray()).extend(rows.have_error)
+    all_files.finish()
+    is_kept = shard_rows.options.balanced_rows(b"".join(have_error.values()))
+    files = ExportFiles(folder, shard_rows.schema)
+    # Rows are numbered in the order of the splits, as in `is_kept`.
+    start = 0
+    for split in have_error:
+        for batch in all_files.read(split):
+            end = start + batch.num_rows
+            files.write(split, [batch.filter(pa.array(map(bool, is_kept[start:end])))])
+            start = end
+    shutil.rmtree(all_files.folder, ignore_errors=True)
+    _add_left_out(statistics, "dropped by the balance", is_kept.count(0))
+    statistics.split_rows.update(files.finish())
+    return statistics
+
+
+def _first_rows(batches: Iterable[pa.RecordBatch], count: int) -> list[pa.RecordBatch]:
+    first = list[pa.RecordBatch]()
+    for batch in batches:
+        if count:
+            first.append(batch.slice(0, count))
+            count -= first[-1].num_rows
+    return first
+
+
+def _count(batches: Iterable[pa.RecordBatch]) -> int:
+    return sum(batch.num_rows for batch in batches)
+
+
+def _add_left_out(statistics: ExportStatistics, reason: str, count: int) -> None:
+    # A count of zero would be listed.
+    if count:
+        statistics.left_out[reason] += count
