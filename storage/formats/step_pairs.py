@@ -88,8 +88,8 @@ class StepPairs:
         chosen_text: str | None = chosen.text
         rejected_text: str | None = rejected.text
         if self.whole:
-            chosen_text = chosen.endings.get(Verdict.CORRECT)
-            rejected_text = rejected.endings.get(Verdict.INCORRECT)
+            chosen_text = chosen.text_to_end(Verdict.CORRECT)
+            rejected_text = rejected.text_to_end(Verdict.INCORRECT)
         if chosen_text is None or rejected_text is None:
             return LeftOut("no solution goes on from a step to the end")
         prefix = "".join(pair.prefix)

@@ -1,6 +1,5 @@
 """Pairs of next steps after one prefix, as the view `siblings` has them (`storage.queries`)."""
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import permutations
@@ -11,21 +10,28 @@ from storage.formats.base import Example
 
 __all__ = ["Continuation", "SiblingPair", "sibling_pairs"]
 
-Prefix = tuple[str, ...]
-
 
 @dataclass(slots=True)
 class Continuation:
-    """A next step after a prefix, with what is known of it."""
+    """A next step after a prefix: a node in the tree of a problem's solutions."""
 
-    text: str
+    steps: Sequence[str]
+    """The steps of a solution with this prefix and this step."""
+    index: int
+    """The index of the step in them."""
     example: Example
-    """An example that contains the step, or whose rollout does."""
+    """The example of that solution."""
     verdicts: set[Verdict] = field(default_factory=set)
     outcomes: list[Verdict] = field(default_factory=list)
     """The decided outcomes of the solutions that were free after the step."""
-    endings: dict[Verdict, str] = field(default_factory=dict)
-    """By outcome, the text of the first solution with it, from this step to its end."""
+    endings: dict[Verdict, Sequence[str]] = field(default_factory=dict)
+    """By outcome, the steps of the first solution with it."""
+    next_steps: dict[str, "Continuation"] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """The step."""
+        return self.steps[self.index]
 
     @property
     def verdict(self) -> Verdict:
@@ -42,13 +48,22 @@ class Continuation:
             return None
         return self.outcomes.count(Verdict.CORRECT) / len(self.outcomes)
 
+    def text_to_end(self, outcome: Verdict) -> str | None:
+        """Return the text from this step to the end of a solution with an outcome, if any."""
+        steps = self.endings.get(outcome)
+        return None if steps is None else "".join(steps[self.index :])
+
 
 class SiblingPair(NamedTuple):
     """Two steps after one prefix, the better one first."""
 
-    prefix: Prefix
     chosen: Continuation
     rejected: Continuation
+
+    @property
+    def prefix(self) -> Sequence[str]:
+        """The steps before."""
+        return self.chosen.steps[: self.chosen.index]
 
     @property
     def gap(self) -> float | None:
@@ -60,10 +75,9 @@ class SiblingPair(NamedTuple):
 
 class _Solution(NamedTuple):
     given_steps: int
-    steps: Prefix
+    steps: Sequence[str]
     outcome: Verdict
     is_truncated: bool
-    example: Example
 
 
 def sibling_pairs(examples: Sequence[Example], but: Sequence[str]) -> Iterator[SiblingPair]:
@@ -73,10 +87,18 @@ def sibling_pairs(examples: Sequence[Example], but: Sequence[str]) -> Iterator[S
         examples: The traces of the problem, with their rollouts.
         but: The methods whose rollouts are not used.
     """
-    for prefix, by_text in _continuations(examples, but).items():
-        for chosen, rejected in permutations(by_text.values(), 2):
+    first_steps: dict[str, Continuation] = {}
+    for example in examples:
+        for solution in _solutions(example, but):
+            _add_solution(first_steps, example, solution)
+        _add_verdicts(first_steps, example)
+    remaining = [first_steps]
+    while remaining:
+        siblings = remaining.pop()
+        for chosen, rejected in permutations(siblings.values(), 2):
             if chosen.text.strip() != rejected.text.strip() and _is_better(chosen, rejected):
-                yield SiblingPair(prefix, chosen, rejected)
+                yield SiblingPair(chosen, rejected)
+        remaining.extend(step.next_steps for step in siblings.values())
 
 
 def _is_better(step: Continuation, other: Continuation) -> bool:
@@ -87,48 +109,49 @@ def _is_better(step: Continuation, other: Continuation) -> bool:
     return step.value is not None and other.value is not None and step.value > other.value
 
 
-def _continuations(
-    examples: Sequence[Example], but: Sequence[str]
-) -> dict[Prefix, dict[str, Continuation]]:
-    steps_after = defaultdict[Prefix, dict[str, Continuation]](dict)
-
-    def continuation(example: Example, steps: Prefix, place: int) -> Continuation:
-        text = steps[place]
-        return steps_after[steps[:place]].setdefault(text, Continuation(text, example))
-
-    for example in examples:
-        for solution in _solutions(example, but):
-            # A truncated solution does not contain the whole of its last step.
-            end = len(solution.steps) - solution.is_truncated
-            # It was free after the last step that it was given.
-            for place in range(max(solution.given_steps - 1, 0), end):
-                step = continuation(example, solution.steps, place)
-                if solution.outcome is not Verdict.UNKNOWN:
-                    step.outcomes.append(solution.outcome)
-                    step.endings.setdefault(solution.outcome, "".join(solution.steps[place:]))
-        # What follows an error continues no sound prefix.
-        for place, step_label in enumerate(example.label.steps):
-            if step_label.label is not Verdict.UNKNOWN:
-                step = continuation(example, example.trace.steps, place)
-                step.verdicts.add(step_label.label)
-            if step_label.label is not Verdict.CORRECT:
-                break
-    return steps_after
-
-
 def _solutions(example: Example, but: Sequence[str]) -> Iterator[_Solution]:
     trace = example.trace
     # The outcome of a discovered trace is that of its rollout, which is one of those below.
     if not isinstance(trace, Discovered):
-        is_truncated = trace.finish_reason == "length"
-        yield _Solution(0, trace.steps, trace.outcome, is_truncated, example)
+        yield _Solution(0, trace.steps, trace.outcome, trace.finish_reason == "length")
     for rollout in example.rollouts:
-        if rollout.steps is None or rollout.method in but:
-            continue
-        yield _Solution(
-            rollout.prefix_steps,
-            trace.steps[: rollout.prefix_steps] + rollout.steps,
-            rollout.outcome,
-            rollout.finish_reason == "length",
-            example,
-        )
+        if rollout.steps is not None and rollout.method not in but:
+            steps = trace.steps[: rollout.prefix_steps] + rollout.steps
+            is_truncated = rollout.finish_reason == "length"
+            yield _Solution(rollout.prefix_steps, steps, rollout.outcome, is_truncated)
+
+
+def _add_solution(
+    first_steps: dict[str, Continuation], example: Example, solution: _Solution
+) -> None:
+    siblings = first_steps
+    # A truncated solution does not contain the whole of its last step.
+    for index in range(len(solution.steps) - solution.is_truncated):
+        step = _step_of(siblings, solution.steps, index, example)
+        # The solution was free after the last step that it was given.
+        if index >= solution.given_steps - 1 and solution.outcome is not Verdict.UNKNOWN:
+            step.outcomes.append(solution.outcome)
+            step.endings.setdefault(solution.outcome, solution.steps)
+        siblings = step.next_steps
+
+
+def _add_verdicts(first_steps: dict[str, Continuation], example: Example) -> None:
+    siblings = first_steps
+    for index, step_label in enumerate(example.label.steps):
+        step = _step_of(siblings, example.trace.steps, index, example)
+        if step_label.label is not Verdict.UNKNOWN:
+            step.verdicts.add(step_label.label)
+        # What follows an error continues no sound prefix.
+        if step_label.label is not Verdict.CORRECT:
+            break
+        siblings = step.next_steps
+
+
+def _step_of(
+    siblings: dict[str, Continuation], steps: Sequence[str], index: int, example: Example
+) -> Continuation:
+    """Return the node of a step; a new one if no solution has had it."""
+    step = siblings.get(steps[index])
+    if step is None:
+        step = siblings[steps[index]] = Continuation(steps, index, example)
+    return step

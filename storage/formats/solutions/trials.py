@@ -11,6 +11,7 @@ __all__ = ["steps_by"]
 def steps_by(example: Example, method: str) -> Sequence[StepAnnotation] | None:
     """Return the annotation of every step by a method; None if it has not annotated the trace."""
     for annotation in example.annotations:
-        if annotation.method == method and annotation.error is None:
+        is_complete = len(annotation.steps) == len(example.trace.steps)
+        if annotation.method == method and annotation.error is None and is_complete:
             return annotation.steps
     return None
