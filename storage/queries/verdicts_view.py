@@ -11,7 +11,8 @@ def verdicts_select(parts: TableParts) -> str:
     """Return the SELECT of the view."""
     columns = (
         "trace_id, problem_id, traces.model, traces.outcome,"
-        " len(traces.steps)::INTEGER AS step_count, labels.first_error, labels.confidence, labels.kept, labels.reason"
+        " len(traces.steps)::INTEGER AS step_count, labels.first_error,"
+        " labels.confidence, labels.kept, labels.reason"
     )
     joins = f" LEFT JOIN (FROM {table_source(parts, LABELS)}) AS labels USING (trace_id)"
     for method in methods_with(parts, "annotations"):
