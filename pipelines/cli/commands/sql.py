@@ -93,7 +93,8 @@ def sql(
 
             check_result_file(output)
         text = query or sys.stdin.read(MAX_SQL_CHARS + 1)
-        _write(runner.run(text, arguments), layout, output)
+        with runner.limited():
+            _write(runner.run(text, arguments), layout, output)
 
 
 def _is_on_terminal() -> bool:
