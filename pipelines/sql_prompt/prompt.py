@@ -101,9 +101,11 @@ class Prompt:
             if text.startswith("\\"):
                 self._command(text)
             elif text.startswith(MARK):
-                self._named(text)
+                with self._runner.limited():
+                    self._named(text)
             else:
-                self._query(text)
+                with self._runner.limited():
+                    self._query(text)
         except UserError as error:
             self._print([Text(one_line(str(error)), "red")])
         except KeyboardInterrupt:

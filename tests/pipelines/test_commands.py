@@ -466,8 +466,8 @@ def test_sql_has_several_outputs(stepmark: Stepmark, made: Path) -> None:
     assert status == 0
     assert "    FIRST: the method of the rows (default: judge)\n" in out
     _, out, _ = stepmark("sql", ":confusion", "formal", "formal", "--format=jsonl", "-d", "made")
-    assert {json.loads(line)["verdict"] for line in out.splitlines()} <= {"correct", "unknown"}
-    assert out
+    # The solution claims that 1 + 2 = 2.
+    assert {json.loads(line)["verdict"] for line in out.splitlines()} == {"incorrect", "unknown"}
     status, out, _ = stepmark("sql", "FROM labels", "--output", "labels.json", "-d", "made")
     assert (status, out) == (0, "")
     assert len(json.loads(Path("labels.json").read_text())) == 1
