@@ -15,7 +15,8 @@ def code_folder_of(run_file: Path) -> Path | None:
     it is data, often from others, and its folder has a run file and could have code too.
     """
     path = run_file.resolve()
-    for folder in path.parents:
+    # The last one is the root, which is not a location for a dataset.
+    for folder in path.parents[:-1]:
         dataset = Dataset(str(folder))
         if dataset.shards(PROBLEMS) or dataset.shards(TRACES):
             return None
