@@ -258,10 +258,11 @@ def _label(label: Label | None) -> Iterator[RenderableType]:
 
 
 def _critique(critique: Critique) -> Iterator[RenderableType]:
-    subject = "" if critique.step is None else f", step {critique.step}"
-    title = f"{critique.method}, prompt {critique.prompt}, vote {critique.vote}{subject}"
-    yield _section(f"critique of {title}")
+    yield _section(f"critique of {critique.method}")
     table = _fields()
+    table.add_row("prompt", _text(f"{critique.prompt}, vote {critique.vote}"))
+    if critique.step is not None:
+        table.add_row("about", _text(f"step {critique.step}"))
     table.add_row("model", _text(_or_dash(critique.model)))
     table.add_row("first error", _text(_first_error(critique.first_error)))
     table.add_row("tokens", _text(f"{critique.generated_tokens:,}, {critique.finish_reason}"))
@@ -272,13 +273,13 @@ def _critique(critique: Critique) -> Iterator[RenderableType]:
 
 
 def _rollout(rollout: Rollout) -> Iterator[RenderableType]:
-    title = f"rollout of {rollout.method} after {rollout.prefix_steps} steps"
-    yield _section(title)
+    yield _section(f"rollout of {rollout.method}")
     outcome = _text(_or_dash(rollout.final_answer) + "  ")
     outcome.append(_text(rollout.outcome, STYLES[rollout.outcome]))
     if rollout.outcome_reason:
         outcome.append(_text(f": {rollout.outcome_reason}"))
     table = _fields()
+    table.add_row("after", _text(f"{rollout.prefix_steps} steps"))
     table.add_row("answer", outcome)
     table.add_row("tokens", _text(f"{rollout.generated_tokens:,}, {rollout.finish_reason}"))
     if rollout.reasoning:
@@ -292,7 +293,7 @@ def _section(title: str) -> Rule:
 
 
 def _fields() -> Table:
-    """Return a table for names and values; long values are wrapped beside their names."""
+    """Return a table for names and values; long values are wrapped in their column."""
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(style="dim")
     table.add_column(overflow="fold")

@@ -22,7 +22,7 @@ BORDER_WIDTH = 3
 
 
 class Expanded(StrEnum):
-    """Whether every value is printed on a line of its own."""
+    """Whether every value is printed on a separate line."""
 
     auto = "auto"
     on = "on"

@@ -13,7 +13,7 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.lexers import PygmentsLexer
-from pygments.lexers.sql import SqlLexer
+from pygments.lexers.sql import SqlLexer  # type: ignore[import-untyped]
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -101,9 +101,11 @@ class Prompt:
             if text.startswith("\\"):
                 self._command(text)
             elif text.startswith(MARK):
-                self._named(text)
+                with self._runner.limited():
+                    self._named(text)
             else:
-                self._query(text)
+                with self._runner.limited():
+                    self._query(text)
         except UserError as error:
             self._print([Text(one_line(str(error)), "red")])
         except KeyboardInterrupt:

@@ -3,8 +3,9 @@
 import os
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,8 @@ __all__ = ["QueryRunner"]
 
 # The exit status of an error that the user can fix.
 USER_ERROR = 2
+# The exit status after Ctrl-C, as shells report it.
+INTERRUPTED = 130
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,16 +57,33 @@ class QueryRunner:
             parameters = named.bind(arguments)
         elif arguments:
             raise ConfigError("a query is one argument: put it in quotes")
+        return self._run(text, parameters)
+
+    @contextmanager
+    def limited(self) -> Iterator[None]:
+        """Limit the memory of this process while it runs a query and renders the result.
+
+        Raises:
+            ConfigError: The memory is not sufficient.
+        """
         try:
             # This process has no other task, so its memory can be limited as a whole.
             with bound_process(self.memory):
-                return self._run(text, parameters)
+                yield
         except MemoryError as error:
             raise ConfigError("the answer does not fit into the memory; add a LIMIT") from error
 
     def _run(self, text: str, parameters: Mapping[str, str]) -> Any:
         """Run a query in a thread: Ctrl-C cannot interrupt the main thread within DuckDB."""
         stop = threading.Event()
+
+        def end_process() -> None:
+            if stop.is_set():
+                os._exit(INTERRUPTED)
+            message = f"stepmark: the query failed: it took longer than {self.timeout:g} s\n"
+            os.write(sys.stderr.fileno(), message.encode())
+            os._exit(USER_ERROR)
+
         with ThreadPoolExecutor(1) as pool:
             result = pool.submit(
                 query,
@@ -72,7 +92,7 @@ class QueryRunner:
                 self.timeout,
                 parameters=parameters,
                 memory_mib=self.memory,
-                on_overdue=self._end,
+                on_overdue=end_process,
                 stop=stop,
             )
             try:
@@ -80,8 +100,3 @@ class QueryRunner:
             except KeyboardInterrupt:
                 stop.set()
                 raise
-
-    def _end(self) -> None:
-        message = f"stepmark: the query failed: it took longer than {self.timeout:g} s\n"
-        os.write(sys.stderr.fileno(), message.encode())
-        os._exit(USER_ERROR)

@@ -22,8 +22,12 @@ def check_result_file(uri: str) -> None:
     """Check the name of a file, before a query takes time.
 
     Raises:
-        ConfigError: The suffix is none of those that can be written.
+        ConfigError: The suffix is none of those that can be written, or the URI names no file in a
+            bucket.
     """
+    _, separator, path = uri.partition("://")
+    if separator and "/" not in path:
+        raise ConfigError(f"{uri[:200]!a} is a bucket: name a file in it")
     if _suffix(uri) not in WRITERS:
         raise ConfigError(f"{uri[:200]!a}: write a file with one of: {', '.join(WRITERS)}")
 

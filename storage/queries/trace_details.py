@@ -101,7 +101,7 @@ def select_traces(
         DatasetError: As for `find_trace`.
     """
     order = "random()" if at_random else "trace_id"
-    # On a line of its own, because it can end in a comment.
+    # On a separate line, because it can end in a comment.
     source = f"verdicts WHERE (\n{where}\n)" if where else "traces"
     selected = query(
         dataset,
@@ -121,37 +121,31 @@ def read_details(dataset: Dataset, location: TraceLocation) -> TraceDetails:
         DatasetError: A part of its shard is damaged, or the trace was removed meanwhile.
     """
     trace_id, table, shard = location
-    matching = ("trace_id", trace_id)
+    of_trace = ("trace_id", trace_id)
 
-    def read(other_table: Table[Any]) -> Sequence[Any]:
+    def read(other_table: Table[Any], equal: tuple[str, str] = of_trace) -> Sequence[Any]:
         if shard not in dataset.shards(other_table):
             return ()
-        return tuple(dataset.read_part(other_table, shard, matching))
+        return tuple(dataset.read_part(other_table, shard, equal))
 
-    trace: Trace | None = next(dataset.read_part(table, shard, matching), None)
-    if trace is None:
+    def read_of_methods(kind: str, table_of: Callable[[str], Table[Any]]) -> Sequence[Any]:
+        records = list[Any]()
+        for method in dataset.methods(kind):
+            records.extend(read(table_of(method)))
+        return records
+
+    traces: Sequence[Trace] = read(table)
+    if not traces:
         raise DatasetError(f"{dataset.uri}: the trace {trace_id} was removed meanwhile")
-    problem = None
-    if shard in dataset.shards(PROBLEMS):
-        of_problem = ("problem_id", trace.problem_id)
-        problem = next(dataset.read_part(PROBLEMS, shard, of_problem), None)
-    found_annotations = list[Annotation]()
-    for method in dataset.methods("annotations"):
-        found_annotations.extend(read(annotations(method)))
-    found_critiques = list[Critique]()
-    for method in dataset.methods("critiques"):
-        found_critiques.extend(read(critiques(method)))
-    found_rollouts = list[Rollout]()
-    for method in dataset.methods("rollouts"):
-        found_rollouts.extend(read(rollouts(method)))
+    problems = read(PROBLEMS, ("problem_id", traces[0].problem_id))
     labels = read(LABELS)
     return TraceDetails(
-        trace=trace,
-        problem=problem,
-        annotations=found_annotations,
+        trace=traces[0],
+        problem=problems[0] if problems else None,
+        annotations=read_of_methods("annotations", annotations),
         label=labels[0] if labels else None,
-        critiques=found_critiques,
-        rollouts=found_rollouts,
+        critiques=read_of_methods("critiques", critiques),
+        rollouts=read_of_methods("rollouts", rollouts),
     )
 
 

@@ -10,12 +10,13 @@ __all__ = ["verdicts_select"]
 def verdicts_select(parts: TableParts) -> str:
     """Return the SELECT of the view."""
     columns = (
-        "trace_id, problem_id, traces.model, traces.outcome, len(traces.steps)::INTEGER AS steps,"
-        " labels.first_error, labels.confidence, labels.kept, labels.reason"
+        "trace_id, problem_id, traces.model, traces.outcome,"
+        " len(traces.steps)::INTEGER AS step_count, labels.first_error,"
+        " labels.confidence, labels.kept, labels.reason"
     )
     joins = f" LEFT JOIN (FROM {table_source(parts, LABELS)}) AS labels USING (trace_id)"
     for method in methods_with(parts, "annotations"):
-        # With a space, so that it is no other name in the query.
+        # With a space, because no other name in the query has one.
         name = f'"of {method}"'
         columns += (
             f", {name}.first_error AS {method}_first_error"

@@ -26,6 +26,7 @@ from pipelines.run.retries import RETRIES
 from stepmark import plugins
 from stepmark.records import Problem
 from storage.dataset.dataset import Dataset
+from storage.dataset.readme import README
 from storage.dataset.tables import LABELS, PROBLEMS, REJECTED, TRACES
 from tests.pipelines.running import run_file
 
@@ -182,6 +183,21 @@ COMMANDS = {
         ["sql", "SELECT 'infinity'::TIMESTAMP AS t", "--dataset", "made"],
         "column 't' has a value that cannot be shown",
     ),
+    "sql without a dataset": (["sql", "SELECT 1"], "name the dataset: --dataset FOLDER"),
+    "sql in several words": (
+        ["sql", "SELECT", "1", "--dataset", "made"],
+        "a query is one argument: put it in quotes",
+    ),
+    "sql of an unknown name": (["sql", ":nope", "-d", "made"], "there is no query 'nope'"),
+    "sql with a missing argument": (
+        ["sql", ":rollouts", "--dataset", "made"],
+        "the query takes other arguments: :rollouts TRACE [PREFIX]",
+    ),
+    "sql into a strange file": (
+        ["sql", "SELECT 1", "--output", "x.txt", "--dataset", "made"],
+        "write a file with one of: .parquet",
+    ),
+    "ddl of nothing": (["sql", "--ddl", "--dataset", "none"], "no dataset at none"),
     "sql on nothing": (["sql", "SELECT 1", "--dataset", "none"], "no dataset at none"),
     "score on nothing": (["score", "--dataset", "none"], "no dataset at none"),
     "score without gold": (
@@ -419,6 +435,28 @@ def test_failed_method_sets_exit_status(stepmark: Stepmark) -> None:
     formal = 'annotators=[{use="formal"}]'
     status, _, err = stepmark("label", "run.toml", "--set", formal)
     assert (status, err) == (0, "")
+
+
+def test_sql_has_several_outputs(stepmark: Stepmark, made: Path) -> None:
+    status, out, _ = stepmark("sql", "--list")
+    assert status == 0
+    assert "    FIRST: the method of the rows (default: judge)\n" in out
+    _, out, _ = stepmark("sql", ":confusion", "formal", "formal", "--format=jsonl", "-d", "made")
+    # The solution claims that 1 + 2 = 2.
+    assert {json.loads(line)["verdict"] for line in out.splitlines()} == {"incorrect", "unknown"}
+    status, out, _ = stepmark("sql", "FROM labels", "--output", "labels.json", "-d", "made")
+    assert (status, out) == (0, "")
+    assert len(json.loads(Path("labels.json").read_text())) == 1
+    _, out, _ = stepmark("sql", "--ddl", "--dataset", "made")
+    assert f"read_parquet(['{made}/traces/part-00000.parquet'])" in out
+
+
+def test_commands_write_a_readme(stepmark: Stepmark, made: Path) -> None:
+    assert "- config_name: annotations-human\n" not in (made / README).read_text()
+    assert "- config_name: traces\n" in (made / README).read_text()
+    status, _, _ = stepmark("run", "run.toml")
+    assert status == 0
+    assert "- config_name: annotations-formal\n" in Path("dataset", README).read_text()
 
 
 def test_json_progress_ends_with_totals(stepmark: Stepmark) -> None:

@@ -7,10 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
+import fsspec
 import pytest
 
 from stepmark.errors import DatasetError
 from storage.dataset.dataset import Dataset
+from storage.dataset.readme import README, write_readme
+from storage.queries.ddl import ddl
 from storage.queries.render import values
 from storage.queries.sql import query_session
 from tests.pipelines.running import (
@@ -21,6 +25,7 @@ from tests.pipelines.running import (
 )
 from tests.pipelines.test_workers import TABLES, contents, job_of, run
 from tests.storage.s3_server import BUCKET, FaultyProxy, s3_server
+from tests.storage.samples import fill
 
 # Each fault is followed by a wait of about a second: enough to meet every kind.
 FAULT_SHARE = 0.06
@@ -80,3 +85,16 @@ def test_killed_run_equals_a_local_one(proxy: FaultyProxy, tmp_path: Path) -> No
     assert proxy.counts.keys() == {"", "slow down", "reset", "lost answer", "truncated"}
     assert contents(dataset) == contents(local.dataset)
     assert count_rows(dataset) == count_rows(local.dataset) > 0
+
+
+def test_plain_duckdb_reads_a_bucket(proxy: FaultyProxy) -> None:
+    dataset = Dataset(f"s3://{BUCKET}/views")
+    fill(dataset)
+    write_readme(dataset)
+    with duckdb.connect() as plain:
+        # In place of DuckDB's extension for S3, which it would download.
+        plain.register_filesystem(fsspec.filesystem("s3"))
+        plain.execute(ddl(dataset))
+        assert plain.sql(COUNT).fetchall() == [(count_rows(dataset),)] == [(1,)]
+        assert plain.sql("SELECT count(*) FROM verdicts").fetchall() == [(3,)]
+    assert dataset.folder.has(README)

@@ -174,7 +174,7 @@ def test_wide_results_are_vertical() -> None:
     wide = pa.table({f"column_{index}": ["x" * 40] for index in range(5)})
     assert "row 1\ncolumn_0  xxxx" in text_of(wide)
     assert "row 1" not in text_of(wide, Expanded.off)
-    # One long text beside a short one is wrapped.
+    # A long text is wrapped next to a short one.
     narrow = pa.table({"id": ["a"], "text": ["y" * 500]})
     assert "row 1" not in text_of(narrow)
     assert text_of(narrow).count("y") == 500

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.run.prefect_server import configured_url
+from storage.dataset.dataset import Dataset
 from tests.pipelines.running import (
     REPOSITORY,
     WAIT_SECONDS,
@@ -18,6 +19,7 @@ from tests.pipelines.running import (
     run_file,
     start,
 )
+from tests.storage.samples import fill
 
 URL = "http://127.0.0.1:9/api"
 
@@ -40,6 +42,28 @@ def test_run_imports_only_what_it_needs(tmp_path: Path) -> None:
     # Everything is finished, so that neither a server nor a prover is needed.
     assert "pipelines.run.execution" in imported
     assert imported.isdisjoint({"prefect", "sympy", "z3", "math_verify", "openai"})
+
+
+def test_query_imports_only_what_it_needs(tmp_path: Path) -> None:
+    dataset = str(tmp_path / "dataset")
+    fill(Dataset(dataset))
+    done = subprocess.run(
+        [
+            *(sys.executable, "-X", "importtime", "-m", "pipelines", "sql"),
+            *("--dataset", dataset, "--format", "csv", "SELECT count(*) FROM traces"),
+        ],
+        cwd=REPOSITORY,
+        env=clean_environment(tmp_path / "home"),
+        capture_output=True,
+        text=True,
+        timeout=WAIT_SECONDS,
+        check=True,
+    )
+    assert done.stdout == "count_star()\n3\n"
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "duckdb" in imported
+    heavy = {"prefect", "pandas", "psutil", "prompt_toolkit", "pygments", "pyarrow.compute"}
+    assert imported.isdisjoint({*heavy, "pipelines.cli.run_flow"})
 
 
 def test_closed_output_is_no_error(tmp_path: Path) -> None:

@@ -51,9 +51,13 @@ class Sample:
         problems = [
             replace(PROBLEM, problem_id=f"p{shard}{index}") for index in range(PROBLEMS_OF_A_SHARD)
         ]
-        traces = [self._trace(problem, index) for problem in problems for index in range(4)]
+        traces = list[Trace]()
+        for problem in problems:
+            traces += [self._trace(problem, index) for index in range(4)]
         labels = list(map(self._label, traces))
-        sampled = [self._rollout(trace, steps) for trace in traces for steps in (1, 1, 2)]
+        sampled = list[Rollout]()
+        for trace in traces:
+            sampled += [self._rollout(trace, steps) for steps in (1, 1, 2)]
         self.dataset.write_part(PROBLEMS, shard, problems, "f")
         self.dataset.write_part(TRACES, shard, traces, "f")
         self.dataset.write_part(LABELS, shard, labels, "f")

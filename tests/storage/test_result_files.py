@@ -10,6 +10,7 @@ import pytest
 
 from stepmark.errors import ConfigError, DatasetError
 from storage.dataset.dataset import Dataset
+from storage.dataset.folder import Folder
 from storage.queries.result_files import write_result
 from storage.queries.sql import query
 from storage.queries.vocabulary import read_vocabulary
@@ -41,6 +42,16 @@ def test_unknown_suffix_is_refused(name: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_bucket_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"'s3://x\.csv' is a bucket: name a file in it"):
+        write_result(TABLE, "s3://x.csv")
+    assert list(tmp_path.iterdir()) == []
+    write_result(TABLE, "memory://results/x.json")
+    with Folder("memory://results").reading("x.json") as file:
+        assert json.load(file) == ROWS
+
+
 def test_failed_result_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_text("old")
@@ -57,7 +68,7 @@ def test_unwritable_file_is_an_error() -> None:
         write_result(TABLE, "/proc/x.csv")
 
 
-def test_relative_names_are_in_the_current_folder(
+def test_relative_names_are_below_current_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -186,7 +186,7 @@ def test_steps_has_columns_per_method(filled: Dataset) -> None:
 
 
 def test_verdicts_has_columns_per_method(filled: Dataset) -> None:
-    columns = "trace_id, outcome, steps, first_error, kept"
+    columns = "trace_id, outcome, step_count, first_error, kept"
     of_judge = "judge_confidence, judge_verdicts, judge_values, judge_error, formal_verdicts"
     assert answer(filled, f"SELECT {columns}, {of_judge} FROM verdicts ORDER BY 1") == [
         (

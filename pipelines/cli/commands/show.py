@@ -59,9 +59,9 @@ def show(
         count = 1
     else:
         locations, count = select_traces(shown, where, limit, at_random=at_random)
-        if not locations:
-            raise ConfigError(f"{dataset} has no such trace")
     console = output_console()
+    if not locations and not as_json:
+        console.print("no trace fulfils the condition", style="dim")
     for location in locations:
         details = read_details(shown, location)
         if as_json:

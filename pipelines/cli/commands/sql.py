@@ -83,7 +83,7 @@ def sql(
         from storage.queries.ddl import ddl as ddl_of
 
         sys.stdout.write(ddl_of(runner.dataset))
-    elif not query and not output and sys.stdin.isatty() and sys.stdout.isatty():
+    elif not (query or output) and layout is Layout.table and _is_on_terminal():
         from pipelines.sql_prompt.prompt import Prompt
 
         Prompt(runner).run()
@@ -93,7 +93,12 @@ def sql(
 
             check_result_file(output)
         text = query or sys.stdin.read(MAX_SQL_CHARS + 1)
-        _write(runner.run(text, arguments), layout, output)
+        with runner.limited():
+            _write(runner.run(text, arguments), layout, output)
+
+
+def _is_on_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def _write(answer: Any, layout: Layout, output: str) -> None:

@@ -1,14 +1,13 @@
 -- Steps by the verdicts of two methods: a row for each verdict of the first one.
 -- first = judge: the method of the rows
 -- second = oracle: the method of the columns
-WITH verdicts_of_steps AS (
-  SELECT trace_id, method, unnest(range(len(steps))) AS step_index,
-    unnest([step.verdict FOR step IN steps]) AS verdict
-  FROM annotations WHERE method IN ($first, $second)
+WITH pairs AS (
+  SELECT unnest(list_zip(a.steps, b.steps)) AS step
+  FROM annotations AS a JOIN annotations AS b USING (trace_id)
+  WHERE a.method = $first AND b.method = $second
 )
-SELECT a.verdict AS verdict, count(*) FILTER (b.verdict = 'correct') AS correct,
-  count(*) FILTER (b.verdict = 'incorrect') AS incorrect,
-  count(*) FILTER (b.verdict = 'unknown') AS unknown
-FROM verdicts_of_steps AS a JOIN verdicts_of_steps AS b USING (trace_id, step_index)
-WHERE a.method = $first AND b.method = $second
-GROUP BY a.verdict ORDER BY a.verdict
+SELECT step[1].verdict AS verdict,
+  count(*) FILTER (step[2].verdict = 'correct') AS correct,
+  count(*) FILTER (step[2].verdict = 'incorrect') AS incorrect,
+  count(*) FILTER (step[2].verdict = 'unknown') AS unknown
+FROM pairs GROUP BY verdict ORDER BY verdict
