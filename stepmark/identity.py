@@ -84,7 +84,7 @@ def fingerprint(plugin: object, *upstream: str) -> str:
         plugin: A plugin, or another dataclass.
         *upstream: The fingerprints of the data that the plugin reads.
     """
-    cls: Any = type(plugin)
+    cls = type(plugin)
     return digest(identity_of(cls), getattr(cls, "version", 0), _result_fields(plugin), *upstream)
 
 

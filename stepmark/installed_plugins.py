@@ -113,9 +113,15 @@ def plugins_by_group() -> Mapping[str, tuple[InstalledPlugin, ...]]:
     command runs.
     """
     groups = defaultdict[str, list[InstalledPlugin]](list)
+    names = set[str]()
     for distribution in distributions():
         if SECTION not in (distribution.read_text("entry_points.txt") or ""):
             continue
+        name = distribution.name.lower()
+        if name in names:
+            # Another version, later on the path: Python imports the first one.
+            continue
+        names.add(name)
         package = f"{distribution.name} {distribution.version}"
         for point in distribution.entry_points:
             if point.group.startswith(GROUP_PREFIX):

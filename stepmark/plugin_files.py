@@ -1,7 +1,7 @@
 """Plugins in files of the user: a path that ends in `.py`, in place of an id.
 
-Loading such a file executes it. Callers therefore pass the folder from which paths start only where
-the user has named the file, or the run file that names it; see `docs/security.md`.
+Loading a plugin file executes it. Callers therefore pass the folder from which paths start only
+where the user has named the file, or the run file that names it; see `docs/security.md`.
 """
 
 import hashlib

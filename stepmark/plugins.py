@@ -157,18 +157,15 @@ def id_of(use: str) -> str:
     return plugin_files.id_of(use)
 
 
-@cache
 def identity_of(plugin: type[Any]) -> str:
     """Return the name of a plugin class in fingerprints: its kind and id, not its module or path.
 
     Modules and files can move without changing the fingerprints of existing datasets. A class that
     is no plugin is identified by its module.
     """
-    kind_and_id = kind_and_id_of(plugin)
-    if kind_and_id is None:
-        return plugin.__module__
-    kind, name = kind_and_id
-    return f"{IDENTITY_NAMESPACES.get(kind, kind)}.{name}"
+    # For mypy, the type of classes is not hashable.
+    cls: Any = plugin
+    return _cached_identity(cls)
 
 
 def kind_and_id_of(plugin: type[Any]) -> tuple[str, str] | None:
@@ -185,6 +182,16 @@ def kind_and_id_of(plugin: type[Any]) -> tuple[str, str] | None:
         if installed is not None and installed.group == group_of(kind):
             return kind, installed.name
     return None
+
+
+@cache
+def _cached_identity(plugin: type[Any]) -> str:
+    # Cached, because a run digests hundreds of thousands of records of a few types.
+    kind_and_id = kind_and_id_of(plugin)
+    if kind_and_id is None:
+        return plugin.__module__
+    kind, name = kind_and_id
+    return f"{IDENTITY_NAMESPACES.get(kind, kind)}.{name}"
 
 
 def _built_in(kind: str) -> tuple[str, ...]:

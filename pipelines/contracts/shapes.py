@@ -17,8 +17,12 @@ VALUES: Sequence[Any] = (None, True, -1, 1.5, [], {}, [None], [[]], {"a": 1}, *H
 def _rows(reader: SolutionFormat) -> Iterator[Mapping[str, Any]]:
     """Yield rows with every value in all needed columns."""
     yield {}
+    columns = set[str]()
+    for group in reader.needed:
+        # A dot in the name of a column reaches into objects.
+        columns.update(column.partition(".")[0] for column in group)
     for value in VALUES:
-        yield {column.partition(".")[0]: value for group in reader.needed for column in group}
+        yield dict.fromkeys(columns, value)
 
 
 def _declares_columns(subject: Subject) -> None:

@@ -14,8 +14,10 @@ def code_folder_of(run_file: Path) -> Path | None:
     A user who runs a run file chooses to execute the files that it names. A dataset is different:
     it is data, often from others, and its folder has a run file and could have code too.
     """
-    folder = run_file.resolve().parent
-    dataset = Dataset(str(folder))
-    if dataset.shards(PROBLEMS) or dataset.shards(TRACES):
-        return None
-    return folder
+    path = run_file.resolve()
+    # The last one is the root, which is not a location for a dataset.
+    for folder in path.parents[:-1]:
+        dataset = Dataset(str(folder))
+        if dataset.shards(PROBLEMS) or dataset.shards(TRACES):
+            return None
+    return path.parent

@@ -7,15 +7,14 @@ import pytest
 from docs import generate
 
 ROOT = Path(__file__).parents[2]
+# A view has no docstrings, so the meanings of its columns are written by hand.
 TABLE = """
-<!-- generated: parameters method binary_search -->
-| key | type | default | meaning |
-|---|---|---|---|
-| `rollouts` | old | `7` | Completions per probe. |
+<!-- generated: columns classes -->
 {rows}
 <!-- end of generated part -->
 """
-ROWS = "| `stop_early` | x | `1` | Sample in waves. |\n| `right_answers` | x | `1` | Which. |"
+COLUMNS = ("trace_id", "problem_id", "outcome", "first_error", "kept", "reason", "class")
+ROWS = "\n".join(f"| `{name}` | an old type | About {name}. |" for name in COLUMNS)
 
 
 @pytest.mark.parametrize("page", generate.pages(), ids=lambda page: page.name)
@@ -28,14 +27,23 @@ def test_meanings_survive_regeneration(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(TABLE.format(rows=ROWS), encoding="utf-8")
     text = generate.generated(page)
-    assert "| `rollouts` | integer, ≥ 1, ≤ 1024 | `8` | Completions per probe. |" in text
-    assert "| `stop_early` | boolean | `false` | Sample in waves. |" in text
+    assert "| `kept` | `BOOLEAN` | About kept. |" in text
+    assert "an old type" not in text
+
+
+def test_docstrings_replace_meanings(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    table = TABLE.replace("columns classes", "parameters method monte_carlo")
+    page.write_text(table.format(rows="| `rollouts` | t | d | By hand. |"), encoding="utf-8")
+    text = generate.generated(page)
+    assert "| `rollouts` | integer, ≥ 1, ≤ 1024 | `8` | K, the completions per prefix. |" in text
+    assert "By hand." not in text
 
 
 def test_missing_meaning_is_an_error(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(TABLE.format(rows=""), encoding="utf-8")
-    with pytest.raises(generate.GenerationError, match="'stop_early' has no meaning"):
+    with pytest.raises(generate.GenerationError, match="'trace_id' has no meaning"):
         generate.generated(page)
 
 

@@ -132,12 +132,17 @@ def poisoned(finished: Path, folder: Path) -> Path:
     return copy
 
 
+@pytest.mark.parametrize("folder", ["", "configs"])
 @pytest.mark.parametrize("command", ["run", "label", "plan", "check"])
 def test_run_file_in_dataset_loads_nothing(
-    command: str, finished: Path, tmp_path: Path, stepmark: Stepmark
+    command: str, folder: str, finished: Path, tmp_path: Path, stepmark: Stepmark
 ) -> None:
     dataset = poisoned(finished, tmp_path)
-    status, output = stepmark(command, str(dataset / "run.toml"))
+    if folder:
+        for name in ("run.toml", "evil.py"):
+            (dataset / folder).mkdir(exist_ok=True)
+            shutil.move(dataset / name, dataset / folder)
+    status, output = stepmark(command, str(dataset / folder / "run.toml"))
     assert status == 2
     assert "'evil.py' is a plugin file, and no code is loaded here" in output
 
@@ -221,4 +226,5 @@ def test_format_and_values_of_files(finished: Path, stepmark: Stepmark) -> None:
     )
     assert status == 0, output
     values = pq.read_table("b/data").column("values").to_pylist()
-    assert {value for row in values for value in row} == {1.0}
+    assert values
+    assert all(set(row) == {1.0} for row in values)

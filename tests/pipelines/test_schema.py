@@ -99,7 +99,7 @@ def test_schema_agrees_with_plan(
         except UserError:
             continue
         accepted += 1
-        # Whatever a run accepts, an editor must not mark as wrong.
+        # An editor must not mark values as wrong that a run accepts.
         assert validator.is_valid(content), value
     assert 0 < accepted < len(VALUES)
     wrong = {"use": plugin, key: None}

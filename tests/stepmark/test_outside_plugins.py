@@ -26,7 +26,6 @@ def restored_plugins() -> Iterator[None]:
     before = set(sys.modules)
     yield
     plugins_by_group.cache_clear()
-    identity_of.cache_clear()
     for name in set(sys.modules) - before:
         if name.startswith(("outside", "stepmark_files.")):
             del sys.modules[name]
