@@ -66,7 +66,7 @@ def render(config: Config, statistics: ExportStatistics, facts: Facts, earlier: 
         # The export replaces the config of a card without sections.
         metadata.pop("configs", None)
         body = (
-            f"# {code_span(config.source)}\n\nProcess-supervision data, {MADE_BY}. Each config has"
+            f"# {code_span(config.title)}\n\nProcess-supervision data, {MADE_BY}. Each config has"
             " one format.\n"
         )
     others = _other_configs(metadata, config)

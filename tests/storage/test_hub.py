@@ -216,6 +216,12 @@ def test_failed_upload_continues(
     assert len(repository(client).changes()) == 1
 
 
+def test_signature_of_upload_is_not_shown(client: Connection, tmp_path: Path) -> None:
+    client.hub.faults.append(Fault(pattern=r"PUT /lfs/\w+", status=400))
+    with pytest.raises(DatasetError, match=r"X-Amz-Signature=REDACTED.*0 of 1 files are stored"):
+        upload_of(tmp_path).run()
+
+
 def test_missing_tag_is_named(client: Connection, on_disk: Dataset) -> None:
     client.hub.faults += [Fault(pattern="POST .*/tag/.*", status=403)]
     with pytest.raises(
