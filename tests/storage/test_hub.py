@@ -354,7 +354,16 @@ def test_unreachable_hub_error_is_one_line(
         DatasetError, match=r"^cannot write to hf://datasets/org/name: .*Connection refused$"
     ):
         export(on_disk, Trl(), URI)
-    assert client.waits == []
+    assert client.waits == [1, 4]
+
+
+def test_foreign_card_fails_early(client: Connection, on_disk: Dataset) -> None:
+    existing = Repository("private")
+    existing.commit("main", {"README.md": b"# Mine"}, [])
+    client.hub.repositories[NAME] = existing
+    with pytest.raises(ConfigError, match=r"a README\.md that no export wrote"):
+        export(on_disk, Trl(), URI)
+    assert client.hub.count("POST .*") == 0
 
 
 def test_dataset_can_be_on_hub(client: Connection, on_disk: Dataset) -> None:
