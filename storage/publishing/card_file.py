@@ -101,8 +101,8 @@ def _parse(card: str) -> tuple[dict[str, Any], str]:
     if not card.strip():
         return {}, ""
     try:
-        parsed = DatasetCard(card)  # type: ignore[no-untyped-call]
-        metadata: dict[str, Any] = parsed.data.to_dict()
+        parsed = DatasetCard(card)
+        metadata: dict[str, Any] = parsed.data.to_dict()  # type: ignore[no-untyped-call]
         body: str = parsed.text
     # The parser raises errors of the YAML library, and others for keys that are no names.
     except Exception as error:

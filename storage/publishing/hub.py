@@ -31,7 +31,11 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
     HTTPError,
     RepositoryNotFoundError,
 )
-from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff
+from huggingface_hub.utils import (  # type: ignore[attr-defined]
+    build_hf_headers,
+    hf_raise_for_status,
+    http_backoff,
+)
 
 from stepmark.errors import ConfigError, DatasetError
 from stepmark.secrets import redact_urls

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from huggingface_hub import DatasetCard
@@ -54,7 +55,7 @@ def repository(client: Connection) -> Repository:
 def card_of(client: Connection, revision: str = "main") -> DatasetCard:
     commit = repository(client).at(revision)
     assert commit is not None
-    return DatasetCard(commit.files["README.md"].decode())  # type: ignore[no-untyped-call]
+    return DatasetCard(commit.files["README.md"].decode())
 
 
 def run(client: Connection, code: str, dataset: Dataset) -> subprocess.CompletedProcess[str]:
@@ -255,15 +256,15 @@ def test_concurrent_commit_is_kept(
 
     create_commit = HfApi.create_commit
 
-    def after_another_commit(*arguments: object, **options: object) -> object:
+    def after_another_commit(*arguments: Any, **options: Any) -> Any:
         monkeypatch.setattr(HfApi, "create_commit", create_commit)
         export(on_disk, ProcessBench(), URI)
         return create_commit(*arguments, **options)
 
     monkeypatch.setattr(HfApi, "create_commit", after_another_commit)
     export(on_disk, Trl(after_error="keep"), URI)
-    names = [config["config_name"] for config in card_of(client).data.to_dict()["configs"]]
-    assert sorted(names) == ["processbench", "trl"]
+    configs = card_of(client).data["configs"]
+    assert sorted(config["config_name"] for config in configs) == ["processbench", "trl"]
 
 
 LOAD = """
