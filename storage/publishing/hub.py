@@ -138,10 +138,10 @@ def check(repository: Repository) -> str:
     Call it before an export, which can take long.
 
     Returns:
-        The card of the repository; "" if there is none, or no repository.
+        The card of the repository; "" if it does not exist.
 
     Raises:
-        ConfigError: There is no token, or the tag exists.
+        ConfigError: HF_TOKEN is not set, or the tag exists.
         DatasetError: The Hub rejects the request or cannot be reached.
     """
     api = HfApi(token=token())
@@ -194,7 +194,7 @@ class Upload:
         files: The local files by their paths in the repository.
         card_of: Returns the new card from the card of the repository, "" if it has none.
         replaces: Returns whether the export replaces a file of the repository, from its path and
-            the card of the repository. Such a file is deleted.
+            the card of the repository. Replaced files are deleted.
     """
 
     repository: Repository
@@ -211,7 +211,7 @@ class Upload:
         An error that can pass is followed by another attempt, up to a limit.
 
         Raises:
-            ConfigError: There is no token, or `card_of` rejects the card.
+            ConfigError: HF_TOKEN is not set, or `card_of` rejects the card.
             DatasetError: The Hub rejects the upload or cannot be reached.
         """
         api = HfApi(token=token())
