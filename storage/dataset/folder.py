@@ -58,7 +58,9 @@ class Folder:
         self.fs, root = _resolve(uri)
         self.root = root.rstrip("/")
         if self.is_on_hub:
-            from huggingface_hub.utils import disable_progress_bars
+            from huggingface_hub.utils import (  # type: ignore[attr-defined]
+                disable_progress_bars,
+            )
 
             # Several bars for each part of a table would hide the progress of the run.
             disable_progress_bars()

@@ -22,8 +22,8 @@ MAX_LISTED = 20
 # 64 bits: among a million solutions, two equal digests have a probability of 3 * 10**-8.
 DIGEST_BYTES = 8
 LIMITS = """\
-- The label of a step is the output of the methods above. It is human judgement only if one of them
-  is `human`.
+- The label of a step is the output of the methods above. It is human judgement only if
+  they are `human` or `human_NAME`.
 - Steps after the first error build on it; their labels are less certain than that of the error.
 - An undecided step is never a negative. A method that decides more easy traces than difficult ones
   leaves a set that is easier than its problems.
@@ -45,6 +45,11 @@ class Config:
     """The ending of its files."""
     revision: str = ""
     """The branch or tag that contains it; "" for the main branch."""
+
+    @property
+    def title(self) -> str:
+        """The title of a new card."""
+        return self.source.removeprefix("./")
 
 
 @dataclass(slots=True)

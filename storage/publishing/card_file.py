@@ -16,7 +16,7 @@ from storage.publishing.card import Config, ExportStatistics, section
 from storage.publishing.facts import Facts
 from storage.publishing.markdown import code_span
 
-__all__ = ["MADE_BY", "has_one_config", "render"]
+__all__ = ["MADE_BY", "check_replaceable", "has_one_config", "render"]
 
 # Marks a folder or a repository as an earlier export, which a new export may replace.
 MADE_BY = "made with Stepmark"
@@ -66,10 +66,10 @@ def render(config: Config, statistics: ExportStatistics, facts: Facts, earlier: 
         # The export replaces the config of a card without sections.
         metadata.pop("configs", None)
         body = (
-            f"# {code_span(config.source)}\n\nProcess-supervision data, {MADE_BY}. Each config has"
+            f"# {code_span(config.title)}\n\nProcess-supervision data, {MADE_BY}. Each config has"
             " one format.\n"
         )
-    others = _other_configs(metadata, config)
+    others = [entry for entry in _configs_of(metadata) if entry.get("config_name") != config.name]
     metadata["configs"] = [*others, _config_entry(config, statistics, others)]
     metadata["license"] = _license(statistics, metadata.get("license") if others else None)
     metadata["tags"] = [*TAGS, *_other_tags(metadata)]
@@ -79,6 +79,16 @@ def render(config: Config, statistics: ExportStatistics, facts: Facts, earlier: 
     )
     front_matter = DatasetCardData(**metadata).to_yaml().strip()
     return f"---\n{front_matter}\n---\n\n{_with_section(body, config.name, text)}"
+
+
+def check_replaceable(card: str) -> None:
+    """Check that an export can replace its part of a card.
+
+    Raises:
+        ConfigError: No export wrote the card, or its YAML block is invalid.
+    """
+    metadata, _ = _parse(card)
+    _configs_of(metadata)
 
 
 def has_one_config(card: str) -> bool:
@@ -91,8 +101,8 @@ def _parse(card: str) -> tuple[dict[str, Any], str]:
     if not card.strip():
         return {}, ""
     try:
-        parsed = DatasetCard(card)  # type: ignore[no-untyped-call]
-        metadata: dict[str, Any] = parsed.data.to_dict()
+        parsed = DatasetCard(card)
+        metadata: dict[str, Any] = parsed.data.to_dict()  # type: ignore[no-untyped-call]
         body: str = parsed.text
     # The parser raises errors of the YAML library, and others for keys that are no names.
     except Exception as error:
@@ -108,15 +118,15 @@ def _parse(card: str) -> tuple[dict[str, Any], str]:
     return metadata, body.lstrip("\n")
 
 
-def _other_configs(metadata: Mapping[str, Any], config: Config) -> list[dict[str, Any]]:
-    """Return the entries of the configs that the export does not replace."""
+def _configs_of(metadata: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the entries of the configs in the YAML block."""
     entries = metadata.get("configs") or []
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise ConfigError(
             "the `configs` of the README.md in the repository are no list of tables: repair or"
             " remove them"
         )
-    return [entry for entry in entries if entry.get("config_name") != config.name]
+    return entries
 
 
 def _other_tags(metadata: Mapping[str, Any]) -> list[str]:

@@ -178,7 +178,7 @@ def export(
 
 def _to_hub(dataset: Dataset, request: ExportRequest, repository: hub.Repository) -> ExportResult:
     # What the Hub would reject is reported before the export, which can take long.
-    hub.check(repository)
+    card_file.check_replaceable(hub.check(repository))
     with tempfile.TemporaryDirectory(prefix="stepmark-") as scratch:
         data = Path(scratch, FOLDER)
         statistics = _write_data(dataset, request, data)

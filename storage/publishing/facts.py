@@ -1,13 +1,14 @@
-"""What a dataset says about its origin, its cost and the quality of its labels, by SQL."""
+"""What a dataset says about its origin, its cost and the quality of its labels."""
 
 import math
 import tomllib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from storage.dataset.dataset import Dataset
-from storage.dataset.tables import HUMAN, ORACLE
+from storage.dataset.tables import HUMAN, LABELS, ORACLE, TRACES, Table, annotations
 from storage.queries.render import values
 from storage.queries.sql import query_session
 
@@ -15,19 +16,6 @@ __all__ = ["Facts", "MethodCost", "MethodQuality", "facts_of", "wilson_interval"
 
 # The 97.5 % quantile of the normal distribution, for intervals of 95 %.
 NORMAL_QUANTILE = 1.959964
-# The tables that the queries read.
-TABLES = frozenset({"traces", "discovered", "annotations", "labels"})
-# The tokens of a discovered trace are those of a rollout, which are part of the cost of its method.
-COSTS = """
-SELECT method, count(*), sum(rollouts)::BIGINT, sum(prompt_tokens)::BIGINT,
-  sum(generated_tokens)::BIGINT
-FROM (
-  SELECT '' AS method, 0 AS rollouts, prompt_tokens, generated_tokens
-  FROM traces WHERE found_by IS NULL
-  UNION ALL
-  SELECT method, rollouts, prompt_tokens, generated_tokens FROM annotations
-) GROUP BY method ORDER BY method
-"""
 # The labels, with the method '', come last. Labels that are not kept are undecided.
 QUALITY = """
 WITH gold AS (
@@ -44,7 +32,12 @@ SELECT method, count(*), count(predicted), count(*) FILTER (predicted = gold),
 FROM predictions JOIN gold USING (trace_id) JOIN traces USING (trace_id)
 GROUP BY method ORDER BY method = '', method
 """
-CONTAMINATED = "SELECT count(*) FROM labels WHERE starts_with(reason, 'contamination: ')"
+# The tables that the query reads.
+TABLES = frozenset({"traces", "discovered", "annotations", "labels"})
+CONTAMINATION = "contamination"
+# Their sums are the cost of a method. The tokens of a discovered trace are those of a rollout,
+# which are part of the cost of its method.
+COST_COLUMNS = ("rollouts", "prompt_tokens", "generated_tokens")
 
 
 class MethodCost(NamedTuple):
@@ -107,20 +100,44 @@ def facts_of(dataset: Dataset) -> Facts:
     elif HUMAN in methods:
         gold = HUMAN
     quality = []
-    with query_session(dataset, kinds=TABLES) as run_query:
-        if gold:
+    if gold:
+        with query_session(dataset, kinds=TABLES) as run_query:
             for row in values(run_query(QUALITY.format(gold=gold))):
                 quality.append(MethodQuality(*row))
-        costs = [MethodCost(*row) for row in values(run_query(COSTS))]
-        ((contaminated,),) = values(run_query(CONTAMINATED))
+    costs = [_cost(dataset, TRACES, "")]
+    for method in methods:
+        costs.append(_cost(dataset, annotations(method), method))
+    is_decontaminated = any(_has_filter(text, CONTAMINATION) for text in run_files)
     return Facts(
         run_files=run_files,
         costs=costs,
         gold=gold,
         quality=quality,
-        is_decontaminated=any(_has_filter(text, "contamination") for text in run_files),
-        contaminated=contaminated,
+        is_decontaminated=is_decontaminated,
+        contaminated=_contaminated(dataset) if is_decontaminated else 0,
     )
+
+
+def _cost(dataset: Dataset, table: Table[Any], method: str) -> MethodCost:
+    rows = 0
+    totals = Counter[str]()
+    # Traces have no rollouts.
+    columns = [column for column in COST_COLUMNS if column in table.schema.names]
+    for shard in dataset.shards(table):
+        for column in columns:
+            counts = dataset.column(table, shard, column)
+            totals[column] += sum(counts)
+        rows += len(counts)
+    return MethodCost(method, rows, *[totals[column] for column in COST_COLUMNS])
+
+
+def _contaminated(dataset: Dataset) -> int:
+    """Return the number of traces that the filter `contamination` dropped."""
+    count = 0
+    for shard in dataset.shards(LABELS):
+        for reason in dataset.column(LABELS, shard, "reason"):
+            count += reason.startswith(f"{CONTAMINATION}: ")
+    return count
 
 
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:

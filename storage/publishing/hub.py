@@ -11,12 +11,11 @@ The token is read from the environment variable HF_TOKEN and nowhere else.
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from httpx2 import ConnectError
 from huggingface_hub import (
     CommitInfo,
     CommitOperationAdd,
@@ -27,11 +26,16 @@ from huggingface_hub import (
 
 # HTTPError is the base class of the errors of the Hub's HTTP client.
 from huggingface_hub.errors import (  # type: ignore[attr-defined]
+    EntryNotFoundError,
     HfHubHTTPError,
     HTTPError,
     RepositoryNotFoundError,
 )
-from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff
+from huggingface_hub.utils import (  # type: ignore[attr-defined]
+    build_hf_headers,
+    hf_raise_for_status,
+    http_backoff,
+)
 
 from stepmark.errors import ConfigError, DatasetError
 from stepmark.secrets import redact_urls
@@ -60,6 +64,8 @@ _TRANSIENT_STATUSES = frozenset({408, 409, 412, 425, 429, 500, 502, 503, 504})
 # Seconds before each repetition of an upload. The client itself repeats the requests that store
 # files, about 20 seconds long.
 _WAITS = (1.0, 4.0, 16.0, 60.0)
+# Before an export there is nothing to lose, and a wrong address should not take minutes.
+_CHECK_WAITS = (1.0, 4.0)
 # The longest wait that a Retry-After header can ask for; the Hub counts requests per 5 minutes.
 _MAX_WAIT = 300.0
 # Files that are stored together; the client sends five at a time.
@@ -126,33 +132,57 @@ def token() -> str:
     return value
 
 
-def check(repository: Repository) -> None:
+def check(repository: Repository) -> str:
     """Check that the Hub accepts the token and that the tag does not exist.
 
     Call it before an export, which can take long.
 
+    Returns:
+        The card of the repository; "" if it does not exist.
+
     Raises:
-        ConfigError: There is no token, or the tag exists.
+        ConfigError: HF_TOKEN is not set, or the tag exists.
         DatasetError: The Hub rejects the request or cannot be reached.
     """
     api = HfApi(token=token())
     try:
-        references = _repeated(
-            lambda: api.list_repo_refs(repository.name, repo_type="dataset"),
-            # Without a network, the error should not take minutes.
-            lambda error: _is_transient(error) and not isinstance(error, ConnectError),
-        )
-    except RepositoryNotFoundError as error:
-        # The export creates a repository that does not exist.
-        if error.response.status_code == NOT_FOUND:
-            return
-        raise _failure(repository, error) from error
+        tags, card = _repeated(lambda: _tags_and_card(api, repository), _CHECK_WAITS)
     except _ERRORS as error:
         raise _failure(repository, error) from error
-    if repository.tag in {tag.name for tag in references.tags}:
+    if repository.tag in tags:
         raise ConfigError(
             f"{repository.location} has the tag {repository.tag} already; choose another one"
         )
+    return card
+
+
+def _tags_and_card(api: HfApi, repository: Repository) -> tuple[Set[str], str]:
+    try:
+        references = api.list_repo_refs(repository.name, repo_type="dataset")
+    except RepositoryNotFoundError as error:
+        # The export creates a repository that does not exist. The client also raises this error
+        # for an invalid token.
+        if error.response.status_code == NOT_FOUND:
+            return frozenset(), ""
+        raise
+    tags = frozenset(tag.name for tag in references.tags)
+    branches = {branch.name for branch in references.branches}
+    # A new branch begins with the files of the main one.
+    branch = repository.revision if repository.revision in branches else MAIN
+    return tags, _read_card(api, repository, branch)
+
+
+def _read_card(api: HfApi, repository: Repository, revision: str | None) -> str:
+    """Return the card at a branch or commit; "" if there is none."""
+    url = hf_hub_url(
+        repository.name, CARD, repo_type="dataset", revision=revision, endpoint=api.endpoint
+    )
+    response = http_backoff("GET", url, headers=build_hf_headers(token=api.token))
+    try:
+        hf_raise_for_status(response)
+    except EntryNotFoundError:
+        return ""
+    return response.content.decode("utf-8", "replace")
 
 
 @dataclass(kw_only=True)
@@ -164,7 +194,7 @@ class Upload:
         files: The local files by their paths in the repository.
         card_of: Returns the new card from the card of the repository, "" if it has none.
         replaces: Returns whether the export replaces a file of the repository, from its path and
-            the card of the repository. Such a file is deleted.
+            the card of the repository. Replaced files are deleted.
     """
 
     repository: Repository
@@ -181,12 +211,12 @@ class Upload:
         An error that can pass is followed by another attempt, up to a limit.
 
         Raises:
-            ConfigError: There is no token, or `card_of` rejects the card.
+            ConfigError: HF_TOKEN is not set, or `card_of` rejects the card.
             DatasetError: The Hub rejects the upload or cannot be reached.
         """
         api = HfApi(token=token())
         try:
-            return _repeated(lambda: self._attempt(api), _is_transient)
+            return _repeated(lambda: self._attempt(api), _WAITS)
         except _ERRORS as error:
             raise self._failure(error) from error
 
@@ -235,9 +265,7 @@ class Upload:
         """Commit the stored files, the card and the deletion of the earlier files."""
         head = api.dataset_info(self.repository.name, revision=self.repository.revision)
         paths = [sibling.rfilename for sibling in head.siblings or ()]
-        card = ""
-        if CARD in paths:
-            card = self._read_card(api, head.sha)
+        card = _read_card(api, self.repository, head.sha)
         new_card = self.card_of(card).encode()
         operations: list[CommitOperationAdd | CommitOperationDelete] = [
             CommitOperationAdd(path_in_repo=CARD, path_or_fileobj=new_card),
@@ -256,18 +284,6 @@ class Upload:
             parent_commit=head.sha,
         )
 
-    def _read_card(self, api: HfApi, revision: str | None) -> str:
-        url = hf_hub_url(
-            self.repository.name,
-            CARD,
-            repo_type="dataset",
-            revision=revision,
-            endpoint=api.endpoint,
-        )
-        response = http_backoff("GET", url, headers=build_hf_headers(token=api.token))
-        hf_raise_for_status(response)
-        return response.content.decode("utf-8", "replace")
-
     def _failure(self, error: Exception) -> DatasetError:
         """Return an error that says what the repository contains."""
         if self.is_committed:
@@ -277,13 +293,13 @@ class Upload:
         return _failure(self.repository, error, f"; {state}. The same command continues from there")
 
 
-def _repeated(action: Callable[[], T], can_pass: Callable[[Exception], bool]) -> T:
+def _repeated(action: Callable[[], T], waits: Sequence[float]) -> T:
     """Return the result of an action, which is repeated after errors that can pass."""
-    for wait in _WAITS:
+    for wait in waits:
         try:
             return action()
         except _ERRORS as error:
-            if not can_pass(error):
+            if not _is_transient(error):
                 raise
             time.sleep(min(max(wait, _retry_after(error)), _MAX_WAIT))
     return action()

@@ -4,6 +4,7 @@ import base64
 import json
 import sys
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ from stepmark import plugins
 from stepmark.errors import ConfigError
 from stepmark.identity import fingerprint
 from stepmark.secrets import REDACTED
-from storage.publishing.card import ExportStatistics, render
+from storage.publishing.card import Config, ExportStatistics
+from storage.publishing.card_file import render
+from storage.publishing.facts import Facts
 from tests.engines.fake_server import Answer
 from tests.pipelines.one_verifier import use_one_verifier
 from tests.pipelines.test_check_command import JudgingModel, served, write_run_file
@@ -250,8 +253,16 @@ def test_schedule_rejects_secret_override(
 
 def test_card_of_old_dataset_is_redacted() -> None:
     run_file = tomli_w.dumps({"dataset": "d", "engine": engine_table("http://host/v1")})
-    statistics = ExportStatistics()
-    statistics.sources[f"https://{USER}@host/x.jsonl?sig={QUERY}"] = 1
-    card = render(statistics, title="x", format_name="trl", splits=["train"], run_files=[run_file])
+    address = f"https://{USER}@host/x.jsonl?sig={QUERY}"
+    statistics = ExportStatistics(
+        split_rows=Counter(train=1),
+        left_out=Counter({address: 1}),
+        domains=Counter({address: 1}),
+        models=Counter({address: 1}),
+        sources=Counter({address: 1}),
+        licenses=Counter({address: 1}),
+    )
+    config = Config(name="trl", source="x", folder="data", description=address, file_type="parquet")
+    card = render(config, statistics, Facts(run_files=[run_file]))
     check_text(card, "card")
     assert 'model = "m"' in card

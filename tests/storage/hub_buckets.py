@@ -60,7 +60,8 @@ class BucketHandler(Handler):
         """Return the content that the client has stored."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "file")
-            with get_xet_session().new_file_download_group(
+            session = get_xet_session()  # type: ignore[no-untyped-call]
+            with session.new_file_download_group(
                 endpoint=f"local://{self.store}",
                 token="x",
                 token_expiry_unix_secs=EXPIRATION,
@@ -74,7 +75,7 @@ class BucketHandler(Handler):
     def bucket_tree(self, name: str, folder: str | None) -> None:
         prefix = f"{folder}/" if folder else ""
         entries: list[dict[str, object]] = []
-        folders = set()
+        folders = set[str]()
         for path in sorted(self.buckets[name]):
             if not path.startswith(prefix):
                 continue

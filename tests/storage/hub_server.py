@@ -19,9 +19,21 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from huggingface_hub.utils.sha import git_hash
 
-__all__ = ["GOOD_TOKEN", "REPOSITORY", "ROUTES", "Fault", "Handler", "Hub", "Repository", "serving"]
+__all__ = [
+    "GOOD_TOKEN",
+    "REPOSITORY",
+    "ROUTES",
+    "SIGNATURE",
+    "Fault",
+    "Handler",
+    "Hub",
+    "Repository",
+    "serving",
+]
 
 GOOD_TOKEN = "hf_good"
+SIGNATURE = "c4n4ry-signature"
+"""A secret in the links of uploads."""
 MAIN = "main"
 
 
@@ -238,7 +250,7 @@ class Handler(BaseHTTPRequestHandler):
                 objects.append(item)
                 continue
             actions = {
-                "upload": {"href": f"{url}/{item['oid']}"},
+                "upload": {"href": f"{url}/{item['oid']}?X-Amz-Signature={SIGNATURE}"},
                 "verify": {"href": f"{url}/verify"},
             }
             objects.append({**item, "actions": actions})

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from huggingface_hub import DatasetCard
@@ -54,7 +55,7 @@ def repository(client: Connection) -> Repository:
 def card_of(client: Connection, revision: str = "main") -> DatasetCard:
     commit = repository(client).at(revision)
     assert commit is not None
-    return DatasetCard(commit.files["README.md"].decode())  # type: ignore[no-untyped-call]
+    return DatasetCard(commit.files["README.md"].decode())
 
 
 def run(client: Connection, code: str, dataset: Dataset) -> subprocess.CompletedProcess[str]:
@@ -216,6 +217,12 @@ def test_failed_upload_continues(
     assert len(repository(client).changes()) == 1
 
 
+def test_signature_of_upload_is_not_shown(client: Connection, tmp_path: Path) -> None:
+    client.hub.faults.append(Fault(pattern=r"PUT /lfs/\w+", status=400))
+    with pytest.raises(DatasetError, match=r"X-Amz-Signature=REDACTED.*0 of 1 files are stored"):
+        upload_of(tmp_path).run()
+
+
 def test_missing_tag_is_named(client: Connection, on_disk: Dataset) -> None:
     client.hub.faults += [Fault(pattern="POST .*/tag/.*", status=403)]
     with pytest.raises(
@@ -249,15 +256,15 @@ def test_concurrent_commit_is_kept(
 
     create_commit = HfApi.create_commit
 
-    def after_another_commit(*arguments: object, **options: object) -> object:
+    def after_another_commit(*arguments: Any, **options: Any) -> Any:
         monkeypatch.setattr(HfApi, "create_commit", create_commit)
         export(on_disk, ProcessBench(), URI)
         return create_commit(*arguments, **options)
 
     monkeypatch.setattr(HfApi, "create_commit", after_another_commit)
     export(on_disk, Trl(after_error="keep"), URI)
-    names = [config["config_name"] for config in card_of(client).data.to_dict()["configs"]]
-    assert sorted(names) == ["processbench", "trl"]
+    configs = card_of(client).data["configs"]
+    assert sorted(config["config_name"] for config in configs) == ["processbench", "trl"]
 
 
 LOAD = """
@@ -348,7 +355,16 @@ def test_unreachable_hub_error_is_one_line(
         DatasetError, match=r"^cannot write to hf://datasets/org/name: .*Connection refused$"
     ):
         export(on_disk, Trl(), URI)
-    assert client.waits == []
+    assert client.waits == [1, 4]
+
+
+def test_foreign_card_fails_early(client: Connection, on_disk: Dataset) -> None:
+    existing = Repository("private")
+    existing.commit("main", {"README.md": b"# Mine"}, [])
+    client.hub.repositories[NAME] = existing
+    with pytest.raises(ConfigError, match=r"a README\.md that no export wrote"):
+        export(on_disk, Trl(), URI)
+    assert client.hub.count("POST .*") == 0
 
 
 def test_dataset_can_be_on_hub(client: Connection, on_disk: Dataset) -> None:

@@ -80,7 +80,8 @@ def import_(
     from pipelines.importing.annotation_import import POTATO
 
     if shape == POTATO:
-        if fields or license or domain or labels_by != "human" or labels_from is not None:
+        solution_options = (fields, license, domain, labels_by, labels_from, split, min_step_chars)
+        if solution_options != ([], "", "", "human", None, "line", 0):
             raise ConfigError("--shape potato adds labels only: leave out the options of solutions")
         _import_annotations(paths, dataset, zero_is_neutral=zero_is_neutral)
         return
