@@ -24,6 +24,7 @@ class ErPrm:
     """One row per trace whose steps all have a value."""
 
     after_error: Literal["drop", "keep"] = "keep"
+    """What happens to the steps after the first error: a value cannot be masked."""
 
     version: ClassVar[int] = 1
     split: ClassVar[str] = "train"

@@ -79,8 +79,11 @@ def _step(example: Example, index: int, is_by_people: bool) -> dict[str, Any]:
     reward = REWARDS[example.label.steps[index].label]
     if index in example.neutral_steps:
         reward = NEUTRAL
-    step: dict[str, Any] = {"index": index, "reward": reward}
-    if reward is not None:
-        step["source"] = "human" if is_by_people else "ai"
-        step["verified"] = is_by_people
-    return step
+    if reward is None:
+        return {"index": index, "reward": None, "source": None, "verified": None}
+    return {
+        "index": index,
+        "reward": reward,
+        "source": "human" if is_by_people else "ai",
+        "verified": is_by_people,
+    }

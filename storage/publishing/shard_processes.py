@@ -4,7 +4,7 @@ import gc
 import multiprocessing
 import signal
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextvars import ContextVar
@@ -23,7 +23,7 @@ CountedRows: TypeAlias = tuple[Mapping[str, SplitRows], ExportStatistics]
 _shard_rows: ContextVar[ShardRows] = ContextVar("shard_rows")
 
 
-def rows_of_shards(shard_rows: ShardRows, processes: int) -> Iterator[CountedRows]:
+def rows_of_shards(shard_rows: ShardRows, processes: int) -> Generator[CountedRows, None, None]:
     """Yield the rows of all shards in order.
 
     Memory holds the rows of one shard for each process, and of one more.

@@ -4,7 +4,7 @@ Shard i of every table belongs to the same problems, so memory holds one shard a
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
@@ -50,7 +50,11 @@ class _RatedLabel(NamedTuple):
 
 
 # The tables that a format can read, by the name of the field of an example.
-_EVIDENCE_TABLES = {"critiques": critiques, "rollouts": rollouts, "annotations": annotations}
+_EVIDENCE_TABLES: Mapping[str, Callable[[str], Table[Any]]] = {
+    "critiques": critiques,
+    "rollouts": rollouts,
+    "annotations": annotations,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +174,9 @@ def _with_values(example: Example, values: Values) -> Example:
 
 
 def _with_evidence(example: Example, evidence: _Evidence) -> Example:
-    rows = {kind: by_trace.get(example.trace.trace_id, ()) for kind, by_trace in evidence.items()}
+    rows: dict[str, Any] = {}
+    for kind, by_trace in evidence.items():
+        rows[kind] = by_trace.get(example.trace.trace_id, ())
     return replace(example, **rows)
 
 

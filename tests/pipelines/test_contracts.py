@@ -48,7 +48,7 @@ def test_built_in_plugins_pass(kind: str, name: str) -> None:
     assert failures(Subject(kind=kind, use=name, parameters=PARAMETERS.get(name, {}))) == {}
 
 
-@pytest.mark.parametrize("class_name", ["Outcome", "ShortQuestions", "ValueBefore"])
+@pytest.mark.parametrize("class_name", ["Retractions", "ShortQuestions", "ValueBefore"])
 def test_documented_plugins_pass(class_name: str, tmp_path: Path) -> None:
     path = plugin_file(tmp_path / "example.py", example(class_name))
     assert failures(subject_of(str(path))) == {}
@@ -63,27 +63,27 @@ METHOD_CHECK = "annotates every trace, whatever a model replies"
 @pytest.mark.parametrize(
     ("class_name", "old", "new", "broken"),
     [
-        ("Outcome", "frozen=True, ", "", "is a frozen dataclass"),
-        ("Outcome", "    version: ClassVar[int] = 1\n", "", "has a version"),
+        ("Retractions", "frozen=True, ", "", "is a frozen dataclass"),
+        ("Retractions", "    version: ClassVar[int] = 1\n", "", "has a version"),
         (
-            "Outcome",
-            '"""Label all steps',
-            '""\n    """Label all',
+            "Retractions",
+            '"""Call a step',
+            '""\n    """Call a step',
             "is documented, with all its fields",
         ),
         (
-            "Outcome",
+            "Retractions",
             "frozenset[str]] = frozenset()",
             'frozenset[str]] = frozenset({"engin"})',
             "declares the engines that it uses",
         ),
-        ("Outcome", "* len(trace.steps)", "* 3", METHOD_CHECK),
-        ("Outcome", "steps = (", "steps = trace.steps[99] and (", METHOD_CHECK),
-        ("Outcome", "verdict=trace.outcome", "value=2.0, verdict=trace.outcome", METHOD_CHECK),
+        ("Retractions", "* len(trace.steps)", "* 3", METHOD_CHECK),
+        ("Retractions", "retracted = []", "retracted = trace.steps[99]", METHOD_CHECK),
+        ("Retractions", "[StepAnnotation()]", "[StepAnnotation(value=2.0)]", METHOD_CHECK),
         (
-            "Outcome",
-            "verdict=trace.outcome",
-            "value=__import__('random').random(), verdict=trace.outcome",
+            "Retractions",
+            "[StepAnnotation()]",
+            "[StepAnnotation(value=__import__('random').random())]",
             "is deterministic",
         ),
         ("ShortQuestions", '"""The length of', '_ = """The length of', DOCUMENTED),

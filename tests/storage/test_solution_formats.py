@@ -209,7 +209,8 @@ class Exports:
         )
         assert loaded.column_names == exporter.schema.names
         assert loaded.num_rows == done.rows > 1
-        return loaded.to_list()
+        rows: list[dict[str, Any]] = loaded.to_list()
+        return rows
 
     def query(self, text: str) -> list[tuple[Any, ...]]:
         return self.connection.sql(text).fetchall()
@@ -581,11 +582,12 @@ def test_unfit_solutions_are_counted(
 
 def test_markers_in_text_are_left_out() -> None:
     label = replace(LABEL, steps=(StepLabel(label=BAD, value=0.5),), first_error=0)
-    for exporter, text in [
+    cases: list[tuple[Format, str]] = [
         (OpenR(), "a\n\n\n\n\nb"),
         (ErPrm(), "книжки"),
         (Refinement(style="local"), "a [BAD] b"),
-    ]:
+    ]
+    for exporter, text in cases:
         example = Example(
             problem=PROBLEM, trace=replace(TRACE, steps=(text,), outcome=BAD), label=label
         )

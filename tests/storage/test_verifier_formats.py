@@ -162,7 +162,8 @@ def fapo_reward(boxed: int, row: Any) -> float:
         return 1.0 if boxed == -1 else -1.0
     if boxed == -1:
         return -1.0
-    return 1 - abs(boxed - truth) / row["extra_info"]["total_steps"]
+    distance: int = abs(boxed - truth)
+    return 1 - distance / int(row["extra_info"]["total_steps"])
 
 
 def test_critic_rows_reward_the_first_error() -> None:
