@@ -190,7 +190,7 @@ def test_unsuitable_options_are_rejected(
 
 def test_formats_state_their_labels() -> None:
     assert label_fields("trl", soft=False, after_error="keep") == {"after_error": "keep"}
-    # It has no other labels, so there is no field to set.
+    # It contains soft labels alone: there is nothing to set.
     assert label_fields("soft_labels", soft=True, after_error=None) == {}
     with pytest.raises(ConfigError, match=r"trl contains verdicts, no soft labels; .* math_aps,"):
         label_fields("trl", soft=True, after_error=None)

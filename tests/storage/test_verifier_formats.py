@@ -103,7 +103,7 @@ def test_replies_to_one_prompt_are_selected() -> None:
         ((GOOD, BAD), 1, (GOOD, BAD, BAD), "steps", "the reply is of another number of steps"),
         ((GOOD, BAD, BAD), 1, (GOOD, UNKNOWN, BAD), "steps", "its first error is undecided"),
         ((GOOD, GOOD), -1, (), "first_error", "it has no steps"),
-        # The sample's answer is correct, whatever the steps are.
+        # The answer of the sample is correct, and the labels of its steps do not matter.
         ((GOOD, GOOD), -1, (GOOD, BAD), "outcome", True),
         ((GOOD, BAD), 1, (GOOD, GOOD), "outcome", False),
         ((GOOD, UNKNOWN), None, (GOOD, GOOD), "outcome", "the reply is undecided"),

@@ -12,7 +12,7 @@ __all__ = ["HAS_TASK", "TAGS", "Task", "read_task_template", "task_of"]
 
 PROMPTS = Path(__file__).parent / "prompts"
 PLACEHOLDERS = ("question", "answer", "paragraphs")
-# A text with such a tag could end its paragraph and forge others.
+# A text that contains one of these tags could end its paragraph and forge others.
 TAGS = ("<paragraph_", "</paragraph_")
 
 HAS_TASK = "has_first_error AND NOT has_paragraph_tag"
