@@ -3,7 +3,7 @@
 A row is a prefix, as the value model of ReST-MCTS* reads it (THUDM/ReST-MCTS at 2d5f488,
 `PRM/train_VM_mistral.py`, from lines of JSON; the code was read, not run): `prompt_answer` is the
 question and the prefix in the form of its search, and `label` the value. The numbers of correct and
-of all decided rollouts let other losses weigh a value, or learn its quantiles.
+of all decided rollouts serve losses with weights, and models of quantiles.
 
 With `--values rest_mcts` the values are those of its paper; otherwise those of the labels.
 """

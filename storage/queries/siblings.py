@@ -1,12 +1,13 @@
 """The next steps that a problem's solutions try after the same prefix, as SQL text.
 
 A prefix is the exact list of its steps. The solutions are the sampled or imported traces and all
-stored rollouts. A discovered
-trace counts once, as its rollout; its labels are used.
+stored rollouts. A discovered trace counts once, as its rollout; its labels are used.
 """
 
 __all__ = ["CONTINUATIONS", "SIBLINGS", "SOLUTIONS"]
 
+# A character of white space, as `str.strip` finds it.
+WHITE_SPACE = r"[\s\x0b\x1c-\x1f\x85\p{Z}]"
 # Rollouts of versions that did not store their steps have no boundaries.
 SOLUTIONS = """
 SELECT problem_id, trace_id, NULL::VARCHAR AS method, 0 AS given_steps, steps, outcome,
@@ -64,10 +65,10 @@ FROM tried FULL JOIN judged USING (problem_id, prefix, next_step)
 """
 # Every pair occurs once: the order of two steps follows from their verdicts, else from their
 # values. An incorrect step is never the chosen one.
-SIBLINGS = r"""
+SIBLINGS = """
 CREATE OR REPLACE MACRO siblings(source := 'the labels', but := ['prover']::VARCHAR[]) AS TABLE
 WITH step AS MATERIALIZED (
-  SELECT *, regexp_replace(next_step, '^\s+|\s+$', '', 'g') AS words
+  SELECT *, regexp_replace(next_step, '^BLANK+|BLANK+$', '', 'g') AS words
   FROM continuations(source := source, but := but)
 )
 SELECT problem_id, chosen.prefix, chosen.step_index,
@@ -80,4 +81,4 @@ FROM step AS chosen JOIN step AS rejected USING (problem_id, prefix)
 WHERE chosen.words <> rejected.words AND chosen.verdict <> 'incorrect'
   AND ((chosen.verdict = 'correct' AND rejected.verdict = 'incorrect')
     OR chosen.value > rejected.value)
-"""
+""".replace("BLANK", WHITE_SPACE)
