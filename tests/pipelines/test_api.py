@@ -167,7 +167,9 @@ def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The tables of a small run file."""
     use_one_verifier(monkeypatch)
     monkeypatch.chdir(tmp_path)
-    return tomllib.loads(Path(run_file(tmp_path)).read_text())
+    reply = "1 + 1 = 3\nThe answer is \\boxed{3}."
+    path = run_file(tmp_path, engine={"use": "scripted", "replies": {"": [reply]}})
+    return tomllib.loads(Path(path).read_text())
 
 
 def test_run_label_score_and_export(tables: dict[str, Any]) -> None:
