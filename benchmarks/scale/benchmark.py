@@ -1,4 +1,4 @@
-"""Measure a dataset of a million traces: SQL, resuming, and the memory of a run."""
+"""Measure a dataset of a million traces: SQL, resuming, exports, and the memory of a run."""
 
 import argparse
 import os
@@ -25,6 +25,8 @@ MILLION = 1_000_000
 # The targets hold for a million traces on two idle cores.
 MAX_MIB = 1024
 MAX_RESUME_SECONDS = 10.0
+LEAST_ROWS_PER_SECOND = 20_000
+EXPORTED_FORMATS = ("trl", "chat_steps", "verl_critic")
 QUERIES: Mapping[str, tuple[str, float]] = {
     "steps by label": (
         "SELECT label, count(*), avg(monte_carlo_value) FROM steps GROUP BY 1",
@@ -147,6 +149,28 @@ def measure_resume(data: SyntheticDataset) -> Mapping[str, Any]:
     return result
 
 
+def measure_export(data: SyntheticDataset) -> Mapping[str, Any]:
+    """Measure exports of the synthetic dataset, each of whose traces gives one row.
+
+    The time includes the start of the command and of its processes.
+    """
+    results = dict[str, Any]()
+    for name in EXPORTED_FORMATS:
+        arguments = ["export", name, "--dataset", data.dataset.uri]
+        target = str(data.folder / f"export_{name}")
+        run = run_command([*arguments, "--to", target], data.folder)
+        results[name] = {
+            "rows_per_second": compare_with_target(
+                round(data.traces / run.seconds), least=LEAST_ROWS_PER_SECOND
+            ),
+            "driver_mib": compare_with_target(run.driver_mib, most=MAX_MIB),
+            "worker_mib": run.worker_mib,
+            "cpu_seconds": run.cpu_seconds,
+        }
+        print_progress(f"{name}: {results[name]}")
+    return results
+
+
 def measure_memory(sizes: Sequence[int]) -> Mapping[str, Any]:
     """Measure whole runs of two workers, and extrapolate their memory to a million traces."""
     runs = list[Mapping[str, Any]]()
@@ -184,9 +208,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "parts",
         nargs="*",
-        default=["sql", "resume", "memory"],
+        default=["sql", "resume", "export", "memory"],
         metavar="PART",
-        help="sql, resume and memory; all by default",
+        help="sql, resume, export and memory; all by default",
     )
     parser.add_argument(
         "--traces", type=int, default=MILLION, help="the traces of the synthetic dataset"
@@ -217,13 +241,15 @@ def main() -> None:
             traces=options.traces,
             problems_per_shard=options.problems_per_shard,
         )
-        if {"sql", "resume"} & set(options.parts) and not data.dataset.exists():
+        if {"sql", "resume", "export"} & set(options.parts) and not data.dataset.exists():
             print_progress(f"writing {options.traces} traces")
             data.write()
         if "sql" in options.parts:
             results["sql"] = measure_sql(data)
         if "resume" in options.parts:
             results["resume"] = measure_resume(data)
+        if "export" in options.parts:
+            results["export"] = measure_export(data)
     if "memory" in options.parts:
         results["memory"] = measure_memory(options.memory_traces)
     print_json({"traces": options.traces, "load": psutil.getloadavg(), **results})

@@ -3,8 +3,8 @@
 A row is one stored reply whose verdicts agree with the label (`--labels human` or `oracle`: with
 gold). ThinkPRM (arXiv 2504.16828) keeps replies that agree on every step (`agreement=steps`).
 
-Read by the SFT trainer of TRL 1.16 (`messages`, with `assistant_only_loss` or a loss on all tokens)
-and by ms-swift 4.6, which both ignore the other columns.
+Read by the SFT trainers of TRL 1.16 (with `assistant_only_loss`) and ms-swift 4.6, which ignore the
+columns besides `messages`. Tried: TRL's chat templates and ms-swift's preprocessor.
 """
 
 from collections.abc import Iterator

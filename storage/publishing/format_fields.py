@@ -1,5 +1,6 @@
 """The options of `stepmark export` that are fields of formats, and the formats that have them."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,7 +35,7 @@ def label_fields(name: str, *, soft: bool, after_error: AfterError | None) -> Ma
                 f" {', '.join(soft_formats())}"
             )
         # A format that contains only soft labels has no field for it.
-        if "soft" in plugin.__dataclass_fields__:
+        if "soft" in {field.name for field in dataclasses.fields(plugin)}:
             fields["soft"] = True
     if after_error is not None:
         if not hasattr(plugin, "after_error"):

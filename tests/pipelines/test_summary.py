@@ -17,6 +17,7 @@ from pipelines.scoring.dataset_scores import UNKNOWN_LABELER, scores
 from pipelines.scoring.gold import first_errors
 from pipelines.scoring.metrics import Score
 from pipelines.scoring.tables import reliability_table, score_table
+from stepmark import plugins
 from stepmark.records import (
     NO_ERROR,
     Annotation,
@@ -38,6 +39,7 @@ from storage.dataset.tables import (
     critiques,
     discovered,
 )
+from storage.formats.base import HasRowCount
 from tests.pipelines.rows import column
 from tests.storage.samples import CRITIQUE, DISCOVERED, PROBLEM, TRACE
 
@@ -147,10 +149,18 @@ def test_summary_describes_the_dataset(tmp_path: Path) -> None:
         "agreement of two methods": "66.7% of their common traces",
         "labels kept": "2 of 5 (40.0%), 2 distinct: 1 with a first error, 1 without",
         # The labels have another number of steps than the traces, as no run makes them.
-        "trainable rows per format": "math_aps 0, math_shepherd 0, prm800k 0, prmbench 0, "
-        "processbench 0, soft_labels 0, trl 0",
+        "trainable rows per format": ", ".join(f"{name} 0" for name in counted_formats()),
         "tokens": f"{read} read, {written} written",
     }
+
+
+def counted_formats() -> list[str]:
+    """Return the formats whose rows a summary counts."""
+    names = list[str]()
+    for name in plugins.available("storage.formats"):
+        if isinstance(plugins.load("storage.formats", name), HasRowCount):
+            names.append(name)
+    return names
 
 
 def test_copies_are_counted_once(tmp_path: Path) -> None:

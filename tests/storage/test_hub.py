@@ -31,6 +31,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning
 ROOT = Path(__file__).parents[2]
 NAME = "org/name"
 URI = f"hf://datasets/{NAME}"
+CARD = "# Card\n"
 PREAMBLE = """
 import os, sys
 from huggingface_hub import HfApi
@@ -156,7 +157,7 @@ def upload_of(folder: Path, count: int = 1) -> Upload:
     return Upload(
         repository=hub.Repository(name=NAME, tag="v1"),
         files=files,
-        card_of=lambda earlier: f"{earlier}# Card\n",
+        card_of=lambda earlier: f"{earlier.removesuffix(CARD)}{CARD}",
         replaces=lambda path, card: False,
     )
 
@@ -218,7 +219,7 @@ def test_failed_upload_continues(
 
 
 def test_signature_of_upload_is_not_shown(client: Connection, tmp_path: Path) -> None:
-    client.hub.faults.append(Fault(pattern=r"PUT /lfs/\w+", status=400))
+    client.hub.faults.append(Fault(pattern=r"PUT /lfs/\w+", status=410))
     with pytest.raises(DatasetError, match=r"X-Amz-Signature=REDACTED.*0 of 1 files are stored"):
         upload_of(tmp_path).run()
 

@@ -167,7 +167,7 @@ def test_query_selects_traces(many: Dataset, tmp_path: Path) -> None:
     assert not any(all(row["labels"]) for row in rows_of(tmp_path / "out"))
     for sql in ("SELECT 1", "SELECT 1 AS trace_id", "SELECT '' AS trace_id, '' AS trace_id"):
         with pytest.raises(
-            ConfigError, match="the query has no column trace_id .* SELECT trace_id FROM"
+            ConfigError, match=r"the query has no column trace_id .* SELECT trace_id FROM"
         ):
             trace_ids_of(query(many, sql))
 
