@@ -79,8 +79,11 @@ def _step(example: Example, index: int, is_by_people: bool) -> dict[str, Any]:
     reward = REWARDS[example.label.steps[index].label]
     if index in example.neutral_steps:
         reward = NEUTRAL
-    step: dict[str, Any] = {"index": index, "reward": reward}
-    if reward is not None:
-        step["source"] = "human" if is_by_people else "ai"
-        step["verified"] = is_by_people
-    return step
+    is_labelled = reward is not None
+    source = "human" if is_by_people else "ai"
+    return {
+        "index": index,
+        "reward": reward,
+        "source": source if is_labelled else None,
+        "verified": is_by_people if is_labelled else None,
+    }
