@@ -45,7 +45,7 @@ from storage.dataset.parts import (
     TraceIndex,
     has_intact_data,
     read,
-    read_column,
+    read_columns,
     read_footer,
     read_trace_index,
     write,
@@ -257,7 +257,17 @@ class Dataset:
         Raises:
             DatasetError: As for `read_part`.
         """
-        return self._read_checked(table, shard, partial(read_column, name=name))
+        return self.columns(table, shard, [name])[name]
+
+    def columns(
+        self, table: Table[Any], shard: int, names: Sequence[str]
+    ) -> Mapping[str, list[Any]]:
+        """Return the values of some columns of a part, as `column` does.
+
+        Raises:
+            DatasetError: As for `read_part`.
+        """
+        return self._read_checked(table, shard, partial(read_columns, names=names))
 
     def trace_index(self, table: Table[Any], shard: int) -> TraceIndex:
         """Return which traces a part of traces, annotations or labels is about.

@@ -30,7 +30,7 @@ __all__ = [
     "TraceIndex",
     "has_intact_data",
     "read",
-    "read_column",
+    "read_columns",
     "read_footer",
     "read_trace_index",
     "record_batches",
@@ -239,23 +239,23 @@ def read(
         yield from columns.rows(batch)
 
 
-def read_column(file: BinaryIO, name: str) -> list[Any]:
-    """Return the values of one column of a part.
+def read_columns(file: BinaryIO, names: Sequence[str]) -> Mapping[str, list[Any]]:
+    """Return the values of some columns of a part, by name.
 
     Raises:
         pyarrow.ArrowException: The part is damaged. Arrow also raises OSError for this.
         UnicodeDecodeError: A text is damaged.
     """
     parquet_file = pq.ParquetFile(file, page_checksum_verification=True)
-    values: list[Any] = parquet_file.read([name], use_threads=False)[name].to_pylist()
-    return values
+    columns = parquet_file.read(list(names), use_threads=False)
+    return {name: columns[name].to_pylist() for name in names}
 
 
 def read_trace_index(file: BinaryIO) -> TraceIndex:
     """Return the index of a part that has the columns `trace_id` and `steps`.
 
     Raises:
-        pyarrow.ArrowException: As for `read_column`, also OSError.
+        pyarrow.ArrowException: As for `read_columns`, also OSError.
     """
     metadata = pq.read_metadata(file)
     paths = [metadata.schema.column(index).path for index in range(metadata.num_columns)]

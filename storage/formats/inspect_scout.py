@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from stepmark.records import Annotation, Trace, Verdict
-from storage.formats.base import Example, Row, written_steps
+from storage.formats.base import Example, LeftOut, Row, written_steps
 
 __all__ = ["InspectScout"]
 
@@ -35,7 +35,7 @@ class InspectScout:
     version: ClassVar[int] = 1
     split: ClassVar[str] = "train"
     reads: ClassVar[frozenset[str]] = frozenset({"annotations"})
-    row_count: ClassVar[str] = "count(*)"
+    row_count: ClassVar[str] = "count(*) FILTER (len(texts) > 0)"
     schema: ClassVar[pa.Schema] = pa.schema(
         {
             "transcript_id": pa.string(),
@@ -60,9 +60,12 @@ class InspectScout:
         }
     )
 
-    def rows(self, example: Example) -> Iterator[Row]:
+    def rows(self, example: Example) -> Iterator[Row | LeftOut]:
         """Yield the transcript of a trace."""
         trace = example.trace
+        if not trace.steps:
+            yield LeftOut("it has no steps")
+            return
         label = example.label
         messages = _messages(example)
         yield {

@@ -124,10 +124,10 @@ def _cost(dataset: Dataset, table: Table[Any], method: str) -> MethodCost:
     # Traces have no rollouts.
     columns = [column for column in COST_COLUMNS if column in table.schema.names]
     for shard in dataset.shards(table):
+        counts = dataset.columns(table, shard, columns)
+        rows += len(counts["generated_tokens"])
         for column in columns:
-            counts = dataset.column(table, shard, column)
-            totals[column] += sum(counts)
-        rows += len(counts)
+            totals[column] += sum(counts[column])
     return MethodCost(method, rows, *[totals[column] for column in COST_COLUMNS])
 
 

@@ -341,5 +341,4 @@ def _reason(error: Exception) -> str:
     if status in _STATUS_MESSAGES:
         return _STATUS_MESSAGES[status]
     # The links of uploads contain signatures.
-    message = redact_urls(str(cause).strip().partition("\n")[0])
-    return one_line(message) or type(cause).__name__
+    return one_line(redact_urls(str(cause))) or type(cause).__name__

@@ -43,11 +43,12 @@ LABEL_FORMATS = [
 """The formats of labels alone; `tests.storage.test_solution_formats` loads the others."""
 
 
-def load(folder: Path, split: str = "train") -> Any:
+def load(folder: Path, split: str = "train", config: str | None = None) -> Any:
     """Load an exported folder with `datasets`, with a cache in its parent folder."""
     import datasets
 
-    return datasets.load_dataset(str(folder), split=split, cache_dir=str(folder.parent / "cache"))
+    cache = str(folder.parent / "cache")
+    return datasets.load_dataset(str(folder), config, split=split, cache_dir=cache)
 
 
 def file_names(folder: Path) -> list[str]:
@@ -65,7 +66,7 @@ def test_datasets_loads_the_export(filled: Dataset, tmp_path: Path, name: str) -
     else:
         assert done.rows == 2
         assert done.left_out == {"its label is not kept": 1}
-    rows = load(tmp_path / "out", exporter.split)
+    rows = load(tmp_path / "out", exporter.split, name)
     assert rows.column_names == exporter.schema.names
     assert rows.num_rows == done.rows
 

@@ -11,19 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from huggingface_hub import DatasetCard
+from huggingface_hub import DatasetCard, HfApi
 
 from stepmark.errors import ConfigError, DatasetError
 from storage.dataset import parts
 from storage.dataset.dataset import Dataset
+from storage.dataset.tables import TRACES
 from storage.formats.base import Format
 from storage.formats.processbench import ProcessBench
 from storage.formats.trl import Trl
 from storage.publishing import files, hub
 from storage.publishing.export import export
 from storage.publishing.hub import Upload
+from storage.queries.sql import query
 from tests.storage.hub_client import Connection, connected
 from tests.storage.hub_server import GOOD_TOKEN, Fault, Repository
+from tests.storage.samples import TRACE, fill
 
 # The client sends files in a way that its HTTP library deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -31,14 +34,13 @@ pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning
 ROOT = Path(__file__).parents[2]
 NAME = "org/name"
 URI = f"hf://datasets/{NAME}"
+CARD = "# Card\n"
 PREAMBLE = """
 import os, sys
 from huggingface_hub import HfApi
 from storage.dataset.dataset import Dataset
 from storage.publishing.export import export
 from storage.formats.trl import Trl
-from storage.dataset.tables import TRACES
-from tests.storage.samples import TRACE, fill
 dataset = Dataset(sys.argv[1])
 """
 
@@ -156,7 +158,7 @@ def upload_of(folder: Path, count: int = 1) -> Upload:
     return Upload(
         repository=hub.Repository(name=NAME, tag="v1"),
         files=files,
-        card_of=lambda earlier: f"{earlier}# Card\n",
+        card_of=lambda earlier: f"{earlier.removesuffix(CARD)}{CARD}",
         replaces=lambda path, card: False,
     )
 
@@ -218,7 +220,7 @@ def test_failed_upload_continues(
 
 
 def test_signature_of_upload_is_not_shown(client: Connection, tmp_path: Path) -> None:
-    client.hub.faults.append(Fault(pattern=r"PUT /lfs/\w+", status=400))
+    client.hub.faults.append(Fault(pattern=r"PUT /lfs/\w+", status=410))
     with pytest.raises(DatasetError, match=r"X-Amz-Signature=REDACTED.*0 of 1 files are stored"):
         upload_of(tmp_path).run()
 
@@ -252,8 +254,6 @@ def test_concurrent_commit_is_kept(
     client: Connection, on_disk: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     export(on_disk, Trl(), URI)
-    from huggingface_hub import HfApi
-
     create_commit = HfApi.create_commit
 
     def after_another_commit(*arguments: Any, **options: Any) -> Any:
@@ -367,19 +367,16 @@ def test_foreign_card_fails_early(client: Connection, on_disk: Dataset) -> None:
     assert client.hub.count("POST .*") == 0
 
 
-def test_dataset_can_be_on_hub(client: Connection, on_disk: Dataset) -> None:
-    code = """
-from storage.queries.sql import query
-HfApi().create_repo("org/live", repo_type="dataset", private=True)
-live = Dataset("hf://datasets/org/live")
-live.check_writable()
-fill(live)
-assert live.has_part(TRACES, 0, "f") and not live.has_part(TRACES, 0, "g")
-assert next(live.read(TRACES)) == TRACE
-print(live.methods("annotations"), query(live, "SELECT count(*) FROM steps").to_pylist())
-"""
-    done = run(client, code, on_disk)
-    assert done.stdout == "('formal', 'judge') [{'count_star()': 8}]\n", done.stderr
+def test_dataset_can_be_on_hub(client: Connection) -> None:
+    HfApi().create_repo("org/live", repo_type="dataset", private=True)
+    live = Dataset("hf://datasets/org/live")
+    live.check_writable()
+    fill(live)
+    assert live.has_part(TRACES, 0, "f")
+    assert not live.has_part(TRACES, 0, "g")
+    assert next(live.read(TRACES)) == TRACE
+    assert live.methods("annotations") == ("formal", "judge")
+    assert query(live, "SELECT count(*) AS steps FROM steps").to_pylist() == [{"steps": 8}]
 
 
 def test_missing_token_fails_early(on_disk: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:

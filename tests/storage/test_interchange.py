@@ -11,7 +11,7 @@ import pytest
 
 from stepmark.records import Annotation
 from storage.dataset.dataset import Dataset
-from storage.formats.base import Example, LeftOut
+from storage.formats.base import Example, LeftOut, TraceFormat
 from storage.formats.inspect_scout import InspectScout
 from storage.formats.potato import Potato
 from storage.publishing.export import export
@@ -39,6 +39,10 @@ SCOUT_COLUMNS = {
 def example(annotations: Sequence[Annotation] = (), **changes: Any) -> Example:
     base = Example(problem=PROBLEM, trace=TRACE, label=LABEL, annotations=annotations)
     return replace(base, **changes)
+
+
+def rows(exporter: TraceFormat, item: Example) -> list[Any]:
+    return list(exporter.rows(item))
 
 
 def test_scout_reads_the_transcripts(on_disk: Dataset, tmp_path: Path) -> None:
@@ -71,17 +75,10 @@ def test_scout_reads_the_transcripts(on_disk: Dataset, tmp_path: Path) -> None:
 def test_scout_shows_failed_methods() -> None:
     failed = replace(ANNOTATION, steps=())
     trace = replace(TRACE, outcome=UNKNOWN, sampling=None)
-    (row,) = InspectScout().rows(example([failed], trace=trace))
+    (row,) = rows(InspectScout(), example([failed], trace=trace))
     assert row["success"] is None
     assert row["model_options"] is None
     assert {step["metadata"]["judge"] for step in json.loads(row["messages"])[1:]} == {"unknown"}
-
-
-def items(*examples: Example) -> list[Any]:
-    rows: list[Any] = []
-    for item in examples:
-        rows += Potato().rows(item)
-    return rows
 
 
 def test_potato_reads_items_and_labels(on_disk: Dataset, tmp_path: Path) -> None:
@@ -111,24 +108,25 @@ def test_potato_reads_items_and_labels(on_disk: Dataset, tmp_path: Path) -> None
 def test_potato_marks_labels_of_people(
     sources: tuple[str, ...], annotator: str, is_by_people: bool
 ) -> None:
-    (row,) = items(example(label=replace(LABEL, sources=sources)))
+    (row,) = rows(Potato(), example(label=replace(LABEL, sources=sources)))
     assert row["annotator"] == annotator
     assert {step["verified"] for step in row["steps"]} == {is_by_people}
 
 
 def test_potato_keeps_neutral_steps() -> None:
     trace, label = labelled("t", GOOD, GOOD, BAD)
-    (row,) = items(example(trace=trace, label=label, neutral_steps=(1,)))
+    (row,) = rows(Potato(), example(trace=trace, label=label, neutral_steps=(1,)))
     assert [step["reward"] for step in row["steps"]] == [1, 0, -1]
 
 
-def test_potato_leaves_out_empty_traces() -> None:
+@pytest.mark.parametrize("exporter", [Potato(), InspectScout()])
+def test_empty_traces_are_left_out(exporter: TraceFormat) -> None:
     trace, label = labelled("t")
-    assert items(example(trace=trace, label=label)) == [LeftOut("it has no steps")]
+    assert rows(exporter, example(trace=trace, label=label)) == [LeftOut("it has no steps")]
 
 
 def test_hostile_text_stays_one_line(on_disk: Dataset, tmp_path: Path) -> None:
     hostile = replace(PROBLEM, question='"\n\r\u2028\x1b]{"')
-    (row,) = items(example(problem=hostile))
-    (transcript,) = InspectScout().rows(example(problem=hostile))
+    (row,) = rows(Potato(), example(problem=hostile))
+    (transcript,) = rows(InspectScout(), example(problem=hostile))
     assert row["text"] == json.loads(transcript["messages"])[0]["content"] == hostile.question
