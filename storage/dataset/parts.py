@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from storage.dataset import columns
@@ -31,7 +32,9 @@ __all__ = [
     "has_intact_data",
     "read",
     "read_column",
+    "read_columns",
     "read_footer",
+    "read_matching",
     "read_trace_index",
     "row_bytes",
     "row_groups",
@@ -225,6 +228,66 @@ def read(file: BinaryIO, kind: str, footer: Footer) -> Iterator[dict[str, Any]]:
     for batch in batches:
         batch_names = [current_names[name] for name in batch.schema.names]
         yield from columns.rows(batch.rename_columns(batch_names))
+
+
+def read_matching(
+    file: BinaryIO, kind: str, footer: Footer, column: str, value: str
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a part that have a value in a text column, as `read` does.
+
+    The other columns are decoded only in row groups that have the value.
+
+    Raises:
+        pyarrow.ArrowException: As for `read`, also OSError.
+        UnicodeDecodeError: A text is damaged.
+    """
+    names = readable_columns(kind, footer.schema)
+    assert names is not None, "`read_footer` returns no footer of another table"
+    if column not in names:
+        return
+    parquet_file = pq.ParquetFile(file, page_checksum_verification=True)
+    current_names = {name: current_name for current_name, name in names.items()}
+    for group in range(parquet_file.num_row_groups):
+        key = parquet_file.read_row_group(group, [names[column]], use_threads=False)
+        has_value = pc.equal(key[names[column]], value).combine_chunks()
+        if not has_value.true_count:
+            continue
+        start = 0
+        for batch in parquet_file.iter_batches(
+            batch_size=BATCH_ROWS, row_groups=[group], use_threads=False, columns=[*names.values()]
+        ):
+            matching = batch.filter(has_value.slice(start, batch.num_rows))
+            start += batch.num_rows
+            batch_names = [current_names[name] for name in batch.schema.names]
+            yield from columns.rows(matching.rename_columns(batch_names))
+
+
+def read_columns(file: BinaryIO, kind: str, footer: Footer, names: Sequence[str]) -> pa.Table:
+    """Return columns of a part with their current names, without those that the part lacks.
+
+    Args:
+        file: The part.
+        kind: The kind of its table.
+        footer: Its footer.
+        names: The current names; `steps.trials` is one field of the structs in the list `steps`.
+
+    Raises:
+        pyarrow.ArrowException: As for `read_column`, also OSError.
+    """
+    stored_names = readable_columns(kind, footer.schema)
+    assert stored_names is not None, "`read_footer` returns no footer of another table"
+    paths = []
+    current_names = dict[str, str]()
+    for name in names:
+        column, _, element_field = name.partition(".")
+        if column in stored_names:
+            stored_name = stored_names[column]
+            current_names[stored_name] = column
+            nested = f".list.element.{element_field}" if element_field else ""
+            paths.append(stored_name + nested)
+    parquet_file = pq.ParquetFile(file, page_checksum_verification=True)
+    table = parquet_file.read(paths, use_threads=False)
+    return table.rename_columns([current_names[name] for name in table.column_names])
 
 
 def read_column(file: BinaryIO, name: str) -> list[Any]:

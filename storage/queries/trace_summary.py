@@ -1,0 +1,168 @@
+"""One row per trace, in memory: what pages list, filter and count without reading any text.
+
+Only shards whose files have changed are read again, so a reader can follow a run.
+"""
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from stepmark.identity import digest
+from storage.dataset.dataset import Dataset
+from storage.dataset.tables import Table
+from storage.queries.limits import thread_count
+from storage.queries.shard_summary import EMPTY, KINDS, MethodTotals, ShardSummary, read_shard
+from storage.queries.summary_cache import load_shards, store_shards
+
+__all__ = ["SummaryReader", "TraceSummary"]
+
+# How long a listing of the files is used again. A bucket answers after some 50 ms for each table.
+LISTING_SECONDS = 1.0
+REMOTE_LISTING_SECONDS = 30.0
+# What the queries over a summary hold in memory. They group and sort narrow columns.
+MEMORY_MIB = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class TraceSummary:
+    """The traces of a dataset at one moment.
+
+    The columns are shard, trace_id, problem_id, found_by, outcome, model, finish_reason,
+    generated_tokens, steps (their number), domain, source, the label's first_error, kept,
+    confidence and reason_kind (the reason without its numbers), and for each method
+    `<method>_annotated`, `<method>_failed`, `<method>_first_error` and `<method>_confidence`. What
+    a trace does not have is NULL.
+    """
+
+    version: str
+    """A digest that changes when a part changes."""
+    methods: Sequence[str]
+    """The methods with annotations, sorted."""
+    totals: Mapping[str, MethodTotals]
+    """What each method cost, over all its annotations."""
+    table: pa.Table
+
+    def rows(
+        self, sql: str, parameters: Sequence[object] = (), trace_ids: pa.Array | None = None
+    ) -> Sequence[tuple[Any, ...]]:
+        """Return the result of a query over the view `summary`.
+
+        Args:
+            sql: The query, which contains no text of a user.
+            parameters: The values of its parameters `?`.
+            trace_ids: The rows of the view `selection`, which has the column trace_id.
+        """
+        with self._connection.cursor() as cursor:
+            cursor.register("summary", self.table)
+            if trace_ids is not None:
+                cursor.register("selection", pa.table({"trace_id": trace_ids}))
+            return cursor.execute(sql, list(parameters)).fetchall()
+
+    def row_of(self, trace_id: str) -> Mapping[str, Any] | None:
+        """Return the row of a trace; None if there is no such trace."""
+        index = pc.index(self.table["trace_id"], trace_id).as_py()
+        if index < 0:
+            return None
+        row: Mapping[str, Any] = self.table.slice(index, 1).to_pylist()[0]
+        return row
+
+    @cached_property
+    def _connection(self) -> duckdb.DuckDBPyConnection:
+        connection = duckdb.connect(
+            config={"memory_limit": f"{MEMORY_MIB}MiB", "threads": str(thread_count())}
+        )
+        # Only registered tables can be read.
+        connection.execute("SET python_enable_replacements = false")
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
+        return connection
+
+
+class SummaryReader:
+    """A reader of summaries, which remembers the shards that have not changed."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+        self.shards_to_read = 0
+        """The shards of the summary that is being made, or was made last."""
+        self.shards_read = 0
+        self._lock = threading.Lock()
+        self._next_listing = 0.0
+        self._shards: Mapping[int, ShardSummary] = MappingProxyType({})
+        self._summary: TraceSummary | None = None
+
+    def read(self) -> TraceSummary:
+        """Return the summary of the parts that exist now.
+
+        Raises:
+            DatasetError: The dataset is missing, or a part is damaged.
+        """
+        with self._lock:
+            if self._summary is not None and time.monotonic() < self._next_listing:
+                return self._summary
+            self.dataset.require()
+            versions = self._versions()
+            version = digest("summary", sorted(versions.items()))
+            if self._summary is None:
+                self._shards = load_shards(self.dataset.uri)
+            if self._summary is None or self._summary.version != version:
+                self._summary = self._read_shards(version, versions)
+            interval = LISTING_SECONDS if self.dataset.folder.is_local else REMOTE_LISTING_SECONDS
+            self._next_listing = time.monotonic() + interval
+            return self._summary
+
+    def _versions(self) -> Mapping[int, str]:
+        """Return the state of the files of each shard that has traces."""
+        files = dict[int, list[str]]()
+        for table in self.dataset.tables():
+            if table.kind in KINDS:
+                for shard, version in self.dataset.part_versions(table).items():
+                    files.setdefault(shard, []).append(f"{table.folder} {version}")
+        return {shard: "\n".join(sorted(names)) for shard, names in sorted(files.items())}
+
+    def _read_shards(self, version: str, versions: Mapping[int, str]) -> TraceSummary:
+        tables_of = dict[int, list[Table[Any]]]()
+        for table in self.dataset.tables():
+            if table.kind in KINDS:
+                for shard in self.dataset.shards(table):
+                    tables_of.setdefault(shard, []).append(table)
+        self.shards_to_read = len(versions)
+        self.shards_read = 0
+
+        def shard_of(shard: int) -> ShardSummary:
+            summary = self._shards.get(shard)
+            if summary is None or summary.version != versions[shard]:
+                tables = tables_of.get(shard, ())
+                summary = read_shard(self.dataset, shard, tables, versions[shard])
+            self.shards_read += 1
+            return summary
+
+        with ThreadPoolExecutor(thread_count()) as pool:
+            shards = dict(zip(versions, pool.map(shard_of, versions), strict=True))
+        summary = _combine(version, shards)
+        if shards != self._shards:
+            store_shards(self.dataset.uri, shards, summary.table)
+        self._shards = shards
+        return summary
+
+
+def _combine(version: str, shards: Mapping[int, ShardSummary]) -> TraceSummary:
+    totals = dict[str, MethodTotals]()
+    tables = []
+    for shard in shards.values():
+        tables.append(shard.table)
+        for method, part in shard.totals.items():
+            totals[method] = totals.get(method, MethodTotals()) + part
+    # Shards of an unfinished run lack columns, which are NULL there.
+    table = pa.concat_tables([EMPTY, *tables], promote_options="permissive")
+    methods = tuple(sorted(totals))
+    return TraceSummary(version=version, methods=methods, totals=totals, table=table)
