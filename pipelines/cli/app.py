@@ -14,6 +14,7 @@ from pipelines.cli.commands.schedule import schedule
 from pipelines.cli.commands.score import score
 from pipelines.cli.commands.sql import sql
 from pipelines.cli.commands.verify import verify
+from pipelines.cli.commands.view import view
 
 __all__ = ["app"]
 
@@ -31,6 +32,7 @@ app.command("run")(run)
 app.command("label")(label)
 app.command("import")(import_)
 app.command("sql")(sql)
+app.command("view")(view)
 app.command("score")(score)
 app.command("export")(export)
 app.command("verify")(verify)

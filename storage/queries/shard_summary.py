@@ -31,6 +31,7 @@ EMPTY = pa.table(
         "generated_tokens": pa.array([], pa.int64()),
         "found_by": pa.array([], NAME),
         "steps": pa.array([], pa.int32()),
+        "question": pa.array([], NAME),
         "domain": pa.array([], NAME),
         "source": pa.array([], NAME),
         "first_error": pa.array([], pa.int32()),
@@ -41,6 +42,8 @@ EMPTY = pa.table(
 )
 """The columns of every summary; those of the methods are added."""
 TRACE_COLUMNS = ("trace_id", "problem_id", "outcome", "model", "finish_reason", "generated_tokens")
+# The beginning of a question tells problems apart in a list.
+QUESTION_CHARS = 120
 NUMBER = r"\d+(\.\d+)?"
 # Discovered traces have all columns of sampled ones.
 TRACE_KINDS = ("traces", "discovered")
@@ -104,8 +107,11 @@ def read_shard(
     columns = {name: traces[name] for name in traces.column_names}
     columns["shard"] = pa.repeat(pa.scalar(shard, pa.int32()), len(ids))
     if PROBLEMS in tables:
-        problems = dataset.arrow_columns(PROBLEMS, shard, ("problem_id", *PROBLEM_COLUMNS))
-        places = pc.index_in(traces["problem_id"], problems["problem_id"])
+        names: Sequence[str] = ("problem_id", "question", *PROBLEM_COLUMNS)
+        problems = dataset.arrow_columns(PROBLEMS, shard, names)
+        places = pc.index_in(traces["problem_id"], problems["problem_id"]).combine_chunks()
+        questions = pc.utf8_slice_codeunits(problems["question"], 0, QUESTION_CHARS)
+        columns["question"] = pa.DictionaryArray.from_arrays(places, questions.combine_chunks())
         for name in PROBLEM_COLUMNS:
             columns[name] = problems[name].take(places)
     encoded_ids = _encoded_ids(dataset, shard, tables)

@@ -3,6 +3,7 @@
 Only shards whose files have changed are read again, so a reader can follow a run.
 """
 
+import dataclasses
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -37,7 +38,7 @@ class TraceSummary:
     """The traces of a dataset at one moment.
 
     The columns are shard, trace_id, problem_id, found_by, outcome, model, finish_reason,
-    generated_tokens, steps (their number), domain, source, the label's first_error, kept,
+    generated_tokens, steps (their number), question (its beginning), domain, source, the label's first_error, kept,
     confidence and reason_kind (the reason without its numbers), and for each method
     `<method>_annotated`, `<method>_failed`, `<method>_first_error` and `<method>_confidence`. What
     a trace does not have is NULL.
@@ -51,21 +52,32 @@ class TraceSummary:
     """What each method cost, over all its annotations."""
     table: pa.Table
 
-    def rows(
-        self, sql: str, parameters: Sequence[object] = (), trace_ids: pa.Array | None = None
-    ) -> Sequence[tuple[Any, ...]]:
+    def rows(self, sql: str, parameters: Sequence[object] = ()) -> Sequence[tuple[Any, ...]]:
         """Return the result of a query over the view `summary`.
 
         Args:
             sql: The query, which contains no text of a user.
             parameters: The values of its parameters `?`.
-            trace_ids: The rows of the view `selection`, which has the column trace_id.
         """
         with self._connection.cursor() as cursor:
             cursor.register("summary", self.table)
-            if trace_ids is not None:
-                cursor.register("selection", pa.table({"trace_id": trace_ids}))
             return cursor.execute(sql, list(parameters)).fetchall()
+
+    def with_ids(self, trace_ids: pa.ChunkedArray) -> "TraceSummary":
+        """Return the traces that have one of some ids."""
+        return self._filtered(pc.is_in(self.table["trace_id"], trace_ids))
+
+    def with_text(self, text: str) -> "TraceSummary":
+        """Return the traces whose question contains a text near its beginning, in any case."""
+        chunks = []
+        for chunk in self.table["question"].chunks:
+            # A question is searched once for all traces of its problem.
+            has_text = pc.match_substring(chunk.dictionary, text, ignore_case=True)
+            chunks.append(has_text.take(chunk.indices))
+        return self._filtered(pa.chunked_array(chunks, pa.bool_()))
+
+    def _filtered(self, mask: pa.ChunkedArray) -> "TraceSummary":
+        return dataclasses.replace(self, table=self.table.filter(mask))
 
     def row_of(self, trace_id: str) -> Mapping[str, Any] | None:
         """Return the row of a trace; None if there is no such trace."""
@@ -149,7 +161,7 @@ class SummaryReader:
         with ThreadPoolExecutor(thread_count()) as pool:
             shards = dict(zip(versions, pool.map(shard_of, versions), strict=True))
         summary = _combine(version, shards)
-        if shards != self._shards:
+        if any(part is not self._shards.get(shard) for shard, part in shards.items()):
             store_shards(self.dataset.uri, shards, summary.table)
         self._shards = shards
         return summary

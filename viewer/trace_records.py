@@ -1,0 +1,117 @@
+"""All records about one trace, read from the parts of its shard."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from stepmark.records import Annotation, Critique, Label, Problem, Rollout, Trace
+from storage.dataset.dataset import Dataset
+from storage.dataset.tables import (
+    LABELS,
+    PROBLEMS,
+    TRACES,
+    Table,
+    annotations,
+    critiques,
+    discovered,
+    rollouts,
+)
+from storage.queries.trace_summary import TraceSummary
+
+__all__ = ["TraceRecords", "read_critiques", "read_rollouts", "read_siblings", "read_trace"]
+
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceRecords:
+    """A trace with its problem, its label and its annotations."""
+
+    shard: int
+    trace: Trace
+    problem: Problem | None
+    label: Label | None
+    annotations: Sequence[Annotation]
+    """The annotations, sorted by method."""
+
+
+def read_trace(dataset: Dataset, summary: TraceSummary, trace_id: str) -> TraceRecords | None:
+    """Return the records of a trace; None if the dataset has no such trace.
+
+    Raises:
+        DatasetError: A part is damaged, or was removed since the summary was made.
+    """
+    row = summary.row_of(trace_id)
+    if row is None:
+        return None
+    shard = row["shard"]
+    table: Table[Any] = discovered(row["found_by"]) if row["found_by"] else TRACES
+    trace: Trace | None = _first(dataset, table, shard, "trace_id", trace_id)
+    if trace is None:
+        return None
+    methods = []
+    for method in summary.methods:
+        annotation = _first(dataset, annotations(method), shard, "trace_id", trace_id)
+        if annotation is not None:
+            methods.append(annotation)
+    return TraceRecords(
+        shard=shard,
+        trace=trace,
+        problem=_first(dataset, PROBLEMS, shard, "problem_id", trace.problem_id),
+        label=_first(dataset, LABELS, shard, "trace_id", trace_id),
+        annotations=methods,
+    )
+
+
+def read_siblings(dataset: Dataset, records: TraceRecords) -> Sequence[tuple[Trace, Label | None]]:
+    """Return the traces of the same problem with their labels: the sampled ones, then the others.
+
+    Raises:
+        DatasetError: As for `read_trace`.
+    """
+    problem_id = records.trace.problem_id
+    shard = records.shard
+    traces = list(_matching(dataset, TRACES, shard, "problem_id", problem_id))
+    for method in dataset.methods("discovered"):
+        traces.extend(_matching(dataset, discovered(method), shard, "problem_id", problem_id))
+    siblings = []
+    for trace in traces:
+        siblings.append((trace, _first(dataset, LABELS, shard, "trace_id", trace.trace_id)))
+    return siblings
+
+
+def read_rollouts(dataset: Dataset, shard: int, trace_id: str) -> Sequence[Rollout]:
+    """Return the rollouts from all prefixes of a trace, by method.
+
+    Raises:
+        DatasetError: As for `read_trace`.
+    """
+    found = list[Rollout]()
+    for method in dataset.methods("rollouts"):
+        found.extend(_matching(dataset, rollouts(method), shard, "trace_id", trace_id))
+    return found
+
+
+def read_critiques(dataset: Dataset, shard: int, trace_id: str) -> Sequence[Critique]:
+    """Return the replies of judges about a trace, by method.
+
+    Raises:
+        DatasetError: As for `read_trace`.
+    """
+    found = list[Critique]()
+    for method in dataset.methods("critiques"):
+        found.extend(_matching(dataset, critiques(method), shard, "trace_id", trace_id))
+    return found
+
+
+def _first(
+    dataset: Dataset, table: Table[Record], shard: int, column: str, value: str
+) -> Record | None:
+    return next(_matching(dataset, table, shard, column, value), None)
+
+
+def _matching(
+    dataset: Dataset, table: Table[Record], shard: int, column: str, value: str
+) -> Iterator[Record]:
+    if dataset.footer(table, shard) is not None:
+        yield from dataset.matching_records(table, shard, column, value)
