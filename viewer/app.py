@@ -1,8 +1,8 @@
 """The application: the routes of the pages, and what each of them shows."""
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from starlette.applications import Starlette
@@ -158,8 +158,13 @@ class Pages:
         start = _page_number(request.query_params.get("from", "1")) - 1
         return render(
             "_evidence.html",
-            self._context("traces", trace_id=trace_id, evidence=found, start=start,
-                          end=start + ROLLOUTS_PER_PAGE),
+            self._context(
+                "traces",
+                trace_id=trace_id,
+                evidence=found,
+                start=start,
+                end=start + ROLLOUTS_PER_PAGE,
+            ),
         )
 
     async def tree(self, request: Request) -> Response:
@@ -171,9 +176,7 @@ class Pages:
         leaves = list[Leaf]()
         for trace, _ in read_siblings(self.dataset, records):
             # The rollout of a discovered trace is a leaf of its parent.
-            leaves.append(
-                Leaf(steps=trace.steps, outcome=trace.outcome, trace_id=trace.trace_id)
-            )
+            leaves.append(Leaf(steps=trace.steps, outcome=trace.outcome, trace_id=trace.trace_id))
             for rollout in read_rollouts(self.dataset, records.shard, trace.trace_id):
                 leaves.append(Leaf.of_rollout(trace, rollout))
         tree, is_cut = branches(leaves)

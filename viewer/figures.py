@@ -265,7 +265,7 @@ def _method_row(summary: TraceSummary, name: str, gold: str) -> MethodRow:
         f"SELECT count(*) FILTER ({present}), count({predicted}),"
         f" count(*) FILTER ({predicted} >= 0) FROM summary"
     )[0]
-    measures = dict[str, Any]()
+    measures: Mapping[str, Any] = {}
     if gold and gold != name:
         measures = _quality(summary, name, predicted, column(gold, "first_error", summary), gold)
     return MethodRow(
@@ -285,8 +285,10 @@ def _quality(
     present = "kept IS NOT NULL" if name == LABEL else column(name, "annotated", summary)
     decided, exact, wrong, wrong_hits, right, right_hits = summary.rows(
         f"SELECT count({predicted}), count(*) FILTER ({predicted} = {truth}),"
-        f" count(*) FILTER ({truth} >= 0), count(*) FILTER ({truth} >= 0 AND {predicted} = {truth}),"
-        f" count(*) FILTER ({truth} < 0), count(*) FILTER ({truth} < 0 AND {predicted} = {truth})"
+        f" count(*) FILTER ({truth} >= 0),"
+        f" count(*) FILTER ({truth} >= 0 AND {predicted} = {truth}),"
+        f" count(*) FILTER ({truth} < 0),"
+        f" count(*) FILTER ({truth} < 0 AND {predicted} = {truth})"
         f" FROM summary WHERE {truth} IS NOT NULL AND {present}"
     )[0]
     f1 = None

@@ -78,9 +78,7 @@ def list_traces(
         page: The number of the page, from 1.
     """
     where = selection.where
-    total = summary.rows(
-        f"SELECT count(*) FROM summary WHERE {where.sql}", where.parameters
-    )[0][0]
+    total = summary.rows(f"SELECT count(*) FROM summary WHERE {where.sql}", where.parameters)[0][0]
     if selection.limit is not None:
         total = min(total, selection.limit)
     start = (page - 1) * PAGE_ROWS

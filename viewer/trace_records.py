@@ -73,7 +73,8 @@ def read_siblings(dataset: Dataset, records: TraceRecords) -> Sequence[tuple[Tra
     shard = records.shard
     traces = list(_matching(dataset, TRACES, shard, "problem_id", problem_id))
     for method in dataset.methods("discovered"):
-        traces.extend(_matching(dataset, discovered(method), shard, "problem_id", problem_id))
+        table: Table[Any] = discovered(method)
+        traces.extend(_matching(dataset, table, shard, "problem_id", problem_id))
     siblings = []
     for trace in traces:
         siblings.append((trace, _first(dataset, LABELS, shard, "trace_id", trace.trace_id)))

@@ -223,4 +223,3 @@ def _passage(text: str, index: int) -> tuple[int, int]:
         if int(match[1]) == index + 1:
             start = match.start()
     return (0, 0) if start is None else (start, len(text))
-

@@ -77,9 +77,7 @@ def main() -> None:
 
     try:
         with bound_process(memory_mib):
-            result = query(
-                Dataset(uri), sql, timeout_s, memory_mib=memory_mib, on_overdue=end
-            )
+            result = query(Dataset(uri), sql, timeout_s, memory_mib=memory_mib, on_overdue=end)
             if result.column_names.count(column) != 1:
                 raise ConfigError(f"the query must return one column {column}")
             texts = result.select([column]).slice(0, max_rows).cast(pa.schema([(column, "string")]))

@@ -44,7 +44,7 @@ EMPTY = pa.table(
 TRACE_COLUMNS = ("trace_id", "problem_id", "outcome", "model", "finish_reason", "generated_tokens")
 # The beginning of a question tells problems apart in a list.
 QUESTION_CHARS = 120
-NUMBER = r"\d+(\.\d+)?"
+NUMBER = r"-?\d+(\.\d+)?"
 # Discovered traces have all columns of sampled ones.
 TRACE_KINDS = ("traces", "discovered")
 PROBLEM_COLUMNS = ("domain", "source")
