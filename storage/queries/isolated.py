@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 import sys
-from typing import Any
+from typing import BinaryIO
 
 import pyarrow as pa
 
@@ -18,7 +18,7 @@ from storage.dataset.dataset import Dataset
 from storage.queries.limits import MAX_SQL_CHARS, bound_process
 from storage.queries.sql import query
 
-__all__ = ["column_of_query"]
+__all__ = ["answer", "column_of_query"]
 
 MODULE = "storage.queries.isolated"
 # The exit status of an error that the user can fix, with the message on standard output.
@@ -67,12 +67,13 @@ def column_of_query(
     return pa.ipc.open_stream(process.stdout).read_all()[column]
 
 
-def main() -> None:
-    """Run the query that is on standard input, and write its result to standard output."""
-    uri, sql, column, timeout_s, memory_mib, max_rows = json.load(sys.stdin)
+def answer(request: str, out: BinaryIO) -> int:
+    """Run the query of a request, write its result or its error, and return the exit status."""
+    uri, sql, column, timeout_s, memory_mib, max_rows = json.loads(request)
 
     def end() -> None:
-        _write_error(ConfigError(f"the query failed: it took longer than {timeout_s:g} s"))
+        out.write(_message(ConfigError(f"the query failed: it took longer than {timeout_s:g} s")))
+        out.flush()
         os._exit(USER_ERROR)
 
     try:
@@ -80,25 +81,25 @@ def main() -> None:
             result = query(Dataset(uri), sql, timeout_s, memory_mib=memory_mib, on_overdue=end)
             if result.column_names.count(column) != 1:
                 raise ConfigError(f"the query must return one column {column}")
-            texts = result.select([column]).slice(0, max_rows).cast(pa.schema([(column, "string")]))
-            with pa.ipc.new_stream(sys.stdout.buffer, texts.schema) as writer:
+            texts = result.select([column]).slice(0, max_rows)
+            texts = texts.cast(pa.schema([(column, pa.string())]))
+            with pa.ipc.new_stream(out, texts.schema) as writer:
                 writer.write_table(texts)
-    except pa.ArrowException as error:
-        _write_error(ConfigError(f"the column {column} does not contain texts"))
-        raise SystemExit(USER_ERROR) from error
+        return 0
     except UserError as error:
-        _write_error(error)
-        raise SystemExit(USER_ERROR) from error
-    except MemoryError as error:
-        _write_error(ConfigError("the answer does not fit into the memory; add a LIMIT"))
-        raise SystemExit(USER_ERROR) from error
+        out.write(_message(error))
+    except pa.ArrowException:
+        out.write(_message(ConfigError(f"the column {column} does not contain texts")))
+    except MemoryError:
+        out.write(_message(ConfigError("the answer does not fit into the memory; add a LIMIT")))
+    return USER_ERROR
 
 
-def _write_error(error: Any) -> None:
-    kinds = [kind.__name__ for kind in type(error).__mro__]
-    kind = DatasetError.__name__ if DatasetError.__name__ in kinds else ConfigError.__name__
-    os.write(sys.stdout.fileno(), json.dumps([kind, str(error)]).encode())
+def _message(error: UserError) -> bytes:
+    """Return an error as the other process reads it."""
+    kind = DatasetError if isinstance(error, DatasetError) else ConfigError
+    return json.dumps([kind.__name__, str(error)]).encode()
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(answer(sys.stdin.read(), sys.stdout.buffer))

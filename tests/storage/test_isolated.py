@@ -1,0 +1,68 @@
+"""Queries in a process of their own: results, errors that name the reason, and limits."""
+
+import io
+import subprocess
+
+import pytest
+
+from stepmark.errors import ConfigError, DatasetError
+from storage.dataset.dataset import Dataset
+from storage.queries.isolated import answer, column_of_query
+
+
+def ids_of(dataset: Dataset, sql: str, timeout_s: float = 30.0) -> list[str]:
+    column = column_of_query(
+        dataset, sql, "trace_id", timeout_s=timeout_s, memory_mib=256, max_rows=2
+    )
+    ids: list[str] = column.to_pylist()
+    return ids
+
+
+def run_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the query in this process: to start one takes most of a test's time."""
+
+    def run(command: list[str], **options: object) -> "subprocess.CompletedProcess[bytes]":
+        request = options["input"]
+        assert isinstance(request, bytes)
+        out = io.BytesIO()
+        status = answer(request.decode(), out)
+        return subprocess.CompletedProcess(command, status, out.getvalue(), b"")
+
+    monkeypatch.setattr(subprocess, "run", run)
+
+
+def test_column_is_returned(on_disk: Dataset) -> None:
+    sql = "SELECT trace_id, outcome FROM traces ORDER BY trace_id"
+    assert ids_of(on_disk, sql) == ["t0", "t1"]
+
+
+@pytest.mark.parametrize(
+    ("sql", "message"),
+    [
+        ("SELECT outcome FROM traces", "must return one column trace_id"),
+        ("SELECT trace_id, trace_id FROM traces", "must return one column trace_id"),
+        ("SELECT [1] AS trace_id", "does not contain texts"),
+        ("SELECT nothing FROM traces", "the query failed"),
+        ("DELETE FROM traces", "one SELECT"),
+        ("SELECT trace_id FROM read_csv('/etc/passwd')", "the query failed"),
+        ("x" * 300_000, "characters"),
+    ],
+)
+def test_errors_say_what_is_wrong(
+    sql: str, message: str, on_disk: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_here(monkeypatch)
+    with pytest.raises(ConfigError, match=message):
+        ids_of(on_disk, sql)
+
+
+def test_missing_dataset_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    run_here(monkeypatch)
+    with pytest.raises(DatasetError, match="no dataset at /nowhere"):
+        ids_of(Dataset("/nowhere"), "SELECT 1")
+
+
+def test_query_that_ignores_interrupts_is_ended(on_disk: Dataset) -> None:
+    text = "SELECT regexp_replace(repeat('a', 200_000_000), 'a', 'bb', 'g') AS trace_id"
+    with pytest.raises(ConfigError, match="the query failed"):
+        ids_of(on_disk, text, timeout_s=0.1)
