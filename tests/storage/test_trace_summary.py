@@ -21,8 +21,8 @@ COLUMNS = (
 )
 FROM_VIEWS = """
 SELECT traces.trace_id, problem_id, found_by, outcome, model, finish_reason,
-       traces.generated_tokens, len(traces.steps), left(question, 120), domain, source, labels.first_error, kept,
-       labels.confidence, {methods}
+       traces.generated_tokens, len(traces.steps), left(question, 120), domain, source,
+       labels.first_error, kept, labels.confidence, {methods}
 FROM traces LEFT JOIN problems USING (problem_id) LEFT JOIN labels USING (trace_id) {joins}
 ORDER BY trace_id
 """
