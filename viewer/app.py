@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 from starlette.applications import Starlette
@@ -14,6 +14,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from stepmark.errors import ConfigError, StepmarkError
+from stepmark.records import Discovered, Trace
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import PROBLEMS, REJECTED
 from storage.queries.isolated import column_of_query
@@ -152,7 +153,7 @@ class Pages:
         found = evidence(
             records,
             index,
-            read_rollouts(self.dataset, records.shard, trace_id),
+            read_rollouts(self.dataset, records.shard, [trace_id]),
             read_critiques(self.dataset, records.shard, trace_id),
         )
         start = _page_number(request.query_params.get("from", "1")) - 1
@@ -173,12 +174,15 @@ class Pages:
 
     def _tree(self, request: Request) -> Response:
         records = self._records(request, self.reader.read())
-        leaves = list[Leaf]()
-        for trace, _ in read_siblings(self.dataset, records):
-            # The rollout of a discovered trace is a leaf of its parent.
-            leaves.append(Leaf(steps=trace.steps, outcome=trace.outcome, trace_id=trace.trace_id))
-            for rollout in read_rollouts(self.dataset, records.shard, trace.trace_id):
-                leaves.append(Leaf.of_rollout(trace, rollout))
+        traces = dict[str, Trace]()
+        for sibling in read_siblings(self.dataset, records):
+            traces[sibling.trace.trace_id] = sibling.trace
+        leaves = [Leaf.of_trace(trace) for trace in traces.values()]
+        # A discovered trace is one of the rollouts, which must not count twice.
+        counted = {trace.rollout_id for trace in traces.values() if isinstance(trace, Discovered)}
+        for rollout in read_rollouts(self.dataset, records.shard, traces):
+            if rollout.rollout_id not in counted:
+                leaves.append(Leaf.of_rollout(traces[rollout.trace_id], rollout))
         tree, is_cut = branches(leaves)
         return render(
             "_tree.html",
@@ -216,9 +220,12 @@ class Pages:
     async def _page(self, answer: Callable[[Request], Response], request: Request) -> Response:
         """Answer a request in a thread; errors of the dataset or the address become a page."""
         try:
-            summary = self._reading.submit(self.reader.read)
-            await asyncio.wait([asyncio.wrap_future(summary)], timeout=PATIENCE_SECONDS)
-            if not summary.done():
+            reading = self._reading.submit(self.reader.read)
+            # A part of a page cannot say that the server is still reading.
+            is_part = "hx-request" in request.headers
+            patience = None if is_part else PATIENCE_SECONDS
+            await asyncio.to_thread(wait, [reading], patience)
+            if not reading.done():
                 return self._still_reading()
             return await asyncio.to_thread(answer, request)
         except ConfigError as error:

@@ -21,6 +21,11 @@ class Leaf:
     """The trace; "" for a rollout."""
 
     @classmethod
+    def of_trace(cls, trace: Trace) -> "Leaf":
+        """Return the leaf of a trace."""
+        return cls(steps=trace.steps, outcome=trace.outcome, trace_id=trace.trace_id)
+
+    @classmethod
     def of_rollout(cls, trace: Trace, rollout: Rollout) -> "Leaf":
         """Return the leaf of a rollout from a prefix of a trace."""
         continuation = rollout.steps if rollout.steps is not None else (rollout.text,)

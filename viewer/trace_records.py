@@ -1,6 +1,6 @@
 """All records about one trace, read from the parts of its shard."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -18,7 +18,14 @@ from storage.dataset.tables import (
 )
 from storage.queries.trace_summary import TraceSummary
 
-__all__ = ["TraceRecords", "read_critiques", "read_rollouts", "read_siblings", "read_trace"]
+__all__ = [
+    "Sibling",
+    "TraceRecords",
+    "read_critiques",
+    "read_rollouts",
+    "read_siblings",
+    "read_trace",
+]
 
 Record = TypeVar("Record")
 
@@ -33,6 +40,14 @@ class TraceRecords:
     label: Label | None
     annotations: Sequence[Annotation]
     """The annotations, sorted by method."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sibling:
+    """A trace of the same problem, with its label."""
+
+    trace: Trace
+    label: Label | None
 
 
 def read_trace(dataset: Dataset, summary: TraceSummary, trace_id: str) -> TraceRecords | None:
@@ -63,33 +78,34 @@ def read_trace(dataset: Dataset, summary: TraceSummary, trace_id: str) -> TraceR
     )
 
 
-def read_siblings(dataset: Dataset, records: TraceRecords) -> Sequence[tuple[Trace, Label | None]]:
-    """Return the traces of the same problem with their labels: the sampled ones, then the others.
+def read_siblings(dataset: Dataset, records: TraceRecords) -> Sequence[Sibling]:
+    """Return the traces of the same problem: the sampled ones, then those that methods discovered.
 
     Raises:
         DatasetError: As for `read_trace`.
     """
-    problem_id = records.trace.problem_id
     shard = records.shard
+    problem_id = [records.trace.problem_id]
     traces = list(_matching(dataset, TRACES, shard, "problem_id", problem_id))
     for method in dataset.methods("discovered"):
         table: Table[Any] = discovered(method)
         traces.extend(_matching(dataset, table, shard, "problem_id", problem_id))
-    siblings = []
-    for trace in traces:
-        siblings.append((trace, _first(dataset, LABELS, shard, "trace_id", trace.trace_id)))
-    return siblings
+    ids = [trace.trace_id for trace in traces]
+    labels = dict[str, Label]()
+    for label in _matching(dataset, LABELS, shard, "trace_id", ids):
+        labels[label.trace_id] = label
+    return [Sibling(trace=trace, label=labels.get(trace.trace_id)) for trace in traces]
 
 
-def read_rollouts(dataset: Dataset, shard: int, trace_id: str) -> Sequence[Rollout]:
-    """Return the rollouts from all prefixes of a trace, by method.
+def read_rollouts(dataset: Dataset, shard: int, trace_ids: Collection[str]) -> Sequence[Rollout]:
+    """Return the rollouts from all prefixes of some traces of a shard, by method.
 
     Raises:
         DatasetError: As for `read_trace`.
     """
     found = list[Rollout]()
     for method in dataset.methods("rollouts"):
-        found.extend(_matching(dataset, rollouts(method), shard, "trace_id", trace_id))
+        found.extend(_matching(dataset, rollouts(method), shard, "trace_id", trace_ids))
     return found
 
 
@@ -101,18 +117,18 @@ def read_critiques(dataset: Dataset, shard: int, trace_id: str) -> Sequence[Crit
     """
     found = list[Critique]()
     for method in dataset.methods("critiques"):
-        found.extend(_matching(dataset, critiques(method), shard, "trace_id", trace_id))
+        found.extend(_matching(dataset, critiques(method), shard, "trace_id", [trace_id]))
     return found
 
 
 def _first(
     dataset: Dataset, table: Table[Record], shard: int, column: str, value: str
 ) -> Record | None:
-    return next(_matching(dataset, table, shard, column, value), None)
+    return next(_matching(dataset, table, shard, column, [value]), None)
 
 
 def _matching(
-    dataset: Dataset, table: Table[Record], shard: int, column: str, value: str
+    dataset: Dataset, table: Table[Record], shard: int, column: str, values: Collection[str]
 ) -> Iterator[Record]:
-    if dataset.footer(table, shard) is not None:
-        yield from dataset.matching_records(table, shard, column, value)
+    if shard in dataset.shards(table):
+        yield from dataset.matching_records(table, shard, column, values)

@@ -1,4 +1,4 @@
-"""Measure a dataset of a million traces: SQL, resuming, and the memory of a run."""
+"""Measure a dataset of a million traces: SQL, pages, resuming, and the memory of a run."""
 
 import argparse
 import os
@@ -16,6 +16,7 @@ import tomli_w
 
 from benchmarks.common.console import print_json, print_progress
 from benchmarks.common.targets import MISSED, compare_with_target, worst_verdict
+from benchmarks.scale.pages import measure_pages
 from benchmarks.scale.synthetic import SyntheticDataset
 
 __all__ = ["main"]
@@ -184,9 +185,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "parts",
         nargs="*",
-        default=["sql", "resume", "memory"],
+        default=["sql", "pages", "resume", "memory"],
         metavar="PART",
-        help="sql, resume and memory; all by default",
+        help="sql, pages, resume and memory; all by default",
     )
     parser.add_argument(
         "--traces", type=int, default=MILLION, help="the traces of the synthetic dataset"
@@ -217,11 +218,13 @@ def main() -> None:
             traces=options.traces,
             problems_per_shard=options.problems_per_shard,
         )
-        if {"sql", "resume"} & set(options.parts) and not data.dataset.exists():
+        if {"sql", "pages", "resume"} & set(options.parts) and not data.dataset.exists():
             print_progress(f"writing {options.traces} traces")
             data.write()
         if "sql" in options.parts:
             results["sql"] = measure_sql(data)
+        if "pages" in options.parts:
+            results["pages"] = measure_pages(data.dataset.uri, Path(temporary, "home"))
         if "resume" in options.parts:
             results["resume"] = measure_resume(data)
     if "memory" in options.parts:

@@ -26,7 +26,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -246,14 +246,14 @@ class Dataset:
         return self._records(table, shard, read)
 
     def matching_records(
-        self, table: Table[Record], shard: int, column: str, value: str
+        self, table: Table[Record], shard: int, column: str, values: Collection[str]
     ) -> Iterator[Record]:
-        """Yield the records of one part that have a value in a text column.
+        """Yield the records of one part that have one of some values in a text column.
 
         Raises:
             DatasetError: As for `read_part`.
         """
-        return self._records(table, shard, partial(read_matching, column=column, value=value))
+        return self._records(table, shard, partial(read_matching, column=column, values=values))
 
     def _records(
         self,

@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -231,11 +231,11 @@ def read(file: BinaryIO, kind: str, footer: Footer) -> Iterator[dict[str, Any]]:
 
 
 def read_matching(
-    file: BinaryIO, kind: str, footer: Footer, column: str, value: str
+    file: BinaryIO, kind: str, footer: Footer, column: str, values: Collection[str]
 ) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a part that have a value in a text column, as `read` does.
+    """Yield the rows of a part that have one of some values in a text column, as `read` does.
 
-    The other columns are decoded only in row groups that have the value.
+    The other columns are decoded only in row groups that have one of the values.
 
     Raises:
         pyarrow.ArrowException: As for `read`, also OSError.
@@ -245,18 +245,19 @@ def read_matching(
     assert names is not None, "`read_footer` returns no footer of another table"
     if column not in names:
         return
+    value_set = pa.array(values, pa.string())
     parquet_file = pq.ParquetFile(file, page_checksum_verification=True)
     current_names = {name: current_name for current_name, name in names.items()}
     for group in range(parquet_file.num_row_groups):
         key = parquet_file.read_row_group(group, [names[column]], use_threads=False)
-        has_value = pc.equal(key[names[column]], value).combine_chunks()
-        if not has_value.true_count:
+        is_match = pc.is_in(key[names[column]], value_set).combine_chunks()
+        if not is_match.true_count:
             continue
         start = 0
         for batch in parquet_file.iter_batches(
             batch_size=BATCH_ROWS, row_groups=[group], use_threads=False, columns=[*names.values()]
         ):
-            matching = batch.filter(has_value.slice(start, batch.num_rows))
+            matching = batch.filter(is_match.slice(start, batch.num_rows))
             start += batch.num_rows
             batch_names = [current_names[name] for name in batch.schema.names]
             yield from columns.rows(matching.rename_columns(batch_names))

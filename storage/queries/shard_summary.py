@@ -160,8 +160,13 @@ def _read_steps(dataset: Dataset, shard: int, tables: Sequence[Table[Any]]) -> p
 
 
 def _encoded_ids(dataset: Dataset, shard: int, tables: Sequence[Table[Any]]) -> bytes:
-    """Return the ids of the traces as they are stored; "" if there are discovered traces too."""
-    if TRACES not in tables or any(table.kind == "discovered" for table in tables):
+    """Return the ids of the traces as they are stored; none if they are not compared like that.
+
+    This is so with discovered traces, and in a bucket, where each part would be read twice.
+    """
+    if not dataset.folder.is_local or TRACES not in tables:
+        return b""
+    if any(table.kind == "discovered" for table in tables):
         return b""
     return dataset.trace_index(TRACES, shard).encoded_ids
 

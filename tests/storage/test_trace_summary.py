@@ -48,7 +48,9 @@ def mixed(request: pytest.FixtureRequest, tmp_path: Path) -> Dataset:
 def from_summary(summary: TraceSummary) -> list[tuple[object, ...]]:
     columns = [COLUMNS]
     for method in summary.methods:
-        columns.append(f"{method}_annotated, {method}_failed, {method}_first_error")
+        # A shard without annotations of the method has neither of the first two.
+        columns.append(f"coalesce({method}_annotated, false), coalesce({method}_failed, false)")
+        columns.append(f"{method}_first_error")
         columns.append(f"{method}_confidence")
     return list(summary.rows(f"SELECT {', '.join(columns)} FROM summary ORDER BY trace_id"))
 

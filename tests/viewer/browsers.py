@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import uvicorn
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
 
 from storage.dataset.dataset import Dataset
 from viewer.access import Access
@@ -66,6 +66,7 @@ def open_page(
     width: int = 1280,
     theme: str = "light",
     has_test_clock: bool = False,
+    status: int = 200,
 ) -> Iterator[Page]:
     """Open a page; fail afterwards if it reported an error, or requested another server.
 
@@ -74,6 +75,7 @@ def open_page(
         address: The address of the page.
         width: The width of the window.
         theme: The theme of the operating system: light or dark.
+        status: The expected status of the page.
         has_test_clock: Whether time passes on the page only when the test says so.
     """
     faults = list[str]()
@@ -84,16 +86,19 @@ def open_page(
     context.set_default_timeout(TIMEOUT_MS)
     page = context.new_page()
     origin = "/".join(address.split("/")[:3])
-    page.on(
-        "console",
-        lambda message: faults.append(message.text) if message.type in LOUD else None,
-    )
+
+    def add_message(message: ConsoleMessage) -> None:
+        if message.type in LOUD and f"status of {status}" not in message.text:
+            faults.append(message.text)
+
+    def add_foreign_request(request: Request) -> None:
+        if not request.url.startswith(origin):
+            faults.append(request.url)
+
+    page.on("console", add_message)
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("dialog", lambda dialog: faults.append(dialog.message))
-    page.on(
-        "request",
-        lambda request: None if request.url.startswith(origin) else faults.append(request.url),
-    )
+    page.on("request", add_foreign_request)
     if has_test_clock:
         page.clock.install()
     try:

@@ -72,7 +72,7 @@ def test_pages_need_the_token(guarded: TestClient) -> None:
 
 
 def test_token_becomes_a_cookie(guarded: TestClient) -> None:
-    answer = guarded.get("//traces?token=s3cret&sort=long", follow_redirects=False)
+    answer = guarded.get(f"http://{HOST}//traces?token=s3cret&sort=long", follow_redirects=False)
     assert answer.status_code == 303
     assert answer.headers["location"] == "/traces?sort=long"
     assert "HttpOnly" in answer.headers["set-cookie"]
