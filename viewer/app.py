@@ -44,6 +44,8 @@ MAX_SELECTED = 1_000_000
 # How many results are remembered: the pages of a few people.
 REMEMBERED = 16
 ROLLOUTS_PER_PAGE = 20
+# A number in an address with more digits counts nothing.
+MAX_DIGITS = 12
 # The first reading of a large dataset takes seconds, in a bucket minutes.
 PATIENCE_SECONDS = 1.5
 
@@ -94,7 +96,7 @@ class Pages:
         summary = self.reader.read()
         selection = parse(request.query_params, summary)
         summary = self._narrowed(summary, selection)
-        page = _page_number(request.query_params.get("page", "1"))
+        page = max(1, _number(request.query_params.get("page", "")) or 1)
         total, rows = list_traces(summary, selection, page)
         return render(
             "traces.html",
@@ -121,10 +123,10 @@ class Pages:
         summary = self.reader.read()
         records = self._records(request, summary)
         selection = parse(request.query_params, summary)
-        place = request.query_params.get("place", "")
+        place = _number(request.query_params.get("place", ""))
         before, after = None, None
-        if place.isascii() and place.isdigit():
-            before, after = neighbours(self._narrowed(summary, selection), selection, int(place))
+        if place is not None:
+            before, after = neighbours(self._narrowed(summary, selection), selection, place)
         return render(
             "trace.html",
             self._context(
@@ -156,7 +158,7 @@ class Pages:
             read_rollouts(self.dataset, records.shard, [trace_id]),
             read_critiques(self.dataset, records.shard, trace_id),
         )
-        start = _page_number(request.query_params.get("from", "1")) - 1
+        start = max(0, (_number(request.query_params.get("from", "")) or 1) - 1)
         return render(
             "_evidence.html",
             self._context(
@@ -276,8 +278,7 @@ def create_app(dataset: Dataset, access: Access) -> Starlette:
     )
 
 
-def _page_number(text: str) -> int:
-    """Return a number of a page from an address; 1 if it is none."""
-    # More digits are no page of any dataset.
-    is_number = text.isascii() and text.isdigit() and len(text) < 10
-    return max(1, int(text)) if is_number else 1
+def _number(text: str) -> int | None:
+    """Return a number from an address; None if it is none, or larger than any dataset."""
+    is_number = text.isascii() and text.isdigit() and len(text) < MAX_DIGITS
+    return int(text) if is_number else None

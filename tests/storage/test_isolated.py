@@ -1,13 +1,11 @@
 """Queries in a process of their own: results, errors that name the reason, and limits."""
 
-import io
-import subprocess
-
 import pytest
 
 from stepmark.errors import ConfigError, DatasetError
 from storage.dataset.dataset import Dataset
-from storage.queries.isolated import answer, column_of_query
+from storage.queries.isolated import column_of_query
+from tests.storage.isolation import answer_in_this_process
 
 
 def ids_of(dataset: Dataset, sql: str, timeout_s: float = 30.0) -> list[str]:
@@ -16,19 +14,6 @@ def ids_of(dataset: Dataset, sql: str, timeout_s: float = 30.0) -> list[str]:
     )
     ids: list[str] = column.to_pylist()
     return ids
-
-
-def run_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run the query in this process: to start one takes most of a test's time."""
-
-    def run(command: list[str], **options: object) -> "subprocess.CompletedProcess[bytes]":
-        request = options["input"]
-        assert isinstance(request, bytes)
-        out = io.BytesIO()
-        status = answer(request.decode(), out)
-        return subprocess.CompletedProcess(command, status, out.getvalue(), b"")
-
-    monkeypatch.setattr(subprocess, "run", run)
 
 
 def test_column_is_returned(on_disk: Dataset) -> None:
@@ -51,13 +36,13 @@ def test_column_is_returned(on_disk: Dataset) -> None:
 def test_errors_say_what_is_wrong(
     sql: str, message: str, on_disk: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_here(monkeypatch)
+    answer_in_this_process(monkeypatch)
     with pytest.raises(ConfigError, match=message):
         ids_of(on_disk, sql)
 
 
 def test_missing_dataset_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    run_here(monkeypatch)
+    answer_in_this_process(monkeypatch)
     with pytest.raises(DatasetError, match="no dataset at /nowhere"):
         ids_of(Dataset("/nowhere"), "SELECT 1")
 

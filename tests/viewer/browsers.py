@@ -26,7 +26,7 @@ ARGUMENTS = (
 )
 LOUD = frozenset({"error", "warning"})
 # For a busy machine. Nothing is measured.
-TIMEOUT_MS = 60_000
+TIMEOUT_MS = 30_000
 
 
 @contextlib.contextmanager

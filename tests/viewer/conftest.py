@@ -33,6 +33,6 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, Trace]:
     return dataset, write_hostile(dataset)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def client(mixed: Dataset) -> TestClient:
     return TestClient(create_app(mixed, Access()))
