@@ -251,16 +251,21 @@ def read_matching(
     for group in range(parquet_file.num_row_groups):
         key = parquet_file.read_row_group(group, [names[column]], use_threads=False)
         is_match = pc.is_in(key[names[column]], value_set).combine_chunks()
-        if not is_match.true_count:
+        remaining = is_match.true_count
+        if not remaining:
             continue
         start = 0
         for batch in parquet_file.iter_batches(
             batch_size=BATCH_ROWS, row_groups=[group], use_threads=False, columns=[*names.values()]
         ):
-            matching = batch.filter(is_match.slice(start, batch.num_rows))
+            batch_match = is_match.slice(start, batch.num_rows)
             start += batch.num_rows
-            batch_names = [current_names[name] for name in batch.schema.names]
-            yield from columns.rows(matching.rename_columns(batch_names))
+            if batch_match.true_count:
+                batch_names = [current_names[name] for name in batch.schema.names]
+                yield from columns.rows(batch.filter(batch_match).rename_columns(batch_names))
+            remaining -= batch_match.true_count
+            if not remaining:
+                break
 
 
 def read_columns(file: BinaryIO, kind: str, footer: Footer, names: Sequence[str]) -> pa.Table:
