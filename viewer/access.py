@@ -87,8 +87,9 @@ class Guard:
             return _refuse("A page of another site made this request.")
         if origin is None and not is_safe:
             return _refuse("A request that changes something needs the header Origin.")
-        is_navigation = headers.get("sec-fetch-mode", "navigate") == "navigate"
-        if headers.get("sec-fetch-site") == "cross-site" and not (is_safe and is_navigation):
+        # A link on another site may lead here; a frame, a script or an image may not.
+        is_link = headers.get("sec-fetch-dest", "document") == "document"
+        if headers.get("sec-fetch-site") == "cross-site" and not (is_safe and is_link):
             return _refuse("A page of another site made this request.")
         return None
 

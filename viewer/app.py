@@ -42,7 +42,9 @@ QUERY_SECONDS = 30.0
 QUERY_MIB = 512
 MAX_SELECTED = 1_000_000
 # How many results are remembered: the pages of a few people.
-REMEMBERED = 16
+REMEMBERED_FIGURES = 16
+# Each can have some 30 MB of ids.
+REMEMBERED_SELECTIONS = 4
 ROLLOUTS_PER_PAGE = 20
 # A number in an address with more digits counts nothing.
 MAX_DIGITS = 12
@@ -58,8 +60,8 @@ class Pages:
         self.reader = SummaryReader(dataset)
         # One thread, so that requests wait for the same reading.
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="summary")
-        self._figures = Memory[Figures](REMEMBERED)
-        self._selected = Memory[Any](REMEMBERED)
+        self._figures = Memory[Figures](REMEMBERED_FIGURES)
+        self._selected = Memory[Any](REMEMBERED_SELECTIONS)
 
     async def overview(self, request: Request) -> Response:
         """Show the figures of the dataset."""
@@ -148,13 +150,13 @@ class Pages:
 
     def _step(self, request: Request) -> Response:
         records = self._records(request, self.reader.read())
-        index = request.path_params["number"] - 1
-        if not 0 <= index < len(records.trace.steps):
+        number = _number(request.path_params["number"])
+        if number is None or not 1 <= number <= len(records.trace.steps):
             raise HTTPException(404, "the trace has no such step")
         trace_id = records.trace.trace_id
         found = evidence(
             records,
-            index,
+            number - 1,
             read_rollouts(self.dataset, records.shard, [trace_id]),
             read_critiques(self.dataset, records.shard, trace_id),
         )
@@ -267,7 +269,7 @@ def create_app(dataset: Dataset, access: Access) -> Starlette:
         routes=[
             Route("/", pages.overview),
             Route("/traces", pages.traces),
-            Route("/traces/{trace_id:path}/steps/{number:int}", pages.step),
+            Route("/traces/{trace_id:path}/steps/{number}", pages.step),
             Route("/traces/{trace_id:path}/tree", pages.tree),
             # Last: an id can contain slashes.
             Route("/traces/{trace_id:path}", pages.trace),

@@ -36,8 +36,9 @@ def guarded(mixed: Dataset) -> TestClient:
         {"Origin": "http://evil.test"},
         {"Origin": "null"},
         {"Origin": f"https://{HOST}"},
-        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"},
-        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "script"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "empty"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "iframe"},
     ],
 )
 def test_requests_of_other_sites_are_refused(local: TestClient, headers: dict[str, str]) -> None:
@@ -51,9 +52,9 @@ def test_requests_of_other_sites_are_refused(local: TestClient, headers: dict[st
         {},
         {"Host": "localhost:8765"},
         {"Origin": f"http://{HOST}"},
-        {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"},
+        {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Dest": "empty"},
         # A link on another site.
-        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "document"},
     ],
 )
 def test_requests_of_this_site_are_answered(local: TestClient, headers: dict[str, str]) -> None:

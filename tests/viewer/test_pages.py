@@ -1,6 +1,7 @@
 """Pages as a browser requests them: what they show, and that they show it escaped."""
 
 import re
+import uuid
 from html.parser import HTMLParser
 from urllib.parse import quote
 
@@ -176,7 +177,15 @@ def test_invalid_addresses_are_explained(client: TestClient, query: str, message
 
 
 @pytest.mark.parametrize(
-    "address", ["/nope", "/traces/nope", "/traces/t0-0/steps/99", "/traces/t0-0/steps/0"]
+    "address",
+    [
+        "/nope",
+        "/traces/nope",
+        "/traces/t0-0/steps/99",
+        "/traces/t0-0/steps/0",
+        "/traces/t0-0/steps/x",
+        f"/traces/t0-0/steps/{'9' * 5000}",
+    ],
 )
 def test_missing_pages_are_not_found(client: TestClient, address: str) -> None:
     assert "Not found" in page_of(client, address, 404).text
@@ -257,6 +266,22 @@ def test_hostile_texts_are_escaped(hostile: tuple[Dataset, Trace]) -> None:
     # Nothing is cut: the other megabyte is folded.
     assert "end of text" in texts[2]
     assert "\\x1b[31mred\\x07" in texts[2]
+
+
+def test_numbers_without_bounds_are_ignored(client: TestClient) -> None:
+    digits = "9" * 5000
+    page_of(client, f"/traces?page={digits}")
+    page_of(client, f"/traces/t0-0?place={digits}")
+    page_of(client, f"/traces/t0-0/steps/1?from={digits}")
+
+
+def test_bucket_has_pages() -> None:
+    dataset = Dataset(f"memory://{uuid.uuid4().hex}/data")
+    write_mixed(dataset)
+    client = TestClient(create_app(dataset, Access()))
+    assert "61 traces" in squeezed(page_of(client, "/").text)
+    assert "step-1" in page_of(client, "/traces/t0-0").attributes("id")
+    assert "25 rollouts" in page_of(client, "/traces/t0-0/steps/1").text
 
 
 def test_error_pages_escape_addresses(client: TestClient) -> None:
