@@ -1,7 +1,6 @@
 """The application: the routes of the pages, and what each of them shows."""
 
-import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
@@ -52,8 +51,12 @@ MAX_DIGITS = 12
 PATIENCE_SECONDS = 1.5
 
 
+class StillReadingError(Exception):
+    """The traces are still being read, and the answer must not wait for them."""
+
+
 class Pages:
-    """The pages of one dataset."""
+    """The pages of one dataset. Starlette calls each method in a thread of its own."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
@@ -63,93 +66,74 @@ class Pages:
         self._figures = Memory[Figures](REMEMBERED_FIGURES)
         self._selected = Memory[Any](REMEMBERED_SELECTIONS)
 
-    async def overview(self, request: Request) -> Response:
+    def overview(self, request: Request) -> Response:
         """Show the figures of the dataset."""
-        return await self._page(self._overview, request)
-
-    def _overview(self, request: Request) -> Response:
-        summary = self.reader.read()
+        summary = self._summary(request)
         parameters = request.query_params
-        golds = gold_methods(summary)
-        gold = parameters.get("gold", golds[0] if golds else "")
-        source = parameters.get("of", "")
-        if not source:
-            has_labels = summary.rows("SELECT count(kept) FROM summary")[0][0]
-            source = LABEL if has_labels or not summary.methods else summary.methods[0]
-        key = (summary.version, source, gold)
-        context = {
-            "figures": self._figures.get(key, lambda: figures(summary, source=source, gold=gold)),
-            "golds": golds,
-            "problems": self.dataset.count(PROBLEMS),
-            "rejected": self.dataset.count(REJECTED),
-            "version": summary.version,
-        }
         # A page that polls gets nothing while the parts stay the same, and then only its content.
+        is_poll = "version" in parameters
         if parameters.get("version") == summary.version:
             return Response(status_code=204)
-        name = "_overview.html" if "version" in parameters else "overview.html"
-        return render(name, self._context("overview", **context))
-
-    async def traces(self, request: Request) -> Response:
-        """List the selected traces."""
-        return await self._page(self._traces, request)
-
-    def _traces(self, request: Request) -> Response:
-        summary = self.reader.read()
-        selection = parse(request.query_params, summary)
-        summary = self._narrowed(summary, selection)
-        page = max(1, _number(request.query_params.get("page", "")) or 1)
-        total, rows = list_traces(summary, selection, page)
-        return render(
-            "traces.html",
-            self._context(
-                "traces",
-                selection=selection,
-                total=total,
-                rows=rows,
-                page=page,
-                pages=max(1, -(-total // PAGE_ROWS)),
-                first_place=(page - 1) * PAGE_ROWS,
-                methods=summary.methods,
-                facets=facet_counts(summary, selection),
-                queues=QUEUES,
-                sorts=SORTS,
-            ),
+        golds = gold_methods(summary)
+        gold = parameters.get("gold", golds[0] if golds else "")
+        source = parameters.get("of") or _default_source(summary)
+        found = self._figures.get(
+            (summary.version, source, gold), lambda: figures(summary, source=source, gold=gold)
+        )
+        return self._render(
+            "_overview.html" if is_poll else "overview.html",
+            figures=found,
+            golds=golds,
+            problems=self.dataset.count(PROBLEMS),
+            rejected=self.dataset.count(REJECTED),
+            version=summary.version,
         )
 
-    async def trace(self, request: Request) -> Response:
-        """Show one trace with all that is known about its steps."""
-        return await self._page(self._trace, request)
+    def traces(self, request: Request) -> Response:
+        """List the selected traces."""
+        summary = self._summary(request)
+        selection = parse(request.query_params, summary)
+        narrowed = self._narrowed(summary, selection)
+        page = max(1, _number(request.query_params.get("page", "")) or 1)
+        total, rows = list_traces(narrowed, selection, page)
+        return self._render(
+            "traces.html",
+            selection=selection,
+            total=total,
+            rows=rows,
+            page=page,
+            pages=max(1, -(-total // PAGE_ROWS)),
+            first_place=(page - 1) * PAGE_ROWS,
+            methods=summary.methods,
+            facets=facet_counts(narrowed, selection),
+            queues=QUEUES,
+            sorts=SORTS,
+        )
 
-    def _trace(self, request: Request) -> Response:
-        summary = self.reader.read()
+    def trace(self, request: Request) -> Response:
+        """Show one trace with the verdicts on its steps."""
+        summary = self._summary(request)
         records = self._records(request, summary)
         selection = parse(request.query_params, summary)
         place = _number(request.query_params.get("place", ""))
         before, after = None, None
         if place is not None:
             before, after = neighbours(self._narrowed(summary, selection), selection, place)
-        return render(
+        return self._render(
             "trace.html",
-            self._context(
-                "traces",
-                records=records,
-                columns=method_columns(records),
-                rows=step_rows(records),
-                siblings=read_siblings(self.dataset, records),
-                selection=selection,
-                place=place,
-                before=before,
-                after=after,
-            ),
+            records=records,
+            columns=method_columns(records),
+            rows=step_rows(records),
+            siblings=read_siblings(self.dataset, records),
+            selection=selection,
+            place=place,
+            before=before,
+            after=after,
         )
 
-    async def step(self, request: Request) -> Response:
+    def step(self, request: Request) -> Response:
         """Show the evidence about one step, as a part of the page of its trace."""
-        return await self._page(self._step, request)
-
-    def _step(self, request: Request) -> Response:
-        records = self._records(request, self.reader.read())
+        records = self._records(request, self._summary(request))
         number = _number(request.path_params["number"])
         if number is None or not 1 <= number <= len(records.trace.steps):
             raise HTTPException(404, "the trace has no such step")
@@ -161,23 +145,17 @@ class Pages:
             read_critiques(self.dataset, records.shard, trace_id),
         )
         start = max(0, (_number(request.query_params.get("from", "")) or 1) - 1)
-        return render(
+        return self._render(
             "_evidence.html",
-            self._context(
-                "traces",
-                trace_id=trace_id,
-                evidence=found,
-                start=start,
-                end=start + ROLLOUTS_PER_PAGE,
-            ),
+            trace_id=trace_id,
+            evidence=found,
+            start=start,
+            end=start + ROLLOUTS_PER_PAGE,
         )
 
-    async def tree(self, request: Request) -> Response:
+    def tree(self, request: Request) -> Response:
         """Show the prefix tree of the problem of a trace, as a part of its page."""
-        return await self._page(self._tree, request)
-
-    def _tree(self, request: Request) -> Response:
-        records = self._records(request, self.reader.read())
+        records = self._records(request, self._summary(request))
         traces = dict[str, Trace]()
         for sibling in read_siblings(self.dataset, records):
             traces[sibling.trace.trace_id] = sibling.trace
@@ -188,10 +166,48 @@ class Pages:
             if rollout.rollout_id not in counted:
                 leaves.append(Leaf.of_rollout(traces[rollout.trace_id], rollout))
         tree, is_cut = branches(leaves)
-        return render(
-            "_tree.html",
-            self._context("traces", branches=tree, is_cut=is_cut, trace_id=records.trace.trace_id),
+        return self._render(
+            "_tree.html", branches=tree, is_cut=is_cut, trace_id=records.trace.trace_id
         )
+
+    def still_reading(self, request: Request, error: Exception) -> Response:
+        """Show how much has been read; browsers then ask for the same page again."""
+        del request, error
+        response = self._render(
+            "reading.html",
+            503,
+            shards=self.reader.shards_to_read,
+            shards_read=self.reader.shards_read,
+        )
+        response.headers["Refresh"] = "1"
+        return response
+
+    def invalid(self, request: Request, error: Exception) -> Response:
+        """Show what is wrong with an address."""
+        del request
+        return self._render("error.html", 400, title="The address is not valid", message=str(error))
+
+    def not_found(self, request: Request, error: Exception) -> Response:
+        """Show that there is no such page."""
+        del request
+        message = getattr(error, "detail", "")
+        return self._render("error.html", 404, title="Not found", message=message)
+
+    def failed(self, request: Request, error: Exception) -> Response:
+        """Show why the dataset cannot be read."""
+        del request
+        return self._render(
+            "error.html", 500, title="The dataset cannot be read", message=str(error)
+        )
+
+    def _summary(self, request: Request) -> TraceSummary:
+        reading = self._reading.submit(self.reader.read)
+        # A part of a page cannot say that the server is still reading.
+        is_part = "hx-request" in request.headers
+        wait([reading], None if is_part else PATIENCE_SECONDS)
+        if not reading.done():
+            raise StillReadingError
+        return reading.result()
 
     def _records(self, request: Request, summary: TraceSummary) -> TraceRecords:
         records = read_trace(self.dataset, summary, request.path_params["trace_id"])
@@ -218,43 +234,9 @@ class Pages:
         )
         return summary.with_ids(trace_ids)
 
-    def _context(self, page_name: str, **context: Any) -> Mapping[str, Any]:
-        return {"page_name": page_name, "dataset": self.dataset.uri, "label": LABEL, **context}
-
-    async def _page(self, answer: Callable[[Request], Response], request: Request) -> Response:
-        """Answer a request in a thread; errors of the dataset or the address become a page."""
-        try:
-            reading = self._reading.submit(self.reader.read)
-            # A part of a page cannot say that the server is still reading.
-            is_part = "hx-request" in request.headers
-            patience = None if is_part else PATIENCE_SECONDS
-            await asyncio.to_thread(wait, [reading], patience)
-            if not reading.done():
-                return self._still_reading()
-            return await asyncio.to_thread(answer, request)
-        except ConfigError as error:
-            return self._error(400, str(error))
-        except HTTPException as error:
-            return self._error(error.status_code, error.detail)
-        except StepmarkError as error:
-            return self._error(500, str(error))
-
-    def _still_reading(self) -> Response:
-        """Show how much has been read; browsers then ask for the same page again."""
-        context = self._context(
-            "", shards=self.reader.shards_to_read, shards_read=self.reader.shards_read
-        )
-        response = render("reading.html", context, 503)
-        response.headers["Refresh"] = "1"
-        return response
-
-    def _error(self, status: int, message: str) -> Response:
-        return render("error.html", self._context("", status=status, message=message), status)
-
-    async def not_found(self, request: Request, error: Exception) -> Response:
-        """Show that there is no such page."""
-        del request, error
-        return self._error(404, "there is no such page")
+    def _render(self, name: str, status: int = 200, **context: Any) -> Response:
+        common: Mapping[str, Any] = {"dataset": self.dataset.uri, "label": LABEL}
+        return render(name, {**common, **context}, status)
 
 
 def create_app(dataset: Dataset, access: Access) -> Starlette:
@@ -276,8 +258,19 @@ def create_app(dataset: Dataset, access: Access) -> Starlette:
             Mount("/static", StaticFiles(packages=[("viewer", "static")])),
         ],
         middleware=[Middleware(Guard, access=access)],
-        exception_handlers={404: pages.not_found},
+        exception_handlers={
+            404: pages.not_found,
+            ConfigError: pages.invalid,
+            StepmarkError: pages.failed,
+            StillReadingError: pages.still_reading,
+        },
     )
+
+
+def _default_source(summary: TraceSummary) -> str:
+    """Return what the first errors of the overview are from, if the address does not say it."""
+    has_labels = summary.rows("SELECT count(kept) FROM summary")[0][0]
+    return LABEL if has_labels or not summary.methods else summary.methods[0]
 
 
 def _number(text: str) -> int | None:
