@@ -45,6 +45,8 @@ REMEMBERED_FIGURES = 16
 # Each can have some 30 MB of ids.
 REMEMBERED_SELECTIONS = 4
 ROLLOUTS_PER_PAGE = 20
+# More solutions are shown on request.
+SIBLINGS_SHOWN = 12
 # A number in an address with more digits counts nothing.
 MAX_DIGITS = 12
 # The first reading of a large dataset takes seconds, in a bucket minutes.
@@ -119,12 +121,15 @@ class Pages:
         before, after = None, None
         if place is not None:
             before, after = neighbours(self._narrowed(summary, selection), selection, place)
+        siblings = read_siblings(self.dataset, records)
+        shows_all = "all" in request.query_params
         return self._render(
             "trace.html",
             records=records,
             columns=method_columns(records),
             rows=step_rows(records),
-            siblings=read_siblings(self.dataset, records),
+            siblings=siblings if shows_all else siblings[:SIBLINGS_SHOWN],
+            sibling_count=len(siblings),
             selection=selection,
             place=place,
             before=before,

@@ -212,15 +212,22 @@ def test_trace_shows_what_is_stored(client: TestClient) -> None:
         assert part in text
     for method in ("formal", "human_ann", "judge", "monte_carlo"):
         assert method in text
-    assert "All 20 solutions of this problem" in text
+    assert "20 solutions of this problem the first 12; show all" in text
     assert "step-1" in page.attributes("id")
     assert any(name.startswith("95 % interval") for name in page.attributes("aria-label"))
+
+
+def test_all_solutions_are_shown_on_request(client: TestClient) -> None:
+    page = page_of(client, "/traces/t0-0")
+    (link,) = [link for link in page.attributes("href") if "all=yes" in link]
+    assert page.attributes("class").count("sample") == 11
+    assert page_of(client, link).attributes("class").count("sample") == 19
 
 
 def test_discovered_trace_names_its_parent(client: TestClient) -> None:
     page = page_of(client, "/traces/t1-found")
     assert "/traces/t1-0" in page.attributes("href")
-    assert "All 21 solutions" in squeezed(page.text)
+    assert "21 solutions" in squeezed(page.text)
 
 
 def test_evidence_is_complete(client: TestClient) -> None:
