@@ -118,7 +118,8 @@ class Pages:
         records = self._records(request, summary)
         selection = parse(request.query_params, summary)
         place = _number(request.query_params.get("place", ""))
-        before, after = None, None
+        before: str | None = None
+        after: str | None = None
         if place is not None:
             before, after = neighbours(self._narrowed(summary, selection), selection, place)
         siblings = read_siblings(self.dataset, records)

@@ -26,9 +26,10 @@ from storage.queries.summary_cache import load_shards, store_shards
 
 __all__ = ["SummaryReader", "TraceSummary"]
 
-# How long a listing of the files is used again. A bucket answers after some 50 ms for each table.
+# A listing of the files is used again for some time. It takes milliseconds for a hundred shards,
+# and a second for thousands of them or in a bucket.
 LISTING_SECONDS = 1.0
-REMOTE_LISTING_SECONDS = 30.0
+MAX_LISTING_SHARE = 0.05
 # What the queries over a summary hold in memory. They group and sort narrow columns.
 MEMORY_MIB = 256
 
@@ -121,15 +122,17 @@ class SummaryReader:
         with self._lock:
             if self._summary is not None and time.monotonic() < self._next_listing:
                 return self._summary
+            started = time.monotonic()
             self.dataset.require()
             versions = self._versions()
+            listing_seconds = time.monotonic() - started
             version = digest("summary", sorted(versions.items()))
             if self._summary is None:
                 self._shards = load_shards(self.dataset.uri)
             if self._summary is None or self._summary.version != version:
                 self._summary = self._read_shards(version, versions)
-            interval = LISTING_SECONDS if self.dataset.folder.is_local else REMOTE_LISTING_SECONDS
-            self._next_listing = time.monotonic() + interval
+            pause = max(LISTING_SECONDS, listing_seconds / MAX_LISTING_SHARE)
+            self._next_listing = time.monotonic() + pause
             return self._summary
 
     def _versions(self) -> Mapping[int, str]:

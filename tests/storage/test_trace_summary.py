@@ -13,6 +13,7 @@ from storage.queries import summary_cache, trace_summary
 from storage.queries.render import values
 from storage.queries.sql import query
 from storage.queries.trace_summary import SummaryReader, TraceSummary
+from tests.viewer.listing import list_always
 from tests.viewer.samples import METHODS, TRACE, annotation, label, write_mixed
 
 COLUMNS = (
@@ -31,8 +32,7 @@ ORDER BY trace_id
 @pytest.fixture(autouse=True)
 def _cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(trace_summary, "LISTING_SECONDS", 0.0)
-    monkeypatch.setattr(trace_summary, "REMOTE_LISTING_SECONDS", 0.0)
+    list_always(monkeypatch)
 
 
 @pytest.fixture(params=["disk", "memory"])

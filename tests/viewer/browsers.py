@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import uvicorn
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
 
@@ -27,6 +28,7 @@ ARGUMENTS = (
 LOUD = frozenset({"error", "warning"})
 # For a busy machine. Nothing is measured.
 TIMEOUT_MS = 30_000
+READING = 503
 
 
 @contextlib.contextmanager
@@ -52,6 +54,9 @@ def served(dataset: Dataset) -> Iterator[str]:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
+            # On a busy machine the first answer can be that the traces are still being read.
+            while httpx.get(f"http://{host}/", timeout=TIMEOUT_MS / 1000).status_code == READING:
+                pass
             yield f"http://{host}"
         finally:
             server.should_exit = True

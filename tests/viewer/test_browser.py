@@ -9,8 +9,8 @@ from playwright.sync_api import Browser, Page, expect
 from stepmark.records import Trace
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import LABELS
-from storage.queries import trace_summary
 from tests.viewer.browsers import chromium, open_page, serious_violations, served
+from tests.viewer.listing import list_always
 from tests.viewer.samples import write_mixed
 
 pytestmark = pytest.mark.browser
@@ -131,7 +131,7 @@ def test_overview_follows_a_run(
     tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(trace_summary, "LISTING_SECONDS", 0.0)
+    list_always(monkeypatch)
     dataset = Dataset(str(tmp_path_factory.mktemp("live") / "data"))
     write_mixed(dataset)
     with (

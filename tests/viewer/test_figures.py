@@ -104,7 +104,7 @@ def test_kappa_is_that_of_cohen(summary: TraceSummary, found: Figures) -> None:
         "SELECT judge_first_error, formal_first_error FROM summary"
         " WHERE judge_first_error IS NOT NULL AND formal_first_error IS NOT NULL"
     )
-    answers = {answer for row in rows for answer in row}
+    answers = {judge for judge, _ in rows} | {formal for _, formal in rows}
     observed = sum(judge == formal for judge, formal in rows) / len(rows)
     expected = 0.0
     for answer in answers:
