@@ -84,5 +84,6 @@ def _path(text: str) -> str:
 
 
 def _folded(text: str) -> tuple[str, str]:
-    """Return the beginning of a text, and the rest of a long one."""
+    """Return the beginning of a text, and the rest of a long one, without empty lines around it."""
+    text = text.strip("\n")
     return text[:FOLDED_CHARS], text[FOLDED_CHARS:]

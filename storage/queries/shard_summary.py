@@ -44,7 +44,7 @@ EMPTY = pa.table(
 TRACE_COLUMNS = ("trace_id", "problem_id", "outcome", "model", "finish_reason", "generated_tokens")
 # The beginning of a question tells problems apart in a list.
 QUESTION_CHARS = 120
-NUMBER = r"-?\d+(\.\d+)?"
+NUMBER_OR_ID = r"\b[0-9a-f]{16,}\b|-?\d+(\.\d+)?"
 # Discovered traces have all columns of sampled ones.
 TRACE_KINDS = ("traces", "discovered")
 PROBLEM_COLUMNS = ("domain", "source")
@@ -124,7 +124,7 @@ def read_shard(
             step_counts.append(pc.list_value_length(labels["steps"]))
             for name in LABEL_COLUMNS:
                 columns[name] = labels[name]
-            columns["reason_kind"] = _without_numbers(labels["reason"])
+            columns["reason_kind"] = _kinds_of(labels["reason"])
         elif table.kind == "annotations":
             names = (*ANNOTATION_COLUMNS, *COST_COLUMNS, "steps.trials")
             annotations = _read_aligned(dataset, table, shard, names, ids, encoded_ids)
@@ -204,11 +204,11 @@ def _method_columns(method: str, annotations: pa.Table) -> Mapping[str, pa.Chunk
     }
 
 
-def _without_numbers(reasons: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return the reasons with every number as `N`: most of them differ only in a step's index."""
+def _kinds_of(reasons: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return the reasons with `N` for every number and id, in which most of them differ."""
     chunks = []
     for chunk in pc.dictionary_encode(reasons).chunks:
-        kinds = pc.replace_substring_regex(chunk.dictionary, NUMBER, "N")
+        kinds = pc.replace_substring_regex(chunk.dictionary, NUMBER_OR_ID, "N")
         chunks.append(kinds.take(chunk.indices))
     return pa.chunked_array(chunks, pa.string())
 

@@ -40,7 +40,7 @@ class TraceSummary:
 
     The columns are shard, trace_id, problem_id, found_by, outcome, model, finish_reason,
     generated_tokens, steps (their number), question (its beginning), domain, source, the label's
-    first_error, kept, confidence and reason_kind (the reason without its numbers), and for each
+    first_error, kept, confidence and reason_kind (the reason without numbers and ids), and for each
     method `<method>_annotated`, `<method>_failed`, `<method>_first_error` and
     `<method>_confidence`. What a trace does not have is NULL.
     """
