@@ -102,12 +102,16 @@ class Guard:
             return _refuse("Open the address with the token that `stepmark view` has printed.")
         # The token must not stay in the address bar, from which people copy links.
         rest = urlencode([(name, value) for name, value in parameters if name != TOKEN])
-        path = "/" + scope["path"].lstrip("/")
-        redirect = RedirectResponse(f"{path}?{rest}" if rest else path, status_code=303)
+        # With two slashes it would be the address of another server.
+        location = "/" + scope["path"].lstrip("/")
+        if rest:
+            location += f"?{rest}"
+        redirect = RedirectResponse(location, status_code=303)
         redirect.set_cookie(COOKIE, self.access.token, httponly=True, samesite="strict")
         return redirect
 
     def _is_token(self, text: str) -> bool:
+        # In constant time: a comparison that stops early tells how much of a guess is right.
         return hmac.compare_digest(text.encode(), self.access.token.encode())
 
 

@@ -58,7 +58,7 @@ class StillReadingError(Exception):
 
 
 class Pages:
-    """The pages of one dataset. Starlette calls each method in a thread of its own."""
+    """The pages of one dataset. Starlette calls the methods in threads."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
@@ -73,18 +73,20 @@ class Pages:
         summary = self._summary(request)
         parameters = request.query_params
         # A page that polls gets nothing while the parts stay the same, and then only its content.
-        is_poll = "version" in parameters
-        if parameters.get("version") == summary.version:
-            return Response(status_code=204)
+        template = "overview.html"
+        if "version" in parameters:
+            template = "_overview.html"
+            if parameters["version"] == summary.version:
+                return Response(status_code=204)
         golds = gold_methods(summary)
-        gold = parameters.get("gold", golds[0] if golds else "")
+        gold = parameters.get("gold", next(iter(golds), ""))
         source = parameters.get("of") or _default_source(summary)
-        found = self._figures.get(
+        current_figures = self._figures.get(
             (summary.version, source, gold), lambda: figures(summary, source=source, gold=gold)
         )
         return self._render(
-            "_overview.html" if is_poll else "overview.html",
-            figures=found,
+            template,
+            figures=current_figures,
             golds=golds,
             problems=self.dataset.count(PROBLEMS),
             rejected=self.dataset.count(REJECTED),
@@ -123,14 +125,16 @@ class Pages:
         if place is not None:
             before, after = neighbours(self._narrowed(summary, selection), selection, place)
         siblings = read_siblings(self.dataset, records)
-        shows_all = "all" in request.query_params
+        sibling_count = len(siblings)
+        if "all" not in request.query_params:
+            siblings = siblings[:SIBLINGS_SHOWN]
         return self._render(
             "trace.html",
             records=records,
             columns=method_columns(records),
             rows=step_rows(records),
-            siblings=siblings if shows_all else siblings[:SIBLINGS_SHOWN],
-            sibling_count=len(siblings),
+            siblings=siblings,
+            sibling_count=sibling_count,
             selection=selection,
             place=place,
             before=before,
@@ -144,7 +148,7 @@ class Pages:
         if number is None or not 1 <= number <= len(records.trace.steps):
             raise HTTPException(404, "the trace has no such step")
         trace_id = records.trace.trace_id
-        found = evidence(
+        step_evidence = evidence(
             records,
             number - 1,
             read_rollouts(self.dataset, records.shard, [trace_id]),
@@ -154,7 +158,7 @@ class Pages:
         return self._render(
             "_evidence.html",
             trace_id=trace_id,
-            evidence=found,
+            evidence=step_evidence,
             start=start,
             end=start + ROLLOUTS_PER_PAGE,
         )
@@ -194,7 +198,7 @@ class Pages:
         return self._render("error.html", 400, title="The address is not valid", message=str(error))
 
     def not_found(self, request: Request, error: Exception) -> Response:
-        """Show that there is no such page."""
+        """Show that a page does not exist."""
         del request
         message = getattr(error, "detail", "")
         return self._render("error.html", 404, title="Not found", message=message)
@@ -208,9 +212,11 @@ class Pages:
 
     def _summary(self, request: Request) -> TraceSummary:
         reading = self._reading.submit(self.reader.read)
+        patience: float | None = PATIENCE_SECONDS
         # A part of a page cannot say that the server is still reading.
-        is_part = "hx-request" in request.headers
-        wait([reading], None if is_part else PATIENCE_SECONDS)
+        if "hx-request" in request.headers:
+            patience = None
+        wait([reading], patience)
         if not reading.done():
             raise StillReadingError
         return reading.result()
@@ -276,10 +282,14 @@ def create_app(dataset: Dataset, access: Access) -> Starlette:
 def _default_source(summary: TraceSummary) -> str:
     """Return what the first errors of the overview are from, if the address does not say it."""
     has_labels = summary.rows("SELECT count(kept) FROM summary")[0][0]
-    return LABEL if has_labels or not summary.methods else summary.methods[0]
+    if has_labels or not summary.methods:
+        return LABEL
+    return summary.methods[0]
 
 
 def _number(text: str) -> int | None:
     """Return a number from an address; None if it is none, or larger than any dataset."""
-    is_number = text.isascii() and text.isdigit() and len(text) < MAX_DIGITS
-    return int(text) if is_number else None
+    # `isdigit` alone accepts digits of other scripts.
+    if text.isascii() and text.isdigit() and len(text) < MAX_DIGITS:
+        return int(text)
+    return None

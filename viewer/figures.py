@@ -15,7 +15,7 @@ from stepmark.records import NO_ERROR
 from storage.dataset.tables import ORACLE, is_human
 from storage.queries.shard_summary import MethodTotals
 from storage.queries.trace_summary import TraceSummary
-from viewer.selection import LABEL, column
+from viewer.selection import LABEL, column, has_verdict
 
 __all__ = ["Agreement", "Bar", "Bin", "Figures", "MethodRow", "figures", "gold_methods"]
 
@@ -137,7 +137,9 @@ def figures(summary: TraceSummary, *, source: str = LABEL, gold: str = "") -> Fi
         "SELECT count(*), count(found_by), count(kept), count(*) FILTER (kept),"
         " count(*) FILTER (outcome = 'correct' AND first_error >= 0) FROM summary"
     )[0]
-    sources = (*summary.methods, LABEL) if labelled else tuple(summary.methods)
+    sources = [*summary.methods]
+    if labelled:
+        sources.append(LABEL)
     outcomes = summary.rows("SELECT outcome, count(*) FROM summary GROUP BY 1 ORDER BY 2 DESC, 1")
     reasons = summary.rows(
         "SELECT reason_kind, count(*) FROM summary WHERE NOT kept GROUP BY 1 ORDER BY 2 DESC, 1"
@@ -165,12 +167,19 @@ def figures(summary: TraceSummary, *, source: str = LABEL, gold: str = "") -> Fi
 
 def _bars(entries: Sequence[tuple[str, int, Mapping[str, str], str]]) -> Sequence[Bar]:
     """Return bars of entries: name, count, selection and tone."""
-    longest = max((count for _, count, _, _ in entries), default=0)
+    # At least 1, for charts whose bars are all empty.
+    longest = max([1, *(count for _, count, _, _ in entries)])
     bars = []
     for name, count, selection, tone in entries:
-        share = count / longest if longest else 0.0
-        query = urlencode(selection)
-        bars.append(Bar(name=name, count=count, share=share, query=query, tone=tone))
+        bars.append(
+            Bar(
+                name=name,
+                count=count,
+                share=count / longest,
+                query=urlencode(selection),
+                tone=tone,
+            )
+        )
     return bars
 
 
@@ -246,10 +255,11 @@ def _agreement(summary: TraceSummary, first: str, second: str) -> Agreement:
         traces += count
         if left_error == right_error:
             agreed += count
-    kappa = None
+    kappa: float | None = None
     if traces:
         chance = sum(left_counts[value] * right_counts[value] for value in left_counts)
         expected = chance / traces**2
+        # Two methods with one and the same answer agree by chance alone.
         if expected < 1:
             kappa = (agreed / traces - expected) / (1 - expected)
     return Agreement(first=first, second=second, traces=traces, agreed=agreed, kappa=kappa)
@@ -260,7 +270,7 @@ def _method_row(summary: TraceSummary, name: str, gold: str) -> MethodRow:
     # Only kept labels are a prediction: the others train nothing.
     if name == LABEL:
         predicted = f"CASE WHEN kept THEN {predicted} END"
-    present = "kept IS NOT NULL" if name == LABEL else column(name, "annotated", summary)
+    present = has_verdict(name, summary)
     traces, decided, errors = summary.rows(
         f"SELECT count(*) FILTER ({present}), count({predicted}),"
         f" count(*) FILTER ({predicted} >= 0) FROM summary"
@@ -282,7 +292,7 @@ def _quality(
     summary: TraceSummary, name: str, predicted: str, truth: str, gold: str
 ) -> Mapping[str, Any]:
     """Return the measures of a method against the gold first errors."""
-    present = "kept IS NOT NULL" if name == LABEL else column(name, "annotated", summary)
+    present = has_verdict(name, summary)
     decided, exact, wrong, wrong_hits, right, right_hits = summary.rows(
         f"SELECT count({predicted}), count(*) FILTER ({predicted} = {truth}),"
         f" count(*) FILTER ({truth} >= 0),"
@@ -291,10 +301,14 @@ def _quality(
         f" count(*) FILTER ({truth} < 0 AND {predicted} = {truth})"
         f" FROM summary WHERE {truth} IS NOT NULL AND {present}"
     )[0]
-    f1 = None
+    f1: float | None = None
     if wrong and right:
-        hits = wrong_hits / wrong + right_hits / right
-        f1 = 2 * (wrong_hits / wrong) * (right_hits / right) / hits if hits else 0.0
+        accuracy_wrong = wrong_hits / wrong
+        accuracy_right = right_hits / right
+        f1 = 0.0
+        # The harmonic mean is not defined for two zeros.
+        if accuracy_wrong + accuracy_right:
+            f1 = 2 * accuracy_wrong * accuracy_right / (accuracy_wrong + accuracy_right)
     believed = column(name, "first_error", summary)
     confidence = column(name, "confidence", summary)
     bins = summary.rows(

@@ -28,7 +28,10 @@ class Leaf:
     @classmethod
     def of_rollout(cls, trace: Trace, rollout: Rollout) -> "Leaf":
         """Return the leaf of a rollout from a prefix of a trace."""
-        continuation = rollout.steps if rollout.steps is not None else (rollout.text,)
+        continuation = rollout.steps
+        # Earlier versions did not store the steps of rollouts.
+        if continuation is None:
+            continuation = (rollout.text,)
         steps = (*trace.steps[: rollout.prefix_steps], *continuation)
         return cls(steps=steps, outcome=rollout.outcome)
 
@@ -51,7 +54,9 @@ class Branch:
     def share(self) -> float | None:
         """The share of correct solutions; None if no outcome is known."""
         decided = self.correct + self.incorrect
-        return self.correct / decided if decided else None
+        if not decided:
+            return None
+        return self.correct / decided
 
 
 def branches(leaves: Iterable[Leaf]) -> tuple[Sequence[Branch], bool]:

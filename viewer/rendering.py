@@ -13,6 +13,7 @@ from stepmark.visible_text import visible
 
 __all__ = ["render"]
 
+NOT_DEFINED = "–"
 # A longer text is folded: a page must not scroll for minutes past one of its steps.
 FOLDED_CHARS = 4000
 
@@ -63,18 +64,22 @@ def _count(value: float) -> str:
 
 
 def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.1f} %"
+    if share is None:
+        return NOT_DEFINED
+    return f"{100 * share:.1f} %"
 
 
 def _decimal(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
+    if value is None:
+        return NOT_DEFINED
+    return f"{value:.2f}"
 
 
 def _brief(value: float) -> str:
     """Return a number with a suffix, for tables."""
-    for limit, suffix in ((1e9, " G"), (1e6, " M"), (1e4, " k")):
-        if value >= limit:
-            return f"{value / (limit if limit != 1e4 else 1e3):.1f}{suffix}"
+    for unit, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= unit:
+            return f"{value / unit:.1f} {suffix}"
     return f"{value:.0f}"
 
 

@@ -13,11 +13,21 @@ from stepmark.errors import ConfigError
 from storage.dataset.tables import is_human
 from storage.queries.trace_summary import TraceSummary
 
-__all__ = ["FACETS", "LABEL", "QUEUES", "SORTS", "Condition", "Selection", "column", "parse"]
+__all__ = [
+    "FACETS",
+    "LABEL",
+    "QUEUES",
+    "SORTS",
+    "Condition",
+    "Selection",
+    "column",
+    "has_verdict",
+    "parse",
+]
 
 LABEL = "Label"
-"""The final label, as a source of first errors beside the methods."""
-# A larger file of an audit is read by nobody, and these are reproducible.
+"""The final label, which is a source of first errors as the methods are."""
+# What a person can audit in a day or two.
 AUDIT_TRACES = 200
 MAX_VALUE_CHARS = 500
 MAX_SQL_CHARS = 20_000
@@ -101,9 +111,14 @@ def parse(parameters: Mapping[str, str], summary: TraceSummary) -> Selection:
     sql = parameters.get("sql", "").strip()
     if len(sql) > MAX_SQL_CHARS:
         raise ConfigError(f"the query has more than {MAX_SQL_CHARS:,} characters")
-    order = SORTS[sort].sql if sort else ""
-    if queue == "audit" and not sort:
-        order = SORTS["random"].sql
+    limit: int | None = None
+    if queue == "audit":
+        limit = AUDIT_TRACES
+        # The first traces of the dataset would be no sample.
+        sort = sort or "random"
+    order = ""
+    if sort:
+        order = SORTS[sort].sql
     return Selection(
         facets=facets,
         text=parameters.get("text", "").strip()[:MAX_VALUE_CHARS],
@@ -112,7 +127,7 @@ def parse(parameters: Mapping[str, str], summary: TraceSummary) -> Selection:
         sql=sql,
         where=_all(conditions),
         order=order,
-        limit=AUDIT_TRACES if queue == "audit" else None,
+        limit=limit,
     )
 
 
@@ -128,6 +143,14 @@ def column(source: str, name: str, summary: TraceSummary) -> str:
         available = ", ".join(summary.methods) or "none"
         raise ConfigError(f"the dataset has no annotations of '{source}'; it has: {available}")
     return f'"{source}_{name}"'
+
+
+def has_verdict(source: str, summary: TraceSummary) -> str:
+    """Return the condition that a method has annotated a trace, or that it has a label."""
+    if source == LABEL:
+        return "kept IS NOT NULL"
+    # It is NULL in shards that the method has not reached.
+    return f"{column(source, 'annotated', summary)} IS NOT DISTINCT FROM true"
 
 
 def _all(conditions: Sequence[Condition]) -> Condition:
@@ -160,10 +183,9 @@ def _reason(value: str, summary: TraceSummary) -> Condition:
 def _verdict(value: str, summary: TraceSummary) -> Condition:
     source, verdict = _parts("verdict", value, 2)
     first_error = column(source, "first_error", summary)
-    annotated = "kept IS NOT NULL"
+    annotated = has_verdict(source, summary)
     failed = "false"
     if source != LABEL:
-        annotated = f"{column(source, 'annotated', summary)} IS NOT DISTINCT FROM true"
         failed = f"{column(source, 'failed', summary)} IS NOT DISTINCT FROM true"
     conditions = {
         "error": f"{first_error} >= 0",
@@ -182,11 +204,12 @@ def _decided_by(value: str, summary: TraceSummary) -> Condition:
 def _error_at(value: str, summary: TraceSummary) -> Condition:
     source, text = _parts("error_at", value, 2)
     first_error = column(source, "first_error", summary)
+    comparison = "="
     # `20-` is every index from 20.
-    comparison = ">=" if text.endswith("-") else "="
-    return Condition(
-        f"{first_error} {comparison} ?", (_number("error_at", text.removesuffix("-")),)
-    )
+    if text.endswith("-"):
+        comparison = ">="
+        text = text.removesuffix("-")
+    return Condition(f"{first_error} {comparison} ?", (_number("error_at", text),))
 
 
 def _position(value: str, summary: TraceSummary) -> Condition:
@@ -202,8 +225,10 @@ def _confidence(value: str, summary: TraceSummary) -> Condition:
     source, low, high = _parts("confidence", value, 3)
     confidence = column(source, "confidence", summary)
     upper = _number("confidence", high)
+    comparison = "<"
     # The last bin includes a confidence of exactly 1.
-    comparison = "<=" if upper >= 1 else "<"
+    if upper >= 1:
+        comparison = "<="
     return Condition(
         f"{confidence} >= ? AND {confidence} {comparison} ?", (_number("confidence", low), upper)
     )

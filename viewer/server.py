@@ -16,6 +16,7 @@ from viewer.app import create_app
 __all__ = ["serve"]
 
 LOCAL_NAME = "localhost"
+# 192 bits, which cannot be guessed.
 TOKEN_BYTES = 24
 
 
@@ -40,6 +41,7 @@ def serve(
     bound_port = listener.getsockname()[1]
     access = Access(token=secrets.token_urlsafe(TOKEN_BYTES))
     if _is_loopback(host):
+        # A browser on this machine may use any of these names.
         names = dict.fromkeys((_bracketed(host), LOCAL_NAME, "127.0.0.1", "[::1]"))
         access = Access(hosts=[f"{name}:{bound_port}" for name in names])
     address = f"http://{_bracketed(host)}:{bound_port}/"
@@ -61,7 +63,9 @@ def serve(
 
 
 def _bind(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    family = socket.AF_INET
+    if ":" in host:
+        family = socket.AF_INET6
     try:
         return socket.create_server((host, port), family=family)
     except (OSError, UnicodeError) as error:

@@ -11,7 +11,7 @@ from viewer.selection import LABEL, Selection, column
 __all__ = ["PAGE_ROWS", "Facet", "Row", "facet_counts", "list_traces", "neighbours"]
 
 PAGE_ROWS = 50
-# The facets whose values are counted beside the list, with their columns.
+# The facets whose values are counted next to the list, with their columns.
 COUNTED = {
     "outcome": "outcome",
     "kept": "CASE kept WHEN true THEN 'yes' WHEN false THEN 'no' ELSE 'unlabelled' END",
@@ -39,7 +39,7 @@ class Mark:
     """The first error of a trace according to one source."""
 
     verdict: str
-    """correct, incorrect, unknown, failed, or "" if there is no annotation."""
+    """correct, incorrect, unknown, failed, or "" without an annotation."""
     first_error: int | None
 
 
@@ -99,14 +99,14 @@ def neighbours(
     """Return the ids of the traces before and after a place in a selection, from 0."""
     start = max(0, place - 1)
     ids = [row[0] for row in _ordered(summary, selection, "trace_id", start, 3)]
-    if place > 0:
-        before = ids[0] if ids else None
-        after_index = place - start + 1
-    else:
-        before = None
-        after_index = 1
+    before: str | None = None
+    after: str | None = None
+    if 0 < place <= start + len(ids):
+        before = ids[0]
+    index_after = place + 1 - start
     is_last = selection.limit is not None and place + 1 >= selection.limit
-    after = ids[after_index] if after_index < len(ids) and not is_last else None
+    if index_after < len(ids) and not is_last:
+        after = ids[index_after]
     return before, after
 
 
@@ -149,10 +149,10 @@ def _ordered(
     start: int,
     count: int,
 ) -> Sequence[tuple[Any, ...]]:
-    order = f" ORDER BY {selection.order}" if selection.order else ""
-    # Without the id, traces that tie could change places between two pages.
-    if order:
-        order += ", trace_id"
+    order = ""
+    if selection.order:
+        # Without the id, traces that tie could change places between two pages.
+        order = f" ORDER BY {selection.order}, trace_id"
     return summary.rows(
         f"SELECT {columns} FROM summary WHERE {selection.where.sql}{order}"
         f" LIMIT {int(count)} OFFSET {int(start)}",
@@ -191,6 +191,8 @@ def _mark(first_error: int | None, *, is_present: bool, has_failed: bool = False
         verdict = ""
     elif has_failed:
         verdict = "failed"
+    elif first_error == NO_ERROR:
+        verdict = "correct"
     elif first_error is not None:
-        verdict = "correct" if first_error == NO_ERROR else "incorrect"
+        verdict = "incorrect"
     return Mark(verdict=verdict, first_error=first_error)

@@ -60,7 +60,9 @@ def read_trace(dataset: Dataset, summary: TraceSummary, trace_id: str) -> TraceR
     if row is None:
         return None
     shard = row["shard"]
-    table: Table[Any] = discovered(row["found_by"]) if row["found_by"] else TRACES
+    table: Table[Any] = TRACES
+    if row["found_by"]:
+        table = discovered(row["found_by"])
     trace: Trace | None = _first(dataset, table, shard, "trace_id", trace_id)
     if trace is None:
         return None
@@ -103,10 +105,10 @@ def read_rollouts(dataset: Dataset, shard: int, trace_ids: Collection[str]) -> S
     Raises:
         DatasetError: As for `read_trace`.
     """
-    found = list[Rollout]()
+    records = list[Rollout]()
     for method in dataset.methods("rollouts"):
-        found.extend(_matching(dataset, rollouts(method), shard, "trace_id", trace_ids))
-    return found
+        records.extend(_matching(dataset, rollouts(method), shard, "trace_id", trace_ids))
+    return records
 
 
 def read_critiques(dataset: Dataset, shard: int, trace_id: str) -> Sequence[Critique]:
@@ -115,10 +117,10 @@ def read_critiques(dataset: Dataset, shard: int, trace_id: str) -> Sequence[Crit
     Raises:
         DatasetError: As for `read_trace`.
     """
-    found = list[Critique]()
+    records = list[Critique]()
     for method in dataset.methods("critiques"):
-        found.extend(_matching(dataset, critiques(method), shard, "trace_id", [trace_id]))
-    return found
+        records.extend(_matching(dataset, critiques(method), shard, "trace_id", [trace_id]))
+    return records
 
 
 def _first(

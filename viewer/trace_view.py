@@ -71,7 +71,7 @@ class CritiqueView:
     verdict: str
     before: str
     quoted: str
-    """The passage about the step; "" if it was not found."""
+    """The passage about the step; "" if the reply names no step."""
     after: str
 
 
@@ -90,12 +90,14 @@ def method_columns(records: TraceRecords) -> Sequence[MethodColumn]:
     """Return the columns of the methods: gold ones first."""
     columns = []
     for annotation in records.annotations:
-        posterior = annotation.posterior
+        no_error: float | None = None
+        if annotation.posterior:
+            no_error = annotation.posterior[-1]
         columns.append(
             MethodColumn(
                 annotation=annotation,
                 is_gold=_is_gold(annotation.method),
-                no_error=posterior[-1] if posterior else None,
+                no_error=no_error,
             )
         )
     columns.sort(key=lambda entry: not entry.is_gold)
@@ -110,13 +112,15 @@ def step_rows(records: TraceRecords) -> Sequence[StepRow]:
     for index, text in enumerate(records.trace.steps):
         cells = [_cell(column.annotation, index) for column in columns]
         verdicts = {cell.verdict for cell in cells}
-        label = records.label
-        has_label = label is not None and index < len(label.steps)
+        label: StepLabel | None = None
+        # A label that is older than its trace can have fewer steps.
+        if records.label is not None and index < len(records.label.steps):
+            label = records.label.steps[index]
         rows.append(
             StepRow(
                 index=index,
                 text=text,
-                label=label.steps[index] if label is not None and has_label else None,
+                label=label,
                 is_first_error=index == first_error,
                 cells=cells,
                 disagrees={Verdict.CORRECT, Verdict.INCORRECT} <= verdicts,
@@ -166,17 +170,24 @@ def _cell(annotation: Annotation, index: int) -> Cell:
     if index >= len(annotation.steps):
         return Cell(method=annotation.method, verdict="")
     step = annotation.steps[index]
+    verdict: str = step.verdict
+    # Stored as correct, see `Annotation.neutral_steps`.
+    if index in annotation.neutral_steps:
+        verdict = "neutral"
+    probability: float | None = None
+    if annotation.posterior:
+        probability = annotation.posterior[index]
     low: float | None = None
     high: float | None = None
     if step.trials:
         low, high = _wilson_interval(step.successes, step.trials)
     return Cell(
         method=annotation.method,
-        verdict="neutral" if index in annotation.neutral_steps else step.verdict,
+        verdict=verdict,
         step=step,
         low=low,
         high=high,
-        probability=annotation.posterior[index] if annotation.posterior else None,
+        probability=probability,
         is_first_error=annotation.first_error == index,
     )
 
@@ -222,4 +233,6 @@ def _passage(text: str, index: int) -> tuple[int, int]:
             return start, match.start()
         if int(match[1]) == index + 1:
             start = match.start()
-    return (0, 0) if start is None else (start, len(text))
+    if start is None:
+        return 0, 0
+    return start, len(text)

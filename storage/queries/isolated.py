@@ -1,8 +1,8 @@
-"""A query in a process of its own, for programs that go on when a query must be killed.
+"""A query in a separate process, for programs that continue when a query must be killed.
 
-DuckDB cannot interrupt some functions, nor bound what they allocate (see `limits`). The process is
-limited as a whole, and killed when it is overdue. It writes its result as an Arrow stream, which is
-data and nothing that could be executed.
+DuckDB cannot interrupt some functions, and does not bound what they allocate (see `limits`). The
+process is limited as a whole, and killed when it is overdue. It writes its result as an Arrow
+stream, which is data and nothing that could be executed.
 """
 
 import json

@@ -81,7 +81,7 @@ class TraceSummary:
         return dataclasses.replace(self, table=self.table.filter(mask))
 
     def row_of(self, trace_id: str) -> Mapping[str, Any] | None:
-        """Return the row of a trace; None if there is no such trace."""
+        """Return the row of a trace; None if the dataset does not have it."""
         index = pc.index(self.table["trace_id"], trace_id).as_py()
         if index < 0:
             return None

@@ -1,4 +1,4 @@
-"""Queries in a process of their own: results, errors that name the reason, and limits."""
+"""Isolated queries: results, errors that name the reason, and limits."""
 
 import pytest
 
