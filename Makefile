@@ -7,12 +7,13 @@ UV = .venv/bin/uv pip install --quiet --system-certs --python .venv/bin/python
 install = $(UV) $(1) || $(PIP) install --quiet --no-compile $(1)
 # The site that `make lint` builds to check its links.
 SITE_CHECK = build/site-check
+has_chromium = command -v chromium >/dev/null
 LOCKS = --constraint requirements/core.lock --constraint requirements/dev.lock
 
 # Imported files are then compiled once. With this variable set, every process would compile them again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint docs other-tests tests-of-pipelines tests-of-verifiers tests-of-vllm bench torture clean
+.PHONY: demo test lint docs other-tests tests-of-pages tests-of-pipelines tests-of-verifiers tests-of-vllm bench torture clean
 
 demo: .venv/core
 	.venv/bin/stepmark run configs/pocket.toml
@@ -20,7 +21,8 @@ demo: .venv/core
 
 # Two jobs at a time. The longest start first, so that no core waits long for the other.
 test: .venv/dev .venv/vllm .venv/chat-model
-	$(MAKE) --no-print-directory --jobs=2 tests-of-pipelines other-tests tests-of-vllm tests-of-verifiers lint
+	$(MAKE) --no-print-directory --jobs=2 tests-of-pipelines other-tests tests-of-vllm tests-of-verifiers tests-of-pages lint
+	@$(has_chromium) || echo "Not tested: the pages in a browser. There is no Chromium: apt-get install chromium."
 
 tests-of-vllm: .venv/dev .venv/vllm .venv/chat-model
 	.venv/bin/python -m pytest --quiet -m vllm
@@ -32,7 +34,11 @@ tests-of-verifiers: .venv/dev
 	.venv/bin/python -m pytest --quiet -m "not vllm" tests/verifiers
 
 other-tests: .venv/dev .venv/vllm
-	.venv/bin/python -m pytest --quiet -m "not vllm" --ignore tests/pipelines --ignore tests/verifiers
+	.venv/bin/python -m pytest --quiet -m "not vllm and not browser" --ignore tests/pipelines --ignore tests/verifiers
+
+# With the Chromium of the distribution. Where there is none, `make test` says so at its end.
+tests-of-pages: .venv/dev
+	if $(has_chromium); then .venv/bin/python -m pytest --quiet -m browser tests/viewer; fi
 
 lint: .venv/dev
 	.venv/bin/ruff check .

@@ -52,6 +52,7 @@ PACKAGES = (
     "annotators",
     "filters",
     "storage",
+    "viewer",
     "pipelines",
 )
 """The installed packages, lowest layer first, as the architecture page lists them."""

@@ -16,6 +16,7 @@ FOLDERS = (
     "annotators",
     "filters",
     "storage",
+    "viewer",
     "pipelines",
     "pocket",
     "benchmarks",

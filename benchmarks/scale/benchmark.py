@@ -1,4 +1,4 @@
-"""Measure a dataset of a million traces: SQL, resuming, exports, and the memory of a run."""
+"""Measure a dataset of a million traces: SQL, pages, resuming, exports, and the memory of a run."""
 
 import argparse
 import os
@@ -16,6 +16,7 @@ import tomli_w
 
 from benchmarks.common.console import print_json, print_progress
 from benchmarks.common.targets import MISSED, compare_with_target, worst_verdict
+from benchmarks.scale.pages import measure_pages
 from benchmarks.scale.synthetic import SyntheticDataset
 
 __all__ = ["main"]
@@ -208,9 +209,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "parts",
         nargs="*",
-        default=["sql", "resume", "export", "memory"],
+        default=["sql", "pages", "resume", "export", "memory"],
         metavar="PART",
-        help="sql, resume, export and memory; all by default",
+        help="sql, pages, resume, export and memory; all by default",
     )
     parser.add_argument(
         "--traces", type=int, default=MILLION, help="the traces of the synthetic dataset"
@@ -241,11 +242,14 @@ def main() -> None:
             traces=options.traces,
             problems_per_shard=options.problems_per_shard,
         )
-        if {"sql", "resume", "export"} & set(options.parts) and not data.dataset.exists():
+        needed = {"sql", "pages", "resume", "export"}
+        if needed & set(options.parts) and not data.dataset.exists():
             print_progress(f"writing {options.traces} traces")
             data.write()
         if "sql" in options.parts:
             results["sql"] = measure_sql(data)
+        if "pages" in options.parts:
+            results["pages"] = measure_pages(data.dataset.uri, Path(temporary, "home"))
         if "resume" in options.parts:
             results["resume"] = measure_resume(data)
         if "export" in options.parts:

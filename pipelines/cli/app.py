@@ -18,6 +18,7 @@ from pipelines.cli.commands.score import score
 from pipelines.cli.commands.show import show
 from pipelines.cli.commands.sql import sql
 from pipelines.cli.commands.verify import verify
+from pipelines.cli.commands.view import view
 
 __all__ = ["app"]
 
@@ -37,6 +38,7 @@ app.command("label")(label)
 app.command("import")(import_)
 app.command("show")(show)
 app.command("sql")(sql)
+app.command("view")(view)
 app.command("score")(score)
 app.command("export")(export)
 app.command("verify")(verify)

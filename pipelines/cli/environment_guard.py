@@ -23,6 +23,7 @@ PACKAGES = (
     "annotators",
     "filters",
     "storage",
+    "viewer",
     "pipelines",
 )
 # A line of `top_level.txt` is a package. A line of a RECORD starts with the path of a file, which

@@ -26,7 +26,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -45,8 +45,10 @@ from storage.dataset.parts import (
     TraceIndex,
     has_intact_data,
     read,
+    read_arrow_columns,
     read_columns,
     read_footer,
+    read_matching,
     read_trace_index,
     write,
 )
@@ -225,26 +227,45 @@ class Dataset:
                 shards.append(int(match[1]))
         return tuple(sorted(shards))
 
-    def read_part(
-        self, table: Table[Record], shard: int, equal: tuple[str, str] | None = None
-    ) -> Iterator[Record]:
-        """Yield the records of one part, with a few in memory at a time.
+    def part_versions(self, table: Table[Any]) -> Mapping[int, str]:
+        """Return the shards that have a part, each with a text that changes with the file."""
+        versions = dict[int, str]()
+        for name, version in self.folder.versions(table.folder).items():
+            match = _PART.fullmatch(name)
+            if match:
+                versions[int(match[1])] = version
+        return versions
 
-        Args:
-            table: The table.
-            shard: The shard.
-            equal: The name of a text column, and its value in the records to be returned. Other
-                rows are not converted, which takes most of the time. None for all records.
+    def read_part(self, table: Table[Record], shard: int) -> Iterator[Record]:
+        """Yield the records of one part, with a few in memory at a time.
 
         Raises:
             DatasetError: The part is missing or damaged, or Stepmark did not write it, or a newer
                 version did.
         """
+        return self._records(table, shard, read)
+
+    def matching_records(
+        self, table: Table[Record], shard: int, column: str, values: Collection[str]
+    ) -> Iterator[Record]:
+        """Yield the records of one part that have one of some values in a text column.
+
+        Raises:
+            DatasetError: As for `read_part`.
+        """
+        return self._records(table, shard, partial(read_matching, column=column, values=values))
+
+    def _records(
+        self,
+        table: Table[Record],
+        shard: int,
+        read_rows: Callable[[BinaryIO, str, Footer], Iterator[dict[str, Any]]],
+    ) -> Iterator[Record]:
         with self._whole_part(table, shard) as file:
             footer = self._checked_footer(file, table, shard)
             missing_values = _missing_values(table, footer)
             try:
-                for row in read(file, table.kind, footer, equal):
+                for row in read_rows(file, table.kind, footer):
                     yield to_record(table.record, missing_values | row)
             except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
                 raise self.damage_error(table, shard) from error
@@ -268,6 +289,19 @@ class Dataset:
             DatasetError: As for `read_part`.
         """
         return self._read_checked(table, shard, partial(read_columns, names=names))
+
+    def arrow_columns(self, table: Table[Any], shard: int, names: Sequence[str]) -> pa.Table:
+        """Return columns of a part as an Arrow table; see `parts.read_arrow_columns`.
+
+        Raises:
+            DatasetError: As for `read_part`.
+        """
+
+        def read_file(file: BinaryIO) -> pa.Table:
+            footer = self._checked_footer(file, table, shard)
+            return read_arrow_columns(file, table.kind, footer, names)
+
+        return self._read_checked(table, shard, read_file)
 
     def trace_index(self, table: Table[Any], shard: int) -> TraceIndex:
         """Return which traces a part of traces, annotations or labels is about.

@@ -5,6 +5,7 @@ and renamed. Elsewhere it is written to a local temporary file and uploaded in o
 object store shows an upload only when it is complete.
 """
 
+import contextlib
 import os
 import sys
 import tempfile
@@ -91,6 +92,26 @@ class Folder:
     def folders(self, path: str = "") -> list[str]:
         """Return the sorted names of the folders in a subfolder; empty if it does not exist."""
         return self._names(path, "directory")
+
+    def versions(self, path: str) -> dict[str, str]:
+        """Return the files in a subfolder, each with a text that changes when the file changes.
+
+        On the disk it is the inode, size and time of the file. Elsewhere it is what the file system
+        lists: a size and a time, a checksum or an ETag.
+        """
+        versions = dict[str, str]()
+        if not self.is_local:
+            for entry in self._entries(path):
+                if entry["type"] == "file":
+                    name = entry["name"].rpartition("/")[2]
+                    versions[name] = repr(sorted(entry.items()))
+            return versions
+        for name in self._local_files(path):
+            # A file that was removed since it was listed has no version.
+            with contextlib.suppress(FileNotFoundError):
+                status = Path(self.root, path, name).stat()
+                versions[name] = f"{status.st_ino} {status.st_size} {status.st_mtime_ns}"
+        return versions
 
     def has(self, path: str) -> bool:
         """Check that there is a file at `path` at this moment."""
@@ -201,6 +222,14 @@ class Folder:
     def _names(self, path: str, entry_type: str) -> list[str]:
         if self.is_local and entry_type == "file":
             return self._local_files(path)
+        names = []
+        for entry in self._entries(path):
+            if entry["type"] == entry_type:
+                names.append(entry["name"].rstrip("/").rpartition("/")[2])
+        return sorted(names)
+
+    def _entries(self, path: str) -> list[dict[str, Any]]:
+        """Return what the file system knows of the files and folders in a subfolder."""
         self.fs.invalidate_cache()
         with self._dataset_errors("list", path):
             try:
@@ -209,11 +238,7 @@ class Folder:
                 )
             except (FileNotFoundError, NotADirectoryError):
                 return []
-        names = []
-        for entry in entries:
-            if entry["type"] == entry_type:
-                names.append(entry["name"].rstrip("/").rpartition("/")[2])
-        return sorted(names)
+        return entries
 
     def _local_files(self, path: str) -> list[str]:
         # fsspec reads the properties of each file, which takes 20 times as long. Each shard of the

@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -30,8 +30,10 @@ __all__ = [
     "TraceIndex",
     "has_intact_data",
     "read",
+    "read_arrow_columns",
     "read_columns",
     "read_footer",
+    "read_matching",
     "read_trace_index",
     "record_batches",
     "row_bytes",
@@ -206,18 +208,10 @@ def has_intact_data(file: BinaryIO, footer: Footer) -> bool:
     return _data_checksum(file, _footer_start(file)) == footer.data_checksum
 
 
-def read(
-    file: BinaryIO, kind: str, footer: Footer, equal: tuple[str, str] | None = None
-) -> Iterator[dict[str, Any]]:
+def read(file: BinaryIO, kind: str, footer: Footer) -> Iterator[dict[str, Any]]:
     """Yield the rows of a part with current column names, in batches of `BATCH_ROWS`.
 
     A column that the part lacks is missing in the rows if it was added later.
-
-    Args:
-        file: The part.
-        kind: The kind of its table.
-        footer: Its footer.
-        equal: The name of a column, and its value in the rows to be returned; None for all rows.
 
     Raises:
         pyarrow.ArrowException: The part is damaged. Arrow also raises OSError for this.
@@ -233,10 +227,76 @@ def read(
     current_names = {name: current_name for current_name, name in names.items()}
     for batch in batches:
         batch_names = [current_names[name] for name in batch.schema.names]
-        batch = batch.rename_columns(batch_names)
-        if equal is not None:
-            batch = _rows_with(batch, *equal)
-        yield from columns.rows(batch)
+        yield from columns.rows(batch.rename_columns(batch_names))
+
+
+def read_matching(
+    file: BinaryIO, kind: str, footer: Footer, column: str, values: Collection[str]
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a part that have one of some values in a text column, as `read` does.
+
+    The other columns are decoded only in row groups that have one of the values.
+
+    Raises:
+        pyarrow.ArrowException: As for `read`, also OSError.
+        UnicodeDecodeError: A text is damaged.
+    """
+    # Few commands need it, and it is not part of the start of `pyarrow`.
+    import pyarrow.compute as pc
+
+    names = readable_columns(kind, footer.schema)
+    assert names is not None, "`read_footer` returns no footer of another table"
+    if column not in names:
+        return
+    value_set = pa.array(values, pa.string())
+    parquet_file = pq.ParquetFile(file, page_checksum_verification=True)
+    current_names = {name: current_name for current_name, name in names.items()}
+    for group in range(parquet_file.num_row_groups):
+        key = parquet_file.read_row_group(group, [names[column]], use_threads=False)
+        is_match = pc.is_in(key[names[column]], value_set).combine_chunks()
+        remaining = is_match.true_count
+        if not remaining:
+            continue
+        start = 0
+        for batch in parquet_file.iter_batches(
+            batch_size=BATCH_ROWS, row_groups=[group], use_threads=False, columns=[*names.values()]
+        ):
+            batch_match = is_match.slice(start, batch.num_rows)
+            start += batch.num_rows
+            if batch_match.true_count:
+                batch_names = [current_names[name] for name in batch.schema.names]
+                yield from columns.rows(batch.filter(batch_match).rename_columns(batch_names))
+            remaining -= batch_match.true_count
+            if not remaining:
+                break
+
+
+def read_arrow_columns(file: BinaryIO, kind: str, footer: Footer, names: Sequence[str]) -> pa.Table:
+    """Return columns of a part with their current names, without those that the part lacks.
+
+    Args:
+        file: The part.
+        kind: The kind of its table.
+        footer: Its footer.
+        names: The current names; `steps.trials` is one field of the structs in the list `steps`.
+
+    Raises:
+        pyarrow.ArrowException: As for `read_columns`, also OSError.
+    """
+    stored_names = readable_columns(kind, footer.schema)
+    assert stored_names is not None, "`read_footer` returns no footer of another table"
+    paths = []
+    current_names = dict[str, str]()
+    for name in names:
+        column, _, element_field = name.partition(".")
+        if column in stored_names:
+            stored_name = stored_names[column]
+            current_names[stored_name] = column
+            nested = f".list.element.{element_field}" if element_field else ""
+            paths.append(stored_name + nested)
+    parquet_file = pq.ParquetFile(file, page_checksum_verification=True)
+    table = parquet_file.read(paths, use_threads=False)
+    return table.rename_columns([current_names[name] for name in table.column_names])
 
 
 def read_columns(file: BinaryIO, names: Sequence[str]) -> Mapping[str, list[Any]]:
@@ -296,13 +356,6 @@ def stepmark_version() -> str:
         return version("stepmark")
     except PackageNotFoundError:
         return "unknown"
-
-
-def _rows_with(batch: pa.RecordBatch, name: str, value: str) -> pa.RecordBatch:
-    # Few commands need it, and it is not part of the start of `pyarrow`.
-    import pyarrow.compute as pc
-
-    return batch.filter(pc.equal(batch[name], value))
 
 
 def record_batches(schema: pa.Schema, rows: Iterable[Sequence[Any]]) -> Iterator[pa.RecordBatch]:

@@ -121,12 +121,13 @@ def read_details(dataset: Dataset, location: TraceLocation) -> TraceDetails:
         DatasetError: A part of its shard is damaged, or the trace was removed meanwhile.
     """
     trace_id, table, shard = location
-    of_trace = ("trace_id", trace_id)
 
-    def read(other_table: Table[Any], equal: tuple[str, str] = of_trace) -> Sequence[Any]:
+    def read(
+        other_table: Table[Any], column: str = "trace_id", value: str = trace_id
+    ) -> Sequence[Any]:
         if shard not in dataset.shards(other_table):
             return ()
-        return tuple(dataset.read_part(other_table, shard, equal))
+        return tuple(dataset.matching_records(other_table, shard, column, [value]))
 
     def read_of_methods(kind: str, table_of: Callable[[str], Table[Any]]) -> Sequence[Any]:
         records = list[Any]()
@@ -137,7 +138,7 @@ def read_details(dataset: Dataset, location: TraceLocation) -> TraceDetails:
     traces: Sequence[Trace] = read(table)
     if not traces:
         raise DatasetError(f"{dataset.uri}: the trace {trace_id} was removed meanwhile")
-    problems = read(PROBLEMS, ("problem_id", traces[0].problem_id))
+    problems = read(PROBLEMS, "problem_id", traces[0].problem_id)
     labels = read(LABELS)
     return TraceDetails(
         trace=traces[0],

@@ -1,0 +1,149 @@
+"""Who may request pages: hosts, origins, tokens, and the headers for browsers."""
+
+import httpx
+import pytest
+from starlette.testclient import TestClient
+
+from stepmark.errors import ConfigError, DatasetError
+from storage.dataset.dataset import Dataset
+from viewer import server
+from viewer.access import Access
+from viewer.app import create_app
+
+HOST = "127.0.0.1:8765"
+
+
+def client_of(dataset: Dataset, access: Access) -> TestClient:
+    return TestClient(create_app(dataset, access), base_url=f"http://{HOST}")
+
+
+@pytest.fixture
+def local(mixed: Dataset) -> TestClient:
+    return client_of(mixed, Access(hosts=[HOST, "localhost:8765"]))
+
+
+@pytest.fixture
+def guarded(mixed: Dataset) -> TestClient:
+    return client_of(mixed, Access(token="s3cret"))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.test"},
+        {"Host": "127.0.0.1:1"},
+        {"Host": ""},
+        {"Origin": "http://evil.test"},
+        {"Origin": "null"},
+        {"Origin": f"https://{HOST}"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "script"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "empty"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "iframe"},
+    ],
+)
+def test_requests_of_other_sites_are_refused(local: TestClient, headers: dict[str, str]) -> None:
+    for path in ("/", "/traces", "/static/page.js"):
+        assert local.get(path, headers=headers).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Host": "localhost:8765"},
+        {"Origin": f"http://{HOST}"},
+        {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Dest": "empty"},
+        # A link on another site.
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "document"},
+    ],
+)
+def test_requests_of_this_site_are_answered(local: TestClient, headers: dict[str, str]) -> None:
+    assert local.get("/traces", headers=headers).status_code == 200
+
+
+def test_changes_need_the_origin(local: TestClient) -> None:
+    assert local.post("/traces").status_code == 403
+    assert local.post("/traces", headers={"Origin": f"http://{HOST}"}).status_code == 405
+
+
+def test_pages_need_the_token(guarded: TestClient) -> None:
+    for address in ("/", "/traces", "/static/page.js", "/?token=", "/?token=wrong", "/?token=é"):
+        assert guarded.get(address).status_code == 403
+    assert guarded.get("/", headers={"Cookie": "stepmark_view=wrong"}).status_code == 403
+
+
+def test_token_becomes_a_cookie(guarded: TestClient) -> None:
+    answer = guarded.get(f"http://{HOST}//traces?token=s3cret&sort=long", follow_redirects=False)
+    assert answer.status_code == 303
+    assert answer.headers["location"] == "/traces?sort=long"
+    assert "HttpOnly" in answer.headers["set-cookie"]
+    assert "samesite=strict" in answer.headers["set-cookie"].lower()
+    assert guarded.get("/traces").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/traces", "/nope", "/static/style.css"])
+def test_every_answer_has_a_policy(local: TestClient, path: str) -> None:
+    headers = local.get(path).headers
+    policy = headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "http" not in policy
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["cross-origin-resource-policy"] == "same-origin"
+
+
+def test_refusals_have_a_policy(local: TestClient) -> None:
+    answer = local.get("/", headers={"Host": "evil.test"})
+    assert answer.headers["content-security-policy"]
+    assert "evil" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("host", "has_token"),
+    [
+        ("127.0.0.1", False),
+        ("127.8.8.8", False),
+        ("localhost", False),
+        ("::1", False),
+        ("0.0.0.0", True),
+        ("::", True),
+    ],
+)
+def test_other_machines_need_a_token(
+    mixed: Dataset, monkeypatch: pytest.MonkeyPatch, host: str, has_token: bool
+) -> None:
+    addresses = list[str]()
+    apps = list[object]()
+
+    def run(self: object, sockets: object) -> None:
+        apps.append(self.config.app)  # type: ignore[attr-defined]
+
+    monkeypatch.setattr("uvicorn.Server.run", run)
+    server.serve(mixed, host, 0, announce=addresses.append, browse=False)
+    (address,) = addresses
+    assert ("?token=" in address) == has_token
+    (app,) = apps
+    url = httpx.URL(address)
+    client = TestClient(app, base_url=f"http://{url.netloc.decode()}")  # type: ignore[arg-type]
+    assert client.get("/traces").status_code == (403 if has_token else 200)
+    assert client.get(str(url)).status_code == 200
+    stranger = client.get("/", headers={"Host": f"evil.test:{url.port}"})
+    # The cookie belongs to the host that set it, so a browser would not send it there.
+    assert stranger.status_code == (200 if has_token else 403)
+
+
+def test_busy_port_is_an_error(mixed: Dataset) -> None:
+    listener = server._bind("127.0.0.1", 0)
+    with listener, pytest.raises(ConfigError, match="choose others with --host and --port"):
+        server.serve(mixed, "127.0.0.1", listener.getsockname()[1], announce=print, browse=False)
+
+
+@pytest.mark.parametrize("host", ["no such host", "999.1.1.1", "x" * 300])
+def test_unknown_host_is_an_error(mixed: Dataset, host: str) -> None:
+    with pytest.raises(ConfigError, match="cannot serve at"):
+        server.serve(mixed, host, 0, announce=print, browse=False)
+
+
+def test_missing_dataset_is_an_error() -> None:
+    with pytest.raises(DatasetError, match="no dataset at"):
+        server.serve(Dataset("/nowhere"), "127.0.0.1", 0, announce=print, browse=False)

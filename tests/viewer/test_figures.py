@@ -1,0 +1,129 @@
+"""Figures of the overview: they agree with `stepmark score`, and link to what they count."""
+
+from urllib.parse import parse_qsl
+
+import pytest
+
+from pipelines.scoring.dataset_scores import scores
+from pipelines.scoring.gold import first_errors
+from storage.dataset.dataset import Dataset
+from storage.queries.render import values
+from storage.queries.sql import query
+from storage.queries.trace_summary import SummaryReader, TraceSummary
+from viewer.figures import Bar, Figures, figures, gold_methods
+from viewer.selection import LABEL, parse
+from viewer.trace_list import list_traces
+
+GOLD = "human_ann"
+
+
+@pytest.fixture(scope="module")
+def summary(mixed: Dataset) -> TraceSummary:
+    return SummaryReader(mixed).read()
+
+
+@pytest.fixture(scope="module")
+def found(summary: TraceSummary) -> Figures:
+    return figures(summary, gold=GOLD)
+
+
+def selected(summary: TraceSummary, query_string: str) -> int:
+    """Return how many traces the page shows that a link leads to."""
+    total, _ = list_traces(summary, parse(dict(parse_qsl(query_string)), summary), 1)
+    return total
+
+
+def test_quality_equals_that_of_score(mixed: Dataset, found: Figures) -> None:
+    gold, _ = first_errors(mixed, GOLD)
+    expected = {}
+    for (_, name), score in scores(mixed, gold, excluded_method=GOLD).items():
+        key = LABEL if name.startswith("labels") else name
+        expected[key] = score
+    assert len(expected) == 4
+    for row in found.methods:
+        if row.name == GOLD:
+            continue
+        score = expected[row.name]
+        assert row.gold == score.decided
+        assert score.exact is not None
+        assert row.exact / row.gold == pytest.approx(score.exact)
+        assert row.f1 == pytest.approx(score.f1)
+        assert row.calibration_error == (
+            None if score.calibration_error is None else pytest.approx(score.calibration_error)
+        )
+        assert [item.traces for item in row.reliability] == [
+            item.traces for item in score.reliability
+        ]
+
+
+def test_counts_equal_those_of_sql(mixed: Dataset, found: Figures) -> None:
+    sql = (
+        "SELECT (SELECT count(*) FROM traces), (SELECT count(found_by) FROM traces),"
+        " (SELECT count(*) FROM labels), (SELECT count(*) FROM labels WHERE kept),"
+        " (SELECT count(*) FROM classes WHERE class = 'flawed positive')"
+    )
+    (expected,) = values(query(mixed, sql))
+    counts = (found.traces, found.discovered, found.labelled, found.kept, found.flawed)
+    assert counts == expected
+
+
+@pytest.mark.parametrize("source", ["judge", "formal", LABEL])
+def test_every_bar_leads_to_its_traces(summary: TraceSummary, source: str) -> None:
+    found = figures(summary, source=source, gold=GOLD)
+    charts: list[Bar] = [
+        *found.outcomes,
+        *found.reasons,
+        *found.first_errors,
+        *found.positions,
+    ]
+    assert len(charts) > 10
+    for bar in charts:
+        assert selected(summary, bar.query) == bar.count, bar
+    for row in found.methods:
+        for item in row.reliability:
+            assert selected(summary, item.query) == item.traces, item
+
+
+def test_first_errors_cover_decided_traces(found: Figures) -> None:
+    # The selection of first errors is of all labels, also of those that are not kept.
+    decided = sum(bar.count for bar in found.first_errors)
+    assert decided == sum(bar.count for bar in found.first_errors if bar.name == "no error") + sum(
+        bar.count for bar in found.positions
+    )
+
+
+def test_every_cell_leads_to_its_traces(summary: TraceSummary, found: Figures) -> None:
+    assert len(found.agreements) == 5 * 4
+    for (first, second), pair in found.agreements.items():
+        assert selected(summary, f"agree={first}:{second}") == pair.agreed
+        assert selected(summary, f"differ={first}:{second}") == pair.traces - pair.agreed
+
+
+def test_kappa_is_that_of_cohen(summary: TraceSummary, found: Figures) -> None:
+    rows = summary.rows(
+        "SELECT judge_first_error, formal_first_error FROM summary"
+        " WHERE judge_first_error IS NOT NULL AND formal_first_error IS NOT NULL"
+    )
+    answers = {judge for judge, _ in rows} | {formal for _, formal in rows}
+    observed = sum(judge == formal for judge, formal in rows) / len(rows)
+    expected = 0.0
+    for answer in answers:
+        by_judge = sum(judge == answer for judge, _ in rows) / len(rows)
+        by_formal = sum(formal == answer for _, formal in rows) / len(rows)
+        expected += by_judge * by_formal
+    kappa = (observed - expected) / (1 - expected)
+    assert found.agreements["judge", "formal"].kappa == pytest.approx(kappa)
+
+
+def test_people_and_oracles_are_gold(summary: TraceSummary) -> None:
+    assert gold_methods(summary) == [GOLD]
+
+
+def test_verdicts_divide_the_traces(summary: TraceSummary) -> None:
+    for source in ("judge", "human_ann", LABEL):
+        counts = []
+        for verdict in ("error", "none", "undecided", "failed", "missing"):
+            counts.append(selected(summary, f"verdict={source}:{verdict}"))
+        assert sum(counts) == 61
+        assert counts[4] > 0
+    assert selected(summary, "verdict=judge:failed") == 1

@@ -1,0 +1,88 @@
+"""The server of the pages: one process on this machine, until it is interrupted."""
+
+import ipaddress
+import secrets
+import socket
+import webbrowser
+from collections.abc import Callable
+
+import uvicorn
+
+from stepmark.errors import ConfigError
+from storage.dataset.dataset import Dataset
+from viewer.access import Access
+from viewer.app import create_app
+
+__all__ = ["serve"]
+
+LOCAL_NAME = "localhost"
+# 192 bits, which cannot be guessed.
+TOKEN_BYTES = 24
+
+
+def serve(
+    dataset: Dataset, host: str, port: int, *, announce: Callable[[str], None], browse: bool
+) -> None:
+    """Serve the pages of a dataset until the process is interrupted.
+
+    Args:
+        dataset: The dataset.
+        host: The address to bind. Other addresses than those of this machine need a token.
+        port: The port; 0 for any free one.
+        announce: Called with the address of the pages when they can be requested.
+        browse: Whether to open the address in a browser.
+
+    Raises:
+        DatasetError: The dataset does not exist.
+        ConfigError: The address cannot be bound.
+    """
+    dataset.require()
+    listener = _bind(host, port)
+    bound_port = listener.getsockname()[1]
+    access = Access(token=secrets.token_urlsafe(TOKEN_BYTES))
+    if _is_loopback(host):
+        # A browser on this machine may use any of these names.
+        names = dict.fromkeys((_bracketed(host), LOCAL_NAME, "127.0.0.1", "[::1]"))
+        access = Access(hosts=[f"{name}:{bound_port}" for name in names])
+    address = f"http://{_bracketed(host)}:{bound_port}/"
+    if access.token:
+        address += f"?token={access.token}"
+    config = uvicorn.Config(
+        create_app(dataset, access),
+        access_log=False,
+        log_level="warning",
+        # Headers of proxies could name another client or host.
+        proxy_headers=False,
+        server_header=False,
+    )
+    announce(address)
+    if browse:
+        webbrowser.open(address)
+    with listener:
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET
+    if ":" in host:
+        family = socket.AF_INET6
+    try:
+        return socket.create_server((host, port), family=family)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(
+            f"cannot serve at {host} port {port}: {reason}; choose others with --host and --port"
+        ) from error
+
+
+def _is_loopback(host: str) -> bool:
+    if host == LOCAL_NAME:
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
