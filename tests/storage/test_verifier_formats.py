@@ -190,7 +190,7 @@ def test_critic_rows_reward_the_first_error() -> None:
     assert [fapo_reward(boxed, right) for boxed in (-1, 0)] == [1.0, -1.0]
 
 
-def test_tasks_need_an_answer_only_to_show_it() -> None:
+def test_only_shown_answers_are_needed() -> None:
     without = example(GOOD, BAD)
     without = replace(without, problem=replace(PROBLEM, answer=None))
     assert rows_and_reasons(VerlCritic(), without)[1] == ["its problem has no reference answer"]

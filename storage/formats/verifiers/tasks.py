@@ -50,8 +50,9 @@ def task_of(example: Example, template: str) -> Task | LeftOut:
     answer = example.problem.answer or ""
     if not answer and "answer" in placeholders_in(template):
         return LeftOut("its problem has no reference answer")
-    texts = [example.problem.question, answer, *steps]
-    if any(tag in text for text in texts for tag in TAGS):
+    # No tag contains a line break, so that none begins in one text and ends in another.
+    text = "\n".join([example.problem.question, answer, *steps])
+    if any(tag in text for tag in TAGS):
         return LeftOut("its text holds a paragraph tag")
     request = fill(
         template,
