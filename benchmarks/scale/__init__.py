@@ -1,1 +1,1 @@
-"""Measure a dataset of a million traces: SQL, resuming, and the memory of a run."""
+"""Measure a dataset of a million traces: SQL, resuming, exports, and the memory of a run."""

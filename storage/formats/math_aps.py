@@ -37,7 +37,7 @@ Prefix = tuple[str, float | None]
 
 @dataclass(frozen=True, kw_only=True)
 class MathAps:
-    """One row per problem; the traces that a method discovered are a row of their own."""
+    """One row per problem; the traces that a method discovered are another row."""
 
     version: ClassVar[int] = 1
     split: ClassVar[str] = "train"

@@ -28,7 +28,7 @@ class RowOptions:
     balance: bool = False
     """Whether as many rows have an error as have none; further ones are left out at random."""
     validation: float = 0.0
-    """The share of the problems whose rows are a split of their own; 0 for none."""
+    """The share of the problems whose rows are the split `validation`; 0 for none."""
     seed: int = 0
     """The seed of the random choices."""
     with_ids: bool = False

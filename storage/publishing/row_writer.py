@@ -20,7 +20,7 @@ def write_rows(shard_rows: ShardRows, folder: Path, processes: int) -> ExportSta
 
     Args:
         shard_rows: The conversion of a shard to rows.
-        folder: The folder. During the export there is another one beside it.
+        folder: The folder. During a balanced export its parent contains another one.
         processes: The number of processes that make rows.
 
     Raises:

@@ -207,7 +207,7 @@ COMMANDS = {
     ),
     "export unknown": (
         ["export", "nope", "--dataset", "made", "--to", "out"],
-        "storage.formats has no 'nope'; it has: math_aps, math_shepherd",
+        "storage.formats has no 'nope'; it has: ",
     ),
     "export over files": (["export", "trl", "--dataset", "made", "--to", "."], "it holds "),
     "export nothing": (["export", "trl", "--dataset", "none", "--to", "out"], "no dataset at none"),

@@ -190,7 +190,7 @@ def test_unsuitable_options_are_rejected(
 
 def test_formats_state_their_labels() -> None:
     assert label_fields("trl", soft=False, after_error="keep") == {"after_error": "keep"}
-    # It has no other labels, so there is no field to set.
+    # It contains soft labels alone: there is nothing to set.
     assert label_fields("soft_labels", soft=True, after_error=None) == {}
     with pytest.raises(ConfigError, match=r"trl contains verdicts, no soft labels; .* math_aps,"):
         label_fields("trl", soft=True, after_error=None)
@@ -242,10 +242,11 @@ def test_soft_targets_are_values() -> None:
     assert supervised_steps(example, soft=True, after_error="keep") == LeftOut(
         "a step has no value"
     )
-    for after_error in ("drop", "mask", "keep"):
-        (row,) = SoftLabels(after_error=after_error).rows(example)
+    expected = {"drop": [0.75, 0.25], "mask": [0.75, 0.25, None], "keep": [0.75, 0.25, None]}
+    for after_error, targets in expected.items():
+        (row,) = SoftLabels(after_error=after_error).rows(example)  # type: ignore[arg-type]
         assert not isinstance(row, LeftOut)
-        assert row["values"] == [0.75, 0.25] + [None] * (after_error != "drop")
+        assert row["values"] == targets
 
 
 def test_evidence_is_joined_by_trace(on_disk: Dataset) -> None:

@@ -103,7 +103,7 @@ def test_replies_to_one_prompt_are_selected() -> None:
         ((GOOD, BAD), 1, (GOOD, BAD, BAD), "steps", "the reply is of another number of steps"),
         ((GOOD, BAD, BAD), 1, (GOOD, UNKNOWN, BAD), "steps", "its first error is undecided"),
         ((GOOD, GOOD), -1, (), "first_error", "it has no steps"),
-        # The sample's answer is correct, whatever the steps are.
+        # The answer of the sample is correct, and the labels of its steps do not matter.
         ((GOOD, GOOD), -1, (GOOD, BAD), "outcome", True),
         ((GOOD, BAD), 1, (GOOD, GOOD), "outcome", False),
         ((GOOD, UNKNOWN), None, (GOOD, GOOD), "outcome", "the reply is undecided"),
@@ -189,7 +189,7 @@ def test_critic_rows_reward_the_first_error() -> None:
     assert [fapo_reward(boxed, right) for boxed in (-1, 0)] == [1.0, -1.0]
 
 
-def test_tasks_need_an_answer_only_to_show_it() -> None:
+def test_only_shown_answers_are_needed() -> None:
     without = example(GOOD, BAD)
     without = replace(without, problem=replace(PROBLEM, answer=None))
     assert rows_and_reasons(VerlCritic(), without)[1] == ["its problem has no reference answer"]

@@ -12,7 +12,7 @@ __all__ = ["HAS_TASK", "TAGS", "Task", "read_task_template", "task_of"]
 
 PROMPTS = Path(__file__).parent / "prompts"
 PLACEHOLDERS = ("question", "answer", "paragraphs")
-# A text with such a tag could end its paragraph and forge others.
+# A text that contains one of these tags could end its paragraph and forge others.
 TAGS = ("<paragraph_", "</paragraph_")
 
 HAS_TASK = "has_first_error AND NOT has_paragraph_tag"
@@ -50,8 +50,9 @@ def task_of(example: Example, template: str) -> Task | LeftOut:
     answer = example.problem.answer or ""
     if not answer and "answer" in placeholders_in(template):
         return LeftOut("its problem has no reference answer")
-    texts = [example.problem.question, answer, *steps]
-    if any(tag in text for text in texts for tag in TAGS):
+    # No tag contains a line break, so that none begins in one text and ends in another.
+    text = "\n".join([example.problem.question, answer, *steps])
+    if any(tag in text for tag in TAGS):
         return LeftOut("its text holds a paragraph tag")
     request = fill(
         template,
