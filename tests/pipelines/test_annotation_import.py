@@ -156,9 +156,7 @@ def test_unusable_rows_are_set_aside(dataset: Dataset, tmp_path: Path, problem: 
 
 
 def test_nothing_to_import_is_an_error(dataset: Dataset, tmp_path: Path) -> None:
-    with pytest.raises(
-        InputError, match=r"nothing was changed; .*, row 1, field 'instance_id'"
-    ):
+    with pytest.raises(InputError, match=r"nothing was changed; .*, row 1, field 'instance_id'"):
         import_annotations(write(tmp_path, row("t7")), dataset.uri)
     assert "human_ann" not in dataset.methods("annotations")
 
