@@ -11,6 +11,7 @@ from storage.dataset.dataset import Dataset
 from storage.dataset.tables import LABELS, TRACES, annotations
 from storage.queries import summary_cache, trace_summary
 from storage.queries.render import values
+from storage.queries.shard_summary import read_shard
 from storage.queries.sql import query
 from storage.queries.trace_summary import SummaryReader, TraceSummary
 from tests.viewer.listing import list_always
@@ -128,7 +129,6 @@ def test_only_changed_shards_are_read(mixed: Dataset, monkeypatch: pytest.Monkey
     reader = SummaryReader(mixed)
     reader.read()
     shards = list[int]()
-    read_shard = trace_summary.read_shard
 
     def recorded(dataset: Dataset, shard: int, tables: object, version: str) -> object:
         shards.append(shard)
