@@ -3,12 +3,13 @@
 import uuid
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stepmark.errors import DatasetError
 from storage.dataset.dataset import Dataset
-from storage.dataset.tables import LABELS, TRACES, annotations
+from storage.dataset.tables import LABELS, TRACES, Table, annotations
 from storage.queries import summary_cache, trace_summary
 from storage.queries.render import values
 from storage.queries.shard_summary import read_shard
@@ -186,6 +187,20 @@ def test_damaged_part_is_named(tmp_path: Path) -> None:
     content[100] ^= 1
     path.write_bytes(content)
     with pytest.raises(DatasetError, match=r"annotations/judge/part-00001\.parquet is damaged"):
+        SummaryReader(dataset).read()
+
+
+def test_replaced_part_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = Dataset(str(tmp_path / "data"))
+    write_mixed(dataset)
+    arrow_columns = Dataset.arrow_columns
+
+    def shorter_labels(self: Dataset, table: Table[Any], *arguments: Any) -> Any:
+        columns = arrow_columns(self, table, *arguments)
+        return columns.slice(1) if table == LABELS else columns
+
+    monkeypatch.setattr(Dataset, "arrow_columns", shorter_labels)
+    with pytest.raises(DatasetError, match="has changed while it was read: try again"):
         SummaryReader(dataset).read()
 
 
