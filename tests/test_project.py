@@ -109,6 +109,10 @@ def test_wheel_contains_all_needed_files(wheel: Path) -> None:
     for package in PACKAGES:
         for pattern in ("*.py", "*.pyi", "py.typed", "*.txt", "*.sql"):
             assert relative_paths(ROOT / package, pattern) <= names
+    for pattern in ("*.html", "*.css", "*.js", "*.svg", "*.woff2", "LICENSE"):
+        pages = relative_paths(ROOT / "viewer", pattern)
+        assert pages
+        assert pages <= names
     model = ROOT / "engines" / "pocket_model"
     for file in ("config.json", "tokenizer.json", "ctranslate2/model.bin"):
         assert f"engines/pocket_model/{file}" in names

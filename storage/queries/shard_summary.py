@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from stepmark.errors import DatasetError
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import LABELS, PROBLEMS, TRACES, Table
 
@@ -100,8 +101,20 @@ def read_shard(
         version: The state of their files.
 
     Raises:
-        DatasetError: A part is missing or damaged.
+        DatasetError: A part is missing or damaged, or was replaced while it was read.
     """
+    try:
+        return _side_by_side(dataset, shard, tables, version)
+    except pa.ArrowInvalid as error:
+        # Columns of two versions of a part have different lengths.
+        raise DatasetError(
+            f"shard {shard} of {dataset.uri} has changed while it was read: try again"
+        ) from error
+
+
+def _side_by_side(
+    dataset: Dataset, shard: int, tables: Sequence[Table[Any]], version: str
+) -> ShardSummary:
     traces = _read_traces(dataset, shard, tables)
     ids = traces["trace_id"]
     columns = {name: traces[name] for name in traces.column_names}
@@ -132,10 +145,11 @@ def read_shard(
             assert table.method is not None
             totals[table.method] = _totals(annotations)
             columns |= _method_columns(table.method, annotations)
-    # Each table has the steps of its traces: the texts need not be read to count them.
-    if not step_counts or pc.coalesce(*step_counts).null_count:
+    # Each table has an element for each step: the texts need not be read to count them. A table
+    # that has fewer, or no row of a trace, is ignored.
+    if not step_counts or pc.max_element_wise(*step_counts).null_count:
         step_counts.append(pc.list_value_length(_read_steps(dataset, shard, tables)))
-    columns["steps"] = pc.coalesce(*step_counts)
+    columns["steps"] = pc.max_element_wise(*step_counts)
     return ShardSummary(version=version, table=_narrow(columns), totals=totals)
 
 

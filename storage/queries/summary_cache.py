@@ -36,7 +36,8 @@ def load_shards(uri: str) -> Mapping[int, ShardSummary]:
             return {}
         table = pa.ipc.open_stream(pa.py_buffer(content)[DIGEST_BYTES:]).read_all()
         entries = json.loads(table.schema.metadata[METADATA_KEY])
-    except (OSError, pa.ArrowException, KeyError, ValueError):
+    # RuntimeError: the user has no home directory.
+    except (OSError, RuntimeError, pa.ArrowException, KeyError, ValueError):
         return {}
     shards = dict[int, ShardSummary]()
     start = 0
@@ -72,7 +73,7 @@ def store_shards(uri: str, shards: Mapping[int, ShardSummary], table: pa.Table) 
         writer.write_table(table.cast(schema))
     content = sink.getvalue()
     # A full disk or a missing home directory only costs time later.
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, RuntimeError):
         _replace(_path(uri), _digest(content), content)
 
 

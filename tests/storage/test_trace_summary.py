@@ -3,14 +3,16 @@
 import uuid
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stepmark.errors import DatasetError
 from storage.dataset.dataset import Dataset
-from storage.dataset.tables import LABELS, TRACES, annotations
+from storage.dataset.tables import LABELS, TRACES, Table, annotations
 from storage.queries import summary_cache, trace_summary
 from storage.queries.render import values
+from storage.queries.shard_summary import read_shard
 from storage.queries.sql import query
 from storage.queries.trace_summary import SummaryReader, TraceSummary
 from tests.viewer.listing import list_always
@@ -128,7 +130,6 @@ def test_only_changed_shards_are_read(mixed: Dataset, monkeypatch: pytest.Monkey
     reader = SummaryReader(mixed)
     reader.read()
     shards = list[int]()
-    read_shard = trace_summary.read_shard
 
     def recorded(dataset: Dataset, shard: int, tables: object, version: str) -> object:
         shards.append(shard)
@@ -186,6 +187,20 @@ def test_damaged_part_is_named(tmp_path: Path) -> None:
     content[100] ^= 1
     path.write_bytes(content)
     with pytest.raises(DatasetError, match=r"annotations/judge/part-00001\.parquet is damaged"):
+        SummaryReader(dataset).read()
+
+
+def test_replaced_part_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = Dataset(str(tmp_path / "data"))
+    write_mixed(dataset)
+    arrow_columns = Dataset.arrow_columns
+
+    def shorter_labels(self: Dataset, table: Table[Any], *arguments: Any) -> Any:
+        columns = arrow_columns(self, table, *arguments)
+        return columns.slice(1) if table == LABELS else columns
+
+    monkeypatch.setattr(Dataset, "arrow_columns", shorter_labels)
+    with pytest.raises(DatasetError, match="has changed while it was read: try again"):
         SummaryReader(dataset).read()
 
 

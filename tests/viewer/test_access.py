@@ -1,9 +1,13 @@
 """Who may request pages: hosts, origins, tokens, and the headers for browsers."""
 
+import re
+import sys
+
 import httpx
 import pytest
 from starlette.testclient import TestClient
 
+from pipelines.__main__ import main
 from stepmark.errors import ConfigError, DatasetError
 from storage.dataset.dataset import Dataset
 from viewer import server
@@ -147,3 +151,21 @@ def test_unknown_host_is_an_error(mixed: Dataset, host: str) -> None:
 def test_missing_dataset_is_an_error() -> None:
     with pytest.raises(DatasetError, match="no dataset at"):
         server.serve(Dataset("/nowhere"), "127.0.0.1", 0, announce=print, browse=False)
+
+
+def test_command_announces_its_address(
+    mixed: Dataset, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("pipelines.cli.environment_guard.check_names", lambda: None)
+    monkeypatch.setattr("uvicorn.Server.run", lambda self, sockets: None)
+    options = ["--dataset", mixed.uri, "--port", "0", "--no-browser"]
+    monkeypatch.setattr(sys, "argv", ["stepmark", "view", *options])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/  \(Ctrl-C ends it\)\n", capsys.readouterr().out)
+    monkeypatch.setattr(sys, "argv", ["stepmark", "view", "--dataset", "/nowhere"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("stepmark: no dataset at /nowhere")

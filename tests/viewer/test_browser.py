@@ -151,7 +151,8 @@ def test_hostile_texts_are_inert(browser: Browser, hostile: tuple[Dataset, Trace
     with served(dataset) as site:
         for address in ("/", "/traces", path):
             with open_page(browser, site + address) as page:
-                unfold(page)
+                if address == path:
+                    unfold(page)
                 assert page.title() != "owned"
                 assert page.evaluate("document.documentElement.scrollWidth") <= 1280
                 assert page.locator("main script, main img").count() == 0
