@@ -84,7 +84,8 @@ class StepPairs:
         return self.pairs == "every" or is_first_error
 
     def _row(self, pair: SiblingPair) -> ExportedRow | LeftOut:
-        chosen, rejected = pair.chosen, pair.rejected
+        chosen = pair.chosen
+        rejected = pair.rejected
         chosen_text: str | None = chosen.text
         rejected_text: str | None = rejected.text
         if self.whole:
