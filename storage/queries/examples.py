@@ -174,7 +174,7 @@ def _with_values(example: Example, values: Values) -> Example:
 
 
 def _with_evidence(example: Example, evidence: _Evidence) -> Example:
-    rows: dict[str, Any] = {}
+    rows = dict[str, Any]()
     for kind, by_trace in evidence.items():
         rows[kind] = by_trace.get(example.trace.trace_id, ())
     return replace(example, **rows)
