@@ -119,11 +119,11 @@ class Pages:
         summary = self._summary(request)
         records = self._records(request, summary)
         selection = parse(request.query_params, summary)
-        place = _number(request.query_params.get("place", ""))
+        position = _number(request.query_params.get("place", ""))
         before: str | None = None
         after: str | None = None
-        if place is not None:
-            before, after = neighbours(self._narrowed(summary, selection), selection, place)
+        if position is not None:
+            before, after = neighbours(self._narrowed(summary, selection), selection, position)
         siblings = read_siblings(self.dataset, records)
         sibling_count = len(siblings)
         if "all" not in request.query_params:
@@ -136,7 +136,7 @@ class Pages:
             siblings=siblings,
             sibling_count=sibling_count,
             selection=selection,
-            place=place,
+            place=position,
             before=before,
             after=after,
         )

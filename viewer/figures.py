@@ -187,7 +187,7 @@ def _first_errors(summary: TraceSummary, source: str) -> Sequence[Bar]:
     """Return one bar for each index of the first error, counted from 1 as people do."""
     first_error = column(source, "first_error", summary)
     rows = summary.rows(
-        f"SELECT least({first_error}, {MAX_INDEX}) AS place, count(*) FROM summary"
+        f"SELECT least({first_error}, {MAX_INDEX}) AS step, count(*) FROM summary"
         f" WHERE {first_error} IS NOT NULL GROUP BY 1"
     )
     counts = dict(rows)
@@ -198,11 +198,11 @@ def _first_errors(summary: TraceSummary, source: str) -> Sequence[Bar]:
     last = max(counts, default=NO_ERROR)
     for index in range(last + 1):
         name = f"step {index + 1}"
-        place = str(index)
+        indices = str(index)
         if index == MAX_INDEX:
             name += " or later"
-            place += "-"
-        selection = {"error_at": f"{source}:{place}"}
+            indices += "-"
+        selection = {"error_at": f"{source}:{indices}"}
         entries.append((name, counts.get(index, 0), selection, "incorrect"))
     return _bars(entries)
 
@@ -230,8 +230,8 @@ def _agreements(
 ) -> Mapping[tuple[str, str], Agreement]:
     """Return the agreement of each pair, in both orders."""
     agreements = dict[tuple[str, str], Agreement]()
-    for place, first in enumerate(sources):
-        for second in sources[place + 1 :]:
+    for index, first in enumerate(sources):
+        for second in sources[index + 1 :]:
             agreement = _agreement(summary, first, second)
             agreements[first, second] = agreement
             agreements[second, first] = agreement

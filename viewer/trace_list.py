@@ -94,17 +94,17 @@ def list_traces(
 
 
 def neighbours(
-    summary: TraceSummary, selection: Selection, place: int
+    summary: TraceSummary, selection: Selection, position: int
 ) -> tuple[str | None, str | None]:
-    """Return the ids of the traces before and after a place in a selection, from 0."""
-    start = max(0, place - 1)
+    """Return the ids of the traces before and after a position in a selection, from 0."""
+    start = max(0, position - 1)
     ids = [row[0] for row in _ordered(summary, selection, "trace_id", start, 3)]
     before: str | None = None
     after: str | None = None
-    if 0 < place <= start + len(ids):
+    if 0 < position <= start + len(ids):
         before = ids[0]
-    index_after = place + 1 - start
-    is_last = selection.limit is not None and place + 1 >= selection.limit
+    index_after = position + 1 - start
+    is_last = selection.limit is not None and position + 1 >= selection.limit
     if index_after < len(ids) and not is_last:
         after = ids[index_after]
     return before, after
@@ -126,10 +126,10 @@ def facet_counts(summary: TraceSummary, selection: Selection) -> Sequence[Facet]
     )
     counts = {name: list[tuple[str, int]]() for name in names}
     for is_other, row_values, count in rows:
-        place = is_other.index(0)
-        value = row_values[place]
+        facet_index = is_other.index(0)
+        value = row_values[facet_index]
         if value:
-            counts[names[place]].append((value, count))
+            counts[names[facet_index]].append((value, count))
     facets = []
     for name, entries in counts.items():
         if len(entries) > 1 or name in selection.facets:
