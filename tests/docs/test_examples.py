@@ -16,7 +16,6 @@ from tests.annotators.simulated import annotate_trace, last_sample_solves, trace
 from tests.docs.markdown import blocks
 from tests.filters import samples
 
-OUTCOMES = [(Verdict.CORRECT, -1), (Verdict.INCORRECT, 0), (Verdict.UNKNOWN, None)]
 EXTENDING = "docs/extending.md"
 
 
@@ -35,29 +34,18 @@ def install(
     return plugin
 
 
-@pytest.mark.parametrize(("outcome", "first_error"), OUTCOMES)
-async def test_method_example_annotates(
-    outcome: Verdict,
-    first_error: int | None,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    method = install("README.md", "Outcome", "annotators", tmp_path, monkeypatch)
-    done = await annotate_trace(method, replace(trace_of(3), outcome=outcome), last_sample_solves)
-    assert [step.verdict for step in done.annotation.steps] == [outcome] * 3
-    assert (done.annotation.first_error, done.annotation.error) == (first_error, None)
-
-
+@pytest.mark.parametrize("page", ["README.md", EXTENDING])
 @pytest.mark.parametrize(
     ("third_step", "first_error"), [("  Wait, 2 + 2 is 4.", 1), ("So wait for it.", None)]
 )
 async def test_retractions_example_finds_step(
     third_step: str,
     first_error: int | None,
+    page: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    method = install(EXTENDING, "Retractions", "annotators", tmp_path, monkeypatch)
+    method = install(page, "Retractions", "annotators", tmp_path, monkeypatch)
     trace = replace(trace_of(3), steps=("2 is even.\n", "2 + 2 is 5.\n", third_step))
     annotation = (await annotate_trace(method, trace, last_sample_solves)).annotation
     assert (annotation.first_error, annotation.error) == (first_error, None)

@@ -126,7 +126,7 @@ def test_views_contain_all_rows(filled: Dataset) -> None:
         "completions": 0,
         "stale_labels": 0,
         "solutions": 4,
-        "continuations": 8,
+        "continuations": 6,
         "siblings": 0,
     }
     assert counts == expected | {"rollouts": 1, "critiques": 2, "annotations": 2}

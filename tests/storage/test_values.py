@@ -657,7 +657,7 @@ def test_values_are_exported_per_step(sample: Connected, tmp_path: Path) -> None
         tmp_path / "out" / "README.md"
     ).read_text(encoding="utf-8")
     with pytest.raises(
-        ConfigError, match="this format has no values, only labels: export math_aps, "
+        ConfigError, match="this format has no values, only labels: export er_prm, math_aps, "
     ):
         export(sample.dataset, Trl(), str(tmp_path / "other"), labels_by="judge", values=Pqm())
 
