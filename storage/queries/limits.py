@@ -22,8 +22,8 @@ MAX_SQL_CHARS = 1 << 18
 # More threads hold more memory, and are not faster on parts of a usual size.
 MAX_THREADS = 8
 MAX_SPILL_MIB = 32 << 10
-# What a process holds besides DuckDB's operators: the interpreter, libraries, and the result.
-PROCESS_MIB = 2 << 10
+# What a query holds besides DuckDB's operators: its threads and views, and the result.
+QUERY_MIB = 2 << 10
 
 
 def settings(memory_mib: int, scratch: Path) -> dict[str, str | bool | int | float | list[str]]:
@@ -50,10 +50,13 @@ def thread_count() -> int:
 
 @contextmanager
 def bound_process(memory_mib: int) -> Iterator[None]:
-    """Limit the memory of this process, which must have no other task than a query meanwhile.
+    """Limit the memory that this process allocates; it must have no other task than a query.
 
     An allocation beyond the limit fails, and with it the query. Without effect on other systems
     than Linux.
+
+    Args:
+        memory_mib: What DuckDB's operators may hold in memory.
     """
     if sys.platform != "linux":
         yield
@@ -61,7 +64,8 @@ def bound_process(memory_mib: int) -> Iterator[None]:
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    limit = (memory_mib + PROCESS_MIB) * MIB
+    # Without what is allocated already, the start of a thread could fail, for which Python waits.
+    limit = _allocated_bytes() + (memory_mib + QUERY_MIB) * MIB
     for existing in (soft, hard):
         if existing != resource.RLIM_INFINITY:
             limit = min(limit, existing)
@@ -70,6 +74,15 @@ def bound_process(memory_mib: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def _allocated_bytes() -> int:
+    """Return what `RLIMIT_DATA` limits: the private memory that the process can write."""
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+        name, _, kib = line.partition(":")
+        if name == "VmData":
+            return int(kib.removesuffix("kB")) << 10
+    return 0
 
 
 def _physical_mib() -> int:

@@ -2,7 +2,6 @@
 
 import io
 import subprocess
-from contextlib import nullcontext
 
 import pytest
 
@@ -22,5 +21,3 @@ def answer_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
         return subprocess.CompletedProcess(command, status, out.getvalue(), b"")
 
     monkeypatch.setattr(subprocess, "run", run)
-    # The process of the tests holds more than a query may.
-    monkeypatch.setattr(isolated, "bound_process", lambda memory_mib: nullcontext())
