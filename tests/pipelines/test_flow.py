@@ -93,8 +93,10 @@ def use_model(monkeypatch: pytest.MonkeyPatch) -> UseModel:
             closed.append("closed")
 
     def use(respond: Respond) -> list[str]:
-        def build_with_engine(settings: RunFile, file_name: str) -> planning.Plan:
-            plan = build(settings, file_name)
+        def build_with_engine(
+            settings: RunFile, file_name: str, *, code_folder: Path | None
+        ) -> planning.Plan:
+            plan = build(settings, file_name, code_folder=code_folder)
             engines = {**plan.engines, ENGINE: ClosableEngine(respond=respond)}
             return plan.with_engines(EnginePool(engines))
 
