@@ -27,12 +27,12 @@ from pipelines.run.workers.protocol import Start
 from stepmark.errors import ConfigError, PluginError
 from storage.dataset.dataset import Dataset
 from storage.queries.sql import query
-from tests.docs.markdown import blocks
 from tests.pipelines.one_verifier import use_one_verifier
-from tests.pipelines.running import run_file
+from tests.pipelines.running import REPOSITORY, run_file
 from tests.pipelines.test_migration import FIXTURE
 from tests.stepmark.outside_plugins import MARKING, code_of, plugin_file
 
+OUTCOME = REPOSITORY / "annotators" / "methods" / "outcome.py"
 FILTER = [{"use": "code/short.py", "limit": 0}]
 
 Stepmark = Callable[..., tuple[int, str]]
@@ -62,9 +62,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run, whose filter is a file."""
     folder = tmp_path_factory.mktemp("run")
     plugin_file(folder / "code" / "short.py")
-    (example,) = [block for block in blocks("README.md", "python") if "class Outcome" in block.text]
-    plugin_file(folder / "code" / "outcome.py", example.text)
-    path = Path(run_file(folder, filters=FILTER, annotators=[{"use": "code/outcome.py"}]))
+    shutil.copy(OUTCOME, folder / "code" / "answer.py")
+    path = Path(run_file(folder, filters=FILTER, annotators=[{"use": "code/answer.py"}]))
     job = prepare(load(path), makes_traces=True, code_folder=code_folder_of(path))
     rows = asyncio.run(run_without_server(job, makes_traces=True))
     summary = {row["what"]: row["count"] for row in rows}
@@ -151,9 +150,9 @@ def test_run_file_in_dataset_loads_nothing(
     "command",
     [
         ("sql", "SELECT count(*) FROM step_values"),
-        ("score", "--gold", "outcome"),
+        ("score", "--gold", "answer"),
         ("verify",),
-        ("export", "trl", "--labels", "outcome", "--to", "exported"),
+        ("export", "trl", "--labels", "answer", "--to", "exported"),
     ],
     ids=lambda command: command[0],
 )
@@ -180,7 +179,7 @@ def test_migration_loads_no_stored_code(
 
 
 FORMAT = '''"""Questions."""
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 import pyarrow as pa
@@ -192,10 +191,9 @@ class Questions:
     version: ClassVar[int] = 1
     schema: ClassVar[pa.Schema] = pa.schema([("question", pa.string())])
     split: ClassVar[str] = "train"
-    def rows(self, examples: Iterable[Example]) -> Iterator[Row | LeftOut]:
+    def rows(self, example: Example) -> Iterator[Row | LeftOut]:
         """Yield one row per example."""
-        for example in examples:
-            yield {"question": example.problem.question}
+        yield {"question": example.problem.question}
 '''
 VALUES = '''"""A constant."""
 from dataclasses import dataclass
@@ -208,7 +206,7 @@ class Constant:
     version: ClassVar[int] = 1
     columns: ClassVar[tuple[str, ...]] = ()
     sql: ClassVar[str] = """
-        SELECT trace_id, step_index, number AS value FROM estimates WHERE method = 'outcome'
+        SELECT trace_id, step_index, number AS value FROM estimates WHERE method = 'answer'
     """
 '''
 
@@ -217,7 +215,7 @@ def test_format_and_values_of_files(finished: Path, stepmark: Stepmark) -> None:
     dataset = str(finished / "dataset")
     plugin_file(Path("questions.py"), FORMAT)
     plugin_file(Path("constant.py"), VALUES)
-    options = ("--labels", "outcome", "--dataset", dataset, "--to")
+    options = ("--labels", "answer", "--dataset", dataset, "--to")
     status, output = stepmark("export", "questions.py", *options, "a")
     assert status == 0, output
     assert "the format `questions`" in Path("a/README.md").read_text()
