@@ -113,7 +113,7 @@ def test_solutions_are_labelled(stepmark: Stepmark) -> None:
     status, out, _ = stepmark(
         "sql", "SELECT kept FROM labels", "-d", "data/mine", "--format", "csv"
     )
-    assert (status, out) == (0, "kept\r\ntrue\r\n")
+    assert (status, out) == (0, "kept\ntrue\n")
 
 
 @pytest.mark.parametrize(
