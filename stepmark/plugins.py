@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 from stepmark import plugin_files
 from stepmark.errors import InstallError, PluginError
@@ -114,7 +114,8 @@ def build(
     Args:
         kind: A key of `PLUGIN_PACKAGES`.
         table: `use` is the plugin's id or file, every other key is one of its fields.
-        from_texts: Whether the values are texts of the command line, also those of numbers.
+        from_texts: Whether the values are texts of the command line, also those of numbers. In
+            lists, commas separate the items.
         code_folder: The folder from which the paths of plugin files start. Without it no file is
             loaded.
 
@@ -138,7 +139,7 @@ def build(
     try:
         adapter = TypeAdapter(plugin)
         if from_texts:
-            return adapter.validate_python(parameters)
+            return adapter.validate_python(_with_lists(plugin, parameters))
         # As JSON, in which lists are tuples and texts are choices, but `true` and "4" no numbers.
         return adapter.validate_json(json.dumps(parameters), strict=True)
     except PydanticUserError as error:
@@ -192,6 +193,17 @@ def _cached_identity(plugin: type[Any]) -> str:
         return plugin.__module__
     kind, name = kind_and_id
     return f"{IDENTITY_NAMESPACES.get(kind, kind)}.{name}"
+
+
+def _with_lists(plugin: type[Any], texts: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the values of fields, in which the texts of lists are divided at their commas."""
+    hints = get_type_hints(plugin)
+    values = dict(texts)
+    for name, text in texts.items():
+        if get_origin(hints[name]) is tuple and isinstance(text, str):
+            items = [item.strip() for item in text.split(",")]
+            values[name] = [item for item in items if item]
+    return values
 
 
 def _built_in(kind: str) -> tuple[str, ...]:

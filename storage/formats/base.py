@@ -28,6 +28,7 @@ from stepmark.records import (
 from stepmark.steps import SEPARATOR, remove_separator
 
 __all__ = [
+    "NOT_BLANK",
     "AfterError",
     "Example",
     "ExportedRow",
@@ -40,6 +41,7 @@ __all__ = [
     "ReadsEvidence",
     "Row",
     "SupervisedStep",
+    "TakesMergedSteps",
     "TraceFormat",
     "exported_rows",
     "list_in",
@@ -52,6 +54,8 @@ Row = Mapping[str, Any]
 Number = TypeVar("Number", int, float)
 # Columns of whole numbers are signed 64-bit integers.
 NUMBER_LIMIT = 2**63
+NOT_BLANK = r"[^\s\x0b\x1c-\x1f\x85\p{Z}]"
+"""A character that is not white space, as `str.strip` finds it, in the patterns of DuckDB."""
 HARD_TARGETS: Mapping[Verdict, float | None] = {
     Verdict.CORRECT: 1.0,
     Verdict.INCORRECT: 0.0,
@@ -160,6 +164,18 @@ class HasSoftLabels(Protocol):
 
     soft: bool
     """Whether it contains values: a field, or a constant if it never contains verdicts."""
+
+
+@runtime_checkable
+class TakesMergedSteps(Protocol):
+    """A format for training on steps: a trace with merged steps gives a row of other steps.
+
+    Other formats repeat the solution, whose merged label can lack an error of the solution, or they
+    refer to the steps of the stored trace, as benchmarks and annotation tools do.
+    """
+
+    takes_merged_steps: ClassVar[bool]
+    """True."""
 
 
 @runtime_checkable

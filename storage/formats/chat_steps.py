@@ -44,6 +44,7 @@ class ChatSteps:
 
     version: ClassVar[int] = 1
     split: ClassVar[str] = "train"
+    takes_merged_steps: ClassVar[bool] = True
     row_count: ClassVar[str] = "count(*) FILTER (is_supervised_with_mask)"
     schema: ClassVar[pa.Schema] = pa.schema(
         {

@@ -11,11 +11,10 @@ import pyarrow as pa
 
 from stepmark.records import Critique
 from storage.formats.base import Example, LeftOut, Row
+from storage.formats.solutions.conversations import MESSAGES, assistant_turn
 from storage.formats.verifiers.agreement import (
-    MESSAGES,
     Agreement,
     agreement_with_label,
-    reply_messages,
     request_messages,
 )
 
@@ -73,8 +72,8 @@ class CritiquePairs:
         for chosen, rejected in zip(agreeing[:pairs], disagreeing[:pairs], strict=True):
             yield {
                 "prompt": request_messages(chosen),
-                "chosen": reply_messages(chosen),
-                "rejected": reply_messages(rejected),
+                "chosen": assistant_turn(chosen.text),
+                "rejected": assistant_turn(rejected.text),
             }
         for _ in agreeing[pairs:]:
             yield LeftOut("no reply to this request disagrees")

@@ -28,6 +28,7 @@ class ErPrm:
 
     version: ClassVar[int] = 1
     split: ClassVar[str] = "train"
+    takes_merged_steps: ClassVar[bool] = True
     soft: ClassVar[bool] = True
     row_count: ClassVar[str] = (
         "count(*) FILTER (len(texts) > 0 AND NOT has_blank_step"

@@ -11,13 +11,8 @@ from typing import ClassVar
 import pyarrow as pa
 
 from storage.formats.base import Example, LeftOut, Row
-from storage.formats.solutions.conversations import (
-    MESSAGES,
-    assistant_turn,
-    is_right,
-    solution_text,
-    user_turn,
-)
+from storage.formats.solutions.conversations import MESSAGES, assistant_turn, user_turn
+from storage.formats.solutions.quality import is_right, solution_text
 
 __all__ = ["Kto"]
 

@@ -13,6 +13,7 @@ from typing import ClassVar, Literal
 import pyarrow as pa
 
 from storage.formats.base import (
+    NOT_BLANK,
     Example,
     LeftOut,
     Row,
@@ -35,9 +36,11 @@ class MathShepherd:
 
     version: ClassVar[int] = 2
     split: ClassVar[str] = "train"
+    takes_merged_steps: ClassVar[bool] = True
     row_count: ClassVar[str] = (
         "count(*) FILTER (is_supervised"
         f" AND NOT contains(question, '{FIRST_STEP}') AND NOT contains(question, '{MARKER}')"
+        f" AND NOT regexp_matches(supervised_texts[1], '(?s){NOT_BLANK}.*{FIRST_STEP}')"
         f" AND NOT list_bool_or([contains(text, '{MARKER}') FOR text IN supervised_texts]))"
     )
     schema: ClassVar[pa.Schema] = pa.schema(
@@ -58,6 +61,8 @@ def _row(example: Example, steps: Sequence[SupervisedStep]) -> Row | LeftOut:
         return LeftOut(f"its text holds the marker {MARKER}")
     if FIRST_STEP in question:
         return LeftOut(f'its question holds "{FIRST_STEP}"')
+    if FIRST_STEP in texts[0].lstrip()[1:]:
+        return LeftOut(f'its first step holds "{FIRST_STEP}" in its text')
     numbered = [_with_number(number, text) for number, text in enumerate(texts, start=1)]
     signs = ["+" if step.target == 1 else "-" for step in steps]
     return {
@@ -69,7 +74,9 @@ def _row(example: Example, steps: Sequence[SupervisedStep]) -> Row | LeftOut:
 
 def _with_number(number: int, text: str) -> str:
     """Prepend "Step 1:" to a step unless the step already begins with it."""
-    return text if re.match(rf"Step {number}\s*:", text) else f"Step {number}: {text}"
+    # Readers find the end of the question by the exact text.
+    pattern = rf"\s*{FIRST_STEP}" if number == 1 else rf"Step {number}\s*:"
+    return text if re.match(pattern, text) else f"Step {number}: {text}"
 
 
 def _joined(question: str, steps: list[str], marks: list[str]) -> str:

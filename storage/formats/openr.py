@@ -12,15 +12,13 @@ from typing import ClassVar, Literal
 
 import pyarrow as pa
 
-from storage.formats.base import Example, LeftOut, Row, SupervisedStep, supervised_steps
+from storage.formats.base import NOT_BLANK, Example, LeftOut, Row, SupervisedStep, supervised_steps
 
 __all__ = ["OpenR"]
 
 LINE_FEEDS = "\n\n\n\n\n"
 # The space belongs to the token that the trainer looks for.
 MARKER = f" {LINE_FEEDS}"
-# A character that is not white space, as `str.strip` finds it.
-NOT_BLANK = r"[^\s\x0b\x1c-\x1f\x85\p{Z}]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +32,7 @@ class OpenR:
 
     version: ClassVar[int] = 1
     split: ClassVar[str] = "train"
+    takes_merged_steps: ClassVar[bool] = True
     # White space at the ends of a step is not exported.
     row_count: ClassVar[str] = (
         "count(*) FILTER (is_supervised AND NOT contains(question, repeat(chr(10), 5))"
@@ -53,10 +52,12 @@ class OpenR:
 
 def _row(example: Example, steps: Sequence[SupervisedStep]) -> Row | LeftOut:
     question = example.problem.question
-    if any(LINE_FEEDS in text for text in (question, *(step.text for step in steps))):
+    # A line feed at an end would make another token of the marker beside it.
+    texts = [step.text.strip() for step in steps]
+    if any(LINE_FEEDS in text for text in (question, *texts)):
         return LeftOut("its text holds five line feeds")
     return {
         "question": question,
-        "process": "".join(step.text + MARKER for step in steps),
+        "process": "".join(text + MARKER for text in texts),
         "label": ["+" if step.target == 1 else "-" for step in steps],
     }

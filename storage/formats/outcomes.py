@@ -14,12 +14,8 @@ import pyarrow as pa
 
 from stepmark.records import Verdict
 from storage.formats.base import Example, LeftOut, Row
-from storage.formats.solutions.conversations import (
-    MESSAGES,
-    assistant_turn,
-    solution_text,
-    user_turn,
-)
+from storage.formats.solutions.conversations import MESSAGES, assistant_turn, user_turn
+from storage.formats.solutions.quality import solution_text
 
 __all__ = ["Outcomes"]
 

@@ -76,8 +76,10 @@ class Potato:
 
 
 def _step(example: Example, index: int, is_by_people: bool) -> dict[str, Any]:
-    reward = REWARDS[example.label.steps[index].label]
-    if index in example.neutral_steps:
+    verdict = example.label.steps[index].label
+    reward = REWARDS[verdict]
+    # With another verdict, the user has mapped the neutral steps to it.
+    if index in example.neutral_steps and verdict is Verdict.CORRECT:
         reward = NEUTRAL
     if reward is None:
         return {"index": index, "reward": None, "source": None, "verified": None}

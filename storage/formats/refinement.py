@@ -15,13 +15,8 @@ import pyarrow as pa
 
 from stepmark.records import Verdict
 from storage.formats.base import Example, ExportedRow, LeftOut, Row
-from storage.formats.solutions.conversations import (
-    MESSAGES,
-    assistant_turn,
-    is_right,
-    solution_text,
-    user_turn,
-)
+from storage.formats.solutions.conversations import MESSAGES, assistant_turn, user_turn
+from storage.formats.solutions.quality import is_right, solution_text
 
 __all__ = ["Refinement"]
 

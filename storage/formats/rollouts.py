@@ -61,11 +61,9 @@ class Rollouts:
     def problem_rows(self, examples: Sequence[Example]) -> Iterator[ExportedRow | LeftOut]:
         """Yield the row of a problem, after what it leaves out."""
         labelled = []
-        sources = []
         for example in examples:
             if not example.trace.steps:
                 yield LeftOut("it has no steps")
-            has_rollout = False
             for rollout in example.rollouts:
                 if rollout.method in self.but:
                     continue
@@ -73,10 +71,7 @@ class Rollouts:
                 if label is None:
                     yield LeftOut("a rollout is undecided")
                     continue
-                has_rollout = True
                 labelled.append((example, rollout, label))
-            if has_rollout:
-                sources.append(example)
         if not labelled or len(labelled) < self.per_problem:
             yield LeftOut("its problem has too few rollouts")
             return
@@ -91,7 +86,8 @@ class Rollouts:
             "labels": [label for _, _, label in labelled],
             "prefix_steps": [rollout.prefix_steps for _, rollout, _ in labelled],
         }
-        yield ExportedRow(row, sources)
+        by_trace = {example.trace.trace_id: example for example, _, _ in labelled}
+        yield ExportedRow(row, list(by_trace.values()))
 
 
 def _class_of(rollout: Rollout) -> int | None:

@@ -13,16 +13,8 @@ import pyarrow as pa
 from pydantic import Field
 
 from storage.formats.base import Example, ExportedRow, LeftOut, Row
-from storage.formats.solutions.conversations import (
-    MESSAGES,
-    ScoreBy,
-    assistant_turn,
-    is_right,
-    rank,
-    score_of,
-    solution_text,
-    user_turn,
-)
+from storage.formats.solutions.conversations import MESSAGES, assistant_turn, user_turn
+from storage.formats.solutions.quality import ScoreBy, is_right, rank, score_of, solution_text
 
 __all__ = ["Sft"]
 

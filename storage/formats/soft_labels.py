@@ -25,6 +25,7 @@ class SoftLabels:
 
     version: ClassVar[int] = 1
     split: ClassVar[str] = "train"
+    takes_merged_steps: ClassVar[bool] = True
     row_count: ClassVar[str] = "count(*) FILTER (has_value AND NOT has_blank_step)"
     soft: ClassVar[bool] = True
     schema: ClassVar[pa.Schema] = pa.schema(

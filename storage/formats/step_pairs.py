@@ -18,7 +18,7 @@ import pyarrow as pa
 from stepmark.records import Verdict
 from storage.formats.base import Example, ExportedRow, LeftOut, Row
 from storage.formats.solutions.conversations import MESSAGES, assistant_turn, user_turn
-from storage.formats.solutions.siblings import SiblingPair, sibling_pairs
+from storage.formats.solutions.siblings import PartOfSolution, SiblingPair, sibling_pairs
 
 __all__ = ["StepPairs"]
 
@@ -86,18 +86,18 @@ class StepPairs:
     def _row(self, pair: SiblingPair) -> ExportedRow | LeftOut:
         chosen = pair.chosen
         rejected = pair.rejected
-        chosen_text: str | None = chosen.text
-        rejected_text: str | None = rejected.text
+        better: PartOfSolution | None = chosen.step
+        worse: PartOfSolution | None = rejected.step
         if self.whole:
-            chosen_text = chosen.text_to_end(Verdict.CORRECT)
-            rejected_text = rejected.text_to_end(Verdict.INCORRECT)
-        if chosen_text is None or rejected_text is None:
+            better = chosen.endings.get(Verdict.CORRECT)
+            worse = rejected.endings.get(Verdict.INCORRECT)
+        if better is None or worse is None:
             return LeftOut("no solution goes on from a step to the end")
         prefix = "".join(pair.prefix)
         row: Row = {
-            "prompt": user_turn(chosen.example.problem.question),
-            "chosen": assistant_turn(prefix + chosen_text),
-            "rejected": assistant_turn(prefix + rejected_text),
+            "prompt": user_turn(better.example.problem.question),
+            "chosen": assistant_turn(prefix + better.text),
+            "rejected": assistant_turn(prefix + worse.text),
             "prefix": prefix,
             "at": len(pair.prefix),
             "gap": pair.gap,
@@ -106,7 +106,7 @@ class StepPairs:
             "chosen_trials": len(chosen.outcomes),
             "rejected_trials": len(rejected.outcomes),
         }
-        sources = [chosen.example]
-        if rejected.example is not chosen.example:
-            sources.append(rejected.example)
+        sources = [better.example]
+        if worse.example is not better.example:
+            sources.append(worse.example)
         return ExportedRow(row, sources)

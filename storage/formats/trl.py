@@ -32,6 +32,7 @@ class Trl:
 
     version: ClassVar[int] = 2
     split: ClassVar[str] = "train"
+    takes_merged_steps: ClassVar[bool] = True
     row_count: ClassVar[str] = "count(*) FILTER (is_supervised)"
     schema: ClassVar[pa.Schema] = pa.schema(
         {

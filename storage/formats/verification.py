@@ -15,11 +15,10 @@ import pyarrow as pa
 
 from stepmark.records import Critique
 from storage.formats.base import Example, LeftOut, Row
+from storage.formats.solutions.conversations import MESSAGES, assistant_turn
 from storage.formats.verifiers.agreement import (
-    MESSAGES,
     Agreement,
     agreement_with_label,
-    reply_messages,
     request_messages,
 )
 
@@ -68,7 +67,7 @@ class Verification:
 
 def _row(critique: Critique) -> Row:
     return {
-        "messages": [*request_messages(critique), *reply_messages(critique)],
+        "messages": [*request_messages(critique), *assistant_turn(critique.text)],
         "step": critique.step,
         "verdicts": [verdict.value for verdict in critique.verdicts],
         "judge": critique.model,

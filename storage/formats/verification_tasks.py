@@ -11,7 +11,7 @@ from typing import ClassVar
 import pyarrow as pa
 
 from storage.formats.base import Example, LeftOut, Row
-from storage.formats.verifiers.agreement import MESSAGES
+from storage.formats.solutions.conversations import MESSAGES, user_turn
 from storage.formats.verifiers.tasks import HAS_TASK, read_task_template, task_of
 
 __all__ = ["VerificationTasks"]
@@ -27,6 +27,7 @@ class VerificationTasks:
 
     version: ClassVar[int] = 1
     split: ClassVar[str] = "train"
+    takes_merged_steps: ClassVar[bool] = True
     row_count: ClassVar[str] = f"count(*) FILTER ({HAS_TASK})"
     schema: ClassVar[pa.Schema] = pa.schema(
         {"prompt": MESSAGES, "first_error": pa.int64(), "total_steps": pa.int64()}
@@ -43,7 +44,7 @@ class VerificationTasks:
             yield task
             return
         yield {
-            "prompt": [{"role": "user", "content": task.request}],
+            "prompt": user_turn(task.request),
             "first_error": task.first_error,
             "total_steps": task.steps,
         }

@@ -12,7 +12,7 @@ from typing import ClassVar
 import pyarrow as pa
 
 from storage.formats.base import Example, LeftOut, Row
-from storage.formats.verifiers.agreement import MESSAGES
+from storage.formats.solutions.conversations import MESSAGES, user_turn
 from storage.formats.verifiers.tasks import HAS_TASK, read_task_template, task_of
 
 __all__ = ["VerlCritic"]
@@ -30,6 +30,7 @@ class VerlCritic:
 
     version: ClassVar[int] = 1
     split: ClassVar[str] = "train"
+    takes_merged_steps: ClassVar[bool] = True
     row_count: ClassVar[str] = f"count(*) FILTER ({HAS_TASK} AND answer <> '')"
     schema: ClassVar[pa.Schema] = pa.schema(
         {
@@ -53,7 +54,7 @@ class VerlCritic:
             return
         yield {
             "data_source": self.data_source,
-            "prompt": [{"role": "user", "content": task.request}],
+            "prompt": user_turn(task.request),
             "ability": "math_critic",
             "reward_model": {"ground_truth": task.first_error, "style": "rule"},
             "extra_info": {"total_steps": task.steps, "trace_id": example.trace.trace_id},

@@ -3,12 +3,13 @@
 The exported folder can be read with `datasets.load_dataset`.
 """
 
+import os
 import re
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +17,11 @@ from stepmark import plugins
 from stepmark.errors import ConfigError, DatasetError
 from stepmark.records import Verdict
 from storage.dataset.dataset import Dataset
-from storage.formats.base import Format, HasSoftLabels, ReadsEvidence
+from storage.formats.base import Format, HasSoftLabels, ReadsEvidence, TakesMergedSteps
 from storage.publishing import card, card_file, hub
 from storage.publishing.facts import facts_of
 from storage.publishing.files import file_type_of
-from storage.publishing.format_fields import soft_formats
+from storage.publishing.format_fields import formats_with
 from storage.publishing.row_options import ALL_ROWS, VALIDATION, RowOptions
 from storage.publishing.row_writer import write_rows
 from storage.publishing.shard_rows import ShardRows
@@ -34,6 +35,10 @@ __all__ = ["ExportResult", "export"]
 FOLDER = "data"
 # In the folder of an export that is not finished.
 LOCK_FILE = "export.lock"
+# The earlier export in this folder, while the new one replaces it.
+OLD = "old"
+# What `tempfile` appends to a prefix.
+_RANDOM_NAME = "[a-z0-9_]{8}"
 # `datasets` makes a folder of this name.
 _CONFIG = re.compile(r"[\w-]{1,80}", re.ASCII)
 # The files that an export writes.
@@ -137,17 +142,21 @@ def export(
 
     Raises:
         ConfigError: The destination is invalid or contains files that no export wrote, the format
-            has no values to replace, the dataset has no annotations by `labels_by`, `neutral` is
-            set without it (labels do not say which steps are neutral), or an option does not fit
-            the format.
+            has no values to replace or no use for merged steps, the dataset has no annotations by
+            `labels_by`, `neutral` is set without it (labels do not say which steps are neutral), or
+            an option does not fit the format.
         DatasetError: There are no rows to export, or the destination cannot be written.
     """
     dataset.require()
     if values is not None and not (isinstance(exporter, HasSoftLabels) and exporter.soft):
-        listing = ", ".join(soft_formats())
+        listing = ", ".join(formats_with("soft"))
         raise ConfigError(f"this format has no values, only labels: export {listing}")
-    if merge and isinstance(exporter, ReadsEvidence):
-        raise ConfigError("--merge changes the steps, and this format has stored texts about them")
+    if merge and not isinstance(exporter, TakesMergedSteps):
+        listing = ", ".join(formats_with("takes_merged_steps"))
+        raise ConfigError(
+            "--merge adds rows with merged steps, which this format has no use for: export"
+            f" {listing}"
+        )
     options.check(exporter)
     if neutral is not Verdict.CORRECT and not labels_by:
         raise ConfigError("--neutral maps ratings of a method: name it with --labels")
@@ -173,7 +182,7 @@ def export(
         raise ConfigError(
             f"cannot export to {destination}; name a folder or hf://datasets/ORG/NAME"
         )
-    return _to_folder(dataset, request, Path(destination))
+    return _to_folder(dataset, request, destination)
 
 
 def _to_hub(dataset: Dataset, request: ExportRequest, repository: hub.Repository) -> ExportResult:
@@ -210,10 +219,10 @@ def _is_replaced(path: str, config: card.Config, earlier_card: str) -> bool:
     return folder == config.folder or is_of_earlier_version
 
 
-def _to_folder(dataset: Dataset, request: ExportRequest, folder: Path) -> ExportResult:
-    target = folder.expanduser().absolute()
-    _check_replaceable(target)
+def _to_folder(dataset: Dataset, request: ExportRequest, folder: str) -> ExportResult:
+    target = _folder_at(folder)
     try:
+        _check_replaceable(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         with _scratch_folder(target) as scratch:
             new = Path(scratch, "new")
@@ -227,12 +236,54 @@ def _to_folder(dataset: Dataset, request: ExportRequest, folder: Path) -> Export
             )
             text = card_file.render(config, statistics, facts_of(dataset))
             (new / hub.CARD).write_text(text, encoding="utf-8")
-            if target.exists():
-                target.rename(Path(scratch, "old"))
-            new.rename(target)
+            _replace(target, new, Path(scratch, OLD))
     except OSError as error:
         raise DatasetError(f"cannot write {folder}: {error.strerror or error}") from error
-    return _result(request, statistics, str(folder))
+    return _result(request, statistics, folder)
+
+
+def _folder_at(destination: str) -> Path:
+    """Return the absolute path of a folder.
+
+    Raises:
+        ConfigError: It has no name or one that cannot be printed, or the command runs in it.
+    """
+    if not destination.strip() or not destination.isprintable():
+        raise ConfigError(f"cannot export to {destination!a}: name a folder")
+    try:
+        path = Path(destination).expanduser()
+    # There is no user of this name.
+    except RuntimeError as error:
+        raise ConfigError(f"cannot export to {destination}: {error}") from error
+    # Without `..`, because a folder is renamed in the one above it.
+    target = Path(os.path.normpath(path.absolute()))
+    # A shell would stay in the folder that is replaced, and its commands would fail.
+    if Path.cwd().is_relative_to(target):
+        raise ConfigError(
+            f"cannot export to {destination}: the command runs in it; name another folder"
+        )
+    return target
+
+
+def _replace(target: Path, new: Path, old: Path) -> None:
+    """Rename a new folder to the target, and the earlier one to `old`.
+
+    If this fails, the earlier folder is in its place again.
+    """
+    if target.exists():
+        target.rename(old)
+    try:
+        new.rename(target)
+    except OSError:
+        _restore(target, old)
+        raise
+
+
+def _restore(target: Path, old: Path) -> None:
+    """Move an earlier folder back to its place, unless another one is there."""
+    # Nothing is renamed if there is no earlier folder, or if the target has files.
+    with suppress(OSError):
+        old.rename(target)
 
 
 @contextmanager
@@ -243,10 +294,14 @@ def _scratch_folder(target: Path) -> Iterator[str]:
     lock ends with its process.
     """
     prefix = f".{target.name}-"
+    # Other folders can begin with the prefix: those of exports to a folder `NAME-MORE`.
+    leftover = re.compile(rf"{re.escape(prefix)}{_RANDOM_NAME}")
     for folder in target.parent.iterdir():
-        if folder.name.startswith(prefix):
+        if leftover.fullmatch(folder.name):
             with _locked_file(folder / LOCK_FILE, "r+b") as is_locked:
                 if is_locked:
+                    # The export was killed between two renames.
+                    _restore(target, folder / OLD)
                     shutil.rmtree(folder, ignore_errors=True)
     with (
         tempfile.TemporaryDirectory(prefix=prefix, dir=target.parent) as scratch,

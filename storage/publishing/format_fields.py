@@ -9,7 +9,7 @@ from stepmark import plugins
 from stepmark.errors import ConfigError
 from storage.formats.base import AfterError
 
-__all__ = ["KIND", "label_fields", "soft_formats"]
+__all__ = ["KIND", "formats_with", "label_fields"]
 
 KIND = "storage.formats"
 
@@ -37,7 +37,7 @@ def label_fields(
         if not hasattr(plugin, "soft"):
             raise ConfigError(
                 f"{name} contains verdicts, no soft labels; formats with soft labels:"
-                f" {', '.join(soft_formats())}"
+                f" {', '.join(formats_with('soft'))}"
             )
         # A format that contains only soft labels has no field for it.
         if "soft" in {field.name for field in dataclasses.fields(plugin)}:
@@ -52,7 +52,7 @@ def label_fields(
     return fields
 
 
-def soft_formats() -> tuple[str, ...]:
-    """Return the ids of the formats that can contain soft labels."""
+def formats_with(attribute: str) -> tuple[str, ...]:
+    """Return the ids of the formats that have an attribute, such as "soft" for soft labels."""
     names = plugins.available(KIND)
-    return tuple(name for name in names if hasattr(plugins.load(KIND, name), "soft"))
+    return tuple(name for name in names if hasattr(plugins.load(KIND, name), attribute))

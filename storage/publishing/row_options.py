@@ -44,6 +44,8 @@ class RowOptions:
             raise ConfigError(f"--validation {self.validation:g} is no share: it is from 0 to 1")
         if self.limit is not None and self.limit < 1:
             raise ConfigError(f"--limit {self.limit} exports nothing: it is 1 or more")
+        if self.balance and self.limit == 1:
+            raise ConfigError("--limit 1 with --balance exports nothing: it is 2 or more")
         if self.validation and exporter.split != TRAIN:
             raise ConfigError(
                 "--validation divides training data; this format is a benchmark without such splits"

@@ -1,7 +1,8 @@
 """Write the rows of a dataset to files: all of them, the first ones, or balanced ones."""
 
 import shutil
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
@@ -34,14 +35,17 @@ def write_rows(shard_rows: ShardRows, folder: Path, processes: int) -> ExportSta
     with closing(rows_of_shards(shard_rows, processes)) as shards:
         for rows_by_split, shard_statistics in shards:
             statistics.update(shard_statistics)
+            written = 0
             for split, rows in rows_by_split.items():
-                batches: Sequence[pa.RecordBatch] = rows.batches
+                count = len(rows.numbers)
                 if remaining is not None:
-                    batches = _first_rows(batches, remaining)
-                    written = _count(batches)
-                    remaining -= written
-                    _add_left_out(statistics, "beyond the limit", _count(rows.batches) - written)
-                files.write(split, batches)
+                    # The first rows of the shard, whatever their splits are.
+                    count = bisect_left(rows.numbers, remaining)
+                    _add_left_out(statistics, "beyond the limit", len(rows.numbers) - count)
+                files.write(split, _first_rows(rows.batches, count))
+                written += count
+            if remaining is not None:
+                remaining -= written
             if remaining == 0:
                 break
     statistics.split_rows.update(files.finish())
@@ -85,10 +89,6 @@ def _first_rows(batches: Iterable[pa.RecordBatch], count: int) -> list[pa.Record
             first.append(batch.slice(0, count))
             count -= first[-1].num_rows
     return first
-
-
-def _count(batches: Iterable[pa.RecordBatch]) -> int:
-    return sum(batch.num_rows for batch in batches)
 
 
 def _add_left_out(statistics: ExportStatistics, reason: str, count: int) -> None:

@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from typing import TypeAlias
 
 from stepmark.errors import DatasetError
+from stepmark.plugin_files import file_plugin_of
 from storage.publishing.card import ExportStatistics
 from storage.publishing.shard_rows import ShardRows, SplitRows
 
@@ -30,13 +31,14 @@ def rows_of_shards(shard_rows: ShardRows, processes: int) -> Generator[CountedRo
 
     Args:
         shard_rows: The conversion.
-        processes: The number of processes that make rows. With 1 it is this process.
+        processes: The number of processes that make rows. With 1 it is this process, and so it is
+            for the format of a plugin file, which is executed once.
 
     Raises:
         DatasetError: A process died.
     """
     shards = shard_rows.join.shards
-    if processes == 1:
+    if processes == 1 or file_plugin_of(type(shard_rows.exporter).__module__) is not None:
         for shard in shards:
             statistics = ExportStatistics()
             yield shard_rows.rows(shard, statistics), statistics

@@ -32,6 +32,8 @@ class SplitRows:
     batches: list[pa.RecordBatch]
     have_error: bytes
     """For every row 1 if its trace has an error, else 0."""
+    numbers: Sequence[int]
+    """The number of every row among those of all splits of the shard, from 0 and ascending."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +66,7 @@ class ShardRows:
         """Return the rows of a shard by split, and count its traces."""
         schema = self.schema
         by_split = defaultdict[str, _RowList](_RowList)
+        count = 0
         kept = self._kept_examples(self.join.shard(shard), statistics)
         for item in exported_rows(self.exporter, kept):
             if isinstance(item, LeftOut):
@@ -76,10 +79,12 @@ class ShardRows:
             rows = by_split[split]
             rows.values.append([row.get(name) for name in schema.names])
             rows.have_error.append(_has_error(item.examples[0]))
+            rows.numbers.append(count)
+            count += 1
         split_rows = dict[str, SplitRows]()
         for split, rows in by_split.items():
             batches = list(record_batches(schema, rows.values))
-            split_rows[split] = SplitRows(batches, bytes(rows.have_error))
+            split_rows[split] = SplitRows(batches, bytes(rows.have_error), rows.numbers)
         return split_rows
 
     @property
@@ -112,6 +117,7 @@ class ShardRows:
 class _RowList:
     values: list[Sequence[Any]] = field(default_factory=list)
     have_error: bytearray = field(default_factory=bytearray)
+    numbers: list[int] = field(default_factory=list)
 
 
 def _ids(item: ExportedRow) -> Mapping[str, Any]:

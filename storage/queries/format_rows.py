@@ -6,7 +6,7 @@ An export counts the same, but has to make every row.
 from collections.abc import Mapping
 
 from stepmark import plugins
-from storage.formats.base import HasRowCount
+from storage.formats.base import NOT_BLANK, HasRowCount
 from storage.formats.verifiers.tasks import TAGS
 from storage.queries.render import values
 from storage.queries.sql import RunQuery
@@ -14,8 +14,6 @@ from storage.queries.sql import RunQuery
 __all__ = ["count_format_rows"]
 
 KIND = "storage.formats"
-# A character that is not white space, as `str.strip` finds it.
-NOT_BLANK = r"[^\s\x0b\x1c-\x1f\x85\p{Z}]"
 # The kept labels with their traces and problems. `verdicts` and `step_values` are those of the
 # steps, `texts` the steps themselves. `has_first_error`: all steps are correct, or the first other
 # one is incorrect, and `first_error` is -1 or its index; `supervised_texts` are the steps up to it.
@@ -25,7 +23,7 @@ NOT_BLANK = r"[^\s\x0b\x1c-\x1f\x85\p{Z}]"
 # whether the reply agrees with the label (see "first_error" in
 # `storage.formats.verifiers.agreement`): NULL if it cannot be compared. Both are NULL without
 # replies. `is_right`: the solution is one to imitate (see
-# `storage.formats.solutions.conversations`).
+# `storage.formats.solutions.quality`).
 EXAMPLES = f"""
 WITH critiques_by_trace AS (
   SELECT trace_id, list({{

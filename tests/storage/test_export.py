@@ -20,6 +20,7 @@ from storage.formats.trl import Trl
 from storage.publishing import export as export_module
 from storage.publishing import files
 from storage.publishing.export import export
+from storage.publishing.row_options import RowOptions
 from tests.pipelines.running import REPOSITORY
 from tests.storage.samples import (
     ANNOTATION,
@@ -179,6 +180,30 @@ def test_leftovers_of_killed_exports_are_removed(filled: Dataset, tmp_path: Path
     assert leftover not in names
 
 
+def test_killed_export_keeps_earlier_one(on_disk: Dataset, tmp_path: Path) -> None:
+    """Kill an export between the two renames, then start another one that fails."""
+    target = tmp_path / "out"
+    export(on_disk, Trl(), str(target))
+    for name in (".out-a1b2c3d4", ".out-more-a1b2c3d4"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "export.lock").touch()
+    target.rename(tmp_path / ".out-a1b2c3d4" / "old")
+    nothing = RowOptions(traces=frozenset())
+    with pytest.raises(DatasetError, match="nothing to export"):
+        export(on_disk, Trl(), str(target), options=nothing)
+    assert load(target).num_rows == 2
+    # It belongs to another target.
+    assert file_names(tmp_path) == [".out-more-a1b2c3d4", "cache", "out", "sample"]
+
+
+def test_failed_rename_keeps_earlier_one(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    target.mkdir()
+    with pytest.raises(FileNotFoundError):
+        export_module._replace(target, tmp_path / "none", tmp_path / "old")
+    assert file_names(tmp_path) == ["out"]
+
+
 @pytest.mark.parametrize("name", ["notes.txt", "data/train.csv", ".git/config"])
 def test_folder_with_files_is_kept(on_disk: Dataset, tmp_path: Path, name: str) -> None:
     mine = tmp_path / "out" / name
@@ -223,6 +248,12 @@ def test_failed_export_keeps_earlier_one(on_disk: Dataset, tmp_path: Path) -> No
         ("hf://datasets/name", "use hf://datasets/ORG/NAME"),
         ("hf://datasets/../x", "use hf://datasets/ORG/NAME"),
         ("hf://datasets/a/b@main", "use hf://datasets/ORG/NAME"),
+        ("", "cannot export to '': name a folder"),
+        ("a\x1b[2J", r"cannot export to 'a\\x1b\[2J': name a folder"),
+        ("caf\udce9", r"cannot export to 'caf\\udce9': name a folder"),
+        ("~no-such-user/x", "Could not determine home directory"),
+        (".", "cannot export to .: the command runs in it"),
+        ("none/../..", "the command runs in it"),
     ],
 )
 def test_invalid_destination_is_rejected(on_disk: Dataset, destination: str, message: str) -> None:

@@ -201,6 +201,11 @@ def test_math_shepherd_numbers_steps_once() -> None:
     # Only the right number counts as already written: the third step gets a second one.
     [row] = rows(MathShepherd(), with_steps("Step 1: a\n", "Step 2 : b\n", "Step 30: c\n"))
     assert row["input"].endswith("Step 1: a ки\nStep 2 : b ки\nStep 3: Step 30: c ки")
+    # Readers find the end of the question by the exact text.
+    [row] = rows(MathShepherd(), with_steps("Step 1 : a\n"))
+    assert row["input"].endswith(" Step 1: Step 1 : a ки")
+    [item] = rows(MathShepherd(), with_steps("a, and Step 1: b\n"))
+    assert item == LeftOut('its first step holds "Step 1:" in its text')
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,9 @@ def test_potato_keeps_neutral_steps() -> None:
     trace, label = labelled("t", GOOD, GOOD, BAD)
     (row,) = rows(Potato(), example(trace=trace, label=label, neutral_steps=(1,)))
     assert [step["reward"] for step in row["steps"]] == [1, 0, -1]
+    # The user has mapped the neutral step to another verdict.
+    (row,) = rows(Potato(), example(trace=trace, label=label, neutral_steps=(2,)))
+    assert [step["reward"] for step in row["steps"]] == [1, 1, -1]
 
 
 @pytest.mark.parametrize("exporter", [Potato(), InspectScout()])

@@ -12,10 +12,14 @@ from stepmark.errors import ConfigError, DatasetError
 from stepmark.records import StepLabel, Verdict
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import LABELS, PROBLEMS, TRACES, critiques, rollouts
-from storage.formats.base import AfterError, Example, LeftOut, supervised_steps
+from storage.formats.base import AfterError, Example, Format, LeftOut, supervised_steps
 from storage.formats.critique_pairs import CritiquePairs
+from storage.formats.kto import Kto
 from storage.formats.math_aps import MathAps
+from storage.formats.potato import Potato
+from storage.formats.prm800k import Prm800k
 from storage.formats.processbench import ProcessBench
+from storage.formats.sft import Sft
 from storage.formats.soft_labels import SoftLabels
 from storage.formats.trl import Trl
 from storage.formats.verification import Verification
@@ -83,6 +87,18 @@ def test_limit_keeps_the_first_rows(many: Dataset, tmp_path: Path) -> None:
     # The third shard is not read.
     assert (limited.rows, limited.left_out) == (100, {"beyond the limit": 60})
     assert limited.trainable_rows() == "100 of 160 in trl (60 × beyond the limit)"
+
+
+def test_limit_keeps_first_rows_of_all_splits(many: Dataset, tmp_path: Path) -> None:
+    options = RowOptions(validation=0.3, seed=1, with_ids=True)
+    export(many, Trl(), str(tmp_path / "all"), options=options)
+    done = export(many, Trl(), str(tmp_path / "some"), options=replace(options, limit=100))
+    first = {label.trace_id for label in list(many.read(LABELS))[:100]}
+    for split in ("train", "validation"):
+        expected = [row for row in rows_of(tmp_path / "all", split) if row["trace_id"] in first]
+        assert rows_of(tmp_path / "some", split) == expected
+        assert done.split_rows[split] == len(expected) > 0
+    assert (done.rows, done.left_out) == (100, {"beyond the limit": 60})
 
 
 def test_balance_keeps_equal_classes(many: Dataset, tmp_path: Path) -> None:
@@ -177,6 +193,7 @@ def test_query_selects_traces(many: Dataset, tmp_path: Path) -> None:
     [
         (Trl(), RowOptions(validation=1.5), "--validation 1.5 is no share"),
         (Trl(), RowOptions(limit=0), "--limit 0 exports nothing"),
+        (Trl(), RowOptions(limit=1, balance=True), "--limit 1 with --balance exports nothing"),
         (ProcessBench(), RowOptions(validation=0.1), "this format is a benchmark"),
         (MathAps(), RowOptions(balance=True), "the rows of this format are of several traces"),
     ],
@@ -198,9 +215,13 @@ def test_formats_state_their_labels() -> None:
         label_fields("processbench", soft=False, after_error="drop")
 
 
-def test_merging_needs_no_evidence(many: Dataset, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--merge changes the steps"):
-        export(many, Verification(), str(tmp_path / "out"), merge=True)
+@pytest.mark.parametrize(
+    "exporter", [Kto(), MathAps(), Potato(), Prm800k(), ProcessBench(), Sft(), Verification()]
+)
+def test_only_step_labels_are_merged(many: Dataset, tmp_path: Path, exporter: Format) -> None:
+    # The merged label of a right answer with an error in its middle has no error.
+    with pytest.raises(ConfigError, match=r"has no use for: export chat_steps, er_prm, .*, trl,"):
+        export(many, exporter, str(tmp_path / "out"), merge=True)
 
 
 @pytest.mark.parametrize(

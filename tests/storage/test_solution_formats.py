@@ -27,6 +27,7 @@ from stepmark.records import (
     Verdict,
     first_error_of,
 )
+from stepmark.steps import SEPARATOR
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import (
     LABELS,
@@ -36,7 +37,7 @@ from storage.dataset.tables import (
     discovered,
     rollouts,
 )
-from storage.formats.base import Example, Format, LeftOut, exported_rows
+from storage.formats.base import Example, ExportedRow, Format, LeftOut, exported_rows
 from storage.formats.er_prm import ErPrm
 from storage.formats.kto import Kto
 from storage.formats.openr import OpenR
@@ -510,6 +511,52 @@ def read_refinement(row: Mapping[str, Any]) -> tuple[str, str, str]:
     request, target = read_chat(row)
     question, _, rest = request.partition("\n\nThe draft below")
     return question, rest.partition("\n\nDraft:\n")[2], target
+
+
+def test_openr_steps_have_no_line_feeds_around() -> None:
+    """Export steps of an imported list, which are not stripped."""
+    trace = replace(TRACE, steps=("\na\n", "b\n\n\n\n\n"), metadata={SEPARATOR: ""})
+    label = replace(LABEL, steps=(StepLabel(label=GOOD),) * 2)
+    [row] = OpenR().rows(Example(problem=PROBLEM, trace=trace, label=label))
+    assert not isinstance(row, LeftOut)
+    assert row["process"] == "a \n\n\n\n\nb \n\n\n\n\n"
+
+
+def right_and_wrong() -> list[Example]:
+    """Return two traces of one problem, each with a rollout from its first step."""
+    examples = []
+    for name, outcome in (("t0", GOOD), ("t1", BAD)):
+        trace = replace(TRACE, trace_id=name, steps=("a\n", f"{name}\n"), outcome=UNKNOWN)
+        label = replace(LABEL, trace_id=name, steps=(StepLabel(label=GOOD), StepLabel()))
+        steps = ("b\n", f"end of {name}")
+        rollout = replace(
+            ROLLOUT,
+            trace_id=name,
+            steps=steps,
+            text="".join(steps),
+            outcome=outcome,
+            finish_reason="stop",
+        )
+        other = replace(
+            rollout, steps=("c\n",), text="c\n", outcome=BAD if outcome is GOOD else UNKNOWN
+        )
+        examples.append(
+            Example(problem=PROBLEM, trace=trace, label=label, rollouts=(rollout, other))
+        )
+    return examples
+
+
+def test_ids_are_those_of_the_text() -> None:
+    first, second = right_and_wrong()
+    # The step b is tried by both traces, and the end of the chosen answer is from the second one.
+    pairs = exported_rows(StepPairs(whole=True), [second, first])
+    [row] = [pair for pair in pairs if isinstance(pair, ExportedRow) and pair.row["at"] == 1]
+    [chosen] = row.row["chosen"]
+    assert chosen["content"] == "a\nb\nend of t0"
+    assert [example.trace.trace_id for example in row.examples] == ["t0"]
+    items = list(exported_rows(Rollouts(per_problem=1), [first, second]))
+    [row] = [item for item in items if isinstance(item, ExportedRow)]
+    assert [example.trace.trace_id for example in row.examples] == ["t0"]
 
 
 def test_global_refinement_ends_right(exports: Exports) -> None:

@@ -640,6 +640,10 @@ def test_invalid_parameter_is_rejected() -> None:
         plugins.build(KIND, {"use": "rpe", "threshold": "1.5"}, from_texts=True)
     built = plugins.build(KIND, {"use": "er_prm", "eta": "10"}, from_texts=True)
     assert built == ErPrm(eta=10)
+    built = plugins.build(KIND, {"use": "rest_mcts", "but": "prover, other"}, from_texts=True)
+    assert built == RestMcts(but=("prover", "other"))
+    built = plugins.build(KIND, {"use": "rest_mcts", "but": ""}, from_texts=True)
+    assert built == RestMcts(but=())
 
 
 def test_values_are_exported_per_step(sample: Connected, tmp_path: Path) -> None:

@@ -8,7 +8,14 @@ from typing import NamedTuple
 from stepmark.records import Discovered, Verdict
 from storage.formats.base import Example
 
-__all__ = ["Continuation", "SiblingPair", "sibling_pairs"]
+__all__ = ["Continuation", "PartOfSolution", "SiblingPair", "sibling_pairs"]
+
+
+class PartOfSolution(NamedTuple):
+    """A text, and the example of the solution that it is a part of."""
+
+    text: str
+    example: Example
 
 
 @dataclass(slots=True)
@@ -24,8 +31,8 @@ class Continuation:
     verdicts: set[Verdict] = field(default_factory=set)
     outcomes: list[Verdict] = field(default_factory=list)
     """The decided outcomes of the solutions that were free after the step."""
-    endings: dict[Verdict, Sequence[str]] = field(default_factory=dict)
-    """By outcome, the steps of the first solution with it."""
+    endings: dict[Verdict, PartOfSolution] = field(default_factory=dict)
+    """By outcome, the first solution with it from this step to its end."""
     next_steps: dict[str, "Continuation"] = field(default_factory=dict)
 
     @property
@@ -48,10 +55,10 @@ class Continuation:
             return None
         return self.outcomes.count(Verdict.CORRECT) / len(self.outcomes)
 
-    def text_to_end(self, outcome: Verdict) -> str | None:
-        """Return the text from this step to the end of a solution with an outcome, if any."""
-        steps = self.endings.get(outcome)
-        return None if steps is None else "".join(steps[self.index :])
+    @property
+    def step(self) -> PartOfSolution:
+        """The step alone."""
+        return PartOfSolution(self.text, self.example)
 
 
 class SiblingPair(NamedTuple):
@@ -131,7 +138,9 @@ def _add_solution(
         # The solution was free after the last step that it was given.
         if index >= solution.given_steps - 1 and solution.outcome is not Verdict.UNKNOWN:
             step.outcomes.append(solution.outcome)
-            step.endings.setdefault(solution.outcome, solution.steps)
+            if solution.outcome not in step.endings:
+                text = "".join(solution.steps[index:])
+                step.endings[solution.outcome] = PartOfSolution(text, example)
         siblings = step.next_steps
 
 

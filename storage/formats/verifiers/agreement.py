@@ -1,21 +1,18 @@
 """The agreement of a judge's reply with the label of its trace."""
 
-from typing import Any, Literal, TypeAlias
-
-import pyarrow as pa
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
 
 from stepmark.records import NO_ERROR, Critique, Verdict, first_error_of
 from storage.formats.base import Example
+from storage.formats.solutions.conversations import Turn, user_turn
 
-__all__ = ["MESSAGES", "Agreement", "agreement_with_label", "reply_messages", "request_messages"]
+__all__ = ["Agreement", "agreement_with_label", "request_messages"]
 
 Agreement: TypeAlias = Literal["steps", "first_error", "outcome"]
 """What a reply about all steps must agree on: the verdict of every step with a decided label, the
 first error, or that there is none if and only if the final answer is correct. A reply about a
 single step must agree with the label of this step; with "outcome" its whole vote is compared."""
-
-MESSAGES = pa.list_(pa.struct({"role": pa.string(), "content": pa.string()}))
-"""The type of a column of chat messages."""
 
 
 def agreement_with_label(critique: Critique, example: Example, agreement: Agreement) -> bool | str:
@@ -41,18 +38,13 @@ def agreement_with_label(critique: Critique, example: Example, agreement: Agreem
     return _agrees_on_steps(critique, verdicts)
 
 
-def request_messages(critique: Critique) -> list[dict[str, Any]]:
+def request_messages(critique: Critique) -> Sequence[Turn]:
     """Return the request of a reply as chat messages."""
-    messages = list[dict[str, Any]]()
-    if critique.system:
-        messages.append({"role": "system", "content": critique.system})
-    messages.append({"role": "user", "content": critique.request})
-    return messages
-
-
-def reply_messages(critique: Critique) -> list[dict[str, Any]]:
-    """Return a reply as a list of one chat message."""
-    return [{"role": "assistant", "content": critique.text}]
+    assert critique.request is not None, "a reply without its request agrees with no label"
+    request = user_turn(critique.request)
+    if not critique.system:
+        return request
+    return [{"role": "system", "content": critique.system}, *request]
 
 
 def _agrees_on_outcome(critique: Critique, example: Example) -> bool | str:
