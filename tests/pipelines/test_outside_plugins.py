@@ -216,7 +216,7 @@ def test_format_and_values_of_files(finished: Path, stepmark: Stepmark) -> None:
     plugin_file(Path("questions.py"), FORMAT)
     plugin_file(Path("constant.py"), VALUES)
     options = ("--labels", "answer", "--dataset", dataset, "--to")
-    status, output = stepmark("export", "questions.py", *options, "a")
+    status, output = stepmark("export", "questions.py", "--processes", "2", *options, "a")
     assert status == 0, output
     assert "the format `questions`" in Path("a/README.md").read_text()
     status, output = stepmark(
