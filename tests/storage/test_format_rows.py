@@ -36,7 +36,7 @@ def labelled(chance: random.Random, trace: Any) -> tuple[Any, Label]:
         steps.append(StepLabel(label=verdict, value=value))
     trace = replace(
         trace,
-        steps=tuple(chance.choices(STEPS, [9, 9, 9, *[1] * 9], k=count)),
+        steps=tuple(chance.choices(STEPS, [9, 9, 9, *[1] * (len(STEPS) - 3)], k=count)),
         outcome=chance.choice([GOOD, BAD, UNKNOWN]),
         metadata=chance.choice([{}, {}, {"process": "original"}, {"question_id": "7"}]),
     )
