@@ -17,7 +17,7 @@ from storage.dataset.tables import LABELS, TRACES, Table
 from storage.queries.limits import thread_count
 from storage.queries.listing import TableParts
 
-__all__ = ["NO_ALIGNMENT", "Alignment", "align"]
+__all__ = ["NO_ALIGNMENT", "Alignment", "align", "is_current"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +27,8 @@ class Alignment:
     tables: Sequence[Table[Any]]
     """The labels or annotations that are aligned with the traces in each of the shards."""
     shards: Sequence[int]
+    versions: Sequence[str] = ()
+    """The state of the compared files, those of the traces included."""
 
 
 NO_ALIGNMENT = Alignment(tables=(), shards=())
@@ -57,6 +59,8 @@ def align(dataset: Dataset, parts: TableParts) -> Alignment:
     if not shards_of:
         return NO_ALIGNMENT
     candidates = sorted(set.intersection(*shards_of.values()))
+    # Before the files are compared: a file that is replaced meanwhile then has another version.
+    versions = _versions(dataset, tuple(shards_of), candidates)
 
     def is_aligned(shard: int) -> bool:
         return _has_equal_traces(dataset, shard, tuple(shards_of))
@@ -64,7 +68,30 @@ def align(dataset: Dataset, parts: TableParts) -> Alignment:
     with ThreadPoolExecutor(thread_count()) as pool:
         results = list(pool.map(is_aligned, candidates))
     aligned = [shard for shard, result in zip(candidates, results, strict=True) if result]
-    return Alignment(tables=tuple(shards_of), shards=aligned)
+    return Alignment(
+        tables=tuple(shards_of),
+        shards=aligned,
+        versions=[versions[shard] for shard in aligned],
+    )
+
+
+def is_current(dataset: Dataset, alignment: Alignment) -> bool:
+    """Return whether no file of an alignment was replaced since the files were compared."""
+    current = _versions(dataset, alignment.tables, alignment.shards)
+    return list(alignment.versions) == list(current.values())
+
+
+def _versions(
+    dataset: Dataset, tables: Sequence[Table[Any]], shards: Sequence[int]
+) -> Mapping[int, str]:
+    """Return the state of the files of each shard; see `Dataset.part_versions`."""
+    if not shards:
+        return {}
+    by_table = [dataset.part_versions(table) for table in (TRACES, *tables)]
+    versions = dict[int, str]()
+    for shard in shards:
+        versions[shard] = repr([part_versions.get(shard) for part_versions in by_table])
+    return versions
 
 
 def _rows_by_shard(parts: TableParts, table: Table[Any]) -> dict[int, int]:

@@ -25,7 +25,7 @@ from stepmark.errors import ConfigError, DatasetError
 from storage.dataset.dataset import Dataset
 from storage.dataset.schemas import SCHEMAS
 from storage.dataset.tables import Table
-from storage.queries.alignment import align
+from storage.queries.alignment import NO_ALIGNMENT, Alignment, align, is_current
 from storage.queries.empty_views import empty_view_statements
 from storage.queries.limits import MAX_SQL_CHARS, MEMORY_MIB, settings, thread_count
 from storage.queries.listing import TableParts, completion_locations, files_of, list_parts
@@ -49,7 +49,11 @@ class RunQuery(Protocol):
         ...
 
 
-# Errors of a query whose files were removed after they had been listed.
+class ReplacedError(OSError):
+    """Parts that were put side by side have been replaced, so rows of two versions were joined."""
+
+
+# Errors of a query whose files were replaced or removed after they had been listed.
 FILE_ERRORS = (duckdb.IOException, duckdb.PermissionException, OSError)
 OUT_OF_MEMORY = (duckdb.OutOfMemoryException, pa.ArrowMemoryError, MemoryError)
 # The result is checked against its limit after each batch.
@@ -167,18 +171,22 @@ def query_session(
     with _connect(dataset, parts, memory_mib, scratch) as connection:
 
         @cache
-        def align_steps() -> None:
-            connection.execute(create_steps_view(parts, align(dataset, parts)))
+        def align_steps() -> Alignment:
+            alignment = align(dataset, parts)
+            connection.execute(create_steps_view(parts, alignment))
+            return alignment
 
         def run_query(sql: str, parameters: Mapping[str, str] = NO_PARAMETERS, /) -> pa.Table:
             unchecked_kinds = kinds_read(sql) - checked_kinds
             _check_parts(dataset, parts, unchecked_kinds)
             checked_kinds.update(unchecked_kinds)
-            if reads_steps(sql):
-                align_steps()
+            alignment = align_steps() if reads_steps(sql) else NO_ALIGNMENT
             with _deadline(connection, timeout_s, end_process, stop) as passed:
                 try:
-                    return _run_query(connection, sql, parameters)
+                    answer = _run_query(connection, sql, parameters)
+                    if not is_current(dataset, alignment):
+                        raise ReplacedError("parts were replaced while it ran; try again")
+                    return answer
                 # While rows are fetched, Arrow converts DuckDB's errors to OSError.
                 except (duckdb.Error, pa.ArrowException, OSError, MemoryError) as error:
                     reason = _one_line(error)

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from stepmark.errors import DatasetError
+from stepmark.errors import ConfigError, DatasetError
 from stepmark.records import Annotation, Label, StepAnnotation, StepLabel, Trace
 from storage.dataset import parts
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import LABELS, TRACES, annotations, discovered
-from storage.queries.alignment import NO_ALIGNMENT, align
-from storage.queries.listing import list_parts
+from storage.queries.alignment import NO_ALIGNMENT, Alignment, align
+from storage.queries.listing import TableParts, list_parts
 from storage.queries.render import values
-from storage.queries.sql import connect, query_session
+from storage.queries.sql import connect, query, query_session
 from storage.queries.views import create_steps_view
 from tests.storage.samples import ANNOTATION, BAD, DISCOVERED, GOOD, LABEL, TRACE, UNKNOWN
 
@@ -143,6 +143,31 @@ def test_aligned_rows_are_not_copied(mixed: Dataset) -> None:
     # The operator that would copy the rows is the positional join.
     assert "Positional Scan" in plan
     assert "Positional Join" not in plan
+
+
+def test_replaced_part_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = Dataset(str(tmp_path / "data"))
+    write_shard(dataset, 0)
+    sql = "SELECT label, judge_verdict, text FROM steps ORDER BY trace_id, step_index"
+    rows = list(values(query(dataset, sql)))
+    replacements = iter([labels_of(traces_of(0))[::-1]])
+
+    def align_then_replace(dataset: Dataset, parts: TableParts) -> Alignment:
+        alignment = align(dataset, parts)
+        for labels in replacements:
+            dataset.write_part(LABELS, 0, labels, "f")
+        return alignment
+
+    monkeypatch.setattr("storage.queries.sql.align", align_then_replace)
+    with (
+        query_session(dataset) as run_query,
+        pytest.raises(ConfigError, match="parts were replaced while it ran; try again"),
+    ):
+        run_query(sql)
+    replacements = iter([labels_of(traces_of(0))])
+    assert list(values(query(dataset, sql))) == rows
 
 
 def test_damaged_part_is_not_aligned(mixed: Dataset) -> None:
