@@ -9,7 +9,7 @@ import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
@@ -95,7 +95,9 @@ class Guard:
 
     def _token_answer(self, scope: Scope) -> Response | None:
         """Return the answer to a request without a valid cookie; None if it has one."""
-        if not self.access.token or self._is_token(_cookie(scope)):
+        # Cookies are sent to all ports of a host, where two datasets can be served.
+        cookie = f"{COOKIE}_{scope['server'][1]}"
+        if not self.access.token or self._is_token(_cookie(scope, cookie)):
             return None
         parameters = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         if not self._is_token(dict(parameters).get(TOKEN, "")):
@@ -103,11 +105,13 @@ class Guard:
         # The token must not stay in the address bar, from which people copy links.
         rest = urlencode([(name, value) for name, value in parameters if name != TOKEN])
         # With two slashes it would be the address of another server.
-        location = "/" + scope["path"].lstrip("/")
+        location = "/" + quote(scope["path"]).lstrip("/")
         if rest:
             location += f"?{rest}"
         redirect = RedirectResponse(location, status_code=303)
-        redirect.set_cookie(COOKIE, self.access.token, httponly=True, samesite="strict")
+        # Not "strict": browsers would leave the cookie out after a link on another site, such as
+        # a chat with the address. What else other sites request is refused above.
+        redirect.set_cookie(cookie, self.access.token, httponly=True, samesite="lax")
         return redirect
 
     def _is_token(self, text: str) -> bool:
@@ -115,12 +119,12 @@ class Guard:
         return hmac.compare_digest(text.encode(), self.access.token.encode())
 
 
-def _cookie(scope: Scope) -> str:
+def _cookie(scope: Scope, name: str) -> str:
     try:
         cookies = SimpleCookie(Headers(scope=scope).get("cookie", ""))
     except CookieError:
         return ""
-    return cookies[COOKIE].value if COOKIE in cookies else ""
+    return cookies[name].value if name in cookies else ""
 
 
 def _refuse(reason: str) -> Response:

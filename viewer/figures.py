@@ -83,6 +83,13 @@ class MethodRow:
     reliability: Sequence[Bin] = ()
 
     @property
+    def facets(self) -> Mapping[str, str]:
+        """The facets that select the traces of the row: only kept labels are counted."""
+        if self.name == LABEL:
+            return {"kept": "yes"}
+        return {}
+
+    @property
     def calibration_error(self) -> float | None:
         """The mean distance of accuracy and confidence over the traces."""
         traces = sum(item.traces for item in self.reliability)
@@ -210,9 +217,10 @@ def _first_errors(summary: TraceSummary, source: str) -> Sequence[Bar]:
 def _positions(summary: TraceSummary, source: str) -> Sequence[Bar]:
     """Return one bar for each tenth of the solution that the first error is in."""
     first_error = column(source, "first_error", summary)
+    # A damaged dataset can have an index outside the trace, and of any size.
     rows = summary.rows(
-        f"SELECT floor(10 * {first_error} / steps)::INTEGER AS tenth, count(*) FROM summary"
-        f" WHERE {first_error} >= 0 AND steps > 0 GROUP BY 1"
+        f"SELECT floor(10 * {first_error}::DOUBLE / steps)::INTEGER AS tenth, count(*)"
+        f" FROM summary WHERE {first_error} >= 0 AND {first_error} < steps GROUP BY 1"
     )
     counts = dict(rows)
     if not counts:
@@ -315,7 +323,7 @@ def _quality(
         f"SELECT least(floor({BINS} * {confidence}), {BINS - 1})::INTEGER AS bin, count(*),"
         f" avg({confidence}),"
         f" avg(({believed} IS NOT DISTINCT FROM {truth})::INTEGER)"
-        f" FROM summary WHERE {truth} IS NOT NULL AND {confidence} IS NOT NULL"
+        f" FROM summary WHERE {truth} IS NOT NULL AND {confidence} BETWEEN 0 AND 1"
         " GROUP BY 1 ORDER BY 1"
     )
     reliability = []

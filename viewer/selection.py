@@ -216,21 +216,22 @@ def _position(value: str, summary: TraceSummary) -> Condition:
     source, tenth = _parts("position", value, 2)
     first_error = column(source, "first_error", summary)
     return Condition(
-        f"{first_error} >= 0 AND floor(10 * {first_error} / steps) = ?",
+        f"{first_error} >= 0 AND floor(10 * {first_error}::DOUBLE / steps) = ?",
         (_number("position", tenth),),
     )
 
 
 def _confidence(value: str, summary: TraceSummary) -> Condition:
     source, low, high = _parts("confidence", value, 3)
-    confidence = column(source, "confidence", summary)
-    upper = _number("confidence", high)
+    # In tenths, as the bins of the overview: the product rounds 0.1 + 0.7 up to 8 tenths.
+    tenths = f"10 * {column(source, 'confidence', summary)}"
+    upper = 10 * _number("confidence", high)
     comparison = "<"
     # The last bin includes a confidence of exactly 1.
-    if upper >= 1:
+    if upper >= 10:
         comparison = "<="
     return Condition(
-        f"{confidence} >= ? AND {confidence} {comparison} ?", (_number("confidence", low), upper)
+        f"{tenths} >= ? AND {tenths} {comparison} ?", (10 * _number("confidence", low), upper)
     )
 
 

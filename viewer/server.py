@@ -16,6 +16,7 @@ from viewer.app import create_app
 __all__ = ["serve"]
 
 LOCAL_NAME = "localhost"
+HTTP_PORT = 80
 # 192 bits, which cannot be guessed.
 TOKEN_BYTES = 24
 
@@ -43,7 +44,11 @@ def serve(
     if _is_loopback(host):
         # A browser on this machine may use any of these names.
         names = dict.fromkeys((_bracketed(host), LOCAL_NAME, "127.0.0.1", "[::1]"))
-        access = Access(hosts=[f"{name}:{bound_port}" for name in names])
+        hosts = [f"{name}:{bound_port}" for name in names]
+        if bound_port == HTTP_PORT:
+            # Browsers leave this port out.
+            hosts.extend(names)
+        access = Access(hosts=hosts)
     address = f"http://{_bracketed(host)}:{bound_port}/"
     if access.token:
         address += f"?token={access.token}"

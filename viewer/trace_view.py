@@ -175,11 +175,12 @@ def _cell(annotation: Annotation, index: int) -> Cell:
     if index in annotation.neutral_steps:
         verdict = "neutral"
     probability: float | None = None
-    if annotation.posterior:
+    # The last entry is that of no error. A damaged dataset can have fewer entries than steps.
+    if index < len(annotation.posterior) - 1:
         probability = annotation.posterior[index]
     low: float | None = None
     high: float | None = None
-    if step.trials:
+    if step.trials and 0 <= step.successes <= step.trials:
         low, high = _wilson_interval(step.successes, step.trials)
     return Cell(
         method=annotation.method,

@@ -145,9 +145,7 @@ def test_aligned_rows_are_not_copied(mixed: Dataset) -> None:
     assert "Positional Join" not in plan
 
 
-def test_replaced_part_is_read_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_replaced_part_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = Dataset(str(tmp_path / "data"))
     write_shard(dataset, 0)
     sql = "SELECT label, judge_verdict, text FROM steps ORDER BY trace_id, step_index"

@@ -1,6 +1,7 @@
 """Who may request pages: hosts, origins, tokens, and the headers for browsers."""
 
 import re
+import socket
 import sys
 
 import httpx
@@ -73,7 +74,7 @@ def test_changes_need_the_origin(local: TestClient) -> None:
 def test_pages_need_the_token(guarded: TestClient) -> None:
     for address in ("/", "/traces", "/static/page.js", "/?token=", "/?token=wrong", "/?token=é"):
         assert guarded.get(address).status_code == 403
-    assert guarded.get("/", headers={"Cookie": "stepmark_view=wrong"}).status_code == 403
+    assert guarded.get("/", headers={"Cookie": "stepmark_view_8765=wrong"}).status_code == 403
 
 
 def test_token_becomes_a_cookie(guarded: TestClient) -> None:
@@ -81,8 +82,32 @@ def test_token_becomes_a_cookie(guarded: TestClient) -> None:
     assert answer.status_code == 303
     assert answer.headers["location"] == "/traces?sort=long"
     assert "HttpOnly" in answer.headers["set-cookie"]
-    assert "samesite=strict" in answer.headers["set-cookie"].lower()
+    # With "strict" a link on another site would be refused.
+    assert "samesite=lax" in answer.headers["set-cookie"].lower()
     assert guarded.get("/traces").status_code == 200
+
+
+def test_redirect_keeps_the_path(guarded: TestClient) -> None:
+    address = f"http://{HOST}/traces/a%3Fb%23%5C..%0d%0a?token=s3cret"
+    answer = guarded.get(address, follow_redirects=False)
+    assert answer.headers["location"] == "/traces/a%3Fb%23%5C..%0D%0A"
+
+
+def test_servers_of_two_ports_have_two_cookies(mixed: Dataset) -> None:
+    cookies = list[str]()
+    clients = list[TestClient]()
+    for port in (8765, 8766):
+        app = create_app(mixed, Access(token=f"token-{port}"))
+        client = TestClient(app, base_url=f"http://127.0.0.1:{port}")
+        answer = client.get(f"/traces?token=token-{port}", follow_redirects=False)
+        cookies.append(answer.headers["set-cookie"].partition(";")[0])
+        clients.append(TestClient(app, base_url=f"http://127.0.0.1:{port}"))
+    # A browser sends the cookies of a host to all of its ports.
+    for client in clients:
+        answer = client.get("/traces", headers={"Cookie": "; ".join(cookies)})
+        assert answer.status_code == 200
+    names = {cookie.partition("=")[0] for cookie in cookies}
+    assert len(names) == 2
 
 
 @pytest.mark.parametrize("path", ["/", "/traces", "/nope", "/static/style.css"])
@@ -134,6 +159,26 @@ def test_other_machines_need_a_token(
     stranger = client.get("/", headers={"Host": f"evil.test:{url.port}"})
     # The cookie belongs to the host that set it, so a browser would not send it there.
     assert stranger.status_code == (200 if has_token else 403)
+
+
+def test_browsers_leave_port_80_out(mixed: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Listener(socket.socket):
+        def getsockname(self) -> tuple[str, int]:
+            return "127.0.0.1", 80
+
+    apps = list[object]()
+
+    def run(self: object, sockets: object) -> None:
+        apps.append(self.config.app)  # type: ignore[attr-defined]
+
+    monkeypatch.setattr("uvicorn.Server.run", run)
+    # Only root may bind the port.
+    monkeypatch.setattr(server, "_bind", lambda host, port: Listener())
+    server.serve(mixed, "127.0.0.1", 80, announce=print, browse=False)
+    (app,) = apps
+    client = TestClient(app, base_url="http://localhost")  # type: ignore[arg-type]
+    assert client.get("/traces").status_code == 200
+    assert client.get("/traces", headers={"Host": "evil.test"}).status_code == 403
 
 
 def test_busy_port_is_an_error(mixed: Dataset) -> None:

@@ -1,15 +1,22 @@
 """Figures of the overview: they agree with `stepmark score`, and link to what they count."""
 
-from urllib.parse import parse_qsl
+import math
+from dataclasses import replace
+from html import unescape
+from pathlib import Path
+from urllib.parse import parse_qsl, quote
 
 import pytest
+from starlette.testclient import TestClient
 
 from pipelines.scoring.dataset_scores import scores
 from pipelines.scoring.gold import first_errors
 from storage.dataset.dataset import Dataset
+from storage.dataset.tables import TRACES, annotations
 from storage.queries.render import values
 from storage.queries.sql import query
 from storage.queries.trace_summary import SummaryReader, TraceSummary
+from tests.viewer.samples import TRACE, annotation
 from viewer.figures import Bar, Figures, figures, gold_methods
 from viewer.selection import LABEL, parse
 from viewer.trace_list import list_traces
@@ -82,6 +89,45 @@ def test_every_bar_leads_to_its_traces(summary: TraceSummary, source: str) -> No
     for row in found.methods:
         for item in row.reliability:
             assert selected(summary, item.query) == item.traces, item
+
+
+def test_every_count_of_methods_leads_to_its_traces(
+    client: TestClient, summary: TraceSummary, found: Figures
+) -> None:
+    html = unescape(client.get(f"/?gold={GOLD}").text)
+    for row in found.methods:
+        links = {f"verdict={row.name}:error": row.errors}
+        if row.gold:
+            links[f"agree={row.name}:{GOLD}"] = row.exact
+            links[f"differ={row.name}:{GOLD}"] = row.gold - row.exact
+        for facet, count in links.items():
+            # Only kept labels are counted.
+            link = f"kept=yes&{facet}" if row.name == LABEL else facet
+            assert f'<a href="/traces?{quote(link, safe="=&")}"' in html or (
+                f'<a class="share" href="/traces?{quote(link, safe="=&")}"' in html
+            )
+            assert selected(summary, link) == count, link
+
+
+def test_bins_and_links_have_the_same_limits(tmp_path: Path) -> None:
+    # 0.1 + 0.7 is below 0.8, but 10 times as much is 8.
+    confidences = [0.1 + 0.7, *(tenth / 10 for tenth in range(11))]
+    for tenth in range(1, 11):
+        confidences.append(math.nextafter(tenth / 10, 0.0))
+    traces = [replace(TRACE, trace_id=str(number)) for number in range(len(confidences))]
+    judged = []
+    for trace, confidence in zip(traces, confidences, strict=True):
+        judged.append(replace(annotation(trace, "judge", 0), confidence=confidence))
+    dataset = Dataset(str(tmp_path / "data"))
+    dataset.write_part(TRACES, 0, traces, "f")
+    dataset.write_part(annotations("judge"), 0, judged, "f")
+    people = [annotation(trace, "human", 0) for trace in traces]
+    dataset.write_part(annotations("human"), 0, people, "f")
+    summary = SummaryReader(dataset).read()
+    rows = {row.name: row for row in figures(summary, source="judge", gold="human").methods}
+    for item in rows["judge"].reliability:
+        assert selected(summary, item.query) == item.traces, item
+    assert sum(item.traces for item in rows["judge"].reliability) == len(traces)
 
 
 def test_first_errors_cover_decided_traces(found: Figures) -> None:

@@ -1,19 +1,23 @@
 """Pages as a browser requests them: what they show, and that they show it escaped."""
 
+import math
 import re
 import uuid
+from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
+from typing import cast
 from urllib.parse import quote
 
 import pytest
 from starlette.testclient import TestClient
 
-from stepmark.records import Trace
+from stepmark.records import Trace, Verdict
 from storage.dataset.dataset import Dataset
-from storage.dataset.tables import LABELS
+from storage.dataset.tables import LABELS, TRACES, annotations
 from tests.storage.isolation import answer_in_this_process
 from tests.viewer.listing import list_always
-from tests.viewer.samples import write_mixed
+from tests.viewer.samples import TRACE, annotation, write_mixed
 from viewer.access import Access
 from viewer.app import create_app
 from viewer.selection import QUEUES, SORTS
@@ -267,6 +271,30 @@ def test_hostile_texts_are_escaped(hostile: tuple[Dataset, Trace]) -> None:
     # Nothing is cut: the other megabyte is folded.
     assert "end of text" in texts[2]
     assert "\\x1b[31mred\\x07" in texts[2]
+
+
+def test_damaged_values_do_not_break_pages(tmp_path: Path) -> None:
+    judged = annotation(TRACE, "judge", 1)
+    steps = (replace(judged.steps[0], successes=5, trials=1), *judged.steps[1:])
+    strange = replace(judged, steps=steps, posterior=(0.5,), first_error=2**31 - 1)
+    dataset = Dataset(str(tmp_path / "data"))
+    traces = [
+        TRACE,
+        replace(TRACE, trace_id="u", problem_id="q", outcome=cast(Verdict, "x\x1b[1m")),
+    ]
+    dataset.write_part(TRACES, 0, traces, "f")
+    dataset.write_part(annotations("human"), 0, [replace(strange, method="human")], "f")
+    for number, confidence in enumerate((math.nan, math.inf, -math.inf, -1e300)):
+        name = f"judge_{number}"
+        row = replace(strange, method=name, confidence=confidence)
+        dataset.write_part(annotations(name), 0, [row], "f")
+    client = TestClient(create_app(dataset, Access()))
+    page_of(client, "/?of=judge_0")
+    # The words of the outcome are not trusted to be those of a verdict.
+    assert "x\\x1b[1m" in page_of(client, "/traces").text
+    page_of(client, "/traces?position=judge_0:3&sort=doubt")
+    page_of(client, "/traces/t")
+    page_of(client, "/traces/t/steps/1")
 
 
 def test_numbers_without_bounds_are_ignored(client: TestClient) -> None:
