@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from storage.dataset.dataset import Dataset
-from storage.dataset.tables import PROBLEMS, TRACES
 
 __all__ = ["code_folder_of"]
 
@@ -18,6 +17,6 @@ def code_folder_of(run_file: Path) -> Path | None:
     # The last one is the root, which is not a location for a dataset.
     for folder in path.parents[:-1]:
         dataset = Dataset(str(folder))
-        if dataset.shards(PROBLEMS) or dataset.shards(TRACES):
+        if any(dataset.shards(table) for table in dataset.tables()):
             return None
     return path.parent

@@ -146,6 +146,15 @@ def test_run_file_in_dataset_loads_nothing(
     assert "'evil.py' is a plugin file, and no code is loaded here" in output
 
 
+@pytest.mark.parametrize("table", ["discovered/search", "annotations/judge", "labels"])
+def test_dataset_without_traces_loads_nothing(table: str, tmp_path: Path) -> None:
+    assert code_folder_of(tmp_path / "dataset" / "run.toml") == tmp_path / "dataset"
+    part = tmp_path / "dataset" / table / "part-00000.parquet"
+    part.parent.mkdir(parents=True)
+    part.touch()
+    assert code_folder_of(tmp_path / "dataset" / "run.toml") is None
+
+
 @pytest.mark.parametrize(
     "command",
     [
