@@ -8,7 +8,7 @@ from typing import Any
 import tomli_w
 
 from stepmark.errors import ConfigError
-from stepmark.visible_text import one_line
+from stepmark.visible_text import visible
 
 __all__ = ["Answers", "Effort", "EngineChoice", "Input", "commands_after", "run_file_text"]
 
@@ -228,5 +228,8 @@ def _with_comment(line: str, comment: str) -> str:
 
 
 def _word(text: str) -> str:
-    """Return a word of a shell command, also in a comment of one line."""
-    return one_line(shlex.quote(text))
+    """Return a word of a shell command, also in a comment of one line.
+
+    All spaces of a path are kept. A command with line breaks or tabs shows them, but does not work.
+    """
+    return visible(shlex.quote(text)).replace("\n", "\\x0a").replace("\t", "\\x09")

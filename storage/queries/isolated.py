@@ -25,6 +25,9 @@ MODULE = "storage.queries.isolated"
 USER_ERROR = 2
 # The start of the process and the listing of the parts do not count against the query.
 START_SECONDS = 60.0
+# The ids of a million traces have 24 MB. A query can return longer texts, which the caller, unlike
+# this process, would hold without a limit.
+MAX_COLUMN_MIB = 64
 
 
 def column_of_query(
@@ -41,7 +44,7 @@ def column_of_query(
         max_rows: The number of rows that are returned at most.
 
     Raises:
-        ConfigError: As for `sql.query`, or the result has no such column.
+        ConfigError: As for `sql.query`, or the result has no such column, or it is too large.
         DatasetError: As for `sql.query`.
     """
     if len(sql) > MAX_SQL_CHARS:
@@ -83,6 +86,8 @@ def answer(request: str, out: BinaryIO) -> int:
                 raise ConfigError(f"the query must return one column {column}")
             texts = result.select([column]).slice(0, max_rows)
             texts = texts.cast(pa.schema([(column, pa.string())]))
+            if texts.nbytes > MAX_COLUMN_MIB << 20:
+                raise ConfigError(f"the column has more than {MAX_COLUMN_MIB} MiB; add a LIMIT")
             with pa.ipc.new_stream(out, texts.schema) as writer:
                 writer.write_table(texts)
         return 0

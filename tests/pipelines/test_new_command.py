@@ -14,7 +14,14 @@ from pipelines.__main__ import main
 from pipelines.run import plan as planning
 from pipelines.run.config import load
 from pipelines.run.schema import run_file_schema
-from pipelines.run_file_template import Answers, Effort, EngineChoice, Input, run_file_text
+from pipelines.run_file_template import (
+    Answers,
+    Effort,
+    EngineChoice,
+    Input,
+    commands_after,
+    run_file_text,
+)
 from stepmark.errors import ConfigError
 
 HOSTILE = "a\"b\\c\nd\x1b[31m\u202e\u2028é😀 $(x)'.jsonl"
@@ -75,6 +82,17 @@ def test_every_combination_is_valid(
         assert plan.engine.model_name == text
     if what is Input.problems:
         assert content["problems"]["paths"] == [text]
+
+
+def test_next_commands_keep_spaces() -> None:
+    answers = Answers(
+        input=Input.solutions, file="my  own.jsonl", engine=EngineChoice.none, dataset="data/x"
+    )
+    assert commands_after(answers, "a\nb\tc.toml") == [
+        "stepmark import 'my  own.jsonl' --dataset data/x",
+        "stepmark check 'a\\x0ab\\x09c.toml'",
+        "stepmark label 'a\\x0ab\\x09c.toml'",
+    ]
 
 
 def test_answers_must_fit(tmp_path: Path) -> None:

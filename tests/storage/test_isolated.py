@@ -30,6 +30,7 @@ def test_column_is_returned(on_disk: Dataset) -> None:
         ("SELECT nothing FROM traces", "the query failed"),
         ("DELETE FROM traces", "one SELECT"),
         ("SELECT trace_id FROM read_csv('/etc/passwd')", "the query failed"),
+        ("SELECT repeat('x', 70_000_000) AS trace_id", "more than 64 MiB"),
         ("x" * 300_000, "characters"),
     ],
 )

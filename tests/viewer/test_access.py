@@ -93,7 +93,7 @@ def test_redirect_keeps_the_path(guarded: TestClient) -> None:
     assert answer.headers["location"] == "/traces/a%3Fb%23%5C..%0D%0A"
 
 
-def test_servers_of_two_ports_have_two_cookies(mixed: Dataset) -> None:
+def test_two_ports_have_two_cookies(mixed: Dataset) -> None:
     cookies = list[str]()
     clients = list[TestClient]()
     for port in (8765, 8766):

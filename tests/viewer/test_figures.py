@@ -91,7 +91,7 @@ def test_every_bar_leads_to_its_traces(summary: TraceSummary, source: str) -> No
             assert selected(summary, item.query) == item.traces, item
 
 
-def test_every_count_of_methods_leads_to_its_traces(
+def test_every_count_leads_to_its_traces(
     client: TestClient, summary: TraceSummary, found: Figures
 ) -> None:
     html = unescape(client.get(f"/?gold={GOLD}").text)
@@ -109,7 +109,7 @@ def test_every_count_of_methods_leads_to_its_traces(
             assert selected(summary, link) == count, link
 
 
-def test_bins_and_links_have_the_same_limits(tmp_path: Path) -> None:
+def test_bins_and_links_are_equal(tmp_path: Path) -> None:
     # 0.1 + 0.7 is below 0.8, but 10 times as much is 8.
     confidences = [0.1 + 0.7, *(tenth / 10 for tenth in range(11))]
     for tenth in range(1, 11):
