@@ -225,7 +225,11 @@ COMMANDS = {
         ["export", "nope", "--dataset", "made", "--to", "out"],
         "storage.formats has no 'nope'; it has: ",
     ),
-    "export over files": (["export", "trl", "--dataset", "made", "--to", "."], "it holds "),
+    "export over files": (["export", "trl", "--dataset", "made", "--to", "made"], "it holds "),
+    "export into the current folder": (
+        ["export", "trl", "--dataset", "made", "--to", "."],
+        "the command runs in it; name another folder",
+    ),
     "export nothing": (["export", "trl", "--dataset", "none", "--to", "out"], "no dataset at none"),
     "export by nobody": (
         ["export", "trl", "--dataset", "made", "--to", "out", "--labels", "../x"],

@@ -89,7 +89,7 @@ def test_limit_keeps_the_first_rows(many: Dataset, tmp_path: Path) -> None:
     assert limited.trainable_rows() == "100 of 160 in trl (60 × beyond the limit)"
 
 
-def test_limit_keeps_first_rows_of_all_splits(many: Dataset, tmp_path: Path) -> None:
+def test_limit_counts_all_splits(many: Dataset, tmp_path: Path) -> None:
     options = RowOptions(validation=0.3, seed=1, with_ids=True)
     export(many, Trl(), str(tmp_path / "all"), options=options)
     done = export(many, Trl(), str(tmp_path / "some"), options=replace(options, limit=100))

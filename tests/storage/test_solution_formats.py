@@ -513,7 +513,7 @@ def read_refinement(row: Mapping[str, Any]) -> tuple[str, str, str]:
     return question, rest.partition("\n\nDraft:\n")[2], target
 
 
-def test_openr_steps_have_no_line_feeds_around() -> None:
+def test_openr_steps_have_no_margins() -> None:
     """Export steps of an imported list, which are not stripped."""
     trace = replace(TRACE, steps=("\na\n", "b\n\n\n\n\n"), metadata={SEPARATOR: ""})
     label = replace(LABEL, steps=(StepLabel(label=GOOD),) * 2)
