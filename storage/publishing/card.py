@@ -3,24 +3,20 @@
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
-from hashlib import blake2b
+from dataclasses import dataclass
 
 import tomli_w
 
-from stepmark.records import NO_ERROR
 from stepmark.secrets import without_secrets
 from storage.dataset.parts import stepmark_version
-from storage.formats.base import Example
 from storage.publishing.facts import Facts, MethodQuality, wilson_interval
 from storage.publishing.markdown import code_span, fenced, table
+from storage.publishing.statistics import ExportStatistics
 
-__all__ = ["Config", "ExportStatistics", "section"]
+__all__ = ["Config", "section"]
 
 # The maximum number of models, sources or reasons that a list names.
 MAX_LISTED = 20
-# 64 bits: among a million solutions, two equal digests have a probability of 3 * 10**-8.
-DIGEST_BYTES = 8
 LIMITS = """\
 - The label of a step is the output of the methods above. It is human judgement only if
   they are `human` or `human_NAME`.
@@ -50,73 +46,6 @@ class Config:
     def title(self) -> str:
         """The title of a new card."""
         return self.source.removeprefix("./")
-
-
-@dataclass(slots=True)
-class ExportStatistics:
-    """Counts over the traces of an export."""
-
-    labelled: int = 0
-    kept: int = 0
-    split_rows: Counter[str] = field(default_factory=Counter)
-    """The exported rows by split."""
-    kept_texts: set[bytes] = field(default_factory=set)
-    """Digests of the distinct solutions with a kept label."""
-    left_out: Counter[str] = field(default_factory=Counter)
-    """The traces that are not exported, by reason."""
-    domains: Counter[str] = field(default_factory=Counter)
-    """The kept traces by domain."""
-    first_errors: Counter[str] = field(default_factory=Counter)
-    """The kept traces by what their label says about the first error."""
-    models: Counter[str] = field(default_factory=Counter)
-    sources: Counter[str] = field(default_factory=Counter)
-    licenses: Counter[str] = field(default_factory=Counter)
-    methods: Counter[str] = field(default_factory=Counter)
-    fingerprints: Counter[str] = field(default_factory=Counter)
-
-    def add(self, example: Example) -> None:
-        """Count a labelled trace, whether its label is kept or not."""
-        self.labelled += 1
-        self.kept += example.label.kept
-        if example.label.kept:
-            # No id contains the separator. Encoding as JSON would take three times as long.
-            text = "\0".join((example.trace.problem_id, "".join(example.trace.steps)))
-            encoded = text.encode("utf-8", "surrogatepass")
-            self.kept_texts.add(blake2b(encoded, digest_size=DIGEST_BYTES).digest())
-            self.domains[example.problem.domain or "not stated"] += 1
-            self.first_errors[_error_class(example.label.first_error)] += 1
-        self.models[example.trace.model] += 1
-        self.sources[example.problem.source] += 1
-        self.licenses[example.problem.license or "not stated"] += 1
-        self.methods.update(example.label.sources)
-        self.fingerprints[example.label.fingerprint] += 1
-
-    @property
-    def rows(self) -> int:
-        """The number of exported rows."""
-        return self.split_rows.total()
-
-    @property
-    def candidates(self) -> int:
-        """The number of rows that the export would have if nothing was left out."""
-        return self.rows + self.left_out.total()
-
-    def update(self, other: "ExportStatistics") -> None:
-        """Add the counts of other traces."""
-        for statistic in fields(self):
-            total = getattr(self, statistic.name)
-            added = getattr(other, statistic.name)
-            if isinstance(total, int):
-                setattr(self, statistic.name, total + added)
-            else:
-                # Both a set and a counter add what they are updated with.
-                total.update(added)
-
-
-def _error_class(first_error: int | None) -> str:
-    if first_error is None:
-        return "undecided"
-    return "without an error" if first_error == NO_ERROR else "with an error"
 
 
 def section(config: Config, statistics: ExportStatistics, facts: Facts) -> str:
@@ -153,7 +82,7 @@ def _content(config: Config, statistics: ExportStatistics) -> Iterator[str]:
     )
     yield (
         f"{statistics.rows} rows. Of {labelled} labelled traces {statistics.kept} were kept"
-        f" ({kept_share:.1%}), {len(statistics.kept_texts)} of them distinct."
+        f" ({kept_share:.1%}), {statistics.distinct} of them distinct."
     )
     yield f"Kept traces by domain:\n\n{_listed(statistics.domains)}"
     yield f"Kept traces by label:\n\n{_listed(statistics.first_errors)}"

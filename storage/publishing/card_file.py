@@ -12,9 +12,10 @@ from typing import Any
 from huggingface_hub import DatasetCard, DatasetCardData
 
 from stepmark.errors import ConfigError
-from storage.publishing.card import Config, ExportStatistics, section
+from storage.publishing.card import Config, section
 from storage.publishing.facts import Facts
 from storage.publishing.markdown import code_span
+from storage.publishing.statistics import ExportStatistics
 
 __all__ = ["MADE_BY", "check_replaceable", "has_one_config", "render"]
 

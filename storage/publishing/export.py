@@ -25,6 +25,7 @@ from storage.publishing.format_fields import formats_with
 from storage.publishing.row_options import ALL_ROWS, VALIDATION, RowOptions
 from storage.publishing.row_writer import write_rows
 from storage.publishing.shard_rows import ShardRows
+from storage.publishing.statistics import ExportStatistics
 from storage.queries.derived import values_by_trace
 from storage.queries.examples import ExampleJoin
 from storage.values.base import StepValues, call
@@ -328,20 +329,18 @@ def _locked_file(path: Path, mode: str) -> Iterator[bool]:
             yield True
 
 
-def _result(
-    request: ExportRequest, statistics: card.ExportStatistics, destination: str
-) -> ExportResult:
+def _result(request: ExportRequest, statistics: ExportStatistics, destination: str) -> ExportResult:
     return ExportResult(
         format_name=request.format_name,
         rows=statistics.rows,
         split_rows=dict(statistics.split_rows),
-        distinct=len(statistics.kept_texts),
+        distinct=statistics.distinct,
         left_out=dict(statistics.left_out),
         destination=destination,
     )
 
 
-def _write_data(dataset: Dataset, request: ExportRequest, folder: Path) -> card.ExportStatistics:
+def _write_data(dataset: Dataset, request: ExportRequest, folder: Path) -> ExportStatistics:
     """Write the data files of the export to a folder and return its statistics."""
     statistics = write_rows(_shard_rows(dataset, request), folder, request.processes)
     # No trainer can load an empty data set.
@@ -366,7 +365,7 @@ def _shard_rows(dataset: Dataset, request: ExportRequest) -> ShardRows:
     return ShardRows(join=join, exporter=exporter, merge=request.merge, options=request.options)
 
 
-def _check_splits(request: ExportRequest, statistics: card.ExportStatistics) -> None:
+def _check_splits(request: ExportRequest, statistics: ExportStatistics) -> None:
     """Check that every split has rows.
 
     Raises:

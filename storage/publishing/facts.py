@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import pyarrow.compute as pc
+
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import HUMAN, LABELS, ORACLE, TRACES, Table, annotations
 from storage.queries.render import values
@@ -124,10 +126,10 @@ def _cost(dataset: Dataset, table: Table[Any], method: str) -> MethodCost:
     # Traces have no rollouts.
     columns = [column for column in COST_COLUMNS if column in table.schema.names]
     for shard in dataset.shards(table):
-        counts = dataset.columns(table, shard, columns)
-        rows += len(counts["generated_tokens"])
-        for column in columns:
-            totals[column] += sum(counts[column])
+        counts = dataset.arrow_columns(table, shard, columns)
+        rows += counts.num_rows
+        for column in counts.column_names:
+            totals[column] += pc.sum(counts[column]).as_py() or 0
     return MethodCost(method, rows, *[totals[column] for column in COST_COLUMNS])
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from storage.publishing.card import ExportStatistics
 from storage.publishing.files import ExportFiles, file_type_of
 from storage.publishing.shard_processes import rows_of_shards
 from storage.publishing.shard_rows import ShardRows
+from storage.publishing.statistics import ExportStatistics
 
 __all__ = ["write_rows"]
 

@@ -12,8 +12,8 @@ from typing import TypeAlias
 
 from stepmark.errors import DatasetError
 from stepmark.plugin_files import file_plugin_of
-from storage.publishing.card import ExportStatistics
 from storage.publishing.shard_rows import ShardRows, SplitRows
+from storage.publishing.statistics import ExportStatistics
 
 __all__ = ["CountedRows", "rows_of_shards"]
 

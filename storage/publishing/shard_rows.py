@@ -17,9 +17,9 @@ from storage.formats.base import (
     ProblemFormat,
     exported_rows,
 )
-from storage.publishing.card import ExportStatistics
 from storage.publishing.merging import merged_examples
 from storage.publishing.row_options import RowOptions
+from storage.publishing.statistics import ExportStatistics
 from storage.queries.examples import ExampleJoin
 
 __all__ = ["ShardRows", "SplitRows"]

@@ -20,9 +20,10 @@ from stepmark import plugins
 from stepmark.errors import ConfigError
 from stepmark.identity import fingerprint
 from stepmark.secrets import REDACTED
-from storage.publishing.card import Config, ExportStatistics
+from storage.publishing.card import Config
 from storage.publishing.card_file import render
 from storage.publishing.facts import Facts
+from storage.publishing.statistics import ExportStatistics
 from tests.engines.fake_server import Answer
 from tests.pipelines.one_verifier import use_one_verifier
 from tests.pipelines.test_check_command import JudgingModel, served, write_run_file

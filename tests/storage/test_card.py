@@ -17,10 +17,11 @@ from storage.dataset.dataset import Dataset
 from storage.dataset.tables import LABELS, PROBLEMS, TRACES, annotations
 from storage.formats.processbench import ProcessBench
 from storage.formats.trl import Trl
-from storage.publishing.card import Config, ExportStatistics
+from storage.publishing.card import Config
 from storage.publishing.card_file import render
 from storage.publishing.export import export
 from storage.publishing.facts import Facts, MethodQuality, facts_of, wilson_interval
+from storage.publishing.statistics import ExportStatistics
 from tests.storage.samples import ANNOTATION, BAD, GOOD, PROBLEM, TRACE, labelled
 
 CONFIG = Config(name="trl", source="org/name", folder="trl", description="trl", file_type="parquet")
