@@ -98,7 +98,7 @@ def start_command(folder: Path) -> "subprocess.Popen[str]":
 
 def test_stopped_command_resumes(tmp_path: Path) -> None:
     # Nothing is stored before a shard ends, except by the signals.
-    settings = TortureSettings(problems=8, problems_per_shard=2, flush_seconds=3600)
+    settings = TortureSettings(problems=16, problems_per_shard=4, flush_seconds=3600)
     content = tomli_w.dumps(settings.run_file(tmp_path))
     (tmp_path / "run.toml").write_text(content, encoding="utf-8")
     dataset = Dataset(str(tmp_path / "dataset"))
@@ -124,7 +124,7 @@ def test_stopped_command_resumes(tmp_path: Path) -> None:
 
     status, out, err = finish(start_command(tmp_path))
     assert (status, error_lines(err)) == (0, [])
-    assert "16: " in out
+    assert "32: " in out
     final = part_states(dataset)
     for states in (after_signals, after_kill):
         for file, state in states.items():
