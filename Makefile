@@ -19,9 +19,10 @@ demo: .venv/core
 	.venv/bin/stepmark run configs/pocket.toml
 	.venv/bin/stepmark score --dataset data/pocket
 
-# Two jobs at a time. The longest start first, so that no core waits long for the other.
+# Three jobs at a time for two cores, because many tests wait. The longest start first, so that no core waits long at
+# the end.
 test: .venv/dev .venv/vllm .venv/chat-model
-	$(MAKE) --no-print-directory --jobs=2 tests-of-pipelines other-tests tests-of-vllm tests-of-verifiers tests-of-pages lint
+	$(MAKE) --no-print-directory --jobs=3 tests-of-pipelines tests-of-vllm other-tests tests-of-verifiers tests-of-pages lint
 	@$(has_chromium) || echo "Not tested: the pages in a browser. There is no Chromium: apt-get install chromium."
 
 tests-of-vllm: .venv/dev .venv/vllm .venv/chat-model
