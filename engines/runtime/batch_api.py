@@ -20,6 +20,7 @@ T = TypeVar("T")
 Endpoint = Literal["/v1/chat/completions", "/v1/completions"]
 
 FINAL_STATUSES = frozenset({"completed", "failed", "expired", "cancelled"})
+KNOWN_STATUSES = FINAL_STATUSES | {"validating", "in_progress", "finalizing", "cancelling"}
 # The longest page that the API returns.
 PAGE = 100
 MESSAGE_CHARACTERS = 300
@@ -50,10 +51,7 @@ class Batch:
     batch_id: str
     input_file_id: str
     status: str
-    """"validating", "in_progress", "finalizing", "cancelling", or a final status.
-
-    A status that the API does not have is not final.
-    """
+    """One of `KNOWN_STATUSES`. A status that the API does not have is not final."""
     result_file_ids: Sequence[str]
     """The files of the results that exist."""
     results: int

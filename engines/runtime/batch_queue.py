@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from engines.base import BatchRecords
-from engines.runtime.batch_api import Batch, BatchApi, BatchError
+from engines.runtime.batch_api import KNOWN_STATUSES, Batch, BatchApi, BatchError
 from engines.runtime.batch_record import BatchRecord, decode, encode
 from engines.runtime.batch_results import (
     Line,
@@ -297,7 +297,14 @@ class BatchQueue:
             if state is None:
                 await self._take_back(batch)
                 return
+            reported_status = ""
             while not state.is_final:
+                if state.status not in {*KNOWN_STATUSES, reported_status}:
+                    reported_status = state.status
+                    self._report(
+                        f"the batch {state.batch_id} has the status {state.status[:40]!a}, which is"
+                        " not one of the batch API: waiting for its end"
+                    )
                 await asyncio.sleep(self._limits.poll_seconds)
                 state = await self._api.retrieve(state.batch_id)
             if state.status == "failed":

@@ -19,11 +19,11 @@ from prefect.client.schemas.objects import (
     ConcurrencyLimitStrategy,
     WorkPool,
 )
-from prefect.client.schemas.schedules import CronSchedule, RRuleSchedule
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.runner import Runner
 from prefect.schedules import Cron, Interval, RRule, Schedule
+from prefect.server.schemas.schedules import CronSchedule, RRuleSchedule
 from prefect.types import BANNED_CHARACTERS
 from prefect.types.entrypoint import EntrypointType
 
@@ -98,22 +98,38 @@ class ScheduleOptions:
 
     def _cron(self, cron: str) -> Schedule:
         try:
-            CronSchedule(cron=cron)
+            rule = CronSchedule(cron=cron, timezone=self.zone)
         except ValueError as error:
             raise ConfigError(
                 f"--cron '{cron}' is not a cron expression; '0 2 * * *' is every night at two"
             ) from error
+        _check_next_date(rule, f"--cron '{cron}'")
         return Cron(cron, timezone=self.zone)
 
     def _rrule(self, rrule: str) -> Schedule:
         try:
-            RRuleSchedule(rrule=rrule, timezone=self.zone)
+            rule = RRuleSchedule(rrule=rrule, timezone=self.zone)
         except (ValueError, TypeError) as error:
             raise ConfigError(
                 f"--rrule '{rrule}' is not a recurrence rule (RFC 5545); "
                 "'FREQ=WEEKLY;BYDAY=MO;BYHOUR=2;BYMINUTE=0' is every Monday at two"
             ) from error
+        _check_next_date(rule, f"--rrule '{rrule}'")
         return RRule(rrule, timezone=self.zone)
+
+
+def _check_next_date(rule: CronSchedule | RRuleSchedule, option: str) -> None:
+    """Check that a schedule has a date in the future.
+
+    Raises:
+        ConfigError: It has none, as on the 30th of February.
+    """
+    try:
+        dates = asyncio.run(rule.get_dates(1))
+    except ValueError as error:
+        raise ConfigError(f"{option} has no next date: {error}") from error
+    if not dates:
+        raise ConfigError(f"{option} has no next date: choose dates in the future")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -385,6 +385,19 @@ async def test_late_result_file_is_awaited(records: BatchFiles) -> None:
     assert len(server.batches) == 1
 
 
+async def test_unknown_status_is_reported(records: BatchFiles) -> None:
+    def pause(method: str, path: str, number: int) -> Answer | None:
+        if (method, path) == ("GET", "/batches/batch_0") and number < 2:
+            return Answer(body={**server.batches["batch_0"], "status": "queued"})
+        return None
+
+    async with BatchServer.running(polls=0) as server:
+        server.fault = pause
+        with pytest.warns(EngineWarning, match="the status 'queued', which is not one") as warned:
+            assert await ask_once(server, records) == EXPECTED
+    assert len([warning for warning in warned if "queued" in str(warning.message)]) == 1
+
+
 async def test_late_result_file_without_counts(records: BatchFiles) -> None:
     """A completed batch has a result for each request, also if the provider counts none."""
 

@@ -46,6 +46,8 @@ def test_schedules_have_a_time_zone() -> None:
     [
         ({"cron": "0 2 * *"}, "is not a cron expression"),
         ({"cron": ""}, "is not a cron expression"),
+        ({"cron": "0 0 30 2 *"}, "has no next date"),
+        ({"rrule": "FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30"}, "has no next date"),
         ({"interval": "0"}, "is not a duration"),
         ({"interval": "soon"}, "is not a duration"),
         ({"interval": "-5m"}, "is not a duration"),
