@@ -17,6 +17,8 @@ __all__ = ["FAULTS", "HANG_SECONDS", "FaultyModel", "serving_faulty", "texts_of"
 HANG_SECONDS = 30.0
 WORDS = ("so", "then", "add", "seven", "times", "minus", "gives", "four", "½", "it")
 
+CUT = "cut"
+
 Fault = Callable[[Answer], Answer]
 
 
@@ -138,7 +140,7 @@ FAULTS: Mapping[str, Fault] = {
     "content filter": choices(text="", finish_reason="content_filter"),
     "abort": choices(text="so", finish_reason="abort"),
     "no finish reason": choices(text="so", finish_reason=None),
-    "cut": body(cut_text),
+    CUT: body(cut_text),
     "400": status(400),
     "400 at a restart": status(400, "the engine is restarting, try again"),
     "401": status(401),
@@ -173,6 +175,9 @@ class FaultyModel:
     """How often each request was sent."""
     answered: Counter[str] = field(default_factory=Counter)
     """How often each request was answered without a fault."""
+    cut: set[str] = field(default_factory=set)
+    """The requests whose texts were cut. They are cut once: a server that cuts a text twice at the
+    same place has a limit, which no client can tell from a fault."""
     faults: Counter[str] = field(default_factory=Counter)
 
     def respond(self, request: Mapping[str, Any]) -> Answer:
@@ -193,6 +198,11 @@ class FaultyModel:
             self.answered[name] += 1
             return answer
         kind = chance.choice(self.kinds)
+        if kind == CUT and name in self.cut:
+            self.answered[name] += 1
+            return answer
+        if kind == CUT:
+            self.cut.add(name)
         self.faults[kind] += 1
         return FAULTS[kind](answer)
 
