@@ -22,6 +22,7 @@ from storage.formats.base import (
     SupervisedStep,
     supervised_steps,
 )
+from storage.formats.texts.training_texts import Chat
 
 __all__ = ["ChatSteps"]
 
@@ -61,6 +62,10 @@ class ChatSteps:
             yield steps
         else:
             yield {"messages": self._messages(example.problem.question, steps)}
+
+    def training_texts(self, row: Row) -> Sequence[Chat]:
+        """Return the chat, whose trained turns are labels."""
+        return [Chat(row["messages"], [message["loss"] for message in row["messages"]])]
 
     def _messages(self, question: str, steps: Sequence[SupervisedStep]) -> list[dict[str, Any]]:
         correct, incorrect = TURNS[self.wording]

@@ -13,6 +13,7 @@ from typing import ClassVar, Literal
 import pyarrow as pa
 
 from storage.formats.base import Example, LeftOut, Row, SupervisedStep, supervised_steps
+from storage.formats.texts.training_texts import MarkedText
 
 __all__ = ["ErPrm"]
 
@@ -42,6 +43,11 @@ class ErPrm:
         """Yield the row."""
         steps = supervised_steps(example, after_error=self.after_error, soft=True)
         yield steps if isinstance(steps, LeftOut) else _row(example, steps)
+
+    def training_texts(self, row: Row) -> Sequence[MarkedText]:
+        """Return the text with its markers, after which the reader removes the line feed."""
+        text = row["text"].replace(f" {MARKER}\n", f" {MARKER}")
+        return [MarkedText(text, MARKER, len(row["value"]))]
 
 
 def _row(example: Example, steps: Sequence[SupervisedStep]) -> Row | LeftOut:

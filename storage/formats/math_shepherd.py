@@ -20,6 +20,7 @@ from storage.formats.base import (
     SupervisedStep,
     supervised_steps,
 )
+from storage.formats.texts.training_texts import MarkedText
 
 __all__ = ["MathShepherd"]
 
@@ -51,6 +52,12 @@ class MathShepherd:
         """Yield the row; `task` is the imported one, or the domain of the problem."""
         steps = supervised_steps(example, after_error=self.after_error)
         yield steps if isinstance(steps, LeftOut) else _row(example, steps)
+
+    def training_texts(self, row: Row) -> Sequence[MarkedText]:
+        """Return the input with its markers."""
+        # In the column `label`, one character replaces each marker.
+        labels = (len(row["input"]) - len(row["label"])) // (len(MARKER) - 1)
+        return [MarkedText(row["input"], MARKER, labels)]
 
 
 def _row(example: Example, steps: Sequence[SupervisedStep]) -> Row | LeftOut:

@@ -13,6 +13,7 @@ from typing import ClassVar, Literal
 import pyarrow as pa
 
 from storage.formats.base import NOT_BLANK, Example, LeftOut, Row, SupervisedStep, supervised_steps
+from storage.formats.texts.training_texts import MarkedText
 
 __all__ = ["OpenR"]
 
@@ -48,6 +49,10 @@ class OpenR:
         """Yield the row."""
         steps = supervised_steps(example, after_error=self.after_error)
         yield steps if isinstance(steps, LeftOut) else _row(example, steps)
+
+    def training_texts(self, row: Row) -> Sequence[MarkedText]:
+        """Return the question and the process, which the trainer joins with a space."""
+        return [MarkedText(f"{row['question']} {row['process']}", MARKER, len(row["label"]))]
 
 
 def _row(example: Example, steps: Sequence[SupervisedStep]) -> Row | LeftOut:

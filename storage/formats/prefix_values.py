@@ -8,7 +8,7 @@ of all decided rollouts serve losses with weights, and models of quantiles.
 With `--values rest_mcts` the values are those of its paper; otherwise those of the labels.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from storage.formats.base import Example, LeftOut, Row
 from storage.formats.solutions.trials import steps_by
+from storage.formats.texts.training_texts import PlainText
 
 __all__ = ["PrefixValues"]
 
@@ -68,3 +69,7 @@ class PrefixValues:
                 "trials": counts[index].trials if counts else None,
                 "domain": example.problem.domain,
             }
+
+    def training_texts(self, row: Row) -> Sequence[PlainText]:
+        """Return the prefix; its value belongs to the whole text."""
+        return [PlainText(row["prompt_answer"])]

@@ -27,7 +27,9 @@ import pyarrow as pa
 from pydantic import Field
 
 from stepmark.records import Rollout, Verdict
-from storage.formats.base import Example, ExportedRow, LeftOut
+from storage.formats.base import Example, ExportedRow, LeftOut, Row
+from storage.formats.solutions.conversations import assistant_turn, user_turn
+from storage.formats.texts.training_texts import Chat
 
 __all__ = ["Rollouts"]
 
@@ -88,6 +90,14 @@ class Rollouts:
         }
         by_trace = {example.trace.trace_id: example for example, _, _ in labelled}
         yield ExportedRow(row, list(by_trace.values()))
+
+    def training_texts(self, row: Row) -> Sequence[Chat]:
+        """Return a chat for each rollout, with the prefix that it continues."""
+        question = user_turn(row["problem"])
+        chats = []
+        for prefix, text in zip(row["roll_ins"], row["roll_outs"], strict=True):
+            chats.append(Chat([*question, *assistant_turn(prefix + text)]))
+        return chats
 
 
 def _class_of(rollout: Rollout) -> int | None:

@@ -5,13 +5,14 @@ The values are those of the labels, or of a formula of `storage/values`
 for trainers that use numbers: a loss on the mean, a margin on ranks, an advantage.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import pyarrow as pa
 
 from storage.formats.base import AfterError, Example, LeftOut, Row, supervised_steps
+from storage.formats.texts.training_texts import SeparatedSteps
 
 __all__ = ["SoftLabels"]
 
@@ -47,3 +48,8 @@ class SoftLabels:
             "completions": [step.text for step in steps],
             "values": [step.target for step in steps],
         }
+
+    def training_texts(self, row: Row) -> Sequence[SeparatedSteps]:
+        """Return the steps as in the format `trl`; those without a value are masked."""
+        has_label = [value is not None for value in row["values"]]
+        return [SeparatedSteps(row["prompt"], row["completions"], has_label)]

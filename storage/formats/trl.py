@@ -19,6 +19,7 @@ from storage.formats.base import (
     SupervisedStep,
     supervised_steps,
 )
+from storage.formats.texts.training_texts import SeparatedSteps
 
 __all__ = ["Trl"]
 
@@ -46,6 +47,11 @@ class Trl:
         """Yield the row; labels are booleans, because the trainer would round soft values down."""
         steps = supervised_steps(example, after_error=self.after_error)
         yield steps if isinstance(steps, LeftOut) else _row(example, steps)
+
+    def training_texts(self, row: Row) -> Sequence[SeparatedSteps]:
+        """Return the steps, with the separator that the trainer has by default: a line feed."""
+        has_label = [True] * len(row["labels"])
+        return [SeparatedSteps(row["prompt"], row["completions"], has_label)]
 
 
 def _row(example: Example, steps: Sequence[SupervisedStep]) -> Row:

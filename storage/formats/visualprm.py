@@ -6,7 +6,7 @@ The format is that of InternVL's data pipeline (OpenGVLab/InternVL at 2410d1d,
 Stepmark has no images.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from storage.formats.base import Example, LeftOut, Row, written_steps
 from storage.formats.solutions.trials import steps_by
+from storage.formats.texts.training_texts import PlainText
 
 __all__ = ["VisualPrm"]
 
@@ -70,3 +71,7 @@ class VisualPrm:
             "response": "".join(example.trace.steps),
             "steps_with_score": steps,
         }
+
+    def training_texts(self, row: Row) -> Sequence[PlainText]:
+        """Return the question and the solution, without the turns that the conversion adds."""
+        return [PlainText(f"{row['question']}\n{row['response']}")]

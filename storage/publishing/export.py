@@ -8,7 +8,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +80,8 @@ class ExportRequest:
     processes: int
     config: str
     """The name of the config; "" for that of the format."""
+    check: Callable[[Path], None] | None = None
+    """Raises an error if the written files must not replace an earlier export."""
 
     @property
     def config_name(self) -> str:
@@ -117,6 +119,7 @@ def export(
     revision: str = hub.MAIN,
     tag: str = "",
     processes: int = 1,
+    check: Callable[[Path], None] | None = None,
 ) -> ExportResult:
     """Write every trace with a kept label in a trainer's format.
 
@@ -140,6 +143,8 @@ def export(
         tag: The tag of the version in a Hub repository; "" for none.
         processes: The number of processes that make rows. More than one need a main module that
             can be imported, as everywhere in Python.
+        check: Gets the folder of the data files before they replace an earlier export, and raises
+            an error if they must not.
 
     Raises:
         ConfigError: The destination is invalid or contains files that no export wrote, the format
@@ -170,6 +175,7 @@ def export(
         options=options,
         config=config,
         processes=processes,
+        check=check,
     )
     if not _CONFIG.fullmatch(request.config_name):
         raise ConfigError(f"{config[:80]!r} cannot name a config; use letters, digits, _ and -")
@@ -347,6 +353,8 @@ def _write_data(dataset: Dataset, request: ExportRequest, folder: Path) -> Expor
     if not statistics.rows:
         raise DatasetError(f"nothing to export: {_reasons(statistics.left_out)}")
     _check_splits(request, statistics)
+    if request.check is not None:
+        request.check(folder)
     return statistics
 
 

@@ -56,6 +56,8 @@ PREREQUISITES = {
     "data/solutions": "import solutions.jsonl --shape gsm8k_solutions --dataset data/solutions",
 }
 """How a dataset that a command reads is made, where no earlier command has made it."""
+MODEL = "my-model"
+"""The model that is trained; the workspace has its tokenizer, which is that of the pocket model."""
 SMALL_RUN = ("problems.count=4", "problems.max_steps=3", "generate.traces_per_problem=2")
 SMALL_METHODS = {
     "monte_carlo": ("rollouts=2",),
@@ -147,6 +149,9 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     (folder / "questions.jsonl").write_text(QUESTIONS, encoding="utf-8")
     for name, sample in FILES.items():
         shutil.copy(SAMPLES / sample, folder / name)
+    (folder / MODEL).mkdir()
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(ROOT / "engines" / "pocket_model" / name, folder / MODEL)
     for page in pages():
         for block in blocks(page, "toml", "json", "csv", "python", "text"):
             if "file" in block.notes:

@@ -78,7 +78,7 @@ def export(
     balance: Annotated[
         bool,
         typer.Option(
-            "--balance", help="Export as many rows with an error as without one, at random."
+            "--balance", help="Export as many rows with an error as without one, in each split."
         ),
     ] = False,
     validation: Annotated[
@@ -96,6 +96,25 @@ def export(
         typer.Option(
             "--merge", help="Add a second copy of every trace with neighbouring steps merged."
         ),
+    ] = False,
+    audit_tokenizer: Annotated[
+        str,
+        typer.Option(
+            help="Check with the tokenizer of the trained model that no label is lost or "
+            "misplaced: a folder, or a name on the Hub.",
+            metavar="NAME_OR_FOLDER",
+        ),
+    ] = "",
+    max_length: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="With --audit-tokenizer: the number of tokens at which the trainer truncates.",
+        ),
+    ] = None,
+    allow_cut: Annotated[
+        bool,
+        typer.Option("--allow-cut", help="With --audit-tokenizer: export although rows are cut."),
     ] = False,
     processes: Annotated[
         int | None,
@@ -118,6 +137,7 @@ def export(
     tag: Annotated[str, typer.Option(help="Tag this version in the Hub repository: v1.")] = "",
 ) -> None:
     """Write labelled traces in a trainer's format to a folder or the Hugging Face Hub."""
+    from pipelines.cli.token_audit import audit_check
     from pipelines.run.infrequent_gc import infrequent_gc
     from storage.dataset.dataset import Dataset
     from storage.publishing.export import export as write_export
@@ -137,6 +157,7 @@ def export(
     if values:
         fields = {**assignments("--with", with_), "use": values}
         formula = build_plugin("storage.values", fields)
+    check = audit_check(exporter, audit_tokenizer, max_length, allow_cut=allow_cut)
     options = RowOptions(
         traces=_selected_traces(dataset, where) if where else None,
         limit=limit,
@@ -161,6 +182,7 @@ def export(
             tag=tag,
             options=options,
             processes=processes or _suitable_processes(source, limit),
+            check=check,
         )
     counts: dict[str, int | str] = {
         "rows": result.rows,

@@ -1,0 +1,1 @@
+"""The texts of exported rows, as a trainer tokenizes them."""
