@@ -1,8 +1,10 @@
 """The Math-Shepherd format: a text with the marker ки after every step, and + or - in the labels.
 
-The format of peiyi9979/Math-Shepherd (arXiv 2312.08935) is read by OpenRLHF and by TRL's conversion
-script. Readers split the steps at the marker and the prompt at "Step 1:", so a text that already
-contains either would be read incorrectly and is left out.
+The format is that of peiyi9979/Math-Shepherd (arXiv 2312.08935), which TRL's script
+`examples/datasets/math_shepherd.py` converts (TRL 1.9; its code was read). OpenRLHF reads such
+labels only before 0.5.0: later versions need a list of signs, and 0.9.6 has no PRM trainer.
+Readers split the steps at the marker and the prompt at "Step 1:", so a text that already contains
+either would be read incorrectly and is left out.
 """
 
 import re
