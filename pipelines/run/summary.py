@@ -285,10 +285,12 @@ def _label_rows(ask: RunQuery, filters: Collection[str]) -> Sequence[Row]:
     if flawed:
         text = f"{flawed} of the kept labels: a correct answer with an incorrect step"
         rows.append(("flawed positives", text))
-    if kept:
+    if traces:
         counts = count_format_rows(ask)
-        listing = ", ".join(f"{name} {count}" for name, count in counts.items())
-        rows.append(("trainable rows per format", listing))
+        rows.append(("trainable rows", counts.trainable_rows()))
+        listing = ", ".join(f"{name} {count}" for name, count in counts.by_format.items())
+        if kept:
+            rows.append(("trainable rows per format", listing))
     for name, count in _rows(ask, DROPPED):
         if name in filters:
             rows.append((f"dropped by {name}", str(count)))

@@ -4,6 +4,7 @@ An export counts the same, but has to make every row.
 """
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from stepmark import plugins
 from storage.formats.base import NOT_BLANK, HasRowCount
@@ -11,7 +12,7 @@ from storage.formats.verifiers.tasks import TAGS
 from storage.queries.render import values
 from storage.queries.sql import RunQuery
 
-__all__ = ["count_format_rows"]
+__all__ = ["FormatRows", "count_format_rows"]
 
 KIND = "storage.formats"
 # The kept labels with their traces and problems. `verdicts` and `step_values` are those of the
@@ -85,12 +86,77 @@ examples AS (
 """
 
 
-def count_format_rows(run_query: RunQuery) -> Mapping[str, int]:
-    """Return the number of rows by format, for all formats that declare how to count them."""
+# Other formats with hard labels have the same rows, unless a text contains their marker.
+HARD_LABELS = "trl"
+# Why a kept label is no row of it, in the words and the order of `supervised_steps`.
+LEFT_OUT: Mapping[str, str] = {
+    "it has no steps": "len(texts) = 0",
+    "a step is undecided": "len(texts) > 0 AND NOT has_first_error",
+    "a step is blank": "has_first_error AND NOT is_supervised",
+}
+# The reasons of filters and of most labelers begin with a name and a colon; the other reasons are
+# texts with numbers, which would be a line each.
+NOT_KEPT = """
+SELECT CASE WHEN contains(reason, ': ') THEN split_part(reason, ': ', 1) END AS cause, count(*)
+FROM labels WHERE NOT kept GROUP BY cause ORDER BY count(*) DESC, cause
+"""
+TOTALS = """
+SELECT (SELECT count(*) FROM traces), (SELECT count(*) FROM labels),
+  (SELECT count(*) FROM labels WHERE kept)
+"""
+MAX_CAUSES = 6
+
+
+class FormatRows(NamedTuple):
+    """The rows that the labels of a dataset give."""
+
+    by_format: Mapping[str, int]
+    """The number of rows of each format that declares how to count them."""
+    traces: int
+    left_out: Mapping[str, int]
+    """How many traces are no row of `HARD_LABELS`, by reason."""
+
+    def trainable_rows(self) -> str:
+        """Return how many traces are rows of `HARD_LABELS`, and why the others are not."""
+        text = f"{self.by_format[HARD_LABELS]} of {self.traces} in {HARD_LABELS}"
+        if not self.left_out:
+            return text
+        reasons = ", ".join(f"{count} × {reason}" for reason, count in self.left_out.items())
+        return f"{text} ({reasons})"
+
+
+def count_format_rows(run_query: RunQuery) -> FormatRows:
+    """Return the numbers of rows, by format and by reason."""
     counts = dict[str, str]()
     for name in plugins.available(KIND):
         plugin = plugins.load(KIND, name)
         if isinstance(plugin, HasRowCount):
             counts[name] = plugin.row_count
-    (row,) = values(run_query(f"{EXAMPLES} SELECT {', '.join(counts.values())} FROM examples"))
-    return dict(zip(counts, row, strict=True))
+    reasons = [f"count(*) FILTER ({condition})" for condition in LEFT_OUT.values()]
+    columns = [*counts.values(), "count(*)", *reasons]
+    (row,) = values(run_query(f"{EXAMPLES} SELECT {', '.join(columns)} FROM examples"))
+    examples, *without_row = row[len(counts) :]
+    ((traces, labels, kept),) = values(run_query(TOTALS))
+    left_out = {
+        "it has no label": traces - labels,
+        **_not_kept(run_query),
+        "its label is of another number of steps": kept - examples,
+        **dict(zip(LEFT_OUT, without_row, strict=True)),
+    }
+    return FormatRows(
+        by_format=dict(zip(counts, row[: len(counts)], strict=True)),
+        traces=traces,
+        left_out={reason: count for reason, count in left_out.items() if count > 0},
+    )
+
+
+def _not_kept(run_query: RunQuery) -> Mapping[str, int]:
+    """Return the number of labels that are not kept by cause, the most frequent ones by name."""
+    by_cause = dict[str, int]()
+    reason = "its label is not kept"
+    for cause, count in values(run_query(NOT_KEPT)):
+        name = f"{reason}: {cause}"
+        if cause is None or len(by_cause) >= MAX_CAUSES:
+            name = reason
+        by_cause[name] = by_cause.get(name, 0) + count
+    return by_cause

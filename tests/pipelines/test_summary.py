@@ -159,6 +159,8 @@ def test_summary_describes_the_dataset(tmp_path: Path) -> None:
         # t0, t1 and t2 are decided by both methods, which differ on t2.
         "agreement of two methods": "66.7% of their common traces",
         "labels kept": "2 of 5 (40.0%), 2 distinct: 1 with a first error, 1 without",
+        # The labels of this sample have kept verdicts on no step.
+        "trainable rows": "0 of 5 in trl (3 × its label is not kept, 2 × a step is undecided)",
         "trainable rows per format": ", ".join(
             f"{name} {ROWS_WITHOUT_VERDICTS.get(name, 0)}" for name in counted_formats()
         ),

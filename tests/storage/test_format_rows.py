@@ -12,6 +12,8 @@ from stepmark.records import Critique, Discovered, Label, Problem, StepLabel, Tr
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import LABELS, PROBLEMS, TRACES, critiques, discovered
 from storage.formats.base import Example, HasRowCount, LeftOut, ReadsEvidence, exported_rows
+from storage.formats.trl import Trl
+from storage.publishing.export import export
 from storage.queries.examples import ExampleJoin
 from storage.queries.format_rows import count_format_rows
 from storage.queries.sql import query_session
@@ -40,7 +42,13 @@ def labelled(chance: random.Random, trace: Any) -> tuple[Any, Label]:
         outcome=chance.choice([GOOD, BAD, UNKNOWN]),
         metadata=chance.choice([{}, {}, {"process": "original"}, {"question_id": "7"}]),
     )
-    label = replace(LABEL, trace_id=trace.trace_id, steps=tuple(steps), kept=chance.random() < 0.8)
+    label = replace(
+        LABEL,
+        trace_id=trace.trace_id,
+        steps=tuple(steps),
+        kept=chance.random() < 0.8,
+        reason=("undecided: judge: one", "too far", "veto: formal")[count % 3],
+    )
     return trace, label
 
 
@@ -107,7 +115,7 @@ def test_counts_equal_exported_rows(tmp_path: Path, seed: int) -> None:
     dataset = Dataset(str(tmp_path))
     write_random_dataset(dataset, seed)
     with query_session(dataset) as run_query:
-        counts = count_format_rows(run_query)
+        counts = count_format_rows(run_query).by_format
     exported = dict[str, int]()
     for name in counts:
         exporter = plugins.load("storage.formats", name)()
@@ -120,6 +128,41 @@ def test_counts_equal_exported_rows(tmp_path: Path, seed: int) -> None:
         exported[name] = sum(not isinstance(item, LeftOut) for item in items)
     assert counts == exported
     assert min(counts.values()) > 0
+
+
+def test_reasons_equal_those_of_export(tmp_path: Path) -> None:
+    dataset = Dataset(str(tmp_path / "data"))
+    write_random_dataset(dataset, 0)
+    # One trace has no label, and one label has a step more.
+    _, other, *labels = dataset.read_part(LABELS, 0)
+    other = replace(other, steps=(*other.steps, StepLabel(label=GOOD)), kept=True)
+    dataset.write_part(LABELS, 0, [other, *labels], "f")
+    with query_session(dataset) as run_query:
+        counts = count_format_rows(run_query)
+    done = export(dataset, Trl(), str(tmp_path / "out"))
+    assert counts.traces == done.rows + sum(done.left_out.values())
+    causes = {reason: count for reason, count in counts.left_out.items() if "not kept" in reason}
+    assert set(causes) == {f"its label is not kept{end}" for end in ("", ": undecided", ": veto")}
+    others = {reason: counts.left_out[reason] for reason in counts.left_out.keys() - causes}
+    assert {**others, "its label is not kept": sum(causes.values())} == done.left_out
+    assert min(counts.left_out.values()) > 0
+    assert counts.trainable_rows().startswith(f"{done.rows} of {counts.traces} in trl (1 × it has ")
+
+
+def test_many_causes_are_one_line(tmp_path: Path) -> None:
+    dataset = Dataset(str(tmp_path))
+    labels = [
+        replace(LABEL, trace_id=f"t{number}", kept=False, reason=f"cause {number}: x")
+        for number in range(50)
+    ]
+    dataset.write_part(LABELS, 0, labels, "f")
+    dataset.write_part(PROBLEMS, 0, [PROBLEM], "f")
+    traces = [replace(TRACE, trace_id=label.trace_id) for label in labels]
+    dataset.write_part(TRACES, 0, traces, "f")
+    with query_session(dataset) as run_query:
+        left_out = count_format_rows(run_query).left_out
+    assert len(left_out) == 7
+    assert left_out["its label is not kept"] == 44
 
 
 @pytest.mark.parametrize("name", FORMATS)
