@@ -73,6 +73,18 @@ REPLIES = f'engine={{use="scripted", replies={{""=["{REPLY}"]}}}}'
 """A solution of the question that is also a readable reply of a judge: verdicts and no more, since
 other lines that a judge copies from a solution are not its own."""
 MODELS = {"vllm", "openai"}
+REPLACEMENTS = {
+    "configs/own-solutions.toml": (
+        'engine={use="pocket",compute_type="int8_float32"}',
+        'judge_engine={use="pocket",compute_type="int8_float32"}',
+        "generate.prompt=pocket",
+        "generate.max_tokens=320",
+        "generate.split=line",
+        "annotators.1.prompt=pocket",
+        "annotators.1.max_tokens=420",
+    )
+}
+"""Run files whose servers are replaced by the pocket model, with its prompts."""
 
 
 @dataclass
@@ -123,14 +135,14 @@ def small(arguments: Sequence[str]) -> list[str]:
     """Return the options that shrink a run, and replace what a test machine does not have."""
     if arguments[0] == "view":
         return ["--port", "0", "--no-browser"]
-    if arguments[0] not in ("run", "label", "check"):
+    if arguments[0] not in ("run", "label", "check", "plan"):
         return []
-    run_file = load(Path(arguments[1]), overrides_of(arguments))
-    overrides = []
+    overrides = [*REPLACEMENTS.get(arguments[1], ())]
+    run_file = load(Path(arguments[1]), [*overrides_of(arguments), *overrides])
     engine = run_file.engine["use"] if run_file.engine else ""
     if engine in MODELS:
         overrides.append(REPLIES)
-    if engine == "pocket":
+    if engine == "pocket" and run_file.problems is not None:
         overrides.extend(SMALL_RUN)
     for index, table in enumerate(run_file.annotators):
         for setting in SMALL_METHODS.get(str(table["use"]), ()):
