@@ -28,6 +28,7 @@ __all__ = [
     "Trace",
     "Verdict",
     "first_error_of",
+    "has_missing_neutral_step",
     "with_neutral_steps_as",
 ]
 
@@ -368,8 +369,16 @@ def first_error_of(verdicts: Sequence[Verdict]) -> int | None:
     return NO_ERROR
 
 
+def has_missing_neutral_step(annotation: Annotation) -> bool:
+    """Return whether a neutral step is none of the steps, as in a damaged or foreign dataset."""
+    count = len(annotation.steps)
+    return not all(0 <= index < count for index in annotation.neutral_steps)
+
+
 def with_neutral_steps_as(annotation: Annotation, verdict: Verdict) -> Annotation:
     """Return an annotation in which the neutral steps have a verdict, and its first error.
+
+    All neutral steps must exist; see `has_missing_neutral_step`.
 
     Stored annotations have the verdict CORRECT, as most users of PRM800K count its rating 0. Where
     an annotation becomes a label, this function maps it to what the user chose.

@@ -15,7 +15,14 @@ from annotators.label_fusion import em
 from annotators.label_fusion.model import CONFIDENCE_LEVELS, Report, ResponseRates, TracePattern
 from annotators.suspicions import counts_statements, first_suspicion
 from stepmark.errors import ConfigError
-from stepmark.records import Annotation, Label, Trace, Verdict, with_neutral_steps_as
+from stepmark.records import (
+    Annotation,
+    Label,
+    Trace,
+    Verdict,
+    has_missing_neutral_step,
+    with_neutral_steps_as,
+)
 
 __all__ = ["Fusion"]
 
@@ -104,7 +111,8 @@ class Fusion:
             if set(group) <= set(self.provers):
                 provers.add(source)
         gold = None
-        if self.gold in annotations:
+        # A damaged gold label decides nothing.
+        if self.gold in annotations and not has_missing_neutral_step(annotations[self.gold]):
             truth = with_neutral_steps_as(annotations[self.gold], Verdict(self.neutral))
             gold = truth.first_error
         return TracePattern(

@@ -18,6 +18,7 @@ from stepmark.records import (
     StepLabel,
     Trace,
     Verdict,
+    has_missing_neutral_step,
     with_neutral_steps_as,
 )
 from storage.dataset.dataset import Dataset
@@ -47,6 +48,8 @@ class _RatedLabel(NamedTuple):
 
     label: Label
     neutral_steps: tuple[int, ...] = ()
+    fault: str = ""
+    """Why the label cannot be used; "" if it can."""
 
 
 # The tables that a format can read, by the name of the field of an example.
@@ -118,8 +121,7 @@ class ExampleJoin:
         labels: dict[str, _RatedLabel] = {}
         if self.labels_by:
             for annotation in self._rows([annotations(self.labels_by)], shard):
-                label = _label_of(with_neutral_steps_as(annotation, self.neutral))
-                labels[annotation.trace_id] = _RatedLabel(label, annotation.neutral_steps)
+                labels[annotation.trace_id] = _rated_label(annotation, self.neutral)
         else:
             for label in self._rows([LABELS], shard):
                 labels[label.trace_id] = _RatedLabel(label)
@@ -180,6 +182,14 @@ def _with_evidence(example: Example, evidence: _Evidence) -> Example:
     return replace(example, **rows)
 
 
+def _rated_label(annotation: Annotation, neutral: Verdict) -> _RatedLabel:
+    if has_missing_neutral_step(annotation):
+        fault = "a neutral step of its label does not exist"
+        return _RatedLabel(_label_of(annotation), fault=fault)
+    label = _label_of(with_neutral_steps_as(annotation, neutral))
+    return _RatedLabel(label, annotation.neutral_steps)
+
+
 def _label_of(annotation: Annotation) -> Label:
     """Return the label that has the verdicts and values of an annotation."""
     steps = [StepLabel(label=step.verdict, value=step.value) for step in annotation.steps]
@@ -202,6 +212,8 @@ def _joined(trace: Trace, problem: Problem | None, rated: _RatedLabel | None) ->
         return LeftOut("it has no label")
     if len(rated.label.steps) != len(trace.steps):
         return LeftOut("its label is of another number of steps")
+    if rated.fault:
+        return LeftOut(rated.fault)
     return Example(
         problem=problem, trace=trace, label=rated.label, neutral_steps=rated.neutral_steps
     )

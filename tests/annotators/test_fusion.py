@@ -173,6 +173,12 @@ def test_neutral_gold_is_mapped(
     assert pattern.gold == gold
 
 
+@pytest.mark.parametrize("index", [5, -1])
+def test_damaged_gold_decides_nothing(index: int) -> None:
+    human = replace(annotate(TRACE, 2), neutral_steps=(index,))
+    assert Fusion(gold="human").pattern(TRACE, {"human": human}).gold is None
+
+
 def test_unreliable_source_counts_less() -> None:
     """If two sources disagree, the one that others usually confirm prevails."""
     sources = SimulatedSources(3, 2000)

@@ -12,6 +12,7 @@ import pytest
 
 from stepmark import plugins
 from stepmark.errors import ConfigError, DatasetError
+from stepmark.records import StepAnnotation
 from storage.dataset import parts
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import LABELS, PROBLEMS, TRACES, annotations, discovered
@@ -24,12 +25,14 @@ from storage.publishing.row_options import RowOptions
 from tests.pipelines.running import REPOSITORY
 from tests.storage.samples import (
     ANNOTATION,
+    BAD,
     DISCOVERED,
     GOOD,
     LABEL,
     PROBLEM,
     SOLUTION_FORMATS,
     TRACE,
+    UNKNOWN,
     labelled,
 )
 
@@ -108,6 +111,20 @@ def test_empty_export_states_reasons(dataset: Dataset, tmp_path: Path) -> None:
     ):
         export(dataset, Trl(), str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("index", [3, -1])
+def test_missing_neutral_steps_are_counted(index: int, on_disk: Dataset, tmp_path: Path) -> None:
+    steps = tuple(StepAnnotation(verdict=verdict) for verdict in (GOOD, BAD, UNKNOWN))
+    rated = replace(ANNOTATION, method="human", steps=steps, first_error=1, error=None)
+    damaged = replace(rated, neutral_steps=(0, index))
+    sound = replace(rated, trace_id="t1", neutral_steps=(0,))
+    on_disk.write_part(annotations("human"), 0, [damaged, sound], "f")
+    for neutral, labels in ((GOOD, [True, False]), (BAD, [False])):
+        folder = tmp_path / neutral
+        done = export(on_disk, Trl(), str(folder), labels_by="human", neutral=neutral)
+        assert done.left_out["a neutral step of its label does not exist"] == 1
+        assert [row["labels"] for row in load(folder).to_list()] == [labels]
 
 
 def test_incomplete_traces_are_counted(dataset: Dataset, tmp_path: Path) -> None:
