@@ -29,8 +29,9 @@ __all__ = ["Finding", "check_run", "describe_run"]
 
 LIMIT_SECONDS = 50.0
 """The time after which the rest is not checked: a user waits for the result."""
-# Two choices show whether the server counts them.
-CHOICES = 2
+# An engine requests the choices that a reply lacks again. Of three, a server that returns one at a
+# time gives two short replies, which show that it never returns more.
+CHOICES = 3
 # A source with more rejected rows than this before its first problem is not searched further.
 MAX_ROWS = 1000
 MAX_CONTINUATION_TOKENS = 32
@@ -173,7 +174,7 @@ class _Check:
         return Finding(what="problem", text=f"{text}, answer {_excerpt(answer)}")
 
     async def _solution(self) -> Finding:
-        """Request two solutions of the problem and grade the first."""
+        """Request several solutions of the problem and grade the first."""
         plan = self.run.plan
         engine = plan.engine
         problem = self.problem

@@ -144,6 +144,7 @@ def test_check_shows_warnings(
     for text in (
         "the finish reason 'ran_dry'",
         "the server counts no tokens",
+        "the server returned 1 of 2 choices, and the others are requested again; set max_n = 1",
         "judge: FAULT 0 of 1 replies have a verdict",
         "the first reply: 'I cannot say.'",
     ):
