@@ -55,6 +55,8 @@ class QueryRunner:
             named = named_query(text.removeprefix(MARK))
             text = named.sql
             parameters = named.bind(arguments)
+            self.dataset.require()
+            named.check_methods(parameters, self.dataset.methods("annotations"))
         elif arguments:
             raise ConfigError("a query is one argument: put it in quotes")
         return self._run(text, parameters)

@@ -21,7 +21,10 @@ __all__ = ["MARK", "NamedQuery", "Parameter", "named_queries", "named_query"]
 
 MARK = ":"
 """What precedes the name of a query on the command line."""
+LABELS = "the labels"
+"""The value that stands for the labels, in the queries that accept it."""
 FOLDER = Path(__file__).with_name("named")
+_METHOD = re.compile(r"\bthe (?:first |second )?method\b")
 _PARAMETER = re.compile(
     r"-- (?P<name>[a-z_]+)(?P<has_default> = (?P<default>[^:]*))?: (?P<what>.+)"
 )
@@ -35,6 +38,11 @@ class Parameter:
     default: str | None
     """None if a value is required."""
     description: str
+
+    @property
+    def is_method(self) -> bool:
+        """Whether the value must be a method of the dataset, by its description."""
+        return _METHOD.search(self.description) is not None
 
     def __str__(self) -> str:
         return self.name.upper() if self.default is None else f"[{self.name.upper()}]"
@@ -53,6 +61,27 @@ class NamedQuery:
     def usage(self) -> str:
         """How the query is called: `:rollouts TRACE [PREFIX]`."""
         return " ".join([f"{MARK}{self.name}", *map(str, self.parameters)])
+
+    def check_methods(self, values: Mapping[str, str], methods: Sequence[str]) -> None:
+        """Check that the dataset has the methods that the parameters name.
+
+        Args:
+            values: The values of the parameters by name.
+            methods: The methods that the dataset has annotations of.
+
+        Raises:
+            ConfigError: It does not have one of them, so that the result would be empty.
+        """
+        for parameter in self.parameters:
+            value = values[parameter.name]
+            stands_for_labels = value == LABELS and LABELS in parameter.description
+            if not parameter.is_method or stands_for_labels or value in methods:
+                continue
+            listing = ", ".join(methods) or "none"
+            raise ConfigError(
+                f"{MARK}{self.name}: the dataset has no annotations of {value[:80]!a} for"
+                f" {parameter.name.upper()}; it has: {listing}"
+            )
 
     def bind(self, arguments: Sequence[str]) -> Mapping[str, str]:
         """Return the values of the parameters by name.

@@ -278,6 +278,14 @@ COMMANDS = {
         ],
         "nope.jsonl does not exist",
     ),
+    "query an unknown method": (
+        ["sql", ":confusion", "method=judge", "-d", "made"],
+        ":confusion: the dataset has no annotations of 'method=judge' for FIRST; it has: formal",
+    ),
+    "query the labels as true verdicts": (
+        ["sql", ":calibration", "the labels", "the labels", "-d", "made"],
+        ":calibration: the dataset has no annotations of 'the labels' for GOLD; it has: formal",
+    ),
     "label nothing": (["label", "run.toml", "--set", "dataset=none"], "no dataset at none"),
     "import nothing": (["import", "nope.jsonl", "--dataset", "new"], "nope.jsonl does not exist"),
     "import an empty file": (
