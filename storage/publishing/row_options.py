@@ -1,7 +1,8 @@
 """The options of an export that do not depend on its format: which rows it has, in which splits."""
 
 import random
-from collections.abc import Sequence, Set
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -26,7 +27,8 @@ class RowOptions:
     limit: int | None = None
     """The number of rows at most; without `balance` the first ones."""
     balance: bool = False
-    """Whether as many rows have an error as have none; further ones are left out at random."""
+    """Whether as many rows of each split have an error as have none; further ones are left out at
+    random."""
     validation: float = 0.0
     """The share of the problems whose rows are the split `validation`; 0 for none."""
     seed: int = 0
@@ -70,23 +72,25 @@ class RowOptions:
         position = int.from_bytes(hashed.digest(), "big")
         return VALIDATION if position < self.validation * POSITIONS else default
 
-    def balanced_rows(self, have_error: bytes) -> bytes:
-        """Return for every row 1 if `balance` keeps it, else 0; at most `limit` are kept.
+    def balanced_rows(self, have_error: Mapping[str, bytes]) -> Mapping[str, bytes]:
+        """Return for every row 1 if `balance` keeps it, else 0, by split; at most `limit` are kept.
 
         Args:
-            have_error: For every row 1 if its trace has an error, else 0.
+            have_error: For every row of a split 1 if its trace has an error, else 0.
         """
-        with_error = [number for number, has_error in enumerate(have_error) if has_error]
-        without_error = [number for number, has_error in enumerate(have_error) if not has_error]
-        count = min(len(with_error), len(without_error))
-        if self.limit is not None:
-            count = min(count, self.limit // 2)
         rng = random.Random(self.seed)
-        is_kept = bytearray(len(have_error))
-        for rows in (with_error, without_error):
-            for number in rng.sample(rows, count):
-                is_kept[number] = 1
-        return bytes(is_kept)
+        pairs = {split: _pairs(rows) for split, rows in have_error.items()}
+        if self.limit is not None:
+            pairs = _sampled(pairs, self.limit // 2, rng)
+        kept = dict[str, bytes]()
+        for split, rows in have_error.items():
+            is_kept = bytearray(len(rows))
+            for has_error in (1, 0):
+                numbers = [number for number, value in enumerate(rows) if value == has_error]
+                for number in rng.sample(numbers, pairs[split]):
+                    is_kept[number] = 1
+            kept[split] = bytes(is_kept)
+        return kept
 
     def describe(self) -> Sequence[str]:
         """Return the options that change the rows, as short texts for the card."""
@@ -100,6 +104,22 @@ class RowOptions:
         if self.validation:
             texts.append(f"validation {self.validation:g} of the problems (seed {self.seed})")
         return texts
+
+
+def _pairs(have_error: bytes) -> int:
+    """Return how many pairs of a row with an error and one without it there are."""
+    return min(have_error.count(1), have_error.count(0))
+
+
+def _sampled(pairs: Mapping[str, int], limit: int, rng: random.Random) -> dict[str, int]:
+    """Return how many pairs of each split are among at most `limit`, each with equal chances."""
+    if sum(pairs.values()) <= limit:
+        return dict(pairs)
+    if len(pairs) == 1:
+        return dict.fromkeys(pairs, limit)
+    splits = list(pairs)
+    drawn = Counter(rng.sample(splits, limit, counts=pairs.values()))
+    return {split: drawn[split] for split in splits}
 
 
 ALL_ROWS = RowOptions()

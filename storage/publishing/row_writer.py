@@ -53,7 +53,7 @@ def write_rows(shard_rows: ShardRows, folder: Path, processes: int) -> ExportSta
 
 
 def _write_balanced(shard_rows: ShardRows, folder: Path, processes: int) -> ExportStatistics:
-    """Write as many rows with an error as without one.
+    """Write as many rows with an error as without one, in each split.
 
     All rows are written first: making them a second time takes longer than reading them again.
     """
@@ -67,17 +67,19 @@ def _write_balanced(shard_rows: ShardRows, folder: Path, processes: int) -> Expo
                 all_files.write(split, rows.batches)
                 have_error.setdefault(split, bytearray()).extend(rows.have_error)
     all_files.finish()
-    is_kept = shard_rows.options.balanced_rows(b"".join(have_error.values()))
+    is_kept = shard_rows.options.balanced_rows(
+        {split: bytes(rows) for split, rows in have_error.items()}
+    )
     files = ExportFiles(folder, shard_rows.schema, file_type_of(shard_rows.exporter))
-    # Rows are numbered in the order of the splits, as in `is_kept`.
-    start = 0
-    for split in have_error:
+    for split, rows_kept in is_kept.items():
+        start = 0
         for batch in all_files.read(split):
             end = start + batch.num_rows
-            files.write(split, [batch.filter(pa.array(map(bool, is_kept[start:end])))])
+            files.write(split, [batch.filter(pa.array(map(bool, rows_kept[start:end])))])
             start = end
     shutil.rmtree(all_files.folder, ignore_errors=True)
-    _add_left_out(statistics, "dropped by the balance", is_kept.count(0))
+    dropped = sum(rows_kept.count(0) for rows_kept in is_kept.values())
+    _add_left_out(statistics, "dropped by the balance", dropped)
     statistics.split_rows.update(files.finish())
     return statistics
 

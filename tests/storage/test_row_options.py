@@ -117,6 +117,22 @@ def test_balance_keeps_equal_classes(many: Dataset, tmp_path: Path) -> None:
     assert ids[0] == ids[1] != ids[2]
 
 
+def test_balance_is_within_each_split(many: Dataset, tmp_path: Path) -> None:
+    options = RowOptions(validation=0.3, balance=True, seed=1)
+    everything = export(many, Trl(), str(tmp_path / "all"), options=replace(options, balance=False))
+    done = export(many, Trl(), str(tmp_path / "out"), options=options)
+    # One of four traces of a problem has an error.
+    for split, rows in everything.split_rows.items():
+        classes = Counter(all(row["labels"]) for row in rows_of(tmp_path / "out", split))
+        assert classes == {True: rows // 4, False: rows // 4}
+    assert done.left_out == {"dropped by the balance": 120}
+    limited = replace(options, limit=31)
+    assert export(many, Trl(), str(tmp_path / "some"), options=limited).rows == 30
+    for split in everything.split_rows:
+        classes = Counter(all(row["labels"]) for row in rows_of(tmp_path / "some", split))
+        assert classes[True] == classes[False] > 0
+
+
 def test_validation_divides_by_text(many: Dataset, tmp_path: Path) -> None:
     options = RowOptions(validation=0.3, seed=1, with_ids=True)
     done = export(many, Trl(), str(tmp_path / "out"), options=options)
