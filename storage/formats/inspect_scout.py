@@ -29,10 +29,11 @@ class InspectScout:
     """One row per trace.
 
     `score` is the first error according to the label, `success` whether the final answer is
-    correct. The metadata of the message of a step has its label and the verdict of each method.
+    correct. The metadata of the message of a step has its label, and in `verdicts` the verdict of
+    each method.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     split: ClassVar[str] = "train"
     reads: ClassVar[frozenset[str]] = frozenset({"annotations"})
     row_count: ClassVar[str] = "count(*) FILTER (len(texts) > 0)"
@@ -112,10 +113,16 @@ def _messages(example: Example) -> list[dict[str, Any]]:
 
 def _step_metadata(example: Example, index: int) -> dict[str, Any]:
     step_label = example.label.steps[index]
-    metadata: dict[str, Any] = {"step": index, "label": step_label.label, "value": step_label.value}
+    # Apart from the other keys: a method can be named `label`.
+    verdicts = dict[str, str]()
     for annotation in example.annotations:
-        metadata[annotation.method] = _verdict(annotation, index)
-    return metadata
+        verdicts[annotation.method] = _verdict(annotation, index)
+    return {
+        "step": index,
+        "label": step_label.label,
+        "value": step_label.value,
+        "verdicts": verdicts,
+    }
 
 
 def _verdict(annotation: Annotation, index: int) -> str:

@@ -65,9 +65,10 @@ def test_scout_reads_the_transcripts(on_disk: Dataset, tmp_path: Path) -> None:
         "step": 0,
         "label": "correct",
         "value": 1.0,
-        "judge": "correct: because",
+        "verdicts": {"judge": "correct: because"},
     }
-    assert [step["metadata"]["judge"] for step in steps[1:]] == ["incorrect", "unknown"]
+    verdicts = [step["metadata"]["verdicts"]["judge"] for step in steps[1:]]
+    assert verdicts == ["incorrect", "unknown"]
     ids = [message["id"] for message in json.loads(first["messages"])]
     assert len(set(ids)) == len(ids)
 
@@ -78,7 +79,17 @@ def test_scout_shows_failed_methods() -> None:
     (row,) = rows(InspectScout(), example([failed], trace=trace))
     assert row["success"] is None
     assert row["model_options"] is None
-    assert {step["metadata"]["judge"] for step in json.loads(row["messages"])[1:]} == {"unknown"}
+    steps = json.loads(row["messages"])[1:]
+    assert {step["metadata"]["verdicts"]["judge"] for step in steps} == {"unknown"}
+
+
+@pytest.mark.parametrize("method", ["label", "value", "step", "verdicts"])
+def test_scout_keeps_keys_of_methods(method: str) -> None:
+    named = replace(ANNOTATION, method=method)
+    (row,) = rows(InspectScout(), example([named]))
+    metadata = json.loads(row["messages"])[1]["metadata"]
+    expected = {"step": 0, "label": "correct", "value": 1.0}
+    assert metadata == {**expected, "verdicts": {method: "correct: because"}}
 
 
 def test_potato_reads_items_and_labels(on_disk: Dataset, tmp_path: Path) -> None:
