@@ -28,6 +28,7 @@ from engines.runtime.batch_api import BatchApi, Endpoint, read_a_batch
 from engines.runtime.batch_queue import BatchLimits, BatchQueue
 from engines.runtime.batch_record import BatchRecord
 from engines.runtime.batch_repeats import request_in_batches
+from engines.runtime.bounded_body import bound_body
 from engines.runtime.continuation_probe import prove_continuation, prove_plain_continuation
 from engines.runtime.doubts import FEW_TOKENS, DoubtfulReply, Doubts, RequestDoubts
 from engines.runtime.fleet import Fleet
@@ -715,7 +716,9 @@ class OpenAI:
             timeout=timeout,
             max_retries=0,  # `Fleet` repeats requests
             http_client=openai.DefaultAsyncHttpxClient(
-                limits=limits, timeout=timeout, event_hooks={"response": [_read_errors_as_utf8]}
+                limits=limits,
+                timeout=timeout,
+                event_hooks={"response": [_read_errors_as_utf8, bound_body]},
             ),
         )
 
