@@ -442,7 +442,7 @@ def test_only_trainer_formats_have_texts() -> None:
 
 def test_rows_of_several_texts() -> None:
     turns = [[{"role": role, "content": "x"}] for role in ("user", "assistant")]
-    row = {"prompt": turns[0], "chosen": turns[1], "rejected": turns[1]}
+    row: dict[str, Any] = {"prompt": turns[0], "chosen": turns[1], "rejected": turns[1]}
     pairs = plugins.build(KIND, {"use": "pairs"})
     assert list(training_texts(pairs, row)) == [Chat([*turns[0], *turns[1]])] * 2
     rollouts = plugins.build(KIND, {"use": "rollouts"})

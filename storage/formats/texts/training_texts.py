@@ -88,7 +88,7 @@ class HasTrainingTexts(Protocol):
         ...
 
 
-def has_training_texts(exporter: Format) -> bool:
+def has_training_texts(exporter: Format | type[Format]) -> bool:
     """Return whether it is known which texts a trainer makes of the rows of a format."""
     return isinstance(exporter, HasTrainingTexts) or bool(_conversation_columns(exporter.schema))
 
