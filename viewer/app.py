@@ -13,15 +13,15 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from stepmark.errors import ConfigError, StepmarkError
-from stepmark.records import Discovered, Trace
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import PROBLEMS, REJECTED
 from storage.queries.isolated import column_of_query
 from storage.queries.trace_summary import SummaryReader, TraceSummary
 from viewer.access import Access, Guard
-from viewer.figures import Figures, figures, gold_methods
+from viewer.figures import Figures, default_source, figures, gold_methods
+from viewer.links import ServerLinks
 from viewer.memory import Memory
-from viewer.prefix_tree import Leaf, branches
+from viewer.prefix_tree import branches, read_leaves
 from viewer.rendering import render
 from viewer.selection import LABEL, QUEUES, SORTS, Selection, parse
 from viewer.trace_list import PAGE_ROWS, facet_counts, list_traces, neighbours
@@ -80,7 +80,7 @@ class Pages:
                 return Response(status_code=204)
         golds = gold_methods(summary)
         gold = parameters.get("gold", next(iter(golds), ""))
-        source = parameters.get("of") or _default_source(summary)
+        source = parameters.get("of") or default_source(summary)
         current_figures = self._figures.get(
             (summary.version, source, gold), lambda: figures(summary, source=source, gold=gold)
         )
@@ -166,16 +166,7 @@ class Pages:
     def tree(self, request: Request) -> Response:
         """Show the prefix tree of the problem of a trace, as a part of its page."""
         records = self._records(request, self._summary(request))
-        traces = dict[str, Trace]()
-        for sibling in read_siblings(self.dataset, records):
-            traces[sibling.trace.trace_id] = sibling.trace
-        leaves = [Leaf.of_trace(trace) for trace in traces.values()]
-        # A discovered trace is one of the rollouts, which must not count twice.
-        counted = {trace.rollout_id for trace in traces.values() if isinstance(trace, Discovered)}
-        for rollout in read_rollouts(self.dataset, records.shard, traces):
-            if rollout.rollout_id not in counted:
-                leaves.append(Leaf.of_rollout(traces[rollout.trace_id], rollout))
-        tree, is_cut = branches(leaves)
+        tree, is_cut = branches(read_leaves(self.dataset, records))
         return self._render(
             "_tree.html", branches=tree, is_cut=is_cut, trace_id=records.trace.trace_id
         )
@@ -222,7 +213,7 @@ class Pages:
         return reading.result()
 
     def _records(self, request: Request, summary: TraceSummary) -> TraceRecords:
-        records = read_trace(self.dataset, summary, request.path_params["trace_id"])
+        records = read_trace(self.dataset, summary, _trace_id(request))
         if records is None:
             raise HTTPException(404, "the dataset has no such trace")
         return records
@@ -247,7 +238,12 @@ class Pages:
         return summary.with_ids(trace_ids)
 
     def _render(self, name: str, status: int = 200, **context: Any) -> Response:
-        common: Mapping[str, Any] = {"dataset": self.dataset.uri, "label": LABEL}
+        common: Mapping[str, Any] = {
+            "dataset": self.dataset.uri,
+            "label": LABEL,
+            "links": ServerLinks(),
+            "is_static": False,
+        }
         return render(name, {**common, **context}, status)
 
 
@@ -267,6 +263,10 @@ def create_app(dataset: Dataset, access: Access) -> Starlette:
             Route("/traces/{trace_id:path}/tree", pages.tree),
             # Last: an id can contain slashes.
             Route("/traces/{trace_id:path}", pages.trace),
+            # The same pages of a trace whose id is no part of a path: see `ServerLinks`.
+            Route("/trace", pages.trace),
+            Route("/trace/steps/{number}", pages.step),
+            Route("/trace/tree", pages.tree),
             Mount("/static", StaticFiles(packages=[("viewer", "static")])),
         ],
         middleware=[Middleware(Guard, access=access)],
@@ -279,12 +279,9 @@ def create_app(dataset: Dataset, access: Access) -> Starlette:
     )
 
 
-def _default_source(summary: TraceSummary) -> str:
-    """Return what the first errors of the overview are from, if the address does not say it."""
-    has_labels = summary.rows("SELECT count(kept) FROM summary")[0][0]
-    if has_labels or not summary.methods:
-        return LABEL
-    return summary.methods[0]
+def _trace_id(request: Request) -> str:
+    trace_id: str = request.path_params.get("trace_id") or request.query_params.get("id", "")
+    return trace_id
 
 
 def _number(text: str) -> int | None:

@@ -17,7 +17,16 @@ from storage.queries.shard_summary import MethodTotals
 from storage.queries.trace_summary import TraceSummary
 from viewer.selection import LABEL, column, has_verdict
 
-__all__ = ["Agreement", "Bar", "Bin", "Figures", "MethodRow", "figures", "gold_methods"]
+__all__ = [
+    "Agreement",
+    "Bar",
+    "Bin",
+    "Figures",
+    "MethodRow",
+    "default_source",
+    "figures",
+    "gold_methods",
+]
 
 # First errors from this index are one bar: traces can have hundreds of steps.
 MAX_INDEX = 15
@@ -127,6 +136,14 @@ class Figures:
 def gold_methods(summary: TraceSummary) -> Sequence[str]:
     """Return the methods that can be the reference: those of people, and the oracle."""
     return [method for method in summary.methods if is_human(method) or method == ORACLE]
+
+
+def default_source(summary: TraceSummary) -> str:
+    """Return what the first errors of the overview are from, if nobody chooses it."""
+    has_labels = summary.rows("SELECT count(kept) FROM summary")[0][0]
+    if has_labels or not summary.methods:
+        return LABEL
+    return summary.methods[0]
 
 
 def figures(summary: TraceSummary, *, source: str = LABEL, gold: str = "") -> Figures:

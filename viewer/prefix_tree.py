@@ -3,9 +3,11 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from stepmark.records import Rollout, Trace, Verdict
+from stepmark.records import Discovered, Rollout, Trace, Verdict
+from storage.dataset.dataset import Dataset
+from viewer.trace_records import TraceRecords, read_rollouts, read_siblings
 
-__all__ = ["Branch", "Leaf", "branches"]
+__all__ = ["Branch", "Leaf", "branches", "read_leaves"]
 
 # More branches are no picture.
 MAX_BRANCHES = 300
@@ -57,6 +59,24 @@ class Branch:
         if not decided:
             return None
         return self.correct / decided
+
+
+def read_leaves(dataset: Dataset, records: TraceRecords) -> Sequence[Leaf]:
+    """Return the solutions and rollouts of the problem of a trace.
+
+    Raises:
+        DatasetError: A part is damaged, or was removed.
+    """
+    traces = dict[str, Trace]()
+    for sibling in read_siblings(dataset, records):
+        traces[sibling.trace.trace_id] = sibling.trace
+    leaves = [Leaf.of_trace(trace) for trace in traces.values()]
+    # A discovered trace is one of the rollouts, which must not count twice.
+    counted = {trace.rollout_id for trace in traces.values() if isinstance(trace, Discovered)}
+    for rollout in read_rollouts(dataset, records.shard, traces):
+        if rollout.rollout_id not in counted:
+            leaves.append(Leaf.of_rollout(traces[rollout.trace_id], rollout))
+    return leaves
 
 
 def branches(leaves: Iterable[Leaf]) -> tuple[Sequence[Branch], bool]:

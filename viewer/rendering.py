@@ -3,30 +3,33 @@
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
-from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse
 
 from stepmark.visible_text import visible
 
-__all__ = ["render"]
+__all__ = ["render", "render_text"]
 
 NOT_DEFINED = "–"
 # A longer text is folded: a page must not scroll for minutes past one of its steps.
 FOLDED_CHARS = 4000
 
 
-def render(name: str, context: Mapping[str, Any], status: int = 200) -> HTMLResponse:
-    """Return a page from a template.
+def render_text(name: str, context: Mapping[str, Any]) -> Markup:
+    """Return the HTML of a template.
 
     Args:
         name: The template.
         context: Its variables.
-        status: The status of the response.
     """
-    text = _environment().get_template(name).render(context)
+    return Markup(_environment().get_template(name).render(context))
+
+
+def render(name: str, context: Mapping[str, Any], status: int = 200) -> HTMLResponse:
+    """Return a page from a template as the answer to a request; see `render_text`."""
+    text = render_text(name, context)
     # The state of a dataset can change between two requests.
     return HTMLResponse(text, status_code=status, headers={"Cache-Control": "no-store"})
 
@@ -46,7 +49,7 @@ def _environment() -> Environment:
     environment.filters["decimal"] = _decimal
     environment.filters["brief"] = _brief
     environment.filters["folded"] = _folded
-    environment.filters["path"] = _path
+    environment.filters["href"] = _href
     environment.globals["parts"] = environment.get_template("_parts.html").module
     return environment
 
@@ -83,9 +86,11 @@ def _brief(value: float) -> str:
     return f"{value:.0f}"
 
 
-def _path(text: str) -> str:
-    """Return an id as one segment of the path of an address."""
-    return quote(text, safe="")
+def _href(address: str) -> Markup:
+    """Return the attribute of a link; none without an address, which leaves plain text."""
+    if not address:
+        return Markup("")
+    return Markup(' href="{}"').format(escape(address))
 
 
 def _folded(text: str) -> tuple[str, str]:

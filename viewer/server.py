@@ -7,18 +7,21 @@ import webbrowser
 from collections.abc import Callable
 
 import uvicorn
+from starlette.applications import Starlette
 
 from stepmark.errors import ConfigError
 from storage.dataset.dataset import Dataset
 from viewer.access import Access
 from viewer.app import create_app
 
-__all__ = ["serve"]
+__all__ = ["configuration", "serve"]
 
 LOCAL_NAME = "localhost"
 HTTP_PORT = 80
 # 192 bits, which cannot be guessed.
 TOKEN_BYTES = 24
+# An address can contain an id of a damaged or hostile dataset, or a query of 20,000 characters.
+MAX_REQUEST_BYTES = 1 << 20
 
 
 def serve(
@@ -52,19 +55,28 @@ def serve(
     address = f"http://{_bracketed(host)}:{bound_port}/"
     if access.token:
         address += f"?token={access.token}"
-    config = uvicorn.Config(
-        create_app(dataset, access),
-        access_log=False,
-        log_level="warning",
-        # Headers of proxies could name another client or host.
-        proxy_headers=False,
-        server_header=False,
-    )
+    config = configuration(create_app(dataset, access))
     announce(address)
     if browse:
         webbrowser.open(address)
     with listener:
         uvicorn.Server(config).run(sockets=[listener])
+
+
+def configuration(app: Starlette) -> uvicorn.Config:
+    """Return the configuration of a server of an application."""
+    return uvicorn.Config(
+        app,
+        access_log=False,
+        log_level="warning",
+        lifespan="off",
+        # Headers of proxies could name another client or host.
+        proxy_headers=False,
+        server_header=False,
+        # The other parser that can be installed has a fixed limit of 64 KiB.
+        http="h11",
+        h11_max_incomplete_event_size=MAX_REQUEST_BYTES,
+    )
 
 
 def _bind(host: str, port: int) -> socket.socket:

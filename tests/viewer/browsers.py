@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_pla
 from storage.dataset.dataset import Dataset
 from viewer.access import Access
 from viewer.app import create_app
+from viewer.server import configuration
 
 __all__ = ["chromium", "open_page", "serious_violations", "served"]
 
@@ -50,7 +51,7 @@ def served(dataset: Dataset) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         host = f"127.0.0.1:{listener.getsockname()[1]}"
         app = create_app(dataset, Access(hosts=[host]))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
+        server = uvicorn.Server(configuration(app))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
@@ -96,6 +97,11 @@ def open_page(
         if message.type in LOUD and f"status of {status}" not in message.text:
             faults.append(message.text)
 
+    def add_failed_request(request: Request) -> None:
+        # Leaving a page aborts what it still requests.
+        if request.failure != "net::ERR_ABORTED":
+            faults.append(f"{request.url}: {request.failure}")
+
     def add_foreign_request(request: Request) -> None:
         if not request.url.startswith(origin):
             faults.append(request.url)
@@ -104,6 +110,7 @@ def open_page(
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("dialog", lambda dialog: faults.append(dialog.message))
     page.on("request", add_foreign_request)
+    page.on("requestfailed", add_failed_request)
     if has_test_clock:
         page.clock.install()
     try:
@@ -117,7 +124,8 @@ def open_page(
 def serious_violations(page: Page) -> list[str]:
     """Return the serious violations of accessibility that axe-core finds on a page."""
     page.evaluate(AXE.read_text(encoding="utf-8"))
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    # Without loading the style sheets again, which a page from the disk may not.
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations'], preload: false})")
     violations = []
     for violation in found["violations"]:
         if violation["impact"] in ("serious", "critical"):

@@ -7,15 +7,18 @@ from starlette.testclient import TestClient
 
 from stepmark.records import Trace
 from storage.dataset.dataset import Dataset
-from tests.viewer.samples import write_hostile, write_mixed
+from tests.viewer.samples import write_hostile, write_mixed, write_strange_ids
+from viewer import app
 from viewer.access import Access
 from viewer.app import create_app
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep the summaries of the tests out of the user's cache folder."""
+def _settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the summaries out of the user's cache folder, and wait until they are read."""
     with pytest.MonkeyPatch.context() as patch:
+        # On a busy machine a small dataset is read in seconds too.
+        patch.setattr(app, "PATIENCE_SECONDS", 60.0)
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
 
@@ -31,6 +34,13 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, Trace]:
     dataset = Dataset(str(tmp_path_factory.mktemp("hostile") / "data"))
     return dataset, write_hostile(dataset)
+
+
+@pytest.fixture(scope="session")
+def strange_ids(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    dataset = Dataset(str(tmp_path_factory.mktemp("strange") / "data"))
+    write_strange_ids(dataset)
+    return dataset
 
 
 @pytest.fixture(scope="session")

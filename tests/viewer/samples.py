@@ -223,7 +223,37 @@ HOSTILE_TEXTS = (
     "ab " * (1 << 18) + "end of text",
     "<a href='http://evil.test' hx-get='http://evil.test' hx-trigger='load'>x</a>",
 )
+# Ids that mean something in a path or in an address, or are longer than a name of a file.
+STRANGE_IDS = (
+    "..",
+    ".",
+    "../../etc/passwd",
+    "/",
+    "a/tree",
+    "a/steps/1",
+    "%2e%2e",
+    "a?id=b&c#d",
+    "a b+c;d\\e",
+    "~.-_",
+    "\x00\u202e\U0001f600",
+    "con",
+    "A",
+    "a",
+    "x" * 10_000,
+    "\u6f22" * 10_000,
+)
 HOSTILE_ID = "a/../b?c=#d\"'<script>&"
+
+
+def write_strange_ids(dataset: Dataset) -> None:
+    """Write a trace for each of `STRANGE_IDS`, all of one problem."""
+    traces = [replace(TRACE, trace_id=trace_id) for trace_id in STRANGE_IDS]
+    problem = Problem(problem_id="p", question="?", answer="20", domain="", source="")
+    dataset.write_part(PROBLEMS, 0, [problem], "f")
+    dataset.write_part(TRACES, 0, traces, "f")
+    judged = [annotation(trace, "judge", 1) for trace in traces]
+    dataset.write_part(annotations("judge"), 0, judged, "f")
+    dataset.write_run_file('dataset = "x"\n')
 
 
 def write_hostile(dataset: Dataset) -> Trace:

@@ -7,11 +7,12 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from stepmark.records import Trace
+from stepmark.visible_text import visible
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import LABELS
 from tests.viewer.browsers import chromium, open_page, serious_violations, served
 from tests.viewer.listing import list_always
-from tests.viewer.samples import write_mixed
+from tests.viewer.samples import STRANGE_IDS, write_mixed
 
 pytestmark = pytest.mark.browser
 
@@ -88,7 +89,7 @@ def test_keys_move_through_a_trace(browser: Browser, site: str) -> None:
         page.keyboard.press("p")
         page.wait_for_url("**/traces/t0-0?place=0")
         page.keyboard.press("l")
-        page.wait_for_url("**/traces?")
+        page.wait_for_url("**/traces")
 
 
 def test_keys_are_text_in_fields(browser: Browser, site: str) -> None:
@@ -158,6 +159,18 @@ def test_hostile_texts_are_inert(browser: Browser, hostile: tuple[Dataset, Trace
                 assert page.locator("main script, main img").count() == 0
                 for link in page.locator("a[href]").all():
                     assert str(link.get_attribute("href")).startswith(("/", "#"))
+
+
+def test_every_id_can_be_opened(browser: Browser, strange_ids: Dataset) -> None:
+    with served(strange_ids) as site, open_page(browser, f"{site}/traces") as page:
+        links = [link.get_attribute("href") for link in page.locator("a.row-link").all()]
+        for trace_id, link in zip(STRANGE_IDS, links, strict=True):
+            page.goto(f"{site}{link}")
+            assert page.locator(".pager .id").text_content() == visible(trace_id)
+            page.locator(".evidence-button").nth(1).click()
+            expect(page.locator("#evidence-2")).to_contain_text("5 * 4 = 20, not 21")
+            page.locator(".tree-box > summary").click()
+            expect(page.locator("#tree li").first).to_contain_text("this trace")
 
 
 def test_broken_mathematics_stays_text(browser: Browser, hostile: tuple[Dataset, Trace]) -> None:

@@ -4,7 +4,6 @@ import math
 import re
 import uuid
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import cast
 from urllib.parse import quote
@@ -17,48 +16,11 @@ from storage.dataset.dataset import Dataset
 from storage.dataset.tables import LABELS, TRACES, annotations
 from tests.storage.isolation import answer_in_this_process
 from tests.viewer.listing import list_always
+from tests.viewer.parsed_page import Page
 from tests.viewer.samples import TRACE, annotation, write_mixed
 from viewer.access import Access
 from viewer.app import create_app
 from viewer.selection import QUEUES, SORTS
-
-VOID = frozenset({"meta", "link", "input", "br", "img"})
-
-
-class Page(HTMLParser):
-    """The tags, attributes and visible text of a page."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags = list[tuple[str, dict[str, str | None]]]()
-        self.text = ""
-        self.open = list[str]()
-        self.feed(html)
-        self.close()
-        assert not self.open, f"tags that are not closed: {self.open}"
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-    def attributes(self, name: str) -> list[str]:
-        """Return all values of an attribute."""
-        found = []
-        for _, attributes in self.tags:
-            value = attributes.get(name)
-            if value is not None:
-                found.append(value)
-        return found
 
 
 def page_of(client: TestClient, address: str, status: int = 200) -> Page:

@@ -68,8 +68,10 @@ function moveFocus(items, direction) {
   }
 }
 
+// A report has several traces, each with links to the next and the previous one.
 function follow(selector) {
-  document.querySelector(selector)?.click();
+  const part = document.activeElement.closest("[data-trace]") ?? document;
+  part.querySelector(selector)?.click();
 }
 
 const KEYS = {
@@ -77,7 +79,7 @@ const KEYS = {
   k: () => moveFocus([...document.querySelectorAll("tr.step, a.row-link")], -1),
   n: () => follow('a[rel="next"]'),
   p: () => follow('a[rel="prev"]'),
-  l: () => follow("#to-list"),
+  l: () => follow(".to-list"),
   Enter: () => document.activeElement.querySelector?.(".evidence-button")?.click(),
   "?": () => document.getElementById("help").showModal(),
 };
@@ -115,9 +117,23 @@ document.getElementById("theme-button").addEventListener("click", () => {
     ? root.dataset.theme === "dark"
     : matchMedia("(prefers-color-scheme: dark)").matches;
   root.dataset.theme = isDark ? "light" : "dark";
-  localStorage.setItem("stepmark-theme", root.dataset.theme);
+  try {
+    localStorage.setItem("stepmark-theme", root.dataset.theme);
+  } catch {
+    // The theme then lasts until the page is closed.
+  }
 });
 document.getElementById("help-button").addEventListener("click", KEYS["?"]);
+
+// On paper nothing can be unfolded or comes into view.
+window.addEventListener("beforeprint", () => {
+  for (const element of document.querySelectorAll("[data-math]:not(:has(.katex))")) {
+    renderMath(element);
+  }
+  for (const rest of document.querySelectorAll("details.rest")) {
+    rest.open = true;
+  }
+});
 
 observeMath(document);
 document.addEventListener("htmx:after:swap", () => observeMath(document));

@@ -1,0 +1,86 @@
+"""Addresses of pages and files, as templates write them."""
+
+import re
+from typing import Protocol
+from urllib.parse import quote, urlencode
+
+from viewer.selection import Selection
+
+__all__ = ["Links", "ServerLinks"]
+
+# Every other id is a parameter. Servers and browsers decode a path before they look at it: `..`
+# would be the page above, and `a/tree` the tree of the trace `a`.
+PATH_ID = re.compile(r"[\w~-][\w.~-]*", re.ASCII)
+
+
+class Links(Protocol):
+    """The addresses in a template; "" where there is no such page, so that a link is plain text."""
+
+    def asset(self, name: str) -> str:
+        """Return the address of a file of `viewer/static`."""
+
+    def overview(self, query: str = "") -> str:
+        """Return the address of the overview."""
+
+    def traces(self, query: str = "") -> str:
+        """Return the address of the list of the traces that a query selects."""
+
+    def list_page(self, selection: Selection, page: int) -> str:
+        """Return the address of a page of a list, from 1."""
+
+    def trace(self, trace_id: str, query: str = "") -> str:
+        """Return the address of a trace, with the list from which it is opened."""
+
+    def step(self, trace_id: str, number: int, start: int = 1) -> str:
+        """Return the address of the evidence about a step, with its rollouts from a number on."""
+
+    def tree(self, trace_id: str) -> str:
+        """Return the address of the prefix tree of a trace's problem."""
+
+
+class ServerLinks:
+    """The addresses of a server."""
+
+    def asset(self, name: str) -> str:
+        """See `Links.asset`."""
+        return f"/static/{name}"
+
+    def overview(self, query: str = "") -> str:
+        """See `Links.overview`."""
+        return _address("/", query)
+
+    def traces(self, query: str = "") -> str:
+        """See `Links.traces`."""
+        return _address("/traces", query)
+
+    def list_page(self, selection: Selection, page: int) -> str:
+        """See `Links.list_page`."""
+        return self.traces(selection.query_string(page=page))
+
+    def trace(self, trace_id: str, query: str = "") -> str:
+        """See `Links.trace`."""
+        return _of_trace(trace_id, "", query)
+
+    def step(self, trace_id: str, number: int, start: int = 1) -> str:
+        """See `Links.step`."""
+        query = ""
+        if start > 1:
+            query = urlencode({"from": start})
+        return _of_trace(trace_id, f"/steps/{number}", query)
+
+    def tree(self, trace_id: str) -> str:
+        """See `Links.tree`."""
+        return _of_trace(trace_id, "/tree", "")
+
+
+def _of_trace(trace_id: str, part: str, query: str) -> str:
+    if PATH_ID.fullmatch(trace_id):
+        return _address(f"/traces/{trace_id}{part}", query)
+    parameter = f"id={quote(trace_id, safe='')}"
+    if query:
+        parameter += f"&{query}"
+    return _address(f"/trace{part}", parameter)
+
+
+def _address(path: str, query: str) -> str:
+    return f"{path}?{query}" if query else path
