@@ -11,6 +11,7 @@ from pipelines.cli.commands.label import label
 from pipelines.cli.commands.list import list_plugins
 from pipelines.cli.commands.new import new
 from pipelines.cli.commands.plan import plan
+from pipelines.cli.commands.report import report
 from pipelines.cli.commands.run import run
 from pipelines.cli.commands.schedule import schedule
 from pipelines.cli.commands.schema import schema
@@ -39,6 +40,7 @@ app.command("import")(import_)
 app.command("show")(show)
 app.command("sql")(sql)
 app.command("view")(view)
+app.command("report")(report)
 app.command("score")(score)
 app.command("export")(export)
 app.command("verify")(verify)

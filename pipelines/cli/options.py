@@ -16,11 +16,13 @@ __all__ = [
     "Interval",
     "JsonProgress",
     "Overrides",
+    "QueueOption",
     "RRule",
     "RetryFailed",
     "RunFileArgument",
     "Shards",
     "Timezone",
+    "WhereOption",
     "Workers",
     "assignments",
 ]
@@ -59,6 +61,16 @@ JsonProgress = Annotated[
     bool,
     typer.Option(
         "--json-progress", help="Write the progress to standard error as one JSON object a line."
+    ),
+]
+WhereOption = Annotated[
+    str,
+    typer.Option(help="The traces that this query selects, by its column trace_id.", metavar="SQL"),
+]
+QueueOption = Annotated[
+    str,
+    typer.Option(
+        help="The traces of a queue: disagree, doubtful, flawed, formal or audit.", metavar="NAME"
     ),
 ]
 DatasetOption = Annotated[
