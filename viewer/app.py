@@ -1,7 +1,8 @@
 """The application: the routes of the pages, and what each of them shows."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import asynccontextmanager
 from typing import Any
 
 from starlette.applications import Starlette
@@ -22,7 +23,7 @@ from viewer.figures import Figures, default_source, figures, gold_methods
 from viewer.links import ServerLinks
 from viewer.memory import Memory
 from viewer.prefix_tree import branches, read_leaves
-from viewer.rendering import render
+from viewer.rendering import compile_templates, render
 from viewer.selection import LABEL, QUEUES, SORTS, Selection, parse
 from viewer.trace_list import PAGE_ROWS, facet_counts, list_traces, neighbours
 from viewer.trace_records import (
@@ -67,6 +68,11 @@ class Pages:
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="summary")
         self._figures = Memory[Figures](REMEMBERED_FIGURES)
         self._selected = Memory[Any](REMEMBERED_SELECTIONS)
+
+    def prepare(self) -> None:
+        """Start to read the traces and to compile the templates, before the first request."""
+        self._reading.submit(self.reader.read)
+        self._reading.submit(compile_templates)
 
     def overview(self, request: Request) -> Response:
         """Show the figures of the dataset."""
@@ -255,7 +261,14 @@ def create_app(dataset: Dataset, access: Access) -> Starlette:
         access: Who may request the pages.
     """
     pages = Pages(dataset)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        pages.prepare()
+        yield
+
     return Starlette(
+        lifespan=lifespan,
         routes=[
             Route("/", pages.overview),
             Route("/traces", pages.traces),

@@ -10,7 +10,7 @@ from starlette.responses import HTMLResponse
 
 from stepmark.visible_text import visible
 
-__all__ = ["render", "render_text"]
+__all__ = ["compile_templates", "render", "render_text"]
 
 NOT_DEFINED = "–"
 # A longer text is folded: a page must not scroll for minutes past one of its steps.
@@ -25,6 +25,13 @@ def render_text(name: str, context: Mapping[str, Any]) -> Markup:
         context: Its variables.
     """
     return Markup(_environment().get_template(name).render(context))
+
+
+def compile_templates() -> None:
+    """Compile all templates, which takes a part of a second in the first request otherwise."""
+    environment = _environment()
+    for name in environment.list_templates():
+        environment.get_template(name)
 
 
 def render(name: str, context: Mapping[str, Any], status: int = 200) -> HTMLResponse:

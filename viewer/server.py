@@ -69,7 +69,7 @@ def configuration(app: Starlette) -> uvicorn.Config:
         app,
         access_log=False,
         log_level="warning",
-        lifespan="off",
+        lifespan="on",
         # Headers of proxies could name another client or host.
         proxy_headers=False,
         server_header=False,

@@ -3,6 +3,7 @@
 import re
 import socket
 import sys
+import threading
 
 import httpx
 import pytest
@@ -11,6 +12,7 @@ from starlette.testclient import TestClient
 from pipelines.__main__ import main
 from stepmark.errors import ConfigError, DatasetError
 from storage.dataset.dataset import Dataset
+from storage.queries.trace_summary import SummaryReader
 from viewer import server
 from viewer.access import Access
 from viewer.app import create_app
@@ -196,6 +198,14 @@ def test_unknown_host_is_an_error(mixed: Dataset, host: str) -> None:
 def test_missing_dataset_is_an_error() -> None:
     with pytest.raises(DatasetError, match="no dataset at"):
         server.serve(Dataset("/nowhere"), "127.0.0.1", 0, announce=print, browse=False)
+
+
+def test_traces_are_read_before_requests(mixed: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    has_read = threading.Event()
+    monkeypatch.setattr(SummaryReader, "read", lambda reader: has_read.set())
+    # The start of a server, without a request.
+    with TestClient(create_app(mixed, Access())):
+        assert has_read.wait(60)
 
 
 def test_command_announces_its_address(
