@@ -23,6 +23,7 @@ from stepmark.identity import digest
 from stepmark.records import Annotation, Rejected, StepAnnotation, Verdict, first_error_of
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import HUMAN, TRACES, Table, annotations, discovered
+from storage.labelling.human_parts import add_labels
 
 __all__ = ["POTATO", "AnnotationImport", "import_annotations"]
 
@@ -94,7 +95,7 @@ def import_annotations(
                     reason = f"{len(label.steps)} steps, but the trace has {step_count}"
                     rejected.append(label.rejected("steps", reason))
             for method, added in rows.items():
-                _write_labels(dataset, annotations(method), shard, added)
+                add_labels(dataset, annotations(method), shard, added)
                 labelled[method] += len(added)
     for by_method in labels.values():
         for label in by_method.values():
@@ -197,28 +198,6 @@ def _annotation(trace_id: str, method: str, label: _Label) -> Annotation:
         steps=label.steps,
         neutral_steps=label.neutral_steps,
     )
-
-
-def _write_labels(
-    dataset: Dataset, table: Table[Annotation], shard: int, added: Sequence[Annotation]
-) -> None:
-    """Add labels to a part; other labels stay.
-
-    Raises:
-        DatasetError: The part is damaged: it can contain labels that exist nowhere else.
-    """
-    rows = dict[str, Annotation]()
-    part_key = digest("human labels")
-    if shard in dataset.shards(table):
-        footer = dataset.footer(table, shard)
-        if footer is None:
-            raise dataset.damage_error(table, shard)
-        part_key = footer.part_key
-        for label in dataset.read_part(table, shard):
-            rows[label.trace_id] = label
-    for label in added:
-        rows[label.trace_id] = label
-    dataset.write_part(table, shard, rows.values(), part_key)
 
 
 def _nothing_imported(paths: Sequence[str], rejected: Sequence[Rejected]) -> str:

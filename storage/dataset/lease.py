@@ -71,6 +71,8 @@ UNLEASED_PROTOCOLS = frozenset({"hf"})
 # Workers end within moments of their coordinator; until then they hold its lock.
 ORPHANS_SECONDS = 10.0
 POLL_SECONDS = 0.1
+# The command of pages, which hold the lock for the moment in which they store labels of people.
+VIEW_COMMAND = "stepmark view"
 # Another run can remove an object between listing and reading it.
 READ_ATTEMPTS = 5
 # A lock file of an owner is a few hundred bytes.
@@ -130,6 +132,11 @@ class Owner:
 
         return self.host == socket.gethostname() and not psutil.pid_exists(self.pid)
 
+    @property
+    def is_brief(self) -> bool:
+        """Whether it holds the lock for moments only."""
+        return self.command == VIEW_COMMAND
+
     def __str__(self) -> str:
         since = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.since))
         return f"pid {self.pid} on host {self.host} since {since} ({self.command})"
@@ -169,7 +176,7 @@ def local_lock(
         deadline = time.monotonic() + ORPHANS_SECONDS
         while not _try_lock(descriptor, is_shared=is_shared):
             owner = Owner.parse(os.pread(descriptor, MAX_OWNER_BYTES, 0)) or shared_owner()
-            is_ending = owner is not None and owner.is_dead_here
+            is_ending = owner is not None and (owner.is_brief or owner.is_dead_here)
             if not is_ending or time.monotonic() > deadline:
                 raise DatasetBusyError(_refusal(location, owner))
             time.sleep(POLL_SECONDS)

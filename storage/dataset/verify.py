@@ -30,6 +30,9 @@ from storage.dataset.tables import (
 )
 
 __all__ = ["Finding", "verify"]
+from storage.labelling.homes import JOURNALS
+from storage.labelling.journal import Journal
+from storage.labelling.label_store import journals_of
 
 # The column that identifies a row of a table, and the column that names a row of an earlier table.
 _IDS: Mapping[str, str] = MappingProxyType(
@@ -52,6 +55,7 @@ _REFERENCES: Mapping[str, str] = MappingProxyType(
         "labels": "trace_id",
     }
 )
+JOURNAL_REMEDY = "all other entries count: look at the labels of that rater, and keep the file"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +114,23 @@ def verify(dataset: Dataset) -> Iterator[Finding]:
         yield from _shard_faults(dataset, shard, rows, damaged, earlier_methods)
         yield from ids.duplicates(dataset, shard, rows)
     yield from _damaged_completions(dataset)
+    yield from _journal_faults(dataset)
+
+
+def _journal_faults(dataset: Dataset) -> Iterator[Finding]:
+    """Yield what is wrong with the journals of raters, which are in local datasets only."""
+    if not dataset.folder.is_local:
+        return
+    for path in journals_of(dataset).values():
+        journal = Journal(path)
+        journal.read()
+        name = f"{JOURNALS}/{path.name}"
+        for fault in journal.faults():
+            yield Finding(path=name, fault=fault, remedy=JOURNAL_REMEDY)
+        waiting = len(journal.pending())
+        if waiting:
+            fault = f"{_count(waiting, 'finished label')} not stored as annotations"
+            yield Finding(path=name, fault=fault, remedy="start `stepmark view`, which stores them")
 
 
 def _damaged_completions(dataset: Dataset) -> Iterator[Finding]:

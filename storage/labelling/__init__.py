@@ -1,0 +1,1 @@
+"""Labels that people make by hand: journals of every entry, and the annotations made from them."""

@@ -1,0 +1,341 @@
+"""The labels that raters make of one dataset: every entry is saved, finished labels are stored."""
+
+import threading
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from stepmark.errors import ConfigError, DatasetBusyError, StepmarkError
+from stepmark.records import Annotation, Trace, Verdict
+from storage.dataset.dataset import Dataset
+from storage.dataset.tables import annotations, is_human, is_method
+from storage.labelling.drafts import BAD_PROBLEM, UNSURE, TraceLabel, draft_of, label_of
+from storage.labelling.events import Event, Kind, Mark, steps_id_of
+from storage.labelling.homes import JOURNALS, label_home
+from storage.labelling.journal import Journal
+from storage.labelling.raters import method_of
+from storage.labelling.storing import finished_annotation, store
+
+__all__ = ["HumanLabel", "LabelStore", "LabelTarget", "MissingMarksError", "journals_of"]
+
+SUFFIX = ".jsonl"
+
+
+class MissingMarksError(ConfigError):
+    """A label cannot be finished, because steps have no mark.
+
+    Attributes:
+        steps: Their indices.
+    """
+
+    def __init__(self, steps: Sequence[int]) -> None:
+        numbers = ", ".join(str(step + 1) for step in steps)
+        noun = "step" if len(steps) == 1 else "steps"
+        super().__init__(f"not finished: no mark on {noun} {numbers}")
+        self.steps = steps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelTarget:
+    """A trace that somebody labels."""
+
+    rater: str
+    """The name of the rater."""
+    trace: Trace
+    shard: int
+    mode: str
+    """What the rater sees, see `Event.mode`."""
+    by: str = ""
+    """The person who adjudicates."""
+    annotation: Annotation | None = None
+    """The label of the rater that the dataset has."""
+
+    @property
+    def method(self) -> str:
+        """The method of the annotation."""
+        return method_of(self.rater)
+
+    @property
+    def steps_id(self) -> str:
+        """What identifies the steps."""
+        return steps_id_of(self.trace.steps)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HumanLabel:
+    """A finished label."""
+
+    first_error: int | None
+    is_bad_problem: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Storing:
+    """The state of the finished labels."""
+
+    waiting: int
+    """The number of finished labels that are in a journal only."""
+    reason: str
+    """Why they wait; "" if none does."""
+
+
+class LabelStore:
+    """The journals and annotations of all raters of a dataset. Threads can share it."""
+
+    def __init__(self, source: Dataset, home: Dataset) -> None:
+        self.source = source
+        self.home = home
+        self._journals = dict[str, Journal]()
+        self._lock = threading.Lock()
+        self._storing = threading.Lock()
+        self._columns = dict[tuple[str, int, str], Mapping[str, HumanLabel]]()
+
+    @classmethod
+    def open(cls, source: Dataset, folder: str = "") -> "LabelStore":
+        """Return the labels of a dataset; see `homes.label_home` for the arguments and errors."""
+        return cls(source, label_home(source, folder))
+
+    @cached_property
+    def is_beside(self) -> bool:
+        """Whether labels are written into another folder than the dataset."""
+        return self.home is not self.source
+
+    @property
+    def location(self) -> str:
+        """The folder that labels are written into."""
+        return self.home.folder.location("").rstrip("/")
+
+    def label(self, target: LabelTarget) -> TraceLabel:
+        """Return what a rater has done to a trace."""
+        journal = self.journal(target.method)
+        journal.read()
+        return self._label(journal, target)
+
+    def save(self, target: LabelTarget, kind: Kind, **values: Any) -> TraceLabel:
+        """Append an entry to the journal of the rater, and return the label with it.
+
+        Args:
+            target: The trace.
+            kind: What the entry does.
+            **values: Further fields of the `Event`.
+
+        Raises:
+            ConfigError: The trace has no such step.
+            MissingMarksError: A label is finished whose steps are not marked.
+            DatasetError: The entry cannot be written.
+        """
+        step = values.get("step")
+        if step is not None and not 0 <= step < len(target.trace.steps):
+            raise ConfigError(f"the trace has {len(target.trace.steps)} steps, not {step + 1}")
+        journal = self.journal(target.method)
+        with journal.appending() as appender:
+            events = _adoptions(journal, target)
+            label = self._label(journal, target)
+            if kind is Kind.FINISH:
+                if label.draft.missing_steps:
+                    raise MissingMarksError(label.draft.missing_steps)
+                values = {**values, **_finish_values(target)}
+            if kind is not Kind.UNDO or label.can_undo:
+                events.append(_event(target, kind, **values))
+                appender.append(*events)
+        if kind is Kind.FINISH:
+            self.store_finished()
+        return self._label(journal, target)
+
+    def store_finished(self) -> Storing:
+        """Write the finished labels that the dataset lacks, unless another process writes to it."""
+        with self._storing:
+            waiting = self._waiting()
+            if not waiting:
+                return Storing(waiting=0, reason="")
+            reason = ""
+            try:
+                with self.home.writer_lock():
+                    for method, journal in waiting.items():
+                        results = store(self.home, self.source, method, journal)
+                        journal.append(*_stored_events(journal, results))
+            except DatasetBusyError:
+                reason = "a run is writing to the dataset; they are stored when it has ended"
+            except StepmarkError as error:
+                reason = str(error)
+            remaining = sum(len(journal.pending()) for journal in self._waiting().values())
+            return Storing(waiting=remaining, reason=reason if remaining else "")
+
+    def methods(self) -> Sequence[str]:
+        """Return the methods of all raters, sorted."""
+        methods = set(journals_of(self.home))
+        for dataset in (self.source, self.home):
+            methods.update(filter(is_human, dataset.methods("annotations")))
+        return sorted(methods)
+
+    def finished_labels(self, method: str) -> Mapping[str, HumanLabel]:
+        """Return the finished labels of a method by trace id, those that wait included."""
+        labels = dict[str, HumanLabel]()
+        for dataset in dict.fromkeys((self.source, self.home)):
+            for shard, version in dataset.part_versions(annotations(method)).items():
+                labels.update(self._stored_labels(dataset, method, shard, version))
+        journal = self.journal(method)
+        journal.read()
+        for trace_id, event in journal.pending().items():
+            labels[trace_id] = _human_label(finished_annotation(method, journal, event))
+        return labels
+
+    def touched_traces(self, method: str) -> Sequence[str]:
+        """Return the traces with entries of a rater, also of labels that are not finished."""
+        journal = self.journal(method)
+        journal.read()
+        return journal.traces()
+
+    def journal(self, method: str) -> Journal:
+        """Return the journal of a method."""
+        with self._lock:
+            if method not in self._journals:
+                self._journals[method] = Journal(_journal_path(self.home, method))
+            return self._journals[method]
+
+    def _label(self, journal: Journal, target: LabelTarget) -> TraceLabel:
+        step_count = len(target.trace.steps)
+        events = [*journal.events(target.trace.trace_id), *_adoptions(journal, target)]
+        label = label_of(events, target.steps_id, step_count)
+        if label.finish is None and target.annotation is not None:
+            finished = draft_of([_adoption(target, target.annotation)], step_count)
+            label = replace(label, finished=finished)
+        return label
+
+    def _waiting(self) -> Mapping[str, Journal]:
+        """Return the journals with finished labels that are not stored, by method."""
+        waiting = dict[str, Journal]()
+        for method in journals_of(self.home):
+            journal = self.journal(method)
+            journal.read()
+            if journal.pending():
+                waiting[method] = journal
+        return waiting
+
+    def _stored_labels(
+        self, dataset: Dataset, method: str, shard: int, version: str
+    ) -> Mapping[str, HumanLabel]:
+        key = (f"{dataset.uri} {method}", shard, version)
+        if key not in self._columns:
+            names = ["trace_id", "first_error", "error"]
+            columns = dataset.columns(annotations(method), shard, names)
+            labels = dict[str, HumanLabel]()
+            for trace_id, first_error, error in zip(*columns.values(), strict=True):
+                labels[trace_id] = HumanLabel(
+                    first_error=first_error, is_bad_problem=error == BAD_PROBLEM
+                )
+            self._columns[key] = labels
+        return self._columns[key]
+
+
+def journals_of(home: Dataset) -> Mapping[str, Path]:
+    """Return the journals in a local dataset, by method."""
+    paths = dict[str, Path]()
+    for name in home.folder.files(JOURNALS):
+        method = name.removesuffix(SUFFIX)
+        if name.endswith(SUFFIX) and is_method(method) and is_human(method):
+            paths[method] = _journal_path(home, method)
+    return paths
+
+
+def _journal_path(home: Dataset, method: str) -> Path:
+    return Path(home.folder.root, JOURNALS, f"{method}{SUFFIX}")
+
+
+def _event(target: LabelTarget, kind: Kind, **values: Any) -> Event:
+    return Event(
+        event_id=uuid.uuid4().hex,
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
+        trace_id=target.trace.trace_id,
+        steps_id=target.steps_id,
+        kind=kind,
+        mode=target.mode,
+        by=target.by,
+        **values,
+    )
+
+
+def _finish_values(target: LabelTarget) -> Mapping[str, Any]:
+    return {
+        "step_texts": target.trace.steps,
+        "problem_id": target.trace.problem_id,
+        "shard": target.shard,
+        "replaces": target.annotation.fingerprint if target.annotation else "",
+    }
+
+
+def _stored_events(journal: Journal, results: Mapping[str, str]) -> Sequence[Event]:
+    events = list[Event]()
+    for trace_id, finish in journal.pending().items():
+        if finish.event_id in results:
+            events.append(
+                Event(
+                    event_id=uuid.uuid4().hex,
+                    time=datetime.now(UTC).isoformat(timespec="seconds"),
+                    trace_id=trace_id,
+                    steps_id=finish.steps_id,
+                    kind=Kind.STORED,
+                    finish_id=finish.event_id,
+                    result=results[finish.event_id],
+                )
+            )
+    return events
+
+
+def _adoptions(journal: Journal, target: LabelTarget) -> list[Event]:
+    """Return the entry that continues the label that the dataset has, if the journal has none.
+
+    The dataset can have a label that was imported, or carried over from other steps.
+    """
+    annotation = target.annotation
+    trace_id = target.trace.trace_id
+    if annotation is None or trace_id in journal.pending():
+        return []
+    known = set[str]()
+    for event in journal.events(trace_id):
+        if event.steps_id == target.steps_id:
+            if event.kind is Kind.FINISH:
+                known.add(event.event_id)
+            elif event.kind is Kind.ADOPT:
+                known.add(event.replaces)
+    if annotation.fingerprint in known:
+        return []
+    return [_adoption(target, annotation)]
+
+
+def _adoption(target: LabelTarget, annotation: Annotation) -> Event:
+    """Return the entry with which a rater continues the label that the dataset has."""
+    marks = list[Mark]()
+    for index, step in enumerate(annotation.steps):
+        mark = Mark.NONE
+        if index in annotation.neutral_steps:
+            mark = Mark.NEUTRAL
+        elif step.verdict is Verdict.CORRECT:
+            mark = Mark.RIGHT
+        elif step.verdict is Verdict.INCORRECT:
+            mark = Mark.WRONG
+        marks.append(mark)
+    decision = ""
+    if annotation.error == BAD_PROBLEM:
+        decision = BAD_PROBLEM
+    elif annotation.first_error is None:
+        decision = UNSURE
+    comments = tuple(step.rationale for step in annotation.steps)
+    return _event(
+        target,
+        Kind.ADOPT,
+        marks=tuple(marks),
+        comments=comments,
+        decision=decision,
+        replaces=annotation.fingerprint,
+    )
+
+
+def _human_label(annotation: Annotation) -> HumanLabel:
+    return HumanLabel(
+        first_error=annotation.first_error, is_bad_problem=annotation.error == BAD_PROBLEM
+    )

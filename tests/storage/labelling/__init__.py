@@ -1,0 +1,1 @@
+"""Tests of labels by hand: journals, drafts, and the annotations made from them."""

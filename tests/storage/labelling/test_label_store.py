@@ -1,0 +1,344 @@
+"""The label store: finished labels become annotations, and none is lost or replaced wrongly."""
+
+import contextlib
+import multiprocessing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from stepmark.errors import ConfigError, DatasetError
+from stepmark.records import Verdict
+from storage.dataset import lease
+from storage.dataset.dataset import Dataset
+from storage.dataset.tables import STALE_LABELS, TRACES, annotations
+from storage.dataset.verify import verify
+from storage.labelling import label_store
+from storage.labelling.drafts import BAD_PROBLEM
+from storage.labelling.events import Kind, Mark
+from storage.labelling.label_store import HumanLabel, LabelStore, MissingMarksError
+from storage.labelling.raters import check_rater, method_of
+from tests.storage.labelling.samples import labels_of, target_of, write_traces
+
+WAIT_SECONDS = 120
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
+    sample = Dataset(str(tmp_path / "data"))
+    write_traces(sample)
+    return sample
+
+
+@pytest.fixture
+def store(dataset: Dataset) -> LabelStore:
+    return LabelStore.open(dataset)
+
+
+def finish(store: LabelStore, trace_id: str, first_error: int, rater: str = "ann") -> None:
+    target = target_of(store, trace_id, rater)
+    if first_error < 0:
+        store.save(target, Kind.NO_ERROR)
+    else:
+        store.save(target, Kind.FIRST_ERROR, step=first_error)
+    store.save(target, Kind.FINISH)
+
+
+def first_errors(dataset: Dataset, rater: str = "ann") -> dict[str, int | None]:
+    labels = labels_of(dataset, method_of(rater))
+    return {label.trace_id: label.first_error for label in labels}
+
+
+def test_finished_label_is_an_annotation(store: LabelStore, dataset: Dataset) -> None:
+    target = target_of(store)
+    store.save(target, Kind.COMMENT, step=1, text="no")
+    store.save(target, Kind.FIRST_ERROR, step=1)
+    assert labels_of(dataset, "human_ann") == []
+    label = store.save(target, Kind.FINISH)
+    assert not label.is_changed
+    (annotation,) = labels_of(dataset, "human_ann")
+    assert annotation.first_error == 1
+    assert [step.verdict for step in annotation.steps] == [
+        Verdict.CORRECT,
+        Verdict.INCORRECT,
+        Verdict.UNKNOWN,
+    ]
+    assert annotation.steps[1].rationale == "no"
+    assert list(verify(dataset)) == []
+
+
+def test_labels_of_all_shards_are_added(store: LabelStore, dataset: Dataset) -> None:
+    finish(store, "t0-0", -1)
+    finish(store, "t1-2", 2)
+    finish(store, "t0-1", 0)
+    finish(store, "t0-0", 1)
+    finish(store, "t0-0", 0, "bob")
+    assert first_errors(dataset) == {"t0-0": 1, "t0-1": 0, "t1-2": 2}
+    assert first_errors(dataset, "bob") == {"t0-0": 0}
+    assert store.methods() == ["human_ann", "human_bob"]
+    assert store.finished_labels("human_ann")["t1-2"] == HumanLabel(
+        first_error=2, is_bad_problem=False
+    )
+
+
+def test_half_labelled_trace_is_refused(store: LabelStore, dataset: Dataset) -> None:
+    target = target_of(store)
+    store.save(target, Kind.MARK, step=1, mark=Mark.RIGHT)
+    with pytest.raises(MissingMarksError, match="no mark on steps 1, 3") as refused:
+        store.save(target, Kind.FINISH)
+    assert refused.value.steps == [0, 2]
+    assert labels_of(dataset, "human_ann") == []
+    store.save(target, Kind.MARK, step=0, mark=Mark.WRONG)
+    store.save(target, Kind.FINISH)
+    assert first_errors(dataset) == {"t0-0": 0}
+
+
+def test_step_must_exist(store: LabelStore) -> None:
+    for step in (-1, 3, 10**9):
+        with pytest.raises(ConfigError, match="the trace has 3 steps"):
+            store.save(target_of(store), Kind.MARK, step=step, mark=Mark.RIGHT)
+
+
+def test_bad_problem_has_no_verdict(store: LabelStore, dataset: Dataset) -> None:
+    target = target_of(store)
+    store.save(target, Kind.NO_ERROR)
+    store.save(target, Kind.BAD_PROBLEM, is_set=True)
+    store.save(target, Kind.FINISH)
+    (annotation,) = labels_of(dataset, "human_ann")
+    assert (annotation.first_error, annotation.error) == (None, BAD_PROBLEM)
+    assert store.finished_labels("human_ann")["t0-0"].is_bad_problem
+
+
+def test_labels_wait_for_a_run(store: LabelStore, dataset: Dataset) -> None:
+    with dataset.writer_lock():
+        finish(store, "t0-0", 1)
+        assert labels_of(dataset, "human_ann") == []
+        storing_state = store.store_finished()
+        assert storing_state.waiting == 1
+        assert "a run is writing" in storing_state.reason
+        # They count before they are stored.
+        assert store.finished_labels("human_ann")["t0-0"].first_error == 1
+        (finding,) = verify(dataset)
+        assert "1 finished label not stored" in str(finding)
+    assert store.store_finished().waiting == 0
+    assert first_errors(dataset) == {"t0-0": 1}
+
+
+def test_new_start_stores_finished_labels(
+    store: LabelStore, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        # Between the journal and the annotation.
+        patch.setattr(label_store, "store", crash)
+        with pytest.raises(KeyboardInterrupt):
+            finish(store, "t0-0", 1)
+    with monkeypatch.context() as patch:
+        # Between the annotation and the journal.
+        patch.setattr(label_store, "_stored_events", crash)
+        with pytest.raises(KeyboardInterrupt):
+            finish(store, "t0-1", 2)
+    assert list(verify(dataset))
+    assert LabelStore.open(dataset).store_finished().waiting == 0
+    assert first_errors(dataset) == {"t0-0": 1, "t0-1": 2}
+    assert list(verify(dataset)) == []
+
+
+def test_torn_journal_is_reported(store: LabelStore, dataset: Dataset) -> None:
+    finish(store, "t0-0", 1)
+    path = Path(dataset.uri, "labelling", "human_ann.jsonl")
+    with path.open("ab") as file:
+        file.write(b'{"event_id": "x')
+    (finding,) = verify(dataset)
+    assert "the last line is incomplete" in str(finding)
+    again = LabelStore.open(dataset)
+    assert again.label(target_of(again)).draft.first_error == 1
+
+
+def test_imported_label_is_continued(store: LabelStore, dataset: Dataset) -> None:
+    finish(store, "t0-0", 1)
+    (imported,) = labels_of(dataset, "human_ann")
+    other = Dataset(dataset.uri + "-other")
+    write_traces(other)
+    other.write_part(annotations("human_ann"), 0, [imported], "f")
+    beside = LabelStore.open(other)
+    label = beside.label(target_of(beside))
+    assert label.draft.first_error == 1
+    assert not label.is_changed
+    edited = beside.save(target_of(beside), Kind.MARK, step=0, mark=Mark.NEUTRAL)
+    assert edited.draft.marks == (Mark.NEUTRAL, Mark.WRONG, Mark.NONE)
+    undone = beside.save(target_of(beside), Kind.UNDO)
+    assert undone.draft.first_error == 1
+    beside.save(target_of(beside), Kind.FIRST_ERROR, step=2)
+    beside.save(target_of(beside), Kind.FINISH)
+    assert first_errors(other) == {"t0-0": 2}
+
+
+def test_newer_import_is_not_replaced(store: LabelStore, dataset: Dataset) -> None:
+    finish(store, "t0-0", 1)
+    (label,) = labels_of(dataset, "human_ann")
+    with dataset.writer_lock():
+        finish(store, "t0-0", 2)
+        newer = replace(label, fingerprint="imported", first_error=0)
+        dataset.write_part(annotations("human_ann"), 0, [newer], "f")
+    assert store.store_finished().waiting == 0
+    assert labels_of(dataset, "human_ann") == [newer]
+    # The rater sees the newer label, and can replace it knowingly.
+    finish(store, "t0-0", 2)
+    assert first_errors(dataset) == {"t0-0": 2}
+
+
+def test_label_of_replaced_steps_is_stale(store: LabelStore, dataset: Dataset) -> None:
+    target = target_of(store)
+    gone = target_of(store, "t1-0")
+    with dataset.writer_lock():
+        for seen in (target, gone):
+            store.save(seen, Kind.FIRST_ERROR, step=1)
+            store.save(seen, Kind.FINISH)
+        traces = list(dataset.read_part(TRACES, 0))
+        dataset.write_part(TRACES, 0, [replace(traces[0], steps=("a b ", "c"))], "g")
+        dataset.write_part(TRACES, 1, [], "g")
+    assert store.store_finished().waiting == 0
+    assert "human_ann" not in dataset.methods("annotations")
+    stale = list(dataset.read(STALE_LABELS))
+    assert [row.trace_id for row in stale] == ["t0-0", "t1-0"]
+    assert stale[0].step_texts == ("a ", "b ", "c")
+    assert (stale[0].first_error, stale[0].problem_id) == (1, "p0")
+    # The page shows the new steps without marks.
+    assert store.label(target_of(store)).draft.marks == (Mark.NONE, Mark.NONE)
+
+
+def test_moved_trace_keeps_its_label(store: LabelStore, dataset: Dataset) -> None:
+    target = target_of(store)
+    with dataset.writer_lock():
+        store.save(target, Kind.NO_ERROR)
+        store.save(target, Kind.FINISH)
+        rows = list(dataset.read_part(TRACES, 0))
+        dataset.write_part(TRACES, 0, rows[1:], "g")
+        dataset.write_part(TRACES, 1, rows[:1], "g")
+    store.store_finished()
+    assert dataset.shards(annotations("human_ann")) == (1,)
+
+
+def test_damaged_labels_are_not_replaced(store: LabelStore, dataset: Dataset) -> None:
+    finish(store, "t0-0", 1)
+    part = Path(dataset.uri, "annotations/human_ann/part-00000.parquet")
+    content = part.read_bytes()
+    target = target_of(store, "t0-1")
+    store.save(target, Kind.NO_ERROR)
+    part.write_bytes(b"damaged")
+    store.save(target, Kind.FINISH)
+    assert part.read_bytes() == b"damaged"
+    state = store.store_finished()
+    assert (state.waiting, "is damaged" in state.reason) == (1, True)
+    part.write_bytes(content)
+    assert store.store_finished().waiting == 0
+    assert first_errors(dataset) == {"t0-0": 1, "t0-1": -1}
+
+
+def label_in_process(uri: str, rater: str, traces: list[str]) -> None:
+    store = LabelStore.open(Dataset(uri))
+    for number, trace_id in enumerate(traces):
+        finish(store, trace_id, number % 3, rater)
+    while store.store_finished().waiting:
+        pass
+
+
+def test_two_processes_lose_no_label(dataset: Dataset) -> None:
+    traces = ["t0-0", "t0-1", "t0-2", "t1-0", "t1-1", "t1-2"]
+    context = multiprocessing.get_context("spawn")
+    # Two raters, and one of them in two browsers.
+    jobs = (("ann", traces[:3]), ("ann", traces[3:]), ("bob", traces))
+    processes = []
+    for rater, labelled in jobs:
+        process = context.Process(target=label_in_process, args=(dataset.uri, rater, labelled))
+        process.start()
+        processes.append(process)
+    for process in processes:
+        process.join(WAIT_SECONDS)
+        assert process.exitcode == 0
+    assert sorted(first_errors(dataset)) == traces
+    assert sorted(first_errors(dataset, "bob")) == traces
+    assert list(verify(dataset)) == []
+
+
+def test_run_waits_for_a_page(
+    store: LabelStore, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "ORPHANS_SECONDS", 0.0)
+    monkeypatch.setattr("sys.argv", ["stepmark", "view", "--dataset", "d"])
+    second = Dataset(dataset.uri)
+    refusal = pytest.raises(DatasetError, match="stepmark view")
+    with dataset.writer_lock(), refusal, second.writer_lock():
+        pass
+    monkeypatch.setattr(lease, "ORPHANS_SECONDS", 60.0)
+    monkeypatch.setattr(lease.time, "sleep", lambda seconds: held.close())
+    held = contextlib.ExitStack()
+    held.enter_context(dataset.writer_lock())
+    with second.writer_lock():
+        pass
+
+
+def test_bucket_has_labels_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    bucket = Dataset(f"memory://{tmp_path.name}/data")
+    write_traces(bucket)
+    store = LabelStore.open(bucket)
+    assert store.is_beside
+    assert store.location.startswith(str(tmp_path / "state" / "stepmark" / "labels"))
+    finish(store, "t1-0", 1)
+    assert bucket.methods("annotations") == ()
+    assert first_errors(store.home) == {"t1-0": 1}
+    again = LabelStore.open(bucket)
+    assert again.location == store.location
+    assert again.label(target_of(again, "t1-0")).draft.first_error == 1
+
+
+def test_folder_for_labels_is_checked(dataset: Dataset, tmp_path: Path) -> None:
+    folder = str(tmp_path / "labels")
+    store = LabelStore.open(dataset, folder)
+    assert store.is_beside
+    finish(store, "t0-0", 1)
+    assert dataset.methods("annotations") == ()
+    other = Dataset(str(tmp_path / "other"))
+    write_traces(other)
+    with pytest.raises(ConfigError, match=r"has labels of .*: name another folder"):
+        LabelStore.open(other, folder)
+    with pytest.raises(ConfigError, match="another dataset in this folder"):
+        LabelStore.open(other, dataset.uri)
+    with pytest.raises(ConfigError, match="name a folder of this machine"):
+        LabelStore.open(other, "memory://labels")
+    assert not LabelStore.open(dataset, dataset.uri).is_beside
+
+
+def test_folder_without_permission_is_left_alone(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Tests run as root, who may write anywhere.
+    def refuse(self: Dataset) -> None:
+        if self is dataset:
+            raise DatasetError("read-only")
+
+    monkeypatch.setattr(Dataset, "check_writable", refuse)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    store = LabelStore.open(dataset)
+    finish(store, "t0-0", 1)
+    assert store.is_beside
+    assert not Path(dataset.uri, "labelling").exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "Ann", "a b", "a_b", "../x", "a" * 33, "é", "a\n", "<b>", "\x1b[31m", "adjudicated"],
+)
+def test_invalid_raters_are_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="rater"):
+        check_rater(name)
+
+
+def test_raters_have_different_methods() -> None:
+    names = ["a", "a-b", "ab", "-", "--", "0", "a" * 32]
+    methods = {method_of(check_rater(name)) for name in names}
+    assert len(methods) == len(names)
