@@ -1,6 +1,6 @@
 """The application: the routes of the pages, and what each of them shows."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Mount, Route
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from stepmark.errors import ConfigError, StepmarkError
@@ -20,6 +20,7 @@ from storage.queries.isolated import column_of_query
 from storage.queries.trace_summary import SummaryReader, TraceSummary
 from viewer.access import Access, Guard
 from viewer.figures import Figures, default_source, figures, gold_methods
+from viewer.labelling import Labelling, LabelPages
 from viewer.links import ServerLinks
 from viewer.memory import Memory
 from viewer.prefix_tree import branches, read_leaves
@@ -61,8 +62,9 @@ class StillReadingError(Exception):
 class Pages:
     """The pages of one dataset. Starlette calls the methods in threads."""
 
-    def __init__(self, dataset: Dataset) -> None:
+    def __init__(self, dataset: Dataset, *, can_label: bool = False) -> None:
         self.dataset = dataset
+        self.can_label = can_label
         self.reader = SummaryReader(dataset)
         # One thread, so that requests wait for the same reading.
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="summary")
@@ -249,18 +251,23 @@ class Pages:
             "label": LABEL,
             "links": ServerLinks(),
             "is_static": False,
+            "can_label": self.can_label,
         }
         return render(name, {**common, **context}, status)
 
 
-def create_app(dataset: Dataset, access: Access) -> Starlette:
+def create_app(dataset: Dataset, access: Access, labelling: Labelling | None = None) -> Starlette:
     """Return the application that serves the pages of a dataset.
 
     Args:
         dataset: The dataset.
         access: Who may request the pages.
+        labelling: How people label; None for pages that only show the dataset.
     """
-    pages = Pages(dataset)
+    pages = Pages(dataset, can_label=labelling is not None)
+    label_routes: Sequence[BaseRoute] = ()
+    if labelling is not None:
+        label_routes = LabelPages(pages, labelling).routes()
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -280,6 +287,7 @@ def create_app(dataset: Dataset, access: Access) -> Starlette:
             Route("/trace", pages.trace),
             Route("/trace/steps/{number}", pages.step),
             Route("/trace/tree", pages.tree),
+            *label_routes,
             Mount("/static", StaticFiles(packages=[("viewer", "static")])),
         ],
         middleware=[Middleware(Guard, access=access)],

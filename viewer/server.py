@@ -13,6 +13,7 @@ from stepmark.errors import ConfigError
 from storage.dataset.dataset import Dataset
 from viewer.access import Access
 from viewer.app import create_app
+from viewer.labelling import Labelling
 
 __all__ = ["configuration", "serve"]
 
@@ -25,7 +26,13 @@ MAX_REQUEST_BYTES = 1 << 20
 
 
 def serve(
-    dataset: Dataset, host: str, port: int, *, announce: Callable[[str], None], browse: bool
+    dataset: Dataset,
+    host: str,
+    port: int,
+    *,
+    announce: Callable[[str], None],
+    browse: bool,
+    labelling: Labelling | None = None,
 ) -> None:
     """Serve the pages of a dataset until the process is interrupted.
 
@@ -35,6 +42,7 @@ def serve(
         port: The port; 0 for any free one.
         announce: Called with the address of the pages when they can be requested.
         browse: Whether to open the address in a browser.
+        labelling: How people label; None for pages that only show the dataset.
 
     Raises:
         DatasetError: The dataset does not exist.
@@ -55,7 +63,7 @@ def serve(
     address = f"http://{_bracketed(host)}:{bound_port}/"
     if access.token:
         address += f"?token={access.token}"
-    config = configuration(create_app(dataset, access))
+    config = configuration(create_app(dataset, access, labelling))
     announce(address)
     if browse:
         webbrowser.open(address)

@@ -145,6 +145,7 @@ class StaticPages:
             "label": LABEL,
             "links": self.links,
             "is_static": True,
+            "can_label": False,
             "layout": self.layout,
             "policy": self.policy,
         }

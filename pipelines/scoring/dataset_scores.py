@@ -9,6 +9,7 @@ from pipelines.scoring.metrics import Case, Score, one_per_text, score
 from stepmark.plugin_files import id_of
 from stepmark.records import Verdict
 from storage.dataset.dataset import Dataset
+from storage.dataset.tables import HUMAN, is_human
 from storage.queries.render import values
 from storage.queries.sql import query
 
@@ -54,7 +55,8 @@ def scores(
     Args:
         dataset: The dataset.
         gold: The index of the gold first error by trace id, -1 for none.
-        excluded_method: A method that is not scored, such as the one that `gold` comes from.
+        excluded_method: A method that is not scored, such as the one that `gold` comes from. For
+            `human`, no method of a person is scored.
         by: Break scores down by this column: domain, source or model; "" for no breakdown.
 
     Returns:
@@ -66,7 +68,7 @@ def scores(
     for trace_id, method, column, *prediction in values(
         query(dataset, PREDICTIONS.format(by=SPLITS[by]))
     ):
-        if trace_id in gold and method != excluded_method:
+        if trace_id in gold and not _is_gold(method, excluded_method):
             key = (column, method is None, method or labels_name)
             cases_of[key].append(_case(gold[trace_id], *prediction))
     kept_share = dict[str, float]()
@@ -79,6 +81,13 @@ def scores(
     for (column, _, method), cases in sorted(cases_of.items(), key=lambda item: item[0]):
         scored[column, method] = score(cases, share=kept_share.get(column))
     return scored
+
+
+def _is_gold(method: str | None, gold_method: str) -> bool:
+    """Return whether the gold first errors can come from a method."""
+    if method is None:
+        return False
+    return method == gold_method or (gold_method == HUMAN and is_human(method))
 
 
 def _labels_name(dataset: Dataset) -> str:

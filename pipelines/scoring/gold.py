@@ -8,7 +8,8 @@ from problems.tabular.readers import Row, expand, read
 from stepmark.errors import ConfigError, InputError
 from stepmark.records import NO_ERROR, Rejected
 from storage.dataset.dataset import Dataset
-from storage.dataset.tables import is_method
+from storage.dataset.tables import HUMAN, is_human, is_method
+from storage.labelling.raters import ADJUDICATED
 from storage.queries.render import values
 from storage.queries.sql import query
 
@@ -17,6 +18,22 @@ __all__ = ["first_errors"]
 OF_METHOD = """
 SELECT trace_id, first_error FROM annotations
 WHERE method = '{method}' AND first_error IS NOT NULL
+"""
+# An adjudicated label counts, then an imported one, then what all deciding raters agree on. A
+# trace whose adjudicated label is undecided has no gold first error.
+OF_PEOPLE = f"""
+SELECT trace_id, first_error FROM (
+  SELECT trace_id,
+    CASE
+      WHEN count(*) FILTER (method = '{ADJUDICATED}') > 0
+        THEN max(first_error) FILTER (method = '{ADJUDICATED}')
+      WHEN count(first_error) FILTER (method = '{HUMAN}') > 0
+        THEN max(first_error) FILTER (method = '{HUMAN}')
+      WHEN max(first_error) = min(first_error) THEN max(first_error)
+    END AS first_error
+  FROM annotations WHERE method = '{HUMAN}' OR starts_with(method, '{HUMAN}_')
+  GROUP BY trace_id
+) WHERE first_error IS NOT NULL
 """
 COLUMNS = ("trace_id", "first_error")
 
@@ -27,7 +44,8 @@ def first_errors(dataset: Dataset, gold: str) -> tuple[Mapping[str, int], Sequen
     Args:
         dataset: The dataset whose traces are scored.
         gold: The name of a method, or a .jsonl, .parquet, .csv or .json file with the columns
-            `trace_id` and `first_error`.
+            `trace_id` and `first_error`. `human` stands for the labels of all people: adjudicated
+            ones, then those of the method `human`, then those on which all raters agree.
 
     Returns:
         The index of the first error by trace id, -1 for no error, of the traces that have a gold
@@ -39,6 +57,8 @@ def first_errors(dataset: Dataset, gold: str) -> tuple[Mapping[str, int], Sequen
     """
     dataset.require()
     methods = dataset.methods("annotations")
+    if gold == HUMAN and any(map(is_human, methods)):
+        return dict(values(query(dataset, OF_PEOPLE))), ()
     # `gold` is one of the dataset's methods here, so it is safe to insert into the query.
     if gold in methods:
         return dict(values(query(dataset, OF_METHOD.format(method=gold)))), ()

@@ -4,15 +4,17 @@ Potato 2.7 labels the steps of a trace with the scheme `process_reward`. A row i
 data file (`id`, `text`, `cot_steps`) and a row of its PRM export (`instance_id`, `annotator`,
 `mode`, `steps`), so that `stepmark import --shape potato` reads both what Potato and what this
 format writes. Labels that no person made are suggestions: `source` is "ai", `verified` is false.
+
+A label that several people made together becomes one row for each of them, with their own label.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from stepmark.records import Verdict
+from stepmark.records import Annotation, StepLabel, Verdict
 from storage.dataset.tables import HUMAN, is_human
 from storage.formats.base import Example, LeftOut, Row, written_steps
 
@@ -28,11 +30,12 @@ NEUTRAL = 0
 
 @dataclass(frozen=True, kw_only=True)
 class Potato:
-    """One row per trace; its `id` is the id of the trace."""
+    """One row per trace, or per trace and rater; its `id` is the id of the trace."""
 
     version: ClassVar[int] = 1
     split: ClassVar[str] = "train"
     file_type: ClassVar[str] = "jsonl"
+    reads: ClassVar[frozenset[str]] = frozenset({"annotations"})
     row_count: ClassVar[str] = "count(*) FILTER (len(texts) > 0)"
     schema: ClassVar[pa.Schema] = pa.schema(
         {
@@ -56,23 +59,40 @@ class Potato:
     )
 
     def rows(self, example: Example) -> Iterator[Row | LeftOut]:
-        """Yield the item of a trace."""
+        """Yield the item of a trace: once, or once for each person who made the label."""
         if not example.trace.steps:
             yield LeftOut("it has no steps")
             return
-        texts = written_steps(example.trace)
         sources = example.label.sources
-        is_by_people = bool(sources) and all(map(is_human, sources))
-        steps = [_step(example, index, is_by_people) for index in range(len(texts))]
-        yield {
-            "id": example.trace.trace_id,
-            "text": example.problem.question,
-            "cot_steps": [{"index": index, "text": text} for index, text in enumerate(texts)],
-            "instance_id": example.trace.trace_id,
-            "annotator": ", ".join(source.removeprefix(f"{HUMAN}_") for source in sources),
-            "mode": "per_step",
-            "steps": steps,
-        }
+        if len(sources) < 2 or not all(map(is_human, sources)):
+            yield _row(example, sources)
+            return
+        annotations = [row for row in example.annotations if row.method in sources]
+        if not annotations:
+            yield LeftOut("the labels of its raters are missing")
+        for annotation in annotations:
+            yield _row(_labelled_by(example, annotation), [annotation.method])
+
+
+def _labelled_by(example: Example, annotation: Annotation) -> Example:
+    """Return an example whose label is the annotation of a person."""
+    steps = tuple(StepLabel(label=step.verdict, value=step.value) for step in annotation.steps)
+    label = replace(example.label, first_error=annotation.first_error, steps=steps)
+    return replace(example, label=label, neutral_steps=annotation.neutral_steps)
+
+
+def _row(example: Example, sources: Sequence[str]) -> Row:
+    texts = written_steps(example.trace)
+    is_by_people = bool(sources) and all(map(is_human, sources))
+    return {
+        "id": example.trace.trace_id,
+        "text": example.problem.question,
+        "cot_steps": [{"index": index, "text": text} for index, text in enumerate(texts)],
+        "instance_id": example.trace.trace_id,
+        "annotator": ", ".join(source.removeprefix(f"{HUMAN}_") for source in sources),
+        "mode": "per_step",
+        "steps": [_step(example, index, is_by_people) for index in range(len(texts))],
+    }
 
 
 def _step(example: Example, index: int, is_by_people: bool) -> dict[str, Any]:

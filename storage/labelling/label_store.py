@@ -172,6 +172,15 @@ class LabelStore:
             methods.update(filter(is_human, dataset.methods("annotations")))
         return sorted(methods)
 
+    def faults(self) -> Sequence[str]:
+        """Return what is wrong with the journals: each as a line of text."""
+        faults = list[str]()
+        for method, path in journals_of(self.home).items():
+            journal = self.journal(method)
+            journal.read()
+            faults.extend(f"{path}: {fault}" for fault in journal.faults())
+        return faults
+
     def finished_labels(self, method: str) -> Mapping[str, HumanLabel]:
         """Return the finished labels of a method by trace id, those that wait included."""
         labels = dict[str, HumanLabel]()
@@ -183,6 +192,20 @@ class LabelStore:
         for trace_id, event in journal.pending().items():
             labels[trace_id] = _human_label(finished_annotation(method, journal, event))
         return labels
+
+    def annotation(self, method: str, shard: int, trace_id: str) -> Annotation | None:
+        """Return the finished label of a trace by a method; None if there is none."""
+        journal = self.journal(method)
+        journal.read()
+        pending = journal.pending().get(trace_id)
+        if pending is not None:
+            return finished_annotation(method, journal, pending)
+        table = annotations(method)
+        for dataset in dict.fromkeys((self.home, self.source)):
+            if shard in dataset.shards(table):
+                for row in dataset.matching_records(table, shard, "trace_id", [trace_id]):
+                    return row
+        return None
 
     def touched_traces(self, method: str) -> Sequence[str]:
         """Return the traces with entries of a rater, also of labels that are not finished."""

@@ -34,6 +34,7 @@ from tests.docs.markdown import (
     pages,
     stepmark_arguments,
 )
+from tests.docs.newcomer import label_traces
 from tests.pipelines.one_verifier import use_one_verifier
 
 SAMPLES = ROOT / "tests" / "problems" / "samples"
@@ -101,8 +102,9 @@ class Workspace:
         if command in self.done:
             return
         monkeypatch.setattr(sys, "argv", ["stepmark", *command])
-        # A server that ends as soon as it is ready: `tests/viewer` requests its pages.
-        monkeypatch.setattr("uvicorn.Server.run", lambda server, sockets: None)
+        # A server that ends as soon as it is ready, or when its rater has labelled some traces.
+        serve = label_traces if "--rater" in arguments else _end_at_once
+        monkeypatch.setattr("uvicorn.Server.run", serve)
         with pytest.raises(SystemExit) as ended:
             main()
         assert not ended.value.code, f"stepmark {' '.join(command)}"
@@ -113,6 +115,11 @@ class Workspace:
         if dataset and not Path(dataset).exists() and arguments[0] not in ("run", "import"):
             assert dataset in PREREQUISITES, f"nothing makes {dataset}"
             self.stepmark(PREREQUISITES[dataset].split(), monkeypatch)
+
+
+def _end_at_once(server: Any, sockets: Any) -> None:
+    """Serve nothing: `tests/viewer` requests the pages."""
+    del server, sockets
 
 
 def dataset_of(arguments: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.scoring.dataset_scores import scores
 from pipelines.scoring.gold import first_errors
 from stepmark.errors import ConfigError, InputError
 from storage.dataset.dataset import Dataset
@@ -19,6 +20,28 @@ def test_undecided_annotations_are_no_gold(tmp_path: Path) -> None:
     gold, rejected = first_errors(dataset, "oracle")
     assert gold == {"t0": 1, "t1": 1}
     assert rejected == ()
+
+
+def test_people_are_gold_together(tmp_path: Path) -> None:
+    dataset = example_dataset(tmp_path)
+    labels: dict[str, dict[str, int | None]] = {
+        "human_ann": {"t0": 1, "t1": 0, "t2": 1, "t3": None},
+        "human_bob": {"t0": 1, "t1": 1, "t2": 0, "t3": 0},
+        "human_adjudicated": {"t1": -1, "t2": None},
+    }
+    for method, rows in labels.items():
+        added = [annotation_row(name, method, first_error) for name, first_error in rows.items()]
+        dataset.write_part(annotations(method), 0, added, "f")
+    # One rater who decides is enough; what is adjudicated as undecided is no gold.
+    assert first_errors(dataset, "human")[0] == {"t0": 1, "t1": -1, "t3": 0}
+    assert first_errors(dataset, "human_bob")[0] == labels["human_bob"]
+    imported = [annotation_row(name, "human", 0) for name in ("t0", "t1")]
+    dataset.write_part(annotations("human"), 0, imported, "f")
+    assert first_errors(dataset, "human")[0] == {"t0": 0, "t1": -1, "t3": 0}
+    scored = {method for _, method in scores(dataset, {"t0": 0}, excluded_method="human")}
+    assert not scored & {"human", *labels}
+    scored = {method for _, method in scores(dataset, {"t0": 0}, excluded_method="human_bob")}
+    assert "human_ann" in scored
 
 
 @pytest.mark.parametrize("gold", ["human", "judge_2"])

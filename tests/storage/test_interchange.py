@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from stepmark.records import Annotation
+from stepmark.records import Annotation, StepAnnotation, Verdict
 from storage.dataset.dataset import Dataset
 from storage.formats.base import Example, LeftOut, TraceFormat
 from storage.formats.inspect_scout import InspectScout
@@ -122,6 +122,25 @@ def test_potato_marks_labels_of_people(
     (row,) = rows(Potato(), example(label=replace(LABEL, sources=sources)))
     assert row["annotator"] == annotator
     assert {step["verified"] for step in row["steps"]} == {is_by_people}
+
+
+def test_potato_keeps_raters_apart() -> None:
+    trace, label = labelled("t", GOOD, GOOD, BAD)
+    ann = replace(ANNOTATION, method="human_ann", steps=_steps(GOOD, GOOD, BAD), neutral_steps=(1,))
+    bob = replace(ann, method="human_bob", steps=_steps(GOOD, BAD, UNKNOWN), neutral_steps=())
+    label = replace(label, sources=("human_ann", "human_bob"))
+    judge = replace(ANNOTATION, method="judge", steps=_steps(GOOD, GOOD, GOOD))
+    first, second = rows(Potato(), example([ann, bob, judge], trace=trace, label=label))
+    assert (first["annotator"], second["annotator"]) == ("ann", "bob")
+    assert [step["reward"] for step in first["steps"]] == [1, 0, -1]
+    assert [step["reward"] for step in second["steps"]] == [1, -1, None]
+    assert second["steps"][1]["verified"]
+    (left_out,) = rows(Potato(), example([judge], trace=trace, label=label))
+    assert left_out == LeftOut("the labels of its raters are missing")
+
+
+def _steps(*verdicts: Verdict) -> tuple[StepAnnotation, ...]:
+    return tuple(StepAnnotation(verdict=verdict) for verdict in verdicts)
 
 
 def test_potato_keeps_neutral_steps() -> None:

@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_pla
 from storage.dataset.dataset import Dataset
 from viewer.access import Access
 from viewer.app import create_app
+from viewer.labelling import Labelling
 from viewer.server import configuration
 
 __all__ = ["chromium", "open_page", "serious_violations", "served"]
@@ -46,11 +47,11 @@ def chromium() -> Iterator[Browser]:
 
 
 @contextlib.contextmanager
-def served(dataset: Dataset) -> Iterator[str]:
+def served(dataset: Dataset, labelling: Labelling | None = None) -> Iterator[str]:
     """Serve the pages of a dataset, and yield their address."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         host = f"127.0.0.1:{listener.getsockname()[1]}"
-        app = create_app(dataset, Access(hosts=[host]))
+        app = create_app(dataset, Access(hosts=[host]), labelling)
         server = uvicorn.Server(configuration(app))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

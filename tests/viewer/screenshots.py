@@ -2,12 +2,15 @@
 
 import argparse
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from PIL import Image
 from playwright.sync_api import Page, expect
 
 from storage.dataset.dataset import Dataset
+from storage.labelling.label_store import LabelStore
 from tests.viewer.browsers import chromium, open_page, served
+from viewer.labelling import Labelling
 
 __all__ = ["main"]
 
@@ -38,6 +41,26 @@ def main() -> None:
             save(page, options.folder / "trace.png", 1100)
         with open_page(browser, trace, width=PHONE_WIDTH) as page:
             save(page, options.folder / "phone.png", 844)
+    save_label_page(Dataset(options.dataset), options.folder / "label.png")
+
+
+def save_label_page(dataset: Dataset, path: Path) -> None:
+    """Write a screenshot of a trace that is half labelled. The dataset stays as it is."""
+    with TemporaryDirectory() as folder:
+        labelling = Labelling(store=LabelStore.open(dataset, folder), rater="ann")
+        with (
+            served(dataset, labelling) as address,
+            chromium() as browser,
+            open_page(browser, f"{address}/label/next?sort=long", width=WIDTH) as page,
+        ):
+            page.keyboard.type("11")
+            page.keyboard.press("e")
+            expect(page.locator("[data-status]")).to_contain_text("first error in step 3")
+            page.keyboard.press("c")
+            page.keyboard.type("The sum is wrong.")
+            page.keyboard.press("Control+Enter")
+            expect(page.locator("#step-3 [data-comment]")).to_be_visible()
+            save(page, path, 900)
 
 
 def save(page: Page, path: Path, height: int) -> None:

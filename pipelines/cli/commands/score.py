@@ -27,8 +27,8 @@ def score(
     gold: Annotated[
         str,
         typer.Option(
-            help="The ground truth: the annotations of oracle, human or any other method, or a "
-            "file with the columns trace_id and first_error."
+            help="The ground truth: the annotations of oracle or any other method, human for the "
+            "labels of all people, or a file with the columns trace_id and first_error."
         ),
     ] = "oracle",
     by: Annotated[Split | None, typer.Option(help="Break scores down by this column.")] = None,

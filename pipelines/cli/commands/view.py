@@ -1,12 +1,17 @@
 """`stepmark view`."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipelines.cli.options import DatasetOption, QueueOption, WhereOption
 from pipelines.cli.tables import print_copy
-from stepmark.errors import ConfigError
+from stepmark.errors import ConfigError, DatasetError
+from stepmark.visible_text import visible
+
+if TYPE_CHECKING:
+    from storage.dataset.dataset import Dataset
+    from viewer.labelling import Labelling
 
 __all__ = ["view"]
 
@@ -42,10 +47,30 @@ def view(
     ] = None,
     where: WhereOption = "",
     queue: QueueOption = "",
+    rater: Annotated[
+        str,
+        typer.Option(
+            help="Who labels by hand: a-z, 0-9 and -. Default: each browser asks for a name."
+        ),
+    ] = "",
+    overlap: Annotated[
+        float,
+        typer.Option(
+            min=0.0, max=1.0, help="The share of the traces that are given to every rater."
+        ),
+    ] = 1.0,
+    labels: Annotated[
+        str,
+        typer.Option(
+            help="The folder of labels by hand. Default: the dataset, or a folder of the user for "
+            "buckets and without permission to write.",
+            metavar="FOLDER",
+        ),
+    ] = "",
 ) -> None:
     """Show a dataset in a browser: its figures, its traces, and why a step has its label.
 
-    The server runs until Ctrl-C. It reads the dataset and writes nothing to it.
+    People can label its traces. Nothing else of the dataset changes. The server runs until Ctrl-C.
     """
     from storage.dataset.dataset import Dataset
 
@@ -58,9 +83,38 @@ def view(
         return
     if traces is not None or where or queue:
         raise ConfigError("--traces, --where and --queue choose what --export FOLDER writes")
+    from storage.labelling.raters import check_rater
     from viewer.server import serve
 
-    serve(Dataset(dataset), host, port, announce=_announce, browse=not no_browser)
+    if rater:
+        check_rater(rater)
+    viewed = Dataset(dataset)
+    viewed.require()
+    labelling = _labelling(viewed, labels, rater, overlap)
+    serve(viewed, host, port, announce=_announce, browse=not no_browser, labelling=labelling)
+
+
+def _labelling(dataset: "Dataset", folder: str, rater: str, overlap: float) -> "Labelling | None":
+    """Return how people label; None if no label could be written."""
+    from storage.labelling.label_store import LabelStore
+    from viewer.labelling import Labelling
+
+    try:
+        store = LabelStore.open(dataset, folder)
+    except DatasetError as error:
+        if folder or rater:
+            raise
+        typer.echo(visible(f"without labels by hand: {error}"))
+        return None
+    if store.is_beside:
+        typer.echo(visible(f"labels by hand are written to {store.location}"))
+    for fault in store.faults():
+        typer.echo(visible(fault))
+    # What a killed server has not stored.
+    waiting = store.store_finished()
+    if waiting.waiting:
+        typer.echo(visible(f"{waiting.waiting} finished labels wait: {waiting.reason}"))
+    return Labelling(store=store, rater=rater, overlap=overlap)
 
 
 def _announce(address: str) -> None:

@@ -1,0 +1,424 @@
+"""Labels by hand as a browser requests them: what is saved, shown, hidden and refused."""
+
+import json
+import re
+from collections.abc import Mapping
+from html import unescape
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from starlette.testclient import TestClient
+
+from stepmark.records import Trace, Verdict
+from storage.dataset.dataset import Dataset
+from storage.dataset.tables import LABELS, TRACES, annotations
+from storage.labelling.label_store import LabelStore
+from tests.storage.labelling.samples import labels_of
+from tests.viewer.listing import list_always
+from tests.viewer.samples import METHODS, write_hostile, write_mixed
+from viewer.access import Access
+from viewer.app import create_app
+from viewer.labelling import Labelling
+
+SITE = "http://127.0.0.1:8765"
+HEADERS = {"Origin": SITE, "X-Stepmark": "1", "Content-Type": "application/json"}
+TRACE = "/label/traces/t0-0"
+SAVE = f"{TRACE}?mode=blind"
+
+
+@pytest.fixture
+def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Dataset:
+    list_always(monkeypatch)
+    sample = Dataset(str(tmp_path / "data"))
+    write_mixed(sample)
+    return sample
+
+
+def client_of(dataset: Dataset, rater: str = "eve", overlap: float = 1.0) -> TestClient:
+    """Return a browser of a rater; "" for one that has not said its name."""
+    store = LabelStore.open(dataset)
+    app = create_app(dataset, Access(), Labelling(store=store, rater=rater, overlap=overlap))
+    return TestClient(app, base_url=SITE)
+
+
+def named(client: TestClient, rater: str) -> TestClient:
+    """Return another browser of the same server, with the cookie of a rater."""
+    other = TestClient(client.app, base_url=SITE)
+    answer = other.post("/label/rater", json={"rater": rater}, headers=HEADERS)
+    assert answer.status_code == 200, answer.text
+    return other
+
+
+def state_of(client: TestClient, address: str = TRACE) -> dict[str, Any]:
+    html = client.get(address).text
+    (text,) = re.findall(r"data-state='([^']*)'", html)
+    state: dict[str, Any] = json.loads(unescape(text))
+    return state
+
+
+def save(
+    client: TestClient, kind: str, address: str = SAVE, status: int = 200, **values: object
+) -> dict[str, Any]:
+    steps_id = state_of(client, address)["steps_id"]
+    entry = {"kind": kind, "steps_id": steps_id, **values}
+    answer = client.post(address, json=entry, headers=HEADERS)
+    assert answer.status_code == status, answer.text
+    result: dict[str, Any] = answer.json()
+    return result
+
+
+def next_trace(client: TestClient, query: str = "") -> str:
+    """Return the path of the next trace of a queue; that of the start page if there is none."""
+    answer = client.get(f"/label/next?{query}", follow_redirects=False)
+    assert answer.status_code == 303
+    return answer.headers["location"].partition("?")[0]
+
+
+def first_errors(dataset: Dataset, method: str = "human_eve") -> Mapping[str, int | None]:
+    return {label.trace_id: label.first_error for label in labels_of(dataset, method)}
+
+
+def test_label_is_saved_and_stored(dataset: Dataset) -> None:
+    client = client_of(dataset)
+    save(client, "comment", step=0, text=" it is fine ")
+    state = save(client, "no_error")
+    assert (state["is_finished"], state["is_changed"], state["missing"]) == (False, True, [])
+    assert state_of(client) == state
+    state = save(client, "finish")
+    assert (state["is_finished"], state["is_changed"], state["waiting"]) == (True, False, 0)
+    assert first_errors(dataset) == {"t0-0": -1}
+    (label,) = labels_of(dataset, "human_eve")
+    assert label.steps[0].rationale == "it is fine"
+
+
+def test_half_labelled_trace_names_its_steps(dataset: Dataset) -> None:
+    client = client_of(dataset)
+    lengths = [len(trace.steps) for trace in dataset.read_part(TRACES, 0)]
+    address = f"/label/traces/t0-{lengths.index(3)}?mode=blind"
+    save(client, "mark", address, step=1, mark="right")
+    refused = save(client, "finish", address, status=422)
+    assert refused == {"message": "not finished: no mark on steps 1, 3", "missing": [0, 2]}
+    assert first_errors(dataset) == {}
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Origin": "http://evil.test"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": ""}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"X-Stepmark": ""}, 403),
+        ({"Content-Type": "text/plain"}, 415),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, 415),
+    ],
+)
+def test_writes_of_other_sites_are_refused(
+    dataset: Dataset, headers: dict[str, str], status: int
+) -> None:
+    client = client_of(dataset, "")
+    browser = named(client, "ann")
+    body = json.dumps({"kind": "no_error", "steps_id": state_of(browser)["steps_id"]})
+    for address, content in ((SAVE, body), ("/label/rater", '{"rater": "mallory"}')):
+        answer = browser.post(address, content=content, headers={**HEADERS, **headers})
+        assert answer.status_code == status
+        assert not answer.cookies
+    without_origin = {name: value for name, value in HEADERS.items() if name != "Origin"}
+    assert browser.post(SAVE, content=body, headers=without_origin).status_code == 403
+    assert not state_of(browser)["can_undo"]
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("", "body: Invalid JSON"),
+        ("[]", "body: Input should be an object"),
+        ("{}", "kind: Field required"),
+        ('{"kind": "mark"}', "steps_id: Field required"),
+        ('{"kind": "explode", "steps_id": "ID"}', "kind: Input should be 'mark'"),
+        ('{"kind": "stored", "steps_id": "ID"}', "cannot be 'stored'"),
+        ('{"kind": "adopt", "steps_id": "ID"}', "cannot be 'adopt'"),
+        ('{"kind": "mark", "steps_id": "ID", "mark": "right"}', "needs a step"),
+        ('{"kind": "mark", "steps_id": "ID", "step": "0"}', "step: Input should be a valid int"),
+        ('{"kind": "mark", "steps_id": "ID", "step": -1}', "greater than or equal to 0"),
+        ('{"kind": "mark", "steps_id": "ID", "step": 99}', "the trace has"),
+        ('{"kind": "mark", "steps_id": "ID", "step": 1e30}', "step: "),
+        ('{"kind": "mark", "steps_id": "ID", "step": 0, "mark": "good"}', "mark: Input should be"),
+        ('{"kind": "comment", "steps_id": "ID", "text": "\\ud800"}', "Invalid JSON"),
+        ('{"kind": "unsure", "steps_id": "ID", "is_set": 1}', "is_set: "),
+        ('{"kind": "finish", "steps_id": "ID", "shard": 7}', "shard: Extra inputs"),
+        ('{"kind": "accept", "steps_id": "ID", "source": "judge"}', "no first error that could"),
+        ('{"kind": "finish", "steps_id": "other"}', "have changed"),
+    ],
+)
+def test_malformed_entries_are_refused(dataset: Dataset, body: str, message: str) -> None:
+    client = client_of(dataset)
+    content = body.replace("ID", state_of(client)["steps_id"])
+    answer = client.post(SAVE, content=content, headers=HEADERS)
+    assert answer.status_code in (400, 409)
+    assert message in answer.json()["message"]
+    assert not state_of(client)["can_undo"]
+
+
+def test_large_bodies_are_refused(dataset: Dataset) -> None:
+    client = client_of(dataset)
+    answer = client.post(SAVE, content=b" " * 70_000, headers=HEADERS)
+    assert answer.status_code == 413
+    steps_id = state_of(client)["steps_id"]
+    entry = {"kind": "comment", "steps_id": steps_id, "text": "x" * 10_001}
+    assert "at most 10000" in client.post(SAVE, json=entry, headers=HEADERS).text
+
+
+@pytest.mark.parametrize("rater", ["", "Ann", "../x", "a/b", "<b>", "a" * 33, "adjudicated", "\0"])
+def test_hostile_raters_are_refused(dataset: Dataset, rater: str) -> None:
+    client = client_of(dataset, "")
+    answer = client.post("/label/rater", json={"rater": rater}, headers=HEADERS)
+    assert answer.status_code == 400
+    assert "rater" in answer.json()["message"]
+    # A cookie that no page has set.
+    forged = {"Cookie": f'stepmark_rater_8765="{rater}"', **HEADERS}
+    assert client.get(TRACE, headers=forged, follow_redirects=False).status_code == 303
+    steps_id = state_of(named(client, "ann"))["steps_id"]
+    entry = {"kind": "no_error", "steps_id": steps_id}
+    assert client.post(SAVE, json=entry, headers=forged).status_code == 403
+    assert not list(Path(dataset.uri).glob("labelling/*"))
+
+
+@pytest.mark.parametrize(
+    "trace_id", ["nope", "..%2F..%2Fx", "%00", "t0-0%2F", "%2e%2e/x", "\N{SNOWMAN}"]
+)
+def test_unknown_traces_are_refused(dataset: Dataset, trace_id: str) -> None:
+    client = client_of(dataset)
+    address = f"/label/traces/{trace_id}"
+    assert client.get(address).status_code == 404
+    entry = {"kind": "no_error", "steps_id": "x"}
+    assert client.post(address, json=entry, headers=HEADERS).status_code == 404
+    assert not list(Path(dataset.uri).glob("labelling/*"))
+
+
+def test_name_is_asked_for_first(dataset: Dataset) -> None:
+    client = client_of(dataset, "")
+    for address in (TRACE, "/label/next"):
+        answer = client.get(address, follow_redirects=False)
+        assert answer.headers["location"].startswith("/label?")
+    page = client.get("/label").text
+    assert "Your name as a rater" in page
+    assert "/label/next" not in page
+    browser = named(client, "ann-lee")
+    assert "ann-lee" in browser.get("/label").text
+    save(browser, "no_error")
+    save(browser, "finish")
+    assert first_errors(dataset, "human_ann_lee") == {"t0-0": -1}
+
+
+def test_command_can_name_the_rater(dataset: Dataset) -> None:
+    client = client_of(dataset, "bob")
+    answer = client.post("/label/rater", json={"rater": "ann"}, headers=HEADERS)
+    assert answer.status_code == 409
+    assert "Your name" not in client.get("/label").text
+
+
+def test_blind_page_hides_the_machine(dataset: Dataset) -> None:
+    client = client_of(dataset)
+    hidden = [*METHODS, "Evidence", "accept", "different", "monte", "kept", "queue=disagree"]
+    html = client.get(f"{TRACE}?mode=blind").text
+    for word in hidden:
+        assert word not in html
+    assert 'class="verdict' not in html
+    shown = client.get(f"{TRACE}?mode=verify").text
+    for word in ("judge", "monte_carlo", "Evidence", "accept"):
+        assert word in shown
+    # Labels of other raters would not be independent.
+    assert "human_ann" not in shown
+    assert client.get(f"{TRACE}?mode=x").status_code == 400
+
+
+def test_machine_label_is_accepted(dataset: Dataset) -> None:
+    client = client_of(dataset)
+    for trace in dataset.read_part(TRACES, 0):
+        judged = next(
+            dataset.matching_records(annotations("judge"), 0, "trace_id", [trace.trace_id])
+        )
+        if judged.first_error is not None:
+            break
+    address = f"/label/traces/{trace.trace_id}?mode=verify"
+    state = save(client, "accept", address, source="judge")
+    assert state["first_error"] == judged.first_error
+    save(client, "finish", address)
+    assert first_errors(dataset) == {judged.trace_id: judged.first_error}
+    journal = Path(dataset.uri, "labelling", "human_eve.jsonl").read_text()
+    # It is known later which labels were made in sight of the machine's.
+    assert '"source": "judge"' in journal
+    assert '"mode": "verify"' in journal
+
+
+def test_queue_leads_through_all_traces(dataset: Dataset) -> None:
+    client = client_of(dataset)
+    query = "domain=arithmetic&sort=long"
+    done = list[str]()
+    for number in range(20):
+        page = client.get(f"/label?{query}").text
+        assert f"<strong>{number}</strong> of 20 of this queue" in page
+        address = next_trace(client, query)
+        done.append(address)
+        save(client, "unsure", address, is_set=True)
+        save(client, "finish", address)
+    assert len(set(done)) == 20
+    assert next_trace(client, query) == "/label"
+    assert "This queue is finished" in client.get(f"/label?{query}").text
+    assert set(first_errors(dataset).values()) == {None}
+
+
+def test_queue_continues_after_a_place(dataset: Dataset) -> None:
+    client = client_of(dataset)
+    assert next_trace(client) == TRACE
+    assert next_trace(client, "place=4") == "/label/traces/t0-5"
+    # Traces that were passed over come at the end.
+    assert next_trace(client, "place=60") == TRACE
+
+
+def test_audit_queue_is_limited(dataset: Dataset) -> None:
+    client = client_of(dataset)
+    assert "of 61 of this queue" in client.get("/label?queue=audit").text
+
+
+def test_overlap_divides_the_traces(dataset: Dataset) -> None:
+    server = client_of(dataset, "", overlap=0.3)
+    seen = dict[str, set[str]]()
+    for rater in ("eve", "bob"):
+        client = named(server, rater)
+        seen[rater] = set()
+        for _ in range(12):
+            address = next_trace(client)
+            seen[rater].add(address)
+            save(client, "unsure", address, is_set=True)
+            save(client, "finish", address)
+    both = seen["eve"] & seen["bob"]
+    # By the ids of the traces, so that they are the same on every machine.
+    assert 0 < len(both) < 12
+    again = client_of(dataset, "cid", overlap=0.3)
+    others = {next_trace(again)}
+    assert not others & (seen["eve"] ^ seen["bob"])
+
+
+def test_open_trace_is_reserved(dataset: Dataset) -> None:
+    server = client_of(dataset, "", overlap=0.0)
+    eve, bob = named(server, "eve"), named(server, "bob")
+    first = next_trace(eve)
+    assert next_trace(bob) != first
+    assert next_trace(eve) == first
+
+
+def test_disagreements_are_adjudicated(dataset: Dataset) -> None:
+    server = client_of(dataset, "")
+    ann, bob, eve = named(server, "zoe"), named(server, "bob"), named(server, "eve")
+    save(ann, "comment", step=0, text="is <b>wrong</b>")
+    for client, kind in ((ann, "first_error"), (bob, "no_error")):
+        save(client, kind, **({"step": 0} if kind == "first_error" else {}))
+        save(client, "finish")
+    page = eve.get("/raters").text
+    for part in ("human_zoe", "human_bob", "Krippendorff"):
+        assert part in page
+    disputed = [entry for entry in re.findall(r"/label/traces/([^?]+)\?mode=adjudicate", page)]
+    assert "t0-0" in disputed
+    address = f"{TRACE}?mode=adjudicate"
+    html = eve.get(address).text
+    assert "is &lt;b&gt;wrong&lt;/b&gt;" in html
+    assert "human_zoe" in html
+    save(eve, "accept", address, source="human_zoe")
+    save(eve, "finish", address)
+    assert first_errors(dataset, "human_adjudicated") == {"t0-0": 0}
+    journal = Path(dataset.uri, "labelling", "human_adjudicated.jsonl").read_text()
+    assert '"by": "eve"' in journal
+    # It is no rater, and its traces are done.
+    rows = re.findall(r'<th scope="row">(\w+)</th><td>human_', eve.get("/raters").text)
+    assert rows == ["ann", "bob", "zoe"]
+    assert next_trace(eve, "mode=adjudicate") != TRACE
+
+
+def test_raters_page_counts(dataset: Dataset) -> None:
+    client = client_of(dataset)
+    save(client, "mark", "/label/traces/t0-1", step=0, mark="wrong")
+    save(client, "bad_problem", is_set=True)
+    save(client, "finish")
+    row = re.search(r"human_eve</td>(.*)</tr>", client.get("/raters").text)
+    assert row is not None
+    assert re.findall(r"<td>(\d+)", row[1]) == ["1", "0", "0", "0", "1", "1"]
+
+
+def test_labels_wait_while_a_run_writes(dataset: Dataset) -> None:
+    client = client_of(dataset)
+    save(client, "no_error")
+    with dataset.writer_lock():
+        state = save(client, "finish")
+        assert state["waiting"] == 1
+        assert "a run is writing" in state["reason"]
+        assert "1 finished label waits" in client.get("/raters").text
+        assert "<strong>1</strong> of 61" in client.get("/label").text
+        assert first_errors(dataset) == {}
+    assert "waits" not in client.get("/raters").text
+    assert first_errors(dataset) == {"t0-0": -1}
+
+
+def test_unwritable_journal_is_reported(dataset: Dataset) -> None:
+    client = client_of(dataset)
+    steps_id = state_of(client)["steps_id"]
+    Path(dataset.uri, "labelling").write_text("not a folder")
+    answer = client.post(SAVE, json={"kind": "undo", "steps_id": steps_id}, headers=HEADERS)
+    assert answer.status_code == 503
+    assert "the journal" in answer.json()["message"]
+
+
+def test_replaced_steps_are_noticed(dataset: Dataset) -> None:
+    client = client_of(dataset)
+    steps_id = state_of(client)["steps_id"]
+    traces = list(dataset.read_part(TRACES, 0))
+    changed = {name: getattr(traces[0], name) for name in traces[0].__dataclass_fields__}
+    traces[0] = Trace(**{**changed, "steps": ("other",)})
+    dataset.write_part(TRACES, 0, traces, "g")
+    answer = client.post(SAVE, json={"kind": "no_error", "steps_id": steps_id}, headers=HEADERS)
+    assert answer.status_code == 409
+    assert "reload the page" in answer.json()["message"]
+
+
+def test_hostile_texts_are_escaped(tmp_path: Path) -> None:
+    dataset = Dataset(str(tmp_path / "data"))
+    trace = write_hostile(dataset)
+    client = client_of(dataset)
+    path = f"/label/traces/{quote(trace.trace_id, safe='')}?mode="
+    hostile = "'><script>alert(1)</script>\u202e"
+    save(client, "comment", f"{path}blind", text=hostile)
+    save(client, "comment", f"{path}blind", step=0, text=hostile)
+    for mode in ("blind", "verify", "adjudicate"):
+        html = client.get(path + mode).text
+        assert "<script>document" not in html
+        assert "<script>alert" not in html
+        assert "<img" not in html
+    assert state_of(client, f"{path}blind")["comment"] == hostile
+    save(client, "unsure", f"{path}blind", is_set=True)
+    save(client, "finish", f"{path}blind")
+    (label,) = labels_of(dataset, "human_eve")
+    assert label.trace_id == trace.trace_id
+    assert {step.verdict for step in label.steps} == {Verdict.UNKNOWN}
+
+
+def test_pages_without_labelling_have_none(mixed: Dataset, client: TestClient) -> None:
+    assert client.get("/label").status_code == 404
+    assert client.get("/raters").status_code == 404
+    assert 'href="/label' not in client.get("/traces").text
+
+
+def test_labels_do_not_touch_machine_labels(dataset: Dataset) -> None:
+    before = {method: list(dataset.read(annotations(method))) for method in METHODS}
+    labels = list(dataset.read(LABELS))
+    client = client_of(dataset, "ann")
+    address = next_trace(client)
+    save(client, "no_error", address)
+    save(client, "finish", address)
+    after = {method: list(dataset.read(annotations(method))) for method in METHODS}
+    new = [row for row in after["human_ann"] if row not in before["human_ann"]]
+    assert [f"/label/traces/{row.trace_id}" for row in new] == [address]
+    assert {**after, "human_ann": before["human_ann"]} == before
+    assert list(dataset.read(LABELS)) == labels

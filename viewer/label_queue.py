@@ -1,0 +1,104 @@
+"""The queue of a rater: the selected traces, without those that only another rater is given."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from storage.queries.trace_summary import TraceSummary
+from viewer.selection import Selection
+
+__all__ = ["Assignment", "Progress", "Stop", "next_stop", "progress"]
+
+# The first hexadecimal digits of the MD5 of a trace id, which is the same in every version.
+SHARE_DIGITS = 8
+# After every hexadecimal digit.
+ABOVE_ALL = "g"
+# More than any dataset has.
+NO_LIMIT = 2**62
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """Which traces of a queue a rater is given."""
+
+    finished: Collection[str]
+    """The traces that the rater has finished."""
+    taken: Collection[str] = ()
+    """The traces that another rater has begun."""
+    overlap: float = 1.0
+    """The share of the traces that are given to every rater, chosen by the ids of the traces."""
+
+    @property
+    def threshold(self) -> str:
+        """The text below which the digest of a trace id is in the overlap."""
+        if self.overlap >= 1:
+            return ABOVE_ALL
+        return f"{int(self.overlap * 16**SHARE_DIGITS):0{SHARE_DIGITS}x}"
+
+
+class Progress(NamedTuple):
+    """How much of a queue a rater has finished."""
+
+    finished: int
+    total: int
+
+
+class Stop(NamedTuple):
+    """A trace of a queue, and its place in the selection."""
+
+    trace_id: str
+    place: int
+
+
+def progress(summary: TraceSummary, selection: Selection, assignment: Assignment) -> Progress:
+    """Return how many traces of a queue a rater has finished, and how many it has."""
+    queue, parameters = _queue(selection, assignment)
+    rows = summary.rows(
+        "SELECT count(*) FILTER (is_finished), count(*) FILTER (is_finished OR is_given)"
+        f" FROM ({queue})",
+        parameters,
+    )
+    return Progress(*rows[0])
+
+
+def next_stop(
+    summary: TraceSummary, selection: Selection, assignment: Assignment, after: int = -1
+) -> Stop | None:
+    """Return the next trace to label after a place, or else the first one; None if there is none.
+
+    Args:
+        summary: The traces that the text and the SQL of the selection select.
+        selection: Which of them are in the queue.
+        assignment: Which of those the rater is given.
+        after: A place in the selection.
+    """
+    queue, parameters = _queue(selection, assignment)
+    rows = summary.rows(
+        f"SELECT trace_id, place FROM ({queue}) WHERE is_given AND NOT is_finished"
+        " ORDER BY place <= ?, place LIMIT 1",
+        [*parameters, after],
+    )
+    return Stop(*rows[0]) if rows else None
+
+
+def _queue(selection: Selection, assignment: Assignment) -> tuple[str, list[object]]:
+    """Return a query for the traces of a queue, and its parameters."""
+    order = ""
+    if selection.order:
+        # As in the list of traces.
+        order = f"ORDER BY {selection.order}, trace_id"
+    sql = (
+        "SELECT trace_id, place, trace_id IN (SELECT unnest(?::VARCHAR[])) AS is_finished,"
+        f" substr(md5(trace_id), 1, {SHARE_DIGITS}) < ?"
+        " OR trace_id NOT IN (SELECT unnest(?::VARCHAR[])) AS is_given"
+        f" FROM (SELECT trace_id, row_number() OVER ({order}) - 1 AS place FROM summary"
+        f" WHERE {selection.where.sql}) WHERE place < ?"
+    )
+    parameters: list[object] = [
+        list(assignment.finished),
+        assignment.threshold,
+        list(assignment.taken),
+        *selection.where.parameters,
+        NO_LIMIT if selection.limit is None else selection.limit,
+    ]
+    return sql, parameters

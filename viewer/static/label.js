@@ -1,0 +1,292 @@
+// Labels by hand: keys and buttons send entries, and the page shows what the server has saved.
+"use strict";
+
+const HEADERS = { "Content-Type": "application/json", "X-Stepmark": "1" };
+
+async function post(address, values) {
+  const response = await fetch(address, {
+    method: "POST",
+    headers: HEADERS,
+    body: JSON.stringify(values),
+  });
+  let answer = {};
+  try {
+    answer = await response.json();
+  } catch {
+    answer = { message: `the server answers with status ${response.status}` };
+  }
+  return { isSaved: response.ok, answer };
+}
+
+// The name of the rater.
+const raterForm = document.querySelector("[data-rater-form]");
+raterForm?.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const message = raterForm.querySelector("[data-message]");
+  try {
+    const { isSaved, answer } = await post("/label/rater", { rater: raterForm.rater.value });
+    if (isSaved) {
+      location.reload();
+      return;
+    }
+    message.textContent = answer.message;
+  } catch {
+    message.textContent = "The server does not answer.";
+  }
+});
+
+const root = document.getElementById("labelling");
+if (root) {
+  startLabelling(root);
+}
+
+function startLabelling(root) {
+  let state = JSON.parse(root.dataset.state);
+  const rows = [...root.querySelectorAll("tr.step")];
+  const message = root.querySelector("[data-message]");
+  const status = root.querySelector("[data-status]");
+  const commentDialog = document.getElementById("comment-dialog");
+  const commentText = document.getElementById("comment-text");
+  let current = -1;
+  let commentedStep = null;
+  // Entries are sent one after the other, in the order of the keys.
+  let queue = Promise.resolve(true);
+  // After an entry that was not saved, the next ones could mean something else: they are not sent.
+  let failures = 0;
+  let isLeaving = false;
+
+  function showStep(row, index) {
+    for (const button of row.querySelectorAll("[data-mark]")) {
+      button.setAttribute("aria-pressed", String(button.dataset.mark === state.marks[index]));
+    }
+    const isFirstError = state.first_error === index;
+    row.classList.toggle("first-error", isFirstError);
+    row.querySelector("[data-flag]").hidden = !isFirstError;
+    const comment = row.querySelector("[data-comment]");
+    comment.textContent = state.comments[index];
+    comment.hidden = !state.comments[index];
+  }
+
+  function statusText() {
+    let text = "not finished";
+    if (state.is_finished) {
+      text = state.is_changed ? "changed since it was finished" : "finished";
+    }
+    if (state.decision) {
+      return `${state.decision}, ${text}`;
+    }
+    if (state.first_error === null) {
+      const count = state.missing.length;
+      return `${count} ${count === 1 ? "step needs" : "steps need"} a label, ${text}`;
+    }
+    const error = state.first_error < 0 ? "no error" : `first error in step ${state.first_error + 1}`;
+    return `${error}, ${text}`;
+  }
+
+  function show() {
+    rows.forEach(showStep);
+    for (const kind of ["unsure", "bad_problem"]) {
+      const button = root.querySelector(`[data-kind="${kind}"]`);
+      button.setAttribute("aria-pressed", String(isDecision(kind)));
+    }
+    root.querySelector('[data-kind="undo"]').disabled = !state.can_undo;
+    const comment = root.querySelector("[data-trace-comment]");
+    comment.textContent = state.comment;
+    comment.hidden = !state.comment;
+    status.textContent = statusText();
+  }
+
+  function isDecision(kind) {
+    return state.decision === kind.replace("_", " ");
+  }
+
+  function setCurrent(index, scrolls = true) {
+    if (!rows[index]) {
+      return;
+    }
+    rows[current]?.classList.remove("current");
+    current = index;
+    rows[index].classList.add("current");
+    rows[index].focus({ preventScroll: true });
+    if (scrolls) {
+      rows[index].scrollIntoView({ block: "nearest" });
+    }
+  }
+
+  function markMissing(steps) {
+    rows.forEach((row, index) => row.classList.toggle("missing", steps.includes(index)));
+    if (steps.length) {
+      setCurrent(steps[0]);
+    }
+  }
+
+  async function save(values) {
+    if (isLeaving) {
+      return false;
+    }
+    try {
+      const { isSaved, answer } = await post(root.dataset.save, {
+        ...values,
+        steps_id: state.steps_id,
+      });
+      if (!isSaved) {
+        message.textContent = answer.message;
+        markMissing(answer.missing ?? []);
+        failures += answer.missing ? 0 : 1;
+        return false;
+      }
+      state = answer;
+      message.textContent = answer.waiting ? answer.reason : "";
+      markMissing([]);
+      show();
+      return true;
+    } catch {
+      failures += 1;
+      message.textContent = "Not saved: the server does not answer. Repeat your last entry.";
+      return false;
+    }
+  }
+
+  // `values` is called when all entries before have been saved.
+  function send(values) {
+    const failuresBefore = failures;
+    queue = queue.then(() => (failures === failuresBefore ? save(values()) : false));
+    return queue;
+  }
+
+  async function finish() {
+    if (await send(() => ({ kind: "finish" }))) {
+      isLeaving = true;
+      location.assign(root.dataset.next);
+    }
+  }
+
+  async function accept(source) {
+    if (source && (await send(() => ({ kind: "accept", source })))) {
+      await finish();
+    }
+  }
+
+  function sendStep(values) {
+    const step = current;
+    if (step >= 0) {
+      send(() => ({ ...values, step }));
+    }
+  }
+
+  function mark(name) {
+    sendStep({ kind: "mark", mark: name });
+    setCurrent(current + 1);
+  }
+
+  function toggle(kind) {
+    send(() => ({ kind, is_set: !isDecision(kind) }));
+  }
+
+  function comment(step) {
+    commentedStep = step;
+    commentText.value = step === null ? state.comment : state.comments[step];
+    document.getElementById("comment-title").textContent =
+      step === null ? "Comment on the trace" : `Comment on step ${step + 1}`;
+    commentDialog.returnValue = "cancel";
+    commentDialog.showModal();
+  }
+
+  commentDialog.addEventListener("close", () => {
+    if (commentDialog.returnValue === "save") {
+      const values = { kind: "comment", step: commentedStep, text: commentText.value };
+      send(() => values);
+    }
+    if (current >= 0) {
+      rows[current].focus({ preventScroll: true });
+    }
+  });
+  commentText.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+      event.preventDefault();
+      commentDialog.close("save");
+    }
+  });
+
+  const actions = {
+    // A second click removes the mark.
+    mark: (button) => {
+      const isSet = button.getAttribute("aria-pressed") === "true";
+      sendStep({ kind: "mark", mark: isSet ? "" : button.dataset.mark });
+    },
+    first_error: () => sendStep({ kind: "first_error" }),
+    no_error: () => send(() => ({ kind: "no_error" })),
+    unsure: () => toggle("unsure"),
+    bad_problem: () => toggle("bad_problem"),
+    comment: (button) => comment(button.closest("tr.step") ? current : null),
+    undo: () => send(() => ({ kind: "undo" })),
+    accept: (button) => accept(button.dataset.source),
+    finish,
+  };
+
+  root.addEventListener("click", (event) => {
+    const row = event.target.closest("tr.step");
+    const button = event.target.closest("button[data-kind]");
+    if (row && !event.target.closest("a, summary")) {
+      setCurrent(rows.indexOf(row), false);
+    }
+    if (button) {
+      actions[button.dataset.kind](button);
+      // The focus stays where a keyboard or a screen reader has it.
+      button.focus({ preventScroll: true });
+    }
+  });
+
+  root.addEventListener("focusin", (event) => {
+    const index = rows.indexOf(event.target.closest("tr.step"));
+    if (index >= 0 && index !== current) {
+      rows[current]?.classList.remove("current");
+      current = index;
+      rows[index].classList.add("current");
+    }
+  });
+
+  const keys = {
+    j: () => setCurrent(current + 1),
+    k: () => setCurrent(Math.max(0, current - 1)),
+    1: () => mark("right"),
+    0: () => mark("neutral"),
+    "-": () => mark("wrong"),
+    e: () => sendStep({ kind: "first_error" }),
+    r: () => send(() => ({ kind: "no_error" })),
+    u: () => toggle("unsure"),
+    b: () => toggle("bad_problem"),
+    z: () => send(() => ({ kind: "undo" })),
+    a: () => accept(root.querySelector("[data-kind=accept]")?.dataset.source),
+    c: () => current >= 0 && comment(current),
+    C: () => comment(null),
+    s: finish,
+    Enter: finish,
+  };
+
+  // Before the keys of all pages.
+  document.addEventListener(
+    "keydown",
+    (event) => {
+      const isField = event.target.closest("input, textarea, select, dialog") !== null;
+      if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || isField) {
+        return;
+      }
+      // Enter on a button or a link is a click.
+      if (event.key === "Enter" && event.target.closest("button, a, summary")) {
+        return;
+      }
+      const action = keys[event.key];
+      if (action) {
+        event.preventDefault();
+        event.stopImmediatePropagation();
+        action();
+      }
+    },
+    { capture: true },
+  );
+
+  show();
+  const unmarked = state.missing.length ? state.missing[0] : 0;
+  setCurrent(unmarked, false);
+}
