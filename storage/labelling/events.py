@@ -14,6 +14,8 @@ from stepmark.identity import content_id, digest
 __all__ = ["Event", "Kind", "Mark", "steps_id_of"]
 
 CHECKSUM = "checksum"
+# More than any dataset has steps in a trace, or shards.
+MAX_NUMBER = 10**9
 
 
 class Kind(StrEnum):
@@ -113,7 +115,7 @@ class Event:
             checksum = values.pop(CHECKSUM)
             if checksum != digest("journal", values):
                 return None
-            return cls(**_typed(values))
+            return cls(**_checked(values))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None
 
@@ -123,11 +125,30 @@ def steps_id_of(steps: tuple[str, ...]) -> str:
     return content_id("steps", steps)
 
 
-def _typed(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    typed = dict(values)
-    typed["kind"] = Kind(values["kind"])
-    typed["mark"] = Mark(values.get("mark", ""))
-    typed["marks"] = tuple(map(Mark, values.get("marks", ())))
-    for name in ("comments", "step_texts"):
-        typed[name] = tuple(values.get(name, ()))
-    return typed
+def _checked(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the fields of an entry.
+
+    Raises:
+        ValueError: A value has another type, or no dataset has it. The journal of a foreign dataset
+            can contain anything.
+    """
+    checked = dict(values)
+    for name in ("marks", "comments", "step_texts"):
+        checked[name] = tuple(values.get(name, ()))
+    checked["kind"] = Kind(values["kind"])
+    checked["mark"] = Mark(values.get("mark", ""))
+    checked["marks"] = tuple(map(Mark, checked["marks"]))
+    for name, value in checked.items():
+        if name in ("step", "shard"):
+            is_valid = value is None or (type(value) is int and 0 <= value < MAX_NUMBER)
+        elif name == "is_set":
+            is_valid = isinstance(value, bool)
+        elif isinstance(value, tuple):
+            is_valid = all(isinstance(text, str) for text in value)
+        else:
+            is_valid = isinstance(value, str)
+        if not is_valid:
+            raise ValueError(name)
+    if checked.get("shard", 0) is None:
+        raise ValueError("shard")
+    return checked

@@ -85,6 +85,8 @@ class Journal:
         with self._lock, _file_errors("write", self.path):
             is_new = not self.path.exists()
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            if self.path.parent.is_symlink():
+                raise OSError("its folder is a link")
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | _NO_FOLLOW
             descriptor = os.open(self.path, flags, 0o644)
             try:

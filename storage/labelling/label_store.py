@@ -12,6 +12,7 @@ from typing import Any
 from stepmark.errors import ConfigError, DatasetBusyError, StepmarkError
 from stepmark.records import Annotation, Trace, Verdict
 from storage.dataset.dataset import Dataset
+from storage.dataset.readme import write_readme
 from storage.dataset.tables import annotations, is_human, is_method
 from storage.labelling.drafts import BAD_PROBLEM, UNSURE, TraceLabel, draft_of, label_of
 from storage.labelling.events import Event, Kind, Mark, steps_id_of
@@ -92,7 +93,8 @@ class LabelStore:
         self._journals = dict[str, Journal]()
         self._lock = threading.Lock()
         self._storing = threading.Lock()
-        self._columns = dict[tuple[str, int, str], Mapping[str, HumanLabel]]()
+        # The version and the labels of each part, by dataset, method and shard.
+        self._parts = dict[tuple[str, str, int], tuple[str, Mapping[str, HumanLabel]]]()
 
     @classmethod
     def open(cls, source: Dataset, folder: str = "") -> "LabelStore":
@@ -155,9 +157,7 @@ class LabelStore:
             reason = ""
             try:
                 with self.home.writer_lock():
-                    for method, journal in waiting.items():
-                        results = store(self.home, self.source, method, journal)
-                        journal.append(*_stored_events(journal, results))
+                    self._store(waiting)
             except DatasetBusyError:
                 reason = "a run is writing to the dataset; they are stored when it has ended"
             except StepmarkError as error:
@@ -239,20 +239,30 @@ class LabelStore:
                 waiting[method] = journal
         return waiting
 
+    def _store(self, waiting: Mapping[str, Journal]) -> None:
+        methods = self.home.methods("annotations")
+        for method, journal in waiting.items():
+            results = store(self.home, self.source, method, journal)
+            journal.append(*_stored_events(journal, results))
+        if not self.is_beside and self.home.methods("annotations") != methods:
+            # It has a config per method.
+            write_readme(self.home)
+
     def _stored_labels(
         self, dataset: Dataset, method: str, shard: int, version: str
     ) -> Mapping[str, HumanLabel]:
-        key = (f"{dataset.uri} {method}", shard, version)
-        if key not in self._columns:
-            names = ["trace_id", "first_error", "error"]
-            columns = dataset.columns(annotations(method), shard, names)
-            labels = dict[str, HumanLabel]()
-            for trace_id, first_error, error in zip(*columns.values(), strict=True):
-                labels[trace_id] = HumanLabel(
-                    first_error=first_error, is_bad_problem=error == BAD_PROBLEM
-                )
-            self._columns[key] = labels
-        return self._columns[key]
+        key = (dataset.uri, method, shard)
+        known = self._parts.get(key)
+        if known is not None and known[0] == version:
+            return known[1]
+        columns = dataset.columns(annotations(method), shard, ["trace_id", "first_error", "error"])
+        labels = dict[str, HumanLabel]()
+        for trace_id, first_error, error in zip(*columns.values(), strict=True):
+            labels[trace_id] = HumanLabel(
+                first_error=first_error, is_bad_problem=error == BAD_PROBLEM
+            )
+        self._parts[key] = (version, labels)
+        return labels
 
 
 def journals_of(home: Dataset) -> Mapping[str, Path]:

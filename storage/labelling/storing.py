@@ -15,7 +15,7 @@ from stepmark.records import Annotation, StaleLabel, Trace
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import STALE_LABELS, TRACES, Table, annotations, discovered
 from storage.labelling.drafts import label_of
-from storage.labelling.events import Event, Kind, steps_id_of
+from storage.labelling.events import Event, Kind
 from storage.labelling.human_parts import add_labels, read_labels
 from storage.labelling.journal import Journal
 
@@ -52,7 +52,7 @@ def store(home: Dataset, source: Dataset, method: str, journal: Journal) -> Mapp
         stale_labels = list[StaleLabel]()
         for trace_id, event in pending.items():
             located = traces.get(trace_id)
-            if located is None or steps_id_of(located[1].steps) != event.steps_id:
+            if located is None or located[1].steps != event.step_texts:
                 stale_labels.append(_stale_label(method, journal, event))
                 results[event.event_id] = STALE_LABEL
                 del shards[trace_id]

@@ -1,5 +1,6 @@
 """Journals: nothing that was saved is lost, whatever happens to the process or to the file."""
 
+import json
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from stepmark.errors import DatasetError
+from stepmark.identity import digest
 from storage.labelling.events import Event, Kind, Mark
 from storage.labelling.journal import Journal
 from tests.storage.labelling import journal_writer
@@ -96,6 +98,37 @@ def test_damaged_lines_are_counted(tmp_path: Path, line: bytes) -> None:
     assert journal.faults() == ["lines that are no entries: 1"]
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"step": "1"},
+        {"step": -1},
+        {"step": 1.5},
+        {"step": True},
+        {"shard": None},
+        {"shard": 10**12},
+        {"is_set": "x"},
+        {"text": 1},
+        {"comments": [1]},
+        {"comments": 1},
+        {"marks": ["good"]},
+        {"trace_id": None},
+        {"kind": "explode"},
+        {"other": 1},
+    ],
+)
+def test_forged_values_are_no_entries(tmp_path: Path, values: dict[str, object]) -> None:
+    path = tmp_path / "j"
+    content = json.loads(event("1", kind=Kind.FINISH).to_line())
+    del content["checksum"]
+    content.update(values)
+    path.write_text(json.dumps({**content, "checksum": digest("journal", content)}) + "\n")
+    journal = Journal(path)
+    journal.read()
+    assert not journal.pending()
+    assert journal.faults() == ["lines that are no entries: 1"]
+
+
 def test_changed_line_is_no_entry(tmp_path: Path) -> None:
     path = tmp_path / "j"
     Journal(path).append(event("1", step=1, mark=Mark.WRONG))
@@ -113,6 +146,10 @@ def test_link_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="cannot read the journal"):
         Journal(path).read()
     assert victim.read_text() == "secret"
+    folder = tmp_path / "folder"
+    folder.symlink_to(tmp_path)
+    with pytest.raises(DatasetError, match="its folder is a link"):
+        Journal(folder / "k").append(event())
 
 
 def test_full_disk_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

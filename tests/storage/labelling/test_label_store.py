@@ -11,6 +11,7 @@ from stepmark.errors import ConfigError, DatasetError
 from stepmark.records import Verdict
 from storage.dataset import lease
 from storage.dataset.dataset import Dataset
+from storage.dataset.readme import write_readme
 from storage.dataset.tables import STALE_LABELS, TRACES, annotations
 from storage.dataset.verify import verify
 from storage.labelling import label_store
@@ -79,6 +80,12 @@ def test_labels_of_all_shards_are_added(store: LabelStore, dataset: Dataset) -> 
     assert store.finished_labels("human_ann")["t1-2"] == HumanLabel(
         first_error=2, is_bad_problem=False
     )
+
+
+def test_first_label_adds_a_config(store: LabelStore, dataset: Dataset) -> None:
+    write_readme(dataset)
+    finish(store, "t0-0", 1)
+    assert "config_name: annotations-human_ann" in Path(dataset.uri, "README.md").read_text()
 
 
 def test_half_labelled_trace_is_refused(store: LabelStore, dataset: Dataset) -> None:
