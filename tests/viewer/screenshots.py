@@ -51,15 +51,15 @@ def save_label_page(dataset: Dataset, path: Path) -> None:
         with (
             served(dataset, labelling) as address,
             chromium() as browser,
-            open_page(browser, f"{address}/label/next?sort=long", width=WIDTH) as page,
+            open_page(browser, f"{address}/label/next?error_at=oracle:3", width=WIDTH) as page,
         ):
-            page.keyboard.type("11")
+            page.keyboard.type("111")
             page.keyboard.press("e")
-            expect(page.locator("[data-status]")).to_contain_text("first error in step 3")
+            expect(page.locator("[data-status]")).to_contain_text("first error in step 4")
             page.keyboard.press("c")
-            page.keyboard.type("The sum is wrong.")
+            page.keyboard.type("This does not follow.")
             page.keyboard.press("Control+Enter")
-            expect(page.locator("#step-3 [data-comment]")).to_be_visible()
+            expect(page.locator("#step-4 [data-comment]")).to_be_visible()
             save(page, path, 900)
 
 

@@ -305,7 +305,8 @@ def test_overlap_divides_the_traces(dataset: Dataset) -> None:
 
 def test_open_trace_is_reserved(dataset: Dataset) -> None:
     server = client_of(dataset, "", overlap=0.0)
-    eve, bob = named(server, "eve"), named(server, "bob")
+    eve = named(server, "eve")
+    bob = named(server, "bob")
     first = next_trace(eve)
     assert next_trace(bob) != first
     assert next_trace(eve) == first
@@ -313,16 +314,18 @@ def test_open_trace_is_reserved(dataset: Dataset) -> None:
 
 def test_disagreements_are_adjudicated(dataset: Dataset) -> None:
     server = client_of(dataset, "")
-    ann, bob, eve = named(server, "zoe"), named(server, "bob"), named(server, "eve")
-    save(ann, "comment", step=0, text="is <b>wrong</b>")
-    for client, kind in ((ann, "first_error"), (bob, "no_error")):
-        save(client, kind, **({"step": 0} if kind == "first_error" else {}))
+    zoe = named(server, "zoe")
+    bob = named(server, "bob")
+    eve = named(server, "eve")
+    save(zoe, "comment", step=0, text="is <b>wrong</b>")
+    save(zoe, "first_error", step=0)
+    save(bob, "no_error")
+    for client in (zoe, bob):
         save(client, "finish")
     page = eve.get("/raters").text
     for part in ("human_zoe", "human_bob", "Krippendorff"):
         assert part in page
-    disputed = [entry for entry in re.findall(r"/label/traces/([^?]+)\?mode=adjudicate", page)]
-    assert "t0-0" in disputed
+    assert "/label/traces/t0-0?mode=adjudicate" in page
     address = f"{TRACE}?mode=adjudicate"
     html = eve.get(address).text
     assert "is &lt;b&gt;wrong&lt;/b&gt;" in html
