@@ -21,7 +21,7 @@ from storage.queries.trace_summary import SummaryReader, TraceSummary
 from viewer.access import Access, Guard
 from viewer.figures import Figures, default_source, figures, gold_methods
 from viewer.labelling import Labelling, LabelPages
-from viewer.links import ServerLinks
+from viewer.links import ServerLinks, trace_id_of
 from viewer.memory import Memory
 from viewer.prefix_tree import branches, read_leaves
 from viewer.rendering import compile_templates, render
@@ -221,7 +221,7 @@ class Pages:
         return reading.result()
 
     def _records(self, request: Request, summary: TraceSummary) -> TraceRecords:
-        records = read_trace(self.dataset, summary, _trace_id(request))
+        records = read_trace(self.dataset, summary, trace_id_of(request))
         if records is None:
             raise HTTPException(404, "the dataset has no such trace")
         return records
@@ -298,11 +298,6 @@ def create_app(dataset: Dataset, access: Access, labelling: Labelling | None = N
             StillReadingError: pages.still_reading,
         },
     )
-
-
-def _trace_id(request: Request) -> str:
-    trace_id: str = request.path_params.get("trace_id") or request.query_params.get("id", "")
-    return trace_id
 
 
 def _number(text: str) -> int | None:

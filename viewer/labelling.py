@@ -5,7 +5,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -29,6 +28,7 @@ from storage.labelling.raters import (
 from storage.queries.trace_summary import TraceSummary
 from viewer.label_entries import Entry, body_of, parse_entry, parse_rater
 from viewer.label_queue import Assignment, Progress, Stop, next_stop, progress
+from viewer.links import ServerLinks, trace_id_of
 from viewer.memory import Memory
 from viewer.raters import RaterReport, disputed_traces, rater_report
 from viewer.selection import LABEL, Selection, parse
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LabelPages", "Labelling"]
 
+LINKS = ServerLinks()
 BLIND = "blind"
 VERIFY = "verify"
 ADJUDICATE = "adjudicate"
@@ -108,6 +109,8 @@ class LabelPages:
             Route("/label/rater", self.choose_rater, methods=["POST"]),
             Route("/label/traces/{trace_id:path}", self.trace),
             Route("/label/traces/{trace_id:path}", self.save, methods=["POST"]),
+            Route("/label/trace", self.trace),
+            Route("/label/trace", self.save, methods=["POST"]),
             Route("/raters", self.raters),
         ]
 
@@ -139,8 +142,7 @@ class LabelPages:
         with self._lock:
             self._reserved[stop.trace_id] = (visit.rater, time.monotonic())
         place = "" if visit.mode == ADJUDICATE else f"&place={stop.place}"
-        path = quote(stop.trace_id, safe="")
-        return RedirectResponse(f"/label/traces/{path}?{visit.query}{place}", 303)
+        return RedirectResponse(LINKS.label(stop.trace_id, f"{visit.query}{place}"), 303)
 
     def trace(self, request: Request) -> Response:
         """Show a trace to label."""
@@ -273,7 +275,7 @@ class LabelPages:
             return ""
 
     def _read(self, request: Request, summary: TraceSummary) -> TraceRecords:
-        trace_id = request.path_params["trace_id"]
+        trace_id = trace_id_of(request)
         return self._records.get(
             (summary.version, trace_id), lambda: self.pages._records(request, summary)
         )

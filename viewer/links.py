@@ -4,9 +4,11 @@ import re
 from typing import Protocol
 from urllib.parse import quote, urlencode
 
+from starlette.requests import Request
+
 from viewer.selection import Selection
 
-__all__ = ["Links", "ServerLinks"]
+__all__ = ["Links", "ServerLinks", "trace_id_of"]
 
 # Every other id is a parameter. Servers and browsers decode a path before they look at it: `..`
 # would be the page above, and `a/tree` the tree of the trace `a`.
@@ -72,14 +74,24 @@ class ServerLinks:
         """See `Links.tree`."""
         return _of_trace(trace_id, "/tree", "")
 
+    def label(self, trace_id: str, query: str = "") -> str:
+        """Return the address of the page on which people label a trace."""
+        return _of_trace(trace_id, "", query, "/label")
 
-def _of_trace(trace_id: str, part: str, query: str) -> str:
+
+def trace_id_of(request: Request) -> str:
+    """Return the id of the trace that an address of `ServerLinks` names; "" for none."""
+    trace_id: str = request.path_params.get("trace_id") or request.query_params.get("id", "")
+    return trace_id
+
+
+def _of_trace(trace_id: str, part: str, query: str, folder: str = "") -> str:
     if PATH_ID.fullmatch(trace_id):
-        return _address(f"/traces/{trace_id}{part}", query)
+        return _address(f"{folder}/traces/{trace_id}{part}", query)
     parameter = f"id={quote(trace_id, safe='')}"
     if query:
         parameter += f"&{query}"
-    return _address(f"/trace{part}", parameter)
+    return _address(f"{folder}/trace{part}", parameter)
 
 
 def _address(path: str, query: str) -> str:
