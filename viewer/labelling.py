@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Route
 
 from stepmark.errors import ConfigError, StepmarkError
 from stepmark.records import NO_ERROR, Annotation
-from storage.dataset.tables import is_human
+from storage.dataset.tables import ORACLE, is_human
 from storage.labelling.drafts import TraceLabel
 from storage.labelling.events import Kind
 from storage.labelling.label_store import LabelStore, LabelTarget, MissingMarksError
@@ -296,7 +296,10 @@ class LabelPages:
         """Return what a rater sees of a trace: never the labels of other raters, but to decide."""
         shown = list[Annotation]()
         if mode == VERIFY:
-            shown.extend(row for row in records.annotations if not is_human(row.method))
+            for row in records.annotations:
+                # With the truth in sight there is nothing to verify.
+                if not is_human(row.method) and row.method != ORACLE:
+                    shown.append(row)
             return replace(records, annotations=shown)
         if mode == ADJUDICATE:
             for method in self.store.methods():

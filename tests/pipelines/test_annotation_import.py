@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from pipelines.__main__ import main
@@ -15,6 +16,9 @@ from stepmark.records import Annotation, Verdict
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import TRACES, annotations, discovered
 from storage.formats.potato import Potato
+from storage.formats.processbench import ProcessBench
+from storage.labelling.events import Kind, Mark
+from storage.labelling.label_store import LabelStore, LabelTarget
 from storage.publishing.export import export
 from tests.storage.samples import ANNOTATION, DISCOVERED, TRACE, fill
 
@@ -181,6 +185,32 @@ def test_exported_labels_come_back(dataset: Dataset, tmp_path: Path) -> None:
     dataset.remove_part(annotations("human_ann"), 0)
     import_annotations(files, dataset.uri, zero_is_neutral=True)
     assert labels(dataset) == before
+
+
+def test_labels_by_hand_come_back(dataset: Dataset, tmp_path: Path) -> None:
+    store = LabelStore.open(dataset)
+    marks = (Mark.RIGHT, Mark.NEUTRAL, Mark.WRONG)
+    for trace in dataset.read_part(TRACES, 0):
+        target = LabelTarget(rater="ann-lee", trace=trace, shard=0, mode="blind")
+        for step, mark in enumerate(marks[-len(trace.steps) :]):
+            store.save(target, Kind.MARK, step=step, mark=mark)
+        store.save(target, Kind.FINISH)
+    before = labels(dataset, "human_ann_lee")
+    errors = [len(label.steps) - 1 for label in before]
+    assert [label.first_error for label in before] == errors
+    assert all(label.neutral_steps for label in before)
+    export(dataset, Potato(), str(tmp_path / "out"), labels_by="human_ann_lee")
+    files = [str(path) for path in (tmp_path / "out" / "data").iterdir()]
+    dataset.remove_part(annotations("human_ann_lee"), 0)
+    done = import_annotations(files, dataset.uri, zero_is_neutral=True)
+    assert done.labelled == {"human_ann_lee": len(before)}
+    after = labels(dataset, "human_ann_lee")
+    assert [replace(label, fingerprint="") for label in after] == [
+        replace(label, fingerprint="") for label in before
+    ]
+    export(dataset, ProcessBench(), str(tmp_path / "bench"), labels_by="human_ann_lee")
+    (file,) = (tmp_path / "bench" / "data").iterdir()
+    assert [row["label"] for row in pq.read_table(file).to_pylist()] == errors
 
 
 def test_exported_suggestions_are_no_labels(dataset: Dataset, tmp_path: Path) -> None:

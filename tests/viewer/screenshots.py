@@ -51,8 +51,10 @@ def save_label_page(dataset: Dataset, path: Path) -> None:
         with (
             served(dataset, labelling) as address,
             chromium() as browser,
-            open_page(browser, f"{address}/label/next?error_at=oracle:3", width=WIDTH) as page,
+            open_page(browser, f"{address}/traces?error_at=oracle:3", width=WIDTH) as page,
         ):
+            link = str(page.locator("a.row-link").first.get_attribute("href"))
+            page.goto(f"{address}/label{link.partition('?')[0]}?place=1", wait_until="networkidle")
             page.keyboard.type("111")
             page.keyboard.press("e")
             expect(page.locator("[data-status]")).to_contain_text("first error in step 4")

@@ -113,7 +113,7 @@ def _labelling(dataset: "Dataset", folder: str, rater: str, overlap: float) -> "
     # What a killed server has not stored.
     waiting = store.store_finished()
     if waiting.waiting:
-        typer.echo(visible(f"{waiting.waiting} finished labels wait: {waiting.reason}"))
+        typer.echo(visible(f"finished labels that wait: {waiting.waiting}; {waiting.reason}"))
     return Labelling(store=store, rater=rater, overlap=overlap)
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import multiprocessing
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -281,8 +282,9 @@ def test_run_waits_for_a_page(
     with dataset.writer_lock(), refusal, second.writer_lock():
         pass
     monkeypatch.setattr(lease, "ORPHANS_SECONDS", 60.0)
-    monkeypatch.setattr(lease.time, "sleep", lambda seconds: held.close())
     held = contextlib.ExitStack()
+    # The page ends while the run waits.
+    monkeypatch.setattr(time, "sleep", lambda seconds: held.close())
     held.enter_context(dataset.writer_lock())
     with second.writer_lock():
         pass
