@@ -1,6 +1,6 @@
 """The queue of a rater: the selected traces, without those that only another rater is given."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,8 +13,7 @@ __all__ = ["Assignment", "Progress", "Stop", "next_stop", "progress"]
 SHARE_DIGITS = 8
 # After every hexadecimal digit.
 ABOVE_ALL = "g"
-# More than any dataset has.
-NO_LIMIT = 2**62
+FINISHED = "trace_id IN (SELECT unnest(?::VARCHAR[]))"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,11 +51,17 @@ class Stop(NamedTuple):
 
 def progress(summary: TraceSummary, selection: Selection, assignment: Assignment) -> Progress:
     """Return how many traces of a queue a rater has finished, and how many it has."""
-    queue, parameters = _queue(selection, assignment)
+    given, given_values = _given(assignment)
+    source = f"summary WHERE {selection.where.sql}"
+    source_values: list[object] = [*selection.where.parameters]
+    if selection.limit is not None:
+        # Which traces they are depends on the order.
+        places, source_values = _places(selection)
+        source = f"({places})"
     rows = summary.rows(
-        "SELECT count(*) FILTER (is_finished), count(*) FILTER (is_finished OR is_given)"
-        f" FROM ({queue})",
-        parameters,
+        "SELECT count(*) FILTER (is_finished), count(*) FILTER (is_finished OR is_given) FROM"
+        f" (SELECT {FINISHED} AS is_finished, {given} AS is_given FROM {source})",
+        [list(assignment.finished), *given_values, *source_values],
     )
     return Progress(*rows[0])
 
@@ -72,33 +77,39 @@ def next_stop(
         assignment: Which of those the rater is given.
         after: A place in the selection.
     """
-    queue, parameters = _queue(selection, assignment)
+    given, given_values = _given(assignment)
+    places, source_values = _places(selection)
     rows = summary.rows(
-        f"SELECT trace_id, place FROM ({queue}) WHERE is_given AND NOT is_finished"
+        f"SELECT trace_id, place FROM ({places}) WHERE NOT {FINISHED} AND ({given})"
         " ORDER BY place <= ?, place LIMIT 1",
-        [*parameters, after],
+        [*source_values, list(assignment.finished), *given_values, after],
     )
     return Stop(*rows[0]) if rows else None
 
 
-def _queue(selection: Selection, assignment: Assignment) -> tuple[str, list[object]]:
-    """Return a query for the traces of a queue, and its parameters."""
+def _given(assignment: Assignment) -> tuple[str, Sequence[object]]:
+    """Return the condition that a rater is given a trace, and its parameters."""
+    if not assignment.taken:
+        return "true", ()
+    condition = (
+        "trace_id NOT IN (SELECT unnest(?::VARCHAR[]))"
+        f" OR substr(md5(trace_id), 1, {SHARE_DIGITS}) < ?"
+    )
+    return condition, (list(assignment.taken), assignment.threshold)
+
+
+def _places(selection: Selection) -> tuple[str, list[object]]:
+    """Return a query for the traces of a selection with their places, and its parameters."""
     order = ""
     if selection.order:
         # As in the list of traces.
         order = f"ORDER BY {selection.order}, trace_id"
     sql = (
-        "SELECT trace_id, place, trace_id IN (SELECT unnest(?::VARCHAR[])) AS is_finished,"
-        f" substr(md5(trace_id), 1, {SHARE_DIGITS}) < ?"
-        " OR trace_id NOT IN (SELECT unnest(?::VARCHAR[])) AS is_given"
-        f" FROM (SELECT trace_id, row_number() OVER ({order}) - 1 AS place FROM summary"
-        f" WHERE {selection.where.sql}) WHERE place < ?"
+        f"SELECT trace_id, row_number() OVER ({order}) - 1 AS place FROM summary"
+        f" WHERE {selection.where.sql}"
     )
-    parameters: list[object] = [
-        list(assignment.finished),
-        assignment.threshold,
-        list(assignment.taken),
-        *selection.where.parameters,
-        NO_LIMIT if selection.limit is None else selection.limit,
-    ]
+    parameters: list[object] = [*selection.where.parameters]
+    if selection.limit is not None:
+        sql = f"SELECT trace_id, place FROM ({sql}) WHERE place < ?"
+        parameters.append(selection.limit)
     return sql, parameters
