@@ -27,13 +27,17 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lock = threading.RLock()
+        self._forget()
+
+    def _forget(self) -> None:
         self._events = dict[str, list[Event]]()
         self._pending = dict[str, Event]()
         self._damaged_lines = 0
         # The position after the last complete line that was read.
         self._end = 0
         self._torn_bytes = 0
-        self._lock = threading.RLock()
+        self._inode = 0
 
     def faults(self) -> Sequence[str]:
         """Return what is wrong with the lines that have been read: each as a line of text."""
@@ -109,6 +113,11 @@ class Journal:
             appender.append(*events)
 
     def _read_new(self, descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        # Somebody has put back a copy.
+        if status.st_ino != self._inode or status.st_size < self._end:
+            self._forget()
+            self._inode = status.st_ino
         chunks = list[bytes]()
         position = self._end
         while chunk := os.pread(descriptor, READ_BYTES, position):

@@ -152,6 +152,22 @@ def test_link_is_not_followed(tmp_path: Path) -> None:
         Journal(folder / "k").append(event())
 
 
+def test_copy_that_was_put_back(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    journal = Journal(path)
+    journal.append(event("1", kind=Kind.FINISH))
+    copy = path.read_bytes()
+    journal.append(event("2"), event("3", kind=Kind.STORED, finish_id="1"))
+    path.write_bytes(copy)
+    assert ids(journal) == ["1"]
+    assert list(journal.pending()) == ["t"]
+    other = tmp_path / "other"
+    Journal(other).append(event("4"), event("5"), event("6"))
+    other.replace(path)
+    journal.append(event("7"))
+    assert ids(journal) == ids(Journal(path)) == ["4", "5", "6", "7"]
+
+
 def test_full_disk_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "j"
     journal = Journal(path)
