@@ -19,7 +19,7 @@ from pipelines.cli.environment_guard import PACKAGES
 from tests.pipelines.running import WAIT_SECONDS, clean_environment, error_lines, run_file
 
 ROOT = Path(__file__).parents[1]
-NOT_PACKAGED = ("tests", "configs", "pocket", "benchmarks", "docs")
+NOT_PACKAGED = ("tests", "configs", "pocket", "benchmarks", "examples", "docs")
 
 
 def test_packages_follow_import_contracts() -> None:

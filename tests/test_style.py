@@ -20,6 +20,7 @@ FOLDERS = (
     "pipelines",
     "pocket",
     "benchmarks",
+    "examples",
     "tests",
 )
 # Folders that do not follow the rules yet.

@@ -46,7 +46,7 @@ def pages() -> Sequence[str]:
     """Return the pages whose blocks are tested."""
     documentation = sorted((ROOT / "docs").rglob("*.md"))
     names = [path.relative_to(ROOT).as_posix() for path in documentation]
-    read_mes = ["README.md", "CONTRIBUTING.md", "benchmarks/README.md"]
+    read_mes = ["README.md", "CONTRIBUTING.md", "benchmarks/README.md", "examples/README.md"]
     return [*read_mes, "engines/pocket_model/README.md", *names]
 
 

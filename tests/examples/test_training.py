@@ -1,0 +1,273 @@
+"""The training examples run on exports, learn from them, and the models that they save load."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import stepmark
+from engines.pocket import SHIPPED
+from pipelines.cli.environment_guard import PACKAGES
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+TEMPLATE = "Problem: {prompt}\nSolution:\n"
+# Solutions to train on: few enough that a small model memorizes them in a few seconds.
+ROWS = 12
+PROGRAMS = sorted(EXAMPLES.glob("*.py"))
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.name)
+def test_examples_import_nothing_of_stepmark(program: Path) -> None:
+    imported = set[str]()
+    for node in ast.walk(ast.parse(program.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            imported.update(alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            imported.add((node.module or "").partition(".")[0])
+    assert {"torch", "transformers"} <= imported
+    assert imported.isdisjoint({*PACKAGES, "benchmarks", "pocket", "tests"})
+
+
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    """Label 48 traces by the oracle, and export them in three formats."""
+    folder = tmp_path_factory.mktemp("training")
+    dataset = str(folder / "dataset")
+    stepmark.run(
+        {
+            "dataset": dataset,
+            "seed": 5,
+            "problems": {"use": "word_problems", "count": 12, "seed": 5, "min_steps": 4},
+            "engine": {"use": "pocket"},
+            "generate": {
+                "prompt": "pocket",
+                "traces_per_problem": 4,
+                "max_tokens": 320,
+                "split": "line",
+            },
+            "annotators": [{"use": "judge", "prompt": "pocket", "votes": 1, "max_tokens": 420}],
+        }
+    )
+    folders = dict[str, Path]()
+    for name in ("trl", "math_shepherd", "verification"):
+        folders[name] = folder / name
+        stepmark.export(dataset, name, folders[name], labels_by="oracle")
+    return folders
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Have PyTorch use one thread: more are slow where other tests run at the same time."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def prm_head(one_thread: None) -> ModuleType:
+    from examples import prm_head
+
+    return prm_head
+
+
+@pytest.fixture
+def verifier_sft(one_thread: None) -> ModuleType:
+    from examples import verifier_sft
+
+    return verifier_sft
+
+
+def run_example(name: str, *arguments: str | Path) -> str:
+    """Run an example as a user does, and return its output."""
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / f"{name}.py", *arguments],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def read_lines(file: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+@pytest.mark.vllm
+def test_formats_give_equal_labels(exports: Mapping[str, Path], prm_head: ModuleType) -> None:
+    from_trl = prm_head.read_solutions(exports["trl"])
+    from_markers = prm_head.read_solutions(exports["math_shepherd"])
+    assert len(from_trl) == len(from_markers) > 20
+    labels = set[bool]()
+    for solution in from_trl:
+        labels.update(solution.labels)
+    assert labels == {True, False}
+    for plain, marked in zip(from_trl, from_markers, strict=True):
+        assert plain.prompt == marked.prompt
+        assert list(plain.labels) == list(marked.labels)
+        assert [step.strip() for step in marked.steps[:-1]] == list(plain.steps[:-1])
+
+
+@pytest.mark.vllm
+@pytest.mark.parametrize("model_rate", [0.0, 1e-5], ids=["head", "all weights"])
+def test_head_learns_and_loads(
+    exports: Mapping[str, Path], prm_head: ModuleType, model_rate: float, tmp_path: Path
+) -> None:
+    solutions = prm_head.read_solutions(exports["trl"])[:ROWS]
+    losses = prm_head.train(
+        solutions,
+        str(SHIPPED),
+        tmp_path / "prm",
+        template=TEMPLATE,
+        updates=60,
+        batch_size=4,
+        learning_rate=1e-2,
+        model_rate=model_rate,
+        weight_decay=0.1,
+        max_tokens=1024,
+        seed=1,
+    )
+    assert mean(losses[-10:]) < 0.7 * mean(losses[:10])
+    scores = prm_head.score(solutions, tmp_path / "prm", template=TEMPLATE, batch_size=8)
+    by_label: dict[bool, list[float]] = {True: [], False: []}
+    for solution, step_scores in zip(solutions, scores, strict=True):
+        for label, score in zip(solution.labels, step_scores, strict=True):
+            by_label[label].append(score)
+    assert mean(by_label[True]) > mean(by_label[False]) + 0.2
+
+    file = tmp_path / "scores.jsonl"
+    model = ("--model", tmp_path / "prm", "--template", "Problem: {prompt}\\nSolution:\\n")
+    run_example("prm_head", "score", exports["trl"], *model, "--to", file)
+    rows = read_lines(file)
+    assert len(rows) >= len(scores)
+    for row, step_scores in zip(rows, scores, strict=False):
+        # Batches of other sizes give slightly different sums.
+        assert row["scores"] == pytest.approx(step_scores, abs=1e-4)
+
+
+@pytest.mark.vllm
+def test_head_trains_by_command(exports: Mapping[str, Path], tmp_path: Path) -> None:
+    options = ("--model", SHIPPED, "--to", tmp_path, "--updates", "2", "--max-tokens", "150")
+    output = run_example("prm_head", "train", exports["math_shepherd"], *options)
+    used, _, rows, *_ = output.split()
+    # Rows that are too long are counted, not cut.
+    assert 0 < int(used) < int(rows)
+    assert (tmp_path / "model.safetensors").exists()
+
+
+@pytest.mark.vllm
+@pytest.mark.parametrize(
+    ("rows", "error"),
+    [
+        ([], "has no rows"),
+        ([{"prompt": "q", "completions": ["a"], "labels": [True]}], "same label"),
+    ],
+    ids=["empty", "one class"],
+)
+def test_head_rejects_useless_data(
+    rows: Sequence[object], error: str, prm_head: ModuleType, tmp_path: Path
+) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    with pytest.raises(SystemExit, match=error):
+        prm_head.train(
+            prm_head.read_solutions(file),
+            str(SHIPPED),
+            tmp_path,
+            template=TEMPLATE,
+            updates=1,
+            batch_size=1,
+            learning_rate=1e-3,
+            model_rate=0.0,
+            weight_decay=0.1,
+            max_tokens=1024,
+            seed=1,
+        )
+
+
+@pytest.mark.vllm
+def test_verifier_learns_and_loads(
+    exports: Mapping[str, Path], verifier_sft: ModuleType, tmp_path: Path
+) -> None:
+    dialogues = verifier_sft.read_dialogues(exports["verification"])[:ROWS]
+    losses = verifier_sft.train(
+        dialogues,
+        str(SHIPPED),
+        tmp_path / "verifier",
+        updates=30,
+        batch_size=4,
+        learning_rate=3e-4,
+        max_tokens=1024,
+        seed=1,
+    )
+    assert mean(losses[-10:]) < 0.9 * mean(losses[:10])
+
+    requests = tmp_path / "requests.jsonl"
+    rows = [{"messages": dialogue.request} for dialogue in dialogues[:3]]
+    requests.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    file = tmp_path / "replies.jsonl"
+    run_example("verifier_sft", "check", requests, "--model", tmp_path / "verifier", "--to", file)
+    replies = read_lines(file)
+    assert len(replies) == len(rows)
+    for row in replies:
+        assert row["first_error"] is not None
+        assert row["first_error"] == verifier_sft.first_error(row["reply"])
+
+
+@pytest.mark.vllm
+def test_verdicts_of_exported_replies(
+    exports: Mapping[str, Path], verifier_sft: ModuleType
+) -> None:
+    import pyarrow.parquet as pq
+
+    first_errors = set[int]()
+    for file in exports["verification"].rglob("*.parquet"):
+        for row in pq.read_table(file).to_pylist():
+            expected = -1
+            if "incorrect" in row["verdicts"]:
+                expected = row["verdicts"].index("incorrect")
+            assert verifier_sft.first_error(row["messages"][-1]["content"]) == expected
+            first_errors.add(expected)
+    assert len(first_errors) > 1
+
+
+@pytest.mark.vllm
+def test_only_replies_are_trained(verifier_sft: ModuleType) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(SHIPPED)
+    request = [{"role": "user", "content": "Problem: 1\nCheck:\n"}]
+    reply = "Step 1: Ann has 3 apples. correct\n"
+    tokens = verifier_sft.tokenize(verifier_sft.Dialogue(request, reply), tokenizer)
+    trained = [label for label in tokens.labels if label != verifier_sft.IGNORED]
+    assert trained[:-1] == tokenizer(reply, add_special_tokens=False).input_ids
+    assert trained[-1] == tokenizer.eos_token_id
+    assert tokens.ids[-len(trained) :] == trained
+
+
+@pytest.mark.vllm
+def test_steps_end_at_separators(prm_head: ModuleType) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(SHIPPED)
+    solution = prm_head.Solution("Ann has 3 apples.", ["Step 1: 3 + 4 = 7.", "Step 2: 8"], [True])
+    tokens = prm_head.tokenize(solution, tokenizer, TEMPLATE)
+    for (start, stop, end), step in zip(tokens.steps, solution.steps, strict=True):
+        assert tokenizer.decode(tokens.ids[start:stop]) == step
+        assert tokenizer.decode(tokens.ids[stop : end + 1]) == "\n"
+    text = "Problem: Ann has 3 apples.\nSolution:\nStep 1: 3 + 4 = 7.\nStep 2: 8\n"
+    # The tokens are those of the whole text.
+    assert tokens.ids == tokenizer(text).input_ids
