@@ -9,7 +9,7 @@ from annotators.concurrency import gather_or_cancel
 from annotators.context import AnnotationContext, ProblemGroup, RunServices
 from annotators.running import run
 from benchmarks.efficiency.rollout_cache import CachedTraceEngine, RolloutCache
-from stepmark.records import Annotation, Problem, Trace, Verdict
+from stepmark.records import Annotation, Critique, Problem, Trace, Verdict
 
 __all__ = ["GroundTruth", "MethodResults", "TraceResult"]
 
@@ -27,6 +27,8 @@ class TraceResult:
     solvable: bool
     """Whether some sample solves the problem."""
     annotation: Annotation
+    critiques: Sequence[Critique] = ()
+    """The replies of judges that the method asked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,12 +70,13 @@ class GroundTruth:
         The traces are annotated twice: the first pass fills the cache, so that the second one
         measures the CPU time of the method alone.
         """
-        await self._annotate(method)
+        await self.annotate(method)
         started = time.process_time()
-        results = await self._annotate(method)
+        results = await self.annotate(method)
         return MethodResults(traces=results, cpu_seconds=time.process_time() - started)
 
-    async def _annotate(self, method: Annotator) -> Sequence[TraceResult]:
+    async def annotate(self, method: Annotator) -> Sequence[TraceResult]:
+        """Annotate all traces concurrently, in the order of `first_errors`."""
         dependencies: Sequence[str] = ()
         if isinstance(method, DependsOnAnnotators):
             dependencies = method.evidence
@@ -92,6 +95,7 @@ class GroundTruth:
                 first_error=self.first_errors[context.trace.trace_id],
                 solvable=Verdict.CORRECT in context.siblings,
                 annotation=annotation,
+                critiques=context.critiques,
             )
             results.append(result)
         return results

@@ -1,0 +1,1 @@
+"""Train process reward models on labels of several methods, and score them on other problems."""
