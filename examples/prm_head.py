@@ -183,7 +183,7 @@ def train(
         else:
             inputs = torch.cat([features[index] for index in batch])
         loss = cross_entropy(head(inputs), torch.cat([labels[index] for index in batch]), weights)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad()
         losses.append(loss.item())

@@ -303,9 +303,9 @@ class LabelPages:
             return replace(records, annotations=shown)
         if mode == ADJUDICATE:
             for method in self.store.methods():
-                row = self.store.annotation(method, records.shard, records.trace.trace_id)
-                if row is not None and method != ADJUDICATED:
-                    shown.append(row)
+                label = self.store.annotation(method, records.shard, records.trace.trace_id)
+                if label is not None and method != ADJUDICATED:
+                    shown.append(label)
         return replace(records, annotations=shown, label=None)
 
     def _progress(self, visit: _Visit) -> Progress:
