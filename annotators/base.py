@@ -159,8 +159,10 @@ class Labeler(Protocol):
 class FittableLabeler(Protocol):
     """A labeler that must be fitted to all traces of a dataset before it labels any of them."""
 
-    gold: str
-    """The method whose annotations are used as ground truth; "" for none."""
+    @property
+    def gold(self) -> str:
+        """The method whose annotations are used as ground truth; "" for none."""
+        ...
 
     def check(self, methods: Sequence[str]) -> None:
         """Check that a run with these methods can yield a label; see `Labeler.check`."""
