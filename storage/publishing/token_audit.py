@@ -289,8 +289,8 @@ def _rendered(chat: Chat, tokenizer: AuditedTokenizer) -> tuple[str, Sequence[tu
     between = tokenizer.render(messages).split(placeholder)
     if len(between) != len(labels) + 1:
         raise ConfigError(
-            "--audit-tokenizer: the chat template of the tokenizer leaves out turns, so that their"
-            " labels are lost; use the tokenizer of another model"
+            "--audit-tokenizer: the chat template of the tokenizer omits or repeats turns, so that"
+            " labels are lost or misplaced; use the tokenizer of another model"
         )
     text = between[0]
     spans = list[tuple[int, int]]()

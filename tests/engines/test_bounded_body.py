@@ -66,7 +66,7 @@ async def test_compressed_reply_is_read(encoding: str) -> None:
         await engine.close()
 
 
-async def test_bomb_with_error_status_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_bomb_of_error_is_unread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounded_body, "MAX_REPLY_BYTES", LIMIT)
     bomb = compressed({"error": {"message": "0" * (50 * LIMIT)}}, "gzip")
     answer = Answer(500, bomb.body, headers=bomb.headers)

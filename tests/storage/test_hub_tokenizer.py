@@ -1,14 +1,74 @@
 """Tokenizers by name: from the cache of the Hub's client, or an error in one line."""
 
+import hashlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import huggingface_hub.constants
 import pytest
 
 from stepmark.errors import ConfigError
 from storage.publishing.hub_tokenizer import tokenizer_folder
+from tests.storage.hub_client import Connection, connected
+from tests.storage.hub_server import REPOSITORY, REVISION, Handler, Route
 
 COMMIT = "0" * 40
+FILES: Mapping[str, Mapping[str, bytes]] = {
+    "org/model": {
+        "tokenizer.json": b"{}",
+        "chat_template.jinja": b"x",
+        "modeling.py": b"raise SystemExit",
+    },
+    "org/old": {"tokenizer.model": b"x"},
+}
+
+
+class ModelHandler(Handler):
+    """The files of two model repositories."""
+
+    routes: ClassVar[list[Route]] = [
+        (
+            {"GET", "HEAD"},
+            f"/{REPOSITORY}/resolve/{REVISION}/(.+)",
+            lambda handler, *parts: handler.send_file(*parts),
+        )
+    ]
+
+    def send_file(self, name: str, revision: str, path: str) -> None:
+        if name not in FILES:
+            return self._missing("RepoNotFound")
+        if path not in FILES[name]:
+            return self._missing("EntryNotFound")
+        content = FILES[name][path]
+        digest = hashlib.sha256(content).hexdigest()
+        return self._send(200, content, {"ETag": f'"{digest}"', "X-Repo-Commit": COMMIT})
+
+
+@pytest.fixture
+def connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Connection]:
+    yield from connected(monkeypatch, tmp_path / "hub", ModelHandler)
+
+
+def test_only_tokenizer_is_downloaded(connection: Connection) -> None:
+    folder = tokenizer_folder("org/model")
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "chat_template.jinja",
+        "tokenizer.json",
+    ]
+    assert not connection.hub.count(".*modeling.py")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("org/old", "its repository on the Hub has no tokenizer.json: name a folder that has one"),
+        ("org/none", "no folder org/none, and no such repository on the Hub that HF_TOKEN may"),
+    ],
+)
+def test_unfit_repositories_are_explained(name: str, reason: str, connection: Connection) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        tokenizer_folder(name)
 
 
 @pytest.fixture
