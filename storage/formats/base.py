@@ -24,6 +24,7 @@ from stepmark.records import (
     Rollout,
     Trace,
     Verdict,
+    first_error_of,
 )
 from stepmark.steps import SEPARATOR, remove_separator
 
@@ -43,6 +44,7 @@ __all__ = [
     "SupervisedStep",
     "TakesMergedSteps",
     "TraceFormat",
+    "decided_first_error",
     "exported_rows",
     "list_in",
     "number_in",
@@ -231,6 +233,16 @@ def list_in(metadata: Mapping[str, str], name: str, kind: pa.DataType) -> list[A
     except (KeyError, ValueError, TypeError, RecursionError, OverflowError):
         return None
     return items
+
+
+def decided_first_error(label: Label) -> int | None:
+    """Return the first error of a label, or -1; None if the label or its steps do not decide it.
+
+    Methods can decide the two apart. The votes of a judge, for example, can name different first
+    errors and agree on each step, or agree on the first error and not on a step before it.
+    """
+    first_error = first_error_of([step.label for step in label.steps])
+    return first_error if first_error == label.first_error else None
 
 
 def written_steps(trace: Trace) -> list[str]:

@@ -32,7 +32,7 @@ class CritiquePairs:
     agreement: Agreement = "first_error"
     """What the chosen reply agrees on; as for `verification`."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     split: ClassVar[str] = "train"
     reads: ClassVar[frozenset[str]] = frozenset({"critiques"})
     row_count: ClassVar[str] = """coalesce(sum(list_sum([

@@ -10,8 +10,8 @@ from typing import ClassVar
 
 import pyarrow as pa
 
-from stepmark.records import Verdict, first_error_of
-from storage.formats.base import Example, LeftOut, Row, written_steps
+from stepmark.records import Verdict
+from storage.formats.base import Example, LeftOut, Row, decided_first_error, written_steps
 
 __all__ = ["ProcessBench"]
 
@@ -20,7 +20,7 @@ __all__ = ["ProcessBench"]
 class ProcessBench:
     """One row per trace, with all its steps."""
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     split: ClassVar[str] = "test"
     row_count: ClassVar[str] = "count(*) FILTER (has_first_error AND outcome <> 'unknown')"
     schema: ClassVar[pa.Schema] = pa.schema(
@@ -44,11 +44,11 @@ class ProcessBench:
 
 def _row(example: Example) -> Row | LeftOut:
     trace = example.trace
-    label = example.label
     if not trace.steps:
         return LeftOut("it has no steps")
     # An undecided step after the first error does not matter.
-    if first_error_of([step.label for step in label.steps]) is None:
+    first_error = decided_first_error(example.label)
+    if first_error is None:
         return LeftOut("its first error is undecided")
     if trace.outcome is Verdict.UNKNOWN:
         return LeftOut("its final answer is undecided")
@@ -58,5 +58,5 @@ def _row(example: Example) -> Row | LeftOut:
         "problem": example.problem.question,
         "steps": written_steps(trace),
         "final_answer_correct": trace.outcome is Verdict.CORRECT,
-        "label": label.first_error,
+        "label": first_error,
     }

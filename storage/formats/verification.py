@@ -35,7 +35,7 @@ class Verification:
     prompt: str = ""
     """The prompt of the judge whose replies are exported; all prompts by default."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     split: ClassVar[str] = "train"
     reads: ClassVar[frozenset[str]] = frozenset({"critiques"})
     row_count: ClassVar[str] = (

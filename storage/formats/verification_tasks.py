@@ -25,7 +25,7 @@ class VerificationTasks:
     """The request: a file in `storage/formats/verifiers/prompts`, or the path of your own."""
     template: str = field(init=False, repr=False)
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     split: ClassVar[str] = "train"
     takes_merged_steps: ClassVar[bool] = True
     row_count: ClassVar[str] = f"count(*) FILTER ({HAS_TASK})"

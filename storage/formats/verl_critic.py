@@ -28,7 +28,7 @@ class VerlCritic:
     """The name by which verl selects the reward function."""
     template: str = field(init=False, repr=False)
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     split: ClassVar[str] = "train"
     takes_merged_steps: ClassVar[bool] = True
     row_count: ClassVar[str] = f"count(*) FILTER ({HAS_TASK} AND answer <> '')"

@@ -16,10 +16,11 @@ __all__ = ["FormatRows", "count_format_rows"]
 
 KIND = "storage.formats"
 # The kept labels with their traces and problems. `verdicts` and `step_values` are those of the
-# steps, `texts` the steps themselves. `has_first_error`: all steps are correct, or the first other
-# one is incorrect, and `first_error` is -1 or its index; `supervised_texts` are the steps up to it.
-# `is_supervised`: a trainer of hard labels can use them (see `supervised_steps` in
-# `storage.formats.base`), and `is_supervised_with_mask`: one that can mask undecided steps.
+# steps, `texts` the steps themselves. `is_decided`: all steps are correct, or the first other one
+# is incorrect; `supervised_texts` are the steps up to it. `has_first_error`: the label also names
+# -1, or its index, as the first error (see `decided_first_error` in `storage.formats.base`), which
+# is `first_error`. `is_supervised`: a trainer of hard labels can use them (see `supervised_steps`
+# in `storage.formats.base`), and `is_supervised_with_mask`: one that can mask undecided steps.
 # `replies` are the requests that judges replied to, one for each reply, and `agreements` says
 # whether the reply agrees with the label (see "first_error" in
 # `storage.formats.verifiers.agreement`): NULL if it cannot be compared. Both are NULL without
@@ -38,7 +39,8 @@ joined AS (
   SELECT problem_id, found_by, outcome, traces.metadata AS metadata, question,
     traces.steps AS texts,
     [step.label FOR step IN labels.steps] AS verdicts,
-    [step.value FOR step IN labels.steps] AS step_values, answer, critiques
+    [step.value FOR step IN labels.steps] AS step_values, answer, critiques,
+    labels.first_error AS label_first_error
   FROM labels JOIN traces USING (trace_id) JOIN problems USING (problem_id)
     LEFT JOIN critiques_by_trace USING (trace_id)
   WHERE kept AND len(labels.steps) = len(traces.steps)
@@ -57,9 +59,11 @@ positions AS (
 examples AS (
   SELECT *,
     texts[1:first_other] AS supervised_texts,
-    len(texts) > 0 AND coalesce(verdicts[first_other] = 'incorrect', true) AS has_first_error,
-    CASE WHEN has_first_error AND first_other > len(texts) THEN -1
-      WHEN has_first_error THEN first_other - 1 END AS first_error,
+    len(texts) > 0 AND coalesce(verdicts[first_other] = 'incorrect', true) AS is_decided,
+    is_decided AND coalesce(
+      label_first_error = if(first_other > len(texts), -1, first_other - 1), false
+    ) AS has_first_error,
+    CASE WHEN has_first_error THEN label_first_error END AS first_error,
     [critique.request FOR critique IN critiques] AS replies,
     [CASE
       WHEN NOT critique.is_usable THEN NULL
@@ -68,7 +72,7 @@ examples AS (
       WHEN 'unknown' IN (verdicts[critique.step + 1], critique.verdicts[1]) THEN NULL
       ELSE critique.verdicts[1] = verdicts[critique.step + 1]
     END FOR critique IN critiques] AS agreements,
-    has_first_error AND NOT coalesce(list_bool_or(are_blank[1:first_other]), false)
+    is_decided AND NOT coalesce(list_bool_or(are_blank[1:first_other]), false)
       AS is_supervised,
     coalesce(list_bool_or([verdict <> 'unknown' FOR verdict IN verdicts]), false)
       AND NOT coalesce(list_bool_or(are_blank[1:first_incorrect]), false)

@@ -238,12 +238,16 @@ def test_processbench_row() -> None:
 def test_processbench_leaves_out_undecided() -> None:
     undecided = replace(RIGHT, trace=replace(TRACE, outcome=UNKNOWN))
     wrong = replace(RIGHT, trace=replace(TRACE, outcome=BAD))
-    exported = rows(ProcessBench(), undecided, example(GOOD, UNKNOWN), wrong)
-    assert exported[:2] == [
+    by_steps = example(GOOD, BAD)
+    # The method decided each step, but not the first error.
+    by_steps = replace(by_steps, label=replace(by_steps.label, first_error=None))
+    exported = rows(ProcessBench(), undecided, example(GOOD, UNKNOWN), by_steps, wrong)
+    assert exported[:3] == [
         LeftOut("its final answer is undecided"),
         LeftOut("its first error is undecided"),
+        LeftOut("its first error is undecided"),
     ]
-    assert exported[2]["final_answer_correct"] is False
+    assert exported[3]["final_answer_correct"] is False
 
 
 def test_prm800k_rates_until_first_error() -> None:

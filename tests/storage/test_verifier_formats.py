@@ -120,6 +120,15 @@ def test_agreement(
     assert agreement_with_label(critique, example(*label), agreement) == expected
 
 
+@pytest.mark.parametrize("first_error", [None, -1, 0])
+def test_label_must_name_first_error(first_error: int | None) -> None:
+    agreeing = example(GOOD, BAD, replies=[reply("", GOOD, BAD, first_error=1)])
+    contradicting = replace(agreeing, label=replace(agreeing.label, first_error=first_error))
+    for exporter in (Verification(), VerificationTasks(), VerlCritic()):
+        rows, reasons = rows_and_reasons(exporter, agreeing, contradicting)
+        assert (len(rows), reasons) == (1, ["its first error is undecided"])
+
+
 def test_pairs_answer_one_request() -> None:
     replies = [
         reply("right 1", GOOD, BAD, first_error=1),

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
-from stepmark.records import NO_ERROR, Critique, Verdict, first_error_of
-from storage.formats.base import Example
+from stepmark.records import NO_ERROR, Critique, Verdict
+from storage.formats.base import Example, decided_first_error
 from storage.formats.solutions.conversations import Turn, user_turn
 
 __all__ = ["Agreement", "agreement_with_label", "request_messages"]
@@ -28,7 +28,7 @@ def agreement_with_label(critique: Critique, example: Example, agreement: Agreem
     verdicts = [step.label for step in example.label.steps]
     if critique.step is not None:
         return _agrees_on_step(critique, critique.step, verdicts)
-    first_error = first_error_of(verdicts)
+    first_error = decided_first_error(example.label)
     if first_error is None:
         return "its first error is undecided"
     if critique.first_error is None:

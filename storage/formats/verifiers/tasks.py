@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stepmark.prompt_templates import fill, placeholders_in, read_template
-from stepmark.records import first_error_of
-from storage.formats.base import Example, LeftOut, written_steps
+from storage.formats.base import Example, LeftOut, decided_first_error, written_steps
 
 __all__ = ["HAS_TASK", "TAGS", "Task", "read_task_template", "task_of"]
 
@@ -44,7 +43,7 @@ def task_of(example: Example, template: str) -> Task | LeftOut:
     steps = written_steps(example.trace)
     if not steps:
         return LeftOut("it has no steps")
-    first_error = first_error_of([step.label for step in example.label.steps])
+    first_error = decided_first_error(example.label)
     if first_error is None:
         return LeftOut("its first error is undecided")
     answer = example.problem.answer or ""
