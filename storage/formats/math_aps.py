@@ -1,7 +1,8 @@
 """The MATH-APS format: prefixes of a problem's solutions, each with the share of correct rollouts.
 
 This is the format of the OmegaPRM data of openreasoner/openr. A row is a problem, and its list
-contains the prefixes of one trace after the other, without repetitions. The values are those of the
+contains the prefixes of one trace after the other, each pair of a prefix and a value once. A prefix
+of several traces is therefore repeated where their values differ. The values are those of the
 labels' steps: null for a step without a value, and a trace without values is left out. An imported
 list is exported with the same prefixes and values (`--labels math_aps`).
 
