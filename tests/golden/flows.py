@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.golden import project
 from tests.golden.rows import Golden, excerpt, export_rows, table_rows
 
-__all__ = ["FLOWS", "Flow", "folder_of_flow"]
+__all__ = ["FLOWS", "POCKET_SETS", "Flow", "folder_of_flow", "run"]
 
 Flow = Callable[[], Mapping[str, Golden]]
 
@@ -34,6 +34,14 @@ FORMATS: Mapping[str, Sequence[str]] = {
     "soft_labels": (),
 }
 """By the name of the export, which begins with the format: its options."""
+POCKET_SETS = (
+    "problems.count=5",
+    "shards.problems_per_shard=3",
+    "annotators.0.rollouts=2",
+    "annotators.1.rollouts=4",
+    "annotators.3.votes=2",
+)
+"""The overrides of the run file of the demo."""
 VALUES: Mapping[str, Sequence[str]] = {
     "er_prm": ("--with", "eta=10"),
     "progress": (),
@@ -63,14 +71,7 @@ def folder_of_flow(folder: Path) -> Iterator[None]:
 
 def pocket() -> Mapping[str, Golden]:
     """Run the demo; export its labels in every format; label it again with fusion and filters."""
-    sets = (
-        "problems.count=5",
-        "shards.problems_per_shard=3",
-        "annotators.0.rollouts=2",
-        "annotators.1.rollouts=4",
-        "annotators.3.votes=2",
-    )
-    golden = _run("pocket", "run", sets)
+    golden = run("pocket", "run", POCKET_SETS)
     score = _stepmark("score", "--dataset", "pocket", "--reliability")
     golden.texts.append({"score": score.splitlines()})
     exports = _exports("pocket", FORMATS)
@@ -85,14 +86,14 @@ def pocket() -> Mapping[str, Golden]:
     }
     for name, label in labels.items():
         relabelled.decisions.append({"labels": name})
-        relabelled.extend(_run("pocket", "label", (*sets, *label), only="labels"))
+        relabelled.extend(run("pocket", "label", (*POCKET_SETS, *label), only="labels"))
     return {"pocket": golden, "exports": exports, "relabelled": relabelled}
 
 
 def adaptive() -> Mapping[str, Golden]:
     """Run adaptive search with the evidence of the formal method."""
     sets = ("problems.count=6", "shards.problems_per_shard=4", "generate.traces_per_problem=5")
-    return {"adaptive": _run("adaptive", "run", sets)}
+    return {"adaptive": run("adaptive", "run", sets)}
 
 
 def tree() -> Mapping[str, Golden]:
@@ -103,7 +104,7 @@ def tree() -> Mapping[str, Golden]:
         "annotators.0.rollouts=4",
         "annotators.0.searches=5",
     )
-    return {"tree": _run("tree", "run", sets)}
+    return {"tree": run("tree", "run", sets)}
 
 
 def values() -> Mapping[str, Golden]:
@@ -114,7 +115,7 @@ def values() -> Mapping[str, Golden]:
         "annotators.0.rollouts=2",
         "annotators.1.rollouts=2",
     )
-    golden = _run("values", "run", sets)
+    golden = run("values", "run", sets)
     for query in QUERIES:
         rows = json.loads(_stepmark("sql", query, "--dataset", "values", "--format", "json"))
         golden.decisions.append({"query": query, "rows": len(rows)})
@@ -132,7 +133,7 @@ def values() -> Mapping[str, Golden]:
 def formal() -> Mapping[str, Golden]:
     """Label imported solutions with the formal method."""
     _import("formal")
-    return {"formal": _run("formal", "label", ())}
+    return {"formal": run("formal", "label", ())}
 
 
 def filtered() -> Mapping[str, Golden]:
@@ -140,12 +141,12 @@ def filtered() -> Mapping[str, Golden]:
     _import("filtered")
     source = "{use='files',paths=['evaluated.jsonl']}"
     sets = (f"filters.0.against=[{source}]",)
-    return {"filtered": _run("filtered", "label", sets)}
+    return {"filtered": run("filtered", "label", sets)}
 
 
 def logic() -> Mapping[str, Golden]:
     """Run the logic puzzles, whose steps z3 decides."""
-    return {"logic": _run("logic", "run", ())}
+    return {"logic": run("logic", "run", ())}
 
 
 FLOWS: Sequence[Flow] = (
@@ -159,7 +160,15 @@ FLOWS: Sequence[Flow] = (
 )
 
 
-def _run(config: str, command: str, sets: Sequence[str], *, only: str = "") -> Golden:
+def run(config: str, command: str, sets: Sequence[str], *, only: str = "") -> Golden:
+    """Run a command with a run file of `configs`, and return the rows of its dataset.
+
+    Args:
+        config: The name of the run file, and of the dataset in the current folder.
+        command: `run` or `label`.
+        sets: The overrides of the run file.
+        only: The table to return; "" for all.
+    """
     options = ["--set", f"dataset={config}"]
     for override in sets:
         options += ["--set", override]
