@@ -170,8 +170,10 @@ def _write(dataset: Dataset, folder: Path, limit: int, where: str, queue: str) -
     _write_page(folder / OVERVIEW, pages.overview())
     for page in range(1, page_count(len(choice.rows), PAGE_ROWS) + 1):
         _write_page(folder / list_file(page), pages.list_page(page))
-    for place, row in enumerate(choice.rows):
-        _write_page(folder / files[row.trace_id], pages.trace(place))
+    # A damaged dataset can have several rows of one id, which have one page as on a server.
+    places = {row.trace_id: place for place, row in enumerate(choice.rows)}
+    for trace_id, place in places.items():
+        _write_page(folder / files[trace_id], pages.trace(place))
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return CopyResult(traces=len(choice.rows), selected=choice.selected, size=size)
 

@@ -11,10 +11,10 @@ from pipelines.__main__ import main
 from stepmark.errors import ConfigError, DatasetError
 from stepmark.records import Trace
 from storage.dataset.dataset import Dataset
-from storage.dataset.tables import critiques
+from storage.dataset.tables import TRACES, critiques
 from tests.storage.isolation import answer_in_this_process
 from tests.viewer.parsed_page import Page
-from tests.viewer.samples import STRANGE_IDS, write_mixed
+from tests.viewer.samples import STRANGE_IDS, TRACE, write_mixed
 from viewer.report import write_report
 from viewer.static_copy import write_copy
 
@@ -185,6 +185,15 @@ def test_failed_copy_leaves_nothing(tmp_path: Path) -> None:
         with pytest.raises(DatasetError):
             write(dataset, str(tmp_path / name), LIMIT)
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_repeated_ids_share_a_page(tmp_path: Path) -> None:
+    dataset = Dataset(str(tmp_path / "data"))
+    dataset.write_part(TRACES, 0, [TRACE, TRACE], "f")
+    dataset.write_run_file('dataset = "x"\n')
+    folder = copy_of(dataset, tmp_path / "copy")
+    assert_links_resolve(folder)
+    assert set(pages_of(folder)) == {"index.html", "traces.html", "trace-t.html"}
 
 
 def test_existing_targets_are_kept(mixed: Dataset, tmp_path: Path) -> None:
