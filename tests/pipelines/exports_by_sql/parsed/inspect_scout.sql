@@ -5,7 +5,9 @@ SELECT * REPLACE (
   }') AS model_options,
   from_json(messages, '[{
     "id": "VARCHAR", "role": "VARCHAR", "content": "VARCHAR", "model": "VARCHAR",
-    "metadata": "MAP(VARCHAR, VARCHAR)"
+    "metadata": {
+      "step": "BIGINT", "label": "VARCHAR", "value": "DOUBLE", "verdicts": "MAP(VARCHAR, VARCHAR)"
+    }
   }]') AS messages,
   from_json(first_errors, '"MAP(VARCHAR, INTEGER)"') AS first_errors
 ) FROM exported_files

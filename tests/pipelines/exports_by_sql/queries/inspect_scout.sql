@@ -9,17 +9,16 @@ WITH annotated AS (
     'role': 'assistant',
     'content': texts[number],
     'model': model,
-    'metadata': map_from_entries(
-      [
-        {'k': 'step', 'v': (number - 1)::VARCHAR},
-        {'k': 'label', 'v': verdicts[number]},
-        {'k': 'value', 'v': step_values[number]::VARCHAR}
-      ] || list_transform(methods, lambda annotation: {
+    'metadata': {
+      'step': number - 1,
+      'label': verdicts[number],
+      'value': step_values[number],
+      'verdicts': map_from_entries(list_transform(methods, lambda annotation: {
         'k': annotation.method,
-        'v': annotation.steps[number].verdict
+        'v': coalesce(annotation.steps[number].verdict, 'unknown')
           || coalesce(': ' || nullif(annotation.steps[number].rationale, ''), '')
-      })
-    )
+      }))
+    }
   } AS message, number
   FROM (SELECT *, unnest(range(1, len(texts) + 1)) AS number FROM examples)
     JOIN annotated USING (trace_id)
