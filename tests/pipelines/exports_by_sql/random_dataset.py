@@ -121,7 +121,8 @@ def _value(rng: Random) -> float | None:
 def _first_error(rng: Random, verdicts: Sequence[Verdict]) -> int | None:
     """Return the first incorrect step, and sometimes an index that contradicts the steps."""
     if rng.random() < 0.2:
-        return rng.choice([None, *range(-1, len(verdicts))])
+        indices: list[int | None] = [None, *range(-1, len(verdicts))]
+        return rng.choice(indices)
     if Verdict.INCORRECT in verdicts:
         return verdicts.index(Verdict.INCORRECT)
     return None if Verdict.UNKNOWN in verdicts else -1
