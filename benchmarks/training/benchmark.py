@@ -36,7 +36,7 @@ CHECK = "generative verifier, untrained"
 RANDOM = "random"
 MAJORITY = "majority"
 COLUMNS = (
-    "labels",
+    "labels by",
     "tokens",
     "traces",
     "rows",
@@ -44,7 +44,7 @@ COLUMNS = (
     "step AUC",
     "F1",
     "best of 8",
-    "F1 beyond",
+    f"F1 beyond {BASELINE}",
 )
 NO_CELL = ""
 METHODS = (*labels.METHODS, ORACLE)
@@ -125,7 +125,6 @@ async def measure(options: Options, folder: Path) -> Mapping[str, Result]:
                 f"scores {name}", partial(_train, pools, options, training["rows"])
             )
             without_rows = {**training, "rows": len(training["rows"])}
-            del without_rows["critiques"]
             results[name] = _result(pools, scores, without_rows)
             print_progress(" | ".join(_cells(name, results)))
     return results

@@ -13,10 +13,9 @@ from annotators.methods.binary_search import BinarySearch
 from annotators.methods.monte_carlo import MonteCarlo
 from benchmarks.efficiency.pocket_traces import FORMAL
 from benchmarks.training.pool import JUDGE, Pool
-from stepmark.records import Annotation, Critique, Label, StepLabel, Trace
-from storage.formats.base import Example, ExportedRow, Format, exported_rows
+from stepmark.records import Annotation, Label, StepLabel, Trace
+from storage.formats.base import Example, ExportedRow, exported_rows
 from storage.formats.trl import Trl
-from storage.formats.verification import Verification
 
 __all__ = ["METHODS", "LabellingMethod", "Labels", "label_by_oracle", "label_for_budget"]
 
@@ -71,8 +70,6 @@ class Labels:
     """The share of labels with the true first error, where the oracle knows it."""
     rows: Sequence[Mapping[str, Any]]
     """Rows of the format `trl`."""
-    critiques: Sequence[Mapping[str, Any]] = ()
-    """Rows of the format `verification`: replies of the judge that agree with the label."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +78,6 @@ class _Annotated:
 
     trace: Trace
     annotations: Mapping[str, Annotation]
-    critiques: Sequence[Critique]
     tokens: int
 
 
@@ -109,7 +105,7 @@ def label_by_oracle(pool: Pool, traces: int | None = None) -> Labels:
         label = _label_of(pool.oracle[trace.trace_id])
         examples.append(_example(pool, trace, label))
     return Labels(
-        tokens=0, traces=len(examples), exact=_exact(pool, examples), rows=_rows(Trl(), examples)
+        tokens=0, traces=len(examples), exact=_exact(pool, examples), rows=_rows(examples)
     )
 
 
@@ -123,20 +119,16 @@ async def _annotate(
         annotators[JUDGE] = judge
     ground_truth = pool.ground_truth(traces)
     annotations = {trace.trace_id: {FORMAL: pool.formal[trace.trace_id]} for trace in traces}
-    critiques = dict[str, Sequence[Critique]]()
     for name, annotator in annotators.items():
         for result in await ground_truth.annotate(annotator):
             assert not result.annotation.error, result.annotation.error
             annotations[result.trace.trace_id][name] = result.annotation
-            if name == JUDGE:
-                critiques[result.trace.trace_id] = result.critiques
     annotated = list[_Annotated]()
     for trace in traces:
         by_method = annotations[trace.trace_id]
         item = _Annotated(
             trace=trace,
             annotations=by_method,
-            critiques=critiques.get(trace.trace_id, ()),
             tokens=sum(annotation.cost.generated_tokens for annotation in by_method.values()),
         )
         annotated.append(item)
@@ -155,13 +147,12 @@ def _labels(pool: Pool, method: LabellingMethod, annotated: Sequence[_Annotated]
         else:
             label = labeler.label(item.trace, item.annotations)
         if label.kept:
-            examples.append(_example(pool, item.trace, label, item.critiques))
+            examples.append(_example(pool, item.trace, label))
     return Labels(
         tokens=sum(item.tokens for item in annotated),
         traces=len(annotated),
         exact=_exact(pool, examples),
-        rows=_rows(Trl(), examples),
-        critiques=_rows(Verification(), [example for example in examples if example.critiques]),
+        rows=_rows(examples),
     )
 
 
@@ -179,10 +170,8 @@ def _label_of(annotation: Annotation) -> Label:
     )
 
 
-def _example(pool: Pool, trace: Trace, label: Label, critiques: Sequence[Critique] = ()) -> Example:
-    return Example(
-        problem=pool.problems[trace.problem_id], trace=trace, label=label, critiques=critiques
-    )
+def _example(pool: Pool, trace: Trace, label: Label) -> Example:
+    return Example(problem=pool.problems[trace.problem_id], trace=trace, label=label)
 
 
 def _exact(pool: Pool, examples: Sequence[Example]) -> float | None:
@@ -194,9 +183,9 @@ def _exact(pool: Pool, examples: Sequence[Example]) -> float | None:
     return sum(exact) / len(exact) if exact else None
 
 
-def _rows(exporter: Format, examples: Sequence[Example]) -> Sequence[Mapping[str, Any]]:
+def _rows(examples: Sequence[Example]) -> Sequence[Mapping[str, Any]]:
     rows = list[Mapping[str, Any]]()
-    for item in exported_rows(exporter, examples):
+    for item in exported_rows(Trl(), examples):
         if isinstance(item, ExportedRow):
             rows.append(item.row)
     return rows
