@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from stepmark import plugins
-from stepmark.records import Critique, Discovered, Label, Problem, StepLabel, Trace
+from stepmark.records import Critique, Discovered, Label, Problem, StepLabel, Trace, first_error_of
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import LABELS, PROBLEMS, TRACES, critiques, discovered
 from storage.formats.base import Example, HasRowCount, LeftOut, ReadsEvidence, exported_rows
@@ -42,9 +42,13 @@ def labelled(chance: random.Random, trace: Any) -> tuple[Any, Label]:
         outcome=chance.choice([GOOD, BAD, UNKNOWN]),
         metadata=chance.choice([{}, {}, {"process": "original"}, {"question_id": "7"}]),
     )
+    first_error = first_error_of(verdicts)
+    if chance.random() < 0.2:
+        first_error = chance.choice([None, -1, 0, 1])
     label = replace(
         LABEL,
         trace_id=trace.trace_id,
+        first_error=first_error,
         steps=tuple(steps),
         kept=chance.random() < 0.8,
         reason=("undecided: judge: one", "too far", "veto: formal")[count % 3],
@@ -55,7 +59,7 @@ def labelled(chance: random.Random, trace: Any) -> tuple[Any, Label]:
 def replies(chance: random.Random, trace_id: str, steps: int) -> list[Critique]:
     """Return random replies of two judges: about all steps, and about one that may not exist."""
     critiques = list[Critique]()
-    for vote in range(chance.choice([0, 0, 2, 4])):
+    for vote in range(chance.choice([0, 4, 8])):
         first_error = chance.choice([None, -1, -1, 0, 1])
         step = chance.choice([None, None, 0, 1, 7, -1])
         verdicts = tuple(chance.choices([GOOD, BAD, UNKNOWN], k=steps if step is None else 1))
