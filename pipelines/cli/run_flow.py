@@ -110,11 +110,23 @@ def _run(
         raise SystemExit(INCOMPLETE_STATUS)
     if options.slice is not None:
         # The command for the whole dataset also checks the share of failures.
-        shown = shlex.quote(visible(run_file))
+        shown = _arguments(run_file, overrides, day)
         print(f"next: when all slices are made: stepmark {command} {shown}")  # noqa: T201
         return
     _print_next_commands(job)
     _exit_if_methods_failed(job)
+
+
+def _arguments(run_file: str, overrides: Sequence[str], day: str | None) -> str:
+    """Return the arguments that name the same dataset and settings, without secrets."""
+    from pipelines.run.config import public_override
+
+    words = [run_file]
+    for override in overrides:
+        words += ["--set", public_override(override)]
+    if day is not None:
+        words += ["--date", day]
+    return " ".join(shlex.quote(visible(word)) for word in words)
 
 
 def _perform(

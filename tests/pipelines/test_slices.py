@@ -1,5 +1,6 @@
 """`--shards 0/2`: several processes make the shards of one dataset, and a last run the rest."""
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,18 @@ def test_commands_make_slices_at_once(tmp_path: Path) -> None:
     assert "0 tokens written" in out
     dataset = Dataset(str(tmp_path / "dataset"))
     assert dataset.shards(LABELS) == dataset.shards(TRACES) == (0, 1)
+
+
+def test_next_command_keeps_overrides(tmp_path: Path) -> None:
+    path = run_file(tmp_path)
+    dataset = f"dataset={tmp_path / 'other-{date}'}"
+    options = ["--set", dataset, "--date", "2026-11-30"]
+    environment = clean_environment(tmp_path / "home")
+    command = start("run", path, *options, "--shards", "0/2", environment=environment)
+    status, out, err = finish(command)
+    assert (status, error_lines(err)) == (0, [])
+    shown = shlex.join(["stepmark", "run", path, *options])
+    assert out.splitlines()[-1] == f"next: when all slices are made: {shown}"
 
 
 def test_slice_without_shards_does_nothing(tmp_path: Path) -> None:
