@@ -7,6 +7,7 @@ append to one journal: each holds a lock on the file while it reads what is new 
 
 import contextlib
 import os
+import stat
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,8 @@ __all__ = ["Journal"]
 
 NEWLINE = b"\n"
 READ_BYTES = 1 << 20
+# More than the checksum, which ends a line.
+TAIL_BYTES = 256
 
 
 class Journal:
@@ -36,6 +39,9 @@ class Journal:
         self._damaged_lines = 0
         # The position after the last complete line that was read.
         self._end = 0
+        # The end of the last complete line that was read, which is compared with the file.
+        self._tail = b""
+        self._event_ids = set[str]()
         self._torn_bytes = 0
         self._inode = 0
 
@@ -56,10 +62,11 @@ class Journal:
         """
         with self._lock, _file_errors("read", self.path):
             try:
-                descriptor = os.open(self.path, os.O_RDONLY | _NO_FOLLOW)
+                descriptor = os.open(self.path, os.O_RDONLY | _NO_FOLLOW | _NO_WAIT)
             except FileNotFoundError:
                 return
             try:
+                _check_file(descriptor)
                 self._read_new(descriptor)
             finally:
                 os.close(descriptor)
@@ -91,9 +98,10 @@ class Journal:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if self.path.parent.is_symlink():
                 raise OSError("its folder is a link")
-            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | _NO_FOLLOW
+            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | _NO_FOLLOW | _NO_WAIT
             descriptor = os.open(self.path, flags, 0o644)
             try:
+                _check_file(descriptor)
                 _lock_file(descriptor)
                 if is_new:
                     _sync_folder(self.path.parent)
@@ -114,8 +122,8 @@ class Journal:
 
     def _read_new(self, descriptor: int) -> None:
         status = os.fstat(descriptor)
-        # Somebody has put back a copy.
-        if status.st_ino != self._inode or status.st_size < self._end:
+        # Somebody has put back a copy, or edited the file.
+        if status.st_ino != self._inode or not self._has_tail(descriptor):
             self._forget()
             self._inode = status.st_ino
         chunks = list[bytes]()
@@ -126,6 +134,7 @@ class Journal:
         *lines, torn = b"".join(chunks).split(NEWLINE)
         for line in lines:
             self._end += len(line) + 1
+            self._tail = line[-TAIL_BYTES:] + NEWLINE
             event = Event.parse(line)
             if event is None:
                 self._damaged_lines += 1
@@ -133,7 +142,16 @@ class Journal:
                 self._add(event)
         self._torn_bytes = len(torn)
 
+    def _has_tail(self, descriptor: int) -> bool:
+        """Return whether the last line that was read is still where it was."""
+        length = len(self._tail)
+        return os.pread(descriptor, length, self._end - length) == self._tail
+
     def _add(self, event: Event) -> None:
+        # Copies that were joined have lines twice. A second UNDO would undo another entry.
+        if event.event_id in self._event_ids:
+            return
+        self._event_ids.add(event.event_id)
         trace_id = event.trace_id
         if event.kind is Kind.STORED:
             pending = self._pending.get(trace_id)
@@ -172,6 +190,13 @@ class Appender:
 
 # A link in a foreign dataset could lead to any file of the user. Windows has no such flag.
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+# A pipe in a foreign dataset would block the process.
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0)
+
+
+def _check_file(descriptor: int) -> None:
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise OSError("it is no regular file")
 
 
 def _lock_file(descriptor: int) -> None:

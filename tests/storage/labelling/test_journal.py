@@ -168,6 +168,40 @@ def test_copy_that_was_put_back(tmp_path: Path) -> None:
     assert ids(journal) == ids(Journal(path)) == ["4", "5", "6", "7"]
 
 
+def test_edited_file_is_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    journal = Journal(path)
+    journal.append(event("1"), event("2"))
+    # An editor that writes into the same file, which does not become shorter.
+    other = Journal(tmp_path / "other")
+    other.append(event("3", text="long" * 100), event("4"))
+    path.write_bytes(other.path.read_bytes())
+    assert ids(journal) == ["3", "4"]
+    journal.append(event("5"))
+    assert ids(journal) == ids(Journal(path)) == ["3", "4", "5"]
+    assert journal.faults() == []
+
+
+def test_repeated_lines_count_once(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    Journal(path).append(event("1"), event("2", kind=Kind.UNDO), event("3", kind=Kind.FINISH))
+    Journal(path).append(event("4", kind=Kind.STORED, finish_id="3"))
+    # Two copies of a journal that somebody has joined.
+    path.write_bytes(path.read_bytes() * 2)
+    journal = Journal(path)
+    assert ids(journal) == ["1", "2", "3"]
+    assert not journal.pending()
+
+
+def test_pipe_does_not_block(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    os.mkfifo(path)
+    with pytest.raises(DatasetError, match="no regular file"):
+        Journal(path).read()
+    with pytest.raises(DatasetError, match="no regular file"):
+        Journal(path).append(event())
+
+
 def test_full_disk_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "j"
     journal = Journal(path)
