@@ -152,6 +152,9 @@ class Pages:
     def step(self, request: Request) -> Response:
         """Show the evidence about one step, as a part of the page of its trace."""
         records = self._records(request, self._summary(request))
+        return self._evidence(request, records, ServerLinks())
+
+    def _evidence(self, request: Request, records: TraceRecords, links: ServerLinks) -> Response:
         number = _number(request.path_params["number"])
         if number is None or not 1 <= number <= len(records.trace.steps):
             raise HTTPException(404, "the trace has no such step")
@@ -165,6 +168,7 @@ class Pages:
         start = max(0, (_number(request.query_params.get("from", "")) or 1) - 1)
         return self._render(
             "_evidence.html",
+            links=links,
             trace_id=trace_id,
             evidence=step_evidence,
             start=start,

@@ -32,6 +32,12 @@ class Entry(BaseModel):
     is_set: bool = Field(default=False, strict=True)
     text: str = Field(default="", max_length=MAX_COMMENT_CHARS)
     source: str = Field(default="", max_length=64)
+    first_error: int | None = Field(default=None, strict=True)
+    """With ACCEPT: the first error that the page shows for the source, -1 for none."""
+    rater: str = Field(default="", max_length=32)
+    """The rater that the page shows; "" if the entry may be from any."""
+    seen: str = Field(default="", max_length=64)
+    """The `draft_id` of the draft that the page shows; "" if it may be any."""
 
 
 class RaterChoice(BaseModel):
@@ -56,6 +62,8 @@ def parse_entry(body: bytes) -> Entry:
         raise ConfigError(f"an entry of a browser cannot be '{entry.kind}'")
     if entry.kind in NEEDS_STEP and entry.step is None:
         raise ConfigError(f"the entry '{entry.kind}' needs a step")
+    if entry.kind is Kind.ACCEPT and entry.first_error is None:
+        raise ConfigError("the entry 'accept' needs the first error that it accepts")
     return entry
 
 

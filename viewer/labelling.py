@@ -17,7 +17,12 @@ from stepmark.records import NO_ERROR, Annotation
 from storage.dataset.tables import ORACLE, is_human
 from storage.labelling.drafts import TraceLabel
 from storage.labelling.events import Kind
-from storage.labelling.label_store import LabelStore, LabelTarget, MissingMarksError
+from storage.labelling.label_store import (
+    ChangedDraftError,
+    LabelStore,
+    LabelTarget,
+    MissingMarksError,
+)
 from storage.labelling.raters import (
     ADJUDICATED,
     ADJUDICATOR,
@@ -28,7 +33,7 @@ from storage.labelling.raters import (
 from storage.queries.trace_summary import TraceSummary
 from viewer.label_entries import Entry, body_of, parse_entry, parse_rater
 from viewer.label_queue import Assignment, Progress, Stop, next_stop, progress
-from viewer.links import ServerLinks, trace_id_of
+from viewer.links import LabelLinks, trace_id_of
 from viewer.memory import Memory
 from viewer.raters import RaterReport, disputed_traces, rater_report
 from viewer.selection import LABEL, Selection, parse
@@ -41,7 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LabelPages", "Labelling"]
 
-LINKS = ServerLinks()
+LINKS = LabelLinks()
 BLIND = "blind"
 VERIFY = "verify"
 ADJUDICATE = "adjudicate"
@@ -107,8 +112,10 @@ class LabelPages:
             Route("/label", self.start),
             Route("/label/next", self.next),
             Route("/label/rater", self.choose_rater, methods=["POST"]),
+            Route("/label/traces/{trace_id:path}/steps/{number}", self.step),
             Route("/label/traces/{trace_id:path}", self.trace),
             Route("/label/traces/{trace_id:path}", self.save, methods=["POST"]),
+            Route("/label/trace/steps/{number}", self.step),
             Route("/label/trace", self.trace),
             Route("/label/trace", self.save, methods=["POST"]),
             Route("/raters", self.raters),
@@ -159,6 +166,7 @@ class LabelPages:
             before, after = neighbours(narrowed, visit.selection, visit.place)
         return self._render(
             "label.html",
+            links=LINKS,
             visit=visit,
             records=shown,
             columns=method_columns(shown),
@@ -167,9 +175,14 @@ class LabelPages:
             done=self._progress(visit),
             before=before,
             after=after,
-            proposals=_proposals(shown) if visit.mode != BLIND else {},
+            proposals=_proposals(shown),
             title=MODES[visit.mode],
         )
+
+    def step(self, request: Request) -> Response:
+        """Show the evidence about one step that a rater may see who verifies."""
+        records = self._read(request, self.pages._summary(request))
+        return self.pages._evidence(request, self._shown(records, VERIFY), LINKS)
 
     async def save(self, request: Request) -> Response:
         """Save an entry, and answer with the label of the trace."""
@@ -212,15 +225,9 @@ class LabelPages:
     def _save(self, request: Request, body: bytes) -> Response:
         try:
             entry = parse_entry(body)
-            mode = _mode(request)
-            rater = self._rater(request)
-            if not rater:
-                return _problem(403, "say who you are first: reload the page")
-            records = self._read(request, self.pages.reader.read())
-            target = self._target(records, rater, mode)
-            if entry.steps_id != target.steps_id:
-                return _problem(409, "the steps of the trace have changed: reload the page")
-            label = self.store.save(target, entry.kind, **_values(entry, records, mode))
+            target, label = self._saved(request, entry)
+        except ChangedDraftError as error:
+            return _problem(409, str(error), state=self._state(error.target, error.label))
         except MissingMarksError as error:
             return _problem(422, str(error), missing=list(error.steps))
         except HTTPException as error:
@@ -237,11 +244,29 @@ class LabelPages:
             answer = {**answer, "waiting": storing.waiting, "reason": storing.reason}
         return JSONResponse(answer)
 
+    def _saved(self, request: Request, entry: Entry) -> tuple[LabelTarget, TraceLabel]:
+        """Save an entry if the page shows what it is about; return the trace and its label."""
+        mode = _mode(request)
+        rater = self._rater(request)
+        if not rater:
+            raise HTTPException(403, "say who you are first: reload the page")
+        if entry.rater not in ("", rater):
+            raise HTTPException(409, f"not saved: the rater is now {rater}: reload the page")
+        records = self._read(request, self.pages.reader.read())
+        target = self._target(records, rater, mode)
+        if entry.steps_id != target.steps_id:
+            raise HTTPException(409, "the steps of the trace have changed: reload the page")
+        values = _values(entry)
+        if entry.kind is Kind.ACCEPT:
+            values = _accepted(entry, self._shown(records, mode))
+        return target, self.store.save(target, entry.kind, seen=entry.seen, **values)
+
     def _state(self, target: LabelTarget, label: TraceLabel) -> Mapping[str, Any]:
         """Return the label of a trace as the script of the page reads it."""
         draft = label.draft
         return {
             "steps_id": target.steps_id,
+            "draft_id": draft.draft_id,
             "marks": draft.marks,
             "comments": draft.step_comments,
             "comment": draft.comment,
@@ -282,30 +307,32 @@ class LabelPages:
 
     def _target(self, records: TraceRecords, rater: str, mode: str) -> LabelTarget:
         name = ADJUDICATOR if mode == ADJUDICATE else rater
-        trace_id = records.trace.trace_id
         return LabelTarget(
             rater=name,
             trace=records.trace,
             shard=records.shard,
             mode=mode,
             by=rater if mode == ADJUDICATE else "",
-            annotation=self.store.annotation(method_of(name), records.shard, trace_id),
+            annotation=self.store.annotation(method_of(name), records.shard, records.trace),
         )
 
     def _shown(self, records: TraceRecords, mode: str) -> TraceRecords:
         """Return what a rater sees of a trace: never the labels of other raters, but to decide."""
         shown = list[Annotation]()
         if mode == VERIFY:
+            # With the truth in sight there is nothing to verify.
             for row in records.annotations:
-                # With the truth in sight there is nothing to verify.
-                if not is_human(row.method) and row.method != ORACLE:
+                if not _is_truth(row.method):
                     shown.append(row)
-            return replace(records, annotations=shown)
+            label = records.label
+            if label is not None and any(map(_is_truth, label.sources)):
+                label = None
+            return replace(records, annotations=shown, label=label)
         if mode == ADJUDICATE:
             for method in self.store.methods():
-                label = self.store.annotation(method, records.shard, records.trace.trace_id)
-                if label is not None and method != ADJUDICATED:
-                    shown.append(label)
+                annotation = self.store.annotation(method, records.shard, records.trace)
+                if annotation is not None and method != ADJUDICATED:
+                    shown.append(annotation)
         return replace(records, annotations=shown, label=None)
 
     def _progress(self, visit: _Visit) -> Progress:
@@ -374,15 +401,26 @@ def _cookie(request: Request) -> str:
     return f"{COOKIE}_{request.scope['server'][1]}"
 
 
-def _values(entry: Entry, records: TraceRecords, mode: str) -> Mapping[str, Any]:
+def _is_truth(method: str) -> bool:
+    return method == ORACLE or is_human(method)
+
+
+def _accepted(entry: Entry, shown: TraceRecords) -> Mapping[str, Any]:
+    """Return the fields of an entry that accepts a label which the rater sees."""
+    proposals = _proposals(shown)
+    if entry.source not in proposals:
+        raise ConfigError(f"'{entry.source[:40]}' has no first error that could be accepted")
+    first_error = proposals[entry.source]
+    # A run can have changed it while the page was open.
+    if entry.first_error != first_error:
+        message = f"not saved: the label of '{entry.source}' has changed: reload the page"
+        raise HTTPException(409, message)
+    step = None if first_error == NO_ERROR else first_error
+    return {"source": entry.source, "step": step}
+
+
+def _values(entry: Entry) -> Mapping[str, Any]:
     """Return the fields of the entry in the journal."""
-    if entry.kind is Kind.ACCEPT:
-        proposals = _proposals(records) if mode != BLIND else {}
-        if entry.source not in proposals:
-            raise ConfigError(f"'{entry.source[:40]}' has no first error that could be accepted")
-        first_error = proposals[entry.source]
-        step = None if first_error == NO_ERROR else first_error
-        return {"source": entry.source, "step": step}
     if entry.kind is Kind.COMMENT:
         return {"text": entry.text.strip(), "step": entry.step}
     if entry.kind in (Kind.MARK, Kind.FIRST_ERROR):

@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from viewer.selection import Selection
 
-__all__ = ["Links", "ServerLinks", "trace_id_of"]
+__all__ = ["LabelLinks", "Links", "ServerLinks", "trace_id_of"]
 
 # Every other id is a parameter. Servers and browsers decode a path before they look at it: `..`
 # would be the page above, and `a/tree` the tree of the trace `a`.
@@ -77,6 +77,17 @@ class ServerLinks:
     def label(self, trace_id: str, query: str = "") -> str:
         """Return the address of the page on which people label a trace."""
         return _of_trace(trace_id, "", query, "/label")
+
+
+class LabelLinks(ServerLinks):
+    """The addresses on the pages for raters, whose evidence has no labels of other people."""
+
+    def step(self, trace_id: str, number: int, start: int = 1) -> str:
+        """See `Links.step`."""
+        query = ""
+        if start > 1:
+            query = urlencode({"from": start})
+        return _of_trace(trace_id, f"/steps/{number}", query, "/label")
 
 
 def trace_id_of(request: Request) -> str:

@@ -123,8 +123,13 @@ def _journal_faults(dataset: Dataset) -> Iterator[Finding]:
         return
     for path in journals_of(dataset).values():
         journal = Journal(path)
-        journal.read()
         name = f"{JOURNALS}/{path.name}"
+        try:
+            journal.read()
+        except DatasetError:
+            remedy = "replace it by a file that you may read"
+            yield Finding(path=name, fault="cannot be read", remedy=remedy)
+            continue
         for fault in journal.faults():
             yield Finding(path=name, fault=fault, remedy=JOURNAL_REMEDY)
         waiting = len(journal.pending())

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from stepmark.identity import content_id
 from stepmark.records import Annotation, StepAnnotation, Verdict, first_error_of
 from storage.labelling.events import Event, Kind, Mark
 
@@ -39,6 +40,11 @@ class Draft:
         no_mark: tuple[Mark, ...] = (Mark.NONE,)
         no_comment: tuple[str, ...] = ("",)
         return cls(marks=no_mark * step_count, step_comments=no_comment * step_count)
+
+    @property
+    def draft_id(self) -> str:
+        """What identifies the draft: equal for equal marks, comments and decisions."""
+        return content_id("draft", self.marks, self.step_comments, self.comment, self.decision)
 
     @property
     def missing_steps(self) -> Sequence[int]:

@@ -1,5 +1,6 @@
 """The labels that raters make of one dataset: every entry is saved, finished labels are stored."""
 
+import contextlib
 import threading
 import uuid
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from stepmark.errors import ConfigError, DatasetBusyError, StepmarkError
+from stepmark.errors import ConfigError, DatasetBusyError, DatasetError, StepmarkError
 from stepmark.records import Annotation, Trace, Verdict
 from storage.dataset.dataset import Dataset
 from storage.dataset.readme import write_readme
@@ -21,7 +22,14 @@ from storage.labelling.journal import Journal
 from storage.labelling.raters import method_of
 from storage.labelling.storing import finished_annotation, store
 
-__all__ = ["HumanLabel", "LabelStore", "LabelTarget", "MissingMarksError", "journals_of"]
+__all__ = [
+    "ChangedDraftError",
+    "HumanLabel",
+    "LabelStore",
+    "LabelTarget",
+    "MissingMarksError",
+    "journals_of",
+]
 
 SUFFIX = ".jsonl"
 
@@ -38,6 +46,23 @@ class MissingMarksError(ConfigError):
         noun = "step" if len(steps) == 1 else "steps"
         super().__init__(f"not finished: no mark on {noun} {numbers}")
         self.steps = steps
+
+
+class ChangedDraftError(ConfigError):
+    """An entry was made in sight of another draft than the journal has.
+
+    Attributes:
+        target: The trace.
+        label: What the rater has done to it.
+    """
+
+    def __init__(self, target: "LabelTarget", label: TraceLabel) -> None:
+        super().__init__(
+            "not saved: the label has changed in another window, and is shown as it is now;"
+            " repeat your last entry if it is still right"
+        )
+        self.target = target
+        self.label = label
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,16 +142,18 @@ class LabelStore:
         journal.read()
         return self._label(journal, target)
 
-    def save(self, target: LabelTarget, kind: Kind, **values: Any) -> TraceLabel:
+    def save(self, target: LabelTarget, kind: Kind, *, seen: str = "", **values: Any) -> TraceLabel:
         """Append an entry to the journal of the rater, and return the label with it.
 
         Args:
             target: The trace.
             kind: What the entry does.
+            seen: The `draft_id` of the draft that the rater sees; "" if it is not known.
             **values: Further fields of the `Event`.
 
         Raises:
             ConfigError: The trace has no such step.
+            ChangedDraftError: The rater sees another draft than the journal has.
             MissingMarksError: A label is finished whose steps are not marked.
             DatasetError: The entry cannot be written.
         """
@@ -137,6 +164,8 @@ class LabelStore:
         with journal.appending() as appender:
             events = _adoptions(journal, target)
             label = self._label(journal, target)
+            if seen and seen != label.draft.draft_id:
+                raise ChangedDraftError(target, label)
             if kind is Kind.FINISH:
                 if label.draft.missing_steps:
                     raise MissingMarksError(label.draft.missing_steps)
@@ -157,7 +186,7 @@ class LabelStore:
             reason = ""
             try:
                 with self.home.writer_lock():
-                    self._store(waiting)
+                    reason = self._store(waiting)
             except DatasetBusyError:
                 reason = "a run is writing to the dataset; they are stored when it has ended"
             except StepmarkError as error:
@@ -177,7 +206,11 @@ class LabelStore:
         faults = list[str]()
         for method, path in journals_of(self.home).items():
             journal = self.journal(method)
-            journal.read()
+            try:
+                journal.read()
+            except DatasetError as error:
+                faults.append(str(error))
+                continue
             faults.extend(f"{path}: {fault}" for fault in journal.faults())
         return faults
 
@@ -187,31 +220,31 @@ class LabelStore:
         for dataset in dict.fromkeys((self.source, self.home)):
             for shard, version in dataset.part_versions(annotations(method)).items():
                 labels.update(self._stored_labels(dataset, method, shard, version))
-        journal = self.journal(method)
-        journal.read()
+        journal = self._current_journal(method)
         for trace_id, event in journal.pending().items():
             labels[trace_id] = _human_label(finished_annotation(method, journal, event))
         return labels
 
-    def annotation(self, method: str, shard: int, trace_id: str) -> Annotation | None:
-        """Return the finished label of a trace by a method; None if there is none."""
-        journal = self.journal(method)
-        journal.read()
-        pending = journal.pending().get(trace_id)
-        if pending is not None:
+    def annotation(self, method: str, shard: int, trace: Trace) -> Annotation | None:
+        """Return the finished label of a trace by a method; None if its steps have none."""
+        journal = self._current_journal(method)
+        steps_id = steps_id_of(trace.steps)
+        pending = journal.pending().get(trace.trace_id)
+        if pending is not None and pending.steps_id == steps_id:
             return finished_annotation(method, journal, pending)
         table = annotations(method)
         for dataset in dict.fromkeys((self.home, self.source)):
-            if shard in dataset.shards(table):
-                for row in dataset.matching_records(table, shard, "trace_id", [trace_id]):
+            if shard not in dataset.shards(table):
+                continue
+            for row in dataset.matching_records(table, shard, "trace_id", [trace.trace_id]):
+                # A run moves labels of other steps away, but only in its own dataset.
+                if dataset is self.source or _is_for(row, trace, journal):
                     return row
         return None
 
     def touched_traces(self, method: str) -> Sequence[str]:
         """Return the traces with entries of a rater, also of labels that are not finished."""
-        journal = self.journal(method)
-        journal.read()
-        return journal.traces()
+        return self._current_journal(method).traces()
 
     def journal(self, method: str) -> Journal:
         """Return the journal of a method."""
@@ -219,6 +252,16 @@ class LabelStore:
             if method not in self._journals:
                 self._journals[method] = Journal(_journal_path(self.home, method))
             return self._journals[method]
+
+    def _current_journal(self, method: str) -> Journal:
+        """Return a journal with what was appended to it.
+
+        One that cannot be read is a fault, see `faults`, and must not stop the other raters.
+        """
+        journal = self.journal(method)
+        with contextlib.suppress(DatasetError):
+            journal.read()
+        return journal
 
     def _label(self, journal: Journal, target: LabelTarget) -> TraceLabel:
         step_count = len(target.trace.steps)
@@ -233,20 +276,26 @@ class LabelStore:
         """Return the journals with finished labels that are not stored, by method."""
         waiting = dict[str, Journal]()
         for method in journals_of(self.home):
-            journal = self.journal(method)
-            journal.read()
+            journal = self._current_journal(method)
             if journal.pending():
                 waiting[method] = journal
         return waiting
 
-    def _store(self, waiting: Mapping[str, Journal]) -> None:
+    def _store(self, waiting: Mapping[str, Journal]) -> str:
+        """Write finished labels; return why those of a rater cannot be written, "" if all were."""
+        reason = ""
         methods = self.home.methods("annotations")
         for method, journal in waiting.items():
-            results = store(self.home, self.source, method, journal)
-            journal.append(*_stored_events(journal, results))
+            try:
+                results = store(self.home, self.source, method, journal)
+                journal.append(*_stored_events(journal, results))
+            except DatasetError as error:
+                # Such as a damaged part, or the journal of another user of this machine.
+                reason = str(error)
         if not self.is_beside and self.home.methods("annotations") != methods:
             # It has a config per method.
             write_readme(self.home)
+        return reason
 
     def _stored_labels(
         self, dataset: Dataset, method: str, shard: int, version: str
@@ -326,7 +375,8 @@ def _adoptions(journal: Journal, target: LabelTarget) -> list[Event]:
     """
     annotation = target.annotation
     trace_id = target.trace.trace_id
-    if annotation is None or trace_id in journal.pending():
+    pending = journal.pending().get(trace_id)
+    if annotation is None or (pending is not None and pending.steps_id == target.steps_id):
         return []
     known = set[str]()
     for event in journal.events(trace_id):
@@ -366,6 +416,17 @@ def _adoption(target: LabelTarget, annotation: Annotation) -> Event:
         decision=decision,
         replaces=annotation.fingerprint,
     )
+
+
+def _is_for(annotation: Annotation, trace: Trace, journal: Journal) -> bool:
+    """Return whether a label was made on the steps that its trace has.
+
+    Without the entry of the journal that finished it, only their number is known.
+    """
+    for event in journal.events(trace.trace_id):
+        if event.kind is Kind.FINISH and event.event_id == annotation.fingerprint:
+            return event.step_texts == trace.steps
+    return len(annotation.steps) == len(trace.steps)
 
 
 def _human_label(annotation: Annotation) -> HumanLabel:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from urllib.parse import quote
 import pytest
 from starlette.testclient import TestClient
 
-from stepmark.records import Trace, Verdict
+from stepmark.records import Annotation, StepAnnotation, Trace, Verdict
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import LABELS, TRACES, annotations
 from storage.labelling.label_store import LabelStore
@@ -149,7 +150,11 @@ def test_writes_of_other_sites_are_refused(
         ('{"kind": "comment", "steps_id": "ID", "text": "\\ud800"}', "Invalid JSON"),
         ('{"kind": "unsure", "steps_id": "ID", "is_set": 1}', "is_set: "),
         ('{"kind": "finish", "steps_id": "ID", "shard": 7}', "shard: Extra inputs"),
-        ('{"kind": "accept", "steps_id": "ID", "source": "judge"}', "no first error that could"),
+        ('{"kind": "accept", "steps_id": "ID", "source": "judge"}', "needs the first error"),
+        (
+            '{"kind": "accept", "steps_id": "ID", "source": "judge", "first_error": -1}',
+            "no first error that could",
+        ),
         ('{"kind": "finish", "steps_id": "other"}', "have changed"),
     ],
 )
@@ -244,7 +249,7 @@ def test_machine_label_is_accepted(dataset: Dataset) -> None:
         if judged.first_error is not None:
             break
     address = f"/label/traces/{trace.trace_id}?mode=verify"
-    state = save(client, "accept", address, source="judge")
+    state = save(client, "accept", address, source="judge", first_error=judged.first_error)
     assert state["first_error"] == judged.first_error
     save(client, "finish", address)
     assert first_errors(dataset) == {judged.trace_id: judged.first_error}
@@ -252,6 +257,89 @@ def test_machine_label_is_accepted(dataset: Dataset) -> None:
     # It is known later which labels were made in sight of the machine's.
     assert '"source": "judge"' in journal
     assert '"mode": "verify"' in journal
+
+
+def test_changed_machine_label_is_not_accepted(dataset: Dataset) -> None:
+    client = client_of(dataset)
+    address = f"{TRACE}?mode=verify"
+    shown = {"source": "judge", "first_error": 0}
+    rows = list(dataset.read_part(annotations("judge"), 0))
+    for first_error, status in ((-1, 409), (None, 400), (0, 200)):
+        first = replace(rows[0], trace_id="t0-0", first_error=first_error)
+        dataset.write_part(annotations("judge"), 0, [first, *rows[1:]], "g")
+        client = client_of(dataset)
+        state = save(client, "accept", address, status=status, **shown)
+        if status != 200:
+            assert "judge" in state["message"]
+            assert not state_of(client)["can_undo"]
+    assert state["first_error"] == 0
+
+
+def test_truth_is_never_a_proposal(dataset: Dataset) -> None:
+    secret = "the oracle explains the step"
+    trace = next(iter(dataset.read_part(TRACES, 0)))
+    steps = (StepAnnotation(verdict=Verdict.INCORRECT, rationale=secret),) * len(trace.steps)
+    truth = Annotation(trace_id="t0-0", method="oracle", first_error=0, steps=steps)
+    dataset.write_part(annotations("oracle"), 0, [truth], "g")
+    dataset.write_part(annotations("human_ann"), 0, [replace(truth, method="human_ann")], "g")
+    labels = list(dataset.read_part(LABELS, 0))
+    labels = [replace(label, sources=("oracle",)) for label in labels]
+    dataset.write_part(LABELS, 0, labels, "g")
+    client = client_of(dataset)
+    address = f"{TRACE}?mode=verify"
+    page = client.get(address).text
+    evidence = re.findall(r'hx-get="([^"]*)"', page)
+    assert evidence[0] == "/label/traces/t0-0/steps/1"
+    assert secret in client.get("/traces/t0-0/steps/1").text
+    answer = client.get(evidence[0])
+    assert answer.status_code == 200
+    # Neither a label that is the truth, nor the reasons of people or of the oracle.
+    for text in (page, answer.text):
+        assert secret not in text
+        assert "oracle" not in text
+        assert "human_ann" not in text
+    assert 'data-source="label"' not in page
+    for source in ("oracle", "human_ann", "label"):
+        save(client, "accept", address, status=400, source=source, first_error=0)
+    assert client.get("/label/traces/t0-0/steps/9").status_code == 404
+    assert client.get("/label/trace/steps/1?id=t0-0").text == answer.text
+
+
+def test_waiting_label_is_adjudicated_as_shown(dataset: Dataset) -> None:
+    server = client_of(dataset, "")
+    zoe = named(server, "zoe")
+    eve = named(server, "eve")
+    save(zoe, "no_error")
+    save(zoe, "finish")
+    address = f"{TRACE}?mode=adjudicate"
+    with dataset.writer_lock():
+        save(zoe, "first_error", step=0)
+        save(zoe, "finish")
+        assert 'data-source="human_zoe" data-first-error="0"' in eve.get(address).text
+        state = save(eve, "accept", address, source="human_zoe", first_error=0)
+    assert state["first_error"] == 0
+
+
+def test_entry_of_another_rater_is_refused(dataset: Dataset) -> None:
+    client = named(client_of(dataset, ""), "ann")
+    assert 'data-rater="ann"' in client.get(TRACE).text
+    save(client, "no_error", rater="ann")
+    # Another window of the same browser changes the name.
+    client.post("/label/rater", json={"rater": "bob"}, headers=HEADERS)
+    refused = save(client, "finish", status=409, rater="ann")
+    assert "the rater is now bob" in refused["message"]
+    assert not Path(dataset.uri, "labelling", "human_bob.jsonl").exists()
+
+
+def test_entry_for_another_draft_is_refused(dataset: Dataset) -> None:
+    client = client_of(dataset)
+    shown = save(client, "no_error")["draft_id"]
+    changed = save(client, "first_error", step=0)
+    refused = save(client, "finish", status=409, seen=shown)
+    assert refused["state"] == changed
+    assert "in another window" in refused["message"]
+    save(client, "finish", seen=changed["draft_id"])
+    assert first_errors(dataset) == {"t0-0": 0}
 
 
 def test_queue_leads_through_all_traces(dataset: Dataset) -> None:
@@ -330,7 +418,7 @@ def test_disagreements_are_adjudicated(dataset: Dataset) -> None:
     html = eve.get(address).text
     assert "is &lt;b&gt;wrong&lt;/b&gt;" in html
     assert "human_zoe" in html
-    save(eve, "accept", address, source="human_zoe")
+    save(eve, "accept", address, source="human_zoe", first_error=0)
     save(eve, "finish", address)
     assert first_errors(dataset, "human_adjudicated") == {"t0-0": 0}
     journal = Path(dataset.uri, "labelling", "human_adjudicated.jsonl").read_text()

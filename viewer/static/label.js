@@ -3,6 +3,8 @@
 
 const HEADERS = { "Content-Type": "application/json", "X-Stepmark": "1" };
 
+const TOGGLES = new Set(["mark", "unsure", "bad_problem"]);
+
 async function post(address, values) {
   const response = await fetch(address, {
     method: "POST",
@@ -53,7 +55,10 @@ function startLabelling(root) {
   let queue = Promise.resolve(true);
   // After an entry that was not saved, the next ones could mean something else: they are not sent.
   let failures = 0;
+  let waiting = 0;
   let isLeaving = false;
+  // Comments that were not saved, by step: their texts must not be lost.
+  const unsavedComments = new Map();
 
   function showStep(row, index) {
     for (const button of row.querySelectorAll("[data-mark]")) {
@@ -128,9 +133,15 @@ function startLabelling(root) {
       const { isSaved, answer } = await post(root.dataset.save, {
         ...values,
         steps_id: state.steps_id,
+        seen: state.draft_id,
+        rater: root.dataset.rater,
       });
       if (!isSaved) {
         message.textContent = answer.message;
+        if (answer.state) {
+          state = answer.state;
+          show();
+        }
         markMissing(answer.missing ?? []);
         failures += answer.missing ? 0 : 1;
         return false;
@@ -150,9 +161,37 @@ function startLabelling(root) {
   // `values` is called when all entries before have been saved.
   function send(values) {
     const failuresBefore = failures;
-    queue = queue.then(() => (failures === failuresBefore ? save(values()) : false));
+    waiting += 1;
+    queue = queue
+      .then(() => (failures === failuresBefore ? save(values()) : false))
+      .finally(() => {
+        waiting -= 1;
+      });
     return queue;
   }
+
+  // A page that is left does not send the entries that wait.
+  async function follow(selector) {
+    const link = document.querySelector(selector);
+    const failuresBefore = failures;
+    await queue;
+    if (failures === failuresBefore) {
+      link?.click();
+    }
+  }
+
+  window.addEventListener("beforeunload", (event) => {
+    if ((waiting && !isLeaving) || unsavedComments.size) {
+      event.preventDefault();
+    }
+  });
+
+  // The browser shows a page of the past, which does not know what was saved since.
+  window.addEventListener("pageshow", (event) => {
+    if (event.persisted) {
+      location.reload();
+    }
+  });
 
   async function finish() {
     if (await send(() => ({ kind: "finish" }))) {
@@ -161,8 +200,16 @@ function startLabelling(root) {
     }
   }
 
-  async function accept(source) {
-    if (source && (await send(() => ({ kind: "accept", source })))) {
+  async function accept(button) {
+    if (!button) {
+      return;
+    }
+    const values = {
+      kind: "accept",
+      source: button.dataset.source,
+      first_error: Number(button.dataset.firstError),
+    };
+    if (await send(() => values)) {
       await finish();
     }
   }
@@ -185,7 +232,8 @@ function startLabelling(root) {
 
   function comment(step) {
     commentedStep = step;
-    commentText.value = step === null ? state.comment : state.comments[step];
+    const saved = step === null ? state.comment : state.comments[step];
+    commentText.value = unsavedComments.get(step) ?? saved;
     document.getElementById("comment-title").textContent =
       step === null ? "Comment on the trace" : `Comment on step ${step + 1}`;
     commentDialog.returnValue = "cancel";
@@ -195,7 +243,8 @@ function startLabelling(root) {
   commentDialog.addEventListener("close", () => {
     if (commentDialog.returnValue === "save") {
       const values = { kind: "comment", step: commentedStep, text: commentText.value };
-      send(() => values);
+      unsavedComments.set(values.step, values.text);
+      send(() => values).then((isSaved) => isSaved && unsavedComments.delete(values.step));
     }
     if (current >= 0) {
       rows[current].focus({ preventScroll: true });
@@ -220,7 +269,7 @@ function startLabelling(root) {
     bad_problem: () => toggle("bad_problem"),
     comment: (button) => comment(button.closest("tr.step") ? current : null),
     undo: () => send(() => ({ kind: "undo" })),
-    accept: (button) => accept(button.dataset.source),
+    accept,
     finish,
   };
 
@@ -230,7 +279,9 @@ function startLabelling(root) {
     if (row && !event.target.closest("a, summary")) {
       setCurrent(rows.indexOf(row), false);
     }
-    if (button) {
+    // The second click of a double click must not take back what the first one did.
+    const isRepeated = event.detail > 1 && TOGGLES.has(button?.dataset.kind);
+    if (button && !isRepeated) {
       actions[button.dataset.kind](button);
       // The focus stays where a keyboard or a screen reader has it.
       button.focus({ preventScroll: true });
@@ -257,7 +308,9 @@ function startLabelling(root) {
     u: () => toggle("unsure"),
     b: () => toggle("bad_problem"),
     z: () => send(() => ({ kind: "undo" })),
-    a: () => accept(root.querySelector("[data-kind=accept]")?.dataset.source),
+    n: () => follow('a[rel="next"]'),
+    p: () => follow('a[rel="prev"]'),
+    a: () => accept(root.querySelector("[data-kind=accept]")),
     c: () => current >= 0 && comment(current),
     C: () => comment(null),
     s: finish,

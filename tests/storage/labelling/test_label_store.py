@@ -18,7 +18,12 @@ from storage.dataset.verify import verify
 from storage.labelling import label_store
 from storage.labelling.drafts import BAD_PROBLEM
 from storage.labelling.events import Kind, Mark
-from storage.labelling.label_store import HumanLabel, LabelStore, MissingMarksError
+from storage.labelling.label_store import (
+    ChangedDraftError,
+    HumanLabel,
+    LabelStore,
+    MissingMarksError,
+)
 from storage.labelling.raters import check_rater, method_of
 from tests.storage.labelling.samples import labels_of, target_of, write_traces
 
@@ -216,6 +221,87 @@ def test_label_of_replaced_steps_is_stale(store: LabelStore, dataset: Dataset) -
     assert (stale[0].first_error, stale[0].problem_id) == (1, "p0")
     # The page shows the new steps without marks.
     assert store.label(target_of(store)).draft.marks == (Mark.NONE, Mark.NONE)
+
+
+def test_waiting_label_stays_with_its_steps(store: LabelStore, dataset: Dataset) -> None:
+    target = target_of(store)
+    with dataset.writer_lock():
+        store.save(target, Kind.FIRST_ERROR, step=1)
+        store.save(target, Kind.FINISH)
+        traces = list(dataset.read_part(TRACES, 0))
+        # As many steps as before, with another text.
+        changed = replace(traces[0], steps=("a", " b", " c"))
+        dataset.write_part(TRACES, 0, [changed, *traces[1:]], "g")
+        assert store.annotation("human_ann", 0, traces[0]) is not None
+        assert store.annotation("human_ann", 0, changed) is None
+        assert store.label(target_of(store)).finished is None
+
+
+def test_label_beside_stays_with_its_steps(dataset: Dataset, tmp_path: Path) -> None:
+    store = LabelStore.open(dataset, str(tmp_path / "labels"))
+    finish(store, "t0-0", 1)
+    traces = list(dataset.read_part(TRACES, 0))
+    changed = replace(traces[0], steps=("a", " b", " c"))
+    dataset.write_part(TRACES, 0, [changed, *traces[1:]], "g")
+    assert store.annotation("human_ann", 0, traces[0]) is not None
+    assert store.annotation("human_ann", 0, changed) is None
+    # The rater begins again, and replaces the label of the old steps.
+    target = replace(target_of(store), annotation=store.annotation("human_ann", 0, changed))
+    label = store.label(target)
+    assert (label.draft.marks, label.finished) == ((Mark.NONE,) * 3, None)
+    store.save(target, Kind.FIRST_ERROR, step=2)
+    store.save(target, Kind.FINISH)
+    assert first_errors(store.home) == {"t0-0": 2}
+    # Without the journal, the number of steps is all that the label contains of them.
+    Path(store.location, "labelling", "human_ann.jsonl").unlink()
+    again = LabelStore.open(dataset, store.location)
+    assert again.annotation("human_ann", 0, changed) is not None
+    assert again.annotation("human_ann", 0, replace(changed, steps=("a", " b c"))) is None
+
+
+def test_foreign_journal_stops_nobody_else(store: LabelStore, dataset: Dataset) -> None:
+    finish(store, "t0-0", 1, "bob")
+    Path(dataset.uri, "labelling", "human_ann.jsonl").symlink_to("human_bob.jsonl")
+    # Another user of this machine owns it.
+    Path(dataset.uri, "labelling", "human_zoe.jsonl").mkdir()
+    again = LabelStore.open(dataset)
+    finish(again, "t0-1", 2, "bob")
+    assert first_errors(dataset, "bob") == {"t0-0": 1, "t0-1": 2}
+    assert again.finished_labels("human_ann") == {}
+    assert again.touched_traces("human_ann") == []
+    assert ["cannot read" in fault for fault in again.faults()] == [True]
+    with pytest.raises(DatasetError, match="cannot"):
+        finish(again, "t0-1", 2, "ann")
+    (finding,) = verify(dataset)
+    assert "human_ann.jsonl: cannot be read" in str(finding)
+
+
+def test_damaged_part_stops_nobody_else(store: LabelStore, dataset: Dataset) -> None:
+    finish(store, "t0-0", 1, "ann")
+    Path(dataset.uri, "annotations/human_ann/part-00000.parquet").write_bytes(b"damaged")
+    with dataset.writer_lock():
+        store.save(target_of(store, "t0-1", "bob"), Kind.NO_ERROR)
+        store.save(target_of(store, "t0-1", "bob"), Kind.FINISH)
+        ann = replace(target_of(store, "t0-1", "bob"), rater="ann")
+        store.save(ann, Kind.NO_ERROR)
+        store.save(ann, Kind.FINISH)
+    state = store.store_finished()
+    assert (state.waiting, "is damaged" in state.reason) == (1, True)
+    assert first_errors(dataset, "bob") == {"t0-1": -1}
+
+
+def test_entry_needs_the_shown_draft(store: LabelStore, dataset: Dataset) -> None:
+    target = target_of(store)
+    shown = store.save(target, Kind.NO_ERROR).draft.draft_id
+    # Another window of the same rater.
+    changed = store.save(target, Kind.FIRST_ERROR, step=0)
+    for kind in (Kind.FINISH, Kind.UNDO):
+        with pytest.raises(ChangedDraftError) as refused:
+            store.save(target, kind, seen=shown)
+        assert refused.value.label == changed
+    assert labels_of(dataset, "human_ann") == []
+    store.save(target, Kind.FINISH, seen=changed.draft.draft_id)
+    assert first_errors(dataset) == {"t0-0": 0}
 
 
 def test_moved_trace_keeps_its_label(store: LabelStore, dataset: Dataset) -> None:
