@@ -6,7 +6,7 @@ Potato's PRM export has one JSON object per trace and person:
      "steps": [{"index": 0, "reward": 1, "source": "human", "verified": true}, ...]}
 
 Each person becomes the method `human_NAME`. An import replaces the labels that the same person gave
-the same trace before, and no others.
+the same trace before, and no others. An equal label stays, since it can have comments.
 """
 
 import re
@@ -23,7 +23,7 @@ from stepmark.identity import digest
 from stepmark.records import Annotation, Rejected, StepAnnotation, Verdict, first_error_of
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import HUMAN, TRACES, Table, annotations, discovered
-from storage.labelling.human_parts import add_labels
+from storage.labelling.human_parts import add_labels, read_labels
 
 __all__ = ["POTATO", "AnnotationImport", "import_annotations"]
 
@@ -41,6 +41,7 @@ NEUTRAL = 0
 # A method has at most 63 characters; the rest is for `human_` and a digest.
 MAX_NAME_CHARS = 40
 DIGEST_CHARS = 8
+PLAIN_NAME = re.compile(rf"[a-z0-9_]{{1,{MAX_NAME_CHARS}}}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +96,10 @@ def import_annotations(
                     reason = f"{len(label.steps)} steps, but the trace has {step_count}"
                     rejected.append(label.rejected("steps", reason))
             for method, added in rows.items():
-                add_labels(dataset, annotations(method), shard, added)
                 labelled[method] += len(added)
+                changed = _changed(added, read_labels(dataset, annotations(method), shard))
+                if changed:
+                    add_labels(dataset, annotations(method), shard, changed)
     for by_method in labels.values():
         for label in by_method.values():
             rejected.append(label.rejected("instance_id", "the dataset has no such trace"))
@@ -133,10 +136,12 @@ def _method_of(annotator: str) -> str:
     >>> _method_of("ann"), _method_of("Ann Lee")
     ('human_ann', 'human_ann_lee_69ea001a')
     """
+    # As `export potato` writes the rater of a method, which can begin with `_` too.
+    if PLAIN_NAME.fullmatch(annotator):
+        return f"{HUMAN}_{annotator}"
     name = re.sub(r"[^a-z0-9]+", "_", annotator.lower(), flags=re.ASCII).strip("_")
     name = name[:MAX_NAME_CHARS]
-    if name != annotator:
-        name = f"{name}_{digest('annotator', annotator)[:DIGEST_CHARS]}".lstrip("_")
+    name = f"{name}_{digest('annotator', annotator)[:DIGEST_CHARS]}".lstrip("_")
     return f"{HUMAN}_{name}"
 
 
@@ -198,6 +203,23 @@ def _annotation(trace_id: str, method: str, label: _Label) -> Annotation:
         steps=label.steps,
         neutral_steps=label.neutral_steps,
     )
+
+
+def _changed(
+    added: Sequence[Annotation], present: Mapping[str, Annotation]
+) -> Sequence[Annotation]:
+    """Return the labels that the dataset lacks, or has with other verdicts."""
+    changed = list[Annotation]()
+    for label in added:
+        existing = present.get(label.trace_id)
+        if existing is None or _verdicts(existing) != _verdicts(label):
+            changed.append(label)
+    return changed
+
+
+def _verdicts(annotation: Annotation) -> object:
+    steps = [step.verdict for step in annotation.steps]
+    return annotation.first_error, steps, annotation.neutral_steps
 
 
 def _nothing_imported(paths: Sequence[str], rejected: Sequence[Rejected]) -> str:

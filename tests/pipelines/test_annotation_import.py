@@ -213,6 +213,22 @@ def test_labels_by_hand_come_back(dataset: Dataset, tmp_path: Path) -> None:
     assert [row["label"] for row in pq.read_table(file).to_pylist()] == errors
 
 
+def test_equal_import_keeps_comments(dataset: Dataset, tmp_path: Path) -> None:
+    trace = next(iter(dataset.read_part(TRACES, 0)))
+    # Its name is not changed by the way through a file.
+    target = LabelTarget(rater="-ann--lee", trace=trace, shard=0, mode="blind")
+    store = LabelStore.open(dataset)
+    store.save(target, Kind.COMMENT, step=0, text="because")
+    store.save(target, Kind.NO_ERROR)
+    store.save(target, Kind.FINISH)
+    before = labels(dataset, "human__ann__lee")
+    export(dataset, Potato(), str(tmp_path / "out"), labels_by="human__ann__lee")
+    files = [str(path) for path in (tmp_path / "out" / "data").iterdir()]
+    assert import_annotations(files, dataset.uri).labelled == {"human__ann__lee": 1}
+    assert labels(dataset, "human__ann__lee") == before
+    assert before[0].steps[0].rationale == "because"
+
+
 def test_exported_suggestions_are_no_labels(dataset: Dataset, tmp_path: Path) -> None:
     rows = [replace(ANNOTATION, error=None)]
     dataset.write_part(annotations("judge"), 0, rows, "f")
