@@ -5,11 +5,12 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from stepmark.records import Annotation
 from storage.dataset.dataset import Dataset
@@ -290,6 +291,87 @@ def test_reload_keeps_what_was_saved(browser: Browser, tmp_path: Path) -> None:
         expect(page.locator(STATUS)).to_contain_text("2 steps need")
         page.reload()
         assert marks_of(page) == ["right", "", ""]
+
+
+def test_next_trace_waits_for_entries(browser: Browser, tmp_path: Path) -> None:
+    dataset = Dataset(str(tmp_path / "three"))
+    write_traces(dataset)
+
+    def answer_slowly(route: Route) -> None:
+        if route.request.method == "POST":
+            time.sleep(0.2)
+        route.continue_()
+
+    with (
+        labelled(dataset) as site,
+        open_page(browser, f"{site}/label/traces/t0-0?place=0") as page,
+    ):
+        page.route("**/label/traces/**", answer_slowly)
+        page.keyboard.type("111n")
+        page.wait_for_url("**/t0-1?**")
+        page.keyboard.press("p")
+        page.wait_for_url("**/t0-0?**")
+        assert marks_of(page) == ["right"] * 3
+
+
+def test_double_click_is_one_click(browser: Browser, tmp_path: Path) -> None:
+    dataset = Dataset(str(tmp_path / "three"))
+    write_traces(dataset)
+    with labelled(dataset) as site, open_page(browser, f"{site}/label/traces/t0-0") as page:
+        wrong = page.locator("#step-1").get_by_role("button", name="wrong")
+        wrong.click()
+        expect(wrong).to_have_attribute("aria-pressed", "true")
+        wrong.dispatch_event("click", {"detail": 2})
+        page.locator("#step-2").get_by_role("button", name="neutral").click()
+        expect(page.locator("#step-2 .neutral")).to_have_attribute("aria-pressed", "true")
+        assert marks_of(page) == ["wrong", "neutral", ""]
+
+
+def test_comment_that_was_not_saved_stays(browser: Browser, dataset: Dataset) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    with labelled(dataset) as site:
+        page.goto(f"{site}/label/traces/t0-0", wait_until="networkidle")
+        page.route("**/label/traces/**", lambda route: route.abort())
+        page.keyboard.press("c")
+        page.keyboard.type("a long thought")
+        page.keyboard.press("Control+Enter")
+        expect(page.locator("[data-message]")).to_contain_text("Not saved")
+        page.unroute("**/label/traces/**")
+        page.keyboard.press("c")
+        expect(page.locator("#comment-text")).to_have_value("a long thought")
+        page.keyboard.press("Control+Enter")
+        expect(page.locator("#step-1 [data-comment]")).to_have_text("a long thought")
+    context.close()
+
+
+def test_other_window_is_noticed(browser: Browser, tmp_path: Path) -> None:
+    dataset = Dataset(str(tmp_path / "three"))
+    write_traces(dataset)
+    with (
+        labelled(dataset) as site,
+        open_page(browser, f"{site}/label/traces/t0-0", status=409) as page,
+        open_page(browser, f"{site}/label/traces/t0-0") as other,
+    ):
+        page.keyboard.press("r")
+        expect(page.locator(STATUS)).to_contain_text("no error")
+        other.reload()
+        other.keyboard.press("k")
+        other.keyboard.press("e")
+        expect(other.locator(STATUS)).to_contain_text("first error in step 1")
+        page.keyboard.press("Enter")
+        expect(page.locator("[data-message]")).to_contain_text("in another window")
+        assert marks_of(page) == ["wrong", "right", "right"]
+        assert "human_eve" not in dataset.methods("annotations")
+        finish(page)
+    assert by_trace(dataset)["t0-0"].first_error == 0
+
+
+def test_page_of_the_past_is_loaded_again(browser: Browser, dataset: Dataset) -> None:
+    with labelled(dataset) as site, open_page(browser, f"{site}/label/traces/t0-0") as page:
+        page.evaluate("window.isOld = true")
+        page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))")
+        page.wait_for_function("window.isOld === undefined")
 
 
 def test_killed_server_loses_nothing(browser: Browser, tmp_path: Path) -> None:
