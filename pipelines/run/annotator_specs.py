@@ -11,12 +11,12 @@ from pipelines.run.engine_pool import ENGINE, JUDGE, ROLES, EnginePool
 from stepmark import plugins
 from stepmark.errors import ConfigError
 from stepmark.secrets import without_secrets
-from storage.dataset.tables import is_method
+from storage.dataset.tables import ORACLE, is_human, is_method
 
 __all__ = ["AnnotatorSpec", "build_annotators"]
 
 # Names of ground truth: the oracle of a problem source, and labels made by people.
-RESERVED = ("oracle", "human")
+RESERVED = ("oracle", "human", "human_NAME")
 # Characters of a value that an error message quotes.
 QUOTED_CHARACTERS = 100
 # These keys of an [[annotators]] table belong to the run, all others are fields of the plugin.
@@ -79,7 +79,8 @@ def build_annotators(
             raise ConfigError(f"'{name}' labels, it does not annotate: put it in [label]")
         parameters = {key: value for key, value in table.items() if key not in ANNOTATOR_KEYS}
         plugin: Method = plugins.build("annotators", parameters, code_folder=code_folder)
-        if not is_method(name) or name in RESERVED:
+        # A run would replace the labels of the rater, and count its own as labels of people.
+        if not is_method(name) or name == ORACLE or is_human(name):
             raise ConfigError(
                 f"[[annotators]] name = '{name}': use lower-case letters, digits and _, "
                 f"but not {' or '.join(RESERVED)}"

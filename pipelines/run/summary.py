@@ -97,7 +97,8 @@ AGREEMENT = """
 SELECT count(*) FILTER (a.first_error = b.first_error) / nullif(count(*), 0)
 FROM annotations a JOIN annotations b USING (trace_id)
 WHERE a.method < b.method
-  AND a.method NOT IN ('oracle', 'human') AND b.method NOT IN ('oracle', 'human')
+  AND a.method <> 'oracle' AND NOT regexp_matches(a.method, '^human(_|$)')
+  AND b.method <> 'oracle' AND NOT regexp_matches(b.method, '^human(_|$)')
   AND a.first_error IS NOT NULL AND b.first_error IS NOT NULL
 """
 # The sum of a BIGINT column is a HUGEINT, which Arrow would return as a Decimal.

@@ -125,6 +125,8 @@ def test_annotators_have_unique_names() -> None:
             "[[annotators]] name = 'oracle': use lower-case letters, digits and _",
         ),
         ({"annotators": [{"use": "formal", "name": "human"}]}, "name = 'human'"),
+        # The labels of the rater `ann`.
+        ({"annotators": [{"use": "formal", "name": "human_ann"}]}, "or human_NAME"),
         ({"annotators": [{"use": "formal", "name": "../x"}]}, "name = '../x'"),
         ({"annotators": [{"use": "formal", "name": "A"}]}, "name = 'A'"),
         ({"annotators": [{"use": "formal", "name": ""}]}, "name = ''"),

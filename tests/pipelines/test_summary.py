@@ -190,7 +190,7 @@ def test_copies_are_counted_once(tmp_path: Path) -> None:
     assert (labels.decided, labels.distinct, labels.exact_distinct) == (2, 1, 1.0)
 
 
-@pytest.mark.parametrize("gold", ["oracle", "human"])
+@pytest.mark.parametrize("gold", ["oracle", "human", "human_ann"])
 def test_agreement_excludes_gold(tmp_path: Path, gold: str) -> None:
     agreement = summary(example_dataset(tmp_path, gold))["agreement of two methods"]
     assert agreement == "66.7% of their common traces"
