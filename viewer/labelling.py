@@ -104,6 +104,7 @@ class LabelPages:
         self._records = Memory[TraceRecords](REMEMBERED_TRACES)
         self._reserved = dict[str, tuple[str, float]]()
         self._lock = threading.Lock()
+        self._assigning = threading.Lock()
         self._is_retrying = False
 
     def routes(self) -> Sequence[BaseRoute]:
@@ -143,11 +144,14 @@ class LabelPages:
         visit = self._visit(request)
         if not visit.rater:
             return RedirectResponse(f"/label?{visit.query}", 303)
-        stop = self._next(visit)
+        # Two raters who ask at the same moment must not get the same trace.
+        with self._assigning:
+            stop = self._next(visit)
+            if stop is not None:
+                with self._lock:
+                    self._reserved[stop.trace_id] = (visit.rater, time.monotonic())
         if stop is None:
             return RedirectResponse(f"/label?{visit.query}&done=1", 303)
-        with self._lock:
-            self._reserved[stop.trace_id] = (visit.rater, time.monotonic())
         place = "" if visit.mode == ADJUDICATE else f"&place={stop.place}"
         return RedirectResponse(LINKS.label(stop.trace_id, f"{visit.query}{place}"), 303)
 

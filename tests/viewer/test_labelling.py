@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
@@ -398,6 +399,15 @@ def test_open_trace_is_reserved(dataset: Dataset) -> None:
     first = next_trace(eve)
     assert next_trace(bob) != first
     assert next_trace(eve) == first
+
+
+def test_raters_at_once_get_different_traces(dataset: Dataset) -> None:
+    server = client_of(dataset, "", overlap=0.0)
+    browsers = [named(server, f"rater-{number}") for number in range(8)]
+    server.get("/label")
+    with ThreadPoolExecutor(len(browsers)) as pool:
+        traces = list(pool.map(next_trace, browsers))
+    assert len(set(traces)) == len(browsers)
 
 
 def test_disagreements_are_adjudicated(dataset: Dataset) -> None:
