@@ -126,7 +126,9 @@ class _Replay:
             if self.edits and self.edits[-1].kind is not Kind.ADOPT:
                 self.edits.pop()
         elif event.kind is Kind.FINISH:
-            self.finished_edits = list(self.edits)
+            # The entry has the whole draft: with a damaged line before it, such as that of an UNDO,
+            # the edits would give another label than the rater has finished.
+            self.finished_edits = [event] if event.marks else list(self.edits)
             self.finish = event
         elif event.kind is Kind.ADOPT:
             self.edits = [event]
@@ -175,7 +177,7 @@ def _edited(draft: Draft, event: Event) -> Draft:
         return replace(draft, decision=BAD_PROBLEM if event.is_set else "")
     if event.kind is Kind.COMMENT:
         return _commented(draft, event)
-    if event.kind is Kind.ADOPT:
+    if event.kind in (Kind.ADOPT, Kind.FINISH):
         return _adopted(draft, event)
     return replace(draft, marks=_marked(draft.marks, event), decision="")
 

@@ -79,11 +79,11 @@ class Event:
     by: str = ""
     """The person who adjudicated; "" in journals of raters."""
     marks: tuple[Mark, ...] = ()
-    """With ADOPT: the marks of all steps."""
+    """With ADOPT and FINISH: the marks of all steps."""
     comments: tuple[str, ...] = ()
-    """With ADOPT: the comments on all steps."""
+    """With ADOPT and FINISH: the comments on all steps."""
     decision: str = ""
-    """With ADOPT: the decision on the trace, see `Draft.decision`."""
+    """With ADOPT and FINISH: the decision on the trace, see `Draft.decision`."""
     step_texts: tuple[str, ...] = ()
     """With FINISH: the steps that the rater saw."""
     problem_id: str = ""

@@ -1,8 +1,9 @@
 """The journal of a rater: an append-only file with one line per entry.
 
 An entry is on the disk before `append` returns. A last line that a crash has cut is ignored, and
-the next entry takes its place, so that nothing before it or after it is lost. Several processes can
-append to one journal: each holds a lock on the file while it reads what is new and appends.
+the next entry takes its place, so that nothing before it or after it is lost. A last line that
+lacks only its newline, as some editors write it, is an entry. Several processes can append to one
+journal: each holds a lock on the file while it reads what is new and appends.
 """
 
 import contextlib
@@ -42,7 +43,9 @@ class Journal:
         # The end of the last complete line that was read, which is compared with the file.
         self._tail = b""
         self._event_ids = set[str]()
-        self._torn_bytes = 0
+        # What follows the last newline and is no entry.
+        self._torn = b""
+        self._lacks_newline = False
         self._inode = 0
 
     def faults(self) -> Sequence[str]:
@@ -50,7 +53,7 @@ class Journal:
         faults = list[str]()
         if self._damaged_lines:
             faults.append(f"lines that are no entries: {self._damaged_lines}")
-        if self._torn_bytes:
+        if self._torn:
             faults.append("the last line is incomplete: its entry was never confirmed")
         return faults
 
@@ -131,7 +134,13 @@ class Journal:
         while chunk := os.pread(descriptor, READ_BYTES, position):
             chunks.append(chunk)
             position += len(chunk)
-        *lines, torn = b"".join(chunks).split(NEWLINE)
+        content = b"".join(chunks)
+        if self._lacks_newline and content.startswith(NEWLINE):
+            content = content[1:]
+            self._end += 1
+            self._tail += NEWLINE
+            self._lacks_newline = False
+        *lines, torn = content.split(NEWLINE)
         for line in lines:
             self._end += len(line) + 1
             self._tail = line[-TAIL_BYTES:] + NEWLINE
@@ -140,7 +149,14 @@ class Journal:
                 self._damaged_lines += 1
             else:
                 self._add(event)
-        self._torn_bytes = len(torn)
+        last_event = Event.parse(torn)
+        if last_event is not None:
+            self._end += len(torn)
+            self._tail = torn[-TAIL_BYTES:]
+            self._lacks_newline = True
+            self._add(last_event)
+            torn = b""
+        self._torn = torn
 
     def _has_tail(self, descriptor: int) -> bool:
         """Return whether the last line that was read is still where it was."""
@@ -163,10 +179,12 @@ class Journal:
             self._pending[trace_id] = event
 
     def _append(self, descriptor: int, events: Sequence[Event]) -> None:
-        if self._torn_bytes:
+        content = b"".join(event.to_line() for event in events)
+        if self._torn and _is_cut(self._torn):
             # Nobody was told that this entry is saved, and nobody else is writing now.
             os.ftruncate(descriptor, self._end)
-        content = b"".join(event.to_line() for event in events)
+        elif self._torn or self._lacks_newline:
+            content = NEWLINE + content
         # One write, so that a reader never sees half of it. On a full disk it can still be cut.
         written = os.write(descriptor, content)
         while written < len(content):
@@ -192,6 +210,14 @@ class Appender:
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 # A pipe in a foreign dataset would block the process.
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0)
+
+
+def _is_cut(torn: bytes) -> bool:
+    """Return whether a crash can have cut this line. Everything else stays in the file.
+
+    Another program can have changed all ends of lines, for example.
+    """
+    return torn.startswith(b"{") and torn.isascii() and b"\r" not in torn
 
 
 def _check_file(descriptor: int) -> None:

@@ -15,7 +15,7 @@ from stepmark.records import Annotation, Trace, Verdict
 from storage.dataset.dataset import Dataset
 from storage.dataset.readme import write_readme
 from storage.dataset.tables import annotations, is_human, is_method
-from storage.labelling.drafts import BAD_PROBLEM, UNSURE, TraceLabel, draft_of, label_of
+from storage.labelling.drafts import BAD_PROBLEM, UNSURE, Draft, TraceLabel, draft_of, label_of
 from storage.labelling.events import Event, Kind, Mark, steps_id_of
 from storage.labelling.homes import JOURNALS, label_home
 from storage.labelling.journal import Journal
@@ -169,7 +169,7 @@ class LabelStore:
             if kind is Kind.FINISH:
                 if label.draft.missing_steps:
                     raise MissingMarksError(label.draft.missing_steps)
-                values = {**values, **_finish_values(target)}
+                values = {**values, **_finish_values(target, label.draft)}
             if kind is not Kind.UNDO or label.can_undo:
                 events.append(_event(target, kind, **values))
                 appender.append(*events)
@@ -341,8 +341,12 @@ def _event(target: LabelTarget, kind: Kind, **values: Any) -> Event:
     )
 
 
-def _finish_values(target: LabelTarget) -> Mapping[str, Any]:
+def _finish_values(target: LabelTarget, draft: Draft) -> Mapping[str, Any]:
     return {
+        "marks": draft.marks,
+        "comments": draft.step_comments,
+        "text": draft.comment,
+        "decision": draft.decision,
         "step_texts": target.trace.steps,
         "problem_id": target.trace.problem_id,
         "shard": target.shard,

@@ -61,7 +61,7 @@ def test_stored_labels_do_not_wait(tmp_path: Path) -> None:
     assert not journal.pending()
 
 
-@pytest.mark.parametrize("cut", [1, 20, 100])
+@pytest.mark.parametrize("cut", [2, 20, 100])
 def test_torn_line_is_ignored(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "j"
     Journal(path).append(event("1"), event("2"))
@@ -166,6 +166,46 @@ def test_copy_that_was_put_back(tmp_path: Path) -> None:
     other.replace(path)
     journal.append(event("7"))
     assert ids(journal) == ids(Journal(path)) == ["4", "5", "6", "7"]
+
+
+def test_last_line_without_newline_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    Journal(path).append(event("1"), event("2", kind=Kind.FINISH))
+    # As an editor stores it.
+    path.write_bytes(path.read_bytes().removesuffix(b"\n"))
+    first = Journal(path)
+    assert ids(first) == ["1", "2"]
+    assert list(first.pending()) == ["t"]
+    second = Journal(path)
+    second.append(event("3"))
+    first.append(event("4"))
+    for journal in (first, second, Journal(path)):
+        assert ids(journal) == ["1", "2", "3", "4"]
+        assert journal.faults() == []
+
+
+@pytest.mark.parametrize(
+    ("encoding", "newline", "expected"),
+    [
+        ("utf-8-sig", "\n", ["1", "2", "3"]),
+        ("ascii", "\r\n", ["1", "2", "3"]),
+        ("ascii", "\r", ["3"]),
+        # Its first line is a JSON text of its own.
+        ("utf-16", "\n", ["1", "3"]),
+    ],
+)
+def test_other_encodings_are_not_cut(
+    tmp_path: Path, encoding: str, newline: str, expected: list[str]
+) -> None:
+    path = tmp_path / "j"
+    Journal(path).append(event("1"), event("2"))
+    content = path.read_text().replace("\n", newline).encode(encoding)
+    path.write_bytes(content)
+    journal = Journal(path)
+    journal.append(event("3"))
+    assert path.read_bytes().startswith(content)
+    assert ids(journal) == ids(Journal(path)) == expected
+    assert (journal.faults() == []) is ("2" in expected)
 
 
 def test_edited_file_is_read_again(tmp_path: Path) -> None:

@@ -223,6 +223,25 @@ def test_label_of_replaced_steps_is_stale(store: LabelStore, dataset: Dataset) -
     assert store.label(target_of(store)).draft.marks == (Mark.NONE, Mark.NONE)
 
 
+def test_damaged_entry_changes_no_finished_label(store: LabelStore, dataset: Dataset) -> None:
+    target = target_of(store)
+    with dataset.writer_lock():
+        store.save(target, Kind.COMMENT, text="about all")
+        store.save(target, Kind.NO_ERROR)
+        store.save(target, Kind.FIRST_ERROR, step=0)
+        store.save(target, Kind.UNDO)
+        store.save(target, Kind.FINISH)
+    path = Path(dataset.uri, "labelling", "human_ann.jsonl")
+    path.write_bytes(path.read_bytes().replace(b'"undo"', b'"undO"'))
+    again = LabelStore.open(dataset)
+    label = again.label(target)
+    assert label.is_changed
+    assert label.finished is not None
+    assert (label.finished.first_error, label.finished.comment) == (-1, "about all")
+    assert again.store_finished().waiting == 0
+    assert first_errors(dataset) == {"t0-0": -1}
+
+
 def test_waiting_label_stays_with_its_steps(store: LabelStore, dataset: Dataset) -> None:
     target = target_of(store)
     with dataset.writer_lock():
