@@ -212,14 +212,26 @@ def _changed(
     changed = list[Annotation]()
     for label in added:
         existing = present.get(label.trace_id)
-        if existing is None or _verdicts(existing) != _verdicts(label):
+        if existing is None or not _is_same(existing, label):
             changed.append(label)
     return changed
 
 
-def _verdicts(annotation: Annotation) -> object:
-    steps = [step.verdict for step in annotation.steps]
-    return annotation.first_error, steps, annotation.neutral_steps
+def _is_same(existing: Annotation, imported: Annotation) -> bool:
+    """Return whether a label has the verdicts of the one that the dataset has.
+
+    The reward 0, which is unknown if it is not imported as neutral, is what `export potato` writes
+    for a neutral step.
+    """
+    verdicts = [step.verdict for step in imported.steps]
+    for index in existing.neutral_steps:
+        if index < len(verdicts) and verdicts[index] is Verdict.UNKNOWN:
+            verdicts[index] = Verdict.CORRECT
+    return (
+        verdicts == [step.verdict for step in existing.steps]
+        and first_error_of(verdicts) == existing.first_error
+        and set(imported.neutral_steps) <= set(existing.neutral_steps)
+    )
 
 
 def _nothing_imported(paths: Sequence[str], rejected: Sequence[Rejected]) -> str:

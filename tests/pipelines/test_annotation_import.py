@@ -219,13 +219,17 @@ def test_equal_import_keeps_comments(dataset: Dataset, tmp_path: Path) -> None:
     target = LabelTarget(rater="-ann--lee", trace=trace, shard=0, mode="blind")
     store = LabelStore.open(dataset)
     store.save(target, Kind.COMMENT, step=0, text="because")
+    store.save(target, Kind.MARK, step=0, mark=Mark.NEUTRAL)
     store.save(target, Kind.NO_ERROR)
     store.save(target, Kind.FINISH)
     before = labels(dataset, "human__ann__lee")
     export(dataset, Potato(), str(tmp_path / "out"), labels_by="human__ann__lee")
     files = [str(path) for path in (tmp_path / "out" / "data").iterdir()]
-    assert import_annotations(files, dataset.uri).labelled == {"human__ann__lee": 1}
-    assert labels(dataset, "human__ann__lee") == before
+    for zero_is_neutral in (False, True):
+        done = import_annotations(files, dataset.uri, zero_is_neutral=zero_is_neutral)
+        assert done.labelled == {"human__ann__lee": 1}
+        assert labels(dataset, "human__ann__lee") == before
+    assert before[0].neutral_steps == (0,)
     assert before[0].steps[0].rationale == "because"
 
 
