@@ -267,6 +267,9 @@ def create_app(dataset: Dataset, access: Access, labelling: Labelling | None = N
         dataset: The dataset.
         access: Who may request the pages.
         labelling: How people label; None for pages that only show the dataset.
+
+    Returns:
+        The application. Its `state.stop` is a function that ends the reading of the dataset.
     """
     pages = Pages(dataset, can_label=labelling is not None)
     label_routes: Sequence[BaseRoute] = ()
@@ -278,7 +281,7 @@ def create_app(dataset: Dataset, access: Access, labelling: Labelling | None = N
         pages.prepare()
         yield
 
-    return Starlette(
+    app = Starlette(
         lifespan=lifespan,
         routes=[
             Route("/", pages.overview),
@@ -302,6 +305,8 @@ def create_app(dataset: Dataset, access: Access, labelling: Labelling | None = N
             StillReadingError: pages.still_reading,
         },
     )
+    app.state.stop = pages.reader.stop
+    return app
 
 
 def _number(text: str) -> int | None:

@@ -5,6 +5,7 @@ import secrets
 import socket
 import webbrowser
 from collections.abc import Callable
+from types import FrameType
 
 import uvicorn
 from starlette.applications import Starlette
@@ -63,12 +64,12 @@ def serve(
     address = f"http://{_bracketed(host)}:{bound_port}/"
     if access.token:
         address += f"?token={access.token}"
-    config = configuration(create_app(dataset, access, labelling))
+    server = _Server(configuration(create_app(dataset, access, labelling)))
     announce(address)
     if browse:
         webbrowser.open(address)
     with listener:
-        uvicorn.Server(config).run(sockets=[listener])
+        server.run(sockets=[listener])
 
 
 def configuration(app: Starlette) -> uvicorn.Config:
@@ -85,6 +86,15 @@ def configuration(app: Starlette) -> uvicorn.Config:
         http="h11",
         h11_max_incomplete_event_size=MAX_REQUEST_BYTES,
     )
+
+
+class _Server(uvicorn.Server):
+    """A server that a signal ends at once, although it still reads the dataset."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """End the reading, for which requests and the end of the process wait; then the server."""
+        self.config.app.state.stop()  # type: ignore[union-attr]
+        super().handle_exit(sig, frame)
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -17,6 +17,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from stepmark.errors import DatasetError
 from stepmark.identity import digest
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import Table
@@ -108,6 +109,7 @@ class SummaryReader:
         self.shards_to_read = 0
         """The shards of the summary that is being made, or was made last."""
         self.shards_read = 0
+        self._is_stopped = False
         self._lock = threading.Lock()
         self._next_listing = 0.0
         self._shards: Mapping[int, ShardSummary] = MappingProxyType({})
@@ -117,7 +119,7 @@ class SummaryReader:
         """Return the summary of the parts that exist now.
 
         Raises:
-            DatasetError: The dataset is missing, or a part is damaged.
+            DatasetError: The dataset is missing, a part is damaged, or the reader was stopped.
         """
         with self._lock:
             if self._summary is not None and time.monotonic() < self._next_listing:
@@ -134,6 +136,11 @@ class SummaryReader:
             pause = max(LISTING_SECONDS, listing_seconds / MAX_LISTING_SHARE)
             self._next_listing = time.monotonic() + pause
             return self._summary
+
+    def stop(self) -> None:
+        """End a reading in another thread before its next shard: a process waits for it at exit."""
+        # No lock: a signal handler may call this.
+        self._is_stopped = True
 
     def _versions(self) -> Mapping[int, str]:
         """Return the state of the files of each shard that has traces."""
@@ -156,6 +163,8 @@ class SummaryReader:
         def shard_of(shard: int) -> ShardSummary:
             summary = self._shards.get(shard)
             if summary is None or summary.version != versions[shard]:
+                if self._is_stopped:
+                    raise DatasetError(f"{self.dataset.uri} was not read: the reader was stopped")
                 tables = tables_of.get(shard, ())
                 summary = read_shard(self.dataset, shard, tables, versions[shard])
             self.shards_read += 1

@@ -12,7 +12,7 @@ from storage.dataset.dataset import Dataset
 from storage.dataset.tables import LABELS, TRACES, Table, annotations
 from storage.queries import summary_cache, trace_summary
 from storage.queries.render import values
-from storage.queries.shard_summary import read_shard
+from storage.queries.shard_summary import ShardSummary, read_shard
 from storage.queries.sql import query
 from storage.queries.trace_summary import SummaryReader, TraceSummary
 from tests.viewer.listing import list_always
@@ -225,3 +225,19 @@ def test_questions_are_searched(mixed: Dataset) -> None:
     (count,) = summary.with_text("TIMES 1").rows("SELECT count(*) FROM summary")[0]
     assert count == 21
     assert summary.with_text("% _").rows("SELECT count(*) FROM summary") == [(0,)]
+
+
+def test_stopped_reading_ends_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = Dataset(str(tmp_path / "mixed"))
+    write_mixed(dataset)
+    reader = SummaryReader(dataset)
+
+    def read_and_stop(*arguments: Any) -> ShardSummary:
+        reader.stop()
+        return read_shard(*arguments)
+
+    monkeypatch.setattr(trace_summary, "read_shard", read_and_stop)
+    monkeypatch.setattr(trace_summary, "thread_count", lambda: 1)
+    with pytest.raises(DatasetError, match="the reader was stopped"):
+        reader.read()
+    assert (reader.shards_read, reader.shards_to_read) == (1, 3)

@@ -1,12 +1,14 @@
 """Who may request pages: hosts, origins, tokens, and the headers for browsers."""
 
 import re
+import signal
 import socket
 import sys
 import threading
 
 import httpx
 import pytest
+import uvicorn
 from starlette.testclient import TestClient
 
 from pipelines.__main__ import main
@@ -206,6 +208,22 @@ def test_traces_are_read_before_requests(mixed: Dataset, monkeypatch: pytest.Mon
     # The start of a server, without a request.
     with TestClient(create_app(mixed, Access())):
         assert has_read.wait(60)
+
+
+def test_signal_ends_the_reading(mixed: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    apps = list[object]()
+
+    def run(self: uvicorn.Server, sockets: object) -> None:
+        self.handle_exit(signal.SIGINT, None)
+        assert self.should_exit
+        apps.append(self.config.app)
+
+    monkeypatch.setattr("uvicorn.Server.run", run)
+    addresses = list[str]()
+    server.serve(mixed, "127.0.0.1", 0, announce=addresses.append, browse=False)
+    answer = TestClient(apps[0], base_url=addresses[0]).get("/")  # type: ignore[arg-type]
+    assert answer.status_code == 500
+    assert "the reader was stopped" in answer.text
 
 
 def test_command_announces_its_address(
