@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from stepmark.errors import ConfigError, StepmarkError
+from stepmark.secrets import redact_urls, without_secrets
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import PROBLEMS, REJECTED
 from storage.queries.isolated import column_of_query
@@ -210,7 +211,7 @@ class Pages:
         """Show why the dataset cannot be read."""
         del request
         return self._render(
-            "error.html", 500, title="The dataset cannot be read", message=str(error)
+            "error.html", 500, title="The dataset cannot be read", message=redact_urls(str(error))
         )
 
     def _summary(self, request: Request) -> TraceSummary:
@@ -251,7 +252,8 @@ class Pages:
 
     def _render(self, name: str, status: int = 200, **context: Any) -> Response:
         common: Mapping[str, Any] = {
-            "dataset": self.dataset.uri,
+            # Colleagues can open the pages, too.
+            "dataset": without_secrets(self.dataset.uri),
             "label": LABEL,
             "links": ServerLinks(),
             "is_static": False,

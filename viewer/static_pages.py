@@ -12,6 +12,7 @@ from typing import Any
 from markupsafe import Markup
 
 from stepmark.errors import ConfigError, DatasetError
+from stepmark.secrets import REDACTED, without_secrets
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import PROBLEMS, REJECTED
 from storage.queries.isolated import column_of_query
@@ -31,7 +32,7 @@ from viewer.trace_records import (
 )
 from viewer.trace_view import evidence, method_columns, step_rows
 
-__all__ = ["STATIC_FOLDER", "Choice", "StaticPages", "choose"]
+__all__ = ["STATIC_FOLDER", "Choice", "StaticPages", "choose", "dataset_name"]
 
 STATIC_FOLDER = Path(__file__).with_name("static")
 """The style, the scripts and the fonts of the pages."""
@@ -85,6 +86,7 @@ class StaticPages:
             golds=golds,
             problems=self.dataset.count(PROBLEMS),
             rejected=self.dataset.count(REJECTED),
+            lists_all=self.choice.selected == self.summary.table.num_rows,
         )
 
     def list_page(self, page: int, page_rows: int = PAGE_ROWS) -> Markup:
@@ -223,10 +225,14 @@ def page_count(total: int, page_rows: int) -> int:
 
 
 def dataset_name(uri: str) -> str:
-    """Return the last part of a location: a copy is given to people who need not know the rest."""
-    if "://" not in uri:
-        uri = Path(uri).resolve().as_posix()
-    return PurePosixPath(uri.rpartition("://")[2]).name or "dataset"
+    """Return the last part of a location: a copy is given to people who need not know the rest.
+
+    Without a path that is the host, without its user and password.
+    """
+    path = Path(uri).resolve().as_posix()
+    if "://" in uri:
+        path = without_secrets(uri).rpartition("://")[2].partition("?")[0]
+    return PurePosixPath(path).name.removeprefix(f"{REDACTED}@") or "dataset"
 
 
 def _with_ids(selection: Selection, trace_ids: Sequence[str], summary: TraceSummary) -> Selection:

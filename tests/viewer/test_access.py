@@ -210,6 +210,15 @@ def test_traces_are_read_before_requests(mixed: Dataset, monkeypatch: pytest.Mon
         assert has_read.wait(60)
 
 
+def test_pages_show_no_password() -> None:
+    app = create_app(Dataset("memory://me:password@host/data"), Access(hosts=[HOST]))
+    client = TestClient(app, base_url=f"http://{HOST}", raise_server_exceptions=False)
+    answer = client.get("/")
+    assert answer.status_code == 500
+    assert "no dataset at memory://REDACTED@host/data" in answer.text
+    assert "password" not in answer.text
+
+
 def test_signal_ends_the_reading(mixed: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     apps = list[object]()
 
