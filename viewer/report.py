@@ -3,17 +3,16 @@
 import base64
 import hashlib
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from markupsafe import Markup
 
 from stepmark.errors import ConfigError, DatasetError
 from storage.dataset.dataset import Dataset
+from viewer.nearby_shard import nearby_shard
 from viewer.selection import Selection
-from viewer.static_copy import CopyResult, check_target
+from viewer.static_copy import CopyResult, check_target, draft_of
 from viewer.static_pages import STATIC_FOLDER, StaticPages, choose
 
 __all__ = ["write_report"]
@@ -92,22 +91,24 @@ def write_report(
         DatasetError: The dataset is missing, a part is damaged, or the file cannot be written.
     """
     target = check_target(file, "--to")
+    if file.endswith("/"):
+        raise ConfigError(f"--to {file}: name a file, not a folder")
     try:
         if target.exists() or target.is_symlink():
             raise ConfigError(f"{file} exists: choose another file for --to, or remove it")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        summary, choice = choose(dataset, limit, where=where, queue=queue, trace_ids=trace_ids)
-        anchors = {row.trace_id: f"#trace-{place + 1}" for place, row in enumerate(choice.rows)}
-        links = ReportLinks(anchors=anchors, query=choice.selection.query_string())
-        parts = StaticPages(
-            dataset=dataset, summary=summary, choice=choice, links=links, layout="_fragment.html"
-        )
-        html = _html(parts)
-        # Beside the target, so that it can be renamed.
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
-            draft = Path(scratch, "report")
-            draft.write_text(html, encoding="utf-8", newline="\n")
-            draft.rename(target)
+        with draft_of(target, "--to") as draft, nearby_shard(dataset) as nearby:
+            summary, choice = choose(dataset, limit, where=where, queue=queue, trace_ids=trace_ids)
+            anchors = {row.trace_id: f"#trace-{place + 1}" for place, row in enumerate(choice.rows)}
+            links = ReportLinks(anchors=anchors, query=choice.selection.query_string())
+            parts = StaticPages(
+                dataset=dataset,
+                nearby=nearby,
+                summary=summary,
+                choice=choice,
+                links=links,
+                layout="_fragment.html",
+            )
+            draft.write_text(_html(parts), encoding="utf-8", newline="\n")
     except OSError as error:
         raise DatasetError(f"cannot write {file}: {error.strerror or error}") from error
     return CopyResult(traces=len(choice.rows), selected=choice.selected, size=target.stat().st_size)
@@ -117,9 +118,11 @@ def _html(parts: StaticPages) -> Markup:
     overview = parts.overview()
     count = len(parts.choice.rows)
     traces = parts.list_page(1, page_rows=max(count, 1))
-    sections = []
-    for place in range(count):
-        sections.append(parts.trace(place, anchor=f"trace-{place + 1}-", has_siblings=False))
+    sections_by_place = dict[int, Markup]()
+    for place in parts.places():
+        anchor = f"trace-{place + 1}-"
+        sections_by_place[place] = parts.trace(place, anchor=anchor, has_siblings=False)
+    sections = [sections_by_place[place] for place in range(count)]
     style = _text("style.css")
     scripts = [_text("page.js")]
     if any(MATH_CHARACTERS.intersection(text) for text in (overview, traces, *sections)):
@@ -129,6 +132,7 @@ def _html(parts: StaticPages) -> Markup:
     theme_script = _text("theme.js")
     report = StaticPages(
         dataset=parts.dataset,
+        nearby=parts.nearby,
         summary=parts.summary,
         choice=parts.choice,
         links=parts.links,

@@ -1,21 +1,23 @@
 """A copy of the pages in a folder, which a browser opens from a disk or from any web server."""
 
+import contextlib
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from stepmark.errors import ConfigError, DatasetError
 from stepmark.identity import content_id
 from storage.dataset.dataset import Dataset
+from viewer.nearby_shard import NearbyShard, nearby_shard
 from viewer.selection import Selection
 from viewer.static_pages import STATIC_FOLDER, StaticPages, choose, page_count
 from viewer.trace_list import PAGE_ROWS
 
-__all__ = ["CopyResult", "check_target", "write_copy"]
+__all__ = ["CopyResult", "check_target", "draft_of", "write_copy"]
 
 ASSETS = "assets"
 OVERVIEW = "index.html"
@@ -104,25 +106,47 @@ def write_copy(
         queue: One of the queues of the list; "" for all traces.
 
     Raises:
-        ConfigError: The folder is not empty, or the selection is invalid.
+        ConfigError: The folder is not empty or a link, or the selection is invalid.
         DatasetError: The dataset is missing, a part is damaged, or the folder cannot be written.
     """
     target = check_target(folder, "--export")
     try:
+        if target.is_symlink():
+            raise ConfigError(f"{folder} is a link: name the folder itself for --export")
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise ConfigError(f"{folder} is not an empty folder: choose another one for --export")
         # A shell would stay in the folder that is replaced, and its commands would fail.
         if Path.cwd().is_relative_to(target):
             raise ConfigError(f"--export {folder}: the command runs in it; name another folder")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # Beside the target, so that it can be renamed.
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
-            draft = Path(scratch, "copy")
-            result = _write(dataset, draft, limit, where, queue)
-            draft.rename(target)
+        with draft_of(target, "--export") as draft, nearby_shard(dataset) as nearby:
+            result = _write(dataset, nearby, draft, limit, where, queue)
     except OSError as error:
         raise DatasetError(f"cannot write {folder}: {error.strerror or error}") from error
     return result
+
+
+@contextlib.contextmanager
+def draft_of(target: Path, option: str) -> Iterator[Path]:
+    """Yield the path at which a new file or folder is written, and rename it to its target.
+
+    After an error nothing is left. The folders above the target are made when the draft is
+    complete.
+
+    Raises:
+        ConfigError: Something on the way to the target is not a folder.
+        OSError: The target cannot be written.
+    """
+    above = target.parent
+    while not os.path.lexists(above):
+        above = above.parent
+    if not above.is_dir():
+        raise ConfigError(f"{option} {target}: {above} is not a folder")
+    # On the file system of the target, so that the draft can be renamed.
+    with tempfile.TemporaryDirectory(prefix=".stepmark-", dir=above) as scratch:
+        draft = Path(scratch, "draft")
+        yield draft
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft.rename(target)
 
 
 def check_target(path: str, option: str) -> Path:
@@ -155,11 +179,18 @@ def trace_file(trace_id: str) -> str:
     return f"trace_{content_id('trace', trace_id)}.html"
 
 
-def _write(dataset: Dataset, folder: Path, limit: int, where: str, queue: str) -> CopyResult:
+def _write(
+    dataset: Dataset, nearby: NearbyShard, folder: Path, limit: int, where: str, queue: str
+) -> CopyResult:
     summary, choice = choose(dataset, limit, where=where, queue=queue)
     files = {row.trace_id: trace_file(row.trace_id) for row in choice.rows}
+    if len(files) < len(choice.rows):
+        raise DatasetError(
+            f"{dataset.uri} has several traces with one id: `stepmark verify` lists them"
+        )
     pages = StaticPages(
         dataset=dataset,
+        nearby=nearby,
         summary=summary,
         choice=choice,
         links=FolderLinks(files=files, query=choice.selection.query_string()),
@@ -171,9 +202,11 @@ def _write(dataset: Dataset, folder: Path, limit: int, where: str, queue: str) -
     for page in range(1, page_count(len(choice.rows), PAGE_ROWS) + 1):
         _write_page(folder / list_file(page), pages.list_page(page))
     # A damaged dataset can have several rows of one id, which have one page as on a server.
-    places = {row.trace_id: place for place, row in enumerate(choice.rows)}
-    for trace_id, place in places.items():
-        _write_page(folder / files[trace_id], pages.trace(place))
+    last_places = {row.trace_id: place for place, row in enumerate(choice.rows)}
+    for place in pages.places():
+        trace_id = choice.rows[place].trace_id
+        if last_places[trace_id] == place:
+            _write_page(folder / files[trace_id], pages.trace(place))
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return CopyResult(traces=len(choice.rows), selected=choice.selected, size=size)
 

@@ -19,6 +19,7 @@ from storage.queries.isolated import column_of_query
 from storage.queries.trace_summary import SummaryReader, TraceSummary
 from viewer.figures import default_source, figures, gold_methods
 from viewer.links import Links
+from viewer.nearby_shard import NearbyShard
 from viewer.prefix_tree import branches, read_leaves
 from viewer.rendering import render_text
 from viewer.selection import LABEL, QUEUES, SORTS, Condition, Selection, parse
@@ -61,6 +62,7 @@ class StaticPages:
 
     Args:
         dataset: The dataset.
+        nearby: What has the parts of its shards.
         summary: Its traces.
         choice: The traces that have pages.
         links: The addresses of these pages.
@@ -69,6 +71,7 @@ class StaticPages:
     """
 
     dataset: Dataset
+    nearby: NearbyShard
     summary: TraceSummary
     choice: Choice
     links: Links
@@ -107,6 +110,10 @@ class StaticPages:
             sorts=SORTS,
         )
 
+    def places(self) -> Sequence[int]:
+        """Return the places of the traces in the list, those of one shard one after the other."""
+        return sorted(range(len(self.choice.rows)), key=self._shard)
+
     def trace(self, place: int, *, anchor: str = "", has_siblings: bool = True) -> Markup:
         """Return the page of a trace of the list.
 
@@ -118,14 +125,15 @@ class StaticPages:
         Raises:
             DatasetError: A part is damaged, or was removed meanwhile.
         """
-        records = self._records(place)
+        dataset = self.nearby.dataset_of(self._shard(place))
+        records = self._records(dataset, place)
         trace_id = records.trace.trace_id
-        rollouts = read_rollouts(self.dataset, records.shard, [trace_id])
-        critiques = read_critiques(self.dataset, records.shard, trace_id)
+        rollouts = read_rollouts(dataset, records.shard, [trace_id])
+        critiques = read_critiques(dataset, records.shard, trace_id)
         rows = step_rows(records)
         others: Mapping[str, Any] = {"siblings": (), "sibling_count": 0, "branches": ()}
         if has_siblings:
-            others = self._siblings(records)
+            others = self._siblings(dataset, records)
         return self.render(
             "trace.html",
             records=records,
@@ -153,15 +161,21 @@ class StaticPages:
         }
         return render_text(template, {**common, **context})
 
-    def _records(self, place: int) -> TraceRecords:
-        records = read_trace(self.dataset, self.summary, self.choice.rows[place].trace_id)
+    def _shard(self, place: int) -> int:
+        row = self.summary.row_of(self.choice.rows[place].trace_id)
+        assert row is not None, "a listed trace is in the summary"
+        shard: int = row["shard"]
+        return shard
+
+    def _records(self, dataset: Dataset, place: int) -> TraceRecords:
+        records = read_trace(dataset, self.summary, self.choice.rows[place].trace_id)
         if records is None:
             raise DatasetError(f"{self.dataset.uri} has changed while it was copied: try again")
         return records
 
-    def _siblings(self, records: TraceRecords) -> Mapping[str, Any]:
-        siblings = read_siblings(self.dataset, records)
-        tree, is_cut = branches(read_leaves(self.dataset, records))
+    def _siblings(self, dataset: Dataset, records: TraceRecords) -> Mapping[str, Any]:
+        siblings = read_siblings(dataset, records)
+        tree, is_cut = branches(read_leaves(dataset, records))
         return {
             "siblings": siblings[:SIBLINGS_SHOWN],
             "sibling_count": len(siblings),

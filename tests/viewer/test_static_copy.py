@@ -1,22 +1,29 @@
 """Copies of pages in a folder, and reports in one file: their files, links and escaping."""
 
 import re
+import signal
 import sys
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from pipelines.__main__ import main
 from stepmark.errors import ConfigError, DatasetError
-from stepmark.records import Trace
+from stepmark.records import Problem, Trace
 from storage.dataset.dataset import Dataset
-from storage.dataset.tables import TRACES, critiques
+from storage.dataset.folder import Folder
+from storage.dataset.tables import PROBLEMS, TRACES, critiques
 from tests.storage.isolation import answer_in_this_process
 from tests.viewer.parsed_page import Page
 from tests.viewer.samples import STRANGE_IDS, TRACE, write_mixed
 from viewer.report import write_report
 from viewer.static_copy import write_copy
+from viewer.static_pages import dataset_name
 
 LIMIT = 200
 HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
@@ -108,8 +115,8 @@ def test_queue_and_query_select_traces(
     assert_links_resolve(flawed)
     pages = pages_of(flawed)
     assert "Flawed positives" in pages["traces.html"].text
-    # The list of the copy is the one that this figure of the overview leads to.
-    assert pages["index.html"].attributes("href").count("traces.html") == 3
+    # The list of the copy is the one of this figure of the overview, and not of all traces.
+    assert pages["index.html"].attributes("href").count("traces.html") == 2
     page = report_of(mixed, tmp_path, trace_ids=["t2-5", "t0-3"])
     assert page.attributes("id").count("trace-2") == 1
     assert "trace-3" not in page.attributes("id")
@@ -176,14 +183,30 @@ def test_copy_does_not_name_the_folder(mixed: Dataset, tmp_path: Path) -> None:
         assert "– data</title>" in text
 
 
+@pytest.mark.parametrize(
+    ("location", "name"),
+    [
+        ("s3://bucket/folder/data/", "data"),
+        ("hf://datasets/org/name@main", "name@main"),
+        ("sftp://me:password@host/data?key=secret", "data"),
+        ("sftp://me:password@host", "host"),
+        ("s3://bucket/data?key=a/secret", "data"),
+        ("/", "dataset"),
+    ],
+)
+def test_copy_names_no_secret(location: str, name: str) -> None:
+    assert dataset_name(location) == name
+
+
 def test_failed_copy_leaves_nothing(tmp_path: Path) -> None:
     dataset = Dataset(str(tmp_path / "data"))
     write_mixed(dataset)
     damaged = next(Path(dataset.uri, critiques("judge").folder).glob("*2.parquet"))
     damaged.write_bytes(damaged.read_bytes()[:-20])
     for write, name in ((write_copy, "copy"), (write_report, "report.html")):
-        with pytest.raises(DatasetError):
-            write(dataset, str(tmp_path / name), LIMIT)
+        for target in (tmp_path / name, tmp_path / "new" / "folders" / name):
+            with pytest.raises(DatasetError):
+                write(dataset, str(target), LIMIT)
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
@@ -194,6 +217,38 @@ def test_repeated_ids_share_a_page(tmp_path: Path) -> None:
     folder = copy_of(dataset, tmp_path / "copy")
     assert_links_resolve(folder)
     assert set(pages_of(folder)) == {"index.html", "traces.html", "trace-t.html"}
+
+
+def test_shards_of_buckets_load_once(
+    mixed: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote = Dataset(f"memory://{tmp_path.name}/data")
+    write_mixed(remote)
+    read_paths = list[str]()
+    reading = Folder.reading
+
+    def read_and_count(folder: Folder, path: str) -> AbstractContextManager[BinaryIO]:
+        if not folder.is_local:
+            read_paths.append(path)
+        return reading(folder, path)
+
+    monkeypatch.setattr(Folder, "reading", read_and_count)
+    expected = copy_of(mixed, tmp_path / "local", queue="audit")
+    copy = copy_of(remote, tmp_path / "remote", queue="audit")
+    assert max(Counter(read_paths).values()) <= 3
+    for path in expected.glob("*.html"):
+        assert (copy / path.name).read_bytes() == path.read_bytes()
+    # In the order of the list, not of the shards.
+    reports = []
+    for number, dataset in enumerate((mixed, remote)):
+        file = tmp_path / f"{number}.html"
+        write_report(dataset, str(file), LIMIT, queue="audit")
+        reports.append(file.read_bytes())
+    assert reports[0] == reports[1]
+    damaged = f"{remote.folder.root}/{critiques('judge').folder}/part-00002.parquet"
+    remote.folder.fs.pipe_file(damaged, remote.folder.fs.cat_file(damaged)[:-20])
+    with pytest.raises(DatasetError, match=r"memory://.*judge/part-00002\.parquet is damaged"):
+        copy_of(remote, tmp_path / "damaged")
 
 
 def test_existing_targets_are_kept(mixed: Dataset, tmp_path: Path) -> None:
@@ -209,6 +264,38 @@ def test_existing_targets_are_kept(mixed: Dataset, tmp_path: Path) -> None:
     assert file.read_text(encoding="utf-8") == "mine"
     (tmp_path / "empty").mkdir()
     assert (copy_of(mixed, tmp_path / "empty", 1) / "index.html").is_file()
+
+
+@pytest.mark.parametrize("name", ["link", "missing"])
+def test_links_are_no_targets(mixed: Dataset, tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("empty")
+    (tmp_path / "missing").symlink_to("nowhere")
+    with pytest.raises(ConfigError, match="is a link: name the folder itself for --export"):
+        write_copy(mixed, str(tmp_path / name), LIMIT)
+    for write in (write_copy, write_report):
+        with pytest.raises(ConfigError, match="missing is not a folder"):
+            write(mixed, str(tmp_path / "missing" / "a" / "b"), LIMIT)
+    assert {path.name for path in tmp_path.iterdir()} == {"empty", "link", "missing"}
+    # The folder behind a link is one.
+    copy_of(mixed, tmp_path / "link" / "copy", 1)
+    assert (tmp_path / "empty" / "copy" / "index.html").is_file()
+
+
+def test_folder_is_no_report(mixed: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="name a file, not a folder"):
+        write_report(mixed, f"{tmp_path}/reports/", LIMIT)
+
+
+def test_repeated_ids_are_an_error(tmp_path: Path) -> None:
+    dataset = Dataset(str(tmp_path / "data"))
+    for shard in range(2):
+        problem = Problem(problem_id=f"p{shard}", question="?", answer="20", domain="", source="")
+        dataset.write_part(PROBLEMS, shard, [problem], "f")
+        dataset.write_part(TRACES, shard, [replace(TRACE, problem_id=f"p{shard}")], "f")
+    dataset.write_run_file('dataset = "x"\n')
+    with pytest.raises(DatasetError, match="several traces with one id: `stepmark verify` lists"):
+        copy_of(dataset, tmp_path / "copy")
 
 
 @pytest.mark.parametrize("target", ["", " ", "s3://bucket/copy", "a\nb", "~nobody_has_this/x"])
@@ -278,3 +365,18 @@ def test_options_that_do_not_fit(
 ) -> None:
     assert run_command(monkeypatch, *arguments, "--dataset", mixed.uri) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [("view", "--export"), ("report", "--to")])
+def test_signal_leaves_nothing(
+    mixed: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, str]
+) -> None:
+    monkeypatch.setattr(
+        "viewer.static_pages.StaticPages.list_page",
+        lambda *arguments, **options: signal.raise_signal(signal.SIGTERM),
+    )
+    target = str(tmp_path / "new" / "copy")
+    name, option = command
+    status = run_command(monkeypatch, name, "--dataset", mixed.uri, option, target)
+    assert status == 128 + signal.SIGTERM
+    assert not list(tmp_path.iterdir())

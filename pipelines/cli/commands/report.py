@@ -6,6 +6,7 @@ import typer
 
 from pipelines.cli.options import DatasetOption, QueueOption, WhereOption
 from pipelines.cli.tables import print_copy
+from pipelines.stop_signals import stop_signals_raise
 from stepmark.errors import ConfigError
 
 __all__ = ["report"]
@@ -39,12 +40,13 @@ def report(
     if trace and (traces is not None or where or queue):
         raise ConfigError("--trace names the traces: leave --traces, --where and --queue out")
     limit = REPORTED_TRACES if traces is None else traces
-    result = write_report(
-        Dataset(dataset),
-        to,
-        None if trace else limit,
-        where=where,
-        queue=queue,
-        trace_ids=trace,
-    )
+    with stop_signals_raise():
+        result = write_report(
+            Dataset(dataset),
+            to,
+            None if trace else limit,
+            where=where,
+            queue=queue,
+            trace_ids=trace,
+        )
     print_copy(to, result.traces, result.selected, result.size)

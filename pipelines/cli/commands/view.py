@@ -6,6 +6,7 @@ import typer
 
 from pipelines.cli.options import DatasetOption, QueueOption, WhereOption
 from pipelines.cli.tables import print_copy
+from pipelines.stop_signals import stop_signals_raise
 from stepmark.errors import ConfigError, DatasetError
 from stepmark.visible_text import visible
 
@@ -78,7 +79,8 @@ def view(
         from viewer.static_copy import write_copy
 
         limit = COPIED_TRACES if traces is None else traces
-        result = write_copy(Dataset(dataset), export, limit, where=where, queue=queue)
+        with stop_signals_raise():
+            result = write_copy(Dataset(dataset), export, limit, where=where, queue=queue)
         print_copy(f"{export}/index.html", result.traces, result.selected, result.size)
         return
     if traces is not None or where or queue:
