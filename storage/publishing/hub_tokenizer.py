@@ -19,7 +19,7 @@ from stepmark.visible_text import one_line
 __all__ = ["tokenizer_folder"]
 
 TOKENIZER = "tokenizer.json"
-OTHER_FILES = ("tokenizer_config.json", "chat_template.jinja")
+OTHER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 # No part of the name begins with a dot, so that `..` is not accepted.
 _NAME = re.compile(r"[\w-][\w.-]*(?:/[\w-][\w.-]*)?", re.ASCII)
 

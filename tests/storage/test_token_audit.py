@@ -351,6 +351,7 @@ def test_rendered_labels_are_the_text(bytes_tokenizer: FolderTokenizer) -> None:
         ("{{ 1 / 0 }}", "refuses a row: division by zero"),
         ("{{ messages.__class__.__base__.__subclasses__() }}", "refuses a row: access to attrib"),
         ("{% for", "cannot be read: "),
+        ("{% for a in [] %}" * 30 + "{% endfor %}" * 30, "cannot be read: too many"),
         ("{{ messages[0].content }}", "omits or repeats turns, so that labels are lost"),
     ],
 )
@@ -394,6 +395,63 @@ def test_damaged_tokenizers_are_rejected(
         (tmp_path / name).write_text(content, encoding="utf-8")
     with pytest.raises(ConfigError, match=reason):
         load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("part", "content", "reason"),
+    [
+        ("post_processor", {"type": "TemplateProcessing", "special_tokens": {}}, "loaded: "),
+        ("normalizer", {"type": "Precompiled", "precompiled_charsmap": "AAAA"}, "loaded: Precomp"),
+        ("pre_tokenizer", {"type": "FixedLength", "length": 0}, "fails for a row: chunk size"),
+        ("model", {"type": "WordLevel", "vocab": {}, "unk_token": "?"}, "fails for a row: Word"),
+    ],
+)
+def test_failing_tokenizers_are_rejected(
+    part: str, content: object, reason: str, tmp_path: Path
+) -> None:
+    words_tokenizer(tmp_path)
+    path = tmp_path / "tokenizer.json"
+    tokenizer = {**json.loads(path.read_text(encoding="utf-8")), part: content}
+    path.write_text(json.dumps(tokenizer), encoding="utf-8")
+    with pytest.raises(ConfigError, match=reason):
+        load_tokenizer(tmp_path).encode("a b", special_tokens=True)
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ("{% generation %}{{ messages[0].content }}{% endgeneration %}.", "a."),
+        ("{% if tools is not none or documents is not none %}tools{% endif %}b", "b"),
+        ("{{ ['é'] | tojson(ensure_ascii=True, separators=(',', ':')) }}", '["\\u00e9"]'),
+    ],
+)
+def test_templates_of_transformers_are_rendered(template: str, text: str, tmp_path: Path) -> None:
+    words_tokenizer(tmp_path)
+    (tmp_path / "chat_template.jinja").write_text(template, encoding="utf-8")
+    assert load_tokenizer(tmp_path).render([{"role": "user", "content": "a"}]) == text
+
+
+@pytest.mark.parametrize(
+    ("config", "token_map", "has_bos"),
+    [
+        ({"bos_token": "<s>"}, None, True),
+        ({}, {"bos_token": {"content": "<s>"}}, True),
+        ({"bos_token": None}, {"bos_token": "<s>"}, True),
+        ({}, None, False),
+        ({"tokenizer_class": "GPT2Tokenizer"}, None, True),
+        ({"tokenizer_class": "GPT2Tokenizer", "bos_token": None}, None, False),
+        ({"tokenizer_class": "PreTrainedTokenizerFast"}, None, False),
+    ],
+)
+def test_beginning_is_that_of_trainers(
+    config: object, token_map: object, has_bos: bool, tmp_path: Path
+) -> None:
+    words_tokenizer(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    if token_map is not None:
+        file = tmp_path / "special_tokens_map.json"
+        file.write_text(json.dumps(token_map), encoding="utf-8")
+    assert load_tokenizer(tmp_path).has_bos is has_bos
 
 
 def test_truncation_of_files_is_ignored(tmp_path: Path) -> None:
