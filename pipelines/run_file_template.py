@@ -232,4 +232,6 @@ def _word(text: str) -> str:
 
     All spaces of a path are kept. A command with line breaks or tabs shows them, but does not work.
     """
-    return visible(shlex.quote(text)).replace("\n", "\\x0a").replace("\t", "\\x09")
+    # A path that begins with a hyphen would be read as an option.
+    path = f"./{text}" if text.startswith("-") else text
+    return visible(shlex.quote(path)).replace("\n", "\\x0a").replace("\t", "\\x09")

@@ -162,6 +162,24 @@ def test_existing_file_is_kept(stepmark: Stepmark) -> None:
     assert (status, err.count("\n")) == (2, 1)
 
 
+def test_failed_command_leaves_no_file(stepmark: Stepmark) -> None:
+    status, _, err = stepmark("new", "mine.toml", "--solutions", "\udcff", "--engine", "none")
+    assert (status, err.count("\n")) == (2, 1)
+    assert not Path("mine.toml").exists()
+
+
+def test_names_are_those_of_files(stepmark: Stepmark) -> None:
+    # A path with a slash at its end is a file all the same.
+    status, out, _ = stepmark("new", "mine/", "--solutions", "-a.jsonl", "--engine", "none")
+    assert status == 0
+    assert out.splitlines() == [
+        "wrote mine",
+        "next: stepmark import ./-a.jsonl --dataset data/mine",
+        "      stepmark check mine",
+        "      stepmark label mine",
+    ]
+
+
 def test_terminal_is_asked(stepmark: Stepmark, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter(["problems", "mine.jsonl", "wrong", "openai", "my-model", "large"])
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)

@@ -81,15 +81,17 @@ def new(
         effort=effort,
         dataset=dataset or f"data/{path.stem}",
     )
-    text = run_file_text(answers, run_file)
+    text = run_file_text(answers, str(path))
     try:
+        # Before the file exists: a path can have bytes that are not UTF-8.
+        content = text.encode()
         # Fails if another process has written the file meanwhile.
-        with path.open("x", encoding="utf-8") as output:
-            output.write(text)
+        with path.open("xb") as output:
+            output.write(content)
     except (OSError, ValueError) as error:
         raise InputError(f"cannot write {run_file}: {error}") from error
-    typer.echo(f"wrote {visible(run_file)}")
-    for index, command in enumerate(commands_after(answers, run_file)):
+    typer.echo(f"wrote {visible(str(path))}")
+    for index, command in enumerate(commands_after(answers, str(path))):
         start = "next: " if index == 0 else "      "
         typer.echo(f"{start}{command}")
 
