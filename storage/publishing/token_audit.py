@@ -147,10 +147,12 @@ class TokenAudit:
         self.rows_with_many_markers += len(positions) > text.labels
         self.labels += text.labels
         for number in range(text.labels):
-            wanted = expected[number] if number < len(expected) else None
-            if wanted is not None and self._is_cut(wanted):
+            wanted = _item(expected, number)
+            position = _item(positions, number)
+            # A label that must be cut, but is at an earlier token, is misplaced.
+            if self._is_cut(wanted) and (position is None or self._is_cut(position)):
                 self.labels_cut += 1
-            elif wanted is None or positions[number : number + 1] != [wanted]:
+            elif wanted is None or position != wanted:
                 self.labels_misplaced += 1
         return len(tokens)
 
@@ -186,8 +188,10 @@ class TokenAudit:
                 self.labels_misplaced += 1
         return len(tokens)
 
-    def _is_cut(self, position: int) -> bool:
-        return self.max_length is not None and position >= self.max_length
+    def _is_cut(self, position: int | None) -> bool:
+        if self.max_length is None or position is None:
+            return False
+        return position >= self.max_length
 
 
 def check_auditable(exporter: Format) -> None:
@@ -246,6 +250,10 @@ def _without_gaps(tokens: Sequence[Token]) -> Sequence[_Span]:
         contiguous.append(_Span(token.id, min(token.start, end), token.end))
         end = max(end, token.end)
     return contiguous
+
+
+def _item(positions: Sequence[int], number: int) -> int | None:
+    return positions[number] if number < len(positions) else None
 
 
 def _occurrences(marker: str, text: str) -> Iterator[int]:

@@ -268,6 +268,16 @@ def test_marker_with_space_is_missing(dataset: Dataset, tmp_path: Path) -> None:
     assert (audit.labels_misplaced, audit.split_markers) == (audit.labels, 0)
 
 
+def test_earlier_token_is_not_cut(tmp_path: Path) -> None:
+    # Alone the marker is `?`. In the text it is a token with the space before it, and the words
+    # that are `?` are as many as the markers.
+    tokenizer = words_tokenizer(tmp_path, "a").tokenizer
+    tokenizer.add_special_tokens([" ки"])
+    audit = TokenAudit(max_length=1)
+    audit.add(MarkedText("b a ки", "ки", 1), saved(tokenizer, tmp_path))
+    assert (audit.labels_cut, audit.labels_misplaced, audit.has_misplaced) == (0, 1, True)
+
+
 def test_omitted_marker_is_missing(dataset: Dataset, tmp_path: Path) -> None:
     rows = exported(dataset, OpenR(), tmp_path / "out")
     # White space is no token.
