@@ -71,16 +71,21 @@ class Head(torch.nn.Module):
 
 
 def read_solutions(source: Path) -> list[Solution]:
-    """Return the rows of a JSONL or Parquet file, or of all such files in a folder."""
+    """Return the rows of a JSONL or Parquet file, or of all such files in a folder.
+
+    The split `validation` of a folder is left out; name its file to score it.
+    """
     files = [source]
     if source.is_dir():
         files = sorted(file for file in source.rglob("*") if file.suffix in (".jsonl", ".parquet"))
+        files = [file for file in files if not file.name.startswith("validation")]
     rows = list[dict[str, Any]]()
     for file in files:
         if file.suffix == ".parquet":
             rows += pq.read_table(file).to_pylist()
         else:
-            rows += map(json.loads, file.read_text(encoding="utf-8").splitlines())
+            with file.open(encoding="utf-8") as lines:
+                rows += [json.loads(line) for line in lines if line.strip()]
     if not rows:
         raise SystemExit(f"{source} has no rows: name a .jsonl or .parquet file, or a folder")
     return [read_row(row) for row in rows]
@@ -90,6 +95,8 @@ def read_row(row: dict[str, Any]) -> Solution:
     """Return the solution in a row of `trl`, or of `math_shepherd`, whose steps have markers."""
     if "completions" in row:
         return Solution(row["prompt"], row["completions"], row.get("labels") or [])
+    if not {"input", "label"} <= row.keys():
+        raise SystemExit(f"export `trl` or `math_shepherd`: no such row has {', '.join(row)}")
     # `label` is the same text as `input`, with one sign in the place of each marker.
     steps = row["input"].split(MARKER)[:-1]
     labels = list[bool]()
@@ -104,7 +111,7 @@ def read_row(row: dict[str, Any]) -> Solution:
 
 def tokenize(solution: Solution, tokenizer: Any, template: str) -> Tokens:
     """Return the tokens of a solution, in which each step is followed by `SEPARATOR`."""
-    ids = list(tokenizer(template.format(prompt=solution.prompt)).input_ids)
+    ids = list(tokenizer(template.replace("{prompt}", solution.prompt)).input_ids)
     separator = tokenizer(SEPARATOR, add_special_tokens=False).input_ids
     steps = list[tuple[int, int, int]]()
     for step in solution.steps:
@@ -151,6 +158,8 @@ def train(
     seed: int,
 ) -> list[float]:
     """Train on solutions, save the model in `to`, and return all losses."""
+    # Before the training, because the path may be wrong.
+    to.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     tokenizer = AutoTokenizer.from_pretrained(model_folder)
     model = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32)
@@ -165,6 +174,8 @@ def train(
             rows.append(row)
             labels.append(torch.tensor(solution.labels).long())
     print(f"{len(rows)} of {len(solutions)} rows; the others have no label, or too many tokens")
+    if not rows:
+        raise SystemExit("no row is left to train on: raise --max-tokens, or export labels")
     weights = class_weights(labels)
     with torch.no_grad():
         features = [step_features(model, [row]) for row in rows]
@@ -197,7 +208,7 @@ def train(
 
 def class_weights(labels: Sequence[torch.Tensor]) -> torch.Tensor:
     """Return the weights of incorrect and correct steps, with which both classes weigh the same."""
-    counts = torch.bincount(torch.cat(list(labels) or [torch.empty(0).long()]), minlength=2)
+    counts = torch.bincount(torch.cat(list(labels)), minlength=2)
     if counts.min() == 0:
         raise SystemExit("all steps have the same label, so there is nothing to learn")
     return counts.sum() / (2 * counts)
@@ -255,12 +266,15 @@ def main() -> None:
     add("--seed", type=int, default=0)
     options = vars(parser.parse_args())
     action = options.pop("action")
+    if "{prompt}" not in options["template"]:
+        parser.error("--template has no {prompt}, so the problem would be left out")
     solutions = read_solutions(options.pop("data"))
     # A shell passes a line break as the two characters of its escape.
     options["template"] = options["template"].replace("\\n", "\n")
     if action == "train":
         train(solutions, options.pop("model"), **options)
         return
+    options["to"].parent.mkdir(parents=True, exist_ok=True)
     scores = score(
         solutions,
         Path(options["model"]),

@@ -26,8 +26,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 IGNORED = -100
 """The label of tokens of the request, which train nothing."""
-VERDICT = re.compile(r"^Step (\d+)\b.*\b(correct|incorrect)\W*$", re.MULTILINE)
-"""A line of a reply. Change it for a judge with another prompt."""
+VERDICT = re.compile(r"^Step ([1-9]\d{0,3})\b.*\b(correct|incorrect)\W*$", re.MULTILINE)
+"""A line of a reply: steps are counted from 1. Change it for a judge with another prompt."""
 
 
 class Dialogue(NamedTuple):
@@ -45,17 +45,24 @@ class Tokens(NamedTuple):
 
 
 def read_dialogues(source: Path) -> list[Dialogue]:
-    """Return the rows of a JSONL or Parquet file, or of all such files in a folder."""
+    """Return the rows of a JSONL or Parquet file, or of all such files in a folder.
+
+    The split `validation` of a folder is left out; name its file to check it.
+    """
     files = [source]
     if source.is_dir():
         files = sorted(file for file in source.rglob("*") if file.suffix in (".jsonl", ".parquet"))
+        files = [file for file in files if not file.name.startswith("validation")]
     dialogues = list[Dialogue]()
     for file in files:
         if file.suffix == ".parquet":
             rows = pq.read_table(file).to_pylist()
         else:
-            rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+            with file.open(encoding="utf-8") as lines:
+                rows = [json.loads(line) for line in lines if line.strip()]
         for row in rows:
+            if "messages" not in row:
+                raise SystemExit(f"export `verification`: no such row has {', '.join(row)}")
             turns = row["messages"]
             has_reply = turns[-1]["role"] == "assistant"
             reply = turns[-1]["content"] if has_reply else ""
@@ -108,6 +115,8 @@ def train(
     seed: int,
 ) -> list[float]:
     """Train on dialogues, save the model and its tokenizer in `to`, and return all losses."""
+    # Before the training, because the path may be wrong.
+    to.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     tokenizer = AutoTokenizer.from_pretrained(model_folder)
     model = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32)
@@ -115,7 +124,7 @@ def train(
     fitting = [row for row in rows if len(row.ids) <= max_tokens]
     print(f"{len(fitting)} rows; {len(rows) - len(fitting)} have more than {max_tokens} tokens")
     if not fitting:
-        raise SystemExit("no row is left to train on: raise --max-tokens")
+        raise SystemExit("no row with a reply is left to train on: raise --max-tokens")
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.01)
     # The rate rises over the first tenth of the updates, and then falls to 0.
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -204,6 +213,7 @@ def main() -> None:
     if action == "train":
         train(dialogues, options.pop("model"), **options)
         return
+    options["to"].parent.mkdir(parents=True, exist_ok=True)
     replies = check(dialogues, options["model"], max_new_tokens=max_new_tokens)
     rows = [{"reply": reply, "first_error": first_error(reply)} for reply in replies]
     lines = [json.dumps(row) for row in rows]

@@ -174,8 +174,9 @@ def test_head_trains_by_command(exports: Mapping[str, Path], tmp_path: Path) -> 
     [
         ([], "has no rows"),
         ([{"prompt": "q", "completions": ["a"], "labels": [True]}], "same label"),
+        ([{"prompt": "q", "completions": ["a"], "values": [0.5]}], "no row is left"),
     ],
-    ids=["empty", "one class"],
+    ids=["empty", "one class", "no labels"],
 )
 def test_head_rejects_useless_data(
     rows: Sequence[object], error: str, prm_head: ModuleType, tmp_path: Path
@@ -196,6 +197,68 @@ def test_head_rejects_useless_data(
             max_tokens=1024,
             seed=1,
         )
+
+
+@pytest.mark.vllm
+def test_validation_rows_are_not_read(
+    prm_head: ModuleType, verifier_sft: ModuleType, tmp_path: Path
+) -> None:
+    # A line separator of Unicode ends no line of JSONL.
+    for split, text in (("train", "a\u2028b"), ("validation", "c")):
+        row = {
+            "prompt": text,
+            "completions": ["1"],
+            "labels": [True],
+            "messages": [{"role": "user", "content": text}],
+        }
+        file = tmp_path / f"{split}-00000-of-00001.jsonl"
+        file.write_text(json.dumps(row, ensure_ascii=False) + "\n\n", encoding="utf-8")
+    assert [row.prompt for row in prm_head.read_solutions(tmp_path)] == ["a\u2028b"]
+    (dialogue,) = verifier_sft.read_dialogues(tmp_path)
+    assert dialogue.request[0]["content"] == "a\u2028b"
+    assert [row.prompt for row in prm_head.read_solutions(file)] == ["c"]
+
+
+@pytest.mark.vllm
+def test_rows_of_other_formats_are_named(
+    prm_head: ModuleType, verifier_sft: ModuleType, tmp_path: Path
+) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"question": "q", "text": "t"}', encoding="utf-8")
+    for read, name in (
+        (prm_head.read_solutions, "trl"),
+        (verifier_sft.read_dialogues, "verification"),
+    ):
+        with pytest.raises(SystemExit, match=f"export `{name}`.* row has question, text"):
+            read(file)
+
+
+@pytest.mark.vllm
+def test_braces_of_templates_are_text(prm_head: ModuleType) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(SHIPPED)
+    solution = prm_head.Solution("{x}", ["Step 1"], [True])
+    tokens = prm_head.tokenize(solution, tokenizer, "{a} {prompt}\n")
+    assert tokens.ids == tokenizer("{a} {x}\nStep 1\n").input_ids
+
+
+@pytest.mark.vllm
+@pytest.mark.parametrize(
+    ("reply", "error"),
+    [
+        ("Step 1: 2 correct.\nStep 2: 3 incorrect.", 1),
+        ("Step 1: 2 correct.", -1),
+        # There is no such step: this is no verdict, and not that of a solution without errors.
+        ("Step 0: 2 incorrect.", None),
+        (f"Step {'9' * 5000}: 2 incorrect.", None),
+    ],
+    ids=["wrong", "right", "zero", "large"],
+)
+def test_numbers_of_steps_are_checked(
+    reply: str, error: int | None, verifier_sft: ModuleType
+) -> None:
+    assert verifier_sft.first_error(reply) == error
 
 
 @pytest.mark.vllm
