@@ -7,7 +7,8 @@ shard by shard. Problems keep the order of the files, and so do the solutions of
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +22,7 @@ from pipelines.importing.importer import (
 from pipelines.run.config import Shards
 from pipelines.run.graders import grade_answer, why_ungradable
 from problems.solution_formats.base import HUMAN, NOT_GRADED
+from problems.tabular.columns import MissingColumnError
 from problems.tabular.readers import expand
 from stepmark import steps as splitting
 from stepmark.errors import ConfigError, InputError
@@ -75,7 +77,8 @@ async def import_dataset(
     reader = reader_of(
         shape, fields, split=split, min_step_chars=min_step_chars, labels_by=labels_by
     )
-    base = label_base(reader, expand(paths), labels_from)
+    with _hint_of_columns(shape):
+        base = label_base(reader, expand(paths), labels_from)
     # In the order of the fingerprint.
     options: Mapping[str, Any] = {
         "shape": shape,
@@ -86,7 +89,8 @@ async def import_dataset(
         "license": license,
         "labels_by": labels_by,
     }
-    rows = list(import_traces(paths, **options, labels_from=base))
+    with _hint_of_columns(shape):
+        rows = list(import_traces(paths, **options, labels_from=base))
     files = [content_digest(path) for path in expand(paths)]
     # An import is both the origin of its rows and the input of its parts, so its fingerprint is
     # the row fingerprint and the part key. A plugin file may move.
@@ -107,6 +111,17 @@ async def import_dataset(
     if labels_from is None and base == 1:
         counts["labels are counted from"] = base
     return counts
+
+
+@contextmanager
+def _hint_of_columns(shape: str) -> Iterator[None]:
+    """Add to the error of a missing column how another one is named, unless a shape defines it."""
+    try:
+        yield
+    except MissingColumnError as error:
+        if shape:
+            raise
+        raise InputError(f"{error}; name yours with --map question=COLUMN") from error
 
 
 def _no_solution(paths: Sequence[str], rejected: Sequence[Rejected]) -> str:

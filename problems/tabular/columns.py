@@ -14,6 +14,7 @@ from stepmark.records import Rejected
 __all__ = [
     "BIGGEST_NUMBER",
     "MAX_CHARACTERS",
+    "MissingColumnError",
     "UnusableError",
     "is_missing",
     "number_or_text",
@@ -35,6 +36,10 @@ MAX_NAMES_LISTED = 20
 
 # Distinguishes an absent value from a null.
 _ABSENT = object()
+
+
+class MissingColumnError(InputError):
+    """A file without a column that is needed."""
 
 
 class UnusableError(Exception):
@@ -155,7 +160,7 @@ def require_columns(
         needed: Groups of alternative columns; the file must have one of each group.
 
     Raises:
-        InputError: None of the first rows has a column of a group.
+        MissingColumnError: None of the first rows has a column of a group.
     """
     rows = iter(rows)
     buffered: deque[Row | Rejected] = deque()
@@ -167,7 +172,7 @@ def require_columns(
     for alternatives in needed:
         # A file without a single readable row is not missing a column; its rows are rejected.
         if readable and not any(_has_any(row, alternatives) for row in readable):
-            raise InputError(_missing_column_message(readable, alternatives))
+            raise MissingColumnError(_missing_column_message(readable, alternatives))
     return chain(buffered, rows)
 
 

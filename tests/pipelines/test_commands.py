@@ -296,6 +296,10 @@ COMMANDS = {
         ["import", "bad.jsonl", "--dataset", "new"],
         "bad.jsonl, row 1, field '': not JSON",
     ),
+    "import columns of other names": (
+        ["import", "answers.jsonl", "--dataset", "new"],
+        "answers.jsonl has no field 'question'; it has: prompt; name yours with --map question=",
+    ),
     "import a column twice": (
         ["import", "twice.csv", "--dataset", "new"],
         "twice.csv has two columns called 'question'",
@@ -350,6 +354,7 @@ def stepmark(
     Path("empty.jsonl").write_text("")
     Path("bad.jsonl").write_text("{\n")
     Path("twice.csv").write_text("question,question\n1,2\n")
+    Path("answers.jsonl").write_text(json.dumps({"prompt": "1 + 1?"}))
     Path("other.csv").write_text("trace_id,first_error\nnope,0\n")
     run_file(tmp_path)
 
