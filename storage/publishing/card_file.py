@@ -94,7 +94,12 @@ def check_replaceable(card: str) -> None:
 
 def has_one_config(card: str) -> bool:
     """Return whether a card is of a version of Stepmark that wrote one config per repository."""
-    return MADE_BY in card and not _SECTION.search(card)
+    return MADE_BY in card and not _SECTION.search(_with_line_feeds(card))
+
+
+def _with_line_feeds(card: str) -> str:
+    """Return a card with the line ends of an export: editors can have changed them."""
+    return card.replace("\r\n", "\n")
 
 
 def _parse(card: str) -> tuple[dict[str, Any], str]:
@@ -102,7 +107,7 @@ def _parse(card: str) -> tuple[dict[str, Any], str]:
     if not card.strip():
         return {}, ""
     try:
-        parsed = DatasetCard(card)
+        parsed = DatasetCard(_with_line_feeds(card))
         metadata: dict[str, Any] = parsed.data.to_dict()  # type: ignore[no-untyped-call]
         body: str = parsed.text
     # The parser raises errors of the YAML library, and others for keys that are no names.

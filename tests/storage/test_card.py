@@ -18,7 +18,7 @@ from storage.dataset.tables import LABELS, PROBLEMS, TRACES, annotations
 from storage.formats.processbench import ProcessBench
 from storage.formats.trl import Trl
 from storage.publishing.card import Config
-from storage.publishing.card_file import render
+from storage.publishing.card_file import has_one_config, render
 from storage.publishing.export import export
 from storage.publishing.facts import Facts, MethodQuality, facts_of, wilson_interval
 from storage.publishing.statistics import ExportStatistics
@@ -256,6 +256,14 @@ def test_other_configs_and_text_stay() -> None:
     assert again.count("My notes.") == 1
     assert "| train | 7 |" in again
     assert "| train | 1 |" not in again
+
+
+def test_other_line_ends_are_read() -> None:
+    mine = card().replace("# `org/name`", "# My title").replace("\n", "\r\n")
+    assert not has_one_config(mine)
+    both = card(config=replace(CONFIG, name="sft", folder="sft"), earlier=mine)
+    assert [config["config_name"] for config in metadata_of(both)["configs"]] == ["trl", "sft"]
+    assert both.count("# My title") == both.count("## Config trl") == 1
 
 
 def test_card_of_earlier_version_is_replaced() -> None:
