@@ -34,9 +34,13 @@ def tokenizer_folder(name_or_folder: str) -> Path:
         ConfigError: There is neither such a folder nor such a repository with a `tokenizer.json`,
             or the Hub cannot be reached.
     """
-    folder = Path(name_or_folder).expanduser()
-    if folder.is_dir():
-        return folder
+    try:
+        folder = Path(name_or_folder).expanduser()
+        if folder.is_dir():
+            return folder
+    # There is no user of this name, or the path is too long.
+    except (OSError, RuntimeError) as error:
+        raise ConfigError(f"there is no folder {name_or_folder} with a tokenizer") from error
     if not _NAME.fullmatch(name_or_folder):
         raise ConfigError(f"there is no folder {name_or_folder} with a tokenizer")
     path = _download(name_or_folder, TOKENIZER)

@@ -103,6 +103,8 @@ def test_cached_tokenizer_needs_no_network(cache: Path) -> None:
     [
         ("org/model", "no folder org/model, and the Hub cannot be reached .*: name a folder"),
         ("../model", "there is no folder ../model with a tokenizer"),
+        ("~no-such-user/model", "there is no folder ~no-such-user/model with a tokenizer"),
+        ("a" * 5000, "there is no folder a+ with a tokenizer"),
         ("a/b/c", "there is no folder a/b/c with a tokenizer"),
         ("hf://org/model", "there is no folder hf://org/model with a tokenizer"),
         ("a--b/c..d", "cannot download the tokenizer a--b/c..d: "),
