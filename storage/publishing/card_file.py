@@ -17,7 +17,7 @@ from storage.publishing.facts import Facts
 from storage.publishing.markdown import code_span
 from storage.publishing.statistics import ExportStatistics
 
-__all__ = ["MADE_BY", "check_replaceable", "has_one_config", "render"]
+__all__ = ["MADE_BY", "check_replaceable", "has_one_config", "has_section", "render"]
 
 # Marks a folder or a repository as an earlier export, which a new export may replace.
 MADE_BY = "made with Stepmark"
@@ -95,6 +95,12 @@ def check_replaceable(card: str) -> None:
 def has_one_config(card: str) -> bool:
     """Return whether a card is of a version of Stepmark that wrote one config per repository."""
     return MADE_BY in card and not _SECTION.search(_with_line_feeds(card))
+
+
+def has_section(card: str, name: str) -> bool:
+    """Return whether a card has a section of a config, which only exports write."""
+    sections = _SECTION.finditer(_with_line_feeds(card))
+    return any(match["name"] == name for match in sections)
 
 
 def _with_line_feeds(card: str) -> str:

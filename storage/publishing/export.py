@@ -185,7 +185,7 @@ def export(
         return _to_hub(dataset, request, repository)
     if tag or revision != hub.MAIN:
         raise ConfigError("--tag and --revision are for hf://datasets/ORG/NAME: leave them out")
-    if "://" in destination:
+    if "://" in destination or destination.startswith(hub.SCHEME):
         raise ConfigError(
             f"cannot export to {destination}; name a folder or hf://datasets/ORG/NAME"
         )
@@ -218,12 +218,25 @@ def _to_hub(dataset: Dataset, request: ExportRequest, repository: hub.Repository
 
 
 def _is_replaced(path: str, config: card.Config, earlier_card: str) -> bool:
-    """Return whether an export replaces a file of a repository."""
+    """Return whether an export replaces a file of a repository.
+
+    Raises:
+        ConfigError: The file is in the folder of the config, and no export wrote it.
+    """
     folder, _, name = path.rpartition("/")
     if not _DATA_FILE.fullmatch(name):
         return False
-    is_of_earlier_version = folder == FOLDER and card_file.has_one_config(earlier_card)
-    return folder == config.folder or is_of_earlier_version
+    if folder == FOLDER and card_file.has_one_config(earlier_card):
+        return True
+    if folder != config.folder:
+        return False
+    if not card_file.has_section(earlier_card, config.name):
+        # The file would be lost, or its rows would be read as rows of the config.
+        raise ConfigError(
+            f"the repository has the file {path}, which no export wrote: choose another --config,"
+            " or remove the file"
+        )
+    return True
 
 
 def _to_folder(dataset: Dataset, request: ExportRequest, folder: str) -> ExportResult:

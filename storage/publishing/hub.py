@@ -11,7 +11,7 @@ The token is read from the environment variable HF_TOKEN and nowhere else.
 import os
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -41,11 +41,22 @@ from stepmark.errors import ConfigError, DatasetError
 from stepmark.secrets import redact_urls
 from stepmark.visible_text import one_line
 
-__all__ = ["CARD", "MAIN", "PREFIX", "Repository", "Upload", "check", "repository_of", "token"]
+__all__ = [
+    "CARD",
+    "MAIN",
+    "PREFIX",
+    "SCHEME",
+    "Repository",
+    "Upload",
+    "check",
+    "repository_of",
+    "token",
+]
 
 T = TypeVar("T")
 
-PREFIX = "hf://"
+SCHEME = "hf:"
+PREFIX = f"{SCHEME}//"
 CARD = "README.md"
 MAIN = "main"
 NOT_FOUND = 404
@@ -93,6 +104,8 @@ class Repository:
                     f"{reference[:80]!r} cannot name a branch or a tag; use letters, digits, _ and"
                     " -, with single dots and slashes between them"
                 )
+        if self.tag in (MAIN, self.revision):
+            raise ConfigError(f"{self.tag!r} is the name of a branch: choose another --tag")
 
     @property
     def branch(self) -> str:
@@ -133,7 +146,7 @@ def token() -> str:
 
 
 def check(repository: Repository) -> str:
-    """Check that the Hub accepts the token and that the tag does not exist.
+    """Check that the Hub accepts the token and that no tag or branch has the name of the tag.
 
     Call it before an export, which can take long.
 
@@ -141,35 +154,37 @@ def check(repository: Repository) -> str:
         The card of the repository; "" if it does not exist.
 
     Raises:
-        ConfigError: HF_TOKEN is not set, or the tag exists.
+        ConfigError: HF_TOKEN is not set, or the tag exists, or is the name of a branch.
         DatasetError: The Hub rejects the request or cannot be reached.
     """
     api = HfApi(token=token())
     try:
-        tags, card = _repeated(lambda: _tags_and_card(api, repository), _CHECK_WAITS)
+        names, card = _repeated(lambda: _names_and_card(api, repository), _CHECK_WAITS)
     except _ERRORS as error:
         raise _failure(repository, error) from error
-    if repository.tag in tags:
+    kind = names.get(repository.tag)
+    if kind is not None:
         raise ConfigError(
-            f"{repository.location} has the tag {repository.tag} already; choose another one"
+            f"{repository.location} has the {kind} {repository.tag} already; choose another one"
         )
     return card
 
 
-def _tags_and_card(api: HfApi, repository: Repository) -> tuple[Set[str], str]:
+def _names_and_card(api: HfApi, repository: Repository) -> tuple[Mapping[str, str], str]:
+    """Return which names are a tag or a branch, and the card."""
     try:
         references = api.list_repo_refs(repository.name, repo_type="dataset")
     except RepositoryNotFoundError as error:
         # The export creates a repository that does not exist. The client also raises this error
         # for an invalid token.
         if error.response.status_code == NOT_FOUND:
-            return frozenset(), ""
+            return {}, ""
         raise
-    tags = frozenset(tag.name for tag in references.tags)
-    branches = {branch.name for branch in references.branches}
+    branches = {branch.name: "branch" for branch in references.branches}
+    tags = {tag.name: "tag" for tag in references.tags}
     # A new branch begins with the files of the main one.
     branch = repository.revision if repository.revision in branches else MAIN
-    return tags, _read_card(api, repository, branch)
+    return {**branches, **tags}, _read_card(api, repository, branch)
 
 
 def _read_card(api: HfApi, repository: Repository, revision: str | None) -> str:
@@ -194,7 +209,7 @@ class Upload:
         files: The local files by their paths in the repository.
         card_of: Returns the new card from the card of the repository, "" if it has none.
         replaces: Returns whether the export replaces a file of the repository, from its path and
-            the card of the repository. Replaced files are deleted.
+            the card of the repository. Replaced files are deleted. It may raise ConfigError.
     """
 
     repository: Repository
@@ -211,7 +226,8 @@ class Upload:
         An error that can pass is followed by another attempt, up to a limit.
 
         Raises:
-            ConfigError: HF_TOKEN is not set, or `card_of` rejects the card.
+            ConfigError: HF_TOKEN is not set, or `card_of` rejects the card, or `replaces` a
+                file.
             DatasetError: The Hub rejects the upload or cannot be reached.
         """
         api = HfApi(token=token())
@@ -272,7 +288,9 @@ class Upload:
             *additions,
         ]
         for path in paths:
-            if path not in self.files and self.replaces(path, card):
+            # First, because it raises an error for files that no export wrote.
+            is_replaced = self.replaces(path, card)
+            if is_replaced and path not in self.files:
                 operations.append(CommitOperationDelete(path_in_repo=path, is_folder=False))
         return api.create_commit(
             self.repository.name,

@@ -262,6 +262,7 @@ def test_failed_export_keeps_earlier_one(on_disk: Dataset, tmp_path: Path) -> No
             "cannot export to s3://bucket/x; name a folder or hf://datasets/ORG/NAME",
         ),
         ("hf://org/name", "use hf://datasets/ORG/NAME"),
+        ("hf:/datasets/org/name", "cannot export to hf:/datasets/org/name; name a folder or hf:"),
         ("hf://datasets/name", "use hf://datasets/ORG/NAME"),
         ("hf://datasets/../x", "use hf://datasets/ORG/NAME"),
         ("hf://datasets/a/b@main", "use hf://datasets/ORG/NAME"),

@@ -126,6 +126,38 @@ def test_files_of_people_stay(client: Connection, on_disk: Dataset) -> None:
     assert {"notes.txt", "trl/notes.txt", "data/train-00000-of-00001.parquet"} <= kept
 
 
+@pytest.mark.parametrize("count", [1, 9])
+def test_foreign_files_of_config_are_rejected(
+    client: Connection, on_disk: Dataset, count: int
+) -> None:
+    # A repository without a card.
+    files = {f"trl/train-00000-of-{count:05d}.parquet": b"p"}
+    client.hub.repositories[NAME] = made = Repository("public")
+    made.commit("main", files, [])
+    with pytest.raises(ConfigError, match=r"the file trl/train-00000-of-0000.\.parquet, which no"):
+        export(on_disk, Trl(), URI)
+    assert made.commits[-1].files == files
+    export(on_disk, Trl(), URI, config="steps")
+    assert made.commits[-1].files.items() >= files.items()
+
+
+@pytest.mark.parametrize(
+    ("revision", "tag", "message"),
+    [
+        ("main", "main", "'main' is the name of a branch"),
+        ("dev", "dev", "'dev' is the name of a branch"),
+        ("main", "dev", "has the branch dev already; choose another one"),
+    ],
+)
+def test_tag_is_no_branch(
+    client: Connection, on_disk: Dataset, revision: str, tag: str, message: str
+) -> None:
+    export(on_disk, Trl(), URI, revision="dev")
+    with pytest.raises(ConfigError, match=message):
+        export(on_disk, Trl(), URI, revision=revision, tag=tag)
+    assert repository(client).tags == {}
+
+
 # Every request of an upload, in order.
 REQUESTS = (
     "GET /api/datasets/org/name/refs",
