@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.dataset import parts
-from storage.formats.base import Format, HasFileType
+from storage.formats.base import Format, HasFileType, Row
 
-__all__ = ["ExportFiles", "file_type_of"]
+__all__ = ["ExportFiles", "file_type_of", "rows_of"]
 
 PARQUET = "parquet"
 
@@ -23,6 +23,16 @@ SHARD_BYTES = 512 << 20
 def file_type_of(exporter: Format) -> str:
     """Return the ending of the files of a format."""
     return exporter.file_type if isinstance(exporter, HasFileType) else PARQUET
+
+
+def rows_of(path: Path) -> Iterator[Row]:
+    """Yield the rows of a file of an export."""
+    if path.suffix == f".{PARQUET}":
+        for batch in pq.ParquetFile(path).iter_batches():
+            yield from batch.to_pylist()
+        return
+    with path.open(encoding="utf-8") as lines:
+        yield from map(json.loads, lines)
 
 
 @dataclass

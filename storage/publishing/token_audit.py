@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-import pyarrow.parquet as pq
-
 from stepmark import plugins
 from stepmark.errors import ConfigError
 from storage.formats.base import Format
@@ -25,6 +23,7 @@ from storage.formats.texts.training_texts import (
     has_training_texts,
     training_texts,
 )
+from storage.publishing.files import rows_of
 from storage.publishing.format_fields import KIND
 
 __all__ = ["AuditedTokenizer", "Token", "TokenAudit", "audit_files", "check_auditable"]
@@ -219,7 +218,7 @@ def audit_files(
 
     Args:
         exporter: The format of the files, which passes `check_auditable`.
-        folder: The folder with the Parquet files.
+        folder: The folder with the data files.
         tokenizer: The tokenizer.
         max_length: The number of tokens at which the trainer truncates; None for no truncation.
 
@@ -227,15 +226,14 @@ def audit_files(
         ConfigError: The format has conversations, and the tokenizer no chat template for them.
     """
     audit = TokenAudit(max_length=max_length)
-    for path in sorted(folder.glob("*.parquet")):
-        for batch in pq.ParquetFile(path).iter_batches():
-            for row in batch.to_pylist():
-                longest = 0
-                for text in training_texts(exporter, row):
-                    longest = max(longest, audit.add(text, tokenizer))
-                audit.rows += 1
-                audit.rows_cut += max_length is not None and longest > max_length
-                audit.longest = max(audit.longest, longest)
+    for path in sorted(folder.iterdir()):
+        for row in rows_of(path):
+            longest = 0
+            for text in training_texts(exporter, row):
+                longest = max(longest, audit.add(text, tokenizer))
+            audit.rows += 1
+            audit.rows_cut += max_length is not None and longest > max_length
+            audit.longest = max(audit.longest, longest)
     return audit
 
 

@@ -278,6 +278,14 @@ def test_earlier_token_is_not_cut(tmp_path: Path) -> None:
     assert (audit.labels_cut, audit.labels_misplaced, audit.has_misplaced) == (0, 1, True)
 
 
+def test_json_lines_are_read(bytes_tokenizer: FolderTokenizer, tmp_path: Path) -> None:
+    row = {"prompt": "1\u2028", "completions": ["2", "3"], "labels": [True, False]}
+    file = tmp_path / "train-00000-of-00001.jsonl"
+    file.write_text(2 * f"{json.dumps(row, ensure_ascii=False)}\n", encoding="utf-8")
+    audit = audit_files(Trl(), tmp_path, bytes_tokenizer, None)
+    assert (audit.rows, audit.labels) == (2, 4)
+
+
 def test_omitted_marker_is_missing(dataset: Dataset, tmp_path: Path) -> None:
     rows = exported(dataset, OpenR(), tmp_path / "out")
     # White space is no token.
