@@ -192,6 +192,21 @@ def test_terminal_is_asked(stepmark: Stepmark, monkeypatch: pytest.MonkeyPatch) 
     assert methods == ["formal", "monte_carlo", "judge"]
 
 
+def test_empty_answers_are_defaults(stepmark: Stepmark, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda *_: "")
+    assert stepmark("new", "asked.toml")[0] == 0
+    monkeypatch.setattr("sys.stdin.isatty", lambda: False)
+    options = ("--problems", "problems.jsonl", "--engine", "openai", "--dataset", "data/asked")
+    model = ("--model", "Qwen/Qwen2.5-Math-7B-Instruct")
+    assert stepmark("new", "options.toml", *options, *model)[0] == 0
+    asked, by_options = (
+        tomllib.loads(Path(name).read_text(encoding="utf-8"))
+        for name in ("asked.toml", "options.toml")
+    )
+    assert asked == by_options
+
+
 def test_closed_terminal_is_user_error(stepmark: Stepmark, monkeypatch: pytest.MonkeyPatch) -> None:
     def ends(*_: object) -> str:
         raise EOFError

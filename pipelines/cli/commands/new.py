@@ -71,6 +71,7 @@ def new(
                 "How many completions for a solution: a few, about 26, or about 60?",
                 Effort,
                 "--effort",
+                default=Effort.medium,
             )
     answers = Answers(
         input=what,
@@ -112,14 +113,17 @@ def _ask(question: str, default: str, option: str) -> str:
         raise ConfigError(f"pass {option}, or answer the question") from None
 
 
-def _ask_choice(question: str, choices: type[Choice], option: str) -> Choice:
-    """Ask for one of several choices on the terminal; see `_ask`."""
+def _ask_choice(
+    question: str, choices: type[Choice], option: str, default: Choice | None = None
+) -> Choice:
+    """Ask for one of several choices on the terminal, by default the first one; see `_ask`."""
     if not sys.stdin.isatty():
         listing = ", ".join(choices)
         raise ConfigError(f"pass {option} ({listing}): there is no terminal to ask on")
     from rich.prompt import Prompt
 
     try:
-        return choices(Prompt.ask(question, choices=list(choices), default=next(iter(choices))))
+        default = default or next(iter(choices))
+        return choices(Prompt.ask(question, choices=list(choices), default=default))
     except EOFError:
         raise ConfigError(f"pass {option}, or answer the question") from None
