@@ -367,7 +367,7 @@ def test_other_window_is_noticed(browser: Browser, tmp_path: Path) -> None:
     assert by_trace(dataset)["t0-0"].first_error == 0
 
 
-def test_page_of_the_past_is_loaded_again(browser: Browser, dataset: Dataset) -> None:
+def test_old_page_is_loaded_again(browser: Browser, dataset: Dataset) -> None:
     with labelled(dataset) as site, open_page(browser, f"{site}/label/traces/t0-0") as page:
         page.evaluate("window.isOld = true")
         page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))")
