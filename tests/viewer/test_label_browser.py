@@ -345,6 +345,31 @@ def test_comment_that_was_not_saved_stays(browser: Browser, dataset: Dataset) ->
     context.close()
 
 
+def test_lost_mark_must_be_repeated(browser: Browser, tmp_path: Path) -> None:
+    dataset = Dataset(str(tmp_path / "three"))
+    write_traces(dataset)
+    context = browser.new_context()
+    page = context.new_page()
+    with labelled(dataset) as site:
+        page.goto(f"{site}/label/traces/t0-0", wait_until="networkidle")
+        page.route("**/label/traces/**", lambda route: route.abort())
+        page.keyboard.press("-")
+        expect(page.locator("[data-message]")).to_contain_text("does not answer")
+        page.unroute("**/label/traces/**")
+        # The rater has not seen the message.
+        page.keyboard.type("1r")
+        expect(page.locator(STATUS)).to_contain_text("no error")
+        page.keyboard.press("Enter")
+        message = page.locator("[data-message]")
+        expect(message).to_contain_text("Not saved: the mark of step 1. Repeat it")
+        assert "human_eve" not in dataset.methods("annotations")
+        page.keyboard.type("kk-")
+        expect(message).to_have_text("")
+        finish(page)
+    context.close()
+    assert by_trace(dataset)["t0-0"].first_error == 0
+
+
 def test_other_window_is_noticed(browser: Browser, tmp_path: Path) -> None:
     dataset = Dataset(str(tmp_path / "three"))
     write_traces(dataset)

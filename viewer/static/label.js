@@ -56,6 +56,9 @@ function startLabelling(root) {
   // After an entry that was not saved, the next ones could mean something else: they are not sent.
   let failures = 0;
   let waiting = 0;
+  // What the last entry was about that was not saved; "" if there is none. It must be repeated
+  // before the trace can be finished: "rest is right" would fill a step whose mark was lost.
+  let unsaved = "";
   let isLeaving = false;
   // Comments that were not saved, by step: their texts must not be lost.
   const unsavedComments = new Map();
@@ -125,8 +128,26 @@ function startLabelling(root) {
     }
   }
 
+  function subjectOf(values) {
+    if (values.kind === "mark" || values.kind === "first_error") {
+      return `the mark of step ${values.step + 1}`;
+    }
+    if (values.kind === "comment") {
+      return values.step === null ? "the comment" : `the comment on step ${values.step + 1}`;
+    }
+    return `"${values.kind.replace("_", " ")}"`;
+  }
+
+  function reminder() {
+    return unsaved && `Not saved: ${unsaved}. Repeat it, or reload the page.`;
+  }
+
   async function save(values) {
     if (isLeaving) {
+      return false;
+    }
+    if (values.kind === "finish" && unsaved && unsaved !== subjectOf(values)) {
+      message.textContent = reminder();
       return false;
     }
     try {
@@ -143,16 +164,23 @@ function startLabelling(root) {
           show();
         }
         markMissing(answer.missing ?? []);
-        failures += answer.missing ? 0 : 1;
+        if (!answer.missing) {
+          failures += 1;
+          unsaved = answer.state ? "" : subjectOf(values);
+        }
         return false;
       }
       state = answer;
-      message.textContent = answer.waiting ? answer.reason : "";
+      if (unsaved === subjectOf(values)) {
+        unsaved = "";
+      }
+      message.textContent = reminder() || (answer.waiting ? answer.reason : "");
       markMissing([]);
       show();
       return true;
     } catch {
       failures += 1;
+      unsaved = subjectOf(values);
       message.textContent = "Not saved: the server does not answer. Repeat your last entry.";
       return false;
     }
