@@ -117,6 +117,8 @@ def test_queue_and_query_select_traces(
     assert "Flawed positives" in pages["traces.html"].text
     # The list of the copy is the one of this figure of the overview, and not of all traces.
     assert pages["index.html"].attributes("href").count("traces.html") == 2
+    # A filter of a copy cannot be removed: only the navigation links to the list.
+    assert pages["traces.html"].attributes("href").count("traces.html") == 1
     page = report_of(mixed, tmp_path, trace_ids=["t2-5", "t0-3"])
     assert page.attributes("id").count("trace-2") == 1
     assert "trace-3" not in page.attributes("id")
