@@ -2,6 +2,8 @@
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from huggingface_hub import hf_hub_download
@@ -11,6 +13,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
 )
+from huggingface_hub.utils import logging as client_logging
 
 from stepmark.errors import ConfigError
 from stepmark.secrets import redact_urls
@@ -54,11 +57,23 @@ def tokenizer_folder(name_or_folder: str) -> Path:
     return path.parent
 
 
+@contextmanager
+def _quiet_client() -> Iterator[None]:
+    """Hide the warnings of the client, which logs each repetition before the error."""
+    level = client_logging.get_verbosity()
+    client_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        client_logging.set_verbosity(level)
+
+
 def _download(repository: str, name: str) -> Path | None:
     """Return the path of a file in the cache; None if the repository does not have it."""
     token = os.environ.get("HF_TOKEN", "").strip()
     try:
-        return Path(hf_hub_download(repository, name, token=token or False))
+        with _quiet_client():
+            return Path(hf_hub_download(repository, name, token=token or False))
     except RepositoryNotFoundError as error:
         raise ConfigError(
             f"there is no folder {repository}, and no such repository on the Hub that HF_TOKEN may"

@@ -1,14 +1,17 @@
 """Tokenizers by name: from the cache of the Hub's client, or an error in one line."""
 
 import hashlib
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
 import huggingface_hub.constants
 import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError
 
 from stepmark.errors import ConfigError
+from storage.publishing import hub_tokenizer
 from storage.publishing.hub_tokenizer import tokenizer_folder
 from tests.storage.hub_client import Connection, connected
 from tests.storage.hub_server import REPOSITORY, REVISION, Handler, Route
@@ -96,6 +99,20 @@ def test_cached_tokenizer_needs_no_network(cache: Path) -> None:
     snapshot.mkdir(parents=True)
     (snapshot / "tokenizer.json").write_text("{}", encoding="utf-8")
     assert tokenizer_folder("org/model") == snapshot
+
+
+def test_repetitions_are_not_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+    logger = logging.getLogger("huggingface_hub")
+    before = logger.level
+
+    def download(*_: object, **__: object) -> str:
+        assert not logger.isEnabledFor(logging.WARNING)
+        raise LocalEntryNotFoundError("no connection")
+
+    monkeypatch.setattr(hub_tokenizer, "hf_hub_download", download)
+    with pytest.raises(ConfigError, match="the Hub cannot be reached"):
+        tokenizer_folder("org/model")
+    assert logger.level == before
 
 
 @pytest.mark.parametrize(
