@@ -1,5 +1,6 @@
 """The files of a tokenizer in a model repository of the Hugging Face Hub."""
 
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -61,7 +62,7 @@ def tokenizer_folder(name_or_folder: str) -> Path:
 def _quiet_client() -> Iterator[None]:
     """Hide the warnings of the client, which logs each repetition before the error."""
     level = client_logging.get_verbosity()
-    client_logging.set_verbosity_error()
+    client_logging.set_verbosity(logging.ERROR)
     try:
         yield
     finally:
