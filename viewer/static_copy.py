@@ -201,12 +201,8 @@ def _write(
     _write_page(folder / OVERVIEW, pages.overview())
     for page in range(1, page_count(len(choice.rows), PAGE_ROWS) + 1):
         _write_page(folder / list_file(page), pages.list_page(page))
-    # A damaged dataset can have several rows of one id, which have one page as on a server.
-    last_places = {row.trace_id: place for place, row in enumerate(choice.rows)}
     for place in pages.places():
-        trace_id = choice.rows[place].trace_id
-        if last_places[trace_id] == place:
-            _write_page(folder / files[trace_id], pages.trace(place))
+        _write_page(folder / files[choice.rows[place].trace_id], pages.trace(place))
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return CopyResult(traces=len(choice.rows), selected=choice.selected, size=size)
 

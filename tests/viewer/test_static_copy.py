@@ -212,15 +212,6 @@ def test_failed_copy_leaves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
-def test_repeated_ids_share_a_page(tmp_path: Path) -> None:
-    dataset = Dataset(str(tmp_path / "data"))
-    dataset.write_part(TRACES, 0, [TRACE, TRACE], "f")
-    dataset.write_run_file('dataset = "x"\n')
-    folder = copy_of(dataset, tmp_path / "copy")
-    assert_links_resolve(folder)
-    assert set(pages_of(folder)) == {"index.html", "traces.html", "trace-t.html"}
-
-
 def test_shards_of_buckets_load_once(
     mixed: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
