@@ -95,8 +95,8 @@ HARD_LABELS = "trl"
 # Why a kept label is no row of it, in the words and the order of `supervised_steps`.
 LEFT_OUT: Mapping[str, str] = {
     "it has no steps": "len(texts) = 0",
-    "a step is undecided": "len(texts) > 0 AND NOT has_first_error",
-    "a step is blank": "has_first_error AND NOT is_supervised",
+    "a step is undecided": "len(texts) > 0 AND NOT is_decided",
+    "a step is blank": "is_decided AND NOT is_supervised",
 }
 # The reasons of filters and of most labelers begin with a name and a colon; the other reasons are
 # texts with numbers, which would be a line each.
