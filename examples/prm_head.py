@@ -125,7 +125,7 @@ def tokenize(solution: Solution, tokenizer: Any, template: str) -> Tokens:
 def step_features(model: Any, rows: Sequence[Tokens]) -> torch.Tensor:
     """Return the inputs of the head for all steps of all rows, of shape [step, feature].
 
-    The likelihood of a step is that of its own tokens: the last step of a solution is followed by
+    The likelihood of a step is that of its tokens alone: the last step of a solution is followed by
     the end of the text, so a separator is unlikely there.
     """
     width = max(len(row.ids) for row in rows)
@@ -207,7 +207,7 @@ def train(
 
 
 def class_weights(labels: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Return the weights of incorrect and correct steps, with which both classes weigh the same."""
+    """Return the weights of incorrect and correct steps: each class has half of the total."""
     counts = torch.bincount(torch.cat(list(labels)), minlength=2)
     if counts.min() == 0:
         raise SystemExit("all steps have the same label, so there is nothing to learn")

@@ -98,8 +98,8 @@ def load(kind: str, use: str, *, code_folder: Path | None = None) -> type[Any]:
         return _load_built_in(kind, use)
     if installed is not None:
         return installed.load()
-    shown = use[:QUOTED_CHARACTERS]
-    raise PluginError(f"{kind} has no '{shown}'; it has: {', '.join(available(kind))}")
+    quoted = use[:QUOTED_CHARACTERS]
+    raise PluginError(f"{kind} has no '{quoted}'; it has: {', '.join(available(kind))}")
 
 
 def build(
@@ -223,32 +223,32 @@ def _load_built_in(kind: str, name: str) -> type[Any]:
 
 
 def _load_file(kind: str, use: str, code_folder: Path | None) -> type[Any]:
-    shown = use[-QUOTED_CHARACTERS:]
+    quoted = use[-QUOTED_CHARACTERS:]
     if code_folder is None:
         raise PluginError(
-            f"{kind}: '{shown}' is a plugin file, and no code is loaded here: the tables of a run "
+            f"{kind}: '{quoted}' is a plugin file, and no code is loaded here: the tables of a run "
             "file can name one, but not in the folder of a dataset, which others can have "
             "written; copy the run file into a folder of your own"
         )
     name = id_of(use)
     if name in available(kind):
         raise PluginError(
-            f"{shown}: {kind} has a plugin '{name}' already, and the file name is the id: "
+            f"{quoted}: {kind} has a plugin '{name}' already, and the file name is the id: "
             "rename the file"
         )
-    return _only_export(plugin_files.load_module(kind, code_folder / use), shown)
+    return _only_export(plugin_files.load_module(kind, code_folder / use), quoted)
 
 
-def _only_export(module: ModuleType, shown: str) -> type[Any]:
+def _only_export(module: ModuleType, quoted: str) -> type[Any]:
     """Return the class that a plugin module exports."""
     exported = list(getattr(module, "__all__", ()))
     if len(exported) != 1 or not isinstance(exported[0], str):
         raise PluginError(
-            f"{shown} must export exactly one class in __all__; it exports {exported}"
+            f"{quoted} must export exactly one class in __all__; it exports {exported}"
         )
     plugin = getattr(module, exported[0], None)
     if not isinstance(plugin, type) or not dataclasses.is_dataclass(plugin):
-        raise PluginError(f"{shown}: {exported[0]} in __all__ is no dataclass")
+        raise PluginError(f"{quoted}: {exported[0]} in __all__ is no dataclass")
     return plugin
 
 
@@ -263,8 +263,8 @@ def _reject_unknown_fields(
     for key in parameters:
         if key not in fields:
             listing = ", ".join(fields) or "none"
-            shown = key[:QUOTED_CHARACTERS]
-            raise PluginError(f"{plugin_id} has no parameter '{shown}'; it has: {listing}")
+            quoted = key[:QUOTED_CHARACTERS]
+            raise PluginError(f"{plugin_id} has no parameter '{quoted}'; it has: {listing}")
 
 
 def _first_line(module: str) -> str:

@@ -170,9 +170,9 @@ class _Search:
 
     def public_address(self, text: str) -> str:
         """Return a text without the secrets of the URL that it is, or of those that it contains."""
-        whole = WHOLE_URL.fullmatch(text)
-        if whole is not None:
-            return _redact_url(whole, self.secrets)
+        url_match = WHOLE_URL.fullmatch(text)
+        if url_match is not None:
+            return _redact_url(url_match, self.secrets)
         return URL.sub(lambda match: _redact_url(match, self.secrets), text)
 
     def _secret(self, text: str) -> str:

@@ -292,7 +292,7 @@ def create_app(dataset: Dataset, access: Access, labelling: Labelling | None = N
             Route("/traces/{trace_id:path}/tree", pages.tree),
             # Last: an id can contain slashes.
             Route("/traces/{trace_id:path}", pages.trace),
-            # The same pages of a trace whose id is no part of a path: see `ServerLinks`.
+            # The same pages of a trace whose id cannot be part of a path: see `ServerLinks`.
             Route("/trace", pages.trace),
             Route("/trace/steps/{number}", pages.step),
             Route("/trace/tree", pages.tree),

@@ -139,7 +139,7 @@ def gold_methods(summary: TraceSummary) -> Sequence[str]:
 
 
 def default_source(summary: TraceSummary) -> str:
-    """Return what the first errors of the overview are from, if nobody chooses it."""
+    """Return what the first errors of the overview are from, if none is chosen."""
     has_labels = summary.rows("SELECT count(kept) FROM summary")[0][0]
     if has_labels or not summary.methods:
         return LABEL

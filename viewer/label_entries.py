@@ -12,6 +12,7 @@ __all__ = ["HEADER", "Entry", "RaterChoice", "body_of", "parse_entry", "parse_ra
 HEADER = "x-stepmark"
 """A header that pages of other sites cannot send without permission, which no answer grants."""
 JSON = "application/json"
+# A request holds one entry; only its comment can be long, with up to four bytes per character.
 MAX_BODY_BYTES = 65_536
 MAX_COMMENT_CHARS = 10_000
 NEEDS_STEP = frozenset({Kind.MARK, Kind.FIRST_ERROR})
@@ -52,7 +53,7 @@ def parse_entry(body: bytes) -> Entry:
     """Return the entry in the body of a request.
 
     Raises:
-        ConfigError: The body is no entry.
+        ConfigError: The body is not an entry.
     """
     try:
         entry = Entry.model_validate_json(body)
@@ -100,5 +101,5 @@ async def body_of(request: Request) -> bytes:
 def _explained(error: ValidationError) -> str:
     """Return the first fault of a body, without the values in it."""
     fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    place = ".".join(map(str, fault["loc"])) or "body"
-    return f"the request is not valid: {place}: {fault['msg']}"
+    field = ".".join(map(str, fault["loc"])) or "body"
+    return f"the request is not valid: {field}: {fault['msg']}"

@@ -51,7 +51,7 @@ class Stop(NamedTuple):
 
 def progress(summary: TraceSummary, selection: Selection, assignment: Assignment) -> Progress:
     """Return how many traces of a queue a rater has finished, and how many it has."""
-    given, given_values = _given(assignment)
+    is_given_sql, given_values = _given(assignment)
     source = f"summary WHERE {selection.where.sql}"
     source_values: list[object] = [*selection.where.parameters]
     if selection.limit is not None:
@@ -60,7 +60,7 @@ def progress(summary: TraceSummary, selection: Selection, assignment: Assignment
         source = f"({places})"
     rows = summary.rows(
         "SELECT count(*) FILTER (is_finished), count(*) FILTER (is_finished OR is_given) FROM"
-        f" (SELECT {FINISHED} AS is_finished, {given} AS is_given FROM {source})",
+        f" (SELECT {FINISHED} AS is_finished, {is_given_sql} AS is_given FROM {source})",
         [list(assignment.finished), *given_values, *source_values],
     )
     return Progress(*rows[0])
@@ -77,10 +77,10 @@ def next_stop(
         assignment: Which of those the rater is given.
         after: A place in the selection.
     """
-    given, given_values = _given(assignment)
+    is_given_sql, given_values = _given(assignment)
     places, source_values = _places(selection)
     rows = summary.rows(
-        f"SELECT trace_id, place FROM ({places}) WHERE NOT {FINISHED} AND ({given})"
+        f"SELECT trace_id, place FROM ({places}) WHERE NOT {FINISHED} AND ({is_given_sql})"
         " ORDER BY place <= ?, place LIMIT 1",
         [*source_values, list(assignment.finished), *given_values, after],
     )

@@ -56,6 +56,7 @@ MODES: Mapping[str, str] = {
     ADJUDICATE: "adjudicate: with the labels of all raters",
 }
 COOKIE = "stepmark_rater"
+# Raters come back to a dataset for weeks.
 COOKIE_SECONDS = 365 * 24 * 3600
 # A rater who has opened a trace and gone away keeps it from others for so long.
 RESERVED_SECONDS = 1800.0
@@ -152,8 +153,8 @@ class LabelPages:
                     self._reserved[stop.trace_id] = (visit.rater, time.monotonic())
         if stop is None:
             return RedirectResponse(f"/label?{visit.query}&done=1", 303)
-        place = "" if visit.mode == ADJUDICATE else f"&place={stop.place}"
-        return RedirectResponse(LINKS.label(stop.trace_id, f"{visit.query}{place}"), 303)
+        parameter = "" if visit.mode == ADJUDICATE else f"&place={stop.place}"
+        return RedirectResponse(LINKS.label(stop.trace_id, f"{visit.query}{parameter}"), 303)
 
     def trace(self, request: Request) -> Response:
         """Show a trace to label."""
@@ -162,7 +163,7 @@ class LabelPages:
             return RedirectResponse(f"/label?{visit.query}", 303)
         records = self._read(request, visit.summary)
         target = self._target(records, visit.rater, visit.mode)
-        shown = self._shown(records, visit.mode)
+        visible = self._shown(records, visit.mode)
         before: str | None = None
         after: str | None = None
         if visit.place is not None:
@@ -172,14 +173,14 @@ class LabelPages:
             "label.html",
             links=LINKS,
             visit=visit,
-            records=shown,
-            columns=method_columns(shown),
-            rows=step_rows(shown),
+            records=visible,
+            columns=method_columns(visible),
+            rows=step_rows(visible),
             state=self._state(target, self.store.label(target)),
             done=self._progress(visit),
             before=before,
             after=after,
-            proposals=_proposals(shown),
+            proposals=_proposals(visible),
             title=MODES[visit.mode],
         )
 
@@ -284,14 +285,15 @@ class LabelPages:
 
     def _visit(self, request: Request) -> _Visit:
         summary = self.pages._summary(request)
-        place = request.query_params.get("place", "")
-        is_place = place.isascii() and place.isdigit() and len(place) < 12
+        text = request.query_params.get("place", "")
+        # An address can hold any text, and SQL compares 64-bit integers.
+        is_place = text.isascii() and text.isdigit() and len(text) < 12
         return _Visit(
             rater=self._rater(request),
             mode=_mode(request),
             selection=parse(request.query_params, summary),
             summary=summary,
-            place=int(place) if is_place else None,
+            place=int(text) if is_place else None,
         )
 
     def _rater(self, request: Request) -> str:
@@ -322,22 +324,22 @@ class LabelPages:
 
     def _shown(self, records: TraceRecords, mode: str) -> TraceRecords:
         """Return what a rater sees of a trace: never the labels of other raters, but to decide."""
-        shown = list[Annotation]()
+        visible = list[Annotation]()
         if mode == VERIFY:
             # With the truth in sight there is nothing to verify.
             for row in records.annotations:
                 if not _is_truth(row.method):
-                    shown.append(row)
+                    visible.append(row)
             label = records.label
             if label is not None and any(map(_is_truth, label.sources)):
                 label = None
-            return replace(records, annotations=shown, label=label)
+            return replace(records, annotations=visible, label=label)
         if mode == ADJUDICATE:
             for method in self.store.methods():
                 annotation = self.store.annotation(method, records.shard, records.trace)
                 if annotation is not None and method != ADJUDICATED:
-                    shown.append(annotation)
-        return replace(records, annotations=shown, label=None)
+                    visible.append(annotation)
+        return replace(records, annotations=visible, label=None)
 
     def _progress(self, visit: _Visit) -> Progress:
         if visit.mode == ADJUDICATE:
@@ -358,12 +360,12 @@ class LabelPages:
         return next_stop(narrowed, visit.selection, self._assignment(visit.rater), after)
 
     def _assignment(self, rater: str) -> Assignment:
-        own = method_of(rater)
-        finished = self.store.finished_labels(own)
+        own_method = method_of(rater)
+        finished = self.store.finished_labels(own_method)
         taken = set[str]()
         if self.overlap < 1:
             for method in self.store.methods():
-                if method not in (own, ADJUDICATED):
+                if method not in (own_method, ADJUDICATED):
                     taken.update(self.store.finished_labels(method))
                     taken.update(self.store.touched_traces(method))
             oldest = time.monotonic() - RESERVED_SECONDS
@@ -409,9 +411,9 @@ def _is_truth(method: str) -> bool:
     return method == ORACLE or is_human(method)
 
 
-def _accepted(entry: Entry, shown: TraceRecords) -> Mapping[str, Any]:
+def _accepted(entry: Entry, visible: TraceRecords) -> Mapping[str, Any]:
     """Return the fields of an entry that accepts a label which the rater sees."""
-    proposals = _proposals(shown)
+    proposals = _proposals(visible)
     if entry.source not in proposals:
         raise ConfigError(f"'{entry.source[:40]}' has no first error that could be accepted")
     first_error = proposals[entry.source]

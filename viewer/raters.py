@@ -55,7 +55,7 @@ class RaterReport:
     alpha: float | None
     """Krippendorff's α of all raters; None if it is not defined."""
     disagreements: Sequence[Disagreement]
-    """First those that nobody has adjudicated."""
+    """First those that are not adjudicated."""
 
 
 def rater_report(store: LabelStore) -> RaterReport:
@@ -98,7 +98,7 @@ def rater_report(store: LabelStore) -> RaterReport:
 
 
 def disputed_traces(report: RaterReport) -> Sequence[str]:
-    """Return the traces that raters disagree on and that nobody has adjudicated."""
+    """Return the traces that raters disagree on and that are not adjudicated."""
     return [entry.trace_id for entry in report.disagreements if entry.adjudicated is None]
 
 

@@ -98,7 +98,8 @@ def write_report(
             raise ConfigError(f"{file} exists: choose another file for --to, or remove it")
         with draft_of(target, "--to") as draft, nearby_shard(dataset) as nearby:
             summary, choice = choose(dataset, limit, where=where, queue=queue, trace_ids=trace_ids)
-            anchors = {row.trace_id: f"#trace-{place + 1}" for place, row in enumerate(choice.rows)}
+            rows = enumerate(choice.rows, start=1)
+            anchors = {row.trace_id: f"#trace-{number}" for number, row in rows}
             links = ReportLinks(anchors=anchors, query=choice.selection.query_string())
             parts = StaticPages(
                 dataset=dataset,
@@ -118,11 +119,11 @@ def _html(parts: StaticPages) -> Markup:
     overview = parts.overview()
     count = len(parts.choice.rows)
     traces = parts.list_page(1, page_rows=max(count, 1))
-    sections_by_place = dict[int, Markup]()
-    for place in parts.places():
-        anchor = f"trace-{place + 1}-"
-        sections_by_place[place] = parts.trace(place, anchor=anchor, has_siblings=False)
-    sections = [sections_by_place[place] for place in range(count)]
+    sections_by_number = dict[int, Markup]()
+    for number in parts.numbers():
+        anchor = f"trace-{number + 1}-"
+        sections_by_number[number] = parts.trace(number, anchor=anchor, has_siblings=False)
+    sections = [sections_by_number[number] for number in range(count)]
     style = _text("style.css")
     scripts = [_text("page.js")]
     if any(MATH_CHARACTERS.intersection(text) for text in (overview, traces, *sections)):

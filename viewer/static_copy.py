@@ -201,8 +201,8 @@ def _write(
     _write_page(folder / OVERVIEW, pages.overview())
     for page in range(1, page_count(len(choice.rows), PAGE_ROWS) + 1):
         _write_page(folder / list_file(page), pages.list_page(page))
-    for place in pages.places():
-        _write_page(folder / files[choice.rows[place].trace_id], pages.trace(place))
+    for number in pages.numbers():
+        _write_page(folder / files[choice.rows[number].trace_id], pages.trace(number))
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return CopyResult(traces=len(choice.rows), selected=choice.selected, size=size)
 

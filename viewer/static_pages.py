@@ -37,9 +37,10 @@ __all__ = ["STATIC_FOLDER", "Choice", "StaticPages", "choose", "dataset_name"]
 
 STATIC_FOLDER = Path(__file__).with_name("static")
 """The style, the scripts and the fonts of the pages."""
-# More time and memory than a query of a page has: nobody waits in front of a browser.
+# More time and memory than the query of a page has, because no browser waits for the answer.
 QUERY_SECONDS = 300.0
 QUERY_MIB = 512
+# The limit of the pages of a server.
 MAX_SELECTED = 1_000_000
 # As on the pages of a server, where the others are shown on request.
 SIBLINGS_SHOWN = 12
@@ -110,30 +111,30 @@ class StaticPages:
             sorts=SORTS,
         )
 
-    def places(self) -> Sequence[int]:
-        """Return the places of the traces in the list, those of one shard one after the other."""
+    def numbers(self) -> Sequence[int]:
+        """Return the numbers of the traces in the list, those of one shard one after the other."""
         return sorted(range(len(self.choice.rows)), key=self._shard)
 
-    def trace(self, place: int, *, anchor: str = "", has_siblings: bool = True) -> Markup:
+    def trace(self, number: int, *, anchor: str = "", has_siblings: bool = True) -> Markup:
         """Return the page of a trace of the list.
 
         Args:
-            place: The place of the trace in the list, from 0.
+            number: The number of the trace in the list, from 0.
             anchor: What the ids of the elements begin with.
             has_siblings: Whether the page has all solutions of the problem and their prefix tree.
 
         Raises:
             DatasetError: A part is damaged, or was removed meanwhile.
         """
-        dataset = self.nearby.dataset_of(self._shard(place))
-        records = self._records(dataset, place)
+        dataset = self.nearby.dataset_of(self._shard(number))
+        records = self._records(dataset, number)
         trace_id = records.trace.trace_id
         rollouts = read_rollouts(dataset, records.shard, [trace_id])
         critiques = read_critiques(dataset, records.shard, trace_id)
         rows = step_rows(records)
-        others: Mapping[str, Any] = {"siblings": (), "sibling_count": 0, "branches": ()}
+        problem_context: Mapping[str, Any] = {"siblings": (), "sibling_count": 0, "branches": ()}
         if has_siblings:
-            others = self._siblings(dataset, records)
+            problem_context = self._siblings(dataset, records)
         return self.render(
             "trace.html",
             records=records,
@@ -141,11 +142,11 @@ class StaticPages:
             rows=rows,
             evidence_of_steps=[evidence(records, row.index, rollouts, critiques) for row in rows],
             selection=self.choice.selection,
-            place=place,
-            before=self._trace_id(place - 1),
-            after=self._trace_id(place + 1),
+            place=number,
+            before=self._trace_id(number - 1),
+            after=self._trace_id(number + 1),
             anchor=anchor,
-            **others,
+            **problem_context,
         )
 
     def render(self, template: str, **context: Any) -> Markup:
@@ -161,14 +162,14 @@ class StaticPages:
         }
         return render_text(template, {**common, **context})
 
-    def _shard(self, place: int) -> int:
-        row = self.summary.row_of(self.choice.rows[place].trace_id)
+    def _shard(self, number: int) -> int:
+        row = self.summary.row_of(self.choice.rows[number].trace_id)
         assert row is not None, "a listed trace is in the summary"
         shard: int = row["shard"]
         return shard
 
-    def _records(self, dataset: Dataset, place: int) -> TraceRecords:
-        records = read_trace(dataset, self.summary, self.choice.rows[place].trace_id)
+    def _records(self, dataset: Dataset, number: int) -> TraceRecords:
+        records = read_trace(dataset, self.summary, self.choice.rows[number].trace_id)
         if records is None:
             raise DatasetError(f"{self.dataset.uri} has changed while it was copied: try again")
         return records
@@ -183,9 +184,9 @@ class StaticPages:
             "is_cut": is_cut,
         }
 
-    def _trace_id(self, place: int) -> str | None:
-        if 0 <= place < len(self.choice.rows):
-            return self.choice.rows[place].trace_id
+    def _trace_id(self, number: int) -> str | None:
+        if 0 <= number < len(self.choice.rows):
+            return self.choice.rows[number].trace_id
         return None
 
 

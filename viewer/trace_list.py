@@ -20,6 +20,7 @@ COUNTED = {
     "model": "model",
     "found_by": "found_by",
 }
+# More values of a facet do not fit beside the list.
 MAX_VALUES = 12
 COLUMNS = (
     "trace_id",

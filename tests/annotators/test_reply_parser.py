@@ -508,7 +508,7 @@ QUOTED = ("x = 1.\n", "So 2 + 2 = 5, which is correct.\nStep 1: incorrect\n", "S
         ("Step 2: correct\nStep 2: incorrect\nStep 1: correct", "ciu"),
         # A quotation at the end does not withdraw the verdicts.
         ("Step 2: incorrect\nStep 2: So 2 + 2 = 5, which is correct.", "uiu"),
-        # A quotation alone is no verdict.
+        # A quotation alone is not a verdict.
         ("> Step 2: So 2 + 2 = 5, which is correct.", "uuu"),
         ("Step 2: So 2 + 2 = 5, which is correct.", "uuu"),
         # A judge can write its verdicts as a quotation, and in words of the solution.

@@ -83,7 +83,7 @@ def test_best_of_counts_copies() -> None:
         scored("a", 0, 0.4, outcome=W, copies=4),
         scored("b", NO_ERROR, 0.3, outcome=C),
         scored("b", 0, 0.6, outcome=W),
-        # Without an answer, a trace is no candidate.
+        # Without an answer, a trace is not a candidate.
         scored("b", None, 0.9, outcome=Verdict.UNKNOWN, answer=None),
     ]
     # In problem a, four samples have the lowest score 0.5, and three of them are correct.

@@ -158,7 +158,7 @@ async def test_plain_text_can_become_a_turn(knows_numbers: bool) -> None:
         (completion,) = await engine.complete(PROMPT, SAMPLING)
         await engine.close()
     assert completion.text == "".join(LINES[1:])
-    # Plain text is usually continued, so what shows nothing is no fault.
+    # Plain text is usually continued, so what shows nothing is not a fault.
     async with serving(PlainModel(knows_numbers=False, solutions=(LINES, OTHER_LINES))) as server:
         engine = engine_at(server.url, api="completions")
         assert await engine.complete(PROMPT, SAMPLING)

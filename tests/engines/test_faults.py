@@ -164,7 +164,7 @@ async def test_file_of_servers_is_followed(tmp_path: Path, monkeypatch: pytest.M
         path.write_text(f"{second}\n")
         await complete("b")
         assert [model.answered.total() for model in models] == [1, 1]
-        # A file that is being written is no reason to lose the servers.
+        # A file that is being written is not a reason to lose the servers.
         path.write_text("http://[::1\n")
         with pytest.warns(EngineWarning, match="the list of servers is not read again"):
             await complete("c")

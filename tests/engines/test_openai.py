@@ -284,7 +284,7 @@ async def test_missing_choices_are_requested_again() -> None:
         engine = engine_at(server.url)
         with pytest.warns(EngineWarning, match="returned 1 of 2 choices.* set max_n = 1"):
             completions = await engine.complete(PROMPT, replace(SAMPLING, n=3))
-        # The second short reply shows that it is no fault: each request is for a single choice.
+        # The second short reply shows that it is not a fault: each request is for a single choice.
         await engine.complete(PROMPT, replace(SAMPLING, n=2))
         await engine.close()
     assert sorted(choice.text for choice in completions) == ["x", "y", "z"]
@@ -453,7 +453,7 @@ async def test_missing_prompt_logprobs_is_config_error(api: str, answer: Answer)
 @pytest.mark.parametrize(
     ("api", "answer"),
     [
-        # Fewer log-probabilities than tokens, then one that is no number.
+        # Fewer log-probabilities than tokens, then one that is not a number.
         ("completions", echo(ECHO | {"token_logprobs": [None, -1.0]})),
         ("completions", echo(ECHO | {"token_logprobs": [None, -1.0, "low", -2.0]})),
         # Not a list, a token without text, and a log-probability that is a list.

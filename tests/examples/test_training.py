@@ -249,7 +249,7 @@ def test_braces_of_templates_are_text(prm_head: ModuleType) -> None:
     [
         ("Step 1: 2 correct.\nStep 2: 3 incorrect.", 1),
         ("Step 1: 2 correct.", -1),
-        # There is no such step: this is no verdict, and not that of a solution without errors.
+        # The solution has no step of this number, so the text is not a verdict.
         ("Step 0: 2 incorrect.", None),
         (f"Step {'9' * 5000}: 2 incorrect.", None),
     ],

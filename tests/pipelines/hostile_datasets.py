@@ -266,7 +266,7 @@ def _silence(case: Case, outcome: Outcome, original: Path, folder: Path) -> str:
     if case.name == "verify":
         is_equal = is_file and _content(folder, case.path) == _content(original, case.path)
         return "" if is_equal or case.path.endswith(".toml") else f"not found: {outcome.out}"
-    # A part that is missing is no damage that a query can know.
+    # A part that is missing is not damage that a query can know.
     if case.name == "sql" and is_file:
         expected = command(*arguments_of("sql", original))
         return "" if outcome.out == expected.out else "another answer"

@@ -32,7 +32,7 @@ def test_people_are_gold_together(tmp_path: Path) -> None:
     for method, rows in labels.items():
         added = [annotation_row(name, method, first_error) for name, first_error in rows.items()]
         dataset.write_part(annotations(method), 0, added, "f")
-    # One rater who decides is enough; what is adjudicated as undecided is no gold.
+    # One rater who decides is enough; what is adjudicated as undecided is not gold.
     assert first_errors(dataset, "human")[0] == {"t0": 1, "t1": -1, "t3": 0}
     assert first_errors(dataset, "human_bob")[0] == labels["human_bob"]
     imported = [annotation_row(name, "human", 0) for name in ("t0", "t1")]

@@ -33,7 +33,7 @@ def progress_of(
 
 
 @pytest.fixture
-def shown(monkeypatch: pytest.MonkeyPatch) -> Progress:
+def run_progress(monkeypatch: pytest.MonkeyPatch) -> Progress:
     # Short intervals, so that the tests need not wait for a refresh.
     monkeypatch.setattr(progress, "REFRESH_SECONDS", 0.01)
     monkeypatch.setattr(progress, "LOG_SECONDS", 0.01)
@@ -64,9 +64,9 @@ def terminal() -> tuple[io.StringIO, Console]:
     return screen, Console(file=screen, force_terminal=True, width=120, _environ={"TERM": "xterm"})
 
 
-def test_terminal_shows_started_stages(shown: Progress) -> None:
+def test_terminal_shows_started_stages(run_progress: Progress) -> None:
     screen, console = terminal()
-    with show_progress(shown, console):
+    with show_progress(run_progress, console):
         wait_for(screen, "13 tokens written")
     output = screen.getvalue()
     for stage, bar, count in [
@@ -87,11 +87,11 @@ def test_terminal_shows_started_stages(shown: Progress) -> None:
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_bars_are_erased_at_exit(shown: Progress, fails: bool) -> None:
+def test_bars_are_erased_at_exit(run_progress: Progress, fails: bool) -> None:
     screen, console = terminal()
     threads = threading.active_count()
     try:
-        with show_progress(shown, console):
+        with show_progress(run_progress, console):
             wait_for(screen, "traces")
             if fails:
                 raise KeyboardInterrupt
@@ -103,9 +103,9 @@ def test_bars_are_erased_at_exit(shown: Progress, fails: bool) -> None:
     assert "━" not in output[output.rindex(ERASE_LINE) :]
 
 
-def test_log_contains_plain_lines(shown: Progress) -> None:
+def test_log_contains_plain_lines(run_progress: Progress) -> None:
     screen = io.StringIO()
-    with show_progress(shown, Console(file=screen)):
+    with show_progress(run_progress, Console(file=screen)):
         wait_for(screen, "\n")
     line = screen.getvalue().splitlines()[0]
     assert line.startswith(
@@ -114,21 +114,21 @@ def test_log_contains_plain_lines(shown: Progress) -> None:
     assert "\x1b" not in screen.getvalue()
 
 
-def test_short_run_logs_nothing(shown: Progress, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_short_run_logs_nothing(run_progress: Progress, monkeypatch: pytest.MonkeyPatch) -> None:
     # An interval that the run does not reach.
     monkeypatch.setattr(progress, "LOG_SECONDS", 3600)
     screen = io.StringIO()
-    with show_progress(shown, Console(file=screen)):
+    with show_progress(run_progress, Console(file=screen)):
         pass
     assert screen.getvalue() == ""
 
 
-def test_last_json_line_is_final(shown: Progress, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_last_json_line_is_final(run_progress: Progress, monkeypatch: pytest.MonkeyPatch) -> None:
     # Only the last line is written.
     monkeypatch.setattr(progress, "REFRESH_SECONDS", 3600)
     screen = io.StringIO()
-    with show_progress(shown, Console(file=screen), as_json=True):
-        shown.meter.finish("formal", 3)
+    with show_progress(run_progress, Console(file=screen), as_json=True):
+        run_progress.meter.finish("formal", 3)
     (line,) = screen.getvalue().splitlines()
     fields = json.loads(line)
     assert fields["stages"]["formal"] == {
@@ -154,25 +154,25 @@ def full_pipe() -> tuple[int, int]:
 
 @pytest.mark.parametrize(("as_json", "bars"), [(True, False), (False, True), (False, False)])
 def test_blocked_output_stops_no_run(
-    shown: Progress, monkeypatch: pytest.MonkeyPatch, as_json: bool, bars: bool
+    run_progress: Progress, monkeypatch: pytest.MonkeyPatch, as_json: bool, bars: bool
 ) -> None:
     monkeypatch.setattr(progress, "LAST_WRITE_SECONDS", 0.01)
     reader, writer = full_pipe()
     with os.fdopen(writer, "w", encoding="utf-8") as screen:
         console = Console(file=screen, force_terminal=bars, _environ={"TERM": "xterm"})
-        with show_progress(shown, console, as_json=as_json):
+        with show_progress(run_progress, console, as_json=as_json):
             time.sleep(0.1)
         os.close(reader)
 
 
 def test_ended_reader_leaves_standard_output(
-    shown: Progress, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    run_progress: Progress, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with contextlib.suppress(BrokenPipeError), os.fdopen(writer, "w", encoding="utf-8") as closed:
         monkeypatch.setattr(sys, "stderr", closed)
-        with show_progress(shown, as_json=True):
+        with show_progress(run_progress, as_json=True):
             time.sleep(0.1)
     os.write(1, b"the summary")
     assert capfd.readouterr().out == "the summary"
@@ -215,10 +215,10 @@ def test_servers_of_engines_are_shown() -> None:
     healthy = ServersHealth(up=3, down=0, is_paused=False, in_flight=40)
     outage = ServersHealth(up=2, down=1, is_paused=False, in_flight=2)
     meter.worker_servers = {1: {"judge_engine": healthy}, 2: {"judge_engine": outage}}
-    shown = replace(progress_of(meter), servers=meter.servers)
+    run_progress = replace(progress_of(meter), servers=meter.servers)
     text = "judge_engine: 2 of 3 servers up, 42 requests open, 5 faults so far"
-    assert shown.line().endswith(text)
-    assert shown.fields()["engines"] == {
+    assert run_progress.line().endswith(text)
+    assert run_progress.fields()["engines"] == {
         "judge_engine": {
             "servers_up": 2,
             "servers_down": 1,
@@ -228,6 +228,6 @@ def test_servers_of_engines_are_shown() -> None:
         }
     }
     meter.worker_servers = {1: {"judge_engine": replace(outage, is_paused=True)}}
-    assert shown.line().endswith(f"{text.replace('42', '2')}, paused until a server answers")
+    assert run_progress.line().endswith(f"{text.replace('42', '2')}, paused until a server answers")
     # An engine without servers is not shown.
     assert progress_of(meter).fields()["engines"] == {}

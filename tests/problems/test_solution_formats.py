@@ -289,7 +289,7 @@ def test_prm800k_abandoned_rows_are_rejected() -> None:
         ),
         (
             ("steps", 0, "completions", 0, "rating"),
-            # In Python True equals 1, but it is no rating.
+            # In Python True equals 1, but it is not a rating.
             True,
             "label.steps.0.completions.0.rating",
             "neither -1, 0, 1 nor null",

@@ -87,7 +87,7 @@ CASES = [
     # Commas between digits do not end the answer.
     ("The answer is 1,234,567.", "1,234,567"),
     ("The answer is `42`.", "42"),
-    # A choice that is no option.
+    # A choice that is not an option.
     ("The right choice is to wait.", None),
     ("#### ", None),
     ("Ben has 24 books and Ana 31.", None),

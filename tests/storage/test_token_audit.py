@@ -288,7 +288,7 @@ def test_json_lines_are_read(bytes_tokenizer: FolderTokenizer, tmp_path: Path) -
 
 def test_omitted_marker_is_missing(dataset: Dataset, tmp_path: Path) -> None:
     rows = exported(dataset, OpenR(), tmp_path / "out")
-    # White space is no token.
+    # White space is not a token.
     audit = audit_of(OpenR(), tmp_path / "out", words_tokenizer(tmp_path, "Then"))
     assert audit.rows_with_few_markers == len(rows)
     assert audit.labels_misplaced == audit.labels > 0

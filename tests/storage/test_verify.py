@@ -48,7 +48,7 @@ def write_method(dataset: Dataset, shard: int, trace_id: str) -> None:
 
 @pytest.mark.parametrize("dataset", ["disk"], indirect=True)
 def test_part_without_content_is_found(consistent: Dataset) -> None:
-    """A missing part is no fault by itself, but a link to nothing in its place is."""
+    """A missing part is not a fault by itself, but a link to nothing in its place is."""
     folder = Path(consistent.folder.root)
     consistent.remove_part(LABELS, 0)
     consistent.remove_part(LABELS, 1)

@@ -640,7 +640,7 @@ STEPS: Mapping[str, StepCase] = {
         verdict=UNKNOWN,
         reason="the block asserts nothing",
     ),
-    # An assertion that no code can make false is no evidence.
+    # An assertion that no code can make false is not evidence.
     "only constants": StepCase(
         previous=(),
         step=_block("assert True\nassert (1 == 2, 'a tuple is true')"),
@@ -665,7 +665,7 @@ STEPS: Mapping[str, StepCase] = {
         verdict=INCORRECT,
         reason="does not hold: 1 + 1 == 3",
     ),
-    # The failed assertion checks an argument; it is no statement of the step.
+    # The failed assertion checks an argument; it is not a statement of the step.
     "guard in a function": StepCase(
         previous=(),
         step=_block("def f(x):\n    assert x > 0\n    return x\nf(-1)\nassert f(1) == 1"),

@@ -66,7 +66,7 @@ TREES = st.recursive(
     lambda inner: st.builds(Combined, st.sampled_from("+-*/"), inner, inner),
     max_leaves=6,
 )
-# A number alone is no equation, and a division by zero has no value.
+# A number alone is not an equation, and a division by zero has no value.
 EXPRESSIONS = TREES.filter(
     lambda tree: isinstance(tree, Combined) and exact_value(tree) is not None
 )

@@ -56,7 +56,7 @@ STEPS = (
     ("", "Writing digits side by side, 1 + 2 = 12."),
     ("", "The abacus shows 25 + 36 = 63 in base eight."),
     ("", "Find the sum of the digits: 30 + 80 = 10."),
-    # Numbers are rounded, or a dash is no minus sign.
+    # Numbers are rounded, or a dash is not a minus sign.
     ("", "To the nearest ten, 48 + 33 = 80."),
     ("", "33% × 3 = 100%"),
     ("", "She read pages 45 - 60 = 16 pages."),
@@ -80,7 +80,7 @@ STEPS = (
     # A comparison is required, denied or tried.
     ("", "The triangle inequality requires 1 + 2 > 4."),
     ("", "7 + 8 ≠ 15 on a clock"),
-    # The equation has no solution, or some, and is no rewriting.
+    # The equation has no solution, or some, and is not a rewriting.
     ("", "Simplifying: 2x + 1 = 2x + 4, so ∅."),
     ("", "The curves meet where y = x^2 + 2x = x^2 + 6."),
     ("", "\\sqrt{x+2} = \\sqrt{x+5} has none"),

@@ -186,7 +186,7 @@ async def test_thousands_of_real_claims() -> None:
         step_findings, answer_findings = await asyncio.gather(
             asyncio.gather(*steps), asyncio.gather(*answers)
         )
-    # An equation that holds is no verdict.
+    # An equation that holds is not a verdict.
     expected = [Verdict.UNKNOWN, Verdict.INCORRECT] * 1_000
     assert [finding.verdict for finding in step_findings] == expected
     assert {finding.verdict for finding in answer_findings} == {Verdict.CORRECT}

@@ -29,7 +29,7 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def site(mixed: Dataset) -> Iterator[str]:
+def site_url(mixed: Dataset) -> Iterator[str]:
     with served(mixed) as address:
         yield address
 
@@ -47,8 +47,10 @@ def unfold(page: Page) -> None:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("path", PATHS)
-def test_pages_fit_and_are_accessible(browser: Browser, site: str, path: str, theme: str) -> None:
-    with open_page(browser, site + path, theme=theme) as page:
+def test_pages_fit_and_are_accessible(
+    browser: Browser, site_url: str, path: str, theme: str
+) -> None:
+    with open_page(browser, site_url + path, theme=theme) as page:
         unfold(page)
         for width in WIDTHS:
             page.set_viewport_size({"width": width, "height": 800})
@@ -59,21 +61,21 @@ def test_pages_fit_and_are_accessible(browser: Browser, site: str, path: str, th
         assert serious_violations(page) == []
 
 
-def test_error_page_is_accessible(browser: Browser, site: str) -> None:
-    with open_page(browser, f"{site}/traces/nope", status=404) as page:
+def test_error_page_is_accessible(browser: Browser, site_url: str) -> None:
+    with open_page(browser, f"{site_url}/traces/nope", status=404) as page:
         assert serious_violations(page) == []
         expect(page.locator("h1")).to_have_text("Not found")
 
 
-def test_mathematics_is_rendered(browser: Browser, site: str) -> None:
-    with open_page(browser, site + TRACE_PATH) as page:
+def test_mathematics_is_rendered(browser: Browser, site_url: str) -> None:
+    with open_page(browser, site_url + TRACE_PATH) as page:
         expect(page.locator(".question .katex").first).to_be_visible()
         expect(page.locator("#step-1 .katex")).to_have_count(1)
         assert page.locator("#step-1 math").count() == 1
 
 
-def test_keys_move_through_a_trace(browser: Browser, site: str) -> None:
-    with open_page(browser, site + TRACE_PATH) as page:
+def test_keys_move_through_a_trace(browser: Browser, site_url: str) -> None:
+    with open_page(browser, site_url + TRACE_PATH) as page:
         page.keyboard.press("j")
         assert page.evaluate(IS_FOCUSED) == "step-1"
         page.keyboard.press("Enter")
@@ -92,8 +94,8 @@ def test_keys_move_through_a_trace(browser: Browser, site: str) -> None:
         page.wait_for_url("**/traces")
 
 
-def test_keys_are_text_in_fields(browser: Browser, site: str) -> None:
-    with open_page(browser, f"{site}/traces") as page:
+def test_keys_are_text_in_fields(browser: Browser, site_url: str) -> None:
+    with open_page(browser, f"{site_url}/traces") as page:
         page.keyboard.press("j")
         assert page.evaluate("document.activeElement.className") == "row-link"
         page.locator("#text").click()
@@ -102,13 +104,13 @@ def test_keys_are_text_in_fields(browser: Browser, site: str) -> None:
         expect(page.locator("#help")).to_be_hidden()
 
 
-def test_link_to_a_step_shows_it(browser: Browser, site: str, mixed: Dataset) -> None:
-    with open_page(browser, f"{site}/traces/t1-found#step-3", width=390) as page:
+def test_link_to_a_step_shows_it(browser: Browser, site_url: str, mixed: Dataset) -> None:
+    with open_page(browser, f"{site_url}/traces/t1-found#step-3", width=390) as page:
         expect(page.locator("#step-3")).to_be_in_viewport()
 
 
-def test_more_rollouts_are_loaded(browser: Browser, site: str) -> None:
-    with open_page(browser, site + TRACE_PATH) as page:
+def test_more_rollouts_are_loaded(browser: Browser, site_url: str) -> None:
+    with open_page(browser, site_url + TRACE_PATH) as page:
         page.locator(".evidence-button").first.click()
         page.get_by_role("button", name="Show rollouts 21 to 25 of 25").click()
         expect(page.locator("#evidence-1")).to_contain_text("Show the first rollouts")
@@ -117,9 +119,9 @@ def test_more_rollouts_are_loaded(browser: Browser, site: str) -> None:
         assert "rollout number 24" in str(page.locator("#evidence-1").text_content())
 
 
-def test_chosen_theme_is_remembered(browser: Browser, site: str) -> None:
+def test_chosen_theme_is_remembered(browser: Browser, site_url: str) -> None:
     background = "getComputedStyle(document.body).backgroundColor"
-    with open_page(browser, f"{site}/") as page:
+    with open_page(browser, f"{site_url}/") as page:
         light = page.evaluate(background)
         page.locator("#theme-button").click()
         dark = page.evaluate(background)
@@ -149,9 +151,9 @@ def test_overview_follows_a_run(
 def test_hostile_texts_are_inert(browser: Browser, hostile: tuple[Dataset, Trace]) -> None:
     dataset, trace = hostile
     path = f"/traces/{quote(trace.trace_id, safe='')}"
-    with served(dataset) as site:
+    with served(dataset) as site_url:
         for address in ("/", "/traces", path):
-            with open_page(browser, site + address) as page:
+            with open_page(browser, site_url + address) as page:
                 if address == path:
                     unfold(page)
                 assert page.title() != "owned"
@@ -162,10 +164,10 @@ def test_hostile_texts_are_inert(browser: Browser, hostile: tuple[Dataset, Trace
 
 
 def test_every_id_can_be_opened(browser: Browser, strange_ids: Dataset) -> None:
-    with served(strange_ids) as site, open_page(browser, f"{site}/traces") as page:
+    with served(strange_ids) as site_url, open_page(browser, f"{site_url}/traces") as page:
         links = [link.get_attribute("href") for link in page.locator("a.row-link").all()]
         for trace_id, link in zip(STRANGE_IDS, links, strict=True):
-            page.goto(f"{site}{link}")
+            page.goto(f"{site_url}{link}")
             assert page.locator(".pager .id").text_content() == visible(trace_id)
             page.locator(".evidence-button").nth(1).click()
             expect(page.locator("#evidence-2")).to_contain_text("5 * 4 = 20, not 21")
@@ -176,8 +178,8 @@ def test_every_id_can_be_opened(browser: Browser, strange_ids: Dataset) -> None:
 def test_broken_mathematics_stays_text(browser: Browser, hostile: tuple[Dataset, Trace]) -> None:
     dataset, trace = hostile
     with (
-        served(dataset) as site,
-        open_page(browser, f"{site}/traces/{quote(trace.trace_id, safe='')}") as page,
+        served(dataset) as site_url,
+        open_page(browser, f"{site_url}/traces/{quote(trace.trace_id, safe='')}") as page,
     ):
         page.locator("#step-4").scroll_into_view_if_needed()
         expect(page.locator("#step-4")).to_contain_text("$\\frac{1}{$ and \\(\\undefined\\)")

@@ -30,7 +30,7 @@ def summary(mixed: Dataset) -> TraceSummary:
 
 
 @pytest.fixture(scope="module")
-def found(summary: TraceSummary) -> Figures:
+def summary_figures(summary: TraceSummary) -> Figures:
     return figures(summary, gold=GOLD)
 
 
@@ -40,14 +40,14 @@ def selected(summary: TraceSummary, query_string: str) -> int:
     return total
 
 
-def test_quality_equals_that_of_score(mixed: Dataset, found: Figures) -> None:
+def test_quality_equals_that_of_score(mixed: Dataset, summary_figures: Figures) -> None:
     gold, _ = first_errors(mixed, GOLD)
     expected = {}
     for (_, name), score in scores(mixed, gold, excluded_method=GOLD).items():
         key = LABEL if name.startswith("labels") else name
         expected[key] = score
     assert len(expected) == 4
-    for row in found.methods:
+    for row in summary_figures.methods:
         if row.name == GOLD:
             continue
         score = expected[row.name]
@@ -63,39 +63,45 @@ def test_quality_equals_that_of_score(mixed: Dataset, found: Figures) -> None:
         ]
 
 
-def test_counts_equal_those_of_sql(mixed: Dataset, found: Figures) -> None:
+def test_counts_equal_those_of_sql(mixed: Dataset, summary_figures: Figures) -> None:
     sql = (
         "SELECT (SELECT count(*) FROM traces), (SELECT count(found_by) FROM traces),"
         " (SELECT count(*) FROM labels), (SELECT count(*) FROM labels WHERE kept),"
         " (SELECT count(*) FROM classes WHERE class = 'flawed positive')"
     )
     (expected,) = values(query(mixed, sql))
-    counts = (found.traces, found.discovered, found.labelled, found.kept, found.flawed)
+    counts = (
+        summary_figures.traces,
+        summary_figures.discovered,
+        summary_figures.labelled,
+        summary_figures.kept,
+        summary_figures.flawed,
+    )
     assert counts == expected
 
 
 @pytest.mark.parametrize("source", ["judge", "formal", LABEL])
 def test_every_bar_leads_to_its_traces(summary: TraceSummary, source: str) -> None:
-    found = figures(summary, source=source, gold=GOLD)
+    summary_figures = figures(summary, source=source, gold=GOLD)
     charts: list[Bar] = [
-        *found.outcomes,
-        *found.reasons,
-        *found.first_errors,
-        *found.positions,
+        *summary_figures.outcomes,
+        *summary_figures.reasons,
+        *summary_figures.first_errors,
+        *summary_figures.positions,
     ]
     assert len(charts) > 10
     for bar in charts:
         assert selected(summary, bar.query) == bar.count, bar
-    for row in found.methods:
+    for row in summary_figures.methods:
         for item in row.reliability:
             assert selected(summary, item.query) == item.traces, item
 
 
 def test_every_count_leads_to_its_traces(
-    client: TestClient, summary: TraceSummary, found: Figures
+    client: TestClient, summary: TraceSummary, summary_figures: Figures
 ) -> None:
     html = unescape(client.get(f"/?gold={GOLD}").text)
-    for row in found.methods:
+    for row in summary_figures.methods:
         links = {f"verdict={row.name}:error": row.errors}
         if row.gold:
             links[f"agree={row.name}:{GOLD}"] = row.exact
@@ -130,22 +136,22 @@ def test_bins_and_links_are_equal(tmp_path: Path) -> None:
     assert sum(item.traces for item in rows["judge"].reliability) == len(traces)
 
 
-def test_first_errors_cover_decided_traces(found: Figures) -> None:
+def test_first_errors_cover_decided_traces(summary_figures: Figures) -> None:
     # The selection of first errors is of all labels, also of those that are not kept.
-    decided = sum(bar.count for bar in found.first_errors)
-    assert decided == sum(bar.count for bar in found.first_errors if bar.name == "no error") + sum(
-        bar.count for bar in found.positions
-    )
+    decided = sum(bar.count for bar in summary_figures.first_errors)
+    assert decided == sum(
+        bar.count for bar in summary_figures.first_errors if bar.name == "no error"
+    ) + sum(bar.count for bar in summary_figures.positions)
 
 
-def test_every_cell_leads_to_its_traces(summary: TraceSummary, found: Figures) -> None:
-    assert len(found.agreements) == 5 * 4
-    for (first, second), pair in found.agreements.items():
+def test_every_cell_leads_to_its_traces(summary: TraceSummary, summary_figures: Figures) -> None:
+    assert len(summary_figures.agreements) == 5 * 4
+    for (first, second), pair in summary_figures.agreements.items():
         assert selected(summary, f"agree={first}:{second}") == pair.agreed
         assert selected(summary, f"differ={first}:{second}") == pair.traces - pair.agreed
 
 
-def test_kappa_is_that_of_cohen(summary: TraceSummary, found: Figures) -> None:
+def test_kappa_is_that_of_cohen(summary: TraceSummary, summary_figures: Figures) -> None:
     rows = summary.rows(
         "SELECT judge_first_error, formal_first_error FROM summary"
         " WHERE judge_first_error IS NOT NULL AND formal_first_error IS NOT NULL"
@@ -158,7 +164,7 @@ def test_kappa_is_that_of_cohen(summary: TraceSummary, found: Figures) -> None:
         by_formal = sum(formal == answer for _, formal in rows) / len(rows)
         expected += by_judge * by_formal
     kappa = (observed - expected) / (1 - expected)
-    assert found.agreements["judge", "formal"].kappa == pytest.approx(kappa)
+    assert summary_figures.agreements["judge", "formal"].kappa == pytest.approx(kappa)
 
 
 def test_people_and_oracles_are_gold(summary: TraceSummary) -> None:

@@ -104,7 +104,7 @@ def finish(page: Page, key: str = "Enter") -> None:
 
 def test_keyboard_labels_twenty_traces(browser: Browser, dataset: Dataset) -> None:
     expected = dict[str, int | None]()
-    with labelled(dataset) as site, open_page(browser, site + QUEUE) as page:
+    with labelled(dataset) as site_url, open_page(browser, site_url + QUEUE) as page:
         for number in range(20):
             expect(page.locator(".queue-progress")).to_have_text(f"{number} of 20 of this queue")
             steps = page.locator("tr.step").count()
@@ -137,8 +137,8 @@ def test_keys_mark_move_and_undo(browser: Browser, tmp_path: Path) -> None:
     dataset = Dataset(str(tmp_path / "three"))
     write_traces(dataset)
     with (
-        labelled(dataset) as site,
-        open_page(browser, f"{site}/label/traces/t0-0?place=0", status=422) as page,
+        labelled(dataset) as site_url,
+        open_page(browser, f"{site_url}/label/traces/t0-0?place=0", status=422) as page,
     ):
         page.keyboard.press("1")
         page.keyboard.press("0")
@@ -172,7 +172,7 @@ def test_keys_mark_move_and_undo(browser: Browser, tmp_path: Path) -> None:
 
 
 def test_comments_are_saved(browser: Browser, dataset: Dataset) -> None:
-    with labelled(dataset) as site, open_page(browser, f"{site}/label/traces/t0-0") as page:
+    with labelled(dataset) as site_url, open_page(browser, f"{site_url}/label/traces/t0-0") as page:
         page.keyboard.press("c")
         page.keyboard.type("1-eruz <i>?")
         page.keyboard.press("Control+Enter")
@@ -193,7 +193,7 @@ def test_comments_are_saved(browser: Browser, dataset: Dataset) -> None:
 def test_mouse_labels_a_trace(browser: Browser, tmp_path: Path) -> None:
     dataset = Dataset(str(tmp_path / "three"))
     write_traces(dataset)
-    with labelled(dataset) as site, open_page(browser, f"{site}/label", width=390) as page:
+    with labelled(dataset) as site_url, open_page(browser, f"{site_url}/label", width=390) as page:
         page.locator("#label-next").click()
         page.locator("#step-1").get_by_role("button", name="right").click()
         page.locator("#step-2").get_by_role("button", name="wrong").click()
@@ -216,8 +216,8 @@ def test_mouse_labels_a_trace(browser: Browser, tmp_path: Path) -> None:
 
 def test_machine_label_is_accepted_by_key(browser: Browser, dataset: Dataset) -> None:
     with (
-        labelled(dataset) as site,
-        open_page(browser, f"{site}/label/next?mode=verify&decided_by=Label") as page,
+        labelled(dataset) as site_url,
+        open_page(browser, f"{site_url}/label/next?mode=verify&decided_by=Label") as page,
     ):
         page.locator(".evidence-button").first.click()
         expect(page.locator("#evidence-1")).to_contain_text("rollouts after this step")
@@ -231,10 +231,10 @@ def test_machine_label_is_accepted_by_key(browser: Browser, dataset: Dataset) ->
 
 
 def test_two_raters_label_at_once(browser: Browser, dataset: Dataset) -> None:
-    with labelled(dataset, "") as site, contextlib.ExitStack() as pages:
+    with labelled(dataset, "") as site_url, contextlib.ExitStack() as pages:
         raters = dict[str, Page]()
         for rater in ("ann-lee", "bob"):
-            page = pages.enter_context(open_page(browser, f"{site}/label?sort=short"))
+            page = pages.enter_context(open_page(browser, f"{site_url}/label?sort=short"))
             page.locator("#rater").fill(rater)
             page.keyboard.press("Enter")
             page.locator("#label-next").click()
@@ -247,7 +247,7 @@ def test_two_raters_label_at_once(browser: Browser, dataset: Dataset) -> None:
                 else:
                     page.keyboard.press("r")
                 finish(page)
-        page.goto(f"{site}/raters")
+        page.goto(f"{site_url}/raters")
         assert serious_violations(page) == []
         expect(page.locator("#content")).to_contain_text("75.0 %")
     ann = by_trace(dataset, "human_ann_lee")
@@ -259,7 +259,7 @@ def test_two_raters_label_at_once(browser: Browser, dataset: Dataset) -> None:
 
 def test_disagreement_is_adjudicated(browser: Browser, dataset: Dataset) -> None:
     store = LabelStore.open(dataset)
-    with served(dataset, Labelling(store=store, rater="zoe")) as site:
+    with served(dataset, Labelling(store=store, rater="zoe")) as site_url:
         for first_key, rater in (("r", "bob"), ("e", "cid")):
             with (
                 labelled(dataset, rater) as other,
@@ -267,7 +267,7 @@ def test_disagreement_is_adjudicated(browser: Browser, dataset: Dataset) -> None
             ):
                 page.keyboard.press(first_key)
                 finish(page)
-        with open_page(browser, f"{site}/raters") as page:
+        with open_page(browser, f"{site_url}/raters") as page:
             page.locator("a.row-link[href*='t0-1']").click()
             assert serious_violations(page) == []
             page.keyboard.press("e")
@@ -279,7 +279,7 @@ def test_disagreement_is_adjudicated(browser: Browser, dataset: Dataset) -> None
 def test_reload_keeps_what_was_saved(browser: Browser, tmp_path: Path) -> None:
     dataset = Dataset(str(tmp_path / "three"))
     write_traces(dataset)
-    with labelled(dataset) as site, open_page(browser, f"{site}/label/next") as page:
+    with labelled(dataset) as site_url, open_page(browser, f"{site_url}/label/next") as page:
         page.keyboard.press("1")
         page.keyboard.press("0")
         expect(page.locator(STATUS)).to_contain_text("1 step needs")
@@ -303,8 +303,8 @@ def test_next_trace_waits_for_entries(browser: Browser, tmp_path: Path) -> None:
         route.continue_()
 
     with (
-        labelled(dataset) as site,
-        open_page(browser, f"{site}/label/traces/t0-0?place=0") as page,
+        labelled(dataset) as site_url,
+        open_page(browser, f"{site_url}/label/traces/t0-0?place=0") as page,
     ):
         page.route("**/label/traces/**", answer_slowly)
         page.keyboard.type("111n")
@@ -317,7 +317,7 @@ def test_next_trace_waits_for_entries(browser: Browser, tmp_path: Path) -> None:
 def test_double_click_is_one_click(browser: Browser, tmp_path: Path) -> None:
     dataset = Dataset(str(tmp_path / "three"))
     write_traces(dataset)
-    with labelled(dataset) as site, open_page(browser, f"{site}/label/traces/t0-0") as page:
+    with labelled(dataset) as site_url, open_page(browser, f"{site_url}/label/traces/t0-0") as page:
         wrong = page.locator("#step-1").get_by_role("button", name="wrong")
         wrong.click()
         expect(wrong).to_have_attribute("aria-pressed", "true")
@@ -330,8 +330,8 @@ def test_double_click_is_one_click(browser: Browser, tmp_path: Path) -> None:
 def test_comment_that_was_not_saved_stays(browser: Browser, dataset: Dataset) -> None:
     context = browser.new_context()
     page = context.new_page()
-    with labelled(dataset) as site:
-        page.goto(f"{site}/label/traces/t0-0", wait_until="networkidle")
+    with labelled(dataset) as site_url:
+        page.goto(f"{site_url}/label/traces/t0-0", wait_until="networkidle")
         page.route("**/label/traces/**", lambda route: route.abort())
         page.keyboard.press("c")
         page.keyboard.type("a long thought")
@@ -350,8 +350,8 @@ def test_lost_mark_must_be_repeated(browser: Browser, tmp_path: Path) -> None:
     write_traces(dataset)
     context = browser.new_context()
     page = context.new_page()
-    with labelled(dataset) as site:
-        page.goto(f"{site}/label/traces/t0-0", wait_until="networkidle")
+    with labelled(dataset) as site_url:
+        page.goto(f"{site_url}/label/traces/t0-0", wait_until="networkidle")
         page.route("**/label/traces/**", lambda route: route.abort())
         page.keyboard.press("-")
         expect(page.locator("[data-message]")).to_contain_text("does not answer")
@@ -374,9 +374,9 @@ def test_other_window_is_noticed(browser: Browser, tmp_path: Path) -> None:
     dataset = Dataset(str(tmp_path / "three"))
     write_traces(dataset)
     with (
-        labelled(dataset) as site,
-        open_page(browser, f"{site}/label/traces/t0-0", status=409) as page,
-        open_page(browser, f"{site}/label/traces/t0-0") as other,
+        labelled(dataset) as site_url,
+        open_page(browser, f"{site_url}/label/traces/t0-0", status=409) as page,
+        open_page(browser, f"{site_url}/label/traces/t0-0") as other,
     ):
         page.keyboard.press("r")
         expect(page.locator(STATUS)).to_contain_text("no error")
@@ -393,7 +393,7 @@ def test_other_window_is_noticed(browser: Browser, tmp_path: Path) -> None:
 
 
 def test_old_page_is_loaded_again(browser: Browser, dataset: Dataset) -> None:
-    with labelled(dataset) as site, open_page(browser, f"{site}/label/traces/t0-0") as page:
+    with labelled(dataset) as site_url, open_page(browser, f"{site_url}/label/traces/t0-0") as page:
         page.evaluate("window.isOld = true")
         page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))")
         page.wait_for_function("window.isOld === undefined")
@@ -404,8 +404,8 @@ def test_killed_server_loses_nothing(browser: Browser, tmp_path: Path) -> None:
     write_traces(dataset)
     context = browser.new_context()
     page = context.new_page()
-    with server_process(dataset) as (site, process):
-        page.goto(f"{site}/label/next", wait_until="networkidle", timeout=WAIT_SECONDS * 1000)
+    with server_process(dataset) as (site_url, process):
+        page.goto(f"{site_url}/label/next", wait_until="networkidle", timeout=WAIT_SECONDS * 1000)
         page.keyboard.press("r")
         expect(page.locator(STATUS)).to_contain_text("no error")
         finish(page)
@@ -419,7 +419,7 @@ def test_killed_server_loses_nothing(browser: Browser, tmp_path: Path) -> None:
         # The page does not show what is not saved.
         assert marks_of(page) == ["right", "neutral", ""]
     assert list(verify(dataset)) == []
-    with server_process(dataset, int(site.rpartition(":")[2])) as (_, process):
+    with server_process(dataset, int(site_url.rpartition(":")[2])) as (_, process):
         page.keyboard.press("k")
         page.keyboard.press("j")
         page.keyboard.press("-")
@@ -439,8 +439,8 @@ def test_label_page_fits_and_is_accessible(
     browser: Browser, dataset: Dataset, mode: str, theme: str
 ) -> None:
     with (
-        labelled(dataset) as site,
-        open_page(browser, f"{site}/label/traces/t0-0?mode={mode}", theme=theme) as page,
+        labelled(dataset) as site_url,
+        open_page(browser, f"{site_url}/label/traces/t0-0?mode={mode}", theme=theme) as page,
     ):
         page.keyboard.press("r")
         page.keyboard.press("u")
@@ -454,8 +454,8 @@ def test_label_page_fits_and_is_accessible(
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_start_page_is_accessible(browser: Browser, dataset: Dataset, theme: str) -> None:
     with (
-        labelled(dataset, "") as site,
-        open_page(browser, f"{site}/label", theme=theme, status=400) as page,
+        labelled(dataset, "") as site_url,
+        open_page(browser, f"{site_url}/label", theme=theme, status=400) as page,
     ):
         # The browser itself refuses other characters.
         page.locator("#rater").fill("adjudicated")

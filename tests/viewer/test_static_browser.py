@@ -35,14 +35,16 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def site(mixed: Dataset, tmp_path_factory: pytest.TempPathFactory) -> str:
+def site_url(mixed: Dataset, tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_both(mixed, tmp_path_factory.mktemp("static"))
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("path", PAGES)
-def test_files_fit_and_are_accessible(browser: Browser, site: str, path: str, theme: str) -> None:
-    with open_page(browser, f"{site}/{path}", theme=theme) as page:
+def test_files_fit_and_are_accessible(
+    browser: Browser, site_url: str, path: str, theme: str
+) -> None:
+    with open_page(browser, f"{site_url}/{path}", theme=theme) as page:
         for button in page.locator(".evidence-button").all()[:3]:
             button.click()
         for details in page.locator("details").all():
@@ -53,8 +55,8 @@ def test_files_fit_and_are_accessible(browser: Browser, site: str, path: str, th
         assert serious_violations(page) == []
 
 
-def test_keys_move_through_a_copy(browser: Browser, site: str) -> None:
-    with open_page(browser, f"{site}/copy/index.html") as page:
+def test_keys_move_through_a_copy(browser: Browser, site_url: str) -> None:
+    with open_page(browser, f"{site_url}/copy/index.html") as page:
         page.get_by_role("link", name="Traces", exact=True).click()
         page.wait_for_url("**/copy/traces.html")
         page.keyboard.press("j")
@@ -75,8 +77,8 @@ def test_keys_move_through_a_copy(browser: Browser, site: str) -> None:
         page.wait_for_url("**/copy/traces.html")
 
 
-def test_keys_move_through_a_report(browser: Browser, site: str) -> None:
-    with open_page(browser, f"{site}/report.html") as page:
+def test_keys_move_through_a_report(browser: Browser, site_url: str) -> None:
+    with open_page(browser, f"{site_url}/report.html") as page:
         page.keyboard.press("j")
         page.keyboard.press("Enter")
         page.wait_for_url("**/report.html#trace-1")
@@ -95,9 +97,9 @@ def test_keys_move_through_a_report(browser: Browser, site: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["copy/trace-t0-0.html", "report.html"])
-def test_fonts_and_themes_need_no_server(browser: Browser, site: str, path: str) -> None:
+def test_fonts_and_themes_need_no_server(browser: Browser, site_url: str, path: str) -> None:
     background = "getComputedStyle(document.body).backgroundColor"
-    with open_page(browser, f"{site}/{path}") as page:
+    with open_page(browser, f"{site_url}/{path}") as page:
         page.locator(".question").first.scroll_into_view_if_needed()
         expect(page.locator(".question .katex").first).to_be_visible()
         page.wait_for_function(f"{LOADED_FONTS} > 0")
@@ -110,9 +112,9 @@ def test_fonts_and_themes_need_no_server(browser: Browser, site: str, path: str)
 
 
 def test_report_is_complete_on_paper(
-    browser: Browser, site: str, hostile: tuple[Dataset, Trace], tmp_path: Path
+    browser: Browser, site_url: str, hostile: tuple[Dataset, Trace], tmp_path: Path
 ) -> None:
-    with open_page(browser, f"{site}/report.html", theme="dark") as page:
+    with open_page(browser, f"{site_url}/report.html", theme="dark") as page:
         formulas = page.locator("tr.step [data-math]").count()
         assert page.pdf().startswith(b"%PDF")
         assert page.locator("tr.step [data-math]:has(.katex)").count() == formulas
@@ -129,9 +131,9 @@ def test_report_is_complete_on_paper(
 def test_hostile_files_are_inert(
     browser: Browser, hostile: tuple[Dataset, Trace], tmp_path: Path
 ) -> None:
-    site = write_both(hostile[0], tmp_path)
+    site_url = write_both(hostile[0], tmp_path)
     for path in sorted(tmp_path.rglob("*.html")):
-        with open_page(browser, f"{site}/{path.relative_to(tmp_path)}") as page:
+        with open_page(browser, f"{site_url}/{path.relative_to(tmp_path)}") as page:
             for details in page.locator("details").all():
                 details.evaluate("element => { element.open = true; }")
             for button in page.locator(".evidence-button").all():
