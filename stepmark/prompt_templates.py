@@ -5,6 +5,7 @@ All placeholders are filled in one pass, so that inserted text is never read as 
 
 import re
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from stepmark.errors import ConfigError
@@ -50,9 +51,9 @@ def placeholders_in(template: str) -> Sequence[str]:
     """Return the names of the placeholders in a template, in order, with repetitions.
 
     >>> placeholders_in("{question} {steps} {x 1}")
-    ['question', 'steps']
+    ('question', 'steps')
     """
-    return PLACEHOLDER.findall(template)
+    return _parts(template)[1::2]
 
 
 def fill(template: str, **values: str) -> str:
@@ -61,4 +62,15 @@ def fill(template: str, **values: str) -> str:
     >>> fill("Problem: {question} {x}", question="{steps}?", steps="no")
     'Problem: {steps}? {x}'
     """
-    return PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), template)
+    texts = list(_parts(template))
+    for index in range(1, len(texts), 2):
+        name = texts[index]
+        texts[index] = values.get(name, f"{{{name}}}")
+    return "".join(texts)
+
+
+# A process fills a few templates, each of them once for every trace.
+@lru_cache(maxsize=64)
+def _parts(template: str) -> Sequence[str]:
+    """Return the texts of a template and, between them, the names of its placeholders."""
+    return tuple(PLACEHOLDER.split(template))

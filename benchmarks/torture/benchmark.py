@@ -54,7 +54,7 @@ class TortureSettings:
     """
 
     problems: int
-    flush_seconds: float = 0.05
+    flush_seconds: float = 0.02
     problems_per_shard: int = 8
 
     def run_file(self, folder: Path) -> Mapping[str, Any]:
