@@ -327,7 +327,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--flush-seconds",
         type=float,
-        default=0.05,
+        default=TortureSettings.flush_seconds,
         help="the time after which a completion is stored at the latest",
     )
     parser.add_argument(
