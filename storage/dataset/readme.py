@@ -32,6 +32,9 @@ from datasets import load_dataset
 traces = load_dataset("FOLDER", "traces", split="train")
 ```
 
+`datasets` caches the tables by the name of the folder. After a run, load them with
+`download_mode="force_redownload"`.
+
 All tables together, with SQL: `stepmark sql --dataset FOLDER`. One trace:
 `stepmark show TRACE_ID --dataset FOLDER`.
 """

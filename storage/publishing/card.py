@@ -41,6 +41,12 @@ class Config:
     """The ending of its files."""
     revision: str = ""
     """The branch or tag that contains it; "" for the main branch."""
+    version: str = ""
+    """A version that other rows do not have; "" in a repository, whose commits are versions.
+
+    `datasets` caches the rows of a folder by its name and its card alone: without a version, a
+    second export to a folder would be read as the first one.
+    """
 
     @property
     def title(self) -> str:

@@ -156,6 +156,8 @@ def _config_entry(
         path = f"{config.folder}/{split}-*.{config.file_type}"
         data_files.append({"split": split, "path": path})
     entry: dict[str, Any] = {"config_name": config.name, "data_files": data_files}
+    if config.version:
+        entry["version"] = config.version
     # `load_dataset` without a config loads this one: the first that was exported.
     if not any(other.get("default") for other in others):
         entry["default"] = True

@@ -20,7 +20,7 @@ from storage.dataset.dataset import Dataset
 from storage.formats.base import Format, HasSoftLabels, ReadsEvidence, TakesMergedSteps
 from storage.publishing import card, card_file, hub
 from storage.publishing.facts import facts_of
-from storage.publishing.files import file_type_of
+from storage.publishing.files import content_version, file_type_of
 from storage.publishing.format_fields import formats_with
 from storage.publishing.row_options import ALL_ROWS, VALIDATION, RowOptions
 from storage.publishing.row_writer import write_rows
@@ -253,6 +253,7 @@ def _to_folder(dataset: Dataset, request: ExportRequest, folder: str) -> ExportR
                 folder=FOLDER,
                 description=request.name(),
                 file_type=file_type_of(request.exporter),
+                version=content_version(new / FOLDER),
             )
             text = card_file.render(config, statistics, facts_of(dataset))
             (new / hub.CARD).write_text(text, encoding="utf-8")

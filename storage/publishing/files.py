@@ -1,5 +1,6 @@
 """The files of an export: a series of Parquet files, or of JSON lines, for each split."""
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 from storage.dataset import parts
 from storage.formats.base import Format, HasFileType, Row
 
-__all__ = ["ExportFiles", "file_type_of", "rows_of"]
+__all__ = ["ExportFiles", "content_version", "file_type_of", "rows_of"]
 
 PARQUET = "parquet"
 
@@ -33,6 +34,19 @@ def rows_of(path: Path) -> Iterator[Row]:
         return
     with path.open(encoding="utf-8") as lines:
         yield from map(json.loads, lines)
+
+
+def content_version(folder: Path) -> str:
+    """Return a version of the form that `datasets` needs, 0.0.NUMBER, of the files of an export.
+
+    The number has 32 bits of a digest of their names and bytes.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return f"0.0.{int.from_bytes(digest.digest()[:4])}"
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """The dataset card states the facts, loads each config, and contains hostile text as code."""
 
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -49,7 +50,10 @@ def python_block(text: str) -> str:
 def test_card_describes_the_export(on_disk: Dataset, tmp_path: Path) -> None:
     export(on_disk, Trl(), str(tmp_path / "out"))
     text = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
-    assert metadata_of(text) == {
+    metadata = metadata_of(text)
+    # It changes with the bytes of the files, which depend on the version of Arrow.
+    assert re.fullmatch(r"0\.0\.\d{1,10}", metadata["configs"][0].pop("version"))
+    assert metadata == {
         "license": "mit",
         "tags": ["process-supervision", "prm", "stepmark"],
         "configs": [

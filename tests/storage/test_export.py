@@ -75,6 +75,18 @@ def test_datasets_loads_the_export(filled: Dataset, tmp_path: Path, name: str) -
     assert rows.num_rows == done.rows
 
 
+def test_datasets_loads_a_second_export(filled: Dataset, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    export(filled, Trl(), str(folder))
+    assert load(folder).num_rows == 2
+    # `datasets` caches rows by the name of the folder and its card.
+    export(filled, Trl(), str(folder), options=RowOptions(limit=1))
+    assert load(folder).num_rows == 1
+    card = (folder / "README.md").read_bytes()
+    export(filled, Trl(), str(folder), options=RowOptions(limit=1))
+    assert (folder / "README.md").read_bytes() == card
+
+
 def test_trl_rows_survive_the_export(filled: Dataset, tmp_path: Path) -> None:
     export(filled, Trl(), str(tmp_path / "out"))
     assert load(tmp_path / "out").to_list() == [
