@@ -7,6 +7,7 @@ from pipelines.run.config import Prices
 from pipelines.run.meter import Meter
 from stepmark.plugins import available
 from storage.dataset.dataset import Dataset
+from storage.dataset.schemas import SCHEMAS
 from storage.dataset.slices import Slice
 from storage.queries.format_rows import count_format_rows
 from storage.queries.render import values
@@ -114,7 +115,9 @@ GROUP BY method
 EXCERPT_CHARACTERS = 60
 # The summary is made in the process of the run, whose memory must not grow with the dataset. DuckDB
 # writes what is more to the disk; this is enough for a million traces without it.
-MEMORY_MIB = 512
+MEMORY_MIB = 384
+# A run stores completions in a file per shard, and reading their footers takes as long as a query.
+KINDS = frozenset(SCHEMAS) - {"completions"}
 
 Row = tuple[str, str]
 
@@ -136,7 +139,7 @@ def summary_rows(
             traces. It is 1 where it is missing.
         filters: The ids of filters from plugin files; those of other filters are known.
     """
-    with query_session(dataset, memory_mib=MEMORY_MIB) as ask:
+    with query_session(dataset, memory_mib=MEMORY_MIB, kinds=KINDS) as ask:
         rows = [
             *_source_rows(ask),
             *_annotation_rows(ask),

@@ -152,10 +152,11 @@ class IndexedRows:
 
 def to_table(completions: Iterable[Revised]) -> pa.Table:
     """Return completions as a table with `MEMORY_SCHEMA`."""
+    records, revisions = zip(*completions, strict=True)
     # The fields of the record are the first columns, in the same order.
-    rows = [(*completion, revision) for completion, revision in completions]
+    columns = [*zip(*records, strict=True), revisions]
     arrays = []
-    for field, values in zip(MEMORY_SCHEMA, zip(*rows, strict=True), strict=True):
+    for field, values in zip(MEMORY_SCHEMA, columns, strict=True):
         arrays.append(pa.array(values, field.type))
     return pa.Table.from_arrays(arrays, schema=MEMORY_SCHEMA)
 
@@ -171,6 +172,9 @@ def encodable(completion: StoredCompletion) -> StoredCompletion:
         completion.model,
         completion.reasoning or "",
     )
+    # Python knows of each text whether it is ASCII, and most are.
+    if all(map(str.isascii, texts)):
+        return completion
     try:
         "".join(texts).encode()
     except UnicodeEncodeError:

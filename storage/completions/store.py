@@ -11,7 +11,8 @@ of the shards that are open.
 import asyncio
 import threading
 import weakref
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -268,9 +269,7 @@ class ShardStore:
         Raises:
             DatasetError: The file system failed. The completions remain in memory.
         """
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._cancel_timer()
         await asyncio.to_thread(self._write_pending)
         self._background_failed = False
 
@@ -278,32 +277,42 @@ class ShardStore:
         """Write all completions, and with `compact` merge the files of the shard into one part.
 
         Raises:
-            DatasetError: The file system failed.
+            DatasetError: The file system failed. The completions remain in memory.
         """
-        await self.flush()
-        # They have nothing left to write, but must not outlive the event loop.
-        await asyncio.gather(*self._background)
         if compact:
+            self._cancel_timer()
             await self._load()
             await asyncio.to_thread(self._compact)
+        else:
+            await self.flush()
+        # They have nothing left to write, but must not outlive the event loop.
+        await asyncio.gather(*self._background)
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     async def _load(self) -> None:
         if self._is_loaded:
             return
         # Many traces wait for the first load; only one of them occupies a thread.
         async with self._load_lock:
-            await asyncio.to_thread(self._load_files)
+            if not self._is_loaded:
+                await asyncio.to_thread(self._load_files)
 
     def _load_files(self) -> None:
         with self._file_lock:
-            if not self._is_loaded:
-                for loaded in self._store.load(self._header.shard, self._covering):
-                    if loaded.file.shard == self._header.shard:
-                        self._own_files.append(loaded)
-                        self._own_rows.add(loaded.table)
-                    else:
-                        self._covering_files.append(loaded)
-                self._is_loaded = True
+            # A cancelled call leaves its thread behind, which may have loaded them meanwhile.
+            if self._is_loaded:
+                return
+            for loaded in self._store.load(self._header.shard, self._covering):
+                if loaded.file.shard == self._header.shard:
+                    self._own_files.append(loaded)
+                    self._own_rows.add(loaded.table)
+                else:
+                    self._covering_files.append(loaded)
+            self._is_loaded = True
 
     def _current(self, key: bytes) -> Revised | None:
         """Return the newest completion of a key; the caller holds the lock."""
@@ -359,38 +368,51 @@ class ShardStore:
 
     def _write_pending(self) -> None:
         """Write the pending completions as a segment."""
-        with self._file_lock:
-            with self._lock:
-                batch = self._pending
-                self._writing = batch
-                self._pending = {}
+        with self._file_lock, self._writing_pending() as batch:
             if not batch:
                 return
-            try:
-                file = segment_file(self._header.shard)
-                loaded = self._store.write(file, self._header, to_table(batch.values()))
-            except BaseException:
-                with self._lock:
-                    self._pending = batch | self._pending
-                    self._writing = {}
-                raise
+            file = segment_file(self._header.shard)
+            loaded = self._store.write(file, self._header, to_table(batch.values()))
             with self._lock:
                 self._own_rows.add(loaded.table)
-                self._writing = {}
             self._own_files.append(loaded)
             if len(self._own_files) > _MAX_SEGMENTS:
                 self._merge_own_files()
 
     def _compact(self) -> None:
-        with self._file_lock:
+        """Merge the files of the shard and the pending completions into one part."""
+        with self._file_lock, self._writing_pending() as batch:
             files = [loaded.file for loaded in self._own_files]
-            # Nothing was stored, or the shard is compacted already.
-            if not files or files == [part_file(self._header.shard)]:
-                return
+            is_compact = files in ([], [part_file(self._header.shard)])
             # Without a part that can be replaced, one segment is as good as a merged one.
-            if len(files) == 1 and self._store.is_damaged(part_file(self._header.shard)):
+            is_alone = len(files) == 1 and self._store.is_damaged(part_file(self._header.shard))
+            if not batch and (is_compact or is_alone):
                 return
+            if batch:
+                table = to_table(batch.values())
+                with self._lock:
+                    self._own_rows.add(table)
             self._merge_own_files()
+
+    @contextmanager
+    def _writing_pending(self) -> Iterator[Mapping[bytes, Revised]]:
+        """Yield the pending completions, which the block writes; the caller holds the file lock.
+
+        If the block fails, they are pending again.
+        """
+        with self._lock:
+            batch = self._pending
+            self._writing = batch
+            self._pending = {}
+        try:
+            yield batch
+        except BaseException:
+            with self._lock:
+                self._pending = batch | self._pending
+            raise
+        finally:
+            with self._lock:
+                self._writing = {}
 
     def _merge_own_files(self) -> None:
         """Replace the files of the shard by one; the caller holds the file lock.

@@ -318,22 +318,33 @@ def read_trace_index(file: BinaryIO) -> TraceIndex:
         pyarrow.ArrowException: As for `read_columns`, also OSError.
     """
     metadata = pq.read_metadata(file)
-    paths = [metadata.schema.column(index).path for index in range(metadata.num_columns)]
-    ids = paths.index("trace_id")
-    below_steps = next(index for index, path in enumerate(paths) if path.startswith("steps."))
     encoded_ids = []
     steps = 0
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
-        chunk = group.column(ids)
-        start = chunk.data_page_offset
-        if chunk.dictionary_page_offset is not None:
-            start = chunk.dictionary_page_offset
+        ids, below_steps = _columns_of_index(group)
+        start = ids.data_page_offset
+        if ids.dictionary_page_offset is not None:
+            start = ids.dictionary_page_offset
         file.seek(start)
-        encoded_ids.append(file.read(chunk.total_compressed_size))
+        encoded_ids.append(file.read(ids.total_compressed_size))
         # A row without steps counts as one value.
-        steps += group.column(below_steps).num_values
+        steps += below_steps.num_values
     return TraceIndex(b"".join(encoded_ids), steps)
+
+
+def _columns_of_index(
+    group: pq.RowGroupMetaData,
+) -> tuple[pq.ColumnChunkMetaData, pq.ColumnChunkMetaData]:
+    """Return the column of ids, and the first of those that contain the steps.
+
+    Their paths come from the row group: `FileMetaData.schema` refers to its file and is kept by it,
+    so that both stay in memory until a garbage collection, 50 KB for each part.
+    """
+    chunks = [group.column(index) for index in range(group.num_columns)]
+    ids = next(chunk for chunk in chunks if chunk.path_in_schema == "trace_id")
+    below_steps = next(chunk for chunk in chunks if chunk.path_in_schema.startswith("steps."))
+    return ids, below_steps
 
 
 def row_bytes(file: BinaryIO) -> int:

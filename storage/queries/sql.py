@@ -159,6 +159,7 @@ def query_session(
     """
     dataset.require()
     parts = list_parts(dataset, kinds)
+    completions = completion_locations(dataset) if "completions" in kinds else ()
     checked_kinds: set[str] = set()
     scratch = _scratch_folder()
 
@@ -168,7 +169,7 @@ def query_session(
             shutil.rmtree(scratch, ignore_errors=True)
             on_overdue()
 
-    with _connect(dataset, parts, memory_mib, scratch) as connection:
+    with _connect(dataset, parts, completions, memory_mib, scratch) as connection:
 
         @cache
         def align_steps() -> Alignment:
@@ -222,9 +223,12 @@ def _scratch_folder() -> Path:
 
 
 def _connect(
-    dataset: Dataset, parts: TableParts, memory_mib: int, scratch: Path
+    dataset: Dataset,
+    parts: TableParts,
+    completions: Sequence[str],
+    memory_mib: int,
+    scratch: Path,
 ) -> duckdb.DuckDBPyConnection:
-    completions = completion_locations(dataset)
     connection = duckdb.connect(config=settings(memory_mib, scratch))
     try:
         _restrict(connection, dataset, parts, completions)
