@@ -76,7 +76,8 @@ def connect(dataset: Dataset) -> duckdb.DuckDBPyConnection:
     dataset.require()
     parts = list_parts(dataset)
     _check_parts(dataset, parts, frozenset(SCHEMAS))
-    return _connect(dataset, parts, MEMORY_MIB, _scratch_folder())
+    completions = completion_locations(dataset)
+    return _connect(dataset, parts, completions, MEMORY_MIB, _scratch_folder())
 
 
 def query(

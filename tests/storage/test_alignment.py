@@ -1,10 +1,12 @@
 """Shards whose tables are put side by side in the view `steps`, instead of being joined."""
 
+import gc
 import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from stepmark.errors import ConfigError, DatasetError
@@ -16,7 +18,7 @@ from storage.queries.alignment import NO_ALIGNMENT, Alignment, align
 from storage.queries.listing import TableParts, list_parts
 from storage.queries.render import values
 from storage.queries.sql import connect, query, query_session
-from storage.queries.views import create_steps_view
+from storage.queries.views import create_steps_view, reads_steps
 from tests.storage.samples import ANNOTATION, BAD, DISCOVERED, GOOD, LABEL, TRACE, UNKNOWN
 
 TRACES_PER_SHARD = 60
@@ -175,3 +177,46 @@ def test_damaged_part_is_not_aligned(mixed: Dataset) -> None:
     path.write_bytes(content)
     with pytest.raises(DatasetError, match="is damaged"), query_session(mixed) as run_query:
         run_query("SELECT count(*) FROM steps")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT count(*) FROM traces WHERE len(steps) = 0",
+        "SELECT traces.steps FROM labels JOIN traces USING (trace_id)",
+        """SELECT '"table_name":"steps"' AS steps FROM traces""",
+    ],
+)
+def test_columns_named_steps_are_no_view(sql: str) -> None:
+    assert not reads_steps(sql)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "FROM steps",
+        'SELECT count(*) FROM main."STEPS"',
+        "WITH found AS (SELECT * FROM traces JOIN steps USING (trace_id)) SELECT * FROM found",
+        "SELECT (SELECT count(*) FROM steps)",
+        "DESCRIBE steps",
+        "PIVOT steps ON label USING count(*)",
+        "SELECT steps FROM FROM",
+        "SELECT '\ud800' FROM steps",
+    ],
+)
+def test_steps_view_is_recognized(sql: str) -> None:
+    assert reads_steps(sql)
+
+
+def test_index_leaves_no_garbage(tmp_path: Path) -> None:
+    dataset = Dataset(str(tmp_path))
+    dataset.write_part(TRACES, 0, [TRACE], "f")
+    gc.collect()
+    gc.disable()
+    try:
+        with (tmp_path / dataset.path(TRACES, 0)).open("rb") as file:
+            assert parts.read_trace_index(file).steps == len(TRACE.steps)
+        # Reference cycles with Arrow would keep 50 KB for each of thousands of parts.
+        assert not any(isinstance(item, pq.FileMetaData) for item in gc.get_objects())
+    finally:
+        gc.enable()

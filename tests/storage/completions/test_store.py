@@ -201,6 +201,38 @@ async def test_all_points_were_killed(dataset: Dataset, monkeypatch: pytest.Monk
     assert operations.points == POINTS
 
 
+# The part is written, and the segment removed.
+POINTS_OF_MERGE = 3 + 2
+
+
+@pytest.mark.parametrize("survives", range(POINTS_OF_MERGE))
+async def test_kill_while_pending_is_merged(
+    dataset: Dataset, survives: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await append(dataset, completions(0, 3))
+    shard = open_shard(dataset)
+    await shard.put(completions(3, 6))
+    operations = FailingFolder(monkeypatch, survives, Killed())
+    with pytest.raises(Killed):
+        await shard.close(compact=True)
+    monkeypatch.undo()
+
+    assert operations.points == survives + 1
+    # The part exists from its second point on.
+    expected = completions(0, 6 if survives >= 2 else 3)
+    assert await stored(dataset, range(6)) == expected
+    assert view_rows(dataset) == expected_rows(expected)
+
+
+async def test_pending_completions_go_into_part(dataset: Dataset) -> None:
+    await append(dataset, completions(0, 3))
+    shard = open_shard(dataset)
+    await shard.put(completions(3, 6))
+    await shard.close(compact=True)
+    assert file_kinds(dataset) == ["part"]
+    assert await stored(dataset, range(6)) == completions(0, 6)
+
+
 def test_killed_process_loses_last_interval(tmp_path: Path) -> None:
     dataset = Dataset(str(tmp_path))
     command = [sys.executable, "-c", KILLED_WRITER, dataset.uri]
