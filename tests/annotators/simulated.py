@@ -127,6 +127,11 @@ class TraceRun:
     requests: Sequence[tuple[Prompt, Sampling]]
 
 
+def sample_counts(requests: Sequence[tuple[Prompt, Sampling]]) -> list[int]:
+    """Return how many samples each request asks for."""
+    return [sampling.n for _, sampling in requests]
+
+
 def recording(respond: Respond) -> tuple[Scripted, list[tuple[Prompt, Sampling]]]:
     """Return the policy as an engine, and a list to which it adds every request."""
     requests: list[tuple[Prompt, Sampling]] = []

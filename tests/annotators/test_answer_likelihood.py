@@ -16,7 +16,6 @@ from engines.base import Prompt
 from engines.scripted import IMPOSSIBLE_LOGPROB, Scripted
 from stepmark.errors import ConfigError
 from stepmark.records import Annotation, Problem, Trace, Verdict
-from tests.annotators.columns import column
 from tests.annotators.simulated import (
     PROBLEM,
     C,
@@ -27,6 +26,7 @@ from tests.annotators.simulated import (
     trace_of,
     verdicts,
 )
+from tests.columns import column
 
 
 async def probe_trace(

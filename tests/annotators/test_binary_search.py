@@ -8,7 +8,6 @@ import pytest
 from annotators.methods.binary_search import BinarySearch
 from engines.base import Completion, Prompt
 from stepmark.records import NO_ERROR, Problem, Sampling, Trace, Verdict
-from tests.annotators.columns import column
 from tests.annotators.simulated import (
     PROBLEM,
     C,
@@ -21,6 +20,7 @@ from tests.annotators.simulated import (
     trace_of,
     verdicts,
 )
+from tests.columns import column
 
 MAX_STEPS = 17
 SEARCH = BinarySearch(rollouts=2, right_answers="search")

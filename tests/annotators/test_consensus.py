@@ -10,6 +10,7 @@ from annotators.labelers.consensus import Consensus
 from stepmark.errors import ConfigError
 from stepmark.records import NO_ERROR, Annotation, StepAnnotation, StepLabel, Verdict
 from tests.annotators.simulated import C, I, U, trace_of
+from tests.columns import column
 
 TRACE = replace(trace_of(4, 2), outcome=U)
 MAJORITY = Consensus(rule="majority")
@@ -156,7 +157,7 @@ def test_wrong_answer_vetoes_no_error(rule: Consensus) -> None:
 )
 def test_steps_after_error_are_unknown(first_error: int, labels: list[Verdict]) -> None:
     label = Consensus().label(TRACE, annotations(mc=first_error, j=first_error))
-    assert [step.label for step in label.steps] == labels
+    assert column(label.steps, "label") == labels
 
 
 @pytest.mark.parametrize(
@@ -188,7 +189,7 @@ def test_steps_after_error_are_unknown(first_error: int, labels: list[Verdict]) 
 def test_correct_steps_need_confirming_source(
     rule: Consensus, reports: dict[str, Annotation], labels: list[Verdict]
 ) -> None:
-    assert [step.label for step in rule.label(TRACE, reports).steps] == labels
+    assert column(rule.label(TRACE, reports).steps, "label") == labels
 
 
 def test_formal_alone_gives_no_label() -> None:
@@ -250,7 +251,7 @@ def test_values_come_from_monte_carlo(
 
 def test_labels_without_monte_carlo_lack_values() -> None:
     label = MAJORITY.label(TRACE, annotations(j=2, k=2))
-    assert [(step.label, step.value) for step in label.steps] == [
+    assert column(label.steps, "label", "value") == [
         (C, None),
         (C, None),
         (I, None),
@@ -303,4 +304,4 @@ def test_sufficient_methods_keep_traces(rule: Consensus, methods: list[str]) -> 
 
 def test_proof_confirms_every_step() -> None:
     steps = SINGLE.label(TRACE, annotations(f=NO_ERROR)).steps
-    assert [step.label for step in steps] == [C] * 4
+    assert column(steps, "label") == [C] * 4

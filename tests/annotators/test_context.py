@@ -11,7 +11,6 @@ from engines.base import Completion, Prompt
 from engines.scripted import Scripted
 from stepmark.identity import SEED_SPACING
 from stepmark.records import Cost, Rollout, Sampling, Trace
-from tests.annotators.columns import column
 from tests.annotators.simulated import (
     PROBLEM,
     SAMPLING,
@@ -24,6 +23,7 @@ from tests.annotators.simulated import (
     solves_with,
     trace_of,
 )
+from tests.columns import column
 
 TRACE = trace_of(3)
 
@@ -105,7 +105,7 @@ async def test_cancelled_request_ends_waiting() -> None:
 async def test_whole_solution_is_graded() -> None:
     """The prefix is "ye" and the rollout is "s", so only both together are correct."""
     context = context_of(Scripted(replies={"": ("s",)}), replace(TRACE, steps=("ye", "!")))
-    assert [rollout.outcome for rollout in await context.rollouts(1, 1)] == [C]
+    assert column(await context.rollouts(1, 1), "outcome") == [C]
 
 
 async def test_rollouts_of_one_prefix_differ() -> None:

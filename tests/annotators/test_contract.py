@@ -14,7 +14,6 @@ from stepmark.errors import EngineError, PluginError
 from stepmark.identity import SEED_SPACING, fingerprint
 from stepmark.plugins import available, build, load
 from stepmark.records import NO_ERROR, Rollout, Sampling, StepAnnotation, Trace, Verdict
-from tests.annotators.columns import column
 from tests.annotators.simulated import (
     PROBLEM,
     WRONG,
@@ -31,6 +30,7 @@ from tests.annotators.simulated import (
     solves_with,
     trace_of,
 )
+from tests.columns import column
 
 METHODS = [
     name for name in available("annotators") if hasattr(load("annotators", name), "annotate")

@@ -10,7 +10,6 @@ from stepmark import plugins
 from stepmark.errors import PluginError, UserError
 from stepmark.identity import fingerprint
 from stepmark.records import NO_ERROR, Trace, Verdict
-from tests.annotators.columns import column
 from tests.annotators.simulated import (
     PROBLEM,
     annotate_trace,
@@ -18,6 +17,7 @@ from tests.annotators.simulated import (
     trace_of,
     verdicts,
 )
+from tests.columns import column
 from verifiers.algebra import Algebra
 from verifiers.arithmetic import Arithmetic
 from verifiers.base import Claim, Finding, StepClaim

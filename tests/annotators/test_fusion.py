@@ -25,6 +25,7 @@ from pipelines.scoring.metrics import score
 from stepmark.errors import ConfigError
 from stepmark.records import NO_ERROR, Annotation, Label, StepAnnotation, Trace
 from tests.annotators.simulated import C, I, U, trace_of
+from tests.columns import column
 
 STEPS = 5
 TRACE = replace(trace_of(STEPS, 2), outcome=U)
@@ -211,7 +212,7 @@ def test_kept_label_ends_at_first_error() -> None:
     result = label({"monte_carlo": 2, "judge": 2}, threshold=0.5)
     assert (result.kept, result.first_error) == (True, 2)
     assert result.sources == ("monte_carlo", "judge")
-    assert [step.label for step in result.steps] == [C, C, I, U, U]
+    assert column(result.steps, "label") == [C, C, I, U, U]
 
 
 def test_dropped_label_keeps_its_values() -> None:

@@ -14,7 +14,6 @@ from annotators.methods.judge import Judge
 from engines.base import Completion, Engine, Prompt
 from engines.scripted import Scripted
 from stepmark.records import NO_ERROR, Critique, Sampling, StepAnnotation
-from tests.annotators.columns import column
 from tests.annotators.judge_replies import completion, reply_by_prompt, reply_per_step, vote
 from tests.annotators.simulated import (
     PROBLEM,
@@ -25,10 +24,12 @@ from tests.annotators.simulated import (
     annotate_trace,
     problem_group_of,
     recording,
+    sample_counts,
     services,
     trace_of,
     verdicts,
 )
+from tests.columns import column
 
 
 async def judge_trace(*replies: str, judge: Judge | None = None) -> TraceRun:
@@ -100,7 +101,7 @@ async def test_step_prompt_judges_each_step_separately() -> None:
     assert verdicts(done.annotation) == "cic"
     counts = column(done.annotation.steps, "successes", "trials")
     assert counts == [(3, 3), (1, 3), (2, 3)]
-    assert [sampling.n for _, sampling in done.requests] == [3, 3, 3]
+    assert sample_counts(done.requests) == [3, 3, 3]
     assert len({sampling.seed for _, sampling in done.requests}) == 3
     for number, (prompt, _) in enumerate(done.requests, start=1):
         last_step = f"Step {number}: sound {number - 1}"
@@ -285,7 +286,7 @@ async def test_requests_are_stored_with_replies() -> None:
     prompts = [prompt for prompt, _ in done.requests]
     # Two votes from the same three prompts, and then the reply of the meta-critic.
     expected = [prompt.user for prompt in [*prompts[:3], *prompts[:3], *prompts[3:]]]
-    assert [critique.request for critique in done.context.critiques] == expected
+    assert column(done.context.critiques, "request") == expected
     assert len(set(expected)) == 4
     assert {critique.system for critique in done.context.critiques} == {""}
 

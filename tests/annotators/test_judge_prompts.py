@@ -16,9 +16,9 @@ from stepmark import plugins
 from stepmark.errors import ConfigError
 from stepmark.identity import fingerprint
 from stepmark.records import Sampling
-from tests.annotators.columns import column
 from tests.annotators.judge_replies import vote
 from tests.annotators.simulated import PROBLEM, annotate_trace, trace_of, verdicts
+from tests.columns import column
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 

@@ -13,7 +13,6 @@ from engines.base import Completion, Prompt
 from engines.scripted import Scripted
 from stepmark.identity import SEED_SPACING
 from stepmark.records import NO_ERROR, Sampling, Verdict
-from tests.annotators.columns import column
 from tests.annotators.simulated import (
     PROBLEM,
     C,
@@ -24,11 +23,13 @@ from tests.annotators.simulated import (
     cut,
     last_sample_solves,
     problem_group_of,
+    sample_counts,
     services,
     solves_with,
     trace_of,
     verdicts,
 )
+from tests.columns import column
 
 MAX_STEPS = 10
 
@@ -151,10 +152,10 @@ async def test_batches_double_until_first_correct_rollout() -> None:
         (MonteCarlo(rollouts=3, stop_early=True), [1, 1, 1]),
     ):
         done = await annotate_trace(method, trace_of(2), solves_at_fourth_rollout)
-        assert [sampling.n for _, sampling in done.requests] == batches
+        assert sample_counts(done.requests) == batches
     unsolved = MonteCarlo(rollouts=11, stop_early=True)
     done = await annotate_trace(unsolved, trace_of(2, 0), always_solves)
-    assert [sampling.n for _, sampling in done.requests] == [1, 1, 2, 4, 3]
+    assert sample_counts(done.requests) == [1, 1, 2, 4, 3]
     assert column(done.annotation.steps, "value", "trials") == [(0.0, 11), (0.0, 1)]
 
 

@@ -6,6 +6,7 @@ from annotators.base import CostBound
 from annotators.methods.outcome import Outcome
 from stepmark.records import Cost, StepAnnotation, Verdict
 from tests.annotators.simulated import C, I, U, annotate_trace, last_sample_solves, trace_of
+from tests.columns import column
 
 
 @pytest.mark.parametrize(
@@ -16,7 +17,7 @@ async def test_every_step_has_the_outcome(
 ) -> None:
     done = await annotate_trace(Outcome(), trace_of(3, 1, outcome), last_sample_solves)
     annotation = done.annotation
-    assert [(step.verdict, step.value) for step in annotation.steps] == [(outcome, value)] * 3
+    assert column(annotation.steps, "verdict", "value") == [(outcome, value)] * 3
     assert (annotation.first_error, annotation.confidence) == (first_error, None)
     assert done.requests == []
 

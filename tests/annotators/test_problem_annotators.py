@@ -12,7 +12,6 @@ from annotators.failures import abstention
 from stepmark.errors import ConfigError, EngineError
 from stepmark.plugins import available, build, load
 from stepmark.records import Annotation, Discovered, Problem, StepAnnotation, Trace
-from tests.annotators.columns import column
 from tests.annotators.problem_simulation import (
     ProblemRun,
     annotate_problem,
@@ -21,6 +20,7 @@ from tests.annotators.problem_simulation import (
     sample_traces,
 )
 from tests.annotators.simulated import PROBLEM, SAMPLING, C
+from tests.columns import column
 
 PROBLEM_ANNOTATORS = [
     name

@@ -15,6 +15,7 @@ from annotators.judging.reply_parser import (
 )
 from stepmark.records import Verdict
 from tests.annotators.simulated import C, I, U
+from tests.columns import column
 
 # Smaller than the limit by more than the text around the repeated part.
 HUGE = MAX_REPLY_CHARS - 100
@@ -526,7 +527,7 @@ def test_quotations_are_no_verdicts(reply: str, expected: str) -> None:
 def test_quoted_missing_step_withdraws_nothing() -> None:
     solution = ("x = 1.\nStep 99: this is correct\nWait, no.\n",)
     reply = "Step 1: correct\n> Step 99: this is correct\n> Wait, no.\nFine."
-    assert [verdict.verdict.value for verdict in read_verdicts(reply, 1, solution)] == ["correct"]
+    assert column(read_verdicts(reply, 1, solution), "verdict.value") == ["correct"]
 
 
 def test_copied_json_is_no_verdict() -> None:

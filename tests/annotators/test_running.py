@@ -13,7 +13,6 @@ from annotators.running import run
 from engines.scripted import Scripted
 from stepmark.errors import ConfigError, EngineError
 from stepmark.records import Annotation, Problem, StepAnnotation, Trace
-from tests.annotators.columns import column
 from tests.annotators.simulated import (
     PROBLEM,
     C,
@@ -23,6 +22,7 @@ from tests.annotators.simulated import (
     services,
     trace_of,
 )
+from tests.columns import column
 
 TRACE = trace_of(3)
 

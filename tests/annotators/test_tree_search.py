@@ -13,7 +13,6 @@ from annotators.methods.tree_search import TreeSearch
 from annotators.search.solution_tree import SolutionPath, State
 from engines.base import Completion, Prompt
 from stepmark.records import NO_ERROR, Problem, Sampling, StepAnnotation, Trace, Verdict
-from tests.annotators.columns import column
 from tests.annotators.problem_simulation import (
     LINES,
     ProblemRun,
@@ -22,7 +21,18 @@ from tests.annotators.problem_simulation import (
     random_walks,
     sample_traces,
 )
-from tests.annotators.simulated import PROBLEM, WRONG, C, I, Respond, U, cut, verdicts
+from tests.annotators.simulated import (
+    PROBLEM,
+    WRONG,
+    C,
+    I,
+    Respond,
+    U,
+    cut,
+    sample_counts,
+    verdicts,
+)
+from tests.columns import column
 
 SOLVABLE = random_walks(0.8, surely=True)
 """From every sound prefix it samples at least one correct rollout per request."""
@@ -80,7 +90,7 @@ async def test_states_are_probed_once_within_budget(
     method = TreeSearch(rollouts=rollouts, searches=searches, budget=budget)
     run = await annotate_problem(method, traces, policy)
     assert set(requests_by_state(run).values()) <= {1}
-    request_sizes = [sampling.n for _, sampling in run.requests]
+    request_sizes = sample_counts(run.requests)
     assert set(request_sizes) <= {rollouts}
     requested = sum(request_sizes)
     recorded = sum(column(run.annotations, "cost.rollouts"))

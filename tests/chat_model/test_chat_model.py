@@ -37,6 +37,7 @@ from storage.dataset.dataset import Dataset
 from storage.dataset.tables import LABELS, PROBLEMS, TRACES, annotations, critiques, rollouts
 from tests.chat_model.conftest import MODEL_NAME, ServedModel
 from tests.pipelines.one_verifier import use_one_verifier
+from tests.pipelines.rows import counts_by_name
 from verifiers.isolation.pool import VerifierPool
 
 pytestmark = pytest.mark.vllm
@@ -357,7 +358,7 @@ def test_unreadable_replies_are_counted(run: FinishedRun) -> None:
         if critique.finish_reason != "stop":
             assert not is_read
     summary = summary_rows(run.dataset, Meter(), run.plan.run_file.prices)
-    counts = {row["what"]: row["count"] for row in summary}
+    counts = counts_by_name(summary)
     if unread:
         assert counts["unreadable replies of judge"].startswith(
             f"{unread} of {len(run.critiques)} "

@@ -21,6 +21,7 @@ from stepmark.errors import (
 from stepmark.records import Sampling
 from storage.dataset.batch_files import BatchFiles
 from storage.dataset.folder import Folder
+from tests.columns import column
 from tests.engines.batch_server import BatchServer, Line, answer_line, error_line, texts_reply
 from tests.engines.fake_server import Answer
 
@@ -59,7 +60,7 @@ async def ask(engine: OpenAI, prompts: Sequence[Prompt] = PROMPTS, n: int = 2) -
         if isinstance(reply, BaseException):
             texts.append(reply)
         else:
-            texts.append([completion.text for completion in reply])
+            texts.append(column(reply, "text"))
     return texts
 
 
@@ -70,6 +71,12 @@ async def ask_once(server: BatchServer, records: BatchFiles, **fields: Any) -> l
     await engine.forget_batches()
     await engine.close()
     return texts
+
+
+def assert_all_are(kind: type[Exception], errors: Sequence[object]) -> None:
+    """Assert that every result is an error of a kind."""
+    for error in errors:
+        assert isinstance(error, kind)
 
 
 def sizes(server: BatchServer) -> list[int]:
@@ -256,7 +263,7 @@ async def test_cancelled_batch_stops_the_run(records: BatchFiles) -> None:
         texts = await ask(engine)
         await engine.close()
         assert texts[:4] == EXPECTED[:4]
-        assert all(isinstance(error, EngineUnavailableError) for error in texts[4:])
+        assert_all_are(EngineUnavailableError, texts[4:])
         assert "was cancelled" in str(texts[4])
         assert len(server.batches) == 1
         server.end = lambda number: "completed"
@@ -331,7 +338,7 @@ async def test_failed_creation_makes_one_batch(records: BatchFiles) -> None:
 
     async with BatchServer.running(fault=lose) as server:
         engine = engine_at(server, records)
-        assert all(isinstance(error, ConfigError) for error in await ask(engine))
+        assert_all_are(ConfigError, await ask(engine))
         server.fault = lambda *call: None
         assert await ask(engine) == EXPECTED
         await engine.close()
@@ -464,7 +471,7 @@ async def test_refused_batch_ends_the_run(records: BatchFiles) -> None:
     error = {"code": "model_not_found", "message": "the model m has no batches"}
     async with BatchServer.running(refuse=lambda number, lines: [error]) as server:
         texts = await ask_once(server, records)
-    assert all(isinstance(error, ConfigError) for error in texts)
+    assert_all_are(ConfigError, texts)
     assert "the model m has no batches" in str(texts[0])
     assert records.names() == [], "it has cost nothing"
 
@@ -481,7 +488,7 @@ async def test_error_of_unknown_line_ends_run(records: BatchFiles) -> None:
 async def test_server_without_batches_ends_the_run(records: BatchFiles) -> None:
     async with BatchServer.running(fault=lambda *call: Answer(404, {})) as server:
         texts = await ask_once(server, records)
-    assert all(isinstance(error, ConfigError) for error in texts)
+    assert_all_are(ConfigError, texts)
 
 
 async def test_unknown_batch_names_its_record(records: BatchFiles) -> None:
@@ -497,7 +504,7 @@ async def test_unknown_batch_names_its_record(records: BatchFiles) -> None:
         server.batches.clear()
         texts = await ask_once(server, records)
     (name,) = records.names()
-    assert all(isinstance(error, ConfigError) for error in texts)
+    assert_all_are(ConfigError, texts)
     assert records.location(name) in str(texts[0])
     assert server.processed == []
 
@@ -506,7 +513,7 @@ async def test_damaged_record_is_named(records: BatchFiles) -> None:
     records.write("batch-x", b'{"identity": 3}')
     async with BatchServer.running() as server:
         texts = await ask_once(server, records)
-    assert all(isinstance(error, ConfigError) for error in texts)
+    assert_all_are(ConfigError, texts)
     assert "batch-x.json is damaged" in str(texts[0])
     assert server.batches == {}
 

@@ -19,6 +19,7 @@ from engines.runtime.openai_replies import UnreadableReply, parse_reply
 from engines.runtime.server_list import read_urls
 from stepmark.errors import ConfigError, EngineError, EngineWarning
 from stepmark.records import Sampling
+from tests.columns import column
 from tests.engines.fake_server import FakeServer, completion
 from tests.engines.faulty_server import FAULTS, FaultyModel, serving_faulty, texts_of
 
@@ -53,7 +54,7 @@ async def complete_all(
 ) -> list[Sequence[str]]:
     engine = OpenAI(
         model="m",
-        base_urls=tuple(server.url for server in servers),
+        base_urls=tuple(column(servers, "url")),
         api="completions",
         trust_continuation=True,
         timeout=1.0,
@@ -63,7 +64,7 @@ async def complete_all(
         *(engine.complete(prompt, sampling) for prompt, sampling in all_requests(count))
     )
     await engine.close()
-    return [[completion.text for completion in answer] for answer in answers]
+    return [column(answer, "text") for answer in answers]
 
 
 @pytest.mark.filterwarnings("ignore::stepmark.errors.EngineWarning")
@@ -150,7 +151,7 @@ async def test_file_of_servers_is_followed(tmp_path: Path, monkeypatch: pytest.M
     models = [FaultyModel(), FaultyModel()]
     path = tmp_path / "servers.txt"
     async with serving_faulty(*models) as servers:
-        first, second = (server.url for server in servers)
+        first, second = column(servers, "url")
         path.write_text(f"# the first machine\n{first}\n\n{first}  # again\n")
         engine = OpenAI(
             model="m", base_urls_file=str(path), api="completions", trust_continuation=True
@@ -159,11 +160,15 @@ async def test_file_of_servers_is_followed(tmp_path: Path, monkeypatch: pytest.M
         async def complete(user: str) -> None:
             await engine.complete(Prompt(user=user), Sampling())
 
+        def counts() -> list[int]:
+            """Return how many requests each server has answered."""
+            return [model.answered.total() for model in models]
+
         await complete("a")
-        assert [model.answered.total() for model in models] == [1, 0]
+        assert counts() == [1, 0]
         path.write_text(f"{second}\n")
         await complete("b")
-        assert [model.answered.total() for model in models] == [1, 1]
+        assert counts() == [1, 1]
         # A file that is being written is not a reason to lose the servers.
         path.write_text("http://[::1\n")
         with pytest.warns(EngineWarning, match="the list of servers is not read again"):
@@ -171,7 +176,7 @@ async def test_file_of_servers_is_followed(tmp_path: Path, monkeypatch: pytest.M
         path.unlink()
         with pytest.warns(EngineWarning, match="No such file"):
             await complete("d")
-        assert [model.answered.total() for model in models] == [1, 3]
+        assert counts() == [1, 3]
         await engine.close()
 
 

@@ -13,6 +13,7 @@ from engines.runtime.faults import Fault, kind_named
 from engines.runtime.fleet import Fleet
 from engines.runtime.server_state import Health
 from stepmark.errors import ConfigError, EngineError, EngineUnavailableError
+from tests.columns import column
 from tests.engines.virtual_time import run_in_virtual_time
 
 PATIENCE = 900.0
@@ -82,6 +83,11 @@ class SimulatedServer:
             raise error
 
 
+def request_names(count: int) -> list[str]:
+    """Return the requests of `Simulation.send_all`, which are also their answers."""
+    return [f"request {number}" for number in range(count)]
+
+
 @dataclass
 class Simulation:
     """A fleet of simulated servers, and what it reported."""
@@ -127,8 +133,7 @@ class Simulation:
             async with slots:
                 return await self.send(request)
 
-        names = [f"request {number}" for number in range(count)]
-        return await asyncio.gather(*map(send, names), return_exceptions=True)
+        return await asyncio.gather(*map(send, request_names(count)), return_exceptions=True)
 
     @property
     def answered(self) -> Counter[str]:
@@ -161,8 +166,8 @@ def seconds_of(behaviours: Sequence[Behaviour], count: int = 3000) -> float:
     async def run() -> float:
         simulation = Simulation(behaviours)
         answers = await simulation.send_all(count, at_once=90)
-        assert answers == [f"request {number}" for number in range(count)]
-        assert simulation.answered == Counter({str(answer): 1 for answer in answers})
+        assert answers == request_names(count)
+        assert simulation.answered == Counter(request_names(count))
         return asyncio.get_running_loop().time()
 
     return run_in_virtual_time(run())
@@ -191,7 +196,7 @@ def test_outage_of_all_pauses_once(kind: str) -> None:
     async def run() -> Simulation:
         simulation = Simulation([down_between(5, 605, kind)] * 2)
         answers = await simulation.send_all(300, at_once=90)
-        assert answers == [f"request {number}" for number in range(300)]
+        assert answers == request_names(300)
         return simulation
 
     simulation = run_in_virtual_time(run())
@@ -239,7 +244,7 @@ def test_sick_replica_spoils_nothing(kind: str) -> None:
     async def run() -> Simulation:
         simulation = Simulation([always(kind), healthy])
         answers = await simulation.send_all(300, at_once=30)
-        assert answers == [f"request {number}" for number in range(300)]
+        assert answers == request_names(300)
         return simulation
 
     simulation = run_in_virtual_time(run())
@@ -297,7 +302,7 @@ def test_slow_first_answers_are_awaited(kind: str, monkeypatch: pytest.MonkeyPat
         simulation = Simulation([healthy], slots=1000)
         others = asyncio.create_task(simulation.send_all(9, at_once=9))
         assert await late_fault(simulation, kind, 35.0, times=1) == "late"
-        assert await others == [f"request {number}" for number in range(9)]
+        assert await others == request_names(9)
 
     run_in_virtual_time(run())
 
@@ -401,7 +406,7 @@ def test_request_survives_chance_deaths() -> None:
     async def run() -> None:
         simulation = Simulation([mortal], slots=1000)
         answers = await simulation.send_all(300, at_once=4)
-        assert answers == [f"request {number}" for number in range(300)]
+        assert answers == request_names(300)
 
     run_in_virtual_time(run())
 
@@ -417,7 +422,7 @@ def test_doubtful_probe_is_no_outage() -> None:
     async def run() -> None:
         simulation = Simulation([restarting])
         answers = await simulation.send_all(300, at_once=30)
-        assert answers == [f"request {number}" for number in range(300)]
+        assert answers == request_names(300)
         assert asyncio.get_running_loop().time() < 120
 
     run_in_virtual_time(run())
@@ -581,13 +586,13 @@ def test_servers_are_added_and_drained() -> None:
         await asyncio.sleep(5)
         drained = len(simulation.servers["server-0"].answered)
         answers = await running
-        assert answers == [f"request {number}" for number in range(600)]
+        assert answers == request_names(600)
         assert len(simulation.servers["server-0"].answered) == drained
         return simulation
 
     simulation = run_in_virtual_time(run())
     assert simulation.answered.total() == 600
-    assert [server.url for server in simulation.fleet.servers] == ["server-1"]
+    assert column(simulation.fleet.servers, "url") == ["server-1"]
 
 
 def test_cancelled_probe_leaves_another() -> None:
@@ -619,7 +624,7 @@ def test_random_faults_lose_nothing(share: float, count: int) -> None:
     async def run() -> None:
         simulation = Simulation([flaky] * 3)
         answers = await simulation.send_all(count, at_once=90)
-        assert answers == [f"request {number}" for number in range(count)]
+        assert answers == request_names(count)
 
     run_in_virtual_time(run())
 

@@ -14,6 +14,7 @@ from engines.runtime.answered_samples import answered_samples
 from stepmark import plugins
 from stepmark.errors import ConfigError, EngineError, EngineWarning
 from stepmark.records import Sampling
+from tests.columns import column
 from tests.engines import shipped
 from tests.engines.fake_server import Answer, FakeServer, completion, refusing_url
 
@@ -132,7 +133,7 @@ async def test_timeout_is_retryable() -> None:
 async def test_busy_server_is_retried() -> None:
     async with FakeServer.answering(Answer(503, ERROR_BODY), completion("x")) as server:
         engine = engine_at(server.url, retries=1)
-        assert [c.text for c in await engine.complete(PROMPT, SAMPLING)] == ["x"]
+        assert column(await engine.complete(PROMPT, SAMPLING), "text") == ["x"]
         await engine.close()
     assert len(server.requests) == 2
 

@@ -10,6 +10,7 @@ from engines.runtime.faults import Action
 from engines.runtime.openai_replies import UnreadableReply, parse_reply, read_reply, read_usage
 from stepmark.errors import ConfigError, EngineError, EngineWarning
 from stepmark.records import Sampling
+from tests.columns import column
 from tests.engines.fake_server import USAGE, Answer, FakeServer, completion
 
 NUMBERS: list[Any] = [float("nan"), float("inf"), -float("inf"), -1, 1.5, "7", True, [], 2**70]
@@ -171,11 +172,11 @@ def test_choices_are_ordered_by_index() -> None:
     body = completion("a", "b", "c").body
     body["choices"].reverse()
     read = read_reply(body, n=3, is_chat=False)
-    assert [choice.text for choice in read.completions] == ["a", "b", "c"]
+    assert column(read.completions, "text") == ["a", "b", "c"]
     for choice in body["choices"]:
         del choice["index"]
     read = read_reply(body, n=3, is_chat=False)
-    assert [choice.text for choice in read.completions] == ["c", "b", "a"]
+    assert column(read.completions, "text") == ["c", "b", "a"]
 
 
 ERRORS: list[tuple[Any, bool]] = [

@@ -14,6 +14,8 @@ import pytest
 import stepmark
 from engines.pocket import SHIPPED
 from pipelines.cli.environment_guard import PACKAGES
+from tests.columns import column
+from tests.json_lines import read_json_lines, write_json_lines
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TEMPLATE = "Problem: {prompt}\nSolution:\n"
@@ -98,10 +100,6 @@ def run_example(name: str, *arguments: str | Path) -> str:
     return done.stdout
 
 
-def read_lines(file: Path) -> list[dict[str, object]]:
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-
-
 def mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
@@ -151,7 +149,7 @@ def test_head_learns_and_loads(
     file = tmp_path / "scores.jsonl"
     model = ("--model", tmp_path / "prm", "--template", "Problem: {prompt}\\nSolution:\\n")
     run_example("prm_head", "score", exports["trl"], *model, "--to", file)
-    rows = read_lines(file)
+    rows = read_json_lines(file)
     assert len(rows) >= len(scores)
     for row, step_scores in zip(rows, scores, strict=False):
         # Batches of other sizes give slightly different sums.
@@ -182,7 +180,7 @@ def test_head_rejects_useless_data(
     rows: Sequence[object], error: str, prm_head: ModuleType, tmp_path: Path
 ) -> None:
     file = tmp_path / "rows.jsonl"
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    write_json_lines(file, *rows)
     with pytest.raises(SystemExit, match=error):
         prm_head.train(
             prm_head.read_solutions(file),
@@ -213,10 +211,10 @@ def test_validation_rows_are_not_read(
         }
         file = tmp_path / f"{split}-00000-of-00001.jsonl"
         file.write_text(json.dumps(row, ensure_ascii=False) + "\n\n", encoding="utf-8")
-    assert [row.prompt for row in prm_head.read_solutions(tmp_path)] == ["a\u2028b"]
+    assert column(prm_head.read_solutions(tmp_path), "prompt") == ["a\u2028b"]
     (dialogue,) = verifier_sft.read_dialogues(tmp_path)
     assert dialogue.request[0]["content"] == "a\u2028b"
-    assert [row.prompt for row in prm_head.read_solutions(file)] == ["c"]
+    assert column(prm_head.read_solutions(file), "prompt") == ["c"]
 
 
 @pytest.mark.vllm
@@ -280,10 +278,10 @@ def test_verifier_learns_and_loads(
 
     requests = tmp_path / "requests.jsonl"
     rows = [{"messages": dialogue.request} for dialogue in dialogues[:3]]
-    requests.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    write_json_lines(requests, *rows)
     file = tmp_path / "replies.jsonl"
     run_example("verifier_sft", "check", requests, "--model", tmp_path / "verifier", "--to", file)
-    replies = read_lines(file)
+    replies = read_json_lines(file)
     assert len(replies) == len(rows)
     for row in replies:
         assert row["first_error"] is not None

@@ -1,6 +1,5 @@
 """Contamination: questions that contain evaluation questions."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +7,7 @@ import pytest
 from filters.contamination import Contamination
 from stepmark.errors import InputError
 from tests.filters.samples import candidate, drops
+from tests.json_lines import write_json_lines
 
 # Twenty words with 13 n-grams of eight words.
 TEST = (
@@ -20,10 +20,7 @@ LEGS = "How many legs have seven cats and nine dogs together?"
 
 
 def write_rows(folder: Path, *rows: object, name: str = "test.jsonl") -> str:
-    path = folder / name
-    lines = [json.dumps(row) + "\n" for row in rows]
-    path.write_text("".join(lines))
-    return str(path)
+    return write_json_lines(folder / name, *rows)
 
 
 def against(path: str, **parameters: object) -> Contamination:

@@ -7,7 +7,8 @@ import pytest
 from filters.contamination import Contamination
 from filters.duplicates import Duplicates
 from tests.filters.samples import candidate, drops
-from tests.verifiers.cases import SHARED, rows
+from tests.json_lines import read_json_lines
+from tests.verifiers.cases import SHARED
 
 
 def shared(name: str) -> Path:
@@ -21,7 +22,7 @@ def test_gsm8k_questions_of_processbench_are_contaminated() -> None:
     against = ({"use": "files", "paths": [str(shared("gsm8k-test.jsonl"))]},)
     traces = [
         candidate(row["id"], problem=row["id"], question=row["problem"])
-        for row in rows(shared("processbench-dev.jsonl"))
+        for row in read_json_lines(shared("processbench-dev.jsonl"))
     ]
     dropped = drops(Contamination(against=against), traces)
     # All GSM8K problems of the file, and no problem of another subset.
@@ -33,6 +34,6 @@ def test_gsm8k_questions_of_processbench_are_contaminated() -> None:
 
 def test_gsm8k_has_no_duplicate_questions() -> None:
     traces = []
-    for number, row in enumerate(rows(shared("gsm8k-test.jsonl"))):
+    for number, row in enumerate(read_json_lines(shared("gsm8k-test.jsonl"))):
         traces.append(candidate(f"t{number}", problem=f"p{number}", question=row["question"]))
     assert drops(Duplicates(), traces) == {}

@@ -8,7 +8,8 @@ from typing import Any
 
 from tests.golden import project
 from tests.golden.project import AnswerClaim, StepClaim, Verdict
-from tests.golden.rows import Golden, excerpt, read_lines
+from tests.golden.rows import Golden, excerpt
+from tests.json_lines import read_json_lines
 
 __all__ = ["golden_sets"]
 
@@ -21,7 +22,7 @@ Finding = tuple[int, str, str, str]
 def golden_sets() -> Mapping[str, Golden]:
     """Return the findings of the cases and of the solutions."""
     cases = list[tuple[str, Mapping[str, Any]]]()
-    for row in read_lines(DATA / "cases.jsonl"):
+    for row in read_json_lines(DATA / "cases.jsonl"):
         cases.append((f"{row['file']}:{row['row']}", row["case"]))
     with gzip.open(DATA / "solutions.jsonl.gz", "rt", encoding="utf-8") as file:
         solutions = [(row["id"], row) for row in map(json.loads, file)]

@@ -12,6 +12,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from tests.json_lines import read_json_lines
+
 __all__ = [
     "RECORDED",
     "Golden",
@@ -19,7 +21,6 @@ __all__ = [
     "digest",
     "excerpt",
     "export_rows",
-    "read_lines",
     "record",
     "table_rows",
 ]
@@ -98,7 +99,7 @@ def export_rows(folder: Path, name: str) -> Golden:
         if file.suffix == ".parquet":
             rows = pq.read_table(file).to_pylist()
         elif file.suffix == ".jsonl":
-            rows = read_lines(file)
+            rows = read_json_lines(file)
         else:
             if file.is_file():
                 content = VERSION.sub("Stepmark VERSION", file.read_text(encoding="utf-8"))
@@ -127,16 +128,10 @@ def compare(name: str, golden: Golden) -> None:
         path = RECORDED / f"{name}.{kind}.jsonl"
         recorded = list[Any]()
         if path.exists():
-            recorded = read_lines(path)
+            recorded = read_json_lines(path)
         # The same round trip, so that tuples are lists on either side.
         current = [json.loads(json.dumps(row)) for row in rows]
         _compare_rows(path.name, recorded, current)
-
-
-def read_lines(path: Path) -> list[Any]:
-    """Return the values of a file of JSON lines, whose texts may hold other line separators."""
-    with path.open(encoding="utf-8", newline="\n") as file:
-        return [json.loads(line) for line in file]
 
 
 def _compare_rows(file: str, recorded: Sequence[Any], current: Sequence[Any]) -> None:

@@ -1,10 +1,9 @@
 """Helpers for the rows of a dataset."""
 
-import operator
-from collections.abc import Iterable
-from typing import Any, Protocol, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Protocol, TypeVar
 
-__all__ = ["by_trace_id", "column"]
+__all__ = ["by_trace_id", "counts_by_name"]
 
 
 class _HasTraceId(Protocol):
@@ -15,11 +14,11 @@ class _HasTraceId(Protocol):
 Row = TypeVar("Row", bound=_HasTraceId)
 
 
-def column(rows: Iterable[Any], name: str) -> list[Any]:
-    """Return one field of all rows, in order. A dotted name selects a field of a field."""
-    return list(map(operator.attrgetter(name), rows))
-
-
 def by_trace_id(rows: Iterable[Row]) -> dict[str, Row]:
     """Return the rows by trace id."""
     return {row.trace_id: row for row in rows}
+
+
+def counts_by_name(rows: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """Return the counts of a summary or of an estimate by what they count."""
+    return {row["what"]: row["count"] for row in rows}

@@ -202,13 +202,18 @@ def parts(folder: Path) -> Parts:
     return files
 
 
-def changed_tables(before: Parts, after: Parts) -> set[str]:
-    """Return the tables of which a part was added, rewritten or removed."""
+def changed_parts(before: Parts, after: Parts) -> set[str]:
+    """Return the parts that were added, rewritten or removed."""
     changed = set[str]()
     for name in before.keys() | after.keys():
         if before.get(name) != after.get(name):
-            changed.add(name.rpartition("/")[0])
+            changed.add(name)
     return changed
+
+
+def changed_tables(before: Parts, after: Parts) -> set[str]:
+    """Return the tables of which a part was added, rewritten or removed."""
+    return {name.rpartition("/")[0] for name in changed_parts(before, after)}
 
 
 def problems_of(job: Job) -> Mapping[str, Problem]:

@@ -1,7 +1,7 @@
 """`stepmark import --shape potato`: labels of people for the traces of a dataset."""
 
-import json
 import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from storage.formats.processbench import ProcessBench
 from storage.labelling.events import Kind, Mark
 from storage.labelling.label_store import LabelStore, LabelTarget
 from storage.publishing.export import export
+from tests.columns import column
+from tests.json_lines import write_json_lines
 from tests.storage.samples import ANNOTATION, DISCOVERED, TRACE, fill
 
 C = Verdict.CORRECT
@@ -46,9 +48,7 @@ def row(trace_id: str = "t0", rewards: Any = (1, 1, -1), **changes: Any) -> dict
 
 
 def write(tmp_path: Path, *rows: object) -> list[str]:
-    path = tmp_path / "prm_training_data.jsonl"
-    path.write_text("".join(json.dumps(item) + "\n" for item in rows))
-    return [str(path)]
+    return [write_json_lines(tmp_path / "prm_training_data.jsonl", *rows)]
 
 
 def labels(dataset: Dataset, method: str = "human_ann") -> list[Annotation]:
@@ -56,7 +56,20 @@ def labels(dataset: Dataset, method: str = "human_ann") -> list[Annotation]:
 
 
 def verdicts(annotation: Annotation) -> list[Verdict]:
-    return [step.verdict for step in annotation.steps]
+    return column(annotation.steps, "verdict")
+
+
+def verdicts_by_trace(dataset: Dataset) -> Mapping[str, list[Verdict]]:
+    return {label.trace_id: verdicts(label) for label in labels(dataset)}
+
+
+def without_fingerprints(rows: Iterable[Annotation]) -> list[Annotation]:
+    return [replace(row, fingerprint="") for row in rows]
+
+
+def exported_files(folder: Path) -> list[str]:
+    """Return the data files of an export, as `stepmark import` takes them."""
+    return list(map(str, (folder / "data").iterdir()))
 
 
 def test_each_person_becomes_a_method(dataset: Dataset, tmp_path: Path) -> None:
@@ -112,20 +125,18 @@ def test_unverified_suggestions_are_unknown(dataset: Dataset, tmp_path: Path) ->
 def test_repeated_import_replaces_labels(dataset: Dataset, tmp_path: Path) -> None:
     import_annotations(write(tmp_path, row(), row("t1", [1, 1, 1])), dataset.uri)
     import_annotations(write(tmp_path, row(rewards=[-1, 1, 1])), dataset.uri)
-    by_trace = {label.trace_id: verdicts(label) for label in labels(dataset)}
-    assert by_trace == {"t0": [I, C, C], "t1": [C, C, C]}
+    assert verdicts_by_trace(dataset) == {"t0": [I, C, C], "t1": [C, C, C]}
     # The last row of a file counts.
     import_annotations(
         write(tmp_path, row(rewards=[1, 1, 1]), row(rewards=[1, 1, -1])), dataset.uri
     )
-    by_trace = {label.trace_id: verdicts(label) for label in labels(dataset)}
-    assert by_trace == {"t0": [C, C, I], "t1": [C, C, C]}
+    assert verdicts_by_trace(dataset) == {"t0": [C, C, I], "t1": [C, C, C]}
 
 
 def test_discovered_traces_are_labelled(dataset: Dataset, tmp_path: Path) -> None:
     dataset.write_part(discovered("tree_search"), 0, [DISCOVERED], "f")
     import_annotations(write(tmp_path, row("t3")), dataset.uri)
-    assert [label.trace_id for label in labels(dataset)] == ["t3"]
+    assert column(labels(dataset), "trace_id") == ["t3"]
 
 
 def test_damaged_labels_are_not_replaced(dataset: Dataset, tmp_path: Path) -> None:
@@ -170,7 +181,7 @@ def test_hostile_names_are_no_paths(dataset: Dataset, tmp_path: Path, annotator:
     done = import_annotations(write(tmp_path, row(annotator=annotator)), dataset.uri)
     (method,) = done.labelled
     assert method.startswith("human_")
-    assert [label.trace_id for label in labels(dataset, method)] == ["t0"]
+    assert column(labels(dataset, method), "trace_id") == ["t0"]
 
 
 def test_exported_labels_come_back(dataset: Dataset, tmp_path: Path) -> None:
@@ -181,7 +192,7 @@ def test_exported_labels_come_back(dataset: Dataset, tmp_path: Path) -> None:
     )
     before = labels(dataset)
     export(dataset, Potato(), str(tmp_path / "out"), labels_by="human_ann")
-    files = [str(path) for path in (tmp_path / "out" / "data").iterdir()]
+    files = exported_files(tmp_path / "out")
     dataset.remove_part(annotations("human_ann"), 0)
     import_annotations(files, dataset.uri, zero_is_neutral=True)
     assert labels(dataset) == before
@@ -197,17 +208,15 @@ def test_labels_by_hand_come_back(dataset: Dataset, tmp_path: Path) -> None:
         store.save(target, Kind.FINISH)
     before = labels(dataset, "human_ann_lee")
     errors = [len(label.steps) - 1 for label in before]
-    assert [label.first_error for label in before] == errors
-    assert all(label.neutral_steps for label in before)
+    assert column(before, "first_error") == errors
+    assert all(column(before, "neutral_steps"))
     export(dataset, Potato(), str(tmp_path / "out"), labels_by="human_ann_lee")
-    files = [str(path) for path in (tmp_path / "out" / "data").iterdir()]
+    files = exported_files(tmp_path / "out")
     dataset.remove_part(annotations("human_ann_lee"), 0)
     done = import_annotations(files, dataset.uri, zero_is_neutral=True)
     assert done.labelled == {"human_ann_lee": len(before)}
     after = labels(dataset, "human_ann_lee")
-    assert [replace(label, fingerprint="") for label in after] == [
-        replace(label, fingerprint="") for label in before
-    ]
+    assert without_fingerprints(after) == without_fingerprints(before)
     export(dataset, ProcessBench(), str(tmp_path / "bench"), labels_by="human_ann_lee")
     (file,) = (tmp_path / "bench" / "data").iterdir()
     assert [row["label"] for row in pq.read_table(file).to_pylist()] == errors
@@ -224,7 +233,7 @@ def test_equal_import_keeps_comments(dataset: Dataset, tmp_path: Path) -> None:
     store.save(target, Kind.FINISH)
     before = labels(dataset, "human__ann__lee")
     export(dataset, Potato(), str(tmp_path / "out"), labels_by="human__ann__lee")
-    files = [str(path) for path in (tmp_path / "out" / "data").iterdir()]
+    files = exported_files(tmp_path / "out")
     for zero_is_neutral in (False, True):
         done = import_annotations(files, dataset.uri, zero_is_neutral=zero_is_neutral)
         assert done.labelled == {"human__ann__lee": 1}
@@ -237,7 +246,7 @@ def test_exported_suggestions_are_no_labels(dataset: Dataset, tmp_path: Path) ->
     rows = [replace(ANNOTATION, error=None)]
     dataset.write_part(annotations("judge"), 0, rows, "f")
     export(dataset, Potato(), str(tmp_path / "out"), labels_by="judge")
-    files = [str(path) for path in (tmp_path / "out" / "data").iterdir()]
+    files = exported_files(tmp_path / "out")
     with pytest.raises(InputError, match="no step is labelled by a person"):
         import_annotations(files, dataset.uri)
 

@@ -86,11 +86,15 @@ class Command:
 
     async def wait_for_poll(self, server: BatchServer) -> None:
         """Wait until the run polls its batch."""
-        polls = sum(batch["polls"] for batch in server.batches.values())
+        polls = _polls(server)
         async with asyncio.timeout(WAIT_SECONDS):
-            while sum(batch["polls"] for batch in server.batches.values()) <= polls + 1:
+            while _polls(server) <= polls + 1:
                 assert self.process.returncode is None, await self.process.communicate()
                 await asyncio.sleep(0.02)
+
+
+def _polls(server: BatchServer) -> int:
+    return sum(batch["polls"] for batch in server.batches.values())
 
 
 def rows_of(path: Path) -> Sequence[Any]:

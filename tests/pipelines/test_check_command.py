@@ -4,7 +4,7 @@ import asyncio
 import json
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import tomli_w
 from pipelines.__main__ import main
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import LABELS, TRACES, annotations, critiques, rollouts
+from tests.columns import column
 from tests.engines.chat_server import LINES, ChatModel, serving
 from tests.engines.fake_server import refusing_url
 from tests.pipelines.one_verifier import use_one_verifier
@@ -160,17 +161,21 @@ async def test_check_reports_missing_server(
     assert "solution: FAULT no answer from http://127.0.0.1" in capsys.readouterr().out
 
 
+def modification_times(folder: Path) -> Mapping[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
 def test_check_uses_existing_traces(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with served(JudgingModel()) as url:
         run_file = write_run_file(tmp_path, url)
         assert stepmark(monkeypatch, "run", run_file) == 0
-        before = sorted(path.stat().st_mtime_ns for path in tmp_path.rglob("data/**/*"))
+        before = modification_times(tmp_path / "data")
         run_file = write_run_file(tmp_path, url, problems=None)
         assert stepmark(monkeypatch, "check", run_file) == 0
     assert "solution: 3 steps: correct" in capsys.readouterr().out
-    assert sorted(path.stat().st_mtime_ns for path in tmp_path.rglob("data/**/*")) == before
+    assert modification_times(tmp_path / "data") == before
 
 
 @pytest.mark.parametrize("turn", ["ignored", "closed", "rejected", "repeated", "reasoning"])
@@ -185,7 +190,7 @@ def test_run_refuses_other_solutions(
         assert "use api = 'completions'" in errors
         # Methods without rollouts need no continuation.
         dataset = Dataset(str(tmp_path / "data"))
-        assert [row.first_error for row in dataset.read(annotations("judge"))] == [-1] * 4
+        assert column(dataset.read(annotations("judge")), "first_error") == [-1] * 4
         assert not dataset.shards(annotations("monte_carlo"))
         assert not dataset.shards(LABELS)
         label = {"use": "consensus", "rule": "majority", "min_agreeing": 1}
@@ -213,7 +218,7 @@ def test_quirks_change_no_label(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             "I think.",
         )
     for row in dataset.read(annotations("monte_carlo")):
-        assert [step.value for step in row.steps] == [1.0, 1.0, 1.0]
+        assert column(row.steps, "value") == [1.0, 1.0, 1.0]
     assert {rollout.reasoning for rollout in dataset.read(rollouts("monte_carlo"))} == {"I think."}
     assert {critique.reasoning for critique in dataset.read(critiques("judge"))} == {"I think."}
 

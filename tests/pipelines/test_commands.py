@@ -28,6 +28,7 @@ from stepmark.records import Problem
 from storage.dataset.dataset import Dataset
 from storage.dataset.readme import README
 from storage.dataset.tables import LABELS, PROBLEMS, REJECTED, TRACES
+from tests.columns import column
 from tests.pipelines.running import run_file
 
 MEGABYTE = 2**20
@@ -535,7 +536,7 @@ def test_run_skips_unusable_rows(stepmark: Stepmark) -> None:
     questions = [problem.question for problem in dataset.read(PROBLEMS)]
     assert questions == [row["question"] for row in good]
     # The unusable rows follow the usable ones.
-    assert [row.row for row in dataset.read(REJECTED)] == [4, 5, 6, 7, 8, 9, 10]
+    assert column(dataset.read(REJECTED), "row") == [4, 5, 6, 7, 8, 9, 10]
     assert dataset.count(TRACES) == 2 * len(good)
 
 

@@ -18,7 +18,8 @@ from stepmark.records import Sampling
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import LABELS, TRACES, Table, annotations, critiques, rollouts
 from storage.dataset.verify import verify
-from tests.pipelines.simulated import Model, Parts, parts, run_in
+from tests.columns import column
+from tests.pipelines.simulated import Model, changed_parts, parts, run_in
 from verifiers.isolation.pool import VerifierPool
 
 CAREFUL = RunOptions()
@@ -58,10 +59,6 @@ def contents(folder: Path) -> Mapping[str, tuple[str, str] | None]:
             if footer is not None:
                 digests[dataset.path(table, shard)] = (footer.part_key, footer.content)
     return digests
-
-
-def rewritten(before: Parts, folder: Path) -> set[str]:
-    return {name for name, state in parts(folder).items() if before[name] != state}
 
 
 # Each of these damages a part of a table in another way.
@@ -138,7 +135,7 @@ async def test_damaged_evidence_is_restored(
     await run_in(done, workers, model, options=CAREFUL)
     assert model.requests == []
     assert contents(done) == before
-    assert rewritten(states, done) == damaged
+    assert changed_parts(states, parts(done)) == damaged
     assert list(verify(dataset)) == []
 
 
@@ -171,7 +168,7 @@ async def test_labels_follow_other_annotations(done: Path, workers: VerifierPool
         delete(done, LABELS, done / dataset.path(annotations("monte_carlo"), shard))
     await run_in(done, workers, Model(skill=0.0), options=CAREFUL)
     now = list(dataset.read(annotations("monte_carlo")))
-    assert [row.first_error for row in now] != [row.first_error for row in earlier]
+    assert column(now, "first_error") != column(earlier, "first_error")
     labels = list(dataset.read(LABELS))
     for shard in dataset.shards(LABELS):
         dataset.remove_part(LABELS, shard)

@@ -13,7 +13,7 @@ import pytest_asyncio
 from engines.base import EngineWrapper, Prompt, Scored
 from stepmark.records import Critique, Verdict
 from storage.dataset.tables import annotations, critiques, rollouts
-from tests.pipelines.rows import column
+from tests.columns import column
 from tests.pipelines.simulated import Model, job_in, run, run_in
 from verifiers.isolation.pool import VerifierPool
 

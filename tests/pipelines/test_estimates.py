@@ -23,6 +23,8 @@ from stepmark.records import Annotation, Problem, Sampling, Trace
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import LABELS, TRACES, annotations
 from storage.dataset.verify import verify
+from tests.columns import column
+from tests.pipelines.rows import counts_by_name
 from tests.pipelines.simulated import Model, is_judging, job_in, kept_open, run
 from verifiers.isolation.pool import VerifierPool
 
@@ -74,8 +76,8 @@ def samples(model: Model) -> Counter[tuple[str, str, int]]:
 def tokens_of_stage(dataset: Dataset, stage: str) -> int:
     """Return the generated tokens of a finished stage."""
     if stage == "traces":
-        return sum(trace.generated_tokens for trace in dataset.read(TRACES))
-    return sum(row.cost.generated_tokens for row in dataset.read(annotations(stage)))
+        return sum(column(dataset.read(TRACES), "generated_tokens"))
+    return sum(column(dataset.read(annotations(stage)), "cost.generated_tokens"))
 
 
 def label_rows(folder: Path) -> list[Any]:
@@ -88,17 +90,19 @@ async def test_pilot_completions_are_reused(tmp_path: Path, runs: Runs) -> None:
     requested = len(model.requests)
     assert requested
     # No part of a table: a run could take it for a finished shard.
-    files = [path for path in (tmp_path / "piloted").rglob("*") if path.is_file()]
-    assert {path.parent.name for path in files if path.suffix == ".parquet"} == {"completions"}
-    stored = [path.read_bytes() for path in files if path.parent.name == "completions"]
+    stored = dict[Path, bytes]()
+    for path in (tmp_path / "piloted").rglob("*"):
+        assert path.suffix != ".parquet" or path.parent.name == "completions"
+        if path.parent.name == "completions":
+            stored[path] = path.read_bytes()
+    assert stored
 
     await runs.finished(tmp_path / "piloted", model)
     assert max(samples(model).values()) == 1
     assert len(model.requests) > requested
     assert estimate.stored_completions < samples(model).total()
-    for path in files:
-        if path.parent.name == "completions":
-            assert path.read_bytes() in stored
+    for path, content in stored.items():
+        assert path.read_bytes() == content
     assert not list(verify(Dataset(str(tmp_path / "piloted"))))
 
     undisturbed = Model()
@@ -135,8 +139,8 @@ async def test_finished_work_is_subtracted(tmp_path: Path, runs: Runs) -> None:
     requested = len(model.requests)
     estimate = await runs.estimated(tmp_path, model)
     assert len(model.requests) == requested
-    assert {stage.problems_left for stage in estimate.stages.values()} == {2}
-    assert {stage.basis for stage in estimate.stages.values()} == {"2 problems of finished shards"}
+    for stage in estimate.stages.values():
+        assert (stage.problems_left, stage.basis) == (2, "2 problems of finished shards")
     total = estimate.generated_tokens
     assert total is not None
     # Two problems of four are finished, and the other two are expected to cost as much.
@@ -157,7 +161,7 @@ async def test_stored_samples_are_subtracted(tmp_path: Path, runs: Runs) -> None
     estimate = await runs.estimated(tmp_path / "half", model, shards=shards)
     # Which stages are finished when the budget is reached depends on the machine. Parts that were
     # being written are complete by now.
-    assert any(stage.problems_left for stage in estimate.stages.values())
+    assert any(column(estimate.stages.values(), "problems_left"))
     dataset = Dataset(str(tmp_path / "half"))
     finished = 0
     for name, stage in estimate.stages.items():
@@ -222,7 +226,7 @@ async def test_estimates_without_a_pilot_are_bounds(tmp_path: Path, runs: Runs) 
     spec = replace(job.plan.annotators["monte_carlo"], plugin=WithoutBound())
     plan = replace(job.plan, annotators={**job.plan.annotators, "monte_carlo": spec})
     undeclared = await estimate_run(replace(job, plan=plan), 0)
-    lines = {row["what"]: row["count"] for row in rows(undeclared)}
+    lines = counts_by_name(rows(undeclared))
     assert lines["monte_carlo"] == "tokens unknown without a pilot"
     assert lines["formal"] == "no tokens"
 
@@ -239,7 +243,7 @@ async def test_failures_of_a_pilot_are_shown(tmp_path: Path, runs: Runs) -> None
     failures = estimate.failures["judge"]
     assert list(estimate.failures) == ["judge"]
     assert (failures.failed, failures.traces) == (4, 4)
-    lines = {row["what"]: row["count"] for row in rows(estimate)}
+    lines = counts_by_name(rows(estimate))
     assert lines["failures of judge"].startswith("on 4 of 4 traces of the pilot")
     assert lines["failures of judge"].endswith("EngineError: context too long")
 
@@ -251,7 +255,7 @@ async def test_scores_have_no_time(tmp_path: Path, runs: Runs) -> None:
     changes: Any = {"problems": None, "label": None, "annotators": methods}
     for pilot in (0, 1):
         estimate = await runs.estimated(tmp_path, Model(), pilot=pilot, **changes)
-        lines = {row["what"]: row["count"] for row in rows(estimate)}
+        lines = counts_by_name(rows(estimate))
         assert "scoring calls" in lines["answer_likelihood"]
         assert lines["time left"] == "unknown: scoring calls generate no tokens"
 
@@ -287,11 +291,11 @@ async def test_costs_are_within_declared_bounds(tmp_path: Path, runs: Runs) -> N
     for table in methods:
         method = plugins.build("annotators", table)
         assert isinstance(method, HasCostBound)
-        costs = [row.cost for row in dataset.read(annotations(table["use"]))]
+        costs = column(dataset.read(annotations(table["use"])), "cost")
         # All traces as one problem: a tree search then has one budget.
         bound = method.cost_bound(list(steps.values()), 1)
         if isinstance(method, TreeSearch):
             bound = CostBound(rollouts=4 * bound.rollouts)
-        assert sum(cost.rollouts for cost in costs) <= bound.rollouts
+        assert sum(column(costs, "rollouts")) <= bound.rollouts
         if isinstance(method, Judge):
-            assert sum(cost.generated_tokens for cost in costs) <= bound.reply_tokens
+            assert sum(column(costs, "generated_tokens")) <= bound.reply_tokens

@@ -10,6 +10,7 @@ from pipelines.scoring.gold import first_errors
 from stepmark.errors import ConfigError, InputError
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import TRACES, annotations
+from tests.columns import column
 from tests.pipelines.test_summary import OUTCOMES, annotation_row, example_dataset
 
 
@@ -76,7 +77,7 @@ def test_unusable_rows_are_rejected(tmp_path: Path) -> None:
     file.write_text("\n".join(map(json.dumps, rows)) + "\n{")
     gold, rejected = first_errors(Dataset(str(tmp_path / "dataset")), str(file))
     assert gold == {first: 0, second: -1}
-    assert [(row.row, row.field) for row in rejected] == [
+    assert column(rejected, "row", "field") == [
         (2, "trace_id"),
         (3, "first_error"),
         (4, "first_error"),

@@ -28,7 +28,7 @@ from storage.dataset.dataset import Dataset
 from storage.dataset.folder import Folder
 from storage.dataset.tables import STALE_LABELS, TRACES, annotations, is_made_by_people, rollouts
 from storage.dataset.verify import verify
-from tests.pipelines.rows import column
+from tests.columns import column
 from tests.pipelines.simulated import Model, is_judging, job_in, run
 from verifiers.isolation.pool import VerifierPool
 

@@ -40,6 +40,8 @@ from storage.dataset.tables import (
 )
 from storage.dataset.verify import verify
 from storage.queries.sql import query
+from tests.columns import column
+from tests.pipelines.rows import counts_by_name
 from tests.pipelines.simulated import Model, job_in, label, parts, run_in
 from tests.pipelines.test_stages import drifting_model
 from verifiers.isolation.pool import VerifierPool
@@ -67,7 +69,7 @@ def human(first_error: int | None, *verdicts: Verdict, **changes: Any) -> Annota
 
 def verdicts_of(annotation: Annotation | str) -> Sequence[Verdict]:
     assert isinstance(annotation, Annotation)
-    return [step.verdict for step in annotation.steps]
+    return column(annotation.steps, "verdict")
 
 
 def test_same_steps_keep_the_label() -> None:
@@ -288,7 +290,7 @@ def check_nothing_lost(dataset: Dataset, made: Made, *, finished: bool = True) -
 
 def summary(dataset: Dataset, job: Job) -> Mapping[str, str]:
     rows = summary_rows(dataset, Meter(), job.plan.run_file.prices)
-    return {row["what"]: row["count"] for row in rows}
+    return counts_by_name(rows)
 
 
 @pytest.fixture(scope="module")

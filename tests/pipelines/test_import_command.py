@@ -1,6 +1,5 @@
 """`stepmark import`: one import per dataset, and grades for rows without an outcome."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,8 @@ from stepmark.errors import ConfigError, DatasetError, InputError
 from stepmark.records import Annotation, Trace, Verdict
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import PROBLEMS, REJECTED, TRACES, Table, annotations
-from tests.pipelines.rows import column
+from tests.columns import column
+from tests.json_lines import read_json_lines, write_json_lines
 from tests.pipelines.running import run_file
 from tests.pipelines.simulated import parts
 
@@ -24,11 +24,6 @@ I = Verdict.INCORRECT  # noqa: E741
 U = Verdict.UNKNOWN
 PROCESSBENCH = Path(__file__).parents[1] / "problems" / "samples" / "processbench.jsonl"
 ROW = {"question": "1 + 1?", "answer": "2", "solution": "1 + 1 = 3.\nThe answer is 3."}
-
-
-def write(path: Path, *rows: object) -> str:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return str(path)
 
 
 async def import_files(folder: Path, *paths: str, **changes: Any) -> Mapping[str, int]:
@@ -45,7 +40,7 @@ async def import_files(folder: Path, *paths: str, **changes: Any) -> Mapping[str
 
 
 async def trace_of(tmp_path: Path, row: dict[str, Any], **changes: Any) -> Trace:
-    await import_files(tmp_path / "data", write(tmp_path / "rows.jsonl", row), **changes)
+    await import_files(tmp_path / "data", write_json_lines(tmp_path / "rows.jsonl", row), **changes)
     (trace,) = Dataset(str(tmp_path / "data")).read(TRACES)
     return trace
 
@@ -60,7 +55,7 @@ async def test_processbench_import(tmp_path: Path) -> None:
     )
     assert counts == {"problems": 4, "traces": 4, "with a human label": 4, "rows set aside": 0}
     dataset = Dataset(str(tmp_path / "data"))
-    rows = [json.loads(line) for line in PROCESSBENCH.read_text().splitlines()]
+    rows = read_json_lines(PROCESSBENCH)
     labels = human_labels(dataset)
     assert column(labels, "first_error") == [row["label"] for row in rows]
     is_correct = [trace.outcome is C for trace in dataset.read(TRACES)]
@@ -107,7 +102,7 @@ async def test_ungradable_references_are_reported(tmp_path: Path) -> None:
         {**ROW, "question": "3 + 3?", "answer": "see the appendix <3>", "correct": True},
     ]
     folder = tmp_path / "data"
-    counts = await import_files(folder, write(tmp_path / "rows.jsonl", *rows))
+    counts = await import_files(folder, write_json_lines(tmp_path / "rows.jsonl", *rows))
     assert counts["problems whose reference no answer can equal"] == 1
     assert await import_files(folder, str(tmp_path / "rows.jsonl")) == counts
     reasons = column(Dataset(str(folder)).read(TRACES), "outcome_reason")
@@ -121,7 +116,7 @@ async def test_base_of_labels_is_reported(tmp_path: Path) -> None:
         {"question": "2", "steps": steps, "label": 1},
         {"question": "2", "steps": steps, "label": 2},
     ]
-    path = write(tmp_path / "rows.jsonl", *rows)
+    path = write_json_lines(tmp_path / "rows.jsonl", *rows)
     counts = await import_files(tmp_path / "data", path)
     assert counts == {
         "problems": 2,
@@ -152,7 +147,7 @@ async def test_problem_stays_in_one_shard(tmp_path: Path) -> None:
                     "model": model,
                 }
             )
-    counts = await import_files(tmp_path / "data", write(tmp_path / "rows.jsonl", *rows))
+    counts = await import_files(tmp_path / "data", write_json_lines(tmp_path / "rows.jsonl", *rows))
     assert counts["problems"] == size + 1
     assert counts["traces"] == 2 * size + 2
     dataset = Dataset(str(tmp_path / "data"))
@@ -166,7 +161,7 @@ async def test_problem_stays_in_one_shard(tmp_path: Path) -> None:
 
 
 async def test_unusable_rows_are_rejected(tmp_path: Path) -> None:
-    rows = write(tmp_path / "rows.jsonl", ROW, {"question": "?"}, ROW)
+    rows = write_json_lines(tmp_path / "rows.jsonl", ROW, {"question": "?"}, ROW)
     counts = await import_files(tmp_path / "data", rows)
     assert counts["traces"] == 1
     assert counts["rows set aside"] == 2
@@ -175,7 +170,7 @@ async def test_unusable_rows_are_rejected(tmp_path: Path) -> None:
 
 async def test_second_import_must_be_equal(tmp_path: Path) -> None:
     folder = tmp_path / "data"
-    rows = write(tmp_path / "rows.jsonl", ROW)
+    rows = write_json_lines(tmp_path / "rows.jsonl", ROW)
     first = await import_files(folder, rows)
     traces = list(Dataset(str(folder)).read(TRACES))
     assert await import_files(folder, rows) == first
@@ -183,7 +178,7 @@ async def test_second_import_must_be_equal(tmp_path: Path) -> None:
     for path, changes in [
         (rows, {"split": "sentence"}),
         (rows, {"license": "MIT"}),
-        (write(tmp_path / "other.jsonl", ROW, ROW), {}),
+        (write_json_lines(tmp_path / "other.jsonl", ROW, ROW), {}),
     ]:
         with pytest.raises(
             ConfigError, match="holds other traces already: import into a new folder"
@@ -194,7 +189,7 @@ async def test_second_import_must_be_equal(tmp_path: Path) -> None:
 
 async def test_repeated_import_keeps_other_annotations(tmp_path: Path) -> None:
     folder = tmp_path / "data"
-    rows = write(tmp_path / "rows.jsonl", ROW | {"label": 0})
+    rows = write_json_lines(tmp_path / "rows.jsonl", ROW | {"label": 0})
     await import_files(folder, rows)
     dataset = Dataset(str(folder))
     dataset.write_part(annotations("formal"), 0, human_labels(dataset), "another fingerprint")
@@ -204,7 +199,7 @@ async def test_repeated_import_keeps_other_annotations(tmp_path: Path) -> None:
 
 async def test_repeated_import_writes_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "data"
-    rows = write(tmp_path / "rows.jsonl", ROW | {"label": 0}, {"question": "?"})
+    rows = write_json_lines(tmp_path / "rows.jsonl", ROW | {"label": 0}, {"question": "?"})
     first = await import_files(folder, rows)
     dataset = Dataset(str(folder))
     before = parts(folder)
@@ -221,7 +216,7 @@ async def test_repeated_import_writes_nothing(tmp_path: Path) -> None:
 
 async def test_import_restores_lost_parts(tmp_path: Path) -> None:
     folder = tmp_path / "data"
-    rows = write(tmp_path / "rows.jsonl", ROW | {"label": 0})
+    rows = write_json_lines(tmp_path / "rows.jsonl", ROW | {"label": 0})
     await import_files(folder, rows)
     dataset = Dataset(str(folder))
     changed = [replace(row, confidence=0.5, fingerprint="") for row in human_labels(dataset)]
@@ -239,7 +234,7 @@ async def test_import_restores_lost_parts(tmp_path: Path) -> None:
 
 async def test_import_replaces_a_killed_one(tmp_path: Path) -> None:
     folder = tmp_path / "data"
-    rows = write(tmp_path / "rows.jsonl", ROW | {"label": 0})
+    rows = write_json_lines(tmp_path / "rows.jsonl", ROW | {"label": 0})
     await import_files(folder, rows)
     dataset = Dataset(str(folder))
     # The traces are written last.
@@ -250,7 +245,7 @@ async def test_import_replaces_a_killed_one(tmp_path: Path) -> None:
 
 async def test_import_never_replaces_damaged_labels(tmp_path: Path) -> None:
     folder = tmp_path / "data"
-    rows = write(tmp_path / "rows.jsonl", ROW | {"label": 0})
+    rows = write_json_lines(tmp_path / "rows.jsonl", ROW | {"label": 0})
     await import_files(folder, rows)
     path = folder / "annotations" / "human" / "part-00000.parquet"
     path.write_bytes(b"damaged")
@@ -278,7 +273,7 @@ async def test_machine_labels_have_their_method(
 
 
 async def test_run_over_import_is_rejected(tmp_path: Path) -> None:
-    await import_files(tmp_path / "dataset", write(tmp_path / "rows.jsonl", ROW))
+    await import_files(tmp_path / "dataset", write_json_lines(tmp_path / "rows.jsonl", ROW))
     path = run_file(tmp_path)
     with pytest.raises(ConfigError, match="holds imported traces: run into another folder"):
         prepare(load(Path(path)), makes_traces=True)
@@ -287,10 +282,14 @@ async def test_run_over_import_is_rejected(tmp_path: Path) -> None:
 
 async def test_killed_import_leaves_no_rows(tmp_path: Path) -> None:
     folder = tmp_path / "data"
-    await import_files(folder, write(tmp_path / "a.jsonl", ROW | {"label": 0}, {"question": "?"}))
+    await import_files(
+        folder, write_json_lines(tmp_path / "a.jsonl", ROW | {"label": 0}, {"question": "?"})
+    )
     for path in (folder / "traces").iterdir():
         path.unlink()
-    counts = await import_files(folder, write(tmp_path / "b.jsonl", ROW | {"question": "2 + 1?"}))
+    counts = await import_files(
+        folder, write_json_lines(tmp_path / "b.jsonl", ROW | {"question": "2 + 1?"})
+    )
     dataset = Dataset(str(folder))
     assert counts["with a human label"] == len(human_labels(dataset)) == 0
     assert column(dataset.read(PROBLEMS), "question") == ["2 + 1?"]

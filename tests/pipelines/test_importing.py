@@ -15,16 +15,12 @@ from stepmark import plugins
 from stepmark.errors import ConfigError, InputError
 from stepmark.records import Rejected, Verdict, first_error_of
 from stepmark.steps import SEPARATOR
-from tests.pipelines.rows import column
+from tests.columns import column
+from tests.json_lines import read_json_lines, write_json_lines
 
 SAMPLES = Path(__file__).parents[1] / "problems" / "samples"
 PROCESSBENCH = SAMPLES / "processbench.jsonl"
 ROW = {"question": "1 + 1?", "answer": "2", "solution": "1 + 1 = 3.\nThe answer is 3."}
-
-
-def write(path: Path, *rows: object) -> str:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return str(path)
 
 
 def imported(*paths: object, **arguments: Any) -> list[Imported]:
@@ -46,13 +42,13 @@ def rejected_only(items: Iterable[Imported | Rejected]) -> list[Rejected]:
 
 def import_row(tmp_path: Path, row: dict[str, Any], **arguments: Any) -> Imported:
     """Import a file with a single row, which must be usable."""
-    (item,) = import_traces([write(tmp_path / "x.jsonl", row)], **arguments)
+    (item,) = import_traces([write_json_lines(tmp_path / "x.jsonl", row)], **arguments)
     assert isinstance(item, Imported)
     return item
 
 
 def test_processbench_keeps_steps_and_outcomes() -> None:
-    rows = [json.loads(line) for line in PROCESSBENCH.read_text().splitlines()]
+    rows = read_json_lines(PROCESSBENCH)
     for row, item in zip(
         rows, imported(PROCESSBENCH, shape="processbench", license="Apache-2.0"), strict=True
     ):
@@ -151,7 +147,7 @@ def test_star_matches_model_names(tmp_path: Path) -> None:
         "empty": {"steps": None},
         "note": "n",
     }
-    path = write(tmp_path / "x.jsonl", row)
+    path = write_json_lines(tmp_path / "x.jsonl", row)
     assert column(imported(path, fields={"steps": "*.steps"}), "trace.model") == [
         "gpt-3.5",
         "other",
@@ -200,7 +196,7 @@ def test_listed_steps_get_separators(
 def test_unusable_solution_is_rejected(
     tmp_path: Path, changed: dict[str, Any], field: str, reason: str
 ) -> None:
-    path = write(tmp_path / "x.jsonl", {**ROW, **changed}, ROW)
+    path = write_json_lines(tmp_path / "x.jsonl", {**ROW, **changed}, ROW)
     bad, good = import_traces([path], labels_from=0)
     assert isinstance(bad, Rejected)
     assert (bad.file, bad.row, bad.field) == (path, 1, field)
@@ -211,7 +207,7 @@ def test_unusable_solution_is_rejected(
 def test_bad_solution_affects_no_other(tmp_path: Path) -> None:
     row = {"question": "a", "m1": {"solution": ""}, "m2": {"solution": "x", "is_correct": 0}}
     bad, good = import_traces(
-        [write(tmp_path / "x.jsonl", row)],
+        [write_json_lines(tmp_path / "x.jsonl", row)],
         fields={"solution": "*.solution", "correct": "*.is_correct"},
     )
     assert isinstance(bad, Rejected)
@@ -221,14 +217,16 @@ def test_bad_solution_affects_no_other(tmp_path: Path) -> None:
 
 
 def test_row_without_solution_is_rejected(tmp_path: Path) -> None:
-    path = write(tmp_path / "x.jsonl", {"question": "a"}, {"question": "b", "m": {"solution": "x"}})
+    path = write_json_lines(
+        tmp_path / "x.jsonl", {"question": "a"}, {"question": "b", "m": {"solution": "x"}}
+    )
     bad, _ = import_traces([path], shape="gsm8k_solutions")
     assert bad == Rejected(file=path, row=1, field="*.solution", reason="no solution in this row")
 
 
 def test_repeated_trace_is_rejected(tmp_path: Path) -> None:
-    path = write(tmp_path / "x.jsonl", ROW, ROW, {**ROW, "model": "b"})
-    first, repeated, other_model = import_traces([path, write(tmp_path / "y.jsonl")])
+    path = write_json_lines(tmp_path / "x.jsonl", ROW, ROW, {**ROW, "model": "b"})
+    first, repeated, other_model = import_traces([path, write_json_lines(tmp_path / "y.jsonl")])
     assert isinstance(first, Imported)
     assert isinstance(other_model, Imported)
     assert repeated == Rejected(
@@ -263,7 +261,7 @@ def test_base_of_labels_is_found(
 ) -> None:
     rows = [labelled(label, steps, str(n)) for n, (label, steps) in enumerate(labels)]
     found = list[int | None]()
-    for item in import_traces([write(tmp_path / "x.jsonl", *rows)]):
+    for item in import_traces([write_json_lines(tmp_path / "x.jsonl", *rows)]):
         if isinstance(item, Imported) and item.annotations:
             found.append(item.annotations[0].first_error)
         else:
@@ -284,7 +282,7 @@ def test_base_of_labels_is_found(
 )
 def test_ambiguous_base_is_refused(tmp_path: Path, labels: list[tuple[int, int]]) -> None:
     rows = [labelled(label, steps, str(n)) for n, (label, steps) in enumerate(labels)]
-    path = write(tmp_path / "x.jsonl", *rows)
+    path = write_json_lines(tmp_path / "x.jsonl", *rows)
     with pytest.raises(InputError, match="add --labels-from 0 or --labels-from 1") as caught:
         import_traces([path])
     assert "\n" not in str(caught.value)
@@ -307,10 +305,10 @@ def test_zeros_of_right_solutions(tmp_path: Path) -> None:
         labelled(1, 3, "c", correct=False),
     ]
     with pytest.raises(InputError, match="2 labels 0 belong to correct solutions"):
-        import_traces([write(tmp_path / "x.jsonl", *rows)])
+        import_traces([write_json_lines(tmp_path / "x.jsonl", *rows)])
     # With -1 for no error, 0 is a step.
     rows.append(labelled(-1, 3, "d", correct=True))
-    assert len(imported(write(tmp_path / "y.jsonl", *rows))) == 4
+    assert len(imported(write_json_lines(tmp_path / "y.jsonl", *rows))) == 4
 
 
 def test_step_labels_decide_the_base(tmp_path: Path) -> None:
@@ -319,14 +317,15 @@ def test_step_labels_decide_the_base(tmp_path: Path) -> None:
         labelled(1, 3, "b", step_labels=[0, 1, 1]),
     ]
     first_errors = [
-        item.annotations[0].first_error for item in imported(write(tmp_path / "x.jsonl", *rows))
+        item.annotations[0].first_error
+        for item in imported(write_json_lines(tmp_path / "x.jsonl", *rows))
     ]
     assert first_errors == [1, 0]
 
 
 def test_shape_defines_the_base(tmp_path: Path) -> None:
     row = {"problem": "a", "steps": ["x", "y"], "label": 1}
-    path = write(tmp_path / "x.jsonl", row)
+    path = write_json_lines(tmp_path / "x.jsonl", row)
     assert imported(path, shape="processbench")[0].annotations[0].first_error == 1
     (item,) = imported(path, shape="processbench", labels_from=1)
     assert item.annotations[0].first_error == 0
@@ -388,7 +387,7 @@ def test_null_step_labels_are_unknown(tmp_path: Path) -> None:
 def test_labels_of_repeated_trace_differ(
     tmp_path: Path, first: dict[str, object], second: dict[str, object], difference: str
 ) -> None:
-    path = write(tmp_path / "x.jsonl", ROW | first, ROW | second)
+    path = write_json_lines(tmp_path / "x.jsonl", ROW | first, ROW | second)
     kept, repeated = import_traces([path], labels_from=0)
     assert isinstance(kept, Imported)
     assert isinstance(repeated, Rejected)
@@ -404,7 +403,9 @@ def test_equal_prmbench_processes_are_reported(tmp_path: Path) -> None:
     row = json.loads(lines[0])
     row["modified_question"] = row["original_question"]
     row["modified_process"] = row["original_process"]
-    original, modified = import_traces([write(tmp_path / "x.jsonl", row)], shape="prmbench")
+    original, modified = import_traces(
+        [write_json_lines(tmp_path / "x.jsonl", row)], shape="prmbench"
+    )
     assert isinstance(original, Imported)
     assert isinstance(modified, Rejected)
     assert modified.reason.startswith(OTHER_LABELS)
@@ -471,7 +472,7 @@ def test_invalid_argument_is_rejected_early(
     tmp_path: Path, arguments: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
-        import_traces([write(tmp_path / "x.jsonl", ROW)], **arguments)
+        import_traces([write_json_lines(tmp_path / "x.jsonl", ROW)], **arguments)
     assert message in str(caught.value)
 
 
@@ -484,7 +485,7 @@ def test_invalid_argument_is_rejected_early(
     ],
 )
 def test_missing_field_is_named(tmp_path: Path, fields: dict[str, str], message: str) -> None:
-    path = write(tmp_path / "x.jsonl", {"question": "a", "response": "b"})
+    path = write_json_lines(tmp_path / "x.jsonl", {"question": "a", "response": "b"})
     with pytest.raises(InputError, match=message):
         list(import_traces([path], fields=fields))
 
@@ -510,7 +511,7 @@ def test_bad_row_affects_no_other(tmp_path: Path, name: str) -> None:
 def test_parquet_equals_json_lines(tmp_path: Path, name: str) -> None:
     source = SAMPLES / f"{name}.jsonl"
     copy = tmp_path / f"{name}.parquet"
-    rows = [json.loads(line) for line in source.read_text(encoding="utf-8").splitlines()]
+    rows = read_json_lines(source)
     columns = dict[str, None]()
     for row in rows:
         columns.update(dict.fromkeys(row))
@@ -525,7 +526,7 @@ def test_parquet_equals_json_lines(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", plugins.available("problems.shapes"))
 def test_wrong_shape_is_an_error(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="has no field"):
-        list(import_traces([write(tmp_path / "x.jsonl", {"a": 1})], shape=name))
+        list(import_traces([write_json_lines(tmp_path / "x.jsonl", {"a": 1})], shape=name))
 
 
 def test_shared_trace_is_imported_once() -> None:

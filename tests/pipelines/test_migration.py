@@ -23,7 +23,7 @@ from stepmark.records import Annotation, Cost, Sampling, StepAnnotation, Verdict
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import LABELS, TRACES, annotations, critiques, discovered, rollouts
 from storage.queries.sql import query
-from tests.pipelines.rows import column
+from tests.columns import column
 
 FIXTURE = Path(__file__).with_name("data") / "dataset_26a14a6"
 # Not in this list: `adaptive_search`, which chooses its pilots by trace id, and ids have changed;
@@ -69,7 +69,7 @@ def run(**changes: Any) -> Dataset:
 
 def test_texts_and_values_survive(folder: Path, requests: list[Any]) -> None:
     old = Dataset("dataset")
-    texts = sorted("".join(trace.steps) for trace in old.read(TRACES))
+    texts = sorted(_solutions(old).values())
     old_rollouts = {method: _texts(old, method) for method in old.methods("rollouts")}
     replies = sorted(column(old.read(critiques("judge")), "text"))
     first_errors = {method: _first_errors(old, method) for method in METHODS}
@@ -77,7 +77,7 @@ def test_texts_and_values_survive(folder: Path, requests: list[Any]) -> None:
 
     dataset = run()
     assert requests == []
-    assert sorted("".join(trace.steps) for trace in dataset.read(TRACES)) == texts
+    assert sorted(_solutions(dataset).values()) == texts
     assert {method: _texts(dataset, method) for method in old_rollouts} == old_rollouts
     assert sorted(column(dataset.read(critiques("judge")), "text")) == replies
     assert {method: _first_errors(dataset, method) for method in METHODS} == first_errors
@@ -125,12 +125,17 @@ def test_human_labels_survive(folder: Path, requests: list[Any]) -> None:
             labelled["".join(trace.steps)] = 0
         dataset.write_part(annotations("human"), shard, rows, "by hand")
     dataset = run()
-    text_of = {trace.trace_id: "".join(trace.steps) for trace in dataset.read(TRACES)}
+    text_of = _solutions(dataset)
     survived = {
         text_of[row.trace_id]: row.first_error for row in dataset.read(annotations("human"))
     }
     assert survived == labelled
     assert requests == []
+
+
+def _solutions(dataset: Dataset) -> Mapping[str, str]:
+    """Return the texts of the sampled traces by trace id."""
+    return {trace.trace_id: "".join(trace.steps) for trace in dataset.read(TRACES)}
 
 
 def _texts(dataset: Dataset, method: str) -> list[str]:
@@ -139,7 +144,7 @@ def _texts(dataset: Dataset, method: str) -> list[str]:
 
 def _first_errors(dataset: Dataset, method: str) -> Mapping[str, int | None]:
     """Return the first errors by the text of the trace."""
-    text_of = {trace.trace_id: "".join(trace.steps) for trace in dataset.read(TRACES)}
+    text_of = _solutions(dataset)
     found = dict[str, int | None]()
     for row in dataset.read(annotations(method)):
         # Discovered traces are compared by their rollouts.

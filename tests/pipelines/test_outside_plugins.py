@@ -28,6 +28,7 @@ from stepmark.errors import ConfigError, PluginError
 from storage.dataset.dataset import Dataset
 from storage.queries.sql import query
 from tests.pipelines.one_verifier import use_one_verifier
+from tests.pipelines.rows import counts_by_name
 from tests.pipelines.running import REPOSITORY, run_file
 from tests.pipelines.test_migration import FIXTURE
 from tests.stepmark.outside_plugins import MARKING, code_of, plugin_file
@@ -66,7 +67,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = Path(run_file(folder, filters=FILTER, annotators=[{"use": "code/answer.py"}]))
     job = prepare(load(path), makes_traces=True, code_folder=code_folder_of(path))
     rows = asyncio.run(run_without_server(job, makes_traces=True))
-    summary = {row["what"]: row["count"] for row in rows}
+    summary = counts_by_name(rows)
     # The run has the filter of the file, and the summary names it.
     assert summary["dropped by short"].isdigit()
     return folder

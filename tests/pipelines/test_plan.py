@@ -15,6 +15,7 @@ from pipelines.run.plan import Plan, build
 from problems.sources.word_problems import WordProblems
 from stepmark.errors import UserError
 from stepmark.records import Problem, Sampling
+from tests.columns import column
 from verifiers.answers import Answers
 
 # Two annotators of the same plugin, one of the judge, and one without an engine.
@@ -207,7 +208,7 @@ def dependent_annotators(rollouts: int) -> list[dict[str, Any]]:
 
 def test_dependencies_run_in_earlier_waves() -> None:
     waves = plan(annotators=dependent_annotators(rollouts=4)).waves
-    assert [[spec.name for spec in wave] for wave in waves] == [
+    assert [column(wave, "name") for wave in waves] == [
         ["formal", "binary_search", "judge"],
         ["adaptive_search"],
         ["again"],

@@ -4,9 +4,7 @@ import gc
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,7 +14,9 @@ from pipelines.run.graders import GRADERS, grade, why_ungradable
 from stepmark.records import Verdict
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import PROBLEMS, REJECTED, TRACES, annotations
-from tests.pipelines.rows import by_trace_id, column
+from tests.columns import column
+from tests.json_lines import read_json_lines
+from tests.pipelines.rows import by_trace_id
 from tests.pipelines.running import run_file
 from verifiers.isolation.pool import VerifierPool
 
@@ -30,10 +30,6 @@ pytestmark = pytest.mark.filterwarnings(
 PROGRAMS = Path(__file__).parents[1] / "verifiers" / "data" / "programs.jsonl"
 # Functions whose wrong solutions also contain an assertion that fails.
 FALSE_ASSERTIONS = ("average", "transpose")
-
-
-def _rows() -> list[Mapping[str, Any]]:
-    return [json.loads(line) for line in PROGRAMS.read_text().splitlines()]
 
 
 def test_programs_are_graded_by_tests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,7 +49,9 @@ def test_programs_are_graded_by_tests(tmp_path: Path, monkeypatch: pytest.Monkey
                 not_passed.append(part)
         if trace.outcome_parts:
             assert [trace.outcome] == (not_passed or [Verdict.CORRECT])[:1]
-    assert outcomes == {row["question"]: ["correct", row["verdict"]] for row in _rows()}
+    assert outcomes == {
+        row["question"]: ["correct", row["verdict"]] for row in read_json_lines(PROGRAMS)
+    }
     assert column(dataset.read(REJECTED), "reason") == [
         "no answer could be compared with it: the reference: no tests: there is no assertion"
     ]
@@ -66,7 +64,7 @@ def _run_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Dataset:
     problems = tmp_path / "problems.jsonl"
     without_tests = {"question": "Write nothing.", "answer": "18"}
     problems.write_text(PROGRAMS.read_text() + json.dumps(without_tests) + "\n")
-    replies = {row["question"]: [row["right"], row["wrong"]] for row in _rows()}
+    replies = {row["question"]: [row["right"], row["wrong"]] for row in read_json_lines(PROGRAMS)}
     path = run_file(
         tmp_path,
         problems={"use": "files", "paths": [str(problems)], "domain": "code"},
@@ -98,7 +96,7 @@ def _check_formal_annotations(dataset: Dataset) -> None:
             program = traces[annotation.trace_id].final_answer or ""
             rejected_functions.append(program.split("(")[0])
     assert sorted(rejected_functions) == [f"def {name}" for name in FALSE_ASSERTIONS]
-    assert correct_steps == 2 * len(_rows()) - len(FALSE_ASSERTIONS)
+    assert correct_steps == 2 * len(read_json_lines(PROGRAMS)) - len(FALSE_ASSERTIONS)
 
 
 async def test_last_code_block_is_graded() -> None:

@@ -21,7 +21,7 @@ from storage.dataset.dataset import Dataset
 from storage.dataset.parts import Footer
 from storage.dataset.tables import LABELS, TRACES, Table, annotations, rollouts
 from storage.dataset.verify import verify
-from tests.pipelines.rows import column
+from tests.columns import column
 from tests.pipelines.simulated import RUN, Model, changed_tables, is_judging, parts, run_in
 from verifiers.base import Claim, Finding, StepClaim
 from verifiers.isolation.pool import VerifierPool
@@ -374,7 +374,7 @@ async def test_damaged_completions_are_named(tmp_path: Path, workers: VerifierPo
     content = bytearray(path.read_bytes())
     content[100] ^= 1
     path.write_bytes(content)
-    assert [finding.path for finding in verify(job.dataset)] == ["completions/part-00001.parquet"]
+    assert column(verify(job.dataset), "path") == ["completions/part-00001.parquet"]
     Path(tmp_path, "traces/part-00001.parquet").unlink()
     model = Model()
     job = await run_in(tmp_path, workers, model, options=CAREFUL)

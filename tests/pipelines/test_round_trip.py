@@ -27,6 +27,7 @@ from stepmark.steps import append_separator, remove_separator
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import TRACES
 from storage.publishing.export import export
+from tests.json_lines import read_json_lines, write_json_lines
 from tests.verifiers.cases import SHARED
 
 SAMPLES = Path(__file__).parents[1] / "problems" / "samples"
@@ -37,10 +38,6 @@ TRL = [
     {"prompt": "1 + 1?", "completions": ["two", "three", "four"], "labels": [True, False, True]},
     {"prompt": "\n2 + 2? ", "completions": ["Step 1: four"], "labels": [False]},
 ]
-
-
-def rows_of(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def sorted_rows(rows: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -111,7 +108,7 @@ async def test_processbench(tmp_path: Path, source: Path) -> None:
     exported = await round_trip(
         tmp_path, source, {"shape": "processbench"}, {"use": "processbench"}, "human"
     )
-    assert sorted_rows(exported) == sorted_rows(rows_of(source))
+    assert sorted_rows(exported) == sorted_rows(read_json_lines(source))
 
 
 async def test_math_shepherd_with_later_labels(tmp_path: Path) -> None:
@@ -120,14 +117,14 @@ async def test_math_shepherd_with_later_labels(tmp_path: Path) -> None:
     exported = await round_trip(
         tmp_path, source, {"shape": "math_shepherd"}, format_table, "math_shepherd"
     )
-    assert sorted_rows(exported) == sorted_rows(rows_of(source))
+    assert sorted_rows(exported) == sorted_rows(read_json_lines(source))
 
 
 async def test_prm800k_in_both_phases(tmp_path: Path) -> None:
     source = SAMPLES / "prm800k.jsonl"
     exported = await round_trip(tmp_path, source, {"shape": "prm800k"}, {"use": "prm800k"}, "human")
     # The import rejects the other rows.
-    expected = rows_of(source)[:3]
+    expected = read_json_lines(source)[:3]
     assert sorted_rows(map(without_blanks, exported)) == sorted_rows(map(without_blanks, expected))
 
 
@@ -136,7 +133,7 @@ async def test_prmbench_with_original_solutions(tmp_path: Path) -> None:
     format_table = {"use": "prmbench", "after_error": "keep"}
     exported = await round_trip(tmp_path, source, {"shape": "prmbench"}, format_table, "human")
     # The last row names a step that does not exist.
-    expected = rows_of(source)[:4]
+    expected = read_json_lines(source)[:4]
     assert sorted_rows(map(without_blanks, exported)) == sorted_rows(map(without_blanks, expected))
 
 
@@ -150,7 +147,7 @@ async def test_math_aps_lists(tmp_path: Path, source: Path) -> None:
     exported = await round_trip(
         tmp_path, source, {"shape": "math_aps"}, {"use": "math_aps"}, "math_aps"
     )
-    rows = rows_of(source)
+    rows = read_json_lines(source)
     lists = [row for row in rows if isinstance(row["reasoning_steps"], list)]
     list_questions = {row["question"] for row in lists}
     tree_questions = {row["question"] for row in rows} - list_questions
@@ -178,7 +175,7 @@ async def test_math_aps_trees_become_lists(tmp_path: Path, source: Path) -> None
         tmp_path, source, {"shape": "math_aps"}, {"use": "math_aps"}, "math_aps"
     )
     trees = list[dict[str, Any]]()
-    for row in rows_of(source):
+    for row in read_json_lines(source):
         if isinstance(row["reasoning_steps"], dict):
             trees.append({**row, "reasoning_steps": list(nodes(row["reasoning_steps"]))})
     questions = {row["question"] for row in trees}
@@ -196,7 +193,7 @@ def nodes(tree: Mapping[str, Any], before: str = "") -> Iterable[Mapping[str, An
 
 async def test_trl_with_mapped_columns(tmp_path: Path) -> None:
     source = tmp_path / "trl.jsonl"
-    source.write_text("".join(json.dumps(row) + "\n" for row in TRL))
+    write_json_lines(source, *TRL)
     exported = await round_trip(
         tmp_path,
         source,
@@ -219,7 +216,7 @@ async def test_gsm8k_solutions_keep_every_byte(tmp_path: Path) -> None:
         license="",
     )
     texts = set[str]()
-    for row in rows_of(source):
+    for row in read_json_lines(source):
         for value in row.values():
             if isinstance(value, dict):
                 texts.add(value["solution"])
@@ -230,7 +227,7 @@ async def test_prm800k_ratings_become_first_errors(tmp_path: Path) -> None:
     exported = await round_trip(
         tmp_path, SAMPLES / "prm800k.jsonl", {"shape": "prm800k"}, {"use": "processbench"}, "human"
     )
-    original = rows_of(SAMPLES / "prm800k.jsonl")[1]
+    original = read_json_lines(SAMPLES / "prm800k.jsonl")[1]
     assert [row["label"] for row in exported] == [-1, 2]
     assert [row["final_answer_correct"] for row in exported] == [True, False]
     assert exported[1]["steps"] == original["question"]["pre_generated_steps"]
@@ -259,7 +256,7 @@ async def test_neutral_ratings_are_mapped(
     benchmark = pq.read_table(next((tmp_path / "processbench" / "data").iterdir())).to_pylist()
     assert [row["label"] for row in benchmark] == first_errors
     rated = pq.read_table(next((tmp_path / "prm800k" / "data").iterdir())).to_pylist()
-    texts = rows_of(source)[1]["question"]["pre_generated_steps"]
+    texts = read_json_lines(source)[1]["question"]["pre_generated_steps"]
     (row,) = [row for row in rated if row["question"]["pre_generated_steps"] == texts]
     steps = row["label"]["steps"]
     assert [step["completions"][0]["rating"] for step in steps] == ratings

@@ -16,6 +16,7 @@ from stepmark.errors import ConfigError
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import TRACES, annotations, discovered, rollouts
 from storage.queries.trace_details import TraceDetails, find_trace, read_details, select_traces
+from tests.columns import column
 from tests.storage.samples import (
     ANNOTATION,
     BAD,
@@ -81,7 +82,7 @@ def test_trace_is_found_in_its_shard(dataset: Dataset) -> None:
     dataset.write_part(discovered("tree_search"), 0, [DISCOVERED], "f")
     found = read_details(dataset, find_trace(dataset, "u"))
     assert (found.problem, found.label) == (None, None)
-    assert [made.trace_id for made in found.annotations] == ["u1"]
+    assert column(found.annotations, "trace_id") == ["u1"]
     assert read_details(dataset, find_trace(dataset, "t3")).trace == DISCOVERED
 
 

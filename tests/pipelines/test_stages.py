@@ -1,6 +1,5 @@
 """The stages of a run: complete parts, made once, and remade only when an input changes."""
 
-import json
 import os
 import random
 import shutil
@@ -48,11 +47,14 @@ from storage.dataset.tables import (
 )
 from storage.queries.render import values
 from storage.queries.sql import query
-from tests.pipelines.rows import by_trace_id, column
+from tests.columns import column
+from tests.json_lines import write_json_lines
+from tests.pipelines.rows import by_trace_id
 from tests.pipelines.simulated import (
     RUN,
     Model,
     Parts,
+    changed_parts,
     changed_tables,
     is_judging,
     job_in,
@@ -104,6 +106,10 @@ def done(folder: Path, first_run: Path) -> Path:
 def annotations_by(job: Job, method: str) -> Mapping[str, Annotation]:
     """Return a method's annotations by trace id."""
     return by_trace_id(job.dataset.read(annotations(method)))
+
+
+def kept_labels(job: Job) -> list[Label]:
+    return [row for row in job.dataset.read(LABELS) if row.kept]
 
 
 def labels_of(job: Job) -> Mapping[str, Label]:
@@ -179,8 +185,7 @@ def engine_down(prompt: Prompt, sampling: Sampling, index: int) -> str:
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     """Write rows as JSON lines and return the [problems] table that reads them."""
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return {"use": "files", "paths": [str(path)]}
+    return {"use": "files", "paths": [write_json_lines(path, *rows)]}
 
 
 def question_rows(model: Model, count: int) -> list[dict[str, Any]]:
@@ -223,7 +228,7 @@ async def test_annotations_and_labels_are_correct(done: Path, workers: VerifierP
                 assert annotation.first_error in (None, truth[trace_id].first_error)
     for annotation in annotations_by(job, "judge").values():
         assert annotation.first_error is not None
-    kept = [row for row in job.dataset.read(LABELS) if row.kept]
+    kept = kept_labels(job)
     assert len(kept) > 8
     for row in kept:
         assert row.first_error == truth[row.trace_id].first_error
@@ -367,8 +372,7 @@ async def test_change_remakes_only_dependent_parts(
     job = await run_in(done, workers, Model(), **changes)
     after = parts(done)
     assert changed_tables(before, after) == remade
-    unchanged = {name for name in after if before.get(name) == after[name]}
-    assert table_names(unchanged) == table_names(after) - remade
+    assert table_names(after.keys() - changed_parts(before, after)) == table_names(after) - remade
     check_never_mixed(job.dataset)
     # No label of a removed trace is left.
     trace_ids = set(column(job.dataset.read(TRACES), "trace_id"))
@@ -461,7 +465,7 @@ async def test_damaged_parts_are_made_again(done: Path, workers: VerifierPool) -
     lost.unlink()
     model = Model()
     job = await run_in(done, workers, model)
-    changed = {name for name, state in parts(done).items() if before[name] != state}
+    changed = changed_parts(before, parts(done))
     # The evidence of a method is made together with its annotations.
     assert changed == {
         "annotations/monte_carlo/part-00001.parquet",
@@ -553,7 +557,7 @@ async def test_dependent_method_uses_upstream_evidence(folder: Path, workers: Ve
     dependent_rollouts = sum(column(dependent, "cost.rollouts"))
     # Upstream evidence replaces some rollouts of the search.
     assert dependent_rollouts < sum(column(independent, "cost.rollouts"))
-    assert all(annotation.first_error is not None for annotation in dependent)
+    assert None not in column(dependent, "first_error")
     assert len(dependent) == len(truth)
     correct = 0
     for annotation, true in zip(dependent, truth, strict=True):
@@ -589,7 +593,7 @@ async def test_rejected_request_is_recorded(folder: Path, workers: VerifierPool)
             assert annotation.steps == ()
             assert annotation.first_error is None
             assert annotation.error is None
-    assert not any(row.kept for row in job.dataset.read(LABELS) if not row.steps)
+    assert all(column(kept_labels(job), "steps"))
     # A trace without steps adds no row to the view of steps.
     rows = list(values(query(job.dataset, "SELECT count(*), count(step_index) FROM steps")))
     steps = sum(len(trace.steps) for trace in all_traces)
@@ -621,7 +625,7 @@ async def test_rejected_rollout_fails_one_trace(folder: Path, workers: VerifierP
     assert job.meter.failed["monte_carlo"] == len(failed) > 0
     assert not any(column(annotations_by(job, "judge").values(), "error"))
     sampled = job.dataset.read(rollouts("monte_carlo"))
-    assert not any(rollout.trace_id in failed for rollout in sampled)
+    assert failed.isdisjoint(column(sampled, "trace_id"))
 
 
 async def test_truncated_solution_is_unknown(folder: Path, workers: VerifierPool) -> None:
@@ -701,7 +705,7 @@ async def test_ungradable_problems_are_rejected(
     answers = column(job.dataset.read(PROBLEMS), "answer")
     assert answers == [rows[1]["answer"], rows[3]["answer"], None]
     rejected = list(job.dataset.read(REJECTED))
-    assert [(row.row, row.field) for row in rejected] == [(1, "answer"), (3, "answer")]
+    assert column(rejected, "row", "field") == [(1, "answer"), (3, "answer")]
     assert column(rejected, "reason") == [
         "no answer could be compared with it: not understood: a sign that is not understood",
         "no answer could be compared with it: no value",
@@ -849,8 +853,8 @@ def filter_names(labels: Sequence[Label]) -> set[str]:
 
 
 def check_balanced(job: Job) -> None:
-    kept = [row.first_error == NO_ERROR for row in job.dataset.read(LABELS) if row.kept]
-    assert kept.count(True) == kept.count(False)
+    kept = kept_labels(job)
+    assert 2 * column(kept, "first_error").count(NO_ERROR) == len(kept)
 
 
 async def test_dropped_traces_keep_their_rows(done: Path, workers: VerifierPool) -> None:
@@ -867,7 +871,7 @@ async def test_dropped_traces_keep_their_rows(done: Path, workers: VerifierPool)
     assert filter_names(list(dropped.values())) == {"length", "duplicates", "balance"}
     for name, row in dropped.items():
         assert set(column(row.steps, "label")) == {U}
-        assert [step.value for step in row.steps] == [step.value for step in before[name].steps]
+        assert column(row.steps, "value") == column(before[name].steps, "value")
         restored = replace(row, kept=True, reason="", steps=(), fingerprint="")
         assert restored == replace(before[name], reason="", steps=(), fingerprint="")
     steps = {trace.trace_id: len(trace.steps) for trace in job.dataset.read(TRACES)}
@@ -964,7 +968,7 @@ async def test_labels_are_filtered_after_fitting(folder: Path, workers: Verifier
     filters = [{"use": "confidence", "threshold": median}]
     job = await run_in(folder, workers, Model(), label=FUSION, filters=filters)
     expected = {name for name, confidence in confidences.items() if confidence >= median}
-    assert {name for name, row in labels_of(job).items() if row.kept} == expected
+    assert set(column(kept_labels(job), "trace_id")) == expected
     assert len(expected) < len(confidences)
 
 
@@ -1138,8 +1142,7 @@ async def test_change_remakes_discovered_traces(
     model = drifting_model()
     job = await run_in(tree, workers, model, **{**TREE, **changes})
     after = parts(tree)
-    rewritten = {name for name, state in after.items() if before.get(name) != state}
-    assert table_names(rewritten) == remade
+    assert changed_tables(before, after) == remade
     # Fewer searches begin like more of them: all their completions are stored.
     assert model.requests == []
     check_never_mixed(job.dataset)

@@ -40,7 +40,8 @@ from storage.dataset.tables import (
     discovered,
 )
 from storage.formats.base import HasRowCount
-from tests.pipelines.rows import column
+from tests.columns import column
+from tests.pipelines.rows import counts_by_name
 from tests.storage.samples import CRITIQUE, DISCOVERED, PROBLEM, TRACE
 
 C = Verdict.CORRECT
@@ -142,7 +143,7 @@ def summary(
     dataset: Dataset, prices: Prices | None = None, meter: Meter | None = None
 ) -> Mapping[str, str]:
     rows = summary_rows(dataset, meter or Meter(), prices or Prices())
-    return {row["what"]: row["count"] for row in rows}
+    return counts_by_name(rows)
 
 
 def test_summary_describes_the_dataset(tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ from stepmark.errors import (
 from storage.dataset.dataset import DamagedPartError, Dataset
 from storage.dataset.lease import Ticket
 from storage.dataset.tables import TRACES
+from tests.columns import column
 from tests.pipelines.running import (
     REPOSITORY,
     WAIT_SECONDS,
@@ -482,7 +483,7 @@ def test_workers_divide_limits(tmp_path: Path) -> None:
     )
     content = load(Path(path))
     engines = planning.build(coordinator_module._with_limits_of_one(content, 4)).engines
-    assert [engine.requests_per_minute for engine in engines.values()] == [7.5, 0.75]  # type: ignore[attr-defined]
+    assert column(engines.values(), "requests_per_minute") == [7.5, 0.75]
     assert engines["engine"].tokens_per_minute == 250  # type: ignore[attr-defined]
     # Limits change no result.
     whole = planning.build(content).engines

@@ -1,6 +1,5 @@
 """Test that published rows become problems, and that bad rows are rejected alone."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +10,15 @@ from problems.tabular.problem_formats import PROBLEM_FORMATS
 from stepmark.errors import ConfigError, InputError
 from stepmark.plugins import build
 from stepmark.records import Problem, Rejected
+from tests.json_lines import write_json_lines
 from tests.problems.helpers import answers_of, problems_of, values_of
 
 SAMPLES = Path(__file__).parent / "samples"
 
 
-def write(path: Path, *rows: object) -> str:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return str(path)
-
-
 def second_item(tmp_path: Path, row: object, **fields: Any) -> Problem | Rejected:
     """Return the item of a row that follows a good row."""
-    path = write(
+    path = write_json_lines(
         tmp_path / "x.jsonl", {"question": "1 + 1?", "answer": "2", "meta": {"level": 3}}, row
     )
     _, item = Files(paths=(path,), **fields).problems()
@@ -61,7 +56,7 @@ def test_math_reads_answer_or_last_box(tmp_path: Path) -> None:
         {"problem": "b", "solution": solution, "answer": "7"},
         {"problem": "c"},
     ]
-    items = problems_of(Files(paths=(write(tmp_path / "x.jsonl", *rows),), shape="math"))
+    items = problems_of(Files(paths=(write_json_lines(tmp_path / "x.jsonl", *rows),), shape="math"))
     assert answers_of(items) == [r"\frac{1}{2}", "7", None]
 
 
@@ -76,7 +71,7 @@ def test_dotted_columns_map_to_fields(tmp_path: Path) -> None:
         "metadata.level": "level",
     }
     (problem,) = problems_of(
-        Files(paths=(write(tmp_path / "x.jsonl", row),), fields=fields, domain="B")
+        Files(paths=(write_json_lines(tmp_path / "x.jsonl", row),), fields=fields, domain="B")
     )
     assert (problem.question, problem.answer, problem.domain, problem.source, problem.license) == (
         "2 + 2?",
@@ -113,7 +108,7 @@ def test_bad_row_is_rejected(tmp_path: Path, row: object, field: str, reason: st
 
 
 def test_gsm8k_without_hashes_is_rejected(tmp_path: Path) -> None:
-    path = write(tmp_path / "x.jsonl", {"question": "1 + 1?", "answer": "2"})
+    path = write_json_lines(tmp_path / "x.jsonl", {"question": "1 + 1?", "answer": "2"})
     (item,) = Files(paths=(path,), shape="gsm8k").problems()
     assert item == Rejected(
         file=path, row=1, field="answer", reason="does not state a final answer as this shape does"
@@ -139,7 +134,7 @@ def test_answer_may_be_absent(tmp_path: Path, row: object) -> None:
 
 def test_limit_counts_problems_of_all_files(tmp_path: Path) -> None:
     paths = tuple(
-        write(tmp_path / f"{name}.jsonl", {"question": name}, {}, {"question": name * 2})
+        write_json_lines(tmp_path / f"{name}.jsonl", {"question": name}, {}, {"question": name * 2})
         for name in "ab"
     )
     kinds = [type(item).__name__ for item in Files(paths=paths, limit=3).problems()]
@@ -179,7 +174,7 @@ def test_run_file_errors_are_explained(fields: dict[str, Any], message: str) -> 
     ],
 )
 def test_unknown_column_is_an_input_error(tmp_path: Path, fields: dict[str, str]) -> None:
-    path = write(tmp_path / "x.jsonl", {"prompt": "a", "answer": "b"})
+    path = write_json_lines(tmp_path / "x.jsonl", {"prompt": "a", "answer": "b"})
     with pytest.raises(InputError) as caught:
         list(Files(paths=(path,), fields=fields).problems())
     assert (

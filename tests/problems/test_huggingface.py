@@ -1,6 +1,5 @@
 """Test folders with the layout of a Hub dataset, and one-line error messages."""
 
-import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,6 +10,7 @@ from problems.sources import huggingface
 from problems.sources.huggingface import HuggingFace
 from stepmark.errors import InputError
 from stepmark.records import Problem, Rejected
+from tests.json_lines import write_json_lines
 
 ROWS = [
     {"question": "a", "answer": "x #### 1"},
@@ -24,7 +24,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a dataset with a JSONL training split and a Parquet test split."""
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     (tmp_path / "set").mkdir()
-    (tmp_path / "set" / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    write_json_lines(tmp_path / "set" / "train.jsonl", *ROWS)
     return tmp_path / "set"
 
 

@@ -20,6 +20,7 @@ from stepmark import plugins
 from stepmark.records import Problem, Verdict
 from stepmark.steps import Splitter
 from storage.dataset.tables import is_method
+from tests.columns import column
 
 KIND = "problems.shapes"
 SAMPLES = Path(__file__).parent / "samples"
@@ -191,7 +192,7 @@ def test_prm800k_phase_2_rates_steps() -> None:
         "# Answer\n\n12",
     )
     assert verdicts(solution) == "cciu"
-    assert [step.rationale for step in solution.annotations["human"]] == [
+    assert column(solution.annotations["human"], "rationale") == [
         "",
         "neutral",
         "",
@@ -448,7 +449,7 @@ def test_math_aps_list_keeps_model_text() -> None:
         (("We add.\n\n", "7 + 7 + 7 + 7 + 7 = 35."), "cc"),
         (("We add. And then?",), "c"),
     ]
-    assert [step.value for step in imported[1].annotations["math_aps"]] == [0.125, 0.0, 0.0]
+    assert column(imported[1].annotations["math_aps"], "value") == [0.125, 0.0, 0.0]
     for solution in imported:
         assert solution.problem.metadata["mc_value"] == "0.75"
         for step in solution.annotations["math_aps"]:
@@ -463,7 +464,7 @@ def test_math_aps_tree_merges_equal_nodes() -> None:
         (("We add.\n\n", "The answer is 40."), "cc"),
         (("The answer is 40.",), "c"),
     ]
-    assert [step.value for step in imported[0].annotations["math_aps"]] == [0.5, 0.0]
+    assert column(imported[0].annotations["math_aps"], "value") == [0.5, 0.0]
 
 
 def annotations_by_steps(items: Sequence[ImportedSolution]) -> Mapping[tuple[str, ...], Any]:

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepmark.code_blocks import final_program, python_blocks
+from tests.columns import column
 
 TEXTS = {
     "none": ("x = 1\n", None),
@@ -56,7 +57,7 @@ def test_final_program(case: str) -> None:
 def test_block_ends_after_its_fence() -> None:
     text = "a\n```python\nx\n```  \nb\n~~~\ny\n~~~"
     assert [text[block.end :] for block in python_blocks(text)] == ["b\n~~~\ny\n~~~", ""]
-    assert [block.named for block in python_blocks(text)] == [True, False]
+    assert column(python_blocks(text), "named") == [True, False]
 
 
 @given(

@@ -14,6 +14,7 @@ from stepmark.records import (
     first_error_of,
     with_neutral_steps_as,
 )
+from tests.columns import column
 
 C = Verdict.CORRECT
 I = Verdict.INCORRECT  # noqa: E741
@@ -48,7 +49,7 @@ def test_neutral_steps_become_verdict(
     annotation = Annotation(trace_id="t", method="human", first_error=2, steps=steps)
     assert with_neutral_steps_as(annotation, verdict) is annotation
     mapped = with_neutral_steps_as(replace(annotation, neutral_steps=(1,)), verdict)
-    assert [step.verdict for step in mapped.steps] == verdicts
+    assert column(mapped.steps, "verdict") == verdicts
     assert (mapped.first_error, mapped.neutral_steps) == (first_error, (1,))
 
 

@@ -23,6 +23,7 @@ from storage.publishing.card_file import has_one_config, render
 from storage.publishing.export import export
 from storage.publishing.facts import Facts, MethodQuality, facts_of, wilson_interval
 from storage.publishing.statistics import ExportStatistics
+from tests.columns import column
 from tests.storage.samples import ANNOTATION, BAD, GOOD, PROBLEM, TRACE, labelled
 
 CONFIG = Config(name="trl", source="org/name", folder="trl", description="trl", file_type="parquet")
@@ -129,7 +130,7 @@ def test_quality_is_that_of_score(dataset: Dataset) -> None:
     gold, _ = first_errors(dataset, "oracle")
     expected = scores(dataset, gold, excluded_method="oracle")
     assert facts.gold == "oracle"
-    assert [quality.method for quality in facts.quality] == ["judge", ""]
+    assert column(facts.quality, "method") == ["judge", ""]
     for quality, score in zip(facts.quality, expected.values(), strict=True):
         assert (quality.traces, quality.decided) == (score.traces, score.decided)
         assert quality.exact / quality.decided == score.exact

@@ -26,6 +26,7 @@ from storage.dataset.tables import (
     critiques,
     rollouts,
 )
+from tests.columns import column
 from tests.storage.samples import ANNOTATION, PROBLEM, TRACE, fill
 
 KILLED_WRITER = """
@@ -102,7 +103,7 @@ def test_shards_are_read_in_order(dataset: Dataset) -> None:
     for shard in (100_000, 2, 10):
         dataset.write_part(PROBLEMS, shard, [replace(PROBLEM, problem_id=str(shard))], "f")
     assert dataset.shards(PROBLEMS) == (2, 10, 100_000)
-    assert [problem.problem_id for problem in dataset.read(PROBLEMS)] == ["2", "10", "100000"]
+    assert column(dataset.read(PROBLEMS), "problem_id") == ["2", "10", "100000"]
 
 
 def test_keep_removes_stale_parts(dataset: Dataset) -> None:
@@ -322,4 +323,4 @@ def test_file_uri_equals_path(tmp_path: Path) -> None:
 
 
 def test_column_is_read_in_every_location(filled: Dataset) -> None:
-    assert filled.column(TRACES, 0, "trace_id") == [row.trace_id for row in filled.read(TRACES)]
+    assert filled.column(TRACES, 0, "trace_id") == column(filled.read(TRACES), "trace_id")

@@ -1,7 +1,7 @@
 """The formats for other tools, read back as these tools read them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,11 @@ def example(annotations: Sequence[Annotation] = (), **changes: Any) -> Example:
 
 def rows(exporter: TraceFormat, item: Example) -> list[Any]:
     return list(exporter.rows(item))
+
+
+def rewards(row: Mapping[str, Any]) -> list[int | None]:
+    """Return the labels of the steps of a row for Potato."""
+    return [step["reward"] for step in row["steps"]]
 
 
 def test_scout_reads_the_transcripts(on_disk: Dataset, tmp_path: Path) -> None:
@@ -100,8 +105,8 @@ def test_potato_reads_items_and_labels(on_disk: Dataset, tmp_path: Path) -> None
     assert (first["id"], first["instance_id"], first["text"]) == ("t0", "t0", PROBLEM.question)
     assert [step["text"] for step in second["cot_steps"]] == ["step 0", "step 1", "step 2"]
     assert [step["index"] for step in second["cot_steps"]] == [0, 1, 2]
-    assert [step["reward"] for step in first["steps"]] == [1, 1, 1]
-    assert [step["reward"] for step in second["steps"]] == [1, -1, None]
+    assert rewards(first) == [1, 1, 1]
+    assert rewards(second) == [1, -1, None]
     # Methods made the labels.
     assert {step["source"] for step in first["steps"]} == {"ai"}
     assert not any(step["verified"] for step in first["steps"])
@@ -132,8 +137,8 @@ def test_potato_keeps_raters_apart() -> None:
     judge = replace(ANNOTATION, method="judge", steps=_steps(GOOD, GOOD, GOOD))
     first, second = rows(Potato(), example([ann, bob, judge], trace=trace, label=label))
     assert (first["annotator"], second["annotator"]) == ("ann", "bob")
-    assert [step["reward"] for step in first["steps"]] == [1, 0, -1]
-    assert [step["reward"] for step in second["steps"]] == [1, -1, None]
+    assert rewards(first) == [1, 0, -1]
+    assert rewards(second) == [1, -1, None]
     assert second["steps"][1]["verified"]
     (left_out,) = rows(Potato(), example([judge], trace=trace, label=label))
     assert left_out == LeftOut("the labels of its raters are missing")
@@ -146,10 +151,10 @@ def _steps(*verdicts: Verdict) -> tuple[StepAnnotation, ...]:
 def test_potato_keeps_neutral_steps() -> None:
     trace, label = labelled("t", GOOD, GOOD, BAD)
     (row,) = rows(Potato(), example(trace=trace, label=label, neutral_steps=(1,)))
-    assert [step["reward"] for step in row["steps"]] == [1, 0, -1]
+    assert rewards(row) == [1, 0, -1]
     # The user has mapped the neutral step to another verdict.
     (row,) = rows(Potato(), example(trace=trace, label=label, neutral_steps=(2,)))
-    assert [step["reward"] for step in row["steps"]] == [1, 1, -1]
+    assert rewards(row) == [1, 1, -1]
 
 
 @pytest.mark.parametrize("exporter", [Potato(), InspectScout()])

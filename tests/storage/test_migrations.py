@@ -19,6 +19,7 @@ from storage.dataset.verify import verify
 from storage.formats.trl import Trl
 from storage.publishing.export import export
 from storage.queries.sql import connect, query
+from tests.columns import column
 from tests.storage.samples import LABEL, PROBLEM, REJECTED_ROW, ROLLOUT, TRACE
 
 OLD_DATASET = Path(__file__).parents[1] / "pipelines/data/dataset_26a14a6/dataset"
@@ -106,7 +107,7 @@ def test_old_and_new_metadata_are_maps(tmp_path: Path) -> None:
         assert {"metadata": {"k": "old"}, "k": "old"} in values
         new = PROBLEM.metadata if table is PROBLEMS else TRACE.metadata
         assert {"metadata": dict(new), "k": new.get("k")} in values
-        assert [record.metadata for record in dataset.read(table)] == [{"k": "old"}, new]
+        assert column(dataset.read(table), "metadata") == [{"k": "old"}, new]
 
 
 def test_hugging_face_datasets_reads_parts(on_disk: Dataset, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from storage.dataset.dataset import Dataset
 from storage.dataset.tables import LABELS, PROBLEMS, TRACES, annotations, rollouts
 from storage.queries.named_queries import named_queries, named_query
 from storage.queries.sql import query
+from tests.columns import column
 from tests.storage.samples import ANNOTATION, BAD, GOOD, LABEL, PROBLEM, ROLLOUT, TRACE, UNKNOWN
 
 METHODS = ("judge", "monte_carlo", "oracle")
@@ -105,7 +106,7 @@ class Sample:
             trace_id=trace.trace_id,
             method=method,
             steps=tuple(steps),
-            first_error=first_error_of([step.verdict for step in steps]),
+            first_error=first_error_of(column(steps, "verdict")),
             cost=Cost(rollouts=3, generated_tokens=self.chance.randint(1, 99)),
         )
 
@@ -162,15 +163,15 @@ def test_disagreements(sample: Sample) -> None:
 
 
 def test_cost_per_label(sample: Sample) -> None:
-    kept = sum(label.kept for label in sample.labels)
-    tokens = sum(trace.generated_tokens for trace in sample.traces)
+    kept = sum(column(sample.labels, "kept"))
+    tokens = sum(column(sample.traces, "generated_tokens"))
     count = len(sample.traces)
     expected: list[tuple[Any, ...]] = [
         ("(traces)", count, None, None, tokens, round(tokens / kept, 1))
     ]
     for method in METHODS:
         made = sample.by_trace(method).values()
-        tokens = sum(annotation.cost.generated_tokens for annotation in made)
+        tokens = sum(column(made, "cost.generated_tokens"))
         decided = sum(annotation.first_error is not None for annotation in made)
         expected.append((method, count, decided, 3 * count, tokens, round(tokens / kept, 1)))
     assert sample.run("cost_per_label") == expected
@@ -180,9 +181,10 @@ def test_kappa(sample: Sample) -> None:
     expected = []
     for first, second in combinations(METHODS, 2):
         pairs = [pair for pair in sample.step_verdicts(first, second) if UNKNOWN not in pair]
+        verdicts, other_verdicts = zip(*pairs, strict=True)
         agreement = mean([a == b for a, b in pairs])
-        share_first = mean([a == GOOD for a, _ in pairs])
-        share_second = mean([b == GOOD for _, b in pairs])
+        share_first = verdicts.count(GOOD) / len(pairs)
+        share_second = other_verdicts.count(GOOD) / len(pairs)
         chance = share_first * share_second + (1 - share_first) * (1 - share_second)
         others = sample.by_trace(second)
         same = [
@@ -246,7 +248,7 @@ def test_dropped(sample: Sample) -> None:
         reason: len(labels) for reason, labels in groups.items()
     }
     for reason, _, example, trace_id in rows:
-        assert (example, trace_id) in [(label.reason, label.trace_id) for label in groups[reason]]
+        assert (example, trace_id) in column(groups[reason], "reason", "trace_id")
 
 
 def test_unsolved(sample: Sample) -> None:

@@ -14,6 +14,7 @@ from storage.dataset.folder import Folder
 from storage.queries.result_files import write_result
 from storage.queries.sql import query
 from storage.queries.vocabulary import read_vocabulary
+from tests.columns import column
 
 ROWS = [{"a": 1, "b": "ü\n", "a_1": [1.5, None]}, {"a": 2, "b": "=x", "a_1": []}]
 TABLE = pa.Table.from_pylist(ROWS).rename_columns(["a", "b", "a"])
@@ -73,7 +74,7 @@ def test_relative_names_are_below_current_folder(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_result(TABLE, "x.csv")
-    assert [path.name for path in tmp_path.iterdir()] == ["x.csv"]
+    assert column(tmp_path.iterdir(), "name") == ["x.csv"]
 
 
 def test_vocabulary_has_columns_of_methods(filled: Dataset) -> None:

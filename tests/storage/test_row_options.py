@@ -1,6 +1,7 @@
 """Options of all exports: which rows they have, in which splits, and what trains."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from storage.publishing.row_options import RowOptions
 from storage.queries.examples import ExampleJoin
 from storage.queries.selected_traces import trace_ids_of
 from storage.queries.sql import query
+from tests.columns import column
 from tests.storage.samples import (
     BAD,
     CRITIQUE,
@@ -79,6 +81,16 @@ def rows_of(folder: Path, split: str = "train") -> list[dict[str, Any]]:
     return rows
 
 
+def counts_without_error(rows: Sequence[Mapping[str, Any]]) -> Counter[bool]:
+    """Return how many rows have no wrong step, and how many have one."""
+    return Counter(all(row["labels"]) for row in rows)
+
+
+def questions(rows: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Return the questions, without differences of case and white space."""
+    return {" ".join(row["prompt"].lower().split()) for row in rows}
+
+
 def test_limit_keeps_the_first_rows(many: Dataset, tmp_path: Path) -> None:
     everything = export(many, Trl(), str(tmp_path / "all"))
     assert (everything.rows, everything.left_out) == (240, {})
@@ -104,7 +116,7 @@ def test_limit_counts_all_splits(many: Dataset, tmp_path: Path) -> None:
 def test_balance_keeps_equal_classes(many: Dataset, tmp_path: Path) -> None:
     done = export(many, Trl(), str(tmp_path / "out"), options=RowOptions(balance=True))
     rows = rows_of(tmp_path / "out")
-    assert Counter(all(row["labels"]) for row in rows) == {True: 60, False: 60}
+    assert counts_without_error(rows) == {True: 60, False: 60}
     assert done.left_out == {"dropped by the balance": 120}
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["README.md", "data"]
     options = RowOptions(balance=True, limit=11, seed=5, with_ids=True)
@@ -112,7 +124,7 @@ def test_balance_keeps_equal_classes(many: Dataset, tmp_path: Path) -> None:
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
         export(many, Trl(), str(tmp_path / name), options=replace(options, seed=seed))
         rows = rows_of(tmp_path / name)
-        assert Counter(all(row["labels"]) for row in rows) == {True: 5, False: 5}
+        assert counts_without_error(rows) == {True: 5, False: 5}
         ids.append([row["trace_id"] for row in rows])
     assert ids[0] == ids[1] != ids[2]
 
@@ -123,13 +135,13 @@ def test_balance_is_within_each_split(many: Dataset, tmp_path: Path) -> None:
     done = export(many, Trl(), str(tmp_path / "out"), options=options)
     # One of four traces of a problem has an error.
     for split, rows in everything.split_rows.items():
-        classes = Counter(all(row["labels"]) for row in rows_of(tmp_path / "out", split))
+        classes = counts_without_error(rows_of(tmp_path / "out", split))
         assert classes == {True: rows // 4, False: rows // 4}
     assert done.left_out == {"dropped by the balance": 120}
     limited = replace(options, limit=31)
     assert export(many, Trl(), str(tmp_path / "some"), options=limited).rows == 30
     for split in everything.split_rows:
-        classes = Counter(all(row["labels"]) for row in rows_of(tmp_path / "some", split))
+        classes = counts_without_error(rows_of(tmp_path / "some", split))
         assert classes[True] == classes[False] > 0
 
 
@@ -140,12 +152,9 @@ def test_validation_divides_by_text(many: Dataset, tmp_path: Path) -> None:
     validation = rows_of(tmp_path / "out", "validation")
     assert done.split_rows == {"train": len(train), "validation": len(validation)}
     assert len(train) + len(validation) == 240
-    words = [
-        {" ".join(row["prompt"].lower().split()) for row in rows} for rows in (train, validation)
-    ]
-    assert not words[0] & words[1]
+    assert not questions(train) & questions(validation)
     # 9 of 30 texts are expected.
-    assert 3 <= len(words[1]) <= 16
+    assert 3 <= len(questions(validation)) <= 16
     # A problem keeps its split when others are left out.
     selected = frozenset(row["trace_id"] for row in train[::3] + validation[::3])
     smaller = replace(options, traces=selected)
@@ -196,7 +205,7 @@ def test_query_selects_traces(many: Dataset, tmp_path: Path) -> None:
     options = RowOptions(traces=trace_ids_of(answer))
     done = export(many, Trl(), str(tmp_path / "out"), options=options)
     assert (done.rows, done.left_out) == (60, {"it is not selected": 180})
-    assert not any(all(row["labels"]) for row in rows_of(tmp_path / "out"))
+    assert counts_without_error(rows_of(tmp_path / "out")) == {False: 60}
     for sql in ("SELECT 1", "SELECT 1 AS trace_id", "SELECT '' AS trace_id, '' AS trace_id"):
         with pytest.raises(
             ConfigError, match=r"the query has no column trace_id .* SELECT trace_id FROM"
@@ -265,8 +274,8 @@ def test_steps_are_cut_and_masked(
         assert steps == LeftOut(expected)
         return
     assert not isinstance(steps, LeftOut)
-    assert [step.target for step in steps] == expected
-    assert [step.text for step in steps] == [f"step {index}" for index in range(len(expected))]
+    assert column(steps, "target") == expected
+    assert column(steps, "text") == [f"step {index}" for index in range(len(expected))]
 
 
 def test_soft_targets_are_values() -> None:
@@ -293,10 +302,10 @@ def test_evidence_is_joined_by_trace(on_disk: Dataset) -> None:
     on_disk.write_part(rollouts("judge"), 7, [ROLLOUT], "f")
     join = ExampleJoin(dataset=on_disk, reads=frozenset({"critiques", "rollouts", "annotations"}))
     by_trace = {item.trace.trace_id: item for item in join.examples() if isinstance(item, Example)}
-    assert [critique.step for critique in by_trace["t0"].critiques] == [None, 1]
-    assert [critique.text for critique in by_trace["t1"].critiques] == ["of another method"]
+    assert column(by_trace["t0"].critiques, "step") == [None, 1]
+    assert column(by_trace["t1"].critiques, "text") == ["of another method"]
     assert list(by_trace["t0"].rollouts) == [ROLLOUT]
-    assert [row.method for row in by_trace["t1"].annotations] == ["formal"]
+    assert column(by_trace["t1"].annotations, "method") == ["formal"]
     assert not by_trace["t2"].critiques
     without = next(ExampleJoin(dataset=on_disk).examples())
     assert isinstance(without, Example)

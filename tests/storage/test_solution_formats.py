@@ -52,6 +52,7 @@ from storage.formats.visualprm import VisualPrm
 from storage.publishing.export import export
 from storage.queries import sql
 from storage.values.rest_mcts import RestMcts
+from tests.columns import column
 from tests.storage.samples import (
     ANNOTATION,
     BAD,
@@ -123,7 +124,7 @@ def annotation_of(trace: Trace, steps: tuple[StepAnnotation, ...]) -> Annotation
         ANNOTATION,
         trace_id=trace.trace_id,
         method="monte_carlo",
-        first_error=first_error_of([step.verdict for step in steps]),
+        first_error=first_error_of(column(steps, "verdict")),
         steps=steps,
         neutral_steps=(),
         error=None,
@@ -135,7 +136,7 @@ def label_of(trace: Trace, steps: Sequence[StepAnnotation], *, kept: bool) -> La
         LABEL,
         trace_id=trace.trace_id,
         steps=tuple(StepLabel(label=step.verdict, value=step.value) for step in steps),
-        first_error=first_error_of([step.verdict for step in steps]),
+        first_error=first_error_of(column(steps, "verdict")),
         kept=kept,
     )
 
@@ -445,6 +446,15 @@ def read_er_prm(row: Mapping[str, Any], question: str) -> list[tuple[str, float]
     return list(zip(steps, row["value"], strict=True))
 
 
+def stripped(steps: Sequence[str]) -> list[str]:
+    return [step.strip() for step in steps]
+
+
+def signs(verdicts: Sequence[str]) -> list[str]:
+    """Return "+" for correct steps, and "-" for others."""
+    return ["+" if verdict == "correct" else "-" for verdict in verdicts]
+
+
 def supervised(exports: Exports, condition: str) -> list[tuple[Any, ...]]:
     """Return the question, the stripped steps and the labels of some kept traces."""
     rows = exports.query(f"""
@@ -452,7 +462,7 @@ def supervised(exports: Exports, condition: str) -> list[tuple[Any, ...]]:
           first_error
         FROM kept WHERE NOT contains(solution, 'ки') AND {condition}
     """)
-    return [(question, [step.strip() for step in steps], *rest) for question, steps, *rest in rows]
+    return [(question, stripped(steps), *rest) for question, steps, *rest in rows]
 
 
 def test_openr_chains_are_read_back(exports: Exports) -> None:
@@ -465,9 +475,8 @@ def test_openr_chains_are_read_back(exports: Exports) -> None:
     """)
     for question, steps, labels, first_error in everything:
         end = first_error + 1 if first_error >= 0 else len(steps)
-        signs = ["+" if label == "correct" else "-" for label in labels]
-        texts = [step.strip() for step in steps]
-        expected.append((question, *zip(texts[:end], signs[:end], strict=True)))
+        marked = list(zip(stripped(steps), signs(labels), strict=True))
+        expected.append((question, *marked[:end]))
     compare(read, expected)
 
 
@@ -501,9 +510,8 @@ def test_visualprm_becomes_signs(exports: Exports) -> None:
         FROM kept JOIN annotations USING (trace_id)
         WHERE NOT list_contains([step.verdict FOR step IN annotations.steps], 'unknown')
     """):
-        signs = ["+" if verdict == "correct" else "-" for verdict in verdicts]
-        texts = [step.strip() for step in steps]
-        expected.append((question, solution, *zip(texts, signs, strict=True)))
+        marked = zip(stripped(steps), signs(verdicts), strict=True)
+        expected.append((question, solution, *marked))
     compare(read, expected)
 
 
@@ -553,10 +561,10 @@ def test_ids_are_those_of_the_text() -> None:
     [row] = [pair for pair in pairs if isinstance(pair, ExportedRow) and pair.row["at"] == 1]
     [chosen] = row.row["chosen"]
     assert chosen["content"] == "a\nb\nend of t0"
-    assert [example.trace.trace_id for example in row.examples] == ["t0"]
+    assert column(row.examples, "trace.trace_id") == ["t0"]
     items = list(exported_rows(Rollouts(per_problem=1), [first, second]))
     [row] = [item for item in items if isinstance(item, ExportedRow)]
-    assert [example.trace.trace_id for example in row.examples] == ["t0"]
+    assert column(row.examples, "trace.trace_id") == ["t0"]
 
 
 def test_global_refinement_ends_right(exports: Exports) -> None:

@@ -37,6 +37,7 @@ from storage.formats.trl import Trl
 from storage.publishing.export import export
 from storage.publishing.format_fields import KIND
 from storage.publishing.token_audit import TokenAudit, audit_files, check_auditable
+from tests.columns import column
 from tests.storage.samples import BAD, GOOD, PROBLEM, UNKNOWN, labelled
 
 POCKET = Path(__file__).parents[2] / "engines" / "pocket_model"
@@ -155,12 +156,13 @@ def test_cut_labels_agree_with_trl(
     tokenizer = bytes_tokenizer if model == "bytes" else load_tokenizer(POCKET)
     rows = exported(dataset, Trl(), tmp_path / "out")
     audit = audit_of(Trl(), tmp_path / "out", tokenizer, max_length)
-    remaining = [trl_labels(row, tokenizer.tokenizer, max_length) for row in rows]
+    by_row = [trl_labels(row, tokenizer.tokenizer, max_length) for row in rows]
+    remaining, lengths = zip(*by_row, strict=True)
     assert audit.rows == len(rows) > 8
     assert audit.labels == sum(len(row["labels"]) for row in rows)
-    assert audit.labels - audit.labels_cut == sum(labels for labels, _ in remaining)
-    assert audit.rows_cut == sum(length > max_length for _, length in remaining)
-    assert audit.longest == max(length for _, length in remaining)
+    assert audit.labels - audit.labels_cut == sum(remaining)
+    assert audit.rows_cut == sum(length > max_length for length in lengths)
+    assert audit.longest == max(lengths)
     assert (audit.labels_misplaced, audit.split_markers) == (0, 0)
 
 
@@ -328,12 +330,13 @@ def test_chat_verdicts_are_found(
     exporter = ChatSteps(wording=wording, mask="loss")
     rows = exported(dataset, exporter, tmp_path / "out")
     audit = audit_of(exporter, tmp_path / "out", bytes_tokenizer, max_length)
-    counts = [chat_labels(row, bytes_tokenizer.tokenizer, max_length) for row in rows]
+    by_row = [chat_labels(row, bytes_tokenizer.tokenizer, max_length) for row in rows]
+    remaining, split, lengths = zip(*by_row, strict=True)
     labels = sum([message["loss"] for message in row["messages"]].count(True) for row in rows)
     assert audit.labels == labels > 40
-    assert audit.labels - audit.labels_cut == sum(remaining for remaining, _, _ in counts)
-    assert audit.split_markers == sum(split for _, split, _ in counts)
-    assert audit.longest == max(length for _, _, length in counts)
+    assert audit.labels - audit.labels_cut == sum(remaining)
+    assert audit.split_markers == sum(split)
+    assert audit.longest == max(lengths)
     assert not audit.has_misplaced
 
 
@@ -477,7 +480,7 @@ def test_truncation_of_files_is_ignored(tmp_path: Path) -> None:
     tokenizer.enable_truncation(2)
     tokenizer.enable_padding(length=9)
     tokens = saved(tokenizer, tmp_path).encode("a b c", special_tokens=True)
-    assert [(token.start, token.end) for token in tokens] == [(0, 1), (2, 3), (4, 5)]
+    assert column(tokens, "start", "end") == [(0, 1), (2, 3), (4, 5)]
 
 
 def test_plain_texts_count_only_length(

@@ -44,6 +44,7 @@ from storage.values.rpe import Rpe
 from storage.values.softmin import Softmin
 from storage.values.td import Td
 from storage.values.wilson_interval import WilsonInterval
+from tests.columns import column
 from tests.storage.samples import (
     ANNOTATION,
     BAD,
@@ -680,10 +681,10 @@ def test_merged_steps_have_second_label() -> None:
     example = labelled("t", [GOOD, BAD, GOOD, GOOD], [0.9, 0.0, 0.7, None])
     even, odd = merged_examples(example)
     assert even.trace.steps == ("a\nb\n", "c\nd\n")
-    assert [step.label for step in even.label.steps] == [BAD, GOOD]
+    assert column(even.label.steps, "label") == [BAD, GOOD]
     assert even.label.first_error == 0
     assert odd.trace.steps == ("a\n", "b\nc\n", "d\n")
-    assert [step.value for step in odd.label.steps] == [0.9, 0.7, None]
+    assert column(odd.label.steps, "value") == [0.9, 0.7, None]
     assert odd.label.first_error == -1
 
 

@@ -1,20 +1,13 @@
-"""Readers of the test cases in `data/`, which hold one JSON object per line."""
+"""The folders of test cases, and the results of findings as the cases name them."""
 
-import json
 import re
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from stepmark.records import Verdict
 from verifiers.base import Finding
 
 DATA = Path(__file__).parent / "data"
 SHARED = Path(__file__).parents[3] / "shared" / "data"
-
-
-def rows(path: Path) -> Sequence[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def result_of(finding: Finding) -> str:

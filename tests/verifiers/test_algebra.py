@@ -7,12 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepmark.records import Verdict
-from tests.verifiers.cases import DATA, SHARED, meets, result_of, rows
+from tests.json_lines import read_json_lines
+from tests.verifiers.cases import DATA, SHARED, meets, result_of
 from verifiers.algebra import MAX_CHARS, MAX_LINKS, Algebra
 from verifiers.arithmetic import Arithmetic
 from verifiers.base import Finding, StepClaim
 
-CASES = rows(DATA / "algebra.jsonl")
+CASES = read_json_lines(DATA / "algebra.jsonl")
 # The share of solutions without an error, by human labels, that may contain an incorrect step.
 MAX_FALSE_ALARMS = 0.005
 # The checker is right and the human label wrong; `benchmarks/README.md` contains the proofs.
@@ -31,7 +32,9 @@ def test_case(case: dict[str, Any]) -> None:
     assert meets(_finding(case["step"], case.get("question", ""), previous), case["verdict"])
 
 
-@pytest.mark.parametrize("case", rows(DATA / "real_algebra.jsonl"), ids=lambda case: case["source"])
+@pytest.mark.parametrize(
+    "case", read_json_lines(DATA / "real_algebra.jsonl"), ids=lambda case: case["source"]
+)
 def test_real_step(case: dict[str, Any]) -> None:
     assert meets(_finding(case["step"]), case["verdict"])
 
@@ -145,4 +148,4 @@ def _first_incorrect(trace: dict[str, Any]) -> int | None:
 def _shared(name: str) -> Any:
     if not (SHARED / name).exists():
         pytest.skip(f"needs {name} in shared/data next to the repository")
-    return rows(SHARED / name)
+    return read_json_lines(SHARED / name)

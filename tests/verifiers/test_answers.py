@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from stepmark.final_answers import final_answer
 from stepmark.records import Verdict
-from tests.verifiers.cases import DATA, SHARED, rows
+from tests.json_lines import read_json_lines
+from tests.verifiers.cases import DATA, SHARED
 from verifiers.answer_forms import measures, second_opinion
 from verifiers.answers import Answers
 from verifiers.arithmetic_rules import conversions
@@ -19,9 +20,9 @@ from verifiers.base import AnswerClaim, Finding, ReferenceClaim
 from verifiers.isolation.pool import VerifierPool
 from verifiers.math.lexicon import FAMILIES
 
-PAIRS = rows(DATA / "answer_pairs.jsonl")
+PAIRS = read_json_lines(DATA / "answer_pairs.jsonl")
 # Kinds of answers that other graders get wrong. `expect` contains the allowed verdicts.
-KINDS = rows(DATA / "answer_kinds.jsonl")
+KINDS = read_json_lines(DATA / "answer_kinds.jsonl")
 # Abstaining is always allowed; a verdict must agree with the truth.
 ALLOWED = {
     "equal": ("correct", "unknown"),
@@ -85,7 +86,7 @@ def test_grades_agree_with_human_grades() -> None:
     if not path.exists():
         pytest.skip(f"needs {path.name} in shared/data next to the repository")
     grades = set[tuple[Verdict, bool]]()
-    for row in rows(path):
+    for row in read_json_lines(path):
         reference = final_answer(row["ground_truth"])
         for solution in row.values():
             # The other fields are texts, such as the reference solution.
@@ -372,7 +373,7 @@ async def test_worker_survives_hostile_answers() -> None:
 def test_every_gsm8k_reference_is_understood() -> None:
     if not SHARED.exists():
         pytest.skip("needs gsm8k-test.jsonl in shared/data next to the repository")
-    for row in rows(SHARED / "gsm8k-test.jsonl"):
+    for row in read_json_lines(SHARED / "gsm8k-test.jsonl"):
         reference = final_answer(row["answer"])
         assert reference is not None
         assert _reference(reference).verdict is Verdict.CORRECT

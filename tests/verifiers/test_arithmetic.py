@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from stepmark.records import Verdict
-from tests.verifiers.cases import DATA, SHARED, meets, result_of, rows
+from tests.json_lines import read_json_lines
+from tests.verifiers.cases import DATA, SHARED, meets, result_of
 from verifiers.arithmetic import Arithmetic
 from verifiers.arithmetic_rules.equations import MAX_RELATIONS
 from verifiers.base import Finding, StepClaim
@@ -18,12 +19,16 @@ def _finding(step: str, question: str = "") -> Finding:
     return Arithmetic().verify(StepClaim(question=question, previous=(), step=step))
 
 
-@pytest.mark.parametrize("case", rows(DATA / "arithmetic.jsonl"), ids=lambda case: case["step"])
+@pytest.mark.parametrize(
+    "case", read_json_lines(DATA / "arithmetic.jsonl"), ids=lambda case: case["step"]
+)
 def test_case(case: dict[str, Any]) -> None:
     assert meets(_finding(case["step"]), case["verdict"])
 
 
-@pytest.mark.parametrize("case", rows(DATA / "real_steps.jsonl"), ids=lambda case: case["source"])
+@pytest.mark.parametrize(
+    "case", read_json_lines(DATA / "real_steps.jsonl"), ids=lambda case: case["source"]
+)
 def test_real_step(case: dict[str, Any]) -> None:
     assert meets(_finding(case["step"]), case["verdict"])
 
@@ -88,4 +93,4 @@ def _first_incorrect(trace: dict[str, Any]) -> int | None:
 def _shared(name: str) -> Any:
     if not (SHARED / name).exists():
         pytest.skip(f"needs {name} in shared/data next to the repository")
-    return rows(SHARED / name)
+    return read_json_lines(SHARED / name)

@@ -12,13 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepmark.records import Verdict
-from tests.verifiers.cases import DATA, SHARED, rows
+from tests.json_lines import read_json_lines
+from tests.verifiers.cases import DATA, SHARED
 from verifiers.base import Finding, StepClaim
 from verifiers.entailment import Entailment
 from verifiers.entailment_logic import countermodels
 from verifiers.entailment_logic.countermodels import find_countermodel, may_contradict, prove
 
-CASES = rows(DATA / "entailment.jsonl")
+CASES = read_json_lines(DATA / "entailment.jsonl")
 ROOT = Path(__file__).parents[2]
 # The form of question by which a problem is recognised as a puzzle.
 QUESTION = "Hypothesis: Ana is kind. Is the hypothesis true, false or unprovable?"
@@ -66,7 +67,7 @@ def test_real_solutions_are_unknown() -> None:
 def _shared(name: str) -> Any:
     if not (SHARED / name).exists():
         pytest.skip(f"needs {name} in shared/data beside the repository")
-    return rows(SHARED / name)
+    return read_json_lines(SHARED / name)
 
 
 def test_reasons_are_reproducible() -> None:

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from stepmark.records import Verdict
-from tests.verifiers.cases import DATA, result_of, rows
+from tests.json_lines import read_json_lines
+from tests.verifiers.cases import DATA, result_of
 from verifiers.algebra import Algebra
 from verifiers.arithmetic import Arithmetic
 from verifiers.base import Finding, StepClaim
 
-CASES = rows(DATA / "right_steps.jsonl")
+CASES = read_json_lines(DATA / "right_steps.jsonl")
 # A false step near each kind, which the strict reading still finds.
 FALSE_STEPS = (
     "5 - 3 + 2 = 0",

@@ -16,6 +16,7 @@ import pytest
 import verifiers
 from stepmark.errors import PluginError
 from stepmark.records import Verdict
+from tests.columns import column
 from verifiers.base import AnswerClaim, Finding, StepClaim
 from verifiers.isolation.pool import VerifierPool
 
@@ -38,6 +39,11 @@ def _claim(step: str) -> StepClaim:
     return StepClaim(question="", previous=(), step=step)
 
 
+def _distinct_behaviours(count: int) -> list[str]:
+    """Return different texts, because the pool decides equal claims once."""
+    return [f"behave {number}" for number in range(count)]
+
+
 async def _verify_all(pool: VerifierPool, behaviours: Sequence[str]) -> Sequence[Finding]:
     pending = [pool.verify("misbehaving", _claim(behaviour)) for behaviour in behaviours]
     return await asyncio.gather(*pending)
@@ -55,22 +61,21 @@ async def _verify_all(pool: VerifierPool, behaviours: Sequence[str]) -> Sequence
     ],
 )
 async def test_lost_claim_affects_no_other(behaviour: str, reason: str) -> None:
-    # Different texts, because the pool decides equal claims once.
-    behaviours = [f"behave {i}" for i in range(40)]
+    behaviours = _distinct_behaviours(40)
     # In the middle, so that claims before and after the lost one are checked.
     behaviours[20] = behaviour
     # One worker, which is replaced after each loss.
     async with VerifierPool(workers=1, deadline=DEADLINE) as pool:
         findings = await _verify_all(pool, behaviours)
     assert findings[20] == Finding(verdict=Verdict.UNKNOWN, reason=reason)
-    assert {finding.verdict for finding in (*findings[:20], *findings[21:])} == {Verdict.CORRECT}
+    assert column([*findings[:20], *findings[21:]], "verdict") == [Verdict.CORRECT] * 39
 
 
 @pytest.mark.usefixtures("misbehaving")
 async def test_printed_text_is_not_a_finding() -> None:
     async with VerifierPool(workers=1) as pool:
         findings = await _verify_all(pool, ["print", "behave"])
-    assert "forged" not in {finding.reason for finding in findings}
+    assert "forged" not in column(findings, "reason")
 
 
 @pytest.mark.usefixtures("misbehaving")
@@ -79,9 +84,9 @@ async def test_killed_idle_worker_loses_no_claim() -> None:
         pid = int((await pool.verify("misbehaving", _claim("behave"))).reason)
         os.kill(pid, signal.SIGKILL)
         # The new claims need a new worker.
-        findings = await _verify_all(pool, [f"behave {i}" for i in range(20)])
-    assert {finding.verdict for finding in findings} == {Verdict.CORRECT}
-    assert str(pid) not in {finding.reason for finding in findings}
+        findings = await _verify_all(pool, _distinct_behaviours(20))
+    assert column(findings, "verdict") == [Verdict.CORRECT] * 20
+    assert str(pid) not in column(findings, "reason")
 
 
 @pytest.mark.usefixtures("misbehaving")
@@ -129,7 +134,7 @@ async def test_identical_claim_is_decided_once() -> None:
         findings = [*findings, *await _verify_all(pool, ["sleep"])]
         # Fifty separate timeouts of two workers would take 25 deadlines.
         assert time.monotonic() - started < 10 * DEADLINE
-    assert {finding.reason for finding in findings} == {"timeout"}
+    assert column(findings, "reason") == ["timeout"] * 51
 
 
 @pytest.mark.parametrize("answer", ["4", "4" + " " * 1_500], ids=["short", "long"])
@@ -162,7 +167,7 @@ async def test_close_settles_pending_claims() -> None:
     waiting = asyncio.create_task(_verify_all(pool, ["sleep 1", "sleep 2", "behave"]))
     await asyncio.sleep(0.1)
     await pool.close()
-    assert {finding.reason for finding in await waiting} == {"closed"}
+    assert column(await waiting, "reason") == ["closed"] * 3
 
 
 async def test_unknown_verifier_raises() -> None:
@@ -188,8 +193,8 @@ async def test_thousands_of_real_claims() -> None:
         )
     # An equation that holds is not a verdict.
     expected = [Verdict.UNKNOWN, Verdict.INCORRECT] * 1_000
-    assert [finding.verdict for finding in step_findings] == expected
-    assert {finding.verdict for finding in answer_findings} == {Verdict.CORRECT}
+    assert column(step_findings, "verdict") == expected
+    assert column(answer_findings, "verdict") == [Verdict.CORRECT] * 2_000
 
 
 def test_pool_works_outside_main_thread() -> None:

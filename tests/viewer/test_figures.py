@@ -16,6 +16,7 @@ from storage.dataset.tables import TRACES, annotations
 from storage.queries.render import values
 from storage.queries.sql import query
 from storage.queries.trace_summary import SummaryReader, TraceSummary
+from tests.columns import column
 from tests.viewer.samples import TRACE, annotation
 from viewer.figures import Bar, Figures, figures, gold_methods
 from viewer.selection import LABEL, parse
@@ -58,9 +59,7 @@ def test_quality_equals_that_of_score(mixed: Dataset, summary_figures: Figures) 
         assert row.calibration_error == (
             None if score.calibration_error is None else pytest.approx(score.calibration_error)
         )
-        assert [item.traces for item in row.reliability] == [
-            item.traces for item in score.reliability
-        ]
+        assert column(row.reliability, "traces") == column(score.reliability, "traces")
 
 
 def test_counts_equal_those_of_sql(mixed: Dataset, summary_figures: Figures) -> None:
@@ -133,15 +132,15 @@ def test_bins_and_links_are_equal(tmp_path: Path) -> None:
     rows = {row.name: row for row in figures(summary, source="judge", gold="human").methods}
     for item in rows["judge"].reliability:
         assert selected(summary, item.query) == item.traces, item
-    assert sum(item.traces for item in rows["judge"].reliability) == len(traces)
+    assert sum(column(rows["judge"].reliability, "traces")) == len(traces)
 
 
 def test_first_errors_cover_decided_traces(summary_figures: Figures) -> None:
     # The selection of first errors is of all labels, also of those that are not kept.
-    decided = sum(bar.count for bar in summary_figures.first_errors)
-    assert decided == sum(
-        bar.count for bar in summary_figures.first_errors if bar.name == "no error"
-    ) + sum(bar.count for bar in summary_figures.positions)
+    counts = {bar.name: bar.count for bar in summary_figures.first_errors}
+    assert sum(counts.values()) == counts["no error"] + sum(
+        column(summary_figures.positions, "count")
+    )
 
 
 def test_every_cell_leads_to_its_traces(summary: TraceSummary, summary_figures: Figures) -> None:
@@ -156,13 +155,11 @@ def test_kappa_is_that_of_cohen(summary: TraceSummary, summary_figures: Figures)
         "SELECT judge_first_error, formal_first_error FROM summary"
         " WHERE judge_first_error IS NOT NULL AND formal_first_error IS NOT NULL"
     )
-    answers = {judge for judge, _ in rows} | {formal for _, formal in rows}
-    observed = sum(judge == formal for judge, formal in rows) / len(rows)
+    judge, formal = zip(*rows, strict=True)
+    observed = sum(first == second for first, second in rows) / len(rows)
     expected = 0.0
-    for answer in answers:
-        by_judge = sum(judge == answer for judge, _ in rows) / len(rows)
-        by_formal = sum(formal == answer for _, formal in rows) / len(rows)
-        expected += by_judge * by_formal
+    for answer in {*judge, *formal}:
+        expected += judge.count(answer) / len(rows) * formal.count(answer) / len(rows)
     kappa = (observed - expected) / (1 - expected)
     assert summary_figures.agreements["judge", "formal"].kappa == pytest.approx(kappa)
 

@@ -17,6 +17,7 @@ from storage.dataset.dataset import Dataset
 from storage.dataset.tables import TRACES
 from storage.dataset.verify import verify
 from storage.labelling.label_store import LabelStore
+from tests.columns import column
 from tests.storage.labelling.samples import labels_of, write_traces
 from tests.viewer.browsers import chromium, open_page, serious_violations, served
 from tests.viewer.samples import write_mixed
@@ -253,7 +254,7 @@ def test_two_raters_label_at_once(browser: Browser, dataset: Dataset) -> None:
     ann = by_trace(dataset, "human_ann_lee")
     bob = by_trace(dataset, "human_bob")
     assert len(ann) == len(bob) == 4
-    assert [label.first_error for label in ann.values()] == [-1] * 4
+    assert column(ann.values(), "first_error") == [-1] * 4
     assert sorted(str(label.first_error) for label in bob.values()) == ["-1", "-1", "-1", "0"]
 
 
@@ -429,7 +430,7 @@ def test_killed_server_loses_nothing(browser: Browser, tmp_path: Path) -> None:
         finish(page)
     context.close()
     labels = by_trace(dataset)
-    assert [label.first_error for label in labels.values()] == [-1, 2]
+    assert column(labels.values(), "first_error") == [-1, 2]
     assert dataset.count(TRACES) == 6
 
 

@@ -11,6 +11,7 @@ from storage.dataset.dataset import Dataset
 from storage.labelling import label_store
 from storage.labelling.events import Kind
 from storage.labelling.label_store import LabelStore
+from tests.columns import column
 from tests.storage.labelling.samples import labels_of, target_of, write_traces
 
 
@@ -117,7 +118,7 @@ def test_start_repairs_and_reports(
     status, output = view.run("--dataset", dataset.uri)
     assert status == 0
     assert "the last line is incomplete" in output
-    assert [label.first_error for label in labels_of(dataset, "human_ann")] == [-1]
+    assert column(labels_of(dataset, "human_ann"), "first_error") == [-1]
 
 
 def test_waiting_labels_are_announced(view: View, dataset: Dataset) -> None:

@@ -18,6 +18,7 @@ from stepmark.records import Problem, Trace
 from storage.dataset.dataset import Dataset
 from storage.dataset.folder import Folder
 from storage.dataset.tables import PROBLEMS, TRACES, critiques
+from tests.columns import column
 from tests.storage.isolation import answer_in_this_process
 from tests.viewer.parsed_page import Page
 from tests.viewer.samples import STRANGE_IDS, TRACE, write_mixed
@@ -127,7 +128,7 @@ def test_queue_and_query_select_traces(
 def test_names_of_files_are_safe(strange_ids: Dataset, tmp_path: Path) -> None:
     folder = copy_of(strange_ids, tmp_path / "copy")
     assert_links_resolve(folder)
-    assert [path.name for path in tmp_path.iterdir()] == ["copy"]
+    assert column(tmp_path.iterdir(), "name") == ["copy"]
     names = [path.name for path in folder.iterdir()]
     assert len({name.lower() for name in names}) == len(STRANGE_IDS) + 3
     assert all(re.fullmatch(r"[a-z0-9_-]{1,90}(\.html)?", name) for name in names)
@@ -209,7 +210,7 @@ def test_failed_copy_leaves_nothing(tmp_path: Path) -> None:
         for target in (tmp_path / name, tmp_path / "new" / "folders" / name):
             with pytest.raises(DatasetError):
                 write(dataset, str(target), LIMIT)
-    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+    assert column(tmp_path.iterdir(), "name") == ["data"]
 
 
 def test_shards_of_buckets_load_once(

@@ -20,6 +20,10 @@ def key_of(number: int) -> bytes:
     return hashlib.blake2b(str(number).encode(), digest_size=16).digest()
 
 
+def keys_of(numbers: range) -> list[bytes]:
+    return list(map(key_of, numbers))
+
+
 def completion(number: int, text: str = "5 * 4 = 20", finish: str = "stop") -> StoredCompletion:
     return StoredCompletion(
         key=key_of(number),
@@ -57,7 +61,7 @@ async def stored(
     dataset: Dataset, numbers: range, shard: int = 0, problems: Sequence[str] = PROBLEMS
 ) -> list[StoredCompletion]:
     """Return the completions that a new process finds."""
-    keys = [key_of(number) for number in numbers]
+    keys = keys_of(numbers)
     found = await open_shard(dataset, shard, problems).get(keys)
     return [found[key] for key in keys if key in found]
 

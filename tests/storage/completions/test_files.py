@@ -23,6 +23,7 @@ from tests.storage.completions.samples import (
     expected_rows,
     file_kinds,
     key_of,
+    keys_of,
     open_shard,
     stored,
     view_rows,
@@ -67,7 +68,7 @@ async def test_truncated_part_is_skipped(dataset: Dataset, kept_bytes: int) -> N
     store = CompletionStore(dataset, report=messages.append)
     store.open()
     shard = store.shard(0, PROBLEMS)
-    keys = [key_of(number) for number in range(40)]
+    keys = keys_of(range(40))
     assert list((await shard.get(keys)).values()) == completions(30, 36)
     await shard.put(completions(0, 3))
     await shard.close(compact=True)
@@ -96,7 +97,7 @@ async def test_foreign_file_is_skipped(dataset: Dataset) -> None:
     store = CompletionStore(dataset)
     store.open()
     shard = store.shard(0, PROBLEMS)
-    assert len(await shard.get([key_of(number) for number in range(20)])) == 20
+    assert len(await shard.get(keys_of(range(20)))) == 20
     await shard.put(completions(20, 21))
     await shard.close(compact=True)
     assert store.damaged == {f"completions/{name}": "it is not a file of completions"}
@@ -164,7 +165,7 @@ async def test_file_system_error_is_not_damage(
 async def test_flipped_bits_are_found(tmp_path: Path) -> None:
     dataset = Dataset(str(tmp_path))
     content = await fill_part(dataset)
-    keys = [key_of(number) for number in range(20)]
+    keys = keys_of(range(20))
     rng = random.Random(15)
     for _ in range(FLIPS):
         flipped = bytearray(content)

@@ -16,6 +16,7 @@ from tests.storage.completions.samples import (
     expected_rows,
     file_kinds,
     key_of,
+    keys_of,
     open_shard,
     stored,
     view_rows,
@@ -92,7 +93,7 @@ async def test_reader_survives_compaction(dataset: Dataset) -> None:
     reader = store.shard(4, ["p0"])
     # Another process replaces the segments after they were listed.
     await open_shard(dataset).close(compact=True)
-    keys = [key_of(number) for number in range(10)]
+    keys = keys_of(range(10))
     assert list((await reader.get(keys)).values()) == completions(0, 10)
 
 

@@ -25,6 +25,7 @@ from tests.storage.completions.samples import (
     expected_rows,
     file_kinds,
     key_of,
+    keys_of,
     open_shard,
     stored,
     view_rows,
@@ -270,7 +271,7 @@ async def test_failed_timer_flush_keeps_rows(dataset: Dataset) -> None:
             await put_until_error(shard)
         with pytest.raises(DatasetError, match="no space left"):
             await shard.close(compact=True)
-        rows = await shard.get([key_of(number) for number in range(4)])
+        rows = await shard.get(keys_of(range(4)))
         assert list(rows.values()) == completions(0, 4)
     await shard.close(compact=True)
     assert await stored(dataset, range(4)) == completions(0, 4)

@@ -7,6 +7,7 @@ import pytest
 from stepmark.records import Verdict
 from storage.labelling.drafts import BAD_PROBLEM, UNSURE, Draft, TraceLabel, label_of
 from storage.labelling.events import Event, Kind, Mark
+from tests.columns import column
 
 C = Verdict.CORRECT
 I = Verdict.INCORRECT  # noqa: E741
@@ -97,7 +98,7 @@ def test_undecided_label_has_no_verdicts(kind: Kind) -> None:
     assert draft.missing_steps == []
     annotation = draft.annotation("t", "human_ann", "f")
     assert annotation.first_error is None
-    assert [step.verdict for step in annotation.steps] == [U, U, U, U]
+    assert column(annotation.steps, "verdict") == [U, U, U, U]
     assert annotation.neutral_steps == ()
     assert annotation.error == (BAD_PROBLEM if kind is Kind.BAD_PROBLEM else None)
 
@@ -121,7 +122,7 @@ def test_annotation_has_marks_and_comments() -> None:
     ]
     draft = label(*entries).draft
     annotation = draft.annotation("t", "human_ann", "f")
-    assert [step.verdict for step in annotation.steps] == [C, C, I, U]
+    assert column(annotation.steps, "verdict") == [C, C, I, U]
     assert annotation.neutral_steps == (1,)
     assert annotation.first_error == 2
     assert annotation.steps[2].rationale == "5, not 6"

@@ -25,6 +25,7 @@ from storage.labelling.label_store import (
     MissingMarksError,
 )
 from storage.labelling.raters import check_rater, method_of
+from tests.columns import column
 from tests.storage.labelling.samples import labels_of, target_of, write_traces
 
 WAIT_SECONDS = 120
@@ -65,7 +66,7 @@ def test_finished_label_is_an_annotation(store: LabelStore, dataset: Dataset) ->
     assert not label.is_changed
     (annotation,) = labels_of(dataset, "human_ann")
     assert annotation.first_error == 1
-    assert [step.verdict for step in annotation.steps] == [
+    assert column(annotation.steps, "verdict") == [
         Verdict.CORRECT,
         Verdict.INCORRECT,
         Verdict.UNKNOWN,
@@ -216,7 +217,7 @@ def test_label_of_replaced_steps_is_stale(store: LabelStore, dataset: Dataset) -
     assert store.store_finished().waiting == 0
     assert "human_ann" not in dataset.methods("annotations")
     stale = list(dataset.read(STALE_LABELS))
-    assert [row.trace_id for row in stale] == ["t0-0", "t1-0"]
+    assert column(stale, "trace_id") == ["t0-0", "t1-0"]
     assert stale[0].step_texts == ("a ", "b ", "c")
     assert (stale[0].first_error, stale[0].problem_id) == (1, "p0")
     # The page shows the new steps without marks.

@@ -7,7 +7,7 @@ from typing import Any
 __all__ = ["column"]
 
 
-def column(records: Iterable[object], *attributes: str) -> list[Any]:
+def column(records: Iterable[Any], *attributes: str) -> list[Any]:
     """Return an attribute of every record, or a tuple of several attributes.
 
     An attribute of a nested record has a dotted name, such as "cost.rollouts".
