@@ -13,6 +13,7 @@ from typing import Any
 from annotators.concurrency import gather_or_cancel
 from benchmarks.common.console import print_json, print_progress
 from benchmarks.common.environment import limit_numpy_threads
+from benchmarks.common.records import problems_in
 from pipelines.run.graders import grade
 from problems.sources.word_problems import WordProblems
 from stepmark.records import Problem
@@ -57,7 +58,7 @@ def make_rollouts(problems: int, rollouts: int) -> Sequence[GradingInput]:
     """Return solutions of word problems: correct ones, wrong answers and a few truncated ones."""
     rng = random.Random(PROBLEM_SEED)
     source = WordProblems(count=problems, seed=PROBLEM_SEED)
-    solvable = [row for row in source.problems() if isinstance(row, Problem)]
+    solvable = problems_in(source)
     return [_rollout(rng, rng.choice(solvable)) for _ in range(rollouts)]
 
 
@@ -99,10 +100,12 @@ def _summarize(
     count = len(inputs)
     # Each of them is decided once by a worker.
     pairs = {(rollout.text.rpartition("\n")[2], rollout.reference) for rollout in inputs}
-    core_speed = statistics.median(count / measured.core_seconds for measured in passes)
-    speed = statistics.median(count / measured.seconds for measured in passes)
+    core_speeds = list[float]()
+    speeds = list[float]()
     rounds = list[Mapping[str, float]]()
     for measured in passes:
+        core_speeds.append(count / measured.core_seconds)
+        speeds.append(count / measured.seconds)
         row = {
             "seconds": round(measured.seconds, 2),
             "core_seconds": round(measured.core_seconds, 2),
@@ -113,8 +116,8 @@ def _summarize(
         "problems": problems,
         "pairs": len(pairs),
         "outcomes": dict(passes[-1].outcomes),
-        "rollouts_per_core_second": round(core_speed),
-        "rollouts_per_second": round(speed),
+        "rollouts_per_core_second": round(statistics.median(core_speeds)),
+        "rollouts_per_second": round(statistics.median(speeds)),
         "target": TARGET,
         "rounds": rounds,
     }

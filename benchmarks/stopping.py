@@ -16,12 +16,13 @@ from annotators.methods.binary_search import BinarySearch
 from annotators.methods.monte_carlo import MonteCarlo
 from annotators.running import run
 from benchmarks.common.console import print_json
+from benchmarks.common.records import annotations_by_trace, problems_by_id
 from benchmarks.common.services import standalone_services
 from engines.base import Completion, Prompt, Scored
 from stepmark.errors import EngineError
 from stepmark.records import Annotation, Problem, Rollout, Sampling, Trace
 from storage.dataset.dataset import Dataset
-from storage.dataset.tables import PROBLEMS, TRACES, annotations, rollouts
+from storage.dataset.tables import TRACES, rollouts
 
 __all__ = ["main"]
 
@@ -96,7 +97,7 @@ def _completion(rollout: Rollout) -> Completion:
 
 async def measure(dataset: Dataset, method: str) -> dict[str, Any]:
     """Annotate every trace again with early stopping, and compare with the stored annotations."""
-    problems = {problem.problem_id: problem for problem in dataset.read(PROBLEMS)}
+    problems = problems_by_id(dataset)
     groups = defaultdict[str, ProblemGroup](lambda: ProblemGroup(traces={}))
     for trace in dataset.read(TRACES):
         groups[trace.problem_id].traces[trace.trace_id] = trace
@@ -112,20 +113,23 @@ async def measure(dataset: Dataset, method: str) -> dict[str, Any]:
             engines.append(engine)
             tasks.append(_annotate(method, engine, problems[problem_id], trace, group))
     early_annotations = await gather_or_cancel(tasks)
-    stored_annotations = {row.trace_id: row for row in dataset.read(annotations(method))}
+    stored_annotations = annotations_by_trace(dataset, method)
     differences = Counter[str]()
+    totals = Counter[str]()
     for early in early_annotations:
         differences[_difference(stored_annotations[early.trace_id], early)] += 1
-    costs = [annotation.cost for annotation in early_annotations]
+        totals["generated_tokens"] += early.cost.generated_tokens
+        totals["rollouts"] += early.cost.rollouts
+        totals["aborted"] += early.cost.aborted
     return {
         "method": method,
         "traces": len(early_annotations),
         "generated_tokens": sum(rollout.generated_tokens for rollout in stored),
-        "stopping_early": sum(cost.generated_tokens for cost in costs),
+        "stopping_early": totals["generated_tokens"],
         "of_aborted_at_most": sum(engine.aborted_tokens for engine in engines),
         "rollouts": len(stored),
-        "rollouts_stopping_early": sum(cost.rollouts for cost in costs),
-        "aborted": sum(cost.aborted for cost in costs),
+        "rollouts_stopping_early": totals["rollouts"],
+        "aborted": totals["aborted"],
         "first_errors": dict(differences),
     }
 

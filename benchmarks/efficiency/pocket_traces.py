@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from annotators.concurrency import gather_or_cancel
+from benchmarks.common.records import problems_by_id
 from benchmarks.common.run_files import build_plan, pocket_generation
 from benchmarks.efficiency.ground_truth import GroundTruth
 from benchmarks.efficiency.rollout_cache import BATCH_SIZE, CachedTraceEngine, RolloutCache
@@ -19,7 +20,7 @@ from pipelines.run.plan import Plan
 from stepmark.errors import InputError
 from stepmark.records import NO_ERROR, Annotation, Problem, Trace, Verdict
 from storage.dataset.dataset import Dataset
-from storage.dataset.tables import PROBLEMS, TRACES, annotations
+from storage.dataset.tables import TRACES, annotations
 
 __all__ = ["ENGINES", "FORMAL", "sample_pocket_traces"]
 
@@ -87,7 +88,7 @@ async def _sample(job: Job, cache: RolloutCache, wrong_traces: int) -> GroundTru
         raise InputError(
             f"{len(traces)} samples contain fewer than {wrong_traces} wrong traces; reduce --traces"
         )
-    problems = {problem.problem_id: problem for problem in job.dataset.read(PROBLEMS)}
+    problems = problems_by_id(job.dataset)
     services = job.services(job.plan.annotators[FORMAL])
     await gather_or_cancel(
         _cache_rollouts(job, cache, problems[trace.problem_id], trace) for trace in selected

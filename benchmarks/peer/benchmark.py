@@ -18,6 +18,7 @@ from rich.table import Table
 from benchmarks.common.console import print_json, print_progress
 from benchmarks.common.cpu_usage import CpuClock
 from benchmarks.common.model_server import serve_model
+from benchmarks.common.records import problems_by_id
 from benchmarks.common.run_files import build_plan, pocket_generation
 from benchmarks.common.stage import Stage
 from benchmarks.common.targets import MISSED, compare_with_target, median_ratio
@@ -30,7 +31,7 @@ from pipelines.run.plan import Plan
 from problems.base import Oracle
 from stepmark.records import Problem, Trace, Verdict
 from storage.dataset.dataset import Dataset
-from storage.dataset.tables import PROBLEMS, TRACES, annotations
+from storage.dataset.tables import TRACES, annotations
 
 __all__ = [
     "DISTILABEL_AT_ONCE",
@@ -126,10 +127,15 @@ async def _sample_traces(plan: Plan, folder: Path) -> Stage:
     finally:
         # Only the workers: the engine labels these traces afterwards.
         await job.workers.close()
-    traces = [trace for trace in job.dataset.read(TRACES) if is_numbered(trace)]
-    used = {trace.problem_id for trace in traces}
-    problems = [problem for problem in job.dataset.read(PROBLEMS) if problem.problem_id in used]
-    return Stage(name=METHOD, problems=problems, traces=traces, in_flight=len(traces))
+    traces = list(filter(is_numbered, job.dataset.read(TRACES)))
+    by_id = problems_by_id(job.dataset)
+    # Each problem once, in the order of its first trace.
+    problems = dict[str, Problem]()
+    for trace in traces:
+        problems[trace.problem_id] = by_id[trace.problem_id]
+    return Stage(
+        name=METHOD, problems=list(problems.values()), traces=traces, in_flight=len(traces)
+    )
 
 
 def is_numbered(trace: Trace) -> bool:
@@ -143,12 +149,12 @@ def is_numbered(trace: Trace) -> bool:
 
 def _oracle_labels(plan: Plan, stage: Stage) -> Sequence[Labels]:
     assert isinstance(plan.source, Oracle)
-    problems = {problem.problem_id: problem for problem in stage.problems}
-    labels = list[Labels]()
-    for trace in stage.traces:
-        judgements = plan.source.judge(problems[trace.problem_id], trace.steps)
-        labels.append(merge_answer([verdict for verdict, _ in judgements]))
-    return labels
+    labels = dict[str, Labels]()
+    for problem in stage.problems:
+        for trace in _traces_of(problem, stage):
+            judgements = plan.source.judge(problem, trace.steps)
+            labels[trace.trace_id] = merge_answer([verdict for verdict, _ in judgements])
+    return _in_order(labels, stage)
 
 
 async def _label_with_stepmark(
@@ -165,13 +171,12 @@ async def _label_with_stepmark(
         seconds = time.perf_counter() - started
     finally:
         await job.workers.close()
-    by_trace = {row.trace_id: row for row in dataset.read(annotations(METHOD))}
-    labels = list[Labels]()
-    for trace in stage.traces:
-        steps = by_trace[trace.trace_id].steps
-        labels.append(merge_answer([step.verdict for step in steps]))
-    tokens = sum(annotation.cost.generated_tokens for annotation in by_trace.values())
-    return labels, Usage(seconds, tokens)
+    labels = dict[str, Labels]()
+    tokens = 0
+    for annotation in dataset.read(annotations(METHOD)):
+        labels[annotation.trace_id] = merge_answer([step.verdict for step in annotation.steps])
+        tokens += annotation.cost.generated_tokens
+    return _in_order(labels, stage), Usage(seconds, tokens)
 
 
 def _distilabel_input(plan: Plan, stage: Stage, url: str, *, at_once: bool) -> Mapping[str, Any]:
@@ -202,8 +207,12 @@ def _distilabel_labels(output: Mapping[str, Any], stage: Stage) -> tuple[Sequenc
     for problem, solutions in zip(stage.problems, output["labels"], strict=True):
         for trace, signs in zip(_traces_of(problem, stage), solutions, strict=True):
             by_trace[trace.trace_id] = [VERDICTS[sign] for sign in signs]
-    labels = [by_trace[trace.trace_id] for trace in stage.traces]
-    return labels, Usage(output["seconds"], output["generated_tokens"])
+    return _in_order(by_trace, stage), Usage(output["seconds"], output["generated_tokens"])
+
+
+def _in_order(by_trace: Mapping[str, Labels], stage: Stage) -> Sequence[Labels]:
+    """Return the labels in the order of the traces."""
+    return [by_trace[trace.trace_id] for trace in stage.traces]
 
 
 def _traces_of(problem: Problem, stage: Stage) -> Sequence[Trace]:

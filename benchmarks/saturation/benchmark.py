@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.common.console import print_json, print_progress
+from benchmarks.common.records import problems_in
 from benchmarks.common.run_files import build_plan, pocket_generation
 from benchmarks.common.stage import GENERATION, Stage
 from benchmarks.common.targets import MISSED, compare_with_target, median_ratio, worst_verdict
@@ -27,7 +28,6 @@ from benchmarks.saturation.workload import (
 from engines.pocket import SHIPPED
 from engines.vllm import VLLM
 from pipelines.run.plan import Plan
-from stepmark.records import Problem
 
 __all__ = ["BARE", "LOOP", "PRODUCT", "main", "summarize", "summary_table"]
 
@@ -88,7 +88,7 @@ async def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def _stages(plan: Plan, options: argparse.Namespace) -> Sequence[Stage]:
     assert plan.source is not None
-    problems = [row for row in plan.source.problems() if isinstance(row, Problem)]
+    problems = problems_in(plan.source)
     return [
         generation_stage(problems, options.written),
         annotation_stage(MONTE_CARLO, problems, options.sampled, with_gold=False),
@@ -125,11 +125,17 @@ async def _time_rounds(
 
 def summarize(stage: str, rounds: Sequence[Round]) -> dict[str, Any]:
     """Return medians over rounds and the verdict. Ratios are computed within a round."""
-    to_bare = median_ratio([passes[PRODUCT].speed / passes[BARE].speed for passes in rounds])
-    to_loop = median_ratio([passes[PRODUCT].speed / passes[LOOP].speed for passes in rounds])
-    by_free_cores = statistics.median(
-        passes[PRODUCT].free_speed / passes[BARE].free_speed for passes in rounds
-    )
+    ratios_to_bare = list[float]()
+    ratios_to_loop = list[float]()
+    ratios_by_free_cores = list[float]()
+    for passes in rounds:
+        product = passes[PRODUCT]
+        ratios_to_bare.append(product.speed / passes[BARE].speed)
+        ratios_to_loop.append(product.speed / passes[LOOP].speed)
+        ratios_by_free_cores.append(product.free_speed / passes[BARE].free_speed)
+    to_bare = median_ratio(ratios_to_bare)
+    to_loop = median_ratio(ratios_to_loop)
+    by_free_cores = statistics.median(ratios_by_free_cores)
     verdicts = [
         compare_with_target(to_bare, least=BARE_TARGETS[stage])["verdict"],
         compare_with_target(to_loop, least=LOOP_TARGET)["verdict"],

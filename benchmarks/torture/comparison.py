@@ -1,6 +1,7 @@
 """Comparison of the dataset of a disturbed run with that of an undisturbed one."""
 
 import dataclasses
+import operator
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,13 +16,13 @@ from storage.dataset.tables import Table
 __all__ = ["differences", "stored_completions"]
 
 # The columns that identify a row of a table, within the parts of one method.
-IDS: Mapping[str, tuple[str, ...]] = {
-    "problems": ("problem_id",),
-    "traces": ("trace_id",),
-    "discovered": ("trace_id",),
-    "rollouts": ("rollout_id",),
-    "annotations": ("trace_id",),
-    "labels": ("trace_id",),
+IDS: Mapping[str, str] = {
+    "problems": "problem_id",
+    "traces": "trace_id",
+    "discovered": "trace_id",
+    "rollouts": "rollout_id",
+    "annotations": "trace_id",
+    "labels": "trace_id",
 }
 
 
@@ -63,18 +64,16 @@ def _table_differences(expected: Dataset, actual: Dataset, table: Table[Any]) ->
             continue
         if footer.part_key != expected.check_part(table, shard).part_key:
             yield f"{path} has another part key"
-        rows = [_without_times(row) for row in actual.read_part(table, shard)]
-        expected_rows = [_without_times(row) for row in expected.read_part(table, shard)]
+        rows = list(map(_without_times, actual.read_part(table, shard)))
+        expected_rows = list(map(_without_times, expected.read_part(table, shard)))
         if len(rows) != len(expected_rows):
             yield f"{path} has {len(rows)} rows instead of {len(expected_rows)}"
         different = sum(a != b for a, b in zip(rows, expected_rows, strict=False))
         if different:
             yield f"{path} has {different} different rows"
-    id_columns = IDS.get(table.kind, ())
-    if id_columns:
-        ids = Counter[tuple[Any, ...]]()
-        for row in actual.read(table):
-            ids[tuple(getattr(row, column) for column in id_columns)] += 1
+    id_column = IDS.get(table.kind)
+    if id_column is not None:
+        ids = Counter(map(operator.attrgetter(id_column), actual.read(table)))
         repeated = sum(count > 1 for count in ids.values())
         if repeated:
             yield f"{table.folder} has {repeated} ids twice"
@@ -90,10 +89,10 @@ def _without_times(record: Any) -> Any:
 
 
 def _completion_differences(expected: Dataset, actual: Dataset) -> Iterator[str]:
-    columns = StoredCompletion._fields
+    values = operator.itemgetter(*StoredCompletion._fields)
     expected_rows = dict[bytes, tuple[Any, ...]]()
     for row in _stored_rows(expected):
-        expected_rows[row["key"]] = tuple(row[column] for column in columns)
+        expected_rows[row["key"]] = values(row)
     seen = set[bytes]()
     repeated = 0
     different = 0
@@ -101,7 +100,7 @@ def _completion_differences(expected: Dataset, actual: Dataset) -> Iterator[str]
         key = row["key"]
         repeated += key in seen
         seen.add(key)
-        different += expected_rows.get(key) != tuple(row[column] for column in columns)
+        different += expected_rows.get(key) != values(row)
     if repeated:
         yield f"{repeated} completions are stored twice"
     if different:
