@@ -396,7 +396,8 @@ class OpenAI:
     ) -> T:
         """Return the answer to a request within the limits of concurrency and rate.
 
-        Requests of one problem meet on one server: their prefixes begin with the same text.
+        Requests of one problem go to the same server if possible, because their prompts have a
+        common prefix.
 
         Args:
             send: Sends the request.

@@ -1,14 +1,15 @@
-"""Requests to several equal servers: each is sent until one answers, and no other is repeated.
+"""Requests to several equal servers: a request is sent until one of the servers answers it.
 
-A request goes to the server with the fewest open requests, except that requests with one beginning
-meet on one server, whose cache then has it, until that server is much busier than the others. After
-a fault it goes to another server at once, and to the same one after a wait (see `faults`).
+A request goes to the server with the fewest open requests. Requests with the same `affinity` go to
+the same server, which has their prefix in its cache, unless it is much busier than the others.
+After a fault a request goes to another server at once, and to the same one after a wait (see
+`faults`).
 
-A server that fails several times in a row is down: it gets no requests but single probes. A probe
-repeats a request that was answered, for a few tokens. So it shows whether the server fails, or the
-request before it did, and costs little where a server hangs. While all servers are down all
-requests wait, which is a circuit breaker, and `patience` limits how long. A request is given up
-if its prompt was the only one of a server that died, twice: it would end each further run, too.
+A server that fails several times in a row is down: it gets only probes, one at a time. A probe
+repeats a request that was answered before, for a few tokens. It shows whether the server fails or
+the last request was the cause, and it costs little if the server hangs. While all servers are down,
+all requests wait (a circuit breaker), but no longer than `patience`. A request is given up if a
+server has died twice while it had no other prompt: it would end every further run as well.
 """
 
 import asyncio
@@ -48,10 +49,10 @@ REFRESH_SECONDS = 1.0
 AMBIGUOUS = frozenset({Action.CONFIRM, Action.STOP, Action.DOUBT})
 # A server that fails in one of these ways at its only request may have been killed by it.
 FATAL_KINDS = frozenset({"connection lost", "timeout", "server error", "restarting"})
-# So many deaths with the same request as the only one are no chance.
+# A server that dies this often while it has no other prompt does not die by chance.
 MAX_KILLS = 2
-# How often a request that has used up its attempts starts again, because its server was down. A
-# request that crashes each server that it is sent to would otherwise be sent forever.
+# How often the attempts of a request are counted from zero again, because its server was down.
+# Without a limit, a request that crashes every server would be sent forever.
 MAX_RESTARTS = 2
 
 
@@ -87,11 +88,11 @@ class Fleet(Generic[Client]):
     """Equal servers behind one engine.
 
     Args:
-        name: What messages call the fleet.
+        name: The name of the fleet in messages.
         connect: Returns the client of a URL.
         urls: Returns the URLs of the servers; called again and again, because they may change.
         fault_of: Returns the fault that an exception shows; None for an error in this program.
-        report: Tells the user something.
+        report: Shows a message to the user.
         concurrency: The most requests that one server may ever have open.
         retries: How often a request is repeated after faults that it may have caused.
         patience: The seconds for which requests wait while no server answers.
@@ -117,11 +118,14 @@ class Fleet(Generic[Client]):
     _last_fault: Fault | None = None
     _is_paused: bool = False
     _suspects: dict[Server[Client], bytes] = field(default_factory=dict)
-    """The only prompt of a server that has failed at it, until the server answers or is dead."""
+    """The servers that have failed at their only prompt, with its digest.
+
+    An entry stays until the server answers another request, or is found dead.
+    """
     _kills: Counter[bytes] = field(default_factory=Counter)
-    """How often a server died with a prompt as its only one."""
+    """How often servers have died while a prompt was their only one, by the prompt's digest."""
     _has_died: bool = False
-    """Whether a server was killed by a request, so that its address is right."""
+    """Whether a request has killed a server. Its address is right then, even without an answer."""
     _pauses: int = 0
     """How often all servers were down."""
     _outages: Counter[Server[Client]] = field(default_factory=Counter)
@@ -155,14 +159,14 @@ class Fleet(Generic[Client]):
             started = _now()
             is_probe = server.start(key)
             was_alone = server.has_one_group
-            meetings = server.meetings
+            overlaps = server.overlaps
             try:
                 reply = await send(server.client)
             except Exception as error:
                 fault = self._record(server, error, started, is_probe=is_probe)
                 if fault is None:
                     raise
-                was_alone &= server.meetings == meetings
+                was_alone &= server.overlaps == overlaps
                 if was_alone and fault.kind.name in FATAL_KINDS:
                     self._suspects[server] = key
             else:
@@ -256,7 +260,7 @@ class Fleet(Generic[Client]):
         next_look = now + REFRESH_SECONDS
         next_look = min([next_look, *(time for time in times if time > now)])
         if times and min(times) > now:
-            # It waits for a time and not for another request to end.
+            # No server takes the request earlier, even if other requests end.
             await asyncio.sleep(next_look - now)
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -338,10 +342,10 @@ class Fleet(Generic[Client]):
         return True
 
     def _is_passed(self, server: Server[Client], fault: Fault) -> bool:
-        """Return whether a probe with a fault is passed all the same.
+        """Return whether a server passes a probe although its answer has a fault.
 
-        A doubtful text of a few tokens can be the model's. While no other server answers, the probe
-        stays the same, and would never be passed.
+        The model itself may write a doubtful text. While no other server answers, the same probe is
+        sent each time, and would never be passed.
         """
         others = [other for other in self.servers if other is not server]
         is_needed = not any(other.health is Health.UP for other in others)
@@ -350,7 +354,7 @@ class Fleet(Generic[Client]):
     def _record(
         self, server: Server[Client], error: Exception, started: float, *, is_probe: bool
     ) -> Fault | None:
-        """Count a fault; None if the exception is none."""
+        """Count and return the fault that an exception shows; None if it shows none."""
         fault = self.fault_of(error)
         if fault is None:
             return None
@@ -428,7 +432,7 @@ class Fleet(Generic[Client]):
             return
         if self._has_untried_server(attempts) or self._is_working() or self._has_died:
             return
-        # The answer to the request can be too long for the timeout, also at each further run.
+        # The answer can take longer than the timeout, and would do so in every further run.
         is_slow = fault.kind is kind_named("timeout")
         if not is_slow or not await self._passes_probe(server, probe):
             raise EngineUnavailableError(str(fault.error)) from fault.error
@@ -447,9 +451,9 @@ class Fleet(Generic[Client]):
         """Raise an error for a request whose prompt kills the servers."""
         if self._kills.get(key, 0) < MAX_KILLS:
             return
-        # Another request with the prompt is given up after one more.
+        # The next request with this prompt is given up after one more death.
         self._kills[key] -= 1
-        # This outage has a cause, and other requests may wait for its end as long as for any other.
+        # The cause of this outage is known. Other requests wait for `patience` from now on.
         self._all_down_since = None
         raise EngineError(
             f"{server.url} went down {MAX_KILLS} times with this prompt as its only one:"
@@ -465,7 +469,7 @@ class Fleet(Generic[Client]):
         if not is_final or self._has_untried_server(attempts):
             return
         if attempts.restarts < MAX_RESTARTS and not await self._is_well(server, fault):
-            # A server that answers nothing more is no reason to give this request up.
+            # The server answers no other request either, so the faults do not count.
             attempts.by_action.clear()
             attempts.restarts += 1
             return
@@ -481,7 +485,7 @@ class Fleet(Generic[Client]):
         return await self._passes_probe(server, self._probe)
 
     def _limit(self, action: Action) -> int:
-        """Return how often a request is repeated."""
+        """Return how often a request is repeated after faults with this action."""
         if action is Action.WAIT:
             return MAX_WAITS
         if action is Action.REPEAT:
@@ -542,9 +546,9 @@ class Fleet(Generic[Client]):
                 )
 
     def _report_some(self, times: int, message: str) -> None:
-        """Report what has happened so many times, but only the 1st, 2nd, 4th, 8th … time.
+        """Report an event that has now happened `times` times, at the 1st, 2nd, 4th, 8th … time.
 
-        A server that fails again and again would hide all other messages.
+        Messages about a server that fails again and again would hide all others.
         """
         is_power_of_two = times & (times - 1) == 0
         if not is_power_of_two:

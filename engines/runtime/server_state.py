@@ -54,8 +54,8 @@ class Server(Generic[Client]):
     """Whether its outage was reported to the user."""
     limit: float = field(init=False)
     """How many requests may be open at the same time."""
-    meetings: int = 0
-    """How often a request was sent while one of another group was open."""
+    overlaps: int = 0
+    """How often a request was sent while a request of another group was open."""
     _open_groups: Counter[bytes] = field(default_factory=Counter)
     _failures: int = 0
     _lowered_at: float = 0.0
@@ -76,7 +76,7 @@ class Server(Generic[Client]):
         self.outstanding += 1
         self._open_groups[group] += 1
         if not self.has_one_group:
-            self.meetings += 1
+            self.overlaps += 1
         is_probe = self.health is Health.DOWN
         if is_probe:
             self.health = Health.PROBING
@@ -101,7 +101,7 @@ class Server(Generic[Client]):
         self._failures = 0
 
     def lower_limit(self, now: float, started: float) -> None:
-        """Allow half as many requests, once for all requests that were open together."""
+        """Allow half as many requests, but only once for requests that were open together."""
         if started >= self._lowered_at:
             self.limit = max(1.0, min(self.limit, self.outstanding) * DECREASE)
             self._lowered_at = now
