@@ -161,8 +161,8 @@ class AnnotationContext:
         # Seeds are consecutive, as within one request, so that several small requests from a prefix
         # draw the same rollouts as a single large one.
         sampling = replace(services.rollout_sampling, n=count, seed=first_seed + earlier)
-        # Tokenizers join a space to the next word. After a prefix that ends with a space, models
-        # therefore go on as they never do within a text, and values would be biased.
+        # Most tokenizers make one token of a word and the space before it. A model therefore seldom
+        # sees a prefix that ends with a space, and its continuations of one would bias the values.
         sent_prefix = prefix.rstrip(" ")
         spaces = prefix[len(sent_prefix) :]
         prompt = replace(self._prompt, prefix=sent_prefix)
