@@ -18,10 +18,21 @@ from storage.dataset.tables import (
     discovered,
 )
 
-__all__ = ["QUANTITIES", "Costs", "read_costs", "read_step_counts"]
+__all__ = [
+    "GENERATED_TOKENS",
+    "PROMPT_TOKENS",
+    "QUANTITIES",
+    "REPLIES",
+    "ROLLOUTS",
+    "Costs",
+    "read_costs",
+    "read_step_counts",
+]
 
 QUANTITIES = ("rollouts", "replies", "prompt_tokens", "generated_tokens")
 """The columns of costs: a number of samples, or of tokens."""
+
+ROLLOUTS, REPLIES, PROMPT_TOKENS, GENERATED_TOKENS = range(len(QUANTITIES))
 
 Costs = NDArray[np.float64]
 """Costs [problem, quantity] of one stage."""
@@ -74,10 +85,10 @@ def _add_method(costs: Mapping[str, list[float]], part: _Part, method: str) -> N
     problems = [problem_of[trace_id] for trace_id in part.column(table, "trace_id")]
     _add_tokens(costs, part, table, problems)
     for problem_id, rollouts in zip(problems, part.column(table, "rollouts"), strict=True):
-        costs[problem_id][0] += rollouts
+        costs[problem_id][ROLLOUTS] += rollouts
     if part.exists(critiques(method)):
         for trace_id in part.column(critiques(method), "trace_id"):
-            costs[problem_of[trace_id]][1] += 1
+            costs[problem_of[trace_id]][REPLIES] += 1
 
 
 def _add_tokens(

@@ -1,9 +1,10 @@
 """The estimate of what a run still costs, from a pilot, from finished shards, or as a bound.
 
-The mean cost of the problems of a sample is multiplied by the number of problems that a stage has
-left, and what the store has of them is subtracted. The range is that of a bootstrap over the
-problems of the sample: 90 % of the means of as many problems, drawn with replacement, are in it.
-Problems that are in the sample themselves are not drawn: their costs are known.
+A sample of problems has known costs: the problems of a pilot, or of finished shards. The estimate
+of a stage is their mean cost times the number of problems that the stage has left, less the cost of
+the completions that are stored already. The range is a bootstrap over the problems of the sample:
+it contains 90 % of the means of resamples of the same size. Problems of the sample that the stage
+has left are not resampled, since their costs are known.
 """
 
 import asyncio
@@ -15,7 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from annotators.base import CostBound, HasCostBound, ProblemAnnotator
-from pipelines.estimating.costs import QUANTITIES, Costs, read_costs, read_step_counts
+from pipelines.estimating.costs import (
+    GENERATED_TOKENS,
+    PROMPT_TOKENS,
+    QUANTITIES,
+    REPLIES,
+    ROLLOUTS,
+    Costs,
+    read_costs,
+    read_step_counts,
+)
 from pipelines.estimating.pilot import Failures, Pilot, run_pilot
 from pipelines.estimating.remaining import (
     CHARACTERS_PER_TOKEN,
@@ -117,8 +127,8 @@ class _Totals:
 
     def __init__(self, prices: Prices, price_factors: Mapping[str, float]) -> None:
         self._prices = np.zeros(len(QUANTITIES))
-        self._prices[QUANTITIES.index("prompt_tokens")] = prices.prompt / PRICE_UNIT_TOKENS
-        self._prices[QUANTITIES.index("generated_tokens")] = prices.generated / PRICE_UNIT_TOKENS
+        self._prices[PROMPT_TOKENS] = prices.prompt / PRICE_UNIT_TOKENS
+        self._prices[GENERATED_TOKENS] = prices.generated / PRICE_UNIT_TOKENS
         self._price_factors = price_factors
         self._expected = np.zeros(len(COLUMNS))
         self._resampled = np.zeros((RESAMPLES, len(COLUMNS)))
@@ -197,16 +207,18 @@ def _estimate(
     totals = _Totals(job.plan.run_file.prices, price_factors)
     stages = dict[str, StageEstimate]()
     completions = 0.0
+    stored_tokens = 0.0
     for stage in _stages(job):
-        of_stage = stored[stage]
-        completions += float(of_stage.costs[0] + of_stage.costs[1]) / share
+        reused = stored[stage].of_all_problems(share)
+        completions += float(reused.costs[ROLLOUTS] + reused.costs[REPLIES])
+        stored_tokens += float(reused.costs[GENERATED_TOKENS])
         sample = _sample(job, remaining, stage, pilot)
         if sample is not None:
-            stages[stage] = _sampled(remaining, stage, sample, of_stage, share, totals)
+            stages[stage] = _sampled(remaining, stage, sample, reused, totals)
         elif stage == "traces":
-            stages[stage] = _bound_of_traces(job, remaining, of_stage, share, totals)
+            stages[stage] = _bound_of_traces(job, remaining, reused, totals)
         else:
-            stages[stage] = _bound_of_method(job, remaining, stage, of_stage, share, totals)
+            stages[stage] = _bound_of_method(job, remaining, stage, reused, totals)
     tokens_per_second: float | None = None
     if pilot is not None and pilot.generated_tokens:
         tokens_per_second = pilot.generated_tokens / pilot.seconds
@@ -220,7 +232,6 @@ def _estimate(
         pilot_problems = pilot.problems
         failures = pilot.failures
     files, size = _files(job, remaining, pilot)
-    index = QUANTITIES.index("generated_tokens")
     return Estimate(
         pilot_problems=pilot_problems,
         failures=failures,
@@ -230,7 +241,7 @@ def _estimate(
         shards=remaining.shards,
         stages=stages,
         stored_completions=round(completions),
-        stored_tokens=round(sum(float(entry.costs[index]) for entry in stored.values()) / share),
+        stored_tokens=round(stored_tokens),
         prompt_tokens=totals.amount("prompt_tokens"),
         generated_tokens=generated,
         cost=cost,
@@ -283,8 +294,7 @@ def _sampled(
     remaining: Remaining,
     stage: str,
     sample: _Sample,
-    stored: StoredCosts,
-    share: float,
+    reused: StoredCosts,
     totals: _Totals,
 ) -> StageEstimate:
     left = remaining.left[stage]
@@ -294,9 +304,8 @@ def _sampled(
     generator = np.random.default_rng(len(sample.costs))
     drawn = generator.integers(len(sample.costs), size=(RESAMPLES, len(sample.costs)))
     means = sample.costs[drawn].mean(axis=1)
-    reused = stored.costs / share
-    expected = np.maximum(0.0, mean * left - reused)
-    resampled = np.maximum(0.0, mean * known + means * (left - known) - reused)
+    expected = np.maximum(0.0, mean * left - reused.costs)
+    resampled = np.maximum(0.0, mean * known + means * (left - known) - reused.costs)
     # One problem shows no range.
     has_range = len(sample.costs) > 1 or left == known
     totals.add(stage, expected, resampled, has_range=has_range)
@@ -305,7 +314,7 @@ def _sampled(
         amounts[name] = _amount(expected[index], resampled[:, index], has_range)
     scores: Amount | None = None
     if sample.scores is not None and sample.scores.expected is not None:
-        calls = sample.scores.expected * left - stored.scores / share
+        calls = sample.scores.expected * left - reused.scores
         scores = Amount(expected=max(0.0, calls))
     return StageEstimate(
         problems_left=left,
@@ -319,12 +328,12 @@ def _sampled(
 
 
 def _bound_of_traces(
-    job: Job, remaining: Remaining, stored: StoredCosts, share: float, totals: _Totals
+    job: Job, remaining: Remaining, reused: StoredCosts, totals: _Totals
 ) -> StageEstimate:
     generate = job.plan.run_file.generate
     left = remaining.left["traces"]
     most = left * generate.traces_per_problem * generate.max_tokens
-    generated = max(0.0, most - float(stored.costs[QUANTITIES.index("generated_tokens")]) / share)
+    generated = max(0.0, most - float(reused.costs[GENERATED_TOKENS]))
     prompt = remaining.prompt_characters / CHARACTERS_PER_TOKEN
     costs = _quantity("prompt_tokens", prompt)
     totals.add("traces", costs, costs, has_range=False)
@@ -341,8 +350,7 @@ def _bound_of_method(
     job: Job,
     remaining: Remaining,
     stage: str,
-    stored: StoredCosts,
-    share: float,
+    reused: StoredCosts,
     totals: _Totals,
 ) -> StageEstimate:
     spec = job.plan.annotators[stage]
@@ -358,16 +366,15 @@ def _bound_of_method(
             basis = "a bound that depends on the number of steps"
         return StageEstimate(problems_left=left, basis=basis, bound_by_steps=by_steps)
     tokens = bound["rollouts"] * generate.max_tokens + bound["reply_tokens"]
-    index = QUANTITIES.index("generated_tokens")
-    generated = max(0.0, tokens * left - float(stored.costs[index]) / share)
+    generated = max(0.0, tokens * left - float(reused.costs[GENERATED_TOKENS]))
     totals.add_bound(stage, _quantity("generated_tokens", generated))
     prompt: Amount | None = Amount(high=0.0)
     if left and spec.plugin.needs:
         prompt = None
         totals.unknown.add("prompt_tokens")
-    rollouts = bound["rollouts"] * left - float(stored.costs[0]) / share
-    replies = bound["replies"] * left - float(stored.costs[1]) / share
-    scores = bound["scores"] * left - stored.scores / share
+    rollouts = bound["rollouts"] * left - float(reused.costs[ROLLOUTS])
+    replies = bound["replies"] * left - float(reused.costs[REPLIES])
+    scores = bound["scores"] * left - reused.scores
     return StageEstimate(
         problems_left=left,
         rollouts=Amount(high=max(0.0, rollouts)),
@@ -382,12 +389,12 @@ def _bound_of_method(
 def _mean_bound(
     spec: AnnotatorSpec, step_counts: Sequence[Sequence[int]], traces: int
 ) -> Mapping[str, float] | None:
-    """Return the mean of a method's bounds over problems; None if it has none, or they are unknown.
+    """Return the mean bound of a method per problem; None if it declares none, or it is unknown.
 
     Args:
         spec: The method.
-        step_counts: The steps of each trace of each problem; empty if there are no traces yet.
-        traces: The number of traces of a problem then.
+        step_counts: The number of steps of each trace, by problem; empty if there are no traces.
+        traces: The number of traces that a problem will have, if there are none.
     """
     if not spec.plugin.needs:
         return _mean([CostBound()])

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from engines.base import Completion, Engine, EngineWrapper, Prompt, Scored
-from pipelines.estimating.costs import QUANTITIES, Costs
+from pipelines.estimating.costs import PROMPT_TOKENS, QUANTITIES, Costs
 from pipelines.estimating.remaining import Remaining, makes_traces
 from pipelines.run import annotations, traces
 from pipelines.run.job import Job
@@ -35,11 +35,16 @@ NO_SCORE = Scored(logprobs=(0.0,), prompt_tokens=0, cached_tokens=0)
 
 @dataclass
 class StoredCosts:
-    """What the store has of one stage."""
+    """What the store has of one stage, for the problems that were looked up."""
 
     costs: Costs = field(default_factory=lambda: np.zeros(len(QUANTITIES)))
     """The costs [quantity] of what is stored."""
-    scores: int = 0
+    scores: float = 0.0
+    """The scoring calls of what is stored."""
+
+    def of_all_problems(self, share: float) -> "StoredCosts":
+        """Return an estimate for all problems, of which `share` were looked up."""
+        return StoredCosts(costs=self.costs / share, scores=self.scores / share)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +86,7 @@ class _CountedStore(EngineWrapper):
         except EngineError:
             return NO_SCORE
         self.stored.scores += 1
-        self.stored.costs[QUANTITIES.index("prompt_tokens")] += scored.prompt_tokens
+        self.stored.costs[PROMPT_TOKENS] += scored.prompt_tokens
         return scored
 
 
