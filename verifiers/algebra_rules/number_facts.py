@@ -1,11 +1,11 @@
 r"""Suspect what a step says about whole numbers: predicates in words, congruences, divisors.
 
-Examples: `91 is prime`, `84 is divisible by 5`, `17 ≡ 3 (mod 7)`, `\gcd(12, 18) = 6`. A number
-counts only where a clause begins with it, or where it follows a word that no number depends on, or
-`=`: "the sum of 3 and 4 is odd" says nothing about 4. The statement must end there: "15 is
-divisible by 2 more than 3" is not read. What is false is a suspicion, because the words around a
-number often change what is said about it. What its sentence supposes or denies before it, as in
-"if n = 9 is prime", is a further doubt.
+Examples: `91 is prime`, `84 is divisible by 5`, `17 ≡ 3 (mod 7)`, `\gcd(12, 18) = 6`. A number is
+read only at the start of a clause, after `=`, or after a word such as "so": "the sum of 3 and 4 is
+odd" says nothing about 4. A clause must end after the statement: "15 is divisible by 2 more than 3"
+is not read. A false statement is a suspicion, because the words around a number often change what
+is said about it. If its sentence supposes or denies something before it, as in "if n = 9 is prime",
+that is a further doubt.
 
 What is not covered: plurals ("3 and 9 are prime"), names, numbers of more than 7 digits.
 """
@@ -58,7 +58,7 @@ MODULUS = re.compile(
     r"(?:\\pmod ?\{? ?|\( ?(?:\\text\{)?mod\}? ?\}? ?|\\bmod ?\{? ?)(\d{1,9})"
     r" ?(?:[})]|(?! ?[-+*/^·!\w\\]))"
 )
-# So many characters before a modulus may be a congruence.
+# A congruence has at most this many characters before its modulus.
 MAX_CONGRUENCE = 200
 BORDER = re.compile(r"[.,;:!?\n$]|\\\(|\\\[")
 LEADING = re.compile(
@@ -66,7 +66,7 @@ LEADING = re.compile(
     r"|[Ww]e (?:have|get)) ){0,4}"
 )
 SIGN = re.compile(r"\\equiv(?![A-Za-z])|≡")
-# Words before a greatest common divisor that no number depends on.
+# Words that may precede a greatest common divisor without changing the statement.
 BEFORE_GCD = r"(?:\b(?:[Tt]he|[Ww]e (?:get|have|find)|[Gg]et|and|is|where|[Ff]ind) ?)"
 GCD = re.compile(
     rf"(?:{START}|{BEFORE_GCD})[$(]{{0,3}} ?"

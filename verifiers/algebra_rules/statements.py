@@ -24,11 +24,11 @@ MAX_LAYOUT = 6
 MAX_UNIT_WORDS = 5
 # A longer word in capitals is prose, a shorter one the name of points: `ABCD`.
 MAX_POINT_NAME = 4
-# Every step is read again as part of the previous steps of the following ones.
+# A step is read again for each step after it, as one of the previous steps.
 CACHED_TEXTS = 64
 # How many words after a chain are kept.
 WORDS_AFTER = 4
-# Words that, next to a formula, may belong to it.
+# Words next to a formula that may belong to it.
 REACHING = MATHEMATICAL - {"if", "whether", "over", "not", "by"}
 REACHING |= {"degrees", "percent", "equation", "pi", "π", "\\pi"}
 # The degree of a root: `⁴√16`.
@@ -71,7 +71,7 @@ class Chain:
     """Sides and the relations between them.
 
     `before` contains the words, arrows and stops since the previous chain, and `after` the first
-    few behind this one.
+    few after this one.
     """
 
     sides: tuple[Side, ...]
@@ -117,7 +117,10 @@ def chains(text: str) -> Sequence[Chain]:
 
 
 def _is_inside_formula(sequence: Sequence[Token], index: int) -> bool:
-    """Return whether a relation or an operator is next to a run of layout tokens."""
+    """Return whether a layout token is part of a formula that continues over it.
+
+    It is if a relation or an operator is next to its run of layout tokens.
+    """
     before = index - 1
     after = index + 1
     while before >= max(0, index - MAX_LAYOUT) and sequence[before].kind in LAYOUT:
@@ -183,9 +186,11 @@ def _chain(sequence: Sequence[Token], start: int, end: int, last: int) -> Chain:
 
 
 def _name_in_words(before: Sequence[Token]) -> tuple[Side, int]:
-    """Return the words since the last stop as a name, and its length in tokens.
+    """Return the words before a relation as a side, such as those of `Total cost = …`.
 
-    `Total cost = …` names a value. The side has no tree if more than words precede the relation.
+    Returns:
+        The side and the number of its tokens. If the words are not the start of a clause, the side
+        has no tree, and the number is 0.
     """
     end = len(before)
     while end > 0 and before[end - 1].kind in LAYOUT:
@@ -232,7 +237,10 @@ def _is_continued(sequence: Sequence[Token], end: int) -> bool:
 
 
 def _may_belong(sequence: Sequence[Token], index: int, step: int) -> bool:
-    """Return whether the first token from `index` on that is not layout may belong to a formula."""
+    """Return whether a word next to a formula may belong to it.
+
+    It is the first token from `index` on that is not layout, in the direction of `step`.
+    """
     while 0 <= index < len(sequence) and sequence[index].kind in LAYOUT:
         index += step
     if not 0 <= index < len(sequence) or sequence[index].kind is not Kind.WORD:

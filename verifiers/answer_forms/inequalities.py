@@ -5,6 +5,7 @@ Linear inequalities are solved exactly. Those of several variables stay inequali
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 from verifiers.answer_forms import forms, real_sets
 from verifiers.answer_forms.forms import Form
@@ -14,12 +15,20 @@ from verifiers.math.dialects.answers import parse
 from verifiers.math.lexer import Kind
 from verifiers.math.syntax import Call, Combined, Negated, Tree, UnreadError, names
 
-# Whether the bound belongs to the interval, and whether the greater side is on the right.
+
+class _Sign(NamedTuple):
+    """The meaning of an inequality sign."""
+
+    includes_bound: bool
+    is_ascending: bool
+    """Whether the greater side is on the right."""
+
+
 INEQUALITIES = {
-    "<": (False, True),
-    "\\le": (True, True),
-    ">": (False, False),
-    "\\ge": (True, False),
+    "<": _Sign(includes_bound=False, is_ascending=True),
+    "\\le": _Sign(includes_bound=True, is_ascending=True),
+    ">": _Sign(includes_bound=False, is_ascending=False),
+    "\\ge": _Sign(includes_bound=True, is_ascending=False),
 }
 
 
@@ -28,7 +37,7 @@ def read_inequality(sequence: Tokens) -> Form:
     sides = list(cut(sequence, tuple(INEQUALITIES)))
     outer = [token.text for token in outside_brackets(sequence)]
     signs = [text for text in outer if text in INEQUALITIES]
-    directions = {INEQUALITIES[sign][1] for sign in signs}
+    directions = {INEQUALITIES[sign].is_ascending for sign in signs}
     if len(directions) > 1 or len(sides) > 3:
         raise UnreadError("an inequality that is not understood")
     if directions == {False}:
@@ -38,22 +47,35 @@ def read_inequality(sequence: Tokens) -> Form:
 
 
 def _bounds(sides: Sequence[Tokens], signs: Sequence[str]) -> Form | None:
-    """Return the interval of a name between two bounds of any kind; None for other inequalities."""
-    named = [index for index, side in enumerate(sides) if _is_name(side)]
-    if len(named) != 1 or (len(sides) == 3 and named != [1]):
+    r"""Return the interval of a variable with one or two bounds, such as `1 < x \le \sqrt{3}`.
+
+    The sides ascend. None for other inequalities: without a side that is only a variable, or with a
+    bound that contains a variable.
+    """
+    positions = [index for index, side in enumerate(sides) if _is_name(side)]
+    if len(positions) != 1 or (len(sides) == 3 and positions != [1]):
         return None
-    ends: list[Form] = [forms.Infinite(False), forms.Infinite(True)]
-    brackets = ["(", ")"]
+    position = positions[0]
+    low: Form = forms.Infinite(False)
+    high: Form = forms.Infinite(True)
+    opening = "("
+    closing = ")"
+    # The sign of index i is between the sides i and i + 1.
     for index, sign in enumerate(signs):
-        is_low = index < named[0]
-        end = read_quantity(sides[index if is_low else index + 1])
-        if names(end.tree):
+        includes_bound = INEQUALITIES[sign].includes_bound
+        is_low = index < position
+        bound = read_quantity(sides[index if is_low else index + 1])
+        if names(bound.tree):
             return None
-        ends[0 if is_low else 1] = end
-        if INEQUALITIES[sign][0]:
-            brackets[0 if is_low else 1] = "[" if is_low else "]"
-    variable = sides[named[0]][0].text
-    return forms.Assigned(variable, forms.Bracketed(tuple(ends), "".join(brackets), bounds=True))
+        if is_low:
+            low = bound
+            opening = "[" if includes_bound else "("
+        else:
+            high = bound
+            closing = "]" if includes_bound else ")"
+    variable = sides[position][0].text
+    interval = forms.Bracketed((low, high), opening + closing, bounds=True)
+    return forms.Assigned(variable, interval)
 
 
 def _is_name(side: Tokens) -> bool:
@@ -68,7 +90,7 @@ def _solved(sides: Sequence[Tokens], signs: Sequence[str]) -> Form:
         lower = parse(low)[0]
         upper = parse(high)[0]
         variables |= names(lower) | names(upper)
-        part = _solution(lower, upper, is_strict=not INEQUALITIES[sign][0])
+        part = _solution(lower, upper, is_strict=not INEQUALITIES[sign].includes_bound)
         if isinstance(part, forms.Inequality):
             if len(signs) > 1:
                 raise UnreadError("several inequalities in several variables")
@@ -112,7 +134,10 @@ def read_unequal(sequence: Tokens) -> Form:
 
 
 def combined_sets(items: Sequence[Form], separators: Sequence[str]) -> forms.Assigned | None:
-    """Return the set that several inequalities of one variable describe, else None."""
+    """Return the set that several inequalities of one variable describe, such as `x > 1, x < 3`.
+
+    None if an item is no set of real numbers, if the variables differ, or if all items are points.
+    """
     assigned = [item for item in items if isinstance(item, forms.Assigned)]
     variables = {item.name for item in assigned}
     if len(assigned) < len(items) or len(variables) > 1:

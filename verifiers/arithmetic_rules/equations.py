@@ -76,10 +76,13 @@ class Equation:
 
 @dataclass(frozen=True, slots=True)
 class _Side:
+    """A side of an equals sign as read; `tree` is None if it is not understood."""
+
     tokens: Sequence[Token]
     tree: Tree | None
     assumptions: tuple[str, ...] = ()
     is_name: bool = False
+    """Whether the side names a value, so that the equation is a definition."""
     is_approximate: bool = False
 
 
@@ -113,32 +116,39 @@ def _equations_of(text: str) -> Iterator[Equation]:
             left = _complete_side(before)
         left = left or _last_expression(before, is_first=index == 0)
         complete = _complete_side(after)
-        continues = complete is not None and index + 1 < len(relations)
         right = complete or _first_expression(after)
         if not (left.is_name or right.is_name):
-            sides = None
-            if left.tree is not None and right.tree is not None:
-                sides = (left.tree, right.tree)
-            yield Equation(
-                text=f"{written(left.tokens)} {relation.text} {written(right.tokens)}",
-                sides=sides,
-                is_approximate=relation.text not in ("=", "==") or right.is_approximate,
-                continues=continues,
-                assumptions=_unique(
-                    (
-                        *left.assumptions,
-                        *_assumptions_of_signs(left.tokens),
-                        *right.assumptions,
-                        *_assumptions_of_signs(right.tokens),
-                    )
-                ),
-                opens_bracket=bool(right.tokens) and right.tokens[0].kind is Kind.OPEN,
+            yield _equation(
+                left,
+                relation,
+                right,
+                continues=complete is not None and index + 1 < len(relations),
                 starts_text=index == 0 and len(left.tokens) == len(_without_bullet(before)),
             )
 
 
-def _unique(assumptions: Sequence[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(assumptions))
+def _equation(
+    left: _Side, relation: Token, right: _Side, *, continues: bool, starts_text: bool
+) -> Equation:
+    sides: tuple[Tree, Tree] | None = None
+    if left.tree is not None and right.tree is not None:
+        sides = (left.tree, right.tree)
+    assumptions = (
+        *left.assumptions,
+        *_assumptions_of_signs(left.tokens),
+        *right.assumptions,
+        *_assumptions_of_signs(right.tokens),
+    )
+    return Equation(
+        text=f"{written(left.tokens)} {relation.text} {written(right.tokens)}",
+        sides=sides,
+        is_approximate=relation.text not in ("=", "==") or right.is_approximate,
+        continues=continues,
+        # Each assumption once, in the order of the text.
+        assumptions=tuple(dict.fromkeys(assumptions)),
+        opens_bracket=bool(right.tokens) and right.tokens[0].kind is Kind.OPEN,
+        starts_text=starts_text,
+    )
 
 
 def _without_bullet(segment: Sequence[Token]) -> Sequence[Token]:
