@@ -66,8 +66,8 @@ def carry_over(
     """Return a human label for other steps of the same text, or the reason why it has none.
 
     The first error is carried over if a new step begins where its step began, or if its step is
-    inside one new step. A new step takes the verdict that all old steps under it agree on. It is
-    neutral if it is correct and a step under it is neutral.
+    inside one new step. A new step has the verdict of the old steps that it overlaps if they agree,
+    and is unknown otherwise. It is neutral if it is correct and overlaps a neutral step.
     """
     if tuple(old_steps) == tuple(new_steps):
         return annotation
@@ -152,9 +152,9 @@ def set_aside_labels_of_other_shards(run: RunContext, shards: Collection[int]) -
 def restore_stale_labels(run: RunContext) -> None:
     """Restore the stale labels whose traces exist, in any shard, with steps that they fit.
 
-    Of several labels by one person for a trace, the one that the dataset has stays; otherwise the
-    newest one that fits is restored. Nothing is done if neither traces nor human labels have
-    changed since the last call.
+    A label that the dataset contains is not replaced by a stale one. Of several stale labels by one
+    person for a trace, the newest one that fits is restored. Nothing is done if neither traces nor
+    human labels have changed since the last call.
     """
     with run.human_labels_lock:
         shards = run.dataset.shards(STALE_LABELS)
@@ -163,8 +163,8 @@ def restore_stale_labels(run: RunContext) -> None:
             return
         stale = {shard: list(_read(run.dataset, STALE_LABELS, shard)) for shard in shards}
         restoration = _plan_restoration(run.dataset, stale)
-        # A stale label is in the shard of its trace, with its state, before the annotation that is
-        # made from it appears: `_original` finds it there if the run is killed in between.
+        # Each stale label is written to the shard of its trace before the annotation that is made
+        # from it is. If the run is killed in between, `_original` finds the label there.
         for shard, rows in restoration.stale.items():
             moved = _without(stale.get(shard, []), rows)
             _write_stale(run.dataset, shard, [*moved, *rows], UNFINISHED)
@@ -190,30 +190,31 @@ class _Restoration:
 
 def _plan_restoration(dataset: Dataset, stale: Mapping[int, Sequence[StaleLabel]]) -> _Restoration:
     """Return what to write, from the stale labels of all shards."""
-    # A label that a killed run left in two shards is there once.
-    rows_of = dict[Key, dict[StaleLabel, int]]()
+    # The stale labels of a person for a trace, in the order in which they were made, each with the
+    # shard that contains it. A label that a killed run left in two shards occurs once.
+    labels_by_key = dict[Key, dict[StaleLabel, int]]()
     for shard, rows in sorted(stale.items()):
         for row in rows:
-            same_key = rows_of.setdefault((row.method, row.trace_id), {})
-            same_key[_pending(row)] = shard
-    traces = _locate_traces(dataset, {trace_id for _, trace_id in rows_of})
-    present = _present_labels(dataset, rows_of)
+            shards_of_labels = labels_by_key.setdefault((row.method, row.trace_id), {})
+            shards_of_labels[_pending(row)] = shard
+    traces = _locate_traces(dataset, {trace_id for _, trace_id in labels_by_key})
+    present = _present_labels(dataset, labels_by_key)
     restoration = _Restoration()
-    for key, shard_of in rows_of.items():
+    for key, shards_of_labels in labels_by_key.items():
         method, trace_id = key
         if trace_id not in traces:
-            for row, shard in shard_of.items():
+            for row, shard in shards_of_labels.items():
                 restoration.stale.setdefault(shard, []).append(row)
             continue
         shard, trace = traces[trace_id]
-        used, label = _choose(list(shard_of), trace.steps, present.get(key))
-        for row in shard_of:
+        used, label = _choose(list(shards_of_labels), trace.steps, present.get(key))
+        for row in shards_of_labels:
             result = _fit(row, trace.steps)
             reason = result if isinstance(result, str) else OTHER_LABEL
             if row == used:
                 reason = CARRIED_OVER
                 # With several labels of the trace it stays, so that their order is not lost.
-                if row.step_texts == trace.steps and len(shard_of) == 1:
+                if row.step_texts == trace.steps and len(shards_of_labels) == 1:
                     restoration.unchanged.add(row)
             updated = replace(row, reason=reason, is_carried_over=row == used)
             restoration.stale.setdefault(shard, []).append(updated)
@@ -225,13 +226,17 @@ def _plan_restoration(dataset: Dataset, stale: Mapping[int, Sequence[StaleLabel]
 def _choose(
     rows: Sequence[StaleLabel], steps: Sequence[str], present: Annotation | None
 ) -> tuple[StaleLabel | None, Annotation | None]:
-    """Return the stale label that a trace's annotation is made from, and the annotation.
+    """Return the annotation of a trace by one person, and the stale label that it is made from.
 
     Args:
-        rows: The stale labels of one person for the trace, the newest last.
+        rows: The stale labels of the person for the trace, the newest last.
         steps: The steps of the trace.
-        present: The annotation that the dataset has; it stays. No stale label is returned with it
-            if the person has labelled the trace again.
+        present: The annotation by the person that the dataset contains, which is never replaced.
+
+    Returns:
+        The stale label and the annotation. The label is None if none fits the steps, or if the
+        annotation in the dataset was not made from one, because the person has labelled the trace
+        again. The annotation is None if there is neither.
     """
     for row in reversed(rows):
         label = _fit(row, steps)

@@ -58,9 +58,9 @@ from stepmark.errors import BudgetError, ConfigError, WorkerError
 __all__ = ["run_in_workers"]
 
 COMMAND = (sys.executable, "-P", "-m", WORKER_MODULE)
-# Machines that a cluster loses again and again before they do any work.
+# The run ends when so many workers in a row have died before they requested a shard.
 MAX_FAILED_STARTS = 10
-# A cluster can have fewer machines than a run has workers.
+# How long shards wait for the start of all workers: a cluster can have fewer machines than that.
 WAIT_FOR_WORKERS_SECONDS = 60.0
 
 
@@ -115,10 +115,10 @@ def _start(job: Job, count: int, *, makes_traces: bool, retries: Retries) -> Sta
 
 
 def _with_limits_of_one(run_file: RunFile, count: int) -> RunFile:
-    """Return the run file with what one of `count` workers may have in flight and may use."""
+    """Return the run file of one of `count` workers, with its part of all limits."""
     shards = run_file.shards
     budget = run_file.budget
-    # A limit of 0 tokens would be none.
+    # Rounded up, because 0 tokens mean no limit.
     parts = {"tokens": -(-budget.tokens // count), "cost": budget.cost / count}
     limits = {
         "tokens_in_flight": max(1, shards.tokens_in_flight // count),
@@ -169,7 +169,8 @@ class _Coordinator:
         self._start = start
         self._assignment = Assignment[Worker](shards, count, self._send_shard)
         self._finished = {shard: asyncio.Event() for shard in shards}
-        self._shown = set[int]()
+        # A shard that is assigned again keeps its task.
+        self._shards_with_task = set[int]()
         self._workers = list[Worker]()
         self._budget_error: BudgetError | None = None
         self._failed_starts = 0
@@ -248,7 +249,7 @@ class _Coordinator:
         self._assignment.lose(worker)
 
     def _abandon_starting_workers(self) -> None:
-        """Do not wait for machines that no shard is left for."""
+        """Stop waiting for workers that have not started: no shard is left for them."""
         for worker in self._workers:
             if not worker.has_requested:
                 worker.abandon()
@@ -279,10 +280,10 @@ class _Coordinator:
 
     def _send_shard(self, worker: Worker, shard: int | None) -> None:
         worker.send("shard", shard=shard)
-        if shard is not None and shard not in self._shown:
-            self._shown.add(shard)
-            show = self._as_task(f"shard-{shard}", self._finished[shard].wait)
-            self._group.create_task(show())
+        if shard is not None and shard not in self._shards_with_task:
+            self._shards_with_task.add(shard)
+            wait_for_shard = self._as_task(f"shard-{shard}", self._finished[shard].wait)
+            self._group.create_task(wait_for_shard())
 
 
 def _servers_of(engines: Mapping[str, Mapping[str, Any]]) -> dict[str, ServersHealth]:
