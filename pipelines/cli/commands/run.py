@@ -36,7 +36,7 @@ def run(
         bool,
         typer.Option(
             "--regrade",
-            help="Grade stored completions again if the grader has changed. A plain run does too.",
+            help="Every run grades again if the grader has changed: the option changes nothing.",
         ),
     ] = False,
 ) -> None:
