@@ -334,12 +334,12 @@ def _quality(
         # The harmonic mean is not defined for two zeros.
         if accuracy_wrong + accuracy_right:
             f1 = 2 * accuracy_wrong * accuracy_right / (accuracy_wrong + accuracy_right)
-    believed = column(name, "first_error", summary)
+    stated_error = column(name, "first_error", summary)
     confidence = column(name, "confidence", summary)
     bins = summary.rows(
         f"SELECT least(floor({BINS} * {confidence}), {BINS - 1})::INTEGER AS bin, count(*),"
         f" avg({confidence}),"
-        f" avg(({believed} IS NOT DISTINCT FROM {truth})::INTEGER)"
+        f" avg(({stated_error} IS NOT DISTINCT FROM {truth})::INTEGER)"
         f" FROM summary WHERE {truth} IS NOT NULL AND {confidence} BETWEEN 0 AND 1"
         " GROUP BY 1 ORDER BY 1"
     )

@@ -170,7 +170,7 @@ def _score(results: Sequence[TraceResult]) -> Score:
         case = Case(
             gold=result.first_error,
             predicted=annotation.first_error,
-            believed=annotation.first_error,
+            stated_error=annotation.first_error,
             confidence=annotation.confidence,
             tokens=annotation.cost.generated_tokens,
         )

@@ -21,7 +21,7 @@ FROM (
   SELECT trace_id, method, first_error AS predicted,
          list_transform(steps, lambda s: s.verdict) AS verdicts,
          list_transform(steps, lambda s: s.value) AS step_values,
-         first_error AS believed, confidence, generated_tokens AS tokens
+         first_error AS stated_error, confidence, generated_tokens AS tokens
   FROM annotations
   UNION ALL
   SELECT trace_id, NULL, CASE WHEN kept THEN first_error END,
@@ -30,7 +30,7 @@ FROM (
          first_error, confidence, 0
   FROM labels
 ) JOIN traces USING (trace_id) JOIN problems USING (problem_id)
-SELECT trace_id, method, {by}, predicted, verdicts, step_values, believed, confidence, tokens,
+SELECT trace_id, method, {by}, predicted, verdicts, step_values, stated_error, confidence, tokens,
        outcome = 'correct', hash(problem_id, array_to_string(traces.steps, ''))
 ORDER BY trace_id
 """
@@ -110,21 +110,21 @@ def _case(
     predicted: int | None,
     verdicts: Sequence[str],
     step_values: Sequence[float | None],
-    believed: int | None,
+    stated_error: int | None,
     confidence: float | None,
     tokens: int,
     right_answer: bool,
     text: int,
 ) -> Case:
-    sureness = 0.0 if predicted is None else value_drop(step_values, predicted)
+    ranking_value = 0.0 if predicted is None else value_drop(step_values, predicted)
     return Case(
         gold=gold,
         predicted=predicted,
         steps=[Verdict(verdict) for verdict in verdicts],
         right_answer=right_answer,
-        believed=believed,
+        stated_error=stated_error,
         confidence=confidence,
-        sureness=sureness,
+        ranking_value=ranking_value,
         tokens=tokens,
         text=text,
     )

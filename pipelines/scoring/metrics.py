@@ -38,11 +38,13 @@ class Case:
     """The predicted verdict of each step."""
     right_answer: bool = False
     """Whether the final answer of the trace is correct."""
-    believed: int | None = None
-    """The first error that `confidence` refers to. Labels that are not kept have one as well."""
+    stated_error: int | None = None
+    """The first error to which `confidence` refers. It equals `predicted`, except that a label that
+    is not kept predicts none and still states one."""
     confidence: float | None = None
-    sureness: float = 0.0
-    """Ranks the traces that a method decides, if it states no confidence."""
+    ranking_value: float = 0.0
+    """Ranks the decided traces of a method that states no confidence: the drop of the step value at
+    the predicted first error."""
     tokens: int = 0
     """The tokens generated for the prediction."""
     text: int | None = None
@@ -59,7 +61,7 @@ class Bin:
     confidence: float
     """The mean confidence."""
     accuracy: float
-    """The share of the traces whose believed first error is exactly the gold one."""
+    """The share of the traces whose stated first error is exactly the gold one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,7 +186,7 @@ def _exact_of_most_confident(decided: Sequence[Case], count: int) -> float | Non
 
 
 def _rank(case: Case) -> float:
-    return case.sureness if case.confidence is None else case.confidence
+    return case.ranking_value if case.confidence is None else case.confidence
 
 
 def _bins(cases: Iterable[Case]) -> tuple[Bin, ...]:
@@ -193,7 +195,7 @@ def _bins(cases: Iterable[Case]) -> tuple[Bin, ...]:
         if case.confidence is not None:
             # The last bin includes a confidence of exactly 1.
             number = min(int(BINS * case.confidence), BINS - 1)
-            by_bin.setdefault(number, []).append((case.confidence, case.believed == case.gold))
+            by_bin.setdefault(number, []).append((case.confidence, case.stated_error == case.gold))
     bins = list[Bin]()
     for number, entries in sorted(by_bin.items()):
         bins.append(

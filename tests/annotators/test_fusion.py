@@ -124,7 +124,7 @@ def score_labels(sources: SimulatedSources, labels: Sequence[Label]) -> list[Sco
         case = ScoredCase(
             gold=sources.first_errors[trace_label.trace_id],
             predicted=trace_label.first_error,
-            believed=trace_label.first_error,
+            stated_error=trace_label.first_error,
             confidence=trace_label.confidence,
         )
         cases.append(case)

@@ -126,8 +126,10 @@ def test_later_steps_do_not_count(gold: int, steps: str, precision: float | None
     assert score([case(gold, None, steps)]).step_precision == precision
 
 
-def ranked_case(sureness: float, *, right: bool, confidence: float | None = None) -> Case:
-    return Case(gold=1, predicted=1 if right else 0, sureness=sureness, confidence=confidence)
+def ranked_case(ranking_value: float, *, right: bool, confidence: float | None = None) -> Case:
+    return Case(
+        gold=1, predicted=1 if right else 0, ranking_value=ranking_value, confidence=confidence
+    )
 
 
 def test_ties_count_at_their_average() -> None:
@@ -147,7 +149,7 @@ def test_ties_count_at_their_average() -> None:
     assert exact == [None, *map(pytest.approx, expected), None]
 
 
-def test_confidence_ranks_before_sureness() -> None:
+def test_confidence_ranks_before_ranking_value() -> None:
     cases = [
         ranked_case(1.0, right=False, confidence=0.2),
         ranked_case(0.0, right=True, confidence=0.6),
@@ -158,7 +160,7 @@ def test_confidence_ranks_before_sureness() -> None:
 def confident_case(confidence: float, *, right: bool) -> Case:
     """Return an undecided case, which has a confidence nevertheless."""
     return Case(
-        gold=1, predicted=None, believed=1 if right else 0, confidence=confidence, tokens=10
+        gold=1, predicted=None, stated_error=1 if right else 0, confidence=confidence, tokens=10
     )
 
 

@@ -13,8 +13,8 @@ from pipelines.scoring.reliability_plot import MAX_PANELS, draw_reliability
 from stepmark.errors import ConfigError, InstallError, UserError
 
 FILE_SIGNATURES = {".svg": b"<?xml", ".png": b"\x89PNG", ".pdf": b"%PDF"}
-CORRECT = Case(gold=1, predicted=None, believed=1, confidence=0.95)
-WRONG = Case(gold=1, predicted=None, believed=0, confidence=0.55)
+CORRECT = Case(gold=1, predicted=None, stated_error=1, confidence=0.95)
+WRONG = Case(gold=1, predicted=None, stated_error=0, confidence=0.55)
 JUDGE_SCORE = score([CORRECT, WRONG] * 3)
 SCORED = {("", "judge"): JUDGE_SCORE, ("", "formal"): score([])}
 
