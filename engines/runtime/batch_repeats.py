@@ -1,6 +1,6 @@
 """Repetitions of requests that a batch has not answered; see `faults`.
 
-A repetition is part of the next batch and can take a day. So a rejection is believed at once, and a
+A repetition is part of the next batch and can take a day. So a rejection is accepted at once, and a
 doubtful text when it has come twice.
 """
 

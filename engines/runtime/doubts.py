@@ -1,7 +1,7 @@
 """Doubtful texts: complete replies that a fault of the server explains better than the model.
 
 An empty text can be the answer of a model that ends at once, so it is not an error. But a proxy or
-a server that stops returns one too. It is requested again, and believed when it comes again.
+a server that stops returns one too. It is requested again, and accepted when it comes again.
 
 A text that was cut can have reached a limit of the server. One request shows the limit if its text
 is cut at the same place again, and no text at the limit is requested again after that.
@@ -159,7 +159,7 @@ class Doubts:
 
 @dataclass(kw_only=True)
 class RequestDoubts:
-    """The doubts about the replies to one request, which is repeated until one is believed."""
+    """The doubts about the replies to one request, which is repeated until one is accepted."""
 
     doubts: Doubts
     max_tokens: int

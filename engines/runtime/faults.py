@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 CONFIRMATIONS = 4
-"""How often a request is repeated before a rejection or a doubtful reply is believed.
+"""How often a request is repeated before a rejection or a doubtful reply is accepted.
 
 A sick server or a proxy rejects valid requests at random. If it rejects every fifth, all five
 attempts fail for one request in 3,000, and for one in three million if it rejects every twentieth.
