@@ -8,12 +8,12 @@ from typing import Any
 import pytest_asyncio
 
 from engines.base import Completion, Prompt
-from pipelines.run.human_labels import carry_over
 from pipelines.run.options import RunOptions
 from stepmark.records import Annotation, Sampling, Trace
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import STALE_LABELS, TRACES
 from storage.dataset.verify import verify
+from storage.labelling.carry_over import carry_over
 from storage.labelling.events import Kind
 from storage.labelling.label_store import LabelStore, LabelTarget
 from tests.pipelines.simulated import Model, run_in

@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
-from stepmark.records import Annotation
+from stepmark.records import Annotation, StepAnnotation, Verdict
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import PROBLEMS, TRACES, annotations
 from storage.labelling.label_store import LabelStore, LabelTarget
 from storage.labelling.raters import method_of
 from tests.storage.samples import PROBLEM, TRACE
 
-__all__ = ["labels_of", "target_of", "write_traces"]
+__all__ = ["human", "labels_of", "target_of", "write_traces"]
 
 
 def write_traces(dataset: Dataset, shards: int = 2, per_shard: int = 3) -> None:
@@ -48,3 +49,13 @@ def target_of(
 def labels_of(dataset: Dataset, method: str) -> Sequence[Annotation]:
     """Return the annotations of a method."""
     return list(dataset.read(annotations(method)))
+
+
+def human(first_error: int | None, *verdicts: Verdict, **changes: Any) -> Annotation:
+    """Return a label with a rationale for each step."""
+    steps = list[StepAnnotation]()
+    for index, verdict in enumerate(verdicts):
+        steps.append(StepAnnotation(verdict=verdict, rationale=f"because {index}"))
+    return Annotation(
+        trace_id="t", method="human", first_error=first_error, steps=tuple(steps), **changes
+    )
