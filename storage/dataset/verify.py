@@ -30,9 +30,8 @@ from storage.dataset.tables import (
 )
 
 __all__ = ["Finding", "verify"]
-from storage.labelling.homes import JOURNALS
+from storage.labelling.homes import JOURNALS, journals_of
 from storage.labelling.journal import Journal
-from storage.labelling.label_store import journals_of
 
 # The column that identifies a row of a table, and the column that names a row of an earlier table.
 _IDS: Mapping[str, str] = MappingProxyType(

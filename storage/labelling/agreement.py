@@ -92,10 +92,14 @@ def krippendorff_alpha(units: Iterable[Sequence[int]]) -> float | None:
     return 1 - (values - 1) * disagreement / expected
 
 
-def disagreements(first_errors: FirstErrors) -> Sequence[str]:
-    """Return the traces of which two raters name different first errors, sorted by id."""
-    values = dict[str, set[int]]()
-    for decided in first_errors.values():
-        for trace_id, first_error in decided.items():
-            values.setdefault(trace_id, set()).add(first_error)
-    return sorted(trace_id for trace_id, answers in values.items() if len(answers) > 1)
+def disagreements(answers: Mapping[str, Mapping[str, int | str]]) -> Sequence[str]:
+    """Return the traces about which two raters say different things, sorted by id.
+
+    Args:
+        answers: By method and trace id, what each rater says who is not unsure.
+    """
+    values = dict[str, set[int | str]]()
+    for by_trace in answers.values():
+        for trace_id, answer in by_trace.items():
+            values.setdefault(trace_id, set()).add(answer)
+    return sorted(trace_id for trace_id, different in values.items() if len(different) > 1)

@@ -1,19 +1,21 @@
 """Where the labels of a dataset are written: into the dataset, or into a folder beside it."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from stepmark.errors import ConfigError, DatasetError
 from stepmark.identity import content_id
 from storage.dataset.dataset import Dataset
-from storage.dataset.tables import TRACES
+from storage.dataset.tables import TRACES, is_human, is_method
 
-__all__ = ["JOURNALS", "label_home"]
+__all__ = ["JOURNALS", "SOURCE", "journal_path", "journals_of", "label_home"]
 
 JOURNALS = "labelling"
 """The folder of the journals in the home of the labels."""
-# In a folder beside the dataset: the location of the dataset.
 SOURCE = "source.txt"
+"""In a folder beside the dataset: the location of the dataset."""
+SUFFIX = ".jsonl"
 
 
 def label_home(dataset: Dataset, folder: str = "") -> Dataset:
@@ -41,6 +43,21 @@ def label_home(dataset: Dataset, folder: str = "") -> Dataset:
     home.check_writable()
     _check_source(home, location)
     return home
+
+
+def journals_of(home: Dataset) -> Mapping[str, Path]:
+    """Return the journals in a local dataset, by method."""
+    paths = dict[str, Path]()
+    for name in home.folder.files(JOURNALS):
+        method = name.removesuffix(SUFFIX)
+        if name.endswith(SUFFIX) and is_method(method) and is_human(method):
+            paths[method] = journal_path(home, method)
+    return paths
+
+
+def journal_path(home: Dataset, method: str) -> Path:
+    """Return the path of the journal of a method in a local dataset."""
+    return Path(home.folder.root, JOURNALS, f"{method}{SUFFIX}")
 
 
 def _is_writable(dataset: Dataset) -> bool:

@@ -37,6 +37,7 @@ class Journal:
     def _forget(self) -> None:
         self._events = dict[str, list[Event]]()
         self._pending = dict[str, Event]()
+        self._finished = dict[str, Event]()
         self._damaged_lines = 0
         # The position after the last complete line that was read.
         self._end = 0
@@ -88,6 +89,11 @@ class Journal:
         """Return the last FINISH of each trace whose annotation is not known to be stored."""
         with self._lock:
             return dict(self._pending)
+
+    def finished(self) -> Mapping[str, Event]:
+        """Return the last FINISH of each trace, whether its annotation is stored or not."""
+        with self._lock:
+            return dict(self._finished)
 
     @contextmanager
     def appending(self) -> Iterator["Appender"]:
@@ -177,6 +183,7 @@ class Journal:
         self._events.setdefault(trace_id, []).append(event)
         if event.kind is Kind.FINISH:
             self._pending[trace_id] = event
+            self._finished[trace_id] = event
 
     def _append(self, descriptor: int, events: Sequence[Event]) -> None:
         content = b"".join(event.to_line() for event in events)

@@ -7,19 +7,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from stepmark.errors import ConfigError, DatasetBusyError, DatasetError, StepmarkError
 from stepmark.records import Annotation, Trace, Verdict
 from storage.dataset.dataset import Dataset
 from storage.dataset.readme import write_readme
-from storage.dataset.tables import annotations, is_human, is_method
+from storage.dataset.tables import STALE_LABELS, annotations, is_human
+from storage.labelling.current_steps import CurrentSteps
 from storage.labelling.drafts import BAD_PROBLEM, UNSURE, Draft, TraceLabel, draft_of, label_of
 from storage.labelling.events import Event, Kind, Mark, steps_id_of
-from storage.labelling.homes import JOURNALS, label_home
+from storage.labelling.homes import journal_path, journals_of, label_home
 from storage.labelling.journal import Journal
 from storage.labelling.raters import method_of
+from storage.labelling.side_labels import SideLabels
 from storage.labelling.storing import finished_annotation, store
 
 __all__ = [
@@ -28,10 +29,7 @@ __all__ = [
     "LabelStore",
     "LabelTarget",
     "MissingMarksError",
-    "journals_of",
 ]
-
-SUFFIX = ".jsonl"
 
 
 class MissingMarksError(ConfigError):
@@ -118,8 +116,11 @@ class LabelStore:
         self._journals = dict[str, Journal]()
         self._lock = threading.Lock()
         self._storing = threading.Lock()
-        # The version and the labels of each part, by dataset, method and shard.
-        self._parts = dict[tuple[str, str, int], tuple[str, Mapping[str, HumanLabel]]]()
+        # The version and the labels of each part of the dataset, by method and shard.
+        self._parts = dict[tuple[str, int], tuple[str, Mapping[str, HumanLabel]]]()
+        # The versions of the parts of stale labels, and what they say.
+        self._stale_labels: tuple[object, Mapping[str, Mapping[str, str]]] | None = None
+        self._current_steps = CurrentSteps(source)
 
     @classmethod
     def open(cls, source: Dataset, folder: str = "") -> "LabelStore":
@@ -130,6 +131,13 @@ class LabelStore:
     def is_beside(self) -> bool:
         """Whether labels are written into another folder than the dataset."""
         return self.home is not self.source
+
+    @cached_property
+    def _side_labels(self) -> SideLabels | None:
+        """The labels beside the dataset; None if they are in it."""
+        if not self.is_beside:
+            return None
+        return SideLabels(self.source, self.home, self._current_journal)
 
     @property
     def location(self) -> str:
@@ -174,6 +182,9 @@ class LabelStore:
                 events.append(_event(target, kind, **values))
                 appender.append(*events)
         if kind is Kind.FINISH:
+            if self._side_labels is not None:
+                trace = target.trace
+                self._side_labels.remember(trace.trace_id, target.shard, trace.steps)
             self.store_finished()
         return self._label(journal, target)
 
@@ -215,31 +226,56 @@ class LabelStore:
         return faults
 
     def finished_labels(self, method: str) -> Mapping[str, HumanLabel]:
-        """Return the finished labels of a method by trace id, those that wait included."""
+        """Return the finished labels of a method by trace id, those that wait included.
+
+        Labels on other steps than a trace has now do not count, see `labels_on_other_steps`.
+        """
         labels = dict[str, HumanLabel]()
-        for dataset in dict.fromkeys((self.source, self.home)):
-            for shard, version in dataset.part_versions(annotations(method)).items():
-                labels.update(self._stored_labels(dataset, method, shard, version))
+        for shard, version in self.source.part_versions(annotations(method)).items():
+            labels.update(self._stored_labels(method, shard, version))
+        if self._side_labels is not None:
+            fitted = self._side_labels.fitted(method)
+            for trace_id in fitted.unusable:
+                # The rater has replaced this label by one that is not used.
+                labels.pop(trace_id, None)
+            for trace_id, annotation in fitted.usable.items():
+                labels[trace_id] = _human_label(annotation)
+            return labels
         journal = self._current_journal(method)
-        for trace_id, event in journal.pending().items():
-            labels[trace_id] = _human_label(finished_annotation(method, journal, event))
+        pending = journal.pending()
+        if pending:
+            located = self._current_steps.locate({key: pending[key].shard for key in pending})
+            for trace_id, event in pending.items():
+                if trace_id in located and located[trace_id].steps == event.step_texts:
+                    annotation = finished_annotation(method, journal, event)
+                    labels[trace_id] = _human_label(annotation)
         return labels
+
+    def labels_on_other_steps(self, method: str) -> Mapping[str, str]:
+        """Return by trace id why the label of a rater is not used: its trace has other steps now.
+
+        Traces that the rater has labelled again are left out.
+        """
+        reasons = dict(self._set_aside().get(method, {}))
+        if self._side_labels is not None:
+            reasons.update(self._side_labels.fitted(method).unusable)
+        finished = self.finished_labels(method)
+        return {key: reason for key, reason in reasons.items() if key not in finished}
 
     def annotation(self, method: str, shard: int, trace: Trace) -> Annotation | None:
         """Return the finished label of a trace by a method; None if its steps have none."""
         journal = self._current_journal(method)
-        steps_id = steps_id_of(trace.steps)
+        if self._side_labels is not None:
+            side_label = self._side_labels.label_on(method, trace.trace_id, shard, trace.steps)
+            if side_label is not None:
+                return side_label
         pending = journal.pending().get(trace.trace_id)
-        if pending is not None and pending.steps_id == steps_id:
+        if pending is not None and pending.steps_id == steps_id_of(trace.steps):
             return finished_annotation(method, journal, pending)
         table = annotations(method)
-        for dataset in dict.fromkeys((self.home, self.source)):
-            if shard not in dataset.shards(table):
-                continue
-            for row in dataset.matching_records(table, shard, "trace_id", [trace.trace_id]):
-                # A run moves labels of other steps away, but only in its own dataset.
-                if dataset is self.source or _is_for(row, trace, journal):
-                    return row
+        if shard in self.source.shards(table):
+            for row in self.source.matching_records(table, shard, "trace_id", [trace.trace_id]):
+                return row
         return None
 
     def touched_traces(self, method: str) -> Sequence[str]:
@@ -250,7 +286,7 @@ class LabelStore:
         """Return the journal of a method."""
         with self._lock:
             if method not in self._journals:
-                self._journals[method] = Journal(_journal_path(self.home, method))
+                self._journals[method] = Journal(journal_path(self.home, method))
             return self._journals[method]
 
     def _current_journal(self, method: str) -> Journal:
@@ -297,14 +333,29 @@ class LabelStore:
             write_readme(self.home)
         return reason
 
-    def _stored_labels(
-        self, dataset: Dataset, method: str, shard: int, version: str
-    ) -> Mapping[str, HumanLabel]:
-        key = (dataset.uri, method, shard)
+    def _set_aside(self) -> Mapping[str, Mapping[str, str]]:
+        """Return by method and trace id why labels of the dataset are set aside."""
+        versions = self.source.part_versions(STALE_LABELS)
+        known = self._stale_labels
+        if known is not None and known[0] == versions:
+            return known[1]
+        reasons = dict[str, dict[str, str]]()
+        names = ["trace_id", "method", "reason", "is_carried_over"]
+        for shard in versions:
+            columns = self.source.columns(STALE_LABELS, shard, names)
+            for trace_id, method, reason, is_carried_over in zip(*columns.values(), strict=True):
+                if not is_carried_over:
+                    reasons.setdefault(method, {})[trace_id] = reason
+        self._stale_labels = (versions, reasons)
+        return reasons
+
+    def _stored_labels(self, method: str, shard: int, version: str) -> Mapping[str, HumanLabel]:
+        key = (method, shard)
         known = self._parts.get(key)
         if known is not None and known[0] == version:
             return known[1]
-        columns = dataset.columns(annotations(method), shard, ["trace_id", "first_error", "error"])
+        names = ["trace_id", "first_error", "error"]
+        columns = self.source.columns(annotations(method), shard, names)
         labels = dict[str, HumanLabel]()
         for trace_id, first_error, error in zip(*columns.values(), strict=True):
             labels[trace_id] = HumanLabel(
@@ -312,20 +363,6 @@ class LabelStore:
             )
         self._parts[key] = (version, labels)
         return labels
-
-
-def journals_of(home: Dataset) -> Mapping[str, Path]:
-    """Return the journals in a local dataset, by method."""
-    paths = dict[str, Path]()
-    for name in home.folder.files(JOURNALS):
-        method = name.removesuffix(SUFFIX)
-        if name.endswith(SUFFIX) and is_method(method) and is_human(method):
-            paths[method] = _journal_path(home, method)
-    return paths
-
-
-def _journal_path(home: Dataset, method: str) -> Path:
-    return Path(home.folder.root, JOURNALS, f"{method}{SUFFIX}")
 
 
 def _event(target: LabelTarget, kind: Kind, **values: Any) -> Event:
@@ -420,17 +457,6 @@ def _adoption(target: LabelTarget, annotation: Annotation) -> Event:
         decision=decision,
         replaces=annotation.fingerprint,
     )
-
-
-def _is_for(annotation: Annotation, trace: Trace, journal: Journal) -> bool:
-    """Return whether a label was made on the steps that its trace has.
-
-    Without the entry of the journal that finished it, only their number is known.
-    """
-    for event in journal.events(trace.trace_id):
-        if event.kind is Kind.FINISH and event.event_id == annotation.fingerprint:
-            return event.step_texts == trace.steps
-    return len(annotation.steps) == len(trace.steps)
 
 
 def _human_label(annotation: Annotation) -> HumanLabel:

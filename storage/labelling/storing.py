@@ -6,20 +6,27 @@ one is newer, and stays. If the trace has other steps by now, the label becomes 
 the next run carries over where that is exact (`pipelines.run.human_labels`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Any
 
 from stepmark.identity import digest
-from stepmark.records import Annotation, StaleLabel, Trace
+from stepmark.records import Annotation, StaleLabel
 from storage.dataset.dataset import Dataset
-from storage.dataset.tables import STALE_LABELS, TRACES, Table, annotations, discovered
+from storage.dataset.tables import STALE_LABELS, annotations
+from storage.labelling.current_steps import locate_steps
 from storage.labelling.drafts import label_of
 from storage.labelling.events import Event, Kind
 from storage.labelling.human_parts import add_labels, read_labels
 from storage.labelling.journal import Journal
 
-__all__ = ["NEWER_LABEL", "finished_annotation", "store"]
+__all__ = [
+    "NEWER_LABEL",
+    "add_stale_labels",
+    "finish_ids",
+    "finished_annotation",
+    "stale_label",
+    "store",
+]
 
 ANNOTATION = "annotation"
 STALE_LABEL = "stale label"
@@ -48,17 +55,20 @@ def store(home: Dataset, source: Dataset, method: str, journal: Journal) -> Mapp
     shards = {trace_id: event.shard for trace_id, event in pending.items()}
     results = dict[str, str]()
     if home is source:
-        traces = _locate(source, pending)
-        stale_labels = list[StaleLabel]()
+        traces = locate_steps(source, shards)
+        stale_labels = dict[int, list[StaleLabel]]()
         for trace_id, event in pending.items():
             located = traces.get(trace_id)
-            if located is None or located[1].steps != event.step_texts:
-                stale_labels.append(_stale_label(method, journal, event))
+            if located is None or located.steps != event.step_texts:
+                annotation = finished_annotation(method, journal, event)
+                label = stale_label(annotation, event, OTHER_STEPS)
+                stale_labels.setdefault(event.shard, []).append(label)
                 results[event.event_id] = STALE_LABEL
                 del shards[trace_id]
             else:
-                shards[trace_id] = located[0]
-        _add_stale_labels(home, stale_labels, pending)
+                shards[trace_id] = located.shard
+        for shard, labels in stale_labels.items():
+            add_stale_labels(home, shard, labels)
     by_shard = dict[int, list[Event]]()
     for trace_id, shard in shards.items():
         by_shard.setdefault(shard, []).append(pending[trace_id])
@@ -74,6 +84,12 @@ def finished_annotation(method: str, journal: Journal, event: Event) -> Annotati
     return label.finished.annotation(event.trace_id, method, event.event_id)
 
 
+def finish_ids(journal: Journal, trace_id: str) -> frozenset[str]:
+    """Return the fingerprints of all labels of a trace that a journal has."""
+    events = journal.events(trace_id)
+    return frozenset(event.event_id for event in events if event.kind is Kind.FINISH)
+
+
 def _store_shard(
     home: Dataset, method: str, journal: Journal, shard: int, events: Sequence[Event]
 ) -> Mapping[str, str]:
@@ -83,7 +99,7 @@ def _store_shard(
     results = dict[str, str]()
     for event in events:
         existing = present.get(event.trace_id)
-        replaceable = {event.replaces, *_finish_ids(journal, event.trace_id)}
+        replaceable = {event.replaces, *finish_ids(journal, event.trace_id)}
         if existing is not None and existing.fingerprint not in replaceable:
             results[event.event_id] = NEWER_LABEL
             continue
@@ -94,51 +110,39 @@ def _store_shard(
     return results
 
 
-def _finish_ids(journal: Journal, trace_id: str) -> Iterator[str]:
-    for event in journal.events(trace_id):
-        if event.kind is Kind.FINISH:
-            yield event.event_id
+def stale_label(
+    annotation: Annotation, finish: Event, reason: str, *, is_carried_over: bool = False
+) -> StaleLabel:
+    """Return a label with the steps that its rater saw, which the trace does not have.
 
-
-def _stale_label(method: str, journal: Journal, event: Event) -> StaleLabel:
-    annotation = finished_annotation(method, journal, event)
+    Args:
+        annotation: The label on these steps.
+        finish: The entry that finished it.
+        reason: Why it is not the annotation of the trace.
+        is_carried_over: Whether the annotation of the trace is made from it.
+    """
     values = {item.name: getattr(annotation, item.name) for item in fields(Annotation)}
     return StaleLabel(
         **values,
-        problem_id=event.problem_id,
-        reason=OTHER_STEPS,
-        is_carried_over=False,
-        step_texts=event.step_texts,
+        problem_id=finish.problem_id,
+        reason=reason,
+        is_carried_over=is_carried_over,
+        step_texts=finish.step_texts,
     )
 
 
-def _add_stale_labels(
-    home: Dataset, added: Sequence[StaleLabel], pending: Mapping[str, Event]
-) -> None:
-    by_shard = dict[int, list[StaleLabel]]()
-    for label in added:
-        by_shard.setdefault(pending[label.trace_id].shard, []).append(label)
-    for shard, labels in by_shard.items():
-        rows = list[StaleLabel]()
-        if shard in home.shards(STALE_LABELS):
-            rows.extend(home.read_part(STALE_LABELS, shard))
-        # A crash can have come between this part and the journal.
-        present = {row.fingerprint for row in rows}
-        rows.extend(label for label in labels if label.fingerprint not in present)
-        home.write_part(STALE_LABELS, shard, rows, PART_KEY)
+def add_stale_labels(home: Dataset, shard: int, added: Sequence[StaleLabel]) -> None:
+    """Add labels to the stale labels of a shard, which the next run restores where that is exact.
 
+    The caller must hold the writer lock.
 
-def _locate(source: Dataset, pending: Mapping[str, Event]) -> Mapping[str, tuple[int, Trace]]:
-    """Return the shard and the record of each trace that the dataset has."""
-    located = dict[str, tuple[int, Trace]]()
-    tables: list[Table[Any]] = [TRACES, *map(discovered, source.methods("discovered"))]
-    expected_shards = {event.shard for event in pending.values()}
-    for is_expected in (True, False):
-        for table in tables:
-            for shard in source.shards(table):
-                # A run can have moved a trace to another shard, but rarely has.
-                missing = pending.keys() - located.keys()
-                if missing and (shard in expected_shards) == is_expected:
-                    for trace in source.matching_records(table, shard, "trace_id", missing):
-                        located[trace.trace_id] = (shard, trace)
-    return located
+    Raises:
+        DatasetError: The part is damaged, or cannot be written.
+    """
+    rows = list[StaleLabel]()
+    if shard in home.shards(STALE_LABELS):
+        rows.extend(home.read_part(STALE_LABELS, shard))
+    # A crash can have come between this part and the journal.
+    present = {row.fingerprint for row in rows}
+    rows.extend(label for label in added if label.fingerprint not in present)
+    home.write_part(STALE_LABELS, shard, rows, PART_KEY)

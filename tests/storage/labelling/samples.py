@@ -38,11 +38,10 @@ def target_of(
     """Return a trace as a page hands it to the store."""
     for shard in store.source.shards(TRACES):
         for trace in store.source.matching_records(TRACES, shard, "trace_id", [trace_id]):
-            present = None
-            for label in labels_of(store.home, method_of(rater)):
-                if label.trace_id == trace_id:
-                    present = label
-            return LabelTarget(rater=rater, trace=trace, shard=shard, mode=mode, annotation=present)
+            annotation = store.annotation(method_of(rater), shard, trace)
+            return LabelTarget(
+                rater=rater, trace=trace, shard=shard, mode=mode, annotation=annotation
+            )
     raise AssertionError(trace_id)
 
 

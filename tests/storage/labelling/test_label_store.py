@@ -220,6 +220,7 @@ def test_label_of_replaced_steps_is_stale(store: LabelStore, dataset: Dataset) -
     assert column(stale, "trace_id") == ["t0-0", "t1-0"]
     assert stale[0].step_texts == ("a ", "b ", "c")
     assert (stale[0].first_error, stale[0].problem_id) == (1, "p0")
+    assert set(store.labels_on_other_steps("human_ann")) == {"t0-0", "t1-0"}
     # The page shows the new steps without marks.
     assert store.label(target_of(store)).draft.marks == (Mark.NONE, Mark.NONE)
 
@@ -255,6 +256,8 @@ def test_waiting_label_stays_with_its_steps(store: LabelStore, dataset: Dataset)
         assert store.annotation("human_ann", 0, traces[0]) is not None
         assert store.annotation("human_ann", 0, changed) is None
         assert store.label(target_of(store)).finished is None
+        # The queue offers it again.
+        assert store.finished_labels("human_ann") == {}
 
 
 def test_label_beside_stays_with_its_steps(dataset: Dataset, tmp_path: Path) -> None:
@@ -266,17 +269,12 @@ def test_label_beside_stays_with_its_steps(dataset: Dataset, tmp_path: Path) -> 
     assert store.annotation("human_ann", 0, traces[0]) is not None
     assert store.annotation("human_ann", 0, changed) is None
     # The rater begins again, and replaces the label of the old steps.
-    target = replace(target_of(store), annotation=store.annotation("human_ann", 0, changed))
+    target = target_of(store)
     label = store.label(target)
     assert (label.draft.marks, label.finished) == ((Mark.NONE,) * 3, None)
     store.save(target, Kind.FIRST_ERROR, step=2)
     store.save(target, Kind.FINISH)
     assert first_errors(store.home) == {"t0-0": 2}
-    # Without the journal, the number of steps is all that the label contains of them.
-    Path(store.location, "labelling", "human_ann.jsonl").unlink()
-    again = LabelStore.open(dataset, store.location)
-    assert again.annotation("human_ann", 0, changed) is not None
-    assert again.annotation("human_ann", 0, replace(changed, steps=("a", " b c"))) is None
 
 
 def test_foreign_journal_stops_nobody_else(store: LabelStore, dataset: Dataset) -> None:
