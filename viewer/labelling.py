@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,7 @@ from viewer.label_entries import Entry, body_of, parse_entry, parse_rater
 from viewer.label_queue import Assignment, Progress, Stop, next_stop, progress
 from viewer.links import LabelLinks, trace_id_of
 from viewer.memory import Memory
-from viewer.raters import RaterReport, disputed_traces, rater_report
+from viewer.raters import Disagreement, RaterReport, rater_report
 from viewer.selection import LABEL, Selection, parse
 from viewer.trace_list import neighbours
 from viewer.trace_records import TraceRecords
@@ -127,11 +128,15 @@ class LabelPages:
         """Show the queue and its progress, and ask for the name and the mode of the rater."""
         visit = self._visit(request)
         done: Progress | None = None
+        on_other_steps: Mapping[str, str] = {}
         if visit.rater:
             done = self._progress(visit)
+            on_other_steps = self.store.labels_on_other_steps(method_of(visit.rater))
         return self._render(
             "label_start.html",
             visit=visit,
+            on_other_steps=on_other_steps,
+            reasons=Counter(on_other_steps.values()).most_common(),
             modes=MODES,
             done=done,
             is_fixed=bool(self.rater),
@@ -153,8 +158,9 @@ class LabelPages:
                     self._reserved[stop.trace_id] = (visit.rater, time.monotonic())
         if stop is None:
             return RedirectResponse(f"/label?{visit.query}&done=1", 303)
-        parameter = "" if visit.mode == ADJUDICATE else f"&place={stop.place}"
-        return RedirectResponse(LINKS.label(stop.trace_id, f"{visit.query}{parameter}"), 303)
+        return RedirectResponse(
+            LINKS.label(stop.trace_id, f"{visit.query}&place={stop.place}"), 303
+        )
 
     def trace(self, request: Request) -> Response:
         """Show a trace to label."""
@@ -164,14 +170,15 @@ class LabelPages:
         records = self._read(request, visit.summary)
         target = self._target(records, visit.rater, visit.mode)
         visible = self._shown(records, visit.mode)
-        before: str | None = None
-        after: str | None = None
-        if visit.place is not None:
-            narrowed = self.pages._narrowed(visit.summary, visit.selection)
-            before, after = neighbours(narrowed, visit.selection, visit.place)
+        if visit.mode == ADJUDICATE:
+            visit = replace(visit, place=self._place_of_dispute(visit, records.trace.trace_id))
+        before, after = self._neighbours(visit)
+        place = "" if visit.place is None else visit.place
+        next_query = visit.selection.query_string(mode=visit.mode, place=place)
         return self._render(
             "label.html",
             links=LINKS,
+            next_address=f"/label/next?{next_query}",
             visit=visit,
             records=visible,
             columns=method_columns(visible),
@@ -220,6 +227,7 @@ class LabelPages:
         return self._render(
             "raters.html",
             report=report,
+            disputes=_open_ones_first(report),
             questions=_questions(self.pages._summary(request), report),
             storing=self.store.store_finished(),
             store=self.store,
@@ -343,21 +351,48 @@ class LabelPages:
 
     def _progress(self, visit: _Visit) -> Progress:
         if visit.mode == ADJUDICATE:
-            report = rater_report(self.store)
-            waiting = len(disputed_traces(report))
-            return Progress(len(report.disagreements) - waiting, len(report.disagreements))
+            disputes = self._disputes(visit)
+            decided = sum(dispute.adjudicated is not None for dispute in disputes)
+            return Progress(decided, len(disputes))
         narrowed = self.pages._narrowed(visit.summary, visit.selection)
         return progress(narrowed, visit.selection, self._assignment(visit.rater))
 
     def _next(self, visit: _Visit) -> Stop | None:
-        if visit.mode == ADJUDICATE:
-            for trace_id in disputed_traces(rater_report(self.store)):
-                if visit.summary.row_of(trace_id) is not None:
-                    return Stop(trace_id, 0)
-            return None
-        narrowed = self.pages._narrowed(visit.summary, visit.selection)
         after = -1 if visit.place is None else visit.place
+        if visit.mode == ADJUDICATE:
+            disputes = self._disputes(visit)
+            waiting = list[Stop]()
+            for place, dispute in enumerate(disputes):
+                if dispute.adjudicated is None:
+                    waiting.append(Stop(dispute.trace_id, place))
+            # The next one, or else the first of those that were skipped.
+            return min(waiting, key=lambda stop: (stop.place <= after, stop.place), default=None)
+        narrowed = self.pages._narrowed(visit.summary, visit.selection)
         return next_stop(narrowed, visit.selection, self._assignment(visit.rater), after)
+
+    def _neighbours(self, visit: _Visit) -> tuple[str | None, str | None]:
+        """Return the traces before and after a place of the queue; None where there is none."""
+        if visit.place is None:
+            return None, None
+        if visit.mode != ADJUDICATE:
+            narrowed = self.pages._narrowed(visit.summary, visit.selection)
+            return neighbours(narrowed, visit.selection, visit.place)
+        ids = [dispute.trace_id for dispute in self._disputes(visit)]
+        before = ids[visit.place - 1] if 0 < visit.place <= len(ids) else None
+        after = ids[visit.place + 1] if visit.place + 1 < len(ids) else None
+        return before, after
+
+    def _place_of_dispute(self, visit: _Visit, trace_id: str) -> int | None:
+        """Return the place of a trace among the disagreements; None if raters agree on it."""
+        for place, dispute in enumerate(self._disputes(visit)):
+            if dispute.trace_id == trace_id:
+                return place
+        return None
+
+    def _disputes(self, visit: _Visit) -> Sequence[Disagreement]:
+        """Return the disagreements about traces of the dataset, in an order that stays."""
+        disputes = rater_report(self.store).disagreements
+        return [each for each in disputes if visit.summary.row_of(each.trace_id) is not None]
 
     def _assignment(self, rater: str) -> Assignment:
         own_method = method_of(rater)
@@ -445,6 +480,10 @@ def _proposals(records: TraceRecords) -> Mapping[str, int]:
             proposals[annotation.method] = annotation.first_error
     # A damaged dataset can have an index outside the trace.
     return {source: index for source, index in proposals.items() if NO_ERROR <= index <= last}
+
+
+def _open_ones_first(report: RaterReport) -> Sequence[Disagreement]:
+    return sorted(report.disagreements, key=lambda dispute: dispute.adjudicated is not None)
 
 
 def _questions(summary: TraceSummary, report: RaterReport) -> Mapping[str, str]:

@@ -10,10 +10,11 @@ from storage.labelling.agreement import (
     krippendorff_alpha,
     pair_agreements,
 )
+from storage.labelling.drafts import BAD_PROBLEM
 from storage.labelling.label_store import HumanLabel, LabelStore
 from storage.labelling.raters import ADJUDICATED, rater_of
 
-__all__ = ["Disagreement", "RaterReport", "RaterRow", "disputed_traces", "rater_report"]
+__all__ = ["Disagreement", "RaterReport", "RaterRow", "rater_report"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,11 +31,13 @@ class RaterRow:
     bad_problems: int
     begun: int
     """The traces with entries and without a finished label."""
+    on_other_steps: int
+    """The traces whose label is not used, because they have other steps now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disagreement:
-    """A trace of which two raters name different first errors."""
+    """A trace of which two raters name different first errors, or only one a bad problem."""
 
     trace_id: str
     answers: Mapping[str, HumanLabel]
@@ -55,7 +58,7 @@ class RaterReport:
     alpha: float | None
     """Krippendorff's α of all raters; None if it is not defined."""
     disagreements: Sequence[Disagreement]
-    """First those that are not adjudicated."""
+    """In the order of the ids of the traces."""
 
 
 def rater_report(store: LabelStore) -> RaterReport:
@@ -69,7 +72,8 @@ def rater_report(store: LabelStore) -> RaterReport:
     rows = list[RaterRow]()
     by_trace = dict[str, dict[str, HumanLabel]]()
     for method, finished in labels.items():
-        rows.append(_row(method, finished, store.touched_traces(method)))
+        others = store.labels_on_other_steps(method)
+        rows.append(_row(method, finished, store.touched_traces(method), others))
         for trace_id, label in finished.items():
             by_trace.setdefault(trace_id, {})[method] = label
     decided = _decided(labels)
@@ -78,7 +82,7 @@ def rater_report(store: LabelStore) -> RaterReport:
         values = [label.first_error for label in answers.values()]
         units.append([value for value in values if value is not None])
     disputes = list[Disagreement]()
-    for trace_id in disagreements(decided):
+    for trace_id in disagreements(_answers(labels)):
         disputes.append(
             Disagreement(
                 trace_id=trace_id,
@@ -86,7 +90,6 @@ def rater_report(store: LabelStore) -> RaterReport:
                 adjudicated=adjudicated.get(trace_id),
             )
         )
-    disputes.sort(key=lambda dispute: dispute.adjudicated is not None)
     return RaterReport(
         rows=rows,
         labelled=len(by_trace),
@@ -97,12 +100,12 @@ def rater_report(store: LabelStore) -> RaterReport:
     )
 
 
-def disputed_traces(report: RaterReport) -> Sequence[str]:
-    """Return the traces that raters disagree on and that are not adjudicated."""
-    return [entry.trace_id for entry in report.disagreements if entry.adjudicated is None]
-
-
-def _row(method: str, finished: Mapping[str, HumanLabel], touched: Collection[str]) -> RaterRow:
+def _row(
+    method: str,
+    finished: Mapping[str, HumanLabel],
+    touched: Collection[str],
+    on_other_steps: Collection[str],
+) -> RaterRow:
     errors = 0
     no_errors = 0
     bad_problems = 0
@@ -119,7 +122,8 @@ def _row(method: str, finished: Mapping[str, HumanLabel], touched: Collection[st
         no_errors=no_errors,
         undecided=len(finished) - errors - no_errors - bad_problems,
         bad_problems=bad_problems,
-        begun=len(set(touched) - finished.keys()),
+        begun=len(set(touched) - finished.keys() - set(on_other_steps)),
+        on_other_steps=len(on_other_steps),
     )
 
 
@@ -133,3 +137,18 @@ def _decided(
             if label.first_error is not None:
                 decided[method][trace_id] = label.first_error
     return decided
+
+
+def _answers(
+    labels: Mapping[str, Mapping[str, HumanLabel]],
+) -> Mapping[str, Mapping[str, int | str]]:
+    """Return what raters say about traces: the first error, or that the problem is bad."""
+    answers = dict[str, dict[str, int | str]]()
+    for method, finished in labels.items():
+        answers[method] = {}
+        for trace_id, label in finished.items():
+            if label.is_bad_problem:
+                answers[method][trace_id] = BAD_PROBLEM
+            elif label.first_error is not None:
+                answers[method][trace_id] = label.first_error
+    return answers

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from stepmark import plugins
 from stepmark.errors import ConfigError, DatasetError
-from stepmark.records import Verdict
+from stepmark.records import Annotation, Verdict
 from storage.dataset.dataset import Dataset
 from storage.formats.base import Format, HasSoftLabels, ReadsEvidence, TakesMergedSteps
 from storage.publishing import card, card_file, hub
@@ -73,6 +73,7 @@ class ExportRequest:
 
     exporter: Format
     labels_by: str
+    side_labels: Mapping[str, Annotation | None]
     neutral: Verdict
     values: StepValues | None
     merge: bool
@@ -110,6 +111,7 @@ def export(
     destination: str,
     *,
     labels_by: str = "",
+    side_labels: Mapping[str, Annotation | None] | None = None,
     neutral: Verdict = Verdict.CORRECT,
     values: StepValues | None = None,
     merge: bool = False,
@@ -130,6 +132,8 @@ def export(
         exporter: The format.
         destination: A folder, or `hf://datasets/ORG/NAME`.
         labels_by: A method whose annotations are used instead of the labels; "" for the labels.
+        side_labels: Labels of this method beside the dataset, which replace those in it; see
+            `ExampleJoin`. None for none.
         neutral: The label of steps that this method rates as neutral. The default is the verdict
             that such steps have since their import.
         values: A formula that replaces the values of the labels.
@@ -169,6 +173,7 @@ def export(
     request = ExportRequest(
         exporter=exporter,
         labels_by=labels_by,
+        side_labels=side_labels or {},
         neutral=neutral,
         values=values,
         merge=merge,
@@ -380,6 +385,7 @@ def _shard_rows(dataset: Dataset, request: ExportRequest) -> ShardRows:
     join = ExampleJoin(
         dataset=dataset,
         labels_by=request.labels_by,
+        side_labels=request.side_labels,
         neutral=request.neutral,
         values=values,
         reads=exporter.reads if isinstance(exporter, ReadsEvidence) else frozenset(),

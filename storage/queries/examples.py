@@ -5,7 +5,7 @@ Shard i of every table belongs to the same problems, so memory holds one shard a
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 from typing import Any, NamedTuple
@@ -68,6 +68,8 @@ class ExampleJoin:
         dataset: The dataset.
         labels_by: A method whose annotations are used as labels. They are kept unless the method
             failed on the trace. "" for the labels of the dataset.
+        side_labels: Labels of this method beside the dataset by trace id, which replace those in
+            it; None for a trace that has no label by the method.
         neutral: The label of steps that the method rates as neutral.
         values: Replace the values of the labels.
         reads: The kinds of further tables whose rows are joined: "critiques", "rollouts" and
@@ -79,13 +81,14 @@ class ExampleJoin:
 
     dataset: Dataset
     labels_by: str = ""
+    side_labels: Mapping[str, Annotation | None] = field(default_factory=dict)
     neutral: Verdict = Verdict.CORRECT
     values: Values | None = None
     reads: Set[str] = frozenset()
 
     def __post_init__(self) -> None:
         methods = self.dataset.methods("annotations") if self.labels_by else ()
-        if self.labels_by and self.labels_by not in methods:
+        if self.labels_by and self.labels_by not in methods and not self.side_labels:
             listing = ", ".join(methods) or "none"
             raise ConfigError(
                 f"{self.dataset.uri} has no annotations of '{self.labels_by}' to export;"
@@ -110,7 +113,8 @@ class ExampleJoin:
         evidence = self._evidence(shard)
         # The sampled or imported traces, then the discovered ones by method.
         for trace in self._rows([TRACES, *self._discovered_tables], shard):
-            item = _joined(trace, problems.get(trace.problem_id), labels.get(trace.trace_id))
+            label = self._rated_side_labels.get(trace.trace_id, labels.get(trace.trace_id))
+            item = _joined(trace, problems.get(trace.problem_id), label)
             if isinstance(item, Example) and self.values is not None:
                 item = _with_values(item, self.values)
             if isinstance(item, Example) and evidence:
@@ -141,6 +145,13 @@ class ExampleJoin:
         for table in tables:
             if shard in self._shards_by_table[table]:
                 yield from self.dataset.read_part(table, shard)
+
+    @cached_property
+    def _rated_side_labels(self) -> Mapping[str, _RatedLabel | None]:
+        rated = dict[str, _RatedLabel | None]()
+        for trace_id, annotation in self.side_labels.items():
+            rated[trace_id] = None if annotation is None else _rated_label(annotation, self.neutral)
+        return rated
 
     @cached_property
     def _discovered_tables(self) -> Sequence[Table[Any]]:

@@ -16,8 +16,9 @@ from starlette.testclient import TestClient
 from stepmark.records import Annotation, StepAnnotation, Trace, Verdict
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import LABELS, TRACES, annotations
+from storage.labelling.carry_over import CUT
 from storage.labelling.label_store import LabelStore
-from tests.storage.labelling.samples import labels_of
+from tests.storage.labelling.samples import labels_of, write_traces
 from tests.viewer.listing import list_always
 from tests.viewer.samples import METHODS, write_hostile, write_mixed
 from viewer.access import Access
@@ -439,6 +440,103 @@ def test_disagreements_are_adjudicated(dataset: Dataset) -> None:
     assert next_trace(eve, "mode=adjudicate") != TRACE
 
 
+@pytest.fixture
+def three(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Dataset:
+    """A dataset of three traces without labels."""
+    list_always(monkeypatch)
+    sample = Dataset(str(tmp_path / "three"))
+    write_traces(sample, shards=1)
+    return sample
+
+
+def disputed(server: TestClient, *trace_ids: str) -> None:
+    """Have two raters disagree on traces."""
+    zoe = named(server, "zoe")
+    bob = named(server, "bob")
+    for trace_id in trace_ids:
+        address = f"/label/traces/{trace_id}?mode=blind"
+        save(zoe, "first_error", address, step=0)
+        save(bob, "no_error", address)
+        for client in (zoe, bob):
+            save(client, "finish", address)
+
+
+def test_adjudication_can_skip_a_trace(three: Dataset) -> None:
+    server = client_of(three, "")
+    traces = ("t0-0", "t0-1", "t0-2")
+    disputed(server, *traces)
+    eve = named(server, "eve")
+    address = "/label/next?mode=adjudicate"
+    seen = list[str]()
+    for _ in range(4):
+        page = eve.get(address)
+        seen.append(page.url.path.rpartition("/")[2])
+        (address,) = re.findall(r'<a href="([^"]*)">skip</a>', unescape(page.text))
+    # After the last one, the first one comes again.
+    assert seen == [*traces, traces[0]]
+    page = eve.get("/label/traces/t0-1?mode=adjudicate").text
+    links = dict(re.findall(r'<a rel="(prev|next)" href="([^"?]*)', page))
+    assert links == {"prev": "/label/traces/t0-0", "next": "/label/traces/t0-2"}
+    # What is decided is skipped, and the order stays.
+    decided = "/label/traces/t0-1?mode=adjudicate"
+    save(eve, "no_error", decided)
+    save(eve, "finish", decided)
+    assert next_trace(eve, "mode=adjudicate&place=0") == "/label/traces/t0-2"
+    assert "1 of 3 of this queue" in eve.get(address).text
+
+
+def test_bad_problem_is_a_disagreement(three: Dataset) -> None:
+    server = client_of(three, "")
+    zoe = named(server, "zoe")
+    bob = named(server, "bob")
+    eve = named(server, "eve")
+    save(zoe, "bad_problem", is_set=True)
+    save(zoe, "finish")
+    assert next_trace(eve, "mode=adjudicate") == "/label"
+    save(bob, "no_error")
+    save(bob, "finish")
+    page = eve.get("/raters").text
+    assert "<div>zoe bad problem</div>" in page
+    assert f"{TRACE}?mode=adjudicate" in page
+    address = f"{TRACE}?mode=adjudicate"
+    save(eve, "bad_problem", address, is_set=True)
+    save(eve, "finish", address)
+    assert "<td>bad problem</td>" in eve.get("/raters").text
+
+
+def test_stale_labels_are_offered_again(three: Dataset, tmp_path: Path) -> None:
+    store = LabelStore.open(three, str(tmp_path / "labels"))
+    app = create_app(three, Access(), Labelling(store=store, rater="eve"))
+    client = TestClient(app, base_url=SITE)
+    for trace_id in ("t0-0", "t0-1", "t0-2"):
+        address = f"/label/traces/{trace_id}?mode=blind"
+        save(client, "first_error", address, step=1)
+        save(client, "finish", address)
+    assert next_trace(client) == "/label"
+    traces = list(three.read_part(TRACES, 0))
+    carried = replace(traces[0], steps=("a b ", "c"))
+    divided = replace(traces[1], steps=("a b", " c"))
+    three.write_part(TRACES, 0, [carried, divided, traces[2]], "g")
+    assert next_trace(client) == "/label/traces/t0-1"
+    start = client.get("/label").text
+    assert (
+        f"1 of your labels is not used, because the traces have other steps now: 1 × {CUT}" in start
+    )
+    assert "<strong>2</strong> of 3 of this queue" in start
+    row = re.search(r"human_eve</td>(.*)</tr>", client.get("/raters").text)
+    assert row is not None
+    # Finished, with an error, without, unsure, bad problem, half-labelled, on other steps.
+    assert re.findall(r"<td>(\d+)", row[1]) == ["2", "2", "0", "0", "0", "0", "1"]
+    state = state_of(client, "/label/traces/t0-0")
+    assert (state["first_error"], state["is_finished"], state["is_changed"]) == (0, True, False)
+    state = state_of(client, "/label/traces/t0-1")
+    assert (state["marks"], state["is_finished"]) == (["", ""], False)
+    save(client, "no_error", "/label/traces/t0-1?mode=blind")
+    save(client, "finish", "/label/traces/t0-1?mode=blind")
+    assert next_trace(client) == "/label"
+    assert "not used" not in client.get("/label").text
+
+
 def test_raters_page_counts(dataset: Dataset) -> None:
     client = client_of(dataset)
     save(client, "mark", "/label/traces/t0-1", step=0, mark="wrong")
@@ -446,7 +544,7 @@ def test_raters_page_counts(dataset: Dataset) -> None:
     save(client, "finish")
     row = re.search(r"human_eve</td>(.*)</tr>", client.get("/raters").text)
     assert row is not None
-    assert re.findall(r"<td>(\d+)", row[1]) == ["1", "0", "0", "0", "1", "1"]
+    assert re.findall(r"<td>(\d+)", row[1]) == ["1", "0", "0", "0", "1", "1", "0"]
 
 
 def test_labels_wait_while_a_run_writes(dataset: Dataset) -> None:
