@@ -1,11 +1,16 @@
 """The server of the pages: one process on this machine, until it is interrupted."""
 
 import ipaddress
+import os
 import secrets
+import signal
 import socket
+import threading
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 import uvicorn
 from starlette.applications import Starlette
@@ -24,6 +29,8 @@ HTTP_PORT = 80
 TOKEN_BYTES = 24
 # An address can contain an id of a damaged or hostile dataset, or a query of 20,000 characters.
 MAX_REQUEST_BYTES = 1 << 20
+# Added to the number of a signal, as shells do.
+SIGNAL_STATUS = 128
 
 
 def serve(
@@ -68,8 +75,10 @@ def serve(
     announce(address)
     if browse:
         webbrowser.open(address)
-    with listener:
+    with listener, _second_interrupt_exits(server):
         server.run(sockets=[listener])
+    if server.is_interrupted:
+        raise KeyboardInterrupt
 
 
 def configuration(app: Starlette) -> uvicorn.Config:
@@ -91,10 +100,51 @@ def configuration(app: Starlette) -> uvicorn.Config:
 class _Server(uvicorn.Server):
     """A server that a signal ends at once, although it still reads the dataset."""
 
+    is_interrupted = False
+    """Whether Ctrl-C has ended the server."""
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """End the reading, for which requests and the end of the process wait; then the server."""
+        if sig == signal.SIGINT and self.is_interrupted:
+            _exit_at_once(sig, frame)
         self.config.app.state.stop()  # type: ignore[union-attr]
-        super().handle_exit(sig, frame)
+        if sig == signal.SIGINT:
+            # The library would raise the signal again when the event loop ends.
+            self.is_interrupted = True
+            self.should_exit = True
+        else:
+            super().handle_exit(sig, frame)
+
+
+@contextmanager
+def _second_interrupt_exits(server: _Server) -> Iterator[None]:
+    """Let a Ctrl-C after the one that ends the server end the process, without a traceback.
+
+    It would be raised wherever the process waits for its threads. Every entry of a rater is on the
+    disk before the page shows it, so there is nothing to lose.
+    """
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if server.is_interrupted:
+            _exit_at_once(number, frame)
+        signal.default_int_handler(number, frame)
+
+    is_main_thread = threading.current_thread() is threading.main_thread()
+    if not is_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        # The end of the process takes a while, too.
+        if not server.is_interrupted:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _exit_at_once(number: int, frame: FrameType | None) -> NoReturn:
+    del frame
+    os._exit(SIGNAL_STATUS + number)
 
 
 def _bind(host: str, port: int) -> socket.socket:

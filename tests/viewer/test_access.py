@@ -3,8 +3,10 @@
 import re
 import signal
 import socket
+import subprocess
 import sys
 import threading
+import time
 
 import httpx
 import pytest
@@ -20,6 +22,7 @@ from viewer.access import Access
 from viewer.app import create_app
 
 HOST = "127.0.0.1:8765"
+WAIT_SECONDS = 120
 
 
 def client_of(dataset: Dataset, access: Access) -> TestClient:
@@ -229,10 +232,35 @@ def test_signal_ends_the_reading(mixed: Dataset, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr("uvicorn.Server.run", run)
     addresses = list[str]()
-    server.serve(mixed, "127.0.0.1", 0, announce=addresses.append, browse=False)
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            server.serve(mixed, "127.0.0.1", 0, announce=addresses.append, browse=False)
+    finally:
+        signal.signal(signal.SIGINT, before)
     answer = TestClient(apps[0], base_url=addresses[0]).get("/")  # type: ignore[arg-type]
     assert answer.status_code == 500
     assert "the reader was stopped" in answer.text
+
+
+@pytest.mark.parametrize("pause_seconds", [0.0, 0.05, 0.2])
+def test_second_interrupt_prints_no_traceback(mixed: Dataset, pause_seconds: float) -> None:
+    options = ["--dataset", mixed.uri, "--port", "0", "--no-browser"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "pipelines", "view", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert "Ctrl-C ends it" in process.stdout.readline()
+        # Whichever part of its end the process is in.
+        while process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            time.sleep(pause_seconds)
+        assert process.communicate(timeout=WAIT_SECONDS)[1] == ""
+    # At its very end, Python has removed its handlers.
+    assert process.returncode in (128 + signal.SIGINT, -signal.SIGINT)
 
 
 def test_command_announces_its_address(
