@@ -30,6 +30,7 @@ from stepmark import plugins
 from stepmark.errors import ConfigError
 from stepmark.visible_text import visible
 from storage.dataset.dataset import Dataset
+from storage.labelling.side_labels import open_side_labels
 from storage.publishing.export import ExportResult
 from storage.publishing.export import export as write_export
 
@@ -150,18 +151,22 @@ def import_solutions(
     return OpenDataset(dataset)
 
 
-def score(dataset: str | OpenDataset, gold: str = "oracle") -> Mapping[str, Score]:
+def score(
+    dataset: str | OpenDataset, gold: str = "oracle", *, side_labels: str = ""
+) -> Mapping[str, Score]:
     """Score every method and the kept labels against gold first errors.
 
     Args:
         dataset: The dataset.
         gold: A method whose annotations are the truth, or a file with trace_id and first_error.
+        side_labels: A folder of labels by hand beside the dataset; "" for none.
 
     Returns:
         The scores by method, the labels last. Shares are in [0, 1].
     """
     scored = Dataset(_uri(dataset))
-    gold_first_errors, _ = first_errors(scored, gold)
+    labels = open_side_labels(side_labels, scored) if side_labels else None
+    gold_first_errors, _ = first_errors(scored, gold, labels)
     by_method = dict[str, Score]()
     for (_, method), measures in scores(scored, gold_first_errors, excluded_method=gold).items():
         by_method[method] = measures
@@ -175,6 +180,7 @@ def export(
     *,
     parameters: Mapping[str, Any] | None = None,
     labels_by: str = "",
+    side_labels: str = "",
     merge: bool = False,
     public: bool = False,
 ) -> ExportResult:
@@ -186,6 +192,8 @@ def export(
         to: A folder, or hf://datasets/ORG/NAME.
         parameters: Values of the format's fields.
         labels_by: A method whose annotations are exported; "" for the kept labels.
+        side_labels: A folder of labels by hand beside the dataset, which `labels_by` names; "" for
+            none.
         merge: Whether to add a copy of every trace with merged steps.
         public: Whether a new repository on the Hub is public.
 
@@ -195,11 +203,17 @@ def export(
     table = {**(parameters or {}), "use": format}
     # The caller has named a plugin file, so it may be executed.
     exporter = plugins.build("storage.formats", table, code_folder=Path())
+    source = Dataset(_uri(dataset))
+    by_hand = None
+    if side_labels:
+        by_hand = open_side_labels(side_labels, source)
+        by_hand.require(labels_by)
     return write_export(
-        Dataset(_uri(dataset)),
+        source,
         exporter,
         str(to),
         labels_by=labels_by,
+        side_labels=by_hand.fitted(labels_by).by_trace if by_hand else None,
         merge=merge,
         private=not public,
     )

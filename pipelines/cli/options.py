@@ -21,6 +21,7 @@ __all__ = [
     "RetryFailed",
     "RunFileArgument",
     "Shards",
+    "SideLabelsOption",
     "Timezone",
     "WhereOption",
     "Workers",
@@ -71,6 +72,14 @@ QueueOption = Annotated[
     str,
     typer.Option(
         help="The traces of a queue: disagree, doubtful, flawed, formal or audit.", metavar="NAME"
+    ),
+]
+SideLabelsOption = Annotated[
+    str,
+    typer.Option(
+        help="A folder of labels by hand beside the dataset, as `stepmark view --labels` writes "
+        "it. Their first errors are carried over to the steps that the traces have now.",
+        metavar="FOLDER",
     ),
 ]
 DatasetOption = Annotated[

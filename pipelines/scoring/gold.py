@@ -3,13 +3,15 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pipelines.scoring.people import agreed_first_errors, labels_of_people, rater_first_errors
 from problems.tabular.columns import UnusableError, number_or_text_at, require_columns
 from problems.tabular.readers import Row, expand, read
 from stepmark.errors import ConfigError, InputError
 from stepmark.records import NO_ERROR, Rejected
 from storage.dataset.dataset import Dataset
-from storage.dataset.tables import HUMAN, is_human, is_method
-from storage.labelling.raters import ADJUDICATED
+from storage.dataset.tables import HUMAN, TRACES, is_human, is_method
+from storage.labelling.homes import JOURNALS, SOURCE
+from storage.labelling.side_labels import SideLabels
 from storage.queries.render import values
 from storage.queries.sql import query
 
@@ -19,26 +21,12 @@ OF_METHOD = """
 SELECT trace_id, first_error FROM annotations
 WHERE method = '{method}' AND first_error IS NOT NULL
 """
-# An adjudicated label counts, then an imported one, then what all deciding raters agree on. A
-# trace whose adjudicated label is undecided has no gold first error.
-OF_PEOPLE = f"""
-SELECT trace_id, first_error FROM (
-  SELECT trace_id,
-    CASE
-      WHEN count(*) FILTER (method = '{ADJUDICATED}') > 0
-        THEN max(first_error) FILTER (method = '{ADJUDICATED}')
-      WHEN count(first_error) FILTER (method = '{HUMAN}') > 0
-        THEN max(first_error) FILTER (method = '{HUMAN}')
-      WHEN max(first_error) = min(first_error) THEN max(first_error)
-    END AS first_error
-  FROM annotations WHERE method = '{HUMAN}' OR starts_with(method, '{HUMAN}_')
-  GROUP BY trace_id
-) WHERE first_error IS NOT NULL
-"""
 COLUMNS = ("trace_id", "first_error")
 
 
-def first_errors(dataset: Dataset, gold: str) -> tuple[Mapping[str, int], Sequence[Rejected]]:
+def first_errors(
+    dataset: Dataset, gold: str, side_labels: SideLabels | None = None
+) -> tuple[Mapping[str, int], Sequence[Rejected]]:
     """Return the gold first errors.
 
     Args:
@@ -46,21 +34,28 @@ def first_errors(dataset: Dataset, gold: str) -> tuple[Mapping[str, int], Sequen
         gold: The name of a method, or a .jsonl, .parquet, .csv or .json file with the columns
             `trace_id` and `first_error`. `human` stands for the labels of all people: adjudicated
             ones, then those of the method `human`, then those on which all raters agree.
+        side_labels: Labels of people beside the dataset; None for those in the dataset only.
 
     Returns:
         The index of the first error by trace id, -1 for no error, of the traces that have a gold
         label; and the rejected rows of the file.
 
     Raises:
-        ConfigError: The dataset has no annotations of the method.
+        ConfigError: The dataset has no annotations of the method, or the side labels have none.
         InputError: The file cannot be read, or names no trace of the dataset.
     """
     dataset.require()
     methods = dataset.methods("annotations")
+    if side_labels is not None:
+        methods = tuple(sorted({*methods, *side_labels.methods()}))
+        if gold != HUMAN:
+            side_labels.require(gold)
     if gold == HUMAN and any(map(is_human, methods)):
-        return dict(values(query(dataset, OF_PEOPLE))), ()
+        return agreed_first_errors(labels_of_people(dataset, side_labels)), ()
     # `gold` is one of the dataset's methods here, so it is safe to insert into the query.
     if gold in methods:
+        if is_human(gold):
+            return rater_first_errors(labels_of_people(dataset, side_labels), gold), ()
         return dict(values(query(dataset, OF_METHOD.format(method=gold)))), ()
     if is_method(gold):
         available = ", ".join(methods) or "none"
@@ -76,6 +71,7 @@ def _read_files(dataset: Dataset, pattern: str) -> tuple[Mapping[str, int], Sequ
     gold = dict[str, int]()
     rejected = list[Rejected]()
     for file in expand([pattern]):
+        _check_is_no_side_label(Path(file))
         for row in require_columns(read(Path(file)), [[column] for column in COLUMNS]):
             if isinstance(row, Rejected):
                 rejected.append(row)
@@ -92,6 +88,23 @@ def _read_files(dataset: Dataset, pattern: str) -> tuple[Mapping[str, int], Sequ
             example = f"; row {first.row}, field '{first.field}': {first.reason}"
         raise InputError(f"{pattern} names the first error of no trace of {dataset.uri}{example}")
     return gold, rejected
+
+
+def _check_is_no_side_label(file: Path) -> None:
+    """Check that a file is no part of labels beside a dataset, which can have other steps.
+
+    Raises:
+        ConfigError: It is one.
+    """
+    method = file.parent.name
+    # FOLDER/annotations/METHOD/part-00000.parquet
+    folder = file.parent.parent.parent
+    is_journaled = Path(folder, JOURNALS, f"{method}.jsonl").exists()
+    if Path(folder, SOURCE).exists() or (is_journaled and not Path(folder, TRACES.folder).exists()):
+        raise ConfigError(
+            f"{file} has labels by hand, and traces can have other steps by now: use --gold"
+            f" {method} --side-labels {folder}"
+        )
 
 
 def _parse_row(
@@ -111,6 +124,10 @@ def _parse_row(
     index = number_or_text_at(row.value, "first_error") or ""
     if trace_id not in step_counts:
         raise UnusableError("trace_id", "no trace of this dataset")
+    steps = row.value.get("steps")
+    if isinstance(steps, list | tuple) and len(steps) != step_counts[trace_id]:
+        reason = f"{len(steps)} steps, but the trace has {step_counts[trace_id]}"
+        raise UnusableError("steps", reason)
     if trace_id in gold:
         raise UnusableError("trace_id", "the same trace as in an earlier row")
     valid = [str(number) for number in range(NO_ERROR, step_counts[trace_id])]

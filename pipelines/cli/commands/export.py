@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from pipelines.cli.options import DatasetOption, assignments
+from pipelines.cli.options import DatasetOption, SideLabelsOption, assignments
+from pipelines.cli.side_labels import reported_side_labels
 from pipelines.cli.tables import print_counts
 from stepmark import plugins
 from stepmark.errors import ConfigError
@@ -32,6 +33,7 @@ def export(
             "kept labels."
         ),
     ] = "",
+    side_labels: SideLabelsOption = "",
     neutral: Annotated[
         Verdict,
         typer.Option(
@@ -167,12 +169,21 @@ def export(
         with_ids=with_ids,
     )
     source = Dataset(dataset)
+    source.require()
+    if side_labels and not labels:
+        raise ConfigError(
+            "--side-labels are labels of people: name a rater with --labels human_NAME"
+        )
+    by_hand = reported_side_labels(side_labels, source, labels)
+    if by_hand is not None:
+        by_hand.require(labels)
     with infrequent_gc():
         result = write_export(
             source,
             exporter,
             to,
             labels_by=labels,
+            side_labels=by_hand.fitted(labels).by_trace if by_hand else None,
             neutral=neutral,
             values=formula,
             merge=merge,

@@ -23,8 +23,8 @@ def import_(
         str,
         typer.Option(
             help="The format of the rows: gsm8k_solutions, processbench or one of problems.shapes "
-            "in `stepmark list`. potato adds labels of people to the traces of the dataset. "
-            "Default: plain columns."
+            "in `stepmark list`. potato and side_labels add labels of people to the traces of the "
+            "dataset; side_labels takes the folder of `stepmark view --labels`. Default: columns."
         ),
     ] = "",
     fields: Annotated[
@@ -78,15 +78,22 @@ def import_(
     import asyncio
 
     from pipelines.importing.annotation_import import POTATO
+    from pipelines.importing.side_label_import import SIDE_LABELS
 
-    if shape == POTATO:
+    if shape in (POTATO, SIDE_LABELS):
         solution_options = (fields, license, domain, labels_by, labels_from, split, min_step_chars)
         if solution_options != ([], "", "", "human", None, "line", 0):
-            raise ConfigError("--shape potato adds labels only: leave out the options of solutions")
+            raise ConfigError(
+                f"--shape {shape} adds labels only: leave out the options of solutions"
+            )
+    if shape == POTATO:
         _import_annotations(paths, dataset, zero_is_neutral=zero_is_neutral)
         return
     if zero_is_neutral:
         raise ConfigError("--zero-is-neutral is for --shape potato: leave it out")
+    if shape == SIDE_LABELS:
+        _import_side_labels(paths, dataset)
+        return
     from pipelines.importing.import_command import import_dataset
 
     counts = asyncio.run(
@@ -115,3 +122,15 @@ def _import_annotations(paths: list[str], dataset: str, *, zero_is_neutral: bool
         print(visible(message), file=sys.stderr)  # noqa: T201
     counts = {f"labels by {method}": count for method, count in sorted(done.labelled.items())}
     print_counts(f"imported into {dataset}", {**counts, "rows set aside": len(done.rejected)})
+
+
+def _import_side_labels(paths: list[str], dataset: str) -> None:
+    from pipelines.importing.side_label_import import import_side_labels
+
+    if len(paths) != 1:
+        raise ConfigError("--shape side_labels takes one folder: import several one by one")
+    done = import_side_labels(paths[0], dataset)
+    counts = {f"labels by {method}": count for method, count in sorted(done.labelled.items())}
+    counts["carried over to other steps"] = done.carried_over
+    counts.update({f"not used: {reason}": count for reason, count in done.unused.items()})
+    print_counts(f"imported into {dataset}", counts)

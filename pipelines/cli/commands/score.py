@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.options import DatasetOption
+from pipelines.cli.options import DatasetOption, SideLabelsOption
+from pipelines.cli.side_labels import reported_side_labels
 from pipelines.cli.tables import output_console
 from stepmark.visible_text import visible
 
@@ -31,6 +32,7 @@ def score(
             "labels of all people, or a file with the columns trace_id and first_error."
         ),
     ] = "oracle",
+    side_labels: SideLabelsOption = "",
     by: Annotated[Split | None, typer.Option(help="Break scores down by this column.")] = None,
     reliability: Annotated[
         bool, typer.Option("--reliability", help="Also print accuracy by stated confidence.")
@@ -57,7 +59,9 @@ def score(
         # Checked first, so that a wrong file name does not cost the time of scoring.
         reliability_plot.check(plot)
     scored_dataset = Dataset(dataset)
-    gold_first_errors, rejected = first_errors(scored_dataset, gold)
+    scored_dataset.require()
+    labels = reported_side_labels(side_labels, scored_dataset, gold)
+    gold_first_errors, rejected = first_errors(scored_dataset, gold, labels)
     for row in rejected:
         message = f"set aside: {row.file}, row {row.row}, field '{row.field}': {row.reason}"
         print(visible(message), file=sys.stderr)  # noqa: T201
