@@ -72,10 +72,10 @@ def serve(
     if access.token:
         address += f"?token={access.token}"
     server = _Server(configuration(create_app(dataset, access, labelling)))
-    announce(address)
-    if browse:
-        webbrowser.open(address)
-    with listener, _second_interrupt_exits(server):
+    with listener, _other_interrupts_exit(server):
+        announce(address)
+        if browse:
+            webbrowser.open(address)
         server.run(sockets=[listener])
     if server.is_interrupted:
         raise KeyboardInterrupt
@@ -117,27 +117,21 @@ class _Server(uvicorn.Server):
 
 
 @contextmanager
-def _second_interrupt_exits(server: _Server) -> Iterator[None]:
-    """Let a Ctrl-C after the one that ends the server end the process, without a traceback.
+def _other_interrupts_exit(server: _Server) -> Iterator[None]:
+    """Let Ctrl-C end the process at once where the server does not handle it: before and after it.
 
-    It would be raised wherever the process waits for its threads. Every entry of a rater is on the
-    disk before the page shows it, so there is nothing to lose.
+    An exception would be printed wherever the process waits for its threads. Every entry of a rater
+    is on the disk before the page shows it, so there is nothing to lose.
     """
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if server.is_interrupted:
-            _exit_at_once(number, frame)
-        signal.default_int_handler(number, frame)
-
     is_main_thread = threading.current_thread() is threading.main_thread()
     if not is_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
         return
-    signal.signal(signal.SIGINT, handle)
+    signal.signal(signal.SIGINT, _exit_at_once)
     try:
         yield
     finally:
-        # The end of the process takes a while, too.
+        # After a Ctrl-C, the end of the process takes a while, too.
         if not server.is_interrupted:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,11 @@ from storage.dataset.dataset import Dataset
 from storage.dataset.tables import TRACES
 from storage.dataset.verify import verify
 from storage.labelling.label_store import LabelStore
+from storage.labelling.side_labels import open_side_labels
 from tests.columns import column
 from tests.storage.labelling.samples import labels_of, write_traces
 from tests.viewer.browsers import chromium, open_page, serious_violations, served
+from tests.viewer.listing import list_always
 from tests.viewer.samples import write_mixed
 from viewer.labelling import Labelling
 
@@ -275,6 +278,43 @@ def test_disagreement_is_adjudicated(browser: Browser, dataset: Dataset) -> None
             expect(page.locator(STATUS)).to_contain_text("first error in step 1")
             finish(page)
     assert by_trace(dataset, "human_adjudicated")["t0-1"].first_error == 0
+
+
+def test_other_steps_are_labelled_again(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    list_always(monkeypatch)
+    dataset = Dataset(str(tmp_path / "three"))
+    write_traces(dataset, shards=1)
+    store = LabelStore.open(dataset, str(tmp_path / "labels"))
+    with (
+        served(dataset, Labelling(store=store, rater="eve")) as site_url,
+        open_page(browser, f"{site_url}/label/next") as page,
+    ):
+        for _ in range(3):
+            page.keyboard.type("jje")
+            expect(page.locator(STATUS)).to_contain_text("first error in step 2")
+            finish(page)
+        first, second, third = dataset.read_part(TRACES, 0)
+        carried = replace(first, steps=("a b ", "c"))
+        divided = replace(second, steps=("a b", " c"))
+        dataset.write_part(TRACES, 0, [carried, divided, third], "g")
+        page.goto(f"{site_url}/label")
+        expect(page.locator(".banner")).to_contain_text("1 of your labels is not used")
+        assert serious_violations(page) == []
+        page.goto(f"{site_url}/label/next")
+        assert trace_id_of(page) == "t0-1"
+        assert marks_of(page) == ["", ""]
+        page.keyboard.type("jje")
+        expect(page.locator(STATUS)).to_contain_text("first error in step 2")
+        finish(page)
+        expect(page.locator(".banner")).to_contain_text("This queue is finished")
+    usable = open_side_labels(store.location, dataset).fitted("human_eve").usable
+    assert {key: label.first_error for key, label in usable.items()} == {
+        "t0-0": 0,
+        "t0-1": 1,
+        "t0-2": 1,
+    }
 
 
 def test_reload_keeps_what_was_saved(browser: Browser, tmp_path: Path) -> None:

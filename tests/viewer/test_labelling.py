@@ -474,8 +474,8 @@ def test_adjudication_can_skip_a_trace(three: Dataset) -> None:
         (address,) = re.findall(r'<a href="([^"]*)">skip</a>', unescape(page.text))
     # After the last one, the first one comes again.
     assert seen == [*traces, traces[0]]
-    page = eve.get("/label/traces/t0-1?mode=adjudicate").text
-    links = dict(re.findall(r'<a rel="(prev|next)" href="([^"?]*)', page))
+    html = eve.get("/label/traces/t0-1?mode=adjudicate").text
+    links = dict(re.findall(r'<a rel="(prev|next)" href="([^"?]*)', html))
     assert links == {"prev": "/label/traces/t0-0", "next": "/label/traces/t0-2"}
     # What is decided is skipped, and the order stays.
     decided = "/label/traces/t0-1?mode=adjudicate"
