@@ -14,7 +14,7 @@ from stepmark.records import Annotation, StaleLabel
 from storage.dataset.dataset import Dataset
 from storage.dataset.readme import write_readme
 from storage.dataset.tables import STALE_LABELS, annotations
-from storage.labelling.carry_over import CARRIED_OVER
+from storage.labelling.carry_over import CARRIED_OVER, UNKNOWN_STEPS
 from storage.labelling.human_parts import add_labels, read_labels
 from storage.labelling.side_labels import FittedLabel, SideLabels, open_side_labels
 from storage.labelling.storing import add_stale_labels, stale_label
@@ -94,8 +94,8 @@ def _plan(
         unused.update(fitted.unusable.values())
         present = _present_labels(dataset, method)
         for label in fitted.labels:
-            # A trace that the dataset does not have is in no shard.
-            if label.located is None:
+            # Such a label has no shard, or no steps with which it could come back.
+            if label.located is None or label.fitted == UNKNOWN_STEPS:
                 continue
             existing = present.get(label.finish.trace_id)
             if existing is not None and existing.fingerprint not in side_labels.replaceable(label):

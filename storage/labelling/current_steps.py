@@ -25,7 +25,8 @@ class CurrentSteps:
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
         self._lock = threading.Lock()
-        self._versions: object = None
+        # By folder of a table and shard.
+        self._versions = dict[tuple[str, int], str]()
         self._located = dict[str, LocatedSteps | None]()
 
     def locate(self, expected_shards: Mapping[str, int]) -> Mapping[str, LocatedSteps]:
@@ -35,18 +36,14 @@ class CurrentSteps:
             DatasetError: A part of the traces is damaged.
         """
         with self._lock:
-            versions = {
-                table.folder: self.dataset.part_versions(table) for table in _tables(self.dataset)
-            }
-            if versions != self._versions:
-                self._located.clear()
-                self._versions = versions
+            self._forget_changed_parts()
             missing = expected_shards.keys() - self._located.keys()
-            located = locate_steps(
-                self.dataset, {trace_id: expected_shards[trace_id] for trace_id in missing}
-            )
-            for trace_id in missing:
-                self._located[trace_id] = located.get(trace_id)
+            if missing:
+                # Listing the parts of a bucket takes a request for each table.
+                shards = {trace_id: expected_shards[trace_id] for trace_id in missing}
+                located = locate_steps(self.dataset, shards)
+                for trace_id in missing:
+                    self._located[trace_id] = located.get(trace_id)
             present = dict[str, LocatedSteps]()
             for trace_id in expected_shards:
                 steps = self._located[trace_id]
@@ -57,10 +54,25 @@ class CurrentSteps:
     def remember(self, trace_id: str, located: LocatedSteps) -> None:
         """Store the steps of a trace that a page has just read: a bucket must not send them again.
 
-        They are forgotten when the parts change.
+        They are forgotten when a part of the shard changes.
         """
         with self._lock:
             self._located[trace_id] = located
+
+    def _forget_changed_parts(self) -> None:
+        """Forget the traces of shards that have changed, and those that no shard had."""
+        versions = dict[tuple[str, int], str]()
+        for table in _tables(self.dataset):
+            for shard, version in self.dataset.part_versions(table).items():
+                versions[table.folder, shard] = version
+        changes = versions.items() ^ self._versions.items()
+        if not changes:
+            return
+        changed_shards = {shard for (_, shard), _ in changes}
+        for trace_id, located in list(self._located.items()):
+            if located is None or located.shard in changed_shards:
+                del self._located[trace_id]
+        self._versions = versions
 
 
 def locate_steps(

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -180,3 +181,26 @@ def test_copy_has_the_labels(store: LabelStore, tmp_path: Path) -> None:
     shutil.copytree(store.source.uri, tmp_path / "copy")
     copy = Dataset(str(tmp_path / "copy"))
     assert open_side_labels(store.location, copy).fitted(METHOD).usable.keys() == {"t0-0"}
+
+
+def test_unchanged_shards_are_read_once(
+    store: LabelStore, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for trace_id in ("t0-0", "t1-0"):
+        finish(store, trace_id, 1)
+    labels = opened(store)
+    labels.fitted(METHOD)
+    shards = list[int]()
+    matching_records = Dataset.matching_records
+
+    def count(self: Dataset, table: Any, shard: int, *arguments: Any) -> Any:
+        if table == TRACES:
+            shards.append(shard)
+        return matching_records(self, table, shard, *arguments)
+
+    monkeypatch.setattr(Dataset, "matching_records", count)
+    assert len(labels.fitted(METHOD).usable) == 2
+    assert shards == []
+    cut(dataset, t0_0=("a b ", "c"))
+    assert labels.fitted(METHOD).usable["t0-0"].first_error == 0
+    assert shards == [0]
