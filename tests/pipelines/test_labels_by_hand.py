@@ -9,6 +9,7 @@ import pytest_asyncio
 
 from engines.base import Completion, Prompt
 from pipelines.run.options import RunOptions
+from pipelines.scoring.gold import first_errors
 from stepmark.records import Annotation, Sampling, Trace
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import STALE_LABELS, TRACES
@@ -59,8 +60,10 @@ async def test_other_steps_keep_the_label(tmp_path: Path, workers: VerifierPool)
     seen = next(trace for trace in traces_of(dataset).values() if len(trace.steps) > 2)
     label(store, target_of(store, seen.trace_id))
     (made,) = labels_of(dataset, METHOD)
+    assert first_errors(dataset, METHOD)[0] == {seen.trace_id: len(seen.steps) - 1}
     await run_in(tmp_path / "d", workers, Model(), **{**BASE, **ONE_STEP})
     check_carried_over(dataset, made, seen)
+    assert first_errors(dataset, METHOD)[0] == {seen.trace_id: 0}
     # The page shows the label on the steps that the trace has now, and it can be changed.
     target = target_of(store, seen.trace_id)
     assert store.label(target).draft.first_error == 0

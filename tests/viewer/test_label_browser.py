@@ -292,7 +292,7 @@ def test_other_steps_are_labelled_again(
         open_page(browser, f"{site_url}/label/next") as page,
     ):
         for _ in range(3):
-            page.keyboard.type("jje")
+            page.keyboard.type("je")
             expect(page.locator(STATUS)).to_contain_text("first error in step 2")
             finish(page)
         first, second, third = dataset.read_part(TRACES, 0)
@@ -305,7 +305,7 @@ def test_other_steps_are_labelled_again(
         page.goto(f"{site_url}/label/next")
         assert trace_id_of(page) == "t0-1"
         assert marks_of(page) == ["", ""]
-        page.keyboard.type("jje")
+        page.keyboard.type("je")
         expect(page.locator(STATUS)).to_contain_text("first error in step 2")
         finish(page)
         expect(page.locator(".banner")).to_contain_text("This queue is finished")
