@@ -6,7 +6,7 @@ They work in a script and in a notebook, whose event loop is already running.
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +26,7 @@ from pipelines.run.run_date import with_date
 from pipelines.scoring.dataset_scores import scores
 from pipelines.scoring.gold import first_errors
 from pipelines.scoring.metrics import Score
+from pipelines.token_audit import audit_check
 from stepmark import plugins
 from stepmark.errors import ConfigError
 from stepmark.visible_text import visible
@@ -33,6 +34,7 @@ from storage.dataset.dataset import Dataset
 from storage.labelling.side_labels import open_side_labels
 from storage.publishing.export import ExportResult
 from storage.publishing.export import export as write_export
+from storage.publishing.token_audit import TokenAudit
 
 __all__ = ["RunSummary", "export", "import_solutions", "label", "run", "score"]
 
@@ -183,6 +185,9 @@ def export(
     side_labels: str = "",
     merge: bool = False,
     public: bool = False,
+    audit_tokenizer: str | Path = "",
+    max_length: int | None = None,
+    allow_cut: bool = False,
 ) -> ExportResult:
     """Write labelled traces in a trainer's format to a folder or the Hugging Face Hub.
 
@@ -196,9 +201,18 @@ def export(
             none.
         merge: Whether to add a copy of every trace with merged steps.
         public: Whether a new repository on the Hub is public.
+        audit_tokenizer: The tokenizer of the trained model, with which every row is checked: a
+            folder, or a name on the Hub; "" for no check.
+        max_length: With `audit_tokenizer`: the number of tokens at which the trainer truncates;
+            None for no truncation.
+        allow_cut: With `audit_tokenizer`: whether rows may be longer than `max_length`.
+
+    Returns:
+        The counts of the export. `audit` has those of the check.
 
     Raises:
-        UserError: There is nothing to export, or the destination cannot be written.
+        UserError: There is nothing to export, the destination cannot be written, or a label would
+            be lost or misplaced with the tokenizer; then an earlier export stays.
     """
     table = {**(parameters or {}), "use": format}
     # The caller has named a plugin file, so it may be executed.
@@ -208,7 +222,11 @@ def export(
     if side_labels:
         by_hand = open_side_labels(side_labels, source)
         by_hand.require(labels_by)
-    return write_export(
+    audits = list[TokenAudit]()
+    check = audit_check(
+        exporter, str(audit_tokenizer), max_length, allow_cut=allow_cut, report=audits.append
+    )
+    result = write_export(
         source,
         exporter,
         str(to),
@@ -216,7 +234,9 @@ def export(
         side_labels=by_hand.fitted(labels_by).by_trace if by_hand else None,
         merge=merge,
         private=not public,
+        check=check,
     )
+    return replace(result, audit=audits[-1]) if audits else result
 
 
 def _run(

@@ -26,6 +26,7 @@ from storage.publishing.row_options import ALL_ROWS, VALIDATION, RowOptions
 from storage.publishing.row_writer import write_rows
 from storage.publishing.shard_rows import ShardRows
 from storage.publishing.statistics import ExportStatistics
+from storage.publishing.token_audit import TokenAudit
 from storage.queries.derived import values_by_trace
 from storage.queries.examples import ExampleJoin
 from storage.values.base import StepValues, call
@@ -59,6 +60,8 @@ class ExportResult:
     """The number of distinct solutions with a kept label."""
     left_out: Mapping[str, int]
     destination: str
+    audit: TokenAudit | None = None
+    """The counts of the check with a tokenizer; None without it."""
 
     def trainable_rows(self) -> str:
         """Return how many of the possible rows the export has, and why it lacks the others."""

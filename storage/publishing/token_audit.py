@@ -17,6 +17,7 @@ from storage.formats.base import Format
 from storage.formats.solutions.conversations import Turn
 from storage.formats.texts.training_texts import (
     Chat,
+    MarkedChat,
     MarkedText,
     SeparatedSteps,
     TrainingText,
@@ -126,14 +127,20 @@ class TokenAudit:
         """Count a text, and return its number of tokens."""
         if isinstance(text, MarkedText):
             return self._add_marked(text, tokenizer)
+        if isinstance(text, MarkedChat):
+            rendered = MarkedText(tokenizer.render(text.messages), text.marker, text.labels)
+            # The template contains the special tokens.
+            return self._add_marked(rendered, tokenizer, special_tokens=False)
         if isinstance(text, SeparatedSteps):
             return self._add_separated(text, tokenizer)
         if isinstance(text, Chat):
             return self._add_chat(text, tokenizer)
         return len(tokenizer.encode(text.text, special_tokens=True))
 
-    def _add_marked(self, text: MarkedText, tokenizer: AuditedTokenizer) -> int:
-        tokens = _without_gaps(tokenizer.encode(text.text, special_tokens=True))
+    def _add_marked(
+        self, text: MarkedText, tokenizer: AuditedTokenizer, *, special_tokens: bool = True
+    ) -> int:
+        tokens = _without_gaps(tokenizer.encode(text.text, special_tokens=special_tokens))
         expected = list[int]()
         for start in _occurrences(text.marker, text.text):
             covering = _covering(tokens, start, start + len(text.marker))

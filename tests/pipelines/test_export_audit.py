@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+import stepmark
 from pipelines.__main__ import main
+from stepmark.errors import DatasetError
 from storage.dataset.dataset import Dataset
 from tests.storage.samples import fill
 
@@ -103,3 +105,22 @@ def test_audit_without_means_is_refused(
     status, _, errors = export(format_name, *options)
     assert (status, errors.count("\n"), reason in errors) == (2, 1, True)
     assert not (tmp_path / "out").exists()
+
+
+def test_python_export_is_audited(tmp_path: Path) -> None:
+    dataset = str(tmp_path / "data")
+    fill(Dataset(dataset))
+    target = tmp_path / "out"
+    result = stepmark.export(dataset, "trl", target, audit_tokenizer=POCKET, max_length=200)
+    assert result.audit is not None
+    assert (result.audit.rows, result.audit.labels, result.audit.rows_cut) == (2, 5, 0)
+    before = sorted(path.read_bytes() for path in target.rglob("*.parquet"))
+    with pytest.raises(DatasetError, match="1 of 2 rows would be cut at 25 tokens"):
+        stepmark.export(dataset, "trl", target, audit_tokenizer=POCKET, max_length=25)
+    assert sorted(path.read_bytes() for path in target.rglob("*.parquet")) == before
+    cut = stepmark.export(
+        dataset, "trl", target, audit_tokenizer=POCKET, max_length=25, allow_cut=True
+    )
+    assert cut.audit is not None
+    assert cut.audit.labels_cut > 0
+    assert stepmark.export(dataset, "trl", target).audit is None

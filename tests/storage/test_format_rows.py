@@ -23,7 +23,8 @@ FORMATS = plugins.available("storage.formats")
 # Blank ones as Python and Unicode have them, and texts that a format cannot hold.
 STEPS = ["a = 1\n", "b = 2\n", "c\n\n", " \n", "\x0b\x1c", "\u2003\x85", "", "к", "и", "a ки b"]
 STEPS += ["a\n\n\n\n\nb", "a\n\n\n\n\n", " Step 1: a\n", "a Step 1: b", "Step 1: a Step 1: b"]
-QUESTIONS = ["How many?", "Step 1: how many?", "How many ки?", "How\n\n\n\n\nmany?"]
+STEPS += ["a <extra_0>"]
+QUESTIONS = ["How many?", "Step 1: how many?", "How many ки?", "How\n\n\n\n\nmany?", "<extra_0>?"]
 
 
 def labelled(chance: random.Random, trace: Any) -> tuple[Any, Label]:

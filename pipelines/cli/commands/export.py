@@ -139,8 +139,8 @@ def export(
     tag: Annotated[str, typer.Option(help="Tag this version in the Hub repository: v1.")] = "",
 ) -> None:
     """Write labelled traces in a trainer's format to a folder or the Hugging Face Hub."""
-    from pipelines.cli.token_audit import audit_check
     from pipelines.run.infrequent_gc import infrequent_gc
+    from pipelines.token_audit import audit_check
     from storage.dataset.dataset import Dataset
     from storage.publishing.export import export as write_export
     from storage.publishing.format_fields import label_fields
@@ -159,7 +159,15 @@ def export(
     if values:
         fields = {**assignments("--with", with_), "use": values}
         formula = build_plugin("storage.values", fields)
-    check = audit_check(exporter, audit_tokenizer, max_length, allow_cut=allow_cut)
+    check = audit_check(
+        exporter,
+        audit_tokenizer,
+        max_length,
+        allow_cut=allow_cut,
+        report=lambda audit: print_counts(
+            f"audit with the tokenizer {audit_tokenizer}", audit.counts()
+        ),
+    )
     options = RowOptions(
         traces=_selected_traces(dataset, where) if where else None,
         limit=limit,

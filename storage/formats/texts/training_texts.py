@@ -12,6 +12,7 @@ from storage.formats.solutions.conversations import Turn
 __all__ = [
     "Chat",
     "HasTrainingTexts",
+    "MarkedChat",
     "MarkedText",
     "PlainText",
     "SeparatedSteps",
@@ -67,13 +68,23 @@ class Chat:
 
 
 @dataclass(frozen=True, slots=True)
+class MarkedChat:
+    """Messages that a chat template turns into a text with a marker after every step."""
+
+    messages: Sequence[Turn]
+    marker: str
+    labels: int
+    """The number of labels; the first one belongs to the first marker."""
+
+
+@dataclass(frozen=True, slots=True)
 class PlainText:
     """A text without labels in it."""
 
     text: str
 
 
-TrainingText: TypeAlias = MarkedText | SeparatedSteps | Chat | PlainText
+TrainingText: TypeAlias = MarkedText | SeparatedSteps | Chat | MarkedChat | PlainText
 
 
 @runtime_checkable

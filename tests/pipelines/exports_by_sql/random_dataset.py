@@ -51,10 +51,17 @@ TEXTS = (
     "<paragraph_0>\n",
     "See Step 1: above.\n",
     "ки 1\n",
+    "<extra_0>\n",
     "a\n\n\n\n\nb",
     " \u2003\n",
 )
-QUESTIONS = ("How many?", "Step 1: count. How many?", "How many ки?\n", "How\n\n\n\n\nmany?")
+QUESTIONS = (
+    "How many?",
+    "Step 1: count. How many?",
+    "How many ки?\n",
+    "How\n\n\n\n\nmany?",
+    "<extra_0>?",
+)
 SAMPLING = Sampling(n=1, temperature=0.7, top_p=0.9, max_tokens=64, stop=("\n\n", '"'), seed=7)
 
 
@@ -95,7 +102,7 @@ def write_random_dataset(dataset: Dataset, seed: int) -> None:
 def _problem(rng: Random, problem_id: str) -> Problem:
     return Problem(
         problem_id=problem_id,
-        question=rng.choices(QUESTIONS, (12, 1, 1, 1))[0],
+        question=rng.choices(QUESTIONS, (12, 1, 1, 1, 1))[0],
         answer=rng.choice(["7", "7", "", None]),
         domain=rng.choice(["sums", "counts"]),
         source="random",
@@ -103,7 +110,7 @@ def _problem(rng: Random, problem_id: str) -> Problem:
 
 
 def _steps(rng: Random, count: int) -> tuple[str, ...]:
-    return tuple(rng.choices(TEXTS, (40, 40, 10, 10, 10, 10, 1, 1, 1, 1, 1), k=count))
+    return tuple(rng.choices(TEXTS, (40, 40, 10, 10, 10, 10, 1, 1, 1, 1, 1, 1), k=count))
 
 
 def _outcome(rng: Random) -> Verdict:

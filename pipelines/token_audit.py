@@ -1,9 +1,8 @@
-"""The check of `stepmark export --audit-tokenizer`: the tokens of a trainer, and their labels."""
+"""The check of an export with the tokenizer of a trainer: no label is lost or misplaced."""
 
 from collections.abc import Callable
 from pathlib import Path
 
-from pipelines.cli.tables import print_counts
 from stepmark.errors import ConfigError, DatasetError
 from storage.formats.base import Format
 from storage.publishing.token_audit import TokenAudit, audit_files, check_auditable
@@ -12,15 +11,21 @@ __all__ = ["audit_check"]
 
 
 def audit_check(
-    exporter: Format, name_or_folder: str, max_length: int | None, *, allow_cut: bool
+    exporter: Format,
+    name_or_folder: str,
+    max_length: int | None,
+    *,
+    allow_cut: bool,
+    report: Callable[[TokenAudit], None],
 ) -> Callable[[Path], None] | None:
-    """Return a check of exported files that prints a table; None without a tokenizer.
+    """Return a check of exported files; None without a tokenizer.
 
     Args:
         exporter: The format.
         name_or_folder: The tokenizer; "" for none.
         max_length: The number of tokens at which the trainer truncates; None for no truncation.
         allow_cut: Whether rows may be longer.
+        report: The check calls it with the counts, before it raises an error.
 
     Raises:
         ConfigError: The tokenizer cannot be loaded, the format has no texts for it, or an option
@@ -40,7 +45,7 @@ def audit_check(
 
     def check(folder: Path) -> None:
         audit = audit_files(exporter, folder, tokenizer, max_length)
-        print_counts(f"audit with the tokenizer {name_or_folder}", audit.counts())
+        report(audit)
         _require_labels(audit, allow_cut=allow_cut)
 
     return check
