@@ -1,0 +1,46 @@
+"""The dataset loader and templates of ms-swift on chats, with a key for each turn.
+
+Qwen's process reward models have a template of their own, which finds the scores of the steps.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.consumers.chats import trained_turns, turns_with_loss
+from tests.consumers.model_folder import rendered
+from tests.consumers.workspace import Attempt, Workspace, check_equal
+
+__all__ = ["attempts"]
+
+# The default system prompt of the template, before the chat.
+PRM_SYSTEM = {
+    "role": "system",
+    "content": "Please reason step by step, and put your final answer within \\boxed{}.",
+}
+SEPARATOR = "<extra_0>"
+
+
+def attempts(python: Path, workspace: Workspace) -> Iterator[Attempt]:
+    """Yield what the templates made of each export."""
+    results = workspace.run(python, "encode_ms_swift")
+    for name in ("chat_steps", "chat_steps_masked", "sft", "verification"):
+        trained = trained_turns(name, results[name], workspace)
+        rows = check_equal(name, trained, turns_with_loss(name, workspace))
+        yield Attempt(name, rows, "load_dataset and template: encoded")
+    yield _scored(results["qwen_prm"], workspace)
+
+
+def _scored(results: list[tuple[list[int], list[float]]], workspace: Workspace) -> Attempt:
+    separator = workspace.tokenizer.token_to_id(SEPARATOR)
+    exported = workspace.rows("qwen_prm")
+    lengths = list[int]()
+    for row, (ids, scores) in zip(exported, results, strict=True):
+        chat = rendered([PRM_SYSTEM, *row["messages"]]).rstrip("\n")
+        text = workspace.text(ids).rstrip("\n")
+        assert text.startswith(chat), f"qwen_prm: the text {text!r} of {chat!r}"
+        # The logits of the program grow with the position, so each score belongs to a place.
+        assert scores == sorted(set(scores)), f"qwen_prm: the scores {scores}"
+        assert ids.count(separator) == len(scores)
+        lengths.append(len(scores))
+    rows = check_equal("qwen_prm", lengths, [len(row["labels"]) for row in exported])
+    return Attempt("qwen_prm", rows, "template qwen2_5_math_prm: a score for each label")
