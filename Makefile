@@ -13,7 +13,8 @@ LOCKS = --constraint requirements/core.lock --constraint requirements/dev.lock
 # Imported files are then compiled once. With this variable set, every process would compile them again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint docs other-tests tests-of-pages tests-of-pipelines tests-of-verifiers tests-of-vllm bench torture clean
+.PHONY: demo test lint docs other-tests tests-of-pages tests-of-pipelines tests-of-verifiers tests-of-vllm consumers bench torture
+.PHONY: clean
 
 demo: .venv/core
 	.venv/bin/stepmark run configs/pocket.toml
@@ -53,6 +54,10 @@ lint: .venv/dev
 docs: .venv/dev
 	.venv/bin/python -m docs.generate
 	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet --strict --site-dir site
+
+# Trainers read exports: TRL, axolotl, ms-swift and others, each in an environment in build/consumers.
+consumers: .venv/dev .venv/vllm .venv/chat-model
+	.venv/bin/python -m tests.consumers
 
 bench: .venv/dev .venv/vllm
 	.venv/bin/python -m benchmarks

@@ -5,9 +5,12 @@
 
 The viewer of the Hugging Face Hub reads the same lines. The types of the columns are those of the
 current schemas, so that parts of versions that lack a column can be read together with later ones.
+`datasets` caches the tables of a folder by its name and this file alone: each config therefore has
+a version that other rows do not have.
 """
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -32,7 +35,7 @@ from datasets import load_dataset
 traces = load_dataset("FOLDER", "traces", split="train")
 ```
 
-`datasets` caches the tables by the name of the folder. After a run, load them with
+`datasets` caches the rows of each run. After people have added labels, load them with
 `download_mode="force_redownload"`.
 
 All tables together, with SQL: `stepmark sql --dataset FOLDER`. One trace:
@@ -52,7 +55,8 @@ def write_readme(dataset: Dataset) -> None:
     """
     folder = dataset.folder
     # `datasets` cannot load a config without rows.
-    text = _render([table for table in dataset.tables() if _has_rows(dataset, table)])
+    tables = [table for table in dataset.tables() if _has_rows(dataset, table)]
+    text = _render({table: _version(dataset, table) for table in tables})
     if README in folder.folders():
         return
     if folder.has(README):
@@ -73,18 +77,36 @@ def _has_rows(dataset: Dataset, table: Table[Any]) -> bool:
     return False
 
 
-def _render(tables: Sequence[Table[Any]]) -> str:
+def _version(dataset: Dataset, table: Table[Any]) -> str:
+    """Return a version of the rows of a table, as `datasets` needs it: 0.0.NUMBER.
+
+    The number has 32 bits of a digest of the contents of the parts, without timing columns. In a
+    bucket, where each footer is a request, it is of the listing of the files.
+    """
+    digest = hashlib.sha256()
+    for shard, file_version in sorted(dataset.part_versions(table).items()):
+        state = file_version
+        if dataset.folder.is_local:
+            footer = dataset.footer(table, shard)
+            state = footer.content if footer is not None else ""
+        digest.update(f"{shard} {state}\n".encode())
+    return f"0.0.{int.from_bytes(digest.digest()[:4])}"
+
+
+def _render(versions: Mapping[Table[Any], str]) -> str:
+    """Return the README of tables, each with a version of its rows."""
     lines = ["---", "tags:", "- stepmark", "- process-supervision"]
-    if tables:
+    if versions:
         lines.append("configs:")
-    for table in tables:
+    for table, version in versions.items():
         lines.append(f"- config_name: {_config(table)}")
+        lines.append(f"  version: {version}")
         lines.append("  data_files:")
         lines.append("  - split: train")
         lines.append(f"    path: {table.folder}/part-*.parquet")
-    if tables:
+    if versions:
         lines.append("dataset_info:")
-    for table in tables:
+    for table in versions:
         lines.append(f"- config_name: {_config(table)}")
         lines.append("  features:")
         lines.extend(_features(table.schema, "  "))

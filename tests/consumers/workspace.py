@@ -20,6 +20,7 @@ from storage.formats.inspect_scout import InspectScout
 from storage.formats.kto import Kto
 from storage.formats.pairs import Pairs
 from storage.formats.qwen_prm import QwenPrm
+from storage.formats.refinement import Refinement
 from storage.formats.sft import Sft
 from storage.formats.step_pairs import StepPairs
 from storage.formats.trl import Trl
@@ -52,6 +53,7 @@ EXPORTS: Mapping[str, Format] = {
     "kto": Kto(),
     "pairs": Pairs(),
     "qwen_prm": QwenPrm(),
+    "refinement": Refinement(),
     "sft": Sft(),
     "step_pairs": StepPairs(),
     "trl": Trl(),

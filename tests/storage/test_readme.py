@@ -76,6 +76,20 @@ def test_new_tables_are_added(filled: Dataset) -> None:
     assert "- config_name: annotations-human\n" in readme_of(filled)
 
 
+def test_changed_rows_are_loaded_again(on_disk: Dataset) -> None:
+    write_readme(on_disk)
+    before = readme_of(on_disk)
+    assert load(on_disk, "labels").num_rows == on_disk.count(LABELS) > 1
+    on_disk.write_part(LABELS, 0, [LABEL], "f")
+    write_readme(on_disk)
+    assert load(on_disk, "labels").to_list()[0]["trace_id"] == LABEL.trace_id
+    assert load(on_disk, "labels").num_rows == 1
+    # The versions of the other tables stay.
+    after = readme_of(on_disk)
+    changed = set(after.splitlines()) - set(before.splitlines())
+    assert len(changed) == 1
+
+
 def test_other_readme_is_kept(filled: Dataset) -> None:
     text = f"# Mine\n\nIt quotes {MARKER} in a line.\n"
     with filled.folder.writing(README) as file:

@@ -141,7 +141,7 @@ def reinforced(name):
 
 
 results = {
-    "sft": {n: fine_tuned(n) for n in ("sft", "verification", "chat_steps")},
+    "sft": {n: fine_tuned(n) for n in ("sft", "refinement", "verification", "chat_steps")},
     "dpo": {n: preferred(n) for n in ("pairs", "step_pairs", "critique_pairs")},
     "reward": {n: rewarded(n) for n in ("pairs", "step_pairs", "critique_pairs")},
     "kto": desirable("kto"),
