@@ -4,8 +4,8 @@ The format of RLHFlow's generative PRM (+ and -) and of FoVer (arXiv 2505.15960:
 incorrect), which is plain fine-tuning. The first turn is the question, a space and the first step.
 Every message has `loss`: whether it trains. Read by ms-swift 4.6, which knows this key, by axolotl
 0.19 with `message_field_training: loss`, and by the SFT trainer of TRL 1.16, which ignores the key
-and trains on all turns of the assistant with `assistant_only_loss`. Tried: ms-swift's preprocessor,
-and TRL's chat templates.
+and trains on all turns of the assistant with `assistant_only_loss`. All are tried with `make
+consumers`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,6 +1,6 @@
 """Preference pairs of critiques: two replies to one request, the chosen one agrees with the label.
 
-Read by the DPO trainer of TRL 1.16. Tried: its chat templates for preference data.
+Read by the DPO and reward trainers of TRL 1.16, which are tried with `make consumers`.
 """
 
 from collections.abc import Iterator, Sequence

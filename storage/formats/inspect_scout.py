@@ -1,6 +1,6 @@
 """Inspect Scout's transcript database: one transcript per trace, with a message per step.
 
-The columns are those of `inspect_scout` 0.6 (its module `_transcript/database/schema.py`); all
+The columns are those of `inspect_scout` 0.6.1, whose reader is tried with `make consumers`; all
 other columns are metadata of a transcript, on which Scout filters. `scout view -T FOLDER/data`
 displays the transcripts. Texts are marked as not trusted, so Scout shows them without rendering.
 """
@@ -28,12 +28,12 @@ SUCCESS: Mapping[Verdict, bool | None] = {
 class InspectScout:
     """One row per trace.
 
-    `score` is the first error according to the label, `success` whether the final answer is
-    correct. The metadata of the message of a step has its label, and in `verdicts` the verdict of
-    each method.
+    `score` is the first error according to the label, null if it is undecided; `success` is whether
+    the final answer is correct. The metadata of the message of a step has its label, and in
+    `verdicts` the verdict of each method.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     split: ClassVar[str] = "train"
     reads: ClassVar[frozenset[str]] = frozenset({"annotations"})
     row_count: ClassVar[str] = "count(*) FILTER (len(texts) > 0)"
@@ -77,7 +77,7 @@ class InspectScout:
             "task_id": trace.problem_id,
             "model": trace.model,
             "model_options": _model_options(trace),
-            "score": json.dumps(label.first_error),
+            "score": None if label.first_error is None else str(label.first_error),
             "score_explanation": label.reason,
             "success": SUCCESS[trace.outcome],
             "message_count": len(messages),

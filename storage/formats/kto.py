@@ -1,6 +1,6 @@
 """Solutions that are desirable or not, without pairs, for KTO.
 
-The format is read by TRL's `KTOTrainer` (TRL 1.16.0, with which it was tried). Desirable is a
+The format is read by TRL's `KTOTrainer` (TRL 1.16.0, tried with `make consumers`). Desirable is a
 solution with a correct answer and no step that is labelled incorrect.
 """
 

@@ -1,8 +1,8 @@
 """Preference pairs of whole solutions: a right one against a wrong one of the same problem.
 
-The format is read by TRL's `DPOTrainer` and `RewardTrainer` (TRL 1.16.0, with which both were
-tried). Right is a solution with a correct answer and no step that is labelled incorrect; wrong is
-one with an incorrect answer. The best right solution meets the worst wrong one, then the second
+The format is read by TRL's `DPOTrainer` and `RewardTrainer` (TRL 1.16.0, tried with `make
+consumers`). Right is a solution with a correct answer and no step that is labelled incorrect; wrong
+is one with an incorrect answer. The best right solution meets the worst wrong one, then the second
 best the second worst, and so on.
 """
 

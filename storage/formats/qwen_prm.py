@@ -2,8 +2,8 @@
 
 The rows are read by the template `qwen2_5_math_prm` of ms-swift 4.6, and by the step pooling of
 vLLM 0.32 for `Qwen2ForProcessRewardModel`: both give one score to each separator, and the labels
-have one entry for each. Both were tried. A text that contains the separator is left out, because it
-would have more scores than labels.
+have one entry for each (tried with `make consumers` and the tests). A text that contains the
+separator is left out, because it would have more scores than labels.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,6 +1,6 @@
 """Wrong drafts with a right solution, for models that refine solutions.
 
-A row is a conversation, as TRL's `SFTTrainer` reads it (TRL 1.16.0, with which it was tried).
+A row is a conversation, as TRL's `SFTTrainer` reads it (TRL 1.16.0, tried with `make consumers`).
 Similar to the refinement data of GLoRe (Havrilla et al. 2024, arXiv 2402.10963). Global
 refinement: the draft alone, and a right solution of the same problem, the one that shares the most
 steps with it. Local refinement: the draft with the mark [BAD] before its first error, and the sound

@@ -1,8 +1,8 @@
 """Right solutions for supervised fine-tuning, all or the best ones of each problem.
 
-The format is read by TRL's `SFTTrainer` (TRL 1.16.0, with which it was tried). A right solution has
-a kept label, a correct answer, and no step that is labelled incorrect. With `best`, the rows are
-those of rejection sampling, as in RAFT: the solutions with the highest scores.
+The format is read by TRL's `SFTTrainer` (TRL 1.16.0, tried with `make consumers`). A right solution
+has a kept label, a correct answer, and no step that is labelled incorrect. With `best`, the rows
+are those of rejection sampling, as in RAFT: the solutions with the highest scores.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,12 +1,12 @@
 """Step-level preference pairs: the same prefix, a better and a worse next step.
 
 A row is a conversation with two answers, as TRL's `DPOTrainer` and `RewardTrainer` read it (TRL
-1.16.0, with which both were tried). Both answers begin with the same prefix, so what it adds to the
-two log-likelihoods is equal, and cancels in the loss of DPO. The pairs are those of the SQL view
-`siblings`, from the traces with kept labels and their rollouts.
+1.16.0, tried with `make consumers`). Both answers begin with the same prefix, so what it adds to
+the two log-likelihoods is equal, and cancels in the loss of DPO. The pairs are those of the SQL
+view `siblings`, from the traces with kept labels and their rollouts.
 
-A trainer of policies ends an answer with a token for its end, also after a single step: for
-DPO choose `whole`, so that both answers are complete solutions. Single steps suit reward models.
+A trainer of policies ends an answer with a token for its end, also after a single step: for DPO
+choose `whole`, so that both answers are complete solutions. Single steps suit reward models.
 """
 
 from collections.abc import Iterator, Sequence

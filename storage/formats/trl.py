@@ -1,10 +1,10 @@
 """TRL's stepwise supervision: prompt, completions and one boolean label per completion.
 
-The format is read by `trl.experimental.prm.PRMTrainer` (tried with TRL 1.13) and by axolotl's
-`stepwise_supervised` (axolotl 0.18; its code was read, and tokenizes as TRL's does). The trainer
-inserts its own `step_separator` between steps, so steps are exported without their final line
-break. It truncates at `max_length` tokens without a warning: increase `max_length`, or the labels
-of late steps of long traces are lost.
+The format is read by `trl.experimental.prm.PRMTrainer` of TRL 1.13 and by `stepwise_supervised` of
+axolotl 0.19; both are tried with `make consumers`. The trainer inserts its own `step_separator`
+between steps, so steps are exported without their final line break. It truncates at `max_length`
+tokens without a warning: increase `max_length`, or the labels of late steps of long traces are
+lost.
 """
 
 from collections.abc import Iterator, Sequence

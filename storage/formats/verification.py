@@ -4,7 +4,7 @@ A row is one stored reply whose verdicts agree with the label (`--labels human` 
 gold). ThinkPRM (arXiv 2504.16828) keeps replies that agree on every step (`agreement=steps`).
 
 Read by the SFT trainers of TRL 1.16 (with `assistant_only_loss`) and ms-swift 4.6, which ignore the
-columns besides `messages`. Tried: TRL's chat templates and ms-swift's preprocessor.
+columns besides `messages`. Both are tried with `make consumers`.
 """
 
 from collections.abc import Iterator

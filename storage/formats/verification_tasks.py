@@ -1,7 +1,7 @@
 """Tasks for reinforcement learning of a verifier: a request, and the first error that it must find.
 
 Read by the GRPO trainer of TRL 1.16, which passes the columns besides `prompt` to the reward
-function. Tried: TRL's chat templates. For the rows of verl, see `verl_critic`.
+function (tried with `make consumers`). For the rows of verl, see `verl_critic`.
 """
 
 from collections.abc import Iterator

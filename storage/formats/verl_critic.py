@@ -1,8 +1,8 @@
 r"""The FAPO critic rows of verl: a request to find the first error, which a rule rewards.
 
 The rows are those of `recipe/fapo` of verl (arXiv 2510.22543), whose reward function compares the
-last `\boxed{}` of a reply with `ground_truth`. Tried: `verl.utils.dataset.rl_dataset.RLHFDataset`
-of verl 0.9.1 reads them.
+last `\boxed{}` of a reply with `ground_truth`. Read by `RLHFDataset` of verl 0.9.1, which is tried
+with `make consumers`.
 """
 
 from collections.abc import Iterator

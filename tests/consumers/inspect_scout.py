@@ -16,6 +16,7 @@ COLUMNS = (
     "task_set",
     "task_id",
     "model",
+    "score",
     "score_explanation",
     "success",
     "message_count",
@@ -32,13 +33,11 @@ def attempts(python: Path, workspace: Workspace) -> Iterator[Attempt]:
     for transcript in workspace.run(python, "load_inspect_scout"):
         messages = [_fields(message, MESSAGE_FIELDS) for message in transcript["messages"]]
         metadata = [transcript["metadata"].get(name) for name in METADATA]
-        score = int(transcript["score"]) if transcript["score"] is not None else None
-        made.append([_fields(transcript, COLUMNS), metadata, messages, score])
+        made.append([_fields(transcript, COLUMNS), metadata, messages])
     expected = list[Any]()
     for row in workspace.rows("inspect_scout"):
         messages = [_fields(message, MESSAGE_FIELDS) for message in json.loads(row["messages"])]
-        score = json.loads(row["score"])
-        expected.append([_fields(row, COLUMNS), _fields(row, METADATA), messages, score])
+        expected.append([_fields(row, COLUMNS), _fields(row, METADATA), messages])
     # The order of the reader is its own.
     rows = check_equal("transcripts", sorted(made, key=_id), sorted(expected, key=_id))
     yield Attempt("inspect_scout", rows, "transcripts_from: read")

@@ -23,6 +23,7 @@ from storage.formats.math_shepherd import MathShepherd
 from storage.formats.openr import OpenR
 from storage.formats.potato import Potato
 from storage.formats.prefix_values import PrefixValues
+from storage.formats.qwen_prm import QwenPrm
 from storage.formats.sft import Sft
 from storage.formats.soft_labels import SoftLabels
 from storage.formats.texts.training_texts import (
@@ -338,6 +339,31 @@ def test_chat_verdicts_are_found(
     assert audit.split_markers == sum(split)
     assert audit.longest == max(lengths)
     assert not audit.has_misplaced
+
+
+@pytest.mark.parametrize("max_length", [60, 10_000])
+def test_separators_of_chats_are_found(max_length: int, dataset: Dataset, tmp_path: Path) -> None:
+    exporter = QwenPrm()
+    rows = exported(dataset, exporter, tmp_path / "out")
+    tokenizer = trained("Then 1 + 2 = 3.\n", tmp_path)
+    # Without the token for the separator, its last token is also in the tags of the turns.
+    unknown = audit_of(exporter, tmp_path / "out", tokenizer)
+    assert unknown.split_markers == unknown.labels > 0
+    tokenizer.tokenizer.add_special_tokens(["<extra_0>"])
+    tokenizer = saved(tokenizer.tokenizer, tmp_path)
+    audit = audit_of(exporter, tmp_path / "out", tokenizer, max_length)
+    separator = tokenizer.tokenizer.token_to_id("<extra_0>")
+    positions = list[int]()
+    for row in rows:
+        user, assistant = (message["content"] for message in row["messages"])
+        text = f"<|user|>{user}\n<|assistant|>{assistant}\n"
+        ids = tokenizer.tokenizer.encode(text, add_special_tokens=False).ids
+        of_row = [index for index, token in enumerate(ids) if token == separator]
+        assert len(of_row) == len(row["labels"])
+        positions.extend(of_row)
+    assert audit.labels == len(positions) == unknown.labels
+    assert audit.labels_cut == sum(position >= max_length for position in positions)
+    assert (audit.split_markers, audit.has_misplaced) == (0, False)
 
 
 def test_joined_verdict_is_misplaced(dataset: Dataset, tmp_path: Path) -> None:

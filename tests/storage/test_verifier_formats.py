@@ -12,9 +12,10 @@ from stepmark.errors import ConfigError
 from stepmark.records import Critique, Verdict
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import LABELS, PROBLEMS, TRACES, critiques
-from storage.formats.base import Example, Format, LeftOut, exported_rows
+from storage.formats.base import AfterError, Example, Format, LeftOut, exported_rows
 from storage.formats.chat_steps import ChatSteps
 from storage.formats.critique_pairs import CritiquePairs
+from storage.formats.qwen_prm import QwenPrm
 from storage.formats.verification import Verification
 from storage.formats.verification_tasks import VerificationTasks
 from storage.formats.verifiers.agreement import Agreement, agreement_with_label
@@ -274,9 +275,47 @@ def test_masked_turns_train_nothing() -> None:
     assert rows_and_reasons(ChatSteps(), example(UNKNOWN)) == ([], ["no step is decided"])
 
 
+def scored_steps(row: Any) -> list[tuple[str, int | None]]:
+    """Read a row of `qwen_prm` as a model scores it: at each separator, with its label."""
+    user, assistant = row["messages"]
+    assert user == {"role": "user", "content": PROBLEM.question}
+    *steps, end = assistant["content"].split("<extra_0>")
+    assert (assistant["role"], end) == ("assistant", "")
+    return list(zip(steps, row["labels"], strict=True))
+
+
+@pytest.mark.parametrize(
+    ("after_error", "expected"),
+    [
+        ("drop", [("step 0", 1), ("step 1", None), ("step 2", 0)]),
+        ("mask", [("step 0", 1), ("step 1", None), ("step 2", 0), ("step 3", None)]),
+        ("keep", [("step 0", 1), ("step 1", None), ("step 2", 0), ("step 3", 1)]),
+    ],
+)
+def test_qwen_separator_has_a_label(after_error: AfterError, expected: list[Any]) -> None:
+    exporter = QwenPrm(after_error=after_error)
+    (row,), reasons = rows_and_reasons(exporter, example(GOOD, UNKNOWN, BAD, GOOD))
+    assert (scored_steps(row), reasons) == (expected, [])
+    assert rows_and_reasons(exporter, example(UNKNOWN)) == ([], ["no step is decided"])
+
+
+def test_qwen_separator_in_text_is_left_out() -> None:
+    judged = example(GOOD, BAD, GOOD)
+    in_question = replace(judged, problem=replace(PROBLEM, question="Is it <extra_0>?"))
+    with_step = list[Example]()
+    for index in range(3):
+        steps = ["a", "b", "c"]
+        steps[index] = "x<extra_0>"
+        with_step.append(replace(judged, trace=replace(judged.trace, steps=tuple(steps))))
+    rows, reasons = rows_and_reasons(QwenPrm(), in_question, *with_step)
+    assert reasons == ["its text holds the separator <extra_0>"] * 3
+    # The third step is not exported.
+    assert scored_steps(rows[0]) == [("a", 1), ("b", 0)]
+
+
 @pytest.mark.parametrize(
     "exporter",
-    [Verification(), CritiquePairs(), VerlCritic(), VerificationTasks(), ChatSteps()],
+    [Verification(), CritiquePairs(), VerlCritic(), VerificationTasks(), ChatSteps(), QwenPrm()],
     ids=lambda exporter: type(exporter).__name__,
 )
 def test_exported_rows_are_loaded_unchanged(exporter: Format, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ WITH annotated AS (
 )
 SELECT trace_id AS transcript_id, 'stepmark' AS source_type, source AS source_id,
   domain AS task_set, problem_id AS task_id, model, sampling AS model_options,
-  coalesce(named_first_error::VARCHAR, 'null') AS score, reason AS score_explanation,
+  named_first_error::VARCHAR AS score, reason AS score_explanation,
   CASE outcome WHEN 'correct' THEN true WHEN 'incorrect' THEN false END AS success,
   len(texts) + 1 AS message_count, prompt_tokens + generated_tokens AS total_tokens,
   false AS trust_content,
