@@ -2,11 +2,18 @@
 
 import json
 import sys
+import types
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
-from llamafactory.data import get_dataset, get_template_and_fix_tokenizer
-from llamafactory.hparams import get_train_args
-from llamafactory.model import load_tokenizer
+# LLaMA-Factory imports torchaudio for rows with audio, and its wheels on PyPI are for CUDA alone.
+torchaudio = types.ModuleType("torchaudio")
+torchaudio.__spec__ = ModuleSpec("torchaudio", None)
+sys.modules["torchaudio"] = torchaudio
+
+from llamafactory.data import get_dataset, get_template_and_fix_tokenizer  # noqa: E402
+from llamafactory.hparams import get_train_args  # noqa: E402
+from llamafactory.model import load_tokenizer  # noqa: E402
 
 exports, model_folder, output = map(Path, sys.argv[1:])
 TAGS = {
