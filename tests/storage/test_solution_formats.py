@@ -35,6 +35,7 @@ from storage.formats.visualprm import VisualPrm
 from storage.publishing.export import export
 from storage.queries import sql
 from storage.values.rest_mcts import RestMcts
+from tests.columns import column
 from tests.storage.random_dataset import write_random_dataset
 from tests.storage.samples import (
     BAD,
