@@ -59,6 +59,8 @@ if TYPE_CHECKING:
 __all__ = ["Answers"]
 
 MAX_CHARS = 2_000
+# Without one of these signs or words, no answer is in the notation of programs.
+PROGRAM_SIGN = re.compile(r"[*^%#<>=&|~]|[A-Za-z]{2}\(|\b(?:and|or|not|xor|implies)\b")
 DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
 # Replacements that do not change the meaning of an answer.
 SPELLINGS: Sequence[tuple[re.Pattern[str], str]] = [
@@ -117,7 +119,7 @@ UNIT_WORDS = FAMILIES.keys() | {"in", "yd", "hr", "gal", "pt", "qt", "acre", "he
 class Answers:
     """A symmetric comparison of numbers, formulas, lists, intervals, matrices, options, words."""
 
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
 
     def verify(self, claim: Claim) -> Finding:
         """Return the finding; a reference is correct if other answers can be compared with it."""
@@ -125,10 +127,24 @@ class Answers:
             verdict, reason = _judge_reference(claim.reference)
         elif isinstance(claim, AnswerClaim):
             verdict, reason = _judge(claim.answer, claim.reference)
+            if verdict is Verdict.UNKNOWN:
+                verdict, reason = _judge_programs(claim, reason)
         else:
             verdict = Verdict.UNKNOWN
             reason = "not an answer"
         return Finding(verdict=verdict, reason=reason)
+
+
+def _judge_programs(claim: AnswerClaim, reason: str) -> Judgement:
+    """Judge texts in the notation of programs, which another reading has not decided."""
+    answer = _without_stop(claim.answer)
+    reference = _without_stop(claim.reference)
+    if not (PROGRAM_SIGN.search(answer) or PROGRAM_SIGN.search(reference)):
+        return Verdict.UNKNOWN, reason
+    # Imported on use, as the modules for forms are.
+    from verifiers.program_answers.judging import judge_programs
+
+    return judge_programs(answer, reference) or (Verdict.UNKNOWN, reason)
 
 
 def _judge(answer: str, reference: str) -> Judgement:

@@ -134,8 +134,8 @@ def judge_equations(left: Equation, right: Equation) -> Judgement:
     if left.source == right.source:
         return Verdict.CORRECT, "the same equation"
     points = _points(sorted(variables), left.difference, right.difference)
-    left_values = _rational_values(left.difference, points)
-    right_values = _rational_values(right.difference, points)
+    left_values = rational_values(left.difference, points)
+    right_values = rational_values(right.difference, points)
     if left_values is None or right_values is None or 0 in (*left_values, *right_values):
         return Verdict.UNKNOWN, "no rational value"
     quotients = {a / b for a, b in zip(left_values, right_values, strict=True)}
@@ -202,15 +202,16 @@ def _judge_different(left: Quantity, right: Quantity) -> Judgement:
 
 def _are_equal_in_degrees(left: Tree, right: Tree) -> bool:
     r"""Return whether closed values may be equal if plain angles are in degrees: `\sin 30`."""
-    a = syntax.map_calls(left, _in_degrees)
-    b = syntax.map_calls(right, _in_degrees)
+    a = syntax.map_calls(left, in_degrees)
+    b = syntax.map_calls(right, in_degrees)
     if (a, b) == (left, right):
         return False
     may_be_equal = compare(a, b, {}).equal is not False
     return may_be_equal or _may_be_rounded(a, b) or _may_be_rounded(b, a)
 
 
-def _in_degrees(call: Call) -> Tree:
+def in_degrees(call: Call) -> Tree:
+    """Return a call whose plain angle is in degrees; calls without one stay."""
     if call.function in syntax.TRIGONOMETRIC and exact_value(call.arguments[0]) is not None:
         return Call(call.function, (Call("degrees", call.arguments),))
     if call.function in INVERSES:
@@ -311,7 +312,8 @@ def _confirm(left: Quantity | Equation, right: Quantity | Equation) -> Judgement
     return Verdict.UNKNOWN, "equal here, but not according to math-verify"
 
 
-def _rational_values(tree: Tree, points: Sequence[Point]) -> Sequence[Fraction] | None:
+def rational_values(tree: Tree, points: Sequence[Point]) -> Sequence[Fraction] | None:
+    """Return the values at all points, or None if one is undefined or not rational."""
     values = list[Fraction]()
     for point in points:
         try:
@@ -329,7 +331,7 @@ def _is_linear(tree: Tree, variables: frozenset[str]) -> bool:
     first, second, *_ = _points(sorted(variables))
     both = {name: first[name] + second[name] for name in variables}
     origin = dict.fromkeys(variables, Fraction(0))
-    values = _rational_values(tree, (first, second, both, origin))
+    values = rational_values(tree, (first, second, both, origin))
     return values is not None and values[0] + values[1] == values[2] + values[3]
 
 

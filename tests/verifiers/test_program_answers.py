@@ -1,0 +1,32 @@
+"""Answers as programs print them: what mathematics says of each pair, in both orders."""
+
+from typing import Any
+
+import pytest
+
+from stepmark.records import Verdict
+from tests.verifiers.cases import DATA, rows
+from verifiers.answers import Answers
+from verifiers.base import AnswerClaim
+
+PAIRS = rows(DATA / "program_answers.jsonl")
+VERDICTS = {
+    "equal": ("correct", "unknown"),
+    "different": ("incorrect", "unknown"),
+    "open": ("unknown",),
+}
+
+
+def _verdict(answer: str, reference: str) -> Verdict:
+    return Answers().verify(AnswerClaim(answer=answer, reference=reference)).verdict
+
+
+def _case_id(case: dict[str, Any]) -> str:
+    return f"{case['kind']}: {case['answer'][:40]} | {case['reference'][:40]}"
+
+
+@pytest.mark.parametrize("case", PAIRS, ids=_case_id)
+def test_pair_in_both_orders(case: dict[str, Any]) -> None:
+    assert case["verdict"] in VERDICTS[case["truth"]]
+    assert _verdict(case["answer"], case["reference"]) == case["verdict"]
+    assert _verdict(case["reference"], case["answer"]) == case["verdict"]

@@ -1,0 +1,1 @@
+"""Answers as programs and computer algebra systems print them: reading, proofs, judgements."""

@@ -1,0 +1,215 @@
+"""Equations and inequalities in several names: multiples are equal, a witness shows a difference.
+
+A witness is a point of positive whole numbers at which one statement holds and the other one does
+not; for equations, one name may have another rational value.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
+
+from verifiers.answer_forms.formulas import rational_values
+from verifiers.math.syntax import Call, Combined, Number, Tree, UnreadError, has_decimals
+from verifiers.program_answers.monomials import Monomial, Sum, added, scaled
+from verifiers.program_answers.normal_forms import HALF, NormalForms
+from verifiers.program_answers.statements import (
+    Junction,
+    Relation,
+    Statement,
+    holds,
+    names_in,
+    relations,
+    trees,
+)
+from verifiers.program_answers.values import equal_at, has_unknown_function, whole_points
+
+ZERO = Number(Fraction(0))
+ONE = Number(Fraction(1))
+TWO = Number(Fraction(2))
+
+
+def as_relation(statement: Statement) -> Relation | None:
+    """Return one relation with zero on the right; a product for equations between `or`."""
+    match statement:
+        case Relation("=" | "#" as operator, Call("abs", (left,)), Call("abs", (right,))):
+            # Real numbers of the same size have the same square.
+            squares = [Combined("^", side, TWO) for side in (left, right)]
+            return Relation(operator, Combined("-", *squares), ZERO)
+        case Relation(operator, left, right):
+            return Relation(operator, Combined("-", left, right), ZERO)
+        case Junction(False, items):
+            product: Tree = ONE
+            for item in items:
+                factor = as_relation(item)
+                if factor is None or factor.operator != "=":
+                    return None
+                product = Combined("*", product, factor.left)
+            return Relation("=", product, ZERO)
+        case _:
+            return None
+
+
+def are_equivalent(left: Statement, right: Statement) -> bool:
+    """Return whether two statements are one relation, or multiples of it. Raises UnreadError."""
+    first = as_relation(left)
+    second = as_relation(right)
+    if first is None or second is None or first.operator != second.operator:
+        return False
+    forms = NormalForms(first.left, second.left)
+    a = forms.form(first.left)
+    b = forms.form(second.left)
+    # Other atoms, such as logarithms, may have other domains in the two statements.
+    if not a or not b or not _is_algebraic(forms):
+        return False
+    factors = _factors(forms, a, b)
+    if factors is None:
+        return False
+    own, other = factors
+    is_order = first.operator in ("<", "<=")
+    if is_order and (list(own) != [()] or list(other) != [()] or own[()] * other[()] < 0):
+        return False
+    difference = added(forms.product(a, other), scaled(forms.product(b, own), Fraction(-1)))
+    return forms.is_zero(difference)
+
+
+def are_different_linear(left: Statement, right: Statement) -> bool:
+    """Return whether two linear equations with complex coefficients are no multiples."""
+    first = as_relation(left)
+    second = as_relation(right)
+    if first is None or second is None or {first.operator, second.operator} != {"="}:
+        return False
+    forms = NormalForms(first.left, second.left)
+    a = forms.form(first.left)
+    b = forms.form(second.left)
+    if {key.kind for key in forms.atoms.keys} - {"name", "unit"}:
+        return False
+    groups = (_by_variables(forms, a), _by_variables(forms, b))
+    for group in groups:
+        if not all(sum(exponent for _, exponent in variables) <= 1 for variables in group):
+            return False
+    if any(exponent < 0 for monomial in (*a, *b) for _, exponent in monomial):
+        return False
+    if groups[0].keys() != groups[1].keys():
+        return False
+    key = max(groups[0])
+    own, other = (group[key] for group in groups)
+    difference = added(forms.product(a, other), scaled(forms.product(b, own), Fraction(-1)))
+    # 1 and i are independent, so that remaining terms do not cancel.
+    return bool(difference)
+
+
+def _is_algebraic(forms: NormalForms) -> bool:
+    kinds = {key.kind for key in forms.atoms.keys}
+    if kinds <= {"name", "base", "application", "unit", "prime", "pi"}:
+        return True
+    # A constant power of e.
+    exponential = [index for index, key in enumerate(forms.atoms.keys) if key.kind == "exponential"]
+    is_constant = not any(forms.atoms.dependencies[index] for index in exponential)
+    return is_constant and not kinds - {"name", "unit", "prime", "pi", "exponential"}
+
+
+def _factors(forms: NormalForms, left: Sum, right: Sum) -> tuple[Sum, Sum] | None:
+    """Return the constant coefficients of one monomial in both sums, if neither is zero."""
+    own = _by_variables(forms, left)
+    other = _by_variables(forms, right)
+    key = max(own)
+    if key not in other:
+        return None
+    if not (_is_nonzero(forms, own[key]) and _is_nonzero(forms, other[key])):
+        return None
+    return own[key], other[key]
+
+
+def _is_nonzero(forms: NormalForms, terms: Sum) -> bool:
+    """Return whether a constant sum is certainly not zero: one term, or terms in 1 and i."""
+    if len(terms) == 1:
+        return True
+    for monomial in terms:
+        for index, exponent in monomial:
+            if forms.atoms.keys[index].kind != "unit" or exponent != HALF:
+                return False
+    return True
+
+
+def _by_variables(forms: NormalForms, terms: Sum) -> Mapping[Monomial, Sum]:
+    """Return the constant coefficients of the monomials in atoms that depend on names."""
+    groups = dict[Monomial, Sum]()
+    for monomial, coefficient in terms.items():
+        variable = tuple([part for part in monomial if forms.atoms.dependencies[part[0]]])
+        constant = tuple([part for part in monomial if not forms.atoms.dependencies[part[0]]])
+        groups.setdefault(variable, {})[constant] = coefficient
+    return groups
+
+
+def are_different(left: Statement, right: Statement) -> bool:
+    """Return whether a point shows that two statements in the same names are different."""
+    names = sorted(names_in(left))
+    expressions = [*trees(left), *trees(right)]
+    if not names or names != sorted(names_in(right)) or has_decimals(*expressions):
+        return False
+    if has_unknown_function(*expressions):
+        return False
+    if are_different_linear(left, right):
+        return True
+    for point in _witnesses(left, right, names):
+        first = _truth(left, point)
+        second = _truth(right, point)
+        if first is not None and second is not None and first is not second:
+            return True
+    return False
+
+
+def _witnesses(
+    left: Statement, right: Statement, names: Sequence[str]
+) -> Iterator[Mapping[str, Fraction]]:
+    """Yield points of whole numbers, and solutions of one of the statements, if it is linear."""
+    for point in whole_points(names):
+        yield point
+        for statement in (left, right):
+            relation = as_relation(statement)
+            if relation is None or relation.operator != "=":
+                continue
+            for name in names:
+                value = _root(relation.left, point, name)
+                if value is not None:
+                    yield {**point, name: value}
+
+
+def _root(tree: Tree, point: Mapping[str, Fraction], name: str) -> Fraction | None:
+    """Return where an expression is zero if it is linear in a name."""
+    values = list[Fraction]()
+    for number in (0, 1):
+        value = _value(tree, {**point, name: Fraction(number)})
+        if value is None:
+            return None
+        values.append(value)
+    slope = values[1] - values[0]
+    return -values[0] / slope if slope else None
+
+
+def _value(tree: Tree, point: Mapping[str, Fraction]) -> Fraction | None:
+    """Return the exact rational value at a point."""
+    try:
+        numbers = rational_values(tree, [point])
+    except (UnreadError, ArithmeticError, KeyError):
+        return None
+    return numbers[0] if numbers else None
+
+
+def _truth(statement: Statement, point: Mapping[str, Fraction]) -> bool | None:
+    """Return whether a statement holds at a point; None if that is not decided."""
+    truths = dict[Statement, bool]()
+    for relation in relations(statement):
+        is_equal = equal_at(relation.left, relation.right, point)
+        if is_equal is None:
+            return None
+        if relation.operator in ("=", "#"):
+            truths[relation] = is_equal is (relation.operator == "=")
+            continue
+        value = _value(Combined("-", relation.right, relation.left), point)
+        if value is None:
+            return None
+        truths[relation] = value > 0 or (value == 0 and relation.operator == "<=")
+    try:
+        return holds(statement, truths)
+    except KeyError:
+        return None
