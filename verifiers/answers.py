@@ -28,6 +28,10 @@ a score or a part of a date, a dot or a comma may group thousands, a colon may b
 square brackets may be a floor, a plain angle may be in degrees. Different currencies are unknown,
 as is a currency and a percentage.
 
+Texts that are completely in the notation of Python, SymPy or Maxima (`x**2 + 2*x`, `%e^(%i*t)`,
+`x < -3 or 1 < x`, `sum(k^2,k,1,n)`, `not A or B`) are judged as such where all of this is
+undecided: see `verifiers.program_answers.judging`.
+
 A sentence counts as the only value that it asserts, if no word in it denies, bounds or weakens it.
 
 What is not covered: equality under the conditions of the problem, integrals, infinite sums, a

@@ -143,6 +143,7 @@ PARAMETERS = words(r"c C k K n m N M j l t \lambda \alpha \theta")
 # Sets of words of which only one can be the right answer.
 VOCABULARIES = (
     words("yes no"),
+    words("all none"),
     words("true false unprovable"),
     words("odd even neither"),
     words("always sometimes never"),

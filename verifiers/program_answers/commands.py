@@ -7,6 +7,7 @@ unknown functions begin with `UNKNOWN`.
 
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
+from math import factorial
 
 from verifiers.math.syntax import (
     Call,
@@ -20,6 +21,7 @@ from verifiers.math.syntax import (
     map_names,
 )
 from verifiers.program_answers.derivatives import UNKNOWN, differentiated
+from verifiers.program_answers.number_functions import computed
 from verifiers.program_answers.statements import (
     ELEMENT,
     INDEX,
@@ -35,6 +37,8 @@ from verifiers.program_answers.statements import (
 
 SUM = "sum"
 MAX_TERMS = 100
+# The order of derivatives.
+MAX_ORDER = 3
 ONE = Number(Fraction(1))
 TEN = Number(Fraction(10))
 UNCHANGED = frozenset(
@@ -113,7 +117,8 @@ def apply(name: str, arguments: Sequence[Form]) -> Form:
         trees.append(argument)
     if not trees:
         raise UnreadError("a function without arguments")
-    return _value(name, trees)
+    number = computed(name, trees)
+    return _value(name, trees) if number is None else number
 
 
 def _value(name: str, trees: Sequence[Tree]) -> Tree:
@@ -186,11 +191,27 @@ def _written_out(operator: str, body: Tree, index: str, numbers: range) -> Tree:
 def derivative(body: Tree, name: Tree, order: Tree = ONE) -> Tree:
     """Return the derivative of an expression. Raises UnreadError for unknown functions."""
     count = _whole(order)
-    if type(name) is not Name or count is None or not 0 <= count <= 3:
+    if type(name) is not Name or count is None or not 0 <= count <= MAX_ORDER:
         raise UnreadError("a derivative that is not understood")
     for _ in range(count):
         body = differentiated(body, name.text)
     return body
+
+
+def taylor(body: Tree, name: Tree, point: Tree, order: Tree) -> Tree:
+    """Return the Taylor polynomial of an expression. Raises UnreadError."""
+    count = _whole(order)
+    if type(name) is not Name or count is None or not 0 <= count <= MAX_ORDER:
+        raise UnreadError("a Taylor polynomial that is not understood")
+    total: Tree = Number(Fraction(0))
+    for power in range(count + 1):
+        value = substituted(body, name.text, point)
+        distance = Combined("^", Combined("-", name, point), Number(Fraction(power)))
+        term = Combined("*", value, distance if power else ONE)
+        total = Combined("+", total, Combined("/", term, Number(Fraction(factorial(power)))))
+        if power < count:
+            body = differentiated(body, name.text)
+    return total
 
 
 SPECIAL: Mapping[tuple[str, int], Callable[..., Tree]] = {
@@ -207,6 +228,7 @@ SPECIAL: Mapping[tuple[str, int], Callable[..., Tree]] = {
     ("stackunits", 2): _product,
     ("sum", 4): summation,
     ("product", 4): finite_product,
+    ("taylor", 4): taylor,
     ("diff", 2): derivative,
     ("diff", 3): derivative,
     ("conjugate", 1): lambda argument: Call(UNKNOWN + "conjugate", (argument,)),

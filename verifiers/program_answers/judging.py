@@ -17,6 +17,7 @@ from itertools import product
 from stepmark.records import Verdict
 from verifiers.answer_forms.formulas import in_degrees
 from verifiers.math.findings import Judgement
+from verifiers.math.lexicon import PARAMETERS
 from verifiers.math.syntax import (
     Call,
     Combined,
@@ -76,9 +77,20 @@ def judge_programs(answer: str, reference: str) -> Judgement | None:
         return None
     if equal:
         return Verdict.CORRECT, "equal in the notation of programs"
-    if equal is None or not (is_marked or is_compared):
+    if equal is None or not (is_marked or _are_plain_differences(left, right)):
         return None
     return Verdict.INCORRECT, "different in the notation of programs"
+
+
+def _are_plain_differences(left: Form, right: Form) -> bool:
+    """Return whether different statements in plain text are different answers.
+
+    Several names, and names of parameters, may be restricted by a condition.
+    """
+    if not (isinstance(left, STATEMENTS) and isinstance(right, STATEMENTS)):
+        return False
+    variables = names_in(left) | names_in(right)
+    return len(variables) < 2 and PARAMETERS.isdisjoint(variables)
 
 
 def _read_both(answer: str, reference: str, *, is_plain: bool) -> tuple[Form, Form]:
@@ -167,6 +179,11 @@ def _are_equal_statements(left: Statement, right: Statement) -> bool | None:
         return _have_equal_tables(left, right)
     if not any(isinstance(item, Relation) for item in items):
         return holds(left, {}) is holds(right, {})
+    # `1 = 1` and `x = 1`, or `0 < 1` and `1 < 2`: a computation is no answer.
+    for statement, other in ((left, right), (right, left)):
+        is_closed = not isinstance(statement, Truth) and not names_in(statement)
+        if is_closed and not isinstance(other, Truth):
+            return None
     variables = names_in(left) | names_in(right)
     if len(variables) > 1 and len(names_in(left)) == len(names_in(right)) == 1:
         return _are_both_constant(left, right)
@@ -185,9 +202,14 @@ def _are_both_constant(left: Statement, right: Statement) -> bool | None:
 
 def _attempt_solutions(left: Statement, right: Statement) -> bool | None:
     try:
-        return None if has_decimals(*_all_trees(left, right)) else have_same_solutions(left, right)
+        if has_decimals(*_all_trees(left, right)):
+            return None
+        same = have_same_solutions(left, right)
     except UnreadError:
         return None
+    # `(x-1)^2 = 0` has a double root.
+    is_equation = [isinstance(form, Relation) and form.operator == "=" for form in (left, right)]
+    return None if same and all(is_equation) else same
 
 
 def _all_trees(left: Form, right: Form) -> Sequence[Tree]:

@@ -29,7 +29,7 @@ COUNTING = frozenset(["!", "binom", SUM])
 # The number of points with small natural numbers, and where large numbers begin.
 SPECIAL = 3
 LARGE_POINTS = 14
-LARGE = 4_000
+LARGE = 150
 
 
 def points(names: Sequence[str], *trees: Tree) -> Sequence[Point]:
