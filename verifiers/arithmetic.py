@@ -2,7 +2,8 @@
 
 Chains are read link by link, decimals may be rounded to the digits shown, and units are allowed.
 Between sums of quantities, such as `2 hours = 120 minutes`, units are converted. What is false then
-is a suspicion and no verdict.
+is a suspicion and no verdict. So are an approximate value with wrong digits, and a number that is
+rounded to another one than the nearest.
 A step whose equations hold is unknown, with their number as the reason: it need not follow from the
 steps before.
 
@@ -32,6 +33,7 @@ from verifiers.arithmetic_rules.equality import (
 )
 from verifiers.arithmetic_rules.equations import STARTS_TEXT, Equation, equations
 from verifiers.arithmetic_rules.other_systems import may_be_other_arithmetic
+from verifiers.arithmetic_rules.rounded_numbers import rounded_numbers
 from verifiers.base import Claim, Finding, StepClaim
 from verifiers.math import doubts
 from verifiers.math.exact import exact_value
@@ -51,7 +53,7 @@ REMAINDER = re.compile(r"\b(?:remainders?|left ?over|leftover)\b", re.IGNORECASE
 class Arithmetic:
     """A checker of every closed equation in a step."""
 
-    version: ClassVar[int] = 7
+    version: ClassVar[int] = 8
 
     def verify(self, claim: Claim) -> Finding:
         """Return the finding; its reason names the false equation or counts the true ones."""
@@ -82,6 +84,11 @@ def _judgements(claim: StepClaim) -> Iterator[tuple[str, StepJudgement]]:
             yield equation.text, judgement._replace(assumptions=tuple(dict.fromkeys(assumed)))
         else:
             yield equation.text, judgement
+    for statement, judgement in rounded_numbers(claim.step):
+        if judgement.verdict is Verdict.INCORRECT:
+            yield statement, judgement._replace(assumptions=tuple(doubts.of_claim(claim)))
+        else:
+            yield statement, judgement
 
 
 def _counts_shares(equation: Equation) -> bool:

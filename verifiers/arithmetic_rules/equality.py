@@ -47,6 +47,11 @@ SMALL_EXPONENTS = (2, 3, 4)
 Interval = tuple[Fraction, Fraction]
 
 RULE = "equation"
+APPROXIMATION = "approximation"
+# A shorter number is often a rough value: `0.97 · 1.16 ≈ 1.1`.
+MIN_SHOWN_DIGITS = 4
+# The error in units of the last digit up to which an approximate value is accepted.
+SHOWN_ERROR = 2
 # The assumptions.
 PERCENT = "percent signs are hundredths or units"
 MIXED_PERCENTAGES = "a percentage is added to a number"
@@ -76,6 +81,10 @@ def judge(equation: Equation) -> StepJudgement:
             return undecided("no arithmetic in it")
         return HOLDS
     if verdict is Verdict.UNKNOWN:
+        if _shows_other_digits(left, right, readings, is_approximate=equation.is_approximate):
+            return false(
+                APPROXIMATION, f"the left side is {_format(readings[0][0])}", *equation.assumptions
+            )
         return undecided("off by rounding at most")
     if signed_number(left) is not None and signed_number(right) is not None:
         return undecided("two numbers, no arithmetic")
@@ -209,6 +218,28 @@ def _may_have_lost_digits(left: Tree, right: Tree) -> bool:
     return low <= other_high and other_low <= high
 
 
+def _shows_other_digits(
+    left: Tree, right: Tree, readings: Sequence[Interval], *, is_approximate: bool
+) -> bool:
+    """Return whether an approximate value has wrong digits, whatever digits the decimals have lost.
+
+    `0.971 * 1.164231 ≈ 1.1358` is off by more than the last digits of its decimals explain.
+    """
+    number = signed_number(right)
+    if not is_approximate or number is None or number.decimals == 0 or has_percent_sign(left):
+        return False
+    if len(str(abs(number.value / number.last_digit))) < MIN_SHOWN_DIGITS:
+        return False
+    for left_value, right_value in readings:
+        if abs(left_value - right_value) <= SHOWN_ERROR * number.last_digit:
+            return False
+    try:
+        low, high = _span(left, every_decimal=True)
+    except (ArithmeticError, ValueError):
+        return False
+    return not low - number.last_digit <= number.value <= high + number.last_digit
+
+
 def _is_sum(tree: Tree) -> bool:
     match tree:
         case Number():
@@ -221,26 +252,31 @@ def _is_sum(tree: Tree) -> bool:
             return False
 
 
-def _span(tree: Tree) -> Interval:
-    """Return the lowest and the highest value if decimals may be rounded."""
+def _span(tree: Tree, *, every_decimal: bool = False) -> Interval:
+    """Return the lowest and the highest value if decimals may be rounded.
+
+    With `every_decimal`, those with one digit may be, and every decimal may be cut off.
+    """
     match tree:
         case Number():
             slack = Fraction(0)
             is_third = tree.percent and tree.value in THIRDS
-            if tree.decimals >= syntax.MIN_ROUNDED_DECIMALS or is_third:
+            if every_decimal and tree.decimals > 0:
+                slack = tree.last_digit
+            elif tree.decimals >= syntax.MIN_ROUNDED_DECIMALS or is_third:
                 slack = tree.last_digit / 2
             ends = (tree.value - slack, tree.value + slack)
             return (ends[0] / 100, ends[1] / 100) if tree.percent else ends
         case Negated(operand):
-            low, high = _span(operand)
+            low, high = _span(operand, every_decimal=every_decimal)
             return -high, -low
         case Combined("^", base, Number(exponent)) if exponent in SMALL_EXPONENTS:
-            low, high = _span(base)
+            low, high = _span(base, every_decimal=every_decimal)
             if low >= 0:
                 return low ** int(exponent), high ** int(exponent)
         case Combined(operator, left, right) if operator != "^":
-            left_span = _span(left)
-            right_span = _span(right)
+            left_span = _span(left, every_decimal=every_decimal)
+            right_span = _span(right, every_decimal=every_decimal)
             if operator == "/" and right_span[0] <= 0 <= right_span[1]:
                 raise ZeroDivisionError
             corners = [OPERATIONS[operator](a, b) for a, b in product(left_span, right_span)]
