@@ -14,11 +14,17 @@ What it finds false among the following is a suspicion and no verdict (see
 
 - comparisons of closed forms: `3/7 < 0.4`;
 - conclusions that only words such as "so" announce: `2x + 3 = 7, so x = 3`;
-- whole numbers in words: primes, squares, multiples, congruences, greatest common divisors;
+- whole numbers in words: primes, squares, multiples, congruences, greatest common divisors,
+  divisions with a remainder, digits, numbers in another base;
+- the midpoint, the distance and the slope of two points;
+- states after an exchange: `Ann and Bo swap: Ann: red, Bo: blue`;
 - known values and definitions that are substituted: `x = 3` before, and then `x^2 + 2x = 9 + 5`;
   `f(x) = x^2 + 1` in the question, and then `f(3) = 11`;
 - claimed values that do not solve a stated equation: `2x + 1 = 7`, and some words later `x = 4`;
+- pairs that are claimed as solutions of equations in two names;
 - equations that are derived from another one and have other roots;
+- equations, inequalities and expressions that are said to be the ones before in another form;
+- formulas that contain an expression with a stated value;
 - linear equations and values that leave no common solution: `a + b = 7`, `a = 4` and `b = 2`;
 - the sum and the product of the roots of a polynomial;
 - identities of functions that the words announce: `recall that \sin 2x = 2 \sin x \cos x`;
@@ -44,11 +50,19 @@ from verifiers.algebra_rules.claimed_solutions import claimed_solutions
 from verifiers.algebra_rules.closed_forms import judge_closed, judge_complex
 from verifiers.algebra_rules.consequences import contradictions
 from verifiers.algebra_rules.contexts import Context
+from verifiers.algebra_rules.digits import digits
+from verifiers.algebra_rules.exchanges import exchanges
 from verifiers.algebra_rules.finite_sums import has_series, judge_sum_formula
 from verifiers.algebra_rules.function_formulas import judge_function_formula
+from verifiers.algebra_rules.known_expressions import known_expressions
 from verifiers.algebra_rules.listed_items import listed_items
 from verifiers.algebra_rules.number_facts import CONGRUENCE, number_facts
+from verifiers.algebra_rules.points import points
+from verifiers.algebra_rules.remainders import remainders
+from verifiers.algebra_rules.restated_equations import restated_equations
 from verifiers.algebra_rules.rewritings import CONDITION, judge_rewriting
+from verifiers.algebra_rules.rewritten_expressions import rewritten_expressions
+from verifiers.algebra_rules.solution_pairs import solution_pairs
 from verifiers.algebra_rules.solution_sets import solution_sets
 from verifiers.algebra_rules.stated_equations import Stated, is_chinese
 from verifiers.algebra_rules.stated_identities import judge_stated_identity
@@ -70,14 +84,16 @@ MAX_LINKS = 300
 MAX_SERIES = 16
 RELATIONS = ("=", "≈", "<", ">", "≤", "≥", "≠")
 # The rules that compare what a step states with what it and the steps before state.
-STATED_RULES = (claimed_solutions, solution_sets, linear_systems, root_sums)
+STATED_RULES = (claimed_solutions, solution_pairs, solution_sets, linear_systems, root_sums)
+# The rules that read what a step says in words.
+WORD_RULES = (number_facts, remainders, digits, points, listed_items)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Algebra:
     """A checker of every formula in a step."""
 
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
 
     def verify(self, claim: Claim) -> Finding:
         """Return the finding; its reason names the false statement or counts the true ones."""
@@ -121,8 +137,12 @@ def _joint_judgements(context: Context) -> Iterator[tuple[str, StepJudgement]]:
         stated = Stated(context)
         for rule in STATED_RULES:
             yield from rule(stated)
-    yield from number_facts(context.claim.step)
-    yield from listed_items(context.claim.step)
+        yield from restated_equations(context)
+        yield from rewritten_expressions(context)
+        yield from known_expressions(context)
+    yield from exchanges(context)
+    for rule in WORD_RULES:
+        yield from rule(context.claim.step)
 
 
 def _with_doubts(

@@ -7,7 +7,10 @@ is not read. A false statement is a suspicion, because the words around a number
 is said about it. If its sentence supposes or denies something before it, as in "if n = 9 is prime",
 that is a further doubt.
 
-What is not covered: plurals ("3 and 9 are prime"), names, numbers of more than 7 digits.
+What is said about two numbers, as in "24 and 1199 are divisible by 3", is false if it is false
+about one of them.
+
+What is not covered: more than two numbers, names, numbers of more than 7 digits.
 """
 
 import math
@@ -54,6 +57,24 @@ OF_NUMBER = (
 )
 IS_KIND = re.compile(f"{START}{NUMBER}{CLOSE}{NOT}{KIND}")
 IS_OF_NUMBER = re.compile(f"{START}{NUMBER}{CLOSE}{NOT}{OF_NUMBER}")
+# `24 and 1199 are divisible by 3`, `4 and 9 have no common factor`.
+PAIR = (
+    rf"{START}(?:(?:[Nn]otice|[Nn]ote|[Ss]ee) that )?(?:[Bb]oth )?[$(]{{0,3}}{NUMBER}{CLOSE}and"
+    rf" [$(]{{0,3}}{NUMBER} ?(?:\\\))?\$? "
+)
+ARE_KIND = re.compile(
+    rf"{PAIR}are (?:both )?(prime|composite|even|odd|perfect square|perfect cube)s?"
+    rf"(?: numbers)?{END}"
+)
+ARE_OF_NUMBER = re.compile(
+    rf"{PAIR}are (?:both )?(?:divisible by|multiples of) ?(?:\\\(|\$)?\s*{NUMBER}(?! ?[=,])"
+    rf"(?!\$? and\b){END}"
+)
+HAVE_NO_FACTOR = re.compile(
+    rf"{PAIR}(?:are (?:relatively prime|coprime|co-prime)"
+    r"|(?:have no|share no|do not (?:have|share) any|don't (?:have|share) any) (?:other )?common"
+    rf" (?:prime )?(?:factor|divisor)s?(?:,? (?:other than|except|besides) (?:1|one|\$1\$))?){END}"
+)
 MODULUS = re.compile(
     r"(?:\\pmod ?\{? ?|\( ?(?:\\text\{)?mod\}? ?\}? ?|\\bmod ?\{? ?)(\d{1,9})"
     r" ?(?:[})]|(?! ?[-+*/^·!\w\\]))"
@@ -83,11 +104,29 @@ def number_facts(text: str) -> Iterator[tuple[str, StepJudgement]]:
     for match in IS_OF_NUMBER.finditer(text):
         number, verb, relation, other = match.groups()
         yield from _judge_multiple(match, int(number), verb, relation, int(other))
+    yield from _pairs(text)
     for match in GCD.finditer(text):
         function = math.lcm if match[1].lower() == "lcm" else math.gcd
         holds = function(int(match[2]), int(match[3])) == int(match[4])
         yield from _judge(match, holds, "is", DIVISORS)
     yield from _congruences(text)
+
+
+def _pairs(text: str) -> Iterator[tuple[str, StepJudgement]]:
+    """Yield what a text says about two numbers at once, with the judgements."""
+    for match in ARE_KIND.finditer(text):
+        first, second, kind = match.groups()
+        predicate = PREDICATES[kind]
+        holds = predicate(int(first)) and predicate(int(second))
+        yield from _judge(match, holds, "is", PREDICATE)
+    for match in ARE_OF_NUMBER.finditer(text):
+        first, second, divisor = map(int, match.groups())
+        if divisor > 0:
+            holds = first % divisor == second % divisor == 0
+            yield from _judge(match, holds, "is", PREDICATE)
+    for match in HAVE_NO_FACTOR.finditer(text):
+        holds = math.gcd(int(match[1]), int(match[2])) == 1
+        yield from _judge(match, holds, "is", DIVISORS)
 
 
 def _judge(

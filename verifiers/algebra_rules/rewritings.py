@@ -39,10 +39,16 @@ EQUATION = re.compile(
 )
 # How many words before a chain may announce it.
 WORDS_BEFORE = 14
+# In a chain that begins with a name, the share of common terms from which a link is suspected.
+LOOSELY_ALIKE = Fraction(1, 4)
+# The share of common terms from which the expansion of a product is suspected.
+MAYBE_EXPANDED = Fraction(1, 3)
 # The share of common terms or factors of two sides that are one formula.
 ALIKE = Fraction(1, 2)
 # With several variables, one may replace another by a condition that is stated in words only.
 ALIKE_IN_ONE_VARIABLE = Fraction(1, 4)
+# An equation between shorter sums is often a condition: `(x + 1)^2 = x^2 + 9`.
+MIN_EXPANDED = 3
 CONDITION = "a condition on variables"
 RADICANDS = "radicands"
 NO_SOLUTION = "no solution"
@@ -51,6 +57,7 @@ REWRITING_RULE = "rewriting"
 ALL_POWERS = "no higher powers are left out"
 NO_EQUATION = "an equation without solution is a rewriting"
 NO_CONDITION = "no condition on the names makes it true"
+UNANNOUNCED = "an equation that no word announces is a rewriting"
 
 
 def judge_rewriting(link: Link, left: Tree, right: Tree, context: Context) -> StepJudgement:
@@ -73,15 +80,22 @@ def judge_rewriting(link: Link, left: Tree, right: Tree, context: Context) -> St
         is_claimed = link.index > 0 or _has_announcing_words(link)
         doubt = "" if is_claimed or NO_EQUATION in assumptions else NO_EQUATION
         return false(NO_SOLUTION, reason, doubt, *assumptions)
-    if relation.equality is not Equality.NEVER_SEEN or not _is_rewriting(
-        link, left, right, relation
-    ):
+    if relation.equality is not Equality.NEVER_SEEN:
+        return undecided(CONDITION)
+    is_rewriting = _is_rewriting(link, left, right, relation)
+    if not is_rewriting and not _may_be_rewriting(link, left, right, relation):
         return undecided(CONDITION)
     # Words, such as "f is odd", may restrict a function as well.
     is_restricted = bool(applied_letters(left, right)) or any(
         _restricts(condition, (left, right)) for condition in context.conditions
     )
-    return false(REWRITING_RULE, reason, NO_CONDITION if is_restricted else "", *assumptions)
+    return false(
+        REWRITING_RULE,
+        reason,
+        "" if is_rewriting else UNANNOUNCED,
+        NO_CONDITION if is_restricted else "",
+        *assumptions,
+    )
 
 
 def _are_normal(left: Tree, right: Tree, relation: Relation) -> bool:
@@ -179,6 +193,25 @@ def _is_rewriting(link: Link, left: Tree, right: Tree, relation: Relation) -> bo
     if link.index == 0:
         return _is_announced(link, relation)
     return _look_alike(relation)
+
+
+def _may_be_rewriting(link: Link, left: Tree, right: Tree, relation: Relation) -> bool:
+    """Return whether an equation that no word announces is probably a rewriting.
+
+    Its left side is a product or a power of sums, and its right side is a longer sum with a third
+    of the terms; or it continues a chain of values.
+    """
+    if names(left) != names(right) or relation.left is None:
+        return False
+    shared = ratios.shared_terms(relation.left, relation.right)
+    if link.index > 0:
+        return shared >= LOOSELY_ALIKE
+    text = " ".join(link.before[-WORDS_BEFORE:])
+    parts = list(terms(right))
+    if EQUATION.search(text) or len(parts) < MIN_EXPANDED:
+        return False
+    is_expanded = _contains_sum(left) and not any(map(_contains_sum, parts))
+    return is_expanded and shared >= MAYBE_EXPANDED
 
 
 def _is_announced(link: Link, relation: Relation) -> bool:
