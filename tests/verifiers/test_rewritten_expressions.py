@@ -32,6 +32,7 @@ OTHER_EXPRESSIONS = (
     ("", "We simplify $2(x + 1)$ first, and then we look at $x + 7$."),
     ("", "\\[ 3(x + 1) \\] Substituting and simplifying: \\[ 3x + 9 \\]"),
     ("So \\[ 4y - (y - 2) \\] is the area.", "Simplifying, we get \\[ 3y - 2 \\]"),
+    ("", "$$\\sqrt{5 \\cdot 4 \\cdot 3 \\cdot 2}$$ Factoring out the $4$ gives $2\\sqrt{30}$."),
     ("", "$2(x + 1)$. Simplifying the coefficients for the sum, $2x + 3$."),
     ("", "Expanding $(x + 1)^2$. The derivative of $x^2$ simplifies to $2x$."),
     ("", "Simplifying: \\[ 0.5(x + 1) \\] Simplifying: \\[ 0.5x + 0.4 \\]"),
@@ -57,8 +58,10 @@ TRUE_EQUATIONS = (
         "We get $c_2 = 1 + \\frac{3}{7}$.",
         "Simplifying gives us the value of $c_2$: $c_2 = \\frac{10}{7}$.",
     ),
+    ("So $(b - 1)^2 = 3b + 1$.", "Expanding the left side, $(b - 1)^2 = b^2 - 2b + 1$."),
     # Alternatives, weaker and stronger statements, other facts.
     ("", "Thus $xy = 6$ or $x + y = 5$."),
+    ("", "Thus $a + b = 10$ or $a + b = -1$."),
     ("", "$x^2 > 9$, which implies that $x > 3$ or $x < -3$."),
     ("", "$2x - 4 > 0$, which means $3x - 9 > 0$ is possible."),
     ("", "The first line is $x + 2y = 5$. The second line is $3x - y = 2$."),

@@ -104,6 +104,9 @@ def _have_other_solutions(first: StatedEquation, second: StatedEquation, *, is_o
         return False
     if not pair[0].gcd(pair[1]).is_ground:
         return False
+    # `ab = 3 or ab = -3` are two cases.
+    if is_or and first.left == second.left:
+        return False
     return not is_or or _shared_terms(*pair) >= ALIKE
 
 
@@ -129,10 +132,15 @@ def _contradiction_of_values(before: Chain, after: Chain) -> str:
     if names(first):
         if isinstance(subject, Name):
             return ""
-        is_false = compare(first, second).equality in (Equality.NEVER, Equality.NEVER_SEEN)
+        # `(b - 1)^2 = 3b + 1`, expanding, `(b - 1)^2 = b^2 - 2b + 1`: the second is a rewriting.
+        is_false = _differ_everywhere(first, second) and _differ_everywhere(subject, second)
     else:
         is_false = _differ(first, second, is_name=isinstance(subject, Name))
     return f"it was {before.sides[-1].text}" if is_false else ""
+
+
+def _differ_everywhere(first: Tree, second: Tree) -> bool:
+    return compare(first, second).equality in (Equality.NEVER, Equality.NEVER_SEEN)
 
 
 def _differ(first: Tree, second: Tree, *, is_name: bool) -> bool:

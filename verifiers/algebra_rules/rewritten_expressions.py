@@ -23,13 +23,15 @@ from verifiers.algebra_rules.rewritings import is_normal
 from verifiers.math.dialects.algebra import parse, tokens
 from verifiers.math.findings import HOLDS, StepJudgement, false
 from verifiers.math.lexer import Kind, written
-from verifiers.math.syntax import Number, Tree, has_decimals, names, terms
+from verifiers.math.syntax import Number, Tree, has_decimals, names, numbers, terms
 
 REWRITTEN = "rewritten expression"
 
 MAX_CHARS = 8_000
 # The comparison of two expressions takes some milliseconds.
 MAX_EXPRESSIONS = 40
+# A closed formula of fewer numbers may be a part: "factoring out 4".
+MIN_NUMBERS = 3
 # The longest words between two forms of one expression.
 MAX_BETWEEN = 160
 FORMULA = re.compile(
@@ -152,6 +154,8 @@ def _judge(first: Tree, second: Tree) -> StepJudgement | None:
     if has_decimals(first, second) or names(first) != names(second):
         return None
     if isinstance(first, Number) or (names(first) and is_normal(first)):
+        return None
+    if not names(first) and len(numbers(second)) < MIN_NUMBERS:
         return None
     relation = compare(first, second)
     if relation.equality is Equality.ALWAYS:

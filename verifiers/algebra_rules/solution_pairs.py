@@ -24,7 +24,10 @@ LAYOUT = re.compile(r"\\[()\[\]]|\$|\\[,;:!]|\\(?:left|right)(?![A-Za-z])")
 NUMBER = r"[-−]?\d{1,9}(?:/\d{1,9})?"
 PAIR = re.compile(rf"(?<![\w)]) ?\( ?({NUMBER}) ?, ?({NUMBER}) ?\)(?! ?(?:and|or)? ?not)")
 # A sentence that lists solutions. Words may deny or restrict them.
-SENTENCE = re.compile(r"\bsolutions?\b(?: [a-z]+){0,6}? (?:is|are|:)[^.;\n]{1,200}")
+SENTENCE = re.compile(
+    r"\bsolutions?\b(?: [a-z]+){0,6}?(?: is| are|:) (?:\( ?[a-z] ?, ?[a-z] ?\) ?= ?)?"
+    r"(?=\()[^.;\n]{1,200}"
+)
 DENIED = re.compile(r"\b(?:not|no|isn't|aren't|extraneous|of the form|vertex|point|if|try|guess)\b")
 
 
