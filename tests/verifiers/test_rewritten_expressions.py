@@ -81,6 +81,7 @@ OTHER_EXPANSIONS = (
     "The condition is $(p - 2q)^2 = p^2 - 2pq + 4q^2$.",
     "We need $(a + b)^2 = a^2 + 4b + 1$.",
     "Now $(x + 3)(x - 1) = 12$.",
+    "The number is $n = 10a + b = ab + a + b$.",
 )
 
 

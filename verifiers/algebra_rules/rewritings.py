@@ -203,6 +203,9 @@ def _may_be_rewriting(link: Link, left: Tree, right: Tree, relation: Relation) -
     """
     if names(left) != names(right) or relation.left is None:
         return False
+    # `n = 10a + b = ab + a + b` is a condition: nothing on its sides is left to do.
+    if _are_normal(left, right, relation):
+        return False
     shared = ratios.shared_terms(relation.left, relation.right)
     if link.index > 0:
         return shared >= LOOSELY_ALIKE
