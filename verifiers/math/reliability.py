@@ -10,8 +10,12 @@ alarms each, all true. On 440 steps that were written to mislead them, they rais
 which about 95 were false: after `2x = 15`, "thus x = 8 boxes are needed". They give suspicions.
 
 So do the rules for comparisons, function values, substitutions, number predicates, congruences and
-divisors, which had no judged alarm. On 716 steps that were written to mislead them, they raised 282
+divisors, which had few judged alarms. On 716 steps that were written to mislead them, they raised 282
 alarms, nearly all false: "15 is divisible by 2 more than 3".
+
+The rules for other forms of equations and expressions, pairs, known expressions, points, digits,
+remainders, exchanges, approximations and rounding have few judged alarms outside of one set. They
+give suspicions until steps that are written to mislead them have been judged.
 """
 
 from collections.abc import Sequence
