@@ -27,8 +27,8 @@ EARLY_CUT = "text cut early"
 TOLERANCE_TOKENS = 1
 # Fewer tokens than this can well be white space alone.
 FEW_TOKENS = 8
-# A kind of reply is usual, and not requested again, after this many that came again and again, and
-# if hardly any other reply came instead: weak models often return an empty text.
+# A kind of reply is usual, and is not requested again, if this many requests got it at every
+# repetition, and hardly any got another reply instead: weak models often return an empty text.
 CONFIRMED = 3
 CONFIRMED_PER_REFUTED = 10
 
@@ -111,8 +111,8 @@ class Doubts:
     def learn_limit(self, first: Reply, second: Reply) -> bool:
         """Learn a limit of the server from two replies to one request, if they show one.
 
-        A fault cuts each reply at another place. Which limit it is, that of the text or that of the
-        context, later texts show.
+        Two texts of the same length show a limit, because a fault cuts each reply at another place.
+        Later texts show whether it limits the text, or the prompt and the text together.
         """
         if not (_is_all_cut(first) and _is_all_cut(second)):
             return False
@@ -133,10 +133,11 @@ class Doubts:
     def _doubt_of_cuts(self, reply: Reply, max_tokens: int) -> str | None:
         """Return the kind of doubt about the texts of a reply that were cut; None if there is none.
 
-        The limits are those of the request, of the server and of the context, of which the last two
-        are at least what earlier texts needed. A text that is shorter than all of them was not cut
-        by a limit. One that is only shorter than the requested limit was cut by another one, or by
-        a fault, unless earlier texts have shown that limit.
+        Three limits can cut a text: `max_tokens` of the request, a limit of the server, and the
+        size of the context. The last two are unknown, but earlier texts show how large they are at
+        least. A text that is shorter than that and than `max_tokens` was cut by no limit
+        (CUT_TEXT). A text that is shorter than `max_tokens` only was cut by a limit that is not
+        known yet, or by a fault (EARLY_CUT).
         """
         cut = 0
         for index, completion in enumerate(reply.completions):
