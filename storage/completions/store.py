@@ -51,6 +51,8 @@ _KEY_BYTES = 16
 
 @dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
 class _LoadedFile:
+    """A file of completions in memory."""
+
     file: StoreFile
     header: Header
     table: pa.Table
@@ -146,8 +148,9 @@ class CompletionStore:
         """Return the readable files of some shards.
 
         Args:
-            shard: The shard whose files are read even if they were read before.
-            covering: The shards, including `shard`.
+            shard: The shard that is opened. Its files are always read; those of other shards are
+                shared with the shards that are open already.
+            covering: The shards whose files are returned, `shard` included.
         """
         for _ in range(_LOAD_ATTEMPTS):
             try:
@@ -168,7 +171,7 @@ class CompletionStore:
         return written
 
     def is_damaged(self, file: StoreFile) -> bool:
-        """Check whether a file was found to be damaged."""
+        """Return whether a file was found to be damaged."""
         return file.path in self._damaged
 
     def _load(self, shard: int, covering: Collection[int]) -> list[_LoadedFile]:
@@ -211,6 +214,7 @@ class ShardStore:
     def __init__(self, store: CompletionStore, header: Header, covering: Collection[int]) -> None:
         self._store = store
         self._header = header
+        # The shards whose files can contain completions of the problems, this one included.
         self._covering = covering
         # Held while files are read or written, in threads. A cancelled call does not stop its
         # thread, so a lock of the event loop would not be enough.
@@ -219,11 +223,15 @@ class ShardStore:
         self._lock = threading.Lock()
         self._is_loaded = False
         self._own_files: list[_LoadedFile] = []
+        # The rows of these files.
         self._own_rows = IndexedRows()
-        self._covering_files: list[_LoadedFile] = []
+        # Files of other shards.
+        self._other_files: list[_LoadedFile] = []
+        # Completions that are in no file: those that wait for the next flush, and those of the
+        # flush that is running.
         self._pending: dict[bytes, Revised] = {}
         self._writing: dict[bytes, Revised] = {}
-        # Keys that were put here; needed only to know what must not be ignored.
+        # The keys of completions that this process has stored, which are never ignored.
         self._put_keys: set[bytes] = set()
         # The attributes below are used by the event loop only.
         self._load_lock = asyncio.Lock()
@@ -285,7 +293,7 @@ class ShardStore:
             await asyncio.to_thread(self._compact)
         else:
             await self.flush()
-        # They have nothing left to write, but must not outlive the event loop.
+        # These tasks have nothing left to write, but must end before the event loop does.
         await asyncio.gather(*self._background)
 
     def _cancel_timer(self) -> None:
@@ -311,7 +319,7 @@ class ShardStore:
                     self._own_files.append(loaded)
                     self._own_rows.add(loaded.table)
                 else:
-                    self._covering_files.append(loaded)
+                    self._other_files.append(loaded)
             self._is_loaded = True
 
     def _current(self, key: bytes) -> Revised | None:
@@ -321,7 +329,7 @@ class ShardStore:
             return current
         newest = self._own_rows
         newest_revision = newest.revision(key)
-        for loaded in self._covering_files:
+        for loaded in self._other_files:
             revision = loaded.rows.revision(key)
             if revision > newest_revision:
                 newest = loaded.rows
@@ -384,7 +392,7 @@ class ShardStore:
         with self._file_lock, self._writing_pending() as batch:
             files = [loaded.file for loaded in self._own_files]
             is_compact = files in ([], [part_file(self._header.shard)])
-            # Without a part that can be replaced, one segment is as good as a merged one.
+            # A damaged part is not replaced, and merging one segment would only copy it.
             is_alone = len(files) == 1 and self._store.is_damaged(part_file(self._header.shard))
             if not batch and (is_compact or is_alone):
                 return
@@ -431,7 +439,8 @@ class ShardStore:
             target = segment_file(self._header.shard)
         with self._lock:
             self._own_rows.index()
-        # Without the lock, which would stop the event loop: no rows are added meanwhile.
+        # Not under the lock, for which the event loop would wait. No rows are added meanwhile,
+        # because the file lock is held.
         newest = self._own_rows.newest_rows()
         merged = self._store.write(target, Header(self._header.shard, tuple(problem_ids)), newest)
         with self._lock:

@@ -137,8 +137,8 @@ def export(
         labels_by: A method whose annotations are used instead of the labels; "" for the labels.
         side_labels: Labels of this method beside the dataset, which replace those in it; see
             `ExampleJoin`. None for none.
-        neutral: The label of steps that this method rates as neutral. The default is the verdict
-            that such steps have since their import.
+        neutral: The verdict of the steps that this method rates as neutral. By default they are
+            correct, as they are stored.
         values: A formula that replaces the values of the labels.
         merge: Whether each trace is also exported with merged steps
             (`storage.publishing.merging`).
@@ -148,10 +148,10 @@ def export(
             of which an export replaces one.
         revision: The branch of a Hub repository; it is created if it does not exist.
         tag: The tag of the version in a Hub repository; "" for none.
-        processes: The number of processes that make rows. More than one need a main module that
-            can be imported, as everywhere in Python.
-        check: Gets the folder of the data files before they replace an earlier export, and raises
-            an error if they must not.
+        processes: The number of processes that make rows. With more than one, the main module of
+            the program must be importable, as for `multiprocessing`.
+        check: Called with the folder of the data files before they replace an earlier export.
+            Raises an error if they must not.
 
     Raises:
         ConfigError: The destination is invalid or contains files that no export wrote, the format
@@ -161,18 +161,8 @@ def export(
         DatasetError: There are no rows to export, or the destination cannot be written.
     """
     dataset.require()
-    if values is not None and not (isinstance(exporter, HasSoftLabels) and exporter.soft):
-        listing = ", ".join(formats_with("soft"))
-        raise ConfigError(f"this format has no values, only labels: export {listing}")
-    if merge and not isinstance(exporter, TakesMergedSteps):
-        listing = ", ".join(formats_with("takes_merged_steps"))
-        raise ConfigError(
-            "--merge adds rows with merged steps, which this format has no use for: export"
-            f" {listing}"
-        )
+    _check_arguments(exporter, labels_by=labels_by, neutral=neutral, values=values, merge=merge)
     options.check(exporter)
-    if neutral is not Verdict.CORRECT and not labels_by:
-        raise ConfigError("--neutral maps ratings of a method: name it with --labels")
     request = ExportRequest(
         exporter=exporter,
         labels_by=labels_by,
@@ -198,6 +188,23 @@ def export(
             f"cannot export to {destination}; name a folder or hf://datasets/ORG/NAME"
         )
     return _to_folder(dataset, request, destination)
+
+
+def _check_arguments(
+    exporter: Format, *, labels_by: str, neutral: Verdict, values: StepValues | None, merge: bool
+) -> None:
+    """Raise ConfigError if the format, or the choice of labels, does not allow an argument."""
+    if values is not None and not (isinstance(exporter, HasSoftLabels) and exporter.soft):
+        listing = ", ".join(formats_with("soft"))
+        raise ConfigError(f"this format has no values, only labels: export {listing}")
+    if merge and not isinstance(exporter, TakesMergedSteps):
+        listing = ", ".join(formats_with("takes_merged_steps"))
+        raise ConfigError(
+            "--merge adds rows with merged steps, which this format has no use for: export"
+            f" {listing}"
+        )
+    if neutral is not Verdict.CORRECT and not labels_by:
+        raise ConfigError("--neutral maps ratings of a method: name it with --labels")
 
 
 def _to_hub(dataset: Dataset, request: ExportRequest, repository: hub.Repository) -> ExportResult:
