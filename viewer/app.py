@@ -42,11 +42,13 @@ __all__ = ["create_app"]
 # A query of a person in front of a page.
 QUERY_SECONDS = 30.0
 QUERY_MIB = 512
+# The ids of a selection are kept in memory, some 30 bytes each.
 MAX_SELECTED = 1_000_000
 # How many results are remembered: the pages of a few people.
 REMEMBERED_FIGURES = 16
-# Each can have some 30 MB of ids.
+# Few, because each can have a million ids.
 REMEMBERED_SELECTIONS = 4
+# A rollout is shown with its full text, so that many of them would make a long page.
 ROLLOUTS_PER_PAGE = 20
 # More solutions are shown on request.
 SIBLINGS_SHOWN = 12

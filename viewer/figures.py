@@ -30,9 +30,11 @@ __all__ = [
 
 # First errors from this index are one bar: traces can have hundreds of steps.
 MAX_INDEX = 15
+# Only the most frequent reasons have a bar: each filter and each error can add some.
 MAX_BARS = 12
 # 66 pairs, each a query over all traces.
 MAX_MATRIX_METHODS = 12
+# As in the scores of `stepmark score`, which the reliability diagram must agree with.
 BINS = 10
 
 

@@ -65,6 +65,7 @@ RESERVED_SECONDS = 1800.0
 RETRY_SECONDS = 5.0
 # What several raters look at.
 REMEMBERED_TRACES = 32
+# The status of an entry that could not be stored, although it is valid: the disk is full, say.
 NOT_SAVED = 503
 
 

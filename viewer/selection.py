@@ -29,6 +29,7 @@ LABEL = "Label"
 """The final label, which is a source of first errors as the methods are."""
 # What a person can audit in a day or two.
 AUDIT_TRACES = 200
+# Anyone who can open the pages can write an address, so its values are limited.
 MAX_VALUE_CHARS = 500
 MAX_SQL_CHARS = 20_000
 
