@@ -37,7 +37,7 @@ def main():
             "num_epochs": 1,
             "learning_rate": 1e-4,
             "shuffle_merged_datasets": False,
-            "dataset_num_proc": 1,
+            "dataset_num_proc": 0,
         }
         if kind is STEPS:
             settings |= {
