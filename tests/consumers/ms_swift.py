@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.consumers.chats import trained_turns, turns_with_loss
-from tests.consumers.model_folder import rendered
+from tests.consumers.model_folder import END_OF_TURN, rendered
 from tests.consumers.workspace import Attempt, Workspace, check_equal
 
 __all__ = ["attempts"]
@@ -25,9 +25,21 @@ def attempts(python: Path, workspace: Workspace) -> Iterator[Attempt]:
     results = workspace.run(python, "encode_ms_swift")
     for name in ("chat_steps", "chat_steps_masked", "sft", "verification"):
         trained = trained_turns(name, results[name], workspace)
-        rows = check_equal(name, trained, turns_with_loss(name, workspace))
+        rows = check_equal(name, trained, _turns_with_ends(name, workspace))
         yield Attempt(name, rows, "load_dataset and template: encoded")
     yield _scored(results["qwen_prm"], workspace)
+
+
+def _turns_with_ends(name: str, workspace: Workspace) -> list[list[str]]:
+    """Return the turns with `loss`, and the token for the end of a chat.
+
+    That token trains also if the last turn does not.
+    """
+    expected = list[list[str]]()
+    for row, turns in zip(workspace.rows(name), turns_with_loss(name, workspace), strict=True):
+        trains = row["messages"][-1].get("loss", True)
+        expected.append(turns if trains else [*turns, END_OF_TURN])
+    return expected
 
 
 def _scored(results: list[tuple[list[int], list[float]]], workspace: Workspace) -> Attempt:
