@@ -299,7 +299,7 @@ def test_qwen_separator_has_a_label(after_error: AfterError, expected: list[Any]
     assert rows_and_reasons(exporter, example(UNKNOWN)) == ([], ["no step is decided"])
 
 
-def test_qwen_separator_in_text_is_left_out() -> None:
+def test_qwen_text_has_no_separator() -> None:
     judged = example(GOOD, BAD, GOOD)
     in_question = replace(judged, problem=replace(PROBLEM, question="Is it <extra_0>?"))
     with_step = list[Example]()
