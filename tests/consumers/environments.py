@@ -61,8 +61,10 @@ def installed_python(name: str) -> Path:
         return python
     uv = [sys.executable, "-m", "uv"]
     quiet = ["--quiet", "--system-certs"]
-    subprocess.run([*uv, "venv", *quiet, "--clear", "--python", sys.executable, folder], check=True)
-    install = [*uv, "pip", "install", *quiet, "--no-deps", "--python", python, "-r", file]
+    subprocess.run(
+        [*uv, "venv", *quiet, "--clear", "--python", sys.executable, str(folder)], check=True
+    )
+    install = [*uv, "pip", "install", *quiet, "--no-deps", "--python", str(python), "-r", str(file)]
     subprocess.run(install, check=True)
     packages = folder / "lib" / f"python3.{sys.version_info.minor}" / "site-packages"
     shared = sysconfig.get_path("purelib")

@@ -44,6 +44,7 @@ def _turns_with_ends(name: str, workspace: Workspace) -> list[list[str]]:
 
 def _scored(results: list[tuple[list[int], list[float]]], workspace: Workspace) -> Attempt:
     separator = workspace.tokenizer.token_to_id(SEPARATOR)
+    assert separator is not None
     exported = workspace.rows("qwen_prm")
     lengths = list[int]()
     for row, (ids, scores) in zip(exported, results, strict=True):
