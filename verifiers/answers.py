@@ -141,8 +141,8 @@ class Answers:
 
 def _judge_programs(claim: AnswerClaim, reason: str) -> Judgement:
     """Judge texts in the notation of programs, which another reading has not decided."""
-    answer = _without_stop(claim.answer)
-    reference = _without_stop(claim.reference)
+    answer = _unwrap(claim.answer).strip("`")
+    reference = _unwrap(claim.reference).strip("`")
     if not (PROGRAM_SIGN.search(answer) or PROGRAM_SIGN.search(reference)):
         return Verdict.UNKNOWN, reason
     # Imported on use, as the modules for forms are.

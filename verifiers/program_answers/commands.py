@@ -19,6 +19,7 @@ from verifiers.math.syntax import (
     Tree,
     UnreadError,
     map_names,
+    walk,
 )
 from verifiers.program_answers.derivatives import UNKNOWN, differentiated
 from verifiers.program_answers.number_functions import computed
@@ -37,6 +38,7 @@ from verifiers.program_answers.statements import (
 
 SUM = "sum"
 MAX_TERMS = 100
+MAX_PARTS = 600
 # The order of derivatives.
 MAX_ORDER = 3
 ONE = Number(Fraction(1))
@@ -178,7 +180,11 @@ def finite_product(body: Tree, index: Tree, low: Tree, high: Tree) -> Tree:
 
 
 def _written_out(operator: str, body: Tree, index: str, numbers: range) -> Tree:
-    if len(numbers) > MAX_TERMS:
+    # Sums in sums multiply.
+    size = 0
+    for _ in walk(body):
+        size += 1
+    if len(numbers) > MAX_TERMS or size * len(numbers) > MAX_PARTS:
         raise UnreadError("too many terms")
     total: Tree = Number(Fraction(operator == "*"))
     for number in numbers:

@@ -86,8 +86,9 @@ def are_different_linear(left: Statement, right: Statement) -> bool:
     for group in groups:
         if not all(sum(exponent for _, exponent in variables) <= 1 for variables in group):
             return False
-    if any(exponent < 0 for monomial in (*a, *b) for _, exponent in monomial):
-        return False
+    for monomial in (*a, *b):
+        if any(exponent < 0 for _, exponent in monomial):
+            return False
     if groups[0].keys() != groups[1].keys():
         return False
     key = max(groups[0])

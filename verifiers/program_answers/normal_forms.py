@@ -47,7 +47,7 @@ from verifiers.program_answers.monomials import (
     scaled,
 )
 
-MAX_PRODUCTS = 40_000
+MAX_PRODUCTS = 20_000
 MAX_EXPANDED_POWER = 40
 MAX_SHIFT = 20
 MAX_NUMBER = 10**8
@@ -220,7 +220,7 @@ class NormalForms:
         outside = self.rational_power(factor, Fraction(exponent))
         if len(primitive) < 2:
             return self.product(outside, self.rational_power(primitive, Fraction(exponent)))
-        if 0 < exponent <= MAX_EXPANDED_POWER and len(primitive) ** exponent <= MAX_PRODUCTS // 8:
+        if 0 < exponent <= MAX_EXPANDED_POWER and len(primitive) ** exponent <= MAX_PRODUCTS // 4:
             for _ in range(exponent):
                 outside = self.product(outside, primitive)
             return outside

@@ -40,7 +40,7 @@ from verifiers.program_answers.statements import (
 MAX_CHARS = 600
 MAX_DEPTH = 24
 MAX_DIGITS = 40
-MAX_PARTS = 400
+MAX_PARTS = 800
 TOKEN = re.compile(
     r"\s*(?:(?P<number>\d+(?:\.\d+)?(?:[eE][+-]?\d{1,3})?(?![\w.])|\.\d+(?![\w.]))"
     r"|(?P<name>'?%?[A-Za-z][A-Za-z0-9_]*(?:\.[a-z]+(?=\())?(?:\[[A-Za-z0-9]{1,8}\])?)"

@@ -218,7 +218,8 @@ class _Ratios:
 
 
 def _has_unit_coefficients(ratio: tuple[Polynomial, Polynomial]) -> bool:
-    return all(abs(value) == 1 for part in ratio for value in part.values())
+    values = [*ratio[0].values(), *ratio[1].values()]
+    return all(abs(value) == 1 for value in values)
 
 
 def _small(polynomial: Polynomial) -> Polynomial:
