@@ -83,14 +83,11 @@ def are_different_linear(left: Statement, right: Statement) -> bool:
     if {key.kind for key in forms.atoms.keys} - {"name", "unit"}:
         return False
     groups = (_by_variables(forms, a), _by_variables(forms, b))
-    for group in groups:
-        if not all(sum(exponent for _, exponent in variables) <= 1 for variables in group):
-            return False
-    for monomial in (*a, *b):
-        if any(exponent < 0 for _, exponent in monomial):
-            return False
-    if groups[0].keys() != groups[1].keys():
+    if not a or groups[0].keys() != groups[1].keys():
         return False
+    for variables in groups[0]:
+        if variables and [exponent for _, exponent in variables] != [1]:
+            return False
     key = max(groups[0])
     own, other = (group[key] for group in groups)
     difference = added(forms.product(a, other), scaled(forms.product(b, own), Fraction(-1)))

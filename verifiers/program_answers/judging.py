@@ -58,7 +58,7 @@ from verifiers.program_answers.statements import (
 MAX_ITEMS = 12
 MAX_PROPOSITIONS = 6
 # Readings of the names that may be constants; the last one is that of SymPy.
-READINGS = ({}, {"e": E, "i": I}, {"e": E, "i": I, "E": E, "I": I})
+READINGS: Sequence[dict[str, Constant]] = ({}, {"e": E, "i": I}, {"e": E, "i": I, "E": E, "I": I})
 
 
 def judge_programs(answer: str, reference: str) -> Judgement | None:

@@ -360,7 +360,7 @@ class NormalForms:
         key = self.atoms.keys[index]
         if key.kind == "exponential" and (not is_base or self.is_positive(index)):
             return dict(key.arguments[0])
-        argument = {((index, Fraction(1)),): Fraction(1)}
+        argument: Sum = {((index, Fraction(1)),): Fraction(1)}
         if key.kind == "base":
             argument = dict(key.arguments[0])
         return self.atom(Key("logarithm", "", (frozenset(argument.items()),)))
@@ -435,7 +435,7 @@ class NormalForms:
         [(monomial, content)] = factor.items()
         total = constant(abs(content))
         for index, exponent in monomial:
-            size = {((index, Fraction(1)),): Fraction(1)}
+            size: Sum = {((index, Fraction(1)),): Fraction(1)}
             if not self.is_positive(index):
                 size = self.atom(Key("abs", "", (frozenset(size.items()),)))
             total = self.product(total, self.rational_power(size, exponent))

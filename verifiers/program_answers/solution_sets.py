@@ -14,6 +14,7 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
+from verifiers.math.exact import bit_size
 from verifiers.math.syntax import (
     Call,
     Combined,
@@ -190,6 +191,8 @@ class _Ratios:
         c, d = right
         if max(map(len, (a, b))) * max(map(len, (c, d))) > MAX_TERMS:
             raise UnreadError("too many terms")
+        if _coefficient_bits(left) + _coefficient_bits(right) > MAX_BITS:
+            raise UnreadError("a number that is too large")
         if operator == "*":
             return a * c, b * d
         if operator == "/":
@@ -206,15 +209,29 @@ class _Ratios:
         top, bottom = exponent
         if not (top.is_ground and bottom.is_ground):
             raise UnreadError("a name in an exponent")
-        number = Fraction(str(top.LC)) / Fraction(str(bottom.LC)) if top else Fraction(0)
-        size = max(len(base[0]), len(base[1]))
-        is_monomial = size == 1 and _has_unit_coefficients(base)
+        number = _rational(top.LC) / _rational(bottom.LC) if top else Fraction(0)
+        is_monomial = max(len(base[0]), len(base[1])) == 1 and _has_unit_coefficients(base)
+        if _coefficient_bits(base) * abs(number) > MAX_BITS:
+            raise UnreadError("a number that is too large")
         if number.denominator != 1 or abs(number) > (MAX_POWER if is_monomial else MAX_DEGREE):
             raise UnreadError("a power that is not understood")
         numerator, denominator = base if number >= 0 else base[::-1]
         if not denominator or (number == 0 and not numerator):
             raise UnreadError("a division by zero")
         return numerator ** abs(int(number)), denominator ** abs(int(number))
+
+
+def _rational(value: Any) -> Fraction:
+    return Fraction(int(value.numerator), int(value.denominator))
+
+
+def _coefficient_bits(ratio: tuple[Polynomial, Polynomial]) -> int:
+    """Return the bits of the largest coefficient, and one for every other term."""
+    bits = 0
+    for part in ratio:
+        for value in part.values():
+            bits = max(bits, bit_size(_rational(value)))
+    return bits - 1 + max(len(ratio[0]), len(ratio[1]))
 
 
 def _has_unit_coefficients(ratio: tuple[Polynomial, Polynomial]) -> bool:
@@ -275,12 +292,17 @@ def _roots(factors: Sequence[Polynomial]) -> Sequence[Cell]:
         roots = list[Cell]()
         for factor in factors:
             for (low, high), _ in _polynomial(factor).intervals(eps=width):
-                roots.append(Cell(Fraction(str(low)), Fraction(str(high)), factor))
+                roots.append(Cell(_fraction(low), _fraction(high), factor))
         roots.sort(key=lambda root: (root.low, root.high))
         touching = [a for a, b in pairwise(roots) if a.high >= b.low]
         if not touching:
             return roots
     raise UnreadError("roots that are too close")
+
+
+def _fraction(number: Any) -> Fraction:
+    """Return a rational number of SymPy."""
+    return Fraction(int(number.p), int(number.q))
 
 
 def _polynomial(factor: Polynomial) -> Any:
@@ -333,8 +355,7 @@ def _sign(polynomial: Polynomial, cell: Cell) -> int:
 def _value(polynomial: Polynomial, point: Fraction) -> Fraction:
     total = Fraction(0)
     for (power,), coefficient in polynomial.items():
-        number = Fraction(int(coefficient.numerator), int(coefficient.denominator))
-        total += number * point**power
+        total += _rational(coefficient) * point**power
     return total
 
 

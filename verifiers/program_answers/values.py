@@ -19,7 +19,8 @@ from verifiers.math.syntax import (
     map_names,
     walk,
 )
-from verifiers.program_answers.commands import SUM, UNKNOWN, summation
+from verifiers.program_answers.commands import SUM, summation
+from verifiers.program_answers.derivatives import UNKNOWN
 
 Point = Mapping[str, Fraction]
 POINTS = 18
