@@ -211,7 +211,7 @@ class _Ratios:
             raise UnreadError("a name in an exponent")
         number = _rational(top.LC) / _rational(bottom.LC) if top else Fraction(0)
         is_monomial = max(len(base[0]), len(base[1])) == 1 and _has_unit_coefficients(base)
-        if _coefficient_bits(base) * abs(number) > MAX_BITS:
+        if not is_monomial and _coefficient_bits(base) * abs(number) > MAX_BITS:
             raise UnreadError("a number that is too large")
         if number.denominator != 1 or abs(number) > (MAX_POWER if is_monomial else MAX_DEGREE):
             raise UnreadError("a power that is not understood")
