@@ -129,6 +129,8 @@ class Answers:
         """Return the finding; a reference is correct if other answers can be compared with it."""
         if isinstance(claim, ReferenceClaim):
             verdict, reason = _judge_reference(claim.reference)
+            if verdict is Verdict.UNKNOWN and _is_program(claim.reference):
+                verdict, reason = Verdict.CORRECT, "the notation of programs"
         elif isinstance(claim, AnswerClaim):
             verdict, reason = _judge(claim.answer, claim.reference)
             if verdict is Verdict.UNKNOWN:
@@ -137,6 +139,15 @@ class Answers:
             verdict = Verdict.UNKNOWN
             reason = "not an answer"
         return Finding(verdict=verdict, reason=reason)
+
+
+def _is_program(reference: str) -> bool:
+    """Return whether a reference is in the notation of programs."""
+    if not PROGRAM_SIGN.search(reference):
+        return False
+    from verifiers.program_answers.judging import is_program
+
+    return is_program(_unwrap(reference).strip("`"))
 
 
 def _judge_programs(claim: AnswerClaim, reason: str) -> Judgement:

@@ -7,7 +7,7 @@ import pytest
 from stepmark.records import Verdict
 from tests.verifiers.cases import DATA, rows
 from verifiers.answers import Answers
-from verifiers.base import AnswerClaim
+from verifiers.base import AnswerClaim, ReferenceClaim
 
 PAIRS = rows(DATA / "program_answers.jsonl")
 VERDICTS = {
@@ -30,3 +30,13 @@ def test_pair_in_both_orders(case: dict[str, Any]) -> None:
     assert case["verdict"] in VERDICTS[case["truth"]]
     assert _verdict(case["answer"], case["reference"]) == case["verdict"]
     assert _verdict(case["reference"], case["answer"]) == case["verdict"]
+
+
+@pytest.mark.parametrize("text", ["sum(k^2,k,1,n)", "%e^(%i*t)", "x # 0", "[x = 1, x = 2*a]"])
+def test_references_of_programs_are_read(text: str) -> None:
+    assert Answers().verify(ReferenceClaim(reference=text)).verdict is Verdict.CORRECT
+
+
+@pytest.mark.parametrize("text", ["2*", "x**", "f(x)*\\frac12 ?", "2*inf"])
+def test_other_references_stay_undecided(text: str) -> None:
+    assert Answers().verify(ReferenceClaim(reference=text)).verdict is Verdict.UNKNOWN

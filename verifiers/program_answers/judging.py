@@ -82,6 +82,17 @@ def judge_programs(answer: str, reference: str) -> Judgement | None:
     return Verdict.INCORRECT, "different in the notation of programs"
 
 
+def is_program(text: str) -> bool:
+    """Return whether a text is completely in the notation of programs, and shows that it is."""
+    if not (reading.is_readable(text) and reading.is_marked(text)):
+        return False
+    try:
+        form = reading.read_signs(text)
+    except (UnreadError, ArithmeticError, RecursionError):
+        return False
+    return INFINITE.keys().isdisjoint(names_in(form))
+
+
 def _are_plain_differences(left: Form, right: Form) -> bool:
     """Return whether different statements in plain text are different answers.
 
