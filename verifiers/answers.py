@@ -130,7 +130,8 @@ class Answers:
         if isinstance(claim, ReferenceClaim):
             verdict, reason = _judge_reference(claim.reference)
             if verdict is Verdict.UNKNOWN and _is_program(claim.reference):
-                verdict, reason = Verdict.CORRECT, "the notation of programs"
+                verdict = Verdict.CORRECT
+                reason = "the notation of programs"
         elif isinstance(claim, AnswerClaim):
             verdict, reason = _judge(claim.answer, claim.reference)
             if verdict is Verdict.UNKNOWN:

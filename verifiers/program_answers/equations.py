@@ -89,7 +89,8 @@ def are_different_linear(left: Statement, right: Statement) -> bool:
         if variables and [exponent for _, exponent in variables] != [1]:
             return False
     key = max(groups[0])
-    own, other = (group[key] for group in groups)
+    own = groups[0][key]
+    other = groups[1][key]
     difference = added(forms.product(a, other), scaled(forms.product(b, own), Fraction(-1)))
     # 1 and i are independent, so that remaining terms do not cancel.
     return bool(difference)
