@@ -53,5 +53,5 @@ def test_false_statement_about_points_is_suspected(step: str) -> None:
 
 
 @pytest.mark.parametrize("step", OTHER)
-def test_other_statement_about_points_is_not_suspected(step: str) -> None:
+def test_other_statement_is_not_suspected(step: str) -> None:
     assert result_of(_finding(step)) != "suspicion"
