@@ -10,7 +10,7 @@ alarms each, all true. On 440 steps that were written to mislead them, they rais
 which about 95 were false: after `2x = 15`, "thus x = 8 boxes are needed". They give suspicions.
 
 So do the rules for comparisons, function values, substitutions, number predicates, congruences and
-divisors, which had few judged alarms. On 716 steps that were written to mislead them, they raised 282
+divisors, which had few judged alarms. On 716 steps that were written to mislead them, they gave 282
 alarms, nearly all false: "15 is divisible by 2 more than 3".
 
 The rules for other forms of equations and expressions, pairs, known expressions, points, digits,
