@@ -141,8 +141,8 @@ def _joint_judgements(context: Context) -> Iterator[tuple[str, StepJudgement]]:
         yield from rewritten_expressions(context)
         yield from known_expressions(context)
     yield from exchanges(context)
-    for rule in WORD_RULES:
-        yield from rule(context.claim.step)
+    for word_rule in WORD_RULES:
+        yield from word_rule(context.claim.step)
 
 
 def _with_doubts(
