@@ -9,7 +9,7 @@ from annotators.concurrency import gather_or_cancel
 from annotators.context import AnnotationContext, ProblemGroup, RunServices
 from annotators.running import run
 from benchmarks.efficiency.rollout_cache import CachedTraceEngine, RolloutCache
-from stepmark.records import Annotation, Problem, Trace, Verdict
+from stepmark.records import Annotation, Critique, Problem, Trace, Verdict
 
 __all__ = ["GroundTruth", "MethodResults", "TraceResult"]
 
@@ -27,6 +27,8 @@ class TraceResult:
     solvable: bool
     """Whether some sample solves the problem."""
     annotation: Annotation
+    critiques: Sequence[Critique]
+    """The replies of judges that the method asked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +95,7 @@ class GroundTruth:
                 first_error=self.first_errors[context.trace.trace_id],
                 solvable=Verdict.CORRECT in context.siblings,
                 annotation=annotation,
+                critiques=context.critiques,
             )
             results.append(result)
         return results

@@ -1,55 +1,50 @@
-"""Train a head on the labels of each method, for equal tokens, and score it on other problems."""
+"""Train heads and verifiers on the labels of each method, for equal tokens, and score them."""
 
 import argparse
 import asyncio
 import dataclasses
+import multiprocessing
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
+from annotators.concurrency import gather_or_cancel
 from benchmarks.common.console import print_json, print_progress
-from benchmarks.common.targets import Interval
-from benchmarks.training import baselines, heads, labels, measures
+from benchmarks.training import baselines, heads, labels, measures, reward_model, verifiers
 from benchmarks.training.kept_results import KeptResults
-from benchmarks.training.measures import Comparison, ScoredTrace
-from benchmarks.training.pool import Pool, open_pool
+from benchmarks.training.measures import ScoredTrace
+from benchmarks.training.pool import Pool, Question, open_pool
+from benchmarks.training.results import Result, header, row, to_json
+from engines.pocket import SHIPPED
+from examples import prm_head, verifier_sft
 from stepmark.errors import UserError
-from stepmark.records import Trace
 
 __all__ = ["main", "measure"]
 
+T = TypeVar("T")
 Scores = Sequence[Sequence[float]]
 BASELINE = "Math-Shepherd"
-"""The method to which the others are compared."""
+"""The method to which the other heads are compared."""
+UNTRAINED = "untrained"
+"""The verifier to which the trained ones are compared."""
 ORACLE = "oracle"
 ORACLE_OF_BASELINE = f"oracle, traces of {BASELINE}"
 """Separates the number of traces from the errors in their labels."""
+ALL_WEIGHTS = "oracle, all weights"
+"""The example `prm_head` on the oracle's labels."""
 LOG_PROBABILITY = "log-probability, untrained"
-CHECK = "generative verifier, untrained"
 RANDOM = "random"
 MAJORITY = "majority"
-COLUMNS = (
-    "labels by",
-    "tokens",
-    "traces",
-    "rows",
-    "exact",
-    "step AUC",
-    "F1",
-    "best of 8",
-    f"F1 beyond {BASELINE}",
-)
-NO_CELL = ""
-METHODS = (*labels.METHODS, ORACLE)
-Scorer = Callable[[Pool, Sequence[Trace]], Awaitable[Scores]]
-"""Returns the scores of the steps of each trace."""
+METHODS: Mapping[str, labels.LabellingMethod] = {**labels.METHODS, ORACLE: labels.BY_ORACLE}
+VERIFIERS = ("consensus", ORACLE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,41 +58,96 @@ class Options:
     threshold_problems: int
     """Problems that determine the score below which a step is called incorrect."""
     budget: int
-    """Generated tokens for the labels of one method."""
+    """Generated tokens for the labels of one method, and for its critiques of a verifier."""
     seed: int
+    seeds: int
+    """Trainings of each head."""
     methods: Sequence[str]
+    """Whose labels heads are trained on."""
+    verifiers: Sequence[str]
+    """Whose critiques verifiers are trained on."""
     head: heads.HeadOptions
+    reward_model: prm_head.Options
+    verifier: verifier_sft.Options
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pools:
-    """Three sets of problems."""
+class Benchmark:
+    """The problems, the results of earlier calls, and what trains."""
 
+    options: Options
+    kept: KeptResults
     training: Pool
     evaluation: Pool
     threshold: Pool
+    processes: ProcessPoolExecutor
+    """They train the models whose weights change."""
+    features: heads.StepFeatures
+
+    async def train(self, name: str, function: Callable[..., T], *arguments: object) -> T:
+        """Return the result of a function in another process, or the kept one of this name."""
+
+        async def run() -> T:
+            started = time.monotonic()
+            loop = asyncio.get_running_loop()
+            result = await loop.run_in_executor(self.processes, partial(function, *arguments))
+            print_progress(f"  {name}: {time.monotonic() - started:.0f} s with waiting")
+            return result
+
+        return await self.kept.get(name, run)
+
+    def question_sets(self) -> Mapping[str, Sequence[Question]]:
+        """Return the traces to score of each set."""
+        return {
+            "evaluation": self.evaluation.questions(),
+            "threshold": self.threshold.questions(),
+        }
+
+    def result_of_scores(self, scores: Mapping[str, Scores]) -> Result:
+        """Return the measures of scores of both sets."""
+        threshold = measures.best_threshold(_scored(self.threshold, scores["threshold"]))
+        return self.result(scores["evaluation"], threshold)
+
+    def result(self, scores: Scores, threshold: float) -> Result:
+        """Return the measures of scores of the traces to evaluate."""
+        evaluated = _scored(self.evaluation, scores)
+        return Result(
+            auc=measures.step_auc(evaluated),
+            f1=measures.first_error_f1(evaluated, threshold),
+            best=measures.best_of_samples(evaluated),
+        )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """The measures of one method."""
+async def measure(options: Options, folder: Path) -> tuple[Mapping[str, Result], ...]:
+    """Return the measures of heads and baselines, and those of verifiers.
 
-    labels: Mapping[str, Any] | None
-    """The fields of `Labels` without the rows; None for a method without labels."""
-    auc: Comparison | None
-    f1: Comparison | None
-    best: Comparison
-
-
-async def measure(options: Options, folder: Path) -> Mapping[str, Result]:
-    """Return the measures of all methods and baselines; stages that `folder` has are not repeated.
+    Stages whose results are in `folder` are not repeated.
 
     Raises:
         InputError: The folder has results of other options.
     """
+    async with _open_benchmark(options, folder) as benchmark:
+        heads_by_name = await _measure_heads(benchmark)
+        # Two processes train these at the same time.
+        verifiers_by_name, all_weights = await asyncio.gather(
+            _measure_verifiers(benchmark), _train_reward_model(benchmark)
+        )
+    return {**heads_by_name, ALL_WEIGHTS: all_weights}, verifiers_by_name
+
+
+@asynccontextmanager
+async def _open_benchmark(options: Options, folder: Path) -> AsyncIterator[Benchmark]:
     kept = KeptResults(folder=folder)
-    kept.check_options({**dataclasses.asdict(options), "methods": None})
+    kept.check_options({**dataclasses.asdict(options), "methods": None, "verifiers": None})
+    # Two processes of one thread each. A new process has no threads of this one, unlike a fork.
+    processes = ProcessPoolExecutor(
+        max_workers=2,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=torch.set_num_threads,
+        initargs=(1,),
+    )
     async with AsyncExitStack() as stack:
+        stack.callback(processes.shutdown, cancel_futures=True)
 
         async def pool(name: str, number: int, problems: int) -> Pool:
             print_progress(f"{name}: {problems} problems")
@@ -105,36 +155,110 @@ async def measure(options: Options, folder: Path) -> Mapping[str, Result]:
             seed = 3 * options.seed + number
             return await stack.enter_async_context(open_pool(folder / name, seed, problems))
 
-        pools = Pools(
+        yield Benchmark(
+            options=options,
+            kept=kept,
             training=await pool("training", 0, options.problems),
             evaluation=await pool("evaluation", 1, options.held_out),
             threshold=await pool("threshold", 2, options.threshold_problems),
+            processes=processes,
+            features=heads.StepFeatures(),
         )
-        results = await _measure_baselines(pools, kept)
-        made = dict[str, Mapping[str, Any]]()
-        for name in options.methods:
-            made[name] = await kept.get(f"labels {name}", partial(_label, pools, options, name))
-            print_progress(f"{name}: {_describe(made[name])}")
-        if {BASELINE, ORACLE} <= made.keys():
-            count = made[BASELINE]["traces"]
-            made[ORACLE_OF_BASELINE] = dataclasses.asdict(
-                labels.label_by_oracle(pools.training, count)
-            )
-        for name, training in made.items():
-            scores = await kept.get(
-                f"scores {name}", partial(_train, pools, options, training["rows"])
-            )
-            without_rows = {**training, "rows": len(training["rows"])}
-            results[name] = _result(pools, scores, without_rows)
-            print_progress(" | ".join(_cells(name, results)))
+
+
+async def _measure_heads(benchmark: Benchmark) -> Mapping[str, Result]:
+    results = await _measure_baselines(benchmark)
+    made = dict[str, Mapping[str, Any]]()
+    for name in benchmark.options.methods:
+        made[name] = await benchmark.kept.get(f"labels {name}", partial(_label, benchmark, name))
+        print_progress(f"labels by {name}: {_describe(made[name])}")
+    if {BASELINE, ORACLE} <= made.keys():
+        count = made[BASELINE]["traces"]
+        limited = labels.label_by_oracle(benchmark.training, count)
+        made[ORACLE_OF_BASELINE] = dataclasses.asdict(limited)
+    for name, training in made.items():
+        results[name] = await _train_heads(benchmark, name, training)
+        print_progress(" | ".join(row(name, results, BASELINE)))
     return results
 
 
-async def _label(pools: Pools, options: Options, name: str) -> Mapping[str, Any]:
+async def _label(benchmark: Benchmark, name: str) -> Mapping[str, Any]:
     if name == ORACLE:
-        return dataclasses.asdict(labels.label_by_oracle(pools.training))
-    method = labels.METHODS[name]
-    made = await labels.label_for_budget(pools.training, method, options.budget)
+        return dataclasses.asdict(labels.label_by_oracle(benchmark.training))
+    budget = benchmark.options.budget
+    made = await labels.label_for_budget(benchmark.training, METHODS[name], budget)
+    return dataclasses.asdict(made)
+
+
+async def _train_heads(benchmark: Benchmark, name: str, made: Mapping[str, Any]) -> Result:
+    """Train heads with several seeds; the first one has all measures."""
+    results = list[Result]()
+    for seed in range(benchmark.options.seeds):
+        options = replace(benchmark.options.head, seed=seed)
+
+        async def train(options: heads.HeadOptions = options) -> Mapping[str, Scores]:
+            head = heads.train_head(made["rows"], benchmark.features, options)
+            scores = dict[str, Scores]()
+            for key, questions in benchmark.question_sets().items():
+                scores[key] = [head.score(benchmark.features.of(item)) for item in questions]
+            return scores
+
+        scores = await benchmark.kept.get(f"head {name}, seed {seed}", train)
+        results.append(benchmark.result_of_scores(scores))
+    others = list[float]()
+    for result in results[1:]:
+        assert result.f1 is not None
+        others.append(result.f1.value)
+    return replace(results[0], labels=_without_rows(made), f1_of_seeds=others)
+
+
+async def _train_reward_model(benchmark: Benchmark) -> Result:
+    """Train the example on the oracle's labels."""
+    made = dataclasses.asdict(labels.label_by_oracle(benchmark.training))
+    scores = await benchmark.train(
+        "reward model",
+        reward_model.train_and_score,
+        made["rows"],
+        benchmark.question_sets(),
+        benchmark.options.reward_model,
+    )
+    return replace(benchmark.result_of_scores(scores), labels=_without_rows(made))
+
+
+async def _measure_verifiers(benchmark: Benchmark) -> Mapping[str, Result]:
+    options = benchmark.options
+    made = dict[str, Mapping[str, Any]]()
+    for name in options.verifiers:
+        critiques = partial(_critiques, benchmark, METHODS[name])
+        made[name] = await benchmark.kept.get(f"critiques {name}", critiques)
+        print_progress(f"critiques by {name}: {_describe(made[name])}")
+    questions = benchmark.evaluation.questions()
+    checks = [
+        benchmark.train(
+            f"verifier {UNTRAINED}", verifiers.check_steps, SHIPPED, questions, options.verifier
+        )
+    ]
+    for name, training in made.items():
+        checks.append(
+            benchmark.train(
+                f"verifier {name}",
+                verifiers.train_and_check,
+                training["rows"],
+                questions,
+                options.verifier,
+            )
+        )
+    untrained, *trained = await gather_or_cancel(checks)
+    results = {UNTRAINED: benchmark.result(untrained, verifiers.VERDICT_THRESHOLD)}
+    for (name, training), scores in zip(made.items(), trained, strict=True):
+        result = benchmark.result(scores, verifiers.VERDICT_THRESHOLD)
+        results[name] = replace(result, labels=_without_rows(training))
+    return results
+
+
+async def _critiques(benchmark: Benchmark, method: labels.LabellingMethod) -> Mapping[str, Any]:
+    budget = benchmark.options.budget
+    made = await labels.critiques_for_budget(benchmark.training, method, budget)
     return dataclasses.asdict(made)
 
 
@@ -142,68 +266,24 @@ def _describe(made: Mapping[str, Any]) -> str:
     return f"{made['tokens']} tokens, {made['traces']} traces, {len(made['rows'])} rows"
 
 
-async def _train(
-    pools: Pools, options: Options, rows: Sequence[Mapping[str, Any]]
-) -> Mapping[str, Scores]:
-    """Train a head on rows, and return its scores of the traces to evaluate and of the others."""
-    started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="stepmark-training-") as folder:
-        losses = heads.train_head(rows, Path(folder), options.head)
-        tenth = max(1, len(losses) // 10)
-        first = sum(losses[:tenth]) / tenth
-        last = sum(losses[-tenth:]) / tenth
-        seconds = time.monotonic() - started
-        print_progress(f"  {len(losses)} updates, loss {first:.3f} to {last:.3f}, {seconds:.0f} s")
-        return await _score_both(pools, partial(_score_with, Path(folder)))
+def _without_rows(made: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {**made, "rows": len(made["rows"])}
 
 
-async def _score_with(model: Path, pool: Pool, traces: Sequence[Trace]) -> Scores:
-    return heads.score_traces(model, pool, traces)
-
-
-async def _measure_baselines(pools: Pools, kept: KeptResults) -> dict[str, Result]:
-    async def log_probability(pool: Pool, traces: Sequence[Trace]) -> Scores:
-        return baselines.log_probability_scores(pool, traces)
-
-    async def check(pool: Pool, traces: Sequence[Trace]) -> Scores:
-        return await baselines.check_traces(pool.cache, pool, traces)
-
-    async def at_random(pool: Pool, traces: Sequence[Trace]) -> Scores:
-        return baselines.random_scores(traces)
-
+async def _measure_baselines(benchmark: Benchmark) -> dict[str, Result]:
     results = dict[str, Result]()
-    scorers = {RANDOM: at_random, LOG_PROBABILITY: log_probability, CHECK: check}
-    for name, scorer in scorers.items():
-        scores = await kept.get(f"scores {name}", partial(_score_both, pools, scorer))
-        results[name] = _result(pools, scores, None)
-        print_progress(" | ".join(_cells(name, results)))
-    constant = [[0.0]] * len(scores["evaluation"])
-    evaluated = _scored(pools.evaluation, constant)
+    log_probability = partial(baselines.log_probability_scores, benchmark.features)
+    for name, scorer in {RANDOM: baselines.random_scores, LOG_PROBABILITY: log_probability}.items():
+        scores = dict[str, Scores]()
+        for key, questions in benchmark.question_sets().items():
+            scores[key] = scorer(questions)
+        results[name] = benchmark.result_of_scores(scores)
+    constant = [[0.0]] * len(benchmark.evaluation.questions())
+    evaluated = _scored(benchmark.evaluation, constant)
     # The expected share, instead of the result of one draw.
     results[RANDOM] = replace(results[RANDOM], best=measures.best_of_samples(evaluated))
-    results[MAJORITY] = Result(
-        labels=None, auc=None, f1=None, best=measures.majority_of_samples(evaluated)
-    )
+    results[MAJORITY] = Result(best=measures.majority_of_samples(evaluated))
     return results
-
-
-async def _score_both(pools: Pools, scorer: Scorer) -> Mapping[str, Scores]:
-    scores = dict[str, Scores]()
-    for name, pool in {"evaluation": pools.evaluation, "threshold": pools.threshold}.items():
-        traces = [trace for trace, _ in pool.distinct_traces()]
-        scores[name] = await scorer(pool, traces)
-    return scores
-
-
-def _result(pools: Pools, scores: Mapping[str, Scores], made: Mapping[str, Any] | None) -> Result:
-    threshold = measures.best_threshold(_scored(pools.threshold, scores["threshold"]))
-    evaluated = _scored(pools.evaluation, scores["evaluation"])
-    return Result(
-        labels=made,
-        auc=measures.step_auc(evaluated),
-        f1=measures.first_error_f1(evaluated, threshold),
-        best=measures.best_of_samples(evaluated),
-    )
 
 
 def _scored(pool: Pool, scores: Scores) -> Sequence[ScoredTrace]:
@@ -221,53 +301,6 @@ def _scored(pool: Pool, scores: Scores) -> Sequence[ScoredTrace]:
     return scored
 
 
-def table(results: Mapping[str, Result]) -> Sequence[Sequence[str]]:
-    """Return the rows of the table in the documentation, baselines first."""
-    return [_cells(name, results) for name in results]
-
-
-def _cells(name: str, results: Mapping[str, Result]) -> Sequence[str]:
-    result = results[name]
-    costs = [NO_CELL] * 4
-    if result.labels is not None:
-        exact = result.labels["exact"]
-        costs = [
-            f"{result.labels['tokens']:,}",
-            f"{result.labels['traces']:,}",
-            f"{result.labels['rows']:,}",
-            NO_CELL if exact is None else f"{exact:.1%}",
-        ]
-    beyond = NO_CELL
-    baseline = results.get(BASELINE)
-    if name != BASELINE and result.labels and baseline and result.f1 and baseline.f1:
-        beyond = _format(result.f1.minus(baseline.f1), sign="+")
-    measured = [_format_measure(item) for item in (result.auc, result.f1, result.best)]
-    return [name, *costs, *measured, beyond]
-
-
-def _format_measure(measure: Comparison | None) -> str:
-    return NO_CELL if measure is None else _format(measure.interval)
-
-
-def _format(interval: Interval, sign: str = "") -> str:
-    low = f"{interval.low:{sign}.3f}"
-    high = f"{interval.high:{sign}.3f}"
-    return f"{interval.value:{sign}.3f} [{low}, {high}]"
-
-
-def _to_json(results: Mapping[str, Result]) -> Mapping[str, Any]:
-    dumped = dict[str, Any]()
-    for name, result in results.items():
-        fields: dict[str, Any] = {"labels": result.labels}
-        for measure in ("auc", "f1", "best"):
-            comparison: Comparison | None = getattr(result, measure)
-            fields[measure] = None
-            if comparison is not None:
-                fields[measure] = dataclasses.asdict(comparison.interval)
-        dumped[name] = fields
-    return dumped
-
-
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__)
     add = parser.add_argument
@@ -276,31 +309,52 @@ def _options() -> argparse.Namespace:
     add("--threshold-problems", type=int, default=60, help="problems that determine thresholds")
     add("--budget", type=int, default=100_000, help="generated tokens for the labels of a method")
     add("--seed", type=int, default=14, help="of the problems; the sets of a seed share none")
-    add("--threads", type=int, default=1, help="of PyTorch; texts are too short to gain by two")
+    add("--seeds", type=int, default=3, help="trainings of each head")
     head = heads.HeadOptions()
     add("--updates", type=int, default=head.updates, help="updates of a head")
     add("--weight-decay", type=float, default=head.weight_decay, help="of a head")
     add("--learning-rate", type=float, default=head.learning_rate, help="of a head")
+    model = reward_model.default_options()
+    add("--model-updates", type=int, default=model.updates, help="updates of all weights")
+    verifier = verifiers.default_options()
+    add("--verifier-updates", type=int, default=verifier.updates, help="updates of a verifier")
+    add("--verifier-rate", type=float, default=verifier.learning_rate, help="of a verifier")
     add("--keep", type=Path, help="a folder that keeps the results of all stages for a next call")
-    add("--methods", nargs="+", choices=METHODS, default=METHODS, help="whose labels to train on")
+    add("--methods", nargs="+", choices=METHODS, default=METHODS, help="labels to train heads on")
+    add(
+        "--verifiers",
+        nargs="+",
+        choices=METHODS,
+        default=VERIFIERS,
+        help="methods whose critiques to train verifiers on; each takes minutes",
+    )
     return parser.parse_args()
 
 
 def main() -> None:
-    """Measure, print the table to standard error and JSON to standard output."""
+    """Measure, print the tables to standard error and JSON to standard output."""
     arguments = _options()
-    torch.set_num_threads(arguments.threads)
+    # The texts are too short to gain by more threads.
+    torch.set_num_threads(1)
     options = Options(
         problems=arguments.problems,
         held_out=arguments.held_out,
         threshold_problems=arguments.threshold_problems,
         budget=arguments.budget,
         seed=arguments.seed,
-        methods=arguments.methods,
+        seeds=arguments.seeds,
+        methods=list(arguments.methods),
+        verifiers=list(arguments.verifiers),
         head=heads.HeadOptions(
             learning_rate=arguments.learning_rate,
             updates=arguments.updates,
             weight_decay=arguments.weight_decay,
+        ),
+        reward_model=replace(reward_model.default_options(), updates=arguments.model_updates),
+        verifier=replace(
+            verifiers.default_options(),
+            updates=arguments.verifier_updates,
+            learning_rate=arguments.verifier_rate,
         ),
     )
     started = time.monotonic()
@@ -309,6 +363,15 @@ def main() -> None:
             results = asyncio.run(measure(options, arguments.keep or Path(folder)))
         except UserError as error:
             raise SystemExit(str(error)) from None
-    for row in (COLUMNS, ["---"] * len(COLUMNS), *table(results)):
-        print_progress("| " + " | ".join(row) + " |")
-    print_json({"seconds": round(time.monotonic() - started), "results": _to_json(results)})
+    for by_name, reference in zip(results, (BASELINE, UNTRAINED), strict=True):
+        _print_table(by_name, reference)
+    heads_json, verifiers_json = [to_json(by_name) for by_name in results]
+    seconds = round(time.monotonic() - started)
+    print_json({"seconds": seconds, "heads": heads_json, "verifiers": verifiers_json})
+
+
+def _print_table(results: Mapping[str, Result], reference: str) -> None:
+    names = header(reference)
+    rows = [row(name, results, reference) for name in results]
+    for cells in (names, ["---"] * len(names), *rows):
+        print_progress("| " + " | ".join(cells) + " |")

@@ -67,20 +67,32 @@ def first_error_f1(traces: Sequence[ScoredTrace], threshold: float) -> Compariso
 
     It is the harmonic mean of the shares of exact first errors on traces with and without an error.
     """
-    decided = [trace for trace in traces if trace.first_error is not None]
+    decided = _decided(traces)
+    problems = _problem_indices(decided)
+    return _comparison(_f1(decided, threshold, problems, _resample_weights(problems)))
+
+
+def _f1(
+    decided: Sequence[ScoredTrace],
+    threshold: float,
+    problems: NDArray[np.int64],
+    weights: Floats,
+) -> Floats:
+    """Return F1 for each row of `weights`, which has how often each problem counts."""
     exact = [predicted_error(trace.scores, threshold) == trace.first_error for trace in decided]
     wrong = [trace.first_error != NO_ERROR for trace in decided]
-    problems = _problem_indices(decided)
     hits = np.array(exact, dtype=float)
     is_wrong = np.array(wrong, dtype=float)
-    weights = _resample_weights(problems)
     sums = list[Floats]()
     for values in (hits * is_wrong, is_wrong, hits * (1 - is_wrong), 1 - is_wrong):
         sums.append(weights @ np.bincount(problems, weights=values))
     wrong_accuracy = _ratio(sums[0], sums[1])
     right_accuracy = _ratio(sums[2], sums[3])
-    f1 = _ratio(2 * wrong_accuracy * right_accuracy, wrong_accuracy + right_accuracy)
-    return _comparison(f1)
+    return _ratio(2 * wrong_accuracy * right_accuracy, wrong_accuracy + right_accuracy)
+
+
+def _decided(traces: Sequence[ScoredTrace]) -> Sequence[ScoredTrace]:
+    return [trace for trace in traces if trace.first_error is not None]
 
 
 def predicted_error(scores: Sequence[float], threshold: float) -> int:
@@ -95,7 +107,13 @@ def best_threshold(traces: Sequence[ScoredTrace]) -> float:
     """Return the threshold with the highest F1, among 200 quantiles of the lowest scores."""
     lowest = [min(trace.scores) for trace in traces]
     thresholds = np.unique(np.quantile(lowest, np.linspace(0, 1, 200)))
-    scores = [first_error_f1(traces, float(threshold)).value for threshold in thresholds]
+    decided = _decided(traces)
+    problems = _problem_indices(decided)
+    # Every problem counts once: resamples are not needed to choose.
+    weights = np.ones((1, int(problems.max()) + 1))
+    scores = list[float]()
+    for threshold in thresholds:
+        scores.append(float(_f1(decided, float(threshold), problems, weights)[0]))
     return float(thresholds[int(np.argmax(scores))])
 
 
@@ -106,7 +124,7 @@ def step_auc(traces: Sequence[ScoredTrace]) -> Comparison:
     """
     correct = list[tuple[int, float]]()
     incorrect = list[tuple[int, float]]()
-    decided = [trace for trace in traces if trace.first_error is not None]
+    decided = _decided(traces)
     problems = _problem_indices(decided)
     for problem, trace in zip(problems, decided, strict=True):
         end = len(trace.scores) if trace.first_error == NO_ERROR else trace.first_error

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.common.console import print_progress
 from benchmarks.common.run_files import build_plan, pocket_generation
@@ -19,13 +20,21 @@ from stepmark.records import Annotation, Problem, Trace, Verdict
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import PROBLEMS, TRACES, annotations
 
-__all__ = ["CHECK_TOKENS", "JUDGE", "TRACES_PER_PROBLEM", "Pool", "open_pool"]
+__all__ = ["CHECK_TOKENS", "JUDGE", "TRACES_PER_PROBLEM", "Pool", "Question", "open_pool"]
 
 JUDGE = "judge"
 TRACES_PER_PROBLEM = 8
 PROBLEMS_PER_SHARD = 50
 # Tokens of a check of the pocket model, as in the demo.
 CHECK_TOKENS = 420
+
+
+class Question(NamedTuple):
+    """A trace without its labels. Other processes score it."""
+
+    question: str
+    """The text of its problem."""
+    steps: Sequence[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +65,14 @@ class Pool:
             first_traces.setdefault(text, trace)
             counts[text] += 1
         return [(trace, counts[text]) for text, trace in first_traces.items()]
+
+    def questions(self) -> Sequence[Question]:
+        """Return the distinct traces, in this order, to score their steps."""
+        questions = list[Question]()
+        for trace, _ in self.distinct_traces():
+            problem = self.problems[trace.problem_id]
+            questions.append(Question(question=problem.question, steps=trace.steps))
+        return questions
 
     def candidates(self) -> Sequence[Trace]:
         """Return the traces to label: those with a wrong answer, and as many with a right one.

@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from benchmarks.training.kept_results import KeptResults
-from benchmarks.training.labels import METHODS, label_by_oracle, label_for_budget
+from benchmarks.training.labels import (
+    BY_ORACLE,
+    METHODS,
+    critiques_for_budget,
+    label_by_oracle,
+    label_for_budget,
+)
 from benchmarks.training.measures import (
     ScoredTrace,
     best_of_samples,
@@ -136,6 +142,7 @@ async def test_labels_cost_the_budget(tmp_path: Path) -> None:
         oracle = label_by_oracle(pool)
         assert (oracle.tokens, oracle.traces, oracle.exact) == (0, len(candidates), 1)
         await check_budget(pool, 6000)
+        await check_critiques(pool, 6000)
 
 
 async def check_budget(pool: Pool, budget: int) -> None:
@@ -153,25 +160,66 @@ async def check_budget(pool: Pool, budget: int) -> None:
     assert cheap.traces > dear.traces
 
 
+async def check_critiques(pool: Pool, budget: int) -> None:
+    """Check that the rows are replies that agree with the labels, and that they are paid for."""
+    by_oracle = await critiques_for_budget(pool, BY_ORACLE, budget)
+    assert 0 < by_oracle.tokens <= budget
+    assert len(by_oracle.rows) > 0
+    first_errors = {
+        (pool.problems[trace.problem_id].question, trace.steps): pool.oracle[trace.trace_id]
+        for trace in pool.traces
+    }
+    for row in by_oracle.rows:
+        request, reply = row["messages"]
+        expected = next(
+            annotation.first_error
+            for (question, steps), annotation in first_errors.items()
+            if question in request["content"] and "".join(steps).strip() in request["content"]
+        )
+        verdicts = row["verdicts"]
+        assert reply["role"] == "assistant"
+        first = verdicts.index("incorrect") if "incorrect" in verdicts else NO_ERROR
+        assert first == expected
+    # The judge's replies are paid for even if the method does not use its verdicts.
+    method = replace(METHODS["OmegaPRM"], batch=2)
+    with_critiques = await critiques_for_budget(pool, method, budget)
+    without = await label_for_budget(pool, method, budget)
+    assert with_critiques.tokens <= budget
+    assert 0 < with_critiques.traces < without.traces
+
+
 @pytest.mark.vllm
 def test_whole_benchmark_resumes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from benchmarks.training import benchmark
 
-    sizes = "--problems 12 --held-out 8 --threshold-problems 6 --budget 4000 --updates 20 --seed 2"
-    methods = ("--methods", "OmegaPRM", "oracle", "--keep", str(tmp_path))
-    monkeypatch.setattr("sys.argv", ["training", *sizes.split(), *methods])
+    sizes = "--problems 12 --held-out 6 --threshold-problems 6 --budget 4000 --seed 2 --seeds 2"
+    updates = "--updates 20 --model-updates 2 --verifier-updates 2"
+    names = ("OmegaPRM", "oracle")
+    methods = ("--methods", *names, "--verifiers", *names, "--keep", str(tmp_path))
+    monkeypatch.setattr("sys.argv", ["training", *sizes.split(), *updates.split(), *methods])
     benchmark.main()
-    results = json.loads(capsys.readouterr().out)["results"]
-    assert 0 < results["OmegaPRM"]["labels"]["tokens"] <= 4000
-    assert results["oracle"]["labels"]["rows"] > results["OmegaPRM"]["labels"]["rows"] > 0
-    assert results["oracle"]["f1"]["value"] > 0
+    results = json.loads(capsys.readouterr().out)
+    heads = results["heads"]
+    assert 0 < heads["OmegaPRM"]["labels"]["tokens"] <= 4000
+    assert heads["oracle"]["labels"]["rows"] > heads["OmegaPRM"]["labels"]["rows"] > 0
+    assert heads["oracle"]["f1"]["value"] > 0
+    assert len(heads["oracle"]["f1_of_seeds"]) == 1
+    assert heads[benchmark.ALL_WEIGHTS]["labels"]["rows"] == heads["oracle"]["labels"]["rows"]
     # The model's own likelihood is better than chance without any training.
-    assert results[benchmark.LOG_PROBABILITY]["auc"]["value"] > 0.6
+    assert heads[benchmark.LOG_PROBABILITY]["auc"]["value"] > 0.6
+    verifiers = results["verifiers"]
+    assert list(verifiers) == [benchmark.UNTRAINED, "OmegaPRM", "oracle"]
+    for name in ("OmegaPRM", "oracle"):
+        assert 0 < verifiers[name]["labels"]["tokens"] <= 4000
+        assert verifiers[name]["labels"]["rows"] > 0
+        # Two updates do not make the verifier forget what it could.
+        assert verifiers[name]["f1"]["value"] > 0
 
     written = {file: file.stat().st_mtime_ns for file in tmp_path.glob("* *.json")}
-    assert len(written) == 7
+    assert len(written) == 12
     benchmark.main()
-    assert json.loads(capsys.readouterr().out)["results"] == results
+    again = json.loads(capsys.readouterr().out)
+    assert (again["heads"], again["verifiers"]) == (heads, verifiers)
     assert {file: file.stat().st_mtime_ns for file in written} == written

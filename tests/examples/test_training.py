@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -120,26 +121,15 @@ def test_formats_give_equal_labels(exports: Mapping[str, Path], prm_head: Module
 
 
 @pytest.mark.vllm
-@pytest.mark.parametrize("model_rate", [0.0, 1e-5], ids=["head", "all weights"])
 def test_head_learns_and_loads(
-    exports: Mapping[str, Path], prm_head: ModuleType, model_rate: float, tmp_path: Path
+    exports: Mapping[str, Path], prm_head: ModuleType, tmp_path: Path
 ) -> None:
     solutions = prm_head.read_solutions(exports["trl"])[:ROWS]
-    losses = prm_head.train(
-        solutions,
-        str(SHIPPED),
-        tmp_path / "prm",
-        template=TEMPLATE,
-        updates=60,
-        batch_size=4,
-        learning_rate=1e-2,
-        model_rate=model_rate,
-        weight_decay=0.1,
-        max_tokens=1024,
-        seed=1,
+    options = prm_head.Options(
+        template=TEMPLATE, updates=30, batch_size=4, learning_rate=3e-4, seed=1
     )
-    assert mean(losses[-10:]) < 0.7 * mean(losses[:10])
-    scores = prm_head.score(solutions, tmp_path / "prm", template=TEMPLATE, batch_size=8)
+    prm_head.train(solutions, str(SHIPPED), tmp_path / "prm", options)
+    scores = prm_head.score(solutions, tmp_path / "prm", TEMPLATE)
     by_label: dict[bool, list[float]] = {True: [], False: []}
     for solution, step_scores in zip(solutions, scores, strict=True):
         for label, score in zip(solution.labels, step_scores, strict=True):
@@ -152,13 +142,12 @@ def test_head_learns_and_loads(
     rows = read_json_lines(file)
     assert len(rows) >= len(scores)
     for row, step_scores in zip(rows, scores, strict=False):
-        # Batches of other sizes give slightly different sums.
         assert row["scores"] == pytest.approx(step_scores, abs=1e-4)
 
 
 @pytest.mark.vllm
 def test_head_trains_by_command(exports: Mapping[str, Path], tmp_path: Path) -> None:
-    options = ("--model", SHIPPED, "--to", tmp_path, "--updates", "2", "--max-tokens", "150")
+    options = ("--model", SHIPPED, "--to", tmp_path, "--updates", "2", "--max_tokens", "150")
     output = run_example("prm_head", "train", exports["math_shepherd"], *options)
     used, _, rows, *_ = output.split()
     # Rows that are too long are counted, not cut.
@@ -167,19 +156,9 @@ def test_head_trains_by_command(exports: Mapping[str, Path], tmp_path: Path) -> 
 
 
 @pytest.mark.vllm
-@pytest.mark.parametrize(
-    ("rows", "error"),
-    [
-        ([], "has no rows"),
-        ([{"prompt": "q", "completions": ["a"], "labels": [True]}], "same label"),
-        ([{"prompt": "q", "completions": ["a"], "values": [0.5]}], "no row is left"),
-    ],
-    ids=["empty", "one class", "no labels"],
-)
-def test_head_rejects_useless_data(
-    rows: Sequence[object], error: str, prm_head: ModuleType, tmp_path: Path
-) -> None:
+def test_head_rejects_rows_without_labels(prm_head: ModuleType, tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
+<<<<<<< HEAD
     write_json_lines(file, *rows)
     with pytest.raises(SystemExit, match=error):
         prm_head.train(
@@ -195,6 +174,13 @@ def test_head_rejects_useless_data(
             max_tokens=1024,
             seed=1,
         )
+=======
+    row = {"prompt": "q", "completions": ["a"], "values": [0.5]}
+    file.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    solutions = prm_head.read_solutions(file)
+    with pytest.raises(SystemExit, match="no row is left"):
+        prm_head.train(solutions, str(SHIPPED), tmp_path, prm_head.Options(updates=1))
+>>>>>>> 761f97c (examples: train all weights in 170 lines each; benchmarks: train verifiers)
 
 
 @pytest.mark.vllm
@@ -211,10 +197,17 @@ def test_validation_rows_are_not_read(
         }
         file = tmp_path / f"{split}-00000-of-00001.jsonl"
         file.write_text(json.dumps(row, ensure_ascii=False) + "\n\n", encoding="utf-8")
+<<<<<<< HEAD
     assert column(prm_head.read_solutions(tmp_path), "prompt") == ["a\u2028b"]
     (dialogue,) = verifier_sft.read_dialogues(tmp_path)
     assert dialogue.request[0]["content"] == "a\u2028b"
     assert column(prm_head.read_solutions(file), "prompt") == ["c"]
+=======
+    assert [row.prompt for row in prm_head.read_solutions(tmp_path)] == ["a\u2028b"]
+    (chat,) = verifier_sft.read_chats(tmp_path)
+    assert chat[0]["content"] == "a\u2028b"
+    assert [row.prompt for row in prm_head.read_solutions(file)] == ["c"]
+>>>>>>> 761f97c (examples: train all weights in 170 lines each; benchmarks: train verifiers)
 
 
 @pytest.mark.vllm
@@ -225,7 +218,7 @@ def test_rows_of_other_formats_are_named(
     file.write_text('{"question": "q", "text": "t"}', encoding="utf-8")
     for read, name in (
         (prm_head.read_solutions, "trl"),
-        (verifier_sft.read_dialogues, "verification"),
+        (verifier_sft.read_chats, "verification"),
     ):
         with pytest.raises(SystemExit, match=f"export `{name}`.* row has question, text"):
             read(file)
@@ -238,7 +231,7 @@ def test_braces_of_templates_are_text(prm_head: ModuleType) -> None:
     tokenizer = AutoTokenizer.from_pretrained(SHIPPED)
     solution = prm_head.Solution("{x}", ["Step 1"], [True])
     tokens = prm_head.tokenize(solution, tokenizer, "{a} {prompt}\n")
-    assert tokens.ids == tokenizer("{a} {x}\nStep 1\n").input_ids
+    assert tokens["input_ids"] == tokenizer("{a} {x}\nStep 1\n").input_ids
 
 
 @pytest.mark.vllm
@@ -263,29 +256,50 @@ def test_numbers_of_steps_are_checked(
 def test_verifier_learns_and_loads(
     exports: Mapping[str, Path], verifier_sft: ModuleType, tmp_path: Path
 ) -> None:
-    dialogues = verifier_sft.read_dialogues(exports["verification"])[:ROWS]
-    losses = verifier_sft.train(
-        dialogues,
-        str(SHIPPED),
-        tmp_path / "verifier",
-        updates=30,
-        batch_size=4,
-        learning_rate=3e-4,
-        max_tokens=1024,
-        seed=1,
-    )
-    assert mean(losses[-10:]) < 0.9 * mean(losses[:10])
+    chats = verifier_sft.read_chats(exports["verification"])[:ROWS]
+    # The model wrote the replies itself, so they teach nothing. It would not write these.
+    for chat in chats:
+        chat[-1]["content"] = chat[-1]["content"].replace(" correct", " incorrect")
+    options = verifier_sft.Options(updates=20, batch_size=4, learning_rate=3e-4, seed=1)
+    verifier = tmp_path / "verifier"
+    verifier_sft.train(chats, str(SHIPPED), verifier, options)
+    assert mean_loss(verifier_sft, verifier, chats) < 0.5 * mean_loss(verifier_sft, SHIPPED, chats)
 
     requests = tmp_path / "requests.jsonl"
+<<<<<<< HEAD
     rows = [{"messages": dialogue.request} for dialogue in dialogues[:3]]
     write_json_lines(requests, *rows)
     file = tmp_path / "replies.jsonl"
     run_example("verifier_sft", "check", requests, "--model", tmp_path / "verifier", "--to", file)
     replies = read_json_lines(file)
+=======
+    rows = [{"messages": chat[:-1]} for chat in chats[:3]]
+    requests.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    file = tmp_path / "replies.jsonl"
+    run_example("verifier_sft", "check", requests, "--model", verifier, "--to", file)
+    replies = read_lines(file)
+>>>>>>> 761f97c (examples: train all weights in 170 lines each; benchmarks: train verifiers)
     assert len(replies) == len(rows)
-    for row in replies:
-        assert row["first_error"] is not None
-        assert row["first_error"] == verifier_sft.first_error(row["reply"])
+    for number, row in enumerate(replies):
+        assert row["first_error"] == verifier_sft.first_error(row["reply"]) == 0
+        # A request of a batch with longer ones has the same reply as alone.
+        alone = verifier_sft.check([chats[number]], verifier, verifier_sft.Options())
+        assert alone == [row["reply"]]
+
+
+def mean_loss(verifier_sft: ModuleType, model: Path, chats: Sequence[Any]) -> float:
+    """Return the mean loss of a saved verifier on the replies of chats."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    loaded = AutoModelForCausalLM.from_pretrained(model, dtype="float32")
+    losses = list[float]()
+    for chat in chats:
+        row = verifier_sft.tokenize(chat, tokenizer)
+        tensors = {name: torch.tensor([values]) for name, values in row.items()}
+        losses.append(loaded(**tensors).loss.item())
+    return mean(losses)
 
 
 @pytest.mark.vllm
@@ -310,25 +324,35 @@ def test_only_replies_are_trained(verifier_sft: ModuleType) -> None:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(SHIPPED)
-    request = [{"role": "user", "content": "Problem: 1\nCheck:\n"}]
     reply = "Step 1: Ann has 3 apples. correct\n"
-    tokens = verifier_sft.tokenize(verifier_sft.Dialogue(request, reply), tokenizer)
-    trained = [label for label in tokens.labels if label != verifier_sft.IGNORED]
+    chat = [
+        {"role": "user", "content": "Problem: 1\nCheck:\n"},
+        {"role": "assistant", "content": reply},
+    ]
+    tokens = verifier_sft.tokenize(chat, tokenizer)
+    trained = [label for label in tokens["labels"] if label != verifier_sft.IGNORED]
     assert trained[:-1] == tokenizer(reply, add_special_tokens=False).input_ids
     assert trained[-1] == tokenizer.eos_token_id
-    assert tokens.ids[-len(trained) :] == trained
+    assert tokens["input_ids"][-len(trained) :] == trained
 
 
 @pytest.mark.vllm
-def test_steps_end_at_separators(prm_head: ModuleType) -> None:
+def test_labels_are_at_line_breaks(prm_head: ModuleType) -> None:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(SHIPPED)
-    solution = prm_head.Solution("Ann has 3 apples.", ["Step 1: 3 + 4 = 7.", "Step 2: 8"], [True])
+    steps = ["Step 1: 3 + 4 = 7.", "Step 2: 8"]
+    solution = prm_head.Solution("Ann has 3 apples.", steps, [True, False])
     tokens = prm_head.tokenize(solution, tokenizer, TEMPLATE)
-    for (start, stop, end), step in zip(tokens.steps, solution.steps, strict=True):
-        assert tokenizer.decode(tokens.ids[start:stop]) == step
-        assert tokenizer.decode(tokens.ids[stop : end + 1]) == "\n"
     text = "Problem: Ann has 3 apples.\nSolution:\nStep 1: 3 + 4 = 7.\nStep 2: 8\n"
     # The tokens are those of the whole text.
-    assert tokens.ids == tokenizer(text).input_ids
+    assert tokens["input_ids"] == tokenizer(text).input_ids
+    prefixes = list[str]()
+    labels = list[int]()
+    for position, label in enumerate(tokens["labels"], start=1):
+        if label != prm_head.IGNORED:
+            prefixes.append(tokenizer.decode(tokens["input_ids"][:position]))
+            labels.append(label)
+    assert labels == [1, 0]
+    assert [prefix.splitlines()[-1] for prefix in prefixes] == steps
+    assert all(prefix.endswith("\n") for prefix in prefixes)
