@@ -15,8 +15,6 @@ import pytest
 import stepmark
 from engines.pocket import SHIPPED
 from pipelines.cli.environment_guard import PACKAGES
-from tests.columns import column
-from tests.json_lines import read_json_lines, write_json_lines
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TEMPLATE = "Problem: {prompt}\nSolution:\n"
@@ -101,6 +99,10 @@ def run_example(name: str, *arguments: str | Path) -> str:
     return done.stdout
 
 
+def read_lines(file: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
 def mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
@@ -139,7 +141,7 @@ def test_head_learns_and_loads(
     file = tmp_path / "scores.jsonl"
     model = ("--model", tmp_path / "prm", "--template", "Problem: {prompt}\\nSolution:\\n")
     run_example("prm_head", "score", exports["trl"], *model, "--to", file)
-    rows = read_json_lines(file)
+    rows = read_lines(file)
     assert len(rows) >= len(scores)
     for row, step_scores in zip(rows, scores, strict=False):
         assert row["scores"] == pytest.approx(step_scores, abs=1e-4)
@@ -158,29 +160,11 @@ def test_head_trains_by_command(exports: Mapping[str, Path], tmp_path: Path) -> 
 @pytest.mark.vllm
 def test_head_rejects_rows_without_labels(prm_head: ModuleType, tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
-<<<<<<< HEAD
-    write_json_lines(file, *rows)
-    with pytest.raises(SystemExit, match=error):
-        prm_head.train(
-            prm_head.read_solutions(file),
-            str(SHIPPED),
-            tmp_path,
-            template=TEMPLATE,
-            updates=1,
-            batch_size=1,
-            learning_rate=1e-3,
-            model_rate=0.0,
-            weight_decay=0.1,
-            max_tokens=1024,
-            seed=1,
-        )
-=======
     row = {"prompt": "q", "completions": ["a"], "values": [0.5]}
     file.write_text(json.dumps(row) + "\n", encoding="utf-8")
     solutions = prm_head.read_solutions(file)
     with pytest.raises(SystemExit, match="no row is left"):
         prm_head.train(solutions, str(SHIPPED), tmp_path, prm_head.Options(updates=1))
->>>>>>> 761f97c (examples: train all weights in 170 lines each; benchmarks: train verifiers)
 
 
 @pytest.mark.vllm
@@ -197,17 +181,10 @@ def test_validation_rows_are_not_read(
         }
         file = tmp_path / f"{split}-00000-of-00001.jsonl"
         file.write_text(json.dumps(row, ensure_ascii=False) + "\n\n", encoding="utf-8")
-<<<<<<< HEAD
-    assert column(prm_head.read_solutions(tmp_path), "prompt") == ["a\u2028b"]
-    (dialogue,) = verifier_sft.read_dialogues(tmp_path)
-    assert dialogue.request[0]["content"] == "a\u2028b"
-    assert column(prm_head.read_solutions(file), "prompt") == ["c"]
-=======
     assert [row.prompt for row in prm_head.read_solutions(tmp_path)] == ["a\u2028b"]
     (chat,) = verifier_sft.read_chats(tmp_path)
     assert chat[0]["content"] == "a\u2028b"
     assert [row.prompt for row in prm_head.read_solutions(file)] == ["c"]
->>>>>>> 761f97c (examples: train all weights in 170 lines each; benchmarks: train verifiers)
 
 
 @pytest.mark.vllm
@@ -266,19 +243,11 @@ def test_verifier_learns_and_loads(
     assert mean_loss(verifier_sft, verifier, chats) < 0.5 * mean_loss(verifier_sft, SHIPPED, chats)
 
     requests = tmp_path / "requests.jsonl"
-<<<<<<< HEAD
-    rows = [{"messages": dialogue.request} for dialogue in dialogues[:3]]
-    write_json_lines(requests, *rows)
-    file = tmp_path / "replies.jsonl"
-    run_example("verifier_sft", "check", requests, "--model", tmp_path / "verifier", "--to", file)
-    replies = read_json_lines(file)
-=======
     rows = [{"messages": chat[:-1]} for chat in chats[:3]]
     requests.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     file = tmp_path / "replies.jsonl"
     run_example("verifier_sft", "check", requests, "--model", verifier, "--to", file)
     replies = read_lines(file)
->>>>>>> 761f97c (examples: train all weights in 170 lines each; benchmarks: train verifiers)
     assert len(replies) == len(rows)
     for number, row in enumerate(replies):
         assert row["first_error"] == verifier_sft.first_error(row["reply"]) == 0
