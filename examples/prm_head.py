@@ -104,7 +104,7 @@ def train(solutions: list[Solution], base: str, to: Path, options: Options) -> N
     to.mkdir(parents=True, exist_ok=True)
     set_seed(options.seed)
     tokenizer = AutoTokenizer.from_pretrained(base)
-    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token  # Llama has none
     model = AutoModelForTokenClassification.from_pretrained(base, num_labels=2, dtype="float32")
     rows = list[Tokens]()
     for solution in solutions:

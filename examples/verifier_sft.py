@@ -81,7 +81,7 @@ def tokenize(chat: Messages, tokenizer: Any) -> Tokens:
     """Return the tokens of a chat. The labels are those of the reply and of the end token."""
     request = tokenize_request(chat, tokenizer)
     reply = tokenizer(chat[-1]["content"], add_special_tokens=False).input_ids
-    reply.append(tokenizer.eos_token_id)
+    reply.append(tokenizer.eos_token_id)  # so that a reply of `check` ends
     return {"input_ids": request + reply, "labels": [IGNORED] * len(request) + reply}
 
 
@@ -91,7 +91,7 @@ def train(chats: list[Messages], base: str, to: Path, options: Options) -> None:
     to.mkdir(parents=True, exist_ok=True)
     set_seed(options.seed)
     tokenizer = AutoTokenizer.from_pretrained(base)
-    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token  # Llama has none
     model = AutoModelForCausalLM.from_pretrained(base, dtype="float32")
     rows = list[Tokens]()
     for chat in chats:
@@ -121,7 +121,7 @@ def train(chats: list[Messages], base: str, to: Path, options: Options) -> None:
 def check(chats: list[Messages], folder: Path, options: Options) -> list[str]:
     """Return a greedy reply to each request."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token  # Llama has none
     # The replies continue the ends of the rows.
     tokenizer.padding_side = "left"
     model = AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
