@@ -272,8 +272,11 @@ def _without_rows(made: Mapping[str, Any]) -> Mapping[str, Any]:
 
 async def _measure_baselines(benchmark: Benchmark) -> dict[str, Result]:
     results = dict[str, Result]()
-    log_probability = partial(baselines.log_probability_scores, benchmark.features)
-    for name, scorer in {RANDOM: baselines.random_scores, LOG_PROBABILITY: log_probability}.items():
+    scorers: Mapping[str, Callable[[Sequence[Question]], Scores]] = {
+        RANDOM: baselines.random_scores,
+        LOG_PROBABILITY: partial(baselines.log_probability_scores, benchmark.features),
+    }
+    for name, scorer in scorers.items():
         scores = dict[str, Scores]()
         for key, questions in benchmark.question_sets().items():
             scores[key] = scorer(questions)
