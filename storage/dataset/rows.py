@@ -150,14 +150,12 @@ def _without_records(value: Any) -> Any:
         return None
     if isinstance(value, tuple):
         return [_without_records(item) for item in value]
-    names, values = _fields(type(value))
+    names, values = _fields(cast(Hashable, type(value)))
     return dict(zip(names, values(value), strict=True))
 
 
 @cache
-def _fields(
-    record_type: type[Any],
-) -> tuple[tuple[str, ...], Callable[[object], tuple[Any, ...]]]:
+def _fields(record_type: Any) -> tuple[tuple[str, ...], Callable[[object], tuple[Any, ...]]]:
     """Return the names of the fields of a record, two or more, and what returns their values."""
     names = tuple(field.name for field in dataclasses.fields(record_type))
     return names, attrgetter(*names)

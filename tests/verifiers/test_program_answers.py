@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 
 from stepmark.records import Verdict
-from tests.verifiers.cases import DATA, rows
+from tests.json_lines import read_json_lines
+from tests.verifiers.cases import DATA
 from verifiers.answers import Answers
 from verifiers.base import AnswerClaim, ReferenceClaim
 
-PAIRS = rows(DATA / "program_answers.jsonl")
+PAIRS = read_json_lines(DATA / "program_answers.jsonl")
 VERDICTS = {
     "equal": ("correct", "unknown"),
     "different": ("incorrect", "unknown"),
