@@ -19,6 +19,7 @@ from verifiers.math.syntax import (
     Tree,
     UnreadError,
     map_names,
+    names,
     walk,
 )
 from verifiers.program_answers.derivatives import UNKNOWN, differentiated
@@ -167,6 +168,8 @@ def summation(body: Tree, index: Tree, low: Tree, high: Tree) -> Tree:
     if first is None or last is None:
         bound = Name(INDEX + index.text)
         return Call(SUM, (substituted(body, index.text, bound), bound, low, high))
+    if last < first - 1:
+        raise UnreadError("a sum whose sign depends on the convention")
     return _written_out("+", body, index.text, range(first, last + 1))
 
 
@@ -174,7 +177,7 @@ def finite_product(body: Tree, index: Tree, low: Tree, high: Tree) -> Tree:
     """Return a product with whole bounds, written out. Raises UnreadError."""
     first = _whole(low)
     last = _whole(high)
-    if type(index) is not Name or first is None or last is None:
+    if type(index) is not Name or first is None or last is None or last < first - 1:
         raise UnreadError("a product without whole bounds")
     return _written_out("*", body, index.text, range(first, last + 1))
 
@@ -199,6 +202,9 @@ def derivative(body: Tree, name: Tree, order: Tree = ONE) -> Tree:
     count = _whole(order)
     if type(name) is not Name or count is None or not 0 <= count <= MAX_ORDER:
         raise UnreadError("a derivative that is not understood")
+    # In `diff(y,x)`, y may depend on x.
+    if names(body) and name.text not in names(body):
+        raise UnreadError("a derivative by a name that does not occur")
     for _ in range(count):
         body = differentiated(body, name.text)
     return body

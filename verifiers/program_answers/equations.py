@@ -8,7 +8,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 
 from verifiers.answer_forms.formulas import rational_values
-from verifiers.math.syntax import Call, Combined, Number, Tree, UnreadError, has_decimals
+from verifiers.math.syntax import (
+    Call,
+    Combined,
+    I,
+    Name,
+    Negated,
+    Number,
+    Tree,
+    UnreadError,
+    has_decimals,
+    walk,
+)
 from verifiers.program_answers.monomials import Monomial, Sum, added, scaled
 from verifiers.program_answers.normal_forms import HALF, NormalForms
 from verifiers.program_answers.statements import (
@@ -30,7 +41,9 @@ TWO = Number(Fraction(2))
 def as_relation(statement: Statement) -> Relation | None:
     """Return one relation with zero on the right; a product for equations between `or`."""
     match statement:
-        case Relation("=" | "#" as operator, Call("abs", (left,)), Call("abs", (right,))):
+        case Relation("=" | "#" as operator, Call("abs", (left,)), Call("abs", (right,))) if (
+            I not in walk(left) and I not in walk(right)
+        ):
             # Real numbers of the same size have the same square.
             squares = [Combined("^", side, TWO) for side in (left, right)]
             return Relation(operator, Combined("-", *squares), ZERO)
@@ -40,12 +53,27 @@ def as_relation(statement: Statement) -> Relation | None:
             product: Tree = ONE
             for item in items:
                 factor = as_relation(item)
-                if factor is None or factor.operator != "=":
+                if factor is None or factor.operator != "=" or not _is_polynomial(factor.left):
                     return None
                 product = Combined("*", product, factor.left)
             return Relation("=", product, ZERO)
         case _:
             return None
+
+
+def _is_polynomial(tree: Tree) -> bool:
+    """Return whether an expression has a value everywhere: `x = 0 or y = 1/x` is no product."""
+    for part in walk(tree):
+        match part:
+            case Number() | Name() | Negated() | Combined("+" | "-" | "*"):
+                continue
+            case Combined("/", _, Number(value)) if value:
+                continue
+            case Combined("^", _, Number(value)) if value.denominator == 1 and value > 0:
+                continue
+            case _:
+                return False
+    return True
 
 
 def are_equivalent(left: Statement, right: Statement) -> bool:
@@ -82,6 +110,9 @@ def are_different_linear(left: Statement, right: Statement) -> bool:
     b = forms.form(second.left)
     if {key.kind for key in forms.atoms.keys} - {"name", "unit"}:
         return False
+    # Only 1 and i are independent of each other: (-1)^(1/3) is 1 + (-1)^(2/3).
+    if not (_has_only_square_roots(forms, a) and _has_only_square_roots(forms, b)):
+        return False
     groups = (_by_variables(forms, a), _by_variables(forms, b))
     if not a or groups[0].keys() != groups[1].keys():
         return False
@@ -92,7 +123,6 @@ def are_different_linear(left: Statement, right: Statement) -> bool:
     own = groups[0][key]
     other = groups[1][key]
     difference = added(forms.product(a, other), scaled(forms.product(b, own), Fraction(-1)))
-    # 1 and i are independent, so that remaining terms do not cancel.
     return bool(difference)
 
 
@@ -122,9 +152,16 @@ def _is_nonzero(forms: NormalForms, terms: Sum) -> bool:
     """Return whether a constant sum is certainly not zero: one term, or terms in 1 and i."""
     if len(terms) == 1:
         return True
+    atoms = {index for monomial in terms for index, _ in monomial}
+    is_complex = all(forms.atoms.keys[index].kind == "unit" for index in atoms)
+    return is_complex and _has_only_square_roots(forms, terms)
+
+
+def _has_only_square_roots(forms: NormalForms, terms: Sum) -> bool:
+    """Return whether i is the only power of -1 in a sum."""
     for monomial in terms:
         for index, exponent in monomial:
-            if forms.atoms.keys[index].kind != "unit" or exponent != HALF:
+            if forms.atoms.keys[index].kind == "unit" and exponent != HALF:
                 return False
     return True
 

@@ -9,6 +9,7 @@ point that only one of them has; different truth tables; collections with parts 
 
 Everything else is undecided, among it all texts that are not completely in this notation, and
 formulas in different names: one may be the other with a new name, or equal under a condition.
+Formulas for all whole numbers or with arbitrary constants are never incorrect (`families`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,6 +35,7 @@ from verifiers.math.syntax import (
 )
 from verifiers.program_answers import equations, reading, values
 from verifiers.program_answers.commands import INFINITE, TEN, region_of
+from verifiers.program_answers.families import may_be_circuits, may_be_families
 from verifiers.program_answers.normal_forms import NormalForms
 from verifiers.program_answers.solution_sets import have_same_solutions, is_always
 from verifiers.program_answers.statements import (
@@ -52,10 +54,13 @@ from verifiers.program_answers.statements import (
     leaves,
     names_in,
     renamed,
+    size,
     trees,
 )
 
 MAX_ITEMS = 12
+# The product of the sizes of two collections, whose items are compared in pairs.
+MAX_PAIRED_PARTS = 4_000
 MAX_PROPOSITIONS = 6
 # Readings of the names that may be constants; the last one is that of SymPy.
 READINGS: Sequence[dict[str, Constant]] = ({}, {"e": E, "i": I}, {"e": E, "i": I, "E": E, "I": I})
@@ -78,6 +83,8 @@ def judge_programs(answer: str, reference: str) -> Judgement | None:
     if equal:
         return Verdict.CORRECT, "equal in the notation of programs"
     if equal is None or not (is_marked or _are_plain_differences(left, right)):
+        return None
+    if may_be_families(left, right):
         return None
     return Verdict.INCORRECT, "different in the notation of programs"
 
@@ -130,6 +137,8 @@ def _are_equal(left: Form, right: Form) -> bool | None:
 
 def _are_equal_collections(left: Collection, right: Collection) -> bool | None:
     if left.kind != right.kind or max(len(left.items), len(right.items)) > MAX_ITEMS:
+        return None
+    if size(left) * size(right) > MAX_PAIRED_PARTS:
         return None
     # Whether statements in a collection are the same if they are equivalent is not agreed on.
     if any(isinstance(leaf, Proposition) for leaf in _all_leaves(left, right)):
@@ -348,6 +357,8 @@ def _is_refuted(left: Tree, right: Tree) -> bool:
     if values.has_unknown_function(left, right):
         return False
     variables = sorted(free_names(left))
+    if may_be_circuits(left, right, variables):
+        return False
     seen = list[tuple[Tree, Tree]]()
     # A plain angle may be in degrees, and a logarithm without a base has any base.
     for change in (_unchanged, in_degrees, _natural, _decimal):

@@ -34,7 +34,7 @@ from verifiers.program_answers.statements import (
     Relation,
     Statement,
     Truth,
-    check_size,
+    size,
 )
 
 MAX_CHARS = 600
@@ -44,8 +44,9 @@ MAX_PARTS = 800
 TOKEN = re.compile(
     r"\s*(?:(?P<number>\d+(?:\.\d+)?(?:[eE][+-]?\d{1,3})?(?![\w.])|\.\d+(?![\w.]))"
     r"|(?P<name>'?%?[A-Za-z][A-Za-z0-9_]*(?:\.[a-z]+(?=\())?(?:\[[A-Za-z0-9]{1,8}\])?)"
-    r"|(?P<sign>\*\*|:=|(?<!\w)!=|==|<=|>=|[-+*/^!\#=<>()\[\]{},&|~]))"
+    r"|(?P<sign>\*\*|:=|(?<=\s)!=|==|<=|>=|!(?!=)|[-+*/^\#=<>()\[\]{},&|~]))"
 )
+# `x!=1` is a factorial for Maxima and an inequality for Python; it needs a space in front.
 # What only a program writes, or a relation, whose reading is the same in plain text.
 MARK = re.compile(
     r"\*|%(?:pi|e|i|union)(?![A-Za-z])|#|!=|==|[A-Za-z]{2}\(|[A-Za-z]\.[a-z]+\(|\b(?:nounor|nounand)\b"
@@ -91,7 +92,8 @@ def read(text: str, *, is_plain: bool = False) -> Form:
     form = parser.statement(0)
     if parser.next() != "":
         raise UnreadError("not the notation of a program")
-    check_size(form, MAX_PARTS)
+    if size(form) > MAX_PARTS:
+        raise UnreadError("too long")
     return form
 
 
@@ -118,7 +120,8 @@ def _tokens(text: str) -> Sequence[tuple[str, str]]:
         if token in CONNECTIVES:
             kind = "connective"
             token = CONNECTIVES[token]
-        tokens.append((kind, token.removeprefix("'")))
+        # `'diff(x*y, x)` is not evaluated: y may depend on x.
+        tokens.append((kind, token if token == "'diff" else token.removeprefix("'")))
     return [*tokens, ("end", "")]
 
 

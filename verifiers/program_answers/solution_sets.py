@@ -43,6 +43,11 @@ MAX_TERMS = 700
 MAX_BITS = 2_000
 MAX_RELATIONS = 16
 MAX_ABSOLUTE = 3
+# The degree times the bits of the coefficients of an irreducible factor; the isolation of roots
+# takes minutes for large degrees and large coefficients.
+MAX_FACTOR_SIZE = 240
+MAX_LOW_DEGREE = 6
+MAX_LOW_FACTOR_SIZE = 768
 ZERO = Number(Fraction(0))
 # The widths to which roots are isolated, until no two intervals touch.
 WIDTHS = (None, Fraction(1, 10**3), Fraction(1, 10**9), Fraction(1, 10**30))
@@ -227,11 +232,16 @@ def _rational(value: Any) -> Fraction:
 
 def _coefficient_bits(ratio: tuple[Polynomial, Polynomial]) -> int:
     """Return the bits of the largest coefficient, and one for every other term."""
+    return _largest_bits(ratio) - 1 + max(len(ratio[0]), len(ratio[1]))
+
+
+def _largest_bits(polynomials: Sequence[Polynomial]) -> int:
+    """Return the bits of the largest coefficient."""
     bits = 0
-    for part in ratio:
-        for value in part.values():
+    for polynomial in polynomials:
+        for value in polynomial.values():
             bits = max(bits, bit_size(_rational(value)))
-    return bits - 1 + max(len(ratio[0]), len(ratio[1]))
+    return bits
 
 
 def _has_unit_coefficients(ratio: tuple[Polynomial, Polynomial]) -> bool:
@@ -266,6 +276,9 @@ def _factors(ratios: Any) -> Sequence[Polynomial]:
                 factors[factor.monic()] = None
     for factor in factors:
         total += factor.degree()
+        limit = MAX_LOW_FACTOR_SIZE if factor.degree() <= MAX_LOW_DEGREE else MAX_FACTOR_SIZE
+        if factor.degree() > 1 and factor.degree() * _largest_bits([factor]) > limit:
+            raise UnreadError("roots of very different sizes")
     if total > 2 * MAX_DEGREE:
         raise UnreadError("too many roots")
     return list(factors)
