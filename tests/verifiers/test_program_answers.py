@@ -9,6 +9,7 @@ from tests.json_lines import read_json_lines
 from tests.verifiers.cases import DATA
 from verifiers.answers import Answers
 from verifiers.base import AnswerClaim, ReferenceClaim
+from verifiers.program_answers.judging import judge_programs
 
 PAIRS = read_json_lines(DATA / "program_answers.jsonl")
 VERDICTS = {
@@ -41,3 +42,19 @@ def test_references_of_programs_are_read(text: str) -> None:
 @pytest.mark.parametrize("text", ["2*", "x**", "f(x)*\\frac12 ?", "2*inf"])
 def test_other_references_stay_undecided(text: str) -> None:
     assert Answers().verify(ReferenceClaim(reference=text)).verdict is Verdict.UNKNOWN
+
+
+# Each took more than a minute: roots of very different sizes, and many pairs of large items.
+@pytest.mark.parametrize(
+    ("answer", "reference"),
+    [
+        ("x^24 + x^23*12345678901234567890 = 3", "x^24 + x^23*12345678901234567891 = 3"),
+        (
+            "{" + ", ".join(f"(x+y+z+{number})^30" for number in range(12)) + "}",
+            "{" + ", ".join(f"(x+y+z+{number})^30 + 1" for number in range(12)) + "}",
+        ),
+    ],
+    ids=["roots", "items"],
+)
+def test_long_comparisons_are_undecided(answer: str, reference: str) -> None:
+    assert judge_programs(answer, reference) is None
