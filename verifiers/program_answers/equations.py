@@ -7,8 +7,9 @@ not; for equations, one name may have another rational value.
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 
-from verifiers.answer_forms.formulas import rational_values
+from verifiers.answer_forms.formulas import in_degrees, rational_values
 from verifiers.math.syntax import (
+    BARE_LOG,
     Call,
     Combined,
     I,
@@ -17,7 +18,9 @@ from verifiers.math.syntax import (
     Number,
     Tree,
     UnreadError,
+    functions,
     has_decimals,
+    map_calls,
     walk,
 )
 from verifiers.program_answers.monomials import Monomial, Sum, added, scaled
@@ -182,7 +185,7 @@ def are_different(left: Statement, right: Statement) -> bool:
     expressions = [*trees(left), *trees(right)]
     if not names or names != sorted(names_in(right)) or has_decimals(*expressions):
         return False
-    if has_unknown_function(*expressions):
+    if has_unknown_function(*expressions) or any(map(_has_open_unit, expressions)):
         return False
     if are_different_linear(left, right):
         return True
@@ -192,6 +195,11 @@ def are_different(left: Statement, right: Statement) -> bool:
         if first is not None and second is not None and first is not second:
             return True
     return False
+
+
+def _has_open_unit(tree: Tree) -> bool:
+    """Return whether a plain angle may be in degrees, or a logarithm may have any base."""
+    return BARE_LOG in functions(tree) or map_calls(tree, in_degrees) != tree
 
 
 def _witnesses(
