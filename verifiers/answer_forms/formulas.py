@@ -253,8 +253,9 @@ def _judge_at_points(left: Quantity, right: Quantity) -> Judgement:
     a = left.tree
     b = right.tree
     variables = names(a) | names(b)
+    points = _points(sorted(variables), a, b)
     results = list[bool]()
-    for point in _points(sorted(variables), a, b):
+    for point in points:
         equal = _equal_at(a, b, point)
         if equal is not None:
             results.append(equal)
@@ -268,7 +269,15 @@ def _judge_at_points(left: Quantity, right: Quantity) -> Judgement:
         return Verdict.UNKNOWN, LOGARITHM
     if len(variables) > 1 or not PARAMETERS.isdisjoint(variables) or names(a) != names(b):
         return Verdict.UNKNOWN, "formulas that differ, but a condition may restrict their variables"
+    if _are_equal_somewhere_in_degrees(a, b, points):
+        return Verdict.UNKNOWN, "possibly an angle in degrees"
     return Verdict.INCORRECT, "different formulas"
+
+
+def _are_equal_somewhere_in_degrees(left: Tree, right: Tree, points: Sequence[Point]) -> bool:
+    a = syntax.map_calls(left, in_degrees)
+    b = syntax.map_calls(right, in_degrees)
+    return (a, b) != (left, right) and any(_equal_at(a, b, point) for point in points)
 
 
 def _equal_at(left: Tree, right: Tree, point: Point) -> bool | None:
