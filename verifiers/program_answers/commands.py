@@ -23,7 +23,7 @@ from verifiers.math.syntax import (
     walk,
 )
 from verifiers.program_answers.derivatives import UNKNOWN, differentiated
-from verifiers.program_answers.number_functions import computed
+from verifiers.program_answers.number_functions import computed, number_tree
 from verifiers.program_answers.statements import (
     ELEMENT,
     INDEX,
@@ -191,8 +191,7 @@ def _written_out(operator: str, body: Tree, index: str, numbers: range) -> Tree:
         raise UnreadError("too many terms")
     total: Tree = Number(Fraction(operator == "*"))
     for number in numbers:
-        value: Tree = Number(Fraction(abs(number)))
-        term = substituted(body, index, Negated(value) if number < 0 else value)
+        term = substituted(body, index, number_tree(Fraction(number)))
         total = Combined(operator, total, term)
     return total
 

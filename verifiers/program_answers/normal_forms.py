@@ -200,8 +200,10 @@ class NormalForms:
             if exponent > 0:
                 return {}
             raise UnreadError("a power of zero")
-        if exponent in (0, 1):
-            return terms if exponent else dict(ONE)
+        if exponent == 0:
+            return dict(ONE)
+        if exponent == 1:
+            return terms
         if len(terms) == 1:
             [(monomial, coefficient)] = terms.items()
             return self.power_of_monomial(monomial, coefficient, exponent)
@@ -250,7 +252,7 @@ class NormalForms:
         inside = tuple([part for part in monomial if not self.is_positive(part[0])])
         total = self.number_power(abs(coefficient), power)
         total = self.product(total, self.reduced(dict(raised(tuple(outside), power)), Fraction(1)))
-        sign = Fraction(1 if coefficient > 0 else -1)
+        sign = coefficient / abs(coefficient)
         if not inside:
             return self.product(total, self.unit(power)) if sign < 0 else total
         if sign > 0 and len(inside) == 1 and self.is_principal(inside[0]):
@@ -452,9 +454,11 @@ class NormalForms:
         if not base and number < 0:
             raise UnreadError("the factorial of a negative number")
         total = self.atom(Key("function", "!", (frozenset(base.items()),))) if base else dict(ONE)
+        power = Fraction(1)
+        if number < 0:
+            power = Fraction(-1)
         for shift in range(min(number, 0) + 1, max(number, 0) + 1):
             factor = added(base, constant(Fraction(shift)))
-            power = Fraction(1 if number > 0 else -1)
             total = self.product(total, self.rational_power(factor, power))
         return total
 
@@ -595,7 +599,7 @@ def _whole_power(base: Fraction, exponent: int) -> Fraction:
     if abs(base) != 1 and bits * abs(exponent) > 4_096:
         raise UnreadError("a power that is too large")
     if abs(base) == 1:
-        return base if exponent % 2 else Fraction(1)
+        return base ** (exponent % 2)
     return base**exponent
 
 

@@ -34,8 +34,15 @@ def computed(name: str, trees: Sequence[Tree]) -> Tree | Truth | None:
         raise UnreadError("a function with other arguments") from error
     if isinstance(result, bool):
         return Truth(result)
-    number = Number(abs(Fraction(result)))
-    return Negated(number) if result < 0 else number
+    return number_tree(Fraction(result))
+
+
+def number_tree(value: Fraction) -> Tree:
+    """Return the tree of a number, whose literals are not negative."""
+    number = Number(abs(value))
+    if value < 0:
+        return Negated(number)
+    return number
 
 
 def _whole(number: Fraction) -> int:

@@ -121,7 +121,9 @@ def _tokens(text: str) -> Sequence[tuple[str, str]]:
             kind = "connective"
             token = CONNECTIVES[token]
         # `'diff(x*y, x)` is not evaluated: y may depend on x.
-        tokens.append((kind, token if token == "'diff" else token.removeprefix("'")))
+        if token != "'diff":
+            token = token.removeprefix("'")
+        tokens.append((kind, token))
     return [*tokens, ("end", "")]
 
 

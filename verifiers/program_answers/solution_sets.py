@@ -276,7 +276,9 @@ def _factors(ratios: Any) -> Sequence[Polynomial]:
                 factors[factor.monic()] = None
     for factor in factors:
         total += factor.degree()
-        limit = MAX_LOW_FACTOR_SIZE if factor.degree() <= MAX_LOW_DEGREE else MAX_FACTOR_SIZE
+        limit = MAX_FACTOR_SIZE
+        if factor.degree() <= MAX_LOW_DEGREE:
+            limit = MAX_LOW_FACTOR_SIZE
         if factor.degree() > 1 and factor.degree() * _largest_bits([factor]) > limit:
             raise UnreadError("roots of very different sizes")
     if total > 2 * MAX_DEGREE:

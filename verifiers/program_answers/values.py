@@ -9,7 +9,6 @@ from verifiers.math.syntax import (
     Call,
     I,
     Name,
-    Negated,
     Number,
     Tree,
     UndefinedError,
@@ -21,6 +20,7 @@ from verifiers.math.syntax import (
 )
 from verifiers.program_answers.commands import SUM, summation
 from verifiers.program_answers.derivatives import UNKNOWN
+from verifiers.program_answers.number_functions import number_tree
 
 Point = Mapping[str, Fraction]
 POINTS = 18
@@ -85,8 +85,7 @@ def closed(tree: Tree, point: Point) -> Tree:
         value = point.get(name.text)
         if value is None:
             return name
-        number = Number(abs(value))
-        return Negated(number) if value < 0 else number
+        return number_tree(value)
 
     def change_call(call: Call) -> Tree:
         return summation(*call.arguments) if call.function == SUM else call
