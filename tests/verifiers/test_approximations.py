@@ -31,6 +31,15 @@ TRUE = (
     "x = 83.2. Rounded to the nearest ten, it is 80.",
 )
 NOT_SUSPECTED = (
+    # Other units.
+    "$1.5 ≈ 1.3862 euros.",
+    "0.456, rounded to the nearest percent, is 46%.",
+    "tan θ = 0.75. Rounded to the nearest degree, this gives 37 degrees.",
+    "The price is $12.345. Rounded to the nearest cent, it is 1235 cents.",
+    "There are 3.14 \\text{ million}, rounded to the nearest thousand, 3140000.",
+    # Another value is rounded.
+    "Each side is 3.6. Rounded to the nearest whole number, the perimeter is 14.",
+    "The radius is 2.5. Rounding to the nearest whole number, the area is 20.",
     # The decimals on the way have lost digits.
     "0.5 × 1.33 × 225 ≈ 149.85",
     "3.14 × 10000 ≈ 31415.9",

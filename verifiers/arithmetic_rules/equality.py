@@ -228,6 +228,9 @@ def _shows_other_digits(
     number = signed_number(right)
     if not is_approximate or number is None or number.decimals == 0 or has_percent_sign(left):
         return False
+    # Two numbers may have different units: `$1.50 ≈ 1.3862 euros`.
+    if signed_number(left) is not None:
+        return False
     if len(str(abs(number.value / number.last_digit))) < MIN_SHOWN_DIGITS:
         return False
     for left_value, right_value in readings:

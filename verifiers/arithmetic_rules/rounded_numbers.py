@@ -3,7 +3,8 @@
 The number is the decimal directly before the words. What is false is a suspicion: a step may round
 a value that it does not show, or round up because half a bus is no bus.
 
-What is not covered: rounding up or down, significant digits, fractions, powers of ten in words.
+What is not covered: percentages, angles and times, which may change their unit; rounding up or
+down, significant digits, fractions, powers of ten in words.
 """
 
 import re
@@ -20,9 +21,6 @@ PLACES: Mapping[str, Fraction] = {
     "whole": Fraction(1),
     "unit": Fraction(1),
     "dollar": Fraction(1),
-    "percent": Fraction(1),
-    "degree": Fraction(1),
-    "minute": Fraction(1),
     "ten": Fraction(10),
     "hundred": Fraction(100),
     "thousand": Fraction(1000),
@@ -46,8 +44,13 @@ ROUNDS = (
 )
 AFTER = (
     r",? ?(?:(?:we (?:get|have|find|obtain)|gives(?: us)?|is|yields|it is|this is|it becomes"
-    r"|the (?:\w+ ){1,3}is(?: approximately| about)?|this gives(?: us)?|approximately)[: ]){0,2}"
+    r"|the (?P<noun>(?:\w+ ){1,3})is(?: approximately| about)?|this gives(?: us)?"
+    r"|approximately)[: ]){0,2}"
 )
+OF_SAME_VALUE = frozenset(["answer", "result", "value", "number"])
+# So many characters before a decimal may name what it is the value of.
+MAX_BEFORE = 200
+LARGE_UNIT = re.compile(r"\b(?:hundred|thousand|[mb]illion)s? ?\}")
 STATEMENT = re.compile(rf"{DECIMAL}{GAP}(?:[Ww]hen |[Bb]y )?{ROUNDS}{AFTER}{GAP}{NUMBER}")
 
 
@@ -56,15 +59,28 @@ def rounded_numbers(text: str) -> Iterator[tuple[str, StepJudgement]]:
     if "ound" not in text:
         return
     for match in STATEMENT.finditer(text):
-        value, place, rounded = match.groups()
+        if _is_of_other_value(text, match):
+            continue
+        value, place, _, rounded = match.groups()
         exact = Fraction(value.replace(",", ""))
         shown = Fraction(rounded.replace(",", ""))
         statement = " ".join(match[0].split())
         unit = PLACES[place.lower()]
-        if shown == exact:
+        # `12.345`, rounded to the nearest cent, may be 1235 cents.
+        if shown == exact or (place.lower() == "cent" and shown >= 50 * exact):
             continue
         if abs(exact - shown) <= unit / 2 and shown % unit == 0:
             yield statement, HOLDS
         else:
             nearest = round(exact / unit) * unit
             yield statement, false(ROUNDED, f"the nearest {place} is {float(nearest):g}")
+
+
+def _is_of_other_value(text: str, match: re.Match[str]) -> bool:
+    """Return whether the rounded number may be another value: `3.6. ..., the perimeter is 14`."""
+    if LARGE_UNIT.search(match[0]):
+        return True
+    noun = (match["noun"] or "").strip()
+    if not noun or noun.split()[-1] in OF_SAME_VALUE:
+        return False
+    return noun not in text[max(0, match.start() - MAX_BEFORE) : match.start()]
