@@ -44,17 +44,23 @@ MAX_WORDS = 16
 ALIKE = Fraction(1, 2)
 # The relative error up to which irrational values of one expression are not different.
 CLOSE = Fraction(1, 20)
+# Each pair of inequalities is compared at many points, which takes a tenth of a second.
+MAX_INEQUALITIES = 8
 POINTS = [Fraction(thirds, 3) for thirds in range(-61, 62)]
 
 
 def restated_equations(context: Context) -> Iterator[tuple[str, StepJudgement]]:
     """Yield every statement that is no other form of the one before it, with the judgement."""
+    count = 0
     for before, after in pairwise((*context.last_before, *context.chains)):
         is_or = after.before[-1:] == ("or",)
         if (is_supposed(before) and not is_or) or not _is_passage(after):
             continue
         if not (is_or or _is_restated(after)):
             continue
+        count += not set(after.relations).isdisjoint(values.INEQUALITIES)
+        if count > MAX_INEQUALITIES:
+            return
         reason = _contradiction(before, after, is_or=is_or)
         if reason:
             judgement = false(RESTATED, reason, ONE_FORM, in_line(before, after), context.cases)
