@@ -23,6 +23,12 @@ FALSE = (
     "Ann and Cy swapped: Ann: green one; Bo: blue; Cy: blue",
 )
 NOT_READ = (
+    "Ann and Bo swap, and then Bo and Cy trade: Ann: blue, Bo: the green one, Cy: red.",
+    "Ann and Bo swap twice: Ann: red, Bo: blue, Cy: the green one.",
+    "Ann and Bo swap and swap back: Ann: red, Bo: blue, Cy: the green one.",
+    "Before Ann and Bo swap: Ann: red, Bo: blue, Cy: the green one.",
+    "Ann and Bo swap seats, which changes nothing: Ann: red, Bo: blue, Cy: the green one.",
+    "Not Ann and Bo swap but Bo and Cy: Ann: red, Bo: the green one, Cy: blue.",
     "Ann and Bo swap balls.",
     "Ann and Bo swap balls: Ann: red, Bo: blue.",
     "Ann and Dan swap balls: Ann: red, Bo: blue, Cy: the green one.",

@@ -23,6 +23,11 @@ FALSE = (
     ("We get $p - q = \\sqrt{2}$.", "So $(p - q)^4 = 2$."),
 )
 NOT_READ = (
+    ("", "The first factor gives x^2 = 4; the second factor gives x^2 - 9 = 0."),
+    ("", "In the first shop, x + y = 10. In the second shop, 2(x + y) = 24."),
+    ("", "When k = 1, 2k + 1 = 3. When k = 2, (2k + 1)^2 = 25."),
+    ("", "The old sum was a + b = 20, and the new sum is a + b + 2 = 24."),
+    ("", "We get x^2 = 4, and from the circle x^2 + 3 = 5."),
     ("If $x + y = 3$, we stop.", "The other case is $(x + y)^2 = 16$."),
     (SUM, "Then $x^2 + \\frac{1}{x^2} = 8$."),
     ("", "Suppose $a + b = 4$. Otherwise, $(a + b)^2 = 25$."),

@@ -32,6 +32,15 @@ OTHER = (
     "The midpoint of (1, 2, 3) and (3, 4, 5) is (2, 3, 5).",
     "The midpoint of (1, 2) and (3, 4) lies on the line through (5, 5).",
     "The distance of (1, 2) is 3.",
+    # Another value than that of the two points.
+    "The square of the distance between (0, 0) and (3, 4) is 25.",
+    "The squared distance between (0, 0) and (3, 4) is 25.",
+    "Half the distance between (0, 0) and (6, 8) is 5.",
+    "The horizontal distance between (1, 2) and (4, 6) is 3.",
+    "The slope of the altitude to the side joining (0, 0) and (2, 4) is -1/2.",
+    "The negative reciprocal of the slope of the line through (1, 2) and (3, 8) is -1/3.",
+    "The reflection of the midpoint of (0, 0) and (2, 4) is (2, 1).",
+    "The distance between the projections of (1, 2) and (4, 6) is 3.",
 )
 
 

@@ -18,6 +18,9 @@ TRUE = (
     "\\[ 38 \\div 5 = 7 \\text{ R } 3 \\]",
     "In base 5, 38 can be written as 123.",
     "So 10 in base 2 is $1010_2$.",
+    "101 in base 2 is 5.",
+    "In base 5, 44 equals 24.",
+    "The number 77 in base 8 is 63.",
     "Since 128 is a three-digit number, we stop.",
     "The sum of the digits of 275 is 14.",
     "The sum of the digits of $275$ is $2 + 7 + 5 = 14$.",
@@ -60,6 +63,15 @@ NOT_READ = (
     "14 and 21 are relatively prime to 5.",
     "2 and 4 are divisible by 2 more than 3.",
     "17 divided by 0 leaves a remainder of n.",
+    # Words or another base change the dividend.
+    "The square of 5 divided by 7 leaves a remainder of 4.",
+    "The sum of 5 and 6 divided by 4 leaves a remainder of 3.",
+    "The cube of 3 leaves a remainder of 6 when divided by 7.",
+    "Negative 7 leaves a remainder of 1 when divided by 4.",
+    "In base 8, the remainder when 17 is divided by 7 is 1.",
+    "In base 3, the sum of the digits of 5 is 3.",
+    "The alternating sum of the digits of 121 is 0.",
+    "The repeated sum of the digits of 88 is 7.",
 )
 
 

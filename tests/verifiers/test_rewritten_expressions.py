@@ -26,6 +26,11 @@ TRUE_EXPRESSIONS = (
     ("", "$$\\sqrt{2 \\cdot 6 \\cdot 3}$$ Combining the factors: $$\\sqrt{2^2 \\cdot 3^2}$$"),
 )
 OTHER_EXPRESSIONS = (
+    ("", "$(a + b)^2 - a^2$. Expanding the square: $a^2 + 2ab + b^2$"),
+    ("", "\\[ 2(x + 3) + x \\] The factor simplifies: \\[ x + 3 \\]"),
+    ("", "$2(x + 1) + 3(x + 2)$. Simplifying the left summand: $2x + 2$"),
+    ("\\[ 2(x + 3) + x \\]", "Simplify the expression, then double it: \\[ 6x + 12 \\]"),
+    ("\\[ 12 + 18 + 30 \\]", "Factor out 6: \\[ 2 + 3 + 5 \\]"),
     # A part, another object, other words.
     ("", "\\[ (x + 1)(x + 2) + 4 \\] Expanding the first term: \\[ x^2 + 3x + 2 \\]"),
     ("", "\\[ \\frac{2(x + 1)}{x} \\] Expanding the numerator: \\[ 2x + 2 \\]"),
@@ -76,6 +81,10 @@ FALSE_EXPANSIONS = (
     "Here $(a + b + c)^2 = a^2 + b^2 + c^2 + ab + bc + ca$.",
 )
 OTHER_EXPANSIONS = (
+    "The larger square has $(x + 2)^2 = x^2 + 3x + 7$.",
+    "Hence $(x + 2)(x + 3) = x^2 + 4x + 10$.",
+    "Thus $(a + b)^2 = a^2 + b^2 + 12$.",
+    "So $10(a + b) = 10a + b + 27$.",
     "We have $(m + n)^3 = m^3 + 3m^2 n + 3m n^2 + n^3$.",
     "Solve the equation $(x + 1)^2 = x^2 + 5x + 1$.",
     "The condition is $(p - 2q)^2 = p^2 - 2pq + 4q^2$.",

@@ -24,6 +24,11 @@ FALSE = (
     ("", "From $p + q = 1$ and $p - q = 3$, the solution is $(-1, 2)$."),
 )
 NOT_READ = (
+    (SYSTEM, "The solutions of the first equation are (1, 4) and (2, 3)."),
+    (SYSTEM, "Some solutions of the linear equation are (0, 5) and (5, 0)."),
+    (SYSTEM, "The possible solutions are (1, 4), (2, 3)."),
+    (SYSTEM, "The candidate solutions are (1, 4), (2, 3)."),
+    (SYSTEM, "The solutions on the line are (0, 5), (1, 4)."),
     (SYSTEM, "The solution is not $(1, 4)$."),
     ("The line is $x + y = 5$.", "One solution is (1, 1)."),
     (SYSTEM, "The line meets the axis at (5, 0)."),

@@ -3,7 +3,10 @@ r"""Suspect what a step says about the digits of a whole number.
 Examples: `87 in base 3 is 10020`, `13 is a two-digit number`, `the sum of the digits of 144 is 9`.
 What is false is a suspicion, because the words around a number often change what is said about it.
 
-What is not covered: digits after the point, bases above 10, names, digits of a product or a power.
+A numeral before `in base 3` may be the one in this base: `102 in base 3 is 11` holds.
+
+What is not covered: digits after the point, bases above 10, names, digits of a product or a power,
+other sums of digits than those in base ten (alternating, repeated).
 """
 
 import re
@@ -38,6 +41,9 @@ HAS_DIGITS = re.compile(
     rf"{START}{NUMBER}{CLOSE} (is|is not|isn't) an? ({COUNTS}|\d{{1,2}})[- ]digit"
     r" (?:number|integer|multiple|prime|square|cube)"
 )
+OTHER_SUM = re.compile(
+    r"\b(?:[Bb]ase|[Bb]inary|[Aa]lternat\w+|[Rr]epeat\w*|[Rr]epetition|[Aa]gain)\b"
+)
 SUM = re.compile(
     rf"\bsum of (?:the|its) digits (?:of|in) (?:the number )?{OPEN}{NUMBER}{CLOSE}"
     rf" (?:is|equals) {OPEN}((?:\d ?\+ ?)+\d ?= ?)?(\d{{1,3}})(?![\w^%!]| ?[-+*/=]|[.,]?\d)"
@@ -58,7 +64,8 @@ def digits(text: str) -> Iterator[tuple[str, StepJudgement]]:
         count = int(numeral) if numeral.isdigit() else NUMBER_WORDS.index(numeral)
         holds = (len(number) == count) is (verb == "is")
         yield _judge(match, f"it has {len(number)}", holds=holds)
-    for match in SUM.finditer(text):
+    sums = () if OTHER_SUM.search(text) else SUM.finditer(text)
+    for match in sums:
         total = sum(map(int, match[1]))
         yield _judge(match, f"it is {total}", holds=total == int(match[3]))
 
@@ -68,7 +75,9 @@ def _judge_base(
 ) -> Iterator[tuple[str, StepJudgement]]:
     if 2 <= base < MAX_BASE:
         written = _in_base(number, base)
-        yield _judge(match, f"it is {written}", holds=written == numeral.lstrip("0"))
+        is_numeral = written == numeral.lstrip("0")
+        holds = is_numeral or _in_base(int(numeral), base) == str(number)
+        yield _judge(match, f"it is {written}", holds=holds)
 
 
 def _in_base(number: int, base: int) -> str:

@@ -4,8 +4,9 @@ The step before ends with a state, which gives each name a value. After the exch
 have each other's values, and all other names keep theirs. What is false is a suspicion: the words
 may describe something that the values do not.
 
-What is not covered: states in sentences ("Ann has the red ball"), exchanges of more than two names,
-several exchanges in one step, states that lack names of the one before.
+What is not covered: words that suppose or undo an exchange, states in sentences ("Ann has the red
+ball"), exchanges of more than two names, several exchanges in one step, states that lack names of
+the one before.
 """
 
 import re
@@ -24,6 +25,13 @@ EXCHANGED = re.compile(
     rf"\b({WORDS}) and ({WORDS}) (?:swap(?:s|ped)?|trade[sd]?|switch(?:es|ed)?|exchange[sd]?)\b"
     r"[^.:\n]{0,60}:"
 )
+# Words that suppose or undo an exchange, describe another one, or put the state before it.
+OTHER = re.compile(
+    r"\b(?:before|until|unless|undo|not|nothing|if|when|twice|times|back|but|which|in turn|even"
+    r"|takes?|gets?|stays?)\b",
+    re.IGNORECASE,
+)
+VERB = re.compile(r"\b(?:swap|trade|switch|exchange)(?:s|d|ed|ped)?\b")
 STATE = re.compile(rf"({WORDS}) ?: ?([^:,;\n]{{1,60}}?) ?(?=[,;]|\.?\s*$)")
 
 
@@ -33,7 +41,10 @@ def exchanges(context: Context) -> Iterator[tuple[str, StepJudgement]]:
     if not claim.previous or len(claim.step) > MAX_CHARS or len(claim.previous[-1]) > MAX_CHARS:
         return
     exchanged = list(EXCHANGED.finditer(claim.step))
-    if len(exchanged) != 1:
+    if len(exchanged) != 1 or OTHER.search(claim.step[: exchanged[0].end()]):
+        return
+    # `Ann and Bo swap, and then Bo and Cy trade: ...` is two exchanges.
+    if len(VERB.findall(exchanged[0][0])) != 1:
         return
     first, second = exchanged[0].groups()
     before = _state(claim.previous[-1])

@@ -4,22 +4,26 @@ Example: `w^2 + 1/w^2 = -1`, and then `(w^2 + 1/w^2)^2 = w^4 + 2 + 1/w^4 = -1`. 
 replaced by its value, and the formula must have the value at the end of its chain. What is false is
 a suspicion: by then, the names may have other values.
 
-What is not covered: names and their values (see `substitutions`), decimals, expressions in another
+What is not covered: equations with the value zero, statements that words such as "the second shop"
+tell apart, names and their values (see `substitutions`), decimals, expressions in another
 form, values of earlier steps than the one before.
 """
 
 from collections.abc import Iterator
+from fractions import Fraction
 
 from verifiers.algebra_rules import values
 from verifiers.algebra_rules.contexts import Context
 from verifiers.algebra_rules.stated_equations import is_supposed
 from verifiers.algebra_rules.statements import Chain
 from verifiers.math.findings import HOLDS, StepJudgement, false
+from verifiers.math.lexicon import words
 from verifiers.math.syntax import (
     Call,
     Combined,
     Name,
     Negated,
+    Number,
     Tree,
     UndefinedError,
     has_decimals,
@@ -27,6 +31,12 @@ from verifiers.math.syntax import (
 )
 
 KNOWN_EXPRESSION = "value of an expression"
+# `x^2 = 4` and `x^2 - 9 = 0` are two equations to solve.
+ZERO = Number(Fraction(0))
+# Words that tell two objects, times or cases with the same letters apart.
+APART = words(
+    "first second third other another old new when for after before from on if case modulo does or"
+)
 # Every formula is searched for every known expression.
 MAX_KNOWN = 12
 
@@ -35,11 +45,13 @@ def known_expressions(context: Context) -> Iterator[tuple[str, StepJudgement]]:
     """Yield every formula that contains a known expression, with the judgement."""
     known = dict[Tree, Tree]()
     for chain in (*context.last_before, *context.chains):
+        if not APART.isdisjoint(word.lower() for word in chain.before):
+            known.clear()
         value = _final_value(chain)
         formula = chain.sides[0].tree
         if value is None or formula is None or not names(formula):
             continue
-        if chain in context.chains:
+        if chain in context.chains and value != ZERO:
             replaced = _replace(formula, known)
             if replaced != formula and not names(replaced):
                 judgement = _judge(replaced, value, context)

@@ -25,13 +25,22 @@ COORDINATE = r"([^(),;=\n]{1,40})"
 POINT = rf"\( ?{COORDINATE}, ?{COORDINATE}\)"
 # `A(5, 3)`, `A = (5, 3)`.
 NAME = r"(?:[A-Z] ?=? ?)?"
-# What stands between the word and the points.
-OF = r"(?: [A-Za-z]{1,12}){0,8}? (?:of|between|from|joining|connecting|through|endpoints|points?)"
+# What stands between the word and the points. Other words may name another line or another segment.
+OF = (
+    r"(?: (?:of|between|from|the|a|line|segment|side|diameter|hypotenuse|diagonal|that|which|passes"
+    r"|passing|goes|going|joins|joining|connects|connecting|through|with|two|its|endpoints|points?"
+    r"|[A-Z]{2})){1,8}"
+)
+# What precedes the word. In "half the distance" and "the vertical distance", it is another value.
+BEFORE = (
+    r"(?:^|(?<=[.,;:\n] )|(?<=\n))"
+    r"(?:(?:[Ss]o|[Tt]hus|[Tt]hen|[Hh]ence|[Tt]herefore|[Nn]ow|[Ss]ince),? )?[Tt]he "
+)
 TWO_POINTS = rf"{OF} {NAME}{POINT} (?:and|to) {NAME}{POINT}"
 IS = r",? ?(?:is|=|equals)(?: also| simply| just| then| at)? ?(?:the point )?"
-MIDPOINT = re.compile(rf"\bmidpoint{TWO_POINTS}{IS}{NAME}{POINT}")
+MIDPOINT = re.compile(rf"{BEFORE}midpoint{TWO_POINTS}{IS}{NAME}{POINT}")
 RESULT = r"([^,;\n]{1,60}?)(?= ?=|[,;\n]|\.(?!\d)|$| (?:and|so|which|units?)\b)"
-NUMBER = re.compile(rf"\b(distance|slope){TWO_POINTS}{IS}{RESULT}")
+NUMBER = re.compile(rf"{BEFORE}(distance|slope){TWO_POINTS}{IS}{RESULT}")
 
 
 def points(text: str) -> Iterator[tuple[str, StepJudgement]]:

@@ -199,9 +199,14 @@ def _may_be_rewriting(link: Link, left: Tree, right: Tree, relation: Relation) -
     """Return whether an equation that no word announces is probably a rewriting.
 
     Its left side is a product or a power of sums, and its right side is a longer sum with a third
-    of the terms; or it continues a chain of values.
+    of the terms; or it continues a chain of values. `(x + 2)(x + 3) = x^2 + 4x + 10` may be an
+    equation to solve: its sides differ in several terms, and in a constant or one name only.
     """
-    if names(left) != names(right) or relation.left is None:
+    if names(left) != names(right) or relation.left is None or relation.right is None:
+        return False
+    difference = relation.left - relation.right
+    has_constant = any(not any(powers) for powers in difference)
+    if len(difference) > 1 and (has_constant or len(names(left)) == 1):
         return False
     # `n = 10a + b = ab + a + b` is a condition: nothing on its sides is left to do.
     if _are_normal(left, right, relation):

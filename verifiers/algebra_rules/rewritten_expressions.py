@@ -49,6 +49,8 @@ PART = re.compile(
     r"\b(?:terms? (?:inside|of)|numerator|denominator|exponent|bracket|parenthes[ie]s|inside|under"
     r"|first|second|third|last|each (?:part|side|factor)|both|parts?|one of|coefficients?|where|if"
     r"|substitut\w*|plug\w*|set|let|mod(?:ulo)?|derivative|integra\w+|differentiat\w+|roots?"
+    r"|top|bottom|middle|summand|the (?:square|cube|product|quadratic|\w* ?factor)|out|left over"
+    r"|ignoring|apart|except|up to|constants?|doubl\w+|twice|hal[fv]\w*|by \d+"
     r"|common|gcd|now consider|next,? (?:we )?consider|using|with|for|sum|product|and)\b",
     re.IGNORECASE,
 )

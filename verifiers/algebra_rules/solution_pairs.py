@@ -23,18 +23,25 @@ MAX_PAIRS = 16
 LAYOUT = re.compile(r"\\[()\[\]]|\$|\\[,;:!]|\\(?:left|right)(?![A-Za-z])")
 NUMBER = r"[-−]?\d{1,9}(?:/\d{1,9})?"
 PAIR = re.compile(rf"(?<![\w)]) ?\( ?({NUMBER}) ?, ?({NUMBER}) ?\)(?! ?(?:and|or)? ?not)")
+# So many characters before "solutions" may restrict them.
+MAX_BEFORE = 40
 # A sentence that lists solutions. Words may deny or restrict them.
 SENTENCE = re.compile(
     r"\bsolutions?\b(?: [a-z]+){0,6}?(?: is| are|:) (?:\( ?[a-z] ?, ?[a-z] ?\) ?= ?)?"
     r"(?=\()[^.;\n]{1,200}"
 )
-DENIED = re.compile(r"\b(?:not|no|isn't|aren't|extraneous|of the form|vertex|point|if|try|guess)\b")
+DENIED = re.compile(
+    r"\b(?:not|no|isn't|aren't|extraneous|of the form|vertex|point|if|try|guess|first|second|third"
+    r"|equation|line|circle|alone|candidates?|potential|possible (?:\w+ )?solutions)\b"
+)
+
+BORDER = re.compile(r"[.;\n]")
 
 
 def solution_pairs(stated: Stated) -> Iterator[tuple[str, StepJudgement]]:
     """Yield the claimed pairs with their judgements."""
     plain = LAYOUT.sub("", stated.context.claim.step)
-    sentences = [match[0] for match in SENTENCE.finditer(plain)]
+    sentences = list(SENTENCE.finditer(plain))
     if not sentences:
         return
     equations = _equations(stated)
@@ -42,9 +49,11 @@ def solution_pairs(stated: Stated) -> Iterator[tuple[str, StepJudgement]]:
         return
     count = 0
     for sentence in sentences:
-        if DENIED.search(sentence):
+        before = plain[max(0, sentence.start() - MAX_BEFORE) : sentence.start()]
+        words = BORDER.split(before)[-1] + sentence[0]
+        if DENIED.search(words):
             continue
-        for match in PAIR.finditer(sentence):
+        for match in PAIR.finditer(sentence[0]):
             count += 1
             if count > MAX_PAIRS:
                 return
