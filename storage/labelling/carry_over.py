@@ -78,11 +78,16 @@ def _spans(steps: Sequence[str]) -> Sequence[Span]:
 
 
 def _corresponding_step(span: Span, new_spans: Sequence[Span]) -> int | None:
-    """Return the new step that begins with the span or contains it; None if there is none."""
+    """Return the new step that begins with the span or contains it; None if there is none.
+
+    A step without text between two new steps is in neither of them.
+    """
     start, end = span
     for index, (new_start, new_end) in enumerate(new_spans):
         if new_start <= start < new_end:
-            return index if new_start == start or end <= new_end else None
+            begins_here = new_start == start and start < end
+            is_inside = new_start < start and end <= new_end
+            return index if begins_here or is_inside else None
     return None
 
 

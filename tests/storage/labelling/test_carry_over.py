@@ -60,6 +60,15 @@ def test_divided_first_error_is_not_carried(new_steps: Sequence[str]) -> None:
     assert carry_over(human(1, C, I, C), ("ab", "cd", "ef"), new_steps) == CUT
 
 
+def test_empty_step_is_no_other_step() -> None:
+    label = human(1, C, I, C)
+    for new_steps in (("ab", "cd"), ("ab", "", "", "cd"), ("ab", "c", "d")):
+        assert carry_over(label, ("ab", "", "cd"), new_steps) == CUT
+    carried = carry_over(label, ("ab", "", "cd"), ("abcd",))
+    assert isinstance(carried, Annotation)
+    assert carried.first_error == 0
+
+
 @pytest.mark.parametrize("first_error", [NO_ERROR, None])
 def test_labels_without_error_are_carried(first_error: int | None) -> None:
     row = human(first_error, *((C, C) if first_error == NO_ERROR else (C, U)))
