@@ -149,6 +149,8 @@ def _checked(values: Mapping[str, Any]) -> Mapping[str, Any]:
             is_valid = isinstance(value, str)
         if not is_valid:
             raise ValueError(name)
+    # No dataset can have the id of a trace that is not UTF-8. The error is a ValueError.
+    checked["trace_id"].encode()
     if checked.get("shard", 0) is None:
         raise ValueError("shard")
     return checked

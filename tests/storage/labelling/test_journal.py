@@ -113,6 +113,8 @@ def test_damaged_lines_are_counted(tmp_path: Path, line: bytes) -> None:
         {"comments": 1},
         {"marks": ["good"]},
         {"trace_id": None},
+        # Half of a character.
+        {"trace_id": "\ud800"},
         {"kind": "explode"},
         {"other": 1},
     ],
