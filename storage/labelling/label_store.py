@@ -178,6 +178,7 @@ class LabelStore:
                 if label.draft.missing_steps:
                     raise MissingMarksError(label.draft.missing_steps)
                 values = {**values, **_finish_values(target, label.draft)}
+                values["replaces"] = values["replaces"] or self._lost_label(target)
             if kind is not Kind.UNDO or label.can_undo:
                 events.append(_event(target, kind, **values))
                 appender.append(*events)
@@ -264,11 +265,11 @@ class LabelStore:
 
     def annotation(self, method: str, shard: int, trace: Trace) -> Annotation | None:
         """Return the finished label of a trace by a method; None if its steps have none."""
+        side_labels = self._side_labels
+        if side_labels is not None and side_labels.has_label(method, trace.trace_id):
+            # One in the dataset is older: the rater has replaced it.
+            return side_labels.label_on(method, trace.trace_id, shard, trace.steps)
         journal = self._current_journal(method)
-        if self._side_labels is not None:
-            side_label = self._side_labels.label_on(method, trace.trace_id, shard, trace.steps)
-            if side_label is not None:
-                return side_label
         pending = journal.pending().get(trace.trace_id)
         if pending is not None and pending.steps_id == steps_id_of(trace.steps):
             return finished_annotation(method, journal, pending)
@@ -307,6 +308,15 @@ class LabelStore:
             finished = draft_of([_adoption(target, target.annotation)], step_count)
             label = replace(label, finished=finished)
         return label
+
+    def _lost_label(self, target: LabelTarget) -> str:
+        """Return the fingerprint of a label beside the dataset that the rater does not see.
+
+        It is stored, but its entry in the journal is lost. "" if there is none.
+        """
+        if self._side_labels is None:
+            return ""
+        return self._side_labels.stored_fingerprint(target.method, target.trace.trace_id)
 
     def _waiting(self) -> Mapping[str, Journal]:
         """Return the journals with finished labels that are not stored, by method."""

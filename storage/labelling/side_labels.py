@@ -21,7 +21,7 @@ from storage.labelling.current_steps import CurrentSteps, LocatedSteps
 from storage.labelling.events import Event, steps_id_of
 from storage.labelling.homes import journal_path, journals_of
 from storage.labelling.journal import Journal
-from storage.labelling.storing import finish_ids, finished_annotation
+from storage.labelling.storing import finished_annotation, replaceable_labels
 
 __all__ = ["FittedLabel", "FittedLabels", "SideLabels", "open_side_labels"]
 
@@ -149,12 +149,21 @@ class SideLabels:
 
     def replaceable(self, label: FittedLabel) -> frozenset[str]:
         """Return the fingerprints of the labels that this one replaces in a dataset."""
-        earlier = finish_ids(self._journal_of(label.annotation.method), label.finish.trace_id)
-        return earlier | {label.finish.replaces}
+        journal = self._journal_of(label.annotation.method)
+        return replaceable_labels(journal, label.finish.trace_id)
 
     def remember(self, trace_id: str, shard: int, steps: tuple[str, ...]) -> None:
         """Store the steps of a trace that a page has just read."""
         self._current.remember(trace_id, LocatedSteps(shard, steps))
+
+    def has_label(self, method: str, trace_id: str) -> bool:
+        """Return whether a rater has finished a label of a trace, also if it is not used."""
+        is_finished = trace_id in self._journal_of(method).finished()
+        return is_finished or trace_id in self._stored_labels(method)
+
+    def stored_fingerprint(self, method: str, trace_id: str) -> str:
+        """Return the fingerprint of the stored label of a trace; "" if there is none."""
+        return self._stored_labels(method).get(trace_id, "")
 
     def label_on(
         self, method: str, trace_id: str, shard: int, steps: tuple[str, ...]
@@ -173,19 +182,16 @@ class SideLabels:
         That one was imported, or its entry is damaged. An older entry must not take its place.
         """
         finishes = dict(journal.finished())
-        pending = journal.pending()
         unknown = set[str]()
         for trace_id, fingerprint in self._stored_labels(method).items():
-            if trace_id not in pending and fingerprint not in finish_ids(journal, trace_id):
+            if fingerprint not in replaceable_labels(journal, trace_id):
                 unknown.add(trace_id)
                 finishes.pop(trace_id, None)
         return finishes, frozenset(unknown)
 
     def _is_newest(self, method: str, journal: Journal, finish: Event) -> bool:
-        if finish.trace_id in journal.pending():
-            return True
         fingerprint = self._stored_labels(method).get(finish.trace_id)
-        return fingerprint is None or fingerprint in finish_ids(journal, finish.trace_id)
+        return fingerprint is None or fingerprint in replaceable_labels(journal, finish.trace_id)
 
     def _stored_labels(self, method: str) -> Fingerprints:
         """Return the fingerprints of the annotations of a rater by trace id."""

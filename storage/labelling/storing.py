@@ -22,8 +22,8 @@ from storage.labelling.journal import Journal
 __all__ = [
     "NEWER_LABEL",
     "add_stale_labels",
-    "finish_ids",
     "finished_annotation",
+    "replaceable_labels",
     "stale_label",
     "store",
 ]
@@ -84,10 +84,24 @@ def finished_annotation(method: str, journal: Journal, event: Event) -> Annotati
     return label.finished.annotation(event.trace_id, method, event.event_id)
 
 
-def finish_ids(journal: Journal, trace_id: str) -> frozenset[str]:
-    """Return the fingerprints of all labels of a trace that a journal has."""
-    events = journal.events(trace_id)
-    return frozenset(event.event_id for event in events if event.kind is Kind.FINISH)
+def replaceable_labels(journal: Journal, trace_id: str) -> frozenset[str]:
+    """Return the fingerprints of the labels that the newest label of a trace can replace.
+
+    They are all labels in the journal, and those that their rater saw in the dataset. A rater who
+    corrects a label replaces what the corrected label replaced, too.
+    """
+    fingerprints = set[str]()
+    adopted = set[str]()
+    for event in journal.events(trace_id):
+        if event.kind is Kind.ADOPT:
+            # "" is the fingerprint of labels that another tool has written without one.
+            adopted.add(event.replaces)
+        elif event.kind is Kind.FINISH:
+            fingerprints.update(adopted)
+            fingerprints.add(event.event_id)
+            if event.replaces:
+                fingerprints.add(event.replaces)
+    return frozenset(fingerprints)
 
 
 def _store_shard(
@@ -99,7 +113,7 @@ def _store_shard(
     results = dict[str, str]()
     for event in events:
         existing = present.get(event.trace_id)
-        replaceable = {event.replaces, *finish_ids(journal, event.trace_id)}
+        replaceable = replaceable_labels(journal, event.trace_id)
         if existing is not None and existing.fingerprint not in replaceable:
             results[event.event_id] = NEWER_LABEL
             continue

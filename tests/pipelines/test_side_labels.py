@@ -283,6 +283,29 @@ def test_import_keeps_labels_of_the_dataset(dataset: Dataset, folder: str) -> No
     assert own in labels_of(dataset, METHOD)
 
 
+def test_import_keeps_labels_without_fingerprint(dataset: Dataset, folder: str) -> None:
+    # As another tool writes it. The rater did not see it.
+    own = replace(human(2, C, C, I), trace_id="t0-0", method=METHOD)
+    dataset.write_part(annotations(METHOD), 0, [own], "f")
+    assert import_side_labels(folder, dataset.uri).labelled == {METHOD: 2}
+    assert own in labels_of(dataset, METHOD)
+
+
+@pytest.mark.parametrize("fingerprint", ["imported", ""])
+def test_import_replaces_corrected_labels(
+    dataset: Dataset, tmp_path: Path, fingerprint: str
+) -> None:
+    own = replace(human(2, C, C, I), trace_id="t0-0", method=METHOD, fingerprint=fingerprint)
+    dataset.write_part(annotations(METHOD), 0, [own], "f")
+    store = LabelStore.open(dataset, str(tmp_path / "labels"))
+    # The rater sees the label of the dataset, replaces it, and corrects the new one.
+    finish(store, "t0-0", 1)
+    finish(store, "t0-0", 0)
+    done = import_side_labels(store.location, dataset.uri)
+    assert (done.labelled, done.unused) == ({METHOD: 1}, {})
+    assert [label.first_error for label in labels_of(dataset, METHOD)] == [0]
+
+
 def test_labels_of_another_dataset_are_refused(folder: str, tmp_path: Path) -> None:
     other = Dataset(str(tmp_path / "other"))
     write_traces(other, shards=1, per_shard=0)

@@ -455,3 +455,16 @@ def test_raters_have_different_methods() -> None:
     names = ["a", "a-b", "ab", "-", "--", "0", "a" * 32]
     methods = {method_of(check_rater(name)) for name in names}
     assert len(methods) == len(names)
+
+
+def test_waiting_correction_replaces_the_import(store: LabelStore, dataset: Dataset) -> None:
+    finish(store, "t0-0", 2)
+    (label,) = labels_of(dataset, "human_ann")
+    imported = replace(label, fingerprint="imported")
+    dataset.write_part(annotations("human_ann"), 0, [imported], "f")
+    with dataset.writer_lock():
+        # The second label replaces the first one, which is not stored yet.
+        finish(store, "t0-0", 1)
+        finish(store, "t0-0", 0)
+    assert store.store_finished().waiting == 0
+    assert first_errors(dataset) == {"t0-0": 0}

@@ -151,6 +151,39 @@ def test_lost_entry_revives_no_older_label(store: LabelStore) -> None:
     assert LabelStore.open(store.source, store.location).annotation(METHOD, 0, target.trace) is None
 
 
+def test_label_after_lost_entry_counts(store: LabelStore) -> None:
+    finish(store, "t0-0", 1)
+    Path(store.location, "labelling", f"{METHOD}.jsonl").unlink()
+    again = LabelStore.open(store.source, store.location)
+    finish(again, "t0-0", 2)
+    for labels in (opened(again).fitted(METHOD).usable, again.finished_labels(METHOD)):
+        assert {key: label.first_error for key, label in labels.items()} == {"t0-0": 2}
+
+
+def test_older_journal_revives_no_label(store: LabelStore) -> None:
+    finish(store, "t0-0", 1)
+    path = Path(store.location, "labelling", f"{METHOD}.jsonl")
+    lines = path.read_bytes().splitlines(keepends=True)
+    # A backup that was made before the label was stored.
+    older = [line for line in lines if b'"stored"' not in line]
+    finish(store, "t0-0", 2)
+    path.write_bytes(b"".join(older))
+    again = LabelStore.open(store.source, store.location)
+    again.store_finished()
+    assert opened(again).fitted(METHOD).unusable == {"t0-0": UNKNOWN_STEPS}
+    assert again.annotation(METHOD, 0, target_of(again).trace) is None
+
+
+def test_replaced_dataset_label_is_hidden(store: LabelStore, dataset: Dataset) -> None:
+    finish(store, "t0-0", 1)
+    (label,) = store.home.read(annotations(METHOD))
+    cut(dataset, t0_0=("a b", " c"))
+    own = replace(label, first_error=0, steps=label.steps[:2], fingerprint="imported")
+    dataset.write_part(annotations(METHOD), 0, [own], "f")
+    assert store.finished_labels(METHOD) == {}
+    assert target_of(store).annotation is None
+
+
 def test_side_label_precedes_the_dataset(store: LabelStore, dataset: Dataset) -> None:
     finish(store, "t0-0", 1)
     (label,) = store.home.read(annotations(METHOD))
