@@ -6,7 +6,7 @@ dataset has from elsewhere stays: which one is newer is not known.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from stepmark.errors import InputError
@@ -35,6 +35,8 @@ class SideLabelImport:
     """How many of them are for other steps than the rater saw."""
     unused: Mapping[str, int]
     """The labels that are not used, by reason."""
+    faults: Sequence[str]
+    """What is wrong with the journals: each as a line of text."""
 
 
 @dataclass(slots=True)
@@ -111,7 +113,10 @@ def _plan(
                 if existing != label.fitted:
                     added.labels.setdefault(method, []).append(label.fitted)
     result = SideLabelImport(
-        labelled=dict(labelled), carried_over=carried_over, unused=dict(unused.most_common())
+        labelled=dict(labelled),
+        carried_over=carried_over,
+        unused=dict(unused.most_common()),
+        faults=side_labels.faults(),
     )
     return result, additions
 

@@ -321,9 +321,11 @@ def test_import_command_reports(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     cut(dataset)
+    journal = Path(folder, "labelling", f"{METHOD}.jsonl")
+    journal.write_bytes(journal.read_bytes() + b"no entry\n")
     options = ("import", folder, "-d", dataset.uri, "--shape", "side_labels")
-    status, out, _ = command(monkeypatch, capsys, *options)
-    assert status == 0
+    status, out, err = command(monkeypatch, capsys, *options)
+    assert (status, err) == (0, f"{journal}: lines that are no entries: 1\n")
     for part in (f"labels by {METHOD}", "carried over to other steps", "not used"):
         assert part in out
     for more, message in (

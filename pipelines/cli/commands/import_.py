@@ -130,6 +130,8 @@ def _import_side_labels(paths: list[str], dataset: str) -> None:
     if len(paths) != 1:
         raise ConfigError("--shape side_labels takes one folder: import several one by one")
     done = import_side_labels(paths[0], dataset)
+    for fault in done.faults:
+        print(visible(fault), file=sys.stderr)  # noqa: T201
     counts = {f"labels by {method}": count for method, count in sorted(done.labelled.items())}
     counts["carried over to other steps"] = done.carried_over
     counts.update({f"not used: {reason}": count for reason, count in done.unused.items()})
