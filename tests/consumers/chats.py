@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tests.consumers.model_folder import END_OF_TURN, rendered
-from tests.consumers.workspace import TokenizedText, Workspace
+from tests.consumers.workspace import TokenizedText, Workspace, check_count
 
 __all__ = ["trained_turns", "turns_with_loss"]
 
@@ -16,8 +16,10 @@ def trained_turns(
 
     Templates differ in the line feed after a turn: it can be trained, and the last one be missing.
     """
+    exported = workspace.rows(name)
+    check_count(name, texts, exported)
     turns = list[list[str]]()
-    for row, text in zip(workspace.rows(name), texts, strict=True):
+    for row, text in zip(exported, texts, strict=True):
         tokens = TokenizedText(*text)
         whole = workspace.text(tokens.ids).rstrip("\n")
         chat = rendered(row["messages"]).rstrip("\n")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.consumers.chats import trained_turns, turns_with_loss
 from tests.consumers.model_folder import END_OF_TURN, rendered
-from tests.consumers.workspace import Attempt, Workspace, check_equal
+from tests.consumers.workspace import Attempt, Workspace, check_count, check_equal
 
 __all__ = ["attempts"]
 
@@ -46,6 +46,7 @@ def _scored(results: list[tuple[list[int], list[float]]], workspace: Workspace) 
     separator = workspace.tokenizer.token_to_id(SEPARATOR)
     assert separator is not None
     exported = workspace.rows("qwen_prm")
+    check_count("qwen_prm", results, exported)
     lengths = list[int]()
     for row, (ids, scores) in zip(exported, results, strict=True):
         chat = rendered([PRM_SYSTEM, *row["messages"]]).rstrip("\n")

@@ -39,6 +39,7 @@ __all__ = [
     "Attempt",
     "TokenizedText",
     "Workspace",
+    "check_count",
     "check_equal",
     "check_losses",
     "export_all",
@@ -134,10 +135,15 @@ def check_equal(what: str, actual: Sequence[Any], expected: Sequence[Any]) -> in
     Raises:
         AssertionError: It did not; the message names the first row that differs.
     """
-    assert len(actual) == len(expected), f"{what}: {len(actual)} of {len(expected)} rows"
+    check_count(what, actual, expected)
     for number, (one, other) in enumerate(zip(actual, expected, strict=True)):
         assert one == other, f"{what}, row {number}: {one!r} instead of {other!r}"
     return len(expected)
+
+
+def check_count(what: str, actual: Sequence[Any], expected: Sequence[Any]) -> None:
+    """Check that a consumer has all rows, and no others."""
+    assert len(actual) == len(expected), f"{what}: {len(actual)} of {len(expected)} rows"
 
 
 def check_losses(what: str, losses: Sequence[float], steps: int) -> None:
