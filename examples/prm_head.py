@@ -41,12 +41,15 @@ class Options:
     template: str = "{prompt}\n"
     """The text before the first step."""
     updates: int = 100
+    """How often the weights change."""
     batch_size: int = 16
     """Solutions per update."""
     learning_rate: float = 1e-4
+    """That of AdamW, for all updates."""
     max_tokens: int = 1024
     """Longer solutions are not trained on."""
     seed: int = 0
+    """Of the new layer, and of the choice of solutions."""
 
 
 class Solution(NamedTuple):
@@ -64,6 +67,9 @@ def read_solutions(source: Path) -> list[Solution]:
     elif source.suffix == ".parquet":
         rows = Dataset.from_parquet(str(source))
     else:
+        # The errors of `datasets` do not name the file.
+        if not source.read_bytes().strip():
+            raise SystemExit(f"{source} has no rows")
         rows = Dataset.from_json(str(source))
     return [read_row(row) for row in rows]
 
@@ -71,11 +77,14 @@ def read_solutions(source: Path) -> list[Solution]:
 def read_row(row: dict[str, Any]) -> Solution:
     """Return the solution in a row of `trl`, or of `math_shepherd`, whose steps have markers."""
     if "completions" in row:
-        return Solution(row["prompt"], row["completions"], row.get("labels") or [])
+        labels = row.get("labels") or []
+        return Solution(row["prompt"], row["completions"], labels)
     if "label" not in row:
-        raise SystemExit(f"export `trl` or `math_shepherd`: no such row has {', '.join(row)}")
+        columns = ", ".join(row)
+        raise SystemExit(f"export `trl` or `math_shepherd`: no such row has {columns}")
     prompt, first, text = row["input"].partition("Step 1:")
-    solution = Solution(prompt.strip(), (first + text).split(MARKER)[:-1], [])
+    *steps, _ = (first + text).split(MARKER)
+    solution = Solution(prompt.strip(), steps, [])
     # `label` is the same text as `input`, with one sign in the place of each marker.
     position = len(prompt)
     for step in solution.steps:
@@ -87,13 +96,15 @@ def read_row(row: dict[str, Any]) -> Solution:
 
 def tokenize(solution: Solution, tokenizer: Any, template: str) -> Tokens:
     """Return the tokens of a solution. The label of a step is that of the line break after it."""
-    ids = list(tokenizer(template.replace("{prompt}", solution.prompt)).input_ids)
+    text = template.replace("{prompt}", solution.prompt)
+    ids = list(tokenizer(text).input_ids)
     labels = [IGNORED] * len(ids)
     # Without labels, all line breaks have the label 1: `score` looks for them.
     step_labels = solution.labels or [True] * len(solution.steps)
     for step, label in zip(solution.steps, step_labels, strict=True):
         ids += tokenizer(f"{step.strip()}\n", add_special_tokens=False).input_ids
-        labels += [IGNORED] * (len(ids) - len(labels))
+        length = len(ids) - len(labels)
+        labels += [IGNORED] * length
         labels[-1] = int(label)
     return {"input_ids": ids, "labels": labels}
 
@@ -109,7 +120,8 @@ def train(solutions: list[Solution], base: str, to: Path, options: Options) -> N
     rows = list[Tokens]()
     for solution in solutions:
         row = tokenize(solution, tokenizer, options.template)
-        if solution.labels and len(row["input_ids"]) <= options.max_tokens:
+        length = len(row["input_ids"])
+        if solution.labels and length <= options.max_tokens:
             rows.append(row)
     print(len(rows), "of", len(solutions), "rows; the others have no label, or too many tokens")
     if not rows:
@@ -139,15 +151,19 @@ def score(solutions: list[Solution], folder: Path, template: str) -> list[list[f
     scores = list[list[float]]()
     for solution in solutions:
         row = tokenize(solution, tokenizer, template)
-        step_ends = torch.tensor(row["labels"]) != IGNORED
-        logits = model(torch.tensor([row["input_ids"]])).logits[0]
-        scores.append(logits[step_ends].softmax(-1)[:, 1].tolist())
+        labels = torch.tensor(row["labels"])
+        step_ends = labels != IGNORED
+        ids = torch.tensor([row["input_ids"]])
+        logits = model(ids).logits[0]
+        probabilities = logits[step_ends].softmax(-1)
+        scores.append(probabilities[:, 1].tolist())
     return scores
 
 
 def main() -> None:
     """Train or score, as the command line says."""
-    parser = HfArgumentParser(Options, description=__doc__.splitlines()[0])
+    summary = __doc__.splitlines()[0]
+    parser = HfArgumentParser(Options, description=summary)
     parser.add_argument("action", choices=["train", "score"])
     parser.add_argument("data", type=Path, help="an exported folder, or a JSONL or Parquet file")
     parser.add_argument("--model", required=True, help="a folder; for `train` also one on the Hub")
@@ -163,7 +179,8 @@ def main() -> None:
         return
     with paths.to.open("w") as file:
         for scores in score(solutions, Path(paths.model), template):
-            file.write(json.dumps({"scores": scores}) + "\n")
+            line = json.dumps({"scores": scores})
+            file.write(f"{line}\n")
 
 
 if __name__ == "__main__":

@@ -44,14 +44,17 @@ class Options:
     """The options of the command line besides paths."""
 
     updates: int = 200
+    """How often the weights change."""
     batch_size: int = 16
     """Replies per update of `train`, and requests that `check` answers together."""
     learning_rate: float = 1e-4
+    """That of AdamW, for all updates."""
     max_tokens: int = 1024
     """Longer chats are not trained on."""
     max_new_tokens: int = 512
     """The length of a reply of `check`."""
     seed: int = 0
+    """Of the choice of replies."""
 
 
 def read_chats(source: Path) -> list[Messages]:
@@ -61,19 +64,25 @@ def read_chats(source: Path) -> list[Messages]:
     elif source.suffix == ".parquet":
         rows = Dataset.from_parquet(str(source))
     else:
+        # The errors of `datasets` do not name the file.
+        if not source.read_bytes().strip():
+            raise SystemExit(f"{source} has no rows")
         rows = Dataset.from_json(str(source))
     if "messages" not in rows.column_names:
-        raise SystemExit(f"export `verification`: no such row has {', '.join(rows.column_names)}")
+        columns = ", ".join(rows.column_names)
+        raise SystemExit(f"export `verification`: no such row has {columns}")
     return list(rows["messages"])
 
 
 def tokenize_request(chat: Messages, tokenizer: Any) -> list[int]:
     """Return the tokens of a chat up to the reply: with the chat template, if there is one."""
-    request = chat[:-1] if chat[-1]["role"] == "assistant" else chat
+    is_answered = chat[-1]["role"] == "assistant"
+    request = chat[:-1] if is_answered else chat
     if tokenizer.chat_template:
         text = tokenizer.apply_chat_template(request, add_generation_prompt=True, tokenize=False)
         return list(tokenizer(text, add_special_tokens=False).input_ids)
-    text = "".join(message["content"] for message in request)
+    contents = [message["content"] for message in request]
+    text = "".join(contents)
     return list(tokenizer(text).input_ids)
 
 
@@ -82,7 +91,8 @@ def tokenize(chat: Messages, tokenizer: Any) -> Tokens:
     request = tokenize_request(chat, tokenizer)
     reply = tokenizer(chat[-1]["content"], add_special_tokens=False).input_ids
     reply.append(tokenizer.eos_token_id)  # so that a reply of `check` ends
-    return {"input_ids": request + reply, "labels": [IGNORED] * len(request) + reply}
+    ignored = [IGNORED] * len(request)
+    return {"input_ids": request + reply, "labels": ignored + reply}
 
 
 def train(chats: list[Messages], base: str, to: Path, options: Options) -> None:
@@ -96,7 +106,8 @@ def train(chats: list[Messages], base: str, to: Path, options: Options) -> None:
     rows = list[Tokens]()
     for chat in chats:
         row = tokenize(chat, tokenizer)
-        if chat[-1]["role"] == "assistant" and len(row["input_ids"]) <= options.max_tokens:
+        length = len(row["input_ids"])
+        if chat[-1]["role"] == "assistant" and length <= options.max_tokens:
             rows.append(row)
     print(len(rows), "of", len(chats), "rows; the others have no reply, or too many tokens")
     if not rows:
@@ -128,13 +139,14 @@ def check(chats: list[Messages], folder: Path, options: Options) -> list[str]:
     model.eval()
     replies = list[str]()
     for start in range(0, len(chats), options.batch_size):
-        batch = chats[start : start + options.batch_size]
+        end = start + options.batch_size
+        batch = chats[start:end]
         ids = [tokenize_request(chat, tokenizer) for chat in batch]
         inputs = tokenizer.pad({"input_ids": ids}, return_tensors="pt")
         output = model.generate(**inputs, do_sample=False, max_new_tokens=options.max_new_tokens)
-        replies += tokenizer.batch_decode(
-            output[:, inputs.input_ids.shape[1] :], skip_special_tokens=True
-        )
+        request_length = inputs.input_ids.shape[1]
+        written = output[:, request_length:]
+        replies += tokenizer.batch_decode(written, skip_special_tokens=True)
     return replies
 
 
@@ -149,7 +161,8 @@ def first_error(reply: str) -> int | None:
 
 def main() -> None:
     """Train or check, as the command line says."""
-    parser = HfArgumentParser(Options, description=__doc__.splitlines()[0])
+    summary = __doc__.splitlines()[0]
+    parser = HfArgumentParser(Options, description=summary)
     parser.add_argument("action", choices=["train", "check"])
     parser.add_argument("data", type=Path, help="an exported folder, or a JSONL or Parquet file")
     parser.add_argument("--model", required=True, help="a folder; for `train` also one on the Hub")
@@ -163,7 +176,8 @@ def main() -> None:
     with paths.to.open("w") as file:
         for reply in replies:
             row = {"reply": reply, "first_error": first_error(reply)}
-            file.write(json.dumps(row) + "\n")
+            line = json.dumps(row)
+            file.write(f"{line}\n")
 
 
 if __name__ == "__main__":

@@ -202,6 +202,18 @@ def test_rows_of_other_formats_are_named(
 
 
 @pytest.mark.vllm
+@pytest.mark.parametrize("text", ["", "\n\n"], ids=["empty", "blank"])
+def test_files_without_rows_are_named(
+    text: str, prm_head: ModuleType, verifier_sft: ModuleType, tmp_path: Path
+) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text(text, encoding="utf-8")
+    for read in (prm_head.read_solutions, verifier_sft.read_chats):
+        with pytest.raises(SystemExit, match=r"rows\.jsonl has no rows"):
+            read(file)
+
+
+@pytest.mark.vllm
 def test_braces_of_templates_are_text(prm_head: ModuleType) -> None:
     from transformers import AutoTokenizer
 
