@@ -13,6 +13,9 @@ The step becomes INCORRECT, and no step before it is. The kinds:
 
 Later steps stay unchanged. Those that depend on the corrupted conclusion become UNKNOWN: their
 premise still follows from the problem, but was not derived before.
+
+No source of problems uses these solutions: tests compare the oracle and `verifiers.entailment`
+on them.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -339,7 +339,7 @@ class _RecordLines:
         self.characters = 0
         """The characters of the lines that were read."""
         self.repeated_characters = 0
-        """The characters that are read again, each as often as that."""
+        """The sum of the characters of all repeated readings."""
 
     def __iter__(self) -> Iterator[str]:
         return self

@@ -1,1 +1,1 @@
-"""What `answers` consists of: the forms of answers and their comparison."""
+"""Parts of the verifier `answers`: forms of answers, their parsers, and their comparison."""
