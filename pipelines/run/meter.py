@@ -14,6 +14,10 @@ __all__ = ["DURATION_BOUNDS", "MILLISECONDS", "Meter"]
 DURATION_BOUNDS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3600.0, 14400.0, 86400.0)
 """The upper bounds of the buckets of request durations, in seconds. A batch takes hours."""
 MILLISECONDS = 1000.0
+# The first traces that a method finishes are those without a request, or the easiest ones: from 4
+# of 400 in a minute, a run of some minutes would seem to take hours. Of small stages a tenth is
+# enough.
+ITEMS_FOR_RATE = 20
 
 
 class Meter:
@@ -161,15 +165,16 @@ class Meter:
     def seconds_left(self) -> float | None:
         """The estimated time to the end of the slowest stage, in seconds.
 
-        Each stage is assumed to go on at its mean rate of this run. None until all stages have a
-        rate; a stage waits for the stages before it.
+        Each stage is assumed to go on at its mean rate of this run. None until all stages have
+        finished enough items for a rate; a stage waits for the stages before it.
         """
         left = 0.0
         for stage, total in list(self.total.items()):
             remaining = total - self.finished(stage)
             if remaining <= 0:
                 continue
-            if not self.done[stage]:
+            items_of_run = total - self.skipped[stage]
+            if self.done[stage] < min(ITEMS_FOR_RATE, items_of_run / 10):
                 return None
             left = max(left, remaining * self.seconds / self.done[stage])
         return left

@@ -198,6 +198,20 @@ def test_slowest_stage_decides_time_left(monkeypatch: pytest.MonkeyPatch) -> Non
     assert text.endswith("0:01:00, about 0:01:00 left at the mean rate so far")
 
 
+@pytest.mark.parametrize(
+    ("total", "skipped", "few", "enough"), [(400, 0, 19, 20), (50, 0, 4, 5), (400, 395, 0, 1)]
+)
+def test_few_items_predict_no_time(total: int, skipped: int, few: int, enough: int) -> None:
+    meter = Meter()
+    meter.expect("monte_carlo", total)
+    meter.skip("monte_carlo", skipped)
+    meter.finish("monte_carlo", few)
+    assert meter.seconds_left is None
+    assert "left" not in progress_of(meter).line()
+    meter.finish("monte_carlo", enough - few)
+    assert meter.seconds_left is not None
+
+
 def test_cost_and_kept_share_are_shown() -> None:
     meter = Meter()
     meter.generated_tokens = 3_000_000
