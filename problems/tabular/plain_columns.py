@@ -240,7 +240,11 @@ class PlainColumns:
         """Return the steps, and the separator that was added to steps from a list."""
         if _value(row, columns, "steps") is not None:
             return splitting.append_separator(texts_at(row.value, columns["steps"]))
-        text = text_of(_value(row, columns, "solution"), _solution_column(columns))
+        value = _value(row, columns, "solution")
+        column = _solution_column(columns)
+        if isinstance(value, list):
+            raise UnusableError(column, f"a list, not text; --map steps={column} reads lists")
+        text = text_of(value, column)
         has_labels = any(_value(row, columns, name) is not None for name in LABEL_FIELDS)
         if has_labels:
             return splitting.split(text, self.splitter.how, join_sums=False), None

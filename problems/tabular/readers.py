@@ -144,7 +144,8 @@ def _lines(file: BinaryIO) -> Iterator[bytes | None]:
 
 def _json_row(path: Path, number: int, line: bytes) -> Row | Rejected:
     try:
-        value = _loads(line.decode())
+        # With its line end, a text that is not closed would be called a control character.
+        value = _loads(line.decode().rstrip("\r\n"))
     except UnicodeDecodeError as error:
         reason = f"not UTF-8: {error.reason} at byte {error.start + 1}"
     except RecursionError:

@@ -176,6 +176,7 @@ def test_listed_steps_get_separators(
         ({"question": None}, "question", "missing"),
         ({"solution": None}, "solution", "missing"),
         ({"solution": 3}, "solution", "a int, not text"),
+        ({"solution": ["a"]}, "solution", "a list, not text; --map steps=solution reads lists"),
         ({"solution": "a\ud800"}, "solution", "not UTF-8"),
         ({"steps": []}, "steps", "an empty list"),
         ({"steps": "a"}, "steps", "a str, not a list"),

@@ -77,6 +77,7 @@ def test_all_file_formats_agree(tmp_path: Path, written: Callable[[Path], Path])
     ("line", "reason"),
     [
         (b"{bad", "not JSON: Expecting property name"),
+        (b'{"a": "b', "not JSON: Unterminated string"),
         (b"[1]", "a JSON list, not an object"),
         (b"17", "a JSON number, not an object"),
         (b"null", "a JSON null, not an object"),
