@@ -8,6 +8,7 @@ import gc
 import hashlib
 import json
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Mapping
@@ -538,6 +539,23 @@ def test_run_skips_unusable_rows(stepmark: Stepmark) -> None:
     # The unusable rows follow the usable ones.
     assert column(dataset.read(REJECTED), "row") == [4, 5, 6, 7, 8, 9, 10]
     assert dataset.count(TRACES) == 2 * len(good)
+
+
+def test_import_names_query_of_rejected(stepmark: Stepmark) -> None:
+    row = {"question": "1 + 1?", "answer": "2", "solution": "The answer is 2."}
+    lines = [json.dumps(row), json.dumps({**row, "solution": ["The answer is 2."]})]
+    Path("rows.jsonl").write_text("\n".join(lines) + "\n")
+    status, out, err = stepmark("import", "rows.jsonl", "--dataset", "new")
+    assert (status, err) == (0, "")
+    _, found, command = out.partition("next: stepmark ")
+    assert found
+    status, out, _ = stepmark(*shlex.split(command))
+    assert status == 0
+    assert "--map steps=solution reads lists" in " ".join(out.split())
+    Path("rows.jsonl").write_text(lines[0] + "\n")
+    status, out, _ = stepmark("import", "rows.jsonl", "--dataset", "good")
+    assert status == 0
+    assert "next:" not in out
 
 
 def test_megabyte_step_is_kept(stepmark: Stepmark) -> None:

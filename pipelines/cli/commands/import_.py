@@ -1,5 +1,6 @@
 """`stepmark import`."""
 
+import shlex
 import sys
 from typing import Annotated
 
@@ -111,6 +112,9 @@ def import_(
         )
     )
     print_counts(f"imported into {dataset}", counts)
+    if counts["rows set aside"]:
+        query = '"SELECT field, reason, count(*) FROM rejected GROUP BY ALL"'
+        print(f"next: stepmark sql {query} -d {shlex.quote(visible(dataset))}")  # noqa: T201
 
 
 def _import_annotations(paths: list[str], dataset: str, *, zero_is_neutral: bool) -> None:
