@@ -155,7 +155,9 @@ def _is_nonzero(forms: NormalForms, terms: Sum) -> bool:
     """Return whether a constant sum is certainly not zero: one term, or terms in 1 and i."""
     if len(terms) == 1:
         return True
-    atoms = {index for monomial in terms for index, _ in monomial}
+    atoms = set[int]()
+    for monomial in terms:
+        atoms.update(index for index, _ in monomial)
     is_complex = all(forms.atoms.keys[index].kind == "unit" for index in atoms)
     return is_complex and _has_only_square_roots(forms, terms)
 
