@@ -114,7 +114,7 @@ GROUP BY method
 """
 EXCERPT_CHARACTERS = 60
 # The summary is made in the process of the run, whose memory must not grow with the dataset. DuckDB
-# writes what is more to the disk; this is enough for a million traces without it.
+# writes what is more to the disk. A process that summarizes a million traces needs 400 MiB besides.
 MEMORY_MIB = 384
 # A run stores completions in a file per shard, and reading their footers takes as long as a query.
 KINDS = frozenset(SCHEMAS) - {"completions"}
