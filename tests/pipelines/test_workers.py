@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,8 @@ from stepmark.errors import (
 from storage.dataset.dataset import DamagedPartError, Dataset
 from storage.dataset.lease import Ticket
 from storage.dataset.tables import TRACES
+from storage.queries.render import values
+from storage.queries.sql import query
 from tests.columns import column
 from tests.pipelines.running import (
     REPOSITORY,
@@ -248,7 +250,10 @@ def test_engine_error_ends_the_run(tmp_path: Path) -> None:
 
 def test_stopped_workers_store_completions(tmp_path: Path) -> None:
     job = searching_job(tmp_path)
-    assert asyncio.run(stop_during_search(job))
+    trace_tokens = asyncio.run(stop_during_search(job))
+    # The rollouts of the search, besides the traces.
+    [(stored_tokens,)] = values(query(job.dataset, "SELECT sum(generated_tokens) FROM completions"))
+    assert stored_tokens > trace_tokens
     assert worker_processes(psutil.Process()) == []
 
 
@@ -270,8 +275,8 @@ def searching_job(folder: Path) -> Job:
     return job_of(run_file(folder, **tables))
 
 
-async def stop_during_search(job: Job) -> Set[str]:
-    """Stop a run after its first rollouts, and return the files of completions that this adds."""
+async def stop_during_search(job: Job) -> int:
+    """Stop a run after its first rollouts, and return the generated tokens of its traces."""
     run_all = partial(run_in_workers, retries=RETRIES)
     running = asyncio.create_task(run_stages(job, makes_traces=True, run_all=run_all))
     while not running.done():
@@ -280,11 +285,10 @@ async def stop_during_search(job: Job) -> Set[str]:
         if len(job.dataset.shards(TRACES)) == 3 and job.meter.generated_tokens > trace_tokens:
             break
         await asyncio.sleep(0.05)
-    before = set(job.dataset.folder.files("completions"))
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    return set(job.dataset.folder.files("completions")) - before
+    return trace_tokens
 
 
 def test_dataset_in_memory_is_refused(tmp_path: Path) -> None:
