@@ -44,7 +44,6 @@ LOG_PROBABILITY = "log-probability, untrained"
 RANDOM = "random"
 MAJORITY = "majority"
 METHODS: Mapping[str, labels.LabellingMethod] = {**labels.METHODS, ORACLE: labels.BY_ORACLE}
-VERIFIERS = ("consensus", ORACLE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -328,8 +327,8 @@ def _options() -> argparse.Namespace:
         "--verifiers",
         nargs="+",
         choices=METHODS,
-        default=VERIFIERS,
-        help="methods whose critiques to train verifiers on; each takes minutes",
+        default=METHODS,
+        help="methods whose critiques to train verifiers on; each takes about a minute",
     )
     return parser.parse_args()
 

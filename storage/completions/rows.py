@@ -116,15 +116,21 @@ class IndexedRows:
     def newest_rows(self) -> pa.Table:
         """Return the newest row of each key, in order of the seeds."""
         tables = [columns.table for columns in self._tables]
-        starts = [0]
-        for table in tables:
-            starts.append(starts[-1] + table.num_rows)
-        rows = []
-        for position in self.index().values():
-            rows.append(starts[position >> _ROW_BITS] + (position & _ROW_MASK))
-        newest = pa.concat_tables(tables).take(pa.array(rows, pa.int64()))
+        rows = pa.concat_tables(tables)
+        if len(self.index()) < rows.num_rows:
+            rows = rows.take(pa.array(self._newest_positions(), pa.int64()))
         # Samples of one request become neighbours, so that their seeds and texts compress better.
-        return newest.sort_by("seed")
+        return rows.sort_by("seed")
+
+    def _newest_positions(self) -> Sequence[int]:
+        """Return the position of the newest row of each key among the rows of all tables."""
+        starts = [0]
+        for columns in self._tables:
+            starts.append(starts[-1] + columns.table.num_rows)
+        positions = []
+        for position in self.index().values():
+            positions.append(starts[position >> _ROW_BITS] + (position & _ROW_MASK))
+        return positions
 
     def index(self) -> Mapping[bytes, int]:
         """Return the position of the newest row of each key.
@@ -138,13 +144,17 @@ class IndexedRows:
 
     def _index_table(self, number: int) -> None:
         columns = self._tables[number]
-        position = number << _ROW_BITS
+        first = number << _ROW_BITS
         keys = columns.table["key"].to_pylist()
-        for key, revision in zip(keys, columns.revision, strict=True):
+        position_of = dict(zip(keys, range(first, first + len(keys)), strict=True))
+        if len(position_of) == len(keys) and self._position_of.keys().isdisjoint(position_of):
+            # Nearly all tables have new keys only, and need no comparison of revisions.
+            self._position_of.update(position_of)
+            return
+        for position, (key, revision) in enumerate(zip(keys, columns.revision, strict=True), first):
             other = self._position_of.get(key)
             if other is None or revision >= self._revision(other):
                 self._position_of[key] = position
-            position += 1
 
     def _revision(self, position: int) -> int:
         return int(self._tables[position >> _ROW_BITS].revision[position & _ROW_MASK])

@@ -11,7 +11,7 @@ of the shards that are open.
 import asyncio
 import threading
 import weakref
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -46,7 +46,6 @@ _LOAD_ATTEMPTS = 5
 # With more segments than this, a shard is compacted before it is finished: otherwise hours of
 # segments would make the next start slow. One compaction per 32 flushes costs little.
 _MAX_SEGMENTS = 32
-_KEY_BYTES = 16
 
 
 @dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
@@ -248,6 +247,8 @@ class ShardStore:
         await self._load()
         found: dict[bytes, StoredCompletion] = {}
         with self._lock:
+            if self._has_none(keys):
+                return found
             for key in keys:
                 current = self._current(key)
                 if current is not None and not self._is_ignored(current.completion):
@@ -261,9 +262,14 @@ class ShardStore:
             DatasetError: The file system failed. The completions remain in memory.
         """
         await self._load()
+        encoded = {completion.key: encodable(completion) for completion in completions}
         with self._lock:
-            for completion in completions:
-                self._put(encodable(completion))
+            if self._store.ignore is not None:
+                self._put_keys.update(encoded)
+            if self._has_none(encoded):
+                self._pending.update((key, Revised(row, 0)) for key, row in encoded.items())
+            else:
+                self._replace(encoded.values())
             has_pending = bool(self._pending)
         if self._background_failed:
             # Memory must not grow without limit, so a failure that lasts ends the run.
@@ -344,16 +350,26 @@ class ShardStore:
             return False
         return ignore(completion)
 
-    def _put(self, completion: StoredCompletion) -> None:
-        """Add a completion to the pending ones; the caller holds the lock."""
-        assert len(completion.key) == _KEY_BYTES, completion.key
-        if self._store.ignore is not None:
-            self._put_keys.add(completion.key)
-        current = self._current(completion.key)
-        if current is None:
-            self._pending[completion.key] = Revised(completion, 0)
-        elif current.completion != completion:
-            self._pending[completion.key] = Revised(completion, current.revision + 1)
+    def _has_none(self, keys: Collection[bytes]) -> bool:
+        """Return whether no completion of any key is stored; the caller holds the lock.
+
+        Most requests of a run are new. This is much faster than one lookup per key.
+        """
+        return (
+            self._pending.keys().isdisjoint(keys)
+            and self._writing.keys().isdisjoint(keys)
+            and self._own_rows.index().keys().isdisjoint(keys)
+            and all(loaded.rows.index().keys().isdisjoint(keys) for loaded in self._other_files)
+        )
+
+    def _replace(self, completions: Iterable[StoredCompletion]) -> None:
+        """Add completions whose keys may be stored already; the caller holds the lock."""
+        for completion in completions:
+            current = self._current(completion.key)
+            if current is None:
+                self._pending[completion.key] = Revised(completion, 0)
+            elif current.completion != completion:
+                self._pending[completion.key] = Revised(completion, current.revision + 1)
 
     def _start_timer(self) -> None:
         if self._timer is None:
